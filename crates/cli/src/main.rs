@@ -1,0 +1,4 @@
+//! The tidemill command line.
+#![forbid(unsafe_code)]
+
+fn main() {}

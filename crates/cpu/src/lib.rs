@@ -1,0 +1,1 @@
+//! A plan's kernels on CPUs, and the thread pool.

@@ -1,0 +1,2 @@
+//! Datasets, image decoding, deterministic sample order, prefetch.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! What is computed: ops, shapes, autodiff and the reference interpreter.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Layers, losses, optimizers, schedules and initializers: builds graphs.
+#![forbid(unsafe_code)]

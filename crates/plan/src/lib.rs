@@ -1,0 +1,2 @@
+//! How it is computed: fusion, memory planning, kernel calls, explain.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Train neural networks from stored data with one compiled step.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The batch driver: recipes, steps, metrics, checkpoints, reports.
+#![forbid(unsafe_code)]
