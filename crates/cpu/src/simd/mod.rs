@@ -1,0 +1,184 @@
+//! One vector interface; kernels are generic over [`Simd`] and always inlined into an entry
+//! function that carries the instruction set's `#[target_feature]` (made by [`kernel!`](crate::kernel)).
+//!
+//! Every method is `unsafe` for one common reason: it may only run on a machine that has the
+//! instruction set, which the entry functions guarantee. Pointers follow the usual rules.
+
+#![allow(clippy::missing_safety_doc)] // the contract of all methods is stated once, above
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use portable::Portable;
+
+/// f32 vectors of an instruction set.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// A register of `LANES` f32.
+    type V: Copy;
+    /// A lane mask.
+    type M: Copy;
+    /// f32 lanes of a register.
+    const LANES: usize;
+    /// Registers that a tile may use for accumulators.
+    const REGISTERS: usize;
+
+    /// All lanes `x`.
+    unsafe fn splat(x: f32) -> Self::V;
+    /// Unaligned load of `LANES` values.
+    unsafe fn load(p: *const f32) -> Self::V;
+    /// Unaligned store of `LANES` values.
+    unsafe fn store(p: *mut f32, v: Self::V);
+    /// Loads the first `n < LANES` values, zeros elsewhere; memory past them is not touched.
+    unsafe fn load_partial(p: *const f32, n: usize) -> Self::V;
+    /// Stores the first `n < LANES` values; memory past them is not touched.
+    unsafe fn store_partial(p: *mut f32, v: Self::V, n: usize);
+    /// `a * b + c`, rounded once where the instruction set has FMA.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a + b`
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// Smaller value; `b` where either is NaN.
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// Larger value; `b` where either is NaN.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// Square root.
+    unsafe fn sqrt(a: Self::V) -> Self::V;
+    /// Absolute value.
+    unsafe fn abs(a: Self::V) -> Self::V;
+    /// Nearest integer, ties to even.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// `a > b`, false where either is NaN.
+    unsafe fn gt(a: Self::V, b: Self::V) -> Self::M;
+    /// `a >= b`, false where either is NaN.
+    unsafe fn ge(a: Self::V, b: Self::V) -> Self::M;
+    /// `a == b`, false where either is NaN.
+    unsafe fn eq(a: Self::V, b: Self::V) -> Self::M;
+    /// `a` where the mask is set, else `b`.
+    unsafe fn select(m: Self::M, a: Self::V, b: Self::V) -> Self::V;
+    /// `2^n` for integral `n` in `-126..=127`.
+    unsafe fn exp2_int(n: Self::V) -> Self::V;
+    /// Splits positive normal `x` into `(m, e)` with `x = m * 2^e`, `m` in `[0.5, 1)`.
+    unsafe fn frexp(x: Self::V) -> (Self::V, Self::V);
+    /// Sum of the lanes, in a fixed order.
+    unsafe fn sum(a: Self::V) -> f32;
+    /// Largest lane.
+    unsafe fn max_lane(a: Self::V) -> f32;
+}
+
+/// Makes the entry functions of a generic kernel and a function that picks one by [`Isa`](crate::isa::Isa).
+///
+/// `kernel!(pub fn name(a: A, b: B) -> R = generic_fn;)` expects
+/// `#[inline(always)] unsafe fn generic_fn<S: Simd>(a: A, b: B) -> R` and makes
+/// `pub fn name(isa: Isa) -> unsafe fn(A, B) -> R`.
+#[macro_export]
+macro_rules! kernel {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident ( $($arg:ident : $ty:ty),* $(,)? ) $(-> $ret:ty)? = $generic:ident ;) => {
+        $(#[$meta])*
+        $vis fn $name(isa: $crate::isa::Isa) -> unsafe fn($($ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            unsafe fn avx512($($arg: $ty),*) $(-> $ret)? {
+                // SAFETY: the caller upholds the generic kernel's contract; the features are on here.
+                unsafe { $generic::<$crate::simd::Avx512>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            unsafe fn avx2($($arg: $ty),*) $(-> $ret)? {
+                // SAFETY: as above.
+                unsafe { $generic::<$crate::simd::Avx2>($($arg),*) }
+            }
+            #[allow(clippy::too_many_arguments)]
+            unsafe fn portable($($arg: $ty),*) $(-> $ret)? {
+                // SAFETY: as above; the portable set needs no features.
+                unsafe { $generic::<$crate::simd::Portable>($($arg),*) }
+            }
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx512 => avx512,
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx2 => avx2,
+                _ => portable,
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+
+    #[inline(always)]
+    unsafe fn exercise<S: Simd>(out: &mut Vec<f32>) {
+        let x: Vec<f32> = (0..S::LANES).map(|i| i as f32 * 0.75 - 2.5).collect();
+        let y: Vec<f32> = (0..S::LANES).map(|i| 1.5 - i as f32 * 0.5).collect();
+        let mut buffer = vec![0.0; S::LANES];
+        // SAFETY: all pointers are to buffers of LANES values.
+        unsafe {
+            let (a, b) = (S::load(x.as_ptr()), S::load(y.as_ptr()));
+            let mut push = |v: S::V| {
+                S::store(buffer.as_mut_ptr(), v);
+                out.extend(&buffer[..8]);
+            };
+            push(S::fma(a, b, S::splat(0.5)));
+            push(S::add(a, b));
+            push(S::sub(a, b));
+            push(S::mul(a, b));
+            push(S::div(a, b));
+            push(S::min(a, b));
+            push(S::max(a, b));
+            push(S::sqrt(S::abs(a)));
+            push(S::round(a));
+            push(S::select(S::gt(a, b), a, b));
+            push(S::select(S::ge(a, b), S::splat(1.0), S::splat(0.0)));
+            push(S::select(S::eq(a, S::splat(0.5)), a, b));
+            push(S::exp2_int(S::round(a)));
+            let (m, e) = S::frexp(S::add(S::abs(a), S::splat(0.25)));
+            push(m);
+            push(e);
+            for n in 0..8 {
+                push(S::load_partial(x.as_ptr().add(S::LANES - n), n));
+            }
+            let mut part = vec![7.0; S::LANES];
+            S::store_partial(part.as_mut_ptr(), a, 3);
+            out.extend(&part[..8]);
+            let small = S::load_partial(x.as_ptr(), 5);
+            out.push(S::sum(small));
+            out.push(S::max_lane(small));
+        }
+    }
+    kernel!(fn exercise_on(out: &mut Vec<f32>) = exercise;);
+
+    #[test]
+    fn all_sets_agree() {
+        let mut expected = Vec::new();
+        // SAFETY: portable code runs everywhere.
+        unsafe { exercise_on(Isa::Portable)(&mut expected) };
+        for isa in Isa::available() {
+            let mut found = Vec::new();
+            // SAFETY: the set is available.
+            unsafe { exercise_on(isa)(&mut found) };
+            // load_partial reads the end of differently long buffers: skip those eight rows
+            for (i, (a, b)) in expected.iter().zip(&found).enumerate() {
+                if (15 * 8..23 * 8).contains(&i) {
+                    continue;
+                }
+                assert!((a - b).abs() <= 1e-6 * a.abs() || a == b, "{isa:?} [{i}]: {a} {b}");
+            }
+        }
+    }
+}
