@@ -149,7 +149,8 @@ impl Rule {
 pub enum WeightDecay {
     /// None.
     None,
-    /// `g += lambda w` before the rule (and before clipping by norm, as in PyTorch).
+    /// `g += lambda w` before the rule and after clipping, as PyTorch does: clipping sees the loss's
+    /// gradient alone.
     L2(f32),
     /// `w -= lr lambda w` before the rule (Loshchilov and Hutter 2019).
     Decoupled(f32),
