@@ -137,4 +137,53 @@ impl Simd for Avx2 {
             _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)))
         }
     }
+    #[inline(always)]
+    unsafe fn transpose(
+        src: *const f32,
+        stride: usize,
+        rows: usize,
+        cols: usize,
+        out: *mut f32,
+        out_stride: usize,
+    ) {
+        debug_assert!(rows <= 8 && cols <= 8);
+        unsafe {
+            let mut r = [_mm256_setzero_ps(); 8];
+            if cols == 8 {
+                for (i, v) in r.iter_mut().enumerate() {
+                    if i < rows {
+                        *v = _mm256_loadu_ps(src.add(i * stride));
+                    }
+                }
+            } else {
+                let mask = tail_mask(cols);
+                for (i, v) in r.iter_mut().enumerate() {
+                    if i < rows {
+                        *v = _mm256_maskload_ps(src.add(i * stride), mask);
+                    }
+                }
+            }
+            // pairs of rows, then pairs of pairs inside 128-bit halves, then halves
+            let mut s = r;
+            for i in 0..4 {
+                s[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                s[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            for h in 0..2 {
+                r[4 * h] = _mm256_shuffle_ps::<0x44>(s[4 * h], s[4 * h + 2]);
+                r[4 * h + 1] = _mm256_shuffle_ps::<0xee>(s[4 * h], s[4 * h + 2]);
+                r[4 * h + 2] = _mm256_shuffle_ps::<0x44>(s[4 * h + 1], s[4 * h + 3]);
+                r[4 * h + 3] = _mm256_shuffle_ps::<0xee>(s[4 * h + 1], s[4 * h + 3]);
+            }
+            for i in 0..4 {
+                s[i] = _mm256_permute2f128_ps::<0x20>(r[i], r[i + 4]);
+                s[i + 4] = _mm256_permute2f128_ps::<0x31>(r[i], r[i + 4]);
+            }
+            for (j, &v) in s.iter().enumerate() {
+                if j < cols {
+                    _mm256_storeu_ps(out.add(j * out_stride), v);
+                }
+            }
+        }
+    }
 }

@@ -130,4 +130,54 @@ impl Simd for Avx512 {
     unsafe fn max_lane(a: __m512) -> f32 {
         unsafe { _mm512_reduce_max_ps(a) }
     }
+    #[inline(always)]
+    unsafe fn transpose(
+        src: *const f32,
+        stride: usize,
+        rows: usize,
+        cols: usize,
+        out: *mut f32,
+        out_stride: usize,
+    ) {
+        debug_assert!(rows <= 16 && cols <= 16);
+        unsafe {
+            let mask = tail_mask(cols);
+            let mut r = [_mm512_setzero_ps(); 16];
+            for (i, v) in r.iter_mut().enumerate() {
+                if i < rows {
+                    *v = _mm512_maskz_loadu_ps(mask, src.add(i * stride));
+                }
+            }
+            // pairs of rows, then pairs of pairs inside 128-bit quarters, then quarters
+            let mut s = r;
+            for i in 0..8 {
+                s[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                s[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            for h in 0..4 {
+                r[4 * h] = _mm512_shuffle_ps::<0x44>(s[4 * h], s[4 * h + 2]);
+                r[4 * h + 1] = _mm512_shuffle_ps::<0xee>(s[4 * h], s[4 * h + 2]);
+                r[4 * h + 2] = _mm512_shuffle_ps::<0x44>(s[4 * h + 1], s[4 * h + 3]);
+                r[4 * h + 3] = _mm512_shuffle_ps::<0xee>(s[4 * h + 1], s[4 * h + 3]);
+            }
+            // r[4 h + i] has column 4 q + i of rows 4 h .. 4 h + 4 in quarter q
+            for i in 0..4 {
+                s[i] = _mm512_shuffle_f32x4::<0x88>(r[i], r[4 + i]);
+                s[4 + i] = _mm512_shuffle_f32x4::<0xdd>(r[i], r[4 + i]);
+                s[8 + i] = _mm512_shuffle_f32x4::<0x88>(r[8 + i], r[12 + i]);
+                s[12 + i] = _mm512_shuffle_f32x4::<0xdd>(r[8 + i], r[12 + i]);
+            }
+            for i in 0..4 {
+                r[i] = _mm512_shuffle_f32x4::<0x88>(s[i], s[8 + i]);
+                r[8 + i] = _mm512_shuffle_f32x4::<0xdd>(s[i], s[8 + i]);
+                r[4 + i] = _mm512_shuffle_f32x4::<0x88>(s[4 + i], s[12 + i]);
+                r[12 + i] = _mm512_shuffle_f32x4::<0xdd>(s[4 + i], s[12 + i]);
+            }
+            for (j, &v) in r.iter().enumerate() {
+                if j < cols {
+                    _mm512_storeu_ps(out.add(j * out_stride), v);
+                }
+            }
+        }
+    }
 }

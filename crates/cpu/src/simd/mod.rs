@@ -75,6 +75,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn sum(a: Self::V) -> f32;
     /// Largest lane.
     unsafe fn max_lane(a: Self::V) -> f32;
+    /// Transposes a block of `rows <= LANES` rows of `cols <= LANES` values, rows `stride` apart:
+    /// writes `cols` full vectors, `out_stride` apart and in ascending order (they may overlap);
+    /// lanes from `rows` on are zeros.
+    unsafe fn transpose(
+        src: *const f32,
+        stride: usize,
+        rows: usize,
+        cols: usize,
+        out: *mut f32,
+        out_stride: usize,
+    );
 }
 
 /// Makes the entry functions of a generic kernel and a function that picks one by [`Isa`](crate::isa::Isa).
@@ -179,6 +190,44 @@ mod tests {
                 }
                 assert!((a - b).abs() <= 1e-6 * a.abs() || a == b, "{isa:?} [{i}]: {a} {b}");
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose_all<S: Simd>(failures: &mut Vec<String>) {
+        let l = S::LANES;
+        let stride = l + 3;
+        let src: Vec<f32> = (0..l * stride).map(|i| i as f32).collect();
+        for rows in 0..=l {
+            for cols in 0..=l {
+                let mut out = vec![-1.0; l * (l + 1)];
+                // SAFETY: src has rows x stride values, out room for cols vectors l + 1 apart.
+                unsafe {
+                    S::transpose(src.as_ptr(), stride, rows, cols, out.as_mut_ptr(), l + 1);
+                }
+                for (at, &found) in out.iter().enumerate() {
+                    let (j, i) = (at / (l + 1), at % (l + 1));
+                    let expected = match () {
+                        _ if j >= cols || i >= l => -1.0,
+                        _ if i >= rows => 0.0,
+                        _ => (i * stride + j) as f32,
+                    };
+                    if found != expected {
+                        failures.push(format!("{rows}x{cols} [{j},{i}]: {found}, not {expected}"));
+                    }
+                }
+            }
+        }
+    }
+    kernel!(fn transpose_on(failures: &mut Vec<String>) = transpose_all;);
+
+    #[test]
+    fn transposes_blocks_of_any_size() {
+        for isa in Isa::available() {
+            let mut failures = Vec::new();
+            // SAFETY: the set is available.
+            unsafe { transpose_on(isa)(&mut failures) };
+            assert!(failures.is_empty(), "{isa:?}: {}", failures[0]);
         }
     }
 }

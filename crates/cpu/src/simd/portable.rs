@@ -144,4 +144,24 @@ impl Simd for Portable {
     unsafe fn max_lane(a: V) -> f32 {
         a.iter().copied().fold(f32::NEG_INFINITY, f32::max)
     }
+    #[inline(always)]
+    unsafe fn transpose(
+        src: *const f32,
+        stride: usize,
+        rows: usize,
+        cols: usize,
+        out: *mut f32,
+        out_stride: usize,
+    ) {
+        debug_assert!(rows <= 8 && cols <= 8);
+        for j in 0..cols {
+            let mut v = [0.0; 8];
+            for (i, lane) in v.iter_mut().enumerate().take(rows) {
+                // SAFETY: the caller gives a readable block of rows x cols values.
+                *lane = unsafe { *src.add(i * stride + j) };
+            }
+            // SAFETY: the caller gives room for `cols` vectors.
+            unsafe { Self::store(out.add(j * out_stride), v) };
+        }
+    }
 }
