@@ -1,4 +1,22 @@
 //! How it is computed: fusion, memory planning, kernel calls, explain.
+//!
+//! # Layout
+//! A graph passes through these in order:
+//! - [`lower`]: drops what nothing needs; each op becomes elementwise nodes or a kernel ([`ir`]).
+//! - [`fuse`]: epilogues, updates where the gradient is finished, fused elementwise programs.
+//! - [`order`]: the order of the kernels. [`memory`]: their buffers' offsets in the arena.
+//! - [`plan`]: the result, a flat list of calls of [`kernel`]s and [`eltwise`] programs.
+//! - `explain`: the plan as text.
 #![forbid(unsafe_code)]
 
 pub mod eltwise;
+pub mod fuse;
+pub mod ir;
+pub mod kernel;
+pub mod lower;
+pub mod memory;
+pub mod order;
+pub mod plan;
+
+pub use kernel::KernelSpec;
+pub use plan::{Buffer, Call, Options, Place, Plan, Slot, Target};

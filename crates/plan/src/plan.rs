@@ -1,0 +1,261 @@
+//! The plan: a flat list of kernel calls with every buffer placed.
+
+use crate::fuse::fuse;
+use crate::ir::{Origin, Schedule, ValueId, Work};
+use crate::kernel::KernelSpec;
+use crate::lower::lower;
+use crate::memory::{ALIGNMENT, Interval, Placement, place};
+use crate::order::order;
+use tidemill_graph::{DType, Graph, Role};
+
+/// Where a buffer lives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Place {
+    /// Byte offset in the arena.
+    Arena(usize),
+    /// Number of the plan's input, a pointer given at each run.
+    Input(usize),
+    /// Number of the plan's state tensor.
+    State(usize),
+    /// A scalar that never changes.
+    Constant(f32),
+}
+
+/// A buffer of 4-byte elements.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buffer {
+    /// Name of the tensor it holds.
+    pub name: String,
+    /// Elements.
+    pub len: usize,
+    /// Where it lives.
+    pub place: Place,
+    /// First and last kernel that touch it, for buffers of the arena.
+    pub life: (usize, usize),
+}
+
+/// One kernel call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// What it computes.
+    pub spec: KernelSpec,
+    /// Its buffers: inputs, outputs, state, then the workspace if it has one.
+    pub args: Vec<usize>,
+    /// How many of them are inputs.
+    pub num_inputs: usize,
+    /// The layer or parameter it works for.
+    pub label: String,
+    /// What was fused and what was not, with reasons.
+    pub notes: Vec<String>,
+}
+
+/// A tensor that the caller provides: name, dims, element type, whether it is a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// The tensor's name.
+    pub name: String,
+    /// Its dims.
+    pub shape: Vec<usize>,
+    /// Its element type.
+    pub dtype: DType,
+    /// Whether it is learned.
+    pub parameter: bool,
+}
+
+impl Slot {
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The executable form of a graph.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// All buffers.
+    pub buffers: Vec<Buffer>,
+    /// The calls, in order.
+    pub calls: Vec<Call>,
+    /// Tensors given at each run, in the order of the graph.
+    pub inputs: Vec<Slot>,
+    /// Tensors of the state, in the order of the graph.
+    pub state: Vec<Slot>,
+    /// Readable after the run: (name, buffer).
+    pub outputs: Vec<(String, usize)>,
+    /// Bytes of the arena.
+    pub arena_bytes: usize,
+    /// Most bytes alive at one call: no arena can be smaller.
+    pub arena_bound: usize,
+}
+
+/// What a plan must know of the machine that runs it.
+pub trait Target {
+    /// f32 elements of workspace that the kernel wants, shared by its chunks.
+    fn workspace_len(&self, spec: &KernelSpec) -> usize;
+}
+
+/// Choices of the planner.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Fuse; off only to show or test the difference.
+    pub fuse: bool,
+    /// Let elementwise programs write over inputs that nothing reads later.
+    pub in_place: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { fuse: true, in_place: true }
+    }
+}
+
+impl Plan {
+    /// Plans a graph.
+    pub fn new(graph: &Graph, target: &dyn Target, options: Options) -> Plan {
+        let mut schedule = lower(graph);
+        fuse(&mut schedule, options.fuse);
+        let order = order(&schedule);
+        let mut buffers: Vec<Buffer> = Vec::new();
+        let mut buffer_of: Vec<Option<usize>> = vec![None; schedule.values.len()];
+        let mut calls = Vec::new();
+        for (position, &id) in order.iter().enumerate() {
+            let node = &schedule.nodes[id];
+            let Work::Kernel(spec) = &node.work else { unreachable!("fusion leaves only kernels") };
+            let mut args = Vec::new();
+            for &v in node.inputs.iter().chain(&node.outputs).chain(&node.state) {
+                let b = *buffer_of[v].get_or_insert_with(|| {
+                    buffers.push(buffer(&schedule, v, position));
+                    buffers.len() - 1
+                });
+                buffers[b].life.1 = position;
+                args.push(b);
+            }
+            let workspace = target.workspace_len(spec);
+            if workspace > 0 {
+                buffers.push(Buffer {
+                    name: format!("{} workspace", node.label),
+                    len: workspace,
+                    place: Place::Arena(0),
+                    life: (position, position),
+                });
+                args.push(buffers.len() - 1);
+            }
+            calls.push(Call {
+                spec: spec.clone(),
+                args,
+                num_inputs: node.inputs.len(),
+                label: node.label.clone(),
+                notes: node.notes.clone(),
+            });
+        }
+        let mut outputs = Vec::new();
+        for (name, v) in &schedule.outputs {
+            // an output may be an input or a parameter itself, which no kernel touches
+            let b = *buffer_of[*v].get_or_insert_with(|| {
+                buffers.push(buffer(&schedule, *v, 0));
+                buffers.len() - 1
+            });
+            buffers[b].life.1 = calls.len().saturating_sub(1);
+            outputs.push((name.clone(), b));
+        }
+        let placement = assign(&mut buffers, &calls, options.in_place);
+        let slots = |roles: &[Role]| {
+            let of_role = graph.tensors.iter().filter(|t| roles.contains(&t.role));
+            let slot = of_role.map(|t| Slot {
+                name: t.name.clone(),
+                shape: t.shape.clone(),
+                dtype: t.dtype,
+                parameter: t.role == Role::Parameter,
+            });
+            slot.collect()
+        };
+        Plan {
+            buffers,
+            calls,
+            inputs: slots(&[Role::Input]),
+            state: slots(&[Role::Parameter, Role::State]),
+            outputs,
+            arena_bytes: placement.bytes,
+            arena_bound: placement.lower_bound,
+        }
+    }
+
+    /// Number of the input of this name.
+    pub fn input(&self, name: &str) -> Option<usize> {
+        self.inputs.iter().position(|s| s.name == name)
+    }
+
+    /// Buffer of the output of this name.
+    pub fn output(&self, name: &str) -> Option<&Buffer> {
+        self.outputs.iter().find(|o| o.0 == name).map(|o| &self.buffers[o.1])
+    }
+}
+
+fn buffer(schedule: &Schedule, value: ValueId, position: usize) -> Buffer {
+    let v = &schedule.values[value];
+    let place = match v.origin {
+        Origin::Computed => Place::Arena(0),
+        Origin::Input(i) => Place::Input(i),
+        Origin::State(i) => Place::State(i),
+        Origin::Constant(c) => Place::Constant(c),
+    };
+    Buffer { name: v.name.clone(), len: v.len, place, life: (position, position) }
+}
+
+/// Gives every arena buffer its offset; in-place pairs share one range.
+fn assign(buffers: &mut [Buffer], calls: &[Call], in_place: bool) -> Placement {
+    // alias[b]: the buffer whose memory b continues
+    let mut root: Vec<usize> = (0..buffers.len()).collect();
+    if in_place {
+        for (position, call) in calls.iter().enumerate() {
+            let KernelSpec::Eltwise(program) = &call.spec else { continue };
+            let mut taken: Vec<usize> = Vec::new();
+            for (o, &(_, sink, _)) in program.outputs.iter().enumerate() {
+                let out = call.args[call.num_inputs + o];
+                let dying = (0..program.inputs.len()).find(|&i| {
+                    let b = call.args[i];
+                    let once = call.args.iter().filter(|&&a| a == b).count() == 1;
+                    program.inputs[i] == crate::eltwise::Spread::Full
+                        && matches!(buffers[b].place, Place::Arena(_))
+                        && buffers[b].life.1 == position
+                        && buffers[b].len == buffers[out].len
+                        && once
+                        && !taken.contains(&b)
+                });
+                if let (crate::eltwise::Sink::Full, Some(i)) = (sink, dying) {
+                    taken.push(call.args[i]);
+                    root[out] = root[call.args[i]];
+                }
+            }
+        }
+    }
+    let mut intervals: Vec<Interval> = Vec::new();
+    let mut interval_of = vec![usize::MAX; buffers.len()];
+    for b in 0..buffers.len() {
+        if !matches!(buffers[b].place, Place::Arena(_)) {
+            continue;
+        }
+        let (first, last) = buffers[b].life;
+        let bytes = (buffers[b].len * 4).next_multiple_of(ALIGNMENT);
+        if root[b] == b {
+            interval_of[b] = intervals.len();
+            intervals.push(Interval { first, last, bytes });
+        } else {
+            // roots come first, since outputs are made after the inputs they replace
+            interval_of[b] = interval_of[root[b]];
+            intervals[interval_of[b]].last = intervals[interval_of[b]].last.max(last);
+        }
+    }
+    let placement = place(&intervals);
+    for (b, buffer) in buffers.iter_mut().enumerate() {
+        if let Place::Arena(offset) = &mut buffer.place {
+            *offset = placement.offsets[interval_of[b]];
+        }
+    }
+    placement
+}
