@@ -56,9 +56,9 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Number of elements.
+    /// Number of elements; stops at the largest number instead of overflowing.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |total, &dim| total.saturating_mul(dim))
     }
 
     /// Whether it has no elements.
