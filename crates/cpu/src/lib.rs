@@ -12,3 +12,8 @@
 pub mod simd;
 pub mod isa;
 pub mod kernel;
+pub mod call;
+mod lanes;
+mod math;
+pub mod gemm;
+pub mod optimizer;
