@@ -1,0 +1,62 @@
+//! How a product is blocked and cut into chunks: from its shape alone, so that the order of
+//! every sum is the same on any number of threads.
+
+use super::tile::MAX_VECTORS;
+use super::{Blocking, GemmDesc};
+
+/// A choice.
+pub(super) struct Grid {
+    pub blocking: Blocking,
+    /// Products of a batch in one chunk.
+    pub batch_group: usize,
+}
+
+/// Work of a chunk that is worth a thread: about 4 us at 100 GFLOP/s.
+const CHUNK_FLOPS: f64 = 4e5;
+
+/// Chooses for tiles of at most `max_rows` rows.
+pub(super) fn choose(d: &GemmDesc, max_rows: usize, lanes: usize) -> Grid {
+    let panel = MAX_VECTORS * lanes;
+    let flops = 2.0 * d.m as f64 * d.n as f64 * d.k as f64;
+    let large = d.k * d.n > 256 * 1024 || d.ldb.is_multiple_of(512);
+    let pack_b = d.transpose_b || (large && d.m >= 64);
+    let pack_a =
+        (d.k * d.m > 64 * 1024 || d.lda.is_multiple_of(512)) && d.n >= 4 * panel && d.m >= 16;
+    let kc = if pack_a || pack_b { d.k.div_ceil(d.k.div_ceil(512).max(1)) } else { d.k }.max(1);
+    let batch_group = ((CHUNK_FLOPS / flops.max(1.0)) as usize).clamp(1, d.batch.max(1));
+    let batch_chunks = d.batch.div_ceil(batch_group).max(1);
+    let most = ((flops / CHUNK_FLOPS) as usize).clamp(1, 16usize.div_ceil(batch_chunks));
+    let (row_chunks, col_chunks) = cut(d, max_rows, panel, most);
+    let blocking =
+        Blocking { pack_a, pack_b, kc, mc: 12 * max_rows, nc: 512, row_chunks, col_chunks };
+    Grid { blocking, batch_group }
+}
+
+/// The numbers of chunks along rows and columns, `most` at most in all, that finish soonest,
+/// weighed over 1, 2, 4 and 8 threads.
+fn cut(d: &GemmDesc, max_rows: usize, panel: usize, most: usize) -> (usize, usize) {
+    let panels = d.n.div_ceil(panel).max(1);
+    let mut best = (f64::INFINITY, (1, 1));
+    for rows in 1..=most.min(d.m.div_ceil(4).max(1)) {
+        for cols in 1..=(most / rows).min(panels) {
+            // a chunk's time in row steps: short tiles cost as much as half-full ones
+            let high = d.m.div_ceil(rows);
+            let tiles = high.div_ceil(max_rows);
+            let tile = (high as f64 / tiles as f64).max(max_rows as f64 / 2.0) + 1.0;
+            let chunk = tile * (tiles * panels.div_ceil(cols)) as f64;
+            let count = rows * cols;
+            let score: f64 = [(1, 1.0), (2, 1.0), (4, 0.5), (8, 0.25)]
+                .into_iter()
+                .map(|(threads, weight)| {
+                    weight * (count.div_ceil(threads) * threads) as f64 * chunk
+                })
+                .sum();
+            // fewer chunks where the difference is small
+            let score = score * (1.0 + 0.002 * count as f64);
+            if score < best.0 {
+                best = (score, (rows, cols));
+            }
+        }
+    }
+    best.1
+}

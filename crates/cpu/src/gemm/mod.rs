@@ -1,0 +1,495 @@
+//! Matrix products with fused epilogues: `C[m,n] = op(A) op(B)`, row-major f32.
+//!
+//! # Layout
+//! - here: the descriptor, the kernel's choices at plan time, and its loops.
+//! - `tile`: the register tiles, where the time goes.
+//! - `pack`: copies of operands into panels, for B transposed and for large operands.
+//! - `grid`: how the work is cut into chunks.
+//!
+//! Legend: `m` rows and `n` columns of C, `k` steps of the reduction. An element of C is
+//! summed by one chunk in ascending order of k, in blocks of a length that the shape alone gives.
+
+mod grid;
+mod pack;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+use crate::isa::Isa;
+use crate::kernel::Kernel;
+use crate::optimizer::{Coefficients, Update, update_fn};
+use grid::Grid;
+use pack::{Block, PackFn};
+use std::ops::Range;
+use tile::{Finish, MAX_VECTORS, Tile, Tiles};
+
+/// Positions of a product's arguments. Those that the epilogue does not use may be null.
+pub mod args {
+    /// `op(A)` is `[m, k]`: stored `[m, k]`, or `[k, m]` if transposed.
+    pub const A: usize = 0;
+    /// `op(B)` is `[k, n]`: stored `[k, n]`, or `[n, k]` if transposed.
+    pub const B: usize = 1;
+    /// The output, `[m, n]`; read with `accumulate`, not touched with `update` otherwise.
+    pub const C: usize = 2;
+    /// `[n]`, the same for all of a batch.
+    pub const BIAS: usize = 3;
+    /// `[m, n]` with C's strides; may be C itself.
+    pub const RESIDUAL: usize = 4;
+    /// `[m, n]` with C's strides; may be C itself.
+    pub const MASK: usize = 5;
+    /// `[m, n]` with C's strides, updated in place.
+    pub const PARAM: usize = 6;
+    /// The first of three optimizer slots, `[m, n]` with C's strides, updated in place.
+    pub const SLOT0: usize = 7;
+    /// The step's hyper-parameters, see [`tidemill_graph::update::hyper`].
+    pub const HYPER: usize = 10;
+    /// The number of arguments.
+    pub const LEN: usize = 11;
+}
+
+/// A function that the epilogue applies to every element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Activation {
+    /// `x`
+    #[default]
+    None,
+    /// `max(x, 0)`
+    Relu,
+}
+
+/// What happens to a sum before it is stored, in the order of the fields:
+/// `C = mask(activation(sum + [C] + [bias] + [residual]))`.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Epilogue {
+    /// Add what C holds.
+    pub accumulate: bool,
+    /// Add `bias[column]`.
+    pub bias: bool,
+    /// Add `residual[row, column]`.
+    pub residual: bool,
+    /// Apply a function.
+    pub activation: Activation,
+    /// Zero where `mask[row, column] > 0` does not hold: the gradient through a relu, from its
+    /// output.
+    pub mask: bool,
+    /// The result is the whole gradient of `param[m, n]`: update that in place, store nothing in C.
+    pub update: Option<Update>,
+}
+
+/// A matrix product. Strides are in elements.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GemmDesc {
+    /// Rows of C.
+    pub m: usize,
+    /// Columns of C.
+    pub n: usize,
+    /// Steps of the reduction.
+    pub k: usize,
+    /// Products with the same shape; 1 with an `update`.
+    pub batch: usize,
+    /// A is stored `[k, m]`.
+    pub transpose_a: bool,
+    /// B is stored `[n, k]`.
+    pub transpose_b: bool,
+    /// Between stored rows of A.
+    pub lda: usize,
+    /// Between stored rows of B.
+    pub ldb: usize,
+    /// Between rows of C, residual, mask, parameter and slots.
+    pub ldc: usize,
+    /// Between the A, B and C of a batch; residual and mask go with C. 0 for A or B: the same
+    /// for all.
+    pub batch_strides: [usize; 3],
+    /// What happens to the sums.
+    pub epilogue: Epilogue,
+}
+
+impl GemmDesc {
+    /// One product of dense operands without epilogue.
+    pub fn new(m: usize, n: usize, k: usize, transpose_a: bool, transpose_b: bool) -> GemmDesc {
+        GemmDesc {
+            m,
+            n,
+            k,
+            batch: 1,
+            transpose_a,
+            transpose_b,
+            lda: if transpose_a { m } else { k },
+            ldb: if transpose_b { k } else { n },
+            ldc: n,
+            batch_strides: [m * k, k * n, m * n],
+            epilogue: Epilogue::default(),
+        }
+    }
+
+    /// Multiplications and additions of all products.
+    pub fn flops(&self) -> u64 {
+        2 * (self.batch * self.m * self.n) as u64 * self.k as u64
+    }
+}
+
+/// How the loops over a chunk are blocked; chosen from the shape by [`Gemm::new`], or given for
+/// measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocking {
+    /// Copy A into panels of a tile's rows.
+    pub pack_a: bool,
+    /// Copy B into panels of a tile's columns; always so where B is transposed.
+    pub pack_b: bool,
+    /// Steps of the reduction that are done at once.
+    pub kc: usize,
+    /// Rows of A that are packed at once.
+    pub mc: usize,
+    /// Columns of B that are packed at once.
+    pub nc: usize,
+    /// Chunks along the rows.
+    pub row_chunks: usize,
+    /// Chunks along the columns.
+    pub col_chunks: usize,
+}
+
+/// A matrix product, specialised for its shape, epilogue and instruction set. Arguments: see
+/// [`args`].
+#[derive(Clone)]
+pub struct Gemm {
+    desc: GemmDesc,
+    blocking: Blocking,
+    /// Products of a batch in one chunk.
+    batch_group: usize,
+    tiles: Tiles,
+    pack_a: Option<PackFn>,
+    pack_b: Option<PackFn>,
+    finish: Finish,
+}
+
+impl Gemm {
+    /// Chooses tiles, packing and chunks for a product.
+    pub fn new(isa: Isa, desc: &GemmDesc) -> Gemm {
+        let tiles = tile::tiles(isa, desc.transpose_a);
+        let Grid { blocking, batch_group } = grid::choose(desc, tiles.max_rows, tiles.lanes);
+        Gemm { batch_group, ..Gemm::with_blocking(isa, desc, blocking) }
+    }
+
+    /// With a blocking of the caller's, for measurements and tests.
+    pub fn with_blocking(isa: Isa, desc: &GemmDesc, blocking: Blocking) -> Gemm {
+        let blocking = Blocking { pack_b: blocking.pack_b || desc.transpose_b, ..blocking };
+        let pick = |transpose: bool| {
+            if transpose { pack::transpose_on(isa) } else { pack::copy_on(isa) }
+        };
+        let update = desc.epilogue.update.map(|update| update_fn(isa, &update.rule));
+        Gemm {
+            desc: *desc,
+            blocking,
+            batch_group: 1,
+            tiles: tile::tiles(isa, desc.transpose_a || blocking.pack_a),
+            pack_a: blocking.pack_a.then(|| pick(!desc.transpose_a)),
+            pack_b: blocking.pack_b.then(|| pick(desc.transpose_b)),
+            finish: Finish::new(&desc.epilogue, update),
+        }
+    }
+
+    /// The blocking in use.
+    pub fn blocking(&self) -> Blocking {
+        self.blocking
+    }
+
+    /// Columns of a full tile.
+    fn panel(&self) -> usize {
+        MAX_VECTORS * self.tiles.lanes
+    }
+
+    /// Floats of scratch for packed B, packed A and partial sums.
+    fn scratch(&self) -> [usize; 3] {
+        let (d, b) = (&self.desc, &self.blocking);
+        let kc = b.kc.min(d.k);
+        let align = |x: usize| x.next_multiple_of(16);
+        let slack = 16; // packing writes whole vectors
+        let cols = b.nc.min(d.n).next_multiple_of(self.panel());
+        let packed_b = if b.pack_b { align(kc * cols + slack) } else { 0 };
+        let packed_a = if b.pack_a { align(kc * b.mc.min(d.m) + slack) } else { 0 };
+        let partial = if self.keeps_partial() {
+            let rows = d.m.div_ceil(b.row_chunks);
+            align(rows * self.chunk_panels() * self.panel())
+        } else {
+            0
+        };
+        [packed_b, packed_a, partial]
+    }
+
+    /// Whether sums of a part of the reduction cannot wait in C.
+    fn keeps_partial(&self) -> bool {
+        self.desc.epilogue.update.is_some() && self.blocking.kc < self.desc.k
+    }
+
+    /// Panels of the widest chunk.
+    fn chunk_panels(&self) -> usize {
+        self.desc.n.div_ceil(self.panel()).div_ceil(self.blocking.col_chunks)
+    }
+}
+
+/// Part `index` of `0..len` cut into `parts` nearly equal parts.
+fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
+    len * index / parts..len * (index + 1) / parts
+}
+
+impl Kernel for Gemm {
+    fn chunks(&self) -> usize {
+        let b = &self.blocking;
+        self.desc.batch.div_ceil(self.batch_group).max(1) * b.row_chunks * b.col_chunks
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        4 * self.scratch().iter().sum::<usize>()
+    }
+
+    unsafe fn run(&self, args: &[*mut f32], chunk: usize, scratch: *mut f32) {
+        let (d, b) = (&self.desc, &self.blocking);
+        let (group, cell) =
+            (chunk / (b.row_chunks * b.col_chunks), chunk % (b.row_chunks * b.col_chunks));
+        let rows = part(d.m, b.row_chunks, cell / b.col_chunks);
+        let panels = part(d.n.div_ceil(self.panel()), b.col_chunks, cell % b.col_chunks);
+        let cols = panels.start * self.panel()..(panels.end * self.panel()).min(d.n);
+        let coefficients = match &d.epilogue.update {
+            // SAFETY: with an update the caller passes the step's hyper vector.
+            Some(update) => unsafe { update.coefficients(args[args::HYPER]) },
+            None => Coefficients::default(),
+        };
+        let last = ((group + 1) * self.batch_group).min(d.batch);
+        for index in group * self.batch_group..last {
+            // SAFETY: rows and cols lie in 0..m and 0..n, index in 0..batch, and the caller's
+            // arguments have the sizes of the descriptor.
+            unsafe {
+                let operands = Operands::new(d, args, index, &coefficients);
+                self.run_part(&operands, rows.clone(), cols.clone(), scratch);
+            }
+        }
+    }
+}
+
+/// The operands of one product of a batch.
+struct Operands<'a> {
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    bias: *const f32,
+    residual: *const f32,
+    mask: *const f32,
+    param: *mut f32,
+    slots: [*mut f32; 3],
+    coefficients: &'a Coefficients,
+}
+
+impl<'a> Operands<'a> {
+    /// # Safety
+    /// As for [`Gemm::run`]; `index < batch`.
+    unsafe fn new(
+        d: &GemmDesc,
+        args: &[*mut f32],
+        index: usize,
+        coefficients: &'a Coefficients,
+    ) -> Operands<'a> {
+        let [a, b, c] = d.batch_strides.map(|stride| stride * index);
+        // wrapping: absent arguments are null, and never read
+        Operands {
+            a: args[args::A].wrapping_add(a),
+            b: args[args::B].wrapping_add(b),
+            c: args[args::C].wrapping_add(c),
+            bias: args[args::BIAS],
+            residual: args[args::RESIDUAL].wrapping_add(c),
+            mask: args[args::MASK].wrapping_add(c),
+            param: args[args::PARAM].wrapping_add(c),
+            slots: [0, 1, 2].map(|i| args[args::SLOT0 + i].wrapping_add(c)),
+            coefficients,
+        }
+    }
+}
+
+/// Where sums of a part of the reduction wait: C, or scratch.
+#[derive(Clone, Copy)]
+struct Sums {
+    /// Of the chunk's first element.
+    start: *mut f32,
+    stride: usize,
+}
+
+impl Gemm {
+    /// Rows and columns of one chunk.
+    ///
+    /// # Safety
+    /// As for [`Gemm::run`]; the rows and columns are inside C.
+    unsafe fn run_part(
+        &self,
+        o: &Operands,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        scratch: *mut f32,
+    ) {
+        let (d, b) = (&self.desc, &self.blocking);
+        let [len_b, len_a, _] = self.scratch();
+        // SAFETY: the three areas are what `scratch_bytes` asked for.
+        let (packed_b, packed_a, partial) =
+            unsafe { (scratch, scratch.add(len_b), scratch.add(len_b + len_a)) };
+        let sums = if self.keeps_partial() {
+            Sums { start: partial, stride: self.chunk_panels() * self.panel() }
+        } else {
+            Sums { start: o.c.wrapping_add(rows.start * d.ldc + cols.start), stride: d.ldc }
+        };
+        let blocks = d.k.div_ceil(b.kc).max(1);
+        for j in cols.clone().step_by(b.nc) {
+            let wide = j..(j + b.nc).min(cols.end);
+            for block in 0..blocks {
+                let depth = part(d.k, blocks, block);
+                // SAFETY: wide and depth are inside op(B), and packed B has room for nc columns in
+                // whole panels of at most kc steps (parts of k are at most kc long).
+                unsafe {
+                    if let Some(pack) = self.pack_b {
+                        self.pack_panels(pack, o.b, &depth, &wide, packed_b);
+                    }
+                }
+                let step = if b.pack_a { b.mc } else { rows.len().max(1) };
+                for i in rows.clone().step_by(step) {
+                    let high = i..(i + step).min(rows.end);
+                    // SAFETY: high, wide and depth are inside the operands, see above.
+                    unsafe {
+                        let level = Level { block, blocks, sums, origin: (rows.start, cols.start) };
+                        self.run_block(o, high, &wide, &depth, packed_a, packed_b, &level);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Packs a block of B: one panel of all its steps after the other.
+    ///
+    /// # Safety
+    /// The block is inside op(B); `out` has room for it in whole panels, and a vector.
+    unsafe fn pack_panels(
+        &self,
+        pack: PackFn,
+        b: *const f32,
+        depth: &Range<usize>,
+        wide: &Range<usize>,
+        out: *mut f32,
+    ) {
+        let d = &self.desc;
+        for (panel, j) in wide.clone().step_by(self.panel()).enumerate() {
+            let cols = self.panel().min(wide.end - j);
+            // SAFETY: the panel is inside the block; each takes depth.len() * panel() floats.
+            unsafe {
+                let out = out.add(panel * depth.len() * self.panel());
+                let block = if d.transpose_b {
+                    let src = b.add(j * d.ldb + depth.start);
+                    Block { src, stride: d.ldb, rows: cols, cols: depth.len() }
+                } else {
+                    let src = b.add(depth.start * d.ldb + j);
+                    Block { src, stride: d.ldb, rows: depth.len(), cols }
+                };
+                pack(&block, out, self.panel());
+            }
+        }
+    }
+
+    /// A block of C that fits the packed operands.
+    ///
+    /// # Safety
+    /// As for `run_part`; `packed_b` holds the block's part of B if that is packed.
+    #[allow(clippy::too_many_arguments)] // ranges of three dimensions and two buffers
+    unsafe fn run_block(
+        &self,
+        o: &Operands,
+        high: Range<usize>,
+        wide: &Range<usize>,
+        depth: &Range<usize>,
+        packed_a: *mut f32,
+        packed_b: *mut f32,
+        level: &Level,
+    ) {
+        let d = &self.desc;
+        let count = high.len().div_ceil(self.tiles.max_rows);
+        // nearly equal tiles: a tail of one or two rows would run at a fraction of the speed
+        let tile_rows = |index: usize| {
+            let part = part(high.len(), count, index);
+            high.start + part.start..high.start + part.end
+        };
+        // SAFETY: tiles lie inside high x wide, which is inside C; packed A has room for mc rows
+        // of kc steps and a vector.
+        unsafe {
+            let in_place_a = |row: usize| {
+                if d.transpose_a {
+                    o.a.add(depth.start * d.lda + row)
+                } else {
+                    o.a.add(row * d.lda + depth.start)
+                }
+            };
+            if let Some(pack) = self.pack_a {
+                for index in 0..count {
+                    let rows = tile_rows(index);
+                    let (src, stride) = (in_place_a(rows.start), d.lda);
+                    let block = if d.transpose_a {
+                        Block { src, stride, rows: depth.len(), cols: rows.len() }
+                    } else {
+                        Block { src, stride, rows: rows.len(), cols: depth.len() }
+                    };
+                    pack(&block, packed_a.add((rows.start - high.start) * depth.len()), rows.len());
+                }
+            }
+            for (panel, j) in wide.clone().step_by(self.panel()).enumerate() {
+                let cols = self.panel().min(wide.end - j);
+                let (b, b_stride) = if self.pack_b.is_some() {
+                    (packed_b.add(panel * depth.len() * self.panel()).cast_const(), self.panel())
+                } else {
+                    (o.b.add(depth.start * d.ldb + j), d.ldb)
+                };
+                for index in 0..count {
+                    let rows = tile_rows(index);
+                    let (a, a_stride) = if self.pack_a.is_some() {
+                        let at = (rows.start - high.start) * depth.len();
+                        (packed_a.add(at).cast_const(), rows.len())
+                    } else {
+                        (in_place_a(rows.start), d.lda)
+                    };
+                    let at = rows.start * d.ldc + j;
+                    let sums = level.sums.start.wrapping_add(
+                        (rows.start - level.origin.0) * level.sums.stride + j - level.origin.1,
+                    );
+                    let (from, from_stride) = match level.block {
+                        0 if d.epilogue.accumulate => (o.c.add(at).cast_const(), d.ldc),
+                        0 => (std::ptr::null(), 0),
+                        _ => (sums.cast_const(), level.sums.stride),
+                    };
+                    let last = level.block + 1 == level.blocks;
+                    let tile = Tile {
+                        k: depth.len(),
+                        a,
+                        a_stride,
+                        b,
+                        b_stride,
+                        from,
+                        from_stride,
+                        to: sums,
+                        to_stride: level.sums.stride,
+                        cols,
+                        finish: if last { &self.finish } else { &Finish::NONE },
+                        bias: o.bias.wrapping_add(j),
+                        residual: o.residual.wrapping_add(at),
+                        mask: o.mask.wrapping_add(at),
+                        stride: d.ldc,
+                        param: o.param.wrapping_add(at),
+                        slots: o.slots.map(|slot| slot.wrapping_add(at)),
+                        coefficients: o.coefficients,
+                    };
+                    self.tiles.get(rows.len(), cols)(&tile);
+                }
+            }
+        }
+    }
+}
+
+/// Where a block is in the reduction, and where the chunk's sums wait meanwhile.
+struct Level {
+    block: usize,
+    blocks: usize,
+    sums: Sums,
+    /// The chunk's first row and column.
+    origin: (usize, usize),
+}

@@ -1,0 +1,317 @@
+//! Products of random and edge shapes against the scalar reference, on every instruction set.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::optimizer::reference_update;
+use tidemill_graph::update::{Rule, WeightDecay, hyper};
+
+/// A plain product in f64, with the epilogue: the definition.
+fn reference(d: &GemmDesc, buffers: &mut [Vec<f32>]) {
+    let hyper: Vec<f64> = buffers[args::HYPER].iter().map(|&x| f64::from(x)).collect();
+    for index in 0..d.batch {
+        let [a0, b0, c0] = d.batch_strides.map(|stride| stride * index);
+        for i in 0..d.m {
+            for j in 0..d.n {
+                let mut sum = 0.0f64;
+                for p in 0..d.k {
+                    let a = if d.transpose_a { p * d.lda + i } else { i * d.lda + p };
+                    let b = if d.transpose_b { j * d.ldb + p } else { p * d.ldb + j };
+                    sum +=
+                        f64::from(buffers[args::A][a0 + a]) * f64::from(buffers[args::B][b0 + b]);
+                }
+                let at = c0 + i * d.ldc + j;
+                let e = &d.epilogue;
+                if e.accumulate {
+                    sum += f64::from(buffers[args::C][at]);
+                }
+                if e.bias {
+                    sum += f64::from(buffers[args::BIAS][j]);
+                }
+                if e.residual {
+                    sum += f64::from(buffers[args::RESIDUAL][at]);
+                }
+                if e.activation == Activation::Relu {
+                    sum = sum.max(0.0);
+                }
+                if e.mask && buffers[args::MASK][at] <= 0.0 {
+                    sum = 0.0;
+                }
+                let Some(update) = &e.update else {
+                    buffers[args::C][at] = sum as f32;
+                    continue;
+                };
+                let mut w = f64::from(buffers[args::PARAM][at]);
+                let mut slots: Vec<f64> = (0..update.rule.num_slots())
+                    .map(|s| f64::from(buffers[args::SLOT0 + s][at]))
+                    .collect();
+                let hyper: &[f64; hyper::LEN] = hyper.as_slice().try_into().unwrap();
+                reference_update(
+                    &update.rule,
+                    &update.decay,
+                    update.clip_value,
+                    hyper,
+                    sum,
+                    &mut w,
+                    &mut slots,
+                );
+                buffers[args::PARAM][at] = w as f32;
+                for (s, value) in slots.into_iter().enumerate() {
+                    buffers[args::SLOT0 + s][at] = value as f32;
+                }
+            }
+        }
+    }
+}
+
+/// A small generator of numbers in -1..1.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 >> 33
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.next() as usize % n
+    }
+
+    fn value(&mut self) -> f32 {
+        (self.next() % 20001) as f32 / 10000.0 - 1.0
+    }
+
+    fn values(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.value()).collect()
+    }
+}
+
+/// Exactly the elements that a product may touch, and no more: the end of an allocation.
+fn buffers(d: &GemmDesc, random: &mut Random) -> Vec<Vec<f32>> {
+    let size = |rows: usize, cols: usize, stride: usize, batch_stride: usize| {
+        if rows * cols == 0 { 0 } else { (d.batch - 1) * batch_stride + (rows - 1) * stride + cols }
+    };
+    let [a, b, c] = d.batch_strides;
+    let (rows_a, cols_a) = if d.transpose_a { (d.k, d.m) } else { (d.m, d.k) };
+    let (rows_b, cols_b) = if d.transpose_b { (d.n, d.k) } else { (d.k, d.n) };
+    let of_c = size(d.m, d.n, d.ldc, c);
+    let e = &d.epilogue;
+    let slots = e.update.map_or(0, |u| u.rule.num_slots());
+    let mut all = vec![
+        random.values(size(rows_a, cols_a, d.lda, a)),
+        random.values(size(rows_b, cols_b, d.ldb, b)),
+        random.values(of_c),
+        random.values(if e.bias { d.n } else { 0 }),
+        random.values(if e.residual { of_c } else { 0 }),
+        random.values(if e.mask { of_c } else { 0 }),
+        random.values(if e.update.is_some() { of_c } else { 0 }),
+    ];
+    for slot in 0..3 {
+        let values = random.values(if slot < slots { of_c } else { 0 });
+        all.push(values.into_iter().map(|x| x.abs() + 0.01).collect());
+    }
+    all.push(vec![0.05, 0.19, 0.002, 0.5, 2.0, 0.0, 0.0, 0.0]);
+    all
+}
+
+fn run(kernel: &Gemm, buffers: &mut [Vec<f32>], backwards: bool) {
+    let pointers: Vec<*mut f32> = buffers
+        .iter_mut()
+        .map(|b| if b.is_empty() { std::ptr::null_mut() } else { b.as_mut_ptr() })
+        .collect();
+    let mut scratch = vec![f32::NAN; kernel.scratch_bytes() / 4 + 16];
+    let aligned = scratch.as_ptr().align_offset(64);
+    for chunk in 0..kernel.chunks() {
+        let chunk = if backwards { kernel.chunks() - 1 - chunk } else { chunk };
+        // SAFETY: buffers and scratch have the documented sizes, the set is available.
+        unsafe { kernel.run(&pointers, chunk, scratch.as_mut_ptr().add(aligned)) };
+    }
+}
+
+fn check(d: &GemmDesc, blocking: Option<Blocking>, seed: u64) {
+    let mut random = Random(seed);
+    let start = buffers(d, &mut random);
+    let mut expected = start.clone();
+    reference(d, &mut expected);
+    for isa in Isa::available() {
+        let kernel = match blocking {
+            Some(blocking) => Gemm::with_blocking(isa, d, blocking),
+            None => Gemm::new(isa, d),
+        };
+        let mut found = start.clone();
+        run(&kernel, &mut found, false);
+        let mut again = start.clone();
+        run(&kernel, &mut again, true);
+        assert_eq!(found, again, "{isa:?} {d:?}: the order of chunks changed the result");
+        for (arg, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            for (at, (x, y)) in found.iter().zip(expected).enumerate() {
+                let tolerance = 2e-6 * (d.k as f32 + 10.0).sqrt() * (y.abs() + 3.0);
+                assert!(
+                    (x - y).abs() <= tolerance,
+                    "{isa:?} {d:?} argument {arg} [{at}]: {x}, not {y}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_width_and_small_height() {
+    for n in 1..=70 {
+        for (i, &(ta, tb)) in
+            [(false, false), (true, false), (false, true), (true, true)].iter().enumerate()
+        {
+            let m = 1 + (n * 7 + i) % 27;
+            check(&GemmDesc::new(m, n, 5 + n % 4, ta, tb), None, n as u64);
+        }
+    }
+    for m in 1..=40 {
+        check(&GemmDesc::new(m, 10, 33, false, false), None, m as u64);
+        check(&GemmDesc::new(m, 33, 7, true, false), None, m as u64);
+        check(&GemmDesc::new(m, 20, 19, false, true), None, m as u64);
+    }
+}
+
+#[test]
+fn empty_and_single_reductions() {
+    for k in 0..=2 {
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut d = GemmDesc::new(9, 21, k, ta, tb);
+            d.epilogue.bias = true;
+            check(&d, None, 3);
+            d.epilogue = Epilogue { accumulate: true, ..Default::default() };
+            check(&d, None, 4);
+            check(&GemmDesc::new(1, 5, k, ta, tb), None, 5);
+        }
+    }
+}
+
+fn random_epilogue(random: &mut Random) -> Epilogue {
+    let mut flag = || random.below(2) == 0;
+    Epilogue {
+        accumulate: flag(),
+        bias: flag(),
+        residual: flag(),
+        activation: if flag() { Activation::Relu } else { Activation::None },
+        mask: flag(),
+        update: None,
+    }
+}
+
+fn random_desc(random: &mut Random) -> GemmDesc {
+    let (m, n, k) = (1 + random.below(60), 1 + random.below(90), random.below(80));
+    let mut d = GemmDesc::new(m, n, k, random.below(2) == 0, random.below(2) == 0);
+    d.lda += random.below(5);
+    d.ldb += random.below(5);
+    d.ldc += random.below(5);
+    d.batch = 1 + random.below(4);
+    let rows = |transposed: bool, a: usize, b: usize| if transposed { b } else { a };
+    d.batch_strides = [
+        d.lda * rows(d.transpose_a, m, k) + random.below(3),
+        d.ldb * rows(d.transpose_b, k, n) + random.below(3),
+        d.ldc * m + random.below(3),
+    ];
+    if random.below(3) == 0 {
+        d.batch_strides[random.below(2)] = 0;
+    }
+    d.epilogue = random_epilogue(random);
+    d
+}
+
+fn rules() -> Vec<Rule> {
+    vec![
+        Rule::Sgd,
+        Rule::Momentum { momentum: 0.9, nesterov: true },
+        Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        Rule::RmsProp { rho: 0.9, epsilon: 1e-3, momentum: 0.5, centered: false },
+        Rule::Adagrad { epsilon: 1e-8, initial_accumulator: 0.1 },
+    ]
+}
+
+#[test]
+fn random_shapes_strides_batches_and_epilogues() {
+    let mut random = Random(11);
+    for seed in 0..300 {
+        check(&random_desc(&mut random), None, seed);
+    }
+}
+
+#[test]
+fn random_blockings() {
+    let mut random = Random(12);
+    for seed in 0..200 {
+        let mut d = random_desc(&mut random);
+        if random.below(3) == 0 {
+            d.batch = 1;
+            d.epilogue.update = Some(Update {
+                rule: rules()[random.below(5)],
+                decay: WeightDecay::L2(0.01),
+                clip_value: Some(2.0),
+            });
+        }
+        let blocking = Blocking {
+            pack_a: random.below(2) == 0,
+            pack_b: random.below(2) == 0,
+            kc: 1 + random.below(d.k + 20),
+            mc: 1 + random.below(40),
+            nc: 32 * (1 + random.below(3)),
+            row_chunks: 1 + random.below(d.m.min(4)),
+            col_chunks: 1 + random.below(3),
+        };
+        check(&d, Some(blocking), seed);
+    }
+}
+
+#[test]
+fn updates_in_the_epilogue() {
+    for (seed, rule) in rules().into_iter().enumerate() {
+        for (m, n, k) in [(7, 33, 5), (12, 32, 40), (40, 10, 1), (30, 50, 3), (1, 9, 8)] {
+            for decay in [WeightDecay::None, WeightDecay::L2(0.1), WeightDecay::Decoupled(0.1)] {
+                for clip_value in [None, Some(0.3)] {
+                    let mut d = GemmDesc::new(m, n, k, true, false);
+                    d.epilogue.update = Some(Update { rule, decay, clip_value });
+                    check(&d, None, seed as u64);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn residual_and_mask_may_be_the_output() {
+    for isa in Isa::available() {
+        let mut d = GemmDesc::new(13, 37, 9, false, true);
+        d.epilogue.residual = true;
+        d.epilogue.mask = true;
+        let mut random = Random(5);
+        let mut expected = buffers(&d, &mut random);
+        let c = expected[args::C].clone();
+        (expected[args::RESIDUAL], expected[args::MASK]) = (c.clone(), c);
+        let mut found = expected.clone();
+        reference(&d, &mut expected);
+        let kernel = Gemm::new(isa, &d);
+        let mut pointers: Vec<*mut f32> = found.iter_mut().map(|b| b.as_mut_ptr()).collect();
+        pointers[args::RESIDUAL] = pointers[args::C];
+        pointers[args::MASK] = pointers[args::C];
+        let mut scratch = vec![0.0f32; kernel.scratch_bytes() / 4];
+        for chunk in 0..kernel.chunks() {
+            // SAFETY: as in `run`; residual and mask may be C.
+            unsafe { kernel.run(&pointers, chunk, scratch.as_mut_ptr()) };
+        }
+        for (x, y) in found[args::C].iter().zip(&expected[args::C]) {
+            assert!((x - y).abs() < 1e-5, "{isa:?}: {x}, not {y}");
+        }
+    }
+}
+
+#[test]
+fn larger_shapes() {
+    for (m, n, k, ta, tb) in [
+        (32, 128, 784, false, false),
+        (784, 128, 32, true, false),
+        (128, 512, 300, false, true),
+        (130, 600, 1030, false, false),
+    ] {
+        check(&GemmDesc::new(m, n, k, ta, tb), None, 9);
+    }
+}

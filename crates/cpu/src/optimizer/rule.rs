@@ -1,0 +1,375 @@
+//! The optimizer rules on vectors, and their scalar reference in f64.
+
+use crate::simd::Simd;
+use tidemill_graph::update::{Rule, WeightDecay, hyper};
+
+/// The rules with their options that change the code; a constant parameter of the kernels, so that
+/// no branch is left inside their loops.
+pub(crate) mod code {
+    pub const SGD: u8 = 0;
+    pub const MOMENTUM: u8 = 1;
+    pub const NESTEROV: u8 = 2;
+    pub const ADAM: u8 = 3;
+    pub const RMSPROP: u8 = 4;
+    pub const RMSPROP_MOMENTUM: u8 = 5;
+    pub const RMSPROP_CENTERED: u8 = 6;
+    pub const RMSPROP_BOTH: u8 = 7;
+    pub const ADAGRAD: u8 = 8;
+    pub const LION: u8 = 9;
+    /// FTRL with the power -0.5, by square root.
+    pub const FTRL: u8 = 10;
+    /// FTRL with any other power, by scalar `powf`.
+    pub const FTRL_POWER: u8 = 11;
+}
+
+/// The code of a rule.
+pub(crate) fn code_of(rule: &Rule) -> u8 {
+    match *rule {
+        Rule::Sgd => code::SGD,
+        Rule::Momentum { nesterov: false, .. } => code::MOMENTUM,
+        Rule::Momentum { nesterov: true, .. } => code::NESTEROV,
+        Rule::Adam { .. } => code::ADAM,
+        Rule::RmsProp { momentum, centered, .. } => match (momentum != 0.0, centered) {
+            (false, false) => code::RMSPROP,
+            (true, false) => code::RMSPROP_MOMENTUM,
+            (false, true) => code::RMSPROP_CENTERED,
+            (true, true) => code::RMSPROP_BOTH,
+        },
+        Rule::Adagrad { .. } => code::ADAGRAD,
+        Rule::Lion { .. } => code::LION,
+        Rule::Ftrl { learning_rate_power, .. } if learning_rate_power == -0.5 => code::FTRL,
+        Rule::Ftrl { .. } => code::FTRL_POWER,
+    }
+}
+
+/// Slots that a rule's code uses.
+pub(crate) const fn slots_of(rule: u8) -> usize {
+    match rule {
+        code::SGD => 0,
+        code::MOMENTUM | code::NESTEROV | code::RMSPROP | code::ADAGRAD | code::LION => 1,
+        code::RMSPROP_BOTH => 3,
+        _ => 2,
+    }
+}
+
+/// The decimal number that a setting was written as: 0.999 rather than the f32 nearest to it,
+/// which is off by 1e-8. In `1 - beta2` that would be an error of 5e-5.
+pub fn decimal(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
+}
+
+/// The bias corrections `1 - beta1^t` and `1 - beta2^t` of step `t` (from 1) for the hyper vector.
+pub fn bias_corrections(rule: &Rule, t: u64) -> [f32; 2] {
+    let correction = |beta: f32| (1.0 - decimal(beta).powf(t as f64)) as f32;
+    match *rule {
+        Rule::Adam { beta1, beta2, .. } => [correction(beta1), correction(beta2)],
+        _ => [1.0, 1.0],
+    }
+}
+
+/// What a rule computes with, fixed for one step.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Coefficients {
+    /// Every gradient is multiplied by this,
+    scale: f32,
+    /// clipped to plus and minus this,
+    limit: f32,
+    /// and gains this times the parameter.
+    l2: f32,
+    /// The parameter is multiplied by this before the rule.
+    keep: f32,
+    rate: f32,
+    /// The rule's own numbers, see `update_vector`.
+    p: [f32; 6],
+}
+
+impl Coefficients {
+    /// # Safety
+    /// `hyper` points to the `hyper::LEN` values of the step.
+    pub(crate) unsafe fn new(
+        rule: &Rule,
+        decay: &WeightDecay,
+        clip_value: Option<f32>,
+        hyper: *const f32,
+    ) -> Coefficients {
+        // SAFETY: all indices are below hyper::LEN.
+        let at = |i: usize| unsafe { *hyper.add(i) };
+        let rate = at(hyper::LEARNING_RATE);
+        let rest = |beta: f32| (1.0 - decimal_fast(beta)) as f32;
+        let mut p = [0.0; 6];
+        let mut rule_rate = rate;
+        match *rule {
+            Rule::Sgd => {}
+            Rule::Momentum { momentum, .. } => p[0] = momentum,
+            Rule::Adam { beta1, beta2, epsilon } => {
+                rule_rate = rate / at(hyper::BIAS_CORRECTION1);
+                p[0] = rest(beta1);
+                p[1] = rest(beta2);
+                p[2] = 1.0 / at(hyper::BIAS_CORRECTION2).sqrt();
+                p[3] = epsilon;
+            }
+            Rule::RmsProp { rho, epsilon, momentum, .. } => {
+                p[0] = rest(rho);
+                p[1] = epsilon;
+                p[2] = momentum;
+            }
+            Rule::Adagrad { epsilon, .. } => p[0] = epsilon,
+            Rule::Lion { beta1, beta2 } => {
+                p[0] = rest(beta1);
+                p[1] = rest(beta2);
+            }
+            Rule::Ftrl { learning_rate_power, l1, l2, l2_shrinkage, beta, .. } => {
+                p[0] = 1.0 / rate;
+                p[1] = 2.0 * (l2 + beta / (2.0 * rate));
+                p[2] = l1;
+                p[3] = 2.0 * l2_shrinkage;
+                p[4] = -learning_rate_power;
+            }
+        }
+        let (l2, keep) = match *decay {
+            WeightDecay::None => (0.0, 1.0),
+            WeightDecay::L2(lambda) => (lambda, 1.0),
+            WeightDecay::Decoupled(lambda) => (0.0, 1.0 - rate * lambda),
+        };
+        Coefficients {
+            scale: at(hyper::GRADIENT_SCALE),
+            limit: clip_value.unwrap_or(f32::INFINITY),
+            l2,
+            keep,
+            rate: rule_rate,
+            p,
+        }
+    }
+
+    /// Whether a gradient of exactly zero leaves the parameter as it is.
+    pub(crate) fn zero_is_still(&self, rule: u8) -> bool {
+        rule == code::SGD && self.l2 == 0.0 && self.keep == 1.0
+    }
+}
+
+/// [`decimal`] for the kernels, which may not allocate: exact for settings with up to seven digits
+/// after the point.
+fn decimal_fast(x: f32) -> f64 {
+    (f64::from(x) * 1e7).round() / 1e7
+}
+
+/// [`Coefficients`] in registers.
+pub(crate) struct Splat<S: Simd> {
+    scale: S::V,
+    limit: S::V,
+    minus_limit: S::V,
+    l2: S::V,
+    keep: S::V,
+    minus_rate: S::V,
+    p: [S::V; 6],
+    power: f32,
+}
+
+impl<S: Simd> Splat<S> {
+    #[inline(always)]
+    pub(crate) unsafe fn new(c: &Coefficients) -> Splat<S> {
+        // SAFETY: the instruction set is there by the contract of `Simd`.
+        unsafe {
+            Splat {
+                scale: S::splat(c.scale),
+                limit: S::splat(c.limit),
+                minus_limit: S::splat(-c.limit),
+                l2: S::splat(c.l2),
+                keep: S::splat(c.keep),
+                minus_rate: S::splat(-c.rate),
+                p: [
+                    S::splat(c.p[0]),
+                    S::splat(c.p[1]),
+                    S::splat(c.p[2]),
+                    S::splat(c.p[3]),
+                    S::splat(c.p[4]),
+                    S::splat(c.p[5]),
+                ],
+                power: c.p[4],
+            }
+        }
+    }
+}
+
+/// `a + t (b - a)`. With `t = 1 - beta` rounded once, a constant gradient has itself as the limit
+/// of its average, which `beta a + (1 - beta) b` misses by the rounding of the two factors.
+#[inline(always)]
+unsafe fn lerp<S: Simd>(a: S::V, b: S::V, t: S::V) -> S::V {
+    // SAFETY: as for all of `Simd`.
+    unsafe { S::fma(t, S::sub(b, a), a) }
+}
+
+/// The rule on one vector of parameters `w` with gradient `g` and slots `s`: the new parameters
+/// and slots. NaN gradients stay NaN, also through clipping.
+#[inline(always)]
+pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8>(
+    k: &Splat<S>,
+    g: S::V,
+    w: S::V,
+    s: [S::V; 3],
+) -> (S::V, [S::V; 3]) {
+    // SAFETY: as for all of `Simd`.
+    unsafe {
+        let p = &k.p;
+        // min and max give their second operand where either is NaN
+        let g = S::max(k.minus_limit, S::min(k.limit, S::mul(g, k.scale)));
+        let g = S::fma(k.l2, w, g);
+        let w_kept = S::mul(w, k.keep);
+        let step = |direction: S::V| S::fma(k.minus_rate, direction, w_kept);
+        let [s0, s1, s2] = s;
+        match RULE {
+            code::SGD => (step(g), s),
+            code::MOMENTUM => {
+                let v = S::fma(p[0], s0, g);
+                (step(v), [v, s1, s2])
+            }
+            code::NESTEROV => {
+                let v = S::fma(p[0], s0, g);
+                (step(S::fma(p[0], v, g)), [v, s1, s2])
+            }
+            code::ADAM => {
+                let m = lerp::<S>(s0, g, p[0]);
+                let v = lerp::<S>(s1, S::mul(g, g), p[1]);
+                let denominator = S::fma(S::sqrt(v), p[2], p[3]);
+                (step(S::div(m, denominator)), [m, v, s2])
+            }
+            code::RMSPROP
+            | code::RMSPROP_MOMENTUM
+            | code::RMSPROP_CENTERED
+            | code::RMSPROP_BOTH => {
+                let momentum = RULE == code::RMSPROP_MOMENTUM || RULE == code::RMSPROP_BOTH;
+                let centered = RULE == code::RMSPROP_CENTERED || RULE == code::RMSPROP_BOTH;
+                let v = lerp::<S>(s0, S::mul(g, g), p[0]);
+                let mut new = [v, s1, s2];
+                let mut power = v;
+                if centered {
+                    let slot = if momentum { 2 } else { 1 };
+                    let a = lerp::<S>(s[slot], g, p[0]);
+                    new[slot] = a;
+                    power = S::sub(v, S::mul(a, a));
+                }
+                let direction = S::div(g, S::add(S::sqrt(power), p[1]));
+                if momentum {
+                    new[1] = S::fma(p[2], s1, direction);
+                    (step(new[1]), new)
+                } else {
+                    (step(direction), new)
+                }
+            }
+            code::ADAGRAD => {
+                let v = S::fma(g, g, s0);
+                (step(S::div(g, S::add(S::sqrt(v), p[0]))), [v, s1, s2])
+            }
+            code::LION => {
+                let c = lerp::<S>(s0, g, p[0]);
+                let (zero, one) = (S::splat(0.0), S::splat(1.0));
+                let negative = S::select(S::gt(zero, c), S::splat(-1.0), c);
+                let sign = S::select(S::gt(c, zero), one, negative);
+                (step(sign), [lerp::<S>(s0, g, p[1]), s1, s2])
+            }
+            _ => {
+                let n = S::fma(g, g, s0);
+                let power = |x: S::V| {
+                    if RULE == code::FTRL { S::sqrt(x) } else { lanes_powf::<S>(x, k.power) }
+                };
+                let n_power = power(n);
+                let shrunk = S::fma(p[3], w, g);
+                let sigma = S::mul(S::sub(n_power, power(s0)), p[0]);
+                let z = S::add(s1, S::sub(shrunk, S::mul(sigma, w)));
+                let q = S::fma(n_power, p[0], p[1]);
+                let clipped = S::max(S::sub(S::splat(0.0), p[2]), S::min(p[2], z));
+                (S::div(S::sub(clipped, z), q), [n, z, s2])
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn lanes_powf<S: Simd>(x: S::V, power: f32) -> S::V {
+    let mut lanes = [0.0f32; 16];
+    const { assert!(S::LANES <= 16) };
+    // SAFETY: the buffer has room for a vector.
+    unsafe {
+        S::store(lanes.as_mut_ptr(), x);
+        for lane in lanes.iter_mut().take(S::LANES) {
+            *lane = lane.powf(power);
+        }
+        S::load(lanes.as_ptr())
+    }
+}
+
+/// The rules in plain f64, from their definitions: what the kernels are tested against.
+///
+/// `slots` has `rule.num_slots()` values; `hyper` the step's numbers.
+pub fn reference_update(
+    rule: &Rule,
+    decay: &WeightDecay,
+    clip_value: Option<f32>,
+    hyper: &[f64; hyper::LEN],
+    gradient: f64,
+    w: &mut f64,
+    slots: &mut [f64],
+) {
+    let rate = hyper[hyper::LEARNING_RATE];
+    let mut g = gradient * hyper[hyper::GRADIENT_SCALE];
+    if let Some(limit) = clip_value {
+        g = g.clamp(-f64::from(limit), f64::from(limit));
+    }
+    match *decay {
+        WeightDecay::None => {}
+        WeightDecay::L2(lambda) => g += decimal(lambda) * *w,
+        WeightDecay::Decoupled(lambda) => *w -= rate * decimal(lambda) * *w,
+    }
+    match *rule {
+        Rule::Sgd => *w -= rate * g,
+        Rule::Momentum { momentum, nesterov } => {
+            let mu = decimal(momentum);
+            slots[0] = mu * slots[0] + g;
+            *w -= rate * if nesterov { g + mu * slots[0] } else { slots[0] };
+        }
+        Rule::Adam { beta1, beta2, epsilon } => {
+            let (b1, b2) = (decimal(beta1), decimal(beta2));
+            slots[0] = b1 * slots[0] + (1.0 - b1) * g;
+            slots[1] = b2 * slots[1] + (1.0 - b2) * g * g;
+            let (c1, c2) = (hyper[hyper::BIAS_CORRECTION1], hyper[hyper::BIAS_CORRECTION2]);
+            *w -= rate / c1 * slots[0] / (slots[1].sqrt() / c2.sqrt() + decimal(epsilon));
+        }
+        Rule::RmsProp { rho, epsilon, momentum, centered } => {
+            let rho = decimal(rho);
+            slots[0] = rho * slots[0] + (1.0 - rho) * g * g;
+            let mut power = slots[0];
+            if centered {
+                let a = slots.len() - 1;
+                slots[a] = rho * slots[a] + (1.0 - rho) * g;
+                power -= slots[a] * slots[a];
+            }
+            let direction = g / (power.sqrt() + decimal(epsilon));
+            if momentum != 0.0 {
+                slots[1] = decimal(momentum) * slots[1] + direction;
+                *w -= rate * slots[1];
+            } else {
+                *w -= rate * direction;
+            }
+        }
+        Rule::Adagrad { epsilon, .. } => {
+            slots[0] += g * g;
+            *w -= rate * g / (slots[0].sqrt() + decimal(epsilon));
+        }
+        Rule::Lion { beta1, beta2 } => {
+            let (b1, b2) = (decimal(beta1), decimal(beta2));
+            let c = b1 * slots[0] + (1.0 - b1) * g;
+            *w -= rate * if c == 0.0 { 0.0 } else { c.signum() };
+            slots[0] = b2 * slots[0] + (1.0 - b2) * g;
+        }
+        Rule::Ftrl { learning_rate_power, l1, l2, l2_shrinkage, beta, .. } => {
+            let power = -decimal(learning_rate_power);
+            let n = slots[0] + g * g;
+            let sigma = (n.powf(power) - slots[0].powf(power)) / rate;
+            slots[1] += g + 2.0 * decimal(l2_shrinkage) * *w - sigma * *w;
+            slots[0] = n;
+            let q = n.powf(power) / rate + 2.0 * (decimal(l2) + decimal(beta) / (2.0 * rate));
+            let l1 = decimal(l1);
+            *w = (slots[1].clamp(-l1, l1) - slots[1]) / q;
+        }
+    }
+}
