@@ -1,2 +1,39 @@
 //! Layers, losses, optimizers, schedules and initializers: builds graphs.
+//!
+//! # Layout
+//! - [`model`], [`layer`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
+//! - [`build`]: from there to ops, names and start values ([`initializers`]).
+//! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
+//! - [`training`]: all of them together as training, evaluation and inference graphs.
 #![forbid(unsafe_code)]
+
+pub mod activation;
+pub mod build;
+pub mod error;
+mod form;
+pub mod initializers;
+pub mod layer;
+pub mod loss;
+pub mod model;
+pub mod optimizer;
+mod orthogonal;
+pub mod padding;
+mod random;
+pub mod schedule;
+pub mod training;
+mod validate;
+
+pub use activation::Activation;
+pub use build::{InitialValue, LayerSummary, Mode};
+pub use error::ModelError;
+pub use initializers::Initializer;
+pub use layer::{
+    BatchNormSpec, Conv2dSpec, DenseSpec, DepthwiseConv2dSpec, EmbeddingSpec, LayerSpec, PoolSpec,
+    ResidualSpec,
+};
+pub use loss::{BuiltLoss, Link, LossSpec, Targets};
+pub use model::{InputSpec, ModelSpec, ModelSpec as Model};
+pub use optimizer::{DecayKind, OptimizerSpec, hyper_values};
+pub use padding::Padding;
+pub use schedule::ScheduleSpec;
+pub use training::{evaluation_graph, inference_graph, initial_state, training_graph};

@@ -1,0 +1,398 @@
+//! From a model's description to ops.
+
+use crate::activation::Activation;
+use crate::error::ModelError;
+use crate::initializers::{Fans, Initializer};
+use crate::layer::{BatchNormSpec, LayerSpec, PoolSpec};
+use crate::model::{InputSpec, ModelSpec};
+use crate::padding::Padding;
+use tidemill_graph::{
+    Binary, Conv2d, DType, Graph, GraphError, Op, Pool2d, Reduction, Role, TensorId,
+};
+
+/// Whether a model learns or predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Dropout drops; batch norm uses the batch's moments and updates the running ones.
+    Train,
+    /// Dropout is off; batch norm uses the running moments.
+    Eval,
+}
+
+/// What was built for one layer, in the order of building; blocks come after what they hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerSummary {
+    /// Path in the graph, such as `layers.2.dense`.
+    pub path: String,
+    /// Its name in recipes.
+    pub kind: &'static str,
+    /// Dims of its output without the batch.
+    pub output_shape: Vec<usize>,
+    /// Number of learned values of its own, without those of the layers in it.
+    pub num_parameters: usize,
+}
+
+/// The start of one tensor of the state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InitialValue {
+    /// The tensor's name in the graph.
+    pub name: String,
+    /// Its dims.
+    pub shape: Vec<usize>,
+    /// Its values.
+    pub values: Vec<f32>,
+}
+
+/// A model built into a graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Built {
+    pub(crate) output: TensorId,
+    pub(crate) layers: Vec<LayerSummary>,
+    starts: Vec<(TensorId, Start)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Drawn(Initializer, Fans),
+    /// Means 0, variances 1.
+    Moments,
+}
+
+impl ModelSpec {
+    /// Adds the model to a graph: an input `x`, in training with dropout an input `key`, and the
+    /// layers. Parameters are named `layers.<i>.<kind>.<kernel|bias|gamma|beta>`, the same in both
+    /// modes and for every batch size. Returns the last layer's output.
+    pub fn build(
+        &self,
+        graph: &mut Graph,
+        batch: usize,
+        mode: Mode,
+    ) -> Result<TensorId, GraphError> {
+        self.build_all(graph, batch, mode).map(|built| built.output)
+    }
+
+    pub(crate) fn build_all(
+        &self,
+        graph: &mut Graph,
+        batch: usize,
+        mode: Mode,
+    ) -> Result<Built, GraphError> {
+        self.validate().map_err(graph_error)?;
+        let mut shape = vec![batch];
+        shape.extend(self.input.shape());
+        let dtype = match self.input {
+            InputSpec::Ids { .. } => DType::I32,
+            _ => DType::F32,
+        };
+        let x = graph.input("x", &shape, dtype);
+        let key = (mode == Mode::Train && has_dropout(&self.layers))
+            .then(|| graph.input("key", &[4], DType::I32));
+        let mut builder = Builder { graph, mode, key, dropouts: 0, starts: vec![], layers: vec![] };
+        let output = builder.sequence(&self.layers, "layers", x)?;
+        let Builder { starts, layers, .. } = builder;
+        Ok(Built { output, layers, starts })
+    }
+
+    /// The layers with their output shapes and parameter counts.
+    pub fn summary(&self) -> Result<Vec<LayerSummary>, GraphError> {
+        let mut graph = Graph::new();
+        self.build_all(&mut graph, 1, Mode::Eval).map(|built| built.layers)
+    }
+
+    /// Number of learned values.
+    pub fn num_parameters(&self) -> Result<usize, GraphError> {
+        Ok(self.summary()?.iter().map(|layer| layer.num_parameters).sum())
+    }
+
+    /// Dims of the model's output without the batch.
+    pub fn output_shape(&self) -> Result<Vec<usize>, GraphError> {
+        let mut graph = Graph::new();
+        let output = self.build(&mut graph, 1, Mode::Eval)?;
+        Ok(graph.shape(output)[1..].to_vec())
+    }
+
+    /// Start values of all parameters and running statistics under a seed.
+    pub fn initial_values(&self, seed: u64) -> Result<Vec<InitialValue>, GraphError> {
+        let mut graph = Graph::new();
+        let built = self.build_all(&mut graph, 1, Mode::Eval)?;
+        let value = |&(id, start): &(TensorId, Start)| {
+            let tensor = graph.tensor(id);
+            let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+            let values = match start {
+                Start::Drawn(initializer, fans) => initializer.values(seed, &name, &shape, fans),
+                Start::Moments => {
+                    let half = shape[1];
+                    (0..2 * half).map(|i| if i < half { 0.0 } else { 1.0 }).collect()
+                }
+            };
+            InitialValue { name, shape, values }
+        };
+        Ok(built.starts.iter().map(value).collect())
+    }
+}
+
+fn graph_error(error: ModelError) -> GraphError {
+    GraphError { path: error.path, message: error.message, help: None }
+}
+
+fn has_dropout(layers: &[LayerSpec]) -> bool {
+    layers.iter().any(|layer| match layer {
+        LayerSpec::Dropout { rate } => *rate > 0.0,
+        LayerSpec::Repeat { layers, .. } => has_dropout(layers),
+        LayerSpec::Residual(block) => has_dropout(&block.layers) || has_dropout(&block.shortcut),
+        _ => false,
+    })
+}
+
+struct Builder<'g> {
+    graph: &'g mut Graph,
+    mode: Mode,
+    key: Option<TensorId>,
+    dropouts: u32,
+    starts: Vec<(TensorId, Start)>,
+    layers: Vec<LayerSummary>,
+}
+
+impl Builder<'_> {
+    fn sequence(
+        &mut self,
+        layers: &[LayerSpec],
+        prefix: &str,
+        mut x: TensorId,
+    ) -> Result<TensorId, GraphError> {
+        for (i, layer) in layers.iter().enumerate() {
+            self.graph.enter(format!("{prefix}.{i}.{}", layer.kind()));
+            let own = self.starts.len();
+            let built = self.layer(layer, x);
+            let path = self.graph.path();
+            self.graph.leave();
+            x = built.map_err(|error| error.at(&path))?;
+            let is_own = |&&(id, _): &&(TensorId, Start)| {
+                let tensor = self.graph.tensor(id);
+                tensor.role == Role::Parameter
+                    && tensor.name.strip_prefix(&path).is_some_and(|n| !n[1..].contains('.'))
+            };
+            self.layers.push(LayerSummary {
+                kind: layer.kind(),
+                output_shape: self.graph.shape(x)[1..].to_vec(),
+                num_parameters: self.starts[own..]
+                    .iter()
+                    .filter(is_own)
+                    .map(|&(id, _)| self.graph.tensor(id).len())
+                    .sum(),
+                path,
+            });
+        }
+        Ok(x)
+    }
+
+    fn layer(&mut self, layer: &LayerSpec, x: TensorId) -> Result<TensorId, GraphError> {
+        use LayerSpec::*;
+        match layer {
+            Flatten {} => {
+                let shape = self.graph.shape(x);
+                let flat = vec![shape[0], shape[1..].iter().product()];
+                self.reshape(x, flat)
+            }
+            Reshape { shape } => {
+                let mut full = vec![self.graph.shape(x)[0]];
+                full.extend(shape);
+                self.reshape(x, full)
+            }
+            Dense(spec) => {
+                let inputs = self.last_dim(x);
+                let shape = [inputs, spec.units];
+                let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);
+                let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
+                let y = self.graph.apply(matmul, &[x, kernel])?;
+                let fans = Fans::of_kernel(&shape);
+                self.finish(y, spec.bias.then_some((spec.bias_initializer, fans)), spec.activation)
+            }
+            Conv2d(spec) => {
+                let [_, _, _, channels] = self.image(x)?;
+                let inputs = channels / spec.groups.max(1);
+                let shape = [spec.kernel[0], spec.kernel[1], inputs, spec.filters];
+                let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);
+                let window =
+                    Window { size: spec.kernel, stride: spec.stride, padding: spec.padding };
+                let y = self.convolve(x, kernel, window, spec.dilation, spec.groups)?;
+                let fans = Fans::of_kernel(&shape);
+                self.finish(y, spec.bias.then_some((spec.bias_initializer, fans)), spec.activation)
+            }
+            DepthwiseConv2d(spec) => {
+                let [_, _, _, channels] = self.image(x)?;
+                let outputs = channels * spec.depth_multiplier;
+                let shape = [spec.kernel[0], spec.kernel[1], 1, outputs];
+                let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);
+                let window =
+                    Window { size: spec.kernel, stride: spec.stride, padding: spec.padding };
+                let y = self.convolve(x, kernel, window, spec.dilation, channels)?;
+                let fans = Fans::of_kernel(&shape);
+                self.finish(y, spec.bias.then_some((spec.bias_initializer, fans)), spec.activation)
+            }
+            MaxPool2d(spec) => {
+                let pool = self.pool(x, spec)?;
+                self.graph.apply(Op::MaxPool2d(pool), &[x])
+            }
+            AvgPool2d(spec) => {
+                let pool = self.pool(x, spec)?;
+                self.graph.apply(Op::AvgPool2d(pool), &[x])
+            }
+            GlobalAvgPool {} => self.global_pool(x, Reduction::Mean),
+            GlobalMaxPool {} => self.global_pool(x, Reduction::Max),
+            BatchNorm(spec) => self.batch_norm(x, spec),
+            LayerNorm { epsilon } => {
+                let channels = [self.last_dim(x)];
+                let gamma = self.parameter("gamma", &channels, Initializer::Ones);
+                let beta = self.parameter("beta", &channels, Initializer::Zeros);
+                self.graph.apply(Op::LayerNorm { epsilon: *epsilon as f32 }, &[x, gamma, beta])
+            }
+            RmsNorm { epsilon } => {
+                let channels = [self.last_dim(x)];
+                let gamma = self.parameter("gamma", &channels, Initializer::Ones);
+                self.graph.apply(Op::RmsNorm { epsilon: *epsilon as f32 }, &[x, gamma])
+            }
+            Dropout { rate } => {
+                // The number counts in both modes, so that it never depends on the mode.
+                let stream = self.dropouts;
+                self.dropouts += 1;
+                match self.key {
+                    Some(key) if *rate > 0.0 => {
+                        self.graph.apply(Op::Dropout { rate: *rate as f32, stream }, &[x, key])
+                    }
+                    _ => Ok(x),
+                }
+            }
+            Activation(activation) => activation.build(self.graph, x),
+            Softmax {} => self.graph.apply(Op::Softmax, &[x]),
+            Embedding(spec) => {
+                let shape = [spec.vocabulary, spec.units];
+                let table = self.parameter("table", &shape, spec.initializer);
+                self.graph.apply(Op::Embedding, &[table, x])
+            }
+            Residual(spec) => {
+                let main = self.sequence(&spec.layers, "layers", x)?;
+                let other = self.sequence(&spec.shortcut, "shortcut", x)?;
+                let (a, b) = (self.graph.shape(main), self.graph.shape(other));
+                if a != b {
+                    return Err(GraphError::new(format!(
+                        "the layers give {a:?}, the shortcut {b:?}"
+                    ))
+                    .help(
+                        "give the shortcut a conv2d of kernel 1 with the same filters and stride",
+                    ));
+                }
+                let sum = self.graph.apply(Op::Binary(Binary::Add), &[main, other])?;
+                spec.activation.build(self.graph, sum)
+            }
+            Repeat { times, layers } => {
+                (0..*times).try_fold(x, |x, time| self.sequence(layers, &time.to_string(), x))
+            }
+        }
+    }
+
+    fn last_dim(&self, x: TensorId) -> usize {
+        self.graph.shape(x).last().copied().unwrap_or(1)
+    }
+
+    /// Batch, rows, columns, channels, if it is a batch of images.
+    fn image(&self, x: TensorId) -> Result<[usize; 4], GraphError> {
+        let shape = self.graph.shape(x);
+        <[usize; 4]>::try_from(shape).map_err(|_| {
+            GraphError::new(format!(
+                "takes images [batch, height, width, channels], but its input is {shape:?}"
+            ))
+            .help("put it before flatten, or insert { reshape = { shape = [h, w, c] } } before it")
+        })
+    }
+
+    fn reshape(&mut self, x: TensorId, shape: Vec<usize>) -> Result<TensorId, GraphError> {
+        if self.graph.shape(x) == shape {
+            return Ok(x);
+        }
+        self.graph.apply(Op::Reshape(shape), &[x])
+    }
+
+    fn parameter(&mut self, name: &str, shape: &[usize], initializer: Initializer) -> TensorId {
+        let id = self.graph.parameter(name, shape);
+        self.starts.push((id, Start::Drawn(initializer, Fans::of_kernel(shape))));
+        id
+    }
+
+    /// Bias and activation, where there are any.
+    fn finish(
+        &mut self,
+        mut y: TensorId,
+        bias: Option<(Initializer, Fans)>,
+        activation: Activation,
+    ) -> Result<TensorId, GraphError> {
+        if let Some((initializer, fans)) = bias {
+            let bias = self.graph.parameter("bias", &[self.last_dim(y)]);
+            self.starts.push((bias, Start::Drawn(initializer, fans)));
+            y = self.graph.apply(Op::Binary(Binary::Add), &[y, bias])?;
+        }
+        activation.build(self.graph, y)
+    }
+
+    fn convolve(
+        &mut self,
+        x: TensorId,
+        kernel: TensorId,
+        window: Window,
+        dilation: [usize; 2],
+        groups: usize,
+    ) -> Result<TensorId, GraphError> {
+        let [_, height, width, channels] = self.image(x)?;
+        let filters = self.last_dim(kernel);
+        if channels % groups != 0 || filters % groups != 0 {
+            return Err(GraphError::new(format!(
+                "{groups} groups divide neither or only one of {channels} channels and {filters} filters"
+            ))
+            .help("choose groups, channels and filters so that groups divides both"));
+        }
+        let Window { size, stride, padding } = window;
+        let padding = padding.resolve([height, width], size, stride, dilation);
+        self.graph.apply(Op::Conv2d(Conv2d { stride, dilation, padding, groups }), &[x, kernel])
+    }
+
+    fn pool(&self, x: TensorId, spec: &PoolSpec) -> Result<Pool2d, GraphError> {
+        let [_, height, width, _] = self.image(x)?;
+        let stride = spec.stride.unwrap_or(spec.size);
+        let padding = spec.padding.resolve([height, width], spec.size, stride, [1, 1]);
+        Ok(Pool2d { size: spec.size, stride, padding, count_padding: false })
+    }
+
+    fn global_pool(&mut self, x: TensorId, reduction: Reduction) -> Result<TensorId, GraphError> {
+        self.image(x)?;
+        self.graph.apply(Op::Reduce { reduction, axes: vec![1, 2], keep_dims: false }, &[x])
+    }
+
+    fn batch_norm(&mut self, x: TensorId, spec: &BatchNormSpec) -> Result<TensorId, GraphError> {
+        let channels = self.last_dim(x);
+        let gamma = self.parameter("gamma", &[channels], spec.gamma_initializer);
+        let beta = self.parameter("beta", &[channels], Initializer::Zeros);
+        let running = self.graph.state("moments", &[2, channels]);
+        self.starts.push((running, Start::Moments));
+        let epsilon = spec.epsilon as f32;
+        if self.mode == Mode::Eval {
+            return self.graph.apply(Op::BatchNormEval { epsilon }, &[x, running, gamma, beta]);
+        }
+        let count = self.graph.tensor(x).len() / channels.max(1);
+        if count < 2 {
+            return Err(GraphError::new("one value for each channel has no variance to train on")
+                .help("use a batch size of at least 2, also for the last batch, or layer_norm"));
+        }
+        let moments = self.graph.apply(Op::ChannelMoments, &[x])?;
+        let momentum = (1.0 - spec.momentum) as f32;
+        let update = Op::UpdateMoments { momentum, count };
+        let updated = self.graph.apply(update, &[running, moments])?;
+        self.graph.assignments.push((running, updated));
+        self.graph.apply(Op::BatchNormTrain { epsilon }, &[x, moments, gamma, beta])
+    }
+}
+
+struct Window {
+    size: [usize; 2],
+    stride: [usize; 2],
+    padding: Padding,
+}

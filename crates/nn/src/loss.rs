@@ -1,0 +1,262 @@
+//! Losses by Keras's names. All that are about classes take logits, not probabilities.
+
+use crate::error::{ModelError, require};
+use crate::form::name_or_table;
+use serde::{Deserialize, Serialize};
+use tidemill_graph::{Binary, DType, Graph, GraphError, Op, PairLoss, Reduction, TensorId, Unary};
+
+/// What is minimized. In a recipe a name (`"mse"`) or a table (`{ huber = { delta = 2.0 } }`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LossSpec {
+    /// Softmax cross-entropy of logits against class ids.
+    #[serde(alias = "cross_entropy")]
+    SparseCategoricalCrossentropy {
+        /// Share of the target spread over all classes; 0 by default.
+        #[serde(default)]
+        label_smoothing: f64,
+    },
+    /// Softmax cross-entropy of logits against a distribution over classes.
+    CategoricalCrossentropy {
+        /// Share of the target spread over all classes; 0 by default.
+        #[serde(default)]
+        label_smoothing: f64,
+    },
+    /// Sigmoid cross-entropy of logits against targets from 0 to 1.
+    #[serde(alias = "bce_with_logits")]
+    BinaryCrossentropy {
+        /// Share by which targets are pulled to 1/2; 0 by default.
+        #[serde(default)]
+        label_smoothing: f64,
+    },
+    /// Focal loss of logits against targets 0 and 1.
+    #[serde(alias = "focal")]
+    BinaryFocalCrossentropy {
+        /// Focusing exponent; 2 by default.
+        #[serde(default = "two")]
+        gamma: f64,
+        /// Weight of the positive class, and one minus it of the negative; none by default.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        alpha: Option<f64>,
+    },
+    /// `(x - t)^2`
+    #[serde(alias = "mse")]
+    MeanSquaredError {},
+    /// `|x - t|`
+    #[serde(alias = "mae")]
+    MeanAbsoluteError {},
+    /// Quadratic within `delta`, linear outside.
+    Huber {
+        /// 1 by default.
+        #[serde(default = "one")]
+        delta: f64,
+    },
+    /// `max(0, 1 - t x)` against targets -1 and 1, or 0 and 1.
+    Hinge {},
+}
+
+name_or_table!(LossSpec, "a loss's name, or a table such as { huber = { delta = 1.0 } }");
+
+fn one() -> f64 {
+    1.0
+}
+
+fn two() -> f64 {
+    2.0
+}
+
+/// What a loss compares the model's output with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// Input `labels`, i32 `[batch]`: class ids.
+    ClassIds,
+    /// Input `targets`, f32 `[batch, outputs]`.
+    Dense,
+}
+
+/// How logits become what a user wants to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Softmax over classes.
+    Softmax,
+    /// Sigmoid of each output.
+    Sigmoid,
+    /// The outputs are read as they are.
+    Identity,
+}
+
+/// A loss built into a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuiltLoss {
+    /// `[batch]`
+    pub per_sample: TensorId,
+    /// Scalar: `sum(w l) / sum(w)`.
+    pub mean: TensorId,
+}
+
+impl LossSpec {
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            LossSpec::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
+            LossSpec::CategoricalCrossentropy { .. } => "categorical_crossentropy",
+            LossSpec::BinaryCrossentropy { .. } => "binary_crossentropy",
+            LossSpec::BinaryFocalCrossentropy { .. } => "binary_focal_crossentropy",
+            LossSpec::MeanSquaredError {} => "mean_squared_error",
+            LossSpec::MeanAbsoluteError {} => "mean_absolute_error",
+            LossSpec::Huber { .. } => "huber",
+            LossSpec::Hinge {} => "hinge",
+        }
+    }
+
+    /// What it compares the output with.
+    pub fn targets(self) -> Targets {
+        match self {
+            LossSpec::SparseCategoricalCrossentropy { .. } => Targets::ClassIds,
+            _ => Targets::Dense,
+        }
+    }
+
+    /// How the output becomes probabilities, if it does.
+    pub fn link(self) -> Link {
+        match self {
+            LossSpec::SparseCategoricalCrossentropy { .. }
+            | LossSpec::CategoricalCrossentropy { .. } => Link::Softmax,
+            LossSpec::BinaryCrossentropy { .. } | LossSpec::BinaryFocalCrossentropy { .. } => {
+                Link::Sigmoid
+            }
+            _ => Link::Identity,
+        }
+    }
+
+    /// Class ids as this loss's dense targets `[batch, outputs]`: the id itself where there is one
+    /// output, else one-hot.
+    pub fn dense_targets(labels: &[i32], outputs: usize) -> Vec<f32> {
+        if outputs == 1 {
+            return labels.iter().map(|&label| label as f32).collect();
+        }
+        let mut targets = vec![0.0; labels.len() * outputs];
+        for (row, &label) in targets.chunks_mut(outputs.max(1)).zip(labels) {
+            if let Some(target) = usize::try_from(label).ok().and_then(|i| row.get_mut(i)) {
+                *target = 1.0;
+            }
+        }
+        targets
+    }
+
+    /// Adds the loss of `logits` `[batch, ...]` to a graph, with inputs `labels` or `targets`, and
+    /// `weights` (f32 `[batch]`).
+    pub fn build(self, graph: &mut Graph, logits: TensorId) -> Result<BuiltLoss, GraphError> {
+        graph.enter("loss");
+        let built = self.per_sample(graph, logits);
+        graph.leave();
+        let per_sample = built.map_err(|error| error.at(self.name()))?;
+        let batch = graph.shape(per_sample)[0];
+        let weights = graph.input("weights", &[batch], DType::F32);
+        let mean = graph.apply(Op::WeightedMean, &[per_sample, weights])?;
+        Ok(BuiltLoss { per_sample, mean })
+    }
+
+    fn per_sample(self, graph: &mut Graph, logits: TensorId) -> Result<TensorId, GraphError> {
+        let shape = graph.shape(logits).to_vec();
+        if shape.len() < 2 {
+            return Err(GraphError::new(format!("takes outputs [batch, ...], got {shape:?}")));
+        }
+        let op = match self {
+            LossSpec::SparseCategoricalCrossentropy { label_smoothing } => {
+                return sparse(graph, logits, &shape, label_smoothing as f32);
+            }
+            LossSpec::CategoricalCrossentropy { label_smoothing } => {
+                Op::DenseCrossEntropy { label_smoothing: label_smoothing as f32 }
+            }
+            LossSpec::BinaryCrossentropy { label_smoothing } => {
+                pair(PairLoss::BinaryCrossEntropy { label_smoothing: label_smoothing as f32 })
+            }
+            LossSpec::BinaryFocalCrossentropy { gamma, alpha } => {
+                pair(PairLoss::Focal { gamma: gamma as f32, alpha: alpha.unwrap_or(-1.0) as f32 })
+            }
+            LossSpec::MeanSquaredError {} => pair(PairLoss::SquaredError),
+            LossSpec::MeanAbsoluteError {} => pair(PairLoss::AbsoluteError),
+            LossSpec::Huber { delta } => pair(PairLoss::Huber { delta: delta as f32 }),
+            LossSpec::Hinge {} => pair(PairLoss::Hinge),
+        };
+        let targets = top_level_input(graph, "targets", &shape, DType::F32);
+        let losses = graph.apply(op, &[logits, targets])?;
+        mean_but_first(graph, losses)
+    }
+
+    /// Link function applied to logits: probabilities, or the logits themselves.
+    pub fn probabilities(
+        self,
+        graph: &mut Graph,
+        logits: TensorId,
+    ) -> Result<TensorId, GraphError> {
+        match self.link() {
+            Link::Softmax => graph.apply(Op::Softmax, &[logits]),
+            Link::Sigmoid => graph.apply(Op::Unary(Unary::Sigmoid), &[logits]),
+            Link::Identity => Ok(logits),
+        }
+    }
+
+    /// Whether its options make sense.
+    pub fn validate(self) -> Result<(), ModelError> {
+        let at = |option: &str| format!("loss.{}.{option}", self.name());
+        match self {
+            LossSpec::SparseCategoricalCrossentropy { label_smoothing: s }
+            | LossSpec::CategoricalCrossentropy { label_smoothing: s }
+            | LossSpec::BinaryCrossentropy { label_smoothing: s } => {
+                require((0.0..1.0).contains(&s), || at("label_smoothing"), "from 0 to below 1", s)
+            }
+            LossSpec::BinaryFocalCrossentropy { gamma, alpha } => {
+                require(gamma >= 0.0, || at("gamma"), "at least 0", gamma)?;
+                let alpha = alpha.unwrap_or(0.5);
+                require((0.0..=1.0).contains(&alpha), || at("alpha"), "from 0 to 1", alpha)
+            }
+            LossSpec::Huber { delta } => require(delta > 0.0, || at("delta"), "above 0", delta),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn pair(loss: PairLoss) -> Op {
+    Op::Binary(Binary::Loss(loss))
+}
+
+fn sparse(
+    graph: &mut Graph,
+    logits: TensorId,
+    shape: &[usize],
+    label_smoothing: f32,
+) -> Result<TensorId, GraphError> {
+    if shape.len() == 4 {
+        // Not flattened: labels for every pixel is not what anyone means by an image's class.
+        return Err(GraphError::new(format!(
+            "takes one row of logits [batch, classes] for each sample, but the model gives {shape:?}"
+        ))
+        .help("insert { flatten = {} } before the first dense layer"));
+    }
+    let labels = top_level_input(graph, "labels", &shape[..shape.len() - 1], DType::I32);
+    let losses = graph.apply(Op::SparseCrossEntropy { label_smoothing }, &[logits, labels])?;
+    mean_but_first(graph, losses)
+}
+
+/// `[batch, ...] -> [batch]`
+fn mean_but_first(graph: &mut Graph, losses: TensorId) -> Result<TensorId, GraphError> {
+    let shape = graph.shape(losses).to_vec();
+    match shape.len() {
+        1 => Ok(losses),
+        2 if shape[1] == 1 => graph.apply(Op::Reshape(vec![shape[0]]), &[losses]),
+        rank => {
+            let axes = (1..rank).collect();
+            let mean = Op::Reduce { reduction: Reduction::Mean, axes, keep_dims: false };
+            graph.apply(mean, &[losses])
+        }
+    }
+}
+
+/// An input whose name has no scope before it.
+fn top_level_input(graph: &mut Graph, name: &str, shape: &[usize], dtype: DType) -> TensorId {
+    let id = graph.input(name, shape, dtype);
+    graph.tensors[id.index()].name = name.to_owned();
+    id
+}

@@ -1,0 +1,139 @@
+//! A model: its input and its layers.
+
+use crate::activation::Activation;
+use crate::form::count;
+use crate::layer::{BatchNormSpec, Conv2dSpec, DenseSpec, EmbeddingSpec, LayerSpec, PoolSpec};
+use serde::{Deserialize, Serialize};
+
+/// What one sample is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum InputSpec {
+    /// An image; `x` is `[batch, height, width, channels]`, f32.
+    Image {
+        /// Rows.
+        #[serde(deserialize_with = "count")]
+        height: usize,
+        /// Columns.
+        #[serde(deserialize_with = "count")]
+        width: usize,
+        /// 1 for grey, 3 for colour.
+        #[serde(deserialize_with = "count")]
+        channels: usize,
+    },
+    /// That many numbers; `x` is `[batch, features]`, f32.
+    Features(#[serde(deserialize_with = "count")] usize),
+    /// Integer ids; `x` is `[batch, length]`, i32.
+    Ids {
+        /// Number of ids in a sample.
+        #[serde(deserialize_with = "count")]
+        length: usize,
+        /// Ids are `0 .. vocabulary`.
+        #[serde(deserialize_with = "count")]
+        vocabulary: usize,
+    },
+}
+
+impl InputSpec {
+    /// Dims of one sample.
+    pub fn shape(self) -> Vec<usize> {
+        match self {
+            InputSpec::Image { height, width, channels } => vec![height, width, channels],
+            InputSpec::Features(features) => vec![features],
+            InputSpec::Ids { length, .. } => vec![length],
+        }
+    }
+}
+
+/// A model as a recipe's `[model]` or the builder methods describe it.
+///
+/// ```
+/// use tidemill_nn::{Activation, Model};
+/// let model = Model::image(28, 28, 1).flatten().dense(128, Activation::Relu).dense(10, Activation::Linear);
+/// assert_eq!(model.layers.len(), 3);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// What one sample is.
+    pub input: InputSpec,
+    /// What is done to it, in order.
+    pub layers: Vec<LayerSpec>,
+}
+
+impl ModelSpec {
+    /// A model of images.
+    pub fn image(height: usize, width: usize, channels: usize) -> ModelSpec {
+        ModelSpec { input: InputSpec::Image { height, width, channels }, layers: vec![] }
+    }
+
+    /// A model of feature vectors.
+    pub fn features(features: usize) -> ModelSpec {
+        ModelSpec { input: InputSpec::Features(features), layers: vec![] }
+    }
+
+    /// A model of id sequences.
+    pub fn ids(length: usize, vocabulary: usize) -> ModelSpec {
+        ModelSpec { input: InputSpec::Ids { length, vocabulary }, layers: vec![] }
+    }
+
+    /// Adds any layer, with all its options.
+    pub fn layer(mut self, layer: impl Into<LayerSpec>) -> ModelSpec {
+        self.layers.push(layer.into());
+        self
+    }
+
+    /// Adds a flatten layer.
+    pub fn flatten(self) -> ModelSpec {
+        self.layer(LayerSpec::Flatten {})
+    }
+
+    /// Adds a dense layer.
+    pub fn dense(self, units: usize, activation: Activation) -> ModelSpec {
+        self.layer(DenseSpec { activation, ..DenseSpec::new(units) })
+    }
+
+    /// Adds a convolution of `kernel` x `kernel` with stride 1 and no padding.
+    pub fn conv2d(self, filters: usize, kernel: usize, activation: Activation) -> ModelSpec {
+        self.layer(Conv2dSpec { activation, ..Conv2dSpec::new(filters, kernel) })
+    }
+
+    /// Adds max pooling of windows side by side.
+    pub fn max_pool2d(self, size: usize) -> ModelSpec {
+        self.layer(LayerSpec::MaxPool2d(PoolSpec::new(size)))
+    }
+
+    /// Adds average pooling of windows side by side.
+    pub fn avg_pool2d(self, size: usize) -> ModelSpec {
+        self.layer(LayerSpec::AvgPool2d(PoolSpec::new(size)))
+    }
+
+    /// Adds the mean over rows and columns.
+    pub fn global_avg_pool(self) -> ModelSpec {
+        self.layer(LayerSpec::GlobalAvgPool {})
+    }
+
+    /// Adds batch normalization with Keras's defaults.
+    pub fn batch_norm(self) -> ModelSpec {
+        self.layer(BatchNormSpec::default())
+    }
+
+    /// Adds dropout.
+    pub fn dropout(self, rate: f64) -> ModelSpec {
+        self.layer(LayerSpec::Dropout { rate })
+    }
+
+    /// Adds an activation.
+    pub fn activation(self, activation: Activation) -> ModelSpec {
+        self.layer(activation)
+    }
+
+    /// Adds an embedding of the input's vocabulary.
+    pub fn embedding(self, units: usize) -> ModelSpec {
+        let vocabulary = match self.input {
+            InputSpec::Ids { vocabulary, .. } => vocabulary,
+            _ => 1,
+        };
+        self.layer(EmbeddingSpec::new(vocabulary, units))
+    }
+}

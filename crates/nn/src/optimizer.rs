@@ -1,0 +1,375 @@
+//! Optimizers by Keras's names, as a recipe writes them, and the rules that they come down to.
+
+use crate::error::{ModelError, require};
+use crate::form::name_or_table;
+use crate::schedule::ScheduleSpec;
+use serde::{Deserialize, Serialize};
+use tidemill_graph::{Clip, Rule, WeightDecay, hyper};
+
+/// What moves the parameters. In a recipe a name (`"adam"`) or a table
+/// (`{ adam = { learning_rate = 1e-3 } }`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OptimizerSpec {
+    /// Stochastic gradient descent, with momentum where it is given.
+    Sgd(Sgd),
+    /// Adam (Kingma and Ba 2015).
+    Adam(Adam),
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+    #[serde(rename = "adamw", alias = "adam_w")]
+    AdamW(AdamW),
+    /// RMSprop (Hinton 2012), PyTorch's form.
+    #[serde(rename = "rmsprop", alias = "rms_prop")]
+    RmsProp(RmsProp),
+    /// Adagrad (Duchi et al. 2011).
+    Adagrad(Adagrad),
+    /// Lion (Chen et al. 2023).
+    Lion(Lion),
+    /// FTRL-proximal (McMahan et al. 2013), Keras's form.
+    Ftrl(Ftrl),
+}
+
+name_or_table!(
+    OptimizerSpec,
+    "an optimizer's name, or a table such as { adam = { learning_rate = 1e-3 } }"
+);
+
+/// What weight decay is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecayKind {
+    /// To the gradient, as in PyTorch's SGD, Adam, RMSprop and Adagrad.
+    L2,
+    /// To the parameter itself, times the learning rate, as in AdamW, Lion and all of Keras.
+    Decoupled,
+}
+
+/// Writes an optimizer's options as a struct: its own ones, then those that all have.
+macro_rules! optimizer {
+    (
+        $(#[$doc:meta])* $name:ident, learning_rate $rate:literal, weight_decay $decay:literal $kind:ident;
+        $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr,)*
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name {
+            #[doc = concat!("A number or a schedule; ", stringify!($rate), " by default.")]
+            pub learning_rate: ScheduleSpec,
+            $($(#[$field_doc])* pub $field: $type,)*
+            #[doc = concat!("Strength of weight decay; ", stringify!($decay), " by default.")]
+            pub weight_decay: f64,
+            #[doc = concat!("How weights decay; `", stringify!($kind), "` by default.")]
+            pub decay: DecayKind,
+            /// Parameters that do not decay, by the last part of their names, such as `bias`,
+            /// `gamma`, `beta`; none by default, as in PyTorch.
+            pub exclude: Vec<String>,
+            /// Clips each element of each gradient to plus and minus this.
+            #[serde(alias = "clipvalue", skip_serializing_if = "Option::is_none")]
+            pub clip_value: Option<f64>,
+            /// Clips each gradient to this L2 norm.
+            #[serde(alias = "clipnorm", skip_serializing_if = "Option::is_none")]
+            pub clip_norm: Option<f64>,
+            /// Clips all gradients together to this L2 norm.
+            #[serde(
+                alias = "global_clipnorm",
+                alias = "clip_global_norm",
+                skip_serializing_if = "Option::is_none"
+            )]
+            pub global_clip_norm: Option<f64>,
+        }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name {
+                    learning_rate: ScheduleSpec::from($rate),
+                    $($field: $default,)*
+                    weight_decay: $decay,
+                    decay: DecayKind::$kind,
+                    exclude: vec![],
+                    clip_value: None,
+                    clip_norm: None,
+                    global_clip_norm: None,
+                }
+            }
+        }
+
+        impl $name {
+            /// This learning rate, the rest by default.
+            pub fn new(learning_rate: impl Into<ScheduleSpec>) -> $name {
+                $name { learning_rate: learning_rate.into(), ..$name::default() }
+            }
+        }
+    };
+}
+
+optimizer! {
+    /// Options of stochastic gradient descent.
+    Sgd, learning_rate 0.01, weight_decay 0.0 L2;
+    /// `mu` of `v = mu v + g`; 0 by default, which keeps no velocity.
+    momentum: f64 = 0.0,
+    /// Whether to look ahead along the velocity (Nesterov); no by default.
+    nesterov: bool = false,
+}
+optimizer! {
+    /// Options of Adam.
+    Adam, learning_rate 1e-3, weight_decay 0.0 L2;
+    /// Decay of the first moment; 0.9 by default.
+    beta1: f64 = 0.9,
+    /// Decay of the second moment; 0.999 by default.
+    beta2: f64 = 0.999,
+    /// Added to the denominator; 1e-7 by default, as in Keras (PyTorch: 1e-8).
+    epsilon: f64 = 1e-7,
+}
+optimizer! {
+    /// Options of AdamW.
+    AdamW, learning_rate 1e-3, weight_decay 4e-3 Decoupled;
+    /// Decay of the first moment; 0.9 by default.
+    beta1: f64 = 0.9,
+    /// Decay of the second moment; 0.999 by default.
+    beta2: f64 = 0.999,
+    /// Added to the denominator; 1e-7 by default, as in Keras (PyTorch: 1e-8).
+    epsilon: f64 = 1e-7,
+}
+optimizer! {
+    /// Options of RMSprop.
+    RmsProp, learning_rate 1e-3, weight_decay 0.0 L2;
+    /// Decay of the mean square; 0.9 by default, as in Keras (PyTorch's alpha: 0.99).
+    rho: f64 = 0.9,
+    /// `mu` of the velocity; 0 by default, which keeps none.
+    momentum: f64 = 0.0,
+    /// Added to the denominator; 1e-7 by default, as in Keras (PyTorch: 1e-8).
+    epsilon: f64 = 1e-7,
+    /// Whether the squared mean is subtracted; no by default.
+    centered: bool = false,
+}
+optimizer! {
+    /// Options of Adagrad.
+    Adagrad, learning_rate 1e-3, weight_decay 0.0 L2;
+    /// Start of the accumulator; 0.1 by default, as in Keras (PyTorch: 0).
+    initial_accumulator: f64 = 0.1,
+    /// Added to the denominator; 1e-7 by default, as in Keras (PyTorch: 1e-10).
+    epsilon: f64 = 1e-7,
+}
+optimizer! {
+    /// Options of Lion.
+    Lion, learning_rate 1e-3, weight_decay 0.0 Decoupled;
+    /// Interpolation of the update; 0.9 by default.
+    beta1: f64 = 0.9,
+    /// Decay of the momentum; 0.99 by default.
+    beta2: f64 = 0.99,
+}
+optimizer! {
+    /// Options of FTRL-proximal.
+    Ftrl, learning_rate 1e-3, weight_decay 0.0 L2;
+    /// At most 0; -0.5 by default.
+    learning_rate_power: f64 = -0.5,
+    /// Start of the accumulator; 0.1 by default.
+    initial_accumulator: f64 = 0.1,
+    /// L1 strength; 0 by default.
+    l1: f64 = 0.0,
+    /// L2 strength; 0 by default.
+    l2: f64 = 0.0,
+    /// L2 shrinkage strength; 0 by default.
+    l2_shrinkage: f64 = 0.0,
+    /// `beta` of the paper; 0 by default.
+    beta: f64 = 0.0,
+}
+
+/// The options that all optimizers have.
+struct Common<'a> {
+    learning_rate: &'a ScheduleSpec,
+    weight_decay: f64,
+    decay: DecayKind,
+    exclude: &'a [String],
+    clips: [Option<f64>; 3],
+}
+
+macro_rules! common {
+    ($spec:expr, $($variant:ident)*) => {
+        match $spec {
+            $(OptimizerSpec::$variant(o) => Common {
+                learning_rate: &o.learning_rate,
+                weight_decay: o.weight_decay,
+                decay: o.decay,
+                exclude: &o.exclude,
+                clips: [o.clip_value, o.clip_norm, o.global_clip_norm],
+            },)*
+        }
+    };
+}
+
+impl OptimizerSpec {
+    /// Plain stochastic gradient descent.
+    pub fn sgd(learning_rate: impl Into<ScheduleSpec>) -> OptimizerSpec {
+        OptimizerSpec::Sgd(Sgd::new(learning_rate))
+    }
+
+    /// Adam with Keras's defaults.
+    pub fn adam(learning_rate: impl Into<ScheduleSpec>) -> OptimizerSpec {
+        OptimizerSpec::Adam(Adam::new(learning_rate))
+    }
+
+    /// Its name in recipes.
+    pub fn name(&self) -> &'static str {
+        match self {
+            OptimizerSpec::Sgd(_) => "sgd",
+            OptimizerSpec::Adam(_) => "adam",
+            OptimizerSpec::AdamW(_) => "adamw",
+            OptimizerSpec::RmsProp(_) => "rmsprop",
+            OptimizerSpec::Adagrad(_) => "adagrad",
+            OptimizerSpec::Lion(_) => "lion",
+            OptimizerSpec::Ftrl(_) => "ftrl",
+        }
+    }
+
+    /// The learning rate over the steps.
+    pub fn schedule(&self) -> &ScheduleSpec {
+        self.common().learning_rate
+    }
+
+    /// How it moves a parameter.
+    pub fn rule(&self) -> Rule {
+        match *self {
+            OptimizerSpec::Sgd(Sgd { momentum: 0.0, .. }) => Rule::Sgd,
+            OptimizerSpec::Sgd(Sgd { momentum, nesterov, .. }) => {
+                Rule::Momentum { momentum: momentum as f32, nesterov }
+            }
+            OptimizerSpec::Adam(Adam { beta1, beta2, epsilon, .. })
+            | OptimizerSpec::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
+                Rule::Adam { beta1: beta1 as f32, beta2: beta2 as f32, epsilon: epsilon as f32 }
+            }
+            OptimizerSpec::RmsProp(RmsProp { rho, momentum, epsilon, centered, .. }) => {
+                Rule::RmsProp {
+                    rho: rho as f32,
+                    epsilon: epsilon as f32,
+                    momentum: momentum as f32,
+                    centered,
+                }
+            }
+            OptimizerSpec::Adagrad(Adagrad { initial_accumulator, epsilon, .. }) => Rule::Adagrad {
+                epsilon: epsilon as f32,
+                initial_accumulator: initial_accumulator as f32,
+            },
+            OptimizerSpec::Lion(Lion { beta1, beta2, .. }) => {
+                Rule::Lion { beta1: beta1 as f32, beta2: beta2 as f32 }
+            }
+            OptimizerSpec::Ftrl(ref o) => Rule::Ftrl {
+                learning_rate_power: o.learning_rate_power as f32,
+                initial_accumulator: o.initial_accumulator as f32,
+                l1: o.l1 as f32,
+                l2: o.l2 as f32,
+                l2_shrinkage: o.l2_shrinkage as f32,
+                beta: o.beta as f32,
+            },
+        }
+    }
+
+    /// The decay of the parameter of this name.
+    pub fn weight_decay(&self, parameter: &str) -> WeightDecay {
+        let common = self.common();
+        let leaf = parameter.rsplit('.').next().unwrap_or(parameter);
+        if common.weight_decay == 0.0 || common.exclude.iter().any(|name| name == leaf) {
+            return WeightDecay::None;
+        }
+        match common.decay {
+            DecayKind::L2 => WeightDecay::L2(common.weight_decay as f32),
+            DecayKind::Decoupled => WeightDecay::Decoupled(common.weight_decay as f32),
+        }
+    }
+
+    /// How gradients are clipped.
+    pub fn clip(&self) -> Clip {
+        match self.common().clips {
+            [Some(limit), _, _] => Clip::Value(limit as f32),
+            [_, Some(limit), _] => Clip::Norm(limit as f32),
+            [_, _, Some(limit)] => Clip::GlobalNorm(limit as f32),
+            _ => Clip::None,
+        }
+    }
+
+    /// The vector that a step reads: `step` is counted from 0, the learning rate is `learning_rate`.
+    pub fn hyper(&self, learning_rate: f64, step: u64) -> [f32; hyper::LEN] {
+        hyper_values(&self.rule(), learning_rate, step)
+    }
+
+    /// Whether its options make sense.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        let at = |option: &str| format!("optimizer.{}.{option}", self.name());
+        let common = self.common();
+        common.learning_rate.validate(&at("learning_rate"))?;
+        let decay = common.weight_decay;
+        require(decay >= 0.0, || at("weight_decay"), "at least 0", decay)?;
+        for (limit, name) in
+            common.clips.iter().zip(["clip_value", "clip_norm", "global_clip_norm"])
+        {
+            let limit = limit.unwrap_or(1.0);
+            require(limit > 0.0, || at(name), "above 0", limit)?;
+        }
+        if common.clips.iter().flatten().count() > 1 {
+            return Err(ModelError::new(
+                format!("optimizer.{}", self.name()),
+                "must have at most one of clip_value, clip_norm and global_clip_norm",
+            ));
+        }
+        let share = |value: f64, name: &str| {
+            require((0.0..1.0).contains(&value), || at(name), "from 0 to below 1", value)
+        };
+        let epsilon = |value: f64| require(value >= 0.0, || at("epsilon"), "at least 0", value);
+        match self {
+            OptimizerSpec::Sgd(o) => {
+                share(o.momentum, "momentum")?;
+                let sound = !o.nesterov || o.momentum > 0.0;
+                require(sound, || at("momentum"), "above 0 with nesterov", o.momentum)
+            }
+            OptimizerSpec::Adam(Adam { beta1, beta2, epsilon: e, .. })
+            | OptimizerSpec::AdamW(AdamW { beta1, beta2, epsilon: e, .. }) => {
+                share(*beta1, "beta1")?;
+                share(*beta2, "beta2")?;
+                epsilon(*e)
+            }
+            OptimizerSpec::RmsProp(o) => {
+                share(o.rho, "rho")?;
+                share(o.momentum, "momentum")?;
+                epsilon(o.epsilon)
+            }
+            OptimizerSpec::Adagrad(o) => epsilon(o.epsilon),
+            OptimizerSpec::Lion(o) => {
+                share(o.beta1, "beta1")?;
+                share(o.beta2, "beta2")
+            }
+            OptimizerSpec::Ftrl(o) => {
+                let power = o.learning_rate_power;
+                require(power <= 0.0, || at("learning_rate_power"), "at most 0", power)
+            }
+        }
+    }
+
+    fn common(&self) -> Common<'_> {
+        common!(self, Sgd Adam AdamW RmsProp Adagrad Lion Ftrl)
+    }
+}
+
+/// The vector that step `step`, counted from 0, reads. Bias corrections are computed in f64: in f32
+/// `1 - 0.999^t` would lose digits.
+pub fn hyper_values(rule: &Rule, learning_rate: f64, step: u64) -> [f32; hyper::LEN] {
+    let t = step + 1;
+    let (beta1, beta2) = match *rule {
+        Rule::Adam { beta1, beta2, .. } => (decimal(beta1), decimal(beta2)),
+        _ => (0.0, 0.0),
+    };
+    let correction = |beta: f64| (1.0 - beta.powf(t as f64)) as f32;
+    let mut values = [0.0; hyper::LEN];
+    values[hyper::LEARNING_RATE] = learning_rate as f32;
+    values[hyper::BIAS_CORRECTION1] = correction(beta1);
+    values[hyper::BIAS_CORRECTION2] = correction(beta2);
+    values[hyper::GRADIENT_SCALE] = 1.0;
+    values[hyper::STEP] = t as f32;
+    values
+}
+
+/// The decimal number that an f32 was written as: 0.999 rather than 0.9990000129, which would be
+/// off by 1.3e-5 of `1 - beta`.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}

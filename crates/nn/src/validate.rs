@@ -1,0 +1,122 @@
+//! Whether a model's numbers make sense, before any shapes are looked at.
+
+use crate::error::{ModelError, require};
+use crate::layer::LayerSpec;
+use crate::model::{InputSpec, ModelSpec};
+use crate::padding::Padding;
+
+impl ModelSpec {
+    /// Fails at the first value that makes no sense, by its key path, such as
+    /// `layers[2].dense.units must be a positive integer, found 0`.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        let dims: &[(&str, usize)] = match self.input {
+            InputSpec::Image { height, width, channels } => &[
+                ("input.image.height", height),
+                ("input.image.width", width),
+                ("input.image.channels", channels),
+            ],
+            InputSpec::Features(features) => &[("input.features", features)],
+            InputSpec::Ids { length, vocabulary } => {
+                &[("input.ids.length", length), ("input.ids.vocabulary", vocabulary)]
+            }
+        };
+        dims.iter().try_for_each(|&(path, n)| positive(n, || path.to_owned()))?;
+        sequence(&self.layers, "layers")
+    }
+}
+
+fn sequence(layers: &[LayerSpec], prefix: &str) -> Result<(), ModelError> {
+    layers
+        .iter()
+        .enumerate()
+        .try_for_each(|(i, layer)| one(layer, &format!("{prefix}[{i}].{}", layer.kind())))
+}
+
+fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
+    use LayerSpec::*;
+    let at = |key: &str| format!("{path}.{key}");
+    let epsilon = |e: f64| require(e > 0.0 && e.is_finite(), || at("epsilon"), "above 0", e);
+    match layer {
+        Flatten {} | GlobalAvgPool {} | GlobalMaxPool {} | Activation(_) | Softmax {} => Ok(()),
+        Reshape { shape } => require(
+            !shape.is_empty() && !shape.contains(&0),
+            || at("shape"),
+            "positive integers",
+            format!("{shape:?}"),
+        ),
+        Dense(o) => {
+            positive(o.units, || at("units"))?;
+            o.kernel_initializer.validate(&at("kernel_initializer"))?;
+            o.bias_initializer.validate(&at("bias_initializer"))
+        }
+        Conv2d(o) => {
+            positive(o.filters, || at("filters"))?;
+            positive(o.groups, || at("groups"))?;
+            window(&at, o.kernel, o.stride, o.dilation)?;
+            o.kernel_initializer.validate(&at("kernel_initializer"))?;
+            o.bias_initializer.validate(&at("bias_initializer"))
+        }
+        DepthwiseConv2d(o) => {
+            positive(o.depth_multiplier, || at("depth_multiplier"))?;
+            window(&at, o.kernel, o.stride, o.dilation)?;
+            o.kernel_initializer.validate(&at("kernel_initializer"))?;
+            o.bias_initializer.validate(&at("bias_initializer"))
+        }
+        MaxPool2d(o) | AvgPool2d(o) => {
+            positive(o.size[0].min(o.size[1]), || at("size"))?;
+            let stride = o.stride.unwrap_or(o.size);
+            positive(stride[0].min(stride[1]), || at("stride"))?;
+            // Otherwise a window could lie wholly in the padding.
+            match o.padding {
+                Padding::Symmetric([rows, columns]) => require(
+                    2 * rows <= o.size[0] && 2 * columns <= o.size[1],
+                    || at("padding"),
+                    "at most half the window",
+                    format!("[{rows}, {columns}] for a window of {:?}", o.size),
+                ),
+                _ => Ok(()),
+            }
+        }
+        BatchNorm(o) => {
+            let m = o.momentum;
+            require((0.0..=1.0).contains(&m), || at("momentum"), "from 0 to 1", m)?;
+            epsilon(o.epsilon)?;
+            o.gamma_initializer.validate(&at("gamma_initializer"))
+        }
+        LayerNorm { epsilon: e } | RmsNorm { epsilon: e } => epsilon(*e),
+        Dropout { rate } => {
+            require((0.0..1.0).contains(rate), || at("rate"), "from 0 to below 1", rate)
+        }
+        Embedding(o) => {
+            positive(o.vocabulary, || at("vocabulary"))?;
+            positive(o.units, || at("units"))?;
+            o.initializer.validate(&at("initializer"))
+        }
+        Residual(o) => {
+            if o.layers.is_empty() {
+                return Err(ModelError::new(at("layers"), "must not be empty"));
+            }
+            sequence(&o.layers, &at("layers"))?;
+            sequence(&o.shortcut, &at("shortcut"))
+        }
+        Repeat { times, layers } => {
+            positive(*times, || at("times"))?;
+            sequence(layers, &at("layers"))
+        }
+    }
+}
+
+fn window(
+    at: &impl Fn(&str) -> String,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+) -> Result<(), ModelError> {
+    [("kernel", kernel), ("stride", stride), ("dilation", dilation)]
+        .into_iter()
+        .try_for_each(|(key, [rows, columns])| positive(rows.min(columns), || at(key)))
+}
+
+fn positive(value: usize, path: impl FnOnce() -> String) -> Result<(), ModelError> {
+    require(value > 0, path, "a positive integer", value)
+}
