@@ -1,0 +1,57 @@
+//! Files that are either there as a whole or not at all, also after a power cut.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+pub(crate) fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|e| Error::write(path, e))
+}
+
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|e| Error::write(path, e))
+}
+
+/// Replaces `path` by `bytes` in one go.
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.writing"));
+    write_synced(&temporary, bytes)?;
+    fs::rename(&temporary, path).map_err(|e| Error::write(path, e))?;
+    match path.parent() {
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
+}
+
+/// A rename is on disk once its folder is.
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+    // Folders cannot be opened for this on Windows, where renames are journalled anyway.
+    if cfg!(unix) {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::write(path, e))?;
+    }
+    Ok(())
+}
+
+/// Moves a finished folder to its name; what lies there from before goes first.
+pub(crate) fn replace_folder(from: &Path, to: &Path) -> Result<()> {
+    remove(to)?;
+    fs::rename(from, to).map_err(|e| Error::write(to, e))
+}
+
+/// Removes a file or folder; that there is none is fine.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let result = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match result {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::write(path, e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,76 @@
+//! What a checkpoint holds beside the tensors.
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::{Figures, Meter};
+
+/// The state of a run but for its tensors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    /// Steps done; also the data position, since a batch is a pure function of seed and step.
+    pub step: u64,
+    /// Full epochs done.
+    pub epoch: u64,
+    /// Samples learned from.
+    pub samples: u64,
+    /// Seeds weights, order and dropout.
+    pub seed: u64,
+    /// Seconds trained, over all resumptions.
+    pub wall_seconds: f64,
+    /// Of the parts of the recipe that decide the weights.
+    pub recipe_sha256: String,
+    /// Over names and bytes of all tensors.
+    pub state_sha256: String,
+    /// Sums of the epoch under way, so that it reports the same numbers after a resume.
+    pub running: Meter,
+    /// One entry for each full epoch: what `metrics.jsonl` says.
+    pub history: Vec<EpochFigures>,
+    /// The best epoch so far by the metric that the recipe watches.
+    pub best: Option<Best>,
+    /// Factor on the learning rate, lowered on plateaus.
+    pub learning_rate_factor: f64,
+    /// The names of the classes, so that predictions need no training data.
+    #[serde(default)]
+    pub class_names: Vec<String>,
+}
+
+/// The figures of one epoch; one line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochFigures {
+    /// From 1.
+    pub epoch: u64,
+    /// Steps done at its end.
+    pub step: u64,
+    /// Samples learned from at its end.
+    pub samples: u64,
+    /// Of its last step.
+    pub learning_rate: f64,
+    /// Seconds trained at its end.
+    pub wall_seconds: f64,
+    /// On the training samples, as they were learned from.
+    pub train: Figures,
+    /// On the validation data at its end; empty where there is none or it was not its turn.
+    pub validation: Figures,
+}
+
+/// The best value of a watched metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Such as `validation.loss`.
+    pub metric: String,
+    /// Its best value.
+    pub value: f64,
+    /// Steps done then.
+    pub step: u64,
+    /// The epoch, from 1.
+    pub epoch: u64,
+}
+
+/// Looks up `validation.loss` or `train.accuracy`.
+pub(crate) fn figure(epoch: &EpochFigures, name: &str) -> Option<f64> {
+    match name.split_once('.') {
+        Some(("validation", metric)) => epoch.validation.get(metric).copied(),
+        Some(("train", metric)) => epoch.train.get(metric).copied(),
+        _ => None,
+    }
+}

@@ -1,0 +1,155 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::metrics::{Metric, Task};
+use crate::metrics::Meter;
+
+fn tensors(value: f32) -> Vec<StateTensor> {
+    vec![
+        StateTensor {
+            name: "layers.0.dense.kernel".into(),
+            shape: vec![2, 3],
+            parameter: true,
+            values: vec![value, -0.0, 1e-40, f32::MIN_POSITIVE, 3.0, 4.5],
+        },
+        StateTensor {
+            name: "layers.0.dense.bias".into(),
+            shape: vec![3],
+            parameter: true,
+            values: vec![value; 3],
+        },
+        StateTensor {
+            name: "layers.0.dense.kernel.m".into(),
+            shape: vec![2, 3],
+            parameter: false,
+            values: vec![0.25; 6],
+        },
+    ]
+}
+
+fn meta(step: u64, tensors: &[StateTensor]) -> Meta {
+    Meta {
+        step,
+        epoch: step / 10,
+        samples: step * 32,
+        seed: 7,
+        wall_seconds: 0.1 + 0.2,
+        recipe_sha256: "r".into(),
+        state_sha256: state_sha256(tensors),
+        running: Meter::new(Task::Classes, 3, &[Metric::Accuracy]),
+        history: vec![],
+        best: None,
+        learning_rate_factor: 1.0,
+        class_names: vec!["a".into()],
+    }
+}
+
+#[test]
+fn comes_back_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 2);
+    checkpoints.write(&meta(10, &tensors(1.5)), &tensors(1.5)).unwrap();
+    let (found, notices) = checkpoints.newest().unwrap();
+    let found = found.unwrap();
+    assert!(notices.is_empty());
+    assert_eq!(found.meta.step, 10);
+    assert_eq!(found.meta.wall_seconds.to_bits(), (0.1f64 + 0.2).to_bits());
+    for (a, b) in found.tensors.iter().zip(tensors(1.5)) {
+        assert_eq!((&a.name, &a.shape, a.parameter), (&b.name, &b.shape, b.parameter));
+        let bits = |t: &StateTensor| t.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(a), bits(&b));
+    }
+}
+
+#[test]
+fn keeps_the_newest_and_the_best() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 2);
+    for step in 1..=6 {
+        let mut meta = meta(step, &tensors(step as f32));
+        let best = step.min(2);
+        meta.best =
+            Some(Best { metric: "validation.loss".into(), value: 0.5, step: best, epoch: best });
+        checkpoints.write(&meta, &tensors(step as f32)).unwrap();
+    }
+    let mut steps = checkpoints.steps().unwrap();
+    steps.sort_unstable();
+    assert_eq!(steps, [2, 5, 6]);
+    let pointer = |n: &str| std::fs::read_to_string(folder.path().join("checkpoints").join(n));
+    assert_eq!(pointer("latest").unwrap(), "6");
+    assert_eq!(pointer("best").unwrap(), "2");
+    assert_eq!(checkpoints.best_or_newest().unwrap().unwrap().meta.step, 2);
+}
+
+#[test]
+fn torn_ones_are_passed_over_with_a_notice() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 9);
+    for step in [10, 20, 30, 40] {
+        checkpoints.write(&meta(step, &tensors(step as f32)), &tensors(step as f32)).unwrap();
+    }
+    let at = |step: &str| folder.path().join("checkpoints").join(step);
+    std::fs::remove_file(at("40").join(META_FILE)).unwrap();
+    let state = at("30").join(STATE_FILE);
+    let mut bytes = std::fs::read(&state).unwrap();
+    bytes.truncate(bytes.len() - 5);
+    std::fs::write(&state, &bytes).unwrap();
+    let state = at("20").join(STATE_FILE);
+    let mut bytes = std::fs::read(&state).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&state, &bytes).unwrap();
+    std::fs::create_dir(at(".writing-50")).unwrap();
+    let (found, notices) = checkpoints.newest().unwrap();
+    assert_eq!(found.unwrap().meta.step, 10);
+    assert_eq!(notices.len(), 3, "{notices:?}");
+}
+
+#[test]
+fn no_checkpoint_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (found, notices) = Checkpoints::new(folder.path(), 1).newest().unwrap();
+    assert!(found.is_none() && notices.is_empty());
+}
+
+#[test]
+fn values_that_are_not_finite_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = tensors(f32::NAN);
+    let error = Checkpoints::new(folder.path(), 1).write(&meta(5, &bad), &bad).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "step 5: layers.0.dense.kernel holds a value that is not finite; no checkpoint is written, \
+         the last good one stays"
+    );
+}
+
+#[test]
+fn another_model_is_told_by_its_first_tensor() {
+    let model = tensors(0.0);
+    assert_eq!(first_difference(&model, &tensors(1.0)), None);
+    let mut other = tensors(0.0);
+    other[1].shape = vec![4];
+    assert_eq!(
+        first_difference(&model, &other).unwrap(),
+        "layers.0.dense.bias is [3] in the model and [4] in the checkpoint"
+    );
+    let fewer = &tensors(0.0)[..2];
+    assert!(first_difference(&model, fewer).unwrap().contains("dense.kernel.m"));
+    assert!(first_difference(fewer, &model).unwrap().contains("the model has not"));
+}
+
+#[test]
+fn the_thread_writes_and_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 3);
+    let mut writer = Writer::new(checkpoints.clone()).unwrap();
+    for step in [1, 2, 3] {
+        writer.write(meta(step, &[]), tensors(step as f32)).unwrap();
+    }
+    writer.wait().unwrap();
+    let found = checkpoints.newest().unwrap().0.unwrap();
+    assert_eq!(found.meta.step, 3);
+    assert_eq!(found.meta.state_sha256, state_sha256(&tensors(3.0)));
+    writer.write(meta(4, &[]), tensors(f32::INFINITY)).unwrap();
+    assert!(writer.wait().is_err());
+}

@@ -1,0 +1,366 @@
+//! Streaming metrics: constant memory, `f64` sums, the values that scikit-learn gives.
+//!
+//! A [`Meter`] takes the logits that a step has computed anyway, so that training accuracy costs
+//! a scan of each sample's logits and no second forward pass.
+
+mod auc;
+mod classes;
+mod regression;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use classes::{ClassFigures, Confusion};
+
+use auc::AucHistogram;
+use regression::Regression;
+
+/// Named results, such as `loss` and `accuracy`.
+pub type Figures = BTreeMap<String, f64>;
+
+/// How logits are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// One of several classes: the greatest logit.
+    Classes,
+    /// Yes or no for each output: the logit's sign.
+    Binary,
+    /// The outputs are the values themselves.
+    Values,
+}
+
+/// A metric that a recipe can name beside the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Metric {
+    /// Share of right predictions.
+    Accuracy,
+    /// Share of samples whose class is among the `k` greatest logits.
+    TopK(usize),
+    /// Macro mean over classes (of the positive class for binary tasks).
+    Precision,
+    /// As precision.
+    Recall,
+    /// As precision.
+    F1,
+    /// Area under the ROC curve of a binary task.
+    Auc,
+    /// Mean absolute error.
+    Mae,
+    /// Mean squared error.
+    Mse,
+    /// Coefficient of determination, mean over outputs.
+    R2,
+}
+
+impl Metric {
+    /// The names a recipe may use; `top_5` stands for any `top_K`.
+    pub const NAMES: [&'static str; 9] =
+        ["accuracy", "top_5", "precision", "recall", "f1", "auc", "mae", "mse", "r2"];
+
+    /// The metric of that name.
+    pub fn parse(name: &str) -> Option<Metric> {
+        Some(match name {
+            "accuracy" => Metric::Accuracy,
+            "precision" => Metric::Precision,
+            "recall" => Metric::Recall,
+            "f1" => Metric::F1,
+            "auc" => Metric::Auc,
+            "mae" => Metric::Mae,
+            "mse" => Metric::Mse,
+            "r2" => Metric::R2,
+            _ => Metric::TopK(name.strip_prefix("top_")?.parse().ok().filter(|&k| k > 0)?),
+        })
+    }
+
+    /// Its name in recipes and results.
+    pub fn name(self) -> String {
+        match self {
+            Metric::Accuracy => "accuracy".into(),
+            Metric::TopK(k) => format!("top_{k}"),
+            Metric::Precision => "precision".into(),
+            Metric::Recall => "recall".into(),
+            Metric::F1 => "f1".into(),
+            Metric::Auc => "auc".into(),
+            Metric::Mae => "mae".into(),
+            Metric::Mse => "mse".into(),
+            Metric::R2 => "r2".into(),
+        }
+    }
+
+    /// Whether the metric has a meaning for `task`.
+    pub fn fits(self, task: Task) -> bool {
+        match self {
+            Metric::Accuracy | Metric::Precision | Metric::Recall | Metric::F1 => {
+                task != Task::Values
+            }
+            Metric::TopK(_) => task == Task::Classes,
+            Metric::Auc => task == Task::Binary,
+            Metric::Mae | Metric::Mse | Metric::R2 => task == Task::Values,
+        }
+    }
+
+    /// Whether a greater value of the metric of that name is better; true of all but errors.
+    pub fn greater_is_better(name: &str) -> bool {
+        !matches!(name, "loss" | "mae" | "mse")
+    }
+}
+
+/// The truth of a batch, as the loader gives it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Targets<'a> {
+    /// `[len]` class numbers; empty where labels are values.
+    pub classes: &'a [u32],
+    /// `[len, width]` values, one-hot rows or yes/no; empty where labels are classes.
+    pub values: &'a [f32],
+    /// `[len]`; a sample of weight 0 was skipped. Empty: all weigh 1.
+    pub weights: &'a [f32],
+}
+
+/// Sums over the samples seen since the last reset.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Meter {
+    task: Task,
+    num_outputs: usize,
+    metrics: Vec<Metric>,
+    samples: u64,
+    weight: f64,
+    loss: f64,
+    /// Predictions made: one a sample, or one an output for binary tasks.
+    predictions: u64,
+    correct: u64,
+    /// Hits of each `TopK`, in the order of `metrics`.
+    top: Vec<u64>,
+    confusion: Option<Confusion>,
+    auc: Option<AucHistogram>,
+    regression: Option<Regression>,
+}
+
+impl Meter {
+    /// A meter of `metrics` over samples with `num_outputs` logits; metrics that do not fit `task`
+    /// are left out (a recipe that names one has been refused before).
+    pub fn new(task: Task, num_outputs: usize, metrics: &[Metric]) -> Meter {
+        let metrics: Vec<Metric> = metrics.iter().copied().filter(|m| m.fits(task)).collect();
+        let needs = |wanted: &[Metric]| metrics.iter().any(|m| wanted.contains(m));
+        let confusion = needs(&[Metric::Precision, Metric::Recall, Metric::F1]);
+        let classes = if task == Task::Binary { 2 } else { num_outputs };
+        Meter {
+            task,
+            num_outputs,
+            samples: 0,
+            weight: 0.0,
+            loss: 0.0,
+            predictions: 0,
+            correct: 0,
+            top: metrics.iter().filter(|m| matches!(m, Metric::TopK(_))).map(|_| 0).collect(),
+            confusion: confusion.then(|| Confusion::new(classes)),
+            auc: needs(&[Metric::Auc]).then(AucHistogram::new),
+            regression: (task == Task::Values).then(|| Regression::new(num_outputs)),
+            metrics,
+        }
+    }
+
+    /// Also counts true against predicted classes, where there are at most 1000.
+    pub fn with_confusion(mut self) -> Meter {
+        let classes = if self.task == Task::Binary { 2 } else { self.num_outputs };
+        if self.task != Task::Values && classes <= 1000 && self.confusion.is_none() {
+            self.confusion = Some(Confusion::new(classes));
+        }
+        self
+    }
+
+    /// Takes in a batch: `losses` is `[len]` unweighted, `logits` is `[len, num_outputs]`.
+    pub fn add(&mut self, losses: &[f32], logits: &[f32], targets: Targets<'_>) {
+        let len = losses.len();
+        self.add_losses(losses, targets.weights);
+        match self.task {
+            Task::Classes => {
+                for i in 0..len {
+                    if targets.weights.get(i) == Some(&0.0) {
+                        continue;
+                    }
+                    let row = &logits[i * self.num_outputs..(i + 1) * self.num_outputs];
+                    let truth = match targets.classes.get(i) {
+                        Some(&c) => c as usize,
+                        None => argmax(row_of(targets.values, i, len)),
+                    };
+                    self.add_class(row, truth);
+                }
+            }
+            Task::Binary => {
+                for i in 0..len {
+                    if targets.weights.get(i) == Some(&0.0) {
+                        continue;
+                    }
+                    let row = &logits[i * self.num_outputs..(i + 1) * self.num_outputs];
+                    for (o, &logit) in row.iter().enumerate() {
+                        let truth = match targets.classes.get(i) {
+                            Some(&c) => c != 0,
+                            None => row_of(targets.values, i, len).get(o).is_some_and(|&v| v > 0.5),
+                        };
+                        self.add_binary(logit, truth);
+                    }
+                }
+            }
+            Task::Values => {
+                if let Some(regression) = &mut self.regression {
+                    for i in 0..len {
+                        if targets.weights.get(i) == Some(&0.0) {
+                            continue;
+                        }
+                        let row = &logits[i * self.num_outputs..(i + 1) * self.num_outputs];
+                        match targets.classes.get(i) {
+                            Some(&c) => regression.add(row, &[c as f32]),
+                            None => regression.add(row, row_of(targets.values, i, len)),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn add_losses(&mut self, losses: &[f32], weights: &[f32]) {
+        if weights.is_empty() {
+            self.loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>();
+            self.weight += losses.len() as f64;
+            self.samples += losses.len() as u64;
+            return;
+        }
+        for (&loss, &weight) in losses.iter().zip(weights) {
+            if weight != 0.0 {
+                self.loss += f64::from(loss) * f64::from(weight);
+                self.weight += f64::from(weight);
+                self.samples += 1;
+            }
+        }
+    }
+
+    fn add_class(&mut self, row: &[f32], truth: usize) {
+        let predicted = argmax(row);
+        self.predictions += 1;
+        self.correct += u64::from(predicted == truth);
+        if let Some(confusion) = &mut self.confusion {
+            confusion.add(truth, predicted);
+        }
+        if self.top.is_empty() {
+            return;
+        }
+        let Some(&own) = row.get(truth) else { return };
+        let better = row
+            .iter()
+            .enumerate()
+            .filter(|&(i, &v)| v > own || (v == own && i < truth) || v.is_nan())
+            .count();
+        let ks = self.metrics.iter().filter_map(|m| match m {
+            Metric::TopK(k) => Some(*k),
+            _ => None,
+        });
+        for (hits, k) in self.top.iter_mut().zip(ks) {
+            *hits += u64::from(better < k && !own.is_nan());
+        }
+    }
+
+    fn add_binary(&mut self, logit: f32, truth: bool) {
+        self.predictions += 1;
+        let predicted = logit > 0.0;
+        self.correct += u64::from(predicted == truth);
+        if let Some(confusion) = &mut self.confusion {
+            confusion.add(usize::from(truth), usize::from(predicted));
+        }
+        if let Some(auc) = &mut self.auc {
+            auc.add(logit, truth);
+        }
+    }
+
+    /// Samples taken in, skipped ones not counted.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// The weighted mean loss so far; 0 before the first sample.
+    pub fn loss(&self) -> f64 {
+        if self.weight == 0.0 { 0.0 } else { self.loss / self.weight }
+    }
+
+    /// The share of right predictions so far, where the task has any.
+    pub fn accuracy(&self) -> Option<f64> {
+        (self.task != Task::Values && self.predictions > 0)
+            .then(|| self.correct as f64 / self.predictions as f64)
+    }
+
+    /// True against predicted classes, where counted.
+    pub fn confusion(&self) -> Option<&Confusion> {
+        self.confusion.as_ref()
+    }
+
+    /// The loss and all metrics that are defined on what was seen.
+    pub fn figures(&self) -> Figures {
+        let mut figures = Figures::new();
+        if self.samples == 0 {
+            return figures;
+        }
+        figures.insert("loss".into(), self.loss());
+        let macro_mean = self.confusion.as_ref().map(|c| match self.task {
+            Task::Binary => c.of_class(1),
+            _ => c.macro_mean(),
+        });
+        let mut top = self.top.iter();
+        for &metric in &self.metrics {
+            let value = match metric {
+                Metric::Accuracy => self.accuracy(),
+                Metric::TopK(_) => top.next().map(|&h| h as f64 / self.predictions as f64),
+                Metric::Precision => macro_mean.map(|m| m.precision),
+                Metric::Recall => macro_mean.map(|m| m.recall),
+                Metric::F1 => macro_mean.map(|m| m.f1),
+                Metric::Auc => self.auc.as_ref().and_then(AucHistogram::value),
+                Metric::Mae => self.regression.as_ref().map(Regression::mae),
+                Metric::Mse => self.regression.as_ref().map(Regression::mse),
+                Metric::R2 => self.regression.as_ref().map(Regression::r2),
+            };
+            // An undefined metric (AUC of one class) is left out rather than written as NaN.
+            if let Some(value) = value.filter(|v| v.is_finite()) {
+                figures.insert(metric.name(), value);
+            }
+        }
+        figures
+    }
+
+    /// Forgets all samples; allocates nothing.
+    pub fn reset(&mut self) {
+        self.samples = 0;
+        self.weight = 0.0;
+        self.loss = 0.0;
+        self.predictions = 0;
+        self.correct = 0;
+        self.top.fill(0);
+        if let Some(confusion) = &mut self.confusion {
+            confusion.reset();
+        }
+        if let Some(auc) = &mut self.auc {
+            auc.reset();
+        }
+        if let Some(regression) = &mut self.regression {
+            regression.reset();
+        }
+    }
+}
+
+/// The position of the greatest value, the first of equals; NaN is never the greatest.
+pub fn argmax(row: &[f32]) -> usize {
+    let mut best = 0;
+    let mut value = f32::NEG_INFINITY;
+    for (i, &v) in row.iter().enumerate() {
+        if v > value {
+            (best, value) = (i, v);
+        }
+    }
+    best
+}
+
+fn row_of(values: &[f32], i: usize, len: usize) -> &[f32] {
+    let width = values.len() / len.max(1);
+    &values[i * width..(i + 1) * width]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+#[derive(Deserialize)]
+struct Case {
+    task: Task,
+    outputs: usize,
+    logits: Vec<f32>,
+    #[serde(default)]
+    classes: Vec<u32>,
+    #[serde(default)]
+    values: Vec<f32>,
+    want: Figures,
+    #[serde(default)]
+    confusion: Vec<u64>,
+}
+
+fn cases() -> Vec<Case> {
+    serde_json::from_str(include_str!("../../fixtures/metrics.json")).unwrap()
+}
+
+/// Feeds a case in batches of `size`.
+fn feed(meter: &mut Meter, case: &Case, size: usize) {
+    let n = case.logits.len() / case.outputs;
+    for start in (0..n).step_by(size) {
+        let end = (start + size).min(n);
+        let classes = if case.classes.is_empty() { &[] } else { &case.classes[start..end] };
+        let values = if case.values.is_empty() {
+            &[][..]
+        } else {
+            &case.values[start * case.outputs..end * case.outputs]
+        };
+        let logits = &case.logits[start * case.outputs..end * case.outputs];
+        let targets = Targets { classes, values, weights: &[] };
+        meter.add(&vec![0.5; end - start], logits, targets);
+    }
+}
+
+#[test]
+fn equal_to_scikit_learn() {
+    for (number, case) in cases().iter().enumerate() {
+        let metrics: Vec<Metric> = case.want.keys().map(|k| Metric::parse(k).unwrap()).collect();
+        for size in [1, 7, 1000] {
+            let mut meter = Meter::new(case.task, case.outputs, &metrics).with_confusion();
+            feed(&mut meter, case, size);
+            let got = meter.figures();
+            for (name, &want) in &case.want {
+                let tolerance = if name == "auc" { 2e-4 } else { 1e-12 };
+                assert!(
+                    (got[name] - want).abs() <= tolerance * want.abs().max(1.0),
+                    "case {number}, {name}: {} is not {want}",
+                    got[name]
+                );
+            }
+            if let Some(confusion) = meter.confusion() {
+                let c = confusion.num_classes();
+                let got: Vec<u64> =
+                    (0..c * c).map(|i| confusion.count(i / c, i % c)).collect();
+                assert_eq!(got, case.confusion, "case {number}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_meter_survives_json_to_the_bit() {
+    for case in cases() {
+        let metrics: Vec<Metric> = case.want.keys().map(|k| Metric::parse(k).unwrap()).collect();
+        let mut meter = Meter::new(case.task, case.outputs, &metrics);
+        feed(&mut meter, &case, 3);
+        let mut back: Meter =
+            serde_json::from_str(&serde_json::to_string(&meter).unwrap()).unwrap();
+        feed(&mut meter, &case, 5);
+        feed(&mut back, &case, 5);
+        assert_eq!(meter.figures(), back.figures());
+    }
+}
+
+#[test]
+fn loss_is_the_weighted_mean_and_skipped_samples_count_for_nothing() {
+    let mut meter = Meter::new(Task::Classes, 2, &[Metric::Accuracy]);
+    let targets = Targets { classes: &[0, 1, 1], values: &[], weights: &[1.0, 3.0, 0.0] };
+    meter.add(&[2.0, 4.0, 100.0], &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0], targets);
+    let figures = meter.figures();
+    assert_eq!(figures["loss"], (2.0 + 12.0) / 4.0);
+    assert_eq!(figures["accuracy"], 0.5);
+    assert_eq!(meter.samples(), 2);
+    meter.reset();
+    assert!(meter.figures().is_empty());
+}
+
+#[test]
+fn names_come_back() {
+    for name in Metric::NAMES {
+        assert_eq!(Metric::parse(name).unwrap().name(), name);
+    }
+    assert_eq!(Metric::parse("top_12"), Some(Metric::TopK(12)));
+    assert_eq!(Metric::parse("top_0"), None);
+    assert_eq!(Metric::parse("acuracy"), None);
+}
+
+#[test]
+fn one_hot_rows_are_classes() {
+    let mut meter = Meter::new(Task::Classes, 3, &[Metric::Accuracy, Metric::TopK(2)]);
+    let values = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0];
+    let logits = [0.0, 1.0, 2.0, 1.0, 2.0, 0.0];
+    meter.add(&[0.0, 0.0], &logits, Targets { classes: &[], values: &values, weights: &[] });
+    assert_eq!(meter.figures()["accuracy"], 0.5);
+    assert_eq!(meter.figures()["top_2"], 1.0);
+}

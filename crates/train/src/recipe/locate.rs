@@ -1,0 +1,106 @@
+//! From a key path to the line it stands on.
+
+use toml_edit::{Document, Item, Table, Value};
+
+/// A path's parts: keys by name, positions in arrays as `[2]`.
+pub(super) fn segments(path: &serde_path_to_error::Path) -> Vec<String> {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .filter_map(|s| match s {
+            Segment::Map { key } => Some(key.clone()),
+            Segment::Enum { variant } => Some(variant.clone()),
+            Segment::Seq { index } => Some(format!("[{index}]")),
+            Segment::Unknown => None,
+        })
+        .collect()
+}
+
+/// `layers[2].dense` as its parts.
+pub(super) fn parse_key(key: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    for piece in key.split('.').filter(|p| !p.is_empty()) {
+        let (name, rest) = match piece.find('[') {
+            Some(at) => piece.split_at(at),
+            None => (piece, ""),
+        };
+        if !name.is_empty() {
+            parts.push(name.to_string());
+        }
+        let indices = rest.split('[').filter(|i| !i.is_empty());
+        parts.extend(indices.map(|i| format!("[{}]", i.trim_end_matches(']'))));
+    }
+    parts
+}
+
+/// The parts as a user reads them; layers are named from the model on.
+pub(super) fn show(path: &[String]) -> String {
+    let layers = path.first().is_some_and(|p| p == "model")
+        && path.get(1).is_some_and(|p| p == "layers");
+    let mut key = String::new();
+    for part in &path[usize::from(layers)..] {
+        if !key.is_empty() && !part.starts_with('[') {
+            key.push('.');
+        }
+        key.push_str(part);
+    }
+    key
+}
+
+/// The position in an array that a part stands for.
+pub(super) fn index(part: &str) -> Option<usize> {
+    part.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// The line of the deepest part of `path` that the text has, and how many parts it has.
+pub(super) fn line(document: &Document<String>, path: &[String]) -> (usize, usize) {
+    let text = document.raw();
+    let mut at = 0;
+    let mut node = Node::Item(document.as_item());
+    for (depth, part) in path.iter().enumerate() {
+        let Some((next, start)) = node.child(part) else {
+            return (line_of(text, at), depth);
+        };
+        at = start.unwrap_or(at);
+        node = next;
+    }
+    (line_of(text, at), path.len())
+}
+
+/// The line, from 1, of a byte of the text.
+pub(super) fn line_of(text: &str, byte: usize) -> usize {
+    text.bytes().take(byte).filter(|&b| b == b'\n').count() + 1
+}
+
+#[derive(Clone, Copy)]
+enum Node<'a> {
+    Item(&'a Item),
+    Value(&'a Value),
+    Table(&'a Table),
+}
+
+impl<'a> Node<'a> {
+    /// The part below this, and where it (its key, if it has one) starts.
+    fn child(self, part: &str) -> Option<(Node<'a>, Option<usize>)> {
+        let start = |s: Option<std::ops::Range<usize>>| s.map(|s| s.start);
+        if let Some(i) = index(part) {
+            let array = match self {
+                Node::Item(Item::ArrayOfTables(tables)) => {
+                    let table = tables.get(i)?;
+                    // There is no item for one table of the array; look on in its entries.
+                    return Some((Node::Table(table), start(table.span())));
+                }
+                Node::Item(item) => item.as_array()?,
+                Node::Value(value) => value.as_array()?,
+                Node::Table(_) => return None,
+            };
+            let value = array.get(i)?;
+            return Some((Node::Value(value), start(value.span())));
+        }
+        let (key, item) = match self {
+            Node::Item(item) => item.as_table_like()?.get_key_value(part)?,
+            Node::Value(value) => value.as_inline_table()?.get_key_value(part)?,
+            Node::Table(table) => table.get_key_value(part)?,
+        };
+        Some((Node::Item(item), start(key.span()).or_else(|| start(item.span()))))
+    }
+}

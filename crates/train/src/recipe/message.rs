@@ -1,0 +1,93 @@
+//! Serde's messages in the words of a recipe's writer.
+
+/// The path and message to show for serde's `message` about `path`.
+pub(super) fn explain(mut path: Vec<String>, message: &str) -> (Vec<String>, String) {
+    let message = message.lines().next().unwrap_or_default().trim();
+    if let Some((name, known)) = unknown(message) {
+        let is_key = path.last().is_some_and(|last| last == name);
+        let hint = nearest(name, &known);
+        return if message.starts_with("unknown field") || is_key {
+            if !is_key {
+                path.push(name.to_string());
+            }
+            (path, format!("is unknown; {hint}"))
+        } else {
+            (path, format!("= \"{name}\" is unknown; {hint}"))
+        };
+    }
+    if let Some(name) = message.strip_prefix("missing field ").and_then(quoted) {
+        path.push(name.to_string());
+        return (path, "is missing".into());
+    }
+    for prefix in ["invalid type: ", "invalid value: ", "invalid length "] {
+        if let Some((found, expected)) =
+            message.strip_prefix(prefix).and_then(|rest| rest.split_once(", expected "))
+        {
+            return (path, format!("must be {}, found {}", expectation(expected), value(found)));
+        }
+    }
+    let message = match message.strip_prefix("must ") {
+        Some(_) => message.to_string(),
+        None if path.is_empty() => message.to_string(),
+        None => format!("is wrong: {message}"),
+    };
+    (path, message)
+}
+
+/// The name and the known ones of `unknown field|variant`.
+fn unknown(message: &str) -> Option<(&str, Vec<&str>)> {
+    let rest = message
+        .strip_prefix("unknown field ")
+        .or_else(|| message.strip_prefix("unknown variant "))?;
+    let name = quoted(rest)?;
+    let known = rest[name.len() + 2..].split('`').skip(1).step_by(2).collect();
+    Some((name, known))
+}
+
+fn quoted(text: &str) -> Option<&str> {
+    text.strip_prefix('`')?.split('`').next()
+}
+
+/// `did you mean "x"?`, or all that is known where nothing is near.
+pub(super) fn nearest(name: &str, known: &[&str]) -> String {
+    let best = known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(name, k), *k))
+        .min_by_key(|(distance, _)| *distance);
+    match best {
+        None => "no key is known here".into(),
+        Some((distance, near)) if distance <= (near.len() / 3).max(1) => {
+            format!("did you mean \"{near}\"?")
+        }
+        Some(_) => format!("known here: {}", known.join(", ")),
+    }
+}
+
+/// Rust's type names mean nothing to a recipe's writer.
+fn expectation(expected: &str) -> String {
+    match expected {
+        "usize" | "u8" | "u16" | "u32" | "u64" => "a whole number of 0 or more".into(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".into(),
+        "f32" | "f64" => "a number".into(),
+        "a boolean" => "true or false".into(),
+        "a sequence" => "an array".into(),
+        "a map" => "a table".into(),
+        e if e.starts_with("a nonzero") => "a positive integer".into(),
+        e if e.starts_with("struct ") || e.starts_with("struct variant ") => "a table".into(),
+        e if e.starts_with("enum ") || e == "string or map" => "a name or a table".into(),
+        e => e.to_string(),
+    }
+}
+
+/// `integer \`-5\`` as `-5`, `string "a"` as `"a"`, and so on.
+fn value(found: &str) -> String {
+    match found.split_once(' ') {
+        Some((_, rest)) if rest.starts_with('`') => rest.trim_matches('`').to_string(),
+        Some(("string", rest)) => rest.to_string(),
+        _ => match found {
+            "map" => "a table".into(),
+            "sequence" => "an array".into(),
+            other => other.to_string(),
+        },
+    }
+}

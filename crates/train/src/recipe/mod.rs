@@ -1,0 +1,159 @@
+//! The recipe: a TOML file that names model, loss, optimizer, data and stops.
+//!
+//! Every mistake is told by file, line and key; an unknown key with the nearest known one.
+
+mod edit;
+mod locate;
+mod message;
+mod paths;
+mod spec;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml_edit::{Document, DocumentMut};
+
+pub use paths::{DATA_VARIABLE, DataPaths};
+pub use spec::{
+    BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec, StopSpec, Target,
+    TrainingSpec,
+};
+
+use crate::error::{Error, Result};
+use edit::Override;
+
+/// A recipe with the text it came from, for messages about its values.
+#[derive(Clone, Debug)]
+pub struct RecipeFile {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Where it was read from.
+    pub path: PathBuf,
+    source: Source,
+}
+
+/// The text of a recipe, and what was set over it.
+#[derive(Clone, Debug)]
+struct Source {
+    /// As messages name it.
+    file: String,
+    spans: Document<String>,
+    edited: DocumentMut,
+    overrides: Vec<Override>,
+}
+
+impl RecipeFile {
+    /// Reads a recipe; each of `overrides` is `a.b=value`, the value in TOML or a bare word.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<RecipeFile> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Error::Recipe(format!("{}: the recipe cannot be read: {e}", path.display()))
+        })?;
+        Self::parse(&text, path, overrides)
+    }
+
+    /// As [`RecipeFile::read`], of a text; `path` is for messages and relative data paths.
+    pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<RecipeFile> {
+        let source = Source::parse(text, path, overrides)?;
+        let recipe: Recipe = source.read()?;
+        let file = RecipeFile { recipe, path: path.to_owned(), source };
+        file.recipe.check().map_err(|(key, message)| file.error_at(&key, &message))?;
+        Ok(file)
+    }
+
+    /// An error about the value at `key` (such as `layers[2].dense.units`, below `model`, or
+    /// `batch.epochs`); `message` goes on from the key as a sentence.
+    pub fn error_at(&self, key: &str, message: &str) -> Error {
+        let segments = locate::parse_key(key);
+        let first = segments.first().map(String::as_str).unwrap_or_default();
+        let known = ["model", "training", "batch", "stop", "checkpoint", "report"];
+        let full = if known.contains(&first) {
+            segments
+        } else {
+            std::iter::once("model".to_string()).chain(segments).collect()
+        };
+        self.source.error(&full, message)
+    }
+
+    /// The recipe's text with all overrides; comments stay.
+    pub fn to_toml(&self) -> String {
+        self.source.edited.to_string()
+    }
+
+    /// Writes the found places of the data into the text, so that the copy in a run's folder can be
+    /// read from anywhere.
+    pub fn set_paths(&mut self, paths: &DataPaths) {
+        edit::set_paths(&mut self.source.edited, &paths.found());
+    }
+
+    /// The fingerprint of all that decides the weights after a given number of steps.
+    pub fn sha256(&self) -> String {
+        let r = &self.recipe;
+        let b = &r.batch;
+        let parts = format!(
+            "{:?} {:?} {:?} {:?} {:?} {} {:?} {} {}",
+            r.model,
+            r.training.loss,
+            r.training.optimizer,
+            r.training.seed,
+            r.training.class_weight,
+            b.batch_size,
+            b.steps_per_epoch,
+            b.shuffle,
+            b.drop_remainder
+        );
+        crate::checkpoint::sha256(parts.as_bytes())
+    }
+}
+
+impl Source {
+    fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Source> {
+        let file = path.display().to_string();
+        let spans = Document::parse(text.to_string()).map_err(|e| {
+            let line = e.span().map_or(1, |s| locate::line_of(text, s.start));
+            let what = e.message().lines().next().unwrap_or_default().to_string();
+            Error::Recipe(format!("{file}:{line}: this is not TOML: {what}"))
+        })?;
+        let mut edited = spans.clone().into_mut();
+        let overrides: Vec<Override> =
+            overrides.iter().map(|o| Override::parse(o)).collect::<Result<_>>()?;
+        for one in &overrides {
+            one.apply(&mut edited)?;
+        }
+        Ok(Source { file, spans, edited, overrides })
+    }
+
+    fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        let deserializer = toml_edit::de::Deserializer::from(self.edited.clone());
+        serde_path_to_error::deserialize(deserializer).map_err(|e| {
+            let path = locate::segments(e.path());
+            let (path, message) = message::explain(path, e.inner().message());
+            self.error(&path, &message)
+        })
+    }
+
+    /// `file:line: key message`, or `--set key=value: ...` where the value came from there.
+    fn error(&self, path: &[String], message: &str) -> Error {
+        let set = self.overrides.iter().rev().find(|o| path.starts_with(&o.path));
+        let place = match set {
+            Some(one) => format!("--set {}", one.text),
+            None => {
+                let (line, _) = locate::line(&self.spans, path);
+                format!("{}:{line}", self.file)
+            }
+        };
+        let key = locate::show(path);
+        let space = if key.is_empty() { "" } else { " " };
+        Error::Recipe(format!("{place}: {key}{space}{message}"))
+    }
+}
+
+/// For tests of single sections.
+#[cfg(test)]
+fn parse_section<T: for<'de> Deserialize<'de>>(text: &str, overrides: &[&str]) -> Result<T> {
+    let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+    Source::parse(text, Path::new("recipe.toml"), &overrides)?.read()
+}
+
+#[cfg(test)]
+mod tests;
