@@ -9,6 +9,7 @@
 //! - `explain`: the plan as text.
 #![forbid(unsafe_code)]
 
+pub mod cost;
 pub mod eltwise;
 pub mod fuse;
 pub mod ir;

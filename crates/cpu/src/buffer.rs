@@ -1,0 +1,90 @@
+//! Memory that kernels work in: zeroed, page-aligned, faulted in before the first step.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+
+/// Large buffers start at a multiple of this, so that the system can back them with huge pages.
+const HUGE_PAGE: usize = 2 << 20;
+/// Every buffer starts at least at a cache line.
+const LINE: usize = 64;
+
+/// A zeroed buffer of f32.
+pub struct AlignedBuffer {
+    start: *mut f32,
+    layout: Layout,
+    len: usize,
+}
+
+// SAFETY: the buffer owns its memory and hands out references under the usual borrow rules.
+unsafe impl Send for AlignedBuffer {}
+// SAFETY: as above; shared references only read.
+unsafe impl Sync for AlignedBuffer {}
+
+impl AlignedBuffer {
+    /// A buffer of `len` zeros; its pages are touched, so that no step pays for faulting them in.
+    pub fn new(len: usize) -> AlignedBuffer {
+        let bytes = (len * 4).max(LINE);
+        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { LINE };
+        let layout = Layout::from_size_align(bytes, align).expect("sizes stay far below isize::MAX");
+        // SAFETY: the layout's size is not zero.
+        let start = unsafe { alloc_zeroed(layout) }.cast::<f32>();
+        if start.is_null() {
+            handle_alloc_error(layout);
+        }
+        let buffer = AlignedBuffer { start, layout, len };
+        for page in (0..len).step_by(1024) {
+            // SAFETY: `page < len`; volatile so that the write of a zero to a zeroed page stays.
+            unsafe { buffer.start.add(page).write_volatile(0.0) };
+        }
+        buffer
+    }
+
+    /// Its elements.
+    pub fn as_slice(&self) -> &[f32] {
+        // SAFETY: `len` initialised values, owned by self.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+
+    /// Its elements.
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        // SAFETY: as above, borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
+    }
+
+    /// Its first element.
+    pub fn as_mut_ptr(&self) -> *mut f32 {
+        self.start
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Drop for AlignedBuffer {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout in `new`, freed once.
+        unsafe { dealloc(self.start.cast(), self.layout) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_zeroed_and_aligned() {
+        for len in [0, 1, 1023, 1024, 1025, 600_000] {
+            let mut buffer = AlignedBuffer::new(len);
+            assert_eq!(buffer.as_mut_ptr() as usize % 64, 0);
+            assert!(buffer.as_slice().iter().all(|&x| x == 0.0));
+            buffer.as_mut_slice().fill(1.0);
+            assert_eq!((buffer.len(), buffer.is_empty()), (len, len == 0));
+        }
+    }
+}

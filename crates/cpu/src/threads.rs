@@ -1,0 +1,308 @@
+//! The thread pool that runs a step.
+//!
+//! The calling thread enters the pool once per step and works itself. Within a step every thread
+//! walks the same list of tasks; a task's chunks are claimed one by one, so a thread that the
+//! system has put aside delays nobody: the others take what it has not claimed. Between tasks a
+//! thread waits until all chunks of the task are done. Waiting threads spin briefly, then sleep:
+//! unbounded spinning collapses on a busy machine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+/// Turns of spinning before a worker sleeps between steps, about 50 us.
+const SPINS_BETWEEN_STEPS: u32 = 2_000;
+/// Turns of spinning within a step before a thread gives its core away.
+const SPINS_WITHIN_STEP: u32 = 4_000;
+
+/// The chunks of one task of a step.
+pub trait Tasks: Sync {
+    /// Number of tasks.
+    fn len(&self) -> usize;
+    /// Whether there is nothing to do.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Chunks of a task; at least 1.
+    fn chunks(&self, task: usize) -> usize;
+    /// Runs one chunk on the given thread of the pool.
+    ///
+    /// # Safety
+    /// Each chunk runs once per step, after all chunks of the tasks before; the thread number is
+    /// the running thread's own.
+    unsafe fn run(&self, task: usize, chunk: usize, thread: usize);
+}
+
+/// Progress of one task: the step's number in the upper half, chunks claimed in the lower, so that
+/// a thread which is late by a step can never claim a chunk of a newer one.
+#[derive(Default)]
+struct Progress {
+    claimed: AtomicU64,
+    done: AtomicU32,
+}
+
+struct Job {
+    tasks: *const dyn Tasks,
+    progress: *const Progress,
+}
+
+struct Shared {
+    /// Number of the step that is open, twice; odd while none is. Workers wait on it.
+    epoch: AtomicU32,
+    /// The open step's job; valid while workers are inside (see `inside`).
+    job: AtomicPtr<Job>,
+    /// Workers that may still touch the job.
+    inside: AtomicU32,
+    sleeping: AtomicU32,
+    stop: AtomicBool,
+}
+
+/// A pool of threads; the caller is thread 0.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    progress: Vec<Progress>,
+    epoch: u32,
+}
+
+impl Pool {
+    /// A pool of `threads` threads, the caller included. Threads that cannot be started are done
+    /// without: results never depend on their number.
+    pub fn new(threads: usize) -> Pool {
+        let shared = Arc::new(Shared {
+            epoch: AtomicU32::new(1),
+            job: AtomicPtr::new(std::ptr::null_mut()),
+            inside: AtomicU32::new(0),
+            sleeping: AtomicU32::new(0),
+            stop: AtomicBool::new(false),
+        });
+        let mut workers = Vec::new();
+        for thread in 1..threads.max(1) {
+            let shared = shared.clone();
+            let spawned = std::thread::Builder::new()
+                .name(format!("tidemill-{thread}"))
+                .stack_size(1 << 20)
+                .spawn(move || worker(&shared, thread));
+            match spawned {
+                Ok(handle) => workers.push(handle),
+                Err(_) => break,
+            }
+        }
+        Pool { shared, workers, progress: Vec::new(), epoch: 1 }
+    }
+
+    /// Threads of the pool, the caller included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Makes room for steps of so many tasks, so that running one allocates nothing.
+    pub fn reserve(&mut self, tasks: usize) {
+        if self.progress.len() < tasks {
+            self.progress.resize_with(tasks, Progress::default);
+        }
+    }
+
+    /// Runs all tasks in order. With `parallel` false, or without workers, the caller does all of
+    /// it alone, which is quicker for steps of a few microseconds.
+    pub fn run(&mut self, tasks: &dyn Tasks, parallel: bool) {
+        if self.workers.is_empty() || !parallel {
+            for task in 0..tasks.len() {
+                for chunk in 0..tasks.chunks(task) {
+                    // SAFETY: in order, each once, on the caller's thread 0.
+                    unsafe { tasks.run(task, chunk, 0) };
+                }
+            }
+            return;
+        }
+        self.reserve(tasks.len());
+        self.epoch = self.epoch.wrapping_add(1);
+        for progress in &self.progress[..tasks.len()] {
+            progress.done.store(0, Ordering::Relaxed);
+            progress.claimed.store(u64::from(self.epoch) << 32, Ordering::Relaxed);
+        }
+        // SAFETY (of the lifetime's loss): the job is cleared and every worker has left it before
+        // this function returns.
+        let tasks_ptr: *const dyn Tasks =
+            unsafe { std::mem::transmute::<*const (dyn Tasks + '_), *const dyn Tasks>(tasks) };
+        let mut job = Job { tasks: tasks_ptr, progress: self.progress.as_ptr() };
+        self.shared.job.store(&mut job, Ordering::Release);
+        self.shared.epoch.store(self.epoch, Ordering::SeqCst);
+        if self.shared.sleeping.load(Ordering::SeqCst) > 0 {
+            atomic_wait::wake_all(&self.shared.epoch);
+        }
+        work(&job, self.epoch, 0);
+        // Close the step, then wait for workers that are on their way out of it.
+        self.shared.job.store(std::ptr::null_mut(), Ordering::SeqCst);
+        let mut spins = 0;
+        while self.shared.inside.load(Ordering::SeqCst) != 0 {
+            pause(&mut spins);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
+        atomic_wait::wake_all(&self.shared.epoch);
+        for worker in self.workers.drain(..) {
+            // a worker that panicked has already printed why
+            let _ = worker.join();
+        }
+    }
+}
+
+fn pause(spins: &mut u32) {
+    *spins += 1;
+    if *spins < SPINS_WITHIN_STEP {
+        std::hint::spin_loop();
+    } else {
+        *spins = 0;
+        std::thread::yield_now();
+    }
+}
+
+fn worker(shared: &Shared, thread: usize) {
+    let mut seen = 1;
+    loop {
+        let mut spins = 0;
+        let epoch = loop {
+            let epoch = shared.epoch.load(Ordering::SeqCst);
+            if epoch != seen {
+                break epoch;
+            }
+            spins += 1;
+            if spins < SPINS_BETWEEN_STEPS {
+                std::hint::spin_loop();
+            } else {
+                shared.sleeping.fetch_add(1, Ordering::SeqCst);
+                atomic_wait::wait(&shared.epoch, seen);
+                shared.sleeping.fetch_sub(1, Ordering::SeqCst);
+            }
+        };
+        seen = epoch;
+        if shared.stop.load(Ordering::SeqCst) {
+            return;
+        }
+        // Announce before reading the job: once the caller has cleared the job and sees nobody
+        // inside, nobody can read the old one any more.
+        shared.inside.fetch_add(1, Ordering::SeqCst);
+        let job = shared.job.load(Ordering::SeqCst);
+        if !job.is_null() {
+            // SAFETY: the caller keeps the job alive while `inside` is not 0 and it is published.
+            let job = unsafe { &*job };
+            // A newer step may have been opened meanwhile: take its number from the shared state.
+            seen = shared.epoch.load(Ordering::SeqCst);
+            work(job, seen, thread);
+        }
+        shared.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Works through a step: claims chunks of each task, then waits until all its chunks are done.
+fn work(job: &Job, epoch: u32, thread: usize) {
+    // SAFETY: the job's pointers live as long as the step (see `Pool::run`).
+    let tasks = unsafe { &*job.tasks };
+    for task in 0..tasks.len() {
+        // SAFETY: `reserve` made at least as many entries as there are tasks.
+        let progress = unsafe { &*job.progress.add(task) };
+        let chunks = tasks.chunks(task) as u32;
+        let mut mine = 0;
+        loop {
+            let claim = progress.claimed.load(Ordering::Relaxed);
+            let next = claim as u32;
+            if (claim >> 32) as u32 != epoch {
+                return; // the step is over
+            }
+            if next >= chunks {
+                break;
+            }
+            let taken = progress.claimed.compare_exchange_weak(
+                claim,
+                claim + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            if taken.is_ok() {
+                // SAFETY: the claim makes this chunk this thread's; tasks before are done.
+                unsafe { tasks.run(task, next as usize, thread) };
+                mine += 1;
+            }
+        }
+        if mine > 0 {
+            progress.done.fetch_add(mine, Ordering::Release);
+        }
+        let mut spins = 0;
+        while progress.done.load(Ordering::Acquire) < chunks {
+            if thread != 0 && (progress.claimed.load(Ordering::Relaxed) >> 32) as u32 != epoch {
+                return;
+            }
+            pause(&mut spins);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    struct Count {
+        chunks: Vec<usize>,
+        hits: Vec<Vec<AtomicUsize>>,
+        finished: AtomicUsize,
+    }
+
+    impl Tasks for Count {
+        fn len(&self) -> usize {
+            self.chunks.len()
+        }
+        fn chunks(&self, task: usize) -> usize {
+            self.chunks[task]
+        }
+        unsafe fn run(&self, task: usize, chunk: usize, _thread: usize) {
+            let before: usize = self.chunks[..task].iter().sum();
+            assert!(self.finished.load(Ordering::SeqCst) >= before, "a task began too early");
+            self.hits[task][chunk].fetch_add(1, Ordering::SeqCst);
+            self.finished.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn count(chunks: &[usize]) -> Count {
+        Count {
+            chunks: chunks.to_vec(),
+            hits: chunks.iter().map(|&n| (0..n).map(|_| AtomicUsize::new(0)).collect()).collect(),
+            finished: AtomicUsize::new(0),
+        }
+    }
+
+    #[test]
+    fn every_chunk_runs_once_in_order() {
+        let steps = if cfg!(miri) { 5 } else { 3_000 };
+        for threads in [1, 2, 3, 5] {
+            let mut pool = Pool::new(threads);
+            for step in 0..steps {
+                let tasks = count(&[1, 7, 2, 1, 16, 3]);
+                pool.run(&tasks, true);
+                assert!(tasks.hits.iter().flatten().all(|h| h.load(Ordering::SeqCst) == 1));
+                if step % 500 == 0 {
+                    std::thread::sleep(std::time::Duration::from_millis(2)); // workers fall asleep
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn serial_steps_wake_nobody() {
+        let mut pool = Pool::new(2);
+        let tasks = count(&[3, 1]);
+        pool.run(&tasks, false);
+        assert!(tasks.hits.iter().flatten().all(|h| h.load(Ordering::SeqCst) == 1));
+    }
+
+    #[test]
+    fn an_empty_step_is_fine() {
+        Pool::new(3).run(&count(&[]), true);
+    }
+}
