@@ -84,6 +84,9 @@ pub struct Pool {
     pub geometry: Pool2d,
 }
 
+/// Elements of a partial sum of a squared norm: fixed, so that the sum's bits are.
+pub const NORM_CHUNK: usize = 16 * 1024;
+
 /// Which normalization over the last dim.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RowNorm {
@@ -328,7 +331,7 @@ pub enum KernelSpec {
         /// The rule.
         update: FusedUpdate,
     },
-    /// `(gradient) -> norm^2`
+    /// `(gradient) -> norm^2`, as one partial sum for each [`NORM_CHUNK`] elements.
     SquaredNorm {
         /// Elements.
         len: usize,
@@ -336,8 +339,8 @@ pub enum KernelSpec {
     /// `(hyper, norms^2...) -> hyper'`: a copy of the hyper-parameters whose gradient scale clips
     /// the total norm to `limit`.
     ClipScale {
-        /// Number of squared norms.
-        count: usize,
+        /// Number of partial sums of each squared norm.
+        counts: Vec<usize>,
         /// Largest norm.
         limit: f32,
     },

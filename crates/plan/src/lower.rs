@@ -2,7 +2,7 @@
 
 use crate::fuse::{Fit, spread_of};
 use crate::ir::{Element, Node, Origin, Schedule, Value, ValueId, Work};
-use crate::kernel::{Conv, Epilogue, FusedUpdate, Gemm, KernelSpec, Pool, RowNorm};
+use crate::kernel::{Conv, Epilogue, FusedUpdate, Gemm, KernelSpec, NORM_CHUNK, Pool, RowNorm};
 use tidemill_graph::{
     Binary, Clip, DType, Graph, Op, Pool2d, Reduction, Role, TensorId, Unary, hyper,
 };
@@ -526,7 +526,7 @@ impl Lowering<'_> {
                 .map(|u| {
                     let gradient = self.get(u.gradient);
                     let len = graph.tensor(u.gradient).len();
-                    let norm = self.computed("norm", 1);
+                    let norm = self.computed("norm", len.div_ceil(NORM_CHUNK).max(1));
                     let spec = KernelSpec::SquaredNorm { len };
                     let name = graph.tensor(u.parameter).name.clone();
                     self.node(&name, Work::Kernel(spec), vec![gradient], vec![norm]);
@@ -539,7 +539,8 @@ impl Lowering<'_> {
             let value = this.computed("hyper", hyper::LEN);
             let mut inputs = vec![hyper_value];
             inputs.extend(norms);
-            let spec = KernelSpec::ClipScale { count: norms.len(), limit };
+            let counts = norms.iter().map(|&n| this.schedule.values[n].len).collect();
+            let spec = KernelSpec::ClipScale { counts, limit };
             this.node("clip", Work::Kernel(spec), inputs, vec![value]);
             value
         };

@@ -5,7 +5,7 @@ use tidemill_graph::update::hyper;
 
 /// Elements of a partial sum. Partial sums are f32 per lane over this many elements at most, and
 /// f64 from there on.
-const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = tidemill_plan::kernel::NORM_CHUNK;
 
 /// The squared L2 norm of a gradient, in fixed pieces, so that it does not depend on threads.
 ///
@@ -71,20 +71,20 @@ unsafe fn sum_squares<S: Simd>(x: *const f32, len: usize) -> f32 {
 /// The scale that clips gradients to a norm: writes `min(1, limit / (norm + 1e-6))` (PyTorch's
 /// formula) as the gradient scale of a hyper vector.
 ///
-/// Arguments: `[partials, hyper, hyper_out]`: `partials` are the squared norms of all
-/// gradients that share the limit, one after the other; `hyper_out` becomes a copy of `hyper` with
-/// the new scale, and may be the same array. Clipping each parameter by itself takes one
-/// `hyper_out` for each. A norm that is not a number gives a scale that is none.
+/// Arguments: `[hyper, partials..., hyper_out]`: each `partials` holds the squared norm of one
+/// gradient in pieces; `hyper_out` becomes a copy of `hyper` with the new scale, and may be the same
+/// array. Clipping each parameter by itself takes one `hyper_out` for each. A norm that is not a
+/// number gives a scale that is none.
 #[derive(Clone, Debug)]
 pub struct ClipScale {
-    num_partials: usize,
+    counts: Vec<usize>,
     limit: f32,
 }
 
 impl ClipScale {
-    /// For `num_partials` partial sums and norms of at most `limit`.
-    pub fn new(num_partials: usize, limit: f32) -> ClipScale {
-        ClipScale { num_partials, limit }
+    /// For gradients with so many partial sums each and a common norm of at most `limit`.
+    pub fn new(counts: Vec<usize>, limit: f32) -> ClipScale {
+        ClipScale { counts, limit }
     }
 }
 
@@ -96,13 +96,19 @@ impl Kernel for ClipScale {
     unsafe fn run(&self, args: &[*mut f32], _chunk: usize, _scratch: *mut f32) {
         // SAFETY: the partial sums and both hyper vectors have the sizes documented above.
         unsafe {
-            let squared: f64 = (0..self.num_partials).map(|i| f64::from(*args[0].add(i))).sum();
+            let mut squared = 0.0;
+            for (n, &count) in self.counts.iter().enumerate() {
+                for i in 0..count {
+                    squared += f64::from(*args[1 + n].add(i));
+                }
+            }
             let scale = f64::from(self.limit) / (squared.sqrt() + 1e-6);
+            let (hyper_in, hyper_out) = (args[0], args[1 + self.counts.len()]);
             for i in 0..hyper::LEN {
-                *args[2].add(i) = *args[1].add(i);
+                *hyper_out.add(i) = *hyper_in.add(i);
             }
             // not f64::min, which would turn NaN into 1
-            *args[2].add(hyper::GRADIENT_SCALE) = if scale > 1.0 { 1.0 } else { scale as f32 };
+            *hyper_out.add(hyper::GRADIENT_SCALE) = if scale > 1.0 { 1.0 } else { scale as f32 };
         }
     }
 }
