@@ -1,2 +1,41 @@
 //! Datasets, image decoding, deterministic sample order, prefetch.
+//!
+//! # Layout
+//!
+//! In the order in which data flows:
+//!
+//! - [`spec`]: what a recipe says about data ([`DataSpec`]), and opening it
+//! - [`dataset`]: the [`Dataset`] trait that all sources implement
+//! - [`memory`]: arrays in memory ([`MemoryDataset`]); [`idx`] and [`csv`] fill one from files
+//! - [`images`]: folders and archives of images, decoded as they are needed ([`ImageFolder`])
+//! - [`order`]: which sample comes at which position ([`Order`])
+//! - [`loader`]: filled batches in that order, made ahead by threads ([`Loader`])
+//! - [`digits`]: renders digit images, so that a first run needs no download
+//!
+//! Values are `f32`, samples are laid out height, width, channels (NHWC without the N).
 #![forbid(unsafe_code)]
+
+pub mod csv;
+pub mod dataset;
+pub mod digits;
+pub mod error;
+pub mod idx;
+pub mod images;
+pub mod loader;
+pub mod memory;
+pub mod normalize;
+pub mod order;
+mod random;
+mod source;
+pub mod spec;
+
+pub use csv::{CsvSchema, CsvSpec};
+pub use dataset::{Dataset, FillCost, Label, LabelKind, RawImage};
+pub use error::{Error, Result};
+pub use idx::IdxSpec;
+pub use images::{ImageDirectorySpec, ImageFolder, ImageShape};
+pub use loader::{Batch, Loader, LoaderOptions};
+pub use memory::MemoryDataset;
+pub use normalize::Normalize;
+pub use order::Order;
+pub use spec::{DataSpec, InputSpec};

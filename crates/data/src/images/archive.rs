@@ -1,0 +1,170 @@
+//! Image trees inside tar files, and reading single images wherever they lie.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::listing::{Listing, is_image, number_classes};
+use super::{ImageDirectorySpec, LabelSource};
+use crate::source::{open, read_error};
+use crate::{Error, Result};
+
+/// Where the bytes of images are.
+#[derive(Debug)]
+pub(super) enum Store {
+    /// Files below a folder.
+    Folder(PathBuf),
+    /// Members of a plain tar file, read in place: where each one begins, and its length.
+    Tar { path: PathBuf, spans: Vec<(u64, u32)> },
+    /// Members of a gzipped tar file, kept in memory as they are (images are compressed already).
+    Memory { path: PathBuf, bytes: Vec<u8>, spans: Vec<(u64, u32)> },
+}
+
+impl Store {
+    /// Puts the bytes of image `index`, called `name`, into `buffer`.
+    pub(super) fn read(&self, index: usize, name: &str, buffer: &mut Vec<u8>) -> Result<()> {
+        buffer.clear();
+        match self {
+            Self::Folder(root) => {
+                let path = root.join(name);
+                let mut file = File::open(&path).map_err(|e| Error::read(&path, e))?;
+                file.read_to_end(buffer).map_err(|e| Error::read(&path, e))?;
+            }
+            // A handle of its own for each read lets threads read at once without a lock.
+            Self::Tar { path, spans } => {
+                let (start, len) = spans[index];
+                let mut file = File::open(path).map_err(|e| Error::read(path, e))?;
+                file.seek(SeekFrom::Start(start)).map_err(|e| Error::read(path, e))?;
+                file.take(u64::from(len)).read_to_end(buffer).map_err(|e| Error::read(path, e))?;
+            }
+            Self::Memory { bytes, spans, .. } => {
+                let (start, len) = spans[index];
+                buffer.extend_from_slice(&bytes[start as usize..][..len as usize]);
+            }
+        }
+        Ok(())
+    }
+
+    /// What people call image `name`.
+    pub(super) fn describe(&self, name: &str) -> String {
+        match self {
+            Self::Folder(root) => root.join(name).display().to_string(),
+            Self::Tar { path, .. } | Self::Memory { path, .. } => {
+                format!("{}:{name}", path.display())
+            }
+        }
+    }
+
+    /// Keeps only the chosen images.
+    pub(super) fn keep(&mut self, indices: &[u32]) {
+        if let Self::Tar { spans, .. } | Self::Memory { spans, .. } = self {
+            *spans = indices.iter().map(|&i| spans[i as usize]).collect();
+        }
+    }
+}
+
+/// Lists the images of a tar file by class and name, as if it were unpacked.
+pub(super) fn list(
+    path: &Path,
+    spec: &ImageDirectorySpec,
+    like: &[String],
+) -> Result<(Listing, Store)> {
+    let mut file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let mut magic = [0; 2];
+    let gzipped = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
+    let root = spec.root.as_deref().unwrap_or("").trim_matches('/');
+    let mut bytes = Vec::new();
+    // Sorted by name: the order inside the archive is an accident.
+    let mut members = BTreeMap::<String, (u64, u32)>::new();
+    let mut archive = tar::Archive::new(open(path)?);
+    let broken = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::Other => Error::format(path, format!("is no sound tar file: {e}")),
+        _ => read_error(path, e),
+    };
+    for entry in archive.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let name = entry.path().map_err(broken)?.to_string_lossy().into_owned();
+        let Some(name) = below(root, &name) else { continue };
+        if !is_image(name.rsplit('/').next().unwrap_or(name)) {
+            continue;
+        }
+        let name = name.to_owned();
+        let len = u32::try_from(entry.size())
+            .map_err(|_| Error::format(path, format!("{name} is larger than 4 GB")))?;
+        let start = if gzipped { bytes.len() as u64 } else { entry.raw_file_position() };
+        if gzipped {
+            entry.read_to_end(&mut bytes).map_err(broken)?;
+            if bytes.len() as u64 != start + u64::from(len) {
+                return Err(Error::format(path, format!("is truncated inside {name}")));
+            }
+        }
+        members.insert(name, (start, len));
+    }
+    bytes.shrink_to_fit();
+    let (listing, spans) = classify(members, path, root, spec, like)?;
+    let path = path.to_owned();
+    let store = match gzipped {
+        true => Store::Memory { path, bytes, spans },
+        false => Store::Tar { path, spans },
+    };
+    Ok((listing, store))
+}
+
+/// `name` relative to `root`, if it lies below it; hidden folders do not count.
+fn below<'a>(root: &str, name: &'a str) -> Option<&'a str> {
+    let name = name.trim_start_matches("./");
+    let rest = match root {
+        "" => name,
+        root => name.strip_prefix(root)?.strip_prefix('/')?,
+    };
+    (!rest.split('/').any(|part| part.starts_with('.'))).then_some(rest)
+}
+
+type Spans = Vec<(u64, u32)>;
+
+fn classify(
+    members: BTreeMap<String, (u64, u32)>,
+    path: &Path,
+    root: &str,
+    spec: &ImageDirectorySpec,
+    like: &[String],
+) -> Result<(Listing, Spans)> {
+    let mut listing = Listing::default();
+    let mut spans = Vec::new();
+    if spec.labels == LabelSource::None {
+        for (name, span) in &members {
+            listing.names.push(name);
+            listing.classes.push(0);
+            spans.push(*span);
+        }
+    } else {
+        let class_of = |name: &str| name.split_once('/').map(|(class, _)| class.to_owned());
+        let mut found: Vec<String> = members.keys().filter_map(|n| class_of(n)).collect();
+        found.sort_unstable();
+        found.dedup();
+        listing.class_names = number_classes(spec, &found, like)?;
+        for (class, class_name) in listing.class_names.iter().enumerate() {
+            let prefix = format!("{class_name}/");
+            let inside = members.range(prefix.clone()..).take_while(|m| m.0.starts_with(&prefix));
+            for (name, span) in inside {
+                listing.names.push(name);
+                listing.classes.push(class as u32);
+                spans.push(*span);
+            }
+        }
+    }
+    if spans.is_empty() {
+        let place = if root.is_empty() { "at its top".into() } else { format!("in {root}") };
+        return Err(Error::format(
+            path,
+            format!(
+                "has no images {place} in folders of classes; root = \"...\" names the folder of classes"
+            ),
+        ));
+    }
+    Ok((listing, spans))
+}

@@ -1,0 +1,129 @@
+//! From a file's bytes to pixels of the wanted colours, upright.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+
+use super::ColorMode;
+use crate::{Error, RawImage, Result};
+
+/// A file that asks for more is taken for a decompression bomb.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Decodes JPEG, PNG, BMP, GIF (its first frame) or WebP, told by content; turns the image
+/// upright as its EXIF data says; opacity is dropped unless `color` wants it. `place` names the
+/// image in errors.
+pub fn decode(bytes: &[u8], color: ColorMode, place: &str) -> Result<RawImage> {
+    let fail = |what: String| Error::Image { place: place.to_owned(), what };
+    if bytes.is_empty() {
+        return Err(fail("the file is empty".into()));
+    }
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|e| fail(e.to_string()))?;
+    if reader.format().is_none() {
+        return Err(fail("it is none of JPEG, PNG, BMP, GIF and WebP".into()));
+    }
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(|e| fail(e.to_string()))?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(fail(format!("it has {width} x {height} pixels")));
+    }
+    if decoder.total_bytes() > MAX_BYTES {
+        return Err(fail(format!("{width} x {height} pixels are more than is taken for sane")));
+    }
+    // A broken orientation is no reason to lose the image.
+    let orientation = decoder.orientation().ok();
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| fail(e.to_string()))?;
+    if let Some(orientation) = orientation {
+        image.apply_orientation(orientation);
+    }
+    Ok(RawImage {
+        height: image.height() as usize,
+        width: image.width() as usize,
+        channels: color.channels(),
+        pixels: convert(image, color),
+    })
+}
+
+/// The pixels of `image` in `color`.
+fn convert(image: DynamicImage, color: ColorMode) -> Vec<u8> {
+    match image {
+        DynamicImage::ImageLuma8(i) => recolor::<1>(i.into_raw(), color),
+        DynamicImage::ImageLumaA8(i) => recolor::<2>(i.into_raw(), color),
+        DynamicImage::ImageRgb8(i) => recolor::<3>(i.into_raw(), color),
+        DynamicImage::ImageRgba8(i) => recolor::<4>(i.into_raw(), color),
+        DynamicImage::ImageLuma16(i) => recolor::<1>(high_bytes(i.into_raw()), color),
+        DynamicImage::ImageLumaA16(i) => recolor::<2>(high_bytes(i.into_raw()), color),
+        DynamicImage::ImageRgb16(i) => recolor::<3>(high_bytes(i.into_raw()), color),
+        DynamicImage::ImageRgba16(i) => recolor::<4>(high_bytes(i.into_raw()), color),
+        other => recolor::<4>(other.into_rgba8().into_raw(), color),
+    }
+}
+
+fn high_bytes(values: Vec<u16>) -> Vec<u8> {
+    values.into_iter().map(|v| (v >> 8) as u8).collect()
+}
+
+/// Grey by ITU-R 601, as JPEG's Y channel, Pillow and TensorFlow have it, in 16-bit fixed point.
+fn grey(r: u8, g: u8, b: u8) -> u8 {
+    ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8
+}
+
+/// From `C` stored channels (1 grey, 2 grey and opacity, 3 RGB, 4 RGBA) to the wanted ones.
+fn recolor<const C: usize>(pixels: Vec<u8>, color: ColorMode) -> Vec<u8> {
+    if C != 2 && C == color.channels() {
+        return pixels;
+    }
+    let (pixels, _) = pixels.as_chunks::<C>();
+    // Grey has its one value three times; no opacity means opaque.
+    let rgb = |p: &[u8; C]| if C < 3 { [p[0]; 3] } else { [p[0], p[1], p[2]] };
+    match color {
+        ColorMode::Grayscale if C == 2 => pixels.iter().map(|p| p[0]).collect(),
+        ColorMode::Grayscale => pixels
+            .iter()
+            .map(|p| {
+                let [r, g, b] = rgb(p);
+                grey(r, g, b)
+            })
+            .collect(),
+        ColorMode::Rgb => pixels.iter().flat_map(rgb).collect(),
+        ColorMode::Rgba => pixels
+            .iter()
+            .flat_map(|p| {
+                let [r, g, b] = rgb(p);
+                [r, g, b, if C % 2 == 0 { p[C - 1] } else { 255 }]
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_convert() {
+        let rgba = vec![255, 0, 0, 9, 0, 0, 255, 8];
+        assert_eq!(recolor::<4>(rgba.clone(), ColorMode::Grayscale), [76, 29]);
+        assert_eq!(recolor::<4>(rgba.clone(), ColorMode::Rgb), [255, 0, 0, 0, 0, 255]);
+        assert_eq!(recolor::<4>(rgba.clone(), ColorMode::Rgba), rgba);
+        assert_eq!(recolor::<2>(vec![7, 3], ColorMode::Grayscale), [7]);
+        assert_eq!(recolor::<2>(vec![7, 3], ColorMode::Rgba), [7, 7, 7, 3]);
+        assert_eq!(recolor::<1>(vec![7], ColorMode::Rgb), [7, 7, 7]);
+        assert_eq!(recolor::<3>(vec![1, 2, 3], ColorMode::Rgba), [1, 2, 3, 255]);
+        assert_eq!(recolor::<1>(vec![0, 200], ColorMode::Grayscale), [0, 200]);
+    }
+
+    #[test]
+    fn rubbish_is_an_error() {
+        for bytes in [&b""[..], b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a"] {
+            let text = decode(bytes, ColorMode::Rgb, "a/b.png").unwrap_err().to_string();
+            assert!(text.starts_with("a/b.png: cannot be decoded"), "{text}");
+        }
+    }
+}

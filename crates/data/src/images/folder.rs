@@ -1,0 +1,303 @@
+//! An image folder as a dataset.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::archive::{self, Store};
+use super::cache::SampleCache;
+use super::listing::{self, Listing};
+use super::{
+    BrokenFiles, Cache, Fit, ImageDirectorySpec, LabelMode, LabelSource, Subset, decode, split,
+};
+use crate::normalize::Affine;
+use crate::{Dataset, Error, FillCost, InputSpec, Label, LabelKind, RawImage, Result};
+
+/// Reasons kept for people; the count goes on.
+const MAX_REASONS: usize = 20;
+
+/// Images in a folder or archive, decoded when a sample is asked for.
+pub struct ImageFolder {
+    store: Store,
+    listing: Listing,
+    fit: Fit,
+    shape: [usize; 3],
+    affine: Affine,
+    label_mode: LabelMode,
+    broken_files: BrokenFiles,
+    cache: Option<SampleCache>,
+    /// Broken samples and why; the reasons of all but the first few are empty.
+    skipped: Mutex<BTreeMap<u32, String>>,
+}
+
+thread_local! {
+    /// A file's bytes, before they are decoded.
+    static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl ImageFolder {
+    /// Lists the images that `spec` names; `like` are the classes of the training set, if this is
+    /// another one. Nothing is decoded yet.
+    pub fn open(
+        spec: &ImageDirectorySpec,
+        resolve: &dyn Fn(&str) -> PathBuf,
+        want: InputSpec,
+        like: &[String],
+    ) -> Result<Self> {
+        let fit = Fit::new(spec, want)?;
+        let path = resolve(&spec.path);
+        let (mut listing, mut store) = if path.is_file() {
+            archive::list(&path, spec, like)?
+        } else {
+            let root = spec.root.as_ref().map_or(path.clone(), |root| path.join(root));
+            (listing::list(&root, spec, like)?, Store::Folder(root))
+        };
+        if let Some(kept) = kept(spec, listing.names.len())? {
+            let mut names = listing::Names::default();
+            kept.iter().for_each(|&i| names.push(listing.names.get(i as usize)));
+            listing.classes = kept.iter().map(|&i| listing.classes[i as usize]).collect();
+            listing.names = names;
+            store.keep(&kept);
+        }
+        let label_mode = match spec.labels {
+            LabelSource::None => LabelMode::None,
+            LabelSource::Inferred => spec.label_mode,
+        };
+        Self::new(store, listing, fit, label_mode, spec)
+    }
+
+    /// Single image files without labels, for predictions.
+    pub fn from_files(
+        files: &[PathBuf],
+        spec: &ImageDirectorySpec,
+        want: InputSpec,
+    ) -> Result<Self> {
+        let fit = Fit::new(spec, want)?;
+        let mut listing = Listing::default();
+        for file in files {
+            let Some(name) = file.to_str() else {
+                return Err(Error::format(file, "has a name that is not UTF-8; rename it"));
+            };
+            listing.names.push(name);
+            listing.classes.push(0);
+        }
+        // Joining a path to an empty one leaves it as it is.
+        Self::new(Store::Folder(PathBuf::new()), listing, fit, LabelMode::None, spec)
+    }
+
+    fn new(
+        store: Store,
+        listing: Listing,
+        fit: Fit,
+        label_mode: LabelMode,
+        spec: &ImageDirectorySpec,
+    ) -> Result<Self> {
+        let num_classes = listing.class_names.len();
+        if label_mode == LabelMode::Binary && num_classes != 2 {
+            return Err(Error::option(format!(
+                "{}: label_mode = \"binary\" needs 2 classes, found {num_classes}",
+                spec.path
+            )));
+        }
+        let n = listing.names.len();
+        let bytes = (n * fit.shape.len()) as u64;
+        let cached = match spec.cache {
+            Cache::Always => true,
+            Cache::Never => false,
+            Cache::Auto => bytes <= Cache::AUTO_BYTES,
+            Cache::Bytes(limit) => bytes <= limit,
+        };
+        let channels = fit.shape.color.channels();
+        let affine = spec.normalize.clone().unwrap_or_default().compile(channels, 1.0 / 255.0)?;
+        Ok(Self {
+            store,
+            listing,
+            fit,
+            shape: [fit.shape.height, fit.shape.width, channels],
+            affine,
+            label_mode,
+            broken_files: spec.broken_files,
+            cache: cached.then(|| SampleCache::new(n)),
+            skipped: Mutex::default(),
+        })
+    }
+
+    /// The path of image `index` relative to the folder.
+    pub fn name(&self, index: usize) -> &str {
+        self.listing.names.get(index)
+    }
+
+    /// The class of image `index` by its sub-folder, whatever the label mode.
+    pub fn class(&self, index: usize) -> u32 {
+        self.listing.classes[index]
+    }
+
+    /// Reads, decodes and fits image `index`.
+    fn decode(&self, index: usize) -> Result<Vec<u8>> {
+        let name = self.listing.names.get(index);
+        BYTES.with_borrow_mut(|bytes| {
+            self.store.read(index, name, bytes)?;
+            let place = self.store.describe(name);
+            let image = decode(bytes, self.fit.shape.color, &place)?;
+            // One huge file must not make every thread hold its size for ever.
+            if bytes.capacity() > 4 << 20 {
+                *bytes = Vec::new();
+            }
+            self.fit.apply(image, &place)
+        })
+    }
+
+    /// [`Self::decode`] under the policy for broken files: those of skipped ones are empty.
+    fn pixels(&self, index: usize) -> Result<Vec<u8>> {
+        match self.decode(index) {
+            Err(error) if self.broken_files == BrokenFiles::Skip => {
+                let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+                let few = skipped.len() < MAX_REASONS;
+                skipped
+                    .entry(index as u32)
+                    .or_insert_with(|| if few { error.to_string() } else { String::new() });
+                Ok(Vec::new())
+            }
+            other => other,
+        }
+    }
+
+    fn put(&self, index: usize, pixels: &[u8], x: &mut [f32], target: &mut [f32]) -> Label {
+        if pixels.is_empty() {
+            x.fill(0.0);
+            target.fill(0.0);
+            return Label::Skipped;
+        }
+        self.affine.fill_u8(pixels, x);
+        let class = self.listing.classes[index];
+        match self.label_mode {
+            LabelMode::Categorical => {
+                target.fill(0.0);
+                target[class as usize] = 1.0;
+            }
+            LabelMode::Binary => target[0] = class as f32,
+            LabelMode::Int | LabelMode::None => {}
+        }
+        self.label(index)
+    }
+}
+
+/// The images that are on the wanted side of the split; none means all.
+fn kept(spec: &ImageDirectorySpec, n: usize) -> Result<Option<Vec<u32>>> {
+    let path = &spec.path;
+    match (spec.validation_split, spec.subset) {
+        (None, None) => Ok(None),
+        (Some(fraction), Some(subset)) => {
+            if !(fraction > 0.0 && fraction < 1.0) {
+                return Err(Error::option(format!(
+                    "{path}: validation_split must be between 0 and 1, found {fraction}"
+                )));
+            }
+            let side = split::split(n, fraction, spec.seed, subset == Subset::Validation);
+            if side.is_empty() {
+                return Err(Error::option(format!(
+                    "{path}: validation_split = {fraction} leaves no images of {n} for this subset"
+                )));
+            }
+            Ok(Some(side))
+        }
+        (Some(_), None) => Err(Error::option(format!(
+            "{path}: validation_split needs subset = \"training\" or \"validation\""
+        ))),
+        (None, Some(_)) => {
+            Err(Error::option(format!("{path}: subset needs validation_split, such as 0.2")))
+        }
+    }
+}
+
+impl Dataset for ImageFolder {
+    fn len(&self) -> usize {
+        self.listing.names.len()
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn sample_len(&self) -> usize {
+        self.fit.shape.len()
+    }
+
+    fn label_kind(&self) -> LabelKind {
+        let num_classes = self.listing.class_names.len();
+        match self.label_mode {
+            LabelMode::Int => LabelKind::Class { num_classes },
+            LabelMode::Categorical => LabelKind::Values { len: num_classes },
+            LabelMode::Binary => LabelKind::Values { len: 1 },
+            LabelMode::None => LabelKind::None,
+        }
+    }
+
+    fn num_classes(&self) -> Option<usize> {
+        (self.label_mode != LabelMode::None).then_some(self.listing.class_names.len())
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.listing.class_names
+    }
+
+    fn fill(&self, index: usize, x: &mut [f32], target: &mut [f32]) -> Result<Label> {
+        let Some(cache) = &self.cache else {
+            let pixels = self.pixels(index)?;
+            return Ok(self.put(index, &pixels, x, target));
+        };
+        let pixels = match cache.get(index) {
+            Some(pixels) => pixels,
+            None => cache.put(index, self.pixels(index)?),
+        };
+        Ok(self.put(index, pixels, x, target))
+    }
+
+    fn label(&self, index: usize) -> Label {
+        match self.label_mode {
+            LabelMode::Int => Label::Class(self.listing.classes[index]),
+            LabelMode::Categorical | LabelMode::Binary => Label::Values,
+            LabelMode::None => Label::None,
+        }
+    }
+
+    fn describe(&self, index: usize) -> String {
+        self.store.describe(self.listing.names.get(index))
+    }
+
+    fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {
+        let [height, width, channels] = self.shape;
+        let pixels = match self.cache.as_ref().and_then(|c| c.get(index)) {
+            Some(pixels) => pixels.to_vec(),
+            None => self.pixels(index)?,
+        };
+        let image = RawImage { height, width, channels, pixels };
+        Ok((!image.pixels.is_empty()).then_some(image))
+    }
+
+    fn fill_cost(&self) -> FillCost {
+        match &self.cache {
+            Some(cache) if cache.is_full() => FillCost::Copy,
+            _ => FillCost::Decode,
+        }
+    }
+
+    fn num_skipped(&self) -> usize {
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn skipped_examples(&self) -> Vec<String> {
+        let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        skipped.values().filter(|s| !s.is_empty()).cloned().collect()
+    }
+}
+
+/// Reads and decodes one image file to the sample that a model takes; 8-bit values.
+pub fn load(path: &Path, fit: &Fit) -> Result<RawImage> {
+    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    let place = path.display().to_string();
+    let pixels = fit.apply(decode(&bytes, fit.shape.color, &place)?, &place)?;
+    let (height, width) = (fit.shape.height, fit.shape.width);
+    Ok(RawImage { height, width, channels: fit.shape.color.channels(), pixels })
+}

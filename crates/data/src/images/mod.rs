@@ -1,0 +1,18 @@
+//! Folders and archives of images, with the meaning of Keras's `image_dataset_from_directory`.
+
+mod archive;
+mod cache;
+mod decode;
+mod folder;
+mod listing;
+mod resize;
+mod spec;
+mod split;
+
+pub use decode::decode;
+pub use folder::{ImageFolder, load};
+pub use resize::{Fit, ImageShape};
+pub use spec::{
+    BrokenFiles, Cache, ColorMode, ImageDirectorySpec, Interpolation, LabelMode, LabelSource,
+    Subset,
+};

@@ -1,0 +1,229 @@
+//! From an image's own size to the model's.
+
+use std::cell::RefCell;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use super::{ColorMode, ImageDirectorySpec, Interpolation};
+use crate::{Error, InputSpec, RawImage, Result};
+
+/// The shape of an image sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageShape {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Colours.
+    pub color: ColorMode,
+}
+
+impl ImageShape {
+    /// The number of values.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.height * self.width * self.color.channels()
+    }
+}
+
+/// How any image becomes a sample of one shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// The sample's shape.
+    pub shape: ImageShape,
+    /// The filter.
+    pub interpolation: Interpolation,
+    /// Whether the filter widens when an image is made smaller.
+    pub antialias: bool,
+    /// Cut to the aspect ratio.
+    pub crop: bool,
+    /// Pad to the aspect ratio.
+    pub pad: bool,
+}
+
+thread_local! {
+    /// Its buffers are worth keeping from image to image.
+    static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new());
+}
+
+impl Fit {
+    /// What the options and the model's input say together.
+    pub fn new(spec: &ImageDirectorySpec, want: InputSpec) -> Result<Self> {
+        if spec.crop_to_aspect_ratio && spec.pad_to_aspect_ratio {
+            return Err(Error::option(
+                "crop_to_aspect_ratio and pad_to_aspect_ratio exclude each other; choose one",
+            ));
+        }
+        let model = match want {
+            InputSpec::Image { height, width, channels } => {
+                let color = match channels {
+                    1 => ColorMode::Grayscale,
+                    3 => ColorMode::Rgb,
+                    4 => ColorMode::Rgba,
+                    n => {
+                        return Err(Error::option(format!(
+                            "{}: images have 1, 3 or 4 channels, the model's input has {n}",
+                            spec.path
+                        )));
+                    }
+                };
+                Some((height, width, color))
+            }
+            _ => None,
+        };
+        let (height, width) = match (spec.image_size, model) {
+            (Some([h, w]), _) | (None, Some((h, w, _))) => (h, w),
+            (None, None) => {
+                return Err(Error::option(format!(
+                    "{}: the model's input is no image; say image_size = [height, width]",
+                    spec.path
+                )));
+            }
+        };
+        if height == 0 || width == 0 || height.saturating_mul(width) > 1 << 28 {
+            return Err(Error::option(format!("image_size must not be [{height}, {width}]")));
+        }
+        let color = spec.color_mode.or(model.map(|m| m.2)).unwrap_or(ColorMode::Rgb);
+        Ok(Self {
+            shape: ImageShape { height, width, color },
+            interpolation: spec.interpolation,
+            antialias: spec.antialias,
+            crop: spec.crop_to_aspect_ratio,
+            pad: spec.pad_to_aspect_ratio,
+        })
+    }
+
+    /// The sample of `image`, whose colours are the shape's already. `place` names it in errors.
+    pub fn apply(&self, image: RawImage, place: &str) -> Result<Vec<u8>> {
+        let ImageShape { height, width, color } = self.shape;
+        if (image.height, image.width) == (height, width) {
+            return Ok(image.pixels);
+        }
+        let image = if self.pad { self.padded(image) } else { image };
+        let pixel_type = match color {
+            ColorMode::Grayscale => PixelType::U8,
+            ColorMode::Rgb => PixelType::U8x3,
+            ColorMode::Rgba => PixelType::U8x4,
+        };
+        let fail = |what: String| Error::Image { place: place.to_owned(), what };
+        let source =
+            ImageRef::new(image.width as u32, image.height as u32, &image.pixels, pixel_type)
+                .map_err(|e| fail(e.to_string()))?;
+        let mut out = Image::new(width as u32, height as u32, pixel_type);
+        let mut options = ResizeOptions::new().resize_alg(self.algorithm()).use_alpha(false);
+        if self.crop {
+            let (w, h) = aspect_window(&image, height, width);
+            let (left, top) = ((image.width - w) / 2, (image.height - h) / 2);
+            options = options.crop(left as f64, top as f64, w as f64, h as f64);
+        }
+        RESIZER
+            .with_borrow_mut(|resizer| resizer.resize(&source, &mut out, &options))
+            .map_err(|e| fail(e.to_string()))?;
+        Ok(out.into_vec())
+    }
+
+    fn algorithm(&self) -> ResizeAlg {
+        let filter = match self.interpolation {
+            Interpolation::Nearest => return ResizeAlg::Nearest,
+            Interpolation::Area => return ResizeAlg::Convolution(FilterType::Box),
+            Interpolation::Bilinear => FilterType::Bilinear,
+            Interpolation::Bicubic => FilterType::CatmullRom,
+            Interpolation::Lanczos3 => FilterType::Lanczos3,
+            Interpolation::Gaussian => FilterType::Gaussian,
+            Interpolation::Mitchellcubic => FilterType::Mitchell,
+        };
+        match self.antialias {
+            true => ResizeAlg::Convolution(filter),
+            false => ResizeAlg::Interpolation(filter),
+        }
+    }
+
+    /// `image` in the middle of a black one of the wanted aspect ratio.
+    fn padded(&self, image: RawImage) -> RawImage {
+        let (h, w) = (image.height, image.width);
+        let height = (w * self.shape.height / self.shape.width).max(h);
+        let width = (h * self.shape.width / self.shape.height).max(w);
+        if (height, width) == (h, w) {
+            return image;
+        }
+        let c = image.channels;
+        let mut pixels = vec![0; height * width * c];
+        let (top, left) = ((height - h) / 2, (width - w) / 2);
+        for (y, row) in image.pixels.chunks_exact(w * c).enumerate() {
+            let start = ((top + y) * width + left) * c;
+            pixels[start..start + w * c].copy_from_slice(row);
+        }
+        RawImage { height, width, channels: c, pixels }
+    }
+}
+
+/// Width and height of the largest window of the wanted aspect ratio.
+fn aspect_window(image: &RawImage, height: usize, width: usize) -> (usize, usize) {
+    let h = (image.width * height / width).clamp(1, image.height);
+    let w = (image.height * width / height).clamp(1, image.width);
+    (w, h)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn image(height: usize, width: usize, value: impl Fn(usize, usize) -> u8) -> RawImage {
+        let pixels = (0..height * width).map(|i| value(i / width, i % width)).collect();
+        RawImage { height, width, channels: 1, pixels }
+    }
+
+    fn fit(height: usize, width: usize) -> Fit {
+        let mut spec = ImageDirectorySpec::new("x");
+        spec.image_size = Some([height, width]);
+        spec.color_mode = Some(ColorMode::Grayscale);
+        Fit::new(&spec, InputSpec::Any).unwrap()
+    }
+
+    #[test]
+    fn same_size_is_untouched() {
+        let source = image(3, 4, |y, x| (10 * y + x) as u8);
+        assert_eq!(fit(3, 4).apply(source.clone(), "").unwrap(), source.pixels);
+    }
+
+    #[test]
+    fn crop_takes_the_middle() {
+        let source = image(2, 6, |_, x| if (2..4).contains(&x) { 200 } else { 0 });
+        let crop = Fit { crop: true, ..fit(2, 2) };
+        assert_eq!(crop.apply(source, "").unwrap(), [200; 4]);
+    }
+
+    #[test]
+    fn pad_adds_black_borders() {
+        let source = image(2, 6, |_, _| 200);
+        let pad = Fit { pad: true, ..fit(6, 6) };
+        let out = pad.apply(source, "").unwrap();
+        assert!(out[..12].iter().all(|&v| v == 0) && out[24..].iter().all(|&v| v == 0));
+        assert!(out[12..24].iter().all(|&v| v == 200));
+    }
+
+    #[test]
+    fn antialias_averages_what_interpolation_skips() {
+        // Every fourth column is white: the mean is 64, but two samples hit black ones only.
+        let source = image(8, 8, |_, x| if x % 4 == 0 { 255 } else { 0 });
+        let smooth = Fit { interpolation: Interpolation::Area, ..fit(2, 2) };
+        assert_eq!(smooth.apply(source.clone(), "").unwrap(), [64; 4]);
+        let sharp = Fit { antialias: false, ..fit(2, 2) };
+        assert_eq!(sharp.apply(source, "").unwrap(), [0; 4]);
+    }
+
+    #[test]
+    fn model_and_options_agree_or_tell() {
+        let want = InputSpec::Image { height: 5, width: 6, channels: 3 };
+        let mut spec = ImageDirectorySpec::new("x");
+        let shape = Fit::new(&spec, want).unwrap().shape;
+        assert_eq!(shape, ImageShape { height: 5, width: 6, color: ColorMode::Rgb });
+        assert!(Fit::new(&spec, InputSpec::Any).unwrap_err().to_string().contains("image_size"));
+        let two = InputSpec::Image { height: 5, width: 6, channels: 2 };
+        assert!(Fit::new(&spec, two).is_err());
+        spec.image_size = Some([0, 3]);
+        assert!(Fit::new(&spec, want).is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! The split into training and validation files, equal to Keras's for the same files and seed.
+//!
+//! Keras shuffles the sorted file list with NumPy's legacy generator and takes the end of it, so
+//! this is that generator: MT19937 (Matsumoto and Nishimura 1998), seeded by one 32-bit number,
+//! and a Fisher-Yates shuffle from the end with masked rejection.
+
+/// The indices (sorted) of one side of the split of `n` files.
+pub(super) fn split(n: usize, fraction: f64, seed: u32, validation: bool) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..n as u32).collect();
+    let mut generator = Mt19937::new(seed);
+    for i in (1..n).rev() {
+        order.swap(i, generator.below(i as u32) as usize);
+    }
+    let num_validation = (fraction * n as f64) as usize;
+    let cut = n - num_validation;
+    let mut side = if validation { order[cut..].to_vec() } else { order[..cut].to_vec() };
+    side.sort_unstable();
+    side
+}
+
+struct Mt19937 {
+    state: [u32; 624],
+    next: usize,
+}
+
+impl Mt19937 {
+    fn new(seed: u32) -> Self {
+        let mut state = [seed; 624];
+        for i in 1..624 {
+            let last = state[i - 1];
+            state[i] = (last ^ (last >> 30)).wrapping_mul(1_812_433_253).wrapping_add(i as u32);
+        }
+        Self { state, next: 624 }
+    }
+
+    fn twist(&mut self) {
+        for i in 0..624 {
+            let y = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % 624] & 0x7fff_ffff);
+            let odd = if y & 1 == 1 { 0x9908_b0df } else { 0 };
+            self.state[i] = self.state[(i + 397) % 624] ^ (y >> 1) ^ odd;
+        }
+        self.next = 0;
+    }
+
+    fn bits(&mut self) -> u32 {
+        if self.next == 624 {
+            self.twist();
+        }
+        let mut y = self.state[self.next];
+        self.next += 1;
+        y ^= y >> 11;
+        y ^= (y << 7) & 0x9d2c_5680;
+        y ^= (y << 15) & 0xefc6_0000;
+        y ^ (y >> 18)
+    }
+
+    /// Uniform in `0..=max`.
+    fn below(&mut self, max: u32) -> u32 {
+        let mask = u32::MAX.checked_shr(max.leading_zeros()).unwrap_or(0);
+        loop {
+            let value = self.bits() & mask;
+            if value <= max {
+                return value;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generator_is_the_published_one() {
+        // The reference program's default seed, and its known 10000th value.
+        let mut generator = Mt19937::new(5489);
+        assert_eq!(generator.bits(), 3_499_211_612);
+        let last = (1..10_000).map(|_| generator.bits()).last();
+        assert_eq!(last, Some(4_123_659_995));
+    }
+
+    #[test]
+    fn sides_are_disjoint_and_complete() {
+        for (n, fraction) in [(10, 0.2), (7, 0.5), (1000, 0.25), (3, 0.1)] {
+            let (train, val) = (split(n, fraction, 1, false), split(n, fraction, 1, true));
+            assert_eq!(val.len(), (fraction * n as f64) as usize);
+            let mut all = [train, val].concat();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..n as u32));
+        }
+    }
+}

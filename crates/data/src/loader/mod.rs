@@ -1,0 +1,175 @@
+//! Batches in a fixed order, filled on the spot or ahead of time by background threads.
+//!
+//! Batches of a dataset in memory are filled by the caller's thread: a copy costs less than
+//! handing it over. Decoded datasets get threads that run ahead within a bound in bytes. Either
+//! way the batches are the same, since each is a pure function of its position, and buffers go
+//! round, so that nothing is allocated once they exist.
+
+mod batch;
+mod prefetch;
+
+use std::sync::Arc;
+use std::thread;
+
+pub use batch::Batch;
+use batch::Filler;
+use prefetch::Prefetch;
+
+use crate::{Dataset, Error, FillCost, LabelKind, Order, Result};
+
+/// How a [`Loader`] goes through a dataset.
+#[derive(Clone, Debug)]
+pub struct LoaderOptions {
+    /// Samples of a batch.
+    pub batch_size: usize,
+    /// The order of each epoch.
+    pub order: Order,
+    /// Leave out the last, smaller batch of an epoch.
+    pub drop_last: bool,
+    /// Where to start, in samples counted over all epochs; [`Batch::next_position`] resumes there.
+    pub position: u64,
+    /// Stop before this epoch; endless if none.
+    pub epochs: Option<u64>,
+    /// Background threads; 0 fills on the caller's thread. By default threads are used for
+    /// datasets that decode and not for those in memory.
+    pub threads: Option<usize>,
+    /// Bound on the bytes of all batches that wait or are being filled (at least two batches).
+    pub memory_bytes: usize,
+    /// A weight for each class; empty means 1 for all.
+    pub class_weights: Vec<f32>,
+    /// A weight for each sample of the dataset, by index.
+    pub sample_weights: Option<Arc<[f32]>>,
+}
+
+impl LoaderOptions {
+    /// Batches of `batch_size` in `order`, endlessly.
+    pub fn new(batch_size: usize, order: Order) -> Self {
+        Self {
+            batch_size,
+            order,
+            drop_last: false,
+            position: 0,
+            epochs: None,
+            threads: None,
+            memory_bytes: 8 << 20,
+            class_weights: Vec::new(),
+            sample_weights: None,
+        }
+    }
+
+    /// One pass by index, for evaluation.
+    pub fn one_pass(batch_size: usize) -> Self {
+        Self { epochs: Some(1), ..Self::new(batch_size, Order::Sequential) }
+    }
+}
+
+/// Produces the batches of a dataset.
+pub struct Loader {
+    mode: Mode,
+    data: Arc<dyn Dataset>,
+    samples_per_epoch: u64,
+    batches_per_epoch: u64,
+}
+
+enum Mode {
+    /// Filled when asked for.
+    Inline { filler: Filler, batch: Batch, position: u64, end: u64 },
+    /// Filled ahead.
+    Threads(Prefetch),
+}
+
+impl Loader {
+    /// A loader over `data`; starts its threads, if it needs some.
+    pub fn new(data: Arc<dyn Dataset>, options: LoaderOptions) -> Result<Self> {
+        check(data.as_ref(), &options)?;
+        let (n, batch_size) = (data.len() as u64, options.batch_size as u64);
+        let samples_per_epoch = if options.drop_last { n - n % batch_size } else { n };
+        let end = options.epochs.map_or(u64::MAX, |e| e.saturating_mul(samples_per_epoch));
+        let threads = options.threads.unwrap_or_else(|| match data.fill_cost() {
+            FillCost::Copy => 0,
+            FillCost::Decode => thread::available_parallelism().map_or(1, |n| n.get().min(8)),
+        });
+        let position = options.position;
+        let memory_bytes = options.memory_bytes;
+        let filler = Filler::new(data.clone(), options, samples_per_epoch);
+        let mode = if threads == 0 {
+            Mode::Inline { batch: filler.empty_batch(), filler, position, end }
+        } else {
+            Mode::Threads(Prefetch::start(filler, threads, memory_bytes, position, end)?)
+        };
+        let batches_per_epoch = samples_per_epoch.div_ceil(batch_size);
+        Ok(Self { mode, data, samples_per_epoch, batches_per_epoch })
+    }
+
+    /// The next batch, or none after the last epoch. It stays valid until the next call.
+    pub fn next_batch(&mut self) -> Result<Option<&Batch>> {
+        match &mut self.mode {
+            Mode::Inline { filler, batch, position, end } => {
+                if *position >= *end {
+                    return Ok(None);
+                }
+                filler.fill(*position, batch)?;
+                *position = batch.next_position;
+                Ok(Some(batch))
+            }
+            Mode::Threads(prefetch) => prefetch.next_batch(),
+        }
+    }
+
+    /// The dataset.
+    pub fn dataset(&self) -> &Arc<dyn Dataset> {
+        &self.data
+    }
+
+    /// The samples of one epoch: all, or those of whole batches under `drop_last`.
+    pub fn samples_per_epoch(&self) -> u64 {
+        self.samples_per_epoch
+    }
+
+    /// The batches of one epoch.
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.batches_per_epoch
+    }
+}
+
+fn check(data: &dyn Dataset, options: &LoaderOptions) -> Result<()> {
+    let n = data.len();
+    if options.batch_size == 0 {
+        return Err(Error::option("batch_size must be at least 1"));
+    }
+    if n == 0 {
+        return Err(Error::option("the dataset has no samples"));
+    }
+    if options.drop_last && n < options.batch_size {
+        return Err(Error::option(format!(
+            "drop_last leaves nothing: {n} samples make no batch of {}",
+            options.batch_size
+        )));
+    }
+    let weights = &options.class_weights;
+    if !weights.is_empty() {
+        let LabelKind::Class { num_classes } = data.label_kind() else {
+            return Err(Error::option("class weights need class labels"));
+        };
+        if weights.len() != num_classes {
+            return Err(Error::option(format!(
+                "{} class weights for {num_classes} classes",
+                weights.len()
+            )));
+        }
+    }
+    if let Some(w) = &options.sample_weights
+        && w.len() != n
+    {
+        return Err(Error::option(format!("{} sample weights for {n} samples", w.len())));
+    }
+    let all = weights.iter().chain(options.sample_weights.iter().flat_map(|w| w.iter()));
+    if let Some(bad) = all.into_iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
+        return Err(Error::option(format!("a weight must be 0 or more, found {bad}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

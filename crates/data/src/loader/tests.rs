@@ -1,0 +1,206 @@
+use super::*;
+use crate::{Label, MemoryDataset, RawImage};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Decodes slowly and unevenly; sample `i` is `[i, -i]`, its class `i % 3`.
+struct Slow {
+    len: usize,
+    bad: Option<usize>,
+    panic: Option<usize>,
+    skip: Option<usize>,
+    fills: AtomicUsize,
+}
+
+fn slow(len: usize) -> Slow {
+    Slow { len, bad: None, panic: None, skip: None, fills: AtomicUsize::new(0) }
+}
+
+impl Dataset for Slow {
+    fn len(&self) -> usize {
+        self.len
+    }
+    fn sample_shape(&self) -> &[usize] {
+        &[2]
+    }
+    fn label_kind(&self) -> LabelKind {
+        LabelKind::Class { num_classes: 3 }
+    }
+    fn fill(&self, index: usize, x: &mut [f32], _: &mut [f32]) -> Result<Label> {
+        self.fills.fetch_add(1, Ordering::Relaxed);
+        if index.is_multiple_of(7) {
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        assert_ne!(self.panic, Some(index), "a bug");
+        if self.bad == Some(index) {
+            return Err(Error::option(format!("sample {index} is bad")));
+        }
+        if self.skip == Some(index) {
+            x.fill(0.0);
+            return Ok(Label::Skipped);
+        }
+        x.copy_from_slice(&[index as f32, -(index as f32)]);
+        Ok(self.label(index))
+    }
+    fn label(&self, index: usize) -> Label {
+        Label::Class(index as u32 % 3)
+    }
+    fn describe(&self, index: usize) -> String {
+        format!("slow {index}")
+    }
+    fn raw_image(&self, _: usize) -> Result<Option<RawImage>> {
+        Ok(None)
+    }
+    fn fill_cost(&self) -> FillCost {
+        FillCost::Decode
+    }
+}
+
+fn all(data: Slow, options: LoaderOptions) -> Vec<Batch> {
+    let mut loader = Loader::new(Arc::new(data), options).unwrap();
+    let mut batches = Vec::new();
+    while let Some(batch) = loader.next_batch().unwrap() {
+        batches.push(batch.clone());
+    }
+    assert!(loader.next_batch().unwrap().is_none());
+    batches
+}
+
+fn options(batch_size: usize, epochs: u64) -> LoaderOptions {
+    LoaderOptions {
+        epochs: Some(epochs),
+        ..LoaderOptions::new(batch_size, Order::Shuffled { seed: 5 })
+    }
+}
+
+#[test]
+fn same_batches_for_any_number_of_threads() {
+    for batch_size in [1, 7, 32, 200] {
+        let one = |threads, memory_bytes| {
+            let options =
+                LoaderOptions { threads: Some(threads), memory_bytes, ..options(batch_size, 3) };
+            all(slow(101), options)
+        };
+        let inline = one(0, 0);
+        assert_eq!(inline.iter().map(|b| b.len).sum::<usize>(), 303);
+        for (threads, memory) in [(1, 0), (1, 1 << 20), (2, 1 << 20), (3, 4000), (8, 1 << 20)] {
+            assert!(inline == one(threads, memory), "{batch_size} {threads} {memory}");
+        }
+    }
+}
+
+#[test]
+fn an_epoch_sees_each_sample_once() {
+    let batches = all(slow(101), options(8, 2));
+    assert_eq!(batches.len(), 26);
+    for epoch in 0..2u64 {
+        let mut seen: Vec<u32> = batches
+            .iter()
+            .filter(|b| b.epoch == epoch)
+            .flat_map(|b| b.indices.iter().copied())
+            .collect();
+        seen.sort_unstable();
+        assert!(seen.iter().copied().eq(0..101));
+    }
+    assert!(batches[12].last_in_epoch && batches[12].len == 5 && batches[12].x.len() == 10);
+    assert!(batches.iter().filter(|b| b.last_in_epoch).count() == 2);
+    for b in &batches {
+        for i in 0..b.len {
+            assert_eq!(b.x[2 * i], b.indices[i] as f32);
+            assert_eq!(b.labels[i], b.indices[i] as i32 % 3);
+        }
+    }
+}
+
+#[test]
+fn resumes_anywhere() {
+    for threads in [0, 2] {
+        let whole = all(slow(50), LoaderOptions { threads: Some(threads), ..options(8, 3) });
+        for start in [1, 6, 7, 13] {
+            let position = whole[start - 1].next_position;
+            let options = LoaderOptions { position, threads: Some(threads), ..options(8, 3) };
+            assert!(all(slow(50), options) == whole[start..], "from batch {start}");
+        }
+    }
+}
+
+#[test]
+fn drop_last_drops_the_partial_batch() {
+    let batches = all(slow(50), LoaderOptions { drop_last: true, ..options(8, 2) });
+    assert!(batches.len() == 12 && batches.iter().all(|b| b.len == 8));
+    assert!(batches[5].last_in_epoch && batches[6].epoch == 1);
+    let options = LoaderOptions { drop_last: true, ..options(64, 1) };
+    assert!(Loader::new(Arc::new(slow(50)), options).is_err());
+}
+
+#[test]
+fn weights_multiply_and_skipped_samples_weigh_nothing() {
+    let data = Slow { skip: Some(4), ..slow(6) };
+    let options = LoaderOptions {
+        class_weights: vec![1.0, 2.0, 0.5],
+        sample_weights: Some(vec![1.0, 1.0, 1.0, 3.0, 1.0, 4.0].into()),
+        ..LoaderOptions::one_pass(6)
+    };
+    let batches = all(data, options);
+    assert_eq!(batches[0].weights, [1.0, 2.0, 0.5, 3.0, 0.0, 2.0]);
+    assert_eq!((batches[0].num_skipped, &batches[0].x[8..10]), (1, &[0.0, 0.0][..]));
+}
+
+#[test]
+fn errors_come_in_order_and_end_it() {
+    for threads in [0, 1, 3] {
+        let data = Slow { bad: Some(20), ..slow(60) };
+        let options = LoaderOptions { threads: Some(threads), ..LoaderOptions::one_pass(4) };
+        let mut loader = Loader::new(Arc::new(data), options).unwrap();
+        for _ in 0..5 {
+            assert!(loader.next_batch().unwrap().is_some());
+        }
+        assert_eq!(loader.next_batch().unwrap_err().to_string(), "sample 20 is bad");
+        assert!(loader.next_batch().is_err());
+    }
+}
+
+#[test]
+fn a_panic_is_an_error_not_a_hang() {
+    let data = Slow { panic: Some(9), ..slow(60) };
+    let options = LoaderOptions { threads: Some(2), ..LoaderOptions::one_pass(4) };
+    let mut loader = Loader::new(Arc::new(data), options).unwrap();
+    let error = loop {
+        match loader.next_batch() {
+            Ok(batch) => assert!(batch.is_some()),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Worker));
+}
+
+#[test]
+fn runs_ahead_within_its_bound_and_shuts_down() {
+    let data = Arc::new(slow(100_000));
+    // One batch of 10 samples is 200 bytes: 1000 bytes are 5 batches.
+    let options = LoaderOptions {
+        threads: Some(3),
+        memory_bytes: 1000,
+        ..LoaderOptions::new(10, Order::Sequential)
+    };
+    let mut loader = Loader::new(data.clone(), options).unwrap();
+    assert!(loader.next_batch().unwrap().is_some());
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(data.fills.load(Ordering::Relaxed) <= 60);
+    drop(loader);
+    assert_eq!(Arc::strong_count(&data), 1);
+}
+
+#[test]
+fn wrong_options_are_told() {
+    let memory = || Arc::new(MemoryDataset::classes(vec![0.0; 4], &[2], vec![0, 1]).unwrap());
+    let fails = |options| Loader::new(memory(), options).err().unwrap().to_string();
+    assert!(fails(LoaderOptions::one_pass(0)).contains("batch_size"));
+    let with =
+        |w: &[f32]| LoaderOptions { class_weights: w.to_vec(), ..LoaderOptions::one_pass(1) };
+    assert_eq!(fails(with(&[1.0])), "1 class weights for 2 classes");
+    assert!(fails(with(&[1.0, -1.0])).contains("-1"));
+    let weights = Some(vec![1.0; 3].into());
+    let options = LoaderOptions { sample_weights: weights, ..LoaderOptions::one_pass(1) };
+    assert_eq!(fails(options), "3 sample weights for 2 samples");
+}

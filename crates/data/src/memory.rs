@@ -1,0 +1,326 @@
+//! Samples in memory: arrays from the library API, IDX files, tables.
+
+use crate::normalize::{Affine, Normalize};
+use crate::{CsvSchema, Dataset, Error, Label, LabelKind, RawImage, Result};
+
+/// Feature values as they are stored; 8-bit values stay 8-bit, since MNIST as `f32` is 188 MB.
+#[derive(Clone, Debug)]
+pub enum Features {
+    /// 8-bit values, usually pixels.
+    U8(Vec<u8>),
+    /// Floats.
+    F32(Vec<f32>),
+}
+
+impl Features {
+    fn len(&self) -> usize {
+        match self {
+            Self::U8(v) => v.len(),
+            Self::F32(v) => v.len(),
+        }
+    }
+}
+
+/// Labels as they are stored.
+#[derive(Clone, Debug)]
+pub enum Labels {
+    /// A class number for each sample.
+    Classes(Vec<u32>),
+    /// `width` values for each sample.
+    Values {
+        /// All values, sample by sample.
+        values: Vec<f32>,
+        /// Values of one sample.
+        width: usize,
+    },
+    /// No labels.
+    None,
+}
+
+/// Where rows come from, for [`Dataset::describe`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    /// The file; empty for arrays.
+    pub(crate) file: String,
+    /// The line of each row, where the file has lines.
+    pub(crate) lines: Vec<u32>,
+}
+
+/// A dataset held in memory.
+#[derive(Clone, Debug)]
+pub struct MemoryDataset {
+    features: Features,
+    labels: Labels,
+    shape: Vec<usize>,
+    sample_len: usize,
+    len: usize,
+    num_classes: usize,
+    class_names: Vec<String>,
+    affine: Affine,
+    origin: Origin,
+    schema: Option<CsvSchema>,
+    skipped: (usize, Vec<String>),
+}
+
+impl MemoryDataset {
+    /// A dataset of `features` (samples of `shape`, one after another) and `labels`.
+    ///
+    /// 8-bit features are scaled by 1/255 unless [`MemoryDataset::with_normalize`] says otherwise.
+    pub fn new(features: Features, shape: &[usize], labels: Labels) -> Result<Self> {
+        let sample_len: usize = shape.iter().product();
+        if sample_len == 0 {
+            return Err(Error::option(format!("a sample of shape {shape:?} holds no value")));
+        }
+        if !features.len().is_multiple_of(sample_len) {
+            return Err(Error::option(format!(
+                "{} values are no whole number of samples of shape {shape:?} ({sample_len} values each)",
+                features.len()
+            )));
+        }
+        let len = features.len() / sample_len;
+        if len > u32::MAX as usize {
+            return Err(Error::option(format!("{len} samples are more than 2^32 - 1")));
+        }
+        let num_labels = match &labels {
+            Labels::Classes(c) => c.len(),
+            Labels::Values { width: 0, .. } => {
+                return Err(Error::option("targets need at least 1 value a sample"));
+            }
+            Labels::Values { values, width } if values.len() % width != 0 => {
+                return Err(Error::option(format!(
+                    "{} target values are no whole number of rows of {width}",
+                    values.len()
+                )));
+            }
+            Labels::Values { values, width } => values.len() / width,
+            Labels::None => len,
+        };
+        if num_labels != len {
+            return Err(Error::option(format!("{len} samples but {num_labels} labels")));
+        }
+        let num_classes = match &labels {
+            Labels::Classes(c) => c.iter().max().map_or(0, |&m| m as usize + 1),
+            _ => 0,
+        };
+        let scale = if matches!(features, Features::U8(_)) { 1.0 / 255.0 } else { 1.0 };
+        let affine = Normalize { scale: Some(scale), ..Normalize::default() }.compile(1, 1.0)?;
+        Ok(Self {
+            features,
+            labels,
+            shape: shape.to_vec(),
+            sample_len,
+            len,
+            num_classes,
+            class_names: Vec::new(),
+            affine,
+            origin: Origin::default(),
+            schema: None,
+            skipped: (0, Vec::new()),
+        })
+    }
+
+    /// Float samples of `shape` with class labels.
+    pub fn classes(x: Vec<f32>, shape: &[usize], labels: Vec<u32>) -> Result<Self> {
+        Self::new(Features::F32(x), shape, Labels::Classes(labels))
+    }
+
+    /// 8-bit image samples (`[height, width, channels]`) with class labels, scaled by 1/255.
+    pub fn images(pixels: Vec<u8>, shape: &[usize], labels: Vec<u32>) -> Result<Self> {
+        Self::new(Features::U8(pixels), shape, Labels::Classes(labels))
+    }
+
+    /// Float samples of `shape` with `width` target values each.
+    pub fn targets(x: Vec<f32>, shape: &[usize], values: Vec<f32>, width: usize) -> Result<Self> {
+        Self::new(Features::F32(x), shape, Labels::Values { values, width })
+    }
+
+    /// The same data under another normalization; channels are the last dimension of the shape.
+    pub fn with_normalize(mut self, normalize: &Normalize) -> Result<Self> {
+        let scale = if matches!(self.features, Features::U8(_)) { 1.0 / 255.0 } else { 1.0 };
+        self.affine = normalize.compile(self.shape.last().copied().unwrap_or(1), scale)?;
+        Ok(self)
+    }
+
+    /// Names the classes; there may be more names than classes that occur.
+    pub fn with_class_names(mut self, names: Vec<String>) -> Result<Self> {
+        if names.len() < self.num_classes {
+            return Err(Error::option(format!(
+                "{} class names, but labels go up to {}",
+                names.len(),
+                self.num_classes - 1
+            )));
+        }
+        self.num_classes = names.len();
+        self.class_names = names;
+        Ok(self)
+    }
+
+    /// Sets the number of classes, for data in which the last ones do not occur.
+    pub fn with_num_classes(mut self, num_classes: usize) -> Result<Self> {
+        if num_classes < self.num_classes {
+            return Err(Error::option(format!(
+                "num_classes is {num_classes}, but labels go up to {}",
+                self.num_classes - 1
+            )));
+        }
+        self.num_classes = num_classes;
+        Ok(self)
+    }
+
+    pub(crate) fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    pub(crate) fn with_schema(mut self, schema: CsvSchema) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
+    pub(crate) fn with_skipped(mut self, count: usize, examples: Vec<String>) -> Self {
+        self.skipped = (count, examples);
+        self
+    }
+
+    /// The bytes that the values and labels take.
+    pub fn bytes(&self) -> usize {
+        let features = match &self.features {
+            Features::U8(v) => v.len(),
+            Features::F32(v) => 4 * v.len(),
+        };
+        features
+            + match &self.labels {
+                Labels::Classes(c) => 4 * c.len(),
+                Labels::Values { values, .. } => 4 * values.len(),
+                Labels::None => 0,
+            }
+    }
+}
+
+impl Dataset for MemoryDataset {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn sample_len(&self) -> usize {
+        self.sample_len
+    }
+
+    fn label_kind(&self) -> LabelKind {
+        match &self.labels {
+            Labels::Classes(_) => LabelKind::Class { num_classes: self.num_classes },
+            Labels::Values { width, .. } => LabelKind::Values { len: *width },
+            Labels::None => LabelKind::None,
+        }
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    fn fill(&self, index: usize, x: &mut [f32], target: &mut [f32]) -> Result<Label> {
+        let range = index * self.sample_len..(index + 1) * self.sample_len;
+        match &self.features {
+            Features::U8(v) => self.affine.fill_u8(&v[range], x),
+            Features::F32(v) => self.affine.fill_f32(&v[range], x),
+        }
+        if let Labels::Values { values, width } = &self.labels {
+            target.copy_from_slice(&values[index * width..(index + 1) * width]);
+        }
+        Ok(self.label(index))
+    }
+
+    fn label(&self, index: usize) -> Label {
+        match &self.labels {
+            Labels::Classes(c) => Label::Class(c[index]),
+            Labels::Values { .. } => Label::Values,
+            Labels::None => Label::None,
+        }
+    }
+
+    fn describe(&self, index: usize) -> String {
+        match (self.origin.file.is_empty(), self.origin.lines.get(index)) {
+            (true, _) => format!("sample {index}"),
+            (false, Some(line)) => format!("{}:{line}", self.origin.file),
+            (false, None) => format!("{}, sample {index}", self.origin.file),
+        }
+    }
+
+    fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {
+        let &[height, width, channels @ (1 | 3 | 4)] = self.shape.as_slice() else {
+            return Ok(None);
+        };
+        let range = index * self.sample_len..(index + 1) * self.sample_len;
+        let pixels = match &self.features {
+            Features::U8(v) => v[range].to_vec(),
+            // Floats have no stated range, so the sample's own range is shown.
+            Features::F32(v) => {
+                let v = &v[range];
+                let (low, high) = v
+                    .iter()
+                    .filter(|v| v.is_finite())
+                    .fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
+                let mul = if high > low { 255.0 / (high - low) } else { 0.0 };
+                v.iter().map(|v| ((v - low) * mul).round() as u8).collect()
+            }
+        };
+        Ok(Some(RawImage { height, width, channels, pixels }))
+    }
+
+    fn num_skipped(&self) -> usize {
+        self.skipped.0
+    }
+
+    fn skipped_examples(&self) -> Vec<String> {
+        self.skipped.1.clone()
+    }
+
+    fn csv_schema(&self) -> Option<&CsvSchema> {
+        self.schema.as_ref()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fills_scaled_images() {
+        let data = MemoryDataset::images(vec![0, 255, 51, 102], &[1, 2, 1], vec![1, 0]).unwrap();
+        let mut x = [0.0; 2];
+        assert_eq!(data.fill(1, &mut x, &mut []).unwrap(), Label::Class(0));
+        assert_eq!(x, [0.2, 0.4]);
+        assert_eq!(data.num_classes(), Some(2));
+        assert_eq!(data.raw_image(0).unwrap().unwrap().pixels, [0, 255]);
+        assert_eq!(data.describe(1), "sample 1");
+    }
+
+    #[test]
+    fn fills_targets() {
+        let data =
+            MemoryDataset::targets(vec![1.0, 2.0, 3.0], &[1], vec![4., 5., 6., 7., 8., 9.], 2)
+                .unwrap();
+        let (mut x, mut t) = ([0.0; 1], [0.0; 2]);
+        assert_eq!(data.fill(2, &mut x, &mut t).unwrap(), Label::Values);
+        assert_eq!((x, t), ([3.0], [8.0, 9.0]));
+        assert_eq!(data.label_kind(), LabelKind::Values { len: 2 });
+        assert!(data.raw_image(0).unwrap().is_none());
+    }
+
+    #[test]
+    fn counts_must_match() {
+        assert!(MemoryDataset::classes(vec![0.0; 5], &[2], vec![0, 1]).is_err());
+        let text = MemoryDataset::classes(vec![0.0; 4], &[2], vec![0]).unwrap_err().to_string();
+        assert_eq!(text, "2 samples but 1 labels");
+        assert!(MemoryDataset::classes(vec![], &[0], vec![]).is_err());
+        assert!(MemoryDataset::targets(vec![0.0; 2], &[1], vec![0.0; 2], 0).is_err());
+        let data = MemoryDataset::classes(vec![0.0; 4], &[2], vec![0, 3]).unwrap();
+        assert!(data.clone().with_num_classes(3).is_err());
+        assert_eq!(data.with_num_classes(5).unwrap().num_classes(), Some(5));
+    }
+}

@@ -1,0 +1,137 @@
+//! From stored values to what the model sees: `(value * scale - mean) / std`, by channel.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The `normalize` option of a dataset. The default for 8-bit images is a scale of 1/255 alone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalize {
+    /// Multiplies every value first; 1/255 for 8-bit images and 1 for tables when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f32>,
+    /// Subtracted after scaling: one value, or one for each channel (each feature of a table).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mean: Vec<f32>,
+    /// Divides last: one value, or one for each channel (each feature of a table).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub std: Vec<f32>,
+}
+
+impl Normalize {
+    /// Checks the options against the number of channels and prepares them for use.
+    pub fn compile(&self, channels: usize, default_scale: f32) -> Result<Affine> {
+        let scale = self.scale.unwrap_or(default_scale);
+        if !scale.is_finite() || scale == 0.0 {
+            return Err(Error::option(format!("normalize.scale must not be {scale}")));
+        }
+        let per_channel = |name: &str, values: &[f32], default: f32| match values.len() {
+            0 => Ok(vec![default; channels]),
+            1 => Ok(vec![values[0]; channels]),
+            n if n == channels => Ok(values.to_vec()),
+            n => Err(Error::option(format!(
+                "normalize.{name} has {n} values, the data has {channels} channels; give 1 or {channels}"
+            ))),
+        };
+        let mean = per_channel("mean", &self.mean, 0.0)?;
+        let std = per_channel("std", &self.std, 1.0)?;
+        if let Some(bad) = std.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+            return Err(Error::option(format!("normalize.std must be positive, found {bad}")));
+        }
+        if let Some(bad) = mean.iter().find(|m| !m.is_finite()) {
+            return Err(Error::option(format!("normalize.mean must be finite, found {bad}")));
+        }
+        let mul: Vec<f32> = std.iter().map(|s| scale / s).collect();
+        let add: Vec<f32> = mean.iter().zip(&std).map(|(m, s)| -m / s).collect();
+        let uniform = mul.iter().all(|&m| m == mul[0]) && add.iter().all(|&a| a == add[0]);
+        Ok(Affine { mul, add, uniform })
+    }
+}
+
+/// A compiled [`Normalize`]: `value * mul[channel] + add[channel]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Affine {
+    mul: Vec<f32>,
+    add: Vec<f32>,
+    uniform: bool,
+}
+
+impl Affine {
+    /// Converts 8-bit values; `values` and `x` are equally long, channels innermost.
+    pub fn fill_u8(&self, values: &[u8], x: &mut [f32]) {
+        if self.uniform {
+            let (mul, add) = (self.mul[0], self.add[0]);
+            if add == 0.0 {
+                for (x, &v) in x.iter_mut().zip(values) {
+                    *x = f32::from(v) * mul;
+                }
+            } else {
+                for (x, &v) in x.iter_mut().zip(values) {
+                    *x = f32::from(v) * mul + add;
+                }
+            }
+            return;
+        }
+        let c = self.mul.len();
+        for (x, values) in x.chunks_exact_mut(c).zip(values.chunks_exact(c)) {
+            for (i, (x, &v)) in x.iter_mut().zip(values).enumerate() {
+                *x = f32::from(v) * self.mul[i] + self.add[i];
+            }
+        }
+    }
+
+    /// Converts floats; `values` and `x` are equally long, channels innermost.
+    pub fn fill_f32(&self, values: &[f32], x: &mut [f32]) {
+        if self.uniform && self.mul[0] == 1.0 && self.add[0] == 0.0 {
+            x.copy_from_slice(values);
+            return;
+        }
+        let c = self.mul.len();
+        for (x, values) in x.chunks_exact_mut(c).zip(values.chunks_exact(c)) {
+            for (i, (x, &v)) in x.iter_mut().zip(values).enumerate() {
+                *x = v * self.mul[i] + self.add[i];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_is_one_over_255() {
+        let affine = Normalize::default().compile(1, 1.0 / 255.0).unwrap();
+        let mut x = [9.0; 3];
+        affine.fill_u8(&[0, 51, 255], &mut x);
+        assert_eq!(x, [0.0, 0.2, 1.0]);
+    }
+
+    #[test]
+    fn mean_and_std_by_channel() {
+        let n = Normalize { scale: None, mean: vec![0.5, 0.0, 1.0], std: vec![0.5, 1.0, 2.0] };
+        let affine = n.compile(3, 1.0 / 255.0).unwrap();
+        let mut x = [0.0; 6];
+        affine.fill_u8(&[255, 255, 255, 0, 0, 0], &mut x);
+        let want = [1.0, 1.0, 0.0, -1.0, 0.0, -0.5];
+        for (x, w) in x.iter().zip(want) {
+            assert!((x - w).abs() < 1e-6, "{x} {w}");
+        }
+        let mut y = [0.0; 6];
+        affine.fill_f32(&[255.0, 255.0, 255.0, 0.0, 0.0, 0.0], &mut y);
+        assert_eq!(x, y);
+    }
+
+    #[test]
+    fn wrong_counts_and_values_are_told() {
+        let n = Normalize { mean: vec![0.0; 2], ..Normalize::default() };
+        let text = n.compile(3, 1.0).unwrap_err().to_string();
+        assert!(text.contains("2 values") && text.contains("3 channels"), "{text}");
+        let n = Normalize { std: vec![0.0], ..Normalize::default() };
+        assert!(n.compile(3, 1.0).is_err());
+        let n = Normalize { scale: Some(f32::NAN), ..Normalize::default() };
+        assert!(n.compile(3, 1.0).is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! Reading files that may be compressed.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::{Error, Result};
+
+/// Large enough that inflating does not wait for system calls, small beside any bar on memory.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// A reader of `path`'s content; gzip is told by its first two bytes, not by the name.
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>> {
+    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
+    // `File::open` succeeds on a folder; the first read tells.
+    let start = reader.fill_buf().map_err(|e| Error::read(path, e))?;
+    if start.starts_with(&[0x1f, 0x8b]) {
+        Ok(Box::new(MultiGzDecoder::new(reader)))
+    } else {
+        Ok(Box::new(reader))
+    }
+}
+
+/// A reading error of `path`, where running out of data means a cut or broken file.
+pub(crate) fn read_error(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Error::format(path, "ends too early; it looks truncated"),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+            Error::format(path, format!("is damaged: {error}"))
+        }
+        _ => Error::read(path, error),
+    }
+}

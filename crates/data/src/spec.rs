@@ -1,0 +1,120 @@
+//! What a recipe says about data, and opening it.
+//!
+//! ```toml
+//! data = { image_directory = { path = "digits/train", validation_split = 0.2, subset = "training", seed = 1 } }
+//! data = { idx = { images = "mnist/train-images-idx3-ubyte.gz", labels = "mnist/train-labels-idx1-ubyte.gz" } }
+//! data = { csv = { path = "adult_census/adult.data.gz", header = false, label = -1 } }
+//! ```
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CsvSpec, Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, LabelKind, Result};
+
+/// One source of samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum DataSpec {
+    /// A folder, or archive, of images with one sub-folder for each class.
+    ImageDirectory(ImageDirectorySpec),
+    /// IDX files.
+    Idx(IdxSpec),
+    /// A table.
+    Csv(CsvSpec),
+}
+
+/// What the model takes as input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputSpec {
+    /// Images of this size; an image folder is resized and coloured to it.
+    Image {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// 1 grey, 3 RGB, 4 RGBA.
+        channels: usize,
+    },
+    /// Rows of so many values.
+    Features(usize),
+    /// Whatever the data is.
+    Any,
+}
+
+impl DataSpec {
+    /// Opens the data for a model that takes `want`; `resolve` finds a named path.
+    pub fn open(
+        &self,
+        resolve: &dyn Fn(&str) -> PathBuf,
+        want: InputSpec,
+    ) -> Result<Box<dyn Dataset>> {
+        self.open_like(resolve, want, None)
+    }
+
+    /// As [`DataSpec::open`], with the meaning of classes and columns of `like`: a validation set
+    /// must number its classes as the training set did, also where one of them does not occur.
+    pub fn open_like(
+        &self,
+        resolve: &dyn Fn(&str) -> PathBuf,
+        want: InputSpec,
+        like: Option<&dyn Dataset>,
+    ) -> Result<Box<dyn Dataset>> {
+        let names = like.map_or(&[][..], Dataset::class_names);
+        let data: Box<dyn Dataset> = match self {
+            Self::ImageDirectory(spec) => Box::new(ImageFolder::open(spec, resolve, want, names)?),
+            Self::Idx(spec) => {
+                let mut data = spec.open(resolve)?;
+                if let Some(n) = like.and_then(Dataset::num_classes)
+                    && data.num_classes().is_some_and(|own| own < n)
+                {
+                    data = data.with_num_classes(n)?;
+                }
+                Box::new(data)
+            }
+            Self::Csv(spec) => Box::new(spec.open(resolve, like.and_then(|d| d.csv_schema()))?),
+        };
+        self.check_shape(data.as_ref(), want)?;
+        Ok(data)
+    }
+
+    /// The named file or folder.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::ImageDirectory(spec) => &spec.path,
+            Self::Idx(spec) => &spec.images,
+            Self::Csv(spec) => &spec.path,
+        }
+    }
+
+    fn check_shape(&self, data: &dyn Dataset, want: InputSpec) -> Result<()> {
+        let found = data.sample_shape();
+        let wanted = match want {
+            InputSpec::Any => return Ok(()),
+            InputSpec::Image { height, width, channels } => vec![height, width, channels],
+            InputSpec::Features(n) => vec![n],
+        };
+        let same_count = data.sample_len() == wanted.iter().product::<usize>();
+        // A flat model may be fed with images: the values are the same.
+        if found == wanted || (same_count && wanted.len() == 1) {
+            return Ok(());
+        }
+        Err(Error::option(format!(
+            "{}: samples have shape {found:?}, the model's input is {wanted:?}; change model.input \
+             or the data's options",
+            self.path()
+        )))
+    }
+}
+
+/// Counts of each class, by the labels alone; empty where labels are no classes.
+pub fn class_counts(data: &dyn Dataset) -> Vec<usize> {
+    let LabelKind::Class { num_classes } = data.label_kind() else { return Vec::new() };
+    let mut counts = vec![0; num_classes];
+    for i in 0..data.len() {
+        if let crate::Label::Class(c) = data.label(i) {
+            counts[c as usize] += 1;
+        }
+    }
+    counts
+}
