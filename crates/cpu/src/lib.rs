@@ -12,6 +12,7 @@
 pub mod simd;
 pub mod isa;
 pub mod kernel;
+pub mod threads;
 pub mod call;
 mod lanes;
 mod math;

@@ -344,7 +344,7 @@ impl Builder<'_> {
     ) -> Result<TensorId, GraphError> {
         let [_, height, width, channels] = self.image(x)?;
         let filters = self.last_dim(kernel);
-        if channels % groups != 0 || filters % groups != 0 {
+        if !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
             return Err(GraphError::new(format!(
                 "{groups} groups divide neither or only one of {channels} channels and {filters} filters"
             ))

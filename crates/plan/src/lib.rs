@@ -6,11 +6,12 @@
 //! - [`fuse`]: epilogues, updates where the gradient is finished, fused elementwise programs.
 //! - [`order`]: the order of the kernels. [`memory`]: their buffers' offsets in the arena.
 //! - [`plan`]: the result, a flat list of calls of [`kernel`]s and [`eltwise`] programs.
-//! - `explain`: the plan as text.
+//! - [`explain`]: the plan as text.
 #![forbid(unsafe_code)]
 
 pub mod cost;
 pub mod eltwise;
+pub mod explain;
 pub mod fuse;
 pub mod ir;
 pub mod kernel;
@@ -19,5 +20,6 @@ pub mod memory;
 pub mod order;
 pub mod plan;
 
+pub use explain::Rates;
 pub use kernel::KernelSpec;
 pub use plan::{Buffer, Call, Options, Place, Plan, Slot, Target};

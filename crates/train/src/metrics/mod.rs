@@ -32,6 +32,7 @@ pub enum Task {
 
 /// A metric that a recipe can name beside the loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Metric {
     /// Share of right predictions.
     Accuracy,
@@ -106,15 +107,38 @@ impl Metric {
     }
 }
 
+impl From<Metric> for String {
+    fn from(metric: Metric) -> String {
+        metric.name()
+    }
+}
+
+impl TryFrom<String> for Metric {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Metric, String> {
+        let known = Metric::NAMES.join(", ");
+        Metric::parse(&name).ok_or_else(|| format!("must be one of {known}, found \"{name}\""))
+    }
+}
+
 /// The truth of a batch, as the loader gives it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Targets<'a> {
     /// `[len]` class numbers; empty where labels are values.
-    pub classes: &'a [u32],
+    pub classes: &'a [i32],
     /// `[len, width]` values, one-hot rows or yes/no; empty where labels are classes.
     pub values: &'a [f32],
     /// `[len]`; a sample of weight 0 was skipped. Empty: all weigh 1.
     pub weights: &'a [f32],
+}
+
+impl<'a> Targets<'a> {
+    /// Those of a loaded batch, whose class numbers mean nothing where there are values.
+    pub fn of(batch: &'a tidemill_data::Batch) -> Targets<'a> {
+        let classes = if batch.targets.is_empty() { &batch.labels[..] } else { &[] };
+        Targets { classes, values: &batch.targets, weights: &batch.weights }
+    }
 }
 
 /// Sums over the samples seen since the last reset.

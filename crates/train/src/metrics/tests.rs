@@ -8,7 +8,7 @@ struct Case {
     outputs: usize,
     logits: Vec<f32>,
     #[serde(default)]
-    classes: Vec<u32>,
+    classes: Vec<i32>,
     #[serde(default)]
     values: Vec<f32>,
     want: Figures,

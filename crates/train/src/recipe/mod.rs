@@ -10,7 +10,6 @@ mod spec;
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml_edit::{Document, DocumentMut};
 
@@ -146,13 +145,6 @@ impl Source {
         let space = if key.is_empty() { "" } else { " " };
         Error::Recipe(format!("{place}: {key}{space}{message}"))
     }
-}
-
-/// For tests of single sections.
-#[cfg(test)]
-fn parse_section<T: for<'de> Deserialize<'de>>(text: &str, overrides: &[&str]) -> Result<T> {
-    let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
-    Source::parse(text, Path::new("recipe.toml"), &overrides)?.read()
 }
 
 #[cfg(test)]

@@ -1,0 +1,256 @@
+//! Measures the matrix and optimizer kernels next to the machine's peak.
+//!
+//! `cargo run --release --example kernels -- [part of a name] [isa]`. Times are thread CPU time,
+//! the least of many windows, so that they hold on a machine that others use. With 2 threads:
+//! the time of the fuller half of the chunks, run one after the other (balance without contention).
+
+use std::time::{Duration, Instant};
+use tidemill_cpu::gemm::{Activation, Gemm, GemmDesc, args};
+use tidemill_cpu::isa::Isa;
+use tidemill_cpu::kernel::Kernel;
+use tidemill_cpu::optimizer::{Optimize, Update};
+use tidemill_graph::update::{Rule, WeightDecay};
+
+/// CPU time of this thread.
+fn thread_time() -> Duration {
+    #[repr(C)]
+    struct Timespec {
+        seconds: i64,
+        nanoseconds: i64,
+    }
+    unsafe extern "C" {
+        fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
+    }
+    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
+    // SAFETY: CLOCK_THREAD_CPUTIME_ID is 3 on Linux; the struct is its timespec on 64 bits.
+    unsafe { clock_gettime(3, &mut time) };
+    Duration::new(time.seconds as u64, time.nanoseconds as u32)
+}
+
+/// Seconds of one call, the least of many windows.
+fn measure(mut f: impl FnMut()) -> f64 {
+    f();
+    let start = Instant::now();
+    f();
+    let once = start.elapsed().as_secs_f64().max(1e-8);
+    let repeats = (3e-4 / once).ceil().max(1.0) as usize;
+    let mut best = f64::INFINITY;
+    let begin = Instant::now();
+    let mut windows = 0;
+    while windows < 10 || (begin.elapsed().as_secs_f64() < 0.15 && windows < 2000) {
+        let start = thread_time();
+        for _ in 0..repeats {
+            f();
+        }
+        best = best.min((thread_time() - start).as_secs_f64() / repeats as f64);
+        windows += 1;
+    }
+    best
+}
+
+/// A 64-byte aligned array.
+struct Buffer(Vec<f32>, usize);
+
+impl Buffer {
+    fn new(len: usize, seed: u64, zeros_in_10: u64) -> Buffer {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state >> 33
+        };
+        let mut data = vec![0.0; len + 16];
+        for x in &mut data {
+            let value = (next() % 2001) as f32 / 1000.0 - 1.0;
+            *x = if next() % 10 < zeros_in_10 { 0.0 } else { value };
+        }
+        let offset = data.as_ptr().align_offset(64);
+        Buffer(data, offset)
+    }
+
+    fn ptr(&mut self) -> *mut f32 {
+        // SAFETY: the offset is below the 16 spare elements.
+        unsafe { self.0.as_mut_ptr().add(self.1) }
+    }
+}
+
+/// GFLOP/s of independent multiply-adds on registers.
+fn peak(isa: Isa) -> f64 {
+    // A tile whose operands all stay in the L1 cache; the best of three shapes.
+    let mut best: f64 = 0.0;
+    for m in [6, 8, 12] {
+        let desc = GemmDesc::new(m, 2 * isa.lanes(), 64, true, false);
+        best = best.max(desc.flops() as f64 / time_gemm(isa, &desc, 0).0 * 1e-9);
+    }
+    best
+}
+
+/// Seconds of all chunks, and of the fuller half of them.
+fn time_gemm(isa: Isa, desc: &GemmDesc, zeros_in_10: u64) -> (f64, f64, usize) {
+    let kernel = Gemm::new(isa, desc);
+    let of_c = desc.batch * desc.m * desc.ldc;
+    let mut buffers: Vec<Buffer> = vec![
+        Buffer::new(desc.batch * desc.m * desc.k, 1, zeros_in_10),
+        Buffer::new(desc.batch * desc.k * desc.n, 2, 0),
+        Buffer::new(of_c, 3, 0),
+        Buffer::new(desc.n, 4, 0),
+        Buffer::new(of_c, 5, 0),
+        Buffer::new(of_c, 6, 5),
+    ];
+    if desc.epilogue.update.is_some() {
+        buffers.extend((0..4).map(|i| Buffer::new(of_c, 7 + i, 0)));
+        for slot in &mut buffers[7..] {
+            slot.0.iter_mut().for_each(|x| *x = x.abs());
+        }
+    }
+    let mut pointers: Vec<*mut f32> = buffers.iter_mut().map(Buffer::ptr).collect();
+    pointers.resize(args::HYPER, std::ptr::null_mut());
+    let mut hyper = [1e-6, 0.9, 0.9, 1.0, 1.0, 0.0, 0.0, 0.0];
+    pointers.push(hyper.as_mut_ptr());
+    let mut scratch = Buffer::new(kernel.scratch_bytes() / 4, 9, 0);
+    let scratch = scratch.ptr();
+    let mut run = |chunks: std::ops::Range<usize>| {
+        for chunk in chunks {
+            // SAFETY: buffers and scratch have the documented sizes, the set is available.
+            unsafe { kernel.run(&pointers, chunk, scratch) };
+        }
+    };
+    let chunks = kernel.chunks();
+    let all = measure(|| run(0..chunks));
+    let half = measure(|| run(0..chunks.div_ceil(2)));
+    (all, half, chunks)
+}
+
+fn adam() -> Update {
+    Update {
+        rule: Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        decay: WeightDecay::None,
+        clip_value: None,
+    }
+}
+
+fn sgd() -> Update {
+    Update { rule: Rule::Sgd, decay: WeightDecay::None, clip_value: None }
+}
+
+fn products() -> Vec<(String, GemmDesc, u64)> {
+    let mut all = Vec::new();
+    let mut add = |kind: &str, m, n, k, change: &dyn Fn(&mut GemmDesc)| {
+        let mut desc = GemmDesc::new(m, n, k, kind.starts_with('T'), kind.ends_with('T'));
+        change(&mut desc);
+        let e = &desc.epilogue;
+        let mut name = format!("{kind} {m}x{n}x{k}");
+        if e.bias {
+            name += " bias";
+        }
+        if e.activation == Activation::Relu {
+            name += " relu";
+        }
+        if e.mask {
+            name += " mask";
+        }
+        if let Some(update) = &e.update {
+            name += if update.rule == Rule::Sgd { " sgd" } else { " adam" };
+        }
+        all.push((name.clone(), desc, 0));
+        if kind != "NT" && (k == 784 || m == 784) && desc.m.min(desc.k) <= 32 {
+            all.push((name + " 80% zeros", desc, 8));
+        }
+    };
+    let dense = |d: &mut GemmDesc| {
+        d.epilogue.bias = true;
+        d.epilogue.activation = Activation::Relu;
+    };
+    let mask = |d: &mut GemmDesc| d.epilogue.mask = true;
+    let plain = |_: &mut GemmDesc| {};
+    let with_adam = |d: &mut GemmDesc| d.epilogue.update = Some(adam());
+    let with_sgd = |d: &mut GemmDesc| d.epilogue.update = Some(sgd());
+    for (m, n, k) in [
+        (1, 128, 784),
+        (1, 10, 128),
+        (1, 512, 512),
+        (4, 128, 784),
+        (8, 128, 784),
+        (32, 128, 784),
+        (256, 128, 784),
+        (1024, 128, 784),
+        (32, 10, 128),
+        (1024, 10, 128),
+        (128, 128, 3136),
+        (128, 512, 784),
+        (128, 512, 512),
+    ] {
+        add("NN", m, n, k, &dense);
+    }
+    for (m, n, k) in [(784, 128, 1), (128, 10, 1), (784, 128, 4)] {
+        add("TN", m, n, k, &with_sgd);
+    }
+    add("TN", 784, 128, 1, &with_adam);
+    for (m, n, k) in
+        [(784, 128, 32), (784, 128, 256), (784, 128, 1024), (128, 10, 32), (3136, 128, 128)]
+    {
+        add("TN", m, n, k, &plain);
+        add("TN", m, n, k, &with_adam);
+    }
+    for (m, n, k) in [(1, 128, 10), (1, 512, 512), (32, 128, 10), (128, 512, 512), (128, 3136, 128)]
+    {
+        add("NT", m, n, k, &mask);
+    }
+    for size in [64, 128, 256, 512, 768, 1024, 1536, 2048] {
+        add("NN", size, size, size, &plain);
+    }
+    for size in [512, 1024] {
+        add("TN", size, size, size, &plain);
+        add("NT", size, size, size, &plain);
+    }
+    all
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let wanted = arguments.next().unwrap_or_default();
+    let isa = match arguments.next().as_deref() {
+        Some("portable") => Isa::Portable,
+        Some("avx2") => Isa::Avx2.min(Isa::detect()),
+        _ => Isa::detect(),
+    };
+    let mut top = peak(isa);
+    println!("{}, peak {top:.0} GFLOP/s of one thread (from cache)", isa.name());
+    println!("{:<34} {:>9} {:>8} {:>6} {:>7} {:>8}", "", "us", "GFLOP/s", "peak", "chunks", "half us");
+    for (name, desc, zeros) in products() {
+        if !name.contains(&wanted) {
+            continue;
+        }
+        let (seconds, half, chunks) = time_gemm(isa, &desc, zeros);
+        // the clock may have changed since the start
+        top = top.max(if zeros == 0 { desc.flops() as f64 / seconds * 1e-9 } else { 0.0 });
+        let rate = desc.flops() as f64 / seconds * 1e-9;
+        println!(
+            "{name:<34} {:>9.2} {rate:>8.1} {:>5.0}% {chunks:>7} {:>8.2}",
+            seconds * 1e6,
+            100.0 * rate / top,
+            half * 1e6
+        );
+    }
+    for (name, update, arrays) in [("sgd", sgd(), 3), ("adam", adam(), 7)] {
+        for len in [100_480, 1 << 20, 8 << 20] {
+            let name = format!("optimize {name} {len}");
+            if !name.contains(&wanted) {
+                continue;
+            }
+            let kernel = Optimize::new(isa, update, len);
+            let mut buffers: Vec<Buffer> = (0..5).map(|i| Buffer::new(len, i, 0)).collect();
+            buffers[3].0.iter_mut().for_each(|x| *x = x.abs());
+            let mut pointers: Vec<*mut f32> = buffers.iter_mut().map(Buffer::ptr).collect();
+            let mut hyper = [1e-6, 0.9, 0.9, 1.0, 1.0, 0.0, 0.0, 0.0];
+            pointers.push(hyper.as_mut_ptr());
+            let seconds = measure(|| {
+                for chunk in 0..kernel.chunks() {
+                    // SAFETY: all arrays have len elements, the set is available.
+                    unsafe { kernel.run(&pointers, chunk, std::ptr::null_mut()) };
+                }
+            });
+            let bytes = (4 * arrays * len) as f64;
+            println!("{name:<34} {:>9.1} us {:>8.1} GB/s", seconds * 1e6, bytes / seconds * 1e-9);
+        }
+    }
+}

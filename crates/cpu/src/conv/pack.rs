@@ -1,0 +1,90 @@
+//! Copies into scratch: weight panels and zero-padded image bands.
+
+/// Copies `rows` rows of `n` values, `ld` apart, into rows of `width`, zeros after `n`.
+///
+/// # Safety
+/// `src` has the rows, `dst` has `rows * width` values, `n <= width`, no overlap.
+pub(super) unsafe fn pack_rows(
+    src: *const f32,
+    ld: usize,
+    rows: usize,
+    n: usize,
+    dst: *mut f32,
+    width: usize,
+) {
+    for row in 0..rows {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let to = dst.add(row * width);
+            std::ptr::copy_nonoverlapping(src.add(row * ld), to, n);
+            std::ptr::write_bytes(to.add(n), 0, width - n);
+        }
+    }
+}
+
+/// Copies the transpose of `n` rows of `rows` values, `ld` apart, into rows of `width`, zeros
+/// after `n`.
+///
+/// # Safety
+/// As [`pack_rows`].
+pub(super) unsafe fn pack_transposed(
+    src: *const f32,
+    ld: usize,
+    rows: usize,
+    n: usize,
+    dst: *mut f32,
+    width: usize,
+) {
+    for row in 0..rows {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let to = dst.add(row * width);
+            for i in 0..n {
+                *to.add(i) = *src.add(i * ld + row);
+            }
+            std::ptr::write_bytes(to.add(n), 0, width - n);
+        }
+    }
+}
+
+/// The part of an image that a band of output rows sees, in coordinates that may lie outside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub top: isize,
+    pub left: isize,
+    pub rows: usize,
+    pub columns: usize,
+}
+
+/// Copies a window of an image `[h, w, c]` to `dst[rows, columns, c]`, zeros outside the image.
+///
+/// # Safety
+/// `image` has `h * w * c` values, `dst` has `rows * columns * c`, no overlap.
+pub(super) unsafe fn copy_window(
+    image: *const f32,
+    [h, w, c]: [usize; 3],
+    window: Window,
+    dst: *mut f32,
+) {
+    let pitch = window.columns * c;
+    // columns of the window inside the image: first..end
+    let first = (-window.left).clamp(0, window.columns as isize) as usize;
+    let end = (w as isize - window.left).clamp(first as isize, window.columns as isize) as usize;
+    for row in 0..window.rows {
+        let y = window.top + row as isize;
+        // SAFETY: `row` and the columns are inside dst; those of the copy also inside the image:
+        // 0 <= y < h and 0 <= left + first, left + end <= w wherever first < end.
+        unsafe {
+            let to = dst.add(row * pitch);
+            if y < 0 || y >= h as isize || first == end {
+                std::ptr::write_bytes(to, 0, pitch);
+                continue;
+            }
+            let x = (window.left + first as isize) as usize;
+            let from = image.add((y as usize * w + x) * c);
+            std::ptr::write_bytes(to, 0, first * c);
+            std::ptr::copy_nonoverlapping(from, to.add(first * c), (end - first) * c);
+            std::ptr::write_bytes(to.add(end * c), 0, pitch - end * c);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The ready recipes: they parse, build, and have the parameter counts of their Keras twins.
+#![allow(clippy::unwrap_used)]
+
+use serde::Deserialize;
+use std::path::Path;
+use tidemill_nn::{
+    LossSpec, ModelSpec, OptimizerSpec, evaluation_graph, inference_graph, training_graph,
+};
+
+#[derive(Deserialize)]
+struct Recipe {
+    model: ModelSpec,
+    training: Training,
+}
+
+#[derive(Deserialize)]
+struct Training {
+    loss: LossSpec,
+    optimizer: OptimizerSpec,
+}
+
+fn recipe(name: &str) -> Recipe {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../recipes/{name}.toml"));
+    toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Recipe, learned values as `count_params` of Keras gives them without running statistics.
+const RECIPES: [(&str, usize); 8] = [
+    ("article-batch", 101_770),
+    ("article-sgd", 101_770),
+    ("mnist-article", 101_770),
+    ("mnist-mlp", 669_706),
+    ("mnist-cnn", 421_642),
+    ("fashion-mlp", 101_770),
+    ("fashion-cnn", 421_642),
+    // 268,346 for convolutions, dense and shortcuts, 1,568 for 21 batch norms.
+    ("cifar-resnet", 272_474),
+];
+
+#[test]
+fn every_recipe_builds_for_every_batch_size() {
+    for (name, parameters) in RECIPES {
+        let Recipe { model, training: Training { loss, optimizer } } = recipe(name);
+        assert_eq!(model.num_parameters().unwrap(), parameters, "{name}");
+        assert_eq!(model.output_shape().unwrap(), [10], "{name}");
+        optimizer.validate().unwrap();
+        loss.validate().unwrap();
+        for batch in [1, 3, 64] {
+            let graph = training_graph(&model, &loss, &optimizer, batch).unwrap();
+            assert_eq!(
+                graph.updates.iter().map(|u| graph.tensor(u.parameter).len()).sum::<usize>(),
+                parameters
+            );
+            evaluation_graph(&model, &loss, batch).unwrap();
+            inference_graph(&model, &loss, batch).unwrap();
+        }
+    }
+}
+
+#[test]
+fn no_recipe_is_forgotten() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let mut found: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    found.sort();
+    let mut tested: Vec<&str> = RECIPES.iter().map(|&(name, _)| name).collect();
+    tested.sort_unstable();
+    assert_eq!(found, tested);
+}
+
+#[test]
+fn a_recipe_survives_being_written_and_read() {
+    for (name, _) in RECIPES {
+        let Recipe { model, training } = recipe(name);
+        assert_eq!(toml::from_str::<ModelSpec>(&toml::to_string(&model).unwrap()).unwrap(), model);
+        let text = serde_json::to_string(&training.optimizer).unwrap();
+        assert_eq!(serde_json::from_str::<OptimizerSpec>(&text).unwrap(), training.optimizer);
+    }
+}

@@ -1,0 +1,98 @@
+//! The plan as text: kernels with what was fused and why, the memory map, the predicted time.
+
+use crate::cost;
+use crate::plan::{Call, Place, Plan};
+use std::fmt::Write;
+
+/// What the machine was measured to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// Floating point operations a second, all threads.
+    pub flops: f64,
+    /// Bytes a second to and from memory in use, all threads.
+    pub bytes: f64,
+}
+
+impl Plan {
+    /// Floating point operations of one run.
+    pub fn flops(&self) -> u64 {
+        self.calls.iter().map(|c| cost::flops(&c.spec)).sum()
+    }
+
+    /// Bytes that one run must move at least.
+    pub fn bytes(&self) -> u64 {
+        self.calls.iter().map(|c| cost::bytes(self, c)).sum()
+    }
+
+    /// The time of a run if each kernel were bound by arithmetic or by memory alone, in
+    /// microseconds.
+    pub fn predicted_microseconds(&self, rates: Rates) -> f64 {
+        let call = |c: &Call| {
+            let arithmetic = cost::flops(&c.spec) as f64 / rates.flops;
+            arithmetic.max(cost::bytes(self, c) as f64 / rates.bytes) * 1e6
+        };
+        self.calls.iter().map(call).sum()
+    }
+
+    /// How far the arena is above the smallest possible, in percent.
+    pub fn arena_gap_percent(&self) -> f64 {
+        match self.arena_bound {
+            0 => 0.0,
+            bound => (self.arena_bytes as f64 / bound as f64 - 1.0) * 100.0,
+        }
+    }
+
+    /// Kernels, one a line, with the reasons of fusions and refusals.
+    pub fn explain_kernels(&self, rates: Option<Rates>) -> String {
+        let mut text = String::new();
+        let _ = writeln!(
+            text,
+            "{:>3}  {:<22} {:>10} {:>9} {:>9}  for",
+            "#", "kernel", "MFLOP", "KB", "us"
+        );
+        for (i, call) in self.calls.iter().enumerate() {
+            let (flops, bytes) = (cost::flops(&call.spec) as f64, cost::bytes(self, call) as f64);
+            let time = rates.map_or("-".into(), |r| {
+                format!("{:.1}", (flops / r.flops).max(bytes / r.bytes) * 1e6)
+            });
+            let _ = writeln!(
+                text,
+                "{i:>3}  {:<22} {:>10.3} {:>9.1} {time:>9}  {}",
+                call.spec.name(),
+                flops / 1e6,
+                bytes / 1e3,
+                call.label
+            );
+            for note in &call.notes {
+                let _ = writeln!(text, "{:>5}- {note}", "");
+            }
+        }
+        text
+    }
+
+    /// The arena: each buffer's offset, size and life, by offset.
+    pub fn explain_memory(&self) -> String {
+        let mut text = format!(
+            "arena {} bytes; lower bound {} bytes; gap {:.2} %\n",
+            self.arena_bytes,
+            self.arena_bound,
+            self.arena_gap_percent()
+        );
+        let mut rows: Vec<_> = self
+            .buffers
+            .iter()
+            .filter_map(|b| match b.place {
+                Place::Arena(offset) => Some((offset, b)),
+                _ => None,
+            })
+            .collect();
+        rows.sort_by_key(|(offset, b)| (*offset, b.life));
+        let _ = writeln!(text, "{:>12} {:>12}  {:<9}  tensor", "offset", "bytes", "kernels");
+        for (offset, buffer) in rows {
+            let life = format!("{}-{}", buffer.life.0, buffer.life.1);
+            let _ =
+                writeln!(text, "{offset:>12} {:>12}  {life:<9}  {}", buffer.len * 4, buffer.name);
+        }
+        text
+    }
+}
