@@ -5,10 +5,12 @@
 //! - [`build`]: from there to ops, names and start values ([`initializers`]).
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`training`]: all of them together as training, evaluation and inference graphs.
+//! - [`check`]: what looks wrong before the first step.
 #![forbid(unsafe_code)]
 
 pub mod activation;
 pub mod build;
+pub mod check;
 pub mod error;
 mod form;
 pub mod initializers;
@@ -25,6 +27,7 @@ mod validate;
 
 pub use activation::Activation;
 pub use build::{InitialValue, LayerSummary, Mode};
+pub use check::{Facts, Finding, Labels, Severity, check};
 pub use error::ModelError;
 pub use initializers::Initializer;
 pub use layer::{
