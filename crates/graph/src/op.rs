@@ -243,7 +243,7 @@ pub enum Op {
     UpdateMoments {
         /// Share of the new moments (PyTorch's momentum, 1 - Keras's).
         momentum: f32,
-        /// Number of values that each moment is over.
+        /// Number of values that each moment is over; 0 or 1 leaves the variance biased (Keras).
         count: usize,
     },
     /// `(x[..., c], gamma[c], beta[c]) -> [..., c]` (Ba et al. 2016)

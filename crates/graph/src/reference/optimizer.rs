@@ -1,0 +1,172 @@
+//! The end of a training step: clipping, weight decay, the optimizer's rule, assignments.
+
+use super::{Real, Values};
+use crate::error::GraphError;
+use crate::graph::Graph;
+use crate::update::{Clip, Rule, WeightDecay, hyper};
+
+/// Applies the graph's updates and assignments to the values of a finished [`super::evaluate`]:
+/// parameters, slots and state become those of the next step.
+///
+/// Gradients are scaled, then clipped, then get the L2 term, as PyTorch and Keras do.
+pub fn apply_updates<T: Real>(graph: &Graph, values: &mut Values<T>) -> Result<(), GraphError> {
+    let assigned: Vec<(usize, _)> = graph
+        .assignments
+        .iter()
+        .map(|&(state, value)| {
+            let found = values.expect(graph, value)?;
+            Ok((state.index(), super::Value::Float(found.to_vec())))
+        })
+        .collect::<Result<_, GraphError>>()?;
+
+    if !graph.updates.is_empty() {
+        let id = graph.hyper.ok_or_else(|| {
+            GraphError::new("the graph has updates but no hyper-parameter vector")
+                .help(format!("set graph.hyper to an input of shape [{}]", hyper::LEN))
+        })?;
+        let mut hyper = values.expect(graph, id)?.to_vec();
+        let mut gradients = vec![];
+        for update in &graph.updates {
+            gradients.push(values.expect(graph, update.gradient)?.to_vec());
+        }
+        let clip = graph.clip.unwrap_or(Clip::None);
+        if let Clip::GlobalNorm(limit) = clip {
+            hyper[hyper::GRADIENT_SCALE] = clip_scale(gradients.iter().flatten(), limit);
+        }
+        for (update, gradient) in graph.updates.iter().zip(&mut gradients) {
+            clip_gradient(gradient, hyper[hyper::GRADIENT_SCALE], clip);
+            let mut w = values.expect(graph, update.parameter)?.to_vec();
+            let mut slots = vec![];
+            for &slot in &update.slots {
+                slots.push(values.expect(graph, slot)?.to_vec());
+            }
+            for (index, w) in w.iter_mut().enumerate() {
+                let mut slot = [T::ZERO; 3];
+                for (value, slot) in slot.iter_mut().zip(&slots) {
+                    *value = slot[index];
+                }
+                *w = update_element(
+                    &update.rule,
+                    update.decay,
+                    &hyper,
+                    *w,
+                    gradient[index],
+                    &mut slot,
+                );
+                for (value, slot) in slot.iter().zip(&mut slots) {
+                    slot[index] = *value;
+                }
+            }
+            values.set(update.parameter, w);
+            for (&id, slot) in update.slots.iter().zip(slots) {
+                values.set(id, slot);
+            }
+        }
+    }
+    for (state, value) in assigned {
+        values.by_tensor[state] = Some(value);
+    }
+    Ok(())
+}
+
+/// `limit / max(norm, limit)` with the L2 norm of the gradients; no 1e-6, as in Keras.
+pub fn clip_scale<'a, T: Real>(gradients: impl Iterator<Item = &'a T>, limit: f32) -> T {
+    let norm = gradients.map(|&g| g * g).sum::<T>().sqrt();
+    T::of(limit) / norm.larger(T::of(limit))
+}
+
+fn clip_gradient<T: Real>(gradient: &mut [T], scale: T, clip: Clip) {
+    for g in gradient.iter_mut() {
+        *g = *g * scale;
+    }
+    match clip {
+        Clip::None | Clip::GlobalNorm(_) => {}
+        Clip::Value(limit) => {
+            for g in gradient {
+                *g = clamp(*g, T::of(limit));
+            }
+        }
+        Clip::Norm(limit) => {
+            let scale = clip_scale(gradient.iter(), limit);
+            for g in gradient {
+                *g = *g * scale;
+            }
+        }
+    }
+}
+
+fn clamp<T: Real>(x: T, limit: T) -> T {
+    if x > limit {
+        limit
+    } else if x < -limit {
+        -limit
+    } else {
+        x
+    }
+}
+
+/// The new value of parameter element `w` with (scaled and clipped) gradient `g`; changes its
+/// slots, of which it reads [`Rule::num_slots`]. `hyper` is the vector of [`crate::hyper`].
+pub fn update_element<T: Real>(
+    rule: &Rule,
+    decay: WeightDecay,
+    hyper: &[T],
+    w: T,
+    g: T,
+    slots: &mut [T; 3],
+) -> T {
+    let lr = hyper[hyper::LEARNING_RATE];
+    let (g, w) = match decay {
+        WeightDecay::None => (g, w),
+        WeightDecay::L2(lambda) => (g + T::of(lambda) * w, w),
+        WeightDecay::Decoupled(lambda) => (g, w - lr * T::of(lambda) * w),
+    };
+    let mix = |share: f32, old: T, new: T| T::of(share) * old + (T::ONE - T::of(share)) * new;
+    match *rule {
+        Rule::Sgd => w - lr * g,
+        Rule::Momentum { momentum, nesterov } => {
+            slots[0] = T::of(momentum) * slots[0] + g;
+            w - lr * if nesterov { g + T::of(momentum) * slots[0] } else { slots[0] }
+        }
+        Rule::Adam { beta1, beta2, epsilon } => {
+            slots[0] = mix(beta1, slots[0], g);
+            slots[1] = mix(beta2, slots[1], g * g);
+            let (c1, c2) = (hyper[hyper::BIAS_CORRECTION1], hyper[hyper::BIAS_CORRECTION2]);
+            w - lr / c1 * slots[0] / (slots[1].sqrt() / c2.sqrt() + T::of(epsilon))
+        }
+        Rule::RmsProp { rho, epsilon, momentum, centered } => {
+            let mean = if momentum != 0.0 { 2 } else { 1 };
+            slots[0] = mix(rho, slots[0], g * g);
+            let mut variance = slots[0];
+            if centered {
+                slots[mean] = mix(rho, slots[mean], g);
+                variance = variance - slots[mean] * slots[mean];
+            }
+            let step = g / (variance.sqrt() + T::of(epsilon));
+            if momentum == 0.0 {
+                return w - lr * step;
+            }
+            slots[1] = T::of(momentum) * slots[1] + step;
+            w - lr * slots[1]
+        }
+        Rule::Adagrad { epsilon, .. } => {
+            slots[0] += g * g;
+            w - lr * g / (slots[0].sqrt() + T::of(epsilon))
+        }
+        Rule::Lion { beta1, beta2 } => {
+            let direction = mix(beta1, slots[0], g).sign();
+            slots[0] = mix(beta2, slots[0], g);
+            w - lr * direction
+        }
+        Rule::Ftrl { learning_rate_power, l1, l2, l2_shrinkage, beta, .. } => {
+            let root = |n: T| n.powf(-T::of(learning_rate_power));
+            let shrunk = g + T::of(2.0) * T::of(l2_shrinkage) * w;
+            let n = slots[0] + g * g;
+            slots[1] += shrunk - (root(n) - root(slots[0])) / lr * w;
+            slots[0] = n;
+            let quadratic =
+                root(n) / lr + T::of(2.0) * (T::of(l2) + T::of(beta) / (T::of(2.0) * lr));
+            (clamp(slots[1], T::of(l1)) - slots[1]) / quadratic
+        }
+    }
+}
