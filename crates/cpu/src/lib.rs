@@ -11,10 +11,16 @@
 #[macro_use]
 pub mod simd;
 pub mod isa;
+pub mod buffer;
+pub mod compile;
 pub mod kernel;
+pub mod rates;
+pub mod runtime;
 pub mod threads;
 pub mod call;
+pub mod eltwise;
 mod lanes;
 mod math;
 pub mod gemm;
 pub mod optimizer;
+pub mod conv;

@@ -69,24 +69,65 @@ enum Place {
 /// Repeats a small argument over a block in scratch memory.
 #[derive(Clone, Copy, Debug)]
 enum Fill {
-    Constant { value: f32, to: usize },
-    Scalar { arg: usize, to: usize },
+    Constant {
+        value: f32,
+        to: usize,
+    },
+    Scalar {
+        arg: usize,
+        to: usize,
+    },
     /// A row of `cols` for each of the block's rows.
-    Row { arg: usize, to: usize },
-    Zero { to: usize, len: usize },
+    Row {
+        arg: usize,
+        to: usize,
+    },
+    Zero {
+        to: usize,
+        len: usize,
+    },
 }
 
 /// What is done for a block; numbers are places unless said otherwise.
 #[derive(Clone, Copy)]
 enum Instr {
-    Step { k: StepKernel, a: usize, b: usize, c: usize, out: usize },
+    Step {
+        k: StepKernel,
+        a: usize,
+        b: usize,
+        c: usize,
+        out: usize,
+    },
     /// Repeats the rows' values of argument `arg` over their columns.
-    Column { arg: usize, out: usize },
-    Dropout { f: philox::DropoutFn, drop: philox::Dropout, key_arg: usize, a: usize, out: usize, words: usize },
+    Column {
+        arg: usize,
+        out: usize,
+    },
+    Dropout {
+        f: philox::DropoutFn,
+        drop: philox::Dropout,
+        key_arg: usize,
+        a: usize,
+        out: usize,
+        words: usize,
+    },
     /// Adds the block to the accumulator at f32 `to` of the scratch memory.
-    ColumnSums { f: AddFn, a: usize, to: usize },
-    Total { f: AddFn, a: usize, to: usize },
-    RowSums { f: unsafe fn(*const f32, *mut f32, usize, usize, bool), a: usize, arg: usize, factor: f32 },
+    ColumnSums {
+        f: AddFn,
+        a: usize,
+        to: usize,
+    },
+    Total {
+        f: AddFn,
+        a: usize,
+        to: usize,
+    },
+    RowSums {
+        f: unsafe fn(*const f32, *mut f32, usize, usize, bool),
+        a: usize,
+        arg: usize,
+        factor: f32,
+    },
 }
 
 /// What is done at a chunk's end with an accumulator in scratch memory.

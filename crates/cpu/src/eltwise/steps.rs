@@ -20,7 +20,7 @@ pub(super) struct StepKernel {
 }
 
 macro_rules! steps {
-    ($($name:ident ($a:ident $b:ident $c:ident, $p:ident) $body:block)*) => {$(
+    ($($name:ident ($a:ident $b:ident $c:ident, $p:ident) { $($body:tt)* })*) => {$(
         mod $name {
             #[allow(unused_imports)]
             use super::*;
@@ -29,8 +29,7 @@ macro_rules! steps {
             #[allow(unused_variables)]
             unsafe fn eval<S: Lanes>($a: S::V, $b: S::V, $c: S::V, $p: [f32; 2]) -> S::V {
                 // SAFETY: register operations of an available instruction set.
-                #[allow(unused_unsafe)]
-                unsafe $body
+                unsafe { $($body)* }
             }
 
             #[inline(always)]
@@ -90,7 +89,11 @@ unsafe fn sign_of<S: Simd>(x: S::V) -> S::V {
     // SAFETY: as the caller's.
     unsafe {
         let zero = S::splat(0.0);
-        let s = S::select(S::gt(x, zero), S::splat(1.0), S::select(S::gt(zero, x), S::splat(-1.0), zero));
+        let s = S::select(
+            S::gt(x, zero),
+            S::splat(1.0),
+            S::select(S::gt(zero, x), S::splat(-1.0), zero),
+        );
         // NaN stays
         S::select(S::eq(x, x), s, x)
     }
