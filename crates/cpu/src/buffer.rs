@@ -24,7 +24,8 @@ impl AlignedBuffer {
     pub fn new(len: usize) -> AlignedBuffer {
         let bytes = (len * 4).max(LINE);
         let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { LINE };
-        let layout = Layout::from_size_align(bytes, align).expect("sizes stay far below isize::MAX");
+        let layout =
+            Layout::from_size_align(bytes, align).expect("sizes stay far below isize::MAX");
         // SAFETY: the layout's size is not zero.
         let start = unsafe { alloc_zeroed(layout) }.cast::<f32>();
         if start.is_null() {

@@ -1,7 +1,13 @@
 //! A model compiled for this machine: one state, one plan for each batch size and purpose.
 
+use tidemill_cpu::isa::Isa;
+use tidemill_cpu::rates::measure;
+use tidemill_cpu::runtime::{Input, PlanId, Runtime};
 use tidemill_data::Batch;
+use tidemill_graph::{DType, Graph, Rule, hyper};
 use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
+use tidemill_nn::{evaluation_graph, hyper_values, inference_graph, initial_state, training_graph};
+use tidemill_plan::{Options, Plan, Rates};
 
 /// What to compile.
 #[derive(Clone, Debug)]
@@ -22,14 +28,9 @@ pub struct EngineSpec {
 }
 
 /// A model cannot be compiled or a batch does not fit it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct EngineError(pub String);
-
-/// A compiled model with its state.
-pub struct Engine {
-    state: State,
-}
 
 /// What one training step gives.
 #[derive(Clone, Copy, Debug)]
@@ -47,14 +48,8 @@ pub struct Outputs<'a> {
     pub logits: &'a [f32],
 }
 
-/// All that a checkpoint holds of the model: parameters, optimizer slots, running statistics.
-#[derive(Clone, Debug, Default)]
-pub struct State {
-    tensors: Vec<StateTensor>,
-}
-
 /// One tensor of the state.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StateTensor {
     /// Such as `layers.1.dense.kernel` or `layers.1.dense.kernel.m`.
     pub name: String,
@@ -66,74 +61,364 @@ pub struct StateTensor {
     pub values: Vec<f32>,
 }
 
+/// All that a checkpoint holds of the model: parameters, optimizer slots, running statistics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    tensors: Vec<StateTensor>,
+}
+
 impl State {
     /// All tensors, in a fixed order.
-    pub fn tensors(&self) -> Vec<StateTensor> {
-        self.tensors.clone()
+    pub fn tensors(&self) -> &[StateTensor] {
+        &self.tensors
     }
+}
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Train,
+    Evaluate,
+    Predict,
+}
+
+/// Where an input of a plan comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    X,
+    Ids,
+    Labels,
+    Targets,
+    Weights,
+    Key,
+    Hyper,
+}
+
+/// Inputs of the largest plan.
+const MAX_INPUTS: usize = 6;
+
+struct Compiled {
+    purpose: Purpose,
+    batch: usize,
+    plan: PlanId,
+    sources: Vec<Source>,
+}
+
+/// A compiled model with its state.
+pub struct Engine {
+    spec: EngineSpec,
+    rule: Rule,
+    runtime: Runtime,
+    compiled: Vec<Compiled>,
+    last: Option<usize>,
+    step: u64,
+    sample_len: usize,
+    num_outputs: usize,
+    ids: Vec<i32>,
 }
 
 impl Engine {
     /// Compiles a training step and draws the initial weights.
-    pub fn compile(_spec: EngineSpec) -> Result<Engine, EngineError> {
-        Err(EngineError("the engine is not connected yet".into()))
+    pub fn compile(spec: EngineSpec) -> Result<Engine, EngineError> {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let threads = spec.threads.unwrap_or(cores).max(1);
+        let graph = spec.graph(Purpose::Train, spec.batch_size)?;
+        let values = initial_state(&graph, &spec.model, spec.seed).map_err(error)?;
+        let mut runtime = Runtime::new(Isa::detect(), threads, &graph);
+        for (id, values) in values {
+            let name = &graph.tensor(id).name;
+            if let Some(index) = runtime.slots().iter().position(|s| s.name == *name) {
+                runtime.state_mut(index).copy_from_slice(&values);
+            }
+        }
+        let output = spec.model.output_shape().map_err(error)?;
+        let mut engine = Engine {
+            rule: spec.optimizer.rule(),
+            sample_len: spec.model.input.shape().iter().product(),
+            num_outputs: output.iter().product(),
+            spec,
+            runtime,
+            compiled: Vec::new(),
+            last: None,
+            step: 0,
+            ids: Vec::new(),
+        };
+        engine.add(Purpose::Train, engine.spec.batch_size, &graph)?;
+        Ok(engine)
     }
 
-    /// One training step on `batch.len` samples. Allocates nothing once the batch size has been seen.
-    pub fn train(&mut self, _batch: &Batch, _learning_rate: f32) -> Result<StepResult, EngineError> {
-        Err(EngineError("the engine is not connected yet".into()))
+    fn add(&mut self, purpose: Purpose, batch: usize, graph: &Graph) -> Result<usize, EngineError> {
+        let plan = self.runtime.add(graph, Options::default()).map_err(error)?;
+        let inputs = &self.runtime.plan(plan).inputs;
+        let source = |slot: &tidemill_plan::Slot| match (slot.name.as_str(), slot.dtype) {
+            ("x", DType::F32) => Ok(Source::X),
+            ("x", DType::I32) => Ok(Source::Ids),
+            ("labels", _) => Ok(Source::Labels),
+            ("targets", _) => Ok(Source::Targets),
+            ("weights", _) => Ok(Source::Weights),
+            ("key", _) => Ok(Source::Key),
+            ("hyper", _) => Ok(Source::Hyper),
+            (other, _) => Err(EngineError(format!("no value is known for the input {other}"))),
+        };
+        let sources: Vec<Source> = inputs.iter().map(source).collect::<Result<_, _>>()?;
+        if sources.len() > MAX_INPUTS {
+            return Err(EngineError(format!("{} inputs are too many", sources.len())));
+        }
+        if sources.contains(&Source::Ids) {
+            self.ids.resize(self.ids.len().max(batch * self.sample_len), 0);
+        }
+        self.compiled.push(Compiled { purpose, batch, plan, sources });
+        Ok(self.compiled.len() - 1)
+    }
+
+    /// The plan for this purpose and batch size, compiled when it first comes.
+    fn plan_for(&mut self, purpose: Purpose, batch: usize) -> Result<usize, EngineError> {
+        let found = self.compiled.iter().position(|c| c.purpose == purpose && c.batch == batch);
+        match found {
+            Some(index) => Ok(index),
+            None => {
+                let graph = self.spec.graph(purpose, batch)?;
+                self.add(purpose, batch, &graph)
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        purpose: Purpose,
+        batch: &Batch,
+        hyper: [f32; hyper::LEN],
+    ) -> Result<usize, EngineError> {
+        let index = self.plan_for(purpose, batch.len)?;
+        if batch.x.len() != batch.len * self.sample_len {
+            return Err(EngineError(format!(
+                "a batch of {} samples needs {} values, found {}",
+                batch.len,
+                batch.len * self.sample_len,
+                batch.x.len()
+            )));
+        }
+        let seed = self.spec.seed;
+        let key = [seed as i32, (seed >> 32) as i32, self.step as i32, 0];
+        let Compiled { plan, sources, .. } = &self.compiled[index];
+        if sources.contains(&Source::Labels) {
+            check_labels(&batch.labels, self.num_outputs)?;
+        }
+        if sources.contains(&Source::Ids) {
+            for (id, x) in self.ids.iter_mut().zip(&batch.x) {
+                *id = *x as i32;
+            }
+        }
+        let mut inputs = [Input::F32(&[]); MAX_INPUTS];
+        for (input, source) in inputs.iter_mut().zip(sources) {
+            *input = match source {
+                Source::X => Input::F32(&batch.x),
+                Source::Ids => Input::I32(&self.ids),
+                Source::Labels => Input::I32(&batch.labels),
+                Source::Targets => Input::F32(&batch.targets),
+                Source::Weights => Input::F32(&batch.weights),
+                Source::Key => Input::I32(&key),
+                Source::Hyper => Input::F32(&hyper),
+            };
+        }
+        self.runtime.run(*plan, &inputs[..sources.len()]).map_err(error)?;
+        self.last = Some(index);
+        Ok(index)
+    }
+
+    /// One training step on `batch.len` samples. Allocates nothing once the batch size has been
+    /// seen.
+    pub fn train(&mut self, batch: &Batch, learning_rate: f32) -> Result<StepResult, EngineError> {
+        let hyper = hyper_values(&self.rule, f64::from(learning_rate), self.step + 1);
+        let index = self.run(Purpose::Train, batch, hyper)?;
+        self.step += 1;
+        let loss = self.runtime.output(self.compiled[index].plan, "loss");
+        Ok(StepResult { loss: loss.and_then(|l| l.first()).copied().unwrap_or(f32::NAN) })
     }
 
     /// Runs the model in evaluation mode.
-    pub fn evaluate(&mut self, _batch: &Batch) -> Result<Outputs<'_>, EngineError> {
-        Err(EngineError("the engine is not connected yet".into()))
+    pub fn evaluate(&mut self, batch: &Batch) -> Result<Outputs<'_>, EngineError> {
+        self.run(Purpose::Evaluate, batch, [0.0; hyper::LEN])?;
+        Ok(self.outputs())
+    }
+
+    /// Probabilities (or values, for losses of plain numbers) of each sample: `[len, outputs]`.
+    pub fn predict(&mut self, batch: &Batch) -> Result<&[f32], EngineError> {
+        let index = self.run(Purpose::Predict, batch, [0.0; hyper::LEN])?;
+        Ok(self.runtime.output(self.compiled[index].plan, "probabilities").unwrap_or(&[]))
     }
 
     /// Logits and losses of the batch that the last `train` or `evaluate` ran on.
     pub fn outputs(&self) -> Outputs<'_> {
-        Outputs { losses: &[], logits: &[] }
+        let output = |name| {
+            let plan = self.last.map(|i| self.compiled[i].plan)?;
+            self.runtime.output(plan, name)
+        };
+        Outputs { losses: output("losses").unwrap_or(&[]), logits: output("logits").unwrap_or(&[]) }
     }
 
     /// A copy of the state, in a fixed order.
     pub fn state(&self) -> State {
-        self.state.clone()
+        let slots = self.runtime.slots().iter().enumerate();
+        let tensor = |(i, slot): (usize, &tidemill_plan::Slot)| StateTensor {
+            name: slot.name.clone(),
+            shape: slot.shape.clone(),
+            parameter: slot.parameter,
+            values: self.runtime.state(i).to_vec(),
+        };
+        State { tensors: slots.map(tensor).collect() }
     }
 
     /// Takes over a state; names and shapes must be the same.
-    pub fn set_state(&mut self, _tensors: &[StateTensor]) -> Result<(), EngineError> {
+    pub fn set_state(&mut self, tensors: &[StateTensor]) -> Result<(), EngineError> {
+        let slots = self.runtime.slots().to_vec();
+        for slot in &slots {
+            let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) else {
+                return Err(EngineError(format!(
+                    "the model has the tensor {} {:?}, which the given state lacks",
+                    slot.name, slot.shape
+                )));
+            };
+            if tensor.shape != slot.shape {
+                return Err(EngineError(format!(
+                    "the tensor {} is {:?} in the model and {:?} in the given state",
+                    slot.name, slot.shape, tensor.shape
+                )));
+            }
+        }
+        if let Some(extra) = tensors.iter().find(|t| slots.iter().all(|s| s.name != t.name)) {
+            return Err(EngineError(format!(
+                "the given state has the tensor {} {:?}, which the model lacks",
+                extra.name, extra.shape
+            )));
+        }
+        for (i, slot) in slots.iter().enumerate() {
+            if let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) {
+                self.runtime.state_mut(i).copy_from_slice(&tensor.values);
+            }
+        }
         Ok(())
     }
 
     /// Steps trained so far; part of a checkpoint, since optimizers and dropout count steps.
     pub fn step(&self) -> u64 {
-        0
+        self.step
     }
 
     /// Sets the number of steps trained (on resume).
-    pub fn set_step(&mut self, _step: u64) {}
+    pub fn set_step(&mut self, step: u64) {
+        self.step = step;
+    }
+
+    /// What was compiled.
+    pub fn spec(&self) -> &EngineSpec {
+        &self.spec
+    }
 
     /// Number of learned values.
     pub fn num_parameters(&self) -> usize {
-        0
+        self.runtime.slots().iter().filter(|s| s.parameter).map(|s| s.len()).sum()
     }
 
     /// Values that the model puts out for a sample.
     pub fn num_outputs(&self) -> usize {
-        0
+        self.num_outputs
+    }
+
+    /// Values of a sample.
+    pub fn sample_len(&self) -> usize {
+        self.sample_len
     }
 
     /// Bytes of the arena that all plans share.
     pub fn arena_bytes(&self) -> usize {
-        0
+        self.runtime.bytes().0
+    }
+
+    /// Bytes of the state and of the threads' scratch memory.
+    pub fn state_and_scratch_bytes(&self) -> usize {
+        let (_, state, scratch) = self.runtime.bytes();
+        state + scratch
     }
 
     /// Threads that a step runs on.
     pub fn threads(&self) -> usize {
-        1
+        self.runtime.threads()
     }
 
-    /// The plan as text: layers, kernels with reasons, memory map.
+    /// The least time that a training step can take on this machine, in microseconds: each kernel
+    /// bound by arithmetic or by memory alone, at rates measured now.
+    pub fn floor_microseconds(&self) -> f64 {
+        self.training_plan().predicted_microseconds(self.rates())
+    }
+
+    fn rates(&self) -> Rates {
+        let (arena, state, _) = self.runtime.bytes();
+        measure(self.runtime.isa(), self.threads(), arena + state)
+    }
+
+    /// The plan as text: layers, kernels with the reasons of fusions, memory map, predicted time.
     pub fn explain(&self) -> String {
-        String::new()
+        let (plan, rates) = (self.training_plan(), self.rates());
+        let mut text =
+            format!("{:<34} {:<20} {:<18} {:>10}\n", "layer", "kind", "output", "parameters");
+        for layer in self.spec.model.summary().unwrap_or_default() {
+            let output = format!("{:?}", layer.output_shape);
+            text += &format!(
+                "{:<34} {:<20} {output:<18} {:>10}\n",
+                layer.path, layer.kind, layer.num_parameters
+            );
+        }
+        text += &format!(
+            "\none step of {} samples: {} parameters, {:.3} MFLOP, {:.1} KB moved\n\
+             machine: {} threads, {}, {:.0} GFLOP/s, {:.0} GB/s measured\n\
+             predicted {:.1} us a step if nothing else took time\n\n",
+            self.spec.batch_size,
+            self.num_parameters(),
+            plan.flops() as f64 / 1e6,
+            plan.bytes() as f64 / 1e3,
+            self.threads(),
+            self.runtime.isa().name(),
+            rates.flops / 1e9,
+            rates.bytes / 1e9,
+            plan.predicted_microseconds(rates)
+        );
+        text += &plan.explain_kernels(Some(rates));
+        text.push('\n');
+        text += &plan.explain_memory();
+        let (arena, state, scratch) = self.runtime.bytes();
+        text += &format!("state {state} bytes, arena {arena} bytes, scratch {scratch} bytes\n");
+        text
+    }
+
+    /// The plan of the training step at the full batch size.
+    pub fn training_plan(&self) -> &Plan {
+        self.runtime.plan(self.compiled[0].plan)
+    }
+}
+
+impl EngineSpec {
+    fn graph(&self, purpose: Purpose, batch: usize) -> Result<Graph, EngineError> {
+        match purpose {
+            Purpose::Train => training_graph(&self.model, &self.loss, &self.optimizer, batch),
+            Purpose::Evaluate => evaluation_graph(&self.model, &self.loss, batch),
+            Purpose::Predict => inference_graph(&self.model, &self.loss, batch),
+        }
+        .map_err(error)
+    }
+}
+
+fn error(e: impl std::fmt::Display) -> EngineError {
+    EngineError(e.to_string())
+}
+
+fn check_labels(labels: &[i32], num_outputs: usize) -> Result<(), EngineError> {
+    let wrong = |&&l: &&i32| l < 0 || l as usize >= num_outputs;
+    match labels.iter().find(wrong) {
+        None => Ok(()),
+        Some(label) => Err(EngineError(format!(
+            "label {label} is outside of the model's {num_outputs} outputs; \
+             help: the last layer needs one unit for each class"
+        ))),
     }
 }
