@@ -10,6 +10,9 @@
 //!   depend on the number of threads.
 //! - `tile`, `grad_tile`: the register tiles that do the work; `pack`: copies into scratch.
 
+#[macro_use]
+mod tile;
+
 mod engine;
 mod forward;
 mod grad_input;
@@ -21,7 +24,6 @@ mod reduce;
 mod reference;
 #[cfg(test)]
 mod tests;
-mod tile;
 
 pub use forward::ConvForward;
 pub use grad_input::ConvGradInput;
@@ -105,6 +107,9 @@ impl ConvDesc {
     fn check(&self) {
         assert!(self.groups > 0 && self.in_c.is_multiple_of(self.groups), "bad groups: {self:?}");
         assert!(self.out_c.is_multiple_of(self.groups), "bad groups: {self:?}");
+        assert!(self.batch * self.out_h * self.out_w > 0, "empty: {self:?}");
+        assert!(self.kernel_h * self.kernel_w * self.in_c * self.out_c > 0, "empty: {self:?}");
+        assert!(self.in_h * self.in_w > 0, "empty: {self:?}");
         assert!(self.stride[0] > 0 && self.stride[1] > 0, "bad stride: {self:?}");
         assert!(self.dilation[0] > 0 && self.dilation[1] > 0, "bad dilation: {self:?}");
     }

@@ -5,9 +5,9 @@
 //! the multiply-adds; AVX2: up to 6 x 2 or 12 x 1.
 
 use crate::isa::Isa;
-use crate::simd::{Portable, Simd};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
+use crate::simd::{Portable, Simd};
 
 /// A run of contiguous source values, relative to the pixel's base.
 #[derive(Clone, Copy, Debug)]
@@ -202,30 +202,33 @@ unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize>(t: &TileArgs) {
 
 /// One table of tile functions per instruction set: generic entry functions that carry the
 /// target feature, picked by the number of pixels.
-macro_rules! tables {
-    ($name:ident, $generic:ident, [$($one:literal)*], [$($two:literal)*]) => {
-        /// The tile function for `pixels` pixels and `registers` registers, or none so large.
-        fn $name(isa: Isa, pixels: usize, registers: usize) -> Option<TileFn> {
+macro_rules! tile_tables {
+    ($args:ty, $name:ident, $generic:ident) => {
+        tile_tables!($args, $name, $generic, [1 2 3 4 5 6 7 8 9 10 11 12], [1 2 3 4 5 6]);
+    };
+    ($args:ty, $name:ident, $generic:ident, [$($one:literal)*], [$($two:literal)*]) => {
+        /// The tile function for `pixels` rows and `registers` registers, or none so large.
+        fn $name(isa: Isa, pixels: usize, registers: usize) -> Option<unsafe fn(&$args)> {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-            unsafe fn avx512<const MR: usize, const NV: usize>(t: &TileArgs) {
+            unsafe fn avx512<const MR: usize, const NV: usize>(t: &$args) {
                 // SAFETY: the features are on here; the rest is the caller's contract.
                 unsafe { $generic::<Avx512, MR, NV>(t) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            unsafe fn avx2<const MR: usize, const NV: usize>(t: &TileArgs) {
+            unsafe fn avx2<const MR: usize, const NV: usize>(t: &$args) {
                 // SAFETY: as above.
                 unsafe { $generic::<Avx2, MR, NV>(t) }
             }
-            unsafe fn portable<const MR: usize, const NV: usize>(t: &TileArgs) {
+            unsafe fn portable<const MR: usize, const NV: usize>(t: &$args) {
                 // SAFETY: as above.
                 unsafe { $generic::<Portable, MR, NV>(t) }
             }
             #[cfg(target_arch = "x86_64")]
             if isa == Isa::Avx512 {
                 return match (pixels, registers) {
-                    $(($one, 1) => Some(avx512::<$one, 1> as TileFn),)*
+                    $(($one, 1) => Some(avx512::<$one, 1> as unsafe fn(&$args)),)*
                     (13, 1) => Some(avx512::<13, 1>),
                     (14, 1) => Some(avx512::<14, 1>),
                     (15, 1) => Some(avx512::<15, 1>),
@@ -245,13 +248,13 @@ macro_rules! tables {
             #[cfg(target_arch = "x86_64")]
             if isa == Isa::Avx2 {
                 return match (pixels, registers) {
-                    $(($one, 1) => Some(avx2::<$one, 1> as TileFn),)*
+                    $(($one, 1) => Some(avx2::<$one, 1> as unsafe fn(&$args)),)*
                     $(($two, 2) => Some(avx2::<$two, 2>),)*
                     _ => None,
                 };
             }
             match (pixels, registers) {
-                $(($one, 1) => Some(portable::<$one, 1> as TileFn),)*
+                $(($one, 1) => Some(portable::<$one, 1> as unsafe fn(&$args)),)*
                 $(($two, 2) => Some(portable::<$two, 2>),)*
                 _ => None,
             }
@@ -259,8 +262,8 @@ macro_rules! tables {
     };
 }
 
-tables!(dense_table, tile, [1 2 3 4 5 6 7 8 9 10 11 12], [1 2 3 4 5 6]);
-tables!(depthwise_table, depthwise, [1 2 3 4 5 6 7 8 9 10 11 12], [1 2 3 4 5 6]);
+tile_tables!(TileArgs, dense_table, tile);
+tile_tables!(TileArgs, depthwise_table, depthwise);
 
 /// The tile function for at most [`max_pixels`] pixels.
 pub(super) fn tile_fn(isa: Isa, depthwise: bool, pixels: usize, registers: usize) -> TileFn {

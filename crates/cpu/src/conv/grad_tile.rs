@@ -1,0 +1,187 @@
+//! The register tile of the weight's gradient: MR weight rows by NV registers of output channels,
+//! summed over the pixels of a band. The MR source values of a pixel are contiguous, so that
+//! broadcasts have constant displacements.
+
+use super::tile::{load_n, store_n};
+use crate::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Portable, Simd};
+
+/// What a tile function works on.
+#[derive(Clone, Copy)]
+pub(super) struct GradTileArgs {
+    /// Source values of the band's first pixel, with the steps between rows and pixels.
+    pub a: *const f32,
+    pub a_row: usize,
+    pub a_step: usize,
+    /// Depthwise only: offset of each tap.
+    pub offsets: *const usize,
+    /// dy `[rows][columns][NV * LANES]`, padded with zeros.
+    pub b: *const f32,
+    pub rows: usize,
+    pub columns: usize,
+    /// `[MR][n]`, rows `out_row` apart.
+    pub out: *mut f32,
+    pub out_row: usize,
+    /// Valid channels, in `(NV - 1) * LANES + 1 ..= NV * LANES`.
+    pub n: usize,
+    /// Start from zero instead of from `out`.
+    pub first: bool,
+}
+
+pub(super) type GradTileFn = unsafe fn(&GradTileArgs);
+
+/// Most weight rows of a tile.
+pub(super) fn max_rows(isa: Isa, registers: usize) -> usize {
+    match (isa, registers) {
+        (Isa::Avx512, 1) => 16,
+        (Isa::Avx512, _) => 14,
+        (_, 1) => 12,
+        _ => 6,
+    }
+}
+
+/// # Safety
+/// `out` holds the tile.
+#[inline(always)]
+unsafe fn begin<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs) -> [[S::V; NV]; MR] {
+    // SAFETY: row i, register v has min(LANES, n - v * LANES) values at i * out_row + v * LANES.
+    unsafe {
+        let mut acc = [[S::splat(0.0); NV]; MR];
+        if !t.first {
+            for i in 0..MR {
+                for v in 0..NV {
+                    let at = v * S::LANES;
+                    acc[i][v] = load_n::<S>(t.out.add(i * t.out_row + at), t.n - at);
+                }
+            }
+        }
+        acc
+    }
+}
+
+/// # Safety
+/// As [`begin`].
+#[inline(always)]
+unsafe fn end<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs, acc: &[[S::V; NV]; MR]) {
+    // SAFETY: as in `begin`.
+    unsafe {
+        for i in 0..MR {
+            for v in 0..NV {
+                let at = v * S::LANES;
+                store_n::<S>(t.out.add(i * t.out_row + at), acc[i][v], t.n - at);
+            }
+        }
+    }
+}
+
+/// `out[i, n] += sum over pixels p of a[p, i] * b[p, n]`.
+///
+/// # Safety
+/// For row r and column c, MR values at `a + r * a_row + c * a_step` are readable; `b` and `out`
+/// as documented.
+#[inline(always)]
+unsafe fn dense<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let mut acc = begin::<S, MR, NV>(t);
+        let mut b = t.b;
+        for row in 0..t.rows {
+            let mut a = t.a.add(row * t.a_row);
+            for _ in 0..t.columns {
+                let mut bv = [S::splat(0.0); NV];
+                for v in 0..NV {
+                    bv[v] = S::load(b.add(v * S::LANES));
+                }
+                for i in 0..MR {
+                    let x = S::splat(*a.add(i));
+                    for v in 0..NV {
+                        acc[i][v] = S::fma(x, bv[v], acc[i][v]);
+                    }
+                }
+                b = b.add(NV * S::LANES);
+                a = a.wrapping_add(t.a_step);
+            }
+        }
+        end::<S, MR, NV>(t, &acc);
+    }
+}
+
+/// `out[tap, n] += sum over pixels p of a[p + offset(tap), n] * b[p, n]`, channel by channel.
+///
+/// # Safety
+/// As [`dense`], with `n` readable values at each pixel and offset.
+#[inline(always)]
+unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let mut acc = begin::<S, MR, NV>(t);
+        let mut b = t.b;
+        for row in 0..t.rows {
+            let mut a = t.a.add(row * t.a_row);
+            for _ in 0..t.columns {
+                for v in 0..NV {
+                    let at = v * S::LANES;
+                    let bv = S::load(b.add(at));
+                    for i in 0..MR {
+                        let x = load_n::<S>(a.add(*t.offsets.add(i) + at), t.n - at);
+                        acc[i][v] = S::fma(x, bv, acc[i][v]);
+                    }
+                }
+                b = b.add(NV * S::LANES);
+                a = a.wrapping_add(t.a_step);
+            }
+        }
+        end::<S, MR, NV>(t, &acc);
+    }
+}
+
+/// `out[n] (+)= sum over p of b[p, n]` for rows of `width` values.
+///
+/// # Safety
+/// `b` has `pixels * width` values, `width` a multiple of LANES; `out` has `n <= width` values.
+#[inline(always)]
+unsafe fn sum_rows<S: Simd>(
+    b: *const f32,
+    pixels: usize,
+    width: usize,
+    out: *mut f32,
+    n: usize,
+    first: bool,
+) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let mut at = 0;
+        while at < n {
+            let mut acc = [S::splat(0.0); 4];
+            let mut p = 0;
+            while p + 4 <= pixels {
+                for (i, sum) in acc.iter_mut().enumerate() {
+                    *sum = S::add(*sum, S::load(b.add((p + i) * width + at)));
+                }
+                p += 4;
+            }
+            while p < pixels {
+                acc[0] = S::add(acc[0], S::load(b.add(p * width + at)));
+                p += 1;
+            }
+            let mut sum = S::add(S::add(acc[0], acc[1]), S::add(acc[2], acc[3]));
+            if !first {
+                sum = S::add(load_n::<S>(out.add(at), n - at), sum);
+            }
+            store_n::<S>(out.add(at), sum, n - at);
+            at += S::LANES;
+        }
+    }
+}
+kernel!(pub(super) fn sum_rows_on(b: *const f32, pixels: usize, width: usize, out: *mut f32, n: usize, first: bool) = sum_rows;);
+
+tile_tables!(GradTileArgs, dense_table, dense);
+tile_tables!(GradTileArgs, depthwise_table, depthwise);
+
+/// The tile function for at most [`max_rows`] weight rows (taps, if depthwise).
+pub(super) fn grad_tile_fn(isa: Isa, depthwise: bool, rows: usize, registers: usize) -> GradTileFn {
+    let table = if depthwise { depthwise_table } else { dense_table };
+    table(isa, rows, registers).expect("tiles are cut to the sizes of the table")
+}

@@ -1,0 +1,272 @@
+//! The gradient of a convolution's weight, and of its bias in the same pass.
+//!
+//! `dw[tap, ci, co] = sum over images and pixels p of x[p * stride + tap, ci] * dy[p, co]`.
+//! A chunk is a block of images by a group of channel panels. For each image it pads a band of x,
+//! packs the same band of dy panel by panel, and adds the band's sum to the block's partial.
+
+use super::engine::group_range;
+use super::grad_tile::{GradTileArgs, GradTileFn, grad_tile_fn, max_rows, sum_rows_on};
+use super::pack::{Window, copy_window, pack_rows};
+use super::{ConvDesc, Panel, panels, split_even};
+use crate::isa::Isa;
+use crate::kernel::Kernel;
+
+/// A band's padded x and packed dy stay below this many values where they can.
+const BAND_VALUES: usize = 32 * 1024;
+/// Pixels that a partial must sum over to be worth its writing and reading (about 3 %).
+const PIXELS_PER_PARTIAL: usize = 512;
+/// Chunks aimed at.
+const CHUNKS: usize = 16;
+/// Work of a chunk worth a thread, about 4 us.
+const CHUNK_FLOPS: usize = 400_000;
+
+/// A tile's rows of the weight: contiguous in x and in the weight (or taps, if depthwise).
+struct RowTile {
+    /// Offset in the padded x; depthwise: index into `offsets`.
+    offset: usize,
+    /// First row of the weight, seen as `[kh * kw * cin / groups, cout]`.
+    row: usize,
+    rows: usize,
+}
+
+/// Partial sums of the weight's gradient, one per image block.
+///
+/// Arguments: `[x, dy, partials]` with `partials` of [`workspace_len`](Self::workspace_len)
+/// values: [`partials`](Self::partials) times [`partial_len`](Self::partial_len), each the
+/// weight's gradient followed by the bias's (`[out_c]`) where asked for. Nothing needs to be
+/// cleared before. [`ReduceUpdate`](super::ReduceUpdate) adds them up.
+pub struct ConvGradWeight {
+    desc: ConvDesc,
+    bias: bool,
+    depthwise: bool,
+    lanes: usize,
+    panels: Vec<Panel>,
+    image_blocks: usize,
+    panel_groups: usize,
+    origin: [isize; 2],
+    /// Columns of the padded band; 0: x is read in place.
+    band_columns: usize,
+    band_rows: usize,
+    reach: usize,
+    /// By registers - 1.
+    row_tiles: [Vec<RowTile>; 2],
+    offsets: Vec<usize>,
+    tiles: [Vec<GradTileFn>; 2],
+    sum_rows: unsafe fn(*const f32, usize, usize, *mut f32, usize, bool),
+}
+
+impl ConvGradWeight {
+    /// The gradient of the weight of the convolution that `desc` describes, with that of the bias
+    /// if `bias`.
+    pub fn new(isa: Isa, desc: ConvDesc, bias: bool) -> ConvGradWeight {
+        desc.check();
+        let d = desc.flattened();
+        let depthwise = d.is_depthwise();
+        let groups = if depthwise { 1 } else { d.groups };
+        let depth = if depthwise { 1 } else { d.in_c / groups };
+        let panels = panels(groups, d.out_c / groups, isa.lanes());
+
+        let span = |out: usize, stride: usize, kernel: usize, dilation: usize| {
+            (out - 1) * stride + (kernel - 1) * dilation + 1
+        };
+        let rows = span(d.out_h, d.stride[0], d.kernel_h, d.dilation[0]);
+        let columns = span(d.out_w, d.stride[1], d.kernel_w, d.dilation[1]);
+        let in_place = d.pad_top == 0 && d.pad_left == 0 && rows <= d.in_h && columns <= d.in_w;
+        let pitch = if in_place { d.in_w } else { columns } * d.in_c;
+        let reach = (d.kernel_h - 1) * d.dilation[0];
+
+        // runs of (offset, length): contiguous in x and in the weight
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        for ky in 0..d.kernel_h {
+            for kx in 0..d.kernel_w {
+                let offset = ky * d.dilation[0] * pitch + kx * d.dilation[1] * d.in_c;
+                match runs.last_mut() {
+                    Some(last) if kx > 0 && d.dilation[1] == 1 && groups == 1 && !depthwise => {
+                        last.1 += depth;
+                    }
+                    _ => runs.push((offset, depth)),
+                }
+            }
+        }
+        let tiles_of = |registers: usize| {
+            let max = max_rows(isa, registers);
+            let mut tiles = Vec::new();
+            if depthwise {
+                for (start, rows) in split_even(runs.len(), max) {
+                    tiles.push(RowTile { offset: start, row: start, rows });
+                }
+                return tiles;
+            }
+            let mut row = 0;
+            for &(offset, len) in &runs {
+                for (start, rows) in split_even(len, max) {
+                    tiles.push(RowTile { offset: offset + start, row: row + start, rows });
+                }
+                row += len;
+            }
+            tiles
+        };
+
+        let chunks = (d.flops() / CHUNK_FLOPS).clamp(1, CHUNKS);
+        let panel_groups = panels.len().clamp(1, chunks.div_ceil(2));
+        let worthwhile = (d.batch * d.out_h * d.out_w / PIXELS_PER_PARTIAL).max(1);
+        let image_blocks = chunks.div_ceil(panel_groups).min(worthwhile).min(d.batch).max(1);
+        let panel_width = panels.iter().map(|p| p.registers * isa.lanes()).max().unwrap_or(0);
+        let x_row = if in_place { 0 } else { d.stride[0] * pitch };
+        let spare = BAND_VALUES.saturating_sub(if in_place { 0 } else { reach * pitch });
+        let band_rows = (spare / (x_row + d.out_w * panel_width).max(1)).clamp(1, d.out_h);
+        // bands of equal size
+        let band_rows = d.out_h.div_ceil(d.out_h.div_ceil(band_rows));
+        let table = |registers| {
+            let rows = 1..=max_rows(isa, registers);
+            rows.map(|r| grad_tile_fn(isa, depthwise, r, registers)).collect()
+        };
+        ConvGradWeight {
+            desc: d,
+            bias,
+            depthwise,
+            lanes: isa.lanes(),
+            image_blocks,
+            panel_groups,
+            origin: [-(d.pad_top as isize), -(d.pad_left as isize)],
+            band_columns: if in_place { 0 } else { columns },
+            band_rows,
+            reach,
+            row_tiles: [tiles_of(1), tiles_of(2)],
+            offsets: runs.iter().map(|run| run.0).collect(),
+            tiles: [table(1), table(2)],
+            sum_rows: sum_rows_on(isa),
+            panels,
+        }
+    }
+
+    /// How many partials there are.
+    pub fn partials(&self) -> usize {
+        self.image_blocks
+    }
+
+    /// Values of one partial: the weight's gradient, then the bias's.
+    pub fn partial_len(&self) -> usize {
+        self.desc.w_len() + if self.bias { self.desc.out_c } else { 0 }
+    }
+
+    /// Values of the workspace.
+    pub fn workspace_len(&self) -> usize {
+        self.partials() * self.partial_len()
+    }
+
+    /// Values of the padded band of x.
+    fn band_values(&self) -> usize {
+        let rows = (self.band_rows - 1) * self.desc.stride[0] + self.reach + 1;
+        (rows * self.band_columns * self.desc.in_c).next_multiple_of(16)
+    }
+
+    /// One band of one image for some panels.
+    ///
+    /// # Safety
+    /// As [`Kernel::run`]; `partial` is the block's.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn band(
+        &self,
+        x: *const f32,
+        dy: *const f32,
+        partial: *mut f32,
+        panels: &[Panel],
+        rows: std::ops::Range<usize>,
+        first: bool,
+        scratch: *mut f32,
+    ) {
+        let d = &self.desc;
+        let top = (rows.start * d.stride[0]) as isize + self.origin[0];
+        // SAFETY: scratch holds the largest band, then one packed panel of dy; in place, all that
+        // tiles read is inside the image, as `new` checked.
+        let (a, pitch, packed) = unsafe {
+            let packed = scratch.add(self.band_values());
+            if self.band_columns == 0 {
+                (x.add(top as usize * d.in_w * d.in_c), d.in_w * d.in_c, packed)
+            } else {
+                let window = Window {
+                    top,
+                    left: self.origin[1],
+                    rows: (rows.len() - 1) * d.stride[0] + self.reach + 1,
+                    columns: self.band_columns,
+                };
+                copy_window(x, [d.in_h, d.in_w, d.in_c], window, scratch);
+                (scratch.cast_const(), self.band_columns * d.in_c, packed)
+            }
+        };
+        let groups = if self.depthwise { 1 } else { d.groups };
+        for panel in panels {
+            let width = panel.registers * self.lanes;
+            let channel = panel.group * (d.out_c / groups) + panel.start;
+            let pixels = rows.len() * d.out_w;
+            // SAFETY: channel + panel.len <= out_c, rows are inside the image.
+            unsafe {
+                let from = dy.add(rows.start * d.out_w * d.out_c + channel);
+                pack_rows(from, d.out_c, pixels, panel.len, packed, width);
+                if self.bias {
+                    let out = partial.add(d.w_len() + channel);
+                    (self.sum_rows)(packed, pixels, width, out, panel.len, first);
+                }
+            }
+            let source_channel =
+                if self.depthwise { panel.start } else { panel.group * (d.in_c / groups) };
+            for tile in &self.row_tiles[panel.registers - 1] {
+                let mut args = GradTileArgs {
+                    a: a.wrapping_add(source_channel),
+                    a_row: d.stride[0] * pitch,
+                    a_step: d.stride[1] * d.in_c,
+                    offsets: std::ptr::null(),
+                    b: packed,
+                    rows: rows.len(),
+                    columns: d.out_w,
+                    out: partial.wrapping_add(tile.row * d.out_c + channel),
+                    out_row: d.out_c,
+                    n: panel.len,
+                    first,
+                };
+                if self.depthwise {
+                    args.offsets = self.offsets[tile.offset..].as_ptr();
+                } else {
+                    args.a = args.a.wrapping_add(tile.offset);
+                }
+                // SAFETY: the tile's rows are rows of the weight, its sources inside the band.
+                unsafe { self.tiles[panel.registers - 1][tile.rows - 1](&args) };
+            }
+        }
+    }
+}
+
+impl Kernel for ConvGradWeight {
+    fn chunks(&self) -> usize {
+        self.image_blocks * self.panel_groups
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        let width = self.panels.iter().map(|p| p.registers * self.lanes).max().unwrap_or(0);
+        let packed = self.band_rows * self.desc.out_w * width;
+        (self.band_values() + packed) * size_of::<f32>()
+    }
+
+    unsafe fn run(&self, args: &[*mut f32], chunk: usize, scratch: *mut f32) {
+        let d = &self.desc;
+        let (block, group) = (chunk / self.panel_groups, chunk % self.panel_groups);
+        let panels = &self.panels[group_range(self.panels.len(), self.panel_groups, group)];
+        // SAFETY: the block's partial and the images are inside the buffers of the contract.
+        unsafe {
+            let partial = args[2].add(block * self.partial_len());
+            let mut first = true;
+            for image in group_range(d.batch, self.image_blocks, block) {
+                let x = args[0].add(image * d.in_h * d.in_w * d.in_c);
+                let dy = args[1].add(image * d.out_h * d.out_w * d.out_c);
+                let mut start = 0;
+                while start < d.out_h {
+                    let end = d.out_h.min(start + self.band_rows);
+                    self.band(x, dy, partial, panels, start..end, first, scratch);
+                    first = false;
+                    start = end;
+                }
+            }
+        }
+    }
+}
