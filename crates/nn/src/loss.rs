@@ -29,6 +29,13 @@ pub enum LossSpec {
         #[serde(default)]
         label_smoothing: f64,
     },
+    /// Focal loss of logits against class ids (Lin et al. 2017): `(1 - p)^gamma * -ln p`.
+    #[serde(alias = "sparse_focal")]
+    SparseCategoricalFocalCrossentropy {
+        /// Focusing exponent; 2 by default.
+        #[serde(default = "two")]
+        gamma: f64,
+    },
     /// Focal loss of logits against targets 0 and 1.
     #[serde(alias = "focal")]
     BinaryFocalCrossentropy {
@@ -100,6 +107,9 @@ impl LossSpec {
         match self {
             LossSpec::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
             LossSpec::CategoricalCrossentropy { .. } => "categorical_crossentropy",
+            LossSpec::SparseCategoricalFocalCrossentropy { .. } => {
+                "sparse_categorical_focal_crossentropy"
+            }
             LossSpec::BinaryCrossentropy { .. } => "binary_crossentropy",
             LossSpec::BinaryFocalCrossentropy { .. } => "binary_focal_crossentropy",
             LossSpec::MeanSquaredError {} => "mean_squared_error",
@@ -112,7 +122,8 @@ impl LossSpec {
     /// What it compares the output with.
     pub fn targets(self) -> Targets {
         match self {
-            LossSpec::SparseCategoricalCrossentropy { .. } => Targets::ClassIds,
+            LossSpec::SparseCategoricalCrossentropy { .. }
+            | LossSpec::SparseCategoricalFocalCrossentropy { .. } => Targets::ClassIds,
             _ => Targets::Dense,
         }
     }
@@ -121,6 +132,7 @@ impl LossSpec {
     pub fn link(self) -> Link {
         match self {
             LossSpec::SparseCategoricalCrossentropy { .. }
+            | LossSpec::SparseCategoricalFocalCrossentropy { .. }
             | LossSpec::CategoricalCrossentropy { .. } => Link::Softmax,
             LossSpec::BinaryCrossentropy { .. } | LossSpec::BinaryFocalCrossentropy { .. } => {
                 Link::Sigmoid
@@ -164,7 +176,13 @@ impl LossSpec {
         }
         let op = match self {
             LossSpec::SparseCategoricalCrossentropy { label_smoothing } => {
-                return sparse(graph, logits, &shape, label_smoothing as f32);
+                let losses = sparse(graph, logits, &shape, label_smoothing as f32)?;
+                return mean_but_first(graph, losses);
+            }
+            LossSpec::SparseCategoricalFocalCrossentropy { gamma } => {
+                let losses = sparse(graph, logits, &shape, 0.0)?;
+                let losses = focus(graph, losses, gamma as f32)?;
+                return mean_but_first(graph, losses);
             }
             LossSpec::CategoricalCrossentropy { label_smoothing } => {
                 Op::DenseCrossEntropy { label_smoothing: label_smoothing as f32 }
@@ -207,6 +225,9 @@ impl LossSpec {
             | LossSpec::BinaryCrossentropy { label_smoothing: s } => {
                 require((0.0..1.0).contains(&s), || at("label_smoothing"), "from 0 to below 1", s)
             }
+            LossSpec::SparseCategoricalFocalCrossentropy { gamma } => {
+                require(gamma >= 0.0, || at("gamma"), "at least 0", gamma)
+            }
             LossSpec::BinaryFocalCrossentropy { gamma, alpha } => {
                 require(gamma >= 0.0, || at("gamma"), "at least 0", gamma)?;
                 let alpha = alpha.unwrap_or(0.5);
@@ -236,8 +257,19 @@ fn sparse(
         .help("insert { flatten = {} } before the first dense layer"));
     }
     let labels = top_level_input(graph, "labels", &shape[..shape.len() - 1], DType::I32);
-    let losses = graph.apply(Op::SparseCrossEntropy { label_smoothing }, &[logits, labels])?;
-    mean_but_first(graph, losses)
+    graph.apply(Op::SparseCrossEntropy { label_smoothing }, &[logits, labels])
+}
+
+/// `l -> (1 - e^-l)^gamma l`: the cross-entropy `l = -ln p` weighted by how wrong `p` is.
+fn focus(graph: &mut Graph, losses: TensorId, gamma: f32) -> Result<TensorId, GraphError> {
+    let negative = graph.apply(Op::Unary(Unary::Neg), &[losses])?;
+    let p = graph.apply(Op::Unary(Unary::Exp), &[negative])?;
+    let rest = graph.apply(Op::Unary(Unary::Affine { scale: -1.0, shift: 1.0 }), &[p])?;
+    // A sample that is surely right has 1 - p = 0, where the power's gradient would not be finite
+    // for gamma below 1.
+    let rest = graph.apply(Op::Unary(Unary::Clip { low: 1e-12, high: 1.0 }), &[rest])?;
+    let weight = graph.apply(Op::Unary(Unary::Pow { exponent: gamma }), &[rest])?;
+    graph.apply(Op::Binary(Binary::Mul), &[weight, losses])
 }
 
 /// `[batch, ...] -> [batch]`

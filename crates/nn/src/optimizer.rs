@@ -288,11 +288,6 @@ impl OptimizerSpec {
         }
     }
 
-    /// The vector that a step reads: `step` is counted from 0, the learning rate is `learning_rate`.
-    pub fn hyper(&self, learning_rate: f64, step: u64) -> [f32; hyper::LEN] {
-        hyper_values(&self.rule(), learning_rate, step)
-    }
-
     /// Whether its options make sense.
     pub fn validate(&self) -> Result<(), ModelError> {
         let at = |option: &str| format!("optimizer.{}.{option}", self.name());
@@ -350,10 +345,9 @@ impl OptimizerSpec {
     }
 }
 
-/// The vector that step `step`, counted from 0, reads. Bias corrections are computed in f64: in f32
-/// `1 - 0.999^t` would lose digits.
-pub fn hyper_values(rule: &Rule, learning_rate: f64, step: u64) -> [f32; hyper::LEN] {
-    let t = step + 1;
+/// The vector that step number `t`, counted from 1, reads. Bias corrections are computed in f64: in
+/// f32 `1 - 0.999^t` would lose digits.
+pub fn hyper_values(rule: &Rule, learning_rate: f64, t: u64) -> [f32; hyper::LEN] {
     let (beta1, beta2) = match *rule {
         Rule::Adam { beta1, beta2, .. } => (decimal(beta1), decimal(beta2)),
         _ => (0.0, 0.0),
