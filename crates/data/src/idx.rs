@@ -199,7 +199,7 @@ mod tests {
     fn errors_say_what_is_wrong() {
         let good = idx(&[2, 2, 1], &[1, 2, 3, 4]);
         let text = |bytes: &[u8]| read_bytes(bytes).unwrap_err().to_string();
-        assert!(text(&good[..15]).contains("is truncated: 3 of 4 values"));
+        assert!(text(&good[..19]).contains("is truncated: 3 of 4 values"));
         assert!(text(&good[..7]).contains("truncated"));
         assert!(text(&[]).contains("truncated"));
         assert!(text(b"PK\x03\x04....").contains("is no IDX file"));

@@ -294,7 +294,7 @@ mod tests {
         let data = MemoryDataset::images(vec![0, 255, 51, 102], &[1, 2, 1], vec![1, 0]).unwrap();
         let mut x = [0.0; 2];
         assert_eq!(data.fill(1, &mut x, &mut []).unwrap(), Label::Class(0));
-        assert_eq!(x, [0.2, 0.4]);
+        assert_eq!(x, [51.0, 102.0].map(|v: f32| v * (1.0 / 255.0)));
         assert_eq!(data.num_classes(), Some(2));
         assert_eq!(data.raw_image(0).unwrap().unwrap().pixels, [0, 255]);
         assert_eq!(data.describe(1), "sample 1");

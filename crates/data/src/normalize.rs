@@ -106,7 +106,7 @@ mod tests {
         let affine = Normalize::default().compile(1, 1.0 / 255.0).unwrap();
         let mut x = [9.0; 3];
         affine.fill_u8(&[0, 51, 255], &mut x);
-        assert_eq!(x, [0.0, 0.2, 1.0]);
+        assert_eq!(x, [0.0, 51.0 * (1.0 / 255.0), 1.0]);
     }
 
     #[test]

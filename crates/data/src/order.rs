@@ -173,8 +173,8 @@ mod tests {
 
     #[test]
     fn every_index_is_as_likely_at_every_position() {
-        for n in [2usize, 3, 5, 10, 16, 33, 64, 100] {
-            let trials = 20_000;
+        for n in [2usize, 3, 5, 10, 16, 33, 64] {
+            let trials = 6000;
             let mut counts = vec![0u32; n * n];
             for e in 0..trials {
                 for (p, i) in epoch(11, e, n).into_iter().enumerate() {
@@ -191,7 +191,7 @@ mod tests {
     fn neighbours_are_independent() {
         // All ordered pairs (index at p, index at p + 1) are as likely, for one n of each kind.
         for n in [7usize, 16, 24] {
-            let trials = 60_000;
+            let trials = 20_000;
             let mut counts = vec![0u32; n * n];
             for e in 0..trials {
                 let v = epoch(12, e, n);

@@ -1,17 +1,13 @@
-//! Renders digit images.
-use crate::Result;
-use std::path::Path;
-/// The grey values of one digit image, `size` x `size`.
-pub fn render_digit(_seed: u64, _index: u64, _class: u8, size: usize) -> Vec<u8> {
-    vec![0; size * size]
-}
-/// Writes `OUT/{train,test}/<digit>/NNNNN.png`.
-pub fn write_folder(
-    _out: &Path,
-    _seed: u64,
-    _train_per_class: usize,
-    _test_per_class: usize,
-    _size: usize,
-) -> Result<()> {
-    Ok(())
-}
+//! Renders digit images, so that a first run needs no download.
+//!
+//! A digit is a skeleton of strokes ([`skeleton`]), bent and drawn by random amounts
+//! ([`render`]), and written as a folder of PNG files ([`write`]). Every image is a pure function
+//! of (seed, index, class, size), computed without transcendental functions: the same bytes on
+//! every machine and for any number of threads.
+
+mod render;
+mod skeleton;
+mod write;
+
+pub use render::render_digit;
+pub use write::{DigitsWritten, write_folder};
