@@ -15,6 +15,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub use meta::{Best, EpochFigures, Meta};
+pub(crate) use tensors::sha256;
 pub use tensors::{first_difference, state_sha256};
 pub use writer::Writer;
 

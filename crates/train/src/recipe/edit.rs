@@ -66,17 +66,20 @@ fn put(item: &mut Item, path: &[String], value: &Value) -> std::result::Result<(
     }
     let table =
         item.as_table_like_mut().ok_or_else(|| format!("{part}: what holds it is no table"))?;
-    if table.get(part).is_none() {
-        table.insert(part, if rest.is_empty() { Item::None } else { empty() });
-    }
-    match table.get_mut(part) {
-        Some(child) => put(child, rest, value),
-        // `Item::None` cannot be looked up again in an inline table.
-        None => {
-            table.insert(part, Item::Value(value.clone()));
-            Ok(())
+    if rest.is_empty() {
+        let mut value = value.clone();
+        if let Some(old) = table.get(part).and_then(Item::as_value) {
+            // Keeps the user's comment after it.
+            *value.decor_mut() = old.decor().clone();
         }
+        table.insert(part, Item::Value(value));
+        return Ok(());
     }
+    if table.get(part).is_none() {
+        table.insert(part, empty());
+    }
+    let child = table.get_mut(part).ok_or_else(|| format!("{part} cannot be set"))?;
+    put(child, rest, value)
 }
 
 /// [`put`] below a value of an array, which is no item.
@@ -114,7 +117,13 @@ fn replace(item: &mut Item, found: &[(String, String)]) {
         let is_file = ["path", "images", "labels"].contains(&key.as_str());
         let new = child.as_str().and_then(|s| found.iter().find(|(name, _)| name == s));
         match new {
-            Some((_, path)) if is_file => *child = Item::Value(Value::from(path.as_str())),
+            Some((_, path)) if is_file => {
+                let mut value = Value::from(path.as_str());
+                if let Some(old) = child.as_value() {
+                    *value.decor_mut() = old.decor().clone();
+                }
+                *child = Item::Value(value);
+            }
             _ => replace(child, found),
         }
     }

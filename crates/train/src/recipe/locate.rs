@@ -1,6 +1,6 @@
 //! From a key path to the line it stands on.
 
-use toml_edit::{Document, Item, Table, Value};
+use toml_edit::{Document, DocumentMut, Item, Table, Value};
 
 /// A path's parts: keys by name, positions in arrays as `[2]`.
 pub(super) fn segments(path: &serde_path_to_error::Path) -> Vec<String> {
@@ -51,19 +51,23 @@ pub(super) fn index(part: &str) -> Option<usize> {
     part.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
-/// The line of the deepest part of `path` that the text has, and how many parts it has.
-pub(super) fn line(document: &Document<String>, path: &[String]) -> (usize, usize) {
+/// Whether the document has something at `path`.
+pub(super) fn exists(document: &DocumentMut, path: &[String]) -> bool {
+    let root = Some(Node::Item(document.as_item()));
+    path.iter().fold(root, |node, part| Some(node?.child(part)?.0)).is_some()
+}
+
+/// The line of the deepest part of `path` that the text has.
+pub(super) fn line(document: &Document<String>, path: &[String]) -> usize {
     let text = document.raw();
     let mut at = 0;
     let mut node = Node::Item(document.as_item());
-    for (depth, part) in path.iter().enumerate() {
-        let Some((next, start)) = node.child(part) else {
-            return (line_of(text, at), depth);
-        };
+    for part in path {
+        let Some((next, start)) = node.child(part) else { break };
         at = start.unwrap_or(at);
         node = next;
     }
-    (line_of(text, at), path.len())
+    line_of(text, at)
 }
 
 /// The line, from 1, of a byte of the text.

@@ -1,13 +1,18 @@
 //! Serde's messages in the words of a recipe's writer.
 
-/// The path and message to show for serde's `message` about `path`.
-pub(super) fn explain(mut path: Vec<String>, message: &str) -> (Vec<String>, String) {
+/// The path and message to show for serde's `message` about `path`; `is_key` tells whether a name
+/// is a key of what stands at a path.
+pub(super) fn explain(
+    mut path: Vec<String>,
+    message: &str,
+    is_key: impl Fn(&[String], &str) -> bool,
+) -> (Vec<String>, String) {
     let message = message.lines().next().unwrap_or_default().trim();
     if let Some((name, known)) = unknown(message) {
-        let is_key = path.last().is_some_and(|last| last == name);
         let hint = nearest(name, &known);
-        return if message.starts_with("unknown field") || is_key {
-            if !is_key {
+        let is_last = path.last().is_some_and(|last| last == name);
+        return if is_last || is_key(&path, name) {
+            if !is_last {
                 path.push(name.to_string());
             }
             (path, format!("is unknown; {hint}"))
@@ -81,13 +86,13 @@ fn expectation(expected: &str) -> String {
 
 /// `integer \`-5\`` as `-5`, `string "a"` as `"a"`, and so on.
 fn value(found: &str) -> String {
+    if let Some(quoted) = found.split('`').nth(1) {
+        return quoted.to_string();
+    }
     match found.split_once(' ') {
-        Some((_, rest)) if rest.starts_with('`') => rest.trim_matches('`').to_string(),
         Some(("string", rest)) => rest.to_string(),
-        _ => match found {
-            "map" => "a table".into(),
-            "sequence" => "an array".into(),
-            other => other.to_string(),
-        },
+        _ if found == "map" => "a table".into(),
+        _ if found == "sequence" => "an array".into(),
+        _ => found.to_string(),
     }
 }

@@ -126,7 +126,10 @@ impl Source {
         let deserializer = toml_edit::de::Deserializer::from(self.edited.clone());
         serde_path_to_error::deserialize(deserializer).map_err(|e| {
             let path = locate::segments(e.path());
-            let (path, message) = message::explain(path, e.inner().message());
+            let (path, message) = message::explain(path, e.inner().message(), |path, name| {
+                let path: Vec<String> = path.iter().cloned().chain([name.to_string()]).collect();
+                locate::exists(&self.edited, &path)
+            });
             self.error(&path, &message)
         })
     }
@@ -137,8 +140,7 @@ impl Source {
         let place = match set {
             Some(one) => format!("--set {}", one.text),
             None => {
-                let (line, _) = locate::line(&self.spans, path);
-                format!("{}:{line}", self.file)
+                format!("{}:{}", self.file, locate::line(&self.spans, path))
             }
         };
         let key = locate::show(path);
