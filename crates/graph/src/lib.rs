@@ -20,4 +20,4 @@ pub use autodiff::gradients;
 pub use error::GraphError;
 pub use graph::{DType, Graph, Role, Tensor, TensorId, Update};
 pub use op::{Binary, Conv2d, Op, PairLoss, Pool2d, Reduction, Saves, Unary};
-pub use update::{Clip, Rule, WeightDecay, hyper};
+pub use update::{Clip, Rule, WeightDecay, decimal, hyper};

@@ -21,6 +21,12 @@ pub mod hyper {
     pub const LEN: usize = 8;
 }
 
+/// The decimal number that a setting was written as: 0.999 rather than the f32 nearest to it, which
+/// would make `1 - beta2` wrong by 1.3e-5. What computes with `1 - beta` starts from this.
+pub fn decimal(setting: f32) -> f64 {
+    setting.to_string().parse().unwrap_or(f64::from(setting))
+}
+
 /// How an optimizer moves one parameter element `w` with gradient `g`; `s0`, `s1`, ... are its
 /// slots (state of the same shape as the parameter).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,7 +52,7 @@ pub enum Rule {
         epsilon: f32,
     },
     /// RMSprop, PyTorch's form: `v = rho v + (1-rho) g^2`; centered: `a = rho a + (1-rho) g`,
-    /// denominator `sqrt(v - a^2) + eps`, else `sqrt(v) + eps`; with momentum:
+    /// denominator `sqrt(max(v - a^2, 0)) + eps`, else `sqrt(v) + eps`; with momentum:
     /// `b = mu b + g / denominator; w -= lr b`. Slots in the order v, b (if momentum), a (if centered).
     RmsProp {
         /// `rho`, PyTorch's alpha.

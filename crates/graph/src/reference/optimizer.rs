@@ -3,7 +3,7 @@
 use super::{Real, Values};
 use crate::error::GraphError;
 use crate::graph::Graph;
-use crate::update::{Clip, Rule, WeightDecay, hyper};
+use crate::update::{Clip, Rule, WeightDecay, decimal, hyper};
 
 /// Applies the graph's updates and assignments to the values of a finished [`super::evaluate`]:
 /// parameters, slots and state become those of the next step.
@@ -116,23 +116,26 @@ pub fn update_element<T: Real>(
     slots: &mut [T; 3],
 ) -> T {
     let lr = hyper[hyper::LEARNING_RATE];
+    let two = T::ONE + T::ONE;
+    let setting = |value: f32| T::from_f64(decimal(value));
     let (g, w) = match decay {
         WeightDecay::None => (g, w),
-        WeightDecay::L2(lambda) => (g + T::of(lambda) * w, w),
-        WeightDecay::Decoupled(lambda) => (g, w - lr * T::of(lambda) * w),
+        WeightDecay::L2(lambda) => (g + setting(lambda) * w, w),
+        WeightDecay::Decoupled(lambda) => (g, w - lr * setting(lambda) * w),
     };
-    let mix = |share: f32, old: T, new: T| T::of(share) * old + (T::ONE - T::of(share)) * new;
+    let mix =
+        |share: f32, old: T, new: T| setting(share) * old + T::from_f64(1.0 - decimal(share)) * new;
     match *rule {
         Rule::Sgd => w - lr * g,
         Rule::Momentum { momentum, nesterov } => {
-            slots[0] = T::of(momentum) * slots[0] + g;
-            w - lr * if nesterov { g + T::of(momentum) * slots[0] } else { slots[0] }
+            slots[0] = setting(momentum) * slots[0] + g;
+            w - lr * if nesterov { g + setting(momentum) * slots[0] } else { slots[0] }
         }
         Rule::Adam { beta1, beta2, epsilon } => {
             slots[0] = mix(beta1, slots[0], g);
             slots[1] = mix(beta2, slots[1], g * g);
             let (c1, c2) = (hyper[hyper::BIAS_CORRECTION1], hyper[hyper::BIAS_CORRECTION2]);
-            w - lr / c1 * slots[0] / (slots[1].sqrt() / c2.sqrt() + T::of(epsilon))
+            w - lr / c1 * slots[0] / (slots[1].sqrt() / c2.sqrt() + setting(epsilon))
         }
         Rule::RmsProp { rho, epsilon, momentum, centered } => {
             let mean = if momentum != 0.0 { 2 } else { 1 };
@@ -140,18 +143,18 @@ pub fn update_element<T: Real>(
             let mut variance = slots[0];
             if centered {
                 slots[mean] = mix(rho, slots[mean], g);
-                variance = variance - slots[mean] * slots[mean];
+                variance = (variance - slots[mean] * slots[mean]).larger(T::ZERO);
             }
-            let step = g / (variance.sqrt() + T::of(epsilon));
+            let step = g / (variance.sqrt() + setting(epsilon));
             if momentum == 0.0 {
                 return w - lr * step;
             }
-            slots[1] = T::of(momentum) * slots[1] + step;
+            slots[1] = setting(momentum) * slots[1] + step;
             w - lr * slots[1]
         }
         Rule::Adagrad { epsilon, .. } => {
             slots[0] += g * g;
-            w - lr * g / (slots[0].sqrt() + T::of(epsilon))
+            w - lr * g / (slots[0].sqrt() + setting(epsilon))
         }
         Rule::Lion { beta1, beta2 } => {
             let direction = mix(beta1, slots[0], g).sign();
@@ -159,14 +162,13 @@ pub fn update_element<T: Real>(
             w - lr * direction
         }
         Rule::Ftrl { learning_rate_power, l1, l2, l2_shrinkage, beta, .. } => {
-            let root = |n: T| n.powf(-T::of(learning_rate_power));
-            let shrunk = g + T::of(2.0) * T::of(l2_shrinkage) * w;
+            let root = |n: T| n.powf(-setting(learning_rate_power));
+            let shrunk = g + two * setting(l2_shrinkage) * w;
             let n = slots[0] + g * g;
             slots[1] += shrunk - (root(n) - root(slots[0])) / lr * w;
             slots[0] = n;
-            let quadratic =
-                root(n) / lr + T::of(2.0) * (T::of(l2) + T::of(beta) / (T::of(2.0) * lr));
-            (clamp(slots[1], T::of(l1)) - slots[1]) / quadratic
+            let quadratic = root(n) / lr + two * (setting(l2) + setting(beta) / (two * lr));
+            (clamp(slots[1], setting(l1)) - slots[1]) / quadratic
         }
     }
 }
