@@ -1,12 +1,22 @@
 //! Turns a plan's kernel descriptions into kernels, and says where each argument goes.
 
 use crate::call::Call;
+use crate::conv::{ConvDesc, ConvForward, ConvGradInput, ConvGradWeight, ReduceUpdate};
 use crate::gemm::{self, Activation, Gemm, GemmDesc};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::optimizer::{ClipScale, Optimize, SquaredNorm, Update};
-use tidemill_plan::kernel::{Epilogue, FusedUpdate};
+use tidemill_plan::kernel::{Conv, Epilogue, FusedUpdate};
 use tidemill_plan::{KernelSpec, Target};
+
+/// A part of one of the call's arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Which argument.
+    pub argument: usize,
+    /// First element of the part.
+    pub offset: usize,
+}
 
 /// One kernel of a call; `positions[i]` is the call's argument that the kernel's argument `i` is,
 /// or none for one that it does not use.
@@ -14,7 +24,7 @@ pub struct Phase {
     /// The kernel.
     pub kernel: Box<dyn Kernel>,
     /// Where its arguments are.
-    pub positions: Vec<Option<usize>>,
+    pub positions: Vec<Option<Position>>,
 }
 
 /// The kernels of a call.
@@ -38,13 +48,22 @@ impl Target for CpuTarget {
     }
 }
 
+fn phase(kernel: impl Kernel + 'static, positions: Vec<Option<usize>>) -> Phase {
+    Phase { kernel: Box::new(kernel), positions: positions.into_iter().map(whole).collect() }
+}
+
+fn whole(argument: Option<usize>) -> Option<Position> {
+    argument.map(|argument| Position { argument, offset: 0 })
+}
+
 fn single(kernel: impl Kernel + 'static, positions: Vec<Option<usize>>) -> Compiled {
-    Compiled { phases: vec![Phase { kernel: Box::new(kernel), positions }], workspace_len: 0 }
+    Compiled { phases: vec![phase(kernel, positions)], workspace_len: 0 }
 }
 
 /// A call whose kernels take the call's `count` arguments as they are, and the workspace last.
 fn in_order(call: Call, count: usize) -> Compiled {
-    let positions: Vec<_> = (0..count + usize::from(call.workspace_len > 0)).map(Some).collect();
+    let last = usize::from(call.workspace_len > 0);
+    let positions: Vec<_> = (0..count + last).map(|i| whole(Some(i))).collect();
     let phase = |kernel| Phase { kernel, positions: positions.clone() };
     Compiled {
         workspace_len: call.workspace_len,
@@ -91,6 +110,21 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
             };
             single(Gemm::new(isa, &desc), gemm_positions(epilogue, update))
         }
+        KernelSpec::ConvForward(c, epilogue) => {
+            let mut next = Next(0);
+            let (x, w) = (next.take(), next.take());
+            let (bias, residual) = (next.take_if(epilogue.bias), next.take_if(epilogue.residual));
+            let positions = vec![x, w, bias, residual, next.take()];
+            single(ConvForward::new(isa, conv_desc(c), epilogue.relu), positions)
+        }
+        KernelSpec::ConvGradInput(c, epilogue) => {
+            let mut next = Next(0);
+            let (dy, w) = (next.take(), next.take());
+            let (residual, mask) = (next.take_if(epilogue.residual), next.take_if(epilogue.mask));
+            let positions = vec![dy, w, mask, residual, next.take()];
+            single(ConvGradInput::new(isa, conv_desc(c)), positions)
+        }
+        KernelSpec::ConvGradWeight(c, bias, update) => conv_grad_weight(isa, c, *bias, update),
         KernelSpec::Optimize { len, update } => {
             // the call has gradient, hyper, parameter, slots
             let slot = |i| (i < update.rule.num_slots()).then_some(3 + i);
@@ -114,6 +148,65 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
         }
         other => unreachable!("{}", other.name()),
     }
+}
+
+fn conv_desc(c: &Conv) -> ConvDesc {
+    let g = c.geometry;
+    ConvDesc {
+        batch: c.batch,
+        in_h: c.input[0],
+        in_w: c.input[1],
+        in_c: c.input[2],
+        out_h: c.output[0],
+        out_w: c.output[1],
+        out_c: c.output[2],
+        kernel_h: c.kernel[0],
+        kernel_w: c.kernel[1],
+        stride: g.stride,
+        dilation: g.dilation,
+        pad_top: g.padding[0],
+        pad_left: g.padding[2],
+        groups: g.groups,
+    }
+}
+
+/// Partial gradients into the workspace, their sum into its first part, then the update from there
+/// (or a copy to where the gradient is wanted).
+fn conv_grad_weight(isa: Isa, c: &Conv, bias: bool, update: &Option<FusedUpdate>) -> Compiled {
+    let desc = conv_desc(c);
+    let main = ConvGradWeight::new(isa, desc, bias);
+    let (len, stride, count) = (desc.w_len(), main.partial_len(), main.partials());
+    let workspace_len = main.workspace_len();
+    let mut next = Next(0);
+    let (x, dy) = (next.take(), next.take());
+    let hyper = next.take_if(update.is_some());
+    let dw = next.take_if(update.is_none());
+    let db = next.take_if(bias);
+    let state = next.0;
+    let slots = update.map_or(0, |u| 1 + u.rule.num_slots());
+    let workspace = Some(state + slots);
+    let mut phases = vec![phase(main, vec![x, dy, workspace])];
+    if bias {
+        let mut sum =
+            phase(ReduceUpdate::new(isa, c.output[2], count, stride), vec![workspace, db]);
+        if let Some(partials) = &mut sum.positions[0] {
+            partials.offset = len;
+        }
+        phases.push(sum);
+    }
+    let sum = ReduceUpdate::new(isa, len, count, stride);
+    match update {
+        None => phases.push(phase(sum, vec![workspace, dw])),
+        Some(update) => {
+            if count > 1 {
+                phases.push(phase(sum, vec![workspace, workspace]));
+            }
+            let slot = |i| (i < update.rule.num_slots()).then_some(state + 1 + i);
+            let positions = vec![workspace, Some(state), slot(0), slot(1), slot(2), hyper];
+            phases.push(phase(Optimize::new(isa, update_of(update), len), positions));
+        }
+    }
+    Compiled { phases, workspace_len }
 }
 
 fn gemm_positions(epilogue: &Epilogue, update: &Option<FusedUpdate>) -> Vec<Option<usize>> {

@@ -130,8 +130,8 @@ impl Runtime {
             for phase in compile(self.isa, &call.spec).phases {
                 let start = step.args.len();
                 for position in phase.positions {
-                    if let Some(at) = position
-                        && let Place::Input(i) = step.plan.buffers[call.args[at]].place
+                    if let Some(p) = position
+                        && let Place::Input(i) = step.plan.buffers[call.args[p.argument]].place
                     {
                         step.patches.push((step.args.len(), i));
                     }
@@ -182,7 +182,10 @@ impl Runtime {
                 for phase in compile(self.isa, &call.spec).phases {
                     for position in phase.positions {
                         resolved.push(match position {
-                            Some(at) => self.pointer(step, call.args[at]),
+                            // a part of an input is never asked for; `wrapping` keeps null legal
+                            Some(p) => {
+                                self.pointer(step, call.args[p.argument]).wrapping_add(p.offset)
+                            }
                             None => std::ptr::null_mut(),
                         });
                     }

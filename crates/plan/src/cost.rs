@@ -8,7 +8,7 @@ pub fn flops(spec: &KernelSpec) -> u64 {
     use KernelSpec::*;
     let count = match spec {
         Gemm(g, ..) => 2 * g.batch * g.m * g.n * g.k,
-        ConvForward(c, _) | ConvGradInput(c, _) | ConvGradWeight(c, _) => conv_flops(c),
+        ConvForward(c, _) | ConvGradInput(c, _) | ConvGradWeight(c, ..) => conv_flops(c),
         MaxPool(p) | MaxPoolGrad(p, _) | AvgPool(p) | AvgPoolGrad(p) => {
             p.batch
                 * p.output[0]
@@ -60,7 +60,7 @@ pub fn bytes(plan: &Plan, call: &Call) -> u64 {
             && matches!(
                 call.spec,
                 KernelSpec::Gemm(_, _, Some(_))
-                    | KernelSpec::ConvGradWeight(_, Some(_))
+                    | KernelSpec::ConvGradWeight(_, _, Some(_))
                     | KernelSpec::Optimize { .. }
             );
         buffer.len as u64 * if written_back { 8 } else { 4 }

@@ -50,6 +50,7 @@ pub(crate) fn spread_of(operand: &[usize], out: &[usize]) -> Option<Fit> {
 pub fn fuse(schedule: &mut Schedule, enabled: bool) {
     if enabled {
         absorb_epilogues(schedule);
+        absorb_bias_sums(schedule);
         absorb_updates(schedule);
     }
     group_elements(schedule, enabled);
@@ -91,6 +92,7 @@ fn next_epilogue(schedule: &mut Schedule, id: NodeId) -> Option<(NodeId, &'stati
     if current.mask || schedule.is_output(own) {
         return None;
     }
+    let forward = matches!(node.work, Work::Kernel(KernelSpec::ConvForward(..)));
     let readers: Vec<NodeId> = schedule
         .live()
         .filter(|(_, n)| n.inputs.contains(&own) || n.state.contains(&own))
@@ -119,6 +121,7 @@ fn next_epilogue(schedule: &mut Schedule, id: NodeId) -> Option<(NodeId, &'stati
         op if is_relu(op) && !mask_only && !current.relu => {
             (Epilogue { relu: true, ..current }, "relu in the epilogue")
         }
+        Element::UnaryGrad(Unary::Relu) if forward => return None,
         Element::UnaryGrad(Unary::Relu) if inputs[1] == own && inputs[0] != own => {
             // max pooling's gradient reads its input anyway; it masks by that and by nothing else
             if mask_only && schedule.nodes[id].inputs[0] != inputs[0] {
@@ -138,6 +141,33 @@ fn next_epilogue(schedule: &mut Schedule, id: NodeId) -> Option<(NodeId, &'stati
         _ => return None,
     }
     Some((reader, note))
+}
+
+/// The bias's gradient of a convolution, taken from dy while the weight's gradient reads it.
+fn absorb_bias_sums(schedule: &mut Schedule) {
+    let readers = schedule.readers();
+    for id in 0..schedule.nodes.len() {
+        let node = &schedule.nodes[id];
+        let Work::Kernel(KernelSpec::ConvGradWeight(conv, false, None)) = node.work else {
+            continue;
+        };
+        if node.dead {
+            continue;
+        }
+        let is_sum = |&&r: &&NodeId| {
+            let sum = Element::SumRows { cols: conv.output[2], factor: 1.0 };
+            matches!(&schedule.nodes[r].work, Work::Element { op, .. } if *op == sum)
+        };
+        let dy = node.inputs[1];
+        if let Some(&sum) = readers[dy].iter().find(is_sum) {
+            let output = schedule.nodes[sum].outputs[0];
+            schedule.nodes[sum].dead = true;
+            let node = &mut schedule.nodes[id];
+            node.work = Work::Kernel(KernelSpec::ConvGradWeight(conv, true, None));
+            node.outputs.push(output);
+            node.notes.push("bias gradient in the same pass".into());
+        }
+    }
 }
 
 /// Update-as-ready: the optimizer runs where the gradient is finished, which is then never stored.
@@ -161,14 +191,14 @@ fn absorb_updates(schedule: &mut Schedule) {
             refuse(schedule, why.into());
             continue;
         }
-        match absorbed_update(&schedule.nodes[producer], update) {
+        match absorbed_update(&schedule.nodes[producer], gradient, update) {
             Ok(work) => {
                 let updater = schedule.nodes[id].clone();
                 schedule.nodes[id].dead = true;
                 let node = &mut schedule.nodes[producer];
                 node.work = work;
                 node.inputs.push(updater.inputs[1]);
-                node.outputs.clear();
+                node.outputs.remove(0); // a bias's gradient, if any, stays an output
                 node.state = updater.state;
                 node.notes.push("update as ready: no gradient buffer".into());
                 node.label = updater.label;
@@ -178,13 +208,13 @@ fn absorb_updates(schedule: &mut Schedule) {
     }
 }
 
-fn absorbed_update(node: &Node, update: FusedUpdate) -> Result<Work, String> {
+fn absorbed_update(node: &Node, gradient: ValueId, update: FusedUpdate) -> Result<Work, String> {
     match &node.work {
         Work::Kernel(KernelSpec::Gemm(g, e, None)) if g.batch == 1 && *e == Epilogue::default() => {
             Ok(Work::Kernel(KernelSpec::Gemm(*g, *e, Some(update))))
         }
-        Work::Kernel(KernelSpec::ConvGradWeight(c, None)) => {
-            Ok(Work::Kernel(KernelSpec::ConvGradWeight(*c, Some(update))))
+        Work::Kernel(KernelSpec::ConvGradWeight(c, bias, None)) if node.outputs[0] == gradient => {
+            Ok(Work::Kernel(KernelSpec::ConvGradWeight(*c, *bias, Some(update))))
         }
         Work::Kernel(spec) => Err(format!("the {} kernel has no update epilogue", spec.name())),
         Work::Element { .. } => Err("the gradient is a sum over rows".into()),

@@ -105,8 +105,9 @@ pub enum KernelSpec {
     ConvForward(Conv, Epilogue),
     /// `(dy, w, epilogue...) -> dx`
     ConvGradInput(Conv, Epilogue),
-    /// `(x, dy) -> dw`, or with an update `(x, dy, hyper) -> ` and state.
-    ConvGradWeight(Conv, Option<FusedUpdate>),
+    /// `(x, dy) -> dw`, or with an update `(x, dy, hyper) -> ` and state; if the flag is set, the
+    /// sum of dy over all pixels (the bias's gradient) is one more output.
+    ConvGradWeight(Conv, bool, Option<FusedUpdate>),
     /// `(x) -> y`
     MaxPool(Pool),
     /// `(x, y, dy) -> dx`; with `mask`, dx is multiplied by `x > 0`.
@@ -355,8 +356,8 @@ impl KernelSpec {
             Gemm(_, _, Some(_)) => "gemm+update",
             ConvForward(..) => "conv",
             ConvGradInput(..) => "conv dx",
-            ConvGradWeight(_, None) => "conv dw",
-            ConvGradWeight(_, Some(_)) => "conv dw+update",
+            ConvGradWeight(_, _, None) => "conv dw",
+            ConvGradWeight(_, _, Some(_)) => "conv dw+update",
             MaxPool(_) => "max pool",
             MaxPoolGrad(..) => "max pool grad",
             AvgPool(_) => "avg pool",

@@ -412,7 +412,7 @@ impl Lowering<'_> {
                 KernelSpec::ConvGradInput(conv(*c, x, shapes[1], shapes[0]), Epilogue::default())
             }
             Op::Conv2dGradWeight(c, w) => {
-                KernelSpec::ConvGradWeight(conv(*c, shapes[0], w, shapes[1]), None)
+                KernelSpec::ConvGradWeight(conv(*c, shapes[0], w, shapes[1]), false, None)
             }
             Op::MaxPool2d(p) => KernelSpec::MaxPool(pool(*p, shapes[0], out)),
             Op::MaxPool2dGrad(p) => KernelSpec::MaxPoolGrad(pool(*p, shapes[0], shapes[1]), false),
