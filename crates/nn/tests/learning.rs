@@ -4,8 +4,9 @@
 use tidemill_graph::reference::{Values, apply_updates, evaluate};
 use tidemill_graph::{Graph, Role};
 use tidemill_nn::{
-    Activation, Conv2dSpec, InputSpec, LayerSpec, LossSpec, Model, ModelSpec, OptimizerSpec,
-    Padding, ResidualSpec, Targets, evaluation_graph, hyper_values, initial_state, training_graph,
+    Activation, BatchNormSpec, Conv2dSpec, InputSpec, LayerSpec, LossSpec, Model, ModelSpec,
+    OptimizerSpec, Padding, ResidualSpec, Targets, evaluation_graph, hyper_values, initial_state,
+    training_graph,
 };
 
 const BATCH: usize = 8;
@@ -94,13 +95,13 @@ fn convolution() -> Model {
             ..Conv2dSpec::new(filters, kernel)
         })
     };
-    let norm = || LayerSpec::BatchNorm(Default::default());
+    let norm = || LayerSpec::BatchNorm(BatchNormSpec { momentum: 0.8, ..Default::default() });
     let block = ResidualSpec {
         layers: vec![same(6, 2, 3), norm(), Activation::Relu.into(), same(6, 1, 3), norm()],
         shortcut: vec![same(6, 2, 1), norm()],
         activation: Activation::Relu,
     };
-    Model::image(6, 6, 2).layer(same(4, 1, 3)).batch_norm().layer(block).global_avg_pool()
+    Model::image(6, 6, 2).layer(same(4, 1, 3)).layer(norm()).layer(block).global_avg_pool()
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn models_learn_a_batch() {
         (
             "pooled",
             Model::image(8, 8, 1)
-                .conv2d(4, 3, Activation::Gelu)
+                .conv2d(8, 3, Activation::Gelu)
                 .max_pool2d(2)
                 .avg_pool2d(3)
                 .flatten()
@@ -129,7 +130,7 @@ fn models_learn_a_batch() {
     for (what, model) in models {
         let found = losses(&model, &sparse, &OptimizerSpec::adam(0.02), 3, 30);
         assert!((found[0] - 3f64.ln()).abs() < 1.0, "{what} starts at {}", found[0]);
-        assert_falls(what, &found, 0.5);
+        assert_falls(what, &found, 0.6);
     }
 }
 
@@ -185,7 +186,7 @@ fn running_moments_come_to_those_of_the_data() {
     let train = training_graph(&model, &loss, &frozen, BATCH).unwrap();
     let mut values = feeds(&train, &model, 3);
     values.set(train.hyper.unwrap(), vec![0.0; 8]);
-    for _ in 0..1500 {
+    for _ in 0..60 {
         values = evaluate(&train, values).unwrap();
         apply_updates(&train, &mut values).unwrap();
     }
