@@ -24,3 +24,4 @@ mod math;
 pub mod gemm;
 pub mod optimizer;
 pub mod conv;
+pub mod pooling;
