@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::build::LayerSummary;
-use crate::error::ModelError;
+use crate::error::{ModelError, key_path};
 use crate::initializers::Initializer;
 use crate::layer::LayerSpec;
 use crate::loss::{Link, LossSpec, Targets};
@@ -24,12 +24,25 @@ pub enum Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// Key path below `[model]` or `[training]`, such as `layers[3]`.
+    /// Key path below `[model]`, `[training]` or `[batch]`, such as `layers[3]`, `loss`, `data`.
     pub path: String,
     /// What is wrong.
     pub message: String,
     /// What to do about it; empty where that is plain.
     pub help: String,
+}
+
+impl Finding {
+    /// The key in a whole recipe: `model.layers[3]`, `training.loss`, `batch.data`.
+    pub fn key(&self) -> String {
+        let first = self.path.split(['.', '[']).next().unwrap_or_default();
+        let section = match first {
+            "layers" | "input" => "model",
+            "data" => "batch",
+            _ => "training",
+        };
+        format!("{section}.{}", self.path)
+    }
 }
 
 impl fmt::Display for Finding {
@@ -90,7 +103,7 @@ pub fn check(
             Ok(layers) => report.shapes(model, *loss, facts.labels, &layers),
             Err(error) => report.add(
                 Severity::Error,
-                error.path,
+                key_path(&error.path),
                 error.message,
                 error.help.unwrap_or_default(),
             ),

@@ -103,7 +103,7 @@ fn single_layers() {
         ModelSpec::ids(5, 100).layer(crate::EmbeddingSpec::new(10, 4)).flatten(),
         "vocabulary = 100",
     );
-    has(ModelSpec::features(4).conv2d(2, 3, Activation::Relu), "takes images");
+    has(ModelSpec::features(4).conv2d(2, 3, Activation::Relu), "layers[0].conv2d: takes images");
 }
 
 #[test]
@@ -113,4 +113,22 @@ fn learning_rates() {
     assert!(of(OptimizerSpec::adam(0.5))[0].message.contains("far above"));
     assert!(of(OptimizerSpec::sgd(0.0))[0].message.contains("is 0"));
     assert_eq!(of(OptimizerSpec::adam(-1.0))[0].severity, Severity::Error);
+}
+
+#[test]
+fn keys_in_the_whole_recipe() {
+    let key = |path: &str| {
+        Finding {
+            severity: Severity::Error,
+            path: path.to_owned(),
+            message: String::new(),
+            help: String::new(),
+        }
+        .key()
+    };
+    assert_eq!(key("layers[2].dense.units"), "model.layers[2].dense.units");
+    assert_eq!(key("input.image.width"), "model.input.image.width");
+    assert_eq!(key("loss"), "training.loss");
+    assert_eq!(key("optimizer.sgd.momentum"), "training.optimizer.sgd.momentum");
+    assert_eq!(key("data"), "batch.data");
 }

@@ -28,7 +28,7 @@ mod validate;
 pub use activation::Activation;
 pub use build::{InitialValue, LayerSummary, Mode};
 pub use check::{Facts, Finding, Labels, Severity, check};
-pub use error::ModelError;
+pub use error::{ModelError, key_path};
 pub use initializers::Initializer;
 pub use layer::{
     BatchNormSpec, Conv2dSpec, DenseSpec, DepthwiseConv2dSpec, EmbeddingSpec, LayerSpec, PoolSpec,
