@@ -62,6 +62,9 @@ pub(crate) trait Lanes: Simd {
         }
     }
 
+    /// The first `n <= LANES` lanes of `v`, zeros elsewhere.
+    unsafe fn first(v: Self::V, n: usize) -> Self::V;
+
     /// Lanes whose word is at least `threshold`.
     unsafe fn at_least(words: *const u32, threshold: u32) -> Self::M;
 
@@ -81,6 +84,13 @@ pub(crate) trait Lanes: Simd {
 }
 
 impl Lanes for Portable {
+    #[inline(always)]
+    unsafe fn first(mut v: [f32; 8], n: usize) -> [f32; 8] {
+        for (i, lane) in v.iter_mut().enumerate() {
+            *lane = if i < n { *lane } else { 0.0 };
+        }
+        v
+    }
     #[inline(always)]
     unsafe fn at_least(words: *const u32, threshold: u32) -> [bool; 8] {
         // SAFETY: the caller gives LANES readable words.
@@ -130,6 +140,14 @@ impl Lanes for Avx2 {
                 _mm256_storeu_si256(to.cast(), _mm256_unpacklo_epi64(a, b));
                 _mm256_storeu_si256(to.add(8).cast(), _mm256_unpackhi_epi64(a, b));
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn first(v: __m256, n: usize) -> __m256 {
+        unsafe {
+            let index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), index);
+            _mm256_and_ps(v, _mm256_castsi256_ps(mask))
         }
     }
     #[inline(always)]
@@ -185,6 +203,10 @@ impl Lanes for Avx512 {
             _mm512_storeu_si512(out.cast(), _mm512_unpacklo_epi64(a, b));
             _mm512_storeu_si512(out.add(16).cast(), _mm512_unpackhi_epi64(a, b));
         }
+    }
+    #[inline(always)]
+    unsafe fn first(v: __m512, n: usize) -> __m512 {
+        unsafe { _mm512_maskz_mov_ps(((1u32 << n) - 1) as __mmask16, v) }
     }
     #[inline(always)]
     unsafe fn at_least(words: *const u32, threshold: u32) -> __mmask16 {

@@ -20,7 +20,11 @@ pub mod threads;
 pub mod call;
 pub mod eltwise;
 mod lanes;
+pub mod loss;
 mod math;
+pub mod softmax;
+#[cfg(test)]
+mod testing;
 pub mod gemm;
 pub mod optimizer;
 pub mod conv;

@@ -107,6 +107,9 @@ unsafe fn power<S: Lanes>(x: S::V, p: f32) -> S::V {
         if p == 2.0 {
             return S::mul(x, x);
         }
+        if p == 1.0 {
+            return x;
+        }
         if p == 0.0 {
             return S::splat(1.0);
         }
@@ -114,14 +117,25 @@ unsafe fn power<S: Lanes>(x: S::V, p: f32) -> S::V {
     }
 }
 
-/// Parts of the focal loss at `z = x` for a target of 1, `-x` for 0: `(1 - p_t, -ln p_t)`.
+/// Cross-entropy on the logit, `softplus(x) - x t`, grouped so that large parts cancel exactly.
+#[inline(always)]
+unsafe fn logistic<S: Lanes>(x: S::V, t: S::V) -> S::V {
+    // SAFETY: as the caller's.
+    unsafe {
+        let positive = S::max(S::splat(0.0), x);
+        let tail = S::sub(math::softplus::<S>(x), positive);
+        S::add(S::sub(positive, S::mul(x, t)), tail)
+    }
+}
+
+/// Focal loss: `(p, 1 - p, 1 - p_t)`.
 #[inline(always)]
 unsafe fn focal_parts<S: Lanes>(x: S::V, t: S::V) -> (S::V, S::V, S::V) {
     // SAFETY: as the caller's.
     unsafe {
-        let sign = S::fma(S::splat(2.0), t, S::splat(-1.0));
-        let z = S::mul(sign, x);
-        (math::sigmoid::<S>(neg::<S>(z)), math::softplus::<S>(neg::<S>(z)), sign)
+        let p = math::sigmoid::<S>(x);
+        let q = math::sigmoid::<S>(neg::<S>(x));
+        (p, q, S::fma(t, q, S::mul(S::sub(S::splat(1.0), t), p)))
     }
 }
 
@@ -243,15 +257,13 @@ steps! {
         S::select(S::gt(d, delta), linear, quadratic)
     }
     binary_crossentropy(a b c, p) {
-        // softplus(x) - x t'
         let t = S::fma(S::splat(1.0 - p[0]), b, S::splat(0.5 * p[0]));
-        let zero = S::splat(0.0);
-        let tail = S::sub(math::softplus::<S>(a), S::max(zero, a));
-        S::add(S::sub(S::max(zero, a), S::mul(a, t)), tail)
+        logistic::<S>(a, t)
     }
     focal(a b c, p) {
-        let (miss, loss, _) = focal_parts::<S>(a, b);
-        S::mul(S::mul(focal_weight::<S>(b, p[1]), power::<S>(miss, p[0])), loss)
+        let (_, _, miss) = focal_parts::<S>(a, b);
+        let focus = S::mul(focal_weight::<S>(b, p[1]), power::<S>(miss, p[0]));
+        S::mul(focus, logistic::<S>(a, b))
     }
     hinge(a b c, p) {
         let t = S::select(S::eq(b, S::splat(0.0)), S::splat(-1.0), b);
@@ -269,12 +281,16 @@ steps! {
         S::mul(S::sub(math::sigmoid::<S>(a), t), c)
     }
     focal_grad(a b c, p) {
-        // d/dz (1-q)^g (-ln q), q = sigmoid(z): (1-q)^g (g q ln q - (1-q)); then dz/dx
-        let (miss, loss, sign) = focal_parts::<S>(a, b);
-        let q = S::sub(S::splat(1.0), miss);
-        let inner = S::fma(S::mul(S::splat(p[0]), q), loss, miss);
-        let d = S::mul(S::mul(focal_weight::<S>(b, p[1]), power::<S>(miss, p[0])), inner);
-        S::mul(neg::<S>(S::mul(d, sign)), c)
+        // (m^g l)' = g m^(g-1) m' l + m^g l' with m = 1 - p_t, m' = p q (1 - 2 t), l' = p - t
+        let (sure, unsure, miss) = focal_parts::<S>(a, b);
+        let outer = S::mul(power::<S>(miss, p[0]), S::sub(sure, b));
+        let slope = S::mul(S::mul(sure, unsure), S::fma(S::splat(-2.0), b, S::splat(1.0)));
+        let inner = S::mul(S::mul(S::splat(p[0]), slope), logistic::<S>(a, b));
+        let inner = S::mul(inner, power::<S>(miss, p[0] - 1.0));
+        let some = S::gt(miss, S::splat(0.0));
+        let inner = S::select(some, inner, S::splat(0.0));
+        let d = if p[0] > 0.0 { S::add(outer, inner) } else { outer };
+        S::mul(S::mul(focal_weight::<S>(b, p[1]), d), c)
     }
     hinge_grad(a b c, p) {
         let t = S::select(S::eq(b, S::splat(0.0)), S::splat(-1.0), b);

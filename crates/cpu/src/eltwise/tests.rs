@@ -1,27 +1,8 @@
 use super::*;
 use crate::lanes::{PhiloxKey, philox4x32};
+use crate::testing::Random;
 use tidemill_graph::{Binary, PairLoss, Unary};
 use tidemill_plan::eltwise::{Sink, Spread, Step};
-
-/// A small generator for test data.
-pub(crate) struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        self.0 >> 33
-    }
-    pub fn below(&mut self, n: usize) -> usize {
-        self.next() as usize % n
-    }
-    /// In [-2, 2).
-    pub fn value(&mut self) -> f32 {
-        (self.next() % (1 << 22)) as f32 / (1 << 20) as f32 - 2.0
-    }
-    pub fn values(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.value()).collect()
-    }
-}
 
 fn sign(x: f64) -> f64 {
     if x > 0.0 {
@@ -138,16 +119,11 @@ fn pair(op: PairLoss, x: f64, t: f64) -> f64 {
             x.exp().ln_1p() - x * ((1.0 - s) * t + s / 2.0)
         }
         Focal { gamma, alpha } => {
-            let p = if t > 0.5 { sigmoid(x) } else { sigmoid(-x) };
+            let p = sigmoid(x);
+            let miss = t * (1.0 - p) + (1.0 - t) * p;
             let a = f64::from(alpha);
-            let w = if a < 0.0 {
-                1.0
-            } else if t > 0.5 {
-                a
-            } else {
-                1.0 - a
-            };
-            -w * (1.0 - p).powf(f64::from(gamma)) * p.ln()
+            let w = if a < 0.0 { 1.0 } else { a * t + (1.0 - a) * (1.0 - t) };
+            w * miss.powf(f64::from(gamma)) * (x.exp().ln_1p() - x * t)
         }
         Hinge => (1.0 - if t == 0.0 { -1.0 } else { t } * x).max(0.0),
     }
@@ -436,7 +412,7 @@ fn every_pair() {
     check(&program, &input_data(&program, &mut random), 1e-5);
     for loss in losses {
         let mut inputs = input_data(&program, &mut random);
-        inputs[1].iter_mut().for_each(|t| *t = f32::from(u8::from(*t > 0.0)));
+        inputs[1].iter_mut().for_each(|t| *t = t.clamp(0.0, 1.0));
         program.steps.truncate(3);
         program.steps.push(Step::Binary(Loss(loss), 0, 1));
         check(&program, &inputs, 3e-6);

@@ -1,0 +1,398 @@
+//! Softmax over rows, its logarithm and their gradients.
+//!
+//! Chunks are ranges of rows; nothing of a row depends on other rows.
+
+use crate::call::{chunk_range, chunks_for};
+use crate::isa::Isa;
+use crate::kernel::Kernel;
+use crate::lanes::Lanes;
+use crate::math;
+
+/// Largest value of a row of `n >= 1` values; a NaN may be lost (it returns with the exponentials).
+#[inline(always)]
+pub(crate) unsafe fn row_max<S: Lanes>(x: *const f32, n: usize) -> f32 {
+    // SAFETY: indices stay below n.
+    unsafe {
+        let l = S::LANES;
+        let low = S::splat(f32::NEG_INFINITY);
+        if n < l {
+            return (0..n).fold(f32::NEG_INFINITY, |m, i| m.max(*x.add(i)));
+        }
+        let (mut p, mut q) = (low, low);
+        let mut i = 0;
+        while i + 2 * l <= n {
+            p = S::max(S::load(x.add(i)), p);
+            q = S::max(S::load(x.add(i + l)), q);
+            i += 2 * l;
+        }
+        if i + l <= n {
+            p = S::max(S::load(x.add(i)), p);
+        }
+        // the last vector overlaps what was seen
+        q = S::max(S::load(x.add(n - l)), q);
+        S::max_lane(S::max(p, q))
+    }
+}
+
+/// Applies `f` to each vector of `n` values at `a` and stores the result to `out`; gives the sum.
+#[inline(always)]
+pub(crate) unsafe fn row_map_sum<S: Lanes>(
+    a: *const f32,
+    out: *mut f32,
+    n: usize,
+    f: impl Fn(S::V) -> S::V,
+) -> f32 {
+    // SAFETY: indices stay below n.
+    unsafe {
+        let l = S::LANES;
+        let (mut p, mut q) = (S::splat(0.0), S::splat(0.0));
+        let mut i = 0;
+        while i + 2 * l <= n {
+            let u = f(S::load(a.add(i)));
+            let v = f(S::load(a.add(i + l)));
+            S::store(out.add(i), u);
+            S::store(out.add(i + l), v);
+            p = S::add(p, u);
+            q = S::add(q, v);
+            i += 2 * l;
+        }
+        if i + l <= n {
+            let u = f(S::load(a.add(i)));
+            S::store(out.add(i), u);
+            p = S::add(p, u);
+            i += l;
+        }
+        if i < n {
+            let m = n - i;
+            let v = f(S::load_partial(a.add(i), m));
+            S::store_partial(out.add(i), v, m);
+            q = S::add(q, S::first(v, m));
+        }
+        S::sum(S::add(p, q))
+    }
+}
+
+/// `out[i] = f(a[i], b[i])` over a row.
+#[inline(always)]
+pub(crate) unsafe fn row_zip<S: Lanes>(
+    a: *const f32,
+    b: *const f32,
+    out: *mut f32,
+    n: usize,
+    f: impl Fn(S::V, S::V) -> S::V,
+) {
+    // SAFETY: indices stay below n.
+    unsafe {
+        let l = S::LANES;
+        let mut i = 0;
+        while i + l <= n {
+            S::store(out.add(i), f(S::load(a.add(i)), S::load(b.add(i))));
+            i += l;
+        }
+        if i < n {
+            let m = n - i;
+            let v = f(S::load_partial(a.add(i), m), S::load_partial(b.add(i), m));
+            S::store_partial(out.add(i), v, m);
+        }
+    }
+}
+
+/// Sum of `f(a[i], b[i])` over a row; `f(0, 0)` must be 0.
+#[inline(always)]
+pub(crate) unsafe fn row_dot<S: Lanes>(
+    a: *const f32,
+    b: *const f32,
+    n: usize,
+    f: impl Fn(S::V, S::V) -> S::V,
+) -> f32 {
+    // SAFETY: indices stay below n.
+    unsafe {
+        let l = S::LANES;
+        let (mut p, mut q) = (S::splat(0.0), S::splat(0.0));
+        let mut i = 0;
+        while i + 2 * l <= n {
+            p = S::add(p, f(S::load(a.add(i)), S::load(b.add(i))));
+            q = S::add(q, f(S::load(a.add(i + l)), S::load(b.add(i + l))));
+            i += 2 * l;
+        }
+        if i + l <= n {
+            p = S::add(p, f(S::load(a.add(i)), S::load(b.add(i))));
+            i += l;
+        }
+        if i < n {
+            let m = n - i;
+            q = S::add(q, f(S::load_partial(a.add(i), m), S::load_partial(b.add(i), m)));
+        }
+        S::sum(S::add(p, q))
+    }
+}
+
+/// `ln(x)` of one value, by the vector function: the same bits as in a vector.
+#[inline(always)]
+pub(crate) unsafe fn log1<S: Lanes>(x: f32) -> f32 {
+    let mut lanes = [0.0; 16];
+    // SAFETY: no set has more than 16 lanes.
+    unsafe { S::store(lanes.as_mut_ptr(), math::log::<S>(S::splat(x))) };
+    lanes[0]
+}
+
+/// Exponentials of `x - max` to `out` (which may be `x`); gives their sum.
+#[inline(always)]
+pub(crate) unsafe fn row_exp<S: Lanes>(x: *const f32, max: f32, out: *mut f32, n: usize) -> f32 {
+    // SAFETY: as the caller's.
+    unsafe {
+        let m = S::splat(max);
+        row_map_sum::<S>(x, out, n, |v| math::exp::<S>(S::sub(v, m)))
+    }
+}
+
+/// `a` and `b` are the inputs (b only for gradients).
+type RowFn = unsafe fn(a: *const f32, b: *const f32, out: *mut f32, rows: usize, cols: usize);
+
+#[inline(always)]
+unsafe fn softmax_rows<S: Lanes>(
+    x: *const f32,
+    _: *const f32,
+    out: *mut f32,
+    rows: usize,
+    cols: usize,
+) {
+    for r in 0..rows {
+        // SAFETY: both have rows x cols values.
+        unsafe {
+            let (x, out) = (x.add(r * cols), out.add(r * cols));
+            let sum = row_exp::<S>(x, row_max::<S>(x, cols), out, cols);
+            let scale = S::splat(1.0 / sum);
+            row_zip::<S>(out, out, out, cols, |v, _| S::mul(v, scale));
+        }
+    }
+}
+kernel!(fn softmax_on(
+    a: *const f32, b: *const f32, out: *mut f32, rows: usize, cols: usize
+) = softmax_rows;);
+
+#[inline(always)]
+unsafe fn log_softmax_rows<S: Lanes>(
+    x: *const f32,
+    _: *const f32,
+    out: *mut f32,
+    rows: usize,
+    cols: usize,
+) {
+    for r in 0..rows {
+        // SAFETY: both have rows x cols values.
+        unsafe {
+            let (x, out) = (x.add(r * cols), out.add(r * cols));
+            let max = row_max::<S>(x, cols);
+            let m = S::splat(max);
+            let sum = row_exp_sum::<S>(x, m, cols);
+            let log = S::splat(log1::<S>(sum));
+            row_zip::<S>(x, x, out, cols, |v, _| S::sub(S::sub(v, m), log));
+        }
+    }
+}
+kernel!(fn log_softmax_on(
+    a: *const f32, b: *const f32, out: *mut f32, rows: usize, cols: usize
+) = log_softmax_rows;);
+
+/// Sum of `e^(x - max)` without storing it.
+#[inline(always)]
+pub(crate) unsafe fn row_exp_sum<S: Lanes>(x: *const f32, m: S::V, n: usize) -> f32 {
+    // SAFETY: indices stay below n.
+    unsafe {
+        let l = S::LANES;
+        let (mut p, mut q) = (S::splat(0.0), S::splat(0.0));
+        let mut i = 0;
+        while i + 2 * l <= n {
+            p = S::add(p, math::exp::<S>(S::sub(S::load(x.add(i)), m)));
+            q = S::add(q, math::exp::<S>(S::sub(S::load(x.add(i + l)), m)));
+            i += 2 * l;
+        }
+        if i + l <= n {
+            p = S::add(p, math::exp::<S>(S::sub(S::load(x.add(i)), m)));
+            i += l;
+        }
+        if i < n {
+            let e = math::exp::<S>(S::sub(S::load_partial(x.add(i), n - i), m));
+            q = S::add(q, S::first(e, n - i));
+        }
+        S::sum(S::add(p, q))
+    }
+}
+
+#[inline(always)]
+unsafe fn softmax_grad_rows<S: Lanes>(
+    y: *const f32,
+    dy: *const f32,
+    out: *mut f32,
+    rows: usize,
+    cols: usize,
+) {
+    for r in 0..rows {
+        // SAFETY: all have rows x cols values.
+        unsafe {
+            let (y, dy, out) = (y.add(r * cols), dy.add(r * cols), out.add(r * cols));
+            // dx = y (dy - sum(y dy))
+            let dot = S::splat(row_dot::<S>(y, dy, cols, |y, d| S::mul(y, d)));
+            row_zip::<S>(y, dy, out, cols, |y, d| S::mul(y, S::sub(d, dot)));
+        }
+    }
+}
+kernel!(fn softmax_grad_on(
+    a: *const f32, b: *const f32, out: *mut f32, rows: usize, cols: usize
+) = softmax_grad_rows;);
+
+#[inline(always)]
+unsafe fn log_softmax_grad_rows<S: Lanes>(
+    y: *const f32,
+    dy: *const f32,
+    out: *mut f32,
+    rows: usize,
+    cols: usize,
+) {
+    for r in 0..rows {
+        // SAFETY: all have rows x cols values.
+        unsafe {
+            let (y, dy, out) = (y.add(r * cols), dy.add(r * cols), out.add(r * cols));
+            // dx = dy - e^y sum(dy)
+            let minus = S::splat(-row_dot::<S>(dy, dy, cols, |d, _| d));
+            row_zip::<S>(y, dy, out, cols, |y, d| S::fma(math::exp::<S>(y), minus, d));
+        }
+    }
+}
+kernel!(fn log_softmax_grad_on(
+    a: *const f32, b: *const f32, out: *mut f32, rows: usize, cols: usize
+) = log_softmax_grad_rows;);
+
+/// Softmax or log-softmax over rows. Arguments: `x[rows, cols], y[rows, cols]`; y may be x.
+pub struct Softmax {
+    rows: usize,
+    cols: usize,
+    chunks: usize,
+    f: RowFn,
+}
+
+/// Time of a row of a function that takes `ns` per value.
+pub(crate) fn row_ns(cols: usize, ns: f64) -> f64 {
+    8.0 + cols as f64 * ns
+}
+
+impl Softmax {
+    /// Softmax, or its logarithm, of `rows` rows.
+    pub fn new(isa: Isa, rows: usize, cols: usize, log: bool) -> Softmax {
+        let f = if log { log_softmax_on(isa) } else { softmax_on(isa) };
+        Softmax { rows, cols, chunks: chunks_for(rows, row_ns(cols, 0.35)), f }
+    }
+}
+
+impl Kernel for Softmax {
+    fn chunks(&self) -> usize {
+        self.chunks
+    }
+
+    unsafe fn run(&self, args: &[*mut f32], chunk: usize, _scratch: *mut f32) {
+        let (start, end) = chunk_range(self.rows, self.chunks, 1, chunk);
+        let at = start * self.cols;
+        // SAFETY: rows start .. end lie inside both arguments.
+        unsafe { (self.f)(args[0].add(at), args[0], args[1].add(at), end - start, self.cols) };
+    }
+}
+
+/// Gradient of softmax or log-softmax by its output. Arguments: `y, dy, dx`, all `[rows, cols]`;
+/// dx may be y or dy.
+pub struct SoftmaxGrad {
+    rows: usize,
+    cols: usize,
+    chunks: usize,
+    f: RowFn,
+}
+
+impl SoftmaxGrad {
+    /// Gradient of softmax, or of its logarithm, over `rows` rows.
+    pub fn new(isa: Isa, rows: usize, cols: usize, log: bool) -> SoftmaxGrad {
+        let f = if log { log_softmax_grad_on(isa) } else { softmax_grad_on(isa) };
+        SoftmaxGrad { rows, cols, chunks: chunks_for(rows, row_ns(cols, 0.3)), f }
+    }
+}
+
+impl Kernel for SoftmaxGrad {
+    fn chunks(&self) -> usize {
+        self.chunks
+    }
+
+    unsafe fn run(&self, args: &[*mut f32], chunk: usize, _scratch: *mut f32) {
+        let (start, end) = chunk_range(self.rows, self.chunks, 1, chunk);
+        let at = start * self.cols;
+        // SAFETY: rows start .. end lie inside all arguments.
+        unsafe {
+            let (y, dy, dx) = (args[0].add(at), args[1].add(at), args[2].add(at));
+            (self.f)(y, dy, dx, end - start, self.cols);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Random, close, run_all};
+
+    fn reference(x: &[f32], cols: usize, log: bool) -> Vec<f64> {
+        let mut out = Vec::new();
+        for row in x.chunks(cols) {
+            let max = row.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(f64::from(v)));
+            let sum: f64 = row.iter().map(|&v| (f64::from(v) - max).exp()).sum();
+            out.extend(row.iter().map(|&v| {
+                let z = f64::from(v) - max - sum.ln();
+                if log { z } else { z.exp() }
+            }));
+        }
+        out
+    }
+
+    #[test]
+    fn rows_of_all_lengths() {
+        let mut random = Random(5);
+        for (rows, cols) in
+            [(1, 1), (3, 2), (32, 10), (7, 16), (5, 17), (1000, 10), (3, 1000), (2, 50_000)]
+        {
+            let x: Vec<f32> = random.values(rows * cols).iter().map(|v| v * 8.0).collect();
+            let dy = random.values(rows * cols);
+            for isa in Isa::available() {
+                for log in [false, true] {
+                    let y = reference(&x, cols, log);
+                    let mut args = vec![x.clone(), vec![0.0; x.len()]];
+                    run_all(&[&Softmax::new(isa, rows, cols, log)], &mut args);
+                    close(&args[1], &y, 2e-6, "softmax");
+                    let y32: Vec<f32> = y.iter().map(|&v| v as f32).collect();
+                    let mut dx = Vec::new();
+                    for (y, dy) in y.chunks(cols).zip(dy.chunks(cols)) {
+                        let pairs = || y.iter().zip(dy.iter().map(|&d| f64::from(d)));
+                        let dot: f64 = pairs().map(|(y, d)| if log { d } else { y * d }).sum();
+                        dx.extend(pairs().map(
+                            |(y, d)| {
+                                if log { d - y.exp() * dot } else { y * (d - dot) }
+                            },
+                        ));
+                    }
+                    let mut args = vec![y32, dy.clone(), vec![0.0; x.len()]];
+                    run_all(&[&SoftmaxGrad::new(isa, rows, cols, log)], &mut args);
+                    close(&args[2], &dx, 1e-5, "softmax grad");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn in_place_and_special_rows() {
+        for isa in Isa::available() {
+            let inf = f32::INFINITY;
+            let mut x = [1.0, -inf, 1.0, f32::NAN, 0.0, 0.0];
+            let kernel = Softmax::new(isa, 2, 3, false);
+            let args = [x.as_mut_ptr(), x.as_mut_ptr()];
+            // SAFETY: both arguments have 2 x 3 values and may be the same.
+            unsafe { kernel.run(&args, 0, std::ptr::null_mut()) };
+            assert_eq!(x[..3], [0.5, 0.0, 0.5]);
+            assert!(x[3..].iter().all(|v| v.is_nan()), "a NaN spoils its row, not others");
+        }
+    }
+}
