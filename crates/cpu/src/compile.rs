@@ -5,8 +5,13 @@ use crate::conv::{ConvDesc, ConvForward, ConvGradInput, ConvGradWeight, ReduceUp
 use crate::gemm::{self, Activation, Gemm, GemmDesc};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
+use crate::loss::{
+    CrossEntropy, CrossEntropyFused, CrossEntropyGrad, WeightedMean, WeightedMeanGrad,
+};
 use crate::optimizer::{ClipScale, Optimize, SquaredNorm, Update};
-use tidemill_plan::kernel::{Conv, Epilogue, FusedUpdate};
+use crate::pooling::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, PoolDesc};
+use crate::softmax::{Softmax, SoftmaxGrad};
+use tidemill_plan::kernel::{Conv, Epilogue, FusedUpdate, Pool};
 use tidemill_plan::{KernelSpec, Target};
 
 /// A part of one of the call's arguments.
@@ -58,6 +63,11 @@ fn whole(argument: Option<usize>) -> Option<Position> {
 
 fn single(kernel: impl Kernel + 'static, positions: Vec<Option<usize>>) -> Compiled {
     Compiled { phases: vec![phase(kernel, positions)], workspace_len: 0 }
+}
+
+/// One kernel that takes the call's arguments as they are.
+fn ordered(kernel: impl Kernel + 'static, count: usize) -> Compiled {
+    single(kernel, (0..count).map(Some).collect())
 }
 
 /// A call whose kernels take the call's `count` arguments as they are, and the workspace last.
@@ -146,6 +156,25 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
             let count = program.inputs.len() + usize::from(keys) + program.outputs.len();
             in_order(crate::eltwise::Eltwise::call(isa, program), count)
         }
+        KernelSpec::MaxPool(p) => ordered(MaxPool::new(isa, pool_desc(p)), 2),
+        KernelSpec::MaxPoolGrad(p, relu) => ordered(MaxPoolGrad::new(isa, pool_desc(p), *relu), 4),
+        KernelSpec::AvgPool(p) => ordered(AvgPool::new(isa, pool_desc(p)), 2),
+        KernelSpec::AvgPoolGrad(p) => ordered(AvgPoolGrad::new(isa, pool_desc(p)), 2),
+        &KernelSpec::Softmax { rows, cols, log } => ordered(Softmax::new(isa, rows, cols, log), 2),
+        &KernelSpec::SoftmaxGrad { rows, cols, log } => {
+            ordered(SoftmaxGrad::new(isa, rows, cols, log), 3)
+        }
+        &KernelSpec::CrossEntropy { rows, cols, sparse, label_smoothing } => {
+            ordered(CrossEntropy::new(isa, rows, cols, sparse, label_smoothing), 3)
+        }
+        &KernelSpec::CrossEntropyGrad { rows, cols, sparse, label_smoothing } => {
+            ordered(CrossEntropyGrad::new(isa, rows, cols, sparse, label_smoothing), 4)
+        }
+        &KernelSpec::CrossEntropyFused { rows, cols, sparse, label_smoothing } => {
+            in_order(CrossEntropyFused::call(isa, rows, cols, sparse, label_smoothing), 6)
+        }
+        &KernelSpec::WeightedMean { len } => ordered(WeightedMean::new(isa, len), 3),
+        &KernelSpec::WeightedMeanGrad { len } => ordered(WeightedMeanGrad::new(isa, len), 3),
         other => unreachable!("{}", other.name()),
     }
 }
@@ -167,6 +196,23 @@ fn conv_desc(c: &Conv) -> ConvDesc {
         pad_top: g.padding[0],
         pad_left: g.padding[2],
         groups: g.groups,
+    }
+}
+
+fn pool_desc(p: &Pool) -> PoolDesc {
+    let g = p.geometry;
+    PoolDesc {
+        batch: p.batch,
+        in_h: p.input[0],
+        in_w: p.input[1],
+        channels: p.channels,
+        out_h: p.output[0],
+        out_w: p.output[1],
+        size: g.size,
+        stride: g.stride,
+        pad_top: g.padding[0],
+        pad_left: g.padding[2],
+        count_padding: g.count_padding,
     }
 }
 

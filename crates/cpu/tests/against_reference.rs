@@ -71,7 +71,7 @@ fn models() -> Vec<(&'static str, ModelSpec)> {
     let deep = Model::features(20)
         .dense(17, Activation::Tanh)
         .dropout(0.3)
-        .dense(18, Activation::GeluErf)
+        .dense(18, Activation::Gelu)
         .layer(LayerSpec::LayerNorm { epsilon: 1e-3 })
         .dense(16, Activation::Silu)
         .layer(LayerSpec::RmsNorm { epsilon: 1e-6 })
