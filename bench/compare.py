@@ -72,6 +72,7 @@ def measure_steps(programs, job, rounds, seconds, probe_seconds):
             if sample.get("floor_microseconds"):
                 entry["floor"] = sample["floor_microseconds"]
     entry["median"] = {name: statistics.median(values) for name, values in entry["rounds"].items()}
+    entry["best"] = {name: min(values) for name, values in entry["rounds"].items()}
     note(f"{job.name}: " + ", ".join(f"{n} {table.micros(v)}" for n, v in entry["median"].items()))
     return entry
 
@@ -97,6 +98,7 @@ def measure_whole(commands, rounds, log):
             entry["peak_rss_mb"][name] = max(result["peak_rss_mb"], entry["peak_rss_mb"].get(name, 0))
             entry["accuracy"][name], entry["cpu_seconds"][name] = result["accuracy"], result["cpu_seconds"]
     entry["median"] = {name: statistics.median(values) for name, values in entry["rounds"].items()}
+    entry["best"] = {name: min(values) for name, values in entry["rounds"].items()}
     note("whole job: " + ", ".join(f"{n} {v:.2f} s" for n, v in entry["median"].items()))
     return entry
 

@@ -82,6 +82,11 @@ def start_peers(names, log):
     return peers
 
 
+def recipe_arguments(recipe):
+    name, *overrides = recipe.split()
+    return [f"recipes/{name}.toml", *overrides]
+
+
 class Tidemill:
     name, many_steps = "Tidemill", False
 
@@ -95,7 +100,7 @@ class Tidemill:
 
     def measure(self, job, seconds):
         """The binary decides itself for how long to measure."""
-        command = [self.binary, "bench", f"recipes/{job.recipe}.toml", "--batch-size", str(job.batch_size), "--json"]
+        command = [self.binary, "bench", *recipe_arguments(job.recipe), "--batch-size", str(job.batch_size), "--json"]
         done = subprocess.run(command, cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.log.write(done.stderr)
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -112,7 +117,7 @@ def whole_jobs(tidemill, recipe):
     python = [sys.executable]
     out = {}
     if tidemill:
-        out["Tidemill"] = [tidemill, "train", str(ROOT / "recipes" / f"{recipe}.toml"), "--out", "OUT"]
+        out["Tidemill"] = [tidemill, "train", *recipe_arguments(recipe), "--out", "OUT"]
     out |= {
         "PyTorch": [*python, PEERS / "torch_job.py", "eager", "1", "OUT"],
         "PyTorch, 2 threads": [*python, PEERS / "torch_job.py", "eager", "2", "OUT"],

@@ -10,7 +10,7 @@ TIDEMILL = "Tidemill"
 
 def micros(value):
     if value is None:
-        return "–"
+        return "-"
     if value < 100:
         return f"{value:.1f} us"
     return f"{value:.0f} us" if value < 1000 else f"{value / 1000:.2f} ms" if value < 10_000 else f"{value / 1000:.1f} ms"
@@ -26,7 +26,7 @@ def ratio(peer, ours):
 
 
 def verdict(value, bar):
-    return "–" if value is None else f"{'pass' if value >= bar else 'FAIL'} ({bar:g} x)"
+    return "-" if value is None else f"{'pass' if value >= bar else 'FAIL'} ({bar:g} x)"
 
 
 def step_rows(results):
@@ -53,7 +53,7 @@ def step_rows(results):
         many_ratio = ratio(cells.get(best_many), ours)
         marked = [f"**{micros(v)}**" if n == best else micros(v) for n, v in cells.items()]
         rows.append([job.title, micros(entry.get("floor")), *marked, micros(ours),
-                     f"{against:.2f} x" if against else "–", text, f"{many_ratio:.2f} x" if many_ratio else "–"])  # fmt: skip
+                     f"{against:.2f} x" if against else "-", text, f"{many_ratio:.2f} x" if many_ratio else "-"])  # fmt: skip
     return head, rows
 
 
@@ -64,8 +64,8 @@ def whole_rows(results):
     rows = []
     for name, seconds in sorted(entry["median"].items(), key=lambda item: item[1]):
         accuracy = entry["accuracy"].get(name)
-        rows.append([name, f"{seconds:.2f} s", "–" if name == TIDEMILL or not ours else f"{seconds / ours:.2f} x",
-                     f"{entry['peak_rss_mb'][name]:.0f} MB", f"{accuracy:.2f} %" if accuracy else "–"])  # fmt: skip
+        rows.append([name, f"{seconds:.2f} s", "-" if name == TIDEMILL or not ours else f"{seconds / ours:.2f} x",
+                     f"{entry['peak_rss_mb'][name]:.0f} MB", f"{accuracy:.2f} %" if accuracy else "-"])  # fmt: skip
     notes = []
     if ours:
         peers = {n: v for n, v in entry["median"].items() if n != TIDEMILL}

@@ -11,8 +11,8 @@ from jax import lax
 from data import batches
 from worker import Worker
 
-# Steps of one call of the scanned variant.
-SCAN_STEPS = 64
+# Steps of one call of the scanned variant. XLA runs convolutions inside a loop slowly: few are enough to show it.
+SCAN_STEPS = {"mlp": 64, "cnn": 4, "resnet": 4}
 
 
 def convolve(x, w, stride=1):
@@ -139,7 +139,7 @@ def build(job, scanned, by_window):
     images, labels = batches(job)
     position = 0
     if scanned:
-        length = min(SCAN_STEPS, len(labels))
+        length = min(SCAN_STEPS[job["model"]], len(labels))
         usable = len(labels) // length * length
         images = jnp.asarray(images[:usable].reshape(-1, length, *images.shape[1:]))
         labels = jnp.asarray(labels[:usable].reshape(-1, length, labels.shape[1]))

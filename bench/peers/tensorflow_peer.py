@@ -17,8 +17,8 @@ from worker import Worker  # noqa: E402
 tf.config.threading.set_intra_op_parallelism_threads(2)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 
-# Steps of one call of the looped variant.
-LOOP_STEPS = 64
+# Steps of one call of the looped variant. XLA runs convolutions inside a loop slowly: few are enough to show it.
+LOOP_STEPS = {"mlp": 64, "cnn": 4, "resnet": 4}
 
 
 class Model:
@@ -126,7 +126,7 @@ def build(job, jit, looped, by_window):
     images, labels = batches(job)
     position = 0
     if looped:
-        each = min(LOOP_STEPS, len(labels))
+        each = min(LOOP_STEPS[job["model"]], len(labels))
         usable = len(labels) // each * each
         images = images[:usable].reshape(-1, each, *images.shape[1:])
         labels = labels[:usable].reshape(-1, each, labels.shape[1])
