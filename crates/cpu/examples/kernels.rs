@@ -232,7 +232,7 @@ fn main() {
         );
     }
     for (name, update, arrays) in [("sgd", sgd(), 3), ("adam", adam(), 7)] {
-        for len in [100_480, 1 << 20, 8 << 20] {
+        for len in [1280, 10_240, 100_480, 1 << 20, 8 << 20] {
             let name = format!("optimize {name} {len}");
             if !name.contains(&wanted) {
                 continue;

@@ -11,7 +11,7 @@ mod rule;
 mod tests;
 
 pub use norm::{ClipScale, SquaredNorm};
-pub(crate) use rule::{Coefficients, Splat, code_of, slots_of, update_vector};
+pub(crate) use rule::{Coefficients, Splat, code_of, slots_of, update_vector, zero_is_still};
 pub use rule::{bias_corrections, decimal, reference_update};
 
 use crate::{isa::Isa, kernel::Kernel, simd::Simd};
@@ -33,7 +33,7 @@ impl Update {
     /// `hyper` points to the `hyper::LEN` values of the step.
     pub(crate) unsafe fn coefficients(&self, hyper: *const f32) -> Coefficients {
         // SAFETY: the caller's.
-        unsafe { Coefficients::new(&self.rule, &self.decay, self.clip_value, hyper) }
+        unsafe { Coefficients::new(self, hyper) }
     }
 }
 
@@ -98,22 +98,15 @@ unsafe fn update_block<S: Simd, const RULE: u8>(c: &Coefficients, b: &UpdateBloc
     }
 }
 
-/// Calls `$entries!(CODE)` with the rule's code as a constant.
+/// `$entry!(CODE)` with an update's code as a constant.
 macro_rules! by_rule {
-    ($rule:expr, $entry:ident) => {
-        match $crate::optimizer::code_of($rule) {
-            0 => $entry!(0),
-            1 => $entry!(1),
-            2 => $entry!(2),
-            3 => $entry!(3),
-            4 => $entry!(4),
-            5 => $entry!(5),
-            6 => $entry!(6),
-            7 => $entry!(7),
-            8 => $entry!(8),
-            9 => $entry!(9),
-            10 => $entry!(10),
-            _ => $entry!(11),
+    ($update:expr, $entry:ident) => {
+        by_rule!(@ $update, $entry; 0 1 2 3 4 5 6 7 8 9 10 11 16 17 18 19 20 21 22 23 24 25 26 27)
+    };
+    (@ $update:expr, $entry:ident; $($code:literal)*) => {
+        match $crate::optimizer::code_of($update) {
+            $($code => $entry!($code),)*
+            code => unreachable!("no rule has code {code}"),
         }
     };
 }
@@ -138,8 +131,8 @@ unsafe fn update_portable<const RULE: u8>(c: &Coefficients, b: &UpdateBlock) {
     unsafe { update_block::<crate::simd::Portable, RULE>(c, b) }
 }
 
-/// The function that updates blocks by a rule.
-pub(crate) fn update_fn(isa: Isa, rule: &Rule) -> UpdateFn {
+/// The function that updates blocks.
+pub(crate) fn update_fn(isa: Isa, update: &Update) -> UpdateFn {
     macro_rules! entry {
         ($code:literal) => {
             match isa {
@@ -151,7 +144,7 @@ pub(crate) fn update_fn(isa: Isa, rule: &Rule) -> UpdateFn {
             }
         };
     }
-    by_rule!(rule, entry)
+    by_rule!(update, entry)
 }
 
 /// Elements of an update's chunk: about 10 us of Adam.
@@ -171,7 +164,7 @@ pub struct Optimize {
 impl Optimize {
     /// For parameters of `len` elements.
     pub fn new(isa: Isa, update: Update, len: usize) -> Optimize {
-        Optimize { len, update, run: update_fn(isa, &update.rule) }
+        Optimize { len, update, run: update_fn(isa, &update) }
     }
 }
 

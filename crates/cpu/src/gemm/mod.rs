@@ -4,6 +4,7 @@
 //! - here: the descriptor, the kernel's choices at plan time, and its loops.
 //! - `tile`: the register tiles, where the time goes.
 //! - `pack`: copies of operands into panels, for B transposed and for large operands.
+//! - `thin`: products that are bound by memory: vectors times matrices, outer products.
 //! - `grid`: how the work is cut into chunks.
 //!
 //! Legend: `m` rows and `n` columns of C, `k` steps of the reduction. An element of C is
@@ -13,6 +14,7 @@ mod grid;
 mod pack;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod tile;
 
 use crate::isa::Isa;
@@ -21,7 +23,7 @@ use crate::optimizer::{Coefficients, Update, update_fn};
 use grid::Grid;
 use pack::{Block, PackFn};
 use std::ops::Range;
-use tile::{Finish, MAX_VECTORS, Tile, Tiles};
+use tile::{Finish, MAX_VECTORS, Tile, TileFn, Tiles};
 
 /// Positions of a product's arguments. Those that the epilogue does not use may be null.
 pub mod args {
@@ -156,6 +158,8 @@ pub struct Gemm {
     blocking: Blocking,
     /// Products of a batch in one chunk.
     batch_group: usize,
+    /// Does a whole chunk, where vectors are multiplied.
+    thin: Option<TileFn>,
     tiles: Tiles,
     pack_a: Option<PackFn>,
     pack_b: Option<PackFn>,
@@ -166,24 +170,55 @@ impl Gemm {
     /// Chooses tiles, packing and chunks for a product.
     pub fn new(isa: Isa, desc: &GemmDesc) -> Gemm {
         let tiles = tile::tiles(isa, desc.transpose_a);
-        let Grid { blocking, batch_group } = grid::choose(desc, tiles.max_rows, tiles.lanes);
-        Gemm { batch_group, ..Gemm::with_blocking(isa, desc, blocking) }
+        let thin = Gemm::thin(isa, desc);
+        let Grid { blocking, batch_group } = match thin {
+            Some(_) => grid::choose_thin(desc),
+            None => grid::choose(desc, tiles.max_rows, tiles.lanes),
+        };
+        let pack_b = if thin.is_some() { None } else { Gemm::packer(isa, desc, &blocking) };
+        Gemm { batch_group, thin, pack_b, ..Gemm::with_blocking(isa, desc, blocking) }
+    }
+
+    /// The kernel for a product of vectors.
+    fn thin(isa: Isa, d: &GemmDesc) -> Option<TileFn> {
+        let e = &d.epilogue;
+        // the rows of A (the steps of the reduction) must be contiguous
+        let columns = d.transpose_a || d.lda == 1;
+        let steps = !d.transpose_a || d.lda == 1;
+        match &e.update {
+            Some(update) => {
+                let alone = Epilogue { update: None, ..*e } == Epilogue::default();
+                (d.k == 1 && columns && !d.transpose_b && alone)
+                    .then(|| thin::outer_on(isa, update))
+            }
+            None if d.m == 1 && steps => {
+                Some(if d.transpose_b { thin::dots_on(isa) } else { thin::row_on(isa) })
+            }
+            None => None,
+        }
+    }
+
+    /// What packs B, if the blocking says so.
+    fn packer(isa: Isa, d: &GemmDesc, blocking: &Blocking) -> Option<PackFn> {
+        match (d.transpose_b, blocking.pack_b) {
+            (true, _) => Some(pack::transpose_on(isa)),
+            (false, true) => Some(pack::copy_on(isa)),
+            (false, false) => None,
+        }
     }
 
     /// With a blocking of the caller's, for measurements and tests.
     pub fn with_blocking(isa: Isa, desc: &GemmDesc, blocking: Blocking) -> Gemm {
-        let blocking = Blocking { pack_b: blocking.pack_b || desc.transpose_b, ..blocking };
-        let pick = |transpose: bool| {
-            if transpose { pack::transpose_on(isa) } else { pack::copy_on(isa) }
-        };
-        let update = desc.epilogue.update.map(|update| update_fn(isa, &update.rule));
+        let update = desc.epilogue.update.map(|update| update_fn(isa, &update));
+        let pack_a = if desc.transpose_a { pack::copy_on(isa) } else { pack::transpose_on(isa) };
         Gemm {
             desc: *desc,
             blocking,
             batch_group: 1,
             tiles: tile::tiles(isa, desc.transpose_a || blocking.pack_a),
-            pack_a: blocking.pack_a.then(|| pick(!desc.transpose_a)),
-            pack_b: blocking.pack_b.then(|| pick(desc.transpose_b)),
+            pack_a: blocking.pack_a.then_some(pack_a),
+            pack_b: Gemm::packer(isa, desc, &blocking),
+            thin: None,
             finish: Finish::new(&desc.epilogue, update),
         }
     }
@@ -205,8 +240,8 @@ impl Gemm {
         let align = |x: usize| x.next_multiple_of(16);
         let slack = 16; // packing writes whole vectors
         let cols = b.nc.min(d.n).next_multiple_of(self.panel());
-        let packed_b = if b.pack_b { align(kc * cols + slack) } else { 0 };
-        let packed_a = if b.pack_a { align(kc * b.mc.min(d.m) + slack) } else { 0 };
+        let packed_b = if self.pack_b.is_some() { align(kc * cols + slack) } else { 0 };
+        let packed_a = if self.pack_a.is_some() { align(kc * b.mc.min(d.m) + slack) } else { 0 };
         let partial = if self.keeps_partial() {
             let rows = d.m.div_ceil(b.row_chunks);
             align(rows * self.chunk_panels() * self.panel())
@@ -325,6 +360,19 @@ impl Gemm {
         scratch: *mut f32,
     ) {
         let (d, b) = (&self.desc, &self.blocking);
+        if let Some(thin) = self.thin {
+            // SAFETY: the tile is the chunk; `thin` was chosen for these strides.
+            unsafe {
+                let start = (rows.start, cols.start);
+                let sums =
+                    Sums { start: o.c.wrapping_add(start.0 * d.ldc + start.1), stride: d.ldc };
+                let level = Level { block: 0, blocks: 1, sums, origin: start };
+                let a = o.a.add(rows.start);
+                let b = o.b.add(if d.transpose_b { cols.start * d.ldb } else { cols.start });
+                thin(&self.tile(o, &level, rows, cols, d.k, (a, d.lda), (b, d.ldb)));
+            }
+            return;
+        }
         let [len_b, len_a, _] = self.scratch();
         // SAFETY: the three areas are what `scratch_bytes` asked for.
         let (packed_b, packed_a, partial) =
@@ -434,7 +482,7 @@ impl Gemm {
                 }
             }
             for (panel, j) in wide.clone().step_by(self.panel()).enumerate() {
-                let cols = self.panel().min(wide.end - j);
+                let cols = j..(j + self.panel()).min(wide.end);
                 let (b, b_stride) = if self.pack_b.is_some() {
                     (packed_b.add(panel * depth.len() * self.panel()).cast_const(), self.panel())
                 } else {
@@ -448,39 +496,59 @@ impl Gemm {
                     } else {
                         (in_place_a(rows.start), d.lda)
                     };
-                    let at = rows.start * d.ldc + j;
-                    let sums = level.sums.start.wrapping_add(
-                        (rows.start - level.origin.0) * level.sums.stride + j - level.origin.1,
-                    );
-                    let (from, from_stride) = match level.block {
-                        0 if d.epilogue.accumulate => (o.c.add(at).cast_const(), d.ldc),
-                        0 => (std::ptr::null(), 0),
-                        _ => (sums.cast_const(), level.sums.stride),
-                    };
-                    let last = level.block + 1 == level.blocks;
-                    let tile = Tile {
-                        k: depth.len(),
-                        a,
-                        a_stride,
-                        b,
-                        b_stride,
-                        from,
-                        from_stride,
-                        to: sums,
-                        to_stride: level.sums.stride,
-                        cols,
-                        finish: if last { &self.finish } else { &Finish::NONE },
-                        bias: o.bias.wrapping_add(j),
-                        residual: o.residual.wrapping_add(at),
-                        mask: o.mask.wrapping_add(at),
-                        stride: d.ldc,
-                        param: o.param.wrapping_add(at),
-                        slots: o.slots.map(|slot| slot.wrapping_add(at)),
-                        coefficients: o.coefficients,
-                    };
-                    self.tiles.get(rows.len(), cols)(&tile);
+                    let tile = self.tiles.get(rows.len(), cols.len());
+                    let depth = depth.len();
+                    let cols = cols.clone();
+                    tile(&self.tile(o, level, rows, cols, depth, (a, a_stride), (b, b_stride)));
                 }
             }
+        }
+    }
+
+    /// A tile's operands; A and B with their strides.
+    #[inline]
+    #[allow(clippy::too_many_arguments)] // two ranges and the operands
+    fn tile<'a>(
+        &'a self,
+        o: &'a Operands,
+        level: &Level,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        k: usize,
+        a: (*const f32, usize),
+        b: (*const f32, usize),
+    ) -> Tile<'a> {
+        let d = &self.desc;
+        let at = rows.start * d.ldc + cols.start;
+        let sums = level.sums.start.wrapping_add(
+            (rows.start - level.origin.0) * level.sums.stride + cols.start - level.origin.1,
+        );
+        let (from, from_stride) = match level.block {
+            0 if d.epilogue.accumulate => (o.c.wrapping_add(at).cast_const(), d.ldc),
+            0 => (std::ptr::null(), 0),
+            _ => (sums.cast_const(), level.sums.stride),
+        };
+        let last = level.block + 1 == level.blocks;
+        Tile {
+            rows: rows.len(),
+            cols: cols.len(),
+            k,
+            a: a.0,
+            a_stride: a.1,
+            b: b.0,
+            b_stride: b.1,
+            from,
+            from_stride,
+            to: sums,
+            to_stride: level.sums.stride,
+            finish: if last { &self.finish } else { &Finish::NONE },
+            bias: o.bias.wrapping_add(cols.start),
+            residual: o.residual.wrapping_add(at),
+            mask: o.mask.wrapping_add(at),
+            stride: d.ldc,
+            param: o.param.wrapping_add(at),
+            slots: o.slots.map(|slot| slot.wrapping_add(at)),
+            coefficients: o.coefficients,
         }
     }
 }

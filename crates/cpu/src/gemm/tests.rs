@@ -129,8 +129,10 @@ fn run(kernel: &Gemm, buffers: &mut [Vec<f32>], backwards: bool) {
 }
 
 fn check(d: &GemmDesc, blocking: Option<Blocking>, seed: u64) {
-    let mut random = Random(seed);
-    let start = buffers(d, &mut random);
+    compare(d, blocking, buffers(d, &mut Random(seed)));
+}
+
+fn compare(d: &GemmDesc, blocking: Option<Blocking>, start: Vec<Vec<f32>>) {
     let mut expected = start.clone();
     reference(d, &mut expected);
     for isa in Isa::available() {
@@ -273,6 +275,27 @@ fn updates_in_the_epilogue() {
                     check(&d, None, seed as u64);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn vectors_with_zeros() {
+    let mut random = Random(21);
+    for (m, n, k) in [(1, 300, 100), (1, 10, 784), (1, 70, 33), (100, 70, 1), (37, 300, 1)] {
+        for (transpose_b, update) in [(false, false), (true, false), (false, true)] {
+            let mut d = GemmDesc::new(m, n, k, k == 1, transpose_b);
+            d.epilogue.update = update.then_some(Update {
+                rule: Rule::Sgd,
+                decay: WeightDecay::None,
+                clip_value: None,
+            });
+            d.epilogue.bias = !update;
+            let mut start = buffers(&d, &mut random);
+            for x in &mut start[args::A] {
+                *x = if random.below(5) == 0 { *x } else { 0.0 };
+            }
+            compare(&d, None, start);
         }
     }
 }

@@ -38,6 +38,7 @@ impl Finish {
 /// One tile's operands. All pointers are to the tile's first element.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<'a> {
+    pub rows: usize,
     pub k: usize,
     pub a: *const f32,
     /// The stride of A that is not 1: between rows where the reduction is contiguous, between
@@ -80,6 +81,19 @@ macro_rules! unroll {
 /// Most vectors of a row of a tile.
 pub(super) const MAX_VECTORS: usize = 2;
 
+/// Asks for the cache line at `p`, which may be any address.
+#[inline(always)]
+fn prefetch(p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching is a hint that never faults; SSE is in the baseline of x86-64.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
 #[inline(always)]
 unsafe fn load<S: Simd, const TAIL: bool>(p: *const f32, last: bool, cols: usize) -> S::V {
     // SAFETY: the caller's; a partial vector has `cols` elements.
@@ -104,6 +118,17 @@ unsafe fn tile<S: Simd, const COLUMNS: bool, const MR: usize, const NV: usize, c
         let lanes = S::LANES;
         let tail = if TAIL { t.cols - (NV - 1) * lanes } else { 0 };
         let mut acc = [[S::splat(0.0); NV]; MR];
+        if t.finish.update.is_some() {
+            // the parameter comes from far, and there is time until the sums are done
+            for i in 0..MR {
+                for p in [t.param, t.slots[0], t.slots[1]] {
+                    prefetch(p.wrapping_add(i * t.stride));
+                    if NV * lanes > 16 {
+                        prefetch(p.wrapping_add(i * t.stride + 16));
+                    }
+                }
+            }
+        }
         let mut a = t.a;
         let mut b = t.b;
         let (a_row, a_step) = if COLUMNS { (1, t.a_stride) } else { (t.a_stride, 1) };

@@ -1,5 +1,6 @@
 //! The optimizer rules on vectors, and their scalar reference in f64.
 
+use super::Update;
 use crate::simd::Simd;
 use tidemill_graph::update::{Rule, WeightDecay, hyper};
 
@@ -20,10 +21,17 @@ pub(crate) mod code {
     pub const FTRL: u8 = 10;
     /// FTRL with any other power, by scalar `powf`.
     pub const FTRL_POWER: u8 = 11;
+    /// Added to a rule's code: no decay and no clipping by value.
+    pub const PLAIN: u8 = 16;
 }
 
-/// The code of a rule.
-pub(crate) fn code_of(rule: &Rule) -> u8 {
+/// The code of an update.
+pub(crate) fn code_of(update: &Update) -> u8 {
+    let plain = update.decay == WeightDecay::None && update.clip_value.is_none();
+    code_of_rule(&update.rule) + if plain { code::PLAIN } else { 0 }
+}
+
+fn code_of_rule(rule: &Rule) -> u8 {
     match *rule {
         Rule::Sgd => code::SGD,
         Rule::Momentum { nesterov: false, .. } => code::MOMENTUM,
@@ -42,9 +50,14 @@ pub(crate) fn code_of(rule: &Rule) -> u8 {
     }
 }
 
+/// Whether a gradient of exactly zero leaves the parameter as it is.
+pub(crate) const fn zero_is_still(rule: u8) -> bool {
+    rule == code::SGD + code::PLAIN
+}
+
 /// Slots that a rule's code uses.
 pub(crate) const fn slots_of(rule: u8) -> usize {
-    match rule {
+    match rule % code::PLAIN {
         code::SGD => 0,
         code::MOMENTUM | code::NESTEROV | code::RMSPROP | code::ADAGRAD | code::LION => 1,
         code::RMSPROP_BOTH => 3,
@@ -86,12 +99,8 @@ pub(crate) struct Coefficients {
 impl Coefficients {
     /// # Safety
     /// `hyper` points to the `hyper::LEN` values of the step.
-    pub(crate) unsafe fn new(
-        rule: &Rule,
-        decay: &WeightDecay,
-        clip_value: Option<f32>,
-        hyper: *const f32,
-    ) -> Coefficients {
+    pub(crate) unsafe fn new(update: &Update, hyper: *const f32) -> Coefficients {
+        let Update { rule, decay, clip_value } = update;
         // SAFETY: all indices are below hyper::LEN.
         let at = |i: usize| unsafe { *hyper.add(i) };
         let rate = at(hyper::LEARNING_RATE);
@@ -139,11 +148,6 @@ impl Coefficients {
             rate: rule_rate,
             p,
         }
-    }
-
-    /// Whether a gradient of exactly zero leaves the parameter as it is.
-    pub(crate) fn zero_is_still(&self, rule: u8) -> bool {
-        rule == code::SGD && self.l2 == 0.0 && self.keep == 1.0
     }
 }
 
@@ -211,13 +215,16 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8>(
     // SAFETY: as for all of `Simd`.
     unsafe {
         let p = &k.p;
-        // min and max give their second operand where either is NaN
-        let g = S::max(k.minus_limit, S::min(k.limit, S::mul(g, k.scale)));
-        let g = S::fma(k.l2, w, g);
-        let w_kept = S::mul(w, k.keep);
+        let mut g = S::mul(g, k.scale);
+        let mut w_kept = w;
+        if RULE & code::PLAIN == 0 {
+            // min and max give their second operand where either is NaN
+            g = S::fma(k.l2, w, S::max(k.minus_limit, S::min(k.limit, g)));
+            w_kept = S::mul(w, k.keep);
+        }
         let step = |direction: S::V| S::fma(k.minus_rate, direction, w_kept);
         let [s0, s1, s2] = s;
-        match RULE {
+        match RULE % code::PLAIN {
             code::SGD => (step(g), s),
             code::MOMENTUM => {
                 let v = S::fma(p[0], s0, g);
@@ -237,8 +244,9 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8>(
             | code::RMSPROP_MOMENTUM
             | code::RMSPROP_CENTERED
             | code::RMSPROP_BOTH => {
-                let momentum = RULE == code::RMSPROP_MOMENTUM || RULE == code::RMSPROP_BOTH;
-                let centered = RULE == code::RMSPROP_CENTERED || RULE == code::RMSPROP_BOTH;
+                let kind = RULE % code::PLAIN;
+                let momentum = kind == code::RMSPROP_MOMENTUM || kind == code::RMSPROP_BOTH;
+                let centered = kind == code::RMSPROP_CENTERED || kind == code::RMSPROP_BOTH;
                 let v = lerp::<S>(s0, S::mul(g, g), p[0]);
                 let mut new = [v, s1, s2];
                 let mut power = v;
@@ -270,7 +278,11 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8>(
             _ => {
                 let n = S::fma(g, g, s0);
                 let power = |x: S::V| {
-                    if RULE == code::FTRL { S::sqrt(x) } else { lanes_powf::<S>(x, k.power) }
+                    if RULE % code::PLAIN == code::FTRL {
+                        S::sqrt(x)
+                    } else {
+                        lanes_powf::<S>(x, k.power)
+                    }
                 };
                 let n_power = power(n);
                 let shrunk = S::fma(p[3], w, g);

@@ -99,6 +99,13 @@ impl Simd for Avx2 {
         unsafe { _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b) }
     }
     #[inline(always)]
+    unsafe fn nonzero(a: __m256) -> u32 {
+        unsafe {
+            let different = _mm256_cmp_ps::<_CMP_NEQ_UQ>(a, _mm256_setzero_ps());
+            _mm256_movemask_ps(different) as u32
+        }
+    }
+    #[inline(always)]
     unsafe fn select(m: __m256, a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_blendv_ps(b, a, m) }
     }

@@ -65,6 +65,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn ge(a: Self::V, b: Self::V) -> Self::M;
     /// `a == b`, false where either is NaN.
     unsafe fn eq(a: Self::V, b: Self::V) -> Self::M;
+    /// Bit `i` is set where lane `i` is not zero; NaN is not.
+    unsafe fn nonzero(a: Self::V) -> u32;
     /// `a` where the mask is set, else `b`.
     unsafe fn select(m: Self::M, a: Self::V, b: Self::V) -> Self::V;
     /// `2^n` for integral `n` in `-126..=127`.
@@ -167,6 +169,8 @@ mod tests {
             let mut part = vec![7.0; S::LANES];
             S::store_partial(part.as_mut_ptr(), a, 3);
             out.extend(&part[..8]);
+            let zeros = [0.0, 1.0, 0.0, f32::NAN, -0.0, -1e-44, 0.0, 3.0];
+            out.push(S::nonzero(S::load_partial(zeros.as_ptr(), 7)) as f32);
             let small = S::load_partial(x.as_ptr(), 5);
             out.push(S::sum(small));
             out.push(S::max_lane(small));

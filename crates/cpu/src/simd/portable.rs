@@ -119,6 +119,10 @@ impl Simd for Portable {
         zip(a, b, |x, y| x == y)
     }
     #[inline(always)]
+    unsafe fn nonzero(a: V) -> u32 {
+        a.iter().enumerate().fold(0, |bits, (i, &x)| bits | u32::from(x != 0.0) << i)
+    }
+    #[inline(always)]
     unsafe fn select(m: [bool; 8], a: V, b: V) -> V {
         let mut v = b;
         for i in 0..8 {

@@ -1,0 +1,271 @@
+//! Products that are bound by memory, not by arithmetic: one row times a matrix, one row times a
+//! transposed matrix, and the outer product of two vectors (the gradient of a batch of one).
+//!
+//! Inputs of a layer are often mostly zeros (images of digits, outputs of relu), and
+//! with one row each zero saves reading a whole row of weights. A skipped row adds nothing, which
+//! differs from adding `0 * w` only where `w` is infinite or not a number.
+
+use super::tile::{Tile, TileFn};
+use crate::isa::Isa;
+use crate::optimizer::{Splat, Update, by_rule, slots_of, update_vector, zero_is_still};
+use crate::simd::Simd;
+
+#[inline(always)]
+unsafe fn load<S: Simd>(p: *const f32, len: usize) -> S::V {
+    // SAFETY: the caller gives `len` values, at most a vector.
+    unsafe { if len == S::LANES { S::load(p) } else { S::load_partial(p, len) } }
+}
+
+#[inline(always)]
+unsafe fn store<S: Simd>(p: *mut f32, v: S::V, len: usize) {
+    // SAFETY: as above.
+    unsafe { if len == S::LANES { S::store(p, v) } else { S::store_partial(p, v, len) } }
+}
+
+/// Adds, activates, masks and stores the `len` sums from column `j` of a tile of one row.
+#[inline(always)]
+unsafe fn finish<S: Simd>(t: &Tile, j: usize, len: usize, sum: S::V) {
+    // SAFETY: columns j..j + len exist in all operands that `finish` uses.
+    unsafe {
+        let mut sum = sum;
+        let f = t.finish;
+        if !t.from.is_null() {
+            sum = S::add(sum, load::<S>(t.from.add(j), len));
+        }
+        if f.bias {
+            sum = S::add(sum, load::<S>(t.bias.add(j), len));
+        }
+        if f.residual {
+            sum = S::add(sum, load::<S>(t.residual.add(j), len));
+        }
+        if f.relu {
+            sum = S::max(S::splat(0.0), sum);
+        }
+        if f.mask {
+            let on = S::gt(load::<S>(t.mask.add(j), len), S::splat(0.0));
+            sum = S::select(on, sum, S::splat(0.0));
+        }
+        store::<S>(t.to.add(j), sum, len);
+    }
+}
+
+crate::kernel!(
+    /// One row times a matrix whose rows are contiguous.
+    pub(super) fn row_on(tile: &Tile) = row;
+);
+
+#[inline(always)]
+unsafe fn row<S: Simd>(t: &Tile) {
+    // SAFETY: strips cover 0..cols once.
+    unsafe {
+        let mut j = 0;
+        while t.cols - j >= 8 * S::LANES {
+            row_strip::<S, 8, 1>(t, j, S::LANES);
+            j += 8 * S::LANES;
+        }
+        if t.cols - j >= 4 * S::LANES {
+            row_strip::<S, 4, 2>(t, j, S::LANES);
+            j += 4 * S::LANES;
+        }
+        while j < t.cols {
+            let len = S::LANES.min(t.cols - j);
+            row_strip::<S, 1, 8>(t, j, len);
+            j += len;
+        }
+    }
+}
+
+/// `NV` vectors of columns from `j`, the last of `len` columns, with `SETS` sums of each in turn:
+/// eight sums in flight hide the latency of a multiply-add.
+#[inline(always)]
+unsafe fn row_strip<S: Simd, const NV: usize, const SETS: usize>(t: &Tile, j: usize, len: usize) {
+    // SAFETY: the strip's columns and rows 0..k of B exist, and k values of A.
+    unsafe {
+        let lanes = S::LANES;
+        let b = t.b.add(j);
+        let mut sums = [[S::splat(0.0); NV]; SETS];
+        let add = |set: &mut [S::V; NV], p: usize| {
+            let x = S::splat(*t.a.add(p));
+            let row = b.add(p * t.b_stride);
+            for (v, sum) in set.iter_mut().enumerate() {
+                let w = if v + 1 == NV && NV == 1 {
+                    load::<S>(row, len)
+                } else {
+                    S::load(row.add(v * lanes))
+                };
+                *sum = S::fma(x, w, *sum);
+            }
+        };
+        let mut p = 0;
+        while p < t.k {
+            let count = lanes.min(t.k - p);
+            let mut bits = S::nonzero(load::<S>(t.a.add(p), count));
+            if count == lanes && bits.count_ones() as usize == lanes {
+                for q in (0..lanes).step_by(SETS) {
+                    for (i, set) in sums.iter_mut().enumerate() {
+                        add(set, p + q + i);
+                    }
+                }
+            } else {
+                while bits != 0 {
+                    add(&mut sums[0], p + bits.trailing_zeros() as usize);
+                    bits &= bits - 1;
+                }
+            }
+            p += count;
+        }
+        for v in 0..NV {
+            let mut sum = sums[0][v];
+            for set in &sums[1..] {
+                sum = S::add(sum, set[v]);
+            }
+            finish::<S>(t, j + v * lanes, if NV == 1 { len } else { lanes }, sum);
+        }
+    }
+}
+
+crate::kernel!(
+    /// One row times a transposed matrix: dot products of the row with the rows of B.
+    pub(super) fn dots_on(tile: &Tile) = dots;
+);
+
+#[inline(always)]
+unsafe fn dots<S: Simd>(t: &Tile) {
+    // SAFETY: rows 0..cols of B have k values, as has A.
+    unsafe {
+        let mut j = 0;
+        while j < t.cols {
+            // a vector of results at a time, four rows of B at once
+            let len = S::LANES.min(t.cols - j);
+            let mut results = [0.0f32; 16];
+            const { assert!(S::LANES <= 16) };
+            let mut i = 0;
+            while i + 4 <= len {
+                let sums = dot_rows::<S, 4>(t, j + i);
+                results[i..i + 4].copy_from_slice(&sums);
+                i += 4;
+            }
+            while i < len {
+                [results[i]] = dot_rows::<S, 1>(t, j + i);
+                i += 1;
+            }
+            finish::<S>(t, j, len, S::load(results.as_ptr()));
+            j += len;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn dot_rows<S: Simd, const R: usize>(t: &Tile, j: usize) -> [f32; R] {
+    // SAFETY: rows j..j + R exist in B; vectors end at or before k.
+    unsafe {
+        let mut even = [S::splat(0.0); R];
+        let mut odd = [S::splat(0.0); R];
+        let b = t.b.add(j * t.b_stride);
+        let mut p = 0;
+        while p + 2 * S::LANES <= t.k {
+            let (x, y) = (S::load(t.a.add(p)), S::load(t.a.add(p + S::LANES)));
+            for r in 0..R {
+                let row = b.add(r * t.b_stride + p);
+                even[r] = S::fma(x, S::load(row), even[r]);
+                odd[r] = S::fma(y, S::load(row.add(S::LANES)), odd[r]);
+            }
+            p += 2 * S::LANES;
+        }
+        while p < t.k {
+            let len = S::LANES.min(t.k - p);
+            let x = load::<S>(t.a.add(p), len);
+            for r in 0..R {
+                even[r] = S::fma(x, load::<S>(b.add(r * t.b_stride + p), len), even[r]);
+            }
+            p += len;
+        }
+        std::array::from_fn(|r| S::sum(S::add(even[r], odd[r])))
+    }
+}
+
+/// The outer product of a column of `rows` and a row of `cols` values as the gradient of a
+/// parameter.
+#[inline(always)]
+unsafe fn outer<S: Simd, const RULE: u8>(t: &Tile) {
+    // SAFETY: a has `rows` values, b `cols`, parameter and slots `rows` by `cols`.
+    unsafe {
+        let k = Splat::<S>::new(t.coefficients);
+        if !zero_is_still(RULE) {
+            for i in 0..t.rows {
+                outer_row::<S, RULE>(&k, t, i);
+            }
+            return;
+        }
+        let mut i = 0;
+        while i < t.rows {
+            let count = S::LANES.min(t.rows - i);
+            let mut bits = S::nonzero(load::<S>(t.a.add(i), count));
+            while bits != 0 {
+                outer_row::<S, RULE>(&k, t, i + bits.trailing_zeros() as usize);
+                bits &= bits - 1;
+            }
+            i += count;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn outer_row<S: Simd, const RULE: u8>(k: &Splat<S>, t: &Tile, i: usize) {
+    // SAFETY: row i exists; vectors end at or before `cols`.
+    unsafe {
+        let x = S::splat(*t.a.add(i));
+        let w = t.param.add(i * t.stride);
+        let full = t.cols - t.cols % S::LANES;
+        let mut j = 0;
+        while j < t.cols {
+            let len = if j < full { S::LANES } else { t.cols - full };
+            let g = S::mul(x, load::<S>(t.b.add(j), len));
+            let mut s = [S::splat(0.0); 3];
+            for (value, slot) in s.iter_mut().zip(t.slots).take(slots_of(RULE)) {
+                *value = load::<S>(slot.add(i * t.stride + j), len);
+            }
+            let (new, s) = update_vector::<S, RULE>(k, g, load::<S>(w.add(j), len), s);
+            store::<S>(w.add(j), new, len);
+            for (value, slot) in s.into_iter().zip(t.slots).take(slots_of(RULE)) {
+                store::<S>(slot.add(i * t.stride + j), value, len);
+            }
+            j += len;
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+unsafe fn outer_avx512<const RULE: u8>(t: &Tile) {
+    // SAFETY: the caller's; the features are on here.
+    unsafe { outer::<crate::simd::Avx512, RULE>(t) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn outer_avx2<const RULE: u8>(t: &Tile) {
+    // SAFETY: as above.
+    unsafe { outer::<crate::simd::Avx2, RULE>(t) }
+}
+
+unsafe fn outer_portable<const RULE: u8>(t: &Tile) {
+    // SAFETY: as above; the portable set needs no features.
+    unsafe { outer::<crate::simd::Portable, RULE>(t) }
+}
+
+/// The function that updates a parameter from the outer product of two vectors.
+pub(super) fn outer_on(isa: Isa, update: &Update) -> TileFn {
+    macro_rules! entry {
+        ($code:literal) => {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => outer_avx512::<$code>,
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => outer_avx2::<$code>,
+                _ => outer_portable::<$code>,
+            }
+        };
+    }
+    by_rule!(update, entry)
+}
