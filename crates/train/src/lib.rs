@@ -5,15 +5,36 @@
 //! In the order in which a run uses them:
 //!
 //! - [`recipe`]: the TOML file that says everything, checked and told by line
+//! - [`data`]: what it names, opened and shaped for the loss
+//! - [`doctor`]: what is likely wrong before the first step
 //! - [`engine`]: the model compiled into a training step
+//! - [`run`]: from the recipe to the summary; [`folder`] is where it goes
+//! - [`batch`]: the loop over the steps
 //! - [`metrics`]: what is measured, from the logits of the steps
+//! - [`mod@evaluate`]: a pass over data without learning
 //! - [`checkpoint`]: the state of a run on disk, whole or not at all
+//! - [`watch`]: what a run concludes from its epochs
+//! - [`summary`], [`report`]: what it came to, for programs and for people
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod checkpoint;
+pub mod data;
+pub mod doctor;
 pub mod engine;
 pub mod error;
+pub mod evaluate;
+pub mod folder;
 pub mod metrics;
 pub mod recipe;
+pub mod report;
+pub mod run;
+pub mod summary;
+pub mod watch;
 
+pub use batch::{Event, Progress, StoppedBy};
 pub use error::{Error, Result};
+pub use folder::{Existing, RunFolder};
+pub use recipe::RecipeFile;
+pub use run::{Outcome, RunOptions, train};
+pub use summary::Summary;

@@ -7,8 +7,11 @@ use crate::metrics::{Figures, Meter};
 /// The state of a run but for its tensors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Meta {
-    /// Steps done; also the data position, since a batch is a pure function of seed and step.
+    /// Steps done.
     pub step: u64,
+    /// The data position: samples passed, counted over all passes. What comes next is a pure
+    /// function of this and the seed.
+    pub position: u64,
     /// Full epochs done.
     pub epoch: u64,
     /// Samples learned from.
@@ -27,8 +30,6 @@ pub struct Meta {
     pub history: Vec<EpochFigures>,
     /// The best epoch so far by the metric that the recipe watches.
     pub best: Option<Best>,
-    /// Factor on the learning rate, lowered on plateaus.
-    pub learning_rate_factor: f64,
     /// The names of the classes, so that predictions need no training data.
     #[serde(default)]
     pub class_names: Vec<String>,
@@ -64,13 +65,4 @@ pub struct Best {
     pub step: u64,
     /// The epoch, from 1.
     pub epoch: u64,
-}
-
-/// Looks up `validation.loss` or `train.accuracy`.
-pub(crate) fn figure(epoch: &EpochFigures, name: &str) -> Option<f64> {
-    match name.split_once('.') {
-        Some(("validation", metric)) => epoch.validation.get(metric).copied(),
-        Some(("train", metric)) => epoch.train.get(metric).copied(),
-        _ => None,
-    }
 }

@@ -7,7 +7,7 @@
 //! checkpoints/best                     "1875"
 //! ```
 
-mod files;
+pub(crate) mod files;
 mod meta;
 mod tensors;
 mod writer;
@@ -97,12 +97,27 @@ impl Checkpoints {
 
     /// The checkpoint that `best` points to, else the newest complete one.
     pub fn best_or_newest(&self) -> Result<Option<Checkpoint>> {
-        if let Ok(name) = std::fs::read_to_string(self.folder.join("best"))
+        self.pointed_or_newest("best")
+    }
+
+    /// The checkpoint that `latest` points to, else the newest complete one: what a user of the
+    /// run's weights gets.
+    pub fn latest(&self) -> Result<Option<Checkpoint>> {
+        self.pointed_or_newest("latest")
+    }
+
+    fn pointed_or_newest(&self, pointer: &str) -> Result<Option<Checkpoint>> {
+        if let Ok(name) = std::fs::read_to_string(self.folder.join(pointer))
             && let Ok(checkpoint) = self.read(name.trim())
         {
             return Ok(Some(checkpoint));
         }
         Ok(self.newest()?.0)
+    }
+
+    /// Points `latest` to the checkpoint of `step`; a resume goes on from the newest all the same.
+    pub(crate) fn point_latest(&self, step: u64) -> Result<()> {
+        files::write_atomic(&self.folder.join("latest"), step.to_string().as_bytes())
     }
 
     /// Reads and verifies one checkpoint by name.

@@ -1,8 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::metrics::{Metric, Task};
-use crate::metrics::Meter;
+use crate::metrics::{Meter, Metric, Task};
 
 fn tensors(value: f32) -> Vec<StateTensor> {
     vec![
@@ -30,6 +29,7 @@ fn tensors(value: f32) -> Vec<StateTensor> {
 fn meta(step: u64, tensors: &[StateTensor]) -> Meta {
     Meta {
         step,
+        position: step * 32,
         epoch: step / 10,
         samples: step * 32,
         seed: 7,
@@ -39,7 +39,6 @@ fn meta(step: u64, tensors: &[StateTensor]) -> Meta {
         running: Meter::new(Task::Classes, 3, &[Metric::Accuracy]),
         history: vec![],
         best: None,
-        learning_rate_factor: 1.0,
         class_names: vec!["a".into()],
     }
 }

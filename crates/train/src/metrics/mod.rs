@@ -139,6 +139,14 @@ impl<'a> Targets<'a> {
         let classes = if batch.targets.is_empty() { &batch.labels[..] } else { &[] };
         Targets { classes, values: &batch.targets, weights: &batch.weights }
     }
+
+    /// The class of sample `i` of `len`.
+    pub fn class(&self, i: usize, len: usize) -> usize {
+        match self.classes.get(i) {
+            Some(&c) => c as usize,
+            None => argmax(row_of(self.values, i, len)),
+        }
+    }
 }
 
 /// Sums over the samples seen since the last reset.
@@ -204,11 +212,7 @@ impl Meter {
                         continue;
                     }
                     let row = &logits[i * self.num_outputs..(i + 1) * self.num_outputs];
-                    let truth = match targets.classes.get(i) {
-                        Some(&c) => c as usize,
-                        None => argmax(row_of(targets.values, i, len)),
-                    };
-                    self.add_class(row, truth);
+                    self.add_class(row, targets.class(i, len));
                 }
             }
             Task::Binary => {

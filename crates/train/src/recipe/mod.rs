@@ -144,7 +144,7 @@ impl Source {
             }
         };
         let key = locate::show(path);
-        let space = if key.is_empty() { "" } else { " " };
+        let space = if key.is_empty() || message.starts_with(':') { "" } else { " " };
         Error::Recipe(format!("{place}: {key}{space}{message}"))
     }
 }

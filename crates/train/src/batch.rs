@@ -1,0 +1,312 @@
+//! The batch driver: one loop over the steps of a run.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tidemill_data::{Batch, Loader};
+use tidemill_nn::ScheduleSpec;
+
+use crate::checkpoint::{EpochFigures, Meta, Writer};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::evaluate::Evaluation;
+use crate::metrics::{Figures, Meter, Targets};
+use crate::recipe::Recipe;
+use crate::watch;
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoppedBy {
+    /// All epochs are done.
+    Epochs,
+    /// `stop.steps`
+    Steps,
+    /// `stop.wall_seconds`
+    WallSeconds,
+    /// `stop.target`
+    Target,
+    /// `stop.patience`
+    Patience,
+    /// Ctrl-C, or the library's flag.
+    Interrupt,
+}
+
+impl StoppedBy {
+    /// Its name in `summary.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            StoppedBy::Epochs => "epochs",
+            StoppedBy::Steps => "steps",
+            StoppedBy::WallSeconds => "wall_seconds",
+            StoppedBy::Target => "target",
+            StoppedBy::Patience => "patience",
+            StoppedBy::Interrupt => "interrupt",
+        }
+    }
+}
+
+/// What a run tells while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Something that a user should know.
+    Notice(&'a str),
+    /// Told a few times a second.
+    Progress(Progress),
+    /// An epoch is done.
+    Epoch(&'a EpochFigures),
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// The epoch under way, from 1.
+    pub epoch: u64,
+    /// The last epoch.
+    pub epochs: u64,
+    /// Steps done in the epoch.
+    pub step: u64,
+    /// Steps of an epoch.
+    pub steps: u64,
+    /// Mean loss of the epoch so far.
+    pub loss: f64,
+    /// Accuracy of the epoch so far, where the task has one.
+    pub accuracy: Option<f64>,
+    /// Since the run, or its resumption, started.
+    pub samples_per_second: f64,
+    /// Until the last epoch at that rate.
+    pub seconds_left: f64,
+}
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+
+/// Where a run is in its steps; saved with each checkpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Position {
+    pub(crate) step: u64,
+    pub(crate) samples: u64,
+    pub(crate) data: u64,
+    pub(crate) history: Vec<EpochFigures>,
+    pub(crate) wall_seconds: f64,
+}
+
+/// Measures the validation data, if there is any.
+pub(crate) type Validate<'a> = dyn FnMut(&mut Engine) -> Result<Option<Evaluation>> + 'a;
+
+/// Drives an engine over a loader's batches until something stops it.
+pub(crate) struct Driver<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) engine: &'a mut Engine,
+    pub(crate) loader: Loader,
+    pub(crate) schedule: ScheduleSpec,
+    pub(crate) steps_per_epoch: u64,
+    /// The epoch under way.
+    pub(crate) meter: Meter,
+    pub(crate) at: Position,
+    /// Fields of a checkpoint that do not change during the run.
+    pub(crate) base: Meta,
+    pub(crate) writer: Writer,
+    pub(crate) log: &'a mut dyn FnMut(&EpochFigures) -> Result<()>,
+    pub(crate) validate: &'a mut Validate<'a>,
+    /// What the last validation found, and at which step.
+    pub(crate) last_validation: Option<(u64, Evaluation)>,
+    pub(crate) interrupt: &'a AtomicBool,
+    pub(crate) watch: &'a mut dyn FnMut(Event<'_>),
+    pub(crate) clock: Clock,
+}
+
+impl Driver<'_> {
+    /// Trains until something stops it. Leaves a checkpoint of the last step behind.
+    pub(crate) fn run(&mut self) -> Result<StoppedBy> {
+        let mut factor = self.plateau_factor();
+        let stopped = loop {
+            if let Some(reason) = self.reason_to_stop() {
+                break reason;
+            }
+            let Some(batch) = self.loader.next_batch()? else { break StoppedBy::Epochs };
+            let rate = self.schedule.at(self.at.step) * factor;
+            let result = self.engine.train(batch, rate as f32)?;
+            let outputs = self.engine.outputs();
+            self.meter.add(outputs.losses, outputs.logits, Targets::of(batch));
+            self.at.advance(batch);
+            if !result.loss.is_finite() {
+                return Err(self.not_finite(result.loss));
+            }
+            if self.at.step.is_multiple_of(self.steps_per_epoch) {
+                self.end_epoch(rate)?;
+                factor = self.plateau_factor();
+            } else if self.is_checkpoint_step() {
+                self.checkpoint()?;
+            }
+            self.tell();
+        };
+        self.checkpoint()?;
+        self.writer.wait()?;
+        Ok(stopped)
+    }
+
+    fn reason_to_stop(&self) -> Option<StoppedBy> {
+        let stop = &self.recipe.stop;
+        if self.at.step >= self.recipe.epochs().saturating_mul(self.steps_per_epoch) {
+            return Some(StoppedBy::Epochs);
+        }
+        if stop.steps.is_some_and(|n| self.at.step >= n) {
+            return Some(StoppedBy::Steps);
+        }
+        if self.interrupt.load(Relaxed) {
+            return Some(StoppedBy::Interrupt);
+        }
+        if stop.wall_seconds.is_some_and(|s| self.clock.total() >= s) {
+            return Some(StoppedBy::WallSeconds);
+        }
+        // Only the end of an epoch brings new figures to judge by.
+        if !self.at.step.is_multiple_of(self.steps_per_epoch) || self.at.step == 0 {
+            return None;
+        }
+        let history = &self.at.history;
+        if stop.target.as_ref().is_some_and(|t| watch::reached(history, t)) {
+            return Some(StoppedBy::Target);
+        }
+        let patience = stop.patience.as_ref();
+        patience.is_some_and(|p| watch::out_of_patience(history, p)).then_some(StoppedBy::Patience)
+    }
+
+    fn end_epoch(&mut self, learning_rate: f64) -> Result<()> {
+        let epoch = self.at.step / self.steps_per_epoch;
+        let last = epoch >= self.recipe.epochs();
+        let validation = match epoch.is_multiple_of(self.recipe.batch.validation_every) || last {
+            true => (self.validate)(self.engine)?,
+            false => None,
+        };
+        let figures = EpochFigures {
+            epoch,
+            step: self.at.step,
+            samples: self.at.samples,
+            learning_rate,
+            wall_seconds: self.clock.total(),
+            train: self.meter.figures(),
+            validation: validation.as_ref().map_or_else(Figures::new, |v| v.figures.clone()),
+        };
+        self.last_validation = validation.map(|v| (self.at.step, v));
+        (self.log)(&figures)?;
+        self.at.history.push(figures);
+        self.meter.reset();
+        if let Some(epoch) = self.at.history.last() {
+            (self.watch)(Event::Epoch(epoch));
+        }
+        // A last checkpoint is written when the loop ends.
+        let due = epoch.is_multiple_of(self.recipe.checkpoint.every_epochs) && !last;
+        if due || self.is_best() { self.checkpoint() } else { Ok(()) }
+    }
+
+    fn is_best(&self) -> bool {
+        let best = self.recipe.best_metric().and_then(|m| watch::best(&self.at.history, &m));
+        best.is_some_and(|b| b.step == self.at.step)
+    }
+
+    fn is_checkpoint_step(&self) -> bool {
+        self.recipe.checkpoint.every_steps.is_some_and(|n| self.at.step.is_multiple_of(n))
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        let best = self.recipe.best_metric().and_then(|m| watch::best(&self.at.history, &m));
+        let meta = Meta {
+            step: self.at.step,
+            position: self.at.data,
+            epoch: self.at.step / self.steps_per_epoch,
+            samples: self.at.samples,
+            wall_seconds: self.clock.total(),
+            running: self.meter.clone(),
+            history: self.at.history.clone(),
+            best,
+            ..self.base.clone()
+        };
+        self.writer.write(meta, self.engine.state().tensors().to_vec())
+    }
+
+    fn plateau_factor(&self) -> f64 {
+        let plateau = self.recipe.training.plateau.as_ref();
+        plateau.map_or(1.0, |p| watch::plateau_factor(&self.at.history, p, self.schedule.at(0)))
+    }
+
+    fn not_finite(&mut self, loss: f32) -> Error {
+        let kept = match self.writer.wait() {
+            Ok(()) => "the last good checkpoint stays",
+            Err(_) => "no checkpoint could be written either",
+        };
+        let (step, epoch) = (self.at.step, (self.at.step - 1) / self.steps_per_epoch + 1);
+        Error::Run(format!(
+            "the loss is {loss} at step {step} (epoch {epoch}), so the run stops; {kept}. Lower the \
+             learning rate, set clip_norm in the optimizer, or look for bad values in the data"
+        ))
+    }
+
+    fn tell(&mut self) {
+        if !self.clock.is_time_to_tell() {
+            return;
+        }
+        let epochs = self.recipe.epochs();
+        let left = epochs.saturating_mul(self.steps_per_epoch).saturating_sub(self.at.step);
+        let seconds = self.clock.here();
+        let steps = self.at.step - self.clock.first_step;
+        let samples = self.at.samples - self.clock.first_sample;
+        (self.watch)(Event::Progress(Progress {
+            epoch: (self.at.step / self.steps_per_epoch + 1).min(epochs),
+            epochs,
+            step: self.at.step % self.steps_per_epoch,
+            steps: self.steps_per_epoch,
+            loss: self.meter.loss(),
+            accuracy: self.meter.accuracy(),
+            samples_per_second: samples as f64 / seconds,
+            seconds_left: left as f64 * seconds / steps.max(1) as f64,
+        }));
+    }
+}
+
+impl Position {
+    fn advance(&mut self, batch: &Batch) {
+        self.step += 1;
+        self.samples += (batch.len - batch.num_skipped) as u64;
+        self.data = batch.next_position;
+    }
+}
+
+/// Time trained, over all resumptions, and when to tell.
+pub(crate) struct Clock {
+    start: Instant,
+    before: f64,
+    first_step: u64,
+    first_sample: u64,
+    next_tell: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start(at: &Position) -> Clock {
+        let start = Instant::now();
+        Clock {
+            start,
+            before: at.wall_seconds,
+            first_step: at.step,
+            first_sample: at.samples,
+            next_tell: start + TELL_EVERY,
+        }
+    }
+
+    /// Since the start or resumption.
+    fn here(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    pub(crate) fn total(&self) -> f64 {
+        self.before + self.here()
+    }
+
+    fn is_time_to_tell(&mut self) -> bool {
+        let now = Instant::now();
+        let due = now >= self.next_tell;
+        if due {
+            self.next_tell = now + TELL_EVERY;
+        }
+        due
+    }
+}

@@ -1,0 +1,281 @@
+//! What is likely wrong with a run before its first step.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tidemill_data::spec::class_counts;
+use tidemill_data::{Dataset, Label, LabelKind, Loader, LoaderOptions};
+use tidemill_nn::check::{Facts, Labels, Severity, check};
+
+use crate::data::{self, RunData};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::metrics::Task;
+use crate::recipe::{DataPaths, RecipeFile};
+use crate::run::engine_spec;
+
+/// Something that is, or may be, wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether training cannot work, as opposed to being unlikely to be what was meant.
+    pub is_error: bool,
+    /// Where in the recipe, such as `layers[3]` or `batch.data`.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it; empty where that is plain.
+    pub help: String,
+}
+
+impl Finding {
+    fn new(is_error: bool, key: &str, what: String, help: &str) -> Finding {
+        Finding { is_error, key: key.to_string(), what, help: help.to_string() }
+    }
+
+    fn error(key: &str, what: String, help: &str) -> Finding {
+        Finding::new(true, key, what, help)
+    }
+
+    fn warning(key: &str, what: String, help: &str) -> Finding {
+        Finding::new(false, key, what, help)
+    }
+
+    /// What is wrong and what to do, to go on from the key.
+    pub fn message(&self) -> String {
+        if self.help.is_empty() {
+            format!(": {}", self.what)
+        } else {
+            format!(": {}; help: {}", self.what, self.help)
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.key, self.message())
+    }
+}
+
+/// The checks that every run makes: they read no sample.
+pub fn check_all(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
+    let mut findings = check_model(file, data);
+    findings.extend(check_labels(file, data));
+    findings.sort_by_key(|f| !f.is_error);
+    findings
+}
+
+/// Everything, with a first batch through the model; takes as long as a few steps, and the reading
+/// of a sample of the files.
+pub fn examine(file: &RecipeFile) -> Result<Vec<Finding>> {
+    let data = RunData::open(file, &DataPaths::new(&file.path))?;
+    let mut findings = check_all(file, &data);
+    findings.extend(check_samples("batch.data", data.train.as_ref()));
+    if let Some(validation) = &data.validation {
+        findings.extend(check_samples("batch.validation", validation.as_ref()));
+        findings.extend(check_duplicates(data.train.as_ref(), validation.as_ref()));
+    }
+    if findings.iter().all(|f| !f.is_error) {
+        findings.extend(check_first_loss(file, &data)?);
+    }
+    findings.sort_by_key(|f| !f.is_error);
+    Ok(findings)
+}
+
+fn check_model(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
+    let r = &file.recipe;
+    let labels = match data.train.label_kind() {
+        LabelKind::Class { num_classes } => Labels::Classes(num_classes),
+        LabelKind::Values { len } => Labels::Values(len),
+        LabelKind::None => Labels::Unknown,
+    };
+    let facts = Facts { labels, batch_size: r.batch.batch_size };
+    let found = check(&r.model, &r.training.loss, &r.training.optimizer, facts);
+    let to_finding = |f: tidemill_nn::check::Finding| Finding {
+        is_error: f.severity == Severity::Error,
+        key: f.key(),
+        what: f.message,
+        help: f.help,
+    };
+    found.into_iter().map(to_finding).collect()
+}
+
+/// What the labels alone tell.
+fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let sets = [("batch.data", Some(&data.train)), ("batch.validation", data.validation.as_ref())];
+    for (key, set) in sets {
+        let Some(set) = set else { continue };
+        if set.label_kind() == LabelKind::None {
+            let help = "name a label, or a folder for each class";
+            findings.push(Finding::error(key, "has no labels to learn from".into(), help));
+            continue;
+        }
+        let counts = class_counts(set.as_ref());
+        let name = |class: usize| data.class_names.get(class).map_or("?", String::as_str);
+        let empty: Vec<&str> =
+            counts.iter().enumerate().filter(|(_, n)| **n == 0).map(|(c, _)| name(c)).collect();
+        if !empty.is_empty() {
+            let what = format!("no sample of {}", list(&empty));
+            findings.push(Finding::warning(key, what, "add some, or leave the classes out"));
+        }
+        let most = counts.iter().enumerate().max_by_key(|(_, n)| **n);
+        let least = counts.iter().enumerate().filter(|(_, n)| **n > 0).min_by_key(|(_, n)| **n);
+        if let (Some((big, &most)), Some((small, &least))) = (most, least)
+            && most >= 10 * least
+            && key == "batch.data"
+            && file.recipe.training.class_weight.is_none()
+        {
+            let what = format!(
+                "class {} has {most} samples, {} has {least}",
+                name(big),
+                name(small)
+            );
+            let help = "training.class_weight = \"balanced\" makes up for it";
+            findings.push(Finding::warning(key, what, help));
+        }
+    }
+    if file.recipe.batch.batch_size > data.train.len() {
+        let what = format!(
+            "batches of {} are more than the {} samples there are",
+            file.recipe.batch.batch_size,
+            data.train.len()
+        );
+        findings.push(Finding::warning("batch.batch_size", what, "make it smaller"));
+    }
+    if !file.recipe.batch.shuffle && is_sorted(data.train.as_ref()) {
+        let what = "the samples come class after class".to_string();
+        findings.push(Finding::warning("batch.shuffle", what, "set it to true"));
+    }
+    findings
+}
+
+fn is_sorted(data: &dyn Dataset) -> bool {
+    let class = |i| match data.label(i) {
+        Label::Class(c) => c,
+        _ => 0,
+    };
+    let (first, last) = (class(0), class(data.len().saturating_sub(1)));
+    first < last && (1..data.len()).all(|i| class(i - 1) <= class(i))
+}
+
+/// How many samples are looked at, spread over the data.
+const PROBES: usize = 64;
+
+fn probes(data: &dyn Dataset, most: usize) -> impl Iterator<Item = usize> {
+    let step = data.len().div_ceil(most).max(1);
+    (0..data.len()).step_by(step)
+}
+
+/// Whether samples can be read, and differ.
+fn check_samples(key: &str, data: &dyn Dataset) -> Vec<Finding> {
+    let mut x = vec![0.0; data.sample_len()];
+    let mut target = vec![0.0; data.label_kind().target_len()];
+    let (mut constant, mut looked) = (0, 0);
+    let mut largest = 0.0f32;
+    for i in probes(data, PROBES) {
+        match data.fill(i, &mut x, &mut target) {
+            Ok(_) => {}
+            Err(e) => {
+                let help = "mend or remove the file, or set broken_files = \"skip\"";
+                return vec![Finding::error(key, e.to_string(), help)];
+            }
+        }
+        if let Some(bad) = x.iter().chain(&target).find(|v| !v.is_finite()) {
+            let what = format!("{} holds the value {bad}", data.describe(i));
+            return vec![Finding::error(key, what, "mend the file")];
+        }
+        looked += 1;
+        constant += usize::from(x.len() > 1 && x.iter().all(|&v| v == x[0]));
+        largest = x.iter().fold(largest, |m, v| m.max(v.abs()));
+    }
+    let mut findings = Vec::new();
+    if constant * 2 > looked {
+        let what = format!("{constant} of {looked} samples looked at have one value everywhere");
+        findings.push(Finding::warning(key, what, "look at the files, and at normalize"));
+    }
+    if largest > 100.0 {
+        let what = format!("values go up to {largest:.0}, which slows learning down");
+        findings.push(Finding::warning(key, what, "scale them to about 0 to 1 with normalize"));
+    }
+    findings
+}
+
+/// Samples that are in both sets, by the hash of their values; only where reading them is cheap.
+fn check_duplicates(train: &dyn Dataset, validation: &dyn Dataset) -> Option<Finding> {
+    const MOST_VALUES: usize = 100_000_000;
+    let cost = |d: &dyn Dataset| d.len() * d.sample_len();
+    if cost(train) + cost(validation) > MOST_VALUES || train.sample_len() != validation.sample_len()
+    {
+        return None;
+    }
+    let mut seen: HashMap<u64, usize> = HashMap::with_capacity(validation.len());
+    let mut x = vec![0.0; train.sample_len()];
+    let mut target = vec![0.0; train.label_kind().target_len()];
+    for i in 0..validation.len() {
+        validation.fill(i, &mut x, &mut target).ok()?;
+        seen.insert(hash(&x), i);
+    }
+    let (mut count, mut example) = (0, None);
+    for i in 0..train.len() {
+        train.fill(i, &mut x, &mut target).ok()?;
+        if let Some(&other) = seen.get(&hash(&x)) {
+            count += 1;
+            example.get_or_insert((i, other));
+        }
+    }
+    let (i, other) = example?;
+    let what = format!(
+        "{count} samples are also in the training data, such as {} and {}",
+        validation.describe(other),
+        train.describe(i)
+    );
+    let help = "measure on data that is not learned from";
+    Some(Finding::warning("batch.validation", what, help))
+}
+
+/// FNV-1a over the bits, eight bytes at a time; a chance hit among 10^5 samples is unlikely.
+fn hash(x: &[f32]) -> u64 {
+    x.chunks(2).fold(0xcbf2_9ce4_8422_2325, |h: u64, pair| {
+        let bits = pair.iter().fold(0u64, |b, v| b << 32 | u64::from(v.to_bits()));
+        (h ^ bits).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
+    })
+}
+
+/// A model that knows nothing should start near the loss of guessing.
+fn check_first_loss(file: &RecipeFile, data: &RunData) -> Result<Option<Finding>> {
+    if file.recipe.task() != Task::Classes {
+        return Ok(None);
+    }
+    let mut engine = Engine::compile(engine_spec(file, None))?;
+    let train: Arc<dyn Dataset> = data::shaped(&data.train, file, engine.num_outputs());
+    let options = LoaderOptions::new(file.recipe.batch.batch_size, tidemill_data::Order::Shuffled {
+        seed: file.recipe.training.seed,
+    });
+    let mut loader = Loader::new(train, options)?;
+    let (mut sum, mut count) = (0.0, 0);
+    for _ in 0..PROBES.div_ceil(file.recipe.batch.batch_size).max(1) {
+        let Some(batch) = loader.next_batch()? else { break };
+        let outputs = engine.evaluate(batch)?;
+        sum += outputs.losses.iter().map(|&l| f64::from(l)).sum::<f64>();
+        count += outputs.losses.len();
+    }
+    let (loss, guess) = (sum / count.max(1) as f64, (engine.num_outputs() as f64).ln());
+    if loss.is_finite() && loss < 2.5 * guess + 0.5 {
+        return Ok(None);
+    }
+    let what = format!(
+        "the first loss is {loss:.2}, where guessing among {} classes has {guess:.2}",
+        engine.num_outputs()
+    );
+    let help = "check the scale of the inputs and the kernel initializers";
+    Ok(Some(Finding::warning("model", what, help)))
+}
+
+/// `a, b, c and 5 more`
+fn list(names: &[&str]) -> String {
+    match names.len() {
+        0..=6 => names.join(", "),
+        n => format!("{} and {} more", names[..5].join(", "), n - 5),
+    }
+}

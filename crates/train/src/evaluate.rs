@@ -1,0 +1,154 @@
+//! A pass over data without learning.
+
+use std::sync::Arc;
+
+use tidemill_data::{Dataset, Loader, LoaderOptions};
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::metrics::{Confusion, Figures, Meter, Metric, Targets, Task, argmax};
+
+/// How data is measured.
+#[derive(Clone, Debug)]
+pub struct EvaluateOptions {
+    /// How outputs are read.
+    pub task: Task,
+    /// Measured beside the loss.
+    pub metrics: Vec<Metric>,
+    /// Samples at a time.
+    pub batch_size: usize,
+    /// Worst mistakes to keep.
+    pub mistakes: usize,
+    /// Threads that decode ahead.
+    pub data_threads: Option<usize>,
+}
+
+/// What a pass found.
+#[derive(Clone, Debug, Default)]
+pub struct Evaluation {
+    /// The loss and the metrics.
+    pub figures: Figures,
+    /// True against predicted classes, where there are classes.
+    pub confusion: Option<Confusion>,
+    /// Wrong predictions, the most confident ones first.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// A wrong prediction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mistake {
+    /// Index of the sample in the dataset.
+    pub index: u32,
+    /// Its class.
+    pub truth: usize,
+    /// What the model says.
+    pub predicted: usize,
+    /// How sure the model is of that.
+    pub probability: f32,
+    /// The sample's loss.
+    pub loss: f32,
+}
+
+/// Batches below this waste the kernels; larger ones only cost memory, since 32 rows already run
+/// near the machine's peak.
+const SMALLEST_BATCH: usize = 32;
+
+/// The batch size to measure with, where the recipe names none.
+pub fn default_batch_size(training: usize) -> usize {
+    training.max(SMALLEST_BATCH)
+}
+
+/// Measures `engine` on all of `data`.
+pub fn evaluate(
+    engine: &mut Engine,
+    data: &Arc<dyn Dataset>,
+    options: &EvaluateOptions,
+) -> Result<Evaluation> {
+    let num_outputs = engine.num_outputs();
+    let mut meter = Meter::new(options.task, num_outputs, &options.metrics).with_confusion();
+    let mut mistakes = Mistakes::new(options.mistakes);
+    let mut pass = LoaderOptions::one_pass(options.batch_size);
+    pass.threads = options.data_threads;
+    let mut loader = Loader::new(data.clone(), pass)?;
+    while let Some(batch) = loader.next_batch()? {
+        let outputs = engine.evaluate(batch)?;
+        let targets = Targets::of(batch);
+        meter.add(outputs.losses, outputs.logits, targets);
+        if options.task != Task::Classes || options.mistakes == 0 {
+            continue;
+        }
+        for (i, &loss) in outputs.losses.iter().enumerate() {
+            // Most samples end here: their loss is below that of all kept mistakes.
+            if mistakes.wants(loss) && batch.weights[i] != 0.0 {
+                let row = &outputs.logits[i * num_outputs..(i + 1) * num_outputs];
+                let truth = targets.class(i, batch.len);
+                mistakes.offer(batch.indices[i], truth, row, loss);
+            }
+        }
+    }
+    Ok(Evaluation {
+        figures: meter.figures(),
+        confusion: meter.confusion().cloned(),
+        mistakes: mistakes.finish(),
+    })
+}
+
+/// The mistakes with the greatest loss, in constant memory.
+struct Mistakes {
+    kept: Vec<Mistake>,
+    most: usize,
+    /// The smallest loss kept, once there are as many as wanted.
+    bar: f32,
+}
+
+impl Mistakes {
+    fn new(most: usize) -> Mistakes {
+        Mistakes { kept: Vec::with_capacity(most), most, bar: f32::NEG_INFINITY }
+    }
+
+    fn wants(&self, loss: f32) -> bool {
+        self.most > 0 && loss > self.bar
+    }
+
+    fn offer(&mut self, index: u32, truth: usize, logits: &[f32], loss: f32) {
+        let predicted = argmax(logits);
+        if predicted == truth {
+            return;
+        }
+        let top = logits[predicted];
+        let sum: f32 = logits.iter().map(|l| (l - top).exp()).sum();
+        let mistake = Mistake { index, truth, predicted, probability: 1.0 / sum, loss };
+        if self.kept.len() < self.most {
+            self.kept.push(mistake);
+        } else if let Some(least) = self.kept.iter_mut().min_by(|a, b| a.loss.total_cmp(&b.loss)) {
+            *least = mistake;
+        }
+        if self.kept.len() == self.most {
+            let least = self.kept.iter().map(|m| m.loss).fold(f32::INFINITY, f32::min);
+            self.bar = least;
+        }
+    }
+
+    fn finish(mut self) -> Vec<Mistake> {
+        self.kept.sort_by(|a, b| b.loss.total_cmp(&a.loss).then(a.index.cmp(&b.index)));
+        self.kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_are_kept() {
+        let mut mistakes = Mistakes::new(2);
+        for (index, loss) in [(0, 1.0), (1, 5.0), (2, 3.0), (3, 0.5), (4, 4.0)] {
+            if mistakes.wants(loss) {
+                mistakes.offer(index, 1, &[2.0, 0.0], loss);
+            }
+        }
+        mistakes.offer(9, 0, &[2.0, 0.0], 100.0);
+        let kept: Vec<u32> = mistakes.finish().iter().map(|m| m.index).collect();
+        assert_eq!(kept, [1, 4]);
+    }
+}

@@ -1,0 +1,164 @@
+//! Line charts as inline SVG.
+
+use std::fmt::Write;
+
+use super::html::{Scale, escape, plain};
+
+/// One chart over epochs.
+pub(super) struct Chart<'a> {
+    pub(super) title: String,
+    pub(super) scale: Scale,
+    pub(super) lines: &'a [Line],
+}
+
+/// One line of a chart; points of (epoch, value).
+pub(super) struct Line {
+    pub(super) class: &'static str,
+    pub(super) name: &'static str,
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+// The drawing's own units; the page scales it to its column. Small, so that text stays readable
+// on a narrow screen.
+const WIDTH: f64 = 480.0;
+const HEIGHT: f64 = 240.0;
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 14.0;
+const TOP: f64 = 12.0;
+const BOTTOM: f64 = 30.0;
+
+/// More points than this only make the page large: a pixel has several of them.
+const MOST_POINTS: usize = 400;
+
+impl Chart<'_> {
+    pub(super) fn write(&self, page: &mut String) {
+        let all = || self.lines.iter().flat_map(|l| l.points.iter());
+        let Some(&(first, _)) = all().next() else { return };
+        let fold = |f: fn(f64, f64) -> f64, pick: fn(&(f64, f64)) -> f64, start: f64| {
+            all().map(pick).fold(start, f)
+        };
+        let (x0, x1) = (fold(f64::min, |p| p.0, first), fold(f64::max, |p| p.0, first));
+        let (low, high) =
+            (fold(f64::min, |p| p.1, f64::INFINITY), fold(f64::max, |p| p.1, f64::NEG_INFINITY));
+        let ticks = ticks(low, high, self.scale);
+        let (y0, y1) = (ticks[0], ticks[ticks.len() - 1]);
+        let span = |a: f64, b: f64| if b > a { b - a } else { 1.0 };
+        // A single epoch stands in the middle.
+        let x = |v: f64| match x1 > x0 {
+            true => LEFT + (v - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT),
+            false => (LEFT + WIDTH - RIGHT) / 2.0,
+        };
+        let y = |v: f64| HEIGHT - BOTTOM - (v - y0) / span(y0, y1) * (HEIGHT - TOP - BOTTOM);
+
+        let title = escape(&self.title);
+        let _ = write!(page, "<figure><figcaption><b>{title}</b><span class=\"legend\">");
+        for line in self.lines {
+            if let Some(&(_, last)) = line.points.last() {
+                let (class, name) = (line.class, line.name);
+                let last = label(last, self.scale, false);
+                let _ = write!(page, "<i class=\"{class}\"></i>{name} <em>{last}</em> ");
+            }
+        }
+        let _ = write!(
+            page,
+            "</span></figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
+             aria-label=\"{title} by epoch\">"
+        );
+        for &tick in &ticks {
+            let (at, text) = (y(tick), label(tick, self.scale, true));
+            let _ = write!(
+                page,
+                "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{}\"/>\
+                 <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
+                WIDTH - RIGHT,
+                LEFT - 7.0,
+                at + 4.0
+            );
+        }
+        for epoch in epochs(x0, x1) {
+            let _ = write!(
+                page,
+                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{epoch}</text>",
+                x(epoch),
+                HEIGHT - BOTTOM + 19.0
+            );
+        }
+        for line in self.lines {
+            let step = line.points.len().div_ceil(MOST_POINTS).max(1);
+            let last = line.points.len().saturating_sub(1);
+            let shown = |i: &usize| i.is_multiple_of(step) || *i == last;
+            let points: Vec<(f64, f64)> =
+                (0..line.points.len()).filter(shown).map(|i| line.points[i]).collect();
+            let path: Vec<String> =
+                points.iter().map(|&(e, v)| format!("{:.1} {:.1}", x(e), y(v))).collect();
+            if points.len() > 1 {
+                let _ = write!(page, "<path class=\"{}\" d=\"M{}\"/>", line.class, path.join("L"));
+            }
+            // Dots carry the exact numbers, as long as they do not hide the line.
+            if points.len() <= 60 {
+                for &(e, v) in &points {
+                    let _ = write!(
+                        page,
+                        "<circle class=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"><title>{}, epoch {e}: \
+                         {}</title></circle>",
+                        line.class,
+                        x(e),
+                        y(v),
+                        line.name,
+                        label(v, self.scale, false)
+                    );
+                }
+            }
+        }
+        page.push_str("</svg></figure>");
+    }
+}
+
+fn label(v: f64, scale: Scale, tick: bool) -> String {
+    match (scale, tick) {
+        (Scale::Percent, true) => {
+            let text = format!("{:.2}", 100.0 * v);
+            format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+        }
+        (Scale::Percent, false) => format!("{:.2} %", 100.0 * v),
+        (Scale::Plain, true) if v != 0.0 && (1e-3..1e5).contains(&v.abs()) => {
+            let text = format!("{v:.4}");
+            text.trim_end_matches('0').trim_end_matches('.').to_string()
+        }
+        (Scale::Plain, _) => plain(v),
+    }
+}
+
+/// Three to six round numbers around a range.
+fn ticks(low: f64, high: f64, scale: Scale) -> Vec<f64> {
+    let range = if high > low { high - low } else { high.abs().max(1e-3) * 0.1 };
+    let rough = range / 4.0;
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|m| m * power)
+        .find(|&s| s >= rough)
+        .unwrap_or(power * 10.0);
+    let mut first = (low / step).floor();
+    let mut last = (high / step).ceil();
+    if last <= first {
+        last = first + 1.0;
+    }
+    // A loss or share has no room below 0, a share none above 1.
+    if low >= 0.0 {
+        first = first.max(0.0);
+    }
+    if scale == Scale::Percent && high <= 1.0 {
+        last = last.min((1.0 / step).ceil());
+    }
+    (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect()
+}
+
+/// At most eight epochs to name.
+fn epochs(first: f64, last: f64) -> Vec<f64> {
+    let steps = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+    let step = steps.into_iter().find(|s| (last - first) / s <= 8.0).unwrap_or(5000.0);
+    let start = (first / step).ceil() * step;
+    let n = ((last - start) / step).floor().max(0.0) as usize;
+    (0..=n).map(|i| start + i as f64 * step).filter(|&e| e >= first).collect()
+}

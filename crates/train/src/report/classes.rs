@@ -1,0 +1,123 @@
+//! The confusion matrix and the table of classes.
+
+use std::fmt::Write;
+
+use super::html::{count, escape};
+use crate::metrics::Confusion;
+
+/// Above this a matrix with counts is no longer readable; the table and the pairs remain.
+const MOST_IN_MATRIX: usize = 24;
+
+pub(super) fn write(page: &mut String, confusion: &Confusion, names: &[String]) {
+    let n = confusion.num_classes();
+    if n < 2 || confusion.total() == 0 {
+        return;
+    }
+    let name = |i: usize| names.get(i).map_or_else(|| i.to_string(), |s| escape(s));
+    page.push_str("<section><h2>Classes</h2><div class=\"classes\">");
+    if n <= MOST_IN_MATRIX {
+        matrix(page, confusion, &name);
+    }
+    table(page, confusion, &name);
+    page.push_str("</div>");
+    pairs(page, confusion, &name);
+    page.push_str("</section>");
+}
+
+fn matrix(page: &mut String, confusion: &Confusion, name: &dyn Fn(usize) -> String) {
+    let n = confusion.num_classes();
+    let longest = (0..n).map(|i| name(i).chars().count()).max().unwrap_or(0);
+    let upright = if longest > 3 { " class=\"tall\"" } else { "" };
+    page.push_str(
+        "<figure class=\"scroll\"><figcaption><b>Confusion</b>\
+         <span class=\"legend\">rows: true class, columns: predicted</span></figcaption>\
+         <table class=\"matrix\"><thead><tr><th></th>",
+    );
+    for class in 0..n {
+        let _ = write!(page, "<th{upright}><span>{}</span></th>", name(class));
+    }
+    page.push_str("</tr></thead><tbody>");
+    let worst = (0..n)
+        .flat_map(|t| (0..n).filter(move |&p| p != t).map(move |p| (t, p)))
+        .map(|(t, p)| confusion.count(t, p))
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    for truth in 0..n {
+        let _ = write!(page, "<tr><th>{}</th>", name(truth));
+        let support = confusion.support(truth).max(1);
+        for predicted in 0..n {
+            let cell = confusion.count(truth, predicted);
+            if cell == 0 {
+                page.push_str("<td></td>");
+                continue;
+            }
+            // Right answers by their share of the class, mistakes by the worst one: a few
+            // mistakes would not show on one common scale.
+            let (class, share) = match truth == predicted {
+                true => ("hit", cell as f64 / support as f64),
+                false => ("miss", (cell as f64 / worst as f64).sqrt()),
+            };
+            let _ = write!(
+                page,
+                "<td class=\"{class}\" style=\"--s:{share:.2}\" title=\"{} as {}: {cell}\">{cell}</td>",
+                name(truth),
+                name(predicted)
+            );
+        }
+        page.push_str("</tr>");
+    }
+    page.push_str("</tbody></table></figure>");
+}
+
+fn table(page: &mut String, confusion: &Confusion, name: &dyn Fn(usize) -> String) {
+    page.push_str(
+        "<figure class=\"scroll\"><figcaption><b>By class</b></figcaption><table class=\"bars\">\
+         <thead><tr><th>class</th><th>samples</th><th>precision</th><th>recall</th><th>F1</th></tr>\
+         </thead><tbody>",
+    );
+    let row = |page: &mut String, label: &str, f: crate::metrics::ClassFigures| {
+        let cell = |v: f64| {
+            format!("<td style=\"--s:{v:.3}\"><span>{:.1}</span></td>", 100.0 * v)
+        };
+        let _ = write!(
+            page,
+            "<tr><th>{label}</th><td class=\"n\">{}</td>{}{}{}</tr>",
+            count(f.support),
+            cell(f.precision),
+            cell(f.recall),
+            cell(f.f1)
+        );
+    };
+    for class in 0..confusion.num_classes() {
+        row(page, &name(class), confusion.of_class(class));
+    }
+    page.push_str("</tbody><tfoot>");
+    row(page, "mean", confusion.macro_mean());
+    page.push_str("</tfoot></table></figure>");
+}
+
+/// The most frequent mistakes.
+fn pairs(page: &mut String, confusion: &Confusion, name: &dyn Fn(usize) -> String) {
+    let n = confusion.num_classes();
+    let mut pairs: Vec<(u64, usize, usize)> = (0..n)
+        .flat_map(|t| (0..n).filter(move |&p| p != t).map(move |p| (t, p)))
+        .map(|(t, p)| (confusion.count(t, p), t, p))
+        .filter(|&(count, ..)| count > 0)
+        .collect();
+    pairs.sort_by(|a, b| b.0.cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    if pairs.is_empty() {
+        page.push_str("<p class=\"chips\">No mistake at all.</p>");
+        return;
+    }
+    page.push_str("<p class=\"chips\"><span>Most confused</span>");
+    for (count, truth, predicted) in pairs.iter().take(6) {
+        let _ = write!(
+            page,
+            "<span class=\"chip\">{} taken for {} <em>{count}</em></span>",
+            name(*truth),
+            name(*predicted)
+        );
+    }
+    page.push_str("</p>");
+}

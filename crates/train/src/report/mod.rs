@@ -1,0 +1,250 @@
+//! `report.html`: what a run came to, on one page that needs nothing else.
+
+mod chart;
+mod classes;
+mod html;
+mod mistakes;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::checkpoint::{EpochFigures, files};
+use crate::data::RunData;
+use crate::error::Result;
+use crate::evaluate::Evaluation;
+use crate::metrics::{Figures, Metric};
+use crate::recipe::RecipeFile;
+use crate::summary::Summary;
+
+use chart::{Chart, Line};
+use html::{Scale, count, duration, escape, megabytes, value};
+
+/// Everything that the page shows.
+pub struct Report<'a> {
+    /// The recipe, resolved.
+    pub file: &'a RecipeFile,
+    /// The run's result.
+    pub summary: &'a Summary,
+    /// Its epochs.
+    pub history: &'a [EpochFigures],
+    /// The last pass over the validation data.
+    pub evaluation: Option<&'a Evaluation>,
+    /// The data, for class names and thumbnails.
+    pub data: &'a RunData,
+    /// The plan as text.
+    pub plan: &'a str,
+    /// Threads of a step.
+    pub threads: usize,
+    /// Learned values.
+    pub num_parameters: usize,
+}
+
+const STYLE: &str = include_str!("style.css");
+
+/// Lines of the plan that are shown.
+const PLAN_LINES: usize = 80;
+
+impl Report<'_> {
+    /// Writes the page.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        files::write_atomic(path, self.page().as_bytes())
+    }
+
+    /// The page as text.
+    pub fn page(&self) -> String {
+        let title = self.title();
+        let mut page = String::with_capacity(64 * 1024);
+        let _ = write!(
+            page,
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+             <meta name=\"color-scheme\" content=\"light dark\">\
+             <title>{title} - tidemill</title><style>{STYLE}</style></head><body><main>"
+        );
+        self.header(&mut page, &title);
+        self.cards(&mut page);
+        self.curves(&mut page);
+        if let Some(confusion) = self.evaluation.and_then(|e| e.confusion.as_ref()) {
+            classes::write(&mut page, confusion, &self.data.class_names);
+        }
+        if let (Some(evaluation), Some(data)) = (self.evaluation, &self.data.validation) {
+            mistakes::write(
+                &mut page,
+                &evaluation.mistakes,
+                data.as_ref(),
+                &self.data.class_names,
+            );
+        }
+        self.details(&mut page);
+        page.push_str("</main></body></html>\n");
+        page
+    }
+
+    fn title(&self) -> String {
+        let stem = self.file.path.file_stem().map(|s| s.to_string_lossy()).unwrap_or_default();
+        escape(&stem)
+    }
+
+    fn header(&self, page: &mut String, title: &str) {
+        let s = self.summary;
+        let ended = match s.stopped_by.as_str() {
+            "epochs" => "all epochs done".to_string(),
+            "steps" => "stopped at the wanted number of steps".into(),
+            "wall_seconds" => "stopped at the time limit".into(),
+            "target" => "stopped at the target".into(),
+            "patience" => "stopped early: no more gain".into(),
+            "interrupt" => "interrupted; a checkpoint was written".into(),
+            other => escape(other),
+        };
+        let _ = write!(
+            page,
+            "<header><p class=\"eyebrow\">tidemill run</p><h1>{title}</h1>\
+             <p class=\"sub\">{} epochs, {} steps, {} samples in {} &middot; {ended}</p></header>",
+            count(s.epochs),
+            count(s.steps),
+            count(s.samples),
+            duration(s.wall_seconds)
+        );
+    }
+
+    fn cards(&self, page: &mut String) {
+        let s = self.summary;
+        let (figures, side) = match s.validation.is_empty() {
+            true => (&s.train, "training"),
+            false => (&s.validation, "validation"),
+        };
+        let mut cards: Vec<(String, String, String)> = ordered(figures)
+            .into_iter()
+            .map(|(name, v)| (words(name), value(v, scale(name)), side.to_string()))
+            .collect();
+        cards.push((
+            "Speed".into(),
+            format!("{}<small>/s</small>", count(s.samples_per_second as u64)),
+            "samples, validation included".into(),
+        ));
+        cards.push((
+            "Parameters".into(),
+            count(self.num_parameters as u64),
+            format!("arena {}", megabytes(s.arena_bytes)),
+        ));
+        if s.peak_rss_bytes > 0 {
+            let peak = megabytes(s.peak_rss_bytes);
+            cards.push(("Memory".into(), peak, "peak of the process".into()));
+        }
+        page.push_str("<section class=\"cards\">");
+        for (name, figure, note) in cards {
+            let _ = write!(
+                page,
+                "<div class=\"card\"><span class=\"name\">{name}</span>\
+                 <span class=\"figure\">{figure}</span><span class=\"note\">{note}</span></div>"
+            );
+        }
+        page.push_str("</section>");
+    }
+
+    fn curves(&self, page: &mut String) {
+        if self.history.is_empty() {
+            return;
+        }
+        let mut names: Vec<&str> = Vec::new();
+        for epoch in self.history {
+            for (name, _) in ordered(&epoch.train).into_iter().chain(ordered(&epoch.validation)) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        page.push_str("<section><h2>Curves</h2><div class=\"charts\">");
+        for name in names {
+            let points = |side: fn(&EpochFigures) -> &Figures| {
+                let at = |e: &EpochFigures| side(e).get(name).map(|&v| (e.epoch as f64, v));
+                self.history.iter().filter_map(at).collect::<Vec<_>>()
+            };
+            let lines = [
+                Line { class: "train", name: "training", points: points(|e| &e.train) },
+                Line { class: "valid", name: "validation", points: points(|e| &e.validation) },
+            ];
+            Chart { title: words(name), scale: scale(name), lines: &lines }.write(page);
+        }
+        page.push_str("</div></section>");
+    }
+
+    fn details(&self, page: &mut String) {
+        let s = self.summary;
+        page.push_str("<section><h2>How it ran</h2>");
+        let (processor, cores) = machine();
+        let rows = [
+            ("machine", format!("{}, {cores} cores", escape(&processor))),
+            ("system", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
+            ("threads of a step", self.threads.to_string()),
+            ("tidemill", env!("CARGO_PKG_VERSION").to_string()),
+            ("seed", self.file.recipe.training.seed.to_string()),
+            ("state", format!("<code>{}</code>", escape(&s.state_sha256))),
+        ];
+        page.push_str("<dl>");
+        for (name, text) in rows {
+            let _ = write!(page, "<dt>{name}</dt><dd>{text}</dd>");
+        }
+        page.push_str("</dl>");
+        let lines: Vec<&str> = self.plan.lines().collect();
+        let mut plan = lines[..lines.len().min(PLAN_LINES)].join("\n");
+        if lines.len() > PLAN_LINES {
+            let more = lines.len() - PLAN_LINES;
+            let _ = write!(plan, "\n... {more} more lines: tidemill explain");
+        }
+        let blocks = [("The plan", plan), ("The recipe", self.file.to_toml())];
+        for (name, text) in blocks {
+            let _ = write!(
+                page,
+                "<details><summary>{name}</summary><pre>{}</pre></details>",
+                escape(text.trim_end())
+            );
+        }
+        page.push_str("</section>");
+    }
+}
+
+/// The loss first, then accuracy, then the rest by name.
+fn ordered(figures: &Figures) -> Vec<(&str, f64)> {
+    let rank = |name: &str| match name {
+        "loss" => 0,
+        "accuracy" => 1,
+        _ => 2,
+    };
+    let mut all: Vec<(&str, f64)> = figures.iter().map(|(n, &v)| (n.as_str(), v)).collect();
+    all.sort_by_key(|(name, _)| rank(name));
+    all
+}
+
+fn scale(name: &str) -> Scale {
+    match Metric::parse(name) {
+        Some(Metric::Mae | Metric::Mse | Metric::R2 | Metric::Auc) | None => Scale::Plain,
+        Some(_) => Scale::Percent,
+    }
+}
+
+/// A metric's name for people.
+fn words(name: &str) -> String {
+    match name {
+        "auc" => "AUC".into(),
+        "mae" => "Mean absolute error".into(),
+        "mse" => "Mean squared error".into(),
+        "r2" => "R\u{b2}".into(),
+        "f1" => "F1".into(),
+        _ => {
+            let name = name.replace('_', "-");
+            let mut letters = name.chars();
+            letters.next().map_or(String::new(), |c| c.to_uppercase().chain(letters).collect())
+        }
+    }
+}
+
+fn machine() -> (String, usize) {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": "));
+    (name.map_or_else(|| "processor unknown".into(), |(_, n)| n.trim().to_string()), cores)
+}
+
+#[cfg(test)]
+mod tests;

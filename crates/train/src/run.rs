@@ -1,0 +1,319 @@
+//! A training run from the recipe to the summary.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tidemill_data::{Loader, LoaderOptions, Order};
+
+use crate::batch::{Clock, Driver, Event, Position, StoppedBy};
+use crate::checkpoint::{Checkpoint, EpochFigures, Meta, Writer, first_difference, state_sha256};
+use crate::data::{self, RunData};
+use crate::doctor;
+use crate::engine::{Engine, EngineSpec};
+use crate::error::{Error, Result};
+use crate::evaluate::{EvaluateOptions, Evaluation, default_batch_size, evaluate};
+use crate::folder::{Existing, RunFolder};
+use crate::metrics::{Figures, Meter};
+use crate::recipe::{DataPaths, RecipeFile};
+use crate::report;
+use crate::summary::{Summary, peak_rss_bytes, rss_bytes};
+use crate::watch;
+
+/// How a recipe is run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The run's folder.
+    pub out: PathBuf,
+    /// What happens to a run that is there.
+    pub existing: Existing,
+    /// Threads of a step; all cores by default.
+    pub threads: Option<usize>,
+    /// Bytes that the run must fit into.
+    pub memory: Option<u64>,
+    /// Set to true to end the run with a checkpoint.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+/// A finished run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What it came to.
+    pub summary: Summary,
+    /// Why it ended.
+    pub stopped_by: StoppedBy,
+    /// Its folder.
+    pub folder: RunFolder,
+}
+
+/// What to compile for a recipe.
+pub fn engine_spec(file: &RecipeFile, threads: Option<usize>) -> EngineSpec {
+    let r = &file.recipe;
+    EngineSpec {
+        model: r.model.clone(),
+        loss: r.training.loss,
+        optimizer: r.training.optimizer.clone(),
+        batch_size: r.batch.batch_size,
+        seed: r.training.seed,
+        threads,
+    }
+}
+
+/// How a recipe's model is measured.
+pub fn evaluate_options(file: &RecipeFile) -> EvaluateOptions {
+    let r = &file.recipe;
+    let batch_size = r.batch.validation_batch_size;
+    EvaluateOptions {
+        task: r.task(),
+        metrics: r.metrics(),
+        batch_size: batch_size.unwrap_or_else(|| default_batch_size(r.batch.batch_size)),
+        mistakes: if r.report.html { r.report.mistakes } else { 0 },
+        data_threads: r.batch.data_threads,
+    }
+}
+
+/// Trains as the recipe says.
+pub fn train(
+    mut file: RecipeFile,
+    options: &RunOptions,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome> {
+    let paths = DataPaths::new(&file.path);
+    let data = RunData::open(&file, &paths)?;
+    for finding in doctor::check_all(&file, &data) {
+        match finding.is_error {
+            true => return Err(file.error_at(&finding.key, &finding.message())),
+            false => watch(Event::Notice(&finding.to_string())),
+        }
+    }
+    let data_bytes = rss_bytes();
+    let mut engine = Engine::compile(engine_spec(&file, options.threads))?;
+    check_memory(&engine, data_bytes, options.memory)?;
+
+    let folder = RunFolder::create(&options.out, options.existing)?;
+    let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
+    let resumed = match options.existing {
+        Existing::Resume => {
+            let (found, notices) = checkpoints.newest()?;
+            notices.iter().for_each(|n| watch(Event::Notice(n)));
+            found
+        }
+        _ => None,
+    };
+    file.set_paths(&paths);
+    folder.write_recipe(&file.to_toml())?;
+
+    let (at, meter) = match &resumed {
+        Some(checkpoint) => restore(&file, checkpoint, &mut engine, watch)?,
+        None => start(&file, &engine),
+    };
+    folder.rewrite_metrics(&at.history)?;
+
+    let shaped = data.shaped(&file, engine.num_outputs());
+    let loader = loader(&file, &data, &shaped, at.data)?;
+    let recipe = file.recipe.clone();
+    let steps_per_epoch = recipe.batch.steps_per_epoch.unwrap_or(loader.batches_per_epoch());
+    let run_steps = recipe.epochs().saturating_mul(steps_per_epoch);
+    let evaluation = evaluate_options(&file);
+    let mut validate = |engine: &mut Engine| match &shaped.validation {
+        Some(data) => evaluate(engine, data, &evaluation).map(Some),
+        None => Ok(None),
+    };
+    let mut driver = Driver {
+        recipe: &recipe,
+        engine: &mut engine,
+        loader,
+        schedule: recipe.training.optimizer.schedule().clone().over(run_steps),
+        steps_per_epoch,
+        meter,
+        base: base_meta(&file, &data),
+        writer: Writer::new(checkpoints.clone())?,
+        log: &mut |epoch: &EpochFigures| folder.append_metrics(epoch),
+        validate: &mut validate,
+        last_validation: None,
+        interrupt: &options.interrupt,
+        watch,
+        clock: Clock::start(&at),
+        at,
+    };
+    let stopped_by = driver.run()?;
+    let Driver { at, clock, meter, last_validation, .. } = driver;
+    let wall_seconds = clock.total();
+
+    let restored = restore_best(&file, stopped_by, &folder, &mut engine)?;
+    let measured = match last_validation {
+        Some((step, found)) if step == at.step && !restored => Some(found),
+        // An interrupt should end the program soon; the checkpoint can be measured later.
+        _ if stopped_by == StoppedBy::Interrupt => None,
+        _ => validate(&mut engine)?,
+    };
+    let state = engine.state();
+    let summary = Summary {
+        steps: at.step,
+        samples: at.samples,
+        epochs: at.step / steps_per_epoch,
+        wall_seconds,
+        samples_per_second: at.samples as f64 / wall_seconds.max(1e-9),
+        peak_rss_bytes: peak_rss_bytes(),
+        arena_bytes: engine.arena_bytes() as u64,
+        train: train_figures(&meter, &at.history),
+        validation: measured.as_ref().map_or_else(Figures::new, |m| m.figures.clone()),
+        stopped_by: stopped_by.name().to_string(),
+        state_sha256: state_sha256(state.tensors()),
+    };
+    folder.write_summary(&summary)?;
+    if file.recipe.report.html {
+        let page = report::Report {
+            file: &file,
+            summary: &summary,
+            history: &at.history,
+            evaluation: measured.as_ref(),
+            data: &data,
+            plan: &engine.explain(),
+            threads: engine.threads(),
+            num_parameters: engine.num_parameters(),
+        };
+        page.write(&folder.report_path())?;
+    }
+    Ok(Outcome { summary, stopped_by, folder })
+}
+
+/// Fails when the run cannot fit into the memory that was given.
+fn check_memory(engine: &Engine, data_bytes: u64, limit: Option<u64>) -> Result<()> {
+    let Some(limit) = limit else { return Ok(()) };
+    let (arena, state) = (engine.arena_bytes() as u64, engine.state_and_scratch_bytes() as u64);
+    // Two more copies of the state exist while a checkpoint is written.
+    let need = data_bytes + arena + 3 * state;
+    if need <= limit {
+        return Ok(());
+    }
+    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    Err(Error::Usage(format!(
+        "--memory {}: the run needs {} (program and data {}, arena {}, state and its checkpoint \
+         {}); give it more, or lower batch.batch_size",
+        mb(limit),
+        mb(need),
+        mb(data_bytes),
+        mb(arena),
+        mb(3 * state)
+    )))
+}
+
+fn loader(file: &RecipeFile, data: &RunData, shaped: &RunData, position: u64) -> Result<Loader> {
+    let r = &file.recipe;
+    let order = match r.batch.shuffle {
+        true => Order::Shuffled { seed: r.training.seed },
+        false => Order::Sequential,
+    };
+    let mut options = LoaderOptions::new(r.batch.batch_size, order);
+    options.drop_last = r.batch.drop_remainder;
+    options.position = position;
+    options.threads = r.batch.data_threads;
+    let weights = data::class_weights(file, data.train.as_ref())?;
+    if shaped.train.num_classes().is_some() {
+        options.class_weights = weights;
+    } else if !weights.is_empty() {
+        // The loader sees values instead of classes: weigh each sample by its class here.
+        let weight = |i| match data.train.label(i) {
+            tidemill_data::Label::Class(c) => weights[c as usize],
+            _ => 1.0,
+        };
+        options.sample_weights = Some((0..data.train.len()).map(weight).collect());
+    }
+    Loader::new(shaped.train.clone(), options).map_err(|e| match e {
+        tidemill_data::Error::Option { what } => file.error_at("batch", &format!("fails: {what}")),
+        e => Error::Data(e),
+    })
+}
+
+/// The fields of a checkpoint that stay the same.
+fn base_meta(file: &RecipeFile, data: &RunData) -> Meta {
+    Meta {
+        step: 0,
+        position: 0,
+        epoch: 0,
+        samples: 0,
+        seed: file.recipe.training.seed,
+        wall_seconds: 0.0,
+        recipe_sha256: file.sha256(),
+        state_sha256: String::new(),
+        running: Meter::new(file.recipe.task(), 0, &[]),
+        history: Vec::new(),
+        best: None,
+        class_names: data.class_names.clone(),
+    }
+}
+
+fn start(file: &RecipeFile, engine: &Engine) -> (Position, Meter) {
+    let meter = Meter::new(file.recipe.task(), engine.num_outputs(), &file.recipe.metrics());
+    let at = Position { step: 0, samples: 0, data: 0, history: Vec::new(), wall_seconds: 0.0 };
+    (at, meter)
+}
+
+/// Puts a checkpoint's state into the engine.
+pub fn load_state(engine: &mut Engine, checkpoint: &Checkpoint) -> Result<()> {
+    if let Some(what) = first_difference(engine.state().tensors(), &checkpoint.tensors) {
+        return Err(Error::Checkpoint {
+            path: checkpoint.path.clone(),
+            what: format!("belongs to another model: {what}"),
+        });
+    }
+    engine.set_state(&checkpoint.tensors)?;
+    engine.set_step(checkpoint.meta.step);
+    Ok(())
+}
+
+fn restore(
+    file: &RecipeFile,
+    checkpoint: &Checkpoint,
+    engine: &mut Engine,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<(Position, Meter)> {
+    load_state(engine, checkpoint)?;
+    let meta = &checkpoint.meta;
+    watch(Event::Notice(&format!(
+        "going on from step {} (epoch {})",
+        meta.step,
+        meta.epoch + 1
+    )));
+    if meta.recipe_sha256 != file.sha256() {
+        watch(Event::Notice(
+            "the recipe has changed since this checkpoint: the run goes on with the new one, and \
+             will not end with the weights of a run that was never stopped",
+        ));
+    }
+    let at = Position {
+        step: meta.step,
+        samples: meta.samples,
+        data: meta.position,
+        history: meta.history.clone(),
+        wall_seconds: meta.wall_seconds,
+    };
+    Ok((at, meta.running.clone()))
+}
+
+/// Takes the best epoch's weights when patience ran out and the recipe asks for them.
+fn restore_best(
+    file: &RecipeFile,
+    stopped_by: StoppedBy,
+    folder: &RunFolder,
+    engine: &mut Engine,
+) -> Result<bool> {
+    let wanted = file.recipe.stop.patience.as_ref().is_some_and(|p| p.restore_best);
+    if !wanted || stopped_by != StoppedBy::Patience {
+        return Ok(false);
+    }
+    let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
+    let Some(best) = checkpoints.best_or_newest()? else { return Ok(false) };
+    load_state(engine, &best)?;
+    checkpoints.point_latest(best.meta.step)?;
+    Ok(true)
+}
+
+/// Of the epoch under way, else of the last full one.
+fn train_figures(meter: &Meter, history: &[EpochFigures]) -> Figures {
+    match (meter.samples(), history.last()) {
+        (0, Some(last)) => last.train.clone(),
+        _ => meter.figures(),
+    }
+}
