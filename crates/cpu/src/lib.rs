@@ -20,8 +20,12 @@ pub mod threads;
 pub mod call;
 pub mod eltwise;
 mod lanes;
+pub mod gather;
 pub mod loss;
 mod math;
+pub mod moments;
+pub mod norm;
+mod rows;
 pub mod softmax;
 #[cfg(test)]
 mod testing;

@@ -8,7 +8,7 @@ use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::lanes::Lanes;
 use crate::math;
-use crate::softmax::{row_dot, row_exp, row_exp_sum, row_max, row_ns, row_zip};
+use crate::rows::{row_dot, row_dot_tail, row_exp, row_exp_sum, row_max, row_ns, row_zip};
 
 /// Rows whose logarithms are taken together.
 const GROUP: usize = 16;
@@ -92,27 +92,6 @@ unsafe fn row<S: Lanes>(
             row_zip::<S>(d, target, d, n, |e, t| S::fma(e, scale, S::fma(a, t, b)));
         }
         (sum, total, dot)
-    }
-}
-
-/// As [`row_dot`], for an `f` that is not 0 at (0, 0).
-#[inline(always)]
-unsafe fn row_dot_tail<S: Lanes>(
-    a: *const f32,
-    b: *const f32,
-    n: usize,
-    f: impl Fn(S::V, S::V) -> S::V,
-) -> f32 {
-    // SAFETY: indices stay below n.
-    unsafe {
-        let whole = n - n % S::LANES;
-        let sum = row_dot::<S>(a, b, whole, &f);
-        if whole == n {
-            return sum;
-        }
-        let m = n - whole;
-        let tail = f(S::load_partial(a.add(whole), m), S::load_partial(b.add(whole), m));
-        sum + S::sum(S::first(tail, m))
     }
 }
 

@@ -7,125 +7,7 @@ use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::lanes::Lanes;
 use crate::math;
-
-/// Largest value of a row of `n >= 1` values; a NaN may be lost (it returns with the exponentials).
-#[inline(always)]
-pub(crate) unsafe fn row_max<S: Lanes>(x: *const f32, n: usize) -> f32 {
-    // SAFETY: indices stay below n.
-    unsafe {
-        let l = S::LANES;
-        let low = S::splat(f32::NEG_INFINITY);
-        if n < l {
-            return (0..n).fold(f32::NEG_INFINITY, |m, i| m.max(*x.add(i)));
-        }
-        let (mut p, mut q) = (low, low);
-        let mut i = 0;
-        while i + 2 * l <= n {
-            p = S::max(S::load(x.add(i)), p);
-            q = S::max(S::load(x.add(i + l)), q);
-            i += 2 * l;
-        }
-        if i + l <= n {
-            p = S::max(S::load(x.add(i)), p);
-        }
-        // the last vector overlaps what was seen
-        q = S::max(S::load(x.add(n - l)), q);
-        S::max_lane(S::max(p, q))
-    }
-}
-
-/// Applies `f` to each vector of `n` values at `a` and stores the result to `out`; gives the sum.
-#[inline(always)]
-pub(crate) unsafe fn row_map_sum<S: Lanes>(
-    a: *const f32,
-    out: *mut f32,
-    n: usize,
-    f: impl Fn(S::V) -> S::V,
-) -> f32 {
-    // SAFETY: indices stay below n.
-    unsafe {
-        let l = S::LANES;
-        let (mut p, mut q) = (S::splat(0.0), S::splat(0.0));
-        let mut i = 0;
-        while i + 2 * l <= n {
-            let u = f(S::load(a.add(i)));
-            let v = f(S::load(a.add(i + l)));
-            S::store(out.add(i), u);
-            S::store(out.add(i + l), v);
-            p = S::add(p, u);
-            q = S::add(q, v);
-            i += 2 * l;
-        }
-        if i + l <= n {
-            let u = f(S::load(a.add(i)));
-            S::store(out.add(i), u);
-            p = S::add(p, u);
-            i += l;
-        }
-        if i < n {
-            let m = n - i;
-            let v = f(S::load_partial(a.add(i), m));
-            S::store_partial(out.add(i), v, m);
-            q = S::add(q, S::first(v, m));
-        }
-        S::sum(S::add(p, q))
-    }
-}
-
-/// `out[i] = f(a[i], b[i])` over a row.
-#[inline(always)]
-pub(crate) unsafe fn row_zip<S: Lanes>(
-    a: *const f32,
-    b: *const f32,
-    out: *mut f32,
-    n: usize,
-    f: impl Fn(S::V, S::V) -> S::V,
-) {
-    // SAFETY: indices stay below n.
-    unsafe {
-        let l = S::LANES;
-        let mut i = 0;
-        while i + l <= n {
-            S::store(out.add(i), f(S::load(a.add(i)), S::load(b.add(i))));
-            i += l;
-        }
-        if i < n {
-            let m = n - i;
-            let v = f(S::load_partial(a.add(i), m), S::load_partial(b.add(i), m));
-            S::store_partial(out.add(i), v, m);
-        }
-    }
-}
-
-/// Sum of `f(a[i], b[i])` over a row; `f(0, 0)` must be 0.
-#[inline(always)]
-pub(crate) unsafe fn row_dot<S: Lanes>(
-    a: *const f32,
-    b: *const f32,
-    n: usize,
-    f: impl Fn(S::V, S::V) -> S::V,
-) -> f32 {
-    // SAFETY: indices stay below n.
-    unsafe {
-        let l = S::LANES;
-        let (mut p, mut q) = (S::splat(0.0), S::splat(0.0));
-        let mut i = 0;
-        while i + 2 * l <= n {
-            p = S::add(p, f(S::load(a.add(i)), S::load(b.add(i))));
-            q = S::add(q, f(S::load(a.add(i + l)), S::load(b.add(i + l))));
-            i += 2 * l;
-        }
-        if i + l <= n {
-            p = S::add(p, f(S::load(a.add(i)), S::load(b.add(i))));
-            i += l;
-        }
-        if i < n {
-            let m = n - i;
-            q = S::add(q, f(S::load_partial(a.add(i), m), S::load_partial(b.add(i), m)));
-        }
-        S::sum(S::add(p, q))
-    }
-}
+use crate::rows::{row_dot, row_exp, row_exp_sum, row_max, row_ns, row_zip};
 
 /// `ln(x)` of one value, by the vector function: the same bits as in a vector.
 #[inline(always)]
@@ -134,16 +16,6 @@ pub(crate) unsafe fn log1<S: Lanes>(x: f32) -> f32 {
     // SAFETY: no set has more than 16 lanes.
     unsafe { S::store(lanes.as_mut_ptr(), math::log::<S>(S::splat(x))) };
     lanes[0]
-}
-
-/// Exponentials of `x - max` to `out` (which may be `x`); gives their sum.
-#[inline(always)]
-pub(crate) unsafe fn row_exp<S: Lanes>(x: *const f32, max: f32, out: *mut f32, n: usize) -> f32 {
-    // SAFETY: as the caller's.
-    unsafe {
-        let m = S::splat(max);
-        row_map_sum::<S>(x, out, n, |v| math::exp::<S>(S::sub(v, m)))
-    }
 }
 
 /// `a` and `b` are the inputs (b only for gradients).
@@ -195,31 +67,6 @@ kernel!(fn log_softmax_on(
     a: *const f32, b: *const f32, out: *mut f32, rows: usize, cols: usize
 ) = log_softmax_rows;);
 
-/// Sum of `e^(x - max)` without storing it.
-#[inline(always)]
-pub(crate) unsafe fn row_exp_sum<S: Lanes>(x: *const f32, m: S::V, n: usize) -> f32 {
-    // SAFETY: indices stay below n.
-    unsafe {
-        let l = S::LANES;
-        let (mut p, mut q) = (S::splat(0.0), S::splat(0.0));
-        let mut i = 0;
-        while i + 2 * l <= n {
-            p = S::add(p, math::exp::<S>(S::sub(S::load(x.add(i)), m)));
-            q = S::add(q, math::exp::<S>(S::sub(S::load(x.add(i + l)), m)));
-            i += 2 * l;
-        }
-        if i + l <= n {
-            p = S::add(p, math::exp::<S>(S::sub(S::load(x.add(i)), m)));
-            i += l;
-        }
-        if i < n {
-            let e = math::exp::<S>(S::sub(S::load_partial(x.add(i), n - i), m));
-            q = S::add(q, S::first(e, n - i));
-        }
-        S::sum(S::add(p, q))
-    }
-}
-
 #[inline(always)]
 unsafe fn softmax_grad_rows<S: Lanes>(
     y: *const f32,
@@ -270,11 +117,6 @@ pub struct Softmax {
     cols: usize,
     chunks: usize,
     f: RowFn,
-}
-
-/// Time of a row of a function that takes `ns` per value.
-pub(crate) fn row_ns(cols: usize, ns: f64) -> f64 {
-    8.0 + cols as f64 * ns
 }
 
 impl Softmax {

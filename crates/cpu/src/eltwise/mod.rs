@@ -15,6 +15,7 @@ mod sums;
 mod tests;
 
 pub use sums::CombineSums;
+pub(crate) use sums::add_to as add_fn;
 
 use crate::call::{Call, chunk_range};
 use crate::isa::Isa;

@@ -1,5 +1,6 @@
 //! The reductions at the end of a fused program.
 
+use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::simd::Simd;
 
@@ -7,7 +8,7 @@ use crate::simd::Simd;
 pub(super) const TOTAL_LANES: usize = 32;
 
 /// `acc[i] += v[i]` for `i < n`.
-pub(super) type AddFn = unsafe fn(v: *const f32, acc: *mut f32, n: usize);
+pub(crate) type AddFn = unsafe fn(v: *const f32, acc: *mut f32, n: usize);
 
 #[inline(always)]
 unsafe fn add_each<S: Simd>(v: *const f32, acc: *mut f32, n: usize) {
@@ -33,7 +34,7 @@ unsafe fn add_each<S: Simd>(v: *const f32, acc: *mut f32, n: usize) {
         }
     }
 }
-kernel!(pub(super) fn add_to(v: *const f32, acc: *mut f32, n: usize) = add_each;);
+kernel!(pub(crate) fn add_to(v: *const f32, acc: *mut f32, n: usize) = add_each;);
 
 /// `acc[i % 32] += v[i]` for `i < n`, in a fixed order.
 #[inline(always)]
@@ -122,6 +123,20 @@ pub struct CombineSums {
     pub(super) stride: usize,
     pub(super) workspace_arg: usize,
     pub(super) add: AddFn,
+}
+
+impl CombineSums {
+    /// Adds `chunks` rows of `len` values of argument `workspace_arg` into argument `arg`.
+    pub(crate) fn of_one(
+        isa: Isa,
+        arg: usize,
+        workspace_arg: usize,
+        chunks: usize,
+        len: usize,
+    ) -> CombineSums {
+        let partials = vec![Partial { arg, at: 0, len, factor: 1.0 }];
+        CombineSums { partials, chunks, stride: len, workspace_arg, add: add_to(isa) }
+    }
 }
 
 impl Kernel for CombineSums {
