@@ -283,7 +283,8 @@ impl Case<'_> {
     }
 
     fn mean(&mut self, losses: TensorId) -> TensorId {
-        let weights = self.graph.input("weights", &self.graph.shape(losses).to_vec(), DType::F32);
+        let shape = self.graph.shape(losses).to_vec();
+        let weights = self.graph.input("weights", &shape, DType::F32);
         self.weights = Some(weights);
         self.apply(Op::WeightedMean, &[losses, weights])
     }
