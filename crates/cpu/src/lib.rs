@@ -21,10 +21,12 @@ pub mod call;
 pub mod eltwise;
 mod lanes;
 pub mod gather;
+pub mod layout;
 pub mod loss;
 mod math;
 pub mod moments;
 pub mod norm;
+pub mod reduce;
 mod rows;
 pub mod softmax;
 #[cfg(test)]
