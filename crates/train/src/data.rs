@@ -70,11 +70,7 @@ pub fn open_one(
 }
 
 /// One dataset with targets in the form that the recipe's loss compares with.
-pub fn shaped(
-    data: &Arc<dyn Dataset>,
-    file: &RecipeFile,
-    num_outputs: usize,
-) -> Arc<dyn Dataset> {
+pub fn shaped(data: &Arc<dyn Dataset>, file: &RecipeFile, num_outputs: usize) -> Arc<dyn Dataset> {
     let dense = file.recipe.training.loss.targets() == Targets::Dense;
     match data.label_kind() {
         LabelKind::Class { .. } if dense => {

@@ -126,11 +126,8 @@ fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
             && key == "batch.data"
             && file.recipe.training.class_weight.is_none()
         {
-            let what = format!(
-                "class {} has {most} samples, {} has {least}",
-                name(big),
-                name(small)
-            );
+            let what =
+                format!("class {} has {most} samples, {} has {least}", name(big), name(small));
             let help = "training.class_weight = \"balanced\" makes up for it";
             findings.push(Finding::warning(key, what, help));
         }
@@ -249,9 +246,10 @@ fn check_first_loss(file: &RecipeFile, data: &RunData) -> Result<Option<Finding>
     }
     let mut engine = Engine::compile(engine_spec(file, None))?;
     let train: Arc<dyn Dataset> = data::shaped(&data.train, file, engine.num_outputs());
-    let options = LoaderOptions::new(file.recipe.batch.batch_size, tidemill_data::Order::Shuffled {
-        seed: file.recipe.training.seed,
-    });
+    let options = LoaderOptions::new(
+        file.recipe.batch.batch_size,
+        tidemill_data::Order::Shuffled { seed: file.recipe.training.seed },
+    );
     let mut loader = Loader::new(train, options)?;
     let (mut sum, mut count) = (0.0, 0);
     for _ in 0..PROBES.div_ceil(file.recipe.batch.batch_size).max(1) {

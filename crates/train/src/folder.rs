@@ -70,7 +70,9 @@ impl RunFolder {
                 )));
             }
             Existing::Replace => {
-                for name in ["checkpoints", "recipe.toml", "metrics.jsonl", "summary.json", "report.html"] {
+                for name in
+                    ["checkpoints", "recipe.toml", "metrics.jsonl", "summary.json", "report.html"]
+                {
                     files::remove(&path.join(name))?;
                 }
             }

@@ -12,12 +12,15 @@
 //! - [`batch`]: the loop over the steps
 //! - [`metrics`]: what is measured, from the logits of the steps
 //! - [`mod@evaluate`]: a pass over data without learning
+//! - [`trained`]: a run's model, measured on other data or asked about files; [`mod@bench`]: its
+//!   step, timed
 //! - [`checkpoint`]: the state of a run on disk, whole or not at all
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`summary`], [`report`]: what it came to, for programs and for people
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 pub mod data;
 pub mod doctor;
@@ -30,6 +33,7 @@ pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod summary;
+pub mod trained;
 pub mod watch;
 
 pub use batch::{Event, Progress, StoppedBy};
@@ -38,3 +42,4 @@ pub use folder::{Existing, RunFolder};
 pub use recipe::RecipeFile;
 pub use run::{Outcome, RunOptions, train};
 pub use summary::Summary;
+pub use trained::{Prediction, Trained, Weights};

@@ -12,13 +12,12 @@ use crate::data::{self, RunData};
 use crate::doctor;
 use crate::engine::{Engine, EngineSpec};
 use crate::error::{Error, Result};
-use crate::evaluate::{EvaluateOptions, Evaluation, default_batch_size, evaluate};
+use crate::evaluate::{EvaluateOptions, default_batch_size, evaluate};
 use crate::folder::{Existing, RunFolder};
 use crate::metrics::{Figures, Meter};
 use crate::recipe::{DataPaths, RecipeFile};
 use crate::report;
 use crate::summary::{Summary, peak_rss_bytes, rss_bytes};
-use crate::watch;
 
 /// How a recipe is run.
 #[derive(Clone, Debug)]
@@ -169,13 +168,20 @@ pub fn train(
             history: &at.history,
             evaluation: measured.as_ref(),
             data: &data,
-            plan: &engine.explain(),
+            plan: &plan_in_short(&engine),
             threads: engine.threads(),
             num_parameters: engine.num_parameters(),
         };
         page.write(&folder.report_path())?;
     }
     Ok(Outcome { summary, stopped_by, folder })
+}
+
+/// The kernels and the memory map, without the machine's rates: measuring those takes longer than
+/// writing the report.
+fn plan_in_short(engine: &Engine) -> String {
+    let plan = engine.training_plan();
+    format!("{}\n{}", plan.explain_kernels(None).trim_end(), plan.explain_memory())
 }
 
 /// Fails when the run cannot fit into the memory that was given.
@@ -271,11 +277,7 @@ fn restore(
 ) -> Result<(Position, Meter)> {
     load_state(engine, checkpoint)?;
     let meta = &checkpoint.meta;
-    watch(Event::Notice(&format!(
-        "going on from step {} (epoch {})",
-        meta.step,
-        meta.epoch + 1
-    )));
+    watch(Event::Notice(&format!("going on from step {} (epoch {})", meta.step, meta.epoch + 1)));
     if meta.recipe_sha256 != file.sha256() {
         watch(Event::Notice(
             "the recipe has changed since this checkpoint: the run goes on with the new one, and \

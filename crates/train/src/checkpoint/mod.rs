@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use meta::{Best, EpochFigures, Meta};
 pub(crate) use tensors::sha256;
-pub use tensors::{first_difference, state_sha256};
+pub use tensors::{first_difference, read as read_tensors, state_sha256, write as write_tensors};
 pub use writer::Writer;
 
 use crate::engine::StateTensor;
@@ -130,7 +130,9 @@ impl Checkpoints {
             .map_err(|e| torn(format!("{META_FILE} is damaged: {e}")))?;
         let tensors = tensors::read(&path.join(STATE_FILE)).map_err(torn)?;
         if state_sha256(&tensors) != meta.state_sha256 {
-            return Err(torn(format!("{STATE_FILE} does not match the fingerprint in {META_FILE}")));
+            return Err(torn(format!(
+                "{STATE_FILE} does not match the fingerprint in {META_FILE}"
+            )));
         }
         Ok(Checkpoint { path, meta, tensors })
     }

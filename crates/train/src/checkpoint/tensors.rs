@@ -35,7 +35,8 @@ impl View for Borrowed<'_> {
 const PARAMETER: &str = "parameter";
 const STATE: &str = "state";
 
-pub(super) fn write(path: &Path, step: u64, tensors: &[StateTensor]) -> Result<()> {
+/// Writes tensors as a safetensors file that also holds the step.
+pub fn write(path: &Path, step: u64, tensors: &[StateTensor]) -> Result<()> {
     let mut about: HashMap<String, String> = tensors
         .iter()
         .map(|t| (t.name.clone(), if t.parameter { PARAMETER } else { STATE }.to_string()))
@@ -52,7 +53,8 @@ pub(super) fn write(path: &Path, step: u64, tensors: &[StateTensor]) -> Result<(
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::write(path, e))
 }
 
-pub(super) fn read(path: &Path) -> std::result::Result<Vec<StateTensor>, String> {
+/// Reads what [`write`] wrote, in its order; the error says what is damaged.
+pub fn read(path: &Path) -> std::result::Result<Vec<StateTensor>, String> {
     let bytes = std::fs::read(path).map_err(|e| format!("the state cannot be read: {e}"))?;
     let damaged = |e: safetensors::SafeTensorError| format!("the state is damaged: {e}");
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
@@ -66,7 +68,8 @@ pub(super) fn read(path: &Path) -> std::result::Result<Vec<StateTensor>, String>
             return Err(format!("{name} is {:?}, not F32", view.dtype()));
         }
         // Copied value by value: the file's bytes need not be aligned.
-        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let values =
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         tensors.push(StateTensor {
             name: name.to_string(),
             shape: view.shape().to_vec(),

@@ -10,6 +10,7 @@ mod regression;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tidemill_nn::{Link, LossSpec};
 
 pub use classes::{ClassFigures, Confusion};
 
@@ -28,6 +29,18 @@ pub enum Task {
     Binary,
     /// The outputs are the values themselves.
     Values,
+}
+
+impl Task {
+    /// How the outputs of a model trained with this loss are read.
+    pub fn of(loss: LossSpec) -> Task {
+        match (loss.link(), loss.targets()) {
+            (Link::Softmax, _) | (_, tidemill_nn::Targets::ClassIds) => Task::Classes,
+            (Link::Sigmoid, _) => Task::Binary,
+            _ if matches!(loss, LossSpec::Hinge {}) => Task::Binary,
+            _ => Task::Values,
+        }
+    }
 }
 
 /// A metric that a recipe can name beside the loss.
@@ -58,6 +71,14 @@ impl Metric {
     /// The names a recipe may use; `top_5` stands for any `top_K`.
     pub const NAMES: [&'static str; 9] =
         ["accuracy", "top_5", "precision", "recall", "f1", "auc", "mae", "mse", "r2"];
+
+    /// What is measured where nothing is named.
+    pub fn default_for(task: Task) -> Vec<Metric> {
+        match task {
+            Task::Classes | Task::Binary => vec![Metric::Accuracy],
+            Task::Values => vec![Metric::Mae],
+        }
+    }
 
     /// The metric of that name.
     pub fn parse(name: &str) -> Option<Metric> {

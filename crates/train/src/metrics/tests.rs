@@ -55,8 +55,7 @@ fn equal_to_scikit_learn() {
             }
             if let Some(confusion) = meter.confusion() {
                 let c = confusion.num_classes();
-                let got: Vec<u64> =
-                    (0..c * c).map(|i| confusion.count(i / c, i % c)).collect();
+                let got: Vec<u64> = (0..c * c).map(|i| confusion.count(i / c, i % c)).collect();
                 assert_eq!(got, case.confusion, "case {number}");
             }
         }

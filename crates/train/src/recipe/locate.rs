@@ -34,8 +34,8 @@ pub(super) fn parse_key(key: &str) -> Vec<String> {
 
 /// The parts as a user reads them; layers are named from the model on.
 pub(super) fn show(path: &[String]) -> String {
-    let layers = path.first().is_some_and(|p| p == "model")
-        && path.get(1).is_some_and(|p| p == "layers");
+    let layers =
+        path.first().is_some_and(|p| p == "model") && path.get(1).is_some_and(|p| p == "layers");
     let mut key = String::new();
     for part in &path[usize::from(layers)..] {
         if !key.is_empty() && !part.starts_with('[') {

@@ -15,8 +15,8 @@ use toml_edit::{Document, DocumentMut};
 
 pub use paths::{DATA_VARIABLE, DataPaths};
 pub use spec::{
-    BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec, StopSpec, Target,
-    TrainingSpec,
+    BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec, StopSpec,
+    Target, TrainingSpec,
 };
 
 use crate::error::{Error, Result};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use tidemill_data::DataSpec;
-use tidemill_nn::{Link, LossSpec, ModelSpec, OptimizerSpec, Targets};
+use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
 
 use crate::metrics::{Metric, Task};
 
@@ -202,20 +202,13 @@ type Wrong = (String, String);
 impl Recipe {
     /// How the model's outputs are read.
     pub fn task(&self) -> Task {
-        match (self.training.loss.link(), self.training.loss.targets()) {
-            (Link::Softmax, _) | (_, Targets::ClassIds) => Task::Classes,
-            (Link::Sigmoid, _) => Task::Binary,
-            _ if matches!(self.training.loss, LossSpec::Hinge {}) => Task::Binary,
-            _ => Task::Values,
-        }
+        Task::of(self.training.loss)
     }
 
     /// The metrics beside the loss.
     pub fn metrics(&self) -> Vec<Metric> {
-        self.training.metrics.clone().unwrap_or_else(|| match self.task() {
-            Task::Classes | Task::Binary => vec![Metric::Accuracy],
-            Task::Values => vec![Metric::Mae],
-        })
+        let chosen = self.training.metrics.clone();
+        chosen.unwrap_or_else(|| Metric::default_for(self.task()))
     }
 
     /// The epochs of a full run.

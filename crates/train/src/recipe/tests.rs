@@ -43,43 +43,83 @@ fn the_articles_recipe_is_read() {
 #[test]
 fn mistakes_are_told_by_line_and_key() {
     let cases = [
-        ("units = 128", "units = -5",
-         "recipe.toml:5: layers[1].dense.units must be a positive integer, found -5"),
-        ("units = 128", "units = \"many\"",
-         "recipe.toml:5: layers[1].dense.units must be a positive integer, found \"many\""),
-        ("units = 128", "unit = 128",
-         "recipe.toml:5: layers[1].dense.unit is unknown; did you mean \"units\"?"),
-        ("{ dense = { units = 10 } }", "{ dnse = { units = 10 } }",
-         "recipe.toml:6: layers[2].dnse is unknown; did you mean \"dense\"?"),
-        ("units = 10 ", "",
-         "recipe.toml:6: layers[2].dense.units is missing"),
-        ("batch_size = 32", "batch_size = 0",
-         "recipe.toml:16: batch.batch_size must be a positive integer, found 0"),
-        ("batch_size = 32", "batchsize = 32",
-         "recipe.toml:16: batch.batchsize is unknown; did you mean \"batch_size\"?"),
-        ("epochs     = 10", "epochs = 1.5",
-         "recipe.toml:17: batch.epochs must be a whole number of 0 or more, found 1.5"),
-        ("loss      = \"sparse_categorical_crossentropy\"", "",
-         "recipe.toml:9: training.loss is missing"),
-        ("sparse_categorical_crossentropy", "sparse_categorical_crosentropy",
-         "recipe.toml:10: training.loss = \"sparse_categorical_crosentropy\" is unknown; did you \
-          mean \"sparse_categorical_crossentropy\"?"),
-        ("epochs     = 10", "epochs = = 10",
-         "recipe.toml:17: this is not TOML: "),
-        ("[training]", "[training]\nmetrics = [\"accuracy\", \"acuracy\"]",
-         "recipe.toml:10: training.metrics[1] must be one of "),
-        ("[training]", "[training]\nmetrics = [\"r2\"]",
-         "recipe.toml:10: training.metrics[0] = \"r2\" has no meaning for the loss \
-          sparse_categorical_crossentropy"),
-        ("epochs     = 10", "epochs = 10\n[stop]\ntarget = { metric = \"validation.acuracy\", \
+        (
+            "units = 128",
+            "units = -5",
+            "recipe.toml:5: layers[1].dense.units must be a positive integer, found -5",
+        ),
+        (
+            "units = 128",
+            "units = \"many\"",
+            "recipe.toml:5: layers[1].dense.units must be a positive integer, found \"many\"",
+        ),
+        (
+            "units = 128",
+            "unit = 128",
+            "recipe.toml:5: layers[1].dense.unit is unknown; did you mean \"units\"?",
+        ),
+        (
+            "{ dense = { units = 10 } }",
+            "{ dnse = { units = 10 } }",
+            "recipe.toml:6: layers[2].dnse is unknown; did you mean \"dense\"?",
+        ),
+        ("units = 10 ", "", "recipe.toml:6: layers[2].dense.units is missing"),
+        (
+            "batch_size = 32",
+            "batch_size = 0",
+            "recipe.toml:16: batch.batch_size must be a positive integer, found 0",
+        ),
+        (
+            "batch_size = 32",
+            "batchsize = 32",
+            "recipe.toml:16: batch.batchsize is unknown; did you mean \"batch_size\"?",
+        ),
+        (
+            "epochs     = 10",
+            "epochs = 1.5",
+            "recipe.toml:17: batch.epochs must be a whole number of 0 or more, found 1.5",
+        ),
+        (
+            "loss      = \"sparse_categorical_crossentropy\"",
+            "",
+            "recipe.toml:9: training.loss is missing",
+        ),
+        (
+            "sparse_categorical_crossentropy",
+            "sparse_categorical_crosentropy",
+            "recipe.toml:10: training.loss = \"sparse_categorical_crosentropy\" is unknown; did you \
+          mean \"sparse_categorical_crossentropy\"?",
+        ),
+        ("epochs     = 10", "epochs = = 10", "recipe.toml:17: this is not TOML: "),
+        (
+            "[training]",
+            "[training]\nmetrics = [\"accuracy\", \"acuracy\"]",
+            "recipe.toml:10: training.metrics[1] must be one of ",
+        ),
+        (
+            "[training]",
+            "[training]\nmetrics = [\"r2\"]",
+            "recipe.toml:10: training.metrics[0] = \"r2\" has no meaning for the loss \
+          sparse_categorical_crossentropy",
+        ),
+        (
+            "epochs     = 10",
+            "epochs = 10\n[stop]\ntarget = { metric = \"validation.acuracy\", \
           value = 0.9 }",
-         "recipe.toml:19: stop.target.metric = \"validation.acuracy\" is unknown; did you mean \
-          \"validation.accuracy\"?"),
-        ("epochs     = 10", "epochs = 10\n[chekpoint]\nkeep = 3",
-         "recipe.toml:18: chekpoint is unknown; did you mean \"checkpoint\"?"),
-        ("[training]", "[training]\nclass_weight = \"balance\"",
-         "recipe.toml:10: training.class_weight must be \"balanced\" or a table of weights, found \
-          \"balance\""),
+            "recipe.toml:19: stop.target.metric = \"validation.acuracy\" is unknown; did you mean \
+          \"validation.accuracy\"?",
+        ),
+        (
+            "epochs     = 10",
+            "epochs = 10\n[chekpoint]\nkeep = 3",
+            "recipe.toml:18: chekpoint is unknown; did you mean \"checkpoint\"?",
+        ),
+        (
+            "[training]",
+            "[training]\nclass_weight = \"balance\"",
+            "recipe.toml:10: training.class_weight must be \"balanced\" or a table of weights, found \
+          \"balance\"",
+        ),
     ];
     for (from, to, want) in cases {
         let text = ARTICLE.replacen(from, to, 1);
@@ -96,7 +136,10 @@ fn tables_of_layers_have_lines_too() {
         .replace("layers = [\n    { flatten = {} },\n", "layers = [\n")
         .replace("    { dense = { units = 128, activation = \"relu\" } },\n", "")
         .replace("    { dense = { units = 10 } },\n]", "]")
-        .replace("layers = [\n]\n", "[[model.layers]]\nflatten = {}\n[[model.layers]]\n[model.layers.dense]\nunits = 0\n");
+        .replace(
+            "layers = [\n]\n",
+            "[[model.layers]]\nflatten = {}\n[[model.layers]]\n[model.layers.dense]\nunits = 0\n",
+        );
     assert_eq!(
         message(&text, &[]),
         "recipe.toml:7: layers[1].dense.units must be a positive integer, found 0"
@@ -137,13 +180,19 @@ fn an_option_of_a_named_optimizer_is_set() {
 #[test]
 fn mistakes_from_outside_are_told_by_their_option() {
     for (set, want) in [
-        ("batch.epochs=0",
-         "--set batch.epochs=0: batch.epochs must be a positive integer, found 0"),
+        (
+            "batch.epochs=0",
+            "--set batch.epochs=0: batch.epochs must be a positive integer, found 0",
+        ),
         ("batch.epoch=3", "--set batch.epoch=3: batch.epoch is unknown; did you mean \"epochs\"?"),
-        ("layers[1].dense.units=-2",
-         "--set layers[1].dense.units=-2: layers[1].dense.units must be a positive integer, found -2"),
-        ("layers[7].dense.units=2",
-         "--set layers[7].dense.units=2: [7] is beyond the array, which has 3 entries"),
+        (
+            "layers[1].dense.units=-2",
+            "--set layers[1].dense.units=-2: layers[1].dense.units must be a positive integer, found -2",
+        ),
+        (
+            "layers[7].dense.units=2",
+            "--set layers[7].dense.units=2: [7] is beyond the array, which has 3 entries",
+        ),
         ("epochs", "--set epochs: must be a key and a value, such as batch.epochs=3"),
     ] {
         assert_eq!(message(ARTICLE, &[set]), want);
@@ -170,7 +219,10 @@ fn paths_are_written_into_the_copy() {
     paths.resolve("digits/train");
     file.set_paths(&paths);
     let again = parse(&file.to_toml(), &[]).unwrap();
-    assert_eq!(again.recipe.batch.data.path(), folder.path().join("digits/train").to_str().unwrap());
+    assert_eq!(
+        again.recipe.batch.data.path(),
+        folder.path().join("digits/train").to_str().unwrap()
+    );
     assert_eq!(again.recipe.batch.validation.unwrap().path(), "digits/test");
 }
 

@@ -77,9 +77,7 @@ fn table(page: &mut String, confusion: &Confusion, name: &dyn Fn(usize) -> Strin
          </thead><tbody>",
     );
     let row = |page: &mut String, label: &str, f: crate::metrics::ClassFigures| {
-        let cell = |v: f64| {
-            format!("<td style=\"--s:{v:.3}\"><span>{:.1}</span></td>", 100.0 * v)
-        };
+        let cell = |v: f64| format!("<td style=\"--s:{v:.3}\"><span>{:.1}</span></td>", 100.0 * v);
         let _ = write!(
             page,
             "<tr><th>{label}</th><td class=\"n\">{}</td>{}{}{}</tr>",

@@ -10,12 +10,7 @@ use crate::evaluate::Mistake;
 /// Larger images are shrunk to this: the page stays small.
 const LONGEST_SIDE: usize = 96;
 
-pub(super) fn write(
-    page: &mut String,
-    mistakes: &[Mistake],
-    data: &dyn Dataset,
-    names: &[String],
-) {
+pub(super) fn write(page: &mut String, mistakes: &[Mistake], data: &dyn Dataset, names: &[String]) {
     if mistakes.is_empty() {
         return;
     }

@@ -68,12 +68,7 @@ impl Report<'_> {
             classes::write(&mut page, confusion, &self.data.class_names);
         }
         if let (Some(evaluation), Some(data)) = (self.evaluation, &self.data.validation) {
-            mistakes::write(
-                &mut page,
-                &evaluation.mistakes,
-                data.as_ref(),
-                &self.data.class_names,
-            );
+            mistakes::write(&mut page, &evaluation.mistakes, data.as_ref(), &self.data.class_names);
         }
         self.details(&mut page);
         page.push_str("</main></body></html>\n");

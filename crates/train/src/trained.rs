@@ -1,0 +1,221 @@
+//! A run's model, used: measured on other data, or asked about files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidemill_data::{DataSpec, Dataset, ImageDirectorySpec, ImageFolder, Loader, LoaderOptions};
+
+use crate::data::{input_of, open_one, shaped};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::evaluate::{Evaluation, evaluate};
+use crate::folder::RunFolder;
+use crate::metrics::{Task, argmax};
+use crate::recipe::{DataPaths, RecipeFile};
+use crate::run::{engine_spec, evaluate_options, load_state};
+
+/// Which of a run's weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weights {
+    /// Those that the run ended with.
+    #[default]
+    Latest,
+    /// Those of its best epoch.
+    Best,
+}
+
+/// A run's model with its weights.
+pub struct Trained {
+    /// The run's recipe.
+    pub file: RecipeFile,
+    /// The names of the classes; empty where the task has none.
+    pub class_names: Vec<String>,
+    /// The step of the weights.
+    pub step: u64,
+    engine: Engine,
+}
+
+/// What the model says about one sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The file, or file and line.
+    pub source: String,
+    /// The class, where the task has classes.
+    pub class: Option<String>,
+    /// How sure the model is of it.
+    pub probability: f32,
+    /// Probabilities of all classes, or the values themselves.
+    pub outputs: Vec<f32>,
+}
+
+impl Trained {
+    /// Loads the model of the run in the folder `run`.
+    pub fn open(run: &Path, weights: Weights, threads: Option<usize>) -> Result<Trained> {
+        let folder = RunFolder::open(run)?;
+        let file = RecipeFile::read(&folder.recipe_path(), &[])?;
+        let checkpoints = folder.checkpoints(1);
+        let found = match weights {
+            Weights::Latest => checkpoints.latest()?,
+            Weights::Best => checkpoints.best_or_newest()?,
+        };
+        let Some(checkpoint) = found else {
+            return Err(Error::Usage(format!(
+                "{}: has no complete checkpoint; train it first",
+                run.display()
+            )));
+        };
+        let mut engine = Engine::compile(engine_spec(&file, threads))?;
+        load_state(&mut engine, &checkpoint)?;
+        let (class_names, step) = (checkpoint.meta.class_names, checkpoint.meta.step);
+        Ok(Trained { file, class_names, step, engine })
+    }
+
+    /// Measures the model on `data`, or on the recipe's validation data. Files take the place of
+    /// those that the recipe's training data names.
+    pub fn evaluate(&mut self, data: &[PathBuf]) -> Result<Evaluation> {
+        let batch = &self.file.recipe.batch;
+        let spec = match (data, &batch.validation) {
+            ([], Some(validation)) => self.with_classes(validation.clone()),
+            ([], None) => {
+                return Err(Error::Usage(
+                    "the recipe has no batch.validation; name data with --data".into(),
+                ));
+            }
+            (files, _) => {
+                let spec = batch.validation.as_ref().unwrap_or(&batch.data);
+                self.with_classes(self.spec_of(spec, files)?)
+            }
+        };
+        let set = self.open_spec(&spec)?;
+        let set = shaped(&set, &self.file, self.engine.num_outputs());
+        let options = evaluate_options(&self.file);
+        evaluate(&mut self.engine, &set, &options)
+    }
+
+    /// Says what the model thinks of each sample of `files`, in their order.
+    pub fn predict(
+        &mut self,
+        files: &[PathBuf],
+        each: &mut dyn FnMut(Prediction) -> Result<()>,
+    ) -> Result<()> {
+        let set = self.open_files(files)?;
+        let options = evaluate_options(&self.file);
+        let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
+        let mut loader = Loader::new(set.clone(), LoaderOptions::one_pass(options.batch_size))?;
+        while let Some(batch) = loader.next_batch()? {
+            let outputs = self.engine.predict(batch)?;
+            for (i, row) in outputs.chunks(width.max(1)).take(batch.len).enumerate() {
+                let source = set.describe(batch.indices[i] as usize);
+                each(prediction(source, row, task, &self.class_names))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_files(&self, files: &[PathBuf]) -> Result<Arc<dyn Dataset>> {
+        let spec = &self.file.recipe.batch.data;
+        if let DataSpec::ImageDirectory(folder) = spec {
+            let files = image_files(files)?;
+            let set = ImageFolder::from_files(&files, folder, input_of(&self.file.recipe.model))?;
+            return Ok(Arc::new(set));
+        }
+        let mut spec = self.spec_of(spec, files)?;
+        match &mut spec {
+            DataSpec::Csv(csv) => csv.label = None,
+            DataSpec::Idx(idx) => idx.labels = None,
+            DataSpec::ImageDirectory(_) => {}
+        }
+        self.open_spec(&spec)
+    }
+
+    /// The recipe's kind of data, of other files.
+    fn spec_of(&self, spec: &DataSpec, files: &[PathBuf]) -> Result<DataSpec> {
+        let mut names = Vec::with_capacity(files.len());
+        for file in files {
+            // Named from where the user is, not from the recipe.
+            let path = std::path::absolute(file).map_err(|e| Error::read(file, e))?;
+            names.push(path.display().to_string());
+        }
+        let wrong = |what: &str| Err(Error::Usage(format!("--data: {what}")));
+        let mut spec = spec.clone();
+        match (&mut spec, names.as_slice()) {
+            (DataSpec::ImageDirectory(folder), [path]) => {
+                *folder = ImageDirectorySpec {
+                    path: path.clone(),
+                    validation_split: None,
+                    subset: None,
+                    ..folder.clone()
+                };
+            }
+            (DataSpec::ImageDirectory(_), _) => return wrong("name one folder or archive"),
+            (DataSpec::Csv(csv), [path]) => csv.path = path.clone(),
+            (DataSpec::Csv(_), _) => return wrong("name one table"),
+            (DataSpec::Idx(idx), [images, labels @ ..]) if labels.len() < 2 => {
+                idx.images = images.clone();
+                idx.labels = labels.first().cloned();
+            }
+            (DataSpec::Idx(_), _) => return wrong("name the file of images and that of labels"),
+        }
+        Ok(spec)
+    }
+
+    /// Classes keep the numbers of the training data without opening it.
+    fn with_classes(&self, mut spec: DataSpec) -> DataSpec {
+        if let DataSpec::ImageDirectory(folder) = &mut spec
+            && !self.class_names.is_empty()
+        {
+            folder.class_names = Some(self.class_names.clone());
+        }
+        spec
+    }
+
+    fn open_spec(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>> {
+        let paths = DataPaths::new(&self.file.path);
+        // The meaning of a table's columns is that of the training table.
+        let like = match spec {
+            DataSpec::Csv(_) => {
+                let data = &self.file.recipe.batch.data;
+                Some(open_one(&self.file, "batch.data", data, &paths, None)?)
+            }
+            _ => None,
+        };
+        let like = like.as_deref();
+        open_one(&self.file, "batch.validation", spec, &paths, like)
+    }
+}
+
+fn prediction(source: String, row: &[f32], task: Task, names: &[String]) -> Prediction {
+    let name = |i: usize| names.get(i).cloned().unwrap_or_else(|| i.to_string());
+    let (class, probability) = match (task, row) {
+        (Task::Values, _) => (None, 1.0),
+        (Task::Binary, [p]) if *p > 0.5 => (Some(name(1)), *p),
+        (Task::Binary, [p]) => (Some(name(0)), 1.0 - p),
+        _ => {
+            let best = argmax(row);
+            (Some(name(best)), row.get(best).copied().unwrap_or(0.0))
+        }
+    };
+    Prediction { source, class, probability, outputs: row.to_vec() }
+}
+
+const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];
+
+/// The named files, and the images in the named folders by name.
+fn image_files(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in named {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(|e| Error::read(path, e))?;
+        let mut inside: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+        inside.retain(|p| {
+            let ending = p.extension().map(|e| e.to_string_lossy().to_lowercase());
+            p.is_dir() || ending.is_some_and(|e| IMAGE_ENDINGS.contains(&e.as_str()))
+        });
+        inside.sort();
+        files.extend(image_files(&inside)?);
+    }
+    Ok(files)
+}
