@@ -4,7 +4,7 @@
 //! - [`op`]: the ops; [`shape`]: their shape rules; [`graph`]: tensors and the graph.
 //! - [`update`]: optimizer rules, the end of a training step.
 //! - [`flops`]: work of each op.
-//! - [`autodiff`]: graph to graph; [`reference`]: every op in plain loops, in f32 and f64;
+//! - [`autodiff`]: graph to graph; [`mod@reference`]: every op in plain loops, in f32 and f64;
 //!   [`random`]: its dropout's random numbers.
 #![forbid(unsafe_code)]
 
