@@ -1,0 +1,56 @@
+//! `tidemill bench`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tidemill_train::RecipeFile;
+use tidemill_train::bench::{BenchResult, bench};
+
+use crate::failure::{Failure, Result};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The recipe.
+    recipe: PathBuf,
+    /// Samples of a step, one measurement each [default: the recipe's].
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: Vec<u32>,
+    /// Threads of a step [default: all cores].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Set a value of the recipe, such as training.optimizer=sgd.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
+    let sizes = match arguments.batch_size.as_slice() {
+        [] => vec![file.recipe.batch.batch_size],
+        sizes => sizes.iter().map(|&n| n as usize).collect(),
+    };
+    if !arguments.json {
+        println!("  batch  threads     us/step      floor    samples/s");
+    }
+    for size in sizes {
+        let found = bench(&file, size, arguments.threads.map(usize::from))?;
+        if arguments.json {
+            let line = serde_json::to_string(&found)
+                .map_err(|e| Failure::failed(format!("the result cannot be written: {e}")))?;
+            println!("{line}");
+        } else {
+            println!("{}", row(&found));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(r: &BenchResult) -> String {
+    format!(
+        "{:>7}  {:>7}  {:>10.1}  {:>9.1}  {:>11.0}",
+        r.batch_size, r.threads, r.microseconds_per_step, r.floor_microseconds, r.samples_per_second
+    )
+}

@@ -1,0 +1,47 @@
+//! `tidemill data`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tidemill_data::digits::write_folder;
+
+use crate::failure::Result;
+use crate::table::count;
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Render digit images into a folder: train/0..9 and test/0..9.
+    Digits(Digits),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Digits {
+    /// The folder.
+    #[arg(long)]
+    out: PathBuf,
+    /// Training images of each digit.
+    #[arg(long, default_value_t = 1000)]
+    train: usize,
+    /// Test images of each digit.
+    #[arg(long, default_value_t = 200)]
+    test: usize,
+    /// The same seed gives the same images.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Rows and columns of an image.
+    #[arg(long, default_value_t = 28)]
+    size: usize,
+}
+
+pub(crate) fn run(command: &Command) -> Result {
+    let Command::Digits(d) = command;
+    let written = write_folder(&d.out, d.seed, d.train, d.test, d.size)?;
+    let verb = if written.reused { "found" } else { "wrote" };
+    println!(
+        "{verb} {} images of digits: {} and {}",
+        count(written.num_images as u64),
+        written.train.display(),
+        written.test.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}

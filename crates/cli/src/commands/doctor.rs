@@ -1,0 +1,32 @@
+//! `tidemill doctor`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tidemill_train::{RecipeFile, doctor};
+
+use crate::failure::{Result, USAGE};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The recipe.
+    recipe: PathBuf,
+    /// Set a value of the recipe, such as batch.batch_size=1.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
+    let findings = doctor::examine(&file)?;
+    for finding in &findings {
+        let kind = if finding.is_error { "error" } else { "warning" };
+        println!("{kind}: {}", file.error_at(&finding.key, &finding.message()));
+    }
+    let errors = findings.iter().filter(|f| f.is_error).count();
+    match findings.len() {
+        0 => println!("nothing looks wrong"),
+        n => println!("{errors} errors, {} warnings", n - errors),
+    }
+    Ok(if errors > 0 { ExitCode::from(USAGE) } else { ExitCode::SUCCESS })
+}

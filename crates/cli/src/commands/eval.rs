@@ -1,0 +1,42 @@
+//! `tidemill eval`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+use tidemill_train::{Trained, Weights};
+
+use crate::failure::Result;
+use crate::table::{figure, table};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The run's folder.
+    run: PathBuf,
+    /// A folder of images, a table, or IDX files of images and labels [default: the recipe's
+    /// validation data].
+    #[arg(long, num_args = 1.., value_name = "DATA")]
+    data: Vec<PathBuf>,
+    /// Use the weights of the best epoch instead of the last ones.
+    #[arg(long)]
+    best: bool,
+    /// Threads [default: all cores].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let weights = if arguments.best { Weights::Best } else { Weights::Latest };
+    let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
+    let found = model.evaluate(&arguments.data)?;
+    if arguments.json {
+        println!("{}", json!({ "step": model.step, "figures": found.figures }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let row = |(name, &value): (&String, &f64)| (name.clone(), figure(name, value));
+    print!("{}", table(&found.figures.iter().map(row).collect::<Vec<_>>()));
+    Ok(ExitCode::SUCCESS)
+}

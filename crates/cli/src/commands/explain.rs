@@ -1,0 +1,31 @@
+//! `tidemill explain`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tidemill_train::RecipeFile;
+use tidemill_train::engine::Engine;
+use tidemill_train::run::engine_spec;
+
+use crate::failure::{Failure, Result};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The recipe.
+    recipe: PathBuf,
+    /// Set a value of the recipe, such as batch.batch_size=1.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Threads of a step [default: all cores].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
+    // The data is not needed: a plan depends on shapes alone.
+    let engine = Engine::compile(engine_spec(&file, arguments.threads.map(usize::from)))
+        .map_err(|e| Failure::usage(format!("{}: {e}", arguments.recipe.display())))?;
+    print!("{}", engine.explain());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,10 @@
+//! One file for each command: its arguments, and what it prints.
+
+pub(crate) mod bench;
+pub(crate) mod data;
+pub(crate) mod doctor;
+pub(crate) mod eval;
+pub(crate) mod explain;
+pub(crate) mod predict;
+pub(crate) mod quickstart;
+pub(crate) mod train;

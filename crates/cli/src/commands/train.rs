@@ -1,0 +1,116 @@
+//! `tidemill train`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tidemill_train::{Existing, Outcome, RecipeFile, RunOptions, StoppedBy};
+
+use crate::failure::{Failure, INTERRUPTED, Result};
+use crate::progress::Display;
+use crate::table::{count, duration, figure, table};
+use crate::{interrupt, size};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The recipe, or the folder of a run to go on with its own recipe.
+    recipe: PathBuf,
+    /// The run's folder [default: runs/ and the recipe's name].
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Go on from the newest checkpoint in the run's folder, if there is one.
+    #[arg(long)]
+    resume: bool,
+    /// Replace a run that is in the folder.
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
+    /// Set a value of the recipe, such as batch.epochs=3.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Threads of a step [default: all cores].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Memory that the run must fit into, such as 512MB.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    memory: Option<u64>,
+    /// Print the summary as one line of JSON at the end.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let (recipe, out) = places(&arguments.recipe, arguments.out.as_deref());
+    let file = RecipeFile::read(&recipe, &arguments.set)?;
+    let options = RunOptions {
+        out,
+        existing: match (arguments.resume, arguments.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Replace,
+            _ => Existing::Refuse,
+        },
+        threads: arguments.threads.map(usize::from),
+        memory: arguments.memory,
+        interrupt: interrupt::flag(),
+    };
+    let outcome = train(file, &options)?;
+    if arguments.json {
+        println!("{}", json(&outcome)?);
+    } else {
+        print!("{}", result(&outcome));
+    }
+    Ok(match outcome.stopped_by {
+        StoppedBy::Interrupt => ExitCode::from(INTERRUPTED),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+/// Trains with a display of what happens.
+pub(crate) fn train(file: RecipeFile, options: &RunOptions) -> Result<Outcome> {
+    let mut display = Display::new(file.recipe.epochs());
+    let outcome = tidemill_train::train(file, options, &mut |event| display.show(event));
+    display.finish();
+    Ok(outcome?)
+}
+
+/// The recipe's file and the run's folder.
+fn places(recipe: &Path, out: Option<&Path>) -> (PathBuf, PathBuf) {
+    if recipe.join("recipe.toml").is_file() {
+        return (recipe.join("recipe.toml"), out.unwrap_or(recipe).to_owned());
+    }
+    let name = recipe.file_stem().unwrap_or_default();
+    (recipe.to_owned(), out.map_or_else(|| Path::new("runs").join(name), Path::to_owned))
+}
+
+fn json(outcome: &Outcome) -> Result<String> {
+    serde_json::to_string(&outcome.summary)
+        .map_err(|e| Failure::failed(format!("the summary cannot be written: {e}")))
+}
+
+/// The result as a table, and where the rest is.
+pub(crate) fn result(outcome: &Outcome) -> String {
+    let s = &outcome.summary;
+    let mut rows = Vec::new();
+    for (side, figures) in [("validation", &s.validation), ("training", &s.train)] {
+        for (name, &value) in figures {
+            rows.push((format!("{side} {name}"), figure(name, value)));
+        }
+    }
+    rows.push(("epochs".into(), format!("{} ({} steps)", count(s.epochs), count(s.steps))));
+    rows.push((
+        "time".into(),
+        format!(
+            "{} ({} samples a second)",
+            duration(s.wall_seconds),
+            count(s.samples_per_second as u64)
+        ),
+    ));
+    if s.peak_rss_bytes > 0 {
+        rows.push(("peak memory".into(), format!("{:.1} MB", s.peak_rss_bytes as f64 / 1e6)));
+    }
+    rows.push(("stopped by".into(), s.stopped_by.clone()));
+    rows.push(("run".into(), outcome.folder.path().display().to_string()));
+    let report = outcome.folder.report_path();
+    if report.exists() {
+        rows.push(("report".into(), report.display().to_string()));
+    }
+    table(&rows)
+}

@@ -1,0 +1,82 @@
+//! What a run shows while it goes on: a bar on a terminal, else a line for each epoch.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tidemill_train::checkpoint::EpochFigures;
+use tidemill_train::watch::in_words;
+use tidemill_train::{Event, Progress};
+
+use crate::table::{count, duration};
+
+/// Shows a run's events on standard error.
+pub(crate) struct Display {
+    bar: Option<ProgressBar>,
+    epochs: u64,
+}
+
+impl Display {
+    /// A display for a run of `epochs`.
+    pub(crate) fn new(epochs: u64) -> Display {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            // Drawn when told, ten times a second at most: no thread of its own beside the step's.
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:26.cyan} {msg}") {
+                bar.set_style(style.progress_chars("━╸ "));
+            }
+            bar
+        });
+        Display { bar, epochs }
+    }
+
+    /// Shows one event.
+    pub(crate) fn show(&mut self, event: Event<'_>) {
+        match event {
+            Event::Notice(text) => self.line(&format!("note: {text}")),
+            Event::Epoch(epoch) => self.line(&self.epoch_line(epoch)),
+            Event::Progress(progress) => {
+                if let Some(bar) = &self.bar {
+                    draw(bar, &progress);
+                }
+            }
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    fn epoch_line(&self, epoch: &EpochFigures) -> String {
+        let width = self.epochs.to_string().len();
+        let mut line =
+            format!("epoch {:>width$}/{}  {}", epoch.epoch, self.epochs, in_words(&epoch.train));
+        if !epoch.validation.is_empty() {
+            line += &format!("  | validation: {}", in_words(&epoch.validation));
+        }
+        line + &format!("  ({})", duration(epoch.wall_seconds))
+    }
+}
+
+fn draw(bar: &ProgressBar, p: &Progress) {
+    bar.set_length(p.steps);
+    bar.set_position(p.step);
+    bar.set_prefix(format!("epoch {}/{}", p.epoch, p.epochs));
+    let accuracy = p.accuracy.map_or(String::new(), |a| format!("  accuracy {:.2} %", 100.0 * a));
+    bar.set_message(format!(
+        "loss {:.4}{accuracy}  {}/s  {} left",
+        p.loss,
+        count(p.samples_per_second as u64),
+        duration(p.seconds_left)
+    ));
+    bar.tick();
+}
