@@ -103,7 +103,18 @@ unsafe fn log_softmax_grad_rows<S: Lanes>(
             let (y, dy, out) = (y.add(r * cols), dy.add(r * cols), out.add(r * cols));
             // dx = dy - e^y sum(dy)
             let minus = S::splat(-row_dot::<S>(dy, dy, cols, |d, _| d));
-            row_zip::<S>(y, dy, out, cols, |y, d| S::fma(math::exp::<S>(y), minus, d));
+            // no closure around exp, see `row_exp`
+            let mut i = 0;
+            while i + S::LANES <= cols {
+                let e = math::exp::<S>(S::load(y.add(i)));
+                S::store(out.add(i), S::fma(e, minus, S::load(dy.add(i))));
+                i += S::LANES;
+            }
+            if i < cols {
+                let n = cols - i;
+                let e = math::exp::<S>(S::load_partial(y.add(i), n));
+                S::store_partial(out.add(i), S::fma(e, minus, S::load_partial(dy.add(i), n)), n);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::philox::{self, Dropout};
 use super::sums::{self, Partial, TOTAL_LANES};
-use super::{Eltwise, Fill, Finish, Instr, Place, steps};
+use super::{Body, Eltwise, Fill, Finish, Fused, Instr, Place, fused, steps};
 use crate::call::chunks_for;
 use crate::isa::Isa;
 use tidemill_plan::eltwise::{Program, Sink, Spread, Step};
@@ -141,6 +141,90 @@ fn liveness(program: &Program, form: &Form) -> Liveness {
 
 pub(super) fn compile(isa: Isa, program: &Program) -> Eltwise {
     let form = regroup(program);
+    if let Some(found) = fused::search(isa, &program.steps, &form.inputs, &form.outputs)
+        && form.cols <= FUSED_COLS
+    {
+        return compile_fused(isa, program, &form, &found);
+    }
+    compile_blocks(isa, program, form)
+}
+
+/// A tile's columns and sums must stay in L1.
+const FUSED_COLS: usize = 2048;
+/// Values of a tile where rows are short.
+const TILE: usize = 256;
+
+/// The kernel of a program that the table has.
+fn compile_fused(isa: Isa, program: &Program, form: &Form, found: &fused::Match) -> Eltwise {
+    let first_output = program.inputs.len();
+    let tile_rows = rows_of(form, TILE);
+    let tile_len = tile_rows * form.cols;
+    let array_len = tile_len.next_multiple_of(16);
+    let mut prepare = Vec::new();
+    let mut finish = Vec::new();
+    let mut partials = Vec::new();
+    let (mut scratch_len, mut partial_len) = (0, 0);
+    let mut row = Vec::new();
+    for &arg in &found.row {
+        row.push(if tile_rows == 1 {
+            Place::Row(arg)
+        } else {
+            prepare.push(Fill::Row { arg, to: scratch_len });
+            scratch_len += array_len;
+            Place::Scratch(scratch_len - array_len)
+        });
+    }
+    let mut sums = Vec::new();
+    for &o in &found.sums {
+        let (arg, factor, at) = (first_output + o, form.outputs[o].2, partial_len);
+        sums.push(scratch_len);
+        prepare.push(Fill::Zero { to: scratch_len, len: array_len });
+        finish.push(Finish::ColumnSums { from: scratch_len, arg, at, factor });
+        partials.push(Partial { arg, at, len: form.cols, factor });
+        scratch_len += array_len;
+        partial_len += form.cols.next_multiple_of(16);
+    }
+    let streams = found.full.len() + found.out.len();
+    let unit_ns = (STREAM_NS * streams as f64 + SUM_NS * sums.len() as f64) * tile_len as f64;
+    let chunks = chunks_for(form.rows.div_ceil(tile_rows), unit_ns);
+    let chunks = none_empty(form.rows, chunks, tile_rows);
+    Eltwise {
+        rows: form.rows,
+        cols: form.cols,
+        chunks,
+        block_rows: tile_rows,
+        block_cols: form.cols,
+        prepare,
+        body: Body::Fused(Fused {
+            f: found.f,
+            full: found.full.clone(),
+            row,
+            out: found.out.iter().map(|o| first_output + o).collect(),
+            sums,
+        }),
+        finish,
+        scratch_len,
+        add: sums::add_to(isa),
+        partial_len: if chunks == 1 { 0 } else { partial_len },
+        workspace_arg: first_output + form.outputs.len(),
+        partials,
+    }
+}
+
+/// Rows that make about `len` values, in whole vectors where possible.
+fn rows_of(form: &Form, len: usize) -> usize {
+    let fit = (len / form.cols.max(1)).min(form.rows).max(1);
+    let unit = 16 >> form.cols.trailing_zeros().min(4);
+    if fit > unit { fit - fit % unit } else { fit }
+}
+
+/// How many of `chunks` chunks have rows, if a chunk is a multiple of `step` rows.
+fn none_empty(rows: usize, chunks: usize, step: usize) -> usize {
+    let size = rows.div_ceil(chunks).next_multiple_of(step).max(1);
+    rows.div_ceil(size).max(1)
+}
+
+fn compile_blocks(isa: Isa, program: &Program, form: Form) -> Eltwise {
     let Liveness { needed, last_use, direct } = liveness(program, &form);
     let has_key = program.steps.iter().any(|s| matches!(s, Step::Dropout { .. }));
     let key_arg = form.inputs.len();
@@ -202,14 +286,8 @@ pub(super) fn compile(isa: Isa, program: &Program) -> Eltwise {
     let column_sums = form.outputs.iter().filter(|(_, s, _)| *s == Sink::ColumnSums).count();
     let block = BLOCK_TOTAL / (arrays.count + streams + column_sums).max(1);
     let block = (block.clamp(BLOCK_MIN, BLOCK_MAX) / 64) * 64;
-    let (block_rows, block_cols) = if form.cols <= block {
-        let fit = (block / form.cols.max(1)).min(form.rows).max(1);
-        // whole vectors where possible
-        let unit = 16 >> form.cols.trailing_zeros().min(4);
-        (if fit > unit { fit - fit % unit } else { fit }, form.cols)
-    } else {
-        (1, block)
-    };
+    let (block_rows, block_cols) =
+        if form.cols <= block { (rows_of(&form, block), form.cols) } else { (1, block) };
     let array_len = (block_rows * block_cols).next_multiple_of(16);
 
     let mut places = Vec::with_capacity(plans.len());
@@ -335,9 +413,7 @@ pub(super) fn compile(isa: Isa, program: &Program) -> Eltwise {
     let blocks = form.rows.div_ceil(block_rows);
     let block_ns = cost * (block_rows * form.cols) as f64;
     let chunks = chunks_for(blocks, block_ns);
-    // none empty
-    let size = form.rows.div_ceil(chunks).next_multiple_of(block_rows).max(1);
-    let chunks = form.rows.div_ceil(size).max(1);
+    let chunks = none_empty(form.rows, chunks, block_rows);
     if chunks == 1 {
         partial_len = 0;
     }
@@ -347,9 +423,8 @@ pub(super) fn compile(isa: Isa, program: &Program) -> Eltwise {
         chunks,
         block_rows,
         block_cols,
-        places,
         prepare,
-        body,
+        body: Body::Blocks { places, instrs: body },
         finish,
         scratch_len,
         add: sums::add_to(isa),

@@ -7,6 +7,7 @@
 //! block beforehand, so that every loop runs over contiguous operands.
 
 mod compile;
+mod fused;
 mod philox;
 mod steps;
 mod sums;
@@ -38,12 +39,9 @@ pub struct Eltwise {
     block_rows: usize,
     /// Columns of a block.
     block_cols: usize,
-    /// Where each value lies.
-    places: Vec<Place>,
     /// Filled at the start of a chunk.
     prepare: Vec<Fill>,
-    /// Run for each block.
-    body: Vec<Instr>,
+    body: Body,
     /// Sums over blocks, ended at the end of a chunk.
     finish: Vec<Finish>,
     /// Scratch memory in f32.
@@ -54,6 +52,28 @@ pub struct Eltwise {
     workspace_arg: usize,
     /// Sums that [`CombineSums`] has to end.
     partials: Vec<Partial>,
+}
+
+/// How rows are run.
+enum Body {
+    /// Block by block, one loop for each step.
+    Blocks {
+        /// Where each value lies.
+        places: Vec<Place>,
+        instrs: Vec<Instr>,
+    },
+    /// One loop for the whole program.
+    Fused(Fused),
+}
+
+/// A loop of the table and its arguments.
+struct Fused {
+    f: fused::FusedFn,
+    full: Vec<usize>,
+    row: Vec<Place>,
+    out: Vec<usize>,
+    /// Accumulators in scratch memory.
+    sums: Vec<usize>,
 }
 
 /// A value's memory; the block starts at element `e` of the matrix and at column `c`.
@@ -177,8 +197,10 @@ impl Eltwise {
     /// # Safety
     /// As [`Kernel::run`]; the block lies inside the matrix.
     #[inline]
+    #[allow(clippy::too_many_arguments)]
     unsafe fn run_block(
         &self,
+        (places, instrs): (&[Place], &[Instr]),
         args: &[*mut f32],
         scratch: *mut f32,
         row: usize,
@@ -192,13 +214,13 @@ impl Eltwise {
         // cols values and col + n is inside, since Row places exist for one-row blocks only; a
         // scratch place has room for a whole block.
         let at = |place: usize| unsafe {
-            match self.places[place] {
+            match places[place] {
                 Place::Full(arg) => args[arg].add(e),
                 Place::Row(arg) => args[arg].add(col),
                 Place::Scratch(offset) => scratch.add(offset),
             }
         };
-        for instr in &self.body {
+        for instr in instrs {
             // SAFETY: all pointers hold n values, see above; sums as said at each.
             unsafe {
                 match *instr {
@@ -233,6 +255,56 @@ impl Eltwise {
     }
 
     /// # Safety
+    /// As [`Kernel::run`]; rows `start .. end` lie inside the matrix.
+    unsafe fn run_fused(
+        &self,
+        fused: &Fused,
+        args: &[*mut f32],
+        scratch: *mut f32,
+        start: usize,
+        end: usize,
+    ) {
+        let null = std::ptr::null_mut();
+        let mut p = fused::Pointers {
+            full: [null; fused::MANY],
+            row: [null; fused::MANY],
+            out: [null; fused::MANY],
+            sums: [null; fused::MANY],
+        };
+        let (n, tiles) = (self.block_rows * self.cols, (end - start) / self.block_rows);
+        let rest = (end - start) % self.block_rows;
+        // SAFETY: Full arguments hold the whole matrix, rows a value for each place of a tile: one
+        // row of the argument, or the array that `prepare` made; sums hold a tile.
+        unsafe {
+            for (to, &arg) in p.full.iter_mut().zip(&fused.full) {
+                *to = args[arg].add(start * self.cols);
+            }
+            for (to, &place) in p.row.iter_mut().zip(&fused.row) {
+                *to = match place {
+                    Place::Full(arg) | Place::Row(arg) => args[arg],
+                    Place::Scratch(at) => scratch.add(at),
+                };
+            }
+            for (to, &arg) in p.out.iter_mut().zip(&fused.out) {
+                *to = args[arg].add(start * self.cols);
+            }
+            for (to, &at) in p.sums.iter_mut().zip(&fused.sums) {
+                *to = scratch.add(at);
+            }
+            (fused.f)(&p, n, tiles);
+            if rest > 0 {
+                for x in p.full.iter_mut().take(fused.full.len()) {
+                    *x = x.add(tiles * n);
+                }
+                for y in p.out.iter_mut().take(fused.out.len()) {
+                    *y = y.add(tiles * n);
+                }
+                (fused.f)(&p, rest * self.cols, 1);
+            }
+        }
+    }
+
+    /// # Safety
     /// As [`Kernel::run`].
     unsafe fn finish(&self, args: &[*mut f32], chunk: usize, scratch: *mut f32) {
         // SAFETY: accumulators as sized by `compile`; outputs hold the sums' lengths; the workspace
@@ -251,8 +323,12 @@ impl Eltwise {
                     // SAFETY: see above.
                     unsafe {
                         let sums = scratch.add(from);
-                        for r in 1..self.block_rows {
-                            (self.add)(sums.add(r * self.cols), sums, self.cols);
+                        // halves onto each other, then the odd row
+                        let mut rows = self.block_rows;
+                        while rows > 1 {
+                            let half = rows / 2;
+                            (self.add)(sums.add((rows - half) * self.cols), sums, half * self.cols);
+                            rows -= half;
                         }
                         for c in 0..self.cols {
                             *to.add(c) = *sums.add(c) * factor;
@@ -316,17 +392,24 @@ impl Kernel for Eltwise {
                 }
             }
         }
-        let mut row = start;
-        while row < end {
-            let rows = self.block_rows.min(end - row);
-            let mut col = 0;
-            while col < self.cols {
-                let cols = self.block_cols.min(self.cols - col);
-                // SAFETY: the caller's contract; the block lies inside the chunk.
-                unsafe { self.run_block(args, scratch, row, rows, col, cols) };
-                col += cols;
+        match &self.body {
+            Body::Blocks { places, instrs } => {
+                let mut row = start;
+                while row < end {
+                    let rows = self.block_rows.min(end - row);
+                    let mut col = 0;
+                    while col < self.cols {
+                        let cols = self.block_cols.min(self.cols - col);
+                        let code = (&places[..], &instrs[..]);
+                        // SAFETY: the caller's contract; the block lies inside the chunk.
+                        unsafe { self.run_block(code, args, scratch, row, rows, col, cols) };
+                        col += cols;
+                    }
+                    row += rows;
+                }
             }
-            row += rows;
+            // SAFETY: the caller's contract; the rows lie inside the matrix.
+            Body::Fused(fused) => unsafe { self.run_fused(fused, args, scratch, start, end) },
         }
         // SAFETY: the caller's contract.
         unsafe { self.finish(args, chunk, scratch) };

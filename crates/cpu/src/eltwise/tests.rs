@@ -538,3 +538,60 @@ fn dropout_keeps_its_share() {
         assert!(found[0].iter().all(|&x| x == value));
     }
 }
+
+/// Each pattern of the table, from its text, over all shapes; the table must be what runs.
+#[test]
+fn every_pattern() {
+    /// Reads one expression and pushes its steps.
+    fn parse(text: &mut &str, p: &mut Program, seen: &mut Vec<(String, usize)>) -> usize {
+        let end = text.find(['(', ',', ')', ';']).unwrap_or(text.len());
+        let (word, rest) = text.split_at(end);
+        let word = word.to_owned();
+        *text = rest;
+        if !text.starts_with('(') {
+            if let Some(s) = seen.iter().find(|s| s.0 == word) {
+                return s.1;
+            }
+            p.steps.push(Step::Input(p.inputs.len()));
+            p.inputs.push(if word.starts_with('F') { Spread::Full } else { Spread::Row });
+            seen.push((word, p.steps.len() - 1));
+            return p.steps.len() - 1;
+        }
+        let mut v = Vec::new();
+        while !text.starts_with(')') {
+            *text = &text[1..];
+            v.push(parse(text, p, seen));
+        }
+        *text = &text[1..];
+        p.steps.push(match word.as_str() {
+            "relu" => Step::Unary(Unary::Relu, v[0]),
+            "relu'" => Step::UnaryGrad(Unary::Relu, v[0], v[1]),
+            // exchanged: the canonical form must not care
+            "add" => Step::Binary(Binary::Add, v[1], v[0]),
+            "mul" => Step::Binary(Binary::Mul, v[1], v[0]),
+            "fma" => Step::MulAdd(v[1], v[0], v[2]),
+            _ => panic!("{word}"),
+        });
+        p.steps.len() - 1
+    }
+    let mut random = Random(15);
+    for text in fused::TEXTS {
+        for (rows, cols) in SHAPES.into_iter().chain([(40_000, 16), (5000, 100)]) {
+            let mut p = Program { rows, cols, inputs: vec![], steps: vec![], outputs: vec![] };
+            let mut seen = Vec::new();
+            for part in text.split_terminator(';') {
+                let (kind, mut expression) = part.split_once(' ').unwrap();
+                let v = parse(&mut expression, &mut p, &mut seen);
+                let (sink, factor) =
+                    if kind == "full" { (Sink::Full, 1.0) } else { (Sink::ColumnSums, 0.5) };
+                p.outputs.push((v, sink, factor));
+            }
+            if rows > 1 && cols > 1 && cols < 2000 {
+                let kernel = Eltwise::new(Isa::Portable, &p);
+                assert!(matches!(kernel.body, Body::Fused(_)), "{text}");
+            }
+            let inputs = input_data(&p, &mut random);
+            check(&p, &inputs, 2e-5);
+        }
+    }
+}
