@@ -108,17 +108,20 @@ def build(job, layout, compiled, threads):
 def whole_step(job, model):
     """Forward, backward and update as one compiled graph: the least work left to Python."""
     parameters = {n: p.detach().clone() for n, p in model.named_parameters()}
-    buffers = {n: b.clone() for n, b in model.named_buffers() if b.is_floating_point()}
+    buffers = {n: b.clone() for n, b in model.named_buffers()}
     zeros = lambda: {n: torch.zeros_like(p) for n, p in parameters.items()}
     first, second, count = zeros(), zeros(), torch.zeros(())
-    # Batch norm's counter is integer and unused here.
     model.requires_grad_(False)
 
     def loss_of(p, x, y):
-        return F.cross_entropy(torch.func.functional_call(model, (p, buffers), (x,)), y)
+        # Batch norm changes its statistics in place, which is allowed only on tensors made inside the transform.
+        running = {n: b.clone() for n, b in buffers.items()}
+        return F.cross_entropy(torch.func.functional_call(model, (p, running), (x,)), y), running
 
     def step(x, y):
-        gradients, loss = torch.func.grad_and_value(loss_of)(parameters, x, y)
+        gradients, (loss, running) = torch.func.grad_and_value(loss_of, has_aux=True)(parameters, x, y)
+        for n, b in running.items():
+            buffers[n].copy_(b)
         if job["optimizer"] == "adam":
             count.add_(1)
             rate = 1e-3 * torch.sqrt(1 - 0.999**count) / (1 - 0.9**count)
