@@ -50,12 +50,12 @@ unsafe fn begin<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs) -> 
     unsafe {
         let mut acc = [[S::splat(0.0); NV]; MR];
         if !t.first {
-            for i in 0..MR {
-                for v in 0..NV {
-                    let at = v * S::LANES;
-                    acc[i][v] = load_n::<S>(t.out.add(i * t.out_row + at), t.n - at);
-                }
-            }
+            unroll!(I < MR, {
+                unroll!(V < NV, {
+                    let at = V * S::LANES;
+                    acc[I][V] = load_n::<S>(t.out.add(I * t.out_row + at), t.n - at);
+                });
+            });
         }
         acc
     }
@@ -67,12 +67,12 @@ unsafe fn begin<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs) -> 
 unsafe fn end<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs, acc: &[[S::V; NV]; MR]) {
     // SAFETY: as in `begin`.
     unsafe {
-        for i in 0..MR {
-            for v in 0..NV {
-                let at = v * S::LANES;
-                store_n::<S>(t.out.add(i * t.out_row + at), acc[i][v], t.n - at);
-            }
-        }
+        unroll!(I < MR, {
+            unroll!(V < NV, {
+                let at = V * S::LANES;
+                store_n::<S>(t.out.add(I * t.out_row + at), acc[I][V], t.n - at);
+            });
+        });
     }
 }
 
@@ -91,15 +91,11 @@ unsafe fn dense<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs) {
             let mut a = t.a.add(row * t.a_row);
             for _ in 0..t.columns {
                 let mut bv = [S::splat(0.0); NV];
-                for v in 0..NV {
-                    bv[v] = S::load(b.add(v * S::LANES));
-                }
-                for i in 0..MR {
-                    let x = S::splat(*a.add(i));
-                    for v in 0..NV {
-                        acc[i][v] = S::fma(x, bv[v], acc[i][v]);
-                    }
-                }
+                unroll!(V < NV, { bv[V] = S::load(b.add(V * S::LANES)) });
+                unroll!(I < MR, {
+                    let x = S::splat(*a.add(I));
+                    unroll!(V < NV, { acc[I][V] = S::fma(x, bv[V], acc[I][V]) });
+                });
                 b = b.add(NV * S::LANES);
                 a = a.wrapping_add(t.a_step);
             }
@@ -121,14 +117,14 @@ unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs)
         for row in 0..t.rows {
             let mut a = t.a.add(row * t.a_row);
             for _ in 0..t.columns {
-                for v in 0..NV {
-                    let at = v * S::LANES;
+                unroll!(V < NV, {
+                    let at = V * S::LANES;
                     let bv = S::load(b.add(at));
-                    for i in 0..MR {
-                        let x = load_n::<S>(a.add(*t.offsets.add(i) + at), t.n - at);
-                        acc[i][v] = S::fma(x, bv, acc[i][v]);
-                    }
-                }
+                    unroll!(I < MR, {
+                        let x = load_n::<S>(a.add(*t.offsets.add(I) + at), t.n - at);
+                        acc[I][V] = S::fma(x, bv, acc[I][V]);
+                    });
+                });
                 b = b.add(NV * S::LANES);
                 a = a.wrapping_add(t.a_step);
             }

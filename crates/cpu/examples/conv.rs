@@ -1,0 +1,220 @@
+//! Speed of the convolution kernels against this core's measured peak.
+//!
+//! `cargo run --release -p tidemill-cpu --example conv [-- FILTER]`; TIDEMILL_ISA picks a lower
+//! instruction set. One thread: thread CPU time, the minimum of many windows, since machines are
+//! shared. Two threads: wall time of claimed chunks, meaningful on an idle machine only.
+
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tidemill_cpu::conv::{ConvDesc, ConvForward, ConvGradInput, ConvGradWeight, ReduceUpdate};
+use tidemill_cpu::isa::Isa;
+use tidemill_cpu::kernel;
+use tidemill_cpu::kernel::Kernel;
+use tidemill_cpu::simd::Simd;
+
+#[repr(C)]
+struct Timespec {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+unsafe extern "C" {
+    fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
+}
+
+/// CPU time of this thread in seconds.
+fn cpu_time() -> f64 {
+    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
+    // SAFETY: clock 3 is CLOCK_THREAD_CPUTIME_ID on Linux.
+    unsafe { clock_gettime(3, &mut time) };
+    time.seconds as f64 + time.nanoseconds as f64 * 1e-9
+}
+
+#[inline(always)]
+unsafe fn multiply_adds<S: Simd>(rounds: usize) -> f32 {
+    // SAFETY: register arithmetic only.
+    unsafe {
+        let x = S::splat(0.5);
+        let mut acc = [S::splat(0.0); 12];
+        for _ in 0..rounds {
+            for v in &mut acc {
+                *v = S::fma(*v, x, x);
+            }
+        }
+        acc.iter().map(|&v| S::sum(v)).sum()
+    }
+}
+kernel!(fn multiply_adds_on(rounds: usize) -> f32 = multiply_adds;);
+
+fn peak(isa: Isa) -> f64 {
+    let rounds = 20_000;
+    let mut best = f64::MAX;
+    for _ in 0..300 {
+        let start = cpu_time();
+        // SAFETY: the set was detected.
+        black_box(unsafe { multiply_adds_on(isa)(black_box(rounds)) });
+        best = best.min(cpu_time() - start);
+    }
+    (24 * isa.lanes() * rounds) as f64 / best
+}
+
+fn run(kernel: &dyn Kernel, args: &[*mut f32], scratch: &mut [[f32; 16]]) {
+    for chunk in 0..kernel.chunks() {
+        // SAFETY: `buffers` makes the documented sizes.
+        unsafe { kernel.run(args, chunk, scratch.as_mut_ptr().cast()) };
+    }
+}
+
+fn scratch(kernel: &dyn Kernel) -> Vec<[f32; 16]> {
+    vec![[0.0; 16]; kernel.scratch_bytes().div_ceil(64) + 1]
+}
+
+/// Seconds on one thread.
+fn one_thread(kernel: &dyn Kernel, args: &[*mut f32]) -> f64 {
+    let mut scratch = scratch(kernel);
+    let end = Instant::now() + Duration::from_millis(150);
+    let mut best = f64::MAX;
+    while Instant::now() < end {
+        let start = cpu_time();
+        run(kernel, args, &mut scratch);
+        best = best.min(cpu_time() - start);
+    }
+    best
+}
+
+struct Args(Vec<*mut f32>);
+// SAFETY: kernels write disjoint parts from their chunks.
+unsafe impl Sync for Args {}
+
+/// Seconds on two threads that claim chunks.
+fn two_threads(kernel: &dyn Kernel, args: &Args) -> f64 {
+    let rounds = 100;
+    let next: Vec<AtomicUsize> = (0..rounds).map(|_| AtomicUsize::new(0)).collect();
+    let arrived: Vec<AtomicUsize> = (0..2 * rounds).map(|_| AtomicUsize::new(0)).collect();
+    let start = Barrier::new(2);
+    let meet = |at: &AtomicUsize| {
+        at.fetch_add(1, Ordering::AcqRel);
+        while at.load(Ordering::Acquire) < 2 {
+            std::thread::yield_now();
+        }
+    };
+    let work = || {
+        let mut scratch = scratch(kernel);
+        let mut best = f64::MAX;
+        start.wait();
+        for (next, arrived) in next.iter().zip(arrived.chunks(2)) {
+            meet(&arrived[0]);
+            let begin = Instant::now();
+            loop {
+                let chunk = next.fetch_add(1, Ordering::Relaxed);
+                if chunk >= kernel.chunks() {
+                    break;
+                }
+                let args = &args.0;
+                // SAFETY: each chunk is claimed once a round.
+                unsafe { kernel.run(args, chunk, scratch.as_mut_ptr().cast()) };
+            }
+            meet(&arrived[1]);
+            best = best.min(begin.elapsed().as_secs_f64());
+        }
+        best
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(work);
+        let mine = work();
+        mine.max(other.join().unwrap_or(f64::MAX))
+    })
+}
+
+fn desc([b, h, c, o]: [usize; 4], kernel: usize, stride: usize, groups: usize) -> ConvDesc {
+    let out = h.div_ceil(stride);
+    ConvDesc {
+        batch: b,
+        in_h: h,
+        in_w: h,
+        in_c: c,
+        out_h: out,
+        out_w: out,
+        out_c: o,
+        kernel_h: kernel,
+        kernel_w: kernel,
+        stride: [stride; 2],
+        dilation: [1, 1],
+        pad_top: kernel / 2,
+        pad_left: kernel / 2,
+        groups,
+    }
+}
+
+fn buffer(len: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.01).collect()
+}
+
+fn main() {
+    let filter = std::env::args().nth(1).unwrap_or_default();
+    let isa = Isa::detect();
+    let peak = peak(isa);
+    println!("{}: peak {:.1} GFLOP/s per core, measured", isa.name(), peak / 1e9);
+    println!("GFLOP/s (% of peak), 1 thread; in brackets 2 threads (% of twice the peak)");
+    let shapes = [
+        ("mnist1", desc([32, 28, 1, 32], 3, 1, 1)),
+        ("mnist2", desc([32, 14, 32, 64], 3, 1, 1)),
+        ("mnist2 b128", desc([128, 14, 32, 64], 3, 1, 1)),
+        ("stem", desc([32, 32, 3, 16], 3, 1, 1)),
+        ("r20a", desc([32, 32, 16, 16], 3, 1, 1)),
+        ("r20b", desc([32, 16, 32, 32], 3, 1, 1)),
+        ("r20c", desc([32, 8, 64, 64], 3, 1, 1)),
+        ("r20a b128", desc([128, 32, 16, 16], 3, 1, 1)),
+        ("r20c b128", desc([128, 8, 64, 64], 3, 1, 1)),
+        ("r20ab s2", desc([32, 32, 16, 32], 3, 2, 1)),
+        ("r20bc s2", desc([32, 16, 32, 64], 3, 2, 1)),
+        ("1x1 s2 a", desc([32, 32, 16, 32], 1, 2, 1)),
+        ("1x1 s2 b", desc([32, 16, 32, 64], 1, 2, 1)),
+        ("c64 h56", desc([8, 56, 64, 64], 3, 1, 1)),
+        ("c256 h14", desc([8, 14, 256, 256], 3, 1, 1)),
+        ("1x1 64-256", desc([8, 56, 64, 256], 1, 1, 1)),
+        ("1x1 512 h7", desc([32, 7, 512, 512], 1, 1, 1)),
+        ("depthwise", desc([8, 28, 128, 128], 3, 1, 128)),
+        ("r20b b1", desc([1, 16, 32, 32], 3, 1, 1)),
+    ];
+    let titles = ["forward", "dx", "dw"];
+    println!("{:12} {:>23} {:>23} {:>23}", "", titles[0], titles[1], titles[2]);
+    for (name, d) in shapes.iter().filter(|shape| shape.0.contains(&filter)) {
+        let (mut x, mut y) = (buffer(d.x_len()), buffer(d.y_len()));
+        let (mut w, mut bias) = (buffer(d.w_len()), buffer(d.out_c));
+        let (mut dx, mut mask) = (buffer(d.x_len()), buffer(d.x_len()));
+        let null = std::ptr::null_mut();
+        let weight = ConvGradWeight::new(isa, *d, true);
+        let mut partials = buffer(weight.workspace_len());
+        let reduce = ReduceUpdate::new(isa, d.w_len(), weight.partials(), weight.partial_len());
+        let mut dw = buffer(d.w_len());
+        let [xp, yp, wp] = [&mut x, &mut y, &mut w].map(|v| v.as_mut_ptr());
+        let forward = ConvForward::new(isa, *d, true);
+        let forward_args = Args(vec![xp, wp, bias.as_mut_ptr(), null, yp]);
+        let input = ConvGradInput::new(isa, *d);
+        let input_args = Args(vec![yp, wp, mask.as_mut_ptr(), null, dx.as_mut_ptr()]);
+        let weight_args = Args(vec![xp, yp, partials.as_mut_ptr()]);
+        let reduce_args = Args(vec![partials.as_mut_ptr(), dw.as_mut_ptr()]);
+        let flops = d.flops() as f64;
+        let pairs: [(&dyn Kernel, &Args); 3] =
+            [(&forward, &forward_args), (&input, &input_args), (&weight, &weight_args)];
+        print!("{name:12}");
+        for (i, (kernel, args)) in pairs.into_iter().enumerate() {
+            let sum = if i == 2 { one_thread(&reduce, &reduce_args.0) } else { 0.0 };
+            let one = flops / (one_thread(kernel, &args.0) + sum);
+            let two = flops / (two_threads(kernel, args) + sum);
+            print!(
+                " {:6.1} ({:2.0}%) [{:5.0} {:2.0}%]",
+                one / 1e9,
+                one / peak * 100.0,
+                two / 1e9,
+                two / peak * 50.0
+            );
+        }
+        println!("  {}, {}, {} chunks", forward.chunks(), input.chunks(), weight.chunks());
+    }
+}
