@@ -2,14 +2,19 @@
 
 use crate::call::Call;
 use crate::conv::{ConvDesc, ConvForward, ConvGradInput, ConvGradWeight, ReduceUpdate};
+use crate::gather::{Embedding, EmbeddingGrad};
 use crate::gemm::{self, Activation, Gemm, GemmDesc};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
+use crate::layout;
 use crate::loss::{
     CrossEntropy, CrossEntropyFused, CrossEntropyGrad, WeightedMean, WeightedMeanGrad,
 };
+use crate::moments::{ChannelMoments, NormCoefficients, NormGradCoefficients, UpdateMoments};
+use crate::norm::{RowNorm, RowNormGradGamma, RowNormGradInput};
 use crate::optimizer::{ClipScale, Optimize, SquaredNorm, Update};
 use crate::pooling::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, PoolDesc};
+use crate::reduce::{Reduce, ReduceMaxGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
 use tidemill_plan::kernel::{Conv, Epilogue, FusedUpdate, Pool};
 use tidemill_plan::{KernelSpec, Target};
@@ -175,7 +180,48 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
         }
         &KernelSpec::WeightedMean { len } => ordered(WeightedMean::new(isa, len), 3),
         &KernelSpec::WeightedMeanGrad { len } => ordered(WeightedMeanGrad::new(isa, len), 3),
-        other => unreachable!("{}", other.name()),
+        &KernelSpec::Moments { rows, cols } => in_order(ChannelMoments::call(isa, rows, cols), 2),
+        &KernelSpec::NormCoefficients { cols, epsilon } => {
+            ordered(NormCoefficients::new(cols, epsilon), 5)
+        }
+        &KernelSpec::NormGradCoefficients { rows, cols, epsilon } => {
+            ordered(NormGradCoefficients::new(rows, cols, epsilon), 8)
+        }
+        // the call has the new moments, then the running ones, which change in place
+        &KernelSpec::UpdateMoments { cols, momentum, count } => {
+            let positions = vec![Some(1), Some(0), Some(1)];
+            single(UpdateMoments::new(cols, momentum, count), positions)
+        }
+        &KernelSpec::RowNorm { kind, rows, cols, epsilon } => {
+            let inputs = if kind == tidemill_plan::kernel::RowNorm::Layer { 3 } else { 2 };
+            ordered(RowNorm::new(isa, kind, rows, cols, epsilon), inputs + 1)
+        }
+        &KernelSpec::RowNormGradInput { kind, rows, cols, epsilon } => {
+            ordered(RowNormGradInput::new(isa, kind, rows, cols, epsilon), 4)
+        }
+        &KernelSpec::RowNormGradGamma { kind, rows, cols, epsilon } => {
+            in_order(RowNormGradGamma::call(isa, kind, rows, cols, epsilon), 3)
+        }
+        &KernelSpec::Embedding { rows, cols, len } => ordered(Embedding::new(rows, cols, len), 3),
+        &KernelSpec::EmbeddingGrad { rows, cols, len } => {
+            ordered(EmbeddingGrad::new(isa, rows, cols, len), 3)
+        }
+        KernelSpec::Reduce { reduction, shape, axes } => {
+            in_order(Reduce::call(isa, *reduction, shape, axes), 2)
+        }
+        KernelSpec::ReduceMaxGrad { shape, axes } => ordered(ReduceMaxGrad::new(shape, axes), 4),
+        KernelSpec::BroadcastTo { from, to } => in_order(layout::broadcast_to(isa, from, to), 2),
+        KernelSpec::Transpose { shape, perm } => in_order(layout::transpose(isa, shape, perm), 2),
+        KernelSpec::Concat { shapes, axis } => {
+            in_order(layout::concat(isa, shapes, *axis), shapes.len() + 1)
+        }
+        KernelSpec::Slice { shape, start, size } => {
+            in_order(layout::slice(isa, shape, start, size), 2)
+        }
+        KernelSpec::Pad { shape, before, after, value } => {
+            in_order(layout::pad(isa, shape, before, after, *value), 2)
+        }
+        KernelSpec::Copy { len } => in_order(layout::copy(isa, *len), 2),
     }
 }
 

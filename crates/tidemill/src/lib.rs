@@ -1,2 +1,40 @@
 //! Train neural networks from stored data with one compiled step.
+//!
+//! A [`Model`] is described layer by layer, compiled with a loss and an optimizer into a
+//! [`Network`], and fitted to a [`Dataset`]. Compiling decides everything: shapes, fusions, where
+//! each buffer lies. Steps allocate nothing, and the same seed gives the same bits for any number
+//! of threads.
+//!
+//! ```
+//! use tidemill::{Activation, Fit, MemoryDataset, Model, LossSpec, OptimizerSpec};
+//! use std::sync::Arc;
+//!
+//! let x = vec![0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0];
+//! let data = Arc::new(MemoryDataset::classes(x, &[2], vec![0, 1, 1, 0])?);
+//! let model = Model::features(2).dense(16, Activation::Tanh).dense(2, Activation::Linear);
+//! let mut network = tidemill::compile(
+//!     model,
+//!     LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 },
+//!     OptimizerSpec::adam(0.05),
+//! )?;
+//! network.fit(data.clone(), &Fit { epochs: 200, batch_size: 4, ..Fit::default() })?;
+//! assert_eq!(network.evaluate(data)?["accuracy"], 1.0);
+//! # Ok::<(), tidemill::Error>(())
+//! ```
+//!
+//! # Layout
+//! - [`network`]: compile, fit, evaluate, predict, save and load.
+//! - the rest is re-exported from the crates below: [`nn`] builds models, [`data`] reads datasets,
+//!   [`train`] runs recipes.
 #![forbid(unsafe_code)]
+
+pub mod network;
+
+pub use tidemill_data as data;
+pub use tidemill_nn as nn;
+pub use tidemill_train as train;
+
+pub use network::{Epoch, Fit, Network, compile};
+pub use tidemill_data::{Dataset, MemoryDataset};
+pub use tidemill_nn::{Activation, LayerSpec, LossSpec, Model, OptimizerSpec, ScheduleSpec};
+pub use tidemill_train::{Error, Result};
