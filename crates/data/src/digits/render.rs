@@ -37,11 +37,11 @@ impl Pen {
     fn random(stream: &mut Stream, size: usize) -> Self {
         let pixel = size as f32 / 28.0;
         Self {
-            radius: pixel * stream.range(0.55, 1.75),
+            radius: pixel * stream.range(0.65, 1.75),
             softness: pixel * stream.range(0.7, 1.9),
-            ink: stream.range(130.0, 255.0),
+            ink: stream.range(150.0, 255.0),
             paper: stream.range(0.0, 40.0),
-            noise: stream.range(0.0, 22.0),
+            noise: stream.range(0.0, 18.0),
         }
     }
 }
@@ -72,7 +72,7 @@ fn segments(class: u8, size: usize, stream: &mut Stream) -> Vec<(Point, Point)> 
 fn jitter(points: &[Point], stream: &mut Stream) -> Vec<Point> {
     let mut moved: Vec<Point> = points
         .iter()
-        .map(|&(x, y)| (x + 0.028 * stream.normal(), y + 0.028 * stream.normal()))
+        .map(|&(x, y)| (x + 0.024 * stream.normal(), y + 0.024 * stream.normal()))
         .collect();
     // A closed curve stays closed.
     if points.len() > 2 && points[0] == points[points.len() - 1] {
@@ -134,21 +134,21 @@ struct Placement {
 
 impl Placement {
     fn random(stream: &mut Stream) -> Self {
-        let strength = stream.range(0.0, 0.075);
+        let strength = stream.range(0.0, 0.06);
         let grid = std::array::from_fn(|_| {
             std::array::from_fn(|_| (strength * stream.normal(), strength * stream.normal()))
         });
         // cos and sin of an angle from the tangent of its half: exact on every machine.
-        let t = 0.11 * stream.normal();
+        let t = 0.085 * stream.normal();
         let (cos, sin) = ((1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t));
-        let height = stream.range(0.52, 0.78);
+        let height = stream.range(0.58, 0.78);
         let width = height * stream.range(0.55, 0.95);
-        let shear = 0.18 * stream.normal();
+        let shear = 0.15 * stream.normal();
         Self {
             grid,
             x: (cos * width, (cos * shear - sin) * height),
             y: (sin * width, (sin * shear + cos) * height),
-            shift: (0.5 + 0.045 * stream.normal(), 0.5 + 0.045 * stream.normal()),
+            shift: (0.5 + 0.035 * stream.normal(), 0.5 + 0.035 * stream.normal()),
         }
     }
 
@@ -227,7 +227,7 @@ mod tests {
         for class in 0..10 {
             for index in 0..200 {
                 let image = render_digit(7, index, class, 28);
-                let ink = image.iter().filter(|&&v| v > 100).count();
+                let ink = image.iter().filter(|&&v| v > 80).count();
                 assert!((12..450).contains(&ink), "{class} {index}: {ink} inked pixels");
             }
         }
