@@ -67,6 +67,7 @@ impl Mt19937 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -77,6 +78,22 @@ mod tests {
         assert_eq!(generator.bits(), 3_499_211_612);
         let last = (1..10_000).map(|_| generator.bits()).last();
         assert_eq!(last, Some(4_123_659_995));
+    }
+
+    #[test]
+    fn validation_side_is_the_one_of_keras() {
+        let expected = include_str!("../../tests/fixtures/expected.txt");
+        let mut count = 0;
+        for line in expected.lines().filter_map(|l| l.strip_prefix("split ")) {
+            let (given, side) = line.split_once(':').unwrap();
+            let given: Vec<&str> = given.split(' ').collect();
+            let (n, fraction, seed) =
+                (given[0].parse().unwrap(), given[1].parse().unwrap(), given[2].parse().unwrap());
+            let want: Vec<u32> = side.split_whitespace().map(|v| v.parse().unwrap()).collect();
+            assert_eq!(split(n, fraction, seed, true), want, "{line}");
+            count += 1;
+        }
+        assert_eq!(count, 4);
     }
 
     #[test]
