@@ -48,8 +48,9 @@ def step_rows(results):
         against = ratio(single.get(best), ours)
         text = verdict(against, job.bar)
         if job.pytorch_bar:
-            torch = ratio(cells.get(fastest({n: cells[n] for n in cells if "orch" in n})), ours)
-            text += f"; PyTorch {torch:.1f} x: {verdict(torch, job.pytorch_bar)}" if torch else ""
+            for name in ("PyTorch", "torch.compile"):
+                value = ratio(cells.get(name), ours)
+                text += f"; {name} {value:.1f} x: {verdict(value, job.pytorch_bar)}" if value else ""
         many_ratio = ratio(cells.get(best_many), ours)
         marked = [f"**{micros(v)}**" if n == best else micros(v) for n, v in cells.items()]
         rows.append([job.title, micros(entry.get("floor")), *marked, micros(ours),

@@ -13,6 +13,14 @@ torch.set_num_threads(2)
 torch.set_flush_denormal(True)
 
 
+STEP_OPTIONS = {
+    "step": {},
+    "step, C++ wrapper": {"cpp_wrapper": True},
+    "step, autotuned": {"max_autotune": True},
+    "step, autotuned, C++ wrapper": {"max_autotune": True, "cpp_wrapper": True},
+}
+
+
 class Block(nn.Module):
     def __init__(self, cin, cout, stride):
         super().__init__()
@@ -88,8 +96,8 @@ def build(job, layout, compiled, threads):
     model = make_model(job["model"]).to(memory_format=layout)
     xs, ys = inputs(job, layout)
     forward = lambda x, y: F.cross_entropy(model(x), y)
-    if compiled == "step":
-        return loop(whole_step(job, model), xs, ys, threads)
+    if compiled.startswith("step"):
+        return loop(whole_step(job, model, STEP_OPTIONS[compiled]), xs, ys, threads)
     optimizer = make_optimizer(job["optimizer"], model.parameters())
     if compiled == "forward_backward":
         forward = torch.compile(forward, fullgraph=True, dynamic=False)
@@ -105,7 +113,7 @@ def build(job, layout, compiled, threads):
     return loop(step, xs, ys, threads)
 
 
-def whole_step(job, model):
+def whole_step(job, model, options):
     """Forward, backward and update as one compiled graph: the least work left to Python."""
     parameters = {n: p.detach().clone() for n, p in model.named_parameters()}
     buffers = {n: b.clone() for n, b in model.named_buffers()}
@@ -138,7 +146,7 @@ def whole_step(job, model):
                 p.sub_(rate * first[n] / (second[n].sqrt() + 1e-8))
         return loss
 
-    return torch.compile(step, fullgraph=True, dynamic=False)
+    return torch.compile(step, fullgraph=True, dynamic=False, options=options)
 
 
 def variants(mode):
@@ -149,7 +157,9 @@ def variants(mode):
             layouts["channels_last "] = torch.channels_last
         # One thread wins where a step is all overhead.
         thread_counts = (1, 2) if job["model"] == "mlp" and job["batch_size"] <= 32 else (2,)
-        kinds = {"eager": [""], "compile": ["forward_backward", "step"]}[mode]
+        # Less overhead a step and tuned products: what small dense models gain from, at a long compilation.
+        steps = list(STEP_OPTIONS) if job["model"] == "mlp" else ["step"]
+        kinds = {"eager": [""], "compile": ["forward_backward", *steps]}[mode]
         return {
             f"{prefix}{kind or 'eager'} {threads} threads": lambda l=layout, k=kind, t=threads: build(job, l, k, t)
             for prefix, layout in layouts.items() for kind in kinds for threads in thread_counts
