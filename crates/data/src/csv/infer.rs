@@ -1,10 +1,10 @@
 //! Finding out what the columns of a training set mean.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use super::read::wants_classes;
-use super::table::{Row, Table, is_missing, number};
+use super::table::{MissingValues, Row, Table, number};
 use super::{Column, ColumnKind, CsvSchema, CsvSpec, LabelColumn, Missing};
 use crate::{Error, Result};
 
@@ -13,11 +13,16 @@ const NUMBER_SHARE: f64 = 0.9;
 /// More classes than this are taken for values to be predicted.
 const MAX_CLASSES: usize = 100_000;
 
+/// More names than this are collected by a second reading, and only where they are needed.
+const MAX_NAMES: usize = 10_000;
+
 /// What a first reading tells about a column.
 #[derive(Default)]
 struct Tally {
     numbers: u64,
     texts: u64,
+    /// The texts that are no numbers: all names of a category, unless some look like numbers.
+    names: HashSet<String>,
     sum: f64,
     squares: f64,
 }
@@ -34,6 +39,7 @@ pub(super) fn infer(spec: &CsvSpec, path: &Path) -> Result<(CsvSchema, usize)> {
         .map(|c| table.place("categorical", c))
         .collect::<Result<Vec<_>>>()?;
 
+    let missing = MissingValues::new(spec);
     let mut tallies: Vec<Tally> = features.iter().map(|_| Tally::default()).collect();
     let mut classes = BTreeSet::<String>::new();
     let mut num_rows = 0;
@@ -44,9 +50,9 @@ pub(super) fn infer(spec: &CsvSpec, path: &Path) -> Result<(CsvSchema, usize)> {
         }
         num_rows += 1;
         for (tally, &place) in tallies.iter_mut().zip(&features) {
-            tally.add(spec, row.get(place).unwrap_or(""));
+            tally.add(&missing, row.get(place).unwrap_or(""));
         }
-        let class = label.and_then(|l| row.get(l)).filter(|c| !is_missing(spec, c));
+        let class = label.and_then(|l| row.get(l)).filter(|c| !missing.has(c));
         if let Some(class) = class.filter(|c| wants_classes(spec) && !classes.contains(*c)) {
             classes.insert(class.to_owned());
             if classes.len() > MAX_CLASSES {
@@ -58,12 +64,15 @@ pub(super) fn infer(spec: &CsvSpec, path: &Path) -> Result<(CsvSchema, usize)> {
             }
         }
     }
-    let columns = features.iter().zip(&tallies).map(|(&place, tally)| {
+    let columns = features.iter().zip(&mut tallies).map(|(&place, tally)| {
         let number = tally.is_number() && !categorical.contains(&place);
         Column {
             name: table.name(place),
             index: place,
-            kind: if number { tally.number(spec) } else { no_names(spec) },
+            kind: match number {
+                true => tally.number(spec),
+                false => category(spec, tally.all_names().unwrap_or_default()),
+            },
         }
     });
     let mut columns: Vec<Column> = columns.collect();
@@ -77,17 +86,26 @@ pub(super) fn infer(spec: &CsvSpec, path: &Path) -> Result<(CsvSchema, usize)> {
 }
 
 impl Tally {
-    fn add(&mut self, spec: &CsvSpec, text: &str) {
-        match number(text) {
-            // Checked second: few texts are missing values, and most fields are numbers.
-            Some(_) if is_missing(spec, text) => {}
-            Some(value) => {
-                self.numbers += 1;
-                self.sum += f64::from(value);
-                self.squares += f64::from(value) * f64::from(value);
-            }
-            None => self.texts += u64::from(!is_missing(spec, text)),
+    fn add(&mut self, missing: &MissingValues, text: &str) {
+        if missing.has(text) {
+            return;
         }
+        if let Some(value) = number(text) {
+            self.numbers += 1;
+            self.sum += f64::from(value);
+            self.squares += f64::from(value) * f64::from(value);
+            return;
+        }
+        self.texts += 1;
+        if self.names.len() < MAX_NAMES && !self.names.contains(text) {
+            self.names.insert(text.to_owned());
+        }
+    }
+
+    /// All names, if this reading saw them all.
+    fn all_names(&mut self) -> Option<BTreeSet<String>> {
+        let complete = self.numbers == 0 && self.names.len() < MAX_NAMES;
+        complete.then(|| self.names.drain().collect())
     }
 
     fn is_number(&self) -> bool {
@@ -107,8 +125,14 @@ impl Tally {
     }
 }
 
-fn no_names(spec: &CsvSpec) -> ColumnKind {
-    ColumnKind::Category { names: Vec::new(), one_hot: spec.one_hot }
+/// A category of these names.
+fn category(spec: &CsvSpec, mut found: BTreeSet<String>) -> ColumnKind {
+    // A filled name is there even if none is missing here: another file may have one. Without
+    // any name the column is left for a second reading.
+    if matches!(spec.missing, Missing::Fill(_)) && !found.is_empty() {
+        found.insert(String::new());
+    }
+    ColumnKind::Category { names: sorted(found), one_hot: spec.one_hot }
 }
 
 /// The places of the feature columns.
@@ -138,15 +162,17 @@ fn feature_places(spec: &CsvSpec, table: &Table, label: Option<usize>) -> Result
     Ok(places)
 }
 
-/// Reads the file again for the names of its categories.
+/// Reads the file again for the names of categories that are still without.
 fn find_names(spec: &CsvSpec, path: &Path, columns: &mut [Column], num_rows: usize) -> Result<()> {
-    let is_category = |c: &&mut Column| matches!(c.kind, ColumnKind::Category { .. });
+    let nameless =
+        |c: &&mut Column| matches!(&c.kind, ColumnKind::Category { names, .. } if names.is_empty());
     let mut wanted: Vec<(&mut Column, BTreeSet<String>)> =
-        columns.iter_mut().filter(is_category).map(|c| (c, BTreeSet::new())).collect();
+        columns.iter_mut().filter(nameless).map(|c| (c, BTreeSet::new())).collect();
     if wanted.is_empty() {
         return Ok(());
     }
     let mut table = Table::open(spec, path)?;
+    let missing = MissingValues::new(spec);
     let num_fields = table.num_fields;
     let (mut row, mut read) = (Row::default(), 0);
     while read < num_rows && table.read(&mut row)? {
@@ -156,21 +182,15 @@ fn find_names(spec: &CsvSpec, path: &Path, columns: &mut [Column], num_rows: usi
         read += 1;
         for (column, names) in &mut wanted {
             if let Some(text) = row.get(column.index)
-                && !is_missing(spec, text)
+                && !missing.has(text)
                 && !names.contains(text)
             {
                 names.insert(text.to_owned());
             }
         }
     }
-    for (column, mut found) in wanted {
-        // Filled even if none is missing here: another file may have one.
-        if matches!(spec.missing, Missing::Fill(_)) {
-            found.insert(String::new());
-        }
-        if let ColumnKind::Category { names, .. } = &mut column.kind {
-            *names = sorted(found);
-        }
+    for (column, found) in wanted {
+        column.kind = category(spec, found);
     }
     Ok(())
 }

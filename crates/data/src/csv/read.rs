@@ -1,14 +1,14 @@
 //! Reading a table into memory.
 //!
 //! The file is read two or three times: once for the columns' types, once for the names of
-//! categories if there are any, once for the values. Reading again is cheaper than holding a
+//! categories that look like numbers if there are any, once for the values. Reading again is cheaper than holding a
 //! table of text, and a second read finds the file in the page cache.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use super::schema::{Column, ColumnKind, CsvSchema};
-use super::table::{Row, Table, is_missing, number};
+use super::table::{MissingValues, Row, Table, number};
 use super::{BadRows, CsvSpec, LabelType, Missing, infer};
 use crate::memory::{Features, Labels, Origin};
 use crate::{Error, MemoryDataset, Result};
@@ -61,6 +61,7 @@ enum Refusal {
 struct Reader<'a> {
     spec: &'a CsvSpec,
     schema: &'a CsvSchema,
+    missing: MissingValues,
     places: Places,
     /// Numbers of the names of each category column; empty for numbers.
     categories: Vec<HashMap<&'a str, u32>>,
@@ -87,6 +88,7 @@ impl<'a> Reader<'a> {
         Self {
             spec,
             schema,
+            missing: MissingValues::new(spec),
             places,
             categories: categories.collect(),
             classes: schema.label.as_ref().and_then(|l| l.classes.as_deref()).map(numbered),
@@ -126,7 +128,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         };
         let text = field(row, place, &label.name)?;
-        if is_missing(self.spec, text) {
+        if self.missing.has(text) {
             return Err(Refusal::MissingLabel(format!("the label \"{}\" is missing", label.name)));
         }
         match &self.classes {
@@ -153,7 +155,7 @@ impl<'a> Reader<'a> {
     }
 
     fn add_feature(&mut self, i: usize, column: &Column, text: &str) -> Result<(), Refusal> {
-        let missing = is_missing(self.spec, text);
+        let missing = self.missing.has(text);
         let fill = match self.spec.missing {
             Missing::Fill(value) => Some(value),
             _ if missing => {

@@ -167,9 +167,30 @@ impl Table {
     }
 }
 
-/// Whether a field stands for a missing value.
-pub(super) fn is_missing(spec: &CsvSpec, text: &str) -> bool {
-    spec.missing_values.iter().any(|m| m == text)
+/// The texts that stand for a missing value, made quick to rule out.
+pub(super) struct MissingValues {
+    values: Vec<String>,
+    /// Whether one of them begins so; empty ones are looked up as a zero byte.
+    first: [bool; 256],
+}
+
+impl MissingValues {
+    pub(super) fn new(spec: &CsvSpec) -> Self {
+        let mut first = [false; 256];
+        for value in &spec.missing_values {
+            first[usize::from(first_byte(value))] = true;
+        }
+        Self { values: spec.missing_values.clone(), first }
+    }
+
+    /// Whether `text` is one of them.
+    pub(super) fn has(&self, text: &str) -> bool {
+        self.first[usize::from(first_byte(text))] && self.values.iter().any(|m| m == text)
+    }
+}
+
+fn first_byte(text: &str) -> u8 {
+    text.bytes().next().unwrap_or(0)
 }
 
 /// A finite number.

@@ -146,6 +146,23 @@ fn classify(
         let mut found: Vec<String> = members.keys().filter_map(|n| class_of(n)).collect();
         found.sort_unstable();
         found.dedup();
+        // Archives mostly hold the folder itself; a class with deeper folders only is that one.
+        let deep = |name: &String| name.matches('/').count() > 1;
+        if let [only] = &found[..]
+            && like.is_empty()
+            && spec.class_names.is_none()
+            && members.keys().all(deep)
+        {
+            let inner = format!("{root}/{only}");
+            return Err(Error::format(
+                path,
+                format!(
+                    "has one folder \"{only}\" where its classes should be; say root = \"{}\", or \
+                     the folder in it that holds the classes",
+                    inner.trim_start_matches('/')
+                ),
+            ));
+        }
         listing.class_names = number_classes(spec, &found, like)?;
         for (class, class_name) in listing.class_names.iter().enumerate() {
             let prefix = format!("{class_name}/");
