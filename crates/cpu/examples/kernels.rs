@@ -108,7 +108,7 @@ fn time_gemm(isa: Isa, desc: &GemmDesc, zeros_in_10: u64) -> (f64, f64, usize) {
     pointers.push(hyper.as_mut_ptr());
     let mut scratch = Buffer::new(kernel.scratch_bytes() / 4, 9, 0);
     let scratch = scratch.ptr();
-    let mut run = |chunks: std::ops::Range<usize>| {
+    let run = |chunks: std::ops::Range<usize>| {
         for chunk in chunks {
             // SAFETY: buffers and scratch have the documented sizes, the set is available.
             unsafe { kernel.run(&pointers, chunk, scratch) };

@@ -53,8 +53,12 @@ pub(crate) struct UpdateBlock {
 
 pub(crate) type UpdateFn = unsafe fn(&Coefficients, &UpdateBlock);
 
+/// Updates a block.
+///
+/// # Safety
+/// All arrays have `rows` rows of `cols` elements at their strides.
 #[inline(always)]
-unsafe fn update_block<S: Simd, const RULE: u8>(c: &Coefficients, b: &UpdateBlock) {
+pub(crate) unsafe fn update_block<S: Simd, const RULE: u8>(c: &Coefficients, b: &UpdateBlock) {
     // SAFETY: row i of all arrays has `cols` elements, by the block's contract; full vectors end
     // at `full <= cols`, the partial one has the cols - full elements that are left.
     unsafe {

@@ -7,7 +7,9 @@
 
 use super::tile::{Tile, TileFn};
 use crate::isa::Isa;
-use crate::optimizer::{Splat, Update, by_rule, slots_of, update_vector, zero_is_still};
+use crate::optimizer::{
+    Splat, Update, UpdateBlock, by_rule, slots_of, update_block, update_vector, zero_is_still,
+};
 use crate::simd::Simd;
 
 #[inline(always)]
@@ -191,6 +193,9 @@ unsafe fn outer<S: Simd, const RULE: u8>(t: &Tile) {
     // SAFETY: a has `rows` values, b `cols`, parameter and slots `rows` by `cols`.
     unsafe {
         let k = Splat::<S>::new(t.coefficients);
+        if t.cols < 16 && !t.cols.is_multiple_of(S::LANES) && t.stride == t.cols {
+            return outer_narrow::<S, RULE>(t);
+        }
         if !zero_is_still(RULE) {
             for i in 0..t.rows {
                 outer_row::<S, RULE>(&k, t, i);
@@ -207,6 +212,41 @@ unsafe fn outer<S: Simd, const RULE: u8>(t: &Tile) {
             }
             i += count;
         }
+    }
+}
+
+/// A parameter of less than 16 columns, without gaps: some rows at a time as one long
+/// row, since masked rows that share a vector's bytes would wait for each other's stores.
+#[inline(always)]
+unsafe fn outer_narrow<S: Simd, const RULE: u8>(t: &Tile) {
+    const ROWS: usize = 16;
+    let mut gradient = [0.0f32; (ROWS + 1) * 16];
+    let mut i = 0;
+    while i < t.rows {
+        let rows = ROWS.min(t.rows - i);
+        // SAFETY: rows i..i + rows exist; each writes vectors from places below ROWS * 16, less than 16
+        // past the row's end.
+        unsafe {
+            for r in 0..rows {
+                let x = S::splat(*t.a.add(i + r));
+                let out = gradient.as_mut_ptr().add(r * t.cols);
+                for j in (0..t.cols).step_by(S::LANES) {
+                    let g = load::<S>(t.b.add(j), S::LANES.min(t.cols - j));
+                    S::store(out.add(j), S::mul(x, g));
+                }
+            }
+            let block = UpdateBlock {
+                rows: 1,
+                cols: rows * t.cols,
+                gradient: gradient.as_ptr(),
+                gradient_stride: 0,
+                param: t.param.add(i * t.cols),
+                slots: t.slots.map(|slot| slot.wrapping_add(i * t.cols)),
+                stride: 0,
+            };
+            update_block::<S, RULE>(t.coefficients, &block);
+        }
+        i += rows;
     }
 }
 

@@ -189,17 +189,23 @@ unsafe fn tile<S: Simd, const COLUMNS: bool, const MR: usize, const NV: usize, c
             });
         }
         if let Some(update) = f.update {
+            // Narrow parameters without gaps are updated as one long row: masked rows that share
+            // a vector's bytes would wait for each other's stores.
+            let narrow = TAIL && t.stride == t.cols;
+            let stride = if narrow { t.cols } else { NV * lanes };
             let mut gradient = [[S::splat(0.0); NV]; MR];
+            let out: *mut f32 = gradient.as_mut_ptr().cast();
             unroll!(I < MR, {
                 unroll!(J < NV, {
-                    gradient[I][J] = acc[I][J];
+                    // ascending, so that what a vector writes past a narrow row is overwritten
+                    S::store(out.add(I * stride + J * lanes), acc[I][J]);
                 });
             });
             let block = UpdateBlock {
-                rows: MR,
-                cols: t.cols,
-                gradient: gradient.as_ptr().cast(),
-                gradient_stride: NV * lanes,
+                rows: if narrow { 1 } else { MR },
+                cols: if narrow { MR * t.cols } else { t.cols },
+                gradient: out,
+                gradient_stride: stride,
                 param: t.param,
                 slots: t.slots,
                 stride: t.stride,

@@ -203,6 +203,15 @@ unsafe fn lerp<S: Simd>(a: S::V, b: S::V, t: S::V) -> S::V {
     unsafe { S::fma(t, S::sub(b, a), a) }
 }
 
+/// `x`, or zero where `x` is so small that it is, or will soon be, subnormal. An average that
+/// decays with zero gradients would otherwise stay subnormal for ever (rounding to nearest stops
+/// `0.9 x` at a few units of the smallest number), and arithmetic on it is several times slower.
+#[inline(always)]
+unsafe fn flush<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: as for all of `Simd`. Where x is not a number it stays.
+    unsafe { S::select(S::gt(S::splat(1e-37), S::abs(x)), S::splat(0.0), x) }
+}
+
 /// The rule on one vector of parameters `w` with gradient `g` and slots `s`: the new parameters
 /// and slots. NaN gradients stay NaN, also through clipping.
 #[inline(always)]
@@ -227,18 +236,19 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8>(
         match RULE % code::PLAIN {
             code::SGD => (step(g), s),
             code::MOMENTUM => {
-                let v = S::fma(p[0], s0, g);
+                let v = flush::<S>(S::fma(p[0], s0, g));
                 (step(v), [v, s1, s2])
             }
             code::NESTEROV => {
-                let v = S::fma(p[0], s0, g);
+                let v = flush::<S>(S::fma(p[0], s0, g));
                 (step(S::fma(p[0], v, g)), [v, s1, s2])
             }
             code::ADAM => {
-                let m = lerp::<S>(s0, g, p[0]);
-                let v = lerp::<S>(s1, S::mul(g, g), p[1]);
-                let denominator = S::fma(S::sqrt(v), p[2], p[3]);
-                (step(S::div(m, denominator)), [m, v, s2])
+                let m = flush::<S>(lerp::<S>(s0, g, p[0]));
+                let v = flush::<S>(lerp::<S>(s1, S::mul(g, g), p[1]));
+                // an infinite v (a gradient above 1e19) has direction zero, as with a true division
+                let root = S::sqrt(S::min(S::splat(1e38), v));
+                (step(S::div_quick(m, S::fma(root, p[2], p[3]))), [m, v, s2])
             }
             code::RMSPROP
             | code::RMSPROP_MOMENTUM
@@ -247,18 +257,18 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8>(
                 let kind = RULE % code::PLAIN;
                 let momentum = kind == code::RMSPROP_MOMENTUM || kind == code::RMSPROP_BOTH;
                 let centered = kind == code::RMSPROP_CENTERED || kind == code::RMSPROP_BOTH;
-                let v = lerp::<S>(s0, S::mul(g, g), p[0]);
+                let v = flush::<S>(lerp::<S>(s0, S::mul(g, g), p[0]));
                 let mut new = [v, s1, s2];
                 let mut power = v;
                 if centered {
                     let slot = if momentum { 2 } else { 1 };
-                    let a = lerp::<S>(s[slot], g, p[0]);
+                    let a = flush::<S>(lerp::<S>(s[slot], g, p[0]));
                     new[slot] = a;
                     power = S::sub(v, S::mul(a, a));
                 }
                 let direction = S::div(g, S::add(S::sqrt(power), p[1]));
                 if momentum {
-                    new[1] = S::fma(p[2], s1, direction);
+                    new[1] = flush::<S>(S::fma(p[2], s1, direction));
                     (step(new[1]), new)
                 } else {
                     (step(direction), new)
@@ -273,7 +283,7 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8>(
                 let (zero, one) = (S::splat(0.0), S::splat(1.0));
                 let negative = S::select(S::gt(zero, c), S::splat(-1.0), c);
                 let sign = S::select(S::gt(c, zero), one, negative);
-                (step(sign), [lerp::<S>(s0, g, p[1]), s1, s2])
+                (step(sign), [flush::<S>(lerp::<S>(s0, g, p[1])), s1, s2])
             }
             _ => {
                 let n = S::fma(g, g, s0);

@@ -75,6 +75,16 @@ impl Simd for Avx512 {
         unsafe { _mm512_sqrt_ps(a) }
     }
     #[inline(always)]
+    unsafe fn div_quick(a: __m512, b: __m512) -> __m512 {
+        // one Newton step from 14 bits
+        unsafe {
+            let y = _mm512_rcp14_ps(b);
+            let q = _mm512_mul_ps(a, y);
+            let rest = _mm512_fnmadd_ps(b, q, a);
+            _mm512_fmadd_ps(rest, y, q)
+        }
+    }
+    #[inline(always)]
     unsafe fn abs(a: __m512) -> __m512 {
         unsafe { _mm512_abs_ps(a) }
     }

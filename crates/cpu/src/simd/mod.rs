@@ -55,6 +55,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// Square root.
     unsafe fn sqrt(a: Self::V) -> Self::V;
+    /// `a / b` to one unit in the last place, for `|b|` in `1e-37..1e37`; faster than `div` next to
+    /// a square root, which takes the same divider.
+    #[inline(always)]
+    unsafe fn div_quick(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the instruction set is there.
+        unsafe { Self::div(a, b) }
+    }
     /// Absolute value.
     unsafe fn abs(a: Self::V) -> Self::V;
     /// Nearest integer, ties to even.
