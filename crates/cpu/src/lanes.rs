@@ -7,33 +7,45 @@ use crate::simd::{Portable, Simd};
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
 
-/// Words that [`Lanes::philox`] writes at a time: 8 counters of 4.
-pub(crate) const PHILOX_WORDS: usize = 32;
+/// Words that [`Lanes::philox`] writes at a time: 16 counters of 4.
+pub(crate) const PHILOX_WORDS: usize = 64;
 
 const M0: u32 = 0xD251_1F53;
 const M1: u32 = 0xCD9E_8D57;
 const W0: u32 = 0x9E37_79B9;
 const W1: u32 = 0xBB67_AE85;
 
-/// What stays the same for a whole random stream: the upper counter words and the key.
+/// What stays the same for a whole random stream.
 #[derive(Clone, Copy)]
 pub(crate) struct PhiloxKey {
     /// Counter words 2 and 3.
-    pub counter: [u32; 2],
-    /// Key words.
-    pub key: [u32; 2],
+    counter: [u32; 2],
+    /// The key's two words in each round.
+    rounds: [[u32; 2]; 10],
+}
+
+impl PhiloxKey {
+    /// A stream by its upper counter words and its key.
+    #[inline(always)]
+    pub fn new(counter: [u32; 2], [mut k0, mut k1]: [u32; 2]) -> PhiloxKey {
+        let mut rounds = [[0; 2]; 10];
+        for round in &mut rounds {
+            *round = [k0, k1];
+            k0 = k0.wrapping_add(W0);
+            k1 = k1.wrapping_add(W1);
+        }
+        PhiloxKey { counter, rounds }
+    }
 }
 
 /// One counter's four words, by Philox 4x32-10 (Salmon et al. 2011).
-pub(crate) fn philox4x32(counter: u64, k: PhiloxKey) -> [u32; 4] {
+#[inline(always)]
+pub(crate) fn philox4x32(counter: u64, k: &PhiloxKey) -> [u32; 4] {
     let mut c = [counter as u32, (counter >> 32) as u32, k.counter[0], k.counter[1]];
-    let [mut k0, mut k1] = k.key;
-    for _ in 0..10 {
+    for [k0, k1] in k.rounds {
         let p0 = u64::from(M0) * u64::from(c[0]);
         let p1 = u64::from(M1) * u64::from(c[2]);
         c = [(p1 >> 32) as u32 ^ c[1] ^ k0, p1 as u32, (p0 >> 32) as u32 ^ c[3] ^ k1, p0 as u32];
-        k0 = k0.wrapping_add(W0);
-        k1 = k1.wrapping_add(W1);
     }
     c
 }
@@ -52,12 +64,12 @@ pub(crate) trait Lanes: Simd {
         }
     }
 
-    /// The words of counters `counter .. counter + 8`, in order, to `out[32]`.
+    /// The words of counters `counter .. counter + 16`, in order, to `out[64]`.
     #[inline(always)]
-    unsafe fn philox(counter: u64, k: PhiloxKey, out: *mut u32) {
-        for i in 0..8 {
+    unsafe fn philox(counter: u64, k: &PhiloxKey, out: *mut u32) {
+        for i in 0..16 {
             let words = philox4x32(counter + i as u64, k);
-            // SAFETY: the caller gives room for 32 words.
+            // SAFETY: the caller gives room for 64 words.
             unsafe { out.add(4 * i).cast::<[u32; 4]>().write_unaligned(words) };
         }
     }
@@ -104,41 +116,44 @@ impl Lanes for Portable {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Lanes for Avx2 {
     #[inline(always)]
-    unsafe fn philox(counter: u64, k: PhiloxKey, out: *mut u32) {
-        // 4 counters at a time in 64-bit lanes: vpmuludq reads the low halves alone, so what is
-        // left in the high ones does no harm. Lane order 0 2 1 3 makes the last unpacks ascend.
+    unsafe fn philox(counter: u64, k: &PhiloxKey, out: *mut u32) {
+        // 4 counters in the 64-bit lanes of a register: vpmuludq reads the low halves alone, so
+        // what is left in the high ones does no harm. Lane order 0 2 1 3 makes the last unpacks
+        // ascend. Two chains side by side hide the multiplications' latency.
         unsafe {
+            let m0 = _mm256_set1_epi64x(i64::from(M0));
+            let m1 = _mm256_set1_epi64x(i64::from(M1));
             for half in 0..2u64 {
-                let start = _mm256_set1_epi64x((counter + 4 * half) as i64);
-                let first = _mm256_add_epi64(start, _mm256_setr_epi64x(0, 2, 1, 3));
-                let mut c0 = first;
-                let mut c1 = _mm256_srli_epi64::<32>(first);
-                let mut c2 = _mm256_set1_epi64x(i64::from(k.counter[0]));
-                let mut c3 = _mm256_set1_epi64x(i64::from(k.counter[1]));
-                let m0 = _mm256_set1_epi64x(i64::from(M0));
-                let m1 = _mm256_set1_epi64x(i64::from(M1));
-                let [mut k0, mut k1] = k.key;
-                for _ in 0..10 {
-                    let p0 = _mm256_mul_epu32(c0, m0);
-                    let p1 = _mm256_mul_epu32(c2, m1);
-                    c0 = _mm256_xor_si256(
-                        _mm256_xor_si256(_mm256_srli_epi64::<32>(p1), c1),
-                        _mm256_set1_epi64x(i64::from(k0)),
-                    );
-                    c1 = p1;
-                    c2 = _mm256_xor_si256(
-                        _mm256_xor_si256(_mm256_srli_epi64::<32>(p0), c3),
-                        _mm256_set1_epi64x(i64::from(k1)),
-                    );
-                    c3 = p0;
-                    k0 = k0.wrapping_add(W0);
-                    k1 = k1.wrapping_add(W1);
+                let mut c = [[_mm256_setzero_si256(); 4]; 2];
+                for (chain, c) in c.iter_mut().enumerate() {
+                    let start = counter + 8 * half + 4 * chain as u64;
+                    let start = _mm256_set1_epi64x(start as i64);
+                    c[0] = _mm256_add_epi64(start, _mm256_setr_epi64x(0, 2, 1, 3));
+                    c[1] = _mm256_srli_epi64::<32>(c[0]);
+                    c[2] = _mm256_set1_epi64x(i64::from(k.counter[0]));
+                    c[3] = _mm256_set1_epi64x(i64::from(k.counter[1]));
                 }
-                let a = _mm256_blend_epi32::<0xaa>(c0, _mm256_slli_epi64::<32>(c1));
-                let b = _mm256_blend_epi32::<0xaa>(c2, _mm256_slli_epi64::<32>(c3));
-                let to = out.add(16 * half as usize);
-                _mm256_storeu_si256(to.cast(), _mm256_unpacklo_epi64(a, b));
-                _mm256_storeu_si256(to.add(8).cast(), _mm256_unpackhi_epi64(a, b));
+                for [k0, k1] in k.rounds {
+                    let k0 = _mm256_set1_epi64x(i64::from(k0));
+                    let k1 = _mm256_set1_epi64x(i64::from(k1));
+                    for c in &mut c {
+                        let p0 = _mm256_mul_epu32(c[0], m0);
+                        let p1 = _mm256_mul_epu32(c[2], m1);
+                        let x0 = _mm256_xor_si256(c[1], k0);
+                        let x2 = _mm256_xor_si256(c[3], k1);
+                        c[0] = _mm256_xor_si256(_mm256_srli_epi64::<32>(p1), x0);
+                        c[2] = _mm256_xor_si256(_mm256_srli_epi64::<32>(p0), x2);
+                        c[1] = p1;
+                        c[3] = p0;
+                    }
+                }
+                for (chain, c) in c.iter().enumerate() {
+                    let a = _mm256_blend_epi32::<0xaa>(c[0], _mm256_slli_epi64::<32>(c[1]));
+                    let b = _mm256_blend_epi32::<0xaa>(c[2], _mm256_slli_epi64::<32>(c[3]));
+                    let to = out.add(32 * half as usize + 16 * chain);
+                    _mm256_storeu_si256(to.cast(), _mm256_unpacklo_epi64(a, b));
+                    _mm256_storeu_si256(to.add(8).cast(), _mm256_unpackhi_epi64(a, b));
+                }
             }
         }
     }
@@ -168,40 +183,40 @@ impl Lanes for Avx512 {
         unsafe { _mm512_scalef_ps(a, n) }
     }
     #[inline(always)]
-    unsafe fn philox(counter: u64, k: PhiloxKey, out: *mut u32) {
-        // as on AVX2, 8 counters at a time
+    unsafe fn philox(counter: u64, k: &PhiloxKey, out: *mut u32) {
+        // as on AVX2, 8 counters in a register
         unsafe {
-            let start = _mm512_set1_epi64(counter as i64);
-            let first = _mm512_add_epi64(start, _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7));
-            let mut c0 = first;
-            let mut c1 = _mm512_srli_epi64::<32>(first);
-            let mut c2 = _mm512_set1_epi64(i64::from(k.counter[0]));
-            let mut c3 = _mm512_set1_epi64(i64::from(k.counter[1]));
             let m0 = _mm512_set1_epi64(i64::from(M0));
             let m1 = _mm512_set1_epi64(i64::from(M1));
-            let [mut k0, mut k1] = k.key;
-            for _ in 0..10 {
-                let p0 = _mm512_mul_epu32(c0, m0);
-                let p1 = _mm512_mul_epu32(c2, m1);
-                c0 = _mm512_ternarylogic_epi64::<0x96>(
-                    _mm512_srli_epi64::<32>(p1),
-                    c1,
-                    _mm512_set1_epi64(i64::from(k0)),
-                );
-                c1 = p1;
-                c2 = _mm512_ternarylogic_epi64::<0x96>(
-                    _mm512_srli_epi64::<32>(p0),
-                    c3,
-                    _mm512_set1_epi64(i64::from(k1)),
-                );
-                c3 = p0;
-                k0 = k0.wrapping_add(W0);
-                k1 = k1.wrapping_add(W1);
+            let mut c = [[_mm512_setzero_si512(); 4]; 2];
+            for (chain, c) in c.iter_mut().enumerate() {
+                let start = _mm512_set1_epi64((counter + 8 * chain as u64) as i64);
+                c[0] = _mm512_add_epi64(start, _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7));
+                c[1] = _mm512_srli_epi64::<32>(c[0]);
+                c[2] = _mm512_set1_epi64(i64::from(k.counter[0]));
+                c[3] = _mm512_set1_epi64(i64::from(k.counter[1]));
             }
-            let a = _mm512_mask_blend_epi32(0xaaaa, c0, _mm512_slli_epi64::<32>(c1));
-            let b = _mm512_mask_blend_epi32(0xaaaa, c2, _mm512_slli_epi64::<32>(c3));
-            _mm512_storeu_si512(out.cast(), _mm512_unpacklo_epi64(a, b));
-            _mm512_storeu_si512(out.add(16).cast(), _mm512_unpackhi_epi64(a, b));
+            for [k0, k1] in k.rounds {
+                let k0 = _mm512_set1_epi32(k0 as i32);
+                let k1 = _mm512_set1_epi32(k1 as i32);
+                for c in &mut c {
+                    let p0 = _mm512_mul_epu32(c[0], m0);
+                    let p1 = _mm512_mul_epu32(c[2], m1);
+                    let high = _mm512_srli_epi64::<32>(p1);
+                    c[0] = _mm512_ternarylogic_epi32::<0x96>(high, c[1], k0);
+                    let high = _mm512_srli_epi64::<32>(p0);
+                    c[2] = _mm512_ternarylogic_epi32::<0x96>(high, c[3], k1);
+                    c[1] = p1;
+                    c[3] = p0;
+                }
+            }
+            for (chain, c) in c.iter().enumerate() {
+                let a = _mm512_mask_blend_epi32(0xaaaa, c[0], _mm512_slli_epi64::<32>(c[1]));
+                let b = _mm512_mask_blend_epi32(0xaaaa, c[2], _mm512_slli_epi64::<32>(c[3]));
+                let to = out.add(32 * chain);
+                _mm512_storeu_si512(to.cast(), _mm512_unpacklo_epi64(a, b));
+                _mm512_storeu_si512(to.add(16).cast(), _mm512_unpackhi_epi64(a, b));
+            }
         }
     }
     #[inline(always)]
@@ -225,32 +240,36 @@ mod tests {
     #[test]
     fn philox_known_answers() {
         // from the authors' Random123 known-answer file
-        let zero = PhiloxKey { counter: [0, 0], key: [0, 0] };
-        assert_eq!(philox4x32(0, zero), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
-        let ones = PhiloxKey { counter: [!0, !0], key: [!0, !0] };
-        assert_eq!(philox4x32(u64::MAX, ones), [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]);
-        let pi = PhiloxKey { counter: [0x13198a2e, 0x03707344], key: [0xa4093822, 0x299f31d0] };
+        let zero = PhiloxKey::new([0, 0], [0, 0]);
+        assert_eq!(philox4x32(0, &zero), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+        let ones = PhiloxKey::new([!0, !0], [!0, !0]);
+        assert_eq!(philox4x32(u64::MAX, &ones), [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]);
+        let pi = PhiloxKey::new([0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]);
         let counter = 0x85a3_08d3_243f_6a88;
-        assert_eq!(philox4x32(counter, pi), [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]);
+        assert_eq!(philox4x32(counter, &pi), [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]);
     }
 
     #[inline(always)]
-    unsafe fn words<S: Lanes>(counter: u64, k: PhiloxKey, out: *mut u32) {
-        // SAFETY: the caller gives 32 words.
+    unsafe fn words<S: Lanes>(counter: u64, k: &PhiloxKey, out: *mut u32) {
+        // SAFETY: the caller gives 64 words.
         unsafe { S::philox(counter, k, out) }
     }
-    kernel!(fn words_on(counter: u64, k: PhiloxKey, out: *mut u32) = words;);
+    kernel!(fn words_on(counter: u64, k: &PhiloxKey, out: *mut u32) = words;);
 
     #[test]
     fn philox_is_the_same_on_all_sets() {
-        let k = PhiloxKey { counter: [3, 0x8000_0001], key: [0xdead_beef, 7] };
+        let k = PhiloxKey::new([3, 0x8000_0001], [0xdead_beef, 7]);
         for isa in Isa::available() {
             for counter in [0u64, 5, 0xffff_fffb, 0x1_0000_0000, 1 << 40] {
                 let mut out = [0u32; PHILOX_WORDS];
-                // SAFETY: the set is available; out has 32 words.
-                unsafe { words_on(isa)(counter, k, out.as_mut_ptr()) };
-                for i in 0..8 {
-                    assert_eq!(out[4 * i..4 * i + 4], philox4x32(counter + i as u64, k), "{isa:?}");
+                // SAFETY: the set is available; out has 64 words.
+                unsafe { words_on(isa)(counter, &k, out.as_mut_ptr()) };
+                for i in 0..16 {
+                    assert_eq!(
+                        out[4 * i..4 * i + 4],
+                        philox4x32(counter + i as u64, &k),
+                        "{isa:?}"
+                    );
                 }
             }
         }

@@ -354,7 +354,7 @@ mod tests {
     fn run(call: &Call, mut args: Vec<Vec<f32>>) -> Vec<f32> {
         let phases: Vec<&dyn Kernel> = call.phases.iter().map(|p| &**p).collect();
         run_all(&phases, &mut args);
-        args.pop().unwrap()
+        args.pop().expect("the output is last")
     }
 
     /// Coordinates of each element of a shape, in order.

@@ -95,9 +95,112 @@ unsafe fn row<S: Lanes>(
     }
 }
 
+/// `LANES` rows of at most `LANES` classes at once, with a row in each lane: no sums across lanes,
+/// and no exponentials of empty lanes. `count` rows are there.
+#[inline(always)]
+unsafe fn few_classes<S: Lanes>(
+    b: Buffers,
+    start: usize,
+    count: usize,
+    n: usize,
+    sparse: bool,
+    smoothing: f32,
+) {
+    let l = S::LANES;
+    // class c of all rows is at c * l
+    let (mut x, mut t) = ([0.0f32; 256], [0.0f32; 256]);
+    let (mut labels, mut upstream) = ([0.0f32; 16], [0.0f32; 16]);
+    // SAFETY: rows start .. start + count lie inside the buffers; n and count are at most LANES,
+    // which is at most 16.
+    unsafe {
+        S::transpose(b.logits.add(start * n), n, count, n, x.as_mut_ptr(), l);
+        if sparse {
+            let from = b.target.add(start).cast::<i32>();
+            for (i, label) in labels.iter_mut().enumerate().take(count) {
+                // rounding keeps labels that are no class from becoming one
+                *label = *from.add(i) as f32;
+            }
+        } else {
+            S::transpose(b.target.add(start * n), n, count, n, t.as_mut_ptr(), l);
+        }
+        if !b.upstream.is_null() {
+            for (i, g) in upstream.iter_mut().enumerate().take(count) {
+                *g = *b.upstream.add(start + i) * b.scale;
+            }
+        }
+        let zero = S::splat(0.0);
+        let (share, rest) = (S::splat(1.0 - smoothing), S::splat(smoothing / n as f32));
+        let label = S::load(labels.as_ptr());
+        let mut max = S::load(x.as_ptr());
+        for c in 1..n {
+            max = S::max(S::load(x.as_ptr().add(c * l)), max);
+        }
+        // NaN until the label's class comes by
+        let mut hit = if sparse { S::splat(f32::NAN) } else { zero };
+        let (mut sum, mut total, mut shifted) = (zero, zero, zero);
+        for c in 0..n {
+            let v = S::sub(S::load(x.as_ptr().add(c * l)), max);
+            if sparse {
+                hit = S::select(S::eq(label, S::splat(c as f32)), v, hit);
+                shifted = S::add(shifted, v);
+            } else {
+                let target = S::fma(S::load(t.as_ptr().add(c * l)), share, rest);
+                total = S::add(total, target);
+                hit = S::fma(target, v, hit);
+                S::store(t.as_mut_ptr().add(c * l), target);
+            }
+            let e = math::exp::<S>(v);
+            sum = S::add(sum, e);
+            S::store(x.as_mut_ptr().add(c * l), e);
+        }
+        let dot = match (sparse, smoothing != 0.0) {
+            (true, true) => S::fma(hit, share, S::mul(shifted, rest)),
+            _ => hit,
+        };
+        if sparse {
+            total = S::splat(1.0);
+        }
+        let mut out = [0.0f32; 272];
+        if !b.loss.is_null() {
+            let loss = S::sub(S::mul(total, math::log::<S>(sum)), dot);
+            S::store(out.as_mut_ptr(), loss);
+            std::ptr::copy_nonoverlapping(out.as_ptr(), b.loss.add(start), count);
+        }
+        if b.dlogits.is_null() {
+            return;
+        }
+        // a row without weight is padding: not even its NaN counts
+        let g = S::load(upstream.as_ptr());
+        let none = S::eq(g, zero);
+        let g = S::select(S::eq(dot, dot), g, S::splat(f32::NAN));
+        let scale = S::div(S::mul(g, total), sum);
+        for c in 0..n {
+            let at = c * l;
+            let target = if sparse {
+                S::add(rest, S::select(S::eq(label, S::splat(c as f32)), share, zero))
+            } else {
+                S::load(t.as_ptr().add(at))
+            };
+            let e = S::load(x.as_ptr().add(at));
+            let d = S::sub(S::mul(e, scale), S::mul(g, target));
+            S::store(x.as_mut_ptr().add(at), S::select(none, zero, d));
+        }
+        // rows of LANES values that overlap: through `out`, which has room past its last row
+        S::transpose(x.as_ptr(), l, n, count, out.as_mut_ptr(), n);
+        std::ptr::copy_nonoverlapping(out.as_ptr(), b.dlogits.add(start * n), count * n);
+    }
+}
+
 #[inline(always)]
 unsafe fn loss_rows<S: Lanes>(b: Buffers, rows: usize, cols: usize, sparse: bool, smoothing: f32) {
     let mut start = 0;
+    // one or two rows are faster by themselves
+    while rows - start > 2 && cols <= S::LANES {
+        let count = S::LANES.min(rows - start);
+        // SAFETY: the rows lie inside the buffers.
+        unsafe { few_classes::<S>(b, start, count, cols, sparse, smoothing) };
+        start += count;
+    }
     while start < rows {
         let count = GROUP.min(rows - start);
         let (mut sums, mut totals, mut dots) = ([1.0; GROUP], [0.0; GROUP], [0.0; GROUP]);

@@ -6,8 +6,8 @@ use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::lanes::Lanes;
 
-/// Rows whose mean is the shift of a chunk: with it `E[d^2] - E[d]^2` loses at most the factor
-/// (rows of a chunk) / (rows of the shift) of accuracy, whatever the data.
+/// The mean of a chunk's first rows is the shift of all: with it `E[d^2] - E[d]^2` loses at most
+/// the factor (rows of the chunk) / (rows of the shift) of accuracy, whatever the data.
 const SHIFT_ROWS: usize = 32;
 /// Values of a tile: some rows side by side, for enough independent sums.
 const TILE: usize = 128;
@@ -86,7 +86,7 @@ unsafe fn moments_of<S: Lanes>(
     unsafe {
         let (shift, sum, square) = (scratch, scratch.add(n), scratch.add(2 * n));
         std::slice::from_raw_parts_mut(scratch, 3 * n).fill(0.0);
-        let first = SHIFT_ROWS.min(rows);
+        let first = (rows / SHIFT_ROWS).clamp(1, SHIFT_ROWS);
         for r in 0..first {
             for c in 0..cols {
                 *shift.add(c) += *x.add(r * cols + c);

@@ -78,13 +78,14 @@ unsafe fn grad_input_rows<S: Lanes>(
         // SAFETY: x, dy and dx hold the rows; gamma has cols values.
         unsafe {
             let (x, dy, dx) = (x.add(row * n), dy.add(row * n), dx.add(row * n));
-            let (mean, inverse) = statistics::<S>(x, n, r.rms, r.epsilon);
-            let (m, s) = (S::splat(mean), S::splat(inverse));
+            let mean = if r.rms { 0.0 } else { row_dot::<S>(x, x, n, |v, _| v) / n as f32 };
+            let m = S::splat(mean);
             // with g = gamma dy and h = (x - mean) s: dx = s (g - mean(g) - h mean(g h)); RMS
             // norm has no mean(g)
-            let flat = if r.rms { 0.0 } else { row_dot::<S>(gamma, dy, n, |g, d| S::mul(g, d)) };
-            let tilt = row_dot3::<S>(gamma, dy, x, n, |g, d, v| S::mul(S::mul(g, d), S::sub(v, m)));
-            let flat = S::splat(flat / n as f32);
+            let [square, flat, tilt] = grad_sums::<S>(x, gamma, dy, n, m);
+            let inverse = 1.0 / (square / n as f32 + r.epsilon).sqrt();
+            let s = S::splat(inverse);
+            let flat = S::splat(if r.rms { 0.0 } else { flat / n as f32 });
             let tilt = S::splat(-tilt * inverse / n as f32);
             row_zip3::<S>(x, gamma, dy, dx, n, |v, g, d| {
                 let h = S::mul(S::sub(v, m), s);
@@ -97,36 +98,40 @@ kernel!(fn grad_input_on(
     x: *const f32, gamma: *const f32, dy: *const f32, dx: *mut f32, start: usize, r: Rows
 ) = grad_input_rows;);
 
-/// Sum of `f` over a row of three; f must give 0 where its second operand is 0.
+/// Sums of `(x - m)^2`, `gamma dy` and `gamma dy (x - m)` over a row, in one pass.
 #[inline(always)]
-unsafe fn row_dot3<S: Lanes>(
-    a: *const f32,
-    b: *const f32,
-    c: *const f32,
+unsafe fn grad_sums<S: Lanes>(
+    x: *const f32,
+    gamma: *const f32,
+    dy: *const f32,
     n: usize,
-    f: impl Fn(S::V, S::V, S::V) -> S::V,
-) -> f32 {
+    m: S::V,
+) -> [f32; 3] {
     // SAFETY: indices stay below n.
     unsafe {
         let l = S::LANES;
-        let (mut p, mut q) = (S::splat(0.0), S::splat(0.0));
+        let zero = S::splat(0.0);
+        let add = |[square, flat, tilt]: [S::V; 3], v: S::V, g: S::V| {
+            [S::fma(v, v, square), S::add(flat, g), S::fma(g, v, tilt)]
+        };
+        let (mut p, mut q) = ([zero; 3], [zero; 3]);
         let mut i = 0;
         while i + 2 * l <= n {
+            let v = S::sub(S::load(x.add(i)), m);
+            p = add(p, v, S::mul(S::load(gamma.add(i)), S::load(dy.add(i))));
             let j = i + l;
-            p = S::add(p, f(S::load(a.add(i)), S::load(b.add(i)), S::load(c.add(i))));
-            q = S::add(q, f(S::load(a.add(j)), S::load(b.add(j)), S::load(c.add(j))));
+            let v = S::sub(S::load(x.add(j)), m);
+            q = add(q, v, S::mul(S::load(gamma.add(j)), S::load(dy.add(j))));
             i += 2 * l;
         }
-        if i + l <= n {
-            p = S::add(p, f(S::load(a.add(i)), S::load(b.add(i)), S::load(c.add(i))));
-            i += l;
+        while i < n {
+            let k = l.min(n - i);
+            let load = |p: *const f32| if k == l { S::load(p) } else { S::load_partial(p, k) };
+            let v = S::first(S::sub(load(x.add(i)), m), k);
+            p = add(p, v, S::mul(load(gamma.add(i)), load(dy.add(i))));
+            i += k;
         }
-        if i < n {
-            let m = n - i;
-            let (a, b) = (S::load_partial(a.add(i), m), S::load_partial(b.add(i), m));
-            q = S::add(q, f(a, b, S::load_partial(c.add(i), m)));
-        }
-        S::sum(S::add(p, q))
+        [S::sum(S::add(p[0], q[0])), S::sum(S::add(p[1], q[1])), S::sum(S::add(p[2], q[2]))]
     }
 }
 

@@ -307,9 +307,10 @@ impl Reduce {
             (Cut::Run, form.inner.div_ceil(16))
         };
         let chunks = chunks_for(units, total_ns / units.max(1) as f64);
-        let (width, partial) = (form.width(), cut != Cut::Outputs && chunks > 1);
-        // a lone run that is kept has nothing to join
-        let partial = partial && !(cut == Cut::Run && !form.inner_reduced);
+        let width = form.width();
+        // outputs that are chunks of a lone kept run have nothing to join
+        let joined = cut == Cut::Rounds || (cut == Cut::Run && form.inner_reduced);
+        let partial = joined && chunks > 1;
         let main = Reduce { form, factor: if partial { 1.0 } else { factor }, chunks, cut, f };
         if !partial {
             return Call::single(main);

@@ -58,11 +58,11 @@ unsafe fn drop_block<S: Lanes>(
             return;
         }
         let threshold = drop.threshold as u32;
-        let k = PhiloxKey { counter: [drop.stream, *key.add(2)], key: [*key, *key.add(1)] };
+        let k = PhiloxKey::new([drop.stream, *key.add(2)], [*key, *key.add(1)]);
         let (first, skip) = ((e / 4) as u64, e % 4);
         let mut made = 0;
         while made < skip + n {
-            S::philox(first + (made / 4) as u64, k, words.add(made));
+            S::philox(first + (made / 4) as u64, &k, words.add(made));
             made += PHILOX_WORDS;
         }
         let words = words.add(skip).cast_const();

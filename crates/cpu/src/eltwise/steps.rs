@@ -154,9 +154,9 @@ unsafe fn focal_weight<S: Simd>(t: S::V, alpha: f32) -> S::V {
 
 const SQRT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
 /// `1 / sqrt(2 pi)`
-const INV_SQRT_2PI: f32 = 0.398_942_28;
+const INV_SQRT_2PI: f32 = 0.398_942_3;
 /// `sqrt(2 / pi)`
-const SQRT_2_PI: f32 = 0.797_884_56;
+const SQRT_2_PI: f32 = 0.797_884_6;
 
 steps! {
     abs(a b c, p) { S::abs(a) }

@@ -156,8 +156,8 @@ fn binary(op: Binary, a: f64, b: f64) -> f64 {
 }
 
 fn kept(e: usize, rate: f32, stream: u32, key: [u32; 4]) -> bool {
-    let k = PhiloxKey { counter: [stream, key[2]], key: [key[0], key[1]] };
-    let word = philox4x32((e / 4) as u64, k)[e % 4];
+    let k = PhiloxKey::new([stream, key[2]], [key[0], key[1]]);
+    let word = philox4x32((e / 4) as u64, &k)[e % 4];
     u64::from(word) >= (f64::from(rate) * 4294967296.0).round() as u64
 }
 
@@ -580,7 +580,7 @@ fn every_pattern() {
             let mut p = Program { rows, cols, inputs: vec![], steps: vec![], outputs: vec![] };
             let mut seen = Vec::new();
             for part in text.split_terminator(';') {
-                let (kind, mut expression) = part.split_once(' ').unwrap();
+                let (kind, mut expression) = part.split_once(' ').expect("kind and value");
                 let v = parse(&mut expression, &mut p, &mut seen);
                 let (sink, factor) =
                     if kind == "full" { (Sink::Full, 1.0) } else { (Sink::ColumnSums, 0.5) };
