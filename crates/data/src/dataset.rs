@@ -54,6 +54,9 @@ pub trait Dataset: Send + Sync {
     /// Sample `index` as an image with 8-bit values before normalization; `None` if it is no image.
     fn raw_image(&self, index: usize) -> Result<Option<RawImage>>;
 
+    /// Says that sample `index` is filled soon, so that its memory can be fetched meanwhile.
+    fn touch(&self, _index: usize) {}
+
     /// How dear a sample is; tells the loader whether background threads pay.
     fn fill_cost(&self) -> FillCost {
         FillCost::Copy

@@ -3,6 +3,9 @@
 use crate::normalize::{Affine, Normalize};
 use crate::{CsvSchema, Dataset, Error, Label, LabelKind, RawImage, Result};
 
+/// Lines that are fetched ahead; the hardware follows on its own after the first ones.
+const MAX_TOUCHED_LINES: usize = 16;
+
 /// Feature values as they are stored; 8-bit values stay 8-bit, since MNIST as `f32` is 188 MB.
 #[derive(Clone, Debug)]
 pub enum Features {
@@ -232,6 +235,16 @@ impl Dataset for MemoryDataset {
             target.copy_from_slice(&values[index * width..(index + 1) * width]);
         }
         Ok(self.label(index))
+    }
+
+    /// A load of each cache line, of which several are under way at once: in random order a sample
+    /// of MNIST takes 560 ns without this.
+    fn touch(&self, index: usize) {
+        if let Features::U8(v) = &self.features {
+            let sample = &v[index * self.sample_len..(index + 1) * self.sample_len];
+            let lines = sample.iter().step_by(64).take(MAX_TOUCHED_LINES);
+            std::hint::black_box(lines.fold(0, |all, v| all | v));
+        }
     }
 
     fn label(&self, index: usize) -> Label {

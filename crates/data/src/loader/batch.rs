@@ -104,8 +104,14 @@ impl Filler {
 
         let order = self.options.order.epoch(epoch, self.data.len());
         let (mut x, mut targets) = (&mut batch.x[..], &mut batch.targets[..]);
+        let mut next = order.index(offset as usize);
         for i in 0..len {
-            let index = order.index(offset as usize + i);
+            let index = next;
+            let following = offset as usize + i + 1;
+            if (following as u64) < self.samples_per_epoch {
+                next = order.index(following);
+                self.data.touch(next);
+            }
             let (sample, rest) = x.split_at_mut(self.sample_len);
             let (target, rest_targets) = targets.split_at_mut(self.target_len);
             (x, targets) = (rest, rest_targets);
