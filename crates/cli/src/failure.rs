@@ -37,13 +37,17 @@ impl Failure {
 
 impl From<tidemill_train::Error> for Failure {
     fn from(error: tidemill_train::Error) -> Failure {
-        Failure { status: if error.is_usage() { USAGE } else { FAILED }, message: error.to_string() }
+        Failure {
+            status: if error.is_usage() { USAGE } else { FAILED },
+            message: error.to_string(),
+        }
     }
 }
 
 impl From<tidemill_data::Error> for Failure {
     fn from(error: tidemill_data::Error) -> Failure {
-        let status = if matches!(error, tidemill_data::Error::Option { .. }) { USAGE } else { FAILED };
+        let status =
+            if matches!(error, tidemill_data::Error::Option { .. }) { USAGE } else { FAILED };
         Failure { status, message: error.to_string() }
     }
 }

@@ -12,9 +12,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Trains neural networks with one compiled step.
+/// Train neural networks with one compiled step.
 #[derive(Parser)]
-#[command(name = "tidemill", version, about, max_term_width = 100)]
+#[command(name = "tidemill", version, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -117,7 +117,8 @@ fn random(file: &RecipeFile, engine: &Engine, batch_size: usize) -> Result<Memor
     };
     let mut state = 1u64;
     let mut next = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state >> 33
     };
     let value = |bits: u64| match limit {

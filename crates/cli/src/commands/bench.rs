@@ -51,6 +51,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
 fn row(r: &BenchResult) -> String {
     format!(
         "{:>7}  {:>7}  {:>10.1}  {:>9.1}  {:>11.0}",
-        r.batch_size, r.threads, r.microseconds_per_step, r.floor_microseconds, r.samples_per_second
+        r.batch_size,
+        r.threads,
+        r.microseconds_per_step,
+        r.floor_microseconds,
+        r.samples_per_second
     )
 }

@@ -41,7 +41,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         let written = if arguments.json {
             writeln!(out, "{}", json_line(&prediction, &names, arguments.all))
         } else {
-            let header = std::mem::take(&mut first).then(|| header(&prediction, &names, arguments.all));
+            let header =
+                std::mem::take(&mut first).then(|| header(&prediction, &names, arguments.all));
             header
                 .map_or(Ok(()), |line| writeln!(out, "{line}"))
                 .and_then(|()| writeln!(out, "{}", csv_line(&prediction, arguments.all)))

@@ -59,8 +59,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let recipe = out.join("recipe.toml");
     // A recipe that was changed since is not ours to overwrite.
     if !recipe.exists() {
-        std::fs::write(&recipe, RECIPE)
-            .map_err(|e| Failure::failed(format!("{}: cannot be written: {e}", recipe.display())))?;
+        std::fs::write(&recipe, RECIPE).map_err(|e| {
+            Failure::failed(format!("{}: cannot be written: {e}", recipe.display()))
+        })?;
     }
     eprintln!("training 784-128-10 on them, as {} says", recipe.display());
     let options = RunOptions {

@@ -53,7 +53,8 @@ impl DataPaths {
         places.map(|place| place.join(name)).collect()
     }
 
-    /// Fails when a name was looked up and not found, with the places tried.
+    /// Fails when a name was looked up and not found, with the places tried; the message goes on
+    /// from the key of the data.
     pub fn check(&self) -> Result<()> {
         let missing = self.missing.borrow();
         let Some(name) = missing.first() else { return Ok(()) };
@@ -64,8 +65,12 @@ impl DataPaths {
             (Some(_), _) => format!(" (the second from ${DATA_VARIABLE})"),
             (None, _) => format!("; ${DATA_VARIABLE}, which is tried next, is not set"),
         };
+        let make = match name.starts_with("digits") {
+            true => "; `tidemill data digits --out DIR` makes a folder of digits",
+            false => "",
+        };
         Err(Error::Recipe(format!(
-            "data \"{name}\" was not found; looked for {}{hint}",
+            ": \"{name}\" was not found; looked for {}{hint}{make}",
             list.join(" and ")
         )))
     }
