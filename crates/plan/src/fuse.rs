@@ -65,7 +65,10 @@ fn absorb_epilogues(schedule: &mut Schedule) {
             schedule.nodes[id].dead = true;
             let absorbed = &schedule.nodes[reader];
             let own = merged.outputs[0];
-            merged.inputs.extend(absorbed.inputs.iter().filter(|&&v| v != own));
+            // max pooling's gradient has its mask as an input already
+            if !matches!(merged.work, Work::Kernel(KernelSpec::MaxPoolGrad(..))) {
+                merged.inputs.extend(absorbed.inputs.iter().filter(|&&v| v != own));
+            }
             merged.outputs = absorbed.outputs.clone();
             merged.notes.push(note.to_owned());
             schedule.nodes[reader] = merged;
