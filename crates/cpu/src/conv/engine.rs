@@ -8,8 +8,8 @@
 //! It packs the group's weights once, then goes through its images band by band: copy the band
 //! with zeros around it unless the image needs none, then for each panel sweep columns of tiles.
 
-use super::pack::{Window, copy_window, pack_rows, pack_transposed};
-use super::tile::{Segment, TileArgs, TileFn, max_pixels, tile_fn};
+use super::pack::{Window, copy_window, pack_rows, pack_transposed_on};
+use super::tile::{TileArgs, TileFn, Walk, max_pixels, tile_fn};
 use super::{ConvDesc, Panel, panels, split_even};
 use crate::isa::Isa;
 
@@ -19,8 +19,10 @@ const GROUP_VALUES: usize = 64 * 1024;
 const BAND_VALUES: usize = 48 * 1024;
 /// Work of a chunk worth a thread, about 4 us.
 const CHUNK_FLOPS: usize = 400_000;
-/// Most chunks that the pixels are cut into; each packs the weights anew.
-const PIXEL_CHUNKS: usize = 16;
+/// Chunks aimed at.
+const CHUNKS: usize = 16;
+/// Pixels of a chunk that make packing the weights for it cheap (about 3 %).
+const PIXELS_PER_PACK: usize = 256;
 
 /// The output positions along one axis that share a list of taps.
 struct AxisPhase {
@@ -30,11 +32,12 @@ struct AxisPhase {
     taps: Vec<(usize, isize)>,
 }
 
-/// A phase in two dimensions, its segments resolved to source offsets.
+/// A phase in two dimensions.
 struct Phase {
     first: [usize; 2],
     count: [usize; 2],
-    segments: Vec<Segment>,
+    /// Source offsets of the blocks that the tiles walk.
+    offsets: Vec<u32>,
     /// Kernel position of each tap in packing order.
     taps: Vec<usize>,
 }
@@ -56,6 +59,7 @@ pub(super) struct Engine {
     phases: Vec<Phase>,
     /// Tile functions by registers - 1 and pixels - 1.
     tiles: [Vec<TileFn>; 2],
+    pack_transposed: unsafe fn(*const f32, usize, usize, usize, *mut f32, usize),
     panels: Vec<Panel>,
     lanes: usize,
     /// Output channels per group.
@@ -165,46 +169,61 @@ impl Engine {
         let pitch = if in_place { source[1] } else { band_columns } * source[2];
 
         let mut phases = Vec::new();
+        let mut runs = Vec::new();
         for y in &ys {
             for x in &xs {
-                let mut phase = Phase {
-                    first: [y.first, x.first],
-                    count: [y.count, x.count],
-                    segments: Vec::new(),
-                    taps: Vec::new(),
-                };
+                let mut taps = Vec::new();
+                // runs of (offset, length): contiguous in the source and in the packed weights
+                let mut phase_runs: Vec<(usize, usize)> = Vec::new();
                 for &(ky, ty) in &y.taps {
                     for (i, &(kx, tx)) in x.taps.iter().enumerate() {
                         let offset =
                             (ty - low_y) as usize * pitch + (tx - low_x) as usize * source[2];
                         let adjacent = i > 0 && x.taps[i - 1].1 + 1 == tx;
-                        match phase.segments.last_mut() {
-                            Some(last) if adjacent && groups == 1 && !depthwise => {
-                                last.len += depth
-                            }
-                            _ => phase.segments.push(Segment { offset, len: depth }),
+                        match phase_runs.last_mut() {
+                            Some(last) if adjacent && groups == 1 && !depthwise => last.1 += depth,
+                            _ => phase_runs.push((offset, depth)),
                         }
-                        phase.taps.push(ky * d.kernel_w + kx);
+                        taps.push(ky * d.kernel_w + kx);
                     }
                 }
-                phases.push(phase);
+                let (first, count) = ([y.first, x.first], [y.count, x.count]);
+                phases.push(Phase { first, count, offsets: Vec::new(), taps });
+                runs.push(phase_runs);
             }
+        }
+        let unit = [4, 3]
+            .into_iter()
+            .find(|unit| runs.iter().flatten().all(|run| run.1.is_multiple_of(*unit)))
+            .unwrap_or(1);
+        let walk = if depthwise { Walk::Depthwise } else { Walk::Dense(unit) };
+        for (phase, runs) in phases.iter_mut().zip(&runs) {
+            let blocks = runs.iter().flat_map(|run| (0..run.1).step_by(unit).map(|k| run.0 + k));
+            phase.offsets = blocks.map(|offset| offset as u32).collect();
         }
         let max_rows = ys.iter().map(|y| y.count).max().unwrap_or(0);
         let k_total = d.kernel_h * d.kernel_w * depth;
         let width = |p: &Panel| p.registers * isa.lanes();
         let all_values: usize = panels.iter().map(|p| k_total * width(p)).sum();
-        let panel_groups = all_values.div_ceil(GROUP_VALUES).clamp(1, panels.len().max(1));
+        let natural = !transposed && d.groups == 1 && panels.len() == 1;
+        let weight_in_place = natural && panels.iter().all(|p| p.len == width(p));
+
+        // Pixels are cut first, then panels if that does not give enough chunks: each block of
+        // pixels packs its panels' weights anew.
+        let chunks = (d.flops() / CHUNK_FLOPS).clamp(1, CHUNKS);
+        let pixels = d.batch * phases.iter().map(|p| p.count[0] * p.count[1]).max().unwrap_or(0);
+        let worthwhile =
+            if weight_in_place { chunks } else { (pixels / PIXELS_PER_PACK).clamp(1, chunks) };
+        let panel_groups = all_values
+            .div_ceil(GROUP_VALUES)
+            .max(chunks.div_ceil(worthwhile))
+            .clamp(1, panels.len().max(1));
         let group_values = (0..panel_groups)
             .map(|g| group_range(panels.len(), panel_groups, g))
             .map(|range| panels[range].iter().map(|p| k_total * width(p)).sum())
             .max()
             .unwrap_or(0);
-        let natural = !transposed && d.groups == 1 && panels.len() == 1;
-        let weight_in_place = natural && panels.iter().all(|p| p.len == width(p));
-
-        let chunks = (d.flops() / CHUNK_FLOPS).clamp(1, PIXEL_CHUNKS);
-        let wanted = chunks.div_ceil(panel_groups);
+        let wanted = worthwhile.min(chunks.div_ceil(panel_groups)).max(1);
         let image_blocks = wanted.min(d.batch).max(1);
         let row_blocks = wanted.div_ceil(image_blocks).clamp(1, max_rows.max(1));
         let row_values = in_step[0] * pitch;
@@ -216,7 +235,7 @@ impl Engine {
         };
         let table = |registers| {
             let pixels = 1..=max_pixels(isa, registers);
-            pixels.map(|p| tile_fn(isa, depthwise, p, registers)).collect()
+            pixels.map(|p| tile_fn(isa, walk, p, registers)).collect()
         };
         Engine {
             batch: d.batch,
@@ -231,6 +250,7 @@ impl Engine {
             out_step,
             phases,
             tiles: [table(1), table(2)],
+            pack_transposed: pack_transposed_on(isa),
             panels,
             lanes: isa.lanes(),
             group_channels: output[2] / groups,
@@ -301,7 +321,8 @@ impl Engine {
                     if self.transposed && !self.depthwise {
                         let row = tap * self.weight_in + panel.start;
                         let from = weight.add(row * self.weight_out + panel.group * self.depth);
-                        pack_transposed(from, self.weight_out, self.depth, panel.len, to, width);
+                        let pack = self.pack_transposed;
+                        pack(from, self.weight_out, self.depth, panel.len, to, width);
                     } else {
                         let column = self.first_channel(panel);
                         let from = weight.add(tap * self.depth * self.weight_out + column);
@@ -356,16 +377,12 @@ impl Engine {
             let width = panel.registers * self.lanes;
             for phase in &self.phases {
                 let depth = phase.taps.len() * self.depth;
-                let (b, ldb) = if self.weight_in_place {
-                    (args.weight, self.weight_out)
-                } else {
-                    (packed, width)
-                };
+                let b = if self.weight_in_place { args.weight } else { packed };
                 let end = rows.end.min(phase.count[0]);
                 if rows.start < end {
                     // SAFETY: rows are inside the phase and their sources inside the band.
                     unsafe {
-                        self.sweep(args, panel, phase, image, rows.start..end, (a, pitch), (b, ldb))
+                        self.sweep(args, panel, phase, image, rows.start..end, (a, pitch), b)
                     };
                 }
                 packed = packed.wrapping_add(depth * width);
@@ -386,7 +403,7 @@ impl Engine {
         image: usize,
         rows: std::ops::Range<usize>,
         (a, pitch): (*const f32, usize),
-        (b, ldb): (*const f32, usize),
+        b: *const f32,
     ) {
         let [h, w, c] = self.output;
         let channel = self.first_channel(panel);
@@ -395,6 +412,8 @@ impl Engine {
         let y = phase.first[0] + rows.start * self.out_step[0];
         let base = ((image * h + y) * w + phase.first[1]) * c + channel;
         let shift = |p: *const f32, by: usize| if p.is_null() { p } else { p.wrapping_add(by) };
+        // a phase that no tap reaches: nothing to mask
+        let zero = phase.offsets.is_empty() && args.residual.is_null();
         let tiles = &self.tiles[panel.registers - 1];
         for (start, pixels) in split_even(phase.count[1], tiles.len()) {
             let at = base + start * self.out_step[1] * c;
@@ -402,10 +421,9 @@ impl Engine {
                 a: a.wrapping_add(start * self.in_step[1] * self.source[2]),
                 a_row: self.in_step[0] * pitch,
                 a_step: self.in_step[1] * self.source[2],
-                segments: phase.segments.as_ptr(),
-                num_segments: phase.segments.len(),
+                offsets: phase.offsets.as_ptr(),
+                num_offsets: phase.offsets.len(),
                 b,
-                ldb,
                 rows: rows.len(),
                 y: args.output.wrapping_add(at),
                 y_row: self.out_step[0] * w * c,
@@ -413,7 +431,7 @@ impl Engine {
                 n: panel.len,
                 bias: shift(args.bias, channel),
                 residual: shift(args.residual, at),
-                mask: shift(args.mask, at),
+                mask: if zero { std::ptr::null() } else { shift(args.mask, at) },
                 relu: args.relu,
             };
             // SAFETY: row r and pixel i of the tile are output row y + r * out_step, column

@@ -51,7 +51,7 @@ unsafe fn begin<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs) -> 
         let mut acc = [[S::splat(0.0); NV]; MR];
         if !t.first {
             unroll!(I < MR, {
-                unroll!(V < NV, {
+                unroll!(V < NV of 2, {
                     let at = V * S::LANES;
                     acc[I][V] = load_n::<S>(t.out.add(I * t.out_row + at), t.n - at);
                 });
@@ -68,7 +68,7 @@ unsafe fn end<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs, acc: 
     // SAFETY: as in `begin`.
     unsafe {
         unroll!(I < MR, {
-            unroll!(V < NV, {
+            unroll!(V < NV of 2, {
                 let at = V * S::LANES;
                 store_n::<S>(t.out.add(I * t.out_row + at), acc[I][V], t.n - at);
             });
@@ -91,10 +91,10 @@ unsafe fn dense<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs) {
             let mut a = t.a.add(row * t.a_row);
             for _ in 0..t.columns {
                 let mut bv = [S::splat(0.0); NV];
-                unroll!(V < NV, { bv[V] = S::load(b.add(V * S::LANES)) });
+                unroll!(V < NV of 2, { bv[V] = S::load(b.add(V * S::LANES)) });
                 unroll!(I < MR, {
                     let x = S::splat(*a.add(I));
-                    unroll!(V < NV, { acc[I][V] = S::fma(x, bv[V], acc[I][V]) });
+                    unroll!(V < NV of 2, { acc[I][V] = S::fma(x, bv[V], acc[I][V]) });
                 });
                 b = b.add(NV * S::LANES);
                 a = a.wrapping_add(t.a_step);
@@ -117,7 +117,7 @@ unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs)
         for row in 0..t.rows {
             let mut a = t.a.add(row * t.a_row);
             for _ in 0..t.columns {
-                unroll!(V < NV, {
+                unroll!(V < NV of 2, {
                     let at = V * S::LANES;
                     let bv = S::load(b.add(at));
                     unroll!(I < MR, {

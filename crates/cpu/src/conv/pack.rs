@@ -1,5 +1,7 @@
 //! Copies into scratch: weight panels and zero-padded image bands.
 
+use crate::simd::Simd;
+
 /// Copies `rows` rows of `n` values, `ld` apart, into rows of `width`, zeros after `n`.
 ///
 /// # Safety
@@ -22,12 +24,13 @@ pub(super) unsafe fn pack_rows(
     }
 }
 
-/// Copies the transpose of `n` rows of `rows` values, `ld` apart, into rows of `width`, zeros
-/// after `n`.
+/// Copies the transpose of `n` rows of `rows` values, `ld` apart, into rows of `width` (a multiple
+/// of LANES), zeros after `n`.
 ///
 /// # Safety
 /// As [`pack_rows`].
-pub(super) unsafe fn pack_transposed(
+#[inline(always)]
+unsafe fn pack_transposed<S: Simd>(
     src: *const f32,
     ld: usize,
     rows: usize,
@@ -35,17 +38,20 @@ pub(super) unsafe fn pack_transposed(
     dst: *mut f32,
     width: usize,
 ) {
-    for row in 0..rows {
-        // SAFETY: by this function's contract.
-        unsafe {
-            let to = dst.add(row * width);
-            for i in 0..n {
-                *to.add(i) = *src.add(i * ld + row);
+    for i in (0..width).step_by(S::LANES) {
+        let count = n.saturating_sub(i).min(S::LANES);
+        for j in (0..rows).step_by(S::LANES) {
+            // SAFETY: `count` source rows from i, `columns` of their values from j; i + LANES is
+            // at most width. No source row is read where count is zero.
+            unsafe {
+                let columns = (rows - j).min(S::LANES);
+                let from = src.wrapping_add(i * ld + j);
+                S::transpose(from, ld, count, columns, dst.add(j * width + i), width);
             }
-            std::ptr::write_bytes(to.add(n), 0, width - n);
         }
     }
 }
+kernel!(pub(super) fn pack_transposed_on(src: *const f32, ld: usize, rows: usize, n: usize, dst: *mut f32, width: usize) = pack_transposed;);
 
 /// The part of an image that a band of output rows sees, in coordinates that may lie outside.
 #[derive(Clone, Copy, Debug)]

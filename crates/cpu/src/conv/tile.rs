@@ -1,20 +1,14 @@
 //! The register tile of the forward engine: MR pixels of a row by NV registers of channels.
 //!
-//! The sum over k runs through segments of contiguous source values (a kernel row over all
-//! channels where the taps are adjacent). AVX-512: up to 14 x 2 or 16 x 1, broadcasts folded into
-//! the multiply-adds; AVX2: up to 6 x 2 or 12 x 1.
+//! The sum over k runs through a table of offsets from the pixel's base, each for a block of KU
+//! contiguous source values. One flat loop: with a loop over taps around one over channels, the
+//! compiler spills all accumulators between the two. AVX-512: up to 14 x 2 or 16 x 1; AVX2: up to
+//! 6 x 2 or 12 x 1.
 
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Portable, Simd};
-
-/// A run of contiguous source values, relative to the pixel's base.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Segment {
-    pub offset: usize,
-    pub len: usize,
-}
 
 /// What a tile function works on: one column of tiles over `rows` output rows.
 #[derive(Clone, Copy)]
@@ -24,11 +18,11 @@ pub(super) struct TileArgs {
     /// Source step between rows and between pixels.
     pub a_row: usize,
     pub a_step: usize,
-    pub segments: *const Segment,
-    pub num_segments: usize,
-    /// Weights `[sum of segment lengths][ldb]`, NV registers readable in each row.
+    /// Offsets of the blocks of KU source values.
+    pub offsets: *const u32,
+    pub num_offsets: usize,
+    /// Weights `[num_offsets * KU][NV * LANES]`.
     pub b: *const f32,
-    pub ldb: usize,
     pub rows: usize,
     /// Output of the first row's first pixel, with its steps.
     pub y: *mut f32,
@@ -57,14 +51,21 @@ pub(super) fn max_pixels(isa: Isa, registers: usize) -> usize {
     }
 }
 
-/// Repeats a block for constants `I` in `0..$n`, `$n <= 16`. Loops over accumulators must be
+/// Repeats a block for constants `I` in `0..$n`, at most 16. Loops over accumulators must be
 /// unrolled for certain: a single index that is not constant makes all of them live in memory
-/// through the sum over k (97 -> 37 % of peak).
+/// through the sum over k (97 -> 37 % of peak). `unroll!(I < n of 2, ..)` repeats at most twice,
+/// which is kinder to the compiler.
 macro_rules! unroll {
-    ($i:ident < $n:expr, $body:block) => {
+    ($i:ident < $n:ident of 2, $body:block) => {
+        unroll!(@ $i, $n, $body, 0, 1)
+    };
+    ($i:ident < $n:ident of 4, $body:block) => {
+        unroll!(@ $i, $n, $body, 0, 1, 2, 3)
+    };
+    ($i:ident < $n:ident, $body:block) => {
         unroll!(@ $i, $n, $body, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
     };
-    (@ $i:ident, $n:expr, $body:block, $($at:literal),*) => {
+    (@ $i:ident, $n:ident, $body:block, $($at:literal),*) => {
         $( if $at < $n { #[allow(non_upper_case_globals)] const $i: usize = $at; $body } )*
     };
 }
@@ -98,23 +99,43 @@ unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     // SAFETY: pixel i of the tile is at i * y_step, register v covers channels from v * LANES;
     // here all are valid.
     unsafe {
-        if t.n == NV * S::LANES && t.residual.is_null() && t.mask.is_null() {
+        if t.n == NV * S::LANES {
+            let at = row * t.y_row;
+            let zero = S::splat(0.0);
             if !t.bias.is_null() {
-                unroll!(V < NV, {
+                unroll!(V < NV of 2, {
                     let bias = S::load(t.bias.add(V * S::LANES));
                     unroll!(I < MR, { acc[I][V] = S::add(acc[I][V], bias) });
                 });
             }
-            if t.relu {
-                let zero = S::splat(0.0);
+            if !t.residual.is_null() {
+                let from = t.residual.add(at);
                 unroll!(I < MR, {
-                    unroll!(V < NV, { acc[I][V] = S::max(zero, acc[I][V]) }); // NaN stays NaN
+                    let from = from.add(I * t.y_step);
+                    unroll!(V < NV of 2, {
+                        acc[I][V] = S::add(acc[I][V], S::load(from.add(V * S::LANES)));
+                    });
                 });
             }
-            let y = t.y.add(row * t.y_row);
+            if !t.mask.is_null() {
+                let from = t.mask.add(at);
+                unroll!(I < MR, {
+                    let from = from.add(I * t.y_step);
+                    unroll!(V < NV of 2, {
+                        let keep = S::gt(S::load(from.add(V * S::LANES)), zero);
+                        acc[I][V] = S::select(keep, acc[I][V], zero);
+                    });
+                });
+            }
+            if t.relu {
+                unroll!(I < MR, {
+                    unroll!(V < NV of 2, { acc[I][V] = S::max(zero, acc[I][V]) }); // NaN stays NaN
+                });
+            }
+            let y = t.y.add(at);
             unroll!(I < MR, {
                 let y = y.add(I * t.y_step);
-                unroll!(V < NV, { S::store(y.add(V * S::LANES), acc[I][V]) });
+                unroll!(V < NV of 2, { S::store(y.add(V * S::LANES), acc[I][V]) });
             });
             return;
         }
@@ -123,7 +144,7 @@ unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     // SAFETY: registers have at most MAX_LANES lanes.
     unsafe {
         unroll!(I < MR, {
-            unroll!(V < NV, { S::store(sums[I][V].as_mut_ptr(), acc[I][V]) });
+            unroll!(V < NV of 2, { S::store(sums[I][V].as_mut_ptr(), acc[I][V]) });
         });
         finish_slowly::<S>(t, sums.as_flattened(), NV, row);
     }
@@ -132,7 +153,7 @@ unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
 /// Lanes of the widest register.
 const MAX_LANES: usize = 16;
 
-/// The general case of [`finish`], from sums in memory.
+/// [`finish`] with invalid lanes, from sums in memory.
 ///
 /// # Safety
 /// As [`tile`]; `sums` has `registers` registers for each pixel.
@@ -173,63 +194,66 @@ unsafe fn finish_slowly<S: Simd>(
 /// A dense tile column: `y[pixel, n] = sum over k of a[pixel, k] * b[k, n]`, then the epilogue.
 ///
 /// # Safety
-/// For row r and pixel i the values `a[r * a_row + i * a_step + offset ..][..len]` of all segments
-/// are readable; `b` as documented; `y`, `residual` and `mask` hold `n` values at
+/// For row r and pixel i the KU values at `a + r * a_row + i * a_step + offset` are readable for
+/// all offsets; `b` as documented; `y`, `residual` and `mask` hold `n` values at
 /// `r * y_row + i * y_step`.
 #[inline(always)]
-unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &TileArgs) {
+unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const KU: usize>(t: &TileArgs) {
     // SAFETY: by this function's contract; B rows have NV full registers.
     unsafe {
-        let segments = std::slice::from_raw_parts(t.segments, t.num_segments);
         for row in 0..t.rows {
             let mut acc = [[S::splat(0.0); NV]; MR];
             let a = t.a.add(row * t.a_row);
             let mut b = t.b;
-            for segment in segments {
+            for block in 0..t.num_offsets {
                 // every third pixel has a pointer, its neighbours are one and two steps away:
                 // 14 pointers do not fit the registers
-                let mut p = [a.add(segment.offset); 6];
-                unroll!(J < 6, { p[J] = p[0].wrapping_add(3 * J * t.a_step) });
-                for _ in 0..segment.len {
-                    let mut bv = [S::splat(0.0); NV];
-                    unroll!(V < NV, { bv[V] = S::load(b.add(V * S::LANES)) });
-                    unroll!(I < MR, {
-                        let x = S::splat(*p[I / 3].add(I % 3 * t.a_step));
-                        unroll!(V < NV, { acc[I][V] = S::fma(x, bv[V], acc[I][V]) });
-                    });
-                    unroll!(J < 6, { p[J] = p[J].wrapping_add(1) });
-                    b = b.wrapping_add(t.ldb);
+                let mut p = [a.add(*t.offsets.add(block) as usize); 6];
+                for j in 1..6 {
+                    p[j] = p[0].wrapping_add(3 * j * t.a_step);
                 }
+                unroll!(U < KU of 4, {
+                    let mut bv = [S::splat(0.0); NV];
+                    unroll!(V < NV of 2, { bv[V] = S::load(b.add((U * NV + V) * S::LANES)) });
+                    unroll!(I < MR, {
+                        let x = S::splat(*p[I / 3].add(I % 3 * t.a_step + U));
+                        unroll!(V < NV of 2, { acc[I][V] = S::fma(x, bv[V], acc[I][V]) });
+                    });
+                });
+                b = b.wrapping_add(KU * NV * S::LANES);
             }
             finish::<S, MR, NV>(t, acc, row);
         }
     }
 }
 
-/// A depthwise tile column: every segment is one tap of `n` channels, `b` one row per tap.
+/// A depthwise tile column: every offset is one tap of `n` channels, `b` one row per tap.
 ///
 /// # Safety
-/// As [`tile`], with `n` readable source values at each segment's offset.
+/// As [`tile`], with `n` readable source values at each offset.
 #[inline(always)]
-unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize>(t: &TileArgs) {
+unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize, const KU: usize>(t: &TileArgs) {
     // SAFETY: by this function's contract.
     unsafe {
-        let segments = std::slice::from_raw_parts(t.segments, t.num_segments);
         for row in 0..t.rows {
             let mut acc = [[S::splat(0.0); NV]; MR];
             let a = t.a.add(row * t.a_row);
             let mut b = t.b;
-            for segment in segments {
-                let a = a.add(segment.offset);
-                unroll!(V < NV, {
+            for tap in 0..t.num_offsets {
+                let mut p = [a.add(*t.offsets.add(tap) as usize); 6];
+                for j in 1..6 {
+                    p[j] = p[0].wrapping_add(3 * j * t.a_step);
+                }
+                unroll!(V < NV of 2, {
                     let at = V * S::LANES;
                     let bv = S::load(b.add(at));
                     unroll!(I < MR, {
-                        let x = load_n::<S>(a.add(I * t.a_step + at), t.n - at);
+                        let from = p[I / 3].add(I % 3 * t.a_step + at);
+                        let x = load_n::<S>(from, t.n - at);
                         acc[I][V] = S::fma(x, bv, acc[I][V]);
                     });
                 });
-                b = b.wrapping_add(t.ldb);
+                b = b.wrapping_add(NV * S::LANES);
             }
             finish::<S, MR, NV>(t, acc, row);
         }
@@ -239,27 +263,28 @@ unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize>(t: &TileArgs) {
 /// One table of tile functions per instruction set: generic entry functions that carry the
 /// target feature, picked by the number of pixels.
 macro_rules! tile_tables {
-    ($args:ty, $name:ident, $generic:ident) => {
-        tile_tables!($args, $name, $generic, [1 2 3 4 5 6 7 8 9 10 11 12], [1 2 3 4 5 6]);
+    ($args:ty, $name:ident, $generic:ident $(, $k:literal)?) => {
+        tile_tables!(@ $args, $name, $generic, [$($k)?], [1 2 3 4 5 6 7 8 9 10 11 12], [1 2 3 4 5 6]);
     };
-    ($args:ty, $name:ident, $generic:ident, [$($one:literal)*], [$($two:literal)*]) => {
+    (@ $args:ty, $name:ident, $generic:ident, [$($k:literal)?], [$($one:literal)*],
+     [$($two:literal)*]) => {
         /// The tile function for `pixels` rows and `registers` registers, or none so large.
         fn $name(isa: Isa, pixels: usize, registers: usize) -> Option<unsafe fn(&$args)> {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
             unsafe fn avx512<const MR: usize, const NV: usize>(t: &$args) {
                 // SAFETY: the features are on here; the rest is the caller's contract.
-                unsafe { $generic::<Avx512, MR, NV>(t) }
+                unsafe { $generic::<Avx512, MR, NV $(, $k)?>(t) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             unsafe fn avx2<const MR: usize, const NV: usize>(t: &$args) {
                 // SAFETY: as above.
-                unsafe { $generic::<Avx2, MR, NV>(t) }
+                unsafe { $generic::<Avx2, MR, NV $(, $k)?>(t) }
             }
             unsafe fn portable<const MR: usize, const NV: usize>(t: &$args) {
                 // SAFETY: as above.
-                unsafe { $generic::<Portable, MR, NV>(t) }
+                unsafe { $generic::<Portable, MR, NV $(, $k)?>(t) }
             }
             #[cfg(target_arch = "x86_64")]
             if isa == Isa::Avx512 {
@@ -298,11 +323,27 @@ macro_rules! tile_tables {
     };
 }
 
-tile_tables!(TileArgs, dense_table, tile);
-tile_tables!(TileArgs, depthwise_table, depthwise);
+tile_tables!(TileArgs, dense1_table, tile, 1);
+tile_tables!(TileArgs, dense3_table, tile, 3);
+tile_tables!(TileArgs, dense4_table, tile, 4);
+tile_tables!(TileArgs, depthwise_table, depthwise, 1);
+
+/// How a tile function walks the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// Blocks of 1, 3 or 4 contiguous values, each with an offset.
+    Dense(usize),
+    /// One offset for each tap, channels as lanes.
+    Depthwise,
+}
 
 /// The tile function for at most [`max_pixels`] pixels.
-pub(super) fn tile_fn(isa: Isa, depthwise: bool, pixels: usize, registers: usize) -> TileFn {
-    let table = if depthwise { depthwise_table } else { dense_table };
+pub(super) fn tile_fn(isa: Isa, walk: Walk, pixels: usize, registers: usize) -> TileFn {
+    let table = match walk {
+        Walk::Dense(4) => dense4_table,
+        Walk::Dense(3) => dense3_table,
+        Walk::Dense(_) => dense1_table,
+        Walk::Depthwise => depthwise_table,
+    };
     table(isa, pixels, registers).expect("tiles are cut to the sizes of the table")
 }
