@@ -1,16 +1,50 @@
 //! Times of loading, ordering and filling: `cargo run --release --example load_times -- DATA`,
-//! where DATA is the folder of the real datasets.
+//! where DATA is the folder of the real datasets; or of a folder of images, streamed in batches
+//! of 1: `load_times --folder DIR`.
 
 use std::error::Error;
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use tidemill_data::{Dataset, IdxSpec, Loader, LoaderOptions, Order};
+use tidemill_data::images::Cache;
+use tidemill_data::{
+    Dataset, IdxSpec, ImageDirectorySpec, ImageFolder, InputSpec, Loader, LoaderOptions, Order,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = PathBuf::from(std::env::args().nth(1).ok_or("usage: load_times DATA")?);
+    let usage = "usage: load_times DATA | load_times --folder DIR";
+    let first = std::env::args().nth(1).ok_or(usage)?;
+    match first.as_str() {
+        "--folder" => folder(&std::env::args().nth(2).ok_or(usage)?)?,
+        data => mnist(&PathBuf::from(data))?,
+    }
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        status.lines().filter(|l| l.starts_with("VmHWM")).for_each(|l| println!("{l}"));
+    }
+    Ok(())
+}
+
+fn folder(path: &str) -> Result<(), Box<dyn Error>> {
+    let mut spec = ImageDirectorySpec::new(path);
+    spec.cache = Cache::Never;
+    let want = InputSpec::Image { height: 28, width: 28, channels: 1 };
+    let data = Arc::new(ImageFolder::open(&spec, &|name| name.into(), want, &[])?);
+    let options =
+        LoaderOptions { epochs: Some(2), ..LoaderOptions::new(1, Order::Shuffled { seed: 1 }) };
+    let start = Instant::now();
+    let mut loader = Loader::new(data, options)?;
+    let mut num_samples = 0;
+    while let Some(batch) = loader.next_batch()? {
+        num_samples += batch.len;
+    }
+    let micros = start.elapsed().as_secs_f64() * 1e6 / num_samples as f64;
+    println!("{num_samples} samples, {micros:.1} us each on the clock");
+    Ok(())
+}
+
+fn mnist(root: &Path) -> Result<(), Box<dyn Error>> {
     let spec = IdxSpec {
         images: "mnist/train-images-idx3-ubyte.gz".into(),
         labels: Some("mnist/train-labels-idx1-ubyte.gz".into()),
@@ -53,9 +87,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         });
         println!("{name}, batch of {batch_size}: {ns:.0} ns a sample");
-    }
-    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        status.lines().filter(|l| l.starts_with("VmHWM")).for_each(|l| println!("{l}"));
     }
     Ok(())
 }

@@ -12,6 +12,25 @@
 //! - [`loader`]: filled batches in that order, made ahead by threads ([`Loader`])
 //! - [`digits`]: renders digit images, so that a first run needs no download
 //!
+//! # Example
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tidemill_data::{Loader, LoaderOptions, MemoryDataset, Order};
+//!
+//! # fn main() -> tidemill_data::Result<()> {
+//! let data = MemoryDataset::classes(vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], &[2], vec![0, 1, 0])?;
+//! let options = LoaderOptions { epochs: Some(1), ..LoaderOptions::new(2, Order::Shuffled { seed: 1 }) };
+//! let mut loader = Loader::new(Arc::new(data), options)?;
+//! let mut samples = 0;
+//! while let Some(batch) = loader.next_batch()? {
+//!     samples += batch.len;
+//! }
+//! assert_eq!(samples, 3);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Values are `f32`, samples are laid out height, width, channels (NHWC without the N).
 #![forbid(unsafe_code)]
 

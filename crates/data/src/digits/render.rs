@@ -139,7 +139,7 @@ impl Placement {
             std::array::from_fn(|_| (strength * stream.normal(), strength * stream.normal()))
         });
         // cos and sin of an angle from the tangent of its half: exact on every machine.
-        let t = 0.085 * stream.normal();
+        let t = 0.095 * stream.normal();
         let (cos, sin) = ((1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t));
         let height = stream.range(0.58, 0.78);
         let width = height * stream.range(0.55, 0.95);
@@ -148,7 +148,7 @@ impl Placement {
             grid,
             x: (cos * width, (cos * shear - sin) * height),
             y: (sin * width, (sin * shear + cos) * height),
-            shift: (0.5 + 0.035 * stream.normal(), 0.5 + 0.035 * stream.normal()),
+            shift: (0.5 + 0.041 * stream.normal(), 0.5 + 0.041 * stream.normal()),
         }
     }
 

@@ -1,16 +1,14 @@
 //! A folder of digit images: `OUT/{train,test}/<digit>/NNNNN.png`.
 
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder};
-
 use super::render_digit;
-use crate::{Error, Result};
+use crate::images::write_png;
+use crate::{Error, RawImage, Result};
 
 /// Says what the folder holds and whether it is complete.
 const MARKER: &str = "digits.json";
@@ -110,7 +108,7 @@ fn write_all(
                 Some(i) => (&written.test, i, TEST_INDEX + i as u64),
             };
             let path = dir.join(class.to_string()).join(format!("{number:05}.png"));
-            write_png(&path, &render_digit(seed, index, class as u8, size), size)?;
+            write_one(&path, render_digit(seed, index, class as u8, size), size)?;
         }
     };
     let num_threads = thread::available_parallelism().map_or(1, |n| n.get());
@@ -125,20 +123,11 @@ fn write_all(
     })
 }
 
-fn write_png(path: &Path, pixels: &[u8], size: usize) -> Result<()> {
+fn write_one(path: &Path, pixels: Vec<u8>, size: usize) -> Result<()> {
+    let image = RawImage { height: size, width: size, channels: 1, pixels };
     let file = File::create(path).map_err(|e| Error::write(path, e))?;
-    let encoder = PngEncoder::new_with_quality(
-        BufWriter::new(file),
-        CompressionType::Fast,
-        FilterType::NoFilter,
-    );
-    encoder.write_image(pixels, size as u32, size as u32, ExtendedColorType::L8).map_err(|e| {
-        let error = match e {
-            image::ImageError::IoError(e) => e,
-            other => std::io::Error::other(other),
-        };
-        Error::write(path, error)
-    })
+    let mut file = BufWriter::new(file);
+    write_png(&image, &mut file).and_then(|()| file.flush()).map_err(|e| Error::write(path, e))
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ fn recolor<const C: usize>(pixels: Vec<u8>, color: ColorMode) -> Vec<u8> {
             .iter()
             .flat_map(|p| {
                 let [r, g, b] = rgb(p);
-                [r, g, b, if C % 2 == 0 { p[C - 1] } else { 255 }]
+                [r, g, b, if C.is_multiple_of(2) { p[C - 1] } else { 255 }]
             })
             .collect(),
     }

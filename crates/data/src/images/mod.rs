@@ -3,6 +3,7 @@
 mod archive;
 mod cache;
 mod decode;
+mod encode;
 mod folder;
 mod listing;
 mod resize;
@@ -10,6 +11,7 @@ mod spec;
 mod split;
 
 pub use decode::decode;
+pub use encode::write_png;
 pub use folder::{ImageFolder, load};
 pub use resize::{Fit, ImageShape};
 pub use spec::{

@@ -69,11 +69,13 @@ pub struct Loader {
     data: Arc<dyn Dataset>,
     samples_per_epoch: u64,
     batches_per_epoch: u64,
+    /// Go on without threads once everything is in memory.
+    may_drop_threads: bool,
 }
 
 enum Mode {
     /// Filled when asked for.
-    Inline { filler: Filler, batch: Batch, position: u64, end: u64 },
+    Inline { filler: Arc<Filler>, batch: Batch, position: u64, end: u64 },
     /// Filled ahead.
     Threads(Prefetch),
 }
@@ -85,24 +87,33 @@ impl Loader {
         let (n, batch_size) = (data.len() as u64, options.batch_size as u64);
         let samples_per_epoch = if options.drop_last { n - n % batch_size } else { n };
         let end = options.epochs.map_or(u64::MAX, |e| e.saturating_mul(samples_per_epoch));
+        let may_drop_threads = options.threads.is_none();
         let threads = options.threads.unwrap_or_else(|| match data.fill_cost() {
             FillCost::Copy => 0,
             FillCost::Decode => thread::available_parallelism().map_or(1, |n| n.get().min(8)),
         });
         let position = options.position;
         let memory_bytes = options.memory_bytes;
-        let filler = Filler::new(data.clone(), options, samples_per_epoch);
+        let filler = Arc::new(Filler::new(data.clone(), options, samples_per_epoch));
         let mode = if threads == 0 {
             Mode::Inline { batch: filler.empty_batch(), filler, position, end }
         } else {
             Mode::Threads(Prefetch::start(filler, threads, memory_bytes, position, end)?)
         };
         let batches_per_epoch = samples_per_epoch.div_ceil(batch_size);
-        Ok(Self { mode, data, samples_per_epoch, batches_per_epoch })
+        Ok(Self { mode, data, samples_per_epoch, batches_per_epoch, may_drop_threads })
     }
 
     /// The next batch, or none after the last epoch. It stays valid until the next call.
     pub fn next_batch(&mut self) -> Result<Option<&Batch>> {
+        if self.may_drop_threads
+            && let Mode::Threads(prefetch) = &self.mode
+            && prefetch.epoch_ended()
+            && self.data.fill_cost() == FillCost::Copy
+        {
+            self.mode = prefetch.continue_inline();
+            self.may_drop_threads = false;
+        }
         match &mut self.mode {
             Mode::Inline { filler, batch, position, end } => {
                 if *position >= *end {

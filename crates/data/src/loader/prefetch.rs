@@ -9,6 +9,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
+use super::Mode;
 use super::batch::{Batch, Filler};
 use crate::{Error, Result};
 
@@ -40,7 +41,7 @@ struct State {
 }
 
 struct Shared {
-    filler: Filler,
+    filler: Arc<Filler>,
     end: u64,
     state: Mutex<State>,
     /// Told to threads: a chunk is free, or all is over.
@@ -69,7 +70,7 @@ pub(super) struct Prefetch {
 
 impl Prefetch {
     pub(super) fn start(
-        filler: Filler,
+        filler: Arc<Filler>,
         num_threads: usize,
         memory_bytes: usize,
         position: u64,
@@ -142,6 +143,19 @@ impl Prefetch {
         self.cursor += 1;
         self.position = batch.next_position;
         Ok(Some(batch))
+    }
+
+    /// Whether the batch delivered last is the end of an epoch.
+    pub(super) fn epoch_ended(&self) -> bool {
+        let last = self.cursor.checked_sub(1).and_then(|i| self.current.batches.get(i));
+        !self.failed && last.is_some_and(|b| b.last_in_epoch)
+    }
+
+    /// The same batches from here on, without threads; these end when `self` is dropped.
+    pub(super) fn continue_inline(&self) -> Mode {
+        let filler = self.shared.filler.clone();
+        let batch = filler.empty_batch();
+        Mode::Inline { filler, batch, position: self.position, end: self.shared.end }
     }
 
     /// Gives the used chunk back and waits for the next one.

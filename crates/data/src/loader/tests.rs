@@ -10,10 +10,19 @@ struct Slow {
     panic: Option<usize>,
     skip: Option<usize>,
     fills: AtomicUsize,
+    /// In memory after so many fills.
+    cached_after: usize,
 }
 
 fn slow(len: usize) -> Slow {
-    Slow { len, bad: None, panic: None, skip: None, fills: AtomicUsize::new(0) }
+    Slow {
+        len,
+        bad: None,
+        panic: None,
+        skip: None,
+        fills: AtomicUsize::new(0),
+        cached_after: usize::MAX,
+    }
 }
 
 impl Dataset for Slow {
@@ -52,7 +61,10 @@ impl Dataset for Slow {
         Ok(None)
     }
     fn fill_cost(&self) -> FillCost {
-        FillCost::Decode
+        match self.fills.load(Ordering::Relaxed) < self.cached_after {
+            true => FillCost::Decode,
+            false => FillCost::Copy,
+        }
     }
 }
 
@@ -189,6 +201,39 @@ fn runs_ahead_within_its_bound_and_shuts_down() {
     assert!(data.fills.load(Ordering::Relaxed) <= 60);
     drop(loader);
     assert_eq!(Arc::strong_count(&data), 1);
+}
+
+#[test]
+fn threads_end_once_everything_is_in_memory() {
+    let data = Arc::new(Slow { cached_after: 101, ..slow(101) });
+    let mut loader = Loader::new(data.clone(), options(8, 4)).unwrap();
+    let mut batches = Vec::new();
+    while let Some(batch) = loader.next_batch().unwrap() {
+        batches.push(batch.clone());
+        if batches.len() == 14 {
+            assert!(matches!(loader.mode, Mode::Inline { .. }));
+        }
+    }
+    assert!(batches == all(slow(101), options(8, 4)));
+}
+
+#[test]
+fn buffers_go_round() {
+    let memory = MemoryDataset::images(vec![7; 50 * 12], &[2, 2, 3], vec![1; 50]).unwrap();
+    let memory: Arc<dyn Dataset> = Arc::new(memory);
+    for (data, most) in [(memory, 1), (Arc::new(slow(50)), 2 * cores() + 1)] {
+        let mut loader = Loader::new(data, LoaderOptions { threads: None, ..options(32, 20) });
+        let loader = loader.as_mut().unwrap();
+        let mut places = std::collections::HashSet::new();
+        while let Some(batch) = loader.next_batch().unwrap() {
+            places.insert((batch.x.as_ptr(), batch.weights.as_ptr()));
+        }
+        assert!(places.len() <= most, "{} buffers", places.len());
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get().min(8))
 }
 
 #[test]
