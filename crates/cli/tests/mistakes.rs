@@ -131,9 +131,11 @@ fn the_doctor_reads_samples() {
     let image = std::fs::read_dir(image).unwrap().next().unwrap().unwrap().path();
     std::fs::copy(&image, broken.join("a/1.png")).unwrap();
     std::fs::write(broken.join("b/2.png"), "this is no image").unwrap();
-    let set = format!("batch.data={{ image_directory = {{ path = {:?} }} }}", text(&broken));
-    let ill = tidemill(&["doctor", text(&path), "--set", &set]);
+    let set = |key| format!("batch.{key}={{ image_directory = {{ path = {:?} }} }}", text(&broken));
+    let (data, validation) = (set("data"), set("validation"));
+    let ill = tidemill(&["doctor", text(&path), "--set", &data, "--set", &validation]);
     let printed = String::from_utf8_lossy(&ill.stdout).into_owned() + &stderr(&ill);
-    assert_ne!(ill.status.code(), Some(0), "{printed}");
+    assert_eq!(ill.status.code(), Some(2), "{printed}");
     assert!(printed.contains("2.png"), "{printed}");
+    assert!(printed.contains("no sample of c"), "{printed}");
 }

@@ -106,6 +106,8 @@ pub(crate) struct Driver<'a> {
     /// Fields of a checkpoint that do not change during the run.
     pub(crate) base: Meta,
     pub(crate) writer: Writer,
+    /// The step of the newest checkpoint: the same one is not written twice.
+    pub(crate) saved: Option<u64>,
     pub(crate) log: &'a mut dyn FnMut(&EpochFigures) -> Result<()>,
     pub(crate) validate: &'a mut Validate<'a>,
     /// What the last validation found, and at which step.
@@ -196,7 +198,7 @@ impl Driver<'_> {
         }
         // A last checkpoint is written when the loop ends.
         let due = epoch.is_multiple_of(self.recipe.checkpoint.every_epochs) && !last;
-        if due || self.is_best() { self.checkpoint() } else { Ok(()) }
+        if due || self.is_best() || self.is_checkpoint_step() { self.checkpoint() } else { Ok(()) }
     }
 
     fn is_best(&self) -> bool {
@@ -209,6 +211,9 @@ impl Driver<'_> {
     }
 
     fn checkpoint(&mut self) -> Result<()> {
+        if self.saved.replace(self.at.step) == Some(self.at.step) {
+            return Ok(());
+        }
         let best = self.recipe.best_metric().and_then(|m| watch::best(&self.at.history, &m));
         let meta = Meta {
             step: self.at.step,

@@ -127,6 +127,7 @@ pub fn train(
         meter,
         base: base_meta(&file, &data),
         writer: Writer::new(checkpoints.clone())?,
+        saved: resumed.as_ref().map(|c| c.meta.step),
         log: &mut |epoch: &EpochFigures| folder.append_metrics(epoch),
         validate: &mut validate,
         last_validation: None,

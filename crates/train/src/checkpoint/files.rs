@@ -41,10 +41,16 @@ pub(crate) fn sync_folder(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Moves a finished folder to its name; what lies there from before goes first.
+/// Moves a finished folder to its name; what lies there from before stays until then.
 pub(crate) fn replace_folder(from: &Path, to: &Path) -> Result<()> {
-    remove(to)?;
-    fs::rename(from, to).map_err(|e| Error::write(to, e))
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    let old = to.with_file_name(format!(".replaced-{name}"));
+    remove(&old)?;
+    if to.exists() {
+        fs::rename(to, &old).map_err(|e| Error::write(to, e))?;
+    }
+    fs::rename(from, to).map_err(|e| Error::write(to, e))?;
+    remove(&old)
 }
 
 /// Removes a file or folder; that there is none is fine.

@@ -199,11 +199,11 @@ impl Report<'_> {
     }
 }
 
-/// The loss first, then accuracy, then the rest by name.
+/// Accuracy first, then the loss, then the rest by name.
 fn ordered(figures: &Figures) -> Vec<(&str, f64)> {
     let rank = |name: &str| match name {
-        "loss" => 0,
-        "accuracy" => 1,
+        "accuracy" => 0,
+        "loss" => 1,
         _ => 2,
     };
     let mut all: Vec<(&str, f64)> = figures.iter().map(|(n, &v)| (n.as_str(), v)).collect();
