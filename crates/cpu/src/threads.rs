@@ -1,8 +1,10 @@
 //! The thread pool that runs a step.
 //!
 //! The calling thread enters the pool once per step and works itself. Within a step every thread
-//! walks the same list of tasks; a task's chunks are claimed one by one, so a thread that the
-//! system has put aside delays nobody: the others take what it has not claimed. Between tasks a
+//! walks the same list of tasks. A task's chunks are dealt to the threads in equal runs, the same at
+//! every step, so that weights and optimizer state stay in the cache of the core that used them
+//! last; but they are claimed one by one, and a thread that is through with its own run takes from
+//! the others', so that one which the system has put aside delays nobody. Between tasks a
 //! thread waits until all chunks of the task are done. Waiting threads spin briefly, then sleep:
 //! unbounded spinning collapses on a busy machine.
 
@@ -33,12 +35,42 @@ pub trait Tasks: Sync {
     unsafe fn run(&self, task: usize, chunk: usize, thread: usize);
 }
 
-/// Progress of one task: the step's number in the upper half, chunks claimed in the lower, so that
-/// a thread which is late by a step can never claim a chunk of a newer one.
-#[derive(Default)]
+/// Progress of one task.
 struct Progress {
-    claimed: AtomicU64,
+    /// For each thread's run of chunks: the step's number in the upper half, chunks claimed of the
+    /// run in the lower, so that a thread which is late by a step never claims one of a newer step.
+    claimed: Box<[AtomicU64]>,
+    /// Chunks done, of all runs.
     done: AtomicU32,
+}
+
+impl Progress {
+    fn new(threads: usize) -> Progress {
+        let claimed = (0..threads).map(|_| AtomicU64::new(0)).collect();
+        Progress { claimed, done: AtomicU32::new(0) }
+    }
+
+    /// Claims a chunk of the run of `owner`, if one is left; `Err` if the step is over.
+    fn claim(&self, owner: usize, chunks: usize, epoch: u32) -> Result<Option<usize>, ()> {
+        let runs = self.claimed.len();
+        let (start, end) = (owner * chunks / runs, (owner + 1) * chunks / runs);
+        let counter = &self.claimed[owner];
+        loop {
+            let claim = counter.load(Ordering::Relaxed);
+            if (claim >> 32) as u32 != epoch {
+                return Err(());
+            }
+            let next = start + claim as u32 as usize;
+            if next >= end {
+                return Ok(None);
+            }
+            let (old, new) = (claim, claim + 1);
+            let (ok, failed) = (Ordering::Relaxed, Ordering::Relaxed);
+            if counter.compare_exchange_weak(old, new, ok, failed).is_ok() {
+                return Ok(Some(next));
+            }
+        }
+    }
 }
 
 struct Job {
@@ -99,7 +131,8 @@ impl Pool {
     /// Makes room for steps of so many tasks, so that running one allocates nothing.
     pub fn reserve(&mut self, tasks: usize) {
         if self.progress.len() < tasks {
-            self.progress.resize_with(tasks, Progress::default);
+            let threads = self.threads();
+            self.progress.resize_with(tasks, || Progress::new(threads));
         }
     }
 
@@ -119,7 +152,9 @@ impl Pool {
         self.epoch = self.epoch.wrapping_add(1);
         for progress in &self.progress[..tasks.len()] {
             progress.done.store(0, Ordering::Relaxed);
-            progress.claimed.store(u64::from(self.epoch) << 32, Ordering::Relaxed);
+            for claimed in &progress.claimed {
+                claimed.store(u64::from(self.epoch) << 32, Ordering::Relaxed);
+            }
         }
         // SAFETY (of the lifetime's loss): the job is cleared and every worker has left it before
         // this function returns.
@@ -207,35 +242,30 @@ fn work(job: &Job, epoch: u32, thread: usize) {
     for task in 0..tasks.len() {
         // SAFETY: `reserve` made at least as many entries as there are tasks.
         let progress = unsafe { &*job.progress.add(task) };
-        let chunks = tasks.chunks(task) as u32;
+        let chunks = tasks.chunks(task);
+        let runs = progress.claimed.len();
         let mut mine = 0;
-        loop {
-            let claim = progress.claimed.load(Ordering::Relaxed);
-            let next = claim as u32;
-            if (claim >> 32) as u32 != epoch {
-                return; // the step is over
-            }
-            if next >= chunks {
-                break;
-            }
-            let taken = progress.claimed.compare_exchange_weak(
-                claim,
-                claim + 1,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-            if taken.is_ok() {
-                // SAFETY: the claim makes this chunk this thread's; tasks before are done.
-                unsafe { tasks.run(task, next as usize, thread) };
-                mine += 1;
+        for turn in 0..runs {
+            let owner = (thread + turn) % runs;
+            loop {
+                match progress.claim(owner, chunks, epoch) {
+                    Err(()) => return,
+                    Ok(None) => break,
+                    Ok(Some(chunk)) => {
+                        // SAFETY: the claim makes this chunk this thread's; tasks before are done.
+                        unsafe { tasks.run(task, chunk, thread) };
+                        mine += 1;
+                    }
+                }
             }
         }
         if mine > 0 {
             progress.done.fetch_add(mine, Ordering::Release);
         }
         let mut spins = 0;
-        while progress.done.load(Ordering::Acquire) < chunks {
-            if thread != 0 && (progress.claimed.load(Ordering::Relaxed) >> 32) as u32 != epoch {
+        while progress.done.load(Ordering::Acquire) < chunks as u32 {
+            let open = (progress.claimed[0].load(Ordering::Relaxed) >> 32) as u32 == epoch;
+            if thread != 0 && !open {
                 return;
             }
             pause(&mut spins);
