@@ -215,7 +215,10 @@ fn main() {
     };
     let mut top = peak(isa);
     println!("{}, peak {top:.0} GFLOP/s of one thread (from cache)", isa.name());
-    println!("{:<34} {:>9} {:>8} {:>6} {:>7} {:>8}", "", "us", "GFLOP/s", "peak", "chunks", "half us");
+    println!(
+        "{:<34} {:>9} {:>8} {:>6} {:>7} {:>8}",
+        "", "us", "GFLOP/s", "peak", "chunks", "half us"
+    );
     for (name, desc, zeros) in products() {
         if !name.contains(&wanted) {
             continue;
@@ -232,7 +235,7 @@ fn main() {
         );
     }
     for (name, update, arrays) in [("sgd", sgd(), 3), ("adam", adam(), 7)] {
-        for len in [1280, 10_240, 100_480, 1 << 20, 8 << 20] {
+        for len in [1280, 10_320, 100_480, 1 << 20, 8 << 20] {
             let name = format!("optimize {name} {len}");
             if !name.contains(&wanted) {
                 continue;

@@ -59,6 +59,21 @@ pub(crate) type UpdateFn = unsafe fn(&Coefficients, &UpdateBlock);
 /// All arrays have `rows` rows of `cols` elements at their strides.
 #[inline(always)]
 pub(crate) unsafe fn update_block<S: Simd, const RULE: u8>(c: &Coefficients, b: &UpdateBlock) {
+    // SAFETY: the caller's.
+    unsafe {
+        if c.flush && slots_of(RULE) > 0 {
+            update_rows::<S, RULE, true>(c, b);
+        } else {
+            update_rows::<S, RULE, false>(c, b);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn update_rows<S: Simd, const RULE: u8, const FLUSH: bool>(
+    c: &Coefficients,
+    b: &UpdateBlock,
+) {
     // SAFETY: row i of all arrays has `cols` elements, by the block's contract; full vectors end
     // at `full <= cols`, the partial one has the cols - full elements that are left.
     unsafe {
@@ -78,7 +93,7 @@ pub(crate) unsafe fn update_block<S: Simd, const RULE: u8>(c: &Coefficients, b: 
                     *value = S::load(slot.add(j));
                 }
                 let (new, s) =
-                    update_vector::<S, RULE>(&k, S::load(g.add(j)), S::load(w.add(j)), s);
+                    update_vector::<S, RULE, FLUSH>(&k, S::load(g.add(j)), S::load(w.add(j)), s);
                 S::store(w.add(j), new);
                 for (value, slot) in s.into_iter().zip(slots).take(slots_of(RULE)) {
                     S::store(slot.add(j), value);
@@ -92,7 +107,7 @@ pub(crate) unsafe fn update_block<S: Simd, const RULE: u8>(c: &Coefficients, b: 
                 }
                 let g = S::load_partial(g.add(full), tail);
                 let (new, s) =
-                    update_vector::<S, RULE>(&k, g, S::load_partial(w.add(full), tail), s);
+                    update_vector::<S, RULE, FLUSH>(&k, g, S::load_partial(w.add(full), tail), s);
                 S::store_partial(w.add(full), new, tail);
                 for (value, slot) in s.into_iter().zip(slots).take(slots_of(RULE)) {
                     S::store_partial(slot.add(full), value, tail);

@@ -167,18 +167,18 @@ unsafe fn dot_rows<S: Simd, const R: usize>(t: &Tile, j: usize) -> [f32; R] {
         let mut p = 0;
         while p + 2 * S::LANES <= t.k {
             let (x, y) = (S::load(t.a.add(p)), S::load(t.a.add(p + S::LANES)));
-            for r in 0..R {
+            for (r, (even, odd)) in even.iter_mut().zip(&mut odd).enumerate() {
                 let row = b.add(r * t.b_stride + p);
-                even[r] = S::fma(x, S::load(row), even[r]);
-                odd[r] = S::fma(y, S::load(row.add(S::LANES)), odd[r]);
+                *even = S::fma(x, S::load(row), *even);
+                *odd = S::fma(y, S::load(row.add(S::LANES)), *odd);
             }
             p += 2 * S::LANES;
         }
         while p < t.k {
             let len = S::LANES.min(t.k - p);
             let x = load::<S>(t.a.add(p), len);
-            for r in 0..R {
-                even[r] = S::fma(x, load::<S>(b.add(r * t.b_stride + p), len), even[r]);
+            for (r, sum) in even.iter_mut().enumerate() {
+                *sum = S::fma(x, load::<S>(b.add(r * t.b_stride + p), len), *sum);
             }
             p += len;
         }
@@ -198,7 +198,11 @@ unsafe fn outer<S: Simd, const RULE: u8>(t: &Tile) {
         }
         if !zero_is_still(RULE) {
             for i in 0..t.rows {
-                outer_row::<S, RULE>(&k, t, i);
+                if t.coefficients.flush {
+                    outer_row::<S, RULE, true>(&k, t, i);
+                } else {
+                    outer_row::<S, RULE, false>(&k, t, i);
+                }
             }
             return;
         }
@@ -207,7 +211,7 @@ unsafe fn outer<S: Simd, const RULE: u8>(t: &Tile) {
             let count = S::LANES.min(t.rows - i);
             let mut bits = S::nonzero(load::<S>(t.a.add(i), count));
             while bits != 0 {
-                outer_row::<S, RULE>(&k, t, i + bits.trailing_zeros() as usize);
+                outer_row::<S, RULE, false>(&k, t, i + bits.trailing_zeros() as usize);
                 bits &= bits - 1;
             }
             i += count;
@@ -251,7 +255,7 @@ unsafe fn outer_narrow<S: Simd, const RULE: u8>(t: &Tile) {
 }
 
 #[inline(always)]
-unsafe fn outer_row<S: Simd, const RULE: u8>(k: &Splat<S>, t: &Tile, i: usize) {
+unsafe fn outer_row<S: Simd, const RULE: u8, const FLUSH: bool>(k: &Splat<S>, t: &Tile, i: usize) {
     // SAFETY: row i exists; vectors end at or before `cols`.
     unsafe {
         let x = S::splat(*t.a.add(i));
@@ -265,7 +269,7 @@ unsafe fn outer_row<S: Simd, const RULE: u8>(k: &Splat<S>, t: &Tile, i: usize) {
             for (value, slot) in s.iter_mut().zip(t.slots).take(slots_of(RULE)) {
                 *value = load::<S>(slot.add(i * t.stride + j), len);
             }
-            let (new, s) = update_vector::<S, RULE>(k, g, load::<S>(w.add(j), len), s);
+            let (new, s) = update_vector::<S, RULE, FLUSH>(k, g, load::<S>(w.add(j), len), s);
             store::<S>(w.add(j), new, len);
             for (value, slot) in s.into_iter().zip(t.slots).take(slots_of(RULE)) {
                 store::<S>(slot.add(i * t.stride + j), value, len);
