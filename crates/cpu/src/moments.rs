@@ -393,10 +393,10 @@ mod tests {
         run_all(&[&NormCoefficients::new(cols, epsilon)], &mut args);
         let s: Vec<f64> = variance.iter().map(|v| 1.0 / (v + f64::from(epsilon)).sqrt()).collect();
         let hat = |i: usize| (f64::from(x[i]) - mean[i % cols]) * s[i % cols];
-        for i in 0..x.len() {
+        for (i, &v) in x.iter().enumerate() {
             let c = i % cols;
             let y = hat(i) * f64::from(gamma[c]) + f64::from(beta[c]);
-            assert!((f64::from(args[3][c] * x[i] + args[4][c]) - y).abs() < 1e-5);
+            assert!((f64::from(args[3][c] * v + args[4][c]) - y).abs() < 1e-5);
         }
         let sum = |f: &dyn Fn(usize) -> f64| -> Vec<f64> {
             (0..cols).map(|c| (0..rows).map(|r| f(r * cols + c)).sum()).collect()
@@ -409,12 +409,12 @@ mod tests {
         args.extend([zeros(), zeros(), zeros(), zeros()]);
         run_all(&[&NormGradCoefficients::new(rows, cols, epsilon)], &mut args);
         close(&args[4], &dgamma, 1e-5, "dgamma");
-        for i in 0..x.len() {
+        for (i, &v) in x.iter().enumerate() {
             let (c, n) = (i % cols, rows as f64);
             let dx = f64::from(gamma[c])
                 * s[c]
                 * (f64::from(dy[i]) - s1[c] / n - hat(i) * dgamma[c] / n);
-            let found = args[5][c] * dy[i] + args[6][c] * x[i] + args[7][c];
+            let found = args[5][c] * dy[i] + args[6][c] * v + args[7][c];
             assert!((f64::from(found) - dx).abs() < 1e-5, "{found} {dx}");
         }
         let mut args = vec![vec![1.0, 2.0], vec![3.0, 4.0], vec![0.0; 2]];
