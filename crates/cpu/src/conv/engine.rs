@@ -8,7 +8,7 @@
 //! It packs the group's weights once, then goes through its images band by band: copy the band
 //! with zeros around it unless the image needs none, then for each panel sweep columns of tiles.
 
-use super::pack::{Window, copy_window, pack_rows, pack_transposed_on};
+use super::pack::{PackFn, Window, copy_window, pack_rows_on, pack_transposed_on};
 use super::tile::{TileArgs, TileFn, Walk, max_pixels, tile_fn};
 use super::{ConvDesc, Panel, panels, split_even};
 use crate::isa::Isa;
@@ -59,7 +59,8 @@ pub(super) struct Engine {
     phases: Vec<Phase>,
     /// Tile functions by registers - 1 and pixels - 1.
     tiles: [Vec<TileFn>; 2],
-    pack_transposed: unsafe fn(*const f32, usize, usize, usize, *mut f32, usize),
+    pack_rows: PackFn,
+    pack_transposed: PackFn,
     panels: Vec<Panel>,
     lanes: usize,
     /// Output channels per group.
@@ -250,6 +251,7 @@ impl Engine {
             out_step,
             phases,
             tiles: [table(1), table(2)],
+            pack_rows: pack_rows_on(isa),
             pack_transposed: pack_transposed_on(isa),
             panels,
             lanes: isa.lanes(),
@@ -326,7 +328,8 @@ impl Engine {
                     } else {
                         let column = self.first_channel(panel);
                         let from = weight.add(tap * self.depth * self.weight_out + column);
-                        pack_rows(from, self.weight_out, self.depth, panel.len, to, width);
+                        let pack = self.pack_rows;
+                        pack(from, self.weight_out, self.depth, panel.len, to, width);
                     }
                     to = to.add(self.depth * width);
                 }

@@ -37,7 +37,7 @@ pub(super) fn max_rows(isa: Isa, registers: usize) -> usize {
     match (isa, registers) {
         (Isa::Avx512, 1) => 16,
         (Isa::Avx512, _) => 14,
-        (_, 1) => 12,
+        (_, 1) => 8,
         _ => 6,
     }
 }

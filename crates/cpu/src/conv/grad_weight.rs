@@ -6,13 +6,17 @@
 
 use super::engine::group_range;
 use super::grad_tile::{GradTileArgs, GradTileFn, grad_tile_fn, max_rows, sum_rows_on};
-use super::pack::{Window, copy_window, pack_rows};
+use super::pack::{PackFn, Window, copy_window, pack_rows_on};
 use super::{ConvDesc, Panel, panels, split_even};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
 
-/// A band's padded x and packed dy stay below this many values where they can.
-const BAND_VALUES: usize = 32 * 1024;
+/// A band's padded x and dy stay below this many values where they can (160 KB, for L2) ...
+const BAND_VALUES: usize = 40 * 1024;
+/// ... and below this (24 KB, for L1) if there are few multiply-adds for each load of dy.
+const SMALL_BAND_VALUES: usize = 6 * 1024;
+/// Rows of a tile that are few.
+const FEW_ROWS: usize = 6;
 /// Pixels that a partial must sum over to be worth its writing and reading (about 3 %).
 const PIXELS_PER_PARTIAL: usize = 512;
 /// Chunks aimed at.
@@ -51,8 +55,22 @@ pub struct ConvGradWeight {
     /// By registers - 1.
     row_tiles: [Vec<RowTile>; 2],
     offsets: Vec<usize>,
+    /// One full panel: dy is what packing would make.
+    dy_in_place: bool,
+    pack_rows: PackFn,
     tiles: [Vec<GradTileFn>; 2],
     sum_rows: unsafe fn(*const f32, usize, usize, *mut f32, usize, bool),
+}
+
+/// Small images of a 1x1 convolution become the rows of 16 or fewer larger ones, so that tiles sum
+/// over more pixels before they go back to memory.
+fn grouped(mut d: ConvDesc) -> ConvDesc {
+    if d.kernel_h * d.kernel_w == 1 && (d.in_h, d.in_w) == (1, d.out_w) && d.stride == [1, 1] {
+        let blocks = (1..=CHUNKS).rev().find(|n| d.batch.is_multiple_of(*n)).unwrap_or(1);
+        (d.in_h, d.out_h) = (d.batch / blocks, d.batch / blocks);
+        d.batch = blocks;
+    }
+    d
 }
 
 impl ConvGradWeight {
@@ -60,7 +78,7 @@ impl ConvGradWeight {
     /// if `bias`.
     pub fn new(isa: Isa, desc: ConvDesc, bias: bool) -> ConvGradWeight {
         desc.check();
-        let d = desc.flattened();
+        let d = grouped(desc.flattened());
         let depthwise = d.is_depthwise();
         let groups = if depthwise { 1 } else { d.groups };
         let depth = if depthwise { 1 } else { d.in_c / groups };
@@ -108,13 +126,18 @@ impl ConvGradWeight {
         };
 
         let chunks = (d.flops() / CHUNK_FLOPS).clamp(1, CHUNKS);
-        let panel_groups = panels.len().clamp(1, chunks.div_ceil(2));
         let worthwhile = (d.batch * d.out_h * d.out_w / PIXELS_PER_PARTIAL).max(1);
-        let image_blocks = chunks.div_ceil(panel_groups).min(worthwhile).min(d.batch).max(1);
-        let panel_width = panels.iter().map(|p| p.registers * isa.lanes()).max().unwrap_or(0);
-        let x_row = if in_place { 0 } else { d.stride[0] * pitch };
-        let spare = BAND_VALUES.saturating_sub(if in_place { 0 } else { reach * pitch });
-        let band_rows = (spare / (x_row + d.out_w * panel_width).max(1)).clamp(1, d.out_h);
+        let image_blocks = chunks.min(worthwhile).min(d.batch).max(1);
+        let panel_groups = chunks.div_ceil(image_blocks).clamp(1, panels.len().max(1));
+
+        let row_tiles = [tiles_of(1), tiles_of(2)];
+        let registers = panels.iter().map(|p| p.registers).max().unwrap_or(1);
+        let most_rows = row_tiles[registers - 1].iter().map(|t| t.rows).max().unwrap_or(0);
+        let budget = if most_rows <= FEW_ROWS { SMALL_BAND_VALUES } else { BAND_VALUES };
+        let dy_in_place = panels.iter().all(|p| p.len == d.out_c && p.len % isa.lanes() == 0);
+        let packed = if dy_in_place { 0 } else { registers * isa.lanes() };
+        let row = d.stride[0] * pitch + d.out_w * (packed + d.out_c.div_ceil(panel_groups));
+        let band_rows = (budget.saturating_sub(reach * pitch) / row.max(1)).clamp(1, d.out_h);
         // bands of equal size
         let band_rows = d.out_h.div_ceil(d.out_h.div_ceil(band_rows));
         let table = |registers| {
@@ -132,7 +155,9 @@ impl ConvGradWeight {
             band_columns: if in_place { 0 } else { columns },
             band_rows,
             reach,
-            row_tiles: [tiles_of(1), tiles_of(2)],
+            row_tiles,
+            dy_in_place,
+            pack_rows: pack_rows_on(isa),
             offsets: runs.iter().map(|run| run.0).collect(),
             tiles: [table(1), table(2)],
             sum_rows: sum_rows_on(isa),
@@ -201,14 +226,20 @@ impl ConvGradWeight {
             let channel = panel.group * (d.out_c / groups) + panel.start;
             let pixels = rows.len() * d.out_w;
             // SAFETY: channel + panel.len <= out_c, rows are inside the image.
-            unsafe {
+            let b = unsafe {
                 let from = dy.add(rows.start * d.out_w * d.out_c + channel);
-                pack_rows(from, d.out_c, pixels, panel.len, packed, width);
+                let b = if self.dy_in_place {
+                    from
+                } else {
+                    (self.pack_rows)(from, d.out_c, pixels, panel.len, packed, width);
+                    packed
+                };
                 if self.bias {
                     let out = partial.add(d.w_len() + channel);
-                    (self.sum_rows)(packed, pixels, width, out, panel.len, first);
+                    (self.sum_rows)(b, pixels, width, out, panel.len, first);
                 }
-            }
+                b
+            };
             let source_channel =
                 if self.depthwise { panel.start } else { panel.group * (d.in_c / groups) };
             for tile in &self.row_tiles[panel.registers - 1] {
@@ -217,7 +248,7 @@ impl ConvGradWeight {
                     a_row: d.stride[0] * pitch,
                     a_step: d.stride[1] * d.in_c,
                     offsets: std::ptr::null(),
-                    b: packed,
+                    b,
                     rows: rows.len(),
                     columns: d.out_w,
                     out: partial.wrapping_add(tile.row * d.out_c + channel),
@@ -244,7 +275,7 @@ impl Kernel for ConvGradWeight {
 
     fn scratch_bytes(&self) -> usize {
         let width = self.panels.iter().map(|p| p.registers * self.lanes).max().unwrap_or(0);
-        let packed = self.band_rows * self.desc.out_w * width;
+        let packed = if self.dy_in_place { 0 } else { self.band_rows * self.desc.out_w * width };
         (self.band_values() + packed) * size_of::<f32>()
     }
 

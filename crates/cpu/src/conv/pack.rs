@@ -1,12 +1,19 @@
 //! Copies into scratch: weight panels and zero-padded image bands.
 
+use super::tile::load_n;
 use crate::simd::Simd;
 
-/// Copies `rows` rows of `n` values, `ld` apart, into rows of `width`, zeros after `n`.
+/// Copies rows of values into rows of another length: from, their step, how many, their length,
+/// to, the step there.
+pub(super) type PackFn = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize);
+
+/// Copies `rows` rows of `n` values, `ld` apart, into rows of `width` (a multiple of LANES), zeros
+/// after `n`.
 ///
 /// # Safety
 /// `src` has the rows, `dst` has `rows * width` values, `n <= width`, no overlap.
-pub(super) unsafe fn pack_rows(
+#[inline(always)]
+unsafe fn pack_rows<S: Simd>(
     src: *const f32,
     ld: usize,
     rows: usize,
@@ -15,14 +22,21 @@ pub(super) unsafe fn pack_rows(
     width: usize,
 ) {
     for row in 0..rows {
-        // SAFETY: by this function's contract.
-        unsafe {
-            let to = dst.add(row * width);
-            std::ptr::copy_nonoverlapping(src.add(row * ld), to, n);
-            std::ptr::write_bytes(to.add(n), 0, width - n);
+        for i in (0..width).step_by(S::LANES) {
+            let count = n.saturating_sub(i);
+            // SAFETY: i + LANES <= width; of the source row, values i..n are read.
+            unsafe {
+                let from = src.wrapping_add(row * ld + i);
+                let v = match count {
+                    0 => S::splat(0.0),
+                    _ => load_n::<S>(from, count),
+                };
+                S::store(dst.add(row * width + i), v);
+            }
         }
     }
 }
+kernel!(pub(super) fn pack_rows_on(src: *const f32, ld: usize, rows: usize, n: usize, dst: *mut f32, width: usize) = pack_rows;);
 
 /// Copies the transpose of `n` rows of `rows` values, `ld` apart, into rows of `width` (a multiple
 /// of LANES), zeros after `n`.

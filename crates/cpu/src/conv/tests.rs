@@ -244,3 +244,32 @@ fn relu_keeps_nan() {
         assert_eq!(y[1..], [0.0, 2.0, 0.0]);
     }
 }
+
+#[test]
+fn sums_then_updates() {
+    use crate::optimizer::{Optimize, Update};
+    use tidemill_graph::update::{Rule, WeightDecay};
+    let mut random = Random(3);
+    let rule = Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
+    let update = Update { rule, decay: WeightDecay::L2(0.1), clip_value: None };
+    for isa in Isa::available() {
+        for (len, count) in [(1, 1), (37, 3), (20_000, 5)] {
+            let partials = random.values(count * (len + 2));
+            let hyper = [0.01f32, 0.1, 0.01, 1.0, 1.0, 0.0, 0.0, 0.0];
+            let null = std::ptr::null_mut();
+            let start = [random.values(len), vec![0.1; len], vec![0.2; len]];
+            let (mut one, mut two) = (start.clone(), start);
+
+            let sum = ReduceUpdate::new(isa, len, count, len + 2);
+            let gradient = output(&sum, &[ptr(&partials)], len);
+            let [w, m, v] = one.each_mut().map(|x| x.as_mut_ptr());
+            let apply = Optimize::new(isa, update, len);
+            run(&apply, &[ptr(&gradient), w, m, v, null, ptr(&hyper)], false);
+
+            let [w, m, v] = two.each_mut().map(|x| x.as_mut_ptr());
+            let fused = ReduceUpdate::with_update(isa, len, count, len + 2, update);
+            run(&fused, &[ptr(&partials), w, m, v, null, ptr(&hyper)], true);
+            assert_eq!(one, two, "{isa:?} {len} {count}");
+        }
+    }
+}

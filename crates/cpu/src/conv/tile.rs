@@ -46,7 +46,7 @@ pub(super) fn max_pixels(isa: Isa, registers: usize) -> usize {
     match (isa, registers) {
         (Isa::Avx512, 1) => 16,
         (Isa::Avx512, _) => 14,
-        (_, 1) => 12,
+        (_, 1) => 8,
         _ => 6,
     }
 }
@@ -264,7 +264,7 @@ unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize, const KU: usize>(
 /// target feature, picked by the number of pixels.
 macro_rules! tile_tables {
     ($args:ty, $name:ident, $generic:ident $(, $k:literal)?) => {
-        tile_tables!(@ $args, $name, $generic, [$($k)?], [1 2 3 4 5 6 7 8 9 10 11 12], [1 2 3 4 5 6]);
+        tile_tables!(@ $args, $name, $generic, [$($k)?], [1 2 3 4 5 6 7 8], [1 2 3 4 5 6]);
     };
     (@ $args:ty, $name:ident, $generic:ident, [$($k:literal)?], [$($one:literal)*],
      [$($two:literal)*]) => {
@@ -290,6 +290,10 @@ macro_rules! tile_tables {
             if isa == Isa::Avx512 {
                 return match (pixels, registers) {
                     $(($one, 1) => Some(avx512::<$one, 1> as unsafe fn(&$args)),)*
+                    (9, 1) => Some(avx512::<9, 1>),
+                    (10, 1) => Some(avx512::<10, 1>),
+                    (11, 1) => Some(avx512::<11, 1>),
+                    (12, 1) => Some(avx512::<12, 1>),
                     (13, 1) => Some(avx512::<13, 1>),
                     (14, 1) => Some(avx512::<14, 1>),
                     (15, 1) => Some(avx512::<15, 1>),
