@@ -86,6 +86,8 @@ struct Shared {
     /// Workers that may still touch the job.
     inside: AtomicU32,
     sleeping: AtomicU32,
+    /// Workers that have started.
+    ready: AtomicU32,
     stop: AtomicBool,
 }
 
@@ -106,6 +108,7 @@ impl Pool {
             job: AtomicPtr::new(std::ptr::null_mut()),
             inside: AtomicU32::new(0),
             sleeping: AtomicU32::new(0),
+            ready: AtomicU32::new(0),
             stop: AtomicBool::new(false),
         });
         let mut workers = Vec::new();
@@ -119,6 +122,10 @@ impl Pool {
                 Ok(handle) => workers.push(handle),
                 Err(_) => break,
             }
+        }
+        // What a starting thread allocates must not fall into a step.
+        while shared.ready.load(Ordering::SeqCst) < workers.len() as u32 {
+            std::thread::yield_now();
         }
         Pool { shared, workers, progress: Vec::new(), epoch: 1 }
     }
@@ -199,6 +206,7 @@ fn pause(spins: &mut u32) {
 }
 
 fn worker(shared: &Shared, thread: usize) {
+    shared.ready.fetch_add(1, Ordering::SeqCst);
     let mut seen = 1;
     loop {
         let mut spins = 0;

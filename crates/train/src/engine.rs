@@ -115,11 +115,13 @@ pub struct Engine {
     sample_len: usize,
     num_outputs: usize,
     ids: Vec<i32>,
+    compile_seconds: f64,
 }
 
 impl Engine {
     /// Compiles a training step and draws the initial weights.
     pub fn compile(spec: EngineSpec) -> Result<Engine, EngineError> {
+        let start = std::time::Instant::now();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let threads = spec.threads.unwrap_or(cores).max(1);
         let graph = spec.graph(Purpose::Train, spec.batch_size)?;
@@ -142,8 +144,10 @@ impl Engine {
             last: None,
             step: 0,
             ids: Vec::new(),
+            compile_seconds: 0.0,
         };
         engine.add(Purpose::Train, engine.spec.batch_size, &graph)?;
+        engine.compile_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
     }
 
@@ -372,7 +376,7 @@ impl Engine {
         text += &format!(
             "\none step of {} samples: {} parameters, {:.3} MFLOP, {:.1} KB moved\n\
              machine: {} threads, {}, {:.0} GFLOP/s, {:.0} GB/s measured\n\
-             predicted {:.1} us a step if nothing else took time\n\n",
+             predicted {:.1} us a step if nothing else took time; compiled in {:.1} ms\n\n",
             self.spec.batch_size,
             self.num_parameters(),
             plan.flops() as f64 / 1e6,
@@ -381,7 +385,8 @@ impl Engine {
             self.runtime.isa().name(),
             rates.flops / 1e9,
             rates.bytes / 1e9,
-            plan.predicted_microseconds(rates)
+            plan.predicted_microseconds(rates),
+            self.compile_seconds * 1e3
         );
         text += &plan.explain_kernels(Some(rates));
         text.push('\n');
