@@ -4,34 +4,37 @@
 //! - [`isa`]: which instruction set this machine has; kernels are picked from it at run time.
 //! - [`simd`]: one vector interface over AVX-512, AVX2+FMA and portable code; kernels are written
 //!   once against it and instantiated for each instruction set by [`kernel!`].
-//! - `math`: vectorised exp, log, tanh, erf, sigmoid.
-//! - `gemm`, `conv`, `pool`, `eltwise`, `norm`, `loss`, `optimizer`, ...: the kernels.
-//! - `pool_threads`: the thread pool that runs a step.
+//! - [`kernel`], [`call`]: what a kernel is. Kernels by family: [`gemm`], [`conv`], [`pooling`],
+//!   [`eltwise`], [`moments`], [`norm`], [`softmax`], [`loss`], [`reduce`], [`layout`], [`gather`],
+//!   [`optimizer`]; `math` has their elementary functions.
+//! - [`compile`]: from a plan's kernel descriptions to kernels.
+//! - [`runtime`]: one state, one arena, any number of plans; [`buffer`] is their memory, [`threads`]
+//!   the pool that runs them, [`rates`] what the machine can do.
 
 #[macro_use]
 pub mod simd;
-pub mod isa;
 pub mod buffer;
-pub mod compile;
-pub mod kernel;
-pub mod rates;
-pub mod runtime;
-pub mod threads;
 pub mod call;
+pub mod compile;
+pub mod conv;
 pub mod eltwise;
-mod lanes;
 pub mod gather;
+pub mod gemm;
+pub mod isa;
+pub mod kernel;
+mod lanes;
 pub mod layout;
 pub mod loss;
 mod math;
 pub mod moments;
 pub mod norm;
+pub mod optimizer;
+pub mod pooling;
+pub mod rates;
 pub mod reduce;
 mod rows;
+pub mod runtime;
 pub mod softmax;
 #[cfg(test)]
 mod testing;
-pub mod gemm;
-pub mod optimizer;
-pub mod conv;
-pub mod pooling;
+pub mod threads;
