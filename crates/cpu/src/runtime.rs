@@ -196,13 +196,12 @@ impl Runtime {
     }
 
     fn pointer(&self, step: &Step, buffer: usize) -> *mut f32 {
-        // SAFETY (all three): offsets are within the buffers by construction: the arena is as
-        // large as the largest plan, state offsets come from the same table as the state's size.
         match step.plan.buffers[buffer].place {
+            // SAFETY: the arena is as large as the largest plan, whose offsets these are.
             Place::Arena(offset) => unsafe { self.arena.as_mut_ptr().add(offset / 4) },
             Place::State(i) => {
                 let at = self.state_index(&step.plan.state[i]).expect("checked when compiled");
-                // SAFETY: see above.
+                // SAFETY: offsets and the state's size come from the same table.
                 unsafe { self.state.as_mut_ptr().add(self.offsets[at]) }
             }
             // SAFETY: one constant a buffer.

@@ -163,9 +163,9 @@ impl Pool {
                 claimed.store(u64::from(self.epoch) << 32, Ordering::Relaxed);
             }
         }
-        // SAFETY (of the lifetime's loss): the job is cleared and every worker has left it before
-        // this function returns.
         let tasks_ptr: *const dyn Tasks =
+            // SAFETY: only the lifetime is lost; the job is cleared and every worker has left it
+            // before this function returns.
             unsafe { std::mem::transmute::<*const (dyn Tasks + '_), *const dyn Tasks>(tasks) };
         let mut job = Job { tasks: tasks_ptr, progress: self.progress.as_ptr() };
         self.shared.job.store(&mut job, Ordering::Release);
