@@ -6,7 +6,7 @@
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::runtime::{Input, Runtime};
 use tidemill_graph::reference::{Values, apply_updates, evaluate};
-use tidemill_graph::{DType, Graph, Role, TensorId, hyper};
+use tidemill_graph::{DType, Graph, Role, TensorId};
 use tidemill_nn::{
     Activation, BatchNormSpec, Conv2dSpec, LayerSpec, LossSpec, Model, ModelSpec, OptimizerSpec,
     Padding, ResidualSpec, hyper_values, initial_state, training_graph,

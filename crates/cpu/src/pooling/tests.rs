@@ -42,10 +42,10 @@ fn reference(d: &PoolDesc, x: &[f32], dy: &[f32], relu: bool) -> [Vec<f32>; 4] {
     windows(d, |o, inside| {
         let max = inside.iter().map(|&i| x[i]).fold(f32::NEG_INFINITY, f32::max);
         results[0][o] = max;
-        if let Some(&i) = inside.iter().find(|&&i| x[i] == max) {
-            if !relu || x[i] > 0.0 {
-                results[1][i] += dy[o];
-            }
+        if let Some(&i) = inside.iter().find(|&&i| x[i] == max)
+            && (!relu || x[i] > 0.0)
+        {
+            results[1][i] += dy[o];
         }
         let count = if d.count_padding { d.size[0] * d.size[1] } else { inside.len() };
         for &i in inside {

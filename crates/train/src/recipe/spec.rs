@@ -246,7 +246,7 @@ impl Recipe {
             value.map_or(Ok(()), |value| positive(key, value))?;
         }
         if let Some(seconds) = self.stop.wall_seconds
-            && !(seconds > 0.0)
+            && (seconds.is_nan() || seconds <= 0.0)
         {
             return wrong("stop.wall_seconds", format!("must be above 0, found {seconds}"));
         }

@@ -47,7 +47,7 @@ pub(super) fn value(v: f64, scale: Scale) -> String {
 pub(super) fn plain(v: f64) -> String {
     match v.abs() {
         0.0 => "0".into(),
-        a if a >= 1e6 || a < 1e-4 => format!("{v:.2e}"),
+        a if !(1e-4..1e6).contains(&a) => format!("{v:.2e}"),
         a if a >= 1000.0 => format!("{v:.0}"),
         a if a >= 100.0 => format!("{v:.1}"),
         a if a >= 10.0 => format!("{v:.2}"),
