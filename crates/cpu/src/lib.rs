@@ -4,7 +4,7 @@
 //! - [`isa`]: which instruction set this machine has; kernels are picked from it at run time.
 //! - [`simd`]: one vector interface over AVX-512, AVX2+FMA and portable code; kernels are written
 //!   once against it and instantiated for each instruction set by [`kernel!`].
-//! - [`kernel`], [`call`]: what a kernel is. Kernels by family: [`gemm`], [`conv`], [`pooling`],
+//! - [`mod@kernel`], [`call`]: what a kernel is. Kernels by family: [`gemm`], [`conv`], [`pooling`],
 //!   [`eltwise`], [`moments`], [`norm`], [`softmax`], [`loss`], [`reduce`], [`layout`], [`gather`],
 //!   [`optimizer`]; `math` has their elementary functions.
 //! - [`compile`]: from a plan's kernel descriptions to kernels.

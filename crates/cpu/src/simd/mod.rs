@@ -1,5 +1,5 @@
 //! One vector interface; kernels are generic over [`Simd`] and always inlined into an entry
-//! function that carries the instruction set's `#[target_feature]` (made by [`kernel!`](crate::kernel)).
+//! function that carries the instruction set's `#[target_feature]` (made by [`kernel!`](crate::kernel!)).
 //!
 //! Every method is `unsafe` for one common reason: it may only run on a machine that has the
 //! instruction set, which the entry functions guarantee. Pointers follow the usual rules.
