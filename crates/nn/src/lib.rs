@@ -5,7 +5,7 @@
 //! - [`build`]: from there to ops, names and start values ([`initializers`]).
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`training`]: all of them together as training, evaluation and inference graphs.
-//! - [`check`]: what looks wrong before the first step.
+//! - [`mod@check`]: what looks wrong before the first step.
 #![forbid(unsafe_code)]
 
 pub mod activation;

@@ -53,7 +53,7 @@ pub fn write(path: &Path, step: u64, tensors: &[StateTensor]) -> Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::write(path, e))
 }
 
-/// Reads what [`write`] wrote, in its order; the error says what is damaged.
+/// Reads what [`write()`] wrote, in its order; the error says what is damaged.
 pub fn read(path: &Path) -> std::result::Result<Vec<StateTensor>, String> {
     let bytes = std::fs::read(path).map_err(|e| format!("the state cannot be read: {e}"))?;
     let damaged = |e: safetensors::SafeTensorError| format!("the state is damaged: {e}");
