@@ -97,6 +97,8 @@ fn control_c_leaves_a_checkpoint_and_130() {
     assert!(run.join(format!("checkpoints/{}/state.safetensors", summary.steps)).exists());
     // And it goes on from there.
     let more = format!("stop.steps={}", summary.steps + 3);
-    succeed(&["train", text(&recipe), "--out", text(&run), "--resume", "--set", &more]);
+    let epochs = ["--set", "batch.epochs=1000000"];
+    let resume = ["train", text(&recipe), "--out", text(&run), "--resume", "--set", &more];
+    succeed(&[&resume[..], &epochs].concat());
     assert!(common::summary(&run).steps == summary.steps + 3);
 }
