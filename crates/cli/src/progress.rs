@@ -22,7 +22,7 @@ impl Display {
             // Drawn when told, ten times a second at most: no thread of its own beside the step's.
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
             if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:26.cyan} {msg}") {
-                bar.set_style(style.progress_chars("━╸ "));
+                bar.set_style(style.progress_chars("\u{2501}\u{2578} "));
             }
             bar
         });

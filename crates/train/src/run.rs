@@ -132,13 +132,14 @@ pub fn train(
         validate: &mut validate,
         last_validation: None,
         interrupt: &options.interrupt,
-        watch,
+        watch: &mut *watch,
         clock: Clock::start(&at),
         at,
     };
     let stopped_by = driver.run()?;
     let Driver { at, clock, meter, last_validation, .. } = driver;
     let wall_seconds = clock.total();
+    tell_skipped(&data, watch);
 
     let restored = restore_best(&file, stopped_by, &folder, &mut engine)?;
     let measured = match last_validation {
@@ -248,6 +249,7 @@ fn base_meta(file: &RecipeFile, data: &RunData) -> Meta {
         history: Vec::new(),
         best: None,
         class_names: data.class_names.clone(),
+        table: data.train.csv_schema().cloned(),
     }
 }
 
@@ -311,6 +313,17 @@ fn restore_best(
     load_state(engine, &best)?;
     checkpoints.point_latest(best.meta.step)?;
     Ok(true)
+}
+
+/// Files that were left out, by policy, are never left out in silence.
+fn tell_skipped(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {
+    for set in std::iter::once(&data.train).chain(&data.validation) {
+        let (n, examples) = (set.num_skipped(), set.skipped_examples());
+        if n > 0 {
+            let example = examples.first().map_or(String::new(), |e| format!(", such as {e}"));
+            watch(Event::Notice(&format!("{n} broken samples were left out{example}")));
+        }
+    }
 }
 
 /// Of the epoch under way, else of the last full one.

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_data::{DataSpec, Dataset, ImageDirectorySpec, ImageFolder, Loader, LoaderOptions};
+use tidemill_data::{
+    CsvSchema, DataSpec, Dataset, ImageDirectorySpec, ImageFolder, Loader, LoaderOptions,
+};
 
 use crate::data::{input_of, open_one, shaped};
 use crate::engine::Engine;
@@ -32,6 +34,8 @@ pub struct Trained {
     pub class_names: Vec<String>,
     /// The step of the weights.
     pub step: u64,
+    /// The meaning of a table's columns.
+    table: Option<CsvSchema>,
     engine: Engine,
 }
 
@@ -66,8 +70,9 @@ impl Trained {
         };
         let mut engine = Engine::compile(engine_spec(&file, threads))?;
         load_state(&mut engine, &checkpoint)?;
-        let (class_names, step) = (checkpoint.meta.class_names, checkpoint.meta.step);
-        Ok(Trained { file, class_names, step, engine })
+        let meta = checkpoint.meta;
+        let (class_names, step, table) = (meta.class_names, meta.step, meta.table);
+        Ok(Trained { file, class_names, step, table, engine })
     }
 
     /// Measures the model on `data`, or on the recipe's validation data. Files take the place of
@@ -171,16 +176,13 @@ impl Trained {
 
     fn open_spec(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>> {
         let paths = DataPaths::new(&self.file.path);
-        // The meaning of a table's columns is that of the training table.
-        let like = match spec {
-            DataSpec::Csv(_) => {
-                let data = &self.file.recipe.batch.data;
-                Some(open_one(&self.file, "batch.data", data, &paths, None)?)
-            }
-            _ => None,
-        };
-        let like = like.as_deref();
-        open_one(&self.file, "batch.validation", spec, &paths, like)
+        if let (DataSpec::Csv(csv), Some(table)) = (spec, &self.table) {
+            let opened = csv.open(&|name| paths.resolve(name), Some(table));
+            let key = "batch.validation";
+            paths.check().map_err(|e| self.file.error_at(key, &e.to_string()))?;
+            return Ok(Arc::new(opened?));
+        }
+        open_one(&self.file, "batch.validation", spec, &paths, None)
     }
 }
 

@@ -9,7 +9,7 @@
 //! with zeros around it unless the image needs none, then for each panel sweep columns of tiles.
 
 use super::pack::{PackFn, Window, copy_window, pack_rows_on, pack_transposed_on};
-use super::tile::{TileArgs, TileFn, Walk, max_pixels, tile_fn};
+use super::tile::{TileArgs, TileFn, Walk, block_lengths, max_pixels, tile_fn};
 use super::{ConvDesc, Panel, panels, split_even};
 use crate::isa::Isa;
 
@@ -193,8 +193,9 @@ impl Engine {
                 runs.push(phase_runs);
             }
         }
-        let unit = [4, 3]
-            .into_iter()
+        let unit = block_lengths(isa)
+            .iter()
+            .copied()
             .find(|unit| runs.iter().flatten().all(|run| run.1.is_multiple_of(*unit)))
             .unwrap_or(1);
         let walk = if depthwise { Walk::Depthwise } else { Walk::Dense(unit) };

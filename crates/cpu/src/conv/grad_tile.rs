@@ -21,10 +21,9 @@ pub(super) struct GradTileArgs {
     pub b: *const f32,
     pub rows: usize,
     pub columns: usize,
-    /// `[MR][n]`, rows `out_row` apart.
+    /// Sums `[MR][NV * LANES]`.
     pub out: *mut f32,
-    pub out_row: usize,
-    /// Valid channels, in `(NV - 1) * LANES + 1 ..= NV * LANES`.
+    /// Depthwise only: readable channels of x, in `(NV - 1) * LANES + 1 ..= NV * LANES`.
     pub n: usize,
     /// Start from zero instead of from `out`.
     pub first: bool,
@@ -33,27 +32,19 @@ pub(super) struct GradTileArgs {
 pub(super) type GradTileFn = unsafe fn(&GradTileArgs);
 
 /// Most weight rows of a tile.
-pub(super) fn max_rows(isa: Isa, registers: usize) -> usize {
-    match (isa, registers) {
-        (Isa::Avx512, 1) => 16,
-        (Isa::Avx512, _) => 14,
-        (_, 1) => 8,
-        _ => 6,
-    }
-}
+pub(super) use super::tile::max_pixels as max_rows;
 
 /// # Safety
 /// `out` holds the tile.
 #[inline(always)]
 unsafe fn begin<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs) -> [[S::V; NV]; MR] {
-    // SAFETY: row i, register v has min(LANES, n - v * LANES) values at i * out_row + v * LANES.
+    // SAFETY: the tile is MR * NV registers.
     unsafe {
         let mut acc = [[S::splat(0.0); NV]; MR];
         if !t.first {
             unroll!(I < MR, {
                 unroll!(V < NV of 2, {
-                    let at = V * S::LANES;
-                    acc[I][V] = load_n::<S>(t.out.add(I * t.out_row + at), t.n - at);
+                    acc[I][V] = S::load(t.out.add((I * NV + V) * S::LANES));
                 });
             });
         }
@@ -69,8 +60,7 @@ unsafe fn end<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs, acc: 
     unsafe {
         unroll!(I < MR, {
             unroll!(V < NV of 2, {
-                let at = V * S::LANES;
-                store_n::<S>(t.out.add(I * t.out_row + at), acc[I][V], t.n - at);
+                S::store(t.out.add((I * NV + V) * S::LANES), acc[I][V]);
             });
         });
     }
@@ -173,11 +163,30 @@ unsafe fn sum_rows<S: Simd>(
 }
 kernel!(pub(super) fn sum_rows_on(b: *const f32, pixels: usize, width: usize, out: *mut f32, n: usize, first: bool) = sum_rows;);
 
-tile_tables!(GradTileArgs, dense_table, dense);
-tile_tables!(GradTileArgs, depthwise_table, depthwise);
+#[cfg(target_arch = "x86_64")]
+tile_table!(Avx512, GradTileArgs, avx512_dense, dense);
+#[cfg(target_arch = "x86_64")]
+tile_table!(Avx512, GradTileArgs, avx512_depthwise, depthwise);
+#[cfg(target_arch = "x86_64")]
+tile_table!(Avx2, GradTileArgs, avx2_dense, dense);
+#[cfg(target_arch = "x86_64")]
+tile_table!(Avx2, GradTileArgs, avx2_depthwise, depthwise);
+tile_table!(Portable, GradTileArgs, portable_dense, dense);
+tile_table!(Portable, GradTileArgs, portable_depthwise, depthwise);
 
 /// The tile function for at most [`max_rows`] weight rows (taps, if depthwise).
 pub(super) fn grad_tile_fn(isa: Isa, depthwise: bool, rows: usize, registers: usize) -> GradTileFn {
-    let table = if depthwise { depthwise_table } else { dense_table };
-    table(isa, rows, registers).expect("tiles are cut to the sizes of the table")
+    let table = match (isa, depthwise) {
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, false) => avx512_dense,
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, true) => avx512_depthwise,
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, false) => avx2_dense,
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, true) => avx2_depthwise,
+        (_, false) => portable_dense,
+        (_, true) => portable_depthwise,
+    };
+    table(rows, registers).expect("tiles are cut to the sizes of the table")
 }

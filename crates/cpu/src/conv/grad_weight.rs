@@ -2,11 +2,13 @@
 //!
 //! `dw[tap, ci, co] = sum over images and pixels p of x[p * stride + tap, ci] * dy[p, co]`.
 //! A chunk is a block of images by a group of channel panels. For each image it pads a band of x,
-//! packs the same band of dy panel by panel, and adds the band's sum to the block's partial.
+//! packs the same band of dy panel by panel, and adds the band's sum to the chunk's sums, which
+//! lie panel by panel in scratch: rows of 128 bytes at the weight's stride of a kilobyte and more
+//! would map to few cache sets and many pages.
 
 use super::engine::group_range;
 use super::grad_tile::{GradTileArgs, GradTileFn, grad_tile_fn, max_rows, sum_rows_on};
-use super::pack::{PackFn, Window, copy_window, pack_rows_on};
+use super::pack::{PackFn, Window, copy_rows_on, copy_window, pack_rows_on};
 use super::{ConvDesc, Panel, panels, split_even};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
@@ -15,6 +17,9 @@ use crate::kernel::Kernel;
 const BAND_VALUES: usize = 40 * 1024;
 /// ... and below this (24 KB, for L1) if there are few multiply-adds for each load of dy.
 const SMALL_BAND_VALUES: usize = 6 * 1024;
+/// Sums of the panels that go through the images together stay below this many values where they
+/// can (384 KB).
+const SUM_VALUES: usize = 96 * 1024;
 /// Rows of a tile that are few.
 const FEW_ROWS: usize = 6;
 /// Pixels that a partial must sum over to be worth its writing and reading (about 3 %).
@@ -58,6 +63,9 @@ pub struct ConvGradWeight {
     /// One full panel: dy is what packing would make.
     dy_in_place: bool,
     pack_rows: PackFn,
+    copy_rows: PackFn,
+    /// Panels that go through the images together.
+    panel_batch: usize,
     tiles: [Vec<GradTileFn>; 2],
     sum_rows: unsafe fn(*const f32, usize, usize, *mut f32, usize, bool),
 }
@@ -132,6 +140,9 @@ impl ConvGradWeight {
 
         let row_tiles = [tiles_of(1), tiles_of(2)];
         let registers = panels.iter().map(|p| p.registers).max().unwrap_or(1);
+        let weight_rows: usize = runs.iter().map(|run| run.1).sum();
+        let panel_batch = (SUM_VALUES / (weight_rows * registers * isa.lanes()))
+            .clamp(1, panels.len().div_ceil(panel_groups));
         let most_rows = row_tiles[registers - 1].iter().map(|t| t.rows).max().unwrap_or(0);
         let budget = if most_rows <= FEW_ROWS { SMALL_BAND_VALUES } else { BAND_VALUES };
         let dy_in_place = panels.iter().all(|p| p.len == d.out_c && p.len % isa.lanes() == 0);
@@ -158,6 +169,8 @@ impl ConvGradWeight {
             row_tiles,
             dy_in_place,
             pack_rows: pack_rows_on(isa),
+            copy_rows: copy_rows_on(isa),
+            panel_batch,
             offsets: runs.iter().map(|run| run.0).collect(),
             tiles: [table(1), table(2)],
             sum_rows: sum_rows_on(isa),
@@ -186,7 +199,29 @@ impl ConvGradWeight {
         (rows * self.band_columns * self.desc.in_c).next_multiple_of(16)
     }
 
-    /// One band of one image for some panels.
+    /// Values of one packed panel of a band of dy.
+    fn packed_values(&self) -> usize {
+        if self.dy_in_place { 0 } else { self.band_rows * self.desc.out_w * self.width() }
+    }
+
+    /// Width of the widest panel.
+    fn width(&self) -> usize {
+        self.panels.iter().map(|p| p.registers * self.lanes).max().unwrap_or(0)
+    }
+
+    /// Rows of the weight: values of the sum of one output channel.
+    fn weight_rows(&self) -> usize {
+        self.desc.w_len() / self.desc.out_c
+    }
+
+    /// The first output channel of a panel.
+    fn first_channel(&self, panel: &Panel) -> usize {
+        let groups = if self.depthwise { 1 } else { self.desc.groups };
+        panel.group * (self.desc.out_c / groups) + panel.start
+    }
+
+    /// One band of one image for some panels: adds to `sums[panel][weight row][width]` and to the
+    /// partial's bias.
     ///
     /// # Safety
     /// As [`Kernel::run`]; `partial` is the block's.
@@ -196,12 +231,14 @@ impl ConvGradWeight {
         x: *const f32,
         dy: *const f32,
         partial: *mut f32,
+        sums: *mut f32,
         panels: &[Panel],
         rows: std::ops::Range<usize>,
         first: bool,
         scratch: *mut f32,
     ) {
         let d = &self.desc;
+        let mut sums = sums;
         let top = (rows.start * d.stride[0]) as isize + self.origin[0];
         // SAFETY: scratch holds the largest band, then one packed panel of dy; in place, all that
         // tiles read is inside the image, as `new` checked.
@@ -223,7 +260,7 @@ impl ConvGradWeight {
         let groups = if self.depthwise { 1 } else { d.groups };
         for panel in panels {
             let width = panel.registers * self.lanes;
-            let channel = panel.group * (d.out_c / groups) + panel.start;
+            let channel = self.first_channel(panel);
             let pixels = rows.len() * d.out_w;
             // SAFETY: channel + panel.len <= out_c, rows are inside the image.
             let b = unsafe {
@@ -251,8 +288,7 @@ impl ConvGradWeight {
                     b,
                     rows: rows.len(),
                     columns: d.out_w,
-                    out: partial.wrapping_add(tile.row * d.out_c + channel),
-                    out_row: d.out_c,
+                    out: sums.wrapping_add(tile.row * width),
                     n: panel.len,
                     first,
                 };
@@ -264,6 +300,7 @@ impl ConvGradWeight {
                 // SAFETY: the tile's rows are rows of the weight, its sources inside the band.
                 unsafe { self.tiles[panel.registers - 1][tile.rows - 1](&args) };
             }
+            sums = sums.wrapping_add(self.weight_rows() * width);
         }
     }
 }
@@ -274,28 +311,39 @@ impl Kernel for ConvGradWeight {
     }
 
     fn scratch_bytes(&self) -> usize {
-        let width = self.panels.iter().map(|p| p.registers * self.lanes).max().unwrap_or(0);
-        let packed = if self.dy_in_place { 0 } else { self.band_rows * self.desc.out_w * width };
-        (self.band_values() + packed) * size_of::<f32>()
+        let sums = self.panel_batch * self.weight_rows() * self.width();
+        (self.band_values() + self.packed_values() + sums) * size_of::<f32>()
     }
 
     unsafe fn run(&self, args: &[*mut f32], chunk: usize, scratch: *mut f32) {
         let d = &self.desc;
         let (block, group) = (chunk / self.panel_groups, chunk % self.panel_groups);
         let panels = &self.panels[group_range(self.panels.len(), self.panel_groups, group)];
-        // SAFETY: the block's partial and the images are inside the buffers of the contract.
+        // SAFETY: the block's partial and the images are inside the buffers of the contract;
+        // scratch holds a band, a packed panel of dy and the sums of a batch of panels, of which
+        // each panel's rows go to its channels of the partial.
         unsafe {
             let partial = args[2].add(block * self.partial_len());
-            let mut first = true;
-            for image in group_range(d.batch, self.image_blocks, block) {
-                let x = args[0].add(image * d.in_h * d.in_w * d.in_c);
-                let dy = args[1].add(image * d.out_h * d.out_w * d.out_c);
-                let mut start = 0;
-                while start < d.out_h {
-                    let end = d.out_h.min(start + self.band_rows);
-                    self.band(x, dy, partial, panels, start..end, first, scratch);
-                    first = false;
-                    start = end;
+            let sums = scratch.add(self.band_values() + self.packed_values());
+            for panels in panels.chunks(self.panel_batch) {
+                let mut first = true;
+                for image in group_range(d.batch, self.image_blocks, block) {
+                    let x = args[0].add(image * d.in_h * d.in_w * d.in_c);
+                    let dy = args[1].add(image * d.out_h * d.out_w * d.out_c);
+                    let mut start = 0;
+                    while start < d.out_h {
+                        let end = d.out_h.min(start + self.band_rows);
+                        self.band(x, dy, partial, sums, panels, start..end, first, scratch);
+                        first = false;
+                        start = end;
+                    }
+                }
+                let mut from = sums.cast_const();
+                for panel in panels {
+                    let (rows, width) = (self.weight_rows(), panel.registers * self.lanes);
+                    let to = partial.add(self.first_channel(panel));
+                    (self.copy_rows)(from, width, rows, panel.len, to, d.out_c);
+                    from = from.add(rows * width);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Copies into scratch: weight panels and zero-padded image bands.
 
-use super::tile::load_n;
+use super::tile::{load_n, store_n};
 use crate::simd::Simd;
 
 /// Copies rows of values into rows of another length: from, their step, how many, their length,
@@ -37,6 +37,31 @@ unsafe fn pack_rows<S: Simd>(
     }
 }
 kernel!(pub(super) fn pack_rows_on(src: *const f32, ld: usize, rows: usize, n: usize, dst: *mut f32, width: usize) = pack_rows;);
+
+/// Copies `rows` rows of `n` values, `ld` apart, to rows `width` apart; what lies between stays.
+///
+/// # Safety
+/// As [`pack_rows`], with only the `n` values of each row writable.
+#[inline(always)]
+unsafe fn copy_rows<S: Simd>(
+    src: *const f32,
+    ld: usize,
+    rows: usize,
+    n: usize,
+    dst: *mut f32,
+    width: usize,
+) {
+    for row in 0..rows {
+        for i in (0..n).step_by(S::LANES) {
+            // SAFETY: values i.. of the row, at most n - i.
+            unsafe {
+                let v = load_n::<S>(src.add(row * ld + i), n - i);
+                store_n::<S>(dst.add(row * width + i), v, n - i);
+            }
+        }
+    }
+}
+kernel!(pub(super) fn copy_rows_on(src: *const f32, ld: usize, rows: usize, n: usize, dst: *mut f32, width: usize) = copy_rows;);
 
 /// Copies the transpose of `n` rows of `rows` values, `ld` apart, into rows of `width` (a multiple
 /// of LANES), zeros after `n`.

@@ -46,8 +46,9 @@ pub(super) fn max_pixels(isa: Isa, registers: usize) -> usize {
     match (isa, registers) {
         (Isa::Avx512, 1) => 16,
         (Isa::Avx512, _) => 14,
-        (_, 1) => 8,
-        _ => 6,
+        (Isa::Avx2, 1) => 8,
+        (Isa::Avx2, _) => 6,
+        (Isa::Portable, _) => 4,
     }
 }
 
@@ -84,6 +85,32 @@ pub(super) unsafe fn load_n<S: Simd>(p: *const f32, n: usize) -> S::V {
 pub(super) unsafe fn store_n<S: Simd>(p: *mut f32, v: S::V, n: usize) {
     // SAFETY: by this function's contract.
     unsafe { if n >= S::LANES { S::store(p, v) } else { S::store_partial(p, v, n) } }
+}
+
+/// Asks for the cache line at `p`, which may be any address.
+#[inline(always)]
+fn prefetch(p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching is a hint that never faults; SSE is in the baseline of x86-64.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
+/// Asks for a tile of y, residual or mask: there is time until its sums are done, and the stride
+/// between pixels is beyond what the hardware guesses.
+#[inline(always)]
+fn prefetch_tile<S: Simd, const MR: usize, const NV: usize>(p: *const f32, step: usize) {
+    unroll!(I < MR, {
+        let p = p.wrapping_add(I * step);
+        prefetch(p);
+        if NV * S::LANES > 16 {
+            prefetch(p.wrapping_add(16));
+        }
+    });
 }
 
 /// Bias, residual, mask and relu of a finished tile, and its store.
@@ -202,6 +229,12 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const KU: usize>(t: &T
     // SAFETY: by this function's contract; B rows have NV full registers.
     unsafe {
         for row in 0..t.rows {
+            prefetch_tile::<S, MR, NV>(t.y.wrapping_add(row * t.y_row), t.y_step);
+            for extra in [t.residual, t.mask] {
+                if !extra.is_null() {
+                    prefetch_tile::<S, MR, NV>(extra.wrapping_add(row * t.y_row), t.y_step);
+                }
+            }
             let mut acc = [[S::splat(0.0); NV]; MR];
             let a = t.a.add(row * t.a_row);
             let mut b = t.b;
@@ -232,7 +265,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const KU: usize>(t: &T
 /// # Safety
 /// As [`tile`], with `n` readable source values at each offset.
 #[inline(always)]
-unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize, const KU: usize>(t: &TileArgs) {
+unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize>(t: &TileArgs) {
     // SAFETY: by this function's contract.
     unsafe {
         for row in 0..t.rows {
@@ -260,77 +293,93 @@ unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize, const KU: usize>(
     }
 }
 
-/// One table of tile functions per instruction set: generic entry functions that carry the
-/// target feature, picked by the number of pixels.
-macro_rules! tile_tables {
-    ($args:ty, $name:ident, $generic:ident $(, $k:literal)?) => {
-        tile_tables!(@ $args, $name, $generic, [$($k)?], [1 2 3 4 5 6 7 8], [1 2 3 4 5 6]);
+/// Defines `name(pixels, registers)`: the tile function of an instruction set, or none so large.
+/// Entry functions carry the target feature; each constant pair is one of them.
+macro_rules! tile_table {
+    ($set:ident, $args:ty, $name:ident, $generic:ident $(, $k:literal)?) => {
+        tile_table!(@ $set, $args, $name, $generic, [$($k)?]);
     };
-    (@ $args:ty, $name:ident, $generic:ident, [$($k:literal)?], [$($one:literal)*],
-     [$($two:literal)*]) => {
-        /// The tile function for `pixels` rows and `registers` registers, or none so large.
-        fn $name(isa: Isa, pixels: usize, registers: usize) -> Option<unsafe fn(&$args)> {
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-            unsafe fn avx512<const MR: usize, const NV: usize>(t: &$args) {
+    (@ Avx512, $args:ty, $name:ident, $generic:ident, $k:tt) => {
+        tile_table!(@@ Avx512, $args, $name, $generic, $k,
+            [#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]],
+            [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], [1 2 3 4 5 6 7 8 9 10 11 12 13 14]);
+    };
+    (@ Avx2, $args:ty, $name:ident, $generic:ident, $k:tt) => {
+        tile_table!(@@ Avx2, $args, $name, $generic, $k,
+            [#[target_feature(enable = "avx2,fma")]], [1 2 3 4 5 6 7 8], [1 2 3 4 5 6]);
+    };
+    (@ Portable, $args:ty, $name:ident, $generic:ident, $k:tt) => {
+        tile_table!(@@ Portable, $args, $name, $generic, $k, [], [1 2 3 4], [1 2 3 4]);
+    };
+    (@@ $set:ident, $args:ty, $name:ident, $generic:ident, [$($k:literal)?], [$($feature:tt)*],
+     [$($one:literal)*], [$($two:literal)*]) => {
+        fn $name(pixels: usize, registers: usize) -> Option<unsafe fn(&$args)> {
+            $($feature)*
+            unsafe fn entry<const MR: usize, const NV: usize>(t: &$args) {
                 // SAFETY: the features are on here; the rest is the caller's contract.
-                unsafe { $generic::<Avx512, MR, NV $(, $k)?>(t) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
-            unsafe fn avx2<const MR: usize, const NV: usize>(t: &$args) {
-                // SAFETY: as above.
-                unsafe { $generic::<Avx2, MR, NV $(, $k)?>(t) }
-            }
-            unsafe fn portable<const MR: usize, const NV: usize>(t: &$args) {
-                // SAFETY: as above.
-                unsafe { $generic::<Portable, MR, NV $(, $k)?>(t) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            if isa == Isa::Avx512 {
-                return match (pixels, registers) {
-                    $(($one, 1) => Some(avx512::<$one, 1> as unsafe fn(&$args)),)*
-                    (9, 1) => Some(avx512::<9, 1>),
-                    (10, 1) => Some(avx512::<10, 1>),
-                    (11, 1) => Some(avx512::<11, 1>),
-                    (12, 1) => Some(avx512::<12, 1>),
-                    (13, 1) => Some(avx512::<13, 1>),
-                    (14, 1) => Some(avx512::<14, 1>),
-                    (15, 1) => Some(avx512::<15, 1>),
-                    (16, 1) => Some(avx512::<16, 1>),
-                    $(($two, 2) => Some(avx512::<$two, 2>),)*
-                    (7, 2) => Some(avx512::<7, 2>),
-                    (8, 2) => Some(avx512::<8, 2>),
-                    (9, 2) => Some(avx512::<9, 2>),
-                    (10, 2) => Some(avx512::<10, 2>),
-                    (11, 2) => Some(avx512::<11, 2>),
-                    (12, 2) => Some(avx512::<12, 2>),
-                    (13, 2) => Some(avx512::<13, 2>),
-                    (14, 2) => Some(avx512::<14, 2>),
-                    _ => None,
-                };
-            }
-            #[cfg(target_arch = "x86_64")]
-            if isa == Isa::Avx2 {
-                return match (pixels, registers) {
-                    $(($one, 1) => Some(avx2::<$one, 1> as unsafe fn(&$args)),)*
-                    $(($two, 2) => Some(avx2::<$two, 2>),)*
-                    _ => None,
-                };
+                unsafe { $generic::<$set, MR, NV $(, $k)?>(t) }
             }
             match (pixels, registers) {
-                $(($one, 1) => Some(portable::<$one, 1> as unsafe fn(&$args)),)*
-                $(($two, 2) => Some(portable::<$two, 2>),)*
+                $(($one, 1) => Some(entry::<$one, 1> as unsafe fn(&$args)),)*
+                $(($two, 2) => Some(entry::<$two, 2>),)*
                 _ => None,
             }
         }
     };
 }
 
-tile_tables!(TileArgs, dense1_table, tile, 1);
-tile_tables!(TileArgs, dense3_table, tile, 3);
-tile_tables!(TileArgs, dense4_table, tile, 4);
-tile_tables!(TileArgs, depthwise_table, depthwise, 1);
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::*;
+    tile_table!(Avx512, TileArgs, avx512_dense1, tile, 1);
+    tile_table!(Avx512, TileArgs, avx512_dense3, tile, 3);
+    tile_table!(Avx512, TileArgs, avx512_dense4, tile, 4);
+    tile_table!(Avx512, TileArgs, avx512_depthwise, depthwise);
+    tile_table!(Avx2, TileArgs, avx2_dense1, tile, 1);
+    tile_table!(Avx2, TileArgs, avx2_dense4, tile, 4);
+    tile_table!(Avx2, TileArgs, avx2_depthwise, depthwise);
+
+    pub(super) fn table(isa: Isa, walk: Walk) -> Table {
+        match (isa, walk) {
+            (Isa::Avx512, Walk::Dense(4)) => avx512_dense4,
+            (Isa::Avx512, Walk::Dense(3)) => avx512_dense3,
+            (Isa::Avx512, Walk::Dense(_)) => avx512_dense1,
+            (Isa::Avx512, Walk::Depthwise) => avx512_depthwise,
+            (Isa::Avx2, Walk::Dense(4)) => avx2_dense4,
+            (Isa::Avx2, Walk::Dense(_)) => avx2_dense1,
+            (Isa::Avx2, Walk::Depthwise) => avx2_depthwise,
+            (_, walk) => super::portable_table(walk),
+        }
+    }
+}
+#[cfg(not(target_arch = "x86_64"))]
+mod x86 {
+    pub(super) fn table(_: super::Isa, walk: super::Walk) -> super::Table {
+        super::portable_table(walk)
+    }
+}
+
+tile_table!(Portable, TileArgs, portable_dense, tile, 1);
+tile_table!(Portable, TileArgs, portable_depthwise, depthwise);
+
+type Table = fn(usize, usize) -> Option<TileFn>;
+
+fn portable_table(walk: Walk) -> Table {
+    match walk {
+        Walk::Dense(_) => portable_dense,
+        Walk::Depthwise => portable_depthwise,
+    }
+}
+
+/// Lengths of blocks that an instruction set has tiles for besides 1, longest first: compile time
+/// is what limits them.
+pub(super) fn block_lengths(isa: Isa) -> &'static [usize] {
+    match isa {
+        Isa::Avx512 => &[4, 3],
+        Isa::Avx2 => &[4],
+        Isa::Portable => &[],
+    }
+}
 
 /// How a tile function walks the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,11 +392,6 @@ pub(super) enum Walk {
 
 /// The tile function for at most [`max_pixels`] pixels.
 pub(super) fn tile_fn(isa: Isa, walk: Walk, pixels: usize, registers: usize) -> TileFn {
-    let table = match walk {
-        Walk::Dense(4) => dense4_table,
-        Walk::Dense(3) => dense3_table,
-        Walk::Dense(_) => dense1_table,
-        Walk::Depthwise => depthwise_table,
-    };
-    table(isa, pixels, registers).expect("tiles are cut to the sizes of the table")
+    let tile = x86::table(isa, walk)(pixels, registers);
+    tile.expect("tiles are cut to the sizes of the table")
 }

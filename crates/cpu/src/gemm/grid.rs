@@ -14,6 +14,9 @@ pub(super) struct Grid {
 /// Work of a chunk that is worth a thread: about 4 us at 100 GFLOP/s.
 const CHUNK_FLOPS: f64 = 4e5;
 
+/// Floats of a block of B: half a megabyte.
+const BLOCK_FLOATS: usize = 128 * 1024;
+
 /// Chooses for tiles of at most `max_rows` rows.
 pub(super) fn choose(d: &GemmDesc, max_rows: usize, lanes: usize) -> Grid {
     let panel = MAX_VECTORS * lanes;
@@ -23,6 +26,8 @@ pub(super) fn choose(d: &GemmDesc, max_rows: usize, lanes: usize) -> Grid {
     let pack_b = d.transpose_b || d.m >= 192 || (d.m >= 64 && d.k * d.n > 384 * 1024);
     let pack_a = false;
     let kc = if pack_b { d.k.div_ceil(d.k.div_ceil(1024).max(1)) } else { d.k }.max(1);
+    // a block of B stays in the L2 cache while the rows of A pass
+    let nc = (BLOCK_FLOATS / kc / panel).max(1) * panel;
     let batch_group = ((CHUNK_FLOPS / flops.max(1.0)) as usize).clamp(1, d.batch.max(1));
     let batch_chunks = d.batch.div_ceil(batch_group).max(1);
     let most = ((flops / CHUNK_FLOPS) as usize).clamp(1, 16usize.div_ceil(batch_chunks));
@@ -32,9 +37,15 @@ pub(super) fn choose(d: &GemmDesc, max_rows: usize, lanes: usize) -> Grid {
         (false, true) => 2.0,
         (false, false) => 0.0,
     };
-    let (row_chunks, col_chunks) = cut(d, max_rows, panel, most, pack_rows);
-    let blocking =
-        Blocking { pack_a, pack_b, kc, mc: 12 * max_rows, nc: 512, row_chunks, col_chunks };
+    // and looking for zeros, once for all panels, as this many
+    let look_rows = match (d.transpose_a, lanes) {
+        (false, 16) => 0.6,
+        (false, _) => 1.5,
+        (true, 16) => 1.75,
+        (true, _) => 3.5,
+    };
+    let (row_chunks, col_chunks) = cut(d, max_rows, panel, most, pack_rows, look_rows);
+    let blocking = Blocking { pack_a, pack_b, kc, mc: 12 * max_rows, nc, row_chunks, col_chunks };
     Grid { blocking, batch_group }
 }
 
@@ -69,7 +80,14 @@ pub(super) fn choose_thin(d: &GemmDesc) -> Grid {
 
 /// The numbers of chunks along rows and columns, `most` at most in all, that finish soonest,
 /// weighed over 1, 2, 4 and 8 threads.
-fn cut(d: &GemmDesc, max_rows: usize, panel: usize, most: usize, pack_rows: f64) -> (usize, usize) {
+fn cut(
+    d: &GemmDesc,
+    max_rows: usize,
+    panel: usize,
+    most: usize,
+    pack_rows: f64,
+    look_rows: f64,
+) -> (usize, usize) {
     let panels = d.n.div_ceil(panel).max(1);
     let mut best = (f64::INFINITY, (1, 1));
     for rows in 1..=most.min(d.m.div_ceil(4).max(1)) {
@@ -78,7 +96,8 @@ fn cut(d: &GemmDesc, max_rows: usize, panel: usize, most: usize, pack_rows: f64)
             let high = d.m.div_ceil(rows);
             let tiles = high.div_ceil(max_rows);
             let tile = (high as f64 / tiles as f64).max(max_rows as f64 / 2.0) + 1.0;
-            let chunk = (tile * tiles as f64 + pack_rows) * panels.div_ceil(cols) as f64;
+            let chunk = (tile * tiles as f64 + pack_rows) * panels.div_ceil(cols) as f64
+                + look_rows * tiles as f64;
             let count = rows * cols;
             let score: f64 = [(1, 1.0), (2, 1.0), (4, 0.5), (8, 0.25)]
                 .into_iter()

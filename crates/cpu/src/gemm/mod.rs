@@ -5,6 +5,7 @@
 //! - `tile`: the register tiles, where the time goes.
 //! - `pack`: copies of operands into panels, for B transposed and for large operands.
 //! - `thin`: products that are bound by memory: vectors times matrices, outer products.
+//! - `zeros`: steps that a tile can leave out because A is zero there.
 //! - `grid`: how the work is cut into chunks.
 //!
 //! Legend: `m` rows and `n` columns of C, `k` steps of the reduction. An element of C is
@@ -16,6 +17,7 @@ mod pack;
 mod tests;
 mod thin;
 mod tile;
+mod zeros;
 
 use crate::isa::Isa;
 use crate::kernel::Kernel;
@@ -24,6 +26,7 @@ use grid::Grid;
 use pack::{Block, PackFn};
 use std::ops::Range;
 use tile::{Finish, MAX_VECTORS, Tile, TileFn, Tiles};
+use zeros::{Strip, ZerosFn};
 
 /// Positions of a product's arguments. Those that the epilogue does not use may be null.
 pub mod args {
@@ -164,6 +167,8 @@ pub struct Gemm {
     pack_a: Option<PackFn>,
     pack_b: Option<PackFn>,
     finish: Finish,
+    /// Lists the steps of a tile where A is not zero.
+    zeros: ZerosFn,
 }
 
 impl Gemm {
@@ -220,6 +225,7 @@ impl Gemm {
             pack_b: Gemm::packer(isa, desc, &blocking),
             thin: None,
             finish: Finish::new(&desc.epilogue, update),
+            zeros: if desc.transpose_a { zeros::columns_on(isa) } else { zeros::rows_on(isa) },
         }
     }
 
@@ -233,8 +239,8 @@ impl Gemm {
         MAX_VECTORS * self.tiles.lanes
     }
 
-    /// Floats of scratch for packed B, packed A and partial sums.
-    fn scratch(&self) -> [usize; 3] {
+    /// Floats of scratch for packed B, packed A, partial sums and a list of steps.
+    fn scratch(&self) -> [usize; 4] {
         let (d, b) = (&self.desc, &self.blocking);
         let kc = b.kc.min(d.k);
         let align = |x: usize| x.next_multiple_of(16);
@@ -248,7 +254,18 @@ impl Gemm {
         } else {
             0
         };
-        [packed_b, packed_a, partial]
+        let steps = if self.looks_for_zeros() { align(kc + slack) } else { 0 };
+        [packed_b, packed_a, partial, steps]
+    }
+
+    /// Whether steps are left out where A is zero: there must be full tiles, and enough work in
+    /// each to be worth the look.
+    fn looks_for_zeros(&self) -> bool {
+        self.thin.is_none()
+            && self.pack_a.is_none()
+            && self.desc.n >= self.panel()
+            && self.blocking.kc >= 16
+            && self.desc.k >= 16
     }
 
     /// Whether sums of a part of the reduction cannot wait in C.
@@ -373,10 +390,12 @@ impl Gemm {
             }
             return;
         }
-        let [len_b, len_a, _] = self.scratch();
-        // SAFETY: the three areas are what `scratch_bytes` asked for.
-        let (packed_b, packed_a, partial) =
-            unsafe { (scratch, scratch.add(len_b), scratch.add(len_b + len_a)) };
+        let [len_b, len_a, len_partial, _] = self.scratch();
+        // SAFETY: the four areas are what `scratch_bytes` asked for.
+        let (packed_b, packed_a, partial, steps) = unsafe {
+            let partial = scratch.add(len_b + len_a);
+            (scratch, scratch.add(len_b), partial, partial.add(len_partial).cast::<u32>())
+        };
         let sums = if self.keeps_partial() {
             Sums { start: partial, stride: self.chunk_panels() * self.panel() }
         } else {
@@ -400,7 +419,8 @@ impl Gemm {
                     // SAFETY: high, wide and depth are inside the operands, see above.
                     unsafe {
                         let level = Level { block, blocks, sums, origin: (rows.start, cols.start) };
-                        self.run_block(o, high, &wide, &depth, packed_a, packed_b, &level);
+                        let packed = (packed_a, packed_b);
+                        self.run_block(o, high, &wide, &depth, packed, steps, &level);
                     }
                 }
             }
@@ -448,8 +468,8 @@ impl Gemm {
         high: Range<usize>,
         wide: &Range<usize>,
         depth: &Range<usize>,
-        packed_a: *mut f32,
-        packed_b: *mut f32,
+        (packed_a, packed_b): (*mut f32, *mut f32),
+        steps: *mut u32,
         level: &Level,
     ) {
         let d = &self.desc;
@@ -459,6 +479,7 @@ impl Gemm {
             let part = part(high.len(), count, index);
             high.start + part.start..high.start + part.end
         };
+        let looks = self.looks_for_zeros();
         // SAFETY: tiles lie inside high x wide, which is inside C; packed A has room for mc rows
         // of kc steps and a vector.
         unsafe {
@@ -481,25 +502,34 @@ impl Gemm {
                     pack(&block, packed_a.add((rows.start - high.start) * depth.len()), rows.len());
                 }
             }
-            for (panel, j) in wide.clone().step_by(self.panel()).enumerate() {
-                let cols = j..(j + self.panel()).min(wide.end);
-                let (b, b_stride) = if self.pack_b.is_some() {
-                    (packed_b.add(panel * depth.len() * self.panel()).cast_const(), self.panel())
+            // tiles that go unlooked after one with too few zeros
+            let mut dense = 0;
+            for index in 0..count {
+                let rows = tile_rows(index);
+                let a = if self.pack_a.is_some() {
+                    let at = (rows.start - high.start) * depth.len();
+                    (packed_a.add(at).cast_const(), rows.len())
                 } else {
-                    (o.b.add(depth.start * d.ldb + j), d.ldb)
+                    (in_place_a(rows.start), d.lda)
                 };
-                for index in 0..count {
-                    let rows = tile_rows(index);
-                    let (a, a_stride) = if self.pack_a.is_some() {
-                        let at = (rows.start - high.start) * depth.len();
-                        (packed_a.add(at).cast_const(), rows.len())
+                let mut num_steps = depth.len();
+                if looks && dense == 0 {
+                    let strip = Strip { a: a.0, stride: a.1, rows: rows.len(), k: depth.len() };
+                    num_steps = (self.zeros)(&strip, steps);
+                }
+                let list = num_steps < depth.len();
+                dense = if list { 0 } else { (dense + 1) % 4 };
+                for (panel, j) in wide.clone().step_by(self.panel()).enumerate() {
+                    let cols = j..(j + self.panel()).min(wide.end);
+                    let b = if self.pack_b.is_some() {
+                        let at = panel * depth.len() * self.panel();
+                        (packed_b.add(at).cast_const(), self.panel())
                     } else {
-                        (in_place_a(rows.start), d.lda)
+                        (o.b.add(depth.start * d.ldb + j), d.ldb)
                     };
-                    let tile = self.tiles.get(rows.len(), cols.len());
-                    let depth = depth.len();
-                    let cols = cols.clone();
-                    tile(&self.tile(o, level, rows, cols, depth, (a, a_stride), (b, b_stride)));
+                    let run = self.tiles.get(rows.len(), cols.len(), list);
+                    let tile = self.tile(o, level, rows.clone(), cols, depth.len(), a, b);
+                    run(&Tile { steps, num_steps, ..tile });
                 }
             }
         }
@@ -537,6 +567,8 @@ impl Gemm {
             a_stride: a.1,
             b: b.0,
             b_stride: b.1,
+            steps: std::ptr::null(),
+            num_steps: 0,
             from,
             from_stride,
             to: sums,

@@ -280,6 +280,38 @@ fn updates_in_the_epilogue() {
 }
 
 #[test]
+fn zeros_are_left_out_without_a_trace() {
+    let mut random = Random(31);
+    for (m, n, k, transpose_a) in
+        [(32, 128, 300, false), (13, 64, 100, false), (60, 64, 40, true), (30, 100, 64, true)]
+    {
+        let mut d = GemmDesc::new(m, n, k, transpose_a, false);
+        d.epilogue.bias = true;
+        let mut start = buffers(&d, &mut random);
+        // whole steps and whole blocks of zeros, and single ones
+        for (at, x) in start[args::A].iter_mut().enumerate() {
+            let (step, row) = if transpose_a { (at / m, at % m) } else { (at % k, at / k) };
+            if step % 3 != 1 || row / 12 == 1 || random.below(4) == 0 {
+                *x = 0.0;
+            }
+        }
+        compare(&d, None, start.clone());
+        // the sums are the same bits as those of the same tiles without a list
+        let kernel = Gemm::new(Isa::detect(), &d);
+        let mut with_list = start.clone();
+        run(&kernel, &mut with_list, false);
+        let mut dense = kernel.clone();
+        dense.zeros = all_steps;
+        run(&dense, &mut start, false);
+        assert_eq!(with_list[args::C], start[args::C]);
+    }
+}
+
+unsafe fn all_steps(strip: &Strip, _steps: *mut u32) -> usize {
+    strip.k
+}
+
+#[test]
 fn vectors_with_zeros() {
     let mut random = Random(21);
     for (m, n, k) in [(1, 300, 100), (1, 10, 784), (1, 70, 33), (100, 70, 1), (37, 300, 1)] {

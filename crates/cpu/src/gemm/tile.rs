@@ -47,6 +47,9 @@ pub(super) struct Tile<'a> {
     pub b: *const f32,
     /// Between steps of the reduction.
     pub b_stride: usize,
+    /// Steps of the reduction to do, for tiles with a list.
+    pub steps: *const u32,
+    pub num_steps: usize,
     /// Sums start from here; null: from zero.
     pub from: *const f32,
     pub from_stride: usize,
@@ -106,10 +109,41 @@ unsafe fn store<S: Simd, const TAIL: bool>(p: *mut f32, v: S::V, last: bool, col
     unsafe { if TAIL && last { S::store_partial(p, v, cols) } else { S::store(p, v) } }
 }
 
+/// One step of the reduction.
+#[inline(always)]
+unsafe fn multiply_add<S: Simd, const MR: usize, const NV: usize, const TAIL: bool>(
+    acc: &mut [[S::V; NV]; MR],
+    a: *const f32,
+    a_row: usize,
+    b: *const f32,
+    tail: usize,
+) {
+    // SAFETY: the caller's: MR values of A, `a_row` apart, and the columns of B exist.
+    unsafe {
+        let mut row = [S::splat(0.0); NV];
+        unroll!(J < NV, {
+            row[J] = load::<S, TAIL>(b.add(J * S::LANES), J == NV - 1, tail);
+        });
+        unroll!(I < MR, {
+            let x = S::splat(*a.add(I * a_row));
+            unroll!(J < NV, {
+                acc[I][J] = S::fma(x, row[J], acc[I][J]);
+            });
+        });
+    }
+}
+
 /// `COLUMNS`: rows of A are contiguous at each step of the reduction (A transposed or packed), not
 /// the reduction. `TAIL`: the last vector has only `cols - (NV - 1) LANES` columns.
 #[inline(always)]
-unsafe fn tile<S: Simd, const COLUMNS: bool, const MR: usize, const NV: usize, const TAIL: bool>(
+unsafe fn tile<
+    S: Simd,
+    const COLUMNS: bool,
+    const MR: usize,
+    const NV: usize,
+    const TAIL: bool,
+    const LIST: bool,
+>(
     t: &Tile,
 ) {
     // SAFETY: the tile's rows 0..MR and columns 0..cols exist in all operands that its `finish`
@@ -129,22 +163,20 @@ unsafe fn tile<S: Simd, const COLUMNS: bool, const MR: usize, const NV: usize, c
                 }
             }
         }
-        let mut a = t.a;
-        let mut b = t.b;
         let (a_row, a_step) = if COLUMNS { (1, t.a_stride) } else { (t.a_stride, 1) };
-        for _ in 0..t.k {
-            let mut row = [S::splat(0.0); NV];
-            unroll!(J < NV, {
-                row[J] = load::<S, TAIL>(b.add(J * lanes), J == NV - 1, tail);
-            });
-            unroll!(I < MR, {
-                let x = S::splat(*a.add(I * a_row));
-                unroll!(J < NV, {
-                    acc[I][J] = S::fma(x, row[J], acc[I][J]);
-                });
-            });
-            a = a.add(a_step);
-            b = b.add(t.b_stride);
+        if LIST {
+            for at in 0..t.num_steps {
+                let step = *t.steps.add(at) as usize;
+                let (a, b) = (t.a.add(step * a_step), t.b.add(step * t.b_stride));
+                multiply_add::<S, MR, NV, TAIL>(&mut acc, a, a_row, b, tail);
+            }
+        } else {
+            let (mut a, mut b) = (t.a, t.b);
+            for _ in 0..t.k {
+                multiply_add::<S, MR, NV, TAIL>(&mut acc, a, a_row, b, tail);
+                a = a.add(a_step);
+                b = b.add(t.b_stride);
+            }
         }
         if !t.from.is_null() {
             unroll!(I < MR, {
@@ -224,37 +256,50 @@ unsafe fn tile<S: Simd, const COLUMNS: bool, const MR: usize, const NV: usize, c
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-unsafe fn avx512<const C: bool, const MR: usize, const NV: usize, const T: bool>(t: &Tile) {
+unsafe fn avx512<const C: bool, const MR: usize, const NV: usize, const T: bool, const L: bool>(
+    t: &Tile,
+) {
     // SAFETY: the caller's; the features are on here.
-    unsafe { tile::<crate::simd::Avx512, C, MR, NV, T>(t) }
+    unsafe { tile::<crate::simd::Avx512, C, MR, NV, T, L>(t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const C: bool, const MR: usize, const NV: usize, const T: bool>(t: &Tile) {
+unsafe fn avx2<const C: bool, const MR: usize, const NV: usize, const T: bool, const L: bool>(
+    t: &Tile,
+) {
     // SAFETY: as above.
-    unsafe { tile::<crate::simd::Avx2, C, MR, NV, T>(t) }
+    unsafe { tile::<crate::simd::Avx2, C, MR, NV, T, L>(t) }
 }
 
-unsafe fn portable<const C: bool, const MR: usize, const NV: usize, const T: bool>(t: &Tile) {
+unsafe fn portable<
+    const C: bool,
+    const MR: usize,
+    const NV: usize,
+    const T: bool,
+    const L: bool,
+>(
+    t: &Tile,
+) {
     // SAFETY: as above; the portable set needs no features.
-    unsafe { tile::<crate::simd::Portable, C, MR, NV, T>(t) }
+    unsafe { tile::<crate::simd::Portable, C, MR, NV, T, L>(t) }
 }
 
 /// The tiles of one instruction set for one form of A: `shape[width][rows - 1]` with widths two
-/// full vectors, one and a part, a part of one (or all of it).
+/// full vectors, one and a part, a part of one (or all of it); and two with a list of steps.
 #[derive(Clone, Copy)]
 pub(super) struct Tiles {
     pub max_rows: usize,
     pub lanes: usize,
-    shapes: [&'static [TileFn]; 3],
+    shapes: [&'static [TileFn]; 4],
 }
 
 impl Tiles {
-    /// The tile of `rows` rows and `cols` columns, `1..=max_rows` and `1..=2 lanes`.
-    pub fn get(&self, rows: usize, cols: usize) -> TileFn {
+    /// The tile of `rows` rows and `cols` columns, `1..=max_rows` and `1..=2 lanes`; with a list
+    /// of steps if that exists for this width.
+    pub fn get(&self, rows: usize, cols: usize, list: bool) -> TileFn {
         let width = if cols == 2 * self.lanes {
-            0
+            if list { 3 } else { 0 }
         } else if cols > self.lanes {
             1
         } else {
@@ -265,8 +310,8 @@ impl Tiles {
 }
 
 macro_rules! table {
-    ($f:ident, $c:literal, $nv:literal, $t:literal; $($rows:literal),*) => {{
-        const TABLE: &[TileFn] = &[$($f::<$c, $rows, $nv, $t>),*];
+    ($f:ident, $c:literal, $nv:literal, $t:literal, $l:literal; $($rows:literal),*) => {{
+        const TABLE: &[TileFn] = &[$($f::<$c, $rows, $nv, $t, $l>),*];
         TABLE
     }};
 }
@@ -275,15 +320,17 @@ macro_rules! tables {
     ($f:ident, $columns:expr, $lanes:literal; $($rows:literal),*) => {{
         let shapes = if $columns {
             [
-                table!($f, true, 2, false; $($rows),*),
-                table!($f, true, 2, true; $($rows),*),
-                table!($f, true, 1, true; $($rows),*),
+                table!($f, true, 2, false, false; $($rows),*),
+                table!($f, true, 2, true, false; $($rows),*),
+                table!($f, true, 1, true, false; $($rows),*),
+                table!($f, true, 2, false, true; $($rows),*),
             ]
         } else {
             [
-                table!($f, false, 2, false; $($rows),*),
-                table!($f, false, 2, true; $($rows),*),
-                table!($f, false, 1, true; $($rows),*),
+                table!($f, false, 2, false, false; $($rows),*),
+                table!($f, false, 2, true, false; $($rows),*),
+                table!($f, false, 1, true, false; $($rows),*),
+                table!($f, false, 2, false, true; $($rows),*),
             ]
         };
         Tiles { max_rows: shapes[0].len(), lanes: $lanes, shapes }

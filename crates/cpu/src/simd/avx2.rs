@@ -10,6 +10,24 @@ pub struct Avx2;
 /// Lane masks for partial loads: eight set words, then eight clear ones; start at `8 - n`.
 static TAIL: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
+/// For each byte the positions of its set bits, in ascending order.
+static BITS: [[u8; 8]; 256] = {
+    let mut table = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut bit, mut count) = (0, 0);
+        while bit < 8 {
+            if byte >> bit & 1 == 1 {
+                table[byte][count] = bit;
+                count += 1;
+            }
+            bit += 1;
+        }
+        byte += 1;
+    }
+    table
+};
+
 #[inline(always)]
 unsafe fn tail_mask(n: usize) -> __m256i {
     debug_assert!(n <= 8);
@@ -104,6 +122,16 @@ impl Simd for Avx2 {
             let different = _mm256_cmp_ps::<_CMP_NEQ_UQ>(a, _mm256_setzero_ps());
             _mm256_movemask_ps(different) as u32
         }
+    }
+    #[inline(always)]
+    unsafe fn list_bits(bits: u32, base: u32, out: *mut u32) -> usize {
+        unsafe {
+            let positions = _mm_loadl_epi64(BITS[bits as usize & 0xff].as_ptr().cast());
+            let all =
+                _mm256_add_epi32(_mm256_cvtepu8_epi32(positions), _mm256_set1_epi32(base as i32));
+            _mm256_storeu_si256(out.cast(), all);
+        }
+        (bits & 0xff).count_ones() as usize
     }
     #[inline(always)]
     unsafe fn select(m: __m256, a: __m256, b: __m256) -> __m256 {

@@ -109,6 +109,17 @@ impl Simd for Avx512 {
         unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a, _mm512_setzero_ps())) }
     }
     #[inline(always)]
+    unsafe fn list_bits(bits: u32, base: u32, out: *mut u32) -> usize {
+        unsafe {
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let all = _mm512_add_epi32(lanes, _mm512_set1_epi32(base as i32));
+            // in a register: the store that compresses takes a hundred cycles on Zen 4
+            let some = _mm512_maskz_compress_epi32(bits as __mmask16, all);
+            _mm512_storeu_si512(out.cast(), some);
+        }
+        bits.count_ones() as usize
+    }
+    #[inline(always)]
     unsafe fn select(m: __mmask16, a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_mask_blend_ps(m, b, a) }
     }

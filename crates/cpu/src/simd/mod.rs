@@ -74,6 +74,19 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn eq(a: Self::V, b: Self::V) -> Self::M;
     /// Bit `i` is set where lane `i` is not zero; NaN is not.
     unsafe fn nonzero(a: Self::V) -> u32;
+    /// Writes `base + i` for each set bit `i < LANES` in ascending order and gives their number.
+    /// May write `LANES` values.
+    #[inline(always)]
+    unsafe fn list_bits(bits: u32, base: u32, out: *mut u32) -> usize {
+        let (mut bits, mut count) = (bits, 0);
+        while bits != 0 {
+            // SAFETY: there are at most LANES bits, and the caller has room for as many values.
+            unsafe { *out.add(count) = base + bits.trailing_zeros() };
+            bits &= bits - 1;
+            count += 1;
+        }
+        count
+    }
     /// `a` where the mask is set, else `b`.
     unsafe fn select(m: Self::M, a: Self::V, b: Self::V) -> Self::V;
     /// `2^n` for integral `n` in `-126..=127`.
@@ -178,6 +191,12 @@ mod tests {
             out.extend(&part[..8]);
             let zeros = [0.0, 1.0, 0.0, f32::NAN, -0.0, -1e-44, 0.0, 3.0];
             out.push(S::nonzero(S::load_partial(zeros.as_ptr(), 7)) as f32);
+            for bits in [0, 0x55, 0x83, 0xff] {
+                let mut list = [0; 16];
+                let count = S::list_bits(bits, 100, list.as_mut_ptr());
+                out.push(count as f32);
+                out.extend(list[..count].iter().map(|&i| i as f32));
+            }
             let small = S::load_partial(x.as_ptr(), 5);
             out.push(S::sum(small));
             out.push(S::max_lane(small));

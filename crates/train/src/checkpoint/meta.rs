@@ -1,6 +1,7 @@
 //! What a checkpoint holds beside the tensors.
 
 use serde::{Deserialize, Serialize};
+use tidemill_data::CsvSchema;
 
 use crate::metrics::{Figures, Meter};
 
@@ -33,6 +34,9 @@ pub struct Meta {
     /// The names of the classes, so that predictions need no training data.
     #[serde(default)]
     pub class_names: Vec<String>,
+    /// The meaning of a table's columns, for the same reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<CsvSchema>,
 }
 
 /// The figures of one epoch; one line of `metrics.jsonl`.

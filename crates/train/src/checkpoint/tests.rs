@@ -40,6 +40,7 @@ fn meta(step: u64, tensors: &[StateTensor]) -> Meta {
         history: vec![],
         best: None,
         class_names: vec!["a".into()],
+        table: None,
     }
 }
 

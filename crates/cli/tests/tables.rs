@@ -1,0 +1,146 @@
+//! Tables and IDX files, and losses other than softmax cross-entropy.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use common::*;
+
+/// A table of two numbers and a category, with a class and a value that follow from them.
+fn table(path: &Path, rows: u32) -> &Path {
+    let mut text = "a,b,kind,class,value\n".to_string();
+    for i in 0..rows {
+        let (a, b) = (f64::from(i * 37 % 101) / 50.0 - 1.0, f64::from(i * 53 % 97) / 48.0 - 1.0);
+        let kind = ["round", "square"][(i % 2) as usize];
+        let class = if a + b > 0.0 { "yes" } else { "no" };
+        writeln!(text, "{a},{b},{kind},{class},{}", 3.0 * a - 2.0 * b + f64::from(i % 2)).unwrap();
+    }
+    std::fs::write(path, text).unwrap();
+    path
+}
+
+/// A recipe over tables with `label`; gives the folder's recipe and run.
+fn table_recipe(folder: &Path, label: &str, training: &str, outputs: usize) -> (PathBuf, PathBuf) {
+    table(&folder.join("train.csv"), 400);
+    table(&folder.join("test.csv"), 90);
+    let recipe = format!(
+        r#"[model]
+input  = {{ features = 3 }}
+layers = [{{ dense = {{ units = 16, activation = "tanh" }} }}, {{ dense = {{ units = {outputs} }} }}]
+[training]
+{training}
+optimizer = {{ adam = {{ learning_rate = 2e-2 }} }}
+[batch]
+data       = {{ csv = {{ path = "train.csv", {label} }} }}
+validation = {{ csv = {{ path = "test.csv", {label} }} }}
+batch_size = 16
+epochs     = 30
+"#
+    );
+    let path = folder.join("recipe.toml");
+    std::fs::write(&path, recipe).unwrap();
+    (path, folder.join("run"))
+}
+
+#[test]
+fn yes_or_no() {
+    let folder = tempfile::tempdir().unwrap();
+    let label = "label = \"class\", exclude = [\"value\"]";
+    let training = "loss = \"binary_crossentropy\"\nmetrics = [\"accuracy\", \"auc\", \"f1\"]";
+    let (recipe, run) = table_recipe(folder.path(), label, training, 1);
+    succeed(&["train", text(&recipe), "--out", text(&run)]);
+    let figures = summary(&run).validation;
+    for name in ["accuracy", "auc", "f1"] {
+        assert!(figures[name] > 0.93, "{figures:?}");
+    }
+    // The training table is not needed any more.
+    std::fs::remove_file(folder.path().join("train.csv")).unwrap();
+    let test = folder.path().join("test.csv");
+    let evaluated = succeed(&["eval", text(&run), "--data", text(&test), "--json"]);
+    assert!(evaluated.contains(&format!("{}", figures["auc"])), "{evaluated} {figures:?}");
+    let printed = succeed(&["predict", text(&run), "--data", text(&test)]);
+    let truth = std::fs::read_to_string(&test).unwrap();
+    let right = printed
+        .lines()
+        .skip(1)
+        .zip(truth.lines().skip(1))
+        .filter(|(said, row)| said.split(',').nth(1) == row.split(',').nth(3));
+    let right = right.count() as f64 / 90.0;
+    assert!((right - figures["accuracy"]).abs() < 1e-9, "{right} {figures:?}");
+}
+
+#[test]
+fn classes_of_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let label = "label = \"class\", exclude = [\"value\"]";
+    let training = "loss = \"sparse_categorical_crossentropy\"\nclass_weight = \"balanced\"";
+    let (recipe, run) = table_recipe(folder.path(), label, training, 2);
+    succeed(&["train", text(&recipe), "--out", text(&run)]);
+    assert!(summary(&run).validation["accuracy"] > 0.93);
+    let weights = "training.class_weight={ yes = 0.0, perhaps = 1.0 }";
+    let wrong =
+        tidemill(&["train", text(&recipe), "--out", text(&run), "--force", "--set", weights]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("is no class of the data, which has no, yes"), "{wrong:?}");
+}
+
+#[test]
+fn values() {
+    let folder = tempfile::tempdir().unwrap();
+    let label = "label = \"value\", label_type = \"value\", exclude = [\"class\"]";
+    let training = "loss = \"mse\"\nmetrics = [\"mae\", \"mse\", \"r2\"]";
+    let (recipe, run) = table_recipe(folder.path(), label, training, 1);
+    succeed(&["train", text(&recipe), "--out", text(&run)]);
+    let figures = summary(&run).validation;
+    assert!(figures["r2"] > 0.97, "{figures:?}");
+    assert!((figures["mse"] - figures["loss"]).abs() < 1e-5 * figures["loss"], "{figures:?}");
+    let test = folder.path().join("test.csv");
+    let printed = succeed(&["predict", text(&run), "--json", "--data", text(&test)]);
+    let line: serde_json::Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
+    assert!(line["outputs"].as_object().unwrap().len() == 1 && line.get("class").is_none());
+}
+
+/// Numbers as an IDX file of that shape.
+fn idx(path: &Path, dims: &[u32], values: &[u8]) {
+    let mut bytes = vec![0, 0, 8, dims.len() as u8];
+    dims.iter().for_each(|d| bytes.extend(d.to_be_bytes()));
+    bytes.extend(values);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn idx_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, labels) = (folder.path().join("images"), folder.path().join("labels"));
+    // The bright one of four pixels is the class.
+    let classes: Vec<u8> = (0..120u32).map(|i| (i * 7 % 4) as u8).collect();
+    let pixel = |(i, &c): (usize, &u8)| (0..4).map(move |p| if p == c { 255 } else { i as u8 / 2 });
+    let pixels: Vec<u8> = classes.iter().enumerate().flat_map(pixel).collect();
+    idx(&images, &[120, 2, 2], &pixels);
+    idx(&labels, &[120], &classes);
+    let recipe = r#"[model]
+input  = { image = { height = 2, width = 2, channels = 1 } }
+layers = [{ flatten = {} }, { dense = { units = 4 } }]
+[training]
+loss      = "sparse_categorical_crossentropy"
+optimizer = { sgd = { learning_rate = 0.5 } }
+metrics   = ["accuracy", "top_2", "precision", "recall"]
+[batch]
+data       = { idx = { images = "images", labels = "labels" } }
+validation = { idx = { images = "images", labels = "labels" } }
+epochs     = 20
+"#;
+    let path = folder.path().join("recipe.toml");
+    std::fs::write(&path, recipe).unwrap();
+    let run = folder.path().join("run");
+    succeed(&["train", text(&path), "--out", text(&run)]);
+    let figures = summary(&run).validation;
+    assert!(figures["accuracy"] > 0.9 && figures["top_2"] >= figures["accuracy"], "{figures:?}");
+    let both = ["--data", text(&images), text(&labels)];
+    let evaluated = succeed(&[&["eval", text(&run), "--json"], &both[..]].concat());
+    assert!(evaluated.contains(&figures["loss"].to_string()), "{evaluated}");
+    let printed = succeed(&["predict", text(&run), "--data", text(&images)]);
+    assert_eq!(printed.lines().count(), 121);
+}
