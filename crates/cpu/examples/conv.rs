@@ -10,6 +10,7 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tidemill_cpu::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
 use tidemill_cpu::conv::{ConvDesc, ConvForward, ConvGradInput, ConvGradWeight, ReduceUpdate};
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::kernel;
@@ -218,5 +219,60 @@ fn main() {
             );
         }
         println!("  {}, {}, {} chunks", forward.chunks(), input.chunks(), weight.chunks());
+        if winograd::applies(isa, d) {
+            by_winograd(isa, d, peak, [xp, yp, wp, bias.as_mut_ptr()], [&mut mask, &mut dx]);
+        }
     }
+}
+
+/// The same figures for Winograd's way, with the direct way's FLOPs, so that they compare.
+fn by_winograd(
+    isa: Isa,
+    d: &ConvDesc,
+    peak: f64,
+    [x, y, w, bias]: [*mut f32; 4],
+    [mask, dx]: [&mut Vec<f32>; 2],
+) {
+    let null = std::ptr::null_mut();
+    let filters = [Pass::Forward, Pass::GradInput].map(|pass| WinogradFilter::new(isa, d, pass));
+    let mut u = buffer(filters[0].len());
+    let u = u.as_mut_ptr();
+    let weight = WinogradGradWeight::new(isa, d, true);
+    let (count, len) = (weight.partials(), weight.partial_len());
+    let mut partials = buffer(count * len);
+    let mut dw = buffer(d.w_len());
+    let reduce = ReduceUpdate::new(isa, d.w_len(), count, len);
+    let forward = WinogradConv::new(isa, d, Pass::Forward, true);
+    let input = WinogradConv::new(isa, d, Pass::GradInput, false);
+    let filter_args = Args(vec![w, u]);
+    let calls: [(&dyn Kernel, Args, &dyn Kernel, &Args); 3] = [
+        (&forward, Args(vec![x, u, bias, null, null, y]), &filters[0], &filter_args),
+        (
+            &input,
+            Args(vec![y, u, null, mask.as_mut_ptr(), null, dx.as_mut_ptr()]),
+            &filters[1],
+            &filter_args,
+        ),
+        (
+            &weight,
+            Args(vec![x, y, partials.as_mut_ptr()]),
+            &reduce,
+            &Args(vec![partials.as_mut_ptr(), dw.as_mut_ptr()]),
+        ),
+    ];
+    let flops = d.flops() as f64;
+    print!("{:12}", "  winograd");
+    for (kernel, args, extra, extra_args) in &calls {
+        let extra = one_thread(*extra, &extra_args.0);
+        let one = flops / (one_thread(*kernel, &args.0) + extra);
+        let two = flops / (two_threads(*kernel, args) + extra);
+        print!(
+            " {:6.1} ({:2.0}%) [{:5.0} {:2.0}%]",
+            one / 1e9,
+            one / peak * 100.0,
+            two / 1e9,
+            two / peak * 50.0
+        );
+    }
+    println!("  {}, {}, {} chunks", forward.chunks(), input.chunks(), weight.chunks());
 }

@@ -1,6 +1,7 @@
 //! Turns a plan's kernel descriptions into kernels, and says where each argument goes.
 
 use crate::call::Call;
+use crate::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
 use crate::conv::{ConvDesc, ConvForward, ConvGradInput, ConvGradWeight, ReduceUpdate};
 use crate::gather::{Embedding, EmbeddingGrad};
 use crate::gemm::{self, Activation, Gemm, GemmDesc};
@@ -129,15 +130,26 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
             let mut next = Next(0);
             let (x, w) = (next.take(), next.take());
             let (bias, residual) = (next.take_if(epilogue.bias), next.take_if(epilogue.residual));
-            let positions = vec![x, w, bias, residual, next.take()];
-            single(ConvForward::new(isa, conv_desc(c), epilogue.relu), positions)
+            let y = next.take();
+            let desc = conv_desc(c);
+            if winograd::applies(isa, &desc) {
+                let positions = [x, w, bias, None, residual, y];
+                return by_winograd(isa, &desc, Pass::Forward, epilogue.relu, positions);
+            }
+            let positions = vec![x, w, bias, residual, y];
+            single(ConvForward::new(isa, desc, epilogue.relu), positions)
         }
         KernelSpec::ConvGradInput(c, epilogue) => {
             let mut next = Next(0);
             let (dy, w) = (next.take(), next.take());
             let (residual, mask) = (next.take_if(epilogue.residual), next.take_if(epilogue.mask));
-            let positions = vec![dy, w, mask, residual, next.take()];
-            single(ConvGradInput::new(isa, conv_desc(c)), positions)
+            let dx = next.take();
+            let desc = conv_desc(c);
+            if winograd::applies(isa, &desc) {
+                let positions = [dy, w, None, mask, residual, dx];
+                return by_winograd(isa, &desc, Pass::GradInput, false, positions);
+            }
+            single(ConvGradInput::new(isa, desc), vec![dy, w, mask, residual, dx])
         }
         KernelSpec::ConvGradWeight(c, bias, update) => conv_grad_weight(isa, c, *bias, update),
         KernelSpec::Optimize { len, update } => {
@@ -262,13 +274,39 @@ fn pool_desc(p: &Pool) -> PoolDesc {
     }
 }
 
+/// The transformed filter into the workspace, then the convolution. `positions` are those of
+/// [`WinogradConv`], with the weight itself in the filter's place.
+fn by_winograd(
+    isa: Isa,
+    desc: &ConvDesc,
+    pass: Pass,
+    relu: bool,
+    mut positions: [Option<usize>; 6],
+) -> Compiled {
+    let filter = WinogradFilter::new(isa, desc, pass);
+    let workspace_len = filter.len();
+    let workspace = positions[5].map(|last| last + 1);
+    let weight = std::mem::replace(&mut positions[1], workspace);
+    let conv = WinogradConv::new(isa, desc, pass, relu);
+    let phases = vec![phase(filter, vec![weight, workspace]), phase(conv, positions.to_vec())];
+    Compiled { phases, workspace_len }
+}
+
 /// Partial gradients into the workspace, their sum into its first part, then the update from there
 /// (or a copy to where the gradient is wanted).
 fn conv_grad_weight(isa: Isa, c: &Conv, bias: bool, update: &Option<FusedUpdate>) -> Compiled {
     let desc = conv_desc(c);
-    let main = ConvGradWeight::new(isa, desc, bias);
-    let (len, stride, count) = (desc.w_len(), main.partial_len(), main.partials());
-    let workspace_len = main.workspace_len();
+    let len = desc.w_len();
+    let (main, stride, count): (Box<dyn Kernel>, _, _) = if winograd::applies(isa, &desc) {
+        let kernel = WinogradGradWeight::new(isa, &desc, bias);
+        let (stride, count) = (kernel.partial_len(), kernel.partials());
+        (Box::new(kernel), stride, count)
+    } else {
+        let kernel = ConvGradWeight::new(isa, desc, bias);
+        let (stride, count) = (kernel.partial_len(), kernel.partials());
+        (Box::new(kernel), stride, count)
+    };
+    let workspace_len = stride * count;
     let mut next = Next(0);
     let (x, dy) = (next.take(), next.take());
     let hyper = next.take_if(update.is_some());
@@ -277,7 +315,8 @@ fn conv_grad_weight(isa: Isa, c: &Conv, bias: bool, update: &Option<FusedUpdate>
     let state = next.0;
     let slots = update.map_or(0, |u| 1 + u.rule.num_slots());
     let workspace = Some(state + slots);
-    let mut phases = vec![phase(main, vec![x, dy, workspace])];
+    let positions = [x, dy, workspace].map(whole).to_vec();
+    let mut phases = vec![Phase { kernel: main, positions }];
     if bias {
         let mut sum =
             phase(ReduceUpdate::new(isa, c.output[2], count, stride), vec![workspace, db]);

@@ -3,13 +3,14 @@
 //! A chunk is a block of images by a block of channels. Windows are clipped to the image: padding
 //! never wins a maximum; an average divides by the whole window or, without `count_padding`, by
 //! its pixels inside the image. The gradients need no saved indices: the maximum's place is found
-//! again from x and y.
+//! again from x and y. `quarters` has the maximum over 2x2 windows that cover the image.
 
 use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::simd::Simd;
 use std::ops::Range;
 
+mod quarters;
 #[cfg(test)]
 mod tests;
 
@@ -76,6 +77,15 @@ impl PoolDesc {
     /// No pixel is in two windows.
     fn disjoint(&self) -> bool {
         self.stride[0] >= self.size[0] && self.stride[1] >= self.size[1]
+    }
+
+    /// Windows of 2x2 that cover the image exactly, over channels that fill vectors: the usual
+    /// case, which has its own loops.
+    fn halves(&self, channels: &Range<usize>, lanes: usize) -> bool {
+        self.exact()
+            && self.size == [2, 2]
+            && (self.in_h, self.in_w) == (2 * self.out_h, 2 * self.out_w)
+            && channels.len().is_multiple_of(lanes)
     }
 
     /// Every pixel of x is in exactly one window.
@@ -233,7 +243,12 @@ unsafe fn backward<S: Simd, const KIND: u8>(d: &PoolDesc, image: &Image) {
 #[inline(always)]
 unsafe fn max_forward<S: Simd>(d: &PoolDesc, image: &Image) {
     // SAFETY: the callers' contract.
-    unsafe { forward::<S, MAX>(d, image) }
+    unsafe {
+        if d.halves(&image.channels, S::LANES) {
+            return quarters::max_forward::<S>(d, image);
+        }
+        forward::<S, MAX>(d, image);
+    }
 }
 #[inline(always)]
 unsafe fn average_forward<S: Simd>(d: &PoolDesc, image: &Image) {
@@ -243,7 +258,12 @@ unsafe fn average_forward<S: Simd>(d: &PoolDesc, image: &Image) {
 #[inline(always)]
 unsafe fn max_backward<S: Simd>(d: &PoolDesc, image: &Image) {
     // SAFETY: the callers' contract.
-    unsafe { backward::<S, MAX>(d, image) }
+    unsafe {
+        if d.halves(&image.channels, S::LANES) {
+            return quarters::max_backward::<S>(d, image);
+        }
+        backward::<S, MAX>(d, image);
+    }
 }
 #[inline(always)]
 unsafe fn average_backward<S: Simd>(d: &PoolDesc, image: &Image) {

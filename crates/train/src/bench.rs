@@ -81,6 +81,21 @@ pub fn bench(file: &RecipeFile, batch_size: usize, threads: Option<usize>) -> Re
     })
 }
 
+/// The kernels of one step with the mean microseconds that each takes on one thread.
+pub fn kernels(file: &RecipeFile, batch_size: usize) -> Result<Vec<(String, f64)>> {
+    let mut spec = engine_spec(file, Some(1));
+    spec.batch_size = batch_size;
+    let mut engine = Engine::compile(spec)?;
+    let batches = batches(file, &engine, batch_size)?;
+    let rate = file.recipe.training.optimizer.schedule().at(0) as f32;
+    let (start, mut rounds) = (Instant::now(), 0);
+    while start.elapsed() < WARM_UP {
+        engine.train(&batches[0], rate)?;
+        rounds += 1;
+    }
+    Ok(engine.profile(&batches[batches.len() - 1], rate, 3 * rounds)?)
+}
+
 fn name(path: &Path) -> String {
     path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::rates::measure;
-use tidemill_cpu::runtime::{Input, PlanId, Runtime};
+use tidemill_cpu::runtime::{Input, InputError, PlanId, Runtime};
 use tidemill_data::Batch;
 use tidemill_graph::{DType, Graph, Rule, hyper};
 use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
@@ -193,6 +193,18 @@ impl Engine {
         batch: &Batch,
         hyper: [f32; hyper::LEN],
     ) -> Result<usize, EngineError> {
+        self.with_inputs(purpose, batch, hyper, |runtime, plan, inputs| runtime.run(plan, inputs))?;
+        Ok(self.last.unwrap_or(0))
+    }
+
+    /// Gives `f` the plan for a batch and the plan's inputs.
+    fn with_inputs<R>(
+        &mut self,
+        purpose: Purpose,
+        batch: &Batch,
+        hyper: [f32; hyper::LEN],
+        f: impl FnOnce(&mut Runtime, PlanId, &[Input<'_>]) -> Result<R, InputError>,
+    ) -> Result<R, EngineError> {
         let index = self.plan_for(purpose, batch.len)?;
         if batch.x.len() != batch.len * self.sample_len {
             return Err(EngineError(format!(
@@ -225,9 +237,9 @@ impl Engine {
                 Source::Hyper => Input::F32(&hyper),
             };
         }
-        self.runtime.run(*plan, &inputs[..sources.len()]).map_err(error)?;
+        let done = f(&mut self.runtime, *plan, &inputs[..sources.len()]).map_err(error)?;
         self.last = Some(index);
-        Ok(index)
+        Ok(done)
     }
 
     /// One training step on `batch.len` samples. Allocates nothing once the batch size has been
@@ -238,6 +250,23 @@ impl Engine {
         self.step += 1;
         let loss = self.runtime.output(self.compiled[index].plan, "loss");
         Ok(StepResult { loss: loss.and_then(|l| l.first()).copied().unwrap_or(f32::NAN) })
+    }
+
+    /// The kernels of a training step on `batch` with the mean microseconds that each takes on one
+    /// thread, over `rounds` steps (which train).
+    pub fn profile(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f32,
+        rounds: usize,
+    ) -> Result<Vec<(String, f64)>, EngineError> {
+        let hyper = hyper_values(&self.rule, f64::from(learning_rate), self.step + 1);
+        let times = self.with_inputs(Purpose::Train, batch, hyper, |runtime, plan, inputs| {
+            runtime.profile(plan, inputs, rounds)
+        })?;
+        let calls = &self.training_plan().calls;
+        let name = |c: &tidemill_plan::Call| format!("{:<22} {}", c.spec.name(), c.label);
+        Ok(calls.iter().map(name).zip(times).collect())
     }
 
     /// Runs the model in evaluation mode.

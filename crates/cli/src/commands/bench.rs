@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tidemill_train::RecipeFile;
-use tidemill_train::bench::{BenchResult, bench};
+use tidemill_train::bench::{BenchResult, bench, kernels};
 
 use crate::failure::{Failure, Result};
 
@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// Set a value of the recipe, such as training.optimizer=sgd.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Print the time of each kernel on one thread instead.
+    #[arg(long, conflicts_with_all = ["json", "threads"])]
+    kernels: bool,
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
@@ -32,6 +35,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         [] => vec![file.recipe.batch.batch_size],
         sizes => sizes.iter().map(|&n| n as usize).collect(),
     };
+    if arguments.kernels {
+        sizes.into_iter().try_for_each(|size| print_kernels(&file, size))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if !arguments.json {
         println!("  batch  threads     us/step      floor    samples/s");
     }
@@ -46,6 +53,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_kernels(file: &RecipeFile, batch_size: usize) -> Result<()> {
+    let times = kernels(file, batch_size)?;
+    let total: f64 = times.iter().map(|t| t.1).sum();
+    println!("one step of {batch_size} samples on one thread: {total:.1} us");
+    println!("         us      %  kernel                 for");
+    for (name, time) in times {
+        println!("{time:>11.1}  {:>5.1}  {name}", 100.0 * time / total);
+    }
+    Ok(())
 }
 
 fn row(r: &BenchResult) -> String {

@@ -24,6 +24,7 @@ mod reduce;
 mod reference;
 #[cfg(test)]
 mod tests;
+pub mod winograd;
 
 pub use forward::ConvForward;
 pub use grad_input::ConvGradInput;

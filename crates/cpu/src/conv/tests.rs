@@ -5,25 +5,25 @@ use crate::isa::Isa;
 use crate::kernel::Kernel;
 
 /// A small deterministic generator.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         (self.next() >> 33) as usize % n
     }
 
-    fn pick(&mut self, from: &[usize]) -> usize {
+    pub(super) fn pick(&mut self, from: &[usize]) -> usize {
         from[self.below(from.len())]
     }
 
-    fn values(&mut self, n: usize) -> Vec<f32> {
+    pub(super) fn values(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
     }
 }
@@ -41,12 +41,12 @@ fn run(kernel: &dyn Kernel, args: &[*mut f32], reverse: bool) {
     }
 }
 
-fn ptr(values: &[f32]) -> *mut f32 {
+pub(super) fn ptr(values: &[f32]) -> *mut f32 {
     values.as_ptr().cast_mut()
 }
 
 /// Runs twice, in both orders of chunks, and checks that the bits agree.
-fn output(kernel: &dyn Kernel, inputs: &[*mut f32], len: usize) -> Vec<f32> {
+pub(super) fn output(kernel: &dyn Kernel, inputs: &[*mut f32], len: usize) -> Vec<f32> {
     let mut results = [false, true].map(|reverse| {
         let mut out = vec![f32::NAN; len + 64];
         let mut args = inputs.to_vec();
@@ -61,7 +61,7 @@ fn output(kernel: &dyn Kernel, inputs: &[*mut f32], len: usize) -> Vec<f32> {
     std::mem::take(&mut results[0])
 }
 
-fn assert_close(what: &str, expected: &[f64], found: &[f32]) {
+pub(super) fn assert_close(what: &str, expected: &[f64], found: &[f32]) {
     assert_eq!(expected.len(), found.len());
     let scale = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
     for (i, (&e, &f)) in expected.iter().zip(found).enumerate() {
@@ -129,7 +129,7 @@ fn check(isa: Isa, d: ConvDesc, random: &mut Random) {
 }
 
 /// A description with the output size that the padding gives.
-fn desc(
+pub(super) fn desc(
     [batch, h, w, c, o]: [usize; 5],
     kernel: [usize; 2],
     stride: [usize; 2],
