@@ -1,8 +1,9 @@
-//! Memory that kernels work in: zeroed, page-aligned, faulted in before the first step.
+//! Memory that kernels work in: zeroed, aligned, faulted in before the first step, and on huge pages
+//! where the system grants them: a step sweeps over more memory than a core has translations for.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 
-/// Large buffers start at a multiple of this, so that the system can back them with huge pages.
+/// Large buffers start at a multiple of this.
 const HUGE_PAGE: usize = 2 << 20;
 /// Every buffer starts at least at a cache line.
 const LINE: usize = 64;
@@ -27,16 +28,16 @@ impl AlignedBuffer {
         let layout =
             Layout::from_size_align(bytes, align).expect("sizes stay far below isize::MAX");
         // SAFETY: the layout's size is not zero.
-        let start = unsafe { alloc_zeroed(layout) }.cast::<f32>();
+        let start = unsafe { alloc(layout) };
         if start.is_null() {
             handle_alloc_error(layout);
         }
-        let buffer = AlignedBuffer { start, layout, len };
-        for page in (0..len).step_by(1024) {
-            // SAFETY: `page < len`; volatile so that the write of a zero to a zeroed page stays.
-            unsafe { buffer.start.add(page).write_volatile(0.0) };
+        if bytes >= HUGE_PAGE {
+            ask_for_huge_pages(start, bytes);
         }
-        buffer
+        // SAFETY: `bytes` bytes were just allocated.
+        unsafe { start.write_bytes(0, bytes) };
+        AlignedBuffer { start: start.cast(), layout, len }
     }
 
     /// Its elements.
@@ -65,6 +66,18 @@ impl AlignedBuffer {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+}
+
+/// Asks the system to back memory with huge pages. It may decline, which changes only the speed.
+fn ask_for_huge_pages(start: *mut u8, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the pages are inside a live allocation that starts at one; the advice does not change
+    // what they hold.
+    unsafe {
+        libc::madvise(start.cast(), bytes / HUGE_PAGE * HUGE_PAGE, libc::MADV_HUGEPAGE);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, bytes);
 }
 
 impl Drop for AlignedBuffer {
