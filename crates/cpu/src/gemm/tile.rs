@@ -6,7 +6,7 @@
 
 use super::{Activation, Epilogue};
 use crate::isa::Isa;
-use crate::optimizer::{Coefficients, UpdateBlock, UpdateFn};
+use crate::optimizer::Coefficients;
 use crate::simd::Simd;
 
 /// What happens to finished sums.
@@ -16,21 +16,18 @@ pub(super) struct Finish {
     pub residual: bool,
     pub relu: bool,
     pub mask: bool,
-    pub update: Option<UpdateFn>,
 }
 
 impl Finish {
     /// Nothing: sums of a part of the reduction.
-    pub const NONE: Finish =
-        Finish { bias: false, residual: false, relu: false, mask: false, update: None };
+    pub const NONE: Finish = Finish { bias: false, residual: false, relu: false, mask: false };
 
-    pub fn new(epilogue: &Epilogue, update: Option<UpdateFn>) -> Finish {
+    pub fn new(epilogue: &Epilogue) -> Finish {
         Finish {
             bias: epilogue.bias,
             residual: epilogue.residual,
             relu: epilogue.activation == Activation::Relu,
             mask: epilogue.mask,
-            update,
         }
     }
 }
@@ -63,6 +60,7 @@ pub(super) struct Tile<'a> {
     pub mask: *const f32,
     /// Of residual, mask, parameter and slots.
     pub stride: usize,
+    /// Of products of vectors, which update as they go.
     pub param: *mut f32,
     pub slots: [*mut f32; 3],
     pub coefficients: &'a Coefficients,
@@ -83,19 +81,6 @@ macro_rules! unroll {
 
 /// Most vectors of a row of a tile.
 pub(super) const MAX_VECTORS: usize = 2;
-
-/// Asks for the cache line at `p`, which may be any address.
-#[inline(always)]
-fn prefetch(p: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: prefetching is a hint that never faults; SSE is in the baseline of x86-64.
-    unsafe {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
-}
 
 #[inline(always)]
 unsafe fn load<S: Simd, const TAIL: bool>(p: *const f32, last: bool, cols: usize) -> S::V {
@@ -152,17 +137,6 @@ unsafe fn tile<
         let lanes = S::LANES;
         let tail = if TAIL { t.cols - (NV - 1) * lanes } else { 0 };
         let mut acc = [[S::splat(0.0); NV]; MR];
-        if t.finish.update.is_some() {
-            // the parameter comes from far, and there is time until the sums are done
-            for i in 0..MR {
-                for p in [t.param, t.slots[0], t.slots[1]] {
-                    prefetch(p.wrapping_add(i * t.stride));
-                    if NV * lanes > 16 {
-                        prefetch(p.wrapping_add(i * t.stride + 16));
-                    }
-                }
-            }
-        }
         let (a_row, a_step) = if COLUMNS { (1, t.a_stride) } else { (t.a_stride, 1) };
         if LIST {
             for at in 0..t.num_steps {
@@ -219,31 +193,6 @@ unsafe fn tile<
                     acc[I][J] = S::select(on, acc[I][J], S::splat(0.0));
                 });
             });
-        }
-        if let Some(update) = f.update {
-            // Narrow parameters without gaps are updated as one long row: masked rows that share
-            // a vector's bytes would wait for each other's stores.
-            let narrow = TAIL && t.stride == t.cols;
-            let stride = if narrow { t.cols } else { NV * lanes };
-            let mut gradient = [[S::splat(0.0); NV]; MR];
-            let out: *mut f32 = gradient.as_mut_ptr().cast();
-            unroll!(I < MR, {
-                unroll!(J < NV, {
-                    // ascending, so that what a vector writes past a narrow row is overwritten
-                    S::store(out.add(I * stride + J * lanes), acc[I][J]);
-                });
-            });
-            let block = UpdateBlock {
-                rows: if narrow { 1 } else { MR },
-                cols: if narrow { MR * t.cols } else { t.cols },
-                gradient: out,
-                gradient_stride: stride,
-                param: t.param,
-                slots: t.slots,
-                stride: t.stride,
-            };
-            update(t.coefficients, &block);
-            return;
         }
         unroll!(I < MR, {
             unroll!(J < NV, {
