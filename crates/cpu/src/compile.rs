@@ -4,6 +4,7 @@ use crate::call::Call;
 use crate::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
 use crate::conv::{ConvDesc, ConvForward, ConvGradInput, ConvGradWeight, ReduceUpdate};
 use crate::gather::{Embedding, EmbeddingGrad};
+use crate::gemm::split::{self, Combine};
 use crate::gemm::{self, Activation, Gemm, GemmDesc};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
@@ -124,7 +125,11 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
                 mask: epilogue.mask,
                 update: update.as_ref().map(update_of),
             };
-            single(Gemm::new(isa, &desc), gemm_positions(epilogue, update))
+            let positions = gemm_positions(epilogue, update);
+            match split::parts(&desc) {
+                1 => single(Gemm::new(isa, &desc), positions),
+                parts => split_gemm(isa, &desc, parts, &positions),
+            }
         }
         KernelSpec::ConvForward(c, epilogue) => {
             let mut next = Next(0);
@@ -338,6 +343,24 @@ fn conv_grad_weight(isa: Isa, c: &Conv, bias: bool, update: &Option<FusedUpdate>
         }
     }
     Compiled { phases, workspace_len }
+}
+
+/// Partial products into the workspace, then their sum and the epilogue.
+fn split_gemm(isa: Isa, desc: &GemmDesc, parts: usize, positions: &[Option<usize>]) -> Compiled {
+    use gemm::args;
+    let workspace = positions[args::C].map(|last| last + 1);
+    let mut partial = vec![None; args::LEN];
+    (partial[args::A], partial[args::B]) = (positions[args::A], positions[args::B]);
+    partial[args::C] = workspace;
+    let [bias, residual] = [positions[args::BIAS], positions[args::RESIDUAL]];
+    let sum = vec![workspace, bias, residual, positions[args::MASK], positions[args::C]];
+    Compiled {
+        phases: vec![
+            phase(Gemm::new(isa, &split::partial(desc, parts)), partial),
+            phase(Combine::new(isa, desc, parts), sum),
+        ],
+        workspace_len: parts * desc.m * desc.n,
+    }
 }
 
 fn gemm_positions(epilogue: &Epilogue, update: &Option<FusedUpdate>) -> Vec<Option<usize>> {

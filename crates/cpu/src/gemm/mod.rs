@@ -6,6 +6,7 @@
 //! - `pack`: copies of operands into panels, for B transposed and for large operands.
 //! - `thin`: products that are bound by memory: vectors times matrices, outer products.
 //! - `zeros`: steps that a tile can leave out because A is zero there.
+//! - `split`: few samples times many weights, cut along the reduction.
 //! - `grid`: how the work is cut into chunks.
 //!
 //! Legend: `m` rows and `n` columns of C, `k` steps of the reduction. An element of C is
@@ -13,6 +14,7 @@
 
 mod grid;
 mod pack;
+pub mod split;
 #[cfg(test)]
 mod tests;
 mod thin;
