@@ -1,7 +1,7 @@
 //! Samples in memory: arrays from the library API, IDX files, tables.
 
 use crate::normalize::{Affine, Normalize};
-use crate::{CsvSchema, Dataset, Error, Label, LabelKind, RawImage, Result};
+use crate::{Bytes, CsvSchema, Dataset, Error, Label, LabelKind, RawImage, Result};
 
 /// Lines that are fetched ahead; the hardware follows on its own after the first ones.
 const MAX_TOUCHED_LINES: usize = 16;
@@ -10,7 +10,7 @@ const MAX_TOUCHED_LINES: usize = 16;
 #[derive(Clone, Debug)]
 pub enum Features {
     /// 8-bit values, usually pixels.
-    U8(Vec<u8>),
+    U8(Bytes),
     /// Floats.
     F32(Vec<f32>),
 }
@@ -129,7 +129,7 @@ impl MemoryDataset {
 
     /// 8-bit image samples (`[height, width, channels]`) with class labels, scaled by 1/255.
     pub fn images(pixels: Vec<u8>, shape: &[usize], labels: Vec<u32>) -> Result<Self> {
-        Self::new(Features::U8(pixels), shape, Labels::Classes(labels))
+        Self::new(Features::U8(pixels.into()), shape, Labels::Classes(labels))
     }
 
     /// Float samples of `shape` with `width` target values each.

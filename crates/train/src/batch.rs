@@ -125,9 +125,12 @@ impl Driver<'_> {
             if let Some(reason) = self.reason_to_stop() {
                 break reason;
             }
-            let Some(batch) = self.loader.next_batch()? else { break StoppedBy::Epochs };
+            let Some((batch, ahead)) = self.loader.next_and_ahead()? else {
+                break StoppedBy::Epochs;
+            };
             let rate = self.schedule.at(self.at.step) * factor;
-            let result = self.engine.train(batch, rate as f32)?;
+            let result = self.engine.train_beside(batch, rate as f32, &|| ahead.piece())?;
+            drop(ahead);
             let outputs = self.engine.outputs();
             self.meter.add(outputs.losses, outputs.logits, Targets::of(batch));
             self.at.advance(batch);

@@ -184,6 +184,9 @@ impl Dataset for DenseTargets {
     fn raw_image(&self, index: usize) -> tidemill_data::Result<Option<RawImage>> {
         self.data.raw_image(index)
     }
+    fn touch(&self, index: usize) {
+        self.data.touch(index);
+    }
     fn fill_cost(&self) -> FillCost {
         self.data.fill_cost()
     }
