@@ -118,7 +118,7 @@ pub(crate) struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Trains until something stops it. Leaves a checkpoint of the last step behind.
+    /// Trains until something stops it, and hands a checkpoint of the last step to the writer.
     pub(crate) fn run(&mut self) -> Result<StoppedBy> {
         let mut factor = self.plateau_factor();
         let stopped = loop {
@@ -146,7 +146,6 @@ impl Driver<'_> {
             self.tell();
         };
         self.checkpoint()?;
-        self.writer.wait()?;
         Ok(stopped)
     }
 
@@ -193,6 +192,8 @@ impl Driver<'_> {
             validation: validation.as_ref().map_or_else(Figures::new, |v| v.figures.clone()),
         };
         self.last_validation = validation.map(|v| (self.at.step, v));
+        // The log is started on the writer's thread.
+        self.writer.wait()?;
         (self.log)(&figures)?;
         self.at.history.push(figures);
         self.meter.reset();
