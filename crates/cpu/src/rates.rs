@@ -4,7 +4,7 @@
 use crate::buffer::AlignedBuffer;
 use crate::isa::Isa;
 use crate::simd::Simd;
-use crate::threads::{Pool, Tasks};
+use crate::threads::{NOTHING, Pool, Tasks};
 use std::time::Instant;
 use tidemill_plan::Rates;
 
@@ -91,7 +91,7 @@ pub fn measure(isa: Isa, threads: usize, working_set: usize) -> Rates {
     let mut best = |tasks: &dyn Tasks| {
         let times = (0..12).map(|_| {
             let start = Instant::now();
-            pool.run(tasks, true);
+            pool.run(tasks, true, NOTHING);
             start.elapsed().as_secs_f64()
         });
         times.fold(f64::INFINITY, f64::min)

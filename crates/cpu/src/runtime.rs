@@ -4,7 +4,7 @@ use crate::buffer::AlignedBuffer;
 use crate::compile::{CpuTarget, compile};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
-use crate::threads::{Pool, Tasks};
+use crate::threads::{Beside, NOTHING, Pool, Tasks};
 use std::ops::Range;
 use tidemill_graph::{DType, Graph};
 use tidemill_plan::{Options, Place, Plan, Slot};
@@ -212,6 +212,17 @@ impl Runtime {
 
     /// Runs a plan on inputs given in the order of [`Plan::inputs`]. Allocates nothing.
     pub fn run(&mut self, id: PlanId, inputs: &[Input<'_>]) -> Result<(), InputError> {
+        self.run_beside(id, inputs, NOTHING)
+    }
+
+    /// Like [`Runtime::run`], and lets threads that wait for others do the work of `beside`, all of
+    /// which is done in the end.
+    pub fn run_beside(
+        &mut self,
+        id: PlanId,
+        inputs: &[Input<'_>],
+        beside: Beside<'_>,
+    ) -> Result<(), InputError> {
         let step = &mut self.steps[id.0];
         check_inputs(&step.plan.inputs, inputs)?;
         for &(entry, input) in &step.patches {
@@ -222,7 +233,7 @@ impl Runtime {
         }
         let parallel = step.parallel;
         let run = Run { step: &self.steps[id.0], scratch: &self.scratch };
-        self.pool.run(&run, parallel);
+        self.pool.run(&run, parallel, beside);
         Ok(())
     }
 

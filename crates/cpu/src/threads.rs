@@ -6,7 +6,8 @@
 //! last; but they are claimed one by one, and a thread that is through with its own run takes from
 //! the others', so that one which the system has put aside delays nobody. Between tasks a
 //! thread waits until all chunks of the task are done. Waiting threads spin briefly, then sleep:
-//! unbounded spinning collapses on a busy machine.
+//! unbounded spinning collapses on a busy machine. What a step leaves over of a waiting thread goes
+//! to the work [`Beside`] it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -14,8 +15,9 @@ use std::thread::JoinHandle;
 
 /// Turns of spinning before a worker sleeps between steps, about 50 us.
 const SPINS_BETWEEN_STEPS: u32 = 2_000;
-/// Turns of spinning within a step before a thread gives its core away.
-const SPINS_WITHIN_STEP: u32 = 4_000;
+/// Turns of spinning within a step before a thread gives its core away, about 10 us: where other
+/// programs have put two threads on one core, each waits for the other that long at each task.
+const SPINS_WITHIN_STEP: u32 = 400;
 
 /// The chunks of one task of a step.
 pub trait Tasks: Sync {
@@ -35,26 +37,39 @@ pub trait Tasks: Sync {
     unsafe fn run(&self, task: usize, chunk: usize, thread: usize);
 }
 
+/// Work that is done beside a step by threads that would wait otherwise, in pieces that any thread
+/// may do at any time during the step: filling the next batch. It does the next piece, and says
+/// whether there was one. A piece should be shorter than a chunk, which may have to wait for it.
+pub type Beside<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// No work beside a step.
+pub const NOTHING: Beside<'static> = &|| false;
+
+/// A cache line of its own (two, since the hardware fetches them in pairs), so that threads which
+/// count do not take each other's line away.
+#[repr(align(128))]
+struct Apart<T>(T);
+
 /// Progress of one task.
 struct Progress {
     /// For each thread's run of chunks: the step's number in the upper half, chunks claimed of the
     /// run in the lower, so that a thread which is late by a step never claims one of a newer step.
-    claimed: Box<[AtomicU64]>,
+    claimed: Box<[Apart<AtomicU64>]>,
     /// Chunks done, of all runs.
-    done: AtomicU32,
+    done: Apart<AtomicU32>,
 }
 
 impl Progress {
     fn new(threads: usize) -> Progress {
-        let claimed = (0..threads).map(|_| AtomicU64::new(0)).collect();
-        Progress { claimed, done: AtomicU32::new(0) }
+        let claimed = (0..threads).map(|_| Apart(AtomicU64::new(0))).collect();
+        Progress { claimed, done: Apart(AtomicU32::new(0)) }
     }
 
     /// Claims a chunk of the run of `owner`, if one is left; `Err` if the step is over.
     fn claim(&self, owner: usize, chunks: usize, epoch: u32) -> Result<Option<usize>, ()> {
         let runs = self.claimed.len();
         let (start, end) = (owner * chunks / runs, (owner + 1) * chunks / runs);
-        let counter = &self.claimed[owner];
+        let counter = &self.claimed[owner].0;
         loop {
             let claim = counter.load(Ordering::Relaxed);
             if (claim >> 32) as u32 != epoch {
@@ -75,6 +90,7 @@ impl Progress {
 
 struct Job {
     tasks: *const dyn Tasks,
+    beside: *const (dyn Fn() -> bool + Sync),
     progress: *const Progress,
 }
 
@@ -143,9 +159,9 @@ impl Pool {
         }
     }
 
-    /// Runs all tasks in order. With `parallel` false, or without workers, the caller does all of
-    /// it alone, which is quicker for steps of a few microseconds.
-    pub fn run(&mut self, tasks: &dyn Tasks, parallel: bool) {
+    /// Runs all tasks in order, and all of the work beside them. With `parallel` false, or without
+    /// workers, the caller does all of it alone, which is quicker for steps of a few microseconds.
+    pub fn run(&mut self, tasks: &dyn Tasks, parallel: bool, beside: Beside<'_>) {
         if self.workers.is_empty() || !parallel {
             for task in 0..tasks.len() {
                 for chunk in 0..tasks.chunks(task) {
@@ -153,28 +169,33 @@ impl Pool {
                     unsafe { tasks.run(task, chunk, 0) };
                 }
             }
+            while beside() {}
             return;
         }
         self.reserve(tasks.len());
         self.epoch = self.epoch.wrapping_add(1);
         for progress in &self.progress[..tasks.len()] {
-            progress.done.store(0, Ordering::Relaxed);
+            progress.done.0.store(0, Ordering::Relaxed);
             for claimed in &progress.claimed {
-                claimed.store(u64::from(self.epoch) << 32, Ordering::Relaxed);
+                claimed.0.store(u64::from(self.epoch) << 32, Ordering::Relaxed);
             }
         }
         let tasks_ptr: *const dyn Tasks =
             // SAFETY: only the lifetime is lost; the job is cleared and every worker has left it
             // before this function returns.
             unsafe { std::mem::transmute::<*const (dyn Tasks + '_), *const dyn Tasks>(tasks) };
-        let mut job = Job { tasks: tasks_ptr, progress: self.progress.as_ptr() };
+        let beside: *const (dyn Fn() -> bool + Sync) =
+            // SAFETY: as above.
+            unsafe { std::mem::transmute::<Beside<'_>, Beside<'static>>(beside) };
+        let mut job = Job { tasks: tasks_ptr, beside, progress: self.progress.as_ptr() };
         self.shared.job.store(&mut job, Ordering::Release);
         self.shared.epoch.store(self.epoch, Ordering::SeqCst);
         if self.shared.sleeping.load(Ordering::SeqCst) > 0 {
             atomic_wait::wake_all(&self.shared.epoch);
         }
         work(&job, self.epoch, 0);
-        // Close the step, then wait for workers that are on their way out of it.
+        // Close the step, then wait for workers that are on their way out of it, or at a last piece
+        // of the work beside it.
         self.shared.job.store(std::ptr::null_mut(), Ordering::SeqCst);
         let mut spins = 0;
         while self.shared.inside.load(Ordering::SeqCst) != 0 {
@@ -244,9 +265,11 @@ fn worker(shared: &Shared, thread: usize) {
 }
 
 /// Works through a step: claims chunks of each task, then waits until all its chunks are done.
+/// Does work beside the step whenever it would wait, and what is left of it at the end.
 fn work(job: &Job, epoch: u32, thread: usize) {
     // SAFETY: the job's pointers live as long as the step (see `Pool::run`).
-    let tasks = unsafe { &*job.tasks };
+    let (tasks, beside) = unsafe { (&*job.tasks, &*job.beside) };
+    let mut more = true;
     for task in 0..tasks.len() {
         // SAFETY: `reserve` made at least as many entries as there are tasks.
         let progress = unsafe { &*job.progress.add(task) };
@@ -268,16 +291,22 @@ fn work(job: &Job, epoch: u32, thread: usize) {
             }
         }
         if mine > 0 {
-            progress.done.fetch_add(mine, Ordering::Release);
+            progress.done.0.fetch_add(mine, Ordering::Release);
         }
         let mut spins = 0;
-        while progress.done.load(Ordering::Acquire) < chunks as u32 {
-            let open = (progress.claimed[0].load(Ordering::Relaxed) >> 32) as u32 == epoch;
+        while progress.done.0.load(Ordering::Acquire) < chunks as u32 {
+            let open = (progress.claimed[0].0.load(Ordering::Relaxed) >> 32) as u32 == epoch;
             if thread != 0 && !open {
                 return;
             }
-            pause(&mut spins);
+            more = more && beside();
+            if !more {
+                pause(&mut spins);
+            }
         }
+    }
+    while more {
+        more = beside();
     }
 }
 
@@ -322,7 +351,7 @@ mod tests {
             let mut pool = Pool::new(threads);
             for step in 0..steps {
                 let tasks = count(&[1, 7, 2, 1, 16, 3]);
-                pool.run(&tasks, true);
+                pool.run(&tasks, true, NOTHING);
                 assert!(tasks.hits.iter().flatten().all(|h| h.load(Ordering::SeqCst) == 1));
                 if step % 500 == 0 {
                     std::thread::sleep(std::time::Duration::from_millis(2)); // workers fall asleep
@@ -335,12 +364,31 @@ mod tests {
     fn serial_steps_wake_nobody() {
         let mut pool = Pool::new(2);
         let tasks = count(&[3, 1]);
-        pool.run(&tasks, false);
+        pool.run(&tasks, false, NOTHING);
         assert!(tasks.hits.iter().flatten().all(|h| h.load(Ordering::SeqCst) == 1));
     }
 
     #[test]
+    fn work_beside_a_step_is_done_with_it() {
+        for (threads, parallel) in [(1, true), (2, true), (2, false), (5, true)] {
+            let mut pool = Pool::new(threads);
+            for step in 0..if cfg!(miri) { 3 } else { 1_000 } {
+                let tasks = count(&[2, 1, 5]);
+                let (given, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+                let pieces = step % 7;
+                pool.run(&tasks, parallel, &|| {
+                    let mine = given.fetch_add(1, Ordering::SeqCst) < pieces;
+                    done.fetch_add(usize::from(mine), Ordering::SeqCst);
+                    mine
+                });
+                assert_eq!(done.load(Ordering::SeqCst), pieces);
+                assert!(tasks.hits.iter().flatten().all(|h| h.load(Ordering::SeqCst) == 1));
+            }
+        }
+    }
+
+    #[test]
     fn an_empty_step_is_fine() {
-        Pool::new(3).run(&count(&[]), true);
+        Pool::new(3).run(&count(&[]), true, NOTHING);
     }
 }

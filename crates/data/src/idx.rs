@@ -1,13 +1,13 @@
 //! IDX files, the format of MNIST: a magic number, sizes, then values, all big-endian.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::memory::{Features, Labels, Origin};
 use crate::source::{open, read_error};
-use crate::{Error, MemoryDataset, Normalize, Result};
+use crate::{Bytes, Error, MemoryDataset, Normalize, Result};
 
 /// `data = { idx = { images = "...", labels = "..." } }`; both files may be gzipped.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ pub struct Idx {
     /// Sizes of the dimensions, outermost first.
     pub dims: Vec<usize>,
     /// All values.
-    pub values: Vec<u8>,
+    pub values: Bytes,
 }
 
 /// Reads an IDX file of 8-bit values, plain or gzipped, at most `limit` entries of its first
@@ -134,16 +134,15 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
     dims[0] = declared.min(limit.unwrap_or(declared));
     let wanted = dims[0] * per_entry;
 
-    // A broken header may claim gigabytes: beyond 256 MB space is made as data arrives.
-    let mut values = Vec::with_capacity(wanted.min(1 << 28));
-    let read = reader.by_ref().take(wanted as u64).read_to_end(&mut values);
-    read.map_err(|e| read_error(path, e))?;
-    if values.len() != wanted {
+    let impossible = |e| Error::format(path, format!("claims IDX sizes {dims:?}: {e}"));
+    let mut values = Bytes::zeroed(wanted).map_err(impossible)?;
+    let read = read_full(&mut reader, values.as_mut_slice());
+    let read = read.map_err(|e| read_error(path, e))?;
+    if read != wanted {
         return Err(Error::format(
             path,
             format!(
-                "is truncated: {} of {wanted} values; its header says {declared} entries of {per_entry}",
-                values.len()
+                "is truncated: {read} of {wanted} values; its header says {declared} entries of {per_entry}"
             ),
         ));
     }
@@ -158,6 +157,20 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
         }
     }
     Ok(Idx { dims, values })
+}
+
+/// Reads until `bytes` is full or the file ends; says how many there were.
+fn read_full(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match reader.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
 }
 
 #[cfg(test)]
@@ -190,7 +203,7 @@ mod tests {
     #[test]
     fn plain_and_gzipped_are_told_by_content() {
         let bytes = idx(&[2, 2, 1], &[1, 2, 3, 4]);
-        let want = Idx { dims: vec![2, 2, 1], values: vec![1, 2, 3, 4] };
+        let want = Idx { dims: vec![2, 2, 1], values: vec![1, 2, 3, 4].into() };
         assert_eq!(read_bytes(&bytes).unwrap(), want);
         assert_eq!(read_bytes(&gz(&bytes)).unwrap(), want);
     }

@@ -34,6 +34,7 @@
 //! Values are `f32`, samples are laid out height, width, channels (NHWC without the N).
 #![forbid(unsafe_code)]
 
+pub mod bytes;
 pub mod csv;
 pub mod dataset;
 pub mod digits;
@@ -48,12 +49,13 @@ mod random;
 mod source;
 pub mod spec;
 
+pub use bytes::Bytes;
 pub use csv::{CsvSchema, CsvSpec};
 pub use dataset::{Dataset, FillCost, Label, LabelKind, RawImage};
 pub use error::{Error, Result};
 pub use idx::IdxSpec;
 pub use images::{ImageDirectorySpec, ImageFolder, ImageShape};
-pub use loader::{Batch, Loader, LoaderOptions};
+pub use loader::{Ahead, Batch, Loader, LoaderOptions};
 pub use memory::MemoryDataset;
 pub use normalize::Normalize;
 pub use order::Order;

@@ -49,30 +49,33 @@ impl DataSpec {
         resolve: &dyn Fn(&str) -> PathBuf,
         want: InputSpec,
     ) -> Result<Box<dyn Dataset>> {
-        self.open_like(resolve, want, None)
+        self.open_like(resolve, want, || None)
     }
 
     /// As [`DataSpec::open`], with the meaning of classes and columns of `like`: a validation set
     /// must number its classes as the training set did, also where one of them does not occur.
-    pub fn open_like(
+    /// `like` is asked when it is needed, so that both sets can be read at once.
+    pub fn open_like<'a>(
         &self,
         resolve: &dyn Fn(&str) -> PathBuf,
         want: InputSpec,
-        like: Option<&dyn Dataset>,
+        like: impl FnOnce() -> Option<&'a dyn Dataset>,
     ) -> Result<Box<dyn Dataset>> {
-        let names = like.map_or(&[][..], Dataset::class_names);
         let data: Box<dyn Dataset> = match self {
-            Self::ImageDirectory(spec) => Box::new(ImageFolder::open(spec, resolve, want, names)?),
+            Self::ImageDirectory(spec) => {
+                let names = like().map_or(&[][..], Dataset::class_names);
+                Box::new(ImageFolder::open(spec, resolve, want, names)?)
+            }
             Self::Idx(spec) => {
                 let mut data = spec.open(resolve)?;
-                if let Some(n) = like.and_then(Dataset::num_classes)
+                if let Some(n) = like().and_then(Dataset::num_classes)
                     && data.num_classes().is_some_and(|own| own < n)
                 {
                     data = data.with_num_classes(n)?;
                 }
                 Box::new(data)
             }
-            Self::Csv(spec) => Box::new(spec.open(resolve, like.and_then(|d| d.csv_schema()))?),
+            Self::Csv(spec) => Box::new(spec.open(resolve, like().and_then(|d| d.csv_schema()))?),
         };
         self.check_shape(data.as_ref(), want)?;
         Ok(data)

@@ -120,7 +120,7 @@ fn cifar_inside_its_archive() {
     assert_eq!((one.0, one), (10_000, two));
     let test = DataSpec::ImageDirectory(cifar("test"));
     let like = spec.open(&|n| found(n).unwrap(), image(32, 32, 3)).unwrap();
-    let test = test.open_like(&|n| found(n).unwrap(), image(32, 32, 3), Some(like.as_ref()));
+    let test = test.open_like(&|n| found(n).unwrap(), image(32, 32, 3), || Some(like.as_ref()));
     assert_eq!(class_counts(test.unwrap().as_ref()), [200; 10]);
 }
 
@@ -228,7 +228,7 @@ fn adult_census_is_read_alike_for_training_and_test() {
     plain(&mut spec);
     let resolve = |n: &str| found(n).unwrap();
     let test =
-        DataSpec::Csv(spec).open_like(&resolve, InputSpec::Any, Some(train.as_ref())).unwrap();
+        DataSpec::Csv(spec).open_like(&resolve, InputSpec::Any, || Some(train.as_ref())).unwrap();
     assert_eq!(test.sample_len(), train.sample_len());
     assert_eq!((test.len(), test.label(0)), (15_060, Label::None));
 }

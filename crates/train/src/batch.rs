@@ -118,16 +118,19 @@ pub(crate) struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Trains until something stops it. Leaves a checkpoint of the last step behind.
+    /// Trains until something stops it, and hands a checkpoint of the last step to the writer.
     pub(crate) fn run(&mut self) -> Result<StoppedBy> {
         let mut factor = self.plateau_factor();
         let stopped = loop {
             if let Some(reason) = self.reason_to_stop() {
                 break reason;
             }
-            let Some(batch) = self.loader.next_batch()? else { break StoppedBy::Epochs };
+            let Some((batch, ahead)) = self.loader.next_and_ahead()? else {
+                break StoppedBy::Epochs;
+            };
             let rate = self.schedule.at(self.at.step) * factor;
-            let result = self.engine.train(batch, rate as f32)?;
+            let result = self.engine.train_beside(batch, rate as f32, &|| ahead.piece())?;
+            drop(ahead);
             let outputs = self.engine.outputs();
             self.meter.add(outputs.losses, outputs.logits, Targets::of(batch));
             self.at.advance(batch);
@@ -143,7 +146,6 @@ impl Driver<'_> {
             self.tell();
         };
         self.checkpoint()?;
-        self.writer.wait()?;
         Ok(stopped)
     }
 
@@ -190,6 +192,8 @@ impl Driver<'_> {
             validation: validation.as_ref().map_or_else(Figures::new, |v| v.figures.clone()),
         };
         self.last_validation = validation.map(|v| (self.at.step, v));
+        // The log is started on the writer's thread.
+        self.writer.wait()?;
         (self.log)(&figures)?;
         self.at.history.push(figures);
         self.meter.reset();

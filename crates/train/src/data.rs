@@ -1,6 +1,7 @@
 //! The data of a run: opened as the recipe says, and shaped as the loss wants it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use tidemill_data::spec::class_counts;
 use tidemill_data::{
@@ -26,12 +27,13 @@ impl RunData {
     /// Opens what `[batch]` names.
     pub fn open(file: &RecipeFile, paths: &DataPaths) -> Result<RunData> {
         let batch = &file.recipe.batch;
-        let train = open_one(file, "batch.data", &batch.data, paths, None)?;
-        let validation = match &batch.validation {
+        // Both are read at once: inflating or listing files keeps one core busy.
+        let (train, validation) = match &batch.validation {
+            None => (open_one(file, "batch.data", &batch.data, paths, || None)?, None),
             Some(spec) => {
-                Some(open_one(file, "batch.validation", spec, paths, Some(train.as_ref()))?)
+                let (train, validation) = open_two(file, &batch.data, spec, paths);
+                (train?, Some(validation?))
             }
-            None => None,
         };
         let class_names = class_names(train.as_ref());
         Ok(RunData { train, validation, class_names })
@@ -48,15 +50,48 @@ impl RunData {
     }
 }
 
+type Opened = Result<Arc<dyn Dataset>>;
+
+/// Opens the training and the validation data, the latter on a thread of its own, which waits for
+/// the former where it must know its classes or columns.
+fn open_two(
+    file: &RecipeFile,
+    train: &DataSpec,
+    validation: &DataSpec,
+    paths: &DataPaths,
+) -> (Opened, Opened) {
+    let opened: OnceLock<Option<Arc<dyn Dataset>>> = OnceLock::new();
+    let (other, first) = (paths.another(), &opened);
+    thread::scope(|scope| {
+        let second =
+            thread::Builder::new().name("validation".into()).spawn_scoped(scope, move || {
+                let like = || first.wait().as_deref();
+                (open_one(file, "batch.validation", validation, &other, like), other)
+            });
+        let train = open_one(file, "batch.data", train, paths, || None);
+        // Set in any case: the thread may wait for it.
+        let _ = opened.set(train.as_ref().ok().cloned());
+        let lost = || Error::Run("the thread that opens the validation data has ended".into());
+        let validation = match second.map(|thread| thread.join()) {
+            Ok(Ok((validation, other))) => {
+                paths.join(other);
+                validation
+            }
+            _ => Err(lost()),
+        };
+        (train, validation)
+    })
+}
+
 /// Opens one dataset; `key` is its place in the recipe, `like` gives classes and columns their
 /// numbers.
-pub fn open_one(
+pub fn open_one<'a>(
     file: &RecipeFile,
     key: &str,
     spec: &DataSpec,
     paths: &DataPaths,
-    like: Option<&dyn Dataset>,
-) -> Result<Arc<dyn Dataset>> {
+    like: impl FnOnce() -> Option<&'a dyn Dataset>,
+) -> Opened {
     let want = input_of(&file.recipe.model);
     let opened = spec.open_like(&|name| paths.resolve(name), want, like);
     // A path that was not found fails in the opening too, but with less to say.
@@ -183,6 +218,9 @@ impl Dataset for DenseTargets {
     }
     fn raw_image(&self, index: usize) -> tidemill_data::Result<Option<RawImage>> {
         self.data.raw_image(index)
+    }
+    fn touch(&self, index: usize) {
+        self.data.touch(index);
     }
     fn fill_cost(&self) -> FillCost {
         self.data.fill_cost()

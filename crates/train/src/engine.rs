@@ -3,6 +3,7 @@
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::rates::measure;
 use tidemill_cpu::runtime::{Input, InputError, PlanId, Runtime};
+use tidemill_cpu::threads::{Beside, NOTHING};
 use tidemill_data::Batch;
 use tidemill_graph::{DType, Graph, Rule, hyper};
 use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
@@ -192,8 +193,11 @@ impl Engine {
         purpose: Purpose,
         batch: &Batch,
         hyper: [f32; hyper::LEN],
+        beside: Beside<'_>,
     ) -> Result<usize, EngineError> {
-        self.with_inputs(purpose, batch, hyper, |runtime, plan, inputs| runtime.run(plan, inputs))?;
+        self.with_inputs(purpose, batch, hyper, |runtime, plan, inputs| {
+            runtime.run_beside(plan, inputs, beside)
+        })?;
         Ok(self.last.unwrap_or(0))
     }
 
@@ -245,8 +249,19 @@ impl Engine {
     /// One training step on `batch.len` samples. Allocates nothing once the batch size has been
     /// seen.
     pub fn train(&mut self, batch: &Batch, learning_rate: f32) -> Result<StepResult, EngineError> {
+        self.train_beside(batch, learning_rate, NOTHING)
+    }
+
+    /// Like [`Engine::train`], and lets threads that would wait do the work of `beside`, all of
+    /// which is done in the end.
+    pub fn train_beside(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f32,
+        beside: Beside<'_>,
+    ) -> Result<StepResult, EngineError> {
         let hyper = hyper_values(&self.rule, f64::from(learning_rate), self.step + 1);
-        let index = self.run(Purpose::Train, batch, hyper)?;
+        let index = self.run(Purpose::Train, batch, hyper, beside)?;
         self.step += 1;
         let loss = self.runtime.output(self.compiled[index].plan, "loss");
         Ok(StepResult { loss: loss.and_then(|l| l.first()).copied().unwrap_or(f32::NAN) })
@@ -271,13 +286,22 @@ impl Engine {
 
     /// Runs the model in evaluation mode.
     pub fn evaluate(&mut self, batch: &Batch) -> Result<Outputs<'_>, EngineError> {
-        self.run(Purpose::Evaluate, batch, [0.0; hyper::LEN])?;
+        self.evaluate_beside(batch, NOTHING)
+    }
+
+    /// Like [`Engine::evaluate`], with work beside it as in [`Engine::train_beside`].
+    pub fn evaluate_beside(
+        &mut self,
+        batch: &Batch,
+        beside: Beside<'_>,
+    ) -> Result<Outputs<'_>, EngineError> {
+        self.run(Purpose::Evaluate, batch, [0.0; hyper::LEN], beside)?;
         Ok(self.outputs())
     }
 
     /// Probabilities (or values, for losses of plain numbers) of each sample: `[len, outputs]`.
     pub fn predict(&mut self, batch: &Batch) -> Result<&[f32], EngineError> {
-        let index = self.run(Purpose::Predict, batch, [0.0; hyper::LEN])?;
+        let index = self.run(Purpose::Predict, batch, [0.0; hyper::LEN], NOTHING)?;
         Ok(self.runtime.output(self.compiled[index].plan, "probabilities").unwrap_or(&[]))
     }
 

@@ -70,8 +70,8 @@ pub fn evaluate(
     let mut pass = LoaderOptions::one_pass(options.batch_size);
     pass.threads = options.data_threads;
     let mut loader = Loader::new(data.clone(), pass)?;
-    while let Some(batch) = loader.next_batch()? {
-        let outputs = engine.evaluate(batch)?;
+    while let Some((batch, ahead)) = loader.next_and_ahead()? {
+        let outputs = engine.evaluate_beside(batch, &|| ahead.piece())?;
         let targets = Targets::of(batch);
         meter.add(outputs.losses, outputs.logits, targets);
         if options.task != Task::Classes || options.mistakes == 0 {

@@ -114,10 +114,28 @@ impl RunFolder {
         files::write_atomic(&self.recipe_path(), text.as_bytes())
     }
 
-    pub(crate) fn write_summary(&self, summary: &Summary) -> Result<()> {
+    /// Writes the summary and the report, which [`RunFolder::show`] shows.
+    pub(crate) fn stage_result(
+        &self,
+        summary: &Summary,
+        report: Option<&str>,
+    ) -> Result<Vec<files::Staged>> {
         let text = serde_json::to_string_pretty(summary)
             .map_err(|e| Error::Run(format!("the summary cannot be written: {e}")))?;
-        files::write_atomic(&self.path.join("summary.json"), (text + "\n").as_bytes())
+        let mut staged = Vec::new();
+        staged.push(files::stage(&self.path.join("summary.json"), (text + "\n").as_bytes())?);
+        if let Some(page) = report {
+            staged.push(files::stage(&self.report_path(), page.as_bytes())?);
+        }
+        Ok(staged)
+    }
+
+    /// Shows what [`RunFolder::stage_result`] wrote.
+    pub(crate) fn show(&self, staged: Vec<files::Staged>) -> Result<()> {
+        for file in staged {
+            file.rename()?;
+        }
+        files::sync_folder(&self.path)
     }
 
     fn metrics_path(&self) -> PathBuf {

@@ -78,16 +78,25 @@ pub fn train(
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
     let paths = DataPaths::new(&file.path);
-    let data = RunData::open(&file, &paths)?;
+    let spec = engine_spec(&file, options.threads);
+    // Compiled while the data is read; a mistake in the data is told first.
+    let (data, engine) = std::thread::scope(|scope| {
+        let compile = std::thread::Builder::new().name("compile".into());
+        let engine = compile.spawn_scoped(scope, || Engine::compile(spec));
+        let data = RunData::open(&file, &paths);
+        let ended = |_| Error::Run("the thread that compiles has ended; please report it".into());
+        let engine = engine.map_err(|e| Error::Run(format!("no thread can be started: {e}")));
+        (data, engine.and_then(|thread| thread.join().map_err(ended)))
+    });
+    let data = data?;
     for finding in doctor::check_all(&file, &data) {
         match finding.is_error {
             true => return Err(file.error_at(&finding.key, &finding.message())),
             false => watch(Event::Notice(&finding.to_string())),
         }
     }
-    let data_bytes = rss_bytes();
-    let mut engine = Engine::compile(engine_spec(&file, options.threads))?;
-    check_memory(&engine, data_bytes, options.memory)?;
+    let mut engine = engine??;
+    check_memory(&engine, options.memory)?;
 
     let folder = RunFolder::create(&options.out, options.existing)?;
     let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
@@ -100,13 +109,19 @@ pub fn train(
         _ => None,
     };
     file.set_paths(&paths);
-    folder.write_recipe(&file.to_toml())?;
+    let mut writer = Writer::new(checkpoints.clone())?;
 
     let (at, meter) = match &resumed {
         Some(checkpoint) => restore(&file, checkpoint, &mut engine, watch)?,
         None => start(&file, &engine),
     };
-    folder.rewrite_metrics(&at.history)?;
+    writer.run({
+        let (folder, recipe, history) = (folder.clone(), file.to_toml(), at.history.clone());
+        move || {
+            folder.write_recipe(&recipe)?;
+            folder.rewrite_metrics(&history)
+        }
+    })?;
 
     let shaped = data.shaped(&file, engine.num_outputs());
     let loader = loader(&file, &data, &shaped, at.data)?;
@@ -126,7 +141,7 @@ pub fn train(
         steps_per_epoch,
         meter,
         base: base_meta(&file, &data),
-        writer: Writer::new(checkpoints.clone())?,
+        writer,
         saved: resumed.as_ref().map(|c| c.meta.step),
         log: &mut |epoch: &EpochFigures| folder.append_metrics(epoch),
         validate: &mut validate,
@@ -137,10 +152,13 @@ pub fn train(
         at,
     };
     let stopped_by = driver.run()?;
-    let Driver { at, clock, meter, last_validation, .. } = driver;
+    let Driver { at, clock, meter, last_validation, mut writer, .. } = driver;
     let wall_seconds = clock.total();
     tell_skipped(&data, watch);
 
+    if stopped_by == StoppedBy::Patience {
+        writer.wait()?;
+    }
     let restored = restore_best(&file, stopped_by, &folder, &mut engine)?;
     let measured = match last_validation {
         Some((step, found)) if step == at.step && !restored => Some(found),
@@ -162,9 +180,8 @@ pub fn train(
         stopped_by: stopped_by.name().to_string(),
         state_sha256: state_sha256(state.tensors()),
     };
-    folder.write_summary(&summary)?;
-    if file.recipe.report.html {
-        let page = report::Report {
+    let page = file.recipe.report.html.then(|| {
+        report::Report {
             file: &file,
             summary: &summary,
             history: &at.history,
@@ -173,9 +190,13 @@ pub fn train(
             plan: &plan_in_short(&engine),
             threads: engine.threads(),
             num_parameters: engine.num_parameters(),
-        };
-        page.write(&folder.report_path())?;
-    }
+        }
+        .page()
+    });
+    // Written while the last checkpoint is, but shown only when that is on disk.
+    let staged = folder.stage_result(&summary, page.as_deref())?;
+    writer.wait()?;
+    folder.show(staged)?;
     Ok(Outcome { summary, stopped_by, folder })
 }
 
@@ -187,9 +208,11 @@ fn plan_in_short(engine: &Engine) -> String {
 }
 
 /// Fails when the run cannot fit into the memory that was given.
-fn check_memory(engine: &Engine, data_bytes: u64, limit: Option<u64>) -> Result<()> {
+fn check_memory(engine: &Engine, limit: Option<u64>) -> Result<()> {
     let Some(limit) = limit else { return Ok(()) };
     let (arena, state) = (engine.arena_bytes() as u64, engine.state_and_scratch_bytes() as u64);
+    // The arena and the state have been touched, so they are resident already.
+    let data_bytes = rss_bytes().saturating_sub(arena + state);
     // Two more copies of the state exist while a checkpoint is written.
     let need = data_bytes + arena + 3 * state;
     if need <= limit {

@@ -182,7 +182,7 @@ impl Trained {
             paths.check().map_err(|e| self.file.error_at(key, &e.to_string()))?;
             return Ok(Arc::new(opened?));
         }
-        open_one(&self.file, "batch.validation", spec, &paths, None)
+        open_one(&self.file, "batch.validation", spec, &paths, || None)
     }
 }
 

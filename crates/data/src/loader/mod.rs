@@ -1,11 +1,12 @@
 //! Batches in a fixed order, filled on the spot or ahead of time by background threads.
 //!
-//! Batches of a dataset in memory are filled by the caller's thread: a copy costs less than
-//! handing it over. Decoded datasets get threads that run ahead within a bound in bytes. Either
+//! Batches of a dataset in memory are filled by the caller's threads, beside the step on the batch
+//! before if they like ([`Ahead`]): a copy costs less than handing it over. Decoded datasets get threads that run ahead within a bound in bytes. Either
 //! way the batches are the same, since each is a pure function of its position, and buffers go
 //! round, so that nothing is allocated once they exist.
 
 mod batch;
+mod inline;
 mod prefetch;
 
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use std::thread;
 
 pub use batch::Batch;
 use batch::Filler;
+pub use inline::Ahead;
+use inline::Inline;
 use prefetch::Prefetch;
 
 use crate::{Dataset, Error, FillCost, LabelKind, Order, Result};
@@ -74,9 +77,9 @@ pub struct Loader {
 }
 
 enum Mode {
-    /// Filled when asked for.
-    Inline { filler: Arc<Filler>, batch: Batch, position: u64, end: u64 },
-    /// Filled ahead.
+    /// Filled by the consumer.
+    Inline(Box<Inline>),
+    /// Filled ahead by threads of the loader.
     Threads(Prefetch),
 }
 
@@ -96,7 +99,7 @@ impl Loader {
         let memory_bytes = options.memory_bytes;
         let filler = Arc::new(Filler::new(data.clone(), options, samples_per_epoch));
         let mode = if threads == 0 {
-            Mode::Inline { batch: filler.empty_batch(), filler, position, end }
+            Mode::Inline(Box::new(Inline::new(filler, position, end)))
         } else {
             Mode::Threads(Prefetch::start(filler, threads, memory_bytes, position, end)?)
         };
@@ -106,6 +109,26 @@ impl Loader {
 
     /// The next batch, or none after the last epoch. It stays valid until the next call.
     pub fn next_batch(&mut self) -> Result<Option<&Batch>> {
+        self.drop_idle_threads();
+        match &mut self.mode {
+            Mode::Inline(inline) => inline.next_batch(),
+            Mode::Threads(prefetch) => prefetch.next_batch(),
+        }
+    }
+
+    /// The next batch, and the filling of the one after it, to be done while this one is worked on.
+    pub fn next_and_ahead(&mut self) -> Result<Option<(&Batch, Ahead<'_>)>> {
+        self.drop_idle_threads();
+        match &mut self.mode {
+            Mode::Inline(inline) => inline.next_and_ahead(),
+            Mode::Threads(prefetch) => {
+                Ok(prefetch.next_batch()?.map(|batch| (batch, Ahead::nothing())))
+            }
+        }
+    }
+
+    /// Goes on without threads after an epoch in which all samples came into memory.
+    fn drop_idle_threads(&mut self) {
         if self.may_drop_threads
             && let Mode::Threads(prefetch) = &self.mode
             && prefetch.epoch_ended()
@@ -113,17 +136,6 @@ impl Loader {
         {
             self.mode = prefetch.continue_inline();
             self.may_drop_threads = false;
-        }
-        match &mut self.mode {
-            Mode::Inline { filler, batch, position, end } => {
-                if *position >= *end {
-                    return Ok(None);
-                }
-                filler.fill(*position, batch)?;
-                *position = batch.next_position;
-                Ok(Some(batch))
-            }
-            Mode::Threads(prefetch) => prefetch.next_batch(),
         }
     }
 

@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use super::Mode;
 use super::batch::{Batch, Filler};
+use super::inline::Inline;
 use crate::{Error, Result};
 
 /// Below this many samples a hand-over (some microseconds) shows beside decoding them.
@@ -154,8 +155,7 @@ impl Prefetch {
     /// The same batches from here on, without threads; these end when `self` is dropped.
     pub(super) fn continue_inline(&self) -> Mode {
         let filler = self.shared.filler.clone();
-        let batch = filler.empty_batch();
-        Mode::Inline { filler, batch, position: self.position, end: self.shared.end }
+        Mode::Inline(Box::new(Inline::new(filler, self.position, self.shared.end)))
     }
 
     /// Gives the used chunk back and waits for the next one.

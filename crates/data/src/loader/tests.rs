@@ -101,6 +101,46 @@ fn same_batches_for_any_number_of_threads() {
     }
 }
 
+/// Like `all`, with each batch filled by two threads while the one before is looked at.
+fn all_ahead(data: Slow, options: LoaderOptions, pieces: usize) -> Vec<Batch> {
+    let mut loader = Loader::new(Arc::new(data), options).unwrap();
+    let mut batches = Vec::new();
+    while let Some((batch, ahead)) = loader.next_and_ahead().unwrap() {
+        thread::scope(|scope| {
+            scope.spawn(|| (0..pieces).all(|_| ahead.piece()));
+            (0..pieces).all(|_| ahead.piece());
+        });
+        batches.push(batch.clone());
+    }
+    batches
+}
+
+#[test]
+fn filling_ahead_changes_nothing() {
+    let copied = || Slow { cached_after: 0, skip: Some(11), ..slow(101) };
+    for batch_size in [1, 7, 32, 200] {
+        let want = all(copied(), options(batch_size, 3));
+        for pieces in [0, 1, usize::MAX] {
+            assert!(want == all_ahead(copied(), options(batch_size, 3), pieces));
+        }
+        assert!(
+            all(slow(101), options(batch_size, 2))
+                == all_ahead(slow(101), options(batch_size, 2), 9)
+        );
+    }
+}
+
+#[test]
+fn an_error_ahead_comes_with_its_batch() {
+    let data = Slow { bad: Some(20), cached_after: 0, ..slow(60) };
+    let mut loader = Loader::new(Arc::new(data), LoaderOptions::one_pass(4)).unwrap();
+    for _ in 0..5 {
+        assert!(loader.next_and_ahead().unwrap().is_some());
+    }
+    assert_eq!(loader.next_and_ahead().err().unwrap().to_string(), "sample 20 is bad");
+    assert!(loader.next_batch().is_err());
+}
+
 #[test]
 fn an_epoch_sees_each_sample_once() {
     let batches = all(slow(101), options(8, 2));
@@ -211,7 +251,7 @@ fn threads_end_once_everything_is_in_memory() {
     while let Some(batch) = loader.next_batch().unwrap() {
         batches.push(batch.clone());
         if batches.len() == 14 {
-            assert!(matches!(loader.mode, Mode::Inline { .. }));
+            assert!(matches!(loader.mode, Mode::Inline(_)));
         }
     }
     assert!(batches == all(slow(101), options(8, 4)));
@@ -221,7 +261,7 @@ fn threads_end_once_everything_is_in_memory() {
 fn buffers_go_round() {
     let memory = MemoryDataset::images(vec![7; 50 * 12], &[2, 2, 3], vec![1; 50]).unwrap();
     let memory: Arc<dyn Dataset> = Arc::new(memory);
-    for (data, most) in [(memory, 1), (Arc::new(slow(50)), 2 * cores() + 1)] {
+    for (data, most) in [(memory, 2), (Arc::new(slow(50)), 2 * cores() + 1)] {
         let mut loader = Loader::new(data, LoaderOptions { threads: None, ..options(32, 20) });
         let loader = loader.as_mut().unwrap();
         let mut places = std::collections::HashSet::new();

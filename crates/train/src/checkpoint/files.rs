@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -19,12 +19,30 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|e| Error::write(path, e))
 }
 
-/// Replaces `path` by `bytes` in one go.
-pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+/// A file that is on disk under another name and waits to replace the one at its path.
+pub(crate) struct Staged {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+/// Writes and syncs what is to replace `path`.
+pub(crate) fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.writing"));
     write_synced(&temporary, bytes)?;
-    fs::rename(&temporary, path).map_err(|e| Error::write(path, e))?;
+    Ok(Staged { temporary, path: path.to_owned() })
+}
+
+impl Staged {
+    /// Takes its place at once, but that is on disk only when [`sync_folder`] has been called.
+    pub(crate) fn rename(self) -> Result<()> {
+        fs::rename(&self.temporary, &self.path).map_err(|e| Error::write(&self.path, e))
+    }
+}
+
+/// Replaces `path` by `bytes` in one go.
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    stage(path, bytes)?.rename()?;
     match path.parent() {
         Some(parent) => sync_folder(parent),
         None => Ok(()),

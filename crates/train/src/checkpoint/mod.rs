@@ -71,11 +71,13 @@ impl Checkpoints {
         files::write_synced(&temporary.join(META_FILE), &json)?;
         files::sync_folder(&temporary)?;
         files::replace_folder(&temporary, &path)?;
-        files::sync_folder(&self.folder)?;
         if meta.best.as_ref().is_some_and(|b| b.step == meta.step) {
-            files::write_atomic(&self.folder.join("best"), name.as_bytes())?;
+            files::stage(&self.folder.join("best"), name.as_bytes())?.rename()?;
         }
-        files::write_atomic(&self.folder.join("latest"), name.as_bytes())?;
+        files::stage(&self.folder.join("latest"), name.as_bytes())?.rename()?;
+        // Once for all three renames, and before an older checkpoint goes. A pointer that is on
+        // disk before its checkpoint does no harm: readers then take the newest complete one.
+        files::sync_folder(&self.folder)?;
         self.prune(meta)?;
         Ok(path)
     }

@@ -1,6 +1,5 @@
-//! Writes checkpoints beside the training, since syncing files takes longer than many steps.
+//! Writes files beside the training, since syncing them takes longer than many steps.
 
-use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
 
@@ -8,12 +7,15 @@ use super::{Checkpoints, Meta, state_sha256};
 use crate::engine::StateTensor;
 use crate::error::{Error, Result};
 
-/// A thread that writes one checkpoint at a time; a second waits for the first, so that at most
-/// two copies of the state exist.
+type Job = Box<dyn FnOnce() -> Result<()> + Send>;
+
+/// A thread that writes one thing at a time; a second waits for the first, so that at most two
+/// copies of the state exist and files come to be in the order in which they were handed over.
 #[derive(Debug)]
 pub struct Writer {
-    jobs: Option<SyncSender<(Meta, Vec<StateTensor>)>>,
-    done: Receiver<Result<PathBuf>>,
+    checkpoints: Checkpoints,
+    jobs: Option<SyncSender<Job>>,
+    done: Receiver<Result<()>>,
     pending: usize,
     thread: Option<JoinHandle<()>>,
 }
@@ -21,30 +23,38 @@ pub struct Writer {
 impl Writer {
     /// Starts the thread.
     pub fn new(checkpoints: Checkpoints) -> Result<Writer> {
-        // A rendezvous: `write` returns when the thread has taken the job.
-        let (jobs, inbox) = mpsc::sync_channel::<(Meta, Vec<StateTensor>)>(0);
+        // A rendezvous: `run` returns when the thread has taken the job.
+        let (jobs, inbox) = mpsc::sync_channel::<Job>(0);
         let (outbox, done) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("checkpoints".into())
             .spawn(move || {
-                for (mut meta, tensors) in inbox {
-                    meta.state_sha256 = state_sha256(&tensors);
-                    if outbox.send(checkpoints.write(&meta, &tensors)).is_err() {
+                for job in inbox {
+                    if outbox.send(job()).is_err() {
                         return;
                     }
                 }
             })
             .map_err(|e| Error::Run(format!("the checkpoint thread cannot be started: {e}")))?;
-        Ok(Writer { jobs: Some(jobs), done, pending: 0, thread: Some(thread) })
+        Ok(Writer { checkpoints, jobs: Some(jobs), done, pending: 0, thread: Some(thread) })
     }
 
     /// Hands over a checkpoint (its fingerprint is filled in by the thread). An error of an earlier
-    /// one comes back here.
-    pub fn write(&mut self, meta: Meta, tensors: Vec<StateTensor>) -> Result<()> {
+    /// job comes back here.
+    pub fn write(&mut self, mut meta: Meta, tensors: Vec<StateTensor>) -> Result<()> {
+        let checkpoints = self.checkpoints.clone();
+        self.run(move || {
+            meta.state_sha256 = state_sha256(&tensors);
+            checkpoints.write(&meta, &tensors).map(|_| ())
+        })
+    }
+
+    /// Hands over anything that writes. An error of an earlier job comes back here.
+    pub fn run(&mut self, job: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
         self.wait()?;
         self.pending += 1;
         match &self.jobs {
-            Some(jobs) if jobs.send((meta, tensors)).is_ok() => Ok(()),
+            Some(jobs) if jobs.send(Box::new(job)).is_ok() => Ok(()),
             _ => Err(Error::Run("the checkpoint thread has ended; please report it".into())),
         }
     }

@@ -29,6 +29,17 @@ impl DataPaths {
         DataPaths { folder, variable, found: RefCell::default(), missing: RefCell::default() }
     }
 
+    /// The same places, for another thread; [`DataPaths::join`] brings back what was found.
+    pub(crate) fn another(&self) -> DataPaths {
+        DataPaths::with_variable(self.folder.clone(), self.variable.clone())
+    }
+
+    /// Takes in what another has found.
+    pub(crate) fn join(&self, other: DataPaths) {
+        self.found.borrow_mut().append(&mut other.found.into_inner());
+        self.missing.borrow_mut().append(&mut other.missing.into_inner());
+    }
+
     /// Where `name` is. One that is nowhere is remembered for [`DataPaths::check`].
     pub fn resolve(&self, name: &str) -> PathBuf {
         let tried = self.tried(name);

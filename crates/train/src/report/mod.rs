@@ -6,11 +6,9 @@ mod html;
 mod mistakes;
 
 use std::fmt::Write;
-use std::path::Path;
 
-use crate::checkpoint::{EpochFigures, files};
+use crate::checkpoint::EpochFigures;
 use crate::data::RunData;
-use crate::error::Result;
 use crate::evaluate::Evaluation;
 use crate::metrics::{Figures, Metric};
 use crate::recipe::RecipeFile;
@@ -45,11 +43,6 @@ const STYLE: &str = include_str!("style.css");
 const PLAN_LINES: usize = 80;
 
 impl Report<'_> {
-    /// Writes the page.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        files::write_atomic(path, self.page().as_bytes())
-    }
-
     /// The page as text.
     pub fn page(&self) -> String {
         let title = self.title();

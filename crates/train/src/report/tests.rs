@@ -6,6 +6,8 @@ use tidemill_data::memory::{Features, Labels};
 use tidemill_data::{Dataset, MemoryDataset};
 
 use super::html::{base64, count, duration};
+use std::path::Path;
+
 use super::*;
 use crate::evaluate::Mistake;
 use crate::metrics::Confusion;
@@ -42,7 +44,7 @@ fn page(epochs: u64) -> String {
     let pixels: Vec<u8> = (0..64 * 4).map(|i| (i * 7) as u8).collect();
     let labels = Labels::Classes(vec![0, 1, 2, 0]);
     let data: Arc<dyn Dataset> =
-        Arc::new(MemoryDataset::new(Features::U8(pixels), &[8, 8, 1], labels).unwrap());
+        Arc::new(MemoryDataset::new(Features::U8(pixels.into()), &[8, 8, 1], labels).unwrap());
     let class_names = vec!["cat".to_string(), "dog & co".into(), "eel".into()];
     let data = RunData { train: data.clone(), validation: Some(data), class_names };
     let mut confusion = Confusion::new(3);
