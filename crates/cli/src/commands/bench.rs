@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tidemill_train::RecipeFile;
-use tidemill_train::bench::{BenchResult, bench};
+use tidemill_train::bench::{BenchData, BenchResult, bench};
 
 use crate::failure::{Failure, Result};
+use crate::print::{say, tell};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -32,17 +33,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         [] => vec![file.recipe.batch.batch_size],
         sizes => sizes.iter().map(|&n| n as usize).collect(),
     };
+    let data = BenchData::open(&file);
     if !arguments.json {
-        println!("  batch  threads     us/step      floor    samples/s");
+        say!("  batch  threads     us/step      floor    samples/s")?;
     }
+    let mut told = None;
     for size in sizes {
-        let found = bench(&file, size, arguments.threads.map(usize::from))?;
+        let why = data.why_random(size);
+        if let Some(why) = &why
+            && told.as_ref() != Some(why)
+        {
+            tell!("note: measured on random values instead of the recipe's data: {why}");
+        }
+        told = why;
+        let found = bench(&file, &data, size, arguments.threads.map(usize::from))?;
         if arguments.json {
             let line = serde_json::to_string(&found)
                 .map_err(|e| Failure::failed(format!("the result cannot be written: {e}")))?;
-            println!("{line}");
+            say!("{line}")?;
         } else {
-            println!("{}", row(&found));
+            say!("{}", row(&found))?;
         }
     }
     Ok(ExitCode::SUCCESS)
