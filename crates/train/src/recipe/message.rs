@@ -35,6 +35,9 @@ pub(super) fn explain(
             return (path, format!("must be {}, found {}", expectation(expected), value(found)));
         }
     }
+    if message == "wanted string or table" {
+        return (path, "must be a name or a table".into());
+    }
     let message = match message.strip_prefix("must ") {
         Some(_) => message.to_string(),
         None if path.is_empty() => message.to_string(),

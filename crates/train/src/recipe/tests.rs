@@ -227,6 +227,7 @@ fn mistakes_from_outside_are_told_by_their_option() {
             "layers[7].dense.units=2",
             "--set layers[7].dense.units=2: [7] is beyond the array, which has 3 entries",
         ),
+        ("batch.data=3", "--set batch.data=3: batch.data must be a name or a table"),
         ("epochs", "--set epochs: must be a key and a value, such as batch.epochs=3"),
     ] {
         assert_eq!(message(ARTICLE, &[set]), want);
