@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::print::tell;
+
 /// The run failed.
 pub(crate) const FAILED: u8 = 1;
 /// Wrong usage, or a wrong recipe.
@@ -30,7 +32,7 @@ impl Failure {
 
     /// Prints the error and gives the exit status.
     pub(crate) fn report(self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        tell!("error: {}", self.message);
         ExitCode::from(self.status)
     }
 }

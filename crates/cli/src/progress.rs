@@ -7,6 +7,7 @@ use tidemill_train::checkpoint::EpochFigures;
 use tidemill_train::watch::in_words;
 use tidemill_train::{Event, Progress};
 
+use crate::print::tell;
 use crate::table::{count, duration};
 
 /// Shows a run's events on standard error.
@@ -51,8 +52,8 @@ impl Display {
 
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| tell!("{text}")),
+            None => tell!("{text}"),
         }
     }
 

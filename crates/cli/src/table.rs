@@ -22,6 +22,11 @@ pub(crate) fn count(n: u64) -> String {
     grouped.map(String::from_utf8_lossy).collect::<Vec<_>>().join(",")
 }
 
+/// `1 step`, `2,000 steps`
+pub(crate) fn plural(n: usize, name: &str) -> String {
+    format!("{} {name}{}", count(n as u64), if n == 1 { "" } else { "s" })
+}
+
 /// Seconds for people.
 pub(crate) fn duration(seconds: f64) -> String {
     match seconds.round() as u64 {

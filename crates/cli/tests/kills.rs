@@ -4,14 +4,33 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::*;
 
-const KILLS: usize = 12;
+/// Kills of each kind of model: 24 over the four of them.
+const KILLS: usize = 6;
+
+/// A small residual network with batch normalization: running statistics are state too.
+const RESNET: &str = r#"{ conv2d = { filters = 4, kernel = 3, padding = "same", bias = false } },
+    { batch_norm = {} },
+    { activation = "relu" },
+    { residual = { activation = "relu", layers = [
+        { conv2d = { filters = 4, kernel = 3, padding = "same", bias = false } },
+        { batch_norm = {} },
+    ] } },
+    { residual = { activation = "relu", layers = [
+        { conv2d = { filters = 8, kernel = 3, stride = 2, padding = "same", bias = false } },
+        { batch_norm = {} },
+    ], shortcut = [
+        { conv2d = { filters = 8, kernel = 1, stride = 2, padding = "same", bias = false } },
+        { batch_norm = {} },
+    ] } },
+    { global_avg_pool = {} },
+    { dense = { units = 10 } }"#;
 
 /// Numbers that differ from run to run: each run of the tests kills at other places.
 fn dice() -> impl FnMut() -> f64 {
@@ -25,25 +44,24 @@ fn dice() -> impl FnMut() -> f64 {
     }
 }
 
-/// Kills a run of `layers` at random moments until it has been killed often enough and ended.
-fn killed_often(layers: &str, kills: usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let recipe = recipe(folder.path(), layers, "[checkpoint]\nevery_steps = 5");
-    let whole = folder.path().join("whole");
+/// Kills runs of a recipe at random moments until they have been killed often enough; each must end
+/// as the run that was left alone.
+fn killed_often(folder: &Path, recipe: &Path) {
+    let whole = folder.join("whole");
     let epochs = ["--set", "batch.epochs=12"];
     let start = Instant::now();
-    succeed(&[&["train", text(&recipe), "--out", text(&whole)], &epochs[..]].concat());
+    succeed(&[&["train", text(recipe), "--out", text(&whole)], &epochs[..]].concat());
     let usual = start.elapsed().as_secs_f64();
     let (want, lines) = (summary(&whole).state_sha256, metrics(&whole));
     assert_eq!(lines.len(), 12);
 
     let (mut killed, mut round, mut random) = (0, 0, dice());
-    while killed < kills {
-        let run = folder.path().join(format!("run-{round}"));
+    while killed < KILLS {
+        let run = folder.join(format!("run-{round}"));
         round += 1;
         loop {
             let arguments =
-                [&["train", text(&recipe), "--out", text(&run), "--resume"], &epochs[..]].concat();
+                [&["train", text(recipe), "--out", text(&run), "--resume"], &epochs[..]].concat();
             let mut child =
                 command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             sleep(Duration::from_secs_f64(usual * random()));
@@ -53,7 +71,7 @@ fn killed_often(layers: &str, kills: usize) {
             child.kill().unwrap();
             child.wait().unwrap();
             killed += 1;
-            if killed >= kills {
+            if killed >= KILLS {
                 succeed(&arguments);
                 break;
             }
@@ -67,14 +85,67 @@ fn check(run: &Path, want: &str, lines: &[serde_json::Value]) {
     assert_eq!(metrics(run), lines, "other metrics than without kills");
 }
 
+/// The same for `layers` on the digits.
+fn killed_on_digits(layers: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), layers, "[checkpoint]\nevery_steps = 5");
+    killed_often(folder.path(), &recipe);
+}
+
 #[test]
 fn a_killed_dense_model_ends_with_the_same_bits() {
-    killed_often(MLP, KILLS);
+    killed_on_digits(MLP);
 }
 
 #[test]
 fn a_killed_convolution_ends_with_the_same_bits() {
-    killed_often(CNN, KILLS);
+    killed_on_digits(CNN);
+}
+
+#[test]
+fn a_killed_residual_network_ends_with_the_same_bits() {
+    killed_on_digits(RESNET);
+}
+
+#[test]
+fn a_killed_embedding_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = words_recipe(folder.path());
+    killed_often(folder.path(), &recipe);
+}
+
+/// A recipe over a table of ids, whose class is the parity of their sum; the optimizer has no state
+/// that the digits' Adam has.
+fn words_recipe(folder: &Path) -> PathBuf {
+    let mut table = "a,b,c,d,class\n".to_string();
+    for i in 0..120u32 {
+        let ids = [i % 7, i * 5 % 11, i * 3 % 20, i * 13 % 17];
+        table += &ids.map(|id| format!("{id},")).concat();
+        table += if ids.iter().sum::<u32>() % 2 == 0 { "even\n" } else { "odd\n" };
+    }
+    std::fs::write(folder.join("words.csv"), table).unwrap();
+    let path = folder.join("recipe.toml");
+    let recipe = r#"[model]
+input  = { ids = { length = 4, vocabulary = 20 } }
+layers = [
+    { embedding = { vocabulary = 20, units = 8 } },
+    { layer_norm = {} },
+    { flatten = {} },
+    { dropout = { rate = 0.1 } },
+    { dense = { units = 2 } },
+]
+[training]
+loss      = "sparse_categorical_crossentropy"
+optimizer = { sgd = { learning_rate = 0.05, momentum = 0.9, nesterov = true, global_clip_norm = 1.0 } }
+[batch]
+data       = { csv = { path = "words.csv", label = "class" } }
+validation = { csv = { path = "words.csv", label = "class" } }
+batch_size = 9
+[checkpoint]
+every_steps = 5
+"#;
+    std::fs::write(&path, recipe).unwrap();
+    path
 }
 
 #[test]

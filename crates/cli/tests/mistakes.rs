@@ -116,6 +116,32 @@ fn wrong_usage_is_status_2() {
 }
 
 #[test]
+fn folders_in_the_wrong_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, run) = (recipe(folder.path(), MLP, ""), folder.path().join("run"));
+    let error = stderr(&tidemill(&["train", text(folder.path())]));
+    // This folder does hold a recipe.toml, as a run's does.
+    assert!(error.contains("holds a run already"), "{error}");
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let told = tidemill(&["train", text(&empty)]);
+    assert_eq!(told.status.code(), Some(2));
+    assert!(stderr(&told).contains("is a folder, and has no recipe.toml"), "{}", stderr(&told));
+
+    let epochs = ["--set", "batch.epochs=1"];
+    succeed(&[&["train", text(&path), "--out", text(&run)], &epochs[..]].concat());
+    let told = tidemill(&["predict", text(&run), "--data", text(&empty)]);
+    assert_eq!(told.status.code(), Some(2));
+    let want = format!("error: --data {}: has no images (.png, ", empty.display());
+    assert!(stderr(&told).starts_with(&want), "{}", stderr(&told));
+
+    let digits = digits().join("digits");
+    let told = tidemill(&["data", "digits", "--out", text(&digits), "--train", "3"]);
+    assert_eq!(told.status.code(), Some(2));
+    assert!(stderr(&told).contains("holds digits of another seed"), "{}", stderr(&told));
+}
+
+#[test]
 fn the_doctor_reads_samples() {
     let folder = tempfile::tempdir().unwrap();
     let path = recipe(folder.path(), MLP, "");
@@ -138,4 +164,15 @@ fn the_doctor_reads_samples() {
     assert_eq!(ill.status.code(), Some(2), "{printed}");
     assert!(printed.contains("2.png"), "{printed}");
     assert!(printed.contains("no sample of c"), "{printed}");
+
+    // What is measured must be what is learned.
+    let test = digits().join("digits/test");
+    let other = format!(
+        "batch.validation={{ image_directory = {{ path = {:?}, label_mode = \"categorical\" }} }}",
+        text(&test)
+    );
+    let ill = tidemill(&["doctor", text(&path), "--set", &other]);
+    let printed = String::from_utf8_lossy(&ill.stdout).into_owned();
+    assert!(printed.contains("has labels of another kind than batch.data"), "{printed}");
+    assert!(printed.ends_with("1 error, 0 warnings\n"), "{printed}");
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use common::*;
 
@@ -74,7 +74,9 @@ fn a_run_goes_on_as_if_never_stopped() {
         assert_eq!(summary(&parts).state_sha256, summary(&whole).state_sha256);
         assert_eq!(metrics(&parts), metrics(&whole));
         // Nothing is left to do, and nothing changes.
-        succeed(&["train", text(&whole), "--resume"]);
+        let done = tidemill(&["train", text(&whole), "--resume"]);
+        let note = "note: nothing is left to do after step 56: set batch.epochs to more than 4";
+        assert!(stderr(&done).starts_with(note), "{}", stderr(&done));
         assert_eq!(metrics(&whole).len(), 4);
         assert_eq!(summary(&parts).state_sha256, summary(&whole).state_sha256);
     }
@@ -140,6 +142,67 @@ fn a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint() {
     assert!(!run.join("summary.json").exists());
 }
 
+/// `tidemill train ... 2>&1 | head` must not end the run.
+#[test]
+fn a_run_goes_on_when_nobody_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recipe, run) = (recipe(folder.path(), MLP, ""), folder.path().join("run"));
+    let mut child = command(&["train", text(&recipe), "--out", text(&run)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(summary(&run).epochs, 4);
+}
+
+#[test]
+fn broken_files_are_told_or_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let images = folder.path().join("images");
+    for digit in ["0", "1"] {
+        std::fs::create_dir_all(images.join(digit)).unwrap();
+        for entry in std::fs::read_dir(digits().join("digits/train").join(digit)).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), images.join(digit).join(entry.file_name())).unwrap();
+        }
+    }
+    let broken = images.join("1/broken.jpg");
+    std::fs::write(&broken, b"\xff\xd8\xff\xe0rubbish").unwrap();
+    let train = |name: &str, more: &str| {
+        let data = format!("{{ image_directory = {{ path = {images:?}{more} }} }}");
+        let set = ["data", "validation"].map(|key| format!("batch.{key}={data}"));
+        let units = "layers[3].dense.units=2";
+        let out = folder.path().join(name);
+        let arguments = ["train", text(&recipe), "--out", text(&out), "--set", units, "--set"];
+        tidemill(&[&arguments[..], &[&set[0], "--set", &set[1]]].concat())
+    };
+    let fatal = train("fatal", "");
+    let error = stderr(&fatal);
+    assert_eq!(fatal.status.code(), Some(1), "{error}");
+    let line = error.lines().find(|l| l.starts_with("error: ")).unwrap();
+    assert!(
+        line.contains(text(&broken)) && line.ends_with("set broken_files = \"skip\""),
+        "{line}"
+    );
+    assert!(!error.contains("\n\n"), "{error:?}");
+
+    let skipped = train("skipped", ", broken_files = \"skip\"");
+    let notes = stderr(&skipped);
+    assert!(skipped.status.success(), "{notes}");
+    for key in ["batch.data", "batch.validation"] {
+        assert!(notes.contains(&format!("note: {key}: 1 broken sample was left out")), "{notes}");
+    }
+    // A prediction is not made up for it either.
+    let run = folder.path().join("skipped");
+    let predicted = tidemill(&["predict", text(&run), "--data", text(&images)]);
+    let printed = String::from_utf8(predicted.stdout.clone()).unwrap();
+    assert_eq!(printed.lines().count(), 1 + 24, "{printed}");
+    assert!(!printed.contains("broken.jpg") && stderr(&predicted).contains("broken.jpg"));
+}
+
 #[test]
 fn predictions_as_csv_and_json() {
     let folder = tempfile::tempdir().unwrap();
@@ -197,6 +260,9 @@ fn a_checkpoint_of_another_model_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     let error = stderr(&output);
     assert!(error.contains("belongs to another model: ") && error.contains("25"), "{error}");
+    // The run is as it was.
+    succeed(&["eval", text(&run)]);
+    succeed(&["train", text(&run), "--resume"]);
 }
 
 #[test]
@@ -217,7 +283,16 @@ fn bench_and_explain_need_no_data() {
     let gone = "batch.data={ image_directory = { path = \"nowhere\" } }";
     let text_out = succeed(&["explain", text(&recipe), "--set", gone]);
     assert!(text_out.contains("dense"), "{text_out}");
-    let lines = succeed(&["bench", text(&recipe), "--set", gone, "--batch-size", "1,4", "--json"]);
+    let bench = tidemill(&["bench", text(&recipe), "--set", gone, "--batch-size", "1,4", "--json"]);
+    assert!(bench.status.success(), "{}", stderr(&bench));
+    // The numbers are not those of the data, and that is said.
+    let notes = stderr(&bench);
+    assert_eq!(notes.lines().count(), 1, "{notes}");
+    for word in ["random values", "nowhere", "was not found", "set TIDEMILL_DATA"] {
+        assert!(notes.contains(word), "{word}: {notes}");
+    }
+    let lines = String::from_utf8(bench.stdout).unwrap();
+    assert_eq!(lines.lines().count(), 2);
     for (line, size) in lines.lines().zip([1, 4]) {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
@@ -235,4 +310,6 @@ fn bench_and_explain_need_no_data() {
         assert_eq!(line["batch_size"], size);
         assert!(line["microseconds_per_step"].as_f64().unwrap() > 0.0);
     }
+    let found = tidemill(&["bench", text(&recipe), "--batch-size", "2"]);
+    assert_eq!(stderr(&found), "");
 }

@@ -143,4 +143,8 @@ epochs     = 20
     assert!(evaluated.contains(&figures["loss"].to_string()), "{evaluated}");
     let printed = succeed(&["predict", text(&run), "--data", text(&images)]);
     assert_eq!(printed.lines().count(), 121);
+    // Image files are as good as IDX files.
+    let threes = digits().join("digits/test/3");
+    let printed = succeed(&["predict", text(&run), "--data", text(&threes)]);
+    assert_eq!(printed.lines().count(), 6);
 }

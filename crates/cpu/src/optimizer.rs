@@ -12,7 +12,7 @@ mod tests;
 
 pub use norm::{ClipScale, SquaredNorm};
 pub(crate) use rule::{Coefficients, Splat, code_of, slots_of, update_vector, zero_is_still};
-pub use rule::{bias_corrections, decimal, reference_update};
+pub use rule::{bias_corrections, reference_update};
 
 use crate::{isa::Isa, kernel::Kernel, simd::Simd};
 use tidemill_graph::update::{Rule, WeightDecay};

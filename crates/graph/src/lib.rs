@@ -3,14 +3,12 @@
 //! # Layout
 //! - [`op`]: the ops; [`shape`]: their shape rules; [`graph`]: tensors and the graph.
 //! - [`update`]: optimizer rules, the end of a training step.
-//! - [`flops`]: work of each op.
 //! - [`autodiff`]: graph to graph; [`mod@reference`]: every op in plain loops, in f32 and f64;
 //!   [`random`]: its dropout's random numbers.
 #![forbid(unsafe_code)]
 
 pub mod autodiff;
 pub mod error;
-pub mod flops;
 pub mod graph;
 pub mod op;
 pub mod random;

@@ -162,7 +162,12 @@ pub enum WeightDecay {
     Decoupled(f32),
 }
 
-/// How the gradients of a step are clipped.
+/// Added to a norm before the limit is divided by it, as PyTorch's `clip_grad_norm_` does.
+pub const CLIP_EPSILON: f64 = 1e-6;
+
+/// How the gradients of a step are clipped. Clipping to a norm is that of PyTorch's
+/// `clip_grad_norm_`: all elements are multiplied by `min(1, limit / (norm + 1e-6))`, which shortens
+/// a gradient by up to a millionth more than Keras's `limit / max(norm, limit)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Clip {
     /// Not at all.

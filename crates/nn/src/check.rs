@@ -348,10 +348,18 @@ impl Report {
                     format!("{} on the ids of {n} classes", loss.name()),
                     "use sparse_categorical_crossentropy for classes",
                 ),
+            (Labels::Classes(n), Link::Sigmoid) if outputs > 1 => self.warning(
+                "loss",
+                format!("{} judges each of {n} classes by itself", loss.name()),
+                "use sparse_categorical_crossentropy where a sample has one class",
+            ),
             (Labels::Values(n), _) if loss.targets() == Targets::ClassIds => self.error(
                 "loss",
                 format!("{} takes class ids, but labels are {n} numbers a sample", loss.name()),
-                "use mean_squared_error, or declare the label column a category",
+                match n {
+                    1 => "use mean_squared_error, or declare the label column a category",
+                    _ => "use categorical_crossentropy, or labels that are class ids",
+                },
             ),
             (Labels::Values(n), _) if outputs != n => self.error(
                 &path,

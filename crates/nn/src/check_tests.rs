@@ -80,8 +80,13 @@ fn outputs_against_labels() {
     assert!(first(1, SPARSE, Labels::Unknown).contains("nothing to choose from"));
     assert!(first(1, BINARY, Labels::Classes(3)).starts_with("Error"));
     assert!(first(3, MSE, Labels::Classes(3)).starts_with("Warning: loss: mean_squared_error on"));
+    assert!(
+        first(3, BINARY, Labels::Classes(3)).starts_with("Warning: loss: binary_crossentropy j")
+    );
+    assert_eq!(first(1, BINARY, Labels::Classes(2)), "");
     assert!(first(1, MSE, Labels::Classes(3)).contains("1 outputs for 3 classes"));
     assert!(first(3, SPARSE, Labels::Values(1)).contains("takes class ids"));
+    assert!(first(3, SPARSE, Labels::Values(3)).ends_with("or labels that are class ids"));
     assert!(first(3, MSE, Labels::Values(2)).contains("set units = 2"));
     assert!(first(3, SPARSE, Labels::Classes(1)).contains("fewer than 2 classes"));
 }

@@ -4,7 +4,7 @@ use crate::error::{ModelError, require};
 use crate::form::name_or_table;
 use crate::schedule::ScheduleSpec;
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Clip, Rule, WeightDecay, hyper};
+use tidemill_graph::{Clip, Rule, WeightDecay, decimal, hyper};
 
 /// What moves the parameters. In a recipe a name (`"adam"`) or a table
 /// (`{ adam = { learning_rate = 1e-3 } }`).
@@ -360,10 +360,4 @@ pub fn hyper_values(rule: &Rule, learning_rate: f64, t: u64) -> [f32; hyper::LEN
     values[hyper::GRADIENT_SCALE] = 1.0;
     values[hyper::STEP] = t as f32;
     values
-}
-
-/// The decimal number that an f32 was written as: 0.999 rather than 0.9990000129, which would be
-/// off by 1.3e-5 of `1 - beta`.
-fn decimal(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
 }

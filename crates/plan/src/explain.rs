@@ -24,6 +24,23 @@ impl Plan {
         self.calls.iter().map(|c| cost::bytes(self, c)).sum()
     }
 
+    /// Floating point operations and bytes of the kernels that work for each layer, forward, backward
+    /// and update together; the last entry is of those that work for none, such as the loss. `layers`
+    /// are paths such as `layers.1.dense`; a kernel fused over two layers counts for one of them.
+    pub fn cost_by_layer(&self, layers: &[&str]) -> Vec<(u64, u64)> {
+        let mut costs = vec![(0, 0); layers.len() + 1];
+        for call in &self.calls {
+            let label = call.label.strip_prefix("grad.").unwrap_or(&call.label);
+            let inside = |path: &str| label.strip_prefix(path).is_some_and(|r| r.starts_with('.'));
+            // A layer in a block is named more closely than the block.
+            let found = (0..layers.len()).filter(|&i| inside(layers[i]));
+            let cost = &mut costs[found.max_by_key(|&i| layers[i].len()).unwrap_or(layers.len())];
+            cost.0 += cost::flops(&call.spec);
+            cost.1 += cost::bytes(self, call);
+        }
+        costs
+    }
+
     /// The time of a run if each kernel were bound by arithmetic or by memory alone, in
     /// microseconds.
     pub fn predicted_microseconds(&self, rates: Rates) -> f64 {

@@ -1,13 +1,14 @@
 //! How long a training step takes.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidemill_data::memory::{Features, Labels};
 use tidemill_data::{Batch, Dataset, Loader, LoaderOptions, MemoryDataset, Order};
 
-use crate::data::{RunData, shaped};
+use crate::data::{open_one, shaped};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::metrics::Task;
@@ -39,13 +40,41 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const WINDOW: Duration = Duration::from_millis(60);
 const WINDOWS: usize = 15;
 
-/// Measures the step of a recipe's model at `batch_size`, on its data where that is found, else on
-/// random values.
-pub fn bench(file: &RecipeFile, batch_size: usize, threads: Option<usize>) -> Result<BenchResult> {
+/// What a recipe's step is measured on: its training data where they can be opened, else random
+/// values. Those take as long, but for the work that zeros save, such as an image's dark pixels.
+pub struct BenchData(Result<Arc<dyn Dataset>>);
+
+impl BenchData {
+    /// Opens the recipe's training data.
+    pub fn open(file: &RecipeFile) -> BenchData {
+        let paths = DataPaths::new(&file.path);
+        BenchData(open_one(file, "batch.data", &file.recipe.batch.data, &paths, || None))
+    }
+
+    /// Why batches of this size are of random values, if they are.
+    pub fn why_random(&self, batch_size: usize) -> Option<String> {
+        match &self.0 {
+            Ok(data) if data.len() >= batch_size => None,
+            Ok(data) => Some(format!(
+                "batch.data has {} samples, too few for a batch of {batch_size}",
+                data.len()
+            )),
+            Err(e) => Some(e.to_string()),
+        }
+    }
+}
+
+/// Measures the step of a recipe's model at `batch_size`.
+pub fn bench(
+    file: &RecipeFile,
+    data: &BenchData,
+    batch_size: usize,
+    threads: Option<usize>,
+) -> Result<BenchResult> {
     let mut spec = engine_spec(file, threads);
     spec.batch_size = batch_size;
     let mut engine = Engine::compile(spec)?;
-    let batches = batches(file, &engine, batch_size)?;
+    let batches = batches(file, data, &engine, batch_size)?;
     let rate = file.recipe.training.optimizer.schedule().at(0) as f32;
     let mut next = 0;
     let mut step = |engine: &mut Engine| -> Result<()> {
@@ -82,11 +111,15 @@ pub fn bench(file: &RecipeFile, batch_size: usize, threads: Option<usize>) -> Re
 }
 
 /// The kernels of one step with the mean microseconds that each takes on one thread.
-pub fn kernels(file: &RecipeFile, batch_size: usize) -> Result<Vec<(String, f64)>> {
+pub fn kernels(
+    file: &RecipeFile,
+    data: &BenchData,
+    batch_size: usize,
+) -> Result<Vec<(String, f64)>> {
     let mut spec = engine_spec(file, Some(1));
     spec.batch_size = batch_size;
     let mut engine = Engine::compile(spec)?;
-    let batches = batches(file, &engine, batch_size)?;
+    let batches = batches(file, data, &engine, batch_size)?;
     let rate = file.recipe.training.optimizer.schedule().at(0) as f32;
     let (start, mut rounds) = (Instant::now(), 0);
     while start.elapsed() < WARM_UP {
@@ -100,11 +133,15 @@ fn name(path: &Path) -> String {
     path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn batches(file: &RecipeFile, engine: &Engine, batch_size: usize) -> Result<Vec<Batch>> {
-    let opened = RunData::open(file, &DataPaths::new(&file.path)).ok();
-    let data: std::sync::Arc<dyn Dataset> = match opened {
-        Some(data) if data.train.len() >= batch_size => data.train,
-        _ => std::sync::Arc::new(random(file, engine, batch_size)?),
+fn batches(
+    file: &RecipeFile,
+    data: &BenchData,
+    engine: &Engine,
+    batch_size: usize,
+) -> Result<Vec<Batch>> {
+    let data: Arc<dyn Dataset> = match &data.0 {
+        Ok(data) if data.len() >= batch_size => data.clone(),
+        _ => Arc::new(random(file, engine, batch_size)?),
     };
     let data = shaped(&data, file, engine.num_outputs());
     let most = (MOST_VALUES / (batch_size * data.sample_len()).max(1)).clamp(2, BATCHES);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use tidemill_data::spec::class_counts;
@@ -111,6 +112,14 @@ fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
             findings.push(Finding::error(key, "has no labels to learn from".into(), help));
             continue;
         }
+        let (kind, learned) = (set.label_kind(), data.train.label_kind());
+        if discriminant(&kind) != discriminant(&learned)
+            || kind.target_len() != learned.target_len()
+        {
+            let what = "has labels of another kind than batch.data".to_string();
+            findings.push(Finding::error(key, what, "give both the same options"));
+            continue;
+        }
         let counts = class_counts(set.as_ref());
         let name = |class: usize| data.class_names.get(class).map_or("?", String::as_str);
         let empty: Vec<&str> =
@@ -173,10 +182,7 @@ fn check_samples(key: &str, data: &dyn Dataset) -> Vec<Finding> {
     for i in probes(data, PROBES) {
         match data.fill(i, &mut x, &mut target) {
             Ok(_) => {}
-            Err(e) => {
-                let help = "mend or remove the file, or set broken_files = \"skip\"";
-                return vec![Finding::error(key, e.to_string(), help)];
-            }
+            Err(e) => return vec![Finding::error(key, e.to_string(), "")],
         }
         if let Some(bad) = x.iter().chain(&target).find(|v| !v.is_finite()) {
             let what = format!("{} holds the value {bad}", data.describe(i));

@@ -417,15 +417,7 @@ impl Engine {
     /// The plan as text: layers, kernels with the reasons of fusions, memory map, predicted time.
     pub fn explain(&self) -> String {
         let (plan, rates) = (self.training_plan(), self.rates());
-        let mut text =
-            format!("{:<34} {:<20} {:<18} {:>10}\n", "layer", "kind", "output", "parameters");
-        for layer in self.spec.model.summary().unwrap_or_default() {
-            let output = format!("{:?}", layer.output_shape);
-            text += &format!(
-                "{:<34} {:<20} {output:<18} {:>10}\n",
-                layer.path, layer.kind, layer.num_parameters
-            );
-        }
+        let mut text = self.explain_layers();
         text += &format!(
             "\none step of {} samples: {} parameters, {:.3} MFLOP, {:.1} KB moved\n\
              machine: {} threads, {}, {:.0} GFLOP/s, {:.0} GB/s measured\n\
@@ -446,6 +438,33 @@ impl Engine {
         text += &plan.explain_memory();
         let (arena, state, scratch) = self.runtime.bytes();
         text += &format!("state {state} bytes, arena {arena} bytes, scratch {scratch} bytes\n");
+        text
+    }
+
+    /// Layers with what their kernels of a training step compute and move.
+    fn explain_layers(&self) -> String {
+        let layers = self.spec.model.summary().unwrap_or_default();
+        let paths: Vec<&str> = layers.iter().map(|l| l.path.as_str()).collect();
+        let costs = self.training_plan().cost_by_layer(&paths);
+        let width = paths.iter().map(|p| p.len()).max().unwrap_or(0).max(24);
+        let mut text = format!(
+            "{:<width$} {:<18} {:>10} {:>10} {:>9}\n",
+            "layer", "output", "parameters", "MFLOP", "KB"
+        );
+        let mut row = |name: &str, output: &str, parameters: &str, (flops, bytes): (u64, u64)| {
+            text += &format!(
+                "{name:<width$} {output:<18} {parameters:>10} {:>10.3} {:>9.1}\n",
+                flops as f64 / 1e6,
+                bytes as f64 / 1e3
+            );
+        };
+        for (layer, &cost) in layers.iter().zip(&costs) {
+            let output = format!("{:?}", layer.output_shape);
+            row(&layer.path, &output, &layer.num_parameters.to_string(), cost);
+        }
+        if let Some(&rest) = costs.last() {
+            row("loss and the rest", "", "", rest);
+        }
         text
     }
 

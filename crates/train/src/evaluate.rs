@@ -32,6 +32,17 @@ pub struct Evaluation {
     pub confusion: Option<Confusion>,
     /// Wrong predictions, the most confident ones first.
     pub mistakes: Vec<Mistake>,
+    /// What was left out because it is broken, if anything.
+    pub skipped: Option<String>,
+}
+
+/// Samples that were left out by policy, in a sentence: they never are in silence.
+pub fn skipped(data: &dyn Dataset) -> Option<String> {
+    let n = data.num_skipped();
+    let samples = if n == 1 { "sample was" } else { "samples were" };
+    let examples = data.skipped_examples();
+    let example = examples.first().map_or(String::new(), |e| format!(", such as {e}"));
+    (n > 0).then(|| format!("{n} broken {samples} left out{example}"))
 }
 
 /// A wrong prediction.
@@ -90,6 +101,7 @@ pub fn evaluate(
         figures: meter.figures(),
         confusion: meter.confusion().cloned(),
         mistakes: mistakes.finish(),
+        skipped: skipped(data.as_ref()),
     })
 }
 

@@ -12,7 +12,7 @@ use crate::data::{self, RunData};
 use crate::doctor;
 use crate::engine::{Engine, EngineSpec};
 use crate::error::{Error, Result};
-use crate::evaluate::{EvaluateOptions, default_batch_size, evaluate};
+use crate::evaluate::{EvaluateOptions, default_batch_size, evaluate, skipped};
 use crate::folder::{Existing, RunFolder};
 use crate::metrics::{Figures, Meter};
 use crate::recipe::{DataPaths, RecipeFile};
@@ -104,17 +104,20 @@ pub fn train(
         Existing::Resume => {
             let (found, notices) = checkpoints.newest()?;
             notices.iter().for_each(|n| watch(Event::Notice(n)));
+            if found.is_none() && !notices.is_empty() {
+                watch(Event::Notice("no checkpoint is left to go on from: the run starts anew"));
+            }
             found
         }
         _ => None,
     };
-    file.set_paths(&paths);
     let mut writer = Writer::new(checkpoints.clone())?;
-
     let (at, meter) = match &resumed {
         Some(checkpoint) => restore(&file, checkpoint, &mut engine, watch)?,
         None => start(&file, &engine),
     };
+    // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
+    file.set_paths(&paths);
     writer.run({
         let (folder, recipe, history) = (folder.clone(), file.to_toml(), at.history.clone());
         move || {
@@ -128,6 +131,18 @@ pub fn train(
     let recipe = file.recipe.clone();
     let steps_per_epoch = recipe.batch.steps_per_epoch.unwrap_or(loader.batches_per_epoch());
     let run_steps = recipe.epochs().saturating_mul(steps_per_epoch);
+    if resumed.is_some() {
+        watch(Event::Notice(&match at.step < run_steps {
+            true => {
+                format!("going on from step {} (epoch {})", at.step, at.step / steps_per_epoch + 1)
+            }
+            false => format!(
+                "nothing is left to do after step {}: set batch.epochs to more than {} to go on",
+                at.step,
+                recipe.epochs()
+            ),
+        }));
+    }
     let evaluation = evaluate_options(&file);
     let mut validate = |engine: &mut Engine| match &shaped.validation {
         Some(data) => evaluate(engine, data, &evaluation).map(Some),
@@ -303,7 +318,6 @@ fn restore(
 ) -> Result<(Position, Meter)> {
     load_state(engine, checkpoint)?;
     let meta = &checkpoint.meta;
-    watch(Event::Notice(&format!("going on from step {} (epoch {})", meta.step, meta.epoch + 1)));
     if meta.recipe_sha256 != file.sha256() {
         watch(Event::Notice(
             "the recipe has changed since this checkpoint: the run goes on with the new one, and \
@@ -338,13 +352,11 @@ fn restore_best(
     Ok(true)
 }
 
-/// Files that were left out, by policy, are never left out in silence.
 fn tell_skipped(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {
-    for set in std::iter::once(&data.train).chain(&data.validation) {
-        let (n, examples) = (set.num_skipped(), set.skipped_examples());
-        if n > 0 {
-            let example = examples.first().map_or(String::new(), |e| format!(", such as {e}"));
-            watch(Event::Notice(&format!("{n} broken samples were left out{example}")));
+    let sets = [("batch.data", Some(&data.train)), ("batch.validation", data.validation.as_ref())];
+    for (key, set) in sets {
+        if let Some(what) = set.and_then(|set| skipped(set.as_ref())) {
+            watch(Event::Notice(&format!("{key}: {what}")));
         }
     }
 }

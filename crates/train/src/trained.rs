@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_data::{
-    CsvSchema, DataSpec, Dataset, ImageDirectorySpec, ImageFolder, Loader, LoaderOptions,
+    CsvSchema, DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Loader, LoaderOptions,
 };
 
 use crate::data::{input_of, open_one, shaped};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::evaluate::{Evaluation, evaluate};
+use crate::evaluate::{Evaluation, evaluate, skipped};
 use crate::folder::RunFolder;
 use crate::metrics::{Task, argmax};
 use crate::recipe::{DataPaths, RecipeFile};
@@ -97,12 +97,13 @@ impl Trained {
         evaluate(&mut self.engine, &set, &options)
     }
 
-    /// Says what the model thinks of each sample of `files`, in their order.
+    /// Says what the model thinks of each sample of `files`, in their order. Gives a notice of those
+    /// that were left out because they are broken, if the recipe wants that.
     pub fn predict(
         &mut self,
         files: &[PathBuf],
         each: &mut dyn FnMut(Prediction) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let set = self.open_files(files)?;
         let options = evaluate_options(&self.file);
         let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
@@ -110,18 +111,42 @@ impl Trained {
         while let Some(batch) = loader.next_batch()? {
             let outputs = self.engine.predict(batch)?;
             for (i, row) in outputs.chunks(width.max(1)).take(batch.len).enumerate() {
-                let source = set.describe(batch.indices[i] as usize);
-                each(prediction(source, row, task, &self.class_names))?;
+                // A sample of no weight is one that was left out.
+                if batch.weights[i] != 0.0 {
+                    let source = set.describe(batch.indices[i] as usize);
+                    each(prediction(source, row, task, &self.class_names))?;
+                }
             }
         }
-        Ok(())
+        Ok(skipped(set.as_ref()))
     }
 
     fn open_files(&self, files: &[PathBuf]) -> Result<Arc<dyn Dataset>> {
         let spec = &self.file.recipe.batch.data;
-        if let DataSpec::ImageDirectory(folder) = spec {
-            let files = image_files(files)?;
-            let set = ImageFolder::from_files(&files, folder, input_of(&self.file.recipe.model))?;
+        let input = input_of(&self.file.recipe.model);
+        let folder = match spec {
+            DataSpec::ImageDirectory(folder) => Some(folder.clone()),
+            // A model that learned images from IDX files is asked about image files as well.
+            DataSpec::Idx(idx)
+                if matches!(input, InputSpec::Image { .. })
+                    && files.iter().all(|f| f.is_dir() || is_image(f)) =>
+            {
+                let normalize = idx.normalize.clone();
+                Some(ImageDirectorySpec { normalize, ..ImageDirectorySpec::new("") })
+            }
+            _ => None,
+        };
+        if let Some(folder) = folder {
+            let found = image_files(files)?;
+            if found.is_empty() {
+                let named: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+                return Err(Error::Usage(format!(
+                    "--data {}: has no images ({})",
+                    named.join(" "),
+                    IMAGE_ENDINGS.map(|e| format!(".{e}")).join(", ")
+                )));
+            }
+            let set = ImageFolder::from_files(&found, &folder, input)?;
             return Ok(Arc::new(set));
         }
         let mut spec = self.spec_of(spec, files)?;
@@ -153,11 +178,15 @@ impl Trained {
                 };
             }
             (DataSpec::ImageDirectory(_), _) => return wrong("name one folder or archive"),
-            (DataSpec::Csv(csv), [path]) => csv.path = path.clone(),
+            (DataSpec::Csv(csv), [path]) => {
+                csv.path = path.clone();
+                csv.limit = None;
+            }
             (DataSpec::Csv(_), _) => return wrong("name one table"),
             (DataSpec::Idx(idx), [images, labels @ ..]) if labels.len() < 2 => {
                 idx.images = images.clone();
                 idx.labels = labels.first().cloned();
+                idx.limit = None;
             }
             (DataSpec::Idx(_), _) => return wrong("name the file of images and that of labels"),
         }
@@ -202,6 +231,11 @@ fn prediction(source: String, row: &[f32], task: Task, names: &[String]) -> Pred
 
 const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];
 
+fn is_image(path: &Path) -> bool {
+    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    ending.is_some_and(|e| IMAGE_ENDINGS.contains(&e.as_str()))
+}
+
 /// The named files, and the images in the named folders by name.
 fn image_files(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
@@ -212,10 +246,7 @@ fn image_files(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
         let entries = std::fs::read_dir(path).map_err(|e| Error::read(path, e))?;
         let mut inside: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
-        inside.retain(|p| {
-            let ending = p.extension().map(|e| e.to_string_lossy().to_lowercase());
-            p.is_dir() || ending.is_some_and(|e| IMAGE_ENDINGS.contains(&e.as_str()))
-        });
+        inside.retain(|p| p.is_dir() || is_image(p));
         inside.sort();
         files.extend(image_files(&inside)?);
     }

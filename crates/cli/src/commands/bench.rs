@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tidemill_train::RecipeFile;
-use tidemill_train::bench::{BenchResult, bench, kernels};
+use tidemill_train::bench::{BenchData, BenchResult, bench, kernels};
 
 use crate::failure::{Failure, Result};
+use crate::print::{say, tell};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -35,33 +36,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         [] => vec![file.recipe.batch.batch_size],
         sizes => sizes.iter().map(|&n| n as usize).collect(),
     };
-    if arguments.kernels {
-        sizes.into_iter().try_for_each(|size| print_kernels(&file, size))?;
-        return Ok(ExitCode::SUCCESS);
+    let data = BenchData::open(&file);
+    if !arguments.json && !arguments.kernels {
+        say!("  batch  threads     us/step      floor    samples/s")?;
     }
-    if !arguments.json {
-        println!("  batch  threads     us/step      floor    samples/s");
-    }
+    let mut told = None;
     for size in sizes {
-        let found = bench(&file, size, arguments.threads.map(usize::from))?;
+        let why = data.why_random(size);
+        if let Some(why) = &why
+            && told.as_ref() != Some(why)
+        {
+            tell!("note: measured on random values instead of the recipe's data: {why}");
+        }
+        told = why;
+        if arguments.kernels {
+            print_kernels(&file, &data, size)?;
+            continue;
+        }
+        let found = bench(&file, &data, size, arguments.threads.map(usize::from))?;
         if arguments.json {
             let line = serde_json::to_string(&found)
                 .map_err(|e| Failure::failed(format!("the result cannot be written: {e}")))?;
-            println!("{line}");
+            say!("{line}")?;
         } else {
-            println!("{}", row(&found));
+            say!("{}", row(&found))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_kernels(file: &RecipeFile, batch_size: usize) -> Result<()> {
-    let times = kernels(file, batch_size)?;
+fn print_kernels(file: &RecipeFile, data: &BenchData, batch_size: usize) -> Result<()> {
+    let times = kernels(file, data, batch_size)?;
     let total: f64 = times.iter().map(|t| t.1).sum();
-    println!("one step of {batch_size} samples on one thread: {total:.1} us");
-    println!("         us      %  kernel                 for");
+    say!("one step of {batch_size} samples on one thread: {total:.1} us")?;
+    say!("         us      %  kernel                 for")?;
     for (name, time) in times {
-        println!("{time:>11.1}  {:>5.1}  {name}", 100.0 * time / total);
+        say!("{time:>11.1}  {:>5.1}  {name}", 100.0 * time / total)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tidemill_data::digits::write_folder;
 
 use crate::failure::Result;
+use crate::print::say;
 use crate::table::count;
 
 #[derive(clap::Subcommand)]
@@ -37,11 +38,11 @@ pub(crate) fn run(command: &Command) -> Result {
     let Command::Digits(d) = command;
     let written = write_folder(&d.out, d.seed, d.train, d.test, d.size)?;
     let verb = if written.reused { "found" } else { "wrote" };
-    println!(
+    say!(
         "{verb} {} images of digits: {} and {}",
         count(written.num_images as u64),
         written.train.display(),
         written.test.display()
-    );
+    )?;
     Ok(ExitCode::SUCCESS)
 }

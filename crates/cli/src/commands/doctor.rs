@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use tidemill_train::{RecipeFile, doctor};
 
 use crate::failure::{Result, USAGE};
+use crate::print::say;
+use crate::table::plural;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -21,12 +23,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let findings = doctor::examine(&file)?;
     for finding in &findings {
         let kind = if finding.is_error { "error" } else { "warning" };
-        println!("{kind}: {}", file.error_at(&finding.key, &finding.message()));
+        say!("{kind}: {}", file.error_at(&finding.key, &finding.message()))?;
     }
     let errors = findings.iter().filter(|f| f.is_error).count();
     match findings.len() {
-        0 => println!("nothing looks wrong"),
-        n => println!("{errors} errors, {} warnings", n - errors),
+        0 => say!("nothing looks wrong")?,
+        n => say!("{}, {}", plural(errors, "error"), plural(n - errors, "warning"))?,
     }
     Ok(if errors > 0 { ExitCode::from(USAGE) } else { ExitCode::SUCCESS })
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use tidemill_train::{Trained, Weights};
 
 use crate::failure::Result;
+use crate::print::{say, tell};
 use crate::table::{figure, table};
 
 #[derive(clap::Args)]
@@ -32,11 +33,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let weights = if arguments.best { Weights::Best } else { Weights::Latest };
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let found = model.evaluate(&arguments.data)?;
+    if let Some(what) = &found.skipped {
+        tell!("note: {what}");
+    }
     if arguments.json {
-        println!("{}", json!({ "step": model.step, "figures": found.figures }));
+        say!("{}", json!({ "step": model.step, "figures": found.figures }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let row = |(name, &value): (&String, &f64)| (name.clone(), figure(name, value));
-    print!("{}", table(&found.figures.iter().map(row).collect::<Vec<_>>()));
+    let rows: Vec<_> = found.figures.iter().map(row).collect();
+    say!("{}", table(&rows).trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

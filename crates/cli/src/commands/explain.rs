@@ -8,6 +8,7 @@ use tidemill_train::engine::Engine;
 use tidemill_train::run::engine_spec;
 
 use crate::failure::{Failure, Result};
+use crate::print::say;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -26,6 +27,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     // The data is not needed: a plan depends on shapes alone.
     let engine = Engine::compile(engine_spec(&file, arguments.threads.map(usize::from)))
         .map_err(|e| Failure::usage(format!("{}: {e}", arguments.recipe.display())))?;
-    print!("{}", engine.explain());
+    say!("{}", engine.explain().trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

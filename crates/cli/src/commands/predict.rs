@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tidemill_train::{Error, Prediction, Trained, Weights};
 
 use crate::failure::{Failure, Result};
+use crate::print::tell;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -60,8 +61,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             out.flush()?;
             Err(Failure::from(error))
         }
-        (Ok(()), _) => {
+        (Ok(skipped), _) => {
             out.flush()?;
+            if let Some(what) = skipped {
+                tell!("note: {what}");
+            }
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -10,6 +10,7 @@ use tidemill_train::{Existing, RecipeFile, RunOptions, StoppedBy, Trained, Weigh
 use super::train;
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::interrupt;
+use crate::print::{say, tell};
 use crate::table::{count, duration};
 
 #[derive(clap::Args)]
@@ -48,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let out = &arguments.out;
     let start = Instant::now();
     let digits = write_folder(&out.join("digits"), 0, TRAIN_PER_CLASS, TEST_PER_CLASS, 28)?;
-    eprintln!(
+    tell!(
         "{} digit images {} {} ({})",
         count(digits.num_images as u64),
         if digits.reused { "found in" } else { "drawn into" },
@@ -63,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             Failure::failed(format!("{}: cannot be written: {e}", recipe.display()))
         })?;
     }
-    eprintln!("training 784-128-10 on them, as {} says", recipe.display());
+    tell!("training 784-128-10 on them, as {} says", recipe.display());
     let options = RunOptions {
         out: out.join("run"),
         existing: Existing::Replace,
@@ -72,13 +73,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         interrupt: interrupt::flag(),
     };
     let outcome = train::train(RecipeFile::read(&recipe, &[])?, &options)?;
-    println!();
-    print!("{}", train::result(&outcome));
+    say!("\n{}", train::result(&outcome).trim_end())?;
     if outcome.stopped_by == StoppedBy::Interrupt {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     ask(&options.out, &digits.test)?;
-    println!("\nnext:  tidemill train {} --set batch.epochs=20", recipe.display());
+    say!("\nnext:  tidemill train {} --set batch.epochs=20", recipe.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -91,11 +91,11 @@ fn ask(run: &Path, test: &Path) -> Result<()> {
             .map_err(|e| Failure::failed(format!("{}: cannot be read: {e}", folder.display())))?;
         files.extend(entries.filter_map(|e| Some(e.ok()?.path())).min());
     }
-    println!("\npredictions of the trained model");
+    let mut lines = vec!["\npredictions of the trained model".to_string()];
     Trained::open(run, Weights::Latest, None)?.predict(&files, &mut |p| {
         let class = p.class.unwrap_or_default();
-        println!("  {} is a {class} ({:.1} %)", p.source, 100.0 * p.probability);
+        lines.push(format!("  {} is a {class} ({:.1} %)", p.source, 100.0 * p.probability));
         Ok(())
     })?;
-    Ok(())
+    Ok(say!("{}", lines.join("\n"))?)
 }

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use tidemill_train::{Existing, Outcome, RecipeFile, RunOptions, StoppedBy};
 
 use crate::failure::{Failure, INTERRUPTED, Result};
+use crate::print::say;
 use crate::progress::Display;
-use crate::table::{count, duration, figure, table};
+use crate::table::{count, duration, figure, plural, table};
 use crate::{interrupt, size};
 
 #[derive(clap::Args)]
@@ -53,9 +54,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     };
     let outcome = train(file, &options)?;
     if arguments.json {
-        println!("{}", json(&outcome)?);
+        say!("{}", json(&outcome)?)?;
     } else {
-        print!("{}", result(&outcome));
+        say!("{}", result(&outcome).trim_end())?;
     }
     Ok(match outcome.stopped_by {
         StoppedBy::Interrupt => ExitCode::from(INTERRUPTED),
@@ -94,7 +95,10 @@ pub(crate) fn result(outcome: &Outcome) -> String {
             rows.push((format!("{side} {name}"), figure(name, value)));
         }
     }
-    rows.push(("epochs".into(), format!("{} ({} steps)", count(s.epochs), count(s.steps))));
+    rows.push((
+        "epochs".into(),
+        format!("{} ({})", count(s.epochs), plural(s.steps as usize, "step")),
+    ));
     rows.push((
         "time".into(),
         format!(

@@ -1,7 +1,7 @@
 //! Clipping by norm: squared norms of gradients, and the scale that they give.
 
 use crate::{isa::Isa, kernel::Kernel, simd::Simd};
-use tidemill_graph::update::hyper;
+use tidemill_graph::update::{CLIP_EPSILON, hyper};
 
 /// Elements of a partial sum. Partial sums are f32 per lane over this many elements at most, and
 /// f64 from there on.
@@ -68,8 +68,8 @@ unsafe fn sum_squares<S: Simd>(x: *const f32, len: usize) -> f32 {
     }
 }
 
-/// The scale that clips gradients to a norm: writes `min(1, limit / (norm + 1e-6))` (PyTorch's
-/// formula) as the gradient scale of a hyper vector.
+/// The scale that clips gradients to a norm, [`tidemill_graph::Clip`]'s
+/// `min(1, limit / (norm + 1e-6))`, written as the gradient scale of a hyper vector.
 ///
 /// Arguments: `[hyper, partials..., hyper_out]`: each `partials` holds the squared norm of one
 /// gradient in pieces; `hyper_out` becomes a copy of `hyper` with the new scale, and may be the same
@@ -102,7 +102,7 @@ impl Kernel for ClipScale {
                     squared += f64::from(*args[1 + n].add(i));
                 }
             }
-            let scale = f64::from(self.limit) / (squared.sqrt() + 1e-6);
+            let scale = f64::from(self.limit) / (squared.sqrt() + CLIP_EPSILON);
             let (hyper_in, hyper_out) = (args[0], args[1 + self.counts.len()]);
             for i in 0..hyper::LEN {
                 *hyper_out.add(i) = *hyper_in.add(i);

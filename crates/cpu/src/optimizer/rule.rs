@@ -2,7 +2,7 @@
 
 use super::Update;
 use crate::simd::Simd;
-use tidemill_graph::update::{Rule, WeightDecay, hyper};
+use tidemill_graph::update::{Rule, WeightDecay, decimal, hyper};
 
 /// The rules with their options that change the code; a constant parameter of the kernels, so that
 /// no branch is left inside their loops.
@@ -63,12 +63,6 @@ pub(crate) const fn slots_of(rule: u8) -> usize {
         code::RMSPROP_BOTH => 3,
         _ => 2,
     }
-}
-
-/// The decimal number that a setting was written as: 0.999 rather than the f32 nearest to it,
-/// which is off by 1e-8. In `1 - beta2` that would be an error of 5e-5.
-pub fn decimal(x: f32) -> f64 {
-    x.to_string().parse().unwrap_or(f64::from(x))
 }
 
 /// The bias corrections `1 - beta1^t` and `1 - beta2^t` of step `t` (from 1) for the hyper vector.
@@ -274,7 +268,7 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8, const FLUSH: bool>(
                     let slot = if momentum { 2 } else { 1 };
                     let a = flush::<S, FLUSH>(lerp::<S>(s[slot], g, p[0]));
                     new[slot] = a;
-                    power = S::sub(v, S::mul(a, a));
+                    power = S::max(S::splat(0.0), S::sub(v, S::mul(a, a)));
                 }
                 let direction = S::div(g, S::add(S::sqrt(power), p[1]));
                 if momentum {
@@ -373,7 +367,7 @@ pub fn reference_update(
             if centered {
                 let a = slots.len() - 1;
                 slots[a] = rho * slots[a] + (1.0 - rho) * g;
-                power -= slots[a] * slots[a];
+                power = (power - slots[a] * slots[a]).max(0.0);
             }
             let direction = g / (power.sqrt() + decimal(epsilon));
             if momentum != 0.0 {

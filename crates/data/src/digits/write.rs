@@ -62,13 +62,16 @@ pub fn write_folder(
         Ok(text) if text == marker(true) => return Ok(DigitsWritten { reused: true, ..written }),
         Ok(text) if text == marker(false) => {}
         Ok(_) => {
-            return Err(Error::format(
-                out,
-                "holds digits of another seed, number or size; remove it or choose another folder",
-            ));
+            return Err(Error::option(format!(
+                "{}: holds digits of another seed, number or size; remove it or choose another folder",
+                out.display()
+            )));
         }
         Err(_) if fs::read_dir(out).is_ok_and(|mut d| d.next().is_some()) => {
-            return Err(Error::format(out, "is not empty; remove it or choose another folder"));
+            return Err(Error::option(format!(
+                "{}: is not empty; remove it or choose another folder",
+                out.display()
+            )));
         }
         Err(_) => {}
     }

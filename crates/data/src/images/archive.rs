@@ -79,7 +79,10 @@ pub(super) fn list(
     let mut members = BTreeMap::<String, (u64, u32)>::new();
     let mut archive = tar::Archive::new(open(path)?);
     let broken = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::Other => Error::format(path, format!("is no sound tar file: {e}")),
+        std::io::ErrorKind::Other => Error::format(
+            path,
+            "is neither a folder of images nor a sound tar file of one, plain or gzipped",
+        ),
         _ => read_error(path, e),
     };
     for entry in archive.entries().map_err(broken)? {

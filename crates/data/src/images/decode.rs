@@ -14,14 +14,17 @@ const MAX_BYTES: u64 = 1 << 30;
 /// upright as its EXIF data says; opacity is dropped unless `color` wants it. `place` names the
 /// image in errors.
 pub fn decode(bytes: &[u8], color: ColorMode, place: &str) -> Result<RawImage> {
-    let fail = |what: String| Error::Image { place: place.to_owned(), what };
+    let fail = |what: String| {
+        let what = what.trim_end().to_owned(); // some decoders end their messages with a line break
+        Error::Image { place: place.to_owned(), what }
+    };
     if bytes.is_empty() {
         return Err(fail("the file is empty".into()));
     }
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|e| fail(e.to_string()))?;
-    if reader.format().is_none() {
+    if reader.format().is_none_or(|format| !format.reading_enabled()) {
         return Err(fail("it is none of JPEG, PNG, BMP, GIF and WebP".into()));
     }
     let mut limits = Limits::default();
@@ -124,6 +127,10 @@ mod tests {
         for bytes in [&b""[..], b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a"] {
             let text = decode(bytes, ColorMode::Rgb, "a/b.png").unwrap_err().to_string();
             assert!(text.starts_with("a/b.png: cannot be decoded"), "{text}");
+            assert!(!text.contains('\n'), "{text:?}");
         }
+        // A format that is known but not read.
+        let text = decode(b"II*\0\x08\0\0\0", ColorMode::Rgb, "a.tif").unwrap_err().to_string();
+        assert!(text.ends_with("it is none of JPEG, PNG, BMP, GIF and WebP"), "{text}");
     }
 }

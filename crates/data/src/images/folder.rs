@@ -159,6 +159,10 @@ impl ImageFolder {
                     .or_insert_with(|| if few { error.to_string() } else { String::new() });
                 Ok(Vec::new())
             }
+            Err(Error::Image { place, what }) => Err(Error::Image {
+                place,
+                what: format!("{what}; mend or remove it, or set broken_files = \"skip\""),
+            }),
             other => other,
         }
     }

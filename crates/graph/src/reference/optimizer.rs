@@ -3,7 +3,7 @@
 use super::{Real, Values};
 use crate::error::GraphError;
 use crate::graph::Graph;
-use crate::update::{Clip, Rule, WeightDecay, decimal, hyper};
+use crate::update::{CLIP_EPSILON, Clip, Rule, WeightDecay, decimal, hyper};
 
 /// Applies the graph's updates and assignments to the values of a finished [`super::evaluate`]:
 /// parameters, slots and state become those of the next step.
@@ -69,10 +69,12 @@ pub fn apply_updates<T: Real>(graph: &Graph, values: &mut Values<T>) -> Result<(
     Ok(())
 }
 
-/// `limit / max(norm, limit)` with the L2 norm of the gradients; no 1e-6, as in Keras.
+/// `min(1, limit / (norm + 1e-6))` with the L2 norm of the gradients, as [`Clip`] says; a norm that
+/// is not a number gives a scale that is none.
 pub fn clip_scale<'a, T: Real>(gradients: impl Iterator<Item = &'a T>, limit: f32) -> T {
     let norm = gradients.map(|&g| g * g).sum::<T>().sqrt();
-    T::of(limit) / norm.larger(T::of(limit))
+    let scale = T::of(limit) / (norm + T::from_f64(CLIP_EPSILON));
+    if scale > T::ONE { T::ONE } else { scale }
 }
 
 fn clip_gradient<T: Real>(gradient: &mut [T], scale: T, clip: Clip) {

@@ -31,9 +31,10 @@ fn a_training_step() {
     for (clip, want_a, want_b) in [
         (Clip::None, 0.7, 2.6),
         (Clip::Value(1.0), 0.9, 2.9),
-        (Clip::Norm(1.0), 0.9, 2.9),
-        // The norm of both is 5.
-        (Clip::GlobalNorm(1.0), 1.0 - 0.06, 3.0 - 0.08),
+        // The norms are 3 and 4, and that of both is 5; PyTorch adds 1e-6 to them.
+        (Clip::Norm(1.0), 1.0 - 0.3 / 3.000001, 3.0 - 0.4 / 4.000001),
+        (Clip::Norm(3.0), 1.0 - 0.9 / 3.000001, 3.0 - 1.2 / 4.000001),
+        (Clip::GlobalNorm(1.0), 1.0 - 0.3 / 5.000001, 3.0 - 0.4 / 5.000001),
         (Clip::GlobalNorm(10.0), 0.7, 2.6),
     ] {
         graph.clip = Some(clip);

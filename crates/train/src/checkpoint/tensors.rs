@@ -45,11 +45,14 @@ pub fn write(path: &Path, step: u64, tensors: &[StateTensor]) -> Result<()> {
     // The file sorts its tensors by size class; this is their own order, which the fingerprint has.
     let order: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
     about.insert("tidemill.order".into(), order.join("\n"));
+    // safetensors makes a file that its owner alone may read; weights are shared like other files.
+    let plain = File::create(path).and_then(|f| f.metadata()).map_err(|e| Error::write(path, e))?;
     let views = tensors.iter().map(|t| (t.name.as_str(), Borrowed(t)));
     safetensors::serialize_to_file(views, Some(about), path).map_err(|e| match e {
         safetensors::SafeTensorError::IoError(e) => Error::write(path, e),
         e => Error::Run(format!("{}: cannot be written: {e}", path.display())),
     })?;
+    std::fs::set_permissions(path, plain.permissions()).map_err(|e| Error::write(path, e))?;
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::write(path, e))
 }
 

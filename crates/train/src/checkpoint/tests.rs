@@ -153,3 +153,14 @@ fn the_thread_writes_and_reports() {
     writer.write(meta(4, &[]), tensors(f32::INFINITY)).unwrap();
     assert!(writer.wait().is_err());
 }
+
+#[cfg(unix)]
+#[test]
+fn weights_may_be_read_by_whoever_may_read_the_rest() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let written = Checkpoints::new(folder.path(), 1).write(&meta(1, &tensors(1.5)), &tensors(1.5));
+    let written = written.unwrap();
+    let mode = |file: &str| std::fs::metadata(written.join(file)).unwrap().permissions().mode();
+    assert_eq!(mode(STATE_FILE), mode(META_FILE));
+}

@@ -24,8 +24,8 @@ impl Override {
         if path.is_empty() {
             return Err(wrong("the key is missing; write it as in batch.epochs=3"));
         }
-        // `layers[0].dense.units`, as messages name it.
-        if path[0] == "layers" {
+        // `layers[0].dense.units`, as messages name it; `input` is as plain.
+        if path[0] == "layers" || path[0] == "input" {
             path.insert(0, "model".into());
         }
         let value = value.trim();

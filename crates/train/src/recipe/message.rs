@@ -8,6 +8,10 @@ pub(super) fn explain(
     is_key: impl Fn(&[String], &str) -> bool,
 ) -> (Vec<String>, String) {
     let message = message.lines().next().unwrap_or_default().trim();
+    if let Some((name, known)) = unexpected(message) {
+        path.push(name.to_string());
+        return (path, format!("is unknown; {}", nearest(name, &known)));
+    }
     if let Some((name, known)) = unknown(message) {
         let hint = nearest(name, &known);
         let is_last = path.last().is_some_and(|last| last == name);
@@ -31,6 +35,9 @@ pub(super) fn explain(
             return (path, format!("must be {}, found {}", expectation(expected), value(found)));
         }
     }
+    if message == "wanted string or table" {
+        return (path, "must be a name or a table".into());
+    }
     let message = match message.strip_prefix("must ") {
         Some(_) => message.to_string(),
         None if path.is_empty() => message.to_string(),
@@ -49,6 +56,15 @@ fn unknown(message: &str) -> Option<(&str, Vec<&str>)> {
     Some((name, known))
 }
 
+/// The first name and the known ones of `unexpected keys in table`, which toml itself says of the
+/// tables of layers such as `flatten` and `layer_norm`.
+fn unexpected(message: &str) -> Option<(&str, Vec<&str>)> {
+    let rest = message.strip_prefix("unexpected keys in table: ")?;
+    let (names, known) = rest.rsplit_once(", available keys:")?;
+    let known = known.trim().split(", ").filter(|k| !k.is_empty()).collect();
+    Some((names.split(", ").next()?, known))
+}
+
 fn quoted(text: &str) -> Option<&str> {
     text.strip_prefix('`')?.split('`').next()
 }
@@ -60,7 +76,7 @@ pub(super) fn nearest(name: &str, known: &[&str]) -> String {
         .map(|k| (strsim::damerau_levenshtein(name, k), *k))
         .min_by_key(|(distance, _)| *distance);
     match best {
-        None => "no key is known here".into(),
+        None => "no key is known here; write {}".into(),
         Some((distance, near)) if distance <= (near.len() / 3).max(1) => {
             format!("did you mean \"{near}\"?")
         }

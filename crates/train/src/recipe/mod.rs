@@ -45,6 +45,12 @@ struct Source {
 impl RecipeFile {
     /// Reads a recipe; each of `overrides` is `a.b=value`, the value in TOML or a bare word.
     pub fn read(path: &Path, overrides: &[String]) -> Result<RecipeFile> {
+        if path.is_dir() {
+            return Err(Error::Recipe(format!(
+                "{}: is a folder, and has no recipe.toml as a run's folder has; name a recipe's file",
+                path.display()
+            )));
+        }
         let text = std::fs::read_to_string(path).map_err(|e| {
             Error::Recipe(format!("{}: the recipe cannot be read: {e}", path.display()))
         })?;

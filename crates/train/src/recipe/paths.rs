@@ -74,7 +74,7 @@ impl DataPaths {
         let hint = match (&self.variable, Path::new(name).is_absolute()) {
             (_, true) => String::new(),
             (Some(_), _) => format!(" (the second from ${DATA_VARIABLE})"),
-            (None, _) => format!("; ${DATA_VARIABLE}, which is tried next, is not set"),
+            (None, _) => format!("; set {DATA_VARIABLE} to the folder that has it"),
         };
         let make = match name.starts_with("digits") {
             true => "; `tidemill data digits --out DIR` makes a folder of digits",

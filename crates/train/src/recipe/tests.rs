@@ -130,6 +130,34 @@ fn mistakes_are_told_by_line_and_key() {
     }
 }
 
+/// Layers whose tables toml checks by itself, before our own words are asked for.
+#[test]
+fn unknown_keys_of_small_layers_are_told_as_any_other() {
+    let empty = ["flatten", "softmax", "global_avg_pool", "global_max_pool"];
+    for kind in empty {
+        let text = ARTICLE.replacen("flatten = {}", &format!("{kind} = {{ axis = 1 }}"), 1);
+        let want = format!(
+            "recipe.toml:4: layers[0].{kind}.axis is unknown; no key is known here; write {{}}"
+        );
+        assert_eq!(message(&text, &[]), want);
+    }
+    for (layer, want) in [
+        ("layer_norm = { eps = 1 }", "layer_norm.eps is unknown; known here: epsilon"),
+        ("rms_norm = { epsilom = 1 }", "rms_norm.epsilom is unknown; did you mean \"epsilon\"?"),
+        ("dropout = { p = 0.5 }", "dropout.p is unknown; known here: rate"),
+        ("reshape = { dims = [1], a = 2 }", "reshape.dims is unknown; known here: shape"),
+        ("repeat = { n = 2 }", "repeat.n is unknown; known here: times, layers"),
+    ] {
+        let text = ARTICLE.replacen("flatten = {}", layer, 1);
+        assert_eq!(message(&text, &[]), format!("recipe.toml:4: layers[0].{want}"));
+    }
+    let set = "layers[0].flatten.axis=1";
+    let want = "layers[0].flatten.axis is unknown; no key is known here; write {}";
+    assert_eq!(message(ARTICLE, &[set]), format!("--set {set}: {want}"));
+    let text = ARTICLE.replacen("flatten = {}", "flatten = 3", 1);
+    assert_eq!(message(&text, &[]), "recipe.toml:4: layers[0].flatten must be a table, found 3");
+}
+
 #[test]
 fn tables_of_layers_have_lines_too() {
     let text = ARTICLE
@@ -171,6 +199,12 @@ fn values_are_set_from_outside() {
 }
 
 #[test]
+fn the_input_is_set_like_the_layers() {
+    let file = parse(ARTICLE, &["input.image.height=32", "input.image.width=20"]).unwrap();
+    assert_eq!(file.recipe.model.input.shape(), [32, 20, 1]);
+}
+
+#[test]
 fn an_option_of_a_named_optimizer_is_set() {
     let text = ARTICLE.replace("{ adam = { learning_rate = 1e-3 } }", "\"adam\"");
     let file = parse(&text, &["training.optimizer.adam.learning_rate=0.25"]).unwrap();
@@ -193,6 +227,7 @@ fn mistakes_from_outside_are_told_by_their_option() {
             "layers[7].dense.units=2",
             "--set layers[7].dense.units=2: [7] is beyond the array, which has 3 entries",
         ),
+        ("batch.data=3", "--set batch.data=3: batch.data must be a name or a table"),
         ("epochs", "--set epochs: must be a key and a value, such as batch.epochs=3"),
     ] {
         assert_eq!(message(ARTICLE, &[set]), want);

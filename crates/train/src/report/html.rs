@@ -56,9 +56,18 @@ pub(super) fn plain(v: f64) -> String {
     }
 }
 
+/// `1 epoch`, `2 epochs`
+pub(super) fn plural(n: u64, name: &str) -> String {
+    format!("{} {name}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
 pub(super) fn megabytes(bytes: u64) -> String {
     let mb = bytes as f64 / 1e6;
-    if mb >= 1000.0 { format!("{:.2} GB", mb / 1000.0) } else { format!("{mb:.1} MB") }
+    match mb {
+        1000.0.. => format!("{:.2} GB", mb / 1000.0),
+        0.1.. => format!("{mb:.1} MB"),
+        _ => format!("{:.1} KB", mb * 1000.0),
+    }
 }
 
 pub(super) fn duration(seconds: f64) -> String {

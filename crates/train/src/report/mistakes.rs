@@ -33,7 +33,7 @@ pub(super) fn write(page: &mut String, mistakes: &[Mistake], data: &dyn Dataset,
         }
         let _ = write!(
             page,
-            "<figcaption><span><b class=\"wrong\">{}</b> {:.1} %</span><span>is <b>{}</b></span>\
+            "<figcaption><span><b class=\"wrong\">{}</b> {:.0}&nbsp;%</span><span>is <b>{}</b></span>\
              <span class=\"path\" title=\"{}\">{}</span></figcaption></figure>",
             name(mistake.predicted),
             100.0 * mistake.probability,
@@ -45,8 +45,12 @@ pub(super) fn write(page: &mut String, mistakes: &[Mistake], data: &dyn Dataset,
     page.push_str("</div></section>");
 }
 
-/// The last two parts of a path.
+/// The last two parts of a path, or the number of a sample in a file of many: what tells one mistake
+/// from the next in a narrow space.
 fn short(place: &str) -> String {
+    if let Some((_, number)) = place.rsplit_once(", sample ") {
+        return format!("sample {number}");
+    }
     let parts: Vec<&str> = place.rsplitn(3, '/').take(2).collect();
     parts.into_iter().rev().collect::<Vec<_>>().join("/")
 }

@@ -87,10 +87,10 @@ impl Report<'_> {
         let _ = write!(
             page,
             "<header><p class=\"eyebrow\">tidemill run</p><h1>{title}</h1>\
-             <p class=\"sub\">{} epochs, {} steps, {} samples in {} &middot; {ended}</p></header>",
-            count(s.epochs),
-            count(s.steps),
-            count(s.samples),
+             <p class=\"sub\">{}, {}, {} in {} &middot; {ended}</p></header>",
+            html::plural(s.epochs, "epoch"),
+            html::plural(s.steps, "step"),
+            html::plural(s.samples, "sample"),
             duration(s.wall_seconds)
         );
     }

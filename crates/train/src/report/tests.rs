@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidemill_data::memory::{Features, Labels};
 use tidemill_data::{Dataset, MemoryDataset};
 
-use super::html::{base64, count, duration};
+use super::html::{base64, count, duration, megabytes, plural};
 use std::path::Path;
 
 use super::*;
@@ -58,6 +58,7 @@ fn page(epochs: u64) -> String {
             Mistake { index: 2, truth: 2, predicted: 1, probability: 0.9, loss: 3.0 },
             Mistake { index: 0, truth: 0, predicted: 2, probability: 0.6, loss: 1.0 },
         ],
+        skipped: None,
     };
     let history = history(epochs);
     let summary = Summary {
@@ -93,6 +94,7 @@ fn the_page_needs_nothing_else() {
     assert!(page.contains("dog &amp; co") && page.contains("my &lt;recipe&gt;"));
     assert_eq!(page.matches("data:image/png;base64,").count(), 2);
     assert!(page.contains("12,345") && page.contains("93.00"));
+    assert!(page.contains(">sample 2</span>") && page.contains("90&nbsp;%"), "{page}");
     for tag in ["section", "figure", "table", "svg", "div", "span", "details", "dl"] {
         let (open, close) = (format!("<{tag}"), format!("</{tag}>"));
         assert_eq!(page.matches(&open).count(), page.matches(&close).count(), "{tag}");
@@ -113,6 +115,11 @@ fn numbers_for_people() {
     assert_eq!(count(0), "0");
     assert_eq!(count(1_234_567), "1,234,567");
     assert_eq!(duration(83.4), "1 min 23 s");
+    assert_eq!(
+        (plural(1, "epoch"), plural(2_000, "step")),
+        ("1 epoch".into(), "2,000 steps".into())
+    );
+    assert_eq!([35_520, 1_250_000, 3_000_000_000].map(megabytes), ["35.5 KB", "1.2 MB", "3.00 GB"]);
     assert_eq!(base64(b"any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcw==");
     assert_eq!(base64(b"any carnal pleasu"), "YW55IGNhcm5hbCBwbGVhc3U=");
 }
