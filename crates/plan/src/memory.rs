@@ -47,7 +47,7 @@ impl Placement {
 
 /// Places the intervals so that no two that are alive together overlap.
 pub fn place(intervals: &[Interval]) -> Placement {
-    let lower_bound = lower_bound(intervals);
+    let (lower_bound, peak) = lower_bound(intervals);
     let by = |key: &dyn Fn(&Interval) -> (usize, usize)| {
         let mut order: Vec<usize> = (0..intervals.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(key(&intervals[i])));
@@ -57,32 +57,42 @@ pub fn place(intervals: &[Interval]) -> Placement {
         by(&|i| (i.bytes, i.last - i.first)),
         by(&|i| (i.last - i.first, i.bytes)),
         by(&|i| (usize::MAX - i.first, i.bytes)),
+        // those that are alive when most is fill the bound exactly; the others go between them
+        by(&|i| (usize::from(i.first <= peak && peak <= i.last), i.bytes)),
     ]
     .map(|order| (fill(intervals, &order), order));
     orders.sort_by_key(|(placed, _)| placed.1);
     let ((mut offsets, mut bytes), mut order) = orders[0].clone();
-    // Moving the interval that sticks out to the front of the order usually closes the gap.
-    let mut tries = 0;
-    while bytes * 100 > lower_bound * 102 && tries < 200 && intervals.len() < 4000 {
-        let top = |o: &[usize]| {
-            let end = |i: &usize| o[*i] + intervals[*i].bytes;
-            (0..intervals.len()).max_by_key(end).expect("a gap needs intervals")
-        };
-        let culprit = top(&offsets);
-        let at = order.iter().position(|&i| i == culprit).expect("the order holds every interval");
-        let moved = order.remove(at);
-        let to = if at == 0 { tries % intervals.len() } else { at * (tries % 7) / 8 };
-        order.insert(to.min(order.len()), moved);
-        let tried = fill(intervals, &order);
-        if tried.1 < bytes {
-            (offsets, bytes) = tried;
+    // Moving intervals forward in the order, that which sticks out most often, usually closes a gap.
+    let tries = if intervals.len() < 4000 { 40_000 / intervals.len().max(1) } else { 0 };
+    let mut random = 1u64;
+    let mut below = move |n: usize| {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % n
+    };
+    for turn in 0..tries {
+        if bytes * 100 <= lower_bound * 102 {
+            break;
         }
-        tries += 1;
+        let end = |i: &usize| offsets[*i] + intervals[*i].bytes;
+        let highest = (0..intervals.len()).max_by_key(end).expect("a gap needs intervals");
+        let moved = if turn % 3 == 0 { highest } else { below(intervals.len()) };
+        let at = order.iter().position(|&i| i == moved).expect("the order holds every interval");
+        let mut changed = order.clone();
+        changed.remove(at);
+        changed.insert(below(at + 1), moved);
+        let tried = fill(intervals, &changed);
+        if tried.1 <= bytes {
+            (offsets, bytes) = tried;
+            order = changed;
+        }
     }
     Placement { offsets, bytes, lower_bound }
 }
 
-fn lower_bound(intervals: &[Interval]) -> usize {
+/// The most bytes that are alive at once, and when.
+fn lower_bound(intervals: &[Interval]) -> (usize, usize) {
     let end = intervals.iter().map(|i| i.last + 1).max().unwrap_or(0);
     let mut change = vec![0isize; end + 1];
     for i in intervals {
@@ -90,11 +100,11 @@ fn lower_bound(intervals: &[Interval]) -> usize {
         change[i.last + 1] -= i.bytes as isize;
     }
     let mut alive = 0;
-    let peak = change.iter().map(|c| {
+    let alive = change.iter().enumerate().map(|(at, c)| {
         alive += c;
-        alive
+        (alive as usize, at)
     });
-    peak.max().unwrap_or(0) as usize
+    alive.max().unwrap_or((0, 0))
 }
 
 /// First fit with the tightest gap, in the given order.

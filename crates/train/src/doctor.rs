@@ -214,14 +214,15 @@ fn check_duplicates(train: &dyn Dataset, validation: &dyn Dataset) -> Option<Fin
     }
     let mut seen: HashMap<u64, usize> = HashMap::with_capacity(validation.len());
     let mut x = vec![0.0; train.sample_len()];
-    let mut target = vec![0.0; train.label_kind().target_len()];
+    let target_len = |d: &dyn Dataset| d.label_kind().target_len();
+    let mut target = vec![0.0; target_len(train).max(target_len(validation))];
     for i in 0..validation.len() {
-        validation.fill(i, &mut x, &mut target).ok()?;
+        validation.fill(i, &mut x, &mut target[..target_len(validation)]).ok()?;
         seen.insert(hash(&x), i);
     }
     let (mut count, mut example) = (0, None);
     for i in 0..train.len() {
-        train.fill(i, &mut x, &mut target).ok()?;
+        train.fill(i, &mut x, &mut target[..target_len(train)]).ok()?;
         if let Some(&other) = seen.get(&hash(&x)) {
             count += 1;
             example.get_or_insert((i, other));
