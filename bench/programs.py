@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -135,19 +134,14 @@ def run_whole(command, log):
     """Wall clock from start to end, peak memory of the process, and the accuracy of what it wrote."""
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "run")
-        begin = time.perf_counter()
-        # Its own Popen and wait4: subprocess.run would not say how much memory the child had.
-        child = subprocess.Popen(
-            [out if part == "OUT" else part for part in command], cwd=ROOT, env=environment(), stdout=log, stderr=log
-        )
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - begin
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            raise RuntimeError(f"{' '.join(command)}: status {child.returncode}")
+        command = [out if part == "OUT" else part for part in command]
+        launch = [sys.executable, "-S", "-E", str(HERE / "launch.py"), *command]
+        done = subprocess.run(launch, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=log, text=True)
+        taken = json.loads(done.stdout) if done.returncode == 0 else {"status": done.returncode}
+        if taken.pop("status"):
+            raise RuntimeError(f"{' '.join(command)}: failed, see the log")
         accuracy = peer_accuracy(out) if os.path.isfile(out) else run_accuracy(out)
-    cpu = usage.ru_utime + usage.ru_stime
-    return {"seconds": seconds, "cpu_seconds": cpu, "peak_rss_mb": usage.ru_maxrss / 1024, "accuracy": accuracy}
+    return {**taken, "accuracy": accuracy}
 
 
 def peer_accuracy(path):

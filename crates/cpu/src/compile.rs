@@ -19,7 +19,7 @@ use crate::pooling::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, PoolDesc};
 use crate::reduce::{Reduce, ReduceMaxGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
 use tidemill_plan::kernel::{Conv, Epilogue, FusedUpdate, Pool};
-use tidemill_plan::{KernelSpec, Target};
+use tidemill_plan::{KernelSpec, Method, Target};
 
 /// A part of one of the call's arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,9 @@ pub struct Phase {
 pub struct Compiled {
     /// In order.
     pub phases: Vec<Phase>,
-    /// f32 elements of workspace, the call's last argument if not 0.
-    pub workspace_len: usize,
+    /// f32 elements of workspace, the call's last argument if not 0; what else the planner should
+    /// know.
+    pub method: Method,
 }
 
 /// The planner's view of the CPU.
@@ -55,8 +56,8 @@ pub struct CpuTarget {
 }
 
 impl Target for CpuTarget {
-    fn workspace_len(&self, spec: &KernelSpec) -> usize {
-        compile(self.isa, spec).workspace_len
+    fn method(&self, spec: &KernelSpec) -> Method {
+        compile(self.isa, spec).method
     }
 }
 
@@ -69,7 +70,7 @@ fn whole(argument: Option<usize>) -> Option<Position> {
 }
 
 fn single(kernel: impl Kernel + 'static, positions: Vec<Option<usize>>) -> Compiled {
-    Compiled { phases: vec![phase(kernel, positions)], workspace_len: 0 }
+    Compiled { phases: vec![phase(kernel, positions)], method: Method::default() }
 }
 
 /// One kernel that takes the call's arguments as they are.
@@ -83,7 +84,7 @@ fn in_order(call: Call, count: usize) -> Compiled {
     let positions: Vec<_> = (0..count + last).map(|i| whole(Some(i))).collect();
     let phase = |kernel| Phase { kernel, positions: positions.clone() };
     Compiled {
-        workspace_len: call.workspace_len,
+        method: Method { workspace_len: call.workspace_len, ..Method::default() },
         phases: call.phases.into_iter().map(phase).collect(),
     }
 }
@@ -294,7 +295,7 @@ fn by_winograd(
     let weight = std::mem::replace(&mut positions[1], workspace);
     let conv = WinogradConv::new(isa, desc, pass, relu);
     let phases = vec![phase(filter, vec![weight, workspace]), phase(conv, positions.to_vec())];
-    Compiled { phases, workspace_len }
+    Compiled { phases, method: winograd_method(desc, workspace_len) }
 }
 
 /// Partial gradients into the workspace, their sum into its first part, then the update from there
@@ -302,7 +303,8 @@ fn by_winograd(
 fn conv_grad_weight(isa: Isa, c: &Conv, bias: bool, update: &Option<FusedUpdate>) -> Compiled {
     let desc = conv_desc(c);
     let len = desc.w_len();
-    let (main, stride, count): (Box<dyn Kernel>, _, _) = if winograd::applies(isa, &desc) {
+    let by_winograd = winograd::applies(isa, &desc);
+    let (main, stride, count): (Box<dyn Kernel>, _, _) = if by_winograd {
         let kernel = WinogradGradWeight::new(isa, &desc, bias);
         let (stride, count) = (kernel.partial_len(), kernel.partials());
         (Box::new(kernel), stride, count)
@@ -342,7 +344,18 @@ fn conv_grad_weight(isa: Isa, c: &Conv, bias: bool, update: &Option<FusedUpdate>
             phases.push(phase(Optimize::new(isa, update_of(update), len), positions));
         }
     }
-    Compiled { phases, workspace_len }
+    let method = match by_winograd {
+        true => winograd_method(&desc, workspace_len),
+        false => Method { workspace_len, ..Method::default() },
+    };
+    Compiled { phases, method }
+}
+
+/// Of any pass; the transforms are left out of the count, as everything is but products.
+fn winograd_method(desc: &ConvDesc, workspace_len: usize) -> Method {
+    let flops = Some(desc.flops() as u64 * 16 / 36);
+    let note = Some("by Winograd's F(2x2, 3x3): 16 of 36 multiplications");
+    Method { workspace_len, flops, note }
 }
 
 /// Partial products into the workspace, then their sum and the epilogue.
@@ -359,7 +372,11 @@ fn split_gemm(isa: Isa, desc: &GemmDesc, parts: usize, positions: &[Option<usize
             phase(Gemm::new(isa, &split::partial(desc, parts)), partial),
             phase(Combine::new(isa, desc, parts), sum),
         ],
-        workspace_len: parts * desc.m * desc.n,
+        method: Method {
+            workspace_len: parts * desc.m * desc.n,
+            flops: None,
+            note: Some("cut along the reduction, as the weights' gradient is cut"),
+        },
     }
 }
 

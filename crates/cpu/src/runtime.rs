@@ -7,7 +7,7 @@ use crate::kernel::Kernel;
 use crate::threads::{Beside, NOTHING, Pool, Tasks};
 use std::ops::Range;
 use tidemill_graph::{DType, Graph};
-use tidemill_plan::{Options, Place, Plan, Slot};
+use tidemill_plan::{Options, Place, Plan, Slot, state_slots};
 
 /// Work below this is done by the calling thread alone: waking others costs more.
 const SERIAL_FLOPS: u64 = 400_000;
@@ -76,8 +76,7 @@ pub struct Runtime {
 impl Runtime {
     /// A runtime whose state has the tensors of `graph`, all zero.
     pub fn new(isa: Isa, threads: usize, graph: &Graph) -> Runtime {
-        let plan = Plan::new(graph, &CpuTarget { isa }, Options::default());
-        let slots = plan.state.clone();
+        let slots = state_slots(graph);
         let mut offsets = Vec::new();
         let mut end = 0;
         for slot in &slots {

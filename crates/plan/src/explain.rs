@@ -14,7 +14,7 @@ pub struct Rates {
 }
 
 impl Plan {
-    /// Floating point operations of one run.
+    /// Floating-point operations of one run by the definitions of its kernels.
     pub fn flops(&self) -> u64 {
         self.calls.iter().map(|c| cost::flops(&c.spec)).sum()
     }
@@ -45,7 +45,7 @@ impl Plan {
     /// microseconds.
     pub fn predicted_microseconds(&self, rates: Rates) -> f64 {
         let call = |c: &Call| {
-            let arithmetic = cost::flops(&c.spec) as f64 / rates.flops;
+            let arithmetic = c.flops as f64 / rates.flops;
             arithmetic.max(cost::bytes(self, c) as f64 / rates.bytes) * 1e6
         };
         self.calls.iter().map(call).sum()
@@ -68,7 +68,7 @@ impl Plan {
             "#", "kernel", "MFLOP", "KB", "us"
         );
         for (i, call) in self.calls.iter().enumerate() {
-            let (flops, bytes) = (cost::flops(&call.spec) as f64, cost::bytes(self, call) as f64);
+            let (flops, bytes) = (call.flops as f64, cost::bytes(self, call) as f64);
             let time = rates.map_or("-".into(), |r| {
                 format!("{:.1}", (flops / r.flops).max(bytes / r.bytes) * 1e6)
             });

@@ -22,4 +22,4 @@ pub mod plan;
 
 pub use explain::Rates;
 pub use kernel::KernelSpec;
-pub use plan::{Buffer, Call, Options, Place, Plan, Slot, Target};
+pub use plan::{Buffer, Call, Method, Options, Place, Plan, Slot, Target, state_slots};

@@ -1,5 +1,6 @@
 //! The plan: a flat list of kernel calls with every buffer placed.
 
+use crate::cost;
 use crate::fuse::fuse;
 use crate::ir::{Origin, Schedule, ValueId, Work};
 use crate::kernel::KernelSpec;
@@ -45,6 +46,8 @@ pub struct Call {
     pub num_inputs: usize,
     /// The layer or parameter it works for.
     pub label: String,
+    /// Floating-point operations as the machine does them.
+    pub flops: u64,
     /// What was fused and what was not, with reasons.
     pub notes: Vec<String>,
 }
@@ -95,8 +98,19 @@ pub struct Plan {
 
 /// What a plan must know of the machine that runs it.
 pub trait Target {
-    /// f32 elements of workspace that the kernel wants, shared by its chunks.
-    fn workspace_len(&self, spec: &KernelSpec) -> usize;
+    /// How the machine's kernel for `spec` goes about it.
+    fn method(&self, spec: &KernelSpec) -> Method;
+}
+
+/// How a kernel goes about its work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Method {
+    /// f32 elements of workspace, shared by the kernel's chunks.
+    pub workspace_len: usize,
+    /// Floating-point operations, where they are not those of the definition.
+    pub flops: Option<u64>,
+    /// What is unusual about it, for people.
+    pub note: Option<&'static str>,
 }
 
 /// Choices of the planner.
@@ -135,7 +149,8 @@ impl Plan {
                 buffers[b].life.1 = position;
                 args.push(b);
             }
-            let workspace = target.workspace_len(spec);
+            let method = target.method(spec);
+            let workspace = method.workspace_len;
             if workspace > 0 {
                 buffers.push(Buffer {
                     name: format!("{} workspace", node.label),
@@ -150,7 +165,8 @@ impl Plan {
                 args,
                 num_inputs: node.inputs.len(),
                 label: node.label.clone(),
-                notes: node.notes.clone(),
+                flops: method.flops.unwrap_or_else(|| cost::flops(spec)),
+                notes: node.notes.iter().cloned().chain(method.note.map(String::from)).collect(),
             });
         }
         let mut outputs = Vec::new();
@@ -164,21 +180,11 @@ impl Plan {
             outputs.push((name.clone(), b));
         }
         let placement = assign(&mut buffers, &calls, options.in_place);
-        let slots = |roles: &[Role]| {
-            let of_role = graph.tensors.iter().filter(|t| roles.contains(&t.role));
-            let slot = of_role.map(|t| Slot {
-                name: t.name.clone(),
-                shape: t.shape.clone(),
-                dtype: t.dtype,
-                parameter: t.role == Role::Parameter,
-            });
-            slot.collect()
-        };
         Plan {
             buffers,
             calls,
-            inputs: slots(&[Role::Input]),
-            state: slots(&[Role::Parameter, Role::State]),
+            inputs: slots(graph, &[Role::Input]),
+            state: state_slots(graph),
             outputs,
             arena_bytes: placement.bytes,
             arena_bound: placement.lower_bound,
@@ -258,4 +264,20 @@ fn assign(buffers: &mut [Buffer], calls: &[Call], in_place: bool) -> Placement {
         }
     }
     placement
+}
+
+/// The tensors of a graph's state, in the order of [`Plan::state`].
+pub fn state_slots(graph: &Graph) -> Vec<Slot> {
+    slots(graph, &[Role::Parameter, Role::State])
+}
+
+fn slots(graph: &Graph, roles: &[Role]) -> Vec<Slot> {
+    let of_role = graph.tensors.iter().filter(|t| roles.contains(&t.role));
+    let slot = of_role.map(|t| Slot {
+        name: t.name.clone(),
+        shape: t.shape.clone(),
+        dtype: t.dtype,
+        parameter: t.role == Role::Parameter,
+    });
+    slot.collect()
 }
