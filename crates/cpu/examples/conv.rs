@@ -235,7 +235,7 @@ fn by_winograd(
 ) {
     let null = std::ptr::null_mut();
     let filters = [Pass::Forward, Pass::GradInput].map(|pass| WinogradFilter::new(isa, d, pass));
-    let mut u = buffer(filters[0].len());
+    let mut u = buffer(filters[0].transformed_len());
     let u = u.as_mut_ptr();
     let weight = WinogradGradWeight::new(isa, d, true);
     let (count, len) = (weight.partials(), weight.partial_len());

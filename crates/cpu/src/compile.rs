@@ -290,7 +290,7 @@ fn by_winograd(
     mut positions: [Option<usize>; 6],
 ) -> Compiled {
     let filter = WinogradFilter::new(isa, desc, pass);
-    let workspace_len = filter.len();
+    let workspace_len = filter.transformed_len();
     let workspace = positions[5].map(|last| last + 1);
     let weight = std::mem::replace(&mut positions[1], workspace);
     let conv = WinogradConv::new(isa, desc, pass, relu);

@@ -502,8 +502,9 @@ impl Gemm {
                     pack(&block, packed_a.add((rows.start - high.start) * depth.len()), rows.len());
                 }
             }
-            // tiles that go unlooked after one with too few zeros
+            // strips that go unlooked after one with too few zeros
             let mut dense = 0;
+            let mut sparse = false;
             for index in 0..count {
                 let rows = tile_rows(index);
                 let a = if self.pack_a.is_some() {
@@ -512,35 +513,93 @@ impl Gemm {
                 } else {
                     (in_place_a(rows.start), d.lda)
                 };
-                let mut num_steps = depth.len();
-                if looks && dense == 0 {
-                    let strip = Strip { a: a.0, stride: a.1, rows: rows.len(), k: depth.len() };
-                    num_steps = (self.zeros)(&strip, steps);
-                }
-                let list = num_steps < depth.len();
-                dense = if list { 0 } else { (dense + 1) % 4 };
                 let mut level = *level;
                 if self.update.is_some() && level.blocks == 1 {
                     // nothing waits longer than the strip takes
                     level.origin.0 = rows.start;
                 }
-                for (panel, j) in wide.clone().step_by(self.panel()).enumerate() {
-                    let cols = j..(j + self.panel()).min(wide.end);
-                    let b = if self.pack_b.is_some() {
-                        let at = panel * depth.len() * self.panel();
-                        (packed_b.add(at).cast_const(), self.panel())
-                    } else {
-                        (o.b.add(depth.start * d.ldb + j), d.ldb)
-                    };
-                    let run = self.tiles.get(rows.len(), cols.len(), list);
-                    let tile = self.tile(o, &level, rows.clone(), cols, depth.len(), a, b);
-                    run(&Tile { steps, num_steps, ..tile });
+                let part = StripPart { rows: rows.clone(), wide, depth, a, packed_b, steps };
+                if sparse && self.goes_flat(wide) {
+                    sparse = self.run_flat(o, &part, &level);
+                } else {
+                    let mut num_steps = depth.len();
+                    if looks && dense == 0 {
+                        let strip = Strip { a: a.0, stride: a.1, rows: rows.len(), k: depth.len() };
+                        num_steps = (self.zeros)(&strip, steps);
+                    }
+                    sparse = num_steps < depth.len();
+                    dense = if sparse { 0 } else { (dense + 1) % 4 };
+                    self.run_strip(o, &part, num_steps, &level);
                 }
                 if let (Some(update), true) = (self.update, level.block + 1 == level.blocks) {
                     self.update_strip(update, o, rows, wide, &level);
                 }
             }
         }
+    }
+
+    /// Whether strips with many zeros are done in tiles of half the rows and two panels.
+    fn goes_flat(&self, wide: &Range<usize>) -> bool {
+        self.tiles.flat_rows() > 0 && wide.len().is_multiple_of(2 * self.panel())
+    }
+
+    /// B of the panel that starts at column `j`, with its stride.
+    fn panel_of_b(&self, o: &Operands, part: &StripPart, j: usize) -> (*const f32, usize) {
+        if self.pack_b.is_some() {
+            let at = (j - part.wide.start) * part.depth.len();
+            (part.packed_b.wrapping_add(at).cast_const(), self.panel())
+        } else {
+            (o.b.wrapping_add(part.depth.start * self.desc.ldb + j), self.desc.ldb)
+        }
+    }
+
+    /// The tiles of a strip, each of one panel.
+    ///
+    /// # Safety
+    /// As for `run_block`; `num_steps` steps are listed if they are fewer than all.
+    unsafe fn run_strip(&self, o: &Operands, part: &StripPart, num_steps: usize, level: &Level) {
+        let (rows, depth, steps) = (&part.rows, part.depth.len(), part.steps);
+        for j in part.wide.clone().step_by(self.panel()) {
+            let cols = j..(j + self.panel()).min(part.wide.end);
+            let b = self.panel_of_b(o, part, j);
+            let run = self.tiles.get(rows.len(), cols.len(), num_steps < depth);
+            let tile = self.tile(o, level, rows.clone(), cols, depth, part.a, b);
+            // SAFETY: rows and columns are inside C.
+            unsafe { run(&Tile { steps, num_steps, ..tile }) };
+        }
+    }
+
+    /// The tiles of a strip in halves, each of two panels; whether many steps were left out.
+    ///
+    /// # Safety
+    /// As for `run_block`.
+    unsafe fn run_flat(&self, o: &Operands, strip: &StripPart, level: &Level) -> bool {
+        let (depth, steps) = (strip.depth.len(), strip.steps);
+        let halves = strip.rows.len().div_ceil(self.tiles.flat_rows());
+        let mut taken = 0;
+        for half in 0..halves {
+            let rows = part(strip.rows.len(), halves, half);
+            let shift = if self.desc.transpose_a { rows.start } else { rows.start * strip.a.1 };
+            // SAFETY: the rows are inside the strip; the list has room for all steps.
+            unsafe {
+                let a = strip.a.0.add(shift);
+                let places = Strip { a, stride: strip.a.1, rows: rows.len(), k: depth };
+                let num_steps = (self.zeros)(&places, steps);
+                if num_steps == depth {
+                    (0..depth).for_each(|step| *steps.add(step) = step as u32);
+                }
+                taken += num_steps;
+                let rows = strip.rows.start + rows.start..strip.rows.start + rows.end;
+                for j in strip.wide.clone().step_by(2 * self.panel()) {
+                    let b = self.panel_of_b(o, strip, j);
+                    let b_far = self.panel_of_b(o, strip, j + self.panel()).0;
+                    let cols = j..j + 2 * self.panel();
+                    let tile = self.tile(o, level, rows.clone(), cols, depth, (a, strip.a.1), b);
+                    self.tiles.flat(rows.len())(&Tile { steps, num_steps, b_far, ..tile });
+                }
+            }
+        }
+        taken * 8 < halves * depth * 7
     }
 
     /// Updates a strip of a parameter with its sums: all panels at once, so that the parameter and
@@ -606,6 +665,7 @@ impl Gemm {
             a: a.0,
             a_stride: a.1,
             b: b.0,
+            b_far: b.0,
             b_stride: b.1,
             steps: std::ptr::null(),
             num_steps: 0,
@@ -623,6 +683,18 @@ impl Gemm {
             coefficients: o.coefficients,
         }
     }
+}
+
+/// Rows of a tile's height, all columns of a block and a part of the reduction.
+struct StripPart<'a> {
+    rows: Range<usize>,
+    wide: &'a Range<usize>,
+    depth: &'a Range<usize>,
+    /// A's first value, and its stride.
+    a: (*const f32, usize),
+    packed_b: *mut f32,
+    /// Room for a list of steps.
+    steps: *mut u32,
 }
 
 /// Where a block is in the reduction, and where the chunk's sums wait meanwhile.

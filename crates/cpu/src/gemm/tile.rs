@@ -42,6 +42,8 @@ pub(super) struct Tile<'a> {
     /// steps of the reduction where rows are.
     pub a_stride: usize,
     pub b: *const f32,
+    /// B of the third and fourth vector, for tiles that have them.
+    pub b_far: *const f32,
     /// Between steps of the reduction.
     pub b_stride: usize,
     /// Steps of the reduction to do, for tiles with a list.
@@ -100,14 +102,15 @@ unsafe fn multiply_add<S: Simd, const MR: usize, const NV: usize, const TAIL: bo
     acc: &mut [[S::V; NV]; MR],
     a: *const f32,
     a_row: usize,
-    b: *const f32,
+    [b, b_far]: [*const f32; 2],
     tail: usize,
 ) {
     // SAFETY: the caller's: MR values of A, `a_row` apart, and the columns of B exist.
     unsafe {
         let mut row = [S::splat(0.0); NV];
         unroll!(J < NV, {
-            row[J] = load::<S, TAIL>(b.add(J * S::LANES), J == NV - 1, tail);
+            let b = if J < MAX_VECTORS { b } else { b_far };
+            row[J] = load::<S, TAIL>(b.add(J % MAX_VECTORS * S::LANES), J == NV - 1, tail);
         });
         unroll!(I < MR, {
             let x = S::splat(*a.add(I * a_row));
@@ -141,13 +144,13 @@ unsafe fn tile<
         if LIST {
             for at in 0..t.num_steps {
                 let step = *t.steps.add(at) as usize;
-                let (a, b) = (t.a.add(step * a_step), t.b.add(step * t.b_stride));
-                multiply_add::<S, MR, NV, TAIL>(&mut acc, a, a_row, b, tail);
+                let b = [t.b, t.b_far].map(|b| b.wrapping_add(step * t.b_stride));
+                multiply_add::<S, MR, NV, TAIL>(&mut acc, t.a.add(step * a_step), a_row, b, tail);
             }
         } else {
             let (mut a, mut b) = (t.a, t.b);
             for _ in 0..t.k {
-                multiply_add::<S, MR, NV, TAIL>(&mut acc, a, a_row, b, tail);
+                multiply_add::<S, MR, NV, TAIL>(&mut acc, a, a_row, [b, b], tail);
                 a = a.add(a_step);
                 b = b.add(t.b_stride);
             }
@@ -241,6 +244,8 @@ pub(super) struct Tiles {
     pub max_rows: usize,
     pub lanes: usize,
     shapes: [&'static [TileFn]; 4],
+    /// Tiles of half the rows and four vectors, with a list: fewer rows have more zeros in common.
+    flat: &'static [TileFn],
 }
 
 impl Tiles {
@@ -256,6 +261,16 @@ impl Tiles {
         };
         self.shapes[width][rows - 1]
     }
+
+    /// Most rows of a tile of four vectors; 0: there are none.
+    pub fn flat_rows(&self) -> usize {
+        self.flat.len()
+    }
+
+    /// The tile of `rows` rows and two panels, with a list of steps.
+    pub fn flat(&self, rows: usize) -> TileFn {
+        self.flat[rows - 1]
+    }
 }
 
 macro_rules! table {
@@ -266,7 +281,12 @@ macro_rules! table {
 }
 
 macro_rules! tables {
-    ($f:ident, $columns:expr, $lanes:literal; $($rows:literal),*) => {{
+    ($f:ident, $columns:expr, $lanes:literal; $($rows:literal),*; $($flat:literal),*) => {{
+        let flat = if $columns {
+            table!($f, true, 4, false, true; $($flat),*)
+        } else {
+            table!($f, false, 4, false, true; $($flat),*)
+        };
         let shapes = if $columns {
             [
                 table!($f, true, 2, false, false; $($rows),*),
@@ -282,7 +302,7 @@ macro_rules! tables {
                 table!($f, false, 2, false, true; $($rows),*),
             ]
         };
-        Tiles { max_rows: shapes[0].len(), lanes: $lanes, shapes }
+        Tiles { max_rows: shapes[0].len(), lanes: $lanes, shapes, flat }
     }};
 }
 
@@ -290,9 +310,11 @@ macro_rules! tables {
 pub(super) fn tiles(isa: Isa, columns: bool) -> Tiles {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => tables!(avx512, columns, 16; 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12),
+        Isa::Avx512 => {
+            tables!(avx512, columns, 16; 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12; 1, 2, 3, 4, 5, 6)
+        }
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => tables!(avx2, columns, 8; 1, 2, 3, 4, 5, 6),
-        _ => tables!(portable, columns, 8; 1, 2, 3, 4),
+        Isa::Avx2 => tables!(avx2, columns, 8; 1, 2, 3, 4, 5, 6;),
+        _ => tables!(portable, columns, 8; 1, 2, 3, 4;),
     }
 }

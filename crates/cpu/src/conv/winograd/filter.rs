@@ -58,10 +58,10 @@ unsafe fn transform<S: Simd>(
                 }
                 *column = three_to_four::<S>(g);
             }
-            for y in 0..4 {
-                let row = three_to_four::<S>([columns[0][y], columns[1][y], columns[2][y]]);
-                for x in 0..4 {
-                    S::store(to.add((4 * y + x) * stride + i), row[x]);
+            let [c0, c1, c2] = columns;
+            for (y, ((g0, g1), g2)) in c0.into_iter().zip(c1).zip(c2).enumerate() {
+                for (x, u) in three_to_four::<S>([g0, g1, g2]).into_iter().enumerate() {
+                    S::store(to.add((4 * y + x) * stride + i), u);
                 }
             }
         }
@@ -89,7 +89,7 @@ impl WinogradFilter {
     }
 
     /// Values of the transformed filters.
-    pub fn len(&self) -> usize {
+    pub fn transformed_len(&self) -> usize {
         PLACES * self.in_c * self.out_c
     }
 
@@ -180,8 +180,11 @@ unsafe fn gather<S: Simd>(
                     }
                     *column = four_to_three::<S>(s);
                 }
-                for y in 0..3 {
-                    let row_of = [columns[0][y], columns[1][y], columns[2][y], columns[3][y]];
+                let [c0, c1, c2, c3] = columns;
+                for (y, ((s0, s1), (s2, s3))) in
+                    c0.into_iter().zip(c1).zip(c2.into_iter().zip(c3)).enumerate()
+                {
+                    let row_of = [s0, s1, s2, s3];
                     for (x, v) in four_to_three::<S>(row_of).into_iter().enumerate() {
                         S::store(to.add((3 * y + x) * tap + row * ld + i), v);
                     }

@@ -12,7 +12,7 @@ fn check(isa: Isa, d: &ConvDesc, random: &mut Random) {
     let name = format!("{isa:?} {d:?}");
 
     let filter = WinogradFilter::new(isa, d, Pass::Forward);
-    let u = output(&filter, &[ptr(&w)], filter.len());
+    let u = output(&filter, &[ptr(&w)], filter.transformed_len());
     let kernel = WinogradConv::new(isa, d, Pass::Forward, false);
     let y = output(&kernel, &[ptr(&x), ptr(&u), null, null, null], d.y_len());
     let expected = reference::forward(d, &x, &w);
@@ -28,7 +28,7 @@ fn check(isa: Isa, d: &ConvDesc, random: &mut Random) {
     assert_close(&format!("relu {name}"), &expected, &y);
 
     let filter = WinogradFilter::new(isa, d, Pass::GradInput);
-    let u = output(&filter, &[ptr(&w)], filter.len());
+    let u = output(&filter, &[ptr(&w)], filter.transformed_len());
     let kernel = WinogradConv::new(isa, d, Pass::GradInput, false);
     let args = [ptr(&dy), ptr(&u), null, ptr(&x), ptr(&x_residual)];
     let dx = output(&kernel, &args, d.x_len());
@@ -110,7 +110,7 @@ fn not_a_number_stays() {
         let [mut x, w] = [random.values(d.x_len()), random.values(d.w_len())];
         x[(2 * 8 + 3) * 16] = f32::NAN;
         let filter = WinogradFilter::new(isa, &d, Pass::Forward);
-        let u = output(&filter, &[ptr(&w)], filter.len());
+        let u = output(&filter, &[ptr(&w)], filter.transformed_len());
         let kernel = WinogradConv::new(isa, &d, Pass::Forward, true);
         let null = std::ptr::null_mut();
         let y = output(&kernel, &[ptr(&x), ptr(&u), null, null, null], d.y_len());

@@ -159,17 +159,17 @@ unsafe fn product<S: Simd>(t: &Tiling, from: Planes, run: &Run, output: *mut f32
             let row = ((run.image * h + 2 * run.y) * w + 2 * run.x) * c + channel;
             for tile in 0..run.count {
                 let m = from.at.add((run.at + tile) * from.width + channel);
-                let mut m4 = [[zero; 4]; 2];
-                for j in 0..4 {
+                let [mut upper, mut lower] = [[zero; 4]; 2];
+                for (j, (upper, lower)) in upper.iter_mut().zip(&mut lower).enumerate() {
                     let place = m.add(j * from.plane);
                     let (m0, m1) = (S::load(place), S::load(place.add(4 * from.plane)));
                     let m2 = S::load(place.add(8 * from.plane));
                     let m3 = S::load(place.add(12 * from.plane));
-                    m4[0][j] = S::add(S::add(m0, m1), m2);
-                    m4[1][j] = S::sub(S::sub(m1, m2), m3);
+                    *upper = S::add(S::add(m0, m1), m2);
+                    *lower = S::sub(S::sub(m1, m2), m3);
                 }
-                for (i, [a, b, c_, d]) in m4.into_iter().enumerate() {
-                    let pair = [S::add(S::add(a, b), c_), S::sub(S::sub(b, c_), d)];
+                for (i, [m0, m1, m2, m3]) in [upper, lower].into_iter().enumerate() {
+                    let pair = [S::add(S::add(m0, m1), m2), S::sub(S::sub(m1, m2), m3)];
                     for (j, mut y) in pair.into_iter().enumerate() {
                         if 2 * run.y + i >= h || 2 * (run.x + tile) + j >= w {
                             continue;
