@@ -3,8 +3,12 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 
-/// Large buffers start at a multiple of this.
+/// Large buffers are whole huge pages.
 const HUGE_PAGE: usize = 2 << 20;
+/// From here on a buffer is large. On small pages, scattered over memory, weights and optimizer state
+/// that would fit the L2 cache meet in some of its sets and push each other out: a matter of luck at
+/// each start that was seen to double the time of a step.
+const LARGE: usize = 256 << 10;
 /// Every buffer starts at least at a cache line.
 const LINE: usize = 64;
 
@@ -23,8 +27,9 @@ unsafe impl Sync for AlignedBuffer {}
 impl AlignedBuffer {
     /// A buffer of `len` zeros; its pages are touched, so that no step pays for faulting them in.
     pub fn new(len: usize) -> AlignedBuffer {
-        let bytes = (len * 4).max(LINE);
-        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { LINE };
+        let large = len * 4 >= LARGE;
+        let align = if large { HUGE_PAGE } else { LINE };
+        let bytes = (len * 4).max(1).next_multiple_of(align);
         let layout =
             Layout::from_size_align(bytes, align).expect("sizes stay far below isize::MAX");
         // SAFETY: the layout's size is not zero.
@@ -32,7 +37,7 @@ impl AlignedBuffer {
         if start.is_null() {
             handle_alloc_error(layout);
         }
-        if bytes >= HUGE_PAGE {
+        if large {
             ask_for_huge_pages(start, bytes);
         }
         // SAFETY: `bytes` bytes were just allocated.
@@ -74,7 +79,7 @@ fn ask_for_huge_pages(start: *mut u8, bytes: usize) {
     // SAFETY: the pages are inside a live allocation that starts at one; the advice does not change
     // what they hold.
     unsafe {
-        libc::madvise(start.cast(), bytes / HUGE_PAGE * HUGE_PAGE, libc::MADV_HUGEPAGE);
+        libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE);
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (start, bytes);
