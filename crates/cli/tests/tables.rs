@@ -141,6 +141,10 @@ epochs     = 20
     let both = ["--data", text(&images), text(&labels)];
     let evaluated = succeed(&[&["eval", text(&run), "--json"], &both[..]].concat());
     assert!(evaluated.contains(&figures["loss"].to_string()), "{evaluated}");
+    // Without labels there is nothing to compare with.
+    let alone = tidemill(&["eval", text(&run), "--data", text(&images)]);
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(stderr(&alone).contains("have no labels to compare with"), "{}", stderr(&alone));
     let printed = succeed(&["predict", text(&run), "--data", text(&images)]);
     assert_eq!(printed.lines().count(), 121);
     // Image files are as good as IDX files.

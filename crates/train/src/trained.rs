@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_data::{
-    CsvSchema, DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Loader, LoaderOptions,
+    CsvSchema, DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, LabelKind, Loader,
+    LoaderOptions,
 };
 
 use crate::data::{input_of, open_one, shaped};
@@ -92,6 +93,13 @@ impl Trained {
             }
         };
         let set = self.open_spec(&spec)?;
+        if set.label_kind() == LabelKind::None {
+            return Err(Error::Usage(
+                "the data have no labels to compare with; name those too, such as --data IMAGES \
+                 LABELS for IDX files, or use predict"
+                    .into(),
+            ));
+        }
         let set = shaped(&set, &self.file, self.engine.num_outputs());
         let options = evaluate_options(&self.file);
         evaluate(&mut self.engine, &set, &options)
