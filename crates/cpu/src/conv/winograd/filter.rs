@@ -10,7 +10,7 @@ use crate::simd::Simd;
 /// `G g G^T` of all filters, for one pass, laid out for [`WinogradConv`](super::WinogradConv):
 /// `[panel][place][depth][width]`.
 ///
-/// Arguments: `[w, transformed]` with [`len`](Self::len) values of the latter.
+/// Arguments: `[w, transformed]` with [`transformed_len`](Self::transformed_len) values of the latter.
 pub struct WinogradFilter {
     pass: Pass,
     in_c: usize,
