@@ -210,19 +210,19 @@ fn main() {
             let sum = if i == 2 { one_thread(&reduce, &reduce_args.0) } else { 0.0 };
             let one = flops / (one_thread(kernel, &args.0) + sum);
             let two = flops / (two_threads(kernel, args) + sum);
-            print!(
-                " {:6.1} ({:2.0}%) [{:5.0} {:2.0}%]",
-                one / 1e9,
-                one / peak * 100.0,
-                two / 1e9,
-                two / peak * 50.0
-            );
+            print_rates(one, two, peak);
         }
         println!("  {}, {}, {} chunks", forward.chunks(), input.chunks(), weight.chunks());
         if winograd::applies(isa, d) {
             by_winograd(isa, d, peak, [xp, yp, wp, bias.as_mut_ptr()], [&mut mask, &mut dx]);
         }
     }
+}
+
+/// Rates of one and of two threads.
+fn print_rates(one: f64, two: f64, peak: f64) {
+    let [of_one, of_two] = [one / peak * 100.0, two / peak * 50.0];
+    print!(" {:6.1} ({of_one:2.0}%) [{:5.0} {of_two:2.0}%]", one / 1e9, two / 1e9);
 }
 
 /// The same figures for Winograd's way, with the direct way's FLOPs, so that they compare.
@@ -266,13 +266,7 @@ fn by_winograd(
         let extra = one_thread(*extra, &extra_args.0);
         let one = flops / (one_thread(*kernel, &args.0) + extra);
         let two = flops / (two_threads(*kernel, args) + extra);
-        print!(
-            " {:6.1} ({:2.0}%) [{:5.0} {:2.0}%]",
-            one / 1e9,
-            one / peak * 100.0,
-            two / 1e9,
-            two / peak * 50.0
-        );
+        print_rates(one, two, peak);
     }
     println!("  {}, {}, {} chunks", forward.chunks(), input.chunks(), weight.chunks());
 }

@@ -7,7 +7,7 @@
 
 use crate::isa::Isa;
 use crate::kernel::Kernel;
-use crate::simd::Simd;
+use crate::simd::{Simd, load_n, store_n};
 use std::ops::Range;
 
 mod quarters;
@@ -119,22 +119,6 @@ struct Image {
 }
 
 type ImageFn = unsafe fn(&PoolDesc, &Image);
-
-/// # Safety
-/// `p` has `min(n, LANES)` readable values.
-#[inline(always)]
-unsafe fn load_n<S: Simd>(p: *const f32, n: usize) -> S::V {
-    // SAFETY: by this function's contract.
-    unsafe { if n >= S::LANES { S::load(p) } else { S::load_partial(p, n) } }
-}
-
-/// # Safety
-/// `p` has `min(n, LANES)` writable values.
-#[inline(always)]
-unsafe fn store_n<S: Simd>(p: *mut f32, v: S::V, n: usize) {
-    // SAFETY: by this function's contract.
-    unsafe { if n >= S::LANES { S::store(p, v) } else { S::store_partial(p, v, n) } }
-}
 
 /// y of one image; a window without pixels has maximum -inf and average 0.
 ///

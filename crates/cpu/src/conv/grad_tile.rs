@@ -2,11 +2,10 @@
 //! summed over the pixels of a band. The MR source values of a pixel are contiguous, so that
 //! broadcasts have constant displacements.
 
-use super::tile::{load_n, store_n};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Simd};
+use crate::simd::{Portable, Simd, load_n, store_n};
 
 /// What a tile function works on.
 #[derive(Clone, Copy)]

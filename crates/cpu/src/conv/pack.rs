@@ -1,7 +1,6 @@
 //! Copies into scratch: weight panels and zero-padded image bands.
 
-use super::tile::{load_n, store_n};
-use crate::simd::Simd;
+use crate::simd::{Simd, load_n, store_n};
 
 /// Copies rows of values into rows of another length: from, their step, how many, their length,
 /// to, the step there.

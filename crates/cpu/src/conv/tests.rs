@@ -109,22 +109,33 @@ fn check(isa: Isa, d: ConvDesc, random: &mut Random) {
     run(&kernel, &[ptr(&dy), ptr(&w), ptr(&x), place, place], false);
     assert_close(&format!("dx in place {name}"), &expected, &sum);
 
-    let expected = reference::grad_weight(&d, &x, &dy);
     for bias in [false, true] {
         let kernel = ConvGradWeight::new(isa, d, bias);
-        let partials = output(&kernel, &[ptr(&x), ptr(&dy)], kernel.workspace_len());
-        let len = kernel.partial_len();
-        let reduce = ReduceUpdate::new(isa, d.w_len(), kernel.partials(), len);
-        let dw = output(&reduce, &[ptr(&partials)], d.w_len());
-        assert_close(&format!("dw {name}"), &expected, &dw);
-        if bias {
-            let reduce = ReduceUpdate::new(isa, d.out_c, kernel.partials(), len);
-            let db = output(&reduce, &[ptr(&partials[d.w_len()..])], d.out_c);
-            let expected: Vec<f64> = (0..d.out_c)
-                .map(|c| dy.iter().skip(c).step_by(d.out_c).map(|&g| f64::from(g)).sum())
-                .collect();
-            assert_close(&format!("db {name}"), &expected, &db);
-        }
+        check_grad_weight(&name, isa, &kernel, kernel.partials(), (&d, bias), [&x, &dy]);
+    }
+}
+
+/// Checks the sum of a kernel's partial gradients of the weight, and of the bias if it makes them.
+pub(super) fn check_grad_weight(
+    name: &str,
+    isa: Isa,
+    kernel: &dyn Kernel,
+    count: usize,
+    (d, bias): (&ConvDesc, bool),
+    [x, dy]: [&[f32]; 2],
+) {
+    let len = d.w_len() + if bias { d.out_c } else { 0 };
+    let partials = output(kernel, &[ptr(x), ptr(dy)], count * len);
+    let reduce = ReduceUpdate::new(isa, d.w_len(), count, len);
+    let dw = output(&reduce, &[ptr(&partials)], d.w_len());
+    assert_close(&format!("dw {name}"), &reference::grad_weight(d, x, dy), &dw);
+    if bias {
+        let reduce = ReduceUpdate::new(isa, d.out_c, count, len);
+        let db = output(&reduce, &[ptr(&partials[d.w_len()..])], d.out_c);
+        let expected: Vec<f64> = (0..d.out_c)
+            .map(|c| dy.iter().skip(c).step_by(d.out_c).map(|&g| f64::from(g)).sum())
+            .collect();
+        assert_close(&format!("db {name}"), &expected, &db);
     }
 }
 

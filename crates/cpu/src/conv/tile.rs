@@ -8,7 +8,7 @@
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Simd};
+use crate::simd::{Portable, Simd, load_n, store_n};
 
 /// What a tile function works on: one column of tiles over `rows` output rows.
 #[derive(Clone, Copy)]
@@ -69,22 +69,6 @@ macro_rules! unroll {
     (@ $i:ident, $n:ident, $body:block, $($at:literal),*) => {
         $( if $at < $n { #[allow(non_upper_case_globals)] const $i: usize = $at; $body } )*
     };
-}
-
-/// # Safety
-/// `p` has LANES readable values if `n >= LANES`, else `n`.
-#[inline(always)]
-pub(super) unsafe fn load_n<S: Simd>(p: *const f32, n: usize) -> S::V {
-    // SAFETY: by this function's contract.
-    unsafe { if n >= S::LANES { S::load(p) } else { S::load_partial(p, n) } }
-}
-
-/// # Safety
-/// As [`load_n`], writable.
-#[inline(always)]
-pub(super) unsafe fn store_n<S: Simd>(p: *mut f32, v: S::V, n: usize) {
-    // SAFETY: by this function's contract.
-    unsafe { if n >= S::LANES { S::store(p, v) } else { S::store_partial(p, v, n) } }
 }
 
 /// Asks for the cache line at `p`, which may be any address.

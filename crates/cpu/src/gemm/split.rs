@@ -9,7 +9,7 @@
 use super::{Activation, Epilogue, GemmDesc};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
-use crate::simd::Simd;
+use crate::simd::{Simd, load_n, store_n};
 
 /// Weights below which taking them back costs less than another kernel: 64 KB.
 const MIN_WEIGHTS: usize = 16 * 1024;
@@ -95,23 +95,11 @@ unsafe fn combine_row<S: Simd>(r: &Row) {
                 let on = S::gt(load_n::<S>(r.mask.add(j), len), S::splat(0.0));
                 sum = S::select(on, sum, S::splat(0.0));
             }
-            if len >= S::LANES {
-                S::store(r.to.add(j), sum);
-            } else {
-                S::store_partial(r.to.add(j), sum, len);
-            }
+            store_n::<S>(r.to.add(j), sum, len);
         }
     }
 }
 kernel!(fn combine_row_on(row: &Row) = combine_row;);
-
-/// # Safety
-/// `p` has `min(n, LANES)` readable values.
-#[inline(always)]
-unsafe fn load_n<S: Simd>(p: *const f32, n: usize) -> S::V {
-    // SAFETY: by this function's contract.
-    unsafe { if n >= S::LANES { S::load(p) } else { S::load_partial(p, n) } }
-}
 
 impl Combine {
     /// The end of a product that was cut into `parts`.

@@ -110,6 +110,26 @@ pub trait Simd: Copy + Send + Sync + 'static {
     );
 }
 
+/// The first `min(n, LANES)` values, zeros elsewhere.
+///
+/// # Safety
+/// `p` has that many readable values.
+#[inline(always)]
+pub(crate) unsafe fn load_n<S: Simd>(p: *const f32, n: usize) -> S::V {
+    // SAFETY: by this function's contract.
+    unsafe { if n >= S::LANES { S::load(p) } else { S::load_partial(p, n) } }
+}
+
+/// Stores the first `min(n, LANES)` values.
+///
+/// # Safety
+/// `p` has that many writable values.
+#[inline(always)]
+pub(crate) unsafe fn store_n<S: Simd>(p: *mut f32, v: S::V, n: usize) {
+    // SAFETY: by this function's contract.
+    unsafe { if n >= S::LANES { S::store(p, v) } else { S::store_partial(p, v, n) } }
+}
+
 /// Makes the entry functions of a generic kernel and a function that picks one by [`Isa`](crate::isa::Isa).
 ///
 /// `kernel!(pub fn name(a: A, b: B) -> R = generic_fn;)` expects

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::tests::{Random, assert_close, desc, output, ptr};
-use super::super::{ReduceUpdate, reference};
+use super::super::reference;
+use super::super::tests::{Random, assert_close, check_grad_weight, desc, output, ptr};
 use super::*;
 
 fn check(isa: Isa, d: &ConvDesc, random: &mut Random) {
@@ -39,22 +39,9 @@ fn check(isa: Isa, d: &ConvDesc, random: &mut Random) {
         .collect();
     assert_close(&format!("dx {name}"), &expected, &dx);
 
-    let expected = reference::grad_weight(d, &x, &dy);
     for bias in [false, true] {
         let kernel = WinogradGradWeight::new(isa, d, bias);
-        let len = kernel.partial_len();
-        let partials = output(&kernel, &[ptr(&x), ptr(&dy)], kernel.partials() * len);
-        let reduce = ReduceUpdate::new(isa, d.w_len(), kernel.partials(), len);
-        let dw = output(&reduce, &[ptr(&partials)], d.w_len());
-        assert_close(&format!("dw {name}"), &expected, &dw);
-        if bias {
-            let reduce = ReduceUpdate::new(isa, d.out_c, kernel.partials(), len);
-            let db = output(&reduce, &[ptr(&partials[d.w_len()..])], d.out_c);
-            let expected: Vec<f64> = (0..d.out_c)
-                .map(|c| dy.iter().skip(c).step_by(d.out_c).map(|&g| f64::from(g)).sum())
-                .collect();
-            assert_close(&format!("db {name}"), &expected, &db);
-        }
+        check_grad_weight(&name, isa, &kernel, kernel.partials(), (d, bias), [&x, &dy]);
     }
 }
 
