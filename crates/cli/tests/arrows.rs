@@ -11,9 +11,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cpu", &["plan", "graph"]),
     ("nn", &["graph"]),
     ("data", &[]),
-    ("train", &["graph", "plan", "cpu", "nn", "data"]),
-    ("tidemill", &["graph", "plan", "cpu", "nn", "data", "train"]),
-    ("cli", &["tidemill", "graph", "plan", "cpu", "nn", "data", "train"]),
+    ("stream", &[]),
+    ("train", &["graph", "plan", "cpu", "nn", "data", "stream"]),
+    ("tidemill", &["graph", "plan", "cpu", "nn", "data", "stream", "train"]),
+    ("cli", &["tidemill", "graph", "plan", "cpu", "nn", "data", "stream", "train"]),
 ];
 
 fn crates() -> PathBuf {

@@ -1,0 +1,30 @@
+//! What can go wrong with a stream as a whole; a single bad event is not an error.
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A stream cannot be opened or read on. The message says what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address or an option makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Reading or writing failed.
+    #[error("{place}: {what}")]
+    Io {
+        /// A path or an address.
+        place: String,
+        /// What failed.
+        what: String,
+    },
+    /// The place to go on from is no longer there.
+    #[error("{place}: cannot go on from {position}: {what}")]
+    Gone {
+        /// The source.
+        place: String,
+        /// Where the run stopped.
+        position: String,
+        /// Why, and what to do.
+        what: String,
+    },
+}

@@ -1,0 +1,230 @@
+//! Decoded events, held by columns in memory that is used again.
+
+use serde::{Deserialize, Serialize};
+
+/// What the events of a stream consist of; known once the header or the first event is, and saved
+/// in checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schema {
+    /// Names of the input columns, in the order of [`Event::values`].
+    pub columns: Vec<String>,
+    /// Numbers in the input vector of each event ([`Event::vector`]); 0 where there is none.
+    pub vector: usize,
+    /// Whether events hold features by hash ([`Event::sparse`]), as VW text and libsvm do.
+    pub sparse: bool,
+    /// For rows without names (CSV, ARFF): what each position of a row is, by name.
+    pub row: Vec<String>,
+}
+
+/// One value as it came.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Value<'a> {
+    /// Empty, `null`, `NA`, `?`.
+    #[default]
+    Missing,
+    /// A number, not necessarily finite.
+    Number(f64),
+    /// Anything else.
+    Text(&'a str),
+}
+
+/// A feature of a sparse event.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Feature {
+    /// Hash of the namespace and name, all 32 bits.
+    pub hash: u32,
+    /// Its value; 1 where none is given.
+    pub value: f32,
+}
+
+/// One event of a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// The block and the place in it.
+    events: &'a Events,
+    index: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    Missing,
+    Number(f64),
+    Text { start: u32, len: u32 },
+}
+
+/// A block of events with one schema.
+#[derive(Clone, Debug, Default)]
+pub struct Events {
+    columns: usize,
+    width: usize,
+    values: Vec<Slot>,
+    vectors: Vec<f32>,
+    sparse: Vec<Feature>,
+    heads: Vec<Head>,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    sparse_end: usize,
+    label: Slot,
+    id: Slot,
+    weight: f32,
+}
+
+impl Events {
+    /// Number of whole events.
+    pub fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    /// Makes room for other events of `schema`; keeps the memory.
+    pub fn clear(&mut self, schema: &Schema) {
+        self.columns = schema.columns.len();
+        self.width = schema.vector;
+        self.values.clear();
+        self.vectors.clear();
+        self.sparse.clear();
+        self.heads.clear();
+        self.text.clear();
+    }
+
+    /// Starts an event: all its values are missing until set. End it with [`Events::finish`] or
+    /// [`Events::abandon`].
+    pub fn start(&mut self) -> Draft<'_> {
+        self.abandon();
+        let (values, vectors) = (self.values.len(), self.vectors.len());
+        self.values.resize(values + self.columns, Slot::Missing);
+        self.vectors.resize(vectors + self.width, 0.0);
+        let (label, id) = (Slot::Missing, Slot::Missing);
+        Draft { events: self, head: Head { sparse_end: 0, label, id, weight: 1.0 } }
+    }
+
+    /// Drops what belongs to no finished event.
+    fn abandon(&mut self) {
+        let sparse = self.heads.last().map_or(0, |h| h.sparse_end);
+        self.values.truncate(self.heads.len() * self.columns);
+        self.vectors.truncate(self.heads.len() * self.width);
+        self.sparse.truncate(sparse);
+    }
+
+    /// The event `index`.
+    pub fn get(&self, index: usize) -> Event<'_> {
+        assert!(index < self.len(), "event {index} of {}", self.len());
+        Event { events: self, index }
+    }
+
+    fn value(&self, slot: Slot) -> Value<'_> {
+        match slot {
+            Slot::Missing => Value::Missing,
+            Slot::Number(n) => Value::Number(n),
+            Slot::Text { start, len } => {
+                Value::Text(&self.text[start as usize..(start + len) as usize])
+            }
+        }
+    }
+}
+
+/// An event being made; dropped without [`Draft::finish`] it leaves no trace.
+pub struct Draft<'a> {
+    events: &'a mut Events,
+    head: Head,
+}
+
+impl Draft<'_> {
+    fn slot(&mut self, value: Value<'_>) -> Slot {
+        match value {
+            Value::Missing => Slot::Missing,
+            Value::Number(n) => Slot::Number(n),
+            Value::Text(text) => {
+                let start = self.events.text.len() as u32;
+                self.events.text.push_str(text);
+                Slot::Text { start, len: text.len() as u32 }
+            }
+        }
+    }
+
+    /// Sets the value of a column.
+    pub fn set(&mut self, column: usize, value: Value<'_>) {
+        let at = self.events.heads.len() * self.events.columns + column;
+        self.events.values[at] = self.slot(value);
+    }
+
+    /// The input vector, to be filled.
+    pub fn vector(&mut self) -> &mut [f32] {
+        let start = self.events.heads.len() * self.events.width;
+        &mut self.events.vectors[start..]
+    }
+
+    /// Appends a sparse feature.
+    pub fn push(&mut self, feature: Feature) {
+        self.events.sparse.push(feature);
+    }
+
+    /// Sets the label.
+    pub fn label(&mut self, value: Value<'_>) {
+        self.head.label = self.slot(value);
+    }
+
+    /// Sets the id.
+    pub fn id(&mut self, value: Value<'_>) {
+        self.head.id = self.slot(value);
+    }
+
+    /// Sets the weight.
+    pub fn weight(&mut self, weight: f32) {
+        self.head.weight = weight;
+    }
+
+    /// The event is whole.
+    pub fn finish(mut self) {
+        self.head.sparse_end = self.events.sparse.len();
+        self.events.heads.push(self.head);
+    }
+}
+
+impl<'a> Event<'a> {
+    /// The value of a column.
+    pub fn value(&self, column: usize) -> Value<'a> {
+        let events = self.events;
+        events.value(events.values[self.index * events.columns + column])
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.events.columns
+    }
+
+    /// The input vector; empty where the schema has none.
+    pub fn vector(&self) -> &'a [f32] {
+        let width = self.events.width;
+        &self.events.vectors[self.index * width..(self.index + 1) * width]
+    }
+
+    /// Features by hash; empty where the schema is not sparse.
+    pub fn sparse(&self) -> &'a [Feature] {
+        let heads = &self.events.heads;
+        let start = if self.index == 0 { 0 } else { heads[self.index - 1].sparse_end };
+        &self.events.sparse[start..heads[self.index].sparse_end]
+    }
+
+    /// The label; missing where there is none yet.
+    pub fn label(&self) -> Value<'a> {
+        self.events.value(self.events.heads[self.index].label)
+    }
+
+    /// The id that a later label refers to.
+    pub fn id(&self) -> Value<'a> {
+        self.events.value(self.events.heads[self.index].id)
+    }
+
+    /// How much the event counts; 1 where nothing is said.
+    pub fn weight(&self) -> f32 {
+        self.events.heads[self.index].weight
+    }
+}

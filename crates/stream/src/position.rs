@@ -1,0 +1,60 @@
+//! Where a stream has been read to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Where reading goes on after a record, in its part of the stream.
+///
+/// | source | `major` | `minor` |
+/// | --- | --- | --- |
+/// | file, standard input | bytes (decompressed) up to the end of the record | records up to it |
+/// | embedded log, NATS | sequence number of the record | 0 |
+/// | Redis | milliseconds of the entry's id | its sequence number |
+/// | Kafka | offset of the record | 0 |
+/// | replayed dataset | samples so far | 0 |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mark {
+    /// See the table above.
+    pub major: u64,
+    /// See the table above.
+    pub minor: u64,
+}
+
+/// The last record read of each part of a stream: a file, a partition. Sources of one part use the
+/// empty name. Saved with the weights in each checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// By name of the part.
+    pub parts: BTreeMap<String, Mark>,
+}
+
+impl Position {
+    /// Takes the record at `mark` of `part` as read.
+    pub fn advance(&mut self, part: &str, mark: Mark) {
+        match self.parts.get_mut(part) {
+            Some(old) => *old = mark,
+            None => {
+                self.parts.insert(part.to_owned(), mark);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.parts.is_empty() {
+            return f.write_str("the start");
+        }
+        for (i, (part, mark)) in self.parts.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            let space = if part.is_empty() { "" } else { " " };
+            write!(f, "{comma}{part}{space}{}", mark.major)?;
+            if mark.minor != 0 {
+                write!(f, "-{}", mark.minor)?;
+            }
+        }
+        Ok(())
+    }
+}

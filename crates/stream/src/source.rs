@@ -1,0 +1,60 @@
+//! What every stream source does.
+
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::position::Position;
+use crate::records::Records;
+
+/// What a poll found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// Records were appended.
+    Some,
+    /// Nothing came within the time.
+    Idle,
+    /// The stream has ended and gives no more records.
+    End,
+}
+
+/// What a source has seen, for the live line and the summary.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records given.
+    pub records: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Records that were not given because a queue was full.
+    pub shed: u64,
+    /// Connections, rotations or reconnections, by what the source is.
+    pub reopened: u64,
+}
+
+/// A stream of records with positions.
+///
+/// A source is driven by one thread. It gives each record once, in order within each part; after
+/// [`Source::seek`] it gives the records after that position.
+pub trait Source: Send {
+    /// How users call it: a path or an address.
+    fn name(&self) -> String;
+
+    /// Why the stream cannot be read again from a position, if it cannot (standard input, TCP).
+    fn not_seekable(&self) -> Option<&'static str>;
+
+    /// Goes on after `position`. Called before the first poll only.
+    ///
+    /// # Errors
+    /// [`crate::Error::Gone`] if the records after it are no longer there.
+    fn seek(&mut self, position: &Position) -> Result<()>;
+
+    /// Appends what has arrived to `records`, up to about `bytes` bytes, waiting up to `wait` for
+    /// the first record. Gives what is there without waiting for more.
+    fn poll(&mut self, records: &mut Records, bytes: usize, wait: Duration) -> Result<Poll>;
+
+    /// Tells that all records up to `position` are in a checkpoint on disk and need not be given
+    /// again.
+    fn commit(&mut self, position: &Position) -> Result<()>;
+
+    /// What it has seen.
+    fn counters(&self) -> Counters;
+}
