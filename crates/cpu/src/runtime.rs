@@ -54,6 +54,8 @@ struct Step {
     patches: Vec<(usize, usize)>,
     constants: AlignedBuffer,
     parallel: bool,
+    /// Tasks before the plan's gate; all of them where it has none.
+    before_gate: usize,
 }
 
 // SAFETY: the pointers lead into the runtime's own buffers or into inputs borrowed for a run.
@@ -122,10 +124,15 @@ impl Runtime {
             patches: Vec::new(),
             constants: constant_buffer,
             parallel: false,
+            before_gate: usize::MAX,
             plan,
         };
         let mut scratch_bytes = 0;
-        for call in &step.plan.calls {
+        let mut gate = None;
+        for (position, call) in step.plan.calls.iter().enumerate() {
+            if step.plan.gate == Some(position) {
+                gate = Some(step.instrs.len());
+            }
             for phase in compile(self.isa, &call.spec).phases {
                 let start = step.args.len();
                 for position in phase.positions {
@@ -143,8 +150,11 @@ impl Runtime {
             }
         }
         for (i, instr) in step.instrs.iter().enumerate() {
+            if gate == Some(i) {
+                step.before_gate = step.tasks.len();
+            }
             match step.tasks.last_mut() {
-                Some((run, 1)) if instr.chunks == 1 => run.end = i + 1,
+                Some((run, 1)) if instr.chunks == 1 && gate != Some(i) => run.end = i + 1,
                 _ => step.tasks.push((i..i + 1, instr.chunks)),
             }
         }
@@ -222,6 +232,46 @@ impl Runtime {
         inputs: &[Input<'_>],
         beside: Beside<'_>,
     ) -> Result<(), InputError> {
+        self.bind(id, inputs)?;
+        let step = &self.steps[id.0];
+        let run = Run { step, scratch: &self.scratch, tasks: 0..step.tasks.len() };
+        self.pool.run(&run, step.parallel, beside);
+        Ok(())
+    }
+
+    /// Runs a plan up to its gate, where `logits` and `losses` are known and nothing of the state
+    /// has changed, and on from there only if `gate` says so. Says whether it did. A plan without a
+    /// gate runs as a whole, and `gate` is not asked.
+    pub fn run_gated(
+        &mut self,
+        id: PlanId,
+        inputs: &[Input<'_>],
+        gate: &mut dyn FnMut(&Runtime) -> bool,
+    ) -> Result<bool, InputError> {
+        let all = self.steps[id.0].tasks.len();
+        let before = self.steps[id.0].before_gate.min(all);
+        self.bind(id, inputs)?;
+        let step = &self.steps[id.0];
+        let run = Run { step, scratch: &self.scratch, tasks: 0..before };
+        self.pool.run(&run, step.parallel, NOTHING);
+        if before == all {
+            return Ok(true);
+        }
+        if !gate(self) {
+            return Ok(false);
+        }
+        let step = &self.steps[id.0];
+        let run = Run { step, scratch: &self.scratch, tasks: before..all };
+        self.pool.run(&run, step.parallel, NOTHING);
+        Ok(true)
+    }
+
+    /// Whether a plan has a place at which it can be refused.
+    pub fn has_gate(&self, id: PlanId) -> bool {
+        self.steps[id.0].before_gate < self.steps[id.0].tasks.len()
+    }
+
+    fn bind(&mut self, id: PlanId, inputs: &[Input<'_>]) -> Result<(), InputError> {
         let step = &mut self.steps[id.0];
         check_inputs(&step.plan.inputs, inputs)?;
         for &(entry, input) in &step.patches {
@@ -230,9 +280,6 @@ impl Runtime {
                 Input::I32(x) => x.as_ptr().cast_mut().cast(),
             };
         }
-        let parallel = step.parallel;
-        let run = Run { step: &self.steps[id.0], scratch: &self.scratch };
-        self.pool.run(&run, parallel, beside);
         Ok(())
     }
 
@@ -297,7 +344,7 @@ impl Runtime {
     ) -> Result<Vec<f64>, InputError> {
         self.run(id, inputs)?;
         let step = &self.steps[id.0];
-        let run = Run { step, scratch: &self.scratch };
+        let run = Run { step, scratch: &self.scratch, tasks: 0..step.tasks.len() };
         let phases = |call: &tidemill_plan::Call| compile(self.isa, &call.spec).phases.len();
         let phases: Vec<usize> = step.plan.calls.iter().map(phases).collect();
         let mut totals = vec![0.0; phases.len()];
@@ -342,6 +389,7 @@ fn check_inputs(slots: &[Slot], inputs: &[Input<'_>]) -> Result<(), InputError> 
 struct Run<'a> {
     step: &'a Step,
     scratch: &'a [AlignedBuffer],
+    tasks: Range<usize>,
 }
 
 impl Run<'_> {
@@ -356,13 +404,13 @@ impl Run<'_> {
 
 impl Tasks for Run<'_> {
     fn len(&self) -> usize {
-        self.step.tasks.len()
+        self.tasks.len()
     }
     fn chunks(&self, task: usize) -> usize {
-        self.step.tasks[task].1
+        self.step.tasks[self.tasks.start + task].1
     }
     unsafe fn run(&self, task: usize, chunk: usize, thread: usize) {
-        for index in self.step.tasks[task].0.clone() {
+        for index in self.step.tasks[self.tasks.start + task].0.clone() {
             // SAFETY: as the caller's; a run of several instructions has one chunk each.
             unsafe { self.instr(index, chunk, thread) };
         }

@@ -90,6 +90,10 @@ pub struct Plan {
     pub state: Vec<Slot>,
     /// Readable after the run: (name, buffer).
     pub outputs: Vec<(String, usize)>,
+    /// For gated plans: how many calls come before the first that changes the state and give the
+    /// outputs `logits` and `losses`; none if there is no such place, since batch norm keeps its
+    /// statistics on the way forward.
+    pub gate: Option<usize>,
     /// Bytes of the arena.
     pub arena_bytes: usize,
     /// Most bytes alive at one call: no arena can be smaller.
@@ -120,11 +124,13 @@ pub struct Options {
     pub fuse: bool,
     /// Let elementwise programs write over inputs that nothing reads later.
     pub in_place: bool,
+    /// Keep a place between the losses and the updates at which a run can end ([`Plan::gate`]).
+    pub gated: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { fuse: true, in_place: true }
+        Options { fuse: true, in_place: true, gated: false }
     }
 }
 
@@ -179,6 +185,7 @@ impl Plan {
             buffers[b].life.1 = calls.len().saturating_sub(1);
             outputs.push((name.clone(), b));
         }
+        let gate = options.gated.then(|| gate(&buffers, &calls, &outputs)).flatten();
         let placement = assign(&mut buffers, &calls, options.in_place);
         Plan {
             buffers,
@@ -186,6 +193,7 @@ impl Plan {
             inputs: slots(graph, &[Role::Input]),
             state: state_slots(graph),
             outputs,
+            gate,
             arena_bytes: placement.bytes,
             arena_bound: placement.lower_bound,
         }
@@ -200,6 +208,18 @@ impl Plan {
     pub fn output(&self, name: &str) -> Option<&Buffer> {
         self.outputs.iter().find(|o| o.0 == name).map(|o| &self.buffers[o.1])
     }
+}
+
+/// See [`Plan::gate`].
+fn gate(buffers: &[Buffer], calls: &[Call], outputs: &[(String, usize)]) -> Option<usize> {
+    let judged = |b: &usize| {
+        outputs.iter().any(|(name, o)| o == b && ["logits", "losses"].contains(&name.as_str()))
+    };
+    let writes =
+        |call: &Call, what: &dyn Fn(&usize) -> bool| call.args[call.num_inputs..].iter().any(what);
+    let is_state = |b: &usize| matches!(buffers[*b].place, Place::State(_));
+    let after = calls.iter().rposition(|call| writes(call, &judged))? + 1;
+    (!calls[..after].iter().any(|call| writes(call, &is_state))).then_some(after)
 }
 
 fn buffer(schedule: &Schedule, value: ValueId, position: usize) -> Buffer {

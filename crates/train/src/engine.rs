@@ -79,6 +79,8 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Train,
+    /// Training that can be refused once its losses are known.
+    Learn,
     Evaluate,
     Predict,
 }
@@ -153,7 +155,8 @@ impl Engine {
     }
 
     fn add(&mut self, purpose: Purpose, batch: usize, graph: &Graph) -> Result<usize, EngineError> {
-        let plan = self.runtime.add(graph, Options::default()).map_err(error)?;
+        let options = Options { gated: purpose == Purpose::Learn, ..Options::default() };
+        let plan = self.runtime.add(graph, options).map_err(error)?;
         let inputs = &self.runtime.plan(plan).inputs;
         let source = |slot: &tidemill_plan::Slot| match (slot.name.as_str(), slot.dtype) {
             ("x", DType::F32) => Ok(Source::X),
@@ -267,6 +270,31 @@ impl Engine {
         Ok(StepResult { loss: loss.and_then(|l| l.first()).copied().unwrap_or(f32::NAN) })
     }
 
+    /// A training step that `gate` can refuse when it has seen the losses and logits of the batch:
+    /// then the state stays exactly as it was. Says whether the step was taken. The outputs stay
+    /// those from before the update ([`Engine::outputs`]).
+    ///
+    /// Models whose statistics move on the way forward (batch norm) are judged by a pass in
+    /// evaluation mode first; for all others this costs nothing beside the step.
+    pub fn train_if(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f32,
+        gate: &mut dyn FnMut(Outputs<'_>) -> bool,
+    ) -> Result<bool, EngineError> {
+        let index = self.plan_for(Purpose::Learn, batch.len)?;
+        let plan = self.compiled[index].plan;
+        if !self.runtime.has_gate(plan) && !gate(self.evaluate(batch)?) {
+            return Ok(false);
+        }
+        let hyper = hyper_values(&self.rule, f64::from(learning_rate), self.step + 1);
+        let taken = self.with_inputs(Purpose::Learn, batch, hyper, |runtime, plan, inputs| {
+            runtime.run_gated(plan, inputs, &mut |runtime| gate(outputs_of(runtime, plan)))
+        })?;
+        self.step += u64::from(taken);
+        Ok(taken)
+    }
+
     /// The kernels of a training step on `batch` with the mean microseconds that each takes on one
     /// thread, over `rounds` steps (which train).
     pub fn profile(
@@ -307,11 +335,10 @@ impl Engine {
 
     /// Logits and losses of the batch that the last `train` or `evaluate` ran on.
     pub fn outputs(&self) -> Outputs<'_> {
-        let output = |name| {
-            let plan = self.last.map(|i| self.compiled[i].plan)?;
-            self.runtime.output(plan, name)
-        };
-        Outputs { losses: output("losses").unwrap_or(&[]), logits: output("logits").unwrap_or(&[]) }
+        match self.last {
+            Some(last) => outputs_of(&self.runtime, self.compiled[last].plan),
+            None => Outputs { losses: &[], logits: &[] },
+        }
     }
 
     /// A copy of the state, in a fixed order.
@@ -477,12 +504,17 @@ impl Engine {
 impl EngineSpec {
     fn graph(&self, purpose: Purpose, batch: usize) -> Result<Graph, EngineError> {
         match purpose {
-            Purpose::Train => training_graph(&self.model, &self.loss, &self.optimizer, batch),
+            Purpose::Train | Purpose::Learn => training_graph(&self.model, &self.loss, &self.optimizer, batch),
             Purpose::Evaluate => evaluation_graph(&self.model, &self.loss, batch),
             Purpose::Predict => inference_graph(&self.model, &self.loss, batch),
         }
         .map_err(error)
     }
+}
+
+fn outputs_of(runtime: &Runtime, plan: PlanId) -> Outputs<'_> {
+    let output = |name| runtime.output(plan, name).unwrap_or(&[]);
+    Outputs { losses: output("losses"), logits: output("logits") }
 }
 
 fn error(e: impl std::fmt::Display) -> EngineError {
