@@ -28,3 +28,20 @@ pub enum Error {
         what: String,
     },
 }
+
+impl Error {
+    /// `what` failed at `place`.
+    pub(crate) fn io(place: impl std::fmt::Display, what: impl std::fmt::Display) -> Error {
+        Error::Io { place: place.to_string(), what: what.to_string() }
+    }
+
+    /// Reading cannot go on from `position`.
+    pub(crate) fn gone(
+        place: impl std::fmt::Display,
+        position: impl std::fmt::Display,
+        what: impl std::fmt::Display,
+    ) -> Error {
+        let (place, position) = (place.to_string(), position.to_string());
+        Error::Gone { place, position, what: what.to_string() }
+    }
+}

@@ -6,17 +6,27 @@
 //!
 //! - [`source`]: the [`Source`] trait; [`records`] is what a source gives, [`position`] is where
 //!   it stands
+//! - [`open`]: a source from an address; [`sources`] are those for files and sockets
+//! - [`queue`]: a thread that reads a source ahead of the learner, in bounded memory
 //! - [`events`]: records decoded into columns ([`Events`])
 #![forbid(unsafe_code)]
 
 pub mod error;
 pub mod events;
+mod inlet;
+mod lines;
+pub mod open;
 pub mod position;
+pub mod queue;
 pub mod records;
 pub mod source;
+pub mod sources;
+mod sync;
 
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Schema, Value};
+pub use open::{OpenOptions, open};
 pub use position::{Mark, Position};
+pub use queue::{Next, Policy, QueueOptions, Reader};
 pub use records::{Record, Records};
 pub use source::{Counters, Poll, Source};

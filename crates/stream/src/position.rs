@@ -5,11 +5,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::records::Record;
+
 /// Where reading goes on after a record, in its part of the stream.
 ///
 /// | source | `major` | `minor` |
 /// | --- | --- | --- |
-/// | file, standard input | bytes (decompressed) up to the end of the record | records up to it |
+/// | files, standard input | bytes (decompressed) up to the end of the record | lines up to it |
+/// | TCP | records so far | 0 |
 /// | embedded log, NATS | sequence number of the record | 0 |
 /// | Redis | milliseconds of the entry's id | its sequence number |
 /// | Kafka | offset of the record | 0 |
@@ -23,7 +26,7 @@ pub struct Mark {
 }
 
 /// The last record read of each part of a stream: a file, a partition. Sources of one part use the
-/// empty name. Saved with the weights in each checkpoint.
+/// empty name; of files read one after another only the last is kept. Saved with the weights in each checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// By name of the part.
@@ -31,6 +34,19 @@ pub struct Position {
 }
 
 impl Position {
+    /// Takes `record` as read.
+    pub fn take(&mut self, record: &Record<'_>) {
+        if record.alone && !(self.parts.len() == 1 && self.parts.contains_key(record.part)) {
+            self.parts.clear();
+        }
+        self.advance(record.part, record.mark);
+    }
+
+    /// The mark of `part`, if any of its records have been read.
+    pub fn mark(&self, part: &str) -> Option<Mark> {
+        self.parts.get(part).copied()
+    }
+
     /// Takes the record at `mark` of `part` as read.
     pub fn advance(&mut self, part: &str, mark: Mark) {
         match self.parts.get_mut(part) {

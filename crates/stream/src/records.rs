@@ -9,7 +9,15 @@ use crate::position::Mark;
 pub struct Records {
     bytes: Vec<u8>,
     heads: Vec<Head>,
-    parts: Vec<(usize, Arc<str>)>,
+    parts: Vec<Part>,
+}
+
+/// Records from `start` on are from the part `name`.
+#[derive(Clone, Debug)]
+struct Part {
+    start: usize,
+    name: Arc<str>,
+    alone: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +35,9 @@ pub struct Record<'a> {
     pub bytes: &'a [u8],
     /// The part of the stream that it is from; empty where there is only one.
     pub part: &'a str,
+    /// Whether a position after it names this part only: files that are read one after another
+    /// leave nothing to go back to in those before.
+    pub alone: bool,
     /// Where reading goes on after it.
     pub mark: Mark,
     /// When the sender was told that it is taken, in microseconds since 1970; 0 where there is no
@@ -52,6 +63,12 @@ impl Records {
         self.bytes.len()
     }
 
+    /// Memory that the records take, with what is kept about each: what queues count, since many
+    /// short records take more than their bytes.
+    pub fn footprint(&self) -> usize {
+        self.bytes.len() + self.heads.len() * size_of::<Head>()
+    }
+
     /// Makes room for other records; keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -59,10 +76,19 @@ impl Records {
         self.parts.clear();
     }
 
-    /// Records pushed from now on are from this part.
+    /// Records pushed from now on are from this part, one of several that are read side by side.
     pub fn set_part(&mut self, part: &Arc<str>) {
-        if self.parts.last().is_none_or(|(_, last)| last != part) {
-            self.parts.push((self.heads.len(), part.clone()));
+        self.begin(part, false);
+    }
+
+    /// Records pushed from now on are from this part, and those before it are at their end.
+    pub fn follow_part(&mut self, part: &Arc<str>) {
+        self.begin(part, true);
+    }
+
+    fn begin(&mut self, name: &Arc<str>, alone: bool) {
+        if self.parts.last().is_none_or(|last| last.name != *name) {
+            self.parts.push(Part { start: self.heads.len(), name: name.clone(), alone });
         }
     }
 
@@ -72,15 +98,48 @@ impl Records {
         self.heads.push(Head { end: self.bytes.len(), mark, acknowledged, first });
     }
 
+    /// Appends all records of `other`.
+    pub fn append(&mut self, other: &Records) {
+        let (bytes, len) = (self.bytes.len(), self.heads.len());
+        if !self.parts.is_empty() && other.parts.first().is_none_or(|p| p.start > 0) {
+            self.begin(&Arc::from(""), false);
+        }
+        self.bytes.extend_from_slice(&other.bytes);
+        self.heads.extend(other.heads.iter().map(|h| Head { end: h.end + bytes, ..*h }));
+        self.parts.extend(other.parts.iter().map(|p| Part { start: p.start + len, ..p.clone() }));
+    }
+
+    /// Keeps only the records for which `keep` of their index says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let (mut kept, mut start, mut end, mut part) = (0, 0, 0, 0);
+        for i in 0..self.heads.len() {
+            while part < self.parts.len() && self.parts[part].start <= i {
+                self.parts[part].start = kept;
+                part += 1;
+            }
+            let head = self.heads[i];
+            if keep(i) {
+                self.bytes.copy_within(start..head.end, end);
+                end += head.end - start;
+                self.heads[kept] = Head { end, ..head };
+                kept += 1;
+            }
+            start = head.end;
+        }
+        self.bytes.truncate(end);
+        self.heads.truncate(kept);
+    }
+
     /// The record `i`.
     pub fn get(&self, i: usize) -> Record<'_> {
         let head = self.heads[i];
         let start = if i == 0 { 0 } else { self.heads[i - 1].end };
-        let after = self.parts.partition_point(|(first, _)| *first <= i);
-        let part = after.checked_sub(1).map_or("", |p| &*self.parts[p].1);
+        let after = self.parts.partition_point(|part| part.start <= i);
+        let part = after.checked_sub(1).map(|p| &self.parts[p]);
         Record {
             bytes: &self.bytes[start..head.end],
-            part,
+            part: part.map_or("", |p| &p.name),
+            alone: part.is_some_and(|p| p.alone),
             mark: head.mark,
             acknowledged: head.acknowledged,
             first: head.first,
@@ -90,5 +149,41 @@ impl Records {
     /// All records in their order.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         (0..self.len()).map(|i| self.get(i))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(major: u64) -> Mark {
+        Mark { major, minor: 0 }
+    }
+
+    fn texts(records: &Records) -> Vec<(String, String, u64)> {
+        let text = |r: Record<'_>| String::from_utf8_lossy(r.bytes).into_owned();
+        records.iter().map(|r| (r.part.to_owned(), text(r), r.mark.major)).collect()
+    }
+
+    #[test]
+    fn appending_keeps_parts_and_retaining_keeps_their_records() {
+        let mut a = Records::default();
+        a.set_part(&"p".into());
+        a.push(b"one", mark(1), 0, true);
+        let mut b = Records::default();
+        b.push(b"two", mark(2), 0, false);
+        b.set_part(&"q".into());
+        b.push(b"three", mark(3), 0, false);
+        b.push(b"four", mark(4), 0, false);
+        a.append(&b);
+        let expect = [("p", "one", 1), ("", "two", 2), ("q", "three", 3), ("q", "four", 4)];
+        let own = |e: &[(&str, &str, u64)]| -> Vec<_> {
+            e.iter().map(|(p, t, m)| ((*p).to_owned(), (*t).to_owned(), *m)).collect()
+        };
+        assert_eq!(texts(&a), own(&expect));
+        a.retain(|i| i == 1 || i == 3);
+        assert_eq!(texts(&a), own(&[expect[1], expect[3]]));
+        a.push(b"five", mark(5), 0, false);
+        assert_eq!(a.get(2).part, "q");
     }
 }

@@ -26,6 +26,10 @@ pub struct Counters {
     pub bytes: u64,
     /// Records that were not given because a queue was full.
     pub shed: u64,
+    /// Records that were not given because they were longer than the source allows.
+    pub too_long: u64,
+    /// Records that went through a queue's log on disk.
+    pub spilled: u64,
     /// Connections, rotations or reconnections, by what the source is.
     pub reopened: u64,
 }
@@ -47,7 +51,8 @@ pub trait Source: Send {
     /// [`crate::Error::Gone`] if the records after it are no longer there.
     fn seek(&mut self, position: &Position) -> Result<()>;
 
-    /// Appends what has arrived to `records`, up to about `bytes` bytes, waiting up to `wait` for
+    /// Appends what has arrived to `records`, up to about `bytes` bytes (by
+    /// [`Records::footprint`]; one record or one packet more is possible), waiting up to `wait` for
     /// the first record. Gives what is there without waiting for more.
     fn poll(&mut self, records: &mut Records, bytes: usize, wait: Duration) -> Result<Poll>;
 

@@ -1,0 +1,182 @@
+//! Cuts bytes into lines: the records of files, standard input and TCP.
+
+use std::io::{self, Read};
+
+use memchr::memchr;
+
+use crate::position::Mark;
+use crate::records::Records;
+
+/// The longest record where nothing else is said.
+pub(crate) const MAX_RECORD: usize = 16 << 20;
+
+/// Read at once; larger reads are not faster (they leave the cache).
+const CHUNK: usize = 256 << 10;
+
+/// Lines end with LF or CRLF. Empty lines are no records. A line longer than `max` is passed over
+/// and counted. One buffer, which only grows for lines longer than it.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    buffer: Vec<u8>,
+    /// Of the line that is next; bytes from here to `scanned` hold no line end.
+    start: usize,
+    scanned: usize,
+    end: usize,
+    max: usize,
+    /// Inside a line that is too long and has been dropped so far.
+    skipping: bool,
+    first: bool,
+    mark: Mark,
+    too_long: u64,
+}
+
+impl Lines {
+    pub(crate) fn new(max: usize) -> Lines {
+        let mark = Mark::default();
+        let buffer = vec![0; CHUNK];
+        let (start, scanned, end, too_long) = (0, 0, 0, 0);
+        Lines { buffer, start, scanned, end, max, skipping: false, first: true, mark, too_long }
+    }
+
+    /// Forgets what is buffered; the next byte is that after `mark`.
+    pub(crate) fn restart(&mut self, mark: Mark) {
+        (self.start, self.scanned, self.end, self.skipping) = (0, 0, 0, false);
+        (self.mark, self.first) = (mark, mark.major == 0);
+    }
+
+    /// Where the last line taken ends.
+    pub(crate) fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// Lines that were too long.
+    pub(crate) fn too_long(&self) -> u64 {
+        self.too_long
+    }
+
+    /// Bytes read so far that belong to no whole line yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Reads once; 0 at the end of the input.
+    pub(crate) fn fill(&mut self, input: &mut impl Read) -> io::Result<usize> {
+        if self.start == self.end {
+            (self.start, self.scanned, self.end) = (0, 0, 0);
+        }
+        if self.end == self.buffer.len() {
+            if self.start > 0 {
+                self.buffer.copy_within(self.start..self.end, 0);
+                self.scanned -= self.start;
+                self.end -= self.start;
+                self.start = 0;
+            }
+            if self.end > self.buffer.len() / 2 {
+                self.buffer.resize(self.buffer.len() * 2, 0);
+            }
+        }
+        loop {
+            match input.read(&mut self.buffer[self.end..]) {
+                Ok(n) => {
+                    self.end += n;
+                    return Ok(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Appends the whole lines that have been read, up to about `bytes` bytes of records.
+    pub(crate) fn take(&mut self, records: &mut Records, bytes: usize) {
+        let limit = records.footprint() + bytes.max(1);
+        while records.footprint() < limit {
+            let Some(found) = memchr(b'\n', &self.buffer[self.scanned..self.end]) else {
+                self.scanned = self.end;
+                // Two more: the line end of a line of just the allowed length.
+                if self.pending() > self.max.saturating_add(2) {
+                    self.mark.major += self.pending() as u64;
+                    self.start = self.end;
+                    self.skipping = true;
+                }
+                break;
+            };
+            self.line(records, self.scanned + found, 1);
+        }
+    }
+
+    /// Appends the last line, which has no line end.
+    pub(crate) fn finish(&mut self, records: &mut Records) {
+        if self.pending() > 0 || self.skipping {
+            self.line(records, self.end, 0);
+        }
+    }
+
+    fn line(&mut self, records: &mut Records, end: usize, line_end: usize) {
+        let mut line = &self.buffer[self.start..end];
+        self.mark.major += (line.len() + line_end) as u64;
+        self.mark.minor += 1;
+        if let [head @ .., b'\r'] = line {
+            line = head;
+        }
+        if self.skipping || line.len() > self.max {
+            self.too_long += 1;
+            self.skipping = false;
+        } else if !line.is_empty() {
+            records.push(line, self.mark, 0, self.first);
+            self.first = false;
+        }
+        (self.start, self.scanned) = (end + line_end, end + line_end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Gives the bytes in pieces of `step`.
+    struct Pieces<'a>(&'a [u8], usize);
+
+    impl Read for Pieces<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let n = self.1.min(self.0.len()).min(out.len());
+            out[..n].copy_from_slice(&self.0[..n]);
+            self.0 = &self.0[n..];
+            Ok(n)
+        }
+    }
+
+    fn cut(text: &[u8], step: usize, max: usize) -> (Vec<(String, u64, u64, bool)>, u64) {
+        let (mut lines, mut records) = (Lines::new(max), Records::default());
+        let mut input = Pieces(text, step);
+        while lines.fill(&mut input).unwrap() > 0 {
+            lines.take(&mut records, usize::MAX / 2);
+        }
+        lines.finish(&mut records);
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        let all = records.iter().map(|r| (text(r.bytes), r.mark.major, r.mark.minor, r.first));
+        (all.collect(), lines.too_long())
+    }
+
+    #[test]
+    fn lines_of_all_kinds_in_pieces_of_all_sizes() {
+        let text = b"one\r\n\ntwo\n\r\nthree four five\nlast";
+        for step in 1..=text.len() {
+            let (lines, too_long) = cut(text, step, 8);
+            let expect = [("one", 5, 1, true), ("two", 10, 3, false), ("last", 32, 6, false)];
+            assert_eq!(lines, expect.map(|(t, a, b, f)| (t.to_owned(), a, b, f)), "step {step}");
+            assert_eq!(too_long, 1);
+        }
+    }
+
+    #[test]
+    fn a_line_longer_than_the_buffer() {
+        let mut text = vec![b'x'; 3 * CHUNK];
+        text.extend_from_slice(b"\nend\n");
+        let (lines, too_long) = cut(&text, 70_000, MAX_RECORD);
+        assert_eq!((lines.len(), lines[0].0.len(), too_long), (2, 3 * CHUNK, 0));
+        let (lines, too_long) = cut(&text, 70_000, 100);
+        assert_eq!((lines.len(), lines[0].1, too_long), (1, text.len() as u64, 1));
+    }
+}
