@@ -6,17 +6,20 @@
 //!
 //! - [`source`]: the [`Source`] trait; [`records`] is what a source gives, [`position`] is where
 //!   it stands
-//! - [`events`]: records decoded into columns ([`Events`])
+//! - [`formats`]: records decoded, each format by its [`Decoder`], into [`events`]: columns of
+//!   values ([`Events`])
 #![forbid(unsafe_code)]
 
 pub mod error;
 pub mod events;
+pub mod formats;
 pub mod position;
 pub mod records;
 pub mod source;
 
 pub use error::{Error, Result};
-pub use events::{Event, Events, Feature, Schema, Value};
+pub use events::{Event, Events, Feature, Field, Schema, Value};
+pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, decoder};
 pub use position::{Mark, Position};
 pub use records::{Record, Records};
 pub use source::{Counters, Poll, Source};
