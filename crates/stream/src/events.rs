@@ -6,14 +6,30 @@ use serde::{Deserialize, Serialize};
 /// in checkpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schema {
-    /// Names of the input columns, in the order of [`Event::values`].
+    /// Names of the input columns, in the order of [`Event::value`].
     pub columns: Vec<String>,
     /// Numbers in the input vector of each event ([`Event::vector`]); 0 where there is none.
     pub vector: usize,
+    /// The JSON key of that vector.
+    pub vector_key: Option<String>,
     /// Whether events hold features by hash ([`Event::sparse`]), as VW text and libsvm do.
     pub sparse: bool,
-    /// For rows without names (CSV, ARFF): what each position of a row is, by name.
-    pub row: Vec<String>,
+    /// The column or key of the label.
+    pub label: Option<String>,
+    /// For rows without names in them (CSV, ARFF): what each position of a row is. Of the file
+    /// being read: a later file may have the same columns in another order.
+    pub row: Vec<Field>,
+}
+
+/// One position of a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// Its column.
+    pub name: String,
+    /// Whether it is text even where it looks like a number.
+    pub text: bool,
+    /// What it is in a sparse ARFF row that leaves it out; 0 if not given.
+    pub zero: Option<String>,
 }
 
 /// One value as it came.
@@ -67,6 +83,7 @@ pub struct Events {
 #[derive(Clone, Copy, Debug)]
 struct Head {
     sparse_end: usize,
+    text_end: usize,
     label: Slot,
     id: Slot,
     weight: f32,
@@ -83,10 +100,8 @@ impl Events {
         self.heads.is_empty()
     }
 
-    /// Makes room for other events of `schema`; keeps the memory.
-    pub fn clear(&mut self, schema: &Schema) {
-        self.columns = schema.columns.len();
-        self.width = schema.vector;
+    /// Makes room for other events; keeps the memory.
+    pub fn clear(&mut self) {
         self.values.clear();
         self.vectors.clear();
         self.sparse.clear();
@@ -94,20 +109,29 @@ impl Events {
         self.text.clear();
     }
 
-    /// Starts an event: all its values are missing until set. End it with [`Events::finish`] or
-    /// [`Events::abandon`].
-    pub fn start(&mut self) -> Draft<'_> {
+    /// Starts an event: all its values are missing until set.
+    ///
+    /// # Panics
+    /// If the block holds events of another schema.
+    pub fn start(&mut self, schema: &Schema) -> Draft<'_> {
         self.abandon();
+        if (self.columns, self.width) != (schema.columns.len(), schema.vector) {
+            assert!(self.is_empty(), "a block of events has one schema");
+            (self.columns, self.width) = (schema.columns.len(), schema.vector);
+            self.abandon();
+        }
         let (values, vectors) = (self.values.len(), self.vectors.len());
         self.values.resize(values + self.columns, Slot::Missing);
         self.vectors.resize(vectors + self.width, 0.0);
         let (label, id) = (Slot::Missing, Slot::Missing);
-        Draft { events: self, head: Head { sparse_end: 0, label, id, weight: 1.0 } }
+        let head = Head { sparse_end: 0, text_end: 0, label, id, weight: 1.0 };
+        Draft { events: self, head }
     }
 
     /// Drops what belongs to no finished event.
     fn abandon(&mut self) {
-        let sparse = self.heads.last().map_or(0, |h| h.sparse_end);
+        let (sparse, text) = self.heads.last().map_or((0, 0), |h| (h.sparse_end, h.text_end));
+        self.text.truncate(text);
         self.values.truncate(self.heads.len() * self.columns);
         self.vectors.truncate(self.heads.len() * self.width);
         self.sparse.truncate(sparse);
@@ -142,9 +166,11 @@ impl Draft<'_> {
             Value::Missing => Slot::Missing,
             Value::Number(n) => Slot::Number(n),
             Value::Text(text) => {
-                let start = self.events.text.len() as u32;
+                let start = self.events.text.len();
                 self.events.text.push_str(text);
-                Slot::Text { start, len: text.len() as u32 }
+                // Blocks are a few megabytes: sources bound them in bytes.
+                assert!(self.events.text.len() <= u32::MAX as usize, "a block of 4 GiB of text");
+                Slot::Text { start: start as u32, len: text.len() as u32 }
             }
         }
     }
@@ -184,6 +210,7 @@ impl Draft<'_> {
     /// The event is whole.
     pub fn finish(mut self) {
         self.head.sparse_end = self.events.sparse.len();
+        self.head.text_end = self.events.text.len();
         self.events.heads.push(self.head);
     }
 }

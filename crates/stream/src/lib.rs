@@ -8,11 +8,13 @@
 //!   it stands
 //! - [`open`]: a source from an address; [`sources`] are those for files and sockets
 //! - [`queue`]: a thread that reads a source ahead of the learner, in bounded memory
-//! - [`events`]: records decoded into columns ([`Events`])
+//! - [`formats`]: records decoded, each format by its [`Decoder`], into [`events`]: columns of
+//!   values ([`Events`])
 #![forbid(unsafe_code)]
 
 pub mod error;
 pub mod events;
+pub mod formats;
 mod inlet;
 mod lines;
 pub mod open;
@@ -24,7 +26,8 @@ pub mod sources;
 mod sync;
 
 pub use error::{Error, Result};
-pub use events::{Event, Events, Feature, Schema, Value};
+pub use events::{Event, Events, Feature, Field, Schema, Value};
+pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, decoder};
 pub use open::{OpenOptions, open};
 pub use position::{Mark, Position};
 pub use queue::{Next, Policy, QueueOptions, Reader};

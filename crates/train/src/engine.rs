@@ -504,7 +504,9 @@ impl Engine {
 impl EngineSpec {
     fn graph(&self, purpose: Purpose, batch: usize) -> Result<Graph, EngineError> {
         match purpose {
-            Purpose::Train | Purpose::Learn => training_graph(&self.model, &self.loss, &self.optimizer, batch),
+            Purpose::Train | Purpose::Learn => {
+                training_graph(&self.model, &self.loss, &self.optimizer, batch)
+            }
             Purpose::Evaluate => evaluation_graph(&self.model, &self.loss, batch),
             Purpose::Predict => inference_graph(&self.model, &self.loss, batch),
         }

@@ -1,0 +1,85 @@
+//! What decoding one event costs, by format, over a million events of real data:
+//! `cargo run --release -p tidemill-stream --example decode`
+//!
+//! Elec2 (8 numbers) as CSV, JSON lines and VW text; MNIST (784 numbers) as JSON lines. The data are
+//! looked for in `$TIDEMILL_DATA`, by default `../shared/data`.
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use flate2::read::GzDecoder;
+use tidemill_stream::{Events, Format, FormatSpec, Mark, Records, decoder};
+
+/// Records per block, about as many as a busy source gives at once.
+const BLOCK: usize = 512;
+
+fn main() {
+    let Some(csv) = unpacked("electricity/elec2_8.csv.gz") else { return };
+    let csv = String::from_utf8(csv).unwrap();
+    let names: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|l| l.split(',').collect()).collect();
+    let json = rows.iter().map(|row| {
+        let mut line = String::from("{");
+        for (name, value) in names.iter().zip(row) {
+            write!(line, "\"{name}\": {value}, ").unwrap();
+        }
+        line.truncate(line.len() - 2);
+        line + "}"
+    });
+    let events = 1_000_000;
+    measure("csv, 8 numbers", Format::Csv, csv.lines().map(String::from).collect(), events);
+    measure("json_lines, 8 numbers", Format::JsonLines, json.collect(), events);
+    if let Some(pixels) = unpacked("mnist/t10k-images-idx3-ubyte.gz") {
+        let images: Vec<&[u8]> = pixels[16..].chunks(784).take(1000).collect();
+        let line = |numbers: Vec<String>| format!("{{\"y\": 3, \"x\": [{}]}}", numbers.join(", "));
+        let bytes = images.iter().map(|i| line(i.iter().map(u8::to_string).collect()));
+        measure("json_lines, 784 bytes", Format::JsonLines, bytes.collect(), events / 20);
+        let floats = images
+            .iter()
+            .map(|i| line(i.iter().map(|p| (f64::from(*p) / 255.0).to_string()).collect()));
+        measure("json_lines, 784 floats", Format::JsonLines, floats.collect(), events / 20);
+    }
+}
+
+fn measure(what: &str, format: Format, lines: Vec<String>, count: usize) {
+    let bytes: usize = lines.iter().map(String::len).sum();
+    let mut blocks = Vec::new();
+    for chunk in lines.chunks(BLOCK) {
+        let mut records = Records::default();
+        chunk.iter().for_each(|line| records.push(line.as_bytes(), Mark::default(), 0, false));
+        blocks.push(records);
+    }
+    let mut decoder = decoder(&FormatSpec::default(), format, None).unwrap();
+    let (mut events, mut done, mut bad) = (Events::default(), 0, 0);
+    let start = Instant::now();
+    while done < count {
+        for records in &blocks {
+            events.clear();
+            for record in records.iter() {
+                bad += usize::from(decoder.decode(record, &mut events).is_err());
+            }
+            done += events.len();
+        }
+    }
+    let ns = start.elapsed().as_nanos() as f64 / done as f64;
+    let size = bytes / lines.len();
+    println!("{what:24} {ns:8.0} ns/event  {size:5} bytes each  {bad} bad");
+}
+
+fn unpacked(name: &str) -> Option<Vec<u8>> {
+    let root = std::env::var_os("TIDEMILL_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
+    let path = root.join(name);
+    let Ok(file) = std::fs::File::open(&path) else {
+        eprintln!("SKIPPED: {} is absent; set TIDEMILL_DATA", path.display());
+        return None;
+    };
+    let mut bytes = Vec::new();
+    GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
+    Some(bytes)
+}

@@ -1,0 +1,141 @@
+//! What a recipe says about the format of a stream.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How one event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Rows of fields, as RFC 4180 has them, each on one line.
+    Csv,
+    /// The same with tabs.
+    Tsv,
+    /// One JSON object per line.
+    #[serde(alias = "ndjson", alias = "jsonl", alias = "json")]
+    JsonLines,
+}
+
+impl Format {
+    /// By the name of a file or address; what compresses it (`.gz`) is no matter.
+    pub fn by_name(name: &str) -> Option<Format> {
+        let name = name.split(['?', '#']).next().unwrap_or(name).to_ascii_lowercase();
+        let name =
+            [".gz", ".zst", ".bz2"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(&name);
+        let (_, ending) = name.rsplit_once('.')?;
+        Some(match ending {
+            "csv" | "data" => Format::Csv,
+            "tsv" => Format::Tsv,
+            "json" | "jsonl" | "ndjson" => Format::JsonLines,
+            _ => return None,
+        })
+    }
+}
+
+/// The keys of `[stream]` that say how events are written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FormatSpec {
+    /// Default: by the name of the file.
+    pub format: Option<Format>,
+    /// Between the fields of a row: one ASCII character. Default: `,`, and a tab for `tsv`.
+    pub delimiter: Option<char>,
+    /// Whether the first row of a file holds the names. Default: if none of its fields is a number
+    /// or missing; where names are known (`columns`, a resumed run), if it has one of them.
+    pub header: Option<bool>,
+    /// CSV: names of the fields of a row where there is no header (default `c1`, `c2`, ...). JSON:
+    /// the keys that are inputs, nested ones by a dotted path (default: those of the first event).
+    pub columns: Option<Vec<String>>,
+    /// Column or key of the label. Default: `class`, `target`, `label` or `y`; if a row has none
+    /// of these, its last column.
+    pub label: Option<String>,
+    /// Column or key of the id by which a later label refers to an event. Default: none.
+    pub id: Option<String>,
+    /// Column or key of the weight of an event. Default: none, all count 1.
+    pub weight: Option<String>,
+    /// JSON: key of an array of numbers, as long as in the first event. Default: the first key
+    /// that holds one, if `columns` is not given.
+    pub vector: Option<String>,
+    /// Columns or keys that are no inputs. Default: none.
+    pub ignore: Vec<String>,
+    /// Columns or keys that are text even where they look like numbers: ids, postal codes.
+    pub text: Vec<String>,
+    /// What stands for a missing value. Default: an empty field, `NA`, `?` and `null`. (`NaN` is
+    /// not among them: an event with NaN is a bad event.)
+    pub missing: Vec<String>,
+}
+
+impl Default for FormatSpec {
+    fn default() -> FormatSpec {
+        FormatSpec {
+            format: None,
+            delimiter: None,
+            header: None,
+            columns: None,
+            label: None,
+            id: None,
+            weight: None,
+            vector: None,
+            ignore: Vec::new(),
+            text: Vec::new(),
+            missing: ["", "NA", "?", "null"].map(String::from).to_vec(),
+        }
+    }
+}
+
+/// Names that mean the label where the recipe names none, the first of them first.
+pub(super) const LABELS: [&str; 4] = ["class", "target", "label", "y"];
+
+impl FormatSpec {
+    /// The format of the stream called `name`.
+    ///
+    /// # Errors
+    /// If neither the recipe nor the name tells.
+    pub fn format_of(&self, name: &str) -> Result<Format> {
+        self.format.or_else(|| Format::by_name(name)).ok_or_else(|| {
+            Error::Usage(format!(
+                "stream.format: {name} does not tell its format; say \"csv\", \"tsv\" or \
+                 \"json_lines\""
+            ))
+        })
+    }
+
+    /// Refuses keys that do not go together.
+    pub(super) fn check(&self, format: Format) -> Result<()> {
+        let usage = |text: String| Err(Error::Usage(text));
+        let row = matches!(format, Format::Csv | Format::Tsv);
+        if let Some(c) = self.delimiter {
+            if !row {
+                return usage(format!(
+                    "stream.delimiter: {format:?} has no delimiter; leave it out"
+                ));
+            }
+            if !c.is_ascii()
+                || matches!(c, '"' | '\n' | '\r' | '.' | '-')
+                || c.is_ascii_alphanumeric()
+            {
+                return usage(format!(
+                    "stream.delimiter must be one ASCII character that is in no number or name, \
+                     found {c:?}"
+                ));
+            }
+        }
+        if row && self.header == Some(true) && self.columns.is_some() {
+            return usage(
+                "stream.columns names the fields of rows without a header; leave it out, or set \
+                 stream.header = false; what is no input goes to stream.ignore"
+                    .into(),
+            );
+        }
+        if self.vector.is_some() && format != Format::JsonLines {
+            return usage(format!("stream.vector: {format:?} has no arrays; leave it out"));
+        }
+        let mut names = self.columns.clone().unwrap_or_default();
+        names.sort();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return usage(format!("stream.columns: `{}` is there twice", pair[0]));
+        }
+        Ok(())
+    }
+}
