@@ -11,6 +11,7 @@
 //! - [`run`]: from the recipe to the summary; [`folder`] is where it goes
 //! - [`batch`]: the loop over the steps
 //! - [`metrics`]: what is measured, from the logits of the steps
+//! - [`prequential`]: what is measured on a stream, each event before learning from it
 //! - [`mod@evaluate`]: a pass over data without learning
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`mod@bench`]: its
 //!   step, timed
@@ -29,6 +30,7 @@ pub mod error;
 pub mod evaluate;
 pub mod folder;
 pub mod metrics;
+pub mod prequential;
 pub mod recipe;
 pub mod report;
 pub mod run;

@@ -1,0 +1,317 @@
+//! Prequential (test-then-train) figures of a stream, in constant memory.
+//!
+//! Each labelled event is scored with the outputs that were predicted before learning from it.
+//! Three views are kept: over the whole stream, over a sliding window of the last events, and
+//! fading, where an event that lies `n` events back weighs `fading^n` (Gama, Sebastião, Rodrigues,
+//! *On evaluating stream learning algorithms*, 2013). Beside them stand the baselines that a
+//! stream's figures mean nothing without: *no change* repeats the last label, *prior* names the
+//! most frequent class so far (the mean, for values). Kappa-M is the gain over prior (Bifet et
+//! al., *Efficient online evaluation of big data stream classifiers*, 2015), Kappa-T the gain over
+//! no change (Žliobaitė et al., *Evaluation methods and decision theory for classification of
+//! streaming data with temporal dependence*, 2015): `(accuracy - baseline) / (1 - baseline)`.
+//!
+//! The values equal those of River's metrics on the same predictions, which
+//! `fixtures/prequential.json` tests. All of it is state: it clones, and it goes through JSON to
+//! the same bits, so that a resumed stream has the figures of one that never stopped.
+
+mod classes;
+mod curve;
+mod values;
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::{Figures, Task, argmax};
+
+pub use curve::Curve;
+
+use classes::Classes;
+use values::Values;
+
+/// What prequential figures are taken over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrequentialSpec {
+    /// Events in the sliding window.
+    pub window: usize,
+    /// What an event's weight in the fading figures is multiplied by at each further event.
+    pub fading: f64,
+    /// The most points of the curves that are kept for the report.
+    pub curve_points: usize,
+}
+
+impl Default for PrequentialSpec {
+    fn default() -> Self {
+        PrequentialSpec { window: 1000, fading: 0.999, curve_points: 512 }
+    }
+}
+
+impl PrequentialSpec {
+    /// The first key that cannot be used, and why.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.window == 0 {
+            return Err(("window", "must be a positive integer, found 0".into()));
+        }
+        if !(self.fading > 0.0 && self.fading <= 1.0) {
+            let message = format!("must be above 0 and at most 1, found {}", self.fading);
+            return Err(("fading", message));
+        }
+        if self.curve_points < 2 {
+            return Err((
+                "curve_points",
+                format!("must be 2 or more, found {}", self.curve_points),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The truth of one event.
+#[derive(Clone, Copy, Debug)]
+pub enum Truth<'a> {
+    /// A class; 0 or 1 for a binary task.
+    Class(usize),
+    /// One value for each output; one-hot for classes, above one half for yes.
+    Values(&'a [f32]),
+}
+
+/// What a live line shows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Headline {
+    /// Events scored.
+    pub events: u64,
+    /// What `value`, `sliding` and `no_change` are: `accuracy` or `mae`.
+    pub name: &'static str,
+    /// Over the whole stream.
+    pub value: f64,
+    /// Over the last events.
+    pub sliding: f64,
+    /// Of the baseline that repeats the last label, over the whole stream.
+    pub no_change: f64,
+    /// The gain over that baseline, for classes.
+    pub kappa_t: Option<f64>,
+    /// The mean loss.
+    pub loss: f64,
+}
+
+/// The figures of a stream so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prequential {
+    spec: PrequentialSpec,
+    task: Task,
+    events: u64,
+    non_finite: u64,
+    loss: Mean,
+    fading_loss: Fading,
+    scores: Scores,
+    curve: Curve,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Scores {
+    Classes(Classes),
+    Values(Values),
+}
+
+impl Prequential {
+    /// Before the first event. `classes` is how many are known, or how many values a prediction
+    /// of [`Task::Values`] has; further classes may appear as labels. A binary task has one output.
+    pub fn new(task: Task, classes: usize, spec: PrequentialSpec) -> Prequential {
+        let scores = match task {
+            Task::Classes => Scores::Classes(Classes::new(classes)),
+            Task::Binary => Scores::Classes(Classes::new(2)),
+            Task::Values => Scores::Values(Values::new(classes)),
+        };
+        let names = match task {
+            Task::Classes | Task::Binary => &classes::CURVES[..],
+            Task::Values => &values::CURVES[..],
+        };
+        Prequential {
+            task,
+            events: 0,
+            non_finite: 0,
+            loss: Mean::default(),
+            fading_loss: Fading::default(),
+            scores,
+            curve: Curve::new(names, spec.curve_points),
+            spec,
+        }
+    }
+
+    /// Scores one event. `outputs` is what was predicted before learning from it: a probability
+    /// for each class, the probability of yes, or values; `loss` is that of the step. As in batch
+    /// training an event of weight 0 is not scored, and other weights go into the mean loss only.
+    ///
+    /// What is not finite is counted and kept out of the sums, so that one bad prediction does not
+    /// end all figures: such a probability counts as 0, such values leave the event unscored.
+    pub fn add(&mut self, outputs: &[f32], truth: Truth<'_>, loss: f32, weight: f32) {
+        if weight == 0.0 {
+            return;
+        }
+        let PrequentialSpec { window, fading, .. } = self.spec;
+        let finite = match (&mut self.scores, self.task) {
+            (Scores::Classes(classes), Task::Binary) => {
+                let yes = match truth {
+                    Truth::Class(class) => class != 0,
+                    Truth::Values(values) => values.first().is_some_and(|&v| v > 0.5),
+                };
+                let p = outputs.first().copied().unwrap_or(f32::NAN);
+                classes.add_binary(p, yes, window, fading);
+                p.is_finite()
+            }
+            (Scores::Classes(classes), _) => {
+                let label = match truth {
+                    Truth::Class(class) => class,
+                    Truth::Values(values) => argmax(values),
+                };
+                // A class that the model has no output for yet had no chance.
+                let p = outputs.get(label).copied().unwrap_or(0.0);
+                classes.add(argmax(outputs), label, p, window, fading);
+                p.is_finite()
+            }
+            (Scores::Values(scores), _) => match truth {
+                Truth::Class(class) => scores.add(outputs, &[class as f32], window, fading),
+                Truth::Values(targets) => scores.add(outputs, targets, window, fading),
+            },
+        };
+        let (loss, weight) = (f64::from(loss), f64::from(weight));
+        let countable = (loss * weight).is_finite();
+        if countable {
+            self.loss.add(loss, weight);
+            self.fading_loss.add(loss, fading);
+        }
+        self.events += 1;
+        self.non_finite += u64::from(!(finite && countable));
+        if self.events >= self.curve.next() {
+            let now = self.quick();
+            self.curve.push(self.events, &now);
+        }
+    }
+
+    /// Events scored.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// How outputs are read.
+    pub fn task(&self) -> Task {
+        self.task
+    }
+
+    /// What the figures are taken over.
+    pub fn spec(&self) -> &PrequentialSpec {
+        &self.spec
+    }
+
+    /// All figures that are defined on what was seen; every one is finite.
+    ///
+    /// For classes: `accuracy`, `log_loss`, `kappa` (Cohen's), `kappa_m`, `kappa_t`, `macro_f1`
+    /// (mean over the classes seen or predicted), `f1` (of class 1, while there are two classes),
+    /// `recall.<class>` (of the first hundred classes, where seen), `no_change.accuracy`,
+    /// `prior.accuracy`. For values: `mae`, `rmse`, `r2`, `no_change.mae`, `mean.mae`; means over
+    /// the outputs. Of these `sliding.…` (no recall, but `auc` of a binary task),
+    /// `fading.accuracy` or `fading.mae`; always `events`, `loss`, `fading.loss`; `non_finite`
+    /// where any was.
+    ///
+    /// At the first event no baseline has a guess: as an accuracy this is a miss, from an error it
+    /// is left out. Kappa is 0 where chance alone is always right, as in River; over a sliding
+    /// window without a change Kappa-T is undefined and left out.
+    pub fn figures(&self) -> Figures {
+        let mut figures = Vec::new();
+        if self.events > 0 {
+            figures = self.quick();
+            figures.push(("events", self.events as f64));
+            match &self.scores {
+                Scores::Classes(classes) => classes.slow(self.task == Task::Binary, &mut figures),
+                Scores::Values(values) => values.slow(&mut figures),
+            }
+            if self.non_finite > 0 {
+                figures.push(("non_finite", self.non_finite as f64));
+            }
+        }
+        let named = figures.into_iter().map(|(name, v)| (name.to_string(), v));
+        let mut figures: Figures = named.filter(|(_, v)| v.is_finite()).collect();
+        if let Scores::Classes(classes) = &self.scores {
+            for (class, recall) in classes.recalls().take_while(|(class, _)| *class < 100) {
+                figures.insert(format!("recall.{class}"), recall);
+            }
+        }
+        figures
+    }
+
+    /// The recall of each class that was seen.
+    pub fn recalls(&self) -> Vec<(usize, f64)> {
+        match &self.scores {
+            Scores::Classes(classes) => classes.recalls().collect(),
+            Scores::Values(_) => Vec::new(),
+        }
+    }
+
+    /// The few figures of a live line; `None` before the first event.
+    pub fn headline(&self) -> Option<Headline> {
+        if self.events == 0 {
+            return None;
+        }
+        let (name, [value, sliding, no_change], kappa_t) = match &self.scores {
+            Scores::Classes(c) => ("accuracy", c.headline(), Some(c.kappa_t())),
+            Scores::Values(v) => ("mae", v.headline()?, None),
+        };
+        let (events, loss) = (self.events, self.loss.get().unwrap_or(0.0));
+        Some(Headline { events, name, value, sliding, no_change, kappa_t, loss })
+    }
+
+    /// The course of the main figures over the events.
+    pub fn curve(&self) -> &Curve {
+        &self.curve
+    }
+
+    /// The figures of the curve as they are now.
+    pub fn quick(&self) -> Vec<(&'static str, f64)> {
+        let mut figures = Vec::with_capacity(16);
+        match &self.scores {
+            Scores::Classes(classes) => classes.quick(&mut figures),
+            Scores::Values(values) => values.quick(&mut figures),
+        }
+        figures.extend(self.loss.get().map(|v| ("loss", v)));
+        figures.extend(self.fading_loss.get().map(|v| ("fading.loss", v)));
+        figures
+    }
+}
+
+/// A weighted mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    fn add(&mut self, value: f64, weight: f64) {
+        self.sum += value * weight;
+        self.weight += weight;
+    }
+
+    fn get(&self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.sum / self.weight)
+    }
+}
+
+/// A mean in which the past fades.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Fading {
+    sum: f64,
+    weight: f64,
+}
+
+impl Fading {
+    fn add(&mut self, value: f64, fading: f64) {
+        self.sum = value + fading * self.sum;
+        self.weight = 1.0 + fading * self.weight;
+    }
+
+    fn get(&self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.sum / self.weight)
+    }
+}
+
+#[cfg(test)]
+mod tests;
