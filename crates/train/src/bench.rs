@@ -48,7 +48,8 @@ impl BenchData {
     /// Opens the recipe's training data.
     pub fn open(file: &RecipeFile) -> BenchData {
         let paths = DataPaths::new(&file.path);
-        BenchData(open_one(file, "batch.data", &file.recipe.batch.data, &paths, || None))
+        let open = |spec| open_one(file, "batch.data", spec, &paths, || None);
+        BenchData(file.batch_data().and_then(open))
     }
 
     /// Why batches of this size are of random values, if they are.

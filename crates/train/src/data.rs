@@ -26,12 +26,12 @@ pub struct RunData {
 impl RunData {
     /// Opens what `[batch]` names.
     pub fn open(file: &RecipeFile, paths: &DataPaths) -> Result<RunData> {
-        let batch = &file.recipe.batch;
+        let (batch, spec) = (&file.recipe.batch, file.batch_data()?);
         // Both are read at once: inflating or listing files keeps one core busy.
         let (train, validation) = match &batch.validation {
-            None => (open_one(file, "batch.data", &batch.data, paths, || None)?, None),
-            Some(spec) => {
-                let (train, validation) = open_two(file, &batch.data, spec, paths);
+            None => (open_one(file, "batch.data", spec, paths, || None)?, None),
+            Some(measured) => {
+                let (train, validation) = open_two(file, spec, measured, paths);
                 (train?, Some(validation?))
             }
         };

@@ -42,6 +42,9 @@ pub enum Error {
     /// The model cannot be compiled or run.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The stream cannot be opened or read on.
+    #[error(transparent)]
+    Stream(tidemill_stream::Error),
     /// The run went wrong.
     #[error("{0}")]
     Run(String),
@@ -60,6 +63,9 @@ impl Error {
 
     /// Whether the user asked for something wrong (exit status 2), as opposed to a run that failed.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Recipe(_) | Self::Usage(_))
+        matches!(
+            self,
+            Self::Recipe(_) | Self::Usage(_) | Self::Stream(tidemill_stream::Error::Usage(_))
+        )
     }
 }

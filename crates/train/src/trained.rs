@@ -88,7 +88,10 @@ impl Trained {
                 ));
             }
             (files, _) => {
-                let spec = batch.validation.as_ref().unwrap_or(&batch.data);
+                let spec = match &batch.validation {
+                    Some(validation) => validation,
+                    None => self.file.batch_data()?,
+                };
                 self.with_classes(self.spec_of(spec, files)?)
             }
         };
@@ -130,7 +133,7 @@ impl Trained {
     }
 
     fn open_files(&self, files: &[PathBuf]) -> Result<Arc<dyn Dataset>> {
-        let spec = &self.file.recipe.batch.data;
+        let spec = self.file.batch_data()?;
         let input = input_of(&self.file.recipe.model);
         let folder = match spec {
             DataSpec::ImageDirectory(folder) => Some(folder.clone()),

@@ -11,6 +11,7 @@ mod spec;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use tidemill_data::DataSpec;
 use toml_edit::{Document, DocumentMut};
 
 pub use paths::{DATA_VARIABLE, DataPaths};
@@ -71,13 +72,21 @@ impl RecipeFile {
     pub fn error_at(&self, key: &str, message: &str) -> Error {
         let segments = locate::parse_key(key);
         let first = segments.first().map(String::as_str).unwrap_or_default();
-        let known = ["model", "training", "batch", "stop", "checkpoint", "report"];
+        let known =
+            ["model", "training", "batch", "stream", "online", "stop", "checkpoint", "report"];
         let full = if known.contains(&first) {
             segments
         } else {
             std::iter::once("model".to_string()).chain(segments).collect()
         };
         self.source.error(&full, message)
+    }
+
+    /// The data of `[batch]`, which a recipe for streams need not have.
+    pub fn batch_data(&self) -> Result<&DataSpec> {
+        self.recipe.batch.data.as_ref().ok_or_else(|| {
+            self.error_at("batch.data", "is missing: name the data to train on, or learn from a stream with `tidemill learn`")
+        })
     }
 
     /// The recipe's text with all overrides; comments stay.
@@ -96,7 +105,7 @@ impl RecipeFile {
         let r = &self.recipe;
         let b = &r.batch;
         let parts = format!(
-            "{:?} {:?} {:?} {:?} {:?} {} {:?} {} {}",
+            "{:?} {:?} {:?} {:?} {:?} {} {:?} {} {} {:?}",
             r.model,
             r.training.loss,
             r.training.optimizer,
@@ -105,7 +114,8 @@ impl RecipeFile {
             b.batch_size,
             b.steps_per_epoch,
             b.shuffle,
-            b.drop_remainder
+            b.drop_remainder,
+            r.online.deciding()
         );
         crate::checkpoint::sha256(parts.as_bytes())
     }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use tidemill_data::DataSpec;
+use tidemill_stream::FormatSpec;
 use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
 
 use crate::metrics::{Metric, Task};
+use crate::online::OnlineSpec;
 
 /// A whole recipe.
 #[derive(Clone, Debug, Deserialize)]
@@ -16,8 +18,15 @@ pub struct Recipe {
     pub model: ModelSpec,
     /// How it learns.
     pub training: TrainingSpec,
-    /// What it learns from, and how long.
+    /// What it learns from in epochs, and how long.
+    #[serde(default)]
     pub batch: BatchSpec,
+    /// How the events of a stream are written.
+    #[serde(default)]
+    pub stream: FormatSpec,
+    /// How it learns from a stream.
+    #[serde(default)]
+    pub online: OnlineSpec,
     /// What ends a run before its last epoch.
     #[serde(default)]
     pub stop: StopSpec,
@@ -84,37 +93,45 @@ pub struct Plateau {
 
 /// `[batch]`
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct BatchSpec {
-    /// The training data.
-    pub data: DataSpec,
+    /// The training data; recipes that only learn from a stream have none.
+    pub data: Option<DataSpec>,
     /// What is measured on, never learned from.
-    #[serde(default)]
     pub validation: Option<DataSpec>,
     /// Samples of a step; 32 by default.
-    #[serde(default = "batch_size")]
     pub batch_size: usize,
     /// Passes over the data, or times `steps_per_epoch` steps; 1 by default.
-    #[serde(default = "one")]
     pub epochs: u64,
     /// Steps of an epoch, the data starting over as often as needed; one pass by default.
-    #[serde(default)]
     pub steps_per_epoch: Option<u64>,
     /// A new order of the samples for each pass; yes by default.
-    #[serde(default = "yes")]
     pub shuffle: bool,
     /// Leaves out the smaller batch at the end of a pass; no by default.
-    #[serde(default)]
     pub drop_remainder: bool,
     /// Epochs between measurements on the validation data; 1 by default.
-    #[serde(default = "one")]
     pub validation_every: u64,
     /// Samples measured at a time; by default as many as make measuring fast in little memory.
-    #[serde(default)]
     pub validation_batch_size: Option<usize>,
     /// Threads that decode samples ahead; by default as many as cores where data is decoded.
-    #[serde(default)]
     pub data_threads: Option<usize>,
+}
+
+impl Default for BatchSpec {
+    fn default() -> Self {
+        Self {
+            data: None,
+            validation: None,
+            batch_size: 32,
+            epochs: 1,
+            steps_per_epoch: None,
+            shuffle: true,
+            drop_remainder: false,
+            validation_every: 1,
+            validation_batch_size: None,
+            data_threads: None,
+        }
+    }
 }
 
 /// `[stop]`: whichever comes first.
@@ -250,6 +267,7 @@ impl Recipe {
         {
             return wrong("stop.wall_seconds", format!("must be above 0, found {seconds}"));
         }
+        self.online.check()?;
         self.check_metrics()?;
         self.check_weights()
     }
@@ -339,14 +357,6 @@ fn validation_loss() -> String {
     "validation.loss".into()
 }
 
-fn batch_size() -> usize {
-    32
-}
-
-fn one() -> u64 {
-    1
-}
-
 fn ten() -> u64 {
     10
 }
@@ -357,8 +367,4 @@ fn tenth() -> f64 {
 
 fn plateau_delta() -> f64 {
     1e-4
-}
-
-fn yes() -> bool {
-    true
 }

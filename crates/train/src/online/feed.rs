@@ -1,0 +1,452 @@
+//! Where the events of a step come from: records of a source, or a dataset that is replayed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tidemill_data::{Dataset, Order};
+use tidemill_stream::features::{Encoder, Label, Labels};
+use tidemill_stream::{BadEvent, Event, Events, Mark, Position, Record, Schema, Value};
+
+use super::OnlineSpec;
+use super::intake::{Filled, Intake, Item};
+use super::journal::Journal;
+use super::learner::{Learner, Scale};
+use crate::error::{Error, Result};
+use crate::metrics::Task;
+use crate::prequential::Truth;
+
+/// How many events of a stored stream decide what its columns are.
+const FIRST_EVENTS: usize = 100;
+
+/// What a stream has brought; part of the checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Events taken, with or without a label.
+    pub events: u64,
+    /// Events without a label, which were not learned from.
+    pub unlabelled: u64,
+    /// Records set aside.
+    pub bad: u64,
+}
+
+/// Events for the steps of a learner, in order.
+pub trait Feed {
+    /// Waits up to `wait` for more events.
+    fn fill(&mut self, wait: Duration) -> Result<Filled>;
+
+    /// Events that can be taken now.
+    fn waiting(&self) -> usize;
+
+    /// Puts the next event into row `i` of the step.
+    fn take(&mut self, learner: &mut Learner, i: usize) -> Result<()>;
+
+    /// Passes what is left at the end of the stream and is no event.
+    fn finish(&mut self) -> Result<()>;
+
+    /// Where the last event that was taken ends.
+    fn position(&self) -> &Position;
+
+    /// What was brought so far.
+    fn counts(&self) -> Counts;
+
+    /// How long the event taken last had been acknowledged, where there is such a moment.
+    fn lag(&self) -> Option<Duration>;
+
+    /// Tells the source that a checkpoint at this position is on disk.
+    fn commit(&self, position: Position);
+
+    /// What it knows of the stream, for the checkpoint.
+    fn learned(&self) -> Known;
+
+    /// Where the file of bad events stands.
+    fn dead(&self) -> super::journal::JournalMark;
+}
+
+/// What is learned of a stream's records beside the weights.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Known {
+    /// What events consist of.
+    pub schema: Option<Schema>,
+    /// Raw features to inputs.
+    pub encoder: Option<Encoder>,
+    /// Labels to classes or targets.
+    pub labels: Option<Labels>,
+}
+
+/// The records of a source.
+pub struct RecordFeed {
+    intake: Intake,
+    spec: OnlineSpec,
+    task: Task,
+    known: Known,
+    /// Whether the same records come in the same blocks each time.
+    stored: bool,
+    class_names: Vec<String>,
+    position: Position,
+    counts: Counts,
+    dead: Journal,
+    acknowledged: u64,
+}
+
+/// A line of `dead-letter.jsonl`.
+#[derive(Serialize)]
+struct DeadLetter<'a> {
+    reason: &'a str,
+    position: String,
+    record: std::borrow::Cow<'a, str>,
+}
+
+impl RecordFeed {
+    /// The events of `intake` after `position`.
+    pub fn new(
+        intake: Intake,
+        spec: OnlineSpec,
+        task: Task,
+        stored: bool,
+        class_names: Vec<String>,
+        dead: Journal,
+    ) -> RecordFeed {
+        RecordFeed {
+            intake,
+            spec,
+            task,
+            known: Known::default(),
+            stored,
+            class_names,
+            position: Position::default(),
+            counts: Counts::default(),
+            dead,
+            acknowledged: 0,
+        }
+    }
+
+    /// Goes on with what an earlier run has learned of the records.
+    pub fn restore(&mut self, known: Known, position: Position, counts: Counts) {
+        (self.known, self.position, self.counts) = (known, position, counts);
+    }
+
+    /// Decides, at the first events, what their columns and labels are.
+    fn prepare(&mut self, learner: &Learner) -> Result<()> {
+        let (Some(events), Some(schema)) = (self.intake.first_events(), self.intake.schema()) else {
+            return Ok(());
+        };
+        let mut first = events.clone();
+        first.truncate(if self.stored { FIRST_EVENTS } else { 1 });
+        if schema.sparse {
+            return Err(Error::Usage(
+                "the stream has sparse features, which need a model of kind `linear`".into(),
+            ));
+        }
+        if self.known.encoder.is_none() {
+            let encoder = Encoder::new(&self.spec.features, schema, &first);
+            let encoder = encoder.map_err(Error::Stream)?;
+            let (wants, has) = (learner.engine().sample_len(), encoder.width());
+            if wants != has {
+                let names = encoder.names();
+                let few: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
+                let more = if names.len() > 8 { ", ..." } else { "" };
+                return Err(Error::Usage(format!(
+                    "the model has {wants} inputs and an event of the stream {has} ({}{more}); set \
+                     model.input to {{ features = {has} }}, or leave columns out with stream.ignore",
+                    few.join(", ")
+                )));
+            }
+            self.known.encoder = Some(encoder);
+        }
+        if self.known.labels.is_none() {
+            self.known.labels = Some(self.labels(&first, learner.engine().num_outputs()));
+        }
+        if self.known.schema.is_none() {
+            self.known.schema = Some(schema.clone());
+        }
+        Ok(())
+    }
+
+    fn labels(&self, first: &Events, outputs: usize) -> Labels {
+        let labels = || (0..first.len()).map(|i| first.get(i).label());
+        let labels = || labels().filter(|l| *l != Value::Missing);
+        let named = self.spec.classes.as_ref().unwrap_or(&self.class_names);
+        match self.task {
+            Task::Values => Labels::values(self.spec.scale_targets && outputs == 1),
+            _ if !named.is_empty() => Labels::classes(outputs.max(2), named),
+            Task::Binary => {
+                let plain = |l| matches!(l, Value::Number(n) if n == 0.0 || n == 1.0 || n == -1.0);
+                if labels().all(plain) { Labels::Binary } else { Labels::classes(2, &[]) }
+            }
+            Task::Classes => {
+                let number =
+                    |l| matches!(l, Value::Number(n) if n >= 0.0 && n < outputs as f64 && n.fract() == 0.0);
+                let numbers: Vec<String> = (0..outputs).map(|i| i.to_string()).collect();
+                let known = if labels().all(number) { &numbers[..] } else { &[] };
+                Labels::classes(outputs, known)
+            }
+        }
+    }
+}
+
+/// Puts an event into a row; says why not if it is bad. Nothing is learned from a bad event.
+fn put(known: &mut Known, event: Event<'_>, learner: &mut Learner, i: usize) -> Result<Put> {
+    let (Some(encoder), Some(labels)) = (&mut known.encoder, &mut known.labels) else {
+        return Err(Error::Run("an event came before the stream was known; please report it".into()));
+    };
+    let weight = event.weight();
+    if !(weight.is_finite() && weight >= 0.0) {
+        return Ok(Put::Bad(BadEvent::new(format!("weight {weight} is not 0 or more"))));
+    }
+    if let Err(bad) = labels.check(event.label()) {
+        return Ok(Put::Bad(bad));
+    }
+    if let Err(bad) = encoder.encode(event, learner.row(i)) {
+        return Ok(Put::Bad(bad));
+    }
+    let mean = labels.unscale(0.0);
+    let deviation = labels.unscale(1.0) - mean;
+    Ok(match labels.encode(event.label()) {
+        Ok(None) => Put::Unlabelled,
+        Ok(Some(Label::Class(class))) => {
+            learner.set(i, Truth::Class(class), weight)?;
+            Put::Labelled
+        }
+        Ok(Some(Label::Value(target))) => {
+            learner.set(i, Truth::Values(&[target]), weight)?;
+            if let Value::Number(target) = event.label() {
+                learner.set_scale(i, Scale { mean, deviation, target });
+            }
+            Put::Labelled
+        }
+        Err(bad) => Put::Bad(bad),
+    })
+}
+
+enum Put {
+    Labelled,
+    Unlabelled,
+    Bad(BadEvent),
+}
+
+fn bury(dead: &mut Journal, record: &Record<'_>, bad: &BadEvent) -> Result<()> {
+    if bad.fatal {
+        return Err(Error::Usage(format!("the stream does not fit the recipe: {}", bad.reason)));
+    }
+    let mut position = Position::default();
+    position.take(record);
+    let record = &record.bytes[..record.bytes.len().min(4096)];
+    let record = String::from_utf8_lossy(record);
+    dead.write(&DeadLetter { reason: &bad.reason, position: position.to_string(), record })
+}
+
+impl Feed for RecordFeed {
+    fn fill(&mut self, wait: Duration) -> Result<Filled> {
+        self.intake.fill(wait)
+    }
+
+    fn waiting(&self) -> usize {
+        self.intake.waiting()
+    }
+
+    fn take(&mut self, learner: &mut Learner, i: usize) -> Result<()> {
+        if self.known.labels.is_none() || self.known.encoder.is_none() {
+            self.prepare(learner)?;
+        }
+        let RecordFeed { intake, known, position, counts, dead, acknowledged, .. } = self;
+        let mut taken = false;
+        while !taken {
+            let more = intake.take(|record, item| {
+                match item {
+                    Item::Nothing => {}
+                    Item::Header(schema) => known.schema = Some(schema.clone()),
+                    Item::Bad(bad) => {
+                        counts.bad += 1;
+                        bury(dead, &record, bad)?;
+                    }
+                    Item::Event(event) => {
+                        taken = true;
+                        match put(known, event, learner, i)? {
+                            Put::Labelled => counts.events += 1,
+                            Put::Unlabelled => {
+                                counts.events += 1;
+                                counts.unlabelled += 1;
+                                learner.unlabelled(i);
+                            }
+                            Put::Bad(bad) => {
+                                counts.bad += 1;
+                                bury(dead, &record, &bad)?;
+                                learner.leave_out(i);
+                            }
+                        }
+                    }
+                }
+                position.take(&record);
+                *acknowledged = record.acknowledged;
+                Ok(())
+            })?;
+            if !more {
+                return Err(Error::Run("an event was lost in the queue; please report it".into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let RecordFeed { intake, known, position, counts, dead, .. } = self;
+        while intake.take(|record, item| {
+            match item {
+                Item::Bad(bad) => {
+                    counts.bad += 1;
+                    bury(dead, &record, bad)?;
+                }
+                Item::Header(schema) => known.schema = Some(schema.clone()),
+                Item::Nothing | Item::Event(_) => {}
+            }
+            position.take(&record);
+            Ok(())
+        })? {}
+        Ok(())
+    }
+
+    fn position(&self) -> &Position {
+        &self.position
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn lag(&self) -> Option<Duration> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        let then = Duration::from_micros(self.acknowledged);
+        (self.acknowledged > 0).then(|| now.saturating_sub(then))
+    }
+
+    fn commit(&self, position: Position) {
+        self.intake.reader().commit(position);
+    }
+
+    fn learned(&self) -> Known {
+        self.known.clone()
+    }
+
+    fn dead(&self) -> super::journal::JournalMark {
+        self.dead.mark()
+    }
+}
+
+/// A dataset whose samples come one after the other, such as a folder of images.
+pub struct DataFeed {
+    data: Arc<dyn Dataset>,
+    order: Order,
+    position: Position,
+    counts: Counts,
+    /// Samples a second; as fast as they are learned from if none.
+    rate: Option<f64>,
+    start: Instant,
+    first: u64,
+    target: Vec<f32>,
+}
+
+impl DataFeed {
+    /// One pass over `data` after `position`.
+    pub fn new(
+        data: Arc<dyn Dataset>,
+        order: Order,
+        rate: Option<f64>,
+        position: Position,
+        counts: Counts,
+    ) -> DataFeed {
+        let target = vec![0.0; data.label_kind().target_len()];
+        let first = position.mark("").unwrap_or_default().major;
+        let start = Instant::now();
+        DataFeed { data, order, position, counts, rate, start, first, target }
+    }
+
+    fn next(&self) -> u64 {
+        self.position.mark("").unwrap_or_default().major
+    }
+
+    /// Samples that are due by now.
+    fn due(&self) -> u64 {
+        let len = self.data.len() as u64;
+        match self.rate {
+            None => len,
+            Some(rate) => {
+                let passed = (self.start.elapsed().as_secs_f64() * rate) as u64;
+                (self.first + passed).min(len)
+            }
+        }
+    }
+}
+
+impl Feed for DataFeed {
+    fn fill(&mut self, wait: Duration) -> Result<Filled> {
+        if self.next() >= self.data.len() as u64 {
+            return Ok(Filled::End);
+        }
+        if self.due() > self.next() {
+            return Ok(Filled::Some);
+        }
+        let until = match self.rate {
+            Some(rate) => (self.next() + 1 - self.first) as f64 / rate,
+            None => 0.0,
+        };
+        let left = Duration::from_secs_f64(until).saturating_sub(self.start.elapsed());
+        std::thread::sleep(left.min(wait));
+        Ok(if self.due() > self.next() { Filled::Some } else { Filled::Idle })
+    }
+
+    fn waiting(&self) -> usize {
+        (self.due() - self.next().min(self.due())) as usize
+    }
+
+    fn take(&mut self, learner: &mut Learner, i: usize) -> Result<()> {
+        let at = self.next();
+        let index = self.order.epoch(0, self.data.len()).index(at as usize);
+        match self.data.fill(index, learner.row(i), &mut self.target)? {
+            tidemill_data::Label::Class(class) => {
+                learner.set(i, Truth::Class(class as usize), 1.0)?;
+                self.counts.events += 1;
+            }
+            tidemill_data::Label::Values => {
+                learner.set(i, Truth::Values(&self.target), 1.0)?;
+                self.counts.events += 1;
+            }
+            tidemill_data::Label::None => {
+                learner.unlabelled(i);
+                self.counts.events += 1;
+                self.counts.unlabelled += 1;
+            }
+            tidemill_data::Label::Skipped => {
+                learner.leave_out(i);
+                self.counts.bad += 1;
+            }
+        }
+        self.position.advance("", Mark { major: at + 1, minor: 0 });
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn position(&self) -> &Position {
+        &self.position
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn lag(&self) -> Option<Duration> {
+        None
+    }
+
+    fn commit(&self, _position: Position) {}
+
+    fn learned(&self) -> Known {
+        Known::default()
+    }
+
+    fn dead(&self) -> super::journal::JournalMark {
+        Default::default()
+    }
+}

@@ -1,0 +1,345 @@
+//! The compiled step of a stream: predict, score, learn.
+
+use tidemill_data::Batch;
+use tidemill_nn::{Link, ScheduleSpec, Targets as Wanted};
+
+use super::guard::{Guard, GuardSpec, Verdict};
+use crate::engine::{Engine, EngineError, EngineSpec, State};
+use crate::error::Result;
+use crate::metrics::{Figures, Task};
+use crate::prequential::{Prequential, PrequentialSpec, Truth};
+
+/// A model that learns event by event. Each labelled event is scored with the weights from before
+/// it was learned from; an update that the guard refuses changes nothing.
+///
+/// ```
+/// use tidemill_nn::{Activation, LossSpec, Model, OptimizerSpec};
+/// use tidemill_train::engine::EngineSpec;
+/// use tidemill_train::online::Learner;
+/// use tidemill_train::prequential::Truth;
+///
+/// let model = Model::features(2).dense(8, Activation::Relu).dense(2, Activation::Linear);
+/// let loss = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
+/// let optimizer = OptimizerSpec::sgd(0.1);
+/// let spec = EngineSpec { model, loss, optimizer, batch_size: 1, seed: 1, threads: Some(1) };
+/// let mut learner = Learner::new(spec)?;
+/// for i in 0..1000 {
+///     let x = [(i % 7) as f32 - 3.0, (i % 5) as f32 - 2.0];
+///     let class = usize::from(x[0] + x[1] > 0.0);
+///     learner.learn(&x, Truth::Class(class))?;
+/// }
+/// assert!(learner.figures()["sliding.accuracy"] > 0.9);
+/// assert!(learner.predict(&[3.0, 2.0])?[1] > 0.5);
+/// # Ok::<(), tidemill_train::Error>(())
+/// ```
+pub struct Learner {
+    engine: Engine,
+    schedule: ScheduleSpec,
+    scorer: Scorer,
+    batch: Batch,
+    /// One event that is only asked about.
+    asked: Batch,
+    /// The last state that was good, to come back to.
+    good: Option<State>,
+}
+
+/// What sees the outputs of a step before the update.
+struct Scorer {
+    task: Task,
+    link: Link,
+    num_outputs: usize,
+    prequential: Prequential,
+    guard: Guard,
+    probabilities: Vec<f32>,
+    /// For each event of the step whose target was scaled: how to undo that.
+    scales: Vec<Option<Scale>>,
+}
+
+/// How a target was scaled: `(target - mean) / deviation`.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// Taken off the target.
+    pub mean: f64,
+    /// What the rest was divided by.
+    pub deviation: f64,
+    /// The target as it came.
+    pub target: f64,
+}
+
+/// What came of one event of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Scored<'a> {
+    /// Probabilities of the classes, or values, from before the step.
+    pub outputs: &'a [f32],
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Learned {
+    /// Whether the update was applied, and if not, why.
+    pub verdict: Verdict,
+    /// Whether the last good state came back.
+    pub rolled_back: bool,
+}
+
+impl Learner {
+    /// Compiles a model to learn from a stream.
+    ///
+    /// # Errors
+    /// Says which layer does not fit its input.
+    pub fn new(spec: EngineSpec) -> Result<Learner> {
+        Self::with(Engine::compile(spec)?, PrequentialSpec::default(), GuardSpec::default())
+    }
+
+    /// Goes on with a compiled model, such as one that was trained in batches.
+    ///
+    /// # Errors
+    /// If a step of one event cannot be compiled.
+    pub fn with(engine: Engine, metrics: PrequentialSpec, guard: GuardSpec) -> Result<Learner> {
+        let (loss, num_outputs) = (engine.spec().loss, engine.num_outputs());
+        let task = Task::of(loss);
+        let scorer = Scorer {
+            task,
+            link: loss.link(),
+            num_outputs,
+            prequential: Prequential::new(task, num_outputs, metrics),
+            guard: Guard::new(guard),
+            probabilities: Vec::new(),
+            scales: Vec::new(),
+        };
+        let schedule = engine.spec().optimizer.schedule().clone();
+        let good = Some(engine.state());
+        let (batch, asked) = (Batch::default(), Batch::default());
+        Ok(Learner { engine, schedule, scorer, batch, asked, good })
+    }
+
+    /// Probabilities of the classes (or values) for one event, without learning.
+    ///
+    /// # Errors
+    /// If `x` does not have as many values as the model has inputs.
+    pub fn predict(&mut self, x: &[f32]) -> Result<&[f32]> {
+        self.asked.len = 1;
+        self.asked.x.clear();
+        self.asked.x.extend_from_slice(x);
+        Ok(self.engine.predict(&self.asked)?)
+    }
+
+    /// Scores one event and learns from it.
+    ///
+    /// # Errors
+    /// If `x` or `truth` does not fit the model.
+    pub fn learn(&mut self, x: &[f32], truth: Truth<'_>) -> Result<Learned> {
+        let width = self.engine.sample_len();
+        if x.len() != width {
+            return Err(EngineError(format!("an event has {width} values, found {}", x.len())).into());
+        }
+        self.start(1);
+        self.row(0).copy_from_slice(x);
+        self.set(0, truth, 1.0)?;
+        self.step()
+    }
+
+    /// Begins a step of `len` events; each is given by [`Learner::row`] and [`Learner::set`], or
+    /// left out by [`Learner::leave_out`].
+    pub fn start(&mut self, len: usize) {
+        self.scorer.scales.clear();
+        self.scorer.scales.resize(len, None);
+        let batch = &mut self.batch;
+        batch.len = len;
+        batch.x.resize(len * self.engine.sample_len(), 0.0);
+        batch.weights.resize(len, 0.0);
+        match self.engine.spec().loss.targets() {
+            Wanted::ClassIds => batch.labels.resize(len, 0),
+            Wanted::Dense => batch.targets.resize(len * self.scorer.num_outputs, 0.0),
+        }
+    }
+
+    /// The inputs of event `i`, to be filled.
+    pub fn row(&mut self, i: usize) -> &mut [f32] {
+        let width = self.engine.sample_len();
+        &mut self.batch.x[i * width..(i + 1) * width]
+    }
+
+    /// Sets what is true of event `i` and how much it counts.
+    ///
+    /// # Errors
+    /// For a class or a number of values that the model has no outputs for.
+    pub fn set(&mut self, i: usize, truth: Truth<'_>, weight: f32) -> Result<()> {
+        let n = self.scorer.num_outputs;
+        let wrong = |what: String| Err(EngineError(what).into());
+        self.batch.weights[i] = weight;
+        let dense = self.engine.spec().loss.targets() == Wanted::Dense;
+        match truth {
+            Truth::Class(class) if !dense && class < n => self.batch.labels[i] = class as i32,
+            Truth::Class(class) if dense && n == 1 && class < 2 => {
+                self.batch.targets[i] = class as f32;
+            }
+            Truth::Class(class) if dense && class < n => {
+                let row = &mut self.batch.targets[i * n..(i + 1) * n];
+                row.fill(0.0);
+                row[class] = 1.0;
+            }
+            Truth::Class(class) => {
+                return wrong(format!("class {class} is outside of the model's {n} outputs"));
+            }
+            Truth::Values(values) if dense && values.len() == n => {
+                self.batch.targets[i * n..(i + 1) * n].copy_from_slice(values);
+            }
+            Truth::Values(values) => {
+                let what = if dense { format!("{n} targets") } else { "a class".into() };
+                return wrong(format!("the loss needs {what}, found {} values", values.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Event `i` is scored in the units that its target came in.
+    pub fn set_scale(&mut self, i: usize, scale: Scale) {
+        self.scorer.scales[i] = Some(scale);
+    }
+
+    /// Event `i` counts for nothing, since it is bad.
+    pub fn leave_out(&mut self, i: usize) {
+        self.row(i).fill(0.0);
+        self.unlabelled(i);
+    }
+
+    /// Event `i` is not learned from, since its label is not known.
+    pub fn unlabelled(&mut self, i: usize) {
+        self.batch.weights[i] = 0.0;
+        match self.engine.spec().loss.targets() {
+            Wanted::ClassIds => self.batch.labels[i] = 0,
+            Wanted::Dense => {
+                let n = self.scorer.num_outputs;
+                self.batch.targets[i * n..(i + 1) * n].fill(0.0);
+            }
+        }
+    }
+
+    /// Scores the events of the step, then learns from them, unless the guard refuses.
+    ///
+    /// # Errors
+    /// If the step cannot be compiled.
+    pub fn step(&mut self) -> Result<Learned> {
+        let applied = Learned { verdict: Verdict::Apply, rolled_back: false };
+        if self.batch.weights.iter().all(|&w| w == 0.0) {
+            return Ok(applied);
+        }
+        let rate = self.schedule.at(self.engine.step()) as f32;
+        let (scorer, batch) = (&mut self.scorer, &self.batch);
+        let mut verdict = Verdict::Apply;
+        self.engine.train_if(batch, rate, &mut |outputs| {
+            verdict = scorer.score(batch, outputs.losses, outputs.logits);
+            verdict == Verdict::Apply
+        })?;
+        if verdict == Verdict::Apply {
+            if self.scorer.guard.is_good() {
+                self.good = Some(self.engine.state());
+            }
+            return Ok(applied);
+        }
+        let rolled_back = self.scorer.guard.wants_rollback();
+        if let (true, Some(good)) = (rolled_back, &self.good) {
+            self.engine.set_state(good.tensors())?;
+        }
+        Ok(Learned { verdict, rolled_back })
+    }
+
+    /// The events of the last step, as they were predicted before it.
+    pub fn scored(&self, i: usize) -> Scored<'_> {
+        let n = self.scorer.num_outputs;
+        Scored { outputs: &self.scorer.probabilities[i * n..(i + 1) * n] }
+    }
+
+    /// What was measured so far; see [`Prequential::figures`].
+    pub fn figures(&self) -> Figures {
+        self.scorer.prequential.figures()
+    }
+
+    /// The prequential figures.
+    pub fn prequential(&self) -> &Prequential {
+        &self.scorer.prequential
+    }
+
+    /// The guard.
+    pub fn guard(&self) -> &Guard {
+        &self.scorer.guard
+    }
+
+    /// The state to come back to.
+    pub fn good(&self) -> Option<&State> {
+        self.good.as_ref()
+    }
+
+    /// Takes over what a checkpoint holds beside the engine's state.
+    pub fn restore(&mut self, prequential: Prequential, guard: Guard, good: Option<State>) {
+        (self.scorer.prequential, self.scorer.guard, self.good) = (prequential, guard, good);
+    }
+
+    /// The compiled model.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The compiled model.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+}
+
+impl Scorer {
+    fn score(&mut self, batch: &Batch, losses: &[f32], logits: &[f32]) -> Verdict {
+        let n = self.num_outputs;
+        self.probabilities.resize(batch.len * n, 0.0);
+        let (mut sum, mut weights, mut finite) = (0.0, 0.0, true);
+        for i in 0..batch.len {
+            let row = i * n..(i + 1) * n;
+            let outputs = &mut self.probabilities[row.clone()];
+            probabilities(self.link, &logits[row.clone()], outputs);
+            let weight = batch.weights[i];
+            if weight == 0.0 {
+                continue;
+            }
+            finite &= logits[row.clone()].iter().all(|v| v.is_finite());
+            sum += losses[i] * weight;
+            weights += weight;
+            if let (Some(scale), [output]) = (self.scales[i], &mut *outputs) {
+                *output = (f64::from(*output) * scale.deviation + scale.mean) as f32;
+                self.prequential.add(
+                    outputs,
+                    Truth::Values(&[scale.target as f32]),
+                    losses[i],
+                    weight,
+                );
+                continue;
+            }
+            let truth = match (batch.targets.is_empty(), self.task) {
+                (true, _) => Truth::Class(batch.labels[i] as usize),
+                (false, _) => Truth::Values(&batch.targets[row]),
+            };
+            self.prequential.add(outputs, truth, losses[i], weight);
+        }
+        self.guard.judge(sum / weights, finite)
+    }
+}
+
+/// Logits as the loss reads them.
+fn probabilities(link: Link, logits: &[f32], out: &mut [f32]) {
+    match link {
+        Link::Softmax => {
+            let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let mut sum = 0.0;
+            for (out, &v) in out.iter_mut().zip(logits) {
+                *out = (v - most).exp();
+                sum += *out;
+            }
+            out.iter_mut().for_each(|v| *v /= sum);
+        }
+        Link::Sigmoid => {
+            for (out, &v) in out.iter_mut().zip(logits) {
+                *out = 1.0 / (1.0 + (-v).exp());
+            }
+        }
+        Link::Identity => out.copy_from_slice(logits),
+    }
+}

@@ -1,0 +1,31 @@
+//! Online training: each event of a stream is predicted, scored, then learned from.
+//!
+//! # Layout
+//!
+//! In the order in which an event passes:
+//!
+//! - [`spec`]: what a recipe says about it ([`OnlineSpec`])
+//! - [`intake`]: records read, decoded and kept in order until they are learned from
+//! - [`feed`]: events put into the rows of a step
+//! - [`learner`]: the compiled step with its scores and its guard ([`Learner`])
+//! - [`guard`]: which updates are refused, and when an older state comes back
+//! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary
+//! - [`journal`]: events that were set aside, and what the guard did
+//! - [`state`]: all of that in a checkpoint
+//! - [`publish`]: the weights for readers, whole at any time
+
+pub mod driver;
+pub mod feed;
+pub mod guard;
+pub mod intake;
+pub mod journal;
+pub mod learner;
+pub mod publish;
+pub mod run;
+pub mod spec;
+pub mod state;
+
+pub use guard::{Guard, GuardSpec, Verdict};
+pub use learner::{Learned, Learner, Scored};
+pub use run::{LearnOptions, LearnOutcome, learn};
+pub use spec::OnlineSpec;

@@ -1,0 +1,1 @@
+//! The weights for readers, whole at any time. (Below.)

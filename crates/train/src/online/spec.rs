@@ -1,0 +1,117 @@
+//! What a recipe says about learning from a stream.
+
+use serde::Deserialize;
+use tidemill_stream::features::FeaturesSpec;
+
+use super::guard::GuardSpec;
+use crate::prequential::PrequentialSpec;
+
+/// `[online]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OnlineSpec {
+    /// Events of a step: exactly so many, however they come; only the last step of a stream may
+    /// have fewer. 1 by default.
+    pub batch_size: usize,
+    /// Instead of `batch_size`: as many as have come, up to this number; one when the stream is
+    /// slow, more under a backlog. Off by default.
+    pub max_batch: Option<usize>,
+    /// With `max_batch`: how long an event may wait for others, in milliseconds; 0 by default.
+    pub max_delay_ms: f64,
+    /// Names of the classes in the order of the model's outputs; by default the numbers of the
+    /// outputs if the first label is such a number, else in the order in which they appear.
+    pub classes: Option<Vec<String>>,
+    /// Whether targets that are numbers are scaled to mean 0 and deviation 1 as they come; yes by
+    /// default.
+    pub scale_targets: bool,
+    /// How raw features become the model's inputs.
+    pub features: FeaturesSpec,
+    /// What is measured.
+    pub metrics: PrequentialSpec,
+    /// Which updates are refused.
+    pub guard: GuardSpec,
+    /// Seconds between checkpoints; 10 by default.
+    pub checkpoint_seconds: f64,
+    /// Also after every so many events; off by default.
+    pub checkpoint_events: Option<u64>,
+    /// Memory of events that wait to be learned from, in bytes; 4 MiB by default.
+    pub queue_bytes: usize,
+    /// What happens when that is full; the source waits by default.
+    pub when_full: WhenFull,
+}
+
+/// What happens when more events wait than there is memory for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// The source waits, and with it whoever sends.
+    #[default]
+    Block,
+    /// The events that wait longest are dropped and counted.
+    DropOldest,
+    /// Fewer and fewer of the new events are taken; the others are counted.
+    Sample,
+}
+
+impl Default for OnlineSpec {
+    fn default() -> Self {
+        Self {
+            batch_size: 1,
+            max_batch: None,
+            max_delay_ms: 0.0,
+            classes: None,
+            scale_targets: true,
+            features: FeaturesSpec::default(),
+            metrics: PrequentialSpec::default(),
+            guard: GuardSpec::default(),
+            checkpoint_seconds: 10.0,
+            checkpoint_events: None,
+            queue_bytes: 4 << 20,
+            when_full: WhenFull::Block,
+        }
+    }
+}
+
+impl OnlineSpec {
+    /// The most events of a step.
+    pub fn most(&self) -> usize {
+        self.max_batch.unwrap_or(self.batch_size)
+    }
+
+    /// What decides the weights after a given stream.
+    pub(crate) fn deciding(&self) -> impl std::fmt::Debug {
+        let batch = (self.batch_size, self.max_batch);
+        (batch, &self.classes, self.scale_targets, &self.features, &self.guard)
+    }
+
+    /// The first value that makes no sense.
+    pub(crate) fn check(&self) -> Result<(), (String, String)> {
+        let wrong = |key: &str, what: String| Err((format!("online.{key}"), what));
+        let positive = |key: &str, n: Option<u64>| match n {
+            Some(0) => wrong(key, "must be a positive integer, found 0".into()),
+            _ => Ok(()),
+        };
+        positive("batch_size", Some(self.batch_size as u64))?;
+        positive("max_batch", self.max_batch.map(|n| n as u64))?;
+        positive("checkpoint_events", self.checkpoint_events)?;
+        if self.max_batch.is_some() && self.batch_size != 1 {
+            let what = "and online.batch_size exclude each other; leave one out".into();
+            return wrong("max_batch", what);
+        }
+        for (key, value) in
+            [("max_delay_ms", self.max_delay_ms), ("checkpoint_seconds", self.checkpoint_seconds)]
+        {
+            if !(value.is_finite() && value >= 0.0) {
+                return wrong(key, format!("must be a number of 0 or more, found {value}"));
+            }
+        }
+        if self.queue_bytes < 1 << 10 {
+            let what = format!("must be 1024 or more, found {}", self.queue_bytes);
+            return wrong("queue_bytes", what);
+        }
+        if let Err((key, what)) = self.metrics.check() {
+            return wrong(&format!("metrics.{key}"), what);
+        }
+        self.guard.check().map_err(|(key, what)| (format!("online.guard.{key}"), what))
+    }
+}
