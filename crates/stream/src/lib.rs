@@ -8,10 +8,12 @@
 //!   it stands
 //! - [`formats`]: records decoded, each format by its [`Decoder`], into [`events`]: columns of
 //!   values ([`Events`])
+//! - [`features`]: values made into the inputs of a model, learned online ([`Encoder`], [`Labels`])
 #![forbid(unsafe_code)]
 
 pub mod error;
 pub mod events;
+pub mod features;
 pub mod formats;
 pub mod position;
 pub mod records;
@@ -19,6 +21,7 @@ pub mod source;
 
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Schema, Value};
+pub use features::{Categorical, Encoder, FeaturesSpec, FreedRow, Label, Labels, Standardize};
 pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, decoder};
 pub use position::{Mark, Position};
 pub use records::{Record, Records};
