@@ -113,6 +113,7 @@ impl Events {
     ///
     /// # Panics
     /// If the block holds events of another schema.
+    #[inline]
     pub fn start(&mut self, schema: &Schema) -> Draft<'_> {
         self.abandon();
         if (self.columns, self.width) != (schema.columns.len(), schema.vector) {
@@ -129,6 +130,7 @@ impl Events {
     }
 
     /// Drops what belongs to no finished event.
+    #[inline]
     fn abandon(&mut self) {
         let (sparse, text) = self.heads.last().map_or((0, 0), |h| (h.sparse_end, h.text_end));
         self.text.truncate(text);
@@ -138,11 +140,13 @@ impl Events {
     }
 
     /// The event `index`.
+    #[inline]
     pub fn get(&self, index: usize) -> Event<'_> {
         assert!(index < self.len(), "event {index} of {}", self.len());
         Event { events: self, index }
     }
 
+    #[inline]
     fn value(&self, slot: Slot) -> Value<'_> {
         match slot {
             Slot::Missing => Value::Missing,
@@ -161,6 +165,7 @@ pub struct Draft<'a> {
 }
 
 impl Draft<'_> {
+    #[inline]
     fn slot(&mut self, value: Value<'_>) -> Slot {
         match value {
             Value::Missing => Slot::Missing,
@@ -176,23 +181,27 @@ impl Draft<'_> {
     }
 
     /// Sets the value of a column.
+    #[inline]
     pub fn set(&mut self, column: usize, value: Value<'_>) {
         let at = self.events.heads.len() * self.events.columns + column;
         self.events.values[at] = self.slot(value);
     }
 
     /// The input vector, to be filled.
+    #[inline]
     pub fn vector(&mut self) -> &mut [f32] {
         let start = self.events.heads.len() * self.events.width;
         &mut self.events.vectors[start..]
     }
 
     /// Appends a sparse feature.
+    #[inline]
     pub fn push(&mut self, feature: Feature) {
         self.events.sparse.push(feature);
     }
 
     /// Sets the label.
+    #[inline]
     pub fn label(&mut self, value: Value<'_>) {
         self.head.label = self.slot(value);
     }
@@ -208,6 +217,7 @@ impl Draft<'_> {
     }
 
     /// The event is whole.
+    #[inline]
     pub fn finish(mut self) {
         self.head.sparse_end = self.events.sparse.len();
         self.head.text_end = self.events.text.len();
@@ -217,23 +227,27 @@ impl Draft<'_> {
 
 impl<'a> Event<'a> {
     /// The value of a column.
+    #[inline]
     pub fn value(&self, column: usize) -> Value<'a> {
         let events = self.events;
         events.value(events.values[self.index * events.columns + column])
     }
 
     /// Number of columns.
+    #[inline]
     pub fn columns(&self) -> usize {
         self.events.columns
     }
 
     /// The input vector; empty where the schema has none.
+    #[inline]
     pub fn vector(&self) -> &'a [f32] {
         let width = self.events.width;
         &self.events.vectors[self.index * width..(self.index + 1) * width]
     }
 
     /// Features by hash; empty where the schema is not sparse.
+    #[inline]
     pub fn sparse(&self) -> &'a [Feature] {
         let heads = &self.events.heads;
         let start = if self.index == 0 { 0 } else { heads[self.index - 1].sparse_end };
@@ -241,6 +255,7 @@ impl<'a> Event<'a> {
     }
 
     /// The label; missing where there is none yet.
+    #[inline]
     pub fn label(&self) -> Value<'a> {
         self.events.value(self.events.heads[self.index].label)
     }
@@ -251,6 +266,7 @@ impl<'a> Event<'a> {
     }
 
     /// How much the event counts; 1 where nothing is said.
+    #[inline]
     pub fn weight(&self) -> f32 {
         self.events.heads[self.index].weight
     }

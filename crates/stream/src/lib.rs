@@ -10,10 +10,12 @@
 //! - [`queue`]: a thread that reads a source ahead of the learner, in bounded memory
 //! - [`formats`]: records decoded, each format by its [`Decoder`], into [`events`]: columns of
 //!   values ([`Events`])
+//! - [`features`]: values made into the inputs of a model, learned online ([`Encoder`], [`Labels`])
 #![forbid(unsafe_code)]
 
 pub mod error;
 pub mod events;
+pub mod features;
 pub mod formats;
 mod inlet;
 mod lines;
@@ -27,6 +29,7 @@ mod sync;
 
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Schema, Value};
+pub use features::{Categorical, Encoder, FeaturesSpec, FreedRow, Label, Labels, Standardize};
 pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, decoder};
 pub use open::{OpenOptions, open};
 pub use position::{Mark, Position};

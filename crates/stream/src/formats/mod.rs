@@ -7,6 +7,7 @@
 //! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `hash` (VW): the inner loops
 
 mod csv;
+pub(crate) mod hash;
 mod json;
 mod number;
 mod reader;
@@ -93,4 +94,12 @@ pub(crate) fn short(value: &[u8]) -> String {
         out.push_str("...");
     }
     out
+}
+
+/// A list of names for a message.
+pub(crate) fn short_list(names: &str) -> String {
+    match names.char_indices().nth(300) {
+        Some((end, _)) => format!("{}...", &names[..end]),
+        None => names.to_owned(),
+    }
 }

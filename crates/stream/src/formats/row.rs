@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::spec::LABELS;
-use super::{BadEvent, FormatSpec, short};
+use super::{BadEvent, FormatSpec, short, short_list};
 use crate::events::{Draft, Field, Schema, Value};
 
 /// What a value is used for.
@@ -112,12 +112,5 @@ fn weight(value: Value<'_>) -> Result<f32, BadEvent> {
         Value::Text(text) => {
             Err(BadEvent::new(format!("weight `{}` is no number", short(text.as_bytes()))))
         }
-    }
-}
-
-fn short_list(names: &str) -> String {
-    match names.char_indices().nth(300) {
-        Some((end, _)) => format!("{}...", &names[..end]),
-        None => names.to_owned(),
     }
 }

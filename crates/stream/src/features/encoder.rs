@@ -1,0 +1,323 @@
+//! Events to the inputs of a model.
+
+use serde::{Deserialize, Serialize};
+
+use super::dictionary::Dictionary;
+use super::ids::Ids;
+use super::labels::key;
+use super::numeric::Running;
+use super::spec::{Categorical, FeaturesSpec, Standardize};
+use super::{MAX_NUMBER, bits};
+use crate::error::{Error, Result};
+use crate::events::{Event, Events, Schema, Value};
+use crate::formats::{BadEvent, hash::murmur3, short, short_list};
+
+type Checked<T> = std::result::Result<T, BadEvent>;
+
+/// What has been learned about a stream's raw features; saved in checkpoints.
+///
+/// The inputs are, in this order and each in the order of the schema's columns: the numbers, their
+/// missing indicators (if asked for), the categories, the vector. [`Encoder::names`] has them all.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Encoder {
+    standardize: Standardize,
+    #[serde(with = "bits")]
+    clip: f64,
+    missing_indicator: bool,
+    /// Columns that are numbers.
+    numbers: Vec<Column>,
+    running: Running,
+    categories: Vec<(Column, Category)>,
+    vector: usize,
+    #[serde(with = "bits")]
+    vector_scale: f64,
+    /// Columns of the schema.
+    columns: usize,
+    /// The numbers of the event in hand; NaN where one is missing.
+    #[serde(skip)]
+    values: Vec<f64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Column {
+    index: usize,
+    name: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Category {
+    Hashing(usize),
+    Dictionary(Dictionary),
+    Ids(Ids),
+}
+
+/// A row of an embedding that belongs to no id any more and is to be reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreedRow {
+    /// The input that gives rows of this embedding.
+    pub input: usize,
+    /// The row.
+    pub row: usize,
+}
+
+impl Encoder {
+    /// Decides what each column is: a category if `categorical` or the format says so (quoted
+    /// nominal ARFF columns, `stream.text`), or if `numeric` is given without it, or if one of the
+    /// `first` events has text there; else a number.
+    ///
+    /// # Errors
+    /// If `spec` makes no sense or names a column that is not there.
+    pub fn new(spec: &FeaturesSpec, schema: &Schema, first: &Events) -> Result<Encoder> {
+        spec.check()?;
+        let named = spec.numeric.iter().flatten().chain(spec.categorical.keys());
+        for name in named {
+            if !schema.columns.contains(name) {
+                let columns = short_list(&schema.columns.join(", "));
+                return Err(Error::Usage(format!(
+                    "online.features: no column `{name}`; the columns are {columns}"
+                )));
+            }
+        }
+        let is_text = |index: usize, name: &String| {
+            let is = |event| matches!(first.get(event).value(index), Value::Text(_));
+            schema.row.iter().any(|field| field.name == *name && field.text)
+                || (0..first.len()).any(is)
+        };
+        let (mut numbers, mut categories) = (Vec::new(), Vec::new());
+        for (index, name) in schema.columns.iter().enumerate() {
+            let column = Column { index, name: name.clone() };
+            let number = match &spec.numeric {
+                _ if spec.categorical.contains_key(name) => false,
+                Some(numeric) => numeric.contains(name),
+                None => !is_text(index, name),
+            };
+            if number {
+                numbers.push(column);
+            } else {
+                let how = spec.categorical.get(name).unwrap_or(&spec.text);
+                categories.push((column, Category::new(how)));
+            }
+        }
+        Ok(Encoder {
+            standardize: spec.standardize,
+            clip: spec.clip,
+            missing_indicator: spec.missing_indicator,
+            running: Running::new(numbers.len(), spec.max_deviations),
+            values: Vec::new(),
+            numbers,
+            categories,
+            vector: schema.vector,
+            vector_scale: spec.vector_scale,
+            columns: schema.columns.len(),
+        })
+    }
+
+    /// Number of inputs.
+    pub fn width(&self) -> usize {
+        let categories: usize = self.categories.iter().map(|(_, c)| c.width()).sum();
+        self.first_category() + categories + self.vector
+    }
+
+    /// The first input that is a category.
+    fn first_category(&self) -> usize {
+        self.numbers.len() * (1 + usize::from(self.missing_indicator))
+    }
+
+    /// Learns from an event's inputs and then gives them: what test-then-train uses.
+    ///
+    /// # Errors
+    /// If a number is text or not finite. Then nothing was learned, and `x` holds anything.
+    pub fn encode(&mut self, event: Event<'_>, x: &mut [f32]) -> Checked<()> {
+        let mut values = std::mem::take(&mut self.values);
+        let checked = self.check(event, x, &mut values);
+        if checked.is_ok() {
+            if self.standardize == Standardize::Running {
+                self.running.learn(&values);
+            }
+            for (column, category) in &mut self.categories {
+                category.learn(event.value(column.index));
+            }
+            self.inputs(event, &values, x);
+        }
+        self.values = values;
+        checked
+    }
+
+    /// The same without learning.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn transform(&self, event: Event<'_>, x: &mut [f32]) -> Checked<()> {
+        let mut values = Vec::with_capacity(self.numbers.len());
+        self.check(event, x, &mut values)?;
+        self.inputs(event, &values, x);
+        Ok(())
+    }
+
+    /// Takes the event's numbers, if all of it is good.
+    fn check(&self, event: Event<'_>, x: &[f32], values: &mut Vec<f64>) -> Checked<()> {
+        assert_eq!(x.len(), self.width(), "inputs");
+        assert_eq!((event.columns(), event.vector().len()), (self.columns, self.vector), "columns");
+        values.resize(self.numbers.len(), 0.0);
+        for (value, column) in values.iter_mut().zip(&self.numbers) {
+            *value = match event.value(column.index) {
+                Value::Number(n) if n.abs() <= MAX_NUMBER => n,
+                Value::Missing => f64::NAN,
+                bad => return Err(bad_number(&column.name, bad)),
+            };
+        }
+        for (column, _) in &self.categories {
+            if let bad @ Value::Number(n) = event.value(column.index)
+                && !n.is_finite()
+            {
+                return Err(bad_number(&column.name, bad));
+            }
+        }
+        let good = |v: &f32| v.abs() <= MAX_NUMBER as f32;
+        if !event.vector().iter().fold(true, |all, v| all & good(v)) {
+            let at = event.vector().iter().position(|v| !good(v)).unwrap_or(0);
+            let value = Value::Number(f64::from(event.vector()[at]));
+            return Err(bad_number(&format!("vector[{at}]"), value));
+        }
+        Ok(())
+    }
+
+    /// Writes all inputs.
+    fn inputs(&self, event: Event<'_>, values: &[f64], x: &mut [f32]) {
+        let (numbers, rest) = x.split_at_mut(values.len());
+        match self.standardize {
+            Standardize::Running => self.running.transform(values, self.clip as f32, numbers),
+            Standardize::None => {
+                for (x, v) in numbers.iter_mut().zip(values) {
+                    *x = if v.is_nan() { 0.0 } else { *v as f32 };
+                }
+            }
+        }
+        let mut rest = rest;
+        if self.missing_indicator {
+            let (indicators, others) = rest.split_at_mut(values.len());
+            for (x, v) in indicators.iter_mut().zip(values) {
+                *x = f32::from(u8::from(v.is_nan()));
+            }
+            rest = others;
+        }
+        for (column, category) in &self.categories {
+            let (inputs, others) = rest.split_at_mut(category.width());
+            category.inputs(event.value(column.index), inputs);
+            rest = others;
+        }
+        let scale = self.vector_scale as f32;
+        for (x, v) in rest.iter_mut().zip(event.vector()) {
+            *x = v * scale;
+        }
+    }
+
+    /// What each input is: `price`, `price is missing`, `color=red`, `user row`, `x[3]`.
+    pub fn names(&self) -> Vec<String> {
+        let numbers = self.numbers.iter().map(|column| column.name.clone());
+        let mut names: Vec<String> = numbers.collect();
+        if self.missing_indicator {
+            names.extend(self.numbers.iter().map(|c| format!("{} is missing", c.name)));
+        }
+        for (column, category) in &self.categories {
+            category.names(&column.name, &mut names);
+        }
+        names.extend((0..self.vector).map(|i| format!("x[{i}]")));
+        names
+    }
+
+    /// Rows of embeddings freed since the last call, for the learner to reset.
+    pub fn take_freed(&mut self) -> Vec<FreedRow> {
+        let mut freed = Vec::new();
+        let mut input = self.first_category();
+        for (_, category) in &mut self.categories {
+            if let Category::Ids(ids) = category {
+                let rows = ids.take_freed();
+                freed.extend(rows.into_iter().map(|row| FreedRow { input, row: row as usize }));
+            }
+            input += category.width();
+        }
+        freed
+    }
+}
+
+impl Category {
+    fn new(spec: &Categorical) -> Category {
+        match *spec {
+            Categorical::Hashing { buckets } => Category::Hashing(buckets),
+            Categorical::Dictionary { capacity } => Category::Dictionary(Dictionary::new(capacity)),
+            Categorical::Embedding { capacity, min_count, expiry } => {
+                Category::Ids(Ids::new(capacity, min_count, expiry))
+            }
+        }
+    }
+
+    fn width(&self) -> usize {
+        match self {
+            Category::Hashing(buckets) => *buckets,
+            Category::Dictionary(dictionary) => dictionary.capacity() + 1,
+            Category::Ids(_) => 1,
+        }
+    }
+
+    fn learn(&mut self, value: Value<'_>) {
+        let mut buffer = [0; 32];
+        let text = key(value, &mut buffer);
+        match (self, text) {
+            (Category::Dictionary(dictionary), Some(text)) => {
+                dictionary.learn(text);
+            }
+            (Category::Ids(ids), text) => {
+                ids.learn(text);
+            }
+            _ => {}
+        }
+    }
+
+    fn inputs(&self, value: Value<'_>, x: &mut [f32]) {
+        let mut buffer = [0; 32];
+        let text = key(value, &mut buffer);
+        x.fill(0.0);
+        match (self, text) {
+            (_, None) => {}
+            (Category::Hashing(buckets), Some(text)) => {
+                x[murmur3(text.as_bytes(), 0) as usize % buckets] = 1.0;
+            }
+            (Category::Dictionary(dictionary), Some(text)) => {
+                x[dictionary.find(text).map_or(0, |i| i + 1)] = 1.0;
+            }
+            (Category::Ids(ids), Some(text)) => x[0] = ids.find(text) as f32,
+        }
+    }
+
+    fn names(&self, column: &str, names: &mut Vec<String>) {
+        match self {
+            Category::Hashing(buckets) => {
+                names.extend((0..*buckets).map(|b| format!("{column} hash {b}")));
+            }
+            Category::Dictionary(dictionary) => {
+                names.push(format!("{column} is another"));
+                let texts = dictionary.texts();
+                names.extend(texts.iter().map(|text| format!("{column}={text}")));
+                let left = texts.len()..dictionary.capacity();
+                names.extend(left.map(|i| format!("{column} unused {i}")));
+            }
+            Category::Ids(_) => names.push(format!("{column} row")),
+        }
+    }
+}
+
+#[cold]
+fn bad_number(name: &str, value: Value<'_>) -> BadEvent {
+    BadEvent::new(match value {
+        Value::Text(text) => {
+            format!("column `{name}`: `{}` is no number", short(text.as_bytes()))
+        }
+        Value::Number(n) if n.is_finite() => {
+            format!("column `{name}`: {n:e} is beyond {MAX_NUMBER:e}")
+        }
+        Value::Number(n) => format!("column `{name}`: {n} is not finite"),
+        Value::Missing => format!("column `{name}` is missing"),
+    })
+}
