@@ -91,7 +91,9 @@ def forward(net, x, activation):
     seen = [x]
     for i, (weight, bias) in enumerate(net):
         x = x @ weight + bias
-        seen.append(activation(x) if i + 1 < len(net) else x)
+        if i + 1 < len(net):
+            x = activation(x)
+        seen.append(x)
     return seen
 
 
