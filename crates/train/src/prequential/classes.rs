@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::Fading;
+use super::{Fading, Recall};
 
 /// The figures of the curve.
 pub(super) const CURVES: [&str; 9] = [
@@ -240,9 +240,12 @@ impl Classes {
     }
 
     /// Of the classes that were seen, in their order.
-    pub(super) fn recalls(&self) -> impl Iterator<Item = (usize, f64)> {
+    pub(super) fn recalls(&self) -> impl Iterator<Item = Recall> {
         let seen = self.classes.iter().enumerate().filter(|(_, c)| c.truth > 0);
-        seen.map(|(class, c)| (class, c.hits as f64 / c.truth as f64))
+        seen.map(|(class, c)| {
+            let value = c.hits as f64 / c.truth as f64;
+            Recall { class, events: c.truth, value }
+        })
     }
 
     pub(super) fn headline(&self) -> [f64; 3] {

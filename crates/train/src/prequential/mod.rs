@@ -93,6 +93,17 @@ pub struct Headline {
     pub loss: f64,
 }
 
+/// How many events of a class were recognized.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recall {
+    /// The class.
+    pub class: usize,
+    /// Its events.
+    pub events: u64,
+    /// The share of them that was predicted as the class.
+    pub value: f64,
+}
+
 /// The figures of a stream so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prequential {
@@ -231,15 +242,15 @@ impl Prequential {
         let named = figures.into_iter().map(|(name, v)| (name.to_string(), v));
         let mut figures: Figures = named.filter(|(_, v)| v.is_finite()).collect();
         if let Scores::Classes(classes) = &self.scores {
-            for (class, recall) in classes.recalls().take_while(|(class, _)| *class < 100) {
-                figures.insert(format!("recall.{class}"), recall);
+            for recall in classes.recalls().take_while(|r| r.class < 100) {
+                figures.insert(format!("recall.{}", recall.class), recall.value);
             }
         }
         figures
     }
 
-    /// The recall of each class that was seen.
-    pub fn recalls(&self) -> Vec<(usize, f64)> {
+    /// The recall of each class that was seen, in their order.
+    pub fn recalls(&self) -> Vec<Recall> {
         match &self.scores {
             Scores::Classes(classes) => classes.recalls().collect(),
             Scores::Values(_) => Vec::new(),

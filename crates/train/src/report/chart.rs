@@ -4,14 +4,22 @@ use std::fmt::Write;
 
 use super::html::{Scale, escape, plain};
 
-/// One chart over epochs.
+/// One chart over epochs or events.
 pub(super) struct Chart<'a> {
     pub(super) title: String,
     pub(super) scale: Scale,
+    pub(super) over: Over,
     pub(super) lines: &'a [Line],
 }
 
-/// One line of a chart; points of (epoch, value).
+/// What a chart goes along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    Epochs,
+    Events,
+}
+
+/// One line of a chart; points of (epoch or event, value).
 pub(super) struct Line {
     pub(super) class: &'static str,
     pub(super) name: &'static str,
@@ -56,13 +64,15 @@ impl Chart<'_> {
             if let Some(&(_, last)) = line.points.last() {
                 let (class, name) = (line.class, line.name);
                 let last = label(last, self.scale, false);
-                let _ = write!(page, "<i class=\"{class}\"></i>{name} <em>{last}</em> ");
+                let _ =
+                    write!(page, "<span><i class=\"{class}\"></i>{name} <em>{last}</em></span>");
             }
         }
         let _ = write!(
             page,
             "</span></figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
-             aria-label=\"{title} by epoch\">"
+             aria-label=\"{title} by {}\">",
+            self.over.one()
         );
         for &tick in &ticks {
             let (at, text) = (y(tick), label(tick, self.scale, true));
@@ -75,12 +85,13 @@ impl Chart<'_> {
                 at + 4.0
             );
         }
-        for epoch in epochs(x0, x1) {
+        for tick in self.over.ticks(x0, x1) {
             let _ = write!(
                 page,
-                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{epoch}</text>",
-                x(epoch),
-                HEIGHT - BOTTOM + 19.0
+                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+                x(tick),
+                HEIGHT - BOTTOM + 19.0,
+                self.over.label(tick)
             );
         }
         for line in self.lines {
@@ -99,12 +110,13 @@ impl Chart<'_> {
                 for &(e, v) in &points {
                     let _ = write!(
                         page,
-                        "<circle class=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"><title>{}, epoch {e}: \
+                        "<circle class=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"><title>{}, {} {e}: \
                          {}</title></circle>",
                         line.class,
                         x(e),
                         y(v),
                         line.name,
+                        self.over.one(),
                         label(v, self.scale, false)
                     );
                 }
@@ -154,11 +166,35 @@ fn ticks(low: f64, high: f64, scale: Scale) -> Vec<f64> {
     (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect()
 }
 
-/// At most eight epochs to name.
-fn epochs(first: f64, last: f64) -> Vec<f64> {
-    let steps = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
-    let step = steps.into_iter().find(|s| (last - first) / s <= 8.0).unwrap_or(5000.0);
-    let start = (first / step).ceil() * step;
-    let n = ((last - start) / step).floor().max(0.0) as usize;
-    (0..=n).map(|i| start + i as f64 * step).filter(|&e| e >= first).collect()
+impl Over {
+    fn one(self) -> &'static str {
+        match self {
+            Over::Epochs => "epoch",
+            Over::Events => "event",
+        }
+    }
+
+    /// At most eight to name.
+    fn ticks(self, first: f64, last: f64) -> Vec<f64> {
+        let most = match self {
+            Over::Epochs => 8.0,
+            // Their names are longer.
+            Over::Events => 6.0,
+        };
+        let decades = (0..12).map(|n| 10f64.powi(n));
+        let mut steps = decades.flat_map(|d| [1.0, 2.0, 5.0].map(|m| m * d));
+        let step = steps.find(|s| (last - first) / s <= most).unwrap_or(1e12);
+        let start = (first / step).ceil() * step;
+        let n = ((last - start) / step).floor().max(0.0) as usize;
+        (0..=n).map(|i| start + i as f64 * step).filter(|&v| v >= first).collect()
+    }
+
+    fn label(self, tick: f64) -> String {
+        match self {
+            Over::Events if tick >= 1e9 => format!("{} G", tick / 1e9),
+            Over::Events if tick >= 1e6 => format!("{} M", tick / 1e6),
+            Over::Events if tick >= 1e4 => format!("{}k", tick / 1e3),
+            _ => tick.to_string(),
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod chart;
 mod classes;
 mod html;
 mod mistakes;
+mod stream;
 
 use std::fmt::Write;
 
@@ -14,7 +15,9 @@ use crate::metrics::{Figures, Metric};
 use crate::recipe::RecipeFile;
 use crate::summary::Summary;
 
-use chart::{Chart, Line};
+pub use stream::StreamReport;
+
+use chart::{Chart, Line, Over};
 use html::{Scale, count, duration, escape, megabytes, value};
 
 /// Everything that the page shows.
@@ -152,7 +155,8 @@ impl Report<'_> {
                 Line { class: "train", name: "training", points: points(|e| &e.train) },
                 Line { class: "valid", name: "validation", points: points(|e| &e.validation) },
             ];
-            Chart { title: words(name), scale: scale(name), lines: &lines }.write(page);
+            let (title, scale) = (words(name), scale(name));
+            Chart { title, scale, over: Over::Epochs, lines: &lines }.write(page);
         }
         page.push_str("</div></section>");
     }
