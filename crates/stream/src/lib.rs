@@ -7,6 +7,7 @@
 //! - [`source`]: the [`Source`] trait; [`records`] is what a source gives, [`position`] is where
 //!   it stands
 //! - [`open`]: a source from an address; [`sources`] are those for files and sockets
+//! - [`log`]: events kept on disk from when their sender is told so until they are learned
 //! - [`queue`]: a thread that reads a source ahead of the learner, in bounded memory
 //! - [`events`]: records decoded into columns ([`Events`])
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod error;
 pub mod events;
 mod inlet;
 mod lines;
+pub mod log;
 pub mod open;
 pub mod position;
 pub mod queue;
@@ -25,6 +27,7 @@ mod sync;
 
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Schema, Value};
+pub use log::{Fsync, Log, LogOptions, LogSource};
 pub use open::{OpenOptions, open};
 pub use position::{Mark, Position};
 pub use queue::{Next, Policy, QueueOptions, Reader};
