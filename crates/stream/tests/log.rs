@@ -194,13 +194,13 @@ fn a_damaged_record_is_told_and_not_cut_off() {
         bytes[at] ^= 1;
         std::fs::write(path, bytes).unwrap();
     };
-    flip(&paths[0], 40);
+    flip(&paths[0], 36);
     let log = Log::open(folder.path(), options.clone()).unwrap();
     let error = log.source().poll(&mut Records::default(), 1000, WAIT).unwrap_err().to_string();
     assert!(error.contains("0001.log: record 1 is damaged"), "{error}");
     drop(log);
     let last = paths.last().unwrap();
-    flip(last, 40);
+    flip(last, 36);
     let error = Log::open(folder.path(), options).unwrap_err().to_string();
     assert!(error.contains("is damaged and the one after it is whole"), "{error}");
 }
@@ -237,7 +237,7 @@ fn writer_child() {
 fn killed_writers_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged = std::collections::BTreeMap::new();
-    for round in 0..12u64 {
+    for round in 0..8u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "writer_child", "--ignored", "--nocapture"])
             .env("TIDEMILL_TEST_LOG", folder.path())
@@ -291,7 +291,7 @@ fn speed_of_the_log() {
         let start = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..threads {
-                scope.spawn(|| (0..count).for_each(|_| drop(log.append([&record[..]]).unwrap())));
+                scope.spawn(|| (0..count).for_each(|_| assert!(log.append([&record[..]]).is_ok())));
             }
         });
         let seconds = start.elapsed().as_secs_f64();

@@ -48,7 +48,7 @@ struct Readable {
 }
 
 impl LogSource {
-    pub(crate) fn new(inner: Arc<Inner>) -> LogSource {
+    pub(super) fn new(inner: Arc<Inner>) -> LogSource {
         let next = lock(&inner.state).first();
         let (open, buffer, counters) = (None, Vec::new(), Counters::default());
         LogSource { inner, next, open, buffer, start: 0, counters }

@@ -1,0 +1,39 @@
+//! What the tests of sources share.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::time::{Duration, Instant};
+
+use tidemill_stream::{Poll, Position, Records, Source};
+
+pub const WAIT: Duration = Duration::from_secs(20);
+
+/// The next `n` records and the position after each; panics where they do not come in time.
+pub fn take(source: &mut dyn Source, n: usize) -> Vec<(String, Position)> {
+    let (mut out, mut position, mut records) =
+        (Vec::new(), Position::default(), Records::default());
+    let start = Instant::now();
+    while out.len() < n {
+        let found = source.poll(&mut records, 1 << 20, WAIT).unwrap();
+        let late = start.elapsed() >= WAIT;
+        assert!(found == Poll::Some && !late, "{found:?} after {} of {n}: {out:?}", out.len());
+        for record in records.iter() {
+            position.take(&record);
+            out.push((String::from_utf8_lossy(record.bytes).into_owned(), position.clone()));
+        }
+        records.clear();
+    }
+    assert_eq!(out.len(), n, "{out:?}");
+    out
+}
+
+/// The texts of the next `n` records.
+pub fn texts(source: &mut dyn Source, n: usize) -> Vec<String> {
+    take(source, n).into_iter().map(|(text, _)| text).collect()
+}
+
+/// Checks that nothing comes.
+pub fn idle(source: &mut dyn Source) {
+    let mut records = Records::default();
+    let found = source.poll(&mut records, 1 << 20, Duration::from_millis(60)).unwrap();
+    assert_eq!(found, Poll::Idle, "{:?}", records.iter().next());
+}
