@@ -125,6 +125,15 @@ impl Log {
         Ok(Log { inner })
     }
 
+    /// Opens an empty log in `folder`, in place of the one there.
+    pub(crate) fn open_empty(folder: &Path, options: LogOptions) -> Result<Log> {
+        for first in segment::list(folder).unwrap_or_default() {
+            let path = segment::path(folder, first);
+            std::fs::remove_file(&path).map_err(|e| Error::io(path.display(), e))?;
+        }
+        Log::open(folder, options)
+    }
+
     /// Appends records and returns once they are acknowledged, as [`LogOptions::fsync`] says. All
     /// or none of them are taken, except that a crash may keep the first of them.
     ///

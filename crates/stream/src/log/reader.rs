@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::segment::{self, FRAME, Frame, HEADER};
-use super::{Inner, Log};
+use super::{Fsync, Inner, Log};
 use crate::error::{Error, Result};
 use crate::position::{Mark, Position};
 use crate::records::Records;
@@ -25,6 +25,8 @@ pub struct LogSource {
     /// Bytes of the open segment from `offset` on.
     buffer: Vec<u8>,
     start: usize,
+    /// When the records to be read now were acknowledged, the latest first.
+    flushes: Vec<(u64, u64, u64)>,
     counters: Counters,
 }
 
@@ -51,7 +53,7 @@ impl LogSource {
     pub(super) fn new(inner: Arc<Inner>) -> LogSource {
         let next = lock(&inner.state).first();
         let (open, buffer, counters) = (None, Vec::new(), Counters::default());
-        LogSource { inner, next, open, buffer, start: 0, counters }
+        LogSource { inner, next, open, buffer, start: 0, flushes: Vec::new(), counters }
     }
 
     /// The log.
@@ -81,6 +83,11 @@ impl LogSource {
         }
         if visible < self.next {
             return Ok(None);
+        }
+        self.flushes.clear();
+        if options.fsync == Fsync::Always {
+            let needed = state.flushes.iter().take_while(|(_, last, _)| *last >= self.next);
+            self.flushes.extend(needed);
         }
         let after = state.segments.partition_point(|s| s.first <= self.next);
         let segment = &state.segments[after - 1];
@@ -142,7 +149,12 @@ impl LogSource {
             }
             if sequence == self.next {
                 let mark = Mark { major: sequence, minor: 0 };
-                records.push(record, mark, frame.time, sequence == 1);
+                while self.flushes.last().is_some_and(|(_, last, _)| *last < sequence) {
+                    self.flushes.pop();
+                }
+                let flush = self.flushes.last().filter(|(first, ..)| *first <= sequence);
+                let acknowledged = flush.map_or(frame.time, |(.., time)| *time);
+                records.push(record, mark, acknowledged, sequence == 1);
                 self.counters.records += 1;
                 self.counters.bytes += record.len() as u64;
                 self.next += 1;

@@ -12,6 +12,9 @@ use super::{Fsync, Inner, LogCounters, LogOptions, Sequences};
 use crate::error::{Error, Result};
 use crate::sync::{lock, now_us, wait};
 
+/// Flushes that are remembered; a reader that is further behind gives the time of appending.
+const FLUSHES: usize = 256;
+
 #[derive(Debug)]
 pub(crate) struct State {
     /// In order; records are appended to the last.
@@ -21,6 +24,9 @@ pub(crate) struct State {
     pub(crate) next: u64,
     /// All records up to this are on disk.
     durable: u64,
+    /// The latest flushes: first and last record, and when it was done. That is when their senders
+    /// are told, which the time in a record cannot say.
+    pub(crate) flushes: VecDeque<(u64, u64, u64)>,
     /// A thread is forcing records to the disk.
     flushing: bool,
     failed: Option<String>,
@@ -69,6 +75,7 @@ impl State {
             file: Arc::new(file),
             next,
             durable: next - 1,
+            flushes: VecDeque::with_capacity(FLUSHES),
             flushing: false,
             failed: None,
             committed: 0,
@@ -92,6 +99,15 @@ impl State {
         self.segments.iter().map(|s| s.bytes).sum()
     }
 
+    /// Records up to `last` are on disk.
+    fn flushed(&mut self, last: u64) {
+        if last > self.durable {
+            self.flushes.truncate(FLUSHES - 1);
+            self.flushes.push_front((self.durable + 1, last, now_us()));
+            self.durable = last;
+        }
+    }
+
     /// Starts the next segment; all records before it are on disk then.
     fn roll(&mut self, folder: &Path) -> Result<()> {
         let fail = |e| Error::io(folder.display(), e);
@@ -99,7 +115,7 @@ impl State {
             self.failed = Some(format!("flushing to disk failed: {e}"));
             return Err(fail(e));
         }
-        self.durable = self.next - 1;
+        self.flushed(self.next - 1);
         self.file = Arc::new(segment::create(folder, self.next).map_err(fail)?);
         self.segments.push_back(Segment { first: self.next, bytes: HEADER, last_us: now_us() });
         Ok(())
@@ -218,7 +234,7 @@ impl Inner {
             state.flushing = false;
             state.counters.flushes += 1;
             match flushed {
-                Ok(()) => state.durable = state.durable.max(written),
+                Ok(()) => state.flushed(written),
                 Err(e) => state.failed = Some(format!("flushing to disk failed: {e}")),
             }
             self.changed.notify_all();
