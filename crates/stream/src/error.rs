@@ -27,6 +27,14 @@ pub enum Error {
         /// Why, and what to do.
         what: String,
     },
+    /// A bound is reached; what is sent now is not taken, and may be later.
+    #[error("{place}: full: {what}")]
+    Full {
+        /// What is full.
+        place: String,
+        /// Its bound, and what makes room.
+        what: String,
+    },
 }
 
 impl Error {

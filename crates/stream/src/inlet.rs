@@ -31,9 +31,21 @@ struct State {
 impl Inlet {
     /// Leaves `records`, which it empties, once there is room. False when nobody polls any more.
     pub(crate) fn push(&self, records: &mut Records) -> bool {
+        self.leave(records, false)
+    }
+
+    /// The same with records of several threads, which are numbered in the order they are left.
+    pub(crate) fn push_numbered(&self, records: &mut Records) -> bool {
+        self.leave(records, true)
+    }
+
+    fn leave(&self, records: &mut Records, numbered: bool) -> bool {
         let mut state = lock(&self.state);
         while !state.closed && state.waiting.footprint() >= BOUND {
             state = wait(&self.room, state);
+        }
+        if numbered {
+            records.number(state.counters.records + 1);
         }
         state.counters.records += records.len() as u64;
         state.counters.bytes += records.num_bytes() as u64;
@@ -59,11 +71,6 @@ impl Inlet {
     pub(crate) fn close(&self) {
         lock(&self.state).closed = true;
         self.room.notify_all();
-    }
-
-    /// Whether nobody polls any more.
-    pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.state).closed
     }
 
     /// See [`crate::Source::poll`].

@@ -1,27 +1,52 @@
 //! Sources from the addresses that users give.
 
 use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::lines::MAX_RECORD;
+use crate::log::{Log, LogOptions};
 use crate::source::Source;
-use crate::sources::{FileSource, ReadSource};
+use crate::sources::{
+    DirectorySource, FileSource, HttpOptions, HttpSource, ReadSource, TailSource, TcpOptions,
+    TcpSource,
+};
 
-/// What holds for all kinds of addresses.
+/// What holds for all kinds of addresses, and what only some need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// Longer records are passed over and counted. 16 MiB.
+    /// Longer records are passed over and counted; by HTTP, larger bodies are refused. 16 MiB.
     pub max_record: usize,
+    /// Whether sources may listen on addresses that other machines reach.
+    pub allow_remote: bool,
+    /// Connections at once that a listening source takes. 256.
+    pub max_connections: usize,
+    /// How long a file of a folder must be unchanged to be complete. Two seconds.
+    pub settle: Duration,
+    /// Folder of the log behind HTTP push.
+    pub log_folder: Option<PathBuf>,
+    /// How logs are kept.
+    pub log: LogOptions,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { max_record: MAX_RECORD }
+        OpenOptions {
+            max_record: MAX_RECORD,
+            allow_remote: false,
+            max_connections: 256,
+            settle: Duration::from_secs(2),
+            log_folder: None,
+            log: LogOptions::default(),
+        }
     }
 }
 
 /// What can be given to [`open`], for help texts.
-pub const ADDRESSES: &str = "-, a path, file:PATH";
+pub const ADDRESSES: &str = "-, a path, file:PATH, tail:PATH, dir:PATH, tcp://ADDRESS, \
+     http://ADDRESS, log:FOLDER, nats://HOST:PORT/STREAM, redis://HOST:PORT/KEY or \
+     kafka://BROKERS/TOPIC";
 
 /// Opens the source at `uri`:
 ///
@@ -29,6 +54,14 @@ pub const ADDRESSES: &str = "-, a path, file:PATH";
 /// | --- | --- |
 /// | `-`, `stdin:` | standard input |
 /// | a path, `file:PATH`, `file://PATH` | a file, plain or gzipped; a pipe is read once |
+/// | `tail:PATH` | a file that grows ([`TailSource`]) |
+/// | `dir:PATH` | files as they are put into a folder ([`DirectorySource`]) |
+/// | `tcp://127.0.0.1:7000` | lines from clients ([`TcpSource`]) |
+/// | `http://127.0.0.1:8080` | events pushed by HTTP ([`HttpSource`]), kept in `log_folder` |
+/// | `log:FOLDER` | what such a log holds, to its end |
+/// | `nats://HOST:PORT/STREAM[/SUBJECT]` | a JetStream stream (feature `nats`) |
+/// | `redis://HOST:PORT/KEY` | a Redis stream (feature `redis`) |
+/// | `kafka://HOST:PORT[,HOST:PORT]/TOPIC` | a Kafka topic (feature `kafka`) |
 ///
 /// # Errors
 /// If there is no such kind of source, or it cannot be opened.
@@ -39,21 +72,37 @@ pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
         Some((s, rest)) if s.len() > 1 && s.bytes().all(|b| b.is_ascii_alphanumeric()) => (s, rest),
         _ => ("", uri),
     };
+    // Paths may follow two slashes; addresses must.
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
     Ok(match scheme {
-        _ if uri == "-" => Box::new(ReadSource::new("standard input", std::io::stdin(), max)?),
-        "stdin" => Box::new(ReadSource::new("standard input", std::io::stdin(), max)?),
-        "file" => file(path(rest), max)?,
-        "" => file(uri, max)?,
+        "" if uri != "-" => file(uri, max)?,
+        "" | "stdin" => Box::new(ReadSource::new("standard input", std::io::stdin(), max)?),
+        "file" => file(rest, max)?,
+        "tail" => Box::new(TailSource::open(rest, max)?),
+        "dir" => Box::new(DirectorySource::open(rest, options.settle, max)?),
+        "log" => {
+            if !std::path::Path::new(rest).is_dir() {
+                return Err(Error::io(uri, "there is no such folder"));
+            }
+            // No other process can append to it while it is open here.
+            let log = Log::open(rest, options.log.clone())?;
+            log.close();
+            Box::new(log.source())
+        }
+        "tcp" => {
+            let (max_connections, allow_remote) = (options.max_connections, options.allow_remote);
+            let tcp = TcpOptions { max_record: max, max_connections, allow_remote };
+            Box::new(TcpSource::bind(rest.trim_end_matches('/'), &tcp)?)
+        }
+        "http" => http(uri, rest, options)?,
+        "nats" => nats(uri, rest, options)?,
+        "redis" => redis(uri, rest, options)?,
+        "kafka" => kafka(uri, rest, options)?,
         _ => {
             let what = format!("{uri}: no source has the scheme {scheme}:; give {ADDRESSES}");
             return Err(Error::Usage(what));
         }
     })
-}
-
-/// What follows the scheme of a path.
-fn path(rest: &str) -> &str {
-    rest.strip_prefix("//").unwrap_or(rest)
 }
 
 fn file(path: &str, max: usize) -> Result<Box<dyn Source>> {
@@ -68,4 +117,44 @@ fn file(path: &str, max: usize) -> Result<Box<dyn Source>> {
     } else {
         Box::new(ReadSource::new(path, File::open(path).map_err(fail)?, max)?)
     })
+}
+
+fn http(uri: &str, rest: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
+    let Some(folder) = &options.log_folder else {
+        let what = format!("{uri}: events are kept in a log; give a folder for it");
+        return Err(Error::Usage(what));
+    };
+    let address = rest.trim_end_matches('/');
+    if address.contains('/') {
+        let what = format!("{uri}: give an address to listen on, such as http://127.0.0.1:8080");
+        return Err(Error::Usage(what));
+    }
+    let http = HttpOptions {
+        max_body: options.max_record,
+        max_connections: options.max_connections,
+        allow_remote: options.allow_remote,
+        ..HttpOptions::default()
+    };
+    let log = Log::open(folder, options.log.clone())?;
+    Ok(Box::new(HttpSource::bind(address, log, &http)?))
+}
+
+fn nats(uri: &str, _rest: &str, _options: &OpenOptions) -> Result<Box<dyn Source>> {
+    missing(uri, "nats")
+}
+
+fn redis(uri: &str, _rest: &str, _options: &OpenOptions) -> Result<Box<dyn Source>> {
+    missing(uri, "redis")
+}
+
+fn kafka(uri: &str, _rest: &str, _options: &OpenOptions) -> Result<Box<dyn Source>> {
+    missing(uri, "kafka")
+}
+
+fn missing(uri: &str, feature: &str) -> Result<Box<dyn Source>> {
+    let what = format!(
+        "{uri}: this build has no {feature}; build it with `cargo install --path crates/cli \
+         --features {feature}`"
+    );
+    Err(Error::Usage(what))
 }

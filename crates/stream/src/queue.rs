@@ -1,6 +1,9 @@
 //! A thread that reads a source ahead of the learner, in bounded memory.
 
+mod spill;
+
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,12 +13,13 @@ use crate::position::Position;
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
 use crate::sync::{lock, wait, wait_while};
+use spill::Spill;
 
 /// How long the thread waits for records before it looks for commits and its end.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What happens when the queue is full. Each event is learned exactly once only with
-/// [`Policy::Block`]; the others trade events for being up to date, and count them.
+/// What happens when the queue is full. Each event is learned exactly once with [`Policy::Block`]
+/// and [`Policy::Spill`]; the others trade events for being up to date, and count them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// The source waits, and with it whoever sends.
@@ -26,6 +30,14 @@ pub enum Policy {
     /// From half full on, fewer and fewer of the new records are taken; none when full. Which ones
     /// is drawn at random.
     Sample,
+    /// What does not fit waits on disk; when that is full too, the source waits. What is there is
+    /// of no use after a crash, since the source is read again from the learner's position.
+    Spill {
+        /// Where; what an earlier queue left there is removed.
+        folder: PathBuf,
+        /// Bytes on disk at most.
+        bytes: u64,
+    },
 }
 
 /// How much waits, and what then.
@@ -86,6 +98,7 @@ struct State {
     stop: bool,
     source: Counters,
     shed: u64,
+    spilled: u64,
 }
 
 impl Reader {
@@ -151,7 +164,8 @@ impl Reader {
     /// What the source has seen and the queue has shed.
     pub fn counters(&self) -> Counters {
         let state = lock(&self.shared.state);
-        Counters { shed: state.source.shed + state.shed, ..state.source.clone() }
+        let (shed, spilled) = (state.source.shed + state.shed, state.spilled);
+        Counters { shed, spilled, ..state.source.clone() }
     }
 
     /// Memory of the records that wait.
@@ -198,6 +212,10 @@ impl Shared {
     }
 
     fn run(&self, mut source: Box<dyn Source>) -> Result<()> {
+        if let Policy::Spill { folder, bytes } = &self.options.policy {
+            let mut spill = Spill::open(folder, (*bytes).max(8 * self.block as u64))?;
+            return self.run_spilling(source, &mut spill);
+        }
         let mut records = Records::default();
         let mut random = 0x9e37_79b9_7f4a_7c15;
         let mut ended = false;
@@ -213,6 +231,59 @@ impl Shared {
             lock(&self.state).source = source.counters();
         }
         Ok(())
+    }
+
+    /// The same where what does not fit waits on disk. While anything waits there, all that comes
+    /// goes there, so that the order stays.
+    fn run_spilling(&self, mut source: Box<dyn Source>, spill: &mut Spill) -> Result<()> {
+        let (mut records, mut back) = (Records::default(), Records::default());
+        let (mut held, mut ended) = (false, None);
+        let mut random = 0; // Draws nothing here.
+        loop {
+            // At the end, all that is left to do are commits.
+            let told = spill.is_empty() && !held && ended.is_some();
+            if told && let Some(error) = ended.take() {
+                self.end(error);
+            }
+            let idle = lock(&self.state).ended.is_some();
+            if !self.ready(source.as_mut(), idle)? {
+                return Ok(());
+            }
+            while !spill.is_empty() && !self.is_full(&lock(&self.state)) {
+                spill.pop(&mut back)?;
+                self.offer(&mut back, &mut random);
+            }
+            if held || ended.is_some() {
+                held = held && !spill.push(&mut records)?;
+                if held || !spill.is_empty() {
+                    let state = lock(&self.state);
+                    drop(wait_while(&self.room, state, POLL, |s| {
+                        self.is_full(s) && s.commit.is_none() && !s.stop
+                    }));
+                }
+                continue;
+            }
+            let time = if spill.is_empty() { POLL } else { Duration::ZERO };
+            match source.poll(&mut records, self.block, time) {
+                Ok(Poll::Some) if spill.is_empty() && !self.is_full(&lock(&self.state)) => {
+                    self.offer(&mut records, &mut random);
+                }
+                Ok(Poll::Some) => {
+                    lock(&self.state).spilled += records.len() as u64;
+                    held = !spill.push(&mut records)?;
+                }
+                Ok(Poll::Idle) if spill.is_empty() => {}
+                Ok(Poll::Idle) => {
+                    let state = lock(&self.state);
+                    drop(wait_while(&self.room, state, POLL / 5, |s| {
+                        self.is_full(s) && s.commit.is_none() && !s.stop
+                    }));
+                }
+                Ok(Poll::End) => ended = Some(None),
+                Err(error) => ended = Some(Some(error)),
+            }
+            lock(&self.state).source = source.counters();
+        }
     }
 
     /// Commits what there is to commit and waits until the source may be read; false at the end.
@@ -241,7 +312,7 @@ impl Shared {
     fn offer(&self, records: &mut Records, random: &mut u64) {
         let mut state = lock(&self.state);
         match self.options.policy {
-            Policy::Block => {}
+            Policy::Block | Policy::Spill { .. } => {}
             Policy::DropOldest => {
                 let limit = self.options.bytes.saturating_sub(records.footprint());
                 while state.bytes > limit

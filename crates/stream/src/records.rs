@@ -109,6 +109,13 @@ impl Records {
         self.parts.extend(other.parts.iter().map(|p| Part { start: p.start + len, ..p.clone() }));
     }
 
+    /// Numbers the records from `first` on, in place of what their marks were.
+    pub(crate) fn number(&mut self, first: u64) {
+        for (head, major) in self.heads.iter_mut().zip(first..) {
+            head.mark = Mark { major, minor: 0 };
+        }
+    }
+
     /// Keeps only the records for which `keep` of their index says so.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let (mut kept, mut start, mut end, mut part) = (0, 0, 0, 0);

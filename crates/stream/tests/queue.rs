@@ -142,3 +142,35 @@ fn commits_reach_the_source_also_when_full_ended_or_dropped() {
     drop(reader);
     assert_eq!(committed.lock().unwrap().as_ref(), Some(&position(2)));
 }
+
+#[test]
+fn spilling_keeps_everything_in_order_in_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    // The second has too little room on disk: the source must wait.
+    for bytes in [64 << 20, 300_000] {
+        let policy = Policy::Spill { folder: folder.path().join("spill"), bytes };
+        let source = Numbers { fails: true, ..Numbers::new(100_000) };
+        let reader = Reader::spawn(Box::new(source), options(50_000, policy)).unwrap();
+        let slow = |_: &Records| std::thread::sleep(Duration::from_micros(50));
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(reader.waiting_bytes() <= 50_000);
+        let (mut numbers, mut error) = (Vec::new(), None);
+        while error.is_none() {
+            match reader.next(WAIT) {
+                Ok(Next::Records(records)) => {
+                    slow(&records);
+                    for record in records.iter() {
+                        numbers.push(record.mark.major);
+                    }
+                    reader.give_back(records);
+                }
+                Ok(other) => panic!("{other:?} after {}", numbers.len()),
+                Err(e) => error = Some(e.to_string()),
+            }
+        }
+        assert!(numbers.into_iter().eq(1..=100_000));
+        assert_eq!((error.as_deref(), reader.counters().shed), (Some("numbers: no more"), 0));
+        let spilled = reader.counters().spilled;
+        assert!(spilled > 5_000, "{spilled}");
+    }
+}

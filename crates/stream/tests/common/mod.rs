@@ -1,77 +1,42 @@
-//! Lines decoded, for the tests of formats and features.
-#![allow(dead_code, clippy::unwrap_used)]
+//! What the tests of sources share.
+#![allow(clippy::unwrap_used, dead_code, unused_imports)]
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+mod decoded;
 
-use tidemill_stream::{
-    BadEvent, Decoded, Decoder, Event, Events, Format, FormatSpec, Mark, Records, Schema, Value,
-    decoder,
-};
+pub use decoded::*;
+use std::time::{Duration, Instant};
 
-/// A decoder with the keys of `toml`-like JSON.
-pub fn made(format: Format, spec: serde_json::Value, schema: Option<Schema>) -> Box<dyn Decoder> {
-    let spec: FormatSpec = serde_json::from_value(spec).unwrap();
-    decoder(&spec, format, schema).unwrap()
-}
+use tidemill_stream::{Poll, Position, Records, Source};
 
-/// Decodes one line.
-pub fn line(
-    decoder: &mut dyn Decoder,
-    bytes: impl AsRef<[u8]>,
-    first: bool,
-    events: &mut Events,
-) -> Result<Decoded, BadEvent> {
-    let mut records = Records::default();
-    records.push(bytes.as_ref(), Mark::default(), 0, first);
-    decoder.decode(records.get(0), events)
-}
+pub const WAIT: Duration = Duration::from_secs(20);
 
-/// Decodes lines, the first of them as the first of a file; gives the reasons of the bad ones.
-pub fn lines(decoder: &mut dyn Decoder, text: &str) -> (Events, Vec<String>) {
-    let (mut events, mut bad) = (Events::default(), Vec::new());
-    for (i, bytes) in text.lines().enumerate() {
-        if let Err(reason) = line(decoder, bytes, i == 0, &mut events) {
-            bad.push(reason.reason);
+/// The next `n` records and the position after each; panics where they do not come in time.
+pub fn take(source: &mut dyn Source, n: usize) -> Vec<(String, Position)> {
+    let (mut out, mut position, mut records) =
+        (Vec::new(), Position::default(), Records::default());
+    let start = Instant::now();
+    while out.len() < n {
+        let found = source.poll(&mut records, 1 << 20, WAIT).unwrap();
+        let late = start.elapsed() >= WAIT;
+        assert!(found == Poll::Some && !late, "{found:?} after {} of {n}: {out:?}", out.len());
+        for record in records.iter() {
+            position.take(&record);
+            out.push((String::from_utf8_lossy(record.bytes).into_owned(), position.clone()));
         }
+        records.clear();
     }
-    (events, bad)
+    assert_eq!(out.len(), n, "{out:?}");
+    out
 }
 
-/// An event as text: `label | inputs | id weight`.
-pub fn shown(event: Event<'_>) -> String {
-    let one = |value: Value<'_>| match value {
-        Value::Missing => "?".to_owned(),
-        Value::Number(n) => n.to_string(),
-        Value::Text(text) => format!("'{text}'"),
-    };
-    let mut inputs: Vec<String> = (0..event.columns()).map(|c| one(event.value(c))).collect();
-    inputs.extend(event.vector().iter().map(|v| format!("v{v}")));
-    inputs.extend(event.sparse().iter().map(|f| format!("{}:{}", f.hash, f.value)));
-    let mut text = format!("{} | {}", one(event.label()), inputs.join(" "));
-    if event.id() != Value::Missing || event.weight() != 1.0 {
-        text += &format!(" | {} {}", one(event.id()), event.weight());
-    }
-    text
+/// The texts of the next `n` records.
+pub fn texts(source: &mut dyn Source, n: usize) -> Vec<String> {
+    take(source, n).into_iter().map(|(text, _)| text).collect()
 }
 
-/// All events as text.
-pub fn all(events: &Events) -> Vec<String> {
-    (0..events.len()).map(|i| shown(events.get(i))).collect()
-}
-
-/// A gzipped file of the real datasets; says so where it is absent.
-pub fn real(name: &str) -> Option<Vec<u8>> {
-    let root = std::env::var_os("TIDEMILL_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
-    let path = root.join(name);
-    let Ok(file) = std::fs::File::open(&path) else {
-        eprintln!("SKIPPED: {} is absent; set TIDEMILL_DATA", path.display());
-        return None;
-    };
-    let mut bytes = Vec::new();
-    flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
-    Some(bytes)
+/// Checks that nothing comes.
+pub fn idle(source: &mut dyn Source) {
+    let mut records = Records::default();
+    let found = source.poll(&mut records, 1 << 20, Duration::from_millis(60)).unwrap();
+    assert_eq!(found, Poll::Idle, "{:?}", records.iter().next());
 }

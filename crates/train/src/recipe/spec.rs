@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use tidemill_data::DataSpec;
-use tidemill_stream::FormatSpec;
 use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
+use tidemill_stream::FormatSpec;
 
 use crate::metrics::{Metric, Task};
 use crate::online::OnlineSpec;

@@ -1,0 +1,219 @@
+//! Reading a log while it is appended to.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::segment::{self, FRAME, Frame, HEADER};
+use super::{Fsync, Inner, Log};
+use crate::error::{Error, Result};
+use crate::position::{Mark, Position};
+use crate::records::Records;
+use crate::source::{Counters, Poll, Source};
+use crate::sync::{lock, wait_while};
+
+const CHUNK: usize = 256 << 10;
+
+/// The records of a [`Log`] as a source. It ends when the log is closed.
+#[derive(Debug)]
+pub struct LogSource {
+    inner: Arc<Inner>,
+    /// Sequence number of the next record to give.
+    next: u64,
+    open: Option<Open>,
+    /// Bytes of the open segment from `offset` on.
+    buffer: Vec<u8>,
+    start: usize,
+    /// When the records to be read now were acknowledged, the latest first.
+    flushes: Vec<(u64, u64, u64)>,
+    counters: Counters,
+}
+
+/// The segment that is being read.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    first: u64,
+    /// Where in it the buffer ends.
+    offset: u64,
+    /// The record at the start of the buffer.
+    sequence: u64,
+}
+
+/// What of a segment may be read now.
+#[derive(Clone, Copy, Debug)]
+struct Readable {
+    first: u64,
+    bytes: u64,
+    last: u64,
+}
+
+impl LogSource {
+    pub(super) fn new(inner: Arc<Inner>) -> LogSource {
+        let next = lock(&inner.state).first();
+        let (open, buffer, counters) = (None, Vec::new(), Counters::default());
+        LogSource { inner, next, open, buffer, start: 0, flushes: Vec::new(), counters }
+    }
+
+    /// The log.
+    pub fn log(&self) -> Log {
+        Log { inner: self.inner.clone() }
+    }
+
+    fn place(&self) -> String {
+        format!("log:{}", self.inner.folder.display())
+    }
+
+    /// Waits for the record `next`; tells how far its segment can be read.
+    fn wait(&mut self, time: Duration) -> Result<Option<Readable>> {
+        let (options, next) = (&self.inner.options, self.next);
+        let state = lock(&self.inner.state);
+        let state = wait_while(&self.inner.changed, state, time, |s| {
+            s.visible(options) < next && !s.closed
+        });
+        let (visible, first) = (state.visible(options), state.first());
+        if next < first {
+            if !options.drop_unread {
+                let what = format!("the log starts with record {first} now; start anew");
+                return Err(Error::gone(self.place(), format!("record {}", next - 1), what));
+            }
+            self.counters.shed += first - next;
+            self.next = first;
+        }
+        if visible < self.next {
+            return Ok(None);
+        }
+        self.flushes.clear();
+        if options.fsync == Fsync::Always {
+            let needed = state.flushes.iter().take_while(|(_, last, _)| *last >= self.next);
+            self.flushes.extend(needed);
+        }
+        let after = state.segments.partition_point(|s| s.first <= self.next);
+        let segment = &state.segments[after - 1];
+        let end = state.segments.get(after).map_or(visible, |s| visible.min(s.first - 1));
+        Ok(Some(Readable { first: segment.first, bytes: segment.bytes, last: end }))
+    }
+
+    /// Makes at least `len` bytes of the segment available.
+    fn need(&mut self, len: usize, readable: Readable) -> Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        while self.buffer.len() - self.start < len {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            let have = self.buffer.len();
+            let left = readable.bytes.saturating_sub(open.offset) as usize;
+            let want = CHUNK.max(len - have).min(left);
+            self.buffer.resize(have + want, 0);
+            let n = match open.file.read_at(&mut self.buffer[have..], open.offset) {
+                Ok(0) => Err("it is shorter than what was written".to_owned()),
+                Ok(n) => Ok(n),
+                Err(e) => Err(e.to_string()),
+            };
+            let n = n.map_err(|e| {
+                Error::io(segment::path(&self.inner.folder, readable.first).display(), e)
+            })?;
+            self.buffer.truncate(have + n);
+            open.offset += n as u64;
+        }
+        Ok(())
+    }
+
+    /// Gives the records of one segment.
+    fn read(&mut self, records: &mut Records, limit: usize, readable: Readable) -> Result<()> {
+        let path = segment::path(&self.inner.folder, readable.first);
+        if self.open.as_ref().is_none_or(|o| o.first != readable.first || o.sequence > self.next) {
+            let file = File::open(&path).map_err(|e| Error::io(path.display(), e))?;
+            let (first, sequence) = (readable.first, readable.first);
+            self.open = Some(Open { file, first, offset: HEADER, sequence });
+            self.buffer.clear();
+            self.start = 0;
+        }
+        while self.next <= readable.last && records.footprint() < limit {
+            self.need(FRAME, readable)?;
+            let frame = Frame::parse(&self.buffer[self.start..self.start + FRAME]);
+            let Some(open) = &mut self.open else { break };
+            let sequence = open.sequence;
+            let left = readable.bytes.saturating_sub(open.offset) as usize;
+            let damaged = || {
+                let what = format!("record {sequence} is damaged; restore the file");
+                Err(Error::io(path.display(), what))
+            };
+            if frame.len > left + self.buffer.len() - self.start - FRAME {
+                return damaged();
+            }
+            self.need(FRAME + frame.len, readable)?;
+            let record = &self.buffer[self.start + FRAME..self.start + FRAME + frame.len];
+            if !frame.fits(sequence, record) {
+                return damaged();
+            }
+            if sequence == self.next {
+                let mark = Mark { major: sequence, minor: 0 };
+                while self.flushes.last().is_some_and(|(_, last, _)| *last < sequence) {
+                    self.flushes.pop();
+                }
+                let flush = self.flushes.last().filter(|(first, ..)| *first <= sequence);
+                let acknowledged = flush.map_or(frame.time, |(.., time)| *time);
+                records.push(record, mark, acknowledged, sequence == 1);
+                self.counters.records += 1;
+                self.counters.bytes += record.len() as u64;
+                self.next += 1;
+            }
+            self.start += FRAME + frame.len;
+            if let Some(open) = &mut self.open {
+                open.sequence = sequence + 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source for LogSource {
+    fn name(&self) -> String {
+        self.place()
+    }
+
+    fn not_seekable(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn seek(&mut self, position: &Position) -> Result<()> {
+        let Some(mark) = position.mark("") else { return Ok(()) };
+        let (first, last) = (self.log().first(), self.log().last());
+        if mark.major > last {
+            let what = format!("the log ends with record {last}: it is another log; start anew");
+            return Err(Error::gone(self.place(), format!("record {}", mark.major), what));
+        }
+        if mark.major + 1 < first && !self.inner.options.drop_unread {
+            let what = format!("the log starts with record {first} now; start anew");
+            return Err(Error::gone(self.place(), format!("record {}", mark.major), what));
+        }
+        self.next = mark.major + 1;
+        // The position comes from a checkpoint on disk.
+        self.inner.commit(mark.major)
+    }
+
+    fn poll(&mut self, records: &mut Records, bytes: usize, wait: Duration) -> Result<Poll> {
+        let (len, limit) = (records.len(), records.footprint() + bytes.max(1));
+        let mut time = wait;
+        while records.footprint() < limit {
+            let Some(readable) = self.wait(time)? else { break };
+            self.read(records, limit, readable)?;
+            time = Duration::ZERO;
+        }
+        if records.len() > len {
+            return Ok(Poll::Some);
+        }
+        let state = lock(&self.inner.state);
+        let ended = state.closed && state.visible(&self.inner.options) < self.next;
+        Ok(if ended { Poll::End } else { Poll::Idle })
+    }
+
+    fn commit(&mut self, position: &Position) -> Result<()> {
+        position.mark("").map_or(Ok(()), |mark| self.inner.commit(mark.major))
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters.clone()
+    }
+}

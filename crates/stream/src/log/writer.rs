@@ -1,0 +1,280 @@
+//! Appending: group commit, new segments, retention, repair.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::segment::{self, HEADER, Segment};
+use super::{Fsync, Inner, LogCounters, LogOptions, Sequences};
+use crate::error::{Error, Result};
+use crate::sync::{lock, now_us, wait};
+
+/// Flushes that are remembered; a reader that is further behind gives the time of appending.
+const FLUSHES: usize = 256;
+
+#[derive(Debug)]
+pub(crate) struct State {
+    /// In order; records are appended to the last.
+    pub(crate) segments: VecDeque<Segment>,
+    file: Arc<File>,
+    /// The sequence number of the next record.
+    pub(crate) next: u64,
+    /// All records up to this are on disk.
+    durable: u64,
+    /// The latest flushes: first and last record, and when it was done. That is when their senders
+    /// are told, which the time in a record cannot say.
+    pub(crate) flushes: VecDeque<(u64, u64, u64)>,
+    /// A thread is forcing records to the disk.
+    flushing: bool,
+    failed: Option<String>,
+    committed: u64,
+    pub(crate) closed: bool,
+    pub(crate) counters: LogCounters,
+    buffer: Vec<u8>,
+}
+
+impl State {
+    /// Finds the segments of `folder` and cuts off what a crash tore.
+    pub(crate) fn open(folder: &Path, options: &LogOptions) -> Result<State> {
+        let fail = |e: std::io::Error| Error::io(folder.display(), e);
+        let found = segment::list(folder).map_err(fail)?;
+        let (mut segments, mut counters) = (VecDeque::new(), LogCounters::default());
+        let last = found.last().copied();
+        for &first in &found[..found.len().saturating_sub(1)] {
+            let meta = std::fs::metadata(segment::path(folder, first)).map_err(fail)?;
+            let written = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+            let last_us = written.map_or(0, |t| t.as_micros() as u64);
+            segments.push_back(Segment { first, bytes: meta.len(), last_us });
+        }
+        let (file, next) = if let Some(first) = last {
+            let (mut last, next) = segment::scan(folder, first)?;
+            let path = segment::path(folder, first);
+            let file = if last.bytes == 0 {
+                last.bytes = HEADER;
+                segment::create(folder, first).map_err(fail)?
+            } else {
+                let file = OpenOptions::new().append(true).open(path).map_err(fail)?;
+                counters.torn_bytes = file.metadata().map_err(fail)?.len() - last.bytes;
+                file.set_len(last.bytes).map_err(fail)?;
+                if options.fsync != Fsync::Never {
+                    file.sync_all().map_err(fail)?;
+                }
+                file
+            };
+            segments.push_back(last);
+            (file, next)
+        } else {
+            segments.push_back(Segment { first: 1, bytes: HEADER, last_us: now_us() });
+            (segment::create(folder, 1).map_err(fail)?, 1)
+        };
+        Ok(State {
+            segments,
+            file: Arc::new(file),
+            next,
+            durable: next - 1,
+            flushes: VecDeque::with_capacity(FLUSHES),
+            flushing: false,
+            failed: None,
+            committed: 0,
+            closed: false,
+            counters,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The last record that may be read. With [`Fsync::Always`] a learner is never ahead of what a
+    /// power loss keeps.
+    pub(crate) fn visible(&self, options: &LogOptions) -> u64 {
+        if options.fsync == Fsync::Always { self.durable } else { self.next - 1 }
+    }
+
+    pub(crate) fn first(&self) -> u64 {
+        self.segments.front().map_or(self.next, |s| s.first)
+    }
+
+    pub(crate) fn num_bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.bytes).sum()
+    }
+
+    /// Records up to `last` are on disk.
+    fn flushed(&mut self, last: u64) {
+        if last > self.durable {
+            self.flushes.truncate(FLUSHES - 1);
+            self.flushes.push_front((self.durable + 1, last, now_us()));
+            self.durable = last;
+        }
+    }
+
+    /// Starts the next segment; all records before it are on disk then.
+    fn roll(&mut self, folder: &Path) -> Result<()> {
+        let fail = |e| Error::io(folder.display(), e);
+        if let Err(e) = self.file.sync_data() {
+            self.failed = Some(format!("flushing to disk failed: {e}"));
+            return Err(fail(e));
+        }
+        self.flushed(self.next - 1);
+        self.file = Arc::new(segment::create(folder, self.next).map_err(fail)?);
+        self.segments.push_back(Segment { first: self.next, bytes: HEADER, last_us: now_us() });
+        Ok(())
+    }
+
+    /// Removes old segments until there is room for `more` bytes.
+    fn retain(&mut self, folder: &Path, options: &LogOptions, more: u64) -> Result<()> {
+        let now = now_us();
+        let old = options.max_age.map_or(0, |age| now.saturating_sub(age.as_micros() as u64));
+        loop {
+            let (Some(oldest), len) = (self.segments.front().cloned(), self.segments.len()) else {
+                return Ok(());
+            };
+            let full = self.num_bytes() + more > options.max_bytes;
+            let empty = len == 1 && self.next == oldest.first;
+            if empty || !(full || oldest.last_us < old) {
+                return Ok(());
+            }
+            let last = self.segments.get(1).map_or(self.next, |s| s.first) - 1;
+            if last > self.committed && !options.drop_unread {
+                let what = format!(
+                    "{} of {} bytes are taken by records that no checkpoint covers yet; they go \
+                     as the learner goes on, or give the log more room",
+                    self.num_bytes(),
+                    options.max_bytes
+                );
+                let place = folder.display().to_string();
+                return if full { Err(Error::Full { place, what }) } else { Ok(()) };
+            }
+            if len == 1 {
+                self.roll(folder)?;
+            }
+            let path = segment::path(folder, oldest.first);
+            std::fs::remove_file(&path).map_err(|e| Error::io(path.display(), e))?;
+            self.segments.pop_front();
+            let read = self.committed.max(oldest.first - 1);
+            self.counters.dropped_unread += last.saturating_sub(read);
+        }
+    }
+
+    /// Writes the buffered frames of `count` records to the last segment.
+    fn write(&mut self, place: &Path, count: u64, time: u64) -> Result<()> {
+        let Some(last) = self.segments.back_mut() else { return Ok(()) };
+        if let Err(e) = (&*self.file).write_all(&self.buffer) {
+            // Nothing of it was acknowledged; without it the segment is whole again.
+            if let Err(e) = self.file.set_len(last.bytes) {
+                self.failed = Some(format!("a half written record could not be cut off: {e}"));
+            }
+            return Err(Error::io(place.display(), e));
+        }
+        (last.bytes, last.last_us) = (last.bytes + self.buffer.len() as u64, time);
+        self.next += count;
+        self.counters.appended += count;
+        Ok(())
+    }
+}
+
+impl Inner {
+    pub(crate) fn append<'a>(&self, records: impl Iterator<Item = &'a [u8]>) -> Result<Sequences> {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        self.usable(state)?;
+        let (first, time) = (state.next, now_us());
+        let mut next = first;
+        state.buffer.clear();
+        for record in records {
+            segment::encode(&mut state.buffer, next, time, record);
+            next += 1;
+        }
+        if next == first {
+            return Ok(Sequences { first, last: first - 1 });
+        }
+        let more = state.buffer.len() as u64;
+        state.retain(&self.folder, &self.options, more)?;
+        let bound = self.options.segment_bytes.min(self.options.max_bytes / 4);
+        if state.segments.back().is_some_and(|s| s.bytes > HEADER && s.bytes + more > bound) {
+            state.roll(&self.folder)?;
+        }
+        state.write(&self.folder, next - first, time)?;
+        // One very large batch must not keep its memory for good.
+        state.buffer.shrink_to(1 << 20);
+        let last = next - 1;
+        if self.options.fsync == Fsync::Always {
+            self.flush(guard, last)?;
+        } else {
+            self.changed.notify_all();
+        }
+        Ok(Sequences { first, last })
+    }
+
+    fn usable(&self, state: &State) -> Result<()> {
+        let what = match &state.failed {
+            Some(what) => what.as_str(),
+            None if state.closed => "the log is closed",
+            None => return Ok(()),
+        };
+        Err(Error::io(self.folder.display(), what))
+    }
+
+    /// Waits until records up to `last` are on disk. One of the waiting threads flushes for all
+    /// whose records are written by then; those that come meanwhile share the next flush.
+    fn flush<'a>(&'a self, mut state: MutexGuard<'a, State>, last: u64) -> Result<()> {
+        while state.durable < last {
+            if let Some(what) = &state.failed {
+                return Err(Error::io(self.folder.display(), what));
+            }
+            if state.flushing {
+                state = wait(&self.changed, state);
+                continue;
+            }
+            state.flushing = true;
+            let (written, file) = (state.next - 1, state.file.clone());
+            drop(state);
+            let flushed = file.sync_data();
+            state = lock(&self.state);
+            state.flushing = false;
+            state.counters.flushes += 1;
+            match flushed {
+                Ok(()) => state.flushed(written),
+                Err(e) => state.failed = Some(format!("flushing to disk failed: {e}")),
+            }
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn commit(&self, sequence: u64) -> Result<()> {
+        let mut state = lock(&self.state);
+        state.committed = state.committed.max(sequence.min(state.next - 1));
+        match state.retain(&self.folder, &self.options, 0) {
+            Err(Error::Full { .. }) => Ok(()), // That is for the next append to tell.
+            done => done,
+        }
+    }
+}
+
+/// Forces records to the disk every `interval` until the log is dropped.
+pub(crate) fn flush_every(inner: &Arc<Inner>, interval: Duration) -> Result<()> {
+    let (weak, place) = (Arc::downgrade(inner), inner.folder.clone());
+    let body = move || {
+        loop {
+            std::thread::sleep(interval);
+            let Some(inner) = weak.upgrade() else { return };
+            let state = lock(&inner.state);
+            let last = state.next - 1;
+            if inner.flush(state, last).is_err() {
+                return; // The next append tells.
+            }
+        }
+    };
+    let started = std::thread::Builder::new().name("flush log".to_owned()).spawn(body);
+    started.map(drop).map_err(|e| Error::io(place.display(), e))
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Fsync::Interval(_) = self.options.fsync {
+            // Best effort: what it should have kept was promised for the next interval only.
+            let _ = lock(&self.state).file.sync_data();
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Events that are pushed by HTTP, kept in the embedded log before they are acknowledged.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use memchr::memchr_iter;
+
+use super::listener::{Listener, Serve};
+use super::request::{Connection, Failure, Head, answer};
+use crate::error::{Error, Result};
+use crate::lines::MAX_RECORD;
+use crate::log::{Log, LogSource};
+use crate::position::Position;
+use crate::records::Records;
+use crate::source::{Counters, Poll, Source};
+
+/// How requests are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// Larger bodies are refused with 413. 16 MiB.
+    pub max_body: usize,
+    /// More connections at once are refused with 503. 256.
+    pub max_connections: usize,
+    /// A connection that sends nothing for so long is closed. A minute.
+    pub idle: Duration,
+    /// Whether addresses that other machines reach may be listened on.
+    pub allow_remote: bool,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        let idle = Duration::from_secs(60);
+        let (max_body, max_connections) = (MAX_RECORD, 256);
+        HttpOptions { max_body, max_connections, idle, allow_remote: false }
+    }
+}
+
+/// The events of a log that grows by requests:
+///
+/// - `POST /events`: with the content type `application/json` the body is one event, with any
+///   other each line is one. Answers `{"accepted":n,"sequence":last}` once the log has them, 400
+///   for no event, 413 for too large a body, 503 with `Retry-After` while the log is full.
+/// - `GET /health`: `{"status":"ok","sequence":last}`.
+///
+/// Web pages of other sites are refused (403), though a browser would send what they post.
+#[derive(Debug)]
+pub struct HttpSource {
+    // Before the log: no request comes after this is dropped.
+    listener: Listener,
+    source: LogSource,
+}
+
+impl HttpSource {
+    /// Listens on `address` and keeps events in `log`.
+    ///
+    /// # Errors
+    /// If that fails, or other machines could connect.
+    pub fn bind(address: &str, log: Log, options: &HttpOptions) -> Result<HttpSource> {
+        let source = log.source();
+        let (remote, bound) = (options.allow_remote, options.max_connections);
+        let take = Take { log, options: options.clone() };
+        Ok(HttpSource { listener: Listener::start(address, remote, bound, take)?, source })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// Where the events are kept.
+    pub fn log(&self) -> Log {
+        self.source.log()
+    }
+}
+
+struct Take {
+    log: Log,
+    options: HttpOptions,
+}
+
+impl Serve for Take {
+    fn serve(&self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        let _ = stream.set_read_timeout(Some(self.options.idle));
+        let _ = stream.set_write_timeout(Some(self.options.idle));
+        let mut connection = Connection::new(stream, self.options.max_body);
+        let mut body = Vec::new();
+        loop {
+            let read = connection.head();
+            let read = read.and_then(|head| connection.body(&head, &mut body).map(|()| head));
+            match read {
+                Ok(head) => {
+                    let (status, text) = self.respond(&head, &body);
+                    if connection.answer(status, head.close, &text).is_err() || head.close {
+                        return;
+                    }
+                }
+                Err(Failure::Gone) => return,
+                Err(Failure::Refuse(status, text)) => {
+                    if connection.answer(status, true, &error(text)).is_ok() {
+                        connection.linger();
+                    }
+                    return;
+                }
+            }
+            body.shrink_to(1 << 20);
+        }
+    }
+
+    fn refuse(&self, mut stream: TcpStream) {
+        let _ = stream.set_write_timeout(Some(Duration::from_millis(100)));
+        let text = error("too many connections at once");
+        let _ = stream.write_all(answer(503, true, &text).as_bytes());
+    }
+}
+
+impl Take {
+    fn respond(&self, head: &Head, body: &[u8]) -> (u16, String) {
+        if head.origin.as_deref().is_some_and(is_foreign) {
+            return (403, error("web pages of other sites may not send events"));
+        }
+        match (head.method.as_str(), head.path.as_str()) {
+            ("POST", "/events") => self.append(body, head.content_type.as_str()),
+            ("GET", "/health") => {
+                (200, format!("{{\"status\":\"ok\",\"sequence\":{}}}\n", self.log.last()))
+            }
+            (_, "/events" | "/health") => (405, error("POST /events, or GET /health")),
+            _ => (404, error("there is POST /events, and GET /health")),
+        }
+    }
+
+    fn append(&self, body: &[u8], content_type: &str) -> (u16, String) {
+        let one = content_type.split(';').next().map(str::trim) == Some("application/json");
+        let ends = memchr_iter(b'\n', if one { b"" } else { body }).chain([body.len()]);
+        let mut start = 0;
+        let records = ends.filter_map(|end| {
+            let line = body[start..end].trim_ascii();
+            start = end + 1;
+            (!line.is_empty()).then_some(line)
+        });
+        match self.log.append(records) {
+            Ok(got) if got.last < got.first => (400, error("the body holds no event")),
+            Ok(got) => {
+                let accepted = got.last + 1 - got.first;
+                (200, format!("{{\"accepted\":{accepted},\"sequence\":{}}}\n", got.last))
+            }
+            Err(Error::Full { .. }) => {
+                (503, error("the log is full until the learner has caught up"))
+            }
+            Err(_) => (500, error("the log cannot be written")),
+        }
+    }
+}
+
+fn error(text: &str) -> String {
+    format!("{{\"error\":\"{text}\"}}\n")
+}
+
+/// Whether `origin` is not of this machine.
+fn is_foreign(origin: &str) -> bool {
+    let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+    let host = if host.starts_with('[') { host } else { host.split(':').next().unwrap_or(host) };
+    !(host == "localhost" || host == "127.0.0.1" || host.starts_with("[::1]"))
+}
+
+impl Source for HttpSource {
+    fn name(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    fn not_seekable(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn seek(&mut self, position: &Position) -> Result<()> {
+        self.source.seek(position)
+    }
+
+    fn poll(&mut self, records: &mut Records, bytes: usize, wait: Duration) -> Result<Poll> {
+        self.source.poll(records, bytes, wait)
+    }
+
+    fn commit(&mut self, position: &Position) -> Result<()> {
+        self.source.commit(position)
+    }
+
+    fn counters(&self) -> Counters {
+        Counters { reopened: self.listener.accepted(), ..self.source.counters() }
+    }
+}

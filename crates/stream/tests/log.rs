@@ -1,0 +1,311 @@
+//! The embedded log: what it acknowledged is there once, whatever kills the process.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tidemill_stream::{
+    Error, Fsync, Log, LogOptions, LogSource, Mark, Poll, Position, Records, Source,
+};
+
+const WAIT: Duration = Duration::from_secs(10);
+
+fn quick() -> LogOptions {
+    LogOptions { fsync: Fsync::Never, ..LogOptions::default() }
+}
+
+fn position(sequence: u64) -> Position {
+    let mut position = Position::default();
+    position.advance("", Mark { major: sequence, minor: 0 });
+    position
+}
+
+/// All records that are there, with their sequence numbers.
+fn all(source: &mut LogSource) -> Vec<(u64, String)> {
+    let (mut out, mut records) = (Vec::new(), Records::default());
+    while source.poll(&mut records, 5000, Duration::ZERO).unwrap() == Poll::Some {
+        let text = |b: &[u8]| String::from_utf8(b.to_vec()).unwrap();
+        out.extend(records.iter().map(|r| (r.mark.major, text(r.bytes))));
+        records.clear();
+    }
+    out
+}
+
+fn append(log: &Log, from: u64, to: u64) {
+    for i in from..=to {
+        let record = format!("record {i}");
+        let got = log.append([record.as_bytes()]).unwrap();
+        assert_eq!((got.first, got.last), (i, i));
+    }
+}
+
+fn expect(from: u64, to: u64) -> Vec<(u64, String)> {
+    (from..=to).map(|i| (i, format!("record {i}"))).collect()
+}
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let mut paths: Vec<_> = paths.filter(|p| p.extension().is_some_and(|e| e == "log")).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn records_are_there_again_over_segments_and_openings() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LogOptions { segment_bytes: 2000, ..quick() };
+    let log = Log::open(folder.path(), options.clone()).unwrap();
+    append(&log, 1, 700);
+    assert!(Log::open(folder.path(), quick()).unwrap_err().to_string().contains("another process"));
+    drop(log);
+    let log = Log::open(folder.path(), options).unwrap();
+    append(&log, 701, 1000);
+    assert!(segments(folder.path()).len() > 10);
+    assert_eq!(all(&mut log.source()), expect(1, 1000));
+    for at in [0, 1, 61, 62, 63, 500, 999, 1000] {
+        let mut source = log.source();
+        source.seek(&position(at)).unwrap();
+        assert_eq!(all(&mut source), expect(at + 1, 1000));
+    }
+    let error = log.source().seek(&position(1001)).unwrap_err();
+    assert!(error.to_string().contains("the log ends with record 1000"), "{error}");
+    log.close();
+    let mut source = log.source();
+    source.seek(&position(1000)).unwrap();
+    assert_eq!(source.poll(&mut Records::default(), 1, WAIT).unwrap(), Poll::End);
+    assert!(log.append([&b"x"[..]]).is_err());
+}
+
+#[test]
+fn a_reader_is_woken_and_sees_each_record_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path(), LogOptions { segment_bytes: 1 << 16, ..quick() }).unwrap();
+    let mut source = log.source();
+    let reader = std::thread::spawn(move || {
+        let (mut records, mut next) = (Records::default(), 1);
+        while source.poll(&mut records, 3000, WAIT).unwrap() == Poll::Some {
+            for record in records.iter() {
+                assert_eq!((record.mark.major, record.bytes.len()), (next, next as usize % 3000));
+                next += 1;
+            }
+            records.clear();
+        }
+        next - 1
+    });
+    let bytes = vec![b'x'; 3000];
+    for i in 1..=5000usize {
+        log.append([&bytes[..i % 3000]]).unwrap();
+    }
+    log.close();
+    assert_eq!(reader.join().unwrap(), 5000);
+}
+
+#[test]
+fn retention_never_passes_the_committed_position_unless_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LogOptions { max_bytes: 8000, ..quick() };
+    let log = Log::open(folder.path(), options.clone()).unwrap();
+    let record = [b'x'; 84];
+    let full = (1..).find(|_| log.append([&record[..]]).is_err()).unwrap();
+    assert!((70..85).contains(&full), "{full}");
+    assert!(matches!(log.append([&record[..]]), Err(Error::Full { .. })));
+    assert_eq!(log.first(), 1);
+    log.commit(50).unwrap();
+    log.append([&record[..]]).unwrap();
+    assert!(log.first() > 1 && log.first() <= 51, "{}", log.first());
+    let error = log.source().seek(&position(0)).map(|()| log.source().seek(&position(1)));
+    assert!(matches!(error, Err(Error::Gone { .. })));
+    assert_eq!(log.counters().dropped_unread, 0);
+    // All read: everything can go, also the segment that is written to.
+    log.commit(log.last()).unwrap();
+    for _ in 0..1000 {
+        log.commit(log.append([&record[..]]).unwrap().last).unwrap();
+    }
+    assert!(log.num_bytes() <= 8000 && segments(folder.path()).len() <= 5);
+    drop(log);
+
+    let log = Log::open(folder.path(), LogOptions { drop_unread: true, ..options }).unwrap();
+    let mut source = log.source();
+    let first = log.first();
+    for _ in 0..1000 {
+        log.append([&record[..]]).unwrap();
+    }
+    let given = all(&mut source);
+    assert_eq!(given[0].0, log.first());
+    assert_eq!(source.counters().shed, log.first() - first);
+    assert_eq!(log.counters().dropped_unread, log.first() - first);
+}
+
+#[test]
+fn old_segments_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let age = Some(Duration::from_millis(1));
+    let log = Log::open(folder.path(), LogOptions { max_age: age, ..quick() }).unwrap();
+    append(&log, 1, 10);
+    std::thread::sleep(Duration::from_millis(5));
+    log.commit(9).unwrap();
+    assert_eq!(log.first(), 1);
+    log.commit(10).unwrap();
+    assert_eq!(log.first(), 11);
+    append(&log, 11, 11);
+    drop(log);
+    assert_eq!(all(&mut Log::open(folder.path(), quick()).unwrap().source()), expect(11, 11));
+}
+
+#[test]
+fn a_torn_end_is_cut_off_at_every_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path(), quick()).unwrap();
+    append(&log, 1, 3);
+    drop(log);
+    let path = segments(folder.path()).pop().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let frame = (whole.len() - 16) / 3;
+    for cut in 0..=whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let log = Log::open(folder.path(), quick()).unwrap();
+        let kept = cut.saturating_sub(16) / frame;
+        assert_eq!(log.last(), kept as u64, "cut at {cut}");
+        append(&log, kept as u64 + 1, 5);
+        assert_eq!(all(&mut log.source()), expect(1, 5));
+    }
+    // As a power loss leaves it: the length is there, the bytes are not, or are others.
+    for fill in [0, 0xff, 0x5a] {
+        let mut torn = whole.clone();
+        torn.extend(vec![fill; 100]);
+        std::fs::write(&path, &torn).unwrap();
+        let log = Log::open(folder.path(), quick()).unwrap();
+        assert_eq!((log.last(), log.counters().torn_bytes), (3, 100));
+    }
+}
+
+#[test]
+fn a_damaged_record_is_told_and_not_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LogOptions { segment_bytes: 200, ..quick() };
+    let log = Log::open(folder.path(), options.clone()).unwrap();
+    append(&log, 1, 20);
+    drop(log);
+    let paths = segments(folder.path());
+    let flip = |path: &Path, at: usize| {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    };
+    flip(&paths[0], 36);
+    let log = Log::open(folder.path(), options.clone()).unwrap();
+    let error = log.source().poll(&mut Records::default(), 1000, WAIT).unwrap_err().to_string();
+    assert!(error.contains("0001.log: record 1 is damaged"), "{error}");
+    drop(log);
+    let last = paths.last().unwrap();
+    flip(last, 36);
+    let error = Log::open(folder.path(), options).unwrap_err().to_string();
+    assert!(error.contains("is damaged and the one after it is whole"), "{error}");
+}
+
+/// Not a test of its own: the process that the next test kills. Four threads append and print what
+/// was acknowledged.
+#[test]
+#[ignore = "run by killed_writers_lose_nothing"]
+fn writer_child() {
+    let Ok(folder) = std::env::var("TIDEMILL_TEST_LOG") else { return };
+    let options = LogOptions { fsync: Fsync::Always, segment_bytes: 20_000, ..quick() };
+    let log = Log::open(folder, options).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let log = &log;
+            scope.spawn(move || {
+                for i in 0.. {
+                    let texts: Vec<String> = (0..=i % 3)
+                        .map(|j| format!("{thread} {i} {j} {}", "y".repeat(i % 200)))
+                        .collect();
+                    let got = log.append(texts.iter().map(|t| t.as_bytes())).unwrap();
+                    let mut line = String::new();
+                    for (sequence, text) in (got.first..).zip(&texts) {
+                        line.push_str(&format!("\nACK {sequence} {text}\n"));
+                    }
+                    std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn killed_writers_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut acknowledged = std::collections::BTreeMap::new();
+    for round in 0..8u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "writer_child", "--ignored", "--nocapture"])
+            .env("TIDEMILL_TEST_LOG", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let reader = std::thread::spawn(move || {
+            let (mut acks, mut line) = (Vec::new(), Vec::new());
+            while output.read_until(b'\n', &mut line).unwrap() > 0 {
+                // A line that the kill cut off has no end and was not acknowledged as a whole.
+                let text = String::from_utf8_lossy(&line).into_owned();
+                if let Some(ack) = text.strip_prefix("ACK ").and_then(|t| t.strip_suffix('\n')) {
+                    let (sequence, text) = ack.split_once(' ').unwrap();
+                    acks.push((sequence.parse::<u64>().unwrap(), text.to_owned()));
+                }
+                line.clear();
+            }
+            acks
+        });
+        std::thread::sleep(Duration::from_micros(30_000 + round * 7919 % 50_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for (sequence, text) in reader.join().unwrap() {
+            assert!(acknowledged.insert(sequence, text).is_none(), "{sequence} twice");
+        }
+        let log = Log::open(folder.path(), quick()).unwrap();
+        let there = all(&mut log.source());
+        assert!(there.iter().map(|(s, _)| *s).eq(1..=there.len() as u64));
+        for (sequence, text) in &acknowledged {
+            assert_eq!(&there[*sequence as usize - 1].1, text);
+        }
+        // Nothing twice: each append of a round has its own text.
+        let mut texts: Vec<_> = acknowledged.values().collect();
+        texts.sort();
+        assert!(texts.len() <= there.len());
+    }
+    assert!(acknowledged.len() > 100, "{} acknowledged", acknowledged.len());
+}
+
+/// `cargo test --release -p tidemill-stream --test log -- --ignored --nocapture speed`
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_the_log() {
+    let record = [b'x'; 200];
+    for (fsync, threads, count) in
+        [(Fsync::Never, 1, 200_000u32), (Fsync::Always, 1, 2000), (Fsync::Always, 16, 2000)]
+    {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let log = Log::open(folder.path(), LogOptions { fsync, ..quick() }).unwrap();
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| (0..count).for_each(|_| assert!(log.append([&record[..]]).is_ok())));
+            }
+        });
+        let seconds = start.elapsed().as_secs_f64();
+        let total = f64::from(count * threads);
+        println!(
+            "{fsync:?}, {threads} threads: {:.0} records/s, {:?}",
+            total / seconds,
+            log.counters()
+        );
+        let (mut source, mut records) = (log.source(), Records::default());
+        let start = Instant::now();
+        while source.poll(&mut records, 1 << 18, Duration::ZERO).unwrap() == Poll::Some {
+            records.clear();
+        }
+        println!("  read: {:.1} M records/s", total / start.elapsed().as_secs_f64() / 1e6);
+    }
+}
