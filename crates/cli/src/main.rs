@@ -27,6 +27,8 @@ enum Command {
     Quickstart(commands::quickstart::Arguments),
     /// Train as a recipe says.
     Train(commands::train::Arguments),
+    /// Learn from a stream, event by event.
+    Learn(commands::learn::Arguments),
     /// Measure a run's model on data.
     Eval(commands::eval::Arguments),
     /// Say what a run's model thinks of files.
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Quickstart(arguments) => commands::quickstart::run(&arguments),
         Command::Train(arguments) => commands::train::run(&arguments),
+        Command::Learn(arguments) => commands::learn::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),

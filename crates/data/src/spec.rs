@@ -43,6 +43,17 @@ pub enum InputSpec {
 }
 
 impl DataSpec {
+    /// The files or folders that it names.
+    pub fn files(&self) -> Vec<&str> {
+        match self {
+            DataSpec::ImageDirectory(folder) => vec![&folder.path],
+            DataSpec::Idx(idx) => {
+                std::iter::once(&idx.images).chain(&idx.labels).map(String::as_str).collect()
+            }
+            DataSpec::Csv(csv) => vec![&csv.path],
+        }
+    }
+
     /// Opens the data for a model that takes `want`; `resolve` finds a named path.
     pub fn open(
         &self,

@@ -109,6 +109,12 @@ impl Events {
         self.text.clear();
     }
 
+    /// Drops all events but the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        self.heads.truncate(len);
+        self.abandon();
+    }
+
     /// Starts an event: all its values are missing until set.
     ///
     /// # Panics

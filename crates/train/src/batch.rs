@@ -83,7 +83,10 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 /// Where a run is in its steps; saved with each checkpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct Position {
+    /// Steps of batch training.
     pub(crate) step: u64,
+    /// Steps that learned from a stream before.
+    pub(crate) online_steps: u64,
     pub(crate) samples: u64,
     pub(crate) data: u64,
     pub(crate) history: Vec<EpochFigures>,
@@ -184,14 +187,14 @@ impl Driver<'_> {
         };
         let figures = EpochFigures {
             epoch,
-            step: self.at.step,
+            step: self.at.total_steps(),
             samples: self.at.samples,
             learning_rate,
             wall_seconds: self.clock.total(),
             train: self.meter.figures(),
             validation: validation.as_ref().map_or_else(Figures::new, |v| v.figures.clone()),
         };
-        self.last_validation = validation.map(|v| (self.at.step, v));
+        self.last_validation = validation.map(|v| (self.at.total_steps(), v));
         // The log is started on the writer's thread.
         self.writer.wait()?;
         (self.log)(&figures)?;
@@ -207,7 +210,7 @@ impl Driver<'_> {
 
     fn is_best(&self) -> bool {
         let best = self.recipe.best_metric().and_then(|m| watch::best(&self.at.history, &m));
-        best.is_some_and(|b| b.step == self.at.step)
+        best.is_some_and(|b| b.step == self.at.total_steps())
     }
 
     fn is_checkpoint_step(&self) -> bool {
@@ -215,12 +218,13 @@ impl Driver<'_> {
     }
 
     fn checkpoint(&mut self) -> Result<()> {
-        if self.saved.replace(self.at.step) == Some(self.at.step) {
+        if self.saved.replace(self.at.total_steps()) == Some(self.at.total_steps()) {
             return Ok(());
         }
         let best = self.recipe.best_metric().and_then(|m| watch::best(&self.at.history, &m));
         let meta = Meta {
-            step: self.at.step,
+            step: self.at.total_steps(),
+            online_steps: self.at.online_steps,
             position: self.at.data,
             epoch: self.at.step / self.steps_per_epoch,
             samples: self.at.samples,
@@ -273,6 +277,11 @@ impl Driver<'_> {
 }
 
 impl Position {
+    /// Steps of both kinds.
+    pub(crate) fn total_steps(&self) -> u64 {
+        self.step + self.online_steps
+    }
+
     fn advance(&mut self, batch: &Batch) {
         self.step += 1;
         self.samples += (batch.len - batch.num_skipped) as u64;

@@ -73,6 +73,16 @@ impl State {
     pub fn tensors(&self) -> &[StateTensor] {
         &self.tensors
     }
+
+    /// The tensors themselves.
+    pub fn into_tensors(self) -> Vec<StateTensor> {
+        self.tensors
+    }
+
+    /// A state of these tensors.
+    pub fn from_tensors(tensors: Vec<StateTensor>) -> State {
+        State { tensors }
+    }
 }
 
 /// What a plan is for.
@@ -268,6 +278,11 @@ impl Engine {
         self.step += 1;
         let loss = self.runtime.output(self.compiled[index].plan, "loss");
         Ok(StepResult { loss: loss.and_then(|l| l.first()).copied().unwrap_or(f32::NAN) })
+    }
+
+    /// Compiles the step for [`Engine::train_if`] on batches of this size before the first comes.
+    pub fn prepare_learning(&mut self, batch: usize) -> Result<(), EngineError> {
+        self.plan_for(Purpose::Learn, batch).map(|_| ())
     }
 
     /// A training step that `gate` can refuse when it has seen the losses and logits of the batch:

@@ -9,7 +9,7 @@
 //! - [`doctor`]: what is likely wrong before the first step
 //! - [`engine`]: the model compiled into a training step
 //! - [`run`]: from the recipe to the summary; [`folder`] is where it goes
-//! - [`batch`]: the loop over the steps
+//! - [`batch`]: the loop over the steps; [`online`]: the loop over the events of a stream
 //! - [`metrics`]: what is measured, from the logits of the steps
 //! - [`prequential`]: what is measured on a stream, each event before learning from it
 //! - [`mod@evaluate`]: a pass over data without learning
@@ -30,6 +30,7 @@ pub mod error;
 pub mod evaluate;
 pub mod folder;
 pub mod metrics;
+pub mod online;
 pub mod prequential;
 pub mod recipe;
 pub mod report;

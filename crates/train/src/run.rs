@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::{EvaluateOptions, default_batch_size, evaluate, skipped};
 use crate::folder::{Existing, RunFolder};
 use crate::metrics::{Figures, Meter};
+use crate::online::state::split;
 use crate::recipe::{DataPaths, RecipeFile};
 use crate::report;
 use crate::summary::{Summary, peak_rss_bytes, rss_bytes};
@@ -96,7 +97,7 @@ pub fn train(
         }
     }
     let mut engine = engine??;
-    check_memory(&engine, options.memory)?;
+    check_memory(&engine, options.memory, 0)?;
 
     let folder = RunFolder::create(&options.out, options.existing)?;
     let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
@@ -155,7 +156,11 @@ pub fn train(
         schedule: recipe.training.optimizer.schedule().clone().over(run_steps),
         steps_per_epoch,
         meter,
-        base: base_meta(&file, &data),
+        base: Meta {
+            // What was learned from a stream stays with the run.
+            stream: resumed.as_ref().and_then(|c| c.meta.stream.clone()),
+            ..base_meta(&file, &data)
+        },
         writer,
         saved: resumed.as_ref().map(|c| c.meta.step),
         log: &mut |epoch: &EpochFigures| folder.append_metrics(epoch),
@@ -176,14 +181,14 @@ pub fn train(
     }
     let restored = restore_best(&file, stopped_by, &folder, &mut engine)?;
     let measured = match last_validation {
-        Some((step, found)) if step == at.step && !restored => Some(found),
+        Some((step, found)) if step == at.total_steps() && !restored => Some(found),
         // An interrupt should end the program soon; the checkpoint can be measured later.
         _ if stopped_by == StoppedBy::Interrupt => None,
         _ => validate(&mut engine)?,
     };
     let state = engine.state();
     let summary = Summary {
-        steps: at.step,
+        steps: at.total_steps(),
         samples: at.samples,
         epochs: at.step / steps_per_epoch,
         wall_seconds,
@@ -194,6 +199,7 @@ pub fn train(
         validation: measured.as_ref().map_or_else(Figures::new, |m| m.figures.clone()),
         stopped_by: stopped_by.name().to_string(),
         state_sha256: state_sha256(state.tensors()),
+        stream: None,
     };
     let page = file.recipe.report.html.then(|| {
         report::Report {
@@ -201,7 +207,9 @@ pub fn train(
             summary: &summary,
             history: &at.history,
             evaluation: measured.as_ref(),
-            data: &data,
+            data: Some(&data),
+            class_names: &data.class_names,
+            stream: None,
             plan: &plan_in_short(&engine),
             threads: engine.threads(),
             num_parameters: engine.num_parameters(),
@@ -217,19 +225,19 @@ pub fn train(
 
 /// The kernels and the memory map, without the machine's rates: measuring those takes longer than
 /// writing the report.
-fn plan_in_short(engine: &Engine) -> String {
+pub(crate) fn plan_in_short(engine: &Engine) -> String {
     let plan = engine.training_plan();
     format!("{}\n{}", plan.explain_kernels(None).trim_end(), plan.explain_memory())
 }
 
 /// Fails when the run cannot fit into the memory that was given.
-fn check_memory(engine: &Engine, limit: Option<u64>) -> Result<()> {
+pub(crate) fn check_memory(engine: &Engine, limit: Option<u64>, queue: u64) -> Result<()> {
     let Some(limit) = limit else { return Ok(()) };
     let (arena, state) = (engine.arena_bytes() as u64, engine.state_and_scratch_bytes() as u64);
     // The arena and the state have been touched, so they are resident already.
     let data_bytes = rss_bytes().saturating_sub(arena + state);
     // Two more copies of the state exist while a checkpoint is written.
-    let need = data_bytes + arena + 3 * state;
+    let need = data_bytes + arena + 3 * state + queue;
     if need <= limit {
         return Ok(());
     }
@@ -288,24 +296,34 @@ fn base_meta(file: &RecipeFile, data: &RunData) -> Meta {
         best: None,
         class_names: data.class_names.clone(),
         table: data.train.csv_schema().cloned(),
+        online_steps: 0,
+        stream: None,
     }
 }
 
 fn start(file: &RecipeFile, engine: &Engine) -> (Position, Meter) {
     let meter = Meter::new(file.recipe.task(), engine.num_outputs(), &file.recipe.metrics());
-    let at = Position { step: 0, samples: 0, data: 0, history: Vec::new(), wall_seconds: 0.0 };
+    let at = Position {
+        step: 0,
+        online_steps: 0,
+        samples: 0,
+        data: 0,
+        history: Vec::new(),
+        wall_seconds: 0.0,
+    };
     (at, meter)
 }
 
 /// Puts a checkpoint's state into the engine.
 pub fn load_state(engine: &mut Engine, checkpoint: &Checkpoint) -> Result<()> {
-    if let Some(what) = first_difference(engine.state().tensors(), &checkpoint.tensors) {
+    let (tensors, _) = split(checkpoint.tensors.clone());
+    if let Some(what) = first_difference(engine.state().tensors(), &tensors) {
         return Err(Error::Checkpoint {
             path: checkpoint.path.clone(),
             what: format!("belongs to another model: {what}"),
         });
     }
-    engine.set_state(&checkpoint.tensors)?;
+    engine.set_state(&tensors)?;
     engine.set_step(checkpoint.meta.step);
     Ok(())
 }
@@ -325,7 +343,8 @@ fn restore(
         ));
     }
     let at = Position {
-        step: meta.step,
+        step: meta.step - meta.online_steps,
+        online_steps: meta.online_steps,
         samples: meta.samples,
         data: meta.position,
         history: meta.history.clone(),

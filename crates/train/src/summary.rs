@@ -29,6 +29,34 @@ pub struct Summary {
     pub stopped_by: String,
     /// Over names and bytes of all tensors of the final state.
     pub state_sha256: String,
+    /// Of the stream that was learned from; nothing in batch training.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamSummary>,
+}
+
+/// What learning from a stream came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamSummary {
+    /// The address of the source.
+    pub source: String,
+    /// Where the last event learned from ends.
+    pub position: String,
+    /// Events that came, with or without labels.
+    pub events: u64,
+    /// Events by the seconds that this process has learned.
+    pub events_per_second: f64,
+    /// Events without labels.
+    pub unlabelled: u64,
+    /// Records that were set aside into `dead-letter.jsonl`.
+    pub bad_events: u64,
+    /// Events that were dropped because the queue was full.
+    pub shed: u64,
+    /// Updates that the guard refused.
+    pub refused: u64,
+    /// Times that the last good state came back.
+    pub rollbacks: u64,
+    /// The prequential figures.
+    pub prequential: Figures,
 }
 
 /// The most resident memory of this process so far, in bytes.

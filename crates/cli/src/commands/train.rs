@@ -73,7 +73,7 @@ pub(crate) fn train(file: RecipeFile, options: &RunOptions) -> Result<Outcome> {
 }
 
 /// The recipe's file and the run's folder.
-fn places(recipe: &Path, out: Option<&Path>) -> (PathBuf, PathBuf) {
+pub(crate) fn places(recipe: &Path, out: Option<&Path>) -> (PathBuf, PathBuf) {
     if recipe.join("recipe.toml").is_file() {
         return (recipe.join("recipe.toml"), out.unwrap_or(recipe).to_owned());
     }

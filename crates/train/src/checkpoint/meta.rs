@@ -4,12 +4,16 @@ use serde::{Deserialize, Serialize};
 use tidemill_data::CsvSchema;
 
 use crate::metrics::{Figures, Meter};
+use crate::online::state::StreamState;
 
 /// The state of a run but for its tensors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Meta {
     /// Steps done.
     pub step: u64,
+    /// Those of them that learned from a stream; the others are of batch training.
+    #[serde(default)]
+    pub online_steps: u64,
     /// The data position: samples passed, counted over all passes. What comes next is a pure
     /// function of this and the seed.
     pub position: u64,
@@ -37,6 +41,9 @@ pub struct Meta {
     /// The meaning of a table's columns, for the same reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<CsvSchema>,
+    /// The stream that was being learned from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Box<StreamState>>,
 }
 
 /// The figures of one epoch; one line of `metrics.jsonl`.

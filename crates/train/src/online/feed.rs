@@ -59,6 +59,11 @@ pub trait Feed {
     /// What it knows of the stream, for the checkpoint.
     fn learned(&self) -> Known;
 
+    /// Events that were dropped because they came too fast.
+    fn shed(&self) -> u64 {
+        0
+    }
+
     /// Where the file of bad events stands.
     fn dead(&self) -> super::journal::JournalMark;
 }
@@ -321,6 +326,10 @@ impl Feed for RecordFeed {
 
     fn commit(&self, position: Position) {
         self.intake.reader().commit(position);
+    }
+
+    fn shed(&self) -> u64 {
+        self.intake.reader().counters().shed
     }
 
     fn learned(&self) -> Known {

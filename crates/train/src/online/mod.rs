@@ -27,5 +27,5 @@ pub mod state;
 
 pub use guard::{Guard, GuardSpec, Verdict};
 pub use learner::{Learned, Learner, Scored};
-pub use run::{LearnOptions, LearnOutcome, learn};
+pub use run::{LearnEvent, LearnOptions, LearnOutcome, learn};
 pub use spec::OnlineSpec;

@@ -100,6 +100,19 @@ impl RecipeFile {
         edit::set_paths(&mut self.source.edited, &paths.found());
     }
 
+    /// Makes the names of the data absolute, where they are found, so that the copy in a run's folder
+    /// can be read from anywhere.
+    pub fn absolute_paths(&mut self) {
+        let paths = DataPaths::new(&self.path);
+        let batch = &self.recipe.batch;
+        for spec in batch.data.iter().chain(&batch.validation) {
+            spec.files().iter().for_each(|name| {
+                paths.resolve(name);
+            });
+        }
+        self.set_paths(&paths);
+    }
+
     /// The fingerprint of all that decides the weights after a given number of steps.
     pub fn sha256(&self) -> String {
         let r = &self.recipe;

@@ -30,8 +30,12 @@ pub struct Report<'a> {
     pub history: &'a [EpochFigures],
     /// The last pass over the validation data.
     pub evaluation: Option<&'a Evaluation>,
-    /// The data, for class names and thumbnails.
-    pub data: &'a RunData,
+    /// The data of batch training, for thumbnails.
+    pub data: Option<&'a RunData>,
+    /// The names of the classes.
+    pub class_names: &'a [String],
+    /// The stream that was learned from, if it was one.
+    pub stream: Option<StreamReport<'a>>,
     /// The plan as text.
     pub plan: &'a str,
     /// Threads of a step.
@@ -59,12 +63,16 @@ impl Report<'_> {
         );
         self.header(&mut page, &title);
         self.cards(&mut page);
+        if let Some(stream) = &self.stream {
+            page.push_str(&stream.sections());
+        }
         self.curves(&mut page);
         if let Some(confusion) = self.evaluation.and_then(|e| e.confusion.as_ref()) {
-            classes::write(&mut page, confusion, &self.data.class_names);
+            classes::write(&mut page, confusion, self.class_names);
         }
-        if let (Some(evaluation), Some(data)) = (self.evaluation, &self.data.validation) {
-            mistakes::write(&mut page, &evaluation.mistakes, data.as_ref(), &self.data.class_names);
+        let validation = self.data.and_then(|data| data.validation.as_ref());
+        if let (Some(evaluation), Some(data)) = (self.evaluation, validation) {
+            mistakes::write(&mut page, &evaluation.mistakes, data.as_ref(), self.class_names);
         }
         self.details(&mut page);
         page.push_str("</main></body></html>\n");
@@ -85,13 +93,18 @@ impl Report<'_> {
             "target" => "stopped at the target".into(),
             "patience" => "stopped early: no more gain".into(),
             "interrupt" => "interrupted; a checkpoint was written".into(),
+            "end of stream" => "the stream has ended".into(),
+            "events" => "stopped at the wanted number of events".into(),
             other => escape(other),
         };
         let _ = write!(
             page,
             "<header><p class=\"eyebrow\">tidemill run</p><h1>{title}</h1>\
              <p class=\"sub\">{}, {}, {} in {} &middot; {ended}</p></header>",
-            html::plural(s.epochs, "epoch"),
+            match &s.stream {
+                Some(stream) => html::plural(stream.events, "event"),
+                None => html::plural(s.epochs, "epoch"),
+            },
             html::plural(s.steps, "step"),
             html::plural(s.samples, "sample"),
             duration(s.wall_seconds)

@@ -1,0 +1,202 @@
+//! `tidemill learn`
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tidemill_train::online::driver::{StreamEnd, StreamProgress, Until};
+use tidemill_train::online::{LearnEvent, LearnOptions, LearnOutcome, learn};
+use tidemill_train::{Existing, RecipeFile};
+
+use super::train::places;
+use crate::failure::{Failure, INTERRUPTED, Result};
+use crate::print::{say, tell};
+use crate::table::{count, duration, table};
+use crate::{interrupt, size};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The recipe, or the folder of a run whose model goes on learning.
+    recipe: PathBuf,
+    /// The stream: -, a file, tail:FILE, dir:FOLDER, tcp://ADDRESS, http://ADDRESS, log:FOLDER,
+    /// nats://HOST:PORT/STREAM, redis://HOST:PORT/KEY, kafka://BROKERS/TOPIC, a folder of images,
+    /// or data: for the recipe's own training data.
+    #[arg(long, value_name = "ADDRESS")]
+    from: String,
+    /// The run's folder [default: runs/ and the recipe's name].
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Go on from the newest checkpoint in the run's folder, if there is one.
+    #[arg(long)]
+    resume: bool,
+    /// With a run: take its last stream from the start again.
+    #[arg(long)]
+    anew: bool,
+    /// Replace a run that is in the folder.
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
+    /// Set a value of the recipe, such as online.batch_size=16.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// End after so many events, counted from the stream's start.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    until_events: Option<u64>,
+    /// End after so many seconds of learning.
+    #[arg(long, value_name = "SECONDS")]
+    until_seconds: Option<f64>,
+    /// Replay a folder of images or data: at so many samples a second [default: as fast as it goes].
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<f64>,
+    /// Threads of a step [default: all cores].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Memory that the run must fit into, such as 64MB.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    memory: Option<u64>,
+    /// Print the summary as one line of JSON at the end.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let (recipe, out) = places(&arguments.recipe, arguments.out.as_deref());
+    let is_run = recipe.starts_with(&arguments.recipe) && arguments.recipe.is_dir();
+    let file = RecipeFile::read(&recipe, &arguments.set)?;
+    if arguments.rate.is_some_and(|r| !(r > 0.0 && r.is_finite())) {
+        return Err(Failure::usage("--rate: must be above 0"));
+    }
+    let options = LearnOptions {
+        from: arguments.from.clone(),
+        existing: match (arguments.resume || (is_run && out == arguments.recipe), arguments.force) {
+            (_, true) => Existing::Replace,
+            (true, _) => Existing::Resume,
+            _ => Existing::Refuse,
+        },
+        out,
+        anew: arguments.anew,
+        threads: arguments.threads.map(usize::from),
+        memory: arguments.memory,
+        until: Until { events: arguments.until_events, seconds: arguments.until_seconds },
+        rate: arguments.rate,
+        interrupt: interrupt::flag(),
+    };
+    let outcome = shown(file, &options)?;
+    if arguments.json {
+        let line = serde_json::to_string(&outcome.summary)
+            .map_err(|e| Failure::failed(format!("the summary cannot be written: {e}")))?;
+        say!("{line}")?;
+    } else {
+        say!("{}", result(&outcome).trim_end())?;
+    }
+    Ok(match outcome.ended_by {
+        StreamEnd::Interrupt => ExitCode::from(INTERRUPTED),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+/// Learns with a live line on a terminal.
+pub(crate) fn shown(file: RecipeFile, options: &LearnOptions) -> Result<LearnOutcome> {
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.set_style(style);
+        }
+        bar
+    });
+    let outcome = learn(file, options, &mut |event| match (event, &bar) {
+        (LearnEvent::Notice(text), Some(bar)) => bar.suspend(|| tell!("note: {text}")),
+        (LearnEvent::Notice(text), None) => tell!("note: {text}"),
+        (LearnEvent::Progress(progress), Some(bar)) => {
+            bar.set_message(live_line(&progress));
+            bar.tick();
+        }
+        (LearnEvent::Progress(_), None) => {}
+    });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    Ok(outcome?)
+}
+
+fn live_line(p: &StreamProgress) -> String {
+    let mut line =
+        format!("{} events  {}/s", count(p.counts.events), count(p.events_per_second as u64));
+    if let Some(h) = p.headline {
+        line += &match h.name {
+            "accuracy" => format!(
+                "  accuracy {:.2} %  last {:.2} %  no change {:.2} %",
+                100.0 * h.value,
+                100.0 * h.sliding,
+                100.0 * h.no_change
+            ),
+            name => format!(
+                "  {name} {:.4}  last {:.4}  no change {:.4}",
+                h.value, h.sliding, h.no_change
+            ),
+        };
+        if let Some(kappa) = h.kappa_t {
+            line += &format!("  Kappa-T {kappa:.3}");
+        }
+        line += &format!("  loss {:.4}", h.loss);
+    }
+    if let Some(lag) = p.lag {
+        line += &format!("  lag {:.1} ms", lag.as_secs_f64() * 1e3);
+    }
+    if p.counts.bad > 0 {
+        line += &format!("  bad {}", count(p.counts.bad));
+    }
+    if p.refused > 0 {
+        line += &format!("  refused {}", count(p.refused));
+    }
+    line
+}
+
+/// The result as a table, and where the rest is.
+pub(crate) fn result(outcome: &LearnOutcome) -> String {
+    let s = &outcome.summary;
+    let mut rows: Vec<(String, String)> = Vec::new();
+    let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
+    let Some(stream) = &s.stream else { return String::new() };
+    let figures = [
+        ("accuracy", "accuracy", true),
+        ("  of no change", "no_change.accuracy", true),
+        ("  of the prior", "prior.accuracy", true),
+        ("Kappa-T", "kappa_t", false),
+        ("mean absolute error", "mae", false),
+        ("  of no change", "no_change.mae", false),
+        ("  of the mean", "mean.mae", false),
+        ("R2", "r2", false),
+        ("loss", "loss", false),
+    ];
+    for (words, name, percent) in figures {
+        if let Some(&value) = stream.prequential.get(name) {
+            let value = if percent { format!("{:.2} %", 100.0 * value) } else { format!("{value:.4}") };
+            row(words, value);
+        }
+    }
+    row("events", format!("{} ({} a second)", count(stream.events), count(stream.events_per_second as u64)));
+    let noted = [
+        ("without a label", stream.unlabelled),
+        ("bad, in dead-letter.jsonl", stream.bad_events),
+        ("dropped, queue full", stream.shed),
+        ("refused, in audit.jsonl", stream.refused),
+        ("rolled back", stream.rollbacks),
+    ];
+    for (words, n) in noted {
+        if n > 0 {
+            row(words, count(n));
+        }
+    }
+    row("time", duration(s.wall_seconds));
+    if s.peak_rss_bytes > 0 {
+        row("peak memory", format!("{:.1} MB", s.peak_rss_bytes as f64 / 1e6));
+    }
+    row("stopped by", s.stopped_by.clone());
+    row("run", outcome.folder.path().display().to_string());
+    let report = outcome.folder.report_path();
+    if report.exists() {
+        row("report", report.display().to_string());
+    }
+    table(&rows)
+}

@@ -1,0 +1,321 @@
+//! The online driver: one loop over the events of a stream.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tidemill_stream::Position;
+
+use super::OnlineSpec;
+use super::feed::{Counts, Feed};
+use super::guard::Verdict;
+use super::intake::Filled;
+use super::journal::Journal;
+use super::learner::Learner;
+use super::state::{StreamState, join};
+use crate::checkpoint::{Meta, Writer};
+use crate::error::Result;
+use crate::prequential::Headline;
+
+/// Why learning from a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// The stream has ended.
+    Stream,
+    /// As many events as wanted.
+    Events,
+    /// As long as wanted.
+    WallSeconds,
+    /// Ctrl-C, or the library's flag.
+    Interrupt,
+}
+
+impl StreamEnd {
+    /// Its name in `summary.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            StreamEnd::Stream => "end of stream",
+            StreamEnd::Events => "events",
+            StreamEnd::WallSeconds => "wall_seconds",
+            StreamEnd::Interrupt => "interrupt",
+        }
+    }
+}
+
+/// What ends it before the stream does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Until {
+    /// Events taken, over all resumptions.
+    pub events: Option<u64>,
+    /// Seconds of learning, over all resumptions.
+    pub seconds: Option<f64>,
+}
+
+/// What is told while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamProgress {
+    /// What came.
+    pub counts: Counts,
+    /// Events a second since the last time.
+    pub events_per_second: f64,
+    /// The figures so far; none before the first label.
+    pub headline: Option<Headline>,
+    /// How long the last event had been acknowledged when it was learned from.
+    pub lag: Option<Duration>,
+    /// Updates refused by the guard.
+    pub refused: u64,
+}
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+/// Steps between looks at the clock.
+const LOOK_EVERY: u32 = 64;
+/// How long the loop waits for events before it looks around.
+const WAIT: Duration = Duration::from_millis(50);
+
+/// A line of `audit.jsonl`.
+#[derive(Serialize)]
+struct Audit<'a> {
+    event: u64,
+    step: u64,
+    position: String,
+    what: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deviations: Option<f64>,
+}
+
+/// Drives a learner over a feed until something stops it.
+pub(crate) struct StreamDriver<'a> {
+    pub(crate) spec: &'a OnlineSpec,
+    pub(crate) learner: Learner,
+    pub(crate) feed: Box<dyn Feed>,
+    pub(crate) until: Until,
+    pub(crate) audit: Journal,
+    /// The sizes of steps, where they depend on when events come.
+    pub(crate) batches: Option<Journal>,
+    /// Sizes that an earlier run took after its last checkpoint.
+    pub(crate) replay: VecDeque<usize>,
+    pub(crate) writer: Writer,
+    pub(crate) base: Meta,
+    pub(crate) stream: StreamBase,
+    pub(crate) interrupt: &'a AtomicBool,
+    pub(crate) tell: &'a mut dyn FnMut(StreamProgress),
+    pub(crate) clock: StreamClock,
+    /// The position of a checkpoint that is being written.
+    pub(crate) written: Option<Position>,
+}
+
+/// What does not change in the state of a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamBase {
+    pub(crate) source: String,
+    pub(crate) format: Option<tidemill_stream::Format>,
+    /// Steps that were taken in batches, which come before in the count of steps.
+    pub(crate) batch_steps: u64,
+}
+
+/// When to look around, to tell, to save.
+pub(crate) struct StreamClock {
+    pub(crate) start: Instant,
+    pub(crate) before: f64,
+    told: Instant,
+    told_events: u64,
+    saved: Instant,
+    saved_events: u64,
+    steps: u32,
+}
+
+impl StreamClock {
+    pub(crate) fn start(before: f64, events: u64) -> StreamClock {
+        let start = Instant::now();
+        StreamClock {
+            start,
+            before,
+            told: start,
+            told_events: events,
+            saved: start,
+            saved_events: events,
+            steps: 0,
+        }
+    }
+
+    pub(crate) fn total(&self) -> f64 {
+        self.before + self.start.elapsed().as_secs_f64()
+    }
+}
+
+impl StreamDriver<'_> {
+    /// Learns until something stops it, and hands a checkpoint to the writer.
+    pub(crate) fn run(&mut self) -> Result<StreamEnd> {
+        let end = loop {
+            if self.until.events.is_some_and(|n| self.feed.counts().events >= n) {
+                break StreamEnd::Events;
+            }
+            let Some(len) = self.next_len()? else {
+                self.feed.finish()?;
+                break StreamEnd::Stream;
+            };
+            if len > 0 {
+                self.step(len)?;
+            }
+            self.clock.steps += 1;
+            if len == 0 || self.clock.steps >= LOOK_EVERY {
+                self.clock.steps = 0;
+                if let Some(end) = self.look()? {
+                    break end;
+                }
+            }
+        };
+        self.checkpoint()?;
+        Ok(end)
+    }
+
+    /// Events of the next step: 0 if none came in time, none at the end of the stream.
+    fn next_len(&mut self) -> Result<Option<usize>> {
+        let left = self.until.events.map(|n| (n - self.feed.counts().events) as usize);
+        let most = self.spec.most().min(left.unwrap_or(usize::MAX)).max(1);
+        if let Some(&len) = self.replay.front() {
+            while self.feed.waiting() < len {
+                match self.feed.fill(WAIT)? {
+                    Filled::Some => {}
+                    Filled::Idle => return Ok(Some(0)),
+                    Filled::End => break,
+                }
+            }
+            self.replay.pop_front();
+            return Ok(Some(len));
+        }
+        // A step of fixed size waits until it is full; one that adapts, for at most its delay.
+        let adaptive = self.spec.max_batch.is_some();
+        let mut deadline = None;
+        let mut ended = false;
+        while self.feed.waiting() < most {
+            let waiting = self.feed.waiting();
+            let wait = match (adaptive && waiting > 0, deadline) {
+                (false, _) => WAIT,
+                (true, None) => {
+                    let delay = Duration::from_secs_f64(self.spec.max_delay_ms / 1e3);
+                    deadline = Some(Instant::now() + delay);
+                    delay
+                }
+                (true, Some(deadline)) => deadline.saturating_duration_since(Instant::now()),
+            };
+            match self.feed.fill(wait)? {
+                Filled::Some => {}
+                Filled::Idle if adaptive && self.feed.waiting() > 0 => break,
+                Filled::Idle => return Ok(Some(0)),
+                Filled::End => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        let waiting = self.feed.waiting();
+        Ok(match (waiting, adaptive) {
+            (0, _) => None,
+            (_, true) => Some(1 << waiting.min(most).ilog2()),
+            (_, false) if ended => Some(waiting.min(most)),
+            (_, false) => Some(most),
+        })
+    }
+
+    fn step(&mut self, len: usize) -> Result<()> {
+        self.learner.start(len);
+        for i in 0..len {
+            self.feed.take(&mut self.learner, i)?;
+        }
+        if let Some(batches) = &mut self.batches {
+            batches.write(&len)?;
+        }
+        let learned = self.learner.step()?;
+        let (what, deviations) = match learned.verdict {
+            Verdict::Apply => return Ok(()),
+            Verdict::NotFinite => ("refused: the loss is not finite", None),
+            Verdict::Spike(z) => ("refused: the loss is a spike", Some(z)),
+        };
+        let event = self.feed.counts().events;
+        let step = self.learner.engine().step();
+        let position = self.feed.position().to_string();
+        self.audit.write(&Audit { event, step, position: position.clone(), what, deviations })?;
+        if learned.rolled_back {
+            let what = "rolled back to the last good state";
+            self.audit.write(&Audit { event, step, position, what, deviations: None })?;
+        }
+        Ok(())
+    }
+
+    /// Tells, saves and stops when it is time.
+    fn look(&mut self) -> Result<Option<StreamEnd>> {
+        let now = Instant::now();
+        let events = self.feed.counts().events;
+        if now - self.clock.told >= TELL_EVERY {
+            let seconds = (now - self.clock.told).as_secs_f64();
+            let progress = StreamProgress {
+                counts: self.feed.counts(),
+                events_per_second: (events - self.clock.told_events) as f64 / seconds,
+                headline: self.learner.prequential().headline(),
+                lag: self.feed.lag(),
+                refused: self.learner.guard().refused,
+            };
+            (self.tell)(progress);
+            (self.clock.told, self.clock.told_events) = (now, events);
+        }
+        let since = events - self.clock.saved_events;
+        let seconds = (now - self.clock.saved).as_secs_f64();
+        let due = seconds >= self.spec.checkpoint_seconds
+            || self.spec.checkpoint_events.is_some_and(|n| since >= n);
+        if due && since > 0 {
+            self.checkpoint()?;
+        }
+        if self.interrupt.load(Relaxed) {
+            return Ok(Some(StreamEnd::Interrupt));
+        }
+        let late = self.until.seconds.is_some_and(|s| self.clock.total() >= s);
+        Ok(late.then_some(StreamEnd::WallSeconds))
+    }
+
+    /// Copies the state and hands it to the writer; the source is told of it once it is on disk.
+    fn checkpoint(&mut self) -> Result<()> {
+        let position = self.feed.position().clone();
+        let state = StreamState {
+            source: self.stream.source.clone(),
+            position: position.clone(),
+            format: self.stream.format,
+            known: self.feed.learned(),
+            prequential: self.learner.prequential().clone(),
+            guard: self.learner.guard().clone(),
+            counts: self.feed.counts(),
+            dead_letters: self.feed.dead(),
+            audit: self.audit.mark(),
+            batches: self.batches.as_ref().map_or_else(Default::default, Journal::mark),
+            wall_seconds: self.clock.total(),
+        };
+        let step = self.learner.engine().step();
+        let meta = Meta {
+            step,
+            online_steps: step - self.stream.batch_steps,
+            samples: self.base.samples + state.counts.events - state.counts.unlabelled,
+            stream: Some(Box::new(state)),
+            ..self.base.clone()
+        };
+        let tensors = join(self.learner.engine().state(), self.learner.good());
+        self.writer.write(meta, tensors)?;
+        // Handing over waits for the checkpoint before, so that one is on disk now.
+        if let Some(before) = self.written.replace(position) {
+            self.feed.commit(before);
+        }
+        self.clock.saved = Instant::now();
+        self.clock.saved_events = self.feed.counts().events;
+        Ok(())
+    }
+
+    /// Waits until the last checkpoint is on disk.
+    pub(crate) fn wait(&mut self) -> Result<()> {
+        self.writer.wait()?;
+        if let Some(position) = self.written.take() {
+            self.feed.commit(position);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,375 @@
+//! Learning from a stream, from the recipe to the summary.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tidemill_data::{DataSpec, Dataset, ImageDirectorySpec, Order};
+use tidemill_stream::{OpenOptions, Policy, QueueOptions, Reader, decoder, open};
+
+use super::driver::{StreamBase, StreamClock, StreamDriver, StreamEnd, StreamProgress, Until};
+use super::feed::{Counts, DataFeed, Feed, RecordFeed};
+use super::intake::Intake;
+use super::journal::{Journal, JournalMark};
+use super::learner::Learner;
+use super::spec::WhenFull;
+use super::state::{StreamState, split};
+use crate::checkpoint::{Checkpoint, Meta, Writer, state_sha256};
+use crate::data::{open_one, shaped};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::folder::{Existing, RunFolder};
+use crate::metrics::{Figures, Meter};
+use crate::recipe::{DataPaths, RecipeFile};
+use crate::report::{Report, StreamReport};
+use crate::run::{check_memory, engine_spec, load_state, plan_in_short};
+use crate::summary::{StreamSummary, Summary, peak_rss_bytes};
+
+/// Bytes of `dead-letter.jsonl` and of `audit.jsonl`; what does not fit is counted only.
+const JOURNAL_BYTES: u64 = 256 << 20;
+
+/// How a stream is learned from.
+#[derive(Clone, Debug)]
+pub struct LearnOptions {
+    /// The stream: an address as [`tidemill_stream::open`] takes it, a folder of images, or `data:`
+    /// for the recipe's own training data.
+    pub from: String,
+    /// The run's folder.
+    pub out: PathBuf,
+    /// What happens to a run that is there: one that is resumed goes on with its model, and, if the
+    /// stream is the same, from where it was left.
+    pub existing: Existing,
+    /// Whether a resumed run takes the same stream from its start instead.
+    pub anew: bool,
+    /// Threads of a step; all cores by default.
+    pub threads: Option<usize>,
+    /// Bytes that the run must fit into.
+    pub memory: Option<u64>,
+    /// What ends it before the stream does.
+    pub until: Until,
+    /// Samples a second of a replayed dataset; as fast as they are learned from by default.
+    pub rate: Option<f64>,
+    /// Set to true to end the run with a checkpoint.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+/// What is told while a stream is learned from.
+#[derive(Clone, Copy, Debug)]
+pub enum LearnEvent<'a> {
+    /// Something that a user should know.
+    Notice(&'a str),
+    /// Told a few times a second.
+    Progress(StreamProgress),
+}
+
+/// What learning from a stream came to.
+#[derive(Clone, Debug)]
+pub struct LearnOutcome {
+    /// The result.
+    pub summary: Summary,
+    /// Why it ended.
+    pub ended_by: StreamEnd,
+    /// The run's folder.
+    pub folder: RunFolder,
+}
+
+/// Learns from a stream as the recipe says.
+///
+/// # Errors
+/// If the recipe does not fit the stream, or the stream cannot be read on; what was learned until
+/// then is in the last checkpoint.
+pub fn learn(
+    mut file: RecipeFile,
+    options: &LearnOptions,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) -> Result<LearnOutcome> {
+    let spec = file.recipe.online.clone();
+    let mut compiled = engine_spec(&file, options.threads);
+    compiled.batch_size = spec.most();
+    let mut engine = Engine::compile(compiled)?;
+    let mut size = 1;
+    while size < spec.most() {
+        engine.prepare_learning(size)?;
+        size *= 2;
+    }
+    engine.prepare_learning(spec.most())?;
+    check_memory(&engine, options.memory, 2 * spec.queue_bytes as u64)?;
+
+    let folder = RunFolder::create(&options.out, options.existing)?;
+    let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
+    let resumed = match options.existing {
+        Existing::Resume => {
+            let (found, notices) = checkpoints.newest()?;
+            notices.iter().for_each(|n| watch(LearnEvent::Notice(n)));
+            found
+        }
+        _ => None,
+    };
+    let mut base = base_meta(&file);
+    let mut good = None;
+    if let Some(checkpoint) = &resumed {
+        load_state(&mut engine, checkpoint)?;
+        good = split(checkpoint.tensors.clone()).1;
+        base = Meta { recipe_sha256: file.sha256(), ..checkpoint.meta.clone() };
+    }
+    let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
+    // The same stream goes on where it was left; another starts with figures of its own.
+    let source = address(&options.from);
+    let before = resumed.as_ref().and_then(|c| c.meta.stream.as_deref());
+    let same = before.filter(|s| s.source == source && !options.anew);
+    if let Some(state) = same {
+        learner.restore(state.prequential.clone(), state.guard.clone(), good);
+        tell_going_on(&file, resumed.as_ref(), state, watch);
+    }
+    let start = Start { same, before };
+    let (feed, format) = feed(&file, options, &folder, &base, &start, &learner, watch)?;
+    let path = |name: &str| folder.path().join(name);
+    let marks = same.map_or((JournalMark::default(), JournalMark::default()), |s| {
+        (s.audit, s.batches)
+    });
+    let replay = match spec.max_batch {
+        Some(_) => sizes_after(&path("batches.jsonl"), marks.1)?,
+        None => VecDeque::new(),
+    };
+    let batches = match spec.max_batch {
+        Some(_) => Some(Journal::open(&path("batches.jsonl"), marks.1, u64::MAX)?),
+        None => None,
+    };
+    let audit = Journal::open(&path("audit.jsonl"), marks.0, JOURNAL_BYTES)?;
+    file.absolute_paths();
+    folder.write_recipe(&file.to_toml())?;
+
+    let batch_steps = base.step - base.online_steps;
+    base.samples -= same.map_or(0, |s| s.counts.events - s.counts.unlabelled).min(base.samples);
+    let mut tell = |progress| watch(LearnEvent::Progress(progress));
+    let events_before = feed.counts().events;
+    let mut driver = StreamDriver {
+        spec: &spec,
+        learner,
+        feed,
+        until: options.until,
+        audit,
+        batches,
+        replay,
+        writer: Writer::new(checkpoints)?,
+        base,
+        stream: StreamBase { source, format, batch_steps },
+        interrupt: &options.interrupt,
+        tell: &mut tell,
+        clock: StreamClock::start(same.map_or(0.0, |s| s.wall_seconds), events_before),
+        written: None,
+    };
+    let ended_by = driver.run()?;
+    driver.wait()?;
+    let seconds = driver.clock.start.elapsed().as_secs_f64();
+    let wall_seconds = driver.clock.total();
+    let (counts, guard) = (driver.feed.counts(), driver.learner.guard());
+    let stream = StreamSummary {
+        source: driver.stream.source.clone(),
+        position: driver.feed.position().to_string(),
+        events: counts.events,
+        events_per_second: (counts.events - events_before) as f64 / seconds.max(1e-9),
+        unlabelled: counts.unlabelled,
+        bad_events: counts.bad,
+        shed: driver.feed.shed(),
+        refused: guard.refused,
+        rollbacks: guard.rollbacks,
+        prequential: driver.learner.figures(),
+    };
+    let engine = driver.learner.engine();
+    let history = &driver.base.history;
+    let summary = Summary {
+        steps: engine.step(),
+        samples: driver.base.samples + counts.events - counts.unlabelled,
+        epochs: driver.base.epoch,
+        wall_seconds,
+        samples_per_second: stream.events_per_second,
+        peak_rss_bytes: peak_rss_bytes(),
+        arena_bytes: engine.arena_bytes() as u64,
+        train: history.last().map_or_else(Figures::new, |h| h.train.clone()),
+        validation: history.last().map_or_else(Figures::new, |h| h.validation.clone()),
+        stopped_by: ended_by.name().to_owned(),
+        state_sha256: state_sha256(engine.state().tensors()),
+        stream: Some(stream),
+    };
+    let known = driver.feed.learned();
+    let names = known.labels.map_or_else(|| driver.base.class_names.clone(), |l| l.names());
+    let page = file.recipe.report.html.then(|| {
+        Report {
+            file: &file,
+            summary: &summary,
+            history,
+            evaluation: None,
+            data: None,
+            class_names: &names,
+            stream: Some(StreamReport {
+                learning: driver.learner.prequential(),
+                frozen: None,
+                class_names: &names,
+            }),
+            plan: &plan_in_short(engine),
+            threads: engine.threads(),
+            num_parameters: engine.num_parameters(),
+        }
+        .page()
+    });
+    folder.show(folder.stage_result(&summary, page.as_deref())?)?;
+    Ok(LearnOutcome { summary, ended_by, folder })
+}
+
+/// What a stream goes on from.
+struct Start<'a> {
+    /// The same stream, read before.
+    same: Option<&'a StreamState>,
+    /// Any stream, learned from before.
+    before: Option<&'a StreamState>,
+}
+
+fn tell_going_on(
+    file: &RecipeFile,
+    checkpoint: Option<&Checkpoint>,
+    state: &StreamState,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) {
+    if checkpoint.is_some_and(|c| c.meta.recipe_sha256 != file.sha256()) {
+        watch(LearnEvent::Notice(
+            "the recipe has changed since this checkpoint: the run goes on with the new one",
+        ));
+    }
+    let (events, position) = (state.counts.events, &state.position);
+    watch(LearnEvent::Notice(&format!("going on after {events} events, from {position}")));
+}
+
+/// The address by which a checkpoint knows a stream: files by their full path.
+fn address(from: &str) -> String {
+    match std::path::absolute(from) {
+        Ok(path) if path.exists() => path.display().to_string(),
+        _ => from.to_owned(),
+    }
+}
+
+type Opened = (Box<dyn Feed>, Option<tidemill_stream::Format>);
+
+fn feed(
+    file: &RecipeFile,
+    options: &LearnOptions,
+    folder: &RunFolder,
+    base: &Meta,
+    start: &Start<'_>,
+    learner: &Learner,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) -> Result<Opened> {
+    let position = start.same.map(|s| s.position.clone()).unwrap_or_default();
+    let counts = start.same.map_or_else(Counts::default, |s| s.counts);
+    if options.from == "data:" || Path::new(&options.from).is_dir() {
+        let data = dataset(file, &options.from)?;
+        let data = shaped(&data, file, learner.engine().num_outputs());
+        let order = match file.recipe.batch.shuffle {
+            true => Order::Shuffled { seed: file.recipe.training.seed },
+            false => Order::Sequential,
+        };
+        let feed = DataFeed::new(data, order, options.rate, position, counts);
+        return Ok((Box::new(feed), None));
+    }
+    let spec = &file.recipe.online;
+    let open_options =
+        OpenOptions { log_folder: Some(folder.path().join("log")), ..OpenOptions::default() };
+    let mut source = open(&options.from, &open_options).map_err(Error::Stream)?;
+    if let Some(why) = source.not_seekable() {
+        watch(LearnEvent::Notice(&format!(
+            "{}: {why}: after a crash, what came since the last checkpoint is lost",
+            source.name()
+        )));
+    }
+    if start.same.is_some() {
+        match source.not_seekable() {
+            None => source.seek(&position).map_err(Error::Stream)?,
+            Some(_) => watch(LearnEvent::Notice(
+                "the stream cannot be read again: the run goes on with what comes now",
+            )),
+        }
+    }
+    let format = match start.same.and_then(|s| s.format) {
+        Some(format) => format,
+        None => file.recipe.stream.format_of(&options.from).map_err(Error::Stream)?,
+    };
+    let known = start.before.map(|s| s.known.clone()).unwrap_or_default();
+    let decoder = decoder(&file.recipe.stream, format, known.schema.clone());
+    let policy = match spec.when_full {
+        WhenFull::Block => Policy::Block,
+        WhenFull::DropOldest => Policy::DropOldest,
+        WhenFull::Sample => Policy::Sample,
+    };
+    let queue = QueueOptions { bytes: spec.queue_bytes, policy };
+    let reader = Reader::spawn(source, queue).map_err(Error::Stream)?;
+    let intake = Intake::new(reader, decoder.map_err(Error::Stream)?);
+    let dead = Journal::open(
+        &folder.path().join("dead-letter.jsonl"),
+        start.same.map(|s| s.dead_letters).unwrap_or_default(),
+        JOURNAL_BYTES,
+    )?;
+    let stored = Path::new(options.from.trim_start_matches("file:")).is_file();
+    let names = base.class_names.clone();
+    let task = file.recipe.task();
+    let mut feed = RecordFeed::new(intake, spec.clone(), task, stored, names, dead);
+    feed.restore(known, position, counts);
+    Ok((Box::new(feed), Some(format)))
+}
+
+/// The recipe's training data, or a folder of images with the recipe's options.
+fn dataset(file: &RecipeFile, from: &str) -> Result<Arc<dyn Dataset>> {
+    let paths = DataPaths::new(&file.path);
+    let spec = match (from, &file.recipe.batch.data) {
+        ("data:", _) => file.batch_data()?.clone(),
+        (folder, spec) => {
+            let folder = std::path::absolute(folder).map_err(|e| Error::read(Path::new(folder), e))?;
+            let options = match spec {
+                Some(DataSpec::ImageDirectory(options)) => options.clone(),
+                _ => ImageDirectorySpec::new(""),
+            };
+            let path = folder.display().to_string();
+            DataSpec::ImageDirectory(ImageDirectorySpec {
+                path,
+                validation_split: None,
+                subset: None,
+                ..options
+            })
+        }
+    };
+    open_one(file, "batch.data", &spec, &paths, || None)
+}
+
+/// The sizes of steps that an earlier run took after its checkpoint.
+fn sizes_after(path: &Path, mark: JournalMark) -> Result<VecDeque<usize>> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(VecDeque::new()),
+        Err(e) => return Err(Error::read(path, e)),
+    };
+    let rest = text.get(mark.bytes as usize..).unwrap_or_default();
+    // A line that was cut by a kill belongs to a step that was not taken.
+    let whole = rest.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
+    let lines = String::from_utf8_lossy(&rest[..whole]).into_owned();
+    Ok(lines.lines().filter_map(|l| l.parse().ok()).collect())
+}
+
+fn base_meta(file: &RecipeFile) -> Meta {
+    Meta {
+        step: 0,
+        online_steps: 0,
+        position: 0,
+        epoch: 0,
+        samples: 0,
+        seed: file.recipe.training.seed,
+        wall_seconds: 0.0,
+        recipe_sha256: file.sha256(),
+        state_sha256: String::new(),
+        running: Meter::new(file.recipe.task(), 0, &[]),
+        history: Vec::new(),
+        best: None,
+        class_names: file.recipe.online.classes.clone().unwrap_or_default(),
+        table: None,
+        stream: None,
+    }
+}

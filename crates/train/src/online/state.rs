@@ -1,0 +1,61 @@
+//! All of a stream's state in a checkpoint, beside the tensors.
+
+use serde::{Deserialize, Serialize};
+use tidemill_stream::{Format, Position};
+
+use super::feed::{Counts, Known};
+use super::guard::Guard;
+use super::journal::JournalMark;
+use crate::engine::{State, StateTensor};
+use crate::prequential::Prequential;
+
+/// What a checkpoint knows of the stream that was being learned from. Together with the tensors it
+/// is one state: what follows is a function of it and of the records after `position`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamState {
+    /// The address of the source.
+    pub source: String,
+    /// Where the last event learned from ends.
+    pub position: Position,
+    /// How records are written; none for a replayed dataset.
+    pub format: Option<Format>,
+    /// What was learned of columns and labels.
+    pub known: Known,
+    /// The figures so far.
+    pub prequential: Prequential,
+    /// The guard.
+    pub guard: Guard,
+    /// What came.
+    pub counts: Counts,
+    /// Where `dead-letter.jsonl` stands.
+    pub dead_letters: JournalMark,
+    /// Where `audit.jsonl` stands.
+    pub audit: JournalMark,
+    /// Where `batches.jsonl` stands.
+    pub batches: JournalMark,
+    /// Seconds of learning.
+    pub wall_seconds: f64,
+}
+
+/// The state to roll back to lies beside the state itself, under these names.
+const GOOD: &str = "good/";
+
+/// The tensors of a checkpoint: the state, and the one to roll back to where it is another.
+pub fn join(state: State, good: Option<&State>) -> Vec<StateTensor> {
+    let mut all = state.into_tensors();
+    for tensor in good.iter().flat_map(|g| g.tensors()) {
+        all.push(StateTensor { name: format!("{GOOD}{}", tensor.name), ..tensor.clone() });
+    }
+    all
+}
+
+/// Takes [`join`] apart.
+pub fn split(tensors: Vec<StateTensor>) -> (Vec<StateTensor>, Option<State>) {
+    let (good, state): (Vec<_>, Vec<_>) =
+        tensors.into_iter().partition(|t| t.name.starts_with(GOOD));
+    let good: Vec<StateTensor> = good
+        .into_iter()
+        .map(|t| StateTensor { name: t.name[GOOD.len()..].to_owned(), ..t })
+        .collect();
+    (state, (!good.is_empty()).then(|| State::from_tensors(good)))
+}
