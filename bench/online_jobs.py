@@ -105,5 +105,5 @@ THROUGHPUT_JOBS = [
 ]  # fmt: skip
 
 # What Vowpal Wabbit may use: each is tuned by its learning rate once, then timed in every round.
-VW_SETTINGS = ["", "--sgd", "--adaptive"]
+VW_SETTINGS = ["", "--sgd", "--adaptive", "--power_t 0"]
 VW_RATES = [0.03, 0.1, 0.5, 2.0, 10.0]

@@ -27,10 +27,10 @@ def environment():
 class Peer:
     """A worker process. Between its turns it is stopped by a signal, so that no spinning thread of it can disturb."""
 
-    def __init__(self, name, arguments, many_steps, log):
+    def __init__(self, name, arguments, many_steps, log, variables=None):
         self.name, self.many_steps = name, many_steps
         self.process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=PEERS, env=environment(), text=True, start_new_session=True,
+            [sys.executable, *arguments], cwd=PEERS, env=environment() | (variables or {}), text=True, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip
         self.versions = self.ask(command="versions")

@@ -138,9 +138,8 @@ impl Classes {
             *sum += u64::from(hit);
         }
 
-        if self.window.len() >= window
-            && let Some(old) = self.window.pop_front()
-        {
+        while self.window.len() >= window.max(1) {
+            let Some(old) = self.window.pop_front() else { break };
             for (sum, hit) in self.right_in_window.iter_mut().zip(old.right) {
                 *sum -= u64::from(hit);
             }

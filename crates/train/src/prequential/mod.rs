@@ -213,6 +213,12 @@ impl Prequential {
         &self.spec
     }
 
+    /// Takes them over something else from the next event on, as when a run goes on with another
+    /// recipe; a window grows as events come, and the curve keeps its number of points.
+    pub fn set_spec(&mut self, spec: PrequentialSpec) {
+        self.spec = spec;
+    }
+
     /// All figures that are defined on what was seen; every one is finite.
     ///
     /// For classes: `accuracy`, `log_loss`, `kappa` (Cohen's), `kappa_m`, `kappa_t`, `macro_f1`

@@ -220,6 +220,24 @@ fn a_curve_stays_small_and_even() {
 }
 
 #[test]
+fn a_smaller_window_is_taken_at_once() {
+    let fixture = fixture();
+    for case in &fixture.cases {
+        let mut changed = case.empty(&fixture);
+        let spec = PrequentialSpec { window: 50, ..changed.spec().clone() };
+        let mut small = Prequential::new(case.task, case.classes.max(1), spec.clone());
+        for i in 0..800 {
+            case.feed(&mut changed, i);
+            case.feed(&mut small, i);
+            if i == 700 {
+                changed.set_spec(spec.clone());
+            }
+        }
+        assert_eq!(changed.figures(), small.figures(), "{}", case.name);
+    }
+}
+
+#[test]
 fn settings_are_checked() {
     let key = |text: &str| {
         let spec: PrequentialSpec = serde_json::from_str(text).unwrap();

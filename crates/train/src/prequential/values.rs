@@ -60,7 +60,7 @@ impl Values {
         if !usable(outputs) || !usable(targets) {
             return false;
         }
-        if self.window.len() >= window * width {
+        while self.window.len() >= window.max(1) * width {
             for sums in &mut self.outputs {
                 sums.before_window = self.window.pop_front().map(|(target, _)| target);
             }
