@@ -1,6 +1,8 @@
 //! What the tests of sources share.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod server;
+
 use std::time::{Duration, Instant};
 
 use tidemill_stream::{Poll, Position, Records, Source};
