@@ -59,6 +59,13 @@ impl Inlet {
         !state.closed
     }
 
+    /// Whether a push would not wait.
+    #[cfg(feature = "nats")]
+    pub(crate) fn has_room(&self) -> bool {
+        let state = lock(&self.state);
+        state.closed || state.waiting.footprint() < BOUND
+    }
+
     /// No more records come.
     pub(crate) fn end(&self, error: Option<Error>) {
         let mut state = lock(&self.state);

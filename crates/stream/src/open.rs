@@ -28,6 +28,8 @@ pub struct OpenOptions {
     pub log_folder: Option<PathBuf>,
     /// How logs are kept.
     pub log: LogOptions,
+    /// Whether entries of a Redis stream that a checkpoint covers are removed. False.
+    pub trim: bool,
 }
 
 impl Default for OpenOptions {
@@ -39,6 +41,7 @@ impl Default for OpenOptions {
             settle: Duration::from_secs(2),
             log_folder: None,
             log: LogOptions::default(),
+            trim: false,
         }
     }
 }
@@ -139,18 +142,51 @@ fn http(uri: &str, rest: &str, options: &OpenOptions) -> Result<Box<dyn Source>>
     Ok(Box::new(HttpSource::bind(address, log, &http)?))
 }
 
+/// Splits `HOST:PORT/NAME`.
+#[cfg(any(feature = "nats", feature = "redis", feature = "kafka"))]
+fn server<'a>(uri: &str, rest: &'a str, form: &str) -> Result<(&'a str, &'a str)> {
+    let split =
+        rest.split_once('/').filter(|(server, name)| !server.is_empty() && !name.is_empty());
+    split.ok_or_else(|| Error::Usage(format!("{uri}: give {form}")))
+}
+
+#[cfg(feature = "nats")]
+fn nats(uri: &str, rest: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
+    let (server, name) = server(uri, rest, "nats://HOST:PORT/STREAM or with /SUBJECT after it")?;
+    let (stream, subject) = name.split_once('/').unwrap_or((name, ""));
+    let max = options.max_record;
+    Ok(Box::new(crate::sources::NatsSource::connect(server, stream, subject, max)?))
+}
+
+#[cfg(not(feature = "nats"))]
 fn nats(uri: &str, _rest: &str, _options: &OpenOptions) -> Result<Box<dyn Source>> {
     missing(uri, "nats")
 }
 
+#[cfg(feature = "redis")]
+fn redis(uri: &str, rest: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
+    let (server, key) = server(uri, rest, "redis://HOST:PORT/KEY")?;
+    let (trim, max) = (options.trim, options.max_record);
+    Ok(Box::new(crate::sources::RedisSource::connect(server, key, trim, max)?))
+}
+
+#[cfg(not(feature = "redis"))]
 fn redis(uri: &str, _rest: &str, _options: &OpenOptions) -> Result<Box<dyn Source>> {
     missing(uri, "redis")
 }
 
+#[cfg(feature = "kafka")]
+fn kafka(uri: &str, rest: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
+    let (brokers, topic) = server(uri, rest, "kafka://HOST:PORT,HOST:PORT/TOPIC")?;
+    Ok(Box::new(crate::sources::KafkaSource::connect(brokers, topic, options.max_record)?))
+}
+
+#[cfg(not(feature = "kafka"))]
 fn kafka(uri: &str, _rest: &str, _options: &OpenOptions) -> Result<Box<dyn Source>> {
     missing(uri, "kafka")
 }
 
+#[cfg(not(all(feature = "nats", feature = "redis", feature = "kafka")))]
 fn missing(uri: &str, feature: &str) -> Result<Box<dyn Source>> {
     let what = format!(
         "{uri}: this build has no {feature}; build it with `cargo install --path crates/cli \

@@ -1,9 +1,15 @@
-//! Sources that need no other server: files, standard input, sockets.
+//! Files, standard input, sockets; and, each behind a feature, NATS, Redis and Kafka.
 
 mod directory;
 mod file;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod listener;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "redis")]
+mod redis;
 mod request;
 mod stdin;
 mod tail;
@@ -12,6 +18,12 @@ mod tcp;
 pub use directory::DirectorySource;
 pub use file::FileSource;
 pub use http::{HttpOptions, HttpSource};
+#[cfg(feature = "kafka")]
+pub use kafka::KafkaSource;
+#[cfg(feature = "nats")]
+pub use nats::NatsSource;
+#[cfg(feature = "redis")]
+pub use redis::RedisSource;
 pub use stdin::ReadSource;
 pub use tail::TailSource;
 pub use tcp::{TcpOptions, TcpSource};

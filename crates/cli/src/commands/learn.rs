@@ -171,11 +171,15 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
     ];
     for (words, name, percent) in figures {
         if let Some(&value) = stream.prequential.get(name) {
-            let value = if percent { format!("{:.2} %", 100.0 * value) } else { format!("{value:.4}") };
+            let value =
+                if percent { format!("{:.2} %", 100.0 * value) } else { format!("{value:.4}") };
             row(words, value);
         }
     }
-    row("events", format!("{} ({} a second)", count(stream.events), count(stream.events_per_second as u64)));
+    row(
+        "events",
+        format!("{} ({} a second)", count(stream.events), count(stream.events_per_second as u64)),
+    );
     let noted = [
         ("without a label", stream.unlabelled),
         ("bad, in dead-letter.jsonl", stream.bad_events),

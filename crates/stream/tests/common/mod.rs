@@ -3,6 +3,8 @@
 
 mod decoded;
 
+pub mod server;
+
 pub use decoded::*;
 use std::time::{Duration, Instant};
 

@@ -29,6 +29,8 @@ fn tensors(value: f32) -> Vec<StateTensor> {
 fn meta(step: u64, tensors: &[StateTensor]) -> Meta {
     Meta {
         step,
+        online_steps: 0,
+        stream: None,
         position: step * 32,
         epoch: step / 10,
         samples: step * 32,

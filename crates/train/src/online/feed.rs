@@ -133,7 +133,8 @@ impl RecordFeed {
 
     /// Decides, at the first events, what their columns and labels are.
     fn prepare(&mut self, learner: &Learner) -> Result<()> {
-        let (Some(events), Some(schema)) = (self.intake.first_events(), self.intake.schema()) else {
+        let (Some(events), Some(schema)) = (self.intake.first_events(), self.intake.schema())
+        else {
             return Ok(());
         };
         let mut first = events.clone();
@@ -180,8 +181,7 @@ impl RecordFeed {
                 if labels().all(plain) { Labels::Binary } else { Labels::classes(2, &[]) }
             }
             Task::Classes => {
-                let number =
-                    |l| matches!(l, Value::Number(n) if n >= 0.0 && n < outputs as f64 && n.fract() == 0.0);
+                let number = |l| matches!(l, Value::Number(n) if n >= 0.0 && n < outputs as f64 && n.fract() == 0.0);
                 let numbers: Vec<String> = (0..outputs).map(|i| i.to_string()).collect();
                 let known = if labels().all(number) { &numbers[..] } else { &[] };
                 Labels::classes(outputs, known)
@@ -193,7 +193,9 @@ impl RecordFeed {
 /// Puts an event into a row; says why not if it is bad. Nothing is learned from a bad event.
 fn put(known: &mut Known, event: Event<'_>, learner: &mut Learner, i: usize) -> Result<Put> {
     let (Some(encoder), Some(labels)) = (&mut known.encoder, &mut known.labels) else {
-        return Err(Error::Run("an event came before the stream was known; please report it".into()));
+        return Err(Error::Run(
+            "an event came before the stream was known; please report it".into(),
+        ));
     };
     let weight = event.weight();
     if !(weight.is_finite() && weight >= 0.0) {

@@ -131,7 +131,9 @@ impl Learner {
     pub fn learn(&mut self, x: &[f32], truth: Truth<'_>) -> Result<Learned> {
         let width = self.engine.sample_len();
         if x.len() != width {
-            return Err(EngineError(format!("an event has {width} values, found {}", x.len())).into());
+            return Err(
+                EngineError(format!("an event has {width} values, found {}", x.len())).into()
+            );
         }
         self.start(1);
         self.row(0).copy_from_slice(x);

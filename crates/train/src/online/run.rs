@@ -125,9 +125,8 @@ pub fn learn(
     let start = Start { same, before };
     let (feed, format) = feed(&file, options, &folder, &base, &start, &learner, watch)?;
     let path = |name: &str| folder.path().join(name);
-    let marks = same.map_or((JournalMark::default(), JournalMark::default()), |s| {
-        (s.audit, s.batches)
-    });
+    let marks =
+        same.map_or((JournalMark::default(), JournalMark::default()), |s| (s.audit, s.batches));
     let replay = match spec.max_batch {
         Some(_) => sizes_after(&path("batches.jsonl"), marks.1)?,
         None => VecDeque::new(),
@@ -323,7 +322,8 @@ fn dataset(file: &RecipeFile, from: &str) -> Result<Arc<dyn Dataset>> {
     let spec = match (from, &file.recipe.batch.data) {
         ("data:", _) => file.batch_data()?.clone(),
         (folder, spec) => {
-            let folder = std::path::absolute(folder).map_err(|e| Error::read(Path::new(folder), e))?;
+            let folder =
+                std::path::absolute(folder).map_err(|e| Error::read(Path::new(folder), e))?;
             let options = match spec {
                 Some(DataSpec::ImageDirectory(options)) => options.clone(),
                 _ => ImageDirectorySpec::new(""),

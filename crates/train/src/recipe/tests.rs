@@ -255,7 +255,7 @@ fn paths_are_written_into_the_copy() {
     file.set_paths(&paths);
     let again = parse(&file.to_toml(), &[]).unwrap();
     assert_eq!(
-        again.recipe.batch.data.path(),
+        again.recipe.batch.data.unwrap().path(),
         folder.path().join("digits/train").to_str().unwrap()
     );
     assert_eq!(again.recipe.batch.validation.unwrap().path(), "digits/test");

@@ -73,13 +73,16 @@ fn page(epochs: u64) -> String {
         validation: history.last().map(|e| e.validation.clone()).unwrap_or_default(),
         stopped_by: "epochs".into(),
         state_sha256: "abc".into(),
+        stream: None,
     };
     let report = Report {
         file: &file,
         summary: &summary,
         history: &history,
         evaluation: Some(&evaluation),
-        data: &data,
+        data: Some(&data),
+        class_names: &data.class_names,
+        stream: None,
         plan: "kernel <1>\nkernel 2",
         threads: 2,
         num_parameters: 195,

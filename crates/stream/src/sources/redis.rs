@@ -1,0 +1,250 @@
+//! A Redis stream.
+
+use std::time::{Duration, Instant};
+
+use redis::{Client, Connection, Value, cmd};
+
+use crate::error::{Error, Result};
+use crate::position::{Mark, Position};
+use crate::records::Records;
+use crate::source::{Counters, Poll, Source};
+
+/// Entries that are asked for at once.
+const COUNT: usize = 512;
+
+/// A server that cannot be reached for so long is an error.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// One question waits no longer.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Between attempts to reach it.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The entries of a Redis stream, from an id on.
+///
+/// An entry of one field gives that field's value; one of several fields gives a JSON object of
+/// strings. The acknowledged time is that of the id, which is the server's clock when it was told
+/// to make the id. The stream is only read, unless `trim` asks to remove what a checkpoint covers.
+/// Lost connections come again by themselves.
+pub struct RedisSource {
+    name: String,
+    key: String,
+    client: Client,
+    connection: Option<Connection>,
+    lost: Option<Instant>,
+    last: Mark,
+    first: bool,
+    trim: bool,
+    max_record: usize,
+    text: Vec<u8>,
+    counters: Counters,
+}
+
+impl RedisSource {
+    /// Reads the stream `key` of `server` (`[USER:PASSWORD@]HOST:PORT`), which need not exist yet.
+    /// With `trim`, entries before the last committed one are removed. Longer entries than
+    /// `max_record` bytes are passed over.
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub fn connect(server: &str, key: &str, trim: bool, max_record: usize) -> Result<RedisSource> {
+        let host = server.rsplit('@').next().unwrap_or(server);
+        let name = format!("redis://{host}/{key}");
+        let client = Client::open(format!("redis://{server}/"));
+        let client = client.map_err(|e| Error::Usage(format!("{name}: {e}")))?;
+        let mut source = RedisSource {
+            name,
+            key: key.to_owned(),
+            client,
+            connection: None,
+            lost: None,
+            last: Mark::default(),
+            first: true,
+            trim,
+            max_record,
+            text: Vec::new(),
+            counters: Counters::default(),
+        };
+        let failed = source.connection().err();
+        match failed {
+            Some(e) => Err(Error::io(&source.name, format!("cannot connect: {e}"))),
+            None => Ok(source),
+        }
+    }
+
+    fn connection(&mut self) -> redis::RedisResult<&mut Connection> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let connection = self.client.get_connection_with_timeout(CONNECT)?;
+                // A server that hangs is like one that is away.
+                connection.set_read_timeout(Some(2 * LONGEST))?;
+                self.counters.reopened += 1;
+                connection
+            }
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    fn ask(&mut self, command: &redis::Cmd) -> redis::RedisResult<Value> {
+        let answer = self.connection().and_then(|connection| command.query(connection));
+        if answer.is_err() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    /// What a failure means: nothing yet while the server may come again.
+    fn failed(&mut self, error: &redis::RedisError, wait: Duration) -> Result<Poll> {
+        let refused = error.code().is_some_and(|code| code != "LOADING");
+        let lost = *self.lost.get_or_insert_with(Instant::now);
+        if refused || lost.elapsed() > PATIENCE {
+            return Err(Error::io(&self.name, error));
+        }
+        std::thread::sleep(wait.min(PAUSE));
+        Ok(Poll::Idle)
+    }
+
+    /// Appends an entry: its id and its fields. `None` if it is not one.
+    fn take(&mut self, entry: &Value, records: &mut Records) -> Option<()> {
+        let [id, fields] = array(entry)? else { return None };
+        let id = parse(bytes(id)?)?;
+        self.text.clear();
+        let record = match array(fields)? {
+            [_, value] => bytes(value)?,
+            fields => {
+                for (i, field) in fields.chunks_exact(2).enumerate() {
+                    self.text.extend_from_slice(if i == 0 { b"{" } else { b"," });
+                    quote(bytes(&field[0])?, &mut self.text);
+                    self.text.push(b':');
+                    quote(bytes(&field[1])?, &mut self.text);
+                }
+                self.text.push(b'}');
+                &self.text
+            }
+        };
+        self.last = id;
+        if record.len() > self.max_record {
+            self.counters.too_long += 1;
+            return Some(());
+        }
+        self.counters.records += 1;
+        self.counters.bytes += record.len() as u64;
+        records.push(record, id, id.major * 1000, self.first);
+        self.first = false;
+        Some(())
+    }
+}
+
+fn array(value: &Value) -> Option<&[Value]> {
+    if let Value::Array(items) = value { Some(items) } else { None }
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
+    if let Value::BulkString(bytes) = value { Some(bytes) } else { None }
+}
+
+fn parse(id: &[u8]) -> Option<Mark> {
+    let (major, minor) = std::str::from_utf8(id).ok()?.split_once('-')?;
+    Some(Mark { major: major.parse().ok()?, minor: minor.parse().ok()? })
+}
+
+fn id(mark: Mark) -> String {
+    format!("{}-{}", mark.major, mark.minor)
+}
+
+/// A JSON string; what is not UTF-8 in it is replaced.
+fn quote(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for c in String::from_utf8_lossy(text).bytes() {
+        match c {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', c]),
+            0..0x20 => out.extend_from_slice(format!("\\u{c:04x}").as_bytes()),
+            _ => out.push(c),
+        }
+    }
+    out.push(b'"');
+}
+
+impl Source for RedisSource {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn not_seekable(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The entry at the position must be there still, since nothing else tells whether entries
+    /// after it were trimmed; only where it is the stream's last id may it be gone.
+    fn seek(&mut self, position: &Position) -> Result<()> {
+        let Some(mark) = position.mark("") else { return Ok(()) };
+        let at = id(mark);
+        let fail = |e, source: &RedisSource| Error::io(&source.name, e);
+        let range = cmd("XRANGE").arg(&self.key).arg(&at).arg(&at).to_owned();
+        let found = self.ask(&range).map_err(|e| fail(e, self))?;
+        if array(&found).is_none_or(<[Value]>::is_empty) {
+            let info = cmd("XINFO").arg("STREAM").arg(&self.key).to_owned();
+            // No such stream is an error of the server.
+            let info = self.ask(&info).unwrap_or(Value::Nil);
+            let mut fields = array(&info).unwrap_or_default().chunks_exact(2);
+            let last = fields.find(|f| bytes(&f[0]) == Some(b"last-generated-id"));
+            if last.and_then(|f| bytes(&f[1])) != Some(at.as_bytes()) {
+                let what = "that entry is no longer there, and others may be missing after it; \
+                            trim only what checkpoints cover (keep the last entry), or start anew";
+                return Err(Error::gone(&self.name, position, what));
+            }
+        }
+        (self.last, self.first) = (mark, false);
+        Ok(())
+    }
+
+    fn poll(&mut self, records: &mut Records, bytes: usize, wait: Duration) -> Result<Poll> {
+        let (len, limit) = (records.len(), records.footprint() + bytes.max(1));
+        let mut block = wait.min(LONGEST);
+        while records.footprint() < limit {
+            let mut command = cmd("XREAD");
+            command.arg("COUNT").arg(COUNT);
+            // Zero would mean for ever.
+            if !block.is_zero() {
+                command.arg("BLOCK").arg(block.as_millis().max(1) as u64);
+            }
+            command.arg("STREAMS").arg(&self.key).arg(id(self.last));
+            let answer = match self.ask(&command) {
+                Ok(answer) => answer,
+                Err(_) if records.len() > len => break,
+                Err(e) => return self.failed(&e, wait),
+            };
+            self.lost = None;
+            let Some([stream]) = array(&answer) else { break };
+            let entries = array(stream).and_then(|s| s.get(1)).and_then(array).unwrap_or_default();
+            for entry in entries {
+                if self.take(entry, records).is_none() {
+                    return Err(Error::io(&self.name, format!("no stream entry: {entry:?}")));
+                }
+            }
+            if entries.len() < COUNT {
+                break;
+            }
+            block = Duration::ZERO;
+        }
+        Ok(if records.len() > len { Poll::Some } else { Poll::Idle })
+    }
+
+    fn commit(&mut self, position: &Position) -> Result<()> {
+        let Some(mark) = position.mark("").filter(|_| self.trim) else { return Ok(()) };
+        // Keeps the entry itself: seek needs it. Exactness is not needed, the next one gets it.
+        let trim = cmd("XTRIM").arg(&self.key).arg("MINID").arg("~").arg(id(mark)).to_owned();
+        match self.ask(&trim) {
+            Err(e) if e.code().is_some() => Err(Error::io(&self.name, e)),
+            _ => Ok(()), // A lost connection shows at the next poll.
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters.clone()
+    }
+}
