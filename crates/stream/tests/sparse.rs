@@ -32,6 +32,48 @@ fn vw_features_are_hashed_as_vw_does() {
     assert_eq!(both[1].0, common::murmur3(b"x", common::murmur3(b"b", 0)));
 }
 
+/// What `vowpalwabbit` 9.11.9 for Python has in its examples with `-b 24`.
+#[test]
+fn vw_features_are_those_of_vw_itself() {
+    let mask = (1 << 24) - 1;
+    for (text, expected) in [
+        (
+            "1 | price sqft:0.5 12:3 0012 4294967297",
+            vec![(13337102, 1.0), (8551461, 0.5), (12, 3.0), (12, 1.0), (1, 1.0)],
+        ),
+        (
+            "1 |house price:2 12 color:red 7:blue :3 :4 :text",
+            vec![
+                (14622873, 2.0),
+                (16468314, 1.0),
+                (1644055, 1.0),
+                (10322277, 1.0),
+                (553339214 & mask, 3.0),
+                (553339215 & mask, 4.0),
+                (2195979, 1.0),
+            ],
+        ),
+        (
+            "1 |house:2.5 price:2 color:red bare empty:",
+            vec![(14622873, 5.0), (1644055, 1.0), (11018838, 2.5), (12915254, 1.0)],
+        ),
+        ("1 |12 3 abc |  price:0", vec![(15, 1.0), (2693766, 1.0)]),
+        ("|a x y|b x", vec![(5822600, 1.0), (2926431, 1.0), (9580497, 1.0)]),
+        (
+            "1 2 'tag|\tu a\tb:2 x",
+            vec![(2112224, 1.0), (2451890, 1.0), (14581251, 2.0), (10132251, 1.0)],
+        ),
+        ("1 |\u{e4} \u{fc}:2", vec![(6963550, 2.0)]),
+        (
+            "1 |n 12a:3 a:1e-3 b:-.5 c:+2",
+            vec![(2841132, 3.0), (10278962, 0.001), (9408482, -0.5), (9238554, 2.0)],
+        ),
+    ] {
+        let found: Vec<_> = features(text).into_iter().map(|(h, v)| (h & mask, v)).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
 #[test]
 fn vw_labels_weights_and_tags() {
     let mut vw = made(Format::Vw, json!({}), None);

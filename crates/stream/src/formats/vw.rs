@@ -104,7 +104,8 @@ fn namespace(bytes: &[u8], draft: &mut Draft<'_>) -> Result<()> {
         let (name, value) = name_and_value(word);
         let text = value.filter(|v| !v.is_empty() && number::whole(v).is_none());
         let amount = match value {
-            Some(_) if text.is_some() => 1.0,
+            // Neither `color:red` nor `color:` is scaled, as in VW.
+            Some(value) if text.is_some() || value.is_empty() => 1.0,
             Some(value) => scale * float(value, word)?,
             None => scale,
         };
