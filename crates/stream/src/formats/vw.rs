@@ -102,22 +102,24 @@ fn namespace(bytes: &[u8], draft: &mut Draft<'_>) -> Result<()> {
     }
     for word in features {
         let (name, value) = name_and_value(word);
-        let text = value.filter(|v| !v.is_empty() && number::whole(v).is_none());
-        let amount = match value {
-            // Neither `color:red` nor `color:` is scaled, as in VW.
-            Some(value) if text.is_some() || value.is_empty() => 1.0,
-            Some(value) => scale * float(value, word)?,
-            None => scale,
-        };
-        let hash = match text {
-            // `color:red`: the text is hashed, too.
-            Some(text) => vw_hash(text, vw_hash(name, seed)),
-            // `:3`, a feature without a name.
-            None if name.is_empty() => {
-                anonymous += 1;
-                seed.wrapping_add(anonymous - 1)
+        let number = value.map(|value| (value, number::whole(value)));
+        let (amount, hash) = match number {
+            // `color:red`: the text is hashed, too. Neither it nor `color:` is scaled, as in VW.
+            Some((text, None)) if !text.is_empty() => (1.0, vw_hash(text, vw_hash(name, seed))),
+            number => {
+                let amount = match number {
+                    Some((_, Some(number))) => scale * finite(number, word)?,
+                    Some((_, None)) => 1.0,
+                    None => scale,
+                };
+                if name.is_empty() {
+                    // `:3`, a feature without a name.
+                    anonymous += 1;
+                    (amount, seed.wrapping_add(anonymous - 1))
+                } else {
+                    (amount, vw_hash(name, seed))
+                }
             }
-            None => vw_hash(name, seed),
         };
         if amount != 0.0 {
             draft.push(Feature { hash, value: amount });
@@ -133,9 +135,15 @@ fn name_and_value(word: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// The value of a feature.
 pub(super) fn float(value: &[u8], word: &[u8]) -> Result<f32> {
-    let number = number::whole(value).map(|number| number as f32);
-    number.filter(|number| number.is_finite()).ok_or_else(|| {
-        BadEvent::new(format!("feature `{}` has no finite number as its value", short(word)))
-    })
+    finite(number::whole(value).unwrap_or(f64::NAN), word)
+}
+
+fn finite(number: f64, word: &[u8]) -> Result<f32> {
+    let number = number as f32;
+    if number.is_finite() {
+        return Ok(number);
+    }
+    Err(BadEvent::new(format!("feature `{}` has no finite number as its value", short(word))))
 }
