@@ -56,6 +56,9 @@ impl Arff {
 
     /// The header is whole.
     fn data(&mut self, row: Vec<Field>) -> Result<()> {
+        if row.is_empty() {
+            return Err(BadEvent::new("@data without an @attribute before it"));
+        }
         let Some(schema) = &mut self.schema else {
             self.schema = Some(row::schema(&self.spec, row)?);
             return Ok(());
