@@ -4,7 +4,8 @@
 //!
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each; `arrow`: Arrow IPC as JSON lines
-//! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `hash` (VW): the inner loops
+//! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `words`, `hash`
+//!   (VW): the inner loops
 
 mod arff;
 mod arrow;
@@ -17,6 +18,7 @@ mod reader;
 mod row;
 pub mod spec;
 mod vw;
+mod words;
 
 pub use arrow::arrow_lines;
 pub use spec::{Format, FormatSpec};
