@@ -22,7 +22,7 @@ pub mod source;
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Schema, Value};
 pub use features::{Categorical, Encoder, FeaturesSpec, FreedRow, Label, Labels, Standardize};
-pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, decoder};
+pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, arrow_lines, decoder};
 pub use position::{Mark, Position};
 pub use records::{Record, Records};
 pub use source::{Counters, Poll, Source};

@@ -1,5 +1,7 @@
 //! Events to the inputs of a model.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::dictionary::Dictionary;
@@ -62,9 +64,9 @@ pub struct FreedRow {
 }
 
 impl Encoder {
-    /// Decides what each column is: a category if `categorical` or the format says so (quoted
-    /// nominal ARFF columns, `stream.text`), or if `numeric` is given without it, or if one of the
-    /// `first` events has text there; else a number.
+    /// Decides what each column is: a category if `categorical` or the format says so (nominal
+    /// ARFF columns, `stream.text`), or if `numeric` is given without it, or if one of the `first`
+    /// events has text there; else a number.
     ///
     /// # Errors
     /// If `spec` makes no sense or names a column that is not there.
@@ -79,10 +81,10 @@ impl Encoder {
                 )));
             }
         }
+        let texts: HashSet<_> = schema.row.iter().filter(|f| f.text).map(|f| &f.name).collect();
         let is_text = |index: usize, name: &String| {
             let is = |event| matches!(first.get(event).value(index), Value::Text(_));
-            schema.row.iter().any(|field| field.name == *name && field.text)
-                || (0..first.len()).any(is)
+            texts.contains(name) || (0..first.len()).any(is)
         };
         let (mut numbers, mut categories) = (Vec::new(), Vec::new());
         for (index, name) in schema.columns.iter().enumerate() {
