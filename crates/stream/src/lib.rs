@@ -32,7 +32,7 @@ mod sync;
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Schema, Value};
 pub use features::{Categorical, Encoder, FeaturesSpec, FreedRow, Label, Labels, Standardize};
-pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, decoder};
+pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, arrow_lines, decoder};
 pub use log::{Fsync, Log, LogOptions, LogSource};
 pub use open::{OpenOptions, open};
 pub use position::{Mark, Position};

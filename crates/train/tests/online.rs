@@ -56,18 +56,28 @@ fn batch_norm_and_dropout_are_judged_before_the_step() {
     let mut model = Model::features(4).dense(8, Activation::Relu);
     model.layers.push(LayerSpec::BatchNorm(Default::default()));
     model.layers.push(LayerSpec::Dropout { rate: 0.5 });
-    let mut learner = Learner::new(spec(model.dense(3, Activation::Linear), OptimizerSpec::sgd(0.1))).unwrap();
+    let mut learner =
+        Learner::new(spec(model.dense(3, Activation::Linear), OptimizerSpec::sgd(0.1))).unwrap();
+    let mut step = |learner: &mut Learner, i: u64, spoil: f32| {
+        learner.start(2);
+        for row in 0..2 {
+            let (mut x, class) = event(2 * i + row as u64);
+            x[0] *= spoil;
+            learner.row(row).copy_from_slice(&x);
+            learner.set(row, Truth::Class(class), 1.0).unwrap();
+        }
+        learner.step().unwrap()
+    };
     for i in 0..20 {
-        let (x, class) = event(i);
         // What is scored is what a prediction says.
-        let said = learner.predict(&x).unwrap().to_vec();
-        learner.learn(&x, Truth::Class(class)).unwrap();
-        for (said, scored) in said.iter().zip(learner.scored(0).outputs) {
-            assert!((said - scored).abs() < 1e-6, "{said} {scored}");
+        let said = learner.predict(&event(2 * i + 1).0).unwrap().to_vec();
+        step(&mut learner, i, 1.0);
+        for (said, scored) in said.iter().zip(learner.scored(1).outputs) {
+            assert!((said - scored).abs() < 1e-5, "{said} {scored}");
         }
     }
     let before = bits(&learner);
-    learner.learn(&[f32::NAN; 4], Truth::Class(0)).unwrap();
+    assert_eq!(step(&mut learner, 20, f32::NAN).verdict, Verdict::NotFinite);
     assert_eq!(bits(&learner), before);
 }
 

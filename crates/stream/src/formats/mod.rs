@@ -3,17 +3,24 @@
 //! # Layout
 //!
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
-//! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each
-//! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `hash` (VW): the inner loops
+//! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each; `arrow`: Arrow IPC as JSON lines
+//! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `words`, `hash`
+//!   (VW): the inner loops
 
+mod arff;
+mod arrow;
 mod csv;
 pub(crate) mod hash;
 mod json;
+mod libsvm;
 mod number;
 mod reader;
 mod row;
 pub mod spec;
+mod vw;
+mod words;
 
+pub use arrow::arrow_lines;
 pub use spec::{Format, FormatSpec};
 
 use crate::error::Result;
@@ -82,7 +89,10 @@ pub fn decoder(
     spec.check(format)?;
     Ok(match format {
         Format::Csv | Format::Tsv => Box::new(csv::Csv::new(spec, format, schema)),
-        Format::JsonLines => Box::new(json::Json::new(spec, schema)),
+        Format::Arff => Box::new(arff::Arff::new(spec, schema)),
+        Format::Vw => Box::new(vw::Vw::new()),
+        Format::Libsvm => Box::new(libsvm::Libsvm::new()),
+        Format::JsonLines | Format::Arrow => Box::new(json::Json::new(spec, schema)),
     })
 }
 

@@ -15,6 +15,14 @@ pub enum Format {
     /// One JSON object per line.
     #[serde(alias = "ndjson", alias = "jsonl", alias = "json")]
     JsonLines,
+    /// Vowpal Wabbit's text: `label |namespace feature:value ...`.
+    Vw,
+    /// `label index:value ...`.
+    Libsvm,
+    /// Weka's: a header of attributes and rows, sparse ones included.
+    Arff,
+    /// Arrow IPC, stream or file; read through [`super::arrow_lines`]. Needs the feature `arrow`.
+    Arrow,
 }
 
 impl Format {
@@ -28,6 +36,10 @@ impl Format {
             "csv" | "data" => Format::Csv,
             "tsv" => Format::Tsv,
             "json" | "jsonl" | "ndjson" => Format::JsonLines,
+            "vw" => Format::Vw,
+            "libsvm" | "svm" | "svmlight" => Format::Libsvm,
+            "arff" => Format::Arff,
+            "arrow" | "arrows" | "feather" | "ipc" => Format::Arrow,
             _ => return None,
         })
     }
@@ -95,8 +107,9 @@ impl FormatSpec {
     pub fn format_of(&self, name: &str) -> Result<Format> {
         self.format.or_else(|| Format::by_name(name)).ok_or_else(|| {
             Error::Usage(format!(
-                "stream.format: {name} does not tell its format; say \"csv\", \"tsv\" or \
-                 \"json_lines\""
+                "stream.format: {name} does not tell its format; say \"csv\", \"tsv\", \
+                 \"json_lines\", \"vw\", \"libsvm\", \"arff\" or \
+                 \"arrow\""
             ))
         })
     }
@@ -105,6 +118,7 @@ impl FormatSpec {
     pub(super) fn check(&self, format: Format) -> Result<()> {
         let usage = |text: String| Err(Error::Usage(text));
         let row = matches!(format, Format::Csv | Format::Tsv);
+        let json = matches!(format, Format::JsonLines | Format::Arrow);
         if let Some(c) = self.delimiter {
             if !row {
                 return usage(format!(
@@ -128,8 +142,30 @@ impl FormatSpec {
                     .into(),
             );
         }
-        if self.vector.is_some() && format != Format::JsonLines {
+        if self.vector.is_some() && !json {
             return usage(format!("stream.vector: {format:?} has no arrays; leave it out"));
+        }
+        if matches!(format, Format::Vw | Format::Libsvm) {
+            let keys = [("label", &self.label), ("id", &self.id), ("weight", &self.weight)];
+            if let Some((key, _)) = keys.iter().find(|(_, name)| name.is_some()) {
+                return usage(format!(
+                    "stream.{key}: {format:?} has its own place for it; leave it out"
+                ));
+            }
+        }
+        if self.columns.is_some() && !row && !json {
+            return usage(format!(
+                "stream.columns: {format:?} has no columns to name; leave it out"
+            ));
+        }
+        let special = [&self.label, &self.id, &self.weight, &self.vector].into_iter().flatten();
+        if let Some(name) = special.chain(&self.ignore).find(|name| {
+            json && self.columns.as_ref().is_some_and(|columns| columns.contains(name))
+        }) {
+            return usage(format!(
+                "stream.columns: `{name}` is an input there and something else elsewhere; leave it \
+                 out of one"
+            ));
         }
         let mut names = self.columns.clone().unwrap_or_default();
         names.sort();
