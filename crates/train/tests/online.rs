@@ -56,9 +56,10 @@ fn batch_norm_and_dropout_are_judged_before_the_step() {
     let mut model = Model::features(4).dense(8, Activation::Relu);
     model.layers.push(LayerSpec::BatchNorm(Default::default()));
     model.layers.push(LayerSpec::Dropout { rate: 0.5 });
-    let mut learner =
-        Learner::new(spec(model.dense(3, Activation::Linear), OptimizerSpec::sgd(0.1))).unwrap();
-    let mut step = |learner: &mut Learner, i: u64, spoil: f32| {
+    let spec = spec(model.dense(3, Activation::Linear), OptimizerSpec::sgd(0.1));
+    // Batch norm needs two samples to train on.
+    let mut learner = Learner::new(EngineSpec { batch_size: 2, ..spec }).unwrap();
+    let step = |learner: &mut Learner, i: u64, spoil: f32| {
         learner.start(2);
         for row in 0..2 {
             let (mut x, class) = event(2 * i + row as u64);
