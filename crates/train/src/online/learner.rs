@@ -41,6 +41,8 @@ pub struct Learner {
     asked: Batch,
     /// The last state that was good, to come back to.
     good: Option<State>,
+    /// Scores without learning.
+    frozen: bool,
 }
 
 /// What sees the outputs of a step before the update.
@@ -108,7 +110,12 @@ impl Learner {
         let schedule = engine.spec().optimizer.schedule().clone();
         let good = Some(engine.state());
         let (batch, asked) = (Batch::default(), Batch::default());
-        Ok(Learner { engine, schedule, scorer, batch, asked, good })
+        Ok(Learner { engine, schedule, scorer, batch, asked, good, frozen: false })
+    }
+
+    /// Events are only scored from here on: what a model that does not learn would have done.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
     }
 
     /// Probabilities of the classes (or values) for one event, without learning.
@@ -227,6 +234,11 @@ impl Learner {
         }
         let rate = self.schedule.at(self.engine.step()) as f32;
         let (scorer, batch) = (&mut self.scorer, &self.batch);
+        if self.frozen {
+            let outputs = self.engine.evaluate(batch)?;
+            scorer.score(batch, outputs.losses, outputs.logits);
+            return Ok(applied);
+        }
         let mut verdict = Verdict::Apply;
         self.engine.train_if(batch, rate, &mut |outputs| {
             verdict = scorer.score(batch, outputs.losses, outputs.logits);

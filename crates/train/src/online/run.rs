@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::folder::{Existing, RunFolder};
 use crate::metrics::{Figures, Meter};
+use crate::prequential::Prequential;
 use crate::recipe::{DataPaths, RecipeFile};
 use crate::report::{Report, StreamReport};
 use crate::run::{check_memory, engine_spec, load_state, plan_in_short};
@@ -40,6 +41,12 @@ pub struct LearnOptions {
     /// What happens to a run that is there: one that is resumed goes on with its model, and, if the
     /// stream is the same, from where it was left.
     pub existing: Existing,
+    /// A run whose newest weights are started from, where `out` is another folder.
+    pub model: Option<PathBuf>,
+    /// Only score the events, without learning from them.
+    pub frozen: bool,
+    /// The same stream scored by a model that did not learn from it, to be shown beside.
+    pub beside: Option<Prequential>,
     /// Whether a resumed run takes the same stream from its start instead.
     pub anew: bool,
     /// Threads of a step; all cores by default.
@@ -70,6 +77,8 @@ pub struct LearnOutcome {
     pub summary: Summary,
     /// Why it ended.
     pub ended_by: StreamEnd,
+    /// The figures over the stream.
+    pub prequential: Prequential,
     /// The run's folder.
     pub folder: RunFolder,
 }
@@ -85,6 +94,9 @@ pub fn learn(
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<LearnOutcome> {
     let spec = file.recipe.online.clone();
+    // A category is its text, also where that looks like a number.
+    let categorical = spec.features.categorical.keys().cloned();
+    file.recipe.stream.text.extend(categorical);
     let mut compiled = engine_spec(&file, options.threads);
     compiled.batch_size = spec.most();
     let mut engine = Engine::compile(compiled)?;
@@ -106,18 +118,27 @@ pub fn learn(
         }
         _ => None,
     };
+    let started_from = match (&resumed, &options.model) {
+        (None, Some(run)) => Some(newest_of(run)?),
+        _ => None,
+    };
     let mut base = base_meta(&file);
     let mut good = None;
-    if let Some(checkpoint) = &resumed {
+    if let Some(checkpoint) = resumed.as_ref().or(started_from.as_ref()) {
         load_state(&mut engine, checkpoint)?;
         good = split(checkpoint.tensors.clone()).1;
         base = Meta { recipe_sha256: file.sha256(), ..checkpoint.meta.clone() };
     }
     let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
+    if options.frozen {
+        learner.freeze();
+    }
     // The same stream goes on where it was left; another starts with figures of its own.
     let source = address(&options.from);
-    let before = resumed.as_ref().and_then(|c| c.meta.stream.as_deref());
-    let same = before.filter(|s| s.source == source && !options.anew);
+    let stream = |c: &'_ Option<Checkpoint>| c.as_ref().and_then(|c| c.meta.stream.clone());
+    let (own, other) = (stream(&resumed), stream(&started_from));
+    let before = own.as_deref().or(other.as_deref());
+    let same = own.as_deref().filter(|s| s.source == source && !options.anew);
     if let Some(state) = same {
         learner.restore(state.prequential.clone(), state.guard.clone(), good);
         tell_going_on(&file, resumed.as_ref(), state, watch);
@@ -204,7 +225,7 @@ pub fn learn(
             class_names: &names,
             stream: Some(StreamReport {
                 learning: driver.learner.prequential(),
-                frozen: None,
+                frozen: options.beside.as_ref(),
                 class_names: &names,
             }),
             plan: &plan_in_short(engine),
@@ -214,7 +235,15 @@ pub fn learn(
         .page()
     });
     folder.show(folder.stage_result(&summary, page.as_deref())?)?;
-    Ok(LearnOutcome { summary, ended_by, folder })
+    let prequential = driver.learner.prequential().clone();
+    Ok(LearnOutcome { summary, ended_by, prequential, folder })
+}
+
+fn newest_of(run: &Path) -> Result<Checkpoint> {
+    let found = RunFolder::open(run)?.checkpoints(1).latest()?;
+    found.ok_or_else(|| {
+        Error::Usage(format!("{}: has no complete checkpoint; train it first", run.display()))
+    })
 }
 
 /// What a stream goes on from.
