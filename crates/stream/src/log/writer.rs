@@ -15,6 +15,9 @@ use crate::sync::{lock, now_us, wait};
 /// Flushes that are remembered; a reader that is further behind gives the time of appending.
 const FLUSHES: usize = 256;
 
+/// Lengths have 32 bits; far below that, something is wrong.
+const MAX_RECORD: usize = 1 << 30;
+
 #[derive(Debug)]
 pub(crate) struct State {
     /// In order; records are appended to the last.
@@ -182,6 +185,10 @@ impl Inner {
         let mut next = first;
         state.buffer.clear();
         for record in records {
+            if record.len() > MAX_RECORD {
+                let what = format!("a record of {} bytes is too long for a log", record.len());
+                return Err(Error::Usage(what));
+            }
             segment::encode(&mut state.buffer, next, time, record);
             next += 1;
         }

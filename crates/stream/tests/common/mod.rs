@@ -5,7 +5,7 @@ pub mod server;
 
 use std::time::{Duration, Instant};
 
-use tidemill_stream::{Poll, Position, Records, Source};
+use tidemill_stream::{Next, Poll, Position, Reader, Records, Source};
 
 pub const WAIT: Duration = Duration::from_secs(20);
 
@@ -38,4 +38,31 @@ pub fn idle(source: &mut dyn Source) {
     let mut records = Records::default();
     let found = source.poll(&mut records, 1 << 20, Duration::from_millis(60)).unwrap();
     assert_eq!(found, Poll::Idle, "{:?}", records.iter().next());
+}
+
+/// Microseconds from acknowledged to given of the next `n` records, which come in their order.
+pub fn latencies(reader: &Reader, n: usize) -> Vec<u64> {
+    let (mut times, mut last) = (Vec::new(), None);
+    while times.len() < n {
+        match reader.next(WAIT).unwrap() {
+            Next::Records(records) => {
+                let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64;
+                for record in records.iter() {
+                    assert!(last < Some(record.mark));
+                    last = Some(record.mark);
+                    times.push(now.saturating_sub(record.acknowledged));
+                }
+                reader.give_back(records);
+            }
+            other => panic!("{other:?} after {} of {n}", times.len()),
+        }
+    }
+    times
+}
+
+/// Prints the distribution of times in microseconds.
+pub fn show(name: &str, times: &mut [u64]) {
+    times.sort_unstable();
+    let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize];
+    println!("  {name}: p50 {} us, p99 {} us, max {} us", at(0.5), at(0.99), at(1.0));
 }
