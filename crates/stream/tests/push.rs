@@ -149,6 +149,24 @@ fn too_many_connections_are_refused() {
 }
 
 #[test]
+fn bodies_share_a_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = HttpOptions { all_bodies: 1000, ..HttpOptions::default() };
+    let source = http(folder.path(), LogOptions::default(), &options);
+    let mut slow = Client::new(source.address());
+    slow.0.write_all(b"POST /events HTTP/1.1\r\nContent-Length: 900\r\n\r\nx").unwrap();
+    let event = "x".repeat(200);
+    let full = |_: &usize| Client::new(source.address()).post("", &event).0 == 503;
+    assert!((0..1000).any(|i| full(&i)));
+    assert_eq!(Client::new(source.address()).post("", "small").0, 200);
+    let rest = "x".repeat(899);
+    assert_eq!(slow.send(&rest).0, 200);
+    for _ in 0..20 {
+        assert_eq!(slow.post("", &event).0, 200);
+    }
+}
+
+#[test]
 fn tcp_lines_of_several_clients() {
     let mut source = TcpSource::bind("127.0.0.1:0", &TcpOptions::default()).unwrap();
     let address = source.address();

@@ -40,13 +40,15 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
-/// Makes an empty segment that a power loss keeps.
-pub(crate) fn create(folder: &Path, first: u64) -> io::Result<File> {
+/// Makes an empty segment, which a power loss keeps if `flush`.
+pub(crate) fn create(folder: &Path, first: u64, flush: bool) -> io::Result<File> {
     let mut file = OpenOptions::new().create(true).append(true).open(path(folder, first))?;
     file.set_len(0)?;
     file.write_all(&[&MAGIC[..], &first.to_le_bytes()].concat())?;
-    file.sync_all()?;
-    File::open(folder)?.sync_all()?;
+    if flush {
+        file.sync_all()?;
+        File::open(folder)?.sync_all()?;
+    }
     Ok(file)
 }
 
