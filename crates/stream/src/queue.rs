@@ -65,6 +65,34 @@ pub enum Next {
 }
 
 /// Reads a source in a thread of its own, which ends when this is dropped.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill_stream::{Next, OpenOptions, Position, QueueOptions, Reader, open};
+///
+/// # fn main() -> tidemill_stream::Result<()> {
+/// let mut source = open("Cargo.toml", &OpenOptions::default())?;
+/// let mut position = Position::default(); // Or that of a checkpoint.
+/// source.seek(&position)?;
+/// let reader = Reader::spawn(source, QueueOptions::default())?;
+/// loop {
+///     match reader.next(Duration::from_millis(100))? {
+///         Next::Records(records) => {
+///             for record in records.iter() {
+///                 // Learn from `record.bytes`, then:
+///                 position.take(&record);
+///             }
+///             reader.give_back(records);
+///         }
+///         Next::Idle => {}
+///         Next::End => break,
+///     }
+/// }
+/// // Once a checkpoint with `position` is on disk:
+/// reader.commit(position);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Reader {
     name: String,
