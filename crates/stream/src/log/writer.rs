@@ -121,7 +121,12 @@ impl State {
             return Err(fail(e));
         }
         self.flushed(self.next - 1);
-        self.file = Arc::new(segment::create(folder, self.next, flush).map_err(fail)?);
+        let made = segment::create(folder, self.next, flush);
+        if made.is_err() && segment::path(folder, self.next).exists() {
+            // Records that now went into this segment would be hidden by that one.
+            self.failed = Some("a half made segment could not be removed".to_owned());
+        }
+        self.file = Arc::new(made.map_err(fail)?);
         self.segments.push_back(Segment { first: self.next, bytes: HEADER, last_us: now_us() });
         Ok(())
     }
