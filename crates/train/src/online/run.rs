@@ -130,6 +130,9 @@ pub fn learn(
         base = Meta { recipe_sha256: file.sha256(), ..checkpoint.meta.clone() };
     }
     let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
+    if let Some(rate) = spec.learning_rate {
+        learner.set_learning_rate(rate);
+    }
     if options.frozen {
         learner.freeze();
     }

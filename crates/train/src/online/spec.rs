@@ -18,6 +18,9 @@ pub struct OnlineSpec {
     pub max_batch: Option<usize>,
     /// With `max_batch`: how long an event may wait for others, in milliseconds; 0 by default.
     pub max_delay_ms: f64,
+    /// The learning rate on a stream; by default that of `training.optimizer`, which is chosen for
+    /// batches: a single event says less than a batch, and wants a smaller one.
+    pub learning_rate: Option<f64>,
     /// Names of the classes in the order of the model's outputs; by default the numbers of the
     /// outputs if the first label is such a number, else in the order in which they appear.
     pub classes: Option<Vec<String>>,
@@ -59,6 +62,7 @@ impl Default for OnlineSpec {
             batch_size: 1,
             max_batch: None,
             max_delay_ms: 0.0,
+            learning_rate: None,
             classes: None,
             scale_targets: true,
             features: FeaturesSpec::default(),
@@ -80,7 +84,7 @@ impl OnlineSpec {
 
     /// What decides the weights after a given stream.
     pub(crate) fn deciding(&self) -> impl std::fmt::Debug {
-        let batch = (self.batch_size, self.max_batch);
+        let batch = (self.batch_size, self.max_batch, self.learning_rate);
         (batch, &self.classes, self.scale_targets, &self.features, &self.guard)
     }
 
@@ -104,6 +108,11 @@ impl OnlineSpec {
             if !(value.is_finite() && value >= 0.0) {
                 return wrong(key, format!("must be a number of 0 or more, found {value}"));
             }
+        }
+        if let Some(rate) = self.learning_rate
+            && !(rate.is_finite() && rate > 0.0)
+        {
+            return wrong("learning_rate", format!("must be above 0, found {rate}"));
         }
         if self.queue_bytes < 1 << 10 {
             let what = format!("must be 1024 or more, found {}", self.queue_bytes);
