@@ -1,7 +1,8 @@
 //! What decoding one event costs, by format, over a million events of real data:
 //! `cargo run --release -p tidemill-stream --example decode`
 //!
-//! Elec2 (8 numbers) as CSV, JSON lines and VW text; MNIST (784 numbers) as JSON lines. The data are
+//! Elec2 (8 numbers) in all formats; KDD-99 as CSV; MNIST (784 numbers) as
+//! JSON lines. The data are
 //! looked for in `$TIDEMILL_DATA`, by default `../shared/data`.
 #![allow(clippy::unwrap_used)]
 
@@ -29,9 +30,28 @@ fn main() {
         line.truncate(line.len() - 2);
         line + "}"
     });
+    let vw = rows.iter().map(|row| {
+        let sign = if row[8] == "1" { "1" } else { "-1" };
+        let features = names.iter().zip(row).take(8).map(|(name, v)| format!(" {name}:{v}"));
+        format!("{sign} |{}", features.collect::<String>())
+    });
+    let libsvm = rows.iter().map(|row| {
+        let features = row.iter().take(8).enumerate().map(|(i, v)| format!(" {}:{v}", i + 1));
+        row[8].to_owned() + &features.collect::<String>()
+    });
+    let attributes = names.iter().map(|name| format!("@attribute {name} numeric"));
+    let arff = attributes.chain(["@data".to_owned()]).chain(csv.lines().skip(1).map(String::from));
     let events = 1_000_000;
     measure("csv, 8 numbers", Format::Csv, csv.lines().map(String::from).collect(), events);
     measure("json_lines, 8 numbers", Format::JsonLines, json.collect(), events);
+    measure("vw, 8 features", Format::Vw, vw.collect(), events);
+    measure("libsvm, 8 features", Format::Libsvm, libsvm.collect(), events);
+    measure("arff, 8 numbers", Format::Arff, arff.collect(), events);
+    if let Some(bytes) = unpacked("kddcup99/corrected.gz") {
+        let text = String::from_utf8(bytes).unwrap();
+        let lines = text.lines().take(100_000).map(String::from);
+        measure("csv, 38 numbers, 4 texts", Format::Csv, lines.collect(), events / 2);
+    }
     if let Some(pixels) = unpacked("mnist/t10k-images-idx3-ubyte.gz") {
         let images: Vec<&[u8]> = pixels[16..].chunks(784).take(1000).collect();
         let line = |numbers: Vec<String>| format!("{{\"y\": 3, \"x\": [{}]}}", numbers.join(", "));

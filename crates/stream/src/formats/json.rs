@@ -54,11 +54,11 @@ impl Decoder for Json {
         let mut walk = Walk {
             reader,
             spec: &self.spec,
-            keys: &self.keys,
+            keys: &mut self.keys,
             width: schema.vector,
             has_vector: schema.vector == 0,
             draft: events.start(schema),
-            next: 0,
+            last: None,
             path: &mut self.path,
             scratch: &mut self.scratch,
         };
@@ -92,8 +92,20 @@ enum Use {
 /// The keys that are used, by their paths.
 #[derive(Default)]
 struct Keys {
-    list: Vec<(String, Use)>,
+    list: Vec<Key>,
     index: HashMap<String, usize>,
+    /// The key that an event began with last time.
+    first: usize,
+}
+
+struct Key {
+    name: String,
+    /// The name as it stands in JSON if nothing in it is escaped.
+    quoted: Vec<u8>,
+    what: Use,
+    /// The key that followed it last time: a guess that saves the hashing, as the events of a
+    /// stream mostly have their keys in one order.
+    next: usize,
 }
 
 impl Keys {
@@ -119,7 +131,7 @@ impl Keys {
             keys.insert(name, what);
         }
         for i in 0..keys.list.len() {
-            let name = keys.list[i].0.clone();
+            let name = keys.list[i].name.clone();
             for (dot, _) in name.match_indices('.') {
                 keys.insert(name[..dot].to_owned(), Use::Outer);
             }
@@ -129,21 +141,28 @@ impl Keys {
 
     fn insert(&mut self, name: String, what: Use) {
         if !self.index.contains_key(&name) {
-            self.index.insert(name.clone(), self.list.len());
-            self.list.push((name, what));
+            let at = self.list.len();
+            self.index.insert(name.clone(), at);
+            // A quote or backslash in it would be escaped: then this never matches.
+            let quoted = format!("\"{name}\"").into_bytes();
+            self.list.push(Key { name, quoted, what, next: at + 1 });
         }
     }
 
-    /// Events of a stream mostly have their keys in one order: `next` is where the last key was
-    /// found plus one, and saves the hashing.
+    /// The key that is likely to come after `last`.
     #[inline]
-    fn find(&self, name: &str, next: &mut usize) -> Option<Use> {
-        let at = match self.list.get(*next) {
-            Some((guess, _)) if guess == name => *next,
-            _ => *self.index.get(name)?,
-        };
-        *next = at + 1;
-        Some(self.list[at].1)
+    fn guess(&self, last: Option<usize>) -> Option<&Key> {
+        self.list.get(last.map_or(self.first, |last| self.list[last].next))
+    }
+
+    /// The key `name`, which came after `last`.
+    fn find(&mut self, name: &str, last: Option<usize>) -> Option<usize> {
+        let at = *self.index.get(name)?;
+        match last {
+            Some(last) => self.list[last].next = at,
+            None => self.first = at,
+        }
+        Some(at)
     }
 }
 
@@ -151,11 +170,12 @@ impl Keys {
 struct Walk<'a, 'b> {
     reader: Reader<'a>,
     spec: &'b FormatSpec,
-    keys: &'b Keys,
+    keys: &'b mut Keys,
     width: usize,
     has_vector: bool,
     draft: Draft<'b>,
-    next: usize,
+    /// The last key that was known.
+    last: Option<usize>,
     /// Of the object being read, with a dot behind it.
     path: &'b mut String,
     scratch: &'b mut String,
@@ -169,40 +189,54 @@ impl Walk<'_, '_> {
         let mut first = true;
         while self.reader.more(b'}', first)? {
             first = false;
-            let key = self.reader.key(self.scratch)?;
-            let found = if outer == 0 {
-                self.keys.find(key, &mut self.next)
-            } else {
-                self.path.truncate(outer);
-                self.path.push_str(key);
-                self.keys.find(self.path, &mut self.next)
+            let Some(at) = self.key(outer)? else {
+                self.reader.skip(self.scratch, depth + 1)?;
+                continue;
             };
-            match found {
-                None => self.reader.skip(self.scratch, depth + 1)?,
-                Some(Use::Outer) => {
+            self.last = Some(at);
+            match self.keys.list[at].what {
+                Use::Outer => {
                     if self.reader.peek() == b'{' {
-                        if outer == 0 {
-                            self.path.push_str(key);
-                        }
+                        self.path.clear();
+                        self.path.push_str(&self.keys.list[at].name);
                         self.path.push('.');
                         self.object(depth + 1)?;
                     } else {
                         self.reader.skip(self.scratch, depth + 1)?;
                     }
                 }
-                Some(Use::Vector) => self.vector()?,
-                Some(Use::Value { role, text }) => {
-                    // Where the key is comes before the walk goes on: only errors need it.
-                    let at = self.next - 1;
-                    self.value(role, text).map_err(|mut bad| {
-                        bad.reason = format!("key `{}`: {}", self.keys.list[at].0, bad.reason);
-                        bad
-                    })?;
+                Use::Vector => self.vector(at)?,
+                Use::Value { role, text } => {
+                    self.value(role, text).map_err(|bad| self.at_key(at, bad))?;
                 }
             }
             self.path.truncate(outer);
         }
         Ok(())
+    }
+
+    /// Reads a key and finds it; the path of its object is the first `outer` bytes of `path`.
+    #[inline]
+    fn key(&mut self, outer: usize) -> Result<Option<usize>> {
+        if outer == 0
+            && let Some(guess) = self.keys.guess(self.last)
+            && self.reader.take_key(&guess.quoted)?
+        {
+            return Ok(Some(self.last.map_or(self.keys.first, |last| self.keys.list[last].next)));
+        }
+        let key = self.reader.key(self.scratch)?;
+        if outer == 0 {
+            return Ok(self.keys.find(key, self.last));
+        }
+        self.path.truncate(outer);
+        self.path.push_str(key);
+        Ok(self.keys.find(self.path, self.last))
+    }
+
+    #[cold]
+    fn at_key(&self, at: usize, mut bad: BadEvent) -> BadEvent {
+        bad.reason = format!("key `{}`: {}", self.keys.list[at].name, bad.reason);
+        bad
     }
 
     fn value(&mut self, role: Role, text: bool) -> Result<()> {
@@ -226,17 +260,13 @@ impl Walk<'_, '_> {
         row::put(&mut self.draft, role, value)
     }
 
-    fn vector(&mut self) -> Result<()> {
-        let key = self.keys.list[self.next - 1].0.as_str();
-        let count = self.reader.numbers(self.draft.vector()).map_err(|mut bad| {
-            bad.reason = format!("key `{key}`: {}", bad.reason);
-            bad
-        })?;
+    fn vector(&mut self, at: usize) -> Result<()> {
+        let count = self.reader.numbers(self.draft.vector()).map_err(|bad| self.at_key(at, bad))?;
         if count != self.width {
             return Err(BadEvent::new(format!(
-                "key `{key}` has {count} numbers, expected {}; if it is no input, name it in \
+                "key `{}` has {count} numbers, expected {}; if it is no input, name it in \
                  stream.ignore",
-                self.width
+                self.keys.list[at].name, self.width
             )));
         }
         self.has_vector = true;

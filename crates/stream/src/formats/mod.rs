@@ -1,4 +1,4 @@
-//! Records decoded into events: CSV, JSON lines, VW text, libsvm, ARFF, Arrow IPC.
+//! Records decoded into events: CSV, JSON lines, VW text, libsvm, ARFF.
 //!
 //! # Layout
 //!
@@ -6,13 +6,16 @@
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each
 //! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `hash` (VW): the inner loops
 
+mod arff;
 mod csv;
 pub(crate) mod hash;
 mod json;
+mod libsvm;
 mod number;
 mod reader;
 mod row;
 pub mod spec;
+mod vw;
 
 pub use spec::{Format, FormatSpec};
 
@@ -82,6 +85,9 @@ pub fn decoder(
     spec.check(format)?;
     Ok(match format {
         Format::Csv | Format::Tsv => Box::new(csv::Csv::new(spec, format, schema)),
+        Format::Arff => Box::new(arff::Arff::new(spec, schema)),
+        Format::Vw => Box::new(vw::Vw::new()),
+        Format::Libsvm => Box::new(libsvm::Libsvm::new()),
         Format::JsonLines => Box::new(json::Json::new(spec, schema)),
     })
 }

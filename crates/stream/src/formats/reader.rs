@@ -87,6 +87,18 @@ impl<'a> Reader<'a> {
         Ok(key)
     }
 
+    /// Takes the key `quoted`, in its quotes, and its colon, if it comes next.
+    #[inline]
+    pub fn take_key(&mut self, quoted: &[u8]) -> Result<bool> {
+        self.peek();
+        if !self.bytes[self.at..].starts_with(quoted) {
+            return Ok(false);
+        }
+        self.at += quoted.len();
+        self.take(b':', "`:`")?;
+        Ok(true)
+    }
+
     /// A string; in `scratch` if it has escapes.
     #[inline]
     pub fn string<'s>(&mut self, scratch: &'s mut String) -> Result<&'s str>
@@ -172,22 +184,25 @@ impl<'a> Reader<'a> {
     pub fn number(&mut self) -> Result<f64> {
         self.peek();
         let rest = &self.bytes[self.at..];
-        // Pixels and counts: up to four digits and no more of the number.
+        let sign = usize::from(rest.first() == Some(&b'-'));
         let mut whole = 0_u32;
-        let mut len = 0;
+        let mut len = sign;
         while let Some(digit @ b'0'..=b'9') = rest.get(len) {
             whole = whole.wrapping_mul(10).wrapping_add(u32::from(digit - b'0'));
             len += 1;
         }
-        let ends = !matches!(rest.get(len), Some(b'.' | b'e' | b'E'));
-        if ends && (len == 1 || (len > 1 && len <= 9 && rest[0] != b'0')) {
+        // What is called a number elsewhere but not in JSON: `.5`, `01`, `1.`, `inf`.
+        let odd = len == sign
+            || (len - sign > 1 && rest[sign] == b'0')
+            || (rest.get(len) == Some(&b'.') && !rest.get(len + 1).is_some_and(u8::is_ascii_digit));
+        if odd {
+            return Err(self.expected("a number"));
+        }
+        if sign == 0 && len <= 9 && !matches!(rest.get(len), Some(b'.' | b'e' | b'E')) {
             self.at += len;
             return Ok(f64::from(whole));
         }
-        let len = json_number(rest).ok_or_else(|| self.expected("a number"))?;
-        let (number, read) =
-            number::prefix(&rest[..len]).ok_or_else(|| self.expected("a number"))?;
-        debug_assert_eq!(read, len);
+        let (number, len) = number::prefix(rest).ok_or_else(|| self.expected("a number"))?;
         self.at += len;
         Ok(number)
     }
@@ -205,6 +220,14 @@ impl<'a> Reader<'a> {
         self.take(b'[', "an array of numbers")?;
         let mut count = 0;
         while self.more(b']', count == 0)? {
+            // Pixels and counts: a space or none, up to three digits and a comma, over and over.
+            while let Some((number, len)) = self.bytes.get(self.at..).and_then(pixel) {
+                if let Some(to) = to.get_mut(count) {
+                    *to = f32::from(number);
+                }
+                count += 1;
+                self.at += len;
+            }
             let number = self.number()? as f32;
             if let Some(to) = to.get_mut(count) {
                 *to = number;
@@ -273,31 +296,26 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Length of the number at the start, by the grammar of JSON: no `+1`, `01`, `.5`, `1.` or `NaN`.
-fn json_number(bytes: &[u8]) -> Option<usize> {
-    let digits = |at: usize| bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
-    let start = usize::from(bytes.first() == Some(&b'-'));
-    let whole = digits(start);
-    if whole == 0 || (whole > 1 && bytes[start] == b'0') {
-        return None;
+/// A whole number below 1000 with the comma after it, and the length of both.
+#[inline]
+fn pixel(bytes: &[u8]) -> Option<(u16, usize)> {
+    let start = usize::from(*bytes.first()? == b' ');
+    let bytes = &bytes[start..];
+    let digit = |i: usize| {
+        let digit = bytes.get(i)?.wrapping_sub(b'0');
+        (digit < 10).then_some(u16::from(digit))
+    };
+    let comma = |i: usize| bytes.get(i) == Some(&b',');
+    let a = digit(0)?;
+    if comma(1) {
+        return Some((a, start + 2));
     }
-    let mut at = start + whole;
-    if bytes.get(at) == Some(&b'.') {
-        let fraction = digits(at + 1);
-        at += 1 + fraction;
-        if fraction == 0 {
-            return None;
-        }
+    let b = digit(1).filter(|_| a != 0)?;
+    if comma(2) {
+        return Some((a * 10 + b, start + 3));
     }
-    if let Some(b'e' | b'E') = bytes.get(at) {
-        at += 1 + usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
-        let exponent = digits(at);
-        at += exponent;
-        if exponent == 0 {
-            return None;
-        }
-    }
-    Some(at)
+    let c = digit(2)?;
+    comma(3).then_some((a * 100 + b * 10 + c, start + 4))
 }
 
 #[cfg(test)]

@@ -71,7 +71,12 @@ pub(super) fn cells(spec: &FormatSpec, schema: &Schema) -> Vec<Cell> {
             inputs.get(name).map_or(Role::Ignore, |i| Role::Input(*i))
         }
     };
-    schema.row.iter().map(|f| Cell { role: role(&f.name), text: f.text }).collect()
+    let cell = |field: &Field| match role(&field.name) {
+        // Whether a label is a number is for the labels to say.
+        Role::Label => Cell { role: Role::Label, text: spec.text.contains(&field.name) },
+        role => Cell { role, text: field.text },
+    };
+    schema.row.iter().map(cell).collect()
 }
 
 /// The row of a later file with the columns of `schema`, perhaps in another order.

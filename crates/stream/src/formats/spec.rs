@@ -15,6 +15,12 @@ pub enum Format {
     /// One JSON object per line.
     #[serde(alias = "ndjson", alias = "jsonl", alias = "json")]
     JsonLines,
+    /// Vowpal Wabbit's text: `label |namespace feature:value ...`.
+    Vw,
+    /// `label index:value ...`.
+    Libsvm,
+    /// Weka's: a header of attributes and rows, sparse ones included.
+    Arff,
 }
 
 impl Format {
@@ -28,6 +34,9 @@ impl Format {
             "csv" | "data" => Format::Csv,
             "tsv" => Format::Tsv,
             "json" | "jsonl" | "ndjson" => Format::JsonLines,
+            "vw" => Format::Vw,
+            "libsvm" | "svm" | "svmlight" => Format::Libsvm,
+            "arff" => Format::Arff,
             _ => return None,
         })
     }
@@ -95,8 +104,8 @@ impl FormatSpec {
     pub fn format_of(&self, name: &str) -> Result<Format> {
         self.format.or_else(|| Format::by_name(name)).ok_or_else(|| {
             Error::Usage(format!(
-                "stream.format: {name} does not tell its format; say \"csv\", \"tsv\" or \
-                 \"json_lines\""
+                "stream.format: {name} does not tell its format; say \"csv\", \"tsv\", \
+                 \"json_lines\", \"vw\", \"libsvm\" or \"arff\""
             ))
         })
     }
@@ -130,6 +139,19 @@ impl FormatSpec {
         }
         if self.vector.is_some() && format != Format::JsonLines {
             return usage(format!("stream.vector: {format:?} has no arrays; leave it out"));
+        }
+        if matches!(format, Format::Vw | Format::Libsvm) {
+            let keys = [("label", &self.label), ("id", &self.id), ("weight", &self.weight)];
+            if let Some((key, _)) = keys.iter().find(|(_, name)| name.is_some()) {
+                return usage(format!(
+                    "stream.{key}: {format:?} has its own place for it; leave it out"
+                ));
+            }
+        }
+        if self.columns.is_some() && !row && format != Format::JsonLines {
+            return usage(format!(
+                "stream.columns: {format:?} has no columns to name; leave it out"
+            ));
         }
         let mut names = self.columns.clone().unwrap_or_default();
         names.sort();

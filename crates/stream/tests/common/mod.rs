@@ -42,3 +42,25 @@ pub fn idle(source: &mut dyn Source) {
     let found = source.poll(&mut records, 1 << 20, Duration::from_millis(60)).unwrap();
     assert_eq!(found, Poll::Idle, "{:?}", records.iter().next());
 }
+
+/// MurmurHash3 as its author wrote it, byte by byte; the crate's own is private.
+pub fn murmur3(bytes: &[u8], seed: u32) -> u32 {
+    let (c1, c2) = (0xcc9e_2d51_u32, 0x1b87_3593_u32);
+    let mut h = seed;
+    for start in (0..bytes.len()).step_by(4) {
+        let block = &bytes[start..bytes.len().min(start + 4)];
+        let mut k = 0;
+        for (i, b) in block.iter().enumerate() {
+            k |= u32::from(*b) << (8 * i);
+        }
+        h ^= k.wrapping_mul(c1).rotate_left(15).wrapping_mul(c2);
+        if block.len() == 4 {
+            h = h.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+        }
+    }
+    h ^= bytes.len() as u32;
+    for (shift, factor) in [(16, 0x85eb_ca6b), (13, 0xc2b2_ae35), (16, 1_u32)] {
+        h = (h ^ (h >> shift)).wrapping_mul(factor);
+    }
+    h
+}
