@@ -5,7 +5,7 @@
     python bench/online_twin.py --models mlp --rates 0.003,0.03   # others
 
 Each event in the file's order is standardized with the running mean and deviation of its features (Welford, the event
-itself included; z = (x - mean) / sqrt(M2 / n), 0 where that is 0, clipped to +-3), predicted, scored, then learned from by
+itself included, an outlier as at most ten deviations; z = (x - mean) / sqrt(M2 / n), 0 where that is 0, clipped to +-3), predicted, scored, then learned from by
 plain SGD on the cross-entropy. Everything is f32, the running moments f64. Dense kernels start Glorot-uniform with the very
 numbers that Tidemill draws for the same seed, so that accuracies can be compared seed by seed; biases start at 0.
 """
@@ -48,8 +48,12 @@ def standardized(features, clip):
     mean, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
     for i, x in enumerate(features):
         from_old = x - mean
+        if i >= 100:
+            # An outlier counts for at most ten deviations, so that it does not spoil the scale for long.
+            most = 10 * np.sqrt(squares / i)
+            from_old = np.where(squares > 0, np.clip(from_old, -most, most), from_old)
         mean = mean + from_old / (i + 1)
-        squares = squares + from_old * (x - mean)
+        squares = squares + from_old * (from_old - from_old / (i + 1))
         deviation = np.sqrt(squares / (i + 1))
         z = np.divide(x - mean, deviation, out=np.zeros_like(x), where=deviation > 0)
         out[i] = np.clip(z, -clip, clip) if clip else z

@@ -32,18 +32,6 @@ const RESNET: &str = r#"{ conv2d = { filters = 4, kernel = 3, padding = "same", 
     { global_avg_pool = {} },
     { dense = { units = 10 } }"#;
 
-/// Numbers that differ from run to run: each run of the tests kills at other places.
-fn dice() -> impl FnMut() -> f64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let mut state = now.as_nanos() as u64 | 1;
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
 /// Kills runs of a recipe at random moments until they have been killed often enough; each must end
 /// as the run that was left alone.
 fn killed_often(folder: &Path, recipe: &Path) {

@@ -37,4 +37,6 @@ pub use tidemill_train as train;
 pub use network::{Epoch, Fit, Network, compile};
 pub use tidemill_data::{Dataset, MemoryDataset};
 pub use tidemill_nn::{Activation, LayerSpec, LossSpec, Model, OptimizerSpec, ScheduleSpec};
+pub use tidemill_train::online::Learner;
+pub use tidemill_train::prequential::Truth;
 pub use tidemill_train::{Error, Result};

@@ -289,8 +289,8 @@ impl Engine {
     /// then the state stays exactly as it was. Says whether the step was taken. The outputs stay
     /// those from before the update ([`Engine::outputs`]).
     ///
-    /// Models whose statistics move on the way forward (batch norm) are judged by a pass in
-    /// evaluation mode first; for all others this costs nothing beside the step.
+    /// Models that do other things in training than in evaluation (batch norm, dropout) are judged
+    /// by a pass in evaluation mode first; for all others this costs nothing beside the step.
     pub fn train_if(
         &mut self,
         batch: &Batch,
@@ -298,9 +298,13 @@ impl Engine {
         gate: &mut dyn FnMut(Outputs<'_>) -> bool,
     ) -> Result<bool, EngineError> {
         let index = self.plan_for(Purpose::Learn, batch.len)?;
-        let plan = self.compiled[index].plan;
-        if !self.runtime.has_gate(plan) && !gate(self.evaluate(batch)?) {
-            return Ok(false);
+        let Compiled { plan, sources, .. } = &self.compiled[index];
+        if !self.runtime.has_gate(*plan) || sources.contains(&Source::Key) {
+            if !gate(self.evaluate(batch)?) {
+                return Ok(false);
+            }
+            self.train(batch, learning_rate)?;
+            return Ok(true);
         }
         let hyper = hyper_values(&self.rule, f64::from(learning_rate), self.step + 1);
         let taken = self.with_inputs(Purpose::Learn, batch, hyper, |runtime, plan, inputs| {

@@ -61,14 +61,14 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let (recipe, out) = places(&arguments.recipe, arguments.out.as_deref());
-    let is_run = recipe.starts_with(&arguments.recipe) && arguments.recipe.is_dir();
+    let is_run = out == arguments.recipe;
     let file = RecipeFile::read(&recipe, &arguments.set)?;
     if arguments.rate.is_some_and(|r| !(r > 0.0 && r.is_finite())) {
         return Err(Failure::usage("--rate: must be above 0"));
     }
     let options = LearnOptions {
         from: arguments.from.clone(),
-        existing: match (arguments.resume || (is_run && out == arguments.recipe), arguments.force) {
+        existing: match (arguments.resume || is_run, arguments.force) {
             (_, true) => Existing::Replace,
             (true, _) => Existing::Resume,
             _ => Existing::Refuse,

@@ -40,12 +40,13 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let (recipe, out) = places(&arguments.recipe, arguments.out.as_deref());
+    let is_run = out == arguments.recipe;
     let file = RecipeFile::read(&recipe, &arguments.set)?;
     let options = RunOptions {
         out,
-        existing: match (arguments.resume, arguments.force) {
-            (true, _) => Existing::Resume,
+        existing: match (arguments.resume || is_run, arguments.force) {
             (_, true) => Existing::Replace,
+            (true, _) => Existing::Resume,
             _ => Existing::Refuse,
         },
         threads: arguments.threads.map(usize::from),

@@ -112,3 +112,15 @@ pub fn metrics(run: &Path) -> Vec<serde_json::Value> {
     };
     text.lines().map(line).collect()
 }
+
+/// Numbers that differ from run to run: each run of the tests kills at other places.
+pub fn dice() -> impl FnMut() -> f64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let mut state = now.as_nanos() as u64 | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    }
+}

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct GuardSpec {
     /// A loss this many standard deviations above the running mean is a spike; 0 lets all finite
-    /// losses pass. 30 by default.
+    /// losses pass. 100 by default.
     pub spike: f64,
     /// Events over which the running mean and deviation fade; 1000 by default.
     pub window: u64,
@@ -26,7 +26,7 @@ pub struct GuardSpec {
 
 impl Default for GuardSpec {
     fn default() -> Self {
-        Self { spike: 30.0, window: 1000, rollback_after: 10, within: 100, keep_every: 5000 }
+        Self { spike: 100.0, window: 1000, rollback_after: 10, within: 100, keep_every: 5000 }
     }
 }
 
@@ -178,9 +178,9 @@ mod tests {
     #[test]
     fn spikes_are_told_from_hard_events() {
         let mut guard = settled();
-        assert_eq!(guard.judge(3.0, true), Verdict::Apply);
+        assert_eq!(guard.judge(5.0, true), Verdict::Apply);
         let mut guard = settled();
-        assert!(matches!(guard.judge(50.0, true), Verdict::Spike(z) if z > 100.0));
+        assert!(matches!(guard.judge(500.0, true), Verdict::Spike(z) if z > 100.0));
         assert_eq!(guard.judge(0.5, true), Verdict::Apply);
     }
 

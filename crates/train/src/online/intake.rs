@@ -1,6 +1,10 @@
 //! Records read, decoded and kept in order until they are learned from.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tidemill_stream::{
@@ -9,12 +13,21 @@ use tidemill_stream::{
 
 use crate::error::{Error, Result};
 
-/// Decoded blocks of a source, in order.
+/// Decoded blocks that may wait; more of them would only take memory.
+const BLOCKS: usize = 4;
+/// How long the decoding thread waits for records before it looks for its end.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Decoded blocks of a source, in order. A thread of its own decodes while the learner learns;
+/// what comes out does not depend on when.
 pub struct Intake {
-    reader: Reader,
-    decoder: Box<dyn Decoder>,
+    reader: Arc<Reader>,
+    decoded: Option<Receiver<Result<Option<Block>>>>,
+    used: Sender<Block>,
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
     blocks: VecDeque<Block>,
-    spare: Vec<Block>,
+    schema: Option<Schema>,
     /// Events decoded and not taken.
     waiting: usize,
     ended: bool,
@@ -26,6 +39,8 @@ struct Block {
     events: Events,
     outcomes: Vec<Outcome>,
     next: usize,
+    /// What events consist of, as known after the block's first event, if that is news.
+    schema: Option<Box<Schema>>,
 }
 
 enum Outcome {
@@ -60,30 +75,36 @@ pub enum Filled {
     End,
 }
 
-impl Intake {
-    /// Decodes what `reader` gives.
-    pub fn new(reader: Reader, decoder: Box<dyn Decoder>) -> Intake {
-        let (blocks, spare) = (VecDeque::new(), Vec::new());
-        Intake { reader, decoder, blocks, spare, waiting: 0, ended: false }
-    }
+/// The decoding thread.
+struct Work {
+    reader: Arc<Reader>,
+    decoder: Box<dyn Decoder>,
+    known: bool,
+    out: SyncSender<Result<Option<Block>>>,
+    used: Receiver<Block>,
+    stop: Arc<AtomicBool>,
+}
 
-    /// Waits up to `wait` for more records, and decodes them.
-    pub fn fill(&mut self, wait: Duration) -> Result<Filled> {
-        if self.ended {
-            return Ok(Filled::End);
-        }
-        match self.reader.next(wait).map_err(Error::Stream)? {
-            Next::Idle => Ok(Filled::Idle),
-            Next::End => {
-                self.ended = true;
-                Ok(Filled::End)
-            }
-            Next::Records(records) => {
-                let block = self.spare.pop().unwrap_or_default();
-                let block = self.decode(records, block);
-                self.waiting += block.events.len();
-                self.blocks.push_back(block);
-                Ok(Filled::Some)
+impl Work {
+    fn run(mut self) {
+        while !self.stop.load(Relaxed) {
+            let sent = match self.reader.next(POLL) {
+                Ok(Next::Idle) => continue,
+                Ok(Next::End) => {
+                    let _ = self.out.send(Ok(None));
+                    return;
+                }
+                Ok(Next::Records(records)) => {
+                    let mut block = self.used.try_recv().unwrap_or_default();
+                    self.reader.give_back(std::mem::take(&mut block.records));
+                    let block = self.decode(records, block);
+                    self.out.send(Ok(Some(block)))
+                }
+                Err(e) => self.out.send(Err(Error::Stream(e))),
+            };
+            // Nobody listens any more.
+            if sent.is_err() {
+                return;
             }
         }
     }
@@ -91,22 +112,87 @@ impl Intake {
     fn decode(&mut self, records: Records, mut block: Block) -> Block {
         block.events.clear();
         block.outcomes.clear();
-        block.next = 0;
+        (block.next, block.schema) = (0, None);
         block.records = records;
         for record in block.records.iter() {
-            let known = self.decoder.schema().is_some();
             let outcome = match self.decoder.decode(record, &mut block.events) {
                 Ok(Decoded::Event) => Outcome::Event(block.events.len() - 1),
-                Ok(Decoded::Nothing) if record.first || !known => match self.decoder.schema() {
+                Ok(Decoded::Nothing) if record.first => match self.decoder.schema() {
                     Some(schema) => Outcome::Header(Box::new(schema.clone())),
                     None => Outcome::Nothing,
                 },
                 Ok(Decoded::Nothing) => Outcome::Nothing,
                 Err(bad) => Outcome::Bad(bad),
             };
+            if !self.known && !block.events.is_empty() {
+                self.known = true;
+                block.schema = self.decoder.schema().cloned().map(Box::new);
+            }
             block.outcomes.push(outcome);
         }
         block
+    }
+}
+
+impl Intake {
+    /// Decodes what `reader` gives.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn new(reader: Reader, decoder: Box<dyn Decoder>) -> Result<Intake> {
+        let reader = Arc::new(reader);
+        let (out, decoded) = sync_channel(BLOCKS);
+        let (used, back) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let work = Work {
+            reader: reader.clone(),
+            decoder,
+            known: false,
+            out,
+            used: back,
+            stop: stop.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("decode".into())
+            .spawn(move || work.run())
+            .map_err(|e| Error::Run(format!("the decoding thread cannot be started: {e}")))?;
+        Ok(Intake {
+            reader,
+            decoded: Some(decoded),
+            used,
+            thread: Some(thread),
+            stop,
+            blocks: VecDeque::new(),
+            schema: None,
+            waiting: 0,
+            ended: false,
+        })
+    }
+
+    /// Waits up to `wait` for more records.
+    pub fn fill(&mut self, wait: Duration) -> Result<Filled> {
+        let Some(decoded) = self.decoded.as_ref().filter(|_| !self.ended) else {
+            return Ok(Filled::End);
+        };
+        match decoded.recv_timeout(wait) {
+            Ok(Ok(Some(mut block))) => {
+                if let Some(schema) = block.schema.take() {
+                    self.schema = Some(*schema);
+                }
+                self.waiting += block.events.len();
+                self.blocks.push_back(block);
+                Ok(Filled::Some)
+            }
+            Ok(Ok(None)) => {
+                self.ended = true;
+                Ok(Filled::End)
+            }
+            Ok(Err(e)) => Err(e),
+            Err(RecvTimeoutError::Timeout) => Ok(Filled::Idle),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::Run("the decoding thread has ended; please report it".into()))
+            }
+        }
     }
 
     /// Events that can be taken without waiting.
@@ -116,12 +202,12 @@ impl Intake {
 
     /// The events of the first block, once there are some; to see what they are like.
     pub fn first_events(&self) -> Option<&Events> {
-        self.blocks.front().map(|b| &b.events).filter(|e| !e.is_empty())
+        self.blocks.iter().map(|b| &b.events).find(|e| !e.is_empty())
     }
 
     /// What events consist of, once that is known.
     pub fn schema(&self) -> Option<&Schema> {
-        self.decoder.schema()
+        self.schema.as_ref()
     }
 
     /// Gives the next record to `f`; false if none waits.
@@ -145,21 +231,26 @@ impl Intake {
         Ok(true)
     }
 
-    /// Whether the next record is no event, so that it can be passed before one is there.
-    pub fn next_is_no_event(&self) -> bool {
-        let outcome = self.blocks.iter().find_map(|b| b.outcomes.get(b.next));
-        outcome.is_some_and(|o| !matches!(o, Outcome::Event(_)))
-    }
-
     fn recycle(&mut self) {
-        if let Some(mut block) = self.blocks.pop_front() {
-            self.reader.give_back(std::mem::take(&mut block.records));
-            self.spare.push(block);
+        if let Some(block) = self.blocks.pop_front() {
+            // The thread may have ended with the stream.
+            let _ = self.used.send(block);
         }
     }
 
     /// The thread that reads.
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        // A thread that waits for room sees that nobody listens.
+        self.decoded = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }

@@ -247,7 +247,7 @@ impl Learner {
         Ok(Learned { verdict, rolled_back })
     }
 
-    /// The events of the last step, as they were predicted before it.
+    /// An event of the last step, as it was predicted before it.
     pub fn scored(&self, i: usize) -> Scored<'_> {
         let n = self.scorer.num_outputs;
         Scored { outputs: &self.scorer.probabilities[i * n..(i + 1) * n] }

@@ -302,7 +302,7 @@ fn feed(
     };
     let queue = QueueOptions { bytes: spec.queue_bytes, policy };
     let reader = Reader::spawn(source, queue).map_err(Error::Stream)?;
-    let intake = Intake::new(reader, decoder.map_err(Error::Stream)?);
+    let intake = Intake::new(reader, decoder.map_err(Error::Stream)?)?;
     let dead = Journal::open(
         &folder.path().join("dead-letter.jsonl"),
         start.same.map(|s| s.dead_letters).unwrap_or_default(),

@@ -1,0 +1,186 @@
+//! Learning from streams, killed and resumed, and between batches.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::*;
+
+/// Kills of each kind of stream.
+const KILLS: usize = 25;
+
+fn stream_recipe(folder: &Path, online: &str) -> PathBuf {
+    let path = folder.join("recipe.toml");
+    let recipe = format!(
+        r#"[model]
+input  = {{ features = 6 }}
+layers = [{{ dense = {{ units = 16, activation = "relu" }} }}, {{ dense = {{ units = 3 }} }}]
+[training]
+loss      = "sparse_categorical_crossentropy"
+optimizer = {{ adam = {{ learning_rate = 0.01 }} }}
+[online]
+checkpoint_events = 700
+features.categorical = {{ kind = {{ dictionary = {{ capacity = 3 }} }} }}
+guard = {{ keep_every = 1000 }}
+{online}
+"#
+    );
+    std::fs::write(&path, recipe).unwrap();
+    path
+}
+
+/// Numbers and a category of which the class is a function that moves; with rows that are broken,
+/// not finite, far out, or of no known class.
+fn stream(folder: &Path, rows: usize) -> PathBuf {
+    let mut text = "a,b,kind,class\n".to_string();
+    let mut state = 7u64;
+    let mut random = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f64 / (1u64 << 24) as f64
+    };
+    for i in 0..rows {
+        let (a, b) = (10.0 * random() - 5.0, 100.0 * random());
+        let kind = ["x", "y", "z"][(3.0 * random()) as usize];
+        let turn = (i as f64 / 3000.0).sin();
+        let score = a / 5.0 * turn + (b / 50.0 - 1.0) * (1.0 - turn) + f64::from(kind == "x");
+        let class =
+            ["low", "middle", "high"][if score < 0.0 { 0 } else { 1 + (score > 0.8) as usize }];
+        text += &match i % 97 {
+            11 => format!("{a},NaN,{kind},{class}\n"),
+            23 => format!("{a},{b}\n"),
+            37 => format!("{a},{b},{kind},unheard\n"),
+            53 => format!("1e30,{b},{kind},{class}\n"),
+            71 => format!("{a},,{kind},{class}\n"),
+            89 => format!("{a},{b},{kind},\n"),
+            _ => format!("{a},{b},{kind},{class}\n"),
+        };
+    }
+    let path = folder.join("events.csv");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// What must not depend on kills.
+fn outcome(run: &Path) -> (serde_json::Value, String) {
+    let text = std::fs::read_to_string(run.join("summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let keys = [
+        "state_sha256",
+        "steps",
+        "events",
+        "unlabelled",
+        "bad_events",
+        "refused",
+        "rollbacks",
+        "position",
+        "prequential",
+    ];
+    let kept: serde_json::Map<_, _> =
+        keys.iter().map(|&k| (k.to_string(), summary[k].clone())).collect();
+    let dead = std::fs::read_to_string(run.join("dead-letter.jsonl")).unwrap();
+    (kept.into(), dead)
+}
+
+/// Kills learning at random moments; it must end as it does when left alone.
+fn killed_often(online: &str, rows: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = stream_recipe(folder.path(), online);
+    let events = stream(folder.path(), rows);
+    let whole = folder.path().join("whole");
+    let start = Instant::now();
+    succeed(&["learn", text(&recipe), "--from", text(&events), "--out", text(&whole)]);
+    let usual = start.elapsed().as_secs_f64();
+    let want = outcome(&whole);
+    assert!(want.0["bad_events"].as_u64().unwrap() as usize > rows / 30, "{}", want.0);
+
+    let (mut killed, mut round, mut random) = (0, 0, dice());
+    while killed < KILLS {
+        let run = folder.path().join(format!("run-{round}"));
+        round += 1;
+        loop {
+            let arguments =
+                ["learn", text(&recipe), "--from", text(&events), "--out", text(&run), "--resume"];
+            let mut child =
+                command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            sleep(Duration::from_secs_f64(usual * random()));
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            killed += 1;
+            if killed >= KILLS {
+                succeed(&arguments);
+                break;
+            }
+        }
+        assert!(outcome(&run) == want, "{}\n{}", outcome(&run).0, want.0);
+    }
+}
+
+#[test]
+fn a_killed_stream_ends_with_the_same_bits() {
+    killed_often("", 60_000);
+}
+
+#[test]
+fn a_killed_stream_of_batches_ends_with_the_same_bits() {
+    killed_often("batch_size = 16", 60_000);
+}
+
+/// Steps of as many events as have come: the record of their sizes makes a replay exact.
+#[test]
+fn adaptive_steps_can_be_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = stream_recipe(folder.path(), "max_batch = 32\nmax_delay_ms = 0.1");
+    let events = stream(folder.path(), 20_000);
+    let run = folder.path().join("run");
+    let arguments =
+        ["learn", text(&recipe), "--from", text(&events), "--out", text(&run), "--resume"];
+    let mut child =
+        command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !run.join("checkpoints/latest").exists() {
+        sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeed(&arguments);
+    let again = folder.path().join("again");
+    std::fs::create_dir(&again).unwrap();
+    for file in ["batches.jsonl", "recipe.toml"] {
+        std::fs::copy(run.join(file), again.join(file)).unwrap();
+    }
+    succeed(&["learn", text(&recipe), "--from", text(&events), "--out", text(&again), "--resume"]);
+    assert_eq!(outcome(&again), outcome(&run));
+}
+
+/// Batch, then a stream, then batch again: one history in one run.
+#[test]
+fn a_run_goes_from_batch_to_stream_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let run = folder.path().join("run");
+    succeed(&["train", text(&recipe), "--out", text(&run)]);
+    let first = summary(&run);
+    let digits = digits().join("digits/train");
+    succeed(&["learn", text(&run), "--from", text(&digits)]);
+    let learned = summary(&run);
+    assert!(learned.steps > first.steps && learned.state_sha256 != first.state_sha256);
+    let stream: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(run.join("summary.json")).unwrap()).unwrap();
+    assert!(stream["events"].as_u64().unwrap() > 0, "{stream}");
+    assert!(stream["prequential"]["accuracy"].as_f64().unwrap() > 0.2, "{stream}");
+    let epochs = first.epochs + 1;
+    let more = format!("batch.epochs={epochs}");
+    succeed(&["train", text(&run), "--set", &more]);
+    let last = summary(&run);
+    assert_eq!(last.epochs, epochs);
+    assert!(last.steps > learned.steps);
+    let lines = metrics(&run);
+    assert_eq!(lines.len() as u64, epochs);
+}

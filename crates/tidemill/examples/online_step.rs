@@ -1,0 +1,72 @@
+//! How long a library call takes that predicts and learns one event.
+//!
+//! `online_step --net 8-32-32-2 [--activation tanh] [--seconds 1]` prints `{"microseconds": ...}`,
+//! the median over windows, and beside it the two halves.
+
+use std::time::{Duration, Instant};
+
+use tidemill::train::engine::EngineSpec;
+use tidemill::{Activation, Learner, LossSpec, Model, OptimizerSpec, Truth};
+
+fn main() -> tidemill::Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let option = |name: &str, default: &str| {
+        let at = arguments.iter().position(|a| a == name);
+        at.and_then(|i| arguments.get(i + 1)).cloned().unwrap_or_else(|| default.to_owned())
+    };
+    let widths: Vec<usize> = option("--net", "8-32-32-2").split('-').flat_map(str::parse).collect();
+    let activation = match option("--activation", "relu").as_str() {
+        "tanh" => Activation::Tanh,
+        _ => Activation::Relu,
+    };
+    let seconds: f64 = option("--seconds", "1").parse().unwrap_or(1.0);
+    let (inputs, outputs) = (widths[0], widths[widths.len() - 1]);
+    let mut model = Model::features(inputs);
+    for &width in &widths[1..widths.len() - 1] {
+        model = model.dense(width, activation);
+    }
+    let mut learner = Learner::new(EngineSpec {
+        model: model.dense(outputs, Activation::Linear),
+        loss: LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 },
+        optimizer: OptimizerSpec::sgd(0.01),
+        batch_size: 1,
+        seed: 1,
+        threads: None,
+    })?;
+    // Events that no cache line predicts: a few hundred of them, one after the other.
+    let mut random = 1u64;
+    let mut uniform = || {
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (random >> 40) as f32 / (1 << 24) as f32
+    };
+    let events: Vec<(Vec<f32>, usize)> = (0..256)
+        .map(|_| ((0..inputs).map(|_| uniform()).collect(), (uniform() * outputs as f32) as usize))
+        .collect();
+    let mut windows = [Vec::new(), Vec::new()];
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    while Instant::now() < end {
+        let mut parts = [Duration::ZERO; 2];
+        for chunk in events.chunks(32) {
+            let start = Instant::now();
+            for (x, class) in chunk {
+                learner.predict(x)?;
+                learner.learn(x, Truth::Class(*class))?;
+            }
+            let both = start.elapsed();
+            for (x, _) in chunk {
+                learner.predict(x)?;
+            }
+            parts[0] += both;
+            parts[1] += start.elapsed() - both;
+        }
+        for (window, part) in windows.iter_mut().zip(parts) {
+            window.push(part.as_secs_f64() * 1e6 / events.len() as f64);
+        }
+    }
+    let [both, predict] = windows.map(|mut window| {
+        window.sort_by(f64::total_cmp);
+        window[window.len() / 2]
+    });
+    println!("{{\"microseconds\": {both:.3}, \"predict_microseconds\": {predict:.3}}}");
+    Ok(())
+}
