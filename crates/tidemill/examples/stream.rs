@@ -36,7 +36,7 @@ fn main() -> tidemill::Result<()> {
     let publisher = Publisher::new(&learner, &Default::default());
     let mut follower = publisher.follower()?;
     let done = AtomicBool::new(false);
-    let (events, asked) = (100_000, [0.5, 0.25]);
+    let (events, asked) = (20_000, [0.5, 0.25]);
 
     std::thread::scope(|scope| -> tidemill::Result<()> {
         let reader = scope.spawn(|| -> tidemill::Result<(u64, u64)> {
@@ -55,7 +55,7 @@ fn main() -> tidemill::Result<()> {
             if i % 100 == 0 {
                 publisher.publish(&learner, &Default::default());
             }
-            if (i + 1) % 10_000 == 0 {
+            if (i + 1) % 1_000 == 0 {
                 let figures = learner.figures();
                 println!(
                     "{:>7} events  accuracy {:5.1} %  last 1,000 {:5.1} %",

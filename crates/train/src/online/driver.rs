@@ -12,8 +12,8 @@ use super::feed::{Counts, Feed};
 use super::guard::Verdict;
 use super::intake::Filled;
 use super::journal::Journal;
-use super::learner::Learner;
-use super::state::{StreamState, join};
+use super::model::Model;
+use super::state::StreamState;
 use crate::checkpoint::{Meta, Writer};
 use crate::error::Result;
 use crate::prequential::Headline;
@@ -88,7 +88,7 @@ struct Audit<'a> {
 /// Drives a learner over a feed until something stops it.
 pub(crate) struct StreamDriver<'a> {
     pub(crate) spec: &'a OnlineSpec,
-    pub(crate) learner: Learner,
+    pub(crate) learner: Model,
     pub(crate) feed: Box<dyn Feed>,
     pub(crate) until: Until,
     pub(crate) audit: Journal,
@@ -235,7 +235,7 @@ impl StreamDriver<'_> {
             Verdict::Spike(z) => ("refused: the loss is a spike", Some(z)),
         };
         let event = self.feed.counts().events;
-        let step = self.learner.engine().step();
+        let step = self.learner.steps();
         let position = self.feed.position().to_string();
         self.audit.write(&Audit { event, step, position: position.clone(), what, deviations })?;
         if learned.rolled_back {
@@ -283,6 +283,7 @@ impl StreamDriver<'_> {
             position: position.clone(),
             format: self.stream.format,
             known: self.feed.learned(),
+            linear: self.learner.sums(),
             prequential: self.learner.prequential().clone(),
             guard: self.learner.guard().clone(),
             counts: self.feed.counts(),
@@ -291,7 +292,7 @@ impl StreamDriver<'_> {
             batches: self.batches.as_ref().map_or_else(Default::default, Journal::mark),
             wall_seconds: self.clock.total(),
         };
-        let step = self.learner.engine().step();
+        let step = self.learner.steps();
         let meta = Meta {
             step,
             online_steps: step - self.stream.batch_steps,
@@ -299,7 +300,7 @@ impl StreamDriver<'_> {
             stream: Some(Box::new(state)),
             ..self.base.clone()
         };
-        let tensors = join(self.learner.engine().state(), self.learner.good());
+        let tensors = self.learner.tensors();
         self.writer.write(meta, tensors)?;
         // Handing over waits for the checkpoint before, so that one is on disk now.
         if let Some(before) = self.written.replace(position) {

@@ -8,6 +8,8 @@
 //! - [`intake`]: records read, decoded and kept in order until they are learned from
 //! - [`feed`]: events put into the rows of a step
 //! - [`learner`]: the compiled step with its scores and its guard ([`Learner`])
+//! - [`linear`]: a linear model over hashed features
+//! - [`model`]: one of the two
 //! - [`guard`]: which updates are refused, and when an older state comes back
 //! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary
 //! - [`journal`]: events that were set aside, and what the guard did
@@ -20,6 +22,8 @@ pub mod guard;
 pub mod intake;
 pub mod journal;
 pub mod learner;
+pub mod linear;
+pub mod model;
 pub mod publish;
 pub mod run;
 pub mod spec;

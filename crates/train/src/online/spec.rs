@@ -4,6 +4,7 @@ use serde::Deserialize;
 use tidemill_stream::features::FeaturesSpec;
 
 use super::guard::GuardSpec;
+use super::linear::LinearSpec;
 use crate::prequential::PrequentialSpec;
 
 /// `[online]`
@@ -27,6 +28,8 @@ pub struct OnlineSpec {
     /// Whether targets that are numbers are scaled to mean 0 and deviation 1 as they come; yes by
     /// default.
     pub scale_targets: bool,
+    /// Instead of `[model]`: a linear model over hashed features.
+    pub linear: Option<LinearSpec>,
     /// How raw features become the model's inputs.
     pub features: FeaturesSpec,
     /// What is measured.
@@ -65,6 +68,7 @@ impl Default for OnlineSpec {
             learning_rate: None,
             classes: None,
             scale_targets: true,
+            linear: None,
             features: FeaturesSpec::default(),
             metrics: PrequentialSpec::default(),
             guard: GuardSpec::default(),
@@ -85,7 +89,7 @@ impl OnlineSpec {
     /// What decides the weights after a given stream.
     pub(crate) fn deciding(&self) -> impl std::fmt::Debug {
         let batch = (self.batch_size, self.max_batch, self.learning_rate);
-        (batch, &self.classes, self.scale_targets, &self.features, &self.guard)
+        (batch, &self.classes, self.scale_targets, &self.linear, &self.features, &self.guard)
     }
 
     /// The first value that makes no sense.
@@ -113,6 +117,15 @@ impl OnlineSpec {
             && !(rate.is_finite() && rate > 0.0)
         {
             return wrong("learning_rate", format!("must be above 0, found {rate}"));
+        }
+        if let Some(linear) = &self.linear {
+            linear.check().map_err(|(key, what)| (format!("online.linear.{key}"), what))?;
+            if self.most() > 1 {
+                let key = if self.max_batch.is_some() { "max_batch" } else { "batch_size" };
+                let what =
+                    "must be 1 with online.linear, which learns event by event; leave it out";
+                return wrong(key, what.into());
+            }
         }
         if self.queue_bytes < 1 << 10 {
             let what = format!("must be 1024 or more, found {}", self.queue_bytes);
