@@ -406,6 +406,9 @@ fn feed(
         WhenFull::Block => Policy::Block,
         WhenFull::DropOldest => Policy::DropOldest,
         WhenFull::Sample => Policy::Sample,
+        WhenFull::Spill => {
+            Policy::Spill { folder: folder.path().join("spill"), bytes: spec.spill_bytes }
+        }
     };
     let queue = QueueOptions { bytes: spec.queue_bytes, policy };
     let reader = Reader::spawn(source, queue).map_err(Error::Stream)?;

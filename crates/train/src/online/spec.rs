@@ -42,8 +42,11 @@ pub struct OnlineSpec {
     pub checkpoint_events: Option<u64>,
     /// Memory of events that wait to be learned from, in bytes; 4 MiB by default.
     pub queue_bytes: usize,
-    /// What happens when that is full; the source waits by default.
+    /// What happens when that is full; the source waits by default. Each event is learned exactly
+    /// once with `block` and `spill`.
     pub when_full: WhenFull,
+    /// With `when_full = "spill"`: bytes on disk; 1 GiB by default.
+    pub spill_bytes: u64,
 }
 
 /// What happens when more events wait than there is memory for.
@@ -57,6 +60,9 @@ pub enum WhenFull {
     DropOldest,
     /// Fewer and fewer of the new events are taken; the others are counted.
     Sample,
+    /// What does not fit waits in `spill/` of the run's folder, up to `online.spill_bytes`; then the
+    /// source waits.
+    Spill,
 }
 
 impl Default for OnlineSpec {
@@ -76,6 +82,7 @@ impl Default for OnlineSpec {
             checkpoint_events: None,
             queue_bytes: 4 << 20,
             when_full: WhenFull::Block,
+            spill_bytes: 1 << 30,
         }
     }
 }
