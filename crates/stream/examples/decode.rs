@@ -1,4 +1,5 @@
-//! What decoding one event costs, by format, over a million events of real data:
+//! What decoding one event and making inputs of it cost, by format, over a million events of real
+//! data:
 //! `cargo run --release -p tidemill-stream --example decode`
 //!
 //! Elec2 (8 numbers) in all formats; KDD-99 as CSV; MNIST (784 numbers) as
@@ -6,13 +7,16 @@
 //! looked for in `$TIDEMILL_DATA`, by default `../shared/data`.
 #![allow(clippy::unwrap_used)]
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use flate2::read::GzDecoder;
-use tidemill_stream::{Events, Format, FormatSpec, Mark, Records, decoder};
+use tidemill_stream::{
+    Encoder, Events, FeaturesSpec, Format, FormatSpec, Labels, Mark, Records, decoder,
+};
 
 /// Records per block, about as many as a busy source gives at once.
 const BLOCK: usize = 512;
@@ -66,27 +70,57 @@ fn main() {
 
 fn measure(what: &str, format: Format, lines: Vec<String>, count: usize) {
     let bytes: usize = lines.iter().map(String::len).sum();
-    let mut blocks = Vec::new();
+    let mut blocks: Vec<Records> = Vec::new();
     for chunk in lines.chunks(BLOCK) {
         let mut records = Records::default();
-        chunk.iter().for_each(|line| records.push(line.as_bytes(), Mark::default(), 0, false));
+        for line in chunk {
+            let first = blocks.is_empty() && records.is_empty();
+            records.push(line.as_bytes(), Mark::default(), 0, first);
+        }
         blocks.push(records);
     }
     let mut decoder = decoder(&FormatSpec::default(), format, None).unwrap();
-    let (mut events, mut done, mut bad) = (Events::default(), 0, 0);
-    let start = Instant::now();
+    let (mut events, mut bad) = (Events::default(), 0);
+    let (decoded, inputs) = (Cell::new(0.0), Cell::new(0.0));
+    let mut learned = None;
+    let mut done = 0;
     while done < count {
         for records in &blocks {
-            events.clear();
-            for record in records.iter() {
-                bad += usize::from(decoder.decode(record, &mut events).is_err());
-            }
+            timed(&decoded, || {
+                events.clear();
+                for record in records.iter() {
+                    bad += usize::from(decoder.decode(record, &mut events).is_err());
+                }
+            });
             done += events.len();
+            let schema = decoder.schema().unwrap();
+            if schema.sparse {
+                continue;
+            }
+            let (encoder, labels, x) = learned.get_or_insert_with(|| {
+                let encoder = Encoder::new(&FeaturesSpec::default(), schema, &events).unwrap();
+                let x = vec![0.0; encoder.width()];
+                (encoder, Labels::classes(100, &[]), x)
+            });
+            timed(&inputs, || {
+                for i in 0..events.len() {
+                    labels.encode(events.get(i).label()).unwrap();
+                    encoder.encode(events.get(i), x).unwrap();
+                }
+            });
         }
     }
-    let ns = start.elapsed().as_nanos() as f64 / done as f64;
     let size = bytes / lines.len();
-    println!("{what:24} {ns:8.0} ns/event  {size:5} bytes each  {bad} bad");
+    let (decoded, inputs) = (decoded.get() / done as f64, inputs.get() / done as f64);
+    println!(
+        "{what:24} {size:5} bytes: {decoded:6.0} ns/event, {inputs:5.0} for inputs, {bad} bad"
+    );
+}
+
+fn timed(total_ns: &Cell<f64>, work: impl FnOnce()) {
+    let start = Instant::now();
+    work();
+    total_ns.set(total_ns.get() + start.elapsed().as_nanos() as f64);
 }
 
 fn unpacked(name: &str) -> Option<Vec<u8>> {

@@ -6,7 +6,7 @@
 //!
 //! - [`source`]: the [`Source`] trait; [`records`] is what a source gives, [`position`] is where
 //!   it stands
-//! - [`open`]: a source from an address; [`sources`] are those for files and sockets
+//! - [`open()`]: a source from an address; [`sources`] are those for files and sockets
 //! - [`log`]: events kept on disk from when their sender is told so until they are learned
 //! - [`queue`]: a thread that reads a source ahead of the learner, in bounded memory
 //! - [`formats`]: records decoded, each format by its [`Decoder`], into [`events`]: columns of
@@ -32,7 +32,7 @@ mod sync;
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Schema, Value};
 pub use features::{Categorical, Encoder, FeaturesSpec, FreedRow, Label, Labels, Standardize};
-pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, decoder};
+pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, arrow_lines, decoder};
 pub use log::{Fsync, Log, LogOptions, LogSource};
 pub use open::{OpenOptions, open};
 pub use position::{Mark, Position};

@@ -32,8 +32,13 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new(max: usize) -> Lines {
+        Lines::with_chunk(max, CHUNK)
+    }
+
+    /// Starts with a buffer of `chunk` bytes.
+    pub(crate) fn with_chunk(max: usize, chunk: usize) -> Lines {
         let mark = Mark::default();
-        let buffer = vec![0; CHUNK];
+        let buffer = vec![0; chunk];
         let (start, scanned, end, too_long) = (0, 0, 0, 0);
         Lines { buffer, start, scanned, end, max, skipping: false, first: true, mark, too_long }
     }

@@ -13,13 +13,16 @@ mod writer;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::sync::lock;
 
 pub use reader::LogSource;
 use writer::State;
+
+/// How long another process may keep the log from being opened.
+const LOCK: Duration = Duration::from_millis(500);
 
 /// When records are forced to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,13 +111,21 @@ impl Log {
         let fail = |e| Error::io(folder.display(), e);
         std::fs::create_dir_all(&folder).map_err(fail)?;
         let held = File::create(folder.join("lock")).map_err(fail)?;
-        held.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => {
-                let what = "another process has this log open; stop it, or give another folder";
-                Error::io(folder.display(), what)
+        let start = Instant::now();
+        loop {
+            match held.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(e)) => return Err(fail(e)),
+                // A program that this process or a dying one is just starting has it for a moment.
+                Err(TryLockError::WouldBlock) if start.elapsed() < LOCK => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let what = "another process has this log open; stop it, or give another folder";
+                    return Err(Error::io(folder.display(), what));
+                }
             }
-            TryLockError::Error(e) => fail(e),
-        })?;
+        }
         let state = Mutex::new(State::open(&folder, &options)?);
         let changed = Condvar::new();
         let fsync = options.fsync;

@@ -16,7 +16,8 @@ use crate::sources::{
 /// What holds for all kinds of addresses, and what only some need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// Longer records are passed over and counted; by HTTP, larger bodies are refused. 16 MiB.
+    /// Longer records are passed over and counted; by HTTP, larger bodies are refused. 16 MiB;
+    /// by TCP never more than 1 MiB.
     pub max_record: usize,
     /// Whether sources may listen on addresses that other machines reach.
     pub allow_remote: bool,
@@ -94,7 +95,8 @@ pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
         }
         "tcp" => {
             let (max_connections, allow_remote) = (options.max_connections, options.allow_remote);
-            let tcp = TcpOptions { max_record: max, max_connections, allow_remote };
+            let max_record = max.min(TcpOptions::default().max_record);
+            let tcp = TcpOptions { max_record, max_connections, allow_remote };
             Box::new(TcpSource::bind(rest.trim_end_matches('/'), &tcp)?)
         }
         "http" => http(uri, rest, options)?,

@@ -66,7 +66,7 @@ impl Records {
     /// Memory that the records take, with what is kept about each: what queues count, since many
     /// short records take more than their bytes.
     pub fn footprint(&self) -> usize {
-        self.bytes.len() + self.heads.len() * size_of::<Head>()
+        self.bytes.len() + size_of_val(&*self.heads) + size_of_val(&*self.parts)
     }
 
     /// Makes room for other records; keeps the memory.

@@ -22,7 +22,6 @@ pub(crate) fn wait_while<'a, T>(
 }
 
 /// Microseconds since 1970.
-#[allow(dead_code)]
 pub(crate) fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
 }

@@ -148,6 +148,22 @@ fn text_is_looked_up_hashed_or_numbered() {
 }
 
 #[test]
+fn predicting_before_anything_was_learned_works() {
+    let data = events("n,color,id,y\n5,red,u1,0\n6,,u2,1");
+    let spec = json!({ "categorical": {
+        "color": { "dictionary": { "capacity": 1 } }, "id": { "embedding": { "capacity": 3 } }
+    } });
+    let encoder = encoder(spec, &data);
+    let before = serde_json::to_string(&encoder).unwrap();
+    let mut x = [f32::NAN; 4];
+    encoder.transform(data.0.get(0), &mut x).unwrap();
+    assert_eq!(x, [0.0, 1.0, 0.0, 0.0], "the mean, another color, no row");
+    encoder.transform(data.0.get(1), &mut x).unwrap();
+    assert_eq!(x, [0.0; 4]);
+    assert_eq!(serde_json::to_string(&encoder).unwrap(), before);
+}
+
+#[test]
 fn ids_get_rows_lose_them_and_say_so() {
     let ids = ["a", "a", "b", "b", "c", "c", "", "d", "a", "d", "b", "b"];
     let rows: String = ids.iter().map(|id| format!("0,{id},0\n")).collect();

@@ -103,6 +103,24 @@ fn an_input_gives_what_has_arrived() {
 }
 
 #[test]
+fn a_named_pipe_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    if !std::process::Command::new("mkfifo").arg(&path).status().is_ok_and(|s| s.success()) {
+        eprintln!("SKIPPED: no mkfifo");
+        return;
+    }
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        move || std::fs::write(path, "a\nb\n").unwrap()
+    });
+    let mut source = open(path.to_str().unwrap(), &OpenOptions::default()).unwrap();
+    assert!(source.not_seekable().is_some());
+    assert_eq!(all(source.as_mut(), 100).len(), 2);
+    writer.join().unwrap();
+}
+
+#[test]
 fn gzip_on_an_input() {
     let text = b"a,b\n1,2\n";
     let mut source = ReadSource::new("x", std::io::Cursor::new(gzip(text)), 100).unwrap();

@@ -90,6 +90,13 @@ fn a_schema_given_back_is_kept() {
     assert_eq!(decoder.schema().cloned(), schema);
 }
 
+#[test]
+fn a_key_cannot_be_input_and_label() {
+    let spec = serde_json::from_value(json!({ "columns": ["a", "b"], "label": "b" })).unwrap();
+    let error = tidemill_stream::decoder(&spec, Format::JsonLines, None).err().unwrap();
+    assert!(error.to_string().contains("`b` is an input there and something else"), "{error}");
+}
+
 fn any_json() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(json!(null)),

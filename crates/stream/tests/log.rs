@@ -205,6 +205,40 @@ fn a_damaged_record_is_told_and_not_cut_off() {
     assert!(error.contains("is damaged and the one after it is whole"), "{error}");
 }
 
+/// With a small file system: `mount -t tmpfs -o size=300k tmpfs DIR`, then
+/// `TIDEMILL_TEST_SMALL_DISK=DIR cargo test -p tidemill-stream --test log -- --ignored small`.
+#[test]
+#[ignore = "needs a small file system"]
+fn a_disk_that_is_small_and_full_loses_nothing() {
+    let folder = PathBuf::from(std::env::var("TIDEMILL_TEST_SMALL_DISK").unwrap());
+    let (mut taken, mut refused) = (0, 0);
+    let options = LogOptions { segment_bytes: 20_000, ..quick() };
+    for round in 0..20u64 {
+        let log = Log::open(folder.join("log"), options.clone()).unwrap();
+        assert_eq!(log.last(), taken);
+        for i in 0..400 {
+            let text =
+                format!("record {} {}", taken + 1, "x".repeat((i * 7 + round as usize) % 3000));
+            match log.append([text.as_bytes()]) {
+                Ok(got) => {
+                    taken += 1;
+                    assert_eq!(got.last, taken);
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        let there = all(&mut log.source());
+        assert!(there.iter().map(|(s, _)| *s).eq(log.first()..=taken));
+        assert!(there.iter().all(|(s, text)| text.starts_with(&format!("record {s} "))));
+        // Room for some more.
+        if round % 3 == 2 {
+            drop(log);
+            std::fs::remove_file(&segments(&folder.join("log"))[0]).unwrap();
+        }
+    }
+    assert!(refused > 1000 && taken > 200, "{taken} taken, {refused} refused");
+}
+
 /// Not a test of its own: the process that the next test kills. Four threads append and print what
 /// was acknowledged.
 #[test]

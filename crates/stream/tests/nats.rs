@@ -6,7 +6,7 @@ mod common;
 
 use common::server::{Server, skipped};
 use common::{WAIT, take, texts};
-use tidemill_stream::{Error, OpenOptions, Poll, Records, Source, open};
+use tidemill_stream::{Error, OpenOptions, Poll, QueueOptions, Reader, Records, Source, open};
 
 use async_nats::jetstream::{self, Context, stream};
 
@@ -141,4 +141,43 @@ fn what_is_gone_is_told() {
     });
     let error = source(&server, "EVENTS").seek(&read[3].1).unwrap_err();
     assert!(error.to_string().contains("made anew"), "{error}");
+}
+
+/// `cargo test --release -p tidemill-stream --features nats --test nats -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn latency_of_ten_thousand_events_a_second() {
+    let mut server = Server::new();
+    start(&mut server);
+    let (runtime, n) = (runtime(), 100_000u64);
+    let context = runtime.block_on(async {
+        let context = context(&server).await;
+        make(&context, -1).await;
+        context
+    });
+    let reader = Reader::spawn(source(&server, "EVENTS"), QueueOptions::default()).unwrap();
+    let begin = std::time::Instant::now();
+    let publisher = std::thread::spawn(move || {
+        runtime.block_on(async {
+            let mut sent = std::collections::VecDeque::new();
+            for i in 0..n {
+                let due = std::time::Duration::from_micros(i * 100);
+                if let Some(early) = due.checked_sub(begin.elapsed()) {
+                    tokio::time::sleep(early).await;
+                }
+                sent.push_back(context.publish("events.a", i.to_string().into()).await.unwrap());
+                if sent.len() > 2000 {
+                    sent.pop_front().unwrap().await.unwrap();
+                }
+            }
+            for ack in sent {
+                ack.await.unwrap();
+            }
+        });
+        begin.elapsed()
+    });
+    let mut times = common::latencies(&reader, n as usize);
+    let rate = n as f64 / publisher.join().unwrap().as_secs_f64();
+    println!("nats: {rate:.0} events/s");
+    common::show("stored to given", &mut times);
 }

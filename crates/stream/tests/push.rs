@@ -3,14 +3,17 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{WAIT, idle, take, texts};
 use tidemill_stream::sources::{HttpOptions, HttpSource, TcpOptions, TcpSource};
-use tidemill_stream::{Fsync, Log, LogOptions, OpenOptions, Poll, Records, Source, open};
+use tidemill_stream::{
+    Fsync, Log, LogOptions, OpenOptions, Poll, QueueOptions, Reader, Records, Source, open,
+};
 
 /// A client that keeps its connection.
 struct Client(TcpStream);
@@ -25,7 +28,11 @@ impl Client {
 
     /// Sends a raw request; gives the status and the whole answer.
     fn send(&mut self, request: &str) -> (u16, String) {
-        self.0.write_all(request.as_bytes()).unwrap();
+        self.try_send(request).expect("closed without an answer")
+    }
+
+    fn try_send(&mut self, request: &str) -> Option<(u16, String)> {
+        self.0.write_all(request.as_bytes()).ok()?;
         let mut answer = Vec::new();
         loop {
             let text = String::from_utf8_lossy(&answer).into_owned();
@@ -33,19 +40,22 @@ impl Client {
                 let len = head.split("Content-Length: ").nth(1).unwrap();
                 let len: usize = len.split("\r\n").next().unwrap().parse().unwrap();
                 if body.len() == len {
-                    return (head.split(' ').nth(1).unwrap().parse().unwrap(), text);
+                    return Some((head.split(' ').nth(1).unwrap().parse().unwrap(), text));
                 }
             }
             let mut part = [0; 4096];
-            let n = self.0.read(&mut part).unwrap();
-            assert!(n > 0, "closed after {text:?}");
+            let n = self.0.read(&mut part).ok().filter(|n| *n > 0)?;
             answer.extend_from_slice(&part[..n]);
         }
     }
 
     fn post(&mut self, headers: &str, body: &str) -> (u16, String) {
+        self.try_post(headers, body).expect("closed without an answer")
+    }
+
+    fn try_post(&mut self, headers: &str, body: &str) -> Option<(u16, String)> {
         let len = body.len();
-        self.send(&format!(
+        self.try_send(&format!(
             "POST /events HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len}\r\n\r\n{body}"
         ))
     }
@@ -139,6 +149,24 @@ fn too_many_connections_are_refused() {
 }
 
 #[test]
+fn bodies_share_a_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = HttpOptions { all_bodies: 1000, ..HttpOptions::default() };
+    let source = http(folder.path(), LogOptions::default(), &options);
+    let mut slow = Client::new(source.address());
+    slow.0.write_all(b"POST /events HTTP/1.1\r\nContent-Length: 900\r\n\r\nx").unwrap();
+    let event = "x".repeat(200);
+    let full = |_: &usize| Client::new(source.address()).post("", &event).0 == 503;
+    assert!((0..1000).any(|i| full(&i)));
+    assert_eq!(Client::new(source.address()).post("", "small").0, 200);
+    let rest = "x".repeat(899);
+    assert_eq!(slow.send(&rest).0, 200);
+    for _ in 0..20 {
+        assert_eq!(slow.post("", &event).0, 200);
+    }
+}
+
+#[test]
 fn tcp_lines_of_several_clients() {
     let mut source = TcpSource::bind("127.0.0.1:0", &TcpOptions::default()).unwrap();
     let address = source.address();
@@ -197,6 +225,74 @@ fn only_this_machine_may_send() {
     }
 }
 
+/// Not a test of its own: the process that the next test kills.
+#[test]
+#[ignore = "run by killed_servers_lose_nothing"]
+fn server_child() {
+    let Ok(folder) = std::env::var("TIDEMILL_TEST_LOG") else { return };
+    let log = LogOptions { segment_bytes: 20_000, ..LogOptions::default() };
+    let source = http(Path::new(&folder), log, &HttpOptions::default());
+    println!("\nPORT {}", source.address().port());
+    std::thread::sleep(WAIT);
+}
+
+#[test]
+fn killed_servers_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut acknowledged = std::collections::BTreeMap::new();
+    for round in 0..6u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "server_child", "--ignored", "--nocapture"])
+            .env("TIDEMILL_TEST_LOG", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let port = lines.into_iter().find_map(|l| l.strip_prefix("PORT ").map(str::to_owned));
+        let address = format!("127.0.0.1:{}", port.unwrap()).parse().unwrap();
+        let clients: Vec<_> = (0..3)
+            .map(|c| {
+                std::thread::spawn(move || {
+                    let (mut client, mut acks) = (Client::new(address), Vec::new());
+                    for i in 0.. {
+                        let text = format!("{round} {c} {i}");
+                        let Some((200, answer)) = client.try_post("", &text) else { break };
+                        let sequence = answer.split("\"sequence\":").nth(1).unwrap();
+                        let sequence = sequence.trim_end_matches(['}', '\n']);
+                        acks.push((sequence.parse::<u64>().unwrap(), text));
+                    }
+                    acks
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_micros(30_000 + round * 7919 % 40_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for (sequence, text) in clients.into_iter().flat_map(|c| c.join().unwrap()) {
+            assert!(acknowledged.insert(sequence, text).is_none(), "{sequence} twice");
+        }
+        let log = Log::open(folder.path(), LogOptions::default()).unwrap();
+        let there = take(&mut log.source(), log.last() as usize);
+        for (sequence, text) in &acknowledged {
+            assert_eq!(&there[*sequence as usize - 1].0, text);
+        }
+        // At most what was on its way to each client is there beyond that.
+        let sent = 3 * (round as usize + 1);
+        assert!(
+            there.len() <= acknowledged.len() + sent,
+            "{} of {}",
+            acknowledged.len(),
+            there.len()
+        );
+        let mut once: Vec<_> = there.into_iter().map(|(text, _)| text).collect();
+        let len = once.len();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), len, "twice");
+    }
+    assert!(acknowledged.len() > 50, "{} acknowledged", acknowledged.len());
+}
+
 /// `cargo test --release -p tidemill-stream --test push -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
@@ -204,7 +300,7 @@ fn latency_of_ten_thousand_events_a_second() {
     for fsync in [Fsync::Always, Fsync::Interval(Duration::from_millis(100))] {
         let folder = tempfile::tempdir_in(".").unwrap();
         let log = LogOptions { fsync, ..LogOptions::default() };
-        let mut source = http(folder.path(), log, &HttpOptions::default());
+        let source = http(folder.path(), log, &HttpOptions::default());
         let (address, clients, each, rate) = (source.address(), 8u32, 12_500u32, 10_000.0);
         let threads: Vec<_> = (0..clients)
             .map(|c| {
@@ -223,17 +319,9 @@ fn latency_of_ten_thousand_events_a_second() {
                 })
             })
             .collect();
-        let (mut records, mut given, mut next) = (Records::default(), Vec::new(), 1);
-        while given.len() < (clients * each) as usize {
-            assert_eq!(source.poll(&mut records, 1 << 20, WAIT).unwrap(), Poll::Some);
-            let now = now_us();
-            for record in records.iter() {
-                assert_eq!(record.mark.major, next);
-                next += 1;
-                given.push(now - record.acknowledged);
-            }
-            records.clear();
-        }
+        let log = source.log();
+        let reader = Reader::spawn(Box::new(source), QueueOptions::default()).unwrap();
+        let mut given = common::latencies(&reader, (clients * each) as usize);
         let mut round = Vec::new();
         let mut seconds: f64 = 0.0;
         for thread in threads {
@@ -241,17 +329,9 @@ fn latency_of_ten_thousand_events_a_second() {
             round.extend(times);
             seconds = seconds.max(took);
         }
-        let show = |name: &str, times: &mut Vec<u64>| {
-            times.sort_unstable();
-            let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize];
-            println!("  {name}: p50 {} us, p99 {} us, max {} us", at(0.5), at(0.99), at(1.0));
-        };
-        println!(
-            "{fsync:?}: {:.0} events/s, {:?}",
-            given.len() as f64 / seconds,
-            source.log().counters()
-        );
-        show("request", &mut round);
-        show("appended to given", &mut given);
+        let rate = given.len() as f64 / seconds;
+        println!("{fsync:?}: {rate:.0} events/s, {:?}", log.counters());
+        common::show("request", &mut round);
+        common::show("acknowledged to given", &mut given);
     }
 }

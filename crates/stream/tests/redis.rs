@@ -9,7 +9,9 @@ use std::time::Duration;
 use common::server::{Server, skipped};
 use common::{WAIT, take, texts};
 use redis::{Connection, cmd};
-use tidemill_stream::{Error, OpenOptions, Poll, Position, Records, Source, open};
+use tidemill_stream::{
+    Error, OpenOptions, Poll, Position, QueueOptions, Reader, Records, Source, open,
+};
 
 fn start(server: &mut Server) {
     let (port, folder) = (server.port.to_string(), server.folder.path().display().to_string());
@@ -143,4 +145,30 @@ fn what_is_no_stream_is_told() {
     assert!(error.contains("WRONGTYPE"), "{error}");
     let error = open("redis://127.0.0.1:1/x", &OpenOptions::default()).err().unwrap().to_string();
     assert!(error.contains("cannot connect"), "{error}");
+}
+
+/// `cargo test --release -p tidemill-stream --features redis --test redis -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn latency_of_ten_thousand_events_a_second() {
+    let mut server = Server::new();
+    start(&mut server);
+    let n = 100_000;
+    let source = source(&server, &OpenOptions::default());
+    let reader = Reader::spawn(source, QueueOptions::default()).unwrap();
+    let mut connection = connect(&server);
+    let begin = std::time::Instant::now();
+    let publisher = std::thread::spawn(move || {
+        // Ten at once, since each is flushed to the disk before it is acknowledged.
+        for i in (0..n).step_by(10) {
+            let due = Duration::from_micros(i * 100);
+            std::thread::sleep(due.saturating_sub(begin.elapsed()));
+            add(&mut connection, i..i + 10);
+        }
+        begin.elapsed()
+    });
+    let mut times = common::latencies(&reader, n as usize);
+    let rate = n as f64 / publisher.join().unwrap().as_secs_f64();
+    println!("redis: {rate:.0} events/s");
+    common::show("id to given", &mut times);
 }

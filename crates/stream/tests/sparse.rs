@@ -100,7 +100,7 @@ fn vw_labels_weights_and_tags() {
             "base 3: only 0 can be learned from",
             "importance -2 must be at least 0 and finite",
             "no `|` before features: `1`",
-            "feature `a:nan` has no finite number as its value",
+            "feature `a:NaN` has no finite number as its value",
         ]
     );
 }

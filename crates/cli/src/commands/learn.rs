@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// With a run: take its last stream from the start again.
     #[arg(long)]
     anew: bool,
+    /// Only score the events, as a model that does not learn.
+    #[arg(long)]
+    frozen: bool,
     /// Replace a run that is in the folder.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
@@ -74,6 +77,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             _ => Existing::Refuse,
         },
         out,
+        model: arguments.recipe.join("recipe.toml").is_file().then(|| arguments.recipe.clone()),
+        frozen: arguments.frozen,
+        beside: None,
         anew: arguments.anew,
         threads: arguments.threads.map(usize::from),
         memory: arguments.memory,

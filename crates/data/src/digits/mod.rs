@@ -7,7 +7,9 @@
 
 mod render;
 mod skeleton;
+mod stream;
 mod write;
 
 pub use render::render_digit;
+pub use stream::{PHASES, write_stream};
 pub use write::{DigitsWritten, write_folder};

@@ -1,5 +1,7 @@
 //! Events to the inputs of a model.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::dictionary::Dictionary;
@@ -62,9 +64,9 @@ pub struct FreedRow {
 }
 
 impl Encoder {
-    /// Decides what each column is: a category if `categorical` or the format says so (quoted
-    /// nominal ARFF columns, `stream.text`), or if `numeric` is given without it, or if one of the
-    /// `first` events has text there; else a number.
+    /// Decides what each column is: a category if `categorical` or the format says so (nominal
+    /// ARFF columns, `stream.text`), or if `numeric` is given without it, or if one of the `first`
+    /// events has text there; else a number.
     ///
     /// # Errors
     /// If `spec` makes no sense or names a column that is not there.
@@ -79,10 +81,10 @@ impl Encoder {
                 )));
             }
         }
+        let texts: HashSet<_> = schema.row.iter().filter(|f| f.text).map(|f| &f.name).collect();
         let is_text = |index: usize, name: &String| {
             let is = |event| matches!(first.get(event).value(index), Value::Text(_));
-            schema.row.iter().any(|field| field.name == *name && field.text)
-                || (0..first.len()).any(is)
+            texts.contains(name) || (0..first.len()).any(is)
         };
         let (mut numbers, mut categories) = (Vec::new(), Vec::new());
         for (index, name) in schema.columns.iter().enumerate() {
@@ -135,10 +137,13 @@ impl Encoder {
             if self.standardize == Standardize::Running {
                 self.running.learn(&values);
             }
+            let mut rest = self.numbers_and_vector(event, &values, x);
             for (column, category) in &mut self.categories {
-                category.learn(event.value(column.index));
+                let (inputs, others) = rest.split_at_mut(category.width());
+                let found = category.learn(event.value(column.index));
+                category.write(found, inputs);
+                rest = others;
             }
-            self.inputs(event, &values, x);
         }
         self.values = values;
         checked
@@ -151,7 +156,12 @@ impl Encoder {
     pub fn transform(&self, event: Event<'_>, x: &mut [f32]) -> Checked<()> {
         let mut values = Vec::with_capacity(self.numbers.len());
         self.check(event, x, &mut values)?;
-        self.inputs(event, &values, x);
+        let mut rest = self.numbers_and_vector(event, &values, x);
+        for (column, category) in &self.categories {
+            let (inputs, others) = rest.split_at_mut(category.width());
+            category.write(category.find(event.value(column.index)), inputs);
+            rest = others;
+        }
         Ok(())
     }
 
@@ -183,8 +193,13 @@ impl Encoder {
         Ok(())
     }
 
-    /// Writes all inputs.
-    fn inputs(&self, event: Event<'_>, values: &[f64], x: &mut [f32]) {
+    /// Writes these inputs; gives those of the categories, to be written.
+    fn numbers_and_vector<'x>(
+        &self,
+        event: Event<'_>,
+        values: &[f64],
+        x: &'x mut [f32],
+    ) -> &'x mut [f32] {
         let (numbers, rest) = x.split_at_mut(values.len());
         match self.standardize {
             Standardize::Running => self.running.transform(values, self.clip as f32, numbers),
@@ -202,15 +217,12 @@ impl Encoder {
             }
             rest = others;
         }
-        for (column, category) in &self.categories {
-            let (inputs, others) = rest.split_at_mut(category.width());
-            category.inputs(event.value(column.index), inputs);
-            rest = others;
-        }
+        let (categories, vector) = rest.split_at_mut(rest.len() - self.vector);
         let scale = self.vector_scale as f32;
-        for (x, v) in rest.iter_mut().zip(event.vector()) {
+        for (x, v) in vector.iter_mut().zip(event.vector()) {
             *x = v * scale;
         }
+        categories
     }
 
     /// What each input is: `price`, `price is missing`, `color=red`, `user row`, `x[3]`.
@@ -261,33 +273,38 @@ impl Category {
         }
     }
 
-    fn learn(&mut self, value: Value<'_>) {
+    /// The bucket, place in the dictionary or row of a value; `None` if it is missing.
+    fn learn(&mut self, value: Value<'_>) -> Option<usize> {
         let mut buffer = [0; 32];
         let text = key(value, &mut buffer);
-        match (self, text) {
-            (Category::Dictionary(dictionary), Some(text)) => {
-                dictionary.learn(text);
+        match self {
+            Category::Dictionary(dictionary) => Some(dictionary.learn(text?).map_or(0, |i| i + 1)),
+            Category::Ids(ids) => {
+                // A missing id lets the time go by for the others.
+                let row = ids.learn(text);
+                text.map(|_| row as usize)
             }
-            (Category::Ids(ids), text) => {
-                ids.learn(text);
-            }
-            _ => {}
+            Category::Hashing(_) => self.find(value),
         }
     }
 
-    fn inputs(&self, value: Value<'_>, x: &mut [f32]) {
+    /// The same without learning.
+    fn find(&self, value: Value<'_>) -> Option<usize> {
         let mut buffer = [0; 32];
-        let text = key(value, &mut buffer);
+        let text = key(value, &mut buffer)?;
+        Some(match self {
+            Category::Hashing(buckets) => murmur3(text.as_bytes(), 0) as usize % buckets,
+            Category::Dictionary(dictionary) => dictionary.find(text).map_or(0, |i| i + 1),
+            Category::Ids(ids) => ids.find(text) as usize,
+        })
+    }
+
+    fn write(&self, found: Option<usize>, x: &mut [f32]) {
         x.fill(0.0);
-        match (self, text) {
+        match (self, found) {
             (_, None) => {}
-            (Category::Hashing(buckets), Some(text)) => {
-                x[murmur3(text.as_bytes(), 0) as usize % buckets] = 1.0;
-            }
-            (Category::Dictionary(dictionary), Some(text)) => {
-                x[dictionary.find(text).map_or(0, |i| i + 1)] = 1.0;
-            }
-            (Category::Ids(ids), Some(text)) => x[0] = ids.find(text) as f32,
+            (Category::Ids(_), Some(row)) => x[0] = row as f32,
+            (_, Some(place)) => x[place] = 1.0,
         }
     }
 

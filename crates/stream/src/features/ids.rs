@@ -95,28 +95,37 @@ impl Ids {
         self.now += 1;
         self.expire();
         let Some(id) = id.filter(|id| id.len() <= MAX_KEY_BYTES) else { return 0 };
-        let (id, mut entry) = match self.entries.get_key_value(id) {
-            Some((id, entry)) => (id.clone(), *entry),
-            None => {
-                if self.candidates.len() == self.rules.capacity
-                    && let Some((_, oldest)) = self.candidates.pop_first()
-                {
-                    self.entries.remove(&oldest);
-                }
-                (Arc::from(id), Entry { count: 0, seen: 0, row: 0 })
-            }
+        let mut entry = match self.entries.get(id) {
+            Some(entry) => *entry,
+            None => self.new_candidate(id),
         };
         let order = if entry.row == 0 { &mut self.candidates } else { &mut self.admitted };
-        order.remove(&entry.seen);
+        let id = order.remove(&entry.seen).unwrap_or_else(|| id.into());
         entry.count = entry.count.saturating_add(1);
         entry.seen = self.now;
         if entry.row == 0 && entry.count >= self.rules.min_count {
             entry.row = self.new_row();
         }
+        if let Some(old) = self.entries.get_mut(&id) {
+            *old = entry;
+        }
         let order = if entry.row == 0 { &mut self.candidates } else { &mut self.admitted };
-        order.insert(self.now, id.clone());
-        self.entries.insert(id, entry);
+        order.insert(self.now, id);
         entry.row
+    }
+
+    /// Remembers an id for the first time.
+    fn new_candidate(&mut self, id: &str) -> Entry {
+        if self.candidates.len() == self.rules.capacity
+            && let Some((_, oldest)) = self.candidates.pop_first()
+        {
+            self.entries.remove(&oldest);
+        }
+        let entry = Entry { count: 0, seen: self.now, row: 0 };
+        let id: Arc<str> = id.into();
+        self.entries.insert(id.clone(), entry);
+        self.candidates.insert(self.now, id);
+        entry
     }
 
     /// 0 if all are taken.

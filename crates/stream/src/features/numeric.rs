@@ -49,12 +49,14 @@ impl Running {
         // All columns have seen as many values, none is missing and none far out: the usual event,
         // without a branch per column. Both ways give the same bits.
         let count = self.counts.first().copied().unwrap_or(0.0);
-        let mut usual = true;
+        // A mask of integers, since a loop over `bool`s is not made into vector instructions.
+        let mut unusual = 0_u64;
         let columns = self.counts.iter().zip(&self.means).zip(&self.squares);
         for (((own_count, mean), squares), v) in columns.zip(values) {
-            usual &= *own_count == count && near(v - mean, count, *squares, self.most);
+            unusual |= u64::from(*own_count != count);
+            unusual |= u64::from(!near(v - mean, count, *squares, self.most));
         }
-        if !usual {
+        if unusual != 0 {
             for (j, v) in values.iter().enumerate().filter(|(_, v)| !v.is_nan()) {
                 self.learn_one(j, *v);
             }

@@ -56,6 +56,9 @@ impl Arff {
 
     /// The header is whole.
     fn data(&mut self, row: Vec<Field>) -> Result<()> {
+        if row.is_empty() {
+            return Err(BadEvent::new("@data without an @attribute before it"));
+        }
         let Some(schema) = &mut self.schema else {
             self.schema = Some(row::schema(&self.spec, row)?);
             return Ok(());
@@ -173,6 +176,14 @@ impl Row<'_> {
         draft: &mut Draft<'_>,
     ) -> Result<usize> {
         let cell = self.cells[index];
+        // Nearly all values are numbers: the end of the number is the end of the value.
+        if !cell.text
+            && let Some((number, len)) = number::prefix(&bytes[at..])
+            && bytes.get(at + len).is_none_or(|end| ends.contains(end))
+        {
+            row::put(draft, cell.role, Value::Number(number))?;
+            return Ok(at + len);
+        }
         let name = &self.schema.row[index].name;
         let bad = |text: String| BadEvent::new(format!("column `{name}`: {text}"));
         let (value, quoted, end) = cut(bytes, at, ends, self.scratch).map_err(|b| bad(b.reason))?;

@@ -4,8 +4,8 @@
 
 use memchr::memchr;
 
-use super::vw::float;
-use super::{BadEvent, Decoded, Decoder, number, short};
+use super::words::{Amount, Words};
+use super::{BadEvent, Decoded, Decoder, number};
 use crate::events::{Events, Feature, Schema, Value};
 use crate::records::Record;
 
@@ -22,40 +22,38 @@ impl Libsvm {
 impl Decoder for Libsvm {
     fn decode(&mut self, record: Record<'_>, events: &mut Events) -> Result<Decoded, BadEvent> {
         let end = memchr(b'#', record.bytes).unwrap_or(record.bytes.len());
-        let mut words =
-            record.bytes[..end].split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).peekable();
+        let mut words = Words::new(record.bytes[..end].trim_ascii()).peekable();
         if words.peek().is_none() {
             return Ok(Decoded::Nothing);
         }
         let mut draft = events.start(&self.schema);
         // An event without a label begins with a feature.
-        if let Some(word) = words.next_if(|word| !word.contains(&b':')) {
-            draft.label(match (number::whole(word), std::str::from_utf8(word)) {
+        if let Some(word) = words.next_if(|word| matches!(word.value, Amount::None)) {
+            draft.label(match (number::whole(word.name), std::str::from_utf8(word.name)) {
                 (Some(number), _) => Value::Number(number),
                 (None, Ok("?")) => Value::Missing,
                 (None, Ok(text)) => Value::Text(text),
                 (None, Err(_)) => {
-                    return Err(BadEvent::new(format!("label `{}` is not UTF-8", short(word))));
+                    return Err(BadEvent::new(format!("label `{}` is not UTF-8", word.shown())));
                 }
             });
         }
         for word in words {
-            let bad = || {
-                let word = short(word);
-                BadEvent::new(format!("`{word}` is no `index:value` with a whole index"))
-            };
-            let colon = memchr(b':', word).ok_or_else(bad)?;
-            let (index, value) = (&word[..colon], &word[colon + 1..]);
             // svmlight's ids of queries are no features.
-            if index == b"qid" {
+            if word.name == b"qid" {
                 continue;
             }
-            let hash = index.iter().try_fold(0_u32, |n, b| {
+            let hash = word.name.iter().try_fold(0_u32, |n, b| {
                 let digit = b.is_ascii_digit().then(|| u32::from(b - b'0'))?;
                 n.checked_mul(10)?.checked_add(digit)
             });
-            let hash = hash.filter(|_| !index.is_empty()).ok_or_else(bad)?;
-            let value = float(value, word)?;
+            let hash = hash
+                .filter(|_| !word.name.is_empty() && !matches!(word.value, Amount::None))
+                .ok_or_else(|| {
+                    let word = word.shown();
+                    BadEvent::new(format!("`{word}` is no `index:value` with a whole index"))
+                })?;
+            let value = word.number()?;
             if value != 0.0 {
                 draft.push(Feature { hash, value });
             }

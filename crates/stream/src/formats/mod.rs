@@ -1,12 +1,14 @@
-//! Records decoded into events: CSV, JSON lines, VW text, libsvm, ARFF.
+//! Records decoded into events: CSV, JSON lines, VW text, libsvm, ARFF, Arrow IPC.
 //!
 //! # Layout
 //!
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
-//! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each
-//! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `hash` (VW): the inner loops
+//! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each; `arrow`: Arrow IPC as JSON lines
+//! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `words`, `hash`
+//!   (VW): the inner loops
 
 mod arff;
+mod arrow;
 mod csv;
 pub(crate) mod hash;
 mod json;
@@ -16,7 +18,9 @@ mod reader;
 mod row;
 pub mod spec;
 mod vw;
+mod words;
 
+pub use arrow::arrow_lines;
 pub use spec::{Format, FormatSpec};
 
 use crate::error::Result;
@@ -88,7 +92,7 @@ pub fn decoder(
         Format::Arff => Box::new(arff::Arff::new(spec, schema)),
         Format::Vw => Box::new(vw::Vw::new()),
         Format::Libsvm => Box::new(libsvm::Libsvm::new()),
-        Format::JsonLines => Box::new(json::Json::new(spec, schema)),
+        Format::JsonLines | Format::Arrow => Box::new(json::Json::new(spec, schema)),
     })
 }
 

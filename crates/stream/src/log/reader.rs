@@ -121,9 +121,15 @@ impl LogSource {
 
     /// Gives the records of one segment.
     fn read(&mut self, records: &mut Records, limit: usize, readable: Readable) -> Result<()> {
-        let path = segment::path(&self.inner.folder, readable.first);
+        let inner = self.inner.clone();
+        let path = || segment::path(&inner.folder, readable.first);
         if self.open.as_ref().is_none_or(|o| o.first != readable.first || o.sequence > self.next) {
-            let file = File::open(&path).map_err(|e| Error::io(path.display(), e))?;
+            let file = match File::open(path()) {
+                Ok(file) => file,
+                // Dropped unread a moment ago: the next look goes on after it.
+                Err(_) if self.log().first() > self.next => return Ok(()),
+                Err(e) => return Err(Error::io(path().display(), e)),
+            };
             let (first, sequence) = (readable.first, readable.first);
             self.open = Some(Open { file, first, offset: HEADER, sequence });
             self.buffer.clear();
@@ -137,7 +143,7 @@ impl LogSource {
             let left = readable.bytes.saturating_sub(open.offset) as usize;
             let damaged = || {
                 let what = format!("record {sequence} is damaged; restore the file");
-                Err(Error::io(path.display(), what))
+                Err(Error::io(path().display(), what))
             };
             if frame.len > left + self.buffer.len() - self.start - FRAME {
                 return damaged();
@@ -181,7 +187,10 @@ impl Source for LogSource {
         let Some(mark) = position.mark("") else { return Ok(()) };
         let (first, last) = (self.log().first(), self.log().last());
         if mark.major > last {
-            let what = format!("the log ends with record {last}: it is another log; start anew");
+            let what = format!(
+                "the log ends with record {last}: it is another log, or one whose end a power loss \
+                 took because it was not flushed at once; start anew"
+            );
             return Err(Error::gone(self.place(), format!("record {}", mark.major), what));
         }
         if mark.major + 1 < first && !self.inner.options.drop_unread {

@@ -40,14 +40,25 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
-/// Makes an empty segment that a power loss keeps.
-pub(crate) fn create(folder: &Path, first: u64) -> io::Result<File> {
-    let mut file = OpenOptions::new().create(true).append(true).open(path(folder, first))?;
-    file.set_len(0)?;
-    file.write_all(&[&MAGIC[..], &first.to_le_bytes()].concat())?;
-    file.sync_all()?;
-    File::open(folder)?.sync_all()?;
-    Ok(file)
+/// Makes an empty segment, which a power loss keeps if `flush`. Leaves nothing behind where that
+/// fails: the records it stands for may then go into the segment before it.
+pub(crate) fn create(folder: &Path, first: u64, flush: bool) -> io::Result<File> {
+    let path = path(folder, first);
+    let make = || {
+        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+        file.set_len(0)?;
+        file.write_all(&[&MAGIC[..], &first.to_le_bytes()].concat())?;
+        if flush {
+            file.sync_all()?;
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(file)
+    };
+    let made = make();
+    if made.is_err() && path.exists() {
+        std::fs::remove_file(&path)?;
+    }
+    made
 }
 
 /// Covers the sequence number too, so that a record is valid at its own place only.

@@ -15,6 +15,9 @@ use crate::sync::{lock, now_us, wait};
 /// Flushes that are remembered; a reader that is further behind gives the time of appending.
 const FLUSHES: usize = 256;
 
+/// Lengths have 32 bits; far below that, something is wrong.
+const MAX_RECORD: usize = 1 << 30;
+
 #[derive(Debug)]
 pub(crate) struct State {
     /// In order; records are appended to the last.
@@ -40,6 +43,7 @@ impl State {
     /// Finds the segments of `folder` and cuts off what a crash tore.
     pub(crate) fn open(folder: &Path, options: &LogOptions) -> Result<State> {
         let fail = |e: std::io::Error| Error::io(folder.display(), e);
+        let flush = options.fsync != Fsync::Never;
         let found = segment::list(folder).map_err(fail)?;
         let (mut segments, mut counters) = (VecDeque::new(), LogCounters::default());
         let last = found.last().copied();
@@ -54,12 +58,12 @@ impl State {
             let path = segment::path(folder, first);
             let file = if last.bytes == 0 {
                 last.bytes = HEADER;
-                segment::create(folder, first).map_err(fail)?
+                segment::create(folder, first, flush).map_err(fail)?
             } else {
                 let file = OpenOptions::new().append(true).open(path).map_err(fail)?;
                 counters.torn_bytes = file.metadata().map_err(fail)?.len() - last.bytes;
                 file.set_len(last.bytes).map_err(fail)?;
-                if options.fsync != Fsync::Never {
+                if flush {
                     file.sync_all().map_err(fail)?;
                 }
                 file
@@ -68,7 +72,7 @@ impl State {
             (file, next)
         } else {
             segments.push_back(Segment { first: 1, bytes: HEADER, last_us: now_us() });
-            (segment::create(folder, 1).map_err(fail)?, 1)
+            (segment::create(folder, 1, flush).map_err(fail)?, 1)
         };
         Ok(State {
             segments,
@@ -108,15 +112,21 @@ impl State {
         }
     }
 
-    /// Starts the next segment; all records before it are on disk then.
-    fn roll(&mut self, folder: &Path) -> Result<()> {
+    /// Starts the next segment; all records before it are on disk then, if they ever are to be.
+    fn roll(&mut self, folder: &Path, options: &LogOptions) -> Result<()> {
         let fail = |e| Error::io(folder.display(), e);
-        if let Err(e) = self.file.sync_data() {
+        let flush = options.fsync != Fsync::Never;
+        if flush && let Err(e) = self.file.sync_data() {
             self.failed = Some(format!("flushing to disk failed: {e}"));
             return Err(fail(e));
         }
         self.flushed(self.next - 1);
-        self.file = Arc::new(segment::create(folder, self.next).map_err(fail)?);
+        let made = segment::create(folder, self.next, flush);
+        if made.is_err() && segment::path(folder, self.next).exists() {
+            // Records that now went into this segment would be hidden by that one.
+            self.failed = Some("a half made segment could not be removed".to_owned());
+        }
+        self.file = Arc::new(made.map_err(fail)?);
         self.segments.push_back(Segment { first: self.next, bytes: HEADER, last_us: now_us() });
         Ok(())
     }
@@ -146,7 +156,7 @@ impl State {
                 return if full { Err(Error::Full { place, what }) } else { Ok(()) };
             }
             if len == 1 {
-                self.roll(folder)?;
+                self.roll(folder, options)?;
             }
             let path = segment::path(folder, oldest.first);
             std::fs::remove_file(&path).map_err(|e| Error::io(path.display(), e))?;
@@ -182,6 +192,10 @@ impl Inner {
         let mut next = first;
         state.buffer.clear();
         for record in records {
+            if record.len() > MAX_RECORD {
+                let what = format!("a record of {} bytes is too long for a log", record.len());
+                return Err(Error::Usage(what));
+            }
             segment::encode(&mut state.buffer, next, time, record);
             next += 1;
         }
@@ -192,7 +206,7 @@ impl Inner {
         state.retain(&self.folder, &self.options, more)?;
         let bound = self.options.segment_bytes.min(self.options.max_bytes / 4);
         if state.segments.back().is_some_and(|s| s.bytes > HEADER && s.bytes + more > bound) {
-            state.roll(&self.folder)?;
+            state.roll(&self.folder, &self.options)?;
         }
         state.write(&self.folder, next - first, time)?;
         // One very large batch must not keep its memory for good.

@@ -18,7 +18,7 @@ const STEP: Duration = Duration::from_millis(50);
 /// and of those that are put there later.
 ///
 /// - A file is read once one with a later name is there, or once it has not been changed for
-///   `settle`. What is written to it after that is not read: write elsewhere and rename.
+///   `settle` (by its time stamp: one from the future waits for a later name). What is written to it after that is not read: write elsewhere and rename.
 /// - A new file whose name comes before one that was read is not read: names must ascend, as dates
 ///   and counters do.
 /// - Folders, hidden files (`.x`) and those named `*.tmp`, `*.part` or `*~` are passed over.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use memchr::memchr_iter;
 
 use super::listener::{Listener, Serve};
-use super::request::{Connection, Failure, Head, answer};
+use super::request::{Budget, Connection, Failure, Head, answer};
 use crate::error::{Error, Result};
 use crate::lines::MAX_RECORD;
 use crate::log::{Log, LogSource};
@@ -20,6 +20,8 @@ use crate::source::{Counters, Poll, Source};
 pub struct HttpOptions {
     /// Larger bodies are refused with 413. 16 MiB.
     pub max_body: usize,
+    /// Bodies of all connections together; what does not fit is refused with 503. 64 MiB.
+    pub all_bodies: usize,
     /// More connections at once are refused with 503. 256.
     pub max_connections: usize,
     /// A connection that sends nothing for so long is closed. A minute.
@@ -31,8 +33,8 @@ pub struct HttpOptions {
 impl Default for HttpOptions {
     fn default() -> Self {
         let idle = Duration::from_secs(60);
-        let (max_body, max_connections) = (MAX_RECORD, 256);
-        HttpOptions { max_body, max_connections, idle, allow_remote: false }
+        let (max_body, all_bodies, max_connections) = (MAX_RECORD, 4 * MAX_RECORD, 256);
+        HttpOptions { max_body, all_bodies, max_connections, idle, allow_remote: false }
     }
 }
 
@@ -59,7 +61,8 @@ impl HttpSource {
     pub fn bind(address: &str, log: Log, options: &HttpOptions) -> Result<HttpSource> {
         let source = log.source();
         let (remote, bound) = (options.allow_remote, options.max_connections);
-        let take = Take { log, options: options.clone() };
+        let budget = Budget::new(options.all_bodies);
+        let take = Take { log, options: options.clone(), budget };
         Ok(HttpSource { listener: Listener::start(address, remote, bound, take)?, source })
     }
 
@@ -77,6 +80,7 @@ impl HttpSource {
 struct Take {
     log: Log,
     options: HttpOptions,
+    budget: Budget,
 }
 
 impl Serve for Take {
@@ -84,7 +88,7 @@ impl Serve for Take {
         let _ = stream.set_nodelay(true);
         let _ = stream.set_read_timeout(Some(self.options.idle));
         let _ = stream.set_write_timeout(Some(self.options.idle));
-        let mut connection = Connection::new(stream, self.options.max_body);
+        let mut connection = Connection::new(stream, self.options.max_body, &self.budget);
         let mut body = Vec::new();
         loop {
             let read = connection.head();
@@ -104,7 +108,8 @@ impl Serve for Take {
                     return;
                 }
             }
-            body.shrink_to(1 << 20);
+            body.clear();
+            body.shrink_to(64 << 10);
         }
     }
 

@@ -2,16 +2,37 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A head is at most this long.
 const MAX_HEAD: usize = 16 << 10;
 
+/// Memory that the bodies of all connections share.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: AtomicUsize,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Budget {
+        Budget { left: AtomicUsize::new(bytes) }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
+
 /// A connection with what has been read ahead.
-pub(crate) struct Connection {
+pub(crate) struct Connection<'a> {
     stream: TcpStream,
     buffer: Vec<u8>,
     start: usize,
     max_body: usize,
+    budget: &'a Budget,
+    /// What the body of this request has of it.
+    taken: usize,
 }
 
 /// What of a head matters here.
@@ -41,9 +62,29 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl Connection {
-    pub(crate) fn new(stream: TcpStream, max_body: usize) -> Connection {
-        Connection { stream, buffer: Vec::new(), start: 0, max_body }
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl<'a> Connection<'a> {
+    pub(crate) fn new(stream: TcpStream, max_body: usize, budget: &'a Budget) -> Connection<'a> {
+        Connection { stream, buffer: Vec::new(), start: 0, max_body, budget, taken: 0 }
+    }
+
+    /// The body is no longer needed.
+    fn give_back(&mut self) {
+        self.budget.left.fetch_add(std::mem::take(&mut self.taken), Ordering::Relaxed);
+    }
+
+    /// Makes sure that there is memory for `len` bytes of the body.
+    fn afford(&mut self, len: usize) -> Result<(), Failure> {
+        if !self.budget.take(len) {
+            return Err(Failure::Refuse(503, "too many large bodies at once"));
+        }
+        self.taken += len;
+        Ok(())
     }
 
     fn unread(&self) -> &[u8] {
@@ -85,6 +126,7 @@ impl Connection {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         if !head.chunked {
+            self.afford(head.length.unwrap_or(0))?;
             return self.exactly(head.length.unwrap_or(0), body);
         }
         loop {
@@ -104,6 +146,7 @@ impl Connection {
             if size == 0 {
                 return self.trailer();
             }
+            self.afford(size as usize)?;
             self.exactly(size as usize, body)?;
             let mut end = Vec::new();
             self.exactly(2, &mut end)?;
@@ -147,8 +190,9 @@ impl Connection {
         }
     }
 
-    /// Answers with JSON.
+    /// Answers with JSON; the body of the request is no longer needed then.
     pub(crate) fn answer(&mut self, status: u16, close: bool, body: &str) -> io::Result<()> {
+        self.give_back();
         self.stream.write_all(answer(status, close, body).as_bytes())
     }
 

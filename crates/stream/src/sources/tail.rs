@@ -13,15 +13,18 @@ use crate::position::{Mark, Position};
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
 
+/// Endings of compressed files.
+const COMPRESSED: [&str; 4] = ["gz", "xz", "zst", "bz2"];
+
 /// Longest wait between looks at the file.
 const STEP: Duration = Duration::from_millis(20);
 
 /// The lines of a file from its start, as they are written. A line counts once its end is there.
 ///
 /// - Rotation: when the file is renamed and another has its name, the old one is read to its end
-///   and then the new one. After a stop, rotated files are found by their inode among those whose
-///   name starts with the file's, and read in the order of their last change; compressed ones are
-///   not, which is an error.
+///   and then the new one. After a stop, rotated files are found by their inode among those that
+///   have its name and a number or date after it (`events.1`, `events-20261123`, `events.old`), and
+///   read in the order of their last change; compressed ones are not, which is an error.
 /// - Truncation: a file that is shorter than what was read is read from its start. One that has
 ///   grown longer again between two looks cannot be told from one that was appended to.
 ///
@@ -91,7 +94,8 @@ impl TailSource {
         for entry in fs::read_dir(folder).map_err(|e| self.fail(e))?.flatten() {
             // What is removed meanwhile is no candidate.
             let (path, Ok(meta)) = (entry.path(), fs::metadata(entry.path())) else { continue };
-            if meta.is_file() && entry.file_name().to_string_lossy().starts_with(&name) {
+            let other = entry.file_name().to_string_lossy().into_owned();
+            if meta.is_file() && other.strip_prefix(&name).is_some_and(is_rotated) {
                 found.push((path, meta));
             }
         }
@@ -128,7 +132,7 @@ impl TailSource {
         let this = family.iter().position(|(_, meta)| meta.ino() == inode);
         let mut after = family.iter().skip(this.map_or(family.len().saturating_sub(1), |i| i + 1));
         let Some((next, _)) = after.next() else { return Ok(false) };
-        if next.extension().is_some_and(|e| ["gz", "xz", "zst", "bz2"].iter().any(|z| e == *z)) {
+        if next.extension().is_some_and(|e| COMPRESSED.iter().any(|z| e == *z)) {
             let what = "it was compressed before it was read; unpack it beside the others";
             return Err(Error::io(next.display(), what));
         }
@@ -139,6 +143,19 @@ impl TailSource {
         self.start(&next)?;
         Ok(true)
     }
+}
+
+/// Whether rotation puts this after a file's name: `.1`, `-20261123`, `.2026-11-23T10:00`, `.old`.
+/// Other files whose names start alike hold something else.
+fn is_rotated(end: &str) -> bool {
+    let end = match end.rsplit_once('.') {
+        Some((end, zip)) if COMPRESSED.contains(&zip) => end,
+        _ => end,
+    };
+    let is_date = |c: char| c.is_ascii_digit() || ".-_:+TZ".contains(c);
+    end.is_empty()
+        || [".old", ".bak"].contains(&end)
+        || (end.starts_with(['.', '-', '_']) && end.chars().all(is_date))
 }
 
 impl Source for TailSource {
@@ -217,5 +234,18 @@ impl Source for TailSource {
 
     fn counters(&self) -> Counters {
         Counters { too_long: self.lines.too_long(), ..self.counters.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_rotated;
+
+    #[test]
+    fn names_of_rotated_files() {
+        let rotated = ["", ".1", "-20261123", ".2026-11-23T10:00", ".old", ".3.gz", ".10"];
+        assert!(rotated.into_iter().all(is_rotated));
+        let others = [".idx", "2", ".lock", "-errors", ".1.idx", "s.log"];
+        assert!(!others.into_iter().any(is_rotated));
     }
 }

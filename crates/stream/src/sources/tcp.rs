@@ -7,15 +7,18 @@ use std::time::Duration;
 use super::listener::{Listener, Serve};
 use crate::error::{Error, Result};
 use crate::inlet::Inlet;
-use crate::lines::{Lines, MAX_RECORD};
+use crate::lines::Lines;
 use crate::position::Position;
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
 
-/// How connections are taken.
+/// Each connection reads so much at once.
+const CHUNK: usize = 16 << 10;
+
+/// How connections are taken. Memory is bounded by `max_connections` times twice `max_record`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpOptions {
-    /// Longer lines are passed over and counted. 16 MiB.
+    /// Longer lines are passed over and counted. 1 MiB.
     pub max_record: usize,
     /// More connections at once are closed when they come. 256.
     pub max_connections: usize,
@@ -25,7 +28,7 @@ pub struct TcpOptions {
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        TcpOptions { max_record: MAX_RECORD, max_connections: 256, allow_remote: false }
+        TcpOptions { max_record: 1 << 20, max_connections: 256, allow_remote: false }
     }
 }
 
@@ -45,7 +48,8 @@ struct Receive {
 
 impl Serve for Receive {
     fn serve(&self, mut stream: TcpStream) {
-        let (mut lines, mut records) = (Lines::new(self.max_record), Records::default());
+        let mut lines = Lines::with_chunk(self.max_record, CHUNK);
+        let mut records = Records::default();
         let mut too_long = 0;
         loop {
             // A connection that breaks ends like one that is closed.

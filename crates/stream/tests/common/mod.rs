@@ -8,7 +8,7 @@ pub mod server;
 pub use decoded::*;
 use std::time::{Duration, Instant};
 
-use tidemill_stream::{Poll, Position, Records, Source};
+use tidemill_stream::{Next, Poll, Position, Reader, Records, Source};
 
 pub const WAIT: Duration = Duration::from_secs(20);
 
@@ -43,24 +43,29 @@ pub fn idle(source: &mut dyn Source) {
     assert_eq!(found, Poll::Idle, "{:?}", records.iter().next());
 }
 
-/// MurmurHash3 as its author wrote it, byte by byte; the crate's own is private.
-pub fn murmur3(bytes: &[u8], seed: u32) -> u32 {
-    let (c1, c2) = (0xcc9e_2d51_u32, 0x1b87_3593_u32);
-    let mut h = seed;
-    for start in (0..bytes.len()).step_by(4) {
-        let block = &bytes[start..bytes.len().min(start + 4)];
-        let mut k = 0;
-        for (i, b) in block.iter().enumerate() {
-            k |= u32::from(*b) << (8 * i);
-        }
-        h ^= k.wrapping_mul(c1).rotate_left(15).wrapping_mul(c2);
-        if block.len() == 4 {
-            h = h.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+/// Microseconds from acknowledged to given of the next `n` records, which come in their order.
+pub fn latencies(reader: &Reader, n: usize) -> Vec<u64> {
+    let (mut times, mut last) = (Vec::new(), None);
+    while times.len() < n {
+        match reader.next(WAIT).unwrap() {
+            Next::Records(records) => {
+                let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64;
+                for record in records.iter() {
+                    assert!(last < Some(record.mark));
+                    last = Some(record.mark);
+                    times.push(now.saturating_sub(record.acknowledged));
+                }
+                reader.give_back(records);
+            }
+            other => panic!("{other:?} after {} of {n}", times.len()),
         }
     }
-    h ^= bytes.len() as u32;
-    for (shift, factor) in [(16, 0x85eb_ca6b), (13, 0xc2b2_ae35), (16, 1_u32)] {
-        h = (h ^ (h >> shift)).wrapping_mul(factor);
-    }
-    h
+    times
+}
+
+/// Prints the distribution of times in microseconds.
+pub fn show(name: &str, times: &mut [u64]) {
+    times.sort_unstable();
+    let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize];
+    println!("  {name}: p50 {} us, p99 {} us, max {} us", at(0.5), at(0.99), at(1.0));
 }

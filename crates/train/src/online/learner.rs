@@ -41,11 +41,12 @@ pub struct Learner {
     asked: Batch,
     /// The last state that was good, to come back to.
     good: Option<State>,
+    /// Scores without learning.
+    frozen: bool,
 }
 
 /// What sees the outputs of a step before the update.
 struct Scorer {
-    task: Task,
     link: Link,
     num_outputs: usize,
     prequential: Prequential,
@@ -99,7 +100,6 @@ impl Learner {
         let (loss, num_outputs) = (engine.spec().loss, engine.num_outputs());
         let task = Task::of(loss);
         let scorer = Scorer {
-            task,
             link: loss.link(),
             num_outputs,
             prequential: Prequential::new(task, num_outputs, metrics),
@@ -110,7 +110,12 @@ impl Learner {
         let schedule = engine.spec().optimizer.schedule().clone();
         let good = Some(engine.state());
         let (batch, asked) = (Batch::default(), Batch::default());
-        Ok(Learner { engine, schedule, scorer, batch, asked, good })
+        Ok(Learner { engine, schedule, scorer, batch, asked, good, frozen: false })
+    }
+
+    /// Events are only scored from here on: what a model that does not learn would have done.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
     }
 
     /// Probabilities of the classes (or values) for one event, without learning.
@@ -229,6 +234,11 @@ impl Learner {
         }
         let rate = self.schedule.at(self.engine.step()) as f32;
         let (scorer, batch) = (&mut self.scorer, &self.batch);
+        if self.frozen {
+            let outputs = self.engine.evaluate(batch)?;
+            scorer.score(batch, outputs.losses, outputs.logits);
+            return Ok(applied);
+        }
         let mut verdict = Verdict::Apply;
         self.engine.train_if(batch, rate, &mut |outputs| {
             verdict = scorer.score(batch, outputs.losses, outputs.logits);
@@ -293,33 +303,31 @@ impl Scorer {
     fn score(&mut self, batch: &Batch, losses: &[f32], logits: &[f32]) -> Verdict {
         let n = self.num_outputs;
         self.probabilities.resize(batch.len * n, 0.0);
-        let (mut sum, mut weights, mut finite) = (0.0, 0.0, true);
-        for i in 0..batch.len {
-            let row = i * n..(i + 1) * n;
-            let outputs = &mut self.probabilities[row.clone()];
-            probabilities(self.link, &logits[row.clone()], outputs);
+        let (mut sum, mut weights) = (0.0, 0.0);
+        // Inputs too: a bounded activation hides them from the loss, and not from the gradient.
+        // Without a branch, so that the compiler takes many at once.
+        let mut finite = !batch.x.iter().fold(false, |bad, v| bad | !v.is_finite());
+        let rows = logits.chunks_exact(n).zip(self.probabilities.chunks_exact_mut(n));
+        for (i, ((logits, outputs), &loss)) in rows.zip(losses).enumerate().take(batch.len) {
+            probabilities(self.link, logits, outputs);
             let weight = batch.weights[i];
             if weight == 0.0 {
                 continue;
             }
-            finite &= logits[row.clone()].iter().all(|v| v.is_finite());
-            sum += losses[i] * weight;
+            finite &= logits.iter().all(|v| v.is_finite());
+            sum += loss * weight;
             weights += weight;
             if let (Some(scale), [output]) = (self.scales[i], &mut *outputs) {
                 *output = (f64::from(*output) * scale.deviation + scale.mean) as f32;
-                self.prequential.add(
-                    outputs,
-                    Truth::Values(&[scale.target as f32]),
-                    losses[i],
-                    weight,
-                );
+                let target = [scale.target as f32];
+                self.prequential.add(outputs, Truth::Values(&target), loss, weight);
                 continue;
             }
-            let truth = match (batch.targets.is_empty(), self.task) {
-                (true, _) => Truth::Class(batch.labels[i] as usize),
-                (false, _) => Truth::Values(&batch.targets[row]),
+            let truth = match batch.targets.is_empty() {
+                true => Truth::Class(batch.labels[i] as usize),
+                false => Truth::Values(&batch.targets[i * n..(i + 1) * n]),
             };
-            self.prequential.add(outputs, truth, losses[i], weight);
+            self.prequential.add(outputs, truth, loss, weight);
         }
         self.guard.judge(sum / weights, finite)
     }

@@ -9,6 +9,11 @@ use super::spec::{LinearSpec, UpdateRule};
 const CONSTANT: Feature = Feature { hash: 11_650_396, value: 1.0 };
 /// The smallest magnitude of a value whose square is a normal number.
 const TINY: f32 = 1.084_202_2e-19;
+/// An event with no more loss than this is known, and nothing is learned from it. Adaptive rates are
+/// the greater the smaller the gradients were, so that a new feature would be moved far by an event
+/// that has nothing to tell: on short messages this doubles the loss. It is where `ln(1 + x)` is 0 in
+/// `f32`, the threshold that Vowpal Wabbit has by rounding.
+const KNOWN: f32 = f32::EPSILON / 2.0;
 /// Margins of a logistic loss are cut here, far beyond any probability that `f32` can tell from 1.
 const MOST_MARGIN: f32 = 50.0;
 
@@ -145,7 +150,7 @@ impl HashedLinear {
     /// Learns from the event that was scored last.
     pub fn update(&mut self, features: &[Feature], y: f32, weight: f32, scored: Scored) {
         self.events += 1;
-        if scored.loss <= 0.0 || weight <= 0.0 {
+        if scored.loss <= KNOWN || weight <= 0.0 {
             return;
         }
         match self.spec.rule {
