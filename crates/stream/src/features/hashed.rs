@@ -57,7 +57,7 @@ impl HashedColumns {
             match event.value(i) {
                 Value::Missing => {}
                 Value::Number(n) => {
-                    if !(n.abs() <= f64::from(MOST_VALUE)) {
+                    if n.is_nan() || n.abs() > f64::from(MOST_VALUE) {
                         return Err(too_large(&format!("column `{}`", short(name.as_bytes()))));
                     }
                     if n as f32 != 0.0 {
@@ -75,7 +75,7 @@ impl HashedColumns {
             }
         }
         for (value, hash) in event.vector().iter().zip(&self.vector) {
-            if !(value.abs() <= MOST_VALUE) {
+            if value.is_nan() || value.abs() > MOST_VALUE {
                 return Err(too_large("the vector"));
             }
             if *value != 0.0 {

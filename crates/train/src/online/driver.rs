@@ -184,7 +184,9 @@ impl StreamDriver<'_> {
                 }
             }
             self.replay.pop_front();
-            return Ok(Some(len));
+            // A stream that is shorter now than it was ends here.
+            let len = len.min(self.feed.waiting());
+            return Ok((len > 0).then_some(len));
         }
         // A step of fixed size waits until it is full; one that adapts, for at most its delay.
         let adaptive = self.spec.max_batch.is_some();

@@ -216,7 +216,10 @@ fn build_network(
     }
     engine.prepare_learning(spec.most())?;
     check_memory(&engine, memory, 2 * spec.queue_bytes as u64)?;
-    let learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
+    let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
+    if let Some(rate) = spec.learning_rate {
+        learner.set_learning_rate(rate);
+    }
     Ok(Model::Network(learner))
 }
 

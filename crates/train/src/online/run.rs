@@ -280,7 +280,10 @@ fn feed(
     let counts = start.same.map_or_else(Counts::default, |s| s.counts);
     let is_data = options.from == "data:" || Path::new(&options.from).is_dir();
     if let (true, Model::Linear(_)) = (is_data, model) {
-        let what = format!("learns from records, and {} has none: name a file or another stream", options.from);
+        let what = format!(
+            "learns from records, and {} has none: name a file or another stream",
+            options.from
+        );
         return Err(file.error_at("online.linear", &what));
     }
     if options.from == "data:" || Path::new(&options.from).is_dir() {
@@ -321,6 +324,9 @@ fn feed(
         WhenFull::Block => Policy::Block,
         WhenFull::DropOldest => Policy::DropOldest,
         WhenFull::Sample => Policy::Sample,
+        WhenFull::Spill => {
+            Policy::Spill { folder: folder.path().join("spill"), bytes: spec.spill_bytes }
+        }
     };
     let queue = QueueOptions { bytes: spec.queue_bytes, policy };
     let reader = Reader::spawn(source, queue).map_err(Error::Stream)?;

@@ -90,7 +90,9 @@ impl RecipeFile {
             locate::exists(&self.source.edited, &path)
         };
         let linear = self.recipe.online.linear.is_some();
-        for (key, path) in [("model", &["model"][..]), ("training.optimizer", &["training", "optimizer"])] {
+        for (key, path) in
+            [("model", &["model"][..]), ("training.optimizer", &["training", "optimizer"])]
+        {
             match (linear, given(path)) {
                 (true, true) => {
                     return Err(self.error_at(

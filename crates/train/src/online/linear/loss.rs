@@ -146,7 +146,8 @@ mod tests {
     fn derivatives_are_those_of_the_losses() {
         for loss in [LinearLoss::Logistic, LinearLoss::Squared, LinearLoss::Hinge] {
             for (margin, y) in [(0.3, 1.0), (-2.0, 1.0), (1.7, -1.0), (0.2, -1.0)] {
-                let slope = (loss.at(margin + 0.01, y).loss - loss.at(margin - 0.01, y).loss) / 0.02;
+                let slope =
+                    (loss.at(margin + 0.01, y).loss - loss.at(margin - 0.01, y).loss) / 0.02;
                 assert!((slope - loss.at(margin, y).gradient).abs() < 1e-3);
             }
         }
