@@ -28,11 +28,7 @@ impl Model {
     /// # Errors
     /// If a network cannot be compiled, a linear model cannot have the recipe's loss, or either does
     /// not fit into `memory` bytes.
-    pub fn build(
-        file: &RecipeFile,
-        threads: Option<usize>,
-        memory: Option<u64>,
-    ) -> Result<Model> {
+    pub fn build(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>) -> Result<Model> {
         match &file.recipe.online.linear {
             Some(linear) => build_linear(file, linear, memory),
             None => build_network(file, threads, memory),
@@ -200,11 +196,7 @@ impl Model {
     }
 }
 
-fn build_network(
-    file: &RecipeFile,
-    threads: Option<usize>,
-    memory: Option<u64>,
-) -> Result<Model> {
+fn build_network(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>) -> Result<Model> {
     let spec = &file.recipe.online;
     let mut compiled = engine_spec(file, threads);
     compiled.batch_size = spec.most();
@@ -223,11 +215,7 @@ fn build_network(
     Ok(Model::Network(learner))
 }
 
-fn build_linear(
-    file: &RecipeFile,
-    linear: &LinearSpec,
-    memory: Option<u64>,
-) -> Result<Model> {
+fn build_linear(file: &RecipeFile, linear: &LinearSpec, memory: Option<u64>) -> Result<Model> {
     let spec = &file.recipe.online;
     let loss = &file.recipe.training.loss;
     let Some(known) = LinearLoss::of(loss) else {

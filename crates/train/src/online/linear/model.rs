@@ -124,8 +124,9 @@ impl HashedLinear {
             sum += rows[CONSTANT.hash as usize & mask].weight;
         }
         match self.loss {
-            LinearLoss::Logistic => sum.clamp(-MOST_MARGIN, MOST_MARGIN),
-            LinearLoss::Squared | LinearLoss::Hinge => sum,
+            // What is not finite stays so, to be refused.
+            LinearLoss::Logistic if sum.is_finite() => sum.clamp(-MOST_MARGIN, MOST_MARGIN),
+            _ => sum,
         }
     }
 
@@ -138,7 +139,8 @@ impl HashedLinear {
     }
 
     /// Scores an event and learns from it, unless margin or loss is not finite. `y` is -1 or 1 for
-    /// classes; `weight` is how much the event counts.
+    /// classes; `weight` is how much the event counts. Values should not lie beyond 1e15, since the
+    /// sums of their squares have to be finite ([`tidemill_stream::HashedColumns`] refuses them).
     pub fn learn(&mut self, features: &[Feature], y: f32, weight: f32) -> Scored {
         let scored = self.score(features, y);
         if scored.is_finite() {
