@@ -91,20 +91,25 @@ fn killed_often(online: &str, rows: usize) {
     let folder = tempfile::tempdir().unwrap();
     let recipe = stream_recipe(folder.path(), online);
     let events = stream(folder.path(), rows);
-    let whole = folder.path().join("whole");
+    killed(folder.path(), &recipe, &events, rows / 30);
+}
+
+/// The same for any recipe and events, of which more than `bad` are.
+fn killed(folder: &Path, recipe: &Path, events: &Path, bad: usize) {
+    let whole = folder.join("whole");
     let start = Instant::now();
-    succeed(&["learn", text(&recipe), "--from", text(&events), "--out", text(&whole)]);
+    succeed(&["learn", text(recipe), "--from", text(events), "--out", text(&whole)]);
     let usual = start.elapsed().as_secs_f64();
     let want = outcome(&whole);
-    assert!(want.0["bad_events"].as_u64().unwrap() as usize > rows / 30, "{}", want.0);
+    assert!(want.0["bad_events"].as_u64().unwrap() as usize > bad, "{}", want.0);
 
     let (mut killed, mut round, mut random) = (0, 0, dice());
     while killed < KILLS {
-        let run = folder.path().join(format!("run-{round}"));
+        let run = folder.join(format!("run-{round}"));
         round += 1;
         loop {
             let arguments =
-                ["learn", text(&recipe), "--from", text(&events), "--out", text(&run), "--resume"];
+                ["learn", text(recipe), "--from", text(events), "--out", text(&run), "--resume"];
             let mut child =
                 command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             sleep(Duration::from_secs_f64(usual * random()));
@@ -131,6 +136,43 @@ fn a_killed_stream_ends_with_the_same_bits() {
 #[test]
 fn a_killed_stream_of_batches_ends_with_the_same_bits() {
     killed_often("batch_size = 16", 60_000);
+}
+
+/// Sparse events in VW text, of which some are broken, and a hashed linear model.
+#[test]
+fn a_killed_hashed_model_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("recipe.toml");
+    let lines = "[training]\nloss = \"binary_crossentropy\"\n[online]\nlinear = { bits = 12 }\n\
+                 checkpoint_events = 700\n";
+    std::fs::write(&recipe, lines).unwrap();
+    let mut text = String::new();
+    let mut random = 7u32;
+    for i in 0..60_000 {
+        let features: Vec<u32> = (0..8)
+            .map(|_| {
+                random = random.wrapping_mul(1664525).wrapping_add(1013904223);
+                random >> 20
+            })
+            .collect();
+        let yes = features.iter().filter(|f| *f % 3 == i / 20_000).count() > 2;
+        let label = if yes { "1" } else { "-1" };
+        text += &match i % 97 {
+            11 => "nothing to see\n".to_string(),
+            23 => format!("{label} | a:nan b\n"),
+            37 => "2 | of no class\n".to_string(),
+            53 => format!("{label} | far:1e30\n"),
+            71 => format!("| {}\n", features[0]),
+            _ => {
+                let words: Vec<String> =
+                    features.iter().map(|f| format!("w{f}:{}", 1 + f % 3)).collect();
+                format!("{label} {} | {}\n", 1 + i % 2, words.join(" "))
+            }
+        };
+    }
+    let events = folder.path().join("events.vw");
+    std::fs::write(&events, text).unwrap();
+    killed(folder.path(), &recipe, &events, 60_000 / 30);
 }
 
 /// Steps of as many events as have come: the record of their sizes makes a replay exact.

@@ -31,7 +31,9 @@ mod sync;
 
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Schema, Value};
-pub use features::{Categorical, Encoder, FeaturesSpec, FreedRow, Label, Labels, Standardize};
+pub use features::{
+    Categorical, Encoder, FeaturesSpec, FreedRow, HashedColumns, Label, Labels, Standardize,
+};
 pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, arrow_lines, decoder};
 pub use log::{Fsync, Log, LogOptions, LogSource};
 pub use open::{OpenOptions, open};

@@ -35,7 +35,16 @@ pub struct Position {
 
 impl Position {
     /// Takes `record` as read.
+    #[inline]
     pub fn take(&mut self, record: &Record<'_>) {
+        // One part, the same as before, is what nearly always comes: compared once.
+        if self.parts.len() == 1
+            && let Some((part, mark)) = self.parts.iter_mut().next()
+            && part == record.part
+        {
+            *mark = record.mark;
+            return;
+        }
         if record.alone && !(self.parts.len() == 1 && self.parts.contains_key(record.part)) {
             self.parts.clear();
         }

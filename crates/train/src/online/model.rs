@@ -2,13 +2,16 @@
 
 use super::guard::Guard;
 use super::learner::{Learned, Learner};
-use super::linear::{LinearLearner, LinearSums};
+use super::linear::{LinearLearner, LinearLoss, LinearSpec, LinearSums};
 use super::state::join;
-use crate::engine::StateTensor;
-use crate::error::Result;
+use crate::checkpoint::Checkpoint;
+use crate::engine::{Engine, State, StateTensor};
+use crate::error::{Error, Result};
 use crate::metrics::Figures;
 use crate::prequential::Prequential;
-use crate::run::plan_in_short;
+use crate::recipe::RecipeFile;
+use crate::run::{check_memory, engine_spec, load_state, misfit, plan_in_short};
+use crate::summary::rss_bytes;
 
 /// The model of a stream's driver.
 #[allow(clippy::large_enum_variant)] // There is one of it.
@@ -20,6 +23,57 @@ pub enum Model {
 }
 
 impl Model {
+    /// The model of a recipe, which knows nothing yet.
+    ///
+    /// # Errors
+    /// If a network cannot be compiled, a linear model cannot have the recipe's loss, or either does
+    /// not fit into `memory` bytes.
+    pub fn build(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>) -> Result<Model> {
+        match &file.recipe.online.linear {
+            Some(linear) => build_linear(file, linear, memory),
+            None => build_network(file, threads, memory),
+        }
+    }
+
+    /// Takes over the weights of a checkpoint.
+    ///
+    /// # Errors
+    /// If it is one of another model.
+    pub fn load(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        match self {
+            Model::Network(learner) => {
+                load_state(learner.engine_mut(), checkpoint)?;
+                let good = Some(learner.engine().state());
+                learner.restore(learner.prequential().clone(), learner.guard().clone(), good);
+                Ok(())
+            }
+            Model::Linear(learner) => {
+                let sums = checkpoint.meta.stream.as_ref().and_then(|s| s.linear);
+                let restored = match sums {
+                    Some(sums) => learner.model_mut().restore(&checkpoint.tensors, sums),
+                    None => Err("it is no hashed linear model".into()),
+                };
+                restored.map_err(|what| misfit(checkpoint, &what))
+            }
+        }
+    }
+
+    /// Takes over what a checkpoint holds beside the weights; `good` is the state to roll back to.
+    pub fn restore(&mut self, prequential: Prequential, guard: Guard, good: Option<State>) {
+        match self {
+            Model::Network(learner) => learner.restore(prequential, guard, good),
+            Model::Linear(learner) => learner.restore(prequential, guard),
+        }
+    }
+
+    /// From here on events are scored, and nothing is learned from them.
+    pub fn freeze(&mut self) {
+        match self {
+            Model::Network(learner) => learner.freeze(),
+            Model::Linear(learner) => learner.freeze(),
+        }
+    }
+
     /// Begins a step of `len` events; a linear model takes steps of one.
     pub fn start(&mut self, len: usize) {
         match self {
@@ -140,4 +194,52 @@ impl Model {
             }
         }
     }
+}
+
+fn build_network(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>) -> Result<Model> {
+    let spec = &file.recipe.online;
+    let mut compiled = engine_spec(file, threads);
+    compiled.batch_size = spec.most();
+    let mut engine = Engine::compile(compiled)?;
+    let mut size = 1;
+    while size < spec.most() {
+        engine.prepare_learning(size)?;
+        size *= 2;
+    }
+    engine.prepare_learning(spec.most())?;
+    check_memory(&engine, memory, 2 * spec.queue_bytes as u64)?;
+    let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
+    if let Some(rate) = spec.learning_rate {
+        learner.set_learning_rate(rate);
+    }
+    Ok(Model::Network(learner))
+}
+
+fn build_linear(file: &RecipeFile, linear: &LinearSpec, memory: Option<u64>) -> Result<Model> {
+    let spec = &file.recipe.online;
+    let loss = &file.recipe.training.loss;
+    let Some(known) = LinearLoss::of(loss) else {
+        let what = format!(
+            "= \"{}\" is none that online.linear can learn: it has \"binary_crossentropy\" (without \
+             label smoothing), \"mean_squared_error\" and \"hinge\"",
+            loss.name()
+        );
+        return Err(file.error_at("training.loss", &what));
+    };
+    // The table, its copy while a checkpoint is written, and what waits.
+    let table = 16_u64 << linear.bits;
+    let need = rss_bytes() + 2 * table + 2 * spec.queue_bytes as u64;
+    if let Some(limit) = memory.filter(|limit| need > *limit) {
+        let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+        return Err(Error::Usage(format!(
+            "--memory {}: the run needs {} (a table of {} and its checkpoint, {} for events that \
+             wait); give it more, or lower online.linear.bits",
+            mb(limit),
+            mb(need),
+            mb(table),
+            mb(2 * spec.queue_bytes as u64)
+        )));
+    }
+    let (metrics, guard) = (spec.metrics.clone(), spec.guard.clone());
+    Ok(Model::Linear(LinearLearner::new(linear, known, metrics, guard)))
 }

@@ -12,22 +12,18 @@ use super::driver::{StreamBase, StreamClock, StreamDriver, StreamEnd, StreamProg
 use super::feed::{Counts, DataFeed, Feed, RecordFeed};
 use super::intake::Intake;
 use super::journal::{Journal, JournalMark};
-use super::learner::Learner;
-use super::linear::{LinearLearner, LinearLoss, LinearSpec};
 use super::model::Model;
 use super::spec::WhenFull;
 use super::state::{StreamState, split};
 use crate::checkpoint::{Checkpoint, Meta, Writer, state_sha256};
 use crate::data::{open_one, shaped};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::folder::{Existing, RunFolder};
 use crate::metrics::{Figures, Meter};
 use crate::prequential::Prequential;
 use crate::recipe::{DataPaths, RecipeFile};
 use crate::report::{Report, StreamReport};
-use crate::run::{check_memory, engine_spec, load_state, misfit};
-use crate::summary::{StreamSummary, Summary, peak_rss_bytes, rss_bytes};
+use crate::summary::{StreamSummary, Summary, peak_rss_bytes};
 
 /// Bytes of `dead-letter.jsonl` and of `audit.jsonl`; what does not fit is counted only.
 const JOURNAL_BYTES: u64 = 256 << 20;
@@ -99,10 +95,7 @@ pub fn learn(
     // A category is its text, also where that looks like a number.
     let categorical = spec.features.categorical.keys().cloned();
     file.recipe.stream.text.extend(categorical);
-    let mut model = match &spec.linear {
-        Some(linear) => linear_model(&file, linear, options)?,
-        None => network(&file, options)?,
-    };
+    let mut model = Model::build(&file, options.threads, options.memory)?;
 
     let folder = RunFolder::create(&options.out, options.existing)?;
     let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
@@ -121,9 +114,12 @@ pub fn learn(
     let mut base = base_meta(&file);
     let mut good = None;
     if let Some(checkpoint) = resumed.as_ref().or(started_from.as_ref()) {
-        load(&mut model, checkpoint)?;
+        model.load(checkpoint)?;
         good = split(checkpoint.tensors.clone()).1;
         base = Meta { recipe_sha256: file.sha256(), ..checkpoint.meta.clone() };
+    }
+    if options.frozen {
+        model.freeze();
     }
     // The same stream goes on where it was left; another starts with figures of its own.
     let source = address(&options.from);
@@ -132,11 +128,7 @@ pub fn learn(
     let before = own.as_deref().or(other.as_deref());
     let same = own.as_deref().filter(|s| s.source == source && !options.anew);
     if let Some(state) = same {
-        let (prequential, guard) = (state.prequential.clone(), state.guard.clone());
-        match &mut model {
-            Model::Network(learner) => learner.restore(prequential, guard, good),
-            Model::Linear(learner) => learner.restore(prequential, guard),
-        }
+        model.restore(state.prequential.clone(), state.guard.clone(), good);
         tell_going_on(&file, resumed.as_ref(), state, watch);
     }
     let start = Start { same, before };
@@ -250,80 +242,6 @@ fn newest_of(run: &Path) -> Result<Checkpoint> {
     found.ok_or_else(|| {
         Error::Usage(format!("{}: has no complete checkpoint; train it first", run.display()))
     })
-}
-
-fn network(file: &RecipeFile, options: &LearnOptions) -> Result<Model> {
-    let spec = &file.recipe.online;
-    let mut compiled = engine_spec(file, options.threads);
-    compiled.batch_size = spec.most();
-    let mut engine = Engine::compile(compiled)?;
-    let mut size = 1;
-    while size < spec.most() {
-        engine.prepare_learning(size)?;
-        size *= 2;
-    }
-    engine.prepare_learning(spec.most())?;
-    check_memory(&engine, options.memory, 2 * spec.queue_bytes as u64)?;
-    let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
-    if let Some(rate) = spec.learning_rate {
-        learner.set_learning_rate(rate);
-    }
-    if options.frozen {
-        learner.freeze();
-    }
-    Ok(Model::Network(learner))
-}
-
-fn linear_model(file: &RecipeFile, linear: &LinearSpec, options: &LearnOptions) -> Result<Model> {
-    let spec = &file.recipe.online;
-    let loss = &file.recipe.training.loss;
-    if options.frozen {
-        return Err(Error::Usage("--frozen: a hashed linear model cannot be frozen yet".into()));
-    }
-    let Some(known) = LinearLoss::of(loss) else {
-        let what = format!(
-            "= \"{}\" is none that online.linear can learn: it has \"binary_crossentropy\" (without \
-             label smoothing), \"mean_squared_error\" and \"hinge\"",
-            loss.name()
-        );
-        return Err(file.error_at("training.loss", &what));
-    };
-    // The table, its copy while a checkpoint is written, and what waits.
-    let table = 16_u64 << linear.bits;
-    let need = rss_bytes() + 2 * table + 2 * spec.queue_bytes as u64;
-    if let Some(limit) = options.memory.filter(|limit| need > *limit) {
-        let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-        return Err(Error::Usage(format!(
-            "--memory {}: the run needs {} (a table of {} and its checkpoint, {} for events that \
-             wait); give it more, or lower online.linear.bits",
-            mb(limit),
-            mb(need),
-            mb(table),
-            mb(2 * spec.queue_bytes as u64)
-        )));
-    }
-    let (metrics, guard) = (spec.metrics.clone(), spec.guard.clone());
-    Ok(Model::Linear(LinearLearner::new(linear, known, metrics, guard)))
-}
-
-/// Takes over the weights of a checkpoint.
-fn load(model: &mut Model, checkpoint: &Checkpoint) -> Result<()> {
-    match model {
-        Model::Network(learner) => {
-            load_state(learner.engine_mut(), checkpoint)?;
-            let good = Some(learner.engine().state());
-            learner.restore(learner.prequential().clone(), learner.guard().clone(), good);
-            Ok(())
-        }
-        Model::Linear(learner) => {
-            let sums = checkpoint.meta.stream.as_ref().and_then(|s| s.linear);
-            let restored = match sums {
-                Some(sums) => learner.model_mut().restore(&checkpoint.tensors, sums),
-                None => Err("it is no hashed linear model".into()),
-            };
-            restored.map_err(|what| misfit(checkpoint, &what))
-        }
-    }
 }
 
 /// What a stream goes on from.

@@ -127,6 +127,10 @@ impl OnlineSpec {
         }
         if let Some(linear) = &self.linear {
             linear.check().map_err(|(key, what)| (format!("online.linear.{key}"), what))?;
+            if self.learning_rate.is_some() {
+                let what = "has no place beside online.linear: set online.linear.learning_rate";
+                return wrong("learning_rate", what.into());
+            }
             if self.most() > 1 {
                 let key = if self.max_batch.is_some() { "max_batch" } else { "batch_size" };
                 let what =

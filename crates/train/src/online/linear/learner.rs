@@ -23,6 +23,8 @@ pub struct LinearLearner {
     guard: Guard,
     /// What came of the last event.
     last: Learned,
+    /// Whether events are scored only.
+    frozen: bool,
 }
 
 impl LinearLearner {
@@ -46,6 +48,7 @@ impl LinearLearner {
             prequential: Prequential::new(task, 1, metrics),
             guard: Guard::new(guard),
             last: Learned { verdict: Verdict::Apply, rolled_back: false },
+            frozen: false,
         }
     }
 
@@ -88,11 +91,19 @@ impl LinearLearner {
             }
             None => self.prequential.add(&[output], truth, scored.loss, weight),
         }
+        if self.frozen {
+            return self.last;
+        }
         self.last.verdict = self.guard.judge(scored.loss, scored.is_finite());
         if self.last.verdict == Verdict::Apply {
             self.model.update(features, y, weight, scored);
         }
         self.last
+    }
+
+    /// From here on events are scored, and nothing is learned from them.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
     }
 
     /// Begins another event, from which nothing is learned unless [`LinearLearner::learn`] is called.

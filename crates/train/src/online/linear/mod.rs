@@ -18,6 +18,8 @@ pub mod loss;
 pub mod model;
 pub mod spec;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use learner::LinearLearner;
 pub use loss::LinearLoss;

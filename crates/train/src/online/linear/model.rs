@@ -9,6 +9,11 @@ use super::spec::{LinearSpec, UpdateRule};
 const CONSTANT: Feature = Feature { hash: 11_650_396, value: 1.0 };
 /// The smallest magnitude of a value whose square is a normal number.
 const TINY: f32 = 1.084_202_2e-19;
+/// An event with no more loss than this is known, and nothing is learned from it. Adaptive rates are
+/// the greater the smaller the gradients were, so that a new feature would be moved far by an event
+/// that has nothing to tell: on short messages this doubles the loss. It is where `ln(1 + x)` is 0 in
+/// `f32`, the threshold that Vowpal Wabbit has by rounding.
+const KNOWN: f32 = f32::EPSILON / 2.0;
 /// Margins of a logistic loss are cut here, far beyond any probability that `f32` can tell from 1.
 const MOST_MARGIN: f32 = 50.0;
 
@@ -119,8 +124,9 @@ impl HashedLinear {
             sum += rows[CONSTANT.hash as usize & mask].weight;
         }
         match self.loss {
-            LinearLoss::Logistic => sum.clamp(-MOST_MARGIN, MOST_MARGIN),
-            LinearLoss::Squared | LinearLoss::Hinge => sum,
+            // What is not finite stays so, to be refused.
+            LinearLoss::Logistic if sum.is_finite() => sum.clamp(-MOST_MARGIN, MOST_MARGIN),
+            _ => sum,
         }
     }
 
@@ -133,7 +139,8 @@ impl HashedLinear {
     }
 
     /// Scores an event and learns from it, unless margin or loss is not finite. `y` is -1 or 1 for
-    /// classes; `weight` is how much the event counts.
+    /// classes; `weight` is how much the event counts. Values should not lie beyond 1e15, since the
+    /// sums of their squares have to be finite ([`tidemill_stream::HashedColumns`] refuses them).
     pub fn learn(&mut self, features: &[Feature], y: f32, weight: f32) -> Scored {
         let scored = self.score(features, y);
         if scored.is_finite() {
@@ -145,7 +152,7 @@ impl HashedLinear {
     /// Learns from the event that was scored last.
     pub fn update(&mut self, features: &[Feature], y: f32, weight: f32, scored: Scored) {
         self.events += 1;
-        if scored.loss <= 0.0 || weight <= 0.0 {
+        if scored.loss <= KNOWN || weight <= 0.0 {
             return;
         }
         match self.spec.rule {
