@@ -62,15 +62,8 @@ impl Affine {
     pub fn fill_u8(&self, values: &[u8], x: &mut [f32]) {
         if self.uniform {
             let (mul, add) = (self.mul[0], self.add[0]);
-            if add == 0.0 {
-                for (x, &v) in x.iter_mut().zip(values) {
-                    *x = f32::from(v) * mul;
-                }
-            } else {
-                for (x, &v) in x.iter_mut().zip(values) {
-                    *x = f32::from(v) * mul + add;
-                }
-            }
+            // The same bits for any instruction set: a product and a sum, each rounded.
+            pulp::Arch::new().dispatch(Uniform { values, x, mul, add });
             return;
         }
         let c = self.mul.len();
@@ -91,6 +84,33 @@ impl Affine {
         for (x, values) in x.chunks_exact_mut(c).zip(values.chunks_exact(c)) {
             for (i, (x, &v)) in x.iter_mut().zip(values).enumerate() {
                 *x = v * self.mul[i] + self.add[i];
+            }
+        }
+    }
+}
+
+/// [`Affine::fill_u8`] where all channels are alike.
+struct Uniform<'a> {
+    values: &'a [u8],
+    x: &'a mut [f32],
+    mul: f32,
+    add: f32,
+}
+
+impl pulp::WithSimd for Uniform<'_> {
+    type Output = ();
+
+    // Inlined into a function that is compiled for the instruction set at hand.
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let Uniform { values, x, mul, add } = self;
+        if add == 0.0 {
+            for (x, &v) in x.iter_mut().zip(values) {
+                *x = f32::from(v) * mul;
+            }
+        } else {
+            for (x, &v) in x.iter_mut().zip(values) {
+                *x = f32::from(v) * mul + add;
             }
         }
     }

@@ -168,7 +168,17 @@ pub fn learn(
         clock: StreamClock::start(same.map_or(0.0, |s| s.wall_seconds), events_before),
         written: None,
     };
-    let ended_by = driver.run()?;
+    let ended_by = match driver.run() {
+        Ok(ended_by) => ended_by,
+        Err(e) => {
+            // A stream that fits nothing leaves no run behind that would be in the way.
+            if resumed.is_none() && driver.feed.counts().events == 0 {
+                let _ = std::fs::remove_file(folder.recipe_path());
+                let _ = std::fs::remove_dir(folder.path());
+            }
+            return Err(e);
+        }
+    };
     driver.wait()?;
     let seconds = driver.clock.start.elapsed().as_secs_f64();
     let wall_seconds = driver.clock.total();
