@@ -71,8 +71,10 @@ class Throughput:
     stdin: bool = False
 
 
-def sparse(name, title):
-    command = learn("hashed-logistic", f"STREAMS/{name}.vw")
+def sparse(name, title, rule, rate):
+    """A hashed linear model with the rule and rate of the least loss, of the rates that Vowpal Wabbit may choose from, too."""
+    settings = f"online.linear.rule={rule}", f"online.linear.learning_rate={rate}"
+    command = learn("hashed-logistic", f"STREAMS/{name}.vw", *settings)
     return Throughput(f"sparse-{name}", title, f"{name}.vw", command, vw=f"{name}.vw", vw_bar=1.3, equal_loss=True)
 
 
@@ -95,9 +97,9 @@ THROUGHPUT_JOBS = [
         "csv", "logistic regression, 8 features, CSV", "elec2.csv", learn("elec2-logistic", "STREAMS/elec2.csv"),
         bar=1e6, vw="elec2.vw", vw_bar=1.0,
     ),
-    sparse("adult", "hashed logistic 2^18, VW text: adult"),
-    sparse("sms", "same: SMS spam"),
-    sparse("kdd", "same: KDD-99"),
+    sparse("adult", "hashed logistic 2^18, VW text: adult", "adaptive", 0.5),
+    sparse("sms", "same: SMS spam", "normalized_adaptive", 10.0),
+    sparse("kdd", "same: KDD-99", "normalized", 10.0),
     Throughput(
         "ndjson", "784-128-10 from NDJSON on standard input", "mnist.ndjson", learn("mnist-online", "stdin:"),
         bar=40e3, stdin=True,

@@ -269,3 +269,30 @@ fn class_weights_in_both_forms() {
     let text = ARTICLE.replace("[training]", "[training]\nclass_weight = \"balanced\"");
     parse(&text, &[]).unwrap();
 }
+
+#[test]
+fn a_hashed_linear_model_stands_alone() {
+    let linear = "[training]\nloss = \"hinge\"\n[online]\nlinear = { bits = 20 }\n";
+    let read = |text: &str| RecipeFile::parse(text, Path::new("recipe.toml"), &[]);
+    let file = read(linear).unwrap();
+    assert_eq!(file.recipe.online.linear.as_ref().unwrap().bits, 20);
+    let told = |result: crate::Result<()>| result.unwrap_err().to_string();
+    assert!(
+        told(file.only_network()).starts_with("recipe.toml:4: online.linear learns from streams")
+    );
+    for (text, message) in [
+        (
+            linear.replace("20", "40"),
+            "recipe.toml:4: online.linear.bits must be a number from 4 to 30",
+        ),
+        (linear.to_owned() + "batch_size = 2\n", "recipe.toml:5: online.batch_size must be 1 with"),
+        (
+            "[model]\ninput = { features = 2 }\nlayers = []\n".to_owned() + linear,
+            "recipe.toml:1: model has no place beside online.linear",
+        ),
+        (linear.replace("linear = { bits = 20 }", ""), "model is missing"),
+    ] {
+        let found = told(read(&text).map(|_| ()));
+        assert!(found.contains(message), "{found}");
+    }
+}

@@ -157,13 +157,14 @@ impl HashedLinear {
         }
         match self.spec.rule {
             UpdateRule::Sgd => self.step::<false, false>(features, y, weight, scored),
+            UpdateRule::Normalized => self.step::<false, true>(features, y, weight, scored),
             UpdateRule::Adaptive => self.step::<true, false>(features, y, weight, scored),
             UpdateRule::NormalizedAdaptive => self.step::<true, true>(features, y, weight, scored),
             UpdateRule::Ftrl => self.follow(features, weight * scored.point.gradient),
         }
     }
 
-    /// Plain, adaptive and normalized adaptive descent: rates first, since how far the margin may
+    /// Descent, plain, adaptive, normalized, or both: rates first, since how far the margin may
     /// move depends on all of them, then the weights.
     fn step<const ADAPTIVE: bool, const NORMALIZED: bool>(
         &mut self,
@@ -193,13 +194,15 @@ impl HashedLinear {
                 if x > row.scale {
                     if row.scale > 0.0 {
                         // As if the feature had always had this scale.
-                        row.weight *= row.scale / x;
+                        let shrink = row.scale / x;
+                        row.weight *= if ADAPTIVE { shrink } else { shrink * shrink };
                     }
                     row.scale = x;
                 }
                 let inverse = 1.0 / row.scale;
                 norm += x2 * inverse * inverse;
-                rate *= inverse;
+                // A sum of squared gradients has the scale in it once already.
+                rate *= if ADAPTIVE { inverse } else { inverse * inverse };
             }
             row.rate = rate;
             reach += x2 * rate;
@@ -212,7 +215,8 @@ impl HashedLinear {
         if NORMALIZED {
             self.weights += f64::from(weight);
             self.norms += f64::from(weight) * f64::from(norm);
-            factor = (self.weights / self.norms).sqrt() as f32;
+            let mean = self.weights / self.norms;
+            factor = (if ADAPTIVE { mean.sqrt() } else { mean }) as f32;
         }
         let rate = self.rate * weight;
         let step = self.loss.step(scored.point, scored.logit, y, rate, reach * factor) * factor;

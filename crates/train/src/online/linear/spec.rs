@@ -35,7 +35,10 @@ pub enum UpdateRule {
     /// *Adaptive subgradient methods*, 2011).
     #[serde(alias = "adagrad")]
     Adaptive,
-    /// The same, and the scale of a feature does not matter (Ross, Mineiro and Langford,
+    /// One rate for all features, whatever their scales (Ross, Mineiro and Langford, 2013): follows
+    /// streams that change, where adaptive rates have grown low.
+    Normalized,
+    /// Adaptive, and the scale of a feature does not matter (Ross, Mineiro and Langford,
     /// *Normalized online learning*, 2013): what Vowpal Wabbit does by default.
     #[default]
     NormalizedAdaptive,

@@ -40,24 +40,28 @@ fn weight(model: &HashedLinear, hash: u32) -> f32 {
 }
 
 /// Progressive loss and two weights (of a feature and the constant) of Vowpal Wabbit 9.11.9 on the
-/// same events as text, with `-b 18` and the options said. (Its hinge and squared losses are others
-/// by design: it cuts predictions at the labels seen.)
+/// same events as text, with `--loss_function logistic -b 18` and the options said. (Its hinge and
+/// squared losses are others by design: it cuts predictions at the labels seen.)
 #[test]
-fn the_default_rule_is_that_of_vowpal_wabbit() {
-    for (loss, learning_rate, expect) in [
-        // --loss_function logistic
-        (LinearLoss::Logistic, 0.5, [0.552_167_835_1, 0.385_163_873_4, -0.195_142_552_3]),
-        // --loss_function logistic -l 4
-        (LinearLoss::Logistic, 4.0, [0.636_913_564_8, 1.048_256_278_0, -0.231_842_041_0]),
+fn normalized_rules_are_those_of_vowpal_wabbit() {
+    for (rule, learning_rate, expect) in [
+        // no option
+        (UpdateRule::NormalizedAdaptive, 0.5, [0.552_167_835_1, 0.385_163_873_4, -0.195_142_552_3]),
+        // -l 4
+        (UpdateRule::NormalizedAdaptive, 4.0, [0.636_913_564_8, 1.048_256_278_0, -0.231_842_041_0]),
+        // --power_t 0
+        (UpdateRule::Normalized, 0.5, [0.588_455_575_9, 0.242_413_312_2, -1.023_801_088_3]),
+        // --power_t 0 -l 0.1
+        (UpdateRule::Normalized, 0.1, [0.648_213_306_8, 0.057_653_211_1, -0.573_891_580_1]),
     ] {
-        let mut model =
-            HashedLinear::new(&LinearSpec { learning_rate, ..Default::default() }, loss);
+        let spec = LinearSpec { rule, learning_rate, ..LinearSpec::default() };
+        let mut model = HashedLinear::new(&spec, LinearLoss::Logistic);
         let found = mean_loss(&mut model);
         let found = [found, f64::from(weight(&model, 3)), f64::from(weight(&model, 11_650_396))];
         for (found, expect) in found.iter().zip(expect) {
             assert!(
                 (found - expect).abs() < 1e-4,
-                "{loss:?} {learning_rate}: {found}, not {expect}"
+                "{rule:?} {learning_rate}: {found}, not {expect}"
             );
         }
     }
@@ -80,9 +84,13 @@ fn every_rule_learns() {
 #[test]
 fn a_restored_model_goes_on_with_the_same_bits() {
     let events = events();
-    for rule in
-        [UpdateRule::Sgd, UpdateRule::Adaptive, UpdateRule::NormalizedAdaptive, UpdateRule::Ftrl]
-    {
+    for rule in [
+        UpdateRule::Sgd,
+        UpdateRule::Adaptive,
+        UpdateRule::NormalizedAdaptive,
+        UpdateRule::Normalized,
+        UpdateRule::Ftrl,
+    ] {
         let spec = LinearSpec { bits: 9, rule, l1: 1e-4, l2: 1e-4, ..LinearSpec::default() };
         let mut whole = HashedLinear::new(&spec, LinearLoss::Logistic);
         events.iter().for_each(|(x, y, w)| {
