@@ -117,3 +117,49 @@ fn a_run_goes_from_batch_to_stream_and_back() {
     let lines = metrics(&run);
     assert_eq!(lines.len() as u64, epochs);
 }
+
+/// One event in a hundred is poisoned: not finite, far out, or of a random class. The stream ends
+/// within a point of the clean one.
+#[test]
+fn poison_does_little_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("recipe.toml");
+    let text_of_recipe = r#"[model]
+input  = { features = 2 }
+layers = [{ dense = { units = 16, activation = "tanh" } }, { dense = { units = 2 } }]
+[training]
+loss      = "sparse_categorical_crossentropy"
+optimizer = { sgd = { learning_rate = 0.1 } }
+"#;
+    std::fs::write(&recipe, text_of_recipe).unwrap();
+    let mut state = 3u64;
+    let mut random = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f64 / (1u64 << 24) as f64
+    };
+    let (mut clean, mut poisoned) = ("a,b,class\n".to_string(), "a,b,class\n".to_string());
+    for i in 0..30_000 {
+        let (a, b) = (10.0 * random() - 5.0, random());
+        let class = u8::from(a * a < 6.0 + 4.0 * b);
+        let row = format!("{a},{b},{class}\n");
+        poisoned += &match i % 300 {
+            50 => format!("NaN,{b},{class}\n"),
+            150 => format!("{a},1e30,{class}\n"),
+            250 => format!("{a},{b},{}\n", u8::from(random() > 0.5)),
+            _ => row.clone(),
+        };
+        clean += &row;
+    }
+    let accuracy = |name: &str, text_of_stream: &str| {
+        let (events, run) = (folder.path().join(name), folder.path().join("run"));
+        std::fs::write(&events, text_of_stream).unwrap();
+        succeed(&["learn", text(&recipe), "--from", text(&events), "--out", text(&run), "--force"]);
+        let summary = std::fs::read_to_string(run.join("summary.json")).unwrap();
+        let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+        (summary["prequential"]["accuracy"].as_f64().unwrap(), summary["bad_events"].as_u64())
+    };
+    let (of_clean, none) = accuracy("clean.csv", &clean);
+    let (of_poisoned, bad) = accuracy("poisoned.csv", &poisoned);
+    assert_eq!((none, bad), (Some(0), Some(200)));
+    assert!(of_clean > 0.9 && of_poisoned > of_clean - 0.01, "{of_clean} {of_poisoned}");
+}

@@ -72,6 +72,7 @@ pub fn bench(
     batch_size: usize,
     threads: Option<usize>,
 ) -> Result<BenchResult> {
+    file.only_network()?;
     let mut spec = engine_spec(file, threads);
     spec.batch_size = batch_size;
     let mut engine = Engine::compile(spec)?;
@@ -117,6 +118,7 @@ pub fn kernels(
     data: &BenchData,
     batch_size: usize,
 ) -> Result<Vec<(String, f64)>> {
+    file.only_network()?;
     let mut spec = engine_spec(file, Some(1));
     spec.batch_size = batch_size;
     let mut engine = Engine::compile(spec)?;

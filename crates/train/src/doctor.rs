@@ -69,6 +69,7 @@ pub fn check_all(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
 /// Everything, with a first batch through the model; takes as long as a few steps, and the reading
 /// of a sample of the files.
 pub fn examine(file: &RecipeFile) -> Result<Vec<Finding>> {
+    file.only_network()?;
     let data = RunData::open(file, &DataPaths::new(&file.path))?;
     let mut findings = check_all(file, &data);
     findings.extend(check_samples("batch.data", data.train.as_ref()));

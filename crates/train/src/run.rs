@@ -78,6 +78,7 @@ pub fn train(
     options: &RunOptions,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
+    file.only_network()?;
     let paths = DataPaths::new(&file.path);
     let spec = engine_spec(&file, options.threads);
     // Compiled while the data is read; a mistake in the data is told first.
@@ -318,14 +319,16 @@ fn start(file: &RecipeFile, engine: &Engine) -> (Position, Meter) {
 pub fn load_state(engine: &mut Engine, checkpoint: &Checkpoint) -> Result<()> {
     let (tensors, _) = split(checkpoint.tensors.clone());
     if let Some(what) = first_difference(engine.state().tensors(), &tensors) {
-        return Err(Error::Checkpoint {
-            path: checkpoint.path.clone(),
-            what: format!("belongs to another model: {what}"),
-        });
+        return Err(misfit(checkpoint, &what));
     }
     engine.set_state(&tensors)?;
     engine.set_step(checkpoint.meta.step);
     Ok(())
+}
+
+pub(crate) fn misfit(checkpoint: &Checkpoint, what: &str) -> Error {
+    let what = format!("belongs to another model: {what}");
+    Error::Checkpoint { path: checkpoint.path.clone(), what }
 }
 
 fn restore(

@@ -58,6 +58,7 @@ impl Trained {
     pub fn open(run: &Path, weights: Weights, threads: Option<usize>) -> Result<Trained> {
         let folder = RunFolder::open(run)?;
         let file = RecipeFile::read(&folder.recipe_path(), &[])?;
+        file.only_network()?;
         let checkpoints = folder.checkpoints(1);
         let found = match weights {
             Weights::Latest => checkpoints.latest()?,

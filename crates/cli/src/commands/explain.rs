@@ -24,6 +24,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
+    file.only_network()?;
     // The data is not needed: a plan depends on shapes alone.
     let engine = Engine::compile(engine_spec(&file, arguments.threads.map(usize::from)))
         .map_err(|e| Failure::usage(format!("{}: {e}", arguments.recipe.display())))?;

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use tidemill_data::digits::write_folder;
+use tidemill_data::digits::{PHASES, write_folder, write_stream};
+use tidemill_train::online::driver::{StreamEnd, Until};
+use tidemill_train::online::{LearnOptions, LearnOutcome};
+use tidemill_train::prequential::Prequential;
 use tidemill_train::{Existing, RecipeFile, RunOptions, StoppedBy, Trained, Weights};
 
-use super::train;
+use super::{learn, train};
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::interrupt;
 use crate::print::{say, tell};
@@ -33,14 +36,24 @@ layers = [
 
 [training]
 loss      = "sparse_categorical_crossentropy" # on logits
-optimizer = { adam = { learning_rate = 1e-3 } }
+optimizer = { sgd = { learning_rate = 0.05 } }
 
 [batch]
-data       = { image_directory = { path = "digits/train" } }
-validation = { image_directory = { path = "digits/test" } }
+data       = { image_directory = { path = "digits/train", normalize = { mean = [0.5], std = [0.5] } } }
+validation = { image_directory = { path = "digits/test", normalize = { mean = [0.5], std = [0.5] } } }
 batch_size = 32
 epochs     = 10
+
+[stream]
+format = "json_lines"
+
+[online]
+learning_rate = 0.003 # one event says less than a batch
+features = { vector_scale = 0.00784313725490196, vector_offset = -1.0 } # grey values to -1..1, as above
 "#;
+
+/// Digits of the stream.
+const EVENTS: u64 = 12_000;
 
 const TRAIN_PER_CLASS: usize = 1000;
 const TEST_PER_CLASS: usize = 200;
@@ -78,8 +91,69 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     ask(&options.out, &digits.test)?;
-    say!("\nnext:  tidemill train {} --set batch.epochs=20", recipe.display())?;
+    stream(out, &recipe)
+}
+
+/// A stream of digits that drifts, learned from by the trained model, and scored by a frozen one.
+fn stream(out: &Path, recipe: &Path) -> Result {
+    let (run, events) = (out.join("run"), out.join("stream.jsonl"));
+    write_stream(&events, 0, EVENTS, 28)?;
+    let each = EVENTS / PHASES.len() as u64;
+    tell!(
+        "\na stream of {} digits that drifts, {} each: {}",
+        count(EVENTS),
+        count(each),
+        PHASES.join(", ")
+    );
+    let file = RecipeFile::read(&run.join("recipe.toml"), &[])?;
+    let mut options = LearnOptions {
+        from: events.display().to_string(),
+        out: out.join("frozen"),
+        existing: Existing::Replace,
+        model: Some(run.clone()),
+        frozen: true,
+        beside: None,
+        anew: false,
+        threads: None,
+        memory: None,
+        until: Until::default(),
+        rate: None,
+        interrupt: interrupt::flag(),
+    };
+    let frozen = learn::shown(file.clone(), &options)?;
+    options.out = run.clone();
+    options.existing = Existing::Resume;
+    options.frozen = false;
+    options.beside = Some(frozen.prequential.clone());
+    let learned = learn::shown(file, &options)?;
+    if learned.ended_by == StreamEnd::Interrupt {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    say!("\n  accuracy, each digit predicted before it is learned from")?;
+    say!("  {:<20}{:>8}  {:>8}", "", "frozen", "learning")?;
+    for (i, phase) in PHASES.iter().enumerate() {
+        let range = i as u64 * each..(i as u64 + 1) * each;
+        let share = |o: &LearnOutcome| 100.0 * accuracy(&o.prequential, &range);
+        say!("  {phase:<20}{:>6.1} %  {:>6.1} %", share(&frozen), share(&learned))?;
+    }
+    say!("\n{}", learn::result(&learned).trim_end())?;
+    say!(
+        "\nnext:  tidemill learn {} --from FILE\n       tidemill train {} --set batch.epochs=20",
+        run.display(),
+        recipe.display()
+    )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The share of right predictions among those events, from the points of the curve.
+fn accuracy(figures: &Prequential, events: &std::ops::Range<u64>) -> f64 {
+    let right = |at: u64| {
+        let points = figures.curve().line("accuracy");
+        let point = points.into_iter().rfind(|&(events, _)| events <= at as f64);
+        point.map_or((0.0, 0.0), |(events, share)| (events, events * share))
+    };
+    let ((from, before), (to, after)) = (right(events.start), right(events.end));
+    (after - before) / (to - from).max(1.0)
 }
 
 /// Asks the trained model about a few images, as a user would.

@@ -23,8 +23,8 @@ pub fn write_stream(path: &Path, seed: u64, events: u64, size: usize) -> Result<
     let mut out = BufWriter::new(std::fs::File::create(path).map_err(fail)?);
     let mut line = String::with_capacity(5 * size * size);
     for i in 0..events {
-        // Classes in a fixed order that is not sorted; other digits than those of any folder.
-        let class = (i * 7 + i / 10 * 3) % 10;
+        // Other digits than those of any folder, classes as they fall.
+        let class = (i.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ i) % 1009 % 10;
         let pixels = render_digit(seed ^ STREAM, i, class as u8, size);
         let phase = i * PHASES.len() as u64 / events.max(1);
         let pixels = match phase {

@@ -33,6 +33,8 @@ pub struct Encoder {
     vector: usize,
     #[serde(with = "bits")]
     vector_scale: f64,
+    #[serde(with = "bits")]
+    vector_offset: f64,
     /// Columns of the schema.
     columns: usize,
     /// The numbers of the event in hand; NaN where one is missing.
@@ -111,6 +113,7 @@ impl Encoder {
             categories,
             vector: schema.vector,
             vector_scale: spec.vector_scale,
+            vector_offset: spec.vector_offset,
             columns: schema.columns.len(),
         })
     }
@@ -218,9 +221,9 @@ impl Encoder {
             rest = others;
         }
         let (categories, vector) = rest.split_at_mut(rest.len() - self.vector);
-        let scale = self.vector_scale as f32;
+        let (scale, offset) = (self.vector_scale as f32, self.vector_offset as f32);
         for (x, v) in vector.iter_mut().zip(event.vector()) {
-            *x = v * scale;
+            *x = v * scale + offset;
         }
         categories
     }

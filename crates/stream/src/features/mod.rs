@@ -4,6 +4,7 @@
 //!
 //! - [`spec`]: what a recipe says about features ([`FeaturesSpec`])
 //! - [`encoder`]: events to inputs ([`Encoder`]); `numeric`, `dictionary`, `ids`: its kinds of columns
+//! - [`hashed`]: columns to hashed features, which nothing is learned about ([`HashedColumns`])
 //! - [`labels`]: labels to classes or scaled targets ([`Labels`])
 //!
 //! All state is exact: what a checkpoint gives back goes on with the same bits.
@@ -11,12 +12,14 @@
 mod bits;
 mod dictionary;
 pub mod encoder;
+pub mod hashed;
 mod ids;
 pub mod labels;
 mod numeric;
 pub mod spec;
 
 pub use encoder::{Encoder, FreedRow};
+pub use hashed::HashedColumns;
 pub use labels::{Label, Labels};
 pub use spec::{Categorical, FeaturesSpec, Standardize};
 

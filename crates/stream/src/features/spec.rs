@@ -31,6 +31,8 @@ pub struct FeaturesSpec {
     pub text: Categorical,
     /// What the numbers of the input vector are multiplied by: 1/255 for pixels. Default: 1.
     pub vector_scale: f64,
+    /// What is added then: -0.5 moves scaled pixels to between -0.5 and 0.5. Default: 0.
+    pub vector_offset: f64,
 }
 
 impl Default for FeaturesSpec {
@@ -44,6 +46,7 @@ impl Default for FeaturesSpec {
             categorical: BTreeMap::new(),
             text: Categorical::Dictionary { capacity: 64 },
             vector_scale: 1.0,
+            vector_offset: 0.0,
         }
     }
 }
@@ -106,6 +109,10 @@ impl FeaturesSpec {
             return usage(format!(
                 "online.features.max_deviations must be at least 1, found {found}"
             ));
+        }
+        if !self.vector_offset.is_finite() {
+            let offset = self.vector_offset;
+            return usage(format!("online.features.vector_offset must be finite, found {offset}"));
         }
         if !self.vector_scale.is_finite() {
             let scale = self.vector_scale;

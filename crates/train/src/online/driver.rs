@@ -14,7 +14,7 @@ use super::guard::Verdict;
 use super::intake::Filled;
 use super::journal::Journal;
 use super::lag::Lags;
-use super::learner::Learner;
+use super::model::Model;
 use super::state::StreamState;
 use crate::checkpoint::{Meta, Writer};
 use crate::engine::State;
@@ -91,7 +91,7 @@ struct Audit<'a> {
 /// Drives a learner over a feed until something stops it.
 pub(crate) struct StreamDriver<'a> {
     pub(crate) spec: &'a OnlineSpec,
-    pub(crate) learner: Learner,
+    pub(crate) learner: Model,
     pub(crate) feed: Box<dyn Feed>,
     pub(crate) until: Until,
     pub(crate) audit: Journal,
@@ -194,7 +194,9 @@ impl StreamDriver<'_> {
                 }
             }
             self.replay.pop_front();
-            return Ok(Some(len));
+            // A stream that is shorter now than it was ends here.
+            let len = len.min(self.feed.waiting());
+            return Ok((len > 0).then_some(len));
         }
         // A step of fixed size waits until it is full; one that adapts, for at most its delay.
         let adaptive = self.spec.max_batch.is_some();
@@ -247,7 +249,7 @@ impl StreamDriver<'_> {
             Verdict::Spike(z) => ("refused: the loss is a spike", Some(z)),
         };
         let event = self.feed.counts().events;
-        let step = self.learner.engine().step();
+        let step = self.learner.steps();
         let position = self.feed.position().to_string();
         self.audit.write(&Audit { event, step, position: position.clone(), what, deviations })?;
         if learned.rolled_back {
@@ -304,6 +306,7 @@ impl StreamDriver<'_> {
             position: position.clone(),
             format: self.stream.format,
             known: self.feed.learned(),
+            linear: self.learner.sums(),
             prequential: self.learner.prequential().clone(),
             guard: self.learner.guard().clone(),
             counts: self.feed.counts(),
@@ -312,7 +315,7 @@ impl StreamDriver<'_> {
             batches: self.batches.as_ref().map_or_else(Default::default, Journal::mark),
             wall_seconds: self.clock.total(),
         };
-        let step = self.learner.engine().step();
+        let step = self.learner.steps();
         let meta = Meta {
             step,
             online_steps: step - self.stream.batch_steps,
@@ -322,7 +325,7 @@ impl StreamDriver<'_> {
         };
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
         let mut copy = spare.unwrap_or_default();
-        self.learner.engine().copy_state(&mut copy);
+        self.learner.copy_state(&mut copy);
         self.writer.write_state(meta, copy, self.learner.good(), self.spare.clone())?;
         self.written = Some(position);
         let now = Instant::now();

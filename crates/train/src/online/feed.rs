@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidemill_data::{Dataset, Order};
-use tidemill_stream::features::{Encoder, Label, Labels};
+use tidemill_stream::features::{Encoder, HashedColumns, Label, Labels};
 use tidemill_stream::{BadEvent, Event, Events, Mark, Position, Record, Schema, Value};
 
 use super::OnlineSpec;
@@ -13,6 +13,8 @@ use super::images::Images;
 use super::intake::{Filled, Intake, Item};
 use super::journal::Journal;
 use super::learner::{Learner, Scale};
+use super::linear::LinearLearner;
+use super::model::Model;
 use crate::error::{Error, Result};
 use crate::metrics::Task;
 use crate::prequential::Truth;
@@ -40,7 +42,7 @@ pub trait Feed {
     fn waiting(&self) -> usize;
 
     /// Puts the next event into row `i` of the step.
-    fn take(&mut self, learner: &mut Learner, i: usize) -> Result<()>;
+    fn take(&mut self, learner: &mut Model, i: usize) -> Result<()>;
 
     /// Passes what is left at the end of the stream and is no event.
     fn finish(&mut self) -> Result<()>;
@@ -90,6 +92,8 @@ pub struct RecordFeed {
     spec: OnlineSpec,
     task: Task,
     known: Known,
+    /// How a linear model sees events.
+    hashed: Option<HashedColumns>,
     /// Whether the same records come in the same blocks each time.
     stored: bool,
     class_names: Vec<String>,
@@ -124,6 +128,7 @@ impl RecordFeed {
             spec,
             task,
             known: Known::default(),
+            hashed: None,
             stored,
             class_names,
             position: Position::default(),
@@ -139,19 +144,24 @@ impl RecordFeed {
     }
 
     /// Decides, at the first events, what their columns and labels are.
-    fn prepare(&mut self, learner: &Learner) -> Result<()> {
+    fn prepare(&mut self, model: &Model) -> Result<()> {
         let (Some(events), Some(schema)) = (self.intake.first_events(), self.intake.schema())
         else {
             return Ok(());
         };
         let mut first = events.clone();
         first.truncate(if self.stored { FIRST_EVENTS } else { 1 });
-        if schema.sparse {
+        if let Model::Linear(_) = model {
+            self.hashed = Some(HashedColumns::new(schema));
+        } else if schema.sparse {
             return Err(Error::Usage(
-                "the stream has sparse features, which need a model of kind `linear`".into(),
+                "the stream has sparse features, which a network cannot take: leave [model] out and \
+                 set online.linear = { bits = 18 }"
+                    .into(),
             ));
         }
-        if self.known.encoder.is_none() && self.images.is_none() {
+        let unknown = self.known.encoder.is_none() && self.images.is_none();
+        if let (Model::Network(learner), true) = (model, unknown) {
             let encoder = Encoder::new(&self.spec.features, schema, &first);
             let encoder = encoder.map_err(Error::Stream)?;
             let (wants, has) = (learner.engine().sample_len(), encoder.width());
@@ -168,7 +178,7 @@ impl RecordFeed {
             self.known.encoder = Some(encoder);
         }
         if self.known.labels.is_none() {
-            self.known.labels = Some(self.labels(&first, learner.engine().num_outputs()));
+            self.known.labels = Some(self.labels(&first, model.num_outputs()));
         }
         if self.known.schema.is_none() {
             self.known.schema = Some(schema.clone());
@@ -195,6 +205,46 @@ impl RecordFeed {
             }
         }
     }
+}
+
+/// Gives an event to a linear model; says why not if it is bad. Nothing is learned from a bad event.
+fn give(
+    labels: &mut Option<Labels>,
+    hashed: &mut Option<HashedColumns>,
+    event: Event<'_>,
+    learner: &mut LinearLearner,
+) -> Result<Put> {
+    let (Some(hashed), Some(labels)) = (hashed, labels) else {
+        return Err(Error::Run(
+            "an event came before the stream was known; please report it".into(),
+        ));
+    };
+    let weight = event.weight();
+    if !(weight.is_finite() && weight >= 0.0) {
+        return Ok(Put::Bad(BadEvent::new(format!("weight {weight} is not 0 or more"))));
+    }
+    let features = match hashed.features(event) {
+        Ok(features) => features,
+        Err(bad) => return Ok(Put::Bad(bad)),
+    };
+    let mean = labels.unscale(0.0);
+    let deviation = labels.unscale(1.0) - mean;
+    Ok(match labels.encode(event.label()) {
+        Ok(None) => Put::Unlabelled,
+        Ok(Some(Label::Class(class))) => {
+            learner.learn(features, Truth::Class(class), weight, None);
+            Put::Labelled
+        }
+        Ok(Some(Label::Value(target))) => {
+            let scale = match event.label() {
+                Value::Number(target) => Some(Scale { mean, deviation, target }),
+                _ => None,
+            };
+            learner.learn(features, Truth::Values(&[target]), weight, scale);
+            Put::Labelled
+        }
+        Err(bad) => Put::Bad(bad),
+    })
 }
 
 /// Puts an event into a row; says why not if it is bad. Nothing is learned from a bad event.
@@ -274,12 +324,14 @@ impl Feed for RecordFeed {
         self.intake.waiting()
     }
 
-    fn take(&mut self, learner: &mut Learner, i: usize) -> Result<()> {
-        let ready = self.images.is_some() || self.known.encoder.is_some();
+    fn take(&mut self, model: &mut Model, i: usize) -> Result<()> {
+        let ready = self.images.is_some() || self.known.encoder.is_some() || self.hashed.is_some();
         if self.known.labels.is_none() || !ready {
-            self.prepare(learner)?;
+            self.prepare(model)?;
         }
-        let RecordFeed { intake, images, known, position, counts, dead, acknowledged, .. } = self;
+        let RecordFeed {
+            intake, images, known, hashed, position, counts, dead, acknowledged, ..
+        } = self;
         let mut taken = false;
         while !taken {
             let more = intake.take(|record, item| {
@@ -292,17 +344,29 @@ impl Feed for RecordFeed {
                     }
                     Item::Event(event) => {
                         taken = true;
-                        match put(known, images.as_ref(), event, learner, i)? {
+                        let put = match model {
+                            Model::Network(learner) => {
+                                put(known, images.as_ref(), event, learner, i)?
+                            }
+                            Model::Linear(learner) => {
+                                give(&mut known.labels, hashed, event, learner)?
+                            }
+                        };
+                        match put {
                             Put::Labelled => counts.events += 1,
                             Put::Unlabelled => {
                                 counts.events += 1;
                                 counts.unlabelled += 1;
-                                learner.unlabelled(i);
+                                if let Model::Network(learner) = model {
+                                    learner.unlabelled(i);
+                                }
                             }
                             Put::Bad(bad) => {
                                 counts.bad += 1;
                                 bury(dead, &record, &bad)?;
-                                learner.leave_out(i);
+                                if let Model::Network(learner) = model {
+                                    learner.leave_out(i);
+                                }
                             }
                         }
                     }
@@ -430,7 +494,12 @@ impl Feed for DataFeed {
         (self.due() - self.next().min(self.due())) as usize
     }
 
-    fn take(&mut self, learner: &mut Learner, i: usize) -> Result<()> {
+    fn take(&mut self, model: &mut Model, i: usize) -> Result<()> {
+        let Model::Network(learner) = model else {
+            return Err(Error::Usage(
+                "a dataset has no hashed features: give online.linear a stream of records".into(),
+            ));
+        };
         let at = self.next();
         let index = self.order.epoch(0, self.data.len()).index(at as usize);
         match self.data.fill(index, learner.row(i), &mut self.target)? {

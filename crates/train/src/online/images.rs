@@ -8,7 +8,7 @@ use tidemill_data::{DataSpec, ImageDirectorySpec, InputSpec};
 use tidemill_stream::BadEvent;
 
 use crate::data::input_of;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::recipe::{DataPaths, RecipeFile};
 
 /// A longer file is taken for a mistake; records are shorter anyway.

@@ -38,6 +38,8 @@ use crate::prequential::{Prequential, PrequentialSpec, Truth};
 pub struct Learner {
     engine: Engine,
     schedule: ScheduleSpec,
+    /// In place of the schedule.
+    learning_rate: Option<f64>,
     scorer: Scorer,
     batch: Batch,
     /// One event that is only asked about.
@@ -113,7 +115,13 @@ impl Learner {
         let schedule = engine.spec().optimizer.schedule().clone();
         let good = Some(Arc::new(mark_good(engine.state())));
         let (batch, asked) = (Batch::default(), Batch::default());
-        Ok(Learner { engine, schedule, scorer, batch, asked, good, frozen: false })
+        let learning_rate = None;
+        Ok(Learner { engine, schedule, learning_rate, scorer, batch, asked, good, frozen: false })
+    }
+
+    /// Learns at this rate instead of the optimizer's own.
+    pub fn set_learning_rate(&mut self, rate: f64) {
+        self.learning_rate = Some(rate);
     }
 
     /// Events are only scored from here on: what a model that does not learn would have done.
@@ -235,7 +243,8 @@ impl Learner {
         if self.batch.weights.iter().all(|&w| w == 0.0) {
             return Ok(applied);
         }
-        let rate = self.schedule.at(self.engine.step()) as f32;
+        let rate =
+            self.learning_rate.unwrap_or_else(|| self.schedule.at(self.engine.step())) as f32;
         let (scorer, batch) = (&mut self.scorer, &self.batch);
         if self.frozen {
             let outputs = self.engine.evaluate(batch)?;

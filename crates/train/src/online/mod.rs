@@ -9,6 +9,8 @@
 //! - [`feed`]: events put into the rows of a step
 //! - [`images`]: events whose input is an image
 //! - [`learner`]: the compiled step with its scores and its guard ([`Learner`])
+//! - [`linear`]: a linear model over hashed features
+//! - [`model`]: one of the two
 //! - [`guard`]: which updates are refused, and when an older state comes back
 //! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary
 //! - [`lag`]: how long events had been acknowledged when they were learned from
@@ -24,6 +26,8 @@ pub mod intake;
 pub mod journal;
 pub mod lag;
 pub mod learner;
+pub mod linear;
+pub mod model;
 pub mod publish;
 pub mod run;
 pub mod spec;

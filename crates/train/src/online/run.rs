@@ -16,19 +16,21 @@ use super::intake::Intake;
 use super::journal::{Journal, JournalMark};
 use super::lag::Lags;
 use super::learner::Learner;
+use super::linear::{LinearLearner, LinearLoss, LinearSpec};
+use super::model::Model;
 use super::spec::WhenFull;
 use super::state::{StreamState, split};
 use crate::checkpoint::{Checkpoint, Meta, Writer, state_sha256};
 use crate::data::{open_one, shaped};
-use crate::engine::Engine;
+use crate::engine::{Engine, State};
 use crate::error::{Error, Result};
 use crate::folder::{Existing, RunFolder};
 use crate::metrics::{Figures, Meter};
 use crate::prequential::Prequential;
 use crate::recipe::{DataPaths, RecipeFile};
 use crate::report::{Report, StreamReport};
-use crate::run::{check_memory, engine_spec, load_state, plan_in_short};
-use crate::summary::{StreamSummary, Summary, peak_rss_bytes};
+use crate::run::{check_memory, engine_spec, load_state, misfit};
+use crate::summary::{StreamSummary, Summary, peak_rss_bytes, rss_bytes};
 
 /// Bytes of `dead-letter.jsonl` and of `audit.jsonl`; what does not fit is counted only.
 const JOURNAL_BYTES: u64 = 256 << 20;
@@ -100,16 +102,10 @@ pub fn learn(
     // A category is its text, also where that looks like a number.
     let categorical = spec.features.categorical.keys().cloned();
     file.recipe.stream.text.extend(categorical);
-    let mut compiled = engine_spec(&file, options.threads);
-    compiled.batch_size = spec.most();
-    let mut engine = Engine::compile(compiled)?;
-    let mut size = 1;
-    while size < spec.most() {
-        engine.prepare_learning(size)?;
-        size *= 2;
-    }
-    engine.prepare_learning(spec.most())?;
-    check_memory(&engine, options.memory, 2 * spec.queue_bytes as u64)?;
+    let mut model = match &spec.linear {
+        Some(linear) => linear_model(&file, linear, options)?,
+        None => network(&file, options)?,
+    };
 
     let folder = RunFolder::create(&options.out, options.existing)?;
     let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
@@ -128,13 +124,9 @@ pub fn learn(
     let mut base = base_meta(&file);
     let mut good = None;
     if let Some(checkpoint) = resumed.as_ref().or(started_from.as_ref()) {
-        load_state(&mut engine, checkpoint)?;
+        load(&mut model, checkpoint)?;
         good = split(checkpoint.tensors.clone()).1;
         base = Meta { recipe_sha256: file.sha256(), ..checkpoint.meta.clone() };
-    }
-    let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
-    if options.frozen {
-        learner.freeze();
     }
     // The same stream goes on where it was left; another starts with figures of its own.
     let source = address(&options.from);
@@ -143,11 +135,15 @@ pub fn learn(
     let before = own.as_deref().or(other.as_deref());
     let same = own.as_deref().filter(|s| s.source == source && !options.anew);
     if let Some(state) = same {
-        learner.restore(state.prequential.clone(), state.guard.clone(), good);
+        let (prequential, guard) = (state.prequential.clone(), state.guard.clone());
+        match &mut model {
+            Model::Network(learner) => learner.restore(prequential, guard, good),
+            Model::Linear(learner) => learner.restore(prequential, guard),
+        }
         tell_going_on(&file, resumed.as_ref(), state, watch);
     }
     let start = Start { same, before };
-    let (feed, format) = feed(&file, options, &folder, &base, &start, &learner, watch)?;
+    let (feed, format) = feed(&file, options, &folder, &base, &start, &model, watch)?;
     let path = |name: &str| folder.path().join(name);
     let marks =
         same.map_or((JournalMark::default(), JournalMark::default()), |s| (s.audit, s.batches));
@@ -168,10 +164,11 @@ pub fn learn(
     let mut tell = |progress| watch(LearnEvent::Progress(progress));
     let events_before = feed.counts().events;
     // Its memory is touched here, so that no checkpoint has to.
-    let spare = learner.engine().state();
+    let mut spare = State::default();
+    model.copy_state(&mut spare);
     let mut driver = StreamDriver {
         spec: &spec,
-        learner,
+        learner: model,
         feed,
         until: options.until,
         audit,
@@ -210,20 +207,20 @@ pub fn learn(
         lag_max_ms: lag.map(|l| l.max),
         prequential: driver.learner.figures(),
     };
-    let engine = driver.learner.engine();
+    let model = &driver.learner;
     let history = &driver.base.history;
     let summary = Summary {
-        steps: engine.step(),
+        steps: model.steps(),
         samples: driver.base.samples + counts.events - counts.unlabelled,
         epochs: driver.base.epoch,
         wall_seconds,
         samples_per_second: stream.events_per_second,
         peak_rss_bytes: peak_rss_bytes(),
-        arena_bytes: engine.arena_bytes() as u64,
+        arena_bytes: model.arena_bytes(),
         train: history.last().map_or_else(Figures::new, |h| h.train.clone()),
         validation: history.last().map_or_else(Figures::new, |h| h.validation.clone()),
         stopped_by: ended_by.name().to_owned(),
-        state_sha256: state_sha256(engine.state().tensors()),
+        state_sha256: state_sha256(&model.own_tensors()),
         stream: Some(stream),
     };
     let known = driver.feed.learned();
@@ -241,9 +238,9 @@ pub fn learn(
                 frozen: options.beside.as_ref(),
                 class_names: &names,
             }),
-            plan: &plan_in_short(engine),
-            threads: engine.threads(),
-            num_parameters: engine.num_parameters(),
+            plan: &model.in_short(),
+            threads: model.threads(),
+            num_parameters: model.num_parameters(),
         }
         .page()
     });
@@ -257,6 +254,80 @@ fn newest_of(run: &Path) -> Result<Checkpoint> {
     found.ok_or_else(|| {
         Error::Usage(format!("{}: has no complete checkpoint; train it first", run.display()))
     })
+}
+
+fn network(file: &RecipeFile, options: &LearnOptions) -> Result<Model> {
+    let spec = &file.recipe.online;
+    let mut compiled = engine_spec(file, options.threads);
+    compiled.batch_size = spec.most();
+    let mut engine = Engine::compile(compiled)?;
+    let mut size = 1;
+    while size < spec.most() {
+        engine.prepare_learning(size)?;
+        size *= 2;
+    }
+    engine.prepare_learning(spec.most())?;
+    check_memory(&engine, options.memory, 2 * spec.queue_bytes as u64)?;
+    let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
+    if let Some(rate) = spec.learning_rate {
+        learner.set_learning_rate(rate);
+    }
+    if options.frozen {
+        learner.freeze();
+    }
+    Ok(Model::Network(learner))
+}
+
+fn linear_model(file: &RecipeFile, linear: &LinearSpec, options: &LearnOptions) -> Result<Model> {
+    let spec = &file.recipe.online;
+    let loss = &file.recipe.training.loss;
+    if options.frozen {
+        return Err(Error::Usage("--frozen: a hashed linear model cannot be frozen yet".into()));
+    }
+    let Some(known) = LinearLoss::of(loss) else {
+        let what = format!(
+            "= \"{}\" is none that online.linear can learn: it has \"binary_crossentropy\" (without \
+             label smoothing), \"mean_squared_error\" and \"hinge\"",
+            loss.name()
+        );
+        return Err(file.error_at("training.loss", &what));
+    };
+    // The table, its copy while a checkpoint is written, and what waits.
+    let table = 16_u64 << linear.bits;
+    let need = rss_bytes() + 2 * table + 2 * spec.queue_bytes as u64;
+    if let Some(limit) = options.memory.filter(|limit| need > *limit) {
+        let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+        return Err(Error::Usage(format!(
+            "--memory {}: the run needs {} (a table of {} and its checkpoint, {} for events that \
+             wait); give it more, or lower online.linear.bits",
+            mb(limit),
+            mb(need),
+            mb(table),
+            mb(2 * spec.queue_bytes as u64)
+        )));
+    }
+    let (metrics, guard) = (spec.metrics.clone(), spec.guard.clone());
+    Ok(Model::Linear(LinearLearner::new(linear, known, metrics, guard)))
+}
+
+/// Takes over the weights of a checkpoint.
+fn load(model: &mut Model, checkpoint: &Checkpoint) -> Result<()> {
+    match model {
+        Model::Network(learner) => {
+            load_state(learner.engine_mut(), checkpoint)?;
+            let good = Some(learner.engine().state());
+            learner.restore(learner.prequential().clone(), learner.guard().clone(), good);
+            Ok(())
+        }
+        Model::Linear(learner) => {
+            let sums = checkpoint.meta.stream.as_ref().and_then(|s| s.linear);
+            let restored = match sums {
+                Some(sums) => learner.model_mut().restore(&checkpoint.tensors, sums),
+                None => Err("it is no hashed linear model".into()),
+            };
+            restored.map_err(|what| misfit(checkpoint, &what))
+        }
+    }
 }
 
 /// What a stream goes on from.
@@ -298,14 +369,22 @@ fn feed(
     folder: &RunFolder,
     base: &Meta,
     start: &Start<'_>,
-    learner: &Learner,
+    model: &Model,
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<Opened> {
     let position = start.same.map(|s| s.position.clone()).unwrap_or_default();
     let counts = start.same.map_or_else(Counts::default, |s| s.counts);
+    let is_data = options.from == "data:" || Path::new(&options.from).is_dir();
+    if let (true, Model::Linear(_)) = (is_data, model) {
+        let what = format!(
+            "learns from records, and {} has none: name a file or another stream",
+            options.from
+        );
+        return Err(file.error_at("online.linear", &what));
+    }
     if options.from == "data:" || Path::new(&options.from).is_dir() {
         let data = dataset(file, &options.from)?;
-        let data = shaped(&data, file, learner.engine().num_outputs());
+        let data = shaped(&data, file, model.num_outputs());
         let order = match file.recipe.batch.shuffle {
             true => Order::Shuffled { seed: file.recipe.training.seed },
             false => Order::Sequential,
@@ -345,6 +424,9 @@ fn feed(
         WhenFull::Block => Policy::Block,
         WhenFull::DropOldest => Policy::DropOldest,
         WhenFull::Sample => Policy::Sample,
+        WhenFull::Spill => {
+            Policy::Spill { folder: folder.path().join("spill"), bytes: spec.spill_bytes }
+        }
     };
     let queue = QueueOptions { bytes: spec.queue_bytes, policy };
     let reader = Reader::spawn(source, queue).map_err(Error::Stream)?;

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use tidemill_stream::features::FeaturesSpec;
 
 use super::guard::GuardSpec;
+use super::linear::LinearSpec;
 use crate::prequential::PrequentialSpec;
 
 /// `[online]`
@@ -18,12 +19,17 @@ pub struct OnlineSpec {
     pub max_batch: Option<usize>,
     /// With `max_batch`: how long an event may wait for others, in milliseconds; 0 by default.
     pub max_delay_ms: f64,
+    /// The learning rate on a stream; by default that of `training.optimizer`, which is chosen for
+    /// batches: a single event says less than a batch, and wants a smaller one.
+    pub learning_rate: Option<f64>,
     /// Names of the classes in the order of the model's outputs; by default the numbers of the
     /// outputs if the first label is such a number, else in the order in which they appear.
     pub classes: Option<Vec<String>>,
     /// Whether targets that are numbers are scaled to mean 0 and deviation 1 as they come; yes by
     /// default.
     pub scale_targets: bool,
+    /// Instead of `[model]`: a linear model over hashed features.
+    pub linear: Option<LinearSpec>,
     /// How raw features become the model's inputs.
     pub features: FeaturesSpec,
     /// What is measured.
@@ -36,8 +42,11 @@ pub struct OnlineSpec {
     pub checkpoint_events: Option<u64>,
     /// Memory of events that wait to be learned from, in bytes; 4 MiB by default.
     pub queue_bytes: usize,
-    /// What happens when that is full; the source waits by default.
+    /// What happens when that is full; the source waits by default. Each event is learned exactly
+    /// once with `block` and `spill`.
     pub when_full: WhenFull,
+    /// With `when_full = "spill"`: bytes on disk; 1 GiB by default.
+    pub spill_bytes: u64,
 }
 
 /// What happens when more events wait than there is memory for.
@@ -51,6 +60,9 @@ pub enum WhenFull {
     DropOldest,
     /// Fewer and fewer of the new events are taken; the others are counted.
     Sample,
+    /// What does not fit waits in `spill/` of the run's folder, up to `online.spill_bytes`; then the
+    /// source waits.
+    Spill,
 }
 
 impl Default for OnlineSpec {
@@ -59,8 +71,10 @@ impl Default for OnlineSpec {
             batch_size: 1,
             max_batch: None,
             max_delay_ms: 0.0,
+            learning_rate: None,
             classes: None,
             scale_targets: true,
+            linear: None,
             features: FeaturesSpec::default(),
             metrics: PrequentialSpec::default(),
             guard: GuardSpec::default(),
@@ -68,6 +82,7 @@ impl Default for OnlineSpec {
             checkpoint_events: None,
             queue_bytes: 4 << 20,
             when_full: WhenFull::Block,
+            spill_bytes: 1 << 30,
         }
     }
 }
@@ -80,8 +95,8 @@ impl OnlineSpec {
 
     /// What decides the weights after a given stream.
     pub(crate) fn deciding(&self) -> impl std::fmt::Debug {
-        let batch = (self.batch_size, self.max_batch);
-        (batch, &self.classes, self.scale_targets, &self.features, &self.guard)
+        let batch = (self.batch_size, self.max_batch, self.learning_rate);
+        (batch, &self.classes, self.scale_targets, &self.linear, &self.features, &self.guard)
     }
 
     /// The first value that makes no sense.
@@ -103,6 +118,20 @@ impl OnlineSpec {
         {
             if !(value.is_finite() && value >= 0.0) {
                 return wrong(key, format!("must be a number of 0 or more, found {value}"));
+            }
+        }
+        if let Some(rate) = self.learning_rate
+            && !(rate.is_finite() && rate > 0.0)
+        {
+            return wrong("learning_rate", format!("must be above 0, found {rate}"));
+        }
+        if let Some(linear) = &self.linear {
+            linear.check().map_err(|(key, what)| (format!("online.linear.{key}"), what))?;
+            if self.most() > 1 {
+                let key = if self.max_batch.is_some() { "max_batch" } else { "batch_size" };
+                let what =
+                    "must be 1 with online.linear, which learns event by event; leave it out";
+                return wrong(key, what.into());
             }
         }
         if self.queue_bytes < 1 << 10 {

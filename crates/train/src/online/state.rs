@@ -6,6 +6,7 @@ use tidemill_stream::{Format, Position};
 use super::feed::{Counts, Known};
 use super::guard::Guard;
 use super::journal::JournalMark;
+use super::linear::LinearSums;
 use crate::engine::{State, StateTensor};
 use crate::prequential::Prequential;
 
@@ -21,6 +22,9 @@ pub struct StreamState {
     pub format: Option<Format>,
     /// What was learned of columns and labels.
     pub known: Known,
+    /// What a linear model has beside its tensors.
+    #[serde(default)]
+    pub linear: Option<LinearSums>,
     /// The figures so far.
     pub prequential: Prequential,
     /// The guard.

@@ -63,6 +63,7 @@ impl RecipeFile {
         let source = Source::parse(text, path, overrides)?;
         let recipe: Recipe = source.read()?;
         let file = RecipeFile { recipe, path: path.to_owned(), source };
+        file.check_kind()?;
         file.recipe.check().map_err(|(key, message)| file.error_at(&key, &message))?;
         Ok(file)
     }
@@ -80,6 +81,45 @@ impl RecipeFile {
             std::iter::once("model".to_string()).chain(segments).collect()
         };
         self.source.error(&full, message)
+    }
+
+    /// Whether the recipe has what its kind of model needs, and nothing of the other kind.
+    fn check_kind(&self) -> Result<()> {
+        let given = |path: &[&str]| {
+            let path: Vec<String> = path.iter().map(|part| part.to_string()).collect();
+            locate::exists(&self.source.edited, &path)
+        };
+        let linear = self.recipe.online.linear.is_some();
+        for (key, path) in
+            [("model", &["model"][..]), ("training.optimizer", &["training", "optimizer"])]
+        {
+            match (linear, given(path)) {
+                (true, true) => {
+                    return Err(self.error_at(
+                        key,
+                        "has no place beside online.linear, which is the model and has its own rules; \
+                         leave one out",
+                    ));
+                }
+                (false, false) => return Err(self.error_at(key, "is missing")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// For commands that take networks only.
+    ///
+    /// # Errors
+    /// If the recipe's model is a hashed linear one.
+    pub fn only_network(&self) -> Result<()> {
+        match self.recipe.online.linear {
+            None => Ok(()),
+            Some(_) => Err(self.error_at(
+                "online.linear",
+                "learns from streams only: this command is for models of layers; use `tidemill learn`",
+            )),
+        }
     }
 
     /// The data of `[batch]`, which a recipe for streams need not have.

@@ -14,7 +14,9 @@ use crate::online::OnlineSpec;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// What is trained.
+    /// What is trained. Recipes of a hashed linear model (`online.linear`) leave it out; then it has
+    /// no inputs and no layers.
+    #[serde(default = "no_model")]
     pub model: ModelSpec,
     /// How it learns.
     pub training: TrainingSpec,
@@ -44,7 +46,8 @@ pub struct Recipe {
 pub struct TrainingSpec {
     /// What is minimized.
     pub loss: LossSpec,
-    /// What moves the parameters.
+    /// What moves the parameters. A hashed linear model has its own rules, and leaves it out.
+    #[serde(default = "no_optimizer")]
     pub optimizer: OptimizerSpec,
     /// Seeds weights, order and dropout; 0 by default.
     #[serde(default)]
@@ -242,7 +245,9 @@ impl Recipe {
 
     /// The first value that makes no sense.
     pub(super) fn check(&self) -> Result<(), Wrong> {
-        self.model.validate().map_err(|e| (e.path, e.message))?;
+        if self.online.linear.is_none() {
+            self.model.validate().map_err(|e| (e.path, e.message))?;
+        }
         let training = |e: tidemill_nn::ModelError| (format!("training.{}", e.path), e.message);
         self.training.loss.validate().map_err(training)?;
         self.training.optimizer.validate().map_err(training)?;
@@ -351,6 +356,14 @@ fn wrong(key: impl Into<String>, message: impl Into<String>) -> Result<(), Wrong
 
 fn positive(key: &str, value: u64) -> Result<(), Wrong> {
     if value > 0 { Ok(()) } else { wrong(key, "must be a positive integer, found 0") }
+}
+
+fn no_model() -> ModelSpec {
+    ModelSpec::features(0)
+}
+
+fn no_optimizer() -> OptimizerSpec {
+    OptimizerSpec::sgd(0.01)
 }
 
 fn validation_loss() -> String {

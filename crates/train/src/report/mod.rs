@@ -113,9 +113,17 @@ impl Report<'_> {
 
     fn cards(&self, page: &mut String) {
         let s = self.summary;
-        let (figures, side) = match s.validation.is_empty() {
-            true => (&s.train, "training"),
-            false => (&s.validation, "validation"),
+        let of_stream: Figures = match &s.stream {
+            Some(stream) => ["accuracy", "mae", "loss"]
+                .iter()
+                .filter_map(|&name| Some((name.to_string(), *stream.prequential.get(name)?)))
+                .collect(),
+            None => Figures::new(),
+        };
+        let (figures, side) = match (of_stream.is_empty(), s.validation.is_empty()) {
+            (false, _) => (&of_stream, "tested, then learned from"),
+            (true, true) => (&s.train, "training"),
+            (true, false) => (&s.validation, "validation"),
         };
         let mut cards: Vec<(String, String, String)> = ordered(figures)
             .into_iter()
@@ -124,7 +132,10 @@ impl Report<'_> {
         cards.push((
             "Speed".into(),
             format!("{}<small>/s</small>", count(s.samples_per_second as u64)),
-            "samples, validation included".into(),
+            match &s.stream {
+                Some(_) => "events, checkpoints included".into(),
+                None => "samples, validation included".into(),
+            },
         ));
         cards.push((
             "Parameters".into(),
@@ -164,7 +175,8 @@ impl Report<'_> {
                 }
             }
         }
-        page.push_str("<section><h2>Curves</h2><div class=\"charts\">");
+        let title = if self.stream.is_some() { "In batches, before" } else { "Curves" };
+        let _ = write!(page, "<section><h2>{title}</h2><div class=\"charts\">");
         for name in names {
             let points = |side: fn(&EpochFigures) -> &Figures| {
                 let at = |e: &EpochFigures| side(e).get(name).map(|&v| (e.epoch as f64, v));
