@@ -120,8 +120,8 @@ fn killed_over(from: &str, sender: impl Sender + 'static) {
     let recipe = stream_recipe(folder.path(), "[stream]\nformat = \"json\"");
     let until = EVENTS.to_string();
     let learn = ["learn", text(&recipe), "--from", from, "--until-events", &until];
-    // About one of 48 records is bad.
-    let most = EVENTS as usize * 21 / 20;
+    // About one of 20 records is bad.
+    let most = EVENTS as usize * 11 / 10;
     let pusher = Pusher::start(sender, most, Duration::from_millis(2));
     let (mut killed, mut runs) = (0, Vec::new());
     while killed < kills(KILLS) {

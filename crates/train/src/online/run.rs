@@ -19,7 +19,7 @@ use super::learner::Learner;
 use super::linear::{LinearLearner, LinearLoss, LinearSpec};
 use super::model::Model;
 use super::spec::WhenFull;
-use super::state::{StreamState, split};
+use super::state::{StreamState, mark_good, split};
 use crate::checkpoint::{Checkpoint, Meta, Writer, state_sha256};
 use crate::data::{open_one, shaped};
 use crate::engine::{Engine, State};
@@ -315,7 +315,7 @@ fn load(model: &mut Model, checkpoint: &Checkpoint) -> Result<()> {
     match model {
         Model::Network(learner) => {
             load_state(learner.engine_mut(), checkpoint)?;
-            let good = Some(learner.engine().state());
+            let good = Some(mark_good(learner.engine().state()));
             learner.restore(learner.prequential().clone(), learner.guard().clone(), good);
             Ok(())
         }
