@@ -9,47 +9,16 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use common::events::{Row, kill_until_done, kills, outcome, rows, stream_recipe};
 use common::*;
 
-/// Kills of each kind of stream.
+/// Kills of each kind of stream in the gate.
 const KILLS: usize = 25;
 
-fn stream_recipe(folder: &Path, online: &str) -> PathBuf {
-    let path = folder.join("recipe.toml");
-    let recipe = format!(
-        r#"[model]
-input  = {{ features = 6 }}
-layers = [{{ dense = {{ units = 16, activation = "relu" }} }}, {{ dense = {{ units = 3 }} }}]
-[training]
-loss      = "sparse_categorical_crossentropy"
-optimizer = {{ adam = {{ learning_rate = 0.01 }} }}
-[online]
-checkpoint_events = 700
-features.categorical = {{ kind = {{ dictionary = {{ capacity = 3 }} }} }}
-guard = {{ keep_every = 1000 }}
-{online}
-"#
-    );
-    std::fs::write(&path, recipe).unwrap();
-    path
-}
-
-/// Numbers and a category of which the class is a function that moves; with rows that are broken,
-/// not finite, far out, or of no known class.
-fn stream(folder: &Path, rows: usize) -> PathBuf {
+/// A file of rows, some of them broken, not finite, far out, or of no known class.
+fn stream(folder: &Path, len: usize) -> PathBuf {
     let mut text = "a,b,kind,class\n".to_string();
-    let mut state = 7u64;
-    let mut random = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 40) as f64 / (1u64 << 24) as f64
-    };
-    for i in 0..rows {
-        let (a, b) = (10.0 * random() - 5.0, 100.0 * random());
-        let kind = ["x", "y", "z"][(3.0 * random()) as usize];
-        let turn = (i as f64 / 3000.0).sin();
-        let score = a / 5.0 * turn + (b / 50.0 - 1.0) * (1.0 - turn) + f64::from(kind == "x");
-        let class =
-            ["low", "middle", "high"][if score < 0.0 { 0 } else { 1 + (score > 0.8) as usize }];
+    for (i, Row { a, b, kind, class }) in rows().enumerate().take(len) {
         text += &match i % 97 {
             11 => format!("{a},NaN,{kind},{class}\n"),
             23 => format!("{a},{b}\n"),
@@ -65,27 +34,6 @@ fn stream(folder: &Path, rows: usize) -> PathBuf {
     path
 }
 
-/// What must not depend on kills.
-fn outcome(run: &Path) -> (serde_json::Value, String) {
-    let text = std::fs::read_to_string(run.join("summary.json")).unwrap();
-    let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let keys = [
-        "state_sha256",
-        "steps",
-        "events",
-        "unlabelled",
-        "bad_events",
-        "refused",
-        "rollbacks",
-        "position",
-        "prequential",
-    ];
-    let kept: serde_json::Map<_, _> =
-        keys.iter().map(|&k| (k.to_string(), summary[k].clone())).collect();
-    let dead = std::fs::read_to_string(run.join("dead-letter.jsonl")).unwrap();
-    (kept.into(), dead)
-}
-
 /// Kills learning at random moments; it must end as it does when left alone.
 fn killed_often(online: &str, rows: usize) {
     let folder = tempfile::tempdir().unwrap();
@@ -97,35 +45,20 @@ fn killed_often(online: &str, rows: usize) {
 /// The same for any recipe and events, of which more than `bad` are.
 fn killed(folder: &Path, recipe: &Path, events: &Path, bad: usize) {
     let whole = folder.join("whole");
+    let learn = ["learn", text(recipe), "--from", text(events)];
     let start = Instant::now();
-    succeed(&["learn", text(recipe), "--from", text(events), "--out", text(&whole)]);
+    succeed(&[&learn[..], &["--out", text(&whole)]].concat());
     let usual = start.elapsed().as_secs_f64();
     let want = outcome(&whole);
     assert!(want.0["bad_events"].as_u64().unwrap() as usize > bad, "{}", want.0);
-
-    let (mut killed, mut round, mut random) = (0, 0, dice());
-    while killed < KILLS {
+    let (mut killed, mut round) = (0, 0);
+    while killed < kills(KILLS) {
         let run = folder.join(format!("run-{round}"));
         round += 1;
-        loop {
-            let arguments =
-                ["learn", text(recipe), "--from", text(events), "--out", text(&run), "--resume"];
-            let mut child =
-                command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            sleep(Duration::from_secs_f64(usual * random()));
-            if child.try_wait().unwrap().is_some() {
-                break;
-            }
-            child.kill().unwrap();
-            child.wait().unwrap();
-            killed += 1;
-            if killed >= KILLS {
-                succeed(&arguments);
-                break;
-            }
-        }
+        killed += kill_until_done(&learn, &run, kills(KILLS) - killed, usual);
         assert!(outcome(&run) == want, "{}\n{}", outcome(&run).0, want.0);
     }
+    println!("{killed} kills over {round} runs");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::lines::MAX_RECORD;
 use crate::log::{Log, LogOptions};
 use crate::source::Source;
 use crate::sources::{
-    DirectorySource, FileSource, HttpOptions, HttpSource, ReadSource, TailSource, TcpOptions,
-    TcpSource,
+    ArrowPipe, ArrowSource, DirectorySource, FileSource, HttpOptions, HttpSource, ReadSource,
+    TailSource, TcpOptions, TcpSource,
 };
 
 /// What holds for all kinds of addresses, and what only some need.
@@ -29,6 +29,8 @@ pub struct OpenOptions {
     pub log_folder: Option<PathBuf>,
     /// How logs are kept.
     pub log: LogOptions,
+    /// Whether files and standard input hold Arrow IPC; no other kind of source can. False.
+    pub arrow: bool,
     /// Whether entries of a Redis stream that a checkpoint covers are removed. False.
     pub trim: bool,
 }
@@ -42,6 +44,7 @@ impl Default for OpenOptions {
             settle: Duration::from_secs(2),
             log_folder: None,
             log: LogOptions::default(),
+            arrow: false,
             trim: false,
         }
     }
@@ -70,7 +73,7 @@ pub const ADDRESSES: &str = "-, a path, file:PATH, tail:PATH, dir:PATH, tcp://AD
 /// # Errors
 /// If there is no such kind of source, or it cannot be opened.
 pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
-    let max = options.max_record;
+    let (max, arrow) = (options.max_record, options.arrow);
     let (scheme, rest) = match uri.split_once(':') {
         // One letter before a colon, or a slash before it, is a path.
         Some((s, rest)) if s.len() > 1 && s.bytes().all(|b| b.is_ascii_alphanumeric()) => (s, rest),
@@ -79,9 +82,13 @@ pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
     // Paths may follow two slashes; addresses must.
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     Ok(match scheme {
-        "" if uri != "-" => file(uri, max)?,
-        "" | "stdin" => Box::new(ReadSource::new("standard input", std::io::stdin(), max)?),
-        "file" => file(rest, max)?,
+        "" if uri != "-" => file(uri, options)?,
+        "" | "stdin" => read_once("standard input", std::io::stdin(), options)?,
+        "file" => file(rest, options)?,
+        _ if arrow => {
+            let what = format!("{uri}: Arrow IPC is read from a file or from standard input");
+            return Err(Error::Usage(what));
+        }
         "tail" => Box::new(TailSource::open(rest, max)?),
         "dir" => Box::new(DirectorySource::open(rest, options.settle, max)?),
         "log" => {
@@ -110,17 +117,29 @@ pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
     })
 }
 
-fn file(path: &str, max: usize) -> Result<Box<dyn Source>> {
+fn read_once(
+    name: &str,
+    input: impl std::io::Read + Send + 'static,
+    options: &OpenOptions,
+) -> Result<Box<dyn Source>> {
+    let max = options.max_record;
+    Ok(match options.arrow {
+        true => Box::new(ReadSource::new(name, ArrowPipe::new(name, input), max)?),
+        false => Box::new(ReadSource::new(name, input, max)?),
+    })
+}
+
+fn file(path: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
     let fail = |e| Error::io(path, e);
     let meta = std::fs::metadata(path).map_err(fail)?;
     if meta.is_dir() {
         let what = format!("{path} is a folder; give dir:{path} to read its files as they come");
         return Err(Error::Usage(what));
     }
-    Ok(if meta.is_file() {
-        Box::new(FileSource::with_max_record(path, max)?)
-    } else {
-        Box::new(ReadSource::new(path, File::open(path).map_err(fail)?, max)?)
+    Ok(match (meta.is_file(), options.arrow) {
+        (true, true) => Box::new(ArrowSource::open(path, options.max_record)?),
+        (true, false) => Box::new(FileSource::with_max_record(path, options.max_record)?),
+        (false, _) => read_once(path, File::open(path).map_err(fail)?, options)?,
     })
 }
 

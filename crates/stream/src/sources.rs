@@ -1,5 +1,6 @@
 //! Files, standard input, sockets; and, each behind a feature, NATS, Redis and Kafka.
 
+mod arrow;
 mod directory;
 mod file;
 mod http;
@@ -15,6 +16,8 @@ mod stdin;
 mod tail;
 mod tcp;
 
+pub(crate) use arrow::ArrowPipe;
+pub use arrow::ArrowSource;
 pub use directory::DirectorySource;
 pub use file::FileSource;
 pub use http::{HttpOptions, HttpSource};

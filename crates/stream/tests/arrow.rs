@@ -78,3 +78,36 @@ fn what_is_no_arrow_or_cut_off_says_so() {
     bytes.truncate(bytes.len() - 100);
     assert!(read(bytes).is_err());
 }
+
+/// Rows are numbered; going on passes over as many.
+#[test]
+fn a_file_is_a_source_that_goes_on_after_a_row() {
+    use tidemill_stream::{OpenOptions, Poll, Records, open};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.arrow");
+    let batch = batch();
+    let mut file =
+        FileWriter::try_new(std::fs::File::create(&path).unwrap(), &batch.schema()).unwrap();
+    (0..4).for_each(|_| file.write(&batch).unwrap());
+    file.finish().unwrap();
+    let options = OpenOptions { arrow: true, ..OpenOptions::default() };
+    let source = || open(path.to_str().unwrap(), &options).unwrap();
+    let all = common::take(source().as_mut(), 12);
+    for (after, row) in all.iter().enumerate() {
+        assert_eq!(row.1.mark("").unwrap().major, after as u64 + 1);
+        let mut again = source();
+        again.seek(&row.1).unwrap();
+        assert_eq!(common::take(again.as_mut(), 11 - after), all[after + 1..]);
+        let end = again.poll(&mut Records::default(), 1 << 20, common::WAIT).unwrap();
+        assert_eq!(end, Poll::End);
+    }
+    let mut past = all[11].1.clone();
+    past.advance("", tidemill_stream::Mark { major: 13, minor: 0 });
+    let mut short = source();
+    short.seek(&past).unwrap();
+    let gone = short.poll(&mut Records::default(), 1 << 20, common::WAIT).unwrap_err();
+    assert!(gone.to_string().contains("fewer rows"), "{gone}");
+    let tcp = open("tcp://127.0.0.1:0", &options).err().unwrap().to_string();
+    assert!(tcp.contains("from a file or from standard input"), "{tcp}");
+}

@@ -85,6 +85,32 @@ impl State {
     }
 }
 
+/// Values that a thread copies at least: starting one costs as much as copying some of them.
+const COPIED_AT_ONCE: usize = 1 << 20;
+
+/// Copies slices over others of the same lengths. Two threads saturate the memory of a machine
+/// with few cores, and four most others.
+fn copy_all<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a mut [f32])>) {
+    let pieces: Vec<(&[f32], &mut [f32])> = pairs
+        .flat_map(|(from, to)| from.chunks(COPIED_AT_ONCE).zip(to.chunks_mut(COPIED_AT_ONCE)))
+        .collect();
+    let total: usize = pieces.iter().map(|(from, _)| from.len()).sum();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (total / COPIED_AT_ONCE).min(cores).clamp(1, 4);
+    let work = std::sync::Mutex::new(pieces.into_iter());
+    let copy = || {
+        while let Some((from, to)) = work.lock().ok().and_then(|mut w| w.next()) {
+            to.copy_from_slice(from);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(copy);
+        }
+        copy();
+    });
+}
+
 /// What a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
@@ -370,6 +396,21 @@ impl Engine {
             values: self.runtime.state(i).to_vec(),
         };
         State { tensors: slots.map(tensor).collect() }
+    }
+
+    /// Copies the state over another one of this model, into the memory that has; by several
+    /// threads where it is large. Fresh memory would cost twice the time.
+    pub fn copy_state(&self, to: &mut State) {
+        let slots = self.runtime.slots();
+        let same = |(slot, t): (&tidemill_plan::Slot, &StateTensor)| {
+            t.name == slot.name && t.shape == slot.shape
+        };
+        if slots.len() != to.tensors.len() || !slots.iter().zip(&to.tensors).all(same) {
+            *to = self.state();
+            return;
+        }
+        let pairs = to.tensors.iter_mut().enumerate();
+        copy_all(pairs.map(|(i, t)| (self.runtime.state(i), &mut t.values[..])));
     }
 
     /// Takes over a state; names and shapes must be the same.

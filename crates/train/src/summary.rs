@@ -55,6 +55,19 @@ pub struct StreamSummary {
     pub refused: u64,
     /// Times that the last good state came back.
     pub rollbacks: u64,
+    /// The longest time that a checkpoint kept this process from learning, in milliseconds.
+    #[serde(default)]
+    pub checkpoint_stall_ms: f64,
+    /// Milliseconds from acknowledged to learned that half of this process's events took at most;
+    /// nothing where the source knows no acknowledgement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_p50_ms: Option<f64>,
+    /// The same of all but one event of a hundred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_p99_ms: Option<f64>,
+    /// The same of the slowest event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_max_ms: Option<f64>,
     /// The prequential figures.
     pub prequential: Figures,
 }

@@ -146,8 +146,8 @@ fn live_line(p: &StreamProgress) -> String {
         }
         line += &format!("  loss {:.4}", h.loss);
     }
-    if let Some(lag) = p.lag {
-        line += &format!("  lag {:.1} ms", lag.as_secs_f64() * 1e3);
+    if let Some(lag) = p.lag_ms {
+        line += &format!("  lag {lag:.1} ms");
     }
     if p.counts.bad > 0 {
         line += &format!("  bad {}", count(p.counts.bad));
@@ -197,6 +197,14 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
         if n > 0 {
             row(words, count(n));
         }
+    }
+    if let (Some(p50), Some(p99), Some(max)) =
+        (stream.lag_p50_ms, stream.lag_p99_ms, stream.lag_max_ms)
+    {
+        row(
+            "acknowledged to learned",
+            format!("p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms"),
+        );
     }
     row("time", duration(s.wall_seconds));
     if s.peak_rss_bytes > 0 {

@@ -1,6 +1,9 @@
 //! A small digit folder, recipes over it, and the binary.
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
+pub mod events;
+pub mod senders;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;

@@ -21,9 +21,14 @@ pub(super) struct Json {
 
 impl Json {
     pub fn new(spec: &FormatSpec, schema: Option<Schema>) -> Json {
-        let keys = schema.as_ref().map_or_else(Keys::default, |s| Keys::new(spec, s));
+        let mut spec = spec.clone();
+        if let Some(image) = &spec.image {
+            spec.columns = Some(vec![image.clone()]);
+            spec.text.push(image.clone());
+        }
+        let keys = schema.as_ref().map_or_else(Keys::default, |s| Keys::new(&spec, s));
         let (path, scratch) = (String::new(), String::new());
-        Json { spec: spec.clone(), schema, keys, path, scratch }
+        Json { spec, schema, keys, path, scratch }
     }
 
     /// Makes the schema of the first event.

@@ -69,6 +69,11 @@ pub struct FormatSpec {
     /// JSON: key of an array of numbers, as long as in the first event. Default: the first key
     /// that holds one, if `columns` is not given.
     pub vector: Option<String>,
+    /// JSON: the key of an image, the only input: the path of a file, or the file as base64.
+    /// Default: none.
+    pub image: Option<String>,
+    /// Where the paths of images start; by default the folder of the recipe.
+    pub image_folder: Option<String>,
     /// Columns or keys that are no inputs. Default: none.
     pub ignore: Vec<String>,
     /// Columns or keys that are text even where they look like numbers: ids, postal codes.
@@ -89,6 +94,8 @@ impl Default for FormatSpec {
             id: None,
             weight: None,
             vector: None,
+            image: None,
+            image_folder: None,
             ignore: Vec::new(),
             text: Vec::new(),
             missing: ["", "NA", "?", "null"].map(String::from).to_vec(),
@@ -144,6 +151,12 @@ impl FormatSpec {
         }
         if self.vector.is_some() && !json {
             return usage(format!("stream.vector: {format:?} has no arrays; leave it out"));
+        }
+        if self.image.is_some() && (!json || self.columns.is_some() || self.vector.is_some()) {
+            return usage(format!(
+                "stream.image is for JSON and Arrow, and the only input ({format:?}); leave it out, \
+                 or stream.columns and stream.vector"
+            ));
         }
         if matches!(format, Format::Vw | Format::Libsvm) {
             let keys = [("label", &self.label), ("id", &self.id), ("weight", &self.weight)];

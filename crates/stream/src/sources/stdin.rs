@@ -57,7 +57,7 @@ impl ReadSource {
 }
 
 /// The text of `input`, which may be gzipped.
-fn unzip(mut input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+pub(super) fn unzip(mut input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut magic = Vec::new();
     Read::by_ref(&mut input).take(2).read_to_end(&mut magic)?;
     let gzip = magic == [0x1f, 0x8b];

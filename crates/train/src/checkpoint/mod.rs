@@ -12,6 +12,7 @@ mod meta;
 mod tensors;
 mod writer;
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
 pub use meta::{Best, EpochFigures, Meta};
@@ -51,8 +52,9 @@ impl Checkpoints {
 
     /// Writes a checkpoint, points `latest` (and `best`, when this one is) to it, and removes those
     /// that need not be kept. Returns once all of it is on disk.
-    pub fn write(&self, meta: &Meta, tensors: &[StateTensor]) -> Result<PathBuf> {
-        if let Some(bad) = tensors.iter().find(|t| t.values.iter().any(|v| !v.is_finite())) {
+    pub fn write<T: Borrow<StateTensor>>(&self, meta: &Meta, tensors: &[T]) -> Result<PathBuf> {
+        let mut all = tensors.iter().map(Borrow::borrow);
+        if let Some(bad) = all.find(|t| t.values.iter().any(|v| !v.is_finite())) {
             return Err(Error::Run(format!(
                 "step {}: {} holds a value that is not finite; no checkpoint is written, the last \
                  good one stays",

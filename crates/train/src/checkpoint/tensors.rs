@@ -1,6 +1,6 @@
 //! Tensors as a safetensors file, and their fingerprint.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
@@ -36,18 +36,18 @@ const PARAMETER: &str = "parameter";
 const STATE: &str = "state";
 
 /// Writes tensors as a safetensors file that also holds the step.
-pub fn write(path: &Path, step: u64, tensors: &[StateTensor]) -> Result<()> {
-    let mut about: HashMap<String, String> = tensors
-        .iter()
+pub fn write<T: Borrow<StateTensor>>(path: &Path, step: u64, tensors: &[T]) -> Result<()> {
+    let tensors = || tensors.iter().map(Borrow::borrow);
+    let mut about: HashMap<String, String> = tensors()
         .map(|t| (t.name.clone(), if t.parameter { PARAMETER } else { STATE }.to_string()))
         .collect();
     about.insert("tidemill.step".into(), step.to_string());
     // The file sorts its tensors by size class; this is their own order, which the fingerprint has.
-    let order: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
+    let order: Vec<&str> = tensors().map(|t| t.name.as_str()).collect();
     about.insert("tidemill.order".into(), order.join("\n"));
     // safetensors makes a file that its owner alone may read; weights are shared like other files.
     let plain = File::create(path).and_then(|f| f.metadata()).map_err(|e| Error::write(path, e))?;
-    let views = tensors.iter().map(|t| (t.name.as_str(), Borrowed(t)));
+    let views = tensors().map(|t| (t.name.as_str(), Borrowed(t)));
     safetensors::serialize_to_file(views, Some(about), path).map_err(|e| match e {
         safetensors::SafeTensorError::IoError(e) => Error::write(path, e),
         e => Error::Run(format!("{}: cannot be written: {e}", path.display())),
@@ -84,9 +84,9 @@ pub fn read(path: &Path) -> std::result::Result<Vec<StateTensor>, String> {
 }
 
 /// The fingerprint of a state: SHA-256 over each tensor's name and little-endian bytes, in order.
-pub fn state_sha256(tensors: &[StateTensor]) -> String {
+pub fn state_sha256<T: Borrow<StateTensor>>(tensors: &[T]) -> String {
     let mut hash = Sha256::new();
-    for tensor in tensors {
+    for tensor in tensors.iter().map(Borrow::borrow) {
         hash.update(tensor.name.as_bytes());
         hash.update(bytemuck::cast_slice::<f32, u8>(&tensor.values));
     }

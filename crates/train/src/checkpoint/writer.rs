@@ -1,10 +1,11 @@
 //! Writes files beside the training, since syncing them takes longer than many steps.
 
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::{Checkpoints, Meta, state_sha256};
-use crate::engine::StateTensor;
+use crate::engine::{State, StateTensor};
 use crate::error::{Error, Result};
 
 type Job = Box<dyn FnOnce() -> Result<()> + Send>;
@@ -47,6 +48,42 @@ impl Writer {
             meta.state_sha256 = state_sha256(&tensors);
             checkpoints.write(&meta, &tensors).map(|_| ())
         })
+    }
+
+    /// The same of a state and one to come back to, whose memory goes to `back` when it is done.
+    pub fn write_state(
+        &mut self,
+        mut meta: Meta,
+        state: State,
+        good: Option<Arc<State>>,
+        back: Arc<Mutex<Option<State>>>,
+    ) -> Result<()> {
+        let checkpoints = self.checkpoints.clone();
+        self.run(move || {
+            let good = good.as_deref().into_iter().flat_map(State::tensors);
+            let all: Vec<&StateTensor> = state.tensors().iter().chain(good).collect();
+            meta.state_sha256 = state_sha256(&all);
+            let written = checkpoints.write(&meta, &all).map(|_| ());
+            if let Ok(mut back) = back.lock() {
+                *back = Some(state);
+            }
+            written
+        })
+    }
+
+    /// Whether handing over more would wait. An error of an earlier job comes back here.
+    pub fn is_busy(&mut self) -> Result<bool> {
+        while self.pending > 0 {
+            match self.done.try_recv() {
+                Err(TryRecvError::Empty) => return Ok(true),
+                Ok(result) => {
+                    self.pending -= 1;
+                    result?;
+                }
+                Err(TryRecvError::Disconnected) => return self.wait().map(|()| false),
+            }
+        }
+        Ok(false)
     }
 
     /// Hands over anything that writes. An error of an earlier job comes back here.

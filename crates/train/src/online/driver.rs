@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -12,9 +13,11 @@ use super::feed::{Counts, Feed};
 use super::guard::Verdict;
 use super::intake::Filled;
 use super::journal::Journal;
+use super::lag::Lags;
 use super::model::Model;
 use super::state::StreamState;
 use crate::checkpoint::{Meta, Writer};
+use crate::engine::State;
 use crate::error::Result;
 use crate::prequential::Headline;
 
@@ -61,8 +64,8 @@ pub struct StreamProgress {
     pub events_per_second: f64,
     /// The figures so far; none before the first label.
     pub headline: Option<Headline>,
-    /// How long the last event had been acknowledged when it was learned from.
-    pub lag: Option<Duration>,
+    /// How many milliseconds the last event had been acknowledged when it was learned from.
+    pub lag_ms: Option<f64>,
     /// Updates refused by the guard.
     pub refused: u64,
 }
@@ -104,6 +107,12 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) clock: StreamClock,
     /// The position of a checkpoint that is being written.
     pub(crate) written: Option<Position>,
+    /// From acknowledged to learned, in this process.
+    pub(crate) lags: Lags,
+    /// Memory of the last checkpoint's copy of the state, to be used again.
+    pub(crate) spare: Arc<Mutex<Option<State>>>,
+    /// The longest time that a checkpoint kept learning waiting.
+    pub(crate) longest_stall: Duration,
 }
 
 /// What does not change in the state of a stream.
@@ -167,6 +176,7 @@ impl StreamDriver<'_> {
                 }
             }
         };
+        self.lags.count();
         self.checkpoint()?;
         Ok(end)
     }
@@ -226,11 +236,13 @@ impl StreamDriver<'_> {
         self.learner.start(len);
         for i in 0..len {
             self.feed.take(&mut self.learner, i)?;
+            self.lags.take(self.feed.acknowledged());
         }
         if let Some(batches) = &mut self.batches {
             batches.write(&len)?;
         }
         let learned = self.learner.step()?;
+        self.lags.learned(self.feed.waiting());
         let (what, deviations) = match learned.verdict {
             Verdict::Apply => return Ok(()),
             Verdict::NotFinite => ("refused: the loss is not finite", None),
@@ -257,7 +269,7 @@ impl StreamDriver<'_> {
                 counts: self.feed.counts(),
                 events_per_second: (events - self.clock.told_events) as f64 / seconds,
                 headline: self.learner.prequential().headline(),
-                lag: self.feed.lag(),
+                lag_ms: self.lags.last(),
                 refused: self.learner.guard().refused,
             };
             (self.tell)(progress);
@@ -267,8 +279,14 @@ impl StreamDriver<'_> {
         let seconds = (now - self.clock.saved).as_secs_f64();
         let due = seconds >= self.spec.checkpoint_seconds
             || self.spec.checkpoint_events.is_some_and(|n| since >= n);
-        if due && since > 0 {
-            self.checkpoint()?;
+        // Learning does not wait for a checkpoint that is being written: the next one is due then.
+        if !self.writer.is_busy()? {
+            if let Some(position) = self.written.take() {
+                self.feed.commit(position);
+            }
+            if due && since > 0 {
+                self.checkpoint()?;
+            }
         }
         if self.interrupt.load(Relaxed) {
             return Ok(Some(StreamEnd::Interrupt));
@@ -279,6 +297,9 @@ impl StreamDriver<'_> {
 
     /// Copies the state and hands it to the writer; the source is told of it once it is on disk.
     fn checkpoint(&mut self) -> Result<()> {
+        // The one before is on disk already, except at the end of the stream.
+        self.wait()?;
+        let start = Instant::now();
         let position = self.feed.position().clone();
         let state = StreamState {
             source: self.stream.source.clone(),
@@ -302,13 +323,14 @@ impl StreamDriver<'_> {
             stream: Some(Box::new(state)),
             ..self.base.clone()
         };
-        let tensors = self.learner.tensors();
-        self.writer.write(meta, tensors)?;
-        // Handing over waits for the checkpoint before, so that one is on disk now.
-        if let Some(before) = self.written.replace(position) {
-            self.feed.commit(before);
-        }
-        self.clock.saved = Instant::now();
+        let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
+        let mut copy = spare.unwrap_or_default();
+        self.learner.copy_state(&mut copy);
+        self.writer.write_state(meta, copy, self.learner.good(), self.spare.clone())?;
+        self.written = Some(position);
+        let now = Instant::now();
+        self.longest_stall = self.longest_stall.max(now - start);
+        self.clock.saved = now;
         self.clock.saved_events = self.feed.counts().events;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Where the events of a step come from: records of a source, or a dataset that is replayed.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidemill_data::{Dataset, Order};
@@ -9,6 +9,7 @@ use tidemill_stream::features::{Encoder, HashedColumns, Label, Labels};
 use tidemill_stream::{BadEvent, Event, Events, Mark, Position, Record, Schema, Value};
 
 use super::OnlineSpec;
+use super::images::Images;
 use super::intake::{Filled, Intake, Item};
 use super::journal::Journal;
 use super::learner::{Learner, Scale};
@@ -52,8 +53,11 @@ pub trait Feed {
     /// What was brought so far.
     fn counts(&self) -> Counts;
 
-    /// How long the event taken last had been acknowledged, where there is such a moment.
-    fn lag(&self) -> Option<Duration>;
+    /// When the event taken last was acknowledged, in microseconds of the Unix epoch; 0 where
+    /// there is no such moment.
+    fn acknowledged(&self) -> u64 {
+        0
+    }
 
     /// Tells the source that a checkpoint at this position is on disk.
     fn commit(&self, position: Position);
@@ -84,6 +88,7 @@ pub struct Known {
 /// The records of a source.
 pub struct RecordFeed {
     intake: Intake,
+    images: Option<Images>,
     spec: OnlineSpec,
     task: Task,
     known: Known,
@@ -110,6 +115,7 @@ impl RecordFeed {
     /// The events of `intake` after `position`.
     pub fn new(
         intake: Intake,
+        images: Option<Images>,
         spec: OnlineSpec,
         task: Task,
         stored: bool,
@@ -118,6 +124,7 @@ impl RecordFeed {
     ) -> RecordFeed {
         RecordFeed {
             intake,
+            images,
             spec,
             task,
             known: Known::default(),
@@ -153,7 +160,8 @@ impl RecordFeed {
                     .into(),
             ));
         }
-        if let (Model::Network(learner), None) = (model, &self.known.encoder) {
+        let unknown = self.known.encoder.is_none() && self.images.is_none();
+        if let (Model::Network(learner), true) = (model, unknown) {
             let encoder = Encoder::new(&self.spec.features, schema, &first);
             let encoder = encoder.map_err(Error::Stream)?;
             let (wants, has) = (learner.engine().sample_len(), encoder.width());
@@ -240,8 +248,14 @@ fn give(
 }
 
 /// Puts an event into a row; says why not if it is bad. Nothing is learned from a bad event.
-fn put(known: &mut Known, event: Event<'_>, learner: &mut Learner, i: usize) -> Result<Put> {
-    let (Some(encoder), Some(labels)) = (&mut known.encoder, &mut known.labels) else {
+fn put(
+    known: &mut Known,
+    images: Option<&Images>,
+    event: Event<'_>,
+    learner: &mut Learner,
+    i: usize,
+) -> Result<Put> {
+    let Some(labels) = &mut known.labels else {
         return Err(Error::Run(
             "an event came before the stream was known; please report it".into(),
         ));
@@ -253,7 +267,16 @@ fn put(known: &mut Known, event: Event<'_>, learner: &mut Learner, i: usize) -> 
     if let Err(bad) = labels.check(event.label()) {
         return Ok(Put::Bad(bad));
     }
-    if let Err(bad) = encoder.encode(event, learner.row(i)) {
+    let row = learner.row(i);
+    let encoded = match (images, &mut known.encoder) {
+        (Some(images), _) => match event.value(0) {
+            Value::Text(text) => images.fill(text, row),
+            _ => Err(BadEvent::new("the event has no image")),
+        },
+        (None, Some(encoder)) => encoder.encode(event, row),
+        (None, None) => Err(BadEvent::fatal("its columns are not known")),
+    };
+    if let Err(bad) = encoded {
         return Ok(Put::Bad(bad));
     }
     let mean = labels.unscale(0.0);
@@ -302,10 +325,13 @@ impl Feed for RecordFeed {
     }
 
     fn take(&mut self, model: &mut Model, i: usize) -> Result<()> {
-        if self.known.labels.is_none() || (self.known.encoder.is_none() && self.hashed.is_none()) {
+        let ready = self.images.is_some() || self.known.encoder.is_some() || self.hashed.is_some();
+        if self.known.labels.is_none() || !ready {
             self.prepare(model)?;
         }
-        let RecordFeed { intake, known, hashed, position, counts, dead, acknowledged, .. } = self;
+        let RecordFeed {
+            intake, images, known, hashed, position, counts, dead, acknowledged, ..
+        } = self;
         let mut taken = false;
         while !taken {
             let more = intake.take(|record, item| {
@@ -319,7 +345,9 @@ impl Feed for RecordFeed {
                     Item::Event(event) => {
                         taken = true;
                         let put = match model {
-                            Model::Network(learner) => put(known, event, learner, i)?,
+                            Model::Network(learner) => {
+                                put(known, images.as_ref(), event, learner, i)?
+                            }
                             Model::Linear(learner) => {
                                 give(&mut known.labels, hashed, event, learner)?
                             }
@@ -379,10 +407,8 @@ impl Feed for RecordFeed {
         self.counts
     }
 
-    fn lag(&self) -> Option<Duration> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        let then = Duration::from_micros(self.acknowledged);
-        (self.acknowledged > 0).then(|| now.saturating_sub(then))
+    fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     fn commit(&self, position: Position) {
@@ -509,10 +535,6 @@ impl Feed for DataFeed {
 
     fn counts(&self) -> Counts {
         self.counts
-    }
-
-    fn lag(&self) -> Option<Duration> {
-        None
     }
 
     fn commit(&self, _position: Position) {}

@@ -1,9 +1,12 @@
 //! The compiled step of a stream: predict, score, learn.
 
+use std::sync::Arc;
+
 use tidemill_data::Batch;
 use tidemill_nn::{Link, ScheduleSpec, Targets as Wanted};
 
 use super::guard::{Guard, GuardSpec, Verdict};
+use super::state::{mark_good, unmark_good};
 use crate::engine::{Engine, EngineError, EngineSpec, State};
 use crate::error::Result;
 use crate::metrics::{Figures, Task};
@@ -41,8 +44,8 @@ pub struct Learner {
     batch: Batch,
     /// One event that is only asked about.
     asked: Batch,
-    /// The last state that was good, to come back to.
-    good: Option<State>,
+    /// The last state that was good, to come back to, under marked names; checkpoints share it.
+    good: Option<Arc<State>>,
     /// Scores without learning.
     frozen: bool,
 }
@@ -110,7 +113,7 @@ impl Learner {
             scales: Vec::new(),
         };
         let schedule = engine.spec().optimizer.schedule().clone();
-        let good = Some(engine.state());
+        let good = Some(Arc::new(mark_good(engine.state())));
         let (batch, asked) = (Batch::default(), Batch::default());
         let learning_rate = None;
         Ok(Learner { engine, schedule, learning_rate, scorer, batch, asked, good, frozen: false })
@@ -255,13 +258,13 @@ impl Learner {
         })?;
         if verdict == Verdict::Apply {
             if self.scorer.guard.is_good() {
-                self.good = Some(self.engine.state());
+                self.good = Some(Arc::new(mark_good(self.engine.state())));
             }
             return Ok(applied);
         }
         let rolled_back = self.scorer.guard.wants_rollback();
         if let (true, Some(good)) = (rolled_back, &self.good) {
-            self.engine.set_state(good.tensors())?;
+            self.engine.set_state(unmark_good(good).tensors())?;
         }
         Ok(Learned { verdict, rolled_back })
     }
@@ -287,14 +290,15 @@ impl Learner {
         &self.scorer.guard
     }
 
-    /// The state to come back to.
-    pub fn good(&self) -> Option<&State> {
-        self.good.as_ref()
+    /// The state to come back to, under marked names.
+    pub(crate) fn good(&self) -> Option<Arc<State>> {
+        self.good.clone()
     }
 
     /// Takes over what a checkpoint holds beside the engine's state.
     pub fn restore(&mut self, prequential: Prequential, guard: Guard, good: Option<State>) {
-        (self.scorer.prequential, self.scorer.guard, self.good) = (prequential, guard, good);
+        (self.scorer.prequential, self.scorer.guard) = (prequential, guard);
+        self.good = good.map(Arc::new);
     }
 
     /// The compiled model.

@@ -7,11 +7,13 @@
 //! - [`spec`]: what a recipe says about it ([`OnlineSpec`])
 //! - [`intake`]: records read, decoded and kept in order until they are learned from
 //! - [`feed`]: events put into the rows of a step
+//! - [`images`]: events whose input is an image
 //! - [`learner`]: the compiled step with its scores and its guard ([`Learner`])
 //! - [`linear`]: a linear model over hashed features
 //! - [`model`]: one of the two
 //! - [`guard`]: which updates are refused, and when an older state comes back
 //! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary
+//! - [`lag`]: how long events had been acknowledged when they were learned from
 //! - [`journal`]: events that were set aside, and what the guard did
 //! - [`state`]: all of that in a checkpoint
 //! - [`publish`]: the weights for readers, whole at any time
@@ -19,8 +21,10 @@
 pub mod driver;
 pub mod feed;
 pub mod guard;
+pub mod images;
 pub mod intake;
 pub mod journal;
+pub mod lag;
 pub mod learner;
 pub mod linear;
 pub mod model;

@@ -1,9 +1,11 @@
 //! What learns from a stream: a compiled network, or a hashed linear model.
 
+use std::sync::Arc;
+
 use super::guard::Guard;
 use super::learner::{Learned, Learner};
 use super::linear::{LinearLearner, LinearLoss, LinearSpec, LinearSums};
-use super::state::join;
+use super::state::mark_good;
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, State, StateTensor};
 use crate::error::{Error, Result};
@@ -43,7 +45,7 @@ impl Model {
         match self {
             Model::Network(learner) => {
                 load_state(learner.engine_mut(), checkpoint)?;
-                let good = Some(learner.engine().state());
+                let good = Some(mark_good(learner.engine().state()));
                 learner.restore(learner.prequential().clone(), learner.guard().clone(), good);
                 Ok(())
             }
@@ -109,11 +111,19 @@ impl Model {
         }
     }
 
-    /// The tensors of a checkpoint, with those of the state to roll back to.
-    pub fn tensors(&self) -> Vec<StateTensor> {
+    /// Copies the state over another one, into its memory where that fits.
+    pub fn copy_state(&self, to: &mut State) {
         match self {
-            Model::Network(learner) => join(learner.engine().state(), learner.good()),
-            Model::Linear(learner) => learner.model().tensors(),
+            Model::Network(learner) => learner.engine().copy_state(to),
+            Model::Linear(learner) => *to = State::from_tensors(learner.model().tensors()),
+        }
+    }
+
+    /// The state to roll back to, for a checkpoint.
+    pub(crate) fn good(&self) -> Option<Arc<State>> {
+        match self {
+            Model::Network(learner) => learner.good(),
+            Model::Linear(_) => None,
         }
     }
 

@@ -2,21 +2,25 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tidemill_data::{DataSpec, Dataset, ImageDirectorySpec, Order};
-use tidemill_stream::{OpenOptions, Policy, QueueOptions, Reader, decoder, open};
+use tidemill_stream::{Format, OpenOptions, Policy, QueueOptions, Reader, decoder, open};
 
 use super::driver::{StreamBase, StreamClock, StreamDriver, StreamEnd, StreamProgress, Until};
 use super::feed::{Counts, DataFeed, Feed, RecordFeed};
+use super::images::Images;
 use super::intake::Intake;
 use super::journal::{Journal, JournalMark};
+use super::lag::Lags;
 use super::model::Model;
 use super::spec::WhenFull;
 use super::state::{StreamState, split};
 use crate::checkpoint::{Checkpoint, Meta, Writer, state_sha256};
 use crate::data::{open_one, shaped};
+use crate::engine::State;
 use crate::error::{Error, Result};
 use crate::folder::{Existing, RunFolder};
 use crate::metrics::{Figures, Meter};
@@ -152,6 +156,9 @@ pub fn learn(
     base.samples -= same.map_or(0, |s| s.counts.events - s.counts.unlabelled).min(base.samples);
     let mut tell = |progress| watch(LearnEvent::Progress(progress));
     let events_before = feed.counts().events;
+    // Its memory is touched here, so that no checkpoint has to.
+    let mut spare = State::default();
+    model.copy_state(&mut spare);
     let mut driver = StreamDriver {
         spec: &spec,
         learner: model,
@@ -167,6 +174,9 @@ pub fn learn(
         tell: &mut tell,
         clock: StreamClock::start(same.map_or(0.0, |s| s.wall_seconds), events_before),
         written: None,
+        lags: Lags::default(),
+        spare: Arc::new(Mutex::new(Some(spare))),
+        longest_stall: Duration::ZERO,
     };
     let ended_by = match driver.run() {
         Ok(ended_by) => ended_by,
@@ -183,6 +193,7 @@ pub fn learn(
     let seconds = driver.clock.start.elapsed().as_secs_f64();
     let wall_seconds = driver.clock.total();
     let (counts, guard) = (driver.feed.counts(), driver.learner.guard());
+    let lag = driver.lags.figures();
     let stream = StreamSummary {
         source: driver.stream.source.clone(),
         position: driver.feed.position().to_string(),
@@ -193,6 +204,10 @@ pub fn learn(
         shed: driver.feed.shed(),
         refused: guard.refused,
         rollbacks: guard.rollbacks,
+        checkpoint_stall_ms: driver.longest_stall.as_secs_f64() * 1e3,
+        lag_p50_ms: lag.map(|l| l.p50),
+        lag_p99_ms: lag.map(|l| l.p99),
+        lag_max_ms: lag.map(|l| l.max),
         prequential: driver.learner.figures(),
     };
     let model = &driver.learner;
@@ -307,8 +322,16 @@ fn feed(
         return Ok((Box::new(feed), None));
     }
     let spec = &file.recipe.online;
-    let open_options =
-        OpenOptions { log_folder: Some(folder.path().join("log")), ..OpenOptions::default() };
+    let images = Images::of(file)?;
+    let format = match start.same.and_then(|s| s.format) {
+        Some(format) => format,
+        None => file.recipe.stream.format_of(&options.from).map_err(Error::Stream)?,
+    };
+    let open_options = OpenOptions {
+        log_folder: Some(folder.path().join("log")),
+        arrow: format == Format::Arrow,
+        ..OpenOptions::default()
+    };
     let mut source = open(&options.from, &open_options).map_err(Error::Stream)?;
     if let Some(why) = source.not_seekable() {
         watch(LearnEvent::Notice(&format!(
@@ -324,10 +347,6 @@ fn feed(
             )),
         }
     }
-    let format = match start.same.and_then(|s| s.format) {
-        Some(format) => format,
-        None => file.recipe.stream.format_of(&options.from).map_err(Error::Stream)?,
-    };
     let known = start.before.map(|s| s.known.clone()).unwrap_or_default();
     let decoder = decoder(&file.recipe.stream, format, known.schema.clone());
     let policy = match spec.when_full {
@@ -349,7 +368,7 @@ fn feed(
     let stored = Path::new(options.from.trim_start_matches("file:")).is_file();
     let names = base.class_names.clone();
     let task = file.recipe.task();
-    let mut feed = RecordFeed::new(intake, spec.clone(), task, stored, names, dead);
+    let mut feed = RecordFeed::new(intake, images, spec.clone(), task, stored, names, dead);
     feed.restore(known, position, counts);
     Ok((Box::new(feed), Some(format)))
 }

@@ -44,22 +44,24 @@ pub struct StreamState {
 /// The state to roll back to lies beside the state itself, under these names.
 const GOOD: &str = "good/";
 
-/// The tensors of a checkpoint: the state, and the one to roll back to where it is another.
-pub fn join(state: State, good: Option<&State>) -> Vec<StateTensor> {
-    let mut all = state.into_tensors();
-    for tensor in good.iter().flat_map(|g| g.tensors()) {
-        all.push(StateTensor { name: format!("{GOOD}{}", tensor.name), ..tensor.clone() });
-    }
-    all
+/// Marks a state as the one to roll back to.
+pub fn mark_good(state: State) -> State {
+    let mark = |t: StateTensor| StateTensor { name: format!("{GOOD}{}", t.name), ..t };
+    State::from_tensors(state.into_tensors().into_iter().map(mark).collect())
 }
 
-/// Takes [`join`] apart.
+/// The state that was marked.
+pub fn unmark_good(state: &State) -> State {
+    let unmark = |t: &StateTensor| StateTensor {
+        name: t.name.strip_prefix(GOOD).unwrap_or(&t.name).to_owned(),
+        ..t.clone()
+    };
+    State::from_tensors(state.tensors().iter().map(unmark).collect())
+}
+
+/// The tensors of a checkpoint: those of the state, and the marked ones to roll back to.
 pub fn split(tensors: Vec<StateTensor>) -> (Vec<StateTensor>, Option<State>) {
     let (good, state): (Vec<_>, Vec<_>) =
         tensors.into_iter().partition(|t| t.name.starts_with(GOOD));
-    let good: Vec<StateTensor> = good
-        .into_iter()
-        .map(|t| StateTensor { name: t.name[GOOD.len()..].to_owned(), ..t })
-        .collect();
     (state, (!good.is_empty()).then(|| State::from_tensors(good)))
 }

@@ -108,6 +108,13 @@ pub(super) fn set_paths(document: &mut DocumentMut, found: &[(String, String)]) 
     }
 }
 
+/// Says where the paths of a stream's images start.
+pub(super) fn set_image_folder(document: &mut DocumentMut, folder: &str) {
+    if let Some(stream) = document.get_mut("stream").and_then(Item::as_table_like_mut) {
+        stream.insert("image_folder", Item::Value(Value::from(folder)));
+    }
+}
+
 fn replace(item: &mut Item, found: &[(String, String)]) {
     let Some(table) = item.as_table_like_mut() else { return };
     let keys: Vec<String> = table.iter().map(|(k, _)| k.to_string()).collect();

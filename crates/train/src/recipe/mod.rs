@@ -151,6 +151,11 @@ impl RecipeFile {
             });
         }
         self.set_paths(&paths);
+        let stream = &self.recipe.stream;
+        if stream.image.is_some() {
+            let folder = paths.resolve(stream.image_folder.as_deref().unwrap_or("."));
+            edit::set_image_folder(&mut self.source.edited, &folder.display().to_string());
+        }
     }
 
     /// The fingerprint of all that decides the weights after a given number of steps.

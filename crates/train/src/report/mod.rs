@@ -146,6 +146,12 @@ impl Report<'_> {
             let peak = megabytes(s.peak_rss_bytes);
             cards.push(("Memory".into(), peak, "peak of the process".into()));
         }
+        let lag =
+            s.stream.as_ref().and_then(|s| Some((s.lag_p50_ms?, s.lag_p99_ms?, s.lag_max_ms?)));
+        if let Some((p50, p99, max)) = lag {
+            let note = format!("99 of 100 events; half {p50:.2} ms, slowest {max:.1} ms");
+            cards.push(("Acknowledged to learned".into(), format!("{p99:.2} ms"), note));
+        }
         page.push_str("<section class=\"cards\">");
         for (name, figure, note) in cards {
             let _ = write!(
