@@ -64,7 +64,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let (recipe, out) = places(&arguments.recipe, arguments.out.as_deref());
-    let is_run = out == arguments.recipe;
+    let is_run = out == arguments.recipe && out.join("checkpoints").is_dir();
     let file = RecipeFile::read(&recipe, &arguments.set)?;
     if arguments.rate.is_some_and(|r| !(r > 0.0 && r.is_finite())) {
         return Err(Failure::usage("--rate: must be above 0"));

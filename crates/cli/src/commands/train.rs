@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let (recipe, out) = places(&arguments.recipe, arguments.out.as_deref());
-    let is_run = out == arguments.recipe;
+    let is_run = out == arguments.recipe && out.join("checkpoints").is_dir();
     let file = RecipeFile::read(&recipe, &arguments.set)?;
     let options = RunOptions {
         out,
