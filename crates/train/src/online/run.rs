@@ -35,7 +35,7 @@ const JOURNAL_BYTES: u64 = 256 << 20;
 /// How a stream is learned from.
 #[derive(Clone, Debug)]
 pub struct LearnOptions {
-    /// The stream: an address as [`tidemill_stream::open`] takes it, a folder of images, or `data:`
+    /// The stream: an address as [`tidemill_stream::open()`] takes it, a folder of images, or `data:`
     /// for the recipe's own training data.
     pub from: String,
     /// The run's folder.
