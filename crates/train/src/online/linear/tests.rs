@@ -17,7 +17,7 @@ fn events() -> Vec<(Vec<Feature>, f32, f32)> {
             Feature { hash, value: (random() % 64) as f32 / 16.0 }
         };
         let mut features: Vec<Feature> = (0..6).map(&mut feature).collect();
-        let part = |f: &Feature| if f.hash % 3 == 0 { f.value } else { -f.value / 2.0 };
+        let part = |f: &Feature| if f.hash.is_multiple_of(3) { f.value } else { -f.value / 2.0 };
         let y = if features.iter().map(part).sum::<f32>() > 0.5 { 1.0 } else { -1.0 };
         // As the decoder of VW text does, and VW itself.
         features.retain(|f| f.value != 0.0);
