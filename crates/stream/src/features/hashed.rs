@@ -92,3 +92,44 @@ const MOST_VALUE: f32 = 1e15;
 fn too_large(what: &str) -> BadEvent {
     BadEvent::new(format!("{what} has a value that is no number up to {MOST_VALUE:e}; scale it"))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::events::Events;
+    use crate::{Format, FormatSpec, Mark, Records, decoder};
+
+    fn features(format: Format, lines: &[&str]) -> Vec<Result<Vec<Feature>, BadEvent>> {
+        let mut records = Records::default();
+        for (i, line) in lines.iter().enumerate() {
+            records.push(line.as_bytes(), Mark::default(), 0, i == 0);
+        }
+        let mut decoder = decoder(&FormatSpec::default(), format, None).unwrap();
+        let mut events = Events::default();
+        records.iter().for_each(|record| {
+            decoder.decode(record, &mut events).unwrap();
+        });
+        let mut hashed = HashedColumns::new(decoder.schema().unwrap());
+        (0..events.len()).map(|i| hashed.features(events.get(i)).map(<[_]>::to_vec)).collect()
+    }
+
+    #[test]
+    fn columns_have_the_hashes_of_their_names_in_vw_text() {
+        let csv = ["age,work,zero,gap,class", "3.5,State-gov,0,,1"];
+        let json = [r#"{"age": 3.5, "work": "State-gov", "zero": 0, "gap": null, "class": 1}"#];
+        let vw = features(Format::Vw, &["1 | age:3.5 work=State-gov"]);
+        assert_eq!(features(Format::Csv, &csv), vw);
+        assert_eq!(features(Format::JsonLines, &json), vw);
+        assert_eq!(vw[0].as_ref().map(Vec::len), Ok(2));
+    }
+
+    #[test]
+    fn what_is_too_large_is_told() {
+        let found = features(Format::Csv, &["age,class", "1e16,1", "1e15,1"]);
+        assert!(found[0].as_ref().is_err_and(|e| e.reason.contains("column `age`")), "{found:?}");
+        assert!(found[1].is_ok());
+        let found = features(Format::Vw, &["1 | a:1 b:-1e16"]);
+        assert!(found[0].as_ref().is_err_and(|e| e.reason.contains("scale it")), "{found:?}");
+    }
+}
