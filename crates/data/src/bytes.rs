@@ -36,8 +36,15 @@ impl Bytes {
         // A wish: without huge pages everything is the same, only slower.
         #[cfg(target_os = "linux")]
         let _ = map.advise(Advice::HugePage);
-        populate(&map);
         Ok(Bytes { room: Room::Large(map), start: 0 })
+    }
+
+    /// Has the system find the pages now rather than when each is first touched. Only for a length
+    /// that is known to be true: a damaged file may claim any.
+    pub fn populate(&mut self) {
+        if let Room::Large(map) = &self.room {
+            populate(map);
+        }
     }
 
     /// The bytes, to write them.
@@ -56,8 +63,8 @@ impl Bytes {
     }
 }
 
-/// Has the system find the pages now, each half by a thread of its own: clearing them takes about as
-/// long as filling them does, and would wait for it.
+/// Each half by a thread of its own: clearing pages takes about as long as filling them does, and
+/// would wait for it.
 #[cfg(target_os = "linux")]
 fn populate(map: &MmapMut) {
     let half = map.len() / 2 / (2 << 20) * (2 << 20);

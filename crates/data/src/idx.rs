@@ -169,10 +169,14 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
 /// which then is read piece by piece, and told what is wrong with it.
 fn inflate_whole(path: &Path, len: usize) -> io::Result<Option<Bytes>> {
     let Ok(compressed) = std::fs::read(path) else { return Ok(None) };
-    if !compressed.starts_with(&[0x1f, 0x8b]) {
+    // A gzip file ends with the length of its content; what the header claims may be anything.
+    let [.., a, b, c, d] = compressed[..] else { return Ok(None) };
+    let says = u32::from_le_bytes([a, b, c, d]);
+    if !compressed.starts_with(&[0x1f, 0x8b]) || says as usize != len {
         return Ok(None);
     }
     let mut bytes = Bytes::zeroed(len)?;
+    bytes.populate();
     let inflated =
         libdeflater::Decompressor::new().gzip_decompress(&compressed, bytes.as_mut_slice());
     Ok((inflated == Ok(len)).then_some(bytes))
