@@ -24,25 +24,32 @@ fn recipe(name: &str) -> Recipe {
     toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Recipe, learned values as `count_params` of Keras gives them without running statistics.
-const RECIPES: [(&str, usize); 8] = [
-    ("article-batch", 101_770),
-    ("article-sgd", 101_770),
-    ("mnist-article", 101_770),
-    ("mnist-mlp", 669_706),
-    ("mnist-cnn", 421_642),
-    ("fashion-mlp", 101_770),
-    ("fashion-cnn", 421_642),
+/// Recipe, learned values as `count_params` of Keras gives them without running statistics, outputs.
+const RECIPES: [(&str, usize, usize); 12] = [
+    ("article-batch", 101_770, 10),
+    ("article-sgd", 101_770, 10),
+    ("article-online", 101_770, 10),
+    ("mnist-article", 101_770, 10),
+    ("mnist-mlp", 669_706, 10),
+    ("mnist-cnn", 421_642, 10),
+    ("mnist-online", 101_770, 10),
+    ("fashion-mlp", 101_770, 10),
+    ("fashion-cnn", 421_642, 10),
     // 270,906 for convolutions, shortcuts and the dense layer, 1,568 for 21 batch norms.
-    ("cifar-resnet", 272_474),
+    ("cifar-resnet", 272_474, 10),
+    ("elec2", 321, 1),
+    ("elec2-logistic", 9, 1),
 ];
+
+/// Recipes of models that are no network.
+const LINEAR: [&str; 1] = ["hashed-logistic"];
 
 #[test]
 fn every_recipe_builds_for_every_batch_size() {
-    for (name, parameters) in RECIPES {
+    for (name, parameters, outputs) in RECIPES {
         let Recipe { model, training: Training { loss, optimizer } } = recipe(name);
         assert_eq!(model.num_parameters().unwrap(), parameters, "{name}");
-        assert_eq!(model.output_shape().unwrap(), [10], "{name}");
+        assert_eq!(model.output_shape().unwrap(), [outputs], "{name}");
         optimizer.validate().unwrap();
         loss.validate().unwrap();
         for batch in [1, 3, 64] {
@@ -67,14 +74,14 @@ fn no_recipe_is_forgotten() {
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     found.sort();
-    let mut tested: Vec<&str> = RECIPES.iter().map(|&(name, _)| name).collect();
+    let mut tested: Vec<&str> = RECIPES.iter().map(|r| r.0).chain(LINEAR).collect();
     tested.sort_unstable();
     assert_eq!(found, tested);
 }
 
 #[test]
 fn a_recipe_survives_being_written_and_read() {
-    for (name, _) in RECIPES {
+    for (name, ..) in RECIPES {
         let Recipe { model, training } = recipe(name);
         assert_eq!(toml::from_str::<ModelSpec>(&toml::to_string(&model).unwrap()).unwrap(), model);
         let text = serde_json::to_string(&training.optimizer).unwrap();
