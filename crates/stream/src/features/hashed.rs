@@ -57,11 +57,12 @@ impl HashedColumns {
             match event.value(i) {
                 Value::Missing => {}
                 Value::Number(n) => {
-                    if n.is_nan() || n.abs() > f64::from(MOST_VALUE) {
+                    let value = n as f32;
+                    if value.is_nan() || value.abs() > MOST_VALUE {
                         return Err(too_large(&format!("column `{}`", short(name.as_bytes()))));
                     }
-                    if n as f32 != 0.0 {
-                        self.features.push(Feature { hash: *hash, value: n as f32 });
+                    if value != 0.0 {
+                        self.features.push(Feature { hash: *hash, value });
                     }
                 }
                 Value::Text(text) => {

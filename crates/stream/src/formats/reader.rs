@@ -342,9 +342,9 @@ mod tests {
             ];
             let text: String = tokens.iter().map(|t| TOKENS[*t]).collect();
             let theirs = serde_json::from_str::<serde_json::Value>(&text);
-            // They refuse numbers beyond f64; for us that is for the encoder to say.
-            let theirs = theirs.map_or_else(|e| e.to_string().contains("out of range"), |_| true);
-            prop_assert_eq!(accepts(text.as_bytes()), theirs, "{}", text);
+            // They stop at numbers beyond f64; for us that is for the encoder to say.
+            prop_assume!(theirs.as_ref().map_or_else(|e| !e.to_string().contains("out of range"), |_| true));
+            prop_assert_eq!(accepts(text.as_bytes()), theirs.is_ok(), "{}", text);
         }
 
         #[test]
