@@ -57,6 +57,7 @@ def main():
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     p.add_argument("--tidemill", default=str(target / "release/tidemill"), help="the binary")
     p.add_argument("--events", type=int, default=10_000_000)
+    p.add_argument("--curve", action="store_true", help="show the memory over time")
     p.add_argument("--memory", default="64MB", help="--memory of the run")
     args = p.parse_args()
     rows, samples = block(10_000), []
@@ -89,6 +90,8 @@ def main():
         if status != 0:
             sys.exit("the learner failed")
         summary = json.loads((run / "summary.json").read_text())
+    if args.curve:
+        print(*(f"{n:>12,} {rss / 1e6:7.2f}" for n, rss in samples[:: max(1, len(samples) // 40)]), sep="\n")
     # The first 1 %, and what the pipe and the queue hold beside it.
     first = max(rss for n, rss in samples if n <= max(args.events / 100, 200_000))
     most = max(rss for _, rss in samples[:streamed])

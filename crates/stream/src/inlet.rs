@@ -9,7 +9,7 @@ use crate::source::{Counters, Poll};
 use crate::sync::{lock, wait, wait_while};
 
 /// Records that wait at most; more make their sender wait, and by that the sender's peer.
-const BOUND: usize = 256 << 10;
+const BOUND: usize = 64 << 10;
 
 /// Holds records until they are polled, in two blocks that change places.
 #[derive(Debug, Default)]

@@ -133,7 +133,7 @@ impl Reader {
     /// If no thread can be started.
     pub fn spawn(source: Box<dyn Source>, options: QueueOptions) -> Result<Reader> {
         let (name, not_seekable) = (source.name(), source.not_seekable());
-        let block = (options.bytes / 8).clamp(1 << 10, 1 << 20);
+        let block = (options.bytes / 32).clamp(1 << 10, 1 << 20);
         let state = Mutex::new(State { source: source.counters(), ..State::default() });
         let (filled, room) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { options, block, state, filled, room });
