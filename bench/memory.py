@@ -75,7 +75,7 @@ def main():
                     samples.append((sent, resident(learner.pid)))
                 except FileNotFoundError:
                     return
-                time.sleep(0.05)
+                time.sleep(0.005)
 
         watching = threading.Thread(target=watch)
         watching.start()
@@ -92,8 +92,7 @@ def main():
         summary = json.loads((run / "summary.json").read_text())
     if args.curve:
         print(*(f"{n:>12,} {rss / 1e6:7.2f}" for n, rss in samples[:: max(1, len(samples) // 40)]), sep="\n")
-    # The first 1 %, and what the pipe and the queue hold beside it.
-    first = max(rss for n, rss in samples if n <= max(args.events / 100, 200_000))
+    first = max(rss for n, rss in samples if n <= args.events / 100)
     most = max(rss for _, rss in samples[:streamed])
     print(f"{summary['events']:,} events, {summary['events_per_second']:,.0f} a second, {len(samples)} samples")
     print(f"after the first 1 %: {first / 1e6:.2f} MB; most while streaming: {most / 1e6:.2f} MB")

@@ -47,11 +47,14 @@ pub struct QueueOptions {
 }
 
 impl Default for QueueOptions {
-    /// 4 MiB; the source waits.
+    /// 1 MiB; the source waits.
     fn default() -> Self {
-        QueueOptions { bytes: 4 << 20, policy: Policy::Block }
+        QueueOptions { bytes: 1 << 20, policy: Policy::Block }
     }
 }
+
+/// Blocks of a full queue: few, since handing one over costs as much as decoding some records.
+const BLOCKS: usize = 8;
 
 /// What [`Reader::next`] gives.
 #[derive(Debug)]
@@ -133,8 +136,11 @@ impl Reader {
     /// If no thread can be started.
     pub fn spawn(source: Box<dyn Source>, options: QueueOptions) -> Result<Reader> {
         let (name, not_seekable) = (source.name(), source.not_seekable());
-        let block = (options.bytes / 32).clamp(1 << 10, 1 << 20);
-        let state = Mutex::new(State { source: source.counters(), ..State::default() });
+        let block = (options.bytes / BLOCKS).clamp(1 << 10, 1 << 20);
+        // All memory is taken here, so that a process which has begun does not grow with its first
+        // delays.
+        let spare = (0..BLOCKS).map(|_| Records::with_footprint(block)).collect();
+        let state = Mutex::new(State { source: source.counters(), spare, ..State::default() });
         let (filled, room) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { options, block, state, filled, room });
         let thread = std::thread::Builder::new()
@@ -171,7 +177,7 @@ impl Reader {
     pub fn give_back(&self, mut records: Records) {
         records.clear();
         let mut state = lock(&self.shared.state);
-        if state.spare.len() < 8 {
+        if state.spare.len() < BLOCKS {
             state.spare.push(records);
         }
     }

@@ -69,6 +69,15 @@ impl Records {
         self.bytes.len() + size_of_val(&*self.heads) + size_of_val(&*self.parts)
     }
 
+    /// No records, and memory for as many short ones as have this footprint, touched.
+    pub fn with_footprint(bytes: usize) -> Records {
+        let none = Head { end: 0, mark: Mark::default(), acknowledged: 0, first: false };
+        let heads = vec![none; bytes / 2 / size_of::<Head>()];
+        let mut records = Records { bytes: vec![1; bytes], heads, parts: Vec::new() };
+        records.clear();
+        records
+    }
+
     /// Makes room for other records; keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

@@ -132,6 +132,8 @@ pub(crate) struct StreamClock {
     told_events: u64,
     saved: Instant,
     saved_events: u64,
+    /// Whether this process has saved anything.
+    has_saved: bool,
     steps: u32,
 }
 
@@ -145,6 +147,7 @@ impl StreamClock {
             told_events: events,
             saved: start,
             saved_events: events,
+            has_saved: false,
             steps: 0,
         }
     }
@@ -277,7 +280,10 @@ impl StreamDriver<'_> {
         }
         let since = events - self.clock.saved_events;
         let seconds = (now - self.clock.saved).as_secs_f64();
-        let due = seconds >= self.spec.checkpoint_seconds
+        // The first one at once: a disk that cannot be written is found out before much has been
+        // learned, and what a checkpoint takes of memory is taken before the stream is long.
+        let due = !self.clock.has_saved
+            || seconds >= self.spec.checkpoint_seconds
             || self.spec.checkpoint_events.is_some_and(|n| since >= n);
         // Learning does not wait for a checkpoint that is being written: the next one is due then.
         if !self.writer.is_busy()? {
@@ -331,6 +337,7 @@ impl StreamDriver<'_> {
         let now = Instant::now();
         self.longest_stall = self.longest_stall.max(now - start);
         self.clock.saved = now;
+        self.clock.has_saved = true;
         self.clock.saved_events = self.feed.counts().events;
         Ok(())
     }

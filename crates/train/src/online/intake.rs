@@ -14,7 +14,7 @@ use tidemill_stream::{
 use crate::error::{Error, Result};
 
 /// Decoded blocks that may wait; more of them would only take memory.
-const BLOCKS: usize = 4;
+const BLOCKS: usize = 2;
 /// How long the decoding thread waits for records before it looks for its end.
 const POLL: Duration = Duration::from_millis(50);
 

@@ -40,7 +40,7 @@ pub struct OnlineSpec {
     pub checkpoint_seconds: f64,
     /// Also after every so many events; off by default.
     pub checkpoint_events: Option<u64>,
-    /// Memory of events that wait to be learned from, in bytes; 4 MiB by default.
+    /// Memory of events that wait to be learned from, in bytes; 1 MiB by default.
     pub queue_bytes: usize,
     /// What happens when that is full; the source waits by default. Each event is learned exactly
     /// once with `block` and `spill`.
@@ -80,7 +80,7 @@ impl Default for OnlineSpec {
             guard: GuardSpec::default(),
             checkpoint_seconds: 10.0,
             checkpoint_events: None,
-            queue_bytes: 4 << 20,
+            queue_bytes: 1 << 20,
             when_full: WhenFull::Block,
             spill_bytes: 1 << 30,
         }
