@@ -68,7 +68,8 @@ impl Adwin {
     /// Whether a state that was read can be one.
     pub fn is_sound(&self) -> bool {
         let (rows, stride) = (self.lens.len(), self.stride());
-        let held = || self.lens.iter().enumerate().map(|(row, &n)| n as f64 * size(row)).sum();
+        let held =
+            || -> f64 { self.lens.iter().enumerate().map(|(row, &n)| n as f64 * size(row)).sum() };
         (1..64).contains(&rows)
             && self.sums.len() == rows * stride
             && self.squares.len() == rows * stride
@@ -164,7 +165,14 @@ impl Adwin {
         let confidence = (2.0 * self.width.ln() / self.spec.delta).ln();
         let variance = self.square / self.width;
         let range = if self.spec.any_scale { 6.0 * variance.sqrt() } else { 1.0 };
+        // Most cuts are far below the bound's first part; products show that sooner than roots and
+        // quotients. The factor 2 keeps what rounding might turn for the exact comparison.
+        let clear = confidence * variance * self.width;
         self.any_cut(|n0, n1, sum0, sum1| {
+            let difference = sum0 * n1 - sum1 * n0;
+            if difference * difference < clear * n0 * n1 {
+                return false;
+            }
             let means = (sum0 / n0 - sum1 / n1).abs();
             let m = 1.0 / (n0 - least + 1.0) + 1.0 / (n1 - least + 1.0);
             let chance = (2.0 * m * variance * confidence).sqrt();

@@ -82,7 +82,8 @@ mod tests {
     fn p_values_fall_with_the_distance() {
         for n in [1, 2, 7, 30, 50, 333] {
             let all: Vec<f64> = (0..=n).map(|h| p_value(n, h)).collect();
-            assert!(all.is_sorted_by(|a, b| a >= b), "{n}");
+            // Near 1 the sum is rounded.
+            assert!(all.is_sorted_by(|a, b| a + 1e-12 >= *b), "{n}");
             for alpha in [0.9, 0.05, 0.005, 1e-9] {
                 let want = all.iter().position(|&p| p <= alpha).unwrap_or(n + 1);
                 assert_eq!(critical_distance(n, alpha), want);
