@@ -149,6 +149,12 @@ impl Adwin {
 
     /// Drops the oldest buckets while some cut shows two means; whether it dropped any.
     fn shrink(&mut self) -> bool {
+        if self.spec.any_scale {
+            // A sum that only grows gathers rounding, in which a small spread would see a cut; that
+            // of the buckets does not. Where the unit is known, the sum must stay River's.
+            let rows = self.sums.chunks_exact(self.stride()).zip(&self.lens);
+            self.sum = rows.map(|(row, &len)| row[..len].iter().sum::<f64>()).sum();
+        }
         if !self.has_cut() {
             return false;
         }
@@ -163,8 +169,14 @@ impl Adwin {
     fn has_cut(&self) -> bool {
         let least = self.spec.min_window_length as f64;
         let confidence = (2.0 * self.width.ln() / self.spec.delta).ln();
-        let variance = self.square / self.width;
-        let range = if self.spec.any_scale { 6.0 * variance.sqrt() } else { 1.0 };
+        let mut variance = self.square / self.width;
+        let mut range = 1.0;
+        if self.spec.any_scale {
+            // What rounding may make of equal values is no spread.
+            let least = self.sum / self.width * f64::max(1e-9, 1e-15 * self.width);
+            variance = variance.max(least * least);
+            range = 6.0 * variance.sqrt();
+        }
         // Most cuts are far below the bound's first part; products show that sooner than roots and
         // quotients. The factor 2 keeps what rounding might turn for the exact comparison.
         let clear = confidence * variance * self.width;

@@ -60,6 +60,16 @@ fn the_columns_that_moved_are_named_in_any_unit() {
 }
 
 #[test]
+fn rounding_is_no_move() {
+    let constants = [0.414912, 0.1, 1.0 / 3.0, 1e-30, 1_700_000_000.7, -7.7];
+    let names = constants.map(|x| x.to_string());
+    let mut watch = FeatureDrift::new(FeatureDriftSpec::default(), names).unwrap();
+    for i in 0..300_000 {
+        assert_eq!(watch.update(constants), [], "event {i}");
+    }
+}
+
+#[test]
 fn every_second_event_is_enough() {
     let spec = FeatureDriftSpec { every: 2, ..FeatureDriftSpec::default() };
     let found = told(spec.clone(), 1.0, usize::MAX);
