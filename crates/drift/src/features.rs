@@ -57,7 +57,7 @@ impl fmt::Display for FeatureMove {
     }
 }
 
-/// Watches the columns of a stream with an ADWIN each, in at most about 4 KB a column, and names
+/// Watches the columns of a stream with an ADWIN each, in about 2 KB a column, and names
 /// those whose mean moved. Any unit will do ([`AdwinSpec::any_scale`]).
 ///
 /// Why ADWIN and not Page-Hinkley: it needs no scale for each column, and its window says what the

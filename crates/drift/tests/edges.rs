@@ -144,6 +144,8 @@ fn an_empty_detector_can_be_saved_and_reset() {
 
 #[test]
 fn adwin_needs_little_memory() {
+    println!("a detector is {} bytes", size_of::<Detector>());
+    assert!(size_of::<Detector>() <= 256);
     let mut detector = detector("adwin");
     for i in 0..1_000_000 {
         detector.update(f64::from(i % 2));
