@@ -173,8 +173,8 @@ impl Adwin {
         let mut range = 1.0;
         if self.spec.any_scale {
             // What rounding may make of equal values is no spread.
-            let least = self.sum / self.width * f64::max(1e-9, 1e-15 * self.width);
-            variance = variance.max(least * least);
+            let floor = self.sum / self.width * f64::max(1e-9, 1e-15 * self.width);
+            variance = variance.max(floor * floor);
             range = 6.0 * variance.sqrt();
         }
         // Most cuts are far below the bound's first part; products show that sooner than roots and

@@ -38,11 +38,14 @@ pub struct Change {
 pub const LARGEST_VALUE: f64 = 1e100;
 
 /// A drift detector with its state, which serde saves and restores to the same bits: a restored
-/// detector gives the alarms that the saved one would have given.
+/// detector gives the alarms that the saved one would have given. The state's floats are saved as
+/// their bits; the parameters are saved as numbers, which the format must read exactly (`serde_json`
+/// does with its feature `float_roundtrip`). A state that cannot be one is refused when it is read.
 ///
 /// **Rejected values.** NaN, infinities and magnitudes above [`LARGEST_VALUE`] are rejected by every
 /// detector, and values outside [0, 1] by DDM, EDDM, HDDM-A and HDDM-W (to which 1 is an error and 0
-/// is none). A rejected value changes nothing but [`Detector::rejected`] and gives [`Signal::None`].
+/// is none; to EDDM all below 1 is none). A rejected value changes nothing but
+/// [`Detector::rejected`] and gives [`Signal::None`].
 ///
 /// ```
 /// use tidemill_drift::{DetectorSpec, Detector, Signal};

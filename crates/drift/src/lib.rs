@@ -43,6 +43,9 @@
 //! Page-Hinkley with River's parameters found them after 53, with 1,143 false alarms; with
 //! `delta = 0.1` after 46, with 33; with the values in a unit a thousand times larger it found none.
 //! Moves of a quarter of a deviation take ADWIN 610 values and Page-Hinkley (`delta = 0.1`) 230.
+//!
+//! Seasons are moves too: over the 944 days of the electricity stream the watch reports `nswdemand`
+//! 72 times, about once a fortnight; over 50 years of Bellevue's weather the temperature twice a year.
 #![forbid(unsafe_code)]
 
 mod adwin;
