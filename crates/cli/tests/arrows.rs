@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("nn", &["graph"]),
     ("data", &[]),
     ("stream", &[]),
+    ("drift", &[]),
     ("train", &["graph", "plan", "cpu", "nn", "data", "stream"]),
     ("tidemill", &["graph", "plan", "cpu", "nn", "data", "stream", "train"]),
     ("cli", &["tidemill", "graph", "plan", "cpu", "nn", "data", "stream", "train"]),
