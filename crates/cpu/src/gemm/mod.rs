@@ -28,7 +28,7 @@ use grid::Grid;
 use pack::{Block, PackFn};
 use std::ops::Range;
 use tile::{Finish, MAX_VECTORS, Tile, TileFn, Tiles};
-use zeros::{Strip, ZerosFn};
+use zeros::{HalvesFn, Strip, ZerosFn};
 
 /// Positions of a product's arguments. Those that the epilogue does not use may be null.
 pub mod args {
@@ -173,6 +173,8 @@ pub struct Gemm {
     update: Option<UpdateFn>,
     /// Lists the steps of a tile where A is not zero.
     zeros: ZerosFn,
+    /// The same of the two halves of a strip, where that is one look.
+    zeros_of_halves: Option<HalvesFn>,
 }
 
 impl Gemm {
@@ -230,6 +232,7 @@ impl Gemm {
             finish: Finish::new(&desc.epilogue),
             update: desc.epilogue.update.map(|update| update_fn(isa, &update)),
             zeros: if desc.transpose_a { zeros::columns_on(isa) } else { zeros::rows_on(isa) },
+            zeros_of_halves: desc.transpose_a.then(|| zeros::column_halves_on(isa)),
         }
     }
 
@@ -243,12 +246,12 @@ impl Gemm {
         MAX_VECTORS * self.tiles.lanes
     }
 
-    /// Floats of scratch for packed B, packed A, partial sums and a list of steps.
+    /// Floats of scratch for packed B, packed A, partial sums and two lists of steps.
     fn scratch(&self) -> [usize; 4] {
         let (d, b) = (&self.desc, &self.blocking);
         let kc = b.kc.min(d.k);
         let align = |x: usize| x.next_multiple_of(16);
-        let slack = 16; // packing writes whole vectors
+        let slack = LIST_SLACK; // packing writes whole vectors, too
         let cols = b.nc.min(d.n).next_multiple_of(self.panel());
         let packed_b = if self.pack_b.is_some() { align(kc * cols + slack) } else { 0 };
         let packed_a = if self.pack_a.is_some() { align(kc * b.mc.min(d.m) + slack) } else { 0 };
@@ -259,7 +262,7 @@ impl Gemm {
         } else {
             0
         };
-        let steps = if self.looks_for_zeros() { align(kc + slack) } else { 0 };
+        let steps = if self.looks_for_zeros() { 2 * align(kc + slack) } else { 0 };
         [packed_b, packed_a, partial, steps]
     }
 
@@ -278,6 +281,9 @@ impl Gemm {
         self.desc.n.div_ceil(self.panel()).div_ceil(self.blocking.col_chunks)
     }
 }
+
+/// Entries past the end of a list of steps that writing it may touch: a vector.
+const LIST_SLACK: usize = 16;
 
 /// Part `index` of `0..len` cut into `parts` nearly equal parts.
 fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
@@ -574,20 +580,39 @@ impl Gemm {
     /// # Safety
     /// As for `run_block`.
     unsafe fn run_flat(&self, o: &Operands, strip: &StripPart, level: &Level) -> bool {
-        let (depth, steps) = (strip.depth.len(), strip.steps);
+        let depth = strip.depth.len();
         let halves = strip.rows.len().div_ceil(self.tiles.flat_rows());
+        // two lists, as far apart as `scratch` has made them
+        let far = (self.blocking.kc.min(self.desc.k) + LIST_SLACK).next_multiple_of(16);
+        // SAFETY: both are inside the scratch, and the strip is inside op(A).
+        let lists = [strip.steps, unsafe { strip.steps.add(far) }];
+        let counts = match self.zeros_of_halves {
+            Some(list) if halves == 2 => {
+                let (a, stride) = strip.a;
+                let whole = Strip { a, stride, rows: strip.rows.len(), k: depth };
+                // SAFETY: as above.
+                Some(unsafe { list(&whole, part(strip.rows.len(), 2, 0).end, lists) })
+            }
+            _ => None,
+        };
         let mut taken = 0;
         for half in 0..halves {
             let rows = part(strip.rows.len(), halves, half);
             let shift = if self.desc.transpose_a { rows.start } else { rows.start * strip.a.1 };
-            // SAFETY: the rows are inside the strip; the list has room for all steps.
+            // SAFETY: the rows are inside the strip; the lists have room for all steps.
             unsafe {
                 let a = strip.a.0.add(shift);
-                let places = Strip { a, stride: strip.a.1, rows: rows.len(), k: depth };
-                let num_steps = (self.zeros)(&places, steps);
-                if num_steps == depth {
-                    (0..depth).for_each(|step| *steps.add(step) = step as u32);
-                }
+                let (steps, num_steps) = match counts {
+                    Some(counts) => (lists[half], counts[half]),
+                    None => {
+                        let places = Strip { a, stride: strip.a.1, rows: rows.len(), k: depth };
+                        let num_steps = (self.zeros)(&places, lists[0]);
+                        if num_steps == depth {
+                            (0..depth).for_each(|step| *lists[0].add(step) = step as u32);
+                        }
+                        (lists[0], num_steps)
+                    }
+                };
                 taken += num_steps;
                 let rows = strip.rows.start + rows.start..strip.rows.start + rows.end;
                 for j in strip.wide.clone().step_by(2 * self.panel()) {

@@ -109,6 +109,13 @@ impl Simd for Avx512 {
         unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a, _mm512_setzero_ps())) }
     }
     #[inline(always)]
+    unsafe fn any_bits(masks: &[u16; 32], field: u16) -> u32 {
+        unsafe {
+            let masks = _mm512_loadu_si512(masks.as_ptr().cast());
+            _mm512_test_epi16_mask(masks, _mm512_set1_epi16(field as i16))
+        }
+    }
+    #[inline(always)]
     unsafe fn list_bits(bits: u32, base: u32, out: *mut u32) -> usize {
         unsafe {
             let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);

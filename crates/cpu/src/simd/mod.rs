@@ -74,6 +74,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn eq(a: Self::V, b: Self::V) -> Self::M;
     /// Bit `i` is set where lane `i` is not zero; NaN is not.
     unsafe fn nonzero(a: Self::V) -> u32;
+    /// Bit `i` is set where `masks[i]` has a bit of `field`; for 32 masks.
+    #[inline(always)]
+    unsafe fn any_bits(masks: &[u16; 32], field: u16) -> u32 {
+        masks.iter().enumerate().fold(0, |bits, (i, m)| bits | u32::from(m & field != 0) << i)
+    }
     /// Writes `base + i` for each set bit `i < LANES` in ascending order and gives their number.
     /// May write `LANES` values.
     #[inline(always)]
