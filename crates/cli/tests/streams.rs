@@ -71,6 +71,48 @@ fn a_killed_stream_of_batches_ends_with_the_same_bits() {
     killed_often("batch_size = 16", 60_000);
 }
 
+/// Users come, go and come back: their rows of an embedding table are admitted, given to others,
+/// and learned one by one.
+#[test]
+fn a_killed_embedding_of_ids_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("recipe.toml");
+    let lines = r#"[model]
+input  = { features = 3 }
+layers = [
+  { entity_embedding = { vocabulary = [61], units = 4 } },
+  { dense = { units = 16, activation = "relu" } },
+  { dense = { units = 1 } },
+]
+[training]
+loss      = "binary_crossentropy"
+optimizer = { adagrad = { learning_rate = 0.1 } }
+[online]
+checkpoint_events = 700
+features.categorical = { user = { embedding = { capacity = 60, min_count = 2, expiry = 900 } } }
+"#;
+    std::fs::write(&recipe, lines).unwrap();
+    let mut text = "user,a,b,class\n".to_string();
+    for (i, Row { a, b, .. }) in rows().enumerate().take(60_000) {
+        let user = i / 400 + (b as usize * 7 + i) % 40;
+        let class = (a + (user % 5) as f64 * 2.0 > 4.0) as u8;
+        text += &match i % 97 {
+            11 => format!("u{user},{a},inf,{class}\n"),
+            23 => format!("u{user},{a}\n"),
+            37 => format!("u{user},{a},{b},7\n"),
+            53 => format!(",{a},{b},{class}\n"),
+            71 => format!("u{user},{a},what,{class}\n"),
+            _ => format!("u{user},{a},{b},{class}\n"),
+        };
+    }
+    let events = folder.path().join("events.csv");
+    std::fs::write(&events, text).unwrap();
+    killed(folder.path(), &recipe, &events, 60_000 / 30);
+    let whole = outcome(&folder.path().join("whole")).0;
+    let accuracy = whole["prequential"]["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.85, "{accuracy}");
+}
+
 /// Sparse events in VW text, of which some are broken, and a hashed linear model.
 #[test]
 fn a_killed_hashed_model_ends_with_the_same_bits() {

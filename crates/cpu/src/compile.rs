@@ -3,7 +3,7 @@
 use crate::call::Call;
 use crate::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
 use crate::conv::{ConvDesc, ConvForward, ConvGradInput, ConvGradWeight, ReduceUpdate};
-use crate::gather::{Embedding, EmbeddingGrad};
+use crate::gather::{Embedding, EmbeddingGrad, EmbeddingUpdate, Ids};
 use crate::gemm::split::{self, Combine};
 use crate::gemm::{self, Activation, Gemm, GemmDesc};
 use crate::isa::Isa;
@@ -220,9 +220,18 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
         &KernelSpec::RowNormGradGamma { kind, rows, cols, epsilon } => {
             in_order(RowNormGradGamma::call(isa, kind, rows, cols, epsilon), 3)
         }
-        &KernelSpec::Embedding { rows, cols, len } => ordered(Embedding::new(rows, cols, len), 3),
-        &KernelSpec::EmbeddingGrad { rows, cols, len } => {
-            ordered(EmbeddingGrad::new(isa, rows, cols, len), 3)
+        &KernelSpec::Embedding { float_ids, rows, cols, len } => {
+            ordered(Embedding::new(Ids { len, float: float_ids }, rows, cols), 3)
+        }
+        KernelSpec::EmbeddingGrad { float_ids, update, rows, cols, len } => {
+            let ids = Ids { len: *len, float: *float_ids };
+            match update {
+                None => ordered(EmbeddingGrad::new(isa, ids, *rows, *cols), 3),
+                Some(update) => {
+                    let kernel = EmbeddingUpdate::new(isa, ids, *rows, *cols, update_of(update));
+                    ordered(kernel, 4 + update.rule.num_slots())
+                }
+            }
         }
         KernelSpec::Reduce { reduction, shape, axes } => {
             in_order(Reduce::call(isa, *reduction, shape, axes), 2)

@@ -1,23 +1,51 @@
-//! Embedding: rows of a table by ids, and the gradient's scatter.
+//! Embedding: rows of a table by ids, the gradient's scatter, and the update of those rows alone.
 
 use crate::call::{chunk_range, chunks_for};
 use crate::eltwise::add_fn;
 use crate::isa::Isa;
 use crate::kernel::Kernel;
+use crate::optimizer::{Update, UpdateBlock, UpdateFn, update_fn};
 
-/// Rows of a table. Arguments: `table[rows, cols], ids i32[len], y[len, cols]`. An id outside the
-/// table gives a row of NaN.
+/// The ids of a call: so many, as `i32` or as `f32` with whole values.
+#[derive(Clone, Copy, Debug)]
+pub struct Ids {
+    /// Number of ids.
+    pub len: usize,
+    /// Whether they are floats.
+    pub float: bool,
+}
+
+impl Ids {
+    /// The row of id `i`; one that no table has where it is negative or no whole number.
+    ///
+    /// # Safety
+    /// `i` is below `len`, and `ids` has so many ids.
+    unsafe fn row(self, ids: *const f32, i: usize) -> usize {
+        // SAFETY: by this function's contract.
+        unsafe {
+            if self.float {
+                let id = *ids.add(i);
+                if id >= 0.0 && id.fract() == 0.0 { id as usize } else { usize::MAX }
+            } else {
+                usize::try_from(*ids.cast::<i32>().add(i)).unwrap_or(usize::MAX)
+            }
+        }
+    }
+}
+
+/// Rows of a table. Arguments: `table[rows, cols], ids[len], y[len, cols]`. An id outside the table
+/// gives a row of NaN.
 pub struct Embedding {
+    ids: Ids,
     rows: usize,
     cols: usize,
-    len: usize,
     chunks: usize,
 }
 
 impl Embedding {
-    /// Takes `len` rows.
-    pub fn new(rows: usize, cols: usize, len: usize) -> Embedding {
-        Embedding { rows, cols, len, chunks: chunks_for(len, 5.0 + 0.1 * cols as f64) }
+    /// Takes a row for each id.
+    pub fn new(ids: Ids, rows: usize, cols: usize) -> Embedding {
+        Embedding { ids, rows, cols, chunks: chunks_for(ids.len, 5.0 + 0.1 * cols as f64) }
     }
 }
 
@@ -27,43 +55,45 @@ impl Kernel for Embedding {
     }
 
     unsafe fn run(&self, args: &[*mut f32], chunk: usize, _scratch: *mut f32) {
-        let (table, ids, y) = (args[0].cast_const(), args[1].cast::<i32>(), args[2]);
-        let (start, end) = chunk_range(self.len, self.chunks, 1, chunk);
+        let (table, ids, y) = (args[0].cast_const(), args[1].cast_const(), args[2]);
+        let (start, end) = chunk_range(self.ids.len, self.chunks, 1, chunk);
         for i in start..end {
             // SAFETY: i is below `len`; a row is read after its id was checked only.
             unsafe {
                 let y = y.add(i * self.cols);
-                match usize::try_from(*ids.add(i)) {
-                    Ok(id) if id < self.rows => {
-                        std::ptr::copy_nonoverlapping(table.add(id * self.cols), y, self.cols);
-                    }
-                    _ => std::slice::from_raw_parts_mut(y, self.cols).fill(f32::NAN),
+                let row = self.ids.row(ids, i);
+                if row < self.rows {
+                    std::ptr::copy_nonoverlapping(table.add(row * self.cols), y, self.cols);
+                } else {
+                    std::slice::from_raw_parts_mut(y, self.cols).fill(f32::NAN);
                 }
             }
         }
     }
 }
 
-/// Gradient of [`Embedding`]. Arguments: `ids i32[len], dy[len, cols], dtable[rows, cols]`; ids
-/// outside the table are left out.
+type AddFn = unsafe fn(*const f32, *mut f32, usize);
+
+/// Gradient of [`Embedding`]. Arguments: `ids[len], dy[len, cols], dtable[rows, cols]`; ids outside
+/// the table are left out.
 ///
 /// A chunk owns a range of the table's rows and adds what belongs there in the order of ids: no
 /// sort, no atomics, the same bits always.
 pub struct EmbeddingGrad {
+    ids: Ids,
     rows: usize,
     cols: usize,
-    len: usize,
     chunks: usize,
-    add: unsafe fn(*const f32, *mut f32, usize),
+    add: AddFn,
 }
 
 impl EmbeddingGrad {
-    /// Scatters `len` rows into a table.
-    pub fn new(isa: Isa, rows: usize, cols: usize, len: usize) -> EmbeddingGrad {
-        let work = 0.06 * (rows * cols) as f64 + len as f64 * (1.0 + 0.15 * cols as f64);
+    /// Scatters a row for each id into a table.
+    pub fn new(isa: Isa, ids: Ids, rows: usize, cols: usize) -> EmbeddingGrad {
+        let work = 0.06 * (rows * cols) as f64 + ids.len as f64 * (1.0 + 0.15 * cols as f64);
         // each chunk reads all ids: few chunks
         let chunks = chunks_for(rows, work / rows.max(1) as f64).min(8);
-        EmbeddingGrad { rows, cols, len, chunks, add: add_fn(isa) }
+        EmbeddingGrad { ids, rows, cols, chunks, add: add_fn(isa) }
     }
 }
 
@@ -73,16 +103,15 @@ impl Kernel for EmbeddingGrad {
     }
 
     unsafe fn run(&self, args: &[*mut f32], chunk: usize, _scratch: *mut f32) {
-        let (ids, dy, table) = (args[0].cast::<i32>(), args[1].cast_const(), args[2]);
+        let (ids, dy, table) = (args[0].cast_const(), args[1].cast_const(), args[2]);
         let (start, end) = chunk_range(self.rows, self.chunks, 1, chunk);
         let cols = self.cols;
         // SAFETY: rows start .. end lie inside the table; i is below `len`.
         unsafe {
             let own = table.add(start * cols);
             std::slice::from_raw_parts_mut(own, (end - start) * cols).fill(0.0);
-            for i in 0..self.len {
-                // a negative id becomes a huge row
-                let row = (*ids.add(i) as u32 as usize).wrapping_sub(start);
+            for i in 0..self.ids.len {
+                let row = self.ids.row(ids, i).wrapping_sub(start);
                 if row < end - start {
                     (self.add)(dy.add(i * cols), own.add(row * cols), cols);
                 }
@@ -91,25 +120,107 @@ impl Kernel for EmbeddingGrad {
     }
 }
 
+/// The gradient of [`Embedding`] and at once the update of those rows that occur, for rules that
+/// leave everything as it is where the gradient is zero: the same bits as of [`EmbeddingGrad`] and
+/// an update of the whole table, at a cost that does not depend on the table's size.
+///
+/// Arguments: `ids[len], dy[len, cols], hyper, table[rows, cols], slots[rows, cols]...`.
+pub struct EmbeddingUpdate {
+    ids: Ids,
+    rows: usize,
+    cols: usize,
+    update: Update,
+    slots: usize,
+    run: UpdateFn,
+    add: AddFn,
+}
+
+impl EmbeddingUpdate {
+    /// Updates the rows of a table that have ids.
+    pub fn new(isa: Isa, ids: Ids, rows: usize, cols: usize, update: Update) -> EmbeddingUpdate {
+        let (slots, run) = (update.rule.num_slots(), update_fn(isa, &update));
+        EmbeddingUpdate { ids, rows, cols, update, slots, run, add: add_fn(isa) }
+    }
+}
+
+impl Kernel for EmbeddingUpdate {
+    fn chunks(&self) -> usize {
+        1
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        4 * self.cols
+    }
+
+    unsafe fn run(&self, args: &[*mut f32], _chunk: usize, scratch: *mut f32) {
+        let (ids, dy, cols) = (args[0].cast_const(), args[1].cast_const(), self.cols);
+        // SAFETY: i and later are below `len`; a row is inside the table and its slots; the scratch
+        // has room for a row; `hyper` holds the step's numbers.
+        unsafe {
+            let coefficients = self.update.coefficients(args[2]);
+            for i in 0..self.ids.len {
+                let row = self.ids.row(ids, i);
+                if row >= self.rows || (0..i).any(|before| self.ids.row(ids, before) == row) {
+                    continue;
+                }
+                // Summed from zero in the order of ids, as the whole gradient is.
+                std::slice::from_raw_parts_mut(scratch, cols).fill(0.0);
+                for later in i..self.ids.len {
+                    if self.ids.row(ids, later) == row {
+                        (self.add)(dy.add(later * cols), scratch, cols);
+                    }
+                }
+                let slot = |k: usize| match k < self.slots {
+                    true => args[4 + k].add(row * cols),
+                    false => std::ptr::null_mut(),
+                };
+                let block = UpdateBlock {
+                    rows: 1,
+                    cols,
+                    gradient: scratch.cast_const(),
+                    gradient_stride: 0,
+                    param: args[3].add(row * cols),
+                    slots: [slot(0), slot(1), slot(2)],
+                    stride: 0,
+                };
+                (self.run)(&coefficients, &block);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optimizer::Optimize;
     use crate::testing::{Random, close, run_all};
+    use tidemill_graph::update::{Rule, WeightDecay};
+
+    /// Ids in memory as the kernels take them, some of them outside the table.
+    fn stored(ids: &[i32], float: bool) -> Vec<f32> {
+        let store = |&i: &i32| if float { i as f32 } else { f32::from_bits(i as u32) };
+        ids.iter().map(store).collect()
+    }
+
+    fn ids(random: &mut Random, rows: usize, len: usize) -> Vec<i32> {
+        let mut ids: Vec<i32> = (0..len).map(|_| random.below(rows) as i32).collect();
+        if len > 10 {
+            (ids[3], ids[7], ids[9]) = (-1, rows as i32, i32::MIN);
+        }
+        ids
+    }
 
     #[test]
     fn gathers_and_scatters() {
         let mut random = Random(11);
-        for (rows, cols, len) in [(1, 1, 1), (5, 3, 20), (1000, 64, 3000), (20_000, 10, 50)] {
+        let shapes = [(1, 1, 1), (5, 3, 20), (1000, 64, 3000), (20_000, 10, 50)];
+        for ((rows, cols, len), float) in shapes.into_iter().flat_map(|s| [(s, false), (s, true)]) {
             let table = random.values(rows * cols);
-            let mut ids: Vec<i32> = (0..len).map(|_| random.below(rows) as i32).collect();
-            if len > 10 {
-                ids[3] = -1;
-                ids[7] = rows as i32;
-                ids[9] = i32::MIN;
-            }
-            let stored: Vec<f32> = ids.iter().map(|&i| f32::from_bits(i as u32)).collect();
+            let ids = ids(&mut random, rows, len);
+            let stored = stored(&ids, float);
+            let how = Ids { len, float };
             let mut args = vec![table.clone(), stored.clone(), vec![0.0; len * cols]];
-            run_all(&[&Embedding::new(rows, cols, len)], &mut args);
+            run_all(&[&Embedding::new(how, rows, cols)], &mut args);
             let dy = random.values(len * cols);
             let mut dtable = vec![0.0; rows * cols];
             for (i, &id) in ids.iter().enumerate() {
@@ -125,8 +236,61 @@ mod tests {
             }
             for isa in Isa::available() {
                 let mut args = vec![stored.clone(), dy.clone(), vec![f32::NAN; rows * cols]];
-                run_all(&[&EmbeddingGrad::new(isa, rows, cols, len)], &mut args);
+                run_all(&[&EmbeddingGrad::new(isa, how, rows, cols)], &mut args);
                 close(&args[2], &dtable, 1e-5, "dtable");
+            }
+        }
+    }
+
+    #[test]
+    fn floats_that_are_no_ids_have_no_row() {
+        let stored = [0.5, f32::NAN, f32::INFINITY, -1.0, 3e9, -0.0];
+        let mut args = vec![vec![7.0, 8.0], stored.to_vec(), vec![0.0; 6]];
+        run_all(&[&Embedding::new(Ids { len: 6, float: true }, 2, 1)], &mut args);
+        assert!(args[2][..5].iter().all(|v| v.is_nan()));
+        assert_eq!(args[2][5], 7.0);
+    }
+
+    #[test]
+    fn updating_rows_is_updating_the_table() {
+        let mut random = Random(5);
+        let rules = [Rule::Sgd, Rule::Adagrad { epsilon: 1e-7, initial_accumulator: 0.1 }];
+        for (rows, cols, len) in [(1, 1, 1), (40, 8, 12), (100, 17, 30), (3000, 16, 500)] {
+            for (rule, clip_value) in rules.into_iter().flat_map(|r| [(r, None), (r, Some(0.5))]) {
+                let update = Update { rule, decay: WeightDecay::None, clip_value };
+                let mut hyper = vec![0.0; 8];
+                (hyper[0], hyper[1], hyper[2], hyper[3], hyper[4]) = (0.1, 1.0, 1.0, 1.0, 16.0);
+                let (table, dy) = (random.values(rows * cols), random.values(len * cols));
+                let stored = stored(&ids(&mut random, rows, len), true);
+                let slot = vec![0.1; rows * cols];
+                for isa in Isa::available() {
+                    let how = Ids { len, float: true };
+                    let gradient = vec![0.0; rows * cols];
+                    let mut whole = vec![stored.clone(), dy.clone(), gradient];
+                    run_all(&[&EmbeddingGrad::new(isa, how, rows, cols)], &mut whole);
+                    let gradient = whole.swap_remove(2);
+                    let none = vec![0.0];
+                    let mut whole = vec![
+                        gradient,
+                        table.clone(),
+                        slot.clone(),
+                        none.clone(),
+                        none.clone(),
+                        hyper.clone(),
+                    ];
+                    run_all(&[&Optimize::new(isa, update, rows * cols)], &mut whole);
+                    let mut rows_alone = vec![
+                        stored.clone(),
+                        dy.clone(),
+                        hyper.clone(),
+                        table.clone(),
+                        slot.clone(),
+                    ];
+                    let kernel = EmbeddingUpdate::new(isa, how, rows, cols, update);
+                    run_all(&[&kernel], &mut rows_alone);
+                    assert_eq!(whole[1], rows_alone[3], "{isa:?} {rule:?}");
+                    assert_eq!(whole[2], rows_alone[4], "{isa:?} {rule:?}");
+                }
             }
         }
     }

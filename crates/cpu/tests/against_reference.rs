@@ -6,10 +6,10 @@
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::runtime::{Input, Runtime};
 use tidemill_graph::reference::{Values, apply_updates, evaluate};
-use tidemill_graph::{DType, Graph, Role, TensorId};
+use tidemill_graph::{DType, Graph, Role, Tensor, TensorId};
 use tidemill_nn::{
-    Activation, BatchNormSpec, Conv2dSpec, LayerSpec, LossSpec, Model, ModelSpec, OptimizerSpec,
-    Padding, ResidualSpec, hyper_values, initial_state, training_graph,
+    Activation, BatchNormSpec, Conv2dSpec, EntityEmbeddingSpec, LayerSpec, LossSpec, Model,
+    ModelSpec, OptimizerSpec, Padding, ResidualSpec, hyper_values, initial_state, training_graph,
 };
 use tidemill_plan::Options;
 
@@ -63,7 +63,7 @@ fn block(filters: usize, stride: usize) -> ResidualSpec {
     }
 }
 
-/// The seven model kinds that cover every kernel of ready recipes, and more.
+/// The eight model kinds that cover every kernel of ready recipes, and more.
 fn models() -> Vec<(&'static str, ModelSpec)> {
     let relu = Activation::Relu;
     let linear = Activation::Linear;
@@ -107,7 +107,12 @@ fn models() -> Vec<(&'static str, ModelSpec)> {
         ),
     };
     let words = Model::ids(6, 30).embedding(8).flatten().dense(10, linear);
+    let tables = Model::features(5)
+        .layer(EntityEmbeddingSpec::new(&[40, 30], 4))
+        .dense(12, relu)
+        .dense(10, linear);
     vec![
+        ("tables", tables),
         ("mlp", mlp),
         ("deep", deep),
         ("cnn", cnn),
@@ -144,7 +149,19 @@ fn feeds(graph: &Graph, step: u64, optimizer: &OptimizerSpec) -> Vec<(TensorId, 
             ("weights", _) => Feed::Floats((0..len).map(|i| 1.0 + (i % 3) as f32).collect()),
             ("targets", _) => Feed::Floats((0..len).map(|_| random.next().abs()).collect()),
             (_, DType::I32) => Feed::Ints((0..len).map(|_| random.below(30)).collect()),
-            _ => Feed::Floats((0..len).map(|_| random.next()).collect()),
+            _ => {
+                let mut values: Vec<f32> = (0..len).map(|_| random.next()).collect();
+                // the last features are ids where there are tables for them
+                let is_table = |t: &&Tensor| {
+                    t.role == Role::Parameter && t.name.contains("entity_embedding.table")
+                };
+                let tables = graph.tensors.iter().filter(is_table).count();
+                let width = tensor.shape.last().copied().unwrap_or(1).max(tables);
+                for row in values.chunks_mut(width) {
+                    row[width - tables..].fill_with(|| random.below(30) as f32);
+                }
+                Feed::Floats(values)
+            }
         };
         (id, feed)
     };
@@ -272,6 +289,19 @@ fn every_model_steps_as_the_reference_does() {
                 batch,
             };
             check(&case, true);
+        }
+    }
+}
+
+/// The rows that occur are updated alone, or all of the table, by the optimizer and the batch.
+#[test]
+fn tables_are_updated_as_the_reference_does() {
+    let (name, model) = &models()[0];
+    for text in ["{ sgd = {} }", "{ adagrad = {} }", "{ sgd = { clip_value = 0.01 } }"] {
+        for batch in [2, 9, 33] {
+            let name = format!("{name} {text} batch {batch}");
+            let (loss, optimizer) = (cross_entropy(), optimizer(text));
+            check(&Case { name, model, loss, optimizer, batch }, true);
         }
     }
 }

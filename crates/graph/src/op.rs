@@ -286,7 +286,8 @@ pub enum Op {
         /// Number of the dropout within the model; separates their random streams.
         stream: u32,
     },
-    /// `(table[v, d], ids[...] i32) -> [..., d]`
+    /// `(table[v, d], ids[...]) -> [..., d]`; the ids are i32, or f32 with whole values, to which no
+    /// gradient flows.
     Embedding,
     /// `(ids, dy[..., d]) -> dtable[rows, d]`
     EmbeddingGrad {

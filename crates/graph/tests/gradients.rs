@@ -280,6 +280,16 @@ proptest! {
         check.run(y);
     }
 
+    /// Ids that are floats, as columns of a table are: no gradient flows to them.
+    #[test]
+    fn embedding_by_floats(seed: u64, rows in 1..5usize, width in 1..4usize, len in 1..4usize) {
+        let mut check = Check::new(seed);
+        let table = check.variable(&[rows + 1, width], Random::odd);
+        let ids = check.constant(&[len], |random, n| (0..n).map(|_| random.below(2) as f64).collect());
+        let y = check.apply(Op::Embedding, &[table, ids]);
+        check.run(y);
+    }
+
     #[test]
     fn dropout(seed: u64, shape in dims(1..=3), which in 0..3usize, stream: u32) {
         let mut check = Check::new(seed);

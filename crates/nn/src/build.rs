@@ -3,7 +3,7 @@
 use crate::activation::Activation;
 use crate::error::ModelError;
 use crate::initializers::{Fans, Initializer};
-use crate::layer::{BatchNormSpec, LayerSpec, PoolSpec};
+use crate::layer::{BatchNormSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec};
 use crate::model::{InputSpec, ModelSpec};
 use crate::padding::Padding;
 use tidemill_graph::{
@@ -270,6 +270,7 @@ impl Builder<'_> {
                 let table = self.parameter("table", &shape, spec.initializer);
                 self.graph.apply(Op::Embedding, &[table, x])
             }
+            EntityEmbedding(spec) => self.entity_embedding(x, spec),
             Residual(spec) => {
                 let main = self.sequence(&spec.layers, "layers", x)?;
                 let other = self.sequence(&spec.shortcut, "shortcut", x)?;
@@ -288,6 +289,43 @@ impl Builder<'_> {
             Repeat { times, layers } => {
                 (0..*times).try_fold(x, |x, time| self.sequence(layers, &time.to_string(), x))
             }
+        }
+    }
+
+    /// The features that are no ids, then a row of a table for each that is one.
+    fn entity_embedding(
+        &mut self,
+        x: TensorId,
+        spec: &EntityEmbeddingSpec,
+    ) -> Result<TensorId, GraphError> {
+        let shape = self.graph.shape(x).to_vec();
+        let ids = spec.vocabulary.len();
+        let &[batch, features] = shape.as_slice() else {
+            let found = format!("takes features [batch, features], but its input is {shape:?}");
+            return Err(GraphError::new(found).help("put flatten before it"));
+        };
+        if features < ids {
+            let found = format!("has tables for {ids} ids, but its input has {features} features");
+            return Err(GraphError::new(found).help(
+                "give vocabulary one number for each feature that is an id; they come last",
+            ));
+        }
+        let numbers = features - ids;
+        let mut parts = Vec::new();
+        if numbers > 0 {
+            let op = Op::Slice { start: vec![0, 0], size: vec![batch, numbers] };
+            parts.push(self.graph.apply(op, &[x])?);
+        }
+        for (i, &rows) in spec.vocabulary.iter().enumerate() {
+            let op = Op::Slice { start: vec![0, numbers + i], size: vec![batch, 1] };
+            let id = self.graph.apply(op, &[x])?;
+            let id = self.reshape(id, vec![batch])?;
+            let table = self.parameter(&format!("table{i}"), &[rows, spec.units], spec.initializer);
+            parts.push(self.graph.apply(Op::Embedding, &[table, id])?);
+        }
+        match parts.as_slice() {
+            [one] => Ok(*one),
+            parts => self.graph.apply(Op::Concat { axis: 1 }, parts),
         }
     }
 

@@ -59,6 +59,8 @@ pub enum LayerSpec {
     Softmax {},
     /// Rows of a table by integer ids.
     Embedding(EmbeddingSpec),
+    /// Rows of tables in place of the last features, which are ids.
+    EntityEmbedding(EntityEmbeddingSpec),
     /// `activation(layers(x) + shortcut(x))`
     Residual(ResidualSpec),
     /// The layers several times over, each time with parameters of their own.
@@ -92,6 +94,7 @@ impl LayerSpec {
             Activation(_) => "activation",
             Softmax {} => "softmax",
             Embedding(_) => "embedding",
+            EntityEmbedding(_) => "entity_embedding",
             Residual(_) => "residual",
             Repeat { .. } => "repeat",
         }
@@ -294,6 +297,29 @@ impl EmbeddingSpec {
     }
 }
 
+/// Options of entity embeddings (Guo and Berkhahn 2016): of `[batch, features]` the last features
+/// are ids, whole numbers from 0, one for each table; `units` numbers of a table's row take the
+/// place of each. The features before them stay as they are. Table `i` is `[vocabulary[i], units]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntityEmbeddingSpec {
+    /// Rows of each table: the ids of its feature are below it.
+    pub vocabulary: Vec<usize>,
+    /// Length of each row.
+    #[serde(deserialize_with = "count")]
+    pub units: usize,
+    /// Uniform in -0.05 to 0.05 by default.
+    #[serde(default = "uniform")]
+    pub initializer: Initializer,
+}
+
+impl EntityEmbeddingSpec {
+    /// A table of so many rows for each of the last features.
+    pub fn new(vocabulary: &[usize], units: usize) -> EntityEmbeddingSpec {
+        EntityEmbeddingSpec { vocabulary: vocabulary.to_vec(), units, initializer: uniform() }
+    }
+}
+
 /// A residual block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -320,7 +346,7 @@ macro_rules! layer_from {
 layer_from! {
     Dense(DenseSpec), Conv2d(Conv2dSpec), DepthwiseConv2d(DepthwiseConv2dSpec),
     BatchNorm(BatchNormSpec), Activation(Activation), Embedding(EmbeddingSpec),
-    Residual(ResidualSpec),
+    EntityEmbedding(EntityEmbeddingSpec), Residual(ResidualSpec),
 }
 
 fn yes() -> bool {

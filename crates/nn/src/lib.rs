@@ -31,8 +31,8 @@ pub use check::{Facts, Finding, Labels, Severity, check};
 pub use error::{ModelError, key_path};
 pub use initializers::Initializer;
 pub use layer::{
-    BatchNormSpec, Conv2dSpec, DenseSpec, DepthwiseConv2dSpec, EmbeddingSpec, LayerSpec, PoolSpec,
-    ResidualSpec,
+    BatchNormSpec, Conv2dSpec, DenseSpec, DepthwiseConv2dSpec, EmbeddingSpec, EntityEmbeddingSpec,
+    LayerSpec, PoolSpec, ResidualSpec,
 };
 pub use loss::{BuiltLoss, Link, LossSpec, Targets};
 pub use model::{InputSpec, ModelSpec, ModelSpec as Model};

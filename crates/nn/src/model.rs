@@ -2,7 +2,9 @@
 
 use crate::activation::Activation;
 use crate::form::count;
-use crate::layer::{BatchNormSpec, Conv2dSpec, DenseSpec, EmbeddingSpec, LayerSpec, PoolSpec};
+use crate::layer::{
+    BatchNormSpec, Conv2dSpec, DenseSpec, EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec,
+};
 use serde::{Deserialize, Serialize};
 
 /// What one sample is.
@@ -126,6 +128,14 @@ impl ModelSpec {
     /// Adds an activation.
     pub fn activation(self, activation: Activation) -> ModelSpec {
         self.layer(activation)
+    }
+
+    /// The model's entity embeddings, if it has some.
+    pub fn entity_embedding(&self) -> Option<&EntityEmbeddingSpec> {
+        self.layers.iter().find_map(|layer| match layer {
+            LayerSpec::EntityEmbedding(spec) => Some(spec),
+            _ => None,
+        })
     }
 
     /// Adds an embedding of the input's vocabulary.

@@ -92,6 +92,16 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             positive(o.units, || at("units"))?;
             o.initializer.validate(&at("initializer"))
         }
+        EntityEmbedding(o) => {
+            if o.vocabulary.is_empty() {
+                return Err(ModelError::new(at("vocabulary"), "must have a number for each id"));
+            }
+            for &rows in &o.vocabulary {
+                positive(rows, || at("vocabulary"))?;
+            }
+            positive(o.units, || at("units"))?;
+            o.initializer.validate(&at("initializer"))
+        }
         Residual(o) => {
             if o.layers.is_empty() {
                 return Err(ModelError::new(at("layers"), "must not be empty"));

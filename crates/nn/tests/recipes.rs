@@ -25,7 +25,7 @@ fn recipe(name: &str) -> Recipe {
 }
 
 /// Recipe, learned values as `count_params` of Keras gives them without running statistics, outputs.
-const RECIPES: [(&str, usize, usize); 12] = [
+const RECIPES: [(&str, usize, usize); 13] = [
     ("article-batch", 101_770, 10),
     ("article-sgd", 101_770, 10),
     ("article-online", 101_770, 10),
@@ -39,6 +39,7 @@ const RECIPES: [(&str, usize, usize); 12] = [
     ("cifar-resnet", 272_474, 10),
     ("elec2", 321, 1),
     ("elec2-logistic", 9, 1),
+    ("movielens", 177_121, 1),
 ];
 
 /// Recipes of models that are no network.

@@ -63,6 +63,14 @@ pub fn bytes(plan: &Plan, call: &Call) -> u64 {
                     | KernelSpec::ConvGradWeight(_, _, Some(_))
                     | KernelSpec::Optimize { .. }
             );
+        // of a table, only the rows that occur are moved
+        if let KernelSpec::Embedding { rows, cols, len, .. }
+        | KernelSpec::EmbeddingGrad { rows, cols, len, update: Some(_), .. } = call.spec
+            && buffer.len == rows * cols
+        {
+            let moved = if call.spec.name() == "embedding" { 4 } else { 8 };
+            return (rows.min(len) * cols) as u64 * moved;
+        }
         buffer.len as u64 * if written_back { 8 } else { 4 }
     };
     call.args.iter().map(size).sum()

@@ -5,6 +5,7 @@ use crate::eltwise::{Program, Sink, Spread, Step};
 use crate::ir::{Element, Node, NodeId, Origin, Schedule, ValueId, Work};
 use crate::kernel::{Epilogue, FusedUpdate, KernelSpec};
 use crate::lower::is_relu;
+use tidemill_graph::update::{Rule, WeightDecay};
 use tidemill_graph::{Binary, Unary};
 
 /// How an operand spreads over a matrix, with the number of columns that this needs.
@@ -219,9 +220,29 @@ fn absorbed_update(node: &Node, gradient: ValueId, update: FusedUpdate) -> Resul
         Work::Kernel(KernelSpec::ConvGradWeight(c, bias, None)) if node.outputs[0] == gradient => {
             Ok(Work::Kernel(KernelSpec::ConvGradWeight(*c, *bias, Some(update))))
         }
+        &Work::Kernel(KernelSpec::EmbeddingGrad { float_ids, update: None, rows, cols, len }) => {
+            if !stays_without_gradient(&update) {
+                return Err("the rule also changes rows that do not occur".into());
+            }
+            if len > MAX_UPDATED_IDS || len > rows / 2 {
+                return Err("most rows may occur".into());
+            }
+            let update = Some(update);
+            let spec = KernelSpec::EmbeddingGrad { float_ids, update, rows, cols, len };
+            Ok(Work::Kernel(spec))
+        }
         Work::Kernel(spec) => Err(format!("the {} kernel has no update epilogue", spec.name())),
         Work::Element { .. } => Err("the gradient is a sum over rows".into()),
     }
+}
+
+/// Ids of a batch up to which the rows of an embedding are updated one by one: each is compared with
+/// all others.
+const MAX_UPDATED_IDS: usize = 512;
+
+/// Whether a parameter and its slots stay as they are, bit by bit, where the gradient is zero.
+fn stays_without_gradient(update: &FusedUpdate) -> bool {
+    matches!(update.rule, Rule::Sgd | Rule::Adagrad { .. }) && update.decay == WeightDecay::None
 }
 
 /// A growing fused program.

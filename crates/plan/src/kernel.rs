@@ -247,6 +247,8 @@ pub enum KernelSpec {
     },
     /// `(table, ids) -> y`
     Embedding {
+        /// Whether ids are f32 with whole values.
+        float_ids: bool,
         /// Rows of the table.
         rows: usize,
         /// Columns of the table.
@@ -254,8 +256,12 @@ pub enum KernelSpec {
         /// Number of ids.
         len: usize,
     },
-    /// `(ids, dy) -> dtable`
+    /// `(ids, dy) -> dtable`, or with an update `(ids, dy, hyper) -> ` and state.
     EmbeddingGrad {
+        /// Whether ids are f32 with whole values.
+        float_ids: bool,
+        /// Updates those rows of the table that occur; all others stay as they are.
+        update: Option<FusedUpdate>,
         /// Rows of the table.
         rows: usize,
         /// Columns of the table.
@@ -378,7 +384,8 @@ impl KernelSpec {
             WeightedMean { .. } => "weighted mean",
             WeightedMeanGrad { .. } => "weighted mean grad",
             Embedding { .. } => "embedding",
-            EmbeddingGrad { .. } => "embedding grad",
+            EmbeddingGrad { update: None, .. } => "embedding grad",
+            EmbeddingGrad { .. } => "embedding grad+update",
             Reduce { .. } => "reduce",
             ReduceMaxGrad { .. } => "reduce max grad",
             BroadcastTo { .. } => "broadcast",

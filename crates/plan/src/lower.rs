@@ -455,10 +455,19 @@ impl Lowering<'_> {
             }
             Op::WeightedMean => KernelSpec::WeightedMean { len: rows * cols },
             Op::WeightedMeanGrad => KernelSpec::WeightedMeanGrad { len: tensor.len() },
-            Op::Embedding => KernelSpec::Embedding { rows, cols, len: shapes[1].iter().product() },
-            &Op::EmbeddingGrad { rows } => {
-                KernelSpec::EmbeddingGrad { rows, cols: out[1], len: shapes[0].iter().product() }
-            }
+            Op::Embedding => KernelSpec::Embedding {
+                float_ids: self.graph.tensor(tensor.inputs[1]).dtype == DType::F32,
+                rows,
+                cols,
+                len: shapes[1].iter().product(),
+            },
+            &Op::EmbeddingGrad { rows } => KernelSpec::EmbeddingGrad {
+                float_ids: self.graph.tensor(tensor.inputs[0]).dtype == DType::F32,
+                update: None,
+                rows,
+                cols: out[1],
+                len: shapes[0].iter().product(),
+            },
             Op::ReduceMaxGrad(axes) => {
                 KernelSpec::ReduceMaxGrad { shape: shapes[0].to_vec(), axes: axes.clone() }
             }

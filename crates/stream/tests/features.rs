@@ -183,7 +183,7 @@ fn ids_get_rows_lose_them_and_say_so() {
     // a has row 1 from its second sighting, b row 2; c finds no room. a goes at event 7 and d takes
     // its row with its second sighting; b goes at event 9.
     assert_eq!(got, [0., 1., 0., 2., 0., 0., 0., 0., 0., 2., 0., 1.]);
-    let free = |row| FreedRow { input: 1, row };
+    let free = |row| FreedRow { embedding: 0, row };
     assert_eq!(freed, [(7, free(1)), (9, free(2))]);
 }
 

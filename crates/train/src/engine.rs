@@ -413,6 +413,33 @@ impl Engine {
         copy_all(pairs.map(|(i, t)| (self.runtime.state(i), &mut t.values[..])));
     }
 
+    /// Gives row `row` of table `table` of the model's entity embeddings to another id: it becomes
+    /// what is known of ids without a row of their own, row 0, and its optimizer slots begin anew.
+    pub fn reset_row(&mut self, table: usize, row: usize) {
+        let rule = self.rule;
+        let part = format!(".entity_embedding.table{table}");
+        for index in 0..self.runtime.slots().len() {
+            let slot = &self.runtime.slots()[index];
+            let Some(rest) = slot.name.find(&part).map(|at| &slot.name[at + part.len()..]) else {
+                continue;
+            };
+            let start = match rest.strip_prefix('.') {
+                None if rest.is_empty() => None,
+                Some(name) => rule.slot_names().iter().position(|n| *n == name),
+                None => continue,
+            };
+            let units = slot.shape.last().copied().unwrap_or(1);
+            let values = self.runtime.state_mut(index);
+            if (row + 1) * units > values.len() {
+                continue;
+            }
+            match start {
+                None => values.copy_within(..units, row * units),
+                Some(i) => values[row * units..(row + 1) * units].fill(rule.slot_start_of(i)),
+            }
+        }
+    }
+
     /// Takes over a state; names and shapes must be the same.
     pub fn set_state(&mut self, tensors: &[StateTensor]) -> Result<(), EngineError> {
         let slots = self.runtime.slots().to_vec();

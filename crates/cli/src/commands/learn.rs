@@ -1,12 +1,13 @@
 //! `tidemill learn`
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tidemill_train::online::driver::{StreamEnd, StreamProgress, Until};
 use tidemill_train::online::{LearnEvent, LearnOptions, LearnOutcome, learn};
+use tidemill_train::recipe::DATA_VARIABLE;
 use tidemill_train::{Existing, RecipeFile};
 
 use super::train::places;
@@ -62,6 +63,16 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+/// A relative path that is not there is looked up under `$TIDEMILL_DATA`, as a recipe's data are.
+fn stream_address(given: &str) -> String {
+    let path = Path::new(given);
+    let elsewhere = std::env::var_os(DATA_VARIABLE).map(|root| Path::new(&root).join(path));
+    match elsewhere.filter(|e| path.is_relative() && !path.exists() && e.exists()) {
+        Some(found) => found.to_string_lossy().into_owned(),
+        None => given.to_owned(),
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let (recipe, out) = places(&arguments.recipe, arguments.out.as_deref());
     let is_run = out == arguments.recipe && out.join("checkpoints").is_dir();
@@ -70,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         return Err(Failure::usage("--rate: must be above 0"));
     }
     let options = LearnOptions {
-        from: arguments.from.clone(),
+        from: stream_address(&arguments.from),
         existing: match (arguments.resume || is_run, arguments.force) {
             (_, true) => Existing::Replace,
             (true, _) => Existing::Resume,

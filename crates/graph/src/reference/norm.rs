@@ -2,6 +2,7 @@
 
 use super::{Call, Real};
 use crate::error::GraphError;
+use crate::graph::DType;
 use crate::random::DropoutMask;
 
 /// Mean and biased variance.
@@ -166,17 +167,28 @@ impl<T: Real> Call<'_, T> {
     pub(super) fn embedding(&self) -> Result<Vec<T>, GraphError> {
         let (table, width) = (self.floats(0), self.dims(0)[1]);
         let mut y = Vec::with_capacity(self.y.len());
-        for &id in self.ints(1) {
+        for id in self.ids(1) {
             let row = row_of(id, self.dims(0)[0])?;
             y.extend_from_slice(&table[row * width..(row + 1) * width]);
         }
         Ok(y)
     }
 
+    /// Input `index` as ids; a float that is none becomes one that no table has.
+    fn ids(&self, index: usize) -> Vec<i64> {
+        match self.x[index].tensor.dtype {
+            DType::I32 => self.ints(index).iter().map(|&id| i64::from(id)).collect(),
+            DType::F32 => {
+                let whole = |x: f64| if x.fract() == 0.0 { x as i64 } else { -1 };
+                self.floats(index).iter().map(|x| whole(x.to_f64())).collect()
+            }
+        }
+    }
+
     pub(super) fn embedding_grad(&self, rows: usize) -> Result<Vec<T>, GraphError> {
         let width = self.y.shape[1];
         let mut dtable = self.zeros();
-        for (&id, dy) in self.ints(0).iter().zip(self.floats(1).chunks(width)) {
+        for (id, dy) in self.ids(0).into_iter().zip(self.floats(1).chunks(width)) {
             let row = row_of(id, rows)?;
             for column in 0..width {
                 dtable[row * width + column] += dy[column];
@@ -200,7 +212,7 @@ fn rms_normalised<T: Real>(x: &[T], epsilon: f32) -> (T, Vec<T>) {
     (r, x.iter().map(|&x| x * r).collect())
 }
 
-fn row_of(id: i32, rows: usize) -> Result<usize, GraphError> {
+fn row_of(id: i64, rows: usize) -> Result<usize, GraphError> {
     usize::try_from(id).ok().filter(|&row| row < rows).ok_or_else(|| {
         GraphError::new(format!("id {id} is outside the table's rows, 0 to {}", rows - 1))
             .help("make the table as large as the largest id and one")

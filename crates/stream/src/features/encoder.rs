@@ -19,7 +19,8 @@ type Checked<T> = std::result::Result<T, BadEvent>;
 /// What has been learned about a stream's raw features; saved in checkpoints.
 ///
 /// The inputs are, in this order and each in the order of the schema's columns: the numbers, their
-/// missing indicators (if asked for), the categories, the vector. [`Encoder::names`] has them all.
+/// missing indicators (if asked for), the categories, the vector, the rows of embeddings.
+/// [`Encoder::names`] has them all.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Encoder {
     standardize: Standardize,
@@ -29,6 +30,7 @@ pub struct Encoder {
     /// Columns that are numbers.
     numbers: Vec<Column>,
     running: Running,
+    /// Those with rows of embeddings after all others.
     categories: Vec<(Column, Category)>,
     vector: usize,
     #[serde(with = "bits")]
@@ -59,8 +61,8 @@ enum Category {
 /// A row of an embedding that belongs to no id any more and is to be reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FreedRow {
-    /// The input that gives rows of this embedding.
-    pub input: usize,
+    /// Which of the last inputs gives rows of this embedding.
+    pub embedding: usize,
     /// The row.
     pub row: usize,
 }
@@ -103,6 +105,7 @@ impl Encoder {
                 categories.push((column, Category::new(how)));
             }
         }
+        categories.sort_by_key(|(_, category)| category.is_row());
         Ok(Encoder {
             standardize: spec.standardize,
             clip: spec.clip,
@@ -121,12 +124,8 @@ impl Encoder {
     /// Number of inputs.
     pub fn width(&self) -> usize {
         let categories: usize = self.categories.iter().map(|(_, c)| c.width()).sum();
-        self.first_category() + categories + self.vector
-    }
-
-    /// The first input that is a category.
-    fn first_category(&self) -> usize {
-        self.numbers.len() * (1 + usize::from(self.missing_indicator))
+        let numbers = self.numbers.len() * (1 + usize::from(self.missing_indicator));
+        numbers + categories + self.vector
     }
 
     /// Learns from an event's inputs and then gives them: what test-then-train uses.
@@ -140,12 +139,13 @@ impl Encoder {
             if self.standardize == Standardize::Running {
                 self.running.learn(&values);
             }
-            let mut rest = self.numbers_and_vector(event, &values, x);
+            let [mut rest, mut rows] = self.numbers_and_vector(event, &values, x);
             for (column, category) in &mut self.categories {
-                let (inputs, others) = rest.split_at_mut(category.width());
+                let from = if category.is_row() { &mut rows } else { &mut rest };
+                let (inputs, others) = std::mem::take(from).split_at_mut(category.width());
+                *from = others;
                 let found = category.learn(event.value(column.index));
                 category.write(found, inputs);
-                rest = others;
             }
         }
         self.values = values;
@@ -159,11 +159,12 @@ impl Encoder {
     pub fn transform(&self, event: Event<'_>, x: &mut [f32]) -> Checked<()> {
         let mut values = Vec::with_capacity(self.numbers.len());
         self.check(event, x, &mut values)?;
-        let mut rest = self.numbers_and_vector(event, &values, x);
+        let [mut rest, mut rows] = self.numbers_and_vector(event, &values, x);
         for (column, category) in &self.categories {
-            let (inputs, others) = rest.split_at_mut(category.width());
+            let from = if category.is_row() { &mut rows } else { &mut rest };
+            let (inputs, others) = std::mem::take(from).split_at_mut(category.width());
+            *from = others;
             category.write(category.find(event.value(column.index)), inputs);
-            rest = others;
         }
         Ok(())
     }
@@ -196,13 +197,15 @@ impl Encoder {
         Ok(())
     }
 
-    /// Writes these inputs; gives those of the categories, to be written.
+    /// Writes these inputs; gives those of the categories, and those that are rows of embeddings, to
+    /// be written.
     fn numbers_and_vector<'x>(
         &self,
         event: Event<'_>,
         values: &[f64],
         x: &'x mut [f32],
-    ) -> &'x mut [f32] {
+    ) -> [&'x mut [f32]; 2] {
+        let (x, rows) = x.split_at_mut(x.len() - self.rows());
         let (numbers, rest) = x.split_at_mut(values.len());
         match self.standardize {
             Standardize::Running => self.running.transform(values, self.clip as f32, numbers),
@@ -225,7 +228,22 @@ impl Encoder {
         for (x, v) in vector.iter_mut().zip(event.vector()) {
             *x = v * scale + offset;
         }
-        categories
+        [categories, rows]
+    }
+
+    /// Inputs that are rows of embeddings, the last ones.
+    fn rows(&self) -> usize {
+        self.categories.iter().filter(|(_, category)| category.is_row()).count()
+    }
+
+    /// The columns whose inputs, the last ones, are rows of embeddings, and how many rows each has.
+    pub fn vocabulary(&self) -> Vec<(&str, usize)> {
+        let categories = self.categories.iter();
+        let rows = categories.filter_map(|(column, category)| match category {
+            Category::Ids(ids) => Some((column.name.as_str(), ids.capacity() + 1)),
+            _ => None,
+        });
+        rows.collect()
     }
 
     /// What each input is: `price`, `price is missing`, `color=red`, `user row`, `x[3]`.
@@ -235,23 +253,29 @@ impl Encoder {
         if self.missing_indicator {
             names.extend(self.numbers.iter().map(|c| format!("{} is missing", c.name)));
         }
-        for (column, category) in &self.categories {
+        let (others, rows) = self.categories.split_at(self.categories.len() - self.rows());
+        for (column, category) in others {
             category.names(&column.name, &mut names);
         }
         names.extend((0..self.vector).map(|i| format!("x[{i}]")));
+        for (column, category) in rows {
+            category.names(&column.name, &mut names);
+        }
         names
     }
 
     /// Rows of embeddings freed since the last call, for the learner to reset.
     pub fn take_freed(&mut self) -> Vec<FreedRow> {
         let mut freed = Vec::new();
-        let mut input = self.first_category();
-        for (_, category) in &mut self.categories {
+        if self.categories.last().is_none_or(|(_, last)| !last.is_row()) {
+            return freed;
+        }
+        let embeddings = self.categories.iter_mut().filter(|(_, category)| category.is_row());
+        for (embedding, (_, category)) in embeddings.enumerate() {
             if let Category::Ids(ids) = category {
                 let rows = ids.take_freed();
-                freed.extend(rows.into_iter().map(|row| FreedRow { input, row: row as usize }));
+                freed.extend(rows.into_iter().map(|row| FreedRow { embedding, row: row as usize }));
             }
-            input += category.width();
         }
         freed
     }
@@ -266,6 +290,11 @@ impl Category {
                 Category::Ids(Ids::new(capacity, min_count, expiry))
             }
         }
+    }
+
+    /// Whether its input is a row of an embedding.
+    fn is_row(&self) -> bool {
+        matches!(self, Category::Ids(_))
     }
 
     fn width(&self) -> usize {

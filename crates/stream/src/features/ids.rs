@@ -85,6 +85,11 @@ impl Ids {
         Ids::from(Saved { rules, now: 0, entries, free, next_row: 1, freed })
     }
 
+    /// Rows besides row 0.
+    pub fn capacity(&self) -> usize {
+        self.rules.capacity
+    }
+
     /// The row of an id; 0 if it has none.
     pub fn find(&self, id: &str) -> u32 {
         self.entries.get(id).map_or(0, |entry| entry.row)

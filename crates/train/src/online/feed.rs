@@ -3,11 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-use tidemill_data::{Dataset, Order};
-use tidemill_stream::features::{Encoder, HashedColumns, Label, Labels};
-use tidemill_stream::{BadEvent, Event, Events, Mark, Position, Record, Schema, Value};
-
 use super::OnlineSpec;
 use super::images::Images;
 use super::intake::{Filled, Intake, Item};
@@ -18,6 +13,11 @@ use super::model::Model;
 use crate::error::{Error, Result};
 use crate::metrics::Task;
 use crate::prequential::Truth;
+use serde::{Deserialize, Serialize};
+use tidemill_data::{Dataset, Order};
+use tidemill_nn::EntityEmbeddingSpec;
+use tidemill_stream::features::{Encoder, HashedColumns, Label, Labels};
+use tidemill_stream::{BadEvent, Event, Events, Mark, Position, Record, Schema, Value};
 
 /// How many events of a stored stream decide what its columns are.
 const FIRST_EVENTS: usize = 100;
@@ -175,6 +175,7 @@ impl RecordFeed {
                     few.join(", ")
                 )));
             }
+            check_embeddings(&encoder, learner.engine().spec().model.entity_embedding())?;
             self.known.encoder = Some(encoder);
         }
         if self.known.labels.is_none() {
@@ -247,6 +248,31 @@ fn give(
     })
 }
 
+/// Columns that are rows of embeddings need tables, and tables need such columns.
+fn check_embeddings(encoder: &Encoder, tables: Option<&EntityEmbeddingSpec>) -> Result<()> {
+    let wanted = encoder.vocabulary();
+    let has = tables.map_or(&[][..], |t| t.vocabulary.as_slice());
+    let enough = has.len() == wanted.len() && has.iter().zip(&wanted).all(|(a, b)| *a >= b.1);
+    if enough {
+        return Ok(());
+    }
+    let columns: Vec<&str> = wanted.iter().map(|w| w.0).collect();
+    let rows: Vec<usize> = wanted.iter().map(|w| w.1).collect();
+    let columns = if columns.is_empty() { "none".into() } else { columns.join(", ") };
+    Err(Error::Usage(match rows.is_empty() {
+        true => format!(
+            "the model has entity_embedding for {} columns and the stream none: name them in \
+             online.features.categorical, as user = {{ embedding = {{ capacity = 1000 }} }}",
+            has.len()
+        ),
+        false => format!(
+            "columns of the stream that are rows of embeddings: {columns}; put \
+             {{ entity_embedding = {{ vocabulary = {rows:?}, units = 8 }} }} first in model.layers \
+             (found vocabulary = {has:?})"
+        ),
+    }))
+}
+
 /// Puts an event into a row; says why not if it is bad. Nothing is learned from a bad event.
 fn put(
     known: &mut Known,
@@ -278,6 +304,11 @@ fn put(
     };
     if let Err(bad) = encoded {
         return Ok(Put::Bad(bad));
+    }
+    if let (None, Some(encoder)) = (images, &mut known.encoder) {
+        for freed in encoder.take_freed() {
+            learner.engine_mut().reset_row(freed.embedding, freed.row);
+        }
     }
     let mean = labels.unscale(0.0);
     let deviation = labels.unscale(1.0) - mean;
