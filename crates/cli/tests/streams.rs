@@ -89,6 +89,7 @@ loss      = "binary_crossentropy"
 optimizer = { adagrad = { learning_rate = 0.1 } }
 [online]
 checkpoint_events = 700
+features.numeric = ["a", "b"]
 features.categorical = { user = { embedding = { capacity = 60, min_count = 2, expiry = 900 } } }
 "#;
     std::fs::write(&recipe, lines).unwrap();
