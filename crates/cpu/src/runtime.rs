@@ -52,6 +52,8 @@ struct Step {
     args: Vec<*mut f32>,
     /// Entries of `args` that are inputs: (entry, input).
     patches: Vec<(usize, usize)>,
+    /// Type and number of values of each input.
+    inputs: Vec<(DType, usize)>,
     constants: AlignedBuffer,
     parallel: bool,
     /// Tasks before the plan's gate; all of them where it has none.
@@ -122,6 +124,7 @@ impl Runtime {
             tasks: Vec::new(),
             args: Vec::new(),
             patches: Vec::new(),
+            inputs: plan.inputs.iter().map(|slot| (slot.dtype, slot.len())).collect(),
             constants: constant_buffer,
             parallel: false,
             before_gate: usize::MAX,
@@ -273,7 +276,13 @@ impl Runtime {
 
     fn bind(&mut self, id: PlanId, inputs: &[Input<'_>]) -> Result<(), InputError> {
         let step = &mut self.steps[id.0];
-        check_inputs(&step.plan.inputs, inputs)?;
+        let fits = |(&(dtype, len), input): (&(DType, usize), &Input<'_>)| match input {
+            Input::F32(x) => dtype == DType::F32 && x.len() >= len,
+            Input::I32(x) => dtype == DType::I32 && x.len() >= len,
+        };
+        if step.inputs.len() != inputs.len() || !step.inputs.iter().zip(inputs).all(fits) {
+            check_inputs(&step.plan.inputs, inputs)?;
+        }
         for &(entry, input) in &step.patches {
             step.args[entry] = match inputs[input] {
                 Input::F32(x) => x.as_ptr().cast_mut(),
@@ -290,8 +299,18 @@ impl Runtime {
 
     /// An output of the plan that ran last; valid until the next run of any plan.
     pub fn output(&self, id: PlanId, name: &str) -> Option<&[f32]> {
+        self.output_at(id, self.find_output(id, name)?)
+    }
+
+    /// Where a plan's output of this name is, for [`Runtime::output_at`].
+    pub fn find_output(&self, id: PlanId, name: &str) -> Option<usize> {
+        self.steps[id.0].plan.outputs.iter().position(|o| o.0 == name)
+    }
+
+    /// The same as [`Runtime::output`], by its place.
+    pub fn output_at(&self, id: PlanId, index: usize) -> Option<&[f32]> {
         let step = &self.steps[id.0];
-        let buffer = step.plan.outputs.iter().find(|o| o.0 == name)?.1;
+        let buffer = step.plan.outputs.get(index)?.1;
         let pointer = self.pointer(step, buffer);
         if pointer.is_null() {
             return None;

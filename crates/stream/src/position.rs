@@ -34,13 +34,15 @@ pub struct Position {
 }
 
 impl Position {
-    /// Takes `record` as read.
+    /// Takes `record` as read, and with it those before it in its block: they are taken in order,
+    /// each of them.
     #[inline]
     pub fn take(&mut self, record: &Record<'_>) {
-        // One part, the same as before, is what nearly always comes: compared once.
+        // One part, the same as before, is what nearly always comes; comparing names for each record
+        // took a tenth of the time of a small model.
         if self.parts.len() == 1
             && let Some((part, mark)) = self.parts.iter_mut().next()
-            && part == record.part
+            && (!record.begins || part == record.part)
         {
             *mark = record.mark;
             return;

@@ -45,6 +45,9 @@ pub struct Record<'a> {
     pub acknowledged: u64,
     /// Whether it is the first of a file, and so may be a header.
     pub first: bool,
+    /// Whether it is the first of its block or of its part there; all others are of the same part
+    /// as the record before.
+    pub begins: bool,
 }
 
 impl Records {
@@ -159,6 +162,7 @@ impl Records {
             mark: head.mark,
             acknowledged: head.acknowledged,
             first: head.first,
+            begins: i == 0 || part.is_some_and(|p| p.start == i),
         }
     }
 

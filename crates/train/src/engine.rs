@@ -141,6 +141,15 @@ struct Compiled {
     batch: usize,
     plan: PlanId,
     sources: Vec<Source>,
+    outputs: Places,
+}
+
+/// Where a plan's losses and logits are.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    plan: PlanId,
+    losses: Option<usize>,
+    logits: Option<usize>,
 }
 
 /// A compiled model with its state.
@@ -211,7 +220,9 @@ impl Engine {
         if sources.contains(&Source::Ids) {
             self.ids.resize(self.ids.len().max(batch * self.sample_len), 0);
         }
-        self.compiled.push(Compiled { purpose, batch, plan, sources });
+        let place = |name| self.runtime.find_output(plan, name);
+        let outputs = Places { plan, losses: place("losses"), logits: place("logits") };
+        self.compiled.push(Compiled { purpose, batch, plan, sources, outputs });
         Ok(self.compiled.len() - 1)
     }
 
@@ -324,7 +335,8 @@ impl Engine {
         gate: &mut dyn FnMut(Outputs<'_>) -> bool,
     ) -> Result<bool, EngineError> {
         let index = self.plan_for(Purpose::Learn, batch.len)?;
-        let Compiled { plan, sources, .. } = &self.compiled[index];
+        let Compiled { plan, sources, outputs, .. } = &self.compiled[index];
+        let places = *outputs;
         if !self.runtime.has_gate(*plan) || sources.contains(&Source::Key) {
             if !gate(self.evaluate(batch)?) {
                 return Ok(false);
@@ -334,7 +346,7 @@ impl Engine {
         }
         let hyper = hyper_values(&self.rule, f64::from(learning_rate), self.step + 1);
         let taken = self.with_inputs(Purpose::Learn, batch, hyper, |runtime, plan, inputs| {
-            runtime.run_gated(plan, inputs, &mut |runtime| gate(outputs_of(runtime, plan)))
+            runtime.run_gated(plan, inputs, &mut |runtime| gate(outputs_of(runtime, places)))
         })?;
         self.step += u64::from(taken);
         Ok(taken)
@@ -381,7 +393,7 @@ impl Engine {
     /// Logits and losses of the batch that the last `train` or `evaluate` ran on.
     pub fn outputs(&self) -> Outputs<'_> {
         match self.last {
-            Some(last) => outputs_of(&self.runtime, self.compiled[last].plan),
+            Some(last) => outputs_of(&self.runtime, self.compiled[last].outputs),
             None => Outputs { losses: &[], logits: &[] },
         }
     }
@@ -601,9 +613,10 @@ impl EngineSpec {
     }
 }
 
-fn outputs_of(runtime: &Runtime, plan: PlanId) -> Outputs<'_> {
-    let output = |name| runtime.output(plan, name).unwrap_or(&[]);
-    Outputs { losses: output("losses"), logits: output("logits") }
+fn outputs_of(runtime: &Runtime, at: Places) -> Outputs<'_> {
+    let output =
+        |place: Option<usize>| place.and_then(|i| runtime.output_at(at.plan, i)).unwrap_or(&[]);
+    Outputs { losses: output(at.losses), logits: output(at.logits) }
 }
 
 fn error(e: impl std::fmt::Display) -> EngineError {

@@ -98,7 +98,8 @@ pub fn train(
         }
     }
     let mut engine = engine??;
-    check_memory(&engine, options.memory, 0)?;
+    // A copy that is being written as a checkpoint, and the next one.
+    check_memory(&engine, options.memory, 2, 0)?;
 
     let folder = RunFolder::create(&options.out, options.existing)?;
     let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
@@ -231,14 +232,19 @@ pub(crate) fn plan_in_short(engine: &Engine) -> String {
     format!("{}\n{}", plan.explain_kernels(None).trim_end(), plan.explain_memory())
 }
 
-/// Fails when the run cannot fit into the memory that was given.
-pub(crate) fn check_memory(engine: &Engine, limit: Option<u64>, queue: u64) -> Result<()> {
+/// Fails when the run cannot fit into the memory that was given: `copies` of the state exist beside it
+/// at most, and `queue` bytes of events wait.
+pub(crate) fn check_memory(
+    engine: &Engine,
+    limit: Option<u64>,
+    copies: u64,
+    queue: u64,
+) -> Result<()> {
     let Some(limit) = limit else { return Ok(()) };
     let (arena, state) = (engine.arena_bytes() as u64, engine.state_and_scratch_bytes() as u64);
     // The arena and the state have been touched, so they are resident already.
     let data_bytes = rss_bytes().saturating_sub(arena + state);
-    // Two more copies of the state exist while a checkpoint is written.
-    let need = data_bytes + arena + 3 * state + queue;
+    let need = data_bytes + arena + (1 + copies) * state + queue;
     if need <= limit {
         return Ok(());
     }
@@ -250,7 +256,7 @@ pub(crate) fn check_memory(engine: &Engine, limit: Option<u64>, queue: u64) -> R
         mb(need),
         mb(data_bytes),
         mb(arena),
-        mb(3 * state)
+        mb((1 + copies) * state)
     )))
 }
 

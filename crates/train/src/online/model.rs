@@ -217,7 +217,9 @@ fn build_network(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>)
         size *= 2;
     }
     engine.prepare_learning(spec.most())?;
-    check_memory(&engine, memory, 2 * spec.queue_bytes as u64)?;
+    // The state to roll back to, the one before that while a checkpoint holds it, and the copy that
+    // is being written.
+    check_memory(&engine, memory, 3, 2 * spec.queue_bytes as u64)?;
     let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
     if let Some(rate) = spec.learning_rate {
         learner.set_learning_rate(rate);
