@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 use tidemill_cpu::call::Call;
 use tidemill_cpu::eltwise::Eltwise;
-use tidemill_cpu::gather::{Embedding, EmbeddingGrad};
+use tidemill_cpu::gather::{Embedding, EmbeddingGrad, Ids};
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::layout;
 use tidemill_cpu::loss::{CrossEntropy, CrossEntropyFused};
@@ -282,8 +282,9 @@ fn main() {
         let call = Reduce::call(isa, Reduction::Mean, shape, axes);
         bench.call(name, &call, &[shape.iter().product(), out], &[]);
     }
-    let call = Call::single(Embedding::new(10_000, 64, 4096));
+    let ids = Ids { len: 4096, float: false };
+    let call = Call::single(Embedding::new(ids, 10_000, 64));
     bench.call("embedding 4096 of 10000x64", &call, &[640_000, 4096, 4096 * 64], &[1]);
-    let call = Call::single(EmbeddingGrad::new(isa, 10_000, 64, 4096));
+    let call = Call::single(EmbeddingGrad::new(isa, ids, 10_000, 64));
     bench.call("embedding grad", &call, &[4096, 4096 * 64, 640_000], &[0]);
 }
