@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Offers events to `tidemill learn` at a steady rate and shows how long they take from acknowledged
-to learned, and that none is lost and none learned twice. Run by hand:
+to learned, and that none is lost and none learned twice: the weights must be those, bit by bit, of the
+same events read from a file. Run by hand:
 
     cargo build --release -p tidemill-cli --features nats,redis
     python3 bench/latency.py --seconds 60
@@ -193,6 +194,11 @@ def measure(kind, args):
             if learner.wait(timeout=60) != 0:
                 raise RuntimeError("the learner failed")
             summary = json.loads((run / "summary.json").read_text())
+            stored, again = folder / "events.ndjson", folder / "again"
+            stored.write_bytes(b"\n".join(events))
+            command = [args.tidemill, "learn", recipe, "--from", stored, "--out", again, "--threads", "1"]
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+            want = json.loads((again / "summary.json").read_text())
         finally:
             for process in (learner, broker):
                 if process and process.poll() is None:
@@ -201,6 +207,9 @@ def measure(kind, args):
     lost = client.acknowledged - summary["events"]
     if summary["bad_events"] or summary["shed"] or lost:
         sys.exit(f"{kind}: {lost} lost, {summary['bad_events']} bad, {summary['shed']} shed")
+    for key in ("state_sha256", "events"):
+        if summary[key] != want[key]:
+            sys.exit(f"{kind}: {key} is {summary[key]}, and {want[key]} of the same events from a file")
     return client.acknowledged / seconds, summary
 
 
