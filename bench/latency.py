@@ -24,6 +24,8 @@ import tempfile
 import threading
 import time
 
+from samples import samples
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECIPE = """
 [model]
@@ -39,14 +41,9 @@ format = "json"
 
 
 def lines(number):
-    """The same events each time: eight numbers and a class."""
-    state, out = 1, []
-    for _ in range(number):
-        values = []
-        for _ in range(8):
-            state = (state * 6364136223846793005 + 1442695040888963407) & (2**64 - 1)
-            values.append((state >> 40) / 2**23 - 1)
-        label = int(values[0] + values[1] * values[2] > 0)
+    """The same events each time, as JSON."""
+    out = []
+    for values, label in samples(number):
         numbers = ",".join(f"{v:.4f}" for v in values)
         out.append(f'{{"x":[{numbers}],"y":{label}}}'.encode())
     return out

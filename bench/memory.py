@@ -16,6 +16,8 @@ import tempfile
 import threading
 import time
 
+from samples import samples
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECIPE = """
 [model]
@@ -34,14 +36,8 @@ header = false
 
 def block(number):
     """Rows of eight numbers and a class."""
-    state, out = 1, []
-    for _ in range(number):
-        values = []
-        for _ in range(8):
-            state = (state * 6364136223846793005 + 1442695040888963407) & (2**64 - 1)
-            values.append((state >> 40) / 2**23 - 1)
-        out.append(",".join(f"{v:.4f}" for v in values) + f",{int(values[0] + values[1] * values[2] > 0)}\n")
-    return "".join(out).encode()
+    rows = (",".join(f"{v:.4f}" for v in values) + f",{label}\n" for values, label in samples(number))
+    return "".join(rows).encode()
 
 
 def resident(pid):
