@@ -143,14 +143,7 @@ fn killed_over_nats_all_is_learned_once() {
         return;
     }
     let mut server = Server::new();
-    let config = format!(
-        "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", max_file_store: 256MB }}\n",
-        server.port,
-        server.folder.path().display()
-    );
-    let path = server.folder.path().join("nats.conf");
-    std::fs::write(&path, config).unwrap();
-    server.start("nats-server", &["-c", text(&path)]);
+    server.start_nats();
     let sender = common::senders::Nats::new(server.port);
     killed_over(&format!("nats://127.0.0.1:{}/EVENTS", server.port), sender);
 }

@@ -10,17 +10,6 @@ use tidemill_stream::{Error, OpenOptions, Poll, QueueOptions, Reader, Records, S
 
 use async_nats::jetstream::{self, Context, stream};
 
-fn start(server: &mut Server) {
-    let config = format!(
-        "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", max_file_store: 256MB }}\n",
-        server.port,
-        server.folder.path().display()
-    );
-    let path = server.folder.path().join("nats.conf");
-    std::fs::write(&path, config).unwrap();
-    server.start("nats-server", &["-c", path.to_str().unwrap()]);
-}
-
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -66,7 +55,7 @@ fn a_stream_goes_on_from_a_sequence_and_after_the_server_was_killed() {
         return;
     }
     let mut server = Server::new();
-    start(&mut server);
+    server.start_nats();
     let runtime = runtime();
     let context = runtime.block_on(async {
         let context = context(&server).await;
@@ -89,7 +78,7 @@ fn a_stream_goes_on_from_a_sequence_and_after_the_server_was_killed() {
     let mut records = Records::default();
     let wait = std::time::Duration::from_millis(300);
     assert_eq!(second.poll(&mut records, 1000, wait).unwrap(), Poll::Idle);
-    start(&mut server);
+    server.start_nats();
     runtime.block_on(async {
         let context = self::context(&server).await;
         publish(&context, "events.b", 3000..3100).await;
@@ -116,7 +105,7 @@ fn what_is_gone_is_told() {
         return;
     }
     let mut server = Server::new();
-    start(&mut server);
+    server.start_nats();
     let error = |name: &str| {
         let uri = format!("nats://127.0.0.1:{}/{name}", server.port);
         open(&uri, &OpenOptions::default()).err().unwrap().to_string()
@@ -148,7 +137,7 @@ fn what_is_gone_is_told() {
 #[ignore = "a measurement"]
 fn latency_of_ten_thousand_events_a_second() {
     let mut server = Server::new();
-    start(&mut server);
+    server.start_nats();
     let (runtime, n) = (runtime(), 100_000u64);
     let context = runtime.block_on(async {
         let context = context(&server).await;

@@ -40,6 +40,19 @@ impl Server {
         }
     }
 
+    /// Starts `nats-server` with JetStream.
+    pub fn start_nats(&mut self) {
+        let folder = self.folder.path();
+        let config = format!(
+            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", max_file_store: 256MB }}\n",
+            self.port,
+            folder.display()
+        );
+        let path = folder.join("nats.conf");
+        std::fs::write(&path, config).unwrap();
+        self.start("nats-server", &["-c", path.to_str().unwrap()]);
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
