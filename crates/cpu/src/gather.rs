@@ -254,7 +254,15 @@ mod tests {
     #[test]
     fn updating_rows_is_updating_the_table() {
         let mut random = Random(5);
-        let rules = [Rule::Sgd, Rule::Adagrad { epsilon: 1e-7, initial_accumulator: 0.1 }];
+        let lazy = Rule::RmsProp {
+            rho: 0.999,
+            epsilon: 1e-7,
+            momentum: 0.0,
+            centered: false,
+            corrected: true,
+            lazy: true,
+        };
+        let rules = [Rule::Sgd, Rule::Adagrad { epsilon: 1e-7, initial_accumulator: 0.1 }, lazy];
         for (rows, cols, len) in [(1, 1, 1), (40, 8, 12), (100, 17, 30), (3000, 16, 500)] {
             for (rule, clip_value) in rules.into_iter().flat_map(|r| [(r, None), (r, Some(0.5))]) {
                 let update = Update { rule, decay: WeightDecay::None, clip_value };

@@ -120,7 +120,7 @@ unsafe fn update_rows<S: Simd, const RULE: u8, const FLUSH: bool>(
 /// `$entry!(CODE)` with an update's code as a constant.
 macro_rules! by_rule {
     ($update:expr, $entry:ident) => {
-        by_rule!(@ $update, $entry; 0 1 2 3 4 5 6 7 8 9 10 11 16 17 18 19 20 21 22 23 24 25 26 27)
+        by_rule!(@ $update, $entry; 0 1 2 3 4 5 6 7 8 9 10 11 12 16 17 18 19 20 21 22 23 24 25 26 27 28)
     };
     (@ $update:expr, $entry:ident; $($code:literal)*) => {
         match $crate::optimizer::code_of($update) {

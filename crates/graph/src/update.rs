@@ -10,7 +10,7 @@ pub mod hyper {
     pub const LEARNING_RATE: usize = 0;
     /// `1 - beta1^t` with `t` the step's number from 1; 1 where the rule has no `beta1`.
     pub const BIAS_CORRECTION1: usize = 1;
-    /// `1 - beta2^t`; 1 where the rule has no `beta2`.
+    /// `1 - beta2^t`, or `1 - rho^t` of a corrected RMSprop; 1 where the rule has neither.
     pub const BIAS_CORRECTION2: usize = 2;
     /// Factor that every gradient is multiplied by first; 1 without global-norm clipping.
     /// Written by the plan itself where it clips by global norm.
@@ -54,6 +54,8 @@ pub enum Rule {
     /// RMSprop, PyTorch's form: `v = rho v + (1-rho) g^2`; centered: `a = rho a + (1-rho) g`,
     /// denominator `sqrt(max(v - a^2, 0)) + eps`, else `sqrt(v) + eps`; with momentum:
     /// `b = mu b + g / denominator; w -= lr b`. Slots in the order v, b (if momentum), a (if centered).
+    /// Corrected: `sqrt(v) / sqrt(c2)` in place of `sqrt(v)`, with `c2 = 1 - rho^t`, as in Adam. Lazy:
+    /// elements whose gradient is exactly 0 stay as they are, with their slots.
     RmsProp {
         /// `rho`, PyTorch's alpha.
         rho: f32,
@@ -63,6 +65,10 @@ pub enum Rule {
         momentum: f32,
         /// Subtract the squared mean gradient.
         centered: bool,
+        /// Correct the bias of `v` in the first steps.
+        corrected: bool,
+        /// Leave elements alone whose gradient is 0; only without momentum and centering.
+        lazy: bool,
     },
     /// Adagrad (Duchi et al. 2011): `v += g^2; w -= lr g / (sqrt(v) + eps)`.
     Adagrad {
@@ -99,6 +105,11 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Whether an element whose gradient is 0 stays as it is, with its slots.
+    pub fn is_lazy(&self) -> bool {
+        matches!(self, Rule::Sgd | Rule::RmsProp { lazy: true, .. })
+    }
+
     /// Number of slots: tensors of the parameter's shape that the rule keeps.
     pub fn num_slots(&self) -> usize {
         match *self {

@@ -26,6 +26,8 @@ fn rule(optimizer: &str, h: &Value) -> Rule {
             epsilon: number("epsilon", 1e-8),
             momentum: number("momentum", 0.0),
             centered: flag("centered"),
+            corrected: false,
+            lazy: false,
         },
         "adagrad" => Rule::Adagrad {
             epsilon: number("epsilon", 1e-10),

@@ -142,6 +142,12 @@ optimizer! {
     epsilon: f64 = 1e-7,
     /// Whether the squared mean is subtracted; no by default.
     centered: bool = false,
+    /// Whether the bias of the mean square in the first steps is corrected, as in Adam; no by
+    /// default.
+    bias_correction: bool = false,
+    /// Whether elements whose gradient is exactly 0 stay as they are, with their mean square: those
+    /// of features that did not occur; no by default.
+    lazy: bool = false,
 }
 optimizer! {
     /// Options of Adagrad.
@@ -210,6 +216,19 @@ impl OptimizerSpec {
         OptimizerSpec::Adam(Adam::new(learning_rate))
     }
 
+    /// What needs no tuning on a stream: RMSprop with a long memory, the bias of its first steps
+    /// corrected, that leaves alone what did not occur. It is Adam without the first moment, which
+    /// would go on moving weights after the event that moved them (`bench/default.py --ablation`).
+    pub fn online() -> OptimizerSpec {
+        OptimizerSpec::RmsProp(RmsProp {
+            learning_rate: ScheduleSpec::from(2.5e-3),
+            rho: 0.999,
+            bias_correction: true,
+            lazy: true,
+            ..RmsProp::default()
+        })
+    }
+
     /// Its name in recipes.
     pub fn name(&self) -> &'static str {
         match self {
@@ -239,14 +258,14 @@ impl OptimizerSpec {
             | OptimizerSpec::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
                 Rule::Adam { beta1: beta1 as f32, beta2: beta2 as f32, epsilon: epsilon as f32 }
             }
-            OptimizerSpec::RmsProp(RmsProp { rho, momentum, epsilon, centered, .. }) => {
-                Rule::RmsProp {
-                    rho: rho as f32,
-                    epsilon: epsilon as f32,
-                    momentum: momentum as f32,
-                    centered,
-                }
-            }
+            OptimizerSpec::RmsProp(ref o) => Rule::RmsProp {
+                rho: o.rho as f32,
+                epsilon: o.epsilon as f32,
+                momentum: o.momentum as f32,
+                centered: o.centered,
+                corrected: o.bias_correction,
+                lazy: o.lazy,
+            },
             OptimizerSpec::Adagrad(Adagrad { initial_accumulator, epsilon, .. }) => Rule::Adagrad {
                 epsilon: epsilon as f32,
                 initial_accumulator: initial_accumulator as f32,
@@ -326,6 +345,12 @@ impl OptimizerSpec {
             OptimizerSpec::RmsProp(o) => {
                 share(o.rho, "rho")?;
                 share(o.momentum, "momentum")?;
+                if o.lazy && (o.momentum > 0.0 || o.centered) {
+                    return Err(ModelError::new(
+                        at("lazy"),
+                        "has no meaning with momentum or centered, which move elements without a gradient",
+                    ));
+                }
                 epsilon(o.epsilon)
             }
             OptimizerSpec::Adagrad(o) => epsilon(o.epsilon),
@@ -350,6 +375,7 @@ impl OptimizerSpec {
 pub fn hyper_values(rule: &Rule, learning_rate: f64, t: u64) -> [f32; hyper::LEN] {
     let (beta1, beta2) = match *rule {
         Rule::Adam { beta1, beta2, .. } => (decimal(beta1), decimal(beta2)),
+        Rule::RmsProp { rho, corrected: true, .. } => (0.0, decimal(rho)),
         _ => (0.0, 0.0),
     };
     let correction = |beta: f64| (1.0 - beta.powf(t as f64)) as f32;

@@ -242,7 +242,8 @@ const MAX_UPDATED_IDS: usize = 512;
 
 /// Whether a parameter and its slots stay as they are, bit by bit, where the gradient is zero.
 fn stays_without_gradient(update: &FusedUpdate) -> bool {
-    matches!(update.rule, Rule::Sgd | Rule::Adagrad { .. }) && update.decay == WeightDecay::None
+    (update.rule.is_lazy() || matches!(update.rule, Rule::Adagrad { .. }))
+        && update.decay == WeightDecay::None
 }
 
 /// A growing fused program.

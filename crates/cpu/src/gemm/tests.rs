@@ -225,7 +225,22 @@ fn rules() -> Vec<Rule> {
         Rule::Sgd,
         Rule::Momentum { momentum: 0.9, nesterov: true },
         Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-        Rule::RmsProp { rho: 0.9, epsilon: 1e-3, momentum: 0.5, centered: false },
+        Rule::RmsProp {
+            rho: 0.9,
+            epsilon: 1e-3,
+            momentum: 0.5,
+            centered: false,
+            corrected: false,
+            lazy: false,
+        },
+        Rule::RmsProp {
+            rho: 0.999,
+            epsilon: 1e-3,
+            momentum: 0.0,
+            centered: false,
+            corrected: true,
+            lazy: true,
+        },
         Rule::Adagrad { epsilon: 1e-8, initial_accumulator: 0.1 },
     ]
 }

@@ -211,7 +211,12 @@ unsafe fn outer<S: Simd, const RULE: u8>(t: &Tile) {
             let count = S::LANES.min(t.rows - i);
             let mut bits = S::nonzero(load::<S>(t.a.add(i), count));
             while bits != 0 {
-                outer_row::<S, RULE, false>(&k, t, i + bits.trailing_zeros() as usize);
+                let row = i + bits.trailing_zeros() as usize;
+                if t.coefficients.flush && slots_of(RULE) > 0 {
+                    outer_row::<S, RULE, true>(&k, t, row);
+                } else {
+                    outer_row::<S, RULE, false>(&k, t, row);
+                }
                 bits &= bits - 1;
             }
             i += count;

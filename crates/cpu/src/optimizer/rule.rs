@@ -21,6 +21,8 @@ pub(crate) mod code {
     pub const FTRL: u8 = 10;
     /// FTRL with any other power, by scalar `powf`.
     pub const FTRL_POWER: u8 = 11;
+    /// RMSprop that leaves elements alone whose gradient is 0.
+    pub const RMSPROP_LAZY: u8 = 12;
     /// Added to a rule's code: no decay and no clipping by value.
     pub const PLAIN: u8 = 16;
 }
@@ -37,6 +39,7 @@ fn code_of_rule(rule: &Rule) -> u8 {
         Rule::Momentum { nesterov: false, .. } => code::MOMENTUM,
         Rule::Momentum { nesterov: true, .. } => code::NESTEROV,
         Rule::Adam { .. } => code::ADAM,
+        Rule::RmsProp { lazy: true, .. } => code::RMSPROP_LAZY,
         Rule::RmsProp { momentum, centered, .. } => match (momentum != 0.0, centered) {
             (false, false) => code::RMSPROP,
             (true, false) => code::RMSPROP_MOMENTUM,
@@ -50,16 +53,21 @@ fn code_of_rule(rule: &Rule) -> u8 {
     }
 }
 
-/// Whether a gradient of exactly zero leaves the parameter as it is.
+/// Whether a gradient of exactly zero leaves the parameter and its slots as they are.
 pub(crate) const fn zero_is_still(rule: u8) -> bool {
-    rule == code::SGD + code::PLAIN
+    rule == code::SGD + code::PLAIN || rule == code::RMSPROP_LAZY + code::PLAIN
 }
 
 /// Slots that a rule's code uses.
 pub(crate) const fn slots_of(rule: u8) -> usize {
     match rule % code::PLAIN {
         code::SGD => 0,
-        code::MOMENTUM | code::NESTEROV | code::RMSPROP | code::ADAGRAD | code::LION => 1,
+        code::MOMENTUM
+        | code::NESTEROV
+        | code::RMSPROP
+        | code::RMSPROP_LAZY
+        | code::ADAGRAD
+        | code::LION => 1,
         code::RMSPROP_BOTH => 3,
         _ => 2,
     }
@@ -70,6 +78,7 @@ pub fn bias_corrections(rule: &Rule, t: u64) -> [f32; 2] {
     let correction = |beta: f32| (1.0 - decimal(beta).powf(t as f64)) as f32;
     match *rule {
         Rule::Adam { beta1, beta2, .. } => [correction(beta1), correction(beta2)],
+        Rule::RmsProp { rho, corrected: true, .. } => [1.0, correction(rho)],
         _ => [1.0, 1.0],
     }
 }
@@ -113,10 +122,11 @@ impl Coefficients {
                 p[2] = 1.0 / at(hyper::BIAS_CORRECTION2).sqrt();
                 p[3] = epsilon;
             }
-            Rule::RmsProp { rho, epsilon, momentum, .. } => {
+            Rule::RmsProp { rho, epsilon, momentum, corrected, .. } => {
                 p[0] = rest(rho);
                 p[1] = epsilon;
                 p[2] = momentum;
+                p[3] = if corrected { 1.0 / at(hyper::BIAS_CORRECTION2).sqrt() } else { 1.0 };
             }
             Rule::Adagrad { epsilon, .. } => p[0] = epsilon,
             Rule::Lion { beta1, beta2 } => {
@@ -270,13 +280,21 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8, const FLUSH: bool>(
                     new[slot] = a;
                     power = S::max(S::splat(0.0), S::sub(v, S::mul(a, a)));
                 }
-                let direction = S::div(g, S::add(S::sqrt(power), p[1]));
+                // times 1 without a correction, which changes no bit
+                let direction = S::div(g, S::fma(S::sqrt(power), p[3], p[1]));
                 if momentum {
                     new[1] = flush::<S, FLUSH>(S::fma(p[2], s1, direction));
                     (step(new[1]), new)
                 } else {
                     (step(direction), new)
                 }
+            }
+            code::RMSPROP_LAZY => {
+                let v = flush::<S, FLUSH>(lerp::<S>(s0, S::mul(g, g), p[0]));
+                let direction = S::div(g, S::fma(S::sqrt(v), p[3], p[1]));
+                // below the smallest number: zero, and not NaN, which has to go on
+                let still = S::gt(S::splat(f32::from_bits(1)), S::abs(g));
+                (S::select(still, w, step(direction)), [S::select(still, s0, v), s1, s2])
             }
             code::ADAGRAD => {
                 let v = S::fma(g, g, s0);
@@ -341,6 +359,7 @@ pub fn reference_update(
     if let Some(limit) = clip_value {
         g = g.clamp(-f64::from(limit), f64::from(limit));
     }
+    let before = *w;
     match *decay {
         WeightDecay::None => {}
         WeightDecay::L2(lambda) => g += decimal(lambda) * *w,
@@ -360,7 +379,8 @@ pub fn reference_update(
             let (c1, c2) = (hyper[hyper::BIAS_CORRECTION1], hyper[hyper::BIAS_CORRECTION2]);
             *w -= rate / c1 * slots[0] / (slots[1].sqrt() / c2.sqrt() + decimal(epsilon));
         }
-        Rule::RmsProp { rho, epsilon, momentum, centered } => {
+        Rule::RmsProp { lazy: true, .. } if g == 0.0 => *w = before,
+        Rule::RmsProp { rho, epsilon, momentum, centered, corrected, .. } => {
             let rho = decimal(rho);
             slots[0] = rho * slots[0] + (1.0 - rho) * g * g;
             let mut power = slots[0];
@@ -369,7 +389,8 @@ pub fn reference_update(
                 slots[a] = rho * slots[a] + (1.0 - rho) * g;
                 power = (power - slots[a] * slots[a]).max(0.0);
             }
-            let direction = g / (power.sqrt() + decimal(epsilon));
+            let c2 = if corrected { hyper[hyper::BIAS_CORRECTION2] } else { 1.0 };
+            let direction = g / (power.sqrt() / c2.sqrt() + decimal(epsilon));
             if momentum != 0.0 {
                 slots[1] = decimal(momentum) * slots[1] + direction;
                 *w -= rate * slots[1];

@@ -120,6 +120,7 @@ pub fn update_element<T: Real>(
     let lr = hyper[hyper::LEARNING_RATE];
     let two = T::ONE + T::ONE;
     let setting = |value: f32| T::from_f64(decimal(value));
+    let before = w;
     let (g, w) = match decay {
         WeightDecay::None => (g, w),
         WeightDecay::L2(lambda) => (g + setting(lambda) * w, w),
@@ -139,7 +140,8 @@ pub fn update_element<T: Real>(
             let (c1, c2) = (hyper[hyper::BIAS_CORRECTION1], hyper[hyper::BIAS_CORRECTION2]);
             w - lr / c1 * slots[0] / (slots[1].sqrt() / c2.sqrt() + setting(epsilon))
         }
-        Rule::RmsProp { rho, epsilon, momentum, centered } => {
+        Rule::RmsProp { lazy: true, .. } if g == T::ZERO => before,
+        Rule::RmsProp { rho, epsilon, momentum, centered, corrected, .. } => {
             let mean = if momentum != 0.0 { 2 } else { 1 };
             slots[0] = mix(rho, slots[0], g * g);
             let mut variance = slots[0];
@@ -147,7 +149,8 @@ pub fn update_element<T: Real>(
                 slots[mean] = mix(rho, slots[mean], g);
                 variance = (variance - slots[mean] * slots[mean]).larger(T::ZERO);
             }
-            let step = g / (variance.sqrt() + setting(epsilon));
+            let c2 = if corrected { hyper[hyper::BIAS_CORRECTION2] } else { T::ONE };
+            let step = g / (variance.sqrt() / c2.sqrt() + setting(epsilon));
             if momentum == 0.0 {
                 return w - lr * step;
             }

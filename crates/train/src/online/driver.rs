@@ -315,6 +315,7 @@ impl StreamDriver<'_> {
             linear: self.learner.sums(),
             prequential: self.learner.prequential().clone(),
             guard: self.learner.guard().clone(),
+            input_length: self.learner.input_length(),
             counts: self.feed.counts(),
             dead_letters: self.feed.dead(),
             audit: self.audit.mark(),

@@ -7,6 +7,7 @@ use tidemill_nn::{Link, ScheduleSpec, Targets as Wanted};
 
 use super::guard::{Guard, GuardSpec, Verdict};
 use super::state::{mark_good, unmark_good};
+use super::tuning::{InputLength, num_values};
 use crate::engine::{Engine, EngineError, EngineSpec, State};
 use crate::error::Result;
 use crate::metrics::{Figures, Task};
@@ -40,6 +41,10 @@ pub struct Learner {
     schedule: ScheduleSpec,
     /// In place of the schedule.
     learning_rate: Option<f64>,
+    /// Lowers the rate for long inputs.
+    input_length: Option<InputLength>,
+    /// How many inputs of an event are numbers.
+    num_values: usize,
     scorer: Scorer,
     batch: Batch,
     /// One event that is only asked about.
@@ -115,13 +120,29 @@ impl Learner {
         let schedule = engine.spec().optimizer.schedule().clone();
         let good = Some(Arc::new(mark_good(engine.state())));
         let (batch, asked) = (Batch::default(), Batch::default());
-        let learning_rate = None;
-        Ok(Learner { engine, schedule, learning_rate, scorer, batch, asked, good, frozen: false })
+        let num_values = num_values(&engine.spec().model);
+        Ok(Learner {
+            engine,
+            schedule,
+            learning_rate: None,
+            input_length: None,
+            num_values,
+            scorer,
+            batch,
+            asked,
+            good,
+            frozen: false,
+        })
     }
 
     /// Learns at this rate instead of the optimizer's own.
     pub fn set_learning_rate(&mut self, rate: f64) {
         self.learning_rate = Some(rate);
+    }
+
+    /// Lowers the learning rate where inputs are long, see [`super::tuning`].
+    pub fn normalize_rate(&mut self) {
+        self.input_length = Some(InputLength::default());
     }
 
     /// Events are only scored from here on: what a model that does not learn would have done.
@@ -243,8 +264,7 @@ impl Learner {
         if self.batch.weights.iter().all(|&w| w == 0.0) {
             return Ok(applied);
         }
-        let rate =
-            self.learning_rate.unwrap_or_else(|| self.schedule.at(self.engine.step())) as f32;
+        let rate = self.rate();
         let (scorer, batch) = (&mut self.scorer, &self.batch);
         if self.frozen {
             let outputs = self.engine.evaluate(batch)?;
@@ -267,6 +287,21 @@ impl Learner {
             self.engine.set_state(unmark_good(good).tensors())?;
         }
         Ok(Learned { verdict, rolled_back })
+    }
+
+    /// The learning rate of the step, which sees the inputs first.
+    fn rate(&mut self) -> f32 {
+        let rate = self.learning_rate.unwrap_or_else(|| self.schedule.at(self.engine.step()));
+        let Some(length) = &mut self.input_length else {
+            return rate as f32;
+        };
+        let rows = self.batch.x.chunks_exact(self.engine.sample_len());
+        for (x, &weight) in rows.zip(&self.batch.weights) {
+            if weight > 0.0 {
+                length.add(&x[..self.num_values]);
+            }
+        }
+        (rate * length.factor()) as f32
     }
 
     /// An event of the last step, as it was predicted before it.
@@ -299,6 +334,18 @@ impl Learner {
     pub fn restore(&mut self, prequential: Prequential, guard: Guard, good: Option<State>) {
         (self.scorer.prequential, self.scorer.guard) = (prequential, guard);
         self.good = good.map(Arc::new);
+    }
+
+    /// What the learning rate is set by, if it is.
+    pub fn input_length(&self) -> Option<InputLength> {
+        self.input_length
+    }
+
+    /// Takes over what another learner has seen, if its rate was set by that too.
+    pub fn restore_input_length(&mut self, seen: Option<InputLength>) {
+        if let (Some(length), Some(seen)) = (&mut self.input_length, seen) {
+            *length = seen;
+        }
     }
 
     /// The compiled model.

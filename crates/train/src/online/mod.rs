@@ -15,6 +15,7 @@
 //! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary
 //! - [`lag`]: how long events had been acknowledged when they were learned from
 //! - [`journal`]: events that were set aside, and what the guard did
+//! - [`tuning`]: the learning rate that needs no tuning
 //! - [`state`]: all of that in a checkpoint
 //! - [`publish`]: the weights for readers, whole at any time
 
@@ -32,6 +33,7 @@ pub mod publish;
 pub mod run;
 pub mod spec;
 pub mod state;
+pub mod tuning;
 
 pub use guard::{Guard, GuardSpec, Verdict};
 pub use learner::{Learned, Learner, Scored};

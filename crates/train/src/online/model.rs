@@ -6,6 +6,7 @@ use super::guard::Guard;
 use super::learner::{Learned, Learner};
 use super::linear::{LinearLearner, LinearLoss, LinearSpec, LinearSums};
 use super::state::mark_good;
+use super::tuning::InputLength;
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, State, StateTensor};
 use crate::error::{Error, Result};
@@ -65,6 +66,21 @@ impl Model {
         match self {
             Model::Network(learner) => learner.restore(prequential, guard, good),
             Model::Linear(learner) => learner.restore(prequential, guard),
+        }
+    }
+
+    /// What the learning rate is set by, if it is.
+    pub(crate) fn input_length(&self) -> Option<InputLength> {
+        match self {
+            Model::Network(learner) => learner.input_length(),
+            Model::Linear(_) => None,
+        }
+    }
+
+    /// Takes that over.
+    pub(crate) fn restore_input_length(&mut self, seen: Option<InputLength>) {
+        if let Model::Network(learner) = self {
+            learner.restore_input_length(seen);
         }
     }
 
@@ -223,6 +239,9 @@ fn build_network(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>)
     let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
     if let Some(rate) = spec.learning_rate {
         learner.set_learning_rate(rate);
+    }
+    if spec.normalized_rate.unwrap_or(!file.gives_optimizer()) {
+        learner.normalize_rate();
     }
     Ok(Model::Network(learner))
 }

@@ -135,6 +135,7 @@ pub fn learn(
         model.restore(state.prequential.clone(), state.guard.clone(), good);
         tell_going_on(&file, resumed.as_ref(), state, watch);
     }
+    model.restore_input_length(same.or(other.as_deref()).and_then(|s| s.input_length));
     let start = Start { same, before };
     let (feed, format) = feed(&file, options, &folder, &base, &start, &model, watch)?;
     let path = |name: &str| folder.path().join(name);

@@ -22,6 +22,9 @@ pub struct OnlineSpec {
     /// The learning rate on a stream; by default that of `training.optimizer`, which is chosen for
     /// batches: a single event says less than a batch, and wants a smaller one.
     pub learning_rate: Option<f64>,
+    /// Whether the learning rate is lowered for long inputs, see [`super::tuning`]; yes by default
+    /// where the recipe leaves the optimizer out.
+    pub normalized_rate: Option<bool>,
     /// Names of the classes in the order of the model's outputs; by default the numbers of the
     /// outputs if the first label is such a number, else in the order in which they appear.
     pub classes: Option<Vec<String>>,
@@ -72,6 +75,7 @@ impl Default for OnlineSpec {
             max_batch: None,
             max_delay_ms: 0.0,
             learning_rate: None,
+            normalized_rate: None,
             classes: None,
             scale_targets: true,
             linear: None,
@@ -95,7 +99,7 @@ impl OnlineSpec {
 
     /// What decides the weights after a given stream.
     pub(crate) fn deciding(&self) -> impl std::fmt::Debug {
-        let batch = (self.batch_size, self.max_batch, self.learning_rate);
+        let batch = (self.batch_size, self.max_batch, self.learning_rate, self.normalized_rate);
         (batch, &self.classes, self.scale_targets, &self.linear, &self.features, &self.guard)
     }
 

@@ -7,6 +7,7 @@ use super::feed::{Counts, Known};
 use super::guard::Guard;
 use super::journal::JournalMark;
 use super::linear::LinearSums;
+use super::tuning::InputLength;
 use crate::engine::{State, StateTensor};
 use crate::prequential::Prequential;
 
@@ -29,6 +30,9 @@ pub struct StreamState {
     pub prequential: Prequential,
     /// The guard.
     pub guard: Guard,
+    /// What sets the learning rate.
+    #[serde(default)]
+    pub input_length: Option<InputLength>,
     /// What came.
     pub counts: Counts,
     /// Where `dead-letter.jsonl` stands.

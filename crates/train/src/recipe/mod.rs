@@ -85,27 +85,29 @@ impl RecipeFile {
 
     /// Whether the recipe has what its kind of model needs, and nothing of the other kind.
     fn check_kind(&self) -> Result<()> {
-        let given = |path: &[&str]| {
-            let path: Vec<String> = path.iter().map(|part| part.to_string()).collect();
-            locate::exists(&self.source.edited, &path)
-        };
-        let linear = self.recipe.online.linear.is_some();
-        for (key, path) in
-            [("model", &["model"][..]), ("training.optimizer", &["training", "optimizer"])]
-        {
-            match (linear, given(path)) {
-                (true, true) => {
-                    return Err(self.error_at(
-                        key,
-                        "has no place beside online.linear, which is the model and has its own rules; \
-                         leave one out",
-                    ));
-                }
-                (false, false) => return Err(self.error_at(key, "is missing")),
-                _ => {}
-            }
+        let gives_model = self.gives(&["model"]);
+        if self.recipe.online.linear.is_none() {
+            return if gives_model { Ok(()) } else { Err(self.error_at("model", "is missing")) };
         }
-        Ok(())
+        let both = match (gives_model, self.gives_optimizer()) {
+            (true, _) => "model",
+            (_, true) => "training.optimizer",
+            _ => return Ok(()),
+        };
+        Err(self.error_at(
+            both,
+            "has no place beside online.linear, which is the model and has its own rules; leave one out",
+        ))
+    }
+
+    fn gives(&self, path: &[&str]) -> bool {
+        let path: Vec<String> = path.iter().map(|part| part.to_string()).collect();
+        locate::exists(&self.source.edited, &path)
+    }
+
+    /// Whether the recipe names an optimizer.
+    pub fn gives_optimizer(&self) -> bool {
+        self.gives(&["training", "optimizer"])
     }
 
     /// For commands that take networks only.

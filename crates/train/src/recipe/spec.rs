@@ -46,8 +46,9 @@ pub struct Recipe {
 pub struct TrainingSpec {
     /// What is minimized.
     pub loss: LossSpec,
-    /// What moves the parameters. A hashed linear model has its own rules, and leaves it out.
-    #[serde(default = "no_optimizer")]
+    /// What moves the parameters; [`OptimizerSpec::online`] by default. A hashed linear model has its
+    /// own rules, and leaves it out.
+    #[serde(default = "OptimizerSpec::online")]
     pub optimizer: OptimizerSpec,
     /// Seeds weights, order and dropout; 0 by default.
     #[serde(default)]
@@ -360,10 +361,6 @@ fn positive(key: &str, value: u64) -> Result<(), Wrong> {
 
 fn no_model() -> ModelSpec {
     ModelSpec::features(0)
-}
-
-fn no_optimizer() -> OptimizerSpec {
-    OptimizerSpec::sgd(0.01)
 }
 
 fn validation_loss() -> String {
