@@ -2,7 +2,8 @@
 """River on a stream of bench/default_streams.py: `river_default.py FILE class|value|text MODEL...`; one JSON line a model.
 
 Every event is predicted, then learned from; both at the model's defaults. Numbers are standardized and texts one-hot
-encoded for linear models; the forest takes them as they are.
+encoded for linear models and for the forest that predicts values, whose leaves are linear; the other forest takes them
+as they are.
 """
 
 import csv
@@ -49,7 +50,7 @@ def binary(model, task):
 
 MODELS = {
     "ARF": lambda task: (
-        forest.ARFRegressor(n_models=10, seed=42)
+        encoded(forest.ARFRegressor(n_models=10, seed=42), task)
         if task == "value"
         else (feature_extraction.BagOfWords(lowercase=True) | forest.ARFClassifier(n_models=10, seed=42))
         if task == "text"

@@ -6,7 +6,7 @@
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::runtime::{Input, Runtime};
 use tidemill_graph::reference::{Values, apply_updates, evaluate};
-use tidemill_graph::{DType, Graph, Role, Tensor, TensorId};
+use tidemill_graph::{DType, Graph, Op, Role, TensorId};
 use tidemill_nn::{
     Activation, BatchNormSpec, Conv2dSpec, EntityEmbeddingSpec, LayerSpec, LossSpec, Model,
     ModelSpec, OptimizerSpec, Padding, ResidualSpec, hyper_values, initial_state, training_graph,
@@ -111,8 +111,12 @@ fn models() -> Vec<(&'static str, ModelSpec)> {
         .layer(EntityEmbeddingSpec::new(&[40, 30], 4))
         .dense(12, relu)
         .dense(10, linear);
+    // tokens 0 among them, which give nothing
+    let bag = EntityEmbeddingSpec { tokens: vec![3, 1], ..EntityEmbeddingSpec::new(&[30, 30], 5) };
+    let bags = Model::features(6).layer(bag).dense(12, relu).dense(10, linear);
     vec![
         ("tables", tables),
+        ("bags", bags),
         ("mlp", mlp),
         ("deep", deep),
         ("cnn", cnn),
@@ -152,13 +156,15 @@ fn feeds(graph: &Graph, step: u64, optimizer: &OptimizerSpec) -> Vec<(TensorId, 
             _ => {
                 let mut values: Vec<f32> = (0..len).map(|_| random.next()).collect();
                 // the last features are ids where there are tables for them
-                let is_table = |t: &&Tensor| {
-                    t.role == Role::Parameter && t.name.contains("entity_embedding.table")
-                };
-                let tables = graph.tensors.iter().filter(is_table).count();
-                let width = tensor.shape.last().copied().unwrap_or(1).max(tables);
+                let lookups = graph.tensors.iter().filter(|t| t.op == Op::Embedding);
+                let taken = lookups.map(|t| graph.shape(t.inputs[1])[0]);
+                let batch = tensor.shape.first().copied().unwrap_or(1);
+                let ids = taken.sum::<usize>() / batch;
+                let width = tensor.shape.last().copied().unwrap_or(1).max(ids);
                 for row in values.chunks_mut(width) {
-                    row[width - tables..].fill_with(|| random.below(30) as f32);
+                    row[width - ids..].fill_with(|| random.below(30) as f32);
+                    // and 0 is no token
+                    row[width - ids..].iter_mut().for_each(|id| *id = (*id - 8.0).max(0.0));
                 }
                 Feed::Floats(values)
             }
@@ -297,7 +303,12 @@ fn every_model_steps_as_the_reference_does() {
 #[test]
 fn tables_are_updated_as_the_reference_does() {
     let (name, model) = &models()[0];
-    for text in ["{ sgd = {} }", "{ adagrad = {} }", "{ sgd = { clip_value = 0.01 } }"] {
+    for text in [
+        "{ sgd = {} }",
+        "{ adagrad = {} }",
+        "{ sgd = { clip_value = 0.01 } }",
+        "{ rmsprop = { epsilon = 1e-2, lazy = true } }",
+    ] {
         for batch in [2, 9, 33] {
             let name = format!("{name} {text} batch {batch}");
             let (loss, optimizer) = (cross_entropy(), optimizer(text));
@@ -315,6 +326,7 @@ fn every_optimizer_steps_as_the_reference_does() {
         "{ adam = { epsilon = 1e-3, clip_norm = 0.1 } }",
         "{ adamw = { epsilon = 1e-3, global_clip_norm = 0.1 } }",
         "{ rmsprop = { epsilon = 1e-2 } }",
+        "{ rmsprop = { epsilon = 1e-2, bias_correction = true, lazy = true } }",
         "{ rmsprop = { epsilon = 1e-2, momentum = 0.9, centered = true } }",
         "{ adagrad = {} }",
         "{ ftrl = { l1 = 0.001, l2 = 0.01 } }",

@@ -7,7 +7,7 @@ use crate::layer::{BatchNormSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec};
 use crate::model::{InputSpec, ModelSpec};
 use crate::padding::Padding;
 use tidemill_graph::{
-    Binary, Conv2d, DType, Graph, GraphError, Op, Pool2d, Reduction, Role, TensorId,
+    Binary, Conv2d, DType, Graph, GraphError, Op, Pool2d, Reduction, Role, TensorId, Unary,
 };
 
 /// Whether a model learns or predicts.
@@ -299,7 +299,7 @@ impl Builder<'_> {
         spec: &EntityEmbeddingSpec,
     ) -> Result<TensorId, GraphError> {
         let shape = self.graph.shape(x).to_vec();
-        let ids = spec.vocabulary.len();
+        let ids = spec.num_ids();
         let &[batch, features] = shape.as_slice() else {
             let found = format!("takes features [batch, features], but its input is {shape:?}");
             return Err(GraphError::new(found).help("put flatten before it"));
@@ -316,12 +316,25 @@ impl Builder<'_> {
             let op = Op::Slice { start: vec![0, 0], size: vec![batch, numbers] };
             parts.push(self.graph.apply(op, &[x])?);
         }
-        for (i, &rows) in spec.vocabulary.iter().enumerate() {
-            let op = Op::Slice { start: vec![0, numbers + i], size: vec![batch, 1] };
-            let id = self.graph.apply(op, &[x])?;
-            let id = self.reshape(id, vec![batch])?;
+        let mut start = numbers;
+        for (i, (rows, tokens)) in spec.tables().enumerate() {
+            let op = Op::Slice { start: vec![0, start], size: vec![batch, tokens] };
+            start += tokens;
+            let ids = self.graph.apply(op, &[x])?;
+            let flat = self.reshape(ids, vec![batch * tokens])?;
             let table = self.parameter(&format!("table{i}"), &[rows, spec.units], spec.initializer);
-            parts.push(self.graph.apply(Op::Embedding, &[table, id])?);
+            let mut part = self.graph.apply(Op::Embedding, &[table, flat])?;
+            if tokens > 1 {
+                // 1 for a token, 0 for none
+                let there = Op::Unary(Unary::Clip { low: 0.0, high: 1.0 });
+                let there = self.graph.apply(there, &[flat])?;
+                let there = self.reshape(there, vec![batch * tokens, 1])?;
+                part = self.graph.apply(Op::Binary(Binary::Mul), &[part, there])?;
+                part = self.reshape(part, vec![batch, tokens, spec.units])?;
+                let sum = Op::Reduce { reduction: Reduction::Sum, axes: vec![1], keep_dims: false };
+                part = self.graph.apply(sum, &[part])?;
+            }
+            parts.push(part);
         }
         match parts.as_slice() {
             [one] => Ok(*one),

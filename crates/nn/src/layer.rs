@@ -300,11 +300,16 @@ impl EmbeddingSpec {
 /// Options of entity embeddings (Guo and Berkhahn 2016): of `[batch, features]` the last features
 /// are ids, whole numbers from 0, one for each table; `units` numbers of a table's row take the
 /// place of each. The features before them stay as they are. Table `i` is `[vocabulary[i], units]`.
+/// A table of several tokens, such as the words of a text, gives the sum of their rows; there row 0
+/// is for places without a token, and gives nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntityEmbeddingSpec {
     /// Rows of each table: the ids of its feature are below it.
     pub vocabulary: Vec<usize>,
+    /// Features of each table; 1 for all by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<usize>,
     /// Length of each row.
     #[serde(deserialize_with = "count")]
     pub units: usize,
@@ -316,7 +321,19 @@ pub struct EntityEmbeddingSpec {
 impl EntityEmbeddingSpec {
     /// A table of so many rows for each of the last features.
     pub fn new(vocabulary: &[usize], units: usize) -> EntityEmbeddingSpec {
-        EntityEmbeddingSpec { vocabulary: vocabulary.to_vec(), units, initializer: uniform() }
+        let (vocabulary, tokens) = (vocabulary.to_vec(), Vec::new());
+        EntityEmbeddingSpec { vocabulary, tokens, units, initializer: uniform() }
+    }
+
+    /// Rows and features of each table.
+    pub fn tables(&self) -> impl Iterator<Item = (usize, usize)> {
+        let tokens = self.tokens.iter().copied().chain(std::iter::repeat(1));
+        self.vocabulary.iter().copied().zip(tokens)
+    }
+
+    /// How many of the last features are ids.
+    pub fn num_ids(&self) -> usize {
+        self.tables().map(|(_, tokens)| tokens).sum()
     }
 }
 

@@ -221,7 +221,7 @@ impl OptimizerSpec {
     /// would go on moving weights after the event that moved them (`bench/default.py --ablation`).
     pub fn online() -> OptimizerSpec {
         OptimizerSpec::RmsProp(RmsProp {
-            learning_rate: ScheduleSpec::from(2.5e-3),
+            learning_rate: ScheduleSpec::from(2e-3),
             rho: 0.999,
             bias_correction: true,
             lazy: true,

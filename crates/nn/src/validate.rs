@@ -99,6 +99,15 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             for &rows in &o.vocabulary {
                 positive(rows, || at("vocabulary"))?;
             }
+            for &tokens in &o.tokens {
+                positive(tokens, || at("tokens"))?;
+            }
+            if !(o.tokens.is_empty() || o.tokens.len() == o.vocabulary.len()) {
+                let (tables, found) = (o.vocabulary.len(), o.tokens.len());
+                let what =
+                    format!("must have a number for each of the {tables} tables, found {found}");
+                return Err(ModelError::new(at("tokens"), what));
+            }
             positive(o.units, || at("units"))?;
             o.initializer.validate(&at("initializer"))
         }

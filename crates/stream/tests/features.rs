@@ -316,3 +316,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn words_are_rows_of_one_table() {
+    let data = events(
+        "n,text,y\n1,Free ENTRY; free prize!,0\n2,\"entry, prize, Ünï\",1\n3,,0\n4,a b c d e,1\n5,17 free,0",
+    );
+    let spec = json!({ "categorical": { "text": { "words": { "buckets": 1000, "most": 4 } } } });
+    let mut encoder = encoder(spec, &data);
+    assert_eq!(encoder.width(), 5);
+    let rows: Vec<Vec<f32>> =
+        (0..5).map(|i| encode(&mut encoder, &data.0, i).unwrap()[1..].to_vec()).collect();
+    let [free, entry, prize, none] = rows[0][..] else { panic!("four inputs") };
+    assert!([free, entry, prize].iter().all(|row| (1.0..=1000.0).contains(row)), "{rows:?}");
+    assert_eq!(none, 0.0, "a word counts once");
+    assert_eq!(rows[1][..2], [entry, prize]);
+    assert_eq!(rows[2], [0.0; 4]);
+    assert!(rows[3].iter().all(|row| *row > 0.0), "four of five words");
+    assert_eq!(rows[4][1], free);
+    let [table] = encoder.tables()[..] else { panic!("one table") };
+    assert_eq!((table.column, table.rows, table.inputs), ("text", 1001, 4));
+    assert_eq!(encoder.names()[1..3], ["text word 1", "text word 2"]);
+    assert_eq!(saved(&encoder).tables(), encoder.tables());
+}

@@ -1,6 +1,7 @@
 //! How long a library call takes that predicts and learns one event.
 //!
-//! `online_step --net 8-32-32-2 [--activation tanh] [--seconds 1]` prints `{"microseconds": ...}`,
+//! `online_step --net 8-32-32-2 [--activation tanh] [--defaults] [--seconds 1]` prints
+//! `{"microseconds": ...}`, with plain SGD, or with all that a stream has by default,
 //! the median over windows, and beside it the two halves.
 
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ fn main() -> tidemill::Result<()> {
         "tanh" => Activation::Tanh,
         _ => Activation::Relu,
     };
+    let defaults = arguments.iter().any(|a| a == "--defaults");
     let seconds: f64 = option("--seconds", "1").parse().unwrap_or(1.0);
     let (inputs, outputs) = (widths[0], widths[widths.len() - 1]);
     let mut model = Model::features(inputs);
@@ -28,11 +30,17 @@ fn main() -> tidemill::Result<()> {
     let mut learner = Learner::new(EngineSpec {
         model: model.dense(outputs, Activation::Linear),
         loss: LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 },
-        optimizer: OptimizerSpec::sgd(0.01),
+        optimizer: match defaults {
+            true => OptimizerSpec::online(),
+            false => OptimizerSpec::sgd(0.01),
+        },
         batch_size: 1,
         seed: 1,
         threads: None,
     })?;
+    if defaults {
+        learner.normalize_rate();
+    }
     // Events that no cache line predicts: a few hundred of them, one after the other.
     let mut random = 1u64;
     let mut uniform = || {

@@ -54,6 +54,7 @@ struct Column {
 #[serde(rename_all = "snake_case")]
 enum Category {
     Hashing(usize),
+    Words { buckets: usize, most: usize },
     Dictionary(Dictionary),
     Ids(Ids),
 }
@@ -65,6 +66,17 @@ pub struct FreedRow {
     pub embedding: usize,
     /// The row.
     pub row: usize,
+}
+
+/// A column whose inputs are rows of an embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table<'a> {
+    /// The column.
+    pub column: &'a str,
+    /// Rows, row 0 included.
+    pub rows: usize,
+    /// Inputs: 1 for an id, several for words.
+    pub inputs: usize,
 }
 
 impl Encoder {
@@ -144,8 +156,14 @@ impl Encoder {
                 let from = if category.is_row() { &mut rows } else { &mut rest };
                 let (inputs, others) = std::mem::take(from).split_at_mut(category.width());
                 *from = others;
-                let found = category.learn(event.value(column.index));
-                category.write(found, inputs);
+                let value = event.value(column.index);
+                match category {
+                    Category::Words { buckets, .. } => write_words(value, *buckets, inputs),
+                    _ => {
+                        let found = category.learn(value);
+                        category.write(found, inputs);
+                    }
+                }
             }
         }
         self.values = values;
@@ -164,7 +182,11 @@ impl Encoder {
             let from = if category.is_row() { &mut rows } else { &mut rest };
             let (inputs, others) = std::mem::take(from).split_at_mut(category.width());
             *from = others;
-            category.write(category.find(event.value(column.index)), inputs);
+            let value = event.value(column.index);
+            match category {
+                Category::Words { buckets, .. } => write_words(value, *buckets, inputs),
+                _ => category.write(category.find(value), inputs),
+            }
         }
         Ok(())
     }
@@ -233,17 +255,22 @@ impl Encoder {
 
     /// Inputs that are rows of embeddings, the last ones.
     fn rows(&self) -> usize {
-        self.categories.iter().filter(|(_, category)| category.is_row()).count()
+        let rows = self.categories.iter().filter(|(_, category)| category.is_row());
+        rows.map(|(_, category)| category.width()).sum()
     }
 
-    /// The columns whose inputs, the last ones, are rows of embeddings, and how many rows each has.
-    pub fn vocabulary(&self) -> Vec<(&str, usize)> {
+    /// The columns whose inputs, the last ones, are rows of embeddings.
+    pub fn tables(&self) -> Vec<Table<'_>> {
         let categories = self.categories.iter();
-        let rows = categories.filter_map(|(column, category)| match category {
-            Category::Ids(ids) => Some((column.name.as_str(), ids.capacity() + 1)),
-            _ => None,
+        let tables = categories.filter_map(|(column, category)| {
+            let rows = match category {
+                Category::Ids(ids) => ids.capacity() + 1,
+                Category::Words { buckets, .. } => buckets + 1,
+                _ => return None,
+            };
+            Some(Table { column: &column.name, rows, inputs: category.width() })
         });
-        rows.collect()
+        tables.collect()
     }
 
     /// What each input is: `price`, `price is missing`, `color=red`, `user row`, `x[3]`.
@@ -253,7 +280,8 @@ impl Encoder {
         if self.missing_indicator {
             names.extend(self.numbers.iter().map(|c| format!("{} is missing", c.name)));
         }
-        let (others, rows) = self.categories.split_at(self.categories.len() - self.rows());
+        let first_row = self.categories.iter().position(|(_, category)| category.is_row());
+        let (others, rows) = self.categories.split_at(first_row.unwrap_or(self.categories.len()));
         for (column, category) in others {
             category.names(&column.name, &mut names);
         }
@@ -285,6 +313,7 @@ impl Category {
     fn new(spec: &Categorical) -> Category {
         match *spec {
             Categorical::Hashing { buckets } => Category::Hashing(buckets),
+            Categorical::Words { buckets, most } => Category::Words { buckets, most },
             Categorical::Dictionary { capacity } => Category::Dictionary(Dictionary::new(capacity)),
             Categorical::Embedding { capacity, min_count, expiry } => {
                 Category::Ids(Ids::new(capacity, min_count, expiry))
@@ -294,12 +323,13 @@ impl Category {
 
     /// Whether its input is a row of an embedding.
     fn is_row(&self) -> bool {
-        matches!(self, Category::Ids(_))
+        matches!(self, Category::Ids(_) | Category::Words { .. })
     }
 
     fn width(&self) -> usize {
         match self {
             Category::Hashing(buckets) => *buckets,
+            Category::Words { most, .. } => *most,
             Category::Dictionary(dictionary) => dictionary.capacity() + 1,
             Category::Ids(_) => 1,
         }
@@ -316,7 +346,7 @@ impl Category {
                 let row = ids.learn(text);
                 text.map(|_| row as usize)
             }
-            Category::Hashing(_) => self.find(value),
+            Category::Hashing(_) | Category::Words { .. } => self.find(value),
         }
     }
 
@@ -325,7 +355,7 @@ impl Category {
         let mut buffer = [0; 32];
         let text = key(value, &mut buffer)?;
         Some(match self {
-            Category::Hashing(buckets) => murmur3(text.as_bytes(), 0) as usize % buckets,
+            Category::Hashing(buckets) | Category::Words { buckets, .. } => bucket(text, *buckets),
             Category::Dictionary(dictionary) => dictionary.find(text).map_or(0, |i| i + 1),
             Category::Ids(ids) => ids.find(text) as usize,
         })
@@ -352,7 +382,31 @@ impl Category {
                 let left = texts.len()..dictionary.capacity();
                 names.extend(left.map(|i| format!("{column} unused {i}")));
             }
+            Category::Words { most, .. } => {
+                names.extend((1..=*most).map(|i| format!("{column} word {i}")));
+            }
             Category::Ids(_) => names.push(format!("{column} row")),
+        }
+    }
+}
+
+fn bucket(text: &str, buckets: usize) -> usize {
+    murmur3(text.as_bytes(), 0) as usize % buckets
+}
+
+/// The rows of a text's different words, as many as there is room for.
+fn write_words(value: Value<'_>, buckets: usize, x: &mut [f32]) {
+    x.fill(0.0);
+    let mut buffer = [0; 32];
+    let Some(text) = key(value, &mut buffer) else { return };
+    let (mut lower, mut len) = (String::new(), 0);
+    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        lower.clear();
+        lower.extend(word.chars().flat_map(char::to_lowercase));
+        let row = (bucket(&lower, buckets) + 1) as f32;
+        if len < x.len() && !x[..len].contains(&row) {
+            x[len] = row;
+            len += 1;
         }
     }
 }

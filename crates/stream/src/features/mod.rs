@@ -18,7 +18,7 @@ pub mod labels;
 mod numeric;
 pub mod spec;
 
-pub use encoder::{Encoder, FreedRow};
+pub use encoder::{Encoder, FreedRow, Table};
 pub use hashed::HashedColumns;
 pub use labels::{Label, Labels};
 pub use spec::{Categorical, FeaturesSpec, Standardize};

@@ -77,6 +77,16 @@ pub enum Categorical {
         /// Texts that get an input of their own.
         capacity: usize,
     },
+    /// One input for each of the text's first `most` different words: the row of an embedding table,
+    /// from 1 on, by the word's hash; 0 for those that there are not. Words are runs of letters and
+    /// digits, in lower case.
+    Words {
+        /// Rows besides row 0.
+        buckets: usize,
+        /// Inputs; 64 by default.
+        #[serde(default = "sixty_four")]
+        most: usize,
+    },
     /// One input: the row of an embedding table. Row 0 is for all texts that have none.
     Embedding {
         /// Rows besides row 0.
@@ -92,6 +102,10 @@ pub enum Categorical {
 
 fn one() -> u32 {
     1
+}
+
+fn sixty_four() -> usize {
+    64
 }
 
 /// Rows and inputs that `f32` can still count exactly.
@@ -122,6 +136,8 @@ impl FeaturesSpec {
         for (key, categorical) in named.chain([("text".to_owned(), &self.text)]) {
             let (what, size) = match categorical {
                 Categorical::Hashing { buckets } => ("hashing.buckets", *buckets),
+                Categorical::Words { most: 0, .. } => ("words.most", 0),
+                Categorical::Words { buckets, .. } => ("words.buckets", *buckets),
                 Categorical::Dictionary { capacity } => ("dictionary.capacity", *capacity),
                 Categorical::Embedding { capacity, .. } => ("embedding.capacity", *capacity),
             };

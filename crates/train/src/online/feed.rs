@@ -16,7 +16,7 @@ use crate::prequential::Truth;
 use serde::{Deserialize, Serialize};
 use tidemill_data::{Dataset, Order};
 use tidemill_nn::EntityEmbeddingSpec;
-use tidemill_stream::features::{Encoder, HashedColumns, Label, Labels};
+use tidemill_stream::features::{Encoder, HashedColumns, Label, Labels, Table};
 use tidemill_stream::{BadEvent, Event, Events, Mark, Position, Record, Schema, Value};
 
 /// How many events of a stored stream decide what its columns are.
@@ -250,14 +250,21 @@ fn give(
 
 /// Columns that are rows of embeddings need tables, and tables need such columns.
 fn check_embeddings(encoder: &Encoder, tables: Option<&EntityEmbeddingSpec>) -> Result<()> {
-    let wanted = encoder.vocabulary();
-    let has = tables.map_or(&[][..], |t| t.vocabulary.as_slice());
-    let enough = has.len() == wanted.len() && has.iter().zip(&wanted).all(|(a, b)| *a >= b.1);
+    let wanted = encoder.tables();
+    let has: Vec<(usize, usize)> = tables.map(|t| t.tables().collect()).unwrap_or_default();
+    let fits =
+        |(&(rows, inputs), b): (&(usize, usize), &Table<'_>)| rows >= b.rows && inputs == b.inputs;
+    let enough = has.len() == wanted.len() && has.iter().zip(&wanted).all(fits);
     if enough {
         return Ok(());
     }
-    let columns: Vec<&str> = wanted.iter().map(|w| w.0).collect();
-    let rows: Vec<usize> = wanted.iter().map(|w| w.1).collect();
+    let columns: Vec<&str> = wanted.iter().map(|w| w.column).collect();
+    let rows: Vec<usize> = wanted.iter().map(|w| w.rows).collect();
+    let tokens: Vec<usize> = wanted.iter().map(|w| w.inputs).collect();
+    let tokens = match tokens.iter().all(|&n| n == 1) {
+        true => String::new(),
+        false => format!("tokens = {tokens:?}, "),
+    };
     let columns = if columns.is_empty() { "none".into() } else { columns.join(", ") };
     Err(Error::Usage(match rows.is_empty() {
         true => format!(
@@ -267,8 +274,8 @@ fn check_embeddings(encoder: &Encoder, tables: Option<&EntityEmbeddingSpec>) -> 
         ),
         false => format!(
             "columns of the stream that are rows of embeddings: {columns}; put \
-             {{ entity_embedding = {{ vocabulary = {rows:?}, units = 8 }} }} first in model.layers \
-             (found vocabulary = {has:?})"
+             {{ entity_embedding = {{ vocabulary = {rows:?}, {tokens}units = 8 }} }} first in \
+             model.layers (found tables of rows and tokens {has:?})"
         ),
     }))
 }

@@ -59,7 +59,7 @@ fn squared_norm(x: &[f32]) -> f64 {
 pub fn num_values(model: &ModelSpec) -> usize {
     let inputs: usize = model.input.shape().iter().product();
     match (model.entity_embedding(), model.layers.first()) {
-        (Some(tables), _) => inputs.saturating_sub(tables.vocabulary.len()),
+        (Some(tables), _) => inputs.saturating_sub(tables.num_ids()),
         (None, Some(LayerSpec::Embedding(_))) => 0,
         _ => inputs,
     }
