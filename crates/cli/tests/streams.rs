@@ -114,6 +114,48 @@ features.categorical = { user = { embedding = { capacity = 60, min_count = 2, ex
     assert!(accuracy > 0.85, "{accuracy}");
 }
 
+/// What a stream has by default: the optimizer with its rate by the inputs' length, which here are
+/// long, and words of a text.
+#[test]
+fn a_killed_default_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("recipe.toml");
+    let lines = r#"[model]
+input  = { features = 41 }
+layers = [
+  { entity_embedding = { vocabulary = [501], tokens = [8], units = 6 } },
+  { dense = { units = 16, activation = "leaky_relu" } },
+  { dense = { units = 2 } },
+]
+[training]
+loss = "sparse_categorical_crossentropy"
+[online]
+checkpoint_events = 700
+features.categorical = { said = { words = { buckets = 500, most = 8 } } }
+"#;
+    std::fs::write(&recipe, lines).unwrap();
+    let columns: Vec<String> = (0..33).map(|i| format!("x{i}")).collect();
+    let mut text = format!("said,{},class\n", columns.join(","));
+    for (i, Row { a, b, .. }) in rows().enumerate().take(30_000) {
+        let numbers: Vec<String> =
+            (0..33).map(|j| format!("{:.2}", a * (j % 5) as f64 - b)).collect();
+        let (numbers, word) = (numbers.join(","), (b as usize * 7 + i) % 40);
+        let class = (a + (word % 5) as f64 * 2.0 > 4.0) as u8;
+        text += &match i % 97 {
+            11 => format!("w{word},inf,{numbers},{class}\n"),
+            23 => format!("w{word}\n"),
+            53 => format!(",{numbers},{class}\n"),
+            _ => format!("the w{word} of {},{numbers},{class}\n", i % 300),
+        };
+    }
+    let events = folder.path().join("events.csv");
+    std::fs::write(&events, text).unwrap();
+    killed(folder.path(), &recipe, &events, 30_000 / 60);
+    let whole = outcome(&folder.path().join("whole")).0;
+    let accuracy = whole["prequential"]["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.85, "{accuracy}");
+}
+
 /// Sparse events in VW text, of which some are broken, and a hashed linear model.
 #[test]
 fn a_killed_hashed_model_ends_with_the_same_bits() {

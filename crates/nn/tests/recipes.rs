@@ -16,6 +16,7 @@ struct Recipe {
 #[derive(Deserialize)]
 struct Training {
     loss: LossSpec,
+    #[serde(default = "OptimizerSpec::online")]
     optimizer: OptimizerSpec,
 }
 
@@ -25,7 +26,7 @@ fn recipe(name: &str) -> Recipe {
 }
 
 /// Recipe, learned values as `count_params` of Keras gives them without running statistics, outputs.
-const RECIPES: [(&str, usize, usize); 13] = [
+const RECIPES: [(&str, usize, usize); 14] = [
     ("article-batch", 101_770, 10),
     ("article-sgd", 101_770, 10),
     ("article-online", 101_770, 10),
@@ -40,6 +41,7 @@ const RECIPES: [(&str, usize, usize); 13] = [
     ("elec2", 321, 1),
     ("elec2-logistic", 9, 1),
     ("movielens", 177_121, 1),
+    ("stream", 1_410, 2),
 ];
 
 /// Recipes of models that are no network.
