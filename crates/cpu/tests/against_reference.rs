@@ -99,6 +99,7 @@ fn models() -> Vec<(&'static str, ModelSpec)> {
         .global_avg_pool()
         .dense(10, linear);
     let depthwise = ModelSpec {
+        hedged_depth: None,
         input: Model::image(8, 6, 4).input,
         layers: recipe(
             "{ depthwise_conv2d = { kernel = 3, padding = 'same' } }, { activation = 'elu' }, \
@@ -114,9 +115,15 @@ fn models() -> Vec<(&'static str, ModelSpec)> {
     // tokens 0 among them, which give nothing
     let bag = EntityEmbeddingSpec { tokens: vec![3, 1], ..EntityEmbeddingSpec::new(&[30, 30], 5) };
     let bags = Model::features(6).layer(bag).dense(12, relu).dense(10, linear);
+    let hedged = Model::features(7)
+        .dense(12, relu)
+        .dense(9, relu)
+        .dense(10, linear)
+        .hedged_depth(Default::default());
     vec![
         ("tables", tables),
         ("bags", bags),
+        ("hedged", hedged),
         ("mlp", mlp),
         ("deep", deep),
         ("cnn", cnn),

@@ -3,7 +3,7 @@
 use crate::activation::Activation;
 use crate::error::ModelError;
 use crate::initializers::{Fans, Initializer};
-use crate::layer::{BatchNormSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec};
+use crate::layer::{BatchNormSpec, DenseSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec};
 use crate::model::{InputSpec, ModelSpec};
 use crate::padding::Padding;
 use tidemill_graph::{
@@ -47,6 +47,8 @@ pub struct InitialValue {
 #[derive(Clone, Debug)]
 pub(crate) struct Built {
     pub(crate) output: TensorId,
+    /// With hedged depth: the outputs, the last layer's last, and their weights.
+    pub(crate) heads: Option<(Vec<TensorId>, TensorId)>,
     pub(crate) layers: Vec<LayerSummary>,
     starts: Vec<(TensorId, Start)>,
 }
@@ -56,6 +58,8 @@ enum Start {
     Drawn(Initializer, Fans),
     /// Means 0, variances 1.
     Moments,
+    /// All the same, with the sum 1.
+    Even,
 }
 
 impl ModelSpec {
@@ -87,10 +91,26 @@ impl ModelSpec {
         let x = graph.input("x", &shape, dtype);
         let key = (mode == Mode::Train && has_dropout(&self.layers))
             .then(|| graph.input("key", &[4], DType::I32));
-        let mut builder = Builder { graph, mode, key, dropouts: 0, starts: vec![], layers: vec![] };
+        let mut builder = Builder {
+            graph,
+            mode,
+            key,
+            dropouts: 0,
+            starts: vec![],
+            layers: vec![],
+            depths: vec![],
+        };
+        // Ids are no numbers that an output could read.
+        if matches!(self.input, InputSpec::Features(_)) && self.entity_embedding().is_none() {
+            builder.depths.push(x);
+        }
         let output = builder.sequence(&self.layers, "layers", x)?;
+        let heads = match (self.hedged_depth, self.layers.last()) {
+            (Some(_), Some(LayerSpec::Dense(last))) => Some(builder.heads(last, output)?),
+            _ => None,
+        };
         let Builder { starts, layers, .. } = builder;
-        Ok(Built { output, layers, starts })
+        Ok(Built { output, heads, layers, starts })
     }
 
     /// The layers with their output shapes and parameter counts.
@@ -120,6 +140,7 @@ impl ModelSpec {
             let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
             let values = match start {
                 Start::Drawn(initializer, fans) => initializer.values(seed, &name, &shape, fans),
+                Start::Even => vec![1.0 / shape[0] as f32; shape[0]],
                 Start::Moments => {
                     let half = shape[1];
                     (0..2 * half).map(|i| if i < half { 0.0 } else { 1.0 }).collect()
@@ -151,6 +172,8 @@ struct Builder<'g> {
     dropouts: u32,
     starts: Vec<(TensorId, Start)>,
     layers: Vec<LayerSummary>,
+    /// What outputs can read: the features, and what the model's own dense layers give.
+    depths: Vec<TensorId>,
 }
 
 impl Builder<'_> {
@@ -167,6 +190,10 @@ impl Builder<'_> {
             let path = self.graph.path();
             self.graph.leave();
             x = built.map_err(|error| error.at(&path))?;
+            let is_hidden = matches!(layer, LayerSpec::Dense(_) | LayerSpec::EntityEmbedding(_));
+            if prefix == "layers" && is_hidden {
+                self.depths.push(x);
+            }
             let is_own = |&&(id, _): &&(TensorId, Start)| {
                 let tensor = self.graph.tensor(id);
                 tensor.role == Role::Parameter
@@ -184,6 +211,27 @@ impl Builder<'_> {
             });
         }
         Ok(x)
+    }
+
+    /// A dense layer like the last one for each depth before it.
+    fn heads(
+        &mut self,
+        last: &DenseSpec,
+        output: TensorId,
+    ) -> Result<(Vec<TensorId>, TensorId), GraphError> {
+        // The last two are what the last layer reads and gives.
+        let before = self.depths.len().saturating_sub(2);
+        let layers = vec![LayerSpec::Dense(last.clone())];
+        let mut heads = Vec::new();
+        for (k, x) in self.depths.clone().into_iter().take(before).enumerate() {
+            if self.graph.shape(x).len() == 2 {
+                heads.push(self.sequence(&layers, &format!("heads.{k}"), x)?);
+            }
+        }
+        heads.push(output);
+        let weights = self.graph.state("hedge.weights", &[heads.len()]);
+        self.starts.push((weights, Start::Even));
+        Ok((heads, weights))
     }
 
     fn layer(&mut self, layer: &LayerSpec, x: TensorId) -> Result<TensorId, GraphError> {

@@ -13,6 +13,7 @@ pub mod build;
 pub mod check;
 pub mod error;
 mod form;
+pub mod hedge;
 pub mod initializers;
 pub mod layer;
 pub mod loss;
@@ -29,6 +30,7 @@ pub use activation::Activation;
 pub use build::{InitialValue, LayerSummary, Mode};
 pub use check::{Facts, Finding, Labels, Severity, check};
 pub use error::{ModelError, key_path};
+pub use hedge::HedgedDepth;
 pub use initializers::Initializer;
 pub use layer::{
     BatchNormSpec, Conv2dSpec, DenseSpec, DepthwiseConv2dSpec, EmbeddingSpec, EntityEmbeddingSpec,

@@ -164,7 +164,7 @@ impl LossSpec {
         graph.leave();
         let per_sample = built.map_err(|error| error.at(self.name()))?;
         let batch = graph.shape(per_sample)[0];
-        let weights = graph.input("weights", &[batch], DType::F32);
+        let weights = top_level_input(graph, "weights", &[batch], DType::F32);
         let mean = graph.apply(Op::WeightedMean, &[per_sample, weights])?;
         Ok(BuiltLoss { per_sample, mean })
     }
@@ -286,8 +286,11 @@ fn mean_but_first(graph: &mut Graph, losses: TensorId) -> Result<TensorId, Graph
     }
 }
 
-/// An input whose name has no scope before it.
+/// An input whose name has no scope before it; the one that is there where another loss has it too.
 fn top_level_input(graph: &mut Graph, name: &str, shape: &[usize], dtype: DType) -> TensorId {
+    if let Some(id) = graph.find(name) {
+        return id;
+    }
     let id = graph.input(name, shape, dtype);
     graph.tensors[id.index()].name = name.to_owned();
     id

@@ -2,6 +2,7 @@
 
 use crate::activation::Activation;
 use crate::form::count;
+use crate::hedge::HedgedDepth;
 use crate::layer::{
     BatchNormSpec, Conv2dSpec, DenseSpec, EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec,
 };
@@ -61,22 +62,34 @@ pub struct ModelSpec {
     pub input: InputSpec,
     /// What is done to it, in order.
     pub layers: Vec<LayerSpec>,
+    /// Outputs at every depth, of which those count that are right; off by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedged_depth: Option<HedgedDepth>,
 }
 
 impl ModelSpec {
     /// A model of images.
     pub fn image(height: usize, width: usize, channels: usize) -> ModelSpec {
-        ModelSpec { input: InputSpec::Image { height, width, channels }, layers: vec![] }
+        ModelSpec::of(InputSpec::Image { height, width, channels })
     }
 
     /// A model of feature vectors.
     pub fn features(features: usize) -> ModelSpec {
-        ModelSpec { input: InputSpec::Features(features), layers: vec![] }
+        ModelSpec::of(InputSpec::Features(features))
     }
 
     /// A model of id sequences.
     pub fn ids(length: usize, vocabulary: usize) -> ModelSpec {
-        ModelSpec { input: InputSpec::Ids { length, vocabulary }, layers: vec![] }
+        ModelSpec::of(InputSpec::Ids { length, vocabulary })
+    }
+
+    fn of(input: InputSpec) -> ModelSpec {
+        ModelSpec { input, layers: vec![], hedged_depth: None }
+    }
+
+    /// Gives every hidden layer an output of its own, see [`crate::hedge`].
+    pub fn hedged_depth(self, options: HedgedDepth) -> ModelSpec {
+        ModelSpec { hedged_depth: Some(options), ..self }
     }
 
     /// Adds any layer, with all its options.

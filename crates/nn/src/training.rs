@@ -1,11 +1,12 @@
 //! The three graphs of a model: training, evaluation, inference.
 
-use crate::build::Mode;
+use crate::build::{Built, Mode};
+use crate::hedge::mixture;
 use crate::loss::LossSpec;
 use crate::model::ModelSpec;
 use crate::optimizer::OptimizerSpec;
 use tidemill_graph::autodiff::gradients;
-use tidemill_graph::{Clip, DType, Graph, GraphError, Role, TensorId, Update, hyper};
+use tidemill_graph::{Binary, Clip, DType, Graph, GraphError, Op, Role, TensorId, Update, hyper};
 
 /// One training step: forward, loss, backward, update.
 ///
@@ -20,13 +21,27 @@ pub fn training_graph(
     batch: usize,
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
-    let logits = model.build(&mut graph, batch, Mode::Train)?;
-    let loss = loss.build(&mut graph, logits)?;
-    graph.output("loss", loss.mean);
+    let built = model.build_all(&mut graph, batch, Mode::Train)?;
+    let logits = output(&mut graph, loss, &built)?;
+    let shown = loss.build(&mut graph, logits)?;
+    graph.output("loss", shown.mean);
     graph.output("logits", logits);
-    graph.output("losses", loss.per_sample);
+    graph.output("losses", shown.per_sample);
+    let minimized = match (&built.heads, &model.hedged_depth) {
+        (Some((heads, weights)), Some(hedged)) => {
+            let mut losses = Vec::new();
+            for &head in heads {
+                losses.push(loss.build(&mut graph, head)?.mean);
+            }
+            let learned = hedged.learned(&mut graph, *weights, &losses)?;
+            graph.assignments.push((*weights, learned));
+            let add = |sum, &loss| graph.apply(Op::Binary(Binary::Add), &[sum, loss]);
+            losses[1..].iter().try_fold(losses[0], add)?
+        }
+        _ => shown.mean,
+    };
     let parameters: Vec<TensorId> = graph.with_role(Role::Parameter).collect();
-    let slopes = gradients(&mut graph, loss.mean, &parameters)?;
+    let slopes = gradients(&mut graph, minimized, &parameters)?;
     graph.hyper = Some(graph.input("hyper", &[hyper::LEN], DType::F32));
     graph.clip = match optimizer.clip() {
         Clip::None => None,
@@ -56,7 +71,8 @@ pub fn evaluation_graph(
     batch: usize,
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
-    let logits = model.build(&mut graph, batch, Mode::Eval)?;
+    let built = model.build_all(&mut graph, batch, Mode::Eval)?;
+    let logits = output(&mut graph, loss, &built)?;
     let loss = loss.build(&mut graph, logits)?;
     graph.output("logits", logits);
     graph.output("losses", loss.per_sample);
@@ -72,11 +88,20 @@ pub fn inference_graph(
     batch: usize,
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
-    let logits = model.build(&mut graph, batch, Mode::Eval)?;
+    let built = model.build_all(&mut graph, batch, Mode::Eval)?;
+    let logits = output(&mut graph, loss, &built)?;
     let probabilities = loss.probabilities(&mut graph, logits)?;
     graph.output("logits", logits);
     graph.output("probabilities", probabilities);
     Ok(graph)
+}
+
+/// What a model puts out: its last layer's output, or the mixture of the outputs of all depths.
+fn output(graph: &mut Graph, loss: &LossSpec, built: &Built) -> Result<TensorId, GraphError> {
+    match &built.heads {
+        None => Ok(built.output),
+        Some((heads, weights)) => mixture(graph, loss, *weights, heads),
+    }
 }
 
 /// Start values of every parameter and state tensor of a graph of this model: parameters and

@@ -21,6 +21,13 @@ impl ModelSpec {
             }
         };
         dims.iter().try_for_each(|&(path, n)| positive(n, || path.to_owned()))?;
+        if let Some(hedged) = &self.hedged_depth {
+            hedged.validate()?;
+            if !matches!(self.layers.last(), Some(LayerSpec::Dense(_))) {
+                let what = "needs a dense layer as the last of model.layers, for outputs like it";
+                return Err(ModelError::new("hedged_depth", what));
+            }
+        }
         sequence(&self.layers, "layers")
     }
 }

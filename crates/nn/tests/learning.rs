@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use tidemill_graph::reference::{Values, apply_updates, evaluate};
-use tidemill_graph::{Graph, Role};
+use tidemill_graph::{Graph, Op, Role, TensorId};
 use tidemill_nn::{
-    Activation, BatchNormSpec, Conv2dSpec, InputSpec, LayerSpec, LossSpec, Model, ModelSpec,
-    OptimizerSpec, Padding, ResidualSpec, Targets, evaluation_graph, hyper_values, initial_state,
-    training_graph,
+    Activation, BatchNormSpec, Conv2dSpec, HedgedDepth, InputSpec, LayerSpec, LossSpec, Model,
+    ModelSpec, OptimizerSpec, Padding, ResidualSpec, Targets, evaluation_graph, hyper_values,
+    initial_state, training_graph,
 };
 
 const BATCH: usize = 8;
@@ -203,5 +203,51 @@ fn running_moments_come_to_those_of_the_data() {
     // The running variance is the unbiased one, the batch's own the biased.
     for (a, b) in a.iter().zip(&b) {
         assert!((a - b).abs() < 0.05, "{a} in training, {b} in evaluation");
+    }
+}
+
+/// The outputs of all depths are weighed by `exp(-eta loss)`, and what is shown is their mixture.
+#[test]
+fn hedged_depths_are_mixed_and_weighed() {
+    let linear = Activation::Linear;
+    let losses = [
+        (LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 }, 3),
+        (LossSpec::BinaryCrossentropy { label_smoothing: 0.0 }, 1),
+        (LossSpec::MeanSquaredError {}, 1),
+    ];
+    for (loss, units) in losses {
+        let model = Model::features(5).dense(7, Activation::Tanh).dense(6, Activation::Relu);
+        let model = model.dense(units, linear).hedged_depth(HedgedDepth { rate: 0.5, share: 0.1 });
+        let graph = training_graph(&model, &loss, &OptimizerSpec::sgd(0.1), BATCH).unwrap();
+        let mut values = feeds(&graph, &model, 2);
+        let weights = graph.find("hedge.weights").unwrap();
+        values.set(weights, vec![0.2, 0.3, 0.5]);
+        values.set(graph.hyper.unwrap(), vec![0.1, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+        let values = evaluate(&graph, values).unwrap();
+        let of_heads: Vec<f64> = graph
+            .tensors
+            .iter()
+            .enumerate()
+            .filter(|(_, t)| t.op == Op::WeightedMean)
+            .map(|(i, _)| values.get(TensorId(i as u32)).unwrap()[0])
+            .skip(1)
+            .collect();
+        assert_eq!(of_heads.len(), 3);
+        let mut want: Vec<f64> =
+            of_heads.iter().zip([0.2, 0.3, 0.5]).map(|(l, w)| w * (-0.5 * l).exp()).collect();
+        let sum: f64 = want.iter().sum();
+        want.iter_mut().for_each(|w| *w = *w / sum * 0.9 + 0.1 / 3.0);
+        let learned = graph.assignments.iter().find(|a| a.0 == weights).unwrap().1;
+        for (got, want) in values.get(learned).unwrap().iter().zip(&want) {
+            assert!((got - want).abs() < 1e-7, "{loss:?}: {got}, not {want}");
+        }
+        // Jensen: the mixture is never worse than its parts in the mean.
+        let bound: f64 = of_heads.iter().zip([0.2, 0.3, 0.5]).map(|(l, w)| w * l).sum();
+        assert!(output(&graph, &values, "loss")[0] <= bound + 1e-9, "{loss:?}");
+        assert_eq!(model.output_shape().unwrap(), [units]);
+        // 3 depths: the features, 7 and 6 units
+        let heads = (5 + 1 + 7 + 1) * units;
+        let plain = ModelSpec { hedged_depth: None, ..model.clone() };
+        assert_eq!(model.num_parameters().unwrap(), plain.num_parameters().unwrap() + heads);
     }
 }
