@@ -5,7 +5,7 @@ use crate::loss::LossSpec;
 use crate::model::ModelSpec;
 use crate::optimizer::OptimizerSpec;
 use tidemill_graph::autodiff::gradients;
-use tidemill_graph::{Clip, DType, Graph, GraphError, Role, TensorId, Update, hyper};
+use tidemill_graph::{Clip, DType, Graph, GraphError, Op, Role, TensorId, Unary, Update, hyper};
 
 /// One training step: forward, loss, backward, update.
 ///
@@ -19,9 +19,26 @@ pub fn training_graph(
     optimizer: &OptimizerSpec,
     batch: usize,
 ) -> Result<Graph, GraphError> {
+    shifted_training_graph(model, loss, optimizer, batch, 0.0)
+}
+
+/// The same with a loss of the logits plus `shift`; the output `logits` stays without it. Where only
+/// a share `r` of the negative samples is trained on, `shift = -ln r` makes the logits those of all
+/// samples.
+pub fn shifted_training_graph(
+    model: &ModelSpec,
+    loss: &LossSpec,
+    optimizer: &OptimizerSpec,
+    batch: usize,
+    shift: f32,
+) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
     let logits = model.build(&mut graph, batch, Mode::Train)?;
-    let loss = loss.build(&mut graph, logits)?;
+    let shifted = match shift {
+        0.0 => logits,
+        _ => graph.apply(Op::Unary(Unary::Affine { scale: 1.0, shift }), &[logits])?,
+    };
+    let loss = loss.build(&mut graph, shifted)?;
     graph.output("loss", loss.mean);
     graph.output("logits", logits);
     graph.output("losses", loss.per_sample);

@@ -1,0 +1,382 @@
+//! The index of ids: what waits for a label, what was answered, what came too early or too late.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use tidemill_stream::Value;
+
+use super::bytes::{In, Out};
+use super::spill::{Spill, Spot};
+use crate::error::Result;
+
+/// What an id takes in the index, beside its own bytes: the entry, its key, its place in the order.
+const ENTRY: usize = 160;
+
+/// A label as it came.
+#[derive(Clone, Debug)]
+pub(super) enum Given {
+    Number(f64),
+    Text(Box<str>),
+}
+
+/// What is known of an id.
+#[derive(Clone, Debug)]
+pub(super) enum Status {
+    /// The event waits for its label.
+    Waiting(Place),
+    /// The event was answered by this label.
+    Answered(Given),
+    /// The label did not come in time.
+    Expired,
+    /// The label came before the event.
+    Early(Given),
+}
+
+/// Where what was made of an event is.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    Memory(Box<[u8]>),
+    Disk(Spot),
+}
+
+/// When an id is no longer kept, and which of two that are kept equally long came first.
+type Due = (i64, u64);
+
+struct Entry {
+    due: Due,
+    status: Status,
+}
+
+/// Bounds in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub index: usize,
+    pub memory: usize,
+    pub disk: u64,
+}
+
+/// All ids that are kept.
+pub(super) struct Store {
+    entries: HashMap<Arc<str>, Entry>,
+    /// Those that wait, by when their window closes.
+    waiting: BTreeMap<Due, Arc<str>>,
+    /// The others, by when they are forgotten.
+    others: BTreeMap<Due, Arc<str>>,
+    sequence: u64,
+    index_bytes: usize,
+    /// Bytes of events in memory, and of all that wait.
+    resident: usize,
+    total: u64,
+    limits: Limits,
+    spill: Spill,
+}
+
+impl Store {
+    pub fn new(limits: Limits, folder: &Path, keep: u64) -> Result<Store> {
+        Ok(Store {
+            entries: HashMap::new(),
+            waiting: BTreeMap::new(),
+            others: BTreeMap::new(),
+            sequence: 0,
+            index_bytes: 0,
+            resident: 0,
+            total: 0,
+            limits,
+            spill: Spill::open(folder, keep, &[])?,
+        })
+    }
+
+    pub fn status(&self, id: &str) -> Option<&Status> {
+        self.entries.get(id).map(|e| &e.status)
+    }
+
+    /// Events that wait.
+    pub fn num_waiting(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    /// Lets an event wait until `due`, on disk if there is no room in memory; says whether it is
+    /// there.
+    pub fn wait(&mut self, id: &str, due: i64, bytes: &[u8]) -> Result<bool> {
+        let spilled = self.resident + bytes.len() > self.limits.memory;
+        let place = match spilled {
+            true => Place::Disk(self.spill.push(bytes)?),
+            false => Place::Memory(bytes.into()),
+        };
+        self.insert(id.into(), due, Status::Waiting(place));
+        self.compact()?;
+        Ok(spilled)
+    }
+
+    /// Remembers something else of an id until `due`.
+    pub fn keep(&mut self, id: Arc<str>, due: i64, status: Status) {
+        self.remove(&id);
+        self.insert(id, due, status);
+    }
+
+    /// Forgets an id and gives what was known. The place of an event is the caller's then, who
+    /// must give it to [`Store::fetch`] or [`Store::free`].
+    pub fn remove(&mut self, id: &str) -> Option<(i64, Status)> {
+        let (id, Entry { due, status }) = self.entries.remove_entry(id)?;
+        self.index_bytes -= ENTRY + id.len();
+        match &status {
+            Status::Waiting(place) => {
+                self.waiting.remove(&due);
+                self.total -= place.len();
+                if let Place::Memory(bytes) = place {
+                    self.resident -= bytes.len();
+                }
+            }
+            _ => {
+                self.others.remove(&due);
+            }
+        }
+        Some((due.0, status))
+    }
+
+    fn insert(&mut self, id: Arc<str>, due: i64, status: Status) {
+        self.sequence += 1;
+        let due = (due, self.sequence);
+        self.put(id, due, status);
+    }
+
+    fn put(&mut self, id: Arc<str>, due: Due, status: Status) {
+        self.index_bytes += ENTRY + id.len();
+        match &status {
+            Status::Waiting(place) => {
+                self.total += place.len();
+                if let Place::Memory(bytes) = place {
+                    self.resident += bytes.len();
+                }
+                self.waiting.insert(due, id.clone());
+            }
+            _ => {
+                self.others.insert(due, id.clone());
+            }
+        }
+        self.entries.insert(id, Entry { due, status });
+    }
+
+    /// The bytes of an event that waits no more.
+    pub fn fetch(&mut self, place: Place) -> Result<Box<[u8]>> {
+        match place {
+            Place::Memory(bytes) => Ok(bytes),
+            Place::Disk(spot) => {
+                let bytes = self.spill.read(spot)?;
+                self.spill.free(spot);
+                Ok(bytes.into())
+            }
+        }
+    }
+
+    /// Drops an event that waits no more.
+    pub fn free(&mut self, place: Place) {
+        if let Place::Disk(spot) = place {
+            self.spill.free(spot);
+        }
+    }
+
+    /// An event whose window was closed before `now`.
+    pub fn overdue(&self, now: i64) -> Option<Arc<str>> {
+        let (due, id) = self.waiting.first_key_value()?;
+        (due.0 < now).then(|| id.clone())
+    }
+
+    /// Anything else that is kept only until before `now`.
+    pub fn outdated(&self, now: i64) -> Option<Arc<str>> {
+        let (due, id) = self.others.first_key_value()?;
+        (due.0 < now).then(|| id.clone())
+    }
+
+    /// What has to go, since there is too much: a function of all that is kept, and not of what of
+    /// it is in memory. What only tells duplicates goes before what can be learned from.
+    pub fn too_much(&self) -> Option<Arc<str>> {
+        let Limits { index, memory, disk } = self.limits;
+        if self.total > memory as u64 + disk {
+            return self.waiting.values().next().cloned();
+        }
+        if self.index_bytes > index {
+            return self.others.values().chain(self.waiting.values()).next().cloned();
+        }
+        None
+    }
+
+    /// Writes what waits in a segment that is mostly empty anew, so that the segment can go.
+    fn compact(&mut self) -> Result<()> {
+        let Some(segment) = self.spill.sparse() else { return Ok(()) };
+        for id in self.waiting.values() {
+            let Some(entry) = self.entries.get_mut(id) else { continue };
+            if let Status::Waiting(Place::Disk(spot)) = &mut entry.status
+                && spot.segment == segment
+            {
+                let bytes = self.spill.read(*spot)?;
+                let moved = self.spill.push(&bytes)?;
+                self.spill.free(*spot);
+                *spot = moved;
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Spill::checkpoint`].
+    pub fn checkpoint(&mut self, is_new: bool) -> Result<Vec<std::fs::File>> {
+        self.spill.checkpoint(is_new)
+    }
+
+    /// All of it, in the order of time.
+    pub fn write(&self, out: &mut Out) {
+        out.u64(self.sequence);
+        out.u64(self.entries.len() as u64);
+        for (due, id) in self.waiting.iter().chain(&self.others) {
+            let Some(entry) = self.entries.get(id) else { continue };
+            out.i64(due.0);
+            out.u64(due.1);
+            out.slice(id.as_bytes());
+            entry.status.write(out);
+        }
+    }
+
+    /// Takes over what was written; places on disk are those in `folder`. `None` if the bytes are
+    /// none of [`Store::write`]. Places of `ready` are on disk too.
+    pub fn read(&mut self, from: &mut In<'_>) -> Option<()> {
+        self.sequence = from.u64()?;
+        for _ in 0..from.u64()? {
+            let due = (from.i64()?, from.u64()?);
+            let id = from.text()?.into();
+            let status = Status::read(from)?;
+            self.put(id, due, status);
+        }
+        Some(())
+    }
+
+    /// Opens the segments that the state refers to.
+    pub fn reopen(&mut self, folder: &Path, keep: u64, ready: &[Spot]) -> Result<()> {
+        let mut live = ready.to_vec();
+        for entry in self.entries.values() {
+            if let Status::Waiting(Place::Disk(spot)) = entry.status {
+                live.push(spot);
+            }
+        }
+        self.spill = Spill::open(folder, keep, &live)?;
+        Ok(())
+    }
+}
+
+impl Place {
+    fn len(&self) -> u64 {
+        match self {
+            Place::Memory(bytes) => bytes.len() as u64,
+            Place::Disk(spot) => spot.len,
+        }
+    }
+
+    pub fn write(&self, out: &mut Out) {
+        match self {
+            Place::Memory(bytes) => {
+                out.u8(0);
+                out.slice(bytes);
+            }
+            Place::Disk(Spot { segment, offset, len }) => {
+                out.u8(1);
+                [segment, offset, len].into_iter().for_each(|n| out.u64(*n));
+            }
+        }
+    }
+
+    pub fn read(from: &mut In<'_>) -> Option<Place> {
+        Some(match from.u8()? {
+            0 => Place::Memory(from.slice()?.into()),
+            _ => Place::Disk(Spot { segment: from.u64()?, offset: from.u64()?, len: from.u64()? }),
+        })
+    }
+}
+
+impl Status {
+    fn write(&self, out: &mut Out) {
+        match self {
+            Status::Waiting(place) => {
+                out.u8(0);
+                place.write(out);
+            }
+            Status::Answered(given) => {
+                out.u8(1);
+                given.write(out);
+            }
+            Status::Expired => out.u8(2),
+            Status::Early(given) => {
+                out.u8(3);
+                given.write(out);
+            }
+        }
+    }
+
+    fn read(from: &mut In<'_>) -> Option<Status> {
+        Some(match from.u8()? {
+            0 => Status::Waiting(Place::read(from)?),
+            1 => Status::Answered(Given::read(from)?),
+            2 => Status::Expired,
+            _ => Status::Early(Given::read(from)?),
+        })
+    }
+}
+
+impl Given {
+    /// `None` where it is missing.
+    pub fn of(label: Value<'_>) -> Option<Given> {
+        match label {
+            Value::Missing => None,
+            Value::Number(n) => Some(Given::Number(n)),
+            Value::Text(text) => Some(Given::Text(text.into())),
+        }
+    }
+
+    pub fn value(&self) -> Value<'_> {
+        match self {
+            Given::Number(n) => Value::Number(*n),
+            Given::Text(text) => Value::Text(text),
+        }
+    }
+
+    /// Whether both say the same; `"1"` and `1` do.
+    pub fn agrees(&self, other: &Given) -> bool {
+        match (self, other) {
+            (Given::Number(a), Given::Number(b)) => a == b,
+            (Given::Text(a), Given::Text(b)) => a == b,
+            (Given::Number(n), Given::Text(text)) | (Given::Text(text), Given::Number(n)) => {
+                text.parse::<f64>().is_ok_and(|t| t == *n)
+            }
+        }
+    }
+
+    fn write(&self, out: &mut Out) {
+        match self {
+            Given::Number(n) => {
+                out.u8(0);
+                out.f64(*n);
+            }
+            Given::Text(text) => {
+                out.u8(1);
+                out.slice(text.as_bytes());
+            }
+        }
+    }
+
+    fn read(from: &mut In<'_>) -> Option<Given> {
+        Some(match from.u8()? {
+            0 => Given::Number(from.f64()?),
+            _ => Given::Text(from.text()?.into()),
+        })
+    }
+}
+
+impl std::fmt::Display for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Given::Number(n) => write!(f, "{n}"),
+            Given::Text(text) => {
+                write!(f, "`{}`", text.chars().take(40).collect::<String>().escape_debug())
+            }
+        }
+    }
+}
