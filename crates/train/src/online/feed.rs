@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_data::{Dataset, Order};
 use tidemill_nn::EntityEmbeddingSpec;
 use tidemill_stream::features::{Encoder, HashedColumns, Label, Labels};
-use tidemill_stream::{BadEvent, Event, Events, Mark, Position, Record, Schema, Value};
+use tidemill_stream::{BadEvent, Event, Mark, Position, Record, Schema, Value};
 
 /// How many events of a stored stream decide what its columns are.
 const FIRST_EVENTS: usize = 100;

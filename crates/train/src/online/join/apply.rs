@@ -104,7 +104,8 @@ impl Join {
         counts.unlabelled += 1;
         let Some(id) = id else {
             return match given {
-                Some(given) => self.learn_now(known, "", &given),
+                // By its number, since something must choose among negatives without ids.
+                Some(given) => self.learn_now(known, &counts.events.to_string(), &given),
                 None => Ok(Ok(())),
             };
         };
@@ -114,7 +115,7 @@ impl Join {
             return Ok(Ok(()));
         };
         match early {
-            Some(early) if !here => {
+            Some(_) if !here => {
                 self.counts.early += 1;
                 self.counts.joined += 1;
             }

@@ -91,11 +91,11 @@ pub struct JoinCounts {
 
 /// What a checkpoint holds of it.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub struct Waiting {
     /// All but the events that are on disk.
-    pub(crate) tensor: StateTensor,
+    pub tensor: StateTensor,
     /// Files that must be on disk before the checkpoint is.
-    pub(crate) files: Vec<File>,
+    pub files: Vec<File>,
 }
 
 /// All that waits.
