@@ -121,20 +121,21 @@ fn a_killed_join_of_labels_ends_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = folder.path().join("recipe.toml");
     let lines = r#"[model]
-input  = { features = 2 }
-layers = [{ dense = { units = 16, activation = "relu" } }, { dense = { units = 1 } }]
+input  = { features = 303 }
+layers = [{ dense = { units = 4, activation = "relu" } }, { dense = { units = 1 } }]
 [training]
 loss      = "binary_crossentropy"
 optimizer = { adam = { learning_rate = 0.01 } }
 [online]
 checkpoint_events = 700
-labels = { id = "id", window = 300, memory_bytes = 8192, missing = "negative", negative_sampling = 0.5 }
+features.categorical = { kind = { dictionary = { capacity = 300 } } }
+labels = { id = "id", window = 300, memory_bytes = 120000, missing = "negative", negative_sampling = 0.5 }
 "#;
     std::fs::write(&recipe, lines).unwrap();
     let mut at = Vec::new();
-    for (i, Row { a, b, class, .. }) in rows().enumerate().take(30_000) {
+    for (i, Row { a, b, kind, class }) in rows().enumerate().take(30_000) {
         let label = format!("{{\"id\":{i},\"class\":{}}}\n", u8::from(class == "high"));
-        at.push((2 * i, format!("{{\"id\":{i},\"a\":{a},\"b\":{b}}}\n")));
+        at.push((2 * i, format!("{{\"id\":{i},\"a\":{a},\"b\":{b},\"kind\":\"{kind}\"}}\n")));
         let delay = i * 7919 % 200;
         match i % 31 {
             11 => {}

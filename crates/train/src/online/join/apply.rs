@@ -125,7 +125,7 @@ impl Join {
             None => {}
         }
         let taken = self.learn_now(known, id, &label)?;
-        self.answered(id.into(), due, label);
+        self.answered(id.into(), due, label)?;
         Ok(taken)
     }
 
@@ -198,7 +198,7 @@ impl Join {
         match self.store.status(id) {
             None => {
                 let until = self.watermark.unwrap_or(0).saturating_add(self.window);
-                self.store.keep(id.into(), until, Status::Early(given));
+                self.store.keep(id.into(), until, Status::Early(given))?;
                 self.make_room();
                 Ok(Ok(()))
             }
@@ -221,7 +221,7 @@ impl Join {
                 if let Some((due, Status::Waiting(place))) = self.store.remove(id) {
                     self.counts.joined += 1;
                     self.push_ready(id, place, label, target(label, &given));
-                    self.answered(id.into(), due, given);
+                    self.answered(id.into(), due, given)?;
                 }
                 Ok(Ok(()))
             }

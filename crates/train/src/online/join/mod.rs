@@ -16,6 +16,10 @@
 //! - A second event of an id that is known is refused.
 //! - An event whose window closes without a label is *missing*: dropped, or of class 0.
 //! - An event with its label is learned from at once.
+//! - Inputs stay what they were made when the event came. An id that loses its row of an embedding
+//!   table within the window leaves its events with a row that is another's: such tables should
+//!   have more rows than a window has ids.
+//! - A time far ahead closes all windows at once: times are taken as they are.
 //! - When memory and the room on disk are full, the oldest events are *evicted*: not learned from.
 //!
 //! # Layout
@@ -125,8 +129,7 @@ pub(crate) struct Join {
 impl Join {
     /// Nothing waits yet. Events on disk go into `folder`; `keep` checkpoints are kept.
     pub(crate) fn new(spec: &JoinSpec, seed: u64, folder: &Path, keep: usize) -> Result<Join> {
-        let half = spec.memory_bytes / 2;
-        let limits = Limits { index: half, memory: half, disk: spec.spill_bytes };
+        let limits = Limits { memory: spec.memory_bytes, disk: spec.spill_bytes };
         Ok(Join {
             window: spec.window_units(),
             spec: spec.clone(),
@@ -148,7 +151,8 @@ impl Join {
 
     /// What became of labels so far.
     pub(crate) fn counts(&self) -> JoinCounts {
-        JoinCounts { pending: self.store.num_waiting(), ..self.counts }
+        let (pending, spilled) = (self.store.num_waiting(), self.store.num_spilled());
+        JoinCounts { pending, spilled, ..self.counts }
     }
 
     /// Events with labels that wait to be learned from.
@@ -164,7 +168,7 @@ impl Join {
             let Some((due, Status::Waiting(place))) = self.store.remove(&id) else { break };
             self.counts.missing += 1;
             let until = due.saturating_add(self.window);
-            self.store.keep(id.clone(), until, Status::Expired);
+            self.store.keep(id.clone(), until, Status::Expired)?;
             match self.spec.missing {
                 Missing::Drop => self.store.free(place),
                 Missing::Negative => self.push_ready(&id, place, Label::Class(0), None),
@@ -253,15 +257,15 @@ impl Join {
     fn keep_waiting(&mut self, id: &str, due: i64) -> Result<()> {
         self.out.0.clear();
         self.scratch.write(&mut self.out);
-        let spilled = self.store.wait(id, due, &self.out.0)?;
-        self.counts.spilled += u64::from(spilled);
+        self.store.wait(id, due, &self.out.0)?;
         self.make_room();
         Ok(())
     }
 
     /// What is known of the id of an event that comes now is this label, until the window closes.
-    fn answered(&mut self, id: Arc<str>, due: i64, given: Given) {
-        self.store.keep(id, due, Status::Answered(given));
+    fn answered(&mut self, id: Arc<str>, due: i64, given: Given) -> Result<()> {
+        self.store.keep(id, due, Status::Answered(given))?;
         self.make_room();
+        Ok(())
     }
 }

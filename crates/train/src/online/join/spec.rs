@@ -21,12 +21,12 @@ pub struct JoinSpec {
     /// How long after an event its label may come: seconds of event time, or records where there is
     /// no `time`.
     pub window: f64,
-    /// Memory of events that wait, in bytes: half for what they consist of, half for the index of
-    /// ids; 16 MiB by default.
+    /// Memory of what waits, in bytes: the ids that are kept, about 200 bytes each, and the inputs of
+    /// events; 16 MiB by default.
     #[serde(default = "memory_bytes")]
     pub memory_bytes: usize,
-    /// Bytes of events that wait in the run's folder once memory is full; 1 GiB by default. Then the
-    /// oldest are given up.
+    /// Bytes of events that wait in the run's folder once memory is full; 1 GiB by default. Then, or
+    /// when the ids alone fill the memory, the oldest are given up.
     #[serde(default = "spill_bytes")]
     pub spill_bytes: u64,
     /// What becomes of an event whose label does not come in time.

@@ -79,7 +79,7 @@ impl Spill {
         }
         for spot in live {
             let bytes = found.get(&spot.segment).copied().unwrap_or(0);
-            if spot.offset + 8 + spot.len > bytes {
+            if spot.offset.saturating_add(8).saturating_add(spot.len) > bytes {
                 let path = spill.path(spot.segment);
                 let what =
                     "lacks events that a checkpoint refers to; it was changed by other hands";
@@ -207,5 +207,55 @@ impl Spill {
             files.push(File::open(&self.folder).map_err(|e| Error::read(&self.folder, e))?);
         }
         Ok(files)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_back_and_segments_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spill = Spill::open(folder.path(), 2, &[]).unwrap();
+        let event = |i: u64| vec![i as u8; 100_000];
+        let spots: Vec<Spot> = (0..300).map(|i| spill.push(&event(i)).unwrap()).collect();
+        let files = || std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(files(), 4);
+        assert_eq!(spill.read(spots[123]).unwrap(), event(123));
+        assert!(!spill.checkpoint(true).unwrap().is_empty());
+        // Another process goes on with the last two hundred.
+        let mut spill = Spill::open(folder.path(), 2, &spots[100..]).unwrap();
+        for (i, spot) in (100..).zip(&spots[100..]) {
+            assert_eq!(spill.read(*spot).unwrap(), event(i));
+            spill.free(*spot);
+        }
+        // The files go once the two checkpoints that are kept do not need them.
+        for left in [4, 4, 0] {
+            spill.checkpoint(true).unwrap();
+            assert_eq!(files(), left);
+        }
+        assert!(Spill::open(folder.path(), 2, &spots[..1]).is_err());
+    }
+
+    #[test]
+    fn a_damaged_event_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spill = Spill::open(folder.path(), 1, &[]).unwrap();
+        let spot = spill.push(b"an event").unwrap();
+        std::fs::write(folder.path().join("0.events"), b"123456789 n event").unwrap();
+        assert!(spill.read(spot).unwrap_err().to_string().contains("is damaged"));
+    }
+
+    #[test]
+    fn mostly_empty_segments_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spill = Spill::open(folder.path(), 1, &[]).unwrap();
+        let spots: Vec<Spot> = (0..600).map(|_| spill.push(&[7; 100_000]).unwrap()).collect();
+        assert_eq!(spill.sparse(), None);
+        // One in ten stays.
+        spots.iter().enumerate().filter(|(i, _)| i % 10 != 0).for_each(|(_, s)| spill.free(*s));
+        assert_eq!(spill.sparse(), Some(0));
     }
 }

@@ -1,6 +1,6 @@
 //! The index of ids: what waits for a label, what was answered, what came too early or too late.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::spill::{Spill, Spot};
 use crate::error::Result;
 
 /// What an id takes in the index, beside its own bytes: the entry, its key, its place in the order.
-const ENTRY: usize = 160;
+const ENTRY: usize = 200;
 
 /// A label as it came.
 #[derive(Clone, Debug)]
@@ -51,8 +51,9 @@ struct Entry {
 /// Bounds in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    pub index: usize,
+    /// Of the index and the events in memory.
     pub memory: usize,
+    /// Of events on disk.
     pub disk: u64,
 }
 
@@ -63,11 +64,15 @@ pub(super) struct Store {
     waiting: BTreeMap<Due, Arc<str>>,
     /// The others, by when they are forgotten.
     others: BTreeMap<Due, Arc<str>>,
+    /// Those that wait in memory.
+    residents: BTreeSet<Due>,
     sequence: u64,
     index_bytes: usize,
     /// Bytes of events in memory, and of all that wait.
     resident: usize,
     total: u64,
+    /// Events that were written to disk so far.
+    spilled: u64,
     limits: Limits,
     spill: Spill,
 }
@@ -78,10 +83,12 @@ impl Store {
             entries: HashMap::new(),
             waiting: BTreeMap::new(),
             others: BTreeMap::new(),
+            residents: BTreeSet::new(),
             sequence: 0,
             index_bytes: 0,
             resident: 0,
             total: 0,
+            spilled: 0,
             limits,
             spill: Spill::open(folder, keep, &[])?,
         })
@@ -96,23 +103,39 @@ impl Store {
         self.waiting.len() as u64
     }
 
-    /// Lets an event wait until `due`, on disk if there is no room in memory; says whether it is
-    /// there.
-    pub fn wait(&mut self, id: &str, due: i64, bytes: &[u8]) -> Result<bool> {
-        let spilled = self.resident + bytes.len() > self.limits.memory;
-        let place = match spilled {
-            true => Place::Disk(self.spill.push(bytes)?),
-            false => Place::Memory(bytes.into()),
-        };
-        self.insert(id.into(), due, Status::Waiting(place));
-        self.compact()?;
-        Ok(spilled)
+    /// Events that were written to disk so far.
+    pub fn num_spilled(&self) -> u64 {
+        self.spilled
+    }
+
+    /// Lets an event wait until `due`.
+    pub fn wait(&mut self, id: &str, due: i64, bytes: &[u8]) -> Result<()> {
+        self.insert(id.into(), due, Status::Waiting(Place::Memory(bytes.into())));
+        self.spill()?;
+        self.compact()
     }
 
     /// Remembers something else of an id until `due`.
-    pub fn keep(&mut self, id: Arc<str>, due: i64, status: Status) {
+    pub fn keep(&mut self, id: Arc<str>, due: i64, status: Status) -> Result<()> {
         self.remove(&id);
         self.insert(id, due, status);
+        self.spill()
+    }
+
+    /// Writes the events that have waited longest to disk until the rest fits into memory: most
+    /// labels come soon or not at all.
+    fn spill(&mut self) -> Result<()> {
+        while self.index_bytes + self.resident > self.limits.memory {
+            let Some(due) = self.residents.pop_first() else { break };
+            let entry = self.waiting.get(&due).and_then(|id| self.entries.get_mut(id));
+            let Some(Entry { status: Status::Waiting(place), .. }) = entry else { continue };
+            if let Place::Memory(bytes) = place {
+                self.resident -= bytes.len();
+                self.spilled += 1;
+                *place = Place::Disk(self.spill.push(bytes)?);
+            }
+        }
+        Ok(())
     }
 
     /// Forgets an id and gives what was known. The place of an event is the caller's then, who
@@ -126,6 +149,7 @@ impl Store {
                 self.total -= place.len();
                 if let Place::Memory(bytes) = place {
                     self.resident -= bytes.len();
+                    self.residents.remove(&due);
                 }
             }
             _ => {
@@ -148,6 +172,7 @@ impl Store {
                 self.total += place.len();
                 if let Place::Memory(bytes) = place {
                     self.resident += bytes.len();
+                    self.residents.insert(due);
                 }
                 self.waiting.insert(due, id.clone());
             }
@@ -192,12 +217,12 @@ impl Store {
     /// What has to go, since there is too much: a function of all that is kept, and not of what of
     /// it is in memory. What only tells duplicates goes before what can be learned from.
     pub fn too_much(&self) -> Option<Arc<str>> {
-        let Limits { index, memory, disk } = self.limits;
-        if self.total > memory as u64 + disk {
-            return self.waiting.values().next().cloned();
-        }
-        if self.index_bytes > index {
+        let Limits { memory, disk } = self.limits;
+        if self.index_bytes > memory {
             return self.others.values().chain(self.waiting.values()).next().cloned();
+        }
+        if self.total > memory.saturating_sub(self.index_bytes) as u64 + disk {
+            return self.waiting.values().next().cloned();
         }
         None
     }
@@ -227,6 +252,7 @@ impl Store {
     /// All of it, in the order of time.
     pub fn write(&self, out: &mut Out) {
         out.u64(self.sequence);
+        out.u64(self.spilled);
         out.u64(self.entries.len() as u64);
         for (due, id) in self.waiting.iter().chain(&self.others) {
             let Some(entry) = self.entries.get(id) else { continue };
@@ -241,6 +267,7 @@ impl Store {
     /// none of [`Store::write`]. Places of `ready` are on disk too.
     pub fn read(&mut self, from: &mut In<'_>) -> Option<()> {
         self.sequence = from.u64()?;
+        self.spilled = from.u64()?;
         for _ in 0..from.u64()? {
             let due = (from.i64()?, from.u64()?);
             let id = from.text()?.into();

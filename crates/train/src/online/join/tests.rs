@@ -197,7 +197,7 @@ fn bits(outcome: &LearnOutcome) -> (String, String, Vec<Vec<u32>>) {
 
 #[test]
 fn a_run_that_stops_goes_on_with_the_same_bits() {
-    let small = "window = 150\nmemory_bytes = 4096";
+    let small = "window = 150\nmemory_bytes = 24000";
     let cases = [
         ("", small.to_string()),
         ("", "window = 150\nmissing = \"negative\"\nnegative_sampling = 0.5".to_string()),
@@ -216,8 +216,9 @@ fn a_run_that_stops_goes_on_with_the_same_bits() {
         let whole = run(&text, &from, &folder.path().join("whole"), None);
         let want = bits(&whole);
         let counts = whole.summary.stream.as_ref().unwrap().labels.unwrap();
+        println!("{online} {labels:?}: {counts:?}");
         assert!(counts.joined > 1000 && counts.missing > 100 && counts.early > 20, "{counts:?}");
-        assert_eq!(counts.spilled > 50, labels.contains("4096"), "{counts:?}");
+        assert_eq!(counts.spilled > 50, labels.contains("24000"), "{counts:?}");
         let out = folder.path().join("stopped");
         for stop in [1, 17, 400, 401, 1500, 2222, 2999] {
             run(&text, &from, &out, Some(stop));
@@ -228,11 +229,68 @@ fn a_run_that_stops_goes_on_with_the_same_bits() {
     }
 }
 
+#[test]
+fn mistakes_are_told() {
+    let told = |online: &str, labels: &str| {
+        let text = recipe(NETWORK, online, labels);
+        let file = match RecipeFile::parse(&text, Path::new("recipe.toml"), &[]) {
+            Ok(file) => file,
+            Err(e) => return e.to_string(),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let from = written(folder.path(), &[event("a", 0.0)]);
+        learn(file, &options(&from, &folder.path().join("run"), None), &mut |_| {})
+            .unwrap_err()
+            .to_string()
+    };
+    let long = "window = 10\nnegative_sampling = 0.1";
+    for (online, labels, want) in [
+        ("", "", "online.labels: missing field `window`"),
+        ("", "window = -1", "online.labels.window must be above 0"),
+        ("", "window = 0.5", "online.labels.window must be a whole number of records"),
+        ("", "window = 1\nmemory_bytes = 1", "online.labels.memory_bytes must be 4096 or more"),
+        (
+            "",
+            "window = 1\nnegative_sampling = 2.0",
+            "online.labels.negative_sampling must be above",
+        ),
+        ("max_batch = 8", "window = 1", "online.max_batch has no place beside online.labels"),
+        ("", "window = 10\ntime = \"when\"", "an event needs a time"),
+    ] {
+        let got = match labels.contains("when") {
+            // Not a mistake of the recipe as far as anyone can tell: the events are set aside.
+            true => {
+                let text = recipe(NETWORK, online, labels);
+                learned(&text, &[event("a", 0.0).replace("\"t\":0,", "")]).2
+            }
+            false => told(online, labels),
+        };
+        assert!(got.contains(want), "{got}\n{want}");
+    }
+    let text = recipe(NETWORK, "", long).replace("binary_crossentropy", "mean_squared_error");
+    for (labels, want) in [
+        (long, "online.labels.negative_sampling is for \"binary_crossentropy\""),
+        (
+            "window = 10\nmissing = \"negative\"",
+            "online.labels.missing = \"negative\" needs classes",
+        ),
+    ] {
+        let text = text.replace(long, labels);
+        let file = RecipeFile::parse(&text, Path::new("recipe.toml"), &[]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let from = written(folder.path(), &[event("a", 0.0)]);
+        let run = folder.path().join("run");
+        let got = learn(file, &options(&from, &run, None), &mut |_| {}).unwrap_err().to_string();
+        assert!(got.starts_with("recipe.toml:") && got.contains(want), "{got}\n{want}");
+    }
+}
+
 /// With no room at all the oldest go, and memory stays bounded whatever comes.
 #[test]
 fn what_there_is_no_room_for_goes() {
     let lines: Vec<String> = (0..2000).map(|i| event(&i.to_string(), f64::from(i))).collect();
-    let text = recipe(NETWORK, "", "window = 1000000\nmemory_bytes = 4096\nspill_bytes = 0");
+    let text =
+        recipe(NETWORK, "", "time = \"t\"\nwindow = 10000\nmemory_bytes = 4096\nspill_bytes = 0");
     let (_, counts, _) = learned(&text, &lines);
     assert!(counts.pending > 5 && counts.pending < 40, "{counts:?}");
     assert_eq!(counts.evicted + counts.pending, 2000);
@@ -276,7 +334,7 @@ fn sampled_negatives_leave_predictions_calibrated() {
             "{online} rate {rate}: base {base:.4}, mean prediction {mean:.4}, learned from {} of {n}",
             outcome.summary.samples
         );
-        assert!((mean / base - 1.0).abs() < 0.25, "{mean} {base}");
+        assert!((mean / base - 1.0).abs() < 0.2, "{mean} {base}");
         assert_eq!(counts.left_out > 0, rate < 1.0);
         let share = counts.left_out as f64 / (counts.missing as f64);
         assert!((share - (1.0 - rate)).abs() < 0.02, "{share}");
