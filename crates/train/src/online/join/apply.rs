@@ -140,7 +140,9 @@ impl Join {
         ask: bool,
     ) -> Taken {
         let Arrived { row, features, logits, .. } = &mut self.scratch;
-        (row.clear(), features.clear(), logits.clear());
+        row.clear();
+        features.clear();
+        logits.clear();
         match model {
             Model::Network(learner) => {
                 row.resize(learner.engine().sample_len(), 0.0);
