@@ -3,7 +3,7 @@
 use tidemill_stream::{Feature, Label};
 
 use super::bytes::{In, Out};
-use super::store::Place;
+use super::kept::Place;
 use crate::online::learner::Scale;
 use crate::prequential::Truth;
 

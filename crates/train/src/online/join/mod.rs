@@ -25,8 +25,10 @@
 //! # Layout
 //!
 //! - [`spec`]: what a recipe says; `time`: event time
-//! - `arrived`: what is made of an event; `store`: the index of ids; `spill`: events on disk
-//! - `apply`: events and labels taken, and given to the model; `drive`: the driver's steps
+//! - `arrived`: what is made of an event; `kept`: what is known of an id; `store`: all ids;
+//!   `spill`: events on disk
+//! - `apply`: events and labels taken; `give`: given to the model when both are there; `drive`: the
+//!   driver's steps
 //! - `sample`, `loss`: negatives that are left out, losses of earlier predictions
 //! - `bytes`: all of it in a checkpoint
 
@@ -35,6 +37,8 @@ pub(crate) use apply::Reading;
 mod arrived;
 mod bytes;
 mod drive;
+mod give;
+mod kept;
 mod loss;
 mod sample;
 pub mod spec;
@@ -56,8 +60,9 @@ use crate::engine::StateTensor;
 use crate::error::{Error, Result};
 use arrived::{Arrived, Ready};
 use bytes::{In, Out, from_tensor, to_tensor};
+use kept::{Given, Place, Status};
 use spec::{JoinSpec, Missing};
-use store::{Given, Limits, Place, Status, Store};
+use store::{Limits, Store};
 
 /// The name of the tensor of a checkpoint that holds what waits.
 pub(crate) const TENSOR: &str = "labels/waiting";
