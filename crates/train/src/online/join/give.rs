@@ -27,7 +27,15 @@ impl Join {
         let scored = self.score(model, &arrived, truth, ready.target);
         match model {
             Model::Network(learner) => {
-                learner.row(i).copy_from_slice(&arrived.row);
+                let row = learner.row(i);
+                if row.len() != arrived.row.len() {
+                    return Err(Error::Run(format!(
+                        "an event that waited for its label has {} inputs, and the model {}",
+                        arrived.row.len(),
+                        row.len()
+                    )));
+                }
+                row.copy_from_slice(&arrived.row);
                 learner.set(i, truth, arrived.weight)?;
                 if let Some(scale) = scale {
                     learner.set_scale(i, scale);
