@@ -156,6 +156,48 @@ features.categorical = { said = { words = { buckets = 500, most = 8 } } }
     assert!(accuracy > 0.85, "{accuracy}");
 }
 
+/// Labels that come up to two hundred records later, twice, not at all, or too early; what waits has
+/// little memory and lies on disk.
+#[test]
+fn a_killed_join_of_labels_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("recipe.toml");
+    let lines = r#"[model]
+input  = { features = 303 }
+layers = [{ dense = { units = 4, activation = "relu" } }, { dense = { units = 1 } }]
+[training]
+loss      = "binary_crossentropy"
+optimizer = { adam = { learning_rate = 0.01 } }
+[online]
+checkpoint_events = 700
+features.categorical = { kind = { dictionary = { capacity = 300 } } }
+labels = { id = "id", window = 300, memory_bytes = 120000, missing = "negative", negative_sampling = 0.5 }
+"#;
+    std::fs::write(&recipe, lines).unwrap();
+    let mut at = Vec::new();
+    for (i, Row { a, b, kind, class }) in rows().enumerate().take(30_000) {
+        let label = format!("{{\"id\":{i},\"class\":{}}}\n", u8::from(class == "high"));
+        at.push((2 * i, format!("{{\"id\":{i},\"a\":{a},\"b\":{b},\"kind\":\"{kind}\"}}\n")));
+        let delay = i * 7919 % 200;
+        match i % 31 {
+            11 => {}
+            13 => at.extend([(2 * i + delay, label.clone()), (2 * i + 250, label)]),
+            17 if i > 500 => at.push((2 * i - delay, label)),
+            23 => at.push((2 * i + 900, label)),
+            29 => at.push((2 * i + delay, "{\"id\":1,\"class\":\"what\"}\n".into())),
+            _ => at.push((2 * i + delay, label)),
+        }
+    }
+    at.sort_by_key(|(at, _)| *at);
+    let events = folder.path().join("events.jsonl");
+    std::fs::write(&events, at.into_iter().map(|(_, line)| line).collect::<String>()).unwrap();
+    killed(folder.path(), &recipe, &events, 30_000 / 31);
+    let labels = outcome(&folder.path().join("whole")).0["labels"].clone();
+    for what in ["joined", "early", "late", "duplicate", "missing", "spilled", "left_out"] {
+        assert!(labels[what].as_u64().unwrap() > 500, "{what}: {labels}");
+    }
+}
+
 /// Sparse events in VW text, of which some are broken, and a hashed linear model.
 #[test]
 fn a_killed_hashed_model_ends_with_the_same_bits() {

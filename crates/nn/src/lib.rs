@@ -41,4 +41,6 @@ pub use model::{InputSpec, ModelSpec, ModelSpec as Model};
 pub use optimizer::{DecayKind, OptimizerSpec, hyper_values};
 pub use padding::Padding;
 pub use schedule::ScheduleSpec;
-pub use training::{evaluation_graph, inference_graph, initial_state, training_graph};
+pub use training::{
+    evaluation_graph, inference_graph, initial_state, shifted_training_graph, training_graph,
+};

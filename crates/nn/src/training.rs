@@ -6,7 +6,9 @@ use crate::loss::LossSpec;
 use crate::model::ModelSpec;
 use crate::optimizer::OptimizerSpec;
 use tidemill_graph::autodiff::gradients;
-use tidemill_graph::{Binary, Clip, DType, Graph, GraphError, Op, Role, TensorId, Update, hyper};
+use tidemill_graph::{
+    Binary, Clip, DType, Graph, GraphError, Op, Role, TensorId, Unary, Update, hyper,
+};
 
 /// One training step: forward, loss, backward, update.
 ///
@@ -20,10 +22,30 @@ pub fn training_graph(
     optimizer: &OptimizerSpec,
     batch: usize,
 ) -> Result<Graph, GraphError> {
+    shifted_training_graph(model, loss, optimizer, batch, 0.0)
+}
+
+/// The same with a loss of the logits plus `shift`; the output `logits` stays without it. Where only
+/// a share `r` of the negative samples is trained on, `shift = -ln r` makes the logits those of all
+/// samples.
+pub fn shifted_training_graph(
+    model: &ModelSpec,
+    loss: &LossSpec,
+    optimizer: &OptimizerSpec,
+    batch: usize,
+    shift: f32,
+) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
     let built = model.build_all(&mut graph, batch, Mode::Train)?;
     let logits = output(&mut graph, loss, &built)?;
-    let shown = loss.build(&mut graph, logits)?;
+    let loss_of = |graph: &mut Graph, logits: TensorId| {
+        let shifted = match shift {
+            0.0 => logits,
+            _ => graph.apply(Op::Unary(Unary::Affine { scale: 1.0, shift }), &[logits])?,
+        };
+        loss.build(graph, shifted)
+    };
+    let shown = loss_of(&mut graph, logits)?;
     graph.output("loss", shown.mean);
     graph.output("logits", logits);
     graph.output("losses", shown.per_sample);
@@ -31,7 +53,7 @@ pub fn training_graph(
         (Some((heads, weights)), Some(hedged)) => {
             let mut losses = Vec::new();
             for &head in heads {
-                losses.push(loss.build(&mut graph, head)?.mean);
+                losses.push(loss_of(&mut graph, head)?.mean);
             }
             let learned = hedged.learned(&mut graph, *weights, &losses)?;
             graph.assignments.push((*weights, learned));

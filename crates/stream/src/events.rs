@@ -86,7 +86,10 @@ struct Head {
     text_end: usize,
     label: Slot,
     id: Slot,
+    time: Slot,
     weight: f32,
+    /// Whether the input vector was there.
+    vector: bool,
 }
 
 impl Events {
@@ -130,8 +133,9 @@ impl Events {
         let (values, vectors) = (self.values.len(), self.vectors.len());
         self.values.resize(values + self.columns, Slot::Missing);
         self.vectors.resize(vectors + self.width, 0.0);
-        let (label, id) = (Slot::Missing, Slot::Missing);
-        let head = Head { sparse_end: 0, text_end: 0, label, id, weight: 1.0 };
+        let none = Slot::Missing;
+        let (label, id, time) = (none, none, none);
+        let head = Head { sparse_end: 0, text_end: 0, label, id, time, weight: 1.0, vector: true };
         Draft { events: self, head }
     }
 
@@ -217,6 +221,22 @@ impl Draft<'_> {
         self.head.id = self.slot(value);
     }
 
+    /// Sets the time.
+    pub fn time(&mut self, value: Value<'_>) {
+        self.head.time = self.slot(value);
+    }
+
+    /// Whether the event has no value of any column so far.
+    pub fn is_bare(&self) -> bool {
+        let start = self.events.heads.len() * self.events.columns;
+        self.events.values[start..].iter().all(|v| matches!(v, Slot::Missing))
+    }
+
+    /// The event has no input vector, though the schema does.
+    pub fn no_vector(&mut self) {
+        self.head.vector = false;
+    }
+
     /// Sets the weight.
     pub fn weight(&mut self, weight: f32) {
         self.head.weight = weight;
@@ -269,6 +289,19 @@ impl<'a> Event<'a> {
     /// The id that a later label refers to.
     pub fn id(&self) -> Value<'a> {
         self.events.value(self.events.heads[self.index].id)
+    }
+
+    /// When it happened; missing where the recipe names no time.
+    pub fn time(&self) -> Value<'a> {
+        self.events.value(self.events.heads[self.index].time)
+    }
+
+    /// Whether it has no inputs at all, as a label that comes by itself.
+    pub fn is_bare(&self) -> bool {
+        let Events { columns, width, values, .. } = self.events;
+        let values = &values[self.index * columns..(self.index + 1) * columns];
+        let vector = *width > 0 && self.events.heads[self.index].vector;
+        !vector && self.sparse().is_empty() && values.iter().all(|v| matches!(v, Slot::Missing))
     }
 
     /// How much the event counts; 1 where nothing is said.

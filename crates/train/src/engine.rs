@@ -7,7 +7,9 @@ use tidemill_cpu::threads::{Beside, NOTHING};
 use tidemill_data::Batch;
 use tidemill_graph::{DType, Graph, Rule, hyper};
 use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
-use tidemill_nn::{evaluation_graph, hyper_values, inference_graph, initial_state, training_graph};
+use tidemill_nn::{
+    evaluation_graph, hyper_values, inference_graph, initial_state, shifted_training_graph,
+};
 use tidemill_plan::{Options, Plan, Rates};
 
 /// What to compile.
@@ -163,16 +165,24 @@ pub struct Engine {
     sample_len: usize,
     num_outputs: usize,
     ids: Vec<i32>,
+    /// Added to the logits where they are trained.
+    shift: f32,
     compile_seconds: f64,
 }
 
 impl Engine {
     /// Compiles a training step and draws the initial weights.
     pub fn compile(spec: EngineSpec) -> Result<Engine, EngineError> {
+        Engine::compile_shifted(spec, 0.0)
+    }
+
+    /// The same for samples of which only some are trained on: losses of training steps are of the
+    /// logits plus `shift` ([`tidemill_nn::shifted_training_graph`]); predictions are without it.
+    pub fn compile_shifted(spec: EngineSpec, shift: f32) -> Result<Engine, EngineError> {
         let start = std::time::Instant::now();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let threads = spec.threads.unwrap_or(cores).max(1);
-        let graph = spec.graph(Purpose::Train, spec.batch_size)?;
+        let graph = spec.graph(Purpose::Train, spec.batch_size, shift)?;
         let values = initial_state(&graph, &spec.model, spec.seed).map_err(error)?;
         let mut runtime = Runtime::new(Isa::detect(), threads, &graph);
         for (id, values) in values {
@@ -192,6 +202,7 @@ impl Engine {
             last: None,
             step: 0,
             ids: Vec::new(),
+            shift,
             compile_seconds: 0.0,
         };
         engine.add(Purpose::Train, engine.spec.batch_size, &graph)?;
@@ -232,7 +243,7 @@ impl Engine {
         match found {
             Some(index) => Ok(index),
             None => {
-                let graph = self.spec.graph(purpose, batch)?;
+                let graph = self.spec.graph(purpose, batch, self.shift)?;
                 self.add(purpose, batch, &graph)
             }
         }
@@ -601,10 +612,10 @@ impl Engine {
 }
 
 impl EngineSpec {
-    fn graph(&self, purpose: Purpose, batch: usize) -> Result<Graph, EngineError> {
+    fn graph(&self, purpose: Purpose, batch: usize, shift: f32) -> Result<Graph, EngineError> {
         match purpose {
             Purpose::Train | Purpose::Learn => {
-                training_graph(&self.model, &self.loss, &self.optimizer, batch)
+                shifted_training_graph(&self.model, &self.loss, &self.optimizer, batch, shift)
             }
             Purpose::Evaluate => evaluation_graph(&self.model, &self.loss, batch),
             Purpose::Predict => inference_graph(&self.model, &self.loss, batch),

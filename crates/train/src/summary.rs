@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Figures;
+use crate::online::join::JoinCounts;
 
 /// The result of a run; its keys are the same for every run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +69,9 @@ pub struct StreamSummary {
     /// The same of the slowest event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_max_ms: Option<f64>,
+    /// What became of labels that came later than their events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<JoinCounts>,
     /// The prequential figures.
     pub prequential: Figures,
 }

@@ -204,7 +204,20 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
         ("refused, in audit.jsonl", stream.refused),
         ("rolled back", stream.rollbacks),
     ];
-    for (words, n) in noted {
+    let labels = stream.labels.unwrap_or_default();
+    let later = [
+        ("labels joined", labels.joined),
+        ("  early", labels.early),
+        ("  late, in dead-letter.jsonl", labels.late),
+        ("  duplicate", labels.duplicate),
+        ("  contradictory, in dead-letter.jsonl", labels.contradictory),
+        ("  without an event", labels.unmatched),
+        ("events whose label did not come", labels.missing),
+        ("  evicted, no room", labels.evicted),
+        ("  waiting", labels.pending),
+        ("negatives left out", labels.left_out),
+    ];
+    for (words, n) in noted.into_iter().chain(later) {
         if n > 0 {
             row(words, count(n));
         }

@@ -87,6 +87,7 @@ pub fn outcome(run: &Path) -> (serde_json::Value, String) {
         "refused",
         "rollbacks",
         "position",
+        "labels",
         "prequential",
     ];
     let kept: serde_json::Map<_, _> =

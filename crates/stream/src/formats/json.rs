@@ -69,7 +69,9 @@ impl Decoder for Json {
         };
         walk.object(0)?;
         walk.reader.end()?;
-        if !walk.has_vector {
+        if !walk.has_vector && self.spec.label_records && walk.draft.is_bare() {
+            walk.draft.no_vector();
+        } else if !walk.has_vector {
             let key = schema.vector_key.as_deref().unwrap_or_default();
             return Err(BadEvent::new(format!("key `{key}`, the array of inputs, is not there")));
         }
@@ -128,6 +130,7 @@ impl Keys {
             .id
             .iter()
             .map(|n| value(n, Role::Id))
+            .chain(spec.time.iter().map(|n| value(n, Role::Time)))
             .chain(spec.weight.iter().map(|n| value(n, Role::Weight)))
             .chain(labels.iter().map(|n| value(n, Role::Label)))
             .chain(schema.vector_key.iter().map(|n| (n.clone(), Use::Vector)))
@@ -341,7 +344,9 @@ fn schema(spec: &FormatSpec, leaves: &[(String, Leaf)]) -> Result<Schema> {
         )));
     }
     let special = |name: &String| {
-        [&label, &spec.id, &spec.weight].into_iter().any(|other| other.as_ref() == Some(name))
+        [&label, &spec.id, &spec.time, &spec.weight]
+            .into_iter()
+            .any(|other| other.as_ref() == Some(name))
             || (label.is_none() && LABELS.contains(&name.as_str()))
             || spec.ignore.contains(name)
     };

@@ -14,6 +14,7 @@ pub(super) enum Role {
     Input(usize),
     Label,
     Id,
+    Time,
     Weight,
 }
 
@@ -41,6 +42,12 @@ pub(super) fn schema(spec: &FormatSpec, mut row: Vec<Field>) -> Result<Schema, B
             )));
         }
     }
+    if let Some(name) = spec.time.as_deref().filter(|name| !has(name)) {
+        return Err(BadEvent::fatal(format!(
+            "online.labels.time: no column `{name}`; the columns are {}",
+            short_list(&list())
+        )));
+    }
     let label = spec
         .label
         .clone()
@@ -50,7 +57,9 @@ pub(super) fn schema(spec: &FormatSpec, mut row: Vec<Field>) -> Result<Schema, B
         field.text |= spec.text.contains(&field.name) || spec.id.as_ref() == Some(&field.name);
     }
     let special = |name: &String| {
-        [&label, &spec.id, &spec.weight].into_iter().any(|other| other.as_ref() == Some(name))
+        [&label, &spec.id, &spec.time, &spec.weight]
+            .into_iter()
+            .any(|other| other.as_ref() == Some(name))
             || spec.ignore.contains(name)
     };
     let columns = row.iter().map(|f| f.name.clone()).filter(|name| !special(name)).collect();
@@ -63,6 +72,8 @@ pub(super) fn cells(spec: &FormatSpec, schema: &Schema) -> Vec<Cell> {
     let role = |name: &String| {
         if spec.id.as_ref() == Some(name) {
             Role::Id
+        } else if spec.time.as_ref() == Some(name) {
+            Role::Time
         } else if spec.weight.as_ref() == Some(name) {
             Role::Weight
         } else if schema.label.as_ref() == Some(name) {
@@ -104,6 +115,7 @@ pub(super) fn put(draft: &mut Draft<'_>, role: Role, value: Value<'_>) -> Result
         Role::Input(column) => draft.set(column, value),
         Role::Label => draft.label(value),
         Role::Id => draft.id(value),
+        Role::Time => draft.time(value),
         Role::Weight => draft.weight(weight(value)?),
     }
     Ok(())

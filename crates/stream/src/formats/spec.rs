@@ -64,6 +64,12 @@ pub struct FormatSpec {
     pub label: Option<String>,
     /// Column or key of the id by which a later label refers to an event. Default: none.
     pub id: Option<String>,
+    /// Column or key of the time of an event, which is no input; `online.labels.time` of a recipe.
+    #[serde(skip)]
+    pub time: Option<String>,
+    /// Whether a record may have a label and no inputs, for an event that came without its label.
+    #[serde(skip)]
+    pub label_records: bool,
     /// Column or key of the weight of an event. Default: none, all count 1.
     pub weight: Option<String>,
     /// JSON: key of an array of numbers, as long as in the first event. Default: the first key
@@ -92,6 +98,8 @@ impl Default for FormatSpec {
             columns: None,
             label: None,
             id: None,
+            time: None,
+            label_records: false,
             weight: None,
             vector: None,
             image: None,
@@ -171,7 +179,8 @@ impl FormatSpec {
                 "stream.columns: {format:?} has no columns to name; leave it out"
             ));
         }
-        let special = [&self.label, &self.id, &self.weight, &self.vector].into_iter().flatten();
+        let special =
+            [&self.label, &self.id, &self.time, &self.weight, &self.vector].into_iter().flatten();
         if let Some(name) = special.chain(&self.ignore).find(|name| {
             json && self.columns.as_ref().is_some_and(|columns| columns.contains(name))
         }) {

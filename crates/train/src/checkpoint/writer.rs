@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use super::{Checkpoints, Meta, state_sha256};
 use crate::engine::{State, StateTensor};
 use crate::error::{Error, Result};
+use crate::online::join::Waiting;
 
 type Job = Box<dyn FnOnce() -> Result<()> + Send>;
 
@@ -50,18 +51,27 @@ impl Writer {
         })
     }
 
-    /// The same of a state and one to come back to, whose memory goes to `back` when it is done.
+    /// The same of a state, one to come back to, and what waits for labels; the state's memory goes
+    /// to `back` when it is done.
     pub fn write_state(
         &mut self,
         mut meta: Meta,
         state: State,
         good: Option<Arc<State>>,
+        waiting: Option<Waiting>,
         back: Arc<Mutex<Option<State>>>,
     ) -> Result<()> {
         let checkpoints = self.checkpoints.clone();
         self.run(move || {
+            // What the checkpoint refers to is on disk before it is.
+            for file in waiting.iter().flat_map(|w| &w.files) {
+                let fail = |e| Error::Run(format!("events that wait cannot be written: {e}"));
+                file.sync_all().map_err(fail)?;
+            }
+            let waiting = waiting.iter().map(|w| &w.tensor);
             let good = good.as_deref().into_iter().flat_map(State::tensors);
-            let all: Vec<&StateTensor> = state.tensors().iter().chain(good).collect();
+            let all: Vec<&StateTensor> =
+                state.tensors().iter().chain(good).chain(waiting).collect();
             meta.state_sha256 = state_sha256(&all);
             let written = checkpoints.write(&meta, &all).map(|_| ());
             if let Ok(mut back) = back.lock() {

@@ -166,6 +166,7 @@ impl StreamDriver<'_> {
             }
             let Some(len) = self.next_len()? else {
                 self.feed.finish()?;
+                self.learn_rest()?;
                 break StreamEnd::Stream;
             };
             if len > 0 {
@@ -187,7 +188,9 @@ impl StreamDriver<'_> {
     /// Events of the next step: 0 if none came in time, none at the end of the stream.
     fn next_len(&mut self) -> Result<Option<usize>> {
         let left = self.until.events.map(|n| (n - self.feed.counts().events) as usize);
-        let most = self.spec.most().min(left.unwrap_or(usize::MAX)).max(1);
+        // Where labels come later, it is them that make a step whole.
+        let most = if self.feed.joins() { 1 } else { self.spec.most() };
+        let most = most.min(left.unwrap_or(usize::MAX)).max(1);
         if let Some(&len) = self.replay.front() {
             while self.feed.waiting() < len {
                 match self.feed.fill(WAIT)? {
@@ -236,6 +239,9 @@ impl StreamDriver<'_> {
     }
 
     fn step(&mut self, len: usize) -> Result<()> {
+        if self.feed.joins() {
+            return self.step_joined(len);
+        }
         self.learner.start(len);
         for i in 0..len {
             self.feed.take(&mut self.learner, i)?;
@@ -244,8 +250,14 @@ impl StreamDriver<'_> {
         if let Some(batches) = &mut self.batches {
             batches.write(&len)?;
         }
-        let learned = self.learner.step()?;
+        self.learn()?;
         self.lags.learned(self.feed.waiting());
+        Ok(())
+    }
+
+    /// Learns from the step, and writes down what the guard did.
+    pub(super) fn learn(&mut self) -> Result<()> {
+        let learned = self.learner.step()?;
         let (what, deviations) = match learned.verdict {
             Verdict::Apply => return Ok(()),
             Verdict::NotFinite => ("refused: the loss is not finite", None),
@@ -265,7 +277,8 @@ impl StreamDriver<'_> {
     /// Tells, saves and stops when it is time.
     fn look(&mut self) -> Result<Option<StreamEnd>> {
         let now = Instant::now();
-        let events = self.feed.counts().events;
+        let counts = self.feed.counts();
+        let events = counts.events + counts.labels;
         if now - self.clock.told >= TELL_EVERY {
             let seconds = (now - self.clock.told).as_secs_f64();
             let progress = StreamProgress {
@@ -323,6 +336,7 @@ impl StreamDriver<'_> {
             wall_seconds: self.clock.total(),
         };
         let step = self.learner.steps();
+        let waiting = self.feed.save_waiting(step)?;
         let meta = Meta {
             step,
             online_steps: step - self.stream.batch_steps,
@@ -333,13 +347,15 @@ impl StreamDriver<'_> {
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
         let mut copy = spare.unwrap_or_default();
         self.learner.copy_state(&mut copy);
-        self.writer.write_state(meta, copy, self.learner.good(), self.spare.clone())?;
+        let (good, spare) = (self.learner.good(), self.spare.clone());
+        self.writer.write_state(meta, copy, good, waiting, spare)?;
         self.written = Some(position);
         let now = Instant::now();
         self.longest_stall = self.longest_stall.max(now - start);
         self.clock.saved = now;
         self.clock.has_saved = true;
-        self.clock.saved_events = self.feed.counts().events;
+        let counts = self.feed.counts();
+        self.clock.saved_events = counts.events + counts.labels;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::OnlineSpec;
 use super::images::Images;
 use super::intake::{Filled, Intake, Item};
+use super::join::{Join, JoinCounts, Reading, Waiting, spec::Missing};
 use super::journal::Journal;
 use super::learner::{Learner, Scale};
 use super::linear::LinearLearner;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_data::{Dataset, Order};
 use tidemill_nn::EntityEmbeddingSpec;
 use tidemill_stream::features::{Encoder, HashedColumns, Label, Labels, Table};
-use tidemill_stream::{BadEvent, Event, Events, Mark, Position, Record, Schema, Value};
+use tidemill_stream::{BadEvent, Event, Mark, Position, Record, Schema, Value};
 
 /// How many events of a stored stream decide what its columns are.
 const FIRST_EVENTS: usize = 100;
@@ -29,6 +30,9 @@ pub struct Counts {
     pub events: u64,
     /// Events without a label, which were not learned from.
     pub unlabelled: u64,
+    /// Records that were labels of events that had come without.
+    #[serde(default)]
+    pub labels: u64,
     /// Records set aside.
     pub bad: u64,
 }
@@ -43,6 +47,40 @@ pub trait Feed {
 
     /// Puts the next event into row `i` of the step.
     fn take(&mut self, learner: &mut Model, i: usize) -> Result<()>;
+
+    /// Whether labels come later than their events: then [`Feed::take`] takes a record, and
+    /// [`Feed::give`] what has its label.
+    fn joins(&self) -> bool {
+        false
+    }
+
+    /// Events that have got their label and wait to be learned from.
+    fn ready(&self) -> usize {
+        0
+    }
+
+    /// Puts the next of them into row `i` of the step.
+    fn give(&mut self, _learner: &mut Model, _i: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// Scores those that come next and are not learned from.
+    fn settle(&mut self, _learner: &mut Model) -> Result<()> {
+        Ok(())
+    }
+
+    /// The step was learned, or refused.
+    fn stepped(&mut self) {}
+
+    /// What waits for labels, for a checkpoint at this step.
+    fn save_waiting(&mut self, _step: u64) -> Result<Option<Waiting>> {
+        Ok(None)
+    }
+
+    /// What became of labels that came later than their events.
+    fn label_counts(&self) -> Option<JoinCounts> {
+        None
+    }
 
     /// Passes what is left at the end of the stream and is no event.
     fn finish(&mut self) -> Result<()>;
@@ -101,6 +139,7 @@ pub struct RecordFeed {
     counts: Counts,
     dead: Journal,
     acknowledged: u64,
+    join: Option<Join>,
 }
 
 /// A line of `dead-letter.jsonl`.
@@ -135,7 +174,13 @@ impl RecordFeed {
             counts: Counts::default(),
             dead,
             acknowledged: 0,
+            join: None,
         }
+    }
+
+    /// Labels come later than their events.
+    pub(crate) fn join(&mut self, join: Join) {
+        self.join = Some(join);
     }
 
     /// Goes on with what an earlier run has learned of the records.
@@ -179,7 +224,12 @@ impl RecordFeed {
             self.known.encoder = Some(encoder);
         }
         if self.known.labels.is_none() {
-            self.known.labels = Some(self.labels(&first, model.num_outputs()));
+            let seen: Vec<_> = (0..first.len()).map(|i| first.get(i).label()).collect();
+            let seen: Vec<_> = seen.into_iter().filter(|l| *l != Value::Missing).collect();
+            self.known.labels = Some(self.labels(&seen, model.num_outputs())?);
+            if let Some(join) = &mut self.join {
+                join.guessed = seen.is_empty();
+            }
         }
         if self.known.schema.is_none() {
             self.known.schema = Some(schema.clone());
@@ -187,11 +237,11 @@ impl RecordFeed {
         Ok(())
     }
 
-    fn labels(&self, first: &Events, outputs: usize) -> Labels {
-        let labels = || (0..first.len()).map(|i| first.get(i).label());
-        let labels = || labels().filter(|l| *l != Value::Missing);
+    /// What labels like the ones seen are.
+    fn labels(&self, seen: &[Value<'_>], outputs: usize) -> Result<Labels> {
+        let labels = || seen.iter().copied();
         let named = self.spec.classes.as_ref().unwrap_or(&self.class_names);
-        match self.task {
+        let labels = match self.task {
             Task::Values => Labels::values(self.spec.scale_targets && outputs == 1),
             _ if !named.is_empty() => Labels::classes(outputs.max(2), named),
             Task::Binary => {
@@ -204,7 +254,76 @@ impl RecordFeed {
                 let known = if labels().all(number) { &numbers[..] } else { &[] };
                 Labels::classes(outputs, known)
             }
+        };
+        let negative = self.spec.labels.as_ref().is_some_and(|l| l.missing == Missing::Negative);
+        if negative && labels.names().is_empty() {
+            return Err(Error::Usage(
+                "online.labels.missing = \"negative\" means class 0, and the labels are no numbers: \
+                 name the classes in online.classes, the negative one first"
+                    .into(),
+            ));
         }
+        Ok(labels)
+    }
+
+    /// Takes a record where labels come later than their events.
+    fn take_joined(&mut self, model: &mut Model) -> Result<()> {
+        let mut taken = false;
+        while !taken {
+            // Labels were guessed before one was seen.
+            let outputs = model.num_outputs();
+            let guessed = self.join.as_ref().is_some_and(|j| j.guessed);
+            let mut decided = None;
+            if guessed && let Some(event) = self.intake.next_event() {
+                let label = event.label();
+                decided = match label {
+                    Value::Missing => None,
+                    label => Some(self.labels(&[label], outputs)?),
+                };
+            }
+            let RecordFeed {
+                intake,
+                images,
+                known,
+                hashed,
+                position,
+                counts,
+                dead,
+                acknowledged,
+                join,
+                ..
+            } = self;
+            let Some(join) = join else { return Ok(()) };
+            if decided.is_some() {
+                (known.labels, join.guessed) = (decided, false);
+            }
+            let more = intake.take(|record, item| {
+                match item {
+                    Item::Nothing => {}
+                    Item::Header(schema) => known.schema = Some(schema.clone()),
+                    Item::Bad(bad) => {
+                        counts.bad += 1;
+                        bury(dead, &record, bad)?;
+                    }
+                    Item::Event(event) => {
+                        taken = true;
+                        let images = images.as_ref();
+                        let reading = Reading { known, images, hashed, model, counts };
+                        if let Err(bad) = join.take(reading, event)? {
+                            counts.bad += 1;
+                            bury(dead, &record, &bad)?;
+                        }
+                    }
+                }
+                position.take(&record);
+                *acknowledged = record.acknowledged;
+                Ok(())
+            })?;
+            if !more {
+                return Err(Error::Run("an event was lost in the queue; please report it".into()));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -367,6 +486,9 @@ impl Feed for RecordFeed {
         if self.known.labels.is_none() || !ready {
             self.prepare(model)?;
         }
+        if self.join.is_some() {
+            return self.take_joined(model);
+        }
         let RecordFeed {
             intake, images, known, hashed, position, counts, dead, acknowledged, ..
         } = self;
@@ -447,6 +569,39 @@ impl Feed for RecordFeed {
 
     fn acknowledged(&self) -> u64 {
         self.acknowledged
+    }
+
+    fn joins(&self) -> bool {
+        self.join.is_some()
+    }
+
+    fn ready(&self) -> usize {
+        self.join.as_ref().map_or(0, Join::num_ready)
+    }
+
+    fn give(&mut self, learner: &mut Model, i: usize) -> Result<()> {
+        match &mut self.join {
+            Some(join) => join.give(learner, &mut self.counts, i),
+            None => Ok(()),
+        }
+    }
+
+    fn settle(&mut self, learner: &mut Model) -> Result<()> {
+        self.join.as_mut().map_or(Ok(()), |join| join.settle(learner))
+    }
+
+    fn stepped(&mut self) {
+        if let Some(join) = &mut self.join {
+            join.stepped();
+        }
+    }
+
+    fn save_waiting(&mut self, step: u64) -> Result<Option<Waiting>> {
+        self.join.as_mut().map(|join| join.save(step)).transpose()
+    }
+
+    fn label_counts(&self) -> Option<JoinCounts> {
+        self.join.as_ref().map(Join::counts)
     }
 
     fn commit(&self, position: Position) {

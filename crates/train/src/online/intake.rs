@@ -210,6 +210,15 @@ impl Intake {
         self.schema.as_ref()
     }
 
+    /// The event of the next record, if that is one and waits.
+    pub fn next_event(&self) -> Option<Event<'_>> {
+        let block = self.blocks.iter().find(|b| b.next < b.outcomes.len())?;
+        match block.outcomes.get(block.next)? {
+            Outcome::Event(event) => Some(block.events.get(*event)),
+            _ => None,
+        }
+    }
+
     /// Gives the next record to `f`; false if none waits.
     pub fn take(&mut self, f: impl FnOnce(Record<'_>, Item<'_>) -> Result<()>) -> Result<bool> {
         while self.blocks.front().is_some_and(|b| b.next == b.outcomes.len()) {

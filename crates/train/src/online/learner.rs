@@ -64,6 +64,8 @@ struct Scorer {
     probabilities: Vec<f32>,
     /// For each event of the step whose target was scaled: how to undo that.
     scales: Vec<Option<Scale>>,
+    /// Which events of the step were scored before, by a prediction of their arrival.
+    scored: Vec<bool>,
 }
 
 /// How a target was scaled: `(target - mean) / deviation`.
@@ -116,6 +118,7 @@ impl Learner {
             guard: Guard::new(guard),
             probabilities: Vec::new(),
             scales: Vec::new(),
+            scored: Vec::new(),
         };
         let schedule = engine.spec().optimizer.schedule().clone();
         let good = Some(Arc::new(mark_good(engine.state())));
@@ -161,6 +164,37 @@ impl Learner {
         Ok(self.engine.predict(&self.asked)?)
     }
 
+    /// The logits of one event, without learning.
+    pub(crate) fn logits(&mut self, x: &[f32]) -> Result<&[f32]> {
+        self.predict(x)?;
+        Ok(self.engine.outputs().logits)
+    }
+
+    /// Scores an event by the logits that were predicted when it came; its loss is known already.
+    pub(crate) fn score_earlier(
+        &mut self,
+        logits: &[f32],
+        truth: Truth<'_>,
+        loss: f32,
+        weight: f32,
+        scale: Option<Scale>,
+    ) {
+        let mut outputs = vec![0.0; logits.len()];
+        probabilities(self.scorer.link, logits, &mut outputs);
+        if let (Some(scale), [output]) = (scale, &mut outputs[..]) {
+            *output = (f64::from(*output) * scale.deviation + scale.mean) as f32;
+            let target = [scale.target as f32];
+            self.scorer.prequential.add(&outputs, Truth::Values(&target), loss, weight);
+            return;
+        }
+        self.scorer.prequential.add(&outputs, truth, loss, weight);
+    }
+
+    /// Event `i` of the step was scored before: it is only learned from.
+    pub(crate) fn set_scored(&mut self, i: usize) {
+        self.scorer.scored[i] = true;
+    }
+
     /// Scores one event and learns from it.
     ///
     /// # Errors
@@ -183,6 +217,8 @@ impl Learner {
     pub fn start(&mut self, len: usize) {
         self.scorer.scales.clear();
         self.scorer.scales.resize(len, None);
+        self.scorer.scored.clear();
+        self.scorer.scored.resize(len, false);
         let batch = &mut self.batch;
         batch.len = len;
         batch.x.resize(len * self.engine.sample_len(), 0.0);
@@ -377,6 +413,9 @@ impl Scorer {
             finite &= logits.iter().all(|v| v.is_finite());
             sum += loss * weight;
             weights += weight;
+            if self.scored[i] {
+                continue;
+            }
             if let (Some(scale), [output]) = (self.scales[i], &mut *outputs) {
                 *output = (f64::from(*output) * scale.deviation + scale.mean) as f32;
                 let target = [scale.target as f32];

@@ -9,6 +9,7 @@
 //! - [`feed`]: events put into the rows of a step
 //! - [`images`]: events whose input is an image
 //! - [`learner`]: the compiled step with its scores and its guard ([`Learner`])
+//! - [`join`]: labels that come later than their events
 //! - [`linear`]: a linear model over hashed features
 //! - [`model`]: one of the two
 //! - [`guard`]: which updates are refused, and when an older state comes back
@@ -24,6 +25,7 @@ pub mod feed;
 pub mod guard;
 pub mod images;
 pub mod intake;
+pub mod join;
 pub mod journal;
 pub mod lag;
 pub mod learner;

@@ -226,7 +226,8 @@ fn build_network(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>)
     let spec = &file.recipe.online;
     let mut compiled = engine_spec(file, threads);
     compiled.batch_size = spec.most();
-    let mut engine = Engine::compile(compiled)?;
+    let shift = spec.labels.as_ref().map_or(0.0, |l| l.shift());
+    let mut engine = Engine::compile_shifted(compiled, shift)?;
     let mut size = 1;
     while size < spec.most() {
         engine.prepare_learning(size)?;
@@ -235,7 +236,7 @@ fn build_network(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>)
     engine.prepare_learning(spec.most())?;
     // The state to roll back to, the one before that while a checkpoint holds it, and the copy that
     // is being written.
-    check_memory(&engine, memory, 3, 2 * spec.queue_bytes as u64)?;
+    check_memory(&engine, memory, 3, waiting_bytes(spec))?;
     let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
     if let Some(rate) = spec.learning_rate {
         learner.set_learning_rate(rate);
@@ -259,7 +260,7 @@ fn build_linear(file: &RecipeFile, linear: &LinearSpec, memory: Option<u64>) -> 
     };
     // The table, its copy while a checkpoint is written, and what waits.
     let table = 16_u64 << linear.bits;
-    let need = rss_bytes() + 2 * table + 2 * spec.queue_bytes as u64;
+    let need = rss_bytes() + 2 * table + waiting_bytes(spec);
     if let Some(limit) = memory.filter(|limit| need > *limit) {
         let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
         return Err(Error::Usage(format!(
@@ -268,9 +269,18 @@ fn build_linear(file: &RecipeFile, linear: &LinearSpec, memory: Option<u64>) -> 
             mb(limit),
             mb(need),
             mb(table),
-            mb(2 * spec.queue_bytes as u64)
+            mb(waiting_bytes(spec))
         )));
     }
     let (metrics, guard) = (spec.metrics.clone(), spec.guard.clone());
-    Ok(Model::Linear(LinearLearner::new(linear, known, metrics, guard)))
+    let mut learner = LinearLearner::new(linear, known, metrics, guard);
+    learner.model_mut().set_shift(spec.labels.as_ref().map_or(0.0, |l| l.shift()));
+    Ok(Model::Linear(learner))
+}
+
+/// Bytes of events that wait to be learned from; those that wait for labels are copied into
+/// checkpoints as tensors, in four bytes for three.
+fn waiting_bytes(spec: &super::OnlineSpec) -> u64 {
+    let labels = spec.labels.as_ref().map_or(0, |l| 3 * l.memory_bytes as u64);
+    2 * spec.queue_bytes as u64 + labels
 }

@@ -13,6 +13,7 @@ use super::driver::{StreamBase, StreamClock, StreamDriver, StreamEnd, StreamProg
 use super::feed::{Counts, DataFeed, Feed, RecordFeed};
 use super::images::Images;
 use super::intake::Intake;
+use super::join::{Join, TENSOR};
 use super::journal::{Journal, JournalMark};
 use super::lag::Lags;
 use super::model::Model;
@@ -20,7 +21,7 @@ use super::spec::WhenFull;
 use super::state::{StreamState, split};
 use crate::checkpoint::{Checkpoint, Meta, Writer, state_sha256};
 use crate::data::{open_one, shaped};
-use crate::engine::State;
+use crate::engine::{State, StateTensor};
 use crate::error::{Error, Result};
 use crate::folder::{Existing, RunFolder};
 use crate::metrics::{Figures, Meter};
@@ -99,6 +100,12 @@ pub fn learn(
     // A category is its text, also where that looks like a number.
     let categorical = spec.features.categorical.keys().cloned();
     file.recipe.stream.text.extend(categorical);
+    if let Some(labels) = &spec.labels {
+        let (task, loss) = (file.recipe.task(), file.recipe.training.loss);
+        let fits = labels.check_task(task, loss);
+        let fits = fits.and_then(|()| labels.apply(&mut file.recipe.stream));
+        fits.map_err(|(key, what)| file.error_at(&format!("online.labels.{key}"), &what))?;
+    }
     let mut model = Model::build(&file, options.threads, options.memory)?;
 
     let folder = RunFolder::create(&options.out, options.existing)?;
@@ -136,7 +143,9 @@ pub fn learn(
         tell_going_on(&file, resumed.as_ref(), state, watch);
     }
     model.restore_input_length(same.or(other.as_deref()).and_then(|s| s.input_length));
-    let start = Start { same, before };
+    let waiting = resumed.as_ref().filter(|_| same.is_some());
+    let waiting = waiting.and_then(|c| c.tensors.iter().find(|t| t.name == TENSOR));
+    let start = Start { same, before, waiting };
     let (feed, format) = feed(&file, options, &folder, &base, &start, &model, watch)?;
     let path = |name: &str| folder.path().join(name);
     let marks =
@@ -209,6 +218,7 @@ pub fn learn(
         lag_p50_ms: lag.map(|l| l.p50),
         lag_p99_ms: lag.map(|l| l.p99),
         lag_max_ms: lag.map(|l| l.max),
+        labels: driver.feed.label_counts(),
         prequential: driver.learner.figures(),
     };
     let model = &driver.learner;
@@ -266,6 +276,8 @@ struct Start<'a> {
     same: Option<&'a StreamState>,
     /// Any stream, learned from before.
     before: Option<&'a StreamState>,
+    /// What waited for its label.
+    waiting: Option<&'a StateTensor>,
 }
 
 fn tell_going_on(
@@ -311,6 +323,10 @@ fn feed(
             options.from
         );
         return Err(file.error_at("online.linear", &what));
+    }
+    if is_data && file.recipe.online.labels.is_some() {
+        let what = format!("joins records by their ids, and {} has none", options.from);
+        return Err(file.error_at("online.labels", &what));
     }
     if options.from == "data:" || Path::new(&options.from).is_dir() {
         let data = dataset(file, &options.from)?;
@@ -371,6 +387,22 @@ fn feed(
     let task = file.recipe.task();
     let mut feed = RecordFeed::new(intake, images, spec.clone(), task, stored, names, dead);
     feed.restore(known, position, counts);
+    if let Some(labels) = &spec.labels {
+        if format == Format::Libsvm || (format != Format::Vw && file.recipe.stream.id.is_none()) {
+            let what = match format {
+                Format::Libsvm => "joins records by their ids, and libsvm has none",
+                _ => "is missing: name the column or key that events and labels share",
+            };
+            return Err(file.error_at("online.labels.id", what));
+        }
+        let seed = file.recipe.training.seed;
+        let folder = folder.path().join("labels");
+        let mut join = Join::new(labels, seed, &folder, file.recipe.checkpoint.keep)?;
+        if let Some(waiting) = start.waiting {
+            join.restore(waiting)?;
+        }
+        feed.join(join);
+    }
     Ok((Box::new(feed), Some(format)))
 }
 

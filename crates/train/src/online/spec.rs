@@ -4,6 +4,7 @@ use serde::Deserialize;
 use tidemill_stream::features::FeaturesSpec;
 
 use super::guard::GuardSpec;
+use super::join::spec::JoinSpec;
 use super::linear::LinearSpec;
 use crate::prequential::PrequentialSpec;
 
@@ -33,6 +34,8 @@ pub struct OnlineSpec {
     pub scale_targets: bool,
     /// Instead of `[model]`: a linear model over hashed features.
     pub linear: Option<LinearSpec>,
+    /// Labels that come later than their events; by default each event has its label or has none.
+    pub labels: Option<JoinSpec>,
     /// How raw features become the model's inputs.
     pub features: FeaturesSpec,
     /// What is measured.
@@ -79,6 +82,7 @@ impl Default for OnlineSpec {
             classes: None,
             scale_targets: true,
             linear: None,
+            labels: None,
             features: FeaturesSpec::default(),
             metrics: PrequentialSpec::default(),
             guard: GuardSpec::default(),
@@ -100,7 +104,16 @@ impl OnlineSpec {
     /// What decides the weights after a given stream.
     pub(crate) fn deciding(&self) -> impl std::fmt::Debug {
         let batch = (self.batch_size, self.max_batch, self.learning_rate, self.normalized_rate);
-        (batch, &self.classes, self.scale_targets, &self.linear, &self.features, &self.guard)
+        let labels = self.labels.as_ref();
+        (
+            batch,
+            &self.classes,
+            self.scale_targets,
+            &self.linear,
+            &self.features,
+            &self.guard,
+            labels,
+        )
     }
 
     /// The first value that makes no sense.
@@ -140,6 +153,14 @@ impl OnlineSpec {
                 let what =
                     "must be 1 with online.linear, which learns event by event; leave it out";
                 return wrong(key, what.into());
+            }
+        }
+        if let Some(labels) = &self.labels {
+            labels.check().map_err(|(key, what)| (format!("online.labels.{key}"), what))?;
+            if self.max_batch.is_some() {
+                let what = "has no place beside online.labels: steps are as long as labels come, \
+                            in online.batch_size";
+                return wrong("max_batch", what.into());
             }
         }
         if self.queue_bytes < 1 << 10 {

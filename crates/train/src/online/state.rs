@@ -63,9 +63,12 @@ pub fn unmark_good(state: &State) -> State {
     State::from_tensors(state.tensors().iter().map(unmark).collect())
 }
 
-/// The tensors of a checkpoint: those of the state, and the marked ones to roll back to.
+/// The tensors of a checkpoint: those of the state, and the marked ones to roll back to; what waits
+/// for labels is neither.
 pub fn split(tensors: Vec<StateTensor>) -> (Vec<StateTensor>, Option<State>) {
-    let (good, state): (Vec<_>, Vec<_>) =
-        tensors.into_iter().partition(|t| t.name.starts_with(GOOD));
+    let (good, state): (Vec<_>, Vec<_>) = tensors
+        .into_iter()
+        .filter(|t| t.name != super::join::TENSOR)
+        .partition(|t| t.name.starts_with(GOOD));
     (state, (!good.is_empty()).then(|| State::from_tensors(good)))
 }

@@ -23,6 +23,8 @@ pub struct LinearLearner {
     guard: Guard,
     /// What came of the last event.
     last: Learned,
+    /// Whether the event was scored before, by a prediction of its arrival.
+    scored: bool,
     /// Whether events are scored only.
     frozen: bool,
 }
@@ -48,6 +50,7 @@ impl LinearLearner {
             prequential: Prequential::new(task, 1, metrics),
             guard: Guard::new(guard),
             last: Learned { verdict: Verdict::Apply, rolled_back: false },
+            scored: false,
             frozen: false,
         }
     }
@@ -71,25 +74,10 @@ impl LinearLearner {
         if weight == 0.0 {
             return self.last;
         }
-        let y = match (truth, self.task) {
-            (Truth::Class(0), Task::Binary) => -1.0,
-            (Truth::Class(_), Task::Binary) => 1.0,
-            (Truth::Class(class), _) => class as f32,
-            (Truth::Values(values), task) => match (values.first().copied(), task) {
-                (Some(v), Task::Binary) if v <= 0.5 => -1.0,
-                (Some(_), Task::Binary) => 1.0,
-                (v, _) => v.unwrap_or(f32::NAN),
-            },
-        };
+        let y = self.signed(truth);
         let scored = self.model.score(features, y);
-        let output = output(self.task, scored.logit);
-        match scale {
-            Some(Scale { mean, deviation, target }) => {
-                let output = (f64::from(output) * deviation + mean) as f32;
-                let target = [target as f32];
-                self.prequential.add(&[output], Truth::Values(&target), scored.loss, weight);
-            }
-            None => self.prequential.add(&[output], truth, scored.loss, weight),
+        if !self.scored {
+            self.note(scored.logit, truth, scored.loss, weight, scale);
         }
         if self.frozen {
             return self.last;
@@ -101,6 +89,56 @@ impl LinearLearner {
         self.last
     }
 
+    /// Scores an event by the margin that was predicted when it came.
+    pub(crate) fn score_earlier(
+        &mut self,
+        margin: f32,
+        truth: Truth<'_>,
+        weight: f32,
+        scale: Option<Scale>,
+    ) {
+        let loss = self.model.loss().at(margin, self.signed(truth)).loss;
+        self.note(margin, truth, loss, weight, scale);
+    }
+
+    /// The event that comes next was scored before: it is only learned from.
+    pub(crate) fn set_scored(&mut self) {
+        self.scored = true;
+    }
+
+    /// The truth as the model has it: -1 and 1 for two classes.
+    fn signed(&self, truth: Truth<'_>) -> f32 {
+        match (truth, self.task) {
+            (Truth::Class(0), Task::Binary) => -1.0,
+            (Truth::Class(_), Task::Binary) => 1.0,
+            (Truth::Class(class), _) => class as f32,
+            (Truth::Values(values), task) => match (values.first().copied(), task) {
+                (Some(v), Task::Binary) if v <= 0.5 => -1.0,
+                (Some(_), Task::Binary) => 1.0,
+                (v, _) => v.unwrap_or(f32::NAN),
+            },
+        }
+    }
+
+    fn note(
+        &mut self,
+        margin: f32,
+        truth: Truth<'_>,
+        loss: f32,
+        weight: f32,
+        scale: Option<Scale>,
+    ) {
+        let output = output(self.task, margin);
+        match scale {
+            Some(Scale { mean, deviation, target }) => {
+                let output = (f64::from(output) * deviation + mean) as f32;
+                let target = [target as f32];
+                self.prequential.add(&[output], Truth::Values(&target), loss, weight);
+            }
+            None => self.prequential.add(&[output], truth, loss, weight),
+        }
+    }
+
     /// From here on events are scored, and nothing is learned from them.
     pub fn freeze(&mut self) {
         self.frozen = true;
@@ -108,6 +146,7 @@ impl LinearLearner {
 
     /// Begins another event, from which nothing is learned unless [`LinearLearner::learn`] is called.
     pub fn start(&mut self) {
+        self.scored = false;
         self.last = Learned { verdict: Verdict::Apply, rolled_back: false };
     }
 

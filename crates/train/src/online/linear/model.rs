@@ -69,6 +69,8 @@ pub struct HashedLinear {
     pub(super) rows: Vec<Row>,
     pub(super) spec: LinearSpec,
     loss: LinearLoss,
+    /// Added to the margin where it is learned; see `online.labels.negative_sampling`.
+    shift: f32,
     rate: f32,
     /// Events learned from.
     pub(super) events: u64,
@@ -90,6 +92,7 @@ impl HashedLinear {
             rate: spec.learning_rate as f32,
             spec: spec.clone(),
             loss,
+            shift: 0.0,
             events: 0,
             weights: 0.0,
             norms: 0.0,
@@ -104,6 +107,11 @@ impl HashedLinear {
     /// What a recipe says about it.
     pub fn spec(&self) -> &LinearSpec {
         &self.spec
+    }
+
+    /// Learns as if every margin were greater by `shift`; predictions are without it.
+    pub(crate) fn set_shift(&mut self, shift: f32) {
+        self.shift = shift;
     }
 
     /// Events learned from.
@@ -133,7 +141,7 @@ impl HashedLinear {
     /// Margin and loss of an event whose label is `y`, without learning.
     #[inline]
     pub fn score(&self, features: &[Feature], y: f32) -> Scored {
-        let logit = self.predict(features);
+        let logit = self.predict(features) + self.shift;
         let point = self.loss.at(logit, y);
         Scored { logit, loss: point.loss, point }
     }
