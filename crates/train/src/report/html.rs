@@ -24,7 +24,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// `12,345`
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, d) in digits.chars().enumerate() {

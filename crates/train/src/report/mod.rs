@@ -18,7 +18,8 @@ use crate::summary::Summary;
 pub use stream::StreamReport;
 
 use chart::{Chart, Line, Over};
-use html::{Scale, count, duration, escape, megabytes, value};
+pub(crate) use html::count;
+use html::{Scale, duration, escape, megabytes, value};
 
 /// Everything that the page shows.
 pub struct Report<'a> {

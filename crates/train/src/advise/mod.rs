@@ -1,0 +1,1 @@
+//! Batch or online? An answer from measurements.
