@@ -30,6 +30,8 @@ enum Command {
     Train(commands::train::Arguments),
     /// Learn from a stream, event by event.
     Learn(commands::learn::Arguments),
+    /// Batch or online? Measure on the data and answer.
+    Advise(commands::advise::Arguments),
     /// Measure batch and online learning side by side on the same events.
     Compare(commands::compare::Arguments),
     /// Measure a run's model on data.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Quickstart(arguments) => commands::quickstart::run(&arguments),
         Command::Train(arguments) => commands::train::run(&arguments),
         Command::Learn(arguments) => commands::learn::run(&arguments),
+        Command::Advise(arguments) => commands::advise::run(&arguments),
         Command::Compare(arguments) => commands::compare::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),

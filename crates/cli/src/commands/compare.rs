@@ -30,7 +30,7 @@ pub(crate) struct Measuring {
     /// Events that only train, before any is scored [default: a third].
     #[arg(long, value_name = "N")]
     first: Option<usize>,
-    /// Events between trainings of the retrained model [default: about a tenth of those scored].
+    /// Events between trainings of the retrained model [default: about an eighth of those scored].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     every: Option<u32>,
     /// Labels come so many events late.
@@ -116,7 +116,8 @@ fn text(c: &Comparison) -> String {
     }
     let name = if c.more_is_better { "accuracy" } else { "mean error" };
     let width = c.rows.iter().map(|r| r.name.len()).max().unwrap_or(0).max(30);
-    text += &format!("\n  {:<width$}  {name:>10}  {:>10}   of the modes in order\n", "", "the same");
+    text +=
+        &format!("\n  {:<width$}  {name:>10}  {:>10}   of the modes in order\n", "", "the same");
     text += &format!(
         "  {:<width$}  {:>10}  {:>10}  {:>8}  {:>8}  {:>8}  {:>11}\n",
         "", "in order", "shuffled", "time", "CPU", "memory", "newest seen"

@@ -55,7 +55,7 @@ pub struct Options {
     pub bytes: u64,
     /// Events that only train; a third of all by default.
     pub first: Option<usize>,
-    /// Events between trainings of the retrained model; about a tenth of those scored by default.
+    /// Events between trainings of the retrained model; about an eighth of those scored by default.
     pub every: Option<usize>,
     /// Labels come so many events late.
     pub delay: usize,
@@ -63,6 +63,16 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Whether learning rates are chosen on the first events; else the recipe's are taken.
     pub tune: bool,
+}
+
+impl Options {
+    /// Where the events come from, in words.
+    pub(crate) fn source(&self) -> String {
+        match self.from.as_str() {
+            "data:" => "the recipe's data".into(),
+            from => from.rsplit('/').next().unwrap_or(from).into(),
+        }
+    }
 }
 
 /// One mode in one order.
@@ -183,9 +193,9 @@ pub fn compare(
         ordered: measured(ordered, a, frozen[0], baselines[0]),
         shuffled: measured(shuffled, b, frozen[1], baselines[1]),
     });
-    Ok(Comparison {
+    let comparison = Comparison {
         recipe: file.path.display().to_string(),
-        source: options.from.clone(),
+        source: options.source(),
         events: events.len(),
         cut: events.cut,
         bad: events.bad,
@@ -200,7 +210,9 @@ pub fn compare(
         baselines: baselines[0],
         shuffled_baselines: baselines[1],
         drift: drift_index(ordered, frozen, baselines[0].majority),
-    })
+    };
+    crate::report::write_comparison(&options.out, &comparison)?;
+    Ok(comparison)
 }
 
 fn measured(s: &Setting<'_>, o: &Outcome, frozen: &Scores, baselines: Baselines) -> Measured {

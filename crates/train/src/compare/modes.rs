@@ -36,11 +36,14 @@ pub enum Mode {
 }
 
 /// What all modes have in common.
+#[derive(Clone)]
 pub(crate) struct Setting<'a> {
     pub(crate) spec: EngineSpec,
     pub(crate) view: View<'a>,
     /// Events that come before any is scored.
     pub(crate) first: usize,
+    /// Of these, the ones whose labels had come.
+    pub(crate) trained: usize,
     /// Labels come so many events late.
     pub(crate) delay: usize,
     pub(crate) judge: Judge,
@@ -123,12 +126,7 @@ impl Setting<'_> {
     /// Runs a mode over all events after the first ones: each is predicted before it is learned from.
     pub(crate) fn run(&self, mode: Mode) -> Result<Outcome> {
         let (mut engine, untrained) = self.engine()?;
-        let run = Run {
-            scores: Scores::default(),
-            ages: 0.0,
-            updates: 0,
-            batch: Batch::default(),
-        };
+        let run = Run { scores: Scores::default(), ages: 0.0, updates: 0, batch: Batch::default() };
         // Steps are compiled before the clock runs.
         let block = match mode {
             Mode::Frozen => CHUNK,
@@ -158,7 +156,7 @@ impl Setting<'_> {
         window: Option<usize>,
     ) -> Result<Outcome> {
         let n = self.view.len();
-        let (mut at, mut learned) = (self.first, self.first - self.delay);
+        let (mut at, mut learned) = (self.first, self.trained);
         let clock = Clock::start();
         let mut training = Cost::default();
         let mut kept = 0;
@@ -167,7 +165,7 @@ impl Setting<'_> {
             run.predict(self, &mut engine, (at, end, learned))?;
             at = end;
             if at < n {
-                learned = at - self.delay;
+                learned = learned.max(at - self.delay.min(at));
                 let from = window.map_or(0, |w| learned.saturating_sub(w));
                 let start = Clock::start();
                 fit(&mut engine, untrained, &self.view, from..learned, self.fit)?;
@@ -192,11 +190,11 @@ impl Setting<'_> {
         let metrics = PrequentialSpec { curve_points: 2, ..PrequentialSpec::default() };
         let mut learner = Learner::with(engine, metrics, self.guard.clone())?;
         learner.set_learning_rate(self.rate(step));
-        let (mut at, mut learned) = (self.first, self.first - self.delay);
+        let (mut at, mut learned) = (self.first, self.trained);
         let clock = Clock::start();
         while at < n {
             let end = (at + every).min(n);
-            if every == step && self.delay == 0 {
+            if every == step && self.delay == 0 && learned == at {
                 // Predicted and learned from in one pass, as in `tidemill learn`.
                 run.count_ages(at, end, learned);
                 self.learn(&mut learner, at..end)?;

@@ -3,14 +3,14 @@
 
 use serde::Serialize;
 
+use super::Options;
 use super::events::{Events, Limits, View};
 use super::fit::{Untrained, choose, fit};
 use super::modes::{Mode, Setting};
 use super::score::Judge;
-use super::Options;
+use crate::checkpoint::files::make_folder;
 use crate::engine::{Engine, EngineSpec, State};
 use crate::error::{Error, Result};
-use crate::checkpoint::files::make_folder;
 use crate::recipe::RecipeFile;
 use crate::run::engine_spec;
 
@@ -54,6 +54,9 @@ impl<'a> Study<'a> {
         watch: &mut dyn FnMut(&str),
     ) -> Result<Events> {
         file.only_network()?;
+        if options.from == "data:" && file.recipe.batch.data.is_none() {
+            return Err(file.error_at("batch.data", "is missing: name the events with --from"));
+        }
         make_folder(&options.out)?;
         watch(&format!("reading {}", options.from));
         let limits = Limits { events: options.events, bytes: options.bytes };
@@ -64,7 +67,11 @@ impl<'a> Study<'a> {
     ///
     /// # Errors
     /// If there are too few events.
-    pub fn new(file: &'a RecipeFile, events: &'a Events, options: &'a Options) -> Result<Study<'a>> {
+    pub fn new(
+        file: &'a RecipeFile,
+        events: &'a Events,
+        options: &'a Options,
+    ) -> Result<Study<'a>> {
         let (spec, len, delay) = (engine_spec(file, options.threads), events.len(), options.delay);
         let first = options.first.unwrap_or(len / 3);
         if first < delay + 50 || len < first + 100 {
@@ -80,6 +87,11 @@ impl<'a> Study<'a> {
         Ok(Study { file, events, options, spec, first, judge })
     }
 
+    /// The events.
+    pub(crate) fn events(&self) -> &'a Events {
+        self.events
+    }
+
     /// The events in random order.
     pub(crate) fn shuffled(&self) -> View<'a> {
         View::shuffled(self.events, self.spec.seed ^ 0x5EED)
@@ -92,7 +104,7 @@ impl<'a> Study<'a> {
 
     /// The modes that are compared.
     pub(crate) fn modes(&self) -> [Mode; 5] {
-        let every = self.options.every.unwrap_or_else(|| round(self.scored() / 10));
+        let every = self.options.every.unwrap_or_else(|| round(self.scored() / 8));
         let step = self.step();
         [
             Mode::Frozen,
@@ -122,6 +134,7 @@ impl<'a> Study<'a> {
             spec: self.spec.clone(),
             view,
             first: self.first,
+            trained: known,
             delay: self.options.delay,
             judge: self.judge,
             guard: self.file.recipe.online.guard.clone(),
