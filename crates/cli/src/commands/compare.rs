@@ -114,10 +114,8 @@ fn text(c: &Comparison) -> String {
     if c.label_delay > 0 {
         text += &format!("labels come {} events late\n", count(c.label_delay as u64));
     }
-    let name = if c.more_is_better { "accuracy" } else { "mean error" };
     let width = c.rows.iter().map(|r| r.name.len()).max().unwrap_or(0).max(30);
-    text +=
-        &format!("\n  {:<width$}  {name:>10}  {:>10}   of the modes in order\n", "", "the same");
+    text += &format!("\n  {:<width$}  {:^22}  {:^41}\n", "", c.quality, "in order");
     text += &format!(
         "  {:<width$}  {:>10}  {:>10}  {:>8}  {:>8}  {:>8}  {:>11}\n",
         "", "in order", "shuffled", "time", "CPU", "memory", "newest seen"

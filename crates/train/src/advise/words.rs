@@ -133,7 +133,20 @@ fn against_retrained(e: &Evidence) -> String {
 fn why(e: &Evidence) -> Vec<String> {
     let mut why = Vec::new();
     let index = format!("Drift index {:.2} +- {:.2}", e.drift.mean, e.drift.within);
-    why.push(match e.drift.is_gain() && e.drift.mean >= 0.02 {
+    let changes = e.drift.is_gain() && e.drift.mean >= 0.02;
+    let guess = if e.more_is_better { "naming the most frequent class" } else { "the mean" };
+    let sign = if e.more_is_better { 1.0 } else { -1.0 };
+    let best = e.steps.iter().map(|s| s.quality).chain([e.frozen, e.retrained.quality]);
+    if best.into_iter().all(|q| sign * (q - e.baselines.majority) <= 0.0) {
+        why.push(format!(
+            "Beware: no way of training beats {guess} ({}): the model learns nothing from these inputs.",
+            quality(e, e.baselines.majority)
+        ));
+    }
+    why.push(match changes {
+        _ if e.drift.within >= 1.0 => {
+            format!("Drift index unknown: shuffled, the model is no better than {guess}.")
+        }
         true => format!(
             "{index}: in the order of time a model trained once has lost {:.0} % of the skill that it \
              has when the events are shuffled.",
@@ -147,7 +160,6 @@ fn why(e: &Evidence) -> Vec<String> {
             estimate(e, each.gain),
             estimate(e, e.shuffled_gain)
         ));
-        let sign = if e.more_is_better { 1.0 } else { -1.0 };
         let guess = sign * (e.baselines.no_change - e.frozen);
         if each.gain.is_gain() && guess > 0.0 {
             why.push(format!(

@@ -241,7 +241,8 @@ fn measured(s: &Setting<'_>, o: &Outcome, frozen: &Scores, baselines: Baselines)
 pub(crate) fn drift_index(s: &Setting<'_>, frozen: [&Scores; 2], floor: f64) -> Estimate {
     let skill = s.judge.gain(frozen[1].mean(), floor);
     if skill <= 0.0 {
-        return Estimate::default();
+        // What is no skill cannot be lost.
+        return Estimate { mean: 0.0, within: 1.0 };
     }
     let lost = frozen[1].gain_over(frozen[0], s.judge);
     Estimate { mean: (lost.mean / skill).clamp(0.0, 1.0), within: lost.within / skill }

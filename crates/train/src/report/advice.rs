@@ -88,7 +88,7 @@ fn page(advised: &Advised) -> String {
         let over = Over::Named(names);
         Chart { title, scale: scale(e.more_is_better), over, lines: &lines }.write(&mut page);
     }
-    page.push_str("</div></section><section><div class=\"classes\">");
+    page.push_str("</div></section><section><h2>On line, by events of a step</h2><div class=\"classes wide\">");
     steps(&mut page, e);
     page.push_str("</div></section>");
     details(&mut page, e);
@@ -130,16 +130,17 @@ fn upper(name: &str) -> String {
 }
 
 fn line(name: &'static str, values: Vec<f64>) -> Line {
+    let figure = values.first().copied();
     let points = values.into_iter().enumerate().map(|(i, v)| (i as f64, v)).collect();
-    Line { class: "valid", name: name.into(), points }
+    Line { figure, ..Line::new("valid", name, points) }
 }
 
 /// What does not depend on the interval.
 fn level(e: &Evidence, places: usize) -> Vec<Line> {
     let flat = |v: f64| vec![(0.0, v), (places.saturating_sub(1) as f64, v)];
     let mut lines = vec![
-        Line { class: "train", name: "trained once".into(), points: flat(e.frozen) },
-        Line { class: "dashed", name: "retrained".into(), points: flat(e.retrained.quality) },
+        Line::new("train", "trained once", flat(e.frozen)),
+        Line::new("dashed", "retrained", flat(e.retrained.quality)),
     ];
     let near = if e.more_is_better {
         e.baselines.no_change > e.frozen - 0.1
@@ -147,8 +148,7 @@ fn level(e: &Evidence, places: usize) -> Vec<Line> {
         e.baselines.no_change < 2.0 * e.frozen
     };
     if near {
-        let points = flat(e.baselines.no_change);
-        lines.push(Line { class: "dotted", name: "the last label again".into(), points });
+        lines.push(Line::new("dotted", "the last label again", flat(e.baselines.no_change)));
     }
     lines
 }
@@ -156,8 +156,7 @@ fn level(e: &Evidence, places: usize) -> Vec<Line> {
 fn steps(page: &mut String, e: &Evidence) {
     let _ = write!(
         page,
-        "<figure class=\"scroll\"><figcaption><b>On line, by events of a step</b></figcaption>\
-         <table class=\"figures\"><thead><tr><th></th><th>{}</th><th>over the retrained</th>\
+        "<figure class=\"scroll\"><table class=\"figures\"><thead><tr><th></th><th>{}</th><th>over the retrained</th>\
          <th>events/s</th><th>CPU us</th></tr></thead><tbody>",
         e.quality
     );

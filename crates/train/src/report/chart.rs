@@ -27,6 +27,22 @@ pub(super) struct Line {
     pub(super) class: &'static str,
     pub(super) name: Cow<'static, str>,
     pub(super) points: Vec<(f64, f64)>,
+    /// What stands beside its name; the last value if none.
+    pub(super) figure: Option<f64>,
+}
+
+impl Line {
+    pub(super) fn new(
+        class: &'static str,
+        name: impl Into<Cow<'static, str>>,
+        points: Vec<(f64, f64)>,
+    ) -> Line {
+        Line { class, name: name.into(), points, figure: None }
+    }
+
+    fn figure(&self) -> Option<f64> {
+        self.figure.or(self.points.last().map(|p| p.1))
+    }
 }
 
 // The drawing's own units; the page scales it to its column. Small, so that text stays readable
@@ -68,7 +84,7 @@ impl Chart<'_> {
             escape(&self.title)
         );
         for (i, line) in self.lines.iter().enumerate() {
-            let Some(&(_, last)) = line.points.last() else { continue };
+            let Some(last) = line.figure() else { continue };
             let (x, y) = (8 + 236 * (i % 2), 38 + 17 * (i / 2));
             let y = y as f64 - above as f64;
             let _ = write!(
@@ -109,7 +125,7 @@ impl Chart<'_> {
         let title = escape(&self.title);
         let _ = write!(page, "<figure><figcaption><b>{title}</b><span class=\"legend\">");
         for line in self.lines {
-            if let Some(&(_, last)) = line.points.last() {
+            if let Some(last) = line.figure() {
                 let (class, name) = (line.class, escape(&line.name));
                 let last = label(last, self.scale, false);
                 let _ =
@@ -133,11 +149,14 @@ impl Chart<'_> {
                 at + 4.0
             );
         }
-        for tick in self.over.ticks(x0, x1) {
+        let (named, ticks) = (matches!(self.over, Over::Named(_)), self.over.ticks(x0, x1));
+        for (i, &tick) in ticks.iter().enumerate() {
+            // The last name must not run out of the drawing.
+            let anchor = if named && i > 0 && i + 1 == ticks.len() { "end" } else { "middle" };
             let _ = write!(
                 page,
-                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-                x(tick),
+                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+                x(tick) + if anchor == "end" { RIGHT } else { 0.0 },
                 HEIGHT - BOTTOM + 19.0,
                 self.over.label(tick)
             );

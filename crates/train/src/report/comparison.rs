@@ -75,7 +75,7 @@ fn page(c: &Comparison) -> String {
     for shuffled in [false, true] {
         chart(c, shuffled, &lines(c, shuffled)).write(&mut page);
     }
-    page.push_str("</div></section><section><h2>Figures</h2><div class=\"classes\">");
+    page.push_str("</div></section><section><h2>Figures</h2><div class=\"classes wide\">");
     table(&mut page, c, "In the order of time", |row| &row.ordered);
     table(&mut page, c, "Shuffled: time has no say", |row| &row.shuffled);
     page.push_str("</div></section>");
@@ -100,7 +100,8 @@ fn lines(c: &Comparison, shuffled: bool) -> Vec<Line> {
         let block = c.scored as f64 / measured.course.len().max(1) as f64;
         let middle = |i: usize| (c.first as f64 + (i as f64 + 0.5) * block).round();
         let points = measured.course.iter().enumerate().map(|(i, &v)| (middle(i), v)).collect();
-        Line { class: class(row.mode), name: row.name.clone().into(), points }
+        let figure = Some(measured.quality);
+        Line { figure, ..Line::new(class(row.mode), row.name.clone(), points) }
     };
     c.rows.iter().map(line).collect()
 }

@@ -174,12 +174,8 @@ impl Report<'_> {
                 self.history.iter().filter_map(at).collect::<Vec<_>>()
             };
             let lines = [
-                Line { class: "train", name: "training".into(), points: points(|e| &e.train) },
-                Line {
-                    class: "valid",
-                    name: "validation".into(),
-                    points: points(|e| &e.validation),
-                },
+                Line::new("train", "training", points(|e| &e.train)),
+                Line::new("valid", "validation", points(|e| &e.validation)),
             ];
             let (title, scale) = (words(name), scale(name));
             Chart { title, scale, over: Over::Epochs, lines: &lines }.write(page);
