@@ -129,7 +129,7 @@ fn first_weights(file: &RecipeFile) -> ByHand {
     ByHand::of(&parameters(engine.state().tensors()))
 }
 
-fn last_weights(run: &PathBuf) -> Vec<Vec<f32>> {
+fn last_weights(run: &Path) -> Vec<Vec<f32>> {
     let last = RunFolder::open(run).unwrap().checkpoints(1).latest().unwrap().unwrap();
     parameters(&last.tensors)
 }

@@ -192,8 +192,8 @@ fn why(e: &Evidence) -> Vec<String> {
 fn against_online(e: &Evidence, advice: &Advice) -> Vec<String> {
     let mut changes = Vec::new();
     let now = e.delays.iter().find(|d| d.events == e.label_delay).map_or(0.0, |d| d.gain.mean);
-    let later = e.delays.iter().filter(|d| d.events > e.label_delay);
-    match later.clone().find(|d| d.gain.mean < 0.5 * now) {
+    let mut later = e.delays.iter().filter(|d| d.events > e.label_delay);
+    match later.find(|d| d.gain.mean < 0.5 * now) {
         Some(d) => {
             let batch = match d.gain.mean <= e.retrained.gain.mean + e.worth() {
                 true => ", and batch training is as good",
@@ -208,7 +208,7 @@ fn against_online(e: &Evidence, advice: &Advice) -> Vec<String> {
             ));
         }
         None => {
-            if let Some(d) = later.last() {
+            if let Some(d) = e.delays.last().filter(|d| d.events > e.label_delay) {
                 changes.push(format!(
                     "Not late labels: {} events late, {} of {} stay.",
                     count(d.events as u64),
