@@ -8,6 +8,7 @@ mod print;
 mod progress;
 mod size;
 mod table;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,10 @@ enum Command {
     Train(commands::train::Arguments),
     /// Learn from a stream, event by event.
     Learn(commands::learn::Arguments),
+    /// Batch or online? Measure on the data and answer.
+    Advise(commands::advise::Arguments),
+    /// Measure batch and online learning side by side on the same events.
+    Compare(commands::compare::Arguments),
     /// Measure a run's model on data.
     Eval(commands::eval::Arguments),
     /// Say what a run's model thinks of files.
@@ -49,6 +54,8 @@ fn main() -> ExitCode {
         Command::Quickstart(arguments) => commands::quickstart::run(&arguments),
         Command::Train(arguments) => commands::train::run(&arguments),
         Command::Learn(arguments) => commands::learn::run(&arguments),
+        Command::Advise(arguments) => commands::advise::run(&arguments),
+        Command::Compare(arguments) => commands::compare::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),

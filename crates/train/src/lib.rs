@@ -17,12 +17,16 @@
 //!   step, timed
 //! - [`checkpoint`]: the state of a run on disk, whole or not at all
 //! - [`watch`]: what a run concludes from its epochs
+//! - [`compare`]: batch and online learning side by side on the same events; [`advise`]: which of
+//!   them to take
 //! - [`summary`], [`report`]: what it came to, for programs and for people
 #![forbid(unsafe_code)]
 
+pub mod advise;
 pub mod batch;
 pub mod bench;
 pub mod checkpoint;
+pub mod compare;
 pub mod data;
 pub mod doctor;
 pub mod engine;

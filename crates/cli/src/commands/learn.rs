@@ -64,7 +64,7 @@ pub(crate) struct Arguments {
 }
 
 /// A relative path that is not there is looked up under `$TIDEMILL_DATA`, as a recipe's data are.
-fn stream_address(given: &str) -> String {
+pub(crate) fn stream_address(given: &str) -> String {
     let path = Path::new(given);
     let elsewhere = std::env::var_os(DATA_VARIABLE).map(|root| Path::new(&root).join(path));
     match elsewhere.filter(|e| path.is_relative() && !path.exists() && e.exists()) {

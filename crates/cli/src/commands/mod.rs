@@ -1,6 +1,8 @@
 //! One file for each command: its arguments, and what it prints.
 
+pub(crate) mod advise;
 pub(crate) mod bench;
+pub(crate) mod compare;
 pub(crate) mod data;
 pub(crate) mod doctor;
 pub(crate) mod eval;

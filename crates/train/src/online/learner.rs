@@ -273,6 +273,11 @@ impl Learner {
         self.scorer.scales[i] = Some(scale);
     }
 
+    /// The first event of the step as it was given.
+    pub(crate) fn given(&self) -> (&Batch, Option<Scale>) {
+        (&self.batch, self.scorer.scales.first().copied().flatten())
+    }
+
     /// Event `i` counts for nothing, since it is bad.
     pub fn leave_out(&mut self, i: usize) {
         self.row(i).fill(0.0);

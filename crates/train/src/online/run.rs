@@ -407,7 +407,7 @@ fn feed(
 }
 
 /// The recipe's training data, or a folder of images with the recipe's options.
-fn dataset(file: &RecipeFile, from: &str) -> Result<Arc<dyn Dataset>> {
+pub(crate) fn dataset(file: &RecipeFile, from: &str) -> Result<Arc<dyn Dataset>> {
     let paths = DataPaths::new(&file.path);
     let spec = match (from, &file.recipe.batch.data) {
         ("data:", _) => file.batch_data()?.clone(),

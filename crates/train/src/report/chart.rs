@@ -1,5 +1,6 @@
 //! Line charts as inline SVG.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::html::{Scale, escape, plain};
@@ -13,17 +14,35 @@ pub(super) struct Chart<'a> {
 }
 
 /// What a chart goes along.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Over {
     Epochs,
     Events,
+    /// Places 0, 1, 2, ... of these names.
+    Named(Vec<String>),
 }
 
 /// One line of a chart; points of (epoch or event, value).
 pub(super) struct Line {
     pub(super) class: &'static str,
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     pub(super) points: Vec<(f64, f64)>,
+    /// What stands beside its name; the last value if none.
+    pub(super) figure: Option<f64>,
+}
+
+impl Line {
+    pub(super) fn new(
+        class: &'static str,
+        name: impl Into<Cow<'static, str>>,
+        points: Vec<(f64, f64)>,
+    ) -> Line {
+        Line { class, name: name.into(), points, figure: None }
+    }
+
+    fn figure(&self) -> Option<f64> {
+        self.figure.or(self.points.last().map(|p| p.1))
+    }
 }
 
 // The drawing's own units; the page scales it to its column. Small, so that text stays readable
@@ -38,7 +57,52 @@ const BOTTOM: f64 = 30.0;
 /// More points than this only make the page large: a pixel has several of them.
 const MOST_POINTS: usize = 400;
 
+/// Colours of a picture that stands alone.
+const ALONE: &str = "svg{background:#fff;font:11.5px system-ui,sans-serif}text{fill:#5b6865}\
+    .title{fill:#16211f;font-weight:600;font-size:13px}path{fill:none;stroke-width:2;\
+    stroke-linejoin:round;stroke-linecap:round}.grid{stroke:#e9edeb;stroke-width:1}\
+    path.train{stroke:#8aa4ad}path.valid{stroke:#0b7a75;stroke-width:2.5}\
+    path.other{stroke:#c95234}path.dashed{stroke:#c95234;stroke-width:1.5;stroke-dasharray:5 4}\
+    path.dotted{stroke:#5b6865;stroke-width:1.5;stroke-dasharray:1.5 4}circle{stroke:#fff}\
+    circle.train{fill:#8aa4ad}circle.valid{fill:#0b7a75}circle.other,circle.dashed{fill:#c95234}\
+    circle.dotted{fill:#5b6865}";
+
 impl Chart<'_> {
+    /// As a picture for other pages: with its title and the names of its lines.
+    pub(super) fn picture(&self) -> String {
+        let mut page = String::new();
+        self.write(&mut page);
+        let inner = page.split_once("<svg").and_then(|(_, rest)| rest.split_once('>'));
+        let inner = inner.and_then(|(_, rest)| rest.split_once("</svg>")).map_or("", |(i, _)| i);
+        let rows = self.lines.len().div_ceil(2);
+        let above = 26 + 17 * rows;
+        let mut picture = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 -{above} {WIDTH} {}\" width=\"640\">\
+             <style>{ALONE}</style><text class=\"title\" x=\"8\" y=\"{}\">{}</text>",
+            HEIGHT + above as f64,
+            18.0 - above as f64,
+            escape(&self.title)
+        );
+        for (i, line) in self.lines.iter().enumerate() {
+            let Some(last) = line.figure() else { continue };
+            let (x, y) = (8 + 236 * (i % 2), 38 + 17 * (i / 2));
+            let y = y as f64 - above as f64;
+            let _ = write!(
+                picture,
+                "<path class=\"{}\" d=\"M{x} {:.0}H{}\"/><text x=\"{}\" y=\"{y:.0}\">{} {}</text>",
+                line.class,
+                y - 4.0,
+                x + 18,
+                x + 24,
+                escape(&line.name),
+                label(last, self.scale, false)
+            );
+        }
+        picture.push_str(inner);
+        picture.push_str("</svg>\n");
+        picture
+    }
+
     pub(super) fn write(&self, page: &mut String) {
         let all = || self.lines.iter().flat_map(|l| l.points.iter());
         let Some(&(first, _)) = all().next() else { return };
@@ -61,8 +125,8 @@ impl Chart<'_> {
         let title = escape(&self.title);
         let _ = write!(page, "<figure><figcaption><b>{title}</b><span class=\"legend\">");
         for line in self.lines {
-            if let Some(&(_, last)) = line.points.last() {
-                let (class, name) = (line.class, line.name);
+            if let Some(last) = line.figure() {
+                let (class, name) = (line.class, escape(&line.name));
                 let last = label(last, self.scale, false);
                 let _ =
                     write!(page, "<span><i class=\"{class}\"></i>{name} <em>{last}</em></span>");
@@ -85,11 +149,14 @@ impl Chart<'_> {
                 at + 4.0
             );
         }
-        for tick in self.over.ticks(x0, x1) {
+        let (named, ticks) = (matches!(self.over, Over::Named(_)), self.over.ticks(x0, x1));
+        for (i, &tick) in ticks.iter().enumerate() {
+            // The last name must not run out of the drawing.
+            let anchor = if named && i > 0 && i + 1 == ticks.len() { "end" } else { "middle" };
             let _ = write!(
                 page,
-                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-                x(tick),
+                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+                x(tick) + if anchor == "end" { RIGHT } else { 0.0 },
                 HEIGHT - BOTTOM + 19.0,
                 self.over.label(tick)
             );
@@ -110,13 +177,14 @@ impl Chart<'_> {
                 for &(e, v) in &points {
                     let _ = write!(
                         page,
-                        "<circle class=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"><title>{}, {} {e}: \
+                        "<circle class=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"><title>{}, {} {}: \
                          {}</title></circle>",
                         line.class,
                         x(e),
                         y(v),
-                        line.name,
+                        escape(&line.name),
                         self.over.one(),
+                        self.over.exactly(e),
                         label(v, self.scale, false)
                     );
                 }
@@ -167,16 +235,18 @@ fn ticks(low: f64, high: f64, scale: Scale) -> Vec<f64> {
 }
 
 impl Over {
-    fn one(self) -> &'static str {
+    fn one(&self) -> &'static str {
         match self {
             Over::Epochs => "epoch",
             Over::Events => "event",
+            Over::Named(_) => "events",
         }
     }
 
     /// At most eight to name.
-    fn ticks(self, first: f64, last: f64) -> Vec<f64> {
+    fn ticks(&self, first: f64, last: f64) -> Vec<f64> {
         let most = match self {
+            Over::Named(names) => return (0..names.len()).map(|i| i as f64).collect(),
             Over::Epochs => 8.0,
             // Their names are longer.
             Over::Events => 6.0,
@@ -189,8 +259,16 @@ impl Over {
         (0..=n).map(|i| start + i as f64 * step).filter(|&v| v >= first).collect()
     }
 
-    fn label(self, tick: f64) -> String {
+    fn exactly(&self, place: f64) -> String {
         match self {
+            Over::Named(_) => self.label(place),
+            _ => place.to_string(),
+        }
+    }
+
+    fn label(&self, tick: f64) -> String {
+        match self {
+            Over::Named(names) => names.get(tick as usize).cloned().unwrap_or_default(),
             Over::Events if tick >= 1e9 => format!("{} G", tick / 1e9),
             Over::Events if tick >= 1e6 => format!("{} M", tick / 1e6),
             Over::Events if tick >= 1e4 => format!("{}k", tick / 1e3),

@@ -1,5 +1,7 @@
 //! Numbers and text on a page.
 
+use std::fmt::Write;
+
 /// How a figure is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scale {
@@ -7,6 +9,30 @@ pub(super) enum Scale {
     Plain,
     /// A share, in percent.
     Percent,
+}
+
+/// The start of a page; `title` and what follows are HTML.
+pub(super) fn start(page: &mut String, title: &str, style: &str) {
+    let _ = write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\">\
+         <title>{title} - tidemill</title><style>{style}</style></head><body><main>"
+    );
+}
+
+/// Cards of name, figure and note.
+pub(super) fn cards(page: &mut String, cards: &[(String, String, String)]) {
+    page.push_str("<section class=\"cards\">");
+    for (name, figure, note) in cards {
+        let _ = write!(
+            page,
+            "<div class=\"card\"><span class=\"name\">{name}</span>\
+             <span class=\"figure\">{figure}</span><span class=\"note\">{note}</span></div>"
+        );
+    }
+    page.push_str("</section>");
 }
 
 pub(super) fn escape(text: &str) -> String {
@@ -24,7 +50,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// `12,345`
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, d) in digits.chars().enumerate() {

@@ -1,7 +1,9 @@
 //! `report.html`: what a run came to, on one page that needs nothing else.
 
+mod advice;
 mod chart;
 mod classes;
+mod comparison;
 mod html;
 mod mistakes;
 mod stream;
@@ -15,10 +17,13 @@ use crate::metrics::{Figures, Metric};
 use crate::recipe::RecipeFile;
 use crate::summary::Summary;
 
+pub(crate) use advice::write_advice;
+pub(crate) use comparison::write_comparison;
 pub use stream::StreamReport;
 
 use chart::{Chart, Line, Over};
-use html::{Scale, count, duration, escape, megabytes, value};
+pub(crate) use html::count;
+use html::{Scale, duration, escape, megabytes, value};
 
 /// Everything that the page shows.
 pub struct Report<'a> {
@@ -54,13 +59,7 @@ impl Report<'_> {
     pub fn page(&self) -> String {
         let title = self.title();
         let mut page = String::with_capacity(64 * 1024);
-        let _ = write!(
-            page,
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-             <meta name=\"color-scheme\" content=\"light dark\">\
-             <title>{title} - tidemill</title><style>{STYLE}</style></head><body><main>"
-        );
+        html::start(&mut page, &title, STYLE);
         self.header(&mut page, &title);
         self.cards(&mut page);
         if let Some(stream) = &self.stream {
@@ -152,15 +151,7 @@ impl Report<'_> {
             let note = format!("99 of 100 events; half {p50:.2} ms, slowest {max:.1} ms");
             cards.push(("Acknowledged to learned".into(), format!("{p99:.2} ms"), note));
         }
-        page.push_str("<section class=\"cards\">");
-        for (name, figure, note) in cards {
-            let _ = write!(
-                page,
-                "<div class=\"card\"><span class=\"name\">{name}</span>\
-                 <span class=\"figure\">{figure}</span><span class=\"note\">{note}</span></div>"
-            );
-        }
-        page.push_str("</section>");
+        html::cards(page, &cards);
     }
 
     fn curves(&self, page: &mut String) {
@@ -183,8 +174,8 @@ impl Report<'_> {
                 self.history.iter().filter_map(at).collect::<Vec<_>>()
             };
             let lines = [
-                Line { class: "train", name: "training", points: points(|e| &e.train) },
-                Line { class: "valid", name: "validation", points: points(|e| &e.validation) },
+                Line::new("train", "training", points(|e| &e.train)),
+                Line::new("valid", "validation", points(|e| &e.validation)),
             ];
             let (title, scale) = (words(name), scale(name));
             Chart { title, scale, over: Over::Epochs, lines: &lines }.write(page);

@@ -117,9 +117,10 @@ impl StreamReport<'_> {
                 && let Some(frozen) = self.frozen
             {
                 let points = course(frozen, figure);
-                drawn.push(Line { class: "train", name: "frozen", points });
+                drawn.push(Line::new("train", "frozen", points));
             }
-            drawn.push(Line { class, name, points: course(self.learning, figure) });
+            let points = course(self.learning, figure);
+            drawn.push(Line::new(class, name, points));
         }
         Chart { title, scale, over: Over::Events, lines: &drawn }.write(page);
     }

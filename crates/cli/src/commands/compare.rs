@@ -1,0 +1,177 @@
+//! `tidemill compare`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tidemill_train::RecipeFile;
+use tidemill_train::compare::{Comparison, Measured, Options, compare};
+
+use super::learn::stream_address;
+use crate::failure::{Failure, Result};
+use crate::print::say;
+use crate::size;
+use crate::table::count;
+use crate::watch::Watch;
+
+/// What `compare` and `advise` measure on.
+#[derive(clap::Args)]
+pub(crate) struct Measuring {
+    /// The events: a file or another address as `tidemill learn` takes it, a folder of images, or
+    /// data: for the recipe's training data in its stored order.
+    #[arg(long, value_name = "ADDRESS", default_value = "data:")]
+    from: String,
+    /// The folder of the page and the figures [default: runs/ and the recipe's name].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Events read at most.
+    #[arg(long, value_name = "N", default_value_t = 200_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    events: u32,
+    /// Events that only train, before any is scored [default: a third].
+    #[arg(long, value_name = "N")]
+    first: Option<usize>,
+    /// Events between trainings of the retrained model [default: about an eighth of those scored].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    every: Option<u32>,
+    /// Labels come so many events late.
+    #[arg(long, value_name = "EVENTS", default_value_t = 0)]
+    label_delay: usize,
+    /// Take the recipe's learning rates as they are [default: choose them on the first events].
+    #[arg(long)]
+    keep_rates: bool,
+    /// Memory for the events, such as 64MB.
+    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = size::parse)]
+    memory: u64,
+    /// Threads of a step [default: all cores].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Set a value of the recipe, such as online.batch_size=16.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Print all figures as one line of JSON instead.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Measuring {
+    /// The same for the library; `what` is the end of the folder's name.
+    pub(crate) fn options(&self, recipe: &Path, what: &str) -> Options {
+        let stem = recipe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Options {
+            from: stream_address(&self.from),
+            out: self.out.clone().unwrap_or_else(|| format!("runs/{stem}-{what}").into()),
+            events: self.events as usize,
+            bytes: self.memory,
+            first: self.first,
+            every: self.every.map(|n| n as usize),
+            delay: self.label_delay,
+            threads: self.threads.map(usize::from),
+            tune: !self.keep_rates,
+        }
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The recipe.
+    recipe: PathBuf,
+    #[command(flatten)]
+    measuring: Measuring,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let file = RecipeFile::read(&arguments.recipe, &arguments.measuring.set)?;
+    let options = arguments.measuring.options(&arguments.recipe, "compare");
+    let watch = Watch::new();
+    let found = compare(&file, &options, &mut |what| watch.show(what))?;
+    watch.end();
+    if arguments.measuring.json {
+        let line = serde_json::to_string(&found)
+            .map_err(|e| Failure::failed(format!("the figures cannot be written: {e}")))?;
+        say!("{line}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{}", text(&found))?;
+    say!("  page  {}", options.out.join("compare.html").display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The comparison as a table.
+fn text(c: &Comparison) -> String {
+    let mut text = format!(
+        "{} events of {}{}: {} train all modes, {} are scored\n",
+        count(c.events as u64),
+        c.source,
+        if c.cut { " (there are more)" } else { "" },
+        count(c.first as u64),
+        count(c.scored as u64)
+    );
+    for (n, what) in [(c.unlabelled, "without a label"), (c.bad, "bad, in dead-letter.jsonl")] {
+        if n > 0 {
+            text += &format!("{} more {what}\n", count(n));
+        }
+    }
+    if c.label_delay > 0 {
+        text += &format!("labels come {} events late\n", count(c.label_delay as u64));
+    }
+    let width = c.rows.iter().map(|r| r.name.len()).max().unwrap_or(0).max(30);
+    text += &format!("\n  {:<width$}  {:^22}  {:^41}\n", "", c.quality, "in order");
+    text += &format!(
+        "  {:<width$}  {:>10}  {:>10}  {:>8}  {:>8}  {:>8}  {:>11}\n",
+        "", "in order", "shuffled", "time", "CPU", "memory", "newest seen"
+    );
+    for row in &c.rows {
+        let m = &row.ordered;
+        text += &format!(
+            "  {:<width$}  {:>10}  {:>10}  {:>8}  {:>8}  {:>8}  {:>11}\n",
+            row.name,
+            figure(c, m.quality),
+            figure(c, row.shuffled.quality),
+            seconds(m.cost.wall_seconds),
+            seconds(m.cost.cpu_seconds),
+            bytes(m.memory_bytes),
+            age(m)
+        );
+    }
+    let guess = if c.more_is_better { "the most frequent class" } else { "the mean so far" };
+    let (a, b) = (&c.baselines, &c.shuffled_baselines);
+    for (name, a, b) in
+        [("the last label again", a.no_change, b.no_change), (guess, a.majority, b.majority)]
+    {
+        text += &format!("  {name:<width$}  {:>10}  {:>10}\n", figure(c, a), figure(c, b));
+    }
+    text
+}
+
+/// A quality for people.
+fn figure(c: &Comparison, value: f64) -> String {
+    match c.more_is_better {
+        true => format!("{:.2} %", 100.0 * value),
+        false => format!("{value:.4}"),
+    }
+}
+
+fn age(m: &Measured) -> String {
+    match m.mean_age {
+        age if age <= 1.0 => "just before".into(),
+        age => format!("{} ago", count(age.round() as u64)),
+    }
+}
+
+/// Short durations too.
+pub(crate) fn seconds(s: f64) -> String {
+    match s {
+        s if s < 0.9995 => format!("{:.0} ms", 1e3 * s),
+        s if s < 100.0 => format!("{s:.2} s"),
+        s => format!("{s:.0} s"),
+    }
+}
+
+/// Bytes for people.
+pub(crate) fn bytes(n: u64) -> String {
+    match n as f64 {
+        b if b < 1e5 => format!("{:.1} KB", b / 1e3),
+        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
+        b => format!("{:.2} GB", b / 1e9),
+    }
+}
