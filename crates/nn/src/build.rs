@@ -71,11 +71,18 @@ impl ModelSpec {
         self.build_all(graph, batch, mode).map(|built| built.output)
     }
 
-    pub(crate) fn build_all(
+    fn build_all(&self, graph: &mut Graph, batch: usize, mode: Mode) -> Result<Built, GraphError> {
+        self.build_watched(graph, batch, mode, false)
+    }
+
+    /// With `watch`, what each dense layer but the first reads becomes an output of the graph, as
+    /// `<path>.inputs`.
+    pub(crate) fn build_watched(
         &self,
         graph: &mut Graph,
         batch: usize,
         mode: Mode,
+        watch: bool,
     ) -> Result<Built, GraphError> {
         self.validate().map_err(graph_error)?;
         let mut shape = vec![batch];
@@ -87,7 +94,8 @@ impl ModelSpec {
         let x = graph.input("x", &shape, dtype);
         let key = (mode == Mode::Train && has_dropout(&self.layers))
             .then(|| graph.input("key", &[4], DType::I32));
-        let mut builder = Builder { graph, mode, key, dropouts: 0, starts: vec![], layers: vec![] };
+        let (starts, layers) = (vec![], vec![]);
+        let mut builder = Builder { graph, mode, key, watch, dropouts: 0, starts, layers };
         let output = builder.sequence(&self.layers, "layers", x)?;
         let Builder { starts, layers, .. } = builder;
         Ok(Built { output, layers, starts })
@@ -148,6 +156,7 @@ struct Builder<'g> {
     graph: &'g mut Graph,
     mode: Mode,
     key: Option<TensorId>,
+    watch: bool,
     dropouts: u32,
     starts: Vec<(TensorId, Start)>,
     layers: Vec<LayerSummary>,
@@ -200,6 +209,10 @@ impl Builder<'_> {
                 self.reshape(x, full)
             }
             Dense(spec) => {
+                if self.watch && self.graph.tensor(x).role != Role::Input {
+                    let name = format!("{}.inputs", self.graph.path());
+                    self.graph.output(&name, x);
+                }
                 let inputs = self.last_dim(x);
                 let shape = [inputs, spec.units];
                 let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);

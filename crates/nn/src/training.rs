@@ -19,8 +19,29 @@ pub fn training_graph(
     optimizer: &OptimizerSpec,
     batch: usize,
 ) -> Result<Graph, GraphError> {
+    training_graph_of(model, loss, optimizer, batch, false)
+}
+
+/// The same, with what each dense layer but the first reads as an output `<path>.inputs`: the
+/// activations of [`ModelSpec::hidden_layers`] are there under the name of `next`.
+pub fn watched_training_graph(
+    model: &ModelSpec,
+    loss: &LossSpec,
+    optimizer: &OptimizerSpec,
+    batch: usize,
+) -> Result<Graph, GraphError> {
+    training_graph_of(model, loss, optimizer, batch, true)
+}
+
+fn training_graph_of(
+    model: &ModelSpec,
+    loss: &LossSpec,
+    optimizer: &OptimizerSpec,
+    batch: usize,
+    watch: bool,
+) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
-    let logits = model.build(&mut graph, batch, Mode::Train)?;
+    let logits = model.build_watched(&mut graph, batch, Mode::Train, watch)?.output;
     let loss = loss.build(&mut graph, logits)?;
     graph.output("loss", loss.mean);
     graph.output("logits", logits);

@@ -7,7 +7,10 @@ use tidemill_cpu::threads::{Beside, NOTHING};
 use tidemill_data::Batch;
 use tidemill_graph::{DType, Graph, Rule, hyper};
 use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
-use tidemill_nn::{evaluation_graph, hyper_values, inference_graph, initial_state, training_graph};
+use tidemill_nn::{
+    evaluation_graph, hyper_values, inference_graph, initial_state, training_graph,
+    watched_training_graph,
+};
 use tidemill_plan::{Options, Plan, Rates};
 
 /// What to compile.
@@ -117,6 +120,8 @@ enum Purpose {
     Train,
     /// Training that can be refused once its losses are known.
     Learn,
+    /// The same, with the activations of hidden units among its outputs.
+    Watch,
     Evaluate,
     Predict,
 }
@@ -164,6 +169,8 @@ pub struct Engine {
     num_outputs: usize,
     ids: Vec<i32>,
     compile_seconds: f64,
+    /// [`Purpose::Watch`] once hidden units are watched.
+    learn: Purpose,
 }
 
 impl Engine {
@@ -193,6 +200,7 @@ impl Engine {
             step: 0,
             ids: Vec::new(),
             compile_seconds: 0.0,
+            learn: Purpose::Learn,
         };
         engine.add(Purpose::Train, engine.spec.batch_size, &graph)?;
         engine.compile_seconds = start.elapsed().as_secs_f64();
@@ -200,7 +208,8 @@ impl Engine {
     }
 
     fn add(&mut self, purpose: Purpose, batch: usize, graph: &Graph) -> Result<usize, EngineError> {
-        let options = Options { gated: purpose == Purpose::Learn, ..Options::default() };
+        let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
+        let options = Options { gated, ..Options::default() };
         let plan = self.runtime.add(graph, options).map_err(error)?;
         let inputs = &self.runtime.plan(plan).inputs;
         let source = |slot: &tidemill_plan::Slot| match (slot.name.as_str(), slot.dtype) {
@@ -319,7 +328,7 @@ impl Engine {
 
     /// Compiles the step for [`Engine::train_if`] on batches of this size before the first comes.
     pub fn prepare_learning(&mut self, batch: usize) -> Result<(), EngineError> {
-        self.plan_for(Purpose::Learn, batch).map(|_| ())
+        self.plan_for(self.learn, batch).map(|_| ())
     }
 
     /// A training step that `gate` can refuse when it has seen the losses and logits of the batch:
@@ -334,7 +343,7 @@ impl Engine {
         learning_rate: f32,
         gate: &mut dyn FnMut(Outputs<'_>) -> bool,
     ) -> Result<bool, EngineError> {
-        let index = self.plan_for(Purpose::Learn, batch.len)?;
+        let index = self.plan_for(self.learn, batch.len)?;
         let Compiled { plan, sources, outputs, .. } = &self.compiled[index];
         let places = *outputs;
         if !self.runtime.has_gate(*plan) || sources.contains(&Source::Key) {
@@ -345,11 +354,53 @@ impl Engine {
             return Ok(true);
         }
         let hyper = hyper_values(&self.rule, f64::from(learning_rate), self.step + 1);
-        let taken = self.with_inputs(Purpose::Learn, batch, hyper, |runtime, plan, inputs| {
+        let taken = self.with_inputs(self.learn, batch, hyper, |runtime, plan, inputs| {
             runtime.run_gated(plan, inputs, &mut |runtime| gate(outputs_of(runtime, places)))
         })?;
         self.step += u64::from(taken);
         Ok(taken)
+    }
+
+    /// From here on a step of [`Engine::train_if`] leaves the activations of hidden units to be
+    /// read by [`Engine::output`]; only where such a step is one pass, so without dropout and batch
+    /// norm.
+    pub fn watch_hidden(&mut self) {
+        self.learn = Purpose::Watch;
+    }
+
+    /// An output of the step that ran last, by its name in the graph.
+    pub fn output(&self, name: &str) -> Option<&[f32]> {
+        self.runtime.output(self.compiled[self.last?].plan, name)
+    }
+
+    /// Where a tensor of the state is, by name, for [`Engine::tensor`].
+    pub fn find_tensor(&self, name: &str) -> Option<usize> {
+        self.runtime.slots().iter().position(|slot| slot.name == name)
+    }
+
+    /// Where the parameters are.
+    pub fn parameters(&self) -> impl Iterator<Item = (usize, &str)> {
+        let slots = self.runtime.slots().iter().enumerate();
+        slots.filter(|(_, slot)| slot.parameter).map(|(i, slot)| (i, slot.name.as_str()))
+    }
+
+    /// Where the optimizer's slots of a parameter are, and what their elements start as.
+    pub fn slots_of(&self, parameter: &str) -> Vec<(usize, f32)> {
+        let place = |(i, slot): (usize, &str)| {
+            let index = self.find_tensor(&format!("{parameter}.{slot}"))?;
+            Some((index, self.rule.slot_start_of(i)))
+        };
+        self.rule.slot_names().into_iter().enumerate().filter_map(place).collect()
+    }
+
+    /// A tensor of the state.
+    pub fn tensor(&self, index: usize) -> &[f32] {
+        self.runtime.state(index)
+    }
+
+    /// A tensor of the state, to be changed between steps.
+    pub fn tensor_mut(&mut self, index: usize) -> &mut [f32] {
+        self.runtime.state_mut(index)
     }
 
     /// The kernels of a training step on `batch` with the mean microseconds that each takes on one
@@ -605,6 +656,9 @@ impl EngineSpec {
         match purpose {
             Purpose::Train | Purpose::Learn => {
                 training_graph(&self.model, &self.loss, &self.optimizer, batch)
+            }
+            Purpose::Watch => {
+                watched_training_graph(&self.model, &self.loss, &self.optimizer, batch)
             }
             Purpose::Evaluate => evaluation_graph(&self.model, &self.loss, batch),
             Purpose::Predict => inference_graph(&self.model, &self.loss, batch),

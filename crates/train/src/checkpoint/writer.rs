@@ -50,18 +50,19 @@ impl Writer {
         })
     }
 
-    /// The same of a state and one to come back to, whose memory goes to `back` when it is done.
+    /// The same of a state, whose memory goes to `back` when it is done, and of what lies beside it:
+    /// a state to come back to, memories of events.
     pub fn write_state(
         &mut self,
         mut meta: Meta,
         state: State,
-        good: Option<Arc<State>>,
+        beside: Vec<Arc<State>>,
         back: Arc<Mutex<Option<State>>>,
     ) -> Result<()> {
         let checkpoints = self.checkpoints.clone();
         self.run(move || {
-            let good = good.as_deref().into_iter().flat_map(State::tensors);
-            let all: Vec<&StateTensor> = state.tensors().iter().chain(good).collect();
+            let beside = beside.iter().flat_map(|state| state.tensors());
+            let all: Vec<&StateTensor> = state.tensors().iter().chain(beside).collect();
             meta.state_sha256 = state_sha256(&all);
             let written = checkpoints.write(&meta, &all).map(|_| ());
             if let Ok(mut back) = back.lock() {

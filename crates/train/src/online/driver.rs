@@ -332,7 +332,8 @@ impl StreamDriver<'_> {
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
         let mut copy = spare.unwrap_or_default();
         self.learner.copy_state(&mut copy);
-        self.writer.write_state(meta, copy, self.learner.good(), self.spare.clone())?;
+        let beside = self.learner.good().into_iter().chain(self.learner.continual()).collect();
+        self.writer.write_state(meta, copy, beside, self.spare.clone())?;
         self.written = Some(position);
         let now = Instant::now();
         self.longest_stall = self.longest_stall.max(now - start);

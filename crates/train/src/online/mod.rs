@@ -9,6 +9,7 @@
 //! - [`feed`]: events put into the rows of a step
 //! - [`images`]: events whose input is an image
 //! - [`learner`]: the compiled step with its scores and its guard ([`Learner`])
+//! - [`continual`]: against forgetting and the loss of plasticity
 //! - [`linear`]: a linear model over hashed features
 //! - [`model`]: one of the two
 //! - [`guard`]: which updates are refused, and when an older state comes back
@@ -18,6 +19,7 @@
 //! - [`state`]: all of that in a checkpoint
 //! - [`publish`]: the weights for readers, whole at any time
 
+pub mod continual;
 pub mod driver;
 pub mod feed;
 pub mod guard;
@@ -33,6 +35,7 @@ pub mod run;
 pub mod spec;
 pub mod state;
 
+pub use continual::ContinualSpec;
 pub use guard::{Guard, GuardSpec, Verdict};
 pub use learner::{Learned, Learner, Scored};
 pub use run::{LearnEvent, LearnOptions, LearnOutcome, learn};
