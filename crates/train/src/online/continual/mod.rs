@@ -69,11 +69,6 @@ impl Continual {
         Ok(Continual { replay, anchor, plasticity })
     }
 
-    /// Rows that each step has beside the new events.
-    pub(super) fn per_step(&self) -> usize {
-        self.replay.as_ref().map_or(0, Replay::per_step)
-    }
-
     /// Before a step: old events come beside the new ones.
     pub(super) fn extend(&mut self, batch: &mut Batch, step: u64) -> Result<(), EngineError> {
         if let Some(anchor) = &self.anchor

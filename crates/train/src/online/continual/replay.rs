@@ -62,11 +62,6 @@ impl Replay {
         }
     }
 
-    /// Rows that each step gets.
-    pub(super) fn per_step(&self) -> usize {
-        self.spec.per_step
-    }
-
     /// Rows stored.
     pub(super) fn len(&self) -> usize {
         self.weights.len()
