@@ -43,7 +43,7 @@ format = "json_lines"
 [online]
 learning_rate = 0.01
 classes = ["0", "1", "2"]
-guard = { keep_every = 300, within = 20, rollback_after = 5 }
+guard = { keep_every = 300, spike = 4.0, window = 100, within = 20, rollback_after = 5 }
 "#;
 
 const REPLAY: &str = "online.replay={ capacity = 50, policy = 'class_balanced', per_step = 4 }";
@@ -58,13 +58,12 @@ fn recipe(folder: &Path, set: &[&str]) -> RecipeFile {
     RecipeFile::parse(RECIPE, &folder.join("recipe.toml"), &set).unwrap()
 }
 
-/// Events, some of which are bad enough for the guard, with a run of them that rolls back.
+/// Events, some of them in a row with wrong labels: enough for a rollback.
 fn stream(folder: &Path, events: u64) -> String {
     let mut lines = String::new();
     for i in 0..events {
         let (x, class) = event(i);
-        let spoilt = if (700..706).contains(&i) { 1e30 } else { 1.0 };
-        let x = x.map(|v| v * spoilt);
+        let class = if (700..730).contains(&i) { (class + 1) % 3 } else { class };
         lines += &format!("{{\"x\": {x:?}, \"label\": {class}}}\n");
     }
     let path = folder.join("events.jsonl");
@@ -100,7 +99,7 @@ fn run(name: &str, set: &[&str], stops: &[u64], threads: usize) -> Vec<(String, 
         };
         let done = learn(recipe(folder.path(), set), &options, &mut |_| {}).unwrap();
         if stop == 1000 {
-            assert_eq!(done.summary.stream.unwrap().rollbacks, 1, "{name}");
+            assert!(done.summary.stream.unwrap().rollbacks > 0, "{name}");
         }
     }
     let latest = std::fs::read_to_string(out.join("checkpoints/latest")).unwrap();

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use serde_json::json;
-use tidemill_nn::{Activation, LayerSpec, Model, OptimizerSpec};
+use tidemill_nn::{Activation, Conv2dSpec, LayerSpec, Model, OptimizerSpec};
 use tidemill_train::online::ContinualSpec;
 use tidemill_train::online::continual::{ReplayPolicy, ReplaySpec};
 
@@ -12,6 +12,8 @@ use crate::digits::{Digits, Outcome, accuracy, learn, learner, percent, shuffled
 
 /// Events that the memory holds, of all classes together.
 const CAPACITY: usize = 500;
+
+// Settings by environment: `MODEL`, `RATE`, `PER_STEP`, `SEEDS`.
 
 pub fn run(methods: &str) -> Outcome<()> {
     let (digits, test) = (Digits::read("train")?, Digits::read("t10k")?);
@@ -64,23 +66,23 @@ pub fn run(methods: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// The network: `MODEL=mlp` or `cnn`.
+/// The network: `MODEL=mlp`, two hidden layers of 400 as in most of the literature, or `cnn`, a small
+/// one of two convolutions (0.02 M parameters).
 fn model() -> Model {
-    match std::env::var("MODEL").as_deref() {
-        Ok("cnn") => {
-            let image = LayerSpec::Reshape { shape: vec![28, 28, 1] };
-            Model::features(784)
-                .layer(image)
-                .conv2d(16, 3, Activation::Relu)
-                .max_pool2d(2)
-                .conv2d(32, 3, Activation::Relu)
-                .max_pool2d(2)
-                .flatten()
-                .dense(10, Activation::Linear)
-        }
-        _ => Model::features(784)
-            .dense(400, Activation::Relu)
-            .dense(400, Activation::Relu)
-            .dense(10, Activation::Linear),
+    if std::env::var("MODEL").as_deref() == Ok("cnn") {
+        let stride = |filters, kernel| {
+            let spec = Conv2dSpec::new(filters, kernel);
+            Conv2dSpec { stride: [2, 2], activation: Activation::Relu, ..spec }
+        };
+        return Model::features(784)
+            .layer(LayerSpec::Reshape { shape: vec![28, 28, 1] })
+            .layer(stride(16, 5))
+            .layer(stride(32, 3))
+            .flatten()
+            .dense(10, Activation::Linear);
     }
+    Model::features(784)
+        .dense(400, Activation::Relu)
+        .dense(400, Activation::Relu)
+        .dense(10, Activation::Linear)
 }

@@ -240,8 +240,12 @@ fn build_network(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>)
     }
     engine.prepare_learning(spec.most() + replayed)?;
     // The state to roll back to, the one before that while a checkpoint holds it, and the copy that
-    // is being written.
-    check_memory(&engine, memory, 3, 2 * spec.queue_bytes as u64)?;
+    // is being written; and of the replayed events as many, beside those that are in use.
+    let capacity = continual.replay.as_ref().map_or(0, |replay| replay.capacity);
+    let row = engine.sample_len() + engine.num_outputs() + 1;
+    let replay_bytes = 4 * (capacity as u64).saturating_mul(4 * row as u64);
+    let beside = replay_bytes.saturating_add(2 * spec.queue_bytes as u64);
+    check_memory(&engine, memory, 3, beside)?;
     let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
     if let Some(rate) = spec.learning_rate {
         learner.set_learning_rate(rate);

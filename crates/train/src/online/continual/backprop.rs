@@ -35,8 +35,9 @@ struct Layer {
     age: Vec<u32>,
     /// Replacements that are due, in parts of one.
     due: f64,
-    /// Sums over the rows of a step: activation, and its distance from the mean.
-    sums: Vec<(f32, f32)>,
+    /// Of a step: sums over its rows, and the mean as far as it is known.
+    sums: Vec<f32>,
+    now: Vec<f32>,
 }
 
 /// Where the weights of a layer's units are in the engine's state; with each its optimizer slots.
@@ -117,7 +118,8 @@ impl Layer {
             fade: vec![1.0; units],
             age: vec![0; units],
             due: 0.0,
-            sums: vec![(0.0, 0.0); units],
+            sums: vec![0.0; units],
+            now: vec![0.0; units],
         })
     }
 
@@ -127,38 +129,42 @@ impl Layer {
         let outgoing = engine.tensor(self.places.outgoing.index);
         let width = outgoing.len() / units;
         let (decay, fresh) = (self.spec.decay as f32, 1.0 - self.spec.decay as f32);
-        let rows = (activations.len() / units).max(1) as f32;
-        self.sums.fill((0.0, 0.0));
+        let per_row = 1.0 / (activations.len() / units).max(1) as f32;
+        // One plain loop for each thing, so that the compiler takes many units at once.
+        self.sums.fill(0.0);
         for row in activations.chunks_exact(units) {
-            for (sums, &h) in self.sums.iter_mut().zip(row) {
-                sums.0 += h;
+            self.sums.iter_mut().zip(row).for_each(|(sum, &h)| *sum += h);
+        }
+        // Far below what it is compared with, and above the slow numbers near 0.
+        let faded = |fade: f32| if fade < 1e-12 { 0.0 } else { fade };
+        self.fade.iter_mut().for_each(|fade| *fade = faded(*fade * decay));
+        for ((mean, now), &sum) in self.mean.iter_mut().zip(&mut self.now).zip(&self.sums) {
+            *mean = decay * *mean + fresh * (sum * per_row);
+            *now = *mean;
+        }
+        self.now.iter_mut().zip(&self.fade).for_each(|(now, &fade)| *now /= 1.0 - fade);
+        self.sums.fill(0.0);
+        for row in activations.chunks_exact(units) {
+            for ((sum, &h), &now) in self.sums.iter_mut().zip(row).zip(&self.now) {
+                *sum += (h - now).abs();
             }
+        }
+        let weights = outgoing.chunks_exact(width);
+        for ((utility, &sum), weights) in self.utility.iter_mut().zip(&self.sums).zip(weights) {
+            let now = sum * per_row * sum_of_magnitudes(weights);
+            *utility = decay * *utility + fresh * now;
         }
         let mut mature = 0_u32;
-        for unit in 0..units {
-            self.age[unit] = self.age[unit].saturating_add(1);
-            mature += u32::from(u64::from(self.age[unit]) > self.spec.maturity);
-            // Far below what it is compared with, and above the slow numbers near 0.
-            let fade = self.fade[unit] * decay;
-            self.fade[unit] = if fade < 1e-12 { 0.0 } else { fade };
-            self.mean[unit] = decay * self.mean[unit] + fresh * (self.sums[unit].0 / rows);
-        }
-        for row in activations.chunks_exact(units) {
-            for (unit, &h) in row.iter().enumerate() {
-                let mean = self.mean[unit] / (1.0 - self.fade[unit]);
-                self.sums[unit].1 += (h - mean).abs();
-            }
-        }
-        for (unit, weights) in outgoing.chunks_exact(width).enumerate() {
-            let utility = self.sums[unit].1 / rows * sum_of_magnitudes(weights);
-            self.utility[unit] = decay * self.utility[unit] + fresh * utility;
+        for age in &mut self.age {
+            *age = age.saturating_add(1);
+            mature += u32::from(*age > self.spec.maturity);
         }
         self.due += self.spec.replacement_rate * f64::from(mature);
     }
 
     /// The mature unit of the least utility.
     fn least_useful(&self) -> Option<usize> {
-        let mature = (0..self.age.len()).filter(|&u| u64::from(self.age[u]) > self.spec.maturity);
+        let mature = (0..self.age.len()).filter(|&u| self.age[u] > self.spec.maturity);
         let utility = |unit: usize| self.utility[unit] / (1.0 - self.fade[unit]);
         mature.min_by(|&a, &b| utility(a).total_cmp(&utility(b)))
     }

@@ -85,7 +85,7 @@ pub struct ContinualBackpropSpec {
     /// The share of a layer's mature units that is replaced in a step; 1e-5 by default.
     pub replacement_rate: f64,
     /// Steps for which a new unit is safe; 100 by default.
-    pub maturity: u64,
+    pub maturity: u32,
     /// How slowly the running mean of a unit's utility fades; 0.99 by default.
     pub decay: f64,
 }
