@@ -81,6 +81,18 @@ impl ModelSpec {
         batch: usize,
         mode: Mode,
     ) -> Result<Built, GraphError> {
+        self.build_watched(graph, batch, mode, false)
+    }
+
+    /// With `watch`, what each dense layer but the first reads becomes an output of the graph, as
+    /// `<path>.inputs`.
+    pub(crate) fn build_watched(
+        &self,
+        graph: &mut Graph,
+        batch: usize,
+        mode: Mode,
+        watch: bool,
+    ) -> Result<Built, GraphError> {
         self.validate().map_err(graph_error)?;
         let mut shape = vec![batch];
         shape.extend(self.input.shape());
@@ -95,6 +107,7 @@ impl ModelSpec {
             graph,
             mode,
             key,
+            watch,
             dropouts: 0,
             starts: vec![],
             layers: vec![],
@@ -169,6 +182,7 @@ struct Builder<'g> {
     graph: &'g mut Graph,
     mode: Mode,
     key: Option<TensorId>,
+    watch: bool,
     dropouts: u32,
     starts: Vec<(TensorId, Start)>,
     layers: Vec<LayerSummary>,
@@ -248,6 +262,10 @@ impl Builder<'_> {
                 self.reshape(x, full)
             }
             Dense(spec) => {
+                if self.watch && self.graph.tensor(x).role != Role::Input {
+                    let name = format!("{}.inputs", self.graph.path());
+                    self.graph.output(&name, x);
+                }
                 let inputs = self.last_dim(x);
                 let shape = [inputs, spec.units];
                 let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);

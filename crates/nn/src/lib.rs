@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`model`], [`layer`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
 //! - [`build`]: from there to ops, names and start values ([`initializers`]).
+//! - [`hidden`]: which layers have units that can be told apart.
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`training`]: all of them together as training, evaluation and inference graphs.
 //! - [`mod@check`]: what looks wrong before the first step.
@@ -14,6 +15,7 @@ pub mod check;
 pub mod error;
 mod form;
 pub mod hedge;
+pub mod hidden;
 pub mod initializers;
 pub mod layer;
 pub mod loss;
@@ -31,6 +33,7 @@ pub use build::{InitialValue, LayerSummary, Mode};
 pub use check::{Facts, Finding, Labels, Severity, check};
 pub use error::{ModelError, key_path};
 pub use hedge::HedgedDepth;
+pub use hidden::HiddenLayer;
 pub use initializers::Initializer;
 pub use layer::{
     BatchNormSpec, Conv2dSpec, DenseSpec, DepthwiseConv2dSpec, EmbeddingSpec, EntityEmbeddingSpec,
@@ -42,5 +45,6 @@ pub use optimizer::{DecayKind, OptimizerSpec, hyper_values};
 pub use padding::Padding;
 pub use schedule::ScheduleSpec;
 pub use training::{
-    evaluation_graph, inference_graph, initial_state, shifted_training_graph, training_graph,
+    TrainingOptions, evaluation_graph, inference_graph, initial_state, training_graph,
+    training_graph_with,
 };

@@ -10,6 +10,18 @@ use tidemill_graph::{
     Binary, Clip, DType, Graph, GraphError, Op, Role, TensorId, Unary, Update, hyper,
 };
 
+/// What else a training graph does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TrainingOptions {
+    /// Added to the logits before the loss; the output `logits` stays without it. Where only a share
+    /// `r` of the negative samples is trained on, `shift = -ln r` makes the logits those of all
+    /// samples.
+    pub shift: f32,
+    /// What each dense layer but the first reads becomes an output `<path>.inputs`: the activations of
+    /// [`ModelSpec::hidden_layers`] are there under the name of `next`.
+    pub watch: bool,
+}
+
 /// One training step: forward, loss, backward, update.
 ///
 /// Inputs: `x` `[batch, ...]`, `labels` (i32 `[batch]`) or `targets` (f32 `[batch, outputs]`) as the
@@ -22,21 +34,19 @@ pub fn training_graph(
     optimizer: &OptimizerSpec,
     batch: usize,
 ) -> Result<Graph, GraphError> {
-    shifted_training_graph(model, loss, optimizer, batch, 0.0)
+    training_graph_with(model, loss, optimizer, batch, TrainingOptions::default())
 }
 
-/// The same with a loss of the logits plus `shift`; the output `logits` stays without it. Where only
-/// a share `r` of the negative samples is trained on, `shift = -ln r` makes the logits those of all
-/// samples.
-pub fn shifted_training_graph(
+/// The same with options.
+pub fn training_graph_with(
     model: &ModelSpec,
     loss: &LossSpec,
     optimizer: &OptimizerSpec,
     batch: usize,
-    shift: f32,
+    TrainingOptions { shift, watch }: TrainingOptions,
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
-    let built = model.build_all(&mut graph, batch, Mode::Train)?;
+    let built = model.build_watched(&mut graph, batch, Mode::Train, watch)?;
     let logits = output(&mut graph, loss, &built)?;
     let loss_of = |graph: &mut Graph, logits: TensorId| {
         let shifted = match shift {

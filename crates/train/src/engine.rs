@@ -8,7 +8,8 @@ use tidemill_data::Batch;
 use tidemill_graph::{DType, Graph, Rule, hyper};
 use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
 use tidemill_nn::{
-    evaluation_graph, hyper_values, inference_graph, initial_state, shifted_training_graph,
+    TrainingOptions, evaluation_graph, hyper_values, inference_graph, initial_state,
+    training_graph_with,
 };
 use tidemill_plan::{Options, Plan, Rates};
 
@@ -119,6 +120,8 @@ enum Purpose {
     Train,
     /// Training that can be refused once its losses are known.
     Learn,
+    /// The same, with the activations of hidden units among its outputs.
+    Watch,
     Evaluate,
     Predict,
 }
@@ -168,6 +171,8 @@ pub struct Engine {
     /// Added to the logits where they are trained.
     shift: f32,
     compile_seconds: f64,
+    /// [`Purpose::Watch`] once hidden units are watched.
+    learn: Purpose,
 }
 
 impl Engine {
@@ -177,7 +182,7 @@ impl Engine {
     }
 
     /// The same for samples of which only some are trained on: losses of training steps are of the
-    /// logits plus `shift` ([`tidemill_nn::shifted_training_graph`]); predictions are without it.
+    /// logits plus `shift` ([`TrainingOptions`]); predictions are without it.
     pub fn compile_shifted(spec: EngineSpec, shift: f32) -> Result<Engine, EngineError> {
         let start = std::time::Instant::now();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -204,6 +209,7 @@ impl Engine {
             ids: Vec::new(),
             shift,
             compile_seconds: 0.0,
+            learn: Purpose::Learn,
         };
         engine.add(Purpose::Train, engine.spec.batch_size, &graph)?;
         engine.compile_seconds = start.elapsed().as_secs_f64();
@@ -211,7 +217,8 @@ impl Engine {
     }
 
     fn add(&mut self, purpose: Purpose, batch: usize, graph: &Graph) -> Result<usize, EngineError> {
-        let options = Options { gated: purpose == Purpose::Learn, ..Options::default() };
+        let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
+        let options = Options { gated, ..Options::default() };
         let plan = self.runtime.add(graph, options).map_err(error)?;
         let inputs = &self.runtime.plan(plan).inputs;
         let source = |slot: &tidemill_plan::Slot| match (slot.name.as_str(), slot.dtype) {
@@ -330,7 +337,7 @@ impl Engine {
 
     /// Compiles the step for [`Engine::train_if`] on batches of this size before the first comes.
     pub fn prepare_learning(&mut self, batch: usize) -> Result<(), EngineError> {
-        self.plan_for(Purpose::Learn, batch).map(|_| ())
+        self.plan_for(self.learn, batch).map(|_| ())
     }
 
     /// A training step that `gate` can refuse when it has seen the losses and logits of the batch:
@@ -345,7 +352,7 @@ impl Engine {
         learning_rate: f32,
         gate: &mut dyn FnMut(Outputs<'_>) -> bool,
     ) -> Result<bool, EngineError> {
-        let index = self.plan_for(Purpose::Learn, batch.len)?;
+        let index = self.plan_for(self.learn, batch.len)?;
         let Compiled { plan, sources, outputs, .. } = &self.compiled[index];
         let places = *outputs;
         if !self.runtime.has_gate(*plan) || sources.contains(&Source::Key) {
@@ -356,11 +363,53 @@ impl Engine {
             return Ok(true);
         }
         let hyper = hyper_values(&self.rule, f64::from(learning_rate), self.step + 1);
-        let taken = self.with_inputs(Purpose::Learn, batch, hyper, |runtime, plan, inputs| {
+        let taken = self.with_inputs(self.learn, batch, hyper, |runtime, plan, inputs| {
             runtime.run_gated(plan, inputs, &mut |runtime| gate(outputs_of(runtime, places)))
         })?;
         self.step += u64::from(taken);
         Ok(taken)
+    }
+
+    /// From here on a step of [`Engine::train_if`] leaves the activations of hidden units to be
+    /// read by [`Engine::output`]; only where such a step is one pass, so without dropout and batch
+    /// norm.
+    pub fn watch_hidden(&mut self) {
+        self.learn = Purpose::Watch;
+    }
+
+    /// An output of the step that ran last, by its name in the graph.
+    pub fn output(&self, name: &str) -> Option<&[f32]> {
+        self.runtime.output(self.compiled[self.last?].plan, name)
+    }
+
+    /// Where a tensor of the state is, by name, for [`Engine::tensor`].
+    pub fn find_tensor(&self, name: &str) -> Option<usize> {
+        self.runtime.slots().iter().position(|slot| slot.name == name)
+    }
+
+    /// Where the parameters are.
+    pub fn parameters(&self) -> impl Iterator<Item = (usize, &str)> {
+        let slots = self.runtime.slots().iter().enumerate();
+        slots.filter(|(_, slot)| slot.parameter).map(|(i, slot)| (i, slot.name.as_str()))
+    }
+
+    /// Where the optimizer's slots of a parameter are, and what their elements start as.
+    pub fn slots_of(&self, parameter: &str) -> Vec<(usize, f32)> {
+        let place = |(i, slot): (usize, &str)| {
+            let index = self.find_tensor(&format!("{parameter}.{slot}"))?;
+            Some((index, self.rule.slot_start_of(i)))
+        };
+        self.rule.slot_names().into_iter().enumerate().filter_map(place).collect()
+    }
+
+    /// A tensor of the state.
+    pub fn tensor(&self, index: usize) -> &[f32] {
+        self.runtime.state(index)
+    }
+
+    /// A tensor of the state, to be changed between steps.
+    pub fn tensor_mut(&mut self, index: usize) -> &mut [f32] {
+        self.runtime.state_mut(index)
     }
 
     /// The kernels of a training step on `batch` with the mean microseconds that each takes on one
@@ -614,8 +663,9 @@ impl Engine {
 impl EngineSpec {
     fn graph(&self, purpose: Purpose, batch: usize, shift: f32) -> Result<Graph, EngineError> {
         match purpose {
-            Purpose::Train | Purpose::Learn => {
-                shifted_training_graph(&self.model, &self.loss, &self.optimizer, batch, shift)
+            Purpose::Train | Purpose::Learn | Purpose::Watch => {
+                let options = TrainingOptions { shift, watch: purpose == Purpose::Watch };
+                training_graph_with(&self.model, &self.loss, &self.optimizer, batch, options)
             }
             Purpose::Evaluate => evaluation_graph(&self.model, &self.loss, batch),
             Purpose::Predict => inference_graph(&self.model, &self.loss, batch),

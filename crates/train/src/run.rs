@@ -323,7 +323,7 @@ fn start(file: &RecipeFile, engine: &Engine) -> (Position, Meter) {
 
 /// Puts a checkpoint's state into the engine.
 pub fn load_state(engine: &mut Engine, checkpoint: &Checkpoint) -> Result<()> {
-    let (tensors, _) = split(checkpoint.tensors.clone());
+    let tensors = split(checkpoint.tensors.clone()).own;
     if let Some(what) = first_difference(engine.state().tensors(), &tensors) {
         return Err(misfit(checkpoint, &what));
     }

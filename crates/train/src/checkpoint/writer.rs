@@ -51,13 +51,13 @@ impl Writer {
         })
     }
 
-    /// The same of a state, one to come back to, and what waits for labels; the state's memory goes
-    /// to `back` when it is done.
+    /// The same of a state, whose memory goes to `back` when it is done, of what lies beside it (a
+    /// state to come back to, memories of events), and of what waits for labels.
     pub fn write_state(
         &mut self,
         mut meta: Meta,
         state: State,
-        good: Option<Arc<State>>,
+        beside: Vec<Arc<State>>,
         waiting: Option<Waiting>,
         back: Arc<Mutex<Option<State>>>,
     ) -> Result<()> {
@@ -69,9 +69,9 @@ impl Writer {
                 file.sync_all().map_err(fail)?;
             }
             let waiting = waiting.iter().map(|w| &w.tensor);
-            let good = good.as_deref().into_iter().flat_map(State::tensors);
+            let beside = beside.iter().flat_map(|state| state.tensors());
             let all: Vec<&StateTensor> =
-                state.tensors().iter().chain(good).chain(waiting).collect();
+                state.tensors().iter().chain(beside).chain(waiting).collect();
             meta.state_sha256 = state_sha256(&all);
             let written = checkpoints.write(&meta, &all).map(|_| ());
             if let Ok(mut back) = back.lock() {

@@ -347,8 +347,8 @@ impl StreamDriver<'_> {
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
         let mut copy = spare.unwrap_or_default();
         self.learner.copy_state(&mut copy);
-        let (good, spare) = (self.learner.good(), self.spare.clone());
-        self.writer.write_state(meta, copy, good, waiting, spare)?;
+        let beside = self.learner.good().into_iter().chain(self.learner.continual()).collect();
+        self.writer.write_state(meta, copy, beside, waiting, self.spare.clone())?;
         self.written = Some(position);
         let now = Instant::now();
         self.longest_stall = self.longest_stall.max(now - start);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tidemill_data::Batch;
 use tidemill_nn::{Link, ScheduleSpec, Targets as Wanted};
 
+use super::continual::{Continual, ContinualSpec, Fisher};
 use super::guard::{Guard, GuardSpec, Verdict};
-use super::state::{mark_good, unmark_good};
+use super::state::{mark_good, split, unmark_good};
 use super::tuning::{InputLength, num_values};
-use crate::engine::{Engine, EngineError, EngineSpec, State};
+use crate::engine::{Engine, EngineError, EngineSpec, State, StateTensor};
 use crate::error::Result;
 use crate::metrics::{Figures, Task};
 use crate::prequential::{Prequential, PrequentialSpec, Truth};
@@ -53,6 +54,8 @@ pub struct Learner {
     good: Option<Arc<State>>,
     /// Scores without learning.
     frozen: bool,
+    /// Replay, anchor, plasticity.
+    continual: Continual,
 }
 
 /// What sees the outputs of a step before the update.
@@ -135,7 +138,42 @@ impl Learner {
             asked,
             good,
             frozen: false,
+            continual: Continual::default(),
         })
+    }
+
+    /// Learns with replay, an anchor to the weights as they are now, or upkeep of plasticity. An
+    /// anchor of EWC also wants [`Learner::anchor`].
+    ///
+    /// # Errors
+    /// If a number makes no sense or does not go with the model.
+    pub fn set_continual(&mut self, spec: &ContinualSpec) -> Result<()> {
+        self.continual = Continual::new(spec, &mut self.engine)?;
+        self.keep_as_good();
+        Ok(())
+    }
+
+    /// Anchors to the weights as they are now. With EWC, `fill` puts one sample of what was learned
+    /// before into row 0 of the learner, by [`Learner::row`] and [`Learner::set`]; false ends them
+    /// early.
+    ///
+    /// # Errors
+    /// Those of `fill`, and if a step of one sample cannot be compiled.
+    pub fn anchor(&mut self, fill: &mut dyn FnMut(&mut Learner) -> Result<bool>) -> Result<()> {
+        let samples = self.continual.anchor_samples();
+        let mut fisher = (samples > 0).then(|| Fisher::new(&self.engine)).transpose()?;
+        for _ in 0..samples {
+            self.start(1);
+            if !fill(self)? {
+                break;
+            }
+            if let (Some(fisher), true) = (&mut fisher, self.batch.weights[0] != 0.0) {
+                fisher.add(&self.batch)?;
+            }
+        }
+        self.continual.anchor(&self.engine, fisher);
+        self.keep_as_good();
+        Ok(())
     }
 
     /// Learns at this rate instead of the optimizer's own.
@@ -309,23 +347,30 @@ impl Learner {
         let (scorer, batch) = (&mut self.scorer, &self.batch);
         if self.frozen {
             let outputs = self.engine.evaluate(batch)?;
-            scorer.score(batch, outputs.losses, outputs.logits);
+            scorer.score(batch, batch.len, outputs.losses, outputs.logits);
             return Ok(applied);
         }
-        let mut verdict = Verdict::Apply;
-        self.engine.train_if(batch, rate, &mut |outputs| {
-            verdict = scorer.score(batch, outputs.losses, outputs.logits);
+        let events = batch.len;
+        self.continual.extend(&mut self.batch, self.engine.step())?;
+        let (batch, mut verdict) = (&self.batch, Verdict::Apply);
+        let run = self.engine.train_if(batch, rate, &mut |outputs| {
+            verdict = scorer.score(batch, events, outputs.losses, outputs.logits);
             verdict == Verdict::Apply
-        })?;
+        });
+        self.continual.take_off(&mut self.batch, events);
+        run?;
         if verdict == Verdict::Apply {
+            self.continual.learned(&mut self.engine, &self.batch, rate)?;
             if self.scorer.guard.is_good() {
-                self.good = Some(Arc::new(mark_good(self.engine.state())));
+                self.keep_as_good();
             }
             return Ok(applied);
         }
         let rolled_back = self.scorer.guard.wants_rollback();
         if let (true, Some(good)) = (rolled_back, &self.good) {
-            self.engine.set_state(unmark_good(good).tensors())?;
+            let good = split(unmark_good(good).into_tensors());
+            self.engine.set_state(&good.own)?;
+            self.continual.restore(&good.continual);
         }
         Ok(Learned { verdict, rolled_back })
     }
@@ -366,6 +411,41 @@ impl Learner {
         &self.scorer.guard
     }
 
+    /// All of the state now, under marked names.
+    fn to_come_back_to(&self) -> State {
+        let mut tensors = self.engine.state().into_tensors();
+        tensors.extend(self.continual.tensors());
+        mark_good(State::from_tensors(tensors))
+    }
+
+    /// What replay, anchors and plasticity have, for a checkpoint; none without them.
+    pub(crate) fn continual(&self) -> Option<Arc<State>> {
+        let tensors = self.continual.tensors();
+        (!tensors.is_empty()).then(|| Arc::new(State::from_tensors(tensors)))
+    }
+
+    /// Anchors to the weights as they are now, as far as that takes no samples.
+    pub(crate) fn anchor_here(&mut self) {
+        self.continual.anchor(&self.engine, None);
+    }
+
+    /// Takes over what a checkpoint has of that; what it lacks begins anew, with the weights as
+    /// they are now.
+    pub(crate) fn restore_continual(&mut self, tensors: &[StateTensor]) {
+        self.anchor_here();
+        self.continual.restore(tensors);
+    }
+
+    /// Whether an anchor needs [`Learner::anchor`] before the first step.
+    pub(crate) fn wants_anchor(&self) -> bool {
+        self.continual.wants_anchor()
+    }
+
+    /// What is now is what a rollback comes back to.
+    pub(crate) fn keep_as_good(&mut self) {
+        self.good = Some(Arc::new(self.to_come_back_to()));
+    }
+
     /// The state to come back to, under marked names.
     pub(crate) fn good(&self) -> Option<Arc<State>> {
         self.good.clone()
@@ -401,15 +481,16 @@ impl Learner {
 }
 
 impl Scorer {
-    fn score(&mut self, batch: &Batch, losses: &[f32], logits: &[f32]) -> Verdict {
+    /// Scores the first `events` rows; the others are old ones.
+    fn score(&mut self, batch: &Batch, events: usize, losses: &[f32], logits: &[f32]) -> Verdict {
         let n = self.num_outputs;
-        self.probabilities.resize(batch.len * n, 0.0);
+        self.probabilities.resize(events * n, 0.0);
         let (mut sum, mut weights) = (0.0, 0.0);
         // Inputs too: a bounded activation hides them from the loss, and not from the gradient.
         // Without a branch, so that the compiler takes many at once.
         let mut finite = !batch.x.iter().fold(false, |bad, v| bad | !v.is_finite());
         let rows = logits.chunks_exact(n).zip(self.probabilities.chunks_exact_mut(n));
-        for (i, ((logits, outputs), &loss)) in rows.zip(losses).enumerate().take(batch.len) {
+        for (i, ((logits, outputs), &loss)) in rows.zip(losses).enumerate().take(events) {
             probabilities(self.link, logits, outputs);
             let weight = batch.weights[i];
             if weight == 0.0 {

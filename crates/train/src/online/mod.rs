@@ -10,6 +10,7 @@
 //! - [`images`]: events whose input is an image
 //! - [`learner`]: the compiled step with its scores and its guard ([`Learner`])
 //! - [`join`]: labels that come later than their events
+//! - [`continual`]: against forgetting and the loss of plasticity
 //! - [`linear`]: a linear model over hashed features
 //! - [`model`]: one of the two
 //! - [`guard`]: which updates are refused, and when an older state comes back
@@ -20,6 +21,7 @@
 //! - [`state`]: all of that in a checkpoint
 //! - [`publish`]: the weights for readers, whole at any time
 
+pub mod continual;
 pub mod driver;
 pub mod feed;
 pub mod guard;
@@ -37,6 +39,7 @@ pub mod spec;
 pub mod state;
 pub mod tuning;
 
+pub use continual::ContinualSpec;
 pub use guard::{Guard, GuardSpec, Verdict};
 pub use learner::{Learned, Learner, Scored};
 pub use run::{LearnEvent, LearnOptions, LearnOutcome, learn};

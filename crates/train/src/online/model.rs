@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::continual::PlasticitySpec;
 use super::guard::Guard;
 use super::learner::{Learned, Learner};
 use super::linear::{LinearLearner, LinearLoss, LinearSpec, LinearSums};
-use super::state::mark_good;
+use super::state::split;
 use super::tuning::InputLength;
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, State, StateTensor};
@@ -46,8 +47,13 @@ impl Model {
         match self {
             Model::Network(learner) => {
                 load_state(learner.engine_mut(), checkpoint)?;
-                let good = Some(mark_good(learner.engine().state()));
-                learner.restore(learner.prequential().clone(), learner.guard().clone(), good);
+                // The memory of one stream is of use on the next; an anchor stays where it was.
+                let continual = split(checkpoint.tensors.clone()).continual;
+                match continual.is_empty() {
+                    true => learner.anchor_here(),
+                    false => learner.restore_continual(&continual),
+                }
+                learner.keep_as_good();
                 Ok(())
             }
             Model::Linear(learner) => {
@@ -143,6 +149,14 @@ impl Model {
         }
     }
 
+    /// What a network has beside its weights against forgetting, for a checkpoint.
+    pub(crate) fn continual(&self) -> Option<Arc<State>> {
+        match self {
+            Model::Network(learner) => learner.continual(),
+            Model::Linear(_) => None,
+        }
+    }
+
     /// The tensors that make the fingerprint of the weights.
     pub fn own_tensors(&self) -> Vec<StateTensor> {
         match self {
@@ -225,24 +239,39 @@ impl Model {
 fn build_network(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>) -> Result<Model> {
     let spec = &file.recipe.online;
     let mut compiled = engine_spec(file, threads);
-    compiled.batch_size = spec.most();
+    let continual = spec.continual();
+    continual
+        .check_model(&compiled)
+        .map_err(|(key, what)| file.error_at(&format!("online.{key}"), &what))?;
+    let replayed = continual.replay.as_ref().map_or(0, |replay| replay.per_step);
+    compiled.batch_size = spec.most() + replayed;
     let shift = spec.labels.as_ref().map_or(0.0, |l| l.shift());
     let mut engine = Engine::compile_shifted(compiled, shift)?;
+    if let Some(PlasticitySpec::ContinualBackprop(_)) = &continual.plasticity {
+        engine.watch_hidden();
+    }
     let mut size = 1;
     while size < spec.most() {
-        engine.prepare_learning(size)?;
+        engine.prepare_learning(size + replayed)?;
         size *= 2;
     }
-    engine.prepare_learning(spec.most())?;
+    engine.prepare_learning(spec.most() + replayed)?;
     // The state to roll back to, the one before that while a checkpoint holds it, and the copy that
-    // is being written.
-    check_memory(&engine, memory, 3, waiting_bytes(spec))?;
+    // is being written; and of the replayed events as many, beside those that are in use.
+    let capacity = continual.replay.as_ref().map_or(0, |replay| replay.capacity);
+    let row = engine.sample_len() + engine.num_outputs() + 1;
+    let replay_bytes = 4 * (capacity as u64).saturating_mul(4 * row as u64);
+    let beside = replay_bytes.saturating_add(waiting_bytes(spec));
+    check_memory(&engine, memory, 3, beside)?;
     let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
     if let Some(rate) = spec.learning_rate {
         learner.set_learning_rate(rate);
     }
     if spec.normalized_rate.unwrap_or(!file.gives_optimizer()) {
         learner.normalize_rate();
+    }
+    if !continual.is_empty() {
+        learner.set_continual(&continual)?;
     }
     Ok(Model::Network(learner))
 }

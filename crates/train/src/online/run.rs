@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidemill_data::{DataSpec, Dataset, ImageDirectorySpec, Order};
+use tidemill_data::{DataSpec, Dataset, ImageDirectorySpec, Label, Order};
 use tidemill_stream::{Format, OpenOptions, Policy, QueueOptions, Reader, decoder, open};
 
 use super::driver::{StreamBase, StreamClock, StreamDriver, StreamEnd, StreamProgress, Until};
@@ -25,7 +25,7 @@ use crate::engine::{State, StateTensor};
 use crate::error::{Error, Result};
 use crate::folder::{Existing, RunFolder};
 use crate::metrics::{Figures, Meter};
-use crate::prequential::Prequential;
+use crate::prequential::{Prequential, Truth};
 use crate::recipe::{DataPaths, RecipeFile};
 use crate::report::{Report, StreamReport};
 use crate::summary::{StreamSummary, Summary, peak_rss_bytes};
@@ -126,12 +126,13 @@ pub fn learn(
     let mut good = None;
     if let Some(checkpoint) = resumed.as_ref().or(started_from.as_ref()) {
         model.load(checkpoint)?;
-        good = split(checkpoint.tensors.clone()).1;
+        good = split(checkpoint.tensors.clone()).good;
         base = Meta { recipe_sha256: file.sha256(), ..checkpoint.meta.clone() };
     }
     if options.frozen {
         model.freeze();
     }
+    anchor(&mut model, &file)?;
     // The same stream goes on where it was left; another starts with figures of its own.
     let source = address(&options.from);
     let stream = |c: &'_ Option<Checkpoint>| c.as_ref().and_then(|c| c.meta.stream.clone());
@@ -428,6 +429,31 @@ pub(crate) fn dataset(file: &RecipeFile, from: &str) -> Result<Arc<dyn Dataset>>
         }
     };
     open_one(file, "batch.data", &spec, &paths, || None)
+}
+
+/// Where an anchor needs to know which weights matter: they are those of the recipe's batch data.
+fn anchor(model: &mut Model, file: &RecipeFile) -> Result<()> {
+    let outputs = model.num_outputs();
+    let Model::Network(learner) = model else { return Ok(()) };
+    if !learner.wants_anchor() {
+        return Ok(());
+    }
+    let data = shaped(&dataset(file, "data:")?, file, outputs);
+    let order = Order::Shuffled { seed: file.recipe.training.seed }.epoch(0, data.len());
+    let mut target = vec![0.0; data.label_kind().target_len()];
+    let mut next = 0;
+    learner.anchor(&mut |learner| {
+        if next >= data.len() {
+            return Ok(false);
+        }
+        match data.fill(order.index(next), learner.row(0), &mut target)? {
+            Label::Class(class) => learner.set(0, Truth::Class(class as usize), 1.0)?,
+            Label::Values => learner.set(0, Truth::Values(&target), 1.0)?,
+            Label::None | Label::Skipped => learner.leave_out(0),
+        }
+        next += 1;
+        Ok(true)
+    })
 }
 
 /// The sizes of steps that an earlier run took after its checkpoint.

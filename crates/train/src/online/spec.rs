@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use tidemill_stream::features::FeaturesSpec;
 
+use super::continual::{AnchorSpec, ContinualSpec, PlasticitySpec, ReplaySpec};
 use super::guard::GuardSpec;
 use super::join::spec::JoinSpec;
 use super::linear::LinearSpec;
@@ -42,6 +43,12 @@ pub struct OnlineSpec {
     pub metrics: PrequentialSpec,
     /// Which updates are refused.
     pub guard: GuardSpec,
+    /// A memory of events that are learned from again, against forgetting; off by default.
+    pub replay: Option<ReplaySpec>,
+    /// A pull towards the weights from before the stream, against forgetting; off by default.
+    pub anchor: Option<AnchorSpec>,
+    /// What keeps the model able to learn; off by default.
+    pub plasticity: Option<PlasticitySpec>,
     /// Seconds between checkpoints; 10 by default.
     pub checkpoint_seconds: f64,
     /// Also after every so many events; off by default.
@@ -86,6 +93,9 @@ impl Default for OnlineSpec {
             features: FeaturesSpec::default(),
             metrics: PrequentialSpec::default(),
             guard: GuardSpec::default(),
+            replay: None,
+            anchor: None,
+            plasticity: None,
             checkpoint_seconds: 10.0,
             checkpoint_events: None,
             queue_bytes: 1 << 20,
@@ -101,19 +111,17 @@ impl OnlineSpec {
         self.max_batch.unwrap_or(self.batch_size)
     }
 
+    /// Its keys against forgetting and the loss of plasticity.
+    pub(crate) fn continual(&self) -> ContinualSpec {
+        let (replay, anchor) = (self.replay.clone(), self.anchor.clone());
+        ContinualSpec { replay, anchor, plasticity: self.plasticity.clone() }
+    }
+
     /// What decides the weights after a given stream.
     pub(crate) fn deciding(&self) -> impl std::fmt::Debug {
         let batch = (self.batch_size, self.max_batch, self.learning_rate, self.normalized_rate);
-        let labels = self.labels.as_ref();
-        (
-            batch,
-            &self.classes,
-            self.scale_targets,
-            &self.linear,
-            &self.features,
-            &self.guard,
-            labels,
-        )
+        let data = (&self.classes, self.scale_targets, &self.linear, &self.features);
+        (batch, data, &self.guard, self.labels.as_ref(), self.continual())
     }
 
     /// The first value that makes no sense.
@@ -163,6 +171,19 @@ impl OnlineSpec {
                 return wrong("max_batch", what.into());
             }
         }
+        let continual = self.continual();
+        if let (Some(_), false) = (&self.linear, continual.is_empty()) {
+            let key = if self.replay.is_some() {
+                "replay"
+            } else if self.anchor.is_some() {
+                "anchor"
+            } else {
+                "plasticity"
+            };
+            let what = "goes with a network; it has no place beside online.linear: leave it out";
+            return wrong(key, what.into());
+        }
+        continual.check().map_err(|(key, what)| (format!("online.{key}"), what))?;
         if self.queue_bytes < 1 << 10 {
             let what = format!("must be 1024 or more, found {}", self.queue_bytes);
             return wrong("queue_bytes", what);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tidemill_stream::{Format, Position};
 
+use super::continual::saved::CONTINUAL;
 use super::feed::{Counts, Known};
 use super::guard::Guard;
 use super::journal::JournalMark;
@@ -63,12 +64,23 @@ pub fn unmark_good(state: &State) -> State {
     State::from_tensors(state.tensors().iter().map(unmark).collect())
 }
 
-/// The tensors of a checkpoint: those of the state, and the marked ones to roll back to; what waits
-/// for labels is neither.
-pub fn split(tensors: Vec<StateTensor>) -> (Vec<StateTensor>, Option<State>) {
-    let (good, state): (Vec<_>, Vec<_>) = tensors
+/// The tensors of a checkpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Split {
+    /// Those of the state.
+    pub own: Vec<StateTensor>,
+    /// Those of replay, anchors and plasticity.
+    pub continual: Vec<StateTensor>,
+    /// The marked ones to roll back to, of both kinds.
+    pub good: Option<State>,
+}
+
+/// Tells the tensors of a checkpoint apart; what waits for labels is none of them.
+pub fn split(tensors: Vec<StateTensor>) -> Split {
+    let (good, rest): (Vec<_>, Vec<_>) = tensors
         .into_iter()
         .filter(|t| t.name != super::join::TENSOR)
         .partition(|t| t.name.starts_with(GOOD));
-    (state, (!good.is_empty()).then(|| State::from_tensors(good)))
+    let (continual, own) = rest.into_iter().partition(|t| t.name.starts_with(CONTINUAL));
+    Split { own, continual, good: (!good.is_empty()).then(|| State::from_tensors(good)) }
 }

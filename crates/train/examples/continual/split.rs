@@ -1,0 +1,88 @@
+//! Split MNIST, class-incremental: five experiences of two classes each, one pass, one head of ten
+//! outputs, and no word about where one experience ends.
+
+use std::time::Instant;
+
+use serde_json::json;
+use tidemill_nn::{Activation, Conv2dSpec, LayerSpec, Model, OptimizerSpec};
+use tidemill_train::online::ContinualSpec;
+use tidemill_train::online::continual::{ReplayPolicy, ReplaySpec};
+
+use crate::digits::{Digits, Outcome, accuracy, learn, learner, percent, shuffled, wanted};
+
+/// Events that the memory holds, of all classes together.
+const CAPACITY: usize = 500;
+
+// Settings by environment: `MODEL`, `RATE`, `PER_STEP`, `SEEDS`.
+
+pub fn run(methods: &str) -> Outcome<()> {
+    let (digits, test) = (Digits::read("train")?, Digits::read("t10k")?);
+    let number = |name: &str, default: f64| {
+        std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+    };
+    let rate = number("RATE", 0.05);
+    let per_step = number("PER_STEP", 10.0) as usize;
+    let seeds = number("SEEDS", 1.0) as u64;
+    let replay = |policy| ContinualSpec {
+        replay: Some(ReplaySpec { capacity: CAPACITY, policy, per_step }),
+        ..ContinualSpec::default()
+    };
+    let all = [
+        ("none", ContinualSpec::default()),
+        ("reservoir", replay(ReplayPolicy::Reservoir)),
+        ("class_balanced", replay(ReplayPolicy::ClassBalanced)),
+    ];
+    for (name, continual) in all {
+        if !wanted(methods, name) {
+            continue;
+        }
+        for seed in 1..=seeds {
+            let start = Instant::now();
+            let optimizer = OptimizerSpec::sgd(rate);
+            let mut learner = learner(model(), optimizer, seed, &continual)?;
+            for experience in 0..5 {
+                let order = shuffled(digits.x.len(), seed as u32, experience as u32);
+                for &event in order.iter().filter(|&&i| digits.labels[i] / 2 == experience) {
+                    learn(&mut learner, &digits.x[event], digits.labels[event])?;
+                }
+            }
+            let each: Vec<f64> = (0..5)
+                .map(|e| accuracy(&mut learner, &test, |label| label / 2 == e))
+                .collect::<Outcome<_>>()?;
+            let steps = learner.engine().step() as f64;
+            println!(
+                "{}",
+                json!({
+                    "experiment": "split_mnist", "method": name, "capacity": CAPACITY,
+                    "per_step": per_step, "learning_rate": rate, "seed": seed,
+                    "accuracy": percent(each.iter().sum::<f64>() / 5.0),
+                    "all_classes": percent(accuracy(&mut learner, &test, |_| true)?),
+                    "experiences": each.iter().map(|&a| percent(a)).collect::<Vec<_>>(),
+                    "microseconds_an_event": start.elapsed().as_secs_f64() * 1e6 / steps,
+                })
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The network: `MODEL=mlp`, two hidden layers of 400 as in most of the literature, or `cnn`, a small
+/// one of two convolutions (0.02 M parameters).
+fn model() -> Model {
+    if std::env::var("MODEL").as_deref() == Ok("cnn") {
+        let stride = |filters, kernel| {
+            let spec = Conv2dSpec::new(filters, kernel);
+            Conv2dSpec { stride: [2, 2], activation: Activation::Relu, ..spec }
+        };
+        return Model::features(784)
+            .layer(LayerSpec::Reshape { shape: vec![28, 28, 1] })
+            .layer(stride(16, 5))
+            .layer(stride(32, 3))
+            .flatten()
+            .dense(10, Activation::Linear);
+    }
+    Model::features(784)
+        .dense(400, Activation::Relu)
+        .dense(400, Activation::Relu)
+        .dense(10, Activation::Linear)
+}
