@@ -112,7 +112,7 @@ fn mistakes_are_told() {
         assert!(none.contains("batch.data is missing"), "{none}");
         assert!(none.contains("--from"), "{none}");
     }
-    let rate = failing(&["advise", text(&recipe), "--from", text(&events), "--rate", "-1"]);
+    let rate = failing(&["advise", text(&recipe), "--from", text(&events), "--rate", "0"]);
     assert!(rate.contains("--rate"), "{rate}");
 }
 

@@ -184,7 +184,7 @@ labels = { id = "id", window = 300, memory_bytes = 120000, missing = "negative",
             13 => at.extend([(2 * i + delay, label.clone()), (2 * i + 250, label)]),
             17 if i > 500 => at.push((2 * i - delay, label)),
             23 => at.push((2 * i + 900, label)),
-            29 => at.push((2 * i + delay, "{\"id\":1,\"class\":\"what\"}\n".into())),
+            29 if i > 500 => at.push((2 * i + delay, "{\"id\":1,\"class\":\"what\"}\n".into())),
             _ => at.push((2 * i + delay, label)),
         }
     }

@@ -101,7 +101,7 @@ pub struct Evidence {
     pub steps: Vec<AtStep>,
     /// Event by event against trained once, in random order: what more data alone gives.
     pub shuffled_gain: Estimate,
-    /// Share of its skill that a model trained once loses to time.
+    /// Share of its skill that a model trained once misses because of time.
     pub drift: Estimate,
     /// Guesses without a model.
     pub baselines: Baselines,
@@ -137,6 +137,8 @@ pub(super) fn measure(
     let mut intervals = Vec::new();
     let mut steps = Vec::new();
     let mut online_bytes = 0;
+    // Learned from at once: drift is a matter of the data, however late the labels come.
+    let mut fresh = Scores::default();
     for every in INTERVALS.into_iter().filter(|&n| n == 1 || n <= scored / 4) {
         let found = run(&ordered, Mode::Online { step: 1, every })?;
         let (quality, gain) = (found.scores.mean(), gain(&found.scores));
@@ -144,6 +146,7 @@ pub(super) fn measure(
         if every == 1 {
             online_bytes = found.memory_bytes;
             steps.push(at_step(&ordered, 1, &found, &frozen, &best));
+            fresh = found.scores;
         }
     }
     for step in STEPS.into_iter().filter(|&n| n <= scored / 20) {
@@ -166,6 +169,9 @@ pub(super) fn measure(
         let found = run(&late, Mode::Online { step: 1, every: 1 })?;
         let quality = found.scores.mean();
         delays.push(AtDelay { events: delay, quality, gain: gain(&found.scores) });
+        if delay == 0 {
+            fresh = found.scores;
+        }
     }
     let shuffled = study.setting(study.shuffled())?;
     let frozen_shuffled = run(&shuffled, Mode::Frozen)?;
@@ -196,7 +202,12 @@ pub(super) fn measure(
         delays,
         steps,
         shuffled_gain: online_shuffled.scores.gain_over(&frozen_shuffled.scores, ordered.judge),
-        drift: drift_index(&ordered, [&frozen.scores, &frozen_shuffled.scores], baselines.majority),
+        drift: drift_index(
+            ordered.judge,
+            [&frozen.scores, &frozen_shuffled.scores],
+            [&fresh, &online_shuffled.scores],
+            baselines.majority,
+        ),
         baselines,
         label_delay: options.delay,
         rate,

@@ -98,9 +98,8 @@ fn sentence(e: &Evidence, advice: &Advice) -> String {
             quality(e, single(e))
         ),
         Choice::TrainOnce => format!(
-            "Expect {name} {at}. Nothing else is surely better by what matters, {}: {other}, event by \
-             event {}.",
-            amount(e, e.worth()),
+            "Expect {name} {at}. A model {other} is not surely better; learning event by event {} ({}).",
+            against_frozen(e),
             quality(e, single(e))
         ),
         Choice::Undecided => format!(
@@ -114,6 +113,19 @@ fn sentence(e: &Evidence, advice: &Advice) -> String {
 
 fn single(e: &Evidence) -> f64 {
     e.steps.first().map_or(f64::NAN, |s| s.quality)
+}
+
+/// Learning event by event against trained once.
+fn against_frozen(e: &Evidence) -> String {
+    let gain = e.steps.first().map(|s| s.gain).unwrap_or_default();
+    match gain {
+        gain if e.matters(gain) && e.step().is_none() => {
+            format!("would be {} better, but cannot keep up", amount(e, gain.mean))
+        }
+        gain if gain.is_gain() => format!("is only {} better", amount(e, gain.mean)),
+        gain if gain.is_loss() => format!("is {} worse", amount(e, -gain.mean)),
+        _ => "is not surely better either".into(),
+    }
 }
 
 /// Learning event by event against the retrained model.
@@ -132,7 +144,8 @@ fn against_retrained(e: &Evidence) -> String {
 
 fn why(e: &Evidence) -> Vec<String> {
     let mut why = Vec::new();
-    let index = format!("Drift index {:.2} +- {:.2}", e.drift.mean, e.drift.within);
+    let digits = if e.drift.mean.max(e.drift.within) < 0.00995 { 3 } else { 2 };
+    let index = format!("Drift index {:.digits$} +- {:.digits$}", e.drift.mean, e.drift.within);
     let changes = e.drift.is_gain() && e.drift.mean >= 0.02;
     let guess = if e.more_is_better { "naming the most frequent class" } else { "the mean" };
     let sign = if e.more_is_better { 1.0 } else { -1.0 };
@@ -145,14 +158,14 @@ fn why(e: &Evidence) -> Vec<String> {
     }
     why.push(match changes {
         _ if e.drift.within >= 1.0 => {
-            format!("Drift index unknown: shuffled, the model is no better than {guess}.")
+            format!("Drift index unknown: learning event by event is no better than {guess}.")
         }
         true => format!(
-            "{index}: in the order of time a model trained once has lost {:.0} % of the skill that it \
-             has when the events are shuffled.",
+            "{index}: because of time, a model trained once misses {:.0} % of the skill of one that \
+             learns event by event.",
             100.0 * e.drift.mean
         ),
-        false => format!("{index}: a model trained once is as good in the order of time as shuffled."),
+        false => format!("{index}: time has no say; learning later gains no more than shuffled."),
     });
     if let Some(each) = e.steps.first() {
         why.push(format!(
@@ -261,7 +274,7 @@ fn against_batch(e: &Evidence, advice: &Advice) -> Vec<String> {
         "A drift index above 0.1: measure again when there is newer data.".to_owned()
     }];
     let Some(each) = e.steps.first() else { return changes };
-    if e.matters(each.over_retrained) {
+    if e.matters(each.over_retrained) && e.matters(each.gain) {
         changes.push(format!(
             "A faster machine, or at most {} events a second: event by event is {} better.",
             speed(0.7 * each.events_per_second),

@@ -150,7 +150,7 @@ pub struct Comparison {
     pub baselines: Baselines,
     /// The same in random order.
     pub shuffled_baselines: Baselines,
-    /// Share of its quality that a model trained once loses to time; see [`drift_index`].
+    /// Share of its skill that a model trained once misses because of time.
     pub drift: Estimate,
 }
 
@@ -185,6 +185,12 @@ pub fn compare(
     };
     let baselines = [ordered, shuffled].map(|s| Baselines::of(s.judge, &s.view, s.first, s.delay));
     let judge = study.judge;
+    // Drift is a matter of the data, however late the labels come.
+    let last = modes.len() - 1;
+    let fresh = match options.delay {
+        0 => found[0][last].1.clone(),
+        _ => Setting { delay: 0, ..ordered.clone() }.run(modes[last])?,
+    };
     let rows = found[0].iter().zip(&found[1]);
     let frozen = [&found[0][0].1.scores, &found[1][0].1.scores];
     let rows = rows.map(|((mode, a), (_, b))| Row {
@@ -209,7 +215,12 @@ pub fn compare(
         rows: rows.collect(),
         baselines: baselines[0],
         shuffled_baselines: baselines[1],
-        drift: drift_index(ordered, frozen, baselines[0].majority),
+        drift: drift_index(
+            judge,
+            frozen,
+            [&fresh.scores, &found[1][last].1.scores],
+            baselines[0].majority,
+        ),
     };
     crate::report::write_comparison(&options.out, &comparison)?;
     Ok(comparison)
@@ -234,16 +245,27 @@ fn measured(s: &Setting<'_>, o: &Outcome, frozen: &Scores, baselines: Baselines)
     }
 }
 
-/// The share of its skill that a model trained once loses because events come in the order of time:
-/// `(shuffled - ordered) / (shuffled - floor)`, where the two are the quality of a model trained once
-/// in either order, and the floor is that of the majority guess. 0: time has no say. 1: a model from
-/// the past is worth no more than a guess. Differences of twenty blocks give the interval.
-pub(crate) fn drift_index(s: &Setting<'_>, frozen: [&Scores; 2], floor: f64) -> Estimate {
-    let skill = s.judge.gain(frozen[1].mean(), floor);
+/// The share of the skill of a model that keeps learning which one that is trained once misses because
+/// events come in the order of time: `(gain in order - gain shuffled) / (online - floor)`, where a gain
+/// is that of learning event by event over trained once, and the floor is the majority guess. 0: time
+/// has no say, whatever more data gives. 1: what was learned from the past is worth no more than a guess.
+/// `frozen` and `online` are the scores in order and shuffled; differences of twenty blocks give the
+/// interval.
+pub(crate) fn drift_index(
+    judge: score::Judge,
+    frozen: [&Scores; 2],
+    online: [&Scores; 2],
+    floor: f64,
+) -> Estimate {
+    let skill = judge.gain(online[0].mean(), floor);
     if skill <= 0.0 {
         // What is no skill cannot be lost.
         return Estimate { mean: 0.0, within: 1.0 };
     }
-    let lost = frozen[1].gain_over(frozen[0], s.judge);
-    Estimate { mean: (lost.mean / skill).clamp(0.0, 1.0), within: lost.within / skill }
+    let gains = [0, 1].map(|order| {
+        let pairs = online[order].each.iter().zip(&frozen[order].each);
+        pairs.map(|(&a, &b)| judge.gain(f64::from(a), f64::from(b))).collect::<Vec<_>>()
+    });
+    let index = Estimate::of(gains[0].iter().zip(&gains[1]).map(|(a, b)| (a - b) / skill));
+    Estimate { mean: index.mean.clamp(0.0, 1.0), ..index }
 }

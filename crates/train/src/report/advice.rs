@@ -200,8 +200,9 @@ fn details(page: &mut String, e: &Evidence) {
         ("labels come", late),
         (
             "drift index",
-            "the share of its skill over the most frequent class (or the mean) that a model trained \
-             once loses when events come in the order of time instead of shuffled"
+            "the share of the skill (over the most frequent class, or the mean) of a model that learns event \
+             by event which one that is trained once misses because events come in the order of time: \
+             its gain in order less its gain shuffled"
                 .into(),
         ),
         ("&plusmn;", "95 % intervals, from twenty blocks of events".into()),

@@ -245,7 +245,7 @@ fn mistakes_are_told() {
     };
     let long = "window = 10\nnegative_sampling = 0.1";
     for (online, labels, want) in [
-        ("", "", "online.labels: missing field `window`"),
+        ("", "", "online.labels.window is missing"),
         ("", "window = -1", "online.labels.window must be above 0"),
         ("", "window = 0.5", "online.labels.window must be a whole number of records"),
         ("", "window = 1\nmemory_bytes = 1", "online.labels.memory_bytes must be 4096 or more"),
