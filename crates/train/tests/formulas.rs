@@ -118,7 +118,8 @@ const LOGISTIC: &str = "";
 const MLP: &str = r#"{ dense = { units = 4, activation = "tanh" } }, "#;
 
 fn parameters(tensors: &[tidemill_train::engine::StateTensor]) -> Vec<Vec<f32>> {
-    let mut named: Vec<_> = tensors.iter().filter(|t| t.parameter).collect();
+    let mut named: Vec<_> =
+        tensors.iter().filter(|t| t.parameter && t.name.starts_with("layers.")).collect();
     // Layers in order; `kernel` before `bias`.
     named.sort_by_key(|t| (t.name.split('.').nth(1).map(str::to_owned), t.name.ends_with("bias")));
     named.into_iter().map(|t| t.values.clone()).collect()
