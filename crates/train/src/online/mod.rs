@@ -12,6 +12,7 @@
 //! - [`linear`]: a linear model over hashed features
 //! - [`model`]: one of the two
 //! - [`guard`]: which updates are refused, and when an older state comes back
+//! - [`drift`]: whether the stream is still the stream that it was, and what is done if not
 //! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary
 //! - [`lag`]: how long events had been acknowledged when they were learned from
 //! - [`journal`]: events that were set aside, and what the guard did
@@ -19,6 +20,7 @@
 //! - [`state`]: all of that in a checkpoint
 //! - [`publish`]: the weights for readers, whole at any time
 
+pub mod drift;
 pub mod driver;
 pub mod feed;
 pub mod guard;
@@ -35,6 +37,7 @@ pub mod spec;
 pub mod state;
 pub mod tuning;
 
+pub use drift::DriftSpec;
 pub use guard::{Guard, GuardSpec, Verdict};
 pub use learner::{Learned, Learner, Scored};
 pub use run::{LearnEvent, LearnOptions, LearnOutcome, learn};

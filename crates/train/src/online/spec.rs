@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use tidemill_stream::features::FeaturesSpec;
 
+use super::drift::DriftSpec;
 use super::guard::GuardSpec;
 use super::linear::LinearSpec;
 use crate::prequential::PrequentialSpec;
@@ -39,6 +40,8 @@ pub struct OnlineSpec {
     pub metrics: PrequentialSpec,
     /// Which updates are refused.
     pub guard: GuardSpec,
+    /// What watches for drift, and what is done then.
+    pub drift: DriftSpec,
     /// Seconds between checkpoints; 10 by default.
     pub checkpoint_seconds: f64,
     /// Also after every so many events; off by default.
@@ -82,6 +85,7 @@ impl Default for OnlineSpec {
             features: FeaturesSpec::default(),
             metrics: PrequentialSpec::default(),
             guard: GuardSpec::default(),
+            drift: DriftSpec::default(),
             checkpoint_seconds: 10.0,
             checkpoint_events: None,
             queue_bytes: 1 << 20,
@@ -100,7 +104,8 @@ impl OnlineSpec {
     /// What decides the weights after a given stream.
     pub(crate) fn deciding(&self) -> impl std::fmt::Debug {
         let batch = (self.batch_size, self.max_batch, self.learning_rate, self.normalized_rate);
-        (batch, &self.classes, self.scale_targets, &self.linear, &self.features, &self.guard)
+        let rules = (&self.guard, &self.drift);
+        (batch, &self.classes, self.scale_targets, &self.linear, &self.features, rules)
     }
 
     /// The first value that makes no sense.
@@ -135,6 +140,11 @@ impl OnlineSpec {
                 let what = "has no place beside online.linear: set online.linear.learning_rate";
                 return wrong("learning_rate", what.into());
             }
+            if self.drift != DriftSpec::default() {
+                let what = "has no place beside online.linear, whose errors nothing watches yet; \
+                            leave it out";
+                return wrong("drift", what.into());
+            }
             if self.most() > 1 {
                 let key = if self.max_batch.is_some() { "max_batch" } else { "batch_size" };
                 let what =
@@ -142,6 +152,9 @@ impl OnlineSpec {
                 return wrong(key, what.into());
             }
         }
+        self.drift
+            .check(&self.guard)
+            .map_err(|(key, what)| (format!("online.drift.{key}"), what))?;
         if self.queue_bytes < 1 << 10 {
             let what = format!("must be 1024 or more, found {}", self.queue_bytes);
             return wrong("queue_bytes", what);

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tidemill_stream::{Format, Position};
 
+use super::drift::DriftState;
+use super::drift::challenger::take_challenger;
 use super::feed::{Counts, Known};
 use super::guard::Guard;
 use super::journal::JournalMark;
@@ -33,6 +35,9 @@ pub struct StreamState {
     /// What sets the learning rate.
     #[serde(default)]
     pub input_length: Option<InputLength>,
+    /// The watch for drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftState>,
     /// What came.
     pub counts: Counts,
     /// Where `dead-letter.jsonl` stands.
@@ -63,8 +68,10 @@ pub fn unmark_good(state: &State) -> State {
     State::from_tensors(state.tensors().iter().map(unmark).collect())
 }
 
-/// The tensors of a checkpoint: those of the state, and the marked ones to roll back to.
-pub fn split(tensors: Vec<StateTensor>) -> (Vec<StateTensor>, Option<State>) {
+/// The tensors of a checkpoint: those of the state, and the marked ones to roll back to. Those of a
+/// challenger are left out.
+pub fn split(mut tensors: Vec<StateTensor>) -> (Vec<StateTensor>, Option<State>) {
+    take_challenger(&mut tensors);
     let (good, state): (Vec<_>, Vec<_>) =
         tensors.into_iter().partition(|t| t.name.starts_with(GOOD));
     (state, (!good.is_empty()).then(|| State::from_tensors(good)))
