@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("data", &[]),
     ("stream", &[]),
     ("drift", &[]),
-    ("train", &["graph", "plan", "cpu", "nn", "data", "stream"]),
+    ("train", &["graph", "plan", "cpu", "nn", "data", "stream", "drift"]),
     ("tidemill", &["graph", "plan", "cpu", "nn", "data", "stream", "train"]),
     ("cli", &["tidemill", "graph", "plan", "cpu", "nn", "data", "stream", "train"]),
 ];

@@ -165,6 +165,8 @@ pub struct Engine {
     compiled: Vec<Compiled>,
     last: Option<usize>,
     step: u64,
+    /// The step at which the optimizer's slots began.
+    slots_from: u64,
     sample_len: usize,
     num_outputs: usize,
     ids: Vec<i32>,
@@ -206,6 +208,7 @@ impl Engine {
             compiled: Vec::new(),
             last: None,
             step: 0,
+            slots_from: 0,
             ids: Vec::new(),
             shift,
             compile_seconds: 0.0,
@@ -314,6 +317,12 @@ impl Engine {
         Ok(done)
     }
 
+    /// What the optimizer is given at the next step; its bias corrections count from where its slots
+    /// began.
+    fn hyper(&self, learning_rate: f32) -> [f32; hyper::LEN] {
+        hyper_values(&self.rule, f64::from(learning_rate), self.slot_age() + 1)
+    }
+
     /// One training step on `batch.len` samples. Allocates nothing once the batch size has been
     /// seen.
     pub fn train(&mut self, batch: &Batch, learning_rate: f32) -> Result<StepResult, EngineError> {
@@ -328,7 +337,7 @@ impl Engine {
         learning_rate: f32,
         beside: Beside<'_>,
     ) -> Result<StepResult, EngineError> {
-        let hyper = hyper_values(&self.rule, f64::from(learning_rate), self.step + 1);
+        let hyper = self.hyper(learning_rate);
         let index = self.run(Purpose::Train, batch, hyper, beside)?;
         self.step += 1;
         let loss = self.runtime.output(self.compiled[index].plan, "loss");
@@ -362,7 +371,7 @@ impl Engine {
             self.train(batch, learning_rate)?;
             return Ok(true);
         }
-        let hyper = hyper_values(&self.rule, f64::from(learning_rate), self.step + 1);
+        let hyper = self.hyper(learning_rate);
         let taken = self.with_inputs(self.learn, batch, hyper, |runtime, plan, inputs| {
             runtime.run_gated(plan, inputs, &mut |runtime| gate(outputs_of(runtime, places)))
         })?;
@@ -420,7 +429,7 @@ impl Engine {
         learning_rate: f32,
         rounds: usize,
     ) -> Result<Vec<(String, f64)>, EngineError> {
-        let hyper = hyper_values(&self.rule, f64::from(learning_rate), self.step + 1);
+        let hyper = self.hyper(learning_rate);
         let times = self.with_inputs(Purpose::Train, batch, hyper, |runtime, plan, inputs| {
             runtime.profile(plan, inputs, rounds)
         })?;
@@ -512,6 +521,35 @@ impl Engine {
         }
     }
 
+    /// The optimizer's slots begin anew, with their bias corrections; parameters stay.
+    pub fn reset_slots(&mut self) {
+        let rule = self.rule;
+        let slots = self.runtime.slots();
+        let parameters: Vec<String> =
+            slots.iter().filter(|s| s.parameter).map(|s| s.name.clone()).collect();
+        for index in 0..self.runtime.slots().len() {
+            let slot = &self.runtime.slots()[index];
+            let place = rule.slot_names().iter().position(|name| {
+                let of = slot.name.strip_suffix(name).and_then(|rest| rest.strip_suffix('.'));
+                !slot.parameter && of.is_some_and(|of| parameters.iter().any(|p| p == of))
+            });
+            if let Some(place) = place {
+                self.runtime.state_mut(index).fill(rule.slot_start_of(place));
+            }
+        }
+        self.slots_from = self.step;
+    }
+
+    /// Steps since the optimizer's slots began.
+    pub fn slot_age(&self) -> u64 {
+        self.step.saturating_sub(self.slots_from)
+    }
+
+    /// Sets the steps since the optimizer's slots began, after a state of that age was taken over.
+    pub fn set_slot_age(&mut self, age: u64) {
+        self.slots_from = self.step.saturating_sub(age);
+    }
+
     /// Takes over a state; names and shapes must be the same.
     pub fn set_state(&mut self, tensors: &[StateTensor]) -> Result<(), EngineError> {
         let slots = self.runtime.slots().to_vec();
@@ -551,6 +589,11 @@ impl Engine {
     /// Sets the number of steps trained (on resume).
     pub fn set_step(&mut self, step: u64) {
         self.step = step;
+    }
+
+    /// What is added to the logits where they are trained.
+    pub fn shift(&self) -> f32 {
+        self.shift
     }
 
     /// What was compiled.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Figures;
+use crate::online::drift::DriftCounts;
 use crate::online::join::JoinCounts;
 
 /// The result of a run; its keys are the same for every run.
@@ -56,6 +57,9 @@ pub struct StreamSummary {
     pub refused: u64,
     /// Times that the last good state came back.
     pub rollbacks: u64,
+    /// Drifts and what was done; nothing where none are watched for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftCounts>,
     /// The longest time that a checkpoint kept this process from learning, in milliseconds.
     #[serde(default)]
     pub checkpoint_stall_ms: f64,

@@ -166,6 +166,9 @@ fn live_line(p: &StreamProgress) -> String {
     if p.refused > 0 {
         line += &format!("  refused {}", count(p.refused));
     }
+    if p.drifts > 0 {
+        line += &format!("  drifts {}", count(p.drifts));
+    }
     line
 }
 
@@ -203,6 +206,7 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
         ("dropped, queue full", stream.shed),
         ("refused, in audit.jsonl", stream.refused),
         ("rolled back", stream.rollbacks),
+        ("drifts, in audit.jsonl", stream.drift.map_or(0, |drift| drift.alarms)),
     ];
     let labels = stream.labels.unwrap_or_default();
     let later = [

@@ -273,6 +273,12 @@ impl Encoder {
         tables.collect()
     }
 
+    /// The names of the numeric columns, and their values in the event encoded last, as they came; NaN
+    /// where one is missing.
+    pub fn numbers(&self) -> (impl Iterator<Item = &str>, &[f64]) {
+        (self.numbers.iter().map(|column| column.name.as_str()), &self.values)
+    }
+
     /// What each input is: `price`, `price is missing`, `color=red`, `user row`, `x[3]`.
     pub fn names(&self) -> Vec<String> {
         let numbers = self.numbers.iter().map(|column| column.name.clone());

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tidemill_stream::Position;
 
 use super::OnlineSpec;
+use super::drift::DriftNote;
 use super::feed::{Counts, Feed};
 use super::guard::Verdict;
 use super::intake::Filled;
@@ -68,6 +69,8 @@ pub struct StreamProgress {
     pub lag_ms: Option<f64>,
     /// Updates refused by the guard.
     pub refused: u64,
+    /// Times that the errors rose.
+    pub drifts: u64,
 }
 
 /// How often progress is told.
@@ -86,6 +89,16 @@ struct Audit<'a> {
     what: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     deviations: Option<f64>,
+}
+
+/// A line of `audit.jsonl` about a drift.
+#[derive(Serialize)]
+struct DriftAudit<'a> {
+    event: u64,
+    step: u64,
+    position: &'a str,
+    #[serde(flatten)]
+    note: &'a DriftNote,
 }
 
 /// Drives a learner over a feed until something stops it.
@@ -258,6 +271,7 @@ impl StreamDriver<'_> {
     /// Learns from the step, and writes down what the guard did.
     pub(super) fn learn(&mut self) -> Result<()> {
         let learned = self.learner.step()?;
+        self.audit_drift()?;
         let (what, deviations) = match learned.verdict {
             Verdict::Apply => return Ok(()),
             Verdict::NotFinite => ("refused: the loss is not finite", None),
@@ -270,6 +284,19 @@ impl StreamDriver<'_> {
         if learned.rolled_back {
             let what = "rolled back to the last good state";
             self.audit.write(&Audit { event, step, position, what, deviations: None })?;
+        }
+        Ok(())
+    }
+
+    fn audit_drift(&mut self) -> Result<()> {
+        let notes = self.learner.take_drift_notes();
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let (event, step) = (self.feed.counts().events, self.learner.steps());
+        let position = self.feed.position().to_string();
+        for note in &notes {
+            self.audit.write(&DriftAudit { event, step, position: &position, note })?;
         }
         Ok(())
     }
@@ -287,6 +314,7 @@ impl StreamDriver<'_> {
                 headline: self.learner.prequential().headline(),
                 lag_ms: self.lags.last(),
                 refused: self.learner.guard().refused,
+                drifts: self.learner.drift_counts().map_or(0, |counts| counts.alarms),
             };
             (self.tell)(progress);
             (self.clock.told, self.clock.told_events) = (now, events);
@@ -329,6 +357,7 @@ impl StreamDriver<'_> {
             prequential: self.learner.prequential().clone(),
             guard: self.learner.guard().clone(),
             input_length: self.learner.input_length(),
+            drift: self.learner.drift_state(),
             counts: self.feed.counts(),
             dead_letters: self.feed.dead(),
             audit: self.audit.mark(),

@@ -433,7 +433,11 @@ fn put(
     }
     if let (None, Some(encoder)) = (images, &mut known.encoder) {
         for freed in encoder.take_freed() {
-            learner.engine_mut().reset_row(freed.embedding, freed.row);
+            learner.reset_row(freed.embedding, freed.row);
+        }
+        if let Some(drift) = learner.drift_mut() {
+            let (names, values) = encoder.numbers();
+            drift.see_columns(|| names.map(str::to_owned).collect(), values);
         }
     }
     let mean = labels.unscale(0.0);

@@ -6,6 +6,7 @@ use tidemill_data::Batch;
 use tidemill_nn::{Link, ScheduleSpec, Targets as Wanted};
 
 use super::continual::{Continual, ContinualSpec, Fisher};
+use super::drift::{Answer, Drift, DriftSpec, DriftState};
 use super::guard::{Guard, GuardSpec, Verdict};
 use super::state::{mark_good, split, unmark_good};
 use super::tuning::{InputLength, num_values};
@@ -52,6 +53,8 @@ pub struct Learner {
     asked: Batch,
     /// The last state that was good, to come back to, under marked names; checkpoints share it.
     good: Option<Arc<State>>,
+    /// Watches for drift.
+    drift: Option<Drift>,
     /// Scores without learning.
     frozen: bool,
     /// Replay, anchor, plasticity.
@@ -137,6 +140,7 @@ impl Learner {
             batch,
             asked,
             good,
+            drift: None,
             frozen: false,
             continual: Continual::default(),
         })
@@ -184,6 +188,25 @@ impl Learner {
     /// Lowers the learning rate where inputs are long, see [`super::tuning`].
     pub fn normalize_rate(&mut self) {
         self.input_length = Some(InputLength::default());
+    }
+
+    /// Watches the errors for drift from here on, and answers it as `spec` says.
+    ///
+    /// # Errors
+    /// If a parameter of the detector makes no sense.
+    pub fn watch_drift(&mut self, spec: DriftSpec) -> Result<()> {
+        self.drift = Some(Drift::new(spec, &self.engine)?);
+        Ok(())
+    }
+
+    /// The watch for drift.
+    pub fn drift(&self) -> Option<&Drift> {
+        self.drift.as_ref()
+    }
+
+    /// The watch for drift.
+    pub fn drift_mut(&mut self) -> Option<&mut Drift> {
+        self.drift.as_mut()
     }
 
     /// Events are only scored from here on: what a model that does not learn would have done.
@@ -339,22 +362,49 @@ impl Learner {
     /// # Errors
     /// If the step cannot be compiled.
     pub fn step(&mut self) -> Result<Learned> {
+        let learned = self.score_and_learn()?;
+        let Some(drift) = &mut self.drift else { return Ok(learned) };
+        if self.frozen {
+            drift.only_tell();
+        } else {
+            let applied = learned.verdict == Verdict::Apply;
+            match drift.answer(&mut self.engine, &self.batch, applied)? {
+                Answer::Goes => {}
+                // The state to come back to would be that of the model that has lost.
+                Answer::TookOver => self.keep_as_good(),
+                Answer::RollBack => self.come_back()?,
+            }
+        }
+        Ok(learned)
+    }
+
+    fn score_and_learn(&mut self) -> Result<Learned> {
         let applied = Learned { verdict: Verdict::Apply, rolled_back: false };
         if self.batch.weights.iter().all(|&w| w == 0.0) {
             return Ok(applied);
         }
-        let rate = self.rate();
-        let (scorer, batch) = (&mut self.scorer, &self.batch);
+        let mut rate = self.rate();
+        let (scorer, batch, drift) = (&mut self.scorer, &self.batch, &mut self.drift);
+        if let Some(drift) = drift {
+            rate = drift.rate(rate);
+        }
         if self.frozen {
             let outputs = self.engine.evaluate(batch)?;
             scorer.score(batch, batch.len, outputs.losses, outputs.logits);
+            if let Some(drift) = drift {
+                drift.see(batch, batch.len, outputs.losses, outputs.logits);
+            }
             return Ok(applied);
         }
+        let rate = rate as f32;
         let events = batch.len;
         self.continual.extend(&mut self.batch, self.engine.step())?;
         let (batch, mut verdict) = (&self.batch, Verdict::Apply);
         let run = self.engine.train_if(batch, rate, &mut |outputs| {
             verdict = scorer.score(batch, events, outputs.losses, outputs.logits);
+            if let Some(drift) = drift {
+                drift.see(batch, events, outputs.losses, outputs.logits);
+            }
             verdict == Verdict::Apply
         });
         self.continual.take_off(&mut self.batch, events);
@@ -367,19 +417,17 @@ impl Learner {
             return Ok(applied);
         }
         let rolled_back = self.scorer.guard.wants_rollback();
-        if let (true, Some(good)) = (rolled_back, &self.good) {
-            let good = split(unmark_good(good).into_tensors());
-            self.engine.set_state(&good.own)?;
-            self.continual.restore(&good.continual);
+        if rolled_back {
+            self.come_back()?;
         }
         Ok(Learned { verdict, rolled_back })
     }
 
     /// The learning rate of the step, which sees the inputs first.
-    fn rate(&mut self) -> f32 {
+    fn rate(&mut self) -> f64 {
         let rate = self.learning_rate.unwrap_or_else(|| self.schedule.at(self.engine.step()));
         let Some(length) = &mut self.input_length else {
-            return rate as f32;
+            return rate;
         };
         let rows = self.batch.x.chunks_exact(self.engine.sample_len());
         for (x, &weight) in rows.zip(&self.batch.weights) {
@@ -387,7 +435,7 @@ impl Learner {
                 length.add(&x[..self.num_values]);
             }
         }
-        (rate * length.factor()) as f32
+        rate * length.factor()
     }
 
     /// An event of the last step, as it was predicted before it.
@@ -444,6 +492,21 @@ impl Learner {
     /// What is now is what a rollback comes back to.
     pub(crate) fn keep_as_good(&mut self) {
         self.good = Some(Arc::new(self.to_come_back_to()));
+        if let Some(drift) = &mut self.drift {
+            drift.kept_good(&self.engine);
+        }
+    }
+
+    /// Goes back to the last state that was good.
+    fn come_back(&mut self) -> Result<()> {
+        let Some(good) = &self.good else { return Ok(()) };
+        let good = split(unmark_good(good).into_tensors());
+        self.engine.set_state(&good.own)?;
+        self.continual.restore(&good.continual);
+        if let Some(drift) = &self.drift {
+            drift.rolled_back(&mut self.engine);
+        }
+        Ok(())
     }
 
     /// The state to come back to, under marked names.
@@ -455,6 +518,40 @@ impl Learner {
     pub fn restore(&mut self, prequential: Prequential, guard: Guard, good: Option<State>) {
         (self.scorer.prequential, self.scorer.guard) = (prequential, guard);
         self.good = good.map(Arc::new);
+    }
+
+    /// The watch for drift, for a checkpoint.
+    pub(crate) fn drift_state(&self) -> Option<DriftState> {
+        self.drift.as_ref().map(|drift| drift.state(&self.engine))
+    }
+
+    /// Takes that over, with the tensors of a challenger.
+    pub(crate) fn restore_drift(
+        &mut self,
+        saved: Option<DriftState>,
+        challenger: &[StateTensor],
+    ) -> Result<()> {
+        match (&mut self.drift, saved) {
+            (Some(drift), Some(saved)) => drift.restore(&mut self.engine, saved, challenger),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a row of a table of the model's entity embeddings to another id, see
+    /// [`Engine::reset_row`].
+    pub(crate) fn reset_row(&mut self, table: usize, row: usize) {
+        self.engine.reset_row(table, row);
+        if let Some(drift) = &mut self.drift {
+            drift.reset_row(table, row);
+        }
+    }
+
+    /// Copies the state over another one, with that of a challenger.
+    pub(crate) fn copy_state(&self, to: &mut State) {
+        self.engine.copy_state(to);
+        if let Some(drift) = &self.drift {
+            drift.append_challenger(to);
+        }
     }
 
     /// What the learning rate is set by, if it is.

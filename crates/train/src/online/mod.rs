@@ -14,6 +14,7 @@
 //! - [`linear`]: a linear model over hashed features
 //! - [`model`]: one of the two
 //! - [`guard`]: which updates are refused, and when an older state comes back
+//! - [`drift`]: whether the stream is still the stream that it was, and what is done if not
 //! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary
 //! - [`lag`]: how long events had been acknowledged when they were learned from
 //! - [`journal`]: events that were set aside, and what the guard did
@@ -22,6 +23,7 @@
 //! - [`publish`]: the weights for readers, whole at any time
 
 pub mod continual;
+pub mod drift;
 pub mod driver;
 pub mod feed;
 pub mod guard;
@@ -40,6 +42,7 @@ pub mod state;
 pub mod tuning;
 
 pub use continual::ContinualSpec;
+pub use drift::DriftSpec;
 pub use guard::{Guard, GuardSpec, Verdict};
 pub use learner::{Learned, Learner, Scored};
 pub use run::{LearnEvent, LearnOptions, LearnOutcome, learn};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::continual::PlasticitySpec;
+use super::drift::{DriftCounts, DriftNote, DriftState};
 use super::guard::Guard;
 use super::learner::{Learned, Learner};
 use super::linear::{LinearLearner, LinearLoss, LinearSpec, LinearSums};
@@ -90,6 +91,42 @@ impl Model {
         }
     }
 
+    /// The watch for drift, for a checkpoint.
+    pub(crate) fn drift_state(&self) -> Option<DriftState> {
+        match self {
+            Model::Network(learner) => learner.drift_state(),
+            Model::Linear(_) => None,
+        }
+    }
+
+    /// Takes that over, with the tensors of a challenger.
+    pub(crate) fn restore_drift(
+        &mut self,
+        saved: Option<DriftState>,
+        challenger: &[StateTensor],
+    ) -> Result<()> {
+        match self {
+            Model::Network(learner) => learner.restore_drift(saved, challenger),
+            Model::Linear(_) => Ok(()),
+        }
+    }
+
+    /// What was counted of drifts, where they are watched for.
+    pub fn drift_counts(&self) -> Option<DriftCounts> {
+        match self {
+            Model::Network(learner) => learner.drift().map(|drift| *drift.counts()),
+            Model::Linear(_) => None,
+        }
+    }
+
+    /// What the watch for drift has noted since the last call.
+    pub(crate) fn take_drift_notes(&mut self) -> Vec<DriftNote> {
+        match self {
+            Model::Network(l) => l.drift_mut().map_or_else(Vec::new, |drift| drift.take_notes()),
+            Model::Linear(_) => Vec::new(),
+        }
+    }
+
     /// From here on events are scored, and nothing is learned from them.
     pub fn freeze(&mut self) {
         match self {
@@ -136,7 +173,7 @@ impl Model {
     /// Copies the state over another one, into its memory where that fits.
     pub fn copy_state(&self, to: &mut State) {
         match self {
-            Model::Network(learner) => learner.engine().copy_state(to),
+            Model::Network(learner) => learner.copy_state(to),
             Model::Linear(learner) => *to = State::from_tensors(learner.model().tensors()),
         }
     }
@@ -257,13 +294,22 @@ fn build_network(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>)
     }
     engine.prepare_learning(spec.most() + replayed)?;
     // The state to roll back to, the one before that while a checkpoint holds it, and the copy that
-    // is being written; and of the replayed events as many, beside those that are in use.
+    // is being written; and of the replayed events as many, beside those that are in use. A
+    // challenger has a state and an arena of its own.
     let capacity = continual.replay.as_ref().map_or(0, |replay| replay.capacity);
     let row = engine.sample_len() + engine.num_outputs() + 1;
     let replay_bytes = 4 * (capacity as u64).saturating_mul(4 * row as u64);
-    let beside = replay_bytes.saturating_add(waiting_bytes(spec));
-    check_memory(&engine, memory, 3, beside)?;
+    let (copies, arena) = match spec.drift.challenger() {
+        Some(_) => (5, engine.arena_bytes() as u64),
+        None => (3, 0),
+    };
+    let beside = replay_bytes.saturating_add(waiting_bytes(spec)).saturating_add(arena);
+    check_memory(&engine, memory, copies, beside)?;
     let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
+    if let Some(what) = spec.drift.misfit(file.recipe.task()) {
+        return Err(file.error_at("online.drift.detector", &what));
+    }
+    learner.watch_drift(spec.drift.clone())?;
     if let Some(rate) = spec.learning_rate {
         learner.set_learning_rate(rate);
     }

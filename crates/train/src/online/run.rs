@@ -9,6 +9,7 @@ use std::time::Duration;
 use tidemill_data::{DataSpec, Dataset, ImageDirectorySpec, Label, Order};
 use tidemill_stream::{Format, OpenOptions, Policy, QueueOptions, Reader, decoder, open};
 
+use super::drift::challenger::take_challenger;
 use super::driver::{StreamBase, StreamClock, StreamDriver, StreamEnd, StreamProgress, Until};
 use super::feed::{Counts, DataFeed, Feed, RecordFeed};
 use super::images::Images;
@@ -141,6 +142,8 @@ pub fn learn(
     let same = own.as_deref().filter(|s| s.source == source && !options.anew);
     if let Some(state) = same {
         model.restore(state.prequential.clone(), state.guard.clone(), good);
+        let mut tensors = resumed.as_ref().map(|c| c.tensors.clone()).unwrap_or_default();
+        model.restore_drift(state.drift.clone(), &take_challenger(&mut tensors))?;
         tell_going_on(&file, resumed.as_ref(), state, watch);
     }
     model.restore_input_length(same.or(other.as_deref()).and_then(|s| s.input_length));
@@ -220,6 +223,7 @@ pub fn learn(
         lag_p99_ms: lag.map(|l| l.p99),
         lag_max_ms: lag.map(|l| l.max),
         labels: driver.feed.label_counts(),
+        drift: driver.learner.drift_counts(),
         prequential: driver.learner.figures(),
     };
     let model = &driver.learner;
@@ -239,6 +243,7 @@ pub fn learn(
         stream: Some(stream),
     };
     let known = driver.feed.learned();
+    let drift = driver.learner.drift_state();
     let names = known.labels.map_or_else(|| driver.base.class_names.clone(), |l| l.names());
     let page = file.recipe.report.html.then(|| {
         Report {
@@ -252,6 +257,7 @@ pub fn learn(
                 learning: driver.learner.prequential(),
                 frozen: options.beside.as_ref(),
                 class_names: &names,
+                drift: drift.as_ref(),
             }),
             plan: &model.in_short(),
             threads: model.threads(),

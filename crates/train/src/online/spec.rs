@@ -4,6 +4,7 @@ use serde::Deserialize;
 use tidemill_stream::features::FeaturesSpec;
 
 use super::continual::{AnchorSpec, ContinualSpec, PlasticitySpec, ReplaySpec};
+use super::drift::DriftSpec;
 use super::guard::GuardSpec;
 use super::join::spec::JoinSpec;
 use super::linear::LinearSpec;
@@ -49,6 +50,8 @@ pub struct OnlineSpec {
     pub anchor: Option<AnchorSpec>,
     /// What keeps the model able to learn; off by default.
     pub plasticity: Option<PlasticitySpec>,
+    /// What watches for drift, and what is done then.
+    pub drift: DriftSpec,
     /// Seconds between checkpoints; 10 by default.
     pub checkpoint_seconds: f64,
     /// Also after every so many events; off by default.
@@ -96,6 +99,7 @@ impl Default for OnlineSpec {
             replay: None,
             anchor: None,
             plasticity: None,
+            drift: DriftSpec::default(),
             checkpoint_seconds: 10.0,
             checkpoint_events: None,
             queue_bytes: 1 << 20,
@@ -121,7 +125,7 @@ impl OnlineSpec {
     pub(crate) fn deciding(&self) -> impl std::fmt::Debug {
         let batch = (self.batch_size, self.max_batch, self.learning_rate, self.normalized_rate);
         let data = (&self.classes, self.scale_targets, &self.linear, &self.features);
-        (batch, data, &self.guard, self.labels.as_ref(), self.continual())
+        (batch, data, &self.guard, &self.drift, self.labels.as_ref(), self.continual())
     }
 
     /// The first value that makes no sense.
@@ -156,6 +160,11 @@ impl OnlineSpec {
                 let what = "has no place beside online.linear: set online.linear.learning_rate";
                 return wrong("learning_rate", what.into());
             }
+            if self.drift != DriftSpec::default() {
+                let what = "has no place beside online.linear, whose errors nothing watches yet; \
+                            leave it out";
+                return wrong("drift", what.into());
+            }
             if self.most() > 1 {
                 let key = if self.max_batch.is_some() { "max_batch" } else { "batch_size" };
                 let what =
@@ -184,6 +193,9 @@ impl OnlineSpec {
             return wrong(key, what.into());
         }
         continual.check().map_err(|(key, what)| (format!("online.{key}"), what))?;
+        self.drift
+            .check(&self.guard)
+            .map_err(|(key, what)| (format!("online.drift.{key}"), what))?;
         if self.queue_bytes < 1 << 10 {
             let what = format!("must be 1024 or more, found {}", self.queue_bytes);
             return wrong("queue_bytes", what);

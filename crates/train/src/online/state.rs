@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use tidemill_stream::{Format, Position};
 
 use super::continual::saved::CONTINUAL;
+use super::drift::DriftState;
+use super::drift::challenger::take_challenger;
 use super::feed::{Counts, Known};
 use super::guard::Guard;
 use super::journal::JournalMark;
@@ -34,6 +36,9 @@ pub struct StreamState {
     /// What sets the learning rate.
     #[serde(default)]
     pub input_length: Option<InputLength>,
+    /// The watch for drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftState>,
     /// What came.
     pub counts: Counts,
     /// Where `dead-letter.jsonl` stands.
@@ -75,8 +80,10 @@ pub struct Split {
     pub good: Option<State>,
 }
 
-/// Tells the tensors of a checkpoint apart; what waits for labels is none of them.
-pub fn split(tensors: Vec<StateTensor>) -> Split {
+/// Tells the tensors of a checkpoint apart; what waits for labels and what
+/// belongs to a challenger is none of them.
+pub fn split(mut tensors: Vec<StateTensor>) -> Split {
+    take_challenger(&mut tensors);
     let (good, rest): (Vec<_>, Vec<_>) = tensors
         .into_iter()
         .filter(|t| t.name != super::join::TENSOR)

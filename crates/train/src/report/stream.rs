@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::metrics::{Figures, Task};
+use crate::online::drift::DriftState;
 use crate::prequential::Prequential;
 
 use super::chart::{Chart, Line, Over};
@@ -16,6 +17,8 @@ pub struct StreamReport<'a> {
     pub frozen: Option<&'a Prequential>,
     /// By class number; a class without a name is shown by its number.
     pub class_names: &'a [String],
+    /// The watch for drift, where there was one.
+    pub drift: Option<&'a DriftState>,
 }
 
 /// Classes whose recall is listed.
@@ -63,6 +66,7 @@ impl StreamReport<'_> {
         self.table(&mut page, &figures);
         self.recalls(&mut page);
         page.push_str("</div></section>");
+        self.drifts(&mut page);
         page
     }
 
@@ -154,6 +158,26 @@ impl StreamReport<'_> {
                 write!(page, "<tr><th>ROC AUC</th><td></td><td>{}</td><td></td></tr>", plain(auc));
         }
         page.push_str("</tbody></table></figure>");
+    }
+
+    /// The last notes of the watch, the newest first.
+    fn drifts(&self, page: &mut String) {
+        let Some(drift) = self.drift.filter(|drift| drift.listed().next().is_some()) else {
+            return;
+        };
+        let (rose, fell) = (drift.counts().alarms, drift.counts().falls);
+        let _ = write!(
+            page,
+            "<section><h2>Drift</h2><p class=\"chips\">errors rose {} times and fell {}; the last of \
+             audit.jsonl:</p><figure class=\"scroll\"><table class=\"figures\"><tbody>",
+            count(rose),
+            count(fell)
+        );
+        for (event, words) in drift.listed().collect::<Vec<_>>().into_iter().rev() {
+            let words = escape(words);
+            let _ = write!(page, "<tr><th>event {}</th><td>{words}</td></tr>", count(*event));
+        }
+        page.push_str("</tbody></table></figure></section>");
     }
 
     fn recalls(&self, page: &mut String) {

@@ -39,7 +39,7 @@ fn values(events: usize) -> Prequential {
 
 fn sections(learning: &Prequential, frozen: Option<&Prequential>) -> String {
     let class_names = ["cat & dog".to_string(), "eel".into()];
-    StreamReport { learning, frozen, class_names: &class_names }.sections()
+    StreamReport { learning, frozen, class_names: &class_names, drift: None }.sections()
 }
 
 fn well_formed(html: &str) {
