@@ -171,7 +171,7 @@ optimizer = { adam = { learning_rate = 0.01 } }
 [online]
 checkpoint_events = 700
 features.categorical = { kind = { dictionary = { capacity = 300 } } }
-labels = { id = "id", window = 300, memory_bytes = 120000, missing = "negative", negative_sampling = 0.5 }
+labels = { id = "id", window = 300, memory_bytes = 70000, missing = "negative", negative_sampling = 0.5 }
 "#;
     std::fs::write(&recipe, lines).unwrap();
     let mut at = Vec::new();
@@ -183,7 +183,7 @@ labels = { id = "id", window = 300, memory_bytes = 120000, missing = "negative",
             11 => {}
             13 => at.extend([(2 * i + delay, label.clone()), (2 * i + 250, label)]),
             17 if i > 500 => at.push((2 * i - delay, label)),
-            23 => at.push((2 * i + 900, label)),
+            23 => at.push((2 * i + 450, label)),
             29 if i > 500 => at.push((2 * i + delay, "{\"id\":1,\"class\":\"what\"}\n".into())),
             _ => at.push((2 * i + delay, label)),
         }
