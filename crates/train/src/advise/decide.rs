@@ -72,7 +72,7 @@ impl Evidence {
 
     /// Events between trainings: as measured, or more where a training takes too long for the rate.
     pub(super) fn affordable_interval(&self) -> usize {
-        let took = self.retrained.training.wall_seconds * self.rate.unwrap_or(0.0);
+        let took = self.retrained.training.free_seconds() * self.rate.unwrap_or(0.0);
         self.retrained.every.max((took / HEADROOM).ceil() as usize)
     }
 
