@@ -165,7 +165,7 @@ fn why(e: &Evidence) -> Vec<String> {
              learns event by event.",
             100.0 * e.drift.mean
         ),
-        false => format!("{index}: time has no say; learning later gains no more than shuffled."),
+        false => format!("{index}: time has no say, learning on gains no more in order than shuffled."),
     });
     if let Some(each) = e.steps.first() {
         why.push(format!(
