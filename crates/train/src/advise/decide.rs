@@ -72,7 +72,7 @@ impl Evidence {
 
     /// Events between trainings: as measured, or more where a training takes too long for the rate.
     pub(super) fn affordable_interval(&self) -> usize {
-        let took = self.retrained.training.wall_seconds * self.rate.unwrap_or(0.0);
+        let took = self.retrained.training.free_seconds() * self.rate.unwrap_or(0.0);
         self.retrained.every.max((took / HEADROOM).ceil() as usize)
     }
 
@@ -83,10 +83,14 @@ impl Evidence {
         self.scored < LEAST_SCORED || open(single.over_retrained)
     }
 
-    /// The longest interval that costs next to nothing of the gain.
+    /// The longest interval that costs next to nothing: a twentieth of what is wrong at best, or half of
+    /// the points that matter.
     fn interval(&self) -> usize {
         let Some(each) = self.intervals.first() else { return 1 };
-        let allowed = (0.05 * each.gain.mean).max(self.worth() / 2.0);
+        let allowed = match self.more_is_better {
+            true => (0.05 * (1.0 - each.quality)).max(self.worth() / 2.0),
+            false => 0.05 * each.quality,
+        };
         let enough = self.intervals.iter().filter(|i| i.gain.mean >= each.gain.mean - allowed);
         // Not a longer one behind a worse one.
         enough.zip(&self.intervals).take_while(|(a, b)| a == b).last().map_or(1, |(i, _)| i.events)
@@ -123,10 +127,14 @@ fn online(e: &Evidence, step: AtStep) -> Advice {
     let interval = if step.events > 1 { step.events } else { e.interval() };
     let at = e.intervals.iter().find(|i| i.events == interval && step.events == 1);
     let quality = at.map_or(step.quality, |i| i.quality);
+    // What a longer interval costs is taken off the gain.
+    let lost = at.map_or(0.0, |i| step.gain.mean - i.gain.mean);
+    let over = step.over_retrained;
+    let gain = Estimate { mean: over.mean - lost, ..over };
     Advice {
         interval: Some(interval),
         step: Some(step.events),
-        ..advice(Choice::Online, quality, step.over_retrained)
+        ..advice(Choice::Online, quality, gain)
     }
 }
 

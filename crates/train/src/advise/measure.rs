@@ -248,7 +248,7 @@ fn at_step(
         quality: found.scores.mean(),
         gain: found.scores.gain_over(&frozen.scores, setting.judge),
         over_retrained: found.scores.gain_over(&best.scores, setting.judge),
-        events_per_second: scored / found.cost.wall_seconds.max(1e-9),
+        events_per_second: scored / found.cost.free_seconds(),
         cpu_microseconds: 1e6 * found.cost.cpu_seconds / scored,
     }
 }

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`measure`]: what is found out ([`Evidence`])
-//! - [`decide`]: from that to an answer ([`Advice`]), a pure function
+//! - [`mod@decide`]: from that to an answer ([`Advice`]), a pure function
 //! - [`words`]: the answer's reasons, and what would change it
 
 pub mod decide;

@@ -165,7 +165,7 @@ fn why(e: &Evidence) -> Vec<String> {
              learns event by event.",
             100.0 * e.drift.mean
         ),
-        false => format!("{index}: time has no say; learning later gains no more than shuffled."),
+        false => format!("{index}: time has no say, learning on gains no more in order than shuffled."),
     });
     if let Some(each) = e.steps.first() {
         why.push(format!(
@@ -298,8 +298,8 @@ fn against_batch(e: &Evidence, advice: &Advice) -> Vec<String> {
             mb(e.online_bytes)
         ));
     }
-    let seconds = e.retrained.training.wall_seconds;
-    if retrains && seconds > 0.0 {
+    let seconds = e.retrained.training.free_seconds();
+    if retrains && seconds > 1e-6 {
         changes.push(format!(
             "More than {} events a second: a training takes {} s, and would not be done before the next.",
             speed(e.retrained.every as f64 / seconds),

@@ -12,6 +12,14 @@ pub struct Cost {
     pub cpu_seconds: f64,
 }
 
+impl Cost {
+    /// Seconds that it takes on a machine with nothing else to do: on a busy one the wall's clock also
+    /// counts the work of others.
+    pub fn free_seconds(&self) -> f64 {
+        self.wall_seconds.min(self.cpu_seconds).max(1e-9)
+    }
+}
+
 /// A clock of both.
 pub(crate) struct Clock {
     wall: Instant,

@@ -236,7 +236,7 @@ fn measured(s: &Setting<'_>, o: &Outcome, frozen: &Scores, baselines: Baselines)
         kappa_t: classes.then(|| (quality - no_change) / (1.0 - no_change)),
         gain: o.scores.gain_over(frozen, s.judge),
         cost: o.cost,
-        events_per_second: scored as f64 / o.cost.wall_seconds.max(1e-9),
+        events_per_second: scored as f64 / o.cost.free_seconds(),
         memory_bytes: o.memory_bytes,
         mean_age: o.age,
         updates: o.updates,

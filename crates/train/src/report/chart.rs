@@ -74,7 +74,9 @@ impl Chart<'_> {
         self.write(&mut page);
         let inner = page.split_once("<svg").and_then(|(_, rest)| rest.split_once('>'));
         let inner = inner.and_then(|(_, rest)| rest.split_once("</svg>")).map_or("", |(i, _)| i);
-        let rows = self.lines.len().div_ceil(2);
+        // Long names take a row each.
+        let columns = if self.lines.iter().any(|l| l.name.len() > 24) { 1 } else { 2 };
+        let rows = self.lines.len().div_ceil(columns);
         let above = 26 + 17 * rows;
         let mut picture = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 -{above} {WIDTH} {}\" width=\"640\">\
@@ -85,7 +87,7 @@ impl Chart<'_> {
         );
         for (i, line) in self.lines.iter().enumerate() {
             let Some(last) = line.figure() else { continue };
-            let (x, y) = (8 + 236 * (i % 2), 38 + 17 * (i / 2));
+            let (x, y) = (8 + 236 * (i % columns), 38 + 17 * (i / columns));
             let y = y as f64 - above as f64;
             let _ = write!(
                 picture,
