@@ -1,5 +1,5 @@
-//! A model that was trained in batches goes on with a stream of something else: digits turned by
-//! 90 degrees... and is asked about both.
+//! A model that was trained in batches goes on with a stream of something else, digits with their
+//! pixels shuffled, and is asked about both in the end.
 
 use serde_json::json;
 use tidemill_nn::{Activation, Model, OptimizerSpec};
@@ -9,13 +9,14 @@ use tidemill_train::prequential::Truth;
 
 use crate::digits::{Digits, Outcome, accuracy, learn, learner, percent, shuffled, wanted};
 
+/// Settings by environment: `RATE`, `EVENTS`, `L2`, `LAMBDA`.
 pub fn run(methods: &str) -> Outcome<()> {
     let (digits, test) = (Digits::read("train")?, Digits::read("t10k")?);
     let number = |name: &str, default: f64| {
         std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
     };
     let (l2, lambda) = (number("L2", 0.1), number("LAMBDA", 1000.0));
-    let (rate, events) = (number("RATE", 0.01), number("EVENTS", 10_000.0) as usize);
+    let (rate, events) = (number("RATE", 0.01), number("EVENTS", 60_000.0) as usize);
     let model = || Model::features(784).dense(256, Activation::Relu).dense(10, Activation::Linear);
     let permuted = |digits: &Digits| {
         let pixels = shuffled(784, 7, 1);
@@ -23,7 +24,7 @@ pub fn run(methods: &str) -> Outcome<()> {
         Digits { x: digits.x.iter().map(row).collect(), labels: digits.labels.clone() }
     };
     let (other, other_test) = (permuted(&digits), permuted(&test));
-    // The batch part: one pass in steps of 32.
+    // The batch part: three epochs in steps of 32.
     let mut trained = learner(model(), OptimizerSpec::sgd(0.1), 1, &ContinualSpec::default())?;
     for epoch in 0..3 {
         for batch in shuffled(digits.x.len(), 1, epoch).chunks_exact(32) {

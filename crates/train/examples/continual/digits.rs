@@ -37,7 +37,7 @@ pub fn shuffled(n: usize, seed: u32, stream: u32) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     for i in (1..n).rev() {
         let word = philox4x32([i as u32, stream, 0, 0], [seed, 0])[0];
-        order.swap(i, (u64::from(word) * (i as u64 + 1) >> 32) as usize);
+        order.swap(i, ((u64::from(word) * (i as u64 + 1)) >> 32) as usize);
     }
     order
 }

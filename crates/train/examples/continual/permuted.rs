@@ -13,15 +13,16 @@ use tidemill_train::online::continual::{
 
 use crate::digits::{Digits, Outcome, learn, learner, percent, shuffled, wanted};
 
-/// `methods` with an optional `:learning rate` behind, or `:replacement rate` behind that.
+/// Settings by environment: `RATE`, `DECAY`, `REPLACEMENT`, `SHRINK`, `PERTURB`, `EVERY`; `VERBOSE`
+/// tells of every ten tasks.
 pub fn run(methods: &str, tasks: usize, events: usize) -> Outcome<()> {
     let digits = Digits::read("train")?;
     let number = |name: &str, default: f64| {
         std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
     };
-    let rate = number("RATE", 0.003);
-    let decay = number("DECAY", 1e-4);
-    let replacement = number("REPLACEMENT", 1e-5);
+    let rate = number("RATE", 0.01);
+    let decay = number("DECAY", 5e-4);
+    let replacement = number("REPLACEMENT", 1e-4);
     let (shrink, perturb, every) =
         (number("SHRINK", 0.995), number("PERTURB", 0.01), number("EVERY", 1000.0));
     let plasticity = |spec| ContinualSpec { plasticity: Some(spec), ..ContinualSpec::default() };

@@ -24,13 +24,13 @@ pub(super) fn find<'a>(
 
 /// Counts as floats that hold them exactly: three of 24 bits each.
 pub(super) fn from_counts(counts: &[u64]) -> Vec<f32> {
-    let pieces = |&n: &u64| [n & 0xff_ffff, n >> 24 & 0xff_ffff, n >> 48].map(|p| p as f32);
+    let pieces = |&n: &u64| [n & 0xff_ffff, (n >> 24) & 0xff_ffff, n >> 48].map(|p| p as f32);
     counts.iter().flat_map(pieces).collect()
 }
 
 /// The counts again.
 pub(super) fn to_counts(values: &[f32]) -> Vec<u64> {
-    let whole = |p: &[f32]| p[0] as u64 | (p[1] as u64) << 24 | (p[2] as u64) << 48;
+    let whole = |p: &[f32]| p[0] as u64 | ((p[1] as u64) << 24) | ((p[2] as u64) << 48);
     values.chunks_exact(3).map(whole).collect()
 }
 

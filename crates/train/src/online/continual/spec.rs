@@ -82,7 +82,7 @@ pub enum PlasticitySpec {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ContinualBackpropSpec {
-    /// The share of a layer's mature units that is replaced in a step; 1e-5 by default.
+    /// The share of a layer's mature units that is replaced in a step; 1e-4 by default.
     pub replacement_rate: f64,
     /// Steps for which a new unit is safe; 100 by default.
     pub maturity: u32,
@@ -92,7 +92,7 @@ pub struct ContinualBackpropSpec {
 
 impl Default for ContinualBackpropSpec {
     fn default() -> Self {
-        Self { replacement_rate: 1e-5, maturity: 100, decay: 0.99 }
+        Self { replacement_rate: 1e-4, maturity: 100, decay: 0.99 }
     }
 }
 
