@@ -15,7 +15,7 @@ pub fn run(methods: &str) -> Outcome<()> {
     let number = |name: &str, default: f64| {
         std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
     };
-    let (l2, lambda) = (number("L2", 0.1), number("LAMBDA", 1000.0));
+    let (l2, lambda) = (number("L2", 0.1), number("LAMBDA", 300.0));
     let (rate, events) = (number("RATE", 0.01), number("EVENTS", 60_000.0) as usize);
     let model = || Model::features(784).dense(256, Activation::Relu).dense(10, Activation::Linear);
     let permuted = |digits: &Digits| {

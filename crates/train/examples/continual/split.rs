@@ -56,8 +56,8 @@ pub fn run(methods: &str) -> Outcome<()> {
                 json!({
                     "experiment": "split_mnist", "method": name, "capacity": CAPACITY,
                     "per_step": per_step, "learning_rate": rate,
-                    "weight_decay": decay, "model": std::env::var("MODEL").unwrap_or("mlp".into()),
-                    "dropout": number("DROPOUT", 0.0), "seed": seed,
+                    "weight_decay": decay, "model": std::env::var("MODEL").unwrap_or("cnn".into()),
+                    "dropout": number("DROPOUT", 0.3), "seed": seed,
                     "accuracy": percent(each.iter().sum::<f64>() / 5.0),
                     "all_classes": percent(accuracy(&mut learner, &test, |_| true)?),
                     "experiences": each.iter().map(|&a| percent(a)).collect::<Vec<_>>(),
@@ -69,10 +69,10 @@ pub fn run(methods: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// The network: `MODEL=mlp`, two hidden layers of 400 as in most of the literature, or `cnn`, a small
-/// one of two convolutions.
+/// The network: a small one of two convolutions, or with `MODEL=mlp` two hidden layers of 400 as in
+/// most of the literature. Dropout keeps it from learning 500 events by heart.
 fn model() -> Model {
-    if std::env::var("MODEL").as_deref() == Ok("cnn") {
+    if std::env::var("MODEL").as_deref() != Ok("mlp") {
         return Model::features(784)
             .layer(LayerSpec::Reshape { shape: vec![28, 28, 1] })
             .conv2d(8, 5, Activation::Relu)
@@ -80,7 +80,7 @@ fn model() -> Model {
             .conv2d(16, 5, Activation::Relu)
             .max_pool2d(2)
             .flatten()
-            .dropout(number("DROPOUT", 0.0))
+            .dropout(number("DROPOUT", 0.3))
             .dense(10, Activation::Linear);
     }
     Model::features(784)

@@ -3,11 +3,11 @@
 //! # Layout
 //!
 //! - [`spec`]: what a recipe says ([`ContinualSpec`])
-//! - [`replay`]: a memory of events, some of which go into each step
-//! - [`anchor`]: a pull towards the weights from before the stream, even (L2) or by importance (EWC)
-//! - [`backprop`]: units of little use are drawn anew (continual backprop)
-//! - [`perturb`]: all weights move a little towards fresh ones (shrink and perturb)
-//! - [`random`]: draws by counter; [`saved`]: all of it in a checkpoint
+//! - `replay`: a memory of events, some of which go into each step
+//! - `anchor`: a pull towards the weights from before the stream, even (L2) or by importance (EWC)
+//! - `backprop`: units of little use are drawn anew (continual backprop)
+//! - `perturb`: all weights move a little towards fresh ones (shrink and perturb)
+//! - `random`: draws by counter; `saved`: all of it in a checkpoint
 
 mod anchor;
 mod backprop;
