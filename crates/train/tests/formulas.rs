@@ -118,8 +118,10 @@ const LOGISTIC: &str = "";
 const MLP: &str = r#"{ dense = { units = 4, activation = "tanh" } }, "#;
 
 fn parameters(tensors: &[tidemill_train::engine::StateTensor]) -> Vec<Vec<f32>> {
-    let mut named: Vec<_> =
-        tensors.iter().filter(|t| t.parameter && t.name.starts_with("layers.")).collect();
+    // A stream's checkpoint also has the state to roll back to, under marked names.
+    let own =
+        |t: &&tidemill_train::engine::StateTensor| t.parameter && t.name.starts_with("layers");
+    let mut named: Vec<_> = tensors.iter().filter(own).collect();
     // Layers in order; `kernel` before `bias`.
     named.sort_by_key(|t| (t.name.split('.').nth(1).map(str::to_owned), t.name.ends_with("bias")));
     named.into_iter().map(|t| t.values.clone()).collect()
