@@ -156,8 +156,11 @@ impl Drift {
         good: &mut Option<Arc<State>>,
         applied: bool,
     ) -> Result<()> {
+        let learned = batch.weights.iter().filter(|&&w| w > 0.0).count() as u64;
+        if learned == 0 {
+            return Ok(());
+        }
         if let Some(boost) = &mut self.state.boost {
-            let learned = batch.weights.iter().filter(|&&w| w > 0.0).count() as u64;
             boost.left = boost.left.saturating_sub(learned);
             if boost.left == 0 {
                 self.state.boost = None;
