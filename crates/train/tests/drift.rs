@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use tidemill_drift::DetectorSpec;
+use tidemill_drift::{DetectorSpec, PageHinkleySpec};
 use tidemill_nn::{Activation, LossSpec, Model, OptimizerSpec};
 use tidemill_train::engine::EngineSpec;
 use tidemill_train::online::drift::spec::{Action, ChallengerSpec, From, RaiseRate, Watch};
@@ -16,7 +16,8 @@ use tidemill_train::{Existing, RecipeFile, Summary};
 fn learner(action: Action) -> Learner {
     let model = Model::features(3).dense(12, Activation::Tanh).dense(2, Activation::Linear);
     let loss = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
-    let optimizer = OptimizerSpec::sgd(0.02);
+    // Slow, as suits a stream that seldom changes: that is when actions matter.
+    let optimizer = OptimizerSpec::sgd(0.005);
     let spec = EngineSpec { model, loss, optimizer, batch_size: 1, seed: 5, threads: Some(1) };
     let mut learner = Learner::new(spec).unwrap();
     learner.watch_drift(DriftSpec { action: vec![action], ..DriftSpec::default() }).unwrap();
@@ -76,8 +77,9 @@ fn actions_recover_sooner_than_the_log_alone() {
 fn without_a_drift_nobody_takes_over() {
     let challenger = ChallengerSpec { from: From::Champion, events: 1000, ..Default::default() };
     let mut learner = learner(Action::Log {});
+    let eager = PageHinkleySpec { delta: 0.0, threshold: 2.0, ..PageHinkleySpec::default() };
     let spec = DriftSpec {
-        detector: Watch::Detector(DetectorSpec::Kswin(Default::default())),
+        detector: Watch::Detector(DetectorSpec::PageHinkley(eager)),
         action: vec![Action::Challenger(challenger)],
         ..DriftSpec::default()
     };

@@ -12,6 +12,27 @@
 //! model says yes or no to several), or the mean absolute error of values in the unit that the model
 //! learns them in. Errors that fall are logged as well, and answered by nothing: that the model has
 //! learned is no reason to disturb it.
+//!
+//! # What the actions come to
+//!
+//! Accuracy over the whole stream of a net with 12 hidden units, Adam at 0.002 (`tests/drift.rs`
+//! prints it). In brackets how often the errors rose, and how many challengers took over:
+//!
+//! | action | SEA, 50,000 events | Elec2, 45,312 events | labels exchanged, slow SGD |
+//! | --- | --- | --- | --- |
+//! | `log` | 88.97 % (2) | 83.26 % (24) | 78.8 % |
+//! | `raise_rate` | 89.02 % (2) | 83.08 % (20) | 87.9 % (factor 5) |
+//! | `reset_slots` | 88.99 % (2) | 83.27 % (22) | |
+//! | `challenger`, fresh | 88.97 % (2, 0 took over) | 83.09 % (27, 3 took over) | 88.3 % (rate 3) |
+//! | the same from the champion, rate 3 | 89.03 % (2, 2 took over) | 82.48 % (33, 21 took over) | |
+//! | `roll_back` | 88.93 % (1) | 82.93 % (31) | |
+//!
+//! The last column is the accuracy over the 1,500 events after an abrupt drift of a made stream. So
+//! actions pay where a slow model meets an abrupt drift, and hardly anywhere else: a model that keeps
+//! learning at a rate that suits its stream has followed by the time of the alarm. That is why the
+//! default is `log`.
+//!
+//! ADWIN costs 29 ns an event on errors (`crates/drift/examples/cost.rs`, on a busy machine).
 
 pub mod challenger;
 pub mod spec;
@@ -164,8 +185,11 @@ impl Drift {
         batch: &Batch,
         applied: bool,
     ) -> Result<Answer> {
+        let learned = batch.weights.iter().filter(|&&w| w > 0.0).count() as u64;
+        if learned == 0 {
+            return Ok(Answer::Goes);
+        }
         if let Some(boost) = &mut self.state.boost {
-            let learned = batch.weights.iter().filter(|&&w| w > 0.0).count() as u64;
             boost.left = boost.left.saturating_sub(learned);
             if boost.left == 0 {
                 self.state.boost = None;
