@@ -10,6 +10,9 @@ use crate::compare::Estimate;
 const WORTH_POINTS: f64 = 0.005;
 /// The same for an error: its share.
 const WORTH_SHARE: f64 = 0.02;
+/// The drift index from which on being fresh is what is gained. Below it, what learning on line gains it
+/// gains from more data or more steps, and batch training can have those too.
+const DRIFTS: f64 = 0.05;
 /// Scored events below which nothing is said.
 const LEAST_SCORED: usize = 500;
 /// Share of the measured speed that a stream may take: it comes unevenly.
@@ -70,6 +73,11 @@ impl Evidence {
         gain.is_gain() && gain.mean >= self.worth()
     }
 
+    /// Whether time has a say.
+    pub(super) fn drifts(&self) -> bool {
+        self.drift.is_gain() && self.drift.mean >= DRIFTS
+    }
+
     /// Events between trainings: as measured, or more where a training takes too long for the rate.
     pub(super) fn affordable_interval(&self) -> usize {
         let took = self.retrained.training.free_seconds() * self.rate.unwrap_or(0.0);
@@ -101,7 +109,9 @@ impl Evidence {
 pub fn decide(e: &Evidence) -> Advice {
     let mut advice = match e.step() {
         _ if e.too_little() => undecided(e),
-        Some(step) if e.matters(step.over_retrained) && e.matters(step.gain) => online(e, *step),
+        Some(step) if e.drifts() && e.matters(step.over_retrained) && e.matters(step.gain) => {
+            online(e, *step)
+        }
         _ if e.matters(e.retrained.gain) => retrain(e),
         _ => train_once(e),
     };

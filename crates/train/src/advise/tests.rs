@@ -89,6 +89,13 @@ fn a_steady_stream_asks_for_batches() {
     assert_eq!(decide(&e).choice, Choice::TrainOnce);
 }
 
+/// More data or more steps would do the same for batches.
+#[test]
+fn a_gain_that_time_has_no_part_in_is_none_for_learning_on_line() {
+    assert_eq!(decide(&evidence(0.02, 0.01, 0.015)).choice, Choice::Retrain);
+    assert_eq!(decide(&evidence(0.02, 0.01, 0.06)).choice, Choice::Online);
+}
+
 #[test]
 fn a_sure_gain_that_is_too_small_to_matter_changes_nothing() {
     let mut e = evidence(0.004, 0.0, 0.01);

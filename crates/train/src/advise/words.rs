@@ -146,7 +146,7 @@ fn why(e: &Evidence) -> Vec<String> {
     let mut why = Vec::new();
     let digits = if e.drift.mean.max(e.drift.within) < 0.00995 { 3 } else { 2 };
     let index = format!("Drift index {:.digits$} +- {:.digits$}", e.drift.mean, e.drift.within);
-    let changes = e.drift.is_gain() && e.drift.mean >= 0.02;
+    let changes = e.drifts();
     let guess = if e.more_is_better { "naming the most frequent class" } else { "the mean" };
     let sign = if e.more_is_better { 1.0 } else { -1.0 };
     let best = e.steps.iter().map(|s| s.quality).chain([e.frozen, e.retrained.quality]);
