@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(paths(&repeat), [expected]);
         // The names are those of the parameters.
         let names: Vec<String> =
-            repeat.initial_values(1).unwrap().into_iter().map(|v| v.name).collect();
+            repeat.initial_values(1).expect("values").into_iter().map(|v| v.name).collect();
         assert!(names.contains(&"layers.0.repeat.1.0.dense.kernel".to_owned()), "{names:?}");
     }
 

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use tidemill::train::engine::EngineSpec;
+use tidemill::train::online::DriftSpec;
 use tidemill::{Activation, Learner, LossSpec, Model, OptimizerSpec, Truth};
 
 fn main() -> tidemill::Result<()> {
@@ -40,6 +41,7 @@ fn main() -> tidemill::Result<()> {
     })?;
     if defaults {
         learner.normalize_rate();
+        learner.watch_drift(DriftSpec::default())?;
     }
     // Events that no cache line predicts: a few hundred of them, one after the other.
     let mut random = 1u64;

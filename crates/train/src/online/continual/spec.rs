@@ -207,6 +207,11 @@ impl ContinualSpec {
                             at most activations between; take shrink_and_perturb";
                 return Err((key.into(), what.into()));
             }
+            if engine.model.hedged_depth.is_some() {
+                let what = "does not go with hedged_depth, where every hidden layer has an output; take \
+                            shrink_and_perturb";
+                return Err((key.into(), what.into()));
+            }
             if engine.model.trains_otherwise() {
                 let what = "does not go with dropout and batch_norm; take shrink_and_perturb";
                 return Err((key.into(), what.into()));
