@@ -6,12 +6,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::Task;
+
 /// `[online.guard]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuardSpec {
     /// A loss this many standard deviations above the running mean is a spike; 0 lets all finite
-    /// losses pass. 100 by default.
+    /// losses pass. 100 by default. A deviation is at least a tenth of the mean and, for classes and
+    /// for yes or no, half of the loss of a guess that knows nothing (half of `ln 10` for ten classes).
     pub spike: f64,
     /// Events over which the running mean and deviation fade; 1000 by default.
     pub window: u64,
@@ -62,6 +65,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guard {
     spec: GuardSpec,
+    /// The loss of a guess that knows nothing; 0 where there is no such thing.
+    ignorance: f64,
     /// Losses that were applied since the start or the last rollback.
     count: u64,
     mean: f64,
@@ -77,10 +82,19 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard that has seen nothing.
-    pub fn new(spec: GuardSpec) -> Guard {
+    /// A guard that has seen nothing, of a model with so many outputs. For classes and for yes or
+    /// no, deviations are at least half of the loss of a guess that knows nothing: a model that is
+    /// hardly ever wrong has losses of next to none, and the first event of another class, however
+    /// many of those deviations above them, is what it should learn from.
+    pub fn new(spec: GuardSpec, task: Task, num_outputs: usize) -> Guard {
+        let ignorance = match task {
+            Task::Classes => (num_outputs.max(2) as f64).ln(),
+            Task::Binary => std::f64::consts::LN_2,
+            Task::Values => 0.0,
+        };
         Guard {
             spec,
+            ignorance,
             count: 0,
             mean: 0.0,
             variance: 0.0,
@@ -115,7 +129,8 @@ impl Guard {
             return Verdict::Apply;
         }
         // A deviation below a tenth of the mean says more about luck than about the stream.
-        let deviation = self.variance.sqrt().max(0.1 * self.mean.abs()).max(1e-6);
+        let least = (0.1 * self.mean.abs()).max(0.5 * self.ignorance).max(1e-6);
+        let deviation = self.variance.sqrt().max(least);
         let z = (loss - self.mean) / deviation;
         if z > self.spec.spike { Verdict::Spike(z) } else { Verdict::Apply }
     }
@@ -157,7 +172,7 @@ mod tests {
     use super::*;
 
     fn settled() -> Guard {
-        let mut guard = Guard::new(GuardSpec::default());
+        let mut guard = Guard::new(GuardSpec::default(), Task::Values, 1);
         for i in 0..1000 {
             let loss = if i % 2 == 0 { 0.4 } else { 0.6 };
             assert_eq!(guard.judge(loss, true), Verdict::Apply);
@@ -167,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_never_passes() {
-        let mut guard = Guard::new(GuardSpec::default());
+        let mut guard = Guard::new(GuardSpec::default(), Task::Values, 1);
         assert_eq!(guard.judge(f32::NAN, true), Verdict::NotFinite);
         assert_eq!(guard.judge(f32::INFINITY, true), Verdict::NotFinite);
         assert_eq!(guard.judge(0.5, false), Verdict::NotFinite);
@@ -182,6 +197,19 @@ mod tests {
         let mut guard = settled();
         assert!(matches!(guard.judge(500.0, true), Verdict::Spike(z) if z > 100.0));
         assert_eq!(guard.judge(0.5, true), Verdict::Apply);
+    }
+
+    /// A class not seen for long, after thousands of events of another that are told without doubt.
+    #[test]
+    fn a_surprise_after_certainty_is_no_spike() {
+        for (task, outputs) in [(Task::Classes, 2), (Task::Classes, 23), (Task::Binary, 1)] {
+            let mut guard = Guard::new(GuardSpec::default(), task, outputs);
+            for _ in 0..5000 {
+                guard.judge(1e-4, true);
+            }
+            assert_eq!(guard.judge(12.0, true), Verdict::Apply, "{task:?}");
+            assert!(matches!(guard.judge(1e4, true), Verdict::Spike(_)), "{task:?}");
+        }
     }
 
     #[test]

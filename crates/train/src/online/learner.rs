@@ -121,7 +121,7 @@ impl Learner {
             link: loss.link(),
             num_outputs,
             prequential: Prequential::new(task, num_outputs, metrics),
-            guard: Guard::new(guard),
+            guard: Guard::new(guard, task, num_outputs),
             probabilities: Vec::new(),
             scales: Vec::new(),
             scored: Vec::new(),

@@ -48,7 +48,7 @@ impl LinearLearner {
             model: HashedLinear::new(spec, loss),
             task,
             prequential: Prequential::new(task, 1, metrics),
-            guard: Guard::new(guard),
+            guard: Guard::new(guard, task, 1),
             last: Learned { verdict: Verdict::Apply, rolled_back: false },
             scored: false,
             frozen: false,
