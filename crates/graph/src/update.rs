@@ -24,6 +24,12 @@ pub mod hyper {
 /// The decimal number that a setting was written as: 0.999 rather than the f32 nearest to it, which
 /// would make `1 - beta2` wrong by 1.3e-5. What computes with `1 - beta` starts from this.
 pub fn decimal(setting: f32) -> f64 {
+    // Below 1 a number of seven digits is the only one of its f32; it needs no text, which takes
+    // longer than a small model's layer, and every step asks for it.
+    let seven = (f64::from(setting) * 1e7).round() / 1e7;
+    if setting.abs() < 1.0 && seven as f32 == setting {
+        return seven;
+    }
     setting.to_string().parse().unwrap_or(f64::from(setting))
 }
 

@@ -378,7 +378,11 @@ pub fn hyper_values(rule: &Rule, learning_rate: f64, t: u64) -> [f32; hyper::LEN
         Rule::RmsProp { rho, corrected: true, .. } => (0.0, decimal(rho)),
         _ => (0.0, 0.0),
     };
-    let correction = |beta: f64| (1.0 - beta.powf(t as f64)) as f32;
+    // beta^t is below exp(-t (1 - beta)), which from 40 on takes nothing off 1.
+    let correction = |beta: f64| match t as f64 * (1.0 - beta) {
+        40.0.. => 1.0,
+        _ => (1.0 - beta.powf(t as f64)) as f32,
+    };
     let mut values = [0.0; hyper::LEN];
     values[hyper::LEARNING_RATE] = learning_rate as f32;
     values[hyper::BIAS_CORRECTION1] = correction(beta1);

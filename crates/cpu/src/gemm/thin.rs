@@ -193,7 +193,7 @@ unsafe fn outer<S: Simd, const RULE: u8>(t: &Tile) {
     // SAFETY: a has `rows` values, b `cols`, parameter and slots `rows` by `cols`.
     unsafe {
         let k = Splat::<S>::new(t.coefficients);
-        if t.cols < 16 && !t.cols.is_multiple_of(S::LANES) && t.stride == t.cols {
+        if t.cols < NARROW && !t.cols.is_multiple_of(S::LANES) && t.stride == t.cols {
             return outer_narrow::<S, RULE>(t);
         }
         if !zero_is_still(RULE) {
@@ -224,17 +224,21 @@ unsafe fn outer<S: Simd, const RULE: u8>(t: &Tile) {
     }
 }
 
-/// A parameter of less than 16 columns, without gaps: some rows at a time as one long
+/// Columns below which rows that end within a vector are taken together.
+const NARROW: usize = 64;
+
+/// A parameter of less than [`NARROW`] columns, without gaps: some rows at a time as one long
 /// row, since masked rows that share a vector's bytes would wait for each other's stores.
 #[inline(always)]
 unsafe fn outer_narrow<S: Simd, const RULE: u8>(t: &Tile) {
-    const ROWS: usize = 16;
-    let mut gradient = [0.0f32; (ROWS + 1) * 16];
+    const LEN: usize = 256;
+    let mut gradient = [0.0f32; LEN + 16];
+    let most = (LEN / t.cols).min(16);
     let mut i = 0;
     while i < t.rows {
-        let rows = ROWS.min(t.rows - i);
-        // SAFETY: rows i..i + rows exist; each writes vectors from places below ROWS * 16, less than 16
-        // past the row's end.
+        let rows = most.min(t.rows - i);
+        // SAFETY: rows i..i + rows exist; each writes vectors from places below LEN, less than 16 past
+        // the row's end.
         unsafe {
             for r in 0..rows {
                 let x = S::splat(*t.a.add(i + r));

@@ -291,7 +291,9 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8, const FLUSH: bool>(
             }
             code::RMSPROP_LAZY => {
                 let v = flush::<S, FLUSH>(lerp::<S>(s0, S::mul(g, g), p[0]));
-                let direction = S::div(g, S::fma(S::sqrt(v), p[3], p[1]));
+                // an infinite v: as for Adam
+                let root = S::sqrt(S::min(S::splat(1e38), v));
+                let direction = S::div_quick(g, S::fma(root, p[3], p[1]));
                 // below the smallest number: zero, and not NaN, which has to go on
                 let still = S::gt(S::splat(f32::from_bits(1)), S::abs(g));
                 (S::select(still, w, step(direction)), [S::select(still, s0, v), s1, s2])
