@@ -282,8 +282,8 @@ fn main() {
         let call = Reduce::call(isa, Reduction::Mean, shape, axes);
         bench.call(name, &call, &[shape.iter().product(), out], &[]);
     }
-    let ids = Ids { len: 4096, float: false };
-    let call = Call::single(Embedding::new(ids, 10_000, 64));
+    let ids = Ids { len: 4096, float: false, bag: 0 };
+    let call = Call::single(Embedding::new(isa, ids, 10_000, 64));
     bench.call("embedding 4096 of 10000x64", &call, &[640_000, 4096, 4096 * 64], &[1]);
     let call = Call::single(EmbeddingGrad::new(isa, ids, 10_000, 64));
     bench.call("embedding grad", &call, &[4096, 4096 * 64, 640_000], &[0]);

@@ -220,11 +220,11 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
         &KernelSpec::RowNormGradGamma { kind, rows, cols, epsilon } => {
             in_order(RowNormGradGamma::call(isa, kind, rows, cols, epsilon), 3)
         }
-        &KernelSpec::Embedding { float_ids, rows, cols, len } => {
-            ordered(Embedding::new(Ids { len, float: float_ids }, rows, cols), 3)
+        &KernelSpec::Embedding { float_ids, rows, cols, len, bag } => {
+            ordered(Embedding::new(isa, Ids { len, float: float_ids, bag }, rows, cols), 3)
         }
-        KernelSpec::EmbeddingGrad { float_ids, update, rows, cols, len } => {
-            let ids = Ids { len: *len, float: *float_ids };
+        KernelSpec::EmbeddingGrad { float_ids, update, rows, cols, len, bag } => {
+            let ids = Ids { len: *len, float: *float_ids, bag: *bag };
             match update {
                 None => ordered(EmbeddingGrad::new(isa, ids, *rows, *cols), 3),
                 Some(update) => {

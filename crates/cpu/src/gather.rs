@@ -13,6 +13,9 @@ pub struct Ids {
     pub len: usize,
     /// Whether they are floats.
     pub float: bool,
+    /// Ids of a bag, which have one row of the output together and leave out those of id 0; 0 where
+    /// each id has its own.
+    pub bag: usize,
 }
 
 impl Ids {
@@ -25,7 +28,8 @@ impl Ids {
         unsafe {
             if self.float {
                 let id = *ids.add(i);
-                if id >= 0.0 && id.fract() == 0.0 { id as usize } else { usize::MAX }
+                let whole = id as i64; // not `fract`, which is a call
+                if whole >= 0 && whole as f32 == id { whole as usize } else { usize::MAX }
             } else {
                 usize::try_from(*ids.cast::<i32>().add(i)).unwrap_or(usize::MAX)
             }
@@ -33,19 +37,51 @@ impl Ids {
     }
 }
 
-/// Rows of a table. Arguments: `table[rows, cols], ids[len], y[len, cols]`. An id outside the table
-/// gives a row of NaN.
+impl Ids {
+    /// Whether an id stands for a row.
+    fn counts(self, id: usize) -> bool {
+        self.bag == 0 || id > 0
+    }
+
+    /// The row of the output that id `i` went into.
+    fn output(self, i: usize) -> usize {
+        i.checked_div(self.bag).unwrap_or(i)
+    }
+}
+
+/// Rows of a table, or the sums of those of a bag. Arguments: `table[rows, cols], ids[len],
+/// y[len, cols]`, or `y[len / bag, cols]`. An id outside the table gives a row of NaN.
 pub struct Embedding {
     ids: Ids,
     rows: usize,
     cols: usize,
     chunks: usize,
+    add: AddFn,
 }
 
 impl Embedding {
-    /// Takes a row for each id.
-    pub fn new(ids: Ids, rows: usize, cols: usize) -> Embedding {
-        Embedding { ids, rows, cols, chunks: chunks_for(ids.len, 5.0 + 0.1 * cols as f64) }
+    /// Takes a row for each id, or the sum for each bag.
+    pub fn new(isa: Isa, ids: Ids, rows: usize, cols: usize) -> Embedding {
+        let each = ids.bag.max(1);
+        let chunks = chunks_for(ids.len / each, each as f64 * (5.0 + 0.1 * cols as f64));
+        Embedding { ids, rows, cols, chunks, add: add_fn(isa) }
+    }
+
+    /// # Safety
+    /// As for `run`, and `i` is a bag.
+    unsafe fn sum(&self, table: *const f32, ids: *const f32, y: *mut f32, i: usize) {
+        // SAFETY: the bag's ids lie below `len`; a row is read after its id was checked only.
+        unsafe {
+            let y = y.add(i * self.cols);
+            std::slice::from_raw_parts_mut(y, self.cols).fill(0.0);
+            for id in i * self.ids.bag..(i + 1) * self.ids.bag {
+                match self.ids.row(ids, id) {
+                    0 => {}
+                    row if row < self.rows => (self.add)(table.add(row * self.cols), y, self.cols),
+                    _ => std::slice::from_raw_parts_mut(y, self.cols).fill(f32::NAN),
+                }
+            }
+        }
     }
 }
 
@@ -56,8 +92,13 @@ impl Kernel for Embedding {
 
     unsafe fn run(&self, args: &[*mut f32], chunk: usize, _scratch: *mut f32) {
         let (table, ids, y) = (args[0].cast_const(), args[1].cast_const(), args[2]);
-        let (start, end) = chunk_range(self.ids.len, self.chunks, 1, chunk);
+        let (start, end) = chunk_range(self.ids.len / self.ids.bag.max(1), self.chunks, 1, chunk);
         for i in start..end {
+            if self.ids.bag > 0 {
+                // SAFETY: i is below the number of bags.
+                unsafe { self.sum(table, ids, y, i) };
+                continue;
+            }
             // SAFETY: i is below `len`; a row is read after its id was checked only.
             unsafe {
                 let y = y.add(i * self.cols);
@@ -74,8 +115,8 @@ impl Kernel for Embedding {
 
 type AddFn = unsafe fn(*const f32, *mut f32, usize);
 
-/// Gradient of [`Embedding`]. Arguments: `ids[len], dy[len, cols], dtable[rows, cols]`; ids outside
-/// the table are left out.
+/// Gradient of [`Embedding`]. Arguments: `ids[len], dy[len, cols]` or `dy[len / bag, cols]`,
+/// `dtable[rows, cols]`; ids outside the table are left out.
 ///
 /// A chunk owns a range of the table's rows and adds what belongs there in the order of ids: no
 /// sort, no atomics, the same bits always.
@@ -111,9 +152,10 @@ impl Kernel for EmbeddingGrad {
             let own = table.add(start * cols);
             std::slice::from_raw_parts_mut(own, (end - start) * cols).fill(0.0);
             for i in 0..self.ids.len {
-                let row = self.ids.row(ids, i).wrapping_sub(start);
-                if row < end - start {
-                    (self.add)(dy.add(i * cols), own.add(row * cols), cols);
+                let id = self.ids.row(ids, i);
+                let row = id.wrapping_sub(start);
+                if row < end - start && self.ids.counts(id) {
+                    (self.add)(dy.add(self.ids.output(i) * cols), own.add(row * cols), cols);
                 }
             }
         }
@@ -124,7 +166,8 @@ impl Kernel for EmbeddingGrad {
 /// leave everything as it is where the gradient is zero: the same bits as of [`EmbeddingGrad`] and
 /// an update of the whole table, at a cost that does not depend on the table's size.
 ///
-/// Arguments: `ids[len], dy[len, cols], hyper, table[rows, cols], slots[rows, cols]...`.
+/// Arguments: `ids[len], dy[len, cols]` or `dy[len / bag, cols]`, `hyper, table[rows, cols],
+/// slots[rows, cols]...`.
 pub struct EmbeddingUpdate {
     ids: Ids,
     rows: usize,
@@ -135,9 +178,16 @@ pub struct EmbeddingUpdate {
     add: AddFn,
 }
 
+/// Bits of a key that are the id's place; the rest is its row.
+const INDEX_BITS: u32 = 24;
+
 impl EmbeddingUpdate {
     /// Updates the rows of a table that have ids.
     pub fn new(isa: Isa, ids: Ids, rows: usize, cols: usize, update: Update) -> EmbeddingUpdate {
+        assert!(
+            ids.len < 1 << INDEX_BITS && rows <= 1 << (64 - INDEX_BITS),
+            "too many ids or rows"
+        );
         let (slots, run) = (update.rule.num_slots(), update_fn(isa, &update));
         EmbeddingUpdate { ids, rows, cols, update, slots, run, add: add_fn(isa) }
     }
@@ -149,27 +199,36 @@ impl Kernel for EmbeddingUpdate {
     }
 
     fn scratch_bytes(&self) -> usize {
-        4 * self.cols
+        // a key for each id, then a row
+        8 * self.ids.len + 4 * self.cols
     }
 
     unsafe fn run(&self, args: &[*mut f32], _chunk: usize, scratch: *mut f32) {
         let (ids, dy, cols) = (args[0].cast_const(), args[1].cast_const(), self.cols);
-        // SAFETY: i and later are below `len`; a row is inside the table and its slots; the scratch
-        // has room for a row; `hyper` holds the step's numbers.
+        // SAFETY: i is below `len`; a row is inside the table and its slots; the scratch, which starts
+        // at a cache line, has room for the keys and a row; `hyper` holds the step's numbers.
         unsafe {
             let coefficients = self.update.coefficients(args[2]);
+            let keys = scratch.cast::<u64>();
+            let sum = scratch.add(2 * self.ids.len);
+            let mut found = 0;
             for i in 0..self.ids.len {
                 let row = self.ids.row(ids, i);
-                if row >= self.rows || (0..i).any(|before| self.ids.row(ids, before) == row) {
-                    continue;
+                if row < self.rows && self.ids.counts(row) {
+                    keys.add(found).write((row as u64) << INDEX_BITS | i as u64);
+                    found += 1;
                 }
-                // Summed from zero in the order of ids, as the whole gradient is.
-                std::slice::from_raw_parts_mut(scratch, cols).fill(0.0);
-                for later in i..self.ids.len {
-                    if self.ids.row(ids, later) == row {
-                        (self.add)(dy.add(later * cols), scratch, cols);
-                    }
+            }
+            // By row, and within one in the order of ids, in which the whole gradient is summed too.
+            let keys = std::slice::from_raw_parts_mut(keys, found);
+            keys.sort_unstable();
+            for same in keys.chunk_by(|a, b| a >> INDEX_BITS == b >> INDEX_BITS) {
+                std::slice::from_raw_parts_mut(sum, cols).fill(0.0);
+                for key in same {
+                    let i = (key & ((1 << INDEX_BITS) - 1)) as usize;
+                    (self.add)(dy.add(self.ids.output(i) * cols), sum, cols);
                 }
+                let row = (same[0] >> INDEX_BITS) as usize;
                 let slot = |k: usize| match k < self.slots {
                     true => args[4 + k].add(row * cols),
                     false => std::ptr::null_mut(),
@@ -177,7 +236,7 @@ impl Kernel for EmbeddingUpdate {
                 let block = UpdateBlock {
                     rows: 1,
                     cols,
-                    gradient: scratch.cast_const(),
+                    gradient: sum.cast_const(),
                     gradient_stride: 0,
                     param: args[3].add(row * cols),
                     slots: [slot(0), slot(1), slot(2)],
@@ -218,9 +277,9 @@ mod tests {
             let table = random.values(rows * cols);
             let ids = ids(&mut random, rows, len);
             let stored = stored(&ids, float);
-            let how = Ids { len, float };
+            let how = Ids { len, float, bag: 0 };
             let mut args = vec![table.clone(), stored.clone(), vec![0.0; len * cols]];
-            run_all(&[&Embedding::new(how, rows, cols)], &mut args);
+            run_all(&[&Embedding::new(Isa::Portable, how, rows, cols)], &mut args);
             let dy = random.values(len * cols);
             let mut dtable = vec![0.0; rows * cols];
             for (i, &id) in ids.iter().enumerate() {
@@ -243,10 +302,37 @@ mod tests {
     }
 
     #[test]
+    fn bags_are_sums_of_rows() {
+        let mut random = Random(3);
+        for (rows, cols, bags, tokens) in [(1, 1, 1, 1), (20, 33, 4, 7), (500, 32, 300, 64)] {
+            let (table, len) = (random.values(rows * cols), bags * tokens);
+            let ids: Vec<i32> = (0..len).map(|_| random.below(rows) as i32).collect();
+            let mut y = vec![0.0f64; bags * cols];
+            for (i, &id) in ids.iter().enumerate().filter(|&(_, &id)| id > 0) {
+                for c in 0..cols {
+                    y[i / tokens * cols + c] += f64::from(table[id as usize * cols + c]);
+                }
+            }
+            for isa in Isa::available() {
+                let how = Ids { len, float: true, bag: tokens };
+                let mut args = vec![table.clone(), stored(&ids, true), vec![f32::NAN; bags * cols]];
+                run_all(&[&Embedding::new(isa, how, rows, cols)], &mut args);
+                close(&args[2], &y, 1e-5, "y");
+            }
+        }
+        // An id that no table has makes its bag's sum NaN, and that of no other.
+        let how = Ids { len: 4, float: false, bag: 2 };
+        let mut args = vec![vec![1.0, 2.0], stored(&[1, 2, 1, 0], false), vec![0.0; 2]];
+        run_all(&[&Embedding::new(Isa::Portable, how, 2, 1)], &mut args);
+        assert!(args[2][0].is_nan() && args[2][1] == 2.0);
+    }
+
+    #[test]
     fn floats_that_are_no_ids_have_no_row() {
         let stored = [0.5, f32::NAN, f32::INFINITY, -1.0, 3e9, -0.0];
         let mut args = vec![vec![7.0, 8.0], stored.to_vec(), vec![0.0; 6]];
-        run_all(&[&Embedding::new(Ids { len: 6, float: true }, 2, 1)], &mut args);
+        let how = Ids { len: 6, float: true, bag: 0 };
+        run_all(&[&Embedding::new(Isa::Portable, how, 2, 1)], &mut args);
         assert!(args[2][..5].iter().all(|v| v.is_nan()));
         assert_eq!(args[2][5], 7.0);
     }
@@ -263,16 +349,19 @@ mod tests {
             lazy: true,
         };
         let rules = [Rule::Sgd, Rule::Adagrad { epsilon: 1e-7, initial_accumulator: 0.1 }, lazy];
-        for (rows, cols, len) in [(1, 1, 1), (40, 8, 12), (100, 17, 30), (3000, 16, 500)] {
+        let shapes: [[usize; 4]; 5] =
+            [[1, 1, 1, 0], [40, 8, 12, 0], [100, 17, 30, 10], [3000, 16, 500, 0], [9, 32, 64, 64]];
+        for [rows, cols, len, bag] in shapes {
             for (rule, clip_value) in rules.into_iter().flat_map(|r| [(r, None), (r, Some(0.5))]) {
                 let update = Update { rule, decay: WeightDecay::None, clip_value };
                 let mut hyper = vec![0.0; 8];
                 (hyper[0], hyper[1], hyper[2], hyper[3], hyper[4]) = (0.1, 1.0, 1.0, 1.0, 16.0);
-                let (table, dy) = (random.values(rows * cols), random.values(len * cols));
+                let outputs = len.checked_div(bag).unwrap_or(len);
+                let (table, dy) = (random.values(rows * cols), random.values(outputs * cols));
                 let stored = stored(&ids(&mut random, rows, len), true);
                 let slot = vec![0.1; rows * cols];
                 for isa in Isa::available() {
-                    let how = Ids { len, float: true };
+                    let how = Ids { len, float: true, bag };
                     let gradient = vec![0.0; rows * cols];
                     let mut whole = vec![stored.clone(), dy.clone(), gradient];
                     run_all(&[&EmbeddingGrad::new(isa, how, rows, cols)], &mut whole);

@@ -163,8 +163,9 @@ fn feeds(graph: &Graph, step: u64, optimizer: &OptimizerSpec) -> Vec<(TensorId, 
             _ => {
                 let mut values: Vec<f32> = (0..len).map(|_| random.next()).collect();
                 // the last features are ids where there are tables for them
-                let lookups = graph.tensors.iter().filter(|t| t.op == Op::Embedding);
-                let taken = lookups.map(|t| graph.shape(t.inputs[1])[0]);
+                let tensors = graph.tensors.iter();
+                let lookups = tensors.filter(|t| matches!(t.op, Op::Embedding | Op::EmbeddingBag));
+                let taken = lookups.map(|t| graph.shape(t.inputs[1]).iter().product::<usize>());
                 let batch = tensor.shape.first().copied().unwrap_or(1);
                 let ids = taken.sum::<usize>() / batch;
                 let width = tensor.shape.last().copied().unwrap_or(1).max(ids);

@@ -294,6 +294,14 @@ pub enum Op {
         /// Rows of the table.
         rows: usize,
     },
+    /// `(table[v, d], ids[n, tokens]) -> [n, d]`: the sum of the rows of each bag of ids; an id of 0
+    /// is no token. Ids as in `Embedding`.
+    EmbeddingBag,
+    /// `(ids[n, tokens], dy[n, d]) -> dtable[rows, d]`
+    EmbeddingBagGrad {
+        /// Rows of the table.
+        rows: usize,
+    },
 
     /// `(x) -> x`'s shape
     Unary(Unary),
@@ -411,6 +419,8 @@ impl Op {
             Dropout { .. } => "dropout",
             Embedding => "embedding",
             EmbeddingGrad { .. } => "embedding_grad",
+            EmbeddingBag => "embedding_bag",
+            EmbeddingBagGrad { .. } => "embedding_bag_grad",
             Unary(u) | UnaryGrad(u) => u.name(),
             Binary(b) => b.name(),
             PairLossGrad(l) => l.name(),

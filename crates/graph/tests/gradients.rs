@@ -290,6 +290,16 @@ proptest! {
         check.run(y);
     }
 
+    /// Bags of tokens, some of them of id 0, which is none.
+    #[test]
+    fn embedding_bag(seed: u64, rows in 1..5usize, width in 1..4usize, bags in 1..4usize, tokens in 1..5usize) {
+        let mut check = Check::new(seed);
+        let table = check.variable(&[rows, width], Random::odd);
+        let ids = check.ints(&[bags, tokens], rows);
+        let y = check.apply(Op::EmbeddingBag, &[table, ids]);
+        check.run(y);
+    }
+
     #[test]
     fn dropout(seed: u64, shape in dims(1..=3), which in 0..3usize, stream: u32) {
         let mut check = Check::new(seed);

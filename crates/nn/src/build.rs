@@ -7,7 +7,7 @@ use crate::layer::{BatchNormSpec, DenseSpec, EntityEmbeddingSpec, LayerSpec, Poo
 use crate::model::{InputSpec, ModelSpec};
 use crate::padding::Padding;
 use tidemill_graph::{
-    Binary, Conv2d, DType, Graph, GraphError, Op, Pool2d, Reduction, Role, TensorId, Unary,
+    Binary, Conv2d, DType, Graph, GraphError, Op, Pool2d, Reduction, Role, TensorId,
 };
 
 /// Whether a model learns or predicts.
@@ -387,20 +387,13 @@ impl Builder<'_> {
             let op = Op::Slice { start: vec![0, start], size: vec![batch, tokens] };
             start += tokens;
             let ids = self.graph.apply(op, &[x])?;
-            let flat = self.reshape(ids, vec![batch * tokens])?;
             let table = self.parameter(&format!("table{i}"), &[rows, spec.units], spec.initializer);
-            let mut part = self.graph.apply(Op::Embedding, &[table, flat])?;
-            if tokens > 1 {
-                // 1 for a token, 0 for none
-                let there = Op::Unary(Unary::Clip { low: 0.0, high: 1.0 });
-                let there = self.graph.apply(there, &[flat])?;
-                let there = self.reshape(there, vec![batch * tokens, 1])?;
-                part = self.graph.apply(Op::Binary(Binary::Mul), &[part, there])?;
-                part = self.reshape(part, vec![batch, tokens, spec.units])?;
-                let sum = Op::Reduce { reduction: Reduction::Sum, axes: vec![1], keep_dims: false };
-                part = self.graph.apply(sum, &[part])?;
-            }
-            parts.push(part);
+            parts.push(if tokens > 1 {
+                self.graph.apply(Op::EmbeddingBag, &[table, ids])?
+            } else {
+                let flat = self.reshape(ids, vec![batch])?;
+                self.graph.apply(Op::Embedding, &[table, flat])?
+            });
         }
         match parts.as_slice() {
             [one] => Ok(*one),

@@ -220,7 +220,14 @@ fn absorbed_update(node: &Node, gradient: ValueId, update: FusedUpdate) -> Resul
         Work::Kernel(KernelSpec::ConvGradWeight(c, bias, None)) if node.outputs[0] == gradient => {
             Ok(Work::Kernel(KernelSpec::ConvGradWeight(*c, *bias, Some(update))))
         }
-        &Work::Kernel(KernelSpec::EmbeddingGrad { float_ids, update: None, rows, cols, len }) => {
+        &Work::Kernel(KernelSpec::EmbeddingGrad {
+            float_ids,
+            update: None,
+            rows,
+            cols,
+            len,
+            bag,
+        }) => {
             if !stays_without_gradient(&update) {
                 return Err("the rule also changes rows that do not occur".into());
             }
@@ -228,7 +235,7 @@ fn absorbed_update(node: &Node, gradient: ValueId, update: FusedUpdate) -> Resul
                 return Err("most rows may occur".into());
             }
             let update = Some(update);
-            let spec = KernelSpec::EmbeddingGrad { float_ids, update, rows, cols, len };
+            let spec = KernelSpec::EmbeddingGrad { float_ids, update, rows, cols, len, bag };
             Ok(Work::Kernel(spec))
         }
         Work::Kernel(spec) => Err(format!("the {} kernel has no update epilogue", spec.name())),
@@ -236,9 +243,9 @@ fn absorbed_update(node: &Node, gradient: ValueId, update: FusedUpdate) -> Resul
     }
 }
 
-/// Ids of a batch up to which the rows of an embedding are updated one by one: each is compared with
-/// all others.
-const MAX_UPDATED_IDS: usize = 512;
+/// Ids of a batch up to which the rows of an embedding are updated one by one, by one thread, which
+/// sorts them.
+const MAX_UPDATED_IDS: usize = 4096;
 
 /// Whether a parameter and its slots stay as they are, bit by bit, where the gradient is zero.
 fn stays_without_gradient(update: &FusedUpdate) -> bool {

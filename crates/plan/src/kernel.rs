@@ -255,6 +255,8 @@ pub enum KernelSpec {
         cols: usize,
         /// Number of ids.
         len: usize,
+        /// Ids of a bag, whose rows are summed, without those of id 0; 0 where each id has a row.
+        bag: usize,
     },
     /// `(ids, dy) -> dtable`, or with an update `(ids, dy, hyper) -> ` and state.
     EmbeddingGrad {
@@ -268,6 +270,8 @@ pub enum KernelSpec {
         cols: usize,
         /// Number of ids.
         len: usize,
+        /// Ids of a bag, which have one row of `dy`; 0 where each id has its own.
+        bag: usize,
     },
     /// `(x) -> y`, general reduction of axes.
     Reduce {

@@ -455,19 +455,27 @@ impl Lowering<'_> {
             }
             Op::WeightedMean => KernelSpec::WeightedMean { len: rows * cols },
             Op::WeightedMeanGrad => KernelSpec::WeightedMeanGrad { len: tensor.len() },
-            Op::Embedding => KernelSpec::Embedding {
+            Op::Embedding | Op::EmbeddingBag => KernelSpec::Embedding {
                 float_ids: self.graph.tensor(tensor.inputs[1]).dtype == DType::F32,
                 rows,
                 cols,
                 len: shapes[1].iter().product(),
+                bag: if tensor.op == Op::EmbeddingBag { shapes[1][1] } else { 0 },
             },
-            &Op::EmbeddingGrad { rows } => KernelSpec::EmbeddingGrad {
-                float_ids: self.graph.tensor(tensor.inputs[0]).dtype == DType::F32,
-                update: None,
-                rows,
-                cols: out[1],
-                len: shapes[0].iter().product(),
-            },
+            &(Op::EmbeddingGrad { rows } | Op::EmbeddingBagGrad { rows }) => {
+                KernelSpec::EmbeddingGrad {
+                    float_ids: self.graph.tensor(tensor.inputs[0]).dtype == DType::F32,
+                    update: None,
+                    rows,
+                    cols: out[1],
+                    len: shapes[0].iter().product(),
+                    bag: if matches!(tensor.op, Op::EmbeddingGrad { .. }) {
+                        0
+                    } else {
+                        shapes[0][1]
+                    },
+                }
+            }
             Op::ReduceMaxGrad(axes) => {
                 KernelSpec::ReduceMaxGrad { shape: shapes[0].to_vec(), axes: axes.clone() }
             }

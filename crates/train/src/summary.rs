@@ -45,7 +45,8 @@ pub struct StreamSummary {
     pub position: String,
     /// Events that came, with or without labels.
     pub events: u64,
-    /// Events by the seconds that this process has learned.
+    /// Events by the seconds that this process took from its start to when the last event was learned
+    /// from: without the checkpoint, the report and the like that come after.
     pub events_per_second: f64,
     /// Events without labels.
     pub unlabelled: u64,

@@ -119,7 +119,7 @@ impl Backward<'_> {
             LayerNorm { epsilon } => self.layer_norm(node, *epsilon),
             RmsNorm { epsilon } => self.rms_norm(node, *epsilon),
             Dropout { .. } => self.dropout(node),
-            Embedding => self.embedding(node),
+            Embedding | EmbeddingBag => self.embedding(node),
 
             Unary(unary) => self.unary(node, *unary),
             Binary(binary) => self.binary(node, *binary),
@@ -154,6 +154,7 @@ impl Backward<'_> {
             | RmsNormGradInput { .. }
             | RmsNormGradGamma { .. }
             | EmbeddingGrad { .. }
+            | EmbeddingBagGrad { .. }
             | UnaryGrad(_)
             | PairLossGrad(_)
             | SoftmaxGrad

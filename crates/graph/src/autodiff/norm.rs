@@ -94,10 +94,15 @@ impl Backward<'_> {
         self.give(node, 0, dx)
     }
 
-    /// y[i] = table[ids[i]]; dtable[r] = sum of dy[i] over all i with ids[i] = r. Saves the ids.
+    /// y[i] = table[ids[i]]; dtable[r] = sum of dy[i] over all i with ids[i] = r. Of bags,
+    /// y[b] = sum of table[ids[b, t]] over all t with ids[b, t] > 0, and the like. Saves the ids.
     pub(super) fn embedding(&mut self, node: &Node) -> Done {
         let rows = self.shape(node.x[0])[0];
-        let dtable = self.apply(Op::EmbeddingGrad { rows }, &[node.x[1], node.dy])?;
+        let grad = match node.op {
+            Op::EmbeddingBag => Op::EmbeddingBagGrad { rows },
+            _ => Op::EmbeddingGrad { rows },
+        };
+        let dtable = self.apply(grad, &[node.x[1], node.dy])?;
         self.give(node, 0, dtable)
     }
 }

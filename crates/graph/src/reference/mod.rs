@@ -234,6 +234,8 @@ impl<'a, T: Real> Call<'a, T> {
             Dropout { rate, stream } => self.dropout(*rate, *stream),
             Embedding => self.embedding()?,
             EmbeddingGrad { rows } => self.embedding_grad(*rows)?,
+            EmbeddingBag => self.embedding_bag()?,
+            EmbeddingBagGrad { rows } => self.embedding_bag_grad(*rows)?,
 
             Unary(op) => self.floats(0).iter().map(|&x| unary(*op, x)).collect(),
             UnaryGrad(op) => self.zipped(|saved, dy| dy * unary_slope(*op, saved)),

@@ -196,6 +196,30 @@ impl<T: Real> Call<'_, T> {
         }
         Ok(dtable)
     }
+
+    pub(super) fn embedding_bag(&self) -> Result<Vec<T>, GraphError> {
+        let (table, width, tokens) = (self.floats(0), self.dims(0)[1], self.dims(1)[1]);
+        let mut y = self.zeros();
+        for (i, id) in self.ids(1).into_iter().enumerate().filter(|&(_, id)| id != 0) {
+            let row = row_of(id, self.dims(0)[0])?;
+            for column in 0..width {
+                y[i / tokens * width + column] += table[row * width + column];
+            }
+        }
+        Ok(y)
+    }
+
+    pub(super) fn embedding_bag_grad(&self, rows: usize) -> Result<Vec<T>, GraphError> {
+        let (width, tokens, dy) = (self.y.shape[1], self.dims(0)[1], self.floats(1));
+        let mut dtable = self.zeros();
+        for (i, id) in self.ids(0).into_iter().enumerate().filter(|&(_, id)| id != 0) {
+            let row = row_of(id, rows)?;
+            for column in 0..width {
+                dtable[row * width + column] += dy[i / tokens * width + column];
+            }
+        }
+        Ok(dtable)
+    }
 }
 
 /// r and the normalised values of a row.

@@ -135,15 +135,16 @@ impl<'a> Call<'a> {
             }
             Dropout { .. }
             | Embedding
+            | EmbeddingBag
             | SparseCrossEntropy { .. }
             | SparseCrossEntropyGrad { .. } => Some(1),
-            EmbeddingGrad { .. } => Some(0),
+            EmbeddingGrad { .. } | EmbeddingBagGrad { .. } => Some(0),
             _ => None,
         };
         for (index, input) in self.inputs.iter().enumerate() {
             let want = if Some(index) == integer { DType::I32 } else { DType::F32 };
             // Ids may be floats, which count exactly up to 2^24: columns of a table of floats.
-            let ids = matches!(self.op, Embedding | EmbeddingGrad { .. }) && want == DType::I32;
+            let ids = integer_input(self.op) == "ids" && want == DType::I32;
             if input.dtype == want || ids {
                 continue;
             }
@@ -214,6 +215,8 @@ impl<'a> Call<'a> {
             Dropout { .. } => self.dropout(),
             Embedding => self.embedding(),
             EmbeddingGrad { rows } => self.embedding_grad(*rows),
+            EmbeddingBag => self.embedding_bag(),
+            EmbeddingBagGrad { rows } => self.embedding_bag_grad(*rows),
 
             Unary(_) | StopGradient => Ok(self.dims(0).to_vec()),
             UnaryGrad(_) => self.same(&["the saved value", "dy"]),
@@ -325,7 +328,10 @@ impl<'a> Call<'a> {
 fn integer_input(op: &Op) -> &'static str {
     match op {
         Op::Dropout { .. } => "a key",
-        Op::Embedding | Op::EmbeddingGrad { .. } => "ids",
+        Op::Embedding
+        | Op::EmbeddingGrad { .. }
+        | Op::EmbeddingBag
+        | Op::EmbeddingBagGrad { .. } => "ids",
         _ => "labels",
     }
 }
@@ -360,6 +366,8 @@ fn arity(op: &Op) -> Option<usize> {
         | Dropout { .. }
         | Embedding
         | EmbeddingGrad { .. }
+        | EmbeddingBag
+        | EmbeddingBagGrad { .. }
         | UnaryGrad(_)
         | Binary(_)
         | SoftmaxGrad

@@ -72,6 +72,23 @@ impl Call<'_> {
         Ok([self.dims(1), &[width]].concat())
     }
 
+    pub(super) fn embedding_bag(&self) -> Shape {
+        let [_, width] = self.rank(0, "a table", "rows, width")?;
+        let [bags, _] = self.rank(1, "the ids", "bags, tokens")?;
+        Ok(vec![bags, width])
+    }
+
+    pub(super) fn embedding_bag_grad(&self, rows: usize) -> Shape {
+        let [bags, _] = self.rank(0, "the ids", "bags, tokens")?;
+        match *self.dims(1) {
+            [n, width] if n == bags => Ok(vec![rows, width]),
+            _ => Err(self.error(format!(
+                "expected dy to have a row for each of {bags} bags, found {:?}",
+                self.dims(1)
+            ))),
+        }
+    }
+
     /// `(ids[...], dy[..., d])`
     pub(super) fn embedding_grad(&self, rows: usize) -> Shape {
         let (ids, dy) = (self.dims(0), self.dims(1));

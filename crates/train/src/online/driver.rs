@@ -139,8 +139,10 @@ pub(crate) struct StreamBase {
 
 /// When to look around, to tell, to save.
 pub(crate) struct StreamClock {
-    pub(crate) start: Instant,
-    pub(crate) before: f64,
+    start: Instant,
+    before: f64,
+    /// From the start to when the last event was learned from.
+    pub(crate) learning: Duration,
     told: Instant,
     told_events: u64,
     saved: Instant,
@@ -156,6 +158,7 @@ impl StreamClock {
         StreamClock {
             start,
             before,
+            learning: Duration::ZERO,
             told: start,
             told_events: events,
             saved: start,
@@ -194,6 +197,7 @@ impl StreamDriver<'_> {
             }
         };
         self.lags.count();
+        self.clock.learning = self.clock.start.elapsed();
         self.checkpoint()?;
         Ok(end)
     }

@@ -204,7 +204,7 @@ pub fn learn(
         }
     };
     driver.wait()?;
-    let seconds = driver.clock.start.elapsed().as_secs_f64();
+    let seconds = driver.clock.learning.as_secs_f64();
     let wall_seconds = driver.clock.total();
     let (counts, guard) = (driver.feed.counts(), driver.learner.guard());
     let lag = driver.lags.figures();
