@@ -5,6 +5,7 @@ use crate::eltwise::add_fn;
 use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::optimizer::{Update, UpdateBlock, UpdateFn, update_fn};
+use crate::simd::prefetch;
 
 /// The ids of a call: so many, as `i32` or as `f32` with whole values.
 #[derive(Clone, Copy, Debug)]
@@ -216,6 +217,11 @@ impl Kernel for EmbeddingUpdate {
                 let row = self.ids.row(ids, i);
                 if row < self.rows && self.ids.counts(row) {
                     keys.add(found).write((row as u64) << INDEX_BITS | i as u64);
+                    for slot in &args[4..4 + self.slots] {
+                        for line in (0..cols).step_by(16) {
+                            prefetch(slot.wrapping_add(row * cols + line));
+                        }
+                    }
                     found += 1;
                 }
             }
@@ -223,12 +229,20 @@ impl Kernel for EmbeddingUpdate {
             let keys = std::slice::from_raw_parts_mut(keys, found);
             keys.sort_unstable();
             for same in keys.chunk_by(|a, b| a >> INDEX_BITS == b >> INDEX_BITS) {
-                std::slice::from_raw_parts_mut(sum, cols).fill(0.0);
-                for key in same {
-                    let i = (key & ((1 << INDEX_BITS) - 1)) as usize;
-                    (self.add)(dy.add(self.ids.output(i) * cols), sum, cols);
-                }
                 let row = (same[0] >> INDEX_BITS) as usize;
+                let dy = |key: &u64| {
+                    let i = (key & ((1 << INDEX_BITS) - 1)) as usize;
+                    dy.add(self.ids.output(i) * cols)
+                };
+                // Most rows occur once.
+                let gradient = match same {
+                    [key] => dy(key),
+                    _ => {
+                        std::slice::from_raw_parts_mut(sum, cols).fill(0.0);
+                        same.iter().for_each(|key| (self.add)(dy(key), sum, cols));
+                        sum.cast_const()
+                    }
+                };
                 let slot = |k: usize| match k < self.slots {
                     true => args[4 + k].add(row * cols),
                     false => std::ptr::null_mut(),
@@ -236,7 +250,7 @@ impl Kernel for EmbeddingUpdate {
                 let block = UpdateBlock {
                     rows: 1,
                     cols,
-                    gradient: sum.cast_const(),
+                    gradient,
                     gradient_stride: 0,
                     param: args[3].add(row * cols),
                     slots: [slot(0), slot(1), slot(2)],

@@ -8,7 +8,7 @@
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Simd, load_n, store_n};
+use crate::simd::{Portable, Simd, load_n, prefetch, store_n};
 
 /// What a tile function works on: one column of tiles over `rows` output rows.
 #[derive(Clone, Copy)]
@@ -69,19 +69,6 @@ macro_rules! unroll {
     (@ $i:ident, $n:ident, $body:block, $($at:literal),*) => {
         $( if $at < $n { #[allow(non_upper_case_globals)] const $i: usize = $at; $body } )*
     };
-}
-
-/// Asks for the cache line at `p`, which may be any address.
-#[inline(always)]
-fn prefetch(p: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: prefetching is a hint that never faults; SSE is in the baseline of x86-64.
-    unsafe {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
 }
 
 /// Asks for a tile of y, residual or mask: there is time until its sums are done, and the stride

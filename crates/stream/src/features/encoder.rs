@@ -405,15 +405,24 @@ fn write_words(value: Value<'_>, buckets: usize, x: &mut [f32]) {
     x.fill(0.0);
     let mut buffer = [0; 32];
     let Some(text) = key(value, &mut buffer) else { return };
-    let (mut lower, mut len) = (String::new(), 0);
-    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        lower.clear();
-        lower.extend(word.chars().flat_map(char::to_lowercase));
-        let row = (bucket(&lower, buckets) + 1) as f32;
+    let mut len = 0;
+    let mut put = |word: &[u8]| {
+        let row = (murmur3(word, 0) as usize % buckets + 1) as f32;
         if len < x.len() && !x[..len].contains(&row) {
             x[len] = row;
             len += 1;
         }
+    };
+    if text.is_ascii() {
+        let lower = text.to_ascii_lowercase();
+        let words = lower.as_bytes().split(|c| !c.is_ascii_alphanumeric());
+        return words.filter(|word| !word.is_empty()).for_each(&mut put);
+    }
+    let mut lower = String::new();
+    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        lower.clear();
+        lower.extend(word.chars().flat_map(char::to_lowercase));
+        put(lower.as_bytes());
     }
 }
 
