@@ -490,8 +490,20 @@ impl Engine {
             *to = self.state();
             return;
         }
+        self.copy_values(to);
+    }
+
+    /// Copies the state's values over another one, whatever its tensors are called; not, and false,
+    /// if their number or sizes differ.
+    pub(crate) fn copy_values(&self, to: &mut State) -> bool {
+        let slots = self.runtime.slots();
+        let fits = |(slot, t): (&tidemill_plan::Slot, &StateTensor)| t.shape == slot.shape;
+        if slots.len() != to.tensors.len() || !slots.iter().zip(&to.tensors).all(fits) {
+            return false;
+        }
         let pairs = to.tensors.iter_mut().enumerate();
         copy_all(pairs.map(|(i, t)| (self.runtime.state(i), &mut t.values[..])));
+        true
     }
 
     /// Gives row `row` of table `table` of the model's entity embeddings to another id: it becomes

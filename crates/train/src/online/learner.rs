@@ -491,7 +491,11 @@ impl Learner {
 
     /// What is now is what a rollback comes back to.
     pub(crate) fn keep_as_good(&mut self) {
-        self.good = Some(Arc::new(self.to_come_back_to()));
+        // Where no checkpoint that is being written shares the last one, its memory is used again.
+        let last = self.good.as_mut().and_then(Arc::get_mut);
+        if !last.is_some_and(|last| self.engine.copy_values(last)) {
+            self.good = Some(Arc::new(self.to_come_back_to()));
+        }
         if let Some(drift) = &mut self.drift {
             drift.kept_good(&self.engine);
         }
