@@ -75,7 +75,15 @@ impl Embedding {
         unsafe {
             let y = y.add(i * self.cols);
             std::slice::from_raw_parts_mut(y, self.cols).fill(0.0);
-            for id in i * self.ids.bag..(i + 1) * self.ids.bag {
+            let bag = i * self.ids.bag..(i + 1) * self.ids.bag;
+            for id in bag.clone() {
+                // where that may be: nothing is read
+                let row = self.ids.row(ids, id);
+                if row != 0 {
+                    prefetch(table.wrapping_add(row.wrapping_mul(self.cols)));
+                }
+            }
+            for id in bag {
                 match self.ids.row(ids, id) {
                     0 => {}
                     row if row < self.rows => (self.add)(table.add(row * self.cols), y, self.cols),

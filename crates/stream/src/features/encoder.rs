@@ -413,16 +413,22 @@ fn write_words(value: Value<'_>, buckets: usize, x: &mut [f32]) {
             len += 1;
         }
     };
-    if text.is_ascii() {
-        let lower = text.to_ascii_lowercase();
-        let words = lower.as_bytes().split(|c| !c.is_ascii_alphanumeric());
-        return words.filter(|word| !word.is_empty()).for_each(&mut put);
+    // One pass, most of which sees ASCII.
+    let mut word = Vec::with_capacity(64);
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() {
+            word.push(c.to_ascii_lowercase() as u8);
+        } else if !c.is_ascii() && c.is_alphanumeric() {
+            for c in c.to_lowercase() {
+                word.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        } else if !word.is_empty() {
+            put(&word);
+            word.clear();
+        }
     }
-    let mut lower = String::new();
-    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        lower.clear();
-        lower.extend(word.chars().flat_map(char::to_lowercase));
-        put(lower.as_bytes());
+    if !word.is_empty() {
+        put(&word);
     }
 }
 

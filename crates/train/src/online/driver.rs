@@ -79,6 +79,8 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 const LOOK_EVERY: u32 = 64;
 /// How long the loop waits for events before it looks around.
 const WAIT: Duration = Duration::from_millis(50);
+/// From the start to the first checkpoint: a stream that is over sooner has the one of its end.
+const FIRST_CHECKPOINT: Duration = Duration::from_millis(100);
 
 /// A line of `audit.jsonl`.
 #[derive(Serialize)]
@@ -325,9 +327,9 @@ impl StreamDriver<'_> {
         }
         let since = events - self.clock.saved_events;
         let seconds = (now - self.clock.saved).as_secs_f64();
-        // The first one at once: a disk that cannot be written is found out before much has been
+        // The first one soon: a disk that cannot be written is found out before much has been
         // learned, and what a checkpoint takes of memory is taken before the stream is long.
-        let due = !self.clock.has_saved
+        let due = (!self.clock.has_saved && seconds >= FIRST_CHECKPOINT.as_secs_f64())
             || seconds >= self.spec.checkpoint_seconds
             || self.spec.checkpoint_events.is_some_and(|n| since >= n);
         // Learning does not wait for a checkpoint that is being written: the next one is due then.
