@@ -122,11 +122,12 @@ impl<'a> Connection<'a> {
         if head.length.is_some_and(|n| n > self.max_body) {
             return Err(self.too_large());
         }
+        // Before the client is told to go on: what is refused need not be sent.
+        self.afford(head.length.unwrap_or(0))?;
         if head.expects {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         if !head.chunked {
-            self.afford(head.length.unwrap_or(0))?;
             return self.exactly(head.length.unwrap_or(0), body);
         }
         loop {
