@@ -493,6 +493,7 @@ impl Learner {
     pub(crate) fn keep_as_good(&mut self) {
         // Where no checkpoint that is being written shares the last one, its memory is used again.
         let last = self.good.as_mut().and_then(Arc::get_mut);
+        let last = last.filter(|_| self.continual.is_empty());
         if !last.is_some_and(|last| self.engine.copy_values(last)) {
             self.good = Some(Arc::new(self.to_come_back_to()));
         }

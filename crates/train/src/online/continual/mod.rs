@@ -130,6 +130,12 @@ impl Continual {
         self.anchor.as_ref().is_some_and(|anchor| !anchor.is_ready())
     }
 
+    /// Whether a checkpoint has nothing to keep of it.
+    pub(super) fn is_empty(&self) -> bool {
+        let backprop = matches!(self.plasticity, Some(Plasticity::Backprop(_)));
+        self.replay.is_none() && self.anchor.is_none() && !backprop
+    }
+
     /// All that a checkpoint holds of it.
     pub(super) fn tensors(&self) -> Vec<StateTensor> {
         let mut tensors = Vec::new();
