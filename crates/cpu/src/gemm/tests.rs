@@ -347,6 +347,30 @@ fn vectors_with_zeros() {
     }
 }
 
+/// Rows of zeros in a parameter narrower than a vector, alone and in runs, also at both ends.
+#[test]
+fn narrow_updates_leave_out_zeros() {
+    let mut random = Random(22);
+    for (m, n) in [(1, 7), (16, 23), (37, 10), (100, 3), (425, 23)] {
+        for rule in rules() {
+            for run in [1, 5, 40] {
+                let mut d = GemmDesc::new(m, n, 1, true, false);
+                d.epilogue.update =
+                    Some(Update { rule, decay: WeightDecay::None, clip_value: None });
+                for first in [run, 0] {
+                    let mut start = buffers(&d, &mut random);
+                    for (i, x) in start[args::A].iter_mut().enumerate() {
+                        if (i + first) / run % 2 == 0 {
+                            *x = 0.0;
+                        }
+                    }
+                    compare(&d, None, start);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn residual_and_mask_may_be_the_output() {
     for isa in Isa::available() {

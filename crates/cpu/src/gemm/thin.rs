@@ -236,7 +236,19 @@ unsafe fn outer_narrow<S: Simd, const RULE: u8>(t: &Tile) {
     let most = (LEN / t.cols).min(16);
     let mut i = 0;
     while i < t.rows {
-        let rows = most.min(t.rows - i);
+        // SAFETY: a has `rows` values.
+        let run = unsafe {
+            if zero_is_still(RULE) {
+                i += leading::<S>(t.a.add(i), t.rows - i, t.rows, true);
+                leading::<S>(t.a.add(i), t.rows - i, most, false)
+            } else {
+                t.rows - i
+            }
+        };
+        if run == 0 {
+            break;
+        }
+        let rows = most.min(run);
         // SAFETY: rows i..i + rows exist; each writes vectors from places below LEN, less than 16 past
         // the row's end.
         unsafe {
@@ -261,6 +273,24 @@ unsafe fn outer_narrow<S: Simd, const RULE: u8>(t: &Tile) {
         }
         i += rows;
     }
+}
+
+/// How many of the first of `len` values are zero, or are not; counting ends at or soon after `most`.
+#[inline(always)]
+unsafe fn leading<S: Simd>(p: *const f32, len: usize, most: usize, zero: bool) -> usize {
+    let mut n = 0;
+    while n < len.min(most) {
+        let count = S::LANES.min(len - n);
+        // SAFETY: n + count is at most len.
+        let nonzero = unsafe { S::nonzero(load::<S>(p.add(n), count)) };
+        let others = if zero { nonzero } else { !nonzero };
+        let found = (others.trailing_zeros() as usize).min(count);
+        n += found;
+        if found < count {
+            break;
+        }
+    }
+    n
 }
 
 #[inline(always)]
