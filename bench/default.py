@@ -60,11 +60,11 @@ def settings(name, path, program):
     """What the recipe has to be told of a stream: how many inputs and classes it has, and what is text."""
     found = []
     if name in WORDS:
-        # A row of 32 for each word takes the place of the first layer.
+        # A row of 64 for each word takes the place of the first layer.
         found += [
             f"online.features.categorical={{ {WORDS[name]} = {{ words = {{ buckets = {BUCKETS} }} }} }}",
             "model.input.features=64",
-            f"layers[0]={{ entity_embedding = {{ vocabulary = [{BUCKETS + 1}], tokens = [64], units = 32 }} }}",
+            f"layers[0]={{ entity_embedding = {{ vocabulary = [{BUCKETS + 1}], tokens = [64], units = 64 }} }}",
         ]
     if name in REGRESSION:
         found += ["training.loss={ huber = { delta = 1.0 } }", "layers[2].dense.units=1"]
