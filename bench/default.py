@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The one default for streams, recipes/stream.toml, beside River's forest and linear models at their defaults.
 
-    python bench/default.py STREAMS [--streams elec2,sea] [--forest] [--linear] [--ablation] [--write-readme]
+    python bench/default.py STREAMS [--streams elec2,sea] [--forest] [--linear] [--ablation]
 
 STREAMS is a folder for the streams of bench/default_streams.py. Every event is predicted, then learned from, by all
-programs, which run one after the other. River's forest takes minutes for each stream; what River found is kept in
+programs, which run one after the other; ours from several seeds of its weights, of which the means count. River's forest takes minutes for each stream; what River found is kept in
 STREAMS and taken from there unless --forest or --linear says to measure it again. --ablation runs the same recipe with
 other optimizers, each at the rates of a grid.
 """
@@ -15,6 +15,7 @@ import os
 import pathlib
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -99,6 +100,19 @@ def figures(summary, name):
     wanted = {"score": "accuracy", "no_change": "no_change.accuracy", "majority": "prior.accuracy", "kappa_t": "kappa_t"}
     scale = {"kappa_t": 1.0}
     return {k: found.get(v, float("nan")) * scale.get(k, 100) for k, v in wanted.items()} | {"microseconds": speed}
+
+
+def means(program, name, path, sets, seeds):
+    """The mean of each figure over the seeds 1, 2, ...; of the time, the median."""
+    runs = []
+    for seed in range(1, seeds + 1):
+        status, summary, said = learn(program, path, [*sets, f"training.seed={seed}"])
+        if status:
+            raise SystemExit(f"{name}: status {status}: {said}")
+        runs.append(figures(summary, name))
+    print(name, *(f"{run['score']:.4f}" for run in runs), file=sys.stderr, flush=True)
+    mean = {key: statistics.fmean(run[key] for run in runs) for key in runs[0]}
+    return mean | {"microseconds": statistics.median(run["microseconds"] for run in runs)}
 
 
 def river(folder, name, path, kinds):
@@ -190,6 +204,7 @@ def main():
     p.add_argument("--forest", action="store_true")
     p.add_argument("--linear", action="store_true")
     p.add_argument("--ablation", action="store_true")
+    p.add_argument("--seeds", type=int, default=5)
     p.add_argument("--no-river", action="store_true")
     p.add_argument("--set", action="append", default=[], help="a further setting of the recipe, for a trial")
     o = p.parse_args()
@@ -203,10 +218,7 @@ def main():
     kinds = ["forest"] * o.forest + ["linear"] * o.linear
     for name in names:
         path = make(name, o.folder)
-        status, summary, said = learn(o.tidemill, path, [*settings(name, path, o.tidemill), *o.set])
-        if status:
-            raise SystemExit(f"{name}: status {status}: {said}")
-        ours = figures(summary, name)
+        ours = means(o.tidemill, name, path, [*settings(name, path, o.tidemill), *o.set], o.seeds)
         if o.no_river:
             print(name, ours, flush=True)
         else:

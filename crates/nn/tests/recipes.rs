@@ -41,7 +41,7 @@ const RECIPES: [(&str, usize, usize); 14] = [
     ("elec2", 321, 1),
     ("elec2-logistic", 9, 1),
     ("movielens", 177_121, 1),
-    ("stream", 1_410, 2),
+    ("stream", 2_722, 2),
 ];
 
 /// Recipes of models that are no network.
