@@ -3,10 +3,11 @@
 
     python bench/default.py STREAMS [--streams elec2,sea] [--forest] [--linear] [--ablation]
 
-STREAMS is a folder for the streams of bench/default_streams.py. Every event is predicted, then learned from, by all
-programs, which run one after the other; ours from several seeds of its weights, of which the means count. River's forest takes minutes for each stream; what River found is kept in
-STREAMS and taken from there unless --forest or --linear says to measure it again. --ablation runs the same recipe with
-other optimizers, each at the rates of a grid.
+STREAMS is a folder for the streams of bench/default_streams.py, or of bench/further_streams.py if --streams names them.
+Every event is predicted, then learned from, by all programs, which run one after the other; ours from several seeds of its
+weights, of which the means count. River's forest takes minutes for each stream; what River found is kept in STREAMS and
+taken from there unless --forest or --linear says to measure it again. --ablation runs the same recipe with other
+optimizers, each at the rates of a grid.
 """
 
 import argparse
@@ -61,11 +62,11 @@ def settings(name, path, program):
     """What the recipe has to be told of a stream: how many inputs and classes it has, and what is text."""
     found = []
     if name in WORDS:
-        # A row of 64 for each word takes the place of the first layer.
+        # A row of 32 for each word takes the place of the first layer.
         found += [
             f"online.features.categorical={{ {WORDS[name]} = {{ words = {{ buckets = {BUCKETS} }} }} }}",
             "model.input.features=64",
-            f"layers[0]={{ entity_embedding = {{ vocabulary = [{BUCKETS + 1}], tokens = [64], units = 64 }} }}",
+            f"layers[0]={{ entity_embedding = {{ vocabulary = [{BUCKETS + 1}], tokens = [64], units = 32 }} }}",
         ]
     if name in REGRESSION:
         found += ["training.loss={ huber = { delta = 1.0 } }", "layers[2].dense.units=1"]

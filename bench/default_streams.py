@@ -17,6 +17,8 @@ import pathlib
 import sys
 import zipfile
 
+import further_streams
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = pathlib.Path(os.environ.get("TIDEMILL_DATA", ROOT.parent / "shared/data"))
 
@@ -161,14 +163,14 @@ STREAMS = {
     "rbf": generated(rbf),
     "stagger": generated(stagger),
 }
-REGRESSION = {"bikes", "metro", "pm25"}
+REGRESSION = {"bikes", "metro", "pm25", *further_streams.REGRESSION}
 
 
 def make(name, folder):
     """The file of a stream, made unless it is there."""
     path = pathlib.Path(folder) / f"{name}.csv"
     if not path.exists():
-        head, rows = STREAMS[name]()
+        head, rows = (STREAMS | further_streams.FURTHER)[name]()
         part = path.with_suffix(".part")
         with open(part, "w", newline="") as file:
             out = csv.writer(file, lineterminator="\n")
