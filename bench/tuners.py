@@ -4,8 +4,9 @@
     python bench/tuners.py STREAMS [--streams elec2,sea]        # pip install optax==0.2.8 beside requirements.txt
 
 Each method learns the network of recipes/stream.toml with 32 units in both hidden layers, event by event, tested first, in
-one JAX scan over inputs that were encoded once: numbers standardized by what came before and clipped to 3, texts one-hot in the order in which they came,
-128 of them. All are at their own defaults; none is told a learning rate but where its name says so. Prints a table.
+one JAX scan over inputs that were encoded once: numbers standardized by what came before and clipped to 3, texts one-hot in
+the order in which they came, 128 of them. All are at their own defaults; none is told a learning rate but where its name
+says so. Prints a table.
 """
 
 import argparse

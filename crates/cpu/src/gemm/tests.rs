@@ -347,7 +347,7 @@ fn vectors_with_zeros() {
     }
 }
 
-/// Rows of zeros in a parameter narrower than a vector, alone and in runs, also at both ends.
+/// Rows of zeros in a parameter of few columns, alone and in runs, also at both ends.
 #[test]
 fn narrow_updates_leave_out_zeros() {
     let mut random = Random(22);
