@@ -287,6 +287,25 @@ fn a_run_goes_from_batch_to_stream_and_back() {
     assert_eq!(lines.len() as u64, epochs);
 }
 
+/// A dataset whose length is no multiple of the batch: the last step has fewer, and the stream ends,
+/// at any rate.
+#[test]
+fn a_replayed_dataset_ends_with_a_smaller_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let from = digits().join("digits/train"); // 120 images
+    let run = folder.path().join("run");
+    for set in ["online.batch_size=50", "online.max_batch=50"] {
+        for rate in [&[][..], &["--rate", "2000"]] {
+            let learn = ["learn", text(&recipe), "--from", text(&from), "--out", text(&run)];
+            succeed(&[&learn[..], &["--force", "--set", set], rate].concat());
+            let learned = summary(&run);
+            assert_eq!(learned.samples, 120);
+            assert!(!set.contains("batch_size") || learned.steps == 3, "{}", learned.steps);
+        }
+    }
+}
+
 /// One event in a hundred is poisoned: not finite, far out, or of a random class. The stream ends
 /// within a point of the clean one.
 #[test]

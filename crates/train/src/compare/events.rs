@@ -84,10 +84,7 @@ impl Events {
         let row = 4 * (events.width + events.num_targets + 8) as u64;
         let most = limits.events.min((limits.bytes / row) as usize).max(1);
         loop {
-            match feed.fill(WAIT)? {
-                Filled::End => break,
-                Filled::Some | Filled::Idle => {}
-            }
+            let ended = feed.fill(WAIT)? == Filled::End;
             while feed.waiting() > 0 && events.len() < most {
                 model.start(1);
                 feed.take(&mut model, 0)?;
@@ -97,6 +94,9 @@ impl Events {
             }
             if events.len() == most {
                 events.cut = feed.waiting() > 0 || feed.fill(WAIT)? == Filled::Some;
+                break;
+            }
+            if ended {
                 break;
             }
         }

@@ -672,19 +672,14 @@ impl DataFeed {
 
 impl Feed for DataFeed {
     fn fill(&mut self, wait: Duration) -> Result<Filled> {
-        if self.next() >= self.data.len() as u64 {
+        // Waits for one more sample than are due by now; without a rate all of them are.
+        let due = self.due().max(self.next());
+        let Some(rate) = self.rate.filter(|_| due < self.data.len() as u64) else {
             return Ok(Filled::End);
-        }
-        if self.due() > self.next() {
-            return Ok(Filled::Some);
-        }
-        let until = match self.rate {
-            Some(rate) => (self.next() + 1 - self.first) as f64 / rate,
-            None => 0.0,
         };
-        let left = Duration::from_secs_f64(until).saturating_sub(self.start.elapsed());
-        std::thread::sleep(left.min(wait));
-        Ok(if self.due() > self.next() { Filled::Some } else { Filled::Idle })
+        let until = Duration::from_secs_f64((due + 1 - self.first) as f64 / rate);
+        std::thread::sleep(until.saturating_sub(self.start.elapsed()).min(wait));
+        Ok(if self.due() > due { Filled::Some } else { Filled::Idle })
     }
 
     fn waiting(&self) -> usize {

@@ -71,7 +71,7 @@ pub enum Filled {
     Some,
     /// Nothing came in time.
     Idle,
-    /// There will be no more.
+    /// There will be no more than are there already.
     End,
 }
 
