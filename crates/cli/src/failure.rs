@@ -37,8 +37,8 @@ impl Failure {
     }
 }
 
-impl From<tidemill_train::Error> for Failure {
-    fn from(error: tidemill_train::Error) -> Failure {
+impl From<tidemill_engine::Error> for Failure {
+    fn from(error: tidemill_engine::Error) -> Failure {
         Failure {
             status: if error.is_usage() { USAGE } else { FAILED },
             message: error.to_string(),
@@ -46,10 +46,13 @@ impl From<tidemill_train::Error> for Failure {
     }
 }
 
-impl From<tidemill_data::Error> for Failure {
-    fn from(error: tidemill_data::Error) -> Failure {
-        let status =
-            if matches!(error, tidemill_data::Error::Option { .. }) { USAGE } else { FAILED };
+impl From<tidemill_engine::data::Error> for Failure {
+    fn from(error: tidemill_engine::data::Error) -> Failure {
+        let status = if matches!(error, tidemill_engine::data::Error::Option { .. }) {
+            USAGE
+        } else {
+            FAILED
+        };
         Failure { status, message: error.to_string() }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tidemill_train::checkpoint::EpochFigures;
+use tidemill_engine::checkpoint::EpochFigures;
 use tidemill_train::watch::in_words;
 use tidemill_train::{Event, Progress};
 

@@ -13,9 +13,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("data", &[]),
     ("stream", &[]),
     ("drift", &[]),
-    ("train", &["graph", "plan", "cpu", "nn", "data", "stream", "drift"]),
-    ("tidemill", &["graph", "plan", "cpu", "nn", "data", "stream", "train"]),
-    ("cli", &["tidemill", "graph", "plan", "cpu", "nn", "data", "stream", "train"]),
+    ("page", &[]),
+    ("engine", &["graph", "plan", "cpu", "nn", "data", "page"]),
+    ("recipe", &["engine", "stream", "drift"]),
+    ("train", &["engine", "recipe"]),
+    ("online", &["engine", "recipe"]),
+    ("advise", &["engine", "recipe", "online"]),
+    ("tidemill", &["engine", "recipe", "train", "online", "advise"]),
+    ("cli", &["engine", "recipe", "train", "online", "advise"]),
 ];
 
 fn crates() -> PathBuf {

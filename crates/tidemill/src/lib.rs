@@ -30,13 +30,27 @@
 
 pub mod network;
 
-pub use tidemill_data as data;
-pub use tidemill_nn as nn;
-pub use tidemill_train as train;
+pub use tidemill_engine::{data, nn};
 
 pub use network::{Epoch, Fit, Network, compile};
-pub use tidemill_data::{Dataset, MemoryDataset};
-pub use tidemill_nn::{Activation, LayerSpec, LossSpec, Model, OptimizerSpec, ScheduleSpec};
-pub use tidemill_train::online::Learner;
-pub use tidemill_train::prequential::Truth;
-pub use tidemill_train::{Error, Result};
+pub use tidemill_engine::data::{Dataset, MemoryDataset};
+pub use tidemill_engine::nn::{
+    Activation, LayerSpec, LossSpec, Model, OptimizerSpec, ScheduleSpec,
+};
+pub use tidemill_engine::prequential::Truth;
+pub use tidemill_engine::{Error, Result};
+pub use tidemill_online::Learner;
+
+/// Recipes, run: in batches, on a stream, and compared.
+pub mod train {
+    pub use tidemill_advise as advise;
+    pub use tidemill_advise::compare;
+    pub use tidemill_engine::{
+        Existing, RunFolder, Summary, checkpoint, engine, error, evaluate, folder, metrics,
+        prequential, summary,
+    };
+    pub use tidemill_online as online;
+    pub use tidemill_recipe as recipe;
+    pub use tidemill_recipe::RecipeFile;
+    pub use tidemill_train::*;
+}

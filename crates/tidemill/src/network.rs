@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tidemill_data::{Batch, Dataset, Loader, LoaderOptions, Order};
-use tidemill_nn::{LossSpec, Model, OptimizerSpec};
-use tidemill_train::checkpoint::{read_tensors, write_tensors};
-use tidemill_train::engine::{Engine, EngineSpec};
-use tidemill_train::evaluate::{EvaluateOptions, default_batch_size, evaluate};
-use tidemill_train::metrics::{Figures, Meter, Metric, Targets, Task};
-use tidemill_train::{Error, Result};
+use tidemill_engine::checkpoint::{read_tensors, write_tensors};
+use tidemill_engine::data::{Batch, Dataset, Loader, LoaderOptions, Order};
+use tidemill_engine::engine::{Engine, EngineSpec};
+use tidemill_engine::evaluate::{EvaluateOptions, default_batch_size, evaluate};
+use tidemill_engine::metrics::{Figures, Meter, Metric, Targets, Task};
+use tidemill_engine::nn::{LossSpec, Model, OptimizerSpec};
+use tidemill_engine::{Error, Result};
 
 /// Compiles a model with its loss and optimizer for this machine's cores, with seed 0.
 ///

@@ -3,16 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use tidemill_data::{Batch, Loader};
-use tidemill_nn::ScheduleSpec;
+use tidemill_engine::data::{Batch, Loader};
+use tidemill_engine::nn::ScheduleSpec;
 
-use crate::checkpoint::{EpochFigures, Meta, Writer};
-use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::evaluate::Evaluation;
-use crate::metrics::{Figures, Meter, Targets};
-use crate::recipe::Recipe;
 use crate::watch;
+use tidemill_engine::checkpoint::{EpochFigures, Meta, Writer};
+use tidemill_engine::engine::Engine;
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::evaluate::Evaluation;
+use tidemill_engine::metrics::{Figures, Meter, Targets};
+use tidemill_recipe::Recipe;
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tidemill_data::memory::{Features, Labels};
-use tidemill_data::{Batch, Dataset, Loader, LoaderOptions, MemoryDataset, Order};
+use tidemill_engine::data::memory::{Features, Labels};
+use tidemill_engine::data::{Batch, Dataset, Loader, LoaderOptions, MemoryDataset, Order};
 
-use crate::data::{open_one, shaped};
-use crate::engine::Engine;
-use crate::error::Result;
-use crate::metrics::Task;
-use crate::recipe::{DataPaths, RecipeFile};
-use crate::run::engine_spec;
+use tidemill_engine::engine::Engine;
+use tidemill_engine::error::Result;
+use tidemill_engine::metrics::Task;
+use tidemill_recipe::data::{open_one, shaped};
+use tidemill_recipe::engine_spec;
+use tidemill_recipe::{DataPaths, RecipeFile};
 
 /// One measurement; the keys of a line of `tidemill bench --json`.
 #[derive(Clone, Debug, Serialize)]
@@ -167,7 +167,7 @@ fn random(file: &RecipeFile, engine: &Engine, batch_size: usize) -> Result<Memor
     let len: usize = shape.iter().product();
     let samples = (2 * batch_size).max(64);
     let limit = match file.recipe.model.input {
-        tidemill_nn::InputSpec::Ids { vocabulary, .. } => Some(vocabulary as u64),
+        tidemill_engine::nn::InputSpec::Ids { vocabulary, .. } => Some(vocabulary as u64),
         _ => None,
     };
     let mut state = 1u64;

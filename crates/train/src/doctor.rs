@@ -5,16 +5,16 @@ use std::fmt;
 use std::mem::discriminant;
 use std::sync::Arc;
 
-use tidemill_data::spec::class_counts;
-use tidemill_data::{Dataset, Label, LabelKind, Loader, LoaderOptions};
-use tidemill_nn::check::{Facts, Labels, Severity, check};
+use tidemill_engine::data::spec::class_counts;
+use tidemill_engine::data::{Dataset, Label, LabelKind, Loader, LoaderOptions};
+use tidemill_engine::nn::check::{Facts, Labels, Severity, check};
 
-use crate::data::{self, RunData};
-use crate::engine::Engine;
-use crate::error::Result;
-use crate::metrics::Task;
-use crate::recipe::{DataPaths, RecipeFile};
-use crate::run::engine_spec;
+use tidemill_engine::engine::Engine;
+use tidemill_engine::error::Result;
+use tidemill_engine::metrics::Task;
+use tidemill_recipe::data::{self, RunData};
+use tidemill_recipe::engine_spec;
+use tidemill_recipe::{DataPaths, RecipeFile};
 
 /// Something that is, or may be, wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ fn check_model(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
     };
     let facts = Facts { labels, batch_size: r.batch.batch_size };
     let found = check(&r.model, &r.training.loss, &r.training.optimizer, facts);
-    let to_finding = |f: tidemill_nn::check::Finding| Finding {
+    let to_finding = |f: tidemill_engine::nn::check::Finding| Finding {
         is_error: f.severity == Severity::Error,
         key: f.key(),
         what: f.message,
@@ -256,7 +256,7 @@ fn check_first_loss(file: &RecipeFile, data: &RunData) -> Result<Option<Finding>
     let train: Arc<dyn Dataset> = data::shaped(&data.train, file, engine.num_outputs());
     let options = LoaderOptions::new(
         file.recipe.batch.batch_size,
-        tidemill_data::Order::Shuffled { seed: file.recipe.training.seed },
+        tidemill_engine::data::Order::Shuffled { seed: file.recipe.training.seed },
     );
     let mut loader = Loader::new(train, options)?;
     let (mut sum, mut count) = (0.0, 0);

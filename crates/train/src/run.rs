@@ -4,21 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tidemill_data::{Loader, LoaderOptions, Order};
+use tidemill_engine::checkpoint::{Checkpoint, EpochFigures, Meta, Writer, state_sha256};
+use tidemill_engine::data::{self, Loader, LoaderOptions, Order};
+use tidemill_engine::engine::Engine;
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::evaluate::{evaluate, skipped};
+use tidemill_engine::folder::{Existing, RunFolder};
+use tidemill_engine::memory::{check_memory, peak_rss_bytes};
+use tidemill_engine::metrics::{Figures, Meter};
+use tidemill_engine::summary::Summary;
+use tidemill_recipe::data::{RunData, class_weights};
+use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
 use crate::batch::{Clock, Driver, Event, Position, StoppedBy};
-use crate::checkpoint::{Checkpoint, EpochFigures, Meta, Writer, first_difference, state_sha256};
-use crate::data::{self, RunData};
 use crate::doctor;
-use crate::engine::{Engine, EngineSpec};
-use crate::error::{Error, Result};
-use crate::evaluate::{EvaluateOptions, default_batch_size, evaluate, skipped};
-use crate::folder::{Existing, RunFolder};
-use crate::metrics::{Figures, Meter};
-use crate::online::state::split;
-use crate::recipe::{DataPaths, RecipeFile};
-use crate::report;
-use crate::summary::{Summary, peak_rss_bytes, rss_bytes};
+use crate::report::Report;
 
 /// How a recipe is run.
 #[derive(Clone, Debug)]
@@ -44,32 +44,6 @@ pub struct Outcome {
     pub stopped_by: StoppedBy,
     /// Its folder.
     pub folder: RunFolder,
-}
-
-/// What to compile for a recipe.
-pub fn engine_spec(file: &RecipeFile, threads: Option<usize>) -> EngineSpec {
-    let r = &file.recipe;
-    EngineSpec {
-        model: r.model.clone(),
-        loss: r.training.loss,
-        optimizer: r.training.optimizer.clone(),
-        batch_size: r.batch.batch_size,
-        seed: r.training.seed,
-        threads,
-    }
-}
-
-/// How a recipe's model is measured.
-pub fn evaluate_options(file: &RecipeFile) -> EvaluateOptions {
-    let r = &file.recipe;
-    let batch_size = r.batch.validation_batch_size;
-    EvaluateOptions {
-        task: r.task(),
-        metrics: r.metrics(),
-        batch_size: batch_size.unwrap_or_else(|| default_batch_size(r.batch.batch_size)),
-        mistakes: if r.report.html { r.report.mistakes } else { 0 },
-        data_threads: r.batch.data_threads,
-    }
 }
 
 /// Trains as the recipe says.
@@ -201,18 +175,16 @@ pub fn train(
         validation: measured.as_ref().map_or_else(Figures::new, |m| m.figures.clone()),
         stopped_by: stopped_by.name().to_string(),
         state_sha256: state_sha256(state.tensors()),
-        stream: None,
     };
     let page = file.recipe.report.html.then(|| {
-        report::Report {
+        Report {
             file: &file,
             summary: &summary,
             history: &at.history,
             evaluation: measured.as_ref(),
             data: Some(&data),
             class_names: &data.class_names,
-            stream: None,
-            plan: &plan_in_short(&engine),
+            plan: &engine.plan_in_short(),
             threads: engine.threads(),
             num_parameters: engine.num_parameters(),
         }
@@ -225,41 +197,6 @@ pub fn train(
     Ok(Outcome { summary, stopped_by, folder })
 }
 
-/// The kernels and the memory map, without the machine's rates: measuring those takes longer than
-/// writing the report.
-pub(crate) fn plan_in_short(engine: &Engine) -> String {
-    let plan = engine.training_plan();
-    format!("{}\n{}", plan.explain_kernels(None).trim_end(), plan.explain_memory())
-}
-
-/// Fails when the run cannot fit into the memory that was given: `copies` of the state exist beside it
-/// at most, and `queue` bytes of events wait.
-pub(crate) fn check_memory(
-    engine: &Engine,
-    limit: Option<u64>,
-    copies: u64,
-    queue: u64,
-) -> Result<()> {
-    let Some(limit) = limit else { return Ok(()) };
-    let (arena, state) = (engine.arena_bytes() as u64, engine.state_and_scratch_bytes() as u64);
-    // The arena and the state have been touched, so they are resident already.
-    let data_bytes = rss_bytes().saturating_sub(arena + state);
-    let need = data_bytes + arena + (1 + copies) * state + queue;
-    if need <= limit {
-        return Ok(());
-    }
-    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-    Err(Error::Usage(format!(
-        "--memory {}: the run needs {} (program and data {}, arena {}, state and its checkpoint \
-         {}); give it more, or lower batch.batch_size",
-        mb(limit),
-        mb(need),
-        mb(data_bytes),
-        mb(arena),
-        mb((1 + copies) * state)
-    )))
-}
-
 fn loader(file: &RecipeFile, data: &RunData, shaped: &RunData, position: u64) -> Result<Loader> {
     let r = &file.recipe;
     let order = match r.batch.shuffle {
@@ -270,19 +207,19 @@ fn loader(file: &RecipeFile, data: &RunData, shaped: &RunData, position: u64) ->
     options.drop_last = r.batch.drop_remainder;
     options.position = position;
     options.threads = r.batch.data_threads;
-    let weights = data::class_weights(file, data.train.as_ref())?;
+    let weights = class_weights(file, data.train.as_ref())?;
     if shaped.train.num_classes().is_some() {
         options.class_weights = weights;
     } else if !weights.is_empty() {
         // The loader sees values instead of classes: weigh each sample by its class here.
         let weight = |i| match data.train.label(i) {
-            tidemill_data::Label::Class(c) => weights[c as usize],
+            data::Label::Class(c) => weights[c as usize],
             _ => 1.0,
         };
         options.sample_weights = Some((0..data.train.len()).map(weight).collect());
     }
     Loader::new(shaped.train.clone(), options).map_err(|e| match e {
-        tidemill_data::Error::Option { what } => file.error_at("batch", &format!("fails: {what}")),
+        data::Error::Option { what } => file.error_at("batch", &format!("fails: {what}")),
         e => Error::Data(e),
     })
 }
@@ -321,29 +258,13 @@ fn start(file: &RecipeFile, engine: &Engine) -> (Position, Meter) {
     (at, meter)
 }
 
-/// Puts a checkpoint's state into the engine.
-pub fn load_state(engine: &mut Engine, checkpoint: &Checkpoint) -> Result<()> {
-    let tensors = split(checkpoint.tensors.clone()).own;
-    if let Some(what) = first_difference(engine.state().tensors(), &tensors) {
-        return Err(misfit(checkpoint, &what));
-    }
-    engine.set_state(&tensors)?;
-    engine.set_step(checkpoint.meta.step);
-    Ok(())
-}
-
-pub(crate) fn misfit(checkpoint: &Checkpoint, what: &str) -> Error {
-    let what = format!("belongs to another model: {what}");
-    Error::Checkpoint { path: checkpoint.path.clone(), what }
-}
-
 fn restore(
     file: &RecipeFile,
     checkpoint: &Checkpoint,
     engine: &mut Engine,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<(Position, Meter)> {
-    load_state(engine, checkpoint)?;
+    checkpoint.load_into(engine)?;
     let meta = &checkpoint.meta;
     if meta.recipe_sha256 != file.sha256() {
         watch(Event::Notice(
@@ -375,7 +296,7 @@ fn restore_best(
     }
     let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
     let Some(best) = checkpoints.best_or_newest()? else { return Ok(false) };
-    load_state(engine, &best)?;
+    best.load_into(engine)?;
     checkpoints.point_latest(best.meta.step)?;
     Ok(true)
 }

@@ -3,19 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_data::{
+use tidemill_engine::data::{
     CsvSchema, DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, LabelKind, Loader,
     LoaderOptions,
 };
 
-use crate::data::{input_of, open_one, shaped};
-use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::evaluate::{Evaluation, evaluate, skipped};
-use crate::folder::RunFolder;
-use crate::metrics::{Task, argmax};
-use crate::recipe::{DataPaths, RecipeFile};
-use crate::run::{engine_spec, evaluate_options, load_state};
+use tidemill_engine::engine::Engine;
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
+use tidemill_engine::folder::RunFolder;
+use tidemill_engine::metrics::{Task, argmax};
+use tidemill_recipe::data::{input_of, open_one, shaped};
+use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
 /// Which of a run's weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +70,7 @@ impl Trained {
             )));
         };
         let mut engine = Engine::compile(engine_spec(&file, threads))?;
-        load_state(&mut engine, &checkpoint)?;
+        checkpoint.load_into(&mut engine)?;
         let meta = checkpoint.meta;
         let (class_names, step, table) = (meta.class_names, meta.step, meta.table);
         Ok(Trained { file, class_names, step, table, engine })

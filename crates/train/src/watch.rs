@@ -3,9 +3,9 @@
 //! All of it is worked out from the history, so that a resumed run concludes the same with nothing
 //! more to save.
 
-use crate::checkpoint::{Best, EpochFigures};
-use crate::metrics::{Figures, Metric};
-use crate::recipe::{Patience, Plateau, Target};
+use tidemill_engine::checkpoint::{Best, EpochFigures};
+use tidemill_engine::metrics::{Figures, Metric};
+use tidemill_recipe::{Patience, Plateau, Target};
 
 /// Looks up `validation.loss` or `train.accuracy`.
 fn figure(epoch: &EpochFigures, name: &str) -> Option<f64> {

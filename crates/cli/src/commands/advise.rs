@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tidemill_train::RecipeFile;
-use tidemill_train::advise::words::{quality, short, speed};
-use tidemill_train::advise::{Advised, Evidence, advise};
+use tidemill_advise::words::{quality, short, speed};
+use tidemill_advise::{Advised, Evidence, advise};
+use tidemill_recipe::RecipeFile;
 
 use super::compare::{Measuring, bytes};
 use crate::failure::{Failure, Result};

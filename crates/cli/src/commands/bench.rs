@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tidemill_train::RecipeFile;
+use tidemill_recipe::RecipeFile;
 use tidemill_train::bench::{BenchData, BenchResult, bench, kernels};
 
 use crate::failure::{Failure, Result};

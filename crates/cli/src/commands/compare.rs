@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tidemill_train::RecipeFile;
-use tidemill_train::compare::{Comparison, Measured, Options, compare};
+use tidemill_advise::compare::{Comparison, Measured, Options, compare};
+use tidemill_recipe::RecipeFile;
 
 use super::learn::stream_address;
 use crate::failure::{Failure, Result};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tidemill_data::digits::write_folder;
+use tidemill_engine::data::digits::write_folder;
 
 use crate::failure::Result;
 use crate::print::say;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tidemill_train::{RecipeFile, doctor};
+use tidemill_recipe::RecipeFile;
+use tidemill_train::doctor;
 
 use crate::failure::{Result, USAGE};
 use crate::print::say;

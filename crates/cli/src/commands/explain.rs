@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tidemill_train::RecipeFile;
-use tidemill_train::engine::Engine;
-use tidemill_train::run::engine_spec;
+use tidemill_engine::engine::Engine;
+use tidemill_recipe::RecipeFile;
+use tidemill_recipe::engine_spec;
 
 use crate::failure::{Failure, Result};
 use crate::print::say;

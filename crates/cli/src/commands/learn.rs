@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tidemill_train::online::driver::{StreamEnd, StreamProgress, Until};
-use tidemill_train::online::{LearnEvent, LearnOptions, LearnOutcome, learn};
-use tidemill_train::recipe::DATA_VARIABLE;
-use tidemill_train::{Existing, RecipeFile};
+use tidemill_engine::Existing;
+use tidemill_online::driver::{StreamEnd, StreamProgress, Until};
+use tidemill_online::{LearnEvent, LearnOptions, LearnOutcome, learn};
+use tidemill_recipe::DATA_VARIABLE;
+use tidemill_recipe::RecipeFile;
 
 use super::train::places;
 use crate::failure::{Failure, INTERRUPTED, Result};
@@ -174,10 +175,10 @@ fn live_line(p: &StreamProgress) -> String {
 
 /// The result as a table, and where the rest is.
 pub(crate) fn result(outcome: &LearnOutcome) -> String {
-    let s = &outcome.summary;
+    let stream = &outcome.summary;
+    let s = &stream.run;
     let mut rows: Vec<(String, String)> = Vec::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
-    let Some(stream) = &s.stream else { return String::new() };
     let figures = [
         ("accuracy", "accuracy", true),
         ("  of no change", "no_change.accuracy", true),

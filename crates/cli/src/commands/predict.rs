@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
-use tidemill_train::{Error, Prediction, Trained, Weights};
+use tidemill_engine::Error;
+use tidemill_train::{Prediction, Trained, Weights};
 
 use crate::failure::{Failure, Result};
 use crate::print::tell;

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use tidemill_data::digits::{PHASES, write_folder, write_stream};
-use tidemill_train::online::driver::{StreamEnd, Until};
-use tidemill_train::online::{LearnOptions, LearnOutcome};
-use tidemill_train::prequential::Prequential;
-use tidemill_train::{Existing, RecipeFile, RunOptions, StoppedBy, Trained, Weights};
+use tidemill_engine::Existing;
+use tidemill_engine::data::digits::{PHASES, write_folder, write_stream};
+use tidemill_engine::prequential::Prequential;
+use tidemill_online::driver::{StreamEnd, Until};
+use tidemill_online::{LearnOptions, LearnOutcome};
+use tidemill_recipe::RecipeFile;
+use tidemill_train::{RunOptions, StoppedBy, Trained, Weights};
 
 use super::{learn, train};
 use crate::failure::{Failure, INTERRUPTED, Result};

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tidemill_train::{Existing, Outcome, RecipeFile, RunOptions, StoppedBy};
+use tidemill_engine::Existing;
+use tidemill_recipe::RecipeFile;
+use tidemill_train::{Outcome, RunOptions, StoppedBy};
 
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::print::say;

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::html::{count, escape};
-use crate::metrics::Confusion;
+use tidemill_engine::metrics::Confusion;
+use tidemill_engine::page::html::escape;
+use tidemill_engine::page::number::count;
 
 /// Above this a matrix with counts is no longer readable; the table and the pairs remain.
 const MOST_IN_MATRIX: usize = 24;
@@ -76,7 +77,7 @@ fn table(page: &mut String, confusion: &Confusion, name: &dyn Fn(usize) -> Strin
          <thead><tr><th>class</th><th>samples</th><th>precision</th><th>recall</th><th>F1</th></tr>\
          </thead><tbody>",
     );
-    let row = |page: &mut String, label: &str, f: crate::metrics::ClassFigures| {
+    let row = |page: &mut String, label: &str, f: tidemill_engine::metrics::ClassFigures| {
         let cell = |v: f64| format!("<td style=\"--s:{v:.3}\"><span>{:.1}</span></td>", 100.0 * v);
         let _ = write!(
             page,

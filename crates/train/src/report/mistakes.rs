@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use tidemill_data::{Dataset, RawImage};
+use tidemill_engine::data::{Dataset, RawImage};
 
-use super::html::{base64, escape};
-use crate::evaluate::Mistake;
+use tidemill_engine::evaluate::Mistake;
+use tidemill_engine::page::html::{base64, escape};
 
 /// Larger images are shrunk to this: the page stays small.
 const LONGEST_SIDE: usize = 96;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use tidemill_data::memory::{Features, Labels};
-use tidemill_data::{Dataset, MemoryDataset};
+use tidemill_engine::data::memory::{Features, Labels};
+use tidemill_engine::data::{Dataset, MemoryDataset};
 
-use super::html::{base64, count, duration, megabytes, plural};
 use std::path::Path;
 
+use tidemill_engine::metrics::Figures;
+
 use super::*;
-use crate::evaluate::Mistake;
-use crate::metrics::Confusion;
+use tidemill_engine::evaluate::Mistake;
+use tidemill_engine::metrics::Confusion;
 
 const RECIPE: &str = r#"
 [model]
@@ -73,7 +74,6 @@ fn page(epochs: u64) -> String {
         validation: history.last().map(|e| e.validation.clone()).unwrap_or_default(),
         stopped_by: "epochs".into(),
         state_sha256: "abc".into(),
-        stream: None,
     };
     let report = Report {
         file: &file,
@@ -82,7 +82,6 @@ fn page(epochs: u64) -> String {
         evaluation: Some(&evaluation),
         data: Some(&data),
         class_names: &data.class_names,
-        stream: None,
         plan: "kernel <1>\nkernel 2",
         threads: 2,
         num_parameters: 195,
@@ -111,18 +110,4 @@ fn no_epoch_and_many_epochs() {
     let many = page(5000);
     assert!(many.len() < 100_000 && !many.contains("<circle"));
     assert!(!many.contains("NaN") && !many.contains("inf"));
-}
-
-#[test]
-fn numbers_for_people() {
-    assert_eq!(count(0), "0");
-    assert_eq!(count(1_234_567), "1,234,567");
-    assert_eq!(duration(83.4), "1 min 23 s");
-    assert_eq!(
-        (plural(1, "epoch"), plural(2_000, "step")),
-        ("1 epoch".into(), "2,000 steps".into())
-    );
-    assert_eq!([35_520, 1_250_000, 3_000_000_000].map(megabytes), ["35.5 KB", "1.2 MB", "3.00 GB"]);
-    assert_eq!(base64(b"any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcw==");
-    assert_eq!(base64(b"any carnal pleasu"), "YW55IGNhcm5hbCBwbGVhc3U=");
 }

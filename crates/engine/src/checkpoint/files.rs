@@ -1,0 +1,83 @@
+//! Files that are either there as a whole or not at all, also after a power cut.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Makes a folder and those that it is in; one that is there is fine.
+pub fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|e| Error::write(path, e))
+}
+
+/// Writes a file and waits until its bytes are on disk.
+pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|e| Error::write(path, e))
+}
+
+/// A file that is on disk under another name and waits to replace the one at its path.
+pub struct Staged {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+/// Writes and syncs what is to replace `path`.
+pub fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.writing"));
+    write_synced(&temporary, bytes)?;
+    Ok(Staged { temporary, path: path.to_owned() })
+}
+
+impl Staged {
+    /// Takes its place at once, but that is on disk only when [`sync_folder`] has been called.
+    pub fn rename(self) -> Result<()> {
+        fs::rename(&self.temporary, &self.path).map_err(|e| Error::write(&self.path, e))
+    }
+}
+
+/// Replaces `path` by `bytes` in one go.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    stage(path, bytes)?.rename()?;
+    match path.parent() {
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
+}
+
+/// A rename is on disk once its folder is.
+pub fn sync_folder(path: &Path) -> Result<()> {
+    // Folders cannot be opened for this on Windows, where renames are journalled anyway.
+    if cfg!(unix) {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::write(path, e))?;
+    }
+    Ok(())
+}
+
+/// Moves a finished folder to its name; what lies there from before stays until then.
+pub fn replace_folder(from: &Path, to: &Path) -> Result<()> {
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    let old = to.with_file_name(format!(".replaced-{name}"));
+    remove(&old)?;
+    if to.exists() {
+        fs::rename(to, &old).map_err(|e| Error::write(to, e))?;
+    }
+    fs::rename(from, to).map_err(|e| Error::write(to, e))?;
+    remove(&old)
+}
+
+/// Removes a file or folder; that there is none is fine.
+pub fn remove(path: &Path) -> Result<()> {
+    let result = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match result {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::write(path, e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,107 @@
+//! What a checkpoint holds beside the tensors.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tidemill_data::CsvSchema;
+
+use crate::error::{Error, Result};
+use crate::metrics::{Figures, Meter};
+
+/// The state of a run but for its tensors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    /// Steps done.
+    pub step: u64,
+    /// Those of them that learned from a stream; the others are of batch training.
+    #[serde(default)]
+    pub online_steps: u64,
+    /// The data position: samples passed, counted over all passes. What comes next is a pure
+    /// function of this and the seed.
+    pub position: u64,
+    /// Full epochs done.
+    pub epoch: u64,
+    /// Samples learned from.
+    pub samples: u64,
+    /// Seeds weights, order and dropout.
+    pub seed: u64,
+    /// Seconds trained, over all resumptions.
+    pub wall_seconds: f64,
+    /// Of the parts of the recipe that decide the weights.
+    pub recipe_sha256: String,
+    /// Over names and bytes of all tensors.
+    pub state_sha256: String,
+    /// Sums of the epoch under way, so that it reports the same numbers after a resume.
+    pub running: Meter,
+    /// One entry for each full epoch: what `metrics.jsonl` says.
+    pub history: Vec<EpochFigures>,
+    /// The best epoch so far by the metric that the recipe watches.
+    pub best: Option<Best>,
+    /// The names of the classes, so that predictions need no training data.
+    #[serde(default)]
+    pub class_names: Vec<String>,
+    /// The meaning of a table's columns, for the same reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<CsvSchema>,
+    /// What the online driver knows of the stream that was being learned from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Attachment>,
+}
+
+/// What somebody else keeps in a checkpoint: JSON that is written and read back as it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Attachment(Box<RawValue>);
+
+impl Attachment {
+    /// A value as an attachment.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    pub fn new(value: &impl Serialize) -> Result<Attachment> {
+        let raw = serde_json::value::to_raw_value(value);
+        raw.map(Attachment)
+            .map_err(|e| Error::Run(format!("a checkpoint's attachment cannot be written: {e}")))
+    }
+
+    /// The value again.
+    ///
+    /// # Errors
+    /// If it is none of this type.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(self.0.get())
+            .map_err(|e| Error::Run(format!("a checkpoint's attachment is damaged: {e}")))
+    }
+}
+
+/// The figures of one epoch; one line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochFigures {
+    /// From 1.
+    pub epoch: u64,
+    /// Steps done at its end.
+    pub step: u64,
+    /// Samples learned from at its end.
+    pub samples: u64,
+    /// Of its last step.
+    pub learning_rate: f64,
+    /// Seconds trained at its end.
+    pub wall_seconds: f64,
+    /// On the training samples, as they were learned from.
+    pub train: Figures,
+    /// On the validation data at its end; empty where there is none or it was not its turn.
+    pub validation: Figures,
+}
+
+/// The best value of a watched metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Such as `validation.loss`.
+    pub metric: String,
+    /// Its best value.
+    pub value: f64,
+    /// Steps done then.
+    pub step: u64,
+    /// The epoch, from 1.
+    pub epoch: u64,
+}

@@ -1,0 +1,121 @@
+//! Tensors as a safetensors file, and their fingerprint.
+
+use std::borrow::{Borrow, Cow};
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, View};
+use sha2::{Digest, Sha256};
+
+use crate::engine::StateTensor;
+use crate::error::{Error, Result};
+
+/// safetensors files are little-endian and so are all machines that this runs on.
+const _: () = assert!(cfg!(target_endian = "little"));
+
+struct Borrowed<'a>(&'a StateTensor);
+
+impl View for Borrowed<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(bytemuck::cast_slice(&self.0.values))
+    }
+    fn data_len(&self) -> usize {
+        self.0.values.len() * 4
+    }
+}
+
+/// Key prefix of the marks that tell parameters from slots, so that a file explains itself.
+const PARAMETER: &str = "parameter";
+const STATE: &str = "state";
+
+/// Writes tensors as a safetensors file that also holds the step.
+pub fn write<T: Borrow<StateTensor>>(path: &Path, step: u64, tensors: &[T]) -> Result<()> {
+    let tensors = || tensors.iter().map(Borrow::borrow);
+    let mut about: HashMap<String, String> = tensors()
+        .map(|t| (t.name.clone(), if t.parameter { PARAMETER } else { STATE }.to_string()))
+        .collect();
+    about.insert("tidemill.step".into(), step.to_string());
+    // The file sorts its tensors by size class; this is their own order, which the fingerprint has.
+    let order: Vec<&str> = tensors().map(|t| t.name.as_str()).collect();
+    about.insert("tidemill.order".into(), order.join("\n"));
+    // safetensors makes a file that its owner alone may read; weights are shared like other files.
+    let plain = File::create(path).and_then(|f| f.metadata()).map_err(|e| Error::write(path, e))?;
+    let views = tensors().map(|t| (t.name.as_str(), Borrowed(t)));
+    safetensors::serialize_to_file(views, Some(about), path).map_err(|e| match e {
+        safetensors::SafeTensorError::IoError(e) => Error::write(path, e),
+        e => Error::Run(format!("{}: cannot be written: {e}", path.display())),
+    })?;
+    std::fs::set_permissions(path, plain.permissions()).map_err(|e| Error::write(path, e))?;
+    File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::write(path, e))
+}
+
+/// Reads what [`write()`] wrote, in its order; the error says what is damaged.
+pub fn read(path: &Path) -> std::result::Result<Vec<StateTensor>, String> {
+    let bytes = std::fs::read(path).map_err(|e| format!("the state cannot be read: {e}"))?;
+    let damaged = |e: safetensors::SafeTensorError| format!("the state is damaged: {e}");
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let about = header.metadata().clone().unwrap_or_default();
+    let order = about.get("tidemill.order").ok_or("the state was not written by tidemill")?;
+    let mut tensors = Vec::with_capacity(file.len());
+    for name in order.split('\n').filter(|n| !n.is_empty()) {
+        let view = file.tensor(name).map_err(damaged)?;
+        if view.dtype() != Dtype::F32 {
+            return Err(format!("{name} is {:?}, not F32", view.dtype()));
+        }
+        // Copied value by value: the file's bytes need not be aligned.
+        let values =
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        tensors.push(StateTensor {
+            name: name.to_string(),
+            shape: view.shape().to_vec(),
+            parameter: about.get(name).is_some_and(|k| k == PARAMETER),
+            values: values.collect(),
+        });
+    }
+    Ok(tensors)
+}
+
+/// The fingerprint of a state: SHA-256 over each tensor's name and little-endian bytes, in order.
+pub fn state_sha256<T: Borrow<StateTensor>>(tensors: &[T]) -> String {
+    let mut hash = Sha256::new();
+    for tensor in tensors.iter().map(Borrow::borrow) {
+        hash.update(tensor.name.as_bytes());
+        hash.update(bytemuck::cast_slice::<f32, u8>(&tensor.values));
+    }
+    hex(&hash.finalize())
+}
+
+/// SHA-256 in hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The first tensor in which a checkpoint's state cannot be that of a model, in words.
+pub fn first_difference(model: &[StateTensor], saved: &[StateTensor]) -> Option<String> {
+    for ours in model {
+        match saved.iter().find(|t| t.name == ours.name) {
+            None => return Some(format!("the model has {}, the checkpoint has not", ours.name)),
+            Some(theirs) if theirs.shape != ours.shape => {
+                return Some(format!(
+                    "{} is {:?} in the model and {:?} in the checkpoint",
+                    ours.name, ours.shape, theirs.shape
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let extra = saved.iter().find(|t| model.iter().all(|m| m.name != t.name))?;
+    Some(format!("the checkpoint has {}, the model has not", extra.name))
+}

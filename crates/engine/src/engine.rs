@@ -1,0 +1,758 @@
+//! A model compiled for this machine: one state, one plan for each batch size and purpose.
+
+use tidemill_cpu::isa::Isa;
+use tidemill_cpu::rates::measure;
+use tidemill_cpu::runtime::{Input, InputError, PlanId, Runtime};
+use tidemill_cpu::threads::{Beside, NOTHING};
+use tidemill_data::Batch;
+use tidemill_graph::{DType, Graph, Rule, hyper};
+use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
+use tidemill_nn::{
+    TrainingOptions, evaluation_graph, hyper_values, inference_graph, initial_state,
+    training_graph_with,
+};
+use tidemill_plan::{Options, Plan, Rates};
+
+/// What to compile.
+#[derive(Clone, Debug)]
+pub struct EngineSpec {
+    /// The model.
+    pub model: ModelSpec,
+    /// Its loss.
+    pub loss: LossSpec,
+    /// How it learns.
+    pub optimizer: OptimizerSpec,
+    /// Largest batch; smaller ones (the last of an epoch) get a plan of their own over the same
+    /// state when they first come.
+    pub batch_size: usize,
+    /// Seeds the initial weights and all randomness of the steps.
+    pub seed: u64,
+    /// Threads of a step; `None` takes all cores.
+    pub threads: Option<usize>,
+}
+
+/// A model cannot be compiled or a batch does not fit it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct EngineError(pub String);
+
+/// What one training step gives.
+#[derive(Clone, Copy, Debug)]
+pub struct StepResult {
+    /// Weighted mean loss of the batch, before the update.
+    pub loss: f32,
+}
+
+/// Per-sample results of the batch run last; valid until the next step.
+#[derive(Clone, Copy, Debug)]
+pub struct Outputs<'a> {
+    /// `[len]`, unweighted.
+    pub losses: &'a [f32],
+    /// `[len, outputs]`
+    pub logits: &'a [f32],
+}
+
+/// One tensor of the state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateTensor {
+    /// Such as `layers.1.dense.kernel` or `layers.1.dense.kernel.m`.
+    pub name: String,
+    /// Dims.
+    pub shape: Vec<usize>,
+    /// Whether it is a parameter (else a slot or a running statistic).
+    pub parameter: bool,
+    /// Its values.
+    pub values: Vec<f32>,
+}
+
+/// All that a checkpoint holds of the model: parameters, optimizer slots, running statistics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    tensors: Vec<StateTensor>,
+}
+
+impl State {
+    /// All tensors, in a fixed order.
+    pub fn tensors(&self) -> &[StateTensor] {
+        &self.tensors
+    }
+
+    /// The tensors themselves.
+    pub fn into_tensors(self) -> Vec<StateTensor> {
+        self.tensors
+    }
+
+    /// A state of these tensors.
+    pub fn from_tensors(tensors: Vec<StateTensor>) -> State {
+        State { tensors }
+    }
+}
+
+/// Values that a thread copies at least: starting one costs as much as copying some of them.
+const COPIED_AT_ONCE: usize = 1 << 20;
+
+/// Copies slices over others of the same lengths. Two threads saturate the memory of a machine
+/// with few cores, and four most others.
+fn copy_all<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a mut [f32])>) {
+    let pieces: Vec<(&[f32], &mut [f32])> = pairs
+        .flat_map(|(from, to)| from.chunks(COPIED_AT_ONCE).zip(to.chunks_mut(COPIED_AT_ONCE)))
+        .collect();
+    let total: usize = pieces.iter().map(|(from, _)| from.len()).sum();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (total / COPIED_AT_ONCE).min(cores).clamp(1, 4);
+    let work = std::sync::Mutex::new(pieces.into_iter());
+    let copy = || {
+        while let Some((from, to)) = work.lock().ok().and_then(|mut w| w.next()) {
+            to.copy_from_slice(from);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(copy);
+        }
+        copy();
+    });
+}
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Train,
+    /// Training that can be refused once its losses are known.
+    Learn,
+    /// The same, with the activations of hidden units among its outputs.
+    Watch,
+    Evaluate,
+    Predict,
+}
+
+/// Where an input of a plan comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    X,
+    Ids,
+    Labels,
+    Targets,
+    Weights,
+    Key,
+    Hyper,
+}
+
+/// Inputs of the largest plan.
+const MAX_INPUTS: usize = 6;
+
+struct Compiled {
+    purpose: Purpose,
+    batch: usize,
+    plan: PlanId,
+    sources: Vec<Source>,
+    outputs: Places,
+}
+
+/// Where a plan's losses and logits are.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    plan: PlanId,
+    losses: Option<usize>,
+    logits: Option<usize>,
+}
+
+/// A compiled model with its state.
+pub struct Engine {
+    spec: EngineSpec,
+    rule: Rule,
+    runtime: Runtime,
+    compiled: Vec<Compiled>,
+    last: Option<usize>,
+    step: u64,
+    /// The step at which the optimizer's slots began.
+    slots_from: u64,
+    sample_len: usize,
+    num_outputs: usize,
+    ids: Vec<i32>,
+    /// Added to the logits where they are trained.
+    shift: f32,
+    compile_seconds: f64,
+    /// [`Purpose::Watch`] once hidden units are watched.
+    learn: Purpose,
+}
+
+impl Engine {
+    /// Compiles a training step and draws the initial weights.
+    pub fn compile(spec: EngineSpec) -> Result<Engine, EngineError> {
+        Engine::compile_shifted(spec, 0.0)
+    }
+
+    /// The same for samples of which only some are trained on: losses of training steps are of the
+    /// logits plus `shift` ([`TrainingOptions`]); predictions are without it.
+    pub fn compile_shifted(spec: EngineSpec, shift: f32) -> Result<Engine, EngineError> {
+        let start = std::time::Instant::now();
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let threads = spec.threads.unwrap_or(cores).max(1);
+        let graph = spec.graph(Purpose::Train, spec.batch_size, shift)?;
+        let values = initial_state(&graph, &spec.model, spec.seed).map_err(error)?;
+        let mut runtime = Runtime::new(Isa::detect(), threads, &graph);
+        for (id, values) in values {
+            let name = &graph.tensor(id).name;
+            if let Some(index) = runtime.slots().iter().position(|s| s.name == *name) {
+                runtime.state_mut(index).copy_from_slice(&values);
+            }
+        }
+        let output = spec.model.output_shape().map_err(error)?;
+        let mut engine = Engine {
+            rule: spec.optimizer.rule(),
+            sample_len: spec.model.input.shape().iter().product(),
+            num_outputs: output.iter().product(),
+            spec,
+            runtime,
+            compiled: Vec::new(),
+            last: None,
+            step: 0,
+            slots_from: 0,
+            ids: Vec::new(),
+            shift,
+            compile_seconds: 0.0,
+            learn: Purpose::Learn,
+        };
+        engine.add(Purpose::Train, engine.spec.batch_size, &graph)?;
+        engine.compile_seconds = start.elapsed().as_secs_f64();
+        Ok(engine)
+    }
+
+    fn add(&mut self, purpose: Purpose, batch: usize, graph: &Graph) -> Result<usize, EngineError> {
+        let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
+        let options = Options { gated, ..Options::default() };
+        let plan = self.runtime.add(graph, options).map_err(error)?;
+        let inputs = &self.runtime.plan(plan).inputs;
+        let source = |slot: &tidemill_plan::Slot| match (slot.name.as_str(), slot.dtype) {
+            ("x", DType::F32) => Ok(Source::X),
+            ("x", DType::I32) => Ok(Source::Ids),
+            ("labels", _) => Ok(Source::Labels),
+            ("targets", _) => Ok(Source::Targets),
+            ("weights", _) => Ok(Source::Weights),
+            ("key", _) => Ok(Source::Key),
+            ("hyper", _) => Ok(Source::Hyper),
+            (other, _) => Err(EngineError(format!("no value is known for the input {other}"))),
+        };
+        let sources: Vec<Source> = inputs.iter().map(source).collect::<Result<_, _>>()?;
+        if sources.len() > MAX_INPUTS {
+            return Err(EngineError(format!("{} inputs are too many", sources.len())));
+        }
+        if sources.contains(&Source::Ids) {
+            self.ids.resize(self.ids.len().max(batch * self.sample_len), 0);
+        }
+        let place = |name| self.runtime.find_output(plan, name);
+        let outputs = Places { plan, losses: place("losses"), logits: place("logits") };
+        self.compiled.push(Compiled { purpose, batch, plan, sources, outputs });
+        Ok(self.compiled.len() - 1)
+    }
+
+    /// The plan for this purpose and batch size, compiled when it first comes.
+    fn plan_for(&mut self, purpose: Purpose, batch: usize) -> Result<usize, EngineError> {
+        let found = self.compiled.iter().position(|c| c.purpose == purpose && c.batch == batch);
+        match found {
+            Some(index) => Ok(index),
+            None => {
+                let graph = self.spec.graph(purpose, batch, self.shift)?;
+                self.add(purpose, batch, &graph)
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        purpose: Purpose,
+        batch: &Batch,
+        hyper: [f32; hyper::LEN],
+        beside: Beside<'_>,
+    ) -> Result<usize, EngineError> {
+        self.with_inputs(purpose, batch, hyper, |runtime, plan, inputs| {
+            runtime.run_beside(plan, inputs, beside)
+        })?;
+        Ok(self.last.unwrap_or(0))
+    }
+
+    /// Gives `f` the plan for a batch and the plan's inputs.
+    fn with_inputs<R>(
+        &mut self,
+        purpose: Purpose,
+        batch: &Batch,
+        hyper: [f32; hyper::LEN],
+        f: impl FnOnce(&mut Runtime, PlanId, &[Input<'_>]) -> Result<R, InputError>,
+    ) -> Result<R, EngineError> {
+        let index = self.plan_for(purpose, batch.len)?;
+        if batch.x.len() != batch.len * self.sample_len {
+            return Err(EngineError(format!(
+                "a batch of {} samples needs {} values, found {}",
+                batch.len,
+                batch.len * self.sample_len,
+                batch.x.len()
+            )));
+        }
+        let seed = self.spec.seed;
+        let key = [seed as i32, (seed >> 32) as i32, self.step as i32, 0];
+        let Compiled { plan, sources, .. } = &self.compiled[index];
+        if sources.contains(&Source::Labels) {
+            check_labels(&batch.labels, self.num_outputs)?;
+        }
+        if sources.contains(&Source::Ids) {
+            for (id, x) in self.ids.iter_mut().zip(&batch.x) {
+                *id = *x as i32;
+            }
+        }
+        let mut inputs = [Input::F32(&[]); MAX_INPUTS];
+        for (input, source) in inputs.iter_mut().zip(sources) {
+            *input = match source {
+                Source::X => Input::F32(&batch.x),
+                Source::Ids => Input::I32(&self.ids),
+                Source::Labels => Input::I32(&batch.labels),
+                Source::Targets => Input::F32(&batch.targets),
+                Source::Weights => Input::F32(&batch.weights),
+                Source::Key => Input::I32(&key),
+                Source::Hyper => Input::F32(&hyper),
+            };
+        }
+        let done = f(&mut self.runtime, *plan, &inputs[..sources.len()]).map_err(error)?;
+        self.last = Some(index);
+        Ok(done)
+    }
+
+    /// What the optimizer is given at the next step; its bias corrections count from where its slots
+    /// began.
+    fn hyper(&self, learning_rate: f32) -> [f32; hyper::LEN] {
+        hyper_values(&self.rule, f64::from(learning_rate), self.slot_age() + 1)
+    }
+
+    /// One training step on `batch.len` samples. Allocates nothing once the batch size has been
+    /// seen.
+    pub fn train(&mut self, batch: &Batch, learning_rate: f32) -> Result<StepResult, EngineError> {
+        self.train_beside(batch, learning_rate, NOTHING)
+    }
+
+    /// Like [`Engine::train`], and lets threads that would wait do the work of `beside`, all of
+    /// which is done in the end.
+    pub fn train_beside(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f32,
+        beside: Beside<'_>,
+    ) -> Result<StepResult, EngineError> {
+        let hyper = self.hyper(learning_rate);
+        let index = self.run(Purpose::Train, batch, hyper, beside)?;
+        self.step += 1;
+        let loss = self.runtime.output(self.compiled[index].plan, "loss");
+        Ok(StepResult { loss: loss.and_then(|l| l.first()).copied().unwrap_or(f32::NAN) })
+    }
+
+    /// Compiles the step for [`Engine::train_if`] on batches of this size before the first comes.
+    pub fn prepare_learning(&mut self, batch: usize) -> Result<(), EngineError> {
+        self.plan_for(self.learn, batch).map(|_| ())
+    }
+
+    /// A training step that `gate` can refuse when it has seen the losses and logits of the batch:
+    /// then the state stays exactly as it was. Says whether the step was taken. The outputs stay
+    /// those from before the update ([`Engine::outputs`]).
+    ///
+    /// Models that do other things in training than in evaluation (batch norm, dropout) are judged
+    /// by a pass in evaluation mode first; for all others this costs nothing beside the step.
+    pub fn train_if(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f32,
+        gate: &mut dyn FnMut(Outputs<'_>) -> bool,
+    ) -> Result<bool, EngineError> {
+        let index = self.plan_for(self.learn, batch.len)?;
+        let Compiled { plan, sources, outputs, .. } = &self.compiled[index];
+        let places = *outputs;
+        if !self.runtime.has_gate(*plan) || sources.contains(&Source::Key) {
+            if !gate(self.evaluate(batch)?) {
+                return Ok(false);
+            }
+            self.train(batch, learning_rate)?;
+            return Ok(true);
+        }
+        let hyper = self.hyper(learning_rate);
+        let taken = self.with_inputs(self.learn, batch, hyper, |runtime, plan, inputs| {
+            runtime.run_gated(plan, inputs, &mut |runtime| gate(outputs_of(runtime, places)))
+        })?;
+        self.step += u64::from(taken);
+        Ok(taken)
+    }
+
+    /// From here on a step of [`Engine::train_if`] leaves the activations of hidden units to be
+    /// read by [`Engine::output`]; only where such a step is one pass, so without dropout and batch
+    /// norm.
+    pub fn watch_hidden(&mut self) {
+        self.learn = Purpose::Watch;
+    }
+
+    /// An output of the step that ran last, by its name in the graph.
+    pub fn output(&self, name: &str) -> Option<&[f32]> {
+        self.runtime.output(self.compiled[self.last?].plan, name)
+    }
+
+    /// Where a tensor of the state is, by name, for [`Engine::tensor`].
+    pub fn find_tensor(&self, name: &str) -> Option<usize> {
+        self.runtime.slots().iter().position(|slot| slot.name == name)
+    }
+
+    /// Where the parameters are.
+    pub fn parameters(&self) -> impl Iterator<Item = (usize, &str)> {
+        let slots = self.runtime.slots().iter().enumerate();
+        slots.filter(|(_, slot)| slot.parameter).map(|(i, slot)| (i, slot.name.as_str()))
+    }
+
+    /// Where the optimizer's slots of a parameter are, and what their elements start as.
+    pub fn slots_of(&self, parameter: &str) -> Vec<(usize, f32)> {
+        let place = |(i, slot): (usize, &str)| {
+            let index = self.find_tensor(&format!("{parameter}.{slot}"))?;
+            Some((index, self.rule.slot_start_of(i)))
+        };
+        self.rule.slot_names().into_iter().enumerate().filter_map(place).collect()
+    }
+
+    /// A tensor of the state.
+    pub fn tensor(&self, index: usize) -> &[f32] {
+        self.runtime.state(index)
+    }
+
+    /// A tensor of the state, to be changed between steps.
+    pub fn tensor_mut(&mut self, index: usize) -> &mut [f32] {
+        self.runtime.state_mut(index)
+    }
+
+    /// The kernels of a training step on `batch` with the mean microseconds that each takes on one
+    /// thread, over `rounds` steps (which train).
+    pub fn profile(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f32,
+        rounds: usize,
+    ) -> Result<Vec<(String, f64)>, EngineError> {
+        let hyper = self.hyper(learning_rate);
+        let times = self.with_inputs(Purpose::Train, batch, hyper, |runtime, plan, inputs| {
+            runtime.profile(plan, inputs, rounds)
+        })?;
+        let calls = &self.training_plan().calls;
+        let name = |c: &tidemill_plan::Call| format!("{:<22} {}", c.spec.name(), c.label);
+        Ok(calls.iter().map(name).zip(times).collect())
+    }
+
+    /// Runs the model in evaluation mode.
+    pub fn evaluate(&mut self, batch: &Batch) -> Result<Outputs<'_>, EngineError> {
+        self.evaluate_beside(batch, NOTHING)
+    }
+
+    /// Like [`Engine::evaluate`], with work beside it as in [`Engine::train_beside`].
+    pub fn evaluate_beside(
+        &mut self,
+        batch: &Batch,
+        beside: Beside<'_>,
+    ) -> Result<Outputs<'_>, EngineError> {
+        self.run(Purpose::Evaluate, batch, [0.0; hyper::LEN], beside)?;
+        Ok(self.outputs())
+    }
+
+    /// Probabilities (or values, for losses of plain numbers) of each sample: `[len, outputs]`.
+    pub fn predict(&mut self, batch: &Batch) -> Result<&[f32], EngineError> {
+        let index = self.run(Purpose::Predict, batch, [0.0; hyper::LEN], NOTHING)?;
+        Ok(self.runtime.output(self.compiled[index].plan, "probabilities").unwrap_or(&[]))
+    }
+
+    /// Logits and losses of the batch that the last `train` or `evaluate` ran on.
+    pub fn outputs(&self) -> Outputs<'_> {
+        match self.last {
+            Some(last) => outputs_of(&self.runtime, self.compiled[last].outputs),
+            None => Outputs { losses: &[], logits: &[] },
+        }
+    }
+
+    /// A copy of the state, in a fixed order.
+    pub fn state(&self) -> State {
+        let slots = self.runtime.slots().iter().enumerate();
+        let tensor = |(i, slot): (usize, &tidemill_plan::Slot)| StateTensor {
+            name: slot.name.clone(),
+            shape: slot.shape.clone(),
+            parameter: slot.parameter,
+            values: self.runtime.state(i).to_vec(),
+        };
+        State { tensors: slots.map(tensor).collect() }
+    }
+
+    /// Copies the state over another one of this model, into the memory that has; by several
+    /// threads where it is large. Fresh memory would cost twice the time.
+    pub fn copy_state(&self, to: &mut State) {
+        let slots = self.runtime.slots();
+        let same = |(slot, t): (&tidemill_plan::Slot, &StateTensor)| {
+            t.name == slot.name && t.shape == slot.shape
+        };
+        if slots.len() != to.tensors.len() || !slots.iter().zip(&to.tensors).all(same) {
+            *to = self.state();
+            return;
+        }
+        self.copy_values(to);
+    }
+
+    /// Copies the state's values over another one, whatever its tensors are called; not, and false,
+    /// if their number or sizes differ.
+    pub fn copy_values(&self, to: &mut State) -> bool {
+        let slots = self.runtime.slots();
+        let fits = |(slot, t): (&tidemill_plan::Slot, &StateTensor)| t.shape == slot.shape;
+        if slots.len() != to.tensors.len() || !slots.iter().zip(&to.tensors).all(fits) {
+            return false;
+        }
+        let pairs = to.tensors.iter_mut().enumerate();
+        copy_all(pairs.map(|(i, t)| (self.runtime.state(i), &mut t.values[..])));
+        true
+    }
+
+    /// Gives row `row` of table `table` of the model's entity embeddings to another id: it becomes
+    /// what is known of ids without a row of their own, row 0, and its optimizer slots begin anew.
+    pub fn reset_row(&mut self, table: usize, row: usize) {
+        let rule = self.rule;
+        let part = format!(".entity_embedding.table{table}");
+        for index in 0..self.runtime.slots().len() {
+            let slot = &self.runtime.slots()[index];
+            let Some(rest) = slot.name.find(&part).map(|at| &slot.name[at + part.len()..]) else {
+                continue;
+            };
+            let start = match rest.strip_prefix('.') {
+                None if rest.is_empty() => None,
+                Some(name) => rule.slot_names().iter().position(|n| *n == name),
+                None => continue,
+            };
+            let units = slot.shape.last().copied().unwrap_or(1);
+            let values = self.runtime.state_mut(index);
+            if (row + 1) * units > values.len() {
+                continue;
+            }
+            match start {
+                None => values.copy_within(..units, row * units),
+                Some(i) => values[row * units..(row + 1) * units].fill(rule.slot_start_of(i)),
+            }
+        }
+    }
+
+    /// The optimizer's slots begin anew, with their bias corrections; parameters stay.
+    pub fn reset_slots(&mut self) {
+        let rule = self.rule;
+        let slots = self.runtime.slots();
+        let parameters: Vec<String> =
+            slots.iter().filter(|s| s.parameter).map(|s| s.name.clone()).collect();
+        for index in 0..self.runtime.slots().len() {
+            let slot = &self.runtime.slots()[index];
+            let place = rule.slot_names().iter().position(|name| {
+                let of = slot.name.strip_suffix(name).and_then(|rest| rest.strip_suffix('.'));
+                !slot.parameter && of.is_some_and(|of| parameters.iter().any(|p| p == of))
+            });
+            if let Some(place) = place {
+                self.runtime.state_mut(index).fill(rule.slot_start_of(place));
+            }
+        }
+        self.slots_from = self.step;
+    }
+
+    /// Steps since the optimizer's slots began.
+    pub fn slot_age(&self) -> u64 {
+        self.step.saturating_sub(self.slots_from)
+    }
+
+    /// Sets the steps since the optimizer's slots began, after a state of that age was taken over.
+    pub fn set_slot_age(&mut self, age: u64) {
+        self.slots_from = self.step.saturating_sub(age);
+    }
+
+    /// Takes over a state; names and shapes must be the same.
+    pub fn set_state(&mut self, tensors: &[StateTensor]) -> Result<(), EngineError> {
+        let slots = self.runtime.slots().to_vec();
+        for slot in &slots {
+            let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) else {
+                return Err(EngineError(format!(
+                    "the model has the tensor {} {:?}, which the given state lacks",
+                    slot.name, slot.shape
+                )));
+            };
+            if tensor.shape != slot.shape {
+                return Err(EngineError(format!(
+                    "the tensor {} is {:?} in the model and {:?} in the given state",
+                    slot.name, slot.shape, tensor.shape
+                )));
+            }
+        }
+        if let Some(extra) = tensors.iter().find(|t| slots.iter().all(|s| s.name != t.name)) {
+            return Err(EngineError(format!(
+                "the given state has the tensor {} {:?}, which the model lacks",
+                extra.name, extra.shape
+            )));
+        }
+        for (i, slot) in slots.iter().enumerate() {
+            if let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) {
+                self.runtime.state_mut(i).copy_from_slice(&tensor.values);
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps trained so far; part of a checkpoint, since optimizers and dropout count steps.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Sets the number of steps trained (on resume).
+    pub fn set_step(&mut self, step: u64) {
+        self.step = step;
+    }
+
+    /// What is added to the logits where they are trained.
+    pub fn shift(&self) -> f32 {
+        self.shift
+    }
+
+    /// What was compiled.
+    pub fn spec(&self) -> &EngineSpec {
+        &self.spec
+    }
+
+    /// Number of learned values.
+    pub fn num_parameters(&self) -> usize {
+        self.runtime.slots().iter().filter(|s| s.parameter).map(|s| s.len()).sum()
+    }
+
+    /// Values that the model puts out for a sample.
+    pub fn num_outputs(&self) -> usize {
+        self.num_outputs
+    }
+
+    /// Values of a sample.
+    pub fn sample_len(&self) -> usize {
+        self.sample_len
+    }
+
+    /// Bytes of the arena that all plans share.
+    pub fn arena_bytes(&self) -> usize {
+        self.runtime.bytes().0
+    }
+
+    /// Bytes of the state and of the threads' scratch memory.
+    pub fn state_and_scratch_bytes(&self) -> usize {
+        let (_, state, scratch) = self.runtime.bytes();
+        state + scratch
+    }
+
+    /// Threads that a step runs on.
+    pub fn threads(&self) -> usize {
+        self.runtime.threads()
+    }
+
+    /// The least time that a training step can take on this machine, in microseconds: each kernel
+    /// bound by arithmetic or by memory alone, at rates measured now.
+    pub fn floor_microseconds(&self) -> f64 {
+        self.training_plan().predicted_microseconds(self.rates())
+    }
+
+    fn rates(&self) -> Rates {
+        let (arena, state, _) = self.runtime.bytes();
+        measure(self.runtime.isa(), self.threads(), arena + state)
+    }
+
+    /// The plan as text: layers, kernels with the reasons of fusions, memory map, predicted time.
+    pub fn explain(&self) -> String {
+        let (plan, rates) = (self.training_plan(), self.rates());
+        let mut text = self.explain_layers();
+        text += &format!(
+            "\none step of {} samples: {} parameters, {:.3} MFLOP, {:.1} KB moved\n\
+             machine: {} threads, {}, {:.0} GFLOP/s, {:.0} GB/s measured\n\
+             predicted {:.1} us a step if nothing else took time; compiled in {:.1} ms\n\n",
+            self.spec.batch_size,
+            self.num_parameters(),
+            plan.flops() as f64 / 1e6,
+            plan.bytes() as f64 / 1e3,
+            self.threads(),
+            self.runtime.isa().name(),
+            rates.flops / 1e9,
+            rates.bytes / 1e9,
+            plan.predicted_microseconds(rates),
+            self.compile_seconds * 1e3
+        );
+        text += &plan.explain_kernels(Some(rates));
+        text.push('\n');
+        text += &plan.explain_memory();
+        let (arena, state, scratch) = self.runtime.bytes();
+        text += &format!("state {state} bytes, arena {arena} bytes, scratch {scratch} bytes\n");
+        text
+    }
+
+    /// Layers with what their kernels of a training step compute and move.
+    fn explain_layers(&self) -> String {
+        let layers = self.spec.model.summary().unwrap_or_default();
+        let paths: Vec<&str> = layers.iter().map(|l| l.path.as_str()).collect();
+        let costs = self.training_plan().cost_by_layer(&paths);
+        let width = paths.iter().map(|p| p.len()).max().unwrap_or(0).max(24);
+        let mut text = format!(
+            "{:<width$} {:<18} {:>10} {:>10} {:>9}\n",
+            "layer", "output", "parameters", "MFLOP", "KB"
+        );
+        let mut row = |name: &str, output: &str, parameters: &str, (flops, bytes): (u64, u64)| {
+            text += &format!(
+                "{name:<width$} {output:<18} {parameters:>10} {:>10.3} {:>9.1}\n",
+                flops as f64 / 1e6,
+                bytes as f64 / 1e3
+            );
+        };
+        for (layer, &cost) in layers.iter().zip(&costs) {
+            let output = format!("{:?}", layer.output_shape);
+            row(&layer.path, &output, &layer.num_parameters.to_string(), cost);
+        }
+        if let Some(&rest) = costs.last() {
+            row("loss and the rest", "", "", rest);
+        }
+        text
+    }
+
+    /// The kernels and the memory map, without the machine's rates: measuring those takes longer than
+    /// writing a report.
+    pub fn plan_in_short(&self) -> String {
+        let plan = self.training_plan();
+        format!("{}\n{}", plan.explain_kernels(None).trim_end(), plan.explain_memory())
+    }
+
+    /// The plan of the training step at the full batch size.
+    pub fn training_plan(&self) -> &Plan {
+        self.runtime.plan(self.compiled[0].plan)
+    }
+}
+
+impl EngineSpec {
+    fn graph(&self, purpose: Purpose, batch: usize, shift: f32) -> Result<Graph, EngineError> {
+        match purpose {
+            Purpose::Train | Purpose::Learn | Purpose::Watch => {
+                let options = TrainingOptions { shift, watch: purpose == Purpose::Watch };
+                training_graph_with(&self.model, &self.loss, &self.optimizer, batch, options)
+            }
+            Purpose::Evaluate => evaluation_graph(&self.model, &self.loss, batch),
+            Purpose::Predict => inference_graph(&self.model, &self.loss, batch),
+        }
+        .map_err(error)
+    }
+}
+
+fn outputs_of(runtime: &Runtime, at: Places) -> Outputs<'_> {
+    let output =
+        |place: Option<usize>| place.and_then(|i| runtime.output_at(at.plan, i)).unwrap_or(&[]);
+    Outputs { losses: output(at.losses), logits: output(at.logits) }
+}
+
+fn error(e: impl std::fmt::Display) -> EngineError {
+    EngineError(e.to_string())
+}
+
+fn check_labels(labels: &[i32], num_outputs: usize) -> Result<(), EngineError> {
+    let wrong = |&&l: &&i32| l < 0 || l as usize >= num_outputs;
+    match labels.iter().find(wrong) {
+        None => Ok(()),
+        Some(label) => Err(EngineError(format!(
+            "label {label} is outside of the model's {num_outputs} outputs; \
+             help: the last layer needs one unit for each class"
+        ))),
+    }
+}

@@ -1,0 +1,37 @@
+//! A compiled model with its state, measured and saved: what a driver needs, whatever it drives.
+//!
+//! # Layout
+//!
+//! - [`engine`]: the model compiled into a training step
+//! - [`metrics`]: what is measured, from the logits of the steps
+//! - [`prequential`]: what is measured on a stream, each event before learning from it
+//! - [`mod@evaluate`]: a pass over data without learning
+//! - [`checkpoint`]: the state of a run on disk, whole or not at all
+//! - [`folder`]: where a run goes; [`summary`], [`report`]: its result, for programs and for people
+//! - [`memory`]: what this process holds, and whether a run fits
+//! - [`error`]: what can go wrong
+//!
+//! Those who use it find the crates below by its name: [`nn`] builds models, [`data`] gives batches,
+//! [`page`] writes pages.
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod engine;
+pub mod error;
+pub mod evaluate;
+pub mod folder;
+pub mod memory;
+pub mod metrics;
+pub mod prequential;
+pub mod report;
+pub mod summary;
+
+pub use tidemill_data as data;
+pub use tidemill_graph as graph;
+pub use tidemill_nn as nn;
+pub use tidemill_page as page;
+
+pub use engine::{Engine, EngineError, EngineSpec, State, StateTensor};
+pub use error::{Error, Result};
+pub use folder::{Existing, RunFolder};
+pub use summary::Summary;

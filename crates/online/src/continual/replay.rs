@@ -1,0 +1,341 @@
+//! A memory of events, some of which are learned from again in each step.
+
+use tidemill_engine::data::Batch;
+
+use super::random::{Purpose, below};
+use super::saved::{find, from_counts, tensor, to_counts};
+use super::{ReplayPolicy, ReplaySpec};
+use tidemill_engine::engine::StateTensor;
+
+/// The memory. Rows are as the model takes them, so after encoding and scaling.
+#[derive(Clone, Debug)]
+pub(super) struct Replay {
+    spec: ReplaySpec,
+    seed: u64,
+    /// Values of a row.
+    width: usize,
+    /// Values of a dense target; 0 where labels are class numbers.
+    target_len: usize,
+    /// `[len, width]`
+    x: Vec<f32>,
+    labels: Vec<i32>,
+    /// `[len, target_len]`
+    targets: Vec<f32>,
+    weights: Vec<f32>,
+    /// The class of each row, where there are classes.
+    classes: Vec<usize>,
+    /// Events that could have been stored.
+    seen: u64,
+    /// Of each class: those, the rows stored, and whether it has ever been the largest.
+    seen_of: Vec<u64>,
+    stored_of: Vec<usize>,
+    full: Vec<bool>,
+    /// Rows of this step, to be drawn without drawing one twice.
+    drawn: Vec<usize>,
+}
+
+impl Replay {
+    /// An empty memory for a model of `num_outputs` outputs.
+    pub(super) fn new(
+        spec: ReplaySpec,
+        seed: u64,
+        width: usize,
+        target_len: usize,
+        num_outputs: usize,
+    ) -> Replay {
+        let classes = num_outputs.max(2);
+        Replay {
+            drawn: Vec::with_capacity(spec.per_step),
+            spec,
+            seed,
+            width,
+            target_len,
+            x: Vec::new(),
+            labels: Vec::new(),
+            targets: Vec::new(),
+            weights: Vec::new(),
+            classes: Vec::new(),
+            seen: 0,
+            seen_of: vec![0; classes],
+            stored_of: vec![0; classes],
+            full: vec![false; classes],
+        }
+    }
+
+    /// Rows stored.
+    pub(super) fn len(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// Adds `per_step` rows to a batch: different ones, or all over again where there are fewer.
+    /// The batch has the same size at each step, so an empty memory gives rows that weigh nothing.
+    pub(super) fn extend(&mut self, batch: &mut Batch, step: u64) {
+        let (len, count) = (self.len(), self.spec.per_step);
+        self.drawn.clear();
+        if len > count {
+            // Floyd's algorithm: each set of rows with the same probability.
+            for (i, most) in (len - count..len).enumerate() {
+                let row =
+                    below(self.seed, Purpose::Sample, step, i as u32, most as u64 + 1) as usize;
+                let row = if self.drawn.contains(&row) { most } else { row };
+                self.drawn.push(row);
+            }
+        } else {
+            self.drawn.extend((0..count).map(|i| i % len.max(1)));
+        }
+        for &row in &self.drawn {
+            batch.len += 1;
+            if len == 0 {
+                batch.x.resize(batch.len * self.width, 0.0);
+                batch.weights.push(0.0);
+                match self.target_len {
+                    0 => batch.labels.push(0),
+                    n => batch.targets.resize(batch.len * n, 0.0),
+                }
+                continue;
+            }
+            batch.x.extend_from_slice(&self.x[row * self.width..][..self.width]);
+            batch.weights.push(self.weights[row]);
+            match self.target_len {
+                0 => batch.labels.push(self.labels[row]),
+                n => batch.targets.extend_from_slice(&self.targets[row * n..][..n]),
+            }
+        }
+    }
+
+    /// Takes the rows of the memory off a batch again.
+    pub(super) fn take_off(&self, batch: &mut Batch, events: usize) {
+        batch.len = events;
+        batch.x.truncate(events * self.width);
+        batch.weights.truncate(events);
+        match self.target_len {
+            0 => batch.labels.truncate(events),
+            n => batch.targets.truncate(events * n),
+        }
+    }
+
+    /// Sees the events of a step that was learned from.
+    pub(super) fn store(&mut self, batch: &Batch) {
+        for event in 0..batch.len {
+            if batch.weights[event] != 0.0 {
+                self.see(batch, event);
+            }
+        }
+    }
+
+    fn see(&mut self, batch: &Batch, event: usize) {
+        let class = self.class_of(batch, event);
+        self.seen += 1;
+        self.seen_of[class] += 1;
+        let place = match (self.len() < self.spec.capacity, self.spec.policy) {
+            (true, _) => Some(self.len()),
+            (false, ReplayPolicy::Reservoir) => {
+                let place = self.below(0, self.seen);
+                (place < self.len() as u64).then_some(place as usize)
+            }
+            (false, ReplayPolicy::ClassBalanced) => self.balanced_place(class),
+        };
+        if let Some(place) = place {
+            self.put(place, batch, event, class);
+        }
+    }
+
+    /// A class that has never been the largest takes a row from the largest; one that has keeps
+    /// its number of rows, and is a reservoir of its own events.
+    fn balanced_place(&mut self, class: usize) -> Option<usize> {
+        let most = self.stored_of.iter().copied().max().unwrap_or(0);
+        for (full, &stored) in self.full.iter_mut().zip(&self.stored_of) {
+            *full |= stored == most;
+        }
+        if !self.full[class] {
+            let largest = self.stored_of.iter().position(|&stored| stored == most)?;
+            let pick = self.below(0, most as u64);
+            return self.row_of(largest, pick as usize);
+        }
+        let stored = self.stored_of[class] as u64;
+        let pick = self.below(0, self.seen_of[class]);
+        (pick < stored).then(|| self.row_of(class, pick as usize)).flatten()
+    }
+
+    /// Row number `pick` of a class.
+    fn row_of(&self, class: usize, pick: usize) -> Option<usize> {
+        let rows = self.classes.iter().enumerate().filter(|&(_, &c)| c == class);
+        rows.map(|(row, _)| row).nth(pick)
+    }
+
+    fn below(&self, index: u32, n: u64) -> u64 {
+        below(self.seed, Purpose::Store, self.seen, index, n)
+    }
+
+    fn put(&mut self, place: usize, batch: &Batch, event: usize, class: usize) {
+        let (width, n) = (self.width, self.target_len);
+        if place == self.len() {
+            self.x.resize((place + 1) * width, 0.0);
+            self.weights.push(0.0);
+            self.classes.push(class);
+            match n {
+                0 => self.labels.push(0),
+                n => self.targets.resize((place + 1) * n, 0.0),
+            }
+        } else {
+            self.stored_of[self.classes[place]] -= 1;
+        }
+        self.x[place * width..][..width].copy_from_slice(&batch.x[event * width..][..width]);
+        self.weights[place] = batch.weights[event];
+        self.classes[place] = class;
+        self.stored_of[class] += 1;
+        match n {
+            0 => self.labels[place] = batch.labels[event],
+            n => self.targets[place * n..][..n].copy_from_slice(&batch.targets[event * n..][..n]),
+        }
+    }
+
+    /// The class of an event; 0 where targets are no classes, which is of no account then.
+    fn class_of(&self, batch: &Batch, event: usize) -> usize {
+        class_of(&batch.labels, &batch.targets, self.target_len, event, self.seen_of.len())
+    }
+
+    pub(super) fn tensors(&self) -> Vec<StateTensor> {
+        let len = self.len();
+        let mut counts = vec![self.seen];
+        counts.extend(&self.seen_of);
+        counts.extend(self.full.iter().map(|&full| u64::from(full)));
+        let labels: Vec<f32> = self.labels.iter().map(|&label| label as f32).collect();
+        let counts = from_counts(&counts);
+        vec![
+            tensor("replay.x", &[len, self.width], &self.x),
+            match self.target_len {
+                0 => tensor("replay.labels", &[len], &labels),
+                n => tensor("replay.targets", &[len, n], &self.targets),
+            },
+            tensor("replay.weights", &[len], &self.weights),
+            tensor("replay.counts", &[counts.len()], &counts),
+        ]
+    }
+
+    /// Takes over what was saved, as far as there is room; says whether there was anything.
+    pub(super) fn restore(&mut self, tensors: &[StateTensor]) -> bool {
+        let classes = self.seen_of.len();
+        let (Some(weights), Some(counts)) = (
+            find(tensors, "replay.weights", None),
+            find(tensors, "replay.counts", Some(3 * (1 + 2 * classes))),
+        ) else {
+            return false;
+        };
+        let (saved, n) = (weights.len(), self.target_len);
+        let len = saved.min(self.spec.capacity);
+        let Some(x) = find(tensors, "replay.x", Some(saved * self.width)) else { return false };
+        let (name, each) = if n == 0 { ("replay.labels", 1) } else { ("replay.targets", n) };
+        let Some(truths) = find(tensors, name, Some(saved * each)) else { return false };
+        let counts = to_counts(counts);
+        self.seen = counts[0];
+        self.seen_of = counts[1..=classes].to_vec();
+        self.full = counts[1 + classes..].iter().map(|&full| full != 0).collect();
+        self.x = x[..len * self.width].to_vec();
+        self.weights = weights[..len].to_vec();
+        match n {
+            0 => self.labels = truths[..len].iter().map(|&label| label as i32).collect(),
+            n => self.targets = truths[..len * n].to_vec(),
+        }
+        let class = |row| class_of(&self.labels, &self.targets, n, row, classes);
+        self.classes = (0..len).map(class).collect();
+        self.stored_of = vec![0; classes];
+        self.classes.iter().for_each(|&class| self.stored_of[class] += 1);
+        true
+    }
+}
+
+/// A class number, the largest of several targets, or whether the only one is 1.
+fn class_of(labels: &[i32], targets: &[f32], n: usize, row: usize, classes: usize) -> usize {
+    let class = match n {
+        0 => labels[row].max(0) as usize,
+        1 => usize::from(targets[row] > 0.5),
+        n => {
+            let row = &targets[row * n..][..n];
+            let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            row.iter().position(|&v| v == most).unwrap_or(0)
+        }
+    };
+    class.min(classes - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(policy: ReplayPolicy, capacity: usize, seed: u64) -> Replay {
+        Replay::new(ReplaySpec { capacity, policy, per_step: 3 }, seed, 1, 0, 3)
+    }
+
+    fn see(memory: &mut Replay, x: f32, label: i32) {
+        let (x, labels) = (vec![x], vec![label]);
+        memory.store(&Batch { x, labels, weights: vec![1.0], len: 1, ..Batch::default() });
+    }
+
+    #[test]
+    fn a_reservoir_holds_each_event_with_the_same_probability() {
+        let mut kept = [0_u32; 100];
+        for seed in 0..2000 {
+            let mut memory = memory(ReplayPolicy::Reservoir, 10, seed);
+            (0..100).for_each(|i| see(&mut memory, i as f32, 0));
+            memory.x.iter().for_each(|&x| kept[x as usize] += 1);
+        }
+        // 200 each, with a deviation of 13.4.
+        assert!(kept.iter().all(|&n| (140..260).contains(&n)), "{kept:?}");
+    }
+
+    #[test]
+    fn rare_classes_are_kept_whole() {
+        let mut memory = memory(ReplayPolicy::ClassBalanced, 30, 1);
+        for i in 0..3000 {
+            see(&mut memory, i as f32, if i % 500 == 7 { 2 } else { i32::from(i >= 1500) });
+        }
+        assert_eq!(memory.stored_of, [12, 12, 6]);
+        // Of a common class all of its time is there.
+        let of = |class: usize| -> Vec<f32> {
+            let rows = memory.classes.iter().zip(&memory.x);
+            rows.filter(|&(&c, _)| c == class).map(|(_, &x)| x).collect()
+        };
+        assert!(of(0).iter().any(|&x| x < 500.0) && of(0).iter().any(|&x| x > 1000.0));
+        assert!(of(2).iter().all(|&x| x as u32 % 500 == 7));
+    }
+
+    #[test]
+    fn a_step_gets_different_rows_and_always_as_many() {
+        let mut memory = memory(ReplayPolicy::Reservoir, 10, 1);
+        let mut batch = Batch { len: 1, weights: vec![1.0], ..Batch::default() };
+        (batch.x, batch.labels) = (vec![-1.0], vec![1]);
+        memory.extend(&mut batch, 0);
+        assert_eq!((batch.len, batch.weights.clone()), (4, vec![1.0, 0.0, 0.0, 0.0]));
+        memory.take_off(&mut batch, 1);
+        assert_eq!((batch.x.clone(), batch.labels.clone()), (vec![-1.0], vec![1]));
+        (0..10).for_each(|i| see(&mut memory, i as f32, 2));
+        let mut drawn = [0; 10];
+        for step in 0..1000 {
+            memory.extend(&mut batch, step);
+            let x: Vec<usize> = batch.x[1..].iter().map(|&x| x as usize).collect();
+            assert!(x.len() == 3 && x[0] != x[1] && x[1] != x[2] && x[0] != x[2]);
+            x.iter().for_each(|&x| drawn[x] += 1);
+            memory.take_off(&mut batch, 1);
+        }
+        assert!(drawn.iter().all(|n| (240..360).contains(n)), "{drawn:?}");
+    }
+
+    #[test]
+    fn what_was_saved_goes_on_in_the_same_way() {
+        for policy in [ReplayPolicy::Reservoir, ReplayPolicy::ClassBalanced] {
+            let mut whole = memory(policy, 10, 1);
+            let empty = whole.tensors();
+            (0..40).for_each(|i| see(&mut whole, i as f32, i % 3));
+            let mut resumed = memory(policy, 10, 1);
+            assert!(resumed.restore(&whole.tensors()));
+            for i in 40..80 {
+                see(&mut whole, i as f32, i % 3);
+                see(&mut resumed, i as f32, i % 3);
+            }
+            assert_eq!(whole.tensors(), resumed.tensors());
+            // A rollback to before the first event.
+            assert!(resumed.restore(&empty) && resumed.len() == 0);
+        }
+    }
+}

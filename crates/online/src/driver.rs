@@ -1,0 +1,411 @@
+//! The online driver: one loop over the events of a stream.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tidemill_recipe::stream::Position;
+
+use super::OnlineSpec;
+use super::drift::DriftNote;
+use super::feed::{Counts, Feed};
+use super::guard::Verdict;
+use super::intake::Filled;
+use super::journal::Journal;
+use super::lag::Lags;
+use super::model::Model;
+use super::state::StreamState;
+use tidemill_engine::checkpoint::{Attachment, Meta, Parts, Writer};
+use tidemill_engine::engine::State;
+use tidemill_engine::error::Result;
+use tidemill_engine::prequential::Headline;
+
+/// Why learning from a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// The stream has ended.
+    Stream,
+    /// As many events as wanted.
+    Events,
+    /// As long as wanted.
+    WallSeconds,
+    /// Ctrl-C, or the library's flag.
+    Interrupt,
+}
+
+impl StreamEnd {
+    /// Its name in `summary.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            StreamEnd::Stream => "end of stream",
+            StreamEnd::Events => "events",
+            StreamEnd::WallSeconds => "wall_seconds",
+            StreamEnd::Interrupt => "interrupt",
+        }
+    }
+}
+
+/// What ends it before the stream does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Until {
+    /// Events taken, over all resumptions.
+    pub events: Option<u64>,
+    /// Seconds of learning, over all resumptions.
+    pub seconds: Option<f64>,
+}
+
+/// What is told while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamProgress {
+    /// What came.
+    pub counts: Counts,
+    /// Events a second since the last time.
+    pub events_per_second: f64,
+    /// The figures so far; none before the first label.
+    pub headline: Option<Headline>,
+    /// How many milliseconds the last event had been acknowledged when it was learned from.
+    pub lag_ms: Option<f64>,
+    /// Updates refused by the guard.
+    pub refused: u64,
+    /// Times that the errors rose.
+    pub drifts: u64,
+}
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+/// Steps between looks at the clock.
+const LOOK_EVERY: u32 = 64;
+/// How long the loop waits for events before it looks around.
+const WAIT: Duration = Duration::from_millis(50);
+/// From the start to the first checkpoint: a stream that is over sooner has the one of its end.
+const FIRST_CHECKPOINT: Duration = Duration::from_millis(100);
+
+/// A line of `audit.jsonl`.
+#[derive(Serialize)]
+struct Audit<'a> {
+    event: u64,
+    step: u64,
+    position: String,
+    what: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deviations: Option<f64>,
+}
+
+/// A line of `audit.jsonl` about a drift.
+#[derive(Serialize)]
+struct DriftAudit<'a> {
+    event: u64,
+    step: u64,
+    position: &'a str,
+    #[serde(flatten)]
+    note: &'a DriftNote,
+}
+
+/// Drives a learner over a feed until something stops it.
+pub(crate) struct StreamDriver<'a> {
+    pub(crate) spec: &'a OnlineSpec,
+    pub(crate) learner: Model,
+    pub(crate) feed: Box<dyn Feed>,
+    pub(crate) until: Until,
+    pub(crate) audit: Journal,
+    /// The sizes of steps, where they depend on when events come.
+    pub(crate) batches: Option<Journal>,
+    /// Sizes that an earlier run took after its last checkpoint.
+    pub(crate) replay: VecDeque<usize>,
+    pub(crate) writer: Writer,
+    pub(crate) base: Meta,
+    pub(crate) stream: StreamBase,
+    pub(crate) interrupt: &'a AtomicBool,
+    pub(crate) tell: &'a mut dyn FnMut(StreamProgress),
+    pub(crate) clock: StreamClock,
+    /// The position of a checkpoint that is being written.
+    pub(crate) written: Option<Position>,
+    /// From acknowledged to learned, in this process.
+    pub(crate) lags: Lags,
+    /// Memory of the last checkpoint's copy of the state, to be used again.
+    pub(crate) spare: Arc<Mutex<Option<State>>>,
+    /// The longest time that a checkpoint kept learning waiting.
+    pub(crate) longest_stall: Duration,
+}
+
+/// What does not change in the state of a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamBase {
+    pub(crate) source: String,
+    pub(crate) format: Option<tidemill_recipe::stream::Format>,
+    /// Steps that were taken in batches, which come before in the count of steps.
+    pub(crate) batch_steps: u64,
+}
+
+/// When to look around, to tell, to save.
+pub(crate) struct StreamClock {
+    start: Instant,
+    before: f64,
+    /// From the start to when the last event was learned from.
+    pub(crate) learning: Duration,
+    told: Instant,
+    told_events: u64,
+    saved: Instant,
+    saved_events: u64,
+    /// Whether this process has saved anything.
+    has_saved: bool,
+    steps: u32,
+}
+
+impl StreamClock {
+    pub(crate) fn start(before: f64, events: u64) -> StreamClock {
+        let start = Instant::now();
+        StreamClock {
+            start,
+            before,
+            learning: Duration::ZERO,
+            told: start,
+            told_events: events,
+            saved: start,
+            saved_events: events,
+            has_saved: false,
+            steps: 0,
+        }
+    }
+
+    pub(crate) fn total(&self) -> f64 {
+        self.before + self.start.elapsed().as_secs_f64()
+    }
+}
+
+impl StreamDriver<'_> {
+    /// Learns until something stops it, and hands a checkpoint to the writer.
+    pub(crate) fn run(&mut self) -> Result<StreamEnd> {
+        let end = loop {
+            if self.until.events.is_some_and(|n| self.feed.counts().events >= n) {
+                break StreamEnd::Events;
+            }
+            let Some(len) = self.next_len()? else {
+                self.feed.finish()?;
+                self.learn_rest()?;
+                break StreamEnd::Stream;
+            };
+            if len > 0 {
+                self.step(len)?;
+            }
+            self.clock.steps += 1;
+            if len == 0 || self.clock.steps >= LOOK_EVERY {
+                self.clock.steps = 0;
+                if let Some(end) = self.look()? {
+                    break end;
+                }
+            }
+        };
+        self.lags.count();
+        self.clock.learning = self.clock.start.elapsed();
+        self.checkpoint()?;
+        Ok(end)
+    }
+
+    /// Events of the next step: 0 if none came in time, none at the end of the stream.
+    fn next_len(&mut self) -> Result<Option<usize>> {
+        let left = self.until.events.map(|n| (n - self.feed.counts().events) as usize);
+        // Where labels come later, it is them that make a step whole.
+        let most = if self.feed.joins() { 1 } else { self.spec.most() };
+        let most = most.min(left.unwrap_or(usize::MAX)).max(1);
+        if let Some(&len) = self.replay.front() {
+            while self.feed.waiting() < len {
+                match self.feed.fill(WAIT)? {
+                    Filled::Some => {}
+                    Filled::Idle => return Ok(Some(0)),
+                    Filled::End => break,
+                }
+            }
+            self.replay.pop_front();
+            // A stream that is shorter now than it was ends here.
+            let len = len.min(self.feed.waiting());
+            return Ok((len > 0).then_some(len));
+        }
+        // A step of fixed size waits until it is full; one that adapts, for at most its delay.
+        let adaptive = self.spec.max_batch.is_some();
+        let mut deadline = None;
+        let mut ended = false;
+        while self.feed.waiting() < most {
+            let waiting = self.feed.waiting();
+            let wait = match (adaptive && waiting > 0, deadline) {
+                (false, _) => WAIT,
+                (true, None) => {
+                    let delay = Duration::from_secs_f64(self.spec.max_delay_ms / 1e3);
+                    deadline = Some(Instant::now() + delay);
+                    delay
+                }
+                (true, Some(deadline)) => deadline.saturating_duration_since(Instant::now()),
+            };
+            match self.feed.fill(wait)? {
+                Filled::Some => {}
+                Filled::Idle if adaptive && self.feed.waiting() > 0 => break,
+                Filled::Idle => return Ok(Some(0)),
+                Filled::End => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        let waiting = self.feed.waiting();
+        Ok(match (waiting, adaptive) {
+            (0, _) => None,
+            (_, true) => Some(1 << waiting.min(most).ilog2()),
+            (_, false) if ended => Some(waiting.min(most)),
+            (_, false) => Some(most),
+        })
+    }
+
+    fn step(&mut self, len: usize) -> Result<()> {
+        if self.feed.joins() {
+            return self.step_joined(len);
+        }
+        self.learner.start(len);
+        for i in 0..len {
+            self.feed.take(&mut self.learner, i)?;
+            self.lags.take(self.feed.acknowledged());
+        }
+        if let Some(batches) = &mut self.batches {
+            batches.write(&len)?;
+        }
+        self.learn()?;
+        self.lags.learned(self.feed.waiting());
+        Ok(())
+    }
+
+    /// Learns from the step, and writes down what the guard did.
+    pub(super) fn learn(&mut self) -> Result<()> {
+        let learned = self.learner.step()?;
+        self.audit_drift()?;
+        let (what, deviations) = match learned.verdict {
+            Verdict::Apply => return Ok(()),
+            Verdict::NotFinite => ("refused: the loss is not finite", None),
+            Verdict::Spike(z) => ("refused: the loss is a spike", Some(z)),
+        };
+        let event = self.feed.counts().events;
+        let step = self.learner.steps();
+        let position = self.feed.position().to_string();
+        self.audit.write(&Audit { event, step, position: position.clone(), what, deviations })?;
+        if learned.rolled_back {
+            let what = "rolled back to the last good state";
+            self.audit.write(&Audit { event, step, position, what, deviations: None })?;
+        }
+        Ok(())
+    }
+
+    fn audit_drift(&mut self) -> Result<()> {
+        let notes = self.learner.take_drift_notes();
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let (event, step) = (self.feed.counts().events, self.learner.steps());
+        let position = self.feed.position().to_string();
+        for note in &notes {
+            self.audit.write(&DriftAudit { event, step, position: &position, note })?;
+        }
+        Ok(())
+    }
+
+    /// Tells, saves and stops when it is time.
+    fn look(&mut self) -> Result<Option<StreamEnd>> {
+        let now = Instant::now();
+        let counts = self.feed.counts();
+        let events = counts.events + counts.labels;
+        if now - self.clock.told >= TELL_EVERY {
+            let seconds = (now - self.clock.told).as_secs_f64();
+            let progress = StreamProgress {
+                counts: self.feed.counts(),
+                events_per_second: (events - self.clock.told_events) as f64 / seconds,
+                headline: self.learner.prequential().headline(),
+                lag_ms: self.lags.last(),
+                refused: self.learner.guard().refused,
+                drifts: self.learner.drift_counts().map_or(0, |counts| counts.alarms),
+            };
+            (self.tell)(progress);
+            (self.clock.told, self.clock.told_events) = (now, events);
+        }
+        let since = events - self.clock.saved_events;
+        let seconds = (now - self.clock.saved).as_secs_f64();
+        // The first one soon: a disk that cannot be written is found out before much has been
+        // learned, and what a checkpoint takes of memory is taken before the stream is long.
+        let due = (!self.clock.has_saved && seconds >= FIRST_CHECKPOINT.as_secs_f64())
+            || seconds >= self.spec.checkpoint_seconds
+            || self.spec.checkpoint_events.is_some_and(|n| since >= n);
+        // Learning does not wait for a checkpoint that is being written: the next one is due then.
+        if !self.writer.is_busy()? {
+            if let Some(position) = self.written.take() {
+                self.feed.commit(position);
+            }
+            if due && since > 0 {
+                self.checkpoint()?;
+            }
+        }
+        if self.interrupt.load(Relaxed) {
+            return Ok(Some(StreamEnd::Interrupt));
+        }
+        let late = self.until.seconds.is_some_and(|s| self.clock.total() >= s);
+        Ok(late.then_some(StreamEnd::WallSeconds))
+    }
+
+    /// Copies the state and hands it to the writer; the source is told of it once it is on disk.
+    fn checkpoint(&mut self) -> Result<()> {
+        // The one before is on disk already, except at the end of the stream.
+        self.wait()?;
+        let start = Instant::now();
+        let position = self.feed.position().clone();
+        let state = StreamState {
+            source: self.stream.source.clone(),
+            position: position.clone(),
+            format: self.stream.format,
+            known: self.feed.learned(),
+            linear: self.learner.sums(),
+            prequential: self.learner.prequential().clone(),
+            guard: self.learner.guard().clone(),
+            input_length: self.learner.input_length(),
+            drift: self.learner.drift_state(),
+            counts: self.feed.counts(),
+            dead_letters: self.feed.dead(),
+            audit: self.audit.mark(),
+            batches: self.batches.as_ref().map_or_else(Default::default, Journal::mark),
+            wall_seconds: self.clock.total(),
+        };
+        let step = self.learner.steps();
+        let waiting = self.feed.save_waiting(step)?;
+        let meta = Meta {
+            step,
+            online_steps: step - self.stream.batch_steps,
+            samples: self.base.samples + state.counts.events - state.counts.unlabelled,
+            ..self.base.clone()
+        };
+        let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
+        let mut copy = spare.unwrap_or_default();
+        self.learner.copy_state(&mut copy);
+        let (tensor, files) = waiting.map_or((None, Vec::new()), |w| (Some(w.tensor), w.files));
+        let parts = Parts {
+            state: copy,
+            shared: self.learner.good().into_iter().chain(self.learner.continual()).collect(),
+            tensors: tensor.into_iter().collect(),
+            files,
+            attach: Box::new(move || Attachment::new(&state)),
+        };
+        self.writer.write_parts(meta, parts, self.spare.clone())?;
+        self.written = Some(position);
+        let now = Instant::now();
+        self.longest_stall = self.longest_stall.max(now - start);
+        self.clock.saved = now;
+        self.clock.has_saved = true;
+        let counts = self.feed.counts();
+        self.clock.saved_events = counts.events + counts.labels;
+        Ok(())
+    }
+
+    /// Waits until the last checkpoint is on disk.
+    pub(crate) fn wait(&mut self) -> Result<()> {
+        self.writer.wait()?;
+        if let Some(position) = self.written.take() {
+            self.feed.commit(position);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! Which updates are refused.
+//!
+//! An update is judged by the losses of its events, before anything has changed: one that is not
+//! finite, or that lies far above the running mean, is not applied. Many refusals in a short time
+//! mean that it is the model that is wrong and not the events: then the last good state comes back.
+
+use serde::{Deserialize, Serialize};
+
+use tidemill_engine::metrics::Task;
+use tidemill_recipe::online::GuardSpec;
+
+/// What the guard says about an update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// It is applied.
+    Apply,
+    /// A loss or an output is not finite.
+    NotFinite,
+    /// The loss lies so many standard deviations above the running mean.
+    Spike(f64),
+}
+
+/// The judge of a stream's updates; part of the checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    spec: GuardSpec,
+    /// The loss of a guess that knows nothing; 0 where there is no such thing.
+    ignorance: f64,
+    /// Losses that were applied since the start or the last rollback.
+    count: u64,
+    mean: f64,
+    variance: f64,
+    /// Steps asked about.
+    steps: u64,
+    /// The steps among the last `within` that were refused.
+    recent: Vec<u64>,
+    /// Updates refused.
+    pub refused: u64,
+    /// States brought back.
+    pub rollbacks: u64,
+}
+
+impl Guard {
+    /// A guard that has seen nothing, of a model with so many outputs. For classes and for yes or
+    /// no, deviations are at least half of the loss of a guess that knows nothing: a model that is
+    /// hardly ever wrong has losses of next to none, and the first event of another class, however
+    /// many of those deviations above them, is what it should learn from.
+    pub fn new(spec: GuardSpec, task: Task, num_outputs: usize) -> Guard {
+        let ignorance = match task {
+            Task::Classes => (num_outputs.max(2) as f64).ln(),
+            Task::Binary => std::f64::consts::LN_2,
+            Task::Values => 0.0,
+        };
+        Guard {
+            spec,
+            ignorance,
+            count: 0,
+            mean: 0.0,
+            variance: 0.0,
+            steps: 0,
+            recent: Vec::new(),
+            refused: 0,
+            rollbacks: 0,
+        }
+    }
+
+    /// Judges an update by the mean loss of its events and by whether all of its outputs are
+    /// finite; remembers the loss if it is to be applied.
+    pub fn judge(&mut self, loss: f32, finite: bool) -> Verdict {
+        self.steps += 1;
+        let verdict = self.verdict(f64::from(loss), finite);
+        match verdict {
+            Verdict::Apply => self.learn(f64::from(loss)),
+            _ => {
+                self.refused += 1;
+                self.recent.push(self.steps);
+            }
+        }
+        verdict
+    }
+
+    fn verdict(&self, loss: f64, finite: bool) -> Verdict {
+        if !loss.is_finite() || !finite {
+            return Verdict::NotFinite;
+        }
+        // Until the mean is known, all that is finite passes.
+        if self.spec.spike == 0.0 || self.count < self.spec.window.min(200) {
+            return Verdict::Apply;
+        }
+        // A deviation below a tenth of the mean says more about luck than about the stream.
+        let least = (0.1 * self.mean.abs()).max(0.5 * self.ignorance).max(1e-6);
+        let deviation = self.variance.sqrt().max(least);
+        let z = (loss - self.mean) / deviation;
+        if z > self.spec.spike { Verdict::Spike(z) } else { Verdict::Apply }
+    }
+
+    /// Mean and variance that fade, with equal weights until there are enough (West 1979).
+    fn learn(&mut self, loss: f64) {
+        self.count += 1;
+        let rate = 1.0 / self.count.min(self.spec.window) as f64;
+        let distance = loss - self.mean;
+        self.mean += rate * distance;
+        self.variance = (1.0 - rate) * (self.variance + rate * distance * distance);
+    }
+
+    /// After a refusal: whether the last good state should come back. If so, the guard starts over
+    /// with what it takes as usual.
+    pub fn wants_rollback(&mut self) -> bool {
+        let since = self.steps.saturating_sub(self.spec.within);
+        self.recent.retain(|&step| step > since);
+        let wanted = self.spec.rollback_after > 0 && self.recent.len() >= self.spec.rollback_after;
+        if wanted {
+            self.recent.clear();
+            (self.count, self.mean, self.variance) = (0, 0.0, 0.0);
+            self.rollbacks += 1;
+        }
+        wanted
+    }
+
+    /// Whether the state after this step is one to come back to: every so many steps, and nothing
+    /// was refused lately.
+    pub fn is_good(&self) -> bool {
+        self.spec.rollback_after > 0
+            && self.steps.is_multiple_of(self.spec.keep_every)
+            && self.recent.last().is_none_or(|&step| step + self.spec.within < self.steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled() -> Guard {
+        let mut guard = Guard::new(GuardSpec::default(), Task::Values, 1);
+        for i in 0..1000 {
+            let loss = if i % 2 == 0 { 0.4 } else { 0.6 };
+            assert_eq!(guard.judge(loss, true), Verdict::Apply);
+        }
+        guard
+    }
+
+    #[test]
+    fn what_is_not_finite_never_passes() {
+        let mut guard = Guard::new(GuardSpec::default(), Task::Values, 1);
+        assert_eq!(guard.judge(f32::NAN, true), Verdict::NotFinite);
+        assert_eq!(guard.judge(f32::INFINITY, true), Verdict::NotFinite);
+        assert_eq!(guard.judge(0.5, false), Verdict::NotFinite);
+        assert_eq!(guard.judge(0.5, true), Verdict::Apply);
+        assert_eq!(guard.refused, 3);
+    }
+
+    #[test]
+    fn spikes_are_told_from_hard_events() {
+        let mut guard = settled();
+        assert_eq!(guard.judge(5.0, true), Verdict::Apply);
+        let mut guard = settled();
+        assert!(matches!(guard.judge(500.0, true), Verdict::Spike(z) if z > 100.0));
+        assert_eq!(guard.judge(0.5, true), Verdict::Apply);
+    }
+
+    /// A class not seen for long, after thousands of events of another that are told without doubt.
+    #[test]
+    fn a_surprise_after_certainty_is_no_spike() {
+        for (task, outputs) in [(Task::Classes, 2), (Task::Classes, 23), (Task::Binary, 1)] {
+            let mut guard = Guard::new(GuardSpec::default(), task, outputs);
+            for _ in 0..5000 {
+                guard.judge(1e-4, true);
+            }
+            assert_eq!(guard.judge(12.0, true), Verdict::Apply, "{task:?}");
+            assert!(matches!(guard.judge(1e4, true), Verdict::Spike(_)), "{task:?}");
+        }
+    }
+
+    #[test]
+    fn many_refusals_bring_the_last_good_state_back() {
+        let mut guard = settled();
+        for refused in 1..=10 {
+            assert!(guard.judge(1e9, true) != Verdict::Apply);
+            assert_eq!(guard.wants_rollback(), refused == 10);
+        }
+        // What was a spike may be the new normal.
+        assert_eq!(guard.judge(1e9, true), Verdict::Apply);
+        assert_eq!((guard.refused, guard.rollbacks), (10, 1));
+    }
+
+    #[test]
+    fn refusals_far_apart_do_not() {
+        let mut guard = settled();
+        for _ in 0..100 {
+            assert!(guard.judge(1e9, true) != Verdict::Apply);
+            assert!(!guard.wants_rollback());
+            for _ in 0..20 {
+                guard.judge(0.5, true);
+            }
+        }
+    }
+}

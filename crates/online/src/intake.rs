@@ -1,0 +1,267 @@
+//! Records read, decoded and kept in order until they are learned from.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tidemill_recipe::stream::{
+    BadEvent, Decoded, Decoder, Event, Events, Next, Reader, Record, Records, Schema,
+};
+
+use tidemill_engine::error::{Error, Result};
+
+use crate::error::stream_error;
+
+/// Decoded blocks that may wait; more of them would only take memory.
+const BLOCKS: usize = 2;
+/// How long the decoding thread waits for records before it looks for its end.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Decoded blocks of a source, in order. A thread of its own decodes while the learner learns;
+/// what comes out does not depend on when.
+pub struct Intake {
+    reader: Arc<Reader>,
+    decoded: Option<Receiver<Result<Option<Block>>>>,
+    used: Sender<Block>,
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    blocks: VecDeque<Block>,
+    schema: Option<Schema>,
+    /// Events decoded and not taken.
+    waiting: usize,
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Block {
+    records: Records,
+    events: Events,
+    outcomes: Vec<Outcome>,
+    next: usize,
+    /// What events consist of, as known after the block's first event, if that is news.
+    schema: Option<Box<Schema>>,
+}
+
+enum Outcome {
+    /// The number of the event in the block.
+    Event(usize),
+    Nothing,
+    /// A header: what rows consist of from here on.
+    Header(Box<Schema>),
+    Bad(BadEvent),
+}
+
+/// What is next in the stream.
+pub enum Item<'a> {
+    /// An event.
+    Event(Event<'a>),
+    /// A header; the schema from here on.
+    Header(&'a Schema),
+    /// A header that says nothing new, a comment, an empty line.
+    Nothing,
+    /// A record that could not be decoded.
+    Bad(&'a BadEvent),
+}
+
+/// What came of waiting for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// More records are there.
+    Some,
+    /// Nothing came in time.
+    Idle,
+    /// There will be no more than are there already.
+    End,
+}
+
+/// The decoding thread.
+struct Work {
+    reader: Arc<Reader>,
+    decoder: Box<dyn Decoder>,
+    known: bool,
+    out: SyncSender<Result<Option<Block>>>,
+    used: Receiver<Block>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Work {
+    fn run(mut self) {
+        while !self.stop.load(Relaxed) {
+            let sent = match self.reader.next(POLL) {
+                Ok(Next::Idle) => continue,
+                Ok(Next::End) => {
+                    let _ = self.out.send(Ok(None));
+                    return;
+                }
+                Ok(Next::Records(records)) => {
+                    let mut block = self.used.try_recv().unwrap_or_default();
+                    self.reader.give_back(std::mem::take(&mut block.records));
+                    let block = self.decode(records, block);
+                    self.out.send(Ok(Some(block)))
+                }
+                Err(e) => self.out.send(Err(stream_error(e))),
+            };
+            // Nobody listens any more.
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn decode(&mut self, records: Records, mut block: Block) -> Block {
+        block.events.clear();
+        block.outcomes.clear();
+        (block.next, block.schema) = (0, None);
+        block.records = records;
+        for record in block.records.iter() {
+            let outcome = match self.decoder.decode(record, &mut block.events) {
+                Ok(Decoded::Event) => Outcome::Event(block.events.len() - 1),
+                Ok(Decoded::Nothing) if record.first => match self.decoder.schema() {
+                    Some(schema) => Outcome::Header(Box::new(schema.clone())),
+                    None => Outcome::Nothing,
+                },
+                Ok(Decoded::Nothing) => Outcome::Nothing,
+                Err(bad) => Outcome::Bad(bad),
+            };
+            if !self.known && !block.events.is_empty() {
+                self.known = true;
+                block.schema = self.decoder.schema().cloned().map(Box::new);
+            }
+            block.outcomes.push(outcome);
+        }
+        block
+    }
+}
+
+impl Intake {
+    /// Decodes what `reader` gives.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn new(reader: Reader, decoder: Box<dyn Decoder>) -> Result<Intake> {
+        let reader = Arc::new(reader);
+        let (out, decoded) = sync_channel(BLOCKS);
+        let (used, back) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let work = Work {
+            reader: reader.clone(),
+            decoder,
+            known: false,
+            out,
+            used: back,
+            stop: stop.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("decode".into())
+            .spawn(move || work.run())
+            .map_err(|e| Error::Run(format!("the decoding thread cannot be started: {e}")))?;
+        Ok(Intake {
+            reader,
+            decoded: Some(decoded),
+            used,
+            thread: Some(thread),
+            stop,
+            blocks: VecDeque::new(),
+            schema: None,
+            waiting: 0,
+            ended: false,
+        })
+    }
+
+    /// Waits up to `wait` for more records.
+    pub fn fill(&mut self, wait: Duration) -> Result<Filled> {
+        let Some(decoded) = self.decoded.as_ref().filter(|_| !self.ended) else {
+            return Ok(Filled::End);
+        };
+        match decoded.recv_timeout(wait) {
+            Ok(Ok(Some(mut block))) => {
+                if let Some(schema) = block.schema.take() {
+                    self.schema = Some(*schema);
+                }
+                self.waiting += block.events.len();
+                self.blocks.push_back(block);
+                Ok(Filled::Some)
+            }
+            Ok(Ok(None)) => {
+                self.ended = true;
+                Ok(Filled::End)
+            }
+            Ok(Err(e)) => Err(e),
+            Err(RecvTimeoutError::Timeout) => Ok(Filled::Idle),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::Run("the decoding thread has ended; please report it".into()))
+            }
+        }
+    }
+
+    /// Events that can be taken without waiting.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// The events of the first block, once there are some; to see what they are like.
+    pub fn first_events(&self) -> Option<&Events> {
+        self.blocks.iter().map(|b| &b.events).find(|e| !e.is_empty())
+    }
+
+    /// What events consist of, once that is known.
+    pub fn schema(&self) -> Option<&Schema> {
+        self.schema.as_ref()
+    }
+
+    /// The event of the next record, if that is one and waits.
+    pub fn next_event(&self) -> Option<Event<'_>> {
+        let block = self.blocks.iter().find(|b| b.next < b.outcomes.len())?;
+        match block.outcomes.get(block.next)? {
+            Outcome::Event(event) => Some(block.events.get(*event)),
+            _ => None,
+        }
+    }
+
+    /// Gives the next record to `f`; false if none waits.
+    pub fn take(&mut self, f: impl FnOnce(Record<'_>, Item<'_>) -> Result<()>) -> Result<bool> {
+        while self.blocks.front().is_some_and(|b| b.next == b.outcomes.len()) {
+            self.recycle();
+        }
+        let Some(block) = self.blocks.front_mut() else { return Ok(false) };
+        let at = block.next;
+        block.next += 1;
+        let item = match &block.outcomes[at] {
+            Outcome::Event(event) => {
+                self.waiting -= 1;
+                Item::Event(block.events.get(*event))
+            }
+            Outcome::Nothing => Item::Nothing,
+            Outcome::Header(schema) => Item::Header(schema),
+            Outcome::Bad(bad) => Item::Bad(bad),
+        };
+        f(block.records.get(at), item)?;
+        Ok(true)
+    }
+
+    fn recycle(&mut self) {
+        if let Some(block) = self.blocks.pop_front() {
+            // The thread may have ended with the stream.
+            let _ = self.used.send(block);
+        }
+    }
+
+    /// The thread that reads.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        // A thread that waits for room sees that nobody listens.
+        self.decoded = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

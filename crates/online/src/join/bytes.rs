@@ -1,0 +1,127 @@
+//! What waits, as bytes, and bytes as a tensor of a checkpoint.
+
+use tidemill_engine::engine::StateTensor;
+
+/// Appends values.
+#[derive(Default)]
+pub(super) struct Out(pub Vec<u8>);
+
+impl Out {
+    pub fn u8(&mut self, v: u8) {
+        self.0.push(v);
+    }
+
+    pub fn u64(&mut self, v: u64) {
+        self.0.extend_from_slice(&v.to_le_bytes());
+    }
+
+    pub fn i64(&mut self, v: i64) {
+        self.u64(v as u64);
+    }
+
+    pub fn f32(&mut self, v: f32) {
+        self.0.extend_from_slice(&v.to_le_bytes());
+    }
+
+    pub fn f64(&mut self, v: f64) {
+        self.u64(v.to_bits());
+    }
+
+    pub fn slice(&mut self, v: &[u8]) {
+        self.u64(v.len() as u64);
+        self.0.extend_from_slice(v);
+    }
+
+    pub fn floats(&mut self, v: &[f32]) {
+        self.slice(bytemuck::cast_slice(v));
+    }
+}
+
+/// Takes them off again; `None` where there are too few.
+pub(super) struct In<'a>(pub &'a [u8]);
+
+impl<'a> In<'a> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    pub fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[v]| v)
+    }
+
+    pub fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub fn i64(&mut self) -> Option<i64> {
+        self.u64().map(|v| v as i64)
+    }
+
+    pub fn f32(&mut self) -> Option<f32> {
+        self.array().map(f32::from_le_bytes)
+    }
+
+    pub fn f64(&mut self) -> Option<f64> {
+        self.u64().map(f64::from_bits)
+    }
+
+    pub fn slice(&mut self) -> Option<&'a [u8]> {
+        let len = usize::try_from(self.u64()?).ok()?;
+        let (head, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    pub fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.slice()?).ok()
+    }
+
+    pub fn floats(&mut self) -> Option<Vec<f32>> {
+        let floats = self.slice()?.chunks_exact(4);
+        Some(floats.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    }
+}
+
+/// Bytes as a tensor: their number, then three bytes a value. Whole numbers below 2^24 are exact in
+/// `f32`, and no value is one that a program could take for broken.
+pub(super) fn to_tensor(name: &str, bytes: &[u8]) -> StateTensor {
+    let len = bytes.len() as u64;
+    let mut values: Vec<f32> = (0..3).map(|i| (len >> (24 * i) & 0xff_ffff) as f32).collect();
+    values.extend(bytes.chunks(3).map(|three| {
+        let byte = |i: usize| three.get(i).copied().map_or(0, u32::from);
+        (byte(0) | byte(1) << 8 | byte(2) << 16) as f32
+    }));
+    StateTensor { name: name.to_owned(), shape: vec![values.len()], parameter: false, values }
+}
+
+/// The bytes of such a tensor.
+pub(super) fn from_tensor(tensor: &StateTensor) -> Option<Vec<u8>> {
+    let (head, rest) = tensor.values.split_first_chunk::<3>()?;
+    let len = head.iter().rev().fold(0_u64, |len, &v| len << 24 | v as u64);
+    let len = usize::try_from(len).ok()?;
+    let mut bytes = Vec::with_capacity(rest.len() * 3);
+    for &value in rest {
+        bytes.extend_from_slice(&(value as u32).to_le_bytes()[..3]);
+    }
+    if bytes.len() < len || bytes.len() > len + 2 {
+        return None;
+    }
+    bytes.truncate(len);
+    Some(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_bytes_go_through_a_tensor() {
+        for len in 0..=260 {
+            let bytes: Vec<u8> = (0..len).map(|i: u32| (255 - i % 256) as u8).collect();
+            assert_eq!(from_tensor(&to_tensor("x", &bytes)).unwrap(), bytes);
+        }
+    }
+}

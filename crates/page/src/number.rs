@@ -1,0 +1,89 @@
+//! Numbers as people read them.
+
+/// How a figure is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// As it is.
+    Plain,
+    /// A share, in percent.
+    Percent,
+}
+
+/// `12,345`
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, d) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(d);
+    }
+    out
+}
+
+/// A figure for a card; the unit is small.
+pub fn value(v: f64, scale: Scale) -> String {
+    match scale {
+        Scale::Percent => format!("{:.2}<small>&thinsp;%</small>", 100.0 * v),
+        Scale::Plain => plain(v),
+    }
+}
+
+/// Four significant digits.
+pub fn plain(v: f64) -> String {
+    match v.abs() {
+        0.0 => "0".into(),
+        a if !(1e-4..1e6).contains(&a) => format!("{v:.2e}"),
+        a if a >= 1000.0 => format!("{v:.0}"),
+        a if a >= 100.0 => format!("{v:.1}"),
+        a if a >= 10.0 => format!("{v:.2}"),
+        a if a >= 0.1 => format!("{v:.4}"),
+        _ => format!("{v:.5}"),
+    }
+}
+
+/// `1 epoch`, `2 epochs`
+pub fn plural(n: u64, name: &str) -> String {
+    format!("{} {name}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// `12.3 MB`, with the unit that suits the size.
+pub fn megabytes(bytes: u64) -> String {
+    let mb = bytes as f64 / 1e6;
+    match mb {
+        1000.0.. => format!("{:.2} GB", mb / 1000.0),
+        0.1.. => format!("{mb:.1} MB"),
+        _ => format!("{:.1} KB", mb * 1000.0),
+    }
+}
+
+/// `4.2 s`, `3 min 5 s`, `2 h 10 min`
+pub fn duration(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match s {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {} s", s / 60, s % 60),
+        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(duration(83.4), "1 min 23 s");
+        assert_eq!(
+            (plural(1, "epoch"), plural(2_000, "step")),
+            ("1 epoch".into(), "2,000 steps".into())
+        );
+        assert_eq!(
+            [35_520, 1_250_000, 3_000_000_000].map(megabytes),
+            ["35.5 KB", "1.2 MB", "3.00 GB"]
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! What a recipe compiles to, and how its model is measured.
+
+use tidemill_engine::engine::EngineSpec;
+use tidemill_engine::evaluate::{EvaluateOptions, default_batch_size};
+
+use crate::RecipeFile;
+
+/// What to compile for a recipe.
+pub fn engine_spec(file: &RecipeFile, threads: Option<usize>) -> EngineSpec {
+    let r = &file.recipe;
+    EngineSpec {
+        model: r.model.clone(),
+        loss: r.training.loss,
+        optimizer: r.training.optimizer.clone(),
+        batch_size: r.batch.batch_size,
+        seed: r.training.seed,
+        threads,
+    }
+}
+
+/// How a recipe's model is measured.
+pub fn evaluate_options(file: &RecipeFile) -> EvaluateOptions {
+    let r = &file.recipe;
+    let batch_size = r.batch.validation_batch_size;
+    EvaluateOptions {
+        task: r.task(),
+        metrics: r.metrics(),
+        batch_size: batch_size.unwrap_or_else(|| default_batch_size(r.batch.batch_size)),
+        mistakes: if r.report.html { r.report.mistakes } else { 0 },
+        data_threads: r.batch.data_threads,
+    }
+}

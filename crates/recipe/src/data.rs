@@ -1,0 +1,237 @@
+//! The data of a run: opened as the recipe says, and shaped as the loss wants it.
+
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use tidemill_engine::data::spec::class_counts;
+use tidemill_engine::data::{
+    CsvSchema, DataSpec, Dataset, FillCost, InputSpec, Label, LabelKind, RawImage,
+};
+use tidemill_engine::nn::{ModelSpec, Targets};
+
+use crate::{ClassWeight, DataPaths, RecipeFile};
+use tidemill_engine::error::{Error, Result};
+
+/// The open datasets of a run.
+#[derive(Clone)]
+pub struct RunData {
+    /// What is learned from.
+    pub train: Arc<dyn Dataset>,
+    /// What is measured on.
+    pub validation: Option<Arc<dyn Dataset>>,
+    /// The names of the classes; their numbers where the data has no names.
+    pub class_names: Vec<String>,
+}
+
+impl RunData {
+    /// Opens what `[batch]` names.
+    pub fn open(file: &RecipeFile, paths: &DataPaths) -> Result<RunData> {
+        let (batch, spec) = (&file.recipe.batch, file.batch_data()?);
+        // Both are read at once: inflating or listing files keeps one core busy.
+        let (train, validation) = match &batch.validation {
+            None => (open_one(file, "batch.data", spec, paths, || None)?, None),
+            Some(measured) => {
+                let (train, validation) = open_two(file, spec, measured, paths);
+                (train?, Some(validation?))
+            }
+        };
+        let class_names = class_names(train.as_ref());
+        Ok(RunData { train, validation, class_names })
+    }
+
+    /// These datasets with targets in the form that the recipe's loss compares with.
+    pub fn shaped(&self, file: &RecipeFile, num_outputs: usize) -> RunData {
+        let shape = |data: &Arc<dyn Dataset>| shaped(data, file, num_outputs);
+        RunData {
+            train: shape(&self.train),
+            validation: self.validation.as_ref().map(shape),
+            class_names: self.class_names.clone(),
+        }
+    }
+}
+
+type Opened = Result<Arc<dyn Dataset>>;
+
+/// Opens the training and the validation data, the latter on a thread of its own, which waits for
+/// the former where it must know its classes or columns.
+fn open_two(
+    file: &RecipeFile,
+    train: &DataSpec,
+    validation: &DataSpec,
+    paths: &DataPaths,
+) -> (Opened, Opened) {
+    let opened: OnceLock<Option<Arc<dyn Dataset>>> = OnceLock::new();
+    let (other, first) = (paths.another(), &opened);
+    thread::scope(|scope| {
+        let second =
+            thread::Builder::new().name("validation".into()).spawn_scoped(scope, move || {
+                let like = || first.wait().as_deref();
+                (open_one(file, "batch.validation", validation, &other, like), other)
+            });
+        let train = open_one(file, "batch.data", train, paths, || None);
+        // Set in any case: the thread may wait for it.
+        let _ = opened.set(train.as_ref().ok().cloned());
+        let lost = || Error::Run("the thread that opens the validation data has ended".into());
+        let validation = match second.map(|thread| thread.join()) {
+            Ok(Ok((validation, other))) => {
+                paths.join(other);
+                validation
+            }
+            _ => Err(lost()),
+        };
+        (train, validation)
+    })
+}
+
+/// Opens one dataset; `key` is its place in the recipe, `like` gives classes and columns their
+/// numbers.
+pub fn open_one<'a>(
+    file: &RecipeFile,
+    key: &str,
+    spec: &DataSpec,
+    paths: &DataPaths,
+    like: impl FnOnce() -> Option<&'a dyn Dataset>,
+) -> Opened {
+    let want = input_of(&file.recipe.model);
+    let opened = spec.open_like(&|name| paths.resolve(name), want, like);
+    // A path that was not found fails in the opening too, but with less to say.
+    paths.check().map_err(|e| file.error_at(key, &e.to_string()))?;
+    opened.map(Arc::from).map_err(|e| match e {
+        tidemill_engine::data::Error::Option { what } => {
+            file.error_at(key, &format!("cannot be used: {what}"))
+        }
+        e => Error::Data(e),
+    })
+}
+
+/// One dataset with targets in the form that the recipe's loss compares with.
+pub fn shaped(data: &Arc<dyn Dataset>, file: &RecipeFile, num_outputs: usize) -> Arc<dyn Dataset> {
+    let dense = file.recipe.training.loss.targets() == Targets::Dense;
+    match data.label_kind() {
+        LabelKind::Class { .. } if dense => {
+            Arc::new(DenseTargets { data: data.clone(), width: num_outputs })
+        }
+        _ => data.clone(),
+    }
+}
+
+/// What the data should be for a model.
+pub fn input_of(model: &ModelSpec) -> InputSpec {
+    match model.input {
+        tidemill_engine::nn::InputSpec::Image { height, width, channels } => {
+            InputSpec::Image { height, width, channels }
+        }
+        tidemill_engine::nn::InputSpec::Features(n) => InputSpec::Features(n),
+        tidemill_engine::nn::InputSpec::Ids { length, .. } => InputSpec::Features(length),
+    }
+}
+
+fn class_names(data: &dyn Dataset) -> Vec<String> {
+    let n = data.num_classes().unwrap_or(0);
+    match data.class_names() {
+        names if names.len() == n => names.to_vec(),
+        _ => (0..n).map(|i| i.to_string()).collect(),
+    }
+}
+
+/// The weight of each class; empty where all weigh the same.
+pub fn class_weights(file: &RecipeFile, data: &dyn Dataset) -> Result<Vec<f32>> {
+    let Some(spec) = &file.recipe.training.class_weight else { return Ok(Vec::new()) };
+    let key = "training.class_weight";
+    let Some(n) = data.num_classes() else {
+        return Err(file.error_at(key, "needs labels that are classes"));
+    };
+    match spec {
+        ClassWeight::Named(_) => {
+            let total = data.len() as f64 / n as f64;
+            let weight = |count: usize| if count == 0 { 1.0 } else { total / count as f64 };
+            Ok(class_counts(data).into_iter().map(|c| weight(c) as f32).collect())
+        }
+        ClassWeight::Each(weights) => {
+            let names = class_names(data);
+            let mut all = vec![1.0; n];
+            for (class, &weight) in weights {
+                let index = names.iter().position(|n| n == class);
+                let index = index.or_else(|| class.parse().ok().filter(|&i: &usize| i < n));
+                match index {
+                    Some(i) => all[i] = weight as f32,
+                    None => {
+                        return Err(file.error_at(
+                            &format!("{key}.{class}"),
+                            &format!("is no class of the data, which has {}", names.join(", ")),
+                        ));
+                    }
+                }
+            }
+            Ok(all)
+        }
+    }
+}
+
+/// Class numbers as the values that a loss on dense targets wants: one-hot rows, or the number
+/// itself where the model has one output.
+struct DenseTargets {
+    data: Arc<dyn Dataset>,
+    width: usize,
+}
+
+impl Dataset for DenseTargets {
+    fn len(&self) -> usize {
+        self.data.len()
+    }
+    fn sample_shape(&self) -> &[usize] {
+        self.data.sample_shape()
+    }
+    fn label_kind(&self) -> LabelKind {
+        LabelKind::Values { len: self.width }
+    }
+    fn class_names(&self) -> &[String] {
+        self.data.class_names()
+    }
+    fn fill(
+        &self,
+        index: usize,
+        x: &mut [f32],
+        target: &mut [f32],
+    ) -> tidemill_engine::data::Result<Label> {
+        let label = self.data.fill(index, x, &mut [])?;
+        target.fill(0.0);
+        match label {
+            Label::Class(c) => {
+                match target {
+                    [one] => *one = c as f32,
+                    row => row.iter_mut().skip(c as usize).take(1).for_each(|v| *v = 1.0),
+                }
+                Ok(Label::Values)
+            }
+            other => Ok(other),
+        }
+    }
+    fn label(&self, index: usize) -> Label {
+        match self.data.label(index) {
+            Label::Class(_) => Label::Values,
+            other => other,
+        }
+    }
+    fn describe(&self, index: usize) -> String {
+        self.data.describe(index)
+    }
+    fn raw_image(&self, index: usize) -> tidemill_engine::data::Result<Option<RawImage>> {
+        self.data.raw_image(index)
+    }
+    fn touch(&self, index: usize) {
+        self.data.touch(index);
+    }
+    fn fill_cost(&self) -> FillCost {
+        self.data.fill_cost()
+    }
+    fn num_skipped(&self) -> usize {
+        self.data.num_skipped()
+    }
+    fn skipped_examples(&self) -> Vec<String> {
+        self.data.skipped_examples()
+    }
+    fn csv_schema(&self) -> Option<&CsvSchema> {
+        self.data.csv_schema()
+    }
+}

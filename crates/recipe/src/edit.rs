@@ -1,0 +1,137 @@
+//! `--set a.b=value`, and data paths written into the copy of a recipe.
+
+use toml_edit::{DocumentMut, InlineTable, Item, Value};
+
+use super::locate::{index, parse_key};
+use tidemill_engine::error::{Error, Result};
+
+/// One `--set`.
+#[derive(Clone, Debug)]
+pub(crate) struct Override {
+    /// As the user wrote it.
+    pub(crate) text: String,
+    pub(crate) path: Vec<String>,
+    value: Value,
+}
+
+impl Override {
+    pub(crate) fn parse(text: &str) -> Result<Override> {
+        let wrong = |what: &str| Error::Recipe(format!("--set {text}: {what}"));
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| wrong("must be a key and a value, such as batch.epochs=3"))?;
+        let mut path = parse_key(key.trim());
+        if path.is_empty() {
+            return Err(wrong("the key is missing; write it as in batch.epochs=3"));
+        }
+        // `layers[0].dense.units`, as messages name it; `input` is as plain.
+        if path[0] == "layers" || path[0] == "input" {
+            path.insert(0, "model".into());
+        }
+        let value = value.trim();
+        // A bare word is a string: --set training.loss=mse needs no quotes inside quotes.
+        let value = value.parse().unwrap_or_else(|_| Value::from(value));
+        Ok(Override { text: text.to_string(), path, value })
+    }
+
+    pub(crate) fn apply(&self, document: &mut DocumentMut) -> Result<()> {
+        put(document.as_item_mut(), &self.path, &self.value)
+            .map_err(|what| Error::Recipe(format!("--set {}: {what}", self.text)))
+    }
+}
+
+fn put(item: &mut Item, path: &[String], value: &Value) -> std::result::Result<(), String> {
+    let Some((part, rest)) = path.split_first() else {
+        *item = Item::Value(value.clone());
+        return Ok(());
+    };
+    if let Some(i) = index(part) {
+        if let Some(tables) = item.as_array_of_tables_mut() {
+            let len = tables.len();
+            let table = tables.get_mut(i).ok_or_else(|| past(part, len))?;
+            let key = rest.first().ok_or("names a whole table; name one of its keys")?;
+            return put(table.entry(key).or_insert(empty()), &rest[1..], value);
+        }
+        let array = item.as_array_mut().ok_or_else(|| format!("{part}: there is no array"))?;
+        let len = array.len();
+        let slot = array.get_mut(i).ok_or_else(|| past(part, len))?;
+        return put_value(slot, rest, value);
+    }
+    if item.is_none() {
+        *item = empty();
+    }
+    // `optimizer = "adam"` gives way to `{ adam = { learning_rate = ... } }`.
+    if item.as_str().is_some() {
+        *item = empty();
+    }
+    let table =
+        item.as_table_like_mut().ok_or_else(|| format!("{part}: what holds it is no table"))?;
+    if rest.is_empty() {
+        let mut value = value.clone();
+        if let Some(old) = table.get(part).and_then(Item::as_value) {
+            // Keeps the user's comment after it.
+            *value.decor_mut() = old.decor().clone();
+        }
+        table.insert(part, Item::Value(value));
+        return Ok(());
+    }
+    if table.get(part).is_none() {
+        table.insert(part, empty());
+    }
+    let child = table.get_mut(part).ok_or_else(|| format!("{part} cannot be set"))?;
+    put(child, rest, value)
+}
+
+/// [`put`] below a value of an array, which is no item.
+fn put_value(slot: &mut Value, path: &[String], value: &Value) -> std::result::Result<(), String> {
+    let mut item = Item::Value(slot.clone());
+    put(&mut item, path, value)?;
+    *slot = item.into_value().map_err(|_| "the value cannot be set".to_string())?;
+    Ok(())
+}
+
+fn past(part: &str, len: usize) -> String {
+    format!("{part} is beyond the array, which has {len} entries")
+}
+
+fn empty() -> Item {
+    Item::Value(Value::InlineTable(InlineTable::new()))
+}
+
+/// Replaces the named files and folders of `[batch]` by where they were found.
+pub(crate) fn set_paths(document: &mut DocumentMut, found: &[(String, String)]) {
+    let Some(batch) = document.get_mut("batch").and_then(Item::as_table_like_mut) else { return };
+    for section in ["data", "validation"] {
+        if let Some(item) = batch.get_mut(section) {
+            replace(item, found);
+        }
+    }
+}
+
+/// Says where the paths of a stream's images start.
+pub(crate) fn set_image_folder(document: &mut DocumentMut, folder: &str) {
+    if let Some(stream) = document.get_mut("stream").and_then(Item::as_table_like_mut) {
+        stream.insert("image_folder", Item::Value(Value::from(folder)));
+    }
+}
+
+fn replace(item: &mut Item, found: &[(String, String)]) {
+    let Some(table) = item.as_table_like_mut() else { return };
+    let keys: Vec<String> = table.iter().map(|(k, _)| k.to_string()).collect();
+    for key in keys {
+        let Some(child) = table.get_mut(&key) else { continue };
+        // Only keys that hold files; a `subset` may have the name of a folder.
+        let is_file = ["path", "images", "labels"].contains(&key.as_str());
+        let new = child.as_str().and_then(|s| found.iter().find(|(name, _)| name == s));
+        match new {
+            Some((_, path)) if is_file => {
+                let mut value = Value::from(path.as_str());
+                if let Some(old) = child.as_value() {
+                    *value.decor_mut() = old.decor().clone();
+                }
+                *child = Item::Value(value);
+            }
+            _ => replace(child, found),
+        }
+    }
+}

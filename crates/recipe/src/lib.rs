@@ -1,0 +1,248 @@
+//! The recipe: a TOML file that names model, loss, optimizer, data and stops.
+//!
+//! Every mistake is told by file, line and key; an unknown key with the nearest known one.
+//!
+//! # Layout
+//!
+//! - [`RecipeFile`]: a recipe with its text; `locate` finds the line of a key, `message` says what
+//!   is wrong, `edit` sets values
+//! - [`Recipe`] and its sections, with the default of each key; [`online`] is the largest
+//! - [`DataPaths`]: where data files are; [`data`]: the datasets, opened and shaped for the loss
+//! - [`engine_spec`], [`evaluate_options`]: what a recipe compiles to, and how it is measured
+//!
+//! Those who use it find [`stream`] and [`drift`], whose specifications are sections of a recipe, by
+//! its name.
+#![forbid(unsafe_code)]
+
+mod compile;
+pub mod data;
+mod edit;
+mod locate;
+mod message;
+pub mod online;
+mod paths;
+mod spec;
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use tidemill_engine::data::DataSpec;
+use toml_edit::{Document, DocumentMut};
+
+pub use tidemill_drift as drift;
+pub use tidemill_stream as stream;
+
+pub use compile::{engine_spec, evaluate_options};
+pub use paths::{DATA_VARIABLE, DataPaths};
+pub use spec::{
+    BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec, StopSpec,
+    Target, TrainingSpec,
+};
+
+use edit::Override;
+use tidemill_engine::error::{Error, Result};
+
+/// A recipe with the text it came from, for messages about its values.
+#[derive(Clone, Debug)]
+pub struct RecipeFile {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Where it was read from.
+    pub path: PathBuf,
+    source: Source,
+}
+
+/// The text of a recipe, and what was set over it.
+#[derive(Clone, Debug)]
+struct Source {
+    /// As messages name it.
+    file: String,
+    spans: Document<String>,
+    edited: DocumentMut,
+    overrides: Vec<Override>,
+}
+
+impl RecipeFile {
+    /// Reads a recipe; each of `overrides` is `a.b=value`, the value in TOML or a bare word.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<RecipeFile> {
+        if path.is_dir() {
+            return Err(Error::Recipe(format!(
+                "{}: is a folder, and has no recipe.toml as a run's folder has; name a recipe's file",
+                path.display()
+            )));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Error::Recipe(format!("{}: the recipe cannot be read: {e}", path.display()))
+        })?;
+        Self::parse(&text, path, overrides)
+    }
+
+    /// As [`RecipeFile::read`], of a text; `path` is for messages and relative data paths.
+    pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<RecipeFile> {
+        let source = Source::parse(text, path, overrides)?;
+        let recipe: Recipe = source.read()?;
+        let file = RecipeFile { recipe, path: path.to_owned(), source };
+        file.check_kind()?;
+        file.recipe.check().map_err(|(key, message)| file.error_at(&key, &message))?;
+        Ok(file)
+    }
+
+    /// An error about the value at `key` (such as `layers[2].dense.units`, below `model`, or
+    /// `batch.epochs`); `message` goes on from the key as a sentence.
+    pub fn error_at(&self, key: &str, message: &str) -> Error {
+        let segments = locate::parse_key(key);
+        let first = segments.first().map(String::as_str).unwrap_or_default();
+        let known =
+            ["model", "training", "batch", "stream", "online", "stop", "checkpoint", "report"];
+        let full = if known.contains(&first) {
+            segments
+        } else {
+            std::iter::once("model".to_string()).chain(segments).collect()
+        };
+        self.source.error(&full, message)
+    }
+
+    /// Whether the recipe has what its kind of model needs, and nothing of the other kind.
+    fn check_kind(&self) -> Result<()> {
+        let gives_model = self.gives(&["model"]);
+        if self.recipe.online.linear.is_none() {
+            return if gives_model { Ok(()) } else { Err(self.error_at("model", "is missing")) };
+        }
+        let both = match (gives_model, self.gives_optimizer()) {
+            (true, _) => "model",
+            (_, true) => "training.optimizer",
+            _ => return Ok(()),
+        };
+        Err(self.error_at(
+            both,
+            "has no place beside online.linear, which is the model and has its own rules; leave one out",
+        ))
+    }
+
+    fn gives(&self, path: &[&str]) -> bool {
+        let path: Vec<String> = path.iter().map(|part| part.to_string()).collect();
+        locate::exists(&self.source.edited, &path)
+    }
+
+    /// Whether the recipe names an optimizer.
+    pub fn gives_optimizer(&self) -> bool {
+        self.gives(&["training", "optimizer"])
+    }
+
+    /// For commands that take networks only.
+    ///
+    /// # Errors
+    /// If the recipe's model is a hashed linear one.
+    pub fn only_network(&self) -> Result<()> {
+        match self.recipe.online.linear {
+            None => Ok(()),
+            Some(_) => Err(self.error_at(
+                "online.linear",
+                "learns from streams only: this command is for models of layers; use `tidemill learn`",
+            )),
+        }
+    }
+
+    /// The data of `[batch]`, which a recipe for streams need not have.
+    pub fn batch_data(&self) -> Result<&DataSpec> {
+        self.recipe.batch.data.as_ref().ok_or_else(|| {
+            self.error_at("batch.data", "is missing: name the data to train on, or learn from a stream with `tidemill learn`")
+        })
+    }
+
+    /// The recipe's text with all overrides; comments stay.
+    pub fn to_toml(&self) -> String {
+        self.source.edited.to_string()
+    }
+
+    /// Writes the found places of the data into the text, so that the copy in a run's folder can be
+    /// read from anywhere.
+    pub fn set_paths(&mut self, paths: &DataPaths) {
+        edit::set_paths(&mut self.source.edited, &paths.found());
+    }
+
+    /// Makes the names of the data absolute, where they are found, so that the copy in a run's folder
+    /// can be read from anywhere.
+    pub fn absolute_paths(&mut self) {
+        let paths = DataPaths::new(&self.path);
+        let batch = &self.recipe.batch;
+        for spec in batch.data.iter().chain(&batch.validation) {
+            spec.files().iter().for_each(|name| {
+                paths.resolve(name);
+            });
+        }
+        self.set_paths(&paths);
+        let stream = &self.recipe.stream;
+        if stream.image.is_some() {
+            let folder = paths.resolve(stream.image_folder.as_deref().unwrap_or("."));
+            edit::set_image_folder(&mut self.source.edited, &folder.display().to_string());
+        }
+    }
+
+    /// The fingerprint of all that decides the weights after a given number of steps.
+    pub fn sha256(&self) -> String {
+        let r = &self.recipe;
+        let b = &r.batch;
+        let parts = format!(
+            "{:?} {:?} {:?} {:?} {:?} {} {:?} {} {} {:?}",
+            r.model,
+            r.training.loss,
+            r.training.optimizer,
+            r.training.seed,
+            r.training.class_weight,
+            b.batch_size,
+            b.steps_per_epoch,
+            b.shuffle,
+            b.drop_remainder,
+            r.online.deciding()
+        );
+        tidemill_engine::checkpoint::sha256(parts.as_bytes())
+    }
+}
+
+impl Source {
+    fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Source> {
+        let file = path.display().to_string();
+        let spans = Document::parse(text.to_string()).map_err(|e| {
+            let line = e.span().map_or(1, |s| locate::line_of(text, s.start));
+            let what = e.message().lines().next().unwrap_or_default().to_string();
+            Error::Recipe(format!("{file}:{line}: this is not TOML: {what}"))
+        })?;
+        let mut edited = spans.clone().into_mut();
+        let overrides: Vec<Override> =
+            overrides.iter().map(|o| Override::parse(o)).collect::<Result<_>>()?;
+        for one in &overrides {
+            one.apply(&mut edited)?;
+        }
+        Ok(Source { file, spans, edited, overrides })
+    }
+
+    fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        let deserializer = toml_edit::de::Deserializer::from(self.edited.clone());
+        serde_path_to_error::deserialize(deserializer).map_err(|e| {
+            let path = locate::segments(e.path());
+            let (path, message) = message::explain(path, e.inner().message(), |path, name| {
+                let path: Vec<String> = path.iter().cloned().chain([name.to_string()]).collect();
+                locate::exists(&self.edited, &path)
+            });
+            self.error(&path, &message)
+        })
+    }
+
+    /// `file:line: key message`, or `--set key=value: ...` where the value came from there.
+    fn error(&self, path: &[String], message: &str) -> Error {
+        let set = self.overrides.iter().rev().find(|o| path.starts_with(&o.path));
+        let place = match set {
+            Some(one) => format!("--set {}", one.text),
+            None => {
+                format!("{}:{}", self.file, locate::line(&self.spans, path))
+            }
+        };
+        let key = locate::show(path);
+        let space = if key.is_empty() || message.starts_with(':') { "" } else { " " };
+        Error::Recipe(format!("{place}: {key}{space}{message}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,381 @@
+//! The sections of a recipe, with the default of each key.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use tidemill_engine::data::DataSpec;
+use tidemill_engine::nn::{LossSpec, ModelSpec, OptimizerSpec};
+use tidemill_stream::FormatSpec;
+
+use crate::online::OnlineSpec;
+use tidemill_engine::metrics::{Metric, Task};
+
+/// A whole recipe.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What is trained. Recipes of a hashed linear model (`online.linear`) leave it out; then it has
+    /// no inputs and no layers.
+    #[serde(default = "no_model")]
+    pub model: ModelSpec,
+    /// How it learns.
+    pub training: TrainingSpec,
+    /// What it learns from in epochs, and how long.
+    #[serde(default)]
+    pub batch: BatchSpec,
+    /// How the events of a stream are written.
+    #[serde(default)]
+    pub stream: FormatSpec,
+    /// How it learns from a stream.
+    #[serde(default)]
+    pub online: OnlineSpec,
+    /// What ends a run before its last epoch.
+    #[serde(default)]
+    pub stop: StopSpec,
+    /// When the state is saved.
+    #[serde(default)]
+    pub checkpoint: CheckpointSpec,
+    /// The page about the run.
+    #[serde(default)]
+    pub report: ReportSpec,
+}
+
+/// `[training]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingSpec {
+    /// What is minimized.
+    pub loss: LossSpec,
+    /// What moves the parameters; [`OptimizerSpec::online`] by default. A hashed linear model has its
+    /// own rules, and leaves it out.
+    #[serde(default = "OptimizerSpec::online")]
+    pub optimizer: OptimizerSpec,
+    /// Seeds weights, order and dropout; 0 by default.
+    #[serde(default)]
+    pub seed: u64,
+    /// Weights of classes in the loss; 1 by default.
+    #[serde(default)]
+    pub class_weight: Option<ClassWeight>,
+    /// Measured beside the loss; accuracy, or the mean absolute error of values, by default.
+    #[serde(default)]
+    pub metrics: Option<Vec<Metric>>,
+    /// Lowers the learning rate when a metric stays; off by default.
+    #[serde(default)]
+    pub plateau: Option<Plateau>,
+}
+
+/// Weights of classes: `"balanced"` or by name or number, `{ cat = 2.0, "1" = 0.5 }`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "\"balanced\" or a table of weights by class name or number")]
+pub enum ClassWeight {
+    /// A word; only `balanced` (samples / classes / samples of the class) is known.
+    Named(String),
+    /// The weight of each class; classes that are left out weigh 1.
+    Each(BTreeMap<String, f64>),
+}
+
+/// Lowers the learning rate when a metric has not become better for some epochs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plateau {
+    /// What is watched; `validation.loss` by default.
+    #[serde(default = "validation_loss")]
+    pub metric: String,
+    /// Factor on the learning rate; 0.1 by default.
+    #[serde(default = "tenth")]
+    pub factor: f64,
+    /// Epochs without a better value; 10 by default.
+    #[serde(default = "ten")]
+    pub epochs: u64,
+    /// What counts as better; 1e-4 by default.
+    #[serde(default = "plateau_delta")]
+    pub min_delta: f64,
+    /// The learning rate does not fall below this; 0 by default.
+    #[serde(default)]
+    pub min_learning_rate: f64,
+}
+
+/// `[batch]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchSpec {
+    /// The training data; recipes that only learn from a stream have none.
+    pub data: Option<DataSpec>,
+    /// What is measured on, never learned from.
+    pub validation: Option<DataSpec>,
+    /// Samples of a step; 32 by default.
+    pub batch_size: usize,
+    /// Passes over the data, or times `steps_per_epoch` steps; 1 by default.
+    pub epochs: u64,
+    /// Steps of an epoch, the data starting over as often as needed; one pass by default.
+    pub steps_per_epoch: Option<u64>,
+    /// A new order of the samples for each pass; yes by default.
+    pub shuffle: bool,
+    /// Leaves out the smaller batch at the end of a pass; no by default.
+    pub drop_remainder: bool,
+    /// Epochs between measurements on the validation data; 1 by default.
+    pub validation_every: u64,
+    /// Samples measured at a time; by default as many as make measuring fast in little memory.
+    pub validation_batch_size: Option<usize>,
+    /// Threads that decode samples ahead; by default as many as cores where data is decoded.
+    pub data_threads: Option<usize>,
+}
+
+impl Default for BatchSpec {
+    fn default() -> Self {
+        Self {
+            data: None,
+            validation: None,
+            batch_size: 32,
+            epochs: 1,
+            steps_per_epoch: None,
+            shuffle: true,
+            drop_remainder: false,
+            validation_every: 1,
+            validation_batch_size: None,
+            data_threads: None,
+        }
+    }
+}
+
+/// `[stop]`: whichever comes first.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StopSpec {
+    /// After so many epochs; `batch.epochs` counts as well.
+    pub epochs: Option<u64>,
+    /// After so many steps.
+    pub steps: Option<u64>,
+    /// After so many seconds of training.
+    pub wall_seconds: Option<f64>,
+    /// Once a metric is as good as this.
+    pub target: Option<Target>,
+    /// When a metric has not become better for some epochs.
+    pub patience: Option<Patience>,
+}
+
+/// A value of a metric that is good enough.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Such as `validation.accuracy`.
+    pub metric: String,
+    /// At least this, or at most for losses and errors.
+    pub value: f64,
+}
+
+/// Early stopping.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patience {
+    /// What is watched; `validation.loss` by default.
+    #[serde(default = "validation_loss")]
+    pub metric: String,
+    /// Epochs without a better value.
+    pub epochs: u64,
+    /// What counts as better; any gain by default.
+    #[serde(default)]
+    pub min_delta: f64,
+    /// Ends with the weights of the best epoch; no by default.
+    #[serde(default)]
+    pub restore_best: bool,
+}
+
+/// `[checkpoint]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSpec {
+    /// Epochs between checkpoints; 1 by default.
+    pub every_epochs: u64,
+    /// Also every so many steps; off by default.
+    pub every_steps: Option<u64>,
+    /// Recent checkpoints that stay beside the best one; 1 by default.
+    pub keep: usize,
+    /// By what the best one is told; `validation.loss` by default, where there is validation data.
+    pub best: Option<String>,
+}
+
+impl Default for CheckpointSpec {
+    fn default() -> Self {
+        Self { every_epochs: 1, every_steps: None, keep: 1, best: None }
+    }
+}
+
+/// `[report]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportSpec {
+    /// Whether `report.html` is written; yes by default.
+    pub html: bool,
+    /// Worst mistakes shown; 24 by default.
+    pub mistakes: usize,
+}
+
+impl Default for ReportSpec {
+    fn default() -> Self {
+        Self { html: true, mistakes: 24 }
+    }
+}
+
+/// The key of a value and what is wrong with it.
+type Wrong = (String, String);
+
+impl Recipe {
+    /// How the model's outputs are read.
+    pub fn task(&self) -> Task {
+        Task::of(self.training.loss)
+    }
+
+    /// The metrics beside the loss.
+    pub fn metrics(&self) -> Vec<Metric> {
+        let chosen = self.training.metrics.clone();
+        chosen.unwrap_or_else(|| Metric::default_for(self.task()))
+    }
+
+    /// The epochs of a full run.
+    pub fn epochs(&self) -> u64 {
+        self.batch.epochs.min(self.stop.epochs.unwrap_or(u64::MAX))
+    }
+
+    /// What the best epoch is told by, if anything.
+    pub fn best_metric(&self) -> Option<String> {
+        let wanted = self.checkpoint.best.clone();
+        let wanted = wanted.or_else(|| self.stop.patience.as_ref().map(|p| p.metric.clone()));
+        wanted.or_else(|| self.batch.validation.is_some().then(validation_loss))
+    }
+
+    /// The first value that makes no sense.
+    pub(crate) fn check(&self) -> Result<(), Wrong> {
+        if self.online.linear.is_none() {
+            self.model.validate().map_err(|e| (e.path, e.message))?;
+        }
+        let training =
+            |e: tidemill_engine::nn::ModelError| (format!("training.{}", e.path), e.message);
+        self.training.loss.validate().map_err(training)?;
+        self.training.optimizer.validate().map_err(training)?;
+        let (b, c) = (&self.batch, &self.checkpoint);
+        positive("batch.batch_size", b.batch_size as u64)?;
+        positive("batch.epochs", b.epochs)?;
+        positive("batch.validation_every", b.validation_every)?;
+        positive("checkpoint.every_epochs", c.every_epochs)?;
+        positive("checkpoint.keep", c.keep as u64)?;
+        let optional = [
+            ("batch.steps_per_epoch", b.steps_per_epoch),
+            ("batch.validation_batch_size", b.validation_batch_size.map(|n| n as u64)),
+            ("checkpoint.every_steps", c.every_steps),
+            ("stop.epochs", self.stop.epochs),
+            ("stop.steps", self.stop.steps),
+        ];
+        for (key, value) in optional {
+            value.map_or(Ok(()), |value| positive(key, value))?;
+        }
+        if let Some(seconds) = self.stop.wall_seconds
+            && (seconds.is_nan() || seconds <= 0.0)
+        {
+            return wrong("stop.wall_seconds", format!("must be above 0, found {seconds}"));
+        }
+        self.online.check()?;
+        self.check_metrics()?;
+        self.check_weights()
+    }
+
+    fn check_metrics(&self) -> Result<(), Wrong> {
+        for (i, metric) in self.metrics().iter().enumerate() {
+            if !metric.fits(self.task()) {
+                return wrong(
+                    format!("training.metrics[{i}]"),
+                    format!(
+                        "= \"{}\" has no meaning for the loss {}",
+                        metric.name(),
+                        self.training.loss.name()
+                    ),
+                );
+            }
+        }
+        let (stop, training) = (&self.stop, &self.training);
+        let watched = [
+            ("stop.target.metric", stop.target.as_ref().map(|t| &t.metric)),
+            ("stop.patience.metric", stop.patience.as_ref().map(|p| &p.metric)),
+            ("training.plateau.metric", training.plateau.as_ref().map(|p| &p.metric)),
+            ("checkpoint.best", self.checkpoint.best.as_ref()),
+        ];
+        for (key, name) in watched {
+            if let Some(name) = name {
+                self.check_watched(key, name)?;
+            }
+        }
+        if let Some(p) = &training.plateau
+            && !(p.factor > 0.0 && p.factor < 1.0)
+        {
+            let message = format!("must be between 0 and 1, found {}", p.factor);
+            return wrong("training.plateau.factor", message);
+        }
+        Ok(())
+    }
+
+    fn check_watched(&self, key: &str, name: &str) -> Result<(), Wrong> {
+        let (side, metric) = name.split_once('.').unwrap_or(("", name));
+        if side == "validation" && self.batch.validation.is_none() {
+            let message = format!("= \"{name}\" needs batch.validation, which the recipe has not");
+            return wrong(key, message);
+        }
+        let mut known = vec!["loss".to_string()];
+        known.extend(self.metrics().iter().map(|m| m.name()));
+        if ["train", "validation"].contains(&side) && known.iter().any(|k| k == metric) {
+            return Ok(());
+        }
+        let known: Vec<String> = ["validation", "train"]
+            .iter()
+            .flat_map(|side| known.iter().map(move |k| format!("{side}.{k}")))
+            .collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        wrong(key, format!("= \"{name}\" is unknown; {}", super::message::nearest(name, &known)))
+    }
+
+    fn check_weights(&self) -> Result<(), Wrong> {
+        match &self.training.class_weight {
+            Some(ClassWeight::Named(word)) if word != "balanced" => wrong(
+                "training.class_weight",
+                format!("must be \"balanced\" or a table of weights, found \"{word}\""),
+            ),
+            Some(ClassWeight::Each(weights)) => {
+                match weights.iter().find(|(_, w)| !(w.is_finite() && **w >= 0.0)) {
+                    Some((class, weight)) => wrong(
+                        format!("training.class_weight.{class}"),
+                        format!("must be a number of 0 or more, found {weight}"),
+                    ),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn wrong(key: impl Into<String>, message: impl Into<String>) -> Result<(), Wrong> {
+    Err((key.into(), message.into()))
+}
+
+fn positive(key: &str, value: u64) -> Result<(), Wrong> {
+    if value > 0 { Ok(()) } else { wrong(key, "must be a positive integer, found 0") }
+}
+
+fn no_model() -> ModelSpec {
+    ModelSpec::features(0)
+}
+
+fn validation_loss() -> String {
+    "validation.loss".into()
+}
+
+fn ten() -> u64 {
+    10
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn plateau_delta() -> f64 {
+    1e-4
+}

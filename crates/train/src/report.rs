@@ -1,0 +1,79 @@
+//! `report.html` of a run that trained in batches.
+
+mod classes;
+mod mistakes;
+
+use tidemill_engine::checkpoint::EpochFigures;
+use tidemill_engine::evaluate::Evaluation;
+use tidemill_engine::report::Report as Page;
+use tidemill_engine::summary::Summary;
+use tidemill_recipe::RecipeFile;
+use tidemill_recipe::data::RunData;
+
+/// Everything that the page shows.
+pub struct Report<'a> {
+    /// The recipe, resolved.
+    pub file: &'a RecipeFile,
+    /// The run's result.
+    pub summary: &'a Summary,
+    /// Its epochs.
+    pub history: &'a [EpochFigures],
+    /// The last pass over the validation data.
+    pub evaluation: Option<&'a Evaluation>,
+    /// The data, for thumbnails.
+    pub data: Option<&'a RunData>,
+    /// The names of the classes.
+    pub class_names: &'a [String],
+    /// The plan as text.
+    pub plan: &'a str,
+    /// Threads of a step.
+    pub threads: usize,
+    /// Learned values.
+    pub num_parameters: usize,
+}
+
+impl Report<'_> {
+    /// The page as text.
+    pub fn page(&self) -> String {
+        let summary = self.summary;
+        let (figures, measured_on) = match summary.validation.is_empty() {
+            true => (&summary.train, "training"),
+            false => (&summary.validation, "validation"),
+        };
+        Page {
+            title: &self.file.path.file_stem().map(|s| s.to_string_lossy()).unwrap_or_default(),
+            recipe: &self.file.to_toml(),
+            seed: self.file.recipe.training.seed,
+            summary,
+            length: ("epoch", summary.epochs),
+            figures,
+            measured_on,
+            speed: "samples, validation included",
+            cards: Vec::new(),
+            history: self.history,
+            curves: "Curves",
+            before: String::new(),
+            after: self.sections(),
+            plan: self.plan,
+            threads: self.threads,
+            num_parameters: self.num_parameters,
+        }
+        .page()
+    }
+
+    /// The classes, and the worst mistakes.
+    fn sections(&self) -> String {
+        let mut page = String::new();
+        if let Some(confusion) = self.evaluation.and_then(|e| e.confusion.as_ref()) {
+            classes::write(&mut page, confusion, self.class_names);
+        }
+        let validation = self.data.and_then(|data| data.validation.as_ref());
+        if let (Some(evaluation), Some(data)) = (self.evaluation, validation) {
+            mistakes::write(&mut page, &evaluation.mistakes, data.as_ref(), self.class_names);
+        }
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests;
