@@ -1,30 +1,106 @@
-//! Dependencies between crates point one way, and `unsafe` stays where it belongs.
+//! The house rules that a compiler does not know: dependencies between crates point one way and are
+//! each used, other dependencies have one version and a reason, `unsafe` stays where it belongs, and
+//! neither a file nor a function needs a map, or it is listed here with the reason.
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Each crate with the crates of this workspace that it may use.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("graph", &[]),
-    ("plan", &["graph"]),
-    ("cpu", &["plan", "graph"]),
-    ("nn", &["graph"]),
-    ("data", &[]),
-    ("stream", &[]),
-    ("drift", &[]),
-    ("page", &[]),
-    ("engine", &["graph", "plan", "cpu", "nn", "data", "page"]),
-    ("recipe", &["engine", "stream", "drift"]),
-    ("train", &["engine", "recipe"]),
-    ("online", &["engine", "recipe"]),
-    ("advise", &["engine", "recipe", "online"]),
-    ("tidemill", &["engine", "recipe", "train", "online", "advise"]),
-    ("cli", &["engine", "recipe", "train", "online", "advise"]),
+/// Each crate, the crates of this workspace that it uses, and those that only its tests use. The
+/// crates of a row come after those that it uses, so that there is no circle.
+const ARROWS: &[(&str, &[&str], &[&str])] = &[
+    ("graph", &[], &[]),
+    ("data", &[], &[]),
+    ("stream", &[], &[]),
+    ("drift", &[], &[]),
+    ("page", &[], &[]),
+    ("plan", &["graph"], &[]),
+    ("nn", &["graph"], &[]),
+    ("cpu", &["plan", "graph"], &["nn"]),
+    ("engine", &["graph", "plan", "cpu", "nn", "data", "page"], &[]),
+    ("recipe", &["engine", "stream", "drift"], &["cpu", "plan"]),
+    ("train", &["engine", "recipe"], &[]),
+    ("online", &["engine", "recipe"], &[]),
+    ("advise", &["engine", "recipe", "online"], &[]),
+    ("tidemill", &["engine", "recipe", "train", "online", "advise"], &[]),
+    ("cli", &["engine", "recipe", "train", "online", "advise"], &[]),
+];
+
+/// Lines of a file from which on it needs a reason.
+const LONG_FILE: usize = 500;
+
+/// Files that may be longer, and why.
+const LONG_FILES: &[(&str, &str)] = &[
+    ("cpu/src/eltwise/tests.rs", "one list of programs, each with what it must compute"),
+    ("cpu/src/gemm/mod.rs", "the loops around the register tiles, which share their blocking"),
+    ("cpu/src/layout.rs", "one short kernel for each op that only moves values"),
+    ("cpu/src/loss.rs", "one kernel for each loss, forward and backward side by side"),
+    ("cpu/src/reduce.rs", "one kernel for each reduction"),
+    ("engine/src/engine.rs", "to be split by idea"),
+    ("graph/src/op.rs", "the list of ops"),
+    ("nn/src/build.rs", "one function for each layer"),
+    ("online/src/feed.rs", "to be split by idea"),
+    ("online/src/learner.rs", "to be split by idea"),
+    ("plan/src/fuse.rs", "the fusions, each with its reasons"),
+    ("plan/src/lower.rs", "one case for each op"),
+];
+
+/// Lines of a function from which on it needs a reason.
+const LONG_FUNCTION: usize = 100;
+
+/// Functions that may be longer, and why.
+const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
+    ("cpu/src/compile.rs", "compile", "one arm for each kernel of a plan"),
+    ("cpu/src/conv/engine.rs", "build", "one table of what a convolution is cut into"),
+    ("cpu/src/eltwise/compile.rs", "compile_blocks", "one arm for each instruction"),
+    ("nn/src/build.rs", "layer", "one arm for each layer"),
+    ("online/src/run.rs", "learn", "to be split by idea"),
+    ("train/src/run.rs", "train", "to be split by idea"),
+    ("plan/src/lower.rs", "kernel", "one arm for each op that is a kernel of its own"),
 ];
 
 fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn manifest(path: &Path) -> toml::Table {
+    std::fs::read_to_string(path).unwrap().parse().unwrap()
+}
+
+/// Names and values of a manifest's dependencies of this kind, those of one platform too.
+fn dependencies(manifest: &toml::Table, kind: &str) -> Vec<(String, toml::Value)> {
+    let targets = manifest.get("target").and_then(|t| t.as_table()).into_iter().flatten();
+    let tables = std::iter::once(manifest.get(kind)).chain(targets.map(|(_, t)| t.get(kind)));
+    let all = tables.flatten().flat_map(|t| t.as_table().unwrap().clone());
+    all.collect()
+}
+
+/// The name of one of our crates without its prefix.
+fn ours(dependency: &str) -> Option<&str> {
+    match dependency.strip_prefix("tidemill")? {
+        "" => Some("tidemill"),
+        rest => Some(rest.trim_start_matches('-')),
+    }
+}
+
+/// All Rust files of a folder, with their texts.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut stack = vec![folder.to_owned()];
+    while let Some(folder) = stack.pop() {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        for path in entries.map(|e| e.unwrap().path()) {
+            if path.is_dir() {
+                stack.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 #[test]
@@ -37,24 +113,87 @@ fn dependencies_point_down() {
     let mut known: Vec<&str> = ARROWS.iter().map(|a| a.0).collect();
     known.sort_unstable();
     assert_eq!(found, known, "a new crate needs its arrows here");
-    for (name, allowed) in ARROWS {
-        let text = std::fs::read_to_string(crates().join(name).join("Cargo.toml")).unwrap();
-        let manifest: toml::Table = text.parse().unwrap();
-        let dependencies = manifest["dependencies"].as_table().unwrap();
-        for dependency in dependencies.keys() {
-            let ours = match dependency.strip_prefix("tidemill") {
-                Some("") => "tidemill",
-                Some(rest) => rest.trim_start_matches('-'),
-                None => continue,
-            };
-            assert!(allowed.contains(&ours), "{name} must not depend on {ours}");
+    for (i, (name, uses, tests)) in ARROWS.iter().enumerate() {
+        let above = |c: &&str| ARROWS[..i].iter().all(|a| a.0 != *c);
+        let circle: Vec<_> = uses.iter().chain(*tests).filter(|c| above(c)).collect();
+        assert!(circle.is_empty(), "{name} uses {circle:?}, which must come before it");
+        let manifest = manifest(&crates().join(name).join("Cargo.toml"));
+        for (kind, wanted) in [("dependencies", uses), ("dev-dependencies", tests)] {
+            let found = dependencies(&manifest, kind);
+            let found: BTreeSet<&str> = found.iter().filter_map(|(n, _)| ours(n)).collect();
+            let wanted: BTreeSet<&str> = wanted.iter().copied().collect();
+            assert_eq!(found, wanted, "{name}: [{kind}] and the table differ");
+        }
+    }
+}
+
+/// How many crates are on the longest way down.
+#[test]
+fn the_house_has_eight_floors() {
+    let mut floors: Vec<(&str, usize)> = Vec::new();
+    for (name, uses, _) in ARROWS {
+        let below = floors.iter().filter(|(n, _)| uses.contains(n)).map(|(_, floor)| *floor).max();
+        floors.push((name, below.unwrap_or(0) + 1));
+    }
+    let arrows: usize = ARROWS.iter().map(|a| a.1.len()).sum();
+    let highest = floors.iter().map(|f| f.1).max().unwrap();
+    println!("{arrows} arrows, {highest} floors: {floors:?}");
+    assert!(arrows <= 30 && highest <= 8, "{arrows} arrows, {highest} floors");
+}
+
+#[test]
+fn each_dependency_is_used() {
+    for (name, ..) in ARROWS {
+        let folder = crates().join(name);
+        let manifest = manifest(&folder.join("Cargo.toml"));
+        let uses = |files: &[(PathBuf, String)], dependency: &str| {
+            let name = dependency.replace('-', "_");
+            let named = ["::", " as ", ";"].map(|end| format!("{name}{end}"));
+            files.iter().any(|(_, text)| named.iter().any(|n| text.contains(n)))
+        };
+        let (own, all) = (sources(&folder.join("src")), sources(&folder));
+        for (kind, files) in [("dependencies", &own), ("dev-dependencies", &all)] {
+            for (dependency, value) in dependencies(&manifest, kind) {
+                // A dependency of tests cannot be optional, so one of a feature's tests is a plain one.
+                let files = if value.get("optional").is_some() { &all } else { files };
+                let found = uses(files, &dependency);
+                assert!(found, "{name}: nothing uses {dependency} of [{kind}]; leave it out");
+            }
         }
     }
 }
 
 #[test]
+fn versions_and_reasons_are_in_one_place() {
+    let text = std::fs::read_to_string(crates().parent().unwrap().join("Cargo.toml")).unwrap();
+    let workspace: toml::Table = text.parse().unwrap();
+    let known = workspace["workspace"]["dependencies"].as_table().unwrap();
+    let mut used = BTreeSet::new();
+    for (name, ..) in ARROWS {
+        let manifest = manifest(&crates().join(name).join("Cargo.toml"));
+        for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            for (dependency, value) in dependencies(&manifest, kind) {
+                let inherited = value.get("workspace").and_then(toml::Value::as_bool);
+                let what = "has its version in [workspace.dependencies]: write workspace = true";
+                assert_eq!(inherited, Some(true), "{name}: {dependency} {what}");
+                used.insert(dependency);
+            }
+        }
+    }
+    for dependency in known.keys() {
+        let line = text.lines().find(|l| l.split_once(" = ").is_some_and(|(n, _)| n == dependency));
+        let line = line.unwrap_or_default();
+        if ours(dependency).is_none() {
+            assert!(line.contains(" # "), "{dependency} needs a reason beside it: {line}");
+        }
+        let is_facade = dependency == "tidemill";
+        assert!(is_facade || used.contains(dependency), "no crate uses {dependency}");
+    }
+}
+
+#[test]
 fn unsafe_code_lives_in_cpu_alone() {
-    for (name, _) in ARROWS.iter().filter(|a| a.0 != "cpu") {
+    for (name, ..) in ARROWS.iter().filter(|a| a.0 != "cpu") {
         let root = crates().join(name).join("src");
         let file = ["lib.rs", "main.rs"].map(|f| root.join(f));
         let file = file.iter().find(|f| f.exists()).unwrap();
@@ -64,17 +203,51 @@ fn unsafe_code_lives_in_cpu_alone() {
 }
 
 #[test]
-fn no_file_needs_a_map() {
-    let mut stack = vec![crates()];
-    while let Some(folder) = stack.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                stack.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let lines = std::fs::read_to_string(&path).unwrap().lines().count();
-                assert!(lines <= 800, "{} has {lines} lines", path.display());
+fn neither_a_file_nor_a_function_needs_a_map() {
+    let (mut wrong, mut long_files, mut long_functions) = (Vec::new(), vec![], vec![]);
+    for (path, text) in sources(&crates()) {
+        let path = path.strip_prefix(crates()).unwrap().to_str().unwrap().to_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.len() > LONG_FILE {
+            if !LONG_FILES.iter().any(|(file, _)| *file == path) {
+                wrong.push(format!("{path} has {} lines", lines.len()));
             }
+            long_files.push(path.clone());
+        }
+        for (name, len) in functions(&lines).filter(|(_, len)| *len > LONG_FUNCTION) {
+            if !LONG_FUNCTIONS.iter().any(|f| (f.0, f.1) == (path.as_str(), name)) {
+                wrong.push(format!("{path}: {name} has {len} lines"));
+            }
+            long_functions.push((path.clone(), name.to_owned()));
         }
     }
+    for (file, _) in LONG_FILES.iter().filter(|(file, _)| !long_files.iter().any(|f| f == file)) {
+        wrong.push(format!("{file} is short; take it off the list"));
+    }
+    for (file, name, _) in LONG_FUNCTIONS {
+        if !long_functions.contains(&(file.to_string(), name.to_string())) {
+            wrong.push(format!("{file}: {name} is short; take it off the list"));
+        }
+    }
+    assert!(wrong.is_empty(), "split these by their ideas:\n{}", wrong.join("\n"));
+}
+
+/// Names and lengths of the functions in a formatted file: each ends at the brace below its first
+/// word.
+fn functions<'a>(lines: &'a [&'a str]) -> impl Iterator<Item = (&'a str, usize)> {
+    lines.iter().enumerate().filter_map(|(start, line)| {
+        let indent = line.len() - line.trim_start().len();
+        let (before, after) = line.trim_start().split_once("fn ")?;
+        let is_head =
+            |word: &str| word.starts_with("pub") || ["const", "unsafe", "async"].contains(&word);
+        if !before.split_whitespace().all(is_head) {
+            return None;
+        }
+        let name = after.split(|c: char| !(c.is_alphanumeric() || c == '_')).next()?;
+        let end = lines[start..].iter().position(|l| {
+            l.trim_start() == "}" && l.len() - l.trim_start().len() == indent
+                || (l.ends_with(';') && l.len() - l.trim_start().len() == indent)
+        })?;
+        Some((name, end + 1))
+    })
 }

@@ -22,7 +22,7 @@ use tidemill_engine::prequential::{Prequential, PrequentialSpec, Truth};
 /// ```
 /// use tidemill_engine::nn::{Activation, LossSpec, Model, OptimizerSpec};
 /// use tidemill_engine::engine::EngineSpec;
-/// use crate::Learner;
+/// use tidemill_online::Learner;
 /// use tidemill_engine::prequential::Truth;
 ///
 /// let model = Model::features(2).dense(8, Activation::Relu).dense(2, Activation::Linear);

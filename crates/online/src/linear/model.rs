@@ -53,7 +53,7 @@ impl Scored {
 ///
 /// ```
 /// use tidemill_recipe::stream::Feature;
-/// use crate::linear::{HashedLinear, LinearLoss, LinearSpec};
+/// use tidemill_online::linear::{HashedLinear, LinearLoss, LinearSpec};
 ///
 /// let mut model = HashedLinear::new(&LinearSpec::default(), LinearLoss::Logistic);
 /// for i in 0..1000_u32 {
