@@ -100,6 +100,7 @@ fn models() -> Vec<(&'static str, ModelSpec)> {
         .dense(10, linear);
     let depthwise = ModelSpec {
         hedged_depth: None,
+        inputs: Default::default(),
         input: Model::image(8, 6, 4).input,
         layers: recipe(
             "{ depthwise_conv2d = { kernel = 3, padding = 'same' } }, { activation = 'elu' }, \

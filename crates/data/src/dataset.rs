@@ -1,63 +1,134 @@
 //! What every source of samples looks like to a loader.
 
+use std::sync::Arc;
+
+use tidemill_fields::{Batch, DType, Field, Row, Signature, Truth};
+
 use crate::{CsvSchema, Result};
+
+/// What is known of a dataset before a sample is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Info {
+    /// The number of samples.
+    pub len: usize,
+    /// What a sample is.
+    pub signature: Arc<Signature>,
+    /// The number of classes, where labels are classes or one-hot rows of them.
+    pub num_classes: Option<usize>,
+    /// The names of the classes in the order of their numbers; empty where there are none.
+    pub class_names: Vec<String>,
+}
+
+impl Info {
+    /// Of `len` samples without labels, each one field `x` of floats of that shape.
+    pub fn new(len: usize, shape: &[usize]) -> Info {
+        Info::of(len, vec![Field::numbers("x", shape)], LabelKind::None)
+    }
+
+    /// Of `len` samples of these inputs and labels.
+    pub fn of(len: usize, inputs: Vec<Field>, labels: LabelKind) -> Info {
+        let truth = match labels {
+            LabelKind::Class { .. } => Some(Field::class("labels")),
+            LabelKind::Values { len } => Some(Field::numbers("targets", &[len])),
+            LabelKind::None => None,
+        };
+        let num_classes = match labels {
+            LabelKind::Class { num_classes } => Some(num_classes),
+            _ => None,
+        };
+        let signature = Arc::new(Signature::new(inputs, truth));
+        Info { len, signature, num_classes, class_names: Vec::new() }
+    }
+}
 
 /// A finite set of samples that can be read in any order, by several threads at once.
 ///
-/// Index, not position: which index comes at which position is [`crate::Order`]'s business.
+/// Two methods are required. Index, not position: which index comes at which position is
+/// [`crate::Order`]'s business.
 pub trait Dataset: Send + Sync {
+    /// What is known before a sample is read; always the same.
+    fn info(&self) -> &Info;
+
+    /// Fills sample `index` into `row`, whose fields are those of the signature. The row's weight
+    /// is 1 before; [`Row::set_weight`] changes it.
+    ///
+    /// A broken sample that is left out by policy is [`Row::skip`]ped.
+    fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()>;
+
     /// The number of samples.
-    fn len(&self) -> usize;
+    fn len(&self) -> usize {
+        self.info().len
+    }
 
     /// Whether there is no sample at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The shape of one sample: `[height, width, channels]` for images, `[features]` for rows.
-    fn sample_shape(&self) -> &[usize];
+    /// The shape of the first input of one sample: `[height, width, channels]` for images,
+    /// `[features]` for rows, the longest time for sequences.
+    fn sample_shape(&self) -> Vec<usize> {
+        self.info().signature.inputs().first().map(Field::longest).unwrap_or_default()
+    }
 
-    /// The number of values of one sample.
+    /// The number of elements of all inputs of one sample, sequences at their longest.
     fn sample_len(&self) -> usize {
-        self.sample_shape().iter().product()
+        self.info().signature.inputs().iter().map(Field::most).sum()
     }
 
     /// What a label is.
-    fn label_kind(&self) -> LabelKind;
+    fn label_kind(&self) -> LabelKind {
+        let info = self.info();
+        match info.signature.truth() {
+            Some(field) if field.dtype == DType::F32 => LabelKind::Values { len: field.most() },
+            Some(_) => LabelKind::Class { num_classes: info.num_classes.unwrap_or(0) },
+            None => LabelKind::None,
+        }
+    }
 
     /// The number of classes, where labels are classes or one-hot rows.
     fn num_classes(&self) -> Option<usize> {
-        match self.label_kind() {
-            LabelKind::Class { num_classes } => Some(num_classes),
-            _ => None,
-        }
+        self.info().num_classes
     }
 
     /// The names of the classes in the order of their numbers; empty where there are none.
     fn class_names(&self) -> &[String] {
-        &[]
+        &self.info().class_names
     }
 
-    /// Writes sample `index` into `x` (`sample_len` values) and, where the label kind is
-    /// [`LabelKind::Values`], its label into `target` (as many values as the kind says).
-    ///
-    /// A broken sample under the `skip` policy is [`Label::Skipped`]: `x` is zero and the sample
-    /// must weigh nothing, so that positions of all other samples stay what they are.
-    fn fill(&self, index: usize, x: &mut [f32], target: &mut [f32]) -> Result<Label>;
+    /// The class of sample `index`, without reading the sample where that can be done; none where
+    /// labels are no classes.
+    fn class(&self, index: usize) -> Option<u32> {
+        match self.read(index).ok()?.truth(0) {
+            Truth::Class(class) => Some(class as u32),
+            _ => None,
+        }
+    }
 
-    /// The label of sample `index` without reading the sample.
-    fn label(&self, index: usize) -> Label;
+    /// Sample `index` as a batch of one; its weight is 0 if it was skipped.
+    fn read(&self, index: usize) -> Result<Batch> {
+        let mut one = Batch::new(self.info().signature.clone());
+        one.resize(1);
+        one.weights[0] = 1.0;
+        self.fill(index, &mut one.row_mut(0))?;
+        one.pad();
+        Ok(one)
+    }
 
     /// Where sample `index` comes from, for people: a path, or a file and line.
-    fn describe(&self, index: usize) -> String;
+    fn describe(&self, index: usize) -> String {
+        format!("sample {index}")
+    }
 
     /// Sample `index` as an image with 8-bit values before normalization; `None` if it is no image.
-    fn raw_image(&self, index: usize) -> Result<Option<RawImage>>;
+    fn raw_image(&self, _index: usize) -> Result<Option<RawImage>> {
+        Ok(None)
+    }
 
     /// Says that sample `index` is filled soon, so that its memory can be fetched meanwhile.
     fn touch(&self, _index: usize) {}
 
-    /// How dear a sample is; tells the loader whether background threads pay.
+    /// What filling a sample costs; tells the loader whether background threads pay.
     fn fill_cost(&self) -> FillCost {
         FillCost::Copy
     }
@@ -78,23 +149,10 @@ pub trait Dataset: Send + Sync {
     }
 }
 
-/// The label of one sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Label {
-    /// The number of a class.
-    Class(u32),
-    /// The values in the caller's `target`.
-    Values,
-    /// The dataset has no labels.
-    None,
-    /// The sample could not be read and counts for nothing.
-    Skipped,
-}
-
 /// What the labels of a dataset are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelKind {
-    /// One class out of so many.
+    /// One class out of so many, for a sample or for each position of a sequence.
     Class {
         /// The number of classes.
         num_classes: usize,
@@ -108,17 +166,7 @@ pub enum LabelKind {
     None,
 }
 
-impl LabelKind {
-    /// The number of target values of one sample; 0 unless the kind is `Values`.
-    pub fn target_len(self) -> usize {
-        match self {
-            Self::Values { len } => len,
-            _ => 0,
-        }
-    }
-}
-
-/// How dear filling one sample is.
+/// What filling one sample costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FillCost {
     /// A copy out of memory: done where it is needed.

@@ -52,6 +52,9 @@ pub enum Error {
         /// What the decoder said.
         what: String,
     },
+    /// A dataset fills fields that its samples do not have.
+    #[error("a sample cannot be filled: {0}")]
+    Field(#[from] tidemill_fields::FieldError),
     /// An option of a dataset or a loader is wrong or does not fit the data.
     #[error("{what}")]
     Option {

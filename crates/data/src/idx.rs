@@ -200,7 +200,7 @@ fn read_full(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{Dataset, Label};
+    use crate::Dataset;
     use flate2::{Compression, write::GzEncoder};
     use std::io::Write;
 
@@ -262,8 +262,8 @@ mod tests {
             ..IdxSpec::default()
         };
         let data = spec("x", "y").open(&resolve).unwrap();
-        assert_eq!((data.len(), data.sample_shape()), (3, &[2, 2, 1][..]));
-        assert_eq!(data.label(2), Label::Class(2));
+        assert_eq!((data.len(), data.sample_shape()), (3, vec![2, 2, 1]));
+        assert_eq!(data.class(2), Some(2));
         assert_eq!(data.describe(1), "x, sample 1");
         let text = spec("x", "z").open(&resolve).unwrap_err().to_string();
         assert!(text.contains("has 2 labels") && text.contains("3 samples"), "{text}");

@@ -51,12 +51,13 @@ pub mod spec;
 
 pub use bytes::Bytes;
 pub use csv::{CsvSchema, CsvSpec};
-pub use dataset::{Dataset, FillCost, Label, LabelKind, RawImage};
+pub use dataset::{Dataset, FillCost, Info, LabelKind, RawImage};
 pub use error::{Error, Result};
 pub use idx::IdxSpec;
 pub use images::{ImageDirectorySpec, ImageFolder, ImageShape};
-pub use loader::{Ahead, Batch, Loader, LoaderOptions};
+pub use loader::{Ahead, Loader, LoaderOptions};
 pub use memory::MemoryDataset;
 pub use normalize::Normalize;
 pub use order::Order;
 pub use spec::{DataSpec, InputSpec};
+pub use tidemill_fields::{Batch, Row, Truth};

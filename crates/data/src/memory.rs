@@ -1,7 +1,9 @@
 //! Samples in memory: arrays from the library API, IDX files, tables.
 
+use tidemill_fields::{Field, Row};
+
 use crate::normalize::{Affine, Normalize};
-use crate::{Bytes, CsvSchema, Dataset, Error, Label, LabelKind, RawImage, Result};
+use crate::{Bytes, CsvSchema, Dataset, Error, Info, LabelKind, RawImage, Result};
 
 /// Lines that are fetched ahead; the hardware follows on its own after the first ones.
 const MAX_TOUCHED_LINES: usize = 16;
@@ -54,11 +56,9 @@ pub(crate) struct Origin {
 pub struct MemoryDataset {
     features: Features,
     labels: Labels,
+    info: Info,
     shape: Vec<usize>,
     sample_len: usize,
-    len: usize,
-    num_classes: usize,
-    class_names: Vec<String>,
     affine: Affine,
     origin: Origin,
     schema: Option<CsvSchema>,
@@ -101,20 +101,21 @@ impl MemoryDataset {
         if num_labels != len {
             return Err(Error::option(format!("{len} samples but {num_labels} labels")));
         }
-        let num_classes = match &labels {
-            Labels::Classes(c) => c.iter().max().map_or(0, |&m| m as usize + 1),
-            _ => 0,
+        let kind = match &labels {
+            Labels::Classes(c) => {
+                LabelKind::Class { num_classes: c.iter().max().map_or(0, |&m| m as usize + 1) }
+            }
+            Labels::Values { width, .. } => LabelKind::Values { len: *width },
+            Labels::None => LabelKind::None,
         };
         let scale = if matches!(features, Features::U8(_)) { 1.0 / 255.0 } else { 1.0 };
         let affine = Normalize { scale: Some(scale), ..Normalize::default() }.compile(1, 1.0)?;
         Ok(Self {
             features,
             labels,
+            info: Info::of(len, vec![Field::numbers("x", shape)], kind),
             shape: shape.to_vec(),
             sample_len,
-            len,
-            num_classes,
-            class_names: Vec::new(),
             affine,
             origin: Origin::default(),
             schema: None,
@@ -146,27 +147,29 @@ impl MemoryDataset {
 
     /// Names the classes; there may be more names than classes that occur.
     pub fn with_class_names(mut self, names: Vec<String>) -> Result<Self> {
-        if names.len() < self.num_classes {
+        let used = self.info.num_classes.unwrap_or(0);
+        if names.len() < used {
             return Err(Error::option(format!(
                 "{} class names, but labels go up to {}",
                 names.len(),
-                self.num_classes - 1
+                used - 1
             )));
         }
-        self.num_classes = names.len();
-        self.class_names = names;
+        self.info.num_classes = self.info.num_classes.map(|_| names.len());
+        self.info.class_names = names;
         Ok(self)
     }
 
     /// Sets the number of classes, for data in which the last ones do not occur.
     pub fn with_num_classes(mut self, num_classes: usize) -> Result<Self> {
-        if num_classes < self.num_classes {
+        let used = self.info.num_classes.unwrap_or(0);
+        if num_classes < used {
             return Err(Error::option(format!(
                 "num_classes is {num_classes}, but labels go up to {}",
-                self.num_classes - 1
+                used - 1
             )));
         }
-        self.num_classes = num_classes;
+        self.info.num_classes = self.info.num_classes.map(|_| num_classes);
         Ok(self)
     }
 
@@ -201,40 +204,25 @@ impl MemoryDataset {
 }
 
 impl Dataset for MemoryDataset {
-    fn len(&self) -> usize {
-        self.len
+    fn info(&self) -> &Info {
+        &self.info
     }
 
-    fn sample_shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn sample_len(&self) -> usize {
-        self.sample_len
-    }
-
-    fn label_kind(&self) -> LabelKind {
-        match &self.labels {
-            Labels::Classes(_) => LabelKind::Class { num_classes: self.num_classes },
-            Labels::Values { width, .. } => LabelKind::Values { len: *width },
-            Labels::None => LabelKind::None,
-        }
-    }
-
-    fn class_names(&self) -> &[String] {
-        &self.class_names
-    }
-
-    fn fill(&self, index: usize, x: &mut [f32], target: &mut [f32]) -> Result<Label> {
+    fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()> {
         let range = index * self.sample_len..(index + 1) * self.sample_len;
+        let x = row.f32(0)?;
         match &self.features {
             Features::U8(v) => self.affine.fill_u8(&v[range], x),
             Features::F32(v) => self.affine.fill_f32(&v[range], x),
         }
-        if let Labels::Values { values, width } = &self.labels {
-            target.copy_from_slice(&values[index * width..(index + 1) * width]);
+        match &self.labels {
+            Labels::Classes(c) => row.set_class(c[index])?,
+            Labels::Values { values, width } => {
+                row.targets()?.copy_from_slice(&values[index * width..(index + 1) * width]);
+            }
+            Labels::None => {}
         }
-        Ok(self.label(index))
+        Ok(())
     }
 
     /// A load of each cache line, of which several are under way at once: in random order a sample
@@ -250,11 +238,10 @@ impl Dataset for MemoryDataset {
         }
     }
 
-    fn label(&self, index: usize) -> Label {
+    fn class(&self, index: usize) -> Option<u32> {
         match &self.labels {
-            Labels::Classes(c) => Label::Class(c[index]),
-            Labels::Values { .. } => Label::Values,
-            Labels::None => Label::None,
+            Labels::Classes(c) => Some(c[index]),
+            _ => None,
         }
     }
 
@@ -303,14 +290,16 @@ impl Dataset for MemoryDataset {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use tidemill_fields::Truth;
+
     use super::*;
 
     #[test]
     fn fills_scaled_images() {
         let data = MemoryDataset::images(vec![0, 255, 51, 102], &[1, 2, 1], vec![1, 0]).unwrap();
-        let mut x = [0.0; 2];
-        assert_eq!(data.fill(1, &mut x, &mut []).unwrap(), Label::Class(0));
-        assert_eq!(x, [51.0, 102.0].map(|v: f32| v * (1.0 / 255.0)));
+        let row = data.read(1).unwrap();
+        assert_eq!(row.truth(0), Truth::Class(0));
+        assert_eq!(row.x(), [51.0, 102.0].map(|v: f32| v * (1.0 / 255.0)));
         assert_eq!(data.num_classes(), Some(2));
         assert_eq!(data.raw_image(0).unwrap().unwrap().pixels, [0, 255]);
         assert_eq!(data.describe(1), "sample 1");
@@ -321,9 +310,8 @@ mod tests {
         let data =
             MemoryDataset::targets(vec![1.0, 2.0, 3.0], &[1], vec![4., 5., 6., 7., 8., 9.], 2)
                 .unwrap();
-        let (mut x, mut t) = ([0.0; 1], [0.0; 2]);
-        assert_eq!(data.fill(2, &mut x, &mut t).unwrap(), Label::Values);
-        assert_eq!((x, t), ([3.0], [8.0, 9.0]));
+        let row = data.read(2).unwrap();
+        assert_eq!((row.x(), row.truth(0)), (&[3.0][..], Truth::Values(&[8.0, 9.0])));
         assert_eq!(data.label_kind(), LabelKind::Values { len: 2 });
         assert!(data.raw_image(0).unwrap().is_none());
     }

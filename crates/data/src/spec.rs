@@ -74,12 +74,12 @@ impl DataSpec {
     ) -> Result<Box<dyn Dataset>> {
         let data: Box<dyn Dataset> = match self {
             Self::ImageDirectory(spec) => {
-                let names = like().map_or(&[][..], Dataset::class_names);
+                let names = like().map_or(&[][..], |d| d.class_names());
                 Box::new(ImageFolder::open(spec, resolve, want, names)?)
             }
             Self::Idx(spec) => {
                 let mut data = spec.open(resolve)?;
-                if let Some(n) = like().and_then(Dataset::num_classes)
+                if let Some(n) = like().and_then(|d| d.num_classes())
                     && data.num_classes().is_some_and(|own| own < n)
                 {
                     data = data.with_num_classes(n)?;
@@ -125,10 +125,8 @@ impl DataSpec {
 pub fn class_counts(data: &dyn Dataset) -> Vec<usize> {
     let LabelKind::Class { num_classes } = data.label_kind() else { return Vec::new() };
     let mut counts = vec![0; num_classes];
-    for i in 0..data.len() {
-        if let crate::Label::Class(c) = data.label(i) {
-            counts[c as usize] += 1;
-        }
+    for class in (0..data.len()).filter_map(|i| data.class(i)) {
+        counts[class as usize] += 1;
     }
     counts
 }

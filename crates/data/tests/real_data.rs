@@ -9,8 +9,8 @@ use tidemill_data::csv::{BadRows, LabelType, Missing};
 use tidemill_data::images::{BrokenFiles, Cache, ColorMode, LabelMode, Subset};
 use tidemill_data::spec::class_counts;
 use tidemill_data::{
-    CsvSpec, DataSpec, Dataset, IdxSpec, ImageDirectorySpec, InputSpec, Label, LabelKind, Loader,
-    LoaderOptions, Order,
+    CsvSpec, DataSpec, Dataset, IdxSpec, ImageDirectorySpec, InputSpec, LabelKind, Loader,
+    LoaderOptions, Order, Truth,
 };
 
 /// The file or folder `name`; says so on standard error where it is absent.
@@ -52,14 +52,9 @@ fn mnist() {
     let Some(train) = open(idx("mnist", "train"), image(28, 28, 1)) else { return };
     let counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949];
     assert_eq!(class_counts(train.as_ref()), counts);
-    let mut x = vec![0.0; 784];
-    assert_eq!(train.fill(0, &mut x, &mut []).unwrap(), Label::Class(5));
-    let sum: f64 = (0..train.len())
-        .map(|i| {
-            train.fill(i, &mut x, &mut []).unwrap();
-            x.iter().map(|&v| f64::from(v)).sum::<f64>()
-        })
-        .sum();
+    assert_eq!(train.read(0).unwrap().truth(0), Truth::Class(5));
+    let sum_of = |x: &[f32]| x.iter().map(|&v| f64::from(v)).sum::<f64>();
+    let sum: f64 = (0..train.len()).map(|i| sum_of(train.read(i).unwrap().x())).sum();
     // The well-known mean pixel of MNIST.
     assert!((sum / (60_000.0 * 784.0) - 0.1307).abs() < 1e-4);
 
@@ -99,7 +94,7 @@ fn pass(data: Arc<dyn Dataset>, threads: usize) -> (usize, f64) {
     let (mut samples, mut sum) = (0, 0.0);
     while let Some(batch) = loader.next_batch().unwrap() {
         samples += batch.len;
-        for (i, v) in batch.x.iter().enumerate() {
+        for (i, v) in batch.x().iter().enumerate() {
             sum += f64::from(*v) * (i % 97) as f64;
         }
     }
@@ -144,9 +139,8 @@ fn cifar_split_and_label_modes() {
     names.dedup();
     assert_eq!(names.len(), 10_000);
     assert_eq!(val.label_kind(), LabelKind::Values { len: 10 });
-    let (mut x, mut target) = (vec![0.0; 3072], vec![9.0; 10]);
-    assert_eq!(val.fill(1999, &mut x, &mut target).unwrap(), Label::Values);
-    assert_eq!(target, [0., 0., 0., 0., 0., 0., 0., 0., 0., 1.]);
+    let last = val.read(1999).unwrap();
+    assert_eq!(last.targets(), [0., 0., 0., 0., 0., 0., 0., 0., 0., 1.]);
 }
 
 #[test]
@@ -159,9 +153,10 @@ fn imagenet_photos_decode_upright() {
     let start = Instant::now();
     let Some(data) = open(DataSpec::ImageDirectory(spec), InputSpec::Any) else { return };
     assert_eq!((data.len(), data.num_classes()), (150, Some(150)));
-    let mut x = vec![0.0; 96 * 96 * 3];
     for i in 0..data.len() {
-        assert_eq!(data.fill(i, &mut x, &mut []).unwrap(), Label::Class(i as u32));
+        let row = data.read(i).unwrap();
+        assert_eq!(row.truth(0), Truth::Class(i));
+        let x = row.x();
         let mean = x.iter().sum::<f32>() / x.len() as f32;
         assert!((0.02..0.98).contains(&mean), "{}: mean {mean}", data.describe(i));
     }
@@ -230,7 +225,7 @@ fn adult_census_is_read_alike_for_training_and_test() {
     let test =
         DataSpec::Csv(spec).open_like(&resolve, InputSpec::Any, || Some(train.as_ref())).unwrap();
     assert_eq!(test.sample_len(), train.sample_len());
-    assert_eq!((test.len(), test.label(0)), (15_060, Label::None));
+    assert_eq!((test.len(), test.label_kind()), (15_060, LabelKind::None));
 }
 
 #[test]
@@ -254,9 +249,7 @@ fn broken_files_by_policy() {
             let spec = DataSpec::ImageDirectory(spec);
             spec.open(&|_| dir.path().into(), InputSpec::Any).unwrap().into()
         };
-        let mut x = vec![1.0; 16 * 24];
-        let fail = open(spec.clone());
-        let error = fail.fill(1, &mut x, &mut []).unwrap_err().to_string();
+        let error = open(spec.clone()).read(1).unwrap_err().to_string();
         assert!(error.contains("a/1.png: cannot be decoded as an image"), "{error}");
 
         spec.broken_files = BrokenFiles::Skip;

@@ -1,17 +1,21 @@
 //! A model compiled for this machine: one state, one plan for each batch size and purpose.
 
+use smallvec::SmallVec;
+use std::sync::Arc;
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::rates::measure;
 use tidemill_cpu::runtime::{Input, InputError, PlanId, Runtime};
 use tidemill_cpu::threads::{Beside, NOTHING};
-use tidemill_data::Batch;
-use tidemill_graph::{DType, Graph, Rule, hyper};
-use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
+use tidemill_fields::{Batch, Field, Signature};
+use tidemill_graph::{Graph, Rule, hyper};
 use tidemill_nn::{
-    TrainingOptions, evaluation_graph, hyper_values, inference_graph, initial_state,
+    Extent, TrainingOptions, evaluation_graph, hyper_values, inference_graph, initial_state,
     training_graph_with,
 };
+use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
 use tidemill_plan::{Options, Plan, Rates};
+
+use crate::bind::{Binding, Converted, Reads, Source};
 
 /// What to compile.
 #[derive(Clone, Debug)]
@@ -126,24 +130,9 @@ enum Purpose {
     Predict,
 }
 
-/// Where an input of a plan comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    X,
-    Ids,
-    Labels,
-    Targets,
-    Weights,
-    Key,
-    Hyper,
-}
-
-/// Inputs of the largest plan.
-const MAX_INPUTS: usize = 6;
-
 struct Compiled {
     purpose: Purpose,
-    batch: usize,
+    extent: Extent,
     plan: PlanId,
     sources: Vec<Source>,
     outputs: Places,
@@ -167,9 +156,14 @@ pub struct Engine {
     step: u64,
     /// The step at which the optimizer's slots began.
     slots_from: u64,
+    /// What the model and its loss read.
+    reads: Reads,
+    binding: Option<Binding>,
+    converted: Converted,
     sample_len: usize,
     num_outputs: usize,
-    ids: Vec<i32>,
+    /// Whether the model gives a row of outputs for each position of a sequence.
+    by_position: bool,
     /// Added to the logits where they are trained.
     shift: f32,
     compile_seconds: f64,
@@ -189,7 +183,8 @@ impl Engine {
         let start = std::time::Instant::now();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let threads = spec.threads.unwrap_or(cores).max(1);
-        let graph = spec.graph(Purpose::Train, spec.batch_size, shift)?;
+        let extent = Extent::from(spec.batch_size);
+        let graph = spec.graph(Purpose::Train, &extent, shift)?;
         let values = initial_state(&graph, &spec.model, spec.seed).map_err(error)?;
         let mut runtime = Runtime::new(Isa::detect(), threads, &graph);
         for (id, values) in values {
@@ -199,64 +194,91 @@ impl Engine {
             }
         }
         let output = spec.model.output_shape().map_err(error)?;
+        let longest = spec.model.longest_output().map_err(error)?;
+        let inputs = spec.model.signature().inputs().to_vec();
+        let sample_len = inputs.iter().map(Field::most).sum();
+        let truth = spec.loss.truth(&output, longest);
+        let num_outputs = match longest {
+            Some(_) => output.last().copied().unwrap_or(1),
+            None => output.iter().product(),
+        };
         let mut engine = Engine {
             rule: spec.optimizer.rule(),
-            sample_len: spec.model.input.shape().iter().product(),
-            num_outputs: output.iter().product(),
+            reads: Reads::new(&spec.model, spec.loss, inputs, truth, num_outputs),
+            binding: None,
+            converted: Converted::default(),
+            sample_len,
+            num_outputs,
+            by_position: longest.is_some(),
             spec,
             runtime,
             compiled: Vec::new(),
             last: None,
             step: 0,
             slots_from: 0,
-            ids: Vec::new(),
             shift,
             compile_seconds: 0.0,
             learn: Purpose::Learn,
         };
-        engine.add(Purpose::Train, engine.spec.batch_size, &graph)?;
+        engine.add(Purpose::Train, extent, &graph)?;
         engine.compile_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
     }
 
-    fn add(&mut self, purpose: Purpose, batch: usize, graph: &Graph) -> Result<usize, EngineError> {
+    fn add(
+        &mut self,
+        purpose: Purpose,
+        extent: Extent,
+        graph: &Graph,
+    ) -> Result<usize, EngineError> {
         let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
         let options = Options { gated, ..Options::default() };
         let plan = self.runtime.add(graph, options).map_err(error)?;
-        let inputs = &self.runtime.plan(plan).inputs;
-        let source = |slot: &tidemill_plan::Slot| match (slot.name.as_str(), slot.dtype) {
-            ("x", DType::F32) => Ok(Source::X),
-            ("x", DType::I32) => Ok(Source::Ids),
-            ("labels", _) => Ok(Source::Labels),
-            ("targets", _) => Ok(Source::Targets),
-            ("weights", _) => Ok(Source::Weights),
-            ("key", _) => Ok(Source::Key),
-            ("hyper", _) => Ok(Source::Hyper),
-            (other, _) => Err(EngineError(format!("no value is known for the input {other}"))),
+        let fields = self.reads.signature.fields();
+        let source = |slot: &tidemill_plan::Slot| {
+            let name = slot.name.as_str();
+            let field = |name: &str| fields.iter().position(|f| f.name == name);
+            match (field(name), name.strip_suffix(".mask").and_then(field), name) {
+                (Some(i), _, _) => Ok(Source::Field(i)),
+                (_, Some(i), _) => Ok(Source::Mask(i)),
+                (_, _, "weights") => Ok(Source::Weights),
+                (_, _, "key") => Ok(Source::Key),
+                (_, _, "hyper") => Ok(Source::Hyper),
+                _ => Err(EngineError(format!("no value is known for the input {name}"))),
+            }
         };
+        let inputs = &self.runtime.plan(plan).inputs;
         let sources: Vec<Source> = inputs.iter().map(source).collect::<Result<_, _>>()?;
-        if sources.len() > MAX_INPUTS {
-            return Err(EngineError(format!("{} inputs are too many", sources.len())));
-        }
-        if sources.contains(&Source::Ids) {
-            self.ids.resize(self.ids.len().max(batch * self.sample_len), 0);
-        }
         let place = |name| self.runtime.find_output(plan, name);
         let outputs = Places { plan, losses: place("losses"), logits: place("logits") };
-        self.compiled.push(Compiled { purpose, batch, plan, sources, outputs });
+        self.compiled.push(Compiled { purpose, extent, plan, sources, outputs });
         Ok(self.compiled.len() - 1)
     }
 
-    /// The plan for this purpose and batch size, compiled when it first comes.
-    fn plan_for(&mut self, purpose: Purpose, batch: usize) -> Result<usize, EngineError> {
-        let found = self.compiled.iter().position(|c| c.purpose == purpose && c.batch == batch);
+    /// The plan for this purpose and size of batches, compiled when it first comes.
+    fn plan_for(&mut self, purpose: Purpose, extent: &Extent) -> Result<usize, EngineError> {
+        let found = self.compiled.iter().position(|c| c.purpose == purpose && c.extent == *extent);
         match found {
             Some(index) => Ok(index),
             None => {
-                let graph = self.spec.graph(purpose, batch, self.shift)?;
-                self.add(purpose, batch, &graph)
+                let graph = self.spec.graph(purpose, extent, self.shift)?;
+                self.add(purpose, extent.clone(), &graph)
             }
         }
+    }
+
+    /// The plan for a batch, whose columns are bound to the engine's fields.
+    fn plan_of(&mut self, purpose: Purpose, batch: &Batch) -> Result<usize, EngineError> {
+        let bound = self.binding.as_ref();
+        if !bound.is_some_and(|b| Arc::ptr_eq(&b.signature, batch.signature())) {
+            self.binding = Some(Binding::new(&self.reads.signature, batch.signature()));
+        }
+        let varies = self.reads.signature.inputs().iter().any(|f| f.time().is_some());
+        let times = match &self.binding {
+            Some(binding) if varies => binding.times(&self.reads.signature, batch),
+            _ => Vec::new(),
+        };
+        self.plan_for(purpose, &Extent { batch: batch.len, times })
     }
 
     fn run(
@@ -280,39 +302,27 @@ impl Engine {
         hyper: [f32; hyper::LEN],
         f: impl FnOnce(&mut Runtime, PlanId, &[Input<'_>]) -> Result<R, InputError>,
     ) -> Result<R, EngineError> {
-        let index = self.plan_for(purpose, batch.len)?;
-        if batch.x.len() != batch.len * self.sample_len {
-            return Err(EngineError(format!(
-                "a batch of {} samples needs {} values, found {}",
-                batch.len,
-                batch.len * self.sample_len,
-                batch.x.len()
-            )));
-        }
+        let index = self.plan_of(purpose, batch)?;
+        let Some(binding) = &self.binding else {
+            return Err(EngineError("a batch is not bound; please report it".into()));
+        };
         let seed = self.spec.seed;
         let key = [seed as i32, (seed >> 32) as i32, self.step as i32, 0];
         let Compiled { plan, sources, .. } = &self.compiled[index];
-        if sources.contains(&Source::Labels) {
-            check_labels(&batch.labels, self.num_outputs)?;
+        for source in sources {
+            self.converted.prepare(*source, &self.reads, binding, batch)?;
         }
-        if sources.contains(&Source::Ids) {
-            for (id, x) in self.ids.iter_mut().zip(&batch.x) {
-                *id = *x as i32;
-            }
-        }
-        let mut inputs = [Input::F32(&[]); MAX_INPUTS];
-        for (input, source) in inputs.iter_mut().zip(sources) {
-            *input = match source {
-                Source::X => Input::F32(&batch.x),
-                Source::Ids => Input::I32(&self.ids),
-                Source::Labels => Input::I32(&batch.labels),
-                Source::Targets => Input::F32(&batch.targets),
+        let mut inputs: SmallVec<[Input<'_>; 8]> = SmallVec::new();
+        for source in sources {
+            inputs.push(match *source {
+                Source::Field(i) => self.converted.field(i, &self.reads, binding, batch),
+                Source::Mask(i) => Input::F32(self.converted.mask(i)),
                 Source::Weights => Input::F32(&batch.weights),
                 Source::Key => Input::I32(&key),
                 Source::Hyper => Input::F32(&hyper),
-            };
+            });
         }
-        let done = f(&mut self.runtime, *plan, &inputs[..sources.len()]).map_err(error)?;
+        let done = f(&mut self.runtime, *plan, &inputs).map_err(error)?;
         self.last = Some(index);
         Ok(done)
     }
@@ -346,7 +356,7 @@ impl Engine {
 
     /// Compiles the step for [`Engine::train_if`] on batches of this size before the first comes.
     pub fn prepare_learning(&mut self, batch: usize) -> Result<(), EngineError> {
-        self.plan_for(self.learn, batch).map(|_| ())
+        self.plan_for(self.learn, &Extent::from(batch)).map(|_| ())
     }
 
     /// A training step that `gate` can refuse when it has seen the losses and logits of the batch:
@@ -361,7 +371,7 @@ impl Engine {
         learning_rate: f32,
         gate: &mut dyn FnMut(Outputs<'_>) -> bool,
     ) -> Result<bool, EngineError> {
-        let index = self.plan_for(self.learn, batch.len)?;
+        let index = self.plan_of(self.learn, batch)?;
         let Compiled { plan, sources, outputs, .. } = &self.compiled[index];
         let places = *outputs;
         if !self.runtime.has_gate(*plan) || sources.contains(&Source::Key) {
@@ -623,7 +633,17 @@ impl Engine {
         self.num_outputs
     }
 
-    /// Values of a sample.
+    /// What the model and its loss read: the inputs, then the truth.
+    pub fn signature(&self) -> &Arc<Signature> {
+        &self.reads.signature
+    }
+
+    /// Whether the model gives a row of outputs for each position of a sequence.
+    pub fn by_position(&self) -> bool {
+        self.by_position
+    }
+
+    /// Elements of a sample's inputs, sequences at their longest.
     pub fn sample_len(&self) -> usize {
         self.sample_len
     }
@@ -723,14 +743,20 @@ impl Engine {
 }
 
 impl EngineSpec {
-    fn graph(&self, purpose: Purpose, batch: usize, shift: f32) -> Result<Graph, EngineError> {
+    fn graph(&self, purpose: Purpose, batch: &Extent, shift: f32) -> Result<Graph, EngineError> {
         match purpose {
             Purpose::Train | Purpose::Learn | Purpose::Watch => {
                 let options = TrainingOptions { shift, watch: purpose == Purpose::Watch };
-                training_graph_with(&self.model, &self.loss, &self.optimizer, batch, options)
+                training_graph_with(
+                    &self.model,
+                    &self.loss,
+                    &self.optimizer,
+                    batch.clone(),
+                    options,
+                )
             }
-            Purpose::Evaluate => evaluation_graph(&self.model, &self.loss, batch),
-            Purpose::Predict => inference_graph(&self.model, &self.loss, batch),
+            Purpose::Evaluate => evaluation_graph(&self.model, &self.loss, batch.clone()),
+            Purpose::Predict => inference_graph(&self.model, &self.loss, batch.clone()),
         }
         .map_err(error)
     }
@@ -744,15 +770,4 @@ fn outputs_of(runtime: &Runtime, at: Places) -> Outputs<'_> {
 
 fn error(e: impl std::fmt::Display) -> EngineError {
     EngineError(e.to_string())
-}
-
-fn check_labels(labels: &[i32], num_outputs: usize) -> Result<(), EngineError> {
-    let wrong = |&&l: &&i32| l < 0 || l as usize >= num_outputs;
-    match labels.iter().find(wrong) {
-        None => Ok(()),
-        Some(label) => Err(EngineError(format!(
-            "label {label} is outside of the model's {num_outputs} outputs; \
-             help: the last layer needs one unit for each class"
-        ))),
-    }
 }

@@ -6,7 +6,7 @@ use tidemill_data::{Dataset, Loader, LoaderOptions};
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::metrics::{Confusion, Figures, Meter, Metric, Targets, Task, argmax};
+use crate::metrics::{Confusion, Figures, Meter, Metric, Task, argmax};
 
 /// How data is measured.
 #[derive(Clone, Debug)]
@@ -81,19 +81,20 @@ pub fn evaluate(
     let mut pass = LoaderOptions::one_pass(options.batch_size);
     pass.threads = options.data_threads;
     let mut loader = Loader::new(data.clone(), pass)?;
+    let by_position = engine.by_position();
     while let Some((batch, ahead)) = loader.next_and_ahead()? {
         let outputs = engine.evaluate_beside(batch, &|| ahead.piece())?;
-        let targets = Targets::of(batch);
-        meter.add(outputs.losses, outputs.logits, targets);
-        if options.task != Task::Classes || options.mistakes == 0 {
+        meter.add(outputs.losses, outputs.logits, batch);
+        if options.task != Task::Classes || options.mistakes == 0 || by_position {
             continue;
         }
         for (i, &loss) in outputs.losses.iter().enumerate() {
             // Most samples end here: their loss is below that of all kept mistakes.
             if mistakes.wants(loss) && batch.weights[i] != 0.0 {
                 let row = &outputs.logits[i * num_outputs..(i + 1) * num_outputs];
-                let truth = targets.class(i, batch.len);
-                mistakes.offer(batch.indices[i], truth, row, loss);
+                if let Some(truth) = options.task.class(batch.truth(i)) {
+                    mistakes.offer(batch.indices[i], truth, row, loss);
+                }
             }
         }
     }

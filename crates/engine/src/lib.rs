@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! - [`engine`]: the model compiled into a training step
+//! - [`engine`]: the model compiled into a training step; `bind` brings batches into its form
 //! - [`metrics`]: what is measured, from the logits of the steps
 //! - [`prequential`]: what is measured on a stream, each event before learning from it
 //! - [`mod@evaluate`]: a pass over data without learning
@@ -11,10 +11,12 @@
 //! - [`memory`]: what this process holds, and whether a run fits
 //! - [`error`]: what can go wrong
 //!
-//! Those who use it find the crates below by its name: [`nn`] builds models, [`data`] gives batches,
+//! Those who use it find the crates below by its name: [`nn`] builds models, [`data`] gives batches, whose
+//! vocabulary is in [`fields`],
 //! [`page`] writes pages.
 #![forbid(unsafe_code)]
 
+mod bind;
 pub mod checkpoint;
 pub mod engine;
 pub mod error;
@@ -27,6 +29,7 @@ pub mod report;
 pub mod summary;
 
 pub use tidemill_data as data;
+pub use tidemill_fields as fields;
 pub use tidemill_graph as graph;
 pub use tidemill_nn as nn;
 pub use tidemill_page as page;

@@ -16,14 +16,7 @@ impl TensorId {
     }
 }
 
-/// Element type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DType {
-    /// 32-bit float.
-    F32,
-    /// 32-bit integer: labels, ids, random keys.
-    I32,
-}
+pub use tidemill_fields::DType;
 
 /// Where a tensor's value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

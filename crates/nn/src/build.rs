@@ -3,9 +3,12 @@
 use crate::activation::Activation;
 use crate::error::ModelError;
 use crate::initializers::{Fans, Initializer};
-use crate::layer::{BatchNormSpec, DenseSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec};
+use crate::layer::{
+    BatchNormSpec, ConcatSpec, DenseSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec, ResidualSpec,
+};
 use crate::model::{InputSpec, ModelSpec};
 use crate::padding::Padding;
+use crate::training::Extent;
 use tidemill_graph::{
     Binary, Conv2d, DType, Graph, GraphError, Op, Pool2d, Reduction, Role, TensorId,
 };
@@ -47,6 +50,8 @@ pub struct InitialValue {
 #[derive(Clone, Debug)]
 pub(crate) struct Built {
     pub(crate) output: TensorId,
+    /// The mask `[batch, time]` of the output's positions, where it has time.
+    pub(crate) mask: Option<TensorId>,
     /// With hedged depth: the outputs, the last layer's last, and their weights.
     pub(crate) heads: Option<(Vec<TensorId>, TensorId)>,
     pub(crate) layers: Vec<LayerSummary>,
@@ -69,19 +74,19 @@ impl ModelSpec {
     pub fn build(
         &self,
         graph: &mut Graph,
-        batch: usize,
+        batch: impl Into<Extent>,
         mode: Mode,
     ) -> Result<TensorId, GraphError> {
-        self.build_all(graph, batch, mode).map(|built| built.output)
+        self.build_all(graph, &batch.into(), mode).map(|built| built.output)
     }
 
     pub(crate) fn build_all(
         &self,
         graph: &mut Graph,
-        batch: usize,
+        extent: &Extent,
         mode: Mode,
     ) -> Result<Built, GraphError> {
-        self.build_watched(graph, batch, mode, false)
+        self.build_watched(graph, extent, mode, false)
     }
 
     /// With `watch`, what each dense layer but the first reads becomes an output of the graph, as
@@ -89,18 +94,24 @@ impl ModelSpec {
     pub(crate) fn build_watched(
         &self,
         graph: &mut Graph,
-        batch: usize,
+        extent: &Extent,
         mode: Mode,
         watch: bool,
     ) -> Result<Built, GraphError> {
         self.validate().map_err(graph_error)?;
-        let mut shape = vec![batch];
-        shape.extend(self.input.shape());
-        let dtype = match self.input {
-            InputSpec::Ids { .. } => DType::I32,
-            _ => DType::F32,
-        };
-        let x = graph.input("x", &shape, dtype);
+        let signature = self.signature();
+        let mut inputs = Vec::new();
+        for (i, field) in signature.inputs().iter().enumerate() {
+            let mut shape = vec![extent.batch];
+            shape.extend(field.shape(extent.time(i).or(field.time()).unwrap_or(0)));
+            let x = graph.input(&field.name, &shape, field.dtype);
+            let mask = field
+                .time()
+                .map(|_| graph.input(&format!("{}.mask", field.name), &shape[..2], DType::F32));
+            inputs.push((field.name.clone(), At { x, mask }));
+        }
+        let at = inputs[0].1;
+        let x = at.x;
         let key = (mode == Mode::Train && has_dropout(&self.layers))
             .then(|| graph.input("key", &[4], DType::I32));
         let mut builder = Builder {
@@ -109,27 +120,29 @@ impl ModelSpec {
             key,
             watch,
             dropouts: 0,
+            inputs,
             starts: vec![],
             layers: vec![],
             depths: vec![],
         };
         // Ids are no numbers that an output could read.
-        if matches!(self.input, InputSpec::Features(_)) && self.entity_embedding().is_none() {
+        let plain = self.inputs.is_empty() && matches!(self.input, InputSpec::Features(_));
+        if plain && self.entity_embedding().is_none() {
             builder.depths.push(x);
         }
-        let output = builder.sequence(&self.layers, "layers", x)?;
+        let At { x: output, mask } = builder.sequence(&self.layers, "layers", at)?;
         let heads = match (self.hedged_depth, self.layers.last()) {
             (Some(_), Some(LayerSpec::Dense(last))) => Some(builder.heads(last, output)?),
             _ => None,
         };
         let Builder { starts, layers, .. } = builder;
-        Ok(Built { output, heads, layers, starts })
+        Ok(Built { output, mask, heads, layers, starts })
     }
 
     /// The layers with their output shapes and parameter counts.
     pub fn summary(&self) -> Result<Vec<LayerSummary>, GraphError> {
         let mut graph = Graph::new();
-        self.build_all(&mut graph, 1, Mode::Eval).map(|built| built.layers)
+        self.build_all(&mut graph, &Extent::from(1), Mode::Eval).map(|built| built.layers)
     }
 
     /// Number of learned values.
@@ -144,10 +157,17 @@ impl ModelSpec {
         Ok(graph.shape(output)[1..].to_vec())
     }
 
+    /// The longest time of the model's output, where that has a row for each position of a sequence.
+    pub fn longest_output(&self) -> Result<Option<usize>, GraphError> {
+        let mut graph = Graph::new();
+        let built = self.build_all(&mut graph, &Extent::from(1), Mode::Eval)?;
+        Ok(built.mask.map(|mask| graph.shape(mask)[1]))
+    }
+
     /// Start values of all parameters and running statistics under a seed.
     pub fn initial_values(&self, seed: u64) -> Result<Vec<InitialValue>, GraphError> {
         let mut graph = Graph::new();
-        let built = self.build_all(&mut graph, 1, Mode::Eval)?;
+        let built = self.build_all(&mut graph, &Extent::from(1), Mode::Eval)?;
         let value = |&(id, start): &(TensorId, Start)| {
             let tensor = graph.tensor(id);
             let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
@@ -170,20 +190,34 @@ fn graph_error(error: ModelError) -> GraphError {
 }
 
 fn has_dropout(layers: &[LayerSpec]) -> bool {
-    layers.iter().any(|layer| match layer {
-        LayerSpec::Dropout { rate } => *rate > 0.0,
-        LayerSpec::Repeat { layers, .. } => has_dropout(layers),
-        LayerSpec::Residual(block) => has_dropout(&block.layers) || has_dropout(&block.shortcut),
-        _ => false,
-    })
+    let drops = |layer: &LayerSpec| matches!(layer, LayerSpec::Dropout { rate } if *rate > 0.0);
+    layers.iter().any(|layer| layer.any(&drops))
 }
 
-struct Builder<'g> {
-    graph: &'g mut Graph,
+/// What a layer reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    /// `[batch, ...]`, or `[batch, time, ...]` where there is a mask.
+    pub(crate) x: TensorId,
+    /// f32 `[batch, time]`: 1 up to each sample's end, then 0.
+    pub(crate) mask: Option<TensorId>,
+}
+
+impl At {
+    /// Another tensor with the same positions.
+    pub(crate) fn with(self, x: TensorId) -> At {
+        At { x, ..self }
+    }
+}
+
+pub(crate) struct Builder<'g> {
+    pub(crate) graph: &'g mut Graph,
     mode: Mode,
     key: Option<TensorId>,
     watch: bool,
     dropouts: u32,
+    /// The model's inputs by name.
+    inputs: Vec<(String, At)>,
     starts: Vec<(TensorId, Start)>,
     layers: Vec<LayerSummary>,
     /// What outputs can read: the features, and what the model's own dense layers give.
@@ -195,15 +229,16 @@ impl Builder<'_> {
         &mut self,
         layers: &[LayerSpec],
         prefix: &str,
-        mut x: TensorId,
-    ) -> Result<TensorId, GraphError> {
+        mut at: At,
+    ) -> Result<At, GraphError> {
         for (i, layer) in layers.iter().enumerate() {
             self.graph.enter(format!("{prefix}.{i}.{}", layer.kind()));
             let own = self.starts.len();
-            let built = self.layer(layer, x);
+            let built = self.layer(layer, at);
             let path = self.graph.path();
             self.graph.leave();
-            x = built.map_err(|error| error.at(&path))?;
+            at = built.map_err(|error| error.at(&path))?;
+            let x = at.x;
             let is_hidden = matches!(layer, LayerSpec::Dense(_) | LayerSpec::EntityEmbedding(_));
             if prefix == "layers" && is_hidden {
                 self.depths.push(x);
@@ -224,7 +259,7 @@ impl Builder<'_> {
                 path,
             });
         }
-        Ok(x)
+        Ok(at)
     }
 
     /// A dense layer like the last one for each depth before it.
@@ -239,7 +274,8 @@ impl Builder<'_> {
         let mut heads = Vec::new();
         for (k, x) in self.depths.clone().into_iter().take(before).enumerate() {
             if self.graph.shape(x).len() == 2 {
-                heads.push(self.sequence(&layers, &format!("heads.{k}"), x)?);
+                let at = At { x, mask: None };
+                heads.push(self.sequence(&layers, &format!("heads.{k}"), at)?.x);
             }
         }
         heads.push(output);
@@ -248,9 +284,36 @@ impl Builder<'_> {
         Ok((heads, weights))
     }
 
-    fn layer(&mut self, layer: &LayerSpec, x: TensorId) -> Result<TensorId, GraphError> {
+    fn layer(&mut self, layer: &LayerSpec, at: At) -> Result<At, GraphError> {
         use LayerSpec::*;
         match layer {
+            // What joins or repeats layers, and what ends or reads the positions of a sequence.
+            Residual(spec) => self.residual(spec, at),
+            Concat(spec) => self.concat(spec, at),
+            Repeat { times, layers } => {
+                (0..*times).try_fold(at, |at, time| self.sequence(layers, &time.to_string(), at))
+            }
+            Conv1d(spec) => self.conv1d(spec, at),
+            GlobalAvgPool {} if at.mask.is_some() => self.mean_over_time(at),
+            GlobalMaxPool {} if at.mask.is_some() => self.max_over_time(at),
+            Flatten {} | Reshape { .. } | BatchNorm(_) if at.mask.is_some() => {
+                let what = "does not go with sequences, whose samples have different lengths";
+                Err(GraphError::new(what).help(match layer {
+                    BatchNorm(_) => "use layer_norm",
+                    _ => "insert { global_avg_pool = {} } or { global_max_pool = {} } before it",
+                }))
+            }
+            other => Ok(at.with(self.plain(other, at.x)?)),
+        }
+    }
+
+    /// A layer that does the same at each position, or knows no positions.
+    fn plain(&mut self, layer: &LayerSpec, x: TensorId) -> Result<TensorId, GraphError> {
+        use LayerSpec::*;
+        match layer {
+            Residual(_) | Concat(_) | Repeat { .. } | Conv1d(_) => {
+                Err(GraphError::new("is built as a block; please report it"))
+            }
             Flatten {} => {
                 let shape = self.graph.shape(x);
                 let flat = vec![shape[0], shape[1..].iter().product()];
@@ -337,25 +400,65 @@ impl Builder<'_> {
                 self.graph.apply(Op::Embedding, &[table, x])
             }
             EntityEmbedding(spec) => self.entity_embedding(x, spec),
-            Residual(spec) => {
-                let main = self.sequence(&spec.layers, "layers", x)?;
-                let other = self.sequence(&spec.shortcut, "shortcut", x)?;
-                let (a, b) = (self.graph.shape(main), self.graph.shape(other));
-                if a != b {
-                    return Err(GraphError::new(format!(
-                        "the layers give {a:?}, the shortcut {b:?}"
-                    ))
-                    .help(
-                        "give the shortcut a conv2d of kernel 1 with the same filters and stride",
-                    ));
-                }
-                let sum = self.graph.apply(Op::Binary(Binary::Add), &[main, other])?;
-                spec.activation.build(self.graph, sum)
-            }
-            Repeat { times, layers } => {
-                (0..*times).try_fold(x, |x, time| self.sequence(layers, &time.to_string(), x))
+        }
+    }
+
+    fn residual(&mut self, spec: &ResidualSpec, at: At) -> Result<At, GraphError> {
+        let main = self.sequence(&spec.layers, "layers", at)?;
+        let other = self.sequence(&spec.shortcut, "shortcut", at)?;
+        let (a, b) = (self.graph.shape(main.x), self.graph.shape(other.x));
+        if a != b {
+            return Err(GraphError::new(format!("the layers give {a:?}, the shortcut {b:?}"))
+                .help("give the shortcut a conv2d of kernel 1 with the same filters and stride"));
+        }
+        let sum = self.graph.apply(Op::Binary(Binary::Add), &[main.x, other.x])?;
+        Ok(main.with(spec.activation.build(self.graph, sum)?))
+    }
+
+    /// The branches' outputs, joined along the last dim.
+    fn concat(&mut self, spec: &ConcatSpec, at: At) -> Result<At, GraphError> {
+        let mut parts = Vec::new();
+        for (i, branch) in spec.branches.iter().enumerate() {
+            let from = match &branch.input {
+                None => at,
+                Some(name) => self.input(name)?,
+            };
+            parts.push(self.sequence(&branch.layers, &format!("branches.{i}"), from)?);
+        }
+        let first = parts[0];
+        let shape = self.graph.shape(first.x).to_vec();
+        for part in &parts[1..] {
+            let other = self.graph.shape(part.x);
+            let joined =
+                other.len() == shape.len() && other[..other.len() - 1] == shape[..shape.len() - 1];
+            if !joined || part.mask != first.mask {
+                return Err(GraphError::new(format!(
+                    "branches give {shape:?} and {other:?}, which differ in more than the last dim"
+                ))
+                .help("end a branch of a sequence with { global_avg_pool = {} }, one of images with { flatten = {} }"));
             }
         }
+        if self.graph.tensor(first.x).dtype != DType::F32 {
+            return Err(GraphError::new("joins numbers, and a branch gives ids")
+                .help("give the branch an embedding"));
+        }
+        let xs: Vec<TensorId> = parts.iter().map(|part| part.x).collect();
+        match xs.as_slice() {
+            [_] => Ok(first),
+            xs => {
+                let joined = self.graph.apply(Op::Concat { axis: shape.len() - 1 }, xs)?;
+                Ok(first.with(joined))
+            }
+        }
+    }
+
+    fn input(&self, name: &str) -> Result<At, GraphError> {
+        let found = self.inputs.iter().find(|(own, _)| own == name);
+        found.map(|&(_, at)| at).ok_or_else(|| {
+            let known: Vec<&str> = self.inputs.iter().map(|(name, _)| name.as_str()).collect();
+            GraphError::new(format!("the model has no input \"{name}\""))
+                .help(format!("its inputs are {}", known.join(", ")))
+        })
     }
 
     /// The features that are no ids, then a row of a table for each that is one.
@@ -401,7 +504,7 @@ impl Builder<'_> {
         }
     }
 
-    fn last_dim(&self, x: TensorId) -> usize {
+    pub(crate) fn last_dim(&self, x: TensorId) -> usize {
         self.graph.shape(x).last().copied().unwrap_or(1)
     }
 
@@ -416,21 +519,30 @@ impl Builder<'_> {
         })
     }
 
-    fn reshape(&mut self, x: TensorId, shape: Vec<usize>) -> Result<TensorId, GraphError> {
+    pub(crate) fn reshape(
+        &mut self,
+        x: TensorId,
+        shape: Vec<usize>,
+    ) -> Result<TensorId, GraphError> {
         if self.graph.shape(x) == shape {
             return Ok(x);
         }
         self.graph.apply(Op::Reshape(shape), &[x])
     }
 
-    fn parameter(&mut self, name: &str, shape: &[usize], initializer: Initializer) -> TensorId {
+    pub(crate) fn parameter(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        initializer: Initializer,
+    ) -> TensorId {
         let id = self.graph.parameter(name, shape);
         self.starts.push((id, Start::Drawn(initializer, Fans::of_kernel(shape))));
         id
     }
 
     /// Bias and activation, where there are any.
-    fn finish(
+    pub(crate) fn finish(
         &mut self,
         mut y: TensorId,
         bias: Option<(Initializer, Fans)>,

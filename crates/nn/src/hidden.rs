@@ -55,16 +55,12 @@ impl ModelSpec {
 
     /// Whether the model does other things in training than in evaluation: dropout, batch norm.
     pub fn trains_otherwise(&self) -> bool {
-        fn any(layers: &[LayerSpec]) -> bool {
-            layers.iter().any(|layer| match layer {
-                LayerSpec::Dropout { rate } => *rate > 0.0,
-                LayerSpec::BatchNorm(_) => true,
-                LayerSpec::Repeat { layers, .. } => any(layers),
-                LayerSpec::Residual(block) => any(&block.layers) || any(&block.shortcut),
-                _ => false,
-            })
-        }
-        any(&self.layers)
+        let otherwise = |layer: &LayerSpec| match layer {
+            LayerSpec::Dropout { rate } => *rate > 0.0,
+            LayerSpec::BatchNorm(_) => true,
+            _ => false,
+        };
+        self.layers.iter().any(|layer| layer.any(&otherwise))
     }
 }
 

@@ -24,15 +24,17 @@ pub enum LayerSpec {
     Dense(DenseSpec),
     /// Convolution over images.
     Conv2d(Conv2dSpec),
+    /// Convolution over the positions of a sequence.
+    Conv1d(Conv1dSpec),
     /// Convolution of each channel by itself.
     DepthwiseConv2d(DepthwiseConv2dSpec),
     /// Maximum of each window.
     MaxPool2d(PoolSpec),
     /// Mean of each window; padding does not count, as in Keras.
     AvgPool2d(PoolSpec),
-    /// Mean over rows and columns.
+    /// Mean over rows and columns, or over the positions of a sequence up to its end.
     GlobalAvgPool {},
-    /// Maximum over rows and columns.
+    /// Maximum over rows and columns, or over the positions of a sequence up to its end.
     GlobalMaxPool {},
     /// Batch normalization over all dims but the last.
     BatchNorm(BatchNormSpec),
@@ -63,6 +65,8 @@ pub enum LayerSpec {
     EntityEmbedding(EntityEmbeddingSpec),
     /// `activation(layers(x) + shortcut(x))`
     Residual(ResidualSpec),
+    /// The outputs of several branches, joined along the last dim.
+    Concat(ConcatSpec),
     /// The layers several times over, each time with parameters of their own.
     Repeat {
         /// How often.
@@ -82,6 +86,7 @@ impl LayerSpec {
             Reshape { .. } => "reshape",
             Dense(_) => "dense",
             Conv2d(_) => "conv2d",
+            Conv1d(_) => "conv1d",
             DepthwiseConv2d(_) => "depthwise_conv2d",
             MaxPool2d(_) => "max_pool2d",
             AvgPool2d(_) => "avg_pool2d",
@@ -96,8 +101,31 @@ impl LayerSpec {
             Embedding(_) => "embedding",
             EntityEmbedding(_) => "entity_embedding",
             Residual(_) => "residual",
+            Concat(_) => "concat",
             Repeat { .. } => "repeat",
         }
+    }
+}
+
+impl LayerSpec {
+    /// The sequences of layers inside this one, with their names in paths.
+    pub fn nested(&self) -> Vec<(String, &[LayerSpec])> {
+        match self {
+            LayerSpec::Repeat { layers, .. } => vec![("layers".into(), layers)],
+            LayerSpec::Residual(block) => {
+                vec![("layers".into(), &block.layers), ("shortcut".into(), &block.shortcut)]
+            }
+            LayerSpec::Concat(concat) => {
+                let branches = concat.branches.iter().enumerate();
+                branches.map(|(i, b)| (format!("branches[{i}].layers"), &b.layers[..])).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it, or a layer inside it, is one of those.
+    pub fn any(&self, is: &dyn Fn(&LayerSpec) -> bool) -> bool {
+        is(self) || self.nested().iter().any(|(_, layers)| layers.iter().any(|l| l.any(is)))
     }
 }
 
@@ -181,6 +209,50 @@ impl Conv2dSpec {
             dilation: ones(),
             padding: Padding::Valid,
             groups: 1,
+            activation: Activation::Linear,
+            bias: true,
+            kernel_initializer: Initializer::default(),
+            bias_initializer: zeros(),
+        }
+    }
+}
+
+/// Options of a convolution over a sequence `[batch, time, channels]`. Kernel
+/// `[size, channels, filters]`. Padded so that the sequence stays as long as it is; what is beyond a
+/// sample's end counts as 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conv1dSpec {
+    /// Number of output channels.
+    #[serde(deserialize_with = "count")]
+    pub filters: usize,
+    /// Positions of the window.
+    #[serde(deserialize_with = "count", alias = "kernel_size")]
+    pub kernel: usize,
+    /// Distance of the window's positions; 1 by default.
+    #[serde(default = "one", deserialize_with = "count", alias = "dilation_rate")]
+    pub dilation: usize,
+    /// Linear by default.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether a bias is added; yes by default.
+    #[serde(default = "yes", alias = "use_bias")]
+    pub bias: bool,
+    /// Glorot uniform by default.
+    #[serde(default)]
+    pub kernel_initializer: Initializer,
+    /// Zeros by default.
+    #[serde(default = "zeros")]
+    pub bias_initializer: Initializer,
+}
+
+impl Conv1dSpec {
+    /// This many filters of `kernel` positions, the rest by default.
+    pub fn new(filters: usize, kernel: usize) -> Conv1dSpec {
+        Conv1dSpec {
+            filters,
+            kernel,
+            dilation: 1,
             activation: Activation::Linear,
             bias: true,
             kernel_initializer: Initializer::default(),
@@ -351,6 +423,26 @@ pub struct ResidualSpec {
     pub activation: Activation,
 }
 
+/// Several branches side by side, whose outputs are joined along the last dim.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConcatSpec {
+    /// The branches, in the order in which their outputs are joined.
+    pub branches: Vec<BranchSpec>,
+}
+
+/// One branch of a [`ConcatSpec`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BranchSpec {
+    /// The named input of the model that the branch reads; by default what the layer itself reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// What is done to it; nothing by default.
+    #[serde(default)]
+    pub layers: Vec<LayerSpec>,
+}
+
 macro_rules! layer_from {
     ($($variant:ident($spec:ty)),* $(,)?) => {$(
         impl From<$spec> for LayerSpec {
@@ -363,7 +455,8 @@ macro_rules! layer_from {
 layer_from! {
     Dense(DenseSpec), Conv2d(Conv2dSpec), DepthwiseConv2d(DepthwiseConv2dSpec),
     BatchNorm(BatchNormSpec), Activation(Activation), Embedding(EmbeddingSpec),
-    EntityEmbedding(EntityEmbeddingSpec), Residual(ResidualSpec),
+    EntityEmbedding(EntityEmbeddingSpec), Residual(ResidualSpec), Conv1d(Conv1dSpec),
+    Concat(ConcatSpec),
 }
 
 fn yes() -> bool {

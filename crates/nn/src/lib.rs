@@ -5,6 +5,7 @@
 //! - [`build`]: from there to ops, names and start values ([`initializers`]).
 //! - [`hidden`]: which layers have units that can be told apart.
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
+//! - [`task`]: what outputs mean, how wrong they are.
 //! - [`training`]: all of them together as training, evaluation and inference graphs.
 //! - [`mod@check`]: what looks wrong before the first step.
 #![forbid(unsafe_code)]
@@ -25,6 +26,8 @@ mod orthogonal;
 pub mod padding;
 mod random;
 pub mod schedule;
+pub mod task;
+mod time;
 pub mod training;
 mod validate;
 
@@ -36,15 +39,16 @@ pub use hedge::HedgedDepth;
 pub use hidden::HiddenLayer;
 pub use initializers::Initializer;
 pub use layer::{
-    BatchNormSpec, Conv2dSpec, DenseSpec, DepthwiseConv2dSpec, EmbeddingSpec, EntityEmbeddingSpec,
-    LayerSpec, PoolSpec, ResidualSpec,
+    BatchNormSpec, BranchSpec, ConcatSpec, Conv1dSpec, Conv2dSpec, DenseSpec, DepthwiseConv2dSpec,
+    EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec, ResidualSpec,
 };
 pub use loss::{BuiltLoss, Link, LossSpec, Targets};
 pub use model::{InputSpec, ModelSpec, ModelSpec as Model};
 pub use optimizer::{DecayKind, OptimizerSpec, hyper_values};
 pub use padding::Padding;
 pub use schedule::ScheduleSpec;
+pub use task::{Answer, Task, argmax};
 pub use training::{
-    TrainingOptions, evaluation_graph, inference_graph, initial_state, training_graph,
+    Extent, TrainingOptions, evaluation_graph, inference_graph, initial_state, training_graph,
     training_graph_with,
 };

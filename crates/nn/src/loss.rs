@@ -3,6 +3,7 @@
 use crate::error::{ModelError, require};
 use crate::form::name_or_table;
 use serde::{Deserialize, Serialize};
+use tidemill_fields::{Dim, Field};
 use tidemill_graph::{Binary, DType, Graph, GraphError, Op, PairLoss, Reduction, TensorId, Unary};
 
 /// What is minimized. In a recipe a name (`"mse"`) or a table (`{ huber = { delta = 2.0 } }`).
@@ -141,32 +142,72 @@ impl LossSpec {
         }
     }
 
-    /// Class ids as this loss's dense targets `[batch, outputs]`: the id itself where there is one
-    /// output, else one-hot.
-    pub fn dense_targets(labels: &[i32], outputs: usize) -> Vec<f32> {
-        if outputs == 1 {
-            return labels.iter().map(|&label| label as f32).collect();
-        }
-        let mut targets = vec![0.0; labels.len() * outputs];
-        for (row, &label) in targets.chunks_mut(outputs.max(1)).zip(labels) {
-            if let Some(target) = usize::try_from(label).ok().and_then(|i| row.get_mut(i)) {
-                *target = 1.0;
+    /// The field of a sample that it reads, for a model whose output has this shape without the
+    /// batch; `time` is the longest time where the output has a row for each position.
+    pub fn truth(self, output: &[usize], time: Option<usize>) -> Field {
+        match (self.targets(), time) {
+            (Targets::ClassIds, Some(most)) => Field::ids("labels", most),
+            (Targets::ClassIds, None) => {
+                let dims = output.iter().rev().skip(1).rev().map(|&n| Dim::Fixed(n)).collect();
+                Field { name: "labels".to_owned(), dtype: DType::I32, dims }
             }
+            (Targets::Dense, _) => Field::numbers("targets", output),
         }
-        targets
     }
 
     /// Adds the loss of `logits` `[batch, ...]` to a graph, with inputs `labels` or `targets`, and
     /// `weights` (f32 `[batch]`).
     pub fn build(self, graph: &mut Graph, logits: TensorId) -> Result<BuiltLoss, GraphError> {
+        self.build_masked(graph, logits, None)
+    }
+
+    /// The same of `logits` `[batch, time, classes]` where `mask` is given: `labels` are
+    /// `[batch, time]`, and a further input `labels.mask` (f32 `[batch, time]`) is how much each
+    /// position counts. A sample's loss is the weighted mean over its positions.
+    pub(crate) fn build_masked(
+        self,
+        graph: &mut Graph,
+        logits: TensorId,
+        mask: Option<TensorId>,
+    ) -> Result<BuiltLoss, GraphError> {
         graph.enter("loss");
-        let built = self.per_sample(graph, logits);
+        let built = match mask {
+            None => self.per_sample(graph, logits),
+            Some(_) => self.per_position(graph, logits),
+        };
         graph.leave();
         let per_sample = built.map_err(|error| error.at(self.name()))?;
         let batch = graph.shape(per_sample)[0];
         let weights = top_level_input(graph, "weights", &[batch], DType::F32);
         let mean = graph.apply(Op::WeightedMean, &[per_sample, weights])?;
         Ok(BuiltLoss { per_sample, mean })
+    }
+
+    /// The mean over the positions of each sample.
+    fn per_position(self, graph: &mut Graph, logits: TensorId) -> Result<TensorId, GraphError> {
+        let shape = graph.shape(logits).to_vec();
+        let (smoothing, gamma) = match self {
+            LossSpec::SparseCategoricalCrossentropy { label_smoothing } => {
+                (label_smoothing as f32, None)
+            }
+            LossSpec::SparseCategoricalFocalCrossentropy { gamma } => (0.0, Some(gamma as f32)),
+            _ => {
+                return Err(GraphError::new(
+                    "compares one row a sample, and the model gives a row \
+                     for each position of a sequence",
+                )
+                .help(
+                    "end the model's sequence with { global_avg_pool = {} }, or take \
+                     sparse_categorical_crossentropy for a class at each position",
+                ));
+            }
+        };
+        let mut losses = sparse(graph, logits, &shape, smoothing)?;
+        if let Some(gamma) = gamma {
+            losses = focus(graph, losses, gamma)?;
+        }
+        let counts = top_level_input(graph, "labels.mask", &shape[..2], DType::F32);
+        crate::time::mean_of_positions(graph, losses, counts)
     }
 
     fn per_sample(self, graph: &mut Graph, logits: TensorId) -> Result<TensorId, GraphError> {

@@ -7,6 +7,8 @@ use crate::layer::{
     BatchNormSpec, Conv2dSpec, DenseSpec, EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tidemill_fields::{DType, Dim, Field, Signature};
 
 /// What one sample is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,16 +37,56 @@ pub enum InputSpec {
         #[serde(deserialize_with = "count")]
         vocabulary: usize,
     },
+    /// A sequence of at most `length` integer ids, such as the words of a text; `x` is
+    /// `[batch, time, ...]`, i32, and layers know how long each sample is.
+    Tokens {
+        /// Ids of the longest sample; the rest of longer ones is cut off and counted.
+        #[serde(deserialize_with = "count")]
+        length: usize,
+        /// Ids are `0 .. vocabulary`; 0 fills up what is shorter.
+        #[serde(deserialize_with = "count")]
+        vocabulary: usize,
+    },
 }
 
 impl InputSpec {
-    /// Dims of one sample.
+    /// Dims of one sample; of the longest one where samples differ.
     pub fn shape(self) -> Vec<usize> {
         match self {
             InputSpec::Image { height, width, channels } => vec![height, width, channels],
             InputSpec::Features(features) => vec![features],
-            InputSpec::Ids { length, .. } => vec![length],
+            InputSpec::Ids { length, .. } | InputSpec::Tokens { length, .. } => vec![length],
         }
+    }
+
+    /// The number of different ids, where inputs are ids.
+    pub fn vocabulary(self) -> Option<usize> {
+        match self {
+            InputSpec::Ids { vocabulary, .. } | InputSpec::Tokens { vocabulary, .. } => {
+                Some(vocabulary)
+            }
+            InputSpec::Image { .. } | InputSpec::Features(_) => None,
+        }
+    }
+
+    /// The field of that name that a sample has for it.
+    pub fn field(self, name: &str) -> Field {
+        match self {
+            InputSpec::Tokens { length, .. } => Field::ids(name, length),
+            InputSpec::Ids { length, .. } => {
+                Field { name: name.to_owned(), dtype: DType::I32, dims: vec![Dim::Fixed(length)] }
+            }
+            InputSpec::Image { .. } | InputSpec::Features(_) => Field::numbers(name, &self.shape()),
+        }
+    }
+
+    /// No input of its own: the model names its inputs.
+    fn none() -> InputSpec {
+        InputSpec::Features(0)
+    }
+
+    fn is_none(&self) -> bool {
+        *self == InputSpec::none()
     }
 }
 
@@ -58,8 +100,13 @@ impl InputSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// What one sample is.
+    /// What one sample is, where it has one input.
+    #[serde(default = "InputSpec::none", skip_serializing_if = "InputSpec::is_none")]
     pub input: InputSpec,
+    /// The inputs by name, where a sample has several; then `input` is left out, and layers read
+    /// them by a `concat` whose branches name them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, InputSpec>,
     /// What is done to it, in order.
     pub layers: Vec<LayerSpec>,
     /// Outputs at every depth, of which those count that are right; off by default.
@@ -83,8 +130,33 @@ impl ModelSpec {
         ModelSpec::of(InputSpec::Ids { length, vocabulary })
     }
 
+    /// A model of sequences of at most `length` ids below `vocabulary`, such as words of texts.
+    pub fn tokens(length: usize, vocabulary: usize) -> ModelSpec {
+        ModelSpec::of(InputSpec::Tokens { length, vocabulary })
+    }
+
+    /// A model of several named inputs.
+    pub fn inputs<'a>(inputs: impl IntoIterator<Item = (&'a str, InputSpec)>) -> ModelSpec {
+        let inputs = inputs.into_iter().map(|(name, input)| (name.to_owned(), input)).collect();
+        ModelSpec { inputs, ..ModelSpec::of(InputSpec::none()) }
+    }
+
+    /// The inputs with their names; a single one is called `x`.
+    pub fn named_inputs(&self) -> Vec<(&str, InputSpec)> {
+        match self.inputs.is_empty() {
+            true => vec![("x", self.input)],
+            false => self.inputs.iter().map(|(name, &input)| (name.as_str(), input)).collect(),
+        }
+    }
+
+    /// The fields that the model reads, without a truth.
+    pub fn signature(&self) -> Signature {
+        let fields = self.named_inputs().into_iter().map(|(name, input)| input.field(name));
+        Signature::new(fields.collect(), None)
+    }
+
     fn of(input: InputSpec) -> ModelSpec {
-        ModelSpec { input, layers: vec![], hedged_depth: None }
+        ModelSpec { input, inputs: BTreeMap::new(), layers: vec![], hedged_depth: None }
     }
 
     /// Gives every hidden layer an output of its own, see [`crate::hedge`].
@@ -153,10 +225,7 @@ impl ModelSpec {
 
     /// Adds an embedding of the input's vocabulary.
     pub fn embedding(self, units: usize) -> ModelSpec {
-        let vocabulary = match self.input {
-            InputSpec::Ids { vocabulary, .. } => vocabulary,
-            _ => 1,
-        };
+        let vocabulary = self.input.vocabulary().unwrap_or(1);
         self.layer(EmbeddingSpec::new(vocabulary, units))
     }
 }

@@ -10,6 +10,29 @@ use tidemill_graph::{
     Binary, Clip, DType, Graph, GraphError, Op, Role, TensorId, Unary, Update, hyper,
 };
 
+/// How large the batches of a graph are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Extent {
+    /// Samples.
+    pub batch: usize,
+    /// The room for the positions of each input field that has time, by its place in the model's
+    /// signature; 0 for the others. Empty: each field's longest time.
+    pub times: Vec<usize>,
+}
+
+impl Extent {
+    /// The room in the input field at that place, if it is not the longest.
+    pub fn time(&self, field: usize) -> Option<usize> {
+        self.times.get(field).copied().filter(|&time| time > 0)
+    }
+}
+
+impl From<usize> for Extent {
+    fn from(batch: usize) -> Extent {
+        Extent { batch, times: Vec::new() }
+    }
+}
+
 /// What else a training graph does.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TrainingOptions {
@@ -24,7 +47,8 @@ pub struct TrainingOptions {
 
 /// One training step: forward, loss, backward, update.
 ///
-/// Inputs: `x` `[batch, ...]`, `labels` (i32 `[batch]`) or `targets` (f32 `[batch, outputs]`) as the
+/// Inputs: `x` `[batch, ...]`, or the model's inputs by their names, with `<name>.mask` (f32
+/// `[batch, time]`) for sequences; `labels` (i32 `[batch]`) or `targets` (f32 `[batch, outputs]`) as the
 /// loss wants, `weights` (f32 `[batch]`), `key` (i32 `[4]`, only with dropout), `hyper`.
 /// Outputs: `loss` (scalar), `logits`, `losses` (`[batch]`). State: `<parameter>.<slot>` for the
 /// optimizer, `<layer>.moments` for batch norm.
@@ -32,7 +56,7 @@ pub fn training_graph(
     model: &ModelSpec,
     loss: &LossSpec,
     optimizer: &OptimizerSpec,
-    batch: usize,
+    batch: impl Into<Extent>,
 ) -> Result<Graph, GraphError> {
     training_graph_with(model, loss, optimizer, batch, TrainingOptions::default())
 }
@@ -42,18 +66,18 @@ pub fn training_graph_with(
     model: &ModelSpec,
     loss: &LossSpec,
     optimizer: &OptimizerSpec,
-    batch: usize,
+    batch: impl Into<Extent>,
     TrainingOptions { shift, watch }: TrainingOptions,
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
-    let built = model.build_watched(&mut graph, batch, Mode::Train, watch)?;
+    let built = model.build_watched(&mut graph, &batch.into(), Mode::Train, watch)?;
     let logits = output(&mut graph, loss, &built)?;
     let loss_of = |graph: &mut Graph, logits: TensorId| {
         let shifted = match shift {
             0.0 => logits,
             _ => graph.apply(Op::Unary(Unary::Affine { scale: 1.0, shift }), &[logits])?,
         };
-        loss.build(graph, shifted)
+        loss.build_masked(graph, shifted, built.mask)
     };
     let shown = loss_of(&mut graph, logits)?;
     graph.output("loss", shown.mean);
@@ -100,12 +124,12 @@ pub fn training_graph_with(
 pub fn evaluation_graph(
     model: &ModelSpec,
     loss: &LossSpec,
-    batch: usize,
+    batch: impl Into<Extent>,
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
-    let built = model.build_all(&mut graph, batch, Mode::Eval)?;
+    let built = model.build_all(&mut graph, &batch.into(), Mode::Eval)?;
     let logits = output(&mut graph, loss, &built)?;
-    let loss = loss.build(&mut graph, logits)?;
+    let loss = loss.build_masked(&mut graph, logits, built.mask)?;
     graph.output("logits", logits);
     graph.output("losses", loss.per_sample);
     graph.output("loss", loss.mean);
@@ -117,10 +141,10 @@ pub fn evaluation_graph(
 pub fn inference_graph(
     model: &ModelSpec,
     loss: &LossSpec,
-    batch: usize,
+    batch: impl Into<Extent>,
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
-    let built = model.build_all(&mut graph, batch, Mode::Eval)?;
+    let built = model.build_all(&mut graph, &batch.into(), Mode::Eval)?;
     let logits = output(&mut graph, loss, &built)?;
     let probabilities = loss.probabilities(&mut graph, logits)?;
     graph.output("logits", logits);

@@ -9,18 +9,25 @@ impl ModelSpec {
     /// Fails at the first value that makes no sense, by its key path, such as
     /// `layers[2].dense.units must be a positive integer, found 0`.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let dims: &[(&str, usize)] = match self.input {
-            InputSpec::Image { height, width, channels } => &[
-                ("input.image.height", height),
-                ("input.image.width", width),
-                ("input.image.channels", channels),
-            ],
-            InputSpec::Features(features) => &[("input.features", features)],
-            InputSpec::Ids { length, vocabulary } => {
-                &[("input.ids.length", length), ("input.ids.vocabulary", vocabulary)]
+        if self.inputs.is_empty() {
+            if self.input == InputSpec::Features(0) {
+                return Err(ModelError::new("input", "is missing, such as { features = 10 }"));
             }
-        };
-        dims.iter().try_for_each(|&(path, n)| positive(n, || path.to_owned()))?;
+            input(self.input, "input")?;
+        } else if self.input != InputSpec::Features(0) {
+            return Err(ModelError::new("input", "must be left out where inputs has names"));
+        }
+        for (name, &spec) in &self.inputs {
+            input(spec, &format!("inputs.{name}"))?;
+            if !self.layers.iter().any(|layer| layer.any(&|l| reads(l, name))) {
+                let what = "is read by no branch of a concat layer";
+                return Err(ModelError::new(format!("inputs.{name}"), what));
+            }
+        }
+        if !self.inputs.is_empty() && !matches!(self.layers.first(), Some(LayerSpec::Concat(_))) {
+            let what = "must be a concat whose branches name the model's inputs";
+            return Err(ModelError::new("layers[0]", what));
+        }
         if let Some(hedged) = &self.hedged_depth {
             hedged.validate()?;
             if !matches!(self.layers.last(), Some(LayerSpec::Dense(_))) {
@@ -30,6 +37,30 @@ impl ModelSpec {
         }
         sequence(&self.layers, "layers")
     }
+}
+
+/// Whether a layer has a branch that reads the input of that name.
+fn reads(layer: &LayerSpec, name: &str) -> bool {
+    match layer {
+        LayerSpec::Concat(o) => o.branches.iter().any(|b| b.input.as_deref() == Some(name)),
+        _ => false,
+    }
+}
+
+fn input(spec: InputSpec, path: &str) -> Result<(), ModelError> {
+    let dims: &[(&str, usize)] = match spec {
+        InputSpec::Image { height, width, channels } => {
+            &[("image.height", height), ("image.width", width), ("image.channels", channels)]
+        }
+        InputSpec::Features(features) => &[("features", features)],
+        InputSpec::Ids { length, vocabulary } => {
+            &[("ids.length", length), ("ids.vocabulary", vocabulary)]
+        }
+        InputSpec::Tokens { length, vocabulary } => {
+            &[("tokens.length", length), ("tokens.vocabulary", vocabulary)]
+        }
+    };
+    dims.iter().try_for_each(|&(key, n)| positive(n, || format!("{path}.{key}")))
 }
 
 fn sequence(layers: &[LayerSpec], prefix: &str) -> Result<(), ModelError> {
@@ -62,6 +93,21 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             window(&at, o.kernel, o.stride, o.dilation)?;
             o.kernel_initializer.validate(&at("kernel_initializer"))?;
             o.bias_initializer.validate(&at("bias_initializer"))
+        }
+        Conv1d(o) => {
+            positive(o.filters, || at("filters"))?;
+            positive(o.kernel, || at("kernel"))?;
+            positive(o.dilation, || at("dilation"))?;
+            o.kernel_initializer.validate(&at("kernel_initializer"))?;
+            o.bias_initializer.validate(&at("bias_initializer"))
+        }
+        Concat(o) => {
+            if o.branches.is_empty() {
+                return Err(ModelError::new(at("branches"), "must not be empty"));
+            }
+            let mut branches = o.branches.iter().enumerate();
+            branches
+                .try_for_each(|(i, b)| sequence(&b.layers, &at(&format!("branches[{i}].layers"))))
         }
         DepthwiseConv2d(o) => {
             positive(o.depth_multiplier, || at("depth_multiplier"))?;

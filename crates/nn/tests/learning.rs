@@ -1,6 +1,7 @@
 //! Whole training steps on the reference interpreter: losses fall, and the modes agree.
 #![allow(clippy::unwrap_used)]
 
+use tidemill_fields::Truth;
 use tidemill_graph::reference::{Values, apply_updates, evaluate};
 use tidemill_graph::{Graph, Op, Role, TensorId};
 use tidemill_nn::{
@@ -42,9 +43,9 @@ fn feeds(graph: &Graph, model: &ModelSpec, classes: usize) -> Values<f64> {
             "key" => values.set_ints(id, vec![1, 0, 0, 0]),
             "labels" => values.set_ints(id, (0..BATCH).map(|s| class(s) as i32).collect()),
             "targets" => {
-                let labels: Vec<i32> = (0..BATCH).map(|s| class(s) as i32).collect();
-                let targets = LossSpec::dense_targets(&labels, len / BATCH);
-                values.set(id, targets.into_iter().map(f64::from).collect());
+                let width = len / BATCH;
+                let target = |i: usize| Truth::Class(class(i / width)).target(i % width, width);
+                values.set(id, (0..len).map(|i| f64::from(target(i))).collect());
             }
             "weights" => values.set(id, vec![1.0; BATCH]),
             _ => {}

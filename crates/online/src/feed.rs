@@ -13,7 +13,7 @@ use super::learner::{Learner, Scale};
 use super::linear::LinearLearner;
 use super::model::Model;
 use serde::{Deserialize, Serialize};
-use tidemill_engine::data::{Dataset, Order};
+use tidemill_engine::data::{Batch, Dataset, Order};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::metrics::Task;
 use tidemill_engine::nn::EntityEmbeddingSpec;
@@ -637,7 +637,8 @@ pub struct DataFeed {
     rate: Option<f64>,
     start: Instant,
     first: u64,
-    target: Vec<f32>,
+    /// The sample in hand.
+    one: Batch,
 }
 
 impl DataFeed {
@@ -649,10 +650,10 @@ impl DataFeed {
         position: Position,
         counts: Counts,
     ) -> DataFeed {
-        let target = vec![0.0; data.label_kind().target_len()];
+        let one = Batch::new(data.info().signature.clone());
         let first = position.mark("").unwrap_or_default().major;
         let start = Instant::now();
-        DataFeed { data, order, position, counts, rate, start, first, target }
+        DataFeed { data, order, position, counts, rate, start, first, one }
     }
 
     fn next(&self) -> u64 {
@@ -696,24 +697,21 @@ impl Feed for DataFeed {
         };
         let at = self.next();
         let index = self.order.epoch(0, self.data.len()).index(at as usize);
-        match self.data.fill(index, learner.row(i), &mut self.target)? {
-            tidemill_engine::data::Label::Class(class) => {
-                learner.set(i, Truth::Class(class as usize), 1.0)?;
-                self.counts.events += 1;
-            }
-            tidemill_engine::data::Label::Values => {
-                learner.set(i, Truth::Values(&self.target), 1.0)?;
-                self.counts.events += 1;
-            }
-            tidemill_engine::data::Label::None => {
-                learner.unlabelled(i);
+        let one = &mut self.one;
+        one.resize(1);
+        let mut row = one.row_mut(0);
+        row.set_weight(1.0);
+        self.data.fill(index, &mut row)?;
+        let skipped = row.skipped() > 0;
+        drop(row);
+        learner.take(i, one, 0)?;
+        match (skipped, one.truth(0)) {
+            (true, _) => self.counts.bad += 1,
+            (false, Truth::Unknown) => {
                 self.counts.events += 1;
                 self.counts.unlabelled += 1;
             }
-            tidemill_engine::data::Label::Skipped => {
-                learner.leave_out(i);
-                self.counts.bad += 1;
-            }
+            (false, _) => self.counts.events += 1,
         }
         self.position.advance("", Mark { major: at + 1, minor: 0 });
         Ok(())

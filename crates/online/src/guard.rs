@@ -46,11 +46,7 @@ impl Guard {
     /// hardly ever wrong has losses of next to none, and the first event of another class, however
     /// many of those deviations above them, is what it should learn from.
     pub fn new(spec: GuardSpec, task: Task, num_outputs: usize) -> Guard {
-        let ignorance = match task {
-            Task::Classes => (num_outputs.max(2) as f64).ln(),
-            Task::Binary => std::f64::consts::LN_2,
-            Task::Values => 0.0,
-        };
+        let ignorance = task.ignorance(num_outputs);
         Guard {
             spec,
             ignorance,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tidemill_engine::data::Batch;
-use tidemill_engine::nn::{Link, ScheduleSpec, Targets as Wanted};
+use tidemill_engine::fields::{Batch, DType, Row};
+use tidemill_engine::nn::{Link, ScheduleSpec};
 
 use super::continual::{Continual, Fisher};
 use super::drift::{Answer, Drift, DriftState};
@@ -66,6 +66,8 @@ pub struct Learner {
 struct Scorer {
     link: Link,
     num_outputs: usize,
+    /// Outputs of one event: several rows of them where the model has one for each position.
+    stride: usize,
     prequential: Prequential,
     guard: Guard,
     probabilities: Vec<f32>,
@@ -121,6 +123,7 @@ impl Learner {
         let scorer = Scorer {
             link: loss.link(),
             num_outputs,
+            stride: num_outputs,
             prequential: Prequential::new(task, num_outputs, metrics),
             guard: Guard::new(guard, task, num_outputs),
             probabilities: Vec::new(),
@@ -129,7 +132,9 @@ impl Learner {
         };
         let schedule = engine.spec().optimizer.schedule().clone();
         let good = Some(Arc::new(mark_good(engine.state())));
-        let (batch, asked) = (Batch::default(), Batch::default());
+        let batch = Batch::new(engine.signature().clone());
+        let mut asked = Batch::new(Arc::new(engine.signature().without_truth()));
+        asked.resize(1);
         let num_values = num_values(&engine.spec().model);
         Ok(Learner {
             engine,
@@ -220,9 +225,18 @@ impl Learner {
     /// # Errors
     /// If `x` does not have as many values as the model has inputs.
     pub fn predict(&mut self, x: &[f32]) -> Result<&[f32]> {
-        self.asked.len = 1;
-        self.asked.x.clear();
-        self.asked.x.extend_from_slice(x);
+        one_event(&mut self.asked, x)?;
+        Ok(self.engine.predict(&self.asked)?)
+    }
+
+    /// The same for samples of several fields, or of sequences: `fill` fills the event's inputs.
+    ///
+    /// # Errors
+    /// Those of `fill`, and if the model cannot be compiled for it.
+    pub fn predict_row(&mut self, fill: impl FnOnce(&mut Row<'_>) -> Result<()>) -> Result<&[f32]> {
+        self.asked.resize(1);
+        fill(&mut self.asked.row_mut(0))?;
+        self.asked.pad();
         Ok(self.engine.predict(&self.asked)?)
     }
 
@@ -242,7 +256,7 @@ impl Learner {
         scale: Option<Scale>,
     ) {
         let mut outputs = vec![0.0; logits.len()];
-        probabilities(self.scorer.link, logits, &mut outputs);
+        self.scorer.link.probabilities(logits, &mut outputs);
         if let (Some(scale), [output]) = (scale, &mut outputs[..]) {
             *output = (f64::from(*output) * scale.deviation + scale.mean) as f32;
             let target = [scale.target as f32];
@@ -262,14 +276,8 @@ impl Learner {
     /// # Errors
     /// If `x` or `truth` does not fit the model.
     pub fn learn(&mut self, x: &[f32], truth: Truth<'_>) -> Result<Learned> {
-        let width = self.engine.sample_len();
-        if x.len() != width {
-            return Err(
-                EngineError(format!("an event has {width} values, found {}", x.len())).into()
-            );
-        }
         self.start(1);
-        self.row(0).copy_from_slice(x);
+        one_event(&mut self.batch, x)?;
         self.set(0, truth, 1.0)?;
         self.step()
     }
@@ -281,20 +289,35 @@ impl Learner {
         self.scorer.scales.resize(len, None);
         self.scorer.scored.clear();
         self.scorer.scored.resize(len, false);
-        let batch = &mut self.batch;
-        batch.len = len;
-        batch.x.resize(len * self.engine.sample_len(), 0.0);
-        batch.weights.resize(len, 0.0);
-        match self.engine.spec().loss.targets() {
-            Wanted::ClassIds => batch.labels.resize(len, 0),
-            Wanted::Dense => batch.targets.resize(len * self.scorer.num_outputs, 0.0),
-        }
+        self.batch.resize(len);
     }
 
-    /// The inputs of event `i`, to be filled.
+    /// The inputs of event `i` where they are one field of floats, to be filled.
     pub fn row(&mut self, i: usize) -> &mut [f32] {
-        let width = self.engine.sample_len();
-        &mut self.batch.x[i * width..(i + 1) * width]
+        self.batch.x_mut(i)
+    }
+
+    /// All fields of event `i`, to be filled; its truth by [`Learner::set`].
+    pub fn fields(&mut self, i: usize) -> Row<'_> {
+        self.batch.row_mut(i)
+    }
+
+    /// Event `i` becomes sample `from` of a batch, whose weight is 0 if it is to be left out.
+    ///
+    /// # Errors
+    /// If its fields or its truth do not fit the model.
+    pub fn take(&mut self, i: usize, batch: &Batch, from: usize) -> Result<()> {
+        let weight = batch.weights.get(from).copied().unwrap_or(0.0);
+        if weight == 0.0 {
+            self.leave_out(i);
+            return Ok(());
+        }
+        self.batch.copy_inputs(i, batch, from).map_err(|e| EngineError(e.to_string()))?;
+        match batch.truth(from) {
+            Truth::Unknown => self.unlabelled(i),
+            truth => self.set(i, truth, weight)?,
+        }
+        Ok(())
     }
 
     /// Sets what is true of event `i` and how much it counts.
@@ -304,30 +327,47 @@ impl Learner {
     pub fn set(&mut self, i: usize, truth: Truth<'_>, weight: f32) -> Result<()> {
         let n = self.scorer.num_outputs;
         let wrong = |what: String| Err(EngineError(what).into());
-        self.batch.weights[i] = weight;
-        let dense = self.engine.spec().loss.targets() == Wanted::Dense;
-        match truth {
-            Truth::Class(class) if !dense && class < n => self.batch.labels[i] = class as i32,
-            Truth::Class(class) if dense && n == 1 && class < 2 => {
-                self.batch.targets[i] = class as f32;
+        let field = self.batch.signature().truth();
+        let (dense, by_position) = match field {
+            Some(field) => (field.dtype == DType::F32, field.time().is_some()),
+            None => return wrong("the model's loss compares with nothing".into()),
+        };
+        let mut row = self.batch.row_mut(i);
+        row.set_weight(weight);
+        let fits = match truth {
+            Truth::Class(class) if dense && (class < n || (n == 1 && class < 2)) => {
+                row.targets().map(|targets| {
+                    let values = targets.iter_mut().enumerate();
+                    values.for_each(|(o, value)| *value = truth.target(o, n));
+                })
             }
-            Truth::Class(class) if dense && class < n => {
-                let row = &mut self.batch.targets[i * n..(i + 1) * n];
-                row.fill(0.0);
-                row[class] = 1.0;
+            Truth::Class(class) if !dense && !by_position && class < n => {
+                row.set_class(class as u32)
+            }
+            Truth::Class(_) if by_position => {
+                return wrong("the loss needs a class for each position, found one".into());
             }
             Truth::Class(class) => {
                 return wrong(format!("class {class} is outside of the model's {n} outputs"));
             }
             Truth::Values(values) if dense && values.len() == n => {
-                self.batch.targets[i * n..(i + 1) * n].copy_from_slice(values);
+                row.targets().map(|targets| targets.copy_from_slice(values))
             }
             Truth::Values(values) => {
                 let what = if dense { format!("{n} targets") } else { "a class".into() };
                 return wrong(format!("the loss needs {what}, found {} values", values.len()));
             }
-        }
-        Ok(())
+            Truth::Classes(classes) if by_position => row.set_classes(classes).map(|_| ()),
+            Truth::Classes(classes) => {
+                return wrong(format!("the loss needs one class, found {}", classes.len()));
+            }
+            Truth::Unknown => {
+                row.set_weight(0.0);
+                row.forget_truth();
+                Ok(())
+            }
+        };
+        fits.map_err(|e| EngineError(e.to_string()).into())
     }
 
     /// Event `i` is scored in the units that its target came in.
@@ -342,20 +382,14 @@ impl Learner {
 
     /// Event `i` counts for nothing, since it is bad.
     pub fn leave_out(&mut self, i: usize) {
-        self.row(i).fill(0.0);
-        self.unlabelled(i);
+        self.batch.row_mut(i).skip();
     }
 
     /// Event `i` is not learned from, since its label is not known.
     pub fn unlabelled(&mut self, i: usize) {
-        self.batch.weights[i] = 0.0;
-        match self.engine.spec().loss.targets() {
-            Wanted::ClassIds => self.batch.labels[i] = 0,
-            Wanted::Dense => {
-                let n = self.scorer.num_outputs;
-                self.batch.targets[i * n..(i + 1) * n].fill(0.0);
-            }
-        }
+        let mut row = self.batch.row_mut(i);
+        row.set_weight(0.0);
+        row.forget_truth();
     }
 
     /// Scores the events of the step, then learns from them, unless the guard refuses.
@@ -384,6 +418,7 @@ impl Learner {
         if self.batch.weights.iter().all(|&w| w == 0.0) {
             return Ok(applied);
         }
+        self.batch.pad();
         let mut rate = self.rate();
         let (scorer, batch, drift) = (&mut self.scorer, &self.batch, &mut self.drift);
         if let Some(drift) = drift {
@@ -430,7 +465,8 @@ impl Learner {
         let Some(length) = &mut self.input_length else {
             return rate;
         };
-        let rows = self.batch.x.chunks_exact(self.engine.sample_len());
+        let width = (self.batch.x().len() / self.batch.len.max(1)).max(1);
+        let rows = self.batch.x().chunks_exact(width);
         for (x, &weight) in rows.zip(&self.batch.weights) {
             if weight > 0.0 {
                 length.add(&x[..self.num_values]);
@@ -441,7 +477,7 @@ impl Learner {
 
     /// An event of the last step, as it was predicted before it.
     pub fn scored(&self, i: usize) -> Scored<'_> {
-        let n = self.scorer.num_outputs;
+        let n = self.scorer.stride;
         Scored { outputs: &self.scorer.probabilities[i * n..(i + 1) * n] }
     }
 
@@ -586,15 +622,19 @@ impl Learner {
 impl Scorer {
     /// Scores the first `events` rows; the others are old ones.
     fn score(&mut self, batch: &Batch, events: usize, losses: &[f32], logits: &[f32]) -> Verdict {
-        let n = self.num_outputs;
+        // One row of outputs, or one for each position of a sequence.
+        let n = (logits.len() / batch.len.max(1)).max(1);
+        self.stride = n;
         self.probabilities.resize(events * n, 0.0);
         let (mut sum, mut weights) = (0.0, 0.0);
         // Inputs too: a bounded activation hides them from the loss, and not from the gradient.
-        // Without a branch, so that the compiler takes many at once.
-        let mut finite = !batch.x.iter().fold(false, |bad, v| bad | !v.is_finite());
+        let mut finite = !batch.has_non_finite();
         let rows = logits.chunks_exact(n).zip(self.probabilities.chunks_exact_mut(n));
         for (i, ((logits, outputs), &loss)) in rows.zip(losses).enumerate().take(events) {
-            probabilities(self.link, logits, outputs);
+            let rows = logits.chunks_exact(self.num_outputs);
+            for (logits, outputs) in rows.zip(outputs.chunks_exact_mut(self.num_outputs)) {
+                self.link.probabilities(logits, outputs);
+            }
             let weight = batch.weights[i];
             if weight == 0.0 {
                 continue;
@@ -611,33 +651,19 @@ impl Scorer {
                 self.prequential.add(outputs, Truth::Values(&target), loss, weight);
                 continue;
             }
-            let truth = match batch.targets.is_empty() {
-                true => Truth::Class(batch.labels[i] as usize),
-                false => Truth::Values(&batch.targets[i * n..(i + 1) * n]),
-            };
-            self.prequential.add(outputs, truth, loss, weight);
+            self.prequential.add(outputs, batch.truth(i), loss, weight);
         }
         self.guard.judge(sum / weights, finite)
     }
 }
 
-/// Logits as the loss reads them.
-fn probabilities(link: Link, logits: &[f32], out: &mut [f32]) {
-    match link {
-        Link::Softmax => {
-            let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let mut sum = 0.0;
-            for (out, &v) in out.iter_mut().zip(logits) {
-                *out = (v - most).exp();
-                sum += *out;
-            }
-            out.iter_mut().for_each(|v| *v /= sum);
-        }
-        Link::Sigmoid => {
-            for (out, &v) in out.iter_mut().zip(logits) {
-                *out = 1.0 / (1.0 + (-v).exp());
-            }
-        }
-        Link::Identity => out.copy_from_slice(logits),
+/// Makes `x` the first sample of a batch whose inputs are one field of floats.
+pub(super) fn one_event(batch: &mut Batch, x: &[f32]) -> Result<()> {
+    let row = batch.x_mut(0);
+    if x.len() != row.len() {
+        let width = row.len();
+        return Err(EngineError(format!("an event has {width} values, found {}", x.len())).into());
     }
+    row.copy_from_slice(x);
+    Ok(())
 }

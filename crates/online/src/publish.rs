@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tidemill_engine::data::Batch;
 use tidemill_recipe::stream::Position;
 
-use super::learner::Learner;
+use super::learner::{Learner, one_event};
 use tidemill_engine::engine::{Engine, EngineSpec, State};
 use tidemill_engine::error::Result;
 
@@ -74,7 +74,9 @@ impl Publisher {
         let held = self.newest.load_full();
         engine.set_state(held.state.tensors())?;
         let newest = self.newest.clone();
-        Ok(Follower { newest, engine, held, batch: Batch { len: 1, ..Batch::default() } })
+        let mut batch = Batch::new(Arc::new(engine.signature().without_truth()));
+        batch.resize(1);
+        Ok(Follower { newest, engine, held, batch })
     }
 }
 
@@ -94,8 +96,7 @@ impl Follower {
             self.held = newest.clone();
             self.engine.set_state(self.held.state.tensors())?;
         }
-        self.batch.x.clear();
-        self.batch.x.extend_from_slice(x);
+        one_event(&mut self.batch, x)?;
         let outputs = self.engine.predict(&self.batch)?;
         Ok(Answer { outputs, version: self.held.version, position: &self.held.position })
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidemill_engine::data::{DataSpec, Dataset, ImageDirectorySpec, Label, Order};
+use tidemill_engine::data::{DataSpec, Dataset, ImageDirectorySpec, Order};
 use tidemill_recipe::stream::{Format, OpenOptions, Policy, QueueOptions, Reader, decoder, open};
 
 use super::drift::challenger::take_challenger;
@@ -28,9 +28,9 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::{Existing, RunFolder};
 use tidemill_engine::memory::peak_rss_bytes;
 use tidemill_engine::metrics::{Figures, Meter};
-use tidemill_engine::prequential::{Prequential, Truth};
+use tidemill_engine::prequential::Prequential;
 use tidemill_engine::summary::Summary;
-use tidemill_recipe::data::{open_one, shaped};
+use tidemill_recipe::data::open_one;
 use tidemill_recipe::online::WhenFull;
 use tidemill_recipe::{DataPaths, RecipeFile};
 
@@ -333,7 +333,6 @@ fn feed(
     }
     if options.from == "data:" || Path::new(&options.from).is_dir() {
         let data = dataset(file, &options.from)?;
-        let data = shaped(&data, file, model.num_outputs());
         let order = match file.recipe.batch.shuffle {
             true => Order::Shuffled { seed: file.recipe.training.seed },
             false => Order::Sequential,
@@ -438,24 +437,18 @@ pub fn dataset(file: &RecipeFile, from: &str) -> Result<Arc<dyn Dataset>> {
 
 /// Where an anchor needs to know which weights matter: they are those of the recipe's batch data.
 fn anchor(model: &mut Model, file: &RecipeFile) -> Result<()> {
-    let outputs = model.num_outputs();
     let Model::Network(learner) = model else { return Ok(()) };
     if !learner.wants_anchor() {
         return Ok(());
     }
-    let data = shaped(&dataset(file, "data:")?, file, outputs);
+    let data = dataset(file, "data:")?;
     let order = Order::Shuffled { seed: file.recipe.training.seed }.epoch(0, data.len());
-    let mut target = vec![0.0; data.label_kind().target_len()];
     let mut next = 0;
     learner.anchor(&mut |learner| {
         if next >= data.len() {
             return Ok(false);
         }
-        match data.fill(order.index(next), learner.row(0), &mut target)? {
-            Label::Class(class) => learner.set(0, Truth::Class(class as usize), 1.0)?,
-            Label::Values => learner.set(0, Truth::Values(&target), 1.0)?,
-            Label::None | Label::Skipped => learner.leave_out(0),
-        }
+        learner.take(0, &data.read(order.index(next))?, 0)?;
         next += 1;
         Ok(true)
     })

@@ -1,13 +1,11 @@
-//! The data of a run: opened as the recipe says, and shaped as the loss wants it.
+//! The data of a run: opened as the recipe says.
 
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use tidemill_engine::data::spec::class_counts;
-use tidemill_engine::data::{
-    CsvSchema, DataSpec, Dataset, FillCost, InputSpec, Label, LabelKind, RawImage,
-};
-use tidemill_engine::nn::{ModelSpec, Targets};
+use tidemill_engine::data::{DataSpec, Dataset, InputSpec};
+use tidemill_engine::nn::ModelSpec;
 
 use crate::{ClassWeight, DataPaths, RecipeFile};
 use tidemill_engine::error::{Error, Result};
@@ -37,16 +35,6 @@ impl RunData {
         };
         let class_names = class_names(train.as_ref());
         Ok(RunData { train, validation, class_names })
-    }
-
-    /// These datasets with targets in the form that the recipe's loss compares with.
-    pub fn shaped(&self, file: &RecipeFile, num_outputs: usize) -> RunData {
-        let shape = |data: &Arc<dyn Dataset>| shaped(data, file, num_outputs);
-        RunData {
-            train: shape(&self.train),
-            validation: self.validation.as_ref().map(shape),
-            class_names: self.class_names.clone(),
-        }
     }
 }
 
@@ -104,17 +92,6 @@ pub fn open_one<'a>(
     })
 }
 
-/// One dataset with targets in the form that the recipe's loss compares with.
-pub fn shaped(data: &Arc<dyn Dataset>, file: &RecipeFile, num_outputs: usize) -> Arc<dyn Dataset> {
-    let dense = file.recipe.training.loss.targets() == Targets::Dense;
-    match data.label_kind() {
-        LabelKind::Class { .. } if dense => {
-            Arc::new(DenseTargets { data: data.clone(), width: num_outputs })
-        }
-        _ => data.clone(),
-    }
-}
-
 /// What the data should be for a model.
 pub fn input_of(model: &ModelSpec) -> InputSpec {
     match model.input {
@@ -123,6 +100,7 @@ pub fn input_of(model: &ModelSpec) -> InputSpec {
         }
         tidemill_engine::nn::InputSpec::Features(n) => InputSpec::Features(n),
         tidemill_engine::nn::InputSpec::Ids { length, .. } => InputSpec::Features(length),
+        tidemill_engine::nn::InputSpec::Tokens { .. } => InputSpec::Any,
     }
 }
 
@@ -165,73 +143,5 @@ pub fn class_weights(file: &RecipeFile, data: &dyn Dataset) -> Result<Vec<f32>> 
             }
             Ok(all)
         }
-    }
-}
-
-/// Class numbers as the values that a loss on dense targets wants: one-hot rows, or the number
-/// itself where the model has one output.
-struct DenseTargets {
-    data: Arc<dyn Dataset>,
-    width: usize,
-}
-
-impl Dataset for DenseTargets {
-    fn len(&self) -> usize {
-        self.data.len()
-    }
-    fn sample_shape(&self) -> &[usize] {
-        self.data.sample_shape()
-    }
-    fn label_kind(&self) -> LabelKind {
-        LabelKind::Values { len: self.width }
-    }
-    fn class_names(&self) -> &[String] {
-        self.data.class_names()
-    }
-    fn fill(
-        &self,
-        index: usize,
-        x: &mut [f32],
-        target: &mut [f32],
-    ) -> tidemill_engine::data::Result<Label> {
-        let label = self.data.fill(index, x, &mut [])?;
-        target.fill(0.0);
-        match label {
-            Label::Class(c) => {
-                match target {
-                    [one] => *one = c as f32,
-                    row => row.iter_mut().skip(c as usize).take(1).for_each(|v| *v = 1.0),
-                }
-                Ok(Label::Values)
-            }
-            other => Ok(other),
-        }
-    }
-    fn label(&self, index: usize) -> Label {
-        match self.data.label(index) {
-            Label::Class(_) => Label::Values,
-            other => other,
-        }
-    }
-    fn describe(&self, index: usize) -> String {
-        self.data.describe(index)
-    }
-    fn raw_image(&self, index: usize) -> tidemill_engine::data::Result<Option<RawImage>> {
-        self.data.raw_image(index)
-    }
-    fn touch(&self, index: usize) {
-        self.data.touch(index);
-    }
-    fn fill_cost(&self) -> FillCost {
-        self.data.fill_cost()
-    }
-    fn num_skipped(&self) -> usize {
-        self.data.num_skipped()
-    }
-    fn skipped_examples(&self) -> Vec<String> {
-        self.data.skipped_examples()
-    }
-    fn csv_schema(&self) -> Option<&CsvSchema> {
-        self.data.csv_schema()
     }
 }

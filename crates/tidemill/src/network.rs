@@ -7,7 +7,7 @@ use tidemill_engine::checkpoint::{read_tensors, write_tensors};
 use tidemill_engine::data::{Batch, Dataset, Loader, LoaderOptions, Order};
 use tidemill_engine::engine::{Engine, EngineSpec};
 use tidemill_engine::evaluate::{EvaluateOptions, default_batch_size, evaluate};
-use tidemill_engine::metrics::{Figures, Meter, Metric, Targets, Task};
+use tidemill_engine::metrics::{Figures, Meter, Metric, Task};
 use tidemill_engine::nn::{LossSpec, Model, OptimizerSpec};
 use tidemill_engine::{Error, Result};
 
@@ -95,7 +95,7 @@ impl Network {
             let rate = schedule.at(self.engine.step()) as f32;
             self.engine.train(batch, rate)?;
             let outputs = self.engine.outputs();
-            meter.add(outputs.losses, outputs.logits, Targets::of(batch));
+            meter.add(outputs.losses, outputs.logits, batch);
             if batch.last_in_epoch {
                 let mut epoch = Epoch { train: meter.figures(), validation: Figures::new() };
                 meter.reset();
@@ -151,8 +151,7 @@ impl Network {
         }
         let mut probabilities = Vec::with_capacity(x.len() / width * self.num_outputs());
         for samples in x.chunks(width * 256) {
-            let batch =
-                Batch { x: samples.to_vec(), len: samples.len() / width, ..Batch::default() };
+            let batch = Batch::of_x(samples.to_vec(), &[width]);
             probabilities.extend_from_slice(self.engine.predict(&batch)?);
         }
         Ok(probabilities)

@@ -11,7 +11,7 @@ use tidemill_engine::checkpoint::{EpochFigures, Meta, Writer};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::Evaluation;
-use tidemill_engine::metrics::{Figures, Meter, Targets};
+use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_recipe::Recipe;
 
 /// Why a run ended.
@@ -135,7 +135,7 @@ impl Driver<'_> {
             let result = self.engine.train_beside(batch, rate as f32, &|| ahead.piece())?;
             drop(ahead);
             let outputs = self.engine.outputs();
-            self.meter.add(outputs.losses, outputs.logits, Targets::of(batch));
+            self.meter.add(outputs.losses, outputs.logits, batch);
             self.at.advance(batch);
             if !result.loss.is_finite() {
                 return Err(self.not_finite(result.loss));

@@ -11,7 +11,7 @@ use tidemill_engine::data::{Batch, Dataset, Loader, LoaderOptions, MemoryDataset
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
 use tidemill_engine::metrics::Task;
-use tidemill_recipe::data::{open_one, shaped};
+use tidemill_recipe::data::open_one;
 use tidemill_recipe::engine_spec;
 use tidemill_recipe::{DataPaths, RecipeFile};
 
@@ -146,7 +146,6 @@ fn batches(
         Ok(data) if data.len() >= batch_size => data.clone(),
         _ => Arc::new(random(file, engine, batch_size)?),
     };
-    let data = shaped(&data, file, engine.num_outputs());
     let most = (MOST_VALUES / (batch_size * data.sample_len()).max(1)).clamp(2, BATCHES);
     let mut options = LoaderOptions::new(batch_size, Order::Shuffled { seed: 0 });
     options.drop_last = true;

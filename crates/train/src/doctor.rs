@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::mem::discriminant;
 use std::sync::Arc;
 
 use tidemill_engine::data::spec::class_counts;
-use tidemill_engine::data::{Dataset, Label, LabelKind, Loader, LoaderOptions};
+use tidemill_engine::data::{Batch, Dataset, LabelKind, Loader, LoaderOptions};
 use tidemill_engine::nn::check::{Facts, Labels, Severity, check};
 
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
 use tidemill_engine::metrics::Task;
-use tidemill_recipe::data::{self, RunData};
+use tidemill_recipe::data::RunData;
 use tidemill_recipe::engine_spec;
 use tidemill_recipe::{DataPaths, RecipeFile};
 
@@ -113,10 +112,8 @@ fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
             findings.push(Finding::error(key, "has no labels to learn from".into(), help));
             continue;
         }
-        let (kind, learned) = (set.label_kind(), data.train.label_kind());
-        if discriminant(&kind) != discriminant(&learned)
-            || kind.target_len() != learned.target_len()
-        {
+        let truth = |set: &Arc<dyn Dataset>| set.info().signature.truth().cloned();
+        if truth(set) != truth(&data.train) {
             let what = "has labels of another kind than batch.data".to_string();
             findings.push(Finding::error(key, what, "give both the same options"));
             continue;
@@ -158,10 +155,7 @@ fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
 }
 
 fn is_sorted(data: &dyn Dataset) -> bool {
-    let class = |i| match data.label(i) {
-        Label::Class(c) => c,
-        _ => 0,
-    };
+    let class = |i| data.class(i).unwrap_or(0);
     let (first, last) = (class(0), class(data.len().saturating_sub(1)));
     first < last && (1..data.len()).all(|i| class(i - 1) <= class(i))
 }
@@ -176,19 +170,19 @@ fn probes(data: &dyn Dataset, most: usize) -> impl Iterator<Item = usize> {
 
 /// Whether samples can be read, and differ.
 fn check_samples(key: &str, data: &dyn Dataset) -> Vec<Finding> {
-    let mut x = vec![0.0; data.sample_len()];
-    let mut target = vec![0.0; data.label_kind().target_len()];
     let (mut constant, mut looked) = (0, 0);
     let mut largest = 0.0f32;
     for i in probes(data, PROBES) {
-        match data.fill(i, &mut x, &mut target) {
-            Ok(_) => {}
+        let row = match data.read(i) {
+            Ok(row) => row,
             Err(e) => return vec![Finding::error(key, e.to_string(), "")],
-        }
-        if let Some(bad) = x.iter().chain(&target).find(|v| !v.is_finite()) {
+        };
+        let mut values = row.columns.iter().flat_map(|column| column.f32());
+        if let Some(bad) = values.find(|v| !v.is_finite()) {
             let what = format!("{} holds the value {bad}", data.describe(i));
             return vec![Finding::error(key, what, "mend the file")];
         }
+        let x = row.x();
         looked += 1;
         constant += usize::from(x.len() > 1 && x.iter().all(|&v| v == x[0]));
         largest = x.iter().fold(largest, |m, v| m.max(v.abs()));
@@ -214,17 +208,12 @@ fn check_duplicates(train: &dyn Dataset, validation: &dyn Dataset) -> Option<Fin
         return None;
     }
     let mut seen: HashMap<u64, usize> = HashMap::with_capacity(validation.len());
-    let mut x = vec![0.0; train.sample_len()];
-    let target_len = |d: &dyn Dataset| d.label_kind().target_len();
-    let mut target = vec![0.0; target_len(train).max(target_len(validation))];
     for i in 0..validation.len() {
-        validation.fill(i, &mut x, &mut target[..target_len(validation)]).ok()?;
-        seen.insert(hash(&x), i);
+        seen.insert(hash(&validation.read(i).ok()?), i);
     }
     let (mut count, mut example) = (0, None);
     for i in 0..train.len() {
-        train.fill(i, &mut x, &mut target[..target_len(train)]).ok()?;
-        if let Some(&other) = seen.get(&hash(&x)) {
+        if let Some(&other) = seen.get(&hash(&train.read(i).ok()?)) {
             count += 1;
             example.get_or_insert((i, other));
         }
@@ -240,10 +229,15 @@ fn check_duplicates(train: &dyn Dataset, validation: &dyn Dataset) -> Option<Fin
 }
 
 /// FNV-1a over the bits, eight bytes at a time; a chance hit among 10^5 samples is unlikely.
-fn hash(x: &[f32]) -> u64 {
-    x.chunks(2).fold(0xcbf2_9ce4_8422_2325, |h: u64, pair| {
-        let bits = pair.iter().fold(0u64, |b, v| b << 32 | u64::from(v.to_bits()));
-        (h ^ bits).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
+/// Of the inputs of one sample.
+fn hash(sample: &Batch) -> u64 {
+    let mix = |h: u64, bits: u32| {
+        (h ^ u64::from(bits)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
+    };
+    let inputs = sample.signature().inputs().len();
+    sample.columns[..inputs].iter().fold(0xcbf2_9ce4_8422_2325, |h, column| {
+        let h = column.f32().iter().fold(h, |h, v| mix(h, v.to_bits()));
+        column.i32().iter().fold(h, |h, &v| mix(h, v as u32))
     })
 }
 
@@ -253,7 +247,7 @@ fn check_first_loss(file: &RecipeFile, data: &RunData) -> Result<Option<Finding>
         return Ok(None);
     }
     let mut engine = Engine::compile(engine_spec(file, None))?;
-    let train: Arc<dyn Dataset> = data::shaped(&data.train, file, engine.num_outputs());
+    let train: Arc<dyn Dataset> = data.train.clone();
     let options = LoaderOptions::new(
         file.recipe.batch.batch_size,
         tidemill_engine::data::Order::Shuffled { seed: file.recipe.training.seed },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tidemill_engine::checkpoint::{Checkpoint, EpochFigures, Meta, Writer, state_sha256};
-use tidemill_engine::data::{self, Loader, LoaderOptions, Order};
+use tidemill_engine::data::{Loader, LoaderOptions, Order};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{evaluate, skipped};
@@ -103,8 +103,7 @@ pub fn train(
         }
     })?;
 
-    let shaped = data.shaped(&file, engine.num_outputs());
-    let loader = loader(&file, &data, &shaped, at.data)?;
+    let loader = loader(&file, &data, at.data)?;
     let recipe = file.recipe.clone();
     let steps_per_epoch = recipe.batch.steps_per_epoch.unwrap_or(loader.batches_per_epoch());
     let run_steps = recipe.epochs().saturating_mul(steps_per_epoch);
@@ -121,7 +120,7 @@ pub fn train(
         }));
     }
     let evaluation = evaluate_options(&file);
-    let mut validate = |engine: &mut Engine| match &shaped.validation {
+    let mut validate = |engine: &mut Engine| match &data.validation {
         Some(data) => evaluate(engine, data, &evaluation).map(Some),
         None => Ok(None),
     };
@@ -197,7 +196,7 @@ pub fn train(
     Ok(Outcome { summary, stopped_by, folder })
 }
 
-fn loader(file: &RecipeFile, data: &RunData, shaped: &RunData, position: u64) -> Result<Loader> {
+fn loader(file: &RecipeFile, data: &RunData, position: u64) -> Result<Loader> {
     let r = &file.recipe;
     let order = match r.batch.shuffle {
         true => Order::Shuffled { seed: r.training.seed },
@@ -207,19 +206,11 @@ fn loader(file: &RecipeFile, data: &RunData, shaped: &RunData, position: u64) ->
     options.drop_last = r.batch.drop_remainder;
     options.position = position;
     options.threads = r.batch.data_threads;
-    let weights = class_weights(file, data.train.as_ref())?;
-    if shaped.train.num_classes().is_some() {
-        options.class_weights = weights;
-    } else if !weights.is_empty() {
-        // The loader sees values instead of classes: weigh each sample by its class here.
-        let weight = |i| match data.train.label(i) {
-            data::Label::Class(c) => weights[c as usize],
-            _ => 1.0,
-        };
-        options.sample_weights = Some((0..data.train.len()).map(weight).collect());
-    }
-    Loader::new(shaped.train.clone(), options).map_err(|e| match e {
-        data::Error::Option { what } => file.error_at("batch", &format!("fails: {what}")),
+    options.class_weights = class_weights(file, data.train.as_ref())?;
+    Loader::new(data.train.clone(), options).map_err(|e| match e {
+        tidemill_engine::data::Error::Option { what } => {
+            file.error_at("batch", &format!("fails: {what}"))
+        }
         e => Error::Data(e),
     })
 }

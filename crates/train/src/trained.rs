@@ -12,8 +12,8 @@ use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
 use tidemill_engine::folder::RunFolder;
-use tidemill_engine::metrics::{Task, argmax};
-use tidemill_recipe::data::{input_of, open_one, shaped};
+use tidemill_engine::nn::{Answer, Task};
+use tidemill_recipe::data::{input_of, open_one};
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
 /// Which of a run's weights.
@@ -103,7 +103,6 @@ impl Trained {
                     .into(),
             ));
         }
-        let set = shaped(&set, &self.file, self.engine.num_outputs());
         let options = evaluate_options(&self.file);
         evaluate(&mut self.engine, &set, &options)
     }
@@ -228,14 +227,9 @@ impl Trained {
 
 fn prediction(source: String, row: &[f32], task: Task, names: &[String]) -> Prediction {
     let name = |i: usize| names.get(i).cloned().unwrap_or_else(|| i.to_string());
-    let (class, probability) = match (task, row) {
-        (Task::Values, _) => (None, 1.0),
-        (Task::Binary, [p]) if *p > 0.5 => (Some(name(1)), *p),
-        (Task::Binary, [p]) => (Some(name(0)), 1.0 - p),
-        _ => {
-            let best = argmax(row);
-            (Some(name(best)), row.get(best).copied().unwrap_or(0.0))
-        }
+    let (class, probability) = match task.answer(row) {
+        Answer::Values => (None, 1.0),
+        Answer::Class { class, probability } => (Some(name(class)), probability),
     };
     Prediction { source, class, probability, outputs: row.to_vec() }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidemill_engine::data::{Batch, Order};
-use tidemill_engine::nn::Targets as Wanted;
+use tidemill_engine::fields::{DType, Field};
 use tidemill_recipe::stream::{OpenOptions, QueueOptions, Reader, decoder, open};
 
 use tidemill_engine::error::Result;
@@ -18,7 +18,6 @@ use tidemill_online::learner::{Learner, Scale};
 use tidemill_online::model::Model;
 use tidemill_online::run::dataset;
 use tidemill_recipe::RecipeFile;
-use tidemill_recipe::data::shaped;
 
 /// How long reading waits for more before it looks again.
 const WAIT: Duration = Duration::from_millis(50);
@@ -29,20 +28,10 @@ const JOURNAL_BYTES: u64 = 16 << 20;
 /// all modes are given the same.
 #[derive(Clone, Debug, Default)]
 pub struct Events {
-    /// Values of a row.
-    pub width: usize,
-    /// Targets of an event; 0 where labels are classes by number.
-    pub num_targets: usize,
-    /// `[len, width]`
-    pub x: Vec<f32>,
-    /// `[len]`, or nothing where events have targets.
-    pub labels: Vec<i32>,
-    /// `[len, num_targets]`
-    pub targets: Vec<f32>,
+    /// The rows, as the model takes them, with their truths and weights.
+    pub rows: Batch,
     /// How targets were scaled.
     pub scales: Vec<Option<Scale>>,
-    /// `[len]`
-    pub weights: Vec<f32>,
     /// Events without a label, which nothing can be measured on.
     pub unlabelled: u64,
     /// Records set aside.
@@ -74,15 +63,12 @@ impl Events {
         file.recipe.online.batch_size = 1;
         file.recipe.online.max_batch = None;
         let mut model = Model::build(&file, Some(1), None)?;
-        let mut feed = feed(&file, from, folder, &model)?;
+        let mut feed = feed(&file, from, folder)?;
         let mut events = Events::default();
         if let Model::Network(learner) = &model {
-            events.width = learner.engine().sample_len();
-            if learner.engine().spec().loss.targets() == Wanted::Dense {
-                events.num_targets = learner.engine().num_outputs();
-            }
+            events.rows = Batch::new(learner.engine().signature().clone());
         }
-        let row = 4 * (events.width + events.num_targets + 8) as u64;
+        let row = events.bytes(1) + 24;
         let most = limits.events.min((limits.bytes / row) as usize).max(1);
         loop {
             let ended = feed.fill(WAIT)? == Filled::End;
@@ -114,41 +100,35 @@ impl Events {
         if batch.weights.first().is_none_or(|&w| w == 0.0) {
             return;
         }
-        self.x.extend_from_slice(&batch.x);
-        match self.num_targets {
-            0 => self.labels.extend_from_slice(&batch.labels),
-            _ => self.targets.extend_from_slice(&batch.targets),
-        }
-        self.weights.extend_from_slice(&batch.weights);
+        self.rows.push_row(batch, 0);
         self.scales.push(scale);
     }
 
     /// Number of events.
     pub fn len(&self) -> usize {
-        self.weights.len()
+        self.rows.len
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.weights.is_empty()
+        self.rows.len == 0
     }
 
     /// Bytes of so many events in memory.
     pub fn bytes(&self, len: usize) -> u64 {
-        (len * 4 * (self.width + self.num_targets.max(1) + 1)) as u64
+        let fields = self.rows.signature().fields().iter();
+        (len * 4 * (fields.map(Field::most).sum::<usize>() + 1)) as u64
+    }
+
+    /// Targets of an event; 0 where labels are classes by number.
+    pub fn num_targets(&self) -> usize {
+        let truth = self.rows.signature().truth();
+        truth.filter(|field| field.dtype == DType::F32).map_or(0, Field::most)
     }
 
     /// What is true of event `i`.
     pub fn truth(&self, i: usize) -> Truth<'_> {
-        match self.num_targets {
-            0 => Truth::Class(self.labels[i] as usize),
-            n => Truth::Values(&self.targets[i * n..(i + 1) * n]),
-        }
-    }
-
-    /// The inputs of event `i`.
-    pub fn row(&self, i: usize) -> &[f32] {
-        &self.x[i * self.width..(i + 1) * self.width]
+        self.rows.truth(i)
     }
 }
 
@@ -196,27 +176,20 @@ impl<'a> View<'a> {
 
     /// Fills a batch with the events at these places.
     pub fn fill(&self, places: impl ExactSizeIterator<Item = usize>, batch: &mut Batch) {
-        batch.len = places.len();
-        batch.x.clear();
-        batch.labels.clear();
-        batch.targets.clear();
-        batch.weights.clear();
-        let events = self.events;
-        for i in places.map(|place| self.at(place)) {
-            batch.x.extend_from_slice(events.row(i));
-            match events.truth(i) {
-                Truth::Class(class) => batch.labels.push(class as i32),
-                Truth::Values(values) => batch.targets.extend_from_slice(values),
-            }
-            batch.weights.push(events.weights[i]);
+        let rows = &self.events.rows;
+        batch.restart(rows.signature());
+        batch.resize(places.len());
+        for (to, i) in places.map(|place| self.at(place)).enumerate() {
+            batch.copy_row(to, rows, i);
         }
+        batch.pad();
     }
 }
 
-fn feed(file: &RecipeFile, from: &str, folder: &Path, model: &Model) -> Result<Box<dyn Feed>> {
+fn feed(file: &RecipeFile, from: &str, folder: &Path) -> Result<Box<dyn Feed>> {
     let (position, counts) = Default::default();
     if from == "data:" || Path::new(from).is_dir() {
-        let data = shaped(&dataset(file, from)?, file, model.num_outputs());
+        let data = dataset(file, from)?;
         return Ok(Box::new(DataFeed::new(data, Order::Sequential, None, position, counts)));
     }
     let (recipe, spec) = (&file.recipe, &file.recipe.online);

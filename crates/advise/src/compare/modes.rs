@@ -235,8 +235,7 @@ impl Setting<'_> {
         learner.start(places.len());
         for (row, place) in places.enumerate() {
             let i = self.view.at(place);
-            learner.row(row).copy_from_slice(events.row(i));
-            learner.set(row, events.truth(i), events.weights[i])?;
+            learner.take(row, &events.rows, i)?;
             if let Some(scale) = events.scales[i] {
                 learner.set_scale(row, scale);
             }

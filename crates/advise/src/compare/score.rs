@@ -80,9 +80,8 @@ impl Judge {
     /// The class that is true.
     pub(crate) fn class(&self, truth: Truth<'_>) -> usize {
         match (truth, self.task) {
-            (Truth::Class(class), _) => class,
             (Truth::Values(v), Task::Binary) => usize::from(v.first().is_some_and(|&v| v > 0.5)),
-            (Truth::Values(v), _) => argmax(v),
+            _ => self.task.class(truth).unwrap_or(0),
         }
     }
 
@@ -208,12 +207,13 @@ impl Baselines {
                 (Some(scale), _) => vec![scale.target],
                 (None, Truth::Values(v)) => v.iter().map(|&v| f64::from(v)).collect(),
                 (None, Truth::Class(class)) => vec![class as f64],
+                (None, Truth::Unknown | Truth::Classes(_)) => vec![f64::NAN],
             }
         };
         let distance = |a: &[f64], b: &[f64]| {
             a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / b.len().max(1) as f64
         };
-        let width = view.events.num_targets.max(1);
+        let width = view.events.num_targets().max(1);
         let (mut last, mut sums, mut n) = (vec![0.0; width], vec![0.0; width], 0.0f64);
         let (mut no_change, mut mean, mut scored) = (0.0, 0.0, 0.0f64);
         for place in 0..view.len() {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Dataset, Error, Label, LabelKind, MemoryDataset, Result};
+use crate::{Dataset, Error, LabelKind, MemoryDataset, Result, Truth};
 use std::path::PathBuf;
 
 fn read(text: &str, edit: impl FnOnce(&mut CsvSpec)) -> Result<MemoryDataset> {
@@ -23,13 +23,30 @@ fn read_like(
     })
 }
 
+/// The label of one sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Label {
+    Class(u32),
+    Values,
+    None,
+}
+
+fn label(data: &MemoryDataset, i: usize) -> Label {
+    match data.read(i).unwrap().truth(0) {
+        Truth::Class(class) => Label::Class(class as u32),
+        Truth::Values(_) => Label::Values,
+        _ => Label::None,
+    }
+}
+
 fn rows(data: &MemoryDataset) -> Vec<(Vec<f32>, Label)> {
     let one = |i| {
-        let mut x = vec![0.0; data.sample_len()];
-        let mut t = vec![0.0; data.label_kind().target_len()];
-        let label = data.fill(i, &mut x, &mut t).unwrap();
-        x.extend(t);
-        (x, label)
+        let row = data.read(i).unwrap();
+        let mut x = row.x().to_vec();
+        if let Truth::Values(targets) = row.truth(0) {
+            x.extend(targets);
+        }
+        (x, label(data, i))
     };
     (0..data.len()).map(one).collect()
 }
@@ -46,7 +63,7 @@ fn numbers_categories_and_classes() {
     ];
     assert_eq!(rows(&data), want);
     assert_eq!(data.class_names(), ["no", "yes"]);
-    assert_eq!((data.describe(1), data.sample_shape()), ("t.csv:3".into(), &[2][..]));
+    assert_eq!((data.describe(1), data.sample_shape()), ("t.csv:3".into(), vec![2]));
     let schema = data.csv_schema().unwrap();
     assert_eq!((schema.num_features(), schema.columns[1].name.as_str()), (2, "city"));
 }
@@ -166,7 +183,7 @@ fn limit_and_class_names() {
     assert_eq!(data.len(), 2);
     let names = vec!["yes".to_owned(), "no".to_owned(), "maybe".to_owned()];
     let data = read(PEOPLE, |s| s.class_names = names.clone()).unwrap();
-    assert_eq!((data.label(0), data.num_classes()), (Label::Class(1), Some(3)));
+    assert_eq!((label(&data, 0), data.num_classes()), (Label::Class(1), Some(3)));
     let error = read(PEOPLE, |s| s.class_names = names[..1].to_vec()).unwrap_err().to_string();
     assert!(error.contains("t.csv:2: label \"y\": \"no\" is no known class"), "{error}");
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use tidemill_fields::{Field, Row};
+
 use super::archive::{self, Store};
 use super::cache::SampleCache;
 use super::listing::{self, Listing};
@@ -12,7 +14,7 @@ use super::{
     BrokenFiles, Cache, Fit, ImageDirectorySpec, LabelMode, LabelSource, Subset, decode, split,
 };
 use crate::normalize::Affine;
-use crate::{Dataset, Error, FillCost, InputSpec, Label, LabelKind, RawImage, Result};
+use crate::{Dataset, Error, FillCost, Info, InputSpec, LabelKind, RawImage, Result};
 
 /// Reasons kept for people; the count goes on.
 const MAX_REASONS: usize = 20;
@@ -20,6 +22,7 @@ const MAX_REASONS: usize = 20;
 /// Images in a folder or archive, decoded when a sample is asked for.
 pub struct ImageFolder {
     store: Store,
+    info: Info,
     listing: Listing,
     fit: Fit,
     shape: [usize; 3],
@@ -110,11 +113,22 @@ impl ImageFolder {
         };
         let channels = fit.shape.color.channels();
         let affine = spec.normalize.clone().unwrap_or_default().compile(channels, 1.0 / 255.0)?;
+        let shape = [fit.shape.height, fit.shape.width, channels];
+        let kind = match label_mode {
+            LabelMode::Int => LabelKind::Class { num_classes },
+            LabelMode::Categorical => LabelKind::Values { len: num_classes },
+            LabelMode::Binary => LabelKind::Values { len: 1 },
+            LabelMode::None => LabelKind::None,
+        };
+        let mut info = Info::of(n, vec![Field::numbers("x", &shape)], kind);
+        info.num_classes = (label_mode != LabelMode::None).then_some(num_classes);
+        info.class_names = listing.class_names.clone();
         Ok(Self {
             store,
+            info,
             listing,
             fit,
-            shape: [fit.shape.height, fit.shape.width, channels],
+            shape,
             affine,
             label_mode,
             broken_files: spec.broken_files,
@@ -167,23 +181,24 @@ impl ImageFolder {
         }
     }
 
-    fn put(&self, index: usize, pixels: &[u8], x: &mut [f32], target: &mut [f32]) -> Label {
+    fn put(&self, index: usize, pixels: &[u8], row: &mut Row<'_>) -> Result<()> {
         if pixels.is_empty() {
-            x.fill(0.0);
-            target.fill(0.0);
-            return Label::Skipped;
+            row.skip();
+            return Ok(());
         }
-        self.affine.fill_u8(pixels, x);
+        self.affine.fill_u8(pixels, row.f32(0)?);
         let class = self.listing.classes[index];
         match self.label_mode {
+            LabelMode::Int => row.set_class(class)?,
             LabelMode::Categorical => {
-                target.fill(0.0);
-                target[class as usize] = 1.0;
+                let targets = row.targets()?;
+                targets.fill(0.0);
+                targets[class as usize] = 1.0;
             }
-            LabelMode::Binary => target[0] = class as f32,
-            LabelMode::Int | LabelMode::None => {}
+            LabelMode::Binary => row.targets()?[0] = class as f32,
+            LabelMode::None => {}
         }
-        self.label(index)
+        Ok(())
     }
 }
 
@@ -216,54 +231,22 @@ fn kept(spec: &ImageDirectorySpec, n: usize) -> Result<Option<Vec<u32>>> {
 }
 
 impl Dataset for ImageFolder {
-    fn len(&self) -> usize {
-        self.listing.names.len()
+    fn info(&self) -> &Info {
+        &self.info
     }
 
-    fn sample_shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn sample_len(&self) -> usize {
-        self.fit.shape.len()
-    }
-
-    fn label_kind(&self) -> LabelKind {
-        let num_classes = self.listing.class_names.len();
-        match self.label_mode {
-            LabelMode::Int => LabelKind::Class { num_classes },
-            LabelMode::Categorical => LabelKind::Values { len: num_classes },
-            LabelMode::Binary => LabelKind::Values { len: 1 },
-            LabelMode::None => LabelKind::None,
-        }
-    }
-
-    fn num_classes(&self) -> Option<usize> {
-        (self.label_mode != LabelMode::None).then_some(self.listing.class_names.len())
-    }
-
-    fn class_names(&self) -> &[String] {
-        &self.listing.class_names
-    }
-
-    fn fill(&self, index: usize, x: &mut [f32], target: &mut [f32]) -> Result<Label> {
+    fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()> {
         let Some(cache) = &self.cache else {
-            let pixels = self.pixels(index)?;
-            return Ok(self.put(index, &pixels, x, target));
+            return self.put(index, &self.pixels(index)?, row);
         };
-        let pixels = match cache.get(index) {
-            Some(pixels) => pixels,
-            None => cache.put(index, self.pixels(index)?),
-        };
-        Ok(self.put(index, pixels, x, target))
+        match cache.get(index) {
+            Some(pixels) => self.put(index, pixels, row),
+            None => self.put(index, cache.put(index, self.pixels(index)?), row),
+        }
     }
 
-    fn label(&self, index: usize) -> Label {
-        match self.label_mode {
-            LabelMode::Int => Label::Class(self.listing.classes[index]),
-            LabelMode::Categorical | LabelMode::Binary => Label::Values,
-            LabelMode::None => Label::None,
-        }
+    fn class(&self, index: usize) -> Option<u32> {
+        (self.label_mode == LabelMode::Int).then(|| self.listing.classes[index])
     }
 
     fn describe(&self, index: usize) -> String {

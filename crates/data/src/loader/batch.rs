@@ -1,35 +1,10 @@
-//! One batch, and how it is filled.
+//! How a batch is filled.
 
 use std::sync::Arc;
 
-use crate::{Dataset, FillCost, Label, LoaderOptions, Result};
+use tidemill_fields::{Batch, Row};
 
-/// Samples for one step.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Batch {
-    /// Sample values, `(len, sample shape)`.
-    pub x: Vec<f32>,
-    /// Class numbers, `(len)`; all 0 where labels are values or none.
-    pub labels: Vec<i32>,
-    /// Target values, `(len, target_len)`; empty where labels are classes or none.
-    pub targets: Vec<f32>,
-    /// Weight of each sample, `(len)`: class weight times sample weight, 0 for skipped samples.
-    pub weights: Vec<f32>,
-    /// Index of each sample in the dataset, `(len)`.
-    pub indices: Vec<u32>,
-    /// The number of samples; the last batch of an epoch may be smaller.
-    pub len: usize,
-    /// The epoch that the batch belongs to, from 0.
-    pub epoch: u64,
-    /// Position of the first sample, counted over all epochs.
-    pub position: u64,
-    /// Position after the last sample: where a resumed loader starts.
-    pub next_position: u64,
-    /// Whether the epoch ends with this batch.
-    pub last_in_epoch: bool,
-    /// Samples that could not be read and weigh nothing.
-    pub num_skipped: usize,
-}
+use crate::{Dataset, FillCost, LoaderOptions, Result};
 
 /// Values of the samples that are filled in one go: long enough that handing them out does not
 /// show, short enough that a step which waits for the last one does not notice.
@@ -38,10 +13,7 @@ const PIECE_VALUES: usize = 3000;
 /// Rows of a batch that are still to be filled.
 #[derive(Default)]
 pub(super) struct Rows<'a> {
-    x: &'a mut [f32],
-    targets: &'a mut [f32],
-    labels: &'a mut [i32],
-    weights: &'a mut [f32],
+    row: Row<'a>,
     indices: &'a [u32],
     /// The sample that follows the last one.
     after: Option<u32>,
@@ -50,27 +22,14 @@ pub(super) struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// Splits off the first `n` rows, or all; none if there are none.
     pub(super) fn take(&mut self, n: usize) -> Option<Rows<'a>> {
-        let rows = std::mem::take(self);
-        let len = rows.indices.len();
-        if len == 0 {
+        if self.indices.is_empty() {
             return None;
         }
-        let n = n.min(len);
-        let (x, x_rest) = rows.x.split_at_mut(rows.x.len() / len * n);
-        let (targets, targets_rest) = rows.targets.split_at_mut(rows.targets.len() / len * n);
-        let (labels, labels_rest) = rows.labels.split_at_mut(n);
-        let (weights, weights_rest) = rows.weights.split_at_mut(n);
-        let (indices, rest) = rows.indices.split_at(n);
-        let after = rest.first().copied().or(rows.after);
-        *self = Rows {
-            x: x_rest,
-            targets: targets_rest,
-            labels: labels_rest,
-            weights: weights_rest,
-            indices: rest,
-            after: rows.after,
-        };
-        Some(Rows { x, targets, labels, weights, indices, after })
+        let n = n.min(self.indices.len());
+        let (indices, rest) = self.indices.split_at(n);
+        self.indices = rest;
+        let after = rest.first().copied().or(self.after);
+        Some(Rows { row: self.row.take(n), indices, after })
     }
 }
 
@@ -79,8 +38,8 @@ pub(super) struct Filler {
     data: Arc<dyn Dataset>,
     options: LoaderOptions,
     samples_per_epoch: u64,
+    /// Elements of one sample.
     sample_len: usize,
-    target_len: usize,
 }
 
 impl Filler {
@@ -89,27 +48,24 @@ impl Filler {
         options: LoaderOptions,
         samples_per_epoch: u64,
     ) -> Self {
-        let (sample_len, target_len) = (data.sample_len(), data.label_kind().target_len());
-        Self { data, options, samples_per_epoch, sample_len, target_len }
+        let fields = data.info().signature.fields();
+        let sample_len = fields.iter().map(|field| field.most()).sum();
+        Self { data, options, samples_per_epoch, sample_len }
     }
 
     /// A batch with room for everything.
     pub(super) fn empty_batch(&self) -> Batch {
         let n = self.options.batch_size.min(self.data.len());
-        Batch {
-            x: Vec::with_capacity(n * self.sample_len),
-            labels: Vec::with_capacity(n),
-            targets: Vec::with_capacity(n * self.target_len),
-            weights: Vec::with_capacity(n),
-            indices: Vec::with_capacity(n),
-            ..Batch::default()
-        }
+        let mut batch = Batch::new(self.data.info().signature.clone());
+        batch.reserve(n);
+        batch.indices.reserve(n);
+        batch
     }
 
     /// The bytes of one full batch.
     pub(super) fn batch_bytes(&self) -> usize {
         let n = self.options.batch_size.min(self.data.len());
-        4 * n * (self.sample_len + self.target_len + 3)
+        4 * n * (self.sample_len + 2)
     }
 
     /// Samples of one full batch.
@@ -139,40 +95,31 @@ impl Filler {
     pub(super) fn fill(&self, position: u64, batch: &mut Batch) -> Result<()> {
         let rows = self.start(position, batch);
         batch.num_skipped = self.fill_rows(rows)?;
+        batch.pad();
         Ok(())
     }
 
     /// Makes `batch` the one at `position`, all but its samples, which are the rows returned.
     pub(super) fn start<'a>(&self, position: u64, batch: &'a mut Batch) -> Rows<'a> {
         let (epoch, offset, len) = self.place(position);
-        batch.len = len;
+        batch.resize(len);
         batch.epoch = epoch;
         batch.position = position;
         batch.next_position = position + len as u64;
         batch.last_in_epoch = offset + len as u64 == self.samples_per_epoch;
-        batch.x.resize(len * self.sample_len, 0.0);
-        batch.targets.resize(len * self.target_len, 0.0);
-        batch.labels.resize(len, 0);
-        batch.weights.resize(len, 0.0);
         batch.num_skipped = 0;
         let order = self.options.order.epoch(epoch, self.data.len());
         let range = offset as usize..offset as usize + len;
         batch.indices.clear();
         batch.indices.extend(range.clone().map(|position| order.index(position) as u32));
         let after = (!batch.last_in_epoch).then(|| order.index(range.end) as u32);
-        Rows {
-            x: &mut batch.x,
-            targets: &mut batch.targets,
-            labels: &mut batch.labels,
-            weights: &mut batch.weights,
-            indices: &batch.indices,
-            after,
-        }
+        let (row, indices) = batch.rows_and_indices();
+        Rows { row, indices, after }
     }
 
     /// Samples that are worth handing out at once.
     pub(super) fn rows_of_a_piece(&self) -> usize {
-        PIECE_VALUES.div_ceil(self.sample_len + self.target_len)
+        PIECE_VALUES.div_ceil(self.sample_len.max(1))
     }
 
     /// Reads the samples of `rows`; says how many had to be skipped.
@@ -191,28 +138,25 @@ impl Filler {
             ([_], Some(after)) => self.data.touch(after as usize),
             (indices, _) => indices.iter().for_each(|&index| self.data.touch(index as usize)),
         }
-        let (mut x, mut targets) = (rows.x, rows.targets);
-        let mut skipped = 0;
-        let outs = rows.labels.iter_mut().zip(rows.weights.iter_mut());
-        for (&index, (class, weight)) in rows.indices.iter().zip(outs) {
-            let index = index as usize;
-            let (sample, rest) = x.split_at_mut(self.sample_len);
-            let (target, rest_targets) = targets.split_at_mut(self.target_len);
-            (x, targets) = (rest, rest_targets);
-            let label = self.data.fill(index, sample, target)?;
-            *class = if let Label::Class(c) = label { c as i32 } else { 0 };
-            *weight = self.weight(index, label);
-            skipped += usize::from(label == Label::Skipped);
+        let mut row = rows.row;
+        for (i, &index) in rows.indices.iter().enumerate() {
+            row.select(i);
+            row.set_weight(1.0);
+            self.data.fill(index as usize, &mut row)?;
+            self.weigh(index as usize, &mut row);
         }
-        Ok(skipped)
+        Ok(row.skipped())
     }
 
-    fn weight(&self, index: usize, label: Label) -> f32 {
-        let class = match label {
-            Label::Skipped => return 0.0,
-            Label::Class(c) => self.options.class_weights.get(c as usize).copied().unwrap_or(1.0),
-            Label::Values | Label::None => 1.0,
-        };
-        class * self.options.sample_weights.as_ref().map_or(1.0, |w| w[index])
+    /// The class's and the sample's weight upon the row's own.
+    fn weigh(&self, index: usize, row: &mut Row<'_>) {
+        let options = &self.options;
+        if let Some(class) = row.class().filter(|_| !options.class_weights.is_empty()) {
+            let weight = options.class_weights.get(class).copied().unwrap_or(1.0);
+            row.set_weight(row.weight() * weight);
+        }
+        if let Some(weights) = &options.sample_weights {
+            row.set_weight(row.weight() * weights[index]);
+        }
     }
 }

@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::batch::{Batch, Filler, Rows};
+use tidemill_fields::Batch;
+
+use super::batch::{Filler, Rows};
 use crate::Result;
 
 /// The consumer's end.
@@ -56,6 +58,7 @@ impl Inline {
         if ahead.complete && !ahead.failed {
             std::mem::swap(&mut self.current, &mut self.next);
             self.current.num_skipped = ahead.skipped;
+            self.current.pad();
         } else {
             // Also after a failure: once more in order, so that the first error is told.
             self.filler.fill(self.position, &mut self.current)?;

@@ -12,11 +12,12 @@ mod prefetch;
 use std::sync::Arc;
 use std::thread;
 
-pub use batch::Batch;
 use batch::Filler;
 pub use inline::Ahead;
 use inline::Inline;
 use prefetch::Prefetch;
+
+use tidemill_fields::Batch;
 
 use crate::{Dataset, Error, FillCost, LabelKind, Order, Result};
 

@@ -9,8 +9,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
+use tidemill_fields::Batch;
+
 use super::Mode;
-use super::batch::{Batch, Filler};
+use super::batch::Filler;
 use super::inline::Inline;
 use crate::{Error, Result};
 

@@ -1,11 +1,12 @@
 use super::*;
-use crate::{Label, MemoryDataset, RawImage};
+use crate::{Info, MemoryDataset, Row};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tidemill_fields::Field;
 
 /// Decodes slowly and unevenly; sample `i` is `[i, -i]`, its class `i % 3`.
 struct Slow {
-    len: usize,
+    info: Info,
     bad: Option<usize>,
     panic: Option<usize>,
     skip: Option<usize>,
@@ -15,8 +16,9 @@ struct Slow {
 }
 
 fn slow(len: usize) -> Slow {
+    let labels = LabelKind::Class { num_classes: 3 };
     Slow {
-        len,
+        info: Info::of(len, vec![Field::numbers("x", &[2])], labels),
         bad: None,
         panic: None,
         skip: None,
@@ -26,16 +28,10 @@ fn slow(len: usize) -> Slow {
 }
 
 impl Dataset for Slow {
-    fn len(&self) -> usize {
-        self.len
+    fn info(&self) -> &Info {
+        &self.info
     }
-    fn sample_shape(&self) -> &[usize] {
-        &[2]
-    }
-    fn label_kind(&self) -> LabelKind {
-        LabelKind::Class { num_classes: 3 }
-    }
-    fn fill(&self, index: usize, x: &mut [f32], _: &mut [f32]) -> Result<Label> {
+    fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()> {
         self.fills.fetch_add(1, Ordering::Relaxed);
         if index.is_multiple_of(7) {
             std::thread::sleep(Duration::from_micros(300));
@@ -45,20 +41,12 @@ impl Dataset for Slow {
             return Err(Error::option(format!("sample {index} is bad")));
         }
         if self.skip == Some(index) {
-            x.fill(0.0);
-            return Ok(Label::Skipped);
+            row.skip();
+            return Ok(());
         }
-        x.copy_from_slice(&[index as f32, -(index as f32)]);
-        Ok(self.label(index))
-    }
-    fn label(&self, index: usize) -> Label {
-        Label::Class(index as u32 % 3)
-    }
-    fn describe(&self, index: usize) -> String {
-        format!("slow {index}")
-    }
-    fn raw_image(&self, _: usize) -> Result<Option<RawImage>> {
-        Ok(None)
+        row.f32(0)?.copy_from_slice(&[index as f32, -(index as f32)]);
+        row.set_class(index as u32 % 3)?;
+        Ok(())
     }
     fn fill_cost(&self) -> FillCost {
         match self.fills.load(Ordering::Relaxed) < self.cached_after {
@@ -154,12 +142,12 @@ fn an_epoch_sees_each_sample_once() {
         seen.sort_unstable();
         assert!(seen.iter().copied().eq(0..101));
     }
-    assert!(batches[12].last_in_epoch && batches[12].len == 5 && batches[12].x.len() == 10);
+    assert!(batches[12].last_in_epoch && batches[12].len == 5 && batches[12].x().len() == 10);
     assert!(batches.iter().filter(|b| b.last_in_epoch).count() == 2);
     for b in &batches {
         for i in 0..b.len {
-            assert_eq!(b.x[2 * i], b.indices[i] as f32);
-            assert_eq!(b.labels[i], b.indices[i] as i32 % 3);
+            assert_eq!(b.x()[2 * i], b.indices[i] as f32);
+            assert_eq!(b.labels()[i], b.indices[i] as i32 % 3);
         }
     }
 }
@@ -195,7 +183,7 @@ fn weights_multiply_and_skipped_samples_weigh_nothing() {
     };
     let batches = all(data, options);
     assert_eq!(batches[0].weights, [1.0, 2.0, 0.5, 3.0, 0.0, 2.0]);
-    assert_eq!((batches[0].num_skipped, &batches[0].x[8..10]), (1, &[0.0, 0.0][..]));
+    assert_eq!((batches[0].num_skipped, &batches[0].x()[8..10]), (1, &[0.0, 0.0][..]));
 }
 
 #[test]
@@ -266,7 +254,7 @@ fn buffers_go_round() {
         let loader = loader.as_mut().unwrap();
         let mut places = std::collections::HashSet::new();
         while let Some(batch) = loader.next_batch().unwrap() {
-            places.insert((batch.x.as_ptr(), batch.weights.as_ptr()));
+            places.insert((batch.x().as_ptr(), batch.weights.as_ptr()));
         }
         assert!(places.len() <= most, "{} buffers", places.len());
     }

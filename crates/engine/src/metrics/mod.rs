@@ -10,7 +10,8 @@ mod regression;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidemill_nn::{Link, LossSpec};
+use tidemill_fields::{Batch, Truth};
+pub use tidemill_nn::{Task, argmax};
 
 pub use classes::{ClassFigures, Confusion};
 
@@ -19,29 +20,6 @@ use regression::Regression;
 
 /// Named results, such as `loss` and `accuracy`.
 pub type Figures = BTreeMap<String, f64>;
-
-/// How logits are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Task {
-    /// One of several classes: the greatest logit.
-    Classes,
-    /// Yes or no for each output: the logit's sign.
-    Binary,
-    /// The outputs are the values themselves.
-    Values,
-}
-
-impl Task {
-    /// How the outputs of a model trained with this loss are read.
-    pub fn of(loss: LossSpec) -> Task {
-        match (loss.link(), loss.targets()) {
-            (Link::Softmax, _) | (_, tidemill_nn::Targets::ClassIds) => Task::Classes,
-            (Link::Sigmoid, _) => Task::Binary,
-            _ if matches!(loss, LossSpec::Hinge {}) => Task::Binary,
-            _ => Task::Values,
-        }
-    }
-}
 
 /// A metric that a recipe can name beside the loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,33 +121,6 @@ impl TryFrom<String> for Metric {
     }
 }
 
-/// The truth of a batch, as the loader gives it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Targets<'a> {
-    /// `[len]` class numbers; empty where labels are values.
-    pub classes: &'a [i32],
-    /// `[len, width]` values, one-hot rows or yes/no; empty where labels are classes.
-    pub values: &'a [f32],
-    /// `[len]`; a sample of weight 0 was skipped. Empty: all weigh 1.
-    pub weights: &'a [f32],
-}
-
-impl<'a> Targets<'a> {
-    /// Those of a loaded batch, whose class numbers mean nothing where there are values.
-    pub fn of(batch: &'a tidemill_data::Batch) -> Targets<'a> {
-        let classes = if batch.targets.is_empty() { &batch.labels[..] } else { &[] };
-        Targets { classes, values: &batch.targets, weights: &batch.weights }
-    }
-
-    /// The class of sample `i` of `len`.
-    pub fn class(&self, i: usize, len: usize) -> usize {
-        match self.classes.get(i) {
-            Some(&c) => c as usize,
-            None => argmax(row_of(self.values, i, len)),
-        }
-    }
-}
-
 /// Sums over the samples seen since the last reset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Meter {
@@ -222,46 +173,39 @@ impl Meter {
         self
     }
 
-    /// Takes in a batch: `losses` is `[len]` unweighted, `logits` is `[len, num_outputs]`.
-    pub fn add(&mut self, losses: &[f32], logits: &[f32], targets: Targets<'_>) {
-        let len = losses.len();
-        self.add_losses(losses, targets.weights);
-        match self.task {
-            Task::Classes => {
-                for i in 0..len {
-                    if targets.weights.get(i) == Some(&0.0) {
-                        continue;
-                    }
-                    let row = &logits[i * self.num_outputs..(i + 1) * self.num_outputs];
-                    self.add_class(row, targets.class(i, len));
-                }
+    /// Takes in a batch: `losses` is `[len]` unweighted, `logits` is `[len, num_outputs]`, or
+    /// `[len, time, num_outputs]` for a class at each position of a sequence, where each position
+    /// counts as one prediction.
+    pub fn add(&mut self, losses: &[f32], logits: &[f32], batch: &Batch) {
+        self.add_losses(losses, &batch.weights);
+        let stride = (logits.len() / losses.len().max(1)).max(1);
+        for (i, row) in logits.chunks_exact(stride).enumerate() {
+            if batch.weights.get(i) == Some(&0.0) {
+                continue;
             }
-            Task::Binary => {
-                for i in 0..len {
-                    if targets.weights.get(i) == Some(&0.0) {
-                        continue;
+            match (self.task, batch.truth(i)) {
+                (Task::Classes, Truth::Classes(classes)) => {
+                    let weights = batch.position_weights(i);
+                    let rows = row.chunks_exact(self.num_outputs.max(1)).zip(classes).enumerate();
+                    for (t, (row, &class)) in rows {
+                        if weights.is_none_or(|w| w[t] != 0.0) {
+                            self.add_class(row, class as usize);
+                        }
                     }
-                    let row = &logits[i * self.num_outputs..(i + 1) * self.num_outputs];
+                }
+                (Task::Classes, truth) => {
+                    if let Some(class) = self.task.class(truth) {
+                        self.add_class(row, class);
+                    }
+                }
+                (Task::Binary, truth) => {
                     for (o, &logit) in row.iter().enumerate() {
-                        let truth = match targets.classes.get(i) {
-                            Some(&c) => c != 0,
-                            None => row_of(targets.values, i, len).get(o).is_some_and(|&v| v > 0.5),
-                        };
-                        self.add_binary(logit, truth);
+                        self.add_binary(logit, truth.target(o, row.len()) > 0.5);
                     }
                 }
-            }
-            Task::Values => {
-                if let Some(regression) = &mut self.regression {
-                    for i in 0..len {
-                        if targets.weights.get(i) == Some(&0.0) {
-                            continue;
-                        }
-                        let row = &logits[i * self.num_outputs..(i + 1) * self.num_outputs];
-                        match targets.classes.get(i) {
-                            Some(&c) => regression.add(row, &[c as f32]),
-                            None => regression.add(row, row_of(targets.values, i, len)),
-                        }
+                (Task::Values, truth) => {
+                    if let Some(regression) = &mut self.regression {
+                        regression.add(row, truth);
                     }
                 }
             }
@@ -392,23 +336,6 @@ impl Meter {
             regression.reset();
         }
     }
-}
-
-/// The position of the greatest value, the first of equals; NaN is never the greatest.
-pub fn argmax(row: &[f32]) -> usize {
-    let mut best = 0;
-    let mut value = f32::NEG_INFINITY;
-    for (i, &v) in row.iter().enumerate() {
-        if v > value {
-            (best, value) = (i, v);
-        }
-    }
-    best
-}
-
-fn row_of(values: &[f32], i: usize, len: usize) -> &[f32] {
-    let width = values.len() / len.max(1);
-    &values[i * width..(i + 1) * width]
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Errors of predicted values.
 
 use serde::{Deserialize, Serialize};
+use tidemill_fields::Truth;
 
 /// Sums for each output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,11 +26,11 @@ impl Regression {
         Regression { outputs: vec![Sums::default(); num_outputs], samples: 0 }
     }
 
-    pub(super) fn add(&mut self, predicted: &[f32], truth: &[f32]) {
+    pub(super) fn add(&mut self, predicted: &[f32], truth: Truth<'_>) {
         let first = self.samples == 0;
         self.samples += 1;
-        for ((sums, &p), &t) in self.outputs.iter_mut().zip(predicted).zip(truth) {
-            let (p, t) = (f64::from(p), f64::from(t));
+        for (o, (sums, &p)) in self.outputs.iter_mut().zip(predicted).enumerate() {
+            let (p, t) = (f64::from(p), f64::from(truth.target(o, predicted.len())));
             if first {
                 sums.shift = t;
             }

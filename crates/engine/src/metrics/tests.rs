@@ -32,8 +32,12 @@ fn feed(meter: &mut Meter, case: &Case, size: usize) {
             &case.values[start * case.outputs..end * case.outputs]
         };
         let logits = &case.logits[start * case.outputs..end * case.outputs];
-        let targets = Targets { classes, values, weights: &[] };
-        meter.add(&vec![0.5; end - start], logits, targets);
+        let batch = Batch::of_x(vec![0.0; end - start], &[1]);
+        let batch = match classes.is_empty() {
+            true => batch.with_targets(values.to_vec(), case.outputs),
+            false => batch.with_classes(classes.to_vec()),
+        };
+        meter.add(&vec![0.5; end - start], logits, &batch);
     }
 }
 
@@ -79,8 +83,9 @@ fn a_meter_survives_json_to_the_bit() {
 #[test]
 fn loss_is_the_weighted_mean_and_skipped_samples_count_for_nothing() {
     let mut meter = Meter::new(Task::Classes, 2, &[Metric::Accuracy]);
-    let targets = Targets { classes: &[0, 1, 1], values: &[], weights: &[1.0, 3.0, 0.0] };
-    meter.add(&[2.0, 4.0, 100.0], &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0], targets);
+    let mut batch = Batch::of_x(vec![0.0; 3], &[1]).with_classes(vec![0, 1, 1]);
+    batch.weights = vec![1.0, 3.0, 0.0];
+    meter.add(&[2.0, 4.0, 100.0], &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0], &batch);
     let figures = meter.figures();
     assert_eq!(figures["loss"], (2.0 + 12.0) / 4.0);
     assert_eq!(figures["accuracy"], 0.5);
@@ -104,7 +109,8 @@ fn one_hot_rows_are_classes() {
     let mut meter = Meter::new(Task::Classes, 3, &[Metric::Accuracy, Metric::TopK(2)]);
     let values = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0];
     let logits = [0.0, 1.0, 2.0, 1.0, 2.0, 0.0];
-    meter.add(&[0.0, 0.0], &logits, Targets { classes: &[], values: &values, weights: &[] });
+    let batch = Batch::of_x(vec![0.0; 2], &[1]).with_targets(values.to_vec(), 3);
+    meter.add(&[0.0, 0.0], &logits, &batch);
     assert_eq!(meter.figures()["accuracy"], 0.5);
     assert_eq!(meter.figures()["top_2"], 1.0);
 }

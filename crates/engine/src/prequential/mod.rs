@@ -65,14 +65,7 @@ impl PrequentialSpec {
     }
 }
 
-/// The truth of one event.
-#[derive(Clone, Copy, Debug)]
-pub enum Truth<'a> {
-    /// A class; 0 or 1 for a binary task.
-    Class(usize),
-    /// One value for each output; one-hot for classes, above one half for yes.
-    Values(&'a [f32]),
-}
+pub use tidemill_fields::Truth;
 
 /// What a live line shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -161,27 +154,33 @@ impl Prequential {
         let PrequentialSpec { window, fading, .. } = self.spec;
         let finite = match (&mut self.scores, self.task) {
             (Scores::Classes(classes), Task::Binary) => {
-                let yes = match truth {
-                    Truth::Class(class) => class != 0,
-                    Truth::Values(values) => values.first().is_some_and(|&v| v > 0.5),
-                };
+                let yes = truth.target(0, outputs.len()) > 0.5;
                 let p = outputs.first().copied().unwrap_or(f32::NAN);
                 classes.add_binary(p, yes, window, fading);
                 p.is_finite()
             }
             (Scores::Classes(classes), _) => {
-                let label = match truth {
-                    Truth::Class(class) => class,
-                    Truth::Values(values) => argmax(values),
+                let one = self.task.class(truth).map(|class| [class as i32]);
+                // A sequence has a row of outputs and a class at each position.
+                let labels = match (&one, truth) {
+                    (Some(one), _) => &one[..],
+                    (None, Truth::Classes(labels)) if !labels.is_empty() => labels,
+                    (None, _) => return,
                 };
-                // A class that the model has no output for yet had no chance.
-                let p = outputs.get(label).copied().unwrap_or(0.0);
-                classes.add(argmax(outputs), label, p, window, fading);
-                p.is_finite()
+                let width = (outputs.len() / labels.len()).max(1);
+                let mut finite = true;
+                for (&label, row) in labels.iter().zip(outputs.chunks_exact(width)) {
+                    // A class that the model has no output for yet had no chance.
+                    let p = row.get(label as usize).copied().unwrap_or(0.0);
+                    classes.add(argmax(row), label as usize, p, window, fading);
+                    finite &= p.is_finite();
+                }
+                finite
             }
             (Scores::Values(scores), _) => match truth {
                 Truth::Class(class) => scores.add(outputs, &[class as f32], window, fading),
                 Truth::Values(targets) => scores.add(outputs, targets, window, fading),
+                Truth::Unknown | Truth::Classes(_) => return,
             },
         };
         let (loss, weight) = (f64::from(loss), f64::from(weight));

@@ -16,7 +16,7 @@ mod replay;
 pub(crate) mod saved;
 
 use tidemill_engine::data::Batch;
-use tidemill_engine::nn::{OptimizerSpec, Targets};
+use tidemill_engine::nn::OptimizerSpec;
 
 use anchor::Anchor;
 pub(crate) use anchor::Fisher;
@@ -55,13 +55,9 @@ impl Continual {
         let checked = spec.check().and_then(|()| spec.check_model(engine.spec()));
         checked.map_err(|(key, what)| EngineError(format!("online.{key} {what}")))?;
         let outputs = engine.num_outputs();
-        let target_len = match engine.spec().loss.targets() {
-            Targets::ClassIds => 0,
-            Targets::Dense => outputs,
-        };
-        let (seed, width) = (engine.spec().seed, engine.sample_len());
+        let seed = engine.spec().seed;
         let replay = spec.replay.clone();
-        let replay = replay.map(|spec| Replay::new(spec, seed, width, target_len, outputs));
+        let replay = replay.map(|spec| Replay::new(spec, seed, engine.signature(), outputs));
         let anchor = spec.anchor.clone().map(|spec| Anchor::new(spec, engine));
         let plasticity = spec.plasticity.as_ref().map(|spec| match spec {
             PlasticitySpec::ContinualBackprop(spec) => {

@@ -1,6 +1,8 @@
 //! A memory of events, some of which are learned from again in each step.
 
-use tidemill_engine::data::Batch;
+use std::sync::Arc;
+
+use tidemill_engine::fields::{Batch, Signature, Truth, Values};
 
 use super::random::{Purpose, below};
 use super::saved::{find, from_counts, tensor, to_counts};
@@ -12,16 +14,8 @@ use tidemill_engine::engine::StateTensor;
 pub(super) struct Replay {
     spec: ReplaySpec,
     seed: u64,
-    /// Values of a row.
-    width: usize,
-    /// Values of a dense target; 0 where labels are class numbers.
-    target_len: usize,
-    /// `[len, width]`
-    x: Vec<f32>,
-    labels: Vec<i32>,
-    /// `[len, target_len]`
-    targets: Vec<f32>,
-    weights: Vec<f32>,
+    /// The rows with their truths and weights.
+    rows: Batch,
     /// The class of each row, where there are classes.
     classes: Vec<usize>,
     /// Events that could have been stored.
@@ -39,8 +33,7 @@ impl Replay {
     pub(super) fn new(
         spec: ReplaySpec,
         seed: u64,
-        width: usize,
-        target_len: usize,
+        signature: &Arc<Signature>,
         num_outputs: usize,
     ) -> Replay {
         let classes = num_outputs.max(2);
@@ -48,12 +41,7 @@ impl Replay {
             drawn: Vec::with_capacity(spec.per_step),
             spec,
             seed,
-            width,
-            target_len,
-            x: Vec::new(),
-            labels: Vec::new(),
-            targets: Vec::new(),
-            weights: Vec::new(),
+            rows: Batch::new(signature.clone()),
             classes: Vec::new(),
             seen: 0,
             seen_of: vec![0; classes],
@@ -64,7 +52,7 @@ impl Replay {
 
     /// Rows stored.
     pub(super) fn len(&self) -> usize {
-        self.weights.len()
+        self.rows.len
     }
 
     /// Adds `per_step` rows to a batch: different ones, or all over again where there are fewer.
@@ -84,34 +72,17 @@ impl Replay {
             self.drawn.extend((0..count).map(|i| i % len.max(1)));
         }
         for &row in &self.drawn {
-            batch.len += 1;
-            if len == 0 {
-                batch.x.resize(batch.len * self.width, 0.0);
-                batch.weights.push(0.0);
-                match self.target_len {
-                    0 => batch.labels.push(0),
-                    n => batch.targets.resize(batch.len * n, 0.0),
-                }
-                continue;
-            }
-            batch.x.extend_from_slice(&self.x[row * self.width..][..self.width]);
-            batch.weights.push(self.weights[row]);
-            match self.target_len {
-                0 => batch.labels.push(self.labels[row]),
-                n => batch.targets.extend_from_slice(&self.targets[row * n..][..n]),
+            match len {
+                // It weighs nothing.
+                0 => batch.resize(batch.len + 1),
+                _ => batch.push_row(&self.rows, row),
             }
         }
     }
 
     /// Takes the rows of the memory off a batch again.
     pub(super) fn take_off(&self, batch: &mut Batch, events: usize) {
-        batch.len = events;
-        batch.x.truncate(events * self.width);
-        batch.weights.truncate(events);
-        match self.target_len {
-            0 => batch.labels.truncate(events),
-            n => batch.targets.truncate(events * n),
-        }
+        batch.truncate(events);
     }
 
     /// Sees the events of a step that was learned from.
@@ -168,31 +139,20 @@ impl Replay {
     }
 
     fn put(&mut self, place: usize, batch: &Batch, event: usize, class: usize) {
-        let (width, n) = (self.width, self.target_len);
         if place == self.len() {
-            self.x.resize((place + 1) * width, 0.0);
-            self.weights.push(0.0);
+            self.rows.push_row(batch, event);
             self.classes.push(class);
-            match n {
-                0 => self.labels.push(0),
-                n => self.targets.resize((place + 1) * n, 0.0),
-            }
         } else {
             self.stored_of[self.classes[place]] -= 1;
+            self.rows.copy_row(place, batch, event);
         }
-        self.x[place * width..][..width].copy_from_slice(&batch.x[event * width..][..width]);
-        self.weights[place] = batch.weights[event];
         self.classes[place] = class;
         self.stored_of[class] += 1;
-        match n {
-            0 => self.labels[place] = batch.labels[event],
-            n => self.targets[place * n..][..n].copy_from_slice(&batch.targets[event * n..][..n]),
-        }
     }
 
     /// The class of an event; 0 where targets are no classes, which is of no account then.
     fn class_of(&self, batch: &Batch, event: usize) -> usize {
-        class_of(&batch.labels, &batch.targets, self.target_len, event, self.seen_of.len())
+        class_of(batch.truth(event), self.seen_of.len())
     }
 
     pub(super) fn tensors(&self) -> Vec<StateTensor> {
@@ -200,17 +160,27 @@ impl Replay {
         let mut counts = vec![self.seen];
         counts.extend(&self.seen_of);
         counts.extend(self.full.iter().map(|&full| u64::from(full)));
-        let labels: Vec<f32> = self.labels.iter().map(|&label| label as f32).collect();
         let counts = from_counts(&counts);
-        vec![
-            tensor("replay.x", &[len, self.width], &self.x),
-            match self.target_len {
-                0 => tensor("replay.labels", &[len], &labels),
-                n => tensor("replay.targets", &[len, n], &self.targets),
-            },
-            tensor("replay.weights", &[len], &self.weights),
-            tensor("replay.counts", &[counts.len()], &counts),
-        ]
+        let mut tensors = Vec::new();
+        for (field, column) in self.rows.signature().fields().iter().zip(&self.rows.columns) {
+            let mut shape = vec![len];
+            shape.extend(field.shape(column.time));
+            let name = format!("replay.{}", field.name);
+            tensors.push(match &column.values {
+                Values::F32(v) => tensor(&name, &shape, v),
+                Values::I32(v) => tensor(&name, &shape, &as_floats(v)),
+            });
+            if column.has_time() {
+                tensors.push(tensor(
+                    &format!("{name}.lengths"),
+                    &[len],
+                    &as_floats(&column.lengths),
+                ));
+            }
+        }
+        tensors.push(tensor("replay.weights", &[len], &self.rows.weights));
+        tensors.push(tensor("replay.counts", &[counts.len()], &counts));
+        tensors
     }
 
     /// Takes over what was saved, as far as there is room; says whether there was anything.
@@ -222,22 +192,31 @@ impl Replay {
         ) else {
             return false;
         };
-        let (saved, n) = (weights.len(), self.target_len);
+        let saved = weights.len();
         let len = saved.min(self.spec.capacity);
-        let Some(x) = find(tensors, "replay.x", Some(saved * self.width)) else { return false };
-        let (name, each) = if n == 0 { ("replay.labels", 1) } else { ("replay.targets", n) };
-        let Some(truths) = find(tensors, name, Some(saved * each)) else { return false };
+        let mut rows = Batch::new(self.rows.signature().clone());
+        rows.resize(saved);
+        for (field, column) in rows.signature().clone().fields().iter().zip(&mut rows.columns) {
+            let (name, want) = (format!("replay.{}", field.name), column.values.len());
+            let Some(values) = find(tensors, &name, Some(want)) else { return false };
+            match &mut column.values {
+                Values::F32(v) => v.copy_from_slice(values),
+                Values::I32(v) => v.iter_mut().zip(values).for_each(|(v, &from)| *v = from as i32),
+            }
+            if column.has_time() {
+                let lengths = find(tensors, &format!("{name}.lengths"), Some(saved));
+                let Some(lengths) = lengths else { return false };
+                column.lengths.iter_mut().zip(lengths).for_each(|(v, &from)| *v = from as i32);
+            }
+        }
+        rows.weights.copy_from_slice(weights);
+        rows.truncate(len);
+        self.rows = rows;
         let counts = to_counts(counts);
         self.seen = counts[0];
         self.seen_of = counts[1..=classes].to_vec();
         self.full = counts[1 + classes..].iter().map(|&full| full != 0).collect();
-        self.x = x[..len * self.width].to_vec();
-        self.weights = weights[..len].to_vec();
-        match n {
-            0 => self.labels = truths[..len].iter().map(|&label| label as i32).collect(),
-            n => self.targets = truths[..len * n].to_vec(),
-        }
-        let class = |row| class_of(&self.labels, &self.targets, n, row, classes);
+        let class = |row| class_of(self.rows.truth(row), classes);
         self.classes = (0..len).map(class).collect();
         self.stored_of = vec![0; classes];
         self.classes.iter().for_each(|&class| self.stored_of[class] += 1);
@@ -245,16 +224,20 @@ impl Replay {
     }
 }
 
+fn as_floats(values: &[i32]) -> Vec<f32> {
+    values.iter().map(|&v| v as f32).collect()
+}
+
 /// A class number, the largest of several targets, or whether the only one is 1.
-fn class_of(labels: &[i32], targets: &[f32], n: usize, row: usize, classes: usize) -> usize {
-    let class = match n {
-        0 => labels[row].max(0) as usize,
-        1 => usize::from(targets[row] > 0.5),
-        n => {
-            let row = &targets[row * n..][..n];
+fn class_of(truth: Truth<'_>, classes: usize) -> usize {
+    let class = match truth {
+        Truth::Class(class) => class,
+        Truth::Values([one]) => usize::from(*one > 0.5),
+        Truth::Values(row) => {
             let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             row.iter().position(|&v| v == most).unwrap_or(0)
         }
+        Truth::Unknown | Truth::Classes(_) => 0,
     };
     class.min(classes - 1)
 }
@@ -264,12 +247,20 @@ mod tests {
     use super::*;
 
     fn memory(policy: ReplayPolicy, capacity: usize, seed: u64) -> Replay {
-        Replay::new(ReplaySpec { capacity, policy, per_step: 3 }, seed, 1, 0, 3)
+        Replay::new(
+            ReplaySpec { capacity, policy, per_step: 3 },
+            seed,
+            sample(0.0, 0).signature(),
+            3,
+        )
+    }
+
+    fn sample(x: f32, label: i32) -> Batch {
+        Batch::of_x(vec![x], &[1]).with_classes(vec![label])
     }
 
     fn see(memory: &mut Replay, x: f32, label: i32) {
-        let (x, labels) = (vec![x], vec![label]);
-        memory.store(&Batch { x, labels, weights: vec![1.0], len: 1, ..Batch::default() });
+        memory.store(&sample(x, label));
     }
 
     #[test]
@@ -278,7 +269,7 @@ mod tests {
         for seed in 0..2000 {
             let mut memory = memory(ReplayPolicy::Reservoir, 10, seed);
             (0..100).for_each(|i| see(&mut memory, i as f32, 0));
-            memory.x.iter().for_each(|&x| kept[x as usize] += 1);
+            memory.rows.x().iter().for_each(|&x| kept[x as usize] += 1);
         }
         // 200 each, with a deviation of 13.4.
         assert!(kept.iter().all(|&n| (140..260).contains(&n)), "{kept:?}");
@@ -293,7 +284,7 @@ mod tests {
         assert_eq!(memory.stored_of, [12, 12, 6]);
         // Of a common class all of its time is there.
         let of = |class: usize| -> Vec<f32> {
-            let rows = memory.classes.iter().zip(&memory.x);
+            let rows = memory.classes.iter().zip(memory.rows.x());
             rows.filter(|&(&c, _)| c == class).map(|(_, &x)| x).collect()
         };
         assert!(of(0).iter().any(|&x| x < 500.0) && of(0).iter().any(|&x| x > 1000.0));
@@ -303,17 +294,16 @@ mod tests {
     #[test]
     fn a_step_gets_different_rows_and_always_as_many() {
         let mut memory = memory(ReplayPolicy::Reservoir, 10, 1);
-        let mut batch = Batch { len: 1, weights: vec![1.0], ..Batch::default() };
-        (batch.x, batch.labels) = (vec![-1.0], vec![1]);
+        let mut batch = sample(-1.0, 1);
         memory.extend(&mut batch, 0);
         assert_eq!((batch.len, batch.weights.clone()), (4, vec![1.0, 0.0, 0.0, 0.0]));
         memory.take_off(&mut batch, 1);
-        assert_eq!((batch.x.clone(), batch.labels.clone()), (vec![-1.0], vec![1]));
+        assert_eq!((batch.x(), batch.labels()), (&[-1.0][..], &[1][..]));
         (0..10).for_each(|i| see(&mut memory, i as f32, 2));
         let mut drawn = [0; 10];
         for step in 0..1000 {
             memory.extend(&mut batch, step);
-            let x: Vec<usize> = batch.x[1..].iter().map(|&x| x as usize).collect();
+            let x: Vec<usize> = batch.x()[1..].iter().map(|&x| x as usize).collect();
             assert!(x.len() == 3 && x[0] != x[1] && x[1] != x[2] && x[0] != x[2]);
             x.iter().for_each(|&x| drawn[x] += 1);
             memory.take_off(&mut batch, 1);

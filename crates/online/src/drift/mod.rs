@@ -45,7 +45,7 @@ use self::state::{Boost, ColumnMove, Means};
 pub use self::state::{DriftCounts, DriftNote, DriftState};
 use tidemill_engine::engine::{Engine, State, StateTensor};
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::metrics::{Task, argmax};
+use tidemill_engine::metrics::Task;
 pub use tidemill_recipe::online::DriftSpec;
 use tidemill_recipe::online::drift::{Action, name_of};
 
@@ -152,7 +152,7 @@ impl Drift {
             if batch.weights[i] == 0.0 {
                 continue;
             }
-            let error = error_of(self.task, batch, i, logits);
+            let error = self.task.error(batch.truth(i), logits);
             let state = &mut self.state;
             state.events += 1;
             let Some(detector) = &mut state.detector else { continue };
@@ -369,31 +369,5 @@ impl Drift {
             self.challenger = Some(Challenger::resume(spec, engine, state, challenger)?);
         }
         Ok(())
-    }
-}
-
-/// How wrong event `i` was predicted.
-fn error_of(task: Task, batch: &Batch, i: usize, logits: &[f32]) -> f64 {
-    let n = logits.len();
-    let targets = || batch.targets[i * n..(i + 1) * n].iter().zip(logits);
-    match task {
-        Task::Classes => {
-            let class = match batch.targets.is_empty() {
-                true => batch.labels[i] as usize,
-                false => argmax(&batch.targets[i * n..(i + 1) * n]),
-            };
-            f64::from(u8::from(argmax(logits) != class))
-        }
-        Task::Binary if batch.targets.is_empty() => {
-            f64::from(u8::from((logits[0] > 0.0) != (batch.labels[i] > 0)))
-        }
-        Task::Binary => {
-            let wrong = targets().filter(|(target, logit)| (**target > 0.5) != (**logit > 0.0));
-            wrong.count() as f64 / n as f64
-        }
-        Task::Values => {
-            targets().map(|(target, value)| f64::from((target - value).abs())).sum::<f64>()
-                / n as f64
-        }
     }
 }

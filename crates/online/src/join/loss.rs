@@ -7,11 +7,7 @@ use tidemill_engine::prequential::Truth;
 /// The loss of one event's logits, as the compiled step has it.
 pub(super) fn loss_of(loss: LossSpec, logits: &[f32], truth: Truth<'_>) -> f32 {
     let logit = |i: usize| f64::from(logits.get(i).copied().unwrap_or(f32::NAN));
-    let target = |i: usize| match truth {
-        Truth::Class(class) if logits.len() == 1 => class as f64,
-        Truth::Class(class) => f64::from(u8::from(class == i)),
-        Truth::Values(values) => f64::from(values.get(i).copied().unwrap_or(f32::NAN)),
-    };
+    let target = |i: usize| f64::from(truth.target(i, logits.len()));
     let n = logits.len() as f64;
     let mean = |f: &dyn Fn(f64, f64) -> f64| {
         (0..logits.len()).map(|i| f(logit(i), target(i))).sum::<f64>() / n
@@ -65,7 +61,7 @@ mod tests {
     use super::*;
     use tidemill_engine::data::Batch;
     use tidemill_engine::engine::{Engine, EngineSpec};
-    use tidemill_engine::nn::{Activation, Model, OptimizerSpec, Targets};
+    use tidemill_engine::nn::{Activation, Model, OptimizerSpec};
 
     #[test]
     fn it_is_that_of_the_compiled_step() {
@@ -89,15 +85,8 @@ mod tests {
             let mut engine = Engine::compile(spec).unwrap();
             for i in 0..6 {
                 let class = i % outputs.max(2);
-                let mut batch = Batch { len: 1, ..Batch::default() };
-                batch.x.extend([i as f32 - 2.0, 1.5 - 0.5 * i as f32]);
-                batch.weights.push(1.0);
-                match loss.targets() {
-                    Targets::ClassIds => batch.labels.push(class as i32),
-                    Targets::Dense => {
-                        batch.targets = LossSpec::dense_targets(&[class as i32], outputs);
-                    }
-                }
+                let x = vec![i as f32 - 2.0, 1.5 - 0.5 * i as f32];
+                let batch = Batch::of_x(x, &[2]).with_classes(vec![class as i32]);
                 let got = engine.evaluate(&batch).unwrap();
                 let (want, ours) = (got.losses[0], loss_of(loss, got.logits, Truth::Class(class)));
                 assert!((want - ours).abs() < 1e-5 * (1.0 + want.abs()), "{loss:?} {want} {ours}");

@@ -118,6 +118,7 @@ impl LinearLearner {
                 (Some(_), Task::Binary) => 1.0,
                 (v, _) => v.unwrap_or(f32::NAN),
             },
+            (Truth::Unknown | Truth::Classes(_), _) => f32::NAN,
         }
     }
 

@@ -1,0 +1,268 @@
+//! A batch's columns as a plan takes them.
+//!
+//! The engine's fields are bound to a batch's columns by name, once for each signature; a step then
+//! looks columns up by index. What a batch has in another form is converted here, in one place:
+//! class numbers to one-hot rows, lengths to masks, whole numbers in floats to ids.
+
+use std::sync::Arc;
+
+use tidemill_cpu::runtime::Input;
+use tidemill_fields::{Batch, Column, DType, Field, Signature, Values};
+use tidemill_nn::{Link, LossSpec, ModelSpec};
+
+use crate::engine::EngineError;
+
+/// What a model and its loss read.
+pub(crate) struct Reads {
+    /// The fields that the model reads, then the truth that its loss compares with.
+    pub(crate) signature: Arc<Signature>,
+    /// For each field: ids must be below this.
+    vocabulary: Vec<Option<usize>>,
+    num_outputs: usize,
+    /// Class numbers must be below this.
+    classes: usize,
+}
+
+impl Reads {
+    pub(crate) fn new(
+        model: &ModelSpec,
+        loss: LossSpec,
+        inputs: Vec<Field>,
+        truth: Field,
+        num_outputs: usize,
+    ) -> Reads {
+        let named = model.named_inputs();
+        let mut vocabulary: Vec<Option<usize>> =
+            named.iter().map(|(_, input)| input.vocabulary()).collect();
+        vocabulary.push(None);
+        // One output may be the value of a class number itself.
+        let classes = match (num_outputs, loss.link()) {
+            (1, Link::Identity) => usize::MAX,
+            (1, _) => 2,
+            (n, _) => n,
+        };
+        let signature = Arc::new(Signature::new(inputs, Some(truth)));
+        Reads { signature, vocabulary, num_outputs, classes }
+    }
+}
+
+/// Where an input of a plan comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A field of the engine's signature, as the batch has it.
+    Field(usize),
+    /// Which positions of that field count, and how much.
+    Mask(usize),
+    Weights,
+    Key,
+    Hyper,
+}
+
+/// Which columns of a batch are the engine's fields; looked up once for each signature.
+pub(crate) struct Binding {
+    pub(crate) signature: Arc<Signature>,
+    /// For each field of the engine: the batch's column, if it has one of that name.
+    columns: Vec<Option<usize>>,
+}
+
+/// Memory for inputs that are not in the batch as a plan takes them.
+#[derive(Default)]
+pub(crate) struct Converted {
+    /// For each field of the engine: class numbers as one-hot rows.
+    dense: Vec<Vec<f32>>,
+    /// For each field: which positions count.
+    masks: Vec<Vec<f32>>,
+    /// For each field: whole numbers out of floats.
+    whole: Vec<Vec<i32>>,
+}
+
+impl Binding {
+    pub(crate) fn new(engine: &Signature, batch: &Arc<Signature>) -> Binding {
+        let truth = batch.truth_index();
+        let column = |(i, field): (usize, &Field)| match engine.truth_index() == Some(i) {
+            // A truth is what it is whatever it is called: class numbers become one-hot rows.
+            true => truth,
+            // A single input needs no name.
+            false => batch
+                .find(&field.name)
+                .filter(|c| Some(*c) != truth)
+                .or_else(|| (engine.inputs().len() == 1 && batch.inputs().len() == 1).then_some(0)),
+        };
+        let columns = engine.fields().iter().enumerate().map(column).collect();
+        Binding { signature: batch.clone(), columns }
+    }
+
+    fn column<'b>(&self, field: usize, batch: &'b Batch) -> Option<&'b Column> {
+        batch.columns.get((*self.columns.get(field)?)?)
+    }
+
+    /// The room for positions in each input field.
+    pub(crate) fn times(&self, engine: &Signature, batch: &Batch) -> Vec<usize> {
+        let fields = engine.inputs().iter().enumerate();
+        fields
+            .map(|(i, field)| match (field.time(), self.column(i, batch)) {
+                (Some(_), Some(column)) => column.time,
+                _ => 0,
+            })
+            .collect()
+    }
+}
+
+impl Converted {
+    /// Checks what the batch has for a source, and brings it into the form that plans take.
+    pub(crate) fn prepare(
+        &mut self,
+        source: Source,
+        reads: &Reads,
+        binding: &Binding,
+        batch: &Batch,
+    ) -> Result<(), EngineError> {
+        let (Source::Field(i) | Source::Mask(i)) = source else { return Ok(()) };
+        let (signature, vocabulary) = (&reads.signature, &reads.vocabulary);
+        let field = &signature.fields()[i];
+        let is_truth = signature.truth_index() == Some(i);
+        let Some(column) = binding.column(i, batch) else {
+            let names: Vec<&str> =
+                batch.signature().fields().iter().map(|f| f.name.as_str()).collect();
+            return Err(EngineError(format!(
+                "the model reads `{}`, and the samples have only {}",
+                field.name,
+                if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+            )));
+        };
+        if let Source::Mask(_) = source {
+            let weights = batch.signature().position_weights_index().filter(|_| is_truth);
+            let weights = weights.and_then(|w| batch.columns.get(w)).map(Column::f32);
+            grow(&mut self.masks, i);
+            mask(column, weights, &mut self.masks[i]);
+            return Ok(());
+        }
+        match (&column.values, field.dtype) {
+            (Values::I32(labels), _) if is_truth && field.dtype == DType::F32 => {
+                check_labels(labels, reads)?;
+                grow(&mut self.dense, i);
+                one_hot(labels, reads.num_outputs, &mut self.dense[i]);
+                Ok(())
+            }
+            (Values::I32(labels), _) if is_truth => check_labels(labels, reads),
+            (Values::I32(ids), _) => check_ids(ids, vocabulary[i], field, batch.len, column),
+            (Values::F32(x), DType::I32) if !is_truth => {
+                grow(&mut self.whole, i);
+                let ids = &mut self.whole[i];
+                ids.clear();
+                ids.extend(x.iter().map(|&v| v as i32));
+                check_ids(ids, vocabulary[i], field, batch.len, column)
+            }
+            (Values::F32(_), DType::I32) => Err(EngineError(
+                "the loss compares with class numbers, and the labels are values".into(),
+            )),
+            (Values::F32(x), _) => {
+                let wanted = batch.len * field.most();
+                if x.len() == wanted {
+                    return Ok(());
+                }
+                let (len, found) = (batch.len, x.len());
+                let what = if is_truth { "target values" } else { "values" };
+                Err(EngineError(format!(
+                    "a batch of {len} samples needs {wanted} {what}, found {found}"
+                )))
+            }
+        }
+    }
+
+    /// Which positions of a field count.
+    pub(crate) fn mask(&self, i: usize) -> &[f32] {
+        self.masks.get(i).map_or(&[], |v| v)
+    }
+
+    /// What was prepared, or the batch's own column.
+    pub(crate) fn field<'a>(
+        &'a self,
+        i: usize,
+        reads: &Reads,
+        binding: &Binding,
+        batch: &'a Batch,
+    ) -> Input<'a> {
+        let wanted = reads.signature.fields()[i].dtype;
+        match (binding.column(i, batch).map(|c| &c.values), wanted) {
+            (Some(Values::F32(v)), DType::F32) => Input::F32(v),
+            (Some(Values::I32(v)), DType::I32) => Input::I32(v),
+            (_, DType::F32) => Input::F32(self.dense.get(i).map_or(&[], |v| v)),
+            (_, DType::I32) => Input::I32(self.whole.get(i).map_or(&[], |v| v)),
+        }
+    }
+}
+
+fn grow<T: Default>(all: &mut Vec<T>, i: usize) {
+    if all.len() <= i {
+        all.resize_with(i + 1, T::default);
+    }
+}
+
+/// Class numbers as targets `[len, outputs]`: the number itself where there is one output, else
+/// one-hot rows.
+fn one_hot(labels: &[i32], outputs: usize, to: &mut Vec<f32>) {
+    to.clear();
+    if outputs == 1 {
+        to.extend(labels.iter().map(|&label| label as f32));
+        return;
+    }
+    to.resize(labels.len() * outputs, 0.0);
+    for (row, &label) in to.chunks_exact_mut(outputs).zip(labels) {
+        row[label as usize] = 1.0;
+    }
+}
+
+/// 1 (or a position's weight) up to each sample's end, then 0.
+fn mask(column: &Column, weights: Option<&[f32]>, to: &mut Vec<f32>) {
+    let time = column.time;
+    to.clear();
+    to.resize(column.lengths.len() * time, 0.0);
+    for (i, (row, &length)) in to.chunks_exact_mut(time.max(1)).zip(&column.lengths).enumerate() {
+        let row = &mut row[..length.max(0) as usize];
+        match weights {
+            Some(weights) => row.copy_from_slice(&weights[i * time..i * time + row.len()]),
+            None => row.fill(1.0),
+        }
+    }
+}
+
+/// Ids beyond the vocabulary would read memory that is not the table's.
+fn check_ids(
+    ids: &[i32],
+    vocabulary: Option<usize>,
+    field: &Field,
+    len: usize,
+    column: &Column,
+) -> Result<(), EngineError> {
+    let wanted = len * column.stride();
+    if ids.len() != wanted {
+        return Err(EngineError(format!(
+            "a batch of {len} samples needs {wanted} ids in `{}`, found {}",
+            field.name,
+            ids.len()
+        )));
+    }
+    let Some(vocabulary) = vocabulary else { return Ok(()) };
+    match ids.iter().find(|&&id| id < 0 || id as usize >= vocabulary) {
+        None => Ok(()),
+        Some(id) => Err(EngineError(format!(
+            "id {id} in `{}` is outside of the model's vocabulary of {vocabulary}; \
+             help: ids are 0 to {}",
+            field.name,
+            vocabulary - 1
+        ))),
+    }
+}
+
+fn check_labels(labels: &[i32], reads: &Reads) -> Result<(), EngineError> {
+    let num_outputs = reads.num_outputs;
+    let wrong = |&&l: &&i32| l < 0 || l as usize >= reads.classes;
+    match labels.iter().find(wrong) {
+        None => Ok(()),
+        Some(label) => Err(EngineError(format!(
+            "label {label} is outside of the model's {num_outputs} outputs; \
+             help: the last layer needs one unit for each class"
+        ))),
+    }
+}

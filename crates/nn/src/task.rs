@@ -1,0 +1,146 @@
+//! What a model's outputs mean, and how wrong they are: the one place that knows.
+
+use crate::loss::{Link, LossSpec, Targets};
+use serde::{Deserialize, Serialize};
+use tidemill_fields::Truth;
+
+/// How logits are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// One of several classes, of a sample or of each position of a sequence: the greatest logit.
+    Classes,
+    /// Yes or no for each output: the logit's sign.
+    Binary,
+    /// The outputs are the values themselves.
+    Values,
+}
+
+/// What a model says about one sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Answer {
+    /// A class, and how probable it is.
+    Class {
+        /// Its number.
+        class: usize,
+        /// From 0 to 1.
+        probability: f32,
+    },
+    /// The outputs themselves are the answer.
+    Values,
+}
+
+impl Task {
+    /// How the outputs of a model trained with this loss are read.
+    pub fn of(loss: LossSpec) -> Task {
+        match (loss.link(), loss.targets()) {
+            (Link::Softmax, _) | (_, Targets::ClassIds) => Task::Classes,
+            (Link::Sigmoid, _) => Task::Binary,
+            _ if matches!(loss, LossSpec::Hinge {}) => Task::Binary,
+            _ => Task::Values,
+        }
+    }
+
+    /// Whether labels are classes.
+    pub fn has_classes(self) -> bool {
+        self != Task::Values
+    }
+
+    /// The loss of a model that knows nothing: all classes as probable. 0 where there is no such
+    /// value.
+    pub fn ignorance(self, num_outputs: usize) -> f64 {
+        match self {
+            Task::Classes => (num_outputs.max(2) as f64).ln(),
+            Task::Binary => std::f64::consts::LN_2,
+            Task::Values => 0.0,
+        }
+    }
+
+    /// What probabilities (or values) of one sample say.
+    pub fn answer(self, outputs: &[f32]) -> Answer {
+        match (self, outputs) {
+            (Task::Values, _) => Answer::Values,
+            (Task::Binary, [p]) if *p > 0.5 => Answer::Class { class: 1, probability: *p },
+            (Task::Binary, [p]) => Answer::Class { class: 0, probability: 1.0 - p },
+            (Task::Binary | Task::Classes, outputs) => {
+                let class = argmax(outputs);
+                let probability = outputs.get(class).copied().unwrap_or(f32::NAN);
+                Answer::Class { class, probability }
+            }
+        }
+    }
+
+    /// The class that a truth is; the greatest of several values.
+    pub fn class(self, truth: Truth<'_>) -> Option<usize> {
+        match (truth, self) {
+            (Truth::Class(class), _) => Some(class),
+            (Truth::Values(v), Task::Binary) if v.len() == 1 => Some(usize::from(v[0] > 0.5)),
+            (Truth::Values(v), _) => Some(argmax(v)),
+            (Truth::Unknown | Truth::Classes(_), _) => None,
+        }
+    }
+
+    /// How wrong one sample's logits are: 0 or 1 for classes, the share of wrong outputs (or
+    /// positions) where there are several, the mean absolute error of values.
+    pub fn error(self, truth: Truth<'_>, logits: &[f32]) -> f64 {
+        let wrong = |is: bool| f64::from(u8::from(is));
+        match (self, truth) {
+            (_, Truth::Unknown) => 0.0,
+            (Task::Classes, Truth::Classes(classes)) => {
+                let width = logits.len() / classes.len().max(1);
+                let rows = classes.iter().zip(logits.chunks(width.max(1)));
+                let errors = rows.map(|(&class, row)| wrong(argmax(row) as i32 != class));
+                errors.sum::<f64>() / classes.len().max(1) as f64
+            }
+            (Task::Classes, Truth::Class(class)) => wrong(argmax(logits) != class),
+            (Task::Classes, Truth::Values(values)) => wrong(argmax(logits) != argmax(values)),
+            (Task::Binary, truth) => {
+                let errors = logits.iter().enumerate().map(|(o, &logit)| {
+                    wrong((logit > 0.0) != (truth.target(o, logits.len()) > 0.5))
+                });
+                errors.sum::<f64>() / logits.len() as f64
+            }
+            (Task::Values, truth) => {
+                let errors = logits
+                    .iter()
+                    .enumerate()
+                    .map(|(o, &value)| f64::from((truth.target(o, logits.len()) - value).abs()));
+                errors.sum::<f64>() / logits.len() as f64
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Logits of one sample as a user reads them: probabilities, or the logits themselves.
+    pub fn probabilities(self, logits: &[f32], out: &mut [f32]) {
+        match self {
+            Link::Softmax => {
+                let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let mut sum = 0.0;
+                for (out, &v) in out.iter_mut().zip(logits) {
+                    *out = (v - most).exp();
+                    sum += *out;
+                }
+                out.iter_mut().for_each(|v| *v /= sum);
+            }
+            Link::Sigmoid => {
+                for (out, &v) in out.iter_mut().zip(logits) {
+                    *out = 1.0 / (1.0 + (-v).exp());
+                }
+            }
+            Link::Identity => out.copy_from_slice(logits),
+        }
+    }
+}
+
+/// The position of the greatest value, the first of equals; NaN is never the greatest.
+pub fn argmax(row: &[f32]) -> usize {
+    let mut best = 0;
+    let mut value = f32::NEG_INFINITY;
+    for (i, &v) in row.iter().enumerate() {
+        if v > value {
+            (best, value) = (i, v);
+        }
+    }
+    best
+}

@@ -1,0 +1,97 @@
+//! Layers over the positions of sequences.
+//!
+//! A sequence is `[batch, time, ...]` with a mask `[batch, time]` that is 1 up to each sample's end.
+//! What lies beyond the end never reaches a sample's output, nor the gradient.
+
+use crate::build::{At, Builder};
+use crate::initializers::Fans;
+use crate::layer::Conv1dSpec;
+use tidemill_graph::{Binary, Conv2d, Graph, GraphError, Op, Reduction, TensorId, Unary};
+
+/// Far below any activation, and finite, so that 0 times it is 0.
+const BELOW_ALL: f32 = -1e30;
+
+/// `[batch, time, ...]` times its mask.
+fn masked(graph: &mut Graph, x: TensorId, mask: TensorId) -> Result<TensorId, GraphError> {
+    let mut shape = graph.shape(mask).to_vec();
+    shape.resize(graph.shape(x).len(), 1);
+    let mask = graph.apply(Op::Reshape(shape), &[mask])?;
+    graph.apply(Op::Binary(Binary::Mul), &[x, mask])
+}
+
+/// `[batch, time] -> [batch]`: the mean of each sample's positions, weighted by `weights`
+/// `[batch, time]`; 0 where no position counts.
+pub(crate) fn mean_of_positions(
+    graph: &mut Graph,
+    x: TensorId,
+    weights: TensorId,
+) -> Result<TensorId, GraphError> {
+    let sum = |axis| Op::Reduce { reduction: Reduction::Sum, axes: vec![axis], keep_dims: false };
+    let product = masked(graph, x, weights)?;
+    let total = graph.apply(sum(1), &[product])?;
+    let count = graph.apply(sum(1), &[weights])?;
+    // Only a sample without any weight is below; its total is 0.
+    let clip = Unary::Clip { low: 1e-20, high: f32::MAX };
+    let count = graph.apply(Op::Unary(clip), &[count])?;
+    let mut shape = graph.shape(count).to_vec();
+    shape.resize(graph.shape(total).len(), 1);
+    let count = graph.apply(Op::Reshape(shape), &[count])?;
+    graph.apply(Op::Binary(Binary::Div), &[total, count])
+}
+
+impl Builder<'_> {
+    fn sequence_dims(&self, at: At) -> Result<(TensorId, [usize; 3]), GraphError> {
+        let shape = self.graph.shape(at.x);
+        match (at.mask, <[usize; 3]>::try_from(shape)) {
+            (Some(mask), Ok(dims)) => Ok((mask, dims)),
+            (Some(_), _) => Err(GraphError::new(format!(
+                "takes rows [batch, time, units], but its input is {shape:?}"
+            ))
+            .help("put { embedding = { vocabulary = ..., units = ... } } before it")),
+            (None, _) => Err(GraphError::new(format!(
+                "takes a sequence [batch, time, units], but its input is {shape:?}"
+            ))
+            .help("give the model an input of tokens")),
+        }
+    }
+
+    /// The mean of the positions up to each sample's end.
+    pub(crate) fn mean_over_time(&mut self, at: At) -> Result<At, GraphError> {
+        let (mask, _) = self.sequence_dims(at)?;
+        Ok(At { x: mean_of_positions(self.graph, at.x, mask)?, mask: None })
+    }
+
+    /// The maximum of the positions up to each sample's end.
+    pub(crate) fn max_over_time(&mut self, at: At) -> Result<At, GraphError> {
+        let (mask, [batch, time, _]) = self.sequence_dims(at)?;
+        let inside = masked(self.graph, at.x, mask)?;
+        let shift = Unary::Affine { scale: -BELOW_ALL, shift: BELOW_ALL };
+        let outside = self.graph.apply(Op::Unary(shift), &[mask])?;
+        let outside = self.graph.apply(Op::Reshape(vec![batch, time, 1]), &[outside])?;
+        let x = self.graph.apply(Op::Binary(Binary::Add), &[inside, outside])?;
+        let max = Op::Reduce { reduction: Reduction::Max, axes: vec![1], keep_dims: false };
+        Ok(At { x: self.graph.apply(max, &[x])?, mask: None })
+    }
+
+    /// A convolution over the positions: one over images of a single row.
+    pub(crate) fn conv1d(&mut self, spec: &Conv1dSpec, at: At) -> Result<At, GraphError> {
+        let (mask, [batch, time, channels]) = self.sequence_dims(at)?;
+        let x = masked(self.graph, at.x, mask)?;
+        let shape = [spec.kernel, channels, spec.filters];
+        let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);
+        let row = self.reshape(x, vec![batch, 1, time, channels])?;
+        let image = [1, spec.kernel, channels, spec.filters];
+        let kernel = self.graph.apply(Op::Reshape(image.to_vec()), &[kernel])?;
+        let around = spec.dilation * (spec.kernel - 1);
+        let geometry = Conv2d {
+            stride: [1, 1],
+            dilation: [1, spec.dilation],
+            padding: [0, 0, around / 2, around - around / 2],
+            groups: 1,
+        };
+        let y = self.graph.apply(Op::Conv2d(geometry), &[row, kernel])?;
+        let y = self.reshape(y, vec![batch, time, spec.filters])?;
+        let bias = spec.bias.then_some((spec.bias_initializer, Fans::of_kernel(&shape)));
+        Ok(at.with(self.finish(y, bias, spec.activation)?))
+    }
+}
