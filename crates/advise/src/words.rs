@@ -3,7 +3,7 @@
 use super::decide::{Advice, Choice};
 use super::measure::Evidence;
 use crate::compare::Estimate;
-use tidemill_engine::page::number::count;
+use tidemill_engine::page::number::{count, percent};
 
 /// Writes headline, sentence, reasons, and what would change the answer.
 pub(super) fn fill(e: &Evidence, advice: &mut Advice) {
@@ -23,7 +23,7 @@ pub(super) fn fill(e: &Evidence, advice: &mut Advice) {
 
 /// A quality: `90.80 %`, or an error.
 pub fn quality(e: &Evidence, value: f64) -> String {
-    if e.more_is_better { format!("{:.2} %", 100.0 * value) } else { format!("{value:.4}") }
+    if e.more_is_better { percent(value) } else { format!("{value:.4}") }
 }
 
 /// A difference of qualities.

@@ -4,11 +4,11 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tidemill_engine::checkpoint::EpochFigures;
+use tidemill_engine::page::number::{count, duration, percent};
 use tidemill_train::watch::in_words;
 use tidemill_train::{Event, Progress};
 
 use crate::print::tell;
-use crate::table::{count, duration};
 
 /// Shows a run's events on standard error.
 pub(crate) struct Display {
@@ -72,7 +72,7 @@ fn draw(bar: &ProgressBar, p: &Progress) {
     bar.set_length(p.steps);
     bar.set_position(p.step);
     bar.set_prefix(format!("epoch {}/{}", p.epoch, p.epochs));
-    let accuracy = p.accuracy.map_or(String::new(), |a| format!("  accuracy {:.2} %", 100.0 * a));
+    let accuracy = p.accuracy.map_or(String::new(), |a| format!("  accuracy {}", percent(a)));
     bar.set_message(format!(
         "loss {:.4}{accuracy}  {}/s  {} left",
         p.loss,

@@ -37,7 +37,6 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("cpu/src/layout.rs", "one short kernel for each op that only moves values"),
     ("cpu/src/loss.rs", "one kernel for each loss, forward and backward side by side"),
     ("cpu/src/reduce.rs", "one kernel for each reduction"),
-    ("engine/src/engine.rs", "to be split by idea"),
     ("graph/src/op.rs", "the list of ops"),
     ("nn/src/build.rs", "one function for each layer"),
     ("online/src/feed.rs", "to be split by idea"),
@@ -56,8 +55,6 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
     ("cpu/src/conv/engine.rs", "build", "one table of what a convolution is cut into"),
     ("cpu/src/eltwise/compile.rs", "compile_blocks", "one arm for each instruction"),
     ("nn/src/build.rs", "layer", "one arm for each layer"),
-    ("online/src/run.rs", "learn", "to be split by idea"),
-    ("train/src/run.rs", "train", "to be split by idea"),
     ("plan/src/lower.rs", "kernel", "one arm for each op that is a kernel of its own"),
 ];
 

@@ -1,9 +1,19 @@
 //! A model compiled for this machine: one state, one plan for each batch size and purpose.
+//!
+//! # Layout
+//!
+//! - this file: compiling, binding a batch to a plan's inputs, and running
+//! - `state`: the state as tensors, copied out and taken over
+//! - `slots`: single tensors of the state, and the optimizer's slots begun again
+//! - `explain`: the plan as text
+
+mod explain;
+mod slots;
+mod state;
 
 use smallvec::SmallVec;
 use std::sync::Arc;
 use tidemill_cpu::isa::Isa;
-use tidemill_cpu::rates::measure;
 use tidemill_cpu::runtime::{Input, InputError, PlanId, Runtime};
 use tidemill_cpu::threads::{Beside, NOTHING};
 use tidemill_fields::{Batch, Field, Signature};
@@ -13,7 +23,9 @@ use tidemill_nn::{
     training_graph_with,
 };
 use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
-use tidemill_plan::{Options, Plan, Rates};
+use tidemill_plan::{Options, Plan};
+
+pub use state::{State, StateTensor};
 
 use crate::bind::{Binding, Converted, Reads, Source};
 
@@ -54,68 +66,6 @@ pub struct Outputs<'a> {
     pub losses: &'a [f32],
     /// `[len, outputs]`
     pub logits: &'a [f32],
-}
-
-/// One tensor of the state.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StateTensor {
-    /// Such as `layers.1.dense.kernel` or `layers.1.dense.kernel.m`.
-    pub name: String,
-    /// Dims.
-    pub shape: Vec<usize>,
-    /// Whether it is a parameter (else a slot or a running statistic).
-    pub parameter: bool,
-    /// Its values.
-    pub values: Vec<f32>,
-}
-
-/// All that a checkpoint holds of the model: parameters, optimizer slots, running statistics.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
-    tensors: Vec<StateTensor>,
-}
-
-impl State {
-    /// All tensors, in a fixed order.
-    pub fn tensors(&self) -> &[StateTensor] {
-        &self.tensors
-    }
-
-    /// The tensors themselves.
-    pub fn into_tensors(self) -> Vec<StateTensor> {
-        self.tensors
-    }
-
-    /// A state of these tensors.
-    pub fn from_tensors(tensors: Vec<StateTensor>) -> State {
-        State { tensors }
-    }
-}
-
-/// Values that a thread copies at least: starting one costs as much as copying some of them.
-const COPIED_AT_ONCE: usize = 1 << 20;
-
-/// Copies slices over others of the same lengths. Two threads saturate the memory of a machine
-/// with few cores, and four most others.
-fn copy_all<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a mut [f32])>) {
-    let pieces: Vec<(&[f32], &mut [f32])> = pairs
-        .flat_map(|(from, to)| from.chunks(COPIED_AT_ONCE).zip(to.chunks_mut(COPIED_AT_ONCE)))
-        .collect();
-    let total: usize = pieces.iter().map(|(from, _)| from.len()).sum();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = (total / COPIED_AT_ONCE).min(cores).clamp(1, 4);
-    let work = std::sync::Mutex::new(pieces.into_iter());
-    let copy = || {
-        while let Some((from, to)) = work.lock().ok().and_then(|mut w| w.next()) {
-            to.copy_from_slice(from);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(copy);
-        }
-        copy();
-    });
 }
 
 /// What a plan is for.
@@ -401,36 +351,6 @@ impl Engine {
         self.runtime.output(self.compiled[self.last?].plan, name)
     }
 
-    /// Where a tensor of the state is, by name, for [`Engine::tensor`].
-    pub fn find_tensor(&self, name: &str) -> Option<usize> {
-        self.runtime.slots().iter().position(|slot| slot.name == name)
-    }
-
-    /// Where the parameters are.
-    pub fn parameters(&self) -> impl Iterator<Item = (usize, &str)> {
-        let slots = self.runtime.slots().iter().enumerate();
-        slots.filter(|(_, slot)| slot.parameter).map(|(i, slot)| (i, slot.name.as_str()))
-    }
-
-    /// Where the optimizer's slots of a parameter are, and what their elements start as.
-    pub fn slots_of(&self, parameter: &str) -> Vec<(usize, f32)> {
-        let place = |(i, slot): (usize, &str)| {
-            let index = self.find_tensor(&format!("{parameter}.{slot}"))?;
-            Some((index, self.rule.slot_start_of(i)))
-        };
-        self.rule.slot_names().into_iter().enumerate().filter_map(place).collect()
-    }
-
-    /// A tensor of the state.
-    pub fn tensor(&self, index: usize) -> &[f32] {
-        self.runtime.state(index)
-    }
-
-    /// A tensor of the state, to be changed between steps.
-    pub fn tensor_mut(&mut self, index: usize) -> &mut [f32] {
-        self.runtime.state_mut(index)
-    }
-
     /// The kernels of a training step on `batch` with the mean microseconds that each takes on one
     /// thread, over `rounds` steps (which train).
     pub fn profile(
@@ -475,132 +395,6 @@ impl Engine {
             Some(last) => outputs_of(&self.runtime, self.compiled[last].outputs),
             None => Outputs { losses: &[], logits: &[] },
         }
-    }
-
-    /// A copy of the state, in a fixed order.
-    pub fn state(&self) -> State {
-        let slots = self.runtime.slots().iter().enumerate();
-        let tensor = |(i, slot): (usize, &tidemill_plan::Slot)| StateTensor {
-            name: slot.name.clone(),
-            shape: slot.shape.clone(),
-            parameter: slot.parameter,
-            values: self.runtime.state(i).to_vec(),
-        };
-        State { tensors: slots.map(tensor).collect() }
-    }
-
-    /// Copies the state over another one of this model, into the memory that has; by several
-    /// threads where it is large. Fresh memory would cost twice the time.
-    pub fn copy_state(&self, to: &mut State) {
-        let slots = self.runtime.slots();
-        let same = |(slot, t): (&tidemill_plan::Slot, &StateTensor)| {
-            t.name == slot.name && t.shape == slot.shape
-        };
-        if slots.len() != to.tensors.len() || !slots.iter().zip(&to.tensors).all(same) {
-            *to = self.state();
-            return;
-        }
-        self.copy_values(to);
-    }
-
-    /// Copies the state's values over another one, whatever its tensors are called; not, and false,
-    /// if their number or sizes differ.
-    pub fn copy_values(&self, to: &mut State) -> bool {
-        let slots = self.runtime.slots();
-        let fits = |(slot, t): (&tidemill_plan::Slot, &StateTensor)| t.shape == slot.shape;
-        if slots.len() != to.tensors.len() || !slots.iter().zip(&to.tensors).all(fits) {
-            return false;
-        }
-        let pairs = to.tensors.iter_mut().enumerate();
-        copy_all(pairs.map(|(i, t)| (self.runtime.state(i), &mut t.values[..])));
-        true
-    }
-
-    /// Gives row `row` of table `table` of the model's entity embeddings to another id: it becomes
-    /// what is known of ids without a row of their own, row 0, and its optimizer slots begin anew.
-    pub fn reset_row(&mut self, table: usize, row: usize) {
-        let rule = self.rule;
-        let part = format!(".entity_embedding.table{table}");
-        for index in 0..self.runtime.slots().len() {
-            let slot = &self.runtime.slots()[index];
-            let Some(rest) = slot.name.find(&part).map(|at| &slot.name[at + part.len()..]) else {
-                continue;
-            };
-            let start = match rest.strip_prefix('.') {
-                None if rest.is_empty() => None,
-                Some(name) => rule.slot_names().iter().position(|n| *n == name),
-                None => continue,
-            };
-            let units = slot.shape.last().copied().unwrap_or(1);
-            let values = self.runtime.state_mut(index);
-            if (row + 1) * units > values.len() {
-                continue;
-            }
-            match start {
-                None => values.copy_within(..units, row * units),
-                Some(i) => values[row * units..(row + 1) * units].fill(rule.slot_start_of(i)),
-            }
-        }
-    }
-
-    /// The optimizer's slots begin anew, with their bias corrections; parameters stay.
-    pub fn reset_slots(&mut self) {
-        let rule = self.rule;
-        let slots = self.runtime.slots();
-        let parameters: Vec<String> =
-            slots.iter().filter(|s| s.parameter).map(|s| s.name.clone()).collect();
-        for index in 0..self.runtime.slots().len() {
-            let slot = &self.runtime.slots()[index];
-            let place = rule.slot_names().iter().position(|name| {
-                let of = slot.name.strip_suffix(name).and_then(|rest| rest.strip_suffix('.'));
-                !slot.parameter && of.is_some_and(|of| parameters.iter().any(|p| p == of))
-            });
-            if let Some(place) = place {
-                self.runtime.state_mut(index).fill(rule.slot_start_of(place));
-            }
-        }
-        self.slots_from = self.step;
-    }
-
-    /// Steps since the optimizer's slots began.
-    pub fn slot_age(&self) -> u64 {
-        self.step.saturating_sub(self.slots_from)
-    }
-
-    /// Sets the steps since the optimizer's slots began, after a state of that age was taken over.
-    pub fn set_slot_age(&mut self, age: u64) {
-        self.slots_from = self.step.saturating_sub(age);
-    }
-
-    /// Takes over a state; names and shapes must be the same.
-    pub fn set_state(&mut self, tensors: &[StateTensor]) -> Result<(), EngineError> {
-        let slots = self.runtime.slots().to_vec();
-        for slot in &slots {
-            let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) else {
-                return Err(EngineError(format!(
-                    "the model has the tensor {} {:?}, which the given state lacks",
-                    slot.name, slot.shape
-                )));
-            };
-            if tensor.shape != slot.shape {
-                return Err(EngineError(format!(
-                    "the tensor {} is {:?} in the model and {:?} in the given state",
-                    slot.name, slot.shape, tensor.shape
-                )));
-            }
-        }
-        if let Some(extra) = tensors.iter().find(|t| slots.iter().all(|s| s.name != t.name)) {
-            return Err(EngineError(format!(
-                "the given state has the tensor {} {:?}, which the model lacks",
-                extra.name, extra.shape
-            )));
-        }
-        for (i, slot) in slots.iter().enumerate() {
-            if let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) {
-                self.runtime.state_mut(i).copy_from_slice(&tensor.values);
-            }
-        }
-        Ok(())
     }
 
     /// Steps trained so far; part of a checkpoint, since optimizers and dropout count steps.
@@ -662,78 +456,6 @@ impl Engine {
     /// Threads that a step runs on.
     pub fn threads(&self) -> usize {
         self.runtime.threads()
-    }
-
-    /// The least time that a training step can take on this machine, in microseconds: each kernel
-    /// bound by arithmetic or by memory alone, at rates measured now.
-    pub fn floor_microseconds(&self) -> f64 {
-        self.training_plan().predicted_microseconds(self.rates())
-    }
-
-    fn rates(&self) -> Rates {
-        let (arena, state, _) = self.runtime.bytes();
-        measure(self.runtime.isa(), self.threads(), arena + state)
-    }
-
-    /// The plan as text: layers, kernels with the reasons of fusions, memory map, predicted time.
-    pub fn explain(&self) -> String {
-        let (plan, rates) = (self.training_plan(), self.rates());
-        let mut text = self.explain_layers();
-        text += &format!(
-            "\none step of {} samples: {} parameters, {:.3} MFLOP, {:.1} KB moved\n\
-             machine: {} threads, {}, {:.0} GFLOP/s, {:.0} GB/s measured\n\
-             predicted {:.1} us a step if nothing else took time; compiled in {:.1} ms\n\n",
-            self.spec.batch_size,
-            self.num_parameters(),
-            plan.flops() as f64 / 1e6,
-            plan.bytes() as f64 / 1e3,
-            self.threads(),
-            self.runtime.isa().name(),
-            rates.flops / 1e9,
-            rates.bytes / 1e9,
-            plan.predicted_microseconds(rates),
-            self.compile_seconds * 1e3
-        );
-        text += &plan.explain_kernels(Some(rates));
-        text.push('\n');
-        text += &plan.explain_memory();
-        let (arena, state, scratch) = self.runtime.bytes();
-        text += &format!("state {state} bytes, arena {arena} bytes, scratch {scratch} bytes\n");
-        text
-    }
-
-    /// Layers with what their kernels of a training step compute and move.
-    fn explain_layers(&self) -> String {
-        let layers = self.spec.model.summary().unwrap_or_default();
-        let paths: Vec<&str> = layers.iter().map(|l| l.path.as_str()).collect();
-        let costs = self.training_plan().cost_by_layer(&paths);
-        let width = paths.iter().map(|p| p.len()).max().unwrap_or(0).max(24);
-        let mut text = format!(
-            "{:<width$} {:<18} {:>10} {:>10} {:>9}\n",
-            "layer", "output", "parameters", "MFLOP", "KB"
-        );
-        let mut row = |name: &str, output: &str, parameters: &str, (flops, bytes): (u64, u64)| {
-            text += &format!(
-                "{name:<width$} {output:<18} {parameters:>10} {:>10.3} {:>9.1}\n",
-                flops as f64 / 1e6,
-                bytes as f64 / 1e3
-            );
-        };
-        for (layer, &cost) in layers.iter().zip(&costs) {
-            let output = format!("{:?}", layer.output_shape);
-            row(&layer.path, &output, &layer.num_parameters.to_string(), cost);
-        }
-        if let Some(&rest) = costs.last() {
-            row("loss and the rest", "", "", rest);
-        }
-        text
-    }
-
-    /// The kernels and the memory map, without the machine's rates: measuring those takes longer than
-    /// writing a report.
-    pub fn plan_in_short(&self) -> String {
-        let plan = self.training_plan();
-        format!("{}\n{}", plan.explain_kernels(None).trim_end(), plan.explain_memory())
     }
 
     /// The plan of the training step at the full batch size.

@@ -7,7 +7,8 @@
 //! - [`prequential`]: what is measured on a stream, each event before learning from it
 //! - [`mod@evaluate`]: a pass over data without learning
 //! - [`checkpoint`]: the state of a run on disk, whole or not at all
-//! - [`folder`]: where a run goes; [`summary`], [`report`]: its result, for programs and for people
+//! - [`folder`]: where a run goes; [`summary`], [`report`]: its result, for programs and for people;
+//!   [`session`]: from the one to the other
 //! - [`memory`]: what this process holds, and whether a run fits
 //! - [`error`]: what can go wrong
 //!
@@ -26,6 +27,7 @@ pub mod memory;
 pub mod metrics;
 pub mod prequential;
 pub mod report;
+pub mod session;
 pub mod summary;
 
 pub use tidemill_data as data;
@@ -37,4 +39,5 @@ pub use tidemill_page as page;
 pub use engine::{Engine, EngineError, EngineSpec, State, StateTensor};
 pub use error::{Error, Result};
 pub use folder::{Existing, RunFolder};
+pub use session::Session;
 pub use summary::Summary;

@@ -1,5 +1,7 @@
 //! The memory of this process, and whether a run fits into what it was given.
 
+use tidemill_page::number::bytes;
+
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
@@ -17,15 +19,14 @@ pub fn check_memory(engine: &Engine, limit: Option<u64>, copies: u64, queue: u64
     if need <= limit {
         return Ok(());
     }
-    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     Err(Error::Usage(format!(
         "--memory {}: the run needs {} (program and data {}, arena {}, state and its checkpoint \
          {}); give it more, or lower batch.batch_size",
-        mb(limit),
-        mb(need),
-        mb(data_bytes),
-        mb(arena),
-        mb((1 + copies) * state)
+        bytes(limit),
+        bytes(need),
+        bytes(data_bytes),
+        bytes(arena),
+        bytes((1 + copies) * state)
     )))
 }
 

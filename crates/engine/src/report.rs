@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use tidemill_page::chart::{Chart, Line, Over};
 use tidemill_page::html::{self, escape, machine};
-use tidemill_page::number::{Scale, count, duration, megabytes, plural, value};
+use tidemill_page::number::{Scale, bytes, count, duration, plural, value};
 
 use crate::checkpoint::EpochFigures;
 use crate::metrics::{Figures, Metric};
@@ -104,10 +104,10 @@ impl Report<'_> {
         cards.push((
             "Parameters".into(),
             count(self.num_parameters as u64),
-            format!("arena {}", megabytes(s.arena_bytes)),
+            format!("arena {}", bytes(s.arena_bytes)),
         ));
         if s.peak_rss_bytes > 0 {
-            let peak = megabytes(s.peak_rss_bytes);
+            let peak = bytes(s.peak_rss_bytes);
             cards.push(("Memory".into(), peak, "peak of the process".into()));
         }
         cards.extend(self.cards.iter().cloned());

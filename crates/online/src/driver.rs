@@ -1,26 +1,30 @@
 //! The online driver: one loop over the events of a stream.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tidemill_engine::checkpoint::{self, Attachment, Meta, Writer};
+use tidemill_engine::engine::State;
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::prequential::Headline;
+use tidemill_engine::session::Session;
+use tidemill_recipe::RecipeFile;
+use tidemill_recipe::online::OnlineSpec;
 use tidemill_recipe::stream::Position;
 
-use super::OnlineSpec;
-use super::drift::DriftNote;
-use super::feed::{Counts, Feed};
-use super::guard::Verdict;
-use super::intake::Filled;
-use super::journal::Journal;
-use super::lag::Lags;
-use super::model::Model;
-use super::state::StreamState;
-use tidemill_engine::checkpoint::{Attachment, Meta, Parts, Writer};
-use tidemill_engine::engine::State;
-use tidemill_engine::error::Result;
-use tidemill_engine::prequential::Headline;
+use crate::drift::DriftNote;
+use crate::feed::{Counts, Feed};
+use crate::guard::Verdict;
+use crate::intake::Filled;
+use crate::journal::{Journal, JournalMark};
+use crate::lag::Lags;
+use crate::model::Model;
+use crate::run::{JOURNAL_BYTES, LearnOptions};
+use crate::state::StreamState;
 
 /// Why learning from a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +118,7 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) batches: Option<Journal>,
     /// Sizes that an earlier run took after its last checkpoint.
     pub(crate) replay: VecDeque<usize>,
-    pub(crate) writer: Writer,
-    pub(crate) base: Meta,
+    pub(crate) writer: &'a mut Writer,
     pub(crate) stream: StreamBase,
     pub(crate) interrupt: &'a AtomicBool,
     pub(crate) tell: &'a mut dyn FnMut(StreamProgress),
@@ -130,6 +133,13 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) longest_stall: Duration,
 }
 
+/// What a driver puts together.
+pub(crate) struct Parts {
+    pub(crate) model: Model,
+    pub(crate) feed: Box<dyn Feed>,
+    pub(crate) stream: StreamBase,
+}
+
 /// What does not change in the state of a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamBase {
@@ -137,12 +147,16 @@ pub(crate) struct StreamBase {
     pub(crate) format: Option<tidemill_recipe::stream::Format>,
     /// Steps that were taken in batches, which come before in the count of steps.
     pub(crate) batch_steps: u64,
+    /// The fields of a checkpoint that stay the same; its samples are those of before this stream.
+    pub(crate) meta: Meta,
 }
 
 /// When to look around, to tell, to save.
 pub(crate) struct StreamClock {
     start: Instant,
     before: f64,
+    /// Events of earlier processes.
+    pub(crate) first_event: u64,
     /// From the start to when the last event was learned from.
     pub(crate) learning: Duration,
     told: Instant,
@@ -160,6 +174,7 @@ impl StreamClock {
         StreamClock {
             start,
             before,
+            first_event: events,
             learning: Duration::ZERO,
             told: start,
             told_events: events,
@@ -175,7 +190,54 @@ impl StreamClock {
     }
 }
 
-impl StreamDriver<'_> {
+impl<'a> StreamDriver<'a> {
+    /// A driver at the start of a stream.
+    ///
+    /// # Errors
+    /// If `audit.jsonl` or `batches.jsonl` cannot be opened.
+    pub(crate) fn new(
+        file: &'a RecipeFile,
+        options: &'a LearnOptions,
+        session: &'a mut Session,
+        parts: Parts,
+        same: Option<&StreamState>,
+        tell: &'a mut dyn FnMut(StreamProgress),
+    ) -> Result<StreamDriver<'a>> {
+        let Parts { model, feed, stream } = parts;
+        let spec = &file.recipe.online;
+        let path = |name: &str| session.folder.path().join(name);
+        let mark = |f: fn(&StreamState) -> JournalMark| same.map(f).unwrap_or_default();
+        let audit = Journal::open(&path("audit.jsonl"), mark(|s| s.audit), JOURNAL_BYTES)?;
+        let (mut replay, mut batches) = (VecDeque::new(), None);
+        if spec.max_batch.is_some() {
+            let (path, mark) = (path("batches.jsonl"), mark(|s| s.batches));
+            replay = sizes_after(&path, mark)?;
+            batches = Some(Journal::open(&path, mark, u64::MAX)?);
+        }
+        // Its memory is touched here, so that no checkpoint has to.
+        let mut spare = State::default();
+        model.copy_state(&mut spare);
+        let events = feed.counts().events;
+        Ok(StreamDriver {
+            spec,
+            learner: model,
+            feed,
+            until: options.until,
+            audit,
+            batches,
+            replay,
+            writer: &mut session.writer,
+            stream,
+            interrupt: &options.interrupt,
+            tell,
+            clock: StreamClock::start(same.map_or(0.0, |s| s.wall_seconds), events),
+            written: None,
+            lags: Lags::default(),
+            spare: Arc::new(Mutex::new(Some(spare))),
+            longest_stall: Duration::ZERO,
+        })
+    }
+
     /// Learns until something stops it, and hands a checkpoint to the writer.
     pub(crate) fn run(&mut self) -> Result<StreamEnd> {
         let end = loop {
@@ -375,14 +437,14 @@ impl StreamDriver<'_> {
         let meta = Meta {
             step,
             online_steps: step - self.stream.batch_steps,
-            samples: self.base.samples + state.counts.events - state.counts.unlabelled,
-            ..self.base.clone()
+            samples: self.stream.meta.samples + state.counts.events - state.counts.unlabelled,
+            ..self.stream.meta.clone()
         };
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
         let mut copy = spare.unwrap_or_default();
         self.learner.copy_state(&mut copy);
         let (tensor, files) = waiting.map_or((None, Vec::new()), |w| (Some(w.tensor), w.files));
-        let parts = Parts {
+        let parts = checkpoint::Parts {
             state: copy,
             shared: self.learner.good().into_iter().chain(self.learner.continual()).collect(),
             tensors: tensor.into_iter().collect(),
@@ -408,4 +470,18 @@ impl StreamDriver<'_> {
         }
         Ok(())
     }
+}
+
+/// The sizes of steps that an earlier run took after its checkpoint.
+fn sizes_after(path: &Path, mark: JournalMark) -> Result<VecDeque<usize>> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(VecDeque::new()),
+        Err(e) => return Err(Error::read(path, e)),
+    };
+    let rest = text.get(mark.bytes as usize..).unwrap_or_default();
+    // A line that was cut by a kill belongs to a step that was not taken.
+    let whole = rest.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
+    let lines = String::from_utf8_lossy(&rest[..whole]).into_owned();
+    Ok(lines.lines().filter_map(|l| l.parse().ok()).collect())
 }

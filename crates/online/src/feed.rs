@@ -305,7 +305,7 @@ impl RecordFeed {
                     Item::Header(schema) => known.schema = Some(schema.clone()),
                     Item::Bad(bad) => {
                         counts.bad += 1;
-                        bury(dead, &record, bad)?;
+                        write_dead_letter(dead, &record, bad)?;
                     }
                     Item::Event(event) => {
                         taken = true;
@@ -313,7 +313,7 @@ impl RecordFeed {
                         let reading = Reading { known, images, hashed, model, counts };
                         if let Err(bad) = join.take(reading, event)? {
                             counts.bad += 1;
-                            bury(dead, &record, &bad)?;
+                            write_dead_letter(dead, &record, &bad)?;
                         }
                     }
                 }
@@ -467,7 +467,7 @@ enum Put {
     Bad(BadEvent),
 }
 
-fn bury(dead: &mut Journal, record: &Record<'_>, bad: &BadEvent) -> Result<()> {
+fn write_dead_letter(dead: &mut Journal, record: &Record<'_>, bad: &BadEvent) -> Result<()> {
     if bad.fatal {
         return Err(Error::Usage(format!("the stream does not fit the recipe: {}", bad.reason)));
     }
@@ -506,7 +506,7 @@ impl Feed for RecordFeed {
                     Item::Header(schema) => known.schema = Some(schema.clone()),
                     Item::Bad(bad) => {
                         counts.bad += 1;
-                        bury(dead, &record, bad)?;
+                        write_dead_letter(dead, &record, bad)?;
                     }
                     Item::Event(event) => {
                         taken = true;
@@ -529,7 +529,7 @@ impl Feed for RecordFeed {
                             }
                             Put::Bad(bad) => {
                                 counts.bad += 1;
-                                bury(dead, &record, &bad)?;
+                                write_dead_letter(dead, &record, &bad)?;
                                 if let Model::Network(learner) = model {
                                     learner.leave_out(i);
                                 }
@@ -554,7 +554,7 @@ impl Feed for RecordFeed {
             match item {
                 Item::Bad(bad) => {
                     counts.bad += 1;
-                    bury(dead, &record, bad)?;
+                    write_dead_letter(dead, &record, bad)?;
                 }
                 Item::Header(schema) => known.schema = Some(schema.clone()),
                 Item::Nothing | Item::Event(_) => {}

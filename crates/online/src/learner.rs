@@ -404,10 +404,10 @@ impl Learner {
         } else {
             let applied = learned.verdict == Verdict::Apply;
             match drift.answer(&mut self.engine, &self.batch, applied)? {
-                Answer::Goes => {}
+                Answer::Nothing => {}
                 // The state to come back to would be that of the model that has lost.
                 Answer::TookOver => self.keep_as_good(),
-                Answer::RollBack => self.come_back()?,
+                Answer::RollBack => self.roll_back()?,
             }
         }
         Ok(learned)
@@ -454,7 +454,7 @@ impl Learner {
         }
         let rolled_back = self.scorer.guard.wants_rollback();
         if rolled_back {
-            self.come_back()?;
+            self.roll_back()?;
         }
         Ok(Learned { verdict, rolled_back })
     }
@@ -497,7 +497,7 @@ impl Learner {
     }
 
     /// All of the state now, under marked names.
-    fn to_come_back_to(&self) -> State {
+    fn marked_state(&self) -> State {
         let mut tensors = self.engine.state().into_tensors();
         tensors.extend(self.continual.tensors());
         mark_good(State::from_tensors(tensors))
@@ -532,7 +532,7 @@ impl Learner {
         let last = self.good.as_mut().and_then(Arc::get_mut);
         let last = last.filter(|_| self.continual.is_empty());
         if !last.is_some_and(|last| self.engine.copy_values(last)) {
-            self.good = Some(Arc::new(self.to_come_back_to()));
+            self.good = Some(Arc::new(self.marked_state()));
         }
         if let Some(drift) = &mut self.drift {
             drift.kept_good(&self.engine);
@@ -540,7 +540,7 @@ impl Learner {
     }
 
     /// Goes back to the last state that was good.
-    fn come_back(&mut self) -> Result<()> {
+    fn roll_back(&mut self) -> Result<()> {
         let Some(good) = &self.good else { return Ok(()) };
         let good = split(unmark_good(good).into_tensors());
         self.engine.set_state(&good.own)?;

@@ -14,7 +14,8 @@
 //! - [`model`]: one of the two
 //! - [`guard`]: which updates are refused, and when an older state comes back
 //! - [`drift`]: whether the stream is still the stream that it was, and what is done if not
-//! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary
+//! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary;
+//!   `start`: what a run starts from; [`open`](mod@open): the stream opened
 //! - [`lag`]: how long events had been acknowledged when they were learned from
 //! - [`journal`]: events that were set aside, and what the guard did
 //! - [`tuning`]: the learning rate that needs no tuning
@@ -39,9 +40,11 @@ pub mod lag;
 pub mod learner;
 pub mod linear;
 pub mod model;
+pub mod open;
 pub mod publish;
 pub mod report;
 pub mod run;
+mod start;
 pub mod state;
 pub mod summary;
 pub mod tuning;

@@ -14,6 +14,7 @@ use tidemill_engine::engine::{Engine, State, StateTensor};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::memory::{check_memory, rss_bytes};
 use tidemill_engine::metrics::Figures;
+use tidemill_engine::page::number::bytes;
 use tidemill_engine::prequential::Prequential;
 use tidemill_recipe::online::PlasticitySpec;
 use tidemill_recipe::{RecipeFile, engine_spec};
@@ -260,11 +261,11 @@ impl Model {
         match self {
             Model::Network(learner) => learner.engine().plan_in_short(),
             Model::Linear(learner) => {
-                let (spec, bytes) = (learner.model().spec(), learner.model().bytes());
+                let (spec, size) = (learner.model().spec(), learner.model().bytes());
                 format!(
-                    "hashed linear model: 2^{} rows of 16 bytes ({:.1} MB)\nrule {:?}, learning rate {}",
+                    "hashed linear model: 2^{} rows of 16 bytes ({})\nrule {:?}, learning rate {}",
                     spec.bits,
-                    bytes as f64 / 1e6,
+                    bytes(size as u64),
                     spec.rule,
                     spec.learning_rate
                 )
@@ -337,14 +338,13 @@ fn build_linear(file: &RecipeFile, linear: &LinearSpec, memory: Option<u64>) -> 
     let table = 16_u64 << linear.bits;
     let need = rss_bytes() + 2 * table + waiting_bytes(spec);
     if let Some(limit) = memory.filter(|limit| need > *limit) {
-        let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
         return Err(Error::Usage(format!(
             "--memory {}: the run needs {} (a table of {} and its checkpoint, {} for events that \
              wait); give it more, or lower online.linear.bits",
-            mb(limit),
-            mb(need),
-            mb(table),
-            mb(waiting_bytes(spec))
+            bytes(limit),
+            bytes(need),
+            bytes(table),
+            bytes(waiting_bytes(spec))
         )));
     }
     let (metrics, guard) = (spec.metrics.clone(), spec.guard.clone());

@@ -1,10 +1,13 @@
 //! What learning from a stream came to: `summary.json`.
 
 use serde::{Deserialize, Serialize};
+use tidemill_engine::checkpoint::state_sha256;
+use tidemill_engine::memory::peak_rss_bytes;
 use tidemill_engine::metrics::Figures;
 use tidemill_engine::summary::Summary;
 
 use crate::drift::DriftCounts;
+use crate::driver::{StreamDriver, StreamEnd};
 use crate::join::JoinCounts;
 
 /// What learning from a stream came to.
@@ -53,4 +56,48 @@ pub struct StreamSummary {
     pub labels: Option<JoinCounts>,
     /// The prequential figures.
     pub prequential: Figures,
+}
+
+impl StreamDriver<'_> {
+    /// The result, once the last checkpoint is on disk.
+    pub(crate) fn summary(&self, end: StreamEnd) -> StreamSummary {
+        let (model, base) = (&self.learner, &self.stream.meta);
+        let (counts, guard) = (self.feed.counts(), model.guard());
+        let seconds = self.clock.learning.as_secs_f64().max(1e-9);
+        let events_per_second = (counts.events - self.clock.first_event) as f64 / seconds;
+        let epoch = base.history.last();
+        let run = Summary {
+            steps: model.steps(),
+            samples: base.samples + counts.events - counts.unlabelled,
+            epochs: base.epoch,
+            wall_seconds: self.clock.total(),
+            samples_per_second: events_per_second,
+            peak_rss_bytes: peak_rss_bytes(),
+            arena_bytes: model.arena_bytes(),
+            train: epoch.map_or_else(Figures::new, |h| h.train.clone()),
+            validation: epoch.map_or_else(Figures::new, |h| h.validation.clone()),
+            stopped_by: end.name().to_owned(),
+            state_sha256: state_sha256(&model.own_tensors()),
+        };
+        let lag = self.lags.figures();
+        StreamSummary {
+            run,
+            source: self.stream.source.clone(),
+            position: self.feed.position().to_string(),
+            events: counts.events,
+            events_per_second,
+            unlabelled: counts.unlabelled,
+            bad_events: counts.bad,
+            shed: self.feed.shed(),
+            refused: guard.refused,
+            rollbacks: guard.rollbacks,
+            checkpoint_stall_ms: self.longest_stall.as_secs_f64() * 1e3,
+            lag_p50_ms: lag.map(|l| l.p50),
+            lag_p99_ms: lag.map(|l| l.p99),
+            lag_max_ms: lag.map(|l| l.max),
+            labels: self.feed.label_counts(),
+            drift: model.drift_counts(),
+            prequential: model.figures(),
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::html::escape;
-use crate::number::{Scale, plain};
+use crate::number::{Scale, percent, plain};
 
 /// One chart over epochs or events.
 pub struct Chart<'a> {
@@ -214,7 +214,7 @@ fn label(v: f64, scale: Scale, tick: bool) -> String {
             let text = format!("{:.2}", 100.0 * v);
             format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
         }
-        (Scale::Percent, false) => format!("{:.2} %", 100.0 * v),
+        (Scale::Percent, false) => percent(v),
         (Scale::Plain, true) if v != 0.0 && (1e-3..1e5).contains(&v.abs()) => {
             let text = format!("{v:.4}");
             text.trim_end_matches('0').trim_end_matches('.').to_string()

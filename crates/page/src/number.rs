@@ -49,16 +49,29 @@ pub fn plural(n: u64, name: &str) -> String {
 }
 
 /// `12.3 MB`, with the unit that suits the size.
-pub fn megabytes(bytes: u64) -> String {
-    let mb = bytes as f64 / 1e6;
-    match mb {
-        1000.0.. => format!("{:.2} GB", mb / 1000.0),
-        0.1.. => format!("{mb:.1} MB"),
-        _ => format!("{:.1} KB", mb * 1000.0),
+pub fn bytes(n: u64) -> String {
+    match n as f64 {
+        b if b < 1e5 => format!("{:.1} KB", b / 1e3),
+        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
+        b => format!("{:.2} GB", b / 1e9),
     }
 }
 
-/// `4.2 s`, `3 min 5 s`, `2 h 10 min`
+/// `12.34 %`
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+/// A short time: `12 ms`, `1.23 s`, `123 s`.
+pub fn seconds(s: f64) -> String {
+    match s {
+        s if s < 0.9995 => format!("{:.0} ms", 1e3 * s),
+        s if s < 100.0 => format!("{s:.2} s"),
+        s => format!("{s:.0} s"),
+    }
+}
+
+/// A long time: `4.2 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn duration(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s {
@@ -81,9 +94,6 @@ mod tests {
             (plural(1, "epoch"), plural(2_000, "step")),
             ("1 epoch".into(), "2,000 steps".into())
         );
-        assert_eq!(
-            [35_520, 1_250_000, 3_000_000_000].map(megabytes),
-            ["35.5 KB", "1.2 MB", "3.00 GB"]
-        );
+        assert_eq!([35_520, 1_250_000, 3_000_000_000].map(bytes), ["35.5 KB", "1.2 MB", "3.00 GB"]);
     }
 }

@@ -7,11 +7,12 @@ use tidemill_engine::data::{Batch, Loader};
 use tidemill_engine::nn::ScheduleSpec;
 
 use crate::watch;
-use tidemill_engine::checkpoint::{EpochFigures, Meta, Writer};
+use tidemill_engine::checkpoint::{EpochFigures, Meta};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::Evaluation;
 use tidemill_engine::metrics::{Figures, Meter};
+use tidemill_engine::session::Session;
 use tidemill_recipe::Recipe;
 
 /// Why a run ended.
@@ -108,10 +109,10 @@ pub(crate) struct Driver<'a> {
     pub(crate) at: Position,
     /// Fields of a checkpoint that do not change during the run.
     pub(crate) base: Meta,
-    pub(crate) writer: Writer,
+    /// Where epochs and checkpoints go.
+    pub(crate) session: &'a mut Session,
     /// The step of the newest checkpoint: the same one is not written twice.
     pub(crate) saved: Option<u64>,
-    pub(crate) log: &'a mut dyn FnMut(&EpochFigures) -> Result<()>,
     pub(crate) validate: &'a mut Validate<'a>,
     /// What the last validation found, and at which step.
     pub(crate) last_validation: Option<(u64, Evaluation)>,
@@ -196,8 +197,8 @@ impl Driver<'_> {
         };
         self.last_validation = validation.map(|v| (self.at.total_steps(), v));
         // The log is started on the writer's thread.
-        self.writer.wait()?;
-        (self.log)(&figures)?;
+        self.session.writer.wait()?;
+        self.session.folder.append_metrics(&figures)?;
         self.at.history.push(figures);
         self.meter.reset();
         if let Some(epoch) = self.at.history.last() {
@@ -234,7 +235,7 @@ impl Driver<'_> {
             best,
             ..self.base.clone()
         };
-        self.writer.write(meta, self.engine.state().tensors().to_vec())
+        self.session.writer.write(meta, self.engine.state().tensors().to_vec())
     }
 
     fn plateau_factor(&self) -> f64 {
@@ -243,7 +244,7 @@ impl Driver<'_> {
     }
 
     fn not_finite(&mut self, loss: f32) -> Error {
-        let kept = match self.writer.wait() {
+        let kept = match self.session.writer.wait() {
             Ok(()) => "the last good checkpoint stays",
             Err(_) => "no checkpoint could be written either",
         };

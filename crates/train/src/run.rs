@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tidemill_engine::checkpoint::{Checkpoint, EpochFigures, Meta, Writer, state_sha256};
+use tidemill_engine::checkpoint::{Checkpoint, EpochFigures, Meta, state_sha256};
 use tidemill_engine::data::{Loader, LoaderOptions, Order};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::evaluate::{evaluate, skipped};
+use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
 use tidemill_engine::folder::{Existing, RunFolder};
 use tidemill_engine::memory::{check_memory, peak_rss_bytes};
 use tidemill_engine::metrics::{Figures, Meter};
+use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
 use tidemill_recipe::data::{RunData, class_weights};
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
@@ -54,70 +55,26 @@ pub fn train(
 ) -> Result<Outcome> {
     file.only_network()?;
     let paths = DataPaths::new(&file.path);
-    let spec = engine_spec(&file, options.threads);
-    // Compiled while the data is read; a mistake in the data is told first.
-    let (data, engine) = std::thread::scope(|scope| {
-        let compile = std::thread::Builder::new().name("compile".into());
-        let engine = compile.spawn_scoped(scope, || Engine::compile(spec));
-        let data = RunData::open(&file, &paths);
-        let ended = |_| Error::Run("the thread that compiles has ended; please report it".into());
-        let engine = engine.map_err(|e| Error::Run(format!("no thread can be started: {e}")));
-        (data, engine.and_then(|thread| thread.join().map_err(ended)))
-    });
-    let data = data?;
-    for finding in doctor::check_all(&file, &data) {
-        match finding.is_error {
-            true => return Err(file.error_at(&finding.key, &finding.message())),
-            false => watch(Event::Notice(&finding.to_string())),
-        }
-    }
-    let mut engine = engine??;
+    let (data, mut engine) = open(&file, &paths, options.threads, watch)?;
     // A copy that is being written as a checkpoint, and the next one.
     check_memory(&engine, options.memory, 2, 0)?;
-
-    let folder = RunFolder::create(&options.out, options.existing)?;
-    let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
-    let resumed = match options.existing {
-        Existing::Resume => {
-            let (found, notices) = checkpoints.newest()?;
-            notices.iter().for_each(|n| watch(Event::Notice(n)));
-            if found.is_none() && !notices.is_empty() {
-                watch(Event::Notice("no checkpoint is left to go on from: the run starts anew"));
-            }
-            found
-        }
-        _ => None,
-    };
-    let mut writer = Writer::new(checkpoints.clone())?;
-    let (at, meter) = match &resumed {
+    let keep = file.recipe.checkpoint.keep;
+    let mut notice = |what: &str| watch(Event::Notice(what));
+    let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
+    let (at, meter) = match &session.resumed {
         Some(checkpoint) => restore(&file, checkpoint, &mut engine, watch)?,
         None => start(&file, &engine),
     };
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
     file.set_paths(&paths);
-    writer.run({
-        let (folder, recipe, history) = (folder.clone(), file.to_toml(), at.history.clone());
-        move || {
-            folder.write_recipe(&recipe)?;
-            folder.rewrite_metrics(&history)
-        }
-    })?;
+    write_start(&mut session, &file, &at)?;
 
     let loader = loader(&file, &data, at.data)?;
     let recipe = file.recipe.clone();
     let steps_per_epoch = recipe.batch.steps_per_epoch.unwrap_or(loader.batches_per_epoch());
     let run_steps = recipe.epochs().saturating_mul(steps_per_epoch);
-    if resumed.is_some() {
-        watch(Event::Notice(&match at.step < run_steps {
-            true => {
-                format!("going on from step {} (epoch {})", at.step, at.step / steps_per_epoch + 1)
-            }
-            false => format!(
-                "nothing is left to do after step {}: set batch.epochs to more than {} to go on",
-                at.step,
-                recipe.epochs()
-            ),
-        }));
+    if session.resumed.is_some() {
+        tell_resumed(at.step, steps_per_epoch, recipe.epochs(), watch);
     }
     let evaluation = evaluate_options(&file);
     let mut validate = |engine: &mut Engine| match &data.validation {
@@ -131,14 +88,9 @@ pub fn train(
         schedule: recipe.training.optimizer.schedule().clone().over(run_steps),
         steps_per_epoch,
         meter,
-        base: Meta {
-            // What was learned from a stream stays with the run.
-            stream: resumed.as_ref().and_then(|c| c.meta.stream.clone()),
-            ..base_meta(&file, &data)
-        },
-        writer,
-        saved: resumed.as_ref().map(|c| c.meta.step),
-        log: &mut |epoch: &EpochFigures| folder.append_metrics(epoch),
+        base: base_meta(&file, &data, session.resumed.as_ref()),
+        saved: session.resumed.as_ref().map(|c| c.meta.step),
+        session: &mut session,
         validate: &mut validate,
         last_validation: None,
         interrupt: &options.interrupt,
@@ -147,53 +99,117 @@ pub fn train(
         at,
     };
     let stopped_by = driver.run()?;
-    let Driver { at, clock, meter, last_validation, mut writer, .. } = driver;
+    let Driver { at, clock, meter, last_validation, .. } = driver;
     let wall_seconds = clock.total();
     tell_skipped(&data, watch);
-
-    if stopped_by == StoppedBy::Patience {
-        writer.wait()?;
-    }
-    let restored = restore_best(&file, stopped_by, &folder, &mut engine)?;
+    let restored = restore_best(&file, stopped_by, &mut session, &mut engine)?;
     let measured = match last_validation {
         Some((step, found)) if step == at.total_steps() && !restored => Some(found),
         // An interrupt should end the program soon; the checkpoint can be measured later.
         _ if stopped_by == StoppedBy::Interrupt => None,
         _ => validate(&mut engine)?,
     };
-    let state = engine.state();
-    let summary = Summary {
+    let ran = Ran { steps_per_epoch, wall_seconds, stopped_by, measured };
+    let summary = summary(&engine, &at, &meter, &ran);
+    let page = page(&file, &data, &engine, &at, &ran, &summary);
+    session.finish(&summary, page.as_deref())?;
+    Ok(Outcome { summary, stopped_by, folder: session.folder })
+}
+
+/// Opens the data and compiles the model at the same time; a mistake in the data is reported first.
+fn open(
+    file: &RecipeFile,
+    paths: &DataPaths,
+    threads: Option<usize>,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<(RunData, Engine)> {
+    let spec = engine_spec(file, threads);
+    let (data, engine) = std::thread::scope(|scope| {
+        let compile = std::thread::Builder::new().name("compile".into());
+        let engine = compile.spawn_scoped(scope, || Engine::compile(spec));
+        let data = RunData::open(file, paths);
+        let ended = |_| Error::Run("the thread that compiles has ended; please report it".into());
+        let engine = engine.map_err(|e| Error::Run(format!("no thread can be started: {e}")));
+        (data, engine.and_then(|thread| thread.join().map_err(ended)))
+    });
+    let data = data?;
+    for finding in doctor::check_all(file, &data) {
+        if finding.is_error {
+            return Err(file.error_at(&finding.key, &finding.message()));
+        }
+        watch(Event::Notice(&finding.to_string()));
+    }
+    Ok((data, engine??))
+}
+
+/// Writes the resolved recipe and the log of the epochs so far, beside the first steps.
+fn write_start(session: &mut Session, file: &RecipeFile, at: &Position) -> Result<()> {
+    let folder = session.folder.clone();
+    let (recipe, history) = (file.to_toml(), at.history.clone());
+    session.writer.run(move || {
+        folder.write_recipe(&recipe)?;
+        folder.rewrite_metrics(&history)
+    })
+}
+
+fn tell_resumed(step: u64, per_epoch: u64, epochs: u64, watch: &mut dyn FnMut(Event<'_>)) {
+    watch(Event::Notice(&if step < epochs.saturating_mul(per_epoch) {
+        format!("going on from step {step} (epoch {})", step / per_epoch + 1)
+    } else {
+        format!(
+            "nothing is left to do after step {step}: set batch.epochs to more than {epochs} to go on"
+        )
+    }));
+}
+
+/// How the driver's loop went.
+struct Ran {
+    steps_per_epoch: u64,
+    wall_seconds: f64,
+    stopped_by: StoppedBy,
+    /// The final weights on the validation data.
+    measured: Option<Evaluation>,
+}
+
+fn summary(engine: &Engine, at: &Position, meter: &Meter, ran: &Ran) -> Summary {
+    Summary {
         steps: at.total_steps(),
         samples: at.samples,
-        epochs: at.step / steps_per_epoch,
-        wall_seconds,
-        samples_per_second: at.samples as f64 / wall_seconds.max(1e-9),
+        epochs: at.step / ran.steps_per_epoch,
+        wall_seconds: ran.wall_seconds,
+        samples_per_second: at.samples as f64 / ran.wall_seconds.max(1e-9),
         peak_rss_bytes: peak_rss_bytes(),
         arena_bytes: engine.arena_bytes() as u64,
-        train: train_figures(&meter, &at.history),
-        validation: measured.as_ref().map_or_else(Figures::new, |m| m.figures.clone()),
-        stopped_by: stopped_by.name().to_string(),
-        state_sha256: state_sha256(state.tensors()),
-    };
-    let page = file.recipe.report.html.then(|| {
+        train: train_figures(meter, &at.history),
+        validation: ran.measured.as_ref().map_or_else(Figures::new, |m| m.figures.clone()),
+        stopped_by: ran.stopped_by.name().to_string(),
+        state_sha256: state_sha256(engine.state().tensors()),
+    }
+}
+
+/// The page about the run, if the recipe wants it.
+fn page(
+    file: &RecipeFile,
+    data: &RunData,
+    engine: &Engine,
+    at: &Position,
+    ran: &Ran,
+    summary: &Summary,
+) -> Option<String> {
+    file.recipe.report.html.then(|| {
         Report {
-            file: &file,
-            summary: &summary,
+            file,
+            summary,
             history: &at.history,
-            evaluation: measured.as_ref(),
-            data: Some(&data),
+            evaluation: ran.measured.as_ref(),
+            data: Some(data),
             class_names: &data.class_names,
             plan: &engine.plan_in_short(),
             threads: engine.threads(),
             num_parameters: engine.num_parameters(),
         }
         .page()
-    });
-    // Written while the last checkpoint is, but shown only when that is on disk.
-    let staged = folder.stage_result(&summary, page.as_deref())?;
-    writer.wait()?;
-    folder.show(staged)?;
-    Ok(Outcome { summary, stopped_by, folder })
+    })
 }
 
 fn loader(file: &RecipeFile, data: &RunData, position: u64) -> Result<Loader> {
@@ -215,24 +231,13 @@ fn loader(file: &RecipeFile, data: &RunData, position: u64) -> Result<Loader> {
     })
 }
 
-/// The fields of a checkpoint that stay the same.
-fn base_meta(file: &RecipeFile, data: &RunData) -> Meta {
+/// The fields of a checkpoint that stay the same. What was learned from a stream stays with the run.
+fn base_meta(file: &RecipeFile, data: &RunData, resumed: Option<&Checkpoint>) -> Meta {
     Meta {
-        step: 0,
-        position: 0,
-        epoch: 0,
-        samples: 0,
-        seed: file.recipe.training.seed,
-        wall_seconds: 0.0,
-        recipe_sha256: file.sha256(),
-        state_sha256: String::new(),
-        running: Meter::new(file.recipe.task(), 0, &[]),
-        history: Vec::new(),
-        best: None,
         class_names: data.class_names.clone(),
         table: data.train.csv_schema().cloned(),
-        online_steps: 0,
-        stream: None,
+        stream: resumed.and_then(|c| c.meta.stream.clone()),
+        ..Meta::new(file.recipe.training.seed, file.recipe.task(), file.sha256())
     }
 }
 
@@ -278,17 +283,18 @@ fn restore(
 fn restore_best(
     file: &RecipeFile,
     stopped_by: StoppedBy,
-    folder: &RunFolder,
+    session: &mut Session,
     engine: &mut Engine,
 ) -> Result<bool> {
     let wanted = file.recipe.stop.patience.as_ref().is_some_and(|p| p.restore_best);
     if !wanted || stopped_by != StoppedBy::Patience {
         return Ok(false);
     }
-    let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
-    let Some(best) = checkpoints.best_or_newest()? else { return Ok(false) };
+    // The best one may be the last one.
+    session.writer.wait()?;
+    let Some(best) = session.checkpoints.best_or_newest()? else { return Ok(false) };
     best.load_into(engine)?;
-    checkpoints.point_latest(best.meta.step)?;
+    session.checkpoints.point_latest(best.meta.step)?;
     Ok(true)
 }
 

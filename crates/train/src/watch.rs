@@ -5,6 +5,7 @@
 
 use tidemill_engine::checkpoint::{Best, EpochFigures};
 use tidemill_engine::metrics::{Figures, Metric};
+use tidemill_engine::page::number::percent;
 use tidemill_recipe::{Patience, Plateau, Target};
 
 /// Looks up `validation.loss` or `train.accuracy`.
@@ -87,7 +88,7 @@ pub fn in_words(figures: &Figures) -> String {
         Some(Metric::Mae | Metric::Mse | Metric::R2 | Metric::Auc) | None => {
             format!("{name} {value:.4}")
         }
-        Some(_) => format!("{name} {:.2} %", 100.0 * value),
+        Some(_) => format!("{name} {}", percent(*value)),
     };
     // The loss first, then the rest by name.
     let loss = figures.get_key_value("loss").into_iter();

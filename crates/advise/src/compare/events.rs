@@ -16,7 +16,7 @@ use tidemill_online::intake::{Filled, Intake};
 use tidemill_online::journal::{Journal, JournalMark};
 use tidemill_online::learner::{Learner, Scale};
 use tidemill_online::model::Model;
-use tidemill_online::run::dataset;
+use tidemill_online::open::dataset;
 use tidemill_recipe::RecipeFile;
 
 /// How long reading waits for more before it looks again.

@@ -10,7 +10,7 @@ use tidemill_engine::checkpoint::files::write_synced;
 use tidemill_engine::error::Result;
 use tidemill_engine::page::chart::{Chart, Line, Over};
 use tidemill_engine::page::html::{cards, escape, machine, start};
-use tidemill_engine::page::number::{count, megabytes};
+use tidemill_engine::page::number::{bytes, count};
 
 /// Writes the page, its pictures, and the figures as JSON into a folder.
 pub(crate) fn write_advice(folder: &Path, advised: &Advised) -> Result<()> {
@@ -46,7 +46,7 @@ fn page(advised: &Advised) -> String {
     let gain = each.map_or_else(String::new, |s| estimate(e, s.gain));
     let fast = each.map_or_else(String::new, |s| speed(s.events_per_second));
     let cpu = each.map_or_else(String::new, |s| short(s.cpu_microseconds));
-    let bytes = match advice.choice {
+    let planned = match advice.choice {
         Choice::Retrain => e.retrained_bytes,
         _ => e.online_bytes,
     };
@@ -73,7 +73,7 @@ fn page(advised: &Advised) -> String {
                 format!("{fast}<small>/s</small>"),
                 format!("event by event; {cpu} us of CPU each"),
             ),
-            ("Memory".into(), megabytes(bytes), "planned, of what is advised".into()),
+            ("Memory".into(), bytes(planned), "planned, of what is advised".into()),
         ],
     );
     for (title, says) in [("Why", &advice.why), ("What would change it", &advice.would_change)] {

@@ -8,7 +8,7 @@ use tidemill_engine::checkpoint::files::write_synced;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::page::chart::{Chart, Line, Over};
 use tidemill_engine::page::html::{cards, escape, machine, start};
-use tidemill_engine::page::number::{Scale, count, megabytes, plain};
+use tidemill_engine::page::number::{Scale, bytes, count, plain, seconds};
 
 /// Writes the page, its pictures, and the figures as JSON into a folder.
 pub(crate) fn write_comparison(folder: &Path, c: &Comparison) -> Result<()> {
@@ -143,20 +143,13 @@ fn table(page: &mut String, c: &Comparison, title: &str, of: impl Fn(&Row) -> &M
         cells.extend([
             seconds(m.cost.wall_seconds),
             seconds(m.cost.cpu_seconds),
-            megabytes(m.memory_bytes),
+            bytes(m.memory_bytes),
             count(m.mean_age.round() as u64),
         ]);
         let cells: String = cells.iter().map(|c| format!("<td>{c}</td>")).collect();
         let _ = write!(page, "<tr><th>{}</th>{cells}</tr>", escape(&row.name));
     }
     page.push_str("</tbody></table></figure>");
-}
-
-pub(super) fn seconds(s: f64) -> String {
-    match s {
-        s if s < 0.9995 => format!("{:.0}&thinsp;ms", 1e3 * s),
-        s => format!("{s:.2}&thinsp;s"),
-    }
 }
 
 fn details(page: &mut String, c: &Comparison) {

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use tidemill_advise::words::{quality, short, speed};
 use tidemill_advise::{Advised, Evidence, advise};
+use tidemill_engine::page::number::{bytes, count};
 use tidemill_recipe::RecipeFile;
 
-use super::compare::{Measuring, bytes};
+use super::compare::Measuring;
 use crate::failure::{Failure, Result};
 use crate::print::say;
-use crate::table::{count, table};
+use crate::table::table;
 use crate::watch::Watch;
 
 #[derive(clap::Args)]

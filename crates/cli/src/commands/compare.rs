@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tidemill_advise::compare::{Comparison, Measured, Options, compare};
+use tidemill_engine::page::number::{bytes, count, percent, seconds};
 use tidemill_recipe::RecipeFile;
 
 use super::learn::stream_address;
 use crate::failure::{Failure, Result};
 use crate::print::say;
 use crate::size;
-use crate::table::count;
 use crate::watch::Watch;
 
 /// What `compare` and `advise` measure on.
@@ -145,33 +145,12 @@ fn text(c: &Comparison) -> String {
 
 /// A quality for people.
 fn figure(c: &Comparison, value: f64) -> String {
-    match c.more_is_better {
-        true => format!("{:.2} %", 100.0 * value),
-        false => format!("{value:.4}"),
-    }
+    if c.more_is_better { percent(value) } else { format!("{value:.4}") }
 }
 
 fn age(m: &Measured) -> String {
     match m.mean_age {
         age if age <= 1.0 => "just before".into(),
         age => format!("{} ago", count(age.round() as u64)),
-    }
-}
-
-/// Short durations too.
-pub(crate) fn seconds(s: f64) -> String {
-    match s {
-        s if s < 0.9995 => format!("{:.0} ms", 1e3 * s),
-        s if s < 100.0 => format!("{s:.2} s"),
-        s => format!("{s:.0} s"),
-    }
-}
-
-/// Bytes for people.
-pub(crate) fn bytes(n: u64) -> String {
-    match n as f64 {
-        b if b < 1e5 => format!("{:.1} KB", b / 1e3),
-        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
-        b => format!("{:.2} GB", b / 1e9),
     }
 }

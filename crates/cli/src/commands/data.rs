@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tidemill_engine::data::digits::write_folder;
+use tidemill_engine::page::number::count;
 
 use crate::failure::Result;
 use crate::print::say;
-use crate::table::count;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tidemill_engine::page::number::plural;
 use tidemill_recipe::RecipeFile;
 use tidemill_train::doctor;
 
 use crate::failure::{Result, USAGE};
 use crate::print::say;
-use crate::table::plural;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -29,7 +29,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let errors = findings.iter().filter(|f| f.is_error).count();
     match findings.len() {
         0 => say!("nothing looks wrong")?,
-        n => say!("{}, {}", plural(errors, "error"), plural(n - errors, "warning"))?,
+        n => {
+            say!("{}, {}", plural(errors as u64, "error"), plural((n - errors) as u64, "warning"))?
+        }
     }
     Ok(if errors > 0 { ExitCode::from(USAGE) } else { ExitCode::SUCCESS })
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tidemill_engine::Existing;
+use tidemill_engine::page::number::{bytes, count, duration, percent};
 use tidemill_online::driver::{StreamEnd, StreamProgress, Until};
 use tidemill_online::{LearnEvent, LearnOptions, LearnOutcome, learn};
 use tidemill_recipe::DATA_VARIABLE;
@@ -14,7 +15,7 @@ use tidemill_recipe::RecipeFile;
 use super::train::places;
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::print::{say, tell};
-use crate::table::{count, duration, table};
+use crate::table::table;
 use crate::{interrupt, size};
 
 #[derive(clap::Args)]
@@ -143,10 +144,10 @@ fn live_line(p: &StreamProgress) -> String {
     if let Some(h) = p.headline {
         line += &match h.name {
             "accuracy" => format!(
-                "  accuracy {:.2} %  last {:.2} %  no change {:.2} %",
-                100.0 * h.value,
-                100.0 * h.sliding,
-                100.0 * h.no_change
+                "  accuracy {}  last {}  no change {}",
+                percent(h.value),
+                percent(h.sliding),
+                percent(h.no_change)
             ),
             name => format!(
                 "  {name} {:.4}  last {:.4}  no change {:.4}",
@@ -190,11 +191,9 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
         ("R2", "r2", false),
         ("loss", "loss", false),
     ];
-    for (words, name, percent) in figures {
+    for (words, name, is_share) in figures {
         if let Some(&value) = stream.prequential.get(name) {
-            let value =
-                if percent { format!("{:.2} %", 100.0 * value) } else { format!("{value:.4}") };
-            row(words, value);
+            row(words, if is_share { percent(value) } else { format!("{value:.4}") });
         }
     }
     row(
@@ -237,7 +236,7 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
     }
     row("time", duration(s.wall_seconds));
     if s.peak_rss_bytes > 0 {
-        row("peak memory", format!("{:.1} MB", s.peak_rss_bytes as f64 / 1e6));
+        row("peak memory", bytes(s.peak_rss_bytes));
     }
     row("stopped by", s.stopped_by.clone());
     row("run", outcome.folder.path().display().to_string());

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tidemill_engine::Existing;
 use tidemill_engine::data::digits::{PHASES, write_folder, write_stream};
+use tidemill_engine::page::number::{count, duration};
 use tidemill_engine::prequential::Prequential;
 use tidemill_online::driver::{StreamEnd, Until};
 use tidemill_online::{LearnOptions, LearnOutcome};
@@ -16,7 +17,6 @@ use super::{learn, train};
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::interrupt;
 use crate::print::{say, tell};
-use crate::table::{count, duration};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

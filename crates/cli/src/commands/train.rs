@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tidemill_engine::Existing;
+use tidemill_engine::page::number::{bytes, count, duration, plural};
 use tidemill_recipe::RecipeFile;
 use tidemill_train::{Outcome, RunOptions, StoppedBy};
 
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::print::say;
 use crate::progress::Display;
-use crate::table::{count, duration, figure, plural, table};
+use crate::table::{figure, table};
 use crate::{interrupt, size};
 
 #[derive(clap::Args)]
@@ -98,10 +99,7 @@ pub(crate) fn result(outcome: &Outcome) -> String {
             rows.push((format!("{side} {name}"), figure(name, value)));
         }
     }
-    rows.push((
-        "epochs".into(),
-        format!("{} ({})", count(s.epochs), plural(s.steps as usize, "step")),
-    ));
+    rows.push(("epochs".into(), format!("{} ({})", count(s.epochs), plural(s.steps, "step"))));
     rows.push((
         "time".into(),
         format!(
@@ -111,7 +109,7 @@ pub(crate) fn result(outcome: &Outcome) -> String {
         ),
     ));
     if s.peak_rss_bytes > 0 {
-        rows.push(("peak memory".into(), format!("{:.1} MB", s.peak_rss_bytes as f64 / 1e6)));
+        rows.push(("peak memory".into(), bytes(s.peak_rss_bytes)));
     }
     rows.push(("stopped by".into(), s.stopped_by.clone()));
     rows.push(("run".into(), outcome.folder.path().display().to_string()));

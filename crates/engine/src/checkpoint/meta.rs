@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tidemill_data::CsvSchema;
 
 use crate::error::{Error, Result};
-use crate::metrics::{Figures, Meter};
+use crate::metrics::{Figures, Meter, Task};
 
 /// The state of a run but for its tensors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,6 +46,29 @@ pub struct Meta {
     /// What the online driver knows of the stream that was being learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Attachment>,
+}
+
+impl Meta {
+    /// Of a run that has done nothing yet.
+    pub fn new(seed: u64, task: Task, recipe_sha256: String) -> Meta {
+        Meta {
+            step: 0,
+            online_steps: 0,
+            position: 0,
+            epoch: 0,
+            samples: 0,
+            seed,
+            wall_seconds: 0.0,
+            recipe_sha256,
+            state_sha256: String::new(),
+            running: Meter::new(task, 0, &[]),
+            history: Vec::new(),
+            best: None,
+            class_names: Vec::new(),
+            table: None,
+            stream: None,
+        }
+    }
 }
 
 /// What somebody else keeps in a checkpoint: JSON that is written and read back as it is.

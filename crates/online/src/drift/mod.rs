@@ -58,7 +58,7 @@ const MOST_NOTES: usize = 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// Nothing.
-    Goes,
+    Nothing,
     /// A challenger has taken the champion's place.
     TookOver,
     /// The last good state is to come back.
@@ -185,7 +185,7 @@ impl Drift {
     ) -> Result<Answer> {
         let learned = batch.weights.iter().filter(|&&w| w > 0.0).count() as u64;
         if learned == 0 {
-            return Ok(Answer::Goes);
+            return Ok(Answer::Nothing);
         }
         if let Some(boost) = &mut self.state.boost {
             boost.left = boost.left.saturating_sub(learned);
@@ -193,7 +193,7 @@ impl Drift {
                 self.state.boost = None;
             }
         }
-        let mut answer = Answer::Goes;
+        let mut answer = Answer::Nothing;
         // An event that the champion refused is none for the challenger either.
         if applied && let Some(challenger) = self.challenger.take() {
             answer = self.race(challenger, engine, batch)?;
@@ -257,7 +257,7 @@ impl Drift {
         let what = match challenger.step(batch, self.rate, &self.losses)? {
             Standing::Learning => {
                 self.challenger = Some(challenger);
-                return Ok(Answer::Goes);
+                return Ok(Answer::Nothing);
             }
             Standing::Better => {
                 engine.set_state(challenger.engine.state().tensors())?;
@@ -273,7 +273,7 @@ impl Drift {
         let wealth = challenger.state().wealth;
         let (learned, advantage) = (Some(wealth.events()), Some(wealth.advantage()));
         self.note(DriftNote { learned, advantage, ..DriftNote::new(what) });
-        Ok(if took_over { Answer::TookOver } else { Answer::Goes })
+        Ok(if took_over { Answer::TookOver } else { Answer::Nothing })
     }
 
     fn tell(&mut self, before: f64, after: f64, done: Vec<&'static str>) {

@@ -1,0 +1,91 @@
+//! Single tensors of the state, and the optimizer's slots.
+
+use super::Engine;
+
+impl Engine {
+    /// Where a tensor of the state is, by name, for [`Engine::tensor`].
+    pub fn find_tensor(&self, name: &str) -> Option<usize> {
+        self.runtime.slots().iter().position(|slot| slot.name == name)
+    }
+
+    /// Where the parameters are.
+    pub fn parameters(&self) -> impl Iterator<Item = (usize, &str)> {
+        let slots = self.runtime.slots().iter().enumerate();
+        slots.filter(|(_, slot)| slot.parameter).map(|(i, slot)| (i, slot.name.as_str()))
+    }
+
+    /// Where the optimizer's slots of a parameter are, and what their elements start as.
+    pub fn slots_of(&self, parameter: &str) -> Vec<(usize, f32)> {
+        let place = |(i, slot): (usize, &str)| {
+            let index = self.find_tensor(&format!("{parameter}.{slot}"))?;
+            Some((index, self.rule.slot_start_of(i)))
+        };
+        self.rule.slot_names().into_iter().enumerate().filter_map(place).collect()
+    }
+
+    /// A tensor of the state.
+    pub fn tensor(&self, index: usize) -> &[f32] {
+        self.runtime.state(index)
+    }
+
+    /// A tensor of the state, to be changed between steps.
+    pub fn tensor_mut(&mut self, index: usize) -> &mut [f32] {
+        self.runtime.state_mut(index)
+    }
+
+    /// Gives row `row` of table `table` of the model's entity embeddings to another id: it becomes
+    /// what is known of ids without a row of their own, row 0, and its optimizer slots begin anew.
+    pub fn reset_row(&mut self, table: usize, row: usize) {
+        let rule = self.rule;
+        let part = format!(".entity_embedding.table{table}");
+        for index in 0..self.runtime.slots().len() {
+            let slot = &self.runtime.slots()[index];
+            let Some(rest) = slot.name.find(&part).map(|at| &slot.name[at + part.len()..]) else {
+                continue;
+            };
+            let start = match rest.strip_prefix('.') {
+                None if rest.is_empty() => None,
+                Some(name) => rule.slot_names().iter().position(|n| *n == name),
+                None => continue,
+            };
+            let units = slot.shape.last().copied().unwrap_or(1);
+            let values = self.runtime.state_mut(index);
+            if (row + 1) * units > values.len() {
+                continue;
+            }
+            match start {
+                None => values.copy_within(..units, row * units),
+                Some(i) => values[row * units..(row + 1) * units].fill(rule.slot_start_of(i)),
+            }
+        }
+    }
+
+    /// The optimizer's slots begin anew, with their bias corrections; parameters stay.
+    pub fn reset_slots(&mut self) {
+        let rule = self.rule;
+        let slots = self.runtime.slots();
+        let parameters: Vec<String> =
+            slots.iter().filter(|s| s.parameter).map(|s| s.name.clone()).collect();
+        for index in 0..self.runtime.slots().len() {
+            let slot = &self.runtime.slots()[index];
+            let place = rule.slot_names().iter().position(|name| {
+                let of = slot.name.strip_suffix(name).and_then(|rest| rest.strip_suffix('.'));
+                !slot.parameter && of.is_some_and(|of| parameters.iter().any(|p| p == of))
+            });
+            if let Some(place) = place {
+                self.runtime.state_mut(index).fill(rule.slot_start_of(place));
+            }
+        }
+        self.slots_from = self.step;
+    }
+
+    /// Steps since the optimizer's slots began.
+    pub fn slot_age(&self) -> u64 {
+        self.step.saturating_sub(self.slots_from)
+    }
+
+    /// Sets the steps since the optimizer's slots began, after a state of that age was taken over.
+    pub fn set_slot_age(&mut self, age: u64) {
+        self.slots_from = self.step.saturating_sub(age);
+    }
+}

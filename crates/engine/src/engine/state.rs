@@ -1,0 +1,137 @@
+//! The state as tensors: copied out, copied over another one, taken over.
+
+use super::{Engine, EngineError};
+
+/// One tensor of the state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateTensor {
+    /// Such as `layers.1.dense.kernel` or `layers.1.dense.kernel.m`.
+    pub name: String,
+    /// Dims.
+    pub shape: Vec<usize>,
+    /// Whether it is a parameter (else a slot or a running statistic).
+    pub parameter: bool,
+    /// Its values.
+    pub values: Vec<f32>,
+}
+
+/// All that a checkpoint holds of the model: parameters, optimizer slots, running statistics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    tensors: Vec<StateTensor>,
+}
+
+impl State {
+    /// All tensors, in a fixed order.
+    pub fn tensors(&self) -> &[StateTensor] {
+        &self.tensors
+    }
+
+    /// The tensors themselves.
+    pub fn into_tensors(self) -> Vec<StateTensor> {
+        self.tensors
+    }
+
+    /// A state of these tensors.
+    pub fn from_tensors(tensors: Vec<StateTensor>) -> State {
+        State { tensors }
+    }
+}
+
+impl Engine {
+    /// A copy of the state, in a fixed order.
+    pub fn state(&self) -> State {
+        let slots = self.runtime.slots().iter().enumerate();
+        let tensor = |(i, slot): (usize, &tidemill_plan::Slot)| StateTensor {
+            name: slot.name.clone(),
+            shape: slot.shape.clone(),
+            parameter: slot.parameter,
+            values: self.runtime.state(i).to_vec(),
+        };
+        State { tensors: slots.map(tensor).collect() }
+    }
+
+    /// Copies the state over another one of this model, into the memory that has; by several
+    /// threads where it is large. Fresh memory would cost twice the time.
+    pub fn copy_state(&self, to: &mut State) {
+        let slots = self.runtime.slots();
+        let same = |(slot, t): (&tidemill_plan::Slot, &StateTensor)| {
+            t.name == slot.name && t.shape == slot.shape
+        };
+        if slots.len() != to.tensors.len() || !slots.iter().zip(&to.tensors).all(same) {
+            *to = self.state();
+            return;
+        }
+        self.copy_values(to);
+    }
+
+    /// Copies the state's values over another one, whatever its tensors are called; not, and false,
+    /// if their number or sizes differ.
+    pub fn copy_values(&self, to: &mut State) -> bool {
+        let slots = self.runtime.slots();
+        let fits = |(slot, t): (&tidemill_plan::Slot, &StateTensor)| t.shape == slot.shape;
+        if slots.len() != to.tensors.len() || !slots.iter().zip(&to.tensors).all(fits) {
+            return false;
+        }
+        let pairs = to.tensors.iter_mut().enumerate();
+        copy_all(pairs.map(|(i, t)| (self.runtime.state(i), &mut t.values[..])));
+        true
+    }
+
+    /// Takes over a state; names and shapes must be the same.
+    pub fn set_state(&mut self, tensors: &[StateTensor]) -> Result<(), EngineError> {
+        let slots = self.runtime.slots().to_vec();
+        for slot in &slots {
+            let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) else {
+                return Err(EngineError(format!(
+                    "the model has the tensor {} {:?}, which the given state lacks",
+                    slot.name, slot.shape
+                )));
+            };
+            if tensor.shape != slot.shape {
+                return Err(EngineError(format!(
+                    "the tensor {} is {:?} in the model and {:?} in the given state",
+                    slot.name, slot.shape, tensor.shape
+                )));
+            }
+        }
+        if let Some(extra) = tensors.iter().find(|t| slots.iter().all(|s| s.name != t.name)) {
+            return Err(EngineError(format!(
+                "the given state has the tensor {} {:?}, which the model lacks",
+                extra.name, extra.shape
+            )));
+        }
+        for (i, slot) in slots.iter().enumerate() {
+            if let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) {
+                self.runtime.state_mut(i).copy_from_slice(&tensor.values);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Values that a thread copies at least: starting one costs as much as copying some of them.
+const COPIED_AT_ONCE: usize = 1 << 20;
+
+/// Copies slices over others of the same lengths. Two threads saturate the memory of a machine
+/// with few cores, and four most others.
+fn copy_all<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a mut [f32])>) {
+    let pieces: Vec<(&[f32], &mut [f32])> = pairs
+        .flat_map(|(from, to)| from.chunks(COPIED_AT_ONCE).zip(to.chunks_mut(COPIED_AT_ONCE)))
+        .collect();
+    let total: usize = pieces.iter().map(|(from, _)| from.len()).sum();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (total / COPIED_AT_ONCE).min(cores).clamp(1, 4);
+    let work = std::sync::Mutex::new(pieces.into_iter());
+    let copy = || {
+        while let Some((from, to)) = work.lock().ok().and_then(|mut w| w.next()) {
+            to.copy_from_slice(from);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(copy);
+        }
+        copy();
+    });
+}

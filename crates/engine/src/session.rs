@@ -1,0 +1,60 @@
+//! A run from its folder to its result: what is the same whatever drives it.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::checkpoint::{Checkpoint, Checkpoints, Writer};
+use crate::error::Result;
+use crate::folder::{Existing, RunFolder};
+
+/// A run whose folder is open: the checkpoint to continue from, and the thread that writes.
+pub struct Session {
+    /// Its folder.
+    pub folder: RunFolder,
+    /// Its checkpoints.
+    pub checkpoints: Checkpoints,
+    /// Writes beside the driver.
+    pub writer: Writer,
+    /// The newest complete checkpoint of a run that is resumed.
+    pub resumed: Option<Checkpoint>,
+}
+
+impl Session {
+    /// Makes the folder of a run, or opens it; `existing` says what happens to a run that is there.
+    /// `keep` recent checkpoints stay. `notice` is given a line about each checkpoint that was torn.
+    ///
+    /// # Errors
+    /// If `existing` does not allow what is in the folder, or it cannot be written.
+    pub fn open(
+        out: &Path,
+        existing: Existing,
+        keep: usize,
+        notice: &mut dyn FnMut(&str),
+    ) -> Result<Session> {
+        let folder = RunFolder::create(out, existing)?;
+        let checkpoints = folder.checkpoints(keep);
+        let mut resumed = None;
+        if existing == Existing::Resume {
+            let (found, torn) = checkpoints.newest()?;
+            torn.iter().for_each(|what| notice(what));
+            if found.is_none() && !torn.is_empty() {
+                notice("no checkpoint is left to continue from: the run starts again");
+            }
+            resumed = found;
+        }
+        let writer = Writer::new(checkpoints.clone())?;
+        Ok(Session { folder, checkpoints, writer, resumed })
+    }
+
+    /// Writes the result: it is prepared while the last checkpoint is written, and shown when that is
+    /// on disk.
+    ///
+    /// # Errors
+    /// If the result or the last checkpoint cannot be written.
+    pub fn finish(&mut self, summary: &impl Serialize, page: Option<&str>) -> Result<()> {
+        let staged = self.folder.stage_result(summary, page)?;
+        self.writer.wait()?;
+        self.folder.show(staged)
+    }
+}

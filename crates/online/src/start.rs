@@ -1,0 +1,156 @@
+//! What a run on a stream starts from: nothing, the weights of another run, or its own checkpoint.
+
+use std::path::Path;
+
+use tidemill_engine::checkpoint::{Checkpoint, Meta};
+use tidemill_engine::data::Order;
+use tidemill_engine::engine::StateTensor;
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::folder::RunFolder;
+use tidemill_recipe::RecipeFile;
+
+use crate::drift::challenger::take_challenger;
+use crate::join::TENSOR;
+use crate::model::Model;
+use crate::open::dataset;
+use crate::run::{LearnEvent, LearnOptions};
+use crate::state::{StreamState, split};
+
+/// What a run starts from.
+pub(crate) struct Start {
+    /// The address by which checkpoints know the stream: files by their full path.
+    pub(crate) source: String,
+    checkpoint: Option<Checkpoint>,
+    /// What the checkpoint knows of a stream.
+    state: Option<StreamState>,
+    /// Whether the checkpoint is the run's own, as opposed to one of a model that it starts from.
+    is_own: bool,
+    /// Whether to take the same stream from its start.
+    anew: bool,
+}
+
+impl Start {
+    /// What there is to start from; `resumed` is the run's own newest checkpoint.
+    pub(crate) fn new(options: &LearnOptions, resumed: Option<Checkpoint>) -> Result<Start> {
+        let is_own = resumed.is_some();
+        let checkpoint = match (resumed, &options.model) {
+            (None, Some(run)) => Some(newest_of(run)?),
+            (resumed, _) => resumed,
+        };
+        let state = match &checkpoint {
+            Some(checkpoint) => StreamState::of(&checkpoint.meta)?,
+            None => None,
+        };
+        let (source, anew) = (address(&options.from), options.anew);
+        Ok(Start { source, checkpoint, state, is_own, anew })
+    }
+
+    /// What is known of any stream that was learned from before.
+    pub(crate) fn before(&self) -> Option<&StreamState> {
+        self.state.as_ref()
+    }
+
+    /// What is known of this same stream, which then continues where it was left; another one starts
+    /// with figures of its own.
+    pub(crate) fn same(&self) -> Option<&StreamState> {
+        self.state.as_ref().filter(|s| self.is_own && s.source == self.source && !self.anew)
+    }
+
+    /// What waited for its label.
+    pub(crate) fn waiting(&self) -> Option<&StateTensor> {
+        let checkpoint = self.checkpoint.as_ref().filter(|_| self.same().is_some())?;
+        checkpoint.tensors.iter().find(|t| t.name == TENSOR)
+    }
+
+    /// The fields of a checkpoint that stay the same.
+    pub(crate) fn base_meta(&self, file: &RecipeFile) -> Meta {
+        match &self.checkpoint {
+            Some(checkpoint) => {
+                Meta { recipe_sha256: file.sha256(), stream: None, ..checkpoint.meta.clone() }
+            }
+            None => Meta {
+                class_names: file.recipe.online.classes.clone().unwrap_or_default(),
+                ..Meta::new(file.recipe.training.seed, file.recipe.task(), file.sha256())
+            },
+        }
+    }
+
+    /// Puts all of it into the model.
+    ///
+    /// # Errors
+    /// If the checkpoint is one of another model.
+    pub(crate) fn restore(
+        &self,
+        model: &mut Model,
+        file: &RecipeFile,
+        frozen: bool,
+        watch: &mut dyn FnMut(LearnEvent<'_>),
+    ) -> Result<()> {
+        if let Some(checkpoint) = &self.checkpoint {
+            model.load(checkpoint)?;
+        }
+        if frozen {
+            model.freeze();
+        }
+        anchor(model, file)?;
+        if let (Some(state), Some(checkpoint)) = (self.same(), &self.checkpoint) {
+            let mut tensors = checkpoint.tensors.clone();
+            let challenger = take_challenger(&mut tensors);
+            model.restore(state.prequential.clone(), state.guard.clone(), split(tensors).good);
+            model.restore_drift(state.drift.clone(), &challenger)?;
+            tell_resumed(file, checkpoint, state, watch);
+        }
+        let seen = if self.is_own { self.same() } else { self.before() };
+        model.restore_input_length(seen.and_then(|s| s.input_length));
+        Ok(())
+    }
+}
+
+fn newest_of(run: &Path) -> Result<Checkpoint> {
+    let found = RunFolder::open(run)?.checkpoints(1).latest()?;
+    found.ok_or_else(|| {
+        Error::Usage(format!("{}: has no complete checkpoint; train it first", run.display()))
+    })
+}
+
+fn tell_resumed(
+    file: &RecipeFile,
+    checkpoint: &Checkpoint,
+    state: &StreamState,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) {
+    if checkpoint.meta.recipe_sha256 != file.sha256() {
+        watch(LearnEvent::Notice(
+            "the recipe has changed since this checkpoint: the run goes on with the new one",
+        ));
+    }
+    let (events, position) = (state.counts.events, &state.position);
+    watch(LearnEvent::Notice(&format!("going on after {events} events, from {position}")));
+}
+
+/// The address by which a checkpoint knows a stream: files by their full path.
+fn address(from: &str) -> String {
+    match std::path::absolute(from) {
+        Ok(path) if path.exists() => path.display().to_string(),
+        _ => from.to_owned(),
+    }
+}
+
+/// Where an anchor needs to know which weights matter: they are those of the recipe's batch data.
+fn anchor(model: &mut Model, file: &RecipeFile) -> Result<()> {
+    let Model::Network(learner) = model else { return Ok(()) };
+    if !learner.wants_anchor() {
+        return Ok(());
+    }
+    let data = dataset(file, "data:")?;
+    let order = Order::Shuffled { seed: file.recipe.training.seed }.epoch(0, data.len());
+    let mut next = 0;
+    learner.anchor(&mut |learner| {
+        if next >= data.len() {
+            return Ok(false);
+        }
+        learner.take(0, &data.read(order.index(next))?, 0)?;
+        next += 1;
+        Ok(true)
+    })
+}
