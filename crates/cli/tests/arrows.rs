@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 /// Each crate, the crates of this workspace that it uses, and those that only its tests use. The
 /// crates of a row come after those that it uses, so that there is no circle.
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
-    ("graph", &[], &[]),
-    ("data", &[], &[]),
+    ("fields", &[], &[]),
     ("stream", &[], &[]),
     ("drift", &[], &[]),
     ("page", &[], &[]),
+    ("graph", &["fields"], &[]),
+    ("data", &["fields"], &[]),
     ("plan", &["graph"], &[]),
-    ("nn", &["graph"], &[]),
+    ("nn", &["fields", "graph"], &[]),
     ("cpu", &["plan", "graph"], &["nn"]),
-    ("engine", &["graph", "plan", "cpu", "nn", "data", "page"], &[]),
+    ("engine", &["fields", "graph", "plan", "cpu", "nn", "data", "page"], &[]),
     ("recipe", &["engine", "stream", "drift"], &["cpu", "plan"]),
     ("train", &["engine", "recipe"], &[]),
     ("online", &["engine", "recipe"], &[]),
@@ -127,7 +128,7 @@ fn dependencies_point_down() {
 
 /// How many crates are on the longest way down.
 #[test]
-fn the_house_has_eight_floors() {
+fn the_house_has_nine_floors() {
     let mut floors: Vec<(&str, usize)> = Vec::new();
     for (name, uses, _) in ARROWS {
         let below = floors.iter().filter(|(n, _)| uses.contains(n)).map(|(_, floor)| *floor).max();
@@ -136,7 +137,7 @@ fn the_house_has_eight_floors() {
     let arrows: usize = ARROWS.iter().map(|a| a.1.len()).sum();
     let highest = floors.iter().map(|f| f.1).max().unwrap();
     println!("{arrows} arrows, {highest} floors: {floors:?}");
-    assert!(arrows <= 30 && highest <= 8, "{arrows} arrows, {highest} floors");
+    assert!(arrows <= 34 && highest <= 9, "{arrows} arrows, {highest} floors");
 }
 
 #[test]
