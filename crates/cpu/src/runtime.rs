@@ -161,7 +161,7 @@ impl Runtime {
                 _ => step.tasks.push((i..i + 1, instr.chunks)),
             }
         }
-        let flops: u64 = step.plan.calls.iter().map(|c| tidemill_plan::cost::flops(&c.spec)).sum();
+        let flops: u64 = step.plan.calls.iter().map(|c| c.spec.flops()).sum();
         step.parallel = flops > SERIAL_FLOPS && step.tasks.iter().any(|t| t.1 > 1);
         self.pool.reserve(step.tasks.len());
         let scratch_len = scratch_bytes.div_ceil(4);

@@ -1,6 +1,5 @@
 //! The plan: a flat list of kernel calls with every buffer placed.
 
-use crate::cost;
 use crate::fuse::fuse;
 use crate::ir::{Origin, Schedule, ValueId, Work};
 use crate::kernel::KernelSpec;
@@ -171,7 +170,7 @@ impl Plan {
                 args,
                 num_inputs: node.inputs.len(),
                 label: node.label.clone(),
-                flops: method.flops.unwrap_or_else(|| cost::flops(spec)),
+                flops: method.flops.unwrap_or_else(|| spec.flops()),
                 notes: node.notes.iter().cloned().chain(method.note.map(String::from)).collect(),
             });
         }
