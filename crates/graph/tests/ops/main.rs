@@ -30,6 +30,9 @@ use tidemill_graph::{
     Reduce, Reduction, RowNorm, TensorId, Unary, gradients,
 };
 
+/// Files of cases from PyTorch, `NAME.json` and `NAME.safetensors` in `fixtures`.
+const FIXTURES: &[&str] = &["ops"];
+
 /// How each family builds a fixture's case, if it is one of its ops.
 const BUILDERS: &[Build] = &[
     matmul::build,

@@ -1,7 +1,7 @@
 //! Every op's output and gradients against PyTorch's; see `fixtures/README.md`.
 
-use crate::BUILDERS;
 use crate::common::fixtures::{Stored, difference, json, tensors};
+use crate::{BUILDERS, FIXTURES};
 use serde_json::Value;
 use std::collections::HashMap;
 use tidemill_graph::reference::{Real, Values, evaluate};
@@ -111,9 +111,15 @@ fn cast<T: Real>(values: &[f64]) -> Vec<T> {
     values.iter().map(|&value| T::from_f64(value)).collect()
 }
 
-fn compare<T: Real>(limit: f64) {
-    let list = json("ops.json");
-    let stored = tensors("ops.safetensors");
+fn compare_all<T: Real>(limit: f64) {
+    let compared: usize = FIXTURES.iter().map(|file| compare::<T>(file, limit)).sum();
+    assert!(compared > 500, "only {compared} tensors");
+}
+
+/// Compares a file's cases; gives the number of tensors.
+fn compare<T: Real>(file: &str, limit: f64) -> usize {
+    let list = json(&format!("{file}.json"));
+    let stored = tensors(&format!("{file}.safetensors"));
     let mut compared = 0;
     for case in list["cases"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
@@ -185,15 +191,15 @@ fn compare<T: Real>(limit: f64) {
             compared += 1;
         }
     }
-    assert!(compared > 500, "only {compared} tensors");
+    compared
 }
 
 #[test]
 fn ops_in_f64() {
-    compare::<f64>(2e-7);
+    compare_all::<f64>(2e-7);
 }
 
 #[test]
 fn ops_in_f32() {
-    compare::<f32>(1e-5);
+    compare_all::<f32>(1e-5);
 }
