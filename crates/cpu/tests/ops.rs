@@ -6,7 +6,7 @@ use tidemill_cpu::isa::Isa;
 use tidemill_cpu::runtime::{Input, Runtime};
 use tidemill_graph::reference::{Values, evaluate};
 use tidemill_graph::{
-    Binary, DType, Graph, Layout, Loss, Op, Reduce, Reduction, TensorId, gradients,
+    Binary, DType, Graph, Layout, Loss, Op, Reduce, Reduction, Sequence, TensorId, gradients,
 };
 use tidemill_plan::Options;
 
@@ -149,4 +149,17 @@ fn position_weights() {
     let per_sample = case.apply(Binary::Div, &[sum, total]);
     let mean = case.apply(Loss::WeightedMean, &[per_sample, samples]);
     case.check("weighted positions", mean, &[logits]);
+}
+
+/// Lengths from 0 to all of the time.
+#[test]
+fn masked_mean() {
+    for [batch, time, units] in [[1, 1, 1], [5, 4, 3], [6, 9, 70]] {
+        let mut case = Case::new();
+        let x = case.floats(&[batch, time, units]);
+        let lengths = (0..batch).map(|i| ((i * 5 + 1) % (time + 1)) as i32).collect();
+        let lengths = case.ints(&[batch], lengths);
+        let y = case.apply(Sequence::MaskedMean, &[x, lengths]);
+        case.check(&format!("masked mean {batch}x{time}x{units}"), y, &[x]);
+    }
 }

@@ -4,7 +4,7 @@
 //! a workspace where the target asks for one. Each variant's comment names inputs `->` outputs.
 
 use crate::eltwise::Program;
-use tidemill_graph::{ConvShape, Lookup, PoolShape, Product};
+use tidemill_graph::{ConvShape, Lookup, PoolShape, Product, Sequences};
 use tidemill_graph::{Normalization, Reduction, Rule, WeightDecay};
 
 /// What a kernel does to a tile of its output before it is stored:
@@ -191,6 +191,10 @@ pub enum KernelSpec {
     /// `(ids, dy) -> dtable`, or with an update `(ids, dy, hyper) -> ` and state: of those rows of
     /// the table that occur; all others stay as they are.
     EmbeddingGrad(Lookup, Option<FusedUpdate>),
+    /// `(x, lengths) -> y`
+    MaskedMean(Sequences),
+    /// `(lengths, dy) -> dx`
+    MaskedMeanGrad(Sequences),
     /// `(x) -> y`, general reduction of axes.
     Reduce {
         /// How.
@@ -308,6 +312,8 @@ impl KernelSpec {
             Embedding(_) => "embedding",
             EmbeddingGrad(_, None) => "embedding grad",
             EmbeddingGrad(_, Some(_)) => "embedding grad+update",
+            MaskedMean(_) => "masked mean",
+            MaskedMeanGrad(_) => "masked mean grad",
             Reduce { .. } => "reduce",
             ReduceMaxGrad { .. } => "reduce max grad",
             BroadcastTo { .. } => "broadcast",
@@ -346,6 +352,7 @@ impl KernelSpec {
             | CrossEntropyFused { rows, cols, .. } => 15 * rows * cols,
             WeightedMean { len } | WeightedMeanGrad { len } => 3 * len,
             EmbeddingGrad(l, _) => l.cols * l.len,
+            MaskedMean(s) | MaskedMeanGrad(s) => s.batch * s.time * s.units,
             Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),
             Optimize { len, .. } => 10 * len,
             SquaredNorm { len } => 2 * len,

@@ -20,6 +20,7 @@ pub(crate) mod pair_loss;
 mod pool;
 mod reduce;
 mod row_norm;
+mod sequence;
 mod softmax;
 pub(crate) mod unary;
 
@@ -36,6 +37,7 @@ pub use pair_loss::{PairLoss, PairLossGrad};
 pub use pool::{Pool, Pool2d, PoolShape};
 pub use reduce::{Reduce, Reduction};
 pub use row_norm::{Normalization, RowNorm};
+pub use sequence::{Sequence, Sequences};
 pub use softmax::Softmax;
 pub use unary::{Saves, Unary, UnaryGrad};
 
@@ -136,6 +138,8 @@ families! {
     Loss,
     /// Sums, means and maxima over axes.
     Reduce,
+    /// Sequences of different lengths.
+    Sequence,
     /// Elements moved, repeated or left out.
     Layout,
 }

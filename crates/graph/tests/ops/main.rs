@@ -17,6 +17,7 @@ mod pool;
 mod pytorch;
 mod reduce;
 mod row_norm;
+mod sequence;
 mod softmax;
 mod unary;
 
@@ -31,7 +32,7 @@ use tidemill_graph::{
 };
 
 /// Files of cases from PyTorch, `NAME.json` and `NAME.safetensors` in `fixtures`.
-const FIXTURES: &[&str] = &["ops"];
+const FIXTURES: &[&str] = &["ops", "sequence"];
 
 /// How each family builds a fixture's case, if it is one of its ops.
 const BUILDERS: &[Build] = &[
@@ -47,6 +48,7 @@ const BUILDERS: &[Build] = &[
     softmax::build,
     loss::build,
     reduce::build,
+    sequence::build,
     layout::build,
 ];
 

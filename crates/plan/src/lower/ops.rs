@@ -6,7 +6,7 @@ use crate::ir::{Element, Origin, ValueId, Work};
 use crate::kernel::{Epilogue, KernelSpec};
 use tidemill_graph::{
     Conv, DType, Embedding, Given, Graph, Layout, Loss, Op, PairLossGrad, Pool, Reduce, Reduction,
-    RowNorm, Softmax, Tensor, TensorId, UnaryGrad,
+    RowNorm, Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad,
 };
 use tidemill_graph::{ConvShape, Lookup, PoolShape, Product};
 
@@ -110,6 +110,7 @@ impl Lowering<'_> {
             Op::RowNorm(op) => row_norm(*op, &site),
             Op::Embedding(op) => embedding(*op, &site),
             Op::Softmax(op) => softmax(*op, &site),
+            Op::Sequence(op) => sequence(*op, &site),
             Op::Loss(op) => loss(*op, &site),
         };
         let value = self.kernel(site.name(), spec, site.values(), site.len());
@@ -275,6 +276,14 @@ fn embedding(op: Embedding, site: &Site<'_>) -> KernelSpec {
         Embedding::BagGrad { rows } => {
             KernelSpec::EmbeddingGrad(lookup([rows, cols], 0, true), None)
         }
+    }
+}
+
+fn sequence(op: Sequence, site: &Site<'_>) -> KernelSpec {
+    let shape = |dims: &[usize]| Sequences { batch: dims[0], time: dims[1], units: dims[2] };
+    match op {
+        Sequence::MaskedMean => KernelSpec::MaskedMean(shape(site.dims(0))),
+        Sequence::MaskedMeanGrad { .. } => KernelSpec::MaskedMeanGrad(shape(site.out())),
     }
 }
 
