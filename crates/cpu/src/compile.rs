@@ -50,16 +50,30 @@ pub struct Compiled {
     pub method: Method,
 }
 
-/// The planner's view of the CPU.
-#[derive(Clone, Copy, Debug)]
+/// The planner's view of the CPU; keeps what it was asked about, compiled.
 pub struct CpuTarget {
-    /// The instruction set that kernels will run on.
-    pub isa: Isa,
+    isa: Isa,
+    compiled: Vec<Compiled>,
+}
+
+impl CpuTarget {
+    /// For kernels of an instruction set.
+    pub fn new(isa: Isa) -> CpuTarget {
+        CpuTarget { isa, compiled: Vec::new() }
+    }
+
+    /// The plan's calls, compiled.
+    pub(crate) fn compiled(self) -> Vec<Compiled> {
+        self.compiled
+    }
 }
 
 impl Target for CpuTarget {
-    fn method(&self, spec: &KernelSpec) -> Method {
-        compile(self.isa, spec).method
+    fn method(&mut self, spec: &KernelSpec) -> Method {
+        let compiled = compile(self.isa, spec);
+        let method = compiled.method.clone();
+        self.compiled.push(compiled);
+        method
     }
 }
 

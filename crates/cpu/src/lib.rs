@@ -8,8 +8,8 @@
 //!   [`eltwise`], [`moments`], [`norm`], [`softmax`], [`loss`], [`reduce`], [`layout`], [`gather`], [`sequence`],
 //!   [`optimizer`]; `math` has their elementary functions.
 //! - [`compile`]: from a plan's kernel descriptions to kernels.
-//! - [`runtime`]: one state, one arena, any number of plans; [`buffer`] is their memory, [`threads`]
-//!   the pool that runs them, [`rates`] what the machine can do.
+//! - [`runtime`]: one state, one arena, any number of plans; `step` is one of them made executable,
+//!   [`buffer`] their memory, [`threads`] the pool that runs them, [`rates`] what the machine can do.
 
 #[macro_use]
 pub mod simd;
@@ -36,6 +36,7 @@ mod rows;
 pub mod runtime;
 pub mod sequence;
 pub mod softmax;
+mod step;
 #[cfg(test)]
 mod testing;
 pub mod threads;

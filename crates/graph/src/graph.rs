@@ -82,6 +82,9 @@ pub struct Graph {
     pub tensors: Vec<Tensor>,
     /// Values that must be readable after the step, by the caller's name for them.
     pub outputs: Vec<(String, TensorId)>,
+    /// The outputs that the caller looks at to decide whether a step may go on to its updates. A gated
+    /// plan computes them before it changes anything of the state.
+    pub gate: Vec<TensorId>,
     /// State tensors that take a computed value at the end of the step: (state, value).
     pub assignments: Vec<(TensorId, TensorId)>,
     /// Parameter updates at the end of the step.

@@ -83,6 +83,7 @@ pub fn training_graph_with(
     graph.output("loss", shown.mean);
     graph.output("logits", logits);
     graph.output("losses", shown.per_sample);
+    graph.gate = vec![logits, shown.per_sample];
     let minimized = match (&built.heads, &model.hedged_depth) {
         (Some((heads, weights)), Some(hedged)) => {
             let mut losses = Vec::new();

@@ -118,6 +118,8 @@ pub struct Schedule {
     pub nodes: Vec<Node>,
     /// Values that must outlive the step: the graph's outputs, by name.
     pub outputs: Vec<(String, ValueId)>,
+    /// Those of them that decide whether a gated step goes on.
+    pub gate: Vec<ValueId>,
 }
 
 impl Schedule {

@@ -132,13 +132,14 @@ impl Lowering<'_> {
         out
     }
 
-    /// Outputs, assignments and updates.
+    /// Outputs, the gate, assignments and updates.
     fn finish(mut self) -> Schedule {
         let graph = self.graph;
         for (name, id) in &graph.outputs {
             let value = self.get(*id);
             self.schedule.outputs.push((name.clone(), value));
         }
+        self.schedule.gate = graph.gate.iter().map(|&id| self.get(id)).collect();
         for &(state, value) in &graph.assignments {
             let tensor = graph.tensor(value);
             let (spec, inputs) = match tensor.op {
