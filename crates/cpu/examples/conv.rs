@@ -11,7 +11,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tidemill_cpu::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
-use tidemill_cpu::conv::{ConvDesc, ConvForward, ConvGradInput, ConvGradWeight, ReduceUpdate};
+use tidemill_cpu::conv::{ConvForward, ConvGradInput, ConvGradWeight, ConvShape, ReduceUpdate};
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::kernel;
 use tidemill_cpu::kernel::Kernel;
@@ -133,9 +133,9 @@ fn two_threads(kernel: &dyn Kernel, args: &Args) -> f64 {
     })
 }
 
-fn desc([b, h, c, o]: [usize; 4], kernel: usize, stride: usize, groups: usize) -> ConvDesc {
+fn desc([b, h, c, o]: [usize; 4], kernel: usize, stride: usize, groups: usize) -> ConvShape {
     let out = h.div_ceil(stride);
-    ConvDesc {
+    ConvShape {
         batch: b,
         in_h: h,
         in_w: h,
@@ -228,7 +228,7 @@ fn print_rates(one: f64, two: f64, peak: f64) {
 /// The same figures for Winograd's way, with the direct way's FLOPs, so that they compare.
 fn by_winograd(
     isa: Isa,
-    d: &ConvDesc,
+    d: &ConvShape,
     peak: f64,
     [x, y, w, bias]: [*mut f32; 4],
     [mask, dx]: [&mut Vec<f32>; 2],

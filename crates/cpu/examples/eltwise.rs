@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 use tidemill_cpu::call::Call;
 use tidemill_cpu::eltwise::Eltwise;
-use tidemill_cpu::gather::{Embedding, EmbeddingGrad, Ids};
+use tidemill_cpu::gather::{Embedding, EmbeddingGrad};
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::layout;
 use tidemill_cpu::loss::{CrossEntropy, CrossEntropyFused};
@@ -15,9 +15,10 @@ use tidemill_cpu::moments::ChannelMoments;
 use tidemill_cpu::norm::{RowNorm, RowNormGradGamma, RowNormGradInput};
 use tidemill_cpu::reduce::Reduce;
 use tidemill_cpu::softmax::Softmax;
+use tidemill_graph::Lookup;
+use tidemill_graph::Normalization as Kind;
 use tidemill_graph::{Binary as B, PairLoss, Reduction, Unary as U};
 use tidemill_plan::eltwise::{Program, Sink, Spread, Step};
-use tidemill_plan::kernel::RowNorm as Kind;
 
 /// CPU time of this thread in seconds.
 fn cpu_time() -> f64 {
@@ -282,9 +283,9 @@ fn main() {
         let call = Reduce::call(isa, Reduction::Mean, shape, axes);
         bench.call(name, &call, &[shape.iter().product(), out], &[]);
     }
-    let ids = Ids { len: 4096, float: false, bag: 0 };
-    let call = Call::single(Embedding::new(isa, ids, 10_000, 64));
+    let lookup = Lookup { rows: 10_000, cols: 64, len: 4096, float: false, bag: 0 };
+    let call = Call::single(Embedding::new(isa, &lookup));
     bench.call("embedding 4096 of 10000x64", &call, &[640_000, 4096, 4096 * 64], &[1]);
-    let call = Call::single(EmbeddingGrad::new(isa, ids, 10_000, 64));
+    let call = Call::single(EmbeddingGrad::new(isa, &lookup));
     bench.call("embedding grad", &call, &[4096, 4096 * 64, 640_000], &[0]);
 }

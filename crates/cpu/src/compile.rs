@@ -2,8 +2,8 @@
 
 use crate::call::Call;
 use crate::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
-use crate::conv::{ConvDesc, ConvForward, ConvGradInput, ConvGradWeight, ReduceUpdate};
-use crate::gather::{Embedding, EmbeddingGrad, EmbeddingUpdate, Ids};
+use crate::conv::{ConvForward, ConvGradInput, ConvGradWeight, ConvShape, ReduceUpdate};
+use crate::gather::{Embedding, EmbeddingGrad, EmbeddingUpdate};
 use crate::gemm::split::{self, Combine};
 use crate::gemm::{self, Activation, Gemm, GemmDesc};
 use crate::isa::Isa;
@@ -15,10 +15,12 @@ use crate::loss::{
 use crate::moments::{ChannelMoments, NormCoefficients, NormGradCoefficients, UpdateMoments};
 use crate::norm::{RowNorm, RowNormGradGamma, RowNormGradInput};
 use crate::optimizer::{ClipScale, Optimize, SquaredNorm, Update};
-use crate::pooling::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, PoolDesc};
+use crate::pooling::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad};
 use crate::reduce::{Reduce, ReduceMaxGrad};
+use crate::sequence::{MaskedMean, MaskedMeanGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
-use tidemill_plan::kernel::{Conv, Epilogue, FusedUpdate, Pool};
+use tidemill_graph::Normalization;
+use tidemill_plan::kernel::Epilogue;
 use tidemill_plan::{KernelSpec, Method, Target};
 
 /// A part of one of the call's arguments.
@@ -48,16 +50,30 @@ pub struct Compiled {
     pub method: Method,
 }
 
-/// The planner's view of the CPU.
-#[derive(Clone, Copy, Debug)]
+/// The planner's view of the CPU; keeps what it was asked about, compiled.
 pub struct CpuTarget {
-    /// The instruction set that kernels will run on.
-    pub isa: Isa,
+    isa: Isa,
+    compiled: Vec<Compiled>,
+}
+
+impl CpuTarget {
+    /// For kernels of an instruction set.
+    pub fn new(isa: Isa) -> CpuTarget {
+        CpuTarget { isa, compiled: Vec::new() }
+    }
+
+    /// The plan's calls, compiled.
+    pub(crate) fn compiled(self) -> Vec<Compiled> {
+        self.compiled
+    }
 }
 
 impl Target for CpuTarget {
-    fn method(&self, spec: &KernelSpec) -> Method {
-        compile(self.isa, spec).method
+    fn method(&mut self, spec: &KernelSpec) -> Method {
+        let compiled = compile(self.isa, spec);
+        let method = compiled.method.clone();
+        self.compiled.push(compiled);
+        method
     }
 }
 
@@ -87,10 +103,6 @@ fn in_order(call: Call, count: usize) -> Compiled {
         method: Method { workspace_len: call.workspace_len, ..Method::default() },
         phases: call.phases.into_iter().map(phase).collect(),
     }
-}
-
-fn update_of(update: &FusedUpdate) -> Update {
-    Update { rule: update.rule, decay: update.decay, clip_value: update.clip_value }
 }
 
 /// Hands out the call's arguments in their order.
@@ -124,7 +136,7 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
                 residual: epilogue.residual,
                 activation: if epilogue.relu { Activation::Relu } else { Activation::None },
                 mask: epilogue.mask,
-                update: update.as_ref().map(update_of),
+                update: *update,
             };
             let positions = gemm_positions(epilogue, update);
             match split::parts(&desc) {
@@ -137,32 +149,30 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
             let (x, w) = (next.take(), next.take());
             let (bias, residual) = (next.take_if(epilogue.bias), next.take_if(epilogue.residual));
             let y = next.take();
-            let desc = conv_desc(c);
-            if winograd::applies(isa, &desc) {
+            if winograd::applies(isa, c) {
                 let positions = [x, w, bias, None, residual, y];
-                return by_winograd(isa, &desc, Pass::Forward, epilogue.relu, positions);
+                return by_winograd(isa, c, Pass::Forward, epilogue.relu, positions);
             }
             let positions = vec![x, w, bias, residual, y];
-            single(ConvForward::new(isa, desc, epilogue.relu), positions)
+            single(ConvForward::new(isa, *c, epilogue.relu), positions)
         }
         KernelSpec::ConvGradInput(c, epilogue) => {
             let mut next = Next(0);
             let (dy, w) = (next.take(), next.take());
             let (residual, mask) = (next.take_if(epilogue.residual), next.take_if(epilogue.mask));
             let dx = next.take();
-            let desc = conv_desc(c);
-            if winograd::applies(isa, &desc) {
+            if winograd::applies(isa, c) {
                 let positions = [dy, w, None, mask, residual, dx];
-                return by_winograd(isa, &desc, Pass::GradInput, false, positions);
+                return by_winograd(isa, c, Pass::GradInput, false, positions);
             }
-            single(ConvGradInput::new(isa, desc), vec![dy, w, mask, residual, dx])
+            single(ConvGradInput::new(isa, *c), vec![dy, w, mask, residual, dx])
         }
-        KernelSpec::ConvGradWeight(c, bias, update) => conv_grad_weight(isa, c, *bias, update),
+        KernelSpec::ConvGradWeight(c, bias, update) => conv_grad_weight(isa, *c, *bias, update),
         KernelSpec::Optimize { len, update } => {
             // the call has gradient, hyper, parameter, slots
             let slot = |i| (i < update.rule.num_slots()).then_some(3 + i);
             let positions = vec![Some(0), Some(2), slot(0), slot(1), slot(2), Some(1)];
-            single(Optimize::new(isa, update_of(update), *len), positions)
+            single(Optimize::new(isa, *update, *len), positions)
         }
         KernelSpec::SquaredNorm { len } => {
             single(SquaredNorm::new(isa, *len), vec![Some(0), Some(1)])
@@ -179,10 +189,10 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
             let count = program.inputs.len() + usize::from(keys) + program.outputs.len();
             in_order(crate::eltwise::Eltwise::call(isa, program), count)
         }
-        KernelSpec::MaxPool(p) => ordered(MaxPool::new(isa, pool_desc(p)), 2),
-        KernelSpec::MaxPoolGrad(p, relu) => ordered(MaxPoolGrad::new(isa, pool_desc(p), *relu), 4),
-        KernelSpec::AvgPool(p) => ordered(AvgPool::new(isa, pool_desc(p)), 2),
-        KernelSpec::AvgPoolGrad(p) => ordered(AvgPoolGrad::new(isa, pool_desc(p)), 2),
+        KernelSpec::MaxPool(p) => ordered(MaxPool::new(isa, *p), 2),
+        KernelSpec::MaxPoolGrad(p, relu) => ordered(MaxPoolGrad::new(isa, *p, *relu), 4),
+        KernelSpec::AvgPool(p) => ordered(AvgPool::new(isa, *p), 2),
+        KernelSpec::AvgPoolGrad(p) => ordered(AvgPoolGrad::new(isa, *p), 2),
         &KernelSpec::Softmax { rows, cols, log } => ordered(Softmax::new(isa, rows, cols, log), 2),
         &KernelSpec::SoftmaxGrad { rows, cols, log } => {
             ordered(SoftmaxGrad::new(isa, rows, cols, log), 3)
@@ -211,7 +221,7 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
             single(UpdateMoments::new(cols, momentum, count), positions)
         }
         &KernelSpec::RowNorm { kind, rows, cols, epsilon } => {
-            let inputs = if kind == tidemill_plan::kernel::RowNorm::Layer { 3 } else { 2 };
+            let inputs = if kind == Normalization::Layer { 3 } else { 2 };
             ordered(RowNorm::new(isa, kind, rows, cols, epsilon), inputs + 1)
         }
         &KernelSpec::RowNormGradInput { kind, rows, cols, epsilon } => {
@@ -220,19 +230,14 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
         &KernelSpec::RowNormGradGamma { kind, rows, cols, epsilon } => {
             in_order(RowNormGradGamma::call(isa, kind, rows, cols, epsilon), 3)
         }
-        &KernelSpec::Embedding { float_ids, rows, cols, len, bag } => {
-            ordered(Embedding::new(isa, Ids { len, float: float_ids, bag }, rows, cols), 3)
+        KernelSpec::Embedding(lookup) => ordered(Embedding::new(isa, lookup), 3),
+        KernelSpec::EmbeddingGrad(lookup, None) => ordered(EmbeddingGrad::new(isa, lookup), 3),
+        KernelSpec::EmbeddingGrad(lookup, Some(update)) => {
+            let kernel = EmbeddingUpdate::new(isa, lookup, *update);
+            ordered(kernel, 4 + update.rule.num_slots())
         }
-        KernelSpec::EmbeddingGrad { float_ids, update, rows, cols, len, bag } => {
-            let ids = Ids { len: *len, float: *float_ids, bag: *bag };
-            match update {
-                None => ordered(EmbeddingGrad::new(isa, ids, *rows, *cols), 3),
-                Some(update) => {
-                    let kernel = EmbeddingUpdate::new(isa, ids, *rows, *cols, update_of(update));
-                    ordered(kernel, 4 + update.rule.num_slots())
-                }
-            }
-        }
+        KernelSpec::MaskedMean(shape) => ordered(MaskedMean::new(isa, *shape), 3),
+        KernelSpec::MaskedMeanGrad(shape) => ordered(MaskedMeanGrad::new(isa, *shape), 3),
         KernelSpec::Reduce { reduction, shape, axes } => {
             in_order(Reduce::call(isa, *reduction, shape, axes), 2)
         }
@@ -252,48 +257,11 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
     }
 }
 
-fn conv_desc(c: &Conv) -> ConvDesc {
-    let g = c.geometry;
-    ConvDesc {
-        batch: c.batch,
-        in_h: c.input[0],
-        in_w: c.input[1],
-        in_c: c.input[2],
-        out_h: c.output[0],
-        out_w: c.output[1],
-        out_c: c.output[2],
-        kernel_h: c.kernel[0],
-        kernel_w: c.kernel[1],
-        stride: g.stride,
-        dilation: g.dilation,
-        pad_top: g.padding[0],
-        pad_left: g.padding[2],
-        groups: g.groups,
-    }
-}
-
-fn pool_desc(p: &Pool) -> PoolDesc {
-    let g = p.geometry;
-    PoolDesc {
-        batch: p.batch,
-        in_h: p.input[0],
-        in_w: p.input[1],
-        channels: p.channels,
-        out_h: p.output[0],
-        out_w: p.output[1],
-        size: g.size,
-        stride: g.stride,
-        pad_top: g.padding[0],
-        pad_left: g.padding[2],
-        count_padding: g.count_padding,
-    }
-}
-
 /// The transformed filter into the workspace, then the convolution. `positions` are those of
 /// [`WinogradConv`], with the weight itself in the filter's place.
 fn by_winograd(
     isa: Isa,
-    desc: &ConvDesc,
+    desc: &ConvShape,
     pass: Pass,
     relu: bool,
     mut positions: [Option<usize>; 6],
@@ -309,8 +277,7 @@ fn by_winograd(
 
 /// Partial gradients into the workspace, their sum into its first part, then the update from there
 /// (or a copy to where the gradient is wanted).
-fn conv_grad_weight(isa: Isa, c: &Conv, bias: bool, update: &Option<FusedUpdate>) -> Compiled {
-    let desc = conv_desc(c);
+fn conv_grad_weight(isa: Isa, desc: ConvShape, bias: bool, update: &Option<Update>) -> Compiled {
     let len = desc.w_len();
     let by_winograd = winograd::applies(isa, &desc);
     let (main, stride, count): (Box<dyn Kernel>, _, _) = if by_winograd {
@@ -334,8 +301,7 @@ fn conv_grad_weight(isa: Isa, c: &Conv, bias: bool, update: &Option<FusedUpdate>
     let positions = [x, dy, workspace].map(whole).to_vec();
     let mut phases = vec![Phase { kernel: main, positions }];
     if bias {
-        let mut sum =
-            phase(ReduceUpdate::new(isa, c.output[2], count, stride), vec![workspace, db]);
+        let mut sum = phase(ReduceUpdate::new(isa, desc.out_c, count, stride), vec![workspace, db]);
         if let Some(partials) = &mut sum.positions[0] {
             partials.offset = len;
         }
@@ -350,7 +316,7 @@ fn conv_grad_weight(isa: Isa, c: &Conv, bias: bool, update: &Option<FusedUpdate>
             }
             let slot = |i| (i < update.rule.num_slots()).then_some(state + 1 + i);
             let positions = vec![workspace, Some(state), slot(0), slot(1), slot(2), hyper];
-            phases.push(phase(Optimize::new(isa, update_of(update), len), positions));
+            phases.push(phase(Optimize::new(isa, *update, len), positions));
         }
     }
     let method = match by_winograd {
@@ -361,7 +327,7 @@ fn conv_grad_weight(isa: Isa, c: &Conv, bias: bool, update: &Option<FusedUpdate>
 }
 
 /// Of any pass; the transforms are left out of the count, as everything is but products.
-fn winograd_method(desc: &ConvDesc, workspace_len: usize) -> Method {
+fn winograd_method(desc: &ConvShape, workspace_len: usize) -> Method {
     let flops = Some(desc.flops() as u64 * 16 / 36);
     let note = Some("by Winograd's F(2x2, 3x3): 16 of 36 multiplications");
     Method { workspace_len, flops, note }
@@ -389,7 +355,7 @@ fn split_gemm(isa: Isa, desc: &GemmDesc, parts: usize, positions: &[Option<usize
     }
 }
 
-fn gemm_positions(epilogue: &Epilogue, update: &Option<FusedUpdate>) -> Vec<Option<usize>> {
+fn gemm_positions(epilogue: &Epilogue, update: &Option<Update>) -> Vec<Option<usize>> {
     let mut positions = vec![None; gemm::args::LEN];
     let mut next = Next(0);
     positions[gemm::args::A] = next.take();

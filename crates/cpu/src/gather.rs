@@ -4,22 +4,23 @@ use crate::call::{chunk_range, chunks_for};
 use crate::eltwise::add_fn;
 use crate::isa::Isa;
 use crate::kernel::Kernel;
-use crate::optimizer::{Update, UpdateBlock, UpdateFn, update_fn};
+use crate::optimizer::{Coefficients, Update, UpdateBlock, UpdateFn, update_fn};
 use crate::simd::prefetch;
+use tidemill_graph::Lookup;
 
-/// The ids of a call: so many, as `i32` or as `f32` with whole values.
+/// The ids of a call, as [`Lookup`] says.
 #[derive(Clone, Copy, Debug)]
-pub struct Ids {
-    /// Number of ids.
-    pub len: usize,
-    /// Whether they are floats.
-    pub float: bool,
-    /// Ids of a bag, which have one row of the output together and leave out those of id 0; 0 where
-    /// each id has its own.
-    pub bag: usize,
+struct Ids {
+    len: usize,
+    float: bool,
+    bag: usize,
 }
 
 impl Ids {
+    fn new(lookup: &Lookup) -> Ids {
+        Ids { len: lookup.len, float: lookup.float, bag: lookup.bag }
+    }
+
     /// The row of id `i`; one that no table has where it is negative or no whole number.
     ///
     /// # Safety
@@ -36,9 +37,7 @@ impl Ids {
             }
         }
     }
-}
 
-impl Ids {
     /// Whether an id stands for a row.
     fn counts(self, id: usize) -> bool {
         self.bag == 0 || id > 0
@@ -62,7 +61,8 @@ pub struct Embedding {
 
 impl Embedding {
     /// Takes a row for each id, or the sum for each bag.
-    pub fn new(isa: Isa, ids: Ids, rows: usize, cols: usize) -> Embedding {
+    pub fn new(isa: Isa, lookup: &Lookup) -> Embedding {
+        let (ids, rows, cols) = (Ids::new(lookup), lookup.rows, lookup.cols);
         let each = ids.bag.max(1);
         let chunks = chunks_for(ids.len / each, each as f64 * (5.0 + 0.1 * cols as f64));
         Embedding { ids, rows, cols, chunks, add: add_fn(isa) }
@@ -139,7 +139,8 @@ pub struct EmbeddingGrad {
 
 impl EmbeddingGrad {
     /// Scatters a row for each id into a table.
-    pub fn new(isa: Isa, ids: Ids, rows: usize, cols: usize) -> EmbeddingGrad {
+    pub fn new(isa: Isa, lookup: &Lookup) -> EmbeddingGrad {
+        let (ids, rows, cols) = (Ids::new(lookup), lookup.rows, lookup.cols);
         let work = 0.06 * (rows * cols) as f64 + ids.len as f64 * (1.0 + 0.15 * cols as f64);
         // each chunk reads all ids: few chunks
         let chunks = chunks_for(rows, work / rows.max(1) as f64).min(8);
@@ -192,7 +193,8 @@ const INDEX_BITS: u32 = 24;
 
 impl EmbeddingUpdate {
     /// Updates the rows of a table that have ids.
-    pub fn new(isa: Isa, ids: Ids, rows: usize, cols: usize, update: Update) -> EmbeddingUpdate {
+    pub fn new(isa: Isa, lookup: &Lookup, update: Update) -> EmbeddingUpdate {
+        let (ids, rows, cols) = (Ids::new(lookup), lookup.rows, lookup.cols);
         assert!(
             ids.len < 1 << INDEX_BITS && rows <= 1 << (64 - INDEX_BITS),
             "too many ids or rows"
@@ -217,7 +219,7 @@ impl Kernel for EmbeddingUpdate {
         // SAFETY: i is below `len`; a row is inside the table and its slots; the scratch, which starts
         // at a cache line, has room for the keys and a row; `hyper` holds the step's numbers.
         unsafe {
-            let coefficients = self.update.coefficients(args[2]);
+            let coefficients = Coefficients::new(&self.update, args[2]);
             let keys = scratch.cast::<u64>();
             let sum = scratch.add(2 * self.ids.len);
             let mut found = 0;
@@ -299,9 +301,9 @@ mod tests {
             let table = random.values(rows * cols);
             let ids = ids(&mut random, rows, len);
             let stored = stored(&ids, float);
-            let how = Ids { len, float, bag: 0 };
+            let how = Lookup { rows, cols, len, float, bag: 0 };
             let mut args = vec![table.clone(), stored.clone(), vec![0.0; len * cols]];
-            run_all(&[&Embedding::new(Isa::Portable, how, rows, cols)], &mut args);
+            run_all(&[&Embedding::new(Isa::Portable, &how)], &mut args);
             let dy = random.values(len * cols);
             let mut dtable = vec![0.0; rows * cols];
             for (i, &id) in ids.iter().enumerate() {
@@ -317,7 +319,7 @@ mod tests {
             }
             for isa in Isa::available() {
                 let mut args = vec![stored.clone(), dy.clone(), vec![f32::NAN; rows * cols]];
-                run_all(&[&EmbeddingGrad::new(isa, how, rows, cols)], &mut args);
+                run_all(&[&EmbeddingGrad::new(isa, &how)], &mut args);
                 close(&args[2], &dtable, 1e-5, "dtable");
             }
         }
@@ -336,16 +338,16 @@ mod tests {
                 }
             }
             for isa in Isa::available() {
-                let how = Ids { len, float: true, bag: tokens };
+                let how = Lookup { rows, cols, len, float: true, bag: tokens };
                 let mut args = vec![table.clone(), stored(&ids, true), vec![f32::NAN; bags * cols]];
-                run_all(&[&Embedding::new(isa, how, rows, cols)], &mut args);
+                run_all(&[&Embedding::new(isa, &how)], &mut args);
                 close(&args[2], &y, 1e-5, "y");
             }
         }
         // An id that no table has makes its bag's sum NaN, and that of no other.
-        let how = Ids { len: 4, float: false, bag: 2 };
+        let how = Lookup { rows: 2, cols: 1, len: 4, float: false, bag: 2 };
         let mut args = vec![vec![1.0, 2.0], stored(&[1, 2, 1, 0], false), vec![0.0; 2]];
-        run_all(&[&Embedding::new(Isa::Portable, how, 2, 1)], &mut args);
+        run_all(&[&Embedding::new(Isa::Portable, &how)], &mut args);
         assert!(args[2][0].is_nan() && args[2][1] == 2.0);
     }
 
@@ -353,8 +355,8 @@ mod tests {
     fn floats_that_are_no_ids_have_no_row() {
         let stored = [0.5, f32::NAN, f32::INFINITY, -1.0, 3e9, -0.0];
         let mut args = vec![vec![7.0, 8.0], stored.to_vec(), vec![0.0; 6]];
-        let how = Ids { len: 6, float: true, bag: 0 };
-        run_all(&[&Embedding::new(Isa::Portable, how, 2, 1)], &mut args);
+        let how = Lookup { rows: 2, cols: 1, len: 6, float: true, bag: 0 };
+        run_all(&[&Embedding::new(Isa::Portable, &how)], &mut args);
         assert!(args[2][..5].iter().all(|v| v.is_nan()));
         assert_eq!(args[2][5], 7.0);
     }
@@ -383,10 +385,10 @@ mod tests {
                 let stored = stored(&ids(&mut random, rows, len), true);
                 let slot = vec![0.1; rows * cols];
                 for isa in Isa::available() {
-                    let how = Ids { len, float: true, bag };
+                    let how = Lookup { rows, cols, len, float: true, bag };
                     let gradient = vec![0.0; rows * cols];
                     let mut whole = vec![stored.clone(), dy.clone(), gradient];
-                    run_all(&[&EmbeddingGrad::new(isa, how, rows, cols)], &mut whole);
+                    run_all(&[&EmbeddingGrad::new(isa, &how)], &mut whole);
                     let gradient = whole.swap_remove(2);
                     let none = vec![0.0];
                     let mut whole = vec![
@@ -405,7 +407,7 @@ mod tests {
                         table.clone(),
                         slot.clone(),
                     ];
-                    let kernel = EmbeddingUpdate::new(isa, how, rows, cols, update);
+                    let kernel = EmbeddingUpdate::new(isa, &how, update);
                     run_all(&[&kernel], &mut rows_alone);
                     assert_eq!(whole[1], rows_alone[3], "{isa:?} {rule:?}");
                     assert_eq!(whole[2], rows_alone[4], "{isa:?} {rule:?}");

@@ -5,11 +5,11 @@
 //! - [`simd`]: one vector interface over AVX-512, AVX2+FMA and portable code; kernels are written
 //!   once against it and instantiated for each instruction set by [`kernel!`].
 //! - [`mod@kernel`], [`call`]: what a kernel is. Kernels by family: [`gemm`], [`conv`], [`pooling`],
-//!   [`eltwise`], [`moments`], [`norm`], [`softmax`], [`loss`], [`reduce`], [`layout`], [`gather`],
+//!   [`eltwise`], [`moments`], [`norm`], [`softmax`], [`loss`], [`reduce`], [`layout`], [`gather`], [`sequence`],
 //!   [`optimizer`]; `math` has their elementary functions.
 //! - [`compile`]: from a plan's kernel descriptions to kernels.
-//! - [`runtime`]: one state, one arena, any number of plans; [`buffer`] is their memory, [`threads`]
-//!   the pool that runs them, [`rates`] what the machine can do.
+//! - [`runtime`]: one state, one arena, any number of plans; `step` is one of them made executable,
+//!   [`buffer`] their memory, [`threads`] the pool that runs them, [`rates`] what the machine can do.
 
 #[macro_use]
 pub mod simd;
@@ -34,7 +34,9 @@ pub mod rates;
 pub mod reduce;
 mod rows;
 pub mod runtime;
+pub mod sequence;
 pub mod softmax;
+mod step;
 #[cfg(test)]
 mod testing;
 pub mod threads;

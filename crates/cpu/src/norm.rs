@@ -6,7 +6,7 @@ use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::lanes::Lanes;
 use crate::rows::{row_dot, row_dot_tail, row_ns, row_zip3};
-use tidemill_plan::kernel::RowNorm as Kind;
+use tidemill_graph::Normalization as Kind;
 
 /// `(mean, 1 / sqrt(variance + eps))` of a row; RMS norm's mean is 0.
 #[inline(always)]

@@ -13,29 +13,9 @@ mod tests;
 pub use norm::{ClipScale, SquaredNorm};
 pub(crate) use rule::{Coefficients, Splat, code_of, slots_of, update_vector, zero_is_still};
 pub use rule::{bias_corrections, reference_update};
+pub use tidemill_plan::kernel::FusedUpdate as Update;
 
 use crate::{isa::Isa, kernel::Kernel, simd::Simd};
-use tidemill_graph::update::{Rule, WeightDecay};
-
-/// How a kernel updates a parameter from its gradient.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Update {
-    /// The rule.
-    pub rule: Rule,
-    /// The parameter's weight decay.
-    pub decay: WeightDecay,
-    /// Gradient elements are clipped to plus and minus this.
-    pub clip_value: Option<f32>,
-}
-
-impl Update {
-    /// # Safety
-    /// `hyper` points to the `hyper::LEN` values of the step.
-    pub(crate) unsafe fn coefficients(&self, hyper: *const f32) -> Coefficients {
-        // SAFETY: the caller's.
-        unsafe { Coefficients::new(self, hyper) }
-    }
-}
 
 /// A block of `rows` by `cols` gradient elements and the parameters and slots that it updates.
 #[derive(Clone, Copy)]
@@ -208,7 +188,7 @@ impl Kernel for Optimize {
                 slots: [slot(0), slot(1), slot(2)],
                 stride: 0,
             };
-            (self.run)(&self.update.coefficients(args[5]), &block);
+            (self.run)(&Coefficients::new(&self.update, args[5]), &block);
         }
     }
 }

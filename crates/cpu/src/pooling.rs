@@ -9,6 +9,7 @@ use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::simd::{Simd, load_n, store_n};
 use std::ops::Range;
+use tidemill_graph::PoolShape;
 
 mod quarters;
 #[cfg(test)]
@@ -21,44 +22,24 @@ const MAX_CHUNKS: usize = 64;
 /// Channel blocks are multiples of this, so that no cache line has two writers.
 const CHANNEL_BLOCK: usize = 16;
 
-/// The shapes of a pooling: x `[batch, in_h, in_w, channels]`, y `[batch, out_h, out_w, channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PoolDesc {
-    /// Images.
-    pub batch: usize,
-    /// Rows of x.
-    pub in_h: usize,
-    /// Columns of x.
-    pub in_w: usize,
-    /// Channels of x and y.
-    pub channels: usize,
-    /// Rows of y.
-    pub out_h: usize,
-    /// Columns of y.
-    pub out_w: usize,
-    /// Rows, columns of the window.
-    pub size: [usize; 2],
-    /// Rows, columns between windows.
-    pub stride: [usize; 2],
-    /// Padding above the image; that below follows from `out_h`.
-    pub pad_top: usize,
-    /// Padding left of the image; that to the right follows from `out_w`.
-    pub pad_left: usize,
-    /// Whether an average counts padding.
-    pub count_padding: bool,
+/// A pooling's windows.
+trait Windows {
+    /// The image's rows in the windows of output row `oy`.
+    fn rows(&self, oy: usize) -> Range<usize>;
+    /// The image's columns in the windows of output column `ox`.
+    fn columns(&self, ox: usize) -> Range<usize>;
+    /// Factor of a window's sum.
+    fn average(&self, rows: &Range<usize>, columns: &Range<usize>) -> f32;
+    /// No pixel is in two windows.
+    fn disjoint(&self) -> bool;
+    /// Windows of 2x2 that cover the image exactly, over channels that fill vectors: the usual
+    /// case, which has its own loops.
+    fn halves(&self, channels: &Range<usize>, lanes: usize) -> bool;
+    /// Every pixel of x is in exactly one window.
+    fn exact(&self) -> bool;
 }
 
-impl PoolDesc {
-    /// Values of x.
-    pub fn x_len(&self) -> usize {
-        self.batch * self.in_h * self.in_w * self.channels
-    }
-
-    /// Values of y.
-    pub fn y_len(&self) -> usize {
-        self.batch * self.out_h * self.out_w * self.channels
-    }
-
+impl Windows for PoolShape {
     fn rows(&self, oy: usize) -> Range<usize> {
         clip(oy * self.stride[0], self.size[0], self.pad_top, self.in_h)
     }
@@ -67,20 +48,16 @@ impl PoolDesc {
         clip(ox * self.stride[1], self.size[1], self.pad_left, self.in_w)
     }
 
-    /// Factor of a window's sum.
     fn average(&self, rows: &Range<usize>, columns: &Range<usize>) -> f32 {
         let inside = rows.len() * columns.len();
         let count = if self.count_padding { self.size[0] * self.size[1] } else { inside };
         1.0 / count.max(1) as f32
     }
 
-    /// No pixel is in two windows.
     fn disjoint(&self) -> bool {
         self.stride[0] >= self.size[0] && self.stride[1] >= self.size[1]
     }
 
-    /// Windows of 2x2 that cover the image exactly, over channels that fill vectors: the usual
-    /// case, which has its own loops.
     fn halves(&self, channels: &Range<usize>, lanes: usize) -> bool {
         self.exact()
             && self.size == [2, 2]
@@ -88,7 +65,6 @@ impl PoolDesc {
             && channels.len().is_multiple_of(lanes)
     }
 
-    /// Every pixel of x is in exactly one window.
     fn exact(&self) -> bool {
         self.stride == self.size
             && self.pad_top == 0
@@ -118,14 +94,14 @@ struct Image {
     relu: bool,
 }
 
-type ImageFn = unsafe fn(&PoolDesc, &Image);
+type ImageFn = unsafe fn(&PoolShape, &Image);
 
 /// y of one image; a window without pixels has maximum -inf and average 0.
 ///
 /// # Safety
 /// `image.x` and `image.out` are whole images of x and y.
 #[inline(always)]
-unsafe fn forward<S: Simd, const KIND: u8>(d: &PoolDesc, image: &Image) {
+unsafe fn forward<S: Simd, const KIND: u8>(d: &PoolShape, image: &Image) {
     for oy in 0..d.out_h {
         let rows = d.rows(oy);
         for ox in 0..d.out_w {
@@ -168,7 +144,7 @@ unsafe fn forward<S: Simd, const KIND: u8>(d: &PoolDesc, image: &Image) {
 /// # Safety
 /// The pointers of `image` are whole images of x, y, dy and dx (x and y only for the maximum).
 #[inline(always)]
-unsafe fn backward<S: Simd, const KIND: u8>(d: &PoolDesc, image: &Image) {
+unsafe fn backward<S: Simd, const KIND: u8>(d: &PoolShape, image: &Image) {
     let channels = image.channels.clone();
     if !d.exact() {
         for pixel in 0..d.in_h * d.in_w {
@@ -225,7 +201,7 @@ unsafe fn backward<S: Simd, const KIND: u8>(d: &PoolDesc, image: &Image) {
 }
 
 #[inline(always)]
-unsafe fn max_forward<S: Simd>(d: &PoolDesc, image: &Image) {
+unsafe fn max_forward<S: Simd>(d: &PoolShape, image: &Image) {
     // SAFETY: the callers' contract.
     unsafe {
         if d.halves(&image.channels, S::LANES) {
@@ -235,12 +211,12 @@ unsafe fn max_forward<S: Simd>(d: &PoolDesc, image: &Image) {
     }
 }
 #[inline(always)]
-unsafe fn average_forward<S: Simd>(d: &PoolDesc, image: &Image) {
+unsafe fn average_forward<S: Simd>(d: &PoolShape, image: &Image) {
     // SAFETY: the callers' contract.
     unsafe { forward::<S, AVERAGE>(d, image) }
 }
 #[inline(always)]
-unsafe fn max_backward<S: Simd>(d: &PoolDesc, image: &Image) {
+unsafe fn max_backward<S: Simd>(d: &PoolShape, image: &Image) {
     // SAFETY: the callers' contract.
     unsafe {
         if d.halves(&image.channels, S::LANES) {
@@ -250,25 +226,25 @@ unsafe fn max_backward<S: Simd>(d: &PoolDesc, image: &Image) {
     }
 }
 #[inline(always)]
-unsafe fn average_backward<S: Simd>(d: &PoolDesc, image: &Image) {
+unsafe fn average_backward<S: Simd>(d: &PoolShape, image: &Image) {
     // SAFETY: the callers' contract.
     unsafe { backward::<S, AVERAGE>(d, image) }
 }
-kernel!(fn max_forward_on(d: &PoolDesc, image: &Image) = max_forward;);
-kernel!(fn average_forward_on(d: &PoolDesc, image: &Image) = average_forward;);
-kernel!(fn max_backward_on(d: &PoolDesc, image: &Image) = max_backward;);
-kernel!(fn average_backward_on(d: &PoolDesc, image: &Image) = average_backward;);
+kernel!(fn max_forward_on(d: &PoolShape, image: &Image) = max_forward;);
+kernel!(fn average_forward_on(d: &PoolShape, image: &Image) = average_forward;);
+kernel!(fn max_backward_on(d: &PoolShape, image: &Image) = max_backward;);
+kernel!(fn average_backward_on(d: &PoolShape, image: &Image) = average_backward;);
 
 /// What all poolings share: the description, the function and how the work is cut.
 struct Pooling {
-    desc: PoolDesc,
+    desc: PoolShape,
     image: ImageFn,
     image_blocks: usize,
     channel_blocks: usize,
 }
 
 impl Pooling {
-    fn new(desc: PoolDesc, image: ImageFn) -> Pooling {
+    fn new(desc: PoolShape, image: ImageFn) -> Pooling {
         assert!(desc.size[0] * desc.size[1] * desc.stride[0] * desc.stride[1] > 0, "{desc:?}");
         let chunks = (desc.x_len() / CHUNK_VALUES).clamp(1, MAX_CHUNKS);
         let image_blocks = chunks.min(desc.batch).max(1);
@@ -310,7 +286,7 @@ pub struct MaxPool(Pooling);
 
 impl MaxPool {
     /// A max pooling.
-    pub fn new(isa: Isa, desc: PoolDesc) -> MaxPool {
+    pub fn new(isa: Isa, desc: PoolShape) -> MaxPool {
         MaxPool(Pooling::new(desc, max_forward_on(isa)))
     }
 }
@@ -322,7 +298,7 @@ pub struct MaxPoolGrad(Pooling, bool);
 impl MaxPoolGrad {
     /// A max pooling's gradient; `relu` multiplies it by `x > 0`, for an x that is the output of
     /// a relu.
-    pub fn new(isa: Isa, desc: PoolDesc, relu: bool) -> MaxPoolGrad {
+    pub fn new(isa: Isa, desc: PoolShape, relu: bool) -> MaxPoolGrad {
         MaxPoolGrad(Pooling::new(desc, max_backward_on(isa)), relu)
     }
 }
@@ -332,7 +308,7 @@ pub struct AvgPool(Pooling);
 
 impl AvgPool {
     /// An average pooling.
-    pub fn new(isa: Isa, desc: PoolDesc) -> AvgPool {
+    pub fn new(isa: Isa, desc: PoolShape) -> AvgPool {
         AvgPool(Pooling::new(desc, average_forward_on(isa)))
     }
 }
@@ -342,7 +318,7 @@ pub struct AvgPoolGrad(Pooling);
 
 impl AvgPoolGrad {
     /// An average pooling's gradient.
-    pub fn new(isa: Isa, desc: PoolDesc) -> AvgPoolGrad {
+    pub fn new(isa: Isa, desc: PoolShape) -> AvgPoolGrad {
         AvgPoolGrad(Pooling::new(desc, average_backward_on(isa)))
     }
 }

@@ -165,7 +165,7 @@ fn feeds(graph: &Graph, step: u64, optimizer: &OptimizerSpec) -> Vec<(TensorId, 
                 let mut values: Vec<f32> = (0..len).map(|_| random.next()).collect();
                 // the last features are ids where there are tables for them
                 let tensors = graph.tensors.iter();
-                let lookups = tensors.filter(|t| matches!(t.op, Op::Embedding | Op::EmbeddingBag));
+                let lookups = tensors.filter(|t| matches!(t.op, Op::Embedding(_)));
                 let taken = lookups.map(|t| graph.shape(t.inputs[1]).iter().product::<usize>());
                 let batch = tensor.shape.first().copied().unwrap_or(1);
                 let ids = taken.sum::<usize>() / batch;

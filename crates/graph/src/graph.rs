@@ -1,7 +1,7 @@
 //! The graph: tensors in the order they were made, each the output of one op.
 
 use crate::error::GraphError;
-use crate::op::Op;
+use crate::ops::{Given, Op};
 use crate::shape;
 use crate::update::{Clip, Rule, WeightDecay};
 
@@ -42,7 +42,7 @@ pub struct Tensor {
     pub dtype: DType,
     /// Where the value comes from.
     pub role: Role,
-    /// What makes it; [`Op::Source`] for given values.
+    /// What makes it; [`Given::Source`] for values from outside.
     pub op: Op,
     /// The op's inputs, all earlier in the graph.
     pub inputs: Vec<TensorId>,
@@ -82,6 +82,9 @@ pub struct Graph {
     pub tensors: Vec<Tensor>,
     /// Values that must be readable after the step, by the caller's name for them.
     pub outputs: Vec<(String, TensorId)>,
+    /// The outputs that the caller looks at to decide whether a step may go on to its updates. A gated
+    /// plan computes them before it changes anything of the state.
+    pub gate: Vec<TensorId>,
     /// State tensors that take a computed value at the end of the step: (state, value).
     pub assignments: Vec<(TensorId, TensorId)>,
     /// Parameter updates at the end of the step.
@@ -126,26 +129,32 @@ impl Graph {
 
     /// A value that is given at each step.
     pub fn input(&mut self, name: &str, shape: &[usize], dtype: DType) -> TensorId {
-        self.push(name, shape.to_vec(), dtype, Role::Input, Op::Source, vec![])
+        self.push(name, shape.to_vec(), dtype, Role::Input, Given::Source.into(), vec![])
     }
 
     /// A learned f32 tensor.
     pub fn parameter(&mut self, name: &str, shape: &[usize]) -> TensorId {
-        self.push(name, shape.to_vec(), DType::F32, Role::Parameter, Op::Source, vec![])
+        self.push(name, shape.to_vec(), DType::F32, Role::Parameter, Given::Source.into(), vec![])
     }
 
     /// An f32 tensor that is kept from step to step but not learned by gradient.
     pub fn state(&mut self, name: &str, shape: &[usize]) -> TensorId {
-        self.push(name, shape.to_vec(), DType::F32, Role::State, Op::Source, vec![])
+        self.push(name, shape.to_vec(), DType::F32, Role::State, Given::Source.into(), vec![])
     }
 
     /// A scalar constant.
     pub fn constant(&mut self, value: f32) -> TensorId {
-        self.push("constant", vec![], DType::F32, Role::Computed, Op::Constant(value), vec![])
+        let op = Given::Constant(value).into();
+        self.push("constant", vec![], DType::F32, Role::Computed, op, vec![])
     }
 
     /// Applies an op; the shape is inferred and checked.
-    pub fn apply(&mut self, op: Op, inputs: &[TensorId]) -> Result<TensorId, GraphError> {
+    pub fn apply(
+        &mut self,
+        op: impl Into<Op>,
+        inputs: &[TensorId],
+    ) -> Result<TensorId, GraphError> {
+        let op = op.into();
         let (shape, dtype) = {
             let operands: Vec<&Tensor> = inputs.iter().map(|&i| self.tensor(i)).collect();
             shape::infer(&op, &operands).map_err(|error| error.at(&self.path()))?

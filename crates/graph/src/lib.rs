@@ -1,16 +1,18 @@
 //! What is computed: ops, shapes, autodiff and the reference interpreter.
 //!
 //! # Layout
-//! - [`op`]: the ops; [`shape`]: their shape rules; [`graph`]: tensors and the graph.
+//! - [`ops`]: the ops by family, each with its shape rule, its gradient and its reference.
+//! - [`graph`]: tensors and the graph; [`shape`]: what shape rules share.
+//! - [`autodiff`]: from a graph to one with gradients, by the ops' rules.
+//! - [`mod@reference`]: evaluates a graph in plain loops, in f32 and f64; [`random`]: dropout's random
+//!   numbers.
 //! - [`update`]: optimizer rules, the end of a training step.
-//! - [`autodiff`]: graph to graph; [`mod@reference`]: every op in plain loops, in f32 and f64;
-//!   [`random`]: its dropout's random numbers.
 #![forbid(unsafe_code)]
 
 pub mod autodiff;
 pub mod error;
 pub mod graph;
-pub mod op;
+pub mod ops;
 pub mod random;
 pub mod reference;
 pub mod shape;
@@ -19,5 +21,5 @@ pub mod update;
 pub use autodiff::gradients;
 pub use error::GraphError;
 pub use graph::{DType, Graph, Role, Tensor, TensorId, Update};
-pub use op::{Binary, Conv2d, Op, PairLoss, Pool2d, Reduction, Saves, Unary};
+pub use ops::*;
 pub use update::{Clip, Rule, WeightDecay, decimal, hyper};

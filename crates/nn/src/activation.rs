@@ -2,7 +2,7 @@
 
 use crate::form::name_or_table;
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Graph, GraphError, Op, TensorId, Unary};
+use tidemill_graph::{Graph, GraphError, Softmax, TensorId, Unary};
 
 /// A function applied to a layer's output. In a recipe a name (`"relu"`) or a table
 /// (`{ leaky_relu = { slope = 0.1 } }`).
@@ -78,7 +78,7 @@ impl Activation {
     pub fn build(self, graph: &mut Graph, x: TensorId) -> Result<TensorId, GraphError> {
         let unary = match self {
             Activation::Linear => return Ok(x),
-            Activation::Softmax => return graph.apply(Op::Softmax, &[x]),
+            Activation::Softmax => return graph.apply(Softmax::Plain, &[x]),
             Activation::Relu => Unary::Relu,
             Activation::LeakyRelu { slope } => Unary::LeakyRelu { slope: slope as f32 },
             Activation::Elu { alpha } => Unary::Elu { alpha: alpha as f32 },
@@ -89,6 +89,6 @@ impl Activation {
             Activation::Tanh => Unary::Tanh,
             Activation::Softplus => Unary::Softplus,
         };
-        graph.apply(Op::Unary(unary), &[x])
+        graph.apply(unary, &[x])
     }
 }

@@ -10,7 +10,8 @@ use crate::model::{InputSpec, ModelSpec};
 use crate::padding::Padding;
 use crate::training::Extent;
 use tidemill_graph::{
-    Binary, Conv2d, DType, Graph, GraphError, Op, Pool2d, Reduction, Role, TensorId,
+    BatchNorm, Binary, Conv2d, DType, Graph, GraphError, Layout, MatMul, Normalization, Pool,
+    Pool2d, Reduce, Reduction, Role, RowNorm, TensorId, ops,
 };
 
 /// Whether a model learns or predicts.
@@ -332,7 +333,7 @@ impl Builder<'_> {
                 let inputs = self.last_dim(x);
                 let shape = [inputs, spec.units];
                 let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);
-                let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
+                let matmul = MatMul { transpose_a: false, transpose_b: false };
                 let y = self.graph.apply(matmul, &[x, kernel])?;
                 let fans = Fans::of_kernel(&shape);
                 self.finish(y, spec.bias.then_some((spec.bias_initializer, fans)), spec.activation)
@@ -361,11 +362,11 @@ impl Builder<'_> {
             }
             MaxPool2d(spec) => {
                 let pool = self.pool(x, spec)?;
-                self.graph.apply(Op::MaxPool2d(pool), &[x])
+                self.graph.apply(Pool::Max(pool), &[x])
             }
             AvgPool2d(spec) => {
                 let pool = self.pool(x, spec)?;
-                self.graph.apply(Op::AvgPool2d(pool), &[x])
+                self.graph.apply(Pool::Average(pool), &[x])
             }
             GlobalAvgPool {} => self.global_pool(x, Reduction::Mean),
             GlobalMaxPool {} => self.global_pool(x, Reduction::Max),
@@ -374,12 +375,18 @@ impl Builder<'_> {
                 let channels = [self.last_dim(x)];
                 let gamma = self.parameter("gamma", &channels, Initializer::Ones);
                 let beta = self.parameter("beta", &channels, Initializer::Zeros);
-                self.graph.apply(Op::LayerNorm { epsilon: *epsilon as f32 }, &[x, gamma, beta])
+                self.graph.apply(
+                    RowNorm::Forward { kind: Normalization::Layer, epsilon: *epsilon as f32 },
+                    &[x, gamma, beta],
+                )
             }
             RmsNorm { epsilon } => {
                 let channels = [self.last_dim(x)];
                 let gamma = self.parameter("gamma", &channels, Initializer::Ones);
-                self.graph.apply(Op::RmsNorm { epsilon: *epsilon as f32 }, &[x, gamma])
+                self.graph.apply(
+                    RowNorm::Forward { kind: Normalization::Rms, epsilon: *epsilon as f32 },
+                    &[x, gamma],
+                )
             }
             Dropout { rate } => {
                 // The number counts in both modes, so that it never depends on the mode.
@@ -387,17 +394,17 @@ impl Builder<'_> {
                 self.dropouts += 1;
                 match self.key {
                     Some(key) if *rate > 0.0 => {
-                        self.graph.apply(Op::Dropout { rate: *rate as f32, stream }, &[x, key])
+                        self.graph.apply(ops::Dropout { rate: *rate as f32, stream }, &[x, key])
                     }
                     _ => Ok(x),
                 }
             }
             Activation(activation) => activation.build(self.graph, x),
-            Softmax {} => self.graph.apply(Op::Softmax, &[x]),
+            Softmax {} => self.graph.apply(ops::Softmax::Plain, &[x]),
             Embedding(spec) => {
                 let shape = [spec.vocabulary, spec.units];
                 let table = self.parameter("table", &shape, spec.initializer);
-                self.graph.apply(Op::Embedding, &[table, x])
+                self.graph.apply(ops::Embedding::Rows, &[table, x])
             }
             EntityEmbedding(spec) => self.entity_embedding(x, spec),
         }
@@ -411,7 +418,7 @@ impl Builder<'_> {
             return Err(GraphError::new(format!("the layers give {a:?}, the shortcut {b:?}"))
                 .help("give the shortcut a conv2d of kernel 1 with the same filters and stride"));
         }
-        let sum = self.graph.apply(Op::Binary(Binary::Add), &[main.x, other.x])?;
+        let sum = self.graph.apply(Binary::Add, &[main.x, other.x])?;
         Ok(main.with(spec.activation.build(self.graph, sum)?))
     }
 
@@ -446,7 +453,7 @@ impl Builder<'_> {
         match xs.as_slice() {
             [_] => Ok(first),
             xs => {
-                let joined = self.graph.apply(Op::Concat { axis: shape.len() - 1 }, xs)?;
+                let joined = self.graph.apply(Layout::Concat { axis: shape.len() - 1 }, xs)?;
                 Ok(first.with(joined))
             }
         }
@@ -482,25 +489,25 @@ impl Builder<'_> {
         let numbers = features - ids;
         let mut parts = Vec::new();
         if numbers > 0 {
-            let op = Op::Slice { start: vec![0, 0], size: vec![batch, numbers] };
+            let op = Layout::Slice { start: vec![0, 0], size: vec![batch, numbers] };
             parts.push(self.graph.apply(op, &[x])?);
         }
         let mut start = numbers;
         for (i, (rows, tokens)) in spec.tables().enumerate() {
-            let op = Op::Slice { start: vec![0, start], size: vec![batch, tokens] };
+            let op = Layout::Slice { start: vec![0, start], size: vec![batch, tokens] };
             start += tokens;
             let ids = self.graph.apply(op, &[x])?;
             let table = self.parameter(&format!("table{i}"), &[rows, spec.units], spec.initializer);
             parts.push(if tokens > 1 {
-                self.graph.apply(Op::EmbeddingBag, &[table, ids])?
+                self.graph.apply(ops::Embedding::Bag, &[table, ids])?
             } else {
                 let flat = self.reshape(ids, vec![batch])?;
-                self.graph.apply(Op::Embedding, &[table, flat])?
+                self.graph.apply(ops::Embedding::Rows, &[table, flat])?
             });
         }
         match parts.as_slice() {
             [one] => Ok(*one),
-            parts => self.graph.apply(Op::Concat { axis: 1 }, parts),
+            parts => self.graph.apply(Layout::Concat { axis: 1 }, parts),
         }
     }
 
@@ -527,7 +534,7 @@ impl Builder<'_> {
         if self.graph.shape(x) == shape {
             return Ok(x);
         }
-        self.graph.apply(Op::Reshape(shape), &[x])
+        self.graph.apply(Layout::Reshape(shape), &[x])
     }
 
     pub(crate) fn parameter(
@@ -551,7 +558,7 @@ impl Builder<'_> {
         if let Some((initializer, fans)) = bias {
             let bias = self.graph.parameter("bias", &[self.last_dim(y)]);
             self.starts.push((bias, Start::Drawn(initializer, fans)));
-            y = self.graph.apply(Op::Binary(Binary::Add), &[y, bias])?;
+            y = self.graph.apply(Binary::Add, &[y, bias])?;
         }
         activation.build(self.graph, y)
     }
@@ -574,7 +581,7 @@ impl Builder<'_> {
         }
         let Window { size, stride, padding } = window;
         let padding = padding.resolve([height, width], size, stride, dilation);
-        self.graph.apply(Op::Conv2d(Conv2d { stride, dilation, padding, groups }), &[x, kernel])
+        self.graph.apply(Conv2d { stride, dilation, padding, groups }, &[x, kernel])
     }
 
     fn pool(&self, x: TensorId, spec: &PoolSpec) -> Result<Pool2d, GraphError> {
@@ -586,7 +593,7 @@ impl Builder<'_> {
 
     fn global_pool(&mut self, x: TensorId, reduction: Reduction) -> Result<TensorId, GraphError> {
         self.image(x)?;
-        self.graph.apply(Op::Reduce { reduction, axes: vec![1, 2], keep_dims: false }, &[x])
+        self.graph.apply(Reduce::Axes { reduction, axes: vec![1, 2], keep_dims: false }, &[x])
     }
 
     fn batch_norm(&mut self, x: TensorId, spec: &BatchNormSpec) -> Result<TensorId, GraphError> {
@@ -597,19 +604,19 @@ impl Builder<'_> {
         self.starts.push((running, Start::Moments));
         let epsilon = spec.epsilon as f32;
         if self.mode == Mode::Eval {
-            return self.graph.apply(Op::BatchNormEval { epsilon }, &[x, running, gamma, beta]);
+            return self.graph.apply(BatchNorm::Eval { epsilon }, &[x, running, gamma, beta]);
         }
         let count = self.graph.tensor(x).len() / channels.max(1);
         if count < 2 {
             return Err(GraphError::new("one value for each channel has no variance to train on")
                 .help("use a batch size of at least 2, also for the last batch, or layer_norm"));
         }
-        let moments = self.graph.apply(Op::ChannelMoments, &[x])?;
+        let moments = self.graph.apply(BatchNorm::Moments, &[x])?;
         let momentum = (1.0 - spec.momentum) as f32;
-        let update = Op::UpdateMoments { momentum, count };
+        let update = BatchNorm::UpdateMoments { momentum, count };
         let updated = self.graph.apply(update, &[running, moments])?;
         self.graph.assignments.push((running, updated));
-        self.graph.apply(Op::BatchNormTrain { epsilon }, &[x, moments, gamma, beta])
+        self.graph.apply(BatchNorm::Train { epsilon }, &[x, moments, gamma, beta])
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::error::{ModelError, require};
 use crate::loss::{Link, LossSpec};
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Binary, Graph, GraphError, Op, Reduction, TensorId, Unary};
+use tidemill_graph::{Binary, Graph, GraphError, Layout, Reduce, Reduction, TensorId, Unary};
 
 /// Options of hedged depth.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,23 +47,23 @@ impl HedgedDepth {
     ) -> Result<TensorId, GraphError> {
         let parts: Vec<TensorId> = losses
             .iter()
-            .map(|&loss| graph.apply(Op::Reshape(vec![1]), &[loss]))
+            .map(|&loss| graph.apply(Layout::Reshape(vec![1]), &[loss]))
             .collect::<Result<_, _>>()?;
-        let mut x = graph.apply(Op::Concat { axis: 0 }, &parts)?;
+        let mut x = graph.apply(Layout::Concat { axis: 0 }, &parts)?;
         for op in [
             Unary::Clip { low: 0.0, high: MAX_LOSS },
             Unary::Affine { scale: -self.rate as f32, shift: 0.0 },
             Unary::Exp,
         ] {
-            x = graph.apply(Op::Unary(op), &[x])?;
+            x = graph.apply(op, &[x])?;
         }
-        x = graph.apply(Op::Binary(Binary::Mul), &[x, weights])?;
-        let sum = Op::Reduce { reduction: Reduction::Sum, axes: vec![0], keep_dims: true };
+        x = graph.apply(Binary::Mul, &[x, weights])?;
+        let sum = Reduce::Axes { reduction: Reduction::Sum, axes: vec![0], keep_dims: true };
         let sum = graph.apply(sum, &[x])?;
-        x = graph.apply(Op::Binary(Binary::Div), &[x, sum])?;
+        x = graph.apply(Binary::Div, &[x, sum])?;
         let (kept, dealt) = (1.0 - self.share, self.share / losses.len() as f64);
         let deal = Unary::Affine { scale: kept as f32, shift: dealt as f32 };
-        graph.apply(Op::Unary(deal), &[x])
+        graph.apply(deal, &[x])
     }
 }
 
@@ -77,30 +77,30 @@ pub(crate) fn mixture(
     let mut mixed: Option<TensorId> = None;
     for (k, &head) in logits.iter().enumerate() {
         let p = loss.probabilities(graph, head)?;
-        let weight = graph.apply(Op::Slice { start: vec![k], size: vec![1] }, &[weights])?;
-        let part = graph.apply(Op::Binary(Binary::Mul), &[p, weight])?;
+        let weight = graph.apply(Layout::Slice { start: vec![k], size: vec![1] }, &[weights])?;
+        let part = graph.apply(Binary::Mul, &[p, weight])?;
         mixed = Some(match mixed {
             None => part,
-            Some(sum) => graph.apply(Op::Binary(Binary::Add), &[sum, part])?,
+            Some(sum) => graph.apply(Binary::Add, &[sum, part])?,
         });
     }
     let Some(p) = mixed else {
         return Err(GraphError::new("hedged depth has no outputs"));
     };
-    let log = |graph: &mut Graph, x: TensorId| graph.apply(Op::Unary(Unary::Log), &[x]);
+    let log = |graph: &mut Graph, x: TensorId| graph.apply(Unary::Log, &[x]);
     match loss.link() {
         Link::Identity => Ok(p),
         Link::Softmax => {
-            let p = graph.apply(Op::Unary(Unary::Clip { low: 1e-30, high: 1.0 }), &[p])?;
+            let p = graph.apply(Unary::Clip { low: 1e-30, high: 1.0 }, &[p])?;
             log(graph, p)
         }
         Link::Sigmoid => {
             // the nearest to 1 that f32 tells from it
             let clip = Unary::Clip { low: 1e-30, high: 1.0 - f32::EPSILON / 2.0 };
-            let p = graph.apply(Op::Unary(clip), &[p])?;
-            let rest = graph.apply(Op::Unary(Unary::Affine { scale: -1.0, shift: 1.0 }), &[p])?;
+            let p = graph.apply(clip, &[p])?;
+            let rest = graph.apply(Unary::Affine { scale: -1.0, shift: 1.0 }, &[p])?;
             let (yes, no) = (log(graph, p)?, log(graph, rest)?);
-            graph.apply(Op::Binary(Binary::Sub), &[yes, no])
+            graph.apply(Binary::Sub, &[yes, no])
         }
     }
 }

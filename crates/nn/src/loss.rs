@@ -4,7 +4,10 @@ use crate::error::{ModelError, require};
 use crate::form::name_or_table;
 use serde::{Deserialize, Serialize};
 use tidemill_fields::{Dim, Field};
-use tidemill_graph::{Binary, DType, Graph, GraphError, Op, PairLoss, Reduction, TensorId, Unary};
+use tidemill_graph::{
+    Binary, DType, Graph, GraphError, Layout, Loss, Op, PairLoss, Reduce, Reduction, Softmax,
+    TensorId, Unary,
+};
 
 /// What is minimized. In a recipe a name (`"mse"`) or a table (`{ huber = { delta = 2.0 } }`).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,7 +182,7 @@ impl LossSpec {
         let per_sample = built.map_err(|error| error.at(self.name()))?;
         let batch = graph.shape(per_sample)[0];
         let weights = top_level_input(graph, "weights", &[batch], DType::F32);
-        let mean = graph.apply(Op::WeightedMean, &[per_sample, weights])?;
+        let mean = graph.apply(Loss::WeightedMean, &[per_sample, weights])?;
         Ok(BuiltLoss { per_sample, mean })
     }
 
@@ -226,7 +229,7 @@ impl LossSpec {
                 return mean_but_first(graph, losses);
             }
             LossSpec::CategoricalCrossentropy { label_smoothing } => {
-                Op::DenseCrossEntropy { label_smoothing: label_smoothing as f32 }
+                Op::Loss(Loss::DenseCrossEntropy { label_smoothing: label_smoothing as f32 })
             }
             LossSpec::BinaryCrossentropy { label_smoothing } => {
                 pair(PairLoss::BinaryCrossEntropy { label_smoothing: label_smoothing as f32 })
@@ -251,7 +254,7 @@ impl LossSpec {
         logits: TensorId,
     ) -> Result<TensorId, GraphError> {
         match self.link() {
-            Link::Softmax => graph.apply(Op::Softmax, &[logits]),
+            Link::Softmax => graph.apply(Softmax::Plain, &[logits]),
             Link::Sigmoid => graph.apply(Op::Unary(Unary::Sigmoid), &[logits]),
             Link::Identity => Ok(logits),
         }
@@ -298,7 +301,7 @@ fn sparse(
         .help("insert { flatten = {} } before the first dense layer"));
     }
     let labels = top_level_input(graph, "labels", &shape[..shape.len() - 1], DType::I32);
-    graph.apply(Op::SparseCrossEntropy { label_smoothing }, &[logits, labels])
+    graph.apply(Loss::SparseCrossEntropy { label_smoothing }, &[logits, labels])
 }
 
 /// `l -> (1 - e^-l)^gamma l`: the cross-entropy `l = -ln p` weighted by how wrong `p` is.
@@ -318,10 +321,10 @@ fn mean_but_first(graph: &mut Graph, losses: TensorId) -> Result<TensorId, Graph
     let shape = graph.shape(losses).to_vec();
     match shape.len() {
         1 => Ok(losses),
-        2 if shape[1] == 1 => graph.apply(Op::Reshape(vec![shape[0]]), &[losses]),
+        2 if shape[1] == 1 => graph.apply(Layout::Reshape(vec![shape[0]]), &[losses]),
         rank => {
             let axes = (1..rank).collect();
-            let mean = Op::Reduce { reduction: Reduction::Mean, axes, keep_dims: false };
+            let mean = Reduce::Axes { reduction: Reduction::Mean, axes, keep_dims: false };
             graph.apply(mean, &[losses])
         }
     }

@@ -6,7 +6,9 @@
 use crate::build::{At, Builder};
 use crate::initializers::Fans;
 use crate::layer::Conv1dSpec;
-use tidemill_graph::{Binary, Conv2d, Graph, GraphError, Op, Reduction, TensorId, Unary};
+use tidemill_graph::{
+    Binary, Conv2d, Graph, GraphError, Layout, Reduce, Reduction, TensorId, Unary,
+};
 
 /// Far below any activation, and finite, so that 0 times it is 0.
 const BELOW_ALL: f32 = -1e30;
@@ -15,8 +17,8 @@ const BELOW_ALL: f32 = -1e30;
 fn masked(graph: &mut Graph, x: TensorId, mask: TensorId) -> Result<TensorId, GraphError> {
     let mut shape = graph.shape(mask).to_vec();
     shape.resize(graph.shape(x).len(), 1);
-    let mask = graph.apply(Op::Reshape(shape), &[mask])?;
-    graph.apply(Op::Binary(Binary::Mul), &[x, mask])
+    let mask = graph.apply(Layout::Reshape(shape), &[mask])?;
+    graph.apply(Binary::Mul, &[x, mask])
 }
 
 /// `[batch, time] -> [batch]`: the mean of each sample's positions, weighted by `weights`
@@ -26,17 +28,17 @@ pub(crate) fn mean_of_positions(
     x: TensorId,
     weights: TensorId,
 ) -> Result<TensorId, GraphError> {
-    let sum = |axis| Op::Reduce { reduction: Reduction::Sum, axes: vec![axis], keep_dims: false };
+    let sum = |axis| Reduce::Axes { reduction: Reduction::Sum, axes: vec![axis], keep_dims: false };
     let product = masked(graph, x, weights)?;
     let total = graph.apply(sum(1), &[product])?;
     let count = graph.apply(sum(1), &[weights])?;
     // Only a sample without any weight is below; its total is 0.
     let clip = Unary::Clip { low: 1e-20, high: f32::MAX };
-    let count = graph.apply(Op::Unary(clip), &[count])?;
+    let count = graph.apply(clip, &[count])?;
     let mut shape = graph.shape(count).to_vec();
     shape.resize(graph.shape(total).len(), 1);
-    let count = graph.apply(Op::Reshape(shape), &[count])?;
-    graph.apply(Op::Binary(Binary::Div), &[total, count])
+    let count = graph.apply(Layout::Reshape(shape), &[count])?;
+    graph.apply(Binary::Div, &[total, count])
 }
 
 impl Builder<'_> {
@@ -66,10 +68,10 @@ impl Builder<'_> {
         let (mask, [batch, time, _]) = self.sequence_dims(at)?;
         let inside = masked(self.graph, at.x, mask)?;
         let shift = Unary::Affine { scale: -BELOW_ALL, shift: BELOW_ALL };
-        let outside = self.graph.apply(Op::Unary(shift), &[mask])?;
-        let outside = self.graph.apply(Op::Reshape(vec![batch, time, 1]), &[outside])?;
-        let x = self.graph.apply(Op::Binary(Binary::Add), &[inside, outside])?;
-        let max = Op::Reduce { reduction: Reduction::Max, axes: vec![1], keep_dims: false };
+        let outside = self.graph.apply(shift, &[mask])?;
+        let outside = self.graph.apply(Layout::Reshape(vec![batch, time, 1]), &[outside])?;
+        let x = self.graph.apply(Binary::Add, &[inside, outside])?;
+        let max = Reduce::Axes { reduction: Reduction::Max, axes: vec![1], keep_dims: false };
         Ok(At { x: self.graph.apply(max, &[x])?, mask: None })
     }
 
@@ -81,7 +83,7 @@ impl Builder<'_> {
         let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);
         let row = self.reshape(x, vec![batch, 1, time, channels])?;
         let image = [1, spec.kernel, channels, spec.filters];
-        let kernel = self.graph.apply(Op::Reshape(image.to_vec()), &[kernel])?;
+        let kernel = self.graph.apply(Layout::Reshape(image.to_vec()), &[kernel])?;
         let around = spec.dilation * (spec.kernel - 1);
         let geometry = Conv2d {
             stride: [1, 1],
@@ -89,7 +91,7 @@ impl Builder<'_> {
             padding: [0, 0, around / 2, around - around / 2],
             groups: 1,
         };
-        let y = self.graph.apply(Op::Conv2d(geometry), &[row, kernel])?;
+        let y = self.graph.apply(geometry, &[row, kernel])?;
         let y = self.reshape(y, vec![batch, time, spec.filters])?;
         let bias = spec.bias.then_some((spec.bias_initializer, Fans::of_kernel(&shape)));
         Ok(at.with(self.finish(y, bias, spec.activation)?))

@@ -7,7 +7,7 @@ use crate::model::ModelSpec;
 use crate::optimizer::OptimizerSpec;
 use tidemill_graph::autodiff::gradients;
 use tidemill_graph::{
-    Binary, Clip, DType, Graph, GraphError, Op, Role, TensorId, Unary, Update, hyper,
+    Binary, Clip, DType, Graph, GraphError, Role, TensorId, Unary, Update, hyper,
 };
 
 /// How large the batches of a graph are.
@@ -75,7 +75,7 @@ pub fn training_graph_with(
     let loss_of = |graph: &mut Graph, logits: TensorId| {
         let shifted = match shift {
             0.0 => logits,
-            _ => graph.apply(Op::Unary(Unary::Affine { scale: 1.0, shift }), &[logits])?,
+            _ => graph.apply(Unary::Affine { scale: 1.0, shift }, &[logits])?,
         };
         loss.build_masked(graph, shifted, built.mask)
     };
@@ -83,6 +83,7 @@ pub fn training_graph_with(
     graph.output("loss", shown.mean);
     graph.output("logits", logits);
     graph.output("losses", shown.per_sample);
+    graph.gate = vec![logits, shown.per_sample];
     let minimized = match (&built.heads, &model.hedged_depth) {
         (Some((heads, weights)), Some(hedged)) => {
             let mut losses = Vec::new();
@@ -91,7 +92,7 @@ pub fn training_graph_with(
             }
             let learned = hedged.learned(&mut graph, *weights, &losses)?;
             graph.assignments.push((*weights, learned));
-            let add = |sum, &loss| graph.apply(Op::Binary(Binary::Add), &[sum, loss]);
+            let add = |sum, &loss| graph.apply(Binary::Add, &[sum, loss]);
             losses[1..].iter().try_fold(losses[0], add)?
         }
         _ => shown.mean,

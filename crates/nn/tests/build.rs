@@ -162,7 +162,7 @@ fn dropouts_have_streams_of_their_own() {
     let streams: Vec<u32> = graph
         .tensors
         .iter()
-        .filter_map(|t| if let Op::Dropout { stream, .. } = t.op { Some(stream) } else { None })
+        .filter_map(|t| if let Op::Dropout(dropout) = t.op { Some(dropout.stream) } else { None })
         .collect();
     assert_eq!(streams, [0, 1]);
 }

@@ -3,7 +3,7 @@
 
 use tidemill_fields::Truth;
 use tidemill_graph::reference::{Values, apply_updates, evaluate};
-use tidemill_graph::{Graph, Op, Role, TensorId};
+use tidemill_graph::{Graph, Loss, Op, Role, TensorId};
 use tidemill_nn::{
     Activation, BatchNormSpec, Conv2dSpec, HedgedDepth, InputSpec, LayerSpec, LossSpec, Model,
     ModelSpec, OptimizerSpec, Padding, ResidualSpec, Targets, evaluation_graph, hyper_values,
@@ -229,7 +229,7 @@ fn hedged_depths_are_mixed_and_weighed() {
             .tensors
             .iter()
             .enumerate()
-            .filter(|(_, t)| t.op == Op::WeightedMean)
+            .filter(|(_, t)| t.op == Op::Loss(Loss::WeightedMean))
             .map(|(i, _)| values.get(TensorId(i as u32)).unwrap()[0])
             .skip(1)
             .collect();

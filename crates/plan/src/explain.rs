@@ -16,7 +16,7 @@ pub struct Rates {
 impl Plan {
     /// Floating-point operations of one run by the definitions of its kernels.
     pub fn flops(&self) -> u64 {
-        self.calls.iter().map(|c| cost::flops(&c.spec)).sum()
+        self.calls.iter().map(|c| c.spec.flops()).sum()
     }
 
     /// Bytes that one run must move at least.
@@ -35,7 +35,7 @@ impl Plan {
             // A layer in a block is named more closely than the block.
             let found = (0..layers.len()).filter(|&i| inside(layers[i]));
             let cost = &mut costs[found.max_by_key(|&i| layers[i].len()).unwrap_or(layers.len())];
-            cost.0 += cost::flops(&call.spec);
+            cost.0 += call.spec.flops();
             cost.1 += cost::bytes(self, call);
         }
         costs

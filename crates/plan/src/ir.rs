@@ -1,7 +1,7 @@
 //! The schedule's own form between graph and plan: values and the nodes that make them.
 
 use crate::kernel::KernelSpec;
-use tidemill_graph::{Binary, DType, PairLoss, Unary};
+use tidemill_graph::{Binary, DType, Dropout, PairLoss, Unary};
 
 /// Index of a value.
 pub type ValueId = usize;
@@ -48,12 +48,7 @@ pub enum Element {
     /// `a * b + c`
     MulAdd,
     /// `(a, key)`
-    Dropout {
-        /// Probability of a zero.
-        rate: f32,
-        /// The random stream.
-        stream: u32,
-    },
+    Dropout(Dropout),
     /// Sum over the rows of the matrix with so many columns.
     SumRows {
         /// Columns of the matrix, the sum's length.
@@ -123,6 +118,8 @@ pub struct Schedule {
     pub nodes: Vec<Node>,
     /// Values that must outlive the step: the graph's outputs, by name.
     pub outputs: Vec<(String, ValueId)>,
+    /// Those of them that decide whether a gated step goes on.
+    pub gate: Vec<ValueId>,
 }
 
 impl Schedule {

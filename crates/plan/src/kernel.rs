@@ -4,7 +4,8 @@
 //! a workspace where the target asks for one. Each variant's comment names inputs `->` outputs.
 
 use crate::eltwise::Program;
-use tidemill_graph::{Conv2d, Pool2d, Reduction, Rule, WeightDecay};
+use tidemill_graph::{ConvShape, Lookup, PoolShape, Product, Sequences};
+use tidemill_graph::{Normalization, Reduction, Rule, WeightDecay};
 
 /// What a kernel does to a tile of its output before it is stored:
 /// `y = relu(acc + bias + residual) * (mask > 0)`, each part optional. The extra inputs follow the
@@ -33,89 +34,29 @@ pub struct FusedUpdate {
     pub clip_value: Option<f32>,
 }
 
-/// `c[batch, m, n] = a x b`
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gemm {
-    /// Rows of the result.
-    pub m: usize,
-    /// Columns of the result.
-    pub n: usize,
-    /// Length of the sums.
-    pub k: usize,
-    /// How many products.
-    pub batch: usize,
-    /// `a` is stored `[k, m]`.
-    pub transpose_a: bool,
-    /// `b` is stored `[n, k]`.
-    pub transpose_b: bool,
-    /// All batches share `a`.
-    pub shared_a: bool,
-    /// All batches share `b`.
-    pub shared_b: bool,
-}
-
-/// Shapes of a convolution (of its forward direction).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Conv {
-    /// Images.
-    pub batch: usize,
-    /// Input rows, columns, channels.
-    pub input: [usize; 3],
-    /// Output rows, columns, channels.
-    pub output: [usize; 3],
-    /// Kernel rows, columns.
-    pub kernel: [usize; 2],
-    /// Strides, dilation, padding, groups.
-    pub geometry: Conv2d,
-}
-
-/// Shapes of a pooling (of its forward direction).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pool {
-    /// Images.
-    pub batch: usize,
-    /// Input rows, columns.
-    pub input: [usize; 2],
-    /// Output rows, columns.
-    pub output: [usize; 2],
-    /// Channels.
-    pub channels: usize,
-    /// The window.
-    pub geometry: Pool2d,
-}
-
 /// Elements of a partial sum of a squared norm: fixed, so that the sum's bits are.
 pub const NORM_CHUNK: usize = 16 * 1024;
-
-/// Which normalization over the last dim.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RowNorm {
-    /// Layer norm.
-    Layer,
-    /// RMS norm.
-    Rms,
-}
 
 /// A kernel call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KernelSpec {
     /// `(a, b, epilogue...) -> c`, or with an update `(a, b, hyper) -> ` and state.
-    Gemm(Gemm, Epilogue, Option<FusedUpdate>),
+    Gemm(Product, Epilogue, Option<FusedUpdate>),
     /// `(x, w, epilogue...) -> y`
-    ConvForward(Conv, Epilogue),
+    ConvForward(ConvShape, Epilogue),
     /// `(dy, w, epilogue...) -> dx`
-    ConvGradInput(Conv, Epilogue),
+    ConvGradInput(ConvShape, Epilogue),
     /// `(x, dy) -> dw`, or with an update `(x, dy, hyper) -> ` and state; if the flag is set, the
     /// sum of dy over all pixels (the bias's gradient) is one more output.
-    ConvGradWeight(Conv, bool, Option<FusedUpdate>),
+    ConvGradWeight(ConvShape, bool, Option<FusedUpdate>),
     /// `(x) -> y`
-    MaxPool(Pool),
+    MaxPool(PoolShape),
     /// `(x, y, dy) -> dx`; with `mask`, dx is multiplied by `x > 0`.
-    MaxPoolGrad(Pool, bool),
+    MaxPoolGrad(PoolShape, bool),
     /// `(x) -> y`
-    AvgPool(Pool),
+    AvgPool(PoolShape),
     /// `(dy) -> dx`
-    AvgPoolGrad(Pool),
+    AvgPoolGrad(PoolShape),
     /// `(inputs..., key?) -> outputs`
     Eltwise(Program),
     /// `(x[rows, cols]) -> moments[2, cols]`
@@ -153,7 +94,7 @@ pub enum KernelSpec {
     /// `(x, gamma, beta?) -> y`
     RowNorm {
         /// Which.
-        kind: RowNorm,
+        kind: Normalization,
         /// Rows.
         rows: usize,
         /// Channels.
@@ -164,7 +105,7 @@ pub enum KernelSpec {
     /// `(x, gamma, dy) -> dx`
     RowNormGradInput {
         /// Which.
-        kind: RowNorm,
+        kind: Normalization,
         /// Rows.
         rows: usize,
         /// Channels.
@@ -175,7 +116,7 @@ pub enum KernelSpec {
     /// `(x, dy) -> dgamma`
     RowNormGradGamma {
         /// Which.
-        kind: RowNorm,
+        kind: Normalization,
         /// Rows.
         rows: usize,
         /// Channels.
@@ -246,33 +187,14 @@ pub enum KernelSpec {
         len: usize,
     },
     /// `(table, ids) -> y`
-    Embedding {
-        /// Whether ids are f32 with whole values.
-        float_ids: bool,
-        /// Rows of the table.
-        rows: usize,
-        /// Columns of the table.
-        cols: usize,
-        /// Number of ids.
-        len: usize,
-        /// Ids of a bag, whose rows are summed, without those of id 0; 0 where each id has a row.
-        bag: usize,
-    },
-    /// `(ids, dy) -> dtable`, or with an update `(ids, dy, hyper) -> ` and state.
-    EmbeddingGrad {
-        /// Whether ids are f32 with whole values.
-        float_ids: bool,
-        /// Updates those rows of the table that occur; all others stay as they are.
-        update: Option<FusedUpdate>,
-        /// Rows of the table.
-        rows: usize,
-        /// Columns of the table.
-        cols: usize,
-        /// Number of ids.
-        len: usize,
-        /// Ids of a bag, which have one row of `dy`; 0 where each id has its own.
-        bag: usize,
-    },
+    Embedding(Lookup),
+    /// `(ids, dy) -> dtable`, or with an update `(ids, dy, hyper) -> ` and state: of those rows of
+    /// the table that occur; all others stay as they are.
+    EmbeddingGrad(Lookup, Option<FusedUpdate>),
+    /// `(x, lengths) -> y`
+    MaskedMean(Sequences),
+    /// `(lengths, dy) -> dx`
+    MaskedMeanGrad(Sequences),
     /// `(x) -> y`, general reduction of axes.
     Reduce {
         /// How.
@@ -387,9 +309,11 @@ impl KernelSpec {
             CrossEntropyFused { .. } => "cross-entropy+grad",
             WeightedMean { .. } => "weighted mean",
             WeightedMeanGrad { .. } => "weighted mean grad",
-            Embedding { .. } => "embedding",
-            EmbeddingGrad { update: None, .. } => "embedding grad",
-            EmbeddingGrad { .. } => "embedding grad+update",
+            Embedding(_) => "embedding",
+            EmbeddingGrad(_, None) => "embedding grad",
+            EmbeddingGrad(_, Some(_)) => "embedding grad+update",
+            MaskedMean(_) => "masked mean",
+            MaskedMeanGrad(_) => "masked mean grad",
             Reduce { .. } => "reduce",
             ReduceMaxGrad { .. } => "reduce max grad",
             BroadcastTo { .. } => "broadcast",
@@ -401,6 +325,58 @@ impl KernelSpec {
             Optimize { .. } => "update",
             SquaredNorm { .. } => "squared norm",
             ClipScale { .. } => "clip scale",
+        }
+    }
+
+    /// Floating point operations by definition; transcendental functions count as ten.
+    pub fn flops(&self) -> u64 {
+        use KernelSpec::*;
+        let count = match self {
+            Gemm(g, ..) => 2 * g.batch * g.m * g.n * g.k,
+            ConvForward(c, _) | ConvGradInput(c, _) | ConvGradWeight(c, ..) => c.flops(),
+            MaxPool(p) | MaxPoolGrad(p, _) | AvgPool(p) | AvgPoolGrad(p) => {
+                p.y_len() * p.size[0] * p.size[1]
+            }
+            Eltwise(p) => p.rows * p.cols * p.steps.len(),
+            Moments { rows, cols } => 4 * rows * cols,
+            NormCoefficients { cols, .. }
+            | NormGradCoefficients { cols, .. }
+            | UpdateMoments { cols, .. } => 10 * cols,
+            RowNorm { rows, cols, .. }
+            | RowNormGradInput { rows, cols, .. }
+            | RowNormGradGamma { rows, cols, .. } => 8 * rows * cols,
+            Softmax { rows, cols, .. }
+            | SoftmaxGrad { rows, cols, .. }
+            | CrossEntropy { rows, cols, .. }
+            | CrossEntropyGrad { rows, cols, .. }
+            | CrossEntropyFused { rows, cols, .. } => 15 * rows * cols,
+            WeightedMean { len } | WeightedMeanGrad { len } => 3 * len,
+            EmbeddingGrad(l, _) => l.cols * l.len,
+            MaskedMean(s) | MaskedMeanGrad(s) => s.batch * s.time * s.units,
+            Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),
+            Optimize { len, .. } => 10 * len,
+            SquaredNorm { len } => 2 * len,
+            Embedding(_)
+            | BroadcastTo { .. }
+            | Transpose { .. }
+            | Concat { .. }
+            | Slice { .. }
+            | Pad { .. }
+            | Copy { .. }
+            | ClipScale { .. } => 0,
+        };
+        count as u64
+    }
+
+    /// The update at the kernel's end, which reads and writes its state.
+    pub fn update(&self) -> Option<&FusedUpdate> {
+        use KernelSpec::*;
+        match self {
+            Gemm(_, _, update) | ConvGradWeight(_, _, update) | EmbeddingGrad(_, update) => {
+                update.as_ref()
+            }
+            Optimize { update, .. } => Some(update),
+            _ => None,
         }
     }
 }

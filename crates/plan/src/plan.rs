@@ -1,6 +1,5 @@
 //! The plan: a flat list of kernel calls with every buffer placed.
 
-use crate::cost;
 use crate::fuse::fuse;
 use crate::ir::{Origin, Schedule, ValueId, Work};
 use crate::kernel::KernelSpec;
@@ -90,9 +89,9 @@ pub struct Plan {
     pub state: Vec<Slot>,
     /// Readable after the run: (name, buffer).
     pub outputs: Vec<(String, usize)>,
-    /// For gated plans: how many calls come before the first that changes the state and give the
-    /// outputs `logits` and `losses`; none if there is no such place, since batch norm keeps its
-    /// statistics on the way forward.
+    /// For gated plans: how many calls give the outputs of the graph's gate, all before the first that
+    /// changes the state; none if there is no such place, since batch norm keeps its statistics on
+    /// the way forward, or if the graph names no gate.
     pub gate: Option<usize>,
     /// Bytes of the arena.
     pub arena_bytes: usize,
@@ -102,8 +101,9 @@ pub struct Plan {
 
 /// What a plan must know of the machine that runs it.
 pub trait Target {
-    /// How the machine's kernel for `spec` goes about it.
-    fn method(&self, spec: &KernelSpec) -> Method;
+    /// How the machine's kernel for `spec` goes about it. The planner asks once for each call, in the
+    /// plan's order.
+    fn method(&mut self, spec: &KernelSpec) -> Method;
 }
 
 /// How a kernel goes about its work.
@@ -136,7 +136,7 @@ impl Default for Options {
 
 impl Plan {
     /// Plans a graph.
-    pub fn new(graph: &Graph, target: &dyn Target, options: Options) -> Plan {
+    pub fn new(graph: &Graph, target: &mut dyn Target, options: Options) -> Plan {
         let mut schedule = lower(graph);
         fuse(&mut schedule, options.fuse);
         let order = order(&schedule);
@@ -171,7 +171,7 @@ impl Plan {
                 args,
                 num_inputs: node.inputs.len(),
                 label: node.label.clone(),
-                flops: method.flops.unwrap_or_else(|| cost::flops(spec)),
+                flops: method.flops.unwrap_or_else(|| spec.flops()),
                 notes: node.notes.iter().cloned().chain(method.note.map(String::from)).collect(),
             });
         }
@@ -185,7 +185,8 @@ impl Plan {
             buffers[b].life.1 = calls.len().saturating_sub(1);
             outputs.push((name.clone(), b));
         }
-        let gate = options.gated.then(|| gate(&buffers, &calls, &outputs)).flatten();
+        let decisive: Vec<Option<usize>> = schedule.gate.iter().map(|&v| buffer_of[v]).collect();
+        let gate = options.gated.then(|| gate(&buffers, &calls, &decisive)).flatten();
         let placement = assign(&mut buffers, &calls, options.in_place);
         Plan {
             buffers,
@@ -210,11 +211,9 @@ impl Plan {
     }
 }
 
-/// See [`Plan::gate`].
-fn gate(buffers: &[Buffer], calls: &[Call], outputs: &[(String, usize)]) -> Option<usize> {
-    let judged = |b: &usize| {
-        outputs.iter().any(|(name, o)| o == b && ["logits", "losses"].contains(&name.as_str()))
-    };
+/// See [`Plan::gate`]; `decisive` are the buffers of the graph's gate.
+fn gate(buffers: &[Buffer], calls: &[Call], decisive: &[Option<usize>]) -> Option<usize> {
+    let judged = |b: &usize| decisive.contains(&Some(*b));
     let writes =
         |call: &Call, what: &dyn Fn(&usize) -> bool| call.args[call.num_inputs..].iter().any(what);
     let is_state = |b: &usize| matches!(buffers[*b].place, Place::State(_));

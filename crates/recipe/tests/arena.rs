@@ -44,7 +44,8 @@ fn arenas_are_within_two_percent_of_the_bytes_alive() {
                 ];
                 for (purpose, graph) in ["training", "evaluation", "prediction"].iter().zip(graphs)
                 {
-                    let plan = Plan::new(&graph.unwrap(), &CpuTarget { isa }, Options::default());
+                    let plan =
+                        Plan::new(&graph.unwrap(), &mut CpuTarget::new(isa), Options::default());
                     let gap = plan.arena_gap_percent();
                     let what = format!("{}, {purpose}, batch {batch}, {isa:?}", path.display());
                     println!("{what}: {} bytes, gap {gap:.3} %", plan.arena_bytes);

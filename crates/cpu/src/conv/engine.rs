@@ -10,7 +10,7 @@
 
 use super::pack::{PackFn, Window, copy_window, pack_rows_on, pack_transposed_on};
 use super::tile::{TileArgs, TileFn, Walk, block_lengths, max_pixels, tile_fn};
-use super::{ConvDesc, Panel, panels, split_even};
+use super::{ConvShape, Panel, is_depthwise, panels, split_even};
 use crate::isa::Isa;
 
 /// Packed weights of a panel group stay below this many values, so that they share L2 (256 KB).
@@ -128,7 +128,7 @@ fn extent(phases: &[AxisPhase], step: usize) -> (isize, isize, isize) {
 
 impl Engine {
     /// `y = conv(x, w)`.
-    pub fn forward(isa: Isa, d: &ConvDesc) -> Engine {
+    pub fn forward(isa: Isa, d: &ConvShape) -> Engine {
         let ys = forward_axis(d.out_h, d.kernel_h, d.dilation[0], d.pad_top);
         let xs = forward_axis(d.out_w, d.kernel_w, d.dilation[1], d.pad_left);
         let source = [d.in_h, d.in_w, d.in_c];
@@ -137,7 +137,7 @@ impl Engine {
     }
 
     /// `dx = conv_transpose(dy, w)`.
-    pub fn gradient(isa: Isa, d: &ConvDesc) -> Engine {
+    pub fn gradient(isa: Isa, d: &ConvShape) -> Engine {
         let ys = gradient_axis(d.in_h, d.kernel_h, d.dilation[0], d.pad_top, d.stride[0]);
         let xs = gradient_axis(d.in_w, d.kernel_w, d.dilation[1], d.pad_left, d.stride[1]);
         let source = [d.out_h, d.out_w, d.out_c];
@@ -148,7 +148,7 @@ impl Engine {
     #[allow(clippy::too_many_arguments)]
     fn build(
         isa: Isa,
-        d: &ConvDesc,
+        d: &ConvShape,
         transposed: bool,
         source: [usize; 3],
         output: [usize; 3],
@@ -156,7 +156,7 @@ impl Engine {
         ys: Vec<AxisPhase>,
         xs: Vec<AxisPhase>,
     ) -> Engine {
-        let depthwise = d.is_depthwise();
+        let depthwise = is_depthwise(d);
         let groups = if depthwise { 1 } else { d.groups };
         let depth = if depthwise { 1 } else { source[2] / groups };
         let panels = panels(groups, output[2] / groups, isa.lanes());

@@ -1,7 +1,7 @@
 //! The forward convolution.
 
-use super::ConvDesc;
 use super::engine::{Engine, EngineArgs};
+use super::{ConvShape, check, flattened};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
 
@@ -16,9 +16,9 @@ pub struct ConvForward {
 
 impl ConvForward {
     /// A forward convolution; `relu` applies relu last.
-    pub fn new(isa: Isa, desc: ConvDesc, relu: bool) -> ConvForward {
-        desc.check();
-        ConvForward { engine: Engine::forward(isa, &desc.flattened()), relu }
+    pub fn new(isa: Isa, desc: ConvShape, relu: bool) -> ConvForward {
+        check(&desc);
+        ConvForward { engine: Engine::forward(isa, &flattened(desc)), relu }
     }
 }
 

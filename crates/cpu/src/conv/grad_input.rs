@@ -1,7 +1,7 @@
 //! The gradient of a convolution's input.
 
-use super::ConvDesc;
 use super::engine::{Engine, EngineArgs};
+use super::{ConvShape, check, flattened};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
 
@@ -17,9 +17,9 @@ pub struct ConvGradInput {
 
 impl ConvGradInput {
     /// The gradient of the input of the convolution that `desc` describes.
-    pub fn new(isa: Isa, desc: ConvDesc) -> ConvGradInput {
-        desc.check();
-        ConvGradInput { engine: Engine::gradient(isa, &desc.flattened()) }
+    pub fn new(isa: Isa, desc: ConvShape) -> ConvGradInput {
+        check(&desc);
+        ConvGradInput { engine: Engine::gradient(isa, &flattened(desc)) }
     }
 }
 

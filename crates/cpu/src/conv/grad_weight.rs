@@ -9,7 +9,7 @@
 use super::engine::group_range;
 use super::grad_tile::{GradTileArgs, GradTileFn, grad_tile_fn, max_rows, sum_rows_on};
 use super::pack::{PackFn, Window, copy_rows_on, copy_window, pack_rows_on};
-use super::{ConvDesc, Panel, panels, split_even};
+use super::{ConvShape, Panel, check, flattened, is_depthwise, panels, split_even};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
 
@@ -45,7 +45,7 @@ struct RowTile {
 /// weight's gradient followed by the bias's (`[out_c]`) where asked for. Nothing needs to be
 /// cleared before. [`ReduceUpdate`](super::ReduceUpdate) adds them up.
 pub struct ConvGradWeight {
-    desc: ConvDesc,
+    desc: ConvShape,
     bias: bool,
     depthwise: bool,
     lanes: usize,
@@ -72,7 +72,7 @@ pub struct ConvGradWeight {
 
 /// Small images of a 1x1 convolution become the rows of 16 or fewer larger ones, so that tiles sum
 /// over more pixels before they go back to memory.
-fn grouped(mut d: ConvDesc) -> ConvDesc {
+fn grouped(mut d: ConvShape) -> ConvShape {
     if d.kernel_h * d.kernel_w == 1 && (d.in_h, d.in_w) == (1, d.out_w) && d.stride == [1, 1] {
         let blocks = (1..=CHUNKS).rev().find(|n| d.batch.is_multiple_of(*n)).unwrap_or(1);
         (d.in_h, d.out_h) = (d.batch / blocks, d.batch / blocks);
@@ -84,10 +84,10 @@ fn grouped(mut d: ConvDesc) -> ConvDesc {
 impl ConvGradWeight {
     /// The gradient of the weight of the convolution that `desc` describes, with that of the bias
     /// if `bias`.
-    pub fn new(isa: Isa, desc: ConvDesc, bias: bool) -> ConvGradWeight {
-        desc.check();
-        let d = grouped(desc.flattened());
-        let depthwise = d.is_depthwise();
+    pub fn new(isa: Isa, desc: ConvShape, bias: bool) -> ConvGradWeight {
+        check(&desc);
+        let d = grouped(flattened(desc));
+        let depthwise = is_depthwise(&d);
         let groups = if depthwise { 1 } else { d.groups };
         let depth = if depthwise { 1 } else { d.in_c / groups };
         let panels = panels(groups, d.out_c / groups, isa.lanes());

@@ -30,90 +30,36 @@ pub use forward::ConvForward;
 pub use grad_input::ConvGradInput;
 pub use grad_weight::ConvGradWeight;
 pub use reduce::ReduceUpdate;
+pub use tidemill_graph::ConvShape;
 
-/// The shapes of a convolution and of its gradients; x is always the forward input, y the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConvDesc {
-    /// Images.
-    pub batch: usize,
-    /// Rows of x.
-    pub in_h: usize,
-    /// Columns of x.
-    pub in_w: usize,
-    /// Channels of x, a multiple of `groups`.
-    pub in_c: usize,
-    /// Rows of y.
-    pub out_h: usize,
-    /// Columns of y.
-    pub out_w: usize,
-    /// Channels of y, a multiple of `groups`.
-    pub out_c: usize,
-    /// Rows of the kernel.
-    pub kernel_h: usize,
-    /// Columns of the kernel.
-    pub kernel_w: usize,
-    /// Step between output pixels: rows, columns.
-    pub stride: [usize; 2],
-    /// Step between taps: rows, columns.
-    pub dilation: [usize; 2],
-    /// Zeros above the image; those below follow from `out_h`.
-    pub pad_top: usize,
-    /// Zeros left of the image; those to the right follow from `out_w`.
-    pub pad_left: usize,
-    /// Channel groups: output group g sees input group g only.
-    pub groups: usize,
+/// Whether every output channel sees one input channel, its own.
+fn is_depthwise(d: &ConvShape) -> bool {
+    d.groups > 1 && d.groups == d.in_c && d.in_c == d.out_c
 }
 
-impl ConvDesc {
-    /// Values of x.
-    pub fn x_len(&self) -> usize {
-        self.batch * self.in_h * self.in_w * self.in_c
+/// A 1x1 convolution does not see rows: images narrower than a tile become one row each.
+fn flattened(mut d: ConvShape) -> ConvShape {
+    let plain = d.kernel_h == 1
+        && d.kernel_w == 1
+        && d.stride == [1, 1]
+        && d.pad_top == 0
+        && d.pad_left == 0
+        && (d.out_h, d.out_w) == (d.in_h, d.in_w);
+    if plain && d.in_w < 14 {
+        (d.in_w, d.out_w) = (d.in_h * d.in_w, d.in_h * d.in_w);
+        (d.in_h, d.out_h) = (1, 1);
     }
+    d
+}
 
-    /// Values of y.
-    pub fn y_len(&self) -> usize {
-        self.batch * self.out_h * self.out_w * self.out_c
-    }
-
-    /// Values of the weight.
-    pub fn w_len(&self) -> usize {
-        self.kernel_h * self.kernel_w * (self.in_c / self.groups) * self.out_c
-    }
-
-    /// Floating-point operations of the forward pass; each gradient has the same number.
-    pub fn flops(&self) -> usize {
-        2 * self.batch * self.out_h * self.out_w * self.w_len()
-    }
-
-    /// Whether every output channel sees one input channel, its own.
-    fn is_depthwise(&self) -> bool {
-        self.groups > 1 && self.groups == self.in_c && self.in_c == self.out_c
-    }
-
-    /// A 1x1 convolution does not see rows: images narrower than a tile become one row each.
-    fn flattened(mut self) -> ConvDesc {
-        let plain = self.kernel_h == 1
-            && self.kernel_w == 1
-            && self.stride == [1, 1]
-            && self.pad_top == 0
-            && self.pad_left == 0
-            && (self.out_h, self.out_w) == (self.in_h, self.in_w);
-        if plain && self.in_w < 14 {
-            (self.in_w, self.out_w) = (self.in_h * self.in_w, self.in_h * self.in_w);
-            (self.in_h, self.out_h) = (1, 1);
-        }
-        self
-    }
-
-    fn check(&self) {
-        assert!(self.groups > 0 && self.in_c.is_multiple_of(self.groups), "bad groups: {self:?}");
-        assert!(self.out_c.is_multiple_of(self.groups), "bad groups: {self:?}");
-        assert!(self.batch * self.out_h * self.out_w > 0, "empty: {self:?}");
-        assert!(self.kernel_h * self.kernel_w * self.in_c * self.out_c > 0, "empty: {self:?}");
-        assert!(self.in_h * self.in_w > 0, "empty: {self:?}");
-        assert!(self.stride[0] > 0 && self.stride[1] > 0, "bad stride: {self:?}");
-        assert!(self.dilation[0] > 0 && self.dilation[1] > 0, "bad dilation: {self:?}");
-    }
+fn check(d: &ConvShape) {
+    assert!(d.groups > 0 && d.in_c.is_multiple_of(d.groups), "bad groups: {d:?}");
+    assert!(d.out_c.is_multiple_of(d.groups), "bad groups: {d:?}");
+    assert!(d.batch * d.out_h * d.out_w > 0, "empty: {d:?}");
+    assert!(d.kernel_h * d.kernel_w * d.in_c * d.out_c > 0, "empty: {d:?}");
+    assert!(d.in_h * d.in_w > 0, "empty: {d:?}");
+    assert!(d.stride[0] > 0 && d.stride[1] > 0, "bad stride: {d:?}");
+    assert!(d.dilation[0] > 0 && d.dilation[1] > 0, "bad dilation: {d:?}");
 }
 
 /// Cuts `len` into the fewest pieces of at most `max`, as even as possible: `(start, length)`.

@@ -2,7 +2,7 @@
 
 use crate::isa::Isa;
 use crate::kernel::Kernel;
-use crate::optimizer::{Update, UpdateBlock, UpdateFn, update_fn};
+use crate::optimizer::{Coefficients, Update, UpdateBlock, UpdateFn, update_fn};
 use crate::simd::Simd;
 
 /// Values of one chunk.
@@ -113,7 +113,7 @@ impl Kernel for ReduceUpdate {
                     slots: [slot(0), slot(1), slot(2)],
                     stride: 0,
                 };
-                apply(&update.coefficients(args[5]), &block);
+                apply(&Coefficients::new(update, args[5]), &block);
             }
         }
     }

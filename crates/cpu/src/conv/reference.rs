@@ -1,9 +1,9 @@
 //! Scalar references: the definitions, summed in f64.
 
-use super::ConvDesc;
+use super::ConvShape;
 
 /// Calls `f(x index, w index, y index)` for every product of the convolution.
-fn products(d: &ConvDesc, mut f: impl FnMut(usize, usize, usize)) {
+fn products(d: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
     let (cin, cout) = (d.in_c / d.groups, d.out_c / d.groups);
     for b in 0..d.batch {
         for oy in 0..d.out_h {
@@ -32,19 +32,19 @@ fn products(d: &ConvDesc, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
-pub(super) fn forward(d: &ConvDesc, x: &[f32], w: &[f32]) -> Vec<f64> {
+pub(super) fn forward(d: &ConvShape, x: &[f32], w: &[f32]) -> Vec<f64> {
     let mut y = vec![0.0; d.y_len()];
     products(d, |i, j, k| y[k] += f64::from(x[i]) * f64::from(w[j]));
     y
 }
 
-pub(super) fn grad_input(d: &ConvDesc, dy: &[f32], w: &[f32]) -> Vec<f64> {
+pub(super) fn grad_input(d: &ConvShape, dy: &[f32], w: &[f32]) -> Vec<f64> {
     let mut dx = vec![0.0; d.x_len()];
     products(d, |i, j, k| dx[i] += f64::from(dy[k]) * f64::from(w[j]));
     dx
 }
 
-pub(super) fn grad_weight(d: &ConvDesc, x: &[f32], dy: &[f32]) -> Vec<f64> {
+pub(super) fn grad_weight(d: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f64> {
     let mut dw = vec![0.0; d.w_len()];
     products(d, |i, j, k| dw[j] += f64::from(x[i]) * f64::from(dy[k]));
     dw

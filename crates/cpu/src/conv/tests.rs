@@ -70,7 +70,7 @@ pub(super) fn assert_close(what: &str, expected: &[f64], found: &[f32]) {
     }
 }
 
-fn check(isa: Isa, d: ConvDesc, random: &mut Random) {
+fn check(isa: Isa, d: ConvShape, random: &mut Random) {
     let x = random.values(d.x_len());
     let w = random.values(d.w_len());
     let dy = random.values(d.y_len());
@@ -121,7 +121,7 @@ pub(super) fn check_grad_weight(
     isa: Isa,
     kernel: &dyn Kernel,
     count: usize,
-    (d, bias): (&ConvDesc, bool),
+    (d, bias): (&ConvShape, bool),
     [x, dy]: [&[f32]; 2],
 ) {
     let len = d.w_len() + if bias { d.out_c } else { 0 };
@@ -147,12 +147,12 @@ pub(super) fn desc(
     dilation: [usize; 2],
     pad: [usize; 4],
     groups: usize,
-) -> Option<ConvDesc> {
+) -> Option<ConvShape> {
     let out = |size: usize, axis: usize, pad: usize| {
         let reach = (kernel[axis] - 1) * dilation[axis] + 1;
         (size + pad >= reach).then(|| (size + pad - reach) / stride[axis] + 1)
     };
-    Some(ConvDesc {
+    Some(ConvShape {
         batch,
         in_h: h,
         in_w: w,

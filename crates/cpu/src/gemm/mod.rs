@@ -309,7 +309,7 @@ impl Kernel for Gemm {
         let cols = panels.start * self.panel()..(panels.end * self.panel()).min(d.n);
         let coefficients = match &d.epilogue.update {
             // SAFETY: with an update the caller passes the step's hyper vector.
-            Some(update) => unsafe { update.coefficients(args[args::HYPER]) },
+            Some(update) => unsafe { Coefficients::new(update, args[args::HYPER]) },
             None => Coefficients::default(),
         };
         let last = ((group + 1) * self.batch_group).min(d.batch);

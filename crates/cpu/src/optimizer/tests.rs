@@ -5,7 +5,7 @@
 use super::*;
 use safetensors::SafeTensors;
 use serde_json::Value;
-use tidemill_graph::update::hyper;
+use tidemill_graph::update::{Rule, WeightDecay, hyper};
 
 struct Random(u64);
 

@@ -1,6 +1,6 @@
 //! The maximum over windows of 2x2 that cover the image exactly: half of each side remains.
 
-use super::{Image, PoolDesc};
+use super::{Image, PoolShape};
 use crate::simd::Simd;
 
 /// The larger of two; NaN if either is.
@@ -13,9 +13,9 @@ unsafe fn larger<S: Simd>(a: S::V, b: S::V) -> S::V {
 /// As [`super::forward`].
 ///
 /// # Safety
-/// As there, and [`PoolDesc::halves`].
+/// As there, and `Windows::halves`.
 #[inline(always)]
-pub(super) unsafe fn max_forward<S: Simd>(d: &PoolDesc, image: &Image) {
+pub(super) unsafe fn max_forward<S: Simd>(d: &PoolShape, image: &Image) {
     let (c, row) = (d.channels, d.in_w * d.channels);
     for oy in 0..d.out_h {
         for ox in 0..d.out_w {
@@ -38,9 +38,9 @@ pub(super) unsafe fn max_forward<S: Simd>(d: &PoolDesc, image: &Image) {
 /// As [`super::backward`].
 ///
 /// # Safety
-/// As there, and [`PoolDesc::halves`].
+/// As there, and `Windows::halves`.
 #[inline(always)]
-pub(super) unsafe fn max_backward<S: Simd>(d: &PoolDesc, image: &Image) {
+pub(super) unsafe fn max_backward<S: Simd>(d: &PoolShape, image: &Image) {
     let (c, row) = (d.channels, d.in_w * d.channels);
     for oy in 0..d.out_h {
         for ox in 0..d.out_w {

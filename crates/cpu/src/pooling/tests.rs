@@ -14,7 +14,7 @@ fn values(seed: u64, n: usize) -> Vec<f32> {
 }
 
 /// Calls `f(y index, x indices of the window in row order)`.
-fn windows(d: &PoolDesc, mut f: impl FnMut(usize, &[usize])) {
+fn windows(d: &PoolShape, mut f: impl FnMut(usize, &[usize])) {
     for b in 0..d.batch {
         for oy in 0..d.out_h {
             for ox in 0..d.out_w {
@@ -37,7 +37,7 @@ fn windows(d: &PoolDesc, mut f: impl FnMut(usize, &[usize])) {
 }
 
 /// The definitions: y, dx of the maximum, y, dx of the average.
-fn reference(d: &PoolDesc, x: &[f32], dy: &[f32], relu: bool) -> [Vec<f32>; 4] {
+fn reference(d: &PoolShape, x: &[f32], dy: &[f32], relu: bool) -> [Vec<f32>; 4] {
     let mut results = [d.y_len(), d.x_len(), d.y_len(), d.x_len()].map(|n| vec![0.0; n]);
     windows(d, |o, inside| {
         let max = inside.iter().map(|&i| x[i]).fold(f32::NEG_INFINITY, f32::max);
@@ -75,7 +75,7 @@ fn output(kernel: &dyn Kernel, inputs: &[&[f32]], len: usize) -> Vec<f32> {
     results.into_iter().next().unwrap()
 }
 
-fn check(isa: Isa, d: PoolDesc) {
+fn check(isa: Isa, d: PoolShape) {
     let (x, dy) = (values(1, d.x_len()), values(2, d.y_len()));
     for relu in [false, true] {
         let expected = reference(&d, &x, &dy, relu);
@@ -113,7 +113,7 @@ fn matches_the_definition() {
                     };
                     let (Some(out_h), Some(out_w)) = (out(h, 0), out(w, 1)) else { continue };
                     for count_padding in [false, true] {
-                        let d = PoolDesc {
+                        let d = PoolShape {
                             batch: if channels > 40 { 3 } else { 2 },
                             in_h: h,
                             in_w: w,
@@ -138,7 +138,7 @@ fn matches_the_definition() {
 fn many_chunks() {
     for isa in Isa::available() {
         for batch in [1, 33] {
-            let d = PoolDesc {
+            let d = PoolShape {
                 batch,
                 in_h: 30,
                 in_w: 30,
@@ -163,7 +163,7 @@ fn nan_wins() {
         for place in 0..4 {
             let mut x = [1.0, 2.0, 3.0, 4.0];
             x[place] = f32::NAN;
-            let d = PoolDesc {
+            let d = PoolShape {
                 batch: 1,
                 in_h: 2,
                 in_w: 2,

@@ -2,9 +2,9 @@
 
 use super::gradients;
 use crate::graph::{DType, Graph, TensorId};
-use crate::op::{Binary, Op, Reduction, Unary};
+use crate::ops::{BatchNorm, Binary, Loss, MatMul, Reduce, Reduction, Softmax, Unary};
 
-const DENSE: Op = Op::MatMul { transpose_a: false, transpose_b: false };
+const DENSE: MatMul = MatMul { transpose_a: false, transpose_b: false };
 
 /// 784-16(relu)-10 with sparse cross-entropy: the loss and the parameters.
 fn mlp(graph: &mut Graph) -> (TensorId, Vec<TensorId>) {
@@ -17,16 +17,16 @@ fn mlp(graph: &mut Graph) -> (TensorId, Vec<TensorId>) {
         let kernel = graph.parameter("kernel", &[inputs, units]);
         let bias = graph.parameter("bias", &[units]);
         x = graph.apply(DENSE, &[x, kernel]).unwrap();
-        x = graph.apply(Op::Binary(Binary::Add), &[x, bias]).unwrap();
+        x = graph.apply(Binary::Add, &[x, bias]).unwrap();
         if index == 0 {
-            x = graph.apply(Op::Unary(Unary::Relu), &[x]).unwrap();
+            x = graph.apply(Unary::Relu, &[x]).unwrap();
         }
         graph.leave();
         parameters.extend([kernel, bias]);
     }
-    let loss = Op::SparseCrossEntropy { label_smoothing: 0.0 };
+    let loss = Loss::SparseCrossEntropy { label_smoothing: 0.0 };
     let loss = graph.apply(loss, &[x, labels]).unwrap();
-    let loss = graph.apply(Op::WeightedMean, &[loss, weight]).unwrap();
+    let loss = graph.apply(Loss::WeightedMean, &[loss, weight]).unwrap();
     (loss, parameters)
 }
 
@@ -70,11 +70,11 @@ fn contributions_are_summed() {
     let mut graph = Graph::new();
     let x = graph.parameter("x", &[3]);
     let unused = graph.parameter("unused", &[3]);
-    let y = graph.apply(Op::Binary(Binary::Mul), &[x, x]).unwrap();
-    let sum = Op::Reduce { reduction: Reduction::Sum, axes: vec![0], keep_dims: false };
+    let y = graph.apply(Binary::Mul, &[x, x]).unwrap();
+    let sum = Reduce::Axes { reduction: Reduction::Sum, axes: vec![0], keep_dims: false };
     let loss = graph.apply(sum, &[y]).unwrap();
     let found = gradients(&mut graph, loss, &[x, unused]).unwrap();
-    assert_eq!(graph.tensor(found[0].unwrap()).op, Op::Binary(Binary::Add));
+    assert_eq!(graph.tensor(found[0].unwrap()).op, Binary::Add.into());
     assert_eq!(found[1], None);
 }
 
@@ -85,23 +85,23 @@ fn what_has_no_gradient_says_so() {
     let error = gradients(&mut graph, x, &[x]).unwrap_err().to_string();
     assert!(error.contains("expected a scalar f32 loss, found x of shape [2, 3]"), "{error}");
 
-    let sum = Op::Reduce { reduction: Reduction::Sum, axes: vec![0, 1], keep_dims: false };
-    let moments = graph.apply(Op::ChannelMoments, &[x]).unwrap();
+    let sum = Reduce::Axes { reduction: Reduction::Sum, axes: vec![0, 1], keep_dims: false };
+    let moments = graph.apply(BatchNorm::Moments, &[x]).unwrap();
     let loss = graph.apply(sum.clone(), &[moments]).unwrap();
     let error = gradients(&mut graph, loss, &[x]).unwrap_err().to_string();
     assert!(error.contains("channel_moments: no gradient"), "{error}");
 
-    let y = graph.apply(Op::Softmax, &[x]).unwrap();
+    let y = graph.apply(Softmax::Plain, &[x]).unwrap();
     let loss = graph.apply(sum.clone(), &[y]).unwrap();
     let slope = gradients(&mut graph, loss, &[x]).unwrap()[0].unwrap();
     let slope = graph.apply(sum, &[slope]).unwrap();
     let error = gradients(&mut graph, slope, &[x]).unwrap_err().to_string();
     assert!(error.contains("second derivatives"), "{error}");
 
-    let target = Op::DenseCrossEntropy { label_smoothing: 0.0 };
+    let target = Loss::DenseCrossEntropy { label_smoothing: 0.0 };
     let loss = graph.apply(target, &[x, y]).unwrap();
     let weight = graph.input("weight", &[2], DType::F32);
-    let loss = graph.apply(Op::WeightedMean, &[loss, weight]).unwrap();
+    let loss = graph.apply(Loss::WeightedMean, &[loss, weight]).unwrap();
     let error = gradients(&mut graph, loss, &[x]).unwrap_err().to_string();
     assert!(error.contains("the target takes no gradient"), "{error}");
     assert!(error.contains("stop_gradient"), "{error}");

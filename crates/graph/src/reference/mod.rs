@@ -1,48 +1,51 @@
-//! The reference interpreter: every op in plain loops, in f32 or f64, slow and obviously right.
+//! The reference interpreter: every op in plain loops, in f32 or f64, slow and obviously right. What
+//! an op computes is said beside it, in [`crate::ops`].
 //!
 //! It is what the fast kernels and the passes are compared with, so nothing here is clever: no
 //! blocking, no fusion, no in-place work.
 //!
 //! ```
 //! use tidemill_graph::reference::{Values, evaluate};
-//! use tidemill_graph::{Binary, DType, Graph, Op};
+//! use tidemill_graph::{Binary, DType, Graph};
 //!
 //! let mut graph = Graph::new();
 //! let a = graph.input("a", &[2], DType::F32);
 //! let b = graph.input("b", &[2], DType::F32);
-//! let sum = graph.apply(Op::Binary(Binary::Add), &[a, b])?;
+//! let sum = graph.apply(Binary::Add, &[a, b])?;
 //! let feeds = Values::new(&graph).with(a, vec![1.0, 2.0]).with(b, vec![10.0, 20.0]);
 //! let values = evaluate::<f64>(&graph, feeds)?;
 //! assert_eq!(values.get(sum), Some(&[11.0, 22.0][..]));
 //! # Ok::<(), tidemill_graph::GraphError>(())
 //! ```
 
-mod conv;
-mod eltwise;
-mod indices;
-mod layout;
-mod loss;
-mod matmul;
-mod norm;
+pub(crate) mod indices;
 mod optimizer;
 mod real;
 
 #[cfg(test)]
 mod tests;
 
-pub use eltwise::{binary, pair_loss, pair_loss_slope, unary, unary_slope};
+pub use crate::ops::binary::binary;
+pub use crate::ops::pair_loss::{pair_loss, pair_loss_slope};
+pub use crate::ops::unary::{unary, unary_slope};
 pub use optimizer::{apply_updates, clip_scale, update_element};
 pub use real::Real;
 
 use crate::error::GraphError;
-use crate::graph::{DType, Graph, Tensor, TensorId};
-use crate::op::{Op, Reduction};
+use crate::graph::{DType, Graph, Role, Tensor, TensorId};
+use indices::{broadcast_position, each};
 
 /// Elements of a tensor.
 #[derive(Clone, Debug, PartialEq)]
-enum Value<T> {
+pub(crate) enum Value<T> {
     Float(Vec<T>),
     Int(Vec<i32>),
+}
+
+impl<T> From<Vec<T>> for Value<T> {
+    fn from(elements: Vec<T>) -> Value<T> {
+        Value::Float(elements)
+    }
 }
 
 /// Values of a graph's tensors: first those that are given, after [`evaluate`] all.
@@ -138,139 +141,100 @@ pub fn evaluate<T: Real>(graph: &Graph, feeds: Values<T>) -> Result<Values<T>, G
     let mut values = feeds;
     values.by_tensor.resize(graph.tensors.len(), None);
     for (index, tensor) in graph.tensors.iter().enumerate() {
-        if tensor.op == Op::Source {
+        if tensor.role != Role::Computed {
             continue;
         }
-        let call = Call::new(graph, &values, tensor)?;
-        let value = call.run().map_err(|error| error.at(&tensor.name))?;
+        let args = Args::new(graph, &values, tensor)?;
+        let value = tensor.op.evaluate(&args).map_err(|error| error.at(&tensor.name))?;
         values.by_tensor[index] = Some(value);
     }
     Ok(values)
 }
 
-/// One op on its inputs' values.
-struct Call<'a, T> {
+/// The values of an op's inputs, as its reference sees them.
+pub(crate) struct Args<'a, T> {
     /// The output's description.
-    y: &'a Tensor,
-    x: Vec<Input<'a, T>>,
+    pub y: &'a Tensor,
+    x: Vec<Arg<'a, T>>,
 }
 
 /// An input's description and elements; the kind that it is not is empty.
-struct Input<'a, T> {
+struct Arg<'a, T> {
     tensor: &'a Tensor,
     floats: &'a [T],
     ints: &'a [i32],
 }
 
-impl<'a, T: Real> Call<'a, T> {
+impl<'a, T: Real> Args<'a, T> {
     fn new(
         graph: &'a Graph,
         values: &'a Values<T>,
         y: &'a Tensor,
-    ) -> Result<Call<'a, T>, GraphError> {
-        let input = |&id: &TensorId| {
+    ) -> Result<Args<'a, T>, GraphError> {
+        let arg = |&id: &TensorId| {
             let tensor = graph.tensor(id);
             let (floats, ints): (&[T], &[i32]) = match tensor.dtype {
                 DType::F32 => (values.get(id).ok_or_else(|| missing(tensor))?, &[]),
                 DType::I32 => (&[], values.ints(id).ok_or_else(|| missing(tensor))?),
             };
             check_length(tensor, floats.len().max(ints.len()))?;
-            Ok(Input { tensor, floats, ints })
+            Ok(Arg { tensor, floats, ints })
         };
-        Ok(Call { y, x: y.inputs.iter().map(input).collect::<Result<_, GraphError>>()? })
+        Ok(Args { y, x: y.inputs.iter().map(arg).collect::<Result<_, GraphError>>()? })
     }
 
     /// Elements of float input `index`.
-    fn floats(&self, index: usize) -> &'a [T] {
+    pub fn floats(&self, index: usize) -> &'a [T] {
         self.x[index].floats
     }
 
     /// Elements of integer input `index`.
-    fn ints(&self, index: usize) -> &'a [i32] {
+    pub fn ints(&self, index: usize) -> &'a [i32] {
         self.x[index].ints
     }
 
+    /// Element type of input `index`.
+    pub fn dtype(&self, index: usize) -> DType {
+        self.x[index].tensor.dtype
+    }
+
     /// Dims of input `index`.
-    fn dims(&self, index: usize) -> &'a [usize] {
+    pub fn dims(&self, index: usize) -> &'a [usize] {
         &self.x[index].tensor.shape
     }
 
+    /// The last dim of input 0; 1 of a scalar.
+    pub fn channels(&self) -> usize {
+        self.dims(0).last().copied().unwrap_or(1)
+    }
+
+    /// Rows of [`Args::channels`] values of float input `index`.
+    pub fn rows(&self, index: usize) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
+        self.floats(index).chunks(self.channels())
+    }
+
     /// An output of zeros.
-    fn zeros(&self) -> Vec<T> {
+    pub fn zeros(&self) -> Vec<T> {
         vec![T::ZERO; self.y.len()]
     }
 
-    fn run(&self) -> Result<Value<T>, GraphError> {
-        use Op::*;
-        let floats = match &self.y.op {
-            Reshape(_) | StopGradient => return Ok(self.moved(|index| Some((0, index)), T::ZERO)),
-            BroadcastTo(_) | Transpose(_) | Concat { .. } | Slice { .. } | Pad { .. } => {
-                return Ok(self.movement());
-            }
-
-            Source => return Err(missing(self.y)),
-            Constant(value) => vec![T::of(*value)],
-            MatMul { transpose_a, transpose_b } => self.matmul(*transpose_a, *transpose_b),
-            Conv2d(conv) => self.conv(conv),
-            Conv2dGradInput(conv, _) => self.conv_grad_input(conv),
-            Conv2dGradWeight(conv, _) => self.conv_grad_weight(conv),
-            MaxPool2d(pool) => self.max_pool(pool),
-            MaxPool2dGrad(pool) => self.max_pool_grad(pool),
-            AvgPool2d(pool) => self.avg_pool(pool),
-            AvgPool2dGrad(pool, _) => self.avg_pool_grad(pool),
-
-            ChannelMoments => self.channel_moments(),
-            BatchNormTrain { epsilon } | BatchNormEval { epsilon } => self.batch_norm(*epsilon),
-            BatchNormTrainGradInput { epsilon } => self.batch_norm_grad_input(*epsilon),
-            BatchNormGradGamma { epsilon } => self.batch_norm_grad_gamma(*epsilon),
-            UpdateMoments { momentum, count } => self.update_moments(*momentum, *count),
-            LayerNorm { epsilon } => self.layer_norm(*epsilon),
-            LayerNormGradInput { epsilon } => self.layer_norm_grad_input(*epsilon),
-            LayerNormGradGamma { epsilon } => self.layer_norm_grad_gamma(*epsilon),
-            RmsNorm { epsilon } => self.rms_norm(*epsilon),
-            RmsNormGradInput { epsilon } => self.rms_norm_grad_input(*epsilon),
-            RmsNormGradGamma { epsilon } => self.rms_norm_grad_gamma(*epsilon),
-
-            Dropout { rate, stream } => self.dropout(*rate, *stream),
-            Embedding => self.embedding()?,
-            EmbeddingGrad { rows } => self.embedding_grad(*rows)?,
-            EmbeddingBag => self.embedding_bag()?,
-            EmbeddingBagGrad { rows } => self.embedding_bag_grad(*rows)?,
-
-            Unary(op) => self.floats(0).iter().map(|&x| unary(*op, x)).collect(),
-            UnaryGrad(op) => self.zipped(|saved, dy| dy * unary_slope(*op, saved)),
-            Binary(op) => self.broadcast(|[a, b]| binary(*op, a, b)),
-            PairLossGrad(loss) => self.broadcast(|[x, t, dy]| dy * pair_loss_slope(*loss, x, t)),
-
-            Softmax => self.softmax(),
-            SoftmaxGrad => self.softmax_grad(),
-            LogSoftmax => self.log_softmax(),
-            LogSoftmaxGrad => self.log_softmax_grad(),
-            SparseCrossEntropy { label_smoothing } => {
-                self.cross_entropy(&self.sparse_targets(*label_smoothing)?)
-            }
-            DenseCrossEntropy { label_smoothing } => {
-                self.cross_entropy(&self.dense_targets(*label_smoothing))
-            }
-            SparseCrossEntropyGrad { label_smoothing } => {
-                self.cross_entropy_grad(&self.sparse_targets(*label_smoothing)?)
-            }
-            DenseCrossEntropyGrad { label_smoothing } => {
-                self.cross_entropy_grad(&self.dense_targets(*label_smoothing))
-            }
-            WeightedMean => self.weighted_mean(),
-            WeightedMeanGrad => self.weighted_mean_grad(),
-
-            Reduce { reduction: Reduction::Sum, axes, .. } => self.reduce_sum(axes, T::ONE),
-            Reduce { reduction: Reduction::Mean, axes, .. } => self.reduce_mean(axes),
-            Reduce { reduction: Reduction::Max, axes, .. } => self.reduce_max(axes),
-            ReduceMaxGrad(axes) => self.reduce_max_grad(axes),
-        };
-        Ok(Value::Float(floats))
+    /// The error of an output without a value.
+    pub fn missing(&self) -> GraphError {
+        missing(self.y)
     }
 
     /// Two inputs of one shape, element by element.
-    fn zipped(&self, f: impl Fn(T, T) -> T) -> Vec<T> {
+    pub fn zipped(&self, f: impl Fn(T, T) -> T) -> Vec<T> {
         self.floats(0).iter().zip(self.floats(1)).map(|(&a, &b)| f(a, b)).collect()
+    }
+
+    /// The first `N` inputs, broadcast to the output's shape.
+    pub fn broadcast<const N: usize>(&self, f: impl Fn([T; N]) -> T) -> Vec<T> {
+        let mut y = Vec::with_capacity(self.y.len());
+        each(&self.y.shape, |_, index| {
+            let value = |i: usize| self.floats(i)[broadcast_position(self.dims(i), index)];
+            y.push(f(std::array::from_fn(value)));
+        });
+        y
     }
 }

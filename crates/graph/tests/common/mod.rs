@@ -5,7 +5,7 @@ pub mod fixtures;
 
 use tidemill_graph::random::philox4x32;
 use tidemill_graph::reference::{Values, evaluate};
-use tidemill_graph::{Binary, DType, Graph, Op, Reduction, TensorId, gradients};
+use tidemill_graph::{Binary, DType, Graph, Op, Reduce, Reduction, TensorId, gradients};
 
 /// Random values for tests.
 pub struct Random {
@@ -110,7 +110,7 @@ impl Check {
         id
     }
 
-    pub fn apply(&mut self, op: Op, inputs: &[TensorId]) -> TensorId {
+    pub fn apply(&mut self, op: impl Into<Op>, inputs: &[TensorId]) -> TensorId {
         self.graph.apply(op, inputs).unwrap()
     }
 
@@ -118,9 +118,9 @@ impl Check {
     pub fn run(mut self, y: TensorId) {
         let shape = self.graph.shape(y).to_vec();
         let weight = self.constant(&shape, Random::odd);
-        let weighted = self.apply(Op::Binary(Binary::Mul), &[y, weight]);
+        let weighted = self.apply(Binary::Mul, &[y, weight]);
         let axes = (0..shape.len()).collect();
-        let sum = Op::Reduce { reduction: Reduction::Sum, axes, keep_dims: false };
+        let sum = Reduce::Axes { reduction: Reduction::Sum, axes, keep_dims: false };
         let loss = self.apply(sum, &[weighted]);
         let forward = self.graph.clone();
         let found = gradients(&mut self.graph, loss, &self.wrt).unwrap();

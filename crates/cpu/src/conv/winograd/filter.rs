@@ -1,7 +1,7 @@
 //! The transforms of the filter and of its gradient, and the panels that the register tiles read.
 
 use super::super::pack::{PackFn, pack_rows_on, pack_transposed_on};
-use super::super::{ConvDesc, Panel, panels};
+use super::super::{ConvShape, Panel, panels};
 use super::{PLACES, Pass};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
@@ -71,7 +71,7 @@ kernel!(fn transform_on(taps: *const f32, len: usize, to: *mut f32, stride: usiz
 
 impl WinogradFilter {
     /// For the convolution that `d` describes.
-    pub fn new(isa: Isa, d: &ConvDesc, pass: Pass) -> WinogradFilter {
+    pub fn new(isa: Isa, d: &ConvShape, pass: Pass) -> WinogradFilter {
         let width = match pass {
             Pass::Forward => d.out_c,
             Pass::GradInput => d.in_c,

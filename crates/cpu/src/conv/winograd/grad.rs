@@ -2,7 +2,7 @@
 
 use super::super::engine::group_range;
 use super::super::grad_tile::{GradTileArgs, GradTileFn, grad_tile_fn, max_rows, sum_rows_on};
-use super::super::{ConvDesc, Panel, panels, split_even};
+use super::super::{ConvShape, Panel, check, panels, split_even};
 use super::filter::gather_on;
 use super::transform::{Planes, gradient_on, source_on};
 use super::{PLACES, Pass, Run, Tiling, plane_len};
@@ -48,8 +48,8 @@ pub struct WinogradGradWeight {
 impl WinogradGradWeight {
     /// The gradient of the filter of the convolution that `d` describes, with that of the bias if
     /// `bias`.
-    pub fn new(isa: Isa, d: &ConvDesc, bias: bool) -> WinogradGradWeight {
-        d.check();
+    pub fn new(isa: Isa, d: &ConvShape, bias: bool) -> WinogradGradWeight {
+        check(d);
         let tiling = Tiling::new(d, Pass::Forward);
         let panels = panels(1, d.out_c, isa.lanes());
         let registers = panels.iter().map(|p| p.registers).max().unwrap_or(1);

@@ -23,7 +23,7 @@ pub use filter::WinogradFilter;
 pub use grad::WinogradGradWeight;
 pub use product::WinogradConv;
 
-use super::ConvDesc;
+use super::ConvShape;
 use crate::isa::Isa;
 
 /// Places of a 4x4 tile.
@@ -33,7 +33,7 @@ const MIN_TILES: usize = 16;
 
 /// Whether [`WinogradConv`] and [`WinogradGradWeight`] can do a convolution, and faster than the
 /// direct way.
-pub fn applies(isa: Isa, d: &ConvDesc) -> bool {
+pub fn applies(isa: Isa, d: &ConvShape) -> bool {
     let lanes = isa.lanes();
     let tiles = d.batch * d.out_h.div_ceil(2) * d.out_w.div_ceil(2);
     (d.kernel_h, d.kernel_w) == (3, 3)
@@ -81,7 +81,7 @@ struct Run {
 }
 
 impl Tiling {
-    fn new(d: &ConvDesc, pass: Pass) -> Tiling {
+    fn new(d: &ConvShape, pass: Pass) -> Tiling {
         let (x, y) = ([d.in_h, d.in_w, d.in_c], [d.out_h, d.out_w, d.out_c]);
         let (source, output, pad) = match pass {
             Pass::Forward => (x, y, [d.pad_top, d.pad_left]),

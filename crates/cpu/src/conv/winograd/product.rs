@@ -2,7 +2,7 @@
 
 use super::super::engine::group_range;
 use super::super::tile::{TileArgs, TileFn, Walk, block_lengths, max_pixels, tile_fn};
-use super::super::{ConvDesc, Panel, panels, split_even};
+use super::super::{ConvShape, Panel, check, panels, split_even};
 use super::transform::{Finish, Planes, product_on, source_on};
 use super::{PLACES, Pass, Run, Tiling, plane_len};
 use crate::isa::Isa;
@@ -39,8 +39,8 @@ pub struct WinogradConv {
 
 impl WinogradConv {
     /// One pass of the convolution that `d` describes; `relu` applies relu last.
-    pub fn new(isa: Isa, d: &ConvDesc, pass: Pass, relu: bool) -> WinogradConv {
-        d.check();
+    pub fn new(isa: Isa, d: &ConvShape, pass: Pass, relu: bool) -> WinogradConv {
+        check(d);
         let tiling = Tiling::new(d, pass);
         let [depth, width] = [tiling.source[2], tiling.output[2]];
         let panels = panels(1, width, isa.lanes());

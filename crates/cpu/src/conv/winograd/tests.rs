@@ -4,7 +4,7 @@ use super::super::reference;
 use super::super::tests::{Random, assert_close, check_grad_weight, desc, output, ptr};
 use super::*;
 
-fn check(isa: Isa, d: &ConvDesc, random: &mut Random) {
+fn check(isa: Isa, d: &ConvShape, random: &mut Random) {
     let [x, w] = [random.values(d.x_len()), random.values(d.w_len())];
     let [dy, bias] = [random.values(d.y_len()), random.values(d.out_c)];
     let [residual, x_residual] = [random.values(d.y_len()), random.values(d.x_len())];

@@ -1,0 +1,204 @@
+//! A plan made executable: its kernels in order and the table of their arguments.
+
+use crate::buffer::AlignedBuffer;
+use crate::compile::Compiled;
+use crate::kernel::Kernel;
+use crate::threads::Tasks;
+use std::ops::Range;
+use tidemill_graph::DType;
+use tidemill_plan::{Place, Plan};
+
+/// Work below this is done by the calling thread alone: waking others costs more.
+const SERIAL_FLOPS: u64 = 400_000;
+
+/// One kernel with its place in the argument table.
+struct Instr {
+    kernel: Box<dyn Kernel>,
+    args: Range<usize>,
+    chunks: usize,
+}
+
+/// A plan made executable.
+pub(crate) struct Step {
+    pub plan: Plan,
+    instrs: Vec<Instr>,
+    /// Number of instructions of each call.
+    phases: Vec<usize>,
+    /// Runs of instructions that are scheduled together: one with many chunks, or several with one
+    /// chunk each, which then need no barrier between them.
+    tasks: Vec<(Range<usize>, usize)>,
+    /// Pointers of all instructions.
+    args: Vec<*mut f32>,
+    /// What each entry of `args` points to: a buffer of the plan and the first element; nothing for
+    /// arguments that a kernel does not use.
+    places: Vec<Option<(usize, usize)>>,
+    /// Entries of `args` that are inputs: (entry, input).
+    patches: Vec<(usize, usize)>,
+    /// Type and number of values of each input.
+    pub inputs: Vec<(DType, usize)>,
+    constants: AlignedBuffer,
+    /// Whether threads share the work.
+    pub parallel: bool,
+    /// Tasks before the plan's gate; all of them where it has none.
+    before_gate: usize,
+    /// f32 of scratch that each thread must bring.
+    pub scratch_len: usize,
+}
+
+// SAFETY: the pointers lead into the runtime's own buffers or into inputs borrowed for a run.
+unsafe impl Send for Step {}
+// SAFETY: running needs `&mut Runtime`; within a run chunks are disjoint by the kernels' contract.
+unsafe impl Sync for Step {}
+
+impl Step {
+    /// The step of a plan whose calls were compiled, in their order, to `compiled`. Its arguments
+    /// point nowhere until [`Step::bind`].
+    pub fn new(plan: Plan, compiled: Vec<Compiled>) -> Step {
+        assert_eq!(plan.calls.len(), compiled.len(), "each call is compiled once");
+        let constant = |place: &Place| if let Place::Constant(c) = place { *c } else { 0.0 };
+        let constants: Vec<f32> = plan.buffers.iter().map(|b| constant(&b.place)).collect();
+        let mut constant_buffer = AlignedBuffer::new(constants.len());
+        constant_buffer.as_mut_slice().copy_from_slice(&constants);
+        let mut step = Step {
+            instrs: Vec::new(),
+            phases: Vec::new(),
+            tasks: Vec::new(),
+            args: Vec::new(),
+            places: Vec::new(),
+            patches: Vec::new(),
+            inputs: plan.inputs.iter().map(|slot| (slot.dtype, slot.len())).collect(),
+            constants: constant_buffer,
+            parallel: false,
+            before_gate: usize::MAX,
+            scratch_len: 0,
+            plan,
+        };
+        let gate = step.add_instructions(compiled);
+        step.add_tasks(gate);
+        step.args = vec![std::ptr::null_mut(); step.places.len()];
+        step.parallel = step.plan.flops() > SERIAL_FLOPS && step.tasks.iter().any(|t| t.1 > 1);
+        step
+    }
+
+    /// Gives the first instruction behind the gate.
+    fn add_instructions(&mut self, compiled: Vec<Compiled>) -> Option<usize> {
+        let mut gate = None;
+        for (number, (call, compiled)) in self.plan.calls.iter().zip(compiled).enumerate() {
+            if self.plan.gate == Some(number) {
+                gate = Some(self.instrs.len());
+            }
+            self.phases.push(compiled.phases.len());
+            for phase in compiled.phases {
+                let start = self.places.len();
+                for position in phase.positions {
+                    let place = position.map(|p| (call.args[p.argument], p.offset));
+                    if let Some((buffer, _)) = place
+                        && let Place::Input(input) = self.plan.buffers[buffer].place
+                    {
+                        self.patches.push((self.places.len(), input));
+                    }
+                    self.places.push(place);
+                }
+                let (kernel, args) = (phase.kernel, start..self.places.len());
+                self.scratch_len = self.scratch_len.max(kernel.scratch_bytes().div_ceil(4));
+                let chunks = kernel.chunks();
+                self.instrs.push(Instr { kernel, args, chunks });
+            }
+        }
+        gate
+    }
+
+    fn add_tasks(&mut self, gate: Option<usize>) {
+        for (i, instr) in self.instrs.iter().enumerate() {
+            if gate == Some(i) {
+                self.before_gate = self.tasks.len();
+            }
+            match self.tasks.last_mut() {
+                Some((run, 1)) if instr.chunks == 1 && gate != Some(i) => run.end = i + 1,
+                _ => self.tasks.push((i..i + 1, instr.chunks)),
+            }
+        }
+    }
+
+    /// Fills in the argument table, given the start of each buffer.
+    pub fn bind(&mut self, buffers: &[*mut f32]) {
+        let resolve = |place: &Option<(usize, usize)>| match *place {
+            // a part of an input is never asked for; `wrapping` keeps null legal
+            Some((buffer, offset)) => buffers[buffer].wrapping_add(offset),
+            None => std::ptr::null_mut(),
+        };
+        self.args = self.places.iter().map(resolve).collect();
+    }
+
+    /// Points the arguments that are inputs to `pointers`.
+    pub fn bind_inputs(&mut self, pointer: impl Fn(usize) -> *mut f32) {
+        for &(entry, input) in &self.patches {
+            self.args[entry] = pointer(input);
+        }
+    }
+
+    /// The constant of a buffer.
+    pub fn constant(&self, buffer: usize) -> *mut f32 {
+        // SAFETY: one constant a buffer.
+        unsafe { self.constants.as_mut_ptr().add(buffer) }
+    }
+
+    /// Number of tasks.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Number of tasks before the gate; all where there is none.
+    pub fn tasks_before_gate(&self) -> usize {
+        self.before_gate.min(self.tasks.len())
+    }
+
+    /// Runs every instruction on the calling thread and adds each call's microseconds to `totals`.
+    pub fn time(&self, scratch: &[AlignedBuffer], totals: &mut [f64]) {
+        let run = Run { step: self, scratch, tasks: 0..self.tasks.len() };
+        let mut first = 0;
+        for (&count, total) in self.phases.iter().zip(totals) {
+            let start = std::time::Instant::now();
+            for instr in first..first + count {
+                for chunk in 0..self.instrs[instr].chunks {
+                    // SAFETY: in order, each chunk once, on thread 0.
+                    unsafe { run.instr(instr, chunk, 0) };
+                }
+            }
+            first += count;
+            *total += start.elapsed().as_secs_f64() * 1e6;
+        }
+    }
+}
+
+/// Some tasks of a step, for the thread pool.
+pub(crate) struct Run<'a> {
+    pub step: &'a Step,
+    pub scratch: &'a [AlignedBuffer],
+    pub tasks: Range<usize>,
+}
+
+impl Run<'_> {
+    unsafe fn instr(&self, index: usize, chunk: usize, thread: usize) {
+        let instr = &self.step.instrs[index];
+        let args = &self.step.args[instr.args.clone()];
+        // SAFETY: the arguments were laid out as the kernel documents when the plan was compiled;
+        // the caller says that this chunk is its own; scratch is the largest that any kernel asks.
+        unsafe { instr.kernel.run(args, chunk, self.scratch[thread].as_mut_ptr()) };
+    }
+}
+
+impl Tasks for Run<'_> {
+    fn len(&self) -> usize {
+        self.tasks.len()
+    }
+    fn chunks(&self, task: usize) -> usize {
+        self.step.tasks[self.tasks.start + task].1
+    }
+    unsafe fn run(&self, task: usize, chunk: usize, thread: usize) {
+        for index in self.step.tasks[self.tasks.start + task].0.clone() {
+            // SAFETY: as the caller's; a run of several instructions has one chunk each.
+            unsafe { self.instr(index, chunk, thread) };
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Update as ready: the optimizer runs where the gradient is finished, which is then never stored.
+
+use crate::ir::{Node, Schedule, ValueId, Work};
+use crate::kernel::{Epilogue, FusedUpdate, KernelSpec};
+use tidemill_graph::update::{Rule, WeightDecay};
+
+/// Moves each update that can be into its gradient's kernel; the others get a note that says why not.
+pub(super) fn absorb(schedule: &mut Schedule) {
+    let producers = schedule.producers();
+    let readers = schedule.readers();
+    for id in 0..schedule.nodes.len() {
+        let Work::Kernel(KernelSpec::Optimize { update, .. }) = schedule.nodes[id].work else {
+            continue;
+        };
+        let gradient = schedule.nodes[id].inputs[0];
+        let refuse = |schedule: &mut Schedule, why: String| {
+            schedule.nodes[id].notes.push(format!("not in the gradient's kernel: {why}"));
+        };
+        let Some(producer) = producers[gradient] else {
+            refuse(schedule, "the gradient is not computed by a kernel".into());
+            continue;
+        };
+        if readers[gradient].len() > 1 || schedule.is_output(gradient) {
+            let why = "the whole gradient is read elsewhere (clipping by norm, tied weights)";
+            refuse(schedule, why.into());
+            continue;
+        }
+        match absorbed(&schedule.nodes[producer], gradient, update) {
+            Ok(work) => {
+                let updater = schedule.nodes[id].clone();
+                schedule.nodes[id].dead = true;
+                let node = &mut schedule.nodes[producer];
+                node.work = work;
+                node.inputs.push(updater.inputs[1]);
+                node.outputs.remove(0); // a bias's gradient, if any, stays an output
+                node.state = updater.state;
+                node.notes.push("update as ready: no gradient buffer".into());
+                node.label = updater.label;
+            }
+            Err(why) => refuse(schedule, why),
+        }
+    }
+}
+
+fn absorbed(node: &Node, gradient: ValueId, update: FusedUpdate) -> Result<Work, String> {
+    match &node.work {
+        Work::Kernel(KernelSpec::Gemm(g, e, None)) if g.batch == 1 && *e == Epilogue::default() => {
+            Ok(Work::Kernel(KernelSpec::Gemm(*g, *e, Some(update))))
+        }
+        Work::Kernel(KernelSpec::ConvGradWeight(c, bias, None)) if node.outputs[0] == gradient => {
+            Ok(Work::Kernel(KernelSpec::ConvGradWeight(*c, *bias, Some(update))))
+        }
+        Work::Kernel(KernelSpec::EmbeddingGrad(lookup, None)) => {
+            if !stays_without_gradient(&update) {
+                return Err("the rule also changes rows that do not occur".into());
+            }
+            if lookup.len > MAX_UPDATED_IDS || lookup.len > lookup.rows / 2 {
+                return Err("most rows may occur".into());
+            }
+            Ok(Work::Kernel(KernelSpec::EmbeddingGrad(*lookup, Some(update))))
+        }
+        Work::Kernel(spec) => Err(format!("the {} kernel has no update epilogue", spec.name())),
+        Work::Element { .. } => Err("the gradient is a sum over rows".into()),
+    }
+}
+
+/// Ids of a batch up to which the rows of an embedding are updated one by one, by one thread, which
+/// sorts them.
+const MAX_UPDATED_IDS: usize = 4096;
+
+/// Whether a parameter and its slots stay as they are, bit by bit, where the gradient is zero.
+fn stays_without_gradient(update: &FusedUpdate) -> bool {
+    (update.rule.is_lazy() || matches!(update.rule, Rule::Adagrad { .. }))
+        && update.decay == WeightDecay::None
+}

@@ -1,0 +1,342 @@
+//! One op: elementwise nodes, or one kernel.
+
+use super::Lowering;
+use crate::fuse::spread::{Fit, spread_of};
+use crate::ir::{Element, Origin, ValueId, Work};
+use crate::kernel::{Epilogue, KernelSpec};
+use tidemill_graph::{
+    Conv, DType, Embedding, Given, Graph, Layout, Loss, Op, PairLossGrad, Pool, Reduce, Reduction,
+    RowNorm, Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad,
+};
+use tidemill_graph::{ConvShape, Lookup, PoolShape, Product};
+
+/// An op's tensors and their values.
+pub(super) struct Site<'g> {
+    tensor: &'g Tensor,
+    inputs: Vec<(&'g Tensor, ValueId)>,
+}
+
+impl<'g> Site<'g> {
+    /// The output's name.
+    pub fn name(&self) -> &'g str {
+        &self.tensor.name
+    }
+
+    /// The output's dims.
+    pub fn out(&self) -> &'g [usize] {
+        &self.tensor.shape
+    }
+
+    /// Elements of the output.
+    pub fn len(&self) -> usize {
+        self.tensor.len()
+    }
+
+    /// Dims of input `i`.
+    pub fn dims(&self, i: usize) -> &'g [usize] {
+        &self.inputs[i].0.shape
+    }
+
+    /// The inputs' values.
+    pub fn values(&self) -> Vec<ValueId> {
+        self.inputs.iter().map(|input| input.1).collect()
+    }
+
+    /// Input `i` as an elementwise operand.
+    pub fn operand(&self, i: usize) -> (ValueId, Vec<usize>) {
+        (self.inputs[i].1, self.dims(i).to_vec())
+    }
+
+    /// All inputs as elementwise operands.
+    fn operands(&self) -> Vec<(ValueId, Vec<usize>)> {
+        (0..self.inputs.len()).map(|i| self.operand(i)).collect()
+    }
+
+    /// Rows and columns of input `i`: its last dim is columns.
+    pub fn matrix(&self, i: usize) -> (usize, usize) {
+        let cols = self.dims(i).last().copied().unwrap_or(1);
+        (self.inputs[i].0.len() / cols.max(1), cols)
+    }
+}
+
+impl Lowering<'_> {
+    /// Lowers the op of a computed tensor.
+    pub(super) fn op(&mut self, id: TensorId) {
+        let graph: &Graph = self.graph;
+        let tensor = graph.tensor(id);
+        let inputs = tensor.inputs.iter().map(|&i| (graph.tensor(i), self.get(i))).collect();
+        let site = Site { tensor, inputs };
+        let spec = match &tensor.op {
+            Op::Given(given) => match given {
+                // has its value from the start
+                Given::Source => return,
+                Given::Constant(c) => {
+                    let value = self.value(site.name(), 1, DType::F32, Origin::Constant(*c));
+                    return self.finished(id, value);
+                }
+            },
+            Op::Unary(op) => return self.elementwise(id, Element::Unary(*op), &site),
+            Op::UnaryGrad(UnaryGrad(op)) => {
+                return self.elementwise(id, Element::UnaryGrad(*op), &site);
+            }
+            Op::Binary(op) => return self.elementwise(id, Element::Binary(*op), &site),
+            Op::PairLossGrad(PairLossGrad(loss)) => {
+                return self.elementwise(id, Element::PairLossGrad(*loss), &site);
+            }
+            Op::Dropout(op) => return self.elementwise(id, Element::Dropout(*op), &site),
+            Op::BatchNorm(op) => {
+                if let Some(value) = self.batch_norm(id, *op, &site) {
+                    self.finished(id, value);
+                }
+                return;
+            }
+            Op::Reduce(Reduce::Axes { reduction, axes, .. }) => {
+                let value = self.reduce(&site, *reduction, axes);
+                return self.finished(id, value);
+            }
+            Op::Reduce(Reduce::MaxGrad(axes)) => {
+                KernelSpec::ReduceMaxGrad { shape: site.dims(0).to_vec(), axes: axes.clone() }
+            }
+            Op::Layout(op) => match layout(op, &site) {
+                Some(spec) => spec,
+                None => return self.finished(id, site.inputs[0].1),
+            },
+            Op::MatMul(op) => {
+                let product = Product::new(*op, site.dims(0), site.dims(1));
+                KernelSpec::Gemm(product, Epilogue::default(), None)
+            }
+            Op::Conv(op) => conv(op, &site),
+            Op::Pool(op) => pool(op, &site),
+            Op::RowNorm(op) => row_norm(*op, &site),
+            Op::Embedding(op) => embedding(*op, &site),
+            Op::Softmax(op) => softmax(*op, &site),
+            Op::Sequence(op) => sequence(*op, &site),
+            Op::Loss(op) => loss(*op, &site),
+        };
+        let value = self.kernel(site.name(), spec, site.values(), site.len());
+        self.finished(id, value);
+    }
+
+    fn finished(&mut self, id: TensorId, value: ValueId) {
+        self.values[id.index()] = Some(value);
+    }
+
+    fn elementwise(&mut self, id: TensorId, op: Element, site: &Site<'_>) {
+        let broadcasts = matches!(op, Element::Binary(_) | Element::PairLossGrad(_));
+        let operands = match broadcasts {
+            true => self.spreadable(site.name(), &site.operands(), site.out()),
+            false => site.operands(),
+        };
+        let value = self.element(site.name(), op, site.out(), &operands, site.len());
+        self.finished(id, value);
+    }
+
+    /// The operands, with a broadcast copy of each that no one split of the output into rows and
+    /// columns could spread.
+    fn spreadable(
+        &mut self,
+        label: &str,
+        operands: &[(ValueId, Vec<usize>)],
+        out: &[usize],
+    ) -> Vec<(ValueId, Vec<usize>)> {
+        let mut agreed = None;
+        let mut result = Vec::new();
+        for (value, shape) in operands {
+            let cols = match spread_of(shape, out) {
+                Some(Fit::Full | Fit::Scalar) => agreed,
+                Some(Fit::Row(n) | Fit::Column(n)) if agreed.is_none_or(|a| a == n) => Some(n),
+                _ => {
+                    let spec = KernelSpec::BroadcastTo { from: shape.clone(), to: out.to_vec() };
+                    let copy = self.computed(label, out.iter().product());
+                    self.node(label, Work::Kernel(spec), vec![*value], vec![copy]);
+                    result.push((copy, out.to_vec()));
+                    continue;
+                }
+            };
+            agreed = cols;
+            result.push((*value, shape.clone()));
+        }
+        result
+    }
+
+    /// Sum of `operand[rows, cols]` over rows, made once per operand.
+    pub(super) fn row_sum(
+        &mut self,
+        label: &str,
+        operand: ValueId,
+        shape: &[usize],
+        cols: usize,
+    ) -> ValueId {
+        if let Some(&(_, sum)) = self.sums.iter().find(|s| s.0 == operand) {
+            return sum;
+        }
+        let sum = self.element(
+            label,
+            Element::SumRows { cols, factor: 1.0 },
+            shape,
+            &[(operand, shape.to_vec())],
+            cols,
+        );
+        self.sums.push((operand, sum));
+        sum
+    }
+
+    fn reduce(&mut self, site: &Site<'_>, reduction: Reduction, axes: &[usize]) -> ValueId {
+        let (name, len) = (site.name(), site.len());
+        let (x, shape) = site.operand(0);
+        let total: usize = shape.iter().product();
+        if total == len {
+            return x;
+        }
+        let factor = match reduction {
+            Reduction::Mean => len as f32 / total as f32,
+            _ => 1.0,
+        };
+        let reduced = |i: &usize| axes.contains(i) || shape[*i] == 1;
+        let leading = (0..shape.len()).take_while(reduced).count();
+        let trailing = (0..shape.len()).rev().take_while(reduced).count();
+        let count = (0..shape.len()).filter(reduced).count();
+        if reduction != Reduction::Max && count == shape.len() {
+            let op = Element::SumAll(factor);
+            return self.element(name, op, &shape, &[(x, shape.clone())], 1);
+        }
+        if reduction == Reduction::Sum && count == leading {
+            return self.row_sum(name, x, &shape, len);
+        }
+        if reduction == Reduction::Mean && count == leading {
+            let op = Element::SumRows { cols: len, factor };
+            return self.element(name, op, &shape, &[(x, shape.clone())], len);
+        }
+        if reduction != Reduction::Max && count == trailing {
+            let op = Element::SumColumns { cols: total / len, factor };
+            return self.element(name, op, &shape, &[(x, shape.clone())], len);
+        }
+        let spec = KernelSpec::Reduce { reduction, shape, axes: axes.to_vec() };
+        self.kernel(name, spec, vec![x], len)
+    }
+}
+
+fn conv(op: &Conv, site: &Site<'_>) -> KernelSpec {
+    let (a, b, out) = (site.dims(0), site.dims(1), site.out());
+    match op {
+        Conv::Forward(c) => {
+            KernelSpec::ConvForward(ConvShape::new(*c, a, b, out), Epilogue::default())
+        }
+        Conv::GradInput(c, x) => {
+            KernelSpec::ConvGradInput(ConvShape::new(*c, x, b, a), Epilogue::default())
+        }
+        Conv::GradWeight(c, w) => {
+            KernelSpec::ConvGradWeight(ConvShape::new(*c, a, w, b), false, None)
+        }
+    }
+}
+
+fn pool(op: &Pool, site: &Site<'_>) -> KernelSpec {
+    let (x, out) = (site.dims(0), site.out());
+    match op {
+        Pool::Max(p) => KernelSpec::MaxPool(PoolShape::new(*p, x, out)),
+        Pool::MaxGrad(p) => KernelSpec::MaxPoolGrad(PoolShape::new(*p, x, site.dims(1)), false),
+        Pool::Average(p) => KernelSpec::AvgPool(PoolShape::new(*p, x, out)),
+        Pool::AverageGrad(p, x) => KernelSpec::AvgPoolGrad(PoolShape::new(*p, x, site.dims(0))),
+    }
+}
+
+fn row_norm(op: RowNorm, site: &Site<'_>) -> KernelSpec {
+    let (rows, cols) = site.matrix(0);
+    match op {
+        RowNorm::Forward { kind, epsilon } => KernelSpec::RowNorm { kind, rows, cols, epsilon },
+        RowNorm::GradInput { kind, epsilon } => {
+            KernelSpec::RowNormGradInput { kind, rows, cols, epsilon }
+        }
+        RowNorm::GradGamma { kind, epsilon } => {
+            KernelSpec::RowNormGradGamma { kind, rows, cols, epsilon }
+        }
+    }
+}
+
+fn embedding(op: Embedding, site: &Site<'_>) -> KernelSpec {
+    let lookup = |table: [usize; 2], ids: usize, bags: bool| {
+        let tensor = site.inputs[ids].0;
+        Lookup {
+            rows: table[0],
+            cols: table[1],
+            len: tensor.len(),
+            float: tensor.dtype == DType::F32,
+            bag: if bags { tensor.shape[1] } else { 0 },
+        }
+    };
+    let table = || [site.dims(0)[0], site.dims(0)[1]];
+    let cols = site.out().last().copied().unwrap_or(1);
+    match op {
+        Embedding::Rows => KernelSpec::Embedding(lookup(table(), 1, false)),
+        Embedding::Bag => KernelSpec::Embedding(lookup(table(), 1, true)),
+        Embedding::RowsGrad { rows } => {
+            KernelSpec::EmbeddingGrad(lookup([rows, cols], 0, false), None)
+        }
+        Embedding::BagGrad { rows } => {
+            KernelSpec::EmbeddingGrad(lookup([rows, cols], 0, true), None)
+        }
+    }
+}
+
+fn sequence(op: Sequence, site: &Site<'_>) -> KernelSpec {
+    let shape = |dims: &[usize]| Sequences { batch: dims[0], time: dims[1], units: dims[2] };
+    match op {
+        Sequence::MaskedMean => KernelSpec::MaskedMean(shape(site.dims(0))),
+        Sequence::MaskedMeanGrad { .. } => KernelSpec::MaskedMeanGrad(shape(site.out())),
+    }
+}
+
+fn softmax(op: Softmax, site: &Site<'_>) -> KernelSpec {
+    let (rows, cols) = site.matrix(0);
+    match op {
+        Softmax::Plain => KernelSpec::Softmax { rows, cols, log: false },
+        Softmax::Log => KernelSpec::Softmax { rows, cols, log: true },
+        Softmax::PlainGrad => KernelSpec::SoftmaxGrad { rows, cols, log: false },
+        Softmax::LogGrad => KernelSpec::SoftmaxGrad { rows, cols, log: true },
+    }
+}
+
+fn loss(op: Loss, site: &Site<'_>) -> KernelSpec {
+    let (rows, cols) = site.matrix(0);
+    match op {
+        Loss::SparseCrossEntropy { label_smoothing } => {
+            KernelSpec::CrossEntropy { rows, cols, sparse: true, label_smoothing }
+        }
+        Loss::DenseCrossEntropy { label_smoothing } => {
+            KernelSpec::CrossEntropy { rows, cols, sparse: false, label_smoothing }
+        }
+        Loss::SparseCrossEntropyGrad { label_smoothing } => {
+            KernelSpec::CrossEntropyGrad { rows, cols, sparse: true, label_smoothing }
+        }
+        Loss::DenseCrossEntropyGrad { label_smoothing } => {
+            KernelSpec::CrossEntropyGrad { rows, cols, sparse: false, label_smoothing }
+        }
+        Loss::WeightedMean => KernelSpec::WeightedMean { len: rows * cols },
+        Loss::WeightedMeanGrad => KernelSpec::WeightedMeanGrad { len: site.len() },
+    }
+}
+
+/// Nothing for an op that leaves all elements where they are.
+fn layout(op: &Layout, site: &Site<'_>) -> Option<KernelSpec> {
+    let shape = || site.dims(0).to_vec();
+    Some(match op {
+        Layout::Reshape(_) | Layout::StopGradient => return None,
+        Layout::BroadcastTo(_) if site.inputs[0].0.len() == site.len() => return None,
+        Layout::BroadcastTo(to) => KernelSpec::BroadcastTo { from: shape(), to: to.clone() },
+        Layout::Transpose(perm) => KernelSpec::Transpose { shape: shape(), perm: perm.clone() },
+        Layout::Concat { axis } => {
+            let shapes = (0..site.inputs.len()).map(|i| site.dims(i).to_vec()).collect();
+            KernelSpec::Concat { shapes, axis: *axis }
+        }
+        Layout::Slice { start, size } => {
+            KernelSpec::Slice { shape: shape(), start: start.clone(), size: size.clone() }
+        }
+        Layout::Pad { before, after, value } => KernelSpec::Pad {
+            shape: shape(),
+            before: before.clone(),
+            after: after.clone(),
+            value: *value,
+        },
+    })
+}

@@ -1,0 +1,61 @@
+//! The end of a step: clipping and the optimizer's updates.
+
+use super::Lowering;
+use crate::ir::{ValueId, Work};
+use crate::kernel::{FusedUpdate, KernelSpec, NORM_CHUNK};
+use tidemill_graph::{Clip, hyper};
+
+impl Lowering<'_> {
+    pub(super) fn updates(&mut self) {
+        let graph = self.graph;
+        let Some(hyper_id) = graph.hyper else { return };
+        let hyper_value = self.get(hyper_id);
+        let norms: Vec<ValueId> = match graph.clip {
+            Some(Clip::Norm(_) | Clip::GlobalNorm(_)) => graph
+                .updates
+                .iter()
+                .map(|u| {
+                    let gradient = self.get(u.gradient);
+                    let len = graph.tensor(u.gradient).len();
+                    let norm = self.computed("norm", len.div_ceil(NORM_CHUNK).max(1));
+                    let spec = KernelSpec::SquaredNorm { len };
+                    let name = graph.tensor(u.parameter).name.clone();
+                    self.node(&name, Work::Kernel(spec), vec![gradient], vec![norm]);
+                    norm
+                })
+                .collect(),
+            _ => vec![],
+        };
+        let clipped = |this: &mut Self, norms: &[ValueId], limit: f32| {
+            let value = this.computed("hyper", hyper::LEN);
+            let mut inputs = vec![hyper_value];
+            inputs.extend(norms);
+            let counts = norms.iter().map(|&n| this.schedule.values[n].len).collect();
+            let spec = KernelSpec::ClipScale { counts, limit };
+            this.node("clip", Work::Kernel(spec), inputs, vec![value]);
+            value
+        };
+        let global = match graph.clip {
+            Some(Clip::GlobalNorm(limit)) => Some(clipped(self, &norms, limit)),
+            _ => None,
+        };
+        for (index, update) in graph.updates.iter().enumerate() {
+            let hyper_value = match graph.clip {
+                Some(Clip::Norm(limit)) => clipped(self, &norms[index..=index], limit),
+                _ => global.unwrap_or(hyper_value),
+            };
+            let clip_value = match graph.clip {
+                Some(Clip::Value(v)) => Some(v),
+                _ => None,
+            };
+            let rule = FusedUpdate { rule: update.rule, decay: update.decay, clip_value };
+            let parameter = graph.tensor(update.parameter);
+            let spec = KernelSpec::Optimize { len: parameter.len(), update: rule };
+            let inputs = vec![self.get(update.gradient), hyper_value];
+            self.node(&parameter.name, Work::Kernel(spec), inputs, vec![]);
+            let mut state = vec![update.parameter];
+            state.extend(&update.slots);
+            self.set_state(state);
+        }
+    }
+}
