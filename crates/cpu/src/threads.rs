@@ -8,9 +8,17 @@
 //! thread waits until all chunks of the task are done. Waiting threads spin briefly, then sleep:
 //! unbounded spinning collapses on a busy machine. What a step leaves over of a waiting thread goes
 //! to the work [`Beside`] it.
+//!
+//! A step borrows from the caller's stack, so the caller leaves it only when every worker has: an
+//! [`Open`] step closes when it is dropped. A panic in a chunk or in the work beside the step, on
+//! whatever thread, ends the step for all: each thread finishes the chunk or piece that it has begun,
+//! no other is begun, and the caller panics with the payload of the first panic. The pool is as good
+//! as new then; what the step was to write is not.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Turns of spinning before a worker sleeps between steps, about 50 us.
@@ -32,14 +40,15 @@ pub trait Tasks: Sync {
     /// Runs one chunk on the given thread of the pool.
     ///
     /// # Safety
-    /// Each chunk runs once per step, after all chunks of the tasks before; the thread number is
-    /// the running thread's own.
+    /// No chunk runs twice in a step, each runs after all chunks of the tasks before, and the thread
+    /// number is the running thread's own.
     unsafe fn run(&self, task: usize, chunk: usize, thread: usize);
 }
 
 /// Work that is done beside a step by threads that would wait otherwise, in pieces that any thread
 /// may do at any time during the step: filling the next batch. It does the next piece, and says
 /// whether there was one. A piece should be shorter than a chunk, which may have to wait for it.
+/// If a step ends in a panic, pieces may be left over.
 pub type Beside<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// No work beside a step.
@@ -53,7 +62,7 @@ struct Apart<T>(T);
 /// Progress of one task.
 struct Progress {
     /// For each thread's run of chunks: the step's number in the upper half, chunks claimed of the
-    /// run in the lower, so that a thread which is late by a step never claims one of a newer step.
+    /// run in the lower. Another number abandons the task without a look at anything else.
     claimed: Box<[Apart<AtomicU64>]>,
     /// Chunks done, of all runs.
     done: Apart<AtomicU32>,
@@ -65,7 +74,20 @@ impl Progress {
         Progress { claimed, done: Apart(AtomicU32::new(0)) }
     }
 
-    /// Claims a chunk of the run of `owner`, if one is left; `Err` if the step is over.
+    /// Leaves nothing to claim, and tells those who wait that they wait in vain.
+    fn abandon(&self, epoch: u32) {
+        for claimed in &self.claimed {
+            // No thread works on a step of this number before the next step has set it again.
+            claimed.0.store(u64::from(epoch.wrapping_add(1)) << 32, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the step was abandoned.
+    fn is_abandoned(&self, epoch: u32) -> bool {
+        (self.claimed[0].0.load(Ordering::Relaxed) >> 32) as u32 != epoch
+    }
+
+    /// Claims a chunk of the run of `owner`, if one is left; `Err` if the step was abandoned.
     fn claim(&self, owner: usize, chunks: usize, epoch: u32) -> Result<Option<usize>, ()> {
         let runs = self.claimed.len();
         let (start, end) = (owner * chunks / runs, (owner + 1) * chunks / runs);
@@ -88,23 +110,82 @@ impl Progress {
     }
 }
 
-struct Job {
-    tasks: *const dyn Tasks,
-    beside: *const (dyn Fn() -> bool + Sync),
-    progress: *const Progress,
+/// What a step is about.
+struct Job<'a> {
+    /// The step's number.
+    epoch: u32,
+    tasks: &'a dyn Tasks,
+    beside: Beside<'a>,
+    /// Of each task.
+    progress: &'a [Progress],
 }
 
 struct Shared {
-    /// Number of the step that is open, twice; odd while none is. Workers wait on it.
+    /// Number of the newest step. Workers wait on it.
     epoch: AtomicU32,
-    /// The open step's job; valid while workers are inside (see `inside`).
-    job: AtomicPtr<Job>,
+    /// The open step's job, or null; valid while workers are inside (see `inside`).
+    job: AtomicPtr<Job<'static>>,
     /// Workers that may still touch the job.
     inside: AtomicU32,
     sleeping: AtomicU32,
     /// Workers that have started.
     ready: AtomicU32,
     stop: AtomicBool,
+    /// Whether the newest step has panicked.
+    panicked: AtomicBool,
+    /// What the first of its panics carries; never contended.
+    payload: Mutex<Option<Payload>>,
+}
+
+/// What a panic carries.
+type Payload = Box<dyn Any + Send>;
+
+impl Shared {
+    /// Remembers a panic of the open step, if it is the first.
+    fn keep(&self, payload: Payload) {
+        if self.panicked.swap(true, Ordering::Relaxed) {
+            // The destructor of a payload may panic too, and nobody could catch that.
+            std::mem::forget(payload);
+        } else {
+            *self.payload.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+        }
+    }
+
+    /// The first panic of a step that is closed, if there was one.
+    fn take_panic(&self) -> Option<Payload> {
+        if !self.panicked.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.panicked.store(false, Ordering::Relaxed);
+        self.payload.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A step that workers may join. Dropping it closes the step: none joins any more, and those that
+/// have joined are waited for, so that what the job borrows outlives its use however the caller's
+/// frame is left.
+struct Open<'a>(&'a Shared);
+
+impl<'a> Open<'a> {
+    fn new(shared: &'a Shared, job: &'a Job<'a>) -> Open<'a> {
+        // The lifetime is lost here; `drop` sees to it that no worker has the job for longer.
+        shared.job.store(std::ptr::from_ref(job).cast_mut().cast(), Ordering::Release);
+        shared.epoch.store(job.epoch, Ordering::SeqCst);
+        if shared.sleeping.load(Ordering::SeqCst) > 0 {
+            atomic_wait::wake_all(&shared.epoch);
+        }
+        Open(shared)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.job.store(std::ptr::null_mut(), Ordering::SeqCst);
+        let mut spins = 0;
+        while self.0.inside.load(Ordering::SeqCst) != 0 {
+            pause(&mut spins);
+        }
+    }
 }
 
 /// A pool of threads; the caller is thread 0.
@@ -126,6 +207,8 @@ impl Pool {
             sleeping: AtomicU32::new(0),
             ready: AtomicU32::new(0),
             stop: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+            payload: Mutex::new(None),
         });
         let mut workers = Vec::new();
         for thread in 1..threads.max(1) {
@@ -161,6 +244,10 @@ impl Pool {
 
     /// Runs all tasks in order, and all of the work beside them. With `parallel` false, or without
     /// workers, the caller does all of it alone, which is quicker for steps of a few microseconds.
+    ///
+    /// # Panics
+    /// With the payload of the first panic in a chunk or in the work beside, once no thread uses
+    /// either any more. Chunks and pieces that had not begun are left out then.
     pub fn run(&mut self, tasks: &dyn Tasks, parallel: bool, beside: Beside<'_>) {
         if self.workers.is_empty() || !parallel {
             for task in 0..tasks.len() {
@@ -174,32 +261,19 @@ impl Pool {
         }
         self.reserve(tasks.len());
         self.epoch = self.epoch.wrapping_add(1);
-        for progress in &self.progress[..tasks.len()] {
-            progress.done.0.store(0, Ordering::Relaxed);
-            for claimed in &progress.claimed {
+        let progress = &self.progress[..tasks.len()];
+        for Progress { claimed, done } in progress {
+            done.0.store(0, Ordering::Relaxed);
+            for claimed in claimed {
                 claimed.0.store(u64::from(self.epoch) << 32, Ordering::Relaxed);
             }
         }
-        let tasks_ptr: *const dyn Tasks =
-            // SAFETY: only the lifetime is lost; the job is cleared and every worker has left it
-            // before this function returns.
-            unsafe { std::mem::transmute::<*const (dyn Tasks + '_), *const dyn Tasks>(tasks) };
-        let beside: *const (dyn Fn() -> bool + Sync) =
-            // SAFETY: as above.
-            unsafe { std::mem::transmute::<Beside<'_>, Beside<'static>>(beside) };
-        let mut job = Job { tasks: tasks_ptr, beside, progress: self.progress.as_ptr() };
-        self.shared.job.store(&mut job, Ordering::Release);
-        self.shared.epoch.store(self.epoch, Ordering::SeqCst);
-        if self.shared.sleeping.load(Ordering::SeqCst) > 0 {
-            atomic_wait::wake_all(&self.shared.epoch);
-        }
-        work(&job, self.epoch, 0);
-        // Close the step, then wait for workers that are on their way out of it, or at a last piece
-        // of the work beside it.
-        self.shared.job.store(std::ptr::null_mut(), Ordering::SeqCst);
-        let mut spins = 0;
-        while self.shared.inside.load(Ordering::SeqCst) != 0 {
-            pause(&mut spins);
+        let job = Job { epoch: self.epoch, tasks, beside, progress };
+        let open = Open::new(&self.shared, &job);
+        work(&self.shared, &job, 0);
+        drop(open);
+        if let Some(payload) = self.shared.take_panic() {
+            resume_unwind(payload);
         }
     }
 }
@@ -210,7 +284,7 @@ impl Drop for Pool {
         self.shared.epoch.fetch_add(1, Ordering::SeqCst);
         atomic_wait::wake_all(&self.shared.epoch);
         for worker in self.workers.drain(..) {
-            // a worker that panicked has already printed why
+            // workers catch what panics in a step, and do nothing else
             let _ = worker.join();
         }
     }
@@ -254,25 +328,34 @@ fn worker(shared: &Shared, thread: usize) {
         shared.inside.fetch_add(1, Ordering::SeqCst);
         let job = shared.job.load(Ordering::SeqCst);
         if !job.is_null() {
-            // SAFETY: the caller keeps the job alive while `inside` is not 0 and it is published.
+            // SAFETY: a published job is valid until its caller has cleared it and then seen `inside`
+            // at 0 (`Open`), and this thread stays inside until it is through with the job.
             let job = unsafe { &*job };
-            // A newer step may have been opened meanwhile: take its number from the shared state.
-            seen = shared.epoch.load(Ordering::SeqCst);
-            work(job, seen, thread);
+            // A newer step may have been opened since its number was read.
+            seen = job.epoch;
+            work(shared, job, thread);
         }
         shared.inside.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
+/// Takes part in a step. A panic ends here: it is kept for the caller, and ends the step for all.
+fn work(shared: &Shared, job: &Job<'_>, thread: usize) {
+    // Nothing that a panic could leave half-done is used after the step: counters are set at the start
+    // of the next one, and what the step writes is the caller's, who is told.
+    let done = catch_unwind(AssertUnwindSafe(|| work_through(shared, job, thread)));
+    if let Err(payload) = done {
+        shared.keep(payload);
+        job.progress.iter().for_each(|progress| progress.abandon(job.epoch));
+    }
+}
+
 /// Works through a step: claims chunks of each task, then waits until all its chunks are done.
 /// Does work beside the step whenever it would wait, and what is left of it at the end.
-fn work(job: &Job, epoch: u32, thread: usize) {
-    // SAFETY: the job's pointers live as long as the step (see `Pool::run`).
-    let (tasks, beside) = unsafe { (&*job.tasks, &*job.beside) };
+fn work_through(shared: &Shared, job: &Job<'_>, thread: usize) {
+    let &Job { epoch, tasks, beside, progress } = job;
     let mut more = true;
-    for task in 0..tasks.len() {
-        // SAFETY: `reserve` made at least as many entries as there are tasks.
-        let progress = unsafe { &*job.progress.add(task) };
+    for (task, progress) in progress.iter().enumerate() {
         let chunks = tasks.chunks(task);
         let runs = progress.claimed.len();
         let mut mine = 0;
@@ -283,7 +366,8 @@ fn work(job: &Job, epoch: u32, thread: usize) {
                     Err(()) => return,
                     Ok(None) => break,
                     Ok(Some(chunk)) => {
-                        // SAFETY: the claim makes this chunk this thread's; tasks before are done.
+                        // SAFETY: the claim makes this chunk this thread's; tasks before are done,
+                        // for a chunk that panicked is never counted as done.
                         unsafe { tasks.run(task, chunk, thread) };
                         mine += 1;
                     }
@@ -295,8 +379,7 @@ fn work(job: &Job, epoch: u32, thread: usize) {
         }
         let mut spins = 0;
         while progress.done.0.load(Ordering::Acquire) < chunks as u32 {
-            let open = (progress.claimed[0].0.load(Ordering::Relaxed) >> 32) as u32 == epoch;
-            if thread != 0 && !open {
+            if progress.is_abandoned(epoch) {
                 return;
             }
             more = more && beside();
@@ -305,90 +388,12 @@ fn work(job: &Job, epoch: u32, thread: usize) {
             }
         }
     }
-    while more {
+    while more && !shared.panicked.load(Ordering::Relaxed) {
         more = beside();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicUsize;
-
-    struct Count {
-        chunks: Vec<usize>,
-        hits: Vec<Vec<AtomicUsize>>,
-        finished: AtomicUsize,
-    }
-
-    impl Tasks for Count {
-        fn len(&self) -> usize {
-            self.chunks.len()
-        }
-        fn chunks(&self, task: usize) -> usize {
-            self.chunks[task]
-        }
-        unsafe fn run(&self, task: usize, chunk: usize, _thread: usize) {
-            let before: usize = self.chunks[..task].iter().sum();
-            assert!(self.finished.load(Ordering::SeqCst) >= before, "a task began too early");
-            self.hits[task][chunk].fetch_add(1, Ordering::SeqCst);
-            self.finished.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    fn count(chunks: &[usize]) -> Count {
-        Count {
-            chunks: chunks.to_vec(),
-            hits: chunks.iter().map(|&n| (0..n).map(|_| AtomicUsize::new(0)).collect()).collect(),
-            finished: AtomicUsize::new(0),
-        }
-    }
-
-    #[test]
-    fn every_chunk_runs_once_in_order() {
-        let steps = if cfg!(miri) { 5 } else { 3_000 };
-        for threads in [1, 2, 3, 5] {
-            let mut pool = Pool::new(threads);
-            for step in 0..steps {
-                let tasks = count(&[1, 7, 2, 1, 16, 3]);
-                pool.run(&tasks, true, NOTHING);
-                assert!(tasks.hits.iter().flatten().all(|h| h.load(Ordering::SeqCst) == 1));
-                if step % 500 == 0 {
-                    std::thread::sleep(std::time::Duration::from_millis(2)); // workers fall asleep
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn serial_steps_wake_nobody() {
-        let mut pool = Pool::new(2);
-        let tasks = count(&[3, 1]);
-        pool.run(&tasks, false, NOTHING);
-        assert!(tasks.hits.iter().flatten().all(|h| h.load(Ordering::SeqCst) == 1));
-    }
-
-    #[test]
-    fn work_beside_a_step_is_done_with_it() {
-        for (threads, parallel) in [(1, true), (2, true), (2, false), (5, true)] {
-            let mut pool = Pool::new(threads);
-            for step in 0..if cfg!(miri) { 3 } else { 1_000 } {
-                let tasks = count(&[2, 1, 5]);
-                let (given, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-                let pieces = step % 7;
-                pool.run(&tasks, parallel, &|| {
-                    let mine = given.fetch_add(1, Ordering::SeqCst) < pieces;
-                    done.fetch_add(usize::from(mine), Ordering::SeqCst);
-                    mine
-                });
-                assert_eq!(done.load(Ordering::SeqCst), pieces);
-                assert!(tasks.hits.iter().flatten().all(|h| h.load(Ordering::SeqCst) == 1));
-            }
-        }
-    }
-
-    #[test]
-    fn an_empty_step_is_fine() {
-        Pool::new(3).run(&count(&[]), true, NOTHING);
-    }
-}
+#[allow(clippy::unwrap_used)]
+#[path = "threads/tests.rs"] // also where this file is a crate of its own, see .ci/tsan
+mod tests;

@@ -69,7 +69,8 @@ impl Inline {
 }
 
 /// The filling of the batch after the one just delivered, in small pieces that any thread may do
-/// while that one is worked on. What is left of it when it is dropped is done then.
+/// while that one is worked on. What is left of it when it is dropped is done then. If a piece panics
+/// or the caller unwinds, the batch is filled again when it is asked for.
 pub struct Ahead<'a>(Option<Filling<'a>>);
 
 struct Filling<'a> {
@@ -93,6 +94,7 @@ impl Ahead<'_> {
         let Some(filling) = &self.0 else { return false };
         let rows = filling.lock().rows.take(filling.filler.rows_of_a_piece());
         let Some(rows) = rows else { return false };
+        let _unwinding = FailedIfUnwinding(filling);
         match filling.filler.fill_rows(rows) {
             Ok(0) => {}
             Ok(skipped) => filling.lock().outcome.skipped += skipped,
@@ -104,9 +106,24 @@ impl Ahead<'_> {
 
 impl Drop for Ahead<'_> {
     fn drop(&mut self) {
+        // Another panic would end the process.
+        if std::thread::panicking() {
+            return;
+        }
         while self.piece() {}
         if let Some(filling) = &self.0 {
             filling.lock().outcome.complete = true;
+        }
+    }
+}
+
+/// Makes the batch a failed one when a piece of it panics.
+struct FailedIfUnwinding<'f, 'a>(&'f Filling<'a>);
+
+impl Drop for FailedIfUnwinding<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().outcome.failed = true;
         }
     }
 }

@@ -201,6 +201,73 @@ fn errors_come_in_order_and_end_it() {
 }
 
 #[test]
+fn a_panic_ahead_comes_with_its_batch() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    // Sample 20 is in batch 5.
+    let data = Slow { panic: Some(20), cached_after: 0, ..slow(60) };
+    let mut loader = Loader::new(Arc::new(data), LoaderOptions::one_pass(4)).unwrap();
+    for batch in 0..5 {
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let (_, ahead) = loader.next_and_ahead().unwrap().unwrap();
+            // With the next batch not filled yet, in part, as a whole, and with a panic in it: the
+            // rest of that one must not be filled while unwinding.
+            for _ in 0..batch {
+                ahead.piece();
+            }
+            panic!("of the step");
+        }));
+        assert!(unwound.is_err());
+    }
+    // In order it is a panic of the caller's.
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(loader.next_batch()))).is_err());
+
+    // A piece that panicked and was caught: the rows that it left are filled again.
+    let data = Arc::new(Slow { cached_after: 0, ..slow(8) });
+    let once = PanicsOnce { inner: data, panicked: AtomicUsize::new(0) };
+    let mut loader = Loader::new(Arc::new(once), LoaderOptions::one_pass(4)).unwrap();
+    {
+        let (_, ahead) = loader.next_and_ahead().unwrap().unwrap();
+        assert!(catch_unwind(AssertUnwindSafe(|| while ahead.piece() {})).is_err());
+    }
+    let want = all(Slow { cached_after: 0, ..slow(8) }, LoaderOptions::one_pass(4));
+    assert!(loader.next_batch().unwrap() == Some(&want[1]));
+}
+
+/// The first filling of sample 5 is a panic.
+struct PanicsOnce {
+    inner: Arc<Slow>,
+    panicked: AtomicUsize,
+}
+
+impl Dataset for PanicsOnce {
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+    fn sample_shape(&self) -> &[usize] {
+        self.inner.sample_shape()
+    }
+    fn label_kind(&self) -> LabelKind {
+        self.inner.label_kind()
+    }
+    fn fill(&self, index: usize, x: &mut [f32], targets: &mut [f32]) -> Result<Label> {
+        assert!(index != 5 || self.panicked.fetch_add(1, Ordering::Relaxed) > 0, "a bug");
+        self.inner.fill(index, x, targets)
+    }
+    fn label(&self, index: usize) -> Label {
+        self.inner.label(index)
+    }
+    fn describe(&self, index: usize) -> String {
+        self.inner.describe(index)
+    }
+    fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {
+        self.inner.raw_image(index)
+    }
+    fn fill_cost(&self) -> FillCost {
+        FillCost::Copy
+    }
+}
+
+#[test]
 fn a_panic_is_an_error_not_a_hang() {
     let data = Slow { panic: Some(9), ..slow(60) };
     let options = LoaderOptions { threads: Some(2), ..LoaderOptions::one_pass(4) };
