@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod learn;
+pub(crate) mod manual;
 pub(crate) mod predict;
 pub(crate) mod quickstart;
 pub(crate) mod train;
