@@ -12,26 +12,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum InputSpec {
-    /// An image; `x` is `[batch, height, width, channels]`, f32.
+    /// An image. `x` is f32 `[batch, height, width, channels]`.
     Image {
-        /// Rows.
+        /// Height in pixels.
         #[serde(deserialize_with = "count")]
         height: usize,
-        /// Columns.
+        /// Width in pixels.
         #[serde(deserialize_with = "count")]
         width: usize,
         /// 1 for grey, 3 for colour.
         #[serde(deserialize_with = "count")]
         channels: usize,
     },
-    /// That many numbers; `x` is `[batch, features]`, f32.
+    /// A vector of this many numbers. `x` is f32 `[batch, features]`.
     Features(#[serde(deserialize_with = "count")] usize),
-    /// Integer ids; `x` is `[batch, length]`, i32.
+    /// A sequence of integer ids. `x` is i32 `[batch, length]`.
     Ids {
         /// Number of ids in a sample.
         #[serde(deserialize_with = "count")]
         length: usize,
-        /// Ids are `0 .. vocabulary`.
+        /// Number of different ids: they are 0 to `vocabulary` - 1.
         #[serde(deserialize_with = "count")]
         vocabulary: usize,
     },
@@ -58,11 +58,12 @@ impl InputSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// What one sample is.
+    /// The input: the shape and type of one sample.
     pub input: InputSpec,
-    /// What is done to it, in order.
+    /// The layers, in order.
     pub layers: Vec<LayerSpec>,
-    /// Outputs at every depth, of which those count that are right; off by default.
+    /// Hedged depth: an output at every hidden layer, weighted by how well each predicts; off by
+    /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hedged_depth: Option<HedgedDepth>,
 }
