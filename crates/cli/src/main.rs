@@ -36,6 +36,8 @@ The documentation is in docs/ of the repository; docs/recipe-reference.md lists 
 enum Command {
     /// Draw digit images, train on them, learn from a drifting stream, and print the results.
     Quickstart(commands::quickstart::Arguments),
+    /// Look at data and write a commented recipe for it.
+    Init(commands::init::Arguments),
     /// Train a model on stored data.
     Train(commands::train::Arguments),
     /// Learn from a stream, event by event.
@@ -66,6 +68,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Quickstart(arguments) => commands::quickstart::run(&arguments),
+        Command::Init(arguments) => commands::init::run(&arguments),
         Command::Train(arguments) => commands::train::run(&arguments),
         Command::Learn(arguments) => commands::learn::run(&arguments),
         Command::Advise(arguments) => commands::advise::run(&arguments),

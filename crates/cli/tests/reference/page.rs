@@ -316,8 +316,8 @@ impl Page<'_> {
                 };
                 format!("{kind}: [{title}](#{})", anchor(title))
             }
-            Shape::Array(inner) => format!("array of {}", self.type_of(inner)),
-            Shape::Map(inner) => format!("table by name, each {}", self.type_of(inner)),
+            Shape::Array(inner) => format!("array of {}", plural(&self.type_of(inner))),
+            Shape::Map(inner) => format!("table by name, each a {}", self.type_of(inner)),
             Shape::Or(shapes) => match &shapes[..] {
                 [one, Shape::Array(of)] if **of == *one => {
                     format!("{}, or an array of these", self.type_of(one))
@@ -329,6 +329,20 @@ impl Page<'_> {
             },
         }
     }
+}
+
+/// `table: [Layer]` as `tables: [Layer]`, `integer or string` as `integers or strings`.
+fn plural(kind: &str) -> String {
+    let (kind, rest) = kind.split_at(kind.find(':').unwrap_or(kind.len()));
+    let word = |word: &str| match word.trim_end_matches(',') {
+        "table" | "name" | "string" | "number" | "integer" => word.replacen(
+            word.trim_end_matches(','),
+            &format!("{}s", word.trim_end_matches(',')),
+            1,
+        ),
+        _ => word.to_owned(),
+    };
+    kind.split(' ').map(word).collect::<Vec<_>>().join(" ") + rest
 }
 
 /// A key's name and its other names.
