@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Tidemill and its peers side by side, in one run, in interleaved rounds. See README.md.
 
-    /path/to/venv/bin/python bench/compare.py --write-readme
+    /path/to/venv/bin/python bench/compare.py --write-docs
 """
 
 import argparse
@@ -34,7 +34,7 @@ def options():
     p.add_argument("--seconds", type=float, default=2.0, help="of one measurement")
     p.add_argument("--probe-seconds", type=float, default=0.7, help="of each of 3 probes of a variant")
     p.add_argument("--force", action="store_true", help="measure although the machine is busy")
-    p.add_argument("--write-readme", action="store_true", help="replace the table in README.md")
+    p.add_argument("--write-docs", action="store_true", help="replace the tables in docs/speed.md")
     p.add_argument("--json", default=str(HERE / "results.json"), help="where the full results go")
     return p.parse_args()
 
@@ -153,8 +153,8 @@ def main():
     save(o.json, results)
     text = table.render(results)
     print(text)
-    if o.write_readme:
-        table.write_readme(ROOT / "README.md", text)
+    if o.write_docs:
+        table.write_between_marks(ROOT / "docs" / "speed.md", text)
 
 
 def save(path, results):

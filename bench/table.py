@@ -1,4 +1,4 @@
-"""From results to the Markdown table, and from there into the README."""
+"""From results to the Markdown table, and from there into docs/speed.md."""
 
 import pathlib
 import re
@@ -94,7 +94,7 @@ def render(results):
     return "\n\n".join(parts)
 
 
-def write_readme(path, text):
+def write_between_marks(path, text):
     path = pathlib.Path(path)
     old = path.read_text(encoding="utf-8")
     block = f"<!-- bench:start -->\n{text}\n<!-- bench:end -->"

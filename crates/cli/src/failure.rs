@@ -59,6 +59,6 @@ impl From<tidemill_engine::data::Error> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
-        Failure::failed(format!("the output cannot be written: {error}"))
+        Failure::failed(format!("cannot write the output: {error}"))
     }
 }

@@ -12,46 +12,63 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-/// Train neural networks with one compiled step.
+/// Train neural networks from stored data and from live streams.
 #[derive(Parser)]
-#[command(name = "tidemill", version, max_term_width = 100)]
+#[command(name = "tidemill", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
+const AFTER_HELP: &str = "\
+First steps:
+  tidemill quickstart                        a first run that needs no data
+  tidemill init DATA                         write a recipe for your data
+  tidemill train RECIPE                      train it
+  tidemill predict RUN --data FILES          use it
+
+Exit status: 0 success, 1 the run failed, 2 wrong usage or recipe, 130 interrupted with a checkpoint.
+The documentation is in docs/ of the repository; docs/recipe-reference.md lists every key of a recipe.";
+
 #[derive(Subcommand)]
 enum Command {
-    /// Make digit images, train on them, and show what came out; needs nothing but this program.
+    /// Draw digit images, train on them, learn from a drifting stream, and print the results.
     Quickstart(commands::quickstart::Arguments),
-    /// Train as a recipe says.
+    /// Look at data and write a commented recipe for it.
+    Init(commands::init::Arguments),
+    /// Train a model on stored data.
     Train(commands::train::Arguments),
     /// Learn from a stream, event by event.
     Learn(commands::learn::Arguments),
-    /// Batch or online? Measure on the data and answer.
-    Advise(commands::advise::Arguments),
-    /// Measure batch and online learning side by side on the same events.
-    Compare(commands::compare::Arguments),
-    /// Measure a run's model on data.
+    /// Evaluate a trained model on data.
     Eval(commands::eval::Arguments),
-    /// Say what a run's model thinks of files.
+    /// Predict on files with a trained model.
     Predict(commands::predict::Arguments),
-    /// Show how a recipe's training step is computed: layers, kernels, memory, predicted time.
-    Explain(commands::explain::Arguments),
-    /// Look for mistakes in a recipe and its data before the first step.
+    /// Check a recipe and its data for mistakes before training.
     Doctor(commands::doctor::Arguments),
-    /// Measure how long a training step takes.
+    /// Show how a recipe's training step is computed: kernels, fusions, memory, expected time.
+    Explain(commands::explain::Arguments),
+    /// Measure the time of a training step.
     Bench(commands::bench::Arguments),
-    /// Make data.
+    /// Compare batch and online learning on the same events.
+    Compare(commands::compare::Arguments),
+    /// Recommend batch or online learning, from measurements on your data.
+    Advise(commands::advise::Arguments),
+    /// Generate sample data.
     #[command(subcommand)]
     Data(commands::data::Command),
+    /// Print a completion script for a shell.
+    Completions(commands::manual::Completions),
+    /// Write the manual pages, one for each command.
+    Man(commands::manual::Man),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Quickstart(arguments) => commands::quickstart::run(&arguments),
+        Command::Init(arguments) => commands::init::run(&arguments),
         Command::Train(arguments) => commands::train::run(&arguments),
         Command::Learn(arguments) => commands::learn::run(&arguments),
         Command::Advise(arguments) => commands::advise::run(&arguments),
@@ -62,9 +79,16 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Data(command) => commands::data::run(&command),
+        Command::Completions(arguments) => commands::manual::completions(&arguments, program()),
+        Command::Man(arguments) => commands::manual::man(&arguments, program()),
     };
     match result {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// All commands and options, for what is made from them.
+fn program() -> clap::Command {
+    Arguments::command()
 }

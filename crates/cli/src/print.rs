@@ -1,10 +1,10 @@
-//! Printing that outlives its reader: a run goes on when `head` has seen enough of it, or when its
-//! terminal is gone.
+//! Printing that survives its reader: a run continues when the reader of its output, such as
+//! `head` or a closed terminal, is gone.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 
-/// Prints a line on standard output; fails when it cannot be written although someone reads.
+/// Prints a line on standard output; fails if it cannot be written, unless the reader has gone.
 macro_rules! say {
     ($($text:tt)*) => { $crate::print::out(format_args!($($text)*)) };
 }

@@ -2,7 +2,7 @@
 
 /// The bytes of a size.
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
-    let wrong = || format!("must be a size such as 512MB or 1.5GiB, found {text}");
+    let wrong = || format!("must be a size such as 512MB or 1.5GiB, found `{text}`");
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| wrong())?;

@@ -13,18 +13,19 @@ use crate::{Bytes, Error, MemoryDataset, Normalize, Result};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdxSpec {
-    /// The file of samples: 8-bit values of two or more dimensions, samples first.
+    /// The file of samples: 8-bit values with two or more dimensions, of which the first counts the
+    /// samples.
     pub images: String,
-    /// The file of labels: 8-bit values of one dimension.
+    /// The file of labels: 8-bit values with one dimension. May be left out for data to predict on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
-    /// Names of the classes, by number.
+    /// Names of the classes, in the order of their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
-    /// Use only the first so many samples.
+    /// Use only this many samples from the start; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// From stored values to what the model sees; a scale of 1/255 when left out.
+    /// How stored values are scaled; multiplied by 1/255 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalize: Option<Normalize>,
 }

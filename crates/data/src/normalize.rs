@@ -4,17 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// The `normalize` option of a dataset. The default for 8-bit images is a scale of 1/255 alone.
+/// How stored values become the model's input: `(value * scale - mean) / std`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalize {
-    /// Multiplies every value first; 1/255 for 8-bit images and 1 for tables when left out.
+    /// Factor applied to every value first. When left out, 1/255 for 8-bit images and 1 for tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<f32>,
-    /// Subtracted after scaling: one value, or one for each channel (each feature of a table).
+    /// Subtracted next: one value, or one for each channel (for tables: each feature).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mean: Vec<f32>,
-    /// Divides last: one value, or one for each channel (each feature of a table).
+    /// Divided by last: one value, or one for each channel (for tables: each feature).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub std: Vec<f32>,
 }

@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CsvSpec, Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, LabelKind, Result};
 
-/// One source of samples.
+/// The source of the samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum DataSpec {
-    /// A folder, or archive, of images with one sub-folder for each class.
+    /// A folder or archive of images, with one sub-folder per class.
     ImageDirectory(ImageDirectorySpec),
-    /// IDX files.
+    /// IDX files, the format of MNIST.
     Idx(IdxSpec),
-    /// A table.
+    /// A CSV table.
     Csv(CsvSpec),
 }
 
@@ -29,9 +29,9 @@ pub enum DataSpec {
 pub enum InputSpec {
     /// Images of this size; an image folder is resized and coloured to it.
     Image {
-        /// Rows.
+        /// Height in pixels.
         height: usize,
-        /// Columns.
+        /// Width in pixels.
         width: usize,
         /// 1 grey, 3 RGB, 4 RGBA.
         channels: usize,

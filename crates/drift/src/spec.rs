@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Which detector, with its parameters.
+/// A drift detector with its parameters. The defaults are those of River 0.26.
 ///
 /// ```
 /// # #[derive(serde::Deserialize)] struct Recipe { drift: tidemill_drift::DetectorSpec }
@@ -14,19 +14,21 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum DetectorSpec {
-    /// A window cut where its mean moved (Bifet and Gavalda 2007). For any values.
+    /// ADWIN: an adaptive window, cut where its mean changed (Bifet and Gavalda 2007). For any
+    /// values.
     Adwin(AdwinSpec),
-    /// The error rate rose above its best (Gama et al. 2004). For errors.
+    /// DDM: alarms when the error rate rises above its best value (Gama et al. 2004). For classes.
     Ddm(DdmSpec),
-    /// Errors come closer together (Baena-Garcia et al. 2006). For errors.
+    /// EDDM: alarms when errors come closer together (Baena-Garcia et al. 2006). For classes.
     Eddm(EddmSpec),
-    /// The mean moved beyond Hoeffding's bound (Frias-Blanco et al. 2015). For values in [0, 1].
+    /// HDDM-A: alarms when the mean moves beyond Hoeffding's bound (Frias-Blanco et al. 2015). For
+    /// classes.
     HddmA(HddmASpec),
-    /// The fading mean moved beyond McDiarmid's bound (the same paper). For values in [0, 1].
+    /// HDDM-W: the same with a weighted mean and McDiarmid's bound. For classes.
     HddmW(HddmWSpec),
-    /// The newest values have another distribution (Raab et al. 2020). For any values.
+    /// KSWIN: a Kolmogorov-Smirnov test of the newest values (Raab et al. 2020). For any values.
     Kswin(KswinSpec),
-    /// Deviations from the mean add up (Page 1954). For any values.
+    /// Page-Hinkley: alarms when deviations from the mean add up (Page 1954). For any values.
     PageHinkley(PageHinkleySpec),
 }
 
@@ -34,18 +36,19 @@ pub enum DetectorSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdwinSpec {
-    /// Chance of a false alarm at one check, in (0, 1). Default: 0.002.
+    /// Probability of a false alarm at one check, in (0, 1). Default: 0.002.
     pub delta: f64,
-    /// Values from one check to the next. Default: 32.
+    /// Number of values between two checks. Default: 32.
     pub clock: u64,
-    /// Buckets of one size before two are merged, 2 to 1,000. Default: 5.
+    /// Number of buckets of one size before two are merged, 2 to 1,000. Default: 5.
     pub max_buckets: usize,
-    /// Values that each side of a cut must have, at least 1. Default: 5.
+    /// Minimum number of values on each side of a cut, at least 1. Default: 5.
     pub min_window_length: u64,
-    /// Nothing is checked up to this many values. Default: 10.
+    /// Number of values before the first check. Default: 10.
     pub grace_period: u64,
-    /// The paper's bound is for values that span 1. If true, it is for values that span six standard
-    /// deviations of the window, so that the unit does not matter. Not in River. Default: false.
+    /// Whether the bound is scaled to the range of the values (six standard deviations of the
+    /// window), so that their unit does not matter; otherwise values must span at most 1. Not in
+    /// River. Default: false.
     pub any_scale: bool,
 }
 
@@ -66,11 +69,11 @@ impl Default for AdwinSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DdmSpec {
-    /// Events without a verdict. Default: 30.
+    /// Number of events before the first decision. Default: 30.
     pub warm_start: u64,
-    /// Standard deviations above the best that are a warning. Default: 2.
+    /// Standard deviations above the best value that count as a warning. Default: 2.
     pub warning_threshold: f64,
-    /// Standard deviations above the best that are a drift. Default: 3.
+    /// Standard deviations above the best value that count as drift. Default: 3.
     pub drift_threshold: f64,
 }
 
@@ -84,11 +87,11 @@ impl Default for DdmSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EddmSpec {
-    /// Errors without a verdict. Default: 30.
+    /// Number of errors before the first decision. Default: 30.
     pub warm_start: u64,
-    /// Below this fraction of the largest distance is a warning. Default: 0.95.
+    /// A distance below this share of the largest one counts as a warning. Default: 0.95.
     pub alpha: f64,
-    /// Below this fraction of the largest distance is a drift. Default: 0.9.
+    /// A distance below this share of the largest one counts as drift. Default: 0.9.
     pub beta: f64,
 }
 
@@ -102,9 +105,9 @@ impl Default for EddmSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HddmASpec {
-    /// Chance that a drift is none, in (0, 1). Default: 0.001.
+    /// Probability of a false alarm, in (0, 1). Default: 0.001.
     pub drift_confidence: f64,
-    /// Chance that a warning is none, in (0, 1). Default: 0.005.
+    /// Probability of a false warning, in (0, 1). Default: 0.005.
     pub warning_confidence: f64,
     /// Whether a fall counts as well as a rise. Default: false.
     pub two_sided_test: bool,
@@ -120,11 +123,11 @@ impl Default for HddmASpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HddmWSpec {
-    /// Chance that a drift is none, in (0, 1). Default: 0.001.
+    /// Probability of a false alarm, in (0, 1). Default: 0.001.
     pub drift_confidence: f64,
-    /// Chance that a warning is none, in (0, 1). Default: 0.005.
+    /// Probability of a false warning, in (0, 1). Default: 0.005.
     pub warning_confidence: f64,
-    /// Weight of the newest value in the fading mean, in (0, 1]. Default: 0.05.
+    /// Weight of the newest value in the mean, in (0, 1]. Default: 0.05.
     pub lambda_val: f64,
     /// Whether a fall counts as well as a rise. Default: false.
     pub two_sided_test: bool,
@@ -145,14 +148,15 @@ impl Default for HddmWSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KswinSpec {
-    /// Largest p-value that is a drift, in (0, 1). It holds for each event alone: at the default a
-    /// stream that stays the same has several alarms in 10,000 events. Default: 0.005.
+    /// Largest p-value that counts as drift, in (0, 1). It applies to each event separately: with
+    /// the default, a stream without drift has several alarms in 10,000 events. Default: 0.005.
     pub alpha: f64,
-    /// Values that are kept, at least twice `stat_size` and at most 1,000,000. Default: 100.
+    /// Number of values in the window, at least twice `stat_size` and at most 1,000,000. Default:
+    /// 100.
     pub window_size: usize,
-    /// Newest values that are compared with as many older ones, 1 to 10,000. Default: 30.
+    /// Number of newest values that are compared with as many older ones, 1 to 10,000. Default: 30.
     pub stat_size: usize,
-    /// Of the draws. The alarms are those of River with the same seed. Default: 0.
+    /// Random seed; the same seed gives the alarms of River. Default: 0.
     pub seed: u64,
 }
 
@@ -162,7 +166,7 @@ impl Default for KswinSpec {
     }
 }
 
-/// Which way a mean must move.
+/// The direction in which a mean must change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -179,15 +183,15 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PageHinkleySpec {
-    /// Values before the first verdict. Default: 30.
+    /// Number of values before the first decision. Default: 30.
     pub min_instances: u64,
-    /// Deviation that is taken as none. Default: 0.005.
+    /// Deviation from the mean that is ignored. Default: 0.005.
     pub delta: f64,
-    /// Sum of deviations that is a drift. Default: 50.
+    /// Sum of deviations that counts as drift. Default: 50.
     pub threshold: f64,
-    /// What is kept of the sum from one value to the next, in (0, 1]. Default: 0.9999.
+    /// Factor by which the sum fades with each value, in (0, 1]. Default: 0.9999.
     pub alpha: f64,
-    /// `up`, `down` or `both`. Default: `both`.
+    /// The direction of the change.
     pub mode: Direction,
 }
 

@@ -4,8 +4,7 @@ use crate::form::name_or_table;
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{Graph, GraphError, Softmax, TensorId, Unary};
 
-/// A function applied to a layer's output. In a recipe a name (`"relu"`) or a table
-/// (`{ leaky_relu = { slope = 0.1 } }`).
+/// A function applied to the output of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Activation {
@@ -16,7 +15,7 @@ pub enum Activation {
     Relu,
     /// `x > 0 ? x : slope * x`
     LeakyRelu {
-        /// Slope of the negative side; Keras's default 0.3 (PyTorch's is 0.01).
+        /// Slope of the negative side; 0.3 by default, as in Keras (PyTorch: 0.01).
         #[serde(default = "leaky_slope", alias = "negative_slope")]
         slope: f64,
     },
@@ -39,7 +38,7 @@ pub enum Activation {
     Tanh,
     /// `ln(1 + e^x)`
     Softplus,
-    /// `e^x / sum e^x` over the last dim. Losses here take logits, so it is for hidden layers.
+    /// `e^x / sum e^x` over the last dimension. For hidden layers only: the losses take logits.
     Softmax,
 }
 

@@ -10,14 +10,15 @@ use crate::loss::{Link, LossSpec};
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{Binary, Graph, GraphError, Layout, Reduce, Reduction, TensorId, Unary};
 
-/// Options of hedged depth.
+/// Options of hedged depth (Sahoo et al. 2018).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HedgedDepth {
-    /// `eta`: a step multiplies the weight of an output by `exp(-eta loss)`; 0.3 by default.
+    /// Rate `eta` of the output weights: a step multiplies the weight of an output by `exp(-eta *
+    /// loss)`; 0.3 by default.
     pub rate: f64,
-    /// `s`: the share of all weight that is dealt out evenly after each step, so that no depth is
-    /// ever lost; 0.01 by default.
+    /// Share of the total weight that is spread evenly over the outputs after each step, so that no
+    /// depth is lost for good; 0.01 by default.
     pub share: f64,
 }
 

@@ -9,21 +9,20 @@ use crate::orthogonal::orthogonal;
 use crate::random::Stream;
 use serde::{Deserialize, Serialize};
 
-/// How a parameter starts. In a recipe a name (`"he_normal"`) or a table
-/// (`{ normal = { stddev = 0.01 } }`).
+/// How a parameter is initialized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Initializer {
-    /// 0
+    /// All zeros.
     Zeros,
-    /// 1
+    /// All ones.
     Ones,
-    /// One value everywhere.
+    /// One value for all elements.
     Constant {
         /// The value.
         value: f64,
     },
-    /// Uniform between two bounds.
+    /// Uniform distribution between two bounds.
     #[serde(alias = "random_uniform")]
     Uniform {
         /// Lower bound; -0.05 by default, as in Keras.
@@ -36,19 +35,19 @@ pub enum Initializer {
     /// Normal distribution.
     #[serde(alias = "random_normal")]
     Normal {
-        /// 0 by default.
+        /// Mean; 0 by default.
         #[serde(default)]
         mean: f64,
-        /// 0.05 by default, as in Keras.
+        /// Standard deviation; 0.05 by default, as in Keras.
         #[serde(default = "small", alias = "std")]
         stddev: f64,
     },
-    /// Normal distribution without what is more than 2 standard deviations out.
+    /// Normal distribution, cut off at two standard deviations.
     TruncatedNormal {
-        /// 0 by default.
+        /// Mean; 0 by default.
         #[serde(default)]
         mean: f64,
-        /// Before truncation; 0.05 by default, as in Keras.
+        /// Standard deviation before the cut; 0.05 by default, as in Keras.
         #[serde(default = "small", alias = "std")]
         stddev: f64,
     },
@@ -74,25 +73,26 @@ pub enum Initializer {
     LecunUniform,
     /// Truncated normal of variance `1 / fan_in`.
     LecunNormal,
-    /// Variance `scale / fan`, which the six above are cases of.
+    /// A distribution of variance `scale / fan`; the Glorot, He and LeCun initializers are special
+    /// cases.
     VarianceScaling {
-        /// 1 by default.
+        /// Factor of the variance; 1 by default.
         #[serde(default = "one")]
         scale: f64,
-        /// `fan_in` by default.
+        /// The fan; `fan_in` by default.
         #[serde(default)]
         mode: FanMode,
-        /// `truncated_normal` by default.
+        /// The distribution; `truncated_normal` by default.
         #[serde(default)]
         distribution: Distribution,
     },
-    /// Orthogonal rows or columns, of all dims but the last by the last (Saxe et al. 2014).
+    /// Orthogonal matrix: all dimensions but the last form its rows (Saxe et al. 2014).
     Orthogonal {
         /// Factor; 1 by default.
         #[serde(default = "one")]
         gain: f64,
     },
-    /// The identity matrix, for kernels of two dims.
+    /// The identity matrix, for kernels with two dimensions.
     Identity {
         /// Factor; 1 by default.
         #[serde(default = "one")]
@@ -105,39 +105,39 @@ name_or_table!(
     "an initializer's name, or a table such as { normal = { stddev = 0.01 } }"
 );
 
-/// Which fan [`Initializer::VarianceScaling`] divides by.
+/// Which fan the variance is divided by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FanMode {
-    /// Inputs of each output.
+    /// Number of inputs of an output.
     #[default]
     FanIn,
-    /// Outputs of each input.
+    /// Number of outputs of an input.
     FanOut,
     /// Their mean.
     FanAvg,
 }
 
-/// What [`Initializer::VarianceScaling`] draws from.
+/// The distribution that values are drawn from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Distribution {
-    /// Normal, cut at two standard deviations, of the wanted variance after the cut.
+    /// Normal distribution, cut off at two standard deviations; the variance is that after the cut.
     #[default]
     #[serde(alias = "normal")]
     TruncatedNormal,
-    /// Normal.
+    /// Normal distribution.
     UntruncatedNormal,
-    /// Uniform.
+    /// Uniform distribution.
     Uniform,
 }
 
 /// Number of inputs of each output of a layer, and of outputs of each input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fans {
-    /// Inputs of each output.
+    /// Number of inputs of an output.
     pub fan_in: usize,
-    /// Outputs of each input.
+    /// Number of outputs of an input.
     pub fan_out: usize,
 }
 

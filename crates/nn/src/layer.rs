@@ -13,66 +13,66 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum LayerSpec {
-    /// All dims but the batch become one.
+    /// Flattens all dimensions but the batch into one.
     Flatten {},
-    /// The dims of each sample, of the same number of elements.
+    /// Changes the shape of each sample; the number of elements stays the same.
     Reshape {
-        /// Dims without the batch.
+        /// The new dimensions, without the batch.
         shape: Vec<usize>,
     },
-    /// Fully connected, over the last dim.
+    /// Fully connected layer over the last dimension.
     Dense(DenseSpec),
-    /// Convolution over images.
+    /// 2-D convolution over images.
     Conv2d(Conv2dSpec),
     /// Convolution over the positions of a sequence.
     Conv1d(Conv1dSpec),
-    /// Convolution of each channel by itself.
+    /// 2-D convolution of each channel separately.
     DepthwiseConv2d(DepthwiseConv2dSpec),
-    /// Maximum of each window.
+    /// Maximum over each window.
     MaxPool2d(PoolSpec),
-    /// Mean of each window; padding does not count, as in Keras.
+    /// Mean over each window; padding is not counted, as in Keras.
     AvgPool2d(PoolSpec),
     /// Mean over rows and columns, or over the positions of a sequence up to its end.
     GlobalAvgPool {},
     /// Maximum over rows and columns, or over the positions of a sequence up to its end.
     GlobalMaxPool {},
-    /// Batch normalization over all dims but the last.
+    /// Batch normalization over all dimensions but the last.
     BatchNorm(BatchNormSpec),
-    /// Layer normalization over the last dim.
+    /// Layer normalization over the last dimension.
     LayerNorm {
         /// Added to the variance; 1e-3 by default.
         #[serde(default = "keras_epsilon")]
         epsilon: f64,
     },
-    /// Root-mean-square normalization over the last dim.
+    /// Root-mean-square normalization over the last dimension.
     RmsNorm {
         /// Added to the mean square; 1e-6 by default.
         #[serde(default = "rms_epsilon")]
         epsilon: f64,
     },
-    /// Zeros elements in training.
+    /// Sets random elements to zero during training.
     Dropout {
-        /// Probability of a zero.
+        /// Probability that an element is set to zero.
         rate: f64,
     },
     /// An activation as its own layer: `{ activation = "relu" }`.
     Activation(Activation),
-    /// Softmax over the last dim, as its own layer.
+    /// Softmax over the last dimension, as its own layer.
     Softmax {},
-    /// Rows of a table by integer ids.
+    /// Looks up a row of a table for each integer id.
     Embedding(EmbeddingSpec),
-    /// Rows of tables in place of the last features, which are ids.
+    /// Replaces the last features, which are ids, with rows of tables.
     EntityEmbedding(EntityEmbeddingSpec),
     /// `activation(layers(x) + shortcut(x))`
     Residual(ResidualSpec),
-    /// The outputs of several branches, joined along the last dim.
+    /// The outputs of several branches, joined along the last dimension.
     Concat(ConcatSpec),
-    /// The layers several times over, each time with parameters of their own.
+    /// Repeats a list of layers; each repetition has its own parameters.
     Repeat {
-        /// How often.
+        /// Number of repetitions.
         #[serde(deserialize_with = "count")]
         times: usize,
-        /// What is repeated.
+        /// The layers to repeat.
         layers: Vec<LayerSpec>,
     },
 }
@@ -136,16 +136,16 @@ pub struct DenseSpec {
     /// Number of outputs.
     #[serde(deserialize_with = "count")]
     pub units: usize,
-    /// Linear by default.
+    /// Activation of the output; linear by default.
     #[serde(default)]
     pub activation: Activation,
     /// Whether a bias is added; yes by default.
     #[serde(default = "yes", alias = "use_bias")]
     pub bias: bool,
-    /// Glorot uniform by default.
+    /// How the kernel is initialized; Glorot uniform by default.
     #[serde(default)]
     pub kernel_initializer: Initializer,
-    /// Zeros by default.
+    /// How the bias is initialized; zeros by default.
     #[serde(default = "zeros")]
     pub bias_initializer: Initializer,
 }
@@ -170,31 +170,31 @@ pub struct Conv2dSpec {
     /// Number of output channels.
     #[serde(deserialize_with = "count")]
     pub filters: usize,
-    /// Window's rows and columns, or one number for both.
+    /// Rows and columns of the window, or one number for both.
     #[serde(deserialize_with = "pair", alias = "kernel_size")]
     pub kernel: [usize; 2],
-    /// Steps of the window; 1 by default.
+    /// Stride of the window; 1 by default.
     #[serde(default = "ones", deserialize_with = "pair", alias = "strides")]
     pub stride: [usize; 2],
-    /// Distance of the window's elements; 1 by default.
+    /// Distance between the window's elements; 1 by default.
     #[serde(default = "ones", deserialize_with = "pair", alias = "dilation_rate")]
     pub dilation: [usize; 2],
-    /// `"valid"` by default.
+    /// Padding around the image; `"valid"` by default.
     #[serde(default)]
     pub padding: Padding,
-    /// Channel groups; 1 by default.
+    /// Number of channel groups; 1 by default.
     #[serde(default = "one", deserialize_with = "count")]
     pub groups: usize,
-    /// Linear by default.
+    /// Activation of the output; linear by default.
     #[serde(default)]
     pub activation: Activation,
     /// Whether a bias is added; yes by default.
     #[serde(default = "yes", alias = "use_bias")]
     pub bias: bool,
-    /// Glorot uniform by default.
+    /// How the kernel is initialized; Glorot uniform by default.
     #[serde(default)]
     pub kernel_initializer: Initializer,
-    /// Zeros by default.
+    /// How the bias is initialized; zeros by default.
     #[serde(default = "zeros")]
     pub bias_initializer: Initializer,
 }
@@ -265,31 +265,31 @@ impl Conv1dSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DepthwiseConv2dSpec {
-    /// Window's rows and columns, or one number for both.
+    /// Rows and columns of the window, or one number for both.
     #[serde(deserialize_with = "pair", alias = "kernel_size")]
     pub kernel: [usize; 2],
-    /// Steps of the window; 1 by default.
+    /// Stride of the window; 1 by default.
     #[serde(default = "ones", deserialize_with = "pair", alias = "strides")]
     pub stride: [usize; 2],
-    /// Distance of the window's elements; 1 by default.
+    /// Distance between the window's elements; 1 by default.
     #[serde(default = "ones", deserialize_with = "pair", alias = "dilation_rate")]
     pub dilation: [usize; 2],
-    /// `"valid"` by default.
+    /// Padding around the image; `"valid"` by default.
     #[serde(default)]
     pub padding: Padding,
-    /// Outputs for each input channel; 1 by default.
+    /// Number of outputs per input channel; 1 by default.
     #[serde(default = "one", deserialize_with = "count")]
     pub depth_multiplier: usize,
-    /// Linear by default.
+    /// Activation of the output; linear by default.
     #[serde(default)]
     pub activation: Activation,
     /// Whether a bias is added; yes by default.
     #[serde(default = "yes", alias = "use_bias")]
     pub bias: bool,
-    /// Glorot uniform by default.
+    /// How the kernel is initialized; Glorot uniform by default.
     #[serde(default, alias = "depthwise_initializer")]
     pub kernel_initializer: Initializer,
-    /// Zeros by default.
+    /// How the bias is initialized; zeros by default.
     #[serde(default = "zeros")]
     pub bias_initializer: Initializer,
 }
@@ -298,10 +298,10 @@ pub struct DepthwiseConv2dSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoolSpec {
-    /// Window's rows and columns, or one number for both; 2 by default.
+    /// Rows and columns of the window, or one number for both; 2 by default.
     #[serde(default = "twos", deserialize_with = "pair", alias = "pool_size")]
     pub size: [usize; 2],
-    /// Steps of the window; its size by default.
+    /// Stride of the window; its size by default.
     #[serde(
         default,
         deserialize_with = "optional_pair",
@@ -309,7 +309,7 @@ pub struct PoolSpec {
         skip_serializing_if = "Option::is_none"
     )]
     pub stride: Option<[usize; 2]>,
-    /// `"valid"` by default.
+    /// Padding around the image; `"valid"` by default.
     #[serde(default)]
     pub padding: Padding,
 }
@@ -325,14 +325,15 @@ impl PoolSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchNormSpec {
-    /// Share of the old running statistics, 0.99 by default, as in Keras (PyTorch's momentum is
-    /// one minus this).
+    /// Share of the old running statistics that is kept at each step; 0.99 by default, as in Keras
+    /// (PyTorch's momentum is one minus this).
     #[serde(default = "moments_momentum")]
     pub momentum: f64,
     /// Added to the variance; 1e-3 by default.
     #[serde(default = "keras_epsilon")]
     pub epsilon: f64,
-    /// Ones by default. Zeros in a block's last norm make a residual block start as the identity.
+    /// How the scale is initialized; ones by default. Zeros in the last normalization of a residual
+    /// block make the block start as the identity.
     #[serde(default = "unit")]
     pub gamma_initializer: Initializer,
 }
@@ -351,13 +352,13 @@ impl Default for BatchNormSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingSpec {
-    /// Rows of the table: ids are `0 .. vocabulary`.
+    /// Rows of the table; ids are 0 to `vocabulary` - 1.
     #[serde(deserialize_with = "count", alias = "input_dim", alias = "num_embeddings")]
     pub vocabulary: usize,
-    /// Length of each row.
+    /// Length of a row.
     #[serde(deserialize_with = "count", alias = "output_dim", alias = "embedding_dim")]
     pub units: usize,
-    /// Uniform in -0.05 to 0.05 by default.
+    /// How the table is initialized; uniform from -0.05 to 0.05 by default.
     #[serde(default = "uniform")]
     pub initializer: Initializer,
 }
@@ -369,23 +370,23 @@ impl EmbeddingSpec {
     }
 }
 
-/// Options of entity embeddings (Guo and Berkhahn 2016): of `[batch, features]` the last features
-/// are ids, whole numbers from 0, one for each table; `units` numbers of a table's row take the
-/// place of each. The features before them stay as they are. Table `i` is `[vocabulary[i], units]`.
-/// A table of several tokens, such as the words of a text, gives the sum of their rows; there row 0
-/// is for places without a token, and gives nothing.
+/// Entity embeddings (Guo and Berkhahn 2016). The last features of `[batch, features]` are ids,
+/// whole numbers from 0, one for each table; each is replaced by a row of `units` numbers of its
+/// table. The features before them stay as they are. Table `i` has the shape `[vocabulary[i],
+/// units]`. A table with several tokens, such as the words of a text, contributes the sum of their
+/// rows; its row 0 stands for an empty place and contributes zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntityEmbeddingSpec {
-    /// Rows of each table: the ids of its feature are below it.
+    /// Number of rows of each table; ids are smaller than that.
     pub vocabulary: Vec<usize>,
-    /// Features of each table; 1 for all by default.
+    /// Number of features (tokens) of each table; 1 for all by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<usize>,
-    /// Length of each row.
+    /// Length of a row.
     #[serde(deserialize_with = "count")]
     pub units: usize,
-    /// Uniform in -0.05 to 0.05 by default.
+    /// How the table is initialized; uniform from -0.05 to 0.05 by default.
     #[serde(default = "uniform")]
     pub initializer: Initializer,
 }
@@ -413,12 +414,12 @@ impl EntityEmbeddingSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResidualSpec {
-    /// The main path.
+    /// The layers of the main path.
     pub layers: Vec<LayerSpec>,
-    /// The other path; empty, the default, for the input itself.
+    /// The layers of the shortcut. Empty by default, which is the input itself.
     #[serde(default)]
     pub shortcut: Vec<LayerSpec>,
-    /// Applied to the sum; linear by default.
+    /// Activation of the sum; linear by default.
     #[serde(default)]
     pub activation: Activation,
 }

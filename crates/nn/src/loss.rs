@@ -9,60 +9,62 @@ use tidemill_graph::{
     TensorId, Unary,
 };
 
-/// What is minimized. In a recipe a name (`"mse"`) or a table (`{ huber = { delta = 2.0 } }`).
+/// The loss that is minimized. Losses of classes take logits: the model needs no softmax or sigmoid
+/// at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LossSpec {
-    /// Softmax cross-entropy of logits against class ids.
+    /// Softmax cross-entropy of logits and class ids. For two or more classes.
     #[serde(alias = "cross_entropy")]
     SparseCategoricalCrossentropy {
-        /// Share of the target spread over all classes; 0 by default.
+        /// Share of the target that is spread over all classes; 0 by default.
         #[serde(default)]
         label_smoothing: f64,
     },
-    /// Softmax cross-entropy of logits against a distribution over classes.
+    /// Softmax cross-entropy of logits and one-hot labels, or any distribution over the classes.
     CategoricalCrossentropy {
-        /// Share of the target spread over all classes; 0 by default.
+        /// Share of the target that is spread over all classes; 0 by default.
         #[serde(default)]
         label_smoothing: f64,
     },
-    /// Sigmoid cross-entropy of logits against targets from 0 to 1.
+    /// Sigmoid cross-entropy of logits and targets from 0 to 1. For yes or no.
     #[serde(alias = "bce_with_logits")]
     BinaryCrossentropy {
-        /// Share by which targets are pulled to 1/2; 0 by default.
+        /// Share by which targets are moved towards 1/2; 0 by default.
         #[serde(default)]
         label_smoothing: f64,
     },
-    /// Focal loss of logits against class ids (Lin et al. 2017): `(1 - p)^gamma * -ln p`.
+    /// Focal loss of logits and class ids: `(1 - p)^gamma * -ln p` (Lin et al. 2017).
     #[serde(alias = "sparse_focal")]
     SparseCategoricalFocalCrossentropy {
         /// Focusing exponent; 2 by default.
         #[serde(default = "two")]
         gamma: f64,
     },
-    /// Focal loss of logits against targets 0 and 1.
+    /// Focal loss of logits and targets 0 or 1.
     #[serde(alias = "focal")]
     BinaryFocalCrossentropy {
         /// Focusing exponent; 2 by default.
         #[serde(default = "two")]
         gamma: f64,
-        /// Weight of the positive class, and one minus it of the negative; none by default.
+        /// Weight of the positive class; the negative class gets one minus it. Not weighted by
+        /// default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         alpha: Option<f64>,
     },
-    /// `(x - t)^2`
+    /// Mean squared error, `(x - t)^2`.
     #[serde(alias = "mse")]
     MeanSquaredError {},
-    /// `|x - t|`
+    /// Mean absolute error, `|x - t|`.
     #[serde(alias = "mae")]
     MeanAbsoluteError {},
-    /// Quadratic within `delta`, linear outside.
+    /// Huber loss: quadratic for errors within `delta`, linear beyond.
     Huber {
-        /// 1 by default.
+        /// Error at which the loss turns linear; 1 by default.
         #[serde(default = "one")]
         delta: f64,
     },
-    /// `max(0, 1 - t x)` against targets -1 and 1, or 0 and 1.
+    /// Hinge loss, `max(0, 1 - t * x)`, with targets -1 and 1 or 0 and 1.
     Hinge {},
 }
 

@@ -14,26 +14,26 @@ use tidemill_fields::{DType, Dim, Field, Signature};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum InputSpec {
-    /// An image; `x` is `[batch, height, width, channels]`, f32.
+    /// An image. `x` is f32 `[batch, height, width, channels]`.
     Image {
-        /// Rows.
+        /// Height in pixels.
         #[serde(deserialize_with = "count")]
         height: usize,
-        /// Columns.
+        /// Width in pixels.
         #[serde(deserialize_with = "count")]
         width: usize,
         /// 1 for grey, 3 for colour.
         #[serde(deserialize_with = "count")]
         channels: usize,
     },
-    /// That many numbers; `x` is `[batch, features]`, f32.
+    /// A vector of this many numbers. `x` is f32 `[batch, features]`.
     Features(#[serde(deserialize_with = "count")] usize),
-    /// Integer ids; `x` is `[batch, length]`, i32.
+    /// A sequence of integer ids. `x` is i32 `[batch, length]`.
     Ids {
         /// Number of ids in a sample.
         #[serde(deserialize_with = "count")]
         length: usize,
-        /// Ids are `0 .. vocabulary`.
+        /// Number of different ids: they are 0 to `vocabulary` - 1.
         #[serde(deserialize_with = "count")]
         vocabulary: usize,
     },
@@ -100,16 +100,17 @@ impl InputSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// What one sample is, where it has one input.
+    /// The input, where the model has one: the shape and type of one sample.
     #[serde(default = "InputSpec::none", skip_serializing_if = "InputSpec::is_none")]
     pub input: InputSpec,
-    /// The inputs by name, where a sample has several; then `input` is left out, and layers read
-    /// them by a `concat` whose branches name them.
+    /// The inputs by name, where the model has several; then `input` is left out, and the first layer
+    /// is a `concat` whose branches name them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, InputSpec>,
-    /// What is done to it, in order.
+    /// The layers, in order.
     pub layers: Vec<LayerSpec>,
-    /// Outputs at every depth, of which those count that are right; off by default.
+    /// Hedged depth: an output at every hidden layer, weighted by how well each predicts; off by
+    /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hedged_depth: Option<HedgedDepth>,
 }

@@ -6,12 +6,11 @@ use crate::schedule::ScheduleSpec;
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{Clip, Rule, WeightDecay, decimal, hyper};
 
-/// What moves the parameters. In a recipe a name (`"adam"`) or a table
-/// (`{ adam = { learning_rate = 1e-3 } }`).
+/// How the parameters are updated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum OptimizerSpec {
-    /// Stochastic gradient descent, with momentum where it is given.
+    /// Stochastic gradient descent, optionally with momentum.
     Sgd(Sgd),
     /// Adam (Kingma and Ba 2015).
     Adam(Adam),
@@ -34,13 +33,13 @@ name_or_table!(
     "an optimizer's name, or a table such as { adam = { learning_rate = 1e-3 } }"
 );
 
-/// What weight decay is added to.
+/// How weight decay is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecayKind {
-    /// To the gradient, as in PyTorch's SGD, Adam, RMSprop and Adagrad.
+    /// Added to the gradient, as in PyTorch's SGD, Adam, RMSprop and Adagrad.
     L2,
-    /// To the parameter itself, times the learning rate, as in AdamW, Lion and all of Keras.
+    /// Subtracted from the parameter, times the learning rate, as in AdamW, Lion and all of Keras.
     Decoupled,
 }
 
@@ -59,18 +58,18 @@ macro_rules! optimizer {
             $($(#[$field_doc])* pub $field: $type,)*
             #[doc = concat!("Strength of weight decay; ", stringify!($decay), " by default.")]
             pub weight_decay: f64,
-            #[doc = concat!("How weights decay; `", stringify!($kind), "` by default.")]
+            /// How weight decay is applied.
             pub decay: DecayKind,
-            /// Parameters that do not decay, by the last part of their names, such as `bias`,
+            /// Parameters without weight decay, by the last part of their names, such as `bias`,
             /// `gamma`, `beta`; none by default, as in PyTorch.
             pub exclude: Vec<String>,
-            /// Clips each element of each gradient to plus and minus this.
+            /// Clips each element of each gradient to plus and minus this value; off by default.
             #[serde(alias = "clipvalue", skip_serializing_if = "Option::is_none")]
             pub clip_value: Option<f64>,
-            /// Clips each gradient to this L2 norm.
+            /// Clips each gradient to this L2 norm; off by default.
             #[serde(alias = "clipnorm", skip_serializing_if = "Option::is_none")]
             pub clip_norm: Option<f64>,
-            /// Clips all gradients together to this L2 norm.
+            /// Clips all gradients together to this L2 norm; off by default.
             #[serde(
                 alias = "global_clipnorm",
                 alias = "clip_global_norm",
@@ -106,9 +105,9 @@ macro_rules! optimizer {
 optimizer! {
     /// Options of stochastic gradient descent.
     Sgd, learning_rate 0.01, weight_decay 0.0 L2;
-    /// `mu` of `v = mu v + g`; 0 by default, which keeps no velocity.
+    /// `mu` of the velocity `v = mu * v + g`; 0 by default, which keeps no velocity.
     momentum: f64 = 0.0,
-    /// Whether to look ahead along the velocity (Nesterov); no by default.
+    /// Whether to use Nesterov momentum; no by default.
     nesterov: bool = false,
 }
 optimizer! {
@@ -136,23 +135,23 @@ optimizer! {
     RmsProp, learning_rate 1e-3, weight_decay 0.0 L2;
     /// Decay of the mean square; 0.9 by default, as in Keras (PyTorch's alpha: 0.99).
     rho: f64 = 0.9,
-    /// `mu` of the velocity; 0 by default, which keeps none.
+    /// `mu` of the velocity; 0 by default, which keeps no velocity.
     momentum: f64 = 0.0,
     /// Added to the denominator; 1e-7 by default, as in Keras (PyTorch: 1e-8).
     epsilon: f64 = 1e-7,
-    /// Whether the squared mean is subtracted; no by default.
+    /// Whether the squared mean of the gradients is subtracted from the mean square; no by default.
     centered: bool = false,
     /// Whether the bias of the mean square in the first steps is corrected, as in Adam; no by
     /// default.
     bias_correction: bool = false,
-    /// Whether elements whose gradient is exactly 0 stay as they are, with their mean square: those
-    /// of features that did not occur; no by default.
+    /// Whether elements whose gradient is exactly 0, such as those of features that did not occur,
+    /// and their mean squares are left unchanged; no by default.
     lazy: bool = false,
 }
 optimizer! {
     /// Options of Adagrad.
     Adagrad, learning_rate 1e-3, weight_decay 0.0 L2;
-    /// Start of the accumulator; 0.1 by default, as in Keras (PyTorch: 0).
+    /// Initial value of the accumulator; 0.1 by default, as in Keras (PyTorch: 0).
     initial_accumulator: f64 = 0.1,
     /// Added to the denominator; 1e-7 by default, as in Keras (PyTorch: 1e-10).
     epsilon: f64 = 1e-7,
@@ -168,15 +167,15 @@ optimizer! {
 optimizer! {
     /// Options of FTRL-proximal.
     Ftrl, learning_rate 1e-3, weight_decay 0.0 L2;
-    /// At most 0; -0.5 by default.
+    /// Power of the learning rate, at most 0; -0.5 by default.
     learning_rate_power: f64 = -0.5,
-    /// Start of the accumulator; 0.1 by default.
+    /// Initial value of the accumulator; 0.1 by default.
     initial_accumulator: f64 = 0.1,
-    /// L1 strength; 0 by default.
+    /// Strength of L1 regularization; 0 by default.
     l1: f64 = 0.0,
-    /// L2 strength; 0 by default.
+    /// Strength of L2 regularization; 0 by default.
     l2: f64 = 0.0,
-    /// L2 shrinkage strength; 0 by default.
+    /// Strength of L2 shrinkage; 0 by default.
     l2_shrinkage: f64 = 0.0,
     /// `beta` of the paper; 0 by default.
     beta: f64 = 0.0,

@@ -5,37 +5,36 @@ use crate::form::name_or_table;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-/// The learning rate over the steps of a run. In a recipe a number, or a table such as
-/// `{ cosine = { start = 1e-3, warmup_steps = 100 } }`.
+/// The learning rate over the steps of a run: a number, or a schedule such as `{ cosine = { start =
+/// 1e-3, warmup_steps = 100 } }`.
 ///
-/// `total_steps` is the whole run where it is left out ([`ScheduleSpec::over`]). After the last
-/// step of a schedule the rate stays as it ended.
+/// After the last step of a schedule the rate keeps its last value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ScheduleSpec {
-    /// One rate for all steps.
+    /// A constant rate.
     Constant {
         /// The rate.
         #[serde(alias = "learning_rate")]
         start: f64,
     },
-    /// Times `gamma` every `step_size` steps.
+    /// Multiplied by `gamma` every `step_size` steps.
     Step {
-        /// First rate.
+        /// Initial rate.
         #[serde(alias = "learning_rate")]
         start: f64,
-        /// Steps of one rate.
+        /// Number of steps with one rate.
         step_size: u64,
         /// Factor; 0.1 by default.
         #[serde(default = "tenth")]
         gamma: f64,
     },
-    /// Times `gamma` at each milestone.
+    /// Multiplied by `gamma` at each milestone.
     MultiStep {
-        /// First rate.
+        /// Initial rate.
         #[serde(alias = "learning_rate")]
         start: f64,
-        /// Steps at which the rate falls, in order.
+        /// Steps at which the rate is multiplied, in order.
         milestones: Vec<u64>,
         /// Factor; 0.1 by default.
         #[serde(default = "tenth")]
@@ -43,38 +42,39 @@ pub enum ScheduleSpec {
     },
     /// `start * decay_rate ^ (step / decay_steps)`
     Exponential {
-        /// First rate.
+        /// Initial rate.
         #[serde(alias = "learning_rate")]
         start: f64,
         /// Factor over `decay_steps`.
         #[serde(alias = "gamma")]
         decay_rate: f64,
-        /// 1 by default.
+        /// Steps over which the rate falls by `decay_rate`; 1 by default.
         #[serde(default = "one_step")]
         decay_steps: u64,
         /// Whether the exponent is rounded down; no by default.
         #[serde(default)]
         staircase: bool,
     },
-    /// Half a cosine wave from `start` to `end` (Loshchilov and Hutter 2017), after a linear warm-up.
+    /// Half a cosine wave from `start` to `end`, after a linear warm-up (Loshchilov and Hutter
+    /// 2017).
     Cosine {
         /// Rate at the end of the warm-up.
         #[serde(alias = "learning_rate")]
         start: f64,
-        /// Last rate; 0 by default.
+        /// Final rate; 0 by default.
         #[serde(default, alias = "min_learning_rate")]
         end: f64,
-        /// Steps of the warm-up; 0 by default.
+        /// Number of warm-up steps; 0 by default.
         #[serde(default, alias = "warm_up_steps")]
         warmup_steps: u64,
-        /// Rate that the warm-up starts from; 0 by default.
+        /// Rate at the start of the warm-up; 0 by default.
         #[serde(default, alias = "warm_up_from")]
         warmup_from: f64,
-        /// Steps with the warm-up; the whole run by default.
+        /// Number of steps, warm-up included; the whole run by default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         total_steps: Option<u64>,
     },
-    /// Cosine waves one after the other, each starting anew from the top.
+    /// Several half cosine waves one after the other.
     CosineRestarts {
         /// Rate at the end of the warm-up.
         #[serde(alias = "learning_rate")]
@@ -82,82 +82,83 @@ pub enum ScheduleSpec {
         /// Rate at the end of each wave; 0 by default.
         #[serde(default, alias = "min_learning_rate")]
         end: f64,
-        /// Steps of the warm-up; 0 by default.
+        /// Number of warm-up steps; 0 by default.
         #[serde(default, alias = "warm_up_steps")]
         warmup_steps: u64,
-        /// Rate that the warm-up starts from; 0 by default.
+        /// Rate at the start of the warm-up; 0 by default.
         #[serde(default, alias = "warm_up_from")]
         warmup_from: f64,
-        /// Steps of the first wave.
+        /// Number of steps of the first wave.
         first_period: u64,
-        /// How many times longer each wave is than the one before; 1 by default.
+        /// Factor by which each wave is longer than the one before; 1 by default.
         #[serde(default = "one")]
         period_factor: f64,
-        /// How many times higher each wave starts than the one before; 1 by default.
+        /// Factor by which each wave starts higher than the one before; 1 by default.
         #[serde(default = "one")]
         restart_factor: f64,
     },
     /// A straight line from `start * start_factor` to `start * end_factor`.
     Linear {
-        /// Rate that the factors multiply.
+        /// The rate that the factors are applied to.
         #[serde(alias = "learning_rate")]
         start: f64,
-        /// 1 by default.
+        /// Initial factor; 1 by default.
         #[serde(default = "one")]
         start_factor: f64,
-        /// 0 by default.
+        /// Final factor; 0 by default.
         #[serde(default)]
         end_factor: f64,
-        /// The whole run by default.
+        /// Number of steps; the whole run by default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         total_steps: Option<u64>,
     },
     /// `(start - end) * (1 - step / total_steps) ^ power + end`
     Polynomial {
-        /// First rate.
+        /// Initial rate.
         #[serde(alias = "learning_rate")]
         start: f64,
-        /// Last rate; 1e-4 by default, as in Keras.
+        /// Final rate; 1e-4 by default, as in Keras.
         #[serde(default = "keras_end", alias = "end_learning_rate")]
         end: f64,
-        /// 1 by default.
+        /// Exponent; 1 by default.
         #[serde(default = "one")]
         power: f64,
-        /// The whole run by default.
+        /// Number of steps; the whole run by default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         total_steps: Option<u64>,
     },
-    /// Up to a maximum and far down again (Smith and Topin 2018), in PyTorch's form.
+    /// One cycle, up to a maximum and down to nearly zero (Smith and Topin 2018), in PyTorch's
+    /// form.
     OneCycle {
-        /// The top of the cycle.
+        /// Maximum rate.
         #[serde(alias = "max_learning_rate")]
         max: f64,
-        /// The whole run by default.
+        /// Number of steps; the whole run by default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         total_steps: Option<u64>,
-        /// Share of the steps that go up; 0.3 by default.
+        /// Share of the steps in which the rate rises; 0.3 by default.
         #[serde(default = "pct_start")]
         pct_start: f64,
-        /// The first rate is `max / div_factor`; 25 by default.
+        /// The initial rate is `max / div_factor`; 25 by default.
         #[serde(default = "div_factor")]
         div_factor: f64,
-        /// The last rate is the first over this; 1e4 by default.
+        /// The final rate is the initial rate divided by this; 1e4 by default.
         #[serde(default = "final_div_factor")]
         final_div_factor: f64,
-        /// `cos` by default.
+        /// Shape of the curve; `cos` by default.
         #[serde(default)]
         anneal: Anneal,
-        /// Whether the way down has a phase of its own below the first rate; no by default.
+        /// Whether the fall below the initial rate is a phase of its own; no by default.
         #[serde(default)]
         three_phase: bool,
     },
     /// `start * min(t / warmup_steps, sqrt(warmup_steps / t))` with `t` from 1 (Vaswani et al.
     /// 2017).
     InverseSqrt {
-        /// The top, reached at the end of the warm-up.
+        /// Maximum rate, reached at the end of the warm-up.
         #[serde(alias = "learning_rate")]
         start: f64,
-        /// 1 by default.
+        /// Number of warm-up steps; 1 by default.
         #[serde(default = "one_step", alias = "warm_up_steps")]
         warmup_steps: u64,
     },
@@ -169,7 +170,7 @@ name_or_table!(
     number => |start| ScheduleSpec::Constant { start }
 );
 
-/// The curve of [`ScheduleSpec::OneCycle`] between its corners.
+/// Shape of the one-cycle curve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Anneal {

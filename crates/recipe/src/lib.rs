@@ -9,6 +9,7 @@
 //! - [`Recipe`] and its sections, with the default of each key; [`online`] is the largest
 //! - [`DataPaths`]: where data files are; [`data`]: the datasets, opened and shaped for the loss
 //! - [`engine_spec`], [`evaluate_options`]: what a recipe compiles to, and how it is measured
+//! - [`init`]: a commented recipe for data that is there
 //!
 //! Those who use it find [`stream`] and [`drift`], whose specifications are sections of a recipe, by
 //! its name.
@@ -17,6 +18,7 @@
 mod compile;
 pub mod data;
 mod edit;
+pub mod init;
 mod locate;
 mod message;
 pub mod online;

@@ -14,28 +14,27 @@ use tidemill_engine::metrics::{Metric, Task};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// What is trained. Recipes of a hashed linear model (`online.linear`) leave it out; then it has
-    /// no inputs and no layers.
+    /// The model. Left out in recipes with a hashed linear model (`online.linear`).
     #[serde(default = "no_model")]
     pub model: ModelSpec,
-    /// How it learns.
+    /// The loss, the optimizer and what is common to batches and streams.
     pub training: TrainingSpec,
-    /// What it learns from in epochs, and how long.
+    /// Training on stored data: which data, and for how long.
     #[serde(default)]
     pub batch: BatchSpec,
-    /// How the events of a stream are written.
+    /// The format of a stream's events.
     #[serde(default)]
     pub stream: FormatSpec,
-    /// How it learns from a stream.
+    /// Learning from a stream.
     #[serde(default)]
     pub online: OnlineSpec,
-    /// What ends a run before its last epoch.
+    /// When a run ends before its last epoch.
     #[serde(default)]
     pub stop: StopSpec,
-    /// When the state is saved.
+    /// When checkpoints are written, and which are kept.
     #[serde(default)]
     pub checkpoint: CheckpointSpec,
-    /// The page about the run.
+    /// The HTML report of a run.
     #[serde(default)]
     pub report: ReportSpec,
 }
@@ -44,22 +43,24 @@ pub struct Recipe {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingSpec {
-    /// What is minimized.
+    /// The loss that is minimized.
     pub loss: LossSpec,
-    /// What moves the parameters; [`OptimizerSpec::online`] by default. A hashed linear model has its
-    /// own rules, and leaves it out.
+    /// How the parameters are updated. The default needs no tuning on streams. Recipes with a
+    /// hashed linear model (`online.linear`) leave it out: that model has its own update rules.
     #[serde(default = "OptimizerSpec::online")]
     pub optimizer: OptimizerSpec,
-    /// Seeds weights, order and dropout; 0 by default.
+    /// Random seed of the initial weights, the sample order and dropout; 0 by default.
     #[serde(default)]
     pub seed: u64,
-    /// Weights of classes in the loss; 1 by default.
+    /// Weights of the classes in the loss: `"balanced"`, or a table such as `{ cat = 2.0, "1" = 0.5
+    /// }`. All 1 by default.
     #[serde(default)]
     pub class_weight: Option<ClassWeight>,
-    /// Measured beside the loss; accuracy, or the mean absolute error of values, by default.
+    /// Metrics reported beside the loss. By default accuracy for classes and the mean absolute
+    /// error for values.
     #[serde(default)]
     pub metrics: Option<Vec<Metric>>,
-    /// Lowers the learning rate when a metric stays; off by default.
+    /// Lowers the learning rate when a metric stops improving; off by default.
     #[serde(default)]
     pub plateau: Option<Plateau>,
 }
@@ -74,23 +75,23 @@ pub enum ClassWeight {
     Each(BTreeMap<String, f64>),
 }
 
-/// Lowers the learning rate when a metric has not become better for some epochs.
+/// Lowers the learning rate when a metric has not improved for some epochs.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plateau {
-    /// What is watched; `validation.loss` by default.
+    /// The metric; `validation.loss` by default.
     #[serde(default = "validation_loss")]
     pub metric: String,
-    /// Factor on the learning rate; 0.1 by default.
+    /// Factor by which the learning rate is multiplied; 0.1 by default.
     #[serde(default = "tenth")]
     pub factor: f64,
-    /// Epochs without a better value; 10 by default.
+    /// Number of epochs without improvement; 10 by default.
     #[serde(default = "ten")]
     pub epochs: u64,
-    /// What counts as better; 1e-4 by default.
+    /// Smallest change that counts as an improvement; 1e-4 by default.
     #[serde(default = "plateau_delta")]
     pub min_delta: f64,
-    /// The learning rate does not fall below this; 0 by default.
+    /// Lower bound of the learning rate; 0 by default.
     #[serde(default)]
     pub min_learning_rate: f64,
 }
@@ -99,25 +100,26 @@ pub struct Plateau {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchSpec {
-    /// The training data; recipes that only learn from a stream have none.
+    /// The training data. Left out in recipes that only learn from a stream.
     pub data: Option<DataSpec>,
-    /// What is measured on, never learned from.
+    /// The validation data: evaluated, never trained on. None by default.
     pub validation: Option<DataSpec>,
-    /// Samples of a step; 32 by default.
+    /// Number of samples per step; 32 by default.
     pub batch_size: usize,
-    /// Passes over the data, or times `steps_per_epoch` steps; 1 by default.
+    /// Number of passes over the data, or of rounds of `steps_per_epoch` steps; 1 by default.
     pub epochs: u64,
-    /// Steps of an epoch, the data starting over as often as needed; one pass by default.
+    /// Steps per epoch; the data is repeated as often as needed. One pass over the data by default.
     pub steps_per_epoch: Option<u64>,
-    /// A new order of the samples for each pass; yes by default.
+    /// Whether each pass has a new random order; yes by default.
     pub shuffle: bool,
-    /// Leaves out the smaller batch at the end of a pass; no by default.
+    /// Whether to leave out the smaller last batch of a pass; no by default.
     pub drop_remainder: bool,
-    /// Epochs between measurements on the validation data; 1 by default.
+    /// Epochs between evaluations on the validation data; 1 by default.
     pub validation_every: u64,
-    /// Samples measured at a time; by default as many as make measuring fast in little memory.
+    /// Number of samples evaluated at a time. Chosen for speed and little memory by default.
     pub validation_batch_size: Option<usize>,
-    /// Threads that decode samples ahead; by default as many as cores where data is decoded.
+    /// Number of threads that decode samples ahead. By default one per core if the data needs
+    /// decoding.
     pub data_threads: Option<usize>,
 }
 
@@ -142,25 +144,26 @@ impl Default for BatchSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StopSpec {
-    /// After so many epochs; `batch.epochs` counts as well.
+    /// Stop after this many epochs, if `batch.epochs` is not smaller. Only `batch.epochs` counts by
+    /// default.
     pub epochs: Option<u64>,
-    /// After so many steps.
+    /// Stop after this many steps; off by default.
     pub steps: Option<u64>,
-    /// After so many seconds of training.
+    /// Stop after this many seconds of training; off by default.
     pub wall_seconds: Option<f64>,
-    /// Once a metric is as good as this.
+    /// Stop once a metric reaches a value; off by default.
     pub target: Option<Target>,
-    /// When a metric has not become better for some epochs.
+    /// Early stopping: stop when a metric has not improved for some epochs; off by default.
     pub patience: Option<Patience>,
 }
 
-/// A value of a metric that is good enough.
+/// Stop once a metric reaches a value.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// Such as `validation.accuracy`.
+    /// The metric, such as `validation.accuracy`.
     pub metric: String,
-    /// At least this, or at most for losses and errors.
+    /// The value: a lower bound for metrics such as accuracy, an upper bound for losses and errors.
     pub value: f64,
 }
 
@@ -168,15 +171,15 @@ pub struct Target {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Patience {
-    /// What is watched; `validation.loss` by default.
+    /// The metric; `validation.loss` by default.
     #[serde(default = "validation_loss")]
     pub metric: String,
-    /// Epochs without a better value.
+    /// Number of epochs without improvement.
     pub epochs: u64,
-    /// What counts as better; any gain by default.
+    /// Smallest change that counts as an improvement; 0 by default.
     #[serde(default)]
     pub min_delta: f64,
-    /// Ends with the weights of the best epoch; no by default.
+    /// Whether the run ends with the weights of the best epoch instead of the last; no by default.
     #[serde(default)]
     pub restore_best: bool,
 }
@@ -187,11 +190,12 @@ pub struct Patience {
 pub struct CheckpointSpec {
     /// Epochs between checkpoints; 1 by default.
     pub every_epochs: u64,
-    /// Also every so many steps; off by default.
+    /// Also write a checkpoint every this many steps; off by default.
     pub every_steps: Option<u64>,
-    /// Recent checkpoints that stay beside the best one; 1 by default.
+    /// Number of recent checkpoints that are kept beside the best one; 1 by default.
     pub keep: usize,
-    /// By what the best one is told; `validation.loss` by default, where there is validation data.
+    /// The metric that decides which checkpoint is the best. By default `validation.loss`, if there
+    /// is validation data.
     pub best: Option<String>,
 }
 
@@ -207,7 +211,7 @@ impl Default for CheckpointSpec {
 pub struct ReportSpec {
     /// Whether `report.html` is written; yes by default.
     pub html: bool,
-    /// Worst mistakes shown; 24 by default.
+    /// Number of worst mistakes shown in the report; 24 by default.
     pub mistakes: usize,
 }
 

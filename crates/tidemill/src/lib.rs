@@ -54,3 +54,12 @@ pub mod train {
     pub use tidemill_recipe::RecipeFile;
     pub use tidemill_train::*;
 }
+
+/// The Rust code of the pages, compiled and run by `cargo test --doc`.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/library.md")]
+    struct Library;
+}

@@ -16,9 +16,9 @@ use crate::watch::Watch;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The recipe.
+    /// The recipe, a TOML file.
     recipe: PathBuf,
-    /// How many events a second are to be expected.
+    /// Events per second that the deployed system must keep up with.
     #[arg(long, value_name = "EVENTS_PER_SECOND")]
     rate: Option<f64>,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     watch.end();
     if arguments.measuring.json {
         let line = serde_json::to_string(&found)
-            .map_err(|e| Failure::failed(format!("the advice cannot be written: {e}")))?;
+            .map_err(|e| Failure::failed(format!("cannot write the advice: {e}")))?;
         say!("{line}")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -55,7 +55,7 @@ fn text(found: &Advised) -> String {
     for say in &advice.why {
         text += &format!("{}\n", wrap(&format!("- {say}"), "  "));
     }
-    text += "\nIt would be another answer with\n";
+    text += "\nWhat would change this recommendation:\n";
     for say in &advice.would_change {
         text += &format!("{}\n", wrap(&format!("- {say}"), "  "));
     }
@@ -78,11 +78,11 @@ fn figures(e: &Evidence) -> String {
     let rows = [
         (
             "events",
-            format!("{} train, {} are scored", count(e.first as u64), count(e.scored as u64)),
+            format!("{} for training, {} scored", count(e.first as u64), count(e.scored as u64)),
         ),
-        (e.quality, "when weights are new after so many events".into()),
+        (e.quality, "by events between updates of the weights".into()),
         ("", list(intervals)),
-        ("", "when labels come so many events late".into()),
+        ("", "by delay of the labels, in events".into()),
         ("", list(delays)),
         ("speed, by events of a step", speeds.join("   ")),
         (

@@ -11,21 +11,22 @@ use crate::print::{say, tell};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The recipe.
+    /// The recipe, a TOML file.
     recipe: PathBuf,
-    /// Samples of a step, one measurement each [default: the recipe's].
+    /// Samples per step; several sizes, separated by commas, are measured one after the other
+    /// [default: the recipe's batch_size].
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: Vec<u32>,
-    /// Threads of a step [default: all cores].
+    /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Set a value of the recipe, such as training.optimizer=sgd.
+    /// Override a value of the recipe, such as training.optimizer=sgd; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Print the time of each kernel on one thread instead.
+    /// Print the time of each kernel, on one thread, instead of the time of the whole step.
     #[arg(long, conflicts_with_all = ["json", "threads"])]
     kernels: bool,
-    /// Print one JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 }
@@ -46,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         if let Some(why) = &why
             && told.as_ref() != Some(why)
         {
-            tell!("note: measured on random values instead of the recipe's data: {why}");
+            tell!("note: measured on random values, not on the recipe's data: {why}");
         }
         told = why;
         if arguments.kernels {
@@ -56,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         let found = bench(&file, &data, size, arguments.threads.map(usize::from))?;
         if arguments.json {
             let line = serde_json::to_string(&found)
-                .map_err(|e| Failure::failed(format!("the result cannot be written: {e}")))?;
+                .map_err(|e| Failure::failed(format!("cannot write the result: {e}")))?;
             say!("{line}")?;
         } else {
             say!("{}", row(&found))?;

@@ -16,39 +16,40 @@ use crate::watch::Watch;
 /// What `compare` and `advise` measure on.
 #[derive(clap::Args)]
 pub(crate) struct Measuring {
-    /// The events: a file or another address as `tidemill learn` takes it, a folder of images, or
-    /// data: for the recipe's training data in its stored order.
+    /// The events: any address that `tidemill learn --from` accepts, a folder of images, or data:
+    /// for the recipe's training data in its stored order.
     #[arg(long, value_name = "ADDRESS", default_value = "data:")]
     from: String,
-    /// The folder of the page and the figures [default: runs/ and the recipe's name].
+    /// Folder for the HTML page and the results [default: runs/NAME-compare or runs/NAME-advise].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Events read at most.
+    /// Maximum number of events to read.
     #[arg(long, value_name = "N", default_value_t = 200_000,
         value_parser = clap::value_parser!(u32).range(1..))]
     events: u32,
-    /// Events that only train, before any is scored [default: a third].
+    /// Events used only for training, before scoring starts [default: a third of all events].
     #[arg(long, value_name = "N")]
     first: Option<usize>,
-    /// Events between trainings of the retrained model [default: about an eighth of those scored].
+    /// Events between two trainings of the retrained model [default: about an eighth of the
+    /// scored events].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     every: Option<u32>,
-    /// Labels come so many events late.
+    /// Delay of the labels, in events.
     #[arg(long, value_name = "EVENTS", default_value_t = 0)]
     label_delay: usize,
-    /// Take the recipe's learning rates as they are [default: choose them on the first events].
+    /// Keep the recipe's learning rates [default: choose the rate of each mode on the first events].
     #[arg(long)]
     keep_rates: bool,
-    /// Memory for the events, such as 64MB.
+    /// Memory limit for the events, such as 64MB.
     #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = size::parse)]
     memory: u64,
-    /// Threads of a step [default: all cores].
+    /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Set a value of the recipe, such as online.batch_size=16.
+    /// Override a value of the recipe, such as online.batch_size=16; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Print all figures as one line of JSON instead.
+    /// Print all results as one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -73,7 +74,7 @@ impl Measuring {
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The recipe.
+    /// The recipe, a TOML file.
     recipe: PathBuf,
     #[command(flatten)]
     measuring: Measuring,
@@ -87,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     watch.end();
     if arguments.measuring.json {
         let line = serde_json::to_string(&found)
-            .map_err(|e| Failure::failed(format!("the figures cannot be written: {e}")))?;
+            .map_err(|e| Failure::failed(format!("cannot write the results: {e}")))?;
         say!("{line}")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -99,26 +100,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
 /// The comparison as a table.
 fn text(c: &Comparison) -> String {
     let mut text = format!(
-        "{} events of {}{}: {} train all modes, {} are scored\n",
+        "{} events of {}{}: {} for the first training, {} scored\n",
         count(c.events as u64),
         c.source,
-        if c.cut { " (there are more)" } else { "" },
+        if c.cut { " (the source has more)" } else { "" },
         count(c.first as u64),
         count(c.scored as u64)
     );
-    for (n, what) in [(c.unlabelled, "without a label"), (c.bad, "bad, in dead-letter.jsonl")] {
+    for (n, what) in [
+        (c.unlabelled, "events without a label were left out"),
+        (c.bad, "events could not be read, see dead-letter.jsonl"),
+    ] {
         if n > 0 {
-            text += &format!("{} more {what}\n", count(n));
+            text += &format!("{} {what}\n", count(n));
         }
     }
     if c.label_delay > 0 {
-        text += &format!("labels come {} events late\n", count(c.label_delay as u64));
+        text += &format!("labels delayed by {} events\n", count(c.label_delay as u64));
     }
     let width = c.rows.iter().map(|r| r.name.len()).max().unwrap_or(0).max(30);
     text += &format!("\n  {:<width$}  {:^22}  {:^41}\n", "", c.quality, "in order");
     text += &format!(
         "  {:<width$}  {:>10}  {:>10}  {:>8}  {:>8}  {:>8}  {:>11}\n",
-        "", "in order", "shuffled", "time", "CPU", "memory", "newest seen"
+        "", "in order", "shuffled", "time", "CPU", "memory", "newest data"
     );
     for row in &c.rows {
         let m = &row.ordered;
@@ -133,10 +137,11 @@ fn text(c: &Comparison) -> String {
             age(m)
         );
     }
-    let guess = if c.more_is_better { "the most frequent class" } else { "the mean so far" };
+    let guess =
+        if c.more_is_better { "always the most frequent class" } else { "always the mean so far" };
     let (a, b) = (&c.baselines, &c.shuffled_baselines);
     for (name, a, b) in
-        [("the last label again", a.no_change, b.no_change), (guess, a.majority, b.majority)]
+        [("always the last label", a.no_change, b.no_change), (guess, a.majority, b.majority)]
     {
         text += &format!("  {name:<width$}  {:>10}  {:>10}\n", figure(c, a), figure(c, b));
     }

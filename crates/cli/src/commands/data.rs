@@ -11,25 +11,25 @@ use crate::print::say;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Render digit images into a folder: train/0..9 and test/0..9.
+    /// Draw images of handwritten-looking digits into OUT/train/0..9 and OUT/test/0..9.
     Digits(Digits),
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Digits {
-    /// The folder.
+    /// The folder to write to.
     #[arg(long)]
     out: PathBuf,
-    /// Training images of each digit.
+    /// Training images per digit.
     #[arg(long, default_value_t = 1000)]
     train: usize,
-    /// Test images of each digit.
+    /// Test images per digit.
     #[arg(long, default_value_t = 200)]
     test: usize,
-    /// The same seed gives the same images.
+    /// Random seed; the same seed gives the same images.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Rows and columns of an image.
+    /// Height and width of an image, in pixels.
     #[arg(long, default_value_t = 28)]
     size: usize,
 }

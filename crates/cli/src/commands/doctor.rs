@@ -12,9 +12,9 @@ use crate::print::say;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The recipe.
+    /// The recipe, a TOML file.
     recipe: PathBuf,
-    /// Set a value of the recipe, such as batch.batch_size=1.
+    /// Override a value of the recipe, such as batch.batch_size=1; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     let errors = findings.iter().filter(|f| f.is_error).count();
     match findings.len() {
-        0 => say!("nothing looks wrong")?,
+        0 => say!("no problems found")?,
         n => {
             say!("{}, {}", plural(errors as u64, "error"), plural((n - errors) as u64, "warning"))?
         }

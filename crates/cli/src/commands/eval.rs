@@ -12,19 +12,19 @@ use crate::table::{figure, table};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The run's folder.
+    /// The folder of the run.
     run: PathBuf,
-    /// A folder of images, a table, or IDX files of images and labels [default: the recipe's
-    /// validation data].
+    /// The data: a folder of images, a table, or two IDX files (images and labels) [default: the
+    /// recipe's validation data].
     #[arg(long, num_args = 1.., value_name = "DATA")]
     data: Vec<PathBuf>,
-    /// Use the weights of the best epoch instead of the last ones.
+    /// Use the weights of the best epoch instead of the last.
     #[arg(long)]
     best: bool,
-    /// Threads [default: all cores].
+    /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Print one line of JSON.
+    /// Print the result as one line of JSON.
     #[arg(long)]
     json: bool,
 }

@@ -12,12 +12,12 @@ use crate::print::say;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The recipe.
+    /// The recipe, a TOML file.
     recipe: PathBuf,
-    /// Set a value of the recipe, such as batch.batch_size=1.
+    /// Override a value of the recipe, such as batch.batch_size=1; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Threads of a step [default: all cores].
+    /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }

@@ -20,44 +20,44 @@ use crate::{interrupt, size};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The recipe, or the folder of a run whose model goes on learning.
+    /// The recipe, a TOML file; or the folder of a run, to continue with its model.
     recipe: PathBuf,
-    /// The stream: -, a file, tail:FILE, dir:FOLDER, tcp://ADDRESS, http://ADDRESS, log:FOLDER,
-    /// nats://HOST:PORT/STREAM, redis://HOST:PORT/KEY, kafka://BROKERS/TOPIC, a folder of images,
-    /// or data: for the recipe's own training data.
+    /// The stream: - for standard input, a file, tail:FILE, dir:FOLDER, tcp://ADDRESS,
+    /// http://ADDRESS, log:FOLDER, nats://HOST:PORT/STREAM, redis://HOST:PORT/KEY,
+    /// kafka://BROKERS/TOPIC, a folder of images, or data: for the recipe's training data.
     #[arg(long, value_name = "ADDRESS")]
     from: String,
-    /// The run's folder [default: runs/ and the recipe's name].
+    /// Folder of the run [default: runs/ and the recipe's name].
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
-    /// Go on from the newest checkpoint in the run's folder, if there is one.
+    /// Continue from the newest checkpoint in the run's folder, if there is one.
     #[arg(long)]
     resume: bool,
-    /// With a run: take its last stream from the start again.
-    #[arg(long)]
-    anew: bool,
-    /// Only score the events, as a model that does not learn.
+    /// With the folder of a run: read its last stream from the start again.
+    #[arg(long, alias = "anew")]
+    from_start: bool,
+    /// Score the events without learning from them.
     #[arg(long)]
     frozen: bool,
-    /// Replace a run that is in the folder.
+    /// Delete and replace an existing run in the folder.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
-    /// Set a value of the recipe, such as online.batch_size=16.
+    /// Override a value of the recipe, such as online.batch_size=16; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// End after so many events, counted from the stream's start.
+    /// Stop after this many events, counted from the start of the stream.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     until_events: Option<u64>,
-    /// End after so many seconds of learning.
+    /// Stop after this many seconds of learning.
     #[arg(long, value_name = "SECONDS")]
     until_seconds: Option<f64>,
-    /// Replay a folder of images or data: at so many samples a second [default: as fast as it goes].
+    /// Samples per second when replaying a folder of images or data: [default: as fast as possible].
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<f64>,
-    /// Threads of a step [default: all cores].
+    /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Memory that the run must fit into, such as 64MB.
+    /// Memory limit for the run, such as 64MB; fails before the first event if it does not fit.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     memory: Option<u64>,
     /// Print the summary as one line of JSON at the end.
@@ -65,7 +65,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// A relative path that is not there is looked up under `$TIDEMILL_DATA`, as a recipe's data are.
+/// A relative path that does not exist is looked up under `$TIDEMILL_DATA`, like a recipe's data.
 pub(crate) fn stream_address(given: &str) -> String {
     let path = Path::new(given);
     let elsewhere = std::env::var_os(DATA_VARIABLE).map(|root| Path::new(&root).join(path));
@@ -93,7 +93,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         model: arguments.recipe.join("recipe.toml").is_file().then(|| arguments.recipe.clone()),
         frozen: arguments.frozen,
         beside: None,
-        anew: arguments.anew,
+        anew: arguments.from_start,
         threads: arguments.threads.map(usize::from),
         memory: arguments.memory,
         until: Until { events: arguments.until_events, seconds: arguments.until_seconds },
@@ -103,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let outcome = shown(file, &options)?;
     if arguments.json {
         let line = serde_json::to_string(&outcome.summary)
-            .map_err(|e| Failure::failed(format!("the summary cannot be written: {e}")))?;
+            .map_err(|e| Failure::failed(format!("cannot write the summary: {e}")))?;
         say!("{line}")?;
     } else {
         say!("{}", result(&outcome).trim_end())?;
@@ -144,13 +144,13 @@ fn live_line(p: &StreamProgress) -> String {
     if let Some(h) = p.headline {
         line += &match h.name {
             "accuracy" => format!(
-                "  accuracy {}  last {}  no change {}",
+                "  accuracy {}  recent {}  last-label baseline {}",
                 percent(h.value),
                 percent(h.sliding),
                 percent(h.no_change)
             ),
             name => format!(
-                "  {name} {:.4}  last {:.4}  no change {:.4}",
+                "  {name} {:.4}  recent {:.4}  last-value baseline {:.4}",
                 h.value, h.sliding, h.no_change
             ),
         };
@@ -160,16 +160,16 @@ fn live_line(p: &StreamProgress) -> String {
         line += &format!("  loss {:.4}", h.loss);
     }
     if let Some(lag) = p.lag_ms {
-        line += &format!("  lag {lag:.1} ms");
+        line += &format!("  latency {lag:.1} ms");
     }
     if p.counts.bad > 0 {
-        line += &format!("  bad {}", count(p.counts.bad));
+        line += &format!("  unreadable {}", count(p.counts.bad));
     }
     if p.refused > 0 {
         line += &format!("  refused {}", count(p.refused));
     }
     if p.drifts > 0 {
-        line += &format!("  drifts {}", count(p.drifts));
+        line += &format!("  drift alarms {}", count(p.drifts));
     }
     line
 }
@@ -182,12 +182,12 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     let figures = [
         ("accuracy", "accuracy", true),
-        ("  of no change", "no_change.accuracy", true),
-        ("  of the prior", "prior.accuracy", true),
+        ("  baseline: last label", "no_change.accuracy", true),
+        ("  baseline: most frequent", "prior.accuracy", true),
         ("Kappa-T", "kappa_t", false),
         ("mean absolute error", "mae", false),
-        ("  of no change", "no_change.mae", false),
-        ("  of the mean", "mean.mae", false),
+        ("  baseline: last value", "no_change.mae", false),
+        ("  baseline: mean", "mean.mae", false),
         ("R2", "r2", false),
         ("loss", "loss", false),
     ];
@@ -198,28 +198,28 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
     }
     row(
         "events",
-        format!("{} ({} a second)", count(stream.events), count(stream.events_per_second as u64)),
+        format!("{} ({} per second)", count(stream.events), count(stream.events_per_second as u64)),
     );
     let noted = [
         ("without a label", stream.unlabelled),
-        ("bad, in dead-letter.jsonl", stream.bad_events),
+        ("unreadable, see dead-letter.jsonl", stream.bad_events),
         ("dropped, queue full", stream.shed),
-        ("refused, in audit.jsonl", stream.refused),
-        ("rolled back", stream.rollbacks),
-        ("drifts, in audit.jsonl", stream.drift.map_or(0, |drift| drift.alarms)),
+        ("updates refused, see audit.jsonl", stream.refused),
+        ("rollbacks, see audit.jsonl", stream.rollbacks),
+        ("drift alarms, see audit.jsonl", stream.drift.map_or(0, |drift| drift.alarms)),
     ];
     let labels = stream.labels.unwrap_or_default();
     let later = [
         ("labels joined", labels.joined),
         ("  early", labels.early),
-        ("  late, in dead-letter.jsonl", labels.late),
+        ("  late, see dead-letter.jsonl", labels.late),
         ("  duplicate", labels.duplicate),
-        ("  contradictory, in dead-letter.jsonl", labels.contradictory),
+        ("  contradictory, see dead-letter.jsonl", labels.contradictory),
         ("  without an event", labels.unmatched),
-        ("events whose label did not come", labels.missing),
-        ("  evicted, no room", labels.evicted),
+        ("events whose label never came", labels.missing),
+        ("  evicted, memory full", labels.evicted),
         ("  waiting", labels.pending),
-        ("negatives left out", labels.left_out),
+        ("negatives not sampled", labels.left_out),
     ];
     for (words, n) in noted.into_iter().chain(later) {
         if n > 0 {
@@ -230,7 +230,7 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
         (stream.lag_p50_ms, stream.lag_p99_ms, stream.lag_max_ms)
     {
         row(
-            "acknowledged to learned",
+            "latency, acknowledged to learned",
             format!("p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms"),
         );
     }

@@ -13,21 +13,21 @@ use crate::print::tell;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The run's folder.
+    /// The folder of the run.
     run: PathBuf,
-    /// Image files and folders of them, or one table, or one IDX file.
+    /// Image files and folders of images, or one table, or one IDX file.
     #[arg(long, num_args = 1.., required = true, value_name = "FILES")]
     data: Vec<PathBuf>,
-    /// Use the weights of the best epoch instead of the last ones.
+    /// Use the weights of the best epoch instead of the last.
     #[arg(long)]
     best: bool,
     /// Print JSON lines instead of CSV.
     #[arg(long)]
     json: bool,
-    /// Also print the probability of each class.
+    /// Also print the probability of every class.
     #[arg(long)]
     all: bool,
-    /// Threads [default: all cores].
+    /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         };
         written.map_err(|e| {
             problem = Some(e.kind());
-            Error::Run(format!("the predictions cannot be written: {e}"))
+            Error::Run(format!("cannot write the predictions: {e}"))
         })
     });
     match (result, problem) {

@@ -20,7 +20,7 @@ use crate::print::{say, tell};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The folder for images, recipe and run.
+    /// Folder for the images, the recipe and the runs.
     #[arg(long, default_value = "tidemill-quickstart")]
     out: PathBuf,
 }
@@ -50,8 +50,8 @@ epochs     = 10
 format = "json_lines"
 
 [online]
-learning_rate = 0.003 # one event says less than a batch
-features = { vector_scale = 0.00784313725490196, vector_offset = -1.0 } # grey values to -1..1, as above
+learning_rate = 0.003 # lower than above: a single event is noisier than a batch
+features = { vector_scale = 0.00784313725490196, vector_offset = -1.0 } # grey values to -1..1, like normalize above
 "#;
 
 /// Digits of the stream.
@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             Failure::failed(format!("{}: cannot be written: {e}", recipe.display()))
         })?;
     }
-    tell!("training 784-128-10 on them, as {} says", recipe.display());
+    tell!("training a 784-128-10 network on them ({})", recipe.display());
     let options = RunOptions {
         out: out.join("run"),
         existing: Existing::Replace,
@@ -102,7 +102,7 @@ fn stream(out: &Path, recipe: &Path) -> Result {
     write_stream(&events, 0, EVENTS, 28)?;
     let each = EVENTS / PHASES.len() as u64;
     tell!(
-        "\na stream of {} digits that drifts, {} each: {}",
+        "\nlearning from a stream of {} digits that drifts after every {}: {}",
         count(EVENTS),
         count(each),
         PHASES.join(", ")
@@ -131,7 +131,7 @@ fn stream(out: &Path, recipe: &Path) -> Result {
     if learned.ended_by == StreamEnd::Interrupt {
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    say!("\n  accuracy, each digit predicted before it is learned from")?;
+    say!("\n  accuracy on the stream; each digit is predicted before the model learns from it")?;
     say!("  {:<20}{:>8}  {:>8}", "", "frozen", "learning")?;
     for (i, phase) in PHASES.iter().enumerate() {
         let range = i as u64 * each..(i as u64 + 1) * each;

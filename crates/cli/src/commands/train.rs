@@ -16,24 +16,24 @@ use crate::{interrupt, size};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The recipe, or the folder of a run to go on with its own recipe.
+    /// The recipe, a TOML file; or the folder of a run, to continue it with its own recipe.
     recipe: PathBuf,
-    /// The run's folder [default: runs/ and the recipe's name].
+    /// Folder of the run [default: runs/ and the recipe's name].
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
-    /// Go on from the newest checkpoint in the run's folder, if there is one.
+    /// Continue from the newest checkpoint in the run's folder, if there is one.
     #[arg(long)]
     resume: bool,
-    /// Replace a run that is in the folder.
+    /// Delete and replace an existing run in the folder.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
-    /// Set a value of the recipe, such as batch.epochs=3.
+    /// Override a value of the recipe, such as batch.epochs=3; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Threads of a step [default: all cores].
+    /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Memory that the run must fit into, such as 512MB.
+    /// Memory limit for the run, such as 512MB; fails before the first step if it does not fit.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     memory: Option<u64>,
     /// Print the summary as one line of JSON at the end.
@@ -87,7 +87,7 @@ pub(crate) fn places(recipe: &Path, out: Option<&Path>) -> (PathBuf, PathBuf) {
 
 fn json(outcome: &Outcome) -> Result<String> {
     serde_json::to_string(&outcome.summary)
-        .map_err(|e| Failure::failed(format!("the summary cannot be written: {e}")))
+        .map_err(|e| Failure::failed(format!("cannot write the summary: {e}")))
 }
 
 /// The result as a table, and where the rest is.
@@ -103,7 +103,7 @@ pub(crate) fn result(outcome: &Outcome) -> String {
     rows.push((
         "time".into(),
         format!(
-            "{} ({} samples a second)",
+            "{} ({} samples per second)",
             duration(s.wall_seconds),
             count(s.samples_per_second as u64)
         ),

@@ -22,44 +22,45 @@ pub struct CsvSpec {
     /// The character between fields.
     #[serde(default = "comma")]
     pub delimiter: char,
-    /// The column of labels; none for data to predict.
+    /// The column of the labels. May be left out for data to predict on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<ColumnName>,
-    /// Whether labels are classes or values; by default classes, also where they are numbers.
+    /// Whether labels are classes or values. By default classes, even if they are numbers.
     #[serde(default)]
     pub label_type: LabelType,
-    /// Names of the classes in the order of their numbers; sorted as found when left out.
+    /// Names of the classes in the order of their numbers; when left out, those found in the file,
+    /// sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
-    /// The columns that are features, in this order; all but the label when left out.
+    /// The columns that are features, in this order; all but the label by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<ColumnName>>,
-    /// Columns left out of the features.
+    /// Columns that are not features.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<ColumnName>,
-    /// Columns that are categories although they look like numbers.
+    /// Columns that are categories even though their values are numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categorical: Vec<ColumnName>,
-    /// Gives each category a feature of its own that is 1 or 0, instead of its number.
+    /// Whether each category gets a feature of its own, 1 or 0, instead of a number.
     #[serde(default)]
     pub one_hot: bool,
-    /// What stands for a missing value.
+    /// Texts that stand for a missing value.
     #[serde(default = "missing_values")]
     pub missing_values: Vec<String>,
-    /// What happens to a row with a missing value.
+    /// What is done with a row that has a missing value.
     #[serde(default)]
     pub missing: Missing,
-    /// What happens to a row that cannot be understood.
+    /// What is done with a row that cannot be read.
     #[serde(default)]
     pub bad_rows: BadRows,
-    /// Subtracts the mean of each number column and divides by its deviation; both are taken from
-    /// the training set.
+    /// Whether numbers are standardized: minus the mean, divided by the standard deviation of their
+    /// column in the training data.
     #[serde(default)]
     pub standardize: bool,
-    /// Use only the first so many rows.
+    /// Use only this many rows from the start; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// From features to what the model sees, after `standardize`.
+    /// How features are scaled, after `standardize`; not at all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalize: Option<Normalize>,
 }
@@ -131,7 +132,7 @@ impl From<i64> for ColumnName {
     }
 }
 
-/// What labels are.
+/// The type of the labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LabelType {
@@ -142,26 +143,26 @@ pub enum LabelType {
     Value,
 }
 
-/// What happens to a row with a missing value.
+/// What is done with a row that has a missing value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
-    /// The data is refused, with the line.
+    /// The run fails with an error that names the line.
     #[default]
     Fail,
     /// The row is left out and counted.
     Skip,
-    /// A number is put in its place; a missing category is a category of its own.
-    /// A missing label is never made up: its row is left out and counted.
+    /// The number takes the place of a missing number; a missing category is a category of its own.
+    /// A row with a missing label is left out and counted.
     Fill(f32),
 }
 
-/// What happens to a row that cannot be understood: too few or too many fields, text in a column
-/// of numbers, a category that the training set does not have.
+/// What is done with a row that cannot be read: too few or too many fields, text in a column of
+/// numbers, a category that the training data does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BadRows {
-    /// The data is refused, with the line.
+    /// The run fails with an error that names the line.
     #[default]
     Fail,
     /// The row is left out and counted.

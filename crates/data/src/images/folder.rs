@@ -11,7 +11,8 @@ use super::archive::{self, Store};
 use super::cache::SampleCache;
 use super::listing::{self, Listing};
 use super::{
-    BrokenFiles, Cache, Fit, ImageDirectorySpec, LabelMode, LabelSource, Subset, decode, split,
+    BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, Subset, decode,
+    split,
 };
 use crate::normalize::Affine;
 use crate::{Dataset, Error, FillCost, Info, InputSpec, LabelKind, RawImage, Result};
@@ -145,6 +146,17 @@ impl ImageFolder {
     /// The class of image `index` by its sub-folder, whatever the label mode.
     pub fn class(&self, index: usize) -> u32 {
         self.listing.classes[index]
+    }
+
+    /// Image `index` as its file has it, in RGB: not resized, and whatever the policy for broken files.
+    ///
+    /// # Errors
+    /// If the file cannot be read or decoded.
+    pub fn original(&self, index: usize) -> Result<RawImage> {
+        let name = self.listing.names.get(index);
+        let mut bytes = Vec::new();
+        self.store.read(index, name, &mut bytes)?;
+        decode(&bytes, ColorMode::Rgb, &self.store.describe(name))
     }
 
     /// Reads, decodes and fits image `index`.

@@ -10,58 +10,62 @@ use crate::Normalize;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageDirectorySpec {
-    /// A folder with one sub-folder for each class, or a `.tar` or `.tar.gz` of one.
+    /// A folder with one sub-folder per class, or a `.tar` or `.tar.gz` archive of one.
     pub path: String,
-    /// The folder inside an archive; its top when left out.
+    /// The folder inside an archive; its top level when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
     /// Where labels come from.
     #[serde(default)]
     pub labels: LabelSource,
-    /// What labels are.
+    /// The type of the labels.
     #[serde(default)]
     pub label_mode: LabelMode,
-    /// The sub-folders in the order of their class numbers; sorted names when left out.
+    /// Names of the sub-folders in the order of their class numbers; sorted by name when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_names: Option<Vec<String>>,
-    /// The colours of a sample.
+    /// The colour channels of a sample; those of the model's input by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub color_mode: Option<ColorMode>,
-    /// Height and width of a sample.
+    /// Height and width of a sample; those of the model's input by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<[usize; 2]>,
-    /// How an image of another size is resized.
+    /// How images of another size are resized.
     #[serde(default)]
     pub interpolation: Interpolation,
-    /// Averages over all covered pixels when an image is made smaller, as Pillow does. Keras does
-    /// not; `false` gives its pixels.
+    /// Averages over all covered pixels when an image is made smaller, as Pillow does. With `false`
+    /// the result is that of Keras.
     #[serde(default = "yes")]
     pub antialias: bool,
-    /// Cuts the largest centred window of the wanted aspect ratio instead of distorting.
+    /// Crops the image to the largest centred window with the aspect ratio of the model's input,
+    /// instead of distorting it.
     #[serde(default)]
     pub crop_to_aspect_ratio: bool,
-    /// Adds black borders to the wanted aspect ratio instead of distorting.
+    /// Adds black borders until the image has the aspect ratio of the model's input, instead of
+    /// distorting it.
     #[serde(default)]
     pub pad_to_aspect_ratio: bool,
-    /// The fraction kept for validation; needs `subset`.
+    /// Share of the samples kept for validation; needs `subset`. Not split by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<f64>,
-    /// Which side of the split this dataset is.
+    /// The side of the split that this data is. Required with `validation_split`, left out
+    /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subset: Option<Subset>,
-    /// Shuffles before the split (the split is Keras's for the same files and seed).
+    /// Random seed of the shuffle before the split. The same files and seed give the split of
+    /// Keras.
     #[serde(default)]
     pub seed: u32,
-    /// Follows links to folders.
+    /// Whether links to folders are followed.
     #[serde(default)]
     pub follow_links: bool,
-    /// Whether decoded samples stay in memory.
+    /// Whether decoded samples are kept in memory: `"auto"` keeps them if they take 16 MiB or less.
     #[serde(default)]
     pub cache: Cache,
-    /// What happens to a file that cannot be read or decoded.
+    /// What is done with a file that cannot be read or decoded.
     #[serde(default)]
     pub broken_files: BrokenFiles,
-    /// From pixels to what the model sees; a scale of 1/255 when left out.
+    /// How pixels are scaled; multiplied by 1/255 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalize: Option<Normalize>,
 }
@@ -103,11 +107,11 @@ pub enum LabelSource {
     /// From the names of the sub-folders.
     #[default]
     Inferred,
-    /// No labels; images lie anywhere below the path.
+    /// No labels; images may be anywhere below the path.
     None,
 }
 
-/// What labels are.
+/// The type of the labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LabelMode {
@@ -122,7 +126,7 @@ pub enum LabelMode {
     None,
 }
 
-/// The colours of a sample.
+/// The colour channels of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColorMode {
@@ -130,7 +134,7 @@ pub enum ColorMode {
     Grayscale,
     /// Three channels.
     Rgb,
-    /// Three channels and opacity.
+    /// Three channels and an alpha channel.
     Rgba,
 }
 
@@ -149,20 +153,20 @@ impl ColorMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
-    /// The nearest pixel.
+    /// Nearest pixel.
     Nearest,
-    /// A triangle over 2 pixels.
+    /// Bilinear: a triangle filter over 2 pixels.
     #[default]
     Bilinear,
-    /// Catmull-Rom over 4 pixels.
+    /// Bicubic: the Catmull-Rom filter over 4 pixels.
     Bicubic,
-    /// Lanczos over 6 pixels.
+    /// Lanczos filter over 6 pixels.
     Lanczos3,
     /// The mean of the covered pixels.
     Area,
-    /// A Gaussian over 6 pixels.
+    /// Gaussian filter over 6 pixels.
     Gaussian,
-    /// Mitchell and Netravali's cubic over 4 pixels.
+    /// The cubic filter of Mitchell and Netravali over 4 pixels.
     Mitchellcubic,
 }
 
@@ -170,9 +174,9 @@ pub enum Interpolation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subset {
-    /// The larger side.
+    /// The training side.
     Training,
-    /// The side of `validation_split`.
+    /// The validation side.
     Validation,
 }
 
@@ -195,14 +199,14 @@ impl Cache {
     pub const AUTO_BYTES: u64 = 16 << 20;
 }
 
-/// What happens to a file that cannot be read or decoded.
+/// What is done with a file that cannot be read or decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BrokenFiles {
-    /// The run fails, with the path.
+    /// The run fails with an error that names the file.
     #[default]
     Fail,
-    /// The sample weighs nothing and is counted.
+    /// The sample is left out and counted.
     Skip,
 }
 

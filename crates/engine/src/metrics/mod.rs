@@ -21,27 +21,28 @@ use regression::Regression;
 /// Named results, such as `loss` and `accuracy`.
 pub type Figures = BTreeMap<String, f64>;
 
-/// A metric that a recipe can name beside the loss.
+/// A metric reported beside the loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Metric {
-    /// Share of right predictions.
+    /// Share of correct predictions.
     Accuracy,
-    /// Share of samples whose class is among the `k` greatest logits.
+    /// Share of samples whose class is among the five highest outputs; any other number works too,
+    /// such as `top_3`.
     TopK(usize),
-    /// Macro mean over classes (of the positive class for binary tasks).
+    /// Precision: mean over the classes, or that of the positive class for yes-or-no tasks.
     Precision,
-    /// As precision.
+    /// Recall, averaged like precision.
     Recall,
-    /// As precision.
+    /// F1 score, averaged like precision.
     F1,
-    /// Area under the ROC curve of a binary task.
+    /// Area under the ROC curve, for yes-or-no tasks.
     Auc,
     /// Mean absolute error.
     Mae,
     /// Mean squared error.
     Mse,
-    /// Coefficient of determination, mean over outputs.
+    /// Coefficient of determination, averaged over the outputs.
     R2,
 }
 

@@ -27,15 +27,15 @@ pub use curve::Curve;
 use classes::Classes;
 use values::Values;
 
-/// What prequential figures are taken over.
+/// Metrics of a stream. Each event is scored before it is learned from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrequentialSpec {
-    /// Events in the sliding window.
+    /// Number of events in the sliding window.
     pub window: usize,
-    /// What an event's weight in the fading figures is multiplied by at each further event.
+    /// Factor by which an event's weight in the fading metrics shrinks with each further event.
     pub fading: f64,
-    /// The most points of the curves that are kept for the report.
+    /// Maximum number of points of a curve in the report.
     pub curve_points: usize,
 }
 

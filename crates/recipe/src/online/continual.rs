@@ -17,62 +17,66 @@ pub struct ContinualSpec {
     pub plasticity: Option<PlasticitySpec>,
 }
 
-/// `online.replay`: a memory of events; some of them go into each step beside the new ones (Rolnick
-/// et al. 2019, "Experience replay for continual learning").
+/// A memory of past events; each step learns from some of them beside the new ones (Rolnick et al.
+/// 2019, "Experience replay for continual learning").
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplaySpec {
-    /// Events that the memory holds.
+    /// Number of events in the memory.
     pub capacity: usize,
-    /// Which events it holds.
+    /// Which events are kept.
     #[serde(default)]
     pub policy: ReplayPolicy,
-    /// Events out of the memory in each step; 10 by default.
+    /// Number of remembered events per step; 10 by default.
     #[serde(default = "ten")]
     pub per_step: usize,
 }
 
-/// Which events a full memory holds.
+/// Which events a full memory keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplayPolicy {
-    /// Each event so far with the same probability (Vitter 1985, algorithm R).
+    /// A uniform random sample of all events so far (Vitter 1985, algorithm R).
     #[default]
     Reservoir,
-    /// The same within each class, and of each class as many as of any other, as far as there are
-    /// so many (Chrysakis and Moens 2020, "Online continual learning from imbalanced data").
+    /// A uniform random sample of each class, with the same number of events for each class as far
+    /// as there are enough (Chrysakis and Moens 2020, "Online continual learning from imbalanced
+    /// data").
     ClassBalanced,
 }
 
-/// `online.anchor`: a pull towards the weights from before the stream.
+/// Keeps the weights near those from before the stream.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnchorSpec {
-    /// The same for all weights: the strength of `strength / 2 * |w - w0|^2` beside the loss.
+    /// The same strength for all weights: adds `strength / 2 * |w - w0|^2` to the loss.
     L2(f64),
-    /// For each weight as much as it matters to what was learned in batches.
+    /// Elastic weight consolidation: each weight is held as strongly as it matters for the batch
+    /// data.
     Ewc(EwcSpec),
 }
 
-/// `online.anchor.ewc`: elastic weight consolidation (Kirkpatrick et al. 2017).
+/// Elastic weight consolidation (Kirkpatrick et al. 2017). The batch data of the recipe tells how
+/// much each weight matters.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EwcSpec {
-    /// Strength of `lambda / 2 * F (w - w0)^2` beside the loss.
+    /// Strength: adds `lambda / 2 * F * (w - w0)^2` to the loss.
     pub lambda: f64,
-    /// Samples of the batch data from which the diagonal `F` of the Fisher information is
-    /// estimated, as the mean square of their gradients; 2000 by default.
+    /// Number of samples of the batch data from which `F`, the diagonal of the Fisher information,
+    /// is estimated; 2000 by default.
     #[serde(default = "two_thousand")]
     pub samples: usize,
 }
 
-/// `online.plasticity`
+/// Keeps the model able to learn on long streams.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlasticitySpec {
-    /// Hidden units of little use are drawn anew, now and then one.
+    /// Replaces little-used hidden units by new ones, a few at a time (Dohare et al. 2024).
     ContinualBackprop(ContinualBackpropSpec),
-    /// All weights shrink a little and move a little towards fresh ones.
+    /// Shrinks all weights a little and adds a little of newly initialized ones (Ash and Adams
+    /// 2020).
     ShrinkAndPerturb(ShrinkAndPerturbSpec),
 }
 
@@ -81,11 +85,11 @@ pub enum PlasticitySpec {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ContinualBackpropSpec {
-    /// The share of a layer's mature units that is replaced in a step; 1e-4 by default.
+    /// Share of a layer's mature units that is replaced per step; 1e-4 by default.
     pub replacement_rate: f64,
-    /// Steps for which a new unit is safe; 100 by default.
+    /// Number of steps during which a new unit is not replaced; 100 by default.
     pub maturity: u32,
-    /// How slowly the running mean of a unit's utility fades; 0.99 by default.
+    /// Decay of the running mean of a unit's utility; 0.99 by default.
     pub decay: f64,
 }
 
@@ -100,11 +104,11 @@ impl Default for ContinualBackpropSpec {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShrinkAndPerturbSpec {
-    /// Steps between; 1000 by default.
+    /// Number of steps between two changes; 1000 by default.
     pub every: u64,
-    /// What is left of a weight; 0.995 by default.
+    /// Factor by which weights shrink; 0.995 by default.
     pub shrink: f64,
-    /// How much of a fresh weight is added; 0.01 by default.
+    /// Share of a newly initialized weight that is added; 0.01 by default.
     pub perturb: f64,
 }
 

@@ -16,18 +16,16 @@ use tidemill_engine::metrics::Task;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DriftSpec {
-    /// What watches the errors: `"adwin"` or another name for its defaults, a table such as
-    /// `{ ddm = { warm_start = 100 } }`, or `"none"`. By default ADWIN, which for values is given
-    /// their own scale.
+    /// The detector that watches the errors: a name, a table such as `{ ddm = { warm_start = 100 }
+    /// }`, or `"none"`. With `"adwin"`, errors of values are scaled to their own range.
     #[serde(deserialize_with = "named")]
     pub detector: Watch,
-    /// What is done when the errors rise: `"log"`, `"raise_rate"`, `"reset_slots"`, `"challenger"`,
-    /// `"roll_back"`, a table of one of them with its parameters, or a list. `"log"` by default;
-    /// every alarm is logged, whatever else is done.
+    /// What is done when the errors rise: one action or an array of them. Every alarm is also
+    /// written to `audit.jsonl`.
     #[serde(deserialize_with = "one_or_more")]
     pub action: Vec<Action>,
-    /// Whether the numeric columns of the records are watched too, so that the log names those that
-    /// moved; no by default.
+    /// Whether the numeric columns are watched too, so that the log names those that changed; no by
+    /// default.
     pub features: bool,
 }
 
@@ -54,19 +52,21 @@ impl<'de> Deserialize<'de> for Watch {
     }
 }
 
-/// What is done after a drift.
+/// What is done after a drift alarm.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
-    /// Nothing beside the line in `audit.jsonl`.
+    /// Only the line in `audit.jsonl`.
     Log {},
-    /// The learning rate is raised for a while.
+    /// Raises the learning rate for a while.
     RaiseRate(RaiseRate),
-    /// The optimizer's slots begin anew, with their bias corrections; parameters stay.
+    /// Resets the optimizer's state (moments and accumulators) and its bias corrections; the
+    /// weights stay.
     ResetSlots {},
-    /// A second model learns in the shadow and takes over once it is better.
+    /// Trains a second model beside the first, which takes over once it is significantly better.
+    /// Meanwhile each event costs twice as much.
     Challenger(ChallengerSpec),
-    /// The guard's last good state comes back.
+    /// Rolls back to the last good state that the guard keeps.
     RollBack {},
 }
 
@@ -74,9 +74,9 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RaiseRate {
-    /// What the learning rate is multiplied by at first; 3 by default.
+    /// Initial factor of the learning rate; 3 by default.
     pub factor: f64,
-    /// Events over which that goes back to 1, by the same share at each; 1000 by default.
+    /// Number of events over which the factor falls back to 1, exponentially; 1000 by default.
     pub events: u64,
 }
 
@@ -86,14 +86,14 @@ impl Default for RaiseRate {
     }
 }
 
-/// Where a challenger starts.
+/// The weights that a challenger starts with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum From {
-    /// New weights, drawn with a seed of its own.
+    /// New random weights, with a seed of their own.
     #[default]
     Fresh,
-    /// The champion's weights with new slots.
+    /// The current model's weights, with a new optimizer state.
     Champion,
 }
 
@@ -101,17 +101,17 @@ pub enum From {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChallengerSpec {
-    /// Labelled events after which it is dropped if it has not taken over; 5000 by default. Until then
-    /// each event costs twice as much.
+    /// Number of labelled events after which the challenger is dropped if it has not taken over;
+    /// 5000 by default.
     pub events: u64,
-    /// `"fresh"` (the default) or `"champion"`.
+    /// Where the challenger starts.
     pub from: From,
-    /// What the learning rate is multiplied by for it; 1 by default.
+    /// Factor of the challenger's learning rate; 1 by default.
     pub rate: f64,
-    /// The chance that over a whole stream any challenger takes over that is never the better one, in
-    /// (0, 1); 0.05 by default.
+    /// Probability, over a whole stream, that a challenger takes over without ever being the better
+    /// model, in (0, 1); 0.05 by default.
     pub alpha: f64,
-    /// Differences of two losses are cut to at most this, in the unit of the loss; 1 by default.
+    /// Differences of the two losses are clipped to this, in the unit of the loss; 1 by default.
     pub clip: f64,
 }
 

@@ -6,18 +6,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuardSpec {
-    /// A loss this many standard deviations above the running mean is a spike; 0 lets all finite
-    /// losses pass. 100 by default. A deviation is at least a tenth of the mean and, for classes and
-    /// for yes or no, half of the loss of a guess that knows nothing (half of `ln 10` for ten classes).
+    /// An update is refused if its loss is this many standard deviations above the running mean; 0
+    /// accepts all finite losses. The standard deviation counts as at least a tenth of the mean
+    /// and, for classes, as at least half the loss of a uniform guess (half of `ln 10` for ten
+    /// classes).
     pub spike: f64,
-    /// Events over which the running mean and deviation fade; 1000 by default.
+    /// Number of events over which the running mean and deviation are taken; 1000 by default.
     pub window: u64,
-    /// Refusals among the last `within` steps that bring the last good state back; 0 never does.
-    /// 10 by default.
+    /// Number of refusals among the last `within` steps after which the model is rolled back to its
+    /// last good state; 0 switches rollback off.
     pub rollback_after: usize,
-    /// See `rollback_after`; 100 by default.
+    /// Number of steps in which `rollback_after` refusals are counted; 100 by default.
     pub within: u64,
-    /// Steps between the states that are kept to come back to; 5000 by default.
+    /// Steps between the states that are kept for a rollback; 5000 by default.
     pub keep_every: u64,
 }
 

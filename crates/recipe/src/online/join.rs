@@ -6,47 +6,48 @@ use tidemill_stream::FormatSpec;
 
 use tidemill_engine::metrics::Task;
 
-/// `[online.labels]`: events with an id are predicted when they come, and learned from when a label
-/// with that id does.
+/// Labels that arrive later than their events. An event with an id is predicted when it arrives,
+/// and learned from when a label with the same id arrives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JoinSpec {
-    /// Column or key of the id; by default `stream.id`, and for VW text the tag.
+    /// Column or key of the id. By default `stream.id`, and the tag for VW text.
     #[serde(default)]
     pub id: Option<String>,
-    /// Column or key of the time of an event or label: seconds, or text as RFC 3339 has it. By
-    /// default time is the count of records.
+    /// Column or key of the time of an event or label: seconds, or text as in RFC 3339. By default
+    /// the number of records so far is the time.
     #[serde(default)]
     pub time: Option<String>,
-    /// How long after an event its label may come: seconds of event time, or records where there is
-    /// no `time`.
+    /// How long after an event its label may arrive: in seconds of event time, or in records
+    /// without `time`.
     pub window: f64,
-    /// Memory of what waits, in bytes: the ids that are kept, about 200 bytes each, and the inputs of
-    /// events; 16 MiB by default.
+    /// Memory for waiting events and labels, in bytes: their ids, about 200 bytes each, and the
+    /// inputs of events; 16 MiB by default.
     #[serde(default = "memory_bytes")]
     pub memory_bytes: usize,
-    /// Bytes of events that wait in the run's folder once memory is full; 1 GiB by default. Then, or
-    /// when the ids alone fill the memory, the oldest are given up.
+    /// Disk space in the run's folder for waiting events once the memory is full, in bytes; the
+    /// default is 1 GiB. When that is full too, or the ids alone fill the memory, the oldest events
+    /// are evicted.
     #[serde(default = "spill_bytes")]
     pub spill_bytes: u64,
-    /// What becomes of an event whose label does not come in time.
+    /// What is done with an event whose label does not arrive in time.
     #[serde(default)]
     pub missing: Missing,
-    /// The share of the negatives that is learned from; all by default. Which ones depends on their
-    /// ids and the seed alone. The log-odds are corrected while learning, so that predictions are
-    /// those of all events.
+    /// Share of the negative events that is learned from; all by default. Which ones depends only
+    /// on their ids and the seed. The log-odds are corrected during learning, so that predictions
+    /// stay calibrated.
     #[serde(default = "all")]
     pub negative_sampling: f64,
 }
 
-/// What becomes of an event whose label does not come in time.
+/// What is done with an event whose label does not arrive in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
-    /// It is counted, and nothing is learned from it.
+    /// It is counted and not learned from.
     #[default]
     Drop,
-    /// It is of class 0: what was shown and not clicked on.
+    /// It counts as class 0, as for an ad that was shown and not clicked.
     Negative,
 }
 

@@ -2,48 +2,48 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `online.linear`: the model of a recipe that has no `[model]`.
+/// A linear model over hashed features, in a recipe without `[model]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinearSpec {
-    /// The table has 2 to this power rows of 16 bytes; 18 by default, which is 4 MiB.
+    /// The table has 2 to this power rows of 16 bytes each: 4 MiB for the default of 18.
     pub bits: u32,
-    /// How an event moves the weights.
+    /// The update rule.
     pub rule: UpdateRule,
-    /// 0.5 by default. It suits the default rule; plain SGD mostly wants less, FTRL about 0.1.
+    /// The learning rate. The default of 0.5 suits the default rule; plain SGD usually needs less,
+    /// FTRL about 0.1.
     pub learning_rate: f64,
-    /// Pulls the weights of an event's features to 0 by a constant; 0 by default.
+    /// Strength of L1 regularization of the weights of an event's features; 0 by default.
     pub l1: f64,
-    /// Shrinks the weights of an event's features by a share; 0 by default.
+    /// Strength of L2 regularization of the weights of an event's features; 0 by default.
     pub l2: f64,
-    /// FTRL only: what is added to the square root of the summed squared gradients; 1 by default.
+    /// FTRL only: added to the square root of the sum of squared gradients; 1 by default.
     pub beta: f64,
-    /// Whether each event has a constant feature; yes by default.
+    /// Whether the model has a bias (a constant feature); yes by default.
     pub bias: bool,
 }
 
-/// How an event moves the weights of its features. All but FTRL make the step that the event's loss
-/// would make if it were taken in infinitely many small ones, so that even a great learning rate or
-/// weight never goes past the label (Karampatziakis and Langford, *Online importance weight aware
-/// updates*, 2011).
+/// The update rule. All but FTRL are importance-weight aware: however large the learning rate or
+/// the event's weight, an update never moves the prediction past the label (Karampatziakis and
+/// Langford, *Online importance weight aware updates*, 2011).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateRule {
-    /// Gradient descent with one rate for all features.
+    /// Gradient descent with one learning rate for all features.
     Sgd,
-    /// A rate for each feature, the lower the more it has learned (Duchi, Hazan and Singer,
-    /// *Adaptive subgradient methods*, 2011).
+    /// A learning rate for each feature, which falls as the feature learns (Duchi, Hazan and
+    /// Singer, *Adaptive subgradient methods*, 2011).
     #[serde(alias = "adagrad")]
     Adaptive,
-    /// One rate for all features, whatever their scales (Ross, Mineiro and Langford, 2013): follows
-    /// streams that change, where adaptive rates have grown low.
+    /// One learning rate for all features, independent of their scales (Ross, Mineiro and Langford,
+    /// 2013). Follows drifting streams better than adaptive rates, which only fall.
     Normalized,
-    /// Adaptive, and the scale of a feature does not matter (Ross, Mineiro and Langford,
-    /// *Normalized online learning*, 2013): what Vowpal Wabbit does by default.
+    /// Adaptive, and independent of the scales of the features (Ross, Mineiro and Langford,
+    /// *Normalized online learning*, 2013): the default of Vowpal Wabbit.
     #[default]
     NormalizedAdaptive,
     /// Follow the regularized leader (McMahan et al., *Ad click prediction: a view from the
-    /// trenches*, 2013); with `l1` it keeps most weights at exactly 0.
+    /// trenches*, 2013); with `l1`, most weights are exactly 0.
     Ftrl,
 }
 

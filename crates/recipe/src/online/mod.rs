@@ -28,70 +28,72 @@ pub use tidemill_engine::prequential::PrequentialSpec;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OnlineSpec {
-    /// Events of a step: exactly so many, however they come; only the last step of a stream may
-    /// have fewer. 1 by default.
+    /// Number of events per step, however fast they arrive; only the last step of a stream may have
+    /// fewer; 1 by default.
     pub batch_size: usize,
-    /// Instead of `batch_size`: as many as have come, up to this number; one when the stream is
-    /// slow, more under a backlog. Off by default.
+    /// Instead of `batch_size`: a step takes all events that have arrived, up to this number. That
+    /// is one event when the stream is slow, and more when there is a backlog; off by default.
     pub max_batch: Option<usize>,
     /// With `max_batch`: how long an event may wait for others, in milliseconds; 0 by default.
     pub max_delay_ms: f64,
-    /// The learning rate on a stream; by default that of `training.optimizer`, which is chosen for
-    /// batches: a single event says less than a batch, and wants a smaller one.
+    /// The learning rate on a stream. By default that of `training.optimizer`; single events are
+    /// noisier than batches and usually need a smaller rate.
     pub learning_rate: Option<f64>,
-    /// Whether the learning rate is lowered for long inputs, by `min(1, 4 / rms(|x|))`; yes by default
-    /// where the recipe leaves the optimizer out.
+    /// Whether the learning rate is lowered for events with long input vectors, by the factor
+    /// `min(1, 4 / rms(|x|))`. By default yes if the recipe names no optimizer, and no otherwise.
     pub normalized_rate: Option<bool>,
-    /// Names of the classes in the order of the model's outputs; by default the numbers of the
-    /// outputs if the first label is such a number, else in the order in which they appear.
+    /// Names of the classes in the order of the model's outputs. By default, if the first label is
+    /// the number of an output, class names are these numbers; otherwise classes are numbered in
+    /// the order in which they appear.
     pub classes: Option<Vec<String>>,
-    /// Whether targets that are numbers are scaled to mean 0 and deviation 1 as they come; yes by
-    /// default.
+    /// Whether numeric targets are standardized with their running mean and standard deviation; yes
+    /// by default.
     pub scale_targets: bool,
-    /// Instead of `[model]`: a linear model over hashed features.
+    /// A hashed linear model instead of `[model]`; off by default.
     pub linear: Option<LinearSpec>,
-    /// Labels that come later than their events; by default each event has its label or has none.
+    /// For labels that arrive later than their events. By default an event carries its label, or
+    /// has none.
     pub labels: Option<JoinSpec>,
-    /// How raw features become the model's inputs.
+    /// How the columns of an event become the model's inputs.
     pub features: FeaturesSpec,
-    /// What is measured.
+    /// The reported metrics.
     pub metrics: PrequentialSpec,
-    /// Which updates are refused.
+    /// Which updates are refused, and when the model is rolled back.
     pub guard: GuardSpec,
-    /// A memory of events that are learned from again, against forgetting; off by default.
+    /// A memory of past events that are learned from again, against forgetting; off by default.
     pub replay: Option<ReplaySpec>,
-    /// A pull towards the weights from before the stream, against forgetting; off by default.
+    /// Keeps the weights near those from before the stream, against forgetting; off by default.
     pub anchor: Option<AnchorSpec>,
-    /// What keeps the model able to learn; off by default.
+    /// Keeps the model able to learn on long streams; off by default.
     pub plasticity: Option<PlasticitySpec>,
-    /// What watches for drift, and what is done then.
+    /// Drift detection, and what is done about drift.
     pub drift: DriftSpec,
     /// Seconds between checkpoints; 10 by default.
     pub checkpoint_seconds: f64,
-    /// Also after every so many events; off by default.
+    /// Also write a checkpoint every this many events; off by default.
     pub checkpoint_events: Option<u64>,
-    /// Memory of events that wait to be learned from, in bytes; 1 MiB by default.
+    /// Memory for events that wait to be learned from, in bytes; 1 MiB by default.
     pub queue_bytes: usize,
-    /// What happens when that is full; the source waits by default. Each event is learned exactly
-    /// once with `block` and `spill`.
+    /// What happens when `queue_bytes` is full. With `block` and `spill` each event is learned from
+    /// exactly once.
     pub when_full: WhenFull,
-    /// With `when_full = "spill"`: bytes on disk; 1 GiB by default.
+    /// With `when_full = "spill"`: disk space for waiting events, in bytes; 1 GiB by default.
     pub spill_bytes: u64,
 }
 
-/// What happens when more events wait than there is memory for.
+/// What happens when more events wait than fit into memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenFull {
-    /// The source waits, and with it whoever sends.
+    /// The source waits, and with it the sender.
     #[default]
     Block,
-    /// The events that wait longest are dropped and counted.
+    /// The oldest waiting events are dropped and counted.
     DropOldest,
-    /// Fewer and fewer of the new events are taken; the others are counted.
+    /// A decreasing share of the new events is accepted; the others are counted.
     Sample,
-    /// What does not fit waits in `spill/` of the run's folder, up to `online.spill_bytes`; then the
-    /// source waits.
+    /// Events that do not fit are stored in `spill/` in the run's folder, up to
+    /// `online.spill_bytes`; then the source waits.
     Spill,
 }
 

@@ -6,32 +6,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The keys of `[online.features]`.
+/// How the columns of an event become the model's inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeaturesSpec {
-    /// How numbers are scaled. Default: `running`.
+    /// How numbers are scaled.
     pub standardize: Standardize,
     /// Scaled numbers are clipped to plus and minus this. Default: 3.
     pub clip: f64,
-    /// After the first 100 values, a value counts for at most this many standard deviations when the
-    /// running statistics learn from it, so that an outlier does not spoil them. Default: 10; `inf`
-    /// for plain mean and variance.
+    /// After its first 100 values, a column's running mean and deviation take a value as at most
+    /// this many standard deviations away, so that outliers do not distort them; `inf` gives the
+    /// plain mean and variance. Default: 10.
     pub max_deviations: f64,
-    /// Whether each column of numbers has a second input, 1 where the number is missing.
-    /// Default: false.
+    /// Whether each numeric column gets a second input that is 1 if the number is missing. Default:
+    /// false.
     pub missing_indicator: bool,
-    /// The columns that are numbers; all others are categories. Default: by the first events,
-    /// see [`super::Encoder::new`].
+    /// The columns that are numbers; all others are categories. By default this is decided from the
+    /// first events.
     pub numeric: Option<Vec<String>>,
-    /// How columns are encoded that are categories, by name, also if they look like numbers.
+    /// Encoding of single columns as categories, by column name, even if their values are numbers.
     pub categorical: BTreeMap<String, Categorical>,
-    /// How columns of text are encoded that `categorical` does not name. Default: a dictionary of
-    /// 64.
+    /// Encoding of the text columns that `categorical` does not name.
     pub text: Categorical,
-    /// What the numbers of the input vector are multiplied by: 1/255 for pixels. Default: 1.
+    /// Factor of the input vector's numbers, such as 1/255 for pixels. Default: 1.
     pub vector_scale: f64,
-    /// What is added then: -0.5 moves scaled pixels to between -0.5 and 0.5. Default: 0.
+    /// Added to the input vector's numbers after `vector_scale`. Default: 0.
     pub vector_offset: f64,
 }
 
@@ -55,46 +54,48 @@ impl Default for FeaturesSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standardize {
-    /// Not at all; a missing number is 0.
+    /// Not scaled; a missing number is 0.
     None,
-    /// To mean 0 and standard deviation 1 by what the stream has shown so far, this event
-    /// included; a missing number is the mean.
+    /// Standardized with the running mean and standard deviation, this event included; a missing
+    /// number is the mean.
     #[default]
     Running,
 }
 
-/// How a column of categories is encoded.
+/// Encoding of a column of categories or text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Categorical {
-    /// One input for each bucket: that of the text's hash is 1.
+    /// One-hot by hash: one input per bucket, 1 for the bucket of the text's hash.
     Hashing {
-        /// Inputs.
+        /// Number of buckets, which is the number of inputs.
         buckets: usize,
     },
-    /// One input for each of the first `capacity` texts, and one, the first, for all others.
+    /// One-hot by dictionary: one input for each of the first `capacity` different texts, and one
+    /// (the first) for all others.
     Dictionary {
-        /// Texts that get an input of their own.
+        /// Number of texts that get an input of their own.
         capacity: usize,
     },
-    /// One input for each of the text's first `most` different words: the row of an embedding table,
-    /// from 1 on, by the word's hash; 0 for those that there are not. Words are runs of letters and
-    /// digits, in lower case.
+    /// Bag of words: an input for each of the text's first `most` different words, which is a row
+    /// of an embedding table: 1 to `buckets` by the word's hash, 0 where there is no word. Words
+    /// are runs of letters and digits, in lower case.
     Words {
-        /// Rows besides row 0.
+        /// Number of rows of the embedding table, besides row 0.
         buckets: usize,
-        /// Inputs; 64 by default.
+        /// Number of words, which is the number of inputs; 64 by default.
         #[serde(default = "sixty_four")]
         most: usize,
     },
-    /// One input: the row of an embedding table. Row 0 is for all texts that have none.
+    /// One input, which is a row of an embedding table; row 0 is for texts without a row of their
+    /// own.
     Embedding {
-        /// Rows besides row 0.
+        /// Number of rows of the embedding table, besides row 0.
         capacity: usize,
-        /// A text gets a row when it has been seen this often.
+        /// A text gets a row of its own when it has been seen this often.
         #[serde(default = "one")]
         min_count: u32,
-        /// A row is freed when its text has not been seen for this many events; never if not given.
+        /// A row is freed when its text has not been seen for this many events; never by default.
         #[serde(default)]
         expiry: Option<u64>,
     },

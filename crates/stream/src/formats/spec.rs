@@ -4,24 +4,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How one event is written.
+/// The format of one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// Rows of fields, as RFC 4180 has them, each on one line.
+    /// Comma-separated values as in RFC 4180, one event per line.
     Csv,
-    /// The same with tabs.
+    /// The same, separated by tabs.
     Tsv,
     /// One JSON object per line.
     #[serde(alias = "ndjson", alias = "jsonl", alias = "json")]
     JsonLines,
-    /// Vowpal Wabbit's text: `label |namespace feature:value ...`.
+    /// Vowpal Wabbit's text format: `label |namespace feature:value ...`.
     Vw,
-    /// `label index:value ...`.
+    /// The libsvm format: `label index:value ...`.
     Libsvm,
-    /// Weka's: a header of attributes and rows, sparse ones included.
+    /// Weka's ARFF: a header of attributes, then rows, dense or sparse.
     Arff,
-    /// Arrow IPC, stream or file; read through [`super::arrow_lines`]. Needs the feature `arrow`.
+    /// Arrow IPC, stream or file. Needs a build with the feature `arrow`.
     Arrow,
 }
 
@@ -49,20 +49,22 @@ impl Format {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FormatSpec {
-    /// Default: by the name of the file.
+    /// The format. By default it follows from the name of the file.
     pub format: Option<Format>,
-    /// Between the fields of a row: one ASCII character. Default: `,`, and a tab for `tsv`.
+    /// The character between the fields of a row, one ASCII character. By default `,`, and a tab
+    /// for `tsv`.
     pub delimiter: Option<char>,
-    /// Whether the first row of a file holds the names. Default: if none of its fields is a number
-    /// or missing; where names are known (`columns`, a resumed run), if it has one of them.
+    /// Whether the first row of a file names the columns. By default it does if none of its fields
+    /// is a number or missing; if the names are known already (from `columns` or a resumed run), if
+    /// it contains one of them.
     pub header: Option<bool>,
-    /// CSV: names of the fields of a row where there is no header (default `c1`, `c2`, ...). JSON:
-    /// the keys that are inputs, nested ones by a dotted path (default: those of the first event).
+    /// CSV: names of the columns of a file without a header, by default `c1`, `c2` and so on. JSON:
+    /// the keys that are inputs, nested ones as a dotted path; by default those of the first event.
     pub columns: Option<Vec<String>>,
-    /// Column or key of the label. Default: `class`, `target`, `label` or `y`; if a row has none
-    /// of these, its last column.
+    /// Column or key of the label. By default `class`, `target`, `label` or `y`, whichever is
+    /// there; if none is, the last column.
     pub label: Option<String>,
-    /// Column or key of the id by which a later label refers to an event. Default: none.
+    /// Column or key of the id by which a later label refers to its event. None by default.
     pub id: Option<String>,
     /// Column or key of the time of an event, which is no input; `online.labels.time` of a recipe.
     #[serde(skip)]
@@ -70,22 +72,22 @@ pub struct FormatSpec {
     /// Whether a record may have a label and no inputs, for an event that came without its label.
     #[serde(skip)]
     pub label_records: bool,
-    /// Column or key of the weight of an event. Default: none, all count 1.
+    /// Column or key of the weight of an event. By default all weights are 1.
     pub weight: Option<String>,
-    /// JSON: key of an array of numbers, as long as in the first event. Default: the first key
-    /// that holds one, if `columns` is not given.
+    /// JSON: key of an array of numbers, whose length is that of the first event. By default the
+    /// first key that holds an array, if `columns` is not given.
     pub vector: Option<String>,
-    /// JSON: the key of an image, the only input: the path of a file, or the file as base64.
-    /// Default: none.
+    /// JSON: key of an image, which is then the only input: the path of an image file, or the
+    /// file's content in base64. None by default.
     pub image: Option<String>,
-    /// Where the paths of images start; by default the folder of the recipe.
+    /// Folder that the paths of images are relative to; by default the folder of the recipe.
     pub image_folder: Option<String>,
-    /// Columns or keys that are no inputs. Default: none.
+    /// Columns or keys that are not inputs.
     pub ignore: Vec<String>,
-    /// Columns or keys that are text even where they look like numbers: ids, postal codes.
+    /// Columns or keys that are text even if they look like numbers, such as ids and postal codes.
     pub text: Vec<String>,
-    /// What stands for a missing value. Default: an empty field, `NA`, `?` and `null`. (`NaN` is
-    /// not among them: an event with NaN is a bad event.)
+    /// Texts that stand for a missing value. `NaN` is not among them by default: an event with NaN
+    /// cannot be read and is set aside.
     pub missing: Vec<String>,
 }
 

@@ -1,0 +1,40 @@
+//! `tidemill init`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tidemill_recipe::init::{Init, init};
+
+use crate::failure::Result;
+use crate::print::say;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The data: a folder or archive of images with a sub-folder per class, a folder of IDX files (or
+    /// the two files), or a table (CSV, TSV, JSON lines, ARFF, VW text, libsvm), plain or gzipped.
+    #[arg(required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// The column of a table to predict [default: class, target, label or y, else the last column].
+    #[arg(long, value_name = "COLUMN")]
+    label: Option<String>,
+    /// The recipe to write.
+    #[arg(long, value_name = "RECIPE", default_value = "recipe.toml")]
+    out: PathBuf,
+    /// Replace an existing file.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let Arguments { data, label, out, force } = arguments;
+    let wanted = Init { data: data.clone(), label: label.clone(), out: out.clone(), force: *force };
+    let drafted = init(&wanted)?;
+    for sentence in &drafted.found {
+        say!("{sentence}")?;
+    }
+    say!("Wrote {}.\n\nNext:", out.display())?;
+    for command in &drafted.next {
+        say!("  {command}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

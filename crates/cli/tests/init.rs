@@ -1,0 +1,228 @@
+//! `tidemill init`: its recipes train or learn as they are written, and their comments are true.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use common::{stderr, succeed, text, tidemill};
+
+/// A folder to work in; commands get absolute paths.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> String {
+        text(&self.0.path().join(name)).to_owned()
+    }
+
+    fn write(&self, name: &str, content: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Writes a recipe for the data; gives what was printed and the recipe's text.
+    fn init(&self, data: &[&str], more: &[&str]) -> (String, String) {
+        let recipe = self.path("recipe.toml");
+        let said = succeed(&[&["init"], data, &["--out", &recipe, "--force"], more].concat());
+        (said, std::fs::read_to_string(recipe).unwrap())
+    }
+
+    /// Trains a few steps; gives what was printed.
+    fn train(&self) -> String {
+        let (recipe, out) = (self.path("recipe.toml"), self.path("run"));
+        let few = ["--set", "batch.epochs=1", "--set", "stop.steps=20", "--force"];
+        succeed(&[&["train", &recipe, "--out", &out], &few[..]].concat())
+    }
+
+    /// Learns from some events; gives what was printed.
+    fn learn(&self, from: &str, events: &str) -> String {
+        let (recipe, out) = (self.path("recipe.toml"), self.path("stream"));
+        succeed(&[
+            "learn",
+            &recipe,
+            "--from",
+            from,
+            "--out",
+            &out,
+            "--until-events",
+            events,
+            "--force",
+        ])
+    }
+}
+
+#[test]
+fn a_split_image_folder() {
+    let place = Place::new();
+    let digits = place.path("digits");
+    succeed(&["data", "digits", "--out", &digits, "--train", "20", "--test", "5", "--size", "20"]);
+    let (said, recipe) = place.init(&[&digits], &[]);
+    assert!(said.contains("200 images of 10 classes"), "{said}");
+    assert!(said.contains("all of 20 x 20 pixels, grey"), "{said}");
+    assert!(said.contains("The 50 images in the folder test are for validation"), "{said}");
+    assert!(recipe.contains("height = 20, width = 20, channels = 1"), "{recipe}");
+    assert!(place.train().contains("validation accuracy"));
+    place.learn(&format!("{digits}/train"), "50");
+    let doctor = tidemill(&["doctor", &place.path("recipe.toml")]);
+    assert!(doctor.status.success(), "{doctor:?}");
+    // The same with a fifth kept for validation.
+    let (said, recipe) = place.init(&[&format!("{digits}/train")], &[]);
+    assert!(said.contains("A fifth of the images is kept"), "{said}");
+    assert!(recipe.contains("validation_split = 0.2"), "{recipe}");
+    place.train();
+}
+
+#[test]
+fn folders_that_have_no_classes() {
+    let place = Place::new();
+    let digits = place.path("digits");
+    succeed(&["data", "digits", "--out", &digits, "--train", "2", "--test", "1", "--size", "8"]);
+    for (folder, what) in
+        [("digits/train/3", "no sub-folder for each class"), ("nowhere", "no such")]
+    {
+        let out = place.path("recipe.toml");
+        let output = tidemill(&["init", &place.path(folder), "--out", &out]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(stderr(&output).contains(what), "{output:?}");
+    }
+}
+
+#[test]
+fn idx_files() {
+    let place = Place::new();
+    let folder = place.0.path().join("set");
+    std::fs::create_dir(&folder).unwrap();
+    let write = |name: &str, dims: &[u32], value: &dyn Fn(u32) -> u8| {
+        let mut bytes = vec![0, 0, 8, dims.len() as u8];
+        bytes.extend(dims.iter().flat_map(|d| d.to_be_bytes()));
+        bytes.extend((0..dims.iter().product()).map(value));
+        std::fs::write(folder.join(name), bytes).unwrap();
+    };
+    for (part, n) in [("train", 40), ("t10k", 10)] {
+        write(&format!("{part}-images-idx3-ubyte"), &[n, 16, 16], &|i| (i * 7 % 251) as u8);
+        write(&format!("{part}-labels-idx1-ubyte"), &[n], &|i| (i % 4) as u8);
+    }
+    let (said, _) = place.init(&[text(&folder)], &[]);
+    assert!(said.contains("40 samples of 4 classes, each 16 x 16 x 1"), "{said}");
+    assert!(said.contains("The 10 samples of"), "{said}");
+    place.train();
+    place.learn("data:", "10");
+    let images = folder.join("t10k-images-idx3-ubyte");
+    let (said, _) = place.init(&[text(&images)], &[]);
+    assert!(said.contains("10 samples of 4 classes"), "{said}");
+    place.train();
+}
+
+#[test]
+fn tables_of_each_format() {
+    let place = Place::new();
+    let (mut csv, mut json, mut arff, mut vw) = (
+        "a;b;kind;class\n".to_owned(),
+        String::new(),
+        "@relation r\n@attribute a numeric\n@attribute kind {x,y,z}\n@attribute class {no,yes}\n@data\n"
+            .to_owned(),
+        String::new(),
+    );
+    for i in 0..300 {
+        let (a, kind) = (i * 37 % 101, ["x", "y", "z"][i % 3]);
+        let class = if a > 50 { "yes" } else { "no" };
+        writeln!(csv, "{a};{}.25;{kind};{class}", i % 11).unwrap();
+        writeln!(json, "{{\"a\": {a}, \"kind\": \"{kind}\", \"class\": \"{class}\"}}").unwrap();
+        writeln!(arff, "{a},{kind},{class}").unwrap();
+        writeln!(vw, "{} |f a:{a} {kind}", if a > 50 { 1 } else { -1 }).unwrap();
+    }
+    for (name, content) in
+        [("t.csv", &csv), ("t.jsonl", &json), ("t.arff", &arff), ("t.vw", &vw), ("events", &json)]
+    {
+        let data = place.write(name, content);
+        let (said, recipe) = place.init(&[&data], &[]);
+        let printed = place.learn(&data, "300");
+        assert!(printed.contains("accuracy"), "{name}: {said}{recipe}{printed}");
+    }
+    let data = place.write("t.csv", &csv);
+    let (said, _) = place.init(&[&data], &["--label", "a"]);
+    assert!(said.contains("The label is the column `a`, a number"), "{said}");
+    assert!(place.learn(&data, "300").contains("mean absolute error"));
+}
+
+#[test]
+fn a_recipe_beside_the_data_names_it_as_given() {
+    let place = Place::new();
+    place.write("t.csv", "a,class\n1,x\n2,y\n3,x\n4,y\n");
+    let run = |arguments: &[&str]| {
+        let mut command = common::command(arguments);
+        let output = command.current_dir(place.0.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = run(&["init", "t.csv"]);
+    assert!(said.contains("tidemill learn recipe.toml --from t.csv"), "{said}");
+    run(&["learn", "recipe.toml", "--from", "t.csv"]);
+    let output = common::command(&["init", "t.csv"]).current_dir(place.0.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("exists already"), "{output:?}");
+}
+
+/// The shared datasets, if they are there.
+fn shared(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
+    if !path.exists() {
+        eprintln!("skipped: {} is not there", path.display());
+    }
+    path.exists().then_some(path)
+}
+
+#[test]
+fn real_images() {
+    for (name, found) in [
+        ("mnist", "60,000 samples of 10 classes"),
+        ("fashion_mnist", "60,000 samples of 10 classes"),
+        ("cifar10_jpg_subset/cifar10_jpg_subset.tar.gz", "10,000 images of 10 classes"),
+        ("imagenet_sample_150/imagenet_sample_150.tar", "150 images of 150 classes"),
+    ] {
+        let Some(data) = shared(name) else { continue };
+        let place = Place::new();
+        let (said, recipe) = place.init(&[text(&data)], &[]);
+        assert!(said.contains(found), "{said}");
+        let printed = place.train();
+        assert!(printed.contains("training accuracy"), "{recipe}{printed}");
+    }
+}
+
+#[test]
+fn real_tables() {
+    for (name, found, more) in [
+        ("adult_census/adult.data.gz", "32,561 rows", &[][..]),
+        ("electricity/elec2_8.csv.gz", "with 2 classes: 0, 1", &[]),
+        ("weather_noaa/weather.csv.gz", "18,159 rows", &[]),
+        ("covertype_20k/covtype.20k.data.gz", "with 7 classes", &[]),
+        ("phishing_websites/phishing.csv.gz", "11,055 rows", &[]),
+        ("sms_spam/SMSSpamCollection", "with 2 classes: ham, spam", &["--label", "c1"]),
+        ("criteo_sample/criteo_sample.txt", "with 2 classes: 0, 1", &[]),
+        ("movielens_latest_small/ratings.csv", "100,836 rows", &["--label", "rating"]),
+        (
+            "metro_traffic/Metro_Interstate_Traffic_Volume.csv.gz",
+            "`traffic_volume`, a number",
+            &["--label", "traffic_volume"],
+        ),
+        (
+            "beijing_pm25/PRSA_data_2010.1.1-2014.12.31.csv.gz",
+            "`pm2.5`, a number",
+            &["--label", "pm2.5"],
+        ),
+    ] {
+        let Some(data) = shared(name) else { continue };
+        let place = Place::new();
+        let (said, recipe) = place.init(&[text(&data)], more);
+        assert!(said.contains(found), "{said}");
+        let printed = place.learn(text(&data), "3000");
+        let scored = printed.contains("accuracy") || printed.contains("mean absolute error");
+        assert!(scored, "{recipe}{printed}");
+    }
+}

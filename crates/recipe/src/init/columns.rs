@@ -1,0 +1,183 @@
+//! What the values of a table's columns look like.
+
+use std::collections::BTreeSet;
+
+use tidemill_stream::{Event, Schema, Value};
+
+/// More different values than this are not told apart.
+const MANY: usize = 2000;
+
+/// What was seen of one column.
+#[derive(Default)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) numbers: usize,
+    pub(super) texts: usize,
+    pub(super) missing: usize,
+    /// The different values as text, up to [`MANY`] of them; of input columns the texts only.
+    pub(super) values: BTreeSet<String>,
+    keeps_numbers: bool,
+    many: bool,
+    words: usize,
+    /// The last number, and whether each one so far is one more than the number before.
+    last: Option<f64>,
+    counts: bool,
+    whole: bool,
+}
+
+impl Column {
+    fn input(name: &str) -> Column {
+        Column { name: name.to_owned(), counts: true, whole: true, ..Column::default() }
+    }
+
+    fn label(name: &str) -> Column {
+        Column { keeps_numbers: true, ..Column::input(name) }
+    }
+
+    pub(super) fn add(&mut self, value: Value<'_>) {
+        match value {
+            Value::Missing => self.missing += 1,
+            Value::Number(n) => {
+                self.numbers += 1;
+                self.whole &= n.fract() == 0.0;
+                self.counts &= self.last.is_none_or(|last| n == last + 1.0);
+                self.last = Some(n);
+                if self.keeps_numbers && !self.many {
+                    self.remember(&n.to_string());
+                }
+            }
+            Value::Text(text) => {
+                self.texts += 1;
+                self.words += text.split_whitespace().count();
+                self.remember(text);
+            }
+        }
+    }
+
+    fn remember(&mut self, value: &str) {
+        if self.many || self.values.contains(value) {
+            return;
+        }
+        if self.values.len() < MANY {
+            self.values.insert(value.to_owned());
+        } else {
+            self.many = true;
+        }
+    }
+
+    /// Values that are there.
+    pub(super) fn len(&self) -> usize {
+        self.numbers + self.texts
+    }
+
+    /// Whether any value is text.
+    pub(super) fn is_text(&self) -> bool {
+        self.texts > 0
+    }
+
+    /// The number of different values; none if there are too many to count.
+    pub(super) fn distinct(&self) -> Option<usize> {
+        (!self.many).then_some(self.values.len())
+    }
+
+    /// Whether it counts the rows.
+    pub(super) fn is_row_number(&self) -> bool {
+        self.counts && self.len() > 20 && self.texts == 0 && self.missing == 0
+    }
+
+    /// Whether nearly every row has another text: an id, a name or a time.
+    pub(super) fn is_id(&self) -> bool {
+        self.texts > 20 && self.mostly_different() && !self.is_prose()
+    }
+
+    /// Whether it is text of several words.
+    pub(super) fn is_prose(&self) -> bool {
+        self.texts > 0 && self.words >= 4 * self.texts && self.different() > self.texts / 4
+    }
+
+    fn different(&self) -> usize {
+        if self.many { self.len() } else { self.values.len() }
+    }
+
+    fn mostly_different(&self) -> bool {
+        match self.distinct() {
+            Some(n) => 10 * n >= 9 * self.len(),
+            None => true,
+        }
+    }
+
+    /// What the labels are: classes, or values of which any number may be a new one.
+    pub(super) fn classes(&self) -> Option<Vec<String>> {
+        const FEW: usize = 20;
+        let n = self.distinct()?;
+        if !self.is_text() && (n > FEW || !self.whole) {
+            return None;
+        }
+        let mut names: Vec<String> = self.values.iter().cloned().collect();
+        if let Ok(mut numbers) = names.iter().map(|n| n.parse()).collect::<Result<Vec<f64>, _>>() {
+            numbers.sort_by(f64::total_cmp);
+            names = numbers.iter().map(f64::to_string).collect();
+        }
+        Some(names)
+    }
+}
+
+/// The columns of a table and its label.
+pub(super) struct Columns {
+    pub(super) rows: usize,
+    pub(super) inputs: Vec<Column>,
+    pub(super) label: Column,
+}
+
+impl Columns {
+    pub(super) fn new(schema: &Schema) -> Columns {
+        let inputs = schema.columns.iter().map(|name| Column::input(name)).collect();
+        let label = Column::label(schema.label.as_deref().unwrap_or("label"));
+        Columns { rows: 0, inputs, label }
+    }
+
+    pub(super) fn add(&mut self, event: Event<'_>) {
+        self.rows += 1;
+        for (i, column) in self.inputs.iter_mut().enumerate() {
+            column.add(event.value(i));
+        }
+        self.label.add(event.label());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column<'a>(values: impl IntoIterator<Item = Value<'a>>) -> Column {
+        let mut column = Column::label("c");
+        values.into_iter().for_each(|value| column.add(value));
+        column
+    }
+
+    #[test]
+    fn what_columns_are() {
+        let texts: Vec<String> = (0..3000).map(|i| format!("2012-10-{i}")).collect();
+        let ids = column(texts.iter().map(|t| Value::Text(t)));
+        assert!(ids.is_id() && !ids.is_prose() && ids.distinct().is_none());
+        let prose: Vec<String> = (0..100).map(|i| format!("are you {i} or not")).collect();
+        let prose = column(prose.iter().map(|t| Value::Text(t)));
+        assert!(prose.is_prose() && !prose.is_id());
+        let rows = column((5..50).map(|i| Value::Number(f64::from(i))));
+        assert!(rows.is_row_number());
+        assert!(!column((0..50).map(|i| Value::Number(f64::from(i % 7)))).is_row_number());
+    }
+
+    #[test]
+    fn labels_are_classes_or_values() {
+        let numbers = |n: i32| column((0..200).map(move |i| Value::Number(f64::from(i % n))));
+        let classes = numbers(12).classes();
+        assert_eq!(classes.map(|c| c.len()), Some(12));
+        assert_eq!(numbers(12).classes().and_then(|c| c.get(2).cloned()), Some("2".into()));
+        assert_eq!(numbers(30).classes(), None);
+        let halves = column((0..200).map(|i| Value::Number(f64::from(i % 3) / 2.0)));
+        assert_eq!(halves.classes(), None);
+        let named = column(["b", "a", "b"].map(Value::Text));
+        assert_eq!(named.classes(), Some(vec!["a".to_owned(), "b".to_owned()]));
+    }
+}

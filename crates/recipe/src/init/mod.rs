@@ -1,0 +1,193 @@
+//! A commented recipe for data that is there: what `tidemill init` writes.
+//!
+//! The data is looked at, not guessed at from its name alone: image folders are listed and some images
+//! decoded, tables are read once. The recipe trains or learns as it is written; its comments say what
+//! was found and what to change.
+//!
+//! # Layout
+//!
+//! - [`Init`] is what is asked for, [`Drafted`] the answer; [`init`] writes the recipe
+//! - `images`, `idx`, `table`: one kind of data each, from its path to a [`Draft`]
+//! - `columns`: what the values of a table's columns look like
+//! - `text`: the text of a recipe
+
+mod columns;
+mod idx;
+mod images;
+mod table;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use tidemill_engine::error::{Error, Result};
+
+use crate::{DATA_VARIABLE, RecipeFile};
+
+/// What a recipe is asked for.
+#[derive(Clone, Debug)]
+pub struct Init {
+    /// The data: a folder or archive of images, IDX files or a folder of them, or a table.
+    pub data: Vec<PathBuf>,
+    /// The column of a table that is to be predicted; found by its name, or the last one, if not
+    /// given.
+    pub label: Option<String>,
+    /// The recipe's file.
+    pub out: PathBuf,
+    /// Whether a file that is there may be replaced.
+    pub force: bool,
+}
+
+/// A recipe that was written.
+#[derive(Clone, Debug)]
+pub struct Drafted {
+    /// What was found, in sentences.
+    pub found: Vec<String>,
+    /// Commands to go on with.
+    pub next: Vec<String>,
+}
+
+/// What one kind of data gives.
+struct Draft {
+    found: Vec<String>,
+    /// The recipe below its first comment.
+    body: String,
+    next: Vec<String>,
+}
+
+/// Looks at the data and writes a recipe for it.
+///
+/// # Errors
+/// If the data is of no known kind or cannot be read, if it has nothing to predict, or if the recipe's
+/// file exists and may not be replaced.
+pub fn init(wanted: &Init) -> Result<Drafted> {
+    let out = &wanted.out;
+    if out.exists() && !wanted.force {
+        return Err(Error::Usage(format!(
+            "{}: exists already; name another file with --out, or replace it with --force",
+            out.display()
+        )));
+    }
+    let data = wanted.data.iter().map(|path| Data::find(path, out)).collect::<Result<Vec<_>>>()?;
+    let Some(first) = data.first() else {
+        return Err(Error::Usage("name the data that the recipe is for".into()));
+    };
+    let draft = match kind(&first.path) {
+        Kind::Idx => idx::draft(&data, out)?,
+        kind if data.len() > 1 => {
+            let what = "only IDX files come in pairs; name one folder, archive or table";
+            return Err(Error::Usage(format!("{}: is {}; {what}", first.name, kind.name())));
+        }
+        Kind::Images => images::draft(first, out)?,
+        Kind::Texts => {
+            return Err(Error::Usage(format!(
+                "{}: is a folder of texts, for which there is no recipe yet; put them into a table \
+                 with a column for the text and one for the class",
+                first.name
+            )));
+        }
+        Kind::Table => table::draft(first, wanted.label.as_deref(), out)?,
+    };
+    let head = text::head(&draft.found, &draft.next);
+    let text = format!("{head}\n{}", draft.body);
+    // What cannot be read back is a mistake of this module.
+    RecipeFile::parse(&text, out, &[])?;
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+    }
+    std::fs::write(out, text).map_err(|e| Error::write(out, e))?;
+    Ok(Drafted { found: draft.found, next: draft.next })
+}
+
+/// Where some data is, and what the recipe calls it.
+#[derive(Clone, Debug)]
+struct Data {
+    path: PathBuf,
+    name: String,
+}
+
+impl Data {
+    /// The data at `given`, or there below `$TIDEMILL_DATA`, as recipes look it up.
+    fn find(given: &Path, out: &Path) -> Result<Data> {
+        let text = given.display().to_string();
+        if given.exists() {
+            let beside =
+                out.parent().is_none_or(|p| p.as_os_str().is_empty() || p == Path::new("."));
+            let name = match beside || given.is_absolute() {
+                true => text,
+                false => std::path::absolute(given)
+                    .map_err(|e| Error::read(given, e))?
+                    .display()
+                    .to_string(),
+            };
+            return Ok(Data { path: given.to_owned(), name });
+        }
+        let root = std::env::var_os(DATA_VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from);
+        match root.map(|root| root.join(given)).filter(|path| path.exists()) {
+            Some(path) => Ok(Data { path, name: text }),
+            None => Err(Error::Usage(format!("{text}: there is no such file or folder"))),
+        }
+    }
+}
+
+/// The kinds of data that there are recipes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Images,
+    Idx,
+    Texts,
+    Table,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Images => "a folder or archive of images",
+            Kind::Idx => "IDX data",
+            Kind::Texts => "a folder of texts",
+            Kind::Table => "a table",
+        }
+    }
+}
+
+/// The kind of the data at a path, by names alone.
+fn kind(path: &Path) -> Kind {
+    if path.is_dir() {
+        let files = some_files(path);
+        if files.iter().any(|file| idx::is_idx(file)) {
+            return Kind::Idx;
+        }
+        let text = |file: &PathBuf| file.extension().is_none_or(|e| e == "txt" || e == "text");
+        return match !files.is_empty() && files.iter().all(text) {
+            true => Kind::Texts,
+            false => Kind::Images,
+        };
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    match () {
+        () if idx::is_idx(path) => Kind::Idx,
+        () if [".tar", ".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end)) => Kind::Images,
+        () => Kind::Table,
+    }
+}
+
+/// A few files below a folder: of a tree, those of one branch.
+fn some_files(folder: &Path) -> Vec<PathBuf> {
+    const ENOUGH: usize = 50;
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut entries: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    entries.retain(|e| !e.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')));
+    entries.sort();
+    let (mut files, folders): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.is_file());
+    files.truncate(ENOUGH);
+    for folder in folders {
+        if !files.is_empty() {
+            break;
+        }
+        files = some_files(&folder);
+    }
+    files
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,98 @@
+use super::*;
+
+/// A recipe for a file of this content.
+fn drafted(name: &str, content: &str) -> (Drafted, String) {
+    try_draft(name, content, None).unwrap()
+}
+
+fn try_draft(name: &str, content: &str, label: Option<&str>) -> Result<(Drafted, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join(name);
+    std::fs::write(&data, content).unwrap();
+    let out = folder.path().join("recipe.toml");
+    let label = label.map(str::to_owned);
+    let wanted = Init { data: vec![data], label, out: out.clone(), force: false };
+    let drafted = init(&wanted)?;
+    Ok((drafted, std::fs::read_to_string(out).unwrap()))
+}
+
+/// Rows of an id, a number, a colour, a sentence and a class.
+fn rows(n: usize) -> String {
+    let mut text = String::from("id,size,colour,note,class\n");
+    for i in 0..n {
+        let (colour, class) = (["red", "green", "blue"][i % 3], ["yes", "no"][i % 2]);
+        text += &format!("{i},{}.5,{colour},\"note number {i} on it\",{class}\n", i * 7 % 13);
+    }
+    text
+}
+
+#[test]
+fn a_table_has_its_columns_told_apart() {
+    let (drafted, text) = drafted("data.csv", &rows(200));
+    let file = RecipeFile::parse(&text, Path::new("recipe.toml"), &[]).unwrap();
+    let recipe = file.recipe;
+    assert_eq!(recipe.stream.label.as_deref(), Some("class"));
+    assert_eq!(recipe.stream.ignore, ["id"]);
+    assert_eq!(recipe.online.classes, Some(vec!["no".to_owned(), "yes".to_owned()]));
+    // A number, three colours and one for others, 64 words.
+    assert!(text.contains("features = 69"), "{text}");
+    assert!(text.contains("tokens = [64]"), "{text}");
+    assert!(drafted.found[0].contains("200 rows"), "{:?}", drafted.found);
+    assert!(drafted.next[0].starts_with("tidemill learn "), "{:?}", drafted.next);
+}
+
+#[test]
+fn numbers_are_predicted_as_values() {
+    let mut text = String::from("a;b;price\n");
+    for i in 0..100 {
+        text += &format!("{};{};{}\n", i % 7, i * i % 31, i * 3 % 97);
+    }
+    let (_, text) = drafted("houses.csv", &text);
+    assert!(text.contains("loss = \"huber\"") && text.contains("units = 1 }"), "{text}");
+    assert!(text.contains("delimiter = \";\"") && text.contains("label = \"price\""), "{text}");
+}
+
+#[test]
+fn formats_are_told_by_content_where_the_name_says_none() {
+    let json: String =
+        (0..50).map(|i| format!("{{\"x\": [{i}, 200], \"label\": {}}}\n", i % 3)).collect();
+    let (_, text) = drafted("events", &json);
+    assert!(text.contains("format = \"json_lines\"") && text.contains("features = 2"), "{text}");
+    assert!(text.contains("vector_scale = 0.005"), "{text}");
+    let vw: String = (0..50).map(|i| format!("{} |f a:{i} b\n", 1 - 2 * (i % 2))).collect();
+    let (_, text) = drafted("events", &vw);
+    assert!(text.contains("binary_crossentropy") && text.contains("format = \"vw\""), "{text}");
+}
+
+#[test]
+fn what_cannot_be_used_is_an_error() {
+    let says = |name: &str, content: &str, label: Option<&str>, what: &str| {
+        let error = try_draft(name, content, label).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    };
+    says("a.csv", "a,class\n1,x\n2,x\n", None, "the same in all rows");
+    says("a.csv", "a,class\n1,x\n2,y\n", Some("b"), "no column `b`");
+    says("a.csv", "", None, "has no row");
+    says("notes", "hello\n", None, "nor a table");
+    let nothing = Init {
+        data: vec!["nowhere.csv".into()],
+        label: None,
+        out: "recipe.toml".into(),
+        force: false,
+    };
+    assert!(init(&nothing).unwrap_err().to_string().contains("no such file"));
+}
+
+#[test]
+fn a_recipe_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("a.csv"), folder.path().join("recipe.toml"));
+    std::fs::write(&data, rows(30)).unwrap();
+    std::fs::write(&out, "mine").unwrap();
+    let mut wanted = Init { data: vec![data], label: None, out: out.clone(), force: false };
+    assert!(init(&wanted).unwrap_err().to_string().contains("exists already"));
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "mine");
+    wanted.force = true;
+    init(&wanted).unwrap();
+    assert_ne!(std::fs::read_to_string(&out).unwrap(), "mine");
+}
