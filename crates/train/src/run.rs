@@ -71,6 +71,7 @@ pub fn train(
             false => watch(Event::Notice(&finding.to_string())),
         }
     }
+    tell_notes(&data, watch);
     let mut engine = engine??;
     // A copy that is being written as a checkpoint, and the next one.
     check_memory(&engine, options.memory, 2, 0)?;
@@ -290,6 +291,15 @@ fn restore_best(
     best.load_into(engine)?;
     checkpoints.point_latest(best.meta.step)?;
     Ok(true)
+}
+
+fn tell_notes(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {
+    let sets = [("batch.data", Some(&data.train)), ("batch.validation", data.validation.as_ref())];
+    for (key, set) in sets {
+        for note in set.map(|set| set.notes()).unwrap_or_default() {
+            watch(Event::Notice(&format!("{key}: {note}")));
+        }
+    }
 }
 
 fn tell_skipped(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {
