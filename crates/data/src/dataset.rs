@@ -143,6 +143,11 @@ pub trait Dataset: Send + Sync {
         Vec::new()
     }
 
+    /// What users should know of the data although nothing is broken, in sentences.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The columns' meaning, where the source is a table; another table is opened alike with it.
     fn csv_schema(&self) -> Option<&CsvSchema> {
         None

@@ -8,6 +8,8 @@
 //! - [`dataset`]: the [`Dataset`] trait that all sources implement
 //! - [`memory`]: arrays in memory ([`MemoryDataset`]); [`idx`] and [`csv`] fill one from files
 //! - [`images`]: folders and archives of images, decoded as they are needed ([`ImageFolder`])
+//! - [`fields`]: samples of several fields in memory ([`FieldsDataset`]); [`text`] fills one from
+//!   texts
 //! - [`order`]: which sample comes at which position ([`Order`])
 //! - [`loader`]: filled batches in that order, made ahead by threads ([`Loader`])
 //! - [`digits`]: renders digit images, so that a first run needs no download
@@ -39,6 +41,7 @@ pub mod csv;
 pub mod dataset;
 pub mod digits;
 pub mod error;
+pub mod fields;
 pub mod idx;
 pub mod images;
 pub mod loader;
@@ -48,11 +51,13 @@ pub mod order;
 mod random;
 mod source;
 pub mod spec;
+pub mod text;
 
 pub use bytes::Bytes;
 pub use csv::{CsvSchema, CsvSpec};
 pub use dataset::{Dataset, FillCost, Info, LabelKind, RawImage};
 pub use error::{Error, Result};
+pub use fields::{FieldValues, FieldsDataset};
 pub use idx::IdxSpec;
 pub use images::{ImageDirectorySpec, ImageFolder, ImageShape};
 pub use loader::{Ahead, Loader, LoaderOptions};
@@ -60,4 +65,5 @@ pub use memory::MemoryDataset;
 pub use normalize::Normalize;
 pub use order::Order;
 pub use spec::{DataSpec, InputSpec};
+pub use text::{TaggedSpec, TextDirectorySpec};
 pub use tidemill_fields::{Batch, Row, Truth};

@@ -4,12 +4,15 @@
 //! data = { image_directory = { path = "digits/train", validation_split = 0.2, subset = "training", seed = 1 } }
 //! data = { idx = { images = "mnist/train-images-idx3-ubyte.gz", labels = "mnist/train-labels-idx1-ubyte.gz" } }
 //! data = { csv = { path = "adult_census/adult.data.gz", header = false, label = -1 } }
+//! data = { text_directory = { path = "reviews/train" } }
+//! data = { tagged = { path = "train.conll" } }
 //! ```
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::{TaggedSpec, TextDirectorySpec};
 use crate::{CsvSpec, Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, LabelKind, Result};
 
 /// The source of the samples.
@@ -22,6 +25,10 @@ pub enum DataSpec {
     Idx(IdxSpec),
     /// A CSV table.
     Csv(CsvSpec),
+    /// A folder of texts with one sub-folder for each class.
+    TextDirectory(TextDirectorySpec),
+    /// Words with a class each, in the columns of CoNLL.
+    Tagged(TaggedSpec),
 }
 
 /// What the model takes as input.
@@ -38,6 +45,13 @@ pub enum InputSpec {
     },
     /// Rows of so many values.
     Features(usize),
+    /// Sequences of ids.
+    Tokens {
+        /// Ids of the longest sequence.
+        length: usize,
+        /// Ids are below this.
+        vocabulary: usize,
+    },
     /// Whatever the data is.
     Any,
 }
@@ -51,6 +65,8 @@ impl DataSpec {
                 std::iter::once(&idx.images).chain(&idx.labels).map(String::as_str).collect()
             }
             DataSpec::Csv(csv) => vec![&csv.path],
+            DataSpec::TextDirectory(texts) => vec![&texts.path],
+            DataSpec::Tagged(tagged) => vec![&tagged.path],
         }
     }
 
@@ -87,6 +103,14 @@ impl DataSpec {
                 Box::new(data)
             }
             Self::Csv(spec) => Box::new(spec.open(resolve, like().and_then(|d| d.csv_schema()))?),
+            Self::TextDirectory(spec) => {
+                let names = like().map_or(&[][..], |d| d.class_names());
+                Box::new(spec.open(resolve, self.tokens(want)?, names)?)
+            }
+            Self::Tagged(spec) => {
+                let names = like().map_or(&[][..], |d| d.class_names());
+                Box::new(spec.open(resolve, self.tokens(want)?, names)?)
+            }
         };
         self.check_shape(data.as_ref(), want)?;
         Ok(data)
@@ -98,6 +122,20 @@ impl DataSpec {
             Self::ImageDirectory(spec) => &spec.path,
             Self::Idx(spec) => &spec.images,
             Self::Csv(spec) => &spec.path,
+            Self::TextDirectory(spec) => &spec.path,
+            Self::Tagged(spec) => &spec.path,
+        }
+    }
+
+    /// The longest sequence and the vocabulary of a model of texts.
+    fn tokens(&self, want: InputSpec) -> Result<(usize, usize)> {
+        match want {
+            InputSpec::Tokens { length, vocabulary } => Ok((length, vocabulary)),
+            _ => Err(Error::option(format!(
+                "{}: texts are sequences of word ids; give the model \
+                 input = {{ tokens = {{ length = 256, vocabulary = 20000 }} }}",
+                self.path()
+            ))),
         }
     }
 
@@ -105,6 +143,16 @@ impl DataSpec {
         let found = data.sample_shape();
         let wanted = match want {
             InputSpec::Any => return Ok(()),
+            InputSpec::Tokens { length, .. } => {
+                let fields = data.info().signature.inputs();
+                return match fields {
+                    [field] if field.time() == Some(length) => Ok(()),
+                    _ => Err(Error::option(format!(
+                        "{}: the model's input is sequences of ids, and samples have shape {found:?}",
+                        self.path()
+                    ))),
+                };
+            }
             InputSpec::Image { height, width, channels } => vec![height, width, channels],
             InputSpec::Features(n) => vec![n],
         };

@@ -100,7 +100,9 @@ pub fn input_of(model: &ModelSpec) -> InputSpec {
         }
         tidemill_engine::nn::InputSpec::Features(n) => InputSpec::Features(n),
         tidemill_engine::nn::InputSpec::Ids { length, .. } => InputSpec::Features(length),
-        tidemill_engine::nn::InputSpec::Tokens { .. } => InputSpec::Any,
+        tidemill_engine::nn::InputSpec::Tokens { length, vocabulary } => {
+            InputSpec::Tokens { length, vocabulary }
+        }
     }
 }
 

@@ -56,6 +56,7 @@ pub fn train(
     file.only_network()?;
     let paths = DataPaths::new(&file.path);
     let (data, mut engine) = open(&file, &paths, options.threads, watch)?;
+    tell_notes(&data, watch);
     // A copy that is being written as a checkpoint, and the next one.
     check_memory(&engine, options.memory, 2, 0)?;
     let keep = file.recipe.checkpoint.keep;
@@ -296,6 +297,15 @@ fn restore_best(
     best.load_into(engine)?;
     session.checkpoints.point_latest(best.meta.step)?;
     Ok(true)
+}
+
+fn tell_notes(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {
+    let sets = [("batch.data", Some(&data.train)), ("batch.validation", data.validation.as_ref())];
+    for (key, set) in sets {
+        for note in set.map(|set| set.notes()).unwrap_or_default() {
+            watch(Event::Notice(&format!("{key}: {note}")));
+        }
+    }
 }
 
 fn tell_skipped(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {

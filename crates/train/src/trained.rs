@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidemill_engine::data::{
     CsvSchema, DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, LabelKind, Loader,
-    LoaderOptions,
+    LoaderOptions, TextDirectorySpec,
 };
 
 use tidemill_engine::engine::Engine;
@@ -117,15 +117,24 @@ impl Trained {
         let set = self.open_files(files)?;
         let options = evaluate_options(&self.file);
         let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
+        let by_position = self.engine.by_position();
         let mut loader = Loader::new(set.clone(), LoaderOptions::one_pass(options.batch_size))?;
         while let Some(batch) = loader.next_batch()? {
             let outputs = self.engine.predict(batch)?;
-            for (i, row) in outputs.chunks(width.max(1)).take(batch.len).enumerate() {
+            let stride = (outputs.len() / batch.len.max(1)).max(1);
+            for (i, row) in outputs.chunks(stride).take(batch.len).enumerate() {
                 // A sample of no weight is one that was left out.
-                if batch.weights[i] != 0.0 {
-                    let source = set.describe(batch.indices[i] as usize);
-                    each(prediction(source, row, task, &self.class_names))?;
+                if batch.weights[i] == 0.0 {
+                    continue;
                 }
+                let source = set.describe(batch.indices[i] as usize);
+                // Of a sequence, the positions up to its end.
+                let lengths = batch.columns.first().map(|c| &c.lengths[..]).unwrap_or_default();
+                let row = match (by_position, lengths.get(i)) {
+                    (true, Some(&length)) => &row[..length.max(0) as usize * width],
+                    _ => row,
+                };
+                each(prediction(source, row, width, task, &self.class_names))?;
             }
         }
         Ok(skipped(set.as_ref()))
@@ -159,11 +168,21 @@ impl Trained {
             let set = ImageFolder::from_files(&found, &folder, input)?;
             return Ok(Arc::new(set));
         }
+        if let (DataSpec::TextDirectory(_), InputSpec::Tokens { length, vocabulary }) =
+            (spec, input)
+        {
+            let mut found = Vec::new();
+            for path in files {
+                text_files(path, &mut found)?;
+            }
+            let set = TextDirectorySpec::from_files(&found, (length, vocabulary))?;
+            return Ok(Arc::new(set));
+        }
         let mut spec = self.spec_of(spec, files)?;
         match &mut spec {
             DataSpec::Csv(csv) => csv.label = None,
             DataSpec::Idx(idx) => idx.labels = None,
-            DataSpec::ImageDirectory(_) => {}
+            DataSpec::ImageDirectory(_) | DataSpec::TextDirectory(_) | DataSpec::Tagged(_) => {}
         }
         self.open_spec(&spec)
     }
@@ -193,6 +212,17 @@ impl Trained {
                 csv.limit = None;
             }
             (DataSpec::Csv(_), _) => return wrong("name one table"),
+            (DataSpec::TextDirectory(texts), [path]) => {
+                *texts = TextDirectorySpec {
+                    path: path.clone(),
+                    validation_split: None,
+                    subset: None,
+                    ..texts.clone()
+                };
+            }
+            (DataSpec::TextDirectory(_), _) => return wrong("name one folder"),
+            (DataSpec::Tagged(tagged), [path]) => tagged.path = path.clone(),
+            (DataSpec::Tagged(_), _) => return wrong("name one file"),
             (DataSpec::Idx(idx), [images, labels @ ..]) if labels.len() < 2 => {
                 idx.images = images.clone();
                 idx.labels = labels.first().cloned();
@@ -205,10 +235,15 @@ impl Trained {
 
     /// Classes keep the numbers of the training data without opening it.
     fn with_classes(&self, mut spec: DataSpec) -> DataSpec {
-        if let DataSpec::ImageDirectory(folder) = &mut spec
-            && !self.class_names.is_empty()
-        {
-            folder.class_names = Some(self.class_names.clone());
+        if self.class_names.is_empty() {
+            return spec;
+        }
+        let names = self.class_names.clone();
+        match &mut spec {
+            DataSpec::ImageDirectory(folder) => folder.class_names = Some(names),
+            DataSpec::TextDirectory(texts) => texts.class_names = Some(names),
+            DataSpec::Tagged(tagged) => tagged.class_names = names,
+            DataSpec::Csv(_) | DataSpec::Idx(_) => {}
         }
         spec
     }
@@ -225,12 +260,26 @@ impl Trained {
     }
 }
 
-fn prediction(source: String, row: &[f32], task: Task, names: &[String]) -> Prediction {
+/// What the outputs of one sample say; of a sequence, the classes of its positions and the least of
+/// their probabilities.
+fn prediction(
+    source: String,
+    row: &[f32],
+    width: usize,
+    task: Task,
+    names: &[String],
+) -> Prediction {
     let name = |i: usize| names.get(i).cloned().unwrap_or_else(|| i.to_string());
-    let (class, probability) = match task.answer(row) {
-        Answer::Values => (None, 1.0),
-        Answer::Class { class, probability } => (Some(name(class)), probability),
-    };
+    let mut classes = Vec::new();
+    let mut least = 1.0_f32;
+    for row in row.chunks_exact(width.max(1)) {
+        if let Answer::Class { class, probability } = task.answer(row) {
+            classes.push(name(class));
+            least = least.min(probability);
+        }
+    }
+    let class = (!classes.is_empty()).then(|| classes.join(" "));
+    let probability = least;
     Prediction { source, class, probability, outputs: row.to_vec() }
 }
 
@@ -239,6 +288,19 @@ const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];
 fn is_image(path: &Path) -> bool {
     let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     ending.is_some_and(|e| IMAGE_ENDINGS.contains(&e.as_str()))
+}
+
+/// A named file, or the files below a named folder by name, without hidden ones.
+fn text_files(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| Error::read(path, e))?;
+    let mut inside: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    inside.retain(|p| p.file_name().is_some_and(|n| !n.to_string_lossy().starts_with('.')));
+    inside.sort();
+    inside.iter().try_for_each(|path| text_files(path, files))
 }
 
 /// The named files, and the images in the named folders by name.

@@ -8,7 +8,7 @@ mod folder;
 mod listing;
 mod resize;
 mod spec;
-mod split;
+pub(crate) mod split;
 
 pub use decode::decode;
 pub use encode::write_png;

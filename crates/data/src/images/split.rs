@@ -5,7 +5,7 @@
 //! and a Fisher-Yates shuffle from the end with masked rejection.
 
 /// The indices (sorted) of one side of the split of `n` files.
-pub(super) fn split(n: usize, fraction: f64, seed: u32, validation: bool) -> Vec<u32> {
+pub(crate) fn split(n: usize, fraction: f64, seed: u32, validation: bool) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
     let mut generator = Mt19937::new(seed);
     for i in (1..n).rev() {

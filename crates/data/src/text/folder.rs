@@ -1,0 +1,181 @@
+//! A folder of texts.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tidemill_fields::Field;
+
+use super::{read, words};
+use crate::images::Subset;
+use crate::images::split::split;
+use crate::{Error, FieldValues, FieldsDataset, Result};
+
+/// `data = { text_directory = { path = "reviews/train" } }`: a folder with one sub-folder for each
+/// class, and one text a file. The model's input is `{ tokens = { length = ..., vocabulary = ... } }`.
+/// Files that are not valid UTF-8 are read as Latin-1; hidden files are left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextDirectorySpec {
+    /// The folder.
+    pub path: String,
+    /// Names of the sub-folders in the order of their class numbers; sorted as found when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_names: Option<Vec<String>>,
+    /// Share of the files that `subset = "validation"` takes; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_split: Option<f64>,
+    /// Which side of the split this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<Subset>,
+    /// Seeds the split; 0 by default.
+    #[serde(default)]
+    pub seed: u32,
+}
+
+impl TextDirectorySpec {
+    /// The options for `path` when nothing else is said.
+    pub fn new(path: impl Into<String>) -> Self {
+        let (class_names, validation_split, subset) = (None, None, None);
+        Self { path: path.into(), class_names, validation_split, subset, seed: 0 }
+    }
+
+    /// Texts without labels, for predictions.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn from_files(
+        files: &[PathBuf],
+        (length, vocabulary): (usize, usize),
+    ) -> Result<FieldsDataset> {
+        let data = FieldsDataset::new(vec![(Field::ids("x", length), texts(files, vocabulary)?)])?;
+        Ok(data.with_origins(files.iter().map(|file| file.display().to_string()).collect()))
+    }
+
+    /// Reads the texts for a model that takes so many ids of such a vocabulary; `like` are the classes
+    /// of the training set, if this is another one.
+    ///
+    /// # Errors
+    /// If the folder has no classes or no files, or one cannot be read.
+    pub fn open(
+        &self,
+        resolve: &dyn Fn(&str) -> PathBuf,
+        (length, vocabulary): (usize, usize),
+        like: &[String],
+    ) -> Result<FieldsDataset> {
+        let root = resolve(&self.path);
+        let names = match (&self.class_names, like) {
+            (Some(names), _) => names.clone(),
+            (None, []) => sub_folders(&root)?,
+            (None, like) => like.to_vec(),
+        };
+        if names.is_empty() {
+            return Err(Error::option(format!(
+                "{}: has no sub-folder; give the folder that has one for each class",
+                root.display()
+            )));
+        }
+        let mut files = Vec::new();
+        for (class, name) in names.iter().enumerate() {
+            let mut inside = Vec::new();
+            list(&root.join(name), &mut inside)?;
+            files.extend(inside.into_iter().map(|file| (file, class as i32)));
+        }
+        if let Some(fraction) = self.validation_split {
+            let Some(subset) = self.subset else {
+                let what = "validation_split needs subset = \"training\" or \"validation\"";
+                return Err(Error::option(format!("{}: {what}", self.path)));
+            };
+            let kept = split(files.len(), fraction, self.seed, subset == Subset::Validation);
+            files = kept.into_iter().map(|i| files[i as usize].clone()).collect();
+        }
+        if files.is_empty() {
+            return Err(Error::option(format!("{}: has no texts", root.display())));
+        }
+        let (files, classes): (Vec<PathBuf>, Vec<i32>) = files.into_iter().unzip();
+        let labels = FieldValues::I32(classes);
+        let origins = files.iter().map(|file| file.display().to_string()).collect();
+        FieldsDataset::new(vec![(Field::ids("x", length), texts(&files, vocabulary)?)])?
+            .with_truth(Field::class("labels"), labels)?
+            .with_class_names(names)
+            .map(|data| data.with_origins(origins))
+    }
+}
+
+/// The word ids of each file's text.
+fn texts(files: &[PathBuf], vocabulary: usize) -> Result<FieldValues> {
+    let mut texts = FieldValues::sequences();
+    let mut ids = Vec::new();
+    for file in files {
+        ids.clear();
+        words::append_ids(&read(file)?, vocabulary, usize::MAX, &mut ids);
+        texts.push_sequence(&ids);
+    }
+    Ok(texts)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::read(folder, e))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(|e| Error::read(folder, e))?.path());
+    }
+    let hidden = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+    paths.retain(|p| !hidden(p));
+    paths.sort();
+    Ok(paths)
+}
+
+fn sub_folders(root: &Path) -> Result<Vec<String>> {
+    let folders = entries(root)?.into_iter().filter(|p| p.is_dir());
+    Ok(folders.filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect())
+}
+
+/// The files below a folder, by name.
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for path in entries(folder)? {
+        match path.is_dir() {
+            true => list(&path, files)?,
+            false => files.push(path),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::Dataset;
+
+    #[test]
+    fn a_folder_for_each_class() {
+        let dir = tempfile::tempdir().unwrap();
+        for (class, name, text) in [
+            ("spam", "1.txt", &b"Win a PRIZE now"[..]),
+            ("ham", "2", b"see you at 5"),
+            ("ham", ".hidden", b"not me"),
+            ("ham", "3.txt", b"caf\xe9"),
+        ] {
+            std::fs::create_dir_all(dir.path().join(class)).unwrap();
+            std::fs::write(dir.path().join(class).join(name), text).unwrap();
+        }
+        let open = |spec: &TextDirectorySpec, like: &[String]| {
+            spec.open(&|_| dir.path().to_owned(), (8, 100), like)
+        };
+        let spec = TextDirectorySpec::new("texts");
+        let data = open(&spec, &[]).unwrap();
+        assert_eq!((data.class_names(), data.len()), (&["ham".into(), "spam".into()][..], 3));
+        assert_eq!((data.class(0), data.class(2)), (Some(0), Some(1)));
+        let row = data.read(1).unwrap();
+        assert_eq!(
+            (row.columns[0].lengths[0], row.columns[0].i32()[0]),
+            (1, words::id("café", 100))
+        );
+        assert_eq!(data.read(2).unwrap().columns[0].lengths, [4]);
+        let like = ["spam".to_owned(), "ham".to_owned()];
+        assert_eq!(open(&spec, &like).unwrap().class(0), Some(0));
+        let empty = tempfile::tempdir().unwrap();
+        let error = spec.open(&|_| empty.path().to_owned(), (8, 100), &[]).unwrap_err();
+        assert!(error.to_string().contains("has no sub-folder"), "{error}");
+    }
+}

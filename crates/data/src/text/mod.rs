@@ -1,0 +1,32 @@
+//! Texts as sequences of word ids.
+//!
+//! - [`words`]: the words of a text and their ids
+//! - [`TextDirectorySpec`]: a folder of texts with one sub-folder for each class
+//! - [`TaggedSpec`]: words with a class each, one a line
+
+mod folder;
+mod tagged;
+pub mod words;
+
+pub use folder::TextDirectorySpec;
+pub use tagged::TaggedSpec;
+
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// A file's text: UTF-8, or Latin-1 where it is not valid UTF-8. A mark of byte order at its start is
+/// left out.
+fn read(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    Ok(decode(bytes))
+}
+
+fn decode(bytes: Vec<u8>) -> String {
+    let text = String::from_utf8(bytes)
+        .unwrap_or_else(|error| error.into_bytes().iter().map(|&b| char::from(b)).collect());
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    }
+}
