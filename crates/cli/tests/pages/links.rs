@@ -38,7 +38,7 @@ pub fn summary() -> Vec<PathBuf> {
 fn prose(page: &Path) -> String {
     let text = std::fs::read_to_string(page).unwrap();
     let mut code = false;
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     for line in text.lines() {
         if line.trim_start().starts_with("```") {
             code = !code;
@@ -48,7 +48,7 @@ fn prose(page: &Path) -> String {
             lines.push(parts.map(|(i, part)| if i % 2 == 0 { part } else { "x" }).collect());
         }
     }
-    lines.join::<&str>("\n")
+    lines.join("\n")
 }
 
 /// `[text](target)`
