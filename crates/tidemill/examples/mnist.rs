@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use tidemill::data::IdxSpec;
-use tidemill::{Activation, Fit, LossSpec, MemoryDataset, Model, OptimizerSpec, Result};
+use tidemill::{Activation, Fit, Flow, LossSpec, MemoryDataset, Model, OptimizerSpec, Result};
 
 fn open(folder: &str, part: &str) -> Result<Arc<MemoryDataset>> {
     let file = |kind: &str| format!("{folder}/{part}-{kind}-ubyte.gz");
@@ -27,15 +27,16 @@ fn main() -> Result<()> {
     let fit = Fit {
         epochs: 5,
         validation: Some(test.clone()),
-        on_epoch: Some(|number, epoch| {
+        on_epoch: Some(Box::new(|number, epoch| {
             println!(
                 "epoch {number}: loss {:.4}, accuracy {:.4}, validation accuracy {:.4}",
                 epoch.train["loss"], epoch.train["accuracy"], epoch.validation["accuracy"]
             );
-        }),
+            Flow::Continue
+        })),
         ..Fit::default()
     };
-    network.fit(train, &fit)?;
+    network.fit(train, fit)?;
     network.save("mnist.safetensors")?;
 
     let x: Vec<f32> = vec![0.0; 28 * 28];

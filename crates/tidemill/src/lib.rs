@@ -17,28 +17,30 @@
 //!     LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 },
 //!     OptimizerSpec::adam(0.05),
 //! )?;
-//! network.fit(data.clone(), &Fit { epochs: 200, batch_size: 4, ..Fit::default() })?;
+//! network.fit(data.clone(), Fit { epochs: 200, batch_size: 4, ..Fit::default() })?;
 //! assert_eq!(network.evaluate(data)?["accuracy"], 1.0);
 //! # Ok::<(), tidemill::Error>(())
 //! ```
 //!
 //! # Layout
 //! - [`network`]: compile, fit, evaluate, predict, save and load.
-//! - the rest is re-exported from the crates below: [`nn`] builds models, [`data`] reads datasets,
-//!   [`train`] runs recipes.
+//! - the rest is re-exported from the crates below: [`nn`] builds models, [`data`] reads datasets
+//!   whose samples are rows of [`fields`], [`train`] runs recipes.
 #![forbid(unsafe_code)]
 
 pub mod network;
 
-pub use tidemill_engine::{data, nn};
+pub use tidemill_engine::{data, fields, nn};
 
-pub use network::{Epoch, Fit, Network, compile};
-pub use tidemill_engine::data::{Dataset, MemoryDataset};
+pub use network::{Epoch, Fit, Flow, Network, compile};
+pub use tidemill_engine::data::{Dataset, FieldValues, FieldsDataset, Info, MemoryDataset};
+pub use tidemill_engine::fields::{Batch, Field, Row};
 pub use tidemill_engine::nn::{
     Activation, LayerSpec, LossSpec, Model, OptimizerSpec, ScheduleSpec,
 };
 pub use tidemill_engine::prequential::Truth;
-pub use tidemill_engine::{Error, Result};
+pub use tidemill_engine::{Engine, EngineSpec, Error, Result};
+pub use tidemill_online::publish::{Follower, Publisher};
 pub use tidemill_online::Learner;
 
 /// Recipes, run: in batches, on a stream, and compared.

@@ -20,7 +20,7 @@ pub fn compile(model: Model, loss: LossSpec, optimizer: OptimizerSpec) -> Result
 }
 
 /// How [`Network::fit`] goes through the data.
-pub struct Fit {
+pub struct Fit<'a> {
     /// Samples of a step; 32 by default.
     pub batch_size: usize,
     /// Passes over the data; 1 by default.
@@ -31,18 +31,30 @@ pub struct Fit {
     pub validation: Option<Arc<dyn Dataset>>,
     /// Weight of each class in the loss; empty means 1 for all.
     pub class_weights: Vec<f32>,
-    /// Called after each epoch, with its number from 1.
-    pub on_epoch: Option<fn(u64, &Epoch)>,
+    /// The learning rate of each step, by its number from 0; the optimizer's own by default.
+    pub learning_rate: Option<Box<dyn FnMut(u64) -> f64 + 'a>>,
+    /// Called after each epoch, with its number from 1; says whether to go on.
+    pub on_epoch: Option<Box<dyn FnMut(u64, &Epoch) -> Flow + 'a>>,
 }
 
-impl Default for Fit {
-    fn default() -> Fit {
+/// Whether training goes on after an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// With the next epoch.
+    Continue,
+    /// It ends here.
+    Stop,
+}
+
+impl Default for Fit<'_> {
+    fn default() -> Self {
         Fit {
             batch_size: 32,
             epochs: 1,
             shuffle: true,
             validation: None,
             class_weights: vec![],
+            learning_rate: None,
             on_epoch: None,
         }
     }
@@ -76,11 +88,11 @@ impl Network {
         Ok(Network { engine: Engine::compile(spec)?, task, metrics, epochs_done: 0 })
     }
 
-    /// Trains on `data`; called again, it goes on with the same optimizer state.
+    /// Trains on `data`; called again, it continues with the same optimizer state.
     ///
     /// # Errors
-    /// For data that does not fit the model or cannot be read.
-    pub fn fit(&mut self, data: Arc<dyn Dataset>, fit: &Fit) -> Result<Vec<Epoch>> {
+    /// For data that does not fit the model or cannot be read, and when the loss is not finite.
+    pub fn fit(&mut self, data: Arc<dyn Dataset>, mut fit: Fit<'_>) -> Result<Vec<Epoch>> {
         let seed = self.engine.spec().seed;
         let order = if fit.shuffle { Order::Shuffled { seed } } else { Order::Sequential };
         let mut options = LoaderOptions::new(fit.batch_size, order);
@@ -92,8 +104,18 @@ impl Network {
         let mut meter = Meter::new(self.task, self.engine.num_outputs(), &self.metrics);
         let mut history = Vec::new();
         while let Some(batch) = loader.next_batch()? {
-            let rate = schedule.at(self.engine.step()) as f32;
-            self.engine.train(batch, rate)?;
+            let step = self.engine.step();
+            let rate = match &mut fit.learning_rate {
+                Some(own) => own(step),
+                None => schedule.at(step),
+            };
+            let loss = self.engine.train(batch, rate as f32)?.loss;
+            if !loss.is_finite() {
+                return Err(Error::Run(format!(
+                    "the loss is {loss} at step {step}; lower the learning rate, set clip_norm in \
+                     the optimizer, or look for bad values in the data"
+                )));
+            }
             let outputs = self.engine.outputs();
             meter.add(outputs.losses, outputs.logits, batch);
             if batch.last_in_epoch {
@@ -103,22 +125,67 @@ impl Network {
                     epoch.validation = self.evaluate(validation.clone())?;
                 }
                 self.epochs_done += 1;
-                if let Some(tell) = fit.on_epoch {
-                    tell(history.len() as u64 + 1, &epoch);
-                }
+                let flow = match &mut fit.on_epoch {
+                    Some(call) => call(history.len() as u64 + 1, &epoch),
+                    None => Flow::Continue,
+                };
                 history.push(epoch);
+                if flow == Flow::Stop {
+                    break;
+                }
             }
         }
         Ok(history)
     }
 
-    /// One training step on a batch of the caller's; gives the loss before the update.
+    /// One training step on a batch of the caller's at the optimizer's learning rate; gives the loss
+    /// before the update.
     ///
     /// # Errors
     /// For a batch that does not fit the model.
     pub fn train_on_batch(&mut self, batch: &Batch) -> Result<f32> {
         let rate = self.engine.spec().optimizer.schedule().at(self.engine.step());
-        Ok(self.engine.train(batch, rate as f32)?.loss)
+        self.train_on_batch_at(batch, rate)
+    }
+
+    /// The same at a learning rate of the caller's, for a training loop with a schedule of its own.
+    ///
+    /// # Errors
+    /// For a batch that does not fit the model.
+    pub fn train_on_batch_at(&mut self, batch: &Batch, learning_rate: f64) -> Result<f32> {
+        Ok(self.engine.train(batch, learning_rate as f32)?.loss)
+    }
+
+    /// The names of the weights, such as `layers.1.dense.kernel`.
+    pub fn weight_names(&self) -> Vec<String> {
+        self.engine.parameters().map(|(_, name)| name.to_owned()).collect()
+    }
+
+    /// The values of the weights of that name, if the model has some.
+    pub fn weight(&self, name: &str) -> Option<&[f32]> {
+        let (index, _) = self.engine.parameters().find(|(_, own)| *own == name)?;
+        Some(self.engine.tensor(index))
+    }
+
+    /// Sets the weights of that name.
+    ///
+    /// # Errors
+    /// If the model has no such weights, or a different number of values.
+    pub fn set_weight(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        let found = self.engine.parameters().find(|(_, own)| *own == name);
+        let Some((index, _)) = found else {
+            return Err(Error::Run(format!(
+                "the model has no weights {name}; it has {}",
+                self.weight_names().join(", ")
+            )));
+        };
+        let own = self.engine.tensor_mut(index);
+        if own.len() != values.len() {
+            let (wants, found) = (own.len(), values.len());
+            return Err(Error::Run(format!("{name} has {wants} values, found {found}")));
+        }
+        own.copy_from_slice(values);
+        Ok(())
     }
 
     /// Loss and metrics on `data`, by name.

@@ -120,7 +120,7 @@ impl Page<'_> {
                     }
                 }
             }
-            Form::Words(_) => {}
+            Form::Words => {}
         }
     }
 
@@ -165,7 +165,7 @@ impl Page<'_> {
                 self.names.push(Names { path: path.clone(), names: names.cloned().collect() });
                 self.tables(&title, choices, &path);
             }
-            Form::Words(_) => {}
+            Form::Words => {}
         }
         self.below(&form, &path);
     }
@@ -312,7 +312,7 @@ impl Page<'_> {
                             _ => "name or table",
                         }
                     }
-                    Form::Words(_) => "value",
+                    Form::Words => "value",
                 };
                 format!("{kind}: [{title}](#{})", anchor(title))
             }
@@ -390,7 +390,7 @@ fn each_shape(form: &Form, visit: &mut dyn FnMut(&Shape, &[Step])) {
                 }
             }
         }
-        Form::Words(_) => {}
+        Form::Words => {}
     }
 }
 

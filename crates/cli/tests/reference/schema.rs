@@ -76,13 +76,13 @@ pub enum Form {
         number: bool,
     },
     /// As its deserializer says.
-    Words(String),
+    Words,
 }
 
 /// The form of a type.
 pub fn form(source: &Source, ty: &Type) -> Form {
-    if let Some(words) = words(source, ty) {
-        return Form::Words(words);
+    if words(source, ty).is_some() {
+        return Form::Words;
     }
     let serde = Serde::of(&ty.attributes);
     match &ty.kind {
@@ -154,18 +154,15 @@ fn choice(source: &Source, ty: &Type, v: &syn::Variant) -> Choice {
                 Shape::Named(place, name) => source.find(*place, name),
                 _ => None,
             };
-            match inner.filter(|inner| matches!(inner.kind, Kind::Struct(_))) {
-                Some(inner) => match {
-                    // One sentence says what the variant says already.
-                    more = Some(doc(&inner.attributes))
-                        .filter(|d| d.contains(". "))
-                        .unwrap_or_default();
-                    form(source, inner)
-                } {
-                    Form::Table(keys) => Body::Table(keys),
-                    _ => Body::Value(shape),
-                },
-                None => Body::Value(shape),
+            let inner = inner.filter(|inner| matches!(inner.kind, Kind::Struct(_)));
+            if let Some(inner) = inner {
+                // One sentence says what the variant says already.
+                let said = doc(&inner.attributes);
+                more = Some(said).filter(|d| d.contains(". ")).unwrap_or_default();
+            }
+            match inner.map(|inner| form(source, inner)) {
+                Some(Form::Table(keys)) => Body::Table(keys),
+                _ => Body::Value(shape),
             }
         }
     };
