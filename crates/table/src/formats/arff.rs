@@ -6,7 +6,6 @@
 use super::row::{self, Cell, Role};
 use super::{BadEvent, Decoded, Decoder, FormatSpec, number, short};
 use crate::events::{Draft, Events, Field, Schema, Value};
-use crate::records::Record;
 
 type Result<T> = std::result::Result<T, BadEvent>;
 
@@ -75,9 +74,9 @@ impl Arff {
 }
 
 impl Decoder for Arff {
-    fn decode(&mut self, record: Record<'_>, events: &mut Events) -> Result<Decoded> {
-        let bytes = record.bytes.trim_ascii();
-        if record.first {
+    fn decode(&mut self, bytes: &[u8], first: bool, events: &mut Events) -> Result<Decoded> {
+        let bytes = bytes.trim_ascii();
+        if first {
             self.attributes.clear();
         }
         match bytes.first() {

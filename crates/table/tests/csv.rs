@@ -6,7 +6,7 @@ mod common;
 use common::{all, line, lines, made, real};
 use proptest::prelude::*;
 use serde_json::json;
-use tidemill_stream::{Events, Format, FormatSpec, decoder};
+use tidemill_table::{Events, Format, FormatSpec, decoder};
 
 #[test]
 fn a_header_names_columns_and_label() {
@@ -170,8 +170,8 @@ proptest! {
         }
         for (i, (text, number)) in rows.iter().enumerate() {
             let event = events.get(i);
-            prop_assert_eq!(event.value(0), tidemill_stream::Value::Text(text));
-            let tidemill_stream::Value::Number(read) = event.label() else { panic!() };
+            prop_assert_eq!(event.value(0), tidemill_table::Value::Text(text));
+            let tidemill_table::Value::Number(read) = event.label() else { panic!() };
             prop_assert!(read == *number || number.is_nan());
         }
     }

@@ -99,18 +99,14 @@ fn too_large(what: &str) -> BadEvent {
 mod tests {
     use super::*;
     use crate::events::Events;
-    use crate::{Format, FormatSpec, Mark, Records, decoder};
+    use crate::{Format, FormatSpec, decoder};
 
     fn features(format: Format, lines: &[&str]) -> Vec<Result<Vec<Feature>, BadEvent>> {
-        let mut records = Records::default();
-        for (i, line) in lines.iter().enumerate() {
-            records.push(line.as_bytes(), Mark::default(), 0, i == 0);
-        }
         let mut decoder = decoder(&FormatSpec::default(), format, None).unwrap();
         let mut events = Events::default();
-        records.iter().for_each(|record| {
-            decoder.decode(record, &mut events).unwrap();
-        });
+        for (i, line) in lines.iter().enumerate() {
+            decoder.decode(line.as_bytes(), i == 0, &mut events).unwrap();
+        }
         let mut hashed = HashedColumns::new(decoder.schema().unwrap());
         (0..events.len()).map(|i| hashed.features(events.get(i)).map(<[_]>::to_vec)).collect()
     }

@@ -6,7 +6,7 @@ mod common;
 use common::{lines, made, real};
 use proptest::prelude::*;
 use serde_json::json;
-use tidemill_stream::{
+use tidemill_table::{
     Encoder, Events, FeaturesSpec, Format, FreedRow, Label, Labels, Schema, Value,
 };
 

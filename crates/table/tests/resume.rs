@@ -6,7 +6,7 @@ mod common;
 use common::{all, line, made};
 use proptest::prelude::*;
 use serde_json::json;
-use tidemill_stream::{Decoder, Events, Format, Schema};
+use tidemill_table::{Decoder, Events, Format, Schema};
 
 /// Two files of each format; the second has its columns in another order.
 const FILES: [(Format, [&str; 2]); 5] = [

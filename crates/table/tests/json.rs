@@ -6,7 +6,7 @@ mod common;
 use common::{all, line, lines, made};
 use proptest::prelude::*;
 use serde_json::json;
-use tidemill_stream::{Events, Format, Value};
+use tidemill_table::{Events, Format, Value};
 
 #[test]
 fn the_first_event_fixes_the_columns() {
@@ -93,7 +93,7 @@ fn a_schema_given_back_is_kept() {
 #[test]
 fn a_key_cannot_be_input_and_label() {
     let spec = serde_json::from_value(json!({ "columns": ["a", "b"], "label": "b" })).unwrap();
-    let error = tidemill_stream::decoder(&spec, Format::JsonLines, None).err().unwrap();
+    let error = tidemill_table::decoder(&spec, Format::JsonLines, None).err().unwrap();
     assert!(error.to_string().contains("`b` is an input there and something else"), "{error}");
 }
 
@@ -117,7 +117,7 @@ proptest! {
     #[test]
     fn objects_come_back(map in proptest::collection::btree_map("[a-e]", any_json(), 1..6)) {
         let spec = json!({ "columns": ["a", "b.a", "c"], "missing": [], "vector": null, "ignore": ["d", "e"] });
-        let mut decoder = made(Format::JsonLines, spec, Some(tidemill_stream::Schema {
+        let mut decoder = made(Format::JsonLines, spec, Some(tidemill_table::Schema {
             columns: vec!["a".into(), "b.a".into(), "c".into()],
             label: Some("y".into()),
             ..Default::default()

@@ -5,7 +5,6 @@ use memchr::memchr;
 use super::row::{self, Cell, Role};
 use super::{BadEvent, Decoded, Decoder, Format, FormatSpec, number, short};
 use crate::events::{Draft, Events, Field, Schema, Value};
-use crate::records::Record;
 
 pub(super) struct Csv {
     spec: FormatSpec,
@@ -80,15 +79,20 @@ impl Csv {
 }
 
 impl Decoder for Csv {
-    fn decode(&mut self, record: Record<'_>, events: &mut Events) -> Result<Decoded, BadEvent> {
-        let mut bytes = record.bytes.strip_suffix(b"\r").unwrap_or(record.bytes);
-        if record.first {
+    fn decode(
+        &mut self,
+        bytes: &[u8],
+        first: bool,
+        events: &mut Events,
+    ) -> Result<Decoded, BadEvent> {
+        let mut bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        if first {
             bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         }
         if bytes.is_empty() {
             return Ok(Decoded::Nothing);
         }
-        if (record.first || self.schema.is_none()) && self.first_row(bytes)? {
+        if (first || self.schema.is_none()) && self.first_row(bytes)? {
             return Ok(Decoded::Nothing);
         }
         let Some(schema) = self.schema.as_ref().filter(|s| !s.row.is_empty()) else {

@@ -6,7 +6,7 @@ mod common;
 use common::{all, line, lines, made};
 use proptest::prelude::*;
 use serde_json::json;
-use tidemill_stream::{Events, Feature, Format, Value};
+use tidemill_table::{Events, Feature, Format, Value};
 
 fn features(text: &str) -> Vec<(u32, f32)> {
     let mut vw = made(Format::Vw, json!({}), None);

@@ -7,7 +7,6 @@ use super::row::{self, Role};
 use super::spec::LABELS;
 use super::{BadEvent, Decoded, Decoder, FormatSpec};
 use crate::events::{Draft, Events, Schema, Value};
-use crate::records::Record;
 
 type Result<T> = std::result::Result<T, BadEvent>;
 
@@ -45,8 +44,8 @@ impl Json {
 }
 
 impl Decoder for Json {
-    fn decode(&mut self, record: Record<'_>, events: &mut Events) -> Result<Decoded> {
-        let bytes = record.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(record.bytes);
+    fn decode(&mut self, bytes: &[u8], _first: bool, events: &mut Events) -> Result<Decoded> {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut reader = Reader::new(bytes);
         if reader.peek() == 0 && reader.end().is_ok() {
             return Ok(Decoded::Nothing);

@@ -25,18 +25,19 @@ pub use spec::{Format, FormatSpec};
 
 use crate::error::Result;
 use crate::events::{Events, Schema};
-use crate::records::Record;
 
 /// Makes events of records.
 pub trait Decoder: Send {
-    /// Decodes one record and appends its event, if it is one. What a bad event leaves behind in
-    /// `events` is dropped when the next one starts.
+    /// Decodes one record, `bytes` without the line end, and appends its event, if it is one. The
+    /// `first` record of a file may be a header. What a bad event leaves behind in `events` is
+    /// dropped when the next one starts.
     ///
     /// # Errors
     /// [`BadEvent`] if the record makes no sense; the stream goes on.
     fn decode(
         &mut self,
-        record: Record<'_>,
+        bytes: &[u8],
+        first: bool,
         events: &mut Events,
     ) -> std::result::Result<Decoded, BadEvent>;
 

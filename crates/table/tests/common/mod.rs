@@ -4,9 +4,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use tidemill_stream::{
-    BadEvent, Decoded, Decoder, Event, Events, Format, FormatSpec, Mark, Records, Schema, Value,
-    decoder,
+use tidemill_table::{
+    BadEvent, Decoded, Decoder, Event, Events, Format, FormatSpec, Schema, Value, decoder,
 };
 
 /// A decoder with the keys of `toml`-like JSON.
@@ -22,9 +21,7 @@ pub fn line(
     first: bool,
     events: &mut Events,
 ) -> Result<Decoded, BadEvent> {
-    let mut records = Records::default();
-    records.push(bytes.as_ref(), Mark::default(), 0, first);
-    decoder.decode(records.get(0), events)
+    decoder.decode(bytes.as_ref(), first, events)
 }
 
 /// Decodes lines, the first of them as the first of a file; gives the reasons of the bad ones.

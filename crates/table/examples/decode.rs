@@ -1,6 +1,6 @@
 //! What decoding one event and making inputs of it cost, by format, over a million events of real
 //! data:
-//! `cargo run --release -p tidemill-stream --example decode`
+//! `cargo run --release -p tidemill-table --example decode`
 //!
 //! Elec2 (8 numbers) in all formats; KDD-99 as CSV; MNIST (784 numbers) as
 //! JSON lines. The data are
@@ -14,9 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use flate2::read::GzDecoder;
-use tidemill_stream::{
-    Encoder, Events, FeaturesSpec, Format, FormatSpec, Labels, Mark, Records, decoder,
-};
+use tidemill_table::{Encoder, Events, FeaturesSpec, Format, FormatSpec, Labels, decoder};
 
 /// Records per block, about as many as a busy source gives at once.
 const BLOCK: usize = 512;
@@ -70,26 +68,19 @@ fn main() {
 
 fn measure(what: &str, format: Format, lines: Vec<String>, count: usize) {
     let bytes: usize = lines.iter().map(String::len).sum();
-    let mut blocks: Vec<Records> = Vec::new();
-    for chunk in lines.chunks(BLOCK) {
-        let mut records = Records::default();
-        for line in chunk {
-            let first = blocks.is_empty() && records.is_empty();
-            records.push(line.as_bytes(), Mark::default(), 0, first);
-        }
-        blocks.push(records);
-    }
     let mut decoder = decoder(&FormatSpec::default(), format, None).unwrap();
     let (mut events, mut bad) = (Events::default(), 0);
     let (decoded, inputs) = (Cell::new(0.0), Cell::new(0.0));
     let mut learned = None;
     let mut done = 0;
     while done < count {
-        for records in &blocks {
+        for (block, lines) in lines.chunks(BLOCK).enumerate() {
             timed(&decoded, || {
                 events.clear();
-                for record in records.iter() {
-                    bad += usize::from(decoder.decode(record, &mut events).is_err());
+                for (i, line) in lines.iter().enumerate() {
+                    let first = block == 0 && i == 0;
+                    bad +=
+                        usize::from(decoder.decode(line.as_bytes(), first, &mut events).is_err());
                 }
             });
             done += events.len();

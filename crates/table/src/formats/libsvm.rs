@@ -7,7 +7,6 @@ use memchr::memchr;
 use super::words::{Amount, Words};
 use super::{BadEvent, Decoded, Decoder, number};
 use crate::events::{Events, Feature, Schema, Value};
-use crate::records::Record;
 
 pub(super) struct Libsvm {
     schema: Schema,
@@ -20,9 +19,14 @@ impl Libsvm {
 }
 
 impl Decoder for Libsvm {
-    fn decode(&mut self, record: Record<'_>, events: &mut Events) -> Result<Decoded, BadEvent> {
-        let end = memchr(b'#', record.bytes).unwrap_or(record.bytes.len());
-        let mut words = Words::new(record.bytes[..end].trim_ascii()).peekable();
+    fn decode(
+        &mut self,
+        bytes: &[u8],
+        _first: bool,
+        events: &mut Events,
+    ) -> Result<Decoded, BadEvent> {
+        let end = memchr(b'#', bytes).unwrap_or(bytes.len());
+        let mut words = Words::new(bytes[..end].trim_ascii()).peekable();
         if words.peek().is_none() {
             return Ok(Decoded::Nothing);
         }
