@@ -12,16 +12,20 @@
 //! - [`events`]: columns of values in memory ([`Events`])
 //! - [`features`]: values made into the inputs of a model, learned from a table or online
 //!   ([`Encoder`], [`Labels`])
+//! - [`known`]: all that was learned of a table or stream, for checkpoints ([`Known`])
 #![forbid(unsafe_code)]
 
 pub mod error;
 pub mod events;
 pub mod features;
 pub mod formats;
+pub mod known;
 
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Schema, Value};
 pub use features::{
-    Categorical, Encoder, FeaturesSpec, FreedRow, HashedColumns, Label, Labels, Standardize,
+    Categorical, Codes, Encoder, Evidence, FeaturesSpec, FreedRow, HashedColumns, Label, Labels,
+    Standardize,
 };
 pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, arrow_lines, decoder};
+pub use known::Known;

@@ -6,6 +6,7 @@ mod common;
 use common::{all, line, lines, made, real};
 use proptest::prelude::*;
 use serde_json::json;
+use tidemill_table::formats::names;
 use tidemill_table::{Events, Format, FormatSpec, decoder};
 
 #[test]
@@ -175,4 +176,39 @@ proptest! {
             prop_assert!(read == *number || number.is_nan());
         }
     }
+}
+
+#[test]
+fn what_reads_as_a_number_may_stand_for_a_missing_value() {
+    let mut csv = made(Format::Csv, json!({ "missing": ["-999", "NaN", "none"] }), None);
+    let (events, bad) = lines(&mut *csv, "a,b,y\n-999,NaN,1\n-99.9,none,\n \"-999\",2,-999");
+    assert!(bad.is_empty(), "{bad:?}");
+    assert_eq!(all(&events), ["1 | ? ?", "'' | -99.9 ?", "? | ? 2"]);
+}
+
+#[test]
+fn the_names_of_a_row_before_anything_else_is_known() {
+    let named = |spec: serde_json::Value, row: &str| {
+        let spec: FormatSpec = serde_json::from_value(spec).unwrap();
+        names(&spec, Format::Csv, row.as_bytes()).map_err(|bad| bad.reason)
+    };
+    let own = |names: &[&str]| Ok(names.iter().map(|n| n.to_string()).collect());
+    assert_eq!(named(json!({}), "\u{feff}a,\"b,c\"\r"), own(&["a", "b,c"]));
+    assert_eq!(named(json!({}), "1,b"), own(&["c1", "c2"]));
+    assert_eq!(named(json!({ "columns": ["x", "y"] }), "1,b"), own(&["x", "y"]));
+    assert!(named(json!({}), "a,a").unwrap_err().contains("two columns are called `a`"));
+}
+
+#[test]
+fn a_file_without_header_may_lack_its_label() {
+    let mut csv = made(Format::Csv, json!({ "label": "c2" }), None);
+    lines(&mut *csv, "1,yes,2");
+    let schema = csv.schema().unwrap().clone();
+    let spec = FormatSpec { unlabelled: true, ..FormatSpec::default() };
+    let mut csv = decoder(&spec, Format::Csv, Some(schema)).unwrap();
+    let (events, bad) = lines(&mut *csv, "3,4\n5,6\n7,8,9");
+    assert_eq!(all(&events), ["? | 3 4", "? | 5 6"]);
+    assert_eq!(bad, ["the row has 3 fields, expected 2"]);
+    let (events, _) = lines(&mut *csv, "3,4\n1,2");
+    assert_eq!(events.len(), 2, "another file");
 }

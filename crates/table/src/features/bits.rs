@@ -19,6 +19,16 @@ impl Bits for f64 {
     }
 }
 
+impl Bits for Option<f64> {
+    type Raw = Option<u64>;
+    fn raw(&self) -> Option<u64> {
+        self.map(f64::to_bits)
+    }
+    fn of(raw: Option<u64>) -> Option<f64> {
+        raw.map(f64::from_bits)
+    }
+}
+
 impl Bits for Vec<f64> {
     type Raw = Vec<u64>;
     fn raw(&self) -> Vec<u64> {

@@ -4,19 +4,20 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::dictionary::Dictionary;
-use super::ids::Ids;
-use super::labels::key;
+use super::category::{Category, write_words};
+use super::codes::{Codes, Part};
+use super::evidence::Evidence;
 use super::numeric::Running;
-use super::spec::{Categorical, FeaturesSpec, Standardize};
+use super::spec::{FeaturesSpec, Standardize};
 use super::{MAX_NUMBER, bits};
 use crate::error::{Error, Result};
 use crate::events::{Event, Events, Schema, Value};
-use crate::formats::{BadEvent, hash::murmur3, short, short_list};
+use crate::formats::{BadEvent, short, short_list};
 
 type Checked<T> = std::result::Result<T, BadEvent>;
 
-/// What has been learned about a stream's raw features; saved in checkpoints.
+/// What has been learned of raw features, in a pass over a table ([`Encoder::fit`]) or online; saved in
+/// checkpoints.
 ///
 /// The inputs are, in this order and each in the order of the schema's columns: the numbers, their
 /// missing indicators (if asked for), the categories, the vector, the rows of embeddings.
@@ -26,6 +27,9 @@ pub struct Encoder {
     standardize: Standardize,
     #[serde(with = "bits")]
     clip: f64,
+    /// What takes the place of a missing number.
+    #[serde(with = "bits", default)]
+    fill: Option<f64>,
     missing_indicator: bool,
     /// Columns that are numbers.
     numbers: Vec<Column>,
@@ -48,15 +52,6 @@ pub struct Encoder {
 struct Column {
     index: usize,
     name: String,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Category {
-    Hashing(usize),
-    Words { buckets: usize, most: usize },
-    Dictionary(Dictionary),
-    Ids(Ids),
 }
 
 /// A row of an embedding that belongs to no id any more and is to be reset.
@@ -85,8 +80,39 @@ impl Encoder {
     /// events has text there; else a number.
     ///
     /// # Errors
-    /// If `spec` makes no sense or names a column that is not there.
+    /// If `spec` is invalid or names a column that is not there.
     pub fn new(spec: &FeaturesSpec, schema: &Schema, first: &Events) -> Result<Encoder> {
+        let text = |index| {
+            let is = |event| matches!(first.get(event).value(index), Value::Text(_));
+            (0..first.len()).any(is)
+        };
+        Encoder::with_kinds(spec, schema, &|index| !text(index))
+    }
+
+    /// What a pass over a table has learned, as if its rows had come as events: the kinds of columns
+    /// from all of them (a column is numbers if nine values in ten are), means and deviations, texts and
+    /// ids; of too many texts the most frequent ones.
+    ///
+    /// # Errors
+    /// As [`Encoder::new`].
+    pub fn fit(spec: &FeaturesSpec, schema: &Schema, evidence: &Evidence) -> Result<Encoder> {
+        let mut encoder = Encoder::with_kinds(spec, schema, &|index| evidence.is_number(index))?;
+        if spec.standardize == Standardize::Running {
+            encoder.running = evidence.running(encoder.numbers.iter().map(|c| c.index));
+        }
+        for (column, category) in &mut encoder.categories {
+            let how = spec.categorical.get(&column.name).unwrap_or(&spec.text);
+            *category = Category::fit(how, evidence.keys(column.index), evidence.rows());
+        }
+        Ok(encoder)
+    }
+
+    /// An encoder that has learned nothing yet; `is_number` decides where nothing else does.
+    fn with_kinds(
+        spec: &FeaturesSpec,
+        schema: &Schema,
+        is_number: &dyn Fn(usize) -> bool,
+    ) -> Result<Encoder> {
         spec.check()?;
         let named = spec.numeric.iter().flatten().chain(spec.categorical.keys());
         for name in named {
@@ -98,17 +124,13 @@ impl Encoder {
             }
         }
         let texts: HashSet<_> = schema.row.iter().filter(|f| f.text).map(|f| &f.name).collect();
-        let is_text = |index: usize, name: &String| {
-            let is = |event| matches!(first.get(event).value(index), Value::Text(_));
-            texts.contains(name) || (0..first.len()).any(is)
-        };
         let (mut numbers, mut categories) = (Vec::new(), Vec::new());
         for (index, name) in schema.columns.iter().enumerate() {
             let column = Column { index, name: name.clone() };
             let number = match &spec.numeric {
                 _ if spec.categorical.contains_key(name) => false,
                 Some(numeric) => numeric.contains(name),
-                None => !is_text(index, name),
+                None => !texts.contains(name) && is_number(index),
             };
             if number {
                 numbers.push(column);
@@ -121,6 +143,7 @@ impl Encoder {
         Ok(Encoder {
             standardize: spec.standardize,
             clip: spec.clip,
+            fill: spec.fill,
             missing_indicator: spec.missing_indicator,
             running: Running::new(numbers.len(), spec.max_deviations),
             values: Vec::new(),
@@ -145,8 +168,9 @@ impl Encoder {
     /// # Errors
     /// If a number is text or not finite. Then nothing was learned, and `x` holds anything.
     pub fn encode(&mut self, event: Event<'_>, x: &mut [f32]) -> Checked<()> {
+        assert_eq!(x.len(), self.width(), "inputs");
         let mut values = std::mem::take(&mut self.values);
-        let checked = self.check(event, x, &mut values);
+        let checked = self.check(event, &mut values);
         if checked.is_ok() {
             if self.standardize == Standardize::Running {
                 self.running.learn(&values);
@@ -175,8 +199,9 @@ impl Encoder {
     /// # Errors
     /// As [`Encoder::encode`].
     pub fn transform(&self, event: Event<'_>, x: &mut [f32]) -> Checked<()> {
+        assert_eq!(x.len(), self.width(), "inputs");
         let mut values = Vec::with_capacity(self.numbers.len());
-        self.check(event, x, &mut values)?;
+        self.check(event, &mut values)?;
         let [mut rest, mut rows] = self.numbers_and_vector(event, &values, x);
         for (column, category) in &self.categories {
             let from = if category.is_row() { &mut rows } else { &mut rest };
@@ -192,14 +217,13 @@ impl Encoder {
     }
 
     /// Takes the event's numbers, if all of it is good.
-    fn check(&self, event: Event<'_>, x: &[f32], values: &mut Vec<f64>) -> Checked<()> {
-        assert_eq!(x.len(), self.width(), "inputs");
+    fn check(&self, event: Event<'_>, values: &mut Vec<f64>) -> Checked<()> {
         assert_eq!((event.columns(), event.vector().len()), (self.columns, self.vector), "columns");
         values.resize(self.numbers.len(), 0.0);
         for (value, column) in values.iter_mut().zip(&self.numbers) {
             *value = match event.value(column.index) {
                 Value::Number(n) if n.abs() <= MAX_NUMBER => n,
-                Value::Missing => f64::NAN,
+                Value::Missing => self.fill.unwrap_or(f64::NAN),
                 bad => return Err(bad_number(&column.name, bad)),
             };
         }
@@ -229,14 +253,7 @@ impl Encoder {
     ) -> [&'x mut [f32]; 2] {
         let (x, rows) = x.split_at_mut(x.len() - self.rows());
         let (numbers, rest) = x.split_at_mut(values.len());
-        match self.standardize {
-            Standardize::Running => self.running.transform(values, self.clip as f32, numbers),
-            Standardize::None => {
-                for (x, v) in numbers.iter_mut().zip(values) {
-                    *x = if v.is_nan() { 0.0 } else { *v as f32 };
-                }
-            }
-        }
+        self.scale(values, numbers);
         let mut rest = rest;
         if self.missing_indicator {
             let (indicators, others) = rest.split_at_mut(values.len());
@@ -246,11 +263,81 @@ impl Encoder {
             rest = others;
         }
         let (categories, vector) = rest.split_at_mut(rest.len() - self.vector);
+        self.write_vector(event, vector);
+        [categories, rows]
+    }
+
+    /// The inputs in their order, as [`Codes`] hold them.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let mut parts = vec![Part::Plain(self.numbers.len())];
+        if self.missing_indicator {
+            parts.push(Part::Bits(self.numbers.len()));
+        }
+        let (rows, others): (Vec<_>, Vec<_>) =
+            self.categories.iter().map(|(_, c)| c).partition(|c| c.is_row());
+        parts.extend(others.iter().map(|c| c.part()));
+        parts.push(Part::Plain(self.vector));
+        parts.extend(rows.iter().map(|c| c.part()));
+        parts
+    }
+
+    /// Appends the codes of an event; of a bad one only a part.
+    pub(super) fn append(&self, event: Event<'_>, codes: &mut Codes) -> Checked<()> {
+        let (mut values, mut x) = (Vec::new(), vec![0.0; self.numbers.len()]);
+        self.check(event, &mut values)?;
+        self.scale(&values, &mut x);
+        codes.fixed.extend(x.iter().map(|x| x.to_bits()));
+        if self.missing_indicator {
+            let bits =
+                |few: &[f64]| few.iter().rev().fold(0, |b, v| b << 1 | u32::from(v.is_nan()));
+            codes.fixed.extend(values.chunks(32).map(bits));
+        }
+        let first_row = self.categories.iter().position(|(_, category)| category.is_row());
+        let (others, rows) = self.categories.split_at(first_row.unwrap_or(self.categories.len()));
+        for (column, category) in others {
+            let place = category.find(event.value(column.index));
+            codes.fixed.push(place.map_or(0, |place| place as u32 + 1));
+        }
+        x.resize(self.vector, 0.0);
+        self.write_vector(event, &mut x);
+        codes.fixed.extend(x.iter().map(|x| x.to_bits()));
+        for (column, category) in rows {
+            let value = event.value(column.index);
+            if let Category::Words { buckets, most } = category {
+                x.clear();
+                x.resize(*most, 0.0);
+                write_words(value, *buckets, &mut x);
+                let words = x.iter().take_while(|row| **row != 0.0);
+                let before = codes.words.len();
+                codes.words.extend(words.map(|row| *row as u32));
+                codes.fixed.push((codes.words.len() - before) as u32);
+            } else {
+                codes.fixed.push(category.find(value).map_or(0, |row| row as u32));
+            }
+        }
+        Ok(())
+    }
+
+    /// The inputs of these numbers.
+    fn scale(&self, values: &[f64], x: &mut [f32]) {
+        let map = |x: &mut [f32], f: &dyn Fn(f64) -> f64| {
+            for (x, v) in x.iter_mut().zip(values) {
+                *x = if v.is_nan() { 0.0 } else { f(*v) as f32 };
+            }
+        };
+        match self.standardize {
+            Standardize::Running => self.running.transform(values, self.clip as f32, x),
+            Standardize::None => map(x, &|v| v),
+            Standardize::Scale { multiply, add } => map(x, &|v| v * multiply + add),
+        }
+    }
+
+    /// The inputs of the event's vector.
+    fn write_vector(&self, event: Event<'_>, x: &mut [f32]) {
         let (scale, offset) = (self.vector_scale as f32, self.vector_offset as f32);
-        for (x, v) in vector.iter_mut().zip(event.vector()) {
+        for (x, v) in x.iter_mut().zip(event.vector()) {
             *x = v * scale + offset;
         }
-        [categories, rows]
     }
 
     /// Inputs that are rows of embeddings, the last ones.
@@ -312,123 +399,6 @@ impl Encoder {
             }
         }
         freed
-    }
-}
-
-impl Category {
-    fn new(spec: &Categorical) -> Category {
-        match *spec {
-            Categorical::Hashing { buckets } => Category::Hashing(buckets),
-            Categorical::Words { buckets, most } => Category::Words { buckets, most },
-            Categorical::Dictionary { capacity } => Category::Dictionary(Dictionary::new(capacity)),
-            Categorical::Embedding { capacity, min_count, expiry } => {
-                Category::Ids(Ids::new(capacity, min_count, expiry))
-            }
-        }
-    }
-
-    /// Whether its input is a row of an embedding.
-    fn is_row(&self) -> bool {
-        matches!(self, Category::Ids(_) | Category::Words { .. })
-    }
-
-    fn width(&self) -> usize {
-        match self {
-            Category::Hashing(buckets) => *buckets,
-            Category::Words { most, .. } => *most,
-            Category::Dictionary(dictionary) => dictionary.capacity() + 1,
-            Category::Ids(_) => 1,
-        }
-    }
-
-    /// The bucket, place in the dictionary or row of a value; `None` if it is missing.
-    fn learn(&mut self, value: Value<'_>) -> Option<usize> {
-        let mut buffer = [0; 32];
-        let text = key(value, &mut buffer);
-        match self {
-            Category::Dictionary(dictionary) => Some(dictionary.learn(text?).map_or(0, |i| i + 1)),
-            Category::Ids(ids) => {
-                // A missing id lets the time go by for the others.
-                let row = ids.learn(text);
-                text.map(|_| row as usize)
-            }
-            Category::Hashing(_) | Category::Words { .. } => self.find(value),
-        }
-    }
-
-    /// The same without learning.
-    fn find(&self, value: Value<'_>) -> Option<usize> {
-        let mut buffer = [0; 32];
-        let text = key(value, &mut buffer)?;
-        Some(match self {
-            Category::Hashing(buckets) | Category::Words { buckets, .. } => bucket(text, *buckets),
-            Category::Dictionary(dictionary) => dictionary.find(text).map_or(0, |i| i + 1),
-            Category::Ids(ids) => ids.find(text) as usize,
-        })
-    }
-
-    fn write(&self, found: Option<usize>, x: &mut [f32]) {
-        x.fill(0.0);
-        match (self, found) {
-            (_, None) => {}
-            (Category::Ids(_), Some(row)) => x[0] = row as f32,
-            (_, Some(place)) => x[place] = 1.0,
-        }
-    }
-
-    fn names(&self, column: &str, names: &mut Vec<String>) {
-        match self {
-            Category::Hashing(buckets) => {
-                names.extend((0..*buckets).map(|b| format!("{column} hash {b}")));
-            }
-            Category::Dictionary(dictionary) => {
-                names.push(format!("{column} is another"));
-                let texts = dictionary.texts();
-                names.extend(texts.iter().map(|text| format!("{column}={text}")));
-                let left = texts.len()..dictionary.capacity();
-                names.extend(left.map(|i| format!("{column} unused {i}")));
-            }
-            Category::Words { most, .. } => {
-                names.extend((1..=*most).map(|i| format!("{column} word {i}")));
-            }
-            Category::Ids(_) => names.push(format!("{column} row")),
-        }
-    }
-}
-
-fn bucket(text: &str, buckets: usize) -> usize {
-    murmur3(text.as_bytes(), 0) as usize % buckets
-}
-
-/// The rows of a text's different words, as many as there is room for.
-fn write_words(value: Value<'_>, buckets: usize, x: &mut [f32]) {
-    x.fill(0.0);
-    let mut buffer = [0; 32];
-    let Some(text) = key(value, &mut buffer) else { return };
-    let mut len = 0;
-    let mut put = |word: &[u8]| {
-        let row = (murmur3(word, 0) as usize % buckets + 1) as f32;
-        if len < x.len() && !x[..len].contains(&row) {
-            x[len] = row;
-            len += 1;
-        }
-    };
-    // One pass, most of which sees ASCII.
-    let mut word = Vec::with_capacity(64);
-    for c in text.chars() {
-        if c.is_ascii_alphanumeric() {
-            word.push(c.to_ascii_lowercase() as u8);
-        } else if !c.is_ascii() && c.is_alphanumeric() {
-            for c in c.to_lowercase() {
-                word.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-        } else if !word.is_empty() {
-            put(&word);
-            word.clear();
-        }
-    }
-    if !word.is_empty() {
-        put(&word);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_KEY_BYTES;
+use super::evidence::{Keys, Seen, in_order};
 
 /// Which row each id has. Row 0 is for ids without one.
 ///
@@ -83,6 +84,32 @@ impl Ids {
         let rules = Rules { capacity, min_count, expiry };
         let (entries, free, freed) = (Vec::new(), Vec::new(), BTreeSet::new());
         Ids::from(Saved { rules, now: 0, entries, free, next_row: 1, freed })
+    }
+
+    /// What the ids of a table's column make of it: those that were seen often enough have rows, the
+    /// most frequent ones if there are too many. None expires within the table.
+    pub fn fitted(self, keys: Keys, rows: u64) -> Ids {
+        let Rules { capacity, min_count, .. } = self.rules;
+        let mut keys = keys.by_frequency();
+        let frequent = keys.partition_point(|(_, seen)| seen.count >= u64::from(min_count));
+        let rest = keys.split_off(frequent);
+        let (admitted, more) = in_order(keys, capacity);
+        let entry = |seen: &Seen, row| Entry {
+            count: u32::try_from(seen.count).unwrap_or(u32::MAX),
+            seen: seen.last,
+            row,
+        };
+        let next_row = admitted.len() as u32 + 1;
+        let mut entries: Vec<(String, Entry)> = Vec::new();
+        for ((id, seen), row) in admitted.into_iter().zip(1..) {
+            entries.push((id.into(), entry(&seen, row)));
+        }
+        let mut candidates: Vec<_> = more.into_iter().chain(rest).collect();
+        candidates.sort_unstable_by_key(|(_, seen)| std::cmp::Reverse(seen.last));
+        candidates.truncate(capacity);
+        entries.extend(candidates.into_iter().map(|(id, seen)| (id.into(), entry(&seen, 0))));
+        let (free, freed) = (Vec::new(), BTreeSet::new());
+        Ids::from(Saved { rules: self.rules, now: rows, entries, free, next_row, freed })
     }
 
     /// Rows besides row 0.

@@ -79,6 +79,37 @@ impl Labels {
         Labels::Values(Targets { running: scale.then(|| Running::new(1, 10.0)) })
     }
 
+    /// Classes of a table, of these names: sorted, as numbers where all are numbers, so that `10` comes
+    /// after `9`.
+    pub fn sorted(found: impl IntoIterator<Item = String>) -> Labels {
+        let mut names: Vec<String> = found.into_iter().collect();
+        let numbers: Option<Vec<f64>> = names.iter().map(|n| n.parse().ok()).collect();
+        match numbers {
+            Some(numbers) => {
+                let mut both: Vec<_> = numbers.into_iter().zip(names).collect();
+                both.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+                names = both.into_iter().map(|(_, name)| name).collect();
+            }
+            None => names.sort(),
+        }
+        Labels::classes(names.len(), &names)
+    }
+
+    /// Makes room for so many classes, as many as the model tells apart.
+    pub fn reserve(&mut self, classes: usize) {
+        if let Labels::Classes(known) = self {
+            known.names.reserve(classes);
+        }
+    }
+
+    /// What a label is called as a class; `None` if it is missing or not finite.
+    pub fn name(label: Value<'_>) -> Option<String> {
+        match label {
+            Value::Number(n) if !n.is_finite() => None,
+            label => key(label, &mut [0; 32]).map(str::to_owned),
+        }
+    }
+
     /// Whether [`Labels::encode`] will take a label; for whoever must know before learning from
     /// the event's inputs.
     ///

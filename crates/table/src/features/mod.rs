@@ -3,22 +3,30 @@
 //! # Layout
 //!
 //! - [`spec`]: what a recipe says about features ([`FeaturesSpec`])
-//! - [`encoder`]: events to inputs ([`Encoder`]); `numeric`, `dictionary`, `ids`: its kinds of columns
+//! - [`encoder`]: events to inputs ([`Encoder`]); `numeric`, `category`, `dictionary`, `ids`: its kinds
+//!   of columns
+//! - [`evidence`]: what one pass over a table tells of its columns ([`Evidence`]), to fit an encoder
+//! - [`codes`]: rows of a table in memory ([`Codes`])
 //! - [`hashed`]: columns to hashed features, which nothing is learned about ([`HashedColumns`])
 //! - [`labels`]: labels to classes or scaled targets ([`Labels`])
 //!
 //! All state is exact: what a checkpoint gives back goes on with the same bits.
 
 mod bits;
+mod category;
+pub mod codes;
 mod dictionary;
 pub mod encoder;
+pub mod evidence;
 pub mod hashed;
 mod ids;
 pub mod labels;
 mod numeric;
 pub mod spec;
 
+pub use codes::Codes;
 pub use encoder::{Encoder, FreedRow, Table};
+pub use evidence::Evidence;
 pub use hashed::HashedColumns;
 pub use labels::{Label, Labels};
 pub use spec::{Categorical, FeaturesSpec, Standardize};

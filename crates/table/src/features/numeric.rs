@@ -44,6 +44,18 @@ impl Running {
         }
     }
 
+    /// The statistics of some columns.
+    pub fn select(&self, columns: impl Iterator<Item = usize>) -> Running {
+        let mut some = Running { most: self.most, ..Running::default() };
+        for i in columns {
+            some.counts.push(self.counts[i]);
+            some.means.push(self.means[i]);
+            some.inverses.push(self.inverses[i]);
+            some.squares.push(self.squares[i]);
+        }
+        some
+    }
+
     /// Learns from one value of each column.
     pub fn learn(&mut self, values: &[f64]) {
         // All columns have seen as many values, none is missing and none far out: the usual event,

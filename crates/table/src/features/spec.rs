@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::MAX_NUMBER;
 use crate::error::{Error, Result};
 
 /// The keys of `[online.features]`.
@@ -18,6 +19,9 @@ pub struct FeaturesSpec {
     /// running statistics learn from it, so that an outlier does not spoil them. Default: 10; `inf`
     /// for plain mean and variance.
     pub max_deviations: f64,
+    /// What takes the place of a missing number, as if it had come. Default: nothing; such an input is
+    /// 0, which stands for the mean where numbers are standardized.
+    pub fill: Option<f64>,
     /// Whether each column of numbers has a second input, 1 where the number is missing.
     /// Default: false.
     pub missing_indicator: bool,
@@ -41,6 +45,7 @@ impl Default for FeaturesSpec {
             standardize: Standardize::Running,
             clip: 3.0,
             max_deviations: 10.0,
+            fill: None,
             missing_indicator: false,
             numeric: None,
             categorical: BTreeMap::new(),
@@ -52,15 +57,23 @@ impl Default for FeaturesSpec {
 }
 
 /// How numbers are scaled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Standardize {
     /// Not at all; a missing number is 0.
     None,
-    /// To mean 0 and standard deviation 1 by what the stream has shown so far, this event
-    /// included; a missing number is the mean.
+    /// To mean 0 and standard deviation 1 by all rows of the training table, or by what the stream
+    /// has shown so far, this event included; a missing number is the mean.
     #[default]
     Running,
+    /// `number * multiply + add`; a missing number is 0.
+    Scale {
+        /// The factor.
+        multiply: f64,
+        /// What is added then; 0 by default.
+        #[serde(default)]
+        add: f64,
+    },
 }
 
 /// How a column of categories is encoded.
@@ -100,6 +113,18 @@ pub enum Categorical {
     },
 }
 
+impl Categorical {
+    /// Texts that it tells apart.
+    pub(super) fn capacity(&self) -> usize {
+        match *self {
+            Categorical::Hashing { buckets } | Categorical::Words { buckets, .. } => buckets,
+            Categorical::Dictionary { capacity } | Categorical::Embedding { capacity, .. } => {
+                capacity
+            }
+        }
+    }
+}
+
 fn one() -> u32 {
     1
 }
@@ -122,6 +147,27 @@ impl FeaturesSpec {
             let found = self.max_deviations;
             return usage(format!(
                 "online.features.max_deviations must be at least 1, found {found}"
+            ));
+        }
+        if let Some(fill) = self.fill
+            && fill.abs() > MAX_NUMBER
+        {
+            return usage(format!(
+                "online.features.fill must be at most to {MAX_NUMBER:e}, found {fill}"
+            ));
+        }
+        if self.fill.is_some() && self.missing_indicator {
+            return usage(
+                "online.features.fill takes the place of missing numbers, so missing_indicator would \
+                 never be 1; leave one out"
+                    .into(),
+            );
+        }
+        if let Standardize::Scale { multiply, add } = self.standardize
+            && !(multiply.is_finite() && add.is_finite())
+        {
+            return usage(format!(
+                "online.features.standardize.scale must be finite, found {multiply} and {add}"
             ));
         }
         if !self.vector_offset.is_finite() {

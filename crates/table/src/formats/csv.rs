@@ -14,13 +14,31 @@ pub(super) struct Csv {
     cells: Vec<Cell>,
 }
 
+/// What the fields of a first row are called: as it says where it is a header, else as `spec` says,
+/// else `c1`, `c2`, ...
+///
+/// # Errors
+/// If it cannot be cut into fields, or has not as many as `spec` names.
+pub fn names(spec: &FormatSpec, format: Format, first: &[u8]) -> Result<Vec<String>, BadEvent> {
+    let mut csv = Csv::new(spec, format, None);
+    csv.first_row(without_mark(first))?;
+    let row = csv.schema.map(|schema| schema.row).unwrap_or_default();
+    Ok(row.into_iter().map(|field| field.name).collect())
+}
+
+/// Without a byte order mark and what is left of a line end.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
 impl Csv {
     pub fn new(spec: &FormatSpec, format: Format, schema: Option<Schema>) -> Csv {
         let tab = if format == Format::Tsv { b'\t' } else { b',' };
         let delimiter = spec.delimiter.map_or(tab, |c| c as u8);
         let missing = spec.missing.iter().map(|m| m.clone().into_bytes()).collect();
         let cells = schema.as_ref().map_or_else(Vec::new, |s| row::cells(spec, s));
-        let fields = Fields { delimiter, missing, unquoted: Vec::new() };
+        let fields = Fields::new(delimiter, missing);
         Csv { spec: spec.clone(), fields, schema, cells }
     }
 
@@ -61,6 +79,14 @@ impl Csv {
             schema.row = row.as_ref().map_or_else(|_| Vec::new(), Clone::clone);
             self.cells = row::cells(&self.spec, schema);
             row?;
+        } else if self.spec.unlabelled
+            && let Some(schema) = &mut self.schema
+            && names.len() + 1 == schema.row.len()
+        {
+            // What comes after the label moves down.
+            let label = schema.label.as_ref();
+            schema.row.retain(|field| Some(&field.name) != label);
+            self.cells = row::cells(&self.spec, schema);
         }
         Ok(header)
     }
@@ -85,10 +111,10 @@ impl Decoder for Csv {
         first: bool,
         events: &mut Events,
     ) -> Result<Decoded, BadEvent> {
-        let mut bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        if first {
-            bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        }
+        let bytes = match first {
+            true => without_mark(bytes),
+            false => bytes.strip_suffix(b"\r").unwrap_or(bytes),
+        };
         if bytes.is_empty() {
             return Ok(Decoded::Nothing);
         }
@@ -122,11 +148,18 @@ impl Decoder for Csv {
 struct Fields {
     delimiter: u8,
     missing: Vec<Vec<u8>>,
+    /// Whether one of those reads as a number, such as `-999` or `NaN`.
+    missing_number: bool,
     /// A quoted field without its doubled quotes.
     unquoted: Vec<u8>,
 }
 
 impl Fields {
+    fn new(delimiter: u8, missing: Vec<Vec<u8>>) -> Fields {
+        let missing_number = missing.iter().any(|text| number::whole(text).is_some());
+        Fields { delimiter, missing, missing_number, unquoted: Vec::new() }
+    }
+
     /// Decodes a row; an error comes with the field it is in.
     fn row(
         &mut self,
@@ -140,7 +173,8 @@ impl Fields {
             match number::prefix(&bytes[at..]) {
                 Some((number, len))
                     if !cell.text
-                        && bytes.get(at + len).is_none_or(|next| *next == self.delimiter) =>
+                        && bytes.get(at + len).is_none_or(|next| *next == self.delimiter)
+                        && !(self.missing_number && self.is_missing(&bytes[at..at + len])) =>
                 {
                     at += len;
                     row::put(draft, cell.role, Value::Number(number)).map_err(|bad| (i, bad))?;

@@ -272,8 +272,8 @@ impl Walk<'_, '_> {
         if count != self.width {
             return Err(BadEvent::new(format!(
                 "key `{}` has {count} numbers, expected {}; if it is no input, name it in \
-                 stream.ignore",
-                self.keys.list[at].name, self.width
+                 {}.ignore",
+                self.keys.list[at].name, self.width, self.spec.section
             )));
         }
         self.has_vector = true;
@@ -331,7 +331,7 @@ fn schema(spec: &FormatSpec, leaves: &[(String, Leaf)]) -> Result<Schema> {
         .or_else(|| LABELS.iter().find(|name| is_value(name)).map(|name| name.to_string()));
     let is_vector = |name: &String| match &spec.vector {
         Some(vector) => vector == name,
-        None => spec.columns.is_none() && !spec.ignore.contains(name),
+        None => spec.columns.is_none() && spec.inputs.is_none() && !spec.ignore.contains(name),
     };
     let vector = leaves.iter().find_map(|(name, leaf)| match leaf {
         Leaf::Numbers(count) if is_vector(name) => Some((name.clone(), *count)),
@@ -339,7 +339,8 @@ fn schema(spec: &FormatSpec, leaves: &[(String, Leaf)]) -> Result<Schema> {
     });
     if let (Some(key), None) = (&spec.vector, &vector) {
         return Err(BadEvent::new(format!(
-            "key `{key}` (stream.vector) is no array of numbers in the first event"
+            "key `{key}` ({}.vector) is no array of numbers in the first event",
+            spec.section
         )));
     }
     let special = |name: &String| {
@@ -349,7 +350,7 @@ fn schema(spec: &FormatSpec, leaves: &[(String, Leaf)]) -> Result<Schema> {
             || (label.is_none() && LABELS.contains(&name.as_str()))
             || spec.ignore.contains(name)
     };
-    let mut columns: Vec<String> = match &spec.columns {
+    let mut columns: Vec<String> = match spec.columns.as_ref().or(spec.inputs.as_ref()) {
         Some(columns) => columns.clone(),
         None => leaves
             .iter()

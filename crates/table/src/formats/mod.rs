@@ -21,6 +21,7 @@ mod vw;
 mod words;
 
 pub use arrow::arrow_lines;
+pub use csv::names;
 pub use spec::{Format, FormatSpec};
 
 use crate::error::Result;

@@ -37,7 +37,8 @@ pub(super) fn schema(spec: &FormatSpec, mut row: Vec<Field>) -> Result<Schema, B
     for (key, name) in [("label", &spec.label), ("id", &spec.id), ("weight", &spec.weight)] {
         if let Some(name) = name.as_deref().filter(|name| !has(name)) {
             return Err(BadEvent::fatal(format!(
-                "stream.{key}: no column `{name}`; the columns are {}",
+                "{}.{key}: no column `{name}`; the columns are {}",
+                spec.section,
                 short_list(&list())
             )));
         }
@@ -62,7 +63,10 @@ pub(super) fn schema(spec: &FormatSpec, mut row: Vec<Field>) -> Result<Schema, B
             .any(|other| other.as_ref() == Some(name))
             || spec.ignore.contains(name)
     };
-    let columns = row.iter().map(|f| f.name.clone()).filter(|name| !special(name)).collect();
+    let columns = match &spec.inputs {
+        Some(inputs) => inputs.clone(),
+        None => row.iter().map(|f| f.name.clone()).filter(|name| !special(name)).collect(),
+    };
     Ok(Schema { columns, label, row, ..Schema::default() })
 }
 

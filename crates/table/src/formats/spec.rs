@@ -87,6 +87,15 @@ pub struct FormatSpec {
     /// What stands for a missing value. Default: an empty field, `NA`, `?` and `null`. (`NaN` is
     /// not among them: an event with NaN is a bad event.)
     pub missing: Vec<String>,
+    /// The columns or keys that are inputs, in this order. Default: all that are nothing else.
+    #[serde(skip)]
+    pub inputs: Option<Vec<String>>,
+    /// Whether rows of a file without a header may be without the label, one field shorter.
+    #[serde(skip)]
+    pub unlabelled: bool,
+    /// The section of the recipe that has these keys, for messages.
+    #[serde(skip)]
+    pub section: &'static str,
 }
 
 impl Default for FormatSpec {
@@ -107,6 +116,9 @@ impl Default for FormatSpec {
             ignore: Vec::new(),
             text: Vec::new(),
             missing: ["", "NA", "?", "null"].map(String::from).to_vec(),
+            inputs: None,
+            unlabelled: false,
+            section: "stream",
         }
     }
 }
@@ -122,62 +134,57 @@ impl FormatSpec {
     pub fn format_of(&self, name: &str) -> Result<Format> {
         self.format.or_else(|| Format::by_name(name)).ok_or_else(|| {
             Error::Usage(format!(
-                "stream.format: {name} does not tell its format; say \"csv\", \"tsv\", \
+                "{}.format: {name} does not tell its format; say \"csv\", \"tsv\", \
                  \"json_lines\", \"vw\", \"libsvm\", \"arff\" or \
-                 \"arrow\""
+                 \"arrow\"",
+                self.section
             ))
         })
     }
 
     /// Refuses keys that do not go together.
     pub(super) fn check(&self, format: Format) -> Result<()> {
-        let usage = |text: String| Err(Error::Usage(text));
+        let usage = |text: String| Err(Error::Usage(format!("{}.{text}", self.section)));
         let row = matches!(format, Format::Csv | Format::Tsv);
         let json = matches!(format, Format::JsonLines | Format::Arrow);
         if let Some(c) = self.delimiter {
             if !row {
-                return usage(format!(
-                    "stream.delimiter: {format:?} has no delimiter; leave it out"
-                ));
+                return usage(format!("delimiter: {format:?} has no delimiter; leave it out"));
             }
             if !c.is_ascii()
                 || matches!(c, '"' | '\n' | '\r' | '.' | '-')
                 || c.is_ascii_alphanumeric()
             {
                 return usage(format!(
-                    "stream.delimiter must be one ASCII character that is in no number or name, \
+                    "delimiter must be one ASCII character that is in no number or name, \
                      found {c:?}"
                 ));
             }
         }
         if row && self.header == Some(true) && self.columns.is_some() {
             return usage(
-                "stream.columns names the fields of rows without a header; leave it out, or set \
-                 stream.header = false; what is no input goes to stream.ignore"
+                "columns names the fields of rows without a header; leave it out, or set \
+                 header = false; what is no input goes to ignore"
                     .into(),
             );
         }
         if self.vector.is_some() && !json {
-            return usage(format!("stream.vector: {format:?} has no arrays; leave it out"));
+            return usage(format!("vector: {format:?} has no arrays; leave it out"));
         }
         if self.image.is_some() && (!json || self.columns.is_some() || self.vector.is_some()) {
             return usage(format!(
-                "stream.image is for JSON and Arrow, and the only input ({format:?}); leave it out, \
-                 or stream.columns and stream.vector"
+                "image is for JSON and Arrow, and the only input ({format:?}); leave it out, \
+                 or columns and vector"
             ));
         }
         if matches!(format, Format::Vw | Format::Libsvm) {
             let keys = [("label", &self.label), ("id", &self.id), ("weight", &self.weight)];
             if let Some((key, _)) = keys.iter().find(|(_, name)| name.is_some()) {
-                return usage(format!(
-                    "stream.{key}: {format:?} has its own place for it; leave it out"
-                ));
+                return usage(format!("{key}: {format:?} has its own place for it; leave it out"));
             }
         }
         if self.columns.is_some() && !row && !json {
-            return usage(format!(
-                "stream.columns: {format:?} has no columns to name; leave it out"
-            ));
+            return usage(format!("columns: {format:?} has no columns to name; leave it out"));
         }
         let special =
             [&self.label, &self.id, &self.time, &self.weight, &self.vector].into_iter().flatten();
@@ -185,14 +192,14 @@ impl FormatSpec {
             json && self.columns.as_ref().is_some_and(|columns| columns.contains(name))
         }) {
             return usage(format!(
-                "stream.columns: `{name}` is an input there and something else elsewhere; leave it \
+                "columns: `{name}` is an input there and something else elsewhere; leave it \
                  out of one"
             ));
         }
         let mut names = self.columns.clone().unwrap_or_default();
         names.sort();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return usage(format!("stream.columns: `{}` is there twice", pair[0]));
+            return usage(format!("columns: `{}` is there twice", pair[0]));
         }
         Ok(())
     }
