@@ -1,6 +1,8 @@
 //! What every source of samples looks like to a loader.
 
-use crate::{CsvSchema, Result};
+use tidemill_table::Known;
+
+use crate::Result;
 
 /// A finite set of samples that can be read in any order, by several threads at once.
 ///
@@ -72,9 +74,20 @@ pub trait Dataset: Send + Sync {
         Vec::new()
     }
 
-    /// The columns' meaning, where the source is a table; another table is opened alike with it.
-    fn csv_schema(&self) -> Option<&CsvSchema> {
+    /// What was learned of columns and labels, where the source is a table; another table, or a
+    /// stream, is read alike with it.
+    fn known(&self) -> Option<&Known> {
         None
+    }
+
+    /// How much each sample counts, where the source says so.
+    fn weights(&self) -> Option<&[f32]> {
+        None
+    }
+
+    /// What people should know of the samples, such as how many lack values.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! - [`spec`]: what a recipe says about data ([`DataSpec`]), and opening it
 //! - [`dataset`]: the [`Dataset`] trait that all sources implement
-//! - [`memory`]: arrays in memory ([`MemoryDataset`]); [`idx`] and [`csv`] fill one from files
+//! - [`memory`]: arrays in memory ([`MemoryDataset`]); [`idx`] fills one from files
+//! - [`table`]: tables of numbers and texts in memory ([`TableDataset`])
 //! - [`images`]: folders and archives of images, decoded as they are needed ([`ImageFolder`])
 //! - [`order`]: which sample comes at which position ([`Order`])
 //! - [`loader`]: filled batches in that order, made ahead by threads ([`Loader`])
@@ -35,7 +36,6 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
-pub mod csv;
 pub mod dataset;
 pub mod digits;
 pub mod error;
@@ -48,9 +48,9 @@ pub mod order;
 mod random;
 mod source;
 pub mod spec;
+pub mod table;
 
 pub use bytes::Bytes;
-pub use csv::{CsvSchema, CsvSpec};
 pub use dataset::{Dataset, FillCost, Label, LabelKind, RawImage};
 pub use error::{Error, Result};
 pub use idx::IdxSpec;
@@ -60,3 +60,4 @@ pub use memory::MemoryDataset;
 pub use normalize::Normalize;
 pub use order::Order;
 pub use spec::{DataSpec, InputSpec};
+pub use table::{TableDataset, TableSpec};

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CsvSpec, Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, LabelKind, Result};
+use crate::{
+    Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, LabelKind, Result, TableSpec,
+};
 
 /// One source of samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,8 +22,9 @@ pub enum DataSpec {
     ImageDirectory(ImageDirectorySpec),
     /// IDX files.
     Idx(IdxSpec),
-    /// A table.
-    Csv(CsvSpec),
+    /// A table: CSV, or another format.
+    #[serde(alias = "table")]
+    Csv(TableSpec),
 }
 
 /// What the model takes as input.
@@ -86,7 +89,7 @@ impl DataSpec {
                 }
                 Box::new(data)
             }
-            Self::Csv(spec) => Box::new(spec.open(resolve, like().and_then(|d| d.csv_schema()))?),
+            Self::Csv(spec) => Box::new(spec.open(resolve, like().and_then(|d| d.known()))?),
         };
         self.check_shape(data.as_ref(), want)?;
         Ok(data)

@@ -22,7 +22,7 @@ mod words;
 
 pub use arrow::arrow_lines;
 pub use csv::names;
-pub use spec::{Format, FormatSpec};
+pub use spec::{Format, FormatSpec, LABELS};
 
 use crate::error::Result;
 use crate::events::{Events, Schema};

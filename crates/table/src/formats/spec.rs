@@ -124,7 +124,7 @@ impl Default for FormatSpec {
 }
 
 /// Names that mean the label where the recipe names none, the first of them first.
-pub(super) const LABELS: [&str; 4] = ["class", "target", "label", "y"];
+pub const LABELS: [&str; 4] = ["class", "target", "label", "y"];
 
 impl FormatSpec {
     /// The format of the stream called `name`.
@@ -143,7 +143,7 @@ impl FormatSpec {
     }
 
     /// Refuses keys that do not go together.
-    pub(super) fn check(&self, format: Format) -> Result<()> {
+    pub fn check(&self, format: Format) -> Result<()> {
         let usage = |text: String| Err(Error::Usage(format!("{}.{text}", self.section)));
         let row = matches!(format, Format::Csv | Format::Tsv);
         let json = matches!(format, Format::JsonLines | Format::Arrow);
