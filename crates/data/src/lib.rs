@@ -61,3 +61,4 @@ pub use normalize::Normalize;
 pub use order::Order;
 pub use spec::{DataSpec, InputSpec};
 pub use table::{TableDataset, TableSpec};
+pub use tidemill_table::{Encoder, Known};

@@ -222,8 +222,9 @@ fn adult_census_is_read_alike_for_training_and_test() {
     let mut spec = TableSpec::new("adult_census/adult.test.gz");
     spec.class_names = ["<=50K.", ">50K."].map(String::from).to_vec();
     let resolve = |n: &str| found(n).unwrap();
-    let test =
-        DataSpec::Csv(spec).open_like(&resolve, InputSpec::Any, || Some(train.as_ref())).unwrap();
+    let test = DataSpec::Csv(spec)
+        .open_like(&resolve, InputSpec::Any, None, || Some(train.as_ref()))
+        .unwrap();
     assert_eq!(test.class_names(), train.class_names());
     assert_eq!((test.len(), class_counts(test.as_ref())), (16_281, vec![12_435, 3846]));
 }

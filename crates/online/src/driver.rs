@@ -358,7 +358,7 @@ impl StreamDriver<'_> {
             source: self.stream.source.clone(),
             position: position.clone(),
             format: self.stream.format,
-            known: self.feed.learned(),
+            known: None,
             linear: self.learner.sums(),
             prequential: self.learner.prequential().clone(),
             guard: self.learner.guard().clone(),
@@ -376,6 +376,7 @@ impl StreamDriver<'_> {
             step,
             online_steps: step - self.stream.batch_steps,
             samples: self.base.samples + state.counts.events - state.counts.unlabelled,
+            known: self.feed.learned(),
             ..self.base.clone()
         };
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());

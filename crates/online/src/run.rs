@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidemill_engine::data::{DataSpec, Dataset, ImageDirectorySpec, Label, Order};
+use tidemill_engine::data::{DataSpec, Dataset, ImageDirectorySpec, Known, Label, Order};
 use tidemill_recipe::stream::{Format, OpenOptions, Policy, QueueOptions, Reader, decoder, open};
 
 use super::drift::challenger::take_challenger;
@@ -31,7 +31,7 @@ use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::prequential::{Prequential, Truth};
 use tidemill_engine::summary::Summary;
 use tidemill_recipe::data::{open_one, shaped};
-use tidemill_recipe::online::WhenFull;
+use tidemill_recipe::online::{OnlineSpec, WhenFull};
 use tidemill_recipe::{DataPaths, RecipeFile};
 
 /// Bytes of `dead-letter.jsonl` and of `audit.jsonl`; what does not fit is counted only.
@@ -101,9 +101,6 @@ pub fn learn(
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<LearnOutcome> {
     let spec = file.recipe.online.clone();
-    // A category is its text, also where that looks like a number.
-    let categorical = spec.features.categorical.keys().cloned();
-    file.recipe.stream.text.extend(categorical);
     if let Some(labels) = &spec.labels {
         let (task, loss) = (file.recipe.task(), file.recipe.training.loss);
         let fits = labels.check_task(task, loss);
@@ -136,7 +133,7 @@ pub fn learn(
     if options.frozen {
         model.freeze();
     }
-    anchor(&mut model, &file)?;
+    anchor(&mut model, &file, &base.known)?;
     // The same stream goes on where it was left; another starts with figures of its own.
     let source = address(&options.from);
     let stream = |c: &Option<Checkpoint>| match c {
@@ -144,7 +141,9 @@ pub fn learn(
         None => Ok(None),
     };
     let (own, other) = (stream(&resumed)?, stream(&started_from)?);
-    let before = own.as_ref().or(other.as_ref());
+    if let Some(known) = own.as_ref().or(other.as_ref()).and_then(|s| s.known.clone()) {
+        base.known = known;
+    }
     let same = own.as_ref().filter(|s| s.source == source && !options.anew);
     if let Some(state) = same {
         model.restore(state.prequential.clone(), state.guard.clone(), good);
@@ -155,7 +154,7 @@ pub fn learn(
     model.restore_input_length(same.or(other.as_ref()).and_then(|s| s.input_length));
     let waiting = resumed.as_ref().filter(|_| same.is_some());
     let waiting = waiting.and_then(|c| c.tensors.iter().find(|t| t.name == TENSOR));
-    let start = Start { same, before, waiting };
+    let start = Start { same, waiting };
     let (feed, format) = feed(&file, options, &folder, &base, &start, &model, watch)?;
     let path = |name: &str| folder.path().join(name);
     let marks =
@@ -277,8 +276,6 @@ fn newest_of(run: &Path) -> Result<Checkpoint> {
 struct Start<'a> {
     /// The same stream, read before.
     same: Option<&'a StreamState>,
-    /// Any stream, learned from before.
-    before: Option<&'a StreamState>,
     /// What waited for its label.
     waiting: Option<&'a StateTensor>,
 }
@@ -332,16 +329,16 @@ fn feed(
         return Err(file.error_at("online.labels", &what));
     }
     if options.from == "data:" || Path::new(&options.from).is_dir() {
-        let data = dataset(file, &options.from)?;
+        let data = dataset(file, &options.from, Some(&base.known))?;
         let data = shaped(&data, file, model.num_outputs());
         let order = match file.recipe.batch.shuffle {
             true => Order::Shuffled { seed: file.recipe.training.seed },
             false => Order::Sequential,
         };
-        let feed = DataFeed::new(data, order, options.rate, position, counts);
+        let feed = DataFeed::new(data, order, options.rate, position, counts, base.known.clone());
         return Ok((Box::new(feed), None));
     }
-    let spec = &file.recipe.online;
+    let spec = OnlineSpec { features: file.features()?, ..file.recipe.online.clone() };
     let images = Images::of(file)?;
     let format = match start.same.and_then(|s| s.format) {
         Some(format) => format,
@@ -367,8 +364,15 @@ fn feed(
             )),
         }
     }
-    let known = start.before.map(|s| s.known.clone()).unwrap_or_default();
-    let decoder = decoder(&file.recipe.stream, format, known.schema.clone());
+    let mut known = base.known.clone();
+    if let Some(labels) = &mut known.labels {
+        labels.reserve(model.num_outputs().max(2));
+    }
+    if known.encoder.is_some() && matches!(format, Format::Vw | Format::Libsvm) {
+        let what = format!("= {format:?} has no columns, and the model has learned from columns");
+        return Err(file.error_at("stream.format", &what));
+    }
+    let decoder = decoder(&file.stream_format(format)?, format, known.schema.clone());
     let policy = match spec.when_full {
         WhenFull::Block => Policy::Block,
         WhenFull::DropOldest => Policy::DropOldest,
@@ -409,11 +413,12 @@ fn feed(
     Ok((Box::new(feed), Some(format)))
 }
 
-/// The recipe's training data, or a folder of images with the recipe's options.
+/// The recipe's training data, or a folder of images with the recipe's options; `known` is what the
+/// run has learned of columns and labels.
 ///
 /// # Errors
 /// If the recipe names no data, or they cannot be opened.
-pub fn dataset(file: &RecipeFile, from: &str) -> Result<Arc<dyn Dataset>> {
+pub fn dataset(file: &RecipeFile, from: &str, known: Option<&Known>) -> Result<Arc<dyn Dataset>> {
     let paths = DataPaths::new(&file.path);
     let spec = match (from, &file.recipe.batch.data) {
         ("data:", _) => file.batch_data()?.clone(),
@@ -433,17 +438,18 @@ pub fn dataset(file: &RecipeFile, from: &str) -> Result<Arc<dyn Dataset>> {
             })
         }
     };
-    open_one(file, "batch.data", &spec, &paths, || None)
+    let known = known.filter(|known| known.encoder.is_some());
+    open_one(file, "batch.data", &spec, &paths, known, || None)
 }
 
 /// Where an anchor needs to know which weights matter: they are those of the recipe's batch data.
-fn anchor(model: &mut Model, file: &RecipeFile) -> Result<()> {
+fn anchor(model: &mut Model, file: &RecipeFile, known: &Known) -> Result<()> {
     let outputs = model.num_outputs();
     let Model::Network(learner) = model else { return Ok(()) };
     if !learner.wants_anchor() {
         return Ok(());
     }
-    let data = shaped(&dataset(file, "data:")?, file, outputs);
+    let data = shaped(&dataset(file, "data:", Some(known))?, file, outputs);
     let order = Order::Shuffled { seed: file.recipe.training.seed }.epoch(0, data.len());
     let mut target = vec![0.0; data.label_kind().target_len()];
     let mut next = 0;
@@ -490,7 +496,7 @@ fn base_meta(file: &RecipeFile) -> Meta {
         history: Vec::new(),
         best: None,
         class_names: file.recipe.online.classes.clone().unwrap_or_default(),
-        table: None,
+        known: Known::default(),
         stream: None,
     }
 }

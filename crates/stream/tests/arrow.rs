@@ -18,8 +18,6 @@ fn batch() -> RecordBatch {
 /// Rows are numbered; going on passes over as many.
 #[test]
 fn a_file_is_a_source_that_goes_on_after_a_row() {
-    use tidemill_table::{OpenOptions, Poll, Records, open};
-
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.arrow");
     let batch = batch();
@@ -39,7 +37,7 @@ fn a_file_is_a_source_that_goes_on_after_a_row() {
         assert_eq!(end, Poll::End);
     }
     let mut past = all[11].1.clone();
-    past.advance("", tidemill_table::Mark { major: 13, minor: 0 });
+    past.advance("", tidemill_stream::Mark { major: 13, minor: 0 });
     let mut short = source();
     short.seek(&past).unwrap();
     let gone = short.poll(&mut Records::default(), 1 << 20, common::WAIT).unwrap_err();

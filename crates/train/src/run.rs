@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tidemill_engine::checkpoint::{Checkpoint, EpochFigures, Meta, Writer, state_sha256};
-use tidemill_engine::data::{self, Loader, LoaderOptions, Order};
+use tidemill_engine::checkpoint::{
+    Checkpoint, Checkpoints, EpochFigures, Meta, Writer, state_sha256,
+};
+use tidemill_engine::data::{self, Known, Loader, LoaderOptions, Order};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::evaluate::{evaluate, skipped};
+use tidemill_engine::evaluate::{evaluate, skipped, unit};
 use tidemill_engine::folder::{Existing, RunFolder};
 use tidemill_engine::memory::{check_memory, peak_rss_bytes};
 use tidemill_engine::metrics::{Figures, Meter};
@@ -55,16 +57,23 @@ pub fn train(
     file.only_network()?;
     let paths = DataPaths::new(&file.path);
     let spec = engine_spec(&file, options.threads);
+    // First, since a table is read as the run knows it.
+    let resumed = match options.existing {
+        Existing::Resume => newest(&file, options, watch)?,
+        _ => None,
+    };
+    let known = resumed.as_ref().map(|c| &c.meta.known).filter(|known| known.encoder.is_some());
     // Compiled while the data is read; a mistake in the data is told first.
     let (data, engine) = std::thread::scope(|scope| {
         let compile = std::thread::Builder::new().name("compile".into());
         let engine = compile.spawn_scoped(scope, || Engine::compile(spec));
-        let data = RunData::open(&file, &paths);
+        let data = RunData::open(&file, &paths, known);
         let ended = |_| Error::Run("the thread that compiles has ended; please report it".into());
         let engine = engine.map_err(|e| Error::Run(format!("no thread can be started: {e}")));
         (data, engine.and_then(|thread| thread.join().map_err(ended)))
     });
     let data = data?;
+    notes(&data, watch);
     for finding in doctor::check_all(&file, &data) {
         match finding.is_error {
             true => return Err(file.error_at(&finding.key, &finding.message())),
@@ -77,21 +86,10 @@ pub fn train(
 
     let folder = RunFolder::create(&options.out, options.existing)?;
     let checkpoints = folder.checkpoints(file.recipe.checkpoint.keep);
-    let resumed = match options.existing {
-        Existing::Resume => {
-            let (found, notices) = checkpoints.newest()?;
-            notices.iter().for_each(|n| watch(Event::Notice(n)));
-            if found.is_none() && !notices.is_empty() {
-                watch(Event::Notice("no checkpoint is left to go on from: the run starts anew"));
-            }
-            found
-        }
-        _ => None,
-    };
     let mut writer = Writer::new(checkpoints.clone())?;
     let (at, meter) = match &resumed {
         Some(checkpoint) => restore(&file, checkpoint, &mut engine, watch)?,
-        None => start(&file, &engine),
+        None => start(&file, &engine, &data),
     };
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
     file.set_paths(&paths);
@@ -135,6 +133,9 @@ pub fn train(
         base: Meta {
             // What was learned from a stream stays with the run.
             stream: resumed.as_ref().and_then(|c| c.meta.stream.clone()),
+            known: data.train.known().cloned().unwrap_or_else(|| {
+                resumed.as_ref().map(|c| c.meta.known.clone()).unwrap_or_default()
+            }),
             ..base_meta(&file, &data)
         },
         writer,
@@ -207,14 +208,16 @@ fn loader(file: &RecipeFile, data: &RunData, shaped: &RunData, position: u64) ->
     options.drop_last = r.batch.drop_remainder;
     options.position = position;
     options.threads = r.batch.data_threads;
+    options.sample_weights = data.train.weights().map(Into::into);
     let weights = class_weights(file, data.train.as_ref())?;
     if shaped.train.num_classes().is_some() {
         options.class_weights = weights;
     } else if !weights.is_empty() {
         // The loader sees values instead of classes: weigh each sample by its class here.
+        let own = |i: usize| options.sample_weights.as_ref().map_or(1.0, |w| w[i]);
         let weight = |i| match data.train.label(i) {
-            data::Label::Class(c) => weights[c as usize],
-            _ => 1.0,
+            data::Label::Class(c) => own(i) * weights[c as usize],
+            _ => own(i),
         };
         options.sample_weights = Some((0..data.train.len()).map(weight).collect());
     }
@@ -239,14 +242,40 @@ fn base_meta(file: &RecipeFile, data: &RunData) -> Meta {
         history: Vec::new(),
         best: None,
         class_names: data.class_names.clone(),
-        table: data.train.csv_schema().cloned(),
+        known: Known::default(),
         online_steps: 0,
         stream: None,
     }
 }
 
-fn start(file: &RecipeFile, engine: &Engine) -> (Position, Meter) {
-    let meter = Meter::new(file.recipe.task(), engine.num_outputs(), &file.recipe.metrics());
+/// The newest checkpoint of the run that goes on, if there is one.
+fn newest(
+    file: &RecipeFile,
+    options: &RunOptions,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<Option<Checkpoint>> {
+    let checkpoints = Checkpoints::new(&options.out, file.recipe.checkpoint.keep);
+    let (found, notices) = checkpoints.newest()?;
+    notices.iter().for_each(|n| watch(Event::Notice(n)));
+    if found.is_none() && !notices.is_empty() {
+        watch(Event::Notice("no checkpoint is left to go on from: the run starts anew"));
+    }
+    Ok(found)
+}
+
+/// What people should know of the data.
+fn notes(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {
+    let sets = [("batch.data", Some(&data.train)), ("batch.validation", data.validation.as_ref())];
+    for (key, set) in sets {
+        for note in set.map(|set| set.notes()).unwrap_or_default() {
+            watch(Event::Notice(&format!("{key}: {note}")));
+        }
+    }
+}
+
+fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Meter) {
+    let meter = Meter::new(file.recipe.task(), engine.num_outputs(), &file.recipe.metrics())
+        .in_units(unit(data.train.as_ref()));
     let at = Position {
         step: 0,
         online_steps: 0,

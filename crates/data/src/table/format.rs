@@ -29,17 +29,22 @@ impl TableSpec {
 
     /// How fields are written, without what depends on the columns' names.
     pub(super) fn plain(&self, format: Format) -> FormatSpec {
-        let stream = self.context.stream.clone();
+        let mut stream = self.context.stream.clone();
+        let row = matches!(format, Format::Csv | Format::Tsv);
+        // A stream in a format of another kind says nothing about how this one is written.
+        if stream.format.is_some_and(|f| matches!(f, Format::Csv | Format::Tsv) != row) {
+            (stream.delimiter, stream.header, stream.columns) = (None, None, None);
+            (stream.vector, stream.image) = (None, None);
+        }
         let missing = match (&self.missing_values, stream.missing == FormatSpec::default().missing)
         {
             (Some(own), _) => own.clone(),
             (None, true) => MISSING.map(String::from).to_vec(),
             (None, false) => stream.missing.clone(),
         };
-        let row = matches!(format, Format::Csv | Format::Tsv);
         FormatSpec {
             format: Some(format),
-            delimiter: self.delimiter.or(stream.delimiter.filter(|_| row)),
+            delimiter: self.delimiter.or(stream.delimiter),
             header: self.header.or(stream.header),
             columns: if self.header == Some(true) && row { None } else { stream.columns.clone() },
             missing,
@@ -192,16 +197,12 @@ impl TableSpec {
         Ok(spec)
     }
 
-    /// How the columns of a stream of such rows become inputs; `features` is what the recipe says in
-    /// `[online.features]`.
+    /// How the columns of a stream of such rows become inputs.
     ///
     /// # Errors
     /// If the options exclude each other or a column is given by its place.
-    pub fn for_stream_features(&self, features: &FeaturesSpec) -> Result<FeaturesSpec> {
-        let mut spec = self.clone();
-        spec.context.features = features.clone();
-        let names = Names { columns: Vec::new(), path: self.path.clone() };
-        spec.features_spec(&names)
+    pub fn for_stream_features(&self) -> Result<FeaturesSpec> {
+        self.features_spec(&Names { columns: Vec::new(), path: self.path.clone() })
     }
 }
 
