@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tidemill_fields::{Batch, DType, Field, Row, Signature, Truth};
+use tidemill_table::Known;
 
-use crate::{CsvSchema, Result};
+use crate::Result;
 
 /// What is known of a dataset before a sample is read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -143,14 +144,15 @@ pub trait Dataset: Send + Sync {
         Vec::new()
     }
 
-    /// What users should know of the data although nothing is broken, in sentences.
-    fn notes(&self) -> Vec<String> {
-        Vec::new()
+    /// What was learned of columns and labels, where the source is a table; another table, or a
+    /// stream, is read alike with it.
+    fn known(&self) -> Option<&Known> {
+        None
     }
 
-    /// The columns' meaning, where the source is a table; another table is opened alike with it.
-    fn csv_schema(&self) -> Option<&CsvSchema> {
-        None
+    /// What people should know of the samples, such as how many lack values.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 

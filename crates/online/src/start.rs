@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tidemill_engine::checkpoint::{Checkpoint, Meta};
-use tidemill_engine::data::Order;
+use tidemill_engine::data::{Known, Order};
 use tidemill_engine::engine::StateTensor;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::RunFolder;
@@ -66,7 +66,15 @@ impl Start {
     pub(crate) fn base_meta(&self, file: &RecipeFile) -> Meta {
         match &self.checkpoint {
             Some(checkpoint) => {
-                Meta { recipe_sha256: file.sha256(), stream: None, ..checkpoint.meta.clone() }
+                let meta = &checkpoint.meta;
+                // Checkpoints of earlier versions kept it beside the stream.
+                let known = self.before().and_then(|s| s.known.as_ref()).unwrap_or(&meta.known);
+                Meta {
+                    recipe_sha256: file.sha256(),
+                    stream: None,
+                    known: known.clone(),
+                    ..meta.clone()
+                }
             }
             None => Meta {
                 class_names: file.recipe.online.classes.clone().unwrap_or_default(),
@@ -92,7 +100,7 @@ impl Start {
         if frozen {
             model.freeze();
         }
-        anchor(model, file)?;
+        anchor(model, file, &self.base_meta(file).known)?;
         if let (Some(state), Some(checkpoint)) = (self.same(), &self.checkpoint) {
             let mut tensors = checkpoint.tensors.clone();
             let challenger = take_challenger(&mut tensors);
@@ -137,12 +145,12 @@ fn address(from: &str) -> String {
 }
 
 /// Where an anchor needs to know which weights matter: they are those of the recipe's batch data.
-fn anchor(model: &mut Model, file: &RecipeFile) -> Result<()> {
+fn anchor(model: &mut Model, file: &RecipeFile, known: &Known) -> Result<()> {
     let Model::Network(learner) = model else { return Ok(()) };
     if !learner.wants_anchor() {
         return Ok(());
     }
-    let data = dataset(file, "data:")?;
+    let data = dataset(file, "data:", Some(known))?;
     let order = Order::Shuffled { seed: file.recipe.training.seed }.epoch(0, data.len());
     let mut next = 0;
     learner.anchor(&mut |learner| {

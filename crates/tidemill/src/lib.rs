@@ -32,7 +32,7 @@ pub mod network;
 
 pub use tidemill_engine::{data, fields, nn};
 
-pub use network::{Epoch, Fit, Flow, Network, compile};
+pub use network::{Epoch, Fit, Flow, Network, OnEpoch, compile};
 pub use tidemill_engine::data::{Dataset, FieldValues, FieldsDataset, Info, MemoryDataset};
 pub use tidemill_engine::fields::{Batch, Field, Row};
 pub use tidemill_engine::nn::{
@@ -40,8 +40,8 @@ pub use tidemill_engine::nn::{
 };
 pub use tidemill_engine::prequential::Truth;
 pub use tidemill_engine::{Engine, EngineSpec, Error, Result};
-pub use tidemill_online::publish::{Follower, Publisher};
 pub use tidemill_online::Learner;
+pub use tidemill_online::publish::{Follower, Publisher};
 
 /// Recipes, run: in batches, on a stream, and compared.
 pub mod train {

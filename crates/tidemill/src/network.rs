@@ -19,6 +19,9 @@ pub fn compile(model: Model, loss: LossSpec, optimizer: OptimizerSpec) -> Result
     Network::new(EngineSpec { model, loss, optimizer, batch_size: 32, seed: 0, threads: None })
 }
 
+/// Called after an epoch with its number from 1; says whether to go on.
+pub type OnEpoch<'a> = Box<dyn FnMut(u64, &Epoch) -> Flow + 'a>;
+
 /// How [`Network::fit`] goes through the data.
 pub struct Fit<'a> {
     /// Samples of a step; 32 by default.
@@ -34,7 +37,7 @@ pub struct Fit<'a> {
     /// The learning rate of each step, by its number from 0; the optimizer's own by default.
     pub learning_rate: Option<Box<dyn FnMut(u64) -> f64 + 'a>>,
     /// Called after each epoch, with its number from 1; says whether to go on.
-    pub on_epoch: Option<Box<dyn FnMut(u64, &Epoch) -> Flow + 'a>>,
+    pub on_epoch: Option<OnEpoch<'a>>,
 }
 
 /// Whether training goes on after an epoch.

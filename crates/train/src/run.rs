@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tidemill_engine::checkpoint::{Checkpoint, EpochFigures, Meta, state_sha256};
-use tidemill_engine::data::{Loader, LoaderOptions, Order};
+use tidemill_engine::checkpoint::{Checkpoint, Checkpoints, EpochFigures, Meta, state_sha256};
+use tidemill_engine::data::{Known, Loader, LoaderOptions, Order};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
+use tidemill_engine::evaluate::{Evaluation, evaluate, skipped, unit};
 use tidemill_engine::folder::{Existing, RunFolder};
 use tidemill_engine::memory::{check_memory, peak_rss_bytes};
 use tidemill_engine::metrics::{Figures, Meter};
@@ -55,8 +55,9 @@ pub fn train(
 ) -> Result<Outcome> {
     file.only_network()?;
     let paths = DataPaths::new(&file.path);
-    let (data, mut engine) = open(&file, &paths, options.threads, watch)?;
-    tell_notes(&data, watch);
+    // First, since a table is read as the run knows it.
+    let known = newest_known(&file, options)?;
+    let (data, mut engine) = open(&file, &paths, options.threads, known.as_ref(), watch)?;
     // A copy that is being written as a checkpoint, and the next one.
     check_memory(&engine, options.memory, 2, 0)?;
     let keep = file.recipe.checkpoint.keep;
@@ -64,7 +65,7 @@ pub fn train(
     let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
     let (at, meter) = match &session.resumed {
         Some(checkpoint) => restore(&file, checkpoint, &mut engine, watch)?,
-        None => start(&file, &engine),
+        None => start(&file, &engine, &data),
     };
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
     file.set_paths(&paths);
@@ -122,18 +123,20 @@ fn open(
     file: &RecipeFile,
     paths: &DataPaths,
     threads: Option<usize>,
+    known: Option<&Known>,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<(RunData, Engine)> {
     let spec = engine_spec(file, threads);
     let (data, engine) = std::thread::scope(|scope| {
         let compile = std::thread::Builder::new().name("compile".into());
         let engine = compile.spawn_scoped(scope, || Engine::compile(spec));
-        let data = RunData::open(file, paths);
+        let data = RunData::open(file, paths, known);
         let ended = |_| Error::Run("the thread that compiles has ended; please report it".into());
         let engine = engine.map_err(|e| Error::Run(format!("no thread can be started: {e}")));
         (data, engine.and_then(|thread| thread.join().map_err(ended)))
     });
     let data = data?;
+    tell_notes(&data, watch);
     for finding in doctor::check_all(file, &data) {
         if finding.is_error {
             return Err(file.error_at(&finding.key, &finding.message()));
@@ -236,14 +239,30 @@ fn loader(file: &RecipeFile, data: &RunData, position: u64) -> Result<Loader> {
 fn base_meta(file: &RecipeFile, data: &RunData, resumed: Option<&Checkpoint>) -> Meta {
     Meta {
         class_names: data.class_names.clone(),
-        table: data.train.csv_schema().cloned(),
+        known: data
+            .train
+            .known()
+            .cloned()
+            .unwrap_or_else(|| resumed.map(|c| c.meta.known.clone()).unwrap_or_default()),
         stream: resumed.and_then(|c| c.meta.stream.clone()),
         ..Meta::new(file.recipe.training.seed, file.recipe.task(), file.sha256())
     }
 }
 
-fn start(file: &RecipeFile, engine: &Engine) -> (Position, Meter) {
-    let meter = Meter::new(file.recipe.task(), engine.num_outputs(), &file.recipe.metrics());
+/// What the run that is resumed knows of the columns of its table.
+fn newest_known(file: &RecipeFile, options: &RunOptions) -> Result<Option<Known>> {
+    if options.existing != Existing::Resume {
+        return Ok(None);
+    }
+    let checkpoints = Checkpoints::new(&options.out, file.recipe.checkpoint.keep);
+    // What is wrong with checkpoints is reported where the run is resumed.
+    let (found, _) = checkpoints.newest()?;
+    Ok(found.map(|c| c.meta.known).filter(|known| known.encoder.is_some()))
+}
+
+fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Meter) {
+    let meter = Meter::new(file.recipe.task(), engine.num_outputs(), &file.recipe.metrics())
+        .in_units(unit(data.train.as_ref()));
     let at = Position {
         step: 0,
         online_steps: 0,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_engine::data::{
-    CsvSchema, DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, LabelKind, Loader,
-    LoaderOptions, TextDirectorySpec,
+    DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Known, LabelKind, Loader,
+    LoaderOptions, TableSpec, TextDirectorySpec,
 };
 
 use tidemill_engine::engine::Engine;
@@ -34,8 +34,8 @@ pub struct Trained {
     pub class_names: Vec<String>,
     /// The step of the weights.
     pub step: u64,
-    /// The meaning of a table's columns.
-    table: Option<CsvSchema>,
+    /// What was learned of columns and labels, of a table or a stream.
+    known: Known,
     engine: Engine,
 }
 
@@ -72,8 +72,13 @@ impl Trained {
         let mut engine = Engine::compile(engine_spec(&file, threads))?;
         checkpoint.load_into(&mut engine)?;
         let meta = checkpoint.meta;
-        let (class_names, step, table) = (meta.class_names, meta.step, meta.table);
-        Ok(Trained { file, class_names, step, table, engine })
+        let (step, known) = (meta.step, meta.known);
+        // A stream may have brought further classes.
+        let class_names = match known.labels.as_ref().map(|labels| labels.names()) {
+            Some(names) if !names.is_empty() => names,
+            _ => meta.class_names,
+        };
+        Ok(Trained { file, class_names, step, known, engine })
     }
 
     /// Measures the model on `data`, or on the recipe's validation data. Files take the place of
@@ -90,7 +95,7 @@ impl Trained {
             (files, _) => {
                 let spec = match &batch.validation {
                     Some(validation) => validation,
-                    None => self.file.batch_data()?,
+                    None => &self.data_spec()?,
                 };
                 self.with_classes(self.spec_of(spec, files)?)
             }
@@ -118,6 +123,7 @@ impl Trained {
         let options = evaluate_options(&self.file);
         let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
         let by_position = self.engine.by_position();
+        let meaning = Meaning { task, width, names: &self.class_names, known: &self.known };
         let mut loader = Loader::new(set.clone(), LoaderOptions::one_pass(options.batch_size))?;
         while let Some(batch) = loader.next_batch()? {
             let outputs = self.engine.predict(batch)?;
@@ -134,14 +140,14 @@ impl Trained {
                     (true, Some(&length)) => &row[..length.max(0) as usize * width],
                     _ => row,
                 };
-                each(prediction(source, row, width, task, &self.class_names))?;
+                each(meaning.of(source, row))?;
             }
         }
         Ok(skipped(set.as_ref()))
     }
 
     fn open_files(&self, files: &[PathBuf]) -> Result<Arc<dyn Dataset>> {
-        let spec = self.file.batch_data()?;
+        let spec = &self.data_spec()?;
         let input = input_of(&self.file.recipe.model);
         let folder = match spec {
             DataSpec::ImageDirectory(folder) => Some(folder.clone()),
@@ -180,11 +186,19 @@ impl Trained {
         }
         let mut spec = self.spec_of(spec, files)?;
         match &mut spec {
-            DataSpec::Csv(csv) => csv.label = None,
+            DataSpec::Csv(csv) => csv.context.unlabelled = true,
             DataSpec::Idx(idx) => idx.labels = None,
             DataSpec::ImageDirectory(_) | DataSpec::TextDirectory(_) | DataSpec::Tagged(_) => {}
         }
         self.open_spec(&spec)
+    }
+
+    /// The recipe's training data; a table where the model has learned from a stream of columns.
+    fn data_spec(&self) -> Result<DataSpec> {
+        match &self.file.recipe.batch.data {
+            None if self.known.encoder.is_some() => Ok(DataSpec::Csv(TableSpec::new(""))),
+            _ => self.file.batch_data().cloned(),
+        }
     }
 
     /// The recipe's kind of data, of other files.
@@ -250,37 +264,43 @@ impl Trained {
 
     fn open_spec(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>> {
         let paths = DataPaths::new(&self.file.path);
-        if let (DataSpec::Csv(csv), Some(table)) = (spec, &self.table) {
-            let opened = csv.open(&|name| paths.resolve(name), Some(table));
-            let key = "batch.validation";
-            paths.check().map_err(|e| self.file.error_at(key, &e.to_string()))?;
-            return Ok(Arc::new(opened?));
-        }
-        open_one(&self.file, "batch.validation", spec, &paths, || None)
+        let known = Some(&self.known).filter(|known| known.encoder.is_some());
+        open_one(&self.file, "batch.validation", spec, &paths, known, || None)
     }
 }
 
-/// What the outputs of one sample say; of a sequence, the classes of its positions and the least of
-/// their probabilities.
-fn prediction(
-    source: String,
-    row: &[f32],
-    width: usize,
+/// What a run calls its classes, and how it has scaled its targets.
+struct Meaning<'a> {
     task: Task,
-    names: &[String],
-) -> Prediction {
-    let name = |i: usize| names.get(i).cloned().unwrap_or_else(|| i.to_string());
-    let mut classes = Vec::new();
-    let mut least = 1.0_f32;
-    for row in row.chunks_exact(width.max(1)) {
-        if let Answer::Class { class, probability } = task.answer(row) {
-            classes.push(name(class));
-            least = least.min(probability);
+    /// Outputs of one position.
+    width: usize,
+    names: &'a [String],
+    known: &'a Known,
+}
+
+impl Meaning<'_> {
+    /// What the outputs of one sample say; of a sequence, the classes of its positions and the least
+    /// of their probabilities.
+    fn of(&self, source: String, row: &[f32]) -> Prediction {
+        let name = |i: usize| self.names.get(i).cloned().unwrap_or_else(|| i.to_string());
+        let mut classes = Vec::new();
+        let mut probability = 1.0_f32;
+        for row in row.chunks_exact(self.width.max(1)) {
+            if let Answer::Class { class, probability: p } = self.task.answer(row) {
+                classes.push(name(class));
+                probability = probability.min(p);
+            }
         }
+        let class = (!classes.is_empty()).then(|| classes.join(" "));
+        // In the units of the labels, where a stream has scaled them.
+        let outputs = match &self.known.labels {
+            Some(labels) if self.task == Task::Values => {
+                row.iter().map(|v| labels.unscale(*v) as f32).collect()
+            }
+            _ => row.to_vec(),
+        };
+        Prediction { source, class, probability, outputs }
     }
-    let class = (!classes.is_empty()).then(|| classes.join(" "));
-    let probability = least;
-    Prediction { source, class, probability, outputs: row.to_vec() }
 }
 
 const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];

@@ -166,13 +166,13 @@ fn decode(
     record: Record<'_>,
     events: &mut Events,
 ) -> std::result::Result<Option<usize>, BadEvent> {
-    Ok(match decoder.decode(record, events)? {
+    Ok(match decoder.decode(record.bytes, record.first, events)? {
         Decoded::Event => Some(events.len() - 1),
         Decoded::Nothing => None,
     })
 }
 
-fn stream(e: tidemill_stream::Error) -> Error {
+fn stream(e: impl std::fmt::Display) -> Error {
     Error::Usage(e.to_string())
 }
 
