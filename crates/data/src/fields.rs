@@ -44,7 +44,8 @@ impl FieldValues {
         }
     }
 
-    fn sequence(&self, index: usize) -> &[i32] {
+    /// Sequence `index`; empty where the values are no sequences.
+    pub(crate) fn sequence(&self, index: usize) -> &[i32] {
         match self {
             FieldValues::Sequences { ends, ids } => {
                 let start = index.checked_sub(1).map_or(0, |before| ends[before]);

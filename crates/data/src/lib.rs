@@ -65,7 +65,7 @@ pub use memory::MemoryDataset;
 pub use normalize::Normalize;
 pub use order::Order;
 pub use spec::{DataSpec, InputSpec};
-pub use table::{TableDataset, TableSpec};
+pub use table::{TableDataset, TableInput, TableInputs, TableSpec};
 pub use text::{TaggedSpec, TextDirectorySpec};
 pub use tidemill_fields::{Batch, Row, Truth};
 pub use tidemill_table::{Encoder, Known};

@@ -13,7 +13,7 @@ use super::learner::{Learner, Scale};
 use super::linear::LinearLearner;
 use super::model::Model;
 use serde::{Deserialize, Serialize};
-use tidemill_engine::data::{Batch, Dataset, Known, Order};
+use tidemill_engine::data::{Batch, Dataset, Known, Order, TableInputs};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::metrics::Task;
 use tidemill_engine::prequential::Truth;
@@ -118,6 +118,8 @@ pub trait Feed {
 pub struct RecordFeed {
     intake: Intake,
     images: Option<Images>,
+    /// What the model's named inputs read of an event.
+    inputs: TableInputs,
     spec: OnlineSpec,
     task: Task,
     known: Known,
@@ -155,6 +157,7 @@ impl RecordFeed {
         RecordFeed {
             intake,
             images,
+            inputs: TableInputs::default(),
             spec,
             task,
             known: Known::default(),
@@ -172,6 +175,11 @@ impl RecordFeed {
     /// Labels come later than their events.
     pub(crate) fn join(&mut self, join: Join) {
         self.join = Some(join);
+    }
+
+    /// Says what the model's named inputs read of an event.
+    pub fn set_inputs(&mut self, inputs: TableInputs) {
+        self.inputs = inputs;
     }
 
     /// Goes on with what an earlier run has learned of the records.
@@ -200,8 +208,7 @@ impl RecordFeed {
         if let (Model::Network(learner), true) = (model, unknown) {
             let encoder = Encoder::new(&self.spec.features, schema, &first);
             let encoder = encoder.map_err(stream_error)?;
-            let engine = learner.engine();
-            check_inputs(&encoder, &engine.spec().model, engine.sample_len())?;
+            check_inputs(&encoder, &learner.engine().spec().model)?;
             self.known.encoder = Some(encoder);
         }
         if self.known.labels.is_none() {
@@ -352,6 +359,7 @@ fn give(
 fn put(
     known: &mut Known,
     images: Option<&Images>,
+    inputs: &TableInputs,
     event: Event<'_>,
     learner: &mut Learner,
     i: usize,
@@ -368,13 +376,14 @@ fn put(
     if let Err(bad) = labels.check(event.label()) {
         return Ok(Put::Bad(bad));
     }
-    let row = learner.row(i);
     let encoded = match (images, &mut known.encoder) {
         (Some(images), _) => match event.value(0) {
-            Value::Text(text) => images.fill(text, row),
+            Value::Text(text) => images.fill(text, learner.row(i)),
             _ => Err(BadEvent::new("the event has no image")),
         },
-        (None, Some(encoder)) => encoder.encode(event, row),
+        (None, Some(encoder)) => {
+            inputs.encode(encoder, known.schema.as_ref(), event, &mut learner.fields(i))
+        }
         (None, None) => Err(BadEvent::fatal("its columns are not known")),
     };
     if let Err(bad) = encoded {
@@ -443,7 +452,16 @@ impl Feed for RecordFeed {
             return self.take_joined(model);
         }
         let RecordFeed {
-            intake, images, known, hashed, position, counts, dead, acknowledged, ..
+            intake,
+            images,
+            inputs,
+            known,
+            hashed,
+            position,
+            counts,
+            dead,
+            acknowledged,
+            ..
         } = self;
         let mut taken = false;
         while !taken {
@@ -459,7 +477,7 @@ impl Feed for RecordFeed {
                         taken = true;
                         let put = match model {
                             Model::Network(learner) => {
-                                put(known, images.as_ref(), event, learner, i)?
+                                put(known, images.as_ref(), inputs, event, learner, i)?
                             }
                             Model::Linear(learner) => {
                                 give(&mut known.labels, hashed, event, learner)?

@@ -162,6 +162,7 @@ fn open_records(
     let stored = Path::new(options.from.trim_start_matches("file:")).is_file();
     let (names, task) = (base.class_names.clone(), file.recipe.task());
     let mut feed = RecordFeed::new(intake, images, spec.clone(), task, stored, names, dead);
+    feed.set_inputs(file.table_inputs());
     let position = same.map(|s| s.position.clone()).unwrap_or_default();
     feed.restore(known, position, same.map_or_else(Counts::default, |s| s.counts));
     if let Some(join) = open_join(file, folder, start, format)? {
@@ -189,6 +190,11 @@ fn open_join(
     format: Format,
 ) -> Result<Option<Join>> {
     let Some(labels) = &file.recipe.online.labels else { return Ok(None) };
+    if !file.recipe.model.inputs.is_empty() {
+        let what = "keeps one row of numbers for each event that waits; a model with named inputs \
+                    cannot learn from labels that come later yet";
+        return Err(file.error_at("online.labels", what));
+    }
     if format == Format::Libsvm || (format != Format::Vw && file.recipe.stream.id.is_none()) {
         let what = match format {
             Format::Libsvm => "joins records by their ids, and libsvm has none",

@@ -1,6 +1,6 @@
 //! What a recipe says about tables and streams of rows: one encoder for both.
 
-use tidemill_engine::data::{Encoder, TableSpec};
+use tidemill_engine::data::{Encoder, TableInput, TableInputs, TableSpec};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::metrics::Task;
 use tidemill_engine::nn::{InputSpec, ModelSpec};
@@ -16,11 +16,30 @@ impl RecipeFile {
         spec.context.stream = self.recipe.stream.clone();
         spec.context.features = self.recipe.online.features.clone();
         spec.context.values = self.recipe.task() == Task::Values;
+        let inputs = self.table_inputs();
+        spec.context.stream.text.extend(inputs.columns().cloned());
+        spec.context.features.sequences = inputs.columns().cloned().collect();
+        spec.context.inputs = inputs;
         // Ids are rows of an embedding as they are.
         if let InputSpec::Ids { .. } = self.recipe.model.input {
             spec.context.features.standardize = Standardize::None;
         }
         spec
+    }
+
+    /// What the model's named inputs read of a row of a table or stream: an input of tokens the words
+    /// of the column of its name, the others what the encoder makes of all other columns.
+    pub fn table_inputs(&self) -> TableInputs {
+        let input = |(name, input): (&String, &InputSpec)| {
+            let input = match *input {
+                InputSpec::Tokens { length, vocabulary } => {
+                    TableInput::Words { length, vocabulary }
+                }
+                _ => TableInput::Encoded,
+            };
+            (name.clone(), input)
+        };
+        TableInputs(self.recipe.model.inputs.iter().map(input).collect())
     }
 
     /// How the events of a stream in `format` are written: as `[stream]` says and, where that is
@@ -37,6 +56,7 @@ impl RecipeFile {
         };
         // A category is its text, also where that looks like a number.
         spec.text.extend(self.recipe.online.features.categorical.keys().cloned());
+        spec.text.extend(self.table_inputs().columns().cloned());
         Ok(spec)
     }
 
@@ -46,28 +66,53 @@ impl RecipeFile {
     /// # Errors
     /// If options exclude each other.
     pub fn features(&self) -> Result<FeaturesSpec> {
-        match &self.recipe.batch.data {
+        let mut features = match &self.recipe.batch.data {
             Some(tidemill_engine::data::DataSpec::Csv(table)) => {
                 let features = self.table(table).for_stream_features();
-                features.map_err(|e| self.error_at("batch.data", &format!("cannot be used: {e}")))
+                features
+                    .map_err(|e| self.error_at("batch.data", &format!("cannot be used: {e}")))?
             }
-            _ => Ok(self.recipe.online.features.clone()),
-        }
+            _ => self.recipe.online.features.clone(),
+        };
+        features.sequences = self.table_inputs().columns().cloned().collect();
+        Ok(features)
     }
 }
 
 /// Fails where the inputs that an encoder makes of a stream's events are not those of a model.
 ///
 /// # Errors
-/// If there are more or fewer than it `wants`, or rows of embeddings without tables for them.
-pub fn check_inputs(encoder: &Encoder, model: &ModelSpec, wants: usize) -> Result<()> {
+/// If there are more or fewer than the model wants, or rows of embeddings without tables for them.
+pub fn check_inputs(encoder: &Encoder, model: &ModelSpec) -> Result<()> {
+    if let InputSpec::Tokens { .. } = model.input {
+        return Err(Error::Usage(
+            "an input of tokens reads the column of its name, and model.input has none: name it, as in \
+             inputs = { message = { tokens = { length = 64, vocabulary = 20000 } } }, and begin \
+             model.layers with { concat = { branches = [{ input = \"message\", layers = [...] }] } }"
+                .into(),
+        ));
+    }
+    let numbers = |(_, input): &(&str, InputSpec)| !matches!(input, InputSpec::Tokens { .. });
+    let named = model.named_inputs();
+    if named.iter().filter(|i| numbers(i)).count() > 1 {
+        return Err(Error::Usage(
+            "model.inputs has several inputs of numbers, and the columns of a table make one: join them \
+             in one input, such as { features = 10 }"
+                .into(),
+        ));
+    }
+    let wants: usize = named
+        .iter()
+        .filter(|i| numbers(i))
+        .map(|(_, input)| input.shape().iter().product::<usize>())
+        .sum();
     let has = encoder.width();
     if wants != has {
         let names = encoder.names();
         let few: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
         let more = if names.len() > 8 { ", ..." } else { "" };
         return Err(Error::Usage(format!(
-            "the model has {wants} inputs and an event of the stream {has} ({}{more}); set model.input to {{ features = \
+            "the model has {wants} inputs and an event of the stream {has} ({}{more}); set the model's input to {{ features = \
              {has} }}, or leave columns out with stream.ignore",
             few.join(", ")
         )));

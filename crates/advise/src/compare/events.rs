@@ -208,6 +208,7 @@ fn feed(file: &RecipeFile, from: &str, folder: &Path) -> Result<Box<dyn Feed>> {
     let names = spec.classes.clone().unwrap_or_default();
     let spec = OnlineSpec { features: file.features()?, ..spec.clone() };
     let mut feed = RecordFeed::new(intake, images, spec, recipe.task(), stored, names, dead);
+    feed.set_inputs(file.table_inputs());
     feed.restore(Default::default(), position, Counts::default());
     Ok(Box::new(feed))
 }

@@ -4,7 +4,7 @@ use tidemill_fields::Row;
 use tidemill_table::{Codes, Known};
 
 use crate::memory::Labels as Stored;
-use crate::{Dataset, Info, Result};
+use crate::{Dataset, FieldValues, Info, Result};
 
 /// A table in memory: numbers scaled, categories by their number, made into inputs as they are asked
 /// for. 1 M rows of ten columns take 48 MB, whatever the number of inputs.
@@ -21,6 +21,10 @@ pub struct TableDataset {
     pub(super) lines: Vec<u32>,
     pub(super) skipped: (usize, Vec<String>),
     pub(super) notes: Vec<String>,
+    /// The field that the encoder fills.
+    pub(super) encoded: Option<usize>,
+    /// The fields that are words.
+    pub(super) words: Vec<(usize, FieldValues)>,
 }
 
 impl TableDataset {
@@ -41,7 +45,12 @@ impl Dataset for TableDataset {
     }
 
     fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()> {
-        self.codes.fill(index, row.f32(0)?);
+        if let Some(field) = self.encoded {
+            self.codes.fill(index, row.f32(field)?);
+        }
+        for (field, words) in &self.words {
+            row.set_ids(*field, words.sequence(index))?;
+        }
         match &self.labels {
             Stored::Classes(c) => row.set_class(c[index])?,
             Stored::Values { values, .. } => {

@@ -11,6 +11,7 @@
 
 pub mod dataset;
 mod format;
+mod inputs;
 mod read;
 mod records;
 mod rows;
@@ -20,4 +21,5 @@ pub mod spec;
 mod tests;
 
 pub use dataset::TableDataset;
+pub use inputs::{TableInput, TableInputs};
 pub use spec::{BadRows, ColumnName, LabelType, Missing, TableSpec};

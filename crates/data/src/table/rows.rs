@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use tidemill_fields::Field;
 use tidemill_table::{BadEvent, Codes, Encoder, Event, Known, Label, Labels, Schema, Value};
 
-use super::{BadRows, Missing, TableDataset, TableSpec};
+use super::{BadRows, Missing, TableDataset, TableInputs, TableSpec};
 use crate::memory::Labels as Stored;
-use crate::{Error, Info, LabelKind, Result};
+use crate::{Error, FieldValues, Info, LabelKind, Result};
 
 /// Reasons kept for people; the count goes on.
 const MAX_REASONS: usize = 20;
@@ -41,6 +40,10 @@ pub(super) struct Rows<'a> {
     values: Vec<f32>,
     weights: Vec<f32>,
     lines: Vec<u32>,
+    /// The words of each text column that an input reads.
+    words: Vec<FieldValues>,
+    /// Texts that are longer than their input.
+    cut: usize,
     /// Rows with missing values, and how many of each column are missing.
     with_missing: usize,
     missing: Vec<u64>,
@@ -70,6 +73,8 @@ impl<'a> Rows<'a> {
             classes: Vec::new(),
             values: Vec::new(),
             weights: Vec::new(),
+            words: spec.context.inputs.words().map(|_| FieldValues::sequences()).collect(),
+            cut: 0,
             lines: Vec::with_capacity(num_rows),
             with_missing: 0,
             missing: Vec::new(),
@@ -105,7 +110,16 @@ impl<'a> Rows<'a> {
             return Err(Refusal::Missing(format!("column `{name}` is missing{help}")));
         }
         let label = self.label(event.label(), schema)?;
+        let mut texts = Vec::new();
+        for (_, column, length, vocabulary) in self.spec.context.inputs.words() {
+            let mut ids = Vec::new();
+            let input = (column.as_str(), length, vocabulary);
+            let cut = TableInputs::ids(event, schema, input, &mut ids).map_err(Refusal::of)?;
+            self.cut += usize::from(cut > 0);
+            texts.push(ids);
+        }
         self.encoder.code(event, &mut self.codes).map_err(Refusal::of)?;
+        self.words.iter_mut().zip(&texts).for_each(|(words, ids)| words.push_sequence(ids));
         match label {
             Some(Label::Class(class)) => self.classes.push(class as u32),
             Some(Label::Value(value)) => self.values.push(value),
@@ -201,7 +215,15 @@ impl<'a> Rows<'a> {
             Stored::Values { width, .. } => LabelKind::Values { len: *width },
             Stored::None => LabelKind::None,
         };
-        let mut info = Info::of(self.lines.len(), vec![Field::numbers("x", &[width])], kind);
+        let inputs = &spec.context.inputs;
+        let mut info = Info::of(self.lines.len(), inputs.fields(width), kind);
+        let mut notes = self.notes;
+        if self.cut > 0 {
+            let cut = self.cut;
+            notes.push(format!(
+                "{cut} texts have more words than the model's input; the rest is cut off"
+            ));
+        }
         info.class_names = class_names;
         TableDataset {
             known,
@@ -212,7 +234,9 @@ impl<'a> Rows<'a> {
             file: spec.path.clone(),
             lines: self.lines,
             skipped: (self.num_skipped, self.reasons),
-            notes: self.notes,
+            notes,
+            encoded: inputs.encoded(),
+            words: inputs.words().map(|(field, ..)| field).zip(self.words).collect(),
         }
     }
 }

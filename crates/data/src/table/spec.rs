@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tidemill_table::{FeaturesSpec, Format, FormatSpec, Known};
 
-use super::{TableDataset, read};
+use super::{TableDataset, TableInputs, read};
 use crate::{Normalize, Result};
 
 /// `data = { csv = { path = "...", label = "class" } }`.
@@ -85,6 +85,8 @@ pub struct Context {
     pub values: bool,
     /// Whether labels are not wanted, and need not be there.
     pub unlabelled: bool,
+    /// What a model with named inputs reads of a row.
+    pub inputs: TableInputs,
 }
 
 impl TableSpec {

@@ -126,6 +126,9 @@ impl Encoder {
         let texts: HashSet<_> = schema.row.iter().filter(|f| f.text).map(|f| &f.name).collect();
         let (mut numbers, mut categories) = (Vec::new(), Vec::new());
         for (index, name) in schema.columns.iter().enumerate() {
+            if spec.sequences.contains(name) {
+                continue;
+            }
             let column = Column { index, name: name.clone() };
             let number = match &spec.numeric {
                 _ if spec.categorical.contains_key(name) => false,

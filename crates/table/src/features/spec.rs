@@ -36,6 +36,9 @@ pub struct FeaturesSpec {
     pub vector_scale: f64,
     /// Added to the input vector's numbers after `vector_scale`. Default: 0.
     pub vector_offset: f64,
+    /// Columns that the encoder leaves to inputs of words; set from the model's inputs.
+    #[serde(skip)]
+    pub sequences: Vec<String>,
 }
 
 impl Default for FeaturesSpec {
@@ -51,6 +54,7 @@ impl Default for FeaturesSpec {
             text: Categorical::Dictionary { capacity: 64 },
             vector_scale: 1.0,
             vector_offset: 0.0,
+            sequences: Vec::new(),
         }
     }
 }

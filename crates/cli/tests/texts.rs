@@ -1,0 +1,205 @@
+//! Texts: a folder of them, a text column beside numbers, in batches and on a stream; words with a
+//! class each.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{command, stderr};
+
+/// Numbers that look random and are always the same.
+fn random() -> impl FnMut(usize) -> usize {
+    let mut state = 1u64;
+    move |n| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    }
+}
+
+const PLAIN: [&str; 8] = ["the", "boat", "waits", "at", "noon", "grey", "water", "again"];
+
+/// A message that is spam where one of its words says so.
+fn message(next: &mut impl FnMut(usize) -> usize, spam: bool) -> String {
+    let mut words: Vec<&str> = (0..2 + next(9)).map(|_| PLAIN[next(PLAIN.len())]).collect();
+    if spam {
+        let at = next(words.len());
+        words[at] = ["WINNER", "prize!"][next(2)];
+    }
+    words.join(" ")
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> serde_json::Value {
+    let output = command(arguments).current_dir(folder).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(shown.lines().last().unwrap()).unwrap()
+}
+
+const FOLDER: &str = r#"
+[model]
+input  = { tokens = { length = 16, vocabulary = 500 } }
+layers = [
+    { embedding = { vocabulary = 500, units = 8 } },
+    { conv1d = { filters = 8, kernel = 3, activation = "relu" } },
+    { global_max_pool = {} },
+    { dense = { units = 2 } },
+]
+
+[training]
+loss      = "sparse_categorical_crossentropy"
+optimizer = { adam = { learning_rate = 1e-2 } }
+
+[batch]
+data       = { text_directory = { path = "texts/train" } }
+validation = { text_directory = { path = "texts/test" } }
+batch_size = 16
+epochs     = 10
+"#;
+
+#[test]
+fn a_folder_of_texts_is_learned_and_asked_about() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut next = random();
+    for (part, count) in [("train", 200), ("test", 60)] {
+        for i in 0..count {
+            let class = ["ham", "spam"][i % 2];
+            let folder = dir.path().join("texts").join(part).join(class);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(format!("{i}.txt")), message(&mut next, i % 2 == 1))
+                .unwrap();
+        }
+    }
+    std::fs::write(dir.path().join("texts.toml"), FOLDER).unwrap();
+    let summary = run(dir.path(), &["train", "texts.toml", "--out", "run"]);
+    assert!(summary["validation"]["accuracy"].as_f64().unwrap() > 0.95, "{summary}");
+    std::fs::write(dir.path().join("new.txt"), "you are the winner of the day").unwrap();
+    let asked = run(dir.path(), &["predict", "run", "--data", "new.txt"]);
+    assert_eq!(asked["class"], "spam", "{asked}");
+}
+
+const BOTH: &str = r#"
+[model]
+inputs = { numbers = { features = 2 }, message = { tokens = { length = 16, vocabulary = 500 } } }
+layers = [
+    { concat = { branches = [
+        { input = "numbers" },
+        { input = "message", layers = [
+            { embedding = { vocabulary = 500, units = 8 } },
+            { global_max_pool = {} },
+        ] },
+    ] } },
+    { dense = { units = 16, activation = "relu" } },
+    { dense = { units = 2 } },
+]
+
+[training]
+loss      = "sparse_categorical_crossentropy"
+optimizer = { adam = { learning_rate = 1e-2 } }
+
+[stream]
+label = "class"
+
+[batch]
+data       = { csv = { path = "mail.csv", label = "class" } }
+batch_size = 16
+epochs     = 15
+"#;
+
+/// The class is 1 where exactly one of the word and the first number says so.
+fn mail(path: &Path, rows: usize) {
+    let mut next = random();
+    let mut csv = "age,message,size,class\n".to_owned();
+    for _ in 0..rows {
+        let (spam, large) = (next(2) == 1, next(2) == 1);
+        let age = if large { 60 + next(20) } else { 20 + next(20) };
+        let words = message(&mut next, spam);
+        let class = if spam ^ large { "yes" } else { "no" };
+        csv += &format!("{age},\"{words}\",{},{class}\n", next(100));
+    }
+    std::fs::write(path, csv).unwrap();
+}
+
+#[test]
+fn a_text_column_beside_numbers_in_batches_and_on_a_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    mail(&dir.path().join("mail.csv"), 800);
+    std::fs::write(dir.path().join("both.toml"), BOTH).unwrap();
+    let trained = run(dir.path(), &["train", "both.toml", "--out", "run"]);
+    assert!(trained["train"]["accuracy"].as_f64().unwrap() > 0.95, "{trained}");
+
+    // The run goes on with a stream of the same columns.
+    let learned = run(dir.path(), &["learn", "run", "--from", "mail.csv"]);
+    let figures = &learned["stream"]["prequential"];
+    assert!(figures["accuracy"].as_f64().unwrap() > 0.95, "{figures}");
+
+    // A stream alone, from nothing.
+    let stream = run(dir.path(), &["learn", "both.toml", "--from", "mail.csv", "--out", "stream"]);
+    let figures = &stream["stream"]["prequential"];
+    assert!(figures["sliding.accuracy"].as_f64().unwrap() > 0.75, "{figures}");
+    assert_eq!(stream["stream"]["events"], 800);
+}
+
+#[test]
+fn a_text_input_without_a_column_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    mail(&dir.path().join("mail.csv"), 20);
+    let fail = |recipe: &str, arguments: &[&str]| {
+        std::fs::write(dir.path().join("r.toml"), recipe).unwrap();
+        let output = command(arguments).current_dir(dir.path()).output().unwrap();
+        assert!(!output.status.success());
+        stderr(&output).to_string()
+    };
+    let renamed = BOTH.replace("message", "note");
+    let error = fail(&renamed, &["learn", "r.toml", "--from", "mail.csv", "--out", "a"]);
+    assert!(error.contains("no column `note`"), "{error}");
+    let error = fail(FOLDER, &["learn", "r.toml", "--from", "mail.csv", "--out", "b"]);
+    assert!(error.contains("an input of tokens reads the column of its name"), "{error}");
+}
+
+const TAGGED: &str = r#"
+[model]
+input  = { tokens = { length = 12, vocabulary = 500 } }
+layers = [
+    { embedding = { vocabulary = 500, units = 8 } },
+    { conv1d = { filters = 16, kernel = 3, activation = "relu" } },
+    { dense = { units = 2 } },
+]
+
+[training]
+loss      = "sparse_categorical_crossentropy"
+optimizer = { adam = { learning_rate = 1e-2 } }
+
+[batch]
+data       = { tagged = { path = "train.conll" } }
+validation = { tagged = { path = "train.conll" } }
+batch_size = 16
+epochs     = 15
+"#;
+
+#[test]
+fn each_word_has_a_class_that_depends_on_the_word_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut next = random();
+    let mut file = String::new();
+    for _ in 0..200 {
+        let mut before = "";
+        for _ in 0..1 + next(10) {
+            let word = PLAIN[next(PLAIN.len())];
+            let tag = if before == "the" { "NEXT" } else { "O" };
+            file += &format!("{word}\t{tag}\n");
+            before = word;
+        }
+        file += "\n";
+    }
+    std::fs::write(dir.path().join("train.conll"), file).unwrap();
+    std::fs::write(dir.path().join("tags.toml"), TAGGED).unwrap();
+    let summary = run(dir.path(), &["train", "tags.toml", "--out", "run"]);
+    assert!(summary["validation"]["accuracy"].as_f64().unwrap() > 0.99, "{summary}");
+    let resumed = run(dir.path(), &["eval", "run"]);
+    assert!(
+        resumed["accuracy"].as_f64().or(resumed["validation"]["accuracy"].as_f64()).unwrap() > 0.99
+    );
+}
