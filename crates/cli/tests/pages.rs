@@ -2,8 +2,8 @@
 //! recipe is one, what they print is what is shown, and every link leads somewhere.
 //!
 //! A `sh` block is run, in order with the others of its page, in a folder like a fresh clone, unless a
-//! comment before it says otherwise: `<!-- not run: REASON -->`, or `<!-- needs: shared data, curl -->`
-//! for what may be missing. A `text` block right after it is its output, with other digits; `...` stands
+//! comment before it says otherwise: `<!-- not run: REASON -->`, `<!-- fails: STATUS -->` for one that shows a
+//! mistake, or `<!-- needs: shared data, curl -->` for what may be missing. A `text` block right after it is its output, with other digits; `...` stands
 //! for any lines. A `toml` block is a recipe, or a part that is added to one.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, missing_docs)]

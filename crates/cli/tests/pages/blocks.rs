@@ -12,6 +12,8 @@ pub struct Block {
     pub line: usize,
     /// Why it is not run: `<!-- not run: REASON -->` before it.
     pub not_run: Option<String>,
+    /// The status that it ends with, not 0: `<!-- fails: 2 -->` before it.
+    pub fails: Option<String>,
     /// What must be there to run it: `<!-- needs: shared data, curl -->` before it.
     pub needs: Vec<String>,
     /// Whether it comes right after the block before it, as a command's output does.
@@ -42,7 +44,7 @@ pub fn name(page: &Path) -> String {
 pub fn blocks(page: &Path) -> Vec<Block> {
     let text = std::fs::read_to_string(page).unwrap();
     let mut blocks = Vec::new();
-    let (mut not_run, mut needs, mut follows) = (None, Vec::new(), false);
+    let (mut not_run, mut fails, mut needs, mut follows) = (None, None, Vec::new(), false);
     let mut lines = text.lines().enumerate();
     while let Some((_, line)) = lines.next() {
         let comment = |key: &str| {
@@ -51,6 +53,8 @@ pub fn blocks(page: &Path) -> Vec<Block> {
         };
         if let Some(reason) = comment("not run:") {
             not_run = Some(reason);
+        } else if let Some(status) = comment("fails:") {
+            fails = Some(status);
         } else if let Some(what) = comment("needs:") {
             needs = what.split(", ").map(str::to_owned).collect();
         } else if let Some(language) = line.trim_start().strip_prefix("```") {
@@ -60,6 +64,7 @@ pub fn blocks(page: &Path) -> Vec<Block> {
                 text: String::new(),
                 line: 0,
                 not_run: not_run.take(),
+                fails: fails.take(),
                 needs: std::mem::take(&mut needs),
                 follows,
             };
@@ -76,7 +81,7 @@ pub fn blocks(page: &Path) -> Vec<Block> {
             blocks.push(block);
             follows = true;
         } else if !line.trim().is_empty() {
-            (not_run, needs, follows) = (None, Vec::new(), false);
+            (not_run, fails, needs, follows) = (None, None, Vec::new(), false);
         }
     }
     blocks

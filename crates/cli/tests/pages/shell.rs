@@ -31,7 +31,11 @@ pub fn run(page: &Path) -> Vec<(Block, String)> {
         }
         script += &format!("printf '\\n@@ %s\\n' {i}\n");
         // Others may use the port of the page, such as this test in another clone.
-        script += &block.text.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
+        let text = block.text.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
+        script += &match &block.fails {
+            None => text,
+            Some(status) => format!("if (\n{text}); then false; else [ $? = {status} ]; fi\n"),
+        };
         shown.push(i);
     }
     let output = bash(place.path(), &script);

@@ -26,7 +26,7 @@ const WORDS: usize = 16_384;
 /// What was read of a table.
 struct Table {
     spec: FormatSpec,
-    /// The format and delimiter, where the name does not tell them.
+    /// The lines of the recipe for the format and the delimiter.
     said: Vec<String>,
     schema: Schema,
     first: Events,
@@ -37,7 +37,7 @@ struct Table {
 
 pub(super) fn draft(data: &Data, label: Option<&str>, out: &Path) -> Result<Draft> {
     let (format, delimiter) = format(data)?;
-    let said = said(data, format, delimiter);
+    let said = said(format, delimiter);
     let mut spec = FormatSpec {
         format: Some(format),
         delimiter,
@@ -100,7 +100,7 @@ fn start(path: &Path) -> Result<String> {
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
-fn said(data: &Data, format: Format, delimiter: Option<char>) -> Vec<String> {
+fn said(format: Format, delimiter: Option<char>) -> Vec<String> {
     let name = match format {
         Format::Csv => "csv",
         Format::Tsv => "tsv",
@@ -110,10 +110,8 @@ fn said(data: &Data, format: Format, delimiter: Option<char>) -> Vec<String> {
         Format::Arff => "arff",
         Format::Arrow => "arrow",
     };
-    let mut said = Vec::new();
-    if Format::by_name(&data.name).is_none() {
-        said.push(format!("format = \"{name}\""));
-    }
+    // Said even where the name of this file tells: other sources have no name.
+    let mut said = vec![format!("format = \"{name}\"")];
     said.extend(delimiter.map(|c| format!("delimiter = \"{c}\"")));
     said
 }
@@ -395,10 +393,7 @@ fn sparse(data: &Data, table: &Table, out: &Path) -> Draft {
         true => ("binary_crossentropy", "0 or -1, and 1"),
         false => ("mean_squared_error", "numbers"),
     };
-    let said = match table.said.is_empty() {
-        true => String::new(),
-        false => format!("\n[stream]\n{}\n", table.said.join("\n")),
-    };
+    let said = table.said.join("\n");
     let body = format!(
         r#"[training]
 loss = "{loss}"
@@ -408,7 +403,10 @@ loss = "{loss}"
 linear = {{ bits = 18, rule = "normalized_adaptive", learning_rate = 0.5 }}
 # No single event moves this model past its label, so that no update need be refused.
 guard  = {{ spike = 0 }}
-{said}"#
+
+[stream]
+{said}
+"#
     );
     let found = vec![format!(
         "Found in {}: {} of sparse features; the labels are {what}.",
