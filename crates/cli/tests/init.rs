@@ -94,6 +94,21 @@ fn folders_that_have_no_classes() {
 }
 
 #[test]
+fn a_folder_of_texts() {
+    let place = Place::new();
+    let texts = place.0.path().join("mails");
+    for i in 0..40 {
+        let (class, text) = [("ham", "see you at"), ("spam", "win a prize")][i % 2];
+        let folder = texts.join(class);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{i}.txt")), format!("{text} {i}")).unwrap();
+    }
+    let (said, _) = place.init(&[text(&texts)], &[]);
+    assert!(said.contains("40 texts of 2 classes (ham, spam)"), "{said}");
+    assert!(place.train().contains("validation accuracy"));
+}
+
+#[test]
 fn idx_files() {
     let place = Place::new();
     let folder = place.0.path().join("set");

@@ -29,9 +29,9 @@ pub enum DataSpec {
     /// A table: CSV, or another format.
     #[serde(alias = "table")]
     Csv(TableSpec),
-    /// A folder of texts with one sub-folder for each class.
+    /// Texts with one class each.
     TextDirectory(TextDirectorySpec),
-    /// Words with a class each, in the columns of CoNLL.
+    /// Words with one class each.
     Tagged(TaggedSpec),
 }
 

@@ -217,31 +217,31 @@ impl Conv2dSpec {
     }
 }
 
-/// Options of a convolution over a sequence `[batch, time, channels]`. Kernel
-/// `[size, channels, filters]`. Padded so that the sequence stays as long as it is; what is beyond a
-/// sample's end counts as 0.
+/// Options of a convolution over a sequence `[batch, time, channels]`. Kernel `[size, channels,
+/// filters]`. Padded so that the sequence keeps its length; positions beyond a sample's end count
+/// as 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conv1dSpec {
     /// Number of output channels.
     #[serde(deserialize_with = "count")]
     pub filters: usize,
-    /// Positions of the window.
+    /// Number of positions of the window.
     #[serde(deserialize_with = "count", alias = "kernel_size")]
     pub kernel: usize,
-    /// Distance of the window's positions; 1 by default.
+    /// Distance between the window's positions; 1 by default.
     #[serde(default = "one", deserialize_with = "count", alias = "dilation_rate")]
     pub dilation: usize,
-    /// Linear by default.
+    /// Activation of the output; linear by default.
     #[serde(default)]
     pub activation: Activation,
     /// Whether a bias is added; yes by default.
     #[serde(default = "yes", alias = "use_bias")]
     pub bias: bool,
-    /// Glorot uniform by default.
+    /// How the kernel is initialized; Glorot uniform by default.
     #[serde(default)]
     pub kernel_initializer: Initializer,
-    /// Zeros by default.
+    /// How the bias is initialized; zeros by default.
     #[serde(default = "zeros")]
     pub bias_initializer: Initializer,
 }
@@ -432,14 +432,15 @@ pub struct ConcatSpec {
     pub branches: Vec<BranchSpec>,
 }
 
-/// One branch of a [`ConcatSpec`].
+/// One branch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BranchSpec {
-    /// The named input of the model that the branch reads; by default what the layer itself reads.
+    /// The named input of the model that the branch reads. By default the branch reads what the
+    /// layer reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
-    /// What is done to it; nothing by default.
+    /// The layers of the branch; none by default, which passes the input on.
     #[serde(default)]
     pub layers: Vec<LayerSpec>,
 }

@@ -37,13 +37,13 @@ pub enum InputSpec {
         #[serde(deserialize_with = "count")]
         vocabulary: usize,
     },
-    /// A sequence of at most `length` integer ids, such as the words of a text; `x` is
-    /// `[batch, time, ...]`, i32, and layers know how long each sample is.
+    /// A sequence of at most `length` integer ids, such as the words of a text. `x` is i32 `[batch,
+    /// time]`, and layers know how long each sample is.
     Tokens {
-        /// Ids of the longest sample; the rest of longer ones is cut off and counted.
+        /// Maximum number of ids of a sample; longer ones are cut off and counted.
         #[serde(deserialize_with = "count")]
         length: usize,
-        /// Ids are `0 .. vocabulary`; 0 fills up what is shorter.
+        /// Number of different ids: they are 0 to `vocabulary` - 1; 0 fills up shorter samples.
         #[serde(deserialize_with = "count")]
         vocabulary: usize,
     },
@@ -100,11 +100,12 @@ impl InputSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// The input, where the model has one: the shape and type of one sample.
+    /// The input of a model with one input: the shape and type of one sample. Left out with
+    /// `inputs`.
     #[serde(default = "InputSpec::none", skip_serializing_if = "InputSpec::is_none")]
     pub input: InputSpec,
-    /// The inputs by name, where the model has several; then `input` is left out, and the first layer
-    /// is a `concat` whose branches name them.
+    /// The inputs of a model with several, by name. The first layer is then a `concat` whose
+    /// branches name them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, InputSpec>,
     /// The layers, in order.

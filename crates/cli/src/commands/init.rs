@@ -10,8 +10,9 @@ use crate::print::say;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The data: a folder or archive of images with a sub-folder per class, a folder of IDX files (or
-    /// the two files), or a table (CSV, TSV, JSON lines, ARFF, VW text, libsvm), plain or gzipped.
+    /// The data: a folder or archive of images with a sub-folder per class, a folder of texts with a
+    /// sub-folder per class, a folder of IDX files (or the two files), or a table (CSV, TSV, JSON
+    /// lines, ARFF, VW text, libsvm), plain or gzipped.
     #[arg(required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     /// The column of a table to predict [default: class, target, label or y, else the last column].

@@ -154,15 +154,15 @@ fn choice(source: &Source, ty: &Type, v: &syn::Variant) -> Choice {
                 Shape::Named(place, name) => source.find(*place, name),
                 _ => None,
             };
-            let inner = inner.filter(|inner| matches!(inner.kind, Kind::Struct(_)));
-            if let Some(inner) = inner {
-                // One sentence says what the variant says already.
-                let said = doc(&inner.attributes);
-                more = Some(said).filter(|d| d.contains(". ")).unwrap_or_default();
-            }
-            match inner.map(|inner| form(source, inner)) {
-                Some(Form::Table(keys)) => Body::Table(keys),
-                _ => Body::Value(shape),
+            match inner.filter(|inner| matches!(inner.kind, Kind::Struct(_))) {
+                Some(inner) => {
+                    more = beyond(&doc(&inner.attributes));
+                    match form(source, inner) {
+                        Form::Table(keys) => Body::Table(keys),
+                        _ => Body::Value(shape),
+                    }
+                }
+                None => Body::Value(shape),
             }
         }
     };
@@ -171,6 +171,15 @@ fn choice(source: &Source, ty: &Type, v: &syn::Variant) -> Choice {
         aliases: own.aliases,
         doc: [doc(&v.attrs), more].join(" ").trim().to_owned(),
         body,
+    }
+}
+
+/// What the doc comment of a variant's struct says beyond its first words, which are the variant's.
+fn beyond(doc: &str) -> String {
+    match doc.split_once(". ") {
+        None => String::new(),
+        Some((first, rest)) if first.starts_with("Options of ") => rest.to_owned(),
+        Some(_) => doc.to_owned(),
     }
 }
 
@@ -184,6 +193,12 @@ fn keys(source: &Source, ty: &Type, fields: &[syn::Field], all_default: bool) ->
         let ident = field.ident.as_ref().expect("a recipe's tables have named fields").to_string();
         let absent = match (&serde.default, all_default) {
             (None, true) => defaults::of_field(source, ty, &ident, &field.ty),
+            // What stands for nothing where the type has to hold something.
+            (Some(Some(function)), _)
+                if function.starts_with("no_") || function.ends_with("::none") =>
+            {
+                Absent::Unset
+            }
             (Some(Some(function)), _) => defaults::of_function(source, ty.place, function),
             (Some(None), _) => defaults::of_type(source, ty.place, &field.ty),
             // serde takes an absent Option as None, unless it is read by a function.

@@ -10,24 +10,24 @@ use crate::images::Subset;
 use crate::images::split::split;
 use crate::{Error, FieldValues, FieldsDataset, Result};
 
-/// `data = { text_directory = { path = "reviews/train" } }`: a folder with one sub-folder for each
-/// class, and one text a file. The model's input is `{ tokens = { length = ..., vocabulary = ... } }`.
-/// Files that are not valid UTF-8 are read as Latin-1; hidden files are left out.
+/// A folder with one sub-folder per class and one text per file. The model's input is `{ tokens = {
+/// length = ..., vocabulary = ... } }`. Files that are not valid UTF-8 are read as Latin-1; hidden
+/// files are left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextDirectorySpec {
     /// The folder.
     pub path: String,
-    /// Names of the sub-folders in the order of their class numbers; sorted as found when left out.
+    /// Names of the sub-folders in the order of their class numbers; sorted by name when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_names: Option<Vec<String>>,
-    /// Share of the files that `subset = "validation"` takes; none by default.
+    /// Share of the texts kept for validation; needs `subset`. Not split by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<f64>,
-    /// Which side of the split this is.
+    /// The side of the split that this data is. Required with `validation_split`, left out otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subset: Option<Subset>,
-    /// Seeds the split; 0 by default.
+    /// Random seed of the split; 0 by default.
     #[serde(default)]
     pub seed: u32,
 }

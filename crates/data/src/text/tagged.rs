@@ -8,22 +8,23 @@ use tidemill_fields::Field;
 use super::{read, words};
 use crate::{Error, FieldValues, FieldsDataset, Result};
 
-/// `data = { tagged = { path = "train.conll" } }`: sequence labelling in the columns of CoNLL: one
-/// word a line with its class in the last column, a blank line after each sentence. Lines that start
-/// with `#` or `-DOCSTART-` are left out. The model's input is
-/// `{ tokens = { length = ..., vocabulary = ... } }`, and it ends with a row of outputs for each word.
+/// Sequence labelling in the columns of CoNLL: one word per line with its class in the last column,
+/// and a blank line after each sentence. Lines that start with `#` or `-DOCSTART-` are left out.
+/// The model's input is `{ tokens = { length = ..., vocabulary = ... } }`, and it ends with a row
+/// of outputs for each word.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaggedSpec {
     /// The file.
     pub path: String,
-    /// The column of words, from 0; 0 by default.
+    /// The column of the words, counted from 0; 0 by default.
     #[serde(default)]
     pub word: usize,
-    /// The column of classes, from 0; the last one by default.
+    /// The column of the classes, counted from 0; the last one by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<usize>,
-    /// Names of the classes in the order of their numbers; sorted as found when left out.
+    /// Names of the classes in the order of their numbers; when left out, those found in the file,
+    /// sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
 }

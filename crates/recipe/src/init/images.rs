@@ -1,13 +1,13 @@
 //! A recipe for a folder or archive of images.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use tidemill_engine::data::images::LabelSource;
 use tidemill_engine::data::{Dataset, ImageDirectorySpec, ImageFolder, InputSpec};
-use tidemill_engine::error::{Error, Result};
+use tidemill_engine::error::Result;
 
 use super::text::{argument, few, plural, quoted};
+use super::tree::Tree;
 use super::{Data, Draft};
 
 /// Images that are decoded to see their sizes and colours.
@@ -15,20 +15,10 @@ const PROBES: usize = 64;
 /// Images of more pixels on a side are made this small.
 const LARGEST: usize = 64;
 
-/// The folders of a split, the training side first.
-const TRAIN: &[&str] = &["train", "training"];
-const VALIDATION: &[&str] = &["validation", "valid", "val", "dev", "test", "testing"];
-
-/// How the images lie: below which folder, and in which parts.
-struct Tree {
-    /// From the path to the folder that holds classes or parts.
-    root: Vec<String>,
-    /// The folders of the split, if there is one.
-    split: Option<(String, String)>,
-    /// Images of each class of the training data.
-    classes: BTreeMap<String, usize>,
-    /// Images for validation.
-    validation: usize,
+/// Whether a file is called as images are.
+pub(super) fn is_image(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    ["jpg", "jpeg", "png", "bmp", "gif", "webp"].contains(&ending.as_str())
 }
 
 /// The sizes of the images, as far as they were looked at.
@@ -46,7 +36,8 @@ pub(super) fn draft(data: &Data, out: &Path) -> Result<Draft> {
     };
     let want = InputSpec::Image { height: 1, width: 1, channels: 3 };
     let images = ImageFolder::open(&all, &|name| name.into(), want, &[])?;
-    let tree = Tree::of(data, &images)?;
+    let names: Vec<&str> = (0..images.len()).map(|i| images.name(i)).collect();
+    let tree = Tree::of(&data.name, "images", &names)?;
     let look = Look::at(&images)?;
     let recipe = out.display().to_string();
     let found = found(data, &tree, &look);
@@ -60,69 +51,6 @@ pub(super) fn draft(data: &Data, out: &Path) -> Result<Draft> {
         next.push(format!("tidemill learn {} --from {from} --out runs/stream", argument(&recipe)));
     }
     Ok(Draft { found, body: body(data, &tree, &look), next })
-}
-
-impl Tree {
-    fn of(data: &Data, images: &ImageFolder) -> Result<Tree> {
-        let names: Vec<Vec<&str>> =
-            (0..images.len()).map(|i| images.name(i).split('/').collect()).collect();
-        let wrong = |what: &str| Error::Usage(format!("{}: {what}", data.name));
-        // Folders that all images lie in, down to where they part.
-        let mut depth = 0;
-        let parts = |depth: usize| {
-            let mut parts: Vec<&str> =
-                names.iter().filter(|n| n.len() > depth + 1).map(|n| n[depth]).collect();
-            parts.sort_unstable();
-            parts.dedup();
-            parts
-        };
-        while parts(depth).len() == 1 && names.iter().all(|n| n.len() > depth + 2) {
-            depth += 1;
-        }
-        let root = names[0][..depth].iter().map(|part| part.to_string()).collect();
-        let folders = parts(depth);
-        let find = |known: &[&str]| {
-            known.iter().find_map(|k| folders.iter().find(|f| f.eq_ignore_ascii_case(k)))
-        };
-        let split = find(TRAIN).zip(find(VALIDATION));
-        let (mut classes, mut validation) = (BTreeMap::new(), 0);
-        for name in &names {
-            let class = match split {
-                Some((train, _)) if name[depth] == *train => name.get(depth + 1),
-                Some((_, measured)) => {
-                    validation += usize::from(name[depth] == *measured);
-                    None
-                }
-                None => name.get(depth),
-            };
-            let is_folder = name.len() > depth + 1 + usize::from(split.is_some());
-            if let Some(class) = class.filter(|_| is_folder) {
-                *classes.entry(class.to_string()).or_default() += 1;
-            }
-        }
-        match classes.len() {
-            0 => Err(wrong(
-                "has images, but no sub-folder for each class; put each class into a folder of its own",
-            )),
-            1 => Err(wrong(
-                "has one class only, so that there is nothing to tell apart; put each class into a folder of its own",
-            )),
-            _ => {
-                let split = split.map(|(a, b)| (a.to_string(), b.to_string()));
-                Ok(Tree { root, split, classes, validation })
-            }
-        }
-    }
-
-    /// The folder of a part, from the name of the data.
-    fn folder(&self, data: &str, part: Option<&str>) -> String {
-        let parts = self.root.iter().map(String::as_str).chain(part);
-        parts.fold(data.trim_end_matches('/').to_owned(), |path, part| format!("{path}/{part}"))
-    }
-
-    fn num_images(&self) -> usize {
-        self.classes.values().sum()
-    }
 }
 
 impl Look {
@@ -170,7 +98,7 @@ fn found(data: &Data, tree: &Tree, look: &Look) -> Vec<String> {
     let mut found = vec![format!(
         "Found in {}: {} of {} ({}), {size}, {colour}.",
         data.name,
-        plural(tree.num_images(), "image"),
+        plural(tree.num_files(), "image"),
         plural(names.len(), "class"),
         few(&names)
     )];
@@ -245,7 +173,7 @@ fn body(data: &Data, tree: &Tree, look: &Look) -> String {
             (source(None, &part("training")), source(None, &part("validation")))
         }
     };
-    let epochs = if tree.num_images() < 2000 { 30 } else { 10 };
+    let epochs = if tree.num_files() < 2000 { 30 } else { 10 };
     format!(
         r#"[model]
 # {resized}

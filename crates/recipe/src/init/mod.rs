@@ -7,8 +7,9 @@
 //! # Layout
 //!
 //! - [`Init`] is what is asked for, [`Drafted`] the answer; [`init`] writes the recipe
-//! - `images`, `idx`, `table`: one kind of data each, from its path to a [`Draft`]
-//! - `columns`: what the values of a table's columns look like
+//! - `images`, `texts`, `idx`, `table`: one kind of data each, from its path to a [`Draft`]
+//! - `tree`: how files lie in folders of classes; `columns`: what the values of a table's columns look
+//!   like
 //! - `text`: the text of a recipe
 
 mod columns;
@@ -16,17 +17,21 @@ mod idx;
 mod images;
 mod table;
 mod text;
+mod texts;
+mod tree;
 
 use std::path::{Path, PathBuf};
 
 use tidemill_engine::error::{Error, Result};
+use tidemill_stream::Format;
 
 use crate::{DATA_VARIABLE, RecipeFile};
 
 /// What a recipe is asked for.
 #[derive(Clone, Debug)]
 pub struct Init {
-    /// The data: a folder or archive of images, IDX files or a folder of them, or a table.
+    /// The data: a folder or archive of images, a folder of texts, IDX files or a folder of them, or a
+    /// table.
     pub data: Vec<PathBuf>,
     /// The column of a table that is to be predicted; found by its name, or the last one, if not
     /// given.
@@ -78,12 +83,10 @@ pub fn init(wanted: &Init) -> Result<Drafted> {
             return Err(Error::Usage(format!("{}: is {}; {what}", first.name, kind.name())));
         }
         Kind::Images => images::draft(first, out)?,
-        Kind::Texts => {
-            return Err(Error::Usage(format!(
-                "{}: is a folder of texts, for which there is no recipe yet; put them into a table \
-                 with a column for the text and one for the class",
-                first.name
-            )));
+        Kind::Texts => texts::draft(first, out)?,
+        Kind::Tables => {
+            let what = "is a folder of tables; name one of them";
+            return Err(Error::Usage(format!("{}: {what}", first.name)));
         }
         Kind::Table => table::draft(first, wanted.label.as_deref(), out)?,
     };
@@ -136,6 +139,7 @@ enum Kind {
     Idx,
     Texts,
     Table,
+    Tables,
 }
 
 impl Kind {
@@ -145,6 +149,7 @@ impl Kind {
             Kind::Idx => "IDX data",
             Kind::Texts => "a folder of texts",
             Kind::Table => "a table",
+            Kind::Tables => "a folder of tables",
         }
     }
 }
@@ -153,13 +158,13 @@ impl Kind {
 fn kind(path: &Path) -> Kind {
     if path.is_dir() {
         let files = some_files(path);
-        if files.iter().any(|file| idx::is_idx(file)) {
-            return Kind::Idx;
-        }
-        let text = |file: &PathBuf| file.extension().is_none_or(|e| e == "txt" || e == "text");
-        return match !files.is_empty() && files.iter().all(text) {
-            true => Kind::Texts,
-            false => Kind::Images,
+        let any = |is: &dyn Fn(&PathBuf) -> bool| files.iter().any(is);
+        let table = |file: &PathBuf| Format::by_name(&file.to_string_lossy()).is_some();
+        return match () {
+            () if any(&|file| idx::is_idx(file)) => Kind::Idx,
+            () if any(&|file| images::is_image(file)) || files.is_empty() => Kind::Images,
+            () if any(&table) => Kind::Tables,
+            () => Kind::Texts,
         };
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();

@@ -76,7 +76,7 @@ fn format(data: &Data) -> Result<(Format, Option<char>)> {
     };
     let Some(format) = by_name.or_else(guess) else {
         return Err(Error::Usage(format!(
-            "{}: is neither a folder or archive of images, nor IDX data, nor a table (CSV, TSV, JSON \
+            "{}: is neither a folder of images or texts, nor an archive of images, nor IDX data, nor a table (CSV, TSV, JSON \
              lines, ARFF, VW text, libsvm)",
             data.name
         )));
@@ -314,7 +314,7 @@ fn stream_section(table: &Table, ignored: &[(String, &str)]) -> String {
     text
 }
 
-/// The keys of `[online.features]`.
+/// How the columns of an event become the model's inputs.
 fn features(table: &Table) -> String {
     let mut text = String::new();
     let words = table.columns.inputs.iter().filter(|column| column.is_prose());

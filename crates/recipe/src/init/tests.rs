@@ -65,6 +65,24 @@ fn formats_are_told_by_content_where_the_name_says_none() {
 }
 
 #[test]
+fn a_folder_of_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    for (class, text) in [("ham", "see you at five"), ("spam", "win a prize now, win it")] {
+        for i in 0..10 {
+            let path = folder.path().join(format!("mails/{class}/{i}"));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+    }
+    let (data, out) = (folder.path().join("mails"), folder.path().join("recipe.toml"));
+    let wanted = Init { data: vec![data], label: None, out: out.clone(), force: false };
+    let found = init(&wanted).unwrap().found;
+    assert!(found[0].contains("20 texts of 2 classes (ham, spam)"), "{found:?}");
+    let text = std::fs::read_to_string(out).unwrap();
+    assert!(text.contains("length = 8, ") && text.contains("validation_split = 0.2"), "{text}");
+}
+
+#[test]
 fn what_cannot_be_used_is_an_error() {
     let says = |name: &str, content: &str, label: Option<&str>, what: &str| {
         let error = try_draft(name, content, label).unwrap_err().to_string();
