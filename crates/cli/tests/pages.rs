@@ -67,13 +67,18 @@ fn check(page: &Path) {
     }
 }
 
-/// Whether the shown lines are among those that were printed, in order; the digits may differ.
+/// Whether the shown lines are what was printed, or which of them is not; the digits may differ.
 fn matches<'a>(shown: &'a str, printed: &str) -> Result<(), &'a str> {
     let shape = |line: &str| {
         let masked = line.replace(|c: char| c.is_ascii_digit() || ",.-".contains(c), " ");
         masked.split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    let mut printed = printed.lines().filter(|line| !line.trim().is_empty()).map(shape);
+    let lines = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.trim().is_empty()).map(shape).collect()
+    };
+    let printed = lines(printed);
+    // The numbers of printed lines that the shown ones so far can stand for.
+    let mut ends = vec![0];
     let mut any = false;
     for line in shown.lines().filter(|line| !line.trim().is_empty()) {
         if line.trim() == "..." {
@@ -81,11 +86,12 @@ fn matches<'a>(shown: &'a str, printed: &str) -> Result<(), &'a str> {
             continue;
         }
         let wanted = shape(line);
-        let found = match any {
-            true => printed.any(|line| line == wanted),
-            false => printed.next().is_some_and(|line| line == wanted),
+        let next = |end: usize| (printed.get(end) == Some(&wanted)).then_some(end + 1);
+        ends = match any {
+            true => (ends[0]..printed.len()).filter_map(next).collect(),
+            false => ends.into_iter().filter_map(next).collect(),
         };
-        if !found {
+        if ends.is_empty() {
             return Err(line);
         }
         any = false;
@@ -125,8 +131,7 @@ fn recipes_are_recipes() {
 fn whole(block: &Block) -> String {
     let has = |section: &str| {
         let table = format!("[{section}]");
-        let key = format!("{section}.");
-        block.text.lines().any(|line| line == table || line.starts_with(&key))
+        block.text.lines().any(|line| line.starts_with(&table))
     };
     let mut text = String::new();
     if !has("training") {

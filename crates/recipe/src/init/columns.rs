@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tidemill_stream::{Event, Schema, Value};
 
 /// More different values than this are not told apart.
-const MANY: usize = 2000;
+const MANY: usize = 20_000;
 
 /// What was seen of one column.
 #[derive(Default)]
@@ -14,7 +14,7 @@ pub(super) struct Column {
     pub(super) numbers: usize,
     pub(super) texts: usize,
     pub(super) missing: usize,
-    /// The different values as text, up to [`MANY`] of them; of input columns the texts only.
+    /// The different values as text, up to [`MANY`] of them; of numbers, those of labels and ids only.
     pub(super) values: BTreeSet<String>,
     keeps_numbers: bool,
     many: bool,
@@ -27,7 +27,14 @@ pub(super) struct Column {
 
 impl Column {
     fn input(name: &str) -> Column {
-        Column { name: name.to_owned(), counts: true, whole: true, ..Column::default() }
+        let keeps_numbers = is_id_name(name);
+        Column {
+            name: name.to_owned(),
+            keeps_numbers,
+            counts: true,
+            whole: true,
+            ..Column::default()
+        }
     }
 
     fn label(name: &str) -> Column {
@@ -95,6 +102,11 @@ impl Column {
         self.texts > 0 && self.words >= 4 * self.texts && self.different() > self.texts / 4
     }
 
+    /// Whether it holds numbers that are ids: of users, of films.
+    pub(super) fn is_entity(&self) -> bool {
+        is_id_name(&self.name) && self.texts == 0 && self.whole && self.different() > 20
+    }
+
     fn different(&self) -> usize {
         if self.many { self.len() } else { self.values.len() }
     }
@@ -120,6 +132,12 @@ impl Column {
         }
         Some(names)
     }
+}
+
+/// Whether a column is called as ids are.
+fn is_id_name(name: &str) -> bool {
+    name.eq_ignore_ascii_case("id")
+        || ["_id", "Id", "ID", " id", "-id"].iter().any(|end| name.ends_with(end))
 }
 
 /// The columns of a table and its label.
@@ -157,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_columns_are() {
-        let texts: Vec<String> = (0..3000).map(|i| format!("2012-10-{i}")).collect();
+        let texts: Vec<String> = (0..30_000).map(|i| format!("2012-10-{i}")).collect();
         let ids = column(texts.iter().map(|t| Value::Text(t)));
         assert!(ids.is_id() && !ids.is_prose() && ids.distinct().is_none());
         let prose: Vec<String> = (0..100).map(|i| format!("are you {i} or not")).collect();

@@ -53,6 +53,38 @@ fn numbers_are_predicted_as_values() {
 }
 
 #[test]
+fn headers_are_told_from_rows() {
+    let mut named = String::from("0,1,target\n");
+    let mut bare = String::new();
+    for i in 0..60 {
+        named += &format!("{},{},{}\n", i % 7, i % 11, i % 2);
+        bare += &format!("{}\tsome words about number {i}\n", ["ham", "spam"][i % 2]);
+    }
+    let (_, text) = drafted("named.csv", &named);
+    assert!(text.contains("header = true") && text.contains("label = \"target\""), "{text}");
+    let (drafted, text) = try_draft("bare", &bare, Some("c1")).unwrap();
+    assert!(text.contains("header = false") && text.contains("format = \"tsv\""), "{text}");
+    assert!(drafted.found[0].contains("60 rows"), "{:?}", drafted.found);
+    // Where the looks decide, nothing is said.
+    assert!(!drafted_text(&rows(30)).contains("header ="));
+}
+
+fn drafted_text(csv: &str) -> String {
+    drafted("t.csv", csv).1
+}
+
+#[test]
+fn numbers_that_are_ids_are_rows_of_tables() {
+    let mut csv = String::from("userId,size,rating\n");
+    for i in 0..200 {
+        csv += &format!("{},{},{}\n", i * 31 % 47, i % 5, i % 10);
+    }
+    let text = drafted_text(&csv);
+    assert!(text.contains("categorical.userId = { embedding = { capacity = 68 } }"), "{text}");
+    assert!(text.contains("vocabulary = [69], tokens = [1]"), "{text}");
+}
+
+#[test]
 fn formats_are_told_by_content_where_the_name_says_none() {
     let json: String =
         (0..50).map(|i| format!("{{\"x\": [{i}, 200], \"label\": {}}}\n", i % 3)).collect();

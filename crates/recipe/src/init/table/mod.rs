@@ -1,0 +1,112 @@
+//! A recipe for a table or a file of events: CSV, JSON lines, ARFF, VW text, libsvm.
+
+mod read;
+mod text;
+
+use std::path::Path;
+
+use tidemill_engine::error::{Error, Result};
+use tidemill_stream::{Encoder, FormatSpec, Value};
+
+use self::read::Table;
+use super::columns::{Column, Columns};
+use super::text::argument;
+use super::{Data, Draft};
+use crate::RecipeFile;
+
+pub(super) fn draft(data: &Data, label: Option<&str>, out: &Path) -> Result<Draft> {
+    let (format, delimiter) = read::format(data)?;
+    let mut spec = FormatSpec {
+        format: Some(format),
+        delimiter,
+        header: read::header(data, format, delimiter)?,
+        label: label.map(str::to_owned),
+        ..FormatSpec::default()
+    };
+    let table = read::table(data, &spec)?;
+    if table.schema.sparse {
+        return Ok(text::sparse(data, &table, out));
+    }
+    let ignored = ignored(&table.columns);
+    spec.ignore = ignored.iter().map(|(name, _)| name.clone()).collect();
+    spec.text = texts(&table);
+    let plain = spec.ignore.is_empty() && spec.text.is_empty();
+    let table = if plain { table } else { read::table(data, &spec)? };
+    dense(data, &table, &ignored, out)
+}
+
+/// Columns that say nothing about the label, and why.
+fn ignored(columns: &Columns) -> Vec<(String, &'static str)> {
+    let why = |column: &Column| match () {
+        () if column.len() == 0 => Some("is empty"),
+        () if column.is_row_number() => Some("counts the rows"),
+        () if column.is_id() => Some("is different in nearly every row"),
+        () => None,
+    };
+    columns.inputs.iter().filter_map(|c| Some((c.name.clone(), why(c)?))).collect()
+}
+
+/// Columns of text of which some values look like numbers, or which are numbers in the events by which
+/// a run decides what a column is.
+fn texts(table: &Table) -> Vec<String> {
+    let early = |index: usize| {
+        let first = &table.first;
+        (0..first.len()).any(|i| matches!(first.get(i).value(index), Value::Text(_)))
+    };
+    let columns = table.columns.inputs.iter().enumerate();
+    let texts = columns.filter(|(i, c)| c.is_text() && (c.numbers > 0 || !early(*i)));
+    texts.map(|(_, column)| column.name.clone()).collect()
+}
+
+/// A recipe for events of columns.
+fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> Result<Draft> {
+    let columns = &table.columns;
+    let classes = columns.label.classes();
+    if columns.label.len() == 0 {
+        let label = &columns.label.name;
+        return Err(Error::Usage(format!(
+            "{}: no row has a label in the column `{label}`; name the column with --label",
+            data.name
+        )));
+    }
+    if classes.as_ref().is_some_and(|classes| classes.len() < 2) {
+        let label = &columns.label.name;
+        return Err(Error::Usage(format!(
+            "{}: the column `{label}` is the same in all rows, so that there is nothing to predict; \
+             name another with --label",
+            data.name
+        )));
+    }
+    let features = text::features(table);
+    let stream = text::stream(table, ignored);
+    let recipe = |input: &str, layers: &str| {
+        text::body(classes.as_deref(), input, layers, &stream, &features)
+    };
+    // The encoder knows how many inputs the columns have; it is asked with a recipe for one.
+    let draft = RecipeFile::parse(&recipe("1", ""), out, &[])?;
+    let encoder = Encoder::new(&draft.recipe.online.features, &table.schema, &table.first);
+    let encoder = encoder.map_err(read::stream)?;
+    let tables = encoder.tables();
+    let embedding = match tables.is_empty() {
+        true => String::new(),
+        false => {
+            let part = |of: &dyn Fn(usize) -> usize| {
+                let all: Vec<String> = (0..tables.len()).map(|i| of(i).to_string()).collect();
+                all.join(", ")
+            };
+            format!(
+                "  # a row of 16 numbers for each of the last inputs, which are words or ids\n  {{ \
+                 entity_embedding = {{ vocabulary = [{}], tokens = [{}], units = 16 }} }},\n",
+                part(&|i| tables[i].rows),
+                part(&|i| tables[i].inputs)
+            )
+        }
+    };
+    let body = recipe(&encoder.width().to_string(), &embedding);
+    let (file, from) = (argument(&out.display().to_string()), argument(&data.name));
+    let next = vec![
+        format!("tidemill learn {file} --from {from}"),
+        format!("tidemill advise {file} --from {from}"),
+    ];
+    Ok(Draft { found: text::found(data, table, classes.as_deref(), ignored), body, next })
+}

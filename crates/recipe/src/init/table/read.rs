@@ -1,0 +1,175 @@
+//! Reading a table to see what is in it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tidemill_engine::error::{Error, Result};
+use tidemill_stream::{
+    BadEvent, Decoded, Decoder, Event, Events, Format, FormatSpec, OpenOptions, Poll, Record,
+    Records, Schema, Value, decoder, open,
+};
+
+use super::super::Data;
+use super::Columns;
+
+/// Rows that are looked at.
+const MOST_ROWS: usize = 1_000_000;
+/// The events by which a run decides what a column is: those of `tidemill-online`'s feed.
+const FIRST: usize = 100;
+
+/// What was read of a table.
+pub(super) struct Table {
+    pub(super) spec: FormatSpec,
+    pub(super) schema: Schema,
+    /// The first events.
+    pub(super) first: Events,
+    pub(super) columns: Columns,
+    /// Rows that could not be read.
+    pub(super) bad: usize,
+    /// Whether there are rows beyond those that were read.
+    pub(super) more: bool,
+}
+
+/// The format by the file's name, else by how it starts; and the delimiter where it is not a comma.
+pub(super) fn format(data: &Data) -> Result<(Format, Option<char>)> {
+    let start = start(&data.path)?;
+    let line = start.lines().find(|l| !l.trim().is_empty()).unwrap_or("");
+    let by_name = Format::by_name(&data.name);
+    let guess = || match line.trim_start() {
+        l if l.starts_with('{') => Some(Format::JsonLines),
+        l if l.to_ascii_lowercase().starts_with("@relation") || l.starts_with('%') => {
+            Some(Format::Arff)
+        }
+        l if l.contains('\t') => Some(Format::Tsv),
+        l if l.contains(" |") || l.starts_with('|') => Some(Format::Vw),
+        l if l.contains(',') || l.contains(';') => Some(Format::Csv),
+        _ => None,
+    };
+    let Some(format) = by_name.or_else(guess) else {
+        return Err(Error::Usage(format!(
+            "{}: is neither a folder of images or texts, nor an archive of images, nor IDX data, nor a table (CSV, TSV, JSON \
+             lines, ARFF, VW text, libsvm)",
+            data.name
+        )));
+    };
+    if format == Format::Arrow {
+        let what =
+            "is Arrow data, which `tidemill init` does not look at; convert some of it to CSV";
+        return Err(Error::Usage(format!("{}: {what}", data.name)));
+    }
+    let times = |c: char| line.matches(c).count();
+    let semicolons = format == Format::Csv && times(';') > times(',');
+    Ok((format, semicolons.then_some(';')))
+}
+
+/// The first lines of a file, plain or gzipped.
+fn start(path: &Path) -> Result<String> {
+    let mut source = open(&path.display().to_string(), &OpenOptions::default()).map_err(stream)?;
+    let mut records = Records::default();
+    source.poll(&mut records, 1 << 16, Duration::from_secs(1)).map_err(stream)?;
+    let lines = records.iter().take(100).map(|record| String::from_utf8_lossy(record.bytes));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Whether the first row names the columns, where it has to be said: `None` if the row's own looks
+/// decide it rightly, or if the format has no such row.
+pub(super) fn header(data: &Data, format: Format, delimiter: Option<char>) -> Result<Option<bool>> {
+    if !matches!(format, Format::Csv | Format::Tsv) {
+        return Ok(None);
+    }
+    let spec = FormatSpec {
+        format: Some(format),
+        delimiter,
+        header: Some(false),
+        ..FormatSpec::default()
+    };
+    let mut decoder = decoder(&spec, format, None).map_err(stream)?;
+    let (mut records, mut rows) = (Records::default(), Events::default());
+    let mut source =
+        open(&data.path.display().to_string(), &OpenOptions::default()).map_err(stream)?;
+    source.poll(&mut records, 1 << 18, Duration::from_secs(1)).map_err(stream)?;
+    for record in records.iter() {
+        // Rows that cannot be read are reported by whoever reads all of them.
+        let _ = decode(&mut *decoder, record, &mut rows);
+    }
+    if rows.len() < 2 {
+        return Ok(None);
+    }
+    let others = || (1..rows.len()).map(|i| rows.get(i));
+    let columns = rows.get(0).columns();
+    let cells = |event: Event<'_>| (0..columns).map(|c| event.value(c)).chain([event.label()]);
+    let first: Vec<Value<'_>> =
+        (0..columns).map(|c| rows.get(0).value(c)).chain([rows.get(0).label()]).collect();
+    // By its looks a row without a number or a gap is a header.
+    let looks = first.iter().all(|value| matches!(value, Value::Text(_)));
+    let mut names = false;
+    for (i, value) in first.iter().enumerate().filter(|(_, v)| matches!(v, Value::Text(_))) {
+        let below = || others().filter_map(|event| cells(event).nth(i));
+        if below().any(|other| other == *value) {
+            // A value, as it comes again.
+            return Ok(looks.then_some(false));
+        }
+        names |= below().any(|v| matches!(v, Value::Number(_)))
+            && below().all(|v| !matches!(v, Value::Text(_)));
+    }
+    Ok((names && !looks).then_some(true))
+}
+
+/// Reads a table, at most [`MOST_ROWS`] of it.
+pub(super) fn table(data: &Data, spec: &FormatSpec) -> Result<Table> {
+    let format = spec.format.unwrap_or(Format::Csv);
+    let mut source =
+        open(&data.path.display().to_string(), &OpenOptions::default()).map_err(stream)?;
+    let mut decoder = decoder(spec, format, None).map_err(stream)?;
+    let (mut records, mut event) = (Records::default(), Events::default());
+    let (mut first, mut bad, mut reason) = (Events::default(), 0, None);
+    let mut columns: Option<Columns> = None;
+    let rows = |columns: &Option<Columns>| columns.as_ref().map_or(0, |c| c.rows);
+    let more = loop {
+        records.clear();
+        let poll = source.poll(&mut records, 1 << 20, Duration::from_secs(1)).map_err(stream)?;
+        for record in records.iter() {
+            let to = if rows(&columns) < FIRST { &mut first } else { &mut event };
+            match decode(&mut *decoder, record, to) {
+                Ok(Some(at)) => {
+                    let Some(schema) = decoder.schema() else { continue };
+                    columns.get_or_insert_with(|| Columns::new(schema)).add(to.get(at));
+                }
+                Ok(None) => {}
+                Err(e) if e.fatal => {
+                    return Err(Error::Usage(format!("{}: {}", data.name, e.reason)));
+                }
+                Err(e) => {
+                    bad += 1;
+                    reason.get_or_insert(e.reason);
+                }
+            }
+            event.clear();
+        }
+        if poll == Poll::End || rows(&columns) >= MOST_ROWS {
+            break poll != Poll::End;
+        }
+    };
+    let (Some(columns), Some(schema)) = (columns, decoder.schema()) else {
+        let why = reason.map_or(String::new(), |r| format!(": {r}"));
+        return Err(Error::Usage(format!("{}: has no row that can be read{why}", data.name)));
+    };
+    let schema = schema.clone();
+    Ok(Table { spec: spec.clone(), schema, first, columns, bad, more })
+}
+
+/// The place of the record's event, if it has one.
+fn decode(
+    decoder: &mut dyn Decoder,
+    record: Record<'_>,
+    events: &mut Events,
+) -> std::result::Result<Option<usize>, BadEvent> {
+    Ok(match decoder.decode(record.bytes, record.first, events)? {
+        Decoded::Event => Some(events.len() - 1),
+        Decoded::Nothing => None,
+    })
+}
+
+pub(super) fn stream(e: impl std::fmt::Display) -> Error {
+    Error::Usage(e.to_string())
+}

@@ -1,0 +1,218 @@
+//! The parts of a table's recipe.
+
+use std::path::Path;
+
+use tidemill_stream::Format;
+
+use super::super::text::{argument, few, key, list, plural, quoted};
+use super::super::{Data, Draft};
+use super::read::Table;
+use super::{Column, Columns};
+
+/// The most texts of a column that get an input of their own.
+const MOST_TEXTS: usize = 128;
+/// Rows of the table of words.
+const WORDS: usize = 16_384;
+/// Rows of a table of ids whose number is not known.
+const IDS: usize = 50_000;
+
+/// What was found, in sentences.
+pub(super) fn found(
+    data: &Data,
+    table: &Table,
+    classes: Option<&[String]>,
+    ignored: &[(String, &str)],
+) -> Vec<String> {
+    let Columns { rows, inputs, label } = &table.columns;
+    let used: Vec<&Column> =
+        inputs.iter().filter(|c| !ignored.iter().any(|(name, _)| *name == c.name)).collect();
+    let texts = used.iter().filter(|c| c.is_text()).count();
+    let ids = used.iter().filter(|c| c.is_entity()).count();
+    let mut parts = Vec::new();
+    for (n, what) in [(used.len() - texts - ids, "numbers"), (texts, "text"), (ids, "ids")] {
+        if n > 0 {
+            parts.push(format!("{} of {what}", plural(n, "column")));
+        }
+    }
+    if table.schema.vector > 0 {
+        parts.push(format!("a vector of {}", plural(table.schema.vector, "number")));
+    }
+    let more = if table.more { " (there are more)" } else { "" };
+    let mut found = vec![format!(
+        "Found in {}: {}{more}, {}.",
+        data.name,
+        plural(*rows, "row"),
+        parts.join(", ")
+    )];
+    found.push(match classes {
+        Some(classes) => format!(
+            "The label is the column `{}`, with {}: {}.",
+            label.name,
+            plural(classes.len(), "class"),
+            few(classes)
+        ),
+        None => format!("The label is the column `{}`, a number.", label.name),
+    });
+    if label.missing > 0 {
+        found.push(format!(
+            "{} without a label: predicted, not learned from.",
+            plural(label.missing, "row")
+        ));
+    }
+    if table.bad > 0 {
+        found.push(format!("{} could not be read.", plural(table.bad, "row")));
+    }
+    found
+}
+
+/// The lines of the recipe for the format of the events.
+fn format(table: &Table) -> Vec<String> {
+    let name = match table.spec.format {
+        Some(Format::Tsv) => "tsv",
+        Some(Format::JsonLines) => "json_lines",
+        Some(Format::Vw) => "vw",
+        Some(Format::Libsvm) => "libsvm",
+        Some(Format::Arff) => "arff",
+        Some(Format::Arrow) => "arrow",
+        Some(Format::Csv) | None => "csv",
+    };
+    // Said even where the name of this file tells: other sources have no name.
+    let mut lines = vec![format!("format = \"{name}\"")];
+    lines.extend(table.spec.delimiter.map(|c| format!("delimiter = \"{c}\"")));
+    lines.extend(table.spec.header.map(|header| format!("header = {header}")));
+    lines
+}
+
+/// The keys of `[stream]`.
+pub(super) fn stream(table: &Table, ignored: &[(String, &str)]) -> String {
+    let mut lines = format(table);
+    lines.push(format!("label = {}", quoted(&table.columns.label.name)));
+    let mut text = lines.join("\n") + "\n";
+    if !ignored.is_empty() {
+        for (name, why) in ignored {
+            text += &format!("# {name} {why}.\n");
+        }
+        let names: Vec<String> = ignored.iter().map(|(name, _)| name.clone()).collect();
+        text += &format!("ignore = {}\n", list(&names));
+    }
+    if !table.spec.text.is_empty() {
+        text += "# Text of which some looks like numbers.\n";
+        text += &format!("text = {}\n", list(&table.spec.text));
+    }
+    text
+}
+
+/// The keys of `[online.features]`.
+pub(super) fn features(table: &Table) -> String {
+    let mut text = String::new();
+    let words = table.columns.inputs.iter().filter(|column| column.is_prose());
+    let words: Vec<String> = words.map(|column| key(&column.name)).collect();
+    let entities: Vec<&Column> =
+        table.columns.inputs.iter().filter(|column| column.is_entity()).collect();
+    let short = table.columns.inputs.iter().filter(|c| c.is_text() && !c.is_prose());
+    let most = short.map(|c| c.distinct().unwrap_or(MOST_TEXTS)).max();
+    if let Some(most) = most {
+        let capacity = most.clamp(1, MOST_TEXTS);
+        text += "# One input for each of the first so many texts of a column, and one for all others.\n";
+        text += &format!("text = {{ dictionary = {{ capacity = {capacity} }} }}\n");
+    }
+    if !words.is_empty() {
+        text += "# The words of a text, as rows of a table.\n";
+        for column in words {
+            text += &format!("categorical.{column} = {{ words = {{ buckets = {WORDS} }} }}\n");
+        }
+    }
+    if !entities.is_empty() {
+        text += "# Ids, as rows of tables with some room for new ones.\n";
+        for column in entities {
+            let capacity = column.distinct().map_or(IDS, |n| n + n / 4 + 10);
+            let column = key(&column.name);
+            text +=
+                &format!("categorical.{column} = {{ embedding = {{ capacity = {capacity} }} }}\n");
+        }
+    }
+    if table.schema.vector > 0 {
+        let most = (0..table.first.len())
+            .flat_map(|i| table.first.get(i).vector())
+            .fold(0.0f32, |most, v| most.max(v.abs()));
+        if most > 10.0 {
+            let scale = 1.0 / most;
+            text += &format!("# The vector's numbers go up to {most}.\nvector_scale = {scale}\n");
+        }
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("\n[online.features]\n{text}"),
+    }
+}
+
+/// The recipe of a network.
+pub(super) fn body(
+    classes: Option<&[String]>,
+    inputs: &str,
+    embedding: &str,
+    stream: &str,
+    features: &str,
+) -> String {
+    let (outputs, loss, note) = match classes {
+        Some(classes) => (classes.len(), "sparse_categorical_crossentropy", "one output per class"),
+        None => (1, "huber", "the value; it is standardized while learning"),
+    };
+    let named = match classes {
+        // Numbers from 0 are known already.
+        Some(classes) if classes.iter().enumerate().any(|(i, c)| *c != i.to_string()) => {
+            format!("\n[online]\nclasses = {}\n", list(classes))
+        }
+        _ => String::new(),
+    };
+    format!(
+        r#"[model]
+# The number of inputs that the columns have: one per number, several per text.
+input  = {{ features = {inputs} }}
+layers = [
+{embedding}  {{ dense = {{ units = 64, activation = {{ leaky_relu = {{ slope = 0.1 }} }} }} }},
+  {{ dense = {{ units = 32, activation = {{ leaky_relu = {{ slope = 0.1 }} }} }} }},
+  {{ dense = {{ units = {outputs} }} }}, # {note}
+]
+
+[training]
+loss = "{loss}"
+# No optimizer: the default needs no tuning on a stream.
+seed = 1
+
+[stream]
+{stream}{named}{features}"#
+    )
+}
+
+/// A recipe for events of sparse features.
+pub(super) fn sparse(data: &Data, table: &Table, out: &Path) -> Draft {
+    let label = &table.columns.label;
+    let binary = label.values.iter().all(|v| ["0", "1", "-1"].contains(&v.as_str()));
+    let (loss, what) = match binary {
+        true => ("binary_crossentropy", "0 or -1, and 1"),
+        false => ("mean_squared_error", "numbers"),
+    };
+    let said = format(table).join("\n");
+    let body = format!(
+        r#"[training]
+loss = "{loss}"
+
+[online]
+# A linear model over 2 to the power of `bits` hashed features, instead of [model].
+linear = {{ bits = 18, rule = "normalized_adaptive", learning_rate = 0.5 }}
+# No single event moves this model past its label, so that no update need be refused.
+guard  = {{ spike = 0 }}
+
+[stream]
+{said}
+"#
+    );
+    let found = vec![format!(
+        "Found in {}: {} of sparse features; the labels are {what}.",
+        data.name,
+        plural(table.columns.rows, "event")
+    )];
+    let (recipe, from) = (argument(&out.display().to_string()), argument(&data.name));
+    Draft { found, body, next: vec![format!("tidemill learn {recipe} --from {from}")] }
+}
