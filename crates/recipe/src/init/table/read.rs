@@ -96,23 +96,26 @@ pub(super) fn header(data: &Data, format: Format, delimiter: Option<char>) -> Re
         return Ok(None);
     }
     let others = || (1..rows.len()).map(|i| rows.get(i));
-    let columns = rows.get(0).columns();
-    let cells = |event: Event<'_>| (0..columns).map(|c| event.value(c)).chain([event.label()]);
-    let first: Vec<Value<'_>> =
-        (0..columns).map(|c| rows.get(0).value(c)).chain([rows.get(0).label()]).collect();
+    let first = rows.get(0);
+    let places = 0..=first.columns();
+    let is_text = |i: &usize| matches!(cell(first, *i), Value::Text(_));
     // By its looks a row without a number or a gap is a header.
-    let looks = first.iter().all(|value| matches!(value, Value::Text(_)));
+    let looks = places.clone().all(|i| is_text(&i));
     let mut names = false;
-    for (i, value) in first.iter().enumerate().filter(|(_, v)| matches!(v, Value::Text(_))) {
-        let below = || others().filter_map(|event| cells(event).nth(i));
-        if below().any(|other| other == *value) {
+    for i in places.filter(is_text) {
+        if others().any(|row| cell(row, i) == cell(first, i)) {
             // A value, as it comes again.
             return Ok(looks.then_some(false));
         }
-        names |= below().any(|v| matches!(v, Value::Number(_)))
-            && below().all(|v| !matches!(v, Value::Text(_)));
+        names |= others().any(|row| matches!(cell(row, i), Value::Number(_)))
+            && others().all(|row| !matches!(cell(row, i), Value::Text(_)));
     }
     Ok((names && !looks).then_some(true))
+}
+
+/// A value of a row; its label is the last one.
+fn cell(row: Event<'_>, i: usize) -> Value<'_> {
+    if i < row.columns() { row.value(i) } else { row.label() }
 }
 
 /// Reads a table, at most [`MOST_ROWS`] of it.
