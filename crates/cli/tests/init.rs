@@ -159,6 +159,9 @@ fn tables_of_each_format() {
         let (said, recipe) = place.init(&[&data], &[]);
         let printed = place.learn(&data, "300");
         assert!(printed.contains("accuracy"), "{name}: {said}{recipe}{printed}");
+        if !recipe.contains("linear = ") {
+            assert!(place.train().contains("training accuracy"), "{name}: {recipe}");
+        }
     }
     let data = place.write("t.csv", &csv);
     let (said, _) = place.init(&[&data], &["--label", "a"]);
@@ -239,5 +242,6 @@ fn real_tables() {
         let printed = place.learn(text(&data), "3000");
         let scored = printed.contains("accuracy") || printed.contains("mean absolute error");
         assert!(scored, "{recipe}{printed}");
+        place.train();
     }
 }

@@ -26,7 +26,7 @@ pub enum DataSpec {
     ImageDirectory(ImageDirectorySpec),
     /// IDX files, the format of MNIST.
     Idx(IdxSpec),
-    /// A table: CSV, or another format.
+    /// A table: CSV, TSV, JSON lines, ARFF or Arrow.
     #[serde(alias = "table")]
     Csv(TableSpec),
     /// Texts with one class each.

@@ -17,56 +17,59 @@ use crate::{Normalize, Result};
 pub struct TableSpec {
     /// The file, plain or gzipped.
     pub path: String,
-    /// How rows are written. Default: by the name of the file, else CSV.
+    /// The format of the rows. By default it follows from the name of the file, else CSV.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// Whether the first line names the columns. Default: if none of its fields is a number or missing.
+    /// Whether the first line names the columns. By default it does if none of its fields is a
+    /// number or missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
-    /// The character between fields. Default: a comma, or a tab for TSV.
+    /// The character between fields. By default a comma, or a tab for TSV.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
-    /// The column of labels. Default: `class`, `target`, `label` or `y`, whichever there is.
+    /// The column of the labels. By default `class`, `target`, `label` or `y`, whichever is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<ColumnName>,
-    /// Whether labels are classes or values. Default: what the loss compares with, else classes.
+    /// Whether labels are classes or values. By default what the loss compares with, else classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_type: Option<LabelType>,
-    /// Names of the classes in the order of their numbers; sorted as found when left out. In
-    /// validation data: what the classes are called in that file, in the order of the training data.
+    /// Names of the classes in the order of their numbers; when left out, those found in the file,
+    /// sorted. In validation data: the names that the file uses, in the order of the training
+    /// data's classes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
-    /// The columns that are features; all but the label when left out.
+    /// The columns that are features; all but the label by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<ColumnName>>,
-    /// Columns left out of the features.
+    /// Columns that are not features.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<ColumnName>,
-    /// Columns that are categories although they look like numbers.
+    /// Columns that are categories even though their values are numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categorical: Vec<ColumnName>,
-    /// Whether each category has an input of its own; yes by default, see
-    /// `[online.features] text` for other ways.
+    /// Whether each category has an input of its own. Yes by default; `online.features.text` has
+    /// other encodings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub one_hot: Option<bool>,
-    /// What stands for a missing value. Default: an empty field, `?`, `NA`, `N/A`, `NaN`, `nan` and
-    /// `null`.
+    /// Texts that stand for a missing value. By default an empty field, `?`, `NA`, `N/A`, `NaN`,
+    /// `nan` and `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_values: Option<Vec<String>>,
-    /// What happens to a row with a missing value.
+    /// What is done with a row that has a missing value.
     #[serde(default)]
     pub missing: Missing,
-    /// What happens to a row that cannot be understood.
+    /// What is done with a row that cannot be read.
     #[serde(default)]
     pub bad_rows: BadRows,
-    /// Whether the mean of each column of numbers is subtracted and its deviation divides; both are
-    /// taken from the training table. Yes by default.
+    /// Whether numbers are standardized: minus the mean, divided by the standard deviation of their
+    /// column in the training table. Yes by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standardize: Option<bool>,
-    /// Use only the first so many rows.
+    /// Use only this many rows from the start; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Instead of `standardize`: `(number * scale - mean) / std`, the same for all columns.
+    /// Instead of `standardize`: `(number * scale - mean) / std`, the same for all columns; off by
+    /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalize: Option<Normalize>,
     /// What else the recipe says about the table.
@@ -150,7 +153,7 @@ impl From<i64> for ColumnName {
     }
 }
 
-/// What labels are.
+/// The type of the labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LabelType {
@@ -160,29 +163,30 @@ pub enum LabelType {
     Value,
 }
 
-/// What happens to a row with a missing value. A missing label is never made up: its row is left out
-/// and counted.
+/// What is done with a row that has a missing value. A row with a missing label is left out and
+/// counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
-    /// A missing number is the mean of its column (0 where numbers are not standardized), a missing
+    /// A missing number is the mean of its column (0 if numbers are not standardized), a missing
     /// category none of the categories. The rows are counted.
     #[default]
     Mean,
-    /// The data is refused, with the line.
+    /// The run fails with an error that names the line.
     Fail,
     /// The row is left out and counted.
     Skip,
-    /// A number is put in its place; a missing category is none of the categories.
+    /// The number takes the place of a missing number; a missing category is none of the
+    /// categories.
     Fill(f64),
 }
 
-/// What happens to a row that cannot be understood: too few or too many fields, text in a column
-/// of numbers, a class that the training set does not have.
+/// What is done with a row that cannot be read: too few or too many fields, text in a column of
+/// numbers, a class that the training data does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BadRows {
-    /// The data is refused, with the line.
+    /// The run fails with an error that names the line.
     #[default]
     Fail,
     /// The row is left out and counted.

@@ -10,7 +10,7 @@ use tidemill_stream::{Encoder, FormatSpec, Value};
 
 use self::read::Table;
 use super::columns::{Column, Columns};
-use super::text::argument;
+use super::text::{argument, quoted};
 use super::{Data, Draft};
 use crate::RecipeFile;
 
@@ -80,7 +80,7 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
     let features = text::features(table);
     let stream = text::stream(table, ignored);
     let recipe = |input: &str, layers: &str| {
-        text::body(classes.as_deref(), input, layers, &stream, &features)
+        text::body(classes.as_deref(), input, layers, &stream, &features, &quoted(&data.name))
     };
     // The encoder knows how many inputs the columns have; it is asked with a recipe for one.
     let draft = RecipeFile::parse(&recipe("1", ""), out, &[])?;
@@ -106,6 +106,7 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
     let (file, from) = (argument(&out.display().to_string()), argument(&data.name));
     let next = vec![
         format!("tidemill learn {file} --from {from}"),
+        format!("tidemill train {file} --out runs/batch"),
         format!("tidemill advise {file} --from {from}"),
     ];
     Ok(Draft { found: text::found(data, table, classes.as_deref(), ignored), body, next })

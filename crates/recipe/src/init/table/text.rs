@@ -102,7 +102,7 @@ pub(super) fn stream(table: &Table, ignored: &[(String, &str)]) -> String {
     text
 }
 
-/// The keys of `[online.features]`.
+/// How the columns of an event become the model's inputs.
 pub(super) fn features(table: &Table) -> String {
     let mut text = String::new();
     let words = table.columns.inputs.iter().filter(|column| column.is_prose());
@@ -153,6 +153,7 @@ pub(super) fn body(
     embedding: &str,
     stream: &str,
     features: &str,
+    data: &str,
 ) -> String {
     let (outputs, loss, note) = match classes {
         Some(classes) => (classes.len(), "sparse_categorical_crossentropy", "one output per class"),
@@ -167,7 +168,7 @@ pub(super) fn body(
     };
     format!(
         r#"[model]
-# The number of inputs that the columns have: one per number, several per text.
+# As many inputs as the columns make: one per number, several per text.
 input  = {{ features = {inputs} }}
 layers = [
 {embedding}  {{ dense = {{ units = 64, activation = {{ leaky_relu = {{ slope = 0.1 }} }} }} }},
@@ -177,9 +178,17 @@ layers = [
 
 [training]
 loss = "{loss}"
-# No optimizer: the default needs no tuning on a stream.
+# No optimizer: the default needs no tuning.
 seed = 1
 
+# For `tidemill train`; name another table for validation, of the same columns.
+[batch]
+data       = {{ table = {{ path = {data} }} }}
+# validation = {{ table = {{ path = "..." }} }}
+batch_size = 32
+epochs     = 10
+
+# For both: how rows are written, and which column is the label.
 [stream]
 {stream}{named}{features}"#
     )
