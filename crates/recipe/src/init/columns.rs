@@ -114,7 +114,7 @@ impl Column {
     fn mostly_different(&self) -> bool {
         match self.distinct() {
             Some(n) => 10 * n >= 9 * self.len(),
-            None => true,
+            None => self.len() <= 2 * MANY,
         }
     }
 

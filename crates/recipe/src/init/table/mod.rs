@@ -79,8 +79,10 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
     }
     let features = text::features(table);
     let stream = text::stream(table, ignored);
+    let skip = if table.bad > 0 { ", bad_rows = \"skip\"" } else { "" };
+    let source = format!("{{ table = {{ path = {}{skip} }} }}", quoted(&data.name));
     let recipe = |input: &str, layers: &str| {
-        text::body(classes.as_deref(), input, layers, &stream, &features, &quoted(&data.name))
+        text::body(classes.as_deref(), input, layers, &stream, &features, &source)
     };
     // The encoder knows how many inputs the columns have; it is asked with a recipe for one.
     let draft = RecipeFile::parse(&recipe("1", ""), out, &[])?;

@@ -47,8 +47,8 @@ pub(super) fn format(data: &Data) -> Result<(Format, Option<char>)> {
     };
     let Some(format) = by_name.or_else(guess) else {
         return Err(Error::Usage(format!(
-            "{}: is neither a folder of images or texts, nor an archive of images, nor IDX data, nor a table (CSV, TSV, JSON \
-             lines, ARFF, VW text, libsvm)",
+            "{}: is neither a folder of images or texts, nor an archive of images, nor IDX data, nor \
+             a table (CSV, TSV, JSON lines, ARFF, VW text, libsvm)",
             data.name
         )));
     };

@@ -183,7 +183,7 @@ seed = 1
 
 # For `tidemill train`; name another table for validation, of the same columns.
 [batch]
-data       = {{ table = {{ path = {data} }} }}
+data       = {data}
 # validation = {{ table = {{ path = "..." }} }}
 batch_size = 32
 epochs     = 10
