@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 /// crates of a row come after those that it uses, so that there is no circle.
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("fields", &[], &[]),
-    ("stream", &[], &[]),
+    ("table", &[], &[]),
+    ("stream", &["table"], &[]),
     ("drift", &[], &[]),
     ("page", &[], &[]),
     ("graph", &["fields"], &[]),
-    ("data", &["fields"], &[]),
+    ("data", &["fields", "table"], &[]),
     ("plan", &["graph"], &[]),
     ("nn", &["fields", "graph"], &[]),
     ("cpu", &["plan", "graph"], &["nn"]),
@@ -137,7 +138,7 @@ fn the_house_has_nine_floors() {
     let arrows: usize = ARROWS.iter().map(|a| a.1.len()).sum();
     let highest = floors.iter().map(|f| f.1).max().unwrap();
     println!("{arrows} arrows, {highest} floors: {floors:?}");
-    assert!(arrows <= 34 && highest <= 9, "{arrows} arrows, {highest} floors");
+    assert!(arrows <= 36 && highest <= 9, "{arrows} arrows, {highest} floors");
 }
 
 #[test]

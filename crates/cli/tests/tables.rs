@@ -27,7 +27,7 @@ fn table_recipe(folder: &Path, label: &str, training: &str, outputs: usize) -> (
     table(&folder.join("test.csv"), 90);
     let recipe = format!(
         r#"[model]
-input  = {{ features = 3 }}
+input  = {{ features = 5 }}
 layers = [{{ dense = {{ units = 16, activation = "tanh" }} }}, {{ dense = {{ units = {outputs} }} }}]
 [training]
 {training}
@@ -37,6 +37,8 @@ data       = {{ csv = {{ path = "train.csv", {label} }} }}
 validation = {{ csv = {{ path = "test.csv", {label} }} }}
 batch_size = 16
 epochs     = 30
+[online.features]
+text = {{ dictionary = {{ capacity = 2 }} }}
 "#
     );
     let path = folder.join("recipe.toml");

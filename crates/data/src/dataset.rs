@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tidemill_fields::{Batch, DType, Field, Row, Signature, Truth};
+use tidemill_table::Known;
 
-use crate::{CsvSchema, Result};
+use crate::Result;
 
 /// What is known of a dataset before a sample is read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -148,8 +149,9 @@ pub trait Dataset: Send + Sync {
         Vec::new()
     }
 
-    /// The columns' meaning, where the source is a table; another table is opened alike with it.
-    fn csv_schema(&self) -> Option<&CsvSchema> {
+    /// What was learned of columns and labels, where the source is a table; another table or a stream is
+    /// read alike with it.
+    fn known(&self) -> Option<&Known> {
         None
     }
 }

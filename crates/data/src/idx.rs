@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::memory::{Features, Labels, Origin};
+use crate::memory::{Features, Labels};
 use crate::source::{open, read_error};
 use crate::{Bytes, Error, MemoryDataset, Normalize, Result};
 
@@ -73,9 +73,8 @@ impl IdxSpec {
                 Labels::Classes(labels.values.iter().map(|&v| u32::from(v)).collect())
             }
         };
-        let origin = Origin { file: self.images.clone(), lines: Vec::new() };
-        let mut data =
-            MemoryDataset::new(Features::U8(images.values), &shape, labels)?.with_origin(origin);
+        let mut data = MemoryDataset::new(Features::U8(images.values), &shape, labels)?
+            .with_file(self.images.clone());
         if let Some(normalize) = &self.normalize {
             data = data.with_normalize(normalize)?;
         }

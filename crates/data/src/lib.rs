@@ -6,7 +6,8 @@
 //!
 //! - [`spec`]: what a recipe says about data ([`DataSpec`]), and opening it
 //! - [`dataset`]: the [`Dataset`] trait that all sources implement
-//! - [`memory`]: arrays in memory ([`MemoryDataset`]); [`idx`] and [`csv`] fill one from files
+//! - [`memory`]: arrays in memory ([`MemoryDataset`]); [`idx`] fills one from files
+//! - [`table`]: tables of numbers and texts in memory ([`TableDataset`])
 //! - [`images`]: folders and archives of images, decoded as they are needed ([`ImageFolder`])
 //! - [`fields`]: samples of several fields in memory ([`FieldsDataset`]); [`text`] fills one from
 //!   texts
@@ -37,7 +38,6 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
-pub mod csv;
 pub mod dataset;
 pub mod digits;
 pub mod error;
@@ -51,10 +51,10 @@ pub mod order;
 mod random;
 mod source;
 pub mod spec;
+pub mod table;
 pub mod text;
 
 pub use bytes::Bytes;
-pub use csv::{CsvSchema, CsvSpec};
 pub use dataset::{Dataset, FillCost, Info, LabelKind, RawImage};
 pub use error::{Error, Result};
 pub use fields::{FieldValues, FieldsDataset};
@@ -65,5 +65,7 @@ pub use memory::MemoryDataset;
 pub use normalize::Normalize;
 pub use order::Order;
 pub use spec::{DataSpec, InputSpec};
+pub use table::{TableDataset, TableSpec};
 pub use text::{TaggedSpec, TextDirectorySpec};
 pub use tidemill_fields::{Batch, Row, Truth};
+pub use tidemill_table::{Encoder, Known};

@@ -1,9 +1,9 @@
-//! Samples in memory: arrays from the library API, IDX files, tables.
+//! Samples in memory: arrays from the library API, IDX files.
 
 use tidemill_fields::{Field, Row};
 
 use crate::normalize::{Affine, Normalize};
-use crate::{Bytes, CsvSchema, Dataset, Error, Info, LabelKind, RawImage, Result};
+use crate::{Bytes, Dataset, Error, Info, LabelKind, RawImage, Result};
 
 /// Lines that are fetched ahead; the hardware follows on its own after the first ones.
 const MAX_TOUCHED_LINES: usize = 16;
@@ -42,15 +42,6 @@ pub enum Labels {
     None,
 }
 
-/// Where rows come from, for [`Dataset::describe`].
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Origin {
-    /// The file; empty for arrays.
-    pub(crate) file: String,
-    /// The line of each row, where the file has lines.
-    pub(crate) lines: Vec<u32>,
-}
-
 /// A dataset held in memory.
 #[derive(Clone, Debug)]
 pub struct MemoryDataset {
@@ -60,9 +51,8 @@ pub struct MemoryDataset {
     shape: Vec<usize>,
     sample_len: usize,
     affine: Affine,
-    origin: Origin,
-    schema: Option<CsvSchema>,
-    skipped: (usize, Vec<String>),
+    /// The file that samples come from; empty for arrays.
+    file: String,
 }
 
 impl MemoryDataset {
@@ -117,9 +107,7 @@ impl MemoryDataset {
             shape: shape.to_vec(),
             sample_len,
             affine,
-            origin: Origin::default(),
-            schema: None,
-            skipped: (0, Vec::new()),
+            file: String::new(),
         })
     }
 
@@ -173,18 +161,8 @@ impl MemoryDataset {
         Ok(self)
     }
 
-    pub(crate) fn with_origin(mut self, origin: Origin) -> Self {
-        self.origin = origin;
-        self
-    }
-
-    pub(crate) fn with_schema(mut self, schema: CsvSchema) -> Self {
-        self.schema = Some(schema);
-        self
-    }
-
-    pub(crate) fn with_skipped(mut self, count: usize, examples: Vec<String>) -> Self {
-        self.skipped = (count, examples);
+    pub(crate) fn with_file(mut self, file: String) -> Self {
+        self.file = file;
         self
     }
 
@@ -246,10 +224,9 @@ impl Dataset for MemoryDataset {
     }
 
     fn describe(&self, index: usize) -> String {
-        match (self.origin.file.is_empty(), self.origin.lines.get(index)) {
-            (true, _) => format!("sample {index}"),
-            (false, Some(line)) => format!("{}:{line}", self.origin.file),
-            (false, None) => format!("{}, sample {index}", self.origin.file),
+        match self.file.is_empty() {
+            true => format!("sample {index}"),
+            false => format!("{}, sample {index}", self.file),
         }
     }
 
@@ -272,18 +249,6 @@ impl Dataset for MemoryDataset {
             }
         };
         Ok(Some(RawImage { height, width, channels, pixels }))
-    }
-
-    fn num_skipped(&self) -> usize {
-        self.skipped.0
-    }
-
-    fn skipped_examples(&self) -> Vec<String> {
-        self.skipped.1.clone()
-    }
-
-    fn csv_schema(&self) -> Option<&CsvSchema> {
-        self.schema.as_ref()
     }
 }
 

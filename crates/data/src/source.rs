@@ -12,7 +12,7 @@ use crate::{Error, Result};
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// A reader of `path`'s content; gzip is told by its first two bytes, not by the name.
-pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>> {
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>> {
     let file = File::open(path).map_err(|e| Error::read(path, e))?;
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
     // `File::open` succeeds on a folder; the first read tells.

@@ -12,8 +12,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use tidemill_table::Known;
+
 use crate::text::{TaggedSpec, TextDirectorySpec};
-use crate::{CsvSpec, Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, LabelKind, Result};
+use crate::{
+    Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, LabelKind, Result, TableSpec,
+};
 
 /// The source of the samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,8 +27,9 @@ pub enum DataSpec {
     ImageDirectory(ImageDirectorySpec),
     /// IDX files, the format of MNIST.
     Idx(IdxSpec),
-    /// A CSV table.
-    Csv(CsvSpec),
+    /// A table, as CSV or in another format; `table` is another name for it.
+    #[serde(alias = "table")]
+    Csv(TableSpec),
     /// A folder of texts with one sub-folder for each class.
     TextDirectory(TextDirectorySpec),
     /// Words with a class each, in the columns of CoNLL.
@@ -76,16 +81,18 @@ impl DataSpec {
         resolve: &dyn Fn(&str) -> PathBuf,
         want: InputSpec,
     ) -> Result<Box<dyn Dataset>> {
-        self.open_like(resolve, want, || None)
+        self.open_like(resolve, want, None, || None)
     }
 
-    /// As [`DataSpec::open`], with the meaning of classes and columns of `like`: a validation set
-    /// must number its classes as the training set did, also where one of them does not occur.
-    /// `like` is asked when it is needed, so that both sets can be read at once.
+    /// As [`DataSpec::open`], with the meaning of classes and columns that a run has learned
+    /// (`known`), or that of `like`: a validation set must number its classes as the training set
+    /// did, also where one of them does not occur. `like` is asked when it is needed, so that both
+    /// sets can be read at once.
     pub fn open_like<'a>(
         &self,
         resolve: &dyn Fn(&str) -> PathBuf,
         want: InputSpec,
+        known: Option<&Known>,
         like: impl FnOnce() -> Option<&'a dyn Dataset>,
     ) -> Result<Box<dyn Dataset>> {
         let data: Box<dyn Dataset> = match self {
@@ -102,7 +109,10 @@ impl DataSpec {
                 }
                 Box::new(data)
             }
-            Self::Csv(spec) => Box::new(spec.open(resolve, like().and_then(|d| d.csv_schema()))?),
+            Self::Csv(spec) => {
+                let known = known.or_else(|| like().and_then(|d| d.known()));
+                Box::new(spec.open(resolve, known)?)
+            }
             Self::TextDirectory(spec) => {
                 let names = like().map_or(&[][..], |d| d.class_names());
                 Box::new(spec.open(resolve, self.tokens(want)?, names)?)
@@ -160,6 +170,19 @@ impl DataSpec {
         // A flat model may be fed with images: the values are the same.
         if found == wanted || (same_count && wanted.len() == 1) {
             return Ok(());
+        }
+        if let (Some(encoder), [wants]) =
+            (data.known().and_then(|known| known.encoder.as_ref()), &wanted[..])
+        {
+            let (names, has) = (encoder.names(), data.sample_len());
+            let few: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
+            let more = if names.len() > 8 { ", ..." } else { "" };
+            return Err(Error::option(format!(
+                "the model has {wants} inputs and a row of {} {has} ({}{more}); set model.input to \
+                 {{ features = {has} }}, or leave columns out with exclude",
+                self.path(),
+                few.join(", ")
+            )));
         }
         Err(Error::option(format!(
             "{}: samples have shape {found:?}, the model's input is {wanted:?}; change model.input \

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use tidemill_data::images::{ColorMode, decode};
-use tidemill_data::{CsvSpec, IdxSpec, idx};
+use tidemill_data::{IdxSpec, TableSpec, idx};
 
 /// A small generator of positions and bits to damage (SplitMix64).
 struct Random(u64);
@@ -80,7 +80,7 @@ fn damaged_tables_never_panic() {
     damage(text.as_bytes(), 500, |bytes| {
         std::fs::write(&path, bytes).unwrap();
         for label in [Some("y".into()), Some((-1).into()), None] {
-            let mut spec = CsvSpec::new("x");
+            let mut spec = TableSpec::new("x");
             spec.label = label;
             let _ = spec.open(&|_| path.clone(), None);
         }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidemill_data::csv::{BadRows, LabelType, Missing};
 use tidemill_data::images::{BrokenFiles, Cache, ColorMode, LabelMode, Subset};
 use tidemill_data::spec::class_counts;
+use tidemill_data::table::{LabelType, Missing};
 use tidemill_data::{
-    CsvSpec, DataSpec, Dataset, IdxSpec, ImageDirectorySpec, InputSpec, LabelKind, Loader,
-    LoaderOptions, Order, Truth,
+    DataSpec, Dataset, IdxSpec, ImageDirectorySpec, InputSpec, LabelKind, Loader, LoaderOptions,
+    Order, TableSpec, Truth,
 };
 
 /// The file or folder `name`; says so on standard error where it is absent.
@@ -115,7 +115,8 @@ fn cifar_inside_its_archive() {
     assert_eq!((one.0, one), (10_000, two));
     let test = DataSpec::ImageDirectory(cifar("test"));
     let like = spec.open(&|n| found(n).unwrap(), image(32, 32, 3)).unwrap();
-    let test = test.open_like(&|n| found(n).unwrap(), image(32, 32, 3), || Some(like.as_ref()));
+    let test =
+        test.open_like(&|n| found(n).unwrap(), image(32, 32, 3), None, || Some(like.as_ref()));
     assert_eq!(class_counts(test.unwrap().as_ref()), [200; 10]);
 }
 
@@ -171,8 +172,8 @@ fn an_archive_whose_top_is_no_folder_of_classes_is_told() {
     assert!(error.contains("root = \"imagenet_sample_150\""), "{error}");
 }
 
-fn csv(path: &str, edit: impl FnOnce(&mut CsvSpec)) -> Option<Arc<dyn Dataset>> {
-    let mut spec = CsvSpec::new(path);
+fn csv(path: &str, edit: impl FnOnce(&mut TableSpec)) -> Option<Arc<dyn Dataset>> {
+    let mut spec = TableSpec::new(path);
     spec.label = Some((-1).into());
     edit(&mut spec);
     open(DataSpec::Csv(spec), InputSpec::Any)
@@ -187,18 +188,19 @@ fn tables() {
     if let Some(data) = csv("weather_noaa/weather.csv.gz", |s| s.label = Some("target".into())) {
         assert_eq!(class_counts(data.as_ref()), [12_461, 5698]);
     }
-    if let Some(data) = csv("covertype_20k/covtype.20k.data.gz", |s| s.header = false) {
+    if let Some(data) = csv("covertype_20k/covtype.20k.data.gz", |_| {}) {
         assert_eq!((data.len(), data.sample_len(), data.num_classes()), (20_000, 54, Some(7)));
     }
-    if let Some(data) = csv("kddcup99/kddcup.data_10_percent.gz", |s| s.header = false) {
-        assert_eq!((data.len(), data.sample_len(), data.num_classes()), (494_021, 41, Some(23)));
+    if let Some(data) = csv("kddcup99/kddcup.data_10_percent.gz", |_| {}) {
+        // Three of the 41 columns are texts.
+        let found = (data.len(), data.sample_len(), data.num_classes());
+        assert_eq!(found, (494_021, 38 + 3 * 65, Some(23)));
         assert!(data.class_names().contains(&"smurf.".into()));
     }
     let pm25 = csv("beijing_pm25/PRSA_data_2010.1.1-2014.12.31.csv.gz", |s| {
         s.label = Some("pm2.5".into());
-        s.label_type = LabelType::Value;
+        s.label_type = Some(LabelType::Value);
         s.missing = Missing::Skip;
-        s.standardize = true;
     });
     if let Some(data) = pm25 {
         assert_eq!((data.len(), data.num_skipped()), (43_824 - 2066, 2066));
@@ -207,25 +209,19 @@ fn tables() {
 
 #[test]
 fn adult_census_is_read_alike_for_training_and_test() {
-    let plain = |s: &mut CsvSpec| {
-        s.header = false;
-        s.missing = Missing::Skip;
-        s.bad_rows = BadRows::Skip;
-        s.standardize = true;
-        s.one_hot = true;
-    };
-    let Some(train) = csv("adult_census/adult.data.gz", plain) else { return };
+    let Some(train) = csv("adult_census/adult.data.gz", |_| {}) else { return };
     assert_eq!(train.class_names(), ["<=50K", ">50K"]);
-    // Rows with a "?" are left out.
-    assert_eq!((train.len(), train.num_skipped()), (30_162, 2399));
-    let mut spec = CsvSpec::new("adult_census/adult.test.gz");
-    spec.label = None;
-    plain(&mut spec);
-    let resolve = |n: &str| found(n).unwrap();
-    let test =
-        DataSpec::Csv(spec).open_like(&resolve, InputSpec::Any, || Some(train.as_ref())).unwrap();
-    assert_eq!(test.sample_len(), train.sample_len());
-    assert_eq!((test.len(), test.label_kind()), (15_060, LabelKind::None));
+    assert_eq!((train.len(), train.num_skipped(), train.sample_len()), (32_561, 0, 6 + 8 * 65));
+    let note = "2399 of 32561 rows lack values (c2: 1836, c7: 1843, c14: 583)";
+    assert_eq!(train.notes(), [note]);
+    // The test file has a dot after each label.
+    let mut spec = TableSpec::new("adult_census/adult.test.gz");
+    spec.class_names = ["<=50K.", ">50K."].map(String::from).to_vec();
+    let (spec, resolve) = (DataSpec::Csv(spec), |n: &str| found(n).unwrap());
+    let like = || Some(train.as_ref());
+    let test = spec.open_like(&resolve, InputSpec::Any, None, like).unwrap();
+    assert_eq!(test.class_names(), train.class_names());
+    assert_eq!((test.len(), class_counts(test.as_ref())), (16_281, vec![12_435, 3846]));
 }
 
 #[test]

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use serde::{Deserialize, Serialize};
-use tidemill_data::csv::{ColumnName, Missing};
 use tidemill_data::images::{Cache, ColorMode, Subset};
-use tidemill_data::{CsvSpec, DataSpec, ImageDirectorySpec};
+use tidemill_data::table::{ColumnName, Missing};
+use tidemill_data::{DataSpec, ImageDirectorySpec, TableSpec};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Section {
@@ -52,7 +52,7 @@ fn image_directory() {
 #[test]
 fn tables() {
     let spec = parse(r#"data = { csv = { path = "a.csv", label = "class" } }"#);
-    let mut want = CsvSpec::new("a.csv");
+    let mut want = TableSpec::new("a.csv");
     want.label = Some("class".into());
     assert_eq!(spec, DataSpec::Csv(want));
     let spec = parse(
@@ -60,8 +60,10 @@ fn tables() {
            features = [0, 3], delimiter = "\t", normalize = { mean = [1, 2], std = [3, 4] } } }"#,
     );
     let DataSpec::Csv(spec) = spec else { panic!() };
-    assert_eq!((spec.label, spec.delimiter), (Some(ColumnName::Index(-1)), '\t'));
+    assert_eq!((spec.label, spec.delimiter), (Some(ColumnName::Index(-1)), Some('\t')));
     assert_eq!(spec.missing, Missing::Fill(0.5));
+    let spec = parse(r#"data = { table = { path = "a.jsonl", format = "json_lines" } }"#);
+    assert_eq!(spec.path(), "a.jsonl");
 }
 
 #[test]

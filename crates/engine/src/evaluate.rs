@@ -69,6 +69,12 @@ pub fn default_batch_size(training: usize) -> usize {
     training.max(SMALLEST_BATCH)
 }
 
+/// What 1 of a target is in the units of the labels, where those were scaled; else 1.
+pub fn unit(data: &dyn Dataset) -> f64 {
+    let labels = data.known().and_then(|known| known.labels.as_ref());
+    labels.map_or(1.0, |labels| labels.unscale(1.0) - labels.unscale(0.0))
+}
+
 /// Measures `engine` on all of `data`.
 pub fn evaluate(
     engine: &mut Engine,
@@ -76,7 +82,9 @@ pub fn evaluate(
     options: &EvaluateOptions,
 ) -> Result<Evaluation> {
     let num_outputs = engine.num_outputs();
-    let mut meter = Meter::new(options.task, num_outputs, &options.metrics).with_confusion();
+    let meter =
+        Meter::new(options.task, num_outputs, &options.metrics).in_units(unit(data.as_ref()));
+    let mut meter = meter.with_confusion();
     let mut mistakes = Mistakes::new(options.mistakes);
     let mut pass = LoaderOptions::one_pass(options.batch_size);
     pass.threads = options.data_threads;

@@ -420,7 +420,7 @@ impl<'a> StreamDriver<'a> {
             source: self.stream.source.clone(),
             position: position.clone(),
             format: self.stream.format,
-            known: self.feed.learned(),
+            known: None,
             linear: self.learner.sums(),
             prequential: self.learner.prequential().clone(),
             guard: self.learner.guard().clone(),
@@ -438,6 +438,7 @@ impl<'a> StreamDriver<'a> {
             step,
             online_steps: step - self.stream.batch_steps,
             samples: self.stream.meta.samples + state.counts.events - state.counts.unlabelled,
+            known: self.feed.learned(),
             ..self.stream.meta.clone()
         };
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());

@@ -13,14 +13,14 @@ use super::learner::{Learner, Scale};
 use super::linear::LinearLearner;
 use super::model::Model;
 use serde::{Deserialize, Serialize};
-use tidemill_engine::data::{Batch, Dataset, Order};
+use tidemill_engine::data::{Batch, Dataset, Known, Order};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::metrics::Task;
-use tidemill_engine::nn::EntityEmbeddingSpec;
 use tidemill_engine::prequential::Truth;
 use tidemill_recipe::online::join::Missing;
-use tidemill_recipe::stream::features::{Encoder, HashedColumns, Label, Labels, Table};
-use tidemill_recipe::stream::{BadEvent, Event, Mark, Position, Record, Schema, Value};
+use tidemill_recipe::stream::features::{Encoder, HashedColumns, Label, Labels};
+use tidemill_recipe::stream::{BadEvent, Event, Mark, Position, Record, Value};
+use tidemill_recipe::tables::check_inputs;
 
 /// How many events of a stored stream decide what its columns are.
 const FIRST_EVENTS: usize = 100;
@@ -114,17 +114,6 @@ pub trait Feed {
     fn dead(&self) -> super::journal::JournalMark;
 }
 
-/// What is learned of a stream's records beside the weights.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Known {
-    /// What events consist of.
-    pub schema: Option<Schema>,
-    /// Raw features to inputs.
-    pub encoder: Option<Encoder>,
-    /// Labels to classes or targets.
-    pub labels: Option<Labels>,
-}
-
 /// The records of a source.
 pub struct RecordFeed {
     intake: Intake,
@@ -211,18 +200,8 @@ impl RecordFeed {
         if let (Model::Network(learner), true) = (model, unknown) {
             let encoder = Encoder::new(&self.spec.features, schema, &first);
             let encoder = encoder.map_err(stream_error)?;
-            let (wants, has) = (learner.engine().sample_len(), encoder.width());
-            if wants != has {
-                let names = encoder.names();
-                let few: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
-                let more = if names.len() > 8 { ", ..." } else { "" };
-                return Err(Error::Usage(format!(
-                    "the model has {wants} inputs and an event of the stream {has} ({}{more}); set \
-                     model.input to {{ features = {has} }}, or leave columns out with stream.ignore",
-                    few.join(", ")
-                )));
-            }
-            check_embeddings(&encoder, learner.engine().spec().model.entity_embedding())?;
+            let engine = learner.engine();
+            check_inputs(&encoder, &engine.spec().model, engine.sample_len())?;
             self.known.encoder = Some(encoder);
         }
         if self.known.labels.is_none() {
@@ -367,38 +346,6 @@ fn give(
         }
         Err(bad) => Put::Bad(bad),
     })
-}
-
-/// Columns that are rows of embeddings need tables, and tables need such columns.
-fn check_embeddings(encoder: &Encoder, tables: Option<&EntityEmbeddingSpec>) -> Result<()> {
-    let wanted = encoder.tables();
-    let has: Vec<(usize, usize)> = tables.map(|t| t.tables().collect()).unwrap_or_default();
-    let fits =
-        |(&(rows, inputs), b): (&(usize, usize), &Table<'_>)| rows >= b.rows && inputs == b.inputs;
-    let enough = has.len() == wanted.len() && has.iter().zip(&wanted).all(fits);
-    if enough {
-        return Ok(());
-    }
-    let columns: Vec<&str> = wanted.iter().map(|w| w.column).collect();
-    let rows: Vec<usize> = wanted.iter().map(|w| w.rows).collect();
-    let tokens: Vec<usize> = wanted.iter().map(|w| w.inputs).collect();
-    let tokens = match tokens.iter().all(|&n| n == 1) {
-        true => String::new(),
-        false => format!("tokens = {tokens:?}, "),
-    };
-    let columns = if columns.is_empty() { "none".into() } else { columns.join(", ") };
-    Err(Error::Usage(match rows.is_empty() {
-        true => format!(
-            "the model has entity_embedding for {} columns and the stream none: name them in \
-             online.features.categorical, as user = {{ embedding = {{ capacity = 1000 }} }}",
-            has.len()
-        ),
-        false => format!(
-            "columns of the stream that are rows of embeddings: {columns}; put \
-             {{ entity_embedding = {{ vocabulary = {rows:?}, {tokens}units = 8 }} }} first in \
-             model.layers (found tables of rows and tokens {has:?})"
-        ),
-    }))
 }
 
 /// Puts an event into a row; says why not if it is bad. Nothing is learned from a bad event.
@@ -639,21 +586,28 @@ pub struct DataFeed {
     first: u64,
     /// The sample in hand.
     one: Batch,
+    known: Known,
+    /// What targets 0 and 1 are in the units of the labels, where those were scaled.
+    scale: Option<(f64, f64)>,
 }
 
 impl DataFeed {
-    /// One pass over `data` after `position`.
+    /// One pass over `data` after `position`; `known` is what the run knows of columns and labels.
     pub fn new(
         data: Arc<dyn Dataset>,
         order: Order,
         rate: Option<f64>,
         position: Position,
         counts: Counts,
+        known: Known,
     ) -> DataFeed {
+        let known = data.known().cloned().unwrap_or(known);
+        let scale = known.labels.as_ref().map(|l| (l.unscale(0.0), l.unscale(1.0)));
+        let scale = scale.filter(|scale| *scale != (0.0, 1.0));
         let one = Batch::new(data.info().signature.clone());
         let first = position.mark("").unwrap_or_default().major;
         let start = Instant::now();
-        DataFeed { data, order, position, counts, rate, start, first, one }
+        DataFeed { data, order, position, counts, rate, start, first, one, known, scale }
     }
 
     fn next(&self) -> u64 {
@@ -705,6 +659,11 @@ impl Feed for DataFeed {
         let skipped = row.skipped() > 0;
         drop(row);
         learner.take(i, one, 0)?;
+        if let (Some((mean, of_one)), Truth::Values(&[target])) = (self.scale, one.truth(0)) {
+            let deviation = of_one - mean;
+            let target = f64::from(target) * deviation + mean;
+            learner.set_scale(i, Scale { mean, deviation, target });
+        }
         match (skipped, one.truth(0)) {
             (true, _) => self.counts.bad += 1,
             (false, Truth::Unknown) => {
@@ -732,7 +691,7 @@ impl Feed for DataFeed {
     fn commit(&self, _position: Position) {}
 
     fn learned(&self) -> Known {
-        Known::default()
+        self.known.clone()
     }
 
     fn dead(&self) -> super::journal::JournalMark {

@@ -117,7 +117,7 @@ impl Work {
         (block.next, block.schema) = (0, None);
         block.records = records;
         for record in block.records.iter() {
-            let outcome = match self.decoder.decode(record, &mut block.events) {
+            let outcome = match self.decoder.decode(record.bytes, record.first, &mut block.events) {
                 Ok(Decoded::Event) => Outcome::Event(block.events.len() - 1),
                 Ok(Decoded::Nothing) if record.first => match self.decoder.schema() {
                     Some(schema) => Outcome::Header(Box::new(schema.clone())),

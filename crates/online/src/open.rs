@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidemill_engine::checkpoint::Meta;
-use tidemill_engine::data::{DataSpec, Dataset, ImageDirectorySpec, Order};
+use tidemill_engine::data::{DataSpec, Dataset, ImageDirectorySpec, Known, Order};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::data::open_one;
@@ -50,7 +50,7 @@ pub(crate) fn open(
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<Opened> {
     if is_data(&options.from) {
-        let feed = open_data(file, options, start, model)?;
+        let feed = open_data(file, options, base, start, model)?;
         return Ok(Opened { feed: Box::new(feed), format: None });
     }
     let format = match start.same().and_then(|s| s.format) {
@@ -66,6 +66,7 @@ pub(crate) fn open(
 fn open_data(
     file: &RecipeFile,
     options: &LearnOptions,
+    base: &Meta,
     start: &Start,
     model: &Model,
 ) -> Result<DataFeed> {
@@ -79,7 +80,7 @@ fn open_data(
         let what = format!("joins records by their ids, and {from} has none");
         return Err(file.error_at("online.labels", &what));
     }
-    let data = dataset(file, from)?;
+    let data = dataset(file, from, Some(&base.known))?;
     let order = if file.recipe.batch.shuffle {
         Order::Shuffled { seed: file.recipe.training.seed }
     } else {
@@ -87,7 +88,7 @@ fn open_data(
     };
     let position = start.same().map(|s| s.position.clone()).unwrap_or_default();
     let counts = start.same().map_or_else(Counts::default, |s| s.counts);
-    Ok(DataFeed::new(data, order, options.rate, position, counts))
+    Ok(DataFeed::new(data, order, options.rate, position, counts, base.known.clone()))
 }
 
 /// The source at the record after the last one that was learned from.
@@ -131,11 +132,15 @@ fn open_records(
     source: Box<dyn Source>,
     format: Format,
 ) -> Result<RecordFeed> {
-    let spec = &file.recipe.online;
+    let spec = OnlineSpec { features: file.features()?, ..file.recipe.online.clone() };
     let same = start.same();
-    let known = start.before().map(|s| s.known.clone()).unwrap_or_default();
-    let decoder = decoder(&file.recipe.stream, format, known.schema.clone());
-    let queue = QueueOptions { bytes: spec.queue_bytes, policy: policy(spec, folder) };
+    let known = base.known.clone();
+    if known.encoder.is_some() && matches!(format, Format::Vw | Format::Libsvm) {
+        let what = format!("= {format:?} has no columns, and the model has learned from columns");
+        return Err(file.error_at("stream.format", &what));
+    }
+    let decoder = decoder(&file.stream_format(format)?, format, known.schema.clone());
+    let queue = QueueOptions { bytes: spec.queue_bytes, policy: policy(&spec, folder) };
     let reader = Reader::spawn(source, queue).map_err(stream_error)?;
     let intake = Intake::new(reader, decoder.map_err(stream_error)?)?;
     let dead = Journal::open(
@@ -146,7 +151,7 @@ fn open_records(
     let images = Images::of(file)?;
     let stored = Path::new(options.from.trim_start_matches("file:")).is_file();
     let (names, task) = (base.class_names.clone(), file.recipe.task());
-    let mut feed = RecordFeed::new(intake, images, spec.clone(), task, stored, names, dead);
+    let mut feed = RecordFeed::new(intake, images, spec, task, stored, names, dead);
     let position = same.map(|s| s.position.clone()).unwrap_or_default();
     feed.restore(known, position, same.map_or_else(Counts::default, |s| s.counts));
     if let Some(join) = open_join(file, folder, start, format)? {
@@ -190,11 +195,12 @@ fn open_join(
     Ok(Some(join))
 }
 
-/// The recipe's training data, or a folder of images with the recipe's options.
+/// The recipe's training data, or a folder of images with the recipe's options; `known` is what the
+/// run has learned of columns and labels.
 ///
 /// # Errors
 /// If the recipe names no data, or they cannot be opened.
-pub fn dataset(file: &RecipeFile, from: &str) -> Result<Arc<dyn Dataset>> {
+pub fn dataset(file: &RecipeFile, from: &str, known: Option<&Known>) -> Result<Arc<dyn Dataset>> {
     let paths = DataPaths::new(&file.path);
     let spec = match (from, &file.recipe.batch.data) {
         ("data:", _) => file.batch_data()?.clone(),
@@ -214,5 +220,6 @@ pub fn dataset(file: &RecipeFile, from: &str) -> Result<Arc<dyn Dataset>> {
             })
         }
     };
-    open_one(file, "batch.data", &spec, &paths, || None)
+    let known = known.filter(|known| known.encoder.is_some());
+    open_one(file, "batch.data", &spec, &paths, known, || None)
 }

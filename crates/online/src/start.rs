@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tidemill_engine::checkpoint::{Checkpoint, Meta};
-use tidemill_engine::data::Order;
+use tidemill_engine::data::{Known, Order};
 use tidemill_engine::engine::StateTensor;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::RunFolder;
@@ -45,9 +45,10 @@ impl Start {
         Ok(Start { source, checkpoint, state, is_own, anew })
     }
 
-    /// What is known of any stream that was learned from before.
-    pub(crate) fn before(&self) -> Option<&StreamState> {
-        self.state.as_ref()
+    /// What is known of columns and labels, from batches or any stream that was learned from before.
+    pub(crate) fn known(&self) -> Known {
+        let old = self.state.as_ref().and_then(|state| state.known.clone());
+        old.or_else(|| self.checkpoint.as_ref().map(|c| c.meta.known.clone())).unwrap_or_default()
     }
 
     /// What is known of this same stream, which then continues where it was left; another one starts
@@ -66,7 +67,8 @@ impl Start {
     pub(crate) fn base_meta(&self, file: &RecipeFile) -> Meta {
         match &self.checkpoint {
             Some(checkpoint) => {
-                Meta { recipe_sha256: file.sha256(), stream: None, ..checkpoint.meta.clone() }
+                let meta = checkpoint.meta.clone();
+                Meta { recipe_sha256: file.sha256(), stream: None, known: self.known(), ..meta }
             }
             None => Meta {
                 class_names: file.recipe.online.classes.clone().unwrap_or_default(),
@@ -92,7 +94,7 @@ impl Start {
         if frozen {
             model.freeze();
         }
-        anchor(model, file)?;
+        anchor(model, file, &self.known())?;
         if let (Some(state), Some(checkpoint)) = (self.same(), &self.checkpoint) {
             let mut tensors = checkpoint.tensors.clone();
             let challenger = take_challenger(&mut tensors);
@@ -100,7 +102,7 @@ impl Start {
             model.restore_drift(state.drift.clone(), &challenger)?;
             tell_resumed(file, checkpoint, state, watch);
         }
-        let seen = if self.is_own { self.same() } else { self.before() };
+        let seen = if self.is_own { self.same() } else { self.state.as_ref() };
         model.restore_input_length(seen.and_then(|s| s.input_length));
         Ok(())
     }
@@ -137,12 +139,12 @@ fn address(from: &str) -> String {
 }
 
 /// Where an anchor needs to know which weights matter: they are those of the recipe's batch data.
-fn anchor(model: &mut Model, file: &RecipeFile) -> Result<()> {
+fn anchor(model: &mut Model, file: &RecipeFile, known: &Known) -> Result<()> {
     let Model::Network(learner) = model else { return Ok(()) };
     if !learner.wants_anchor() {
         return Ok(());
     }
-    let data = dataset(file, "data:")?;
+    let data = dataset(file, "data:", Some(known))?;
     let order = Order::Shuffled { seed: file.recipe.training.seed }.epoch(0, data.len());
     let mut next = 0;
     learner.anchor(&mut |learner| {

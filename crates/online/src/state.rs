@@ -6,12 +6,13 @@ use tidemill_recipe::stream::{Format, Position};
 use super::continual::saved::CONTINUAL;
 use super::drift::DriftState;
 use super::drift::challenger::take_challenger;
-use super::feed::{Counts, Known};
+use super::feed::Counts;
 use super::guard::Guard;
 use super::journal::JournalMark;
 use super::linear::LinearSums;
 use super::tuning::InputLength;
 use tidemill_engine::checkpoint::{Attachment, Meta};
+use tidemill_engine::data::Known;
 use tidemill_engine::engine::{State, StateTensor};
 use tidemill_engine::error::Result;
 use tidemill_engine::prequential::Prequential;
@@ -26,8 +27,9 @@ pub struct StreamState {
     pub position: Position,
     /// How records are written; none for a replayed dataset.
     pub format: Option<Format>,
-    /// What was learned of columns and labels.
-    pub known: Known,
+    /// What was learned of columns and labels, in checkpoints of versions that kept it here.
+    #[serde(default, skip_serializing)]
+    pub known: Option<Known>,
     /// What a linear model has beside its tensors.
     #[serde(default)]
     pub linear: Option<LinearSums>,

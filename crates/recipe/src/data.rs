@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use tidemill_engine::data::spec::class_counts;
-use tidemill_engine::data::{DataSpec, Dataset, InputSpec};
+use tidemill_engine::data::{DataSpec, Dataset, InputSpec, Known};
 use tidemill_engine::nn::ModelSpec;
 
+use crate::tables::check_embeddings;
 use crate::{ClassWeight, DataPaths, RecipeFile};
 use tidemill_engine::error::{Error, Result};
 
@@ -22,14 +23,15 @@ pub struct RunData {
 }
 
 impl RunData {
-    /// Opens what `[batch]` names.
-    pub fn open(file: &RecipeFile, paths: &DataPaths) -> Result<RunData> {
+    /// Opens what `[batch]` names; `known` is what the run has learned of columns and labels, where it
+    /// continues.
+    pub fn open(file: &RecipeFile, paths: &DataPaths, known: Option<&Known>) -> Result<RunData> {
         let (batch, spec) = (&file.recipe.batch, file.batch_data()?);
         // Both are read at once: inflating or listing files keeps one core busy.
         let (train, validation) = match &batch.validation {
-            None => (open_one(file, "batch.data", spec, paths, || None)?, None),
+            None => (open_one(file, "batch.data", spec, paths, known, || None)?, None),
             Some(measured) => {
-                let (train, validation) = open_two(file, spec, measured, paths);
+                let (train, validation) = open_two(file, spec, measured, paths, known);
                 (train?, Some(validation?))
             }
         };
@@ -47,6 +49,7 @@ fn open_two(
     train: &DataSpec,
     validation: &DataSpec,
     paths: &DataPaths,
+    known: Option<&Known>,
 ) -> (Opened, Opened) {
     let opened: OnceLock<Option<Arc<dyn Dataset>>> = OnceLock::new();
     let (other, first) = (paths.another(), &opened);
@@ -54,9 +57,9 @@ fn open_two(
         let second =
             thread::Builder::new().name("validation".into()).spawn_scoped(scope, move || {
                 let like = || first.wait().as_deref();
-                (open_one(file, "batch.validation", validation, &other, like), other)
+                (open_one(file, "batch.validation", validation, &other, known, like), other)
             });
-        let train = open_one(file, "batch.data", train, paths, || None);
+        let train = open_one(file, "batch.data", train, paths, known, || None);
         // Set in any case: the thread may wait for it.
         let _ = opened.set(train.as_ref().ok().cloned());
         let lost = || Error::Run("the thread that opens the validation data has ended".into());
@@ -71,25 +74,35 @@ fn open_two(
     })
 }
 
-/// Opens one dataset; `key` is its place in the recipe, `like` gives classes and columns their
-/// numbers.
+/// Opens one dataset; `key` is its place in the recipe. `known`, or else `like`, gives classes and
+/// columns their meaning.
 pub fn open_one<'a>(
     file: &RecipeFile,
     key: &str,
     spec: &DataSpec,
     paths: &DataPaths,
+    known: Option<&Known>,
     like: impl FnOnce() -> Option<&'a dyn Dataset>,
 ) -> Opened {
     let want = input_of(&file.recipe.model);
-    let opened = spec.open_like(&|name| paths.resolve(name), want, like);
+    let spec = match spec {
+        DataSpec::Csv(table) => &DataSpec::Csv(file.table(table)),
+        spec => spec,
+    };
+    let opened = spec.open_like(&|name| paths.resolve(name), want, known, like);
     // A path that was not found fails in the opening too, but with less to say.
     paths.check().map_err(|e| file.error_at(key, &e.to_string()))?;
-    opened.map(Arc::from).map_err(|e| match e {
+    let data: Arc<dyn Dataset> = opened.map(Arc::from).map_err(|e| match e {
         tidemill_engine::data::Error::Option { what } => {
             file.error_at(key, &format!("cannot be used: {what}"))
         }
         e => Error::Data(e),
-    })
+    })?;
+    if let Some(encoder) = data.known().and_then(|known| known.encoder.as_ref()) {
+        check_embeddings(encoder, &file.recipe.model)
+            .map_err(|e| file.error_at(key, &format!("cannot be used: {e}")))?;
+    }
+    Ok(data)
 }
 
 /// What the data should be for a model.

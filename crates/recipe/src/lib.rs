@@ -7,6 +7,7 @@
 //! - [`RecipeFile`]: a recipe with its text; `locate` finds the line of a key, `message` says what
 //!   is wrong, `edit` sets values
 //! - [`Recipe`] and its sections, with the default of each key; [`online`] is the largest
+//! - [`tables`]: what it says about tables and streams of rows
 //! - [`DataPaths`]: where data files are; [`data`]: the datasets, opened and shaped for the loss
 //! - [`engine_spec`], [`evaluate_options`]: what a recipe compiles to, and how it is measured
 //! - [`init`]: a commented recipe for data that is there
@@ -24,6 +25,7 @@ mod message;
 pub mod online;
 mod paths;
 mod spec;
+pub mod tables;
 
 use std::path::{Path, PathBuf};
 

@@ -37,6 +37,15 @@ pub enum Error {
     },
 }
 
+impl From<tidemill_table::Error> for Error {
+    fn from(error: tidemill_table::Error) -> Error {
+        match error {
+            tidemill_table::Error::Usage(what) => Error::Usage(what),
+            tidemill_table::Error::Io { place, what } => Error::Io { place, what },
+        }
+    }
+}
+
 impl Error {
     /// `what` failed at `place`.
     pub(crate) fn io(place: impl std::fmt::Display, what: impl std::fmt::Display) -> Error {

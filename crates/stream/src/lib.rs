@@ -1,4 +1,4 @@
-//! Live data: sources with positions, the formats of events, an embedded log.
+//! Live data: sources with positions, an embedded log.
 //!
 //! # Layout
 //!
@@ -9,15 +9,11 @@
 //! - [`open()`]: a source from an address; [`sources`] are those for files and sockets
 //! - [`log`]: events kept on disk from when their sender is told so until they are learned
 //! - [`queue`]: a thread that reads a source ahead of the learner, in bounded memory
-//! - [`formats`]: records decoded, each format by its [`Decoder`], into [`events`]: columns of
-//!   values ([`Events`])
-//! - [`features`]: values made into the inputs of a model, learned online ([`Encoder`], [`Labels`])
+//!
+//! What records hold is for `tidemill-table` to say; its items are re-exported here.
 #![forbid(unsafe_code)]
 
 pub mod error;
-pub mod events;
-pub mod features;
-pub mod formats;
 mod inlet;
 mod lines;
 pub mod log;
@@ -30,14 +26,14 @@ pub mod sources;
 mod sync;
 
 pub use error::{Error, Result};
-pub use events::{Event, Events, Feature, Field, Schema, Value};
-pub use features::{
-    Categorical, Encoder, FeaturesSpec, FreedRow, HashedColumns, Label, Labels, Standardize,
-};
-pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, arrow_lines, decoder};
 pub use log::{Fsync, Log, LogOptions, LogSource};
 pub use open::{OpenOptions, open};
 pub use position::{Mark, Position};
 pub use queue::{Next, Policy, QueueOptions, Reader};
 pub use records::{Record, Records};
 pub use source::{Counters, Poll, Source};
+pub use tidemill_table::{
+    BadEvent, Categorical, Decoded, Decoder, Encoder, Event, Events, Feature, FeaturesSpec, Field,
+    Format, FormatSpec, FreedRow, HashedColumns, Label, Labels, Schema, Standardize, Value,
+    arrow_lines, decoder, events, features, formats,
+};

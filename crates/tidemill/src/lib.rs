@@ -40,8 +40,8 @@ pub use tidemill_engine::nn::{
 };
 pub use tidemill_engine::prequential::Truth;
 pub use tidemill_engine::{Engine, EngineSpec, Error, Result};
-pub use tidemill_online::publish::{Follower, Publisher};
 pub use tidemill_online::Learner;
+pub use tidemill_online::publish::{Follower, Publisher};
 
 /// Recipes, run: in batches, on a stream, and compared.
 pub mod train {

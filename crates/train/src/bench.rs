@@ -48,7 +48,7 @@ impl BenchData {
     /// Opens the recipe's training data.
     pub fn open(file: &RecipeFile) -> BenchData {
         let paths = DataPaths::new(&file.path);
-        let open = |spec| open_one(file, "batch.data", spec, &paths, || None);
+        let open = |spec| open_one(file, "batch.data", spec, &paths, None, || None);
         BenchData(file.batch_data().and_then(open))
     }
 

@@ -69,7 +69,7 @@ pub fn check_all(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
 /// of a sample of the files.
 pub fn examine(file: &RecipeFile) -> Result<Vec<Finding>> {
     file.only_network()?;
-    let data = RunData::open(file, &DataPaths::new(&file.path))?;
+    let data = RunData::open(file, &DataPaths::new(&file.path), None)?;
     let mut findings = check_all(file, &data);
     findings.extend(check_samples("batch.data", data.train.as_ref()));
     if let Some(validation) = &data.validation {

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tidemill_engine::checkpoint::{Checkpoint, EpochFigures, Meta, state_sha256};
-use tidemill_engine::data::{Loader, LoaderOptions, Order};
+use tidemill_engine::checkpoint::{Checkpoint, Checkpoints, EpochFigures, Meta, state_sha256};
+use tidemill_engine::data::{DataSpec, Known, Loader, LoaderOptions, Order};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
+use tidemill_engine::evaluate::{Evaluation, evaluate, skipped, unit};
 use tidemill_engine::folder::{Existing, RunFolder};
 use tidemill_engine::memory::{check_memory, peak_rss_bytes};
 use tidemill_engine::metrics::{Figures, Meter};
@@ -55,7 +55,8 @@ pub fn train(
 ) -> Result<Outcome> {
     file.only_network()?;
     let paths = DataPaths::new(&file.path);
-    let (data, mut engine) = open(&file, &paths, options.threads, watch)?;
+    let known = known(&file, options)?;
+    let (data, mut engine) = open(&file, &paths, known.as_ref(), options.threads, watch)?;
     tell_notes(&data, watch);
     // A copy that is being written as a checkpoint, and the next one.
     check_memory(&engine, options.memory, 2, 0)?;
@@ -63,8 +64,8 @@ pub fn train(
     let mut notice = |what: &str| watch(Event::Notice(what));
     let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
     let (at, meter) = match &session.resumed {
-        Some(checkpoint) => restore(&file, checkpoint, &mut engine, watch)?,
-        None => start(&file, &engine),
+        Some(checkpoint) => restore(&file, checkpoint, &mut engine, &data, watch)?,
+        None => start(&file, &engine, &data),
     };
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
     file.set_paths(&paths);
@@ -117,10 +118,22 @@ pub fn train(
     Ok(Outcome { summary, stopped_by, folder: session.folder })
 }
 
+/// What a run that continues knows of the columns of its table: the table is read as the run knows it.
+fn known(file: &RecipeFile, options: &RunOptions) -> Result<Option<Known>> {
+    let is_table = matches!(file.recipe.batch.data, Some(DataSpec::Csv(_)));
+    if options.existing != Existing::Resume || !is_table {
+        return Ok(None);
+    }
+    let checkpoints = Checkpoints::new(&options.out, file.recipe.checkpoint.keep);
+    let (newest, _) = checkpoints.newest()?;
+    Ok(newest.map(|c| c.meta.known).filter(|known| known.encoder.is_some()))
+}
+
 /// Opens the data and compiles the model at the same time; a mistake in the data is reported first.
 fn open(
     file: &RecipeFile,
     paths: &DataPaths,
+    known: Option<&Known>,
     threads: Option<usize>,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<(RunData, Engine)> {
@@ -128,7 +141,7 @@ fn open(
     let (data, engine) = std::thread::scope(|scope| {
         let compile = std::thread::Builder::new().name("compile".into());
         let engine = compile.spawn_scoped(scope, || Engine::compile(spec));
-        let data = RunData::open(file, paths);
+        let data = RunData::open(file, paths, known);
         let ended = |_| Error::Run("the thread that compiles has ended; please report it".into());
         let engine = engine.map_err(|e| Error::Run(format!("no thread can be started: {e}")));
         (data, engine.and_then(|thread| thread.join().map_err(ended)))
@@ -236,14 +249,17 @@ fn loader(file: &RecipeFile, data: &RunData, position: u64) -> Result<Loader> {
 fn base_meta(file: &RecipeFile, data: &RunData, resumed: Option<&Checkpoint>) -> Meta {
     Meta {
         class_names: data.class_names.clone(),
-        table: data.train.csv_schema().cloned(),
+        known: match (data.train.known(), resumed) {
+            (Some(known), _) => known.clone(),
+            (None, Some(checkpoint)) => checkpoint.meta.known.clone(),
+            (None, None) => Known::default(),
+        },
         stream: resumed.and_then(|c| c.meta.stream.clone()),
         ..Meta::new(file.recipe.training.seed, file.recipe.task(), file.sha256())
     }
 }
 
-fn start(file: &RecipeFile, engine: &Engine) -> (Position, Meter) {
-    let meter = Meter::new(file.recipe.task(), engine.num_outputs(), &file.recipe.metrics());
+fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Meter) {
     let at = Position {
         step: 0,
         online_steps: 0,
@@ -252,13 +268,19 @@ fn start(file: &RecipeFile, engine: &Engine) -> (Position, Meter) {
         history: Vec::new(),
         wall_seconds: 0.0,
     };
-    (at, meter)
+    (at, meter(file, engine, data))
+}
+
+fn meter(file: &RecipeFile, engine: &Engine, data: &RunData) -> Meter {
+    let meter = Meter::new(file.recipe.task(), engine.num_outputs(), &file.recipe.metrics());
+    meter.in_units(unit(data.train.as_ref()))
 }
 
 fn restore(
     file: &RecipeFile,
     checkpoint: &Checkpoint,
     engine: &mut Engine,
+    data: &RunData,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<(Position, Meter)> {
     checkpoint.load_into(engine)?;
@@ -277,7 +299,12 @@ fn restore(
         history: meta.history.clone(),
         wall_seconds: meta.wall_seconds,
     };
-    Ok((at, meta.running.clone()))
+    // A run that has only learned from a stream has measured no batch.
+    let running = match at.step {
+        0 => meter(file, engine, data),
+        _ => meta.running.clone().in_units(unit(data.train.as_ref())),
+    };
+    Ok((at, running))
 }
 
 /// Takes the best epoch's weights when patience ran out and the recipe asks for them.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_engine::data::{
-    CsvSchema, DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, LabelKind, Loader,
-    LoaderOptions, TextDirectorySpec,
+    DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Known, LabelKind, Loader,
+    LoaderOptions, TableSpec, TextDirectorySpec,
 };
 
 use tidemill_engine::engine::Engine;
@@ -34,8 +34,8 @@ pub struct Trained {
     pub class_names: Vec<String>,
     /// The step of the weights.
     pub step: u64,
-    /// The meaning of a table's columns.
-    table: Option<CsvSchema>,
+    /// What was learned of columns and labels, of a table or a stream.
+    known: Known,
     engine: Engine,
 }
 
@@ -72,8 +72,13 @@ impl Trained {
         let mut engine = Engine::compile(engine_spec(&file, threads))?;
         checkpoint.load_into(&mut engine)?;
         let meta = checkpoint.meta;
-        let (class_names, step, table) = (meta.class_names, meta.step, meta.table);
-        Ok(Trained { file, class_names, step, table, engine })
+        let (step, known) = (meta.step, meta.known);
+        // A stream may have brought further classes.
+        let class_names = match known.labels.as_ref().map(|labels| labels.names()) {
+            Some(names) if !names.is_empty() => names,
+            _ => meta.class_names,
+        };
+        Ok(Trained { file, class_names, step, known, engine })
     }
 
     /// Measures the model on `data`, or on the recipe's validation data. Files take the place of
@@ -90,7 +95,7 @@ impl Trained {
             (files, _) => {
                 let spec = match &batch.validation {
                     Some(validation) => validation,
-                    None => self.file.batch_data()?,
+                    None => &self.data_spec()?,
                 };
                 self.with_classes(self.spec_of(spec, files)?)
             }
@@ -134,14 +139,20 @@ impl Trained {
                     (true, Some(&length)) => &row[..length.max(0) as usize * width],
                     _ => row,
                 };
-                each(prediction(source, row, width, task, &self.class_names))?;
+                let mut prediction = prediction(source, row, width, task, &self.class_names);
+                // In the units of the labels, where a stream has scaled them.
+                if let (Some(labels), Task::Values) = (&self.known.labels, task) {
+                    let outputs = prediction.outputs.iter_mut();
+                    outputs.for_each(|value| *value = labels.unscale(*value) as f32);
+                }
+                each(prediction)?;
             }
         }
         Ok(skipped(set.as_ref()))
     }
 
     fn open_files(&self, files: &[PathBuf]) -> Result<Arc<dyn Dataset>> {
-        let spec = self.file.batch_data()?;
+        let spec = &self.data_spec()?;
         let input = input_of(&self.file.recipe.model);
         let folder = match spec {
             DataSpec::ImageDirectory(folder) => Some(folder.clone()),
@@ -180,11 +191,19 @@ impl Trained {
         }
         let mut spec = self.spec_of(spec, files)?;
         match &mut spec {
-            DataSpec::Csv(csv) => csv.label = None,
+            DataSpec::Csv(csv) => csv.context.unlabelled = true,
             DataSpec::Idx(idx) => idx.labels = None,
             DataSpec::ImageDirectory(_) | DataSpec::TextDirectory(_) | DataSpec::Tagged(_) => {}
         }
         self.open_spec(&spec)
+    }
+
+    /// The recipe's training data; a table where the model has learned from a stream of columns.
+    fn data_spec(&self) -> Result<DataSpec> {
+        match &self.file.recipe.batch.data {
+            None if self.known.encoder.is_some() => Ok(DataSpec::Csv(TableSpec::new(""))),
+            _ => self.file.batch_data().cloned(),
+        }
     }
 
     /// The recipe's kind of data, of other files.
@@ -250,13 +269,8 @@ impl Trained {
 
     fn open_spec(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>> {
         let paths = DataPaths::new(&self.file.path);
-        if let (DataSpec::Csv(csv), Some(table)) = (spec, &self.table) {
-            let opened = csv.open(&|name| paths.resolve(name), Some(table));
-            let key = "batch.validation";
-            paths.check().map_err(|e| self.file.error_at(key, &e.to_string()))?;
-            return Ok(Arc::new(opened?));
-        }
-        open_one(&self.file, "batch.validation", spec, &paths, || None)
+        let known = Some(&self.known).filter(|known| known.encoder.is_some());
+        open_one(&self.file, "batch.validation", spec, &paths, known, || None)
     }
 }
 

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tidemill_engine::data::{Batch, Order};
+use tidemill_engine::data::{Batch, Known, Order};
 use tidemill_engine::fields::{DType, Field};
 use tidemill_recipe::stream::{OpenOptions, QueueOptions, Reader, decoder, open};
 
 use tidemill_engine::error::Result;
 use tidemill_engine::prequential::Truth;
+use tidemill_online::OnlineSpec;
 use tidemill_online::error::stream_error;
 use tidemill_online::feed::{Counts, DataFeed, Feed, RecordFeed};
 use tidemill_online::images::Images;
@@ -57,9 +58,6 @@ impl Events {
     /// If the recipe does not fit the stream, or nothing can be read.
     pub fn read(file: &RecipeFile, from: &str, limits: Limits, folder: &Path) -> Result<Events> {
         let mut file = file.clone();
-        // A category is its text, also where that looks like a number.
-        let categorical = file.recipe.online.features.categorical.keys().cloned();
-        file.recipe.stream.text.extend(categorical);
         file.recipe.online.batch_size = 1;
         file.recipe.online.max_batch = None;
         let mut model = Model::build(&file, Some(1), None)?;
@@ -189,15 +187,16 @@ impl<'a> View<'a> {
 fn feed(file: &RecipeFile, from: &str, folder: &Path) -> Result<Box<dyn Feed>> {
     let (position, counts) = Default::default();
     if from == "data:" || Path::new(from).is_dir() {
-        let data = dataset(file, from)?;
-        return Ok(Box::new(DataFeed::new(data, Order::Sequential, None, position, counts)));
+        let data = dataset(file, from, None)?;
+        let (order, known) = (Order::Sequential, Known::default());
+        return Ok(Box::new(DataFeed::new(data, order, None, position, counts, known)));
     }
     let (recipe, spec) = (&file.recipe, &file.recipe.online);
     let format = recipe.stream.format_of(from).map_err(stream_error)?;
     let arrow = format == tidemill_recipe::stream::Format::Arrow;
     let source = open(from, &OpenOptions { arrow, ..OpenOptions::default() });
     let source = source.map_err(stream_error)?;
-    let decoder = decoder(&recipe.stream, format, None).map_err(stream_error)?;
+    let decoder = decoder(&file.stream_format(format)?, format, None).map_err(stream_error)?;
     let queue =
         QueueOptions { bytes: spec.queue_bytes, policy: tidemill_recipe::stream::Policy::Block };
     let reader = Reader::spawn(source, queue).map_err(stream_error)?;
@@ -207,8 +206,8 @@ fn feed(file: &RecipeFile, from: &str, folder: &Path) -> Result<Box<dyn Feed>> {
     let stored = Path::new(from.trim_start_matches("file:")).is_file();
     let images = Images::of(file)?;
     let names = spec.classes.clone().unwrap_or_default();
-    let mut feed =
-        RecordFeed::new(intake, images, spec.clone(), recipe.task(), stored, names, dead);
+    let spec = OnlineSpec { features: file.features()?, ..spec.clone() };
+    let mut feed = RecordFeed::new(intake, images, spec, recipe.task(), stored, names, dead);
     feed.restore(Default::default(), position, Counts::default());
     Ok(Box::new(feed))
 }

@@ -150,15 +150,17 @@ fn tables() -> Vec<Job> {
     let csv = |columns: &str| {
         format!(
             "data = {{ csv = {{ path = \"train.csv\", {columns} }} }}\n\
-             validation = {{ csv = {{ path = \"test.csv\", {columns} }} }}\nbatch_size = 16\nepochs = 2"
+             validation = {{ csv = {{ path = \"test.csv\", {columns} }} }}\nbatch_size = 16\nepochs = 2\n\
+             [online.features]\ntext = {{ dictionary = {{ capacity = 3 }} }}"
         )
     };
+    let rows = "\ncategorical = { user = { embedding = { capacity = 20 } }, item = { embedding = { capacity = 30 } } }";
     let layers = |outputs: usize| {
         format!(
             "{{ dense = {{ units = 24, activation = \"tanh\" }} }}, {{ dense = {{ units = {outputs} }} }}"
         )
     };
-    let embedding = "{ entity_embedding = { vocabulary = [20, 30], units = 5 } }, \
+    let embedding = "{ entity_embedding = { vocabulary = [21, 31], units = 5 } }, \
                      { dense = { units = 16, activation = \"relu\" } }, { dense = { units = 1 } }";
     let ids = "{ embedding = { vocabulary = 30, units = 6 } }, { flatten = {} }, { dense = { units = 3 } }";
     let train: &[&str] = &["train"];
@@ -166,33 +168,29 @@ fn tables() -> Vec<Job> {
         job(
             "csv classes",
             batch(
-                "features = 5",
+                "features = 6",
                 &layers(3),
                 &format!(
                     "{CROSSENTROPY}\nclass_weight = \"balanced\"\noptimizer = {{ adam = {{ learning_rate = 1e-2 }} }}"
                 ),
-                &csv(
-                    "label = \"class\", exclude = [\"value\", \"user\", \"item\"], one_hot = true, standardize = true",
-                ),
+                &csv("label = \"class\", exclude = [\"value\", \"user\", \"item\"]"),
             ),
             train,
         ),
         job(
             "csv values",
             batch(
-                "features = 5",
+                "features = 8",
                 &layers(1),
                 "loss = \"mse\"\noptimizer = { sgd = { learning_rate = 1e-3, momentum = 0.9, clip_norm = 1.0 } }",
-                &csv(
-                    "label = \"value\", label_type = \"value\", exclude = [\"class\"], standardize = true",
-                ),
+                &csv("label = \"value\", label_type = \"value\", exclude = [\"class\"]"),
             ),
             train,
         ),
         job(
             "csv focal",
             batch(
-                "features = 5",
+                "features = 8",
                 &layers(3),
                 "loss = { sparse_categorical_focal_crossentropy = { gamma = 1.5 } }\n\
                  optimizer = { ftrl = { learning_rate = 0.1 } }",
@@ -206,9 +204,7 @@ fn tables() -> Vec<Job> {
                 "features = 4",
                 embedding,
                 "loss = { huber = { delta = 2.0 } }\noptimizer = { adagrad = { learning_rate = 0.05 } }",
-                &csv(
-                    "label = \"value\", label_type = \"value\", features = [\"a\", \"b\", \"user\", \"item\"]",
-                ),
+                &(csv("label = \"value\", features = [\"a\", \"b\", \"user\", \"item\"]") + rows),
             ),
             train,
         ),

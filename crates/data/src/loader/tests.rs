@@ -240,27 +240,12 @@ struct PanicsOnce {
 }
 
 impl Dataset for PanicsOnce {
-    fn len(&self) -> usize {
-        self.inner.len()
+    fn info(&self) -> &Info {
+        self.inner.info()
     }
-    fn sample_shape(&self) -> &[usize] {
-        self.inner.sample_shape()
-    }
-    fn label_kind(&self) -> LabelKind {
-        self.inner.label_kind()
-    }
-    fn fill(&self, index: usize, x: &mut [f32], targets: &mut [f32]) -> Result<Label> {
+    fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()> {
         assert!(index != 5 || self.panicked.fetch_add(1, Ordering::Relaxed) > 0, "a bug");
-        self.inner.fill(index, x, targets)
-    }
-    fn label(&self, index: usize) -> Label {
-        self.inner.label(index)
-    }
-    fn describe(&self, index: usize) -> String {
-        self.inner.describe(index)
-    }
-    fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {
-        self.inner.raw_image(index)
+        self.inner.fill(index, row)
     }
     fn fill_cost(&self) -> FillCost {
         FillCost::Copy

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidemill_data::CsvSchema;
+use tidemill_data::Known;
 
 use crate::error::{Error, Result};
 use crate::metrics::{Figures, Meter, Task};
@@ -40,9 +40,10 @@ pub struct Meta {
     /// The names of the classes, so that predictions need no training data.
     #[serde(default)]
     pub class_names: Vec<String>,
-    /// The meaning of a table's columns, for the same reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub table: Option<CsvSchema>,
+    /// What was learned of the columns and labels of a table or stream, for the same reason, and for
+    /// whatever it learns from next.
+    #[serde(default)]
+    pub known: Known,
     /// What the online driver knows of the stream that was being learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Attachment>,
@@ -65,7 +66,7 @@ impl Meta {
             history: Vec::new(),
             best: None,
             class_names: Vec::new(),
-            table: None,
+            known: Known::default(),
             stream: None,
         }
     }

@@ -42,7 +42,7 @@ fn meta(step: u64, tensors: &[StateTensor]) -> Meta {
         history: vec![],
         best: None,
         class_names: vec!["a".into()],
-        table: None,
+        known: Default::default(),
     }
 }
 

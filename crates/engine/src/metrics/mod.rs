@@ -139,6 +139,13 @@ pub struct Meter {
     confusion: Option<Confusion>,
     auc: Option<AucHistogram>,
     regression: Option<Regression>,
+    /// What 1 of an output is in the units of the labels.
+    #[serde(default = "one")]
+    unit: f64,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 impl Meter {
@@ -162,7 +169,15 @@ impl Meter {
             auc: needs(&[Metric::Auc]).then(AucHistogram::new),
             regression: (task == Task::Values).then(|| Regression::new(num_outputs)),
             metrics,
+            unit: 1.0,
         }
+    }
+
+    /// Gives the errors of values in the units of the labels: outputs and targets are labels divided
+    /// by `unit`, where a stream has scaled them. The loss stays that of the outputs.
+    pub fn in_units(mut self, unit: f64) -> Meter {
+        self.unit = unit;
+        self
     }
 
     /// Also counts true against predicted classes, where there are at most 1000.
@@ -307,8 +322,8 @@ impl Meter {
                 Metric::Recall => macro_mean.map(|m| m.recall),
                 Metric::F1 => macro_mean.map(|m| m.f1),
                 Metric::Auc => self.auc.as_ref().and_then(AucHistogram::value),
-                Metric::Mae => self.regression.as_ref().map(Regression::mae),
-                Metric::Mse => self.regression.as_ref().map(Regression::mse),
+                Metric::Mae => self.regression.as_ref().map(|r| r.mae() * self.unit),
+                Metric::Mse => self.regression.as_ref().map(|r| r.mse() * self.unit * self.unit),
                 Metric::R2 => self.regression.as_ref().map(Regression::r2),
             };
             // An undefined metric (AUC of one class) is left out rather than written as NaN.

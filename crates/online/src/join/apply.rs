@@ -6,9 +6,10 @@ use tidemill_recipe::stream::{BadEvent, Event, Label, Value};
 use super::arrived::Arrived;
 use super::kept::{Given, Place, Status};
 use super::{Join, time};
-use crate::feed::{Counts, Known};
+use crate::feed::Counts;
 use crate::images::Images;
 use crate::model::Model;
+use tidemill_engine::data::Known;
 use tidemill_engine::error::{Error, Result};
 
 /// What the records of a stream are read with.

@@ -353,8 +353,8 @@ fn mean_prediction(recipe: &str, outcome: &LearnOutcome) -> f64 {
     let mut model = Model::build(&file, Some(1), None).unwrap();
     let newest = outcome.folder.checkpoints(1).latest().unwrap().unwrap();
     model.load(&newest).unwrap();
-    let known = StreamState::of(&newest.meta).unwrap().unwrap().known;
-    let schema = known.schema.unwrap();
+    let known = &newest.meta.known;
+    let schema = known.schema.clone().unwrap();
     let mut events = Events::default();
     for i in 0..400 {
         let mut draft = events.start(&schema);

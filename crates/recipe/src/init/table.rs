@@ -122,7 +122,7 @@ fn read(data: &Data, spec: &FormatSpec, said: Vec<String>) -> Result<Table> {
     let format = spec.format.unwrap_or(Format::Csv);
     let mut source =
         open(&data.path.display().to_string(), &OpenOptions::default()).map_err(stream)?;
-    let mut decoder = decoder(spec, format, None).map_err(stream)?;
+    let mut decoder = decoder(spec, format, None).map_err(|e| stream(e.into()))?;
     let (mut records, mut event) = (Records::default(), Events::default());
     let (mut first, mut bad, mut reason) = (Events::default(), 0, None);
     let mut columns: Option<Columns> = None;
@@ -166,7 +166,7 @@ fn decode(
     record: Record<'_>,
     events: &mut Events,
 ) -> std::result::Result<Option<usize>, BadEvent> {
-    Ok(match decoder.decode(record, events)? {
+    Ok(match decoder.decode(record.bytes, record.first, events)? {
         Decoded::Event => Some(events.len() - 1),
         Decoded::Nothing => None,
     })
@@ -223,7 +223,7 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
     // The encoder knows how many inputs the columns have; it is asked with a recipe for one.
     let draft = RecipeFile::parse(&text("1", ""), out, &[])?;
     let encoder = Encoder::new(&draft.recipe.online.features, &table.schema, &table.first);
-    let encoder = encoder.map_err(self::stream)?;
+    let encoder = encoder.map_err(|e| self::stream(e.into()))?;
     let tables = encoder.tables();
     let embedding = match tables.is_empty() {
         true => String::new(),

@@ -5,9 +5,10 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidemill_table::arrow_lines;
+
 use super::stdin::unzip;
 use crate::error::{Error, Result};
-use crate::formats::arrow_lines;
 use crate::lines::Lines;
 use crate::position::{Mark, Position};
 use crate::records::Records;
@@ -129,7 +130,7 @@ impl Read for ArrowPipe {
             let lines = arrow_lines(&self.name, input);
             self.lines = Some(lines.map_err(|e| match e {
                 // The source names itself.
-                Error::Io { what, .. } => std::io::Error::other(what),
+                tidemill_table::Error::Io { what, .. } => std::io::Error::other(what),
                 e => std::io::Error::other(e.to_string()),
             })?);
         }

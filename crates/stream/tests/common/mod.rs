@@ -1,11 +1,8 @@
 //! What the tests of sources share.
 #![allow(clippy::unwrap_used, dead_code, unused_imports)]
 
-mod decoded;
-
 pub mod server;
 
-pub use decoded::*;
 use std::time::{Duration, Instant};
 
 use tidemill_stream::{Next, Poll, Position, Reader, Records, Source};

@@ -1,0 +1,275 @@
+//! A table's options as those of `tidemill-table`: the same for the table and for a stream of its rows.
+
+use std::path::Path;
+
+use tidemill_table::formats::names;
+use tidemill_table::{Categorical, FeaturesSpec, Format, FormatSpec, Standardize};
+
+use super::records::Records;
+use super::{ColumnName, LabelType, Missing, TableSpec};
+use crate::{Error, Normalize, Result};
+
+/// What stands for a missing value in files.
+const MISSING: [&str; 7] = ["", "?", "NA", "N/A", "NaN", "nan", "null"];
+
+/// Names of columns, for options that give places.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// Of the file's columns in their order; empty for formats without rows.
+    columns: Vec<String>,
+    path: String,
+}
+
+impl TableSpec {
+    /// How the rows of `path` are written.
+    pub(super) fn format(&self, path: &Path) -> Format {
+        let by_name = || Format::by_name(&path.display().to_string());
+        self.format.or_else(by_name).or(self.context.stream.format).unwrap_or(Format::Csv)
+    }
+
+    /// How fields are written, without what depends on the columns' names.
+    pub(super) fn plain(&self, format: Format) -> FormatSpec {
+        let mut stream = self.context.stream.clone();
+        let row = matches!(format, Format::Csv | Format::Tsv);
+        // A stream in a format of another kind says nothing about how this one is written.
+        if stream.format.is_some_and(|f| matches!(f, Format::Csv | Format::Tsv) != row) {
+            (stream.delimiter, stream.header, stream.columns) = (None, None, None);
+            (stream.vector, stream.image) = (None, None);
+        }
+        let missing = match (&self.missing_values, stream.missing == FormatSpec::default().missing)
+        {
+            (Some(own), _) => own.clone(),
+            (None, true) => MISSING.map(String::from).to_vec(),
+            (None, false) => stream.missing.clone(),
+        };
+        FormatSpec {
+            format: Some(format),
+            delimiter: self.delimiter.or(stream.delimiter),
+            header: self.header.or(stream.header),
+            columns: if self.header == Some(true) && row { None } else { stream.columns.clone() },
+            missing,
+            unlabelled: self.context.unlabelled,
+            section: "csv",
+            ..stream
+        }
+    }
+
+    /// How rows are written, where it is known what their columns are.
+    pub(super) fn known_format(&self, path: &Path) -> FormatSpec {
+        let mut spec = self.plain(self.format(path));
+        let named = self.categorical.iter().filter_map(|column| match column {
+            ColumnName::Name(name) => Some(name.clone()),
+            ColumnName::Index(_) => None,
+        });
+        spec.text.extend(named);
+        spec.text.extend(self.context.features.categorical.keys().cloned());
+        spec
+    }
+
+    /// What labels are.
+    pub(super) fn label_type(&self) -> LabelType {
+        let default = if self.context.values { LabelType::Value } else { LabelType::Class };
+        self.label_type.unwrap_or(default)
+    }
+
+    /// How rows are written, and what their columns are.
+    pub(super) fn format_spec(&self, format: Format, names: &Names) -> Result<FormatSpec> {
+        let mut spec = self.plain(format);
+        if let Some(label) = &self.label {
+            spec.label = Some(names.find("label", label)?);
+        }
+        if let Some(features) = &self.features {
+            let inputs = names.find_all("features", features)?;
+            if let Some(label) = spec.label.as_ref().filter(|l| inputs.contains(l)) {
+                return Err(Error::option(format!(
+                    "{}: features has the label's column \"{label}\"; take it out",
+                    self.path
+                )));
+            }
+            spec.inputs = Some(inputs);
+        }
+        let excluded = names.find_all("exclude", &self.exclude)?;
+        if let Some(inputs) = &mut spec.inputs {
+            inputs.retain(|name| !excluded.contains(name));
+        }
+        spec.ignore.extend(excluded);
+        // A category is its text, also where that looks like a number.
+        spec.text.extend(names.find_all("categorical", &self.categorical)?);
+        spec.text.extend(self.context.features.categorical.keys().cloned());
+        Ok(spec)
+    }
+
+    /// How columns become inputs.
+    pub(super) fn features_spec(&self, names: &Names) -> Result<FeaturesSpec> {
+        let mut features = self.context.features.clone();
+        match self.one_hot {
+            Some(true) if !matches!(features.text, Categorical::Dictionary { .. }) => {
+                features.text = FeaturesSpec::default().text;
+            }
+            Some(false) => {
+                return Err(Error::option(format!(
+                    "{}: one_hot = false: the number of a category is no input any more; leave it \
+                     out, or give columns rows of embeddings in [online.features] categorical",
+                    self.path
+                )));
+            }
+            _ => {}
+        }
+        for name in names.find_all("categorical", &self.categorical)? {
+            features.categorical.entry(name).or_insert(features.text);
+        }
+        match (self.standardize, &self.normalize) {
+            (Some(true), Some(_)) => {
+                return Err(Error::option(format!(
+                    "{}: standardize and normalize exclude each other; leave one out",
+                    self.path
+                )));
+            }
+            (_, Some(normalize)) => features.standardize = self.scale(normalize)?,
+            (Some(true), None) => features.standardize = Standardize::Running,
+            (Some(false), None) => features.standardize = Standardize::None,
+            (None, None) => {}
+        }
+        if let Missing::Fill(value) = self.missing {
+            features.fill = Some(value);
+        }
+        Ok(features)
+    }
+
+    fn scale(&self, normalize: &Normalize) -> Result<Standardize> {
+        let one = |key: &str, values: &[f32], default: f32| match *values {
+            [] => Ok(f64::from(default)),
+            [value] => Ok(f64::from(value)),
+            _ => Err(Error::option(format!(
+                "{}: normalize.{key} has {} values; a table takes one for all columns: standardize \
+                 gives each its own",
+                self.path,
+                values.len()
+            ))),
+        };
+        let (mean, std) = (one("mean", &normalize.mean, 0.0)?, one("std", &normalize.std, 1.0)?);
+        // For its checks of the values.
+        normalize.compile(1, 1.0)?;
+        let scale = f64::from(normalize.scale.unwrap_or(1.0));
+        Ok(Standardize::Scale { multiply: scale / std, add: -mean / std })
+    }
+
+    /// What a stream of such rows in `format` is like, where `[stream]` does not say it.
+    ///
+    /// # Errors
+    /// If a column is given by its place, which a stream does not know: a sentence that goes on from
+    /// `batch.data.csv`.
+    pub fn for_stream(&self, stream: &FormatSpec, format: Format) -> Result<FormatSpec, String> {
+        let named = |key: &str, column: &ColumnName| match column {
+            ColumnName::Name(name) => Ok(name.clone()),
+            ColumnName::Index(i) => Err(format!(
+                ".{key} = {i} is a place, and a stream needs names; set {} in [stream]",
+                if key == "label" { "label" } else { "ignore and text" }
+            )),
+        };
+        let all = |key: &str, columns: &[ColumnName]| -> Result<Vec<String>, String> {
+            columns.iter().map(|c| named(key, c)).collect()
+        };
+        let default = FormatSpec::default();
+        let mut spec = stream.clone();
+        if matches!(format, Format::Csv | Format::Tsv) {
+            spec.delimiter = spec.delimiter.or(self.delimiter);
+            spec.header = spec.header.or(self.header.filter(|_| spec.columns.is_none()));
+        }
+        if spec.missing == default.missing {
+            spec.missing = self.plain(format).missing;
+        }
+        let sparse = matches!(format, Format::Vw | Format::Libsvm);
+        if spec.label.is_none() && !sparse {
+            spec.label = match &self.label {
+                // The last column is what a stream takes by itself.
+                Some(ColumnName::Index(-1)) | None => None,
+                Some(label) => Some(named("label", label)?),
+            };
+        }
+        if spec.ignore.is_empty() {
+            spec.ignore = all("exclude", &self.exclude)?;
+        }
+        if spec.columns.is_none() {
+            spec.inputs = self.features.as_deref().map(|f| all("features", f)).transpose()?;
+        }
+        spec.text.extend(all("categorical", &self.categorical)?);
+        Ok(spec)
+    }
+
+    /// How the columns of a stream of such rows become inputs.
+    ///
+    /// # Errors
+    /// If the options exclude each other or a column is given by its place.
+    pub fn for_stream_features(&self) -> Result<FeaturesSpec> {
+        self.features_spec(&Names { columns: Vec::new(), path: self.path.clone() })
+    }
+}
+
+impl Names {
+    /// The names of the columns of a file of rows, by its first record.
+    pub(super) fn read(spec: &TableSpec, format: Format, path: &Path) -> Result<Names> {
+        let mut own = Names { columns: Vec::new(), path: path.display().to_string() };
+        if !matches!(format, Format::Csv | Format::Tsv) {
+            return Ok(own);
+        }
+        let plain = FormatSpec { label: None, id: None, weight: None, ..spec.plain(format) };
+        plain.check(format).map_err(|e| Error::option(format!("{}: {e}", spec.path)))?;
+        let mut records = Records::open(path, format, delimiter(&plain, format))?;
+        let Some(first) = records.next()? else {
+            return Err(Error::format(path, "is empty"));
+        };
+        let found = names(&plain, format, first.bytes);
+        own.columns = found.map_err(|bad| Error::Row {
+            path: path.to_owned(),
+            line: first.line,
+            what: bad.reason,
+        })?;
+        Ok(own)
+    }
+
+    /// The name of the column that an option names.
+    fn find(&self, option: &str, name: &ColumnName) -> Result<String> {
+        let (n, path) = (self.columns.len(), &self.path);
+        match name {
+            ColumnName::Name(name) if n == 0 || self.columns.contains(name) => Ok(name.clone()),
+            ColumnName::Name(name) => {
+                let mut list = self.columns.iter().take(12).cloned().collect::<Vec<_>>().join(", ");
+                if n > 12 {
+                    list.push_str(", ...");
+                }
+                Err(Error::option(format!(
+                    "{path}: {option}: there is no column \"{name}\"; the columns are {list}"
+                )))
+            }
+            &ColumnName::Index(i) if n == 0 => Err(Error::option(format!(
+                "{path}: {option}: {i} is a place, which only CSV has; give the column's name"
+            ))),
+            &ColumnName::Index(i) => {
+                let place = if i < 0 { i + n as i64 } else { i };
+                usize::try_from(place)
+                    .ok()
+                    .and_then(|place| self.columns.get(place).cloned())
+                    .ok_or_else(|| {
+                        Error::option(format!(
+                            "{path}: {option}: there is no column {i}; the table has {n}"
+                        ))
+                    })
+            }
+        }
+    }
+
+    fn find_all(&self, option: &str, names: &[ColumnName]) -> Result<Vec<String>> {
+        names.iter().map(|name| self.find(option, name)).collect()
+    }
+}
+
+/// What is between the fields of a row, where fields may be quoted.
+pub(super) fn delimiter(spec: &FormatSpec, format: Format) -> Option<u8> {
+    let default = match format {
+        Format::Csv => ',',
+        Format::Tsv => '\t',
+        _ => return None,
+    };
+    u8::try_from(spec.delimiter.unwrap_or(default)).ok()
+}

@@ -1,0 +1,23 @@
+//! Tables: CSV, JSON lines, ARFF and Arrow IPC, plain or gzipped.
+//!
+//! # Layout
+//!
+//! - [`spec`]: what a recipe says about a table ([`TableSpec`])
+//! - `format`: those options as the ones of `tidemill-table`
+//! - `records`: a file cut into records
+//! - `read`: records decoded; first, for a training table, in a pass that fits the encoder
+//! - `rows`: rows encoded into memory, and what is done about bad ones
+//! - [`dataset`]: the rows in memory ([`TableDataset`])
+
+pub mod dataset;
+mod format;
+mod read;
+mod records;
+mod rows;
+pub mod spec;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use dataset::TableDataset;
+pub use spec::{BadRows, ColumnName, LabelType, Missing, TableSpec};

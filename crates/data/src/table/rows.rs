@@ -1,0 +1,216 @@
+//! Rows encoded into memory, and what is done about those that cannot be.
+
+use std::path::Path;
+
+use tidemill_fields::Field;
+use tidemill_table::{BadEvent, Codes, Encoder, Event, Known, Label, Labels, Schema, Value};
+
+use super::dataset::Labels as Stored;
+use super::{BadRows, Missing, TableDataset, TableSpec};
+use crate::{Error, Info, LabelKind, Result};
+
+/// Reasons kept for people; the count goes on.
+const MAX_REASONS: usize = 20;
+
+/// Columns named in a note.
+const MAX_NAMES: usize = 6;
+
+/// Why a row is not taken.
+pub(super) enum Refusal {
+    /// A value is missing.
+    Missing(String),
+    /// The row cannot be understood.
+    Bad(String),
+    /// No row can be understood.
+    Fatal(String),
+}
+
+impl Refusal {
+    pub(super) fn of(bad: BadEvent) -> Refusal {
+        if bad.fatal { Refusal::Fatal(bad.reason) } else { Refusal::Bad(bad.reason) }
+    }
+}
+
+/// The rows taken so far.
+pub(super) struct Rows<'a> {
+    spec: &'a TableSpec,
+    encoder: &'a Encoder,
+    labels: Option<Labels>,
+    codes: Codes,
+    classes: Vec<u32>,
+    values: Vec<f32>,
+    weights: Vec<f32>,
+    lines: Vec<u32>,
+    /// Rows with missing values, and how many of each column are missing.
+    with_missing: usize,
+    missing: Vec<u64>,
+    num_skipped: usize,
+    reasons: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// The first input column of an event that has no value.
+pub(super) fn missing(event: Event<'_>) -> Option<usize> {
+    (0..event.columns()).find(|&i| event.value(i) == Value::Missing)
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn new(
+        spec: &'a TableSpec,
+        encoder: &'a Encoder,
+        labels: Option<Labels>,
+        num_rows: usize,
+    ) -> Self {
+        let num_rows = num_rows.min(spec.limit.unwrap_or(usize::MAX));
+        Self {
+            spec,
+            encoder,
+            labels,
+            codes: encoder.codes(num_rows),
+            classes: Vec::new(),
+            values: Vec::new(),
+            weights: Vec::new(),
+            lines: Vec::with_capacity(num_rows),
+            with_missing: 0,
+            missing: Vec::new(),
+            num_skipped: 0,
+            reasons: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The file has no column for labels.
+    pub(super) fn without_labels(&mut self) {
+        self.labels = None;
+    }
+
+    /// Takes one row, or leaves everything as it was.
+    pub(super) fn add(
+        &mut self,
+        event: Event<'_>,
+        schema: &Schema,
+        line: u64,
+    ) -> Result<(), Refusal> {
+        let missing = missing(event);
+        if let (Some(column), Missing::Fail | Missing::Skip) = (missing, self.spec.missing) {
+            let help = match self.spec.missing {
+                Missing::Fail => "; say missing = \"mean\" or \"skip\"",
+                _ => "",
+            };
+            let name = &schema.columns[column];
+            return Err(Refusal::Missing(format!("column `{name}` is missing{help}")));
+        }
+        let label = self.label(event.label(), schema)?;
+        self.encoder.code(event, &mut self.codes).map_err(Refusal::of)?;
+        match label {
+            Some(Label::Class(class)) => self.classes.push(class as u32),
+            Some(Label::Value(value)) => self.values.push(value),
+            None => {}
+        }
+        if self.spec.context.stream.weight.is_some() {
+            self.weights.push(event.weight());
+        }
+        self.lines.push(u32::try_from(line).unwrap_or(u32::MAX));
+        if missing.is_some() {
+            self.with_missing += 1;
+            self.missing.resize(event.columns(), 0);
+            for (i, count) in self.missing.iter_mut().enumerate() {
+                *count += u64::from(event.value(i) == Value::Missing);
+            }
+        }
+        Ok(())
+    }
+
+    fn label(&self, value: Value<'_>, schema: &Schema) -> Result<Option<Label>, Refusal> {
+        let Some(labels) = &self.labels else { return Ok(None) };
+        let name = schema.label.as_deref().unwrap_or_default();
+        if value == Value::Missing {
+            return Err(Refusal::Missing(format!("the label `{name}` is missing")));
+        }
+        let bad = |what: &str| Refusal::Bad(format!("label `{name}`: {what}"));
+        match labels.transform(value) {
+            Ok(Some(label)) => Ok(Some(label)),
+            Ok(None) => {
+                let text = Labels::name(value).unwrap_or_default();
+                let text: String = text.chars().take(40).collect();
+                Err(bad(&format!("`{text}` is no known class")))
+            }
+            Err(error) => Err(bad(&error.reason)),
+        }
+    }
+
+    /// Applies the policy for a row that was not taken.
+    pub(super) fn refuse(&mut self, path: &Path, line: u64, refusal: Refusal) -> Result<()> {
+        let (what, fatal) = match refusal {
+            Refusal::Missing(what) => (what, self.spec.missing == Missing::Fail),
+            Refusal::Bad(what) => (what, self.spec.bad_rows == BadRows::Fail),
+            Refusal::Fatal(what) => (what, true),
+        };
+        let error = Error::Row { path: path.to_owned(), line, what };
+        if fatal {
+            return Err(error);
+        }
+        self.num_skipped += 1;
+        if self.reasons.len() < MAX_REASONS {
+            self.reasons.push(error.to_string());
+        }
+        Ok(())
+    }
+
+    /// All rows are read.
+    pub(super) fn finish(mut self, path: &Path, schema: &Schema) -> Result<Self> {
+        if self.lines.is_empty() {
+            let skipped = match self.reasons.first() {
+                Some(first) => format!("; {} were left out, first: {first}", self.num_skipped),
+                None => String::new(),
+            };
+            return Err(Error::format(path, format!("has no usable rows{skipped}")));
+        }
+        if self.with_missing > 0 {
+            let counts = schema.columns.iter().zip(&self.missing).filter(|(_, n)| **n > 0);
+            let mut names: Vec<String> = counts.map(|(name, n)| format!("{name}: {n}")).collect();
+            if names.len() > MAX_NAMES {
+                let more = names.split_off(MAX_NAMES - 1).len();
+                names.push(format!("{more} more columns"));
+            }
+            self.notes.push(format!(
+                "{} of {} rows lack values ({})",
+                self.with_missing,
+                self.lines.len(),
+                names.join(", ")
+            ));
+        }
+        self.codes.shrink_to_fit();
+        Ok(self)
+    }
+
+    /// The dataset that they are.
+    pub(super) fn dataset(self, known: Known) -> TableDataset {
+        let class_names = known.labels.as_ref().map_or_else(Vec::new, Labels::names);
+        let (labels, kind) = match self.labels {
+            None => (Stored::None, LabelKind::None),
+            Some(Labels::Values(_)) => (Stored::Values(self.values), LabelKind::Values { len: 1 }),
+            Some(_) => {
+                let num_classes = class_names.len();
+                (Stored::Classes(self.classes), LabelKind::Class { num_classes })
+            }
+        };
+        let inputs = vec![Field::numbers("x", &[self.codes.width()])];
+        let info = Info { class_names, ..Info::of(self.lines.len(), inputs, kind) };
+        TableDataset {
+            info,
+            known,
+            codes: self.codes,
+            labels,
+            weights: self.weights,
+            file: self.spec.path.clone(),
+            lines: self.lines,
+            skipped: (self.num_skipped, self.reasons),
+            notes: self.notes,
+        }
+    }
+}

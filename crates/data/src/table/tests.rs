@@ -1,0 +1,314 @@
+use std::path::PathBuf;
+
+use tidemill_fields::Truth;
+use tidemill_table::{Categorical, Format, Known};
+
+use super::*;
+use crate::{Dataset, Error, LabelKind, Normalize, Result};
+
+/// What is true of a row, without the values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Label {
+    Class(usize),
+    Values,
+    None,
+}
+
+fn label(data: &TableDataset, i: usize) -> Label {
+    match data.read(i).unwrap().truth(0) {
+        Truth::Class(class) => Label::Class(class),
+        Truth::Values(_) => Label::Values,
+        _ => Label::None,
+    }
+}
+
+fn read(text: &str, edit: impl FnOnce(&mut TableSpec)) -> Result<TableDataset> {
+    read_like(text, edit, None)
+}
+
+fn read_like(
+    text: &str,
+    edit: impl FnOnce(&mut TableSpec),
+    known: Option<&Known>,
+) -> Result<TableDataset> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let mut spec = TableSpec::new("t.csv");
+    spec.label = Some("y".into());
+    // Small enough to write down.
+    spec.context.features.text = Categorical::Dictionary { capacity: 2 };
+    edit(&mut spec);
+    spec.open(&|_| file.path().to_owned(), known).map_err(|e| match e {
+        Error::Row { line, what, .. } => Error::Row { path: "t.csv".into(), line, what },
+        Error::Format { what, .. } => Error::Format { path: "t.csv".into(), what },
+        other => other,
+    })
+}
+
+fn plain(spec: &mut TableSpec) {
+    spec.standardize = Some(false);
+}
+
+fn rows(data: &TableDataset) -> Vec<(Vec<f32>, Label)> {
+    let one = |i| {
+        let row = data.read(i).unwrap();
+        let mut x = row.x().to_vec();
+        if let Truth::Values(targets) = row.truth(0) {
+            x.extend(targets);
+        }
+        (x, label(data, i))
+    };
+    (0..data.len()).map(one).collect()
+}
+
+const PEOPLE: &str = "age,city,y\n30, Rome ,no\n40,\"Oslo, N\",yes\n50,Rome,yes\n";
+
+#[test]
+fn numbers_categories_and_classes() {
+    let data = read(PEOPLE, plain).unwrap();
+    let want = [
+        (vec![30.0, 0.0, 1.0, 0.0], Label::Class(0)),
+        (vec![40.0, 0.0, 0.0, 1.0], Label::Class(1)),
+        (vec![50.0, 0.0, 1.0, 0.0], Label::Class(1)),
+    ];
+    assert_eq!(rows(&data), want);
+    assert_eq!(data.class_names(), ["no", "yes"]);
+    assert_eq!((data.describe(1), data.sample_shape()), ("t.csv:3".into(), vec![4]));
+    let names = data.known().unwrap().encoder.as_ref().unwrap().names();
+    assert_eq!(names, ["age", "city is another", "city=Rome", "city=Oslo, N"]);
+    assert!(data.notes().is_empty() && data.read(0).unwrap().weights == [1.0]);
+}
+
+#[test]
+fn columns_are_chosen_by_name_or_place() {
+    let data = read(PEOPLE, |s| s.features = Some(vec!["age".into()])).unwrap();
+    assert_eq!(data.sample_len(), 1);
+    let data = read(PEOPLE, |s| s.exclude = vec![0.into()]).unwrap();
+    assert_eq!(rows(&data)[0].0, [0.0, 1.0, 0.0]);
+    let data = read(PEOPLE, |s| s.label = Some((-1).into())).unwrap();
+    assert_eq!(data.num_classes(), Some(2));
+    let data = read(PEOPLE, |s| s.label = None).unwrap();
+    assert_eq!(data.num_classes(), Some(2), "y is a label's name");
+    let data = read("1;2\n3;4\n", |s| {
+        plain(s);
+        (s.delimiter, s.label) = (Some(';'), Some(1.into()));
+    })
+    .unwrap();
+    assert_eq!(rows(&data)[1], (vec![3.0], Label::Class(1)));
+    assert_eq!(data.class_names(), ["2", "4"]);
+    let data = read("n,y\n1,a\n", |s| (s.header, s.label) = (Some(false), Some("c2".into())));
+    assert_eq!(data.unwrap().len(), 2);
+}
+
+#[test]
+fn wrong_columns_are_told() {
+    let fails = |edit: fn(&mut TableSpec)| read(PEOPLE, edit).unwrap_err().to_string();
+    assert!(fails(|s| s.label = Some("z".into())).contains("the columns are age, city, y"));
+    assert!(fails(|s| s.label = Some(3.into())).contains("no column 3; the table has 3"));
+    assert!(fails(|s| s.header = Some(false)).contains("no column \"y\"; the columns are c1"));
+    assert!(fails(|s| s.features = Some(vec!["y".into()])).contains("label's column"));
+    assert!(fails(|s| s.exclude = vec!["age".into(), 1.into()]).contains("no feature columns"));
+    assert!(fails(|s| s.delimiter = Some('\u{20ac}')).contains("csv.delimiter must be one ASCII"));
+    assert!(fails(|s| s.one_hot = Some(false)).contains("one_hot = false"));
+    let unnamed = |s: &mut TableSpec| s.label = None;
+    let error = read("a,b\n1,2\n", unnamed).unwrap_err().to_string();
+    assert!(error.contains("which column is the label?"), "{error}");
+    assert!(read("", |_| {}).unwrap_err().to_string().contains("is empty"));
+    assert!(read("a,y\n", |_| {}).unwrap_err().to_string().contains("no usable rows"));
+    let error = read("a,a,y\n1,2,3\n", |_| {}).unwrap_err().to_string();
+    assert!(error.contains("two columns are called `a`"), "{error}");
+    let sparse = |s: &mut TableSpec| (s.format, s.label) = (Some(Format::Libsvm), None);
+    let error = read("1 2:3\n", sparse);
+    assert!(error.unwrap_err().to_string().contains("a network does not take"));
+}
+
+#[test]
+fn forced_categories_are_their_text() {
+    let data = read("n,y\n010,a\n9,b\n10,a\n", |s| s.categorical = vec![0.into()]).unwrap();
+    let x: Vec<_> = rows(&data).into_iter().map(|r| r.0).collect();
+    assert_eq!(x, [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]);
+}
+
+#[test]
+fn regression_targets() {
+    let value = |s: &mut TableSpec| s.label_type = Some(LabelType::Value);
+    let data = read("x,y\n1,0.5\n3,1.5\n", value).unwrap();
+    assert_eq!(rows(&data)[1], (vec![1.0, 1.5], Label::Values));
+    // What the loss compares with decides where nothing is said.
+    let data = read("x,y\n1,0.5\n3,1.5\n", |s| s.context.values = true).unwrap();
+    assert_eq!(data.label_kind(), LabelKind::Values { len: 1 });
+    let error = read("x,y\n1,a\n", value).unwrap_err().to_string();
+    assert!(error.starts_with("t.csv:2: label `y`: label `a` is no finite number"), "{error}");
+}
+
+#[test]
+fn missing_values_by_policy() {
+    let text = "x,c,y\n1,u,a\n?,u,b\n3,,b\n4,v,\n5,v,a\n";
+    let data = read(text, |_| {}).unwrap();
+    assert_eq!((data.len(), data.num_skipped()), (4, 1));
+    assert_eq!(data.notes(), ["2 of 4 rows lack values (x: 1, c: 1)"]);
+    let x: Vec<_> = rows(&data).into_iter().map(|r| r.0).collect();
+    assert_eq!((x[1][0], &x[2][1..]), (0.0, &[0.0; 3][..]));
+    assert!(data.skipped_examples()[0].contains(":5: the label `y` is missing"));
+    let error = read(text, |s| s.missing = Missing::Fail).unwrap_err().to_string();
+    assert!(error.starts_with("t.csv:3: column `x` is missing"), "{error}");
+    let data = read(text, |s| s.missing = Missing::Skip).unwrap();
+    assert_eq!((data.len(), data.num_skipped()), (2, 3));
+    let data = read(text, |s| (s.missing, s.standardize) = (Missing::Fill(-1.0), Some(false)));
+    let x: Vec<_> = rows(&data.unwrap()).into_iter().map(|r| r.0[0]).collect();
+    assert_eq!(x, [1.0, -1.0, 3.0, 5.0]);
+    // Not for ever: what stands for it can be said, also a number.
+    let data = read(text, |s| s.missing_values = Some(vec!["?".into(), "5".into()])).unwrap();
+    assert_eq!(data.notes(), ["2 of 5 rows lack values (x: 2)"]);
+}
+
+#[test]
+fn bad_rows_by_policy() {
+    let mut text = "x,y\n".to_owned();
+    for i in 0..30 {
+        text.push_str(&format!("{i},a\n"));
+    }
+    text.push_str("oops,a\n1,a,extra\ninf,b\n7,b\n");
+    let error = read(&text, |_| {}).unwrap_err().to_string();
+    assert!(error.starts_with("t.csv:33: the row has 3 fields, expected 2"), "{error}");
+    let data = read(&text, |s| s.bad_rows = BadRows::Skip).unwrap();
+    assert_eq!((data.len(), data.num_skipped()), (31, 3));
+    assert!(data.skipped_examples()[0].ends_with(":32: column `x`: `oops` is no number"));
+    let text = text.replace(",extra", "");
+    let error = read(&text, |_| {}).unwrap_err().to_string();
+    assert!(error.starts_with("t.csv:32: column `x`: `oops` is no number"), "{error}");
+}
+
+#[test]
+fn another_file_is_read_alike() {
+    let train = read(PEOPLE, |_| {}).unwrap();
+    let known = train.known();
+    // Other order of columns, a class and a city that do not occur, one that is new.
+    let data = read_like("y,city,age\nyes,Rome,40\nyes,Paris,\n", |_| {}, known).unwrap();
+    let want =
+        [(vec![0.0, 0.0, 1.0, 0.0], Label::Class(1)), (vec![0.0, 1.0, 0.0, 0.0], Label::Class(1))];
+    assert_eq!(rows(&data), want);
+    assert_eq!(data.num_classes(), Some(2));
+    let error = read_like("y,city\nyes,Rome\n", |_| {}, known).unwrap_err().to_string();
+    assert!(error.contains("no column `age`, which the model was made with"), "{error}");
+    let error = read_like("y,city,age\nmaybe,Rome,1\n", |_| {}, known).unwrap_err().to_string();
+    assert!(error.starts_with("t.csv:2: label `y`: `maybe` is no known class"), "{error}");
+    // To predict: the label may be there or not, and be anything.
+    for text in ["city,age\nRome,40\n", "y,city,age\n,Rome,40\n"] {
+        let data = read_like(text, |s| s.context.unlabelled = true, known).unwrap();
+        assert_eq!(rows(&data), [(vec![0.0, 0.0, 1.0, 0.0], Label::None)]);
+    }
+    let data = read_like("city,age\nRome,40\n", |_| {}, known).unwrap();
+    assert_eq!(data.label_kind(), LabelKind::None);
+    // Rows as JSON have the same columns.
+    let json = "{\"age\": 40, \"city\": \"Rome\", \"y\": \"no\", \"more\": 1}\n";
+    let json = read_like(json, |s| s.format = Some(Format::JsonLines), known);
+    assert_eq!(rows(&json.unwrap()), [(vec![0.0, 0.0, 1.0, 0.0], Label::Class(0))]);
+}
+
+#[test]
+fn classes_may_have_other_names_in_another_file() {
+    let train = read(PEOPLE, |_| {}).unwrap();
+    let names = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
+    let text = "age,city,y\n1,Rome,yes.\n";
+    let renamed = |s: &mut TableSpec| s.class_names = names(&["no.", "yes."]);
+    let data = read_like(text, renamed, train.known()).unwrap();
+    assert_eq!((label(&data, 0), data.class_names()), (Label::Class(1), train.class_names()));
+    // The same names in any order are no other names.
+    let same = |s: &mut TableSpec| s.class_names = names(&["yes", "no"]);
+    let data = read_like("age,city,y\n1,Rome,yes\n", same, train.known()).unwrap();
+    assert_eq!(label(&data, 0), Label::Class(1));
+    let wrong = |s: &mut TableSpec| s.class_names = names(&["no.", "yes.", "perhaps."]);
+    let error = read_like(text, wrong, train.known()).unwrap_err().to_string();
+    assert!(error.contains("class_names has 3 names, and the training data 2"), "{error}");
+}
+
+#[test]
+fn a_label_column_may_be_cut_out_of_a_file_without_header() {
+    let train = read("1,a,2\n3,b,4\n", |s| (plain(s), s.label = Some(1.into())).0).unwrap();
+    let unlabelled = |s: &mut TableSpec| (s.label, s.context.unlabelled) = (None, true);
+    let data = read_like("5,6\n", unlabelled, train.known()).unwrap();
+    assert_eq!(rows(&data), [(vec![5.0, 6.0], Label::None)]);
+    assert!(read_like("5\n", unlabelled, train.known()).is_err());
+    assert!(read("5,6\n", unlabelled).unwrap_err().to_string().contains("nothing is known"));
+}
+
+#[test]
+fn standardized_columns_have_mean_0_and_deviation_1() {
+    let data = read("x,k,y\n1,5,a\n2,5,a\n3,5,b\n", |_| {}).unwrap();
+    let x: Vec<f32> = rows(&data).iter().map(|r| r.0[0]).collect();
+    assert!((x[0] + 1.224_745).abs() < 1e-5 && x[1] == 0.0 && (x[2] - 1.224_745).abs() < 1e-5);
+    assert!(rows(&data).iter().all(|r| r.0[1] == 0.0));
+}
+
+#[test]
+fn normalize_is_the_same_for_all_columns() {
+    let normalize = |n: Normalize| move |s: &mut TableSpec| s.normalize = Some(n);
+    let one = Normalize { scale: Some(0.1), mean: vec![1.0], std: vec![0.5] };
+    let data = read("a,b,y\n10,20,u\n", normalize(one.clone())).unwrap();
+    let x = &rows(&data)[0].0;
+    assert!(x[0].abs() < 1e-6 && (x[1] - 2.0).abs() < 1e-6, "{x:?}");
+    let two = Normalize { mean: vec![1.0, 2.0], ..one.clone() };
+    let error = read("a,b,y\n1,2,u\n", normalize(two)).unwrap_err().to_string();
+    assert!(error.contains("takes one for all columns"), "{error}");
+    let both = |s: &mut TableSpec| (s.normalize, s.standardize) = (Some(one.clone()), Some(true));
+    assert!(read("a,b,y\n1,2,u\n", both).unwrap_err().to_string().contains("exclude each other"));
+}
+
+#[test]
+fn limit_and_class_names() {
+    let data = read(PEOPLE, |s| s.limit = Some(2)).unwrap();
+    assert_eq!(data.len(), 2);
+    let names = vec!["yes".to_owned(), "no".to_owned(), "maybe".to_owned()];
+    let data = read(PEOPLE, |s| s.class_names = names.clone()).unwrap();
+    assert_eq!((label(&data, 0), data.num_classes()), (Label::Class(1), Some(3)));
+    let error = read(PEOPLE, |s| s.class_names = names[..1].to_vec()).unwrap_err().to_string();
+    assert!(error.contains("t.csv:2: label `y`: `no` is no known class"), "{error}");
+    // Numbers are the same class however they are written.
+    let numbers = |s: &mut TableSpec| s.class_names = vec!["2.0".into(), "1.0".into()];
+    let data = read("x,y\n0,1\n0,2.0\n", numbers).unwrap();
+    assert_eq!(
+        (data.class_names(), label(&data, 0)),
+        (&["2".into(), "1".into()][..], Label::Class(1))
+    );
+}
+
+#[test]
+fn line_ends_within_quotes_and_weights() {
+    let text = "x,note,w,y\n1,\"a\nb\",2,p\n3,c,0.5,q\n";
+    let weight = |s: &mut TableSpec| s.context.stream.weight = Some("w".into());
+    let data = read(text, weight).unwrap();
+    assert_eq!((data.describe(0), data.describe(1)), ("t.csv:2".into(), "t.csv:4".into()));
+    let weights = [0, 1].map(|i| data.read(i).unwrap().weights[0]);
+    assert_eq!((data.sample_len(), weights), (4, [2.0, 0.5]));
+}
+
+#[test]
+fn ids_and_words_are_rows_of_embeddings() {
+    let text = "user,text,y\nu1,a b,p\nu2,a,q\nu1,c,p\n";
+    let data = read(text, |s| {
+        let how = [
+            ("user", Categorical::Embedding { capacity: 9, min_count: 2, expiry: None }),
+            ("text", Categorical::Words { buckets: 100, most: 3 }),
+        ];
+        let all = &mut s.context.features.categorical;
+        all.extend(how.map(|(name, how)| (name.to_owned(), how)));
+    })
+    .unwrap();
+    let x: Vec<_> = rows(&data).into_iter().map(|r| r.0).collect();
+    assert_eq!([x[0][0], x[1][0], x[2][0]], [1.0, 0.0, 1.0]);
+    assert_eq!((x[0][1], x[0][3], x[1][2]), (x[1][1], 0.0, 0.0));
+    assert!(data.bytes() < 100);
+}
+
+#[test]
+fn text_that_is_not_utf8_is_a_bad_row() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"x,y\na,u\n\xff,u\n").unwrap();
+    let path: PathBuf = file.path().to_owned();
+    let mut spec = TableSpec::new("t.csv");
+    let error = spec.open(&|_| path.clone(), None).unwrap_err().to_string();
+    assert!(error.contains(":3: column `x`: `\u{fffd}` is not UTF-8"), "{error}");
+    spec.bad_rows = BadRows::Skip;
+    assert_eq!(spec.open(&|_| path.clone(), None).unwrap().len(), 1);
+}

@@ -1,0 +1,117 @@
+//! Records decoded into events: CSV, JSON lines, VW text, libsvm, ARFF, Arrow IPC.
+//!
+//! # Layout
+//!
+//! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
+//! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each; `arrow`: Arrow IPC as JSON lines
+//! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `words`, `hash`
+//!   (VW): the inner loops
+
+mod arff;
+mod arrow;
+mod csv;
+pub(crate) mod hash;
+mod json;
+mod libsvm;
+mod number;
+mod reader;
+mod row;
+pub mod spec;
+mod vw;
+mod words;
+
+pub use arrow::arrow_lines;
+pub use csv::names;
+pub use spec::{Format, FormatSpec, LABELS};
+
+use crate::error::Result;
+use crate::events::{Events, Schema};
+
+/// Makes events of records.
+pub trait Decoder: Send {
+    /// Decodes one record, `bytes` without the line end, and appends its event, if it is one. The
+    /// `first` record of a file may be a header. What a bad event leaves behind in `events` is
+    /// dropped when the next one starts.
+    ///
+    /// # Errors
+    /// [`BadEvent`] if the record makes no sense; the stream goes on.
+    fn decode(
+        &mut self,
+        bytes: &[u8],
+        first: bool,
+        events: &mut Events,
+    ) -> std::result::Result<Decoded, BadEvent>;
+
+    /// What events consist of, once the header or the first event is known. Saved in checkpoints
+    /// and given back to [`decoder`] on resume.
+    fn schema(&self) -> Option<&Schema>;
+}
+
+/// What a record was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// An event, which was appended.
+    Event,
+    /// A header, a comment or an empty line.
+    Nothing,
+}
+
+/// Why a record is no event, or an event not one that can be learned from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct BadEvent {
+    /// What was wrong, with the column or key and the value, shortened.
+    pub reason: String,
+    /// Whether no later event can be good either, since the recipe does not fit the stream: it
+    /// should be stopped instead of setting all of it aside.
+    pub fatal: bool,
+}
+
+impl BadEvent {
+    /// One event is bad.
+    pub fn new(reason: impl Into<String>) -> BadEvent {
+        BadEvent { reason: reason.into(), fatal: false }
+    }
+
+    /// The recipe does not fit the stream.
+    pub fn fatal(reason: impl Into<String>) -> BadEvent {
+        BadEvent { reason: reason.into(), fatal: true }
+    }
+}
+
+/// The decoder of `format`. After a resume `schema` is what [`Decoder::schema`] was.
+///
+/// # Errors
+/// If the keys of `spec` do not go together.
+pub fn decoder(
+    spec: &FormatSpec,
+    format: Format,
+    schema: Option<Schema>,
+) -> Result<Box<dyn Decoder>> {
+    spec.check(format)?;
+    Ok(match format {
+        Format::Csv | Format::Tsv => Box::new(csv::Csv::new(spec, format, schema)),
+        Format::Arff => Box::new(arff::Arff::new(spec, schema)),
+        Format::Vw => Box::new(vw::Vw::new()),
+        Format::Libsvm => Box::new(libsvm::Libsvm::new()),
+        Format::JsonLines | Format::Arrow => Box::new(json::Json::new(spec, schema)),
+    })
+}
+
+/// A value for a message: at most 40 characters, without control characters.
+pub(crate) fn short(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&value[..value.len().min(200)]);
+    let mut out: String = text.chars().take(40).flat_map(|c| c.escape_debug()).collect();
+    if text.chars().nth(40).is_some() {
+        out.push_str("...");
+    }
+    out
+}
+
+/// A list of names for a message.
+pub(crate) fn short_list(names: &str) -> String {
+    match names.char_indices().nth(300) {
+        Some((end, _)) => format!("{}...", &names[..end]),
+        None => names.to_owned(),
+    }
+}

@@ -1,0 +1,137 @@
+//! What CSV and ARFF rows share: which position of a row is what.
+
+use std::collections::{HashMap, HashSet};
+
+use super::spec::LABELS;
+use super::{BadEvent, FormatSpec, short, short_list};
+use crate::events::{Draft, Field, Schema, Value};
+
+/// What a value is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Ignore,
+    /// The input column.
+    Input(usize),
+    Label,
+    Id,
+    Time,
+    Weight,
+}
+
+/// One position of a row, ready for the inner loop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cell {
+    pub role: Role,
+    pub text: bool,
+}
+
+/// The first schema of a stream of rows.
+pub(super) fn schema(spec: &FormatSpec, mut row: Vec<Field>) -> Result<Schema, BadEvent> {
+    let mut names = HashSet::new();
+    if let Some(twice) = row.iter().find(|field| !names.insert(field.name.as_str())) {
+        let name = &twice.name;
+        return Err(BadEvent::fatal(format!("two columns are called `{name}`; rename one")));
+    }
+    let list = || row.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
+    let has = |name: &str| row.iter().any(|field| field.name == name);
+    for (key, name) in [("label", &spec.label), ("id", &spec.id), ("weight", &spec.weight)] {
+        if let Some(name) = name.as_deref().filter(|name| !has(name)) {
+            return Err(BadEvent::fatal(format!(
+                "{}.{key}: no column `{name}`; the columns are {}",
+                spec.section,
+                short_list(&list())
+            )));
+        }
+    }
+    if let Some(name) = spec.time.as_deref().filter(|name| !has(name)) {
+        return Err(BadEvent::fatal(format!(
+            "online.labels.time: no column `{name}`; the columns are {}",
+            short_list(&list())
+        )));
+    }
+    let label = spec
+        .label
+        .clone()
+        .or_else(|| LABELS.iter().find(|name| has(name)).map(|name| name.to_string()))
+        .or_else(|| row.last().map(|f| f.name.clone()));
+    for field in &mut row {
+        field.text |= spec.text.contains(&field.name) || spec.id.as_ref() == Some(&field.name);
+    }
+    let special = |name: &String| {
+        [&label, &spec.id, &spec.time, &spec.weight]
+            .into_iter()
+            .any(|other| other.as_ref() == Some(name))
+            || spec.ignore.contains(name)
+    };
+    let columns = match &spec.inputs {
+        Some(inputs) => inputs.clone(),
+        None => row.iter().map(|f| f.name.clone()).filter(|name| !special(name)).collect(),
+    };
+    Ok(Schema { columns, label, row, ..Schema::default() })
+}
+
+/// What each position of `schema.row` is.
+pub(super) fn cells(spec: &FormatSpec, schema: &Schema) -> Vec<Cell> {
+    let inputs: HashMap<_, _> = schema.columns.iter().enumerate().map(|(i, n)| (n, i)).collect();
+    let role = |name: &String| {
+        if spec.id.as_ref() == Some(name) {
+            Role::Id
+        } else if spec.time.as_ref() == Some(name) {
+            Role::Time
+        } else if spec.weight.as_ref() == Some(name) {
+            Role::Weight
+        } else if schema.label.as_ref() == Some(name) {
+            Role::Label
+        } else {
+            inputs.get(name).map_or(Role::Ignore, |i| Role::Input(*i))
+        }
+    };
+    let cell = |field: &Field| match role(&field.name) {
+        // Whether a label is a number is for the labels to say.
+        Role::Label => Cell { role: Role::Label, text: spec.text.contains(&field.name) },
+        role => Cell { role, text: field.text },
+    };
+    schema.row.iter().map(cell).collect()
+}
+
+/// The row of a later file with the columns of `schema`, perhaps in another order.
+pub(super) fn same_columns(schema: &Schema, names: Vec<String>) -> Result<Vec<Field>, BadEvent> {
+    let given: HashSet<_> = names.iter().collect();
+    if let Some(lost) = schema.columns.iter().find(|column| !given.contains(column)) {
+        return Err(BadEvent::new(format!(
+            "the header of this file has no column `{lost}`, which the model was made with: none of \
+             its rows can be used"
+        )));
+    }
+    let known: HashMap<_, _> = schema.row.iter().map(|field| (&field.name, field)).collect();
+    let field = |name: String| match known.get(&name) {
+        Some(field) => (*field).clone(),
+        None => Field { name, text: false, zero: None },
+    };
+    Ok(names.into_iter().map(field).collect())
+}
+
+/// Gives an event a value.
+#[inline]
+pub(super) fn put(draft: &mut Draft<'_>, role: Role, value: Value<'_>) -> Result<(), BadEvent> {
+    match role {
+        Role::Ignore => {}
+        Role::Input(column) => draft.set(column, value),
+        Role::Label => draft.label(value),
+        Role::Id => draft.id(value),
+        Role::Time => draft.time(value),
+        Role::Weight => draft.weight(weight(value)?),
+    }
+    Ok(())
+}
+
+fn weight(value: Value<'_>) -> Result<f32, BadEvent> {
+    match value {
+        Value::Missing => Ok(1.0),
+        Value::Number(n) if n >= 0.0 && n <= f64::from(f32::MAX) => Ok(n as f32),
+        Value::Number(n) => Err(BadEvent::new(format!("weight {n} must be at least 0 and finite"))),
+        Value::Text(text) => {
+            Err(BadEvent::new(format!("weight `{}` is no number", short(text.as_bytes()))))
+        }
+    }
+}

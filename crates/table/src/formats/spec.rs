@@ -1,0 +1,208 @@
+//! What a recipe says about the format of a stream.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The format of one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Comma-separated values as in RFC 4180, one event per line.
+    Csv,
+    /// The same, separated by tabs.
+    Tsv,
+    /// One JSON object per line.
+    #[serde(alias = "ndjson", alias = "jsonl", alias = "json")]
+    JsonLines,
+    /// Vowpal Wabbit's text format: `label |namespace feature:value ...`.
+    Vw,
+    /// The libsvm format: `label index:value ...`.
+    Libsvm,
+    /// Weka's ARFF: a header of attributes, then rows, dense or sparse.
+    Arff,
+    /// Arrow IPC, stream or file. Needs a build with the feature `arrow`.
+    Arrow,
+}
+
+impl Format {
+    /// By the name of a file or address; what compresses it (`.gz`) is no matter.
+    pub fn by_name(name: &str) -> Option<Format> {
+        let name = name.split(['?', '#']).next().unwrap_or(name).to_ascii_lowercase();
+        let name =
+            [".gz", ".zst", ".bz2"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(&name);
+        let (_, ending) = name.rsplit_once('.')?;
+        Some(match ending {
+            "csv" | "data" => Format::Csv,
+            "tsv" => Format::Tsv,
+            "json" | "jsonl" | "ndjson" => Format::JsonLines,
+            "vw" => Format::Vw,
+            "libsvm" | "svm" | "svmlight" => Format::Libsvm,
+            "arff" => Format::Arff,
+            "arrow" | "arrows" | "feather" | "ipc" => Format::Arrow,
+            _ => return None,
+        })
+    }
+}
+
+/// The keys of `[stream]` that say how events are written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FormatSpec {
+    /// The format. By default it follows from the name of the file.
+    pub format: Option<Format>,
+    /// The character between the fields of a row, one ASCII character. By default `,`, and a tab
+    /// for `tsv`.
+    pub delimiter: Option<char>,
+    /// Whether the first row of a file names the columns. By default it does if none of its fields
+    /// is a number or missing; if the names are known already (from `columns` or a resumed run), if
+    /// it contains one of them.
+    pub header: Option<bool>,
+    /// CSV: names of the columns of a file without a header, by default `c1`, `c2` and so on. JSON:
+    /// the keys that are inputs, nested ones as a dotted path; by default those of the first event.
+    pub columns: Option<Vec<String>>,
+    /// Column or key of the label. By default `class`, `target`, `label` or `y`, whichever is
+    /// there; if none is, the last column.
+    pub label: Option<String>,
+    /// Column or key of the id by which a later label refers to its event. None by default.
+    pub id: Option<String>,
+    /// Column or key of the time of an event, which is no input; `online.labels.time` of a recipe.
+    #[serde(skip)]
+    pub time: Option<String>,
+    /// Whether a record may have a label and no inputs, for an event that came without its label.
+    #[serde(skip)]
+    pub label_records: bool,
+    /// Column or key of the weight of an event. By default all weights are 1.
+    pub weight: Option<String>,
+    /// JSON: key of an array of numbers, whose length is that of the first event. By default the
+    /// first key that holds an array, if `columns` is not given.
+    pub vector: Option<String>,
+    /// JSON: key of an image, which is then the only input: the path of an image file, or the
+    /// file's content in base64. None by default.
+    pub image: Option<String>,
+    /// Folder that the paths of images are relative to; by default the folder of the recipe.
+    pub image_folder: Option<String>,
+    /// Columns or keys that are not inputs.
+    pub ignore: Vec<String>,
+    /// Columns or keys that are text even if they look like numbers, such as ids and postal codes.
+    pub text: Vec<String>,
+    /// Texts that stand for a missing value. `NaN` is not among them by default: an event with NaN
+    /// cannot be read and is set aside.
+    pub missing: Vec<String>,
+    /// The columns or keys that are inputs, in this order. Default: all that are nothing else.
+    #[serde(skip)]
+    pub inputs: Option<Vec<String>>,
+    /// Whether rows of a file without a header may be without the label, one field shorter.
+    #[serde(skip)]
+    pub unlabelled: bool,
+    /// The section of the recipe that has these keys, for messages.
+    #[serde(skip)]
+    pub section: &'static str,
+}
+
+impl Default for FormatSpec {
+    fn default() -> FormatSpec {
+        FormatSpec {
+            format: None,
+            delimiter: None,
+            header: None,
+            columns: None,
+            label: None,
+            id: None,
+            time: None,
+            label_records: false,
+            weight: None,
+            vector: None,
+            image: None,
+            image_folder: None,
+            ignore: Vec::new(),
+            text: Vec::new(),
+            missing: ["", "NA", "?", "null"].map(String::from).to_vec(),
+            inputs: None,
+            unlabelled: false,
+            section: "stream",
+        }
+    }
+}
+
+/// Names that mean the label where the recipe names none, the first of them first.
+pub const LABELS: [&str; 4] = ["class", "target", "label", "y"];
+
+impl FormatSpec {
+    /// The format of the stream called `name`.
+    ///
+    /// # Errors
+    /// If neither the recipe nor the name tells.
+    pub fn format_of(&self, name: &str) -> Result<Format> {
+        self.format.or_else(|| Format::by_name(name)).ok_or_else(|| {
+            Error::Usage(format!(
+                "{}.format: {name} does not tell its format; say \"csv\", \"tsv\", \
+                 \"json_lines\", \"vw\", \"libsvm\", \"arff\" or \
+                 \"arrow\"",
+                self.section
+            ))
+        })
+    }
+
+    /// Refuses keys that do not go together.
+    pub fn check(&self, format: Format) -> Result<()> {
+        let usage = |text: String| Err(Error::Usage(format!("{}.{text}", self.section)));
+        let row = matches!(format, Format::Csv | Format::Tsv);
+        let json = matches!(format, Format::JsonLines | Format::Arrow);
+        if let Some(c) = self.delimiter {
+            if !row {
+                return usage(format!("delimiter: {format:?} has no delimiter; leave it out"));
+            }
+            if !c.is_ascii()
+                || matches!(c, '"' | '\n' | '\r' | '.' | '-')
+                || c.is_ascii_alphanumeric()
+            {
+                return usage(format!(
+                    "delimiter must be one ASCII character that is in no number or name, \
+                     found {c:?}"
+                ));
+            }
+        }
+        if row && self.header == Some(true) && self.columns.is_some() {
+            return usage(
+                "columns names the fields of rows without a header; leave it out, or set \
+                 header = false; what is no input goes to ignore"
+                    .into(),
+            );
+        }
+        if self.vector.is_some() && !json {
+            return usage(format!("vector: {format:?} has no arrays; leave it out"));
+        }
+        if self.image.is_some() && (!json || self.columns.is_some() || self.vector.is_some()) {
+            return usage(format!(
+                "image is for JSON and Arrow, and the only input ({format:?}); leave it out, \
+                 or columns and vector"
+            ));
+        }
+        if matches!(format, Format::Vw | Format::Libsvm) {
+            let keys = [("label", &self.label), ("id", &self.id), ("weight", &self.weight)];
+            if let Some((key, _)) = keys.iter().find(|(_, name)| name.is_some()) {
+                return usage(format!("{key}: {format:?} has its own place for it; leave it out"));
+            }
+        }
+        if self.columns.is_some() && !row && !json {
+            return usage(format!("columns: {format:?} has no columns to name; leave it out"));
+        }
+        let special =
+            [&self.label, &self.id, &self.time, &self.weight, &self.vector].into_iter().flatten();
+        if let Some(name) = special.chain(&self.ignore).find(|name| {
+            json && self.columns.as_ref().is_some_and(|columns| columns.contains(name))
+        }) {
+            return usage(format!(
+                "columns: `{name}` is an input there and something else elsewhere; leave it \
+                 out of one"
+            ));
+        }
+        let mut names = self.columns.clone().unwrap_or_default();
+        names.sort();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return usage(format!("columns: `{}` is there twice", pair[0]));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! Tables and events: how they are written, how they are kept, and how they become a model's inputs.
+//!
+//! A row of a table and an event of a stream are the same here. What reads files (`tidemill-data`) and
+//! what reads live sources (`tidemill-stream`) both use this crate, so that a model can go from one
+//! to the other.
+//!
+//! # Layout
+//!
+//! In the order in which data flows:
+//!
+//! - [`formats`]: records decoded, each format by its [`Decoder`], into
+//! - [`events`]: columns of values in memory ([`Events`])
+//! - [`features`]: values made into the inputs of a model, learned from a table or online
+//!   ([`Encoder`], [`Labels`])
+//! - [`known`]: all that was learned of a table or stream, for checkpoints ([`Known`])
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod events;
+pub mod features;
+pub mod formats;
+pub mod known;
+
+pub use error::{Error, Result};
+pub use events::{Event, Events, Feature, Field, Schema, Value};
+pub use features::{
+    Categorical, Codes, Encoder, Evidence, FeaturesSpec, FreedRow, HashedColumns, Label, Labels,
+    Standardize,
+};
+pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, arrow_lines, decoder};
+pub use known::Known;

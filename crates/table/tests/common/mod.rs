@@ -1,0 +1,96 @@
+//! Lines decoded, for the tests of formats and features.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use tidemill_table::{
+    BadEvent, Decoded, Decoder, Event, Events, Format, FormatSpec, Schema, Value, decoder,
+};
+
+/// A decoder with the keys of `toml`-like JSON.
+pub fn made(format: Format, spec: serde_json::Value, schema: Option<Schema>) -> Box<dyn Decoder> {
+    let spec: FormatSpec = serde_json::from_value(spec).unwrap();
+    decoder(&spec, format, schema).unwrap()
+}
+
+/// Decodes one line.
+pub fn line(
+    decoder: &mut dyn Decoder,
+    bytes: impl AsRef<[u8]>,
+    first: bool,
+    events: &mut Events,
+) -> Result<Decoded, BadEvent> {
+    decoder.decode(bytes.as_ref(), first, events)
+}
+
+/// Decodes lines, the first of them as the first of a file; gives the reasons of the bad ones.
+pub fn lines(decoder: &mut dyn Decoder, text: &str) -> (Events, Vec<String>) {
+    let (mut events, mut bad) = (Events::default(), Vec::new());
+    for (i, bytes) in text.lines().enumerate() {
+        if let Err(reason) = line(decoder, bytes, i == 0, &mut events) {
+            bad.push(reason.reason);
+        }
+    }
+    (events, bad)
+}
+
+/// An event as text: `label | inputs | id weight`.
+pub fn shown(event: Event<'_>) -> String {
+    let one = |value: Value<'_>| match value {
+        Value::Missing => "?".to_owned(),
+        Value::Number(n) => n.to_string(),
+        Value::Text(text) => format!("'{text}'"),
+    };
+    let mut inputs: Vec<String> = (0..event.columns()).map(|c| one(event.value(c))).collect();
+    inputs.extend(event.vector().iter().map(|v| format!("v{v}")));
+    inputs.extend(event.sparse().iter().map(|f| format!("{}:{}", f.hash, f.value)));
+    let mut text = format!("{} | {}", one(event.label()), inputs.join(" "));
+    if event.id() != Value::Missing || event.weight() != 1.0 {
+        text += &format!(" | {} {}", one(event.id()), event.weight());
+    }
+    text
+}
+
+/// All events as text.
+pub fn all(events: &Events) -> Vec<String> {
+    (0..events.len()).map(|i| shown(events.get(i))).collect()
+}
+
+/// A gzipped file of the real datasets; says so where it is absent.
+pub fn real(name: &str) -> Option<Vec<u8>> {
+    let root = std::env::var_os("TIDEMILL_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
+    let path = root.join(name);
+    let Ok(file) = std::fs::File::open(&path) else {
+        eprintln!("SKIPPED: {} is absent; set TIDEMILL_DATA", path.display());
+        return None;
+    };
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
+    Some(bytes)
+}
+
+/// MurmurHash3 as its author wrote it, byte by byte; the crate's own is private.
+pub fn murmur3(bytes: &[u8], seed: u32) -> u32 {
+    let (c1, c2) = (0xcc9e_2d51_u32, 0x1b87_3593_u32);
+    let mut h = seed;
+    for start in (0..bytes.len()).step_by(4) {
+        let block = &bytes[start..bytes.len().min(start + 4)];
+        let mut k = 0;
+        for (i, b) in block.iter().enumerate() {
+            k |= u32::from(*b) << (8 * i);
+        }
+        h ^= k.wrapping_mul(c1).rotate_left(15).wrapping_mul(c2);
+        if block.len() == 4 {
+            h = h.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+        }
+    }
+    h ^= bytes.len() as u32;
+    for (shift, factor) in [(16, 0x85eb_ca6b), (13, 0xc2b2_ae35), (16, 1_u32)] {
+        h = (h ^ (h >> shift)).wrapping_mul(factor);
+    }
+    h
+}
