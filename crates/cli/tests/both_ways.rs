@@ -117,7 +117,7 @@ fn a_table_goes_to_a_stream_and_back() {
     assert!(accuracy > batch - 0.02, "{accuracy} {batch}");
     let after = succeed(&["eval", text(&run), "--data", text(&test), "--json"]);
     let after: serde_json::Value = serde_json::from_str(&after).unwrap();
-    assert!(after["accuracy"].as_f64().unwrap() > batch - 0.02, "{after} {batch}");
+    assert!(after["figures"]["accuracy"].as_f64().unwrap() > batch - 0.02, "{after} {batch}");
     // And back: the epochs go on, the new ones on the same columns.
     succeed(&["train", text(&run), "--set", "batch.epochs=6"]);
     let epochs: Vec<_> = metrics(&run).iter().map(|line| line["epoch"].clone()).collect();
@@ -148,7 +148,9 @@ fn a_stream_goes_to_batches() {
     let eval = |figure: &str| {
         let test = folder.path().join("test.csv");
         let printed = succeed(&["eval", text(&run), "--data", text(&test), "--json"]);
-        serde_json::from_str::<serde_json::Value>(&printed).unwrap()[figure].as_f64().unwrap()
+        serde_json::from_str::<serde_json::Value>(&printed).unwrap()["figures"][figure]
+            .as_f64()
+            .unwrap()
     };
     let streamed = eval("accuracy");
     assert!(streamed > 0.9, "{streamed}");
@@ -166,7 +168,8 @@ fn scaled_targets_keep_their_units() {
         let mut table = "x,y\n".to_string();
         for _ in 0..rows {
             let x = random.next();
-            writeln!(table, "{x},{}", 5e6 + 3e3 * x).unwrap();
+            let noise = 100.0 * (random.next() - 0.5);
+            writeln!(table, "{x},{}", 5e6 + 3e3 * x + noise).unwrap();
         }
         table
     };
@@ -190,9 +193,9 @@ validation = { csv = { path = "test.csv" } }
     succeed(&["train", text(&run), "--set", "batch.epochs=3"]);
     let figures = summary(&run).validation;
     // Of a deviation of 866, by a model that has seen its like.
-    assert!(figures["mae"] > 0.1 && figures["mae"] < 60.0, "{figures:?}");
-    assert!(figures["mse"] > figures["mae"] * figures["mae"], "{figures:?}");
-    assert!(figures["r2"] > 0.99 && figures["loss"] < 0.01, "{figures:?}");
+    assert!(figures["mae"] > 1.0 && figures["mae"] < 200.0, "{figures:?}");
+    let unit = (figures["mse"] / figures["loss"]).sqrt();
+    assert!((800.0..930.0).contains(&unit) && figures["r2"] > 0.9, "{figures:?}");
     let printed = succeed(&["predict", text(&run), "--data", text(&test)]);
     let value: f64 = printed.lines().nth(1).unwrap().rsplit(',').next().unwrap().parse().unwrap();
     assert!((5e6..5.004e6).contains(&value), "{printed}");

@@ -92,6 +92,9 @@ pub fn learn(
     let start = Start::new(options, session.resumed.take())?;
     start.restore(&mut model, &file, options.frozen, watch)?;
     let mut base = start.base_meta(&file);
+    if let Some(labels) = &mut base.known.labels {
+        labels.reserve(model.num_outputs().max(2));
+    }
     let folder = session.folder.clone();
     let opened = open(&file, options, &folder, &base, &start, &model, watch)?;
     file.absolute_paths();
@@ -125,11 +128,8 @@ pub fn learn(
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
 }
 
-/// Tells the decoders what the recipe's other sections say of columns.
+/// Tells the decoders what `[online.labels]` says of columns.
 fn prepare(file: &mut RecipeFile) -> Result<()> {
-    // A category is its text, also where that looks like a number.
-    let categorical = file.recipe.online.features.categorical.keys().cloned();
-    file.recipe.stream.text.extend(categorical);
     if let Some(labels) = file.recipe.online.labels.clone() {
         let (task, loss) = (file.recipe.task(), file.recipe.training.loss);
         let fits = labels.check_task(task, loss);

@@ -45,9 +45,10 @@ impl Start {
         Ok(Start { source, checkpoint, state, is_own, anew })
     }
 
-    /// What is known of any stream that was learned from before.
-    pub(crate) fn before(&self) -> Option<&StreamState> {
-        self.state.as_ref()
+    /// What is known of columns and labels, from batches or any stream that was learned from before.
+    pub(crate) fn known(&self) -> Known {
+        let old = self.state.as_ref().and_then(|state| state.known.clone());
+        old.or_else(|| self.checkpoint.as_ref().map(|c| c.meta.known.clone())).unwrap_or_default()
     }
 
     /// What is known of this same stream, which then continues where it was left; another one starts
@@ -108,7 +109,7 @@ impl Start {
             model.restore_drift(state.drift.clone(), &challenger)?;
             tell_resumed(file, checkpoint, state, watch);
         }
-        let seen = if self.is_own { self.same() } else { self.before() };
+        let seen = if self.is_own { self.same() } else { self.state.as_ref() };
         model.restore_input_length(seen.and_then(|s| s.input_length));
         Ok(())
     }

@@ -118,10 +118,22 @@ pub fn train(
     Ok(Outcome { summary, stopped_by, folder: session.folder })
 }
 
+/// What a run that continues knows of the columns of its table: the table is read as the run knows it.
+fn known(file: &RecipeFile, options: &RunOptions) -> Result<Option<Known>> {
+    let is_table = matches!(file.recipe.batch.data, Some(DataSpec::Csv(_)));
+    if options.existing != Existing::Resume || !is_table {
+        return Ok(None);
+    }
+    let checkpoints = Checkpoints::new(&options.out, file.recipe.checkpoint.keep);
+    let (newest, _) = checkpoints.newest()?;
+    Ok(newest.map(|c| c.meta.known).filter(|known| known.encoder.is_some()))
+}
+
 /// Opens the data and compiles the model at the same time; a mistake in the data is reported first.
 fn open(
     file: &RecipeFile,
     paths: &DataPaths,
+    known: Option<&Known>,
     threads: Option<usize>,
     known: Option<&Known>,
     watch: &mut dyn FnMut(Event<'_>),
@@ -271,13 +283,19 @@ fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Meter
         history: Vec::new(),
         wall_seconds: 0.0,
     };
-    (at, meter)
+    (at, meter(file, engine, data))
+}
+
+fn meter(file: &RecipeFile, engine: &Engine, data: &RunData) -> Meter {
+    let meter = Meter::new(file.recipe.task(), engine.num_outputs(), &file.recipe.metrics());
+    meter.in_units(unit(data.train.as_ref()))
 }
 
 fn restore(
     file: &RecipeFile,
     checkpoint: &Checkpoint,
     engine: &mut Engine,
+    data: &RunData,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<(Position, Meter)> {
     checkpoint.load_into(engine)?;
@@ -296,7 +314,12 @@ fn restore(
         history: meta.history.clone(),
         wall_seconds: meta.wall_seconds,
     };
-    Ok((at, meta.running.clone()))
+    // A run that has only learned from a stream has measured no batch.
+    let running = match at.step {
+        0 => meter(file, engine, data),
+        _ => meta.running.clone().in_units(unit(data.train.as_ref())),
+    };
+    Ok((at, running))
 }
 
 /// Takes the best epoch's weights when patience ran out and the recipe asks for them.

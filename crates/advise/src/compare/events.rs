@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tidemill_engine::data::{Batch, Order};
+use tidemill_engine::data::{Batch, Known, Order};
 use tidemill_engine::fields::{DType, Field};
 use tidemill_recipe::stream::{OpenOptions, QueueOptions, Reader, decoder, open};
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::MAX_NUMBER;
 use crate::error::{Error, Result};
 
-/// How the columns of an event become the model's inputs.
+/// How the columns of a table or of events become the model's inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeaturesSpec {
@@ -26,7 +26,7 @@ pub struct FeaturesSpec {
     /// false.
     pub missing_indicator: bool,
     /// The columns that are numbers; all others are categories. By default this is decided from the
-    /// first events.
+    /// whole training table, or from the first events of a stream.
     pub numeric: Option<Vec<String>>,
     /// Encoding of single columns as categories, by column name, even if their values are numbers.
     pub categorical: BTreeMap<String, Categorical>,
