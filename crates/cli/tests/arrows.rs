@@ -39,12 +39,10 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("cpu/src/layout.rs", "one short kernel for each op that only moves values"),
     ("cpu/src/loss.rs", "one kernel for each loss, forward and backward side by side"),
     ("cpu/src/reduce.rs", "one kernel for each reduction"),
-    ("graph/src/op.rs", "the list of ops"),
+    ("nn/src/layer.rs", "the options of each layer"),
     ("nn/src/build.rs", "one function for each layer"),
     ("online/src/feed.rs", "to be split by idea"),
     ("online/src/learner.rs", "to be split by idea"),
-    ("plan/src/fuse.rs", "the fusions, each with its reasons"),
-    ("plan/src/lower.rs", "one case for each op"),
 ];
 
 /// Lines of a function from which on it needs a reason.
@@ -56,8 +54,7 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
     ("cpu/src/compile.rs", "compile", "one arm for each kernel of a plan"),
     ("cpu/src/conv/engine.rs", "build", "one table of what a convolution is cut into"),
     ("cpu/src/eltwise/compile.rs", "compile_blocks", "one arm for each instruction"),
-    ("nn/src/build.rs", "layer", "one arm for each layer"),
-    ("plan/src/lower.rs", "kernel", "one arm for each op that is a kernel of its own"),
+    ("nn/src/validate.rs", "one", "one arm for each layer"),
 ];
 
 fn crates() -> PathBuf {

@@ -13,8 +13,6 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tidemill_table::Known;
 
-use tidemill_table::Known;
-
 use crate::text::{TaggedSpec, TextDirectorySpec};
 use crate::{
     Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, LabelKind, Result, TableSpec,

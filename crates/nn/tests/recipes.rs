@@ -26,7 +26,7 @@ fn recipe(name: &str) -> Recipe {
 }
 
 /// Recipe, learned values as `count_params` of Keras gives them without running statistics, outputs.
-const RECIPES: [(&str, usize, usize); 14] = [
+const RECIPES: [(&str, usize, usize); 16] = [
     ("article-batch", 101_770, 10),
     ("article-sgd", 101_770, 10),
     ("article-online", 101_770, 10),
@@ -42,6 +42,8 @@ const RECIPES: [(&str, usize, usize); 14] = [
     ("elec2-logistic", 9, 1),
     ("movielens", 177_121, 1),
     ("stream", 2_722, 2),
+    ("adult", 16_897, 1),
+    ("newsgroups", 3_201_300, 20),
 ];
 
 /// Recipes of models that are no network.

@@ -677,9 +677,9 @@ impl Feed for DataFeed {
         let skipped = row.skipped() > 0;
         drop(row);
         learner.take(i, one, 0)?;
-        if let (Some((mean, at_one)), Truth::Values([target])) = (self.scale, one.truth(0)) {
-            let deviation = at_one - mean;
-            let target = f64::from(*target) * deviation + mean;
+        if let (Some((mean, of_one)), Truth::Values(&[target])) = (self.scale, one.truth(0)) {
+            let deviation = of_one - mean;
+            let target = f64::from(target) * deviation + mean;
             learner.set_scale(i, Scale { mean, deviation, target });
         }
         match (skipped, one.truth(0)) {

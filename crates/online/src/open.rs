@@ -58,8 +58,7 @@ pub(crate) fn open(
         None => file.recipe.stream.format_of(&options.from).map_err(stream_error)?,
     };
     let source = open_at(options, folder, format, start, watch)?;
-    let place = Place { folder, base, start };
-    let feed = open_records(file, options, &place, model, source, format)?;
+    let feed = open_records(file, options, folder, base, start, source, format)?;
     Ok(Opened { feed: Box::new(feed), format: Some(format) })
 }
 
@@ -123,34 +122,25 @@ fn open_at(
     Ok(source)
 }
 
-/// Where a run is, and what it starts from.
-struct Place<'a> {
-    folder: &'a RunFolder,
-    base: &'a Meta,
-    start: &'a Start,
-}
-
 /// The records of a source, joined with labels that come later where the recipe says so.
 fn open_records(
     file: &RecipeFile,
     options: &LearnOptions,
-    &Place { folder, base, start }: &Place<'_>,
-    model: &Model,
+    folder: &RunFolder,
+    base: &Meta,
+    start: &Start,
     source: Box<dyn Source>,
     format: Format,
 ) -> Result<RecordFeed> {
-    let spec = &OnlineSpec { features: file.features()?, ..file.recipe.online.clone() };
+    let spec = OnlineSpec { features: file.features()?, ..file.recipe.online.clone() };
     let same = start.same();
-    let mut known = base.known.clone();
-    if let Some(labels) = &mut known.labels {
-        labels.reserve(model.num_outputs().max(2));
-    }
+    let known = base.known.clone();
     if known.encoder.is_some() && matches!(format, Format::Vw | Format::Libsvm) {
         let what = format!("= {format:?} has no columns, and the model has learned from columns");
         return Err(file.error_at("stream.format", &what));
     }
     let decoder = decoder(&file.stream_format(format)?, format, known.schema.clone());
-    let queue = QueueOptions { bytes: spec.queue_bytes, policy: policy(spec, folder) };
+    let queue = QueueOptions { bytes: spec.queue_bytes, policy: policy(&spec, folder) };
     let reader = Reader::spawn(source, queue).map_err(stream_error)?;
     let intake = Intake::new(reader, decoder.map_err(stream_error)?)?;
     let dead = Journal::open(
@@ -161,7 +151,7 @@ fn open_records(
     let images = Images::of(file)?;
     let stored = Path::new(options.from.trim_start_matches("file:")).is_file();
     let (names, task) = (base.class_names.clone(), file.recipe.task());
-    let mut feed = RecordFeed::new(intake, images, spec.clone(), task, stored, names, dead);
+    let mut feed = RecordFeed::new(intake, images, spec, task, stored, names, dead);
     feed.set_inputs(file.table_inputs());
     let position = same.map(|s| s.position.clone()).unwrap_or_default();
     feed.restore(known, position, same.map_or_else(Counts::default, |s| s.counts));

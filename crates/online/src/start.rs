@@ -67,15 +67,8 @@ impl Start {
     pub(crate) fn base_meta(&self, file: &RecipeFile) -> Meta {
         match &self.checkpoint {
             Some(checkpoint) => {
-                let meta = &checkpoint.meta;
-                // Checkpoints of earlier versions kept it beside the stream.
-                let known = self.before().and_then(|s| s.known.as_ref()).unwrap_or(&meta.known);
-                Meta {
-                    recipe_sha256: file.sha256(),
-                    stream: None,
-                    known: known.clone(),
-                    ..meta.clone()
-                }
+                let meta = checkpoint.meta.clone();
+                Meta { recipe_sha256: file.sha256(), stream: None, known: self.known(), ..meta }
             }
             None => Meta {
                 class_names: file.recipe.online.classes.clone().unwrap_or_default(),
@@ -101,7 +94,7 @@ impl Start {
         if frozen {
             model.freeze();
         }
-        anchor(model, file, &self.base_meta(file).known)?;
+        anchor(model, file, &self.known())?;
         if let (Some(state), Some(checkpoint)) = (self.same(), &self.checkpoint) {
             let mut tensors = checkpoint.tensors.clone();
             let challenger = take_challenger(&mut tensors);

@@ -40,6 +40,7 @@ seed      = 5
 data = { csv = { path = "batch.csv", label = "class" } }
 [stream]
 format = "json_lines"
+label  = "label"
 [online]
 learning_rate = 0.01
 classes = ["0", "1", "2"]

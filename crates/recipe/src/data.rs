@@ -7,7 +7,7 @@ use tidemill_engine::data::spec::class_counts;
 use tidemill_engine::data::{DataSpec, Dataset, InputSpec, Known};
 use tidemill_engine::nn::ModelSpec;
 
-use crate::tables::check_embeddings;
+use crate::tables::{check_embeddings, check_inputs};
 use crate::{ClassWeight, DataPaths, RecipeFile};
 use tidemill_engine::error::{Error, Result};
 
@@ -99,14 +99,22 @@ pub fn open_one<'a>(
         e => Error::Data(e),
     })?;
     if let Some(encoder) = data.known().and_then(|known| known.encoder.as_ref()) {
-        check_embeddings(encoder, &file.recipe.model)
-            .map_err(|e| file.error_at(key, &format!("cannot be used: {e}")))?;
+        let model = &file.recipe.model;
+        let fits = match model.inputs.is_empty() {
+            true => check_embeddings(encoder, model),
+            false => check_inputs(encoder, model),
+        };
+        fits.map_err(|e| file.error_at(key, &format!("cannot be used: {e}")))?;
     }
     Ok(data)
 }
 
 /// What the data should be for a model.
 pub fn input_of(model: &ModelSpec) -> InputSpec {
+    // Named inputs are checked against the fields of the data, by name.
+    if !model.inputs.is_empty() {
+        return InputSpec::Any;
+    }
     match model.input {
         tidemill_engine::nn::InputSpec::Image { height, width, channels } => {
             InputSpec::Image { height, width, channels }

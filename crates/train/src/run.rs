@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tidemill_engine::checkpoint::{Checkpoint, Checkpoints, EpochFigures, Meta, state_sha256};
-use tidemill_engine::data::{Known, Loader, LoaderOptions, Order};
+use tidemill_engine::data::{DataSpec, Known, Loader, LoaderOptions, Order};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{Evaluation, evaluate, skipped, unit};
@@ -55,16 +55,16 @@ pub fn train(
 ) -> Result<Outcome> {
     file.only_network()?;
     let paths = DataPaths::new(&file.path);
-    // First, since a table is read as the run knows it.
-    let known = newest_known(&file, options)?;
-    let (data, mut engine) = open(&file, &paths, options.threads, known.as_ref(), watch)?;
+    let known = known(&file, options)?;
+    let (data, mut engine) = open(&file, &paths, known.as_ref(), options.threads, watch)?;
+    tell_notes(&data, watch);
     // A copy that is being written as a checkpoint, and the next one.
     check_memory(&engine, options.memory, 2, 0)?;
     let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(Event::Notice(what));
     let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
     let (at, meter) = match &session.resumed {
-        Some(checkpoint) => restore(&file, checkpoint, &mut engine, watch)?,
+        Some(checkpoint) => restore(&file, checkpoint, &mut engine, &data, watch)?,
         None => start(&file, &engine, &data),
     };
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
@@ -135,7 +135,6 @@ fn open(
     paths: &DataPaths,
     known: Option<&Known>,
     threads: Option<usize>,
-    known: Option<&Known>,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<(RunData, Engine)> {
     let spec = engine_spec(file, threads);
@@ -148,7 +147,6 @@ fn open(
         (data, engine.and_then(|thread| thread.join().map_err(ended)))
     });
     let data = data?;
-    tell_notes(&data, watch);
     for finding in doctor::check_all(file, &data) {
         if finding.is_error {
             return Err(file.error_at(&finding.key, &finding.message()));
@@ -251,30 +249,17 @@ fn loader(file: &RecipeFile, data: &RunData, position: u64) -> Result<Loader> {
 fn base_meta(file: &RecipeFile, data: &RunData, resumed: Option<&Checkpoint>) -> Meta {
     Meta {
         class_names: data.class_names.clone(),
-        known: data
-            .train
-            .known()
-            .cloned()
-            .unwrap_or_else(|| resumed.map(|c| c.meta.known.clone()).unwrap_or_default()),
+        known: match (data.train.known(), resumed) {
+            (Some(known), _) => known.clone(),
+            (None, Some(checkpoint)) => checkpoint.meta.known.clone(),
+            (None, None) => Known::default(),
+        },
         stream: resumed.and_then(|c| c.meta.stream.clone()),
         ..Meta::new(file.recipe.training.seed, file.recipe.task(), file.sha256())
     }
 }
 
-/// What the run that is resumed knows of the columns of its table.
-fn newest_known(file: &RecipeFile, options: &RunOptions) -> Result<Option<Known>> {
-    if options.existing != Existing::Resume {
-        return Ok(None);
-    }
-    let checkpoints = Checkpoints::new(&options.out, file.recipe.checkpoint.keep);
-    // What is wrong with checkpoints is reported where the run is resumed.
-    let (found, _) = checkpoints.newest()?;
-    Ok(found.map(|c| c.meta.known).filter(|known| known.encoder.is_some()))
-}
-
 fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Meter) {
-    let meter = Meter::new(file.recipe.task(), engine.num_outputs(), &file.recipe.metrics())
-        .in_units(unit(data.train.as_ref()));
     let at = Position {
         step: 0,
         online_steps: 0,

@@ -123,7 +123,6 @@ impl Trained {
         let options = evaluate_options(&self.file);
         let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
         let by_position = self.engine.by_position();
-        let meaning = Meaning { task, width, names: &self.class_names, known: &self.known };
         let mut loader = Loader::new(set.clone(), LoaderOptions::one_pass(options.batch_size))?;
         while let Some(batch) = loader.next_batch()? {
             let outputs = self.engine.predict(batch)?;
@@ -140,7 +139,13 @@ impl Trained {
                     (true, Some(&length)) => &row[..length.max(0) as usize * width],
                     _ => row,
                 };
-                each(meaning.of(source, row))?;
+                let mut prediction = prediction(source, row, width, task, &self.class_names);
+                // In the units of the labels, where a stream has scaled them.
+                if let (Some(labels), Task::Values) = (&self.known.labels, task) {
+                    let outputs = prediction.outputs.iter_mut();
+                    outputs.for_each(|value| *value = labels.unscale(*value) as f32);
+                }
+                each(prediction)?;
             }
         }
         Ok(skipped(set.as_ref()))
@@ -269,38 +274,27 @@ impl Trained {
     }
 }
 
-/// What a run calls its classes, and how it has scaled its targets.
-struct Meaning<'a> {
-    task: Task,
-    /// Outputs of one position.
+/// What the outputs of one sample say; of a sequence, the classes of its positions and the least of
+/// their probabilities.
+fn prediction(
+    source: String,
+    row: &[f32],
     width: usize,
-    names: &'a [String],
-    known: &'a Known,
-}
-
-impl Meaning<'_> {
-    /// What the outputs of one sample say; of a sequence, the classes of its positions and the least
-    /// of their probabilities.
-    fn of(&self, source: String, row: &[f32]) -> Prediction {
-        let name = |i: usize| self.names.get(i).cloned().unwrap_or_else(|| i.to_string());
-        let mut classes = Vec::new();
-        let mut probability = 1.0_f32;
-        for row in row.chunks_exact(self.width.max(1)) {
-            if let Answer::Class { class, probability: p } = self.task.answer(row) {
-                classes.push(name(class));
-                probability = probability.min(p);
-            }
+    task: Task,
+    names: &[String],
+) -> Prediction {
+    let name = |i: usize| names.get(i).cloned().unwrap_or_else(|| i.to_string());
+    let mut classes = Vec::new();
+    let mut least = 1.0_f32;
+    for row in row.chunks_exact(width.max(1)) {
+        if let Answer::Class { class, probability } = task.answer(row) {
+            classes.push(name(class));
+            least = least.min(probability);
         }
-        let class = (!classes.is_empty()).then(|| classes.join(" "));
-        // In the units of the labels, where a stream has scaled them.
-        let outputs = match &self.known.labels {
-            Some(labels) if self.task == Task::Values => {
-                row.iter().map(|v| labels.unscale(*v) as f32).collect()
-            }
-            _ => row.to_vec(),
-        };
-        Prediction { source, class, probability, outputs }
     }
+    let class = (!classes.is_empty()).then(|| classes.join(" "));
+    let probability = least;
+    Prediction { source, class, probability, outputs: row.to_vec() }
 }
 
 const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];

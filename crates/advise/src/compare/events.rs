@@ -188,7 +188,7 @@ fn feed(file: &RecipeFile, from: &str, folder: &Path) -> Result<Box<dyn Feed>> {
     let (position, counts) = Default::default();
     if from == "data:" || Path::new(from).is_dir() {
         let data = dataset(file, from, None)?;
-        let (order, known) = (Order::Sequential, Default::default());
+        let (order, known) = (Order::Sequential, Known::default());
         return Ok(Box::new(DataFeed::new(data, order, None, position, counts, known)));
     }
     let (recipe, spec) = (&file.recipe, &file.recipe.online);

@@ -123,6 +123,13 @@ impl Encoder {
                 )));
             }
         }
+        if let Some(name) = spec.sequences.iter().find(|name| !schema.columns.contains(name)) {
+            let columns = short_list(&schema.columns.join(", "));
+            return Err(Error::Usage(format!(
+                "model.inputs: no column `{name}`, which the input of that name reads; the columns are \
+                 {columns}"
+            )));
+        }
         let texts: HashSet<_> = schema.row.iter().filter(|f| f.text).map(|f| &f.name).collect();
         let (mut numbers, mut categories) = (Vec::new(), Vec::new());
         for (index, name) in schema.columns.iter().enumerate() {
