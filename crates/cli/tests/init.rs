@@ -221,7 +221,7 @@ fn real_tables() {
         ("weather_noaa/weather.csv.gz", "18,159 rows", &[]),
         ("covertype_20k/covtype.20k.data.gz", "with 7 classes", &[]),
         ("phishing_websites/phishing.csv.gz", "11,055 rows", &[]),
-        ("sms_spam/SMSSpamCollection", "5,574 rows", &["--label", "c1"]),
+        ("sms_spam/SMSSpamCollection", "with 2 classes: ham, spam", &["--label", "c1"]),
         ("criteo_sample/criteo_sample.txt", "with 2 classes: 0, 1", &[]),
         ("movielens_latest_small/ratings.csv", "100,836 rows", &["--label", "rating"]),
         (

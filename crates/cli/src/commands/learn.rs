@@ -163,7 +163,7 @@ fn live_line(p: &StreamProgress) -> String {
         line += &format!("  latency {lag:.1} ms");
     }
     if p.counts.bad > 0 {
-        line += &format!("  unreadable {}", count(p.counts.bad));
+        line += &format!("  set aside {}", count(p.counts.bad));
     }
     if p.refused > 0 {
         line += &format!("  refused {}", count(p.refused));
@@ -202,7 +202,7 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
     );
     let noted = [
         ("without a label", stream.unlabelled),
-        ("unreadable, see dead-letter.jsonl", stream.bad_events),
+        ("set aside, see dead-letter.jsonl", stream.bad_events),
         ("dropped, queue full", stream.shed),
         ("updates refused, see audit.jsonl", stream.refused),
         ("rollbacks, see audit.jsonl", stream.rollbacks),

@@ -175,7 +175,8 @@ fn kind(path: &Path) -> Kind {
     }
 }
 
-/// A few files below a folder: of a tree, those of one branch.
+/// A few files below a folder: of a tree, those of one branch. Files beside folders are notes about
+/// them.
 fn some_files(folder: &Path) -> Vec<PathBuf> {
     const ENOUGH: usize = 50;
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -183,13 +184,11 @@ fn some_files(folder: &Path) -> Vec<PathBuf> {
     entries.retain(|e| !e.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')));
     entries.sort();
     let (mut files, folders): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.is_file());
-    files.truncate(ENOUGH);
-    for folder in folders {
-        if !files.is_empty() {
-            break;
-        }
-        files = some_files(&folder);
+    let mut inside = folders.iter().map(|folder| some_files(folder));
+    if let Some(inside) = inside.find(|files| !files.is_empty()) {
+        return inside;
     }
+    files.truncate(ENOUGH);
     files
 }
 
