@@ -132,14 +132,14 @@ fn a_text_column_beside_numbers_in_batches_and_on_a_stream() {
 
     // The run goes on with a stream of the same columns.
     let learned = run(dir.path(), &["learn", "run", "--from", "mail.csv"]);
-    let figures = &learned["stream"]["prequential"];
+    let figures = &learned["prequential"];
     assert!(figures["accuracy"].as_f64().unwrap() > 0.95, "{figures}");
 
     // A stream alone, from nothing.
     let stream = run(dir.path(), &["learn", "both.toml", "--from", "mail.csv", "--out", "stream"]);
-    let figures = &stream["stream"]["prequential"];
+    let figures = &stream["prequential"];
     assert!(figures["sliding.accuracy"].as_f64().unwrap() > 0.75, "{figures}");
-    assert_eq!(stream["stream"]["events"], 800);
+    assert_eq!(stream["events"], 800);
 }
 
 #[test]

@@ -37,7 +37,7 @@ loss      = "sparse_categorical_crossentropy"
 optimizer = { adam = { learning_rate = 1e-2 } }
 seed      = 5
 [batch]
-data = { csv = { path = "batch.csv", label = "class" } }
+data = { csv = { path = "batch.csv", label = "class", standardize = false } }
 [stream]
 format = "json_lines"
 label  = "label"
