@@ -10,7 +10,7 @@
 //! to the work [`Beside`] it.
 //!
 //! A step borrows from the caller's stack, so the caller leaves it only when every worker has: an
-//! [`Open`] step closes when it is dropped. A panic in a chunk or in the work beside the step, on
+//! `Open` step closes when it is dropped. A panic in a chunk or in the work beside the step, on
 //! whatever thread, ends the step for all: each thread finishes the chunk or piece that it has begun,
 //! no other is begun, and the caller panics with the payload of the first panic. The pool is as good
 //! as new then; what the step was to write is not.

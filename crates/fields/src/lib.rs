@@ -7,7 +7,7 @@
 //!
 //! # Layout
 //! - [`field`]: [`Field`], [`Dim`], [`Signature`]: what a sample is.
-//! - [`column`]: [`Column`], [`Values`]: one field of many samples.
+//! - [`mod@column`]: [`Column`], [`Values`]: one field of many samples.
 //! - [`row`]: [`Row`]: a sample that is being filled.
 //! - [`batch`]: [`Batch`]: the samples of a step, and any other rows that are kept.
 //! - [`truth`]: [`Truth`]: what is true of one sample.

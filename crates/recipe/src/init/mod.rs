@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - [`Init`] is what is asked for, [`Drafted`] the answer; [`init`] writes the recipe
-//! - `images`, `texts`, `idx`, `table`: one kind of data each, from its path to a [`Draft`]
+//! - `images`, `texts`, `idx`, `table`: one kind of data each, from its path to a `Draft`
 //! - `tree`: how files lie in folders of classes; `columns`: what the values of a table's columns look
 //!   like
 //! - `text`: the text of a recipe
