@@ -41,8 +41,6 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("cpu/src/reduce.rs", "one kernel for each reduction"),
     ("nn/src/layer.rs", "the options of each layer"),
     ("nn/src/build.rs", "one function for each layer"),
-    ("online/src/feed.rs", "to be split by idea"),
-    ("online/src/learner.rs", "to be split by idea"),
 ];
 
 /// Lines of a function from which on it needs a reason.
@@ -121,6 +119,26 @@ fn dependencies_point_down() {
             let wanted: BTreeSet<&str> = wanted.iter().copied().collect();
             assert_eq!(found, wanted, "{name}: [{kind}] and the table differ");
         }
+    }
+}
+
+/// The table of ARCHITECTURE.md is this one.
+#[test]
+fn the_page_about_the_architecture_has_the_same_table() {
+    let page = crates().parent().unwrap().join("ARCHITECTURE.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let names = |cell: &str| -> BTreeSet<String> {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let table = text.split("## The crates").nth(1).unwrap();
+    let rows: Vec<Vec<&str>> =
+        table.lines().filter(|l| l.starts_with("| `")).map(|l| l.split('|').collect()).collect();
+    assert_eq!(rows.len(), ARROWS.len());
+    for row in rows {
+        let name = names(row[1]).pop_first().unwrap();
+        let (_, uses, _) = ARROWS.iter().find(|a| a.0 == name).unwrap();
+        let uses: BTreeSet<String> = uses.iter().map(|u| u.to_string()).collect();
+        assert_eq!(names(row[3]), uses, "{name}");
     }
 }
 

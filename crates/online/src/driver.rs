@@ -1,5 +1,7 @@
 //! The online driver: one loop over the events of a stream.
 
+mod clock;
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,13 +18,16 @@ use tidemill_recipe::RecipeFile;
 use tidemill_recipe::online::OnlineSpec;
 use tidemill_recipe::stream::Position;
 
-use crate::drift::DriftNote;
-use crate::feed::{Counts, Feed};
+use clock::StreamClock;
+
+use crate::drift::{Drift, DriftNote};
 use crate::guard::Verdict;
+use crate::input::{Counts, Input};
 use crate::intake::Filled;
+use crate::join::Join;
 use crate::journal::{Journal, JournalMark};
 use crate::lag::Lags;
-use crate::model::Model;
+use crate::model::StreamModel;
 use crate::run::{JOURNAL_BYTES, LearnOptions};
 use crate::state::StreamState;
 
@@ -110,8 +115,10 @@ struct DriftAudit<'a> {
 /// Drives a learner over a feed until something stops it.
 pub(crate) struct StreamDriver<'a> {
     pub(crate) spec: &'a OnlineSpec,
-    pub(crate) learner: Model,
-    pub(crate) feed: Box<dyn Feed>,
+    pub(crate) model: Box<dyn StreamModel>,
+    pub(crate) input: Input,
+    /// What waits for labels, where they come later than their events.
+    pub(crate) join: Option<Box<Join>>,
     pub(crate) until: Until,
     pub(crate) audit: Journal,
     /// The sizes of steps, where they depend on when events come.
@@ -135,8 +142,9 @@ pub(crate) struct StreamDriver<'a> {
 
 /// What a driver puts together.
 pub(crate) struct Parts {
-    pub(crate) model: Model,
-    pub(crate) feed: Box<dyn Feed>,
+    pub(crate) model: Box<dyn StreamModel>,
+    pub(crate) input: Input,
+    pub(crate) join: Option<Box<Join>>,
     pub(crate) stream: StreamBase,
 }
 
@@ -149,45 +157,6 @@ pub(crate) struct StreamBase {
     pub(crate) batch_steps: u64,
     /// The fields of a checkpoint that stay the same; its samples are those of before this stream.
     pub(crate) meta: Meta,
-}
-
-/// When to look around, to tell, to save.
-pub(crate) struct StreamClock {
-    start: Instant,
-    before: f64,
-    /// Events of earlier processes.
-    pub(crate) first_event: u64,
-    /// From the start to when the last event was learned from.
-    pub(crate) learning: Duration,
-    told: Instant,
-    told_events: u64,
-    saved: Instant,
-    saved_events: u64,
-    /// Whether this process has saved anything.
-    has_saved: bool,
-    steps: u32,
-}
-
-impl StreamClock {
-    pub(crate) fn start(before: f64, events: u64) -> StreamClock {
-        let start = Instant::now();
-        StreamClock {
-            start,
-            before,
-            first_event: events,
-            learning: Duration::ZERO,
-            told: start,
-            told_events: events,
-            saved: start,
-            saved_events: events,
-            has_saved: false,
-            steps: 0,
-        }
-    }
-
-    pub(crate) fn total(&self) -> f64 {
-        self.before + self.start.elapsed().as_secs_f64()
-    }
 }
 
 impl<'a> StreamDriver<'a> {
@@ -203,7 +172,7 @@ impl<'a> StreamDriver<'a> {
         same: Option<&StreamState>,
         tell: &'a mut dyn FnMut(StreamProgress),
     ) -> Result<StreamDriver<'a>> {
-        let Parts { model, feed, stream } = parts;
+        let Parts { model, input, join, stream } = parts;
         let spec = &file.recipe.online;
         let path = |name: &str| session.folder.path().join(name);
         let mark = |f: fn(&StreamState) -> JournalMark| same.map(f).unwrap_or_default();
@@ -217,11 +186,12 @@ impl<'a> StreamDriver<'a> {
         // Its memory is touched here, so that no checkpoint has to.
         let mut spare = State::default();
         model.copy_state(&mut spare);
-        let events = feed.counts().events;
+        let events = input.counts().events;
         Ok(StreamDriver {
             spec,
-            learner: model,
-            feed,
+            model,
+            input,
+            join,
             until: options.until,
             audit,
             batches,
@@ -241,12 +211,12 @@ impl<'a> StreamDriver<'a> {
     /// Learns until something stops it, and hands a checkpoint to the writer.
     pub(crate) fn run(&mut self) -> Result<StreamEnd> {
         let end = loop {
-            if self.until.events.is_some_and(|n| self.feed.counts().events >= n) {
+            if self.until.events.is_some_and(|n| self.input.counts().events >= n) {
                 break StreamEnd::Events;
             }
             let Some(len) = self.next_len()? else {
-                self.feed.finish()?;
-                self.learn_rest()?;
+                self.input.finish()?;
+                self.with_join(|driver, join| driver.learn_rest(join))?;
                 break StreamEnd::Stream;
             };
             if len > 0 {
@@ -268,13 +238,13 @@ impl<'a> StreamDriver<'a> {
 
     /// Events of the next step: 0 if none came in time, none at the end of the stream.
     fn next_len(&mut self) -> Result<Option<usize>> {
-        let left = self.until.events.map(|n| (n - self.feed.counts().events) as usize);
+        let left = self.until.events.map(|n| (n - self.input.counts().events) as usize);
         // Where labels come later, it is them that make a step whole.
-        let most = if self.feed.joins() { 1 } else { self.spec.most() };
+        let most = if self.join.is_some() { 1 } else { self.spec.most() };
         let most = most.min(left.unwrap_or(usize::MAX)).max(1);
         if let Some(&len) = self.replay.front() {
-            while self.feed.waiting() < len {
-                match self.feed.fill(WAIT)? {
+            while self.input.feed.waiting() < len {
+                match self.input.feed.fill(WAIT)? {
                     Filled::Some => {}
                     Filled::Idle => return Ok(Some(0)),
                     Filled::End => break,
@@ -282,15 +252,15 @@ impl<'a> StreamDriver<'a> {
             }
             self.replay.pop_front();
             // A stream that is shorter now than it was ends here.
-            let len = len.min(self.feed.waiting());
+            let len = len.min(self.input.feed.waiting());
             return Ok((len > 0).then_some(len));
         }
         // A step of fixed size waits until it is full; one that adapts, for at most its delay.
         let adaptive = self.spec.max_batch.is_some();
         let mut deadline = None;
         let mut ended = false;
-        while self.feed.waiting() < most {
-            let waiting = self.feed.waiting();
+        while self.input.feed.waiting() < most {
+            let waiting = self.input.feed.waiting();
             let wait = match (adaptive && waiting > 0, deadline) {
                 (false, _) => WAIT,
                 (true, None) => {
@@ -300,9 +270,9 @@ impl<'a> StreamDriver<'a> {
                 }
                 (true, Some(deadline)) => deadline.saturating_duration_since(Instant::now()),
             };
-            match self.feed.fill(wait)? {
+            match self.input.feed.fill(wait)? {
                 Filled::Some => {}
-                Filled::Idle if adaptive && self.feed.waiting() > 0 => break,
+                Filled::Idle if adaptive && self.input.feed.waiting() > 0 => break,
                 Filled::Idle => return Ok(Some(0)),
                 Filled::End => {
                     ended = true;
@@ -310,7 +280,7 @@ impl<'a> StreamDriver<'a> {
                 }
             }
         }
-        let waiting = self.feed.waiting();
+        let waiting = self.input.feed.waiting();
         Ok(match (waiting, adaptive) {
             (0, _) => None,
             (_, true) => Some(1 << waiting.min(most).ilog2()),
@@ -320,34 +290,42 @@ impl<'a> StreamDriver<'a> {
     }
 
     fn step(&mut self, len: usize) -> Result<()> {
-        if self.feed.joins() {
-            return self.step_joined(len);
+        if self.join.is_some() {
+            return self.with_join(|driver, join| driver.step_joined(join, len));
         }
-        self.learner.start(len);
+        self.model.start(len);
         for i in 0..len {
-            self.feed.take(&mut self.learner, i)?;
-            self.lags.take(self.feed.acknowledged());
+            self.input.take(self.model.as_mut(), i)?;
+            self.lags.take(self.input.feed.acknowledged());
         }
         if let Some(batches) = &mut self.batches {
             batches.write(&len)?;
         }
         self.learn()?;
-        self.lags.learned(self.feed.waiting());
+        self.lags.learned(self.input.feed.waiting());
         Ok(())
+    }
+
+    /// Works with what waits for labels, which is taken out of the driver for so long.
+    fn with_join(&mut self, work: impl FnOnce(&mut Self, &mut Join) -> Result<()>) -> Result<()> {
+        let Some(mut join) = self.join.take() else { return Ok(()) };
+        let done = work(self, &mut join);
+        self.join = Some(join);
+        done
     }
 
     /// Learns from the step, and writes down what the guard did.
     pub(super) fn learn(&mut self) -> Result<()> {
-        let learned = self.learner.step()?;
+        let learned = self.model.step()?;
         self.audit_drift()?;
         let (what, deviations) = match learned.verdict {
             Verdict::Apply => return Ok(()),
             Verdict::NotFinite => ("refused: the loss is not finite", None),
             Verdict::Spike(z) => ("refused: the loss is a spike", Some(z)),
         };
-        let event = self.feed.counts().events;
-        let step = self.learner.steps();
-        let position = self.feed.position().to_string();
+        let event = self.input.counts().events;
+        let step = self.model.steps();
+        let position = self.input.feed.position().to_string();
         self.audit.write(&Audit { event, step, position: position.clone(), what, deviations })?;
         if learned.rolled_back {
             let what = "rolled back to the last good state";
@@ -357,12 +335,12 @@ impl<'a> StreamDriver<'a> {
     }
 
     fn audit_drift(&mut self) -> Result<()> {
-        let notes = self.learner.take_drift_notes();
+        let notes = self.model.drift_mut().map_or_else(Vec::new, Drift::take_notes);
         if notes.is_empty() {
             return Ok(());
         }
-        let (event, step) = (self.feed.counts().events, self.learner.steps());
-        let position = self.feed.position().to_string();
+        let (event, step) = (self.input.counts().events, self.model.steps());
+        let position = self.input.feed.position().to_string();
         for note in &notes {
             self.audit.write(&DriftAudit { event, step, position: &position, note })?;
         }
@@ -372,17 +350,17 @@ impl<'a> StreamDriver<'a> {
     /// Tells, saves and stops when it is time.
     fn look(&mut self) -> Result<Option<StreamEnd>> {
         let now = Instant::now();
-        let counts = self.feed.counts();
+        let counts = self.input.counts();
         let events = counts.events + counts.labels;
         if now - self.clock.told >= TELL_EVERY {
             let seconds = (now - self.clock.told).as_secs_f64();
             let progress = StreamProgress {
-                counts: self.feed.counts(),
+                counts: self.input.counts(),
                 events_per_second: (events - self.clock.told_events) as f64 / seconds,
-                headline: self.learner.prequential().headline(),
+                headline: self.model.prequential().headline(),
                 lag_ms: self.lags.last(),
-                refused: self.learner.guard().refused,
-                drifts: self.learner.drift_counts().map_or(0, |counts| counts.alarms),
+                refused: self.model.guard().refused,
+                drifts: self.model.drift().map_or(0, |drift| drift.counts().alarms),
             };
             (self.tell)(progress);
             (self.clock.told, self.clock.told_events) = (now, events);
@@ -397,7 +375,7 @@ impl<'a> StreamDriver<'a> {
         // Learning does not wait for a checkpoint that is being written: the next one is due then.
         if !self.writer.is_busy()? {
             if let Some(position) = self.written.take() {
-                self.feed.commit(position);
+                self.input.feed.commit(position);
             }
             if due && since > 0 {
                 self.checkpoint()?;
@@ -415,39 +393,39 @@ impl<'a> StreamDriver<'a> {
         // The one before is on disk already, except at the end of the stream.
         self.wait()?;
         let start = Instant::now();
-        let position = self.feed.position().clone();
+        let position = self.input.feed.position().clone();
         let state = StreamState {
             source: self.stream.source.clone(),
             position: position.clone(),
             format: self.stream.format,
             known: None,
-            linear: self.learner.sums(),
-            prequential: self.learner.prequential().clone(),
-            guard: self.learner.guard().clone(),
-            input_length: self.learner.input_length(),
-            drift: self.learner.drift_state(),
-            counts: self.feed.counts(),
-            dead_letters: self.feed.dead(),
+            linear: self.model.sums(),
+            prequential: self.model.prequential().clone(),
+            guard: self.model.guard().clone(),
+            input_length: self.model.input_length(),
+            drift: self.model.drift_state(),
+            counts: self.input.counts(),
+            dead_letters: self.input.feed.dead_letters(),
             audit: self.audit.mark(),
             batches: self.batches.as_ref().map_or_else(Default::default, Journal::mark),
             wall_seconds: self.clock.total(),
         };
-        let step = self.learner.steps();
-        let waiting = self.feed.save_waiting(step)?;
+        let step = self.model.steps();
+        let waiting = self.join.as_mut().map(|join| join.save(step)).transpose()?;
         let meta = Meta {
             step,
             online_steps: step - self.stream.batch_steps,
             samples: self.stream.meta.samples + state.counts.events - state.counts.unlabelled,
-            known: self.feed.learned(),
+            known: self.input.encoding.known().clone(),
             ..self.stream.meta.clone()
         };
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
         let mut copy = spare.unwrap_or_default();
-        self.learner.copy_state(&mut copy);
+        self.model.copy_state(&mut copy);
         let (tensor, files) = waiting.map_or((None, Vec::new()), |w| (Some(w.tensor), w.files));
         let parts = checkpoint::Parts {
             state: copy,
-            shared: self.learner.good().into_iter().chain(self.learner.continual()).collect(),
+            shared: self.model.shared_states(),
             tensors: tensor.into_iter().collect(),
             files,
             attach: Box::new(move || Attachment::new(&state)),
@@ -458,7 +436,7 @@ impl<'a> StreamDriver<'a> {
         self.longest_stall = self.longest_stall.max(now - start);
         self.clock.saved = now;
         self.clock.has_saved = true;
-        let counts = self.feed.counts();
+        let counts = self.input.counts();
         self.clock.saved_events = counts.events + counts.labels;
         Ok(())
     }
@@ -467,7 +445,7 @@ impl<'a> StreamDriver<'a> {
     pub(crate) fn wait(&mut self) -> Result<()> {
         self.writer.wait()?;
         if let Some(position) = self.written.take() {
-            self.feed.commit(position);
+            self.input.feed.commit(position);
         }
         Ok(())
     }

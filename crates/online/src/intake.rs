@@ -54,8 +54,8 @@ enum Outcome {
     Bad(BadEvent),
 }
 
-/// What is next in the stream.
-pub enum Item<'a> {
+/// What the next record is.
+pub enum RecordKind<'a> {
     /// An event.
     Event(Event<'a>),
     /// A header; the schema from here on.
@@ -212,17 +212,11 @@ impl Intake {
         self.schema.as_ref()
     }
 
-    /// The event of the next record, if that is one and waits.
-    pub fn next_event(&self) -> Option<Event<'_>> {
-        let block = self.blocks.iter().find(|b| b.next < b.outcomes.len())?;
-        match block.outcomes.get(block.next)? {
-            Outcome::Event(event) => Some(block.events.get(*event)),
-            _ => None,
-        }
-    }
-
     /// Gives the next record to `f`; false if none waits.
-    pub fn take(&mut self, f: impl FnOnce(Record<'_>, Item<'_>) -> Result<()>) -> Result<bool> {
+    pub fn take(
+        &mut self,
+        f: impl FnOnce(Record<'_>, RecordKind<'_>) -> Result<()>,
+    ) -> Result<bool> {
         while self.blocks.front().is_some_and(|b| b.next == b.outcomes.len()) {
             self.recycle();
         }
@@ -232,11 +226,11 @@ impl Intake {
         let item = match &block.outcomes[at] {
             Outcome::Event(event) => {
                 self.waiting -= 1;
-                Item::Event(block.events.get(*event))
+                RecordKind::Event(block.events.get(*event))
             }
-            Outcome::Nothing => Item::Nothing,
-            Outcome::Header(schema) => Item::Header(schema),
-            Outcome::Bad(bad) => Item::Bad(bad),
+            Outcome::Nothing => RecordKind::Nothing,
+            Outcome::Header(schema) => RecordKind::Header(schema),
+            Outcome::Bad(bad) => RecordKind::Bad(bad),
         };
         f(block.records.get(at), item)?;
         Ok(true)

@@ -1,20 +1,35 @@
 //! The compiled step of a stream: predict, score, learn.
+//!
+//! # Layout
+//!
+//! - [`Learner`]: the step
+//! - `scorer`: what sees its outputs before the update
+//! - `saved`: the state to roll back to; `stream`: the learner as the model of a stream
+
+mod saved;
+mod scorer;
+mod stream;
 
 use std::sync::Arc;
 
-use tidemill_engine::fields::{Batch, DType, Row};
-use tidemill_engine::nn::{Link, ScheduleSpec};
-
-use super::continual::{Continual, Fisher};
-use super::drift::{Answer, Drift, DriftState};
-use super::guard::{Guard, Verdict};
-use super::state::{mark_good, split, unmark_good};
-use super::tuning::{InputLength, num_values};
-use super::{ContinualSpec, DriftSpec, GuardSpec};
-use tidemill_engine::engine::{Engine, EngineError, EngineSpec, State, StateTensor};
+use tidemill_engine::engine::{Engine, EngineError, EngineSpec, State};
 use tidemill_engine::error::Result;
+use tidemill_engine::fields::{Batch, DType, Row};
 use tidemill_engine::metrics::{Figures, Task};
+use tidemill_engine::nn::ScheduleSpec;
 use tidemill_engine::prequential::{Prequential, PrequentialSpec, Truth};
+
+pub use scorer::Scored;
+
+use crate::continual::{Continual, Fisher};
+use crate::drift::{Answer, Drift};
+use crate::guard::{Guard, Verdict};
+use crate::model::Learned;
+use crate::sample::Scale;
+use crate::state::mark_good;
+use crate::tuning::{InputLength, num_values};
+use crate::{ContinualSpec, DriftSpec, GuardSpec};
+use scorer::Scorer;
 
 /// A model that learns event by event. Each labelled event is scored with the weights from before
 /// it was learned from; an update that the guard refuses changes nothing.
@@ -60,48 +75,6 @@ pub struct Learner {
     frozen: bool,
     /// Replay, anchor, plasticity.
     continual: Continual,
-}
-
-/// What sees the outputs of a step before the update.
-struct Scorer {
-    link: Link,
-    num_outputs: usize,
-    /// Outputs of one event: several rows of them where the model has one for each position.
-    stride: usize,
-    prequential: Prequential,
-    guard: Guard,
-    probabilities: Vec<f32>,
-    /// For each event of the step whose target was scaled: how to undo that.
-    scales: Vec<Option<Scale>>,
-    /// Which events of the step were scored before, by a prediction of their arrival.
-    scored: Vec<bool>,
-}
-
-/// How a target was scaled: `(target - mean) / deviation`.
-#[derive(Clone, Copy, Debug)]
-pub struct Scale {
-    /// Taken off the target.
-    pub mean: f64,
-    /// What the rest was divided by.
-    pub deviation: f64,
-    /// The target as it came.
-    pub target: f64,
-}
-
-/// What came of one event of a step.
-#[derive(Clone, Copy, Debug)]
-pub struct Scored<'a> {
-    /// Probabilities of the classes, or values, from before the step.
-    pub outputs: &'a [f32],
-}
-
-/// What came of a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Learned {
-    /// Whether the update was applied, and if not, why.
-    pub verdict: Verdict,
-    /// Whether the last good state came back.
-    pub rolled_back: bool,
 }
 
 impl Learner {
@@ -240,37 +213,6 @@ impl Learner {
         Ok(self.engine.predict(&self.asked)?)
     }
 
-    /// The logits of one event, without learning.
-    pub(crate) fn logits(&mut self, x: &[f32]) -> Result<&[f32]> {
-        self.predict(x)?;
-        Ok(self.engine.outputs().logits)
-    }
-
-    /// Scores an event by the logits that were predicted when it came; its loss is known already.
-    pub(crate) fn score_earlier(
-        &mut self,
-        logits: &[f32],
-        truth: Truth<'_>,
-        loss: f32,
-        weight: f32,
-        scale: Option<Scale>,
-    ) {
-        let mut outputs = vec![0.0; logits.len()];
-        self.scorer.link.probabilities(logits, &mut outputs);
-        if let (Some(scale), [output]) = (scale, &mut outputs[..]) {
-            *output = (f64::from(*output) * scale.deviation + scale.mean) as f32;
-            let target = [scale.target as f32];
-            self.scorer.prequential.add(&outputs, Truth::Values(&target), loss, weight);
-            return;
-        }
-        self.scorer.prequential.add(&outputs, truth, loss, weight);
-    }
-
-    /// Event `i` of the step was scored before: it is only learned from.
-    pub(crate) fn set_scored(&mut self, i: usize) {
-        self.scorer.scored[i] = true;
-    }
-
     /// Scores one event and learns from it.
     ///
     /// # Errors
@@ -285,10 +227,7 @@ impl Learner {
     /// Begins a step of `len` events; each is given by [`Learner::row`] and [`Learner::set`], or
     /// left out by [`Learner::leave_out`].
     pub fn start(&mut self, len: usize) {
-        self.scorer.scales.clear();
-        self.scorer.scales.resize(len, None);
-        self.scorer.scored.clear();
-        self.scorer.scored.resize(len, false);
+        self.scorer.start(len);
         self.batch.resize(len);
     }
 
@@ -300,24 +239,6 @@ impl Learner {
     /// All fields of event `i`, to be filled; its truth by [`Learner::set`].
     pub fn fields(&mut self, i: usize) -> Row<'_> {
         self.batch.row_mut(i)
-    }
-
-    /// Event `i` becomes sample `from` of a batch, whose weight is 0 if it is to be left out.
-    ///
-    /// # Errors
-    /// If its fields or its truth do not fit the model.
-    pub fn take(&mut self, i: usize, batch: &Batch, from: usize) -> Result<()> {
-        let weight = batch.weights.get(from).copied().unwrap_or(0.0);
-        if weight == 0.0 {
-            self.leave_out(i);
-            return Ok(());
-        }
-        self.batch.copy_inputs(i, batch, from).map_err(|e| EngineError(e.to_string()))?;
-        match batch.truth(from) {
-            Truth::Unknown => self.unlabelled(i),
-            truth => self.set(i, truth, weight)?,
-        }
-        Ok(())
     }
 
     /// Sets what is true of event `i` and how much it counts.
@@ -496,118 +417,6 @@ impl Learner {
         &self.scorer.guard
     }
 
-    /// All of the state now, under marked names.
-    fn marked_state(&self) -> State {
-        let mut tensors = self.engine.state().into_tensors();
-        tensors.extend(self.continual.tensors());
-        mark_good(State::from_tensors(tensors))
-    }
-
-    /// What replay, anchors and plasticity have, for a checkpoint; none without them.
-    pub(crate) fn continual(&self) -> Option<Arc<State>> {
-        let tensors = self.continual.tensors();
-        (!tensors.is_empty()).then(|| Arc::new(State::from_tensors(tensors)))
-    }
-
-    /// Anchors to the weights as they are now, as far as that takes no samples.
-    pub(crate) fn anchor_here(&mut self) {
-        self.continual.anchor(&self.engine, None);
-    }
-
-    /// Takes over what a checkpoint has of that; what it lacks begins anew, with the weights as
-    /// they are now.
-    pub(crate) fn restore_continual(&mut self, tensors: &[StateTensor]) {
-        self.anchor_here();
-        self.continual.restore(tensors);
-    }
-
-    /// Whether an anchor needs [`Learner::anchor`] before the first step.
-    pub(crate) fn wants_anchor(&self) -> bool {
-        self.continual.wants_anchor()
-    }
-
-    /// What is now is what a rollback comes back to.
-    pub(crate) fn keep_as_good(&mut self) {
-        // Where no checkpoint that is being written shares the last one, its memory is used again.
-        let last = self.good.as_mut().and_then(Arc::get_mut);
-        let last = last.filter(|_| self.continual.is_empty());
-        if !last.is_some_and(|last| self.engine.copy_values(last)) {
-            self.good = Some(Arc::new(self.marked_state()));
-        }
-        if let Some(drift) = &mut self.drift {
-            drift.kept_good(&self.engine);
-        }
-    }
-
-    /// Goes back to the last state that was good.
-    fn roll_back(&mut self) -> Result<()> {
-        let Some(good) = &self.good else { return Ok(()) };
-        let good = split(unmark_good(good).into_tensors());
-        self.engine.set_state(&good.own)?;
-        self.continual.restore(&good.continual);
-        if let Some(drift) = &self.drift {
-            drift.rolled_back(&mut self.engine);
-        }
-        Ok(())
-    }
-
-    /// The state to come back to, under marked names.
-    pub(crate) fn good(&self) -> Option<Arc<State>> {
-        self.good.clone()
-    }
-
-    /// Takes over what a checkpoint holds beside the engine's state.
-    pub fn restore(&mut self, prequential: Prequential, guard: Guard, good: Option<State>) {
-        (self.scorer.prequential, self.scorer.guard) = (prequential, guard);
-        self.good = good.map(Arc::new);
-    }
-
-    /// The watch for drift, for a checkpoint.
-    pub(crate) fn drift_state(&self) -> Option<DriftState> {
-        self.drift.as_ref().map(|drift| drift.state(&self.engine))
-    }
-
-    /// Takes that over, with the tensors of a challenger.
-    pub(crate) fn restore_drift(
-        &mut self,
-        saved: Option<DriftState>,
-        challenger: &[StateTensor],
-    ) -> Result<()> {
-        match (&mut self.drift, saved) {
-            (Some(drift), Some(saved)) => drift.restore(&mut self.engine, saved, challenger),
-            _ => Ok(()),
-        }
-    }
-
-    /// Gives a row of a table of the model's entity embeddings to another id, see
-    /// [`Engine::reset_row`].
-    pub(crate) fn reset_row(&mut self, table: usize, row: usize) {
-        self.engine.reset_row(table, row);
-        if let Some(drift) = &mut self.drift {
-            drift.reset_row(table, row);
-        }
-    }
-
-    /// Copies the state over another one, with that of a challenger.
-    pub(crate) fn copy_state(&self, to: &mut State) {
-        self.engine.copy_state(to);
-        if let Some(drift) = &self.drift {
-            drift.append_challenger(to);
-        }
-    }
-
-    /// What the learning rate is set by, if it is.
-    pub fn input_length(&self) -> Option<InputLength> {
-        self.input_length
-    }
-
-    /// Takes over what another learner has seen, if its rate was set by that too.
-    pub fn restore_input_length(&mut self, seen: Option<InputLength>) {
-        if let (Some(length), Some(seen)) = (&mut self.input_length, seen) {
-            *length = seen;
-        }
-    }
-
     /// The compiled model.
     pub fn engine(&self) -> &Engine {
         &self.engine
@@ -616,44 +425,6 @@ impl Learner {
     /// The compiled model.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
-    }
-}
-
-impl Scorer {
-    /// Scores the first `events` rows; the others are old ones.
-    fn score(&mut self, batch: &Batch, events: usize, losses: &[f32], logits: &[f32]) -> Verdict {
-        // One row of outputs, or one for each position of a sequence.
-        let n = (logits.len() / batch.len.max(1)).max(1);
-        self.stride = n;
-        self.probabilities.resize(events * n, 0.0);
-        let (mut sum, mut weights) = (0.0, 0.0);
-        // Inputs too: a bounded activation hides them from the loss, and not from the gradient.
-        let mut finite = !batch.has_non_finite();
-        let rows = logits.chunks_exact(n).zip(self.probabilities.chunks_exact_mut(n));
-        for (i, ((logits, outputs), &loss)) in rows.zip(losses).enumerate().take(events) {
-            let rows = logits.chunks_exact(self.num_outputs);
-            for (logits, outputs) in rows.zip(outputs.chunks_exact_mut(self.num_outputs)) {
-                self.link.probabilities(logits, outputs);
-            }
-            let weight = batch.weights[i];
-            if weight == 0.0 {
-                continue;
-            }
-            finite &= logits.iter().all(|v| v.is_finite());
-            sum += loss * weight;
-            weights += weight;
-            if self.scored[i] {
-                continue;
-            }
-            if let (Some(scale), [output]) = (self.scales[i], &mut *outputs) {
-                *output = (f64::from(*output) * scale.deviation + scale.mean) as f32;
-                let target = [scale.target as f32];
-                self.prequential.add(outputs, Truth::Values(&target), loss, weight);
-                continue;
-            }
-            self.prequential.add(outputs, batch.truth(i), loss, weight);
-        }
-        self.guard.judge(sum / weights, finite)
     }
 }
 

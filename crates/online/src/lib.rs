@@ -5,22 +5,22 @@
 //! In the order in which an event passes:
 //!
 //! - [`intake`]: records read, decoded and kept in order until they are learned from
-//! - [`feed`]: events put into the rows of a step
-//! - [`images`]: events whose input is an image
-//! - [`learner`]: the compiled step with its scores and its guard ([`Learner`])
+//! - [`feed`]: the events of a stream in order: records, or a dataset that is replayed
+//! - [`encoding`]: an event becomes a [`Sample`]; [`images`]: where its input is an image
+//! - [`input`]: a feed with its encoding; [`open`](mod@open): that of an address
 //! - [`join`]: labels that come later than their events
+//! - [`model`]: what learns ([`StreamModel`]): [`learner`] is a compiled network ([`Learner`]),
+//!   [`linear`] a linear model over hashed features
+//! - [`guard`]: which updates are refused, and when an older state is restored
 //! - [`continual`]: against forgetting and the loss of plasticity
-//! - [`linear`]: a linear model over hashed features
-//! - [`model`]: one of the two
-//! - [`guard`]: which updates are refused, and when an older state comes back
-//! - [`drift`]: whether the stream is still the stream that it was, and what is done if not
-//! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary;
-//!   `start`: what a run starts from; [`open`](mod@open): the stream opened
-//! - [`lag`]: how long events had been acknowledged when they were learned from
-//! - [`journal`]: events that were set aside, and what the guard did
+//! - [`drift`]: whether the stream has changed, and what is done if so
 //! - [`tuning`]: the learning rate that needs no tuning
-//! - [`state`]: all of that in a checkpoint; [`summary`], [`report`]: what it came to, for programs and
-//!   for people
+//! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary; `start`: what a run starts
+//!   from
+//! - [`lag`]: how long events had been acknowledged when they were learned from
+//! - [`journal`]: lines about events that were set aside, and about what the guard did
+//! - [`state`]: all of that in a checkpoint; [`summary`], [`report`]: the result, for programs and for
+//!   people
 //! - [`publish`]: the weights for readers, whole at any time
 //!
 //! What a recipe says about it is [`OnlineSpec`].
@@ -29,10 +29,12 @@
 pub mod continual;
 pub mod drift;
 pub mod driver;
+pub mod encoding;
 pub mod error;
 pub mod feed;
 pub mod guard;
 pub mod images;
+pub mod input;
 pub mod intake;
 pub mod join;
 pub mod journal;
@@ -44,13 +46,16 @@ pub mod open;
 pub mod publish;
 pub mod report;
 pub mod run;
+pub mod sample;
 mod start;
 pub mod state;
 pub mod summary;
 pub mod tuning;
 
 pub use guard::{Guard, Verdict};
-pub use learner::{Learned, Learner, Scored};
+pub use learner::{Learner, Scored};
+pub use model::{Learned, StreamModel};
 pub use run::{LearnEvent, LearnOptions, LearnOutcome, learn};
+pub use sample::{Inputs, Sample, Scale};
 pub use summary::StreamSummary;
 pub use tidemill_recipe::online::{ContinualSpec, DriftSpec, GuardSpec, OnlineSpec};

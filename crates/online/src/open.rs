@@ -10,23 +10,28 @@ use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::data::open_one;
 use tidemill_recipe::online::{OnlineSpec, WhenFull};
 use tidemill_recipe::stream::{
-    Format, OpenOptions, Policy, QueueOptions, Reader, Source, decoder, open as open_source,
+    Format, OpenOptions, Policy, Position, QueueOptions, Reader, Schema, Source, decoder,
+    open as open_source,
 };
 use tidemill_recipe::{DataPaths, RecipeFile};
 
+use crate::encoding::Encoding;
 use crate::error::stream_error;
-use crate::feed::{Counts, DataFeed, Feed, RecordFeed};
-use crate::images::Images;
+use crate::feed::{DataFeed, DeadLetters, Feed, RecordFeed};
+use crate::input::{Counts, Input};
 use crate::intake::Intake;
 use crate::join::Join;
-use crate::journal::Journal;
-use crate::model::Model;
+use crate::journal::JournalMark;
+use crate::model::{StreamModel, Takes};
 use crate::run::{JOURNAL_BYTES, LearnEvent, LearnOptions};
 use crate::start::Start;
 
-/// A stream, and how its records are written.
+/// A stream that is open.
 pub(crate) struct Opened {
-    pub(crate) feed: Box<dyn Feed>,
+    pub(crate) input: Input,
+    /// What waits for labels, where they come later.
+    pub(crate) join: Option<Box<Join>>,
+    /// How records are written.
     /// None for a dataset.
     pub(crate) format: Option<Format>,
 }
@@ -46,32 +51,84 @@ pub(crate) fn open(
     folder: &RunFolder,
     base: &Meta,
     start: &Start,
-    model: &Model,
+    model: &dyn StreamModel,
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<Opened> {
+    let stored = is_stored(&options.from);
+    let mut encoding = Encoding::new(file, model, base.class_names.clone(), stored)?;
+    let counts = start.same().map_or_else(Counts::default, |s| s.counts);
     if is_data(&options.from) {
-        let feed = open_data(file, options, base, start, model)?;
-        return Ok(Opened { feed: Box::new(feed), format: None });
+        let data = open_data(file, options, base, model)?;
+        encoding.restore(data.known().unwrap_or(&base.known).clone());
+        let feed = Box::new(data_feed(file, options, start, data, &encoding));
+        let input = Input::new(feed, encoding, counts);
+        return Ok(Opened { input, join: None, format: None });
     }
     let format = match start.same().and_then(|s| s.format) {
         Some(format) => format,
         None => file.recipe.stream.format_of(&options.from).map_err(stream_error)?,
     };
     let source = open_at(options, folder, format, start, watch)?;
-    let feed = open_records(file, options, folder, base, start, source, format)?;
-    Ok(Opened { feed: Box::new(feed), format: Some(format) })
+    let policy = policy(&file.recipe.online, folder);
+    if base.known.encoder.is_some() && matches!(format, Format::Vw | Format::Libsvm) {
+        let what = format!("= {format:?} has no columns, and the model has learned from columns");
+        return Err(file.error_at("stream.format", &what));
+    }
+    let intake = open_intake(file, source, format, base.known.schema.clone(), policy)?;
+    encoding.restore(base.known.clone());
+    let mark = start.same().map(|s| s.dead_letters).unwrap_or_default();
+    let dead = DeadLetters::open(folder.path(), mark, counts.bad, JOURNAL_BYTES)?;
+    let position = start.same().map(|s| s.position.clone()).unwrap_or_default();
+    let feed = Box::new(RecordFeed::new(intake, dead, position));
+    let join = open_join(file, folder, start, format)?.map(Box::new);
+    Ok(Opened { input: Input::new(feed, encoding, counts), join, format: Some(format) })
 }
 
-/// A dataset whose samples come one after the other.
+/// The events of a stream from its start, or those of a dataset in its stored order, for whoever only
+/// reads them. Bad records go to `dead-letter.jsonl` in `folder`, of at most `dead_bytes`.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn open_to_read(
+    file: &RecipeFile,
+    from: &str,
+    folder: &Path,
+    dead_bytes: u64,
+    model: &dyn StreamModel,
+) -> Result<Input> {
+    let stored = is_stored(from);
+    let names = file.recipe.online.classes.clone().unwrap_or_default();
+    let mut encoding = Encoding::new(file, model, names, stored)?;
+    let feed: Box<dyn Feed> = if is_data(from) {
+        let data = dataset(file, from, None)?;
+        encoding.restore(data.known().cloned().unwrap_or_default());
+        let (order, position) = (Order::Sequential, Position::default());
+        Box::new(DataFeed::new(data, order, None, position, 0, encoding.scaling()))
+    } else {
+        let format = file.recipe.stream.format_of(from).map_err(stream_error)?;
+        let options = OpenOptions { arrow: format == Format::Arrow, ..OpenOptions::default() };
+        let source = open_source(from, &options).map_err(stream_error)?;
+        let intake = open_intake(file, source, format, None, Policy::Block)?;
+        let dead = DeadLetters::open(folder, JournalMark::default(), 0, dead_bytes)?;
+        Box::new(RecordFeed::new(intake, dead, Position::default()))
+    };
+    Ok(Input::new(feed, encoding, Counts::default()))
+}
+
+/// Whether the same records come in the same blocks each time.
+fn is_stored(from: &str) -> bool {
+    Path::new(from.trim_start_matches("file:")).is_file()
+}
+
+/// A dataset to be replayed.
 fn open_data(
     file: &RecipeFile,
     options: &LearnOptions,
     base: &Meta,
-    start: &Start,
-    model: &Model,
-) -> Result<DataFeed> {
+    model: &dyn StreamModel,
+) -> Result<Arc<dyn Dataset>> {
     let from = &options.from;
-    if let Model::Linear(_) = model {
+    if let Takes::Features = model.takes() {
         let what =
             format!("learns from records, and {from} has none: name a file or another stream");
         return Err(file.error_at("online.linear", &what));
@@ -80,15 +137,25 @@ fn open_data(
         let what = format!("joins records by their ids, and {from} has none");
         return Err(file.error_at("online.labels", &what));
     }
-    let data = dataset(file, from, Some(&base.known))?;
+    dataset(file, from, Some(&base.known))
+}
+
+/// Its samples one after the other.
+fn data_feed(
+    file: &RecipeFile,
+    options: &LearnOptions,
+    start: &Start,
+    data: Arc<dyn Dataset>,
+    encoding: &Encoding,
+) -> DataFeed {
     let order = if file.recipe.batch.shuffle {
         Order::Shuffled { seed: file.recipe.training.seed }
     } else {
         Order::Sequential
     };
     let position = start.same().map(|s| s.position.clone()).unwrap_or_default();
-    let counts = start.same().map_or_else(Counts::default, |s| s.counts);
-    Ok(DataFeed::new(data, order, options.rate, position, counts, base.known.clone()))
+    let bad = start.same().map_or(0, |s| s.counts.bad);
+    DataFeed::new(data, order, options.rate, position, bad, encoding.scaling())
 }
 
 /// The source at the record after the last one that was learned from.
@@ -122,43 +189,18 @@ fn open_at(
     Ok(source)
 }
 
-/// The records of a source, joined with labels that come later where the recipe says so.
-fn open_records(
+/// The records of a source, read and decoded ahead.
+fn open_intake(
     file: &RecipeFile,
-    options: &LearnOptions,
-    folder: &RunFolder,
-    base: &Meta,
-    start: &Start,
     source: Box<dyn Source>,
     format: Format,
-) -> Result<RecordFeed> {
-    let spec = OnlineSpec { features: file.features()?, ..file.recipe.online.clone() };
-    let same = start.same();
-    let known = base.known.clone();
-    if known.encoder.is_some() && matches!(format, Format::Vw | Format::Libsvm) {
-        let what = format!("= {format:?} has no columns, and the model has learned from columns");
-        return Err(file.error_at("stream.format", &what));
-    }
-    let decoder = decoder(&file.stream_format(format)?, format, known.schema.clone());
-    let queue = QueueOptions { bytes: spec.queue_bytes, policy: policy(&spec, folder) };
+    schema: Option<Schema>,
+    policy: Policy,
+) -> Result<Intake> {
+    let decoder = decoder(&file.stream_format(format)?, format, schema);
+    let queue = QueueOptions { bytes: file.recipe.online.queue_bytes, policy };
     let reader = Reader::spawn(source, queue).map_err(stream_error)?;
-    let intake = Intake::new(reader, decoder.map_err(stream_error)?)?;
-    let dead = Journal::open(
-        &folder.path().join("dead-letter.jsonl"),
-        same.map(|s| s.dead_letters).unwrap_or_default(),
-        JOURNAL_BYTES,
-    )?;
-    let images = Images::of(file)?;
-    let stored = Path::new(options.from.trim_start_matches("file:")).is_file();
-    let (names, task) = (base.class_names.clone(), file.recipe.task());
-    let mut feed = RecordFeed::new(intake, images, spec, task, stored, names, dead);
-    feed.set_inputs(file.table_inputs());
-    let position = same.map(|s| s.position.clone()).unwrap_or_default();
-    feed.restore(known, position, same.map_or_else(Counts::default, |s| s.counts));
-    if let Some(join) = open_join(file, folder, start, format)? {
-        feed.join(join);
-    }
-    Ok(feed)
+    Intake::new(reader, decoder.map_err(stream_error)?)
 }
 
 fn policy(spec: &OnlineSpec, folder: &RunFolder) -> Policy {

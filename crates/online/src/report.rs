@@ -12,7 +12,7 @@ use tidemill_engine::prequential::Prequential;
 use tidemill_engine::report::Report;
 use tidemill_recipe::RecipeFile;
 
-use crate::model::Model;
+use crate::model::StreamModel;
 use crate::summary::StreamSummary;
 
 /// The page of a run that learned from a stream; `history` are the epochs of batch training before.
@@ -21,7 +21,7 @@ pub(crate) fn page(
     summary: &StreamSummary,
     stream: &StreamReport<'_>,
     history: &[EpochFigures],
-    model: &Model,
+    model: &dyn StreamModel,
 ) -> String {
     let run = &summary.run;
     let of_stream: Figures = ["accuracy", "mae", "loss"]
@@ -40,6 +40,7 @@ pub(crate) fn page(
         }
         _ => None,
     };
+    let resources = model.resources();
     Report {
         title: &file.path.file_stem().map(|s| s.to_string_lossy()).unwrap_or_default(),
         recipe: &file.to_toml(),
@@ -54,9 +55,9 @@ pub(crate) fn page(
         curves: "In batches, before",
         before: stream.sections(),
         after: String::new(),
-        plan: &model.in_short(),
-        threads: model.threads(),
-        num_parameters: model.num_parameters(),
+        plan: &resources.plan,
+        threads: resources.threads,
+        num_parameters: resources.num_parameters,
     }
     .page()
 }

@@ -11,8 +11,8 @@ use tidemill_engine::session::Session;
 use tidemill_recipe::RecipeFile;
 
 use crate::driver::{Parts, StreamBase, StreamDriver, StreamEnd, StreamProgress, Until};
-use crate::model::Model;
-use crate::open::open;
+use crate::model::build;
+use crate::open::{Opened, open};
 use crate::report::{StreamReport, page};
 use crate::start::Start;
 use crate::summary::StreamSummary;
@@ -84,36 +84,36 @@ pub fn learn(
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<LearnOutcome> {
     prepare(&mut file)?;
-    let mut model = Model::build(&file, options.threads, options.memory)?;
+    let mut model = build(&file, options.threads, options.memory)?;
     let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(LearnEvent::Notice(what));
     let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
     let is_new = session.resumed.is_none();
     let start = Start::new(options, session.resumed.take())?;
-    start.restore(&mut model, &file, options.frozen, watch)?;
+    start.restore(model.as_mut(), &file, options.frozen, watch)?;
     let mut base = start.base_meta(&file);
     if let Some(labels) = &mut base.known.labels {
         labels.reserve(model.num_outputs().max(2));
     }
     let folder = session.folder.clone();
-    let opened = open(&file, options, &folder, &base, &start, &model, watch)?;
+    let Opened { input, join, format } =
+        open(&file, options, &folder, &base, &start, model.as_ref(), watch)?;
     file.absolute_paths();
     folder.write_recipe(&file.to_toml())?;
 
     let batch_steps = base.step - base.online_steps;
     let learned = start.same().map_or(0, |s| s.counts.events - s.counts.unlabelled);
     base.samples -= learned.min(base.samples);
-    let format = opened.format;
     let stream = StreamBase { source: start.source.clone(), format, batch_steps, meta: base };
     let mut tell = |progress| watch(LearnEvent::Progress(progress));
-    let parts = Parts { model, feed: opened.feed, stream };
+    let parts = Parts { model, input, join, stream };
     let mut driver =
         StreamDriver::new(&file, options, &mut session, parts, start.same(), &mut tell)?;
     let ended_by = match driver.run() {
         Ok(ended_by) => ended_by,
         Err(e) => {
             // A stream that fits nothing leaves no run behind that would be in the way.
-            if is_new && driver.feed.counts().events == 0 {
+            if is_new && driver.input.counts().events == 0 {
                 let _ = std::fs::remove_file(folder.recipe_path());
                 let _ = std::fs::remove_dir(folder.path());
             }
@@ -123,7 +123,7 @@ pub fn learn(
     driver.wait()?;
     let summary = driver.summary(ended_by);
     let page = file.recipe.report.html.then(|| report(&file, options, &driver, &summary));
-    let prequential = driver.learner.prequential().clone();
+    let prequential = driver.model.prequential().clone();
     session.finish(&summary, page.as_deref())?;
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
 }
@@ -146,14 +146,14 @@ fn report(
     summary: &StreamSummary,
 ) -> String {
     let base = &driver.stream.meta;
-    let known = driver.feed.learned();
-    let names = known.labels.map_or_else(|| base.class_names.clone(), |l| l.names());
-    let drift = driver.learner.drift_state();
+    let labels = driver.input.encoding.known().labels.as_ref();
+    let names = labels.map_or_else(|| base.class_names.clone(), |l| l.names());
+    let drift = driver.model.drift_state();
     let stream = StreamReport {
-        learning: driver.learner.prequential(),
+        learning: driver.model.prequential(),
         frozen: options.beside.as_ref(),
         class_names: &names,
         drift: drift.as_ref(),
     };
-    page(file, summary, &stream, &base.history, &driver.learner)
+    page(file, summary, &stream, &base.history, driver.model.as_ref())
 }

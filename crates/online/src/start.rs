@@ -6,15 +6,16 @@ use tidemill_engine::checkpoint::{Checkpoint, Meta};
 use tidemill_engine::data::{Known, Order};
 use tidemill_engine::engine::StateTensor;
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::fields::Truth;
 use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::RecipeFile;
 
-use crate::drift::challenger::take_challenger;
 use crate::join::TENSOR;
-use crate::model::Model;
+use crate::model::StreamModel;
 use crate::open::dataset;
 use crate::run::{LearnEvent, LearnOptions};
-use crate::state::{StreamState, split};
+use crate::sample::{Inputs, Sample};
+use crate::state::StreamState;
 
 /// What a run starts from.
 pub(crate) struct Start {
@@ -83,7 +84,7 @@ impl Start {
     /// If the checkpoint is one of another model.
     pub(crate) fn restore(
         &self,
-        model: &mut Model,
+        model: &mut dyn StreamModel,
         file: &RecipeFile,
         frozen: bool,
         watch: &mut dyn FnMut(LearnEvent<'_>),
@@ -96,10 +97,7 @@ impl Start {
         }
         anchor(model, file, &self.known())?;
         if let (Some(state), Some(checkpoint)) = (self.same(), &self.checkpoint) {
-            let mut tensors = checkpoint.tensors.clone();
-            let challenger = take_challenger(&mut tensors);
-            model.restore(state.prequential.clone(), state.guard.clone(), split(tensors).good);
-            model.restore_drift(state.drift.clone(), &challenger)?;
+            model.restore(state, &checkpoint.tensors)?;
             tell_resumed(file, checkpoint, state, watch);
         }
         let seen = if self.is_own { self.same() } else { self.state.as_ref() };
@@ -139,19 +137,22 @@ fn address(from: &str) -> String {
 }
 
 /// Where an anchor needs to know which weights matter: they are those of the recipe's batch data.
-fn anchor(model: &mut Model, file: &RecipeFile, known: &Known) -> Result<()> {
-    let Model::Network(learner) = model else { return Ok(()) };
-    if !learner.wants_anchor() {
+fn anchor(model: &mut dyn StreamModel, file: &RecipeFile, known: &Known) -> Result<()> {
+    if !model.wants_anchor() {
         return Ok(());
     }
     let data = dataset(file, "data:", Some(known))?;
     let order = Order::Shuffled { seed: file.recipe.training.seed }.epoch(0, data.len());
     let mut next = 0;
-    learner.anchor(&mut |learner| {
+    model.anchor(&mut |take| {
         if next >= data.len() {
             return Ok(false);
         }
-        learner.take(0, &data.read(order.index(next))?, 0)?;
+        let one = data.read(order.index(next))?;
+        let weight = one.weights.first().copied().unwrap_or(0.0);
+        // What is broken weighs nothing.
+        let truth = if weight == 0.0 { Truth::Unknown } else { one.truth(0) };
+        take(&Sample { weight, ..Sample::new(Inputs::Fields(&one, 0), truth) })?;
         next += 1;
         Ok(true)
     })

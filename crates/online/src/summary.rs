@@ -61,8 +61,8 @@ pub struct StreamSummary {
 impl StreamDriver<'_> {
     /// The result, once the last checkpoint is on disk.
     pub(crate) fn summary(&self, end: StreamEnd) -> StreamSummary {
-        let (model, base) = (&self.learner, &self.stream.meta);
-        let (counts, guard) = (self.feed.counts(), model.guard());
+        let (model, base) = (&self.model, &self.stream.meta);
+        let (counts, guard) = (self.input.counts(), model.guard());
         let seconds = self.clock.learning.as_secs_f64().max(1e-9);
         let events_per_second = (counts.events - self.clock.first_event) as f64 / seconds;
         let epoch = base.history.last();
@@ -73,7 +73,7 @@ impl StreamDriver<'_> {
             wall_seconds: self.clock.total(),
             samples_per_second: events_per_second,
             peak_rss_bytes: peak_rss_bytes(),
-            arena_bytes: model.arena_bytes(),
+            arena_bytes: model.resources().arena_bytes,
             train: epoch.map_or_else(Figures::new, |h| h.train.clone()),
             validation: epoch.map_or_else(Figures::new, |h| h.validation.clone()),
             stopped_by: end.name().to_owned(),
@@ -83,21 +83,21 @@ impl StreamDriver<'_> {
         StreamSummary {
             run,
             source: self.stream.source.clone(),
-            position: self.feed.position().to_string(),
+            position: self.input.feed.position().to_string(),
             events: counts.events,
             events_per_second,
             unlabelled: counts.unlabelled,
             bad_events: counts.bad,
-            shed: self.feed.shed(),
+            shed: self.input.feed.shed(),
             refused: guard.refused,
             rollbacks: guard.rollbacks,
             checkpoint_stall_ms: self.longest_stall.as_secs_f64() * 1e3,
             lag_p50_ms: lag.map(|l| l.p50),
             lag_p99_ms: lag.map(|l| l.p99),
             lag_max_ms: lag.map(|l| l.max),
-            labels: self.feed.label_counts(),
-            drift: model.drift_counts(),
-            prequential: model.figures(),
+            labels: self.join.as_ref().map(|join| join.counts()),
+            drift: model.drift().map(|drift| *drift.counts()),
+            prequential: model.prequential().figures(),
         }
     }
 }

@@ -143,7 +143,7 @@ fn mistakes_are_told_with_their_key() {
         let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
         match RecipeFile::parse(RECIPE, Path::new("recipe.toml"), &set) {
             Err(e) => e.to_string(),
-            Ok(file) => match tidemill_online::model::Model::build(&file, Some(1), None) {
+            Ok(file) => match tidemill_online::model::build(&file, Some(1), None) {
                 Err(e) => e.to_string(),
                 Ok(_) => panic!("{set:?} is no mistake"),
             },

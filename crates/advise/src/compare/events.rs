@@ -3,27 +3,20 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tidemill_engine::data::{Batch, Known, Order};
-use tidemill_engine::fields::{DType, Field};
-use tidemill_recipe::stream::{OpenOptions, QueueOptions, Reader, decoder, open};
-
+use tidemill_engine::data::Order;
 use tidemill_engine::error::Result;
+use tidemill_engine::fields::{Batch, DType, Field};
 use tidemill_engine::prequential::Truth;
-use tidemill_online::OnlineSpec;
-use tidemill_online::error::stream_error;
-use tidemill_online::feed::{Counts, DataFeed, Feed, RecordFeed};
-use tidemill_online::images::Images;
-use tidemill_online::intake::{Filled, Intake};
-use tidemill_online::journal::{Journal, JournalMark};
-use tidemill_online::learner::{Learner, Scale};
-use tidemill_online::model::Model;
-use tidemill_online::open::dataset;
+use tidemill_online::intake::Filled;
+use tidemill_online::model::build_network;
+use tidemill_online::open::open_to_read;
+use tidemill_online::{Learner, Scale};
 use tidemill_recipe::RecipeFile;
 
 /// How long reading waits for more before it looks again.
 const WAIT: Duration = Duration::from_millis(50);
 /// Bytes of `dead-letter.jsonl` at most.
-const JOURNAL_BYTES: u64 = 16 << 20;
+const DEAD_BYTES: u64 = 16 << 20;
 
 /// A stream, encoded once: each row as it was encoded when its event came (test, then train), so that
 /// all modes are given the same.
@@ -60,25 +53,21 @@ impl Events {
         let mut file = file.clone();
         file.recipe.online.batch_size = 1;
         file.recipe.online.max_batch = None;
-        let mut model = Model::build(&file, Some(1), None)?;
-        let mut feed = feed(&file, from, folder)?;
-        let mut events = Events::default();
-        if let Model::Network(learner) = &model {
-            events.rows = Batch::new(learner.engine().signature().clone());
-        }
+        let mut learner = build_network(&file, Some(1), None)?;
+        let mut input = open_to_read(&file, from, folder, DEAD_BYTES, &learner)?;
+        let rows = Batch::new(learner.engine().signature().clone());
+        let mut events = Events { rows, ..Events::default() };
         let row = events.bytes(1) + 24;
         let most = limits.events.min((limits.bytes / row) as usize).max(1);
         loop {
-            let ended = feed.fill(WAIT)? == Filled::End;
-            while feed.waiting() > 0 && events.len() < most {
-                model.start(1);
-                feed.take(&mut model, 0)?;
-                if let Model::Network(learner) = &model {
-                    events.push(learner);
-                }
+            let ended = input.feed.fill(WAIT)? == Filled::End;
+            while input.feed.waiting() > 0 && events.len() < most {
+                learner.start(1);
+                input.take(&mut learner, 0)?;
+                events.push(&learner);
             }
             if events.len() == most {
-                events.cut = feed.waiting() > 0 || feed.fill(WAIT)? == Filled::Some;
+                events.cut = input.feed.waiting() > 0 || input.feed.fill(WAIT)? == Filled::Some;
                 break;
             }
             if ended {
@@ -86,9 +75,9 @@ impl Events {
             }
         }
         if !events.cut {
-            feed.finish()?;
+            input.finish()?;
         }
-        let counts = feed.counts();
+        let counts = input.counts();
         (events.unlabelled, events.bad) = (counts.unlabelled, counts.bad);
         Ok(events)
     }
@@ -182,33 +171,4 @@ impl<'a> View<'a> {
         }
         batch.pad();
     }
-}
-
-fn feed(file: &RecipeFile, from: &str, folder: &Path) -> Result<Box<dyn Feed>> {
-    let (position, counts) = Default::default();
-    if from == "data:" || Path::new(from).is_dir() {
-        let data = dataset(file, from, None)?;
-        let (order, known) = (Order::Sequential, Known::default());
-        return Ok(Box::new(DataFeed::new(data, order, None, position, counts, known)));
-    }
-    let (recipe, spec) = (&file.recipe, &file.recipe.online);
-    let format = recipe.stream.format_of(from).map_err(stream_error)?;
-    let arrow = format == tidemill_recipe::stream::Format::Arrow;
-    let source = open(from, &OpenOptions { arrow, ..OpenOptions::default() });
-    let source = source.map_err(stream_error)?;
-    let decoder = decoder(&file.stream_format(format)?, format, None).map_err(stream_error)?;
-    let queue =
-        QueueOptions { bytes: spec.queue_bytes, policy: tidemill_recipe::stream::Policy::Block };
-    let reader = Reader::spawn(source, queue).map_err(stream_error)?;
-    let intake = Intake::new(reader, decoder)?;
-    let dead = folder.join("dead-letter.jsonl");
-    let dead = Journal::open(&dead, JournalMark::default(), JOURNAL_BYTES)?;
-    let stored = Path::new(from.trim_start_matches("file:")).is_file();
-    let images = Images::of(file)?;
-    let names = spec.classes.clone().unwrap_or_default();
-    let spec = OnlineSpec { features: file.features()?, ..spec.clone() };
-    let mut feed = RecordFeed::new(intake, images, spec, recipe.task(), stored, names, dead);
-    feed.set_inputs(file.table_inputs());
-    feed.restore(Default::default(), position, Counts::default());
-    Ok(Box::new(feed))
 }

@@ -11,7 +11,7 @@ use super::score::{Judge, Scores};
 use tidemill_engine::engine::{Engine, EngineSpec, State};
 use tidemill_engine::error::Result;
 use tidemill_engine::prequential::PrequentialSpec;
-use tidemill_online::{GuardSpec, Learner};
+use tidemill_online::{GuardSpec, Inputs, Learner, Sample, StreamModel};
 
 /// How a model goes on after the first events, from which all modes are trained in batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -235,10 +235,9 @@ impl Setting<'_> {
         learner.start(places.len());
         for (row, place) in places.enumerate() {
             let i = self.view.at(place);
-            learner.take(row, &events.rows, i)?;
-            if let Some(scale) = events.scales[i] {
-                learner.set_scale(row, scale);
-            }
+            let (weight, scale) = (events.rows.weights[i], events.scales[i]);
+            let sample = Sample::new(Inputs::Fields(&events.rows, i), events.truth(i));
+            learner.take(row, &Sample { weight, scale, ..sample })?;
         }
         learner.step()?;
         Ok(())

@@ -1,46 +1,33 @@
 //! Events and labels taken from the stream.
 
-use tidemill_recipe::stream::features::HashedColumns;
 use tidemill_recipe::stream::{BadEvent, Event, Label, Value};
 
 use super::arrived::Arrived;
 use super::kept::{Given, Place, Status};
 use super::{Join, time};
-use crate::feed::Counts;
-use crate::images::Images;
-use crate::model::Model;
-use tidemill_engine::data::Known;
-use tidemill_engine::error::{Error, Result};
+use crate::encoding::{Encoding, OrBad, good};
+use crate::input::Counts;
+use crate::model::StreamModel;
+use crate::sample::Inputs;
 
-/// What the records of a stream are read with.
-pub(crate) struct Reading<'a> {
-    pub known: &'a mut Known,
-    pub images: Option<&'a Images>,
-    pub hashed: &'a mut Option<HashedColumns>,
-    pub model: &'a mut Model,
-    pub counts: &'a mut Counts,
-}
-
-/// Why a record is set aside; an error of the run is another thing.
-type Taken = Result<std::result::Result<(), BadEvent>>;
-
-/// Gives up on a record, not on the stream.
-macro_rules! good {
-    ($value:expr) => {
-        match $value {
-            Ok(value) => value,
-            Err(bad) => return Ok(Err(bad)),
-        }
-    };
-}
-
-fn set_aside(reason: String) -> Taken {
+fn set_aside(reason: String) -> OrBad<()> {
     Ok(Err(BadEvent::new(reason)))
 }
 
 impl Join {
     /// Takes a record: an event, or a label of one.
-    pub(crate) fn take(&mut self, reading: Reading<'_>, event: Event<'_>) -> Taken {
+    pub(crate) fn take_record(
+        &mut self,
+        event: Event<'_>,
+        encoding: &mut Encoding,
+        model: &mut dyn StreamModel,
+        counts: &mut Counts,
+    ) -> OrBad<()> {
+        // What labels are was guessed before one was seen.
+        if self.guessed && event.label() != Value::Missing {
+            encoding.see_label(event.label())?;
+            self.guessed = false;
+        }
         let number;
         let id = match event.id() {
             Value::Text(id) => Some(id),
@@ -62,52 +49,48 @@ impl Join {
             if let Some(at) = at {
                 self.advance(at)?;
             }
-            return self.take_label(reading, id, given);
+            counts.labels += 1;
+            return self.take_label(encoding, id, given);
         }
         let Some(at) = at else {
             let name = self.spec.time.as_deref().unwrap_or_default();
             return set_aside(format!("an event needs a time, and `{name}` is missing"));
         };
         self.advance(at)?;
-        self.take_event(reading, event, id, at)
-    }
-
-    fn take_event(
-        &mut self,
-        reading: Reading<'_>,
-        event: Event<'_>,
-        id: Option<&str>,
-        at: i64,
-    ) -> Taken {
-        let Reading { known, images, hashed, model, counts } = reading;
-        let early = match id.and_then(|id| self.store.status(id)) {
-            None => None,
-            Some(Status::Early(given)) => Some(given.clone()),
-            Some(_) => {
+        let id = match id.map(|id| (id, self.store.status(id))) {
+            Some((_, Some(status))) if !matches!(status, Status::Early(_)) => {
                 self.counts.repeated += 1;
                 return set_aside("an event with this id came before".into());
             }
+            id => id.map(|(id, _)| id),
         };
-        let Some(labels) = &mut known.labels else { return Err(unknown()) };
-        good!(labels.check(event.label()));
-        self.scratch.weight = event.weight();
-        if !(self.scratch.weight.is_finite() && self.scratch.weight >= 0.0) {
-            return set_aside(format!("weight {} is not 0 or more", self.scratch.weight));
-        }
-        let given = Given::of(event.label());
-        let here = given.is_some();
-        // Where the label is there, the step itself predicts; one with a shift does not.
-        let ask = (!here && id.is_some()) || self.spec.shift() != 0.0;
-        good!(self.see(known, images, hashed, model, event, ask)?);
+        good!(self.see(encoding, model, event, id)?);
         counts.events += 1;
         counts.unlabelled += 1;
-        let Some(id) = id else {
-            return match given {
-                // By its number, since something must choose among negatives without ids.
-                Some(given) => self.learn_now(known, &counts.events.to_string(), &given),
+        match id {
+            Some(id) => self.take_event(encoding, event, id, at),
+            // By its number, since something must choose among negatives without ids.
+            None => match Given::of(event.label()) {
+                Some(given) => self.learn_now(encoding, &counts.events.to_string(), &given),
                 None => Ok(Ok(())),
-            };
+            },
+        }
+    }
+
+    /// The event in `scratch` waits for its label, or has it.
+    fn take_event(
+        &mut self,
+        encoding: &mut Encoding,
+        event: Event<'_>,
+        id: &str,
+        at: i64,
+    ) -> OrBad<()> {
+        let early = match self.store.status(id) {
+            Some(Status::Early(given)) => Some(given.clone()),
+            _ => None,
         };
+        let given = Given::of(event.label());
+        let here = given.is_some();
         let due = at.saturating_add(self.window);
         let Some(label) = given.or_else(|| early.clone()) else {
             self.keep_waiting(id, due)?;
@@ -123,7 +106,7 @@ impl Join {
             Some(_) => self.counts.contradictory += 1,
             None => {}
         }
-        let taken = self.learn_now(known, id, &label)?;
+        let taken = self.learn_now(encoding, id, &label)?;
         self.answered(id.into(), due, label)?;
         Ok(taken)
     }
@@ -131,59 +114,40 @@ impl Join {
     /// Puts what the model sees of an event, and what it says of it, into `scratch`.
     fn see(
         &mut self,
-        known: &mut Known,
-        images: Option<&Images>,
-        hashed: &mut Option<HashedColumns>,
-        model: &mut Model,
+        encoding: &mut Encoding,
+        model: &mut dyn StreamModel,
         event: Event<'_>,
-        ask: bool,
-    ) -> Taken {
+        id: Option<&str>,
+    ) -> OrBad<()> {
+        let scaling = encoding.scaling();
+        let weight = good!(encoding.check(event)?);
+        let (inputs, freed) = good!(encoding.encode_inputs(event)?);
+        model.reset_rows(&freed);
+        // What was predicted before was with other weights.
+        self.steps += freed.len() as u64;
         let Arrived { row, features, logits, .. } = &mut self.scratch;
         row.clear();
         features.clear();
         logits.clear();
-        match model {
-            Model::Network(learner) => {
-                row.resize(learner.engine().sample_len(), 0.0);
-                match (images, &mut known.encoder) {
-                    (Some(images), _) => match event.value(0) {
-                        Value::Text(text) => good!(images.fill(text, row)),
-                        _ => return set_aside("the event has no image".into()),
-                    },
-                    (None, Some(encoder)) => {
-                        good!(encoder.encode(event, row));
-                        for freed in encoder.take_freed() {
-                            learner.engine_mut().reset_row(freed.embedding, freed.row);
-                            // What was predicted before was with other weights.
-                            self.steps += 1;
-                        }
-                    }
-                    (None, None) => return Ok(Err(BadEvent::fatal("its columns are not known"))),
-                }
-                if ask {
-                    logits.extend_from_slice(learner.logits(row)?);
-                }
-            }
-            Model::Linear(learner) => {
-                let Some(hashed) = hashed else { return Err(unknown()) };
-                features.extend_from_slice(good!(hashed.features(event)));
-                if ask {
-                    logits.push(learner.model().predict(features));
-                }
-            }
+        match inputs {
+            Inputs::Row(x) => row.extend_from_slice(x),
+            Inputs::Features(f) => features.extend_from_slice(f),
+            Inputs::Fields(..) => {}
         }
+        // Where the label is there, the step itself predicts; one with a shift does not.
+        let here = event.label() != Value::Missing;
+        if (!here && id.is_some()) || self.spec.shift() != 0.0 {
+            model.predict_logits(inputs, logits)?;
+        }
+        self.scratch.weight = weight;
         self.scratch.steps = self.steps;
-        if let Some(labels) = &known.labels {
-            self.scratch.mean = labels.unscale(0.0);
-            self.scratch.deviation = labels.unscale(1.0) - self.scratch.mean;
-        }
+        (self.scratch.mean, self.scratch.deviation) = (scaling.mean, scaling.deviation);
         Ok(Ok(()))
     }
 
     /// The event in `scratch` has its label.
-    fn learn_now(&mut self, known: &mut Known, id: &str, given: &Given) -> Taken {
-        let Some(labels) = &mut known.labels else { return Err(unknown()) };
-        let Some(label) = good!(labels.encode(given.value())) else { return Ok(Ok(())) };
+    fn learn_now(&mut self, encoding: &mut Encoding, id: &str, given: &Given) -> OrBad<()> {
+        let Some(label) = good!(encoding.encode_label(given.value())?) else { return Ok(Ok(())) };
         self.out.0.clear();
         self.scratch.write(&mut self.out);
         let place = Place::Memory(self.out.0.as_slice().into());
@@ -191,11 +155,8 @@ impl Join {
         Ok(Ok(()))
     }
 
-    fn take_label(&mut self, reading: Reading<'_>, id: &str, given: Given) -> Taken {
-        let Reading { known, counts, .. } = reading;
-        counts.labels += 1;
-        let Some(labels) = &mut known.labels else { return Err(unknown()) };
-        good!(labels.check(given.value()));
+    fn take_label(&mut self, encoding: &mut Encoding, id: &str, given: Given) -> OrBad<()> {
+        good!(encoding.check_label(given.value())?);
         match self.store.status(id) {
             None => {
                 let until = self.watermark.unwrap_or(0).saturating_add(self.window);
@@ -218,7 +179,8 @@ impl Join {
                 set_aside("late label: the window of its event is closed".into())
             }
             Some(Status::Waiting(_)) => {
-                let Some(label) = good!(labels.encode(given.value())) else { return Ok(Ok(())) };
+                let label = encoding.encode_label(given.value())?;
+                let Some(label) = good!(label) else { return Ok(Ok(())) };
                 if let Some((due, Status::Waiting(place))) = self.store.remove(id) {
                     self.counts.joined += 1;
                     self.push_ready(id, place, label, target(label, &given));
@@ -235,8 +197,4 @@ fn target(label: Label, given: &Given) -> Option<f64> {
         (Label::Value(_), Given::Number(n)) => Some(*n),
         _ => None,
     }
-}
-
-fn unknown() -> Error {
-    Error::Run("an event came before the stream was known; please report it".into())
 }

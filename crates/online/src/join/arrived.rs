@@ -4,7 +4,7 @@ use tidemill_recipe::stream::{Feature, Label};
 
 use super::bytes::{In, Out};
 use super::kept::Place;
-use crate::learner::Scale;
+use crate::sample::Scale;
 use tidemill_engine::prequential::Truth;
 
 /// An event as the model saw it.

@@ -1,41 +1,43 @@
 //! The driver's steps over events whose labels come later.
 
-use crate::driver::StreamDriver;
 use tidemill_engine::error::Result;
+
+use super::Join;
+use crate::driver::StreamDriver;
 
 impl StreamDriver<'_> {
     /// Takes `len` records, and learns from what has its label as soon as that is a whole step.
-    pub(crate) fn step_joined(&mut self, len: usize) -> Result<()> {
+    pub(crate) fn step_joined(&mut self, join: &mut Join, len: usize) -> Result<()> {
         for _ in 0..len {
-            self.feed.take(&mut self.learner, 0)?;
-            self.lags.take(self.feed.acknowledged());
-            self.learn_ready(self.spec.most())?;
+            self.input.take_joined(join, self.model.as_mut())?;
+            self.lags.take(self.input.feed.acknowledged());
+            self.learn_ready(join, self.spec.most())?;
         }
-        self.lags.learned(self.feed.waiting());
+        self.lags.learned(self.input.feed.waiting());
         Ok(())
     }
 
     /// Learns from what has its label in steps of `len` events, while there are so many.
-    fn learn_ready(&mut self, len: usize) -> Result<()> {
-        while self.feed.ready() >= len {
-            self.learner.start(len);
+    fn learn_ready(&mut self, join: &mut Join, len: usize) -> Result<()> {
+        while join.num_ready() >= len {
+            self.model.start(len);
             for i in 0..len {
-                self.feed.give(&mut self.learner, i)?;
+                join.take_ready(self.model.as_mut(), self.input.counts_mut(), i)?;
             }
             self.learn()?;
-            self.feed.stepped();
+            join.count_step();
         }
-        if self.feed.ready() == 0 {
-            self.feed.settle(&mut self.learner)?;
+        if join.num_ready() == 0 {
+            join.score_left_out(self.model.as_mut())?;
         }
         Ok(())
     }
 
-    /// At the end of the stream: learns from the rest. What waits for its label goes on waiting.
-    pub(crate) fn learn_rest(&mut self) -> Result<()> {
-        match self.feed.ready() {
+    /// At the end of the stream: learns from the rest. What waits for its label continues to wait.
+    pub(crate) fn learn_rest(&mut self, join: &mut Join) -> Result<()> {
+        match join.num_ready() {
             0 => Ok(()),
-            rest => self.learn_ready(rest),
+            rest => self.learn_ready(join, rest),
         }
     }
 }

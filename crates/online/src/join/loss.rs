@@ -5,7 +5,7 @@ use tidemill_engine::nn::LossSpec;
 use tidemill_engine::prequential::Truth;
 
 /// The loss of one event's logits, as the compiled step has it.
-pub(super) fn loss_of(loss: LossSpec, logits: &[f32], truth: Truth<'_>) -> f32 {
+pub(crate) fn loss_of(loss: LossSpec, logits: &[f32], truth: Truth<'_>) -> f32 {
     let logit = |i: usize| f64::from(logits.get(i).copied().unwrap_or(f32::NAN));
     let target = |i: usize| f64::from(truth.target(i, logits.len()));
     let n = logits.len() as f64;

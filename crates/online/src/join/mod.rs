@@ -27,18 +27,17 @@
 //! - `time`: event time
 //! - `arrived`: what is made of an event; `kept`: what is known of an id; `store`: all ids;
 //!   `spill`: events on disk
-//! - `apply`: events and labels taken; `give`: given to the model when both are there; `drive`: the
+//! - `apply`: events and labels taken; `learn`: given to the model when both are there; `drive`: the
 //!   driver's steps
 //! - `sample`, `loss`: negatives that are left out, losses of earlier predictions
 //! - `bytes`: all of it in a checkpoint
 
 mod apply;
-pub(crate) use apply::Reading;
 mod arrived;
 mod bytes;
 mod drive;
-mod give;
 mod kept;
+mod learn;
 mod loss;
 mod sample;
 mod spill;
@@ -46,6 +45,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod time;
+
+pub(crate) use loss::loss_of;
 
 use std::collections::VecDeque;
 use std::fs::File;

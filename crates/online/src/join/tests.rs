@@ -8,7 +8,8 @@ use tidemill_recipe::stream::{Events, HashedColumns, OpenOptions, Poll, Records,
 
 use super::JoinCounts;
 use crate::driver::Until;
-use crate::model::Model;
+use crate::model::build;
+use crate::sample::Inputs;
 use crate::state::StreamState;
 use crate::{LearnOptions, LearnOutcome, learn};
 use tidemill_engine::engine::StateTensor;
@@ -350,7 +351,7 @@ fn sampled_negatives_leave_predictions_calibrated() {
 /// The mean prediction of the model that came out of it, over all inputs.
 fn mean_prediction(recipe: &str, outcome: &LearnOutcome) -> f64 {
     let file = RecipeFile::parse(recipe, Path::new("recipe.toml"), &[]).unwrap();
-    let mut model = Model::build(&file, Some(1), None).unwrap();
+    let mut model = build(&file, Some(1), None).unwrap();
     let newest = outcome.folder.checkpoints(1).latest().unwrap().unwrap();
     model.load(&newest).unwrap();
     let known = &newest.meta.known;
@@ -363,15 +364,17 @@ fn mean_prediction(recipe: &str, outcome: &LearnOutcome) -> f64 {
         draft.finish();
     }
     let mut hashed = HashedColumns::new(&schema);
-    let predict = |i| match &mut model {
-        Model::Network(learner) => {
-            let mut row = [0.0; 2];
-            known.encoder.as_ref().unwrap().transform(events.get(i), &mut row).unwrap();
-            f64::from(learner.predict(&row).unwrap()[0])
-        }
-        Model::Linear(learner) => {
-            f64::from(learner.predict(hashed.features(events.get(i)).unwrap()))
-        }
+    let predict = |i| {
+        let (mut row, mut logits) = ([0.0; 2], Vec::new());
+        let inputs = match &known.encoder {
+            Some(encoder) => {
+                encoder.transform(events.get(i), &mut row).unwrap();
+                Inputs::Row(&row)
+            }
+            None => Inputs::Features(hashed.features(events.get(i)).unwrap()),
+        };
+        model.predict_logits(inputs, &mut logits).unwrap();
+        1.0 / (1.0 + f64::from(-logits[0]).exp())
     };
     (0..events.len()).map(predict).sum::<f64>() / events.len() as f64
 }

@@ -7,7 +7,8 @@ use super::loss::LinearLoss;
 use super::model::HashedLinear;
 use crate::GuardSpec;
 use crate::guard::{Guard, Verdict};
-use crate::learner::{Learned, Scale};
+use crate::model::Learned;
+use crate::sample::Scale;
 use tidemill_engine::metrics::{Figures, Task};
 use tidemill_engine::prequential::{Prequential, PrequentialSpec, Truth};
 
@@ -91,7 +92,7 @@ impl LinearLearner {
     }
 
     /// Scores an event by the margin that was predicted when it came.
-    pub(crate) fn score_earlier(
+    pub(super) fn score_margin(
         &mut self,
         margin: f32,
         truth: Truth<'_>,
@@ -103,7 +104,7 @@ impl LinearLearner {
     }
 
     /// The event that comes next was scored before: it is only learned from.
-    pub(crate) fn set_scored(&mut self) {
+    pub(super) fn set_scored(&mut self) {
         self.scored = true;
     }
 

@@ -10,12 +10,14 @@
 //! - [`loss`]: logistic, squared and hinge loss, and how far one event may move its margin
 //! - [`model`]: the table and its update rules ([`HashedLinear`])
 //! - [`state`]: the table as tensors, and back
-//! - [`learner`]: events scored, judged, learned from ([`LinearLearner`])
+//! - [`learner`]: events scored, judged, learned from ([`LinearLearner`]); `stream`: that as the
+//!   model of a stream
 
 pub mod learner;
 pub mod loss;
 pub mod model;
 pub mod state;
+mod stream;
 #[cfg(test)]
 mod tests;
 

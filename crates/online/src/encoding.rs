@@ -1,0 +1,303 @@
+//! Events encoded: inputs for a network or features for a linear model, and labels.
+
+use tidemill_engine::data::{Known, TableInputs};
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::fields::{Batch, Truth};
+use tidemill_engine::metrics::Task;
+use tidemill_engine::nn::ModelSpec;
+use tidemill_recipe::RecipeFile;
+use tidemill_recipe::online::OnlineSpec;
+use tidemill_recipe::online::join::Missing;
+use tidemill_recipe::stream::features::{Encoder, FreedRow, HashedColumns, Label, Labels};
+use tidemill_recipe::stream::{BadEvent, Event, Events, Schema, Value};
+use tidemill_recipe::tables::check_inputs;
+
+use crate::error::stream_error;
+use crate::images::Images;
+use crate::model::{StreamModel, Takes};
+use crate::sample::{Inputs, Sample, Scale};
+
+/// How many events of a stored stream decide what its columns are.
+const FIRST_EVENTS: usize = 100;
+
+/// Encodes the events of a stream, and learns how from them as they come.
+pub struct Encoding {
+    spec: OnlineSpec,
+    model: ModelSpec,
+    task: Task,
+    /// What the model takes, and how many outputs it has.
+    takes: Takes,
+    outputs: usize,
+    images: Option<Images>,
+    /// What the model's named inputs read of an event.
+    inputs: TableInputs,
+    known: Known,
+    /// How a linear model sees events.
+    hashed: Option<HashedColumns>,
+    /// Whether the same records come in the same blocks each time.
+    stored: bool,
+    class_names: Vec<String>,
+    /// The event in hand, as a network takes it.
+    one: Batch,
+    value: [f32; 1],
+    freed: Vec<FreedRow>,
+}
+
+/// A record that is set aside; an error of the run is another thing.
+pub(crate) type OrBad<T> = Result<std::result::Result<T, BadEvent>>;
+
+/// Gives up on a record, not on the stream.
+macro_rules! good {
+    ($value:expr) => {
+        match $value {
+            Ok(value) => value,
+            Err(bad) => return Ok(Err(bad)),
+        }
+    };
+}
+pub(crate) use good;
+
+impl Encoding {
+    /// Encodes for a model as the recipe says. `class_names` are those of batch training before;
+    /// `stored` says whether the same records come in the same blocks each time.
+    ///
+    /// # Errors
+    /// If the recipe names images and its model takes none.
+    pub fn new(
+        file: &RecipeFile,
+        model: &dyn StreamModel,
+        class_names: Vec<String>,
+        stored: bool,
+    ) -> Result<Encoding> {
+        let takes = model.takes();
+        let mut one = match &takes {
+            Takes::Fields(signature) => Batch::new(signature.clone()),
+            Takes::Features => Batch::default(),
+        };
+        one.resize(1);
+        Ok(Encoding {
+            spec: OnlineSpec { features: file.features()?, ..file.recipe.online.clone() },
+            model: file.recipe.model.clone(),
+            task: file.recipe.task(),
+            takes,
+            outputs: model.num_outputs(),
+            images: Images::of(file)?,
+            inputs: file.table_inputs(),
+            known: Known::default(),
+            hashed: None,
+            stored,
+            class_names,
+            one,
+            value: [0.0],
+            freed: Vec::new(),
+        })
+    }
+
+    /// Continues with what an earlier run has learned of columns and labels.
+    pub fn restore(&mut self, known: Known) {
+        self.known = known;
+    }
+
+    /// What was learned of the records.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// Rows consist of this from here on.
+    pub fn set_schema(&mut self, schema: &Schema) {
+        self.known.schema = Some(schema.clone());
+    }
+
+    /// Whether it is known what columns and labels are.
+    pub(crate) fn is_ready(&self) -> bool {
+        let inputs = self.images.is_some() || self.known.encoder.is_some() || self.hashed.is_some();
+        inputs && self.known.labels.is_some()
+    }
+
+    /// Decides, at the first events, what their columns and labels are. Whether labels were guessed
+    /// without having seen one.
+    ///
+    /// # Errors
+    /// If the events do not fit the model.
+    pub(crate) fn prepare(&mut self, events: &Events, schema: &Schema) -> Result<bool> {
+        let mut first = events.clone();
+        first.truncate(if self.stored { FIRST_EVENTS } else { 1 });
+        match &self.takes {
+            Takes::Features => self.hashed = Some(HashedColumns::new(schema)),
+            Takes::Fields(_) => {
+                if schema.sparse {
+                    return Err(Error::Usage(
+                        "the stream has sparse features, which a network cannot take: leave \
+                         [model] out and set online.linear = { bits = 18 }"
+                            .into(),
+                    ));
+                }
+                if self.known.encoder.is_none() && self.images.is_none() {
+                    let encoder = Encoder::new(&self.spec.features, schema, &first);
+                    let encoder = encoder.map_err(stream_error)?;
+                    check_inputs(&encoder, &self.model)?;
+                    self.known.encoder = Some(encoder);
+                }
+            }
+        }
+        let mut guessed = false;
+        if self.known.labels.is_none() {
+            let seen: Vec<_> = (0..first.len()).map(|i| first.get(i).label()).collect();
+            let seen: Vec<_> = seen.into_iter().filter(|l| *l != Value::Missing).collect();
+            self.known.labels = Some(self.labels(&seen)?);
+            guessed = seen.is_empty();
+        }
+        if self.known.schema.is_none() {
+            self.known.schema = Some(schema.clone());
+        }
+        Ok(guessed)
+    }
+
+    /// Decides again what labels are, now that one was seen.
+    pub(crate) fn see_label(&mut self, label: Value<'_>) -> Result<()> {
+        self.known.labels = Some(self.labels(&[label])?);
+        Ok(())
+    }
+
+    /// What labels like the ones seen are.
+    fn labels(&self, seen: &[Value<'_>]) -> Result<Labels> {
+        let outputs = self.outputs;
+        let labels = || seen.iter().copied();
+        let named = self.spec.classes.as_ref().unwrap_or(&self.class_names);
+        let labels = match self.task {
+            Task::Values => Labels::values(self.spec.scale_targets && outputs == 1),
+            _ if !named.is_empty() => Labels::classes(outputs.max(2), named),
+            Task::Binary => {
+                let plain = |l| matches!(l, Value::Number(n) if n == 0.0 || n == 1.0 || n == -1.0);
+                if labels().all(plain) { Labels::Binary } else { Labels::classes(2, &[]) }
+            }
+            Task::Classes => {
+                let number = |l| matches!(l, Value::Number(n) if n >= 0.0 && n < outputs as f64 && n.fract() == 0.0);
+                let numbers: Vec<String> = (0..outputs).map(|i| i.to_string()).collect();
+                let known = if labels().all(number) { &numbers[..] } else { &[] };
+                Labels::classes(outputs, known)
+            }
+        };
+        let negative = self.spec.labels.as_ref().is_some_and(|l| l.missing == Missing::Negative);
+        if negative && labels.names().is_empty() {
+            return Err(Error::Usage(
+                "online.labels.missing = \"negative\" means class 0, and the labels are no numbers: \
+                 name the classes in online.classes, the negative one first"
+                    .into(),
+            ));
+        }
+        Ok(labels)
+    }
+
+    /// An event as the model takes it, or why it is bad. Nothing is learned from a bad event.
+    ///
+    /// # Errors
+    /// If nothing is known of the stream yet.
+    pub(crate) fn encode<'a>(&'a mut self, event: Event<'a>) -> OrBad<Sample<'a>> {
+        let weight = good!(self.check(event)?);
+        let scaling = self.scaling();
+        good!(self.encode_fields(event)?);
+        let Encoding { inputs, known, hashed, one, freed, value, .. } = self;
+        let inputs = good!(inputs_of(inputs, hashed, one, event));
+        let Some(labels) = &mut known.labels else { return Err(unknown()) };
+        let mut scale = None;
+        let truth = match good!(labels.encode(event.label())) {
+            None => Truth::Unknown,
+            Some(Label::Class(class)) => Truth::Class(class),
+            Some(Label::Value(target)) => {
+                if let Value::Number(target) = event.label() {
+                    scale = Some(Scale { target, ..scaling });
+                }
+                *value = [target];
+                Truth::Values(value)
+            }
+        };
+        let (freed, encoder) = (std::mem::take(freed), known.encoder.as_ref());
+        Ok(Ok(Sample { inputs, truth, weight, scale, scored: false, freed, encoder }))
+    }
+
+    /// Encodes the fields of a network's inputs into the event in hand.
+    fn encode_fields(&mut self, event: Event<'_>) -> OrBad<()> {
+        let Encoding { takes, images, inputs, known, hashed, one, freed, .. } = self;
+        match (takes, images, &mut known.encoder) {
+            (Takes::Features, ..) if hashed.is_some() => Ok(Ok(())),
+            (Takes::Features, ..) => Err(unknown()),
+            (Takes::Fields(_), Some(images), _) => Ok(match event.value(0) {
+                Value::Text(text) => images.fill(text, one.x_mut(0)),
+                _ => Err(BadEvent::new("the event has no image")),
+            }),
+            (Takes::Fields(_), None, Some(encoder)) => {
+                let row = &mut one.row_mut(0);
+                let encoded = inputs.encode(encoder, known.schema.as_ref(), event, row);
+                freed.extend(encoder.take_freed());
+                Ok(encoded)
+            }
+            (Takes::Fields(_), None, None) => {
+                Ok(Err(BadEvent::fatal("its columns are not known")))
+            }
+        }
+    }
+
+    /// The weight of an event, if it and the label can be taken; nothing is learned from either.
+    pub(crate) fn check(&self, event: Event<'_>) -> OrBad<f32> {
+        let Some(labels) = &self.known.labels else { return Err(unknown()) };
+        let weight = event.weight();
+        if !(weight.is_finite() && weight >= 0.0) {
+            return Ok(Err(BadEvent::new(format!("weight {weight} is not 0 or more"))));
+        }
+        Ok(labels.check(event.label()).map(|()| weight))
+    }
+
+    /// The inputs of an event whose label is taken later, and the rows of tables that were freed for
+    /// it.
+    pub(crate) fn encode_inputs<'a>(
+        &'a mut self,
+        event: Event<'a>,
+    ) -> OrBad<(Inputs<'a>, Vec<FreedRow>)> {
+        good!(self.encode_fields(event)?);
+        let Encoding { inputs, hashed, one, freed, .. } = self;
+        let inputs = good!(inputs_of(inputs, hashed, one, event));
+        Ok(Ok((inputs, std::mem::take(freed))))
+    }
+
+    /// Whether a label can be taken; nothing is learned from it.
+    pub(crate) fn check_label(&self, label: Value<'_>) -> OrBad<()> {
+        match &self.known.labels {
+            Some(labels) => Ok(labels.check(label)),
+            None => Err(unknown()),
+        }
+    }
+
+    /// A label as the model sees it; none if it is missing.
+    pub(crate) fn encode_label(&mut self, label: Value<'_>) -> OrBad<Option<Label>> {
+        match &mut self.known.labels {
+            Some(labels) => Ok(labels.encode(label)),
+            None => Err(unknown()),
+        }
+    }
+
+    /// How targets are scaled now; no target is in it.
+    pub(crate) fn scaling(&self) -> Scale {
+        let unscale = |v| self.known.labels.as_ref().map_or(f64::from(v), |l| l.unscale(v));
+        let mean = unscale(0.0);
+        Scale { mean, deviation: unscale(1.0) - mean, target: 0.0 }
+    }
+}
+
+/// The inputs of the event in hand.
+fn inputs_of<'a>(
+    inputs: &TableInputs,
+    hashed: &'a mut Option<HashedColumns>,
+    one: &'a Batch,
+    event: Event<'a>,
+) -> std::result::Result<Inputs<'a>, BadEvent> {
+    match hashed {
+        Some(hashed) => hashed.features(event).map(Inputs::Features),
+        None if inputs.0.is_empty() => Ok(Inputs::Row(one.x())),
+        None => Ok(Inputs::Fields(one, 0)),
+    }
+}
+
+fn unknown() -> Error {
+    Error::Run("an event came before the stream was known; please report it".into())
+}

@@ -1,0 +1,129 @@
+//! The events of a stream, encoded and given to a model.
+
+use serde::{Deserialize, Serialize};
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::fields::Truth;
+
+use crate::encoding::Encoding;
+use crate::feed::{Came, Feed, Item};
+use crate::join::Join;
+use crate::model::StreamModel;
+
+/// What a stream has brought; part of the checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Events taken, with or without a label.
+    pub events: u64,
+    /// Events without a label, which were not learned from.
+    pub unlabelled: u64,
+    /// Records that were labels of events that had come without.
+    #[serde(default)]
+    pub labels: u64,
+    /// Records set aside.
+    pub bad: u64,
+}
+
+/// A stream with how its events are encoded.
+pub struct Input {
+    /// Where the events come from.
+    pub feed: Box<dyn Feed>,
+    /// How they become samples.
+    pub encoding: Encoding,
+    counts: Counts,
+}
+
+impl Input {
+    /// The events of `feed`, after those that were counted.
+    pub fn new(feed: Box<dyn Feed>, encoding: Encoding, counts: Counts) -> Input {
+        Input { feed, encoding, counts }
+    }
+
+    /// Encodes the next event and makes it event `i` of the model's step; one that is bad is left out
+    /// of the step.
+    ///
+    /// # Errors
+    /// If the stream does not fit the recipe, or nothing waits.
+    pub fn take(&mut self, model: &mut dyn StreamModel, i: usize) -> Result<()> {
+        self.prepare()?;
+        let Input { feed, encoding, counts } = self;
+        let came = feed.next(&mut |item| {
+            let encoded = match item {
+                Item::Sample(sample) => Ok(sample),
+                Item::Event(event) => encoding.encode(event)?,
+                Item::Header(schema) => {
+                    encoding.set_schema(schema);
+                    return Ok(Ok(()));
+                }
+            };
+            let sample = match encoded {
+                Ok(sample) => sample,
+                Err(bad) => return Ok(Err(bad)),
+            };
+            model.take(i, &sample)?;
+            counts.events += 1;
+            counts.unlabelled += u64::from(sample.truth == Truth::Unknown);
+            Ok(Ok(()))
+        })?;
+        if came == Came::SetAside {
+            model.leave_out(i);
+        }
+        Ok(())
+    }
+
+    /// Takes a record where labels come later than their events.
+    ///
+    /// # Errors
+    /// As [`Input::take`].
+    pub(crate) fn take_joined(
+        &mut self,
+        join: &mut Join,
+        model: &mut dyn StreamModel,
+    ) -> Result<()> {
+        if self.prepare()? {
+            join.guessed = true;
+        }
+        let Input { feed, encoding, counts } = self;
+        feed.next(&mut |item| match item {
+            Item::Event(event) => join.take_record(event, encoding, model, counts),
+            Item::Header(schema) => {
+                encoding.set_schema(schema);
+                Ok(Ok(()))
+            }
+            Item::Sample(_) => {
+                Err(Error::Run("a sample of a dataset has no id; please report it".into()))
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Decides at the first events what their columns and labels are; whether labels were guessed
+    /// without having seen one.
+    fn prepare(&mut self) -> Result<bool> {
+        if self.encoding.is_ready() {
+            return Ok(false);
+        }
+        match self.feed.first() {
+            Some((events, schema)) => self.encoding.prepare(events, schema),
+            None => Ok(false),
+        }
+    }
+
+    /// Passes what is left at the end of the stream and is no event.
+    ///
+    /// # Errors
+    /// If a bad record cannot be written down.
+    pub fn finish(&mut self) -> Result<()> {
+        let encoding = &mut self.encoding;
+        self.feed.finish(&mut |schema| encoding.set_schema(schema))
+    }
+
+    /// What is counted beside the events that were set aside.
+    pub(crate) fn counts_mut(&mut self) -> &mut Counts {
+        &mut self.counts
+    }
+
+    /// What came so far.
+    pub fn counts(&self) -> Counts {
+        Counts { bad: self.feed.bad(), ..self.counts }
+    }
+}

@@ -1,0 +1,74 @@
+//! Events with their labels, given to the model.
+
+use tidemill_engine::error::{Error, Result};
+
+use super::Join;
+use super::arrived::{Arrived, Ready};
+use crate::input::Counts;
+use crate::model::StreamModel;
+use crate::sample::{Inputs, Sample};
+
+impl Join {
+    /// Makes the next event that is ready event `i` of the model's step.
+    pub(crate) fn take_ready(
+        &mut self,
+        model: &mut dyn StreamModel,
+        counts: &mut Counts,
+        i: usize,
+    ) -> Result<()> {
+        self.score_left_out(model)?;
+        let Some((ready, arrived)) = self.next_ready()? else { return Ok(()) };
+        self.to_learn -= 1;
+        counts.unlabelled -= counts.unlabelled.min(1);
+        let scored = self.score(model, &arrived, &ready);
+        let inputs = if arrived.features.is_empty() && !arrived.row.is_empty() {
+            Inputs::Row(&arrived.row)
+        } else {
+            Inputs::Features(&arrived.features)
+        };
+        let mut value = [0.0];
+        let (weight, scale) = (arrived.weight, arrived.scale(ready.target));
+        let sample = Sample::new(inputs, ready.truth(&mut value));
+        model.take(i, &Sample { weight, scale, scored, ..sample })
+    }
+
+    fn next_ready(&mut self) -> Result<Option<(Ready, Arrived)>> {
+        let Some(mut ready) = self.ready.pop_front() else { return Ok(None) };
+        let arrived = read(&self.store.fetch(ready.take_place())?)?;
+        Ok(Some((ready, arrived)))
+    }
+
+    /// Scores an event by its prediction of then, unless that is the present one: the step scores
+    /// it in that case.
+    fn score(&self, model: &mut dyn StreamModel, arrived: &Arrived, ready: &Ready) -> bool {
+        let Arrived { logits, weight, .. } = arrived;
+        let present = arrived.steps == self.steps && self.spec.shift() == 0.0;
+        if logits.is_empty() || present {
+            return false;
+        }
+        if *weight > 0.0 {
+            let scale = arrived.scale(ready.target);
+            model.score_earlier(logits, ready.truth(&mut [0.0]), *weight, scale);
+        }
+        true
+    }
+
+    /// Scores the negatives that are next and are not learned from.
+    pub(crate) fn score_left_out(&mut self, model: &mut dyn StreamModel) -> Result<()> {
+        while self.ready.front().is_some_and(|r| !r.learn) {
+            let Some((ready, arrived)) = self.next_ready()? else { break };
+            self.score(model, &arrived, &ready);
+        }
+        Ok(())
+    }
+
+    /// A step was learned, or refused.
+    pub(crate) fn count_step(&mut self) {
+        self.steps += 1;
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<Arrived> {
+    Arrived::read(bytes)
+        .ok_or_else(|| Error::Run("an event that waited for its label is damaged".into()))
+}

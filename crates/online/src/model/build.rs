@@ -1,0 +1,127 @@
+//! The model of a recipe.
+
+use tidemill_engine::engine::Engine;
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::memory::{check_memory, rss_bytes};
+use tidemill_engine::page::number::bytes;
+use tidemill_recipe::online::linear::LinearSpec;
+use tidemill_recipe::online::{OnlineSpec, PlasticitySpec};
+use tidemill_recipe::{RecipeFile, engine_spec};
+
+use super::StreamModel;
+use crate::learner::Learner;
+use crate::linear::{LinearLearner, LinearLoss};
+
+/// The model of a recipe, which knows nothing yet.
+///
+/// # Errors
+/// If a network cannot be compiled, a linear model cannot have the recipe's loss, or either does
+/// not fit into `memory` bytes.
+pub fn build(
+    file: &RecipeFile,
+    threads: Option<usize>,
+    memory: Option<u64>,
+) -> Result<Box<dyn StreamModel>> {
+    Ok(match &file.recipe.online.linear {
+        Some(linear) => Box::new(build_linear(file, linear, memory)?),
+        None => Box::new(build_network(file, threads, memory)?),
+    })
+}
+
+/// A recipe's network, which knows nothing yet.
+///
+/// # Errors
+/// If it cannot be compiled, or does not fit into `memory` bytes.
+pub fn build_network(
+    file: &RecipeFile,
+    threads: Option<usize>,
+    memory: Option<u64>,
+) -> Result<Learner> {
+    let spec = &file.recipe.online;
+    let mut compiled = engine_spec(file, threads);
+    let continual = spec.continual();
+    continual
+        .check_model(&compiled)
+        .map_err(|(key, what)| file.error_at(&format!("online.{key}"), &what))?;
+    let replayed = continual.replay.as_ref().map_or(0, |replay| replay.per_step);
+    compiled.batch_size = spec.most() + replayed;
+    let shift = spec.labels.as_ref().map_or(0.0, |l| l.shift());
+    let mut engine = Engine::compile_shifted(compiled, shift)?;
+    if let Some(PlasticitySpec::ContinualBackprop(_)) = &continual.plasticity {
+        engine.watch_hidden();
+    }
+    let mut size = 1;
+    while size < spec.most() {
+        engine.prepare_learning(size + replayed)?;
+        size *= 2;
+    }
+    engine.prepare_learning(spec.most() + replayed)?;
+    // The state to roll back to, the one before that while a checkpoint holds it, and the copy that
+    // is being written; and of the replayed events as many, beside those that are in use. A
+    // challenger has a state and an arena of its own.
+    let capacity = continual.replay.as_ref().map_or(0, |replay| replay.capacity);
+    let row = engine.sample_len() + engine.num_outputs() + 1;
+    let replay_bytes = 4 * (capacity as u64).saturating_mul(4 * row as u64);
+    let (copies, arena) = match spec.drift.challenger() {
+        Some(_) => (5, engine.arena_bytes() as u64),
+        None => (3, 0),
+    };
+    let beside = replay_bytes.saturating_add(waiting_bytes(spec)).saturating_add(arena);
+    check_memory(&engine, memory, copies, beside)?;
+    let mut learner = Learner::with(engine, spec.metrics.clone(), spec.guard.clone())?;
+    if let Some(what) = spec.drift.misfit(file.recipe.task()) {
+        return Err(file.error_at("online.drift.detector", &what));
+    }
+    learner.watch_drift(spec.drift.clone())?;
+    if let Some(rate) = spec.learning_rate {
+        learner.set_learning_rate(rate);
+    }
+    if spec.normalized_rate.unwrap_or(!file.gives_optimizer()) {
+        learner.normalize_rate();
+    }
+    if !continual.is_empty() {
+        learner.set_continual(&continual)?;
+    }
+    Ok(learner)
+}
+
+fn build_linear(
+    file: &RecipeFile,
+    linear: &LinearSpec,
+    memory: Option<u64>,
+) -> Result<LinearLearner> {
+    let spec = &file.recipe.online;
+    let loss = &file.recipe.training.loss;
+    let Some(known) = LinearLoss::of(loss) else {
+        let what = format!(
+            "= \"{}\" is none that online.linear can learn: it has \"binary_crossentropy\" (without \
+             label smoothing), \"mean_squared_error\" and \"hinge\"",
+            loss.name()
+        );
+        return Err(file.error_at("training.loss", &what));
+    };
+    // The table, its copy while a checkpoint is written, and what waits.
+    let table = 16_u64 << linear.bits;
+    let need = rss_bytes() + 2 * table + waiting_bytes(spec);
+    if let Some(limit) = memory.filter(|limit| need > *limit) {
+        return Err(Error::Usage(format!(
+            "--memory {}: the run needs {} (a table of {} and its checkpoint, {} for events that \
+             wait); give it more, or lower online.linear.bits",
+            bytes(limit),
+            bytes(need),
+            bytes(table),
+            bytes(waiting_bytes(spec))
+        )));
+    }
+    let (metrics, guard) = (spec.metrics.clone(), spec.guard.clone());
+    let mut learner = LinearLearner::new(linear, known, metrics, guard);
+    learner.model_mut().set_shift(spec.labels.as_ref().map_or(0.0, |l| l.shift()));
+    Ok(learner)
+}
+
+/// Bytes of events that wait to be learned from; those that wait for labels are copied into
+/// checkpoints as tensors, in four bytes for three.
+fn waiting_bytes(spec: &OnlineSpec) -> u64 {
+    let labels = spec.labels.as_ref().map_or(0, |l| 3 * l.memory_bytes as u64);
+    2 * spec.queue_bytes as u64 + labels
+}
