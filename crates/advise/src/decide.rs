@@ -24,7 +24,7 @@ const HEADROOM: f64 = 0.7;
 pub enum Choice {
     /// Learn from the events as they come.
     Online,
-    /// Train anew from time to time.
+    /// Train again from time to time.
     Retrain,
     /// Train once.
     TrainOnce,

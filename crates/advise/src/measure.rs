@@ -53,7 +53,7 @@ pub struct AtStep {
     pub cpu_microseconds: f64,
 }
 
-/// Training anew from time to time.
+/// Training again from time to time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Retraining {
     /// Events between trainings.

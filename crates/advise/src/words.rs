@@ -165,11 +165,11 @@ fn why(e: &Evidence) -> Vec<String> {
              learns event by event.",
             100.0 * e.drift.mean
         ),
-        false => format!("{index}: time has no say, learning on gains no more in order than shuffled."),
+        false => format!("{index}: order does not matter, learning on gains no more in order than shuffled."),
     });
     if let Some(each) = e.steps.first() {
         why.push(format!(
-            "Learning event by event gains {} over trained once; shuffled, where time has no say, {}.",
+            "Learning event by event gains {} over trained once; shuffled, where order does not matter, {}.",
             estimate(e, each.gain),
             estimate(e, e.shuffled_gain)
         ));

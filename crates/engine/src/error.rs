@@ -1,4 +1,4 @@
-//! What can go wrong in a run, told so that a user can put it right.
+//! What can go wrong in a run, and what to do about it.
 
 use std::io;
 use std::path::{Path, PathBuf};

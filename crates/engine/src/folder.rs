@@ -4,7 +4,7 @@
 //! recipe.toml     the recipe with everything set, readable from anywhere
 //! checkpoints/    see [`crate::checkpoint`]
 //! metrics.jsonl   one line for each epoch
-//! summary.json    what it came to
+//! summary.json    the result
 //! report.html     the same for people
 //! ```
 
@@ -30,7 +30,7 @@ pub enum Existing {
     /// Nothing.
     #[default]
     Refuse,
-    /// A run that goes on.
+    /// A run that is resumed.
     Resume,
     /// A run that gives way.
     Replace,
@@ -59,7 +59,7 @@ impl RunFolder {
             }
             Existing::Refuse if is_run => {
                 return Err(Error::Usage(format!(
-                    "{}: holds a run already; go on with --resume, replace it with --force, or name \
+                    "{}: holds a run already; continue it with --resume, replace it with --force, or name \
                      another folder with --out",
                     path.display()
                 )));

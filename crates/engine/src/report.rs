@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use tidemill_page::chart::{Chart, Line, Over};
 use tidemill_page::html::{self, escape, machine};
-use tidemill_page::number::{Scale, bytes, count, duration, plural, value};
+use tidemill_page::number::{bytes, count, duration, plural, value};
 
 use crate::checkpoint::EpochFigures;
 use crate::metrics::{Figures, Metric};
@@ -94,7 +94,9 @@ impl Report<'_> {
         let s = self.summary;
         let mut cards: Vec<(String, String, String)> = ordered(self.figures)
             .into_iter()
-            .map(|(name, v)| (words(name), value(v, scale(name)), self.measured_on.to_string()))
+            .map(|(name, v)| {
+                (words(name), value(v, Metric::scale(name)), self.measured_on.to_string())
+            })
             .collect();
         cards.push((
             "Speed".into(),
@@ -136,7 +138,7 @@ impl Report<'_> {
                 Line::new("train", "training", points(|e| &e.train)),
                 Line::new("valid", "validation", points(|e| &e.validation)),
             ];
-            let (title, scale) = (words(name), scale(name));
+            let (title, scale) = (words(name), Metric::scale(name));
             Chart { title, scale, over: Over::Epochs, lines: &lines }.write(page);
         }
         page.push_str("</div></section>");
@@ -187,13 +189,6 @@ fn ordered(figures: &Figures) -> Vec<(&str, f64)> {
     let mut all: Vec<(&str, f64)> = figures.iter().map(|(n, &v)| (n.as_str(), v)).collect();
     all.sort_by_key(|(name, _)| rank(name));
     all
-}
-
-fn scale(name: &str) -> Scale {
-    match Metric::parse(name) {
-        Some(Metric::Mae | Metric::Mse | Metric::R2 | Metric::Auc) | None => Scale::Plain,
-        Some(_) => Scale::Percent,
-    }
 }
 
 /// A metric's name for people.

@@ -1,4 +1,4 @@
-//! What a run came to: `summary.json`.
+//! The result of a run: `summary.json`.
 
 use serde::{Deserialize, Serialize};
 

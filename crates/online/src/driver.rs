@@ -65,7 +65,7 @@ pub struct Until {
     pub seconds: Option<f64>,
 }
 
-/// What is told while it goes on.
+/// What is reported while it runs.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamProgress {
     /// What came.
@@ -82,8 +82,8 @@ pub struct StreamProgress {
     pub drifts: u64,
 }
 
-/// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_millis(200);
+/// How often progress is reported.
+const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// Steps between looks at the clock.
 const LOOK_EVERY: u32 = 64;
 /// How long the loop waits for events before it looks around.
@@ -352,18 +352,18 @@ impl<'a> StreamDriver<'a> {
         let now = Instant::now();
         let counts = self.input.counts();
         let events = counts.events + counts.labels;
-        if now - self.clock.told >= TELL_EVERY {
-            let seconds = (now - self.clock.told).as_secs_f64();
+        if now - self.clock.reported >= REPORT_EVERY {
+            let seconds = (now - self.clock.reported).as_secs_f64();
             let progress = StreamProgress {
                 counts: self.input.counts(),
-                events_per_second: (events - self.clock.told_events) as f64 / seconds,
+                events_per_second: (events - self.clock.reported_events) as f64 / seconds,
                 headline: self.model.prequential().headline(),
                 lag_ms: self.lags.last(),
                 refused: self.model.guard().refused,
                 drifts: self.model.drift().map_or(0, |drift| drift.counts().alarms),
             };
             (self.tell)(progress);
-            (self.clock.told, self.clock.told_events) = (now, events);
+            (self.clock.reported, self.clock.reported_events) = (now, events);
         }
         let since = events - self.clock.saved_events;
         let seconds = (now - self.clock.saved).as_secs_f64();
@@ -388,7 +388,7 @@ impl<'a> StreamDriver<'a> {
         Ok(late.then_some(StreamEnd::WallSeconds))
     }
 
-    /// Copies the state and hands it to the writer; the source is told of it once it is on disk.
+    /// Copies the state and hands it to the writer; the source hears of it once it is on disk.
     fn checkpoint(&mut self) -> Result<()> {
         // The one before is on disk already, except at the end of the stream.
         self.wait()?;

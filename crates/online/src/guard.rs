@@ -2,7 +2,7 @@
 //!
 //! An update is judged by the losses of its events, before anything has changed: one that is not
 //! finite, or that lies far above the running mean, is not applied. Many refusals in a short time
-//! mean that it is the model that is wrong and not the events: then the last good state comes back.
+//! mean that it is the model that is wrong and not the events: then the last good state is restored.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ pub struct Guard {
     recent: Vec<u64>,
     /// Updates refused.
     pub refused: u64,
-    /// States brought back.
+    /// States restored.
     pub rollbacks: u64,
 }
 
@@ -99,7 +99,7 @@ impl Guard {
         self.variance = (1.0 - rate) * (self.variance + rate * distance * distance);
     }
 
-    /// After a refusal: whether the last good state should come back. If so, the guard starts over
+    /// After a refusal: whether the last good state should be restored. If so, the guard starts over
     /// with what it takes as usual.
     pub fn wants_rollback(&mut self) -> bool {
         let since = self.steps.saturating_sub(self.spec.within);
@@ -113,7 +113,7 @@ impl Guard {
         wanted
     }
 
-    /// Whether the state after this step is one to come back to: every so many steps, and nothing
+    /// Whether the state after this step is one to roll back to: every so many steps, and nothing
     /// was refused lately.
     pub fn is_good(&self) -> bool {
         self.spec.rollback_after > 0

@@ -52,7 +52,7 @@ impl Journal {
             let len = file.metadata().map_err(fail)?.len();
             if len < mark.bytes {
                 return Err(Error::Run(format!(
-                    "{}: has {len} bytes, and the checkpoint says {}; it was changed by other hands",
+                    "{}: has {len} bytes, and the checkpoint says {}; it was modified outside Tidemill",
                     path.display(),
                     mark.bytes
                 )));

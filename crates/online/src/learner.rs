@@ -67,7 +67,7 @@ pub struct Learner {
     batch: Batch,
     /// One event that is only asked about.
     asked: Batch,
-    /// The last state that was good, to come back to, under marked names; checkpoints share it.
+    /// The last state that was good, to roll back to, under marked names; checkpoints share it.
     good: Option<Arc<State>>,
     /// Watches for drift.
     drift: Option<Drift>,
@@ -129,7 +129,7 @@ impl Learner {
     /// anchor of EWC also wants [`Learner::anchor`].
     ///
     /// # Errors
-    /// If a number makes no sense or does not go with the model.
+    /// If a number is invalid or does not fit the model.
     pub fn set_continual(&mut self, spec: &ContinualSpec) -> Result<()> {
         self.continual = Continual::new(spec, &mut self.engine)?;
         self.keep_as_good();
@@ -172,7 +172,7 @@ impl Learner {
     /// Watches the errors for drift from here on, and answers it as `spec` says.
     ///
     /// # Errors
-    /// If a parameter of the detector makes no sense.
+    /// If a parameter of the detector is invalid.
     pub fn watch_drift(&mut self, spec: DriftSpec) -> Result<()> {
         self.drift = Some(Drift::new(spec, &self.engine)?);
         Ok(())
@@ -321,12 +321,12 @@ impl Learner {
         let learned = self.score_and_learn()?;
         let Some(drift) = &mut self.drift else { return Ok(learned) };
         if self.frozen {
-            drift.only_tell();
+            drift.only_log();
         } else {
             let applied = learned.verdict == Verdict::Apply;
             match drift.answer(&mut self.engine, &self.batch, applied)? {
                 Answer::Nothing => {}
-                // The state to come back to would be that of the model that has lost.
+                // The state to roll back to would be that of the model that has lost.
                 Answer::TookOver => self.keep_as_good(),
                 Answer::RollBack => self.roll_back()?,
             }

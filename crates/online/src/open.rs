@@ -182,7 +182,7 @@ fn open_at(
         match source.not_seekable() {
             None => source.seek(&same.position).map_err(stream_error)?,
             Some(_) => watch(LearnEvent::Notice(
-                "the stream cannot be read again: the run goes on with what comes now",
+                "the stream cannot be read again: the run continues with what comes now",
             )),
         }
     }

@@ -28,8 +28,8 @@ pub struct LearnOptions {
     pub from: String,
     /// The run's folder.
     pub out: PathBuf,
-    /// What happens to a run that is there: one that is resumed goes on with its model, and, if the
-    /// stream is the same, from where it was left.
+    /// What happens to a run that is there: one that is resumed continues with its model, and, if the
+    /// stream is the same, from where it ended.
     pub existing: Existing,
     /// A run whose newest weights are started from, where `out` is another folder.
     pub model: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub struct LearnOptions {
     /// The same stream scored by a model that did not learn from it, to be shown beside.
     pub beside: Option<Prequential>,
     /// Whether a resumed run takes the same stream from its start instead.
-    pub anew: bool,
+    pub from_start: bool,
     /// Threads of a step; all cores by default.
     pub threads: Option<usize>,
     /// Bytes that the run must fit into.
@@ -51,7 +51,7 @@ pub struct LearnOptions {
     pub interrupt: Arc<AtomicBool>,
 }
 
-/// What is told while a stream is learned from.
+/// What is reported while a stream is learned from.
 #[derive(Clone, Copy, Debug)]
 pub enum LearnEvent<'a> {
     /// Something that a user should know.
@@ -60,7 +60,7 @@ pub enum LearnEvent<'a> {
     Progress(StreamProgress),
 }
 
-/// What learning from a stream came to.
+/// The result of learning from a stream.
 #[derive(Clone, Debug)]
 pub struct LearnOutcome {
     /// The result.

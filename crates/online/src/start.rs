@@ -27,7 +27,7 @@ pub(crate) struct Start {
     /// Whether the checkpoint is the run's own, as opposed to one of a model that it starts from.
     is_own: bool,
     /// Whether to take the same stream from its start.
-    anew: bool,
+    from_start: bool,
 }
 
 impl Start {
@@ -42,8 +42,8 @@ impl Start {
             Some(checkpoint) => StreamState::of(&checkpoint.meta)?,
             None => None,
         };
-        let (source, anew) = (address(&options.from), options.anew);
-        Ok(Start { source, checkpoint, state, is_own, anew })
+        let (source, from_start) = (address(&options.from), options.from_start);
+        Ok(Start { source, checkpoint, state, is_own, from_start })
     }
 
     /// What is known of columns and labels, from batches or any stream that was learned from before.
@@ -55,7 +55,7 @@ impl Start {
     /// What is known of this same stream, which then continues where it was left; another one starts
     /// with figures of its own.
     pub(crate) fn same(&self) -> Option<&StreamState> {
-        self.state.as_ref().filter(|s| self.is_own && s.source == self.source && !self.anew)
+        self.state.as_ref().filter(|s| self.is_own && s.source == self.source && !self.from_start)
     }
 
     /// What waited for its label.
@@ -121,11 +121,11 @@ fn tell_resumed(
 ) {
     if checkpoint.meta.recipe_sha256 != file.sha256() {
         watch(LearnEvent::Notice(
-            "the recipe has changed since this checkpoint: the run goes on with the new one",
+            "the recipe has changed since this checkpoint: the run continues with the new one",
         ));
     }
     let (events, position) = (state.counts.events, &state.position);
-    watch(LearnEvent::Notice(&format!("going on after {events} events, from {position}")));
+    watch(LearnEvent::Notice(&format!("continuing after {events} events, from {position}")));
 }
 
 /// The address by which a checkpoint knows a stream: files by their full path.

@@ -65,7 +65,7 @@ impl StreamState {
     }
 }
 
-/// The state to roll back to lies beside the state itself, under these names.
+/// The state to roll back to is stored beside the state itself, under these names.
 const GOOD: &str = "good/";
 
 /// Marks a state as the one to roll back to.

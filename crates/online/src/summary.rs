@@ -1,4 +1,4 @@
-//! What learning from a stream came to: `summary.json`.
+//! The result of learning from a stream: `summary.json`.
 
 use serde::{Deserialize, Serialize};
 use tidemill_engine::checkpoint::state_sha256;
@@ -10,7 +10,7 @@ use crate::drift::DriftCounts;
 use crate::driver::{StreamDriver, StreamEnd};
 use crate::join::JoinCounts;
 
-/// What learning from a stream came to.
+/// The result of learning from a stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamSummary {
     /// What every run has.

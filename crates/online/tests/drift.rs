@@ -129,7 +129,7 @@ fn run(
         model: None,
         frozen: false,
         beside: None,
-        anew: false,
+        from_start: false,
         threads: Some(1),
         memory: None,
         until: Until { events, seconds: None },

@@ -1,6 +1,6 @@
 //! The recipe: a TOML file that names model, loss, optimizer, data and stops.
 //!
-//! Every mistake is told by file, line and key; an unknown key with the nearest known one.
+//! Every mistake is reported with file, line and key; an unknown key with the nearest known one.
 //!
 //! # Layout
 //!
@@ -92,7 +92,7 @@ impl RecipeFile {
     }
 
     /// An error about the value at `key` (such as `layers[2].dense.units`, below `model`, or
-    /// `batch.epochs`); `message` goes on from the key as a sentence.
+    /// `batch.epochs`); `message` continues the sentence that the key begins.
     pub fn error_at(&self, key: &str, message: &str) -> Error {
         let segments = locate::parse_key(key);
         let first = segments.first().map(String::as_str).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Serde's messages in the words of a recipe's writer.
 
-/// The path and message to show for serde's `message` about `path`; `is_key` tells whether a name
+/// The path and message to show for serde's `message` about `path`; `is_key` says whether a name
 /// is a key of what stands at a path.
 pub(super) fn explain(
     mut path: Vec<String>,

@@ -64,7 +64,7 @@ impl DataPaths {
         places.map(|place| place.join(name)).collect()
     }
 
-    /// Fails when a name was looked up and not found, with the places tried; the message goes on
+    /// Fails when a name was looked up and not found, with the places tried; the message continues
     /// from the key of the data.
     pub fn check(&self) -> Result<()> {
         let missing = self.missing.borrow();

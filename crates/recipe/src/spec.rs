@@ -241,14 +241,14 @@ impl Recipe {
         self.batch.epochs.min(self.stop.epochs.unwrap_or(u64::MAX))
     }
 
-    /// What the best epoch is told by, if anything.
+    /// What the best epoch is measured by, if anything.
     pub fn best_metric(&self) -> Option<String> {
         let wanted = self.checkpoint.best.clone();
         let wanted = wanted.or_else(|| self.stop.patience.as_ref().map(|p| p.metric.clone()));
         wanted.or_else(|| self.batch.validation.is_some().then(validation_loss))
     }
 
-    /// The first value that makes no sense.
+    /// The first value that is invalid.
     pub(crate) fn check(&self) -> Result<(), Wrong> {
         if self.online.linear.is_none() {
             self.model.validate().map_err(|e| (e.path, e.message))?;

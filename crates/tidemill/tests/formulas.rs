@@ -159,7 +159,7 @@ fn on_line(file: &RecipeFile, folder: &Path, out: PathBuf) -> Vec<Vec<f32>> {
         model: None,
         frozen: false,
         beside: None,
-        anew: false,
+        from_start: false,
         threads: Some(1),
         memory: None,
         until: Until::default(),

@@ -46,7 +46,7 @@ impl StoppedBy {
     }
 }
 
-/// What a run tells while it goes on.
+/// What a run reports.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// Something that a user should know.
@@ -78,8 +78,8 @@ pub struct Progress {
     pub seconds_left: f64,
 }
 
-/// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How often progress is reported.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// Where a run is in its steps; saved with each checkpoint.
 #[derive(Clone, Debug)]
@@ -256,7 +256,7 @@ impl Driver<'_> {
     }
 
     fn tell(&mut self) {
-        if !self.clock.is_time_to_tell() {
+        if !self.clock.is_time_to_report() {
             return;
         }
         let epochs = self.recipe.epochs();
@@ -296,7 +296,7 @@ pub(crate) struct Clock {
     before: f64,
     first_step: u64,
     first_sample: u64,
-    next_tell: Instant,
+    next_report: Instant,
 }
 
 impl Clock {
@@ -307,7 +307,7 @@ impl Clock {
             before: at.wall_seconds,
             first_step: at.step,
             first_sample: at.samples,
-            next_tell: start + TELL_EVERY,
+            next_report: start + REPORT_EVERY,
         }
     }
 
@@ -320,11 +320,11 @@ impl Clock {
         self.before + self.here()
     }
 
-    fn is_time_to_tell(&mut self) -> bool {
+    fn is_time_to_report(&mut self) -> bool {
         let now = Instant::now();
-        let due = now >= self.next_tell;
+        let due = now >= self.next_report;
         if due {
-            self.next_tell = now + TELL_EVERY;
+            self.next_report = now + REPORT_EVERY;
         }
         due
     }

@@ -41,7 +41,7 @@ impl Finding {
         Finding::new(false, key, what, help)
     }
 
-    /// What is wrong and what to do, to go on from the key.
+    /// What is wrong and what to do, to follow the key.
     pub fn message(&self) -> String {
         if self.help.is_empty() {
             format!(": {}", self.what)
@@ -180,7 +180,7 @@ fn check_samples(key: &str, data: &dyn Dataset) -> Vec<Finding> {
         let mut values = row.columns.iter().flat_map(|column| column.f32());
         if let Some(bad) = values.find(|v| !v.is_finite()) {
             let what = format!("{} holds the value {bad}", data.describe(i));
-            return vec![Finding::error(key, what, "mend the file")];
+            return vec![Finding::error(key, what, "fix the file")];
         }
         let x = row.x();
         looked += 1;

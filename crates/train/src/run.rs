@@ -39,7 +39,7 @@ pub struct RunOptions {
 /// A finished run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// What it came to.
+    /// Its result.
     pub summary: Summary,
     /// Why it ended.
     pub stopped_by: StoppedBy,
@@ -168,10 +168,10 @@ fn write_start(session: &mut Session, file: &RecipeFile, at: &Position) -> Resul
 
 fn tell_resumed(step: u64, per_epoch: u64, epochs: u64, watch: &mut dyn FnMut(Event<'_>)) {
     watch(Event::Notice(&if step < epochs.saturating_mul(per_epoch) {
-        format!("going on from step {step} (epoch {})", step / per_epoch + 1)
+        format!("continuing from step {step} (epoch {})", step / per_epoch + 1)
     } else {
         format!(
-            "nothing is left to do after step {step}: set batch.epochs to more than {epochs} to go on"
+            "nothing is left to do after step {step}: set batch.epochs to more than {epochs} to continue"
         )
     }));
 }
@@ -287,7 +287,7 @@ fn restore(
     let meta = &checkpoint.meta;
     if meta.recipe_sha256 != file.sha256() {
         watch(Event::Notice(
-            "the recipe has changed since this checkpoint: the run goes on with the new one, and \
+            "the recipe has changed since this checkpoint: the run continues with the new one, and \
              will not end with the weights of a run that was never stopped",
         ));
     }

@@ -5,7 +5,6 @@
 
 use tidemill_engine::checkpoint::{Best, EpochFigures};
 use tidemill_engine::metrics::{Figures, Metric};
-use tidemill_engine::page::number::percent;
 use tidemill_recipe::{Patience, Plateau, Target};
 
 /// Looks up `validation.loss` or `train.accuracy`.
@@ -84,12 +83,7 @@ pub(crate) fn plateau_factor(history: &[EpochFigures], plateau: &Plateau, rate: 
 
 /// `loss 0.1234, accuracy 97.31 %`
 pub fn in_words(figures: &Figures) -> String {
-    let one = |(name, value): (&String, &f64)| match Metric::parse(name) {
-        Some(Metric::Mae | Metric::Mse | Metric::R2 | Metric::Auc) | None => {
-            format!("{name} {value:.4}")
-        }
-        Some(_) => format!("{name} {}", percent(*value)),
-    };
+    let one = |(name, &value): (&String, &f64)| format!("{name} {}", Metric::text(name, value));
     // The loss first, then the rest by name.
     let loss = figures.get_key_value("loss").into_iter();
     let rest = figures.iter().filter(|(name, _)| *name != "loss");

@@ -5,7 +5,7 @@ use std::time::Instant;
 /// Running time and CPU time of something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Cost {
-    /// Seconds on the wall.
+    /// Wall-clock seconds.
     pub wall_seconds: f64,
     /// Seconds of all threads together: what stands here for energy, which a processor spends in
     /// proportion. The wall's seconds where the system has no such clock.

@@ -134,7 +134,7 @@ impl<'a> View<'a> {
         View { events, order: None }
     }
 
-    /// As if time had no say.
+    /// As if order did not matter.
     pub fn shuffled(events: &'a Events, seed: u64) -> View<'a> {
         let epoch = Order::Shuffled { seed }.epoch(0, events.len());
         let order = (0..events.len()).map(|i| epoch.index(i) as u32).collect();

@@ -11,7 +11,7 @@
 //! - [`study`]: rates and first weights, found on the first events alone
 //!
 //! All modes start from one model, trained in batches on the first events, which are not scored. What
-//! is shuffled are the same events in random order: there time has no say, so what a mode gains in
+//! is shuffled are the same events in random order: there order does not matter, so what a mode gains in
 //! order and not when shuffled, it gains from following a change.
 
 pub mod cost;
@@ -248,7 +248,7 @@ fn measured(s: &Setting<'_>, o: &Outcome, frozen: &Scores, baselines: Baselines)
 /// The share of the skill of a model that keeps learning which one that is trained once misses because
 /// events come in the order of time: `(gain in order - gain shuffled) / (online - floor)`, where a gain
 /// is that of learning event by event over trained once, and the floor is the majority guess. 0: time
-/// has no say, whatever more data gives. 1: what was learned from the past is worth no more than a guess.
+/// does not matter, whatever more data gives. 1: what was learned from the past is worth no more than a guess.
 /// `frozen` and `online` are the scores in order and shuffled; differences of twenty blocks give the
 /// interval.
 pub(crate) fn drift_index(

@@ -13,13 +13,13 @@ use tidemill_engine::error::Result;
 use tidemill_engine::prequential::PrequentialSpec;
 use tidemill_online::{GuardSpec, Inputs, Learner, Sample, StreamModel};
 
-/// How a model goes on after the first events, from which all modes are trained in batches.
+/// How a model continues after the first events, from which all modes are trained in batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It only predicts.
     Frozen,
-    /// It is trained anew.
+    /// It is trained again.
     Retrained {
         /// After so many events.
         every: usize,

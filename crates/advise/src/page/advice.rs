@@ -61,7 +61,7 @@ fn page(advised: &Advised) -> String {
             (
                 "Drift index".into(),
                 format!("{:.2}", e.drift.mean),
-                format!("&plusmn; {:.2}; 0: time has no say", e.drift.within),
+                format!("&plusmn; {:.2}; 0: order does not matter", e.drift.within),
             ),
             (
                 "Event by event".into(),

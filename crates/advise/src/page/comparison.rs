@@ -66,7 +66,7 @@ fn page(c: &Comparison) -> String {
             shown.push((escape(&row.name), figure(row), c.quality.to_string()));
         }
     }
-    let index = format!("&plusmn; {:.2}; 0: time has no say", c.drift.within);
+    let index = format!("&plusmn; {:.2}; 0: order does not matter", c.drift.within);
     shown.push(("Drift index".into(), format!("{:.2}", c.drift.mean), index));
     let no_change = quality(c.more_is_better, c.baselines.no_change);
     shown.push(("The last label again".into(), no_change, "a guess without a model".into()));
@@ -77,7 +77,7 @@ fn page(c: &Comparison) -> String {
     }
     page.push_str("</div></section><section><h2>Figures</h2><div class=\"classes wide\">");
     table(&mut page, c, "In the order of time", |row| &row.ordered);
-    table(&mut page, c, "Shuffled: time has no say", |row| &row.shuffled);
+    table(&mut page, c, "Shuffled", |row| &row.shuffled);
     page.push_str("</div></section>");
     details(&mut page, c);
     page.push_str("</main></body></html>\n");

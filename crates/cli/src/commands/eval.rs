@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
+use tidemill_engine::metrics::Metric;
 use tidemill_train::{Trained, Weights};
 
 use crate::failure::Result;
 use crate::print::{say, tell};
-use crate::table::{figure, table};
+use crate::table::table;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -40,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         say!("{}", json!({ "step": model.step, "figures": found.figures }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let row = |(name, &value): (&String, &f64)| (name.clone(), figure(name, value));
+    let row = |(name, &value): (&String, &f64)| (name.clone(), Metric::text(name, value));
     let rows: Vec<_> = found.figures.iter().map(row).collect();
     say!("{}", table(&rows).trim_end())?;
     Ok(ExitCode::SUCCESS)

@@ -93,7 +93,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         model: arguments.recipe.join("recipe.toml").is_file().then(|| arguments.recipe.clone()),
         frozen: arguments.frozen,
         beside: None,
-        anew: arguments.from_start,
+        from_start: arguments.from_start,
         threads: arguments.threads.map(usize::from),
         memory: arguments.memory,
         until: Until { events: arguments.until_events, seconds: arguments.until_seconds },

@@ -115,7 +115,7 @@ fn stream(out: &Path, recipe: &Path) -> Result {
         model: Some(run.clone()),
         frozen: true,
         beside: None,
-        anew: false,
+        from_start: false,
         threads: None,
         memory: None,
         until: Until::default(),

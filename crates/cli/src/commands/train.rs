@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tidemill_engine::Existing;
+use tidemill_engine::metrics::Metric;
 use tidemill_engine::page::number::{bytes, count, duration, plural};
 use tidemill_recipe::RecipeFile;
 use tidemill_train::{Outcome, RunOptions, StoppedBy};
@@ -11,7 +12,7 @@ use tidemill_train::{Outcome, RunOptions, StoppedBy};
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::print::say;
 use crate::progress::Display;
-use crate::table::{figure, table};
+use crate::table::table;
 use crate::{interrupt, size};
 
 #[derive(clap::Args)]
@@ -96,7 +97,7 @@ pub(crate) fn result(outcome: &Outcome) -> String {
     let mut rows = Vec::new();
     for (side, figures) in [("validation", &s.validation), ("training", &s.train)] {
         for (name, &value) in figures {
-            rows.push((format!("{side} {name}"), figure(name, value)));
+            rows.push((format!("{side} {name}"), Metric::text(name, value)));
         }
     }
     rows.push(("epochs".into(), format!("{} ({})", count(s.epochs), plural(s.steps, "step"))));

@@ -151,7 +151,7 @@ impl Checkpoints {
         Ok(self.newest()?.0)
     }
 
-    /// Points `latest` to the checkpoint of `step`; a resume goes on from the newest all the same.
+    /// Points `latest` to the checkpoint of `step`; a resume continues from the newest all the same.
     pub fn point_latest(&self, step: u64) -> Result<()> {
         files::write_atomic(&self.folder.join("latest"), step.to_string().as_bytes())
     }

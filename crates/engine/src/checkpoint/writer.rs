@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 type Job = Box<dyn FnOnce() -> Result<()> + Send>;
 
-/// A checkpoint of a state and of what lies beside it.
+/// A checkpoint of a state and of what belongs to it.
 pub struct Parts {
     /// The model's state.
     pub state: State,
@@ -56,8 +56,8 @@ impl Writer {
         Ok(Writer { checkpoints, jobs: Some(jobs), done, pending: 0, thread: Some(thread) })
     }
 
-    /// Hands over a checkpoint (its fingerprint is filled in by the thread). An error of an earlier
-    /// job comes back here.
+    /// Hands over a checkpoint (its fingerprint is filled in by the thread). Returns the error of
+    /// an earlier job.
     pub fn write(&mut self, mut meta: Meta, tensors: Vec<StateTensor>) -> Result<()> {
         let checkpoints = self.checkpoints.clone();
         self.run(move || {
@@ -66,7 +66,7 @@ impl Writer {
         })
     }
 
-    /// The same of a state with what lies beside it; the state's memory goes to `back` when it is
+    /// The same of a state with what belongs to it; the state's memory goes to `back` when it is
     /// done.
     pub fn write_parts(
         &mut self,
@@ -95,7 +95,7 @@ impl Writer {
         })
     }
 
-    /// Whether handing over more would wait. An error of an earlier job comes back here.
+    /// Whether handing over more would wait. Returns the error of an earlier job.
     pub fn is_busy(&mut self) -> Result<bool> {
         while self.pending > 0 {
             match self.done.try_recv() {
@@ -110,7 +110,7 @@ impl Writer {
         Ok(false)
     }
 
-    /// Hands over anything that writes. An error of an earlier job comes back here.
+    /// Hands over anything that writes. Returns the error of an earlier job.
     pub fn run(&mut self, job: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
         self.wait()?;
         self.pending += 1;

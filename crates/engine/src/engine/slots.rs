@@ -34,7 +34,7 @@ impl Engine {
     }
 
     /// Gives row `row` of table `table` of the model's entity embeddings to another id: it becomes
-    /// what is known of ids without a row of their own, row 0, and its optimizer slots begin anew.
+    /// what is known of ids without a row of their own, row 0, and its optimizer slots are reset.
     pub fn reset_row(&mut self, table: usize, row: usize) {
         let rule = self.rule;
         let part = format!(".entity_embedding.table{table}");
@@ -60,7 +60,7 @@ impl Engine {
         }
     }
 
-    /// The optimizer's slots begin anew, with their bias corrections; parameters stay.
+    /// Resets the optimizer's slots, with their bias corrections; parameters stay.
     pub fn reset_slots(&mut self) {
         let rule = self.rule;
         let slots = self.runtime.slots();

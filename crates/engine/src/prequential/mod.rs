@@ -212,7 +212,7 @@ impl Prequential {
         &self.spec
     }
 
-    /// Takes them over something else from the next event on, as when a run goes on with another
+    /// Takes them over something else from the next event on, as when a run continues with another
     /// recipe; a window grows as events come, and the curve keeps its number of points.
     pub fn set_spec(&mut self, spec: PrequentialSpec) {
         self.spec = spec;

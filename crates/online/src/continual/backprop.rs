@@ -2,7 +2,7 @@
 //! plasticity in deep continual learning", algorithm 1; utility as in arXiv 2306.13812).
 //!
 //! A unit is useful as far as its activation varies and is read with large weights. Of the units
-//! that are old enough, the least useful is drawn anew at a steady, slow rate, so that there are
+//! that are old enough, the least useful is drawn again at a steady, slow rate, so that there are
 //! always fresh units, as there were at the start.
 
 use tidemill_engine::nn::HiddenLayer;

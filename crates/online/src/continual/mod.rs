@@ -4,7 +4,7 @@
 //!
 //! - `replay`: a memory of events, some of which go into each step
 //! - `anchor`: a pull towards the weights from before the stream, even (L2) or by importance (EWC)
-//! - `backprop`: units of little use are drawn anew (continual backprop)
+//! - `backprop`: units of little use are drawn again (continual backprop)
 //! - `perturb`: all weights move a little towards fresh ones (shrink and perturb)
 //! - `random`: draws by counter; `saved`: all of it in a checkpoint
 
@@ -36,7 +36,7 @@ fn probe() -> OptimizerSpec {
 }
 
 /// What a learner does beside the steps; nothing by default. All of it is a function of the seed
-/// and of the events, and lies in checkpoints and in the state to roll back to.
+/// and of the events, and is stored in checkpoints and in the state to roll back to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Continual {
     replay: Option<Replay>,
@@ -146,7 +146,7 @@ impl Continual {
         tensors
     }
 
-    /// Takes over what a checkpoint holds. What it lacks begins anew: so a run can be resumed with
+    /// Takes over what a checkpoint holds. What it lacks starts again, so that a run can be resumed with
     /// another recipe.
     pub(super) fn restore(&mut self, tensors: &[StateTensor]) {
         if let Some(replay) = &mut self.replay {

@@ -1,4 +1,4 @@
-//! How what is kept beside the weights lies in a checkpoint: as tensors under marked names.
+//! How what is kept beside the weights is stored in a checkpoint: as tensors under marked names.
 
 use tidemill_engine::engine::StateTensor;
 

@@ -22,7 +22,7 @@ pub struct ChallengerState {
 /// What came of a challenger's step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It goes on.
+    /// It continues.
     Learning,
     /// It is better.
     Better,

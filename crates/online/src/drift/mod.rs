@@ -61,7 +61,7 @@ pub(super) enum Answer {
     Nothing,
     /// A challenger has taken the champion's place.
     TookOver,
-    /// The last good state is to come back.
+    /// The last good state is to be restored.
     RollBack,
 }
 
@@ -85,7 +85,7 @@ impl Drift {
     /// A watch that has seen nothing.
     ///
     /// # Errors
-    /// If a parameter of the detector makes no sense.
+    /// If a parameter of the detector is invalid.
     pub fn new(spec: DriftSpec, engine: &Engine) -> Result<Drift> {
         let task = Task::of(engine.spec().loss);
         let detector = match spec.detector(task) {
@@ -142,7 +142,7 @@ impl Drift {
         self.note(DriftNote { columns: moves, ..DriftNote::new("drift: columns moved") });
     }
 
-    /// Takes in what a step's events came to, before it was taken.
+    /// Takes in the losses and outputs of a step's events, before it was taken.
     /// Only the first `events` of the batch came with the stream; the others are replayed.
     pub(super) fn see(&mut self, batch: &Batch, events: usize, losses: &[f32], logits: &[f32]) {
         self.losses.clear();
@@ -170,7 +170,7 @@ impl Drift {
     }
 
     /// Logs an alarm of a step of a model that does not learn.
-    pub(super) fn only_tell(&mut self) {
+    pub(super) fn only_log(&mut self) {
         if let Some((before, after)) = self.alarm.take() {
             self.tell(before, after, Vec::new());
         }
@@ -314,7 +314,7 @@ impl Drift {
         self.state.good_age = Some(engine.slot_age());
     }
 
-    /// The state to roll back to has come back.
+    /// The state to roll back to was restored.
     pub(super) fn rolled_back(&self, engine: &mut Engine) {
         if let Some(age) = self.state.good_age {
             engine.set_slot_age(age);

@@ -104,7 +104,7 @@ pub struct DriftCounts {
     pub moves: u64,
     /// Times that the learning rate was raised.
     pub raised: u64,
-    /// Times that the optimizer's slots began anew.
+    /// Times that the optimizer's slots were reset.
     pub resets: u64,
     /// Times that a drift brought the last good state back.
     pub rollbacks: u64,

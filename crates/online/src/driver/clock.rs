@@ -10,8 +10,8 @@ pub(crate) struct StreamClock {
     pub(crate) first_event: u64,
     /// From the start to when the last event was learned from.
     pub(crate) learning: Duration,
-    pub(super) told: Instant,
-    pub(super) told_events: u64,
+    pub(super) reported: Instant,
+    pub(super) reported_events: u64,
     pub(super) saved: Instant,
     pub(super) saved_events: u64,
     /// Whether this process has saved anything.
@@ -27,8 +27,8 @@ impl StreamClock {
             before,
             first_event: events,
             learning: Duration::ZERO,
-            told: start,
-            told_events: events,
+            reported: start,
+            reported_events: events,
             saved: start,
             saved_events: events,
             has_saved: false,

@@ -171,7 +171,7 @@ impl Join {
         self.to_learn
     }
 
-    /// Time goes on to `now`: windows close.
+    /// Time advances to `now`: windows close.
     fn advance(&mut self, now: i64) -> Result<()> {
         let now = self.watermark.map_or(now, |before| before.max(now));
         self.watermark = Some(now);

@@ -82,7 +82,7 @@ impl Spill {
             if spot.offset.saturating_add(8).saturating_add(spot.len) > bytes {
                 let path = spill.path(spot.segment);
                 let what =
-                    "lacks events that a checkpoint refers to; it was changed by other hands";
+                    "lacks events that a checkpoint refers to; it was modified outside Tidemill";
                 return Err(Error::Run(format!("{}: {what}", path.display())));
             }
         }
@@ -168,7 +168,7 @@ impl Spill {
     }
 
     /// The oldest segment, if more than half of all that is on disk is of no use: what waits in it
-    /// should be written anew.
+    /// should be written again.
     pub fn sparse(&self) -> Option<u64> {
         let sum = |f: fn(&Segment) -> u64| self.segments.values().map(f).sum::<u64>();
         let sparse = sum(|s| s.bytes) > 2 * sum(|s| s.live) + 4 * SEGMENT;
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(files(), 4);
         assert_eq!(spill.read(spots[123]).unwrap(), event(123));
         assert!(!spill.checkpoint(true).unwrap().is_empty());
-        // Another process goes on with the last two hundred.
+        // Another process continues with the last two hundred.
         let mut spill = Spill::open(folder.path(), 2, &spots[100..]).unwrap();
         for (i, spot) in (100..).zip(&spots[100..]) {
             assert_eq!(spill.read(*spot).unwrap(), event(i));

@@ -187,7 +187,7 @@ impl Store {
     }
 
     /// What has to go, since there is too much: a function of all that is kept, and not of what of
-    /// it is in memory. What only tells duplicates goes before what can be learned from.
+    /// it is in memory. What only detects duplicates goes before what can be learned from.
     pub fn too_much(&self) -> Option<Arc<str>> {
         let Limits { memory, disk } = self.limits;
         if self.index_bytes > memory {
@@ -199,7 +199,7 @@ impl Store {
         None
     }
 
-    /// Writes what waits in a segment that is mostly empty anew, so that the segment can go.
+    /// Writes what waits in a segment that is mostly empty again, so that the segment can go.
     fn compact(&mut self) -> Result<()> {
         let Some(segment) = self.spill.sparse() else { return Ok(()) };
         for id in self.waiting.values() {

@@ -36,7 +36,7 @@ fn options(from: &Path, out: &Path, events: Option<u64>) -> LearnOptions {
         model: None,
         frozen: false,
         beside: None,
-        anew: false,
+        from_start: false,
         threads: Some(1),
         memory: None,
         until: Until { events, seconds: None },

@@ -16,7 +16,7 @@ impl Learner {
         mark_good(State::from_tensors(tensors))
     }
 
-    /// What is now is what a rollback comes back to.
+    /// The state now is what a rollback restores.
     pub(super) fn keep_as_good(&mut self) {
         // Where no checkpoint that is being written shares the last one, its memory is used again.
         let last = self.good.as_mut().and_then(Arc::get_mut);

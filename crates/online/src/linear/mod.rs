@@ -2,7 +2,7 @@
 //!
 //! A feature's row is found by the low bits of its hash (Weinberger et al., *Feature hashing for
 //! large scale multitask learning*, 2009), so that the model has the same size whatever comes, and
-//! predicting needs no dictionary. Two features that share a row are told apart no more; `bits`
+//! predicting needs no dictionary. Two features that share a row cannot be distinguished; `bits`
 //! says how rare that is.
 //!
 //! # Layout

@@ -126,7 +126,7 @@ fn two_thousand() -> usize {
     2000
 }
 
-/// The key under `online` that makes no sense, and why.
+/// The key under `online` that is invalid, and why.
 pub type Wrong = (String, String);
 
 impl ContinualSpec {
@@ -135,7 +135,7 @@ impl ContinualSpec {
         *self == ContinualSpec::default()
     }
 
-    /// The first value that makes no sense.
+    /// The first value that is invalid.
     pub fn check(&self) -> Result<(), Wrong> {
         let whole = |key: &str, n: u64| match n {
             0 => Err((key.to_owned(), "must be a positive integer, found 0".to_owned())),

@@ -142,7 +142,7 @@ impl DriftSpec {
         })
     }
 
-    /// The first value that makes no sense: its key below `online.drift`, and why.
+    /// The first value that is invalid: its key below `online.drift`, and why.
     pub fn check(&self, guard: &GuardSpec) -> Result<(), (String, String)> {
         if let Watch::Detector(spec) = &self.detector {
             spec.check().map_err(|e| (format!("detector.{}", e.path), e.message))?;

@@ -29,7 +29,7 @@ impl Default for GuardSpec {
 }
 
 impl GuardSpec {
-    /// The first key that makes no sense, and why.
+    /// The first key that is invalid, and why.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if !(self.spike.is_finite() && self.spike >= 0.0) {
             return Err(("spike", format!("must be a number of 0 or more, found {}", self.spike)));

@@ -67,7 +67,7 @@ fn all() -> f64 {
 const MAX_WINDOW: f64 = 9e11;
 
 impl JoinSpec {
-    /// The first key that makes no sense by itself, and why.
+    /// The first key that is invalid by itself, and why.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if !(self.window > 0.0 && self.window <= MAX_WINDOW) {
             let window = self.window;

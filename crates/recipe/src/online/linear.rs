@@ -66,7 +66,7 @@ impl LinearSpec {
     /// GiB.
     pub const BITS: std::ops::RangeInclusive<u32> = 4..=30;
 
-    /// The first key that makes no sense, and why.
+    /// The first key that is invalid, and why.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if !Self::BITS.contains(&self.bits) {
             let (least, most) = (Self::BITS.start(), Self::BITS.end());

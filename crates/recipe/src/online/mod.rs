@@ -144,7 +144,7 @@ impl OnlineSpec {
         (batch, data, &self.guard, &self.drift, self.labels.as_ref(), self.continual())
     }
 
-    /// The first value that makes no sense.
+    /// The first value that is invalid.
     pub fn check(&self) -> Result<(), (String, String)> {
         let wrong = |key: &str, what: String| Err((format!("online.{key}"), what));
         let positive = |key: &str, n: Option<u64>| match n {

@@ -45,7 +45,7 @@ pub(super) fn write(page: &mut String, mistakes: &[Mistake], data: &dyn Dataset,
     page.push_str("</div></section>");
 }
 
-/// The last two parts of a path, or the number of a sample in a file of many: what tells one mistake
+/// The last two parts of a path, or the number of a sample in a file of many: what distinguishes one mistake
 /// from the next in a narrow space.
 fn short(place: &str) -> String {
     if let Some((_, number)) = place.rsplit_once(", sample ") {
