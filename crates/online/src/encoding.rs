@@ -232,9 +232,7 @@ impl Encoding {
                 freed.extend(encoder.take_freed());
                 Ok(encoded)
             }
-            (Takes::Fields(_), None, None) => {
-                Ok(Err(BadEvent::fatal("its columns are not known")))
-            }
+            (Takes::Fields(_), None, None) => Ok(Err(BadEvent::fatal("its columns are not known"))),
         }
     }
 
