@@ -35,10 +35,6 @@ const LONG_FILE: usize = 500;
 /// Files that may be longer, and why.
 const LONG_FILES: &[(&str, &str)] = &[
     ("cpu/src/eltwise/tests.rs", "one list of programs, each with what it must compute"),
-    ("cpu/src/gemm/mod.rs", "the loops around the register tiles, which share their blocking"),
-    ("cpu/src/layout.rs", "one short kernel for each op that only moves values"),
-    ("cpu/src/loss.rs", "one kernel for each loss, forward and backward side by side"),
-    ("cpu/src/reduce.rs", "one kernel for each reduction"),
     ("nn/src/layer.rs", "the options of each layer"),
     ("nn/src/build.rs", "one function for each layer"),
 ];
@@ -51,7 +47,6 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
     ("cli/tests/golden/jobs.rs", "streams", "the list of jobs on streams"),
     ("cpu/src/compile.rs", "compile", "one arm for each kernel of a plan"),
     ("cpu/src/conv/engine.rs", "build", "one table of what a convolution is cut into"),
-    ("cpu/src/eltwise/compile.rs", "compile_blocks", "one arm for each instruction"),
     ("nn/src/validate.rs", "one", "one arm for each layer"),
 ];
 

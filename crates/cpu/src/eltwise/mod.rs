@@ -6,6 +6,7 @@
 //! the block, picked when the kernel is made. Values of a column are repeated for each row of the
 //! block beforehand, so that every loop runs over contiguous operands.
 
+mod blocks;
 mod compile;
 mod fused;
 mod philox;

@@ -1,7 +1,8 @@
 //! Matrix products with fused epilogues: `C[m,n] = op(A) op(B)`, row-major f32.
 //!
 //! # Layout
-//! - here: the descriptor, the kernel's choices at plan time, and its loops.
+//! - here: the descriptor, and the kernel's choices at plan time.
+//! - `loops`: the loops around the tiles.
 //! - `tile`: the register tiles, where the time goes.
 //! - `pack`: copies of operands into panels, for B transposed and for large operands.
 //! - `thin`: products that are bound by memory: vectors times matrices, outer products.
@@ -13,6 +14,7 @@
 //! summed by one chunk in ascending order of k, in blocks of a length that the shape alone gives.
 
 mod grid;
+mod loops;
 mod pack;
 pub mod split;
 #[cfg(test)]
@@ -23,12 +25,13 @@ mod zeros;
 
 use crate::isa::Isa;
 use crate::kernel::Kernel;
-use crate::optimizer::{Coefficients, Update, UpdateBlock, UpdateFn, update_fn};
+use crate::optimizer::{Coefficients, Update, UpdateFn, update_fn};
 use grid::Grid;
-use pack::{Block, PackFn};
+use loops::Operands;
+use pack::PackFn;
 use std::ops::Range;
-use tile::{Finish, MAX_VECTORS, Tile, TileFn, Tiles};
-use zeros::{HalvesFn, Strip, ZerosFn};
+use tile::{Finish, MAX_VECTORS, TileFn, Tiles};
+use zeros::{HalvesFn, ZerosFn};
 
 /// Positions of a product's arguments. Those that the epilogue does not use may be null.
 pub mod args {
@@ -242,6 +245,7 @@ impl Gemm {
     }
 
     /// Columns of a full tile.
+    #[inline]
     fn panel(&self) -> usize {
         MAX_VECTORS * self.tiles.lanes
     }
@@ -286,6 +290,7 @@ impl Gemm {
 const LIST_SLACK: usize = 16;
 
 /// Part `index` of `0..len` cut into `parts` nearly equal parts.
+#[inline]
 fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
     len * index / parts..len * (index + 1) / parts
 }
@@ -322,412 +327,4 @@ impl Kernel for Gemm {
             }
         }
     }
-}
-
-/// The operands of one product of a batch.
-struct Operands<'a> {
-    a: *const f32,
-    b: *const f32,
-    c: *mut f32,
-    bias: *const f32,
-    residual: *const f32,
-    mask: *const f32,
-    param: *mut f32,
-    slots: [*mut f32; 3],
-    coefficients: &'a Coefficients,
-}
-
-impl<'a> Operands<'a> {
-    /// # Safety
-    /// As for [`Gemm::run`]; `index < batch`.
-    unsafe fn new(
-        d: &GemmDesc,
-        args: &[*mut f32],
-        index: usize,
-        coefficients: &'a Coefficients,
-    ) -> Operands<'a> {
-        let [a, b, c] = d.batch_strides.map(|stride| stride * index);
-        // wrapping: absent arguments are null, and never read
-        Operands {
-            a: args[args::A].wrapping_add(a),
-            b: args[args::B].wrapping_add(b),
-            c: args[args::C].wrapping_add(c),
-            bias: args[args::BIAS],
-            residual: args[args::RESIDUAL].wrapping_add(c),
-            mask: args[args::MASK].wrapping_add(c),
-            param: args[args::PARAM].wrapping_add(c),
-            slots: [0, 1, 2].map(|i| args[args::SLOT0 + i].wrapping_add(c)),
-            coefficients,
-        }
-    }
-}
-
-/// Where sums wait for the rest of the reduction: in C, or in scratch if they update a parameter.
-#[derive(Clone, Copy)]
-struct Sums {
-    /// Of the chunk's first element.
-    start: *mut f32,
-    stride: usize,
-}
-
-impl Gemm {
-    /// Rows and columns of one chunk.
-    ///
-    /// # Safety
-    /// As for [`Gemm::run`]; the rows and columns are inside C.
-    unsafe fn run_part(
-        &self,
-        o: &Operands,
-        rows: Range<usize>,
-        cols: Range<usize>,
-        scratch: *mut f32,
-    ) {
-        let (d, b) = (&self.desc, &self.blocking);
-        if let Some(thin) = self.thin {
-            // SAFETY: the tile is the chunk; `thin` was chosen for these strides.
-            unsafe {
-                let start = (rows.start, cols.start);
-                let sums =
-                    Sums { start: o.c.wrapping_add(start.0 * d.ldc + start.1), stride: d.ldc };
-                let level = Level { block: 0, blocks: 1, sums, origin: start };
-                let a = o.a.add(rows.start);
-                let b = o.b.add(if d.transpose_b { cols.start * d.ldb } else { cols.start });
-                thin(&self.tile(o, &level, rows, cols, d.k, (a, d.lda), (b, d.ldb)));
-            }
-            return;
-        }
-        let [len_b, len_a, len_partial, _] = self.scratch();
-        // SAFETY: the four areas are what `scratch_bytes` asked for.
-        let (packed_b, packed_a, partial, steps) = unsafe {
-            let partial = scratch.add(len_b + len_a);
-            (scratch, scratch.add(len_b), partial, partial.add(len_partial).cast::<u32>())
-        };
-        let sums = if self.update.is_some() {
-            Sums { start: partial, stride: cols.len() }
-        } else {
-            Sums { start: o.c.wrapping_add(rows.start * d.ldc + cols.start), stride: d.ldc }
-        };
-        let blocks = d.k.div_ceil(b.kc).max(1);
-        for j in cols.clone().step_by(b.nc) {
-            let wide = j..(j + b.nc).min(cols.end);
-            for block in 0..blocks {
-                let depth = part(d.k, blocks, block);
-                // SAFETY: wide and depth are inside op(B), and packed B has room for nc columns in
-                // whole panels of at most kc steps (parts of k are at most kc long).
-                unsafe {
-                    if let Some(pack) = self.pack_b {
-                        self.pack_panels(pack, o.b, &depth, &wide, packed_b);
-                    }
-                }
-                let step = if b.pack_a { b.mc } else { rows.len().max(1) };
-                for i in rows.clone().step_by(step) {
-                    let high = i..(i + step).min(rows.end);
-                    // SAFETY: high, wide and depth are inside the operands, see above.
-                    unsafe {
-                        let level = Level { block, blocks, sums, origin: (rows.start, cols.start) };
-                        let packed = (packed_a, packed_b);
-                        self.run_block(o, high, &wide, &depth, packed, steps, &level);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Packs a block of B: one panel of all its steps after the other.
-    ///
-    /// # Safety
-    /// The block is inside op(B); `out` has room for it in whole panels, and a vector.
-    unsafe fn pack_panels(
-        &self,
-        pack: PackFn,
-        b: *const f32,
-        depth: &Range<usize>,
-        wide: &Range<usize>,
-        out: *mut f32,
-    ) {
-        let d = &self.desc;
-        for (panel, j) in wide.clone().step_by(self.panel()).enumerate() {
-            let cols = self.panel().min(wide.end - j);
-            // SAFETY: the panel is inside the block; each takes depth.len() * panel() floats.
-            unsafe {
-                let out = out.add(panel * depth.len() * self.panel());
-                let block = if d.transpose_b {
-                    let src = b.add(j * d.ldb + depth.start);
-                    Block { src, stride: d.ldb, rows: cols, cols: depth.len() }
-                } else {
-                    let src = b.add(depth.start * d.ldb + j);
-                    Block { src, stride: d.ldb, rows: depth.len(), cols }
-                };
-                pack(&block, out, self.panel());
-            }
-        }
-    }
-
-    /// A block of C that fits the packed operands.
-    ///
-    /// # Safety
-    /// As for `run_part`; `packed_b` holds the block's part of B if that is packed.
-    #[allow(clippy::too_many_arguments)] // ranges of three dimensions and two buffers
-    unsafe fn run_block(
-        &self,
-        o: &Operands,
-        high: Range<usize>,
-        wide: &Range<usize>,
-        depth: &Range<usize>,
-        (packed_a, packed_b): (*mut f32, *mut f32),
-        steps: *mut u32,
-        level: &Level,
-    ) {
-        let d = &self.desc;
-        let count = high.len().div_ceil(self.tiles.max_rows);
-        // nearly equal tiles: a tail of one or two rows would run at a fraction of the speed
-        let tile_rows = |index: usize| {
-            let part = part(high.len(), count, index);
-            high.start + part.start..high.start + part.end
-        };
-        let looks = self.looks_for_zeros();
-        // SAFETY: tiles lie inside high x wide, which is inside C; packed A has room for mc rows
-        // of kc steps and a vector.
-        unsafe {
-            let in_place_a = |row: usize| {
-                if d.transpose_a {
-                    o.a.add(depth.start * d.lda + row)
-                } else {
-                    o.a.add(row * d.lda + depth.start)
-                }
-            };
-            if let Some(pack) = self.pack_a {
-                for index in 0..count {
-                    let rows = tile_rows(index);
-                    let (src, stride) = (in_place_a(rows.start), d.lda);
-                    let block = if d.transpose_a {
-                        Block { src, stride, rows: depth.len(), cols: rows.len() }
-                    } else {
-                        Block { src, stride, rows: rows.len(), cols: depth.len() }
-                    };
-                    pack(&block, packed_a.add((rows.start - high.start) * depth.len()), rows.len());
-                }
-            }
-            // strips that go unlooked after one with too few zeros
-            let mut dense = 0;
-            let mut sparse = false;
-            for index in 0..count {
-                let rows = tile_rows(index);
-                let a = if self.pack_a.is_some() {
-                    let at = (rows.start - high.start) * depth.len();
-                    (packed_a.add(at).cast_const(), rows.len())
-                } else {
-                    (in_place_a(rows.start), d.lda)
-                };
-                let mut level = *level;
-                if self.update.is_some() && level.blocks == 1 {
-                    // nothing waits longer than the strip takes
-                    level.origin.0 = rows.start;
-                }
-                let part = StripPart { rows: rows.clone(), wide, depth, a, packed_b, steps };
-                if sparse && self.goes_flat(wide) {
-                    sparse = self.run_flat(o, &part, &level);
-                } else {
-                    let mut num_steps = depth.len();
-                    if looks && dense == 0 {
-                        let strip = Strip { a: a.0, stride: a.1, rows: rows.len(), k: depth.len() };
-                        num_steps = (self.zeros)(&strip, steps);
-                    }
-                    sparse = num_steps < depth.len();
-                    dense = if sparse { 0 } else { (dense + 1) % 4 };
-                    self.run_strip(o, &part, num_steps, &level);
-                }
-                if let (Some(update), true) = (self.update, level.block + 1 == level.blocks) {
-                    self.update_strip(update, o, rows, wide, &level);
-                }
-            }
-        }
-    }
-
-    /// Whether strips with many zeros are done in tiles of half the rows and two panels.
-    fn goes_flat(&self, wide: &Range<usize>) -> bool {
-        self.tiles.flat_rows() > 0 && wide.len().is_multiple_of(2 * self.panel())
-    }
-
-    /// B of the panel that starts at column `j`, with its stride.
-    fn panel_of_b(&self, o: &Operands, part: &StripPart, j: usize) -> (*const f32, usize) {
-        if self.pack_b.is_some() {
-            let at = (j - part.wide.start) * part.depth.len();
-            (part.packed_b.wrapping_add(at).cast_const(), self.panel())
-        } else {
-            (o.b.wrapping_add(part.depth.start * self.desc.ldb + j), self.desc.ldb)
-        }
-    }
-
-    /// The tiles of a strip, each of one panel.
-    ///
-    /// # Safety
-    /// As for `run_block`; `num_steps` steps are listed if they are fewer than all.
-    unsafe fn run_strip(&self, o: &Operands, part: &StripPart, num_steps: usize, level: &Level) {
-        let (rows, depth, steps) = (&part.rows, part.depth.len(), part.steps);
-        for j in part.wide.clone().step_by(self.panel()) {
-            let cols = j..(j + self.panel()).min(part.wide.end);
-            let b = self.panel_of_b(o, part, j);
-            let run = self.tiles.get(rows.len(), cols.len(), num_steps < depth);
-            let tile = self.tile(o, level, rows.clone(), cols, depth, part.a, b);
-            // SAFETY: rows and columns are inside C.
-            unsafe { run(&Tile { steps, num_steps, ..tile }) };
-        }
-    }
-
-    /// The tiles of a strip in halves, each of two panels; whether many steps were left out.
-    ///
-    /// # Safety
-    /// As for `run_block`.
-    unsafe fn run_flat(&self, o: &Operands, strip: &StripPart, level: &Level) -> bool {
-        let depth = strip.depth.len();
-        let halves = strip.rows.len().div_ceil(self.tiles.flat_rows());
-        // two lists, as far apart as `scratch` has made them
-        let far = (self.blocking.kc.min(self.desc.k) + LIST_SLACK).next_multiple_of(16);
-        // SAFETY: both are inside the scratch, and the strip is inside op(A).
-        let lists = [strip.steps, unsafe { strip.steps.add(far) }];
-        let counts = match self.zeros_of_halves {
-            Some(list) if halves == 2 => {
-                let (a, stride) = strip.a;
-                let whole = Strip { a, stride, rows: strip.rows.len(), k: depth };
-                // SAFETY: as above.
-                Some(unsafe { list(&whole, part(strip.rows.len(), 2, 0).end, lists) })
-            }
-            _ => None,
-        };
-        let mut taken = 0;
-        for half in 0..halves {
-            let rows = part(strip.rows.len(), halves, half);
-            let shift = if self.desc.transpose_a { rows.start } else { rows.start * strip.a.1 };
-            // SAFETY: the rows are inside the strip; the lists have room for all steps.
-            unsafe {
-                let a = strip.a.0.add(shift);
-                let (steps, num_steps) = match counts {
-                    Some(counts) => (lists[half], counts[half]),
-                    None => {
-                        let places = Strip { a, stride: strip.a.1, rows: rows.len(), k: depth };
-                        let num_steps = (self.zeros)(&places, lists[0]);
-                        if num_steps == depth {
-                            (0..depth).for_each(|step| *lists[0].add(step) = step as u32);
-                        }
-                        (lists[0], num_steps)
-                    }
-                };
-                taken += num_steps;
-                let rows = strip.rows.start + rows.start..strip.rows.start + rows.end;
-                for j in strip.wide.clone().step_by(2 * self.panel()) {
-                    let b = self.panel_of_b(o, strip, j);
-                    let b_far = self.panel_of_b(o, strip, j + self.panel()).0;
-                    let cols = j..j + 2 * self.panel();
-                    let tile = self.tile(o, level, rows.clone(), cols, depth, (a, strip.a.1), b);
-                    self.tiles.flat(rows.len())(&Tile { steps, num_steps, b_far, ..tile });
-                }
-            }
-        }
-        taken * 8 < halves * depth * 7
-    }
-
-    /// Updates a strip of a parameter with its sums: all panels at once, so that the parameter and
-    /// its slots are read and written in long runs. (By tiles, Adam took twice the time.)
-    ///
-    /// # Safety
-    /// The strip is inside the parameter; its sums are where `level` says.
-    unsafe fn update_strip(
-        &self,
-        update: UpdateFn,
-        o: &Operands,
-        rows: Range<usize>,
-        cols: &Range<usize>,
-        level: &Level,
-    ) {
-        let (ldc, stride) = (self.desc.ldc, level.sums.stride);
-        let at = rows.start * ldc + cols.start;
-        let sum = (rows.start - level.origin.0) * stride + cols.start - level.origin.1;
-        // rows without gaps are one long row: few columns would leave vectors half empty
-        let long = cols.len() == ldc && stride == ldc;
-        let (rows, cols) = if long { (1, rows.len() * ldc) } else { (rows.len(), cols.len()) };
-        let block = UpdateBlock {
-            rows,
-            cols,
-            gradient: level.sums.start.wrapping_add(sum),
-            gradient_stride: stride,
-            param: o.param.wrapping_add(at),
-            slots: o.slots.map(|slot| slot.wrapping_add(at)),
-            stride: ldc,
-        };
-        // SAFETY: by this function's contract.
-        unsafe { update(o.coefficients, &block) };
-    }
-
-    /// A tile's operands; A and B with their strides.
-    #[inline]
-    #[allow(clippy::too_many_arguments)] // two ranges and the operands
-    fn tile<'a>(
-        &'a self,
-        o: &'a Operands,
-        level: &Level,
-        rows: Range<usize>,
-        cols: Range<usize>,
-        k: usize,
-        a: (*const f32, usize),
-        b: (*const f32, usize),
-    ) -> Tile<'a> {
-        let d = &self.desc;
-        let at = rows.start * d.ldc + cols.start;
-        let sums = level.sums.start.wrapping_add(
-            (rows.start - level.origin.0) * level.sums.stride + cols.start - level.origin.1,
-        );
-        let (from, from_stride) = match level.block {
-            0 if d.epilogue.accumulate => (o.c.wrapping_add(at).cast_const(), d.ldc),
-            0 => (std::ptr::null(), 0),
-            _ => (sums.cast_const(), level.sums.stride),
-        };
-        let last = level.block + 1 == level.blocks;
-        Tile {
-            rows: rows.len(),
-            cols: cols.len(),
-            k,
-            a: a.0,
-            a_stride: a.1,
-            b: b.0,
-            b_far: b.0,
-            b_stride: b.1,
-            steps: std::ptr::null(),
-            num_steps: 0,
-            from,
-            from_stride,
-            to: sums,
-            to_stride: level.sums.stride,
-            finish: if last { &self.finish } else { &Finish::NONE },
-            bias: o.bias.wrapping_add(cols.start),
-            residual: o.residual.wrapping_add(at),
-            mask: o.mask.wrapping_add(at),
-            stride: d.ldc,
-            param: o.param.wrapping_add(at),
-            slots: o.slots.map(|slot| slot.wrapping_add(at)),
-            coefficients: o.coefficients,
-        }
-    }
-}
-
-/// Rows of a tile's height, all columns of a block and a part of the reduction.
-struct StripPart<'a> {
-    rows: Range<usize>,
-    wide: &'a Range<usize>,
-    depth: &'a Range<usize>,
-    /// A's first value, and its stride.
-    a: (*const f32, usize),
-    packed_b: *mut f32,
-    /// Room for a list of steps.
-    steps: *mut u32,
-}
-
-/// Where a block is in the reduction, and where the chunk's sums wait meanwhile.
-#[derive(Clone, Copy)]
-struct Level {
-    block: usize,
-    blocks: usize,
-    sums: Sums,
-    /// The first row and column of the sums.
-    origin: (usize, usize),
 }
