@@ -13,6 +13,7 @@
 
 #[macro_use]
 pub mod simd;
+mod backend;
 pub mod buffer;
 pub mod call;
 pub mod compile;

@@ -6,29 +6,10 @@ use crate::isa::Isa;
 use crate::step::{Run, Step};
 use crate::threads::{Beside, NOTHING, Pool};
 use tidemill_graph::{DType, Graph};
+use tidemill_plan::backend::{check_inputs, find_state};
 use tidemill_plan::{Options, Place, Plan, Slot, state_slots};
 
-/// An input of a plan.
-#[derive(Clone, Copy, Debug)]
-pub enum Input<'a> {
-    /// Floats.
-    F32(&'a [f32]),
-    /// Labels, ids, keys.
-    I32(&'a [i32]),
-}
-
-/// The inputs given do not fit the plan.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("input {name}: expected {expected}, found {found}")]
-pub struct InputError {
-    name: String,
-    expected: String,
-    found: String,
-}
-
-/// Names a plan of a runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlanId(usize);
+pub use tidemill_plan::{Input, InputError, PlanId};
 
 /// Plans over one state and one arena, and the threads that run them.
 pub struct Runtime {
@@ -71,7 +52,7 @@ impl Runtime {
     pub fn add(&mut self, graph: &Graph, options: Options) -> Result<PlanId, InputError> {
         let mut target = CpuTarget::new(self.isa);
         let plan = Plan::new(graph, &mut target, options);
-        let states = plan.state.iter().map(|slot| self.state_index(slot));
+        let states = plan.state.iter().map(|slot| find_state(&self.slots, slot));
         let states = states.collect::<Result<Vec<usize>, InputError>>()?;
         let step = Step::new(plan, target.compiled());
         self.pool.reserve(step.tasks());
@@ -90,15 +71,6 @@ impl Runtime {
         }
         self.rebind(new);
         Ok(PlanId(new))
-    }
-
-    fn state_index(&self, slot: &Slot) -> Result<usize, InputError> {
-        let found = self.slots.iter().position(|s| s.name == slot.name && s.shape == slot.shape);
-        found.ok_or_else(|| InputError {
-            name: slot.name.clone(),
-            expected: "a tensor of the runtime's state".into(),
-            found: format!("an unknown one of shape {:?}", slot.shape),
-        })
     }
 
     /// Fills in a step's argument table.
@@ -268,24 +240,4 @@ impl Runtime {
         totals.iter_mut().for_each(|total| *total /= rounds as f64);
         Ok(totals)
     }
-}
-
-fn check_inputs(slots: &[Slot], inputs: &[Input<'_>]) -> Result<(), InputError> {
-    let error = |name: &str, expected: String, found: String| {
-        Err(InputError { name: name.to_owned(), expected, found })
-    };
-    if slots.len() != inputs.len() {
-        return error("list", format!("{} inputs", slots.len()), inputs.len().to_string());
-    }
-    for (slot, input) in slots.iter().zip(inputs) {
-        let (dtype, len) = match input {
-            Input::F32(x) => (DType::F32, x.len()),
-            Input::I32(x) => (DType::I32, x.len()),
-        };
-        if dtype != slot.dtype || len < slot.len() {
-            let expected = format!("{:?} {:?}", slot.dtype, slot.shape);
-            return error(&slot.name, expected, format!("{len} values of {dtype:?}"));
-        }
-    }
-    Ok(())
 }

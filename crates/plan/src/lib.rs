@@ -7,8 +7,11 @@
 //! - [`order`]: the order of the kernels. [`memory`]: their buffers' offsets in the arena.
 //! - [`plan`]: the result, a flat list of calls of [`kernel`]s and [`eltwise`] programs.
 //! - [`explain`]: the plan as text.
+//!
+//! [`backend`] is what drivers know of a machine that runs plans; [`null`] is one without a machine.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod cost;
 pub mod eltwise;
 pub mod explain;
@@ -17,9 +20,11 @@ pub mod ir;
 pub mod kernel;
 pub mod lower;
 pub mod memory;
+pub mod null;
 pub mod order;
 pub mod plan;
 
+pub use backend::{Backend, Beside, Input, InputError, PlanId};
 pub use explain::Rates;
 pub use kernel::KernelSpec;
 pub use plan::{Buffer, Call, Method, Options, Place, Plan, Slot, Target, state_slots};
