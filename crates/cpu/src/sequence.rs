@@ -159,7 +159,8 @@ impl Kernel for MaskedMeanGrad {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Random, close, run_all};
+    use crate::testing::{Case, Random, close, run_all};
+    use tidemill_graph::Sequence;
 
     /// Lengths in memory as the kernels take them.
     fn stored(lengths: &[i32]) -> Vec<f32> {
@@ -216,5 +217,18 @@ mod tests {
         run_all(&[&MaskedMeanGrad::new(Isa::Portable, shape)], &mut args);
         assert!(args[2][..2].iter().chain(&args[2][4..]).all(|v| v.is_nan()));
         assert_eq!(args[2][2..4], [4.0, 0.0]);
+    }
+
+    /// Lengths from 0 to all of the time.
+    #[test]
+    fn masked_mean() {
+        for [batch, time, units] in [[1, 1, 1], [5, 4, 3], [6, 9, 70]] {
+            let mut case = Case::new();
+            let x = case.floats(&[batch, time, units]);
+            let lengths = (0..batch).map(|i| ((i * 5 + 1) % (time + 1)) as i32).collect();
+            let lengths = case.ints(&[batch], lengths);
+            let y = case.apply(Sequence::MaskedMean, &[x, lengths]);
+            case.check(&format!("masked mean {batch}x{time}x{units}"), y, &[x]);
+        }
     }
 }

@@ -1,6 +1,12 @@
 //! What the kernels' tests share.
+#![allow(clippy::unwrap_used)]
 
+use crate::isa::Isa;
 use crate::kernel::Kernel;
+use crate::runtime::{Input, Runtime};
+use tidemill_graph::reference::{Values, evaluate};
+use tidemill_graph::{Binary, DType, Graph, Op, Reduce, Reduction, TensorId, gradients};
+use tidemill_plan::Options;
 
 /// A small generator of test data.
 pub(crate) struct Random(pub u64);
@@ -71,5 +77,109 @@ pub(crate) fn close(found: &[f32], expected: &[f64], tolerance: f64, what: &str)
     for (i, (&f, &e)) in found.iter().zip(expected).enumerate() {
         let same = f64::from(f) == e || (f.is_nan() && e.is_nan());
         assert!(same || (f64::from(f) - e).abs() <= tolerance * size, "{what} [{i}]: {f}, not {e}");
+    }
+}
+
+/// An op or a small composition from graph to kernels: a graph with the values of its inputs, in their
+/// order.
+pub(crate) struct Case {
+    pub graph: Graph,
+    inputs: Vec<(TensorId, Feed)>,
+    random: u64,
+}
+
+enum Feed {
+    Floats(Vec<f32>),
+    Ints(Vec<i32>),
+}
+
+impl Case {
+    pub fn new() -> Case {
+        Case { graph: Graph::new(), inputs: vec![], random: 7 }
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        self.random =
+            self.random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.random >> 33) as usize % n
+    }
+
+    /// Values in [-2, 2).
+    pub fn floats(&mut self, shape: &[usize]) -> TensorId {
+        let len = shape.iter().product();
+        let values = (0..len).map(|_| self.below(4000) as f32 / 1000.0 - 2.0).collect();
+        self.given(shape, values)
+    }
+
+    pub fn given(&mut self, shape: &[usize], values: Vec<f32>) -> TensorId {
+        let id = self.graph.input(&format!("x{}", self.inputs.len()), shape, DType::F32);
+        self.inputs.push((id, Feed::Floats(values)));
+        id
+    }
+
+    pub fn ints(&mut self, shape: &[usize], values: Vec<i32>) -> TensorId {
+        let id = self.graph.input(&format!("x{}", self.inputs.len()), shape, DType::I32);
+        self.inputs.push((id, Feed::Ints(values)));
+        id
+    }
+
+    pub fn apply(&mut self, op: impl Into<Op>, inputs: &[TensorId]) -> TensorId {
+        self.graph.apply(op, inputs).unwrap()
+    }
+
+    pub fn sum(&mut self, x: TensorId, axes: Vec<usize>) -> TensorId {
+        self.apply(Reduce::Axes { reduction: Reduction::Sum, axes, keep_dims: false }, &[x])
+    }
+
+    /// Compares y, and the gradients of `sum(y r)` for random r with respect to `wrt`, on every
+    /// instruction set, fused and not, with the reference interpreter in f64.
+    pub fn check(mut self, what: &str, y: TensorId, wrt: &[TensorId]) {
+        let shape = self.graph.shape(y).to_vec();
+        let r = self.floats(&shape);
+        let product = self.apply(Binary::Mul, &[y, r]);
+        let loss = self.sum(product, (0..shape.len()).collect());
+        let found = gradients(&mut self.graph, loss, wrt).unwrap();
+        let outputs: Vec<TensorId> =
+            [y].into_iter().chain(found.into_iter().map(Option::unwrap)).collect();
+        for (i, &id) in outputs.iter().enumerate() {
+            self.graph.output(&format!("y{i}"), id);
+        }
+
+        let mut feeds = Values::<f64>::new(&self.graph);
+        for (id, feed) in &self.inputs {
+            match feed {
+                Feed::Floats(x) => feeds.set(*id, x.iter().map(|&x| f64::from(x)).collect()),
+                Feed::Ints(x) => feeds.set_ints(*id, x.clone()),
+            }
+        }
+        let expected = evaluate(&self.graph, feeds).unwrap();
+        let inputs: Vec<Input<'_>> = self.inputs.iter().map(|(_, feed)| feed.input()).collect();
+        for isa in Isa::available() {
+            for fuse in [true, false] {
+                let mut runtime = Runtime::new(isa, 2, &self.graph);
+                let options = Options { fuse, ..Options::default() };
+                let plan = runtime.add(&self.graph, options).unwrap();
+                runtime.run(plan, &inputs).unwrap();
+                for (i, &id) in outputs.iter().enumerate() {
+                    let found = runtime.output(plan, &format!("y{i}")).unwrap();
+                    let expected = expected.get(id).unwrap();
+                    let scale = expected.iter().fold(1.0, |m: f64, e| m.max(e.abs()));
+                    assert_eq!(found.len(), expected.len());
+                    for (&f, &e) in found.iter().zip(expected) {
+                        let near = (f64::from(f) - e).abs() <= 1e-5 * scale;
+                        assert!(near, "{what} {isa:?} fused {fuse} y{i}: {f}, not {e}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Feed {
+    fn input(&self) -> Input<'_> {
+        match self {
+            Feed::Floats(x) => Input::F32(x),
+            Feed::Ints(x) => Input::I32(x),
+        }
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::testing::{Random, run_all};
+use crate::testing::{Case, Random, run_all};
+use tidemill_graph::{Layout, TensorId};
 
 fn run(call: &Call, mut args: Vec<Vec<f32>>) -> Vec<f32> {
     let phases: Vec<&dyn Kernel> = call.phases.iter().map(|p| &**p).collect();
@@ -147,5 +148,18 @@ fn broadcasts_copies_and_fills() {
             assert_eq!(run(&copy(isa, len), vec![x.clone(), vec![0.0; len]]), x);
             assert_eq!(run(&fill(len, 2.5), vec![x]), vec![2.5; len]);
         }
+    }
+}
+
+/// Columns of several inputs side by side, and the parts of the gradient.
+#[test]
+fn concat_along_the_last_axis() {
+    for leading in [&[5][..], &[3, 4], &[2, 3, 2]] {
+        let mut case = Case::new();
+        let part = |case: &mut Case, width: usize| case.floats(&[leading, &[width]].concat());
+        let parts: Vec<TensorId> = [1, 7, 33].map(|width| part(&mut case, width)).to_vec();
+        let y = case.apply(Layout::Concat { axis: leading.len() }, &parts);
+        assert_eq!(case.graph.shape(y), [leading, &[41]].concat());
+        case.check(&format!("concat {leading:?}"), y, &parts);
     }
 }

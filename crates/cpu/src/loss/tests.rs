@@ -1,5 +1,6 @@
 use super::*;
-use crate::testing::{Random, close, run_all};
+use crate::testing::{Case, Random, close, run_all};
+use tidemill_graph::{Binary, Loss};
 
 /// `(loss, softmax * T - t)` in plain loops.
 fn reference(x: &[f32], t: &[f64], cols: usize) -> (Vec<f64>, Vec<f64>) {
@@ -93,4 +94,30 @@ fn bad_labels_and_weights_are_safe() {
         run_all(&[&WeightedMeanGrad::new(isa, 2)], &mut args);
         assert_eq!(args[2], [0.5, 1.5]);
     }
+}
+
+/// A class for each position: cross-entropy over `[batch, time, classes]`, the weighted mean over
+/// each sample's positions, 0 for a sample whose weights are all 0, then over the samples.
+#[test]
+fn position_weights() {
+    let (batch, time, classes) = (5, 6, 11);
+    let mut case = Case::new();
+    let logits = case.floats(&[batch, time, classes]);
+    let labels = (0..batch * time).map(|_| case.below(classes) as i32).collect();
+    let labels = case.ints(&[batch, time], labels);
+    let weights = (0..batch * time).map(|i| if i / time == 2 { 0.0 } else { (i % 3) as f32 });
+    let weights = case.given(&[batch, time], weights.collect());
+    let samples = case.given(&[batch], vec![1.0, 0.5, 1.0, 2.0, 0.0]);
+
+    let losses = case.apply(Loss::SparseCrossEntropy { label_smoothing: 0.1 }, &[logits, labels]);
+    assert_eq!(case.graph.shape(losses), [batch, time]);
+    let weighted = case.apply(Binary::Mul, &[losses, weights]);
+    let sum = case.sum(weighted, vec![1]);
+    let total = case.sum(weights, vec![1]);
+    // A sample without weights has a sum of 0, over any number.
+    let least = case.graph.constant(f32::MIN_POSITIVE);
+    let total = case.apply(Binary::Max, &[total, least]);
+    let per_sample = case.apply(Binary::Div, &[sum, total]);
+    let mean = case.apply(Loss::WeightedMean, &[per_sample, samples]);
+    case.check("weighted positions", mean, &[logits]);
 }
