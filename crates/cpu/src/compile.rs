@@ -17,7 +17,7 @@ use crate::norm::{RowNorm, RowNormGradGamma, RowNormGradInput};
 use crate::optimizer::{ClipScale, Optimize, SquaredNorm, Update};
 use crate::pooling::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad};
 use crate::reduce::{Reduce, ReduceMaxGrad};
-use crate::sequence::{MaskedMean, MaskedMeanGrad};
+use crate::sequence::{MaskedMean, MaskedMeanGrad, MeanOfSteps, MeanOfStepsGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
 use tidemill_graph::Normalization;
 use tidemill_plan::kernel::Epilogue;
@@ -238,6 +238,8 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
         }
         KernelSpec::MaskedMean(shape) => ordered(MaskedMean::new(isa, *shape), 3),
         KernelSpec::MaskedMeanGrad(shape) => ordered(MaskedMeanGrad::new(isa, *shape), 3),
+        KernelSpec::WeightedMeanOfSteps(shape) => ordered(MeanOfSteps::new(isa, *shape), 3),
+        KernelSpec::WeightedMeanOfStepsGrad(shape) => ordered(MeanOfStepsGrad::new(isa, *shape), 3),
         KernelSpec::Reduce { reduction, shape, axes } => {
             in_order(Reduce::call(isa, *reduction, shape, axes), 2)
         }

@@ -195,6 +195,10 @@ pub enum KernelSpec {
     MaskedMean(Sequences),
     /// `(lengths, dy) -> dx`
     MaskedMeanGrad(Sequences),
+    /// `(x, weights) -> y`
+    WeightedMeanOfSteps(Sequences),
+    /// `(weights, dy) -> dx`
+    WeightedMeanOfStepsGrad(Sequences),
     /// `(x) -> y`, general reduction of axes.
     Reduce {
         /// How.
@@ -314,6 +318,8 @@ impl KernelSpec {
             EmbeddingGrad(_, Some(_)) => "embedding grad+update",
             MaskedMean(_) => "masked mean",
             MaskedMeanGrad(_) => "masked mean grad",
+            WeightedMeanOfSteps(_) => "mean of steps",
+            WeightedMeanOfStepsGrad(_) => "mean of steps grad",
             Reduce { .. } => "reduce",
             ReduceMaxGrad { .. } => "reduce max grad",
             BroadcastTo { .. } => "broadcast",
@@ -353,6 +359,7 @@ impl KernelSpec {
             WeightedMean { len } | WeightedMeanGrad { len } => 3 * len,
             EmbeddingGrad(l, _) => l.cols * l.len,
             MaskedMean(s) | MaskedMeanGrad(s) => s.batch * s.time * s.units,
+            WeightedMeanOfSteps(s) | WeightedMeanOfStepsGrad(s) => 2 * s.batch * s.time * s.units,
             Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),
             Optimize { len, .. } => 10 * len,
             SquaredNorm { len } => 2 * len,

@@ -1,5 +1,4 @@
-//! Sequences of different lengths: `[batch, time, units]`, of which each sample fills the first
-//! `length` steps.
+//! Sequences of different lengths: `[batch, time, ...]`, of which each sample fills the first steps.
 
 use super::Family;
 use crate::autodiff::{Backward, Done, Node};
@@ -18,6 +17,11 @@ pub enum Sequence {
         /// `t`
         time: usize,
     },
+    /// `(x[b, t, ...], weight[b, t]) -> [b, ...]`: `sum(w x) / sum(w)` over the steps; 0 where the
+    /// weights sum to 0. What has no weight does not count, not even NaN. No gradient to the weights.
+    WeightedMean,
+    /// `(weight[b, t], dy[b, ...]) -> dx[b, t, ...]`: `w dy / sum(w)`
+    WeightedMeanGrad,
 }
 
 /// The shapes of sequences: `[batch, time, units]`.
@@ -36,6 +40,8 @@ impl Family for Sequence {
         match self {
             Sequence::MaskedMean => "masked_mean",
             Sequence::MaskedMeanGrad { .. } => "masked_mean_grad",
+            Sequence::WeightedMean => "weighted_mean_of_steps",
+            Sequence::WeightedMeanGrad => "weighted_mean_of_steps_grad",
         }
     }
 
@@ -44,6 +50,7 @@ impl Family for Sequence {
         Inputs::Each(match self {
             Sequence::MaskedMean => &[Input::FLOAT, LENGTHS],
             Sequence::MaskedMeanGrad { .. } => &[LENGTHS, Input::FLOAT],
+            Sequence::WeightedMean | Sequence::WeightedMeanGrad => &[Input::FLOAT, Input::FLOAT],
         })
     }
 
@@ -62,11 +69,27 @@ impl Family for Sequence {
                 })?;
                 Ok(vec![batch, time, units])
             }
+            Sequence::WeightedMean => {
+                let x = dims.of(0);
+                dims.check(x.len() >= 2, || {
+                    format!("expected sequences of shape [batch, time, ...], found shape {x:?}")
+                })?;
+                dims.expect(1, "weights", &x[..2])?;
+                Ok([&x[..1], &x[2..]].concat())
+            }
+            Sequence::WeightedMeanGrad => {
+                let [batch, time] = dims.rank(0, "weights", "batch, time")?;
+                let dy = dims.of(1);
+                dims.check(dy.first() == Some(&batch), || {
+                    format!("expected dy to have a row for each of {batch} samples, found {dy:?}")
+                })?;
+                Ok([&[batch, time][..], &dy[1..]].concat())
+            }
         }
     }
 
     /// y = sum of the first n steps of x / n: dx = dy / n in those steps, 0 in the others. Saves the
-    /// lengths.
+    /// lengths. y = sum(w x) / sum(w): dx = w dy / sum(w). Saves the weights.
     fn gradient(&self, back: &mut Backward<'_>, node: &Node) -> Done {
         match self {
             Sequence::MaskedMean => {
@@ -75,7 +98,17 @@ impl Family for Sequence {
                 let dx = back.apply(gradient, &[node.x[1], node.dy])?;
                 back.give(node, 0, dx)
             }
-            Sequence::MaskedMeanGrad { .. } => back.no_second_derivative(node),
+            Sequence::WeightedMean => {
+                back.constant_input(node, 1, "the weight")?;
+                if back.needs(node, 0) {
+                    let dx = back.apply(Sequence::WeightedMeanGrad, &[node.x[1], node.dy])?;
+                    back.give(node, 0, dx)?;
+                }
+                Ok(())
+            }
+            Sequence::MaskedMeanGrad { .. } | Sequence::WeightedMeanGrad => {
+                back.no_second_derivative(node)
+            }
         }
     }
 
@@ -104,9 +137,39 @@ impl Family for Sequence {
                     }
                 }
             }
+            Sequence::WeightedMean => {
+                let time = args.dims(0)[1];
+                let units = args.y.len() / args.dims(0)[0];
+                let samples = args.floats(0).chunks(time * units).zip(out.chunks_mut(units));
+                for (weights, (x, y)) in args.floats(1).chunks(time).zip(samples) {
+                    for (share, x) in shares(weights).into_iter().zip(x.chunks(units)) {
+                        for (y, &x) in y.iter_mut().zip(x).filter(|_| share != T::ZERO) {
+                            *y += share * x;
+                        }
+                    }
+                }
+            }
+            Sequence::WeightedMeanGrad => {
+                let [batch, time] = [args.dims(0)[0], args.dims(0)[1]];
+                let units = args.floats(1).len() / batch;
+                let samples = args.floats(1).chunks(units).zip(out.chunks_mut(time * units));
+                for (weights, (dy, dx)) in args.floats(0).chunks(time).zip(samples) {
+                    for (share, dx) in shares(weights).into_iter().zip(dx.chunks_mut(units)) {
+                        for (dx, &dy) in dx.iter_mut().zip(dy).filter(|_| share != T::ZERO) {
+                            *dx = share * dy;
+                        }
+                    }
+                }
+            }
         }
         Ok(out.into())
     }
+}
+
+/// `w / sum(w)`, 0 where that is 0.
+fn shares<T: Real>(weights: &[T]) -> Vec<T> {
+    let total: T = weights.iter().copied().sum();
+    weights.iter().map(|&w| if total == T::ZERO { T::ZERO } else { w / total }).collect()
 }
 
 /// Lengths that sequences of `time` steps can have.

@@ -2,14 +2,19 @@
 
 use crate::common::{Check, Random};
 use crate::pytorch::Case;
-use crate::{config, typed_shape_of};
+use crate::{config, dims, shape_of, typed_shape_of};
 use proptest::prelude::*;
 use tidemill_graph::reference::{Values, evaluate};
 use tidemill_graph::{DType, Graph, Sequence, TensorId};
 
 pub fn build(case: &mut Case<'_>, op: &str) -> Option<TensorId> {
     let x = case.x.clone();
-    (op == "masked_mean").then(|| case.apply(Sequence::MaskedMean, &x))
+    let sequence = match op {
+        "masked_mean" => Sequence::MaskedMean,
+        "weighted_mean_of_steps" => Sequence::WeightedMean,
+        _ => return None,
+    };
+    Some(case.apply(sequence, &x))
 }
 
 #[test]
@@ -23,6 +28,13 @@ fn shapes() {
     assert!(error.contains("expected lengths of shape [4], found shape [7]"), "{error}");
     let error = shape(&[(&[4, 7], DType::F32), (&[4], DType::I32)]).unwrap_err();
     assert!(error.contains("expected sequences of shape [batch, time, units]"), "{error}");
+
+    let weighted = |inputs: &[&[usize]]| shape_of(Sequence::WeightedMean, inputs);
+    assert_eq!(weighted(&[&[4, 7, 3, 2], &[4, 7]]).unwrap(), [4, 3, 2]);
+    assert_eq!(weighted(&[&[4, 7], &[4, 7]]).unwrap(), [4]);
+    let error = weighted(&[&[4, 7, 3], &[4, 3]]).unwrap_err();
+    assert!(error.contains("expected weights of shape [4, 7], found shape [4, 3]"), "{error}");
+    assert!(weighted(&[&[4], &[4]]).unwrap_err().contains("[batch, time, ...]"));
 }
 
 #[test]
@@ -48,6 +60,22 @@ proptest! {
         let x = check.variable(&[batch, time, units], Random::odd);
         let lengths = check.ints(&[batch], time + 1);
         let y = check.apply(Sequence::MaskedMean, &[x, lengths]);
+        check.run(y);
+    }
+
+    /// Weights of steps, some of them 0, all of them in one sample.
+    #[test]
+    fn weighted_mean(seed: u64, batch in 1..5usize, time in 1..6usize, rest in dims(0..=2)) {
+        let mut check = Check::new(seed);
+        let x = check.variable(&[vec![batch, time], rest].concat(), Random::odd);
+        let mut weights = check.random.positive(batch * time);
+        for i in 0..weights.len() {
+            if i < time || check.random.below(3) == 0 {
+                weights[i] = 0.0;
+            }
+        }
+        let weights = check.given(&[batch, time], weights);
+        let y = check.apply(Sequence::WeightedMean, &[x, weights]);
         check.run(y);
     }
 }

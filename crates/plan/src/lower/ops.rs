@@ -280,10 +280,15 @@ fn embedding(op: Embedding, site: &Site<'_>) -> KernelSpec {
 }
 
 fn sequence(op: Sequence, site: &Site<'_>) -> KernelSpec {
-    let shape = |dims: &[usize]| Sequences { batch: dims[0], time: dims[1], units: dims[2] };
+    let shape = |dims: &[usize]| {
+        let units = dims[2..].iter().product();
+        Sequences { batch: dims[0], time: dims[1], units }
+    };
     match op {
         Sequence::MaskedMean => KernelSpec::MaskedMean(shape(site.dims(0))),
         Sequence::MaskedMeanGrad { .. } => KernelSpec::MaskedMeanGrad(shape(site.out())),
+        Sequence::WeightedMean => KernelSpec::WeightedMeanOfSteps(shape(site.dims(0))),
+        Sequence::WeightedMeanGrad => KernelSpec::WeightedMeanOfStepsGrad(shape(site.out())),
     }
 }
 
