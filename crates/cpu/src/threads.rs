@@ -395,5 +395,5 @@ fn work_through(shared: &Shared, job: &Job<'_>, thread: usize) {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-#[path = "threads/tests.rs"] // also where this file is a crate of its own, see .ci/tsan
-mod tests;
+#[path = "threads/tests.rs"] // also where another crate has this file, see .ci/tsan
+pub(crate) mod tests;
