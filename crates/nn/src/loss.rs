@@ -5,8 +5,8 @@ use crate::form::name_or_table;
 use serde::{Deserialize, Serialize};
 use tidemill_fields::{Dim, Field};
 use tidemill_graph::{
-    Binary, DType, Graph, GraphError, Layout, Loss, Op, PairLoss, Reduce, Reduction, Softmax,
-    TensorId, Unary,
+    Binary, DType, Graph, GraphError, Layout, Loss, Op, PairLoss, Reduce, Reduction, Sequence,
+    Softmax, TensorId, Unary,
 };
 
 /// The loss that is minimized. Losses of classes take logits: the model needs no softmax or sigmoid
@@ -212,7 +212,7 @@ impl LossSpec {
             losses = focus(graph, losses, gamma)?;
         }
         let counts = top_level_input(graph, "labels.mask", &shape[..2], DType::F32);
-        crate::time::mean_of_positions(graph, losses, counts)
+        graph.apply(Sequence::WeightedMean, &[losses, counts])
     }
 
     fn per_sample(self, graph: &mut Graph, logits: TensorId) -> Result<TensorId, GraphError> {

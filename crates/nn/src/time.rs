@@ -7,7 +7,7 @@ use crate::build::{At, Builder};
 use crate::initializers::Fans;
 use crate::layer::Conv1dSpec;
 use tidemill_graph::{
-    Binary, Conv2d, Graph, GraphError, Layout, Reduce, Reduction, TensorId, Unary,
+    Binary, Conv2d, Graph, GraphError, Layout, Reduce, Reduction, Sequence, TensorId, Unary,
 };
 
 /// Far below any activation, and finite, so that 0 times it is 0.
@@ -19,26 +19,6 @@ fn masked(graph: &mut Graph, x: TensorId, mask: TensorId) -> Result<TensorId, Gr
     shape.resize(graph.shape(x).len(), 1);
     let mask = graph.apply(Layout::Reshape(shape), &[mask])?;
     graph.apply(Binary::Mul, &[x, mask])
-}
-
-/// `[batch, time] -> [batch]`: the mean of each sample's positions, weighted by `weights`
-/// `[batch, time]`; 0 where no position counts.
-pub(crate) fn mean_of_positions(
-    graph: &mut Graph,
-    x: TensorId,
-    weights: TensorId,
-) -> Result<TensorId, GraphError> {
-    let sum = |axis| Reduce::Axes { reduction: Reduction::Sum, axes: vec![axis], keep_dims: false };
-    let product = masked(graph, x, weights)?;
-    let total = graph.apply(sum(1), &[product])?;
-    let count = graph.apply(sum(1), &[weights])?;
-    // Only a sample without any weight is below; its total is 0.
-    let clip = Unary::Clip { low: 1e-20, high: f32::MAX };
-    let count = graph.apply(clip, &[count])?;
-    let mut shape = graph.shape(count).to_vec();
-    shape.resize(graph.shape(total).len(), 1);
-    let count = graph.apply(Layout::Reshape(shape), &[count])?;
-    graph.apply(Binary::Div, &[total, count])
 }
 
 impl Builder<'_> {
@@ -60,7 +40,7 @@ impl Builder<'_> {
     /// The mean of the positions up to each sample's end.
     pub(crate) fn mean_over_time(&mut self, at: At) -> Result<At, GraphError> {
         let (mask, _) = self.sequence_dims(at)?;
-        Ok(At { x: mean_of_positions(self.graph, at.x, mask)?, mask: None })
+        Ok(At { x: self.graph.apply(Sequence::WeightedMean, &[at.x, mask])?, mask: None })
     }
 
     /// The maximum of the positions up to each sample's end.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::zeros::Strip;
 use super::*;
 use crate::optimizer::reference_update;
 use tidemill_graph::update::{Rule, WeightDecay, hyper};

@@ -69,9 +69,9 @@ proptest! {
         let mut check = Check::new(seed);
         let x = check.variable(&[vec![batch, time], rest].concat(), Random::odd);
         let mut weights = check.random.positive(batch * time);
-        for i in 0..weights.len() {
+        for (i, weight) in weights.iter_mut().enumerate() {
             if i < time || check.random.below(3) == 0 {
-                weights[i] = 0.0;
+                *weight = 0.0;
             }
         }
         let weights = check.given(&[batch, time], weights);
