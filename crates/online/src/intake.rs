@@ -17,6 +17,9 @@ use crate::error::stream_error;
 
 /// Decoded blocks that may wait; more of them would only take memory.
 const BLOCKS: usize = 2;
+/// Blocks in all: also one that is being decoded, and one that is being learned from. Their number is
+/// fixed, since otherwise it would grow whenever the learner is late to hand one back.
+const OWNED: usize = BLOCKS + 2;
 /// How long the decoding thread waits for records before it looks for its end.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -29,6 +32,8 @@ pub struct Intake {
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     blocks: VecDeque<Block>,
+    /// Blocks that there are, wherever.
+    owned: usize,
     schema: Option<Schema>,
     /// Events decoded and not taken.
     waiting: usize,
@@ -97,7 +102,8 @@ impl Work {
                     return;
                 }
                 Ok(Next::Records(records)) => {
-                    let mut block = self.used.try_recv().unwrap_or_default();
+                    // None comes any more at the end.
+                    let Ok(mut block) = self.used.recv() else { return };
                     self.reader.give_back(std::mem::take(&mut block.records));
                     let block = self.decode(records, block);
                     self.out.send(Ok(Some(block)))
@@ -145,6 +151,10 @@ impl Intake {
         let reader = Arc::new(reader);
         let (out, decoded) = sync_channel(BLOCKS);
         let (used, back) = channel();
+        for _ in 0..OWNED {
+            // The other end is here.
+            let _ = used.send(Block::default());
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let work = Work {
             reader: reader.clone(),
@@ -165,6 +175,7 @@ impl Intake {
             thread: Some(thread),
             stop,
             blocks: VecDeque::new(),
+            owned: OWNED,
             schema: None,
             waiting: 0,
             ended: false,
@@ -173,6 +184,12 @@ impl Intake {
 
     /// Waits up to `wait` for more records.
     pub fn fill(&mut self, wait: Duration) -> Result<Filled> {
+        self.recycle();
+        if self.blocks.len() == self.owned {
+            // All blocks are here, and their events are too few for a step.
+            self.owned += 1;
+            let _ = self.used.send(Block::default());
+        }
         let Some(decoded) = self.decoded.as_ref().filter(|_| !self.ended) else {
             return Ok(Filled::End);
         };
@@ -217,9 +234,7 @@ impl Intake {
         &mut self,
         f: impl FnOnce(Record<'_>, RecordKind<'_>) -> Result<()>,
     ) -> Result<bool> {
-        while self.blocks.front().is_some_and(|b| b.next == b.outcomes.len()) {
-            self.recycle();
-        }
+        self.recycle();
         let Some(block) = self.blocks.front_mut() else { return Ok(false) };
         let at = block.next;
         block.next += 1;
@@ -236,8 +251,9 @@ impl Intake {
         Ok(true)
     }
 
+    /// Hands back the blocks of which all has been taken.
     fn recycle(&mut self) {
-        if let Some(block) = self.blocks.pop_front() {
+        while let Some(block) = self.blocks.pop_front_if(|b| b.next == b.outcomes.len()) {
             // The thread may have ended with the stream.
             let _ = self.used.send(block);
         }
@@ -252,8 +268,9 @@ impl Intake {
 impl Drop for Intake {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
-        // A thread that waits for room sees that nobody listens.
+        // A thread that waits for room, or for a block, sees that nobody listens.
         self.decoded = None;
+        let _ = self.used.send(Block::default());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

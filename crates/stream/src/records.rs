@@ -81,6 +81,11 @@ impl Records {
         records
     }
 
+    /// Whether it has no memory yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.bytes.capacity() == 0
+    }
+
     /// Makes room for other records; keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

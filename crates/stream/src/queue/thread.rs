@@ -39,7 +39,7 @@ impl Shared {
             let mut spill = Spill::open(folder, (*bytes).max(8 * self.block as u64))?;
             return self.read_spilling(source, &mut spill);
         }
-        let mut records = Records::default();
+        let mut records = lock(&self.state).spare.pop().unwrap_or_default();
         let mut random = 0x9e37_79b9_7f4a_7c15;
         let mut ended = false;
         while self.ready(source.as_mut(), ended)? {
@@ -59,7 +59,8 @@ impl Shared {
     /// The same where what does not fit waits on disk. While anything waits there, all that comes
     /// goes there, so that the order stays.
     fn read_spilling(&self, mut source: Box<dyn Source>, spill: &mut Spill) -> Result<()> {
-        let (mut records, mut back) = (Records::default(), Records::default());
+        let mut records = lock(&self.state).spare.pop().unwrap_or_default();
+        let mut back = Records::default();
         let (mut held, mut ended) = (false, None);
         let mut random = 0; // Draws nothing here.
         loop {
