@@ -13,7 +13,7 @@ use crate::call::{Call, chunk_range, chunks_for};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::rows::row_ns;
-use mean::{SumsFn, inverse_sum, mean, weighted_sums_on};
+use mean::{SumsFn, inverse_count, mean, weighted_sums_on};
 use rows::{Buffers, LossFn, loss_on};
 
 /// Per-row cross-entropy. Arguments: `logits[rows, cols], labels i32[rows] or
@@ -107,7 +107,7 @@ pub struct CrossEntropyFused {
     sums: SumsFn,
 }
 
-/// 1 over the weights' sum, to the workspace of [`CrossEntropyFused`].
+/// 1 over the number of samples with a weight, to the workspace of [`CrossEntropyFused`].
 struct WeightInverse {
     rows: usize,
     sums: SumsFn,
@@ -136,7 +136,7 @@ impl Kernel for WeightInverse {
 
     unsafe fn run(&self, args: &[*mut f32], _chunk: usize, _scratch: *mut f32) {
         // SAFETY: the workspace has one value, the weights `rows`.
-        unsafe { *args[6] = inverse_sum(self.sums, args[2], self.rows) };
+        unsafe { *args[6] = inverse_count(self.sums, args[2], self.rows) };
     }
 }
 
@@ -151,7 +151,7 @@ impl Kernel for CrossEntropyFused {
         let one = self.main.chunks == 1;
         // SAFETY: arguments as documented; the range lies inside.
         unsafe {
-            let scale = if one { inverse_sum(self.sums, args[2], rows) } else { *args[6] };
+            let scale = if one { inverse_count(self.sums, args[2], rows) } else { *args[6] };
             let (logits, target, upstream) = (args[0], args[1], args[2]);
             let (loss, dlogits) = (args[3], args[4]);
             self.main.rows(Buffers { logits, target, upstream, scale, loss, dlogits }, start, end);

@@ -148,16 +148,27 @@ impl MemoryDataset {
         Ok(self)
     }
 
-    /// Sets the number of classes, for data in which the last ones do not occur.
+    /// Sets the number of classes: for data in which the last ones do not occur, and for targets that
+    /// are one-hot rows (or, for two classes, one value of 0 or 1).
+    ///
+    /// # Errors
+    /// If labels go beyond, or targets have another number of values.
     pub fn with_num_classes(mut self, num_classes: usize) -> Result<Self> {
-        let used = self.info.num_classes.unwrap_or(0);
-        if num_classes < used {
-            return Err(Error::option(format!(
-                "num_classes is {num_classes}, but labels go up to {}",
-                used - 1
-            )));
+        match self.label_kind() {
+            LabelKind::Class { num_classes: used } if num_classes < used => {
+                return Err(Error::option(format!(
+                    "num_classes is {num_classes}, but labels go up to {}",
+                    used - 1
+                )));
+            }
+            LabelKind::Values { len } if len != num_classes && (len, num_classes) != (1, 2) => {
+                return Err(Error::option(format!(
+                    "targets of {len} values are no rows of {num_classes} classes"
+                )));
+            }
+            LabelKind::None => return Err(Error::option("the data have no labels")),
+            _ => self.info.num_classes = Some(num_classes),
         }
-        self.info.num_classes = self.info.num_classes.map(|_| num_classes);
         Ok(self)
     }
 

@@ -14,9 +14,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_table::Known;
 
 use crate::text::{TaggedSpec, TextDirectorySpec};
-use crate::{
-    Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, LabelKind, Result, TableSpec,
-};
+use crate::{Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, Result, TableSpec};
 
 /// The source of the samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -193,7 +191,7 @@ impl DataSpec {
 
 /// Counts of each class, by the labels alone; empty where labels are no classes.
 pub fn class_counts(data: &dyn Dataset) -> Vec<usize> {
-    let LabelKind::Class { num_classes } = data.label_kind() else { return Vec::new() };
+    let Some(num_classes) = data.num_classes() else { return Vec::new() };
     let mut counts = vec![0; num_classes];
     for class in (0..data.len()).filter_map(|i| data.class(i)) {
         counts[class as usize] += 1;

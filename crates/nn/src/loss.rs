@@ -103,7 +103,7 @@ pub enum Link {
 pub struct BuiltLoss {
     /// `[batch]`
     pub per_sample: TensorId,
-    /// Scalar: `sum(w l) / sum(w)`.
+    /// Scalar: `sum(w l) / n` over the n samples whose weight `w` is not 0.
     pub mean: TensorId,
 }
 

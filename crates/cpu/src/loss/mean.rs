@@ -5,7 +5,8 @@ use crate::kernel::Kernel;
 use crate::lanes::Lanes;
 use crate::rows::row_dot;
 
-/// `(sum(w l), sum(w))`; values of weight 0 do not count, not even NaN. `l` may be `w`.
+/// `sum(w l)` and how many weights are not 0; values of weight 0 do not count, not even NaN. `l` may be
+/// `w`.
 #[inline(always)]
 unsafe fn weighted_sums<S: Lanes>(l: *const f32, w: *const f32, n: usize, sums: &mut [f64; 2]) {
     *sums = [0.0; 2];
@@ -19,7 +20,10 @@ unsafe fn weighted_sums<S: Lanes>(l: *const f32, w: *const f32, n: usize, sums: 
             let zero = S::splat(0.0);
             let product = |l, w| S::select(S::eq(w, zero), zero, S::mul(l, w));
             sums[0] += f64::from(row_dot::<S>(l, w, len, product));
-            sums[1] += f64::from(row_dot::<S>(w, w, len, |w, _| w));
+            let one = S::splat(1.0);
+            let counts = |w, _| S::select(S::eq(w, zero), zero, one);
+            // at most 1024, exact in f32
+            sums[1] += f64::from(row_dot::<S>(w, w, len, counts));
         }
         start += len;
     }
@@ -30,18 +34,18 @@ kernel!(pub(super) fn weighted_sums_on(
 
 pub(super) type SumsFn = unsafe fn(*const f32, *const f32, usize, &mut [f64; 2]);
 
-/// 1 over the sum of the weights, 0 where that is 0.
+/// 1 over the number of weights that are not 0; 0 if there is none.
 ///
 /// # Safety
 /// `w` has `n` values.
-pub(super) unsafe fn inverse_sum(f: SumsFn, w: *const f32, n: usize) -> f32 {
+pub(super) unsafe fn inverse_count(f: SumsFn, w: *const f32, n: usize) -> f32 {
     let mut sums = [0.0; 2];
     // SAFETY: w has n values.
     unsafe { f(w, w, n, &mut sums) };
     if sums[1] == 0.0 { 0.0 } else { (1.0 / sums[1]) as f32 }
 }
 
-/// The weighted mean of losses, 0 where the weights sum to 0.
+/// The mean of losses times their weights over those that have one; 0 if none has.
 ///
 /// # Safety
 /// `l` and `w` have `n` values.
@@ -52,7 +56,7 @@ pub(super) unsafe fn mean(f: SumsFn, l: *const f32, w: *const f32, n: usize) -> 
     if sums[1] == 0.0 { 0.0 } else { (sums[0] / sums[1]) as f32 }
 }
 
-/// `sum(w l) / sum(w)`, 0 where the weights sum to 0. Arguments: `loss[n], weight[n], mean[1]`.
+/// `sum(w l) / n` over the n samples of a weight other than 0; 0 if there is none. Arguments: `loss[n], weight[n], mean[1]`.
 pub struct WeightedMean {
     len: usize,
     sums: SumsFn,
@@ -84,7 +88,7 @@ impl Kernel for WeightedMean {
     }
 }
 
-/// `w dmean / sum(w)`. Arguments: `weight[n], dmean[1], dloss[n]`.
+/// `w dmean / n`, n as in the mean. Arguments: `weight[n], dmean[1], dloss[n]`.
 pub struct WeightedMeanGrad {
     len: usize,
     sums: SumsFn,
@@ -105,7 +109,7 @@ impl Kernel for WeightedMeanGrad {
     unsafe fn run(&self, args: &[*mut f32], _chunk: usize, _scratch: *mut f32) {
         // SAFETY: weights and gradients have `len` values, dmean one.
         unsafe {
-            let scale = inverse_sum(self.sums, args[0], self.len) * *args[1];
+            let scale = inverse_count(self.sums, args[0], self.len) * *args[1];
             for i in 0..self.len {
                 *args[2].add(i) = *args[0].add(i) * scale;
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidemill_fields::{Batch, Row};
 
+use crate::dataset::class_of;
 use crate::{Dataset, FillCost, LoaderOptions, Result};
 
 /// Values of the samples that are filled in one go: long enough that handing them out does not
@@ -151,9 +152,10 @@ impl Filler {
     /// The class's and the sample's weight upon the row's own.
     fn weigh(&self, index: usize, row: &mut Row<'_>) {
         let options = &self.options;
-        if let Some(class) = row.class().filter(|_| !options.class_weights.is_empty()) {
-            let weight = options.class_weights.get(class).copied().unwrap_or(1.0);
-            row.set_weight(row.weight() * weight);
+        if !options.class_weights.is_empty() {
+            let class = row.class().or_else(|| row.targets().ok().and_then(|t| class_of(t)));
+            let weight = class.and_then(|class| options.class_weights.get(class));
+            row.set_weight(row.weight() * weight.copied().unwrap_or(1.0));
         }
         if let Some(weights) = &options.sample_weights {
             row.set_weight(row.weight() * weights[index]);

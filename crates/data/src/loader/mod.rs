@@ -19,7 +19,7 @@ use prefetch::Prefetch;
 
 use tidemill_fields::Batch;
 
-use crate::{Dataset, Error, FillCost, LabelKind, Order, Result};
+use crate::{Dataset, Error, FillCost, Order, Result};
 
 /// How a [`Loader`] goes through a dataset.
 #[derive(Clone, Debug)]
@@ -172,8 +172,14 @@ fn check(data: &dyn Dataset, options: &LoaderOptions) -> Result<()> {
     }
     let weights = &options.class_weights;
     if !weights.is_empty() {
-        let LabelKind::Class { num_classes } = data.label_kind() else {
-            return Err(Error::option("class weights need class labels"));
+        let sequence = data.info().signature.truth().is_some_and(|field| field.time().is_some());
+        if sequence {
+            return Err(Error::option(
+                "class weights need one class a sample, and these have one for each position",
+            ));
+        }
+        let Some(num_classes) = data.num_classes() else {
+            return Err(Error::option("class weights need labels that are classes"));
         };
         if weights.len() != num_classes {
             return Err(Error::option(format!(

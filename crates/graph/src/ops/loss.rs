@@ -30,10 +30,11 @@ pub enum Loss {
         /// `s`
         label_smoothing: f32,
     },
-    /// `(loss[b], weight[b]) -> []`: `sum(w l) / sum(w)`; 0 where the weights sum to 0. No
-    /// gradient to the weights.
+    /// `(loss[b], weight[b]) -> []`: `sum(w l) / n` over the n samples whose weight is not
+    /// 0, so that a weight scales its sample's gradient, as in Keras; 0 where n is 0. No gradient to
+    /// the weights.
     WeightedMean,
-    /// `(weight[b], dmean[]) -> [b]`: `w dmean / sum(w)`
+    /// `(weight[b], dmean[]) -> [b]`: `w dmean / n`
     WeightedMeanGrad,
 }
 
@@ -95,7 +96,7 @@ impl Family for Loss {
 
     /// Cross-entropy: l = -sum t log softmax(x): dx = dl (softmax(x) sum(t) - t), t the smoothed
     /// target, whose sum is 1 for class numbers; saves x and the targets.
-    /// Mean: m = sum(w l) / sum(w): dl = dm w / sum(w); saves w.
+    /// Mean over the n samples with a weight: m = sum(w l) / n: dl = dm w / n; saves w.
     fn gradient(&self, back: &mut Backward<'_>, node: &Node) -> Done {
         let (target, gradient, inputs) = match *self {
             Loss::SparseCrossEntropy { label_smoothing } => (
@@ -137,19 +138,24 @@ impl Family for Loss {
                 &smoothed(args.floats(1), label_smoothing, args.channels()),
             ),
             Loss::WeightedMean => {
-                let total: T = args.floats(1).iter().copied().sum();
                 let sum: T = args.zipped(|loss, weight| loss * weight).into_iter().sum();
-                vec![if total == T::ZERO { T::ZERO } else { sum / total }]
+                let counted = counted(args.floats(1));
+                vec![if counted == 0 { T::ZERO } else { sum / T::count(counted) }]
             }
             Loss::WeightedMeanGrad => {
                 let (weights, dmean) = (args.floats(0), args.floats(1)[0]);
-                let total: T = weights.iter().copied().sum();
-                let share = |&w: &T| if total == T::ZERO { T::ZERO } else { w * dmean / total };
-                weights.iter().map(share).collect()
+                // At least 1, so that weights of 0 give 0.
+                let counted = T::count(counted(weights).max(1));
+                weights.iter().map(|&w| w * dmean / counted).collect()
             }
         };
         Ok(out.into())
     }
+}
+
+/// How many weights are not 0.
+fn counted<T: Real>(weights: &[T]) -> usize {
+    weights.iter().filter(|&&w| w != T::ZERO).count()
 }
 
 /// `(logits[..., c], labels[...])`
