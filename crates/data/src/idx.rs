@@ -13,10 +13,10 @@ use crate::{Bytes, Error, MemoryDataset, Normalize, Result};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdxSpec {
-    /// The file of samples: 8-bit values with two or more dimensions, of which the first counts the
-    /// samples.
+    /// The file of samples: two or more dimensions, of which the first counts the samples. Values are
+    /// unsigned bytes, or signed bytes, integers of 16 or 32 bits, floats or doubles.
     pub images: String,
-    /// The file of labels: 8-bit values with one dimension. May be left out for data to predict on.
+    /// The file of labels: class numbers with one dimension; floats are targets. May be left out for data to predict on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
     /// Names of the classes, in the order of their numbers.
@@ -25,7 +25,8 @@ pub struct IdxSpec {
     /// Use only this many samples from the start; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// How stored values are scaled; multiplied by 1/255 when left out.
+    /// How stored values are scaled; by default unsigned bytes are multiplied by 1/255, others are
+    /// taken as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalize: Option<Normalize>,
 }
@@ -70,11 +71,11 @@ impl IdxSpec {
                         ),
                     ));
                 }
-                Labels::Classes(labels.values.iter().map(|&v| u32::from(v)).collect())
+                labels_of(&path, labels.values)?
             }
         };
-        let mut data = MemoryDataset::new(Features::U8(images.values), &shape, labels)?
-            .with_file(self.images.clone());
+        let mut data =
+            MemoryDataset::new(images.values, &shape, labels)?.with_file(self.images.clone());
         if let Some(normalize) = &self.normalize {
             data = data.with_normalize(normalize)?;
         }
@@ -85,17 +86,42 @@ impl IdxSpec {
     }
 }
 
+/// Class numbers of integers, targets of floats.
+fn labels_of(path: &Path, values: Features) -> Result<Labels> {
+    let values = match values {
+        Features::U8(v) => return Ok(Labels::Classes(v.iter().map(|&v| u32::from(v)).collect())),
+        Features::F32(values) => values,
+    };
+    match values.iter().find(|&&v| v.fract() != 0.0 || !(0.0..16_777_216.0).contains(&v)) {
+        None => Ok(Labels::Classes(values.into_iter().map(|v| v as u32).collect())),
+        Some(v) if v.is_finite() && v.fract() != 0.0 => Ok(Labels::Values { values, width: 1 }),
+        Some(v) => {
+            Err(Error::format(path, format!("has the label {v}; classes are numbers from 0")))
+        }
+    }
+}
+
 /// The content of an IDX file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Idx {
     /// Sizes of the dimensions, outermost first.
     pub dims: Vec<usize>,
     /// All values.
-    pub values: Bytes,
+    pub values: Features,
 }
 
-/// Reads an IDX file of 8-bit values, plain or gzipped, at most `limit` entries of its first
-/// dimension. The values are inflated straight to their place: there is never a second copy.
+impl Idx {
+    /// The values where they are unsigned bytes; none otherwise.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.values {
+            Features::U8(bytes) => bytes,
+            Features::F32(_) => &[],
+        }
+    }
+}
+
+/// Reads an IDX file, plain or gzipped, at most `limit` entries of its first dimension. Unsigned bytes
+/// are inflated straight to their place: there is never a second copy.
 pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
     let mut reader = open(path)?;
     let mut magic = [0; 4];
@@ -106,12 +132,19 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
             format!("is no IDX file: it starts with {magic:02x?}, IDX with two zero bytes"),
         ));
     };
-    if kind != 0x08 {
-        return Err(Error::format(
-            path,
-            format!("has IDX values of type 0x{kind:02x}; only 0x08 (unsigned bytes) is supported"),
-        ));
-    }
+    let size = match kind {
+        0x08 | 0x09 => 1,
+        0x0b => 2,
+        0x0c | 0x0d => 4,
+        0x0e => 8,
+        _ => {
+            let what = "has IDX values of unknown type";
+            return Err(Error::format(
+                path,
+                format!("{what} 0x{kind:02x}; 0x08 to 0x0e are known"),
+            ));
+        }
+    };
     if !(1..=4).contains(&rank) {
         return Err(Error::format(
             path,
@@ -127,19 +160,20 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
     let total = dims
         .iter()
         .try_fold(1usize, |n, &d| n.checked_mul(d))
-        .filter(|&n| n <= 1 << 36)
+        .and_then(|n| n.checked_mul(size))
+        .filter(|&bytes| bytes <= 1 << 36)
         .ok_or_else(|| Error::format(path, format!("claims impossible IDX sizes {dims:?}")))?;
     let declared = dims[0];
     let per_entry = total.checked_div(declared).unwrap_or(0);
     dims[0] = declared.min(limit.unwrap_or(declared));
-    let wanted = dims[0] * per_entry;
+    let wanted = dims[0] * per_entry; // bytes
 
     let impossible = |e| Error::format(path, format!("claims IDX sizes {dims:?}: {e}"));
     let header = 4 + 4 * dims.len();
     if dims[0] == declared
         && let Some(whole) = inflate_whole(path, header + wanted).map_err(impossible)?
     {
-        return Ok(Idx { dims, values: whole.skip(header) });
+        return Ok(Idx { dims, values: values_of(kind, whole.skip(header)) });
     }
     let mut values = Bytes::zeroed(wanted).map_err(impossible)?;
     let read = read_full(&mut reader, values.as_mut_slice());
@@ -148,7 +182,7 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
         return Err(Error::format(
             path,
             format!(
-                "is truncated: {read} of {wanted} values; its header says {declared} entries of {per_entry}"
+                "is truncated: {read} of {wanted} bytes; its header says {declared} entries of {per_entry} bytes"
             ),
         ));
     }
@@ -162,7 +196,20 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
             ));
         }
     }
-    Ok(Idx { dims, values })
+    Ok(Idx { dims, values: values_of(kind, values) })
+}
+
+/// Big-endian values of this type.
+fn values_of(kind: u8, bytes: Bytes) -> Features {
+    let values: Vec<f32> = match kind {
+        0x09 => bytes.iter().map(|&b| f32::from(b as i8)).collect(),
+        0x0b => bytes.as_chunks().0.iter().map(|&b| f32::from(i16::from_be_bytes(b))).collect(),
+        0x0c => bytes.as_chunks().0.iter().map(|&b| i32::from_be_bytes(b) as f32).collect(),
+        0x0d => bytes.as_chunks().0.iter().map(|&b| f32::from_be_bytes(b)).collect(),
+        0x0e => bytes.as_chunks().0.iter().map(|&b| f64::from_be_bytes(b) as f32).collect(),
+        _ => return Features::U8(bytes),
+    };
+    Features::F32(values)
 }
 
 /// A gzipped file of exactly this content length, inflated in one call; none if it is anything else,
@@ -226,20 +273,41 @@ mod tests {
     #[test]
     fn plain_and_gzipped_are_told_by_content() {
         let bytes = idx(&[2, 2, 1], &[1, 2, 3, 4]);
-        let want = Idx { dims: vec![2, 2, 1], values: vec![1, 2, 3, 4].into() };
-        assert_eq!(read_bytes(&bytes).unwrap(), want);
-        assert_eq!(read_bytes(&gz(&bytes)).unwrap(), want);
+        for bytes in [bytes.clone(), gz(&bytes)] {
+            let found = read_bytes(&bytes).unwrap();
+            assert_eq!(found.dims, [2, 2, 1]);
+            assert!(matches!(found.values, Features::U8(v) if v[..] == [1, 2, 3, 4]));
+        }
+    }
+
+    #[test]
+    fn all_types_of_values() {
+        let of = |kind: u8, values: &[u8], n: u32| {
+            let bytes = [&[0, 0, kind, 1][..], &n.to_be_bytes(), values].concat();
+            let found = [read_bytes(&bytes).unwrap(), read_bytes(&gz(&bytes)).unwrap()];
+            let floats = found.map(|found| match found.values {
+                Features::F32(values) => values,
+                Features::U8(_) => panic!("bytes"),
+            });
+            assert_eq!(floats[0], floats[1]);
+            floats[0].clone()
+        };
+        assert_eq!(of(0x09, &[255, 3], 2), [-1.0, 3.0]);
+        assert_eq!(of(0x0b, &[255, 254, 1, 0], 2), [-2.0, 256.0]);
+        assert_eq!(of(0x0c, &70_000i32.to_be_bytes(), 1), [70_000.0]);
+        assert_eq!(of(0x0d, &(-0.5f32).to_be_bytes(), 1), [-0.5]);
+        assert_eq!(of(0x0e, &1.25f64.to_be_bytes(), 1), [1.25]);
     }
 
     #[test]
     fn errors_say_what_is_wrong() {
         let good = idx(&[2, 2, 1], &[1, 2, 3, 4]);
         let text = |bytes: &[u8]| read_bytes(bytes).unwrap_err().to_string();
-        assert!(text(&good[..19]).contains("is truncated: 3 of 4 values"));
+        assert!(text(&good[..19]).contains("is truncated: 3 of 4 bytes"));
         assert!(text(&good[..7]).contains("truncated"));
         assert!(text(&[]).contains("truncated"));
         assert!(text(b"PK\x03\x04....").contains("is no IDX file"));
-        assert!(text(&[0, 0, 13, 1, 0, 0, 0, 0]).contains("type 0x0d"));
+        assert!(text(&[0, 0, 10, 1, 0, 0, 0, 0]).contains("type 0x0a"));
         assert!(text(&[0, 0, 8, 9]).contains("9 IDX dimensions"));
         assert!(text(&idx(&[u32::MAX; 3], &[])).contains("impossible"));
         assert!(text(&[&good[..], &[0]].concat()).contains("goes on after"));

@@ -53,7 +53,7 @@ pub struct TrainingSpec {
     #[serde(default)]
     pub seed: u64,
     /// Weights of the classes in the loss: `"balanced"`, or a table such as `{ cat = 2.0, "1" = 0.5
-    /// }`. All 1 by default.
+    /// }`. All 1 by default. A weight multiplies the gradients of its samples.
     #[serde(default)]
     pub class_weight: Option<ClassWeight>,
     /// Metrics reported beside the loss. By default accuracy for classes and the mean absolute

@@ -26,8 +26,8 @@ impl Digits {
         let labels = idx::read(&path("labels-idx1"), None)?;
         let row = |bytes: &[u8]| std::array::from_fn(|i| f32::from(bytes[i]) / 255.0);
         Ok(Digits {
-            x: images.values.chunks_exact(784).map(row).collect(),
-            labels: labels.values.iter().map(|&label| usize::from(label)).collect(),
+            x: images.bytes().chunks_exact(784).map(row).collect(),
+            labels: labels.bytes().iter().map(|&label| usize::from(label)).collect(),
         })
     }
 }
