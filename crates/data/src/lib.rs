@@ -6,7 +6,8 @@
 //!
 //! - [`spec`]: what a recipe says about data ([`DataSpec`]), and opening it
 //! - [`dataset`]: the [`Dataset`] trait that all sources implement
-//! - [`memory`]: arrays in memory ([`MemoryDataset`]); [`idx`] fills one from files
+//! - [`memory`]: arrays in memory ([`MemoryDataset`]); [`idx`] and [`numpy`] fill one from
+//!   files
 //! - [`table`]: tables of numbers and texts in memory ([`TableDataset`])
 //! - [`images`]: folders and archives of images, decoded as they are needed ([`ImageFolder`])
 //! - [`fields`]: samples of several fields in memory ([`FieldsDataset`]); [`text`] fills one from
@@ -47,6 +48,7 @@ pub mod images;
 pub mod loader;
 pub mod memory;
 pub mod normalize;
+pub mod numpy;
 pub mod order;
 mod random;
 mod source;
@@ -63,6 +65,7 @@ pub use images::{ImageDirectorySpec, ImageFolder, ImageShape};
 pub use loader::{Ahead, Loader, LoaderOptions};
 pub use memory::MemoryDataset;
 pub use normalize::Normalize;
+pub use numpy::NumpySpec;
 pub use order::Order;
 pub use spec::{DataSpec, InputSpec};
 pub use table::{TableDataset, TableInput, TableInputs, TableSpec};

@@ -3,6 +3,7 @@
 //! ```toml
 //! data = { image_directory = { path = "digits/train", validation_split = 0.2, subset = "training", seed = 1 } }
 //! data = { idx = { images = "mnist/train-images-idx3-ubyte.gz", labels = "mnist/train-labels-idx1-ubyte.gz" } }
+//! data = { numpy = { path = "mnist.npz", x = "x_train", y = "y_train" } }
 //! data = { csv = { path = "adult_census/adult.data.gz", header = false, label = -1 } }
 //! data = { text_directory = { path = "reviews/train" } }
 //! data = { tagged = { path = "train.conll" } }
@@ -14,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use tidemill_table::Known;
 
 use crate::text::{TaggedSpec, TextDirectorySpec};
-use crate::{Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, Result, TableSpec};
+use crate::{
+    Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, MemoryDataset, NumpySpec, Result,
+    TableSpec,
+};
 
 /// The source of the samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +28,8 @@ pub enum DataSpec {
     ImageDirectory(ImageDirectorySpec),
     /// IDX files, the format of MNIST.
     Idx(IdxSpec),
+    /// Arrays that NumPy saved, in `.npz` archives or `.npy` files.
+    Numpy(NumpySpec),
     /// A table: CSV, TSV, JSON lines, ARFF or Arrow.
     #[serde(alias = "table")]
     Csv(TableSpec),
@@ -66,6 +72,7 @@ impl DataSpec {
             DataSpec::Idx(idx) => {
                 std::iter::once(&idx.images).chain(&idx.labels).map(String::as_str).collect()
             }
+            DataSpec::Numpy(arrays) => arrays.files(),
             DataSpec::Csv(csv) => vec![&csv.path],
             DataSpec::TextDirectory(texts) => vec![&texts.path],
             DataSpec::Tagged(tagged) => vec![&tagged.path],
@@ -98,13 +105,13 @@ impl DataSpec {
                 Box::new(ImageFolder::open(spec, resolve, want, names)?)
             }
             Self::Idx(spec) => {
-                let mut data = spec.open(resolve)?;
-                if let Some(n) = like().and_then(|d| d.num_classes())
-                    && data.num_classes().is_some_and(|own| own < n)
-                {
-                    data = data.with_num_classes(n)?;
-                }
-                Box::new(data)
+                let data = spec.open(resolve)?;
+                Box::new(with_classes_of(data, like().and_then(|d| d.num_classes()))?)
+            }
+            Self::Numpy(spec) => {
+                let like = like();
+                let data = spec.open(resolve, like.map_or(&[][..], |d| d.class_names()))?;
+                Box::new(with_classes_of(data, like.and_then(|d| d.num_classes()))?)
             }
             Self::Csv(spec) => {
                 let known = known.or_else(|| like().and_then(|d| d.known()));
@@ -128,6 +135,7 @@ impl DataSpec {
         match self {
             Self::ImageDirectory(spec) => &spec.path,
             Self::Idx(spec) => &spec.images,
+            Self::Numpy(spec) => spec.main_path(),
             Self::Csv(spec) => &spec.path,
             Self::TextDirectory(spec) => &spec.path,
             Self::Tagged(spec) => &spec.path,
@@ -186,6 +194,14 @@ impl DataSpec {
              or the data's options",
             self.path()
         )))
+    }
+}
+
+/// The data with as many classes as those it is used beside, if it has fewer.
+fn with_classes_of(data: MemoryDataset, classes: Option<usize>) -> Result<MemoryDataset> {
+    match (classes, data.num_classes()) {
+        (Some(n), Some(own)) if own < n => data.with_num_classes(n),
+        _ => Ok(data),
     }
 }
 

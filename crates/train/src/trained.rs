@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidemill_engine::data::{
     DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Known, LabelKind, Loader,
-    LoaderOptions, TableSpec, TextDirectorySpec,
+    LoaderOptions, NumpySpec, TableSpec, TextDirectorySpec,
 };
 
 use tidemill_engine::engine::Engine;
@@ -193,6 +193,7 @@ impl Trained {
         match &mut spec {
             DataSpec::Csv(csv) => csv.context.unlabelled = true,
             DataSpec::Idx(idx) => idx.labels = None,
+            DataSpec::Numpy(arrays) => arrays.y = None,
             DataSpec::ImageDirectory(_) | DataSpec::TextDirectory(_) | DataSpec::Tagged(_) => {}
         }
         self.open_spec(&spec)
@@ -247,6 +248,24 @@ impl Trained {
                 idx.labels = labels.first().cloned();
                 idx.limit = None;
             }
+            (DataSpec::Numpy(arrays), [archive]) if archive.ends_with(".npz") => {
+                arrays.path = Some(archive.clone());
+                arrays.limit = None;
+            }
+            (DataSpec::Numpy(arrays), [x, y @ ..]) if y.len() < 2 => {
+                *arrays = NumpySpec {
+                    path: None,
+                    x: x.clone(),
+                    y: y.first().cloned(),
+                    limit: None,
+                    ..arrays.clone()
+                };
+            }
+            (DataSpec::Numpy(_), _) => {
+                return wrong(
+                    "name one .npz archive, or the .npy file of samples and that of labels",
+                );
+            }
             (DataSpec::Idx(_), _) => return wrong("name the file of images and that of labels"),
         }
         Ok(spec)
@@ -262,6 +281,7 @@ impl Trained {
             DataSpec::ImageDirectory(folder) => folder.class_names = Some(names),
             DataSpec::TextDirectory(texts) => texts.class_names = Some(names),
             DataSpec::Tagged(tagged) => tagged.class_names = names,
+            DataSpec::Numpy(arrays) => arrays.class_names = names,
             DataSpec::Csv(_) | DataSpec::Idx(_) => {}
         }
         spec

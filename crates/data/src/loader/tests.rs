@@ -1,4 +1,5 @@
 use super::*;
+use crate::LabelKind;
 use crate::{Info, MemoryDataset, Row};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

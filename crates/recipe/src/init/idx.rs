@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tidemill_engine::data::{Dataset, IdxSpec, MemoryDataset};
 use tidemill_engine::error::{Error, Result};
 
+use super::arrays::{Set, body};
 use super::text::{argument, plural, quoted};
 use super::{Data, Draft};
 
@@ -28,6 +29,14 @@ struct Pair {
     images: Data,
     labels: Data,
     data: MemoryDataset,
+}
+
+impl Pair {
+    fn set(&self) -> Set<'_> {
+        let (images, labels) = (quoted(&self.images.name), quoted(&self.labels.name));
+        let source = format!("{{ idx = {{ images = {images}, labels = {labels} }} }}");
+        Set { data: &self.data, source }
+    }
 }
 
 pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
@@ -63,7 +72,7 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
     ];
     Ok(Draft {
         found: found(&train, validation.as_ref()),
-        body: body(&train, validation.as_ref()),
+        body: body(&train.set(), validation.as_ref().map(Pair::set).as_ref()),
         next,
     })
 }
@@ -124,59 +133,4 @@ fn found(train: &Pair, validation: Option<&Pair>) -> Vec<String> {
         None => "There are no other samples of this shape for validation.".into(),
     });
     found
-}
-
-fn body(train: &Pair, validation: Option<&Pair>) -> String {
-    let classes = train.data.num_classes().unwrap_or(0);
-    let (input, layers) = match *train.data.sample_shape() {
-        [height, width, channels] if height.min(width) >= 16 => (
-            format!("{{ image = {{ height = {height}, width = {width}, channels = {channels} }} }}"),
-            "  { conv2d = { filters = 32, kernel = 3, padding = \"same\", activation = \"relu\" } },
-  { max_pool2d = { size = 2 } },
-  { conv2d = { filters = 64, kernel = 3, padding = \"same\", activation = \"relu\" } },
-  { max_pool2d = { size = 2 } },
-  { flatten = {} },
-  { dropout = { rate = 0.3 } },\n",
-        ),
-        [height, width, channels] => (
-            format!("{{ image = {{ height = {height}, width = {width}, channels = {channels} }} }}"),
-            "  { flatten = {} },\n",
-        ),
-        ref dims => (format!("{{ features = {} }}", dims.iter().product::<usize>()), ""),
-    };
-    let source = |pair: &Pair| {
-        let (images, labels) = (quoted(&pair.images.name), quoted(&pair.labels.name));
-        format!("{{ idx = {{ images = {images}, labels = {labels} }} }}")
-    };
-    let (validation, stop) = match validation {
-        Some(pair) => (
-            format!("validation = {}\n", source(pair)),
-            "
-[stop]
-# Stop when the validation loss has not improved for 3 epochs, and keep the best weights.
-patience = { epochs = 3, restore_best = true }
-",
-        ),
-        None => (String::new(), ""),
-    };
-    format!(
-        r#"[model]
-input  = {input}
-layers = [
-{layers}  {{ dense = {{ units = 128, activation = "relu" }} }},
-  {{ dense = {{ units = {classes} }} }}, # one output per class; the loss takes logits, so no softmax
-]
-
-[training]
-loss      = "sparse_categorical_crossentropy"
-optimizer = {{ adam = {{ learning_rate = 1e-3 }} }}
-seed      = 1
-
-[batch]
-data       = {data}
-{validation}batch_size = 64
-epochs     = 10
-{stop}"#,
-        data = source(train)
-    )
 }

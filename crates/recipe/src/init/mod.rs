@@ -7,11 +7,12 @@
 //! # Layout
 //!
 //! - [`Init`] is what is asked for, [`Drafted`] the answer; [`init`] writes the recipe
-//! - `images`, `texts`, `idx`, `table`: one kind of data each, from its path to a `Draft`
+//! - `images`, `texts`, `arrays`, `idx`, `table`: one kind of data each, from its path to a `Draft`
 //! - `tree`: how files lie in folders of classes; `columns`: what the values of a table's columns look
 //!   like
 //! - `text`: the text of a recipe
 
+mod arrays;
 mod columns;
 mod idx;
 mod images;
@@ -30,8 +31,8 @@ use crate::{DATA_VARIABLE, RecipeFile};
 /// What a recipe is asked for.
 #[derive(Clone, Debug)]
 pub struct Init {
-    /// The data: a folder or archive of images, a folder of texts, IDX files or a folder of them, or a
-    /// table.
+    /// The data: a folder or archive of images, a folder of texts, IDX files or a folder of them,
+    /// arrays that NumPy saved, or a table.
     pub data: Vec<PathBuf>,
     /// The column of a table that is to be predicted; found by its name, or the last one, if not
     /// given.
@@ -78,8 +79,9 @@ pub fn init(wanted: &Init) -> Result<Drafted> {
     };
     let draft = match kind(&first.path) {
         Kind::Idx => idx::draft(&data, out)?,
+        Kind::Arrays => arrays::draft(&data, out)?,
         kind if data.len() > 1 => {
-            let what = "only IDX files come in pairs; name one folder, archive or table";
+            let what = "only IDX and .npy files come in pairs; name one folder, archive or table";
             return Err(Error::Usage(format!("{}: is {}; {what}", first.name, kind.name())));
         }
         Kind::Images => images::draft(first, out)?,
@@ -137,6 +139,7 @@ impl Data {
 enum Kind {
     Images,
     Idx,
+    Arrays,
     Texts,
     Table,
     Tables,
@@ -147,6 +150,7 @@ impl Kind {
         match self {
             Kind::Images => "a folder or archive of images",
             Kind::Idx => "IDX data",
+            Kind::Arrays => "arrays of NumPy",
             Kind::Texts => "a folder of texts",
             Kind::Table => "a table",
             Kind::Tables => "a folder of tables",
@@ -170,6 +174,7 @@ fn kind(path: &Path) -> Kind {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     match () {
         () if idx::is_idx(path) => Kind::Idx,
+        () if arrays::is_numpy(path) => Kind::Arrays,
         () if [".tar", ".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end)) => Kind::Images,
         () => Kind::Table,
     }

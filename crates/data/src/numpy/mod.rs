@@ -1,0 +1,272 @@
+//! Arrays that NumPy saved: `.npy` files, and `.npz` archives of several.
+
+mod npy;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::memory::{Features, Labels};
+use crate::source::open;
+use crate::{Error, MemoryDataset, Normalize, Result};
+use npy::{Array, Values};
+
+/// `data = { numpy = { path = "mnist.npz", x = "x_train", y = "y_train" } }`, or `.npy` files as `x`
+/// and `y`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NumpySpec {
+    /// The `.npz` archive. Left out where `x` and `y` are `.npy` files of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The samples: an array of the archive or a file. Its first dimension counts the samples.
+    pub x: String,
+    /// The labels: class numbers or names for integers and texts, targets for floats. May be left out
+    /// for data to predict on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub y: Option<String>,
+    /// What integers in `y` are. By default they are classes; floats are targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<NumpyLabels>,
+    /// Names of the classes, in the order of their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
+    /// Use only this many samples from the start; all by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// How stored values are scaled; by default 8-bit values are multiplied by 1/255, others are taken
+    /// as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalize: Option<Normalize>,
+}
+
+/// What the labels of an array are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NumpyLabels {
+    /// Class numbers from 0.
+    Class,
+    /// Numbers to be predicted.
+    Values,
+}
+
+impl NumpySpec {
+    /// The archive, or the file of samples.
+    pub fn main_path(&self) -> &str {
+        self.path.as_ref().unwrap_or(&self.x)
+    }
+
+    /// The files that it names.
+    pub fn files(&self) -> Vec<&str> {
+        match &self.path {
+            Some(path) => vec![path],
+            None => std::iter::once(&self.x).chain(&self.y).map(String::as_str).collect(),
+        }
+    }
+
+    /// Reads samples and labels; `resolve` finds a named path. Classes that are texts are numbered as
+    /// in `names`, or else in the order of the alphabet.
+    ///
+    /// # Errors
+    /// If an array cannot be read, or samples and labels do not belong together.
+    pub fn open(
+        &self,
+        resolve: &dyn Fn(&str) -> PathBuf,
+        names: &[String],
+    ) -> Result<MemoryDataset> {
+        let (x_place, x) = self.array(&self.x, resolve)?;
+        let mut shape = x.dims[1..].to_vec();
+        match (&shape[..], &x.values) {
+            ([], _) => shape.push(1),
+            // Grey images come without a dimension for their channel.
+            ([_, _], Values::U8(_)) => shape.push(1),
+            _ => {}
+        }
+        let features = match x.values {
+            Values::U8(bytes) => Features::U8(bytes),
+            Values::Floats(values) => {
+                if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+                    let row = at / shape.iter().product::<usize>().max(1);
+                    return Err(x_place.error(format!(
+                        "has {} in sample {row}; fill missing values before training, such as with \
+                         numpy.nan_to_num",
+                        values[at]
+                    )));
+                }
+                Features::F32(values)
+            }
+            Values::Integers(values) => {
+                Features::F32(values.into_iter().map(|v| v as f32).collect())
+            }
+            Values::Texts(_) => {
+                return Err(x_place.error("holds texts; samples must be numbers".into()));
+            }
+        };
+        let mut class_names = self.class_names.clone();
+        let labels = match &self.y {
+            None => Labels::None,
+            Some(name) => {
+                let (place, y) = self.array(name, resolve)?;
+                if y.dims[0] != x.dims[0] {
+                    return Err(place.error(format!(
+                        "has {} labels for {} samples; are they of one set?",
+                        y.dims[0], x.dims[0]
+                    )));
+                }
+                self.labels(&place, y, names, &mut class_names)?
+            }
+        };
+        let mut data = MemoryDataset::new(features, &shape, labels)
+            .map_err(|e| x_place.error(e.to_string()))?
+            .with_file(self.main_path().to_owned());
+        if let Some(normalize) = &self.normalize {
+            data = data.with_normalize(normalize)?;
+        }
+        if !class_names.is_empty() {
+            data = data.with_class_names(class_names)?;
+        }
+        Ok(data)
+    }
+
+    fn labels(
+        &self,
+        place: &Place,
+        y: Array,
+        names: &[String],
+        class_names: &mut Vec<String>,
+    ) -> Result<Labels> {
+        let width: usize = y.dims[1..].iter().product();
+        let one = || match width {
+            1 => Ok(()),
+            _ => Err(place.error(format!("has {width} class labels for each sample, expected 1"))),
+        };
+        let values = self.labels == Some(NumpyLabels::Values);
+        let classes = |all: &mut dyn Iterator<Item = i64>| -> Result<Labels> {
+            let class = |v: i64| {
+                u32::try_from(v).ok().filter(|&v| v < 1 << 24).ok_or_else(|| {
+                    place.error(format!(
+                        "has the class {v}; classes are numbers from 0 (labels = \"values\" takes \
+                         them as numbers to be predicted)"
+                    ))
+                })
+            };
+            Ok(Labels::Classes(all.map(class).collect::<Result<_>>()?))
+        };
+        let numbers = |values: Vec<f32>| Labels::Values { values, width };
+        match y.values {
+            Values::U8(v) if values => Ok(numbers(v.iter().map(|&v| f32::from(v)).collect())),
+            Values::Integers(v) if values => Ok(numbers(v.into_iter().map(|v| v as f32).collect())),
+            // One-hot rows of integers.
+            Values::U8(v) if width > 1 => Ok(numbers(v.iter().map(|&v| f32::from(v)).collect())),
+            Values::Integers(v) if width > 1 => {
+                Ok(numbers(v.into_iter().map(|v| v as f32).collect()))
+            }
+            Values::U8(v) => classes(&mut v.iter().map(|&v| i64::from(v))),
+            Values::Integers(v) => classes(&mut v.into_iter()),
+            Values::Floats(v) if self.labels == Some(NumpyLabels::Class) => {
+                one()?;
+                match v.iter().find(|v| v.fract() != 0.0) {
+                    Some(v) => Err(place.error(format!("has the label {v}, which is no class"))),
+                    None => classes(&mut v.into_iter().map(|v| v as i64)),
+                }
+            }
+            Values::Floats(v) => match v.iter().position(|v| !v.is_finite()) {
+                Some(at) => Err(place.error(format!("has {} as label {}", v[at], at / width))),
+                None => Ok(numbers(v)),
+            },
+            Values::Texts(v) => {
+                one()?;
+                if class_names.is_empty() {
+                    class_names.extend_from_slice(names);
+                }
+                if class_names.is_empty() {
+                    class_names.clone_from(&v);
+                    class_names.sort();
+                    class_names.dedup();
+                }
+                let numbers: HashMap<&str, u32> =
+                    class_names.iter().map(String::as_str).zip(0..).collect();
+                let class = |text: &String| {
+                    numbers.get(text.as_str()).copied().ok_or_else(|| {
+                        let known = class_names.join(", ");
+                        place.error(format!("has the class \"{text}\", which is none of {known}"))
+                    })
+                };
+                Ok(Labels::Classes(v.iter().map(class).collect::<Result<_>>()?))
+            }
+        }
+    }
+
+    /// The array of this name, and where it is.
+    fn array(&self, name: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<(Place, Array)> {
+        let place = match &self.path {
+            Some(path) => Place { path: resolve(path), array: Some(name.to_owned()) },
+            None => Place { path: resolve(name), array: None },
+        };
+        let array = match &place.array {
+            None => npy::read(open(&place.path)?.as_mut(), self.limit),
+            Some(_) => from_archive(&place.path, name, self.limit)?,
+        };
+        let array = array.map_err(|what| place.error(what))?;
+        if array.dims[0] == 0 {
+            return Err(place.error("has no samples".into()));
+        }
+        Ok((place, array))
+    }
+}
+
+/// Where an array is.
+struct Place {
+    path: PathBuf,
+    array: Option<String>,
+}
+
+impl Place {
+    fn error(&self, what: String) -> Error {
+        match &self.array {
+            None => Error::format(&self.path, what),
+            Some(array) => Error::format(&self.path, format!("array {array} {what}")),
+        }
+    }
+}
+
+fn archive(path: &Path) -> Result<zip::ZipArchive<BufReader<File>>> {
+    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    zip::ZipArchive::new(BufReader::new(file))
+        .map_err(|e| Error::format(path, format!("is no .npz archive, or a part of one: {e}")))
+}
+
+fn from_archive(path: &Path, name: &str, limit: Option<usize>) -> Result<Result<Array, String>> {
+    let mut archive = archive(path)?;
+    let member = format!("{name}.npy");
+    if archive.index_for_name(&member).is_none() {
+        let arrays = names(&archive).join(", ");
+        return Err(Error::format(path, format!("has no array {name}; it has {arrays}")));
+    }
+    match archive.by_name(&member) {
+        Ok(mut file) => Ok(npy::read(&mut file, limit)),
+        Err(e) => Err(Error::format(path, format!("array {name} cannot be read: {e}"))),
+    }
+}
+
+fn names(archive: &zip::ZipArchive<BufReader<File>>) -> Vec<String> {
+    let files = archive.file_names().filter_map(|name| name.ok());
+    let mut names: Vec<String> =
+        files.filter_map(|name| Some(name.strip_suffix(".npy")?.to_owned())).collect();
+    names.sort();
+    names
+}
+
+/// The names of the arrays in an archive, in the order of the alphabet.
+///
+/// # Errors
+/// If the file is no archive.
+pub fn arrays(path: &Path) -> Result<Vec<String>> {
+    Ok(names(&archive(path)?))
+}

@@ -1,0 +1,116 @@
+use super::*;
+use crate::{Dataset, LabelKind};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/numpy")
+}
+
+/// An array of the fixture's archive as samples, with another one as labels.
+fn of(x: &str, y: Option<&str>) -> Result<MemoryDataset> {
+    spec(x, y).open(&|name| folder().join(name), &[])
+}
+
+fn spec(x: &str, y: Option<&str>) -> NumpySpec {
+    NumpySpec {
+        path: Some("arrays.npz".into()),
+        x: x.into(),
+        y: y.map(str::to_owned),
+        ..NumpySpec::default()
+    }
+}
+
+fn error(x: &str, y: Option<&str>) -> String {
+    of(x, y).unwrap_err().to_string()
+}
+
+fn inputs(data: &MemoryDataset, index: usize) -> Vec<f32> {
+    data.read(index).unwrap().x().to_vec()
+}
+
+#[test]
+fn what_numpy_saved_is_read() {
+    let data = of("x", Some("y")).unwrap();
+    assert_eq!((data.len(), data.sample_shape()), (5, vec![4, 3, 1]));
+    assert_eq!(data.label_kind(), LabelKind::Class { num_classes: 3 });
+    let first = [244.0, 99.0, 52.0].map(|v| v * (1.0 / 255.0));
+    assert_eq!(inputs(&data, 0)[..3], first[..]);
+    assert_eq!((0..5).map(|i| data.class(i).unwrap()).collect::<Vec<_>>(), [2, 0, 1, 1, 0]);
+
+    let compressed = NumpySpec { path: Some("compressed.npz".into()), ..spec("x", Some("y")) };
+    let compressed = compressed.open(&|name| folder().join(name), &[]).unwrap();
+    let single = NumpySpec { x: "x.npy".into(), ..NumpySpec::default() };
+    let single = single.open(&|name| folder().join(name), &[]).unwrap();
+    for i in 0..5 {
+        assert_eq!(inputs(&compressed, i), inputs(&data, i));
+        assert_eq!(inputs(&single, i), inputs(&data, i));
+    }
+    assert_eq!(single.label_kind(), LabelKind::None);
+}
+
+#[test]
+fn orders_and_types_of_values() {
+    for (x, second) in [("column_major", [-0.05, 0.86, 1.51]), ("big_endian", [-0.05, 0.86, 1.51])]
+    {
+        let data = of(x, Some("names")).unwrap();
+        assert_eq!(inputs(&data, 1), second, "{x}");
+        assert_eq!(data.class_names(), ["ape", "cat", "dog"]);
+        assert_eq!(data.class(0), Some(1));
+        let few = NumpySpec { limit: Some(2), ..spec(x, Some("targets")) };
+        let few = few.open(&|name| folder().join(name), &[]).unwrap();
+        assert_eq!((few.len(), few.label_kind()), (2, LabelKind::Values { len: 1 }));
+        assert_eq!(inputs(&few, 1), second, "{x}");
+    }
+    let yes = of("x", Some("yes")).unwrap();
+    assert_eq!((yes.class(0), yes.class(1)), (Some(1), Some(0)));
+    let known = spec("x", Some("names"))
+        .open(&|name| folder().join(name), &["dog".into(), "cat".into(), "ape".into()]);
+    assert_eq!(known.unwrap().class(0), Some(1), "as in the training data");
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    assert!(error("z", None).contains("has no array z; it has big_endian, column_major"));
+    assert!(error("objects", None).contains("Python objects"));
+    assert!(error("names", None).contains("samples must be numbers"));
+    assert!(error("single", None).contains("a single value"));
+    let error = spec("x", Some("column_major")).open(&|name| folder().join(name), &[]);
+    assert!(error.is_ok(), "rows of three targets");
+    let missing = spec("x", Some("names")).open(&|name| folder().join(name), &["cat".into()]);
+    assert!(missing.unwrap_err().to_string().contains("the class \"dog\", which is none of cat"));
+}
+
+/// A `.npy` file of this header and these bytes, read.
+fn read(header: &str, bytes: &[u8]) -> Result<Array, String> {
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.as_bytes());
+    file.extend(bytes);
+    npy::read(&mut &file[..], None)
+}
+
+#[test]
+fn damaged_arrays_are_errors() {
+    let good = "{'descr': '<i2', 'fortran_order': False, 'shape': (2,), }\n";
+    let array = read(good, &[1, 0, 0xff, 0xff]).unwrap();
+    assert_eq!(array.values, Values::Integers(vec![1, -1]));
+    for (header, bytes, message) in [
+        (good, &[1, 0, 2][..], "truncated"),
+        ("{'descr': '<f2', 'fortran_order': False, 'shape': (2,), }", &[][..], "type \"<f2\""),
+        (
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 9), }",
+            &[],
+            "impossible",
+        ),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (99999,), }", &[], "truncated"),
+        ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }", &[], "records"),
+        ("{'descr': '<f4', 'fortran_order': Maybe, 'shape': (2,), }", &[], "cannot be read"),
+        ("{}", &[], "cannot be read"),
+    ] {
+        let error = read(header, bytes).unwrap_err();
+        assert!(error.contains(message), "{header}: {error}");
+    }
+    assert!(
+        npy::read(&mut &b"PK\x03\x04abcdefg"[..], None).unwrap_err().contains("no NumPy array")
+    );
+    assert!(npy::read(&mut &b"\x93NUM"[..], None).unwrap_err().contains("truncated"));
+}

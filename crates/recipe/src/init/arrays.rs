@@ -1,0 +1,184 @@
+//! A recipe for arrays of samples: those that NumPy saved, and what all arrays have in common.
+
+use std::path::{Path, PathBuf};
+
+use tidemill_engine::data::{Dataset, LabelKind, MemoryDataset, NumpySpec, numpy};
+use tidemill_engine::error::{Error, Result};
+
+use super::text::{argument, plural, quoted};
+use super::{Data, Draft};
+
+/// What samples and labels are called in archives, the names for training before those for
+/// validation.
+const NAMES: [(&str, &str); 12] = [
+    ("x_train", "y_train"),
+    ("X_train", "y_train"),
+    ("train_images", "train_labels"),
+    ("train_x", "train_y"),
+    ("x", "y"),
+    ("X", "y"),
+    ("data", "target"),
+    ("data", "labels"),
+    ("images", "labels"),
+    ("features", "labels"),
+    ("inputs", "targets"),
+    ("arr_0", "arr_1"),
+];
+const VALIDATION: [(&str, &str); 6] = [
+    ("x_test", "y_test"),
+    ("X_test", "y_test"),
+    ("test_images", "test_labels"),
+    ("test_x", "test_y"),
+    ("x_val", "y_val"),
+    ("X_val", "y_val"),
+];
+
+/// Samples, and how a recipe names them.
+pub(super) struct Set<'a> {
+    pub data: &'a MemoryDataset,
+    pub source: String,
+}
+
+/// Whether a file is called as NumPy's are.
+pub(super) fn is_numpy(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "npz" || end == "npy")
+}
+
+pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
+    let named = |data: &Data, x: &str, y: &str| {
+        let path = Some(data.path.display().to_string());
+        let spec = NumpySpec { path, x: x.into(), y: Some(y.into()), ..NumpySpec::default() };
+        let (name, x, y) = (quoted(&data.name), quoted(x), quoted(y));
+        (spec, format!("{{ numpy = {{ path = {name}, x = {x}, y = {y} }} }}"))
+    };
+    let (train, validation) = match given {
+        [archive] if archive.path.extension().is_some_and(|end| end == "npz") => {
+            let arrays = numpy::arrays(&archive.path)?;
+            let has = |name: &str| arrays.iter().any(|a| a == name);
+            let find = |names: &[(&str, &str)]| {
+                let found = names.iter().find(|(x, y)| has(x) && has(y));
+                found.map(|(x, y)| named(archive, x, y))
+            };
+            let train = find(&NAMES).ok_or_else(|| {
+                Error::Usage(format!(
+                    "{}: has the arrays {}; name samples and labels x_train and y_train, or write \
+                     data = {{ numpy = {{ path = {}, x = ..., y = ... }} }} into a recipe",
+                    archive.name,
+                    arrays.join(", "),
+                    quoted(&archive.name)
+                ))
+            })?;
+            (train, find(&VALIDATION))
+        }
+        [x, y] => {
+            let spec = NumpySpec {
+                x: x.path.display().to_string(),
+                y: Some(y.path.display().to_string()),
+                ..NumpySpec::default()
+            };
+            let (x, y) = (quoted(&x.name), quoted(&y.name));
+            ((spec, format!("{{ numpy = {{ x = {x}, y = {y} }} }}")), None)
+        }
+        _ => {
+            return Err(Error::Usage(format!(
+                "{}: name an .npz archive, or two .npy files, of samples and of labels",
+                given[0].name
+            )));
+        }
+    };
+    let open = |spec: &NumpySpec, names: &[String]| {
+        Ok::<_, Error>(spec.open(&|name| PathBuf::from(name), names)?)
+    };
+    let data = open(&train.0, &[])?;
+    let held_out = validation.as_ref().map(|v| open(&v.0, data.class_names())).transpose()?;
+    let set = Set { data: &data, source: train.1 };
+    let beside = held_out.as_ref().zip(validation);
+    let beside = beside.map(|(data, (_, source))| Set { data, source });
+    let recipe = argument(&out.display().to_string());
+    Ok(Draft {
+        found: found(&given[0].name, &set, beside.as_ref()),
+        body: body(&set, beside.as_ref()),
+        next: vec![
+            format!("tidemill train {recipe}"),
+            format!("tidemill doctor {recipe}"),
+            format!("tidemill learn {recipe} --from data: --out runs/stream"),
+        ],
+    })
+}
+
+fn found(name: &str, train: &Set<'_>, validation: Option<&Set<'_>>) -> Vec<String> {
+    let shape: Vec<String> = train.data.sample_shape().iter().map(|d| d.to_string()).collect();
+    let labels = match (train.data.num_classes(), train.data.label_kind()) {
+        (Some(classes), _) => plural(classes, "class"),
+        (None, LabelKind::Values { len }) => plural(len, "target"),
+        _ => "no labels".into(),
+    };
+    let samples = plural(train.data.len(), "sample");
+    let mut found =
+        vec![format!("Found in {name}: {samples} with {labels}, each {}.", shape.join(" x "))];
+    found.push(match validation {
+        Some(v) => format!("{} are for validation.", plural(v.data.len(), "sample")),
+        None => "There are no samples for validation.".into(),
+    });
+    found
+}
+
+/// The recipe of a network for these samples.
+pub(super) fn body(train: &Set<'_>, validation: Option<&Set<'_>>) -> String {
+    let (units, loss, note) = match (train.data.label_kind(), train.data.num_classes()) {
+        (LabelKind::Class { .. }, Some(classes)) => (
+            classes,
+            "sparse_categorical_crossentropy",
+            "one output per class; the loss takes logits, so no softmax",
+        ),
+        (LabelKind::Values { len }, _) => (len, "mean_squared_error", "one output per target"),
+        _ => (1, "mean_squared_error", "one output per target"),
+    };
+    let (input, layers) = match *train.data.sample_shape() {
+        [height, width, channels] if height.min(width) >= 16 => (
+            format!("{{ image = {{ height = {height}, width = {width}, channels = {channels} }} }}"),
+            "  { conv2d = { filters = 32, kernel = 3, padding = \"same\", activation = \"relu\" } },
+  { max_pool2d = { size = 2 } },
+  { conv2d = { filters = 64, kernel = 3, padding = \"same\", activation = \"relu\" } },
+  { max_pool2d = { size = 2 } },
+  { flatten = {} },
+  { dropout = { rate = 0.3 } },\n",
+        ),
+        [height, width, channels] => (
+            format!("{{ image = {{ height = {height}, width = {width}, channels = {channels} }} }}"),
+            "  { flatten = {} },\n",
+        ),
+        ref dims => (format!("{{ features = {} }}", dims.iter().product::<usize>()), ""),
+    };
+    let (validation, stop) = match validation {
+        Some(set) => (
+            format!("validation = {}\n", set.source),
+            "
+[stop]
+# Stop when the validation loss has not improved for 3 epochs, and keep the best weights.
+patience = { epochs = 3, restore_best = true }
+",
+        ),
+        None => (String::new(), ""),
+    };
+    format!(
+        r#"[model]
+input  = {input}
+layers = [
+{layers}  {{ dense = {{ units = 128, activation = "relu" }} }},
+  {{ dense = {{ units = {units} }} }}, # {note}
+]
+
+[training]
+loss      = "{loss}"
+optimizer = {{ adam = {{ learning_rate = 1e-3 }} }}
+seed      = 1
+
+[batch]
+data       = {data}
+{validation}batch_size = 64
+epochs     = 10
+{stop}"#,
+        data = train.source
+    )
+}
