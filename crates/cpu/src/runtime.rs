@@ -1,20 +1,27 @@
 //! Runs plans: one state, one arena, any number of plans over them.
+//!
+//! `shared` runs plans that only read the state, by several threads at once.
+
+mod shared;
 
 use crate::buffer::AlignedBuffer;
 use crate::compile::CpuTarget;
 use crate::isa::Isa;
-use crate::step::{Run, Step};
+use crate::step::{Program, Run, Step};
 use crate::threads::{Beside, NOTHING, Pool};
+use std::sync::{Arc, Mutex, PoisonError};
 use tidemill_graph::{DType, Graph};
 use tidemill_plan::backend::{check_inputs, find_state};
 use tidemill_plan::{Options, Place, Plan, Slot, state_slots};
 
+pub use shared::{ReadPlan, Workspace};
 pub use tidemill_plan::{Input, InputError, PlanId};
 
 /// Plans over one state and one arena, and the threads that run them.
 pub struct Runtime {
     isa: Isa,
-    pool: Pool,
+    /// Locked by those who share the runtime; whoever has it alone needs no lock.
+    pool: Mutex<Pool>,
     slots: Vec<Slot>,
     offsets: Vec<usize>,
     state: AlignedBuffer,
@@ -37,7 +44,7 @@ impl Runtime {
         }
         Runtime {
             isa,
-            pool: Pool::new(threads),
+            pool: Mutex::new(Pool::new(threads)),
             slots,
             offsets,
             state: AlignedBuffer::new(end),
@@ -50,14 +57,12 @@ impl Runtime {
 
     /// Compiles a graph whose state tensors are among the runtime's, by name.
     pub fn add(&mut self, graph: &Graph, options: Options) -> Result<PlanId, InputError> {
-        let mut target = CpuTarget::new(self.isa);
-        let plan = Plan::new(graph, &mut target, options);
-        let states = plan.state.iter().map(|slot| find_state(&self.slots, slot));
-        let states = states.collect::<Result<Vec<usize>, InputError>>()?;
-        let step = Step::new(plan, target.compiled());
-        self.pool.reserve(step.tasks());
+        let (program, states) = self.compile(graph, options)?;
+        let step = Step::new(Arc::new(program));
+        let pool = alone(&mut self.pool);
+        pool.reserve(step.tasks());
         if self.scratch.first().is_none_or(|s| s.len() < step.scratch_len) {
-            let threads = self.pool.threads();
+            let threads = pool.threads();
             self.scratch = (0..threads).map(|_| AlignedBuffer::new(step.scratch_len)).collect();
         }
         let arena_len = step.plan.arena_bytes.div_ceil(4);
@@ -73,24 +78,49 @@ impl Runtime {
         Ok(PlanId(new))
     }
 
+    /// The program of a graph, and the runtime's slot of each tensor of its state.
+    fn compile(
+        &self,
+        graph: &Graph,
+        options: Options,
+    ) -> Result<(Program, Vec<usize>), InputError> {
+        let mut target = CpuTarget::new(self.isa);
+        let plan = Plan::new(graph, &mut target, options);
+        let states = plan.state.iter().map(|slot| find_state(&self.slots, slot));
+        let states = states.collect::<Result<Vec<usize>, InputError>>()?;
+        Ok((Program::new(plan, target.compiled()), states))
+    }
+
     /// Fills in a step's argument table.
     fn rebind(&mut self, index: usize) {
+        let program = self.steps[index].program.clone();
         let pointers: Vec<*mut f32> =
-            (0..self.steps[index].plan.buffers.len()).map(|b| self.pointer(index, b)).collect();
-        self.steps[index].bind(&pointers);
+            (0..program.plan.buffers.len()).map(|b| self.pointer(index, b)).collect();
+        self.steps[index].bind(|buffer| pointers[buffer]);
     }
 
     /// Start of a step's buffer; null for inputs.
     fn pointer(&self, index: usize, buffer: usize) -> *mut f32 {
-        match self.steps[index].plan.buffers[buffer].place {
-            // SAFETY: the arena is as large as the largest plan, whose offsets these are.
-            Place::Arena(offset) => unsafe { self.arena.as_mut_ptr().add(offset / 4) },
+        self.place(&self.steps[index].program, &self.states[index], &self.arena, buffer)
+    }
+
+    /// Start of a program's buffer in an arena that is large enough for it; null for inputs.
+    fn place(
+        &self,
+        program: &Program,
+        states: &[usize],
+        arena: &AlignedBuffer,
+        buffer: usize,
+    ) -> *mut f32 {
+        match program.plan.buffers[buffer].place {
+            // SAFETY: the caller's arena is as large as the plan's, whose offsets these are.
+            Place::Arena(offset) => unsafe { arena.as_mut_ptr().add(offset / 4) },
             Place::State(i) => {
-                let slot = self.states[index][i];
+                let slot = states[i];
                 // SAFETY: offsets and the state's size come from the same table.
                 unsafe { self.state.as_mut_ptr().add(self.offsets[slot]) }
             }
-            Place::Constant(_) => self.steps[index].constant(buffer),
+            Place::Constant(_) => program.constant(buffer),
             Place::Input(_) => std::ptr::null_mut(),
         }
     }
@@ -110,8 +140,8 @@ impl Runtime {
     ) -> Result<(), InputError> {
         self.bind(id, inputs)?;
         let step = &self.steps[id.0];
-        let run = Run { step, scratch: &self.scratch, tasks: 0..step.tasks() };
-        self.pool.run(&run, step.parallel, beside);
+        let run = Run::new(step, &self.scratch, 0..step.tasks());
+        alone(&mut self.pool).run(&run, step.parallel, beside);
         Ok(())
     }
 
@@ -127,8 +157,8 @@ impl Runtime {
         let (all, before) = (self.steps[id.0].tasks(), self.steps[id.0].tasks_before_gate());
         self.bind(id, inputs)?;
         let step = &self.steps[id.0];
-        let run = Run { step, scratch: &self.scratch, tasks: 0..before };
-        self.pool.run(&run, step.parallel, NOTHING);
+        let run = Run::new(step, &self.scratch, 0..before);
+        alone(&mut self.pool).run(&run, step.parallel, NOTHING);
         if before == all {
             return Ok(true);
         }
@@ -136,8 +166,8 @@ impl Runtime {
             return Ok(false);
         }
         let step = &self.steps[id.0];
-        let run = Run { step, scratch: &self.scratch, tasks: before..all };
-        self.pool.run(&run, step.parallel, NOTHING);
+        let run = Run::new(step, &self.scratch, before..all);
+        alone(&mut self.pool).run(&run, step.parallel, NOTHING);
         Ok(true)
     }
 
@@ -147,19 +177,7 @@ impl Runtime {
     }
 
     fn bind(&mut self, id: PlanId, inputs: &[Input<'_>]) -> Result<(), InputError> {
-        let step = &mut self.steps[id.0];
-        let fits = |(&(dtype, len), input): (&(DType, usize), &Input<'_>)| match input {
-            Input::F32(x) => dtype == DType::F32 && x.len() >= len,
-            Input::I32(x) => dtype == DType::I32 && x.len() >= len,
-        };
-        if step.inputs.len() != inputs.len() || !step.inputs.iter().zip(inputs).all(fits) {
-            check_inputs(&step.plan.inputs, inputs)?;
-        }
-        step.bind_inputs(|input| match inputs[input] {
-            Input::F32(x) => x.as_ptr().cast_mut(),
-            Input::I32(x) => x.as_ptr().cast_mut().cast(),
-        });
-        Ok(())
+        bind_inputs(&mut self.steps[id.0], inputs)
     }
 
     /// The plan behind an id.
@@ -215,7 +233,7 @@ impl Runtime {
 
     /// Threads that a step may use.
     pub fn threads(&self) -> usize {
-        self.pool.threads()
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).threads()
     }
 
     /// The instruction set in use.
@@ -240,4 +258,50 @@ impl Runtime {
         totals.iter_mut().for_each(|total| *total /= rounds as f64);
         Ok(totals)
     }
+}
+
+impl Clone for Runtime {
+    /// The same plans over a copy of the state, with an arena and threads of its own. Kernels are shared.
+    fn clone(&self) -> Runtime {
+        let arena = AlignedBuffer::new(self.arena.len());
+        let mut state = AlignedBuffer::new(self.state.len());
+        state.as_mut_slice().copy_from_slice(self.state.as_slice());
+        let mut pool = Pool::new(self.threads());
+        pool.reserve(self.steps.iter().map(|step| step.tasks()).max().unwrap_or(0));
+        let scratch_len = self.scratch.first().map_or(0, AlignedBuffer::len);
+        let mut copy = Runtime {
+            isa: self.isa,
+            scratch: (0..pool.threads()).map(|_| AlignedBuffer::new(scratch_len)).collect(),
+            pool: Mutex::new(pool),
+            slots: self.slots.clone(),
+            offsets: self.offsets.clone(),
+            state,
+            arena,
+            steps: self.steps.iter().map(|step| Step::new(step.program.clone())).collect(),
+            states: self.states.clone(),
+        };
+        (0..copy.steps.len()).for_each(|step| copy.rebind(step));
+        copy
+    }
+}
+
+/// The pool of a runtime that nobody else uses. A panic in a step leaves it as good as new.
+fn alone(pool: &mut Mutex<Pool>) -> &mut Pool {
+    pool.get_mut().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Points a step to its inputs, if they are of its types and long enough.
+fn bind_inputs(step: &mut Step, inputs: &[Input<'_>]) -> Result<(), InputError> {
+    let fits = |(&(dtype, len), input): (&(DType, usize), &Input<'_>)| match input {
+        Input::F32(x) => dtype == DType::F32 && x.len() >= len,
+        Input::I32(x) => dtype == DType::I32 && x.len() >= len,
+    };
+    if step.inputs.len() != inputs.len() || !step.inputs.iter().zip(inputs).all(fits) {
+        check_inputs(&step.plan.inputs, inputs)?;
+    }
+    step.bind_inputs(|input| match inputs[input] {
+        Input::F32(x) => x.as_ptr().cast_mut(),
+        Input::I32(x) => x.as_ptr().cast_mut().cast(),
+    });
+    Ok(())
 }

@@ -4,7 +4,8 @@ use crate::buffer::AlignedBuffer;
 use crate::compile::Compiled;
 use crate::kernel::Kernel;
 use crate::threads::Tasks;
-use std::ops::Range;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 use tidemill_graph::DType;
 use tidemill_plan::{Place, Plan};
 
@@ -18,8 +19,8 @@ struct Instr {
     chunks: usize,
 }
 
-/// A plan made executable.
-pub(crate) struct Step {
+/// A plan made executable, for any memory.
+pub(crate) struct Program {
     pub plan: Plan,
     instrs: Vec<Instr>,
     /// Number of instructions of each call.
@@ -27,12 +28,10 @@ pub(crate) struct Step {
     /// Runs of instructions that are scheduled together: one with many chunks, or several with one
     /// chunk each, which then need no barrier between them.
     tasks: Vec<(Range<usize>, usize)>,
-    /// Pointers of all instructions.
-    args: Vec<*mut f32>,
-    /// What each entry of `args` points to: a buffer of the plan and the first element; nothing for
-    /// arguments that a kernel does not use.
+    /// What each entry of a step's arguments points to: a buffer of the plan and the first element;
+    /// nothing for arguments that a kernel does not use.
     places: Vec<Option<(usize, usize)>>,
-    /// Entries of `args` that are inputs: (entry, input).
+    /// Entries of the arguments that are inputs: (entry, input).
     patches: Vec<(usize, usize)>,
     /// Type and number of values of each input.
     pub inputs: Vec<(DType, usize)>,
@@ -45,25 +44,40 @@ pub(crate) struct Step {
     pub scratch_len: usize,
 }
 
-// SAFETY: the pointers lead into the runtime's own buffers or into inputs borrowed for a run.
+/// A program with the memory that it works in.
+pub(crate) struct Step {
+    pub program: Arc<Program>,
+    /// Pointers of all instructions.
+    args: Vec<*mut f32>,
+}
+
+impl Deref for Step {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+// SAFETY: the pointers lead into the runtime's own buffers, into a workspace's or into inputs borrowed
+// for a run.
 unsafe impl Send for Step {}
-// SAFETY: running needs `&mut Runtime`; within a run chunks are disjoint by the kernels' contract.
+// SAFETY: running needs `&mut Runtime`, or a workspace of its own for what is written and `&Runtime` for
+// the state, which is then only read; within a run chunks are disjoint by the kernels' contract.
 unsafe impl Sync for Step {}
 
-impl Step {
-    /// The step of a plan whose calls were compiled, in their order, to `compiled`. Its arguments
-    /// point nowhere until [`Step::bind`].
-    pub fn new(plan: Plan, compiled: Vec<Compiled>) -> Step {
+impl Program {
+    /// The program of a plan whose calls were compiled, in their order, to `compiled`.
+    pub fn new(plan: Plan, compiled: Vec<Compiled>) -> Program {
         assert_eq!(plan.calls.len(), compiled.len(), "each call is compiled once");
         let constant = |place: &Place| if let Place::Constant(c) = place { *c } else { 0.0 };
         let constants: Vec<f32> = plan.buffers.iter().map(|b| constant(&b.place)).collect();
         let mut constant_buffer = AlignedBuffer::new(constants.len());
         constant_buffer.as_mut_slice().copy_from_slice(&constants);
-        let mut step = Step {
+        let mut program = Program {
             instrs: Vec::new(),
             phases: Vec::new(),
             tasks: Vec::new(),
-            args: Vec::new(),
             places: Vec::new(),
             patches: Vec::new(),
             inputs: plan.inputs.iter().map(|slot| (slot.dtype, slot.len())).collect(),
@@ -73,11 +87,11 @@ impl Step {
             scratch_len: 0,
             plan,
         };
-        let gate = step.add_instructions(compiled);
-        step.add_tasks(gate);
-        step.args = vec![std::ptr::null_mut(); step.places.len()];
-        step.parallel = step.plan.flops() > SERIAL_FLOPS && step.tasks.iter().any(|t| t.1 > 1);
-        step
+        let gate = program.add_instructions(compiled);
+        program.add_tasks(gate);
+        program.parallel =
+            program.plan.flops() > SERIAL_FLOPS && program.tasks.iter().any(|t| t.1 > 1);
+        program
     }
 
     /// Gives the first instruction behind the gate.
@@ -120,23 +134,6 @@ impl Step {
         }
     }
 
-    /// Fills in the argument table, given the start of each buffer.
-    pub fn bind(&mut self, buffers: &[*mut f32]) {
-        let resolve = |place: &Option<(usize, usize)>| match *place {
-            // a part of an input is never asked for; `wrapping` keeps null legal
-            Some((buffer, offset)) => buffers[buffer].wrapping_add(offset),
-            None => std::ptr::null_mut(),
-        };
-        self.args = self.places.iter().map(resolve).collect();
-    }
-
-    /// Points the arguments that are inputs to `pointers`.
-    pub fn bind_inputs(&mut self, pointer: impl Fn(usize) -> *mut f32) {
-        for &(entry, input) in &self.patches {
-            self.args[entry] = pointer(input);
-        }
-    }
-
     /// The constant of a buffer.
     pub fn constant(&self, buffer: usize) -> *mut f32 {
         // SAFETY: one constant a buffer.
@@ -152,10 +149,36 @@ impl Step {
     pub fn tasks_before_gate(&self) -> usize {
         self.before_gate.min(self.tasks.len())
     }
+}
+
+impl Step {
+    /// A step whose arguments point nowhere until [`Step::bind`].
+    pub fn new(program: Arc<Program>) -> Step {
+        let args = vec![std::ptr::null_mut(); program.places.len()];
+        Step { program, args }
+    }
+
+    /// Fills in the argument table, given the start of each buffer.
+    pub fn bind(&mut self, buffer: impl Fn(usize) -> *mut f32) {
+        for (arg, place) in self.args.iter_mut().zip(&self.program.places) {
+            *arg = match *place {
+                // a part of an input is never asked for; `wrapping` keeps null legal
+                Some((number, offset)) => buffer(number).wrapping_add(offset),
+                None => std::ptr::null_mut(),
+            };
+        }
+    }
+
+    /// Points the arguments that are inputs to `pointers`.
+    pub fn bind_inputs(&mut self, pointer: impl Fn(usize) -> *mut f32) {
+        for &(entry, input) in &self.program.patches {
+            self.args[entry] = pointer(input);
+        }
+    }
 
     /// Runs every instruction on the calling thread and adds each call's microseconds to `totals`.
     pub fn time(&self, scratch: &[AlignedBuffer], totals: &mut [f64]) {
-        let run = Run { step: self, scratch, tasks: 0..self.tasks.len() };
+        let run = Run::new(self, scratch, 0..self.tasks.len());
         let mut first = 0;
         for (&count, total) in self.phases.iter().zip(totals) {
             let start = std::time::Instant::now();
@@ -173,14 +196,22 @@ impl Step {
 
 /// Some tasks of a step, for the thread pool.
 pub(crate) struct Run<'a> {
-    pub step: &'a Step,
-    pub scratch: &'a [AlignedBuffer],
-    pub tasks: Range<usize>,
+    step: &'a Step,
+    /// The step's, at hand.
+    program: &'a Program,
+    scratch: &'a [AlignedBuffer],
+    tasks: Range<usize>,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(step: &'a Step, scratch: &'a [AlignedBuffer], tasks: Range<usize>) -> Run<'a> {
+        Run { step, program: &step.program, scratch, tasks }
+    }
 }
 
 impl Run<'_> {
     unsafe fn instr(&self, index: usize, chunk: usize, thread: usize) {
-        let instr = &self.step.instrs[index];
+        let instr = &self.program.instrs[index];
         let args = &self.step.args[instr.args.clone()];
         // SAFETY: the arguments were laid out as the kernel documents when the plan was compiled;
         // the caller says that this chunk is its own; scratch is the largest that any kernel asks.
@@ -193,10 +224,10 @@ impl Tasks for Run<'_> {
         self.tasks.len()
     }
     fn chunks(&self, task: usize) -> usize {
-        self.step.tasks[self.tasks.start + task].1
+        self.program.tasks[self.tasks.start + task].1
     }
     unsafe fn run(&self, task: usize, chunk: usize, thread: usize) {
-        for index in self.step.tasks[self.tasks.start + task].0.clone() {
+        for index in self.program.tasks[self.tasks.start + task].0.clone() {
             // SAFETY: as the caller's; a run of several instructions has one chunk each.
             unsafe { self.instr(index, chunk, thread) };
         }

@@ -250,12 +250,7 @@ impl Pool {
     /// either any more. Chunks and pieces that had not begun are left out then.
     pub fn run(&mut self, tasks: &dyn Tasks, parallel: bool, beside: Beside<'_>) {
         if self.workers.is_empty() || !parallel {
-            for task in 0..tasks.len() {
-                for chunk in 0..tasks.chunks(task) {
-                    // SAFETY: in order, each once, on the caller's thread 0.
-                    unsafe { tasks.run(task, chunk, 0) };
-                }
-            }
+            run_alone(tasks);
             while beside() {}
             return;
         }
@@ -286,6 +281,16 @@ impl Drop for Pool {
         for worker in self.workers.drain(..) {
             // workers catch what panics in a step, and do nothing else
             let _ = worker.join();
+        }
+    }
+}
+
+/// Runs all tasks on the calling thread.
+pub(crate) fn run_alone(tasks: &dyn Tasks) {
+    for task in 0..tasks.len() {
+        for chunk in 0..tasks.chunks(task) {
+            // SAFETY: in order, each once, on the caller's thread 0.
+            unsafe { tasks.run(task, chunk, 0) };
         }
     }
 }

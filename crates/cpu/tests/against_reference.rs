@@ -99,14 +99,12 @@ fn models() -> Vec<(&'static str, ModelSpec)> {
         .global_avg_pool()
         .dense(10, linear);
     let depthwise = ModelSpec {
-        hedged_depth: None,
-        inputs: Default::default(),
-        input: Model::image(8, 6, 4).input,
         layers: recipe(
             "{ depthwise_conv2d = { kernel = 3, padding = 'same' } }, { activation = 'elu' }, \
              { conv2d = { filters = 6, kernel = 1, groups = 2 } }, { global_avg_pool = {} }, \
              { dense = { units = 10 } }",
         ),
+        ..Model::image(8, 6, 4)
     };
     let words = Model::ids(6, 30).embedding(8).flatten().dense(10, linear);
     let tables = Model::features(5)

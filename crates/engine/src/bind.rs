@@ -4,21 +4,26 @@
 //! looks columns up by index. What a batch has in another form is converted here, in one place:
 //! class numbers to one-hot rows, lengths to masks, whole numbers in floats to ids.
 
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 use tidemill_cpu::runtime::Input;
 use tidemill_fields::{Batch, Column, DType, Field, Signature, Values};
-use tidemill_nn::{Link, LossSpec, ModelSpec};
+use tidemill_nn::{Extent, LayerSpec, Link, LossSpec, ModelSpec};
+use tidemill_plan::Slot;
 
 use crate::engine::EngineError;
 
 /// What a model and its loss read.
+#[derive(Clone)]
 pub(crate) struct Reads {
     /// The fields that the model reads, then the truth that its loss compares with.
     pub(crate) signature: Arc<Signature>,
     /// For each field: ids must be below this.
     vocabulary: Vec<Option<usize>>,
     num_outputs: usize,
+    /// Values of a one-hot row.
+    width: usize,
     /// Class numbers must be below this.
     classes: usize,
 }
@@ -26,7 +31,7 @@ pub(crate) struct Reads {
 impl Reads {
     pub(crate) fn new(
         model: &ModelSpec,
-        loss: LossSpec,
+        loss: &LossSpec,
         inputs: Vec<Field>,
         truth: Field,
         num_outputs: usize,
@@ -35,14 +40,39 @@ impl Reads {
         let mut vocabulary: Vec<Option<usize>> =
             named.iter().map(|(_, input)| input.vocabulary()).collect();
         vocabulary.push(None);
+        for (input, layer) in model.first_layers() {
+            // An embedding may have fewer rows than the input has ids.
+            if let (LayerSpec::Embedding(spec), Some(own)) = (layer, &mut vocabulary[input]) {
+                *own = spec.vocabulary.min(*own);
+            }
+        }
+        let width = if truth.dtype == DType::F32 { truth.most() } else { num_outputs };
         // One output may be the value of a class number itself.
-        let classes = match (num_outputs, loss.link()) {
+        let classes = match (width, loss.link()) {
             (1, Link::Identity) => usize::MAX,
             (1, _) => 2,
             (n, _) => n,
         };
         let signature = Arc::new(Signature::new(inputs, Some(truth)));
-        Reads { signature, vocabulary, num_outputs, classes }
+        Reads { signature, vocabulary, num_outputs, width, classes }
+    }
+
+    /// Where the inputs of a plan come from.
+    pub(crate) fn sources(&self, inputs: &[Slot]) -> Result<Vec<Source>, EngineError> {
+        let fields = self.signature.fields();
+        let source = |slot: &Slot| {
+            let name = slot.name.as_str();
+            let field = |name: &str| fields.iter().position(|f| f.name == name);
+            match (field(name), name.strip_suffix(".mask").and_then(field), name) {
+                (Some(i), _, _) => Ok(Source::Field(i)),
+                (_, Some(i), _) => Ok(Source::Mask(i)),
+                (_, _, "weights") => Ok(Source::Weights),
+                (_, _, "key") => Ok(Source::Key),
+                (_, _, "hyper") => Ok(Source::Hyper),
+                _ => Err(EngineError(format!("no value is known for the input {name}"))),
+            }
+        };
+        inputs.iter().map(source).collect()
     }
 }
 
@@ -59,6 +89,7 @@ pub(crate) enum Source {
 }
 
 /// Which columns of a batch are the engine's fields; looked up once for each signature.
+#[derive(Clone)]
 pub(crate) struct Binding {
     pub(crate) signature: Arc<Signature>,
     /// For each field of the engine: the batch's column, if it has one of that name.
@@ -66,7 +97,7 @@ pub(crate) struct Binding {
 }
 
 /// Memory for inputs that are not in the batch as a plan takes them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Converted {
     /// For each field of the engine: class numbers as one-hot rows.
     dense: Vec<Vec<f32>>,
@@ -76,7 +107,28 @@ pub(crate) struct Converted {
     whole: Vec<Vec<i32>>,
 }
 
+/// What the inputs of a step are made of.
+pub(crate) struct Given<'a> {
+    pub(crate) reads: &'a Reads,
+    pub(crate) binding: &'a Binding,
+    pub(crate) batch: &'a Batch,
+    pub(crate) key: &'a [i32],
+    pub(crate) hyper: &'a [f32],
+}
+
 impl Binding {
+    /// The binding for a batch: the one that is held, or another in its place.
+    pub(crate) fn keep<'a>(
+        held: &'a mut Option<Binding>,
+        reads: &Reads,
+        batch: &Batch,
+    ) -> &'a Binding {
+        if !held.as_ref().is_some_and(|b| Arc::ptr_eq(&b.signature, batch.signature())) {
+            *held = None;
+        }
+        held.get_or_insert_with(|| Binding::new(&reads.signature, batch.signature()))
+    }
+
     pub(crate) fn new(engine: &Signature, batch: &Arc<Signature>) -> Binding {
         let truth = batch.truth_index();
         let column = |(i, field): (usize, &Field)| match engine.truth_index() == Some(i) {
@@ -96,15 +148,16 @@ impl Binding {
         batch.columns.get((*self.columns.get(field)?)?)
     }
 
-    /// The room for positions in each input field.
-    pub(crate) fn times(&self, engine: &Signature, batch: &Batch) -> Vec<usize> {
-        let fields = engine.inputs().iter().enumerate();
-        fields
-            .map(|(i, field)| match (field.time(), self.column(i, batch)) {
-                (Some(_), Some(column)) => column.time,
-                _ => 0,
-            })
-            .collect()
+    /// The batch's size, with the room for positions in each input field where there are some.
+    pub(crate) fn extent(&self, reads: &Reads, batch: &Batch) -> Extent {
+        let fields = reads.signature.inputs();
+        let time = |(i, field): (usize, &Field)| match (field.time(), self.column(i, batch)) {
+            (Some(_), Some(column)) => column.time,
+            _ => 0,
+        };
+        let varies = fields.iter().any(|f| f.time().is_some());
+        let times = if varies { fields.iter().enumerate().map(time).collect() } else { vec![] };
+        Extent { batch: batch.len, times }
     }
 }
 
@@ -141,7 +194,7 @@ impl Converted {
             (Values::I32(labels), _) if is_truth && field.dtype == DType::F32 => {
                 check_labels(labels, reads)?;
                 grow(&mut self.dense, i);
-                one_hot(labels, reads.num_outputs, &mut self.dense[i]);
+                one_hot(labels, reads.width, &mut self.dense[i]);
                 Ok(())
             }
             (Values::I32(labels), _) if is_truth => check_labels(labels, reads),
@@ -151,6 +204,12 @@ impl Converted {
                 let ids = &mut self.whole[i];
                 ids.clear();
                 ids.extend(x.iter().map(|&v| v as i32));
+                if let Some(bad) = x.iter().zip(&*ids).find(|(v, id)| **v != **id as f32) {
+                    let (value, name) = (bad.0, &field.name);
+                    return Err(EngineError(format!(
+                        "{value} in `{name}` is no id; ids are whole"
+                    )));
+                }
                 check_ids(ids, vocabulary[i], field, batch.len, column)
             }
             (Values::F32(_), DType::I32) => Err(EngineError(
@@ -170,13 +229,29 @@ impl Converted {
         }
     }
 
+    /// The inputs of a plan, once all are prepared.
+    pub(crate) fn inputs<'a>(
+        &'a self,
+        sources: &[Source],
+        given: &Given<'a>,
+    ) -> SmallVec<[Input<'a>; 8]> {
+        let input = |source: &Source| match *source {
+            Source::Field(i) => self.field(i, given.reads, given.binding, given.batch),
+            Source::Mask(i) => Input::F32(self.mask(i)),
+            Source::Weights => Input::F32(&given.batch.weights),
+            Source::Key => Input::I32(given.key),
+            Source::Hyper => Input::F32(given.hyper),
+        };
+        sources.iter().map(input).collect()
+    }
+
     /// Which positions of a field count.
-    pub(crate) fn mask(&self, i: usize) -> &[f32] {
+    fn mask(&self, i: usize) -> &[f32] {
         self.masks.get(i).map_or(&[], |v| v)
     }
 
     /// What was prepared, or the batch's own column.
-    pub(crate) fn field<'a>(
+    fn field<'a>(
         &'a self,
         i: usize,
         reads: &Reads,

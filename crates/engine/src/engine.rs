@@ -5,13 +5,15 @@
 //! - this file: compiling, binding a batch to a plan's inputs, and running
 //! - `state`: the state as tensors, copied out and taken over
 //! - `slots`: single tensors of the state, and the optimizer's slots begun again
-//! - `explain`: the plan as text
+//! - `explain`: the plan as text; `check`: what is wrong with a batch
+//! - `shared`: predicting by several threads at once
 
+mod check;
 mod explain;
+mod shared;
 mod slots;
 mod state;
 
-use smallvec::SmallVec;
 use std::sync::Arc;
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::runtime::{Input, InputError, PlanId, Runtime};
@@ -19,15 +21,15 @@ use tidemill_cpu::threads::{Beside, NOTHING};
 use tidemill_fields::{Batch, Field, Signature};
 use tidemill_graph::{Graph, Rule, hyper};
 use tidemill_nn::{
-    Extent, TrainingOptions, evaluation_graph, hyper_values, inference_graph, initial_state,
-    training_graph_with,
+    Custom, CustomMetric, Extent, LossSpec, ModelSpec, OptimizerSpec, TrainingOptions,
+    evaluation_graph_with, hyper_values, inference_graph, initial_state, training_graph_with,
 };
-use tidemill_nn::{LossSpec, ModelSpec, OptimizerSpec};
 use tidemill_plan::{Options, Plan};
 
 pub use state::{State, StateTensor};
 
-use crate::bind::{Binding, Converted, Reads, Source};
+use crate::bind::{Binding, Converted, Given, Reads, Source};
+use shared::Readers;
 
 /// What to compile.
 #[derive(Clone, Debug)]
@@ -45,6 +47,16 @@ pub struct EngineSpec {
     pub seed: u64,
     /// Threads of a step; `None` takes all cores.
     pub threads: Option<usize>,
+    /// Measured beside the loss in training and evaluation, by ops of the graph.
+    pub metrics: Vec<Custom<dyn CustomMetric>>,
+}
+
+impl EngineSpec {
+    /// Batches of 32, seed 0, all cores.
+    pub fn new(model: ModelSpec, loss: LossSpec, optimizer: OptimizerSpec) -> EngineSpec {
+        let (batch_size, seed, threads, metrics) = (32, 0, None, Vec::new());
+        EngineSpec { model, loss, optimizer, batch_size, seed, threads, metrics }
+    }
 }
 
 /// A model cannot be compiled or a batch does not fit it.
@@ -80,6 +92,7 @@ enum Purpose {
     Predict,
 }
 
+#[derive(Clone)]
 struct Compiled {
     purpose: Purpose,
     extent: Extent,
@@ -96,7 +109,8 @@ struct Places {
     logits: Option<usize>,
 }
 
-/// A compiled model with its state.
+/// A compiled model with its state. A clone has the same state, and memory and threads of its own.
+#[derive(Clone)]
 pub struct Engine {
     spec: EngineSpec,
     rule: Rule,
@@ -119,6 +133,8 @@ pub struct Engine {
     compile_seconds: f64,
     /// [`Purpose::Watch`] once hidden units are watched.
     learn: Purpose,
+    /// What predicts from a shared reference.
+    readers: Readers,
 }
 
 impl Engine {
@@ -154,7 +170,7 @@ impl Engine {
         };
         let mut engine = Engine {
             rule: spec.optimizer.rule(),
-            reads: Reads::new(&spec.model, spec.loss, inputs, truth, num_outputs),
+            reads: Reads::new(&spec.model, &spec.loss, inputs, truth, num_outputs),
             binding: None,
             converted: Converted::default(),
             sample_len,
@@ -169,6 +185,7 @@ impl Engine {
             shift,
             compile_seconds: 0.0,
             learn: Purpose::Learn,
+            readers: Readers::default(),
         };
         engine.add(Purpose::Train, extent, &graph)?;
         engine.compile_seconds = start.elapsed().as_secs_f64();
@@ -184,21 +201,7 @@ impl Engine {
         let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
         let options = Options { gated, ..Options::default() };
         let plan = self.runtime.add(graph, options).map_err(error)?;
-        let fields = self.reads.signature.fields();
-        let source = |slot: &tidemill_plan::Slot| {
-            let name = slot.name.as_str();
-            let field = |name: &str| fields.iter().position(|f| f.name == name);
-            match (field(name), name.strip_suffix(".mask").and_then(field), name) {
-                (Some(i), _, _) => Ok(Source::Field(i)),
-                (_, Some(i), _) => Ok(Source::Mask(i)),
-                (_, _, "weights") => Ok(Source::Weights),
-                (_, _, "key") => Ok(Source::Key),
-                (_, _, "hyper") => Ok(Source::Hyper),
-                _ => Err(EngineError(format!("no value is known for the input {name}"))),
-            }
-        };
-        let inputs = &self.runtime.plan(plan).inputs;
-        let sources: Vec<Source> = inputs.iter().map(source).collect::<Result<_, _>>()?;
+        let sources = self.reads.sources(&self.runtime.plan(plan).inputs)?;
         let place = |name| self.runtime.find_output(plan, name);
         let outputs = Places { plan, losses: place("losses"), logits: place("logits") };
         self.compiled.push(Compiled { purpose, extent, plan, sources, outputs });
@@ -219,16 +222,9 @@ impl Engine {
 
     /// The plan for a batch, whose columns are bound to the engine's fields.
     fn plan_of(&mut self, purpose: Purpose, batch: &Batch) -> Result<usize, EngineError> {
-        let bound = self.binding.as_ref();
-        if !bound.is_some_and(|b| Arc::ptr_eq(&b.signature, batch.signature())) {
-            self.binding = Some(Binding::new(&self.reads.signature, batch.signature()));
-        }
-        let varies = self.reads.signature.inputs().iter().any(|f| f.time().is_some());
-        let times = match &self.binding {
-            Some(binding) if varies => binding.times(&self.reads.signature, batch),
-            _ => Vec::new(),
-        };
-        self.plan_for(purpose, &Extent { batch: batch.len, times })
+        let binding = Binding::keep(&mut self.binding, &self.reads, batch);
+        let extent = binding.extent(&self.reads, batch);
+        self.plan_for(purpose, &extent)
     }
 
     fn run(
@@ -262,16 +258,8 @@ impl Engine {
         for source in sources {
             self.converted.prepare(*source, &self.reads, binding, batch)?;
         }
-        let mut inputs: SmallVec<[Input<'_>; 8]> = SmallVec::new();
-        for source in sources {
-            inputs.push(match *source {
-                Source::Field(i) => self.converted.field(i, &self.reads, binding, batch),
-                Source::Mask(i) => Input::F32(self.converted.mask(i)),
-                Source::Weights => Input::F32(&batch.weights),
-                Source::Key => Input::I32(&key),
-                Source::Hyper => Input::F32(&hyper),
-            });
-        }
+        let given = Given { reads: &self.reads, binding, batch, key: &key, hyper: &hyper };
+        let inputs = self.converted.inputs(sources, &given);
         let done = f(&mut self.runtime, *plan, &inputs).map_err(error)?;
         self.last = Some(index);
         Ok(done)
@@ -468,7 +456,9 @@ impl EngineSpec {
     fn graph(&self, purpose: Purpose, batch: &Extent, shift: f32) -> Result<Graph, EngineError> {
         match purpose {
             Purpose::Train | Purpose::Learn | Purpose::Watch => {
-                let options = TrainingOptions { shift, watch: purpose == Purpose::Watch };
+                // A stream is measured event by event, by the driver.
+                let metrics = if purpose == Purpose::Train { &self.metrics[..] } else { &[] };
+                let options = TrainingOptions { shift, watch: purpose == Purpose::Watch, metrics };
                 training_graph_with(
                     &self.model,
                     &self.loss,
@@ -477,7 +467,9 @@ impl EngineSpec {
                     options,
                 )
             }
-            Purpose::Evaluate => evaluation_graph(&self.model, &self.loss, batch.clone()),
+            Purpose::Evaluate => {
+                evaluation_graph_with(&self.model, &self.loss, batch.clone(), &self.metrics)
+            }
             Purpose::Predict => inference_graph(&self.model, &self.loss, batch.clone()),
         }
         .map_err(error)

@@ -1,7 +1,11 @@
 //! What can go wrong in a run, and what to do about it.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use tidemill_fields::FieldError;
+use tidemill_graph::GraphError;
 
 use crate::engine::EngineError;
 
@@ -9,7 +13,9 @@ use crate::engine::EngineError;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of a run: where, what, and what to do about it.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` form is for people too, since `fn main() -> tidemill::Result<()>` prints it.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The recipe is wrong; the message starts with file, line and key.
@@ -42,9 +48,25 @@ pub enum Error {
     /// The model cannot be compiled or run.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A graph cannot be built.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
     /// The run went wrong.
     #[error("{0}")]
     Run(String),
+}
+
+impl fmt::Debug for Error {
+    /// The message, with what helps on a line of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_string().replace("; help: ", "\n  help: "))
+    }
+}
+
+impl From<FieldError> for Error {
+    fn from(error: FieldError) -> Error {
+        Error::Data(error.into())
+    }
 }
 
 impl Error {

@@ -6,7 +6,7 @@ use tidemill_data::{Dataset, Loader, LoaderOptions};
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::metrics::{Confusion, Figures, Meter, Metric, Task, argmax};
+use crate::metrics::{Confusion, CustomMeter, Figures, Meter, Metric, Task, argmax};
 
 /// How data is measured.
 #[derive(Clone, Debug)]
@@ -90,9 +90,12 @@ pub fn evaluate(
     pass.threads = options.data_threads;
     let mut loader = Loader::new(data.clone(), pass)?;
     let by_position = engine.by_position();
+    let mut custom = CustomMeter::of(engine);
     while let Some((batch, ahead)) = loader.next_and_ahead()? {
         let outputs = engine.evaluate_beside(batch, &|| ahead.piece())?;
         meter.add(outputs.losses, outputs.logits, batch);
+        custom.add(engine, &batch.weights);
+        let outputs = engine.outputs();
         if options.task != Task::Classes || options.mistakes == 0 || by_position {
             continue;
         }
@@ -106,8 +109,10 @@ pub fn evaluate(
             }
         }
     }
+    let mut figures = meter.figures();
+    custom.extend(&mut figures);
     Ok(Evaluation {
-        figures: meter.figures(),
+        figures,
         confusion: meter.confusion().cloned(),
         mistakes: mistakes.finish(),
         skipped: skipped(data.as_ref()),

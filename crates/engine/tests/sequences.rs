@@ -20,7 +20,13 @@ const SPARSE: LossSpec = LossSpec::SparseCategoricalCrossentropy { label_smoothi
 fn engine(model: Model, loss: LossSpec, threads: usize) -> Engine {
     let optimizer = OptimizerSpec::adam(0.02);
     let threads = Some(threads);
-    Engine::compile(EngineSpec { model, loss, optimizer, batch_size: 8, seed: 3, threads }).unwrap()
+    Engine::compile(EngineSpec {
+        batch_size: 8,
+        seed: 3,
+        threads,
+        ..EngineSpec::new(model, loss, optimizer)
+    })
+    .unwrap()
 }
 
 /// Numbers that look random and are always the same.
@@ -247,8 +253,12 @@ fn ids_beyond_the_vocabulary_are_an_error() {
 fn layers_that_need_a_fixed_length_say_so() {
     let compile = |model: Model| {
         let optimizer = OptimizerSpec::adam(0.01);
-        let spec =
-            EngineSpec { model, loss: SPARSE, optimizer, batch_size: 4, seed: 0, threads: None };
+        let spec = EngineSpec {
+            batch_size: 4,
+            seed: 0,
+            threads: None,
+            ..EngineSpec::new(model, SPARSE, optimizer)
+        };
         Engine::compile(spec).err().unwrap().to_string()
     };
     let error = compile(words().flatten().dense(2, Activation::Linear));

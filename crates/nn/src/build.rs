@@ -1,7 +1,9 @@
 //! From a model's description to ops.
 
 use crate::activation::Activation;
+use crate::custom::CustomLayer;
 use crate::error::ModelError;
+use crate::frozen;
 use crate::initializers::{Fans, Initializer};
 use crate::layer::{
     BatchNormSpec, ConcatSpec, DenseSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec, ResidualSpec,
@@ -28,8 +30,8 @@ pub enum Mode {
 pub struct LayerSummary {
     /// Path in the graph, such as `layers.2.dense`.
     pub path: String,
-    /// Its name in recipes.
-    pub kind: &'static str,
+    /// Its name in recipes, or that of a custom layer.
+    pub kind: String,
     /// Dims of its output without the batch.
     pub output_shape: Vec<usize>,
     /// Number of learned values of its own, without those of the layers in it.
@@ -60,7 +62,7 @@ pub(crate) struct Built {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Start {
+pub(crate) enum Start {
     Drawn(Initializer, Fans),
     /// Means 0, variances 1.
     Moments,
@@ -116,15 +118,12 @@ impl ModelSpec {
         let key = (mode == Mode::Train && has_dropout(&self.layers))
             .then(|| graph.input("key", &[4], DType::I32));
         let mut builder = Builder {
-            graph,
-            mode,
             key,
             watch,
-            dropouts: 0,
+            in_layer: true,
+            frozen: self.frozen.clone(),
             inputs,
-            starts: vec![],
-            layers: vec![],
-            depths: vec![],
+            ..Builder::bare(graph, mode)
         };
         // Ids are no numbers that an output could read.
         let plain = self.inputs.is_empty() && matches!(self.input, InputSpec::Features(_));
@@ -137,6 +136,7 @@ impl ModelSpec {
             _ => None,
         };
         let Builder { starts, layers, .. } = builder;
+        frozen::check(&self.frozen, &layers)?;
         Ok(Built { output, mask, heads, layers, starts })
     }
 
@@ -211,22 +211,59 @@ impl At {
     }
 }
 
-pub(crate) struct Builder<'g> {
+/// Builds layers into a graph. A custom layer, loss or metric is given one, and adds its ops with it.
+pub struct Builder<'g> {
     pub(crate) graph: &'g mut Graph,
-    mode: Mode,
-    key: Option<TensorId>,
+    pub(crate) mode: Mode,
+    /// Whether what is built is a layer, which may have parameters; a loss has none.
+    pub(crate) in_layer: bool,
+    /// The mask of what a custom part reads.
+    pub(crate) mask: Option<TensorId>,
+    pub(crate) key: Option<TensorId>,
     watch: bool,
-    dropouts: u32,
+    pub(crate) dropouts: u32,
+    /// Paths of the layers that do not learn.
+    frozen: Vec<String>,
     /// The model's inputs by name.
     inputs: Vec<(String, At)>,
-    starts: Vec<(TensorId, Start)>,
+    pub(crate) starts: Vec<(TensorId, Start)>,
     layers: Vec<LayerSummary>,
     /// What outputs can read: the features, and what the model's own dense layers give.
     depths: Vec<TensorId>,
 }
 
+impl<'g> Builder<'g> {
+    /// One that builds no layers.
+    pub(crate) fn bare(graph: &'g mut Graph, mode: Mode) -> Builder<'g> {
+        Builder {
+            graph,
+            mode,
+            in_layer: false,
+            mask: None,
+            key: None,
+            watch: false,
+            dropouts: 0,
+            frozen: vec![],
+            inputs: vec![],
+            starts: vec![],
+            layers: vec![],
+            depths: vec![],
+        }
+    }
+
+    /// The same for what reads sequences.
+    pub(crate) fn masked(self, mask: Option<TensorId>) -> Builder<'g> {
+        Builder { mask, ..self }
+    }
+}
+
 impl Builder<'_> {
-    fn sequence(
+    /// Whether the layer that is being built does not learn.
+    pub(crate) fn is_frozen(&self) -> bool {
+        frozen::contains(&self.frozen, &self.graph.path())
+    }
+
+    pub(crate) fn sequence(
         &mut self,
         layers: &[LayerSpec],
         prefix: &str,
@@ -250,7 +287,7 @@ impl Builder<'_> {
                     && tensor.name.strip_prefix(&path).is_some_and(|n| !n[1..].contains('.'))
             };
             self.layers.push(LayerSummary {
-                kind: layer.kind(),
+                kind: layer.kind().to_owned(),
                 output_shape: self.graph.shape(x)[1..].to_vec(),
                 num_parameters: self.starts[own..]
                     .iter()
@@ -290,11 +327,12 @@ impl Builder<'_> {
         match layer {
             // What joins or repeats layers, and what ends or reads the positions of a sequence.
             Residual(spec) => self.residual(spec, at),
-            Concat(spec) => self.concat(spec, at),
+            Concat(spec) => self.branches(spec, at),
             Repeat { times, layers } => {
                 (0..*times).try_fold(at, |at, time| self.sequence(layers, &time.to_string(), at))
             }
             Conv1d(spec) => self.conv1d(spec, at),
+            Custom(layer) => self.custom(layer.get(), at),
             GlobalAvgPool {} if at.mask.is_some() => self.mean_over_time(at),
             GlobalMaxPool {} if at.mask.is_some() => self.max_over_time(at),
             Flatten {} | Reshape { .. } | BatchNorm(_) if at.mask.is_some() => {
@@ -312,18 +350,18 @@ impl Builder<'_> {
     fn plain(&mut self, layer: &LayerSpec, x: TensorId) -> Result<TensorId, GraphError> {
         use LayerSpec::*;
         match layer {
-            Residual(_) | Concat(_) | Repeat { .. } | Conv1d(_) => {
+            Residual(_) | Concat(_) | Repeat { .. } | Conv1d(_) | Custom(_) => {
                 Err(GraphError::new("is built as a block; please report it"))
             }
             Flatten {} => {
                 let shape = self.graph.shape(x);
                 let flat = vec![shape[0], shape[1..].iter().product()];
-                self.reshape(x, flat)
+                self.reshaped(x, flat)
             }
             Reshape { shape } => {
                 let mut full = vec![self.graph.shape(x)[0]];
                 full.extend(shape);
-                self.reshape(x, full)
+                self.reshaped(x, full)
             }
             Dense(spec) => {
                 if self.watch && self.graph.tensor(x).role != Role::Input {
@@ -332,7 +370,7 @@ impl Builder<'_> {
                 }
                 let inputs = self.last_dim(x);
                 let shape = [inputs, spec.units];
-                let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);
+                let kernel = self.parameter("kernel", &shape, spec.kernel_initializer)?;
                 let matmul = MatMul { transpose_a: false, transpose_b: false };
                 let y = self.graph.apply(matmul, &[x, kernel])?;
                 let fans = Fans::of_kernel(&shape);
@@ -342,7 +380,7 @@ impl Builder<'_> {
                 let [_, _, _, channels] = self.image(x)?;
                 let inputs = channels / spec.groups.max(1);
                 let shape = [spec.kernel[0], spec.kernel[1], inputs, spec.filters];
-                let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);
+                let kernel = self.parameter("kernel", &shape, spec.kernel_initializer)?;
                 let window =
                     Window { size: spec.kernel, stride: spec.stride, padding: spec.padding };
                 let y = self.convolve(x, kernel, window, spec.dilation, spec.groups)?;
@@ -353,7 +391,7 @@ impl Builder<'_> {
                 let [_, _, _, channels] = self.image(x)?;
                 let outputs = channels * spec.depth_multiplier;
                 let shape = [spec.kernel[0], spec.kernel[1], 1, outputs];
-                let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);
+                let kernel = self.parameter("kernel", &shape, spec.kernel_initializer)?;
                 let window =
                     Window { size: spec.kernel, stride: spec.stride, padding: spec.padding };
                 let y = self.convolve(x, kernel, window, spec.dilation, channels)?;
@@ -373,8 +411,8 @@ impl Builder<'_> {
             BatchNorm(spec) => self.batch_norm(x, spec),
             LayerNorm { epsilon } => {
                 let channels = [self.last_dim(x)];
-                let gamma = self.parameter("gamma", &channels, Initializer::Ones);
-                let beta = self.parameter("beta", &channels, Initializer::Zeros);
+                let gamma = self.parameter("gamma", &channels, Initializer::Ones)?;
+                let beta = self.parameter("beta", &channels, Initializer::Zeros)?;
                 self.graph.apply(
                     RowNorm::Forward { kind: Normalization::Layer, epsilon: *epsilon as f32 },
                     &[x, gamma, beta],
@@ -382,31 +420,46 @@ impl Builder<'_> {
             }
             RmsNorm { epsilon } => {
                 let channels = [self.last_dim(x)];
-                let gamma = self.parameter("gamma", &channels, Initializer::Ones);
+                let gamma = self.parameter("gamma", &channels, Initializer::Ones)?;
                 self.graph.apply(
                     RowNorm::Forward { kind: Normalization::Rms, epsilon: *epsilon as f32 },
                     &[x, gamma],
                 )
             }
-            Dropout { rate } => {
-                // The number counts in both modes, so that it never depends on the mode.
-                let stream = self.dropouts;
-                self.dropouts += 1;
-                match self.key {
-                    Some(key) if *rate > 0.0 => {
-                        self.graph.apply(ops::Dropout { rate: *rate as f32, stream }, &[x, key])
-                    }
-                    _ => Ok(x),
-                }
-            }
+            Dropout { rate } => self.dropout(x, *rate),
             Activation(activation) => activation.build(self.graph, x),
             Softmax {} => self.graph.apply(ops::Softmax::Plain, &[x]),
             Embedding(spec) => {
                 let shape = [spec.vocabulary, spec.units];
-                let table = self.parameter("table", &shape, spec.initializer);
+                let table = self.parameter("table", &shape, spec.initializer)?;
                 self.graph.apply(ops::Embedding::Rows, &[table, x])
             }
             EntityEmbedding(spec) => self.entity_embedding(x, spec),
+        }
+    }
+
+    fn custom(&mut self, layer: &dyn CustomLayer, at: At) -> Result<At, GraphError> {
+        let outer = std::mem::replace(&mut self.mask, at.mask);
+        let built = layer.build(self, at.x);
+        self.mask = outer;
+        let x = built?;
+        let (read, given) = (self.graph.shape(at.x), self.graph.shape(x));
+        if given.first() != read.first() {
+            return Err(GraphError::new(format!(
+                "gives {given:?} for an input of {read:?}: the first dim must stay the batch"
+            )));
+        }
+        match at.mask {
+            Some(mask) if layer.keeps_time() => {
+                if given.get(..2) != Some(self.graph.shape(mask)) {
+                    return Err(GraphError::new(format!(
+                        "gives {given:?} for a sequence {read:?}, without its positions"
+                    ))
+                    .help("let keeps_time say no where a layer sums over the positions"));
+                }
+                Ok(at.with(x))
+            }
+            _ => Ok(At { x, mask: None }),
         }
     }
 
@@ -423,7 +476,7 @@ impl Builder<'_> {
     }
 
     /// The branches' outputs, joined along the last dim.
-    fn concat(&mut self, spec: &ConcatSpec, at: At) -> Result<At, GraphError> {
+    fn branches(&mut self, spec: &ConcatSpec, at: At) -> Result<At, GraphError> {
         let mut parts = Vec::new();
         for (i, branch) in spec.branches.iter().enumerate() {
             let from = match &branch.input {
@@ -497,11 +550,12 @@ impl Builder<'_> {
             let op = Layout::Slice { start: vec![0, start], size: vec![batch, tokens] };
             start += tokens;
             let ids = self.graph.apply(op, &[x])?;
-            let table = self.parameter(&format!("table{i}"), &[rows, spec.units], spec.initializer);
+            let table =
+                self.parameter(&format!("table{i}"), &[rows, spec.units], spec.initializer)?;
             parts.push(if tokens > 1 {
                 self.graph.apply(ops::Embedding::Bag, &[table, ids])?
             } else {
-                let flat = self.reshape(ids, vec![batch])?;
+                let flat = self.reshaped(ids, vec![batch])?;
                 self.graph.apply(ops::Embedding::Rows, &[table, flat])?
             });
         }
@@ -526,7 +580,7 @@ impl Builder<'_> {
         })
     }
 
-    pub(crate) fn reshape(
+    pub(crate) fn reshaped(
         &mut self,
         x: TensorId,
         shape: Vec<usize>,
@@ -535,17 +589,6 @@ impl Builder<'_> {
             return Ok(x);
         }
         self.graph.apply(Layout::Reshape(shape), &[x])
-    }
-
-    pub(crate) fn parameter(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        initializer: Initializer,
-    ) -> TensorId {
-        let id = self.graph.parameter(name, shape);
-        self.starts.push((id, Start::Drawn(initializer, Fans::of_kernel(shape))));
-        id
     }
 
     /// Bias and activation, where there are any.
@@ -598,12 +641,12 @@ impl Builder<'_> {
 
     fn batch_norm(&mut self, x: TensorId, spec: &BatchNormSpec) -> Result<TensorId, GraphError> {
         let channels = self.last_dim(x);
-        let gamma = self.parameter("gamma", &[channels], spec.gamma_initializer);
-        let beta = self.parameter("beta", &[channels], Initializer::Zeros);
+        let gamma = self.parameter("gamma", &[channels], spec.gamma_initializer)?;
+        let beta = self.parameter("beta", &[channels], Initializer::Zeros)?;
         let running = self.graph.state("moments", &[2, channels]);
         self.starts.push((running, Start::Moments));
         let epsilon = spec.epsilon as f32;
-        if self.mode == Mode::Eval {
+        if !self.is_training() {
             return self.graph.apply(BatchNorm::Eval { epsilon }, &[x, running, gamma, beta]);
         }
         let count = self.graph.tensor(x).len() / channels.max(1);

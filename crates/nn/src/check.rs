@@ -97,10 +97,10 @@ pub fn check(
     }
     if report.findings.is_empty() {
         report.each_layer(model, &model.layers, "layers", facts);
-        report.last_layer(model, *loss);
+        report.last_layer(model, loss);
         report.learning_rate(optimizer);
         match model.summary() {
-            Ok(layers) => report.shapes(model, *loss, facts.labels, &layers),
+            Ok(layers) => report.shapes(model, loss, facts.labels, &layers),
             Err(error) => report.add(
                 Severity::Error,
                 key_path(&error.path),
@@ -204,7 +204,7 @@ impl Report {
     }
 
     /// The function that the outputs went through last, against what the loss takes.
-    fn last_layer(&mut self, model: &ModelSpec, loss: LossSpec) {
+    fn last_layer(&mut self, model: &ModelSpec, loss: &LossSpec) {
         let Some((i, layer)) = last_that_computes(&model.layers) else {
             return self.error("layers", "nothing in the model can learn", "add a dense layer");
         };
@@ -283,7 +283,7 @@ impl Report {
     fn shapes(
         &mut self,
         model: &ModelSpec,
-        loss: LossSpec,
+        loss: &LossSpec,
         labels: Labels,
         layers: &[LayerSummary],
     ) {

@@ -39,7 +39,7 @@ impl HiddenLayer {
 }
 
 impl ModelSpec {
-    /// The hidden layers, in their order.
+    /// The hidden layers, in their order, but for those whose weights are frozen.
     ///
     /// ```
     /// use tidemill_nn::{Activation, Model};
@@ -50,6 +50,7 @@ impl ModelSpec {
     pub fn hidden_layers(&self) -> Vec<HiddenLayer> {
         let mut found = Vec::new();
         walk(&self.layers, "layers", &mut None, &mut found);
+        found.retain(|layer| !self.is_frozen(&layer.path) && !self.is_frozen(&layer.next));
         found
     }
 
@@ -57,7 +58,8 @@ impl ModelSpec {
     pub fn trains_otherwise(&self) -> bool {
         let otherwise = |layer: &LayerSpec| match layer {
             LayerSpec::Dropout { rate } => *rate > 0.0,
-            LayerSpec::BatchNorm(_) => true,
+            // What a custom layer does in training is not known.
+            LayerSpec::BatchNorm(_) | LayerSpec::Custom(_) => true,
             _ => false,
         };
         self.layers.iter().any(|layer| layer.any(&otherwise))

@@ -4,6 +4,7 @@
 //! Keras's and stand beside each option.
 
 use crate::activation::Activation;
+use crate::custom::{Custom, CustomLayer, write_layer};
 use crate::form::{count, optional_pair, pair};
 use crate::initializers::Initializer;
 use crate::padding::Padding;
@@ -75,11 +76,14 @@ pub enum LayerSpec {
         /// The layers to repeat.
         layers: Vec<LayerSpec>,
     },
+    /// A layer of another crate, from Rust alone: no recipe has one.
+    #[serde(skip_deserializing, serialize_with = "write_layer")]
+    Custom(Custom<dyn CustomLayer>),
 }
 
 impl LayerSpec {
     /// Its name in recipes and parameter paths.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &str {
         use LayerSpec::*;
         match self {
             Flatten {} => "flatten",
@@ -103,6 +107,7 @@ impl LayerSpec {
             Residual(_) => "residual",
             Concat(_) => "concat",
             Repeat { .. } => "repeat",
+            Custom(layer) => layer.get().name(),
         }
     }
 }

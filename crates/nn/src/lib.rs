@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`model`], [`layer`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
 //! - [`build`]: from there to ops, names and start values ([`initializers`]).
+//! - [`custom`]: layers, losses and metrics of other crates, and the [`Builder`] that they build with.
 //! - [`hidden`]: which layers have units that can be told apart.
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`task`]: what outputs mean, how wrong they are.
@@ -12,9 +13,12 @@
 
 pub mod activation;
 pub mod build;
+mod builder;
 pub mod check;
+pub mod custom;
 pub mod error;
 mod form;
+mod frozen;
 pub mod hedge;
 pub mod hidden;
 pub mod initializers;
@@ -32,8 +36,9 @@ pub mod training;
 mod validate;
 
 pub use activation::Activation;
-pub use build::{InitialValue, LayerSummary, Mode};
+pub use build::{Builder, InitialValue, LayerSummary, Mode};
 pub use check::{Facts, Finding, Labels, Severity, check};
+pub use custom::{Custom, CustomLayer, CustomLoss, CustomMetric};
 pub use error::{ModelError, key_path};
 pub use hedge::HedgedDepth;
 pub use hidden::HiddenLayer;
@@ -49,6 +54,6 @@ pub use padding::Padding;
 pub use schedule::ScheduleSpec;
 pub use task::{Answer, Task, argmax};
 pub use training::{
-    Extent, TrainingOptions, evaluation_graph, inference_graph, initial_state, training_graph,
-    training_graph_with,
+    Extent, TrainingOptions, evaluation_graph, evaluation_graph_with, inference_graph,
+    initial_state, training_graph, training_graph_with,
 };

@@ -1,5 +1,7 @@
 //! Losses by Keras's names. All that are about classes take logits, not probabilities.
 
+use crate::build::{Builder, Mode};
+use crate::custom::{Custom, CustomLoss, check_name, write_loss};
 use crate::error::{ModelError, require};
 use crate::form::name_or_table;
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ use tidemill_graph::{
 
 /// The loss that is minimized. Losses of classes take logits: the model needs no softmax or sigmoid
 /// at its end.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LossSpec {
     /// Softmax cross-entropy of logits and class ids. For two or more classes.
@@ -66,6 +68,9 @@ pub enum LossSpec {
     },
     /// Hinge loss, `max(0, 1 - t * x)`, with targets -1 and 1 or 0 and 1.
     Hinge {},
+    /// A loss of another crate, from Rust alone: no recipe has one.
+    #[serde(skip_deserializing, serialize_with = "write_loss")]
+    Custom(Custom<dyn CustomLoss>),
 }
 
 name_or_table!(LossSpec, "a loss's name, or a table such as { huber = { delta = 1.0 } }");
@@ -109,7 +114,7 @@ pub struct BuiltLoss {
 
 impl LossSpec {
     /// Its name in recipes.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             LossSpec::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
             LossSpec::CategoricalCrossentropy { .. } => "categorical_crossentropy",
@@ -122,20 +127,22 @@ impl LossSpec {
             LossSpec::MeanAbsoluteError {} => "mean_absolute_error",
             LossSpec::Huber { .. } => "huber",
             LossSpec::Hinge {} => "hinge",
+            LossSpec::Custom(loss) => loss.get().name(),
         }
     }
 
     /// What it compares the output with.
-    pub fn targets(self) -> Targets {
+    pub fn targets(&self) -> Targets {
         match self {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::SparseCategoricalFocalCrossentropy { .. } => Targets::ClassIds,
+            LossSpec::Custom(loss) => loss.get().targets(),
             _ => Targets::Dense,
         }
     }
 
     /// How the output becomes probabilities, if it does.
-    pub fn link(self) -> Link {
+    pub fn link(&self) -> Link {
         match self {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::SparseCategoricalFocalCrossentropy { .. }
@@ -143,26 +150,36 @@ impl LossSpec {
             LossSpec::BinaryCrossentropy { .. } | LossSpec::BinaryFocalCrossentropy { .. } => {
                 Link::Sigmoid
             }
+            LossSpec::Custom(loss) => loss.get().link(),
             _ => Link::Identity,
+        }
+    }
+
+    /// Dims of one sample's target values, where it compares with values, for a model whose output has
+    /// the dims `output`.
+    pub fn target_shape(&self, output: &[usize]) -> Vec<usize> {
+        match self {
+            LossSpec::Custom(loss) => loss.get().target_shape(output),
+            _ => output.to_vec(),
         }
     }
 
     /// The field of a sample that it reads, for a model whose output has this shape without the
     /// batch; `time` is the longest time where the output has a row for each position.
-    pub fn truth(self, output: &[usize], time: Option<usize>) -> Field {
+    pub fn truth(&self, output: &[usize], time: Option<usize>) -> Field {
         match (self.targets(), time) {
             (Targets::ClassIds, Some(most)) => Field::ids("labels", most),
             (Targets::ClassIds, None) => {
                 let dims = output.iter().rev().skip(1).rev().map(|&n| Dim::Fixed(n)).collect();
                 Field { name: "labels".to_owned(), dtype: DType::I32, dims }
             }
-            (Targets::Dense, _) => Field::numbers("targets", output),
+            (Targets::Dense, _) => Field::numbers("targets", &self.target_shape(output)),
         }
     }
 
     /// Adds the loss of `logits` `[batch, ...]` to a graph, with inputs `labels` or `targets`, and
     /// `weights` (f32 `[batch]`).
-    pub fn build(self, graph: &mut Graph, logits: TensorId) -> Result<BuiltLoss, GraphError> {
+    pub fn build(&self, graph: &mut Graph, logits: TensorId) -> Result<BuiltLoss, GraphError> {
         self.build_masked(graph, logits, None)
     }
 
@@ -170,15 +187,20 @@ impl LossSpec {
     /// `[batch, time]`, and a further input `labels.mask` (f32 `[batch, time]`) is how much each
     /// position counts. A sample's loss is the weighted mean over its positions.
     pub(crate) fn build_masked(
-        self,
+        &self,
         graph: &mut Graph,
         logits: TensorId,
         mask: Option<TensorId>,
     ) -> Result<BuiltLoss, GraphError> {
-        graph.enter("loss");
-        let built = match mask {
-            None => self.per_sample(graph, logits),
-            Some(_) => self.per_position(graph, logits),
+        let path = match self {
+            LossSpec::Custom(loss) => format!("loss.{}", loss.get().name()),
+            _ => "loss".to_owned(),
+        };
+        graph.enter(path);
+        let built = match (self, mask) {
+            (LossSpec::Custom(loss), _) => self.custom(loss.get(), graph, logits, mask),
+            (_, None) => self.per_sample(graph, logits),
+            (_, Some(_)) => self.per_position(graph, logits),
         };
         graph.leave();
         let per_sample = built.map_err(|error| error.at(self.name()))?;
@@ -189,9 +211,9 @@ impl LossSpec {
     }
 
     /// The mean over the positions of each sample.
-    fn per_position(self, graph: &mut Graph, logits: TensorId) -> Result<TensorId, GraphError> {
+    fn per_position(&self, graph: &mut Graph, logits: TensorId) -> Result<TensorId, GraphError> {
         let shape = graph.shape(logits).to_vec();
-        let (smoothing, gamma) = match self {
+        let (smoothing, gamma) = match *self {
             LossSpec::SparseCategoricalCrossentropy { label_smoothing } => {
                 (label_smoothing as f32, None)
             }
@@ -215,12 +237,12 @@ impl LossSpec {
         graph.apply(Sequence::WeightedMean, &[losses, counts])
     }
 
-    fn per_sample(self, graph: &mut Graph, logits: TensorId) -> Result<TensorId, GraphError> {
+    fn per_sample(&self, graph: &mut Graph, logits: TensorId) -> Result<TensorId, GraphError> {
         let shape = graph.shape(logits).to_vec();
         if shape.len() < 2 {
             return Err(GraphError::new(format!("takes outputs [batch, ...], got {shape:?}")));
         }
-        let op = match self {
+        let op = match *self {
             LossSpec::SparseCategoricalCrossentropy { label_smoothing } => {
                 let losses = sparse(graph, logits, &shape, label_smoothing as f32)?;
                 return mean_but_first(graph, losses);
@@ -243,15 +265,69 @@ impl LossSpec {
             LossSpec::MeanAbsoluteError {} => pair(PairLoss::AbsoluteError),
             LossSpec::Huber { delta } => pair(PairLoss::Huber { delta: delta as f32 }),
             LossSpec::Hinge {} => pair(PairLoss::Hinge),
+            LossSpec::Custom(_) => {
+                return Err(GraphError::new("is built by itself; please report it"));
+            }
         };
         let targets = top_level_input(graph, "targets", &shape, DType::F32);
         let losses = graph.apply(op, &[logits, targets])?;
         mean_but_first(graph, losses)
     }
 
+    fn custom(
+        &self,
+        loss: &dyn CustomLoss,
+        graph: &mut Graph,
+        outputs: TensorId,
+        mask: Option<TensorId>,
+    ) -> Result<TensorId, GraphError> {
+        let (truth, mask) = self.truth_input(graph, outputs, mask)?;
+        let batch = graph.shape(outputs)[0];
+        let mut builder = Builder::bare(graph, Mode::Train).masked(mask);
+        let losses = loss.build(&mut builder, outputs, truth)?;
+        let tensor = graph.tensor(losses);
+        if tensor.shape.first() != Some(&batch) || tensor.dtype != DType::F32 {
+            let found = format!("gives {:?} {:?} for {batch} samples", tensor.dtype, tensor.shape);
+            return Err(GraphError::new(found).help("give the loss of each sample, f32 [batch]"));
+        }
+        match mask {
+            Some(mask) if graph.shape(losses) == graph.shape(mask) => {
+                graph.apply(Sequence::WeightedMean, &[losses, mask])
+            }
+            _ => mean_but_first(graph, losses),
+        }
+    }
+
+    /// The input that the loss compares with, and how much each position counts where there are some.
+    pub(crate) fn truth_input(
+        &self,
+        graph: &mut Graph,
+        outputs: TensorId,
+        mask: Option<TensorId>,
+    ) -> Result<(TensorId, Option<TensorId>), GraphError> {
+        let shape = graph.shape(outputs).to_vec();
+        match (self.targets(), mask) {
+            (Targets::ClassIds, _) => {
+                let dims = &shape[..shape.len().saturating_sub(1).max(1)];
+                let labels = top_level_input(graph, "labels", dims, DType::I32);
+                let counts = |_| top_level_input(graph, "labels.mask", &shape[..2], DType::F32);
+                Ok((labels, mask.map(counts)))
+            }
+            (Targets::Dense, None) => {
+                let mut dims = vec![shape[0]];
+                dims.extend(self.target_shape(&shape[1..]));
+                Ok((top_level_input(graph, "targets", &dims, DType::F32), None))
+            }
+            (Targets::Dense, Some(_)) => Err(GraphError::new(
+                "compares with values, and the model gives a row for each position of a sequence",
+            )
+            .help("end the model's sequence with { global_avg_pool = {} }")),
+        }
+    }
+
     /// Link function applied to logits: probabilities, or the logits themselves.
     pub fn probabilities(
-        self,
+        &self,
         graph: &mut Graph,
         logits: TensorId,
     ) -> Result<TensorId, GraphError> {
@@ -263,9 +339,9 @@ impl LossSpec {
     }
 
     /// Whether its options make sense.
-    pub fn validate(self) -> Result<(), ModelError> {
+    pub fn validate(&self) -> Result<(), ModelError> {
         let at = |option: &str| format!("loss.{}.{option}", self.name());
-        match self {
+        match *self {
             LossSpec::SparseCategoricalCrossentropy { label_smoothing: s }
             | LossSpec::CategoricalCrossentropy { label_smoothing: s }
             | LossSpec::BinaryCrossentropy { label_smoothing: s } => {
@@ -280,7 +356,10 @@ impl LossSpec {
                 require((0.0..=1.0).contains(&alpha), || at("alpha"), "from 0 to 1", alpha)
             }
             LossSpec::Huber { delta } => require(delta > 0.0, || at("delta"), "above 0", delta),
-            _ => Ok(()),
+            LossSpec::Custom(ref loss) => check_name(loss.get().name(), "loss", "loss"),
+            LossSpec::MeanSquaredError {} | LossSpec::MeanAbsoluteError {} | LossSpec::Hinge {} => {
+                Ok(())
+            }
         }
     }
 }

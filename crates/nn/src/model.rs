@@ -110,6 +110,11 @@ pub struct ModelSpec {
     pub inputs: BTreeMap<String, InputSpec>,
     /// The layers, in order.
     pub layers: Vec<LayerSpec>,
+    /// Layers that do not learn, by path, such as `layers.0` or `layers.2.residual`, with all layers
+    /// inside them: their weights stay as they are, and batch norm uses its running statistics. None by
+    /// default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
     /// Hedged depth: an output at every hidden layer, weighted by how well each predicts; off by
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,7 +163,13 @@ impl ModelSpec {
     }
 
     fn of(input: InputSpec) -> ModelSpec {
-        ModelSpec { input, inputs: BTreeMap::new(), layers: vec![], hedged_depth: None }
+        ModelSpec {
+            input,
+            inputs: BTreeMap::new(),
+            layers: vec![],
+            frozen: vec![],
+            hedged_depth: None,
+        }
     }
 
     /// Gives every hidden layer an output of its own, see [`crate::hedge`].
@@ -223,6 +234,35 @@ impl ModelSpec {
             LayerSpec::EntityEmbedding(spec) => Some(spec),
             _ => None,
         })
+    }
+
+    /// The layers that read an input right away, each with the place of that input among
+    /// [`ModelSpec::named_inputs`].
+    pub fn first_layers(&self) -> Vec<(usize, &LayerSpec)> {
+        fn walk<'m>(
+            layers: &'m [LayerSpec],
+            input: usize,
+            names: &[(&str, InputSpec)],
+            found: &mut Vec<(usize, &'m LayerSpec)>,
+        ) {
+            match layers.first() {
+                Some(LayerSpec::Concat(concat)) => concat.branches.iter().for_each(|branch| {
+                    let name = branch.input.as_deref();
+                    let own = name.and_then(|name| names.iter().position(|(n, _)| *n == name));
+                    walk(&branch.layers, own.unwrap_or(input), names, found);
+                }),
+                Some(LayerSpec::Residual(block)) => {
+                    walk(&block.layers, input, names, found);
+                    walk(&block.shortcut, input, names, found);
+                }
+                Some(LayerSpec::Repeat { layers, .. }) => walk(layers, input, names, found),
+                Some(layer) => found.push((input, layer)),
+                None => {}
+            }
+        }
+        let mut found = Vec::new();
+        walk(&self.layers, 0, &self.named_inputs(), &mut found);
+        found
     }
 
     /// Adds an embedding of the input's vocabulary.

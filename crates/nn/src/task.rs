@@ -31,7 +31,7 @@ pub enum Answer {
 
 impl Task {
     /// How the outputs of a model trained with this loss are read.
-    pub fn of(loss: LossSpec) -> Task {
+    pub fn of(loss: &LossSpec) -> Task {
         match (loss.link(), loss.targets()) {
             (Link::Softmax, _) | (_, Targets::ClassIds) => Task::Classes,
             (Link::Sigmoid, _) => Task::Binary,

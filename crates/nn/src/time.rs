@@ -60,8 +60,8 @@ impl Builder<'_> {
         let (mask, [batch, time, channels]) = self.sequence_dims(at)?;
         let x = masked(self.graph, at.x, mask)?;
         let shape = [spec.kernel, channels, spec.filters];
-        let kernel = self.parameter("kernel", &shape, spec.kernel_initializer);
-        let row = self.reshape(x, vec![batch, 1, time, channels])?;
+        let kernel = self.parameter("kernel", &shape, spec.kernel_initializer)?;
+        let row = self.reshaped(x, vec![batch, 1, time, channels])?;
         let image = [1, spec.kernel, channels, spec.filters];
         let kernel = self.graph.apply(Layout::Reshape(image.to_vec()), &[kernel])?;
         let around = spec.dilation * (spec.kernel - 1);
@@ -72,7 +72,7 @@ impl Builder<'_> {
             groups: 1,
         };
         let y = self.graph.apply(geometry, &[row, kernel])?;
-        let y = self.reshape(y, vec![batch, time, spec.filters])?;
+        let y = self.reshaped(y, vec![batch, time, spec.filters])?;
         let bias = spec.bias.then_some((spec.bias_initializer, Fans::of_kernel(&shape)));
         Ok(at.with(self.finish(y, bias, spec.activation)?))
     }

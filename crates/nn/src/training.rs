@@ -1,6 +1,7 @@
 //! The three graphs of a model: training, evaluation, inference.
 
 use crate::build::{Built, Mode};
+use crate::custom::{Custom, CustomMetric, build_metrics};
 use crate::hedge::mixture;
 use crate::loss::LossSpec;
 use crate::model::ModelSpec;
@@ -35,7 +36,7 @@ impl From<usize> for Extent {
 
 /// What else a training graph does.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct TrainingOptions {
+pub struct TrainingOptions<'a> {
     /// Added to the logits before the loss; the output `logits` stays without it. Where only a share
     /// `r` of the negative samples is trained on, `shift = -ln r` makes the logits those of all
     /// samples.
@@ -43,6 +44,8 @@ pub struct TrainingOptions {
     /// What each dense layer but the first reads becomes an output `<path>.inputs`: the activations of
     /// [`ModelSpec::hidden_layers`] are there under the name of `next`.
     pub watch: bool,
+    /// Further outputs `metric.<name>`.
+    pub metrics: &'a [Custom<dyn CustomMetric>],
 }
 
 /// One training step: forward, loss, backward, update.
@@ -67,7 +70,7 @@ pub fn training_graph_with(
     loss: &LossSpec,
     optimizer: &OptimizerSpec,
     batch: impl Into<Extent>,
-    TrainingOptions { shift, watch }: TrainingOptions,
+    TrainingOptions { shift, watch, metrics }: TrainingOptions<'_>,
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
     let built = model.build_watched(&mut graph, &batch.into(), Mode::Train, watch)?;
@@ -84,6 +87,7 @@ pub fn training_graph_with(
     graph.output("logits", logits);
     graph.output("losses", shown.per_sample);
     graph.gate = vec![logits, shown.per_sample];
+    build_metrics(metrics, &mut graph, loss, logits, built.mask)?;
     let minimized = match (&built.heads, &model.hedged_depth) {
         (Some((heads, weights)), Some(hedged)) => {
             let mut losses = Vec::new();
@@ -97,7 +101,13 @@ pub fn training_graph_with(
         }
         _ => shown.mean,
     };
-    let parameters: Vec<TensorId> = graph.with_role(Role::Parameter).collect();
+    let learned = |&id: &TensorId| !model.is_frozen(&graph.tensor(id).name);
+    let parameters: Vec<TensorId> = graph.with_role(Role::Parameter).filter(learned).collect();
+    if parameters.is_empty() && !model.frozen.is_empty() {
+        return Err(GraphError::new("all layers with parameters are frozen: nothing can learn")
+            .help("leave one of them out of frozen")
+            .at("frozen"));
+    }
     let slopes = gradients(&mut graph, minimized, &parameters)?;
     graph.hyper = Some(graph.input("hyper", &[hyper::LEN], DType::F32));
     graph.clip = match optimizer.clip() {
@@ -127,13 +137,24 @@ pub fn evaluation_graph(
     loss: &LossSpec,
     batch: impl Into<Extent>,
 ) -> Result<Graph, GraphError> {
+    evaluation_graph_with(model, loss, batch, &[])
+}
+
+/// The same with metrics as further outputs, `metric.<name>`.
+pub fn evaluation_graph_with(
+    model: &ModelSpec,
+    loss: &LossSpec,
+    batch: impl Into<Extent>,
+    metrics: &[Custom<dyn CustomMetric>],
+) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
     let built = model.build_all(&mut graph, &batch.into(), Mode::Eval)?;
     let logits = output(&mut graph, loss, &built)?;
-    let loss = loss.build_masked(&mut graph, logits, built.mask)?;
+    let built_loss = loss.build_masked(&mut graph, logits, built.mask)?;
     graph.output("logits", logits);
-    graph.output("losses", loss.per_sample);
-    graph.output("loss", loss.mean);
+    graph.output("losses", built_loss.per_sample);
+    graph.output("loss", built_loss.mean);
+    build_metrics(metrics, &mut graph, loss, logits, built.mask)?;
     Ok(graph)
 }
 
@@ -171,7 +192,22 @@ pub fn initial_state(
     let mut state = Vec::new();
     for start in model.initial_values(seed)? {
         if let Some(id) = graph.find(&start.name) {
+            if graph.shape(id) != start.shape {
+                let (name, here) = (&start.name, graph.shape(id));
+                return Err(GraphError::new(format!(
+                    "{name} has the shape {:?} for one sample and {here:?} for a batch",
+                    start.shape
+                ))
+                .help("the shape of a parameter must not depend on the batch size"));
+            }
             state.push((id, start.values));
+        }
+    }
+    for parameter in graph.with_role(Role::Parameter) {
+        if !state.iter().any(|&(id, _)| id == parameter) {
+            let name = &graph.tensor(parameter).name;
+            return Err(GraphError::new(format!("{name} is declared in training alone"))
+                .help("declare the same parameters whether is_training or not"));
         }
     }
     for update in &graph.updates {

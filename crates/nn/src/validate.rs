@@ -1,5 +1,6 @@
 //! Whether a model's numbers make sense, before any shapes are looked at.
 
+use crate::custom::check_name;
 use crate::error::{ModelError, require};
 use crate::layer::LayerSpec;
 use crate::model::{InputSpec, ModelSpec};
@@ -171,6 +172,7 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             sequence(&o.layers, &at("layers"))?;
             sequence(&o.shortcut, &at("shortcut"))
         }
+        Custom(layer) => check_name(layer.get().name(), "layer", path),
         Repeat { times, layers } => {
             positive(*times, || at("times"))?;
             sequence(layers, &at("layers"))

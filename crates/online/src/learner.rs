@@ -43,7 +43,7 @@ use scorer::Scorer;
 /// let model = Model::features(2).dense(8, Activation::Relu).dense(2, Activation::Linear);
 /// let loss = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
 /// let optimizer = OptimizerSpec::sgd(0.1);
-/// let spec = EngineSpec { model, loss, optimizer, batch_size: 1, seed: 1, threads: Some(1) };
+/// let spec = EngineSpec { batch_size: 1, seed: 1, threads: Some(1), ..EngineSpec::new(model, loss, optimizer) };
 /// let mut learner = Learner::new(spec)?;
 /// for i in 0..1000 {
 ///     let x = [(i % 7) as f32 - 3.0, (i % 5) as f32 - 2.0];
@@ -91,7 +91,7 @@ impl Learner {
     /// # Errors
     /// If a step of one event cannot be compiled.
     pub fn with(engine: Engine, metrics: PrequentialSpec, guard: GuardSpec) -> Result<Learner> {
-        let (loss, num_outputs) = (engine.spec().loss, engine.num_outputs());
+        let (loss, num_outputs) = (&engine.spec().loss, engine.num_outputs());
         let task = Task::of(loss);
         let scorer = Scorer {
             link: loss.link(),

@@ -131,7 +131,7 @@ pub fn learn(
 /// Tells the decoders what `[online.labels]` says of columns.
 fn prepare(file: &mut RecipeFile) -> Result<()> {
     if let Some(labels) = file.recipe.online.labels.clone() {
-        let (task, loss) = (file.recipe.task(), file.recipe.training.loss);
+        let (task, loss) = (file.recipe.task(), &file.recipe.training.loss);
         let fits = labels.check_task(task, loss);
         let fits = fits.and_then(|()| labels.apply(&mut file.recipe.stream));
         fits.map_err(|(key, what)| file.error_at(&format!("online.labels.{key}"), &what))?;

@@ -173,7 +173,12 @@ fn engine(units: usize) -> Engine {
     let model = Model::features(4).dense(units, Activation::Relu).dense(3, Activation::Linear);
     let loss = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
     let optimizer = OptimizerSpec::sgd(0.05);
-    let spec = EngineSpec { model, loss, optimizer, batch_size: 1, seed: 3, threads: Some(1) };
+    let spec = EngineSpec {
+        batch_size: 1,
+        seed: 3,
+        threads: Some(1),
+        ..EngineSpec::new(model, loss, optimizer)
+    };
     Engine::compile(spec).unwrap()
 }
 

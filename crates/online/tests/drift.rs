@@ -20,7 +20,12 @@ fn learner(action: Action) -> Learner {
     let loss = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
     // Slow, as suits a stream that seldom changes: that is when actions matter.
     let optimizer = OptimizerSpec::sgd(0.005);
-    let spec = EngineSpec { model, loss, optimizer, batch_size: 1, seed: 5, threads: Some(1) };
+    let spec = EngineSpec {
+        batch_size: 1,
+        seed: 5,
+        threads: Some(1),
+        ..EngineSpec::new(model, loss, optimizer)
+    };
     let mut learner = Learner::new(spec).unwrap();
     learner.watch_drift(DriftSpec { action: vec![action], ..DriftSpec::default() }).unwrap();
     learner

@@ -13,7 +13,12 @@ use tidemill_recipe::stream::{Mark, Position};
 
 fn spec(model: Model, optimizer: OptimizerSpec) -> EngineSpec {
     let loss = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
-    EngineSpec { model, loss, optimizer, batch_size: 1, seed: 3, threads: Some(1) }
+    EngineSpec {
+        batch_size: 1,
+        seed: 3,
+        threads: Some(1),
+        ..EngineSpec::new(model, loss, optimizer)
+    }
 }
 
 fn net() -> Model {

@@ -9,12 +9,10 @@ use crate::RecipeFile;
 pub fn engine_spec(file: &RecipeFile, threads: Option<usize>) -> EngineSpec {
     let r = &file.recipe;
     EngineSpec {
-        model: r.model.clone(),
-        loss: r.training.loss,
-        optimizer: r.training.optimizer.clone(),
         batch_size: r.batch.batch_size,
         seed: r.training.seed,
         threads,
+        ..EngineSpec::new(r.model.clone(), r.training.loss.clone(), r.training.optimizer.clone())
     }
 }
 

@@ -227,7 +227,7 @@ type Wrong = (String, String);
 impl Recipe {
     /// How the model's outputs are read.
     pub fn task(&self) -> Task {
-        Task::of(self.training.loss)
+        Task::of(&self.training.loss)
     }
 
     /// The metrics beside the loss.

@@ -6,9 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use tidemill::train::engine::EngineSpec;
 use tidemill::train::online::DriftSpec;
-use tidemill::{Activation, Learner, LossSpec, Model, OptimizerSpec, Truth};
+use tidemill::{Activation, EngineSpec, Learner, LossSpec, Model, OptimizerSpec, Truth};
 
 fn main() -> tidemill::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -28,17 +27,13 @@ fn main() -> tidemill::Result<()> {
     for &width in &widths[1..widths.len() - 1] {
         model = model.dense(width, activation);
     }
-    let mut learner = Learner::new(EngineSpec {
-        model: model.dense(outputs, Activation::Linear),
-        loss: LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 },
-        optimizer: match defaults {
-            true => OptimizerSpec::online(),
-            false => OptimizerSpec::sgd(0.01),
-        },
-        batch_size: 1,
-        seed: 1,
-        threads: None,
-    })?;
+    let loss = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
+    let optimizer = match defaults {
+        true => OptimizerSpec::online(),
+        false => OptimizerSpec::sgd(0.01),
+    };
+    let spec = EngineSpec::new(model.dense(outputs, Activation::Linear), loss, optimizer);
+    let mut learner = Learner::new(EngineSpec { batch_size: 1, seed: 1, ..spec })?;
     if defaults {
         learner.normalize_rate();
         learner.watch_drift(DriftSpec::default())?;

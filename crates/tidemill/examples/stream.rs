@@ -5,9 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use tidemill::train::engine::EngineSpec;
-use tidemill::train::online::publish::Publisher;
-use tidemill::{Activation, Learner, LossSpec, Model, OptimizerSpec, Truth};
+use tidemill::{Activation, EngineSpec, Learner, LossSpec, Model, OptimizerSpec, Publisher, Truth};
 
 /// Two moons of points; the classes swap after half of the stream.
 fn event(i: u32, of: u32) -> ([f32; 2], usize) {
@@ -25,14 +23,11 @@ fn event(i: u32, of: u32) -> ([f32; 2], usize) {
 }
 
 fn main() -> tidemill::Result<()> {
-    let mut learner = Learner::new(EngineSpec {
-        model: Model::features(2).dense(32, Activation::Relu).dense(2, Activation::Linear),
-        loss: LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 },
-        optimizer: OptimizerSpec::sgd(0.05),
-        batch_size: 1,
-        seed: 1,
-        threads: Some(1),
-    })?;
+    let model = Model::features(2).dense(32, Activation::Relu).dense(2, Activation::Linear);
+    let loss = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
+    let spec = EngineSpec::new(model, loss, OptimizerSpec::sgd(0.05));
+    let mut learner =
+        Learner::new(EngineSpec { batch_size: 1, seed: 1, threads: Some(1), ..spec })?;
     let publisher = Publisher::new(&learner, &Default::default());
     let mut follower = publisher.follower()?;
     let done = AtomicBool::new(false);

@@ -28,11 +28,14 @@
 //!   whose samples are rows of [`fields`], [`train`] runs recipes.
 #![forbid(unsafe_code)]
 
-pub mod network;
+mod fit;
+mod network;
+mod weights;
 
 pub use tidemill_engine::{data, fields, nn};
 
-pub use network::{Epoch, Fit, Flow, Network, OnEpoch, compile};
+pub use fit::{Epoch, Fit, Flow, OnEpoch};
+pub use network::{Network, compile};
 pub use tidemill_engine::data::{Dataset, FieldValues, FieldsDataset, Info, MemoryDataset};
 pub use tidemill_engine::fields::{Batch, Field, Row};
 pub use tidemill_engine::nn::{

@@ -14,6 +14,24 @@ impl Engine {
         slots.filter(|(_, slot)| slot.parameter).map(|(i, slot)| (i, slot.name.as_str()))
     }
 
+    /// Where the weights and what else the model itself keeps are, such as running statistics: all of the
+    /// state but the optimizer's slots.
+    pub fn weights(&self) -> impl Iterator<Item = (usize, &str)> {
+        let slots = self.runtime.slots().iter().enumerate();
+        slots
+            .filter(|&(i, _)| self.optimizer_slot(i).is_none())
+            .map(|(i, slot)| (i, slot.name.as_str()))
+    }
+
+    /// Which of the rule's slots a tensor of the state is, if it is one.
+    fn optimizer_slot(&self, index: usize) -> Option<usize> {
+        let slots = self.runtime.slots();
+        let slot = &slots[index];
+        let of = |name: &str| slot.name.strip_suffix(name).and_then(|rest| rest.strip_suffix('.'));
+        let is = |of: &str| slots.iter().any(|other| other.parameter && other.name == of);
+        self.rule.slot_names().iter().position(|name| !slot.parameter && of(name).is_some_and(is))
+    }
+
     /// Where the optimizer's slots of a parameter are, and what their elements start as.
     pub fn slots_of(&self, parameter: &str) -> Vec<(usize, f32)> {
         let place = |(i, slot): (usize, &str)| {
@@ -21,6 +39,11 @@ impl Engine {
             Some((index, self.rule.slot_start_of(i)))
         };
         self.rule.slot_names().into_iter().enumerate().filter_map(place).collect()
+    }
+
+    /// The dims of a tensor of the state.
+    pub fn tensor_shape(&self, index: usize) -> &[usize] {
+        &self.runtime.slots()[index].shape
     }
 
     /// A tensor of the state.
@@ -63,16 +86,8 @@ impl Engine {
     /// Resets the optimizer's slots, with their bias corrections; parameters stay.
     pub fn reset_slots(&mut self) {
         let rule = self.rule;
-        let slots = self.runtime.slots();
-        let parameters: Vec<String> =
-            slots.iter().filter(|s| s.parameter).map(|s| s.name.clone()).collect();
         for index in 0..self.runtime.slots().len() {
-            let slot = &self.runtime.slots()[index];
-            let place = rule.slot_names().iter().position(|name| {
-                let of = slot.name.strip_suffix(name).and_then(|rest| rest.strip_suffix('.'));
-                !slot.parameter && of.is_some_and(|of| parameters.iter().any(|p| p == of))
-            });
-            if let Some(place) = place {
+            if let Some(place) = self.optimizer_slot(index) {
                 self.runtime.state_mut(index).fill(rule.slot_start_of(place));
             }
         }

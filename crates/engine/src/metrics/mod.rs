@@ -5,6 +5,7 @@
 
 mod auc;
 mod classes;
+mod custom;
 mod metric;
 mod regression;
 
@@ -15,6 +16,7 @@ use tidemill_fields::{Batch, Truth};
 pub use tidemill_nn::{Task, argmax};
 
 pub use classes::{ClassFigures, Confusion};
+pub use custom::CustomMeter;
 pub use metric::Metric;
 
 use auc::AucHistogram;

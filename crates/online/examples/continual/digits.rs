@@ -50,7 +50,12 @@ pub fn learner(
     continual: &ContinualSpec,
 ) -> Outcome<Learner> {
     let loss = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
-    let spec = EngineSpec { model, loss, optimizer, batch_size: 1, seed, threads: Some(1) };
+    let spec = EngineSpec {
+        batch_size: 1,
+        seed,
+        threads: Some(1),
+        ..EngineSpec::new(model, loss, optimizer)
+    };
     let mut learner = Learner::new(spec)?;
     learner.set_continual(continual)?;
     Ok(learner)

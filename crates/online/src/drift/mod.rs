@@ -87,7 +87,7 @@ impl Drift {
     /// # Errors
     /// If a parameter of the detector is invalid.
     pub fn new(spec: DriftSpec, engine: &Engine) -> Result<Drift> {
-        let task = Task::of(engine.spec().loss);
+        let task = Task::of(&engine.spec().loss);
         let detector = match spec.detector(task) {
             Some(detector) => {
                 let detector = Detector::new(detector);

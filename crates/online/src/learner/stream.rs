@@ -109,7 +109,7 @@ impl StreamModel for Learner {
         weight: f32,
         scale: Option<Scale>,
     ) {
-        let loss = loss_of(self.engine.spec().loss, logits, truth);
+        let loss = loss_of(&self.engine.spec().loss, logits, truth);
         self.scorer.score_earlier(logits, truth, loss, weight, scale);
     }
 

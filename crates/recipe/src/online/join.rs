@@ -90,7 +90,7 @@ impl JoinSpec {
     }
 
     /// The first key that does not fit what is learned, and why.
-    pub fn check_task(&self, task: Task, loss: LossSpec) -> Result<(), (&'static str, String)> {
+    pub fn check_task(&self, task: Task, loss: &LossSpec) -> Result<(), (&'static str, String)> {
         if self.missing == Missing::Negative && task == Task::Values {
             return Err((
                 "missing",

@@ -1,0 +1,53 @@
+//! Layers that do not learn.
+//!
+//! Their parameters get no gradient, no update and no optimizer slots; their batch norms use the running
+//! statistics and leave them as they are, as in Keras. Dropout stays on.
+
+use crate::build::LayerSummary;
+use crate::model::ModelSpec;
+use tidemill_graph::GraphError;
+
+impl ModelSpec {
+    /// Freezes the model's layer of that number, from 0, with all layers inside it.
+    ///
+    /// ```
+    /// use tidemill_nn::{Activation, Model};
+    /// let model = Model::features(4).dense(8, Activation::Relu).dense(3, Activation::Linear).freeze(0);
+    /// assert!(model.is_frozen("layers.0.dense.kernel") && !model.is_frozen("layers.1.dense.kernel"));
+    /// ```
+    pub fn freeze(self, index: usize) -> ModelSpec {
+        self.freeze_layer(format!("layers.{index}"))
+    }
+
+    /// Freezes the layer of that path, with all layers inside it: `layers.0`, `layers.2.residual`,
+    /// `layers.2.residual.layers.0.conv2d`. Paths are those of [`ModelSpec::summary`]; one that no layer
+    /// has is an error when the model is compiled.
+    pub fn freeze_layer(mut self, path: impl Into<String>) -> ModelSpec {
+        self.frozen.push(path.into());
+        self
+    }
+
+    /// Whether a layer, or a tensor of a layer, is frozen.
+    pub fn is_frozen(&self, path: &str) -> bool {
+        contains(&self.frozen, path)
+    }
+}
+
+/// Whether `path` is one of the frozen layers or inside one.
+pub(crate) fn contains(frozen: &[String], path: &str) -> bool {
+    let inside = |rest: &str| rest.is_empty() || rest.starts_with('.');
+    frozen.iter().any(|layer| path.strip_prefix(layer.as_str()).is_some_and(inside))
+}
+
+/// Fails for a path that no layer has.
+pub(crate) fn check(frozen: &[String], layers: &[LayerSummary]) -> Result<(), GraphError> {
+    for path in frozen {
+        if !layers.iter().any(|layer| contains(std::slice::from_ref(path), &layer.path)) {
+            let known: Vec<&str> = layers.iter().map(|layer| layer.path.as_str()).collect();
+            return Err(GraphError::new(format!("the model has no layer \"{path}\""))
+                .help(format!("its layers are {}", known.join(", ")))
+                .at("frozen"));
+        }
+    }
+    Ok(())
+}
