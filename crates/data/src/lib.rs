@@ -55,6 +55,7 @@ mod source;
 pub mod spec;
 pub mod table;
 pub mod text;
+mod tree;
 
 pub use bytes::Bytes;
 pub use dataset::{Dataset, FillCost, Info, LabelKind, RawImage};

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use tidemill_data::images::{ColorMode, Fit, ImageDirectorySpec, Interpolation, decode};
-use tidemill_data::{InputSpec, RawImage};
+use tidemill_data::images::{ColorMode, Fit, ImageDirectorySpec, Interpolation, Subset, decode};
+use tidemill_data::{Dataset, ImageFolder, InputSpec, RawImage};
 
 fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -120,4 +120,120 @@ fn resizing_agrees_with_pillow_and_keras() {
         count += 1;
     }
     assert_eq!(count, 26);
+}
+
+/// A line of keras.txt after `start`.
+fn keras(start: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(dir().join("keras.txt")).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix(start)?.split_once(": "));
+    lines.map(|(head, rest)| (head.trim().to_owned(), rest.to_owned())).collect()
+}
+
+#[test]
+fn padding_cropping_and_area_are_those_of_keras() {
+    let source = std::fs::read(dir().join("rgb.png")).unwrap();
+    let lines = keras("resize");
+    assert_eq!(lines.len(), 54);
+    for (head, cells) in lines {
+        let head: Vec<&str> = head.split(' ').collect();
+        let [how, interpolation, height, width] = head[..] else { panic!("{head:?}") };
+        let mut spec = ImageDirectorySpec::new("x");
+        spec.image_size = Some([height.parse().unwrap(), width.parse().unwrap()]);
+        spec.antialias = false;
+        spec.interpolation = match interpolation {
+            "nearest" => Interpolation::Nearest,
+            "bicubic" => Interpolation::Bicubic,
+            "area" => Interpolation::Area,
+            _ => Interpolation::Bilinear,
+        };
+        (spec.pad_to_aspect_ratio, spec.crop_to_aspect_ratio) = (how == "pad", how == "crop");
+        let fit = Fit::new(&spec, InputSpec::Any).unwrap();
+        let image = decode(&source, ColorMode::Rgb, "rgb.png").unwrap();
+        let pixels = fit.apply(image, "").unwrap();
+        for cell in cells.split(' ') {
+            let (place, values) = cell.split_once('=').unwrap();
+            let (y, x) = place.split_once(',').unwrap();
+            let (y, x): (usize, usize) = (y.parse().unwrap(), x.parse().unwrap());
+            let found = &pixels[(y * fit.shape.width + x) * 3..][..3];
+            for (found, want) in found.iter().zip(values.split('/')) {
+                let want: i32 = want.parse().unwrap();
+                let off = (i32::from(*found) - want).abs();
+                assert!(off <= 1, "{head:?} {cell}: found {found}");
+            }
+        }
+    }
+}
+
+/// Whether a folder and an archive of it have the sides of the split that Keras has.
+#[test]
+fn the_split_of_deep_folders_is_that_of_keras() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("d");
+    let mut sides = Vec::new();
+    for side in ["validation", "training"] {
+        let (_, files) = keras(side).remove(0);
+        let mut files: Vec<String> = files.split(' ').map(str::to_owned).collect();
+        for file in &files {
+            let path = root.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::copy(dir().join("grey.png"), path).unwrap();
+        }
+        files.sort();
+        sides.push((side, files));
+    }
+    // Members in an order of the archive's own.
+    let archive = folder.path().join("d.tar");
+    let mut tar = tar::Builder::new(std::fs::File::create(&archive).unwrap());
+    let all = sides.iter().flat_map(|(_, files)| files.iter().rev());
+    for file in all {
+        tar.append_path_with_name(root.join(file), format!("d/{file}")).unwrap();
+    }
+    tar.finish().unwrap();
+    for (side, want) in sides {
+        let mut spec = ImageDirectorySpec::new("d");
+        spec.image_size = Some([2, 2]);
+        (spec.validation_split, spec.seed) = (Some(0.3), 5);
+        spec.subset = Some(if side == "training" { Subset::Training } else { Subset::Validation });
+        let open = |spec: &ImageDirectorySpec, path: &Path| {
+            let data = ImageFolder::open(spec, &|_| path.to_owned(), InputSpec::Any, &[]).unwrap();
+            (0..data.len()).map(|i| data.name(i).to_owned()).collect::<Vec<_>>()
+        };
+        let of_folder = open(&spec, &root);
+        let mut sorted = of_folder.clone();
+        sorted.sort();
+        assert_eq!(sorted, want, "{side}");
+        spec.root = Some("d".into());
+        assert_eq!(open(&spec, &archive), of_folder, "{side}");
+    }
+}
+
+/// Pillow refuses what lacks pixels, and takes PNG and GIF files that end after the (first frame's)
+/// pixels. Here the last bytes of those are wanted too, or not, but pixels are never made up.
+#[test]
+fn truncated_files_are_refused() {
+    // With the length from which Pillow 12.3 decodes.
+    let files = [
+        ("baseline.jpg", 804),
+        ("progressive.jpg", 679),
+        ("grey.jpg", 403),
+        ("rgb.png", 295),
+        ("palette.png", 305),
+        ("frames.gif", 348),
+        ("lossless.webp", 220),
+        ("lossy.webp", 168),
+        ("plain.bmp", 1206),
+    ];
+    for (name, pillow) in files {
+        let bytes = std::fs::read(dir().join(name)).unwrap();
+        let whole = decode(&bytes, ColorMode::Rgb, name).unwrap();
+        for len in 0..bytes.len() {
+            match decode(&bytes[..len], ColorMode::Rgb, name) {
+                Ok(image) => assert!(image == whole && len + 4 > pillow, "{name}: {len}"),
+                Err(e) => assert!(e.to_string().starts_with(name), "{e}"),
+            }
+        }
+        // Bytes after the end are no harm.
+        let longer = [&bytes[..], b"more"].concat();
+        assert_eq!(decode(&longer, ColorMode::Rgb, name).unwrap(), whole, "{name}");
+    }
 }

@@ -1,13 +1,14 @@
 //! Image trees inside tar files, and reading single images wherever they lie.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::listing::{Listing, is_image, number_classes};
+use super::listing::{Listing, is_image};
 use super::{ImageDirectorySpec, LabelSource};
 use crate::source::{open, read_error};
+use crate::tree::{in_order, number_classes};
 use crate::{Error, Result};
 
 /// Where the bytes of images are.
@@ -75,8 +76,10 @@ pub(super) fn list(
     let gzipped = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
     let root = spec.root.as_deref().unwrap_or("").trim_matches('/');
     let mut bytes = Vec::new();
-    // Sorted by name: the order inside the archive is an accident.
+    // The order inside the archive is an accident, and a later member replaces an earlier one.
     let mut members = BTreeMap::<String, (u64, u32)>::new();
+    let mut links = Vec::new();
+    let mut classes = BTreeSet::new();
     let mut archive = tar::Archive::new(open(path)?);
     let broken = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::Other => Error::format(
@@ -87,15 +90,28 @@ pub(super) fn list(
     };
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
+        let kind = entry.header().entry_type();
         let name = entry.path().map_err(broken)?.to_string_lossy().into_owned();
         let Some(name) = below(root, &name) else { continue };
-        if !is_image(name.rsplit('/').next().unwrap_or(name)) {
+        // As in a folder, one without images is a class too.
+        match name.split_once('/') {
+            Some((class, _)) => classes.insert(class.to_owned()),
+            None => kind.is_dir() && classes.insert(name.to_owned()),
+        };
+        if kind.is_dir() || !is_image(name.rsplit('/').next().unwrap_or(name)) {
             continue;
         }
         let name = name.to_owned();
+        if let (true, Some(target)) = (kind.is_hard_link(), entry.link_name().map_err(broken)?) {
+            links.push((name, target.to_string_lossy().into_owned()));
+            continue;
+        }
+        if !kind.is_file() {
+            return Err(Error::format(
+                path,
+                format!("{name} is no plain file; pack the files themselves (tar --dereference)"),
+            ));
+        }
         let len = u32::try_from(entry.size())
             .map_err(|_| Error::format(path, format!("{name} is larger than 4 GB")))?;
         let start = if gzipped { bytes.len() as u64 } else { entry.raw_file_position() };
@@ -108,7 +124,17 @@ pub(super) fn list(
         members.insert(name, (start, len));
     }
     bytes.shrink_to_fit();
-    let (listing, spans) = classify(members, path, root, spec, like)?;
+    for (name, target) in links {
+        let Some(&span) = below(root, &target).and_then(|target| members.get(target)) else {
+            return Err(Error::format(
+                path,
+                format!("{name} is a link to {target}, which is not among the images"),
+            ));
+        };
+        members.insert(name, span);
+    }
+    let classes: Vec<String> = classes.into_iter().filter(|class| !class.is_empty()).collect();
+    let (listing, spans) = classify(members, classes, path, root, spec, like)?;
     let path = path.to_owned();
     let store = match gzipped {
         true => Store::Memory { path, bytes, spans },
@@ -117,9 +143,9 @@ pub(super) fn list(
     Ok((listing, store))
 }
 
-/// `name` relative to `root`, if it lies below it; hidden folders do not count.
+/// `name` relative to `root`, if it is below it; hidden files and folders are left out.
 fn below<'a>(root: &str, name: &'a str) -> Option<&'a str> {
-    let name = name.trim_start_matches("./");
+    let name = name.trim_start_matches("./").trim_end_matches('/');
     let rest = match root {
         "" => name,
         root => name.strip_prefix(root)?.strip_prefix('/')?,
@@ -131,6 +157,7 @@ type Spans = Vec<(u64, u32)>;
 
 fn classify(
     members: BTreeMap<String, (u64, u32)>,
+    found: Vec<String>,
     path: &Path,
     root: &str,
     spec: &ImageDirectorySpec,
@@ -138,23 +165,24 @@ fn classify(
 ) -> Result<(Listing, Spans)> {
     let mut listing = Listing::default();
     let mut spans = Vec::new();
+    let mut members: Vec<(&String, &(u64, u32))> = members.iter().collect();
+    members.sort_unstable_by_key(|(name, _)| in_order(name));
     if spec.labels == LabelSource::None {
-        for (name, span) in &members {
+        for (name, span) in members {
             listing.names.push(name);
             listing.classes.push(0);
             spans.push(*span);
         }
     } else {
-        let class_of = |name: &str| name.split_once('/').map(|(class, _)| class.to_owned());
-        let mut found: Vec<String> = members.keys().filter_map(|n| class_of(n)).collect();
-        found.sort_unstable();
-        found.dedup();
         // Archives mostly hold the folder itself; a class with deeper folders only is that one.
-        let deep = |name: &String| name.matches('/').count() > 1;
-        if let [only] = &found[..]
+        let class = |name: &str| name.split_once('/').map(|(class, _)| class.to_owned());
+        let only = members.first().and_then(|(name, _)| class(name));
+        if let Some(only) = only
             && like.is_empty()
             && spec.class_names.is_none()
-            && members.keys().all(deep)
+            && members.iter().all(|(name, _)| {
+                name.matches('/').count() > 1 && class(name).as_ref() == Some(&only)
+            })
         {
             let inner = format!("{root}/{only}");
             return Err(Error::format(
@@ -166,15 +194,25 @@ fn classify(
                 ),
             ));
         }
-        listing.class_names = number_classes(spec, &found, like)?;
+        listing.class_names =
+            number_classes(&spec.path, spec.class_names.as_deref(), &found, like)?;
+        let mut of_class: BTreeMap<&str, Spans> = BTreeMap::new();
+        let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, span) in members {
+            match name.split_once('/') {
+                Some((class, _)) => {
+                    names.entry(class).or_default().push(name);
+                    of_class.entry(class).or_default().push(*span);
+                }
+                None => listing.loose += 1,
+            }
+        }
         for (class, class_name) in listing.class_names.iter().enumerate() {
-            let prefix = format!("{class_name}/");
-            let inside = members.range(prefix.clone()..).take_while(|m| m.0.starts_with(&prefix));
-            for (name, span) in inside {
+            for name in names.get(class_name.as_str()).into_iter().flatten() {
                 listing.names.push(name);
                 listing.classes.push(class as u32);
-                spans.push(*span);
             }
+            spans.extend(of_class.get(class_name.as_str()).into_iter().flatten());
         }
     }
     if spans.is_empty() {

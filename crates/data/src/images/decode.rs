@@ -2,9 +2,9 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::ColorMode;
+use super::{ColorMode, complete};
 use crate::{Error, RawImage, Result};
 
 /// A file that asks for more is taken for a decompression bomb.
@@ -26,6 +26,9 @@ pub fn decode(bytes: &[u8], color: ColorMode, place: &str) -> Result<RawImage> {
         .map_err(|e| fail(e.to_string()))?;
     if reader.format().is_none_or(|format| !format.reading_enabled()) {
         return Err(fail("it is none of JPEG, PNG, BMP, GIF and WebP".into()));
+    }
+    if reader.format() == Some(ImageFormat::Jpeg) && !complete::jpeg(bytes) {
+        return Err(fail("the file is truncated: its end is missing".into()));
     }
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);

@@ -187,7 +187,7 @@ impl ImageFolder {
             }
             Err(Error::Image { place, what }) => Err(Error::Image {
                 place,
-                what: format!("{what}; mend or remove it, or set broken_files = \"skip\""),
+                what: format!("{what}; repair or remove it, or set broken_files = \"skip\""),
             }),
             other => other,
         }
@@ -280,6 +280,20 @@ impl Dataset for ImageFolder {
             Some(cache) if cache.is_full() => FillCost::Copy,
             _ => FillCost::Decode,
         }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let (loose, links) = (self.listing.loose, self.listing.links);
+        let mut notes = Vec::new();
+        if loose > 0 {
+            notes.push(format!("{loose} images that are in no folder of a class are left out"));
+        }
+        if links > 0 {
+            notes.push(format!(
+                "{links} links to folders are not followed; follow_links = true follows them"
+            ));
+        }
+        notes
     }
 
     fn num_skipped(&self) -> usize {

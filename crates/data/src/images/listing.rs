@@ -1,9 +1,9 @@
 //! Which images a folder holds, and of which class each one is.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{ImageDirectorySpec, LabelSource};
+use crate::tree::{Found, Tree, entries, number_classes};
 use crate::{Error, Result};
 
 /// Names of images, packed: 60,000 separate strings would take three times the memory.
@@ -38,6 +38,10 @@ pub(super) struct Listing {
     pub(super) names: Names,
     /// The class of each image.
     pub(super) classes: Vec<u32>,
+    /// Images that are in no folder of a class.
+    pub(super) loose: usize,
+    /// Links to folders that were not followed.
+    pub(super) links: usize,
 }
 
 /// Whether a file name ends like an image's.
@@ -48,67 +52,23 @@ pub(super) fn is_image(name: &str) -> bool {
         && ["jpg", "jpeg", "png", "bmp", "gif", "webp"].iter().any(|e| ext.eq_ignore_ascii_case(e))
 }
 
-/// Numbers the `found` sub-folders (sorted). The options may fix the order; `like`, the classes of
-/// the training set, may also have classes that do not occur here.
-pub(super) fn number_classes(
-    spec: &ImageDirectorySpec,
-    found: &[String],
-    like: &[String],
-) -> Result<Vec<String>> {
-    let quoted = |names: &[&String]| {
-        let mut text: Vec<String> = names.iter().take(5).map(|n| format!("\"{n}\"")).collect();
-        if names.len() > 5 {
-            text.push(format!("and {} more", names.len() - 5));
-        }
-        text.join(", ")
-    };
-    let names = match &spec.class_names {
-        Some(names) => {
-            let missing: Vec<_> = names.iter().filter(|n| !found.contains(n)).collect();
-            if !missing.is_empty() {
-                return Err(Error::option(format!(
-                    "{}: class_names has {}, but there is no such sub-folder",
-                    spec.path,
-                    quoted(&missing)
-                )));
-            }
-            names
-        }
-        None if like.is_empty() => found,
-        None => like,
-    };
-    let extra: Vec<_> = found.iter().filter(|n| !names.contains(n)).collect();
-    if !extra.is_empty() {
-        let of = if spec.class_names.is_some() { "class_names" } else { "the training set" };
-        return Err(Error::option(format!(
-            "{}: {of} does not have the sub-folder {}",
-            spec.path,
-            quoted(&extra)
-        )));
-    }
-    if let Some(twice) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
-        return Err(Error::option(format!("{}: class_names has \"{}\" twice", spec.path, twice.1)));
-    }
-    Ok(names.to_vec())
-}
-
 /// Lists the images of the folder `root`.
 pub(super) fn list(root: &Path, spec: &ImageDirectorySpec, like: &[String]) -> Result<Listing> {
     let mut listing = Listing::default();
+    let tree = Tree { follow_links: spec.follow_links, wanted: &is_image };
     if spec.labels == LabelSource::None {
-        walk(root, "", spec.follow_links, &mut listing.names)?;
-        listing.classes = vec![0; listing.names.len()];
+        listing.add(&tree, root, "", 0)?;
         return nonempty(listing, root, "");
     }
     let mut found = Vec::new();
-    let mut loose = 0;
     for (name, is_dir) in entries(root)? {
         match is_dir {
             true => found.push(name),
-            false => loose += usize::from(is_image(&name)),
+            false => listing.loose += usize::from(is_image(&name)),
         }
     }
-    if found.is_empty() && loose > 0 {
+    if found.is_empty() && listing.loose > 0 {
+        let loose = listing.loose;
         return Err(Error::format(
             root,
             format!(
@@ -117,15 +77,26 @@ pub(super) fn list(root: &Path, spec: &ImageDirectorySpec, like: &[String]) -> R
             ),
         ));
     }
-    listing.class_names = number_classes(spec, &found, like)?;
-    for (class, name) in listing.class_names.iter().enumerate() {
-        if !found.contains(name) {
-            continue;
+    listing.class_names = number_classes(&spec.path, spec.class_names.as_deref(), &found, like)?;
+    for class in 0..listing.class_names.len() {
+        let name = listing.class_names[class].clone();
+        if found.contains(&name) {
+            listing.add(&tree, &root.join(&name), &format!("{name}/"), class as u32)?;
         }
-        walk(&root.join(name), &format!("{name}/"), spec.follow_links, &mut listing.names)?;
-        listing.classes.resize(listing.names.len(), class as u32);
     }
     nonempty(listing, root, " in its sub-folders")
+}
+
+impl Listing {
+    /// Adds the images below `dir` as those of one class.
+    fn add(&mut self, tree: &Tree<'_>, dir: &Path, prefix: &str, class: u32) -> Result<()> {
+        let mut found = Found::default();
+        tree.list(dir, prefix, &mut found)?;
+        found.files.iter().for_each(|name| self.names.push(name));
+        self.classes.resize(self.names.len(), class);
+        self.links += found.links;
+        Ok(())
+    }
 }
 
 fn nonempty(listing: Listing, root: &Path, place: &str) -> Result<Listing> {
@@ -138,49 +109,22 @@ fn nonempty(listing: Listing, root: &Path, place: &str) -> Result<Listing> {
     Ok(listing)
 }
 
-/// The visible entries of a folder, sorted, and whether each is a folder (links are followed).
-fn entries(dir: &Path) -> Result<Vec<(String, bool)>> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|e| Error::read(dir, e))? {
-        let entry = entry.map_err(|e| Error::read(dir, e))?;
-        let Ok(name) = entry.file_name().into_string() else {
-            return Err(Error::format(&entry.path(), "has a name that is not UTF-8; rename it"));
-        };
-        if name.starts_with('.') {
-            continue;
-        }
-        let kind = entry.file_type().map_err(|e| Error::read(dir, e))?;
-        // A dangling link is left to the decoder, which reports it by path.
-        let is_dir = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
-        entries.push((name, is_dir));
-    }
-    entries.sort_unstable();
-    Ok(entries)
-}
-
-/// Adds the images below `dir`: its own first, then those of its folders, as Keras orders them.
-fn walk(dir: &Path, prefix: &str, follow_links: bool, names: &mut Names) -> Result<()> {
-    // Linked folders may go round in a circle; no real tree is this deep.
-    if prefix.matches('/').count() > 64 {
-        return Err(Error::format(dir, "lies more than 64 folders deep; do links go in a circle?"));
-    }
-    let entries = entries(dir)?;
-    for (name, is_dir) in &entries {
-        if !is_dir && is_image(name) {
-            names.push(&format!("{prefix}{name}"));
-        }
-    }
-    for (name, is_dir) in &entries {
-        if *is_dir && (follow_links || !dir.join(name).is_symlink()) {
-            walk(&dir.join(name), &format!("{prefix}{name}/"), follow_links, names)?;
-        }
-    }
-    Ok(())
+/// The images of a folder and of those below it, in the order of [`super::ImageFolder::open`]. Hidden
+/// files and folders are left out.
+///
+/// # Errors
+/// If a folder cannot be read.
+pub fn images_below(dir: &Path, follow_links: bool) -> Result<Vec<PathBuf>> {
+    let mut found = Found::default();
+    Tree { follow_links, wanted: &is_image }.list(dir, "", &mut found)?;
+    Ok(found.files.iter().map(|name| dir.join(name)).collect())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn tree(files: &[&str]) -> tempfile::TempDir {
@@ -265,6 +209,7 @@ mod tests {
         let mut spec = ImageDirectorySpec::new("d");
         assert_eq!(list(dir.path(), &spec, &[]).unwrap().names.len(), 1);
         spec.follow_links = true;
-        assert!(list(dir.path(), &spec, &[]).unwrap_err().to_string().contains("circle"));
+        let text = list(dir.path(), &spec, &[]).unwrap_err().to_string();
+        assert!(text.contains("is a link to a folder that it is in"), "{text}");
     }
 }

@@ -2,9 +2,11 @@
 
 mod archive;
 mod cache;
+mod complete;
 mod decode;
 mod encode;
 mod folder;
+mod keras;
 mod listing;
 mod resize;
 mod spec;
@@ -13,6 +15,7 @@ pub(crate) mod split;
 pub use decode::decode;
 pub use encode::write_png;
 pub use folder::{ImageFolder, load};
+pub use listing::images_below;
 pub use resize::{Fit, ImageShape};
 pub use spec::{
     BrokenFiles, Cache, ColorMode, ImageDirectorySpec, Interpolation, LabelMode, LabelSource,

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
-use super::{ColorMode, ImageDirectorySpec, Interpolation};
+use super::{ColorMode, ImageDirectorySpec, Interpolation, keras};
 use crate::{Error, InputSpec, RawImage, Result};
 
 /// The shape of an image sample.
@@ -96,12 +96,41 @@ impl Fit {
 
     /// The sample of `image`, whose colours are the shape's already. `place` names it in errors.
     pub fn apply(&self, image: RawImage, place: &str) -> Result<Vec<u8>> {
-        let ImageShape { height, width, color } = self.shape;
+        let ImageShape { height, width, .. } = self.shape;
         if (image.height, image.width) == (height, width) {
             return Ok(image.pixels);
         }
-        let image = if self.pad { self.padded(image) } else { image };
-        let pixel_type = match color {
+        if self.pad {
+            let inner = Inner::of(&image, height, width);
+            let pixels = self.resized(&image, inner.height, inner.width, place)?;
+            return Ok(inner.padded(&pixels, image.channels, height, width));
+        }
+        if self.crop {
+            // Cut before it is resized: a filter takes no pixel from outside of the window.
+            return self.resized(&window(&image, height, width), height, width, place);
+        }
+        self.resized(&image, height, width, place)
+    }
+
+    /// `image` in another size.
+    fn resized(
+        &self,
+        image: &RawImage,
+        height: usize,
+        width: usize,
+        place: &str,
+    ) -> Result<Vec<u8>> {
+        if (image.height, image.width) == (height, width) {
+            return Ok(image.pixels.clone());
+        }
+        match self.interpolation {
+            Interpolation::Area if !self.antialias => return Ok(keras::area(image, height, width)),
+            Interpolation::Nearest if !self.antialias => {
+                return Ok(keras::nearest(image, height, width));
+            }
+            _ => {}
+        }
+        let pixel_type = match self.shape.color {
             ColorMode::Grayscale => PixelType::U8,
             ColorMode::Rgb => PixelType::U8x3,
             ColorMode::Rgba => PixelType::U8x4,
@@ -111,12 +140,7 @@ impl Fit {
             ImageRef::new(image.width as u32, image.height as u32, &image.pixels, pixel_type)
                 .map_err(|e| fail(e.to_string()))?;
         let mut out = Image::new(width as u32, height as u32, pixel_type);
-        let mut options = ResizeOptions::new().resize_alg(self.algorithm()).use_alpha(false);
-        if self.crop {
-            let (w, h) = aspect_window(&image, height, width);
-            let (left, top) = ((image.width - w) / 2, (image.height - h) / 2);
-            options = options.crop(left as f64, top as f64, w as f64, h as f64);
-        }
+        let options = ResizeOptions::new().resize_alg(self.algorithm()).use_alpha(false);
         RESIZER
             .with_borrow_mut(|resizer| resizer.resize(&source, &mut out, &options))
             .map_err(|e| fail(e.to_string()))?;
@@ -138,31 +162,50 @@ impl Fit {
             false => ResizeAlg::Interpolation(filter),
         }
     }
+}
 
-    /// `image` in the middle of a black one of the wanted aspect ratio.
-    fn padded(&self, image: RawImage) -> RawImage {
-        let (h, w) = (image.height, image.width);
-        let height = (w * self.shape.height / self.shape.width).max(h);
-        let width = (h * self.shape.width / self.shape.height).max(w);
-        if (height, width) == (h, w) {
-            return image;
+/// Where an image of another aspect ratio comes to be in a padded sample.
+struct Inner {
+    height: usize,
+    width: usize,
+    top: usize,
+    left: usize,
+}
+
+impl Inner {
+    /// As `tf.image.resize_with_pad` has it, in 32-bit floats too, since they decide where a size is
+    /// rounded down.
+    fn of(image: &RawImage, height: usize, width: usize) -> Inner {
+        let (h, w) = (image.height as f32, image.width as f32);
+        let ratio = f32::max(w / width as f32, h / height as f32);
+        let (inner_h, inner_w) = (h / ratio, w / ratio);
+        let border = |outer: usize, inner: f32| ((outer as f32 - inner) / 2.0).max(0.0) as usize;
+        let (top, left) = (border(height, inner_h), border(width, inner_w));
+        let size = |inner: f32, most: usize| (inner as usize).clamp(1, most);
+        Inner { height: size(inner_h, height - top), width: size(inner_w, width - left), top, left }
+    }
+
+    /// `pixels` of that size within black borders.
+    fn padded(&self, pixels: &[u8], channels: usize, height: usize, width: usize) -> Vec<u8> {
+        let mut out = vec![0; height * width * channels];
+        let len = self.width * channels;
+        for (y, row) in pixels.chunks_exact(len).enumerate() {
+            let start = ((self.top + y) * width + self.left) * channels;
+            out[start..start + len].copy_from_slice(row);
         }
-        let c = image.channels;
-        let mut pixels = vec![0; height * width * c];
-        let (top, left) = ((height - h) / 2, (width - w) / 2);
-        for (y, row) in image.pixels.chunks_exact(w * c).enumerate() {
-            let start = ((top + y) * width + left) * c;
-            pixels[start..start + w * c].copy_from_slice(row);
-        }
-        RawImage { height, width, channels: c, pixels }
+        out
     }
 }
 
-/// Width and height of the largest window of the wanted aspect ratio.
-fn aspect_window(image: &RawImage, height: usize, width: usize) -> (usize, usize) {
+/// The largest window of the wanted aspect ratio in the middle of an image.
+fn window(image: &RawImage, height: usize, width: usize) -> RawImage {
     let h = (image.width * height / width).clamp(1, image.height);
     let w = (image.height * width / height).clamp(1, image.width);
-    (w, h)
+    let (left, top) = ((image.width - w) / 2, (image.height - h) / 2);
+    let c = image.channels;
+    let rows = image.pixels.chunks_exact(image.width * c).skip(top).take(h);
+    let pixels = rows.flat_map(|row| &row[left * c..(left + w) * c]).copied().collect();
+    RawImage { height: h, width: w, channels: c, pixels }
 }
 
 #[cfg(test)]

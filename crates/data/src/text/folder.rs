@@ -8,6 +8,7 @@ use tidemill_fields::Field;
 use super::{read, words};
 use crate::images::Subset;
 use crate::images::split::split;
+use crate::tree::{Found, Tree, entries, number_classes};
 use crate::{Error, FieldValues, FieldsDataset, Result};
 
 /// A folder with one sub-folder per class and one text per file. The model's input is `{ tokens = {
@@ -63,21 +64,20 @@ impl TextDirectorySpec {
         like: &[String],
     ) -> Result<FieldsDataset> {
         let root = resolve(&self.path);
-        let names = match (&self.class_names, like) {
-            (Some(names), _) => names.clone(),
-            (None, []) => sub_folders(&root)?,
-            (None, like) => like.to_vec(),
-        };
-        if names.is_empty() {
+        let found: Vec<String> = entries(&root)?
+            .into_iter()
+            .filter_map(|(name, is_dir)| is_dir.then_some(name))
+            .collect();
+        if found.is_empty() {
             return Err(Error::option(format!(
                 "{}: has no sub-folder; give the folder that has one for each class",
                 root.display()
             )));
         }
+        let names = number_classes(&self.path, self.class_names.as_deref(), &found, like)?;
         let mut files = Vec::new();
-        for (class, name) in names.iter().enumerate() {
-            let mut inside = Vec::new();
-            list(&root.join(name), &mut inside)?;
+        for (class, name) in names.iter().enumerate().filter(|(_, name)| found.contains(name)) {
+            let inside = files_below(&root.join(name))?;
             files.extend(inside.into_iter().map(|file| (file, class as i32)));
         }
         if let Some(fraction) = self.validation_split {
@@ -113,32 +113,15 @@ fn texts(files: &[PathBuf], vocabulary: usize) -> Result<FieldValues> {
     Ok(texts)
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::read(folder, e))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        paths.push(entry.map_err(|e| Error::read(folder, e))?.path());
-    }
-    let hidden = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-    paths.retain(|p| !hidden(p));
-    paths.sort();
-    Ok(paths)
-}
-
-fn sub_folders(root: &Path) -> Result<Vec<String>> {
-    let folders = entries(root)?.into_iter().filter(|p| p.is_dir());
-    Ok(folders.filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect())
-}
-
-/// The files below a folder, by name.
-fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for path in entries(folder)? {
-        match path.is_dir() {
-            true => list(&path, files)?,
-            false => files.push(path),
-        }
-    }
-    Ok(())
+/// The files of a folder and of those below it, in the order of [`TextDirectorySpec::open`]. Hidden
+/// files and folders are left out.
+///
+/// # Errors
+/// If a folder cannot be read, or a link leads to a folder that it is in.
+pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Found::default();
+    Tree { follow_links: true, wanted: &|_| true }.list(folder, "", &mut found)?;
+    Ok(found.files.iter().map(|name| folder.join(name)).collect())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod folder;
 mod tagged;
 pub mod words;
 
-pub use folder::TextDirectorySpec;
+pub use folder::{TextDirectorySpec, files_below};
 pub use tagged::TaggedSpec;
 
 use std::path::Path;
