@@ -106,7 +106,7 @@ pub fn open_to_read(
         Box::new(DataFeed::new(data, order, None, position, 0, encoding.scaling()))
     } else {
         let format = file.recipe.stream.format_of(from).map_err(stream_error)?;
-        let options = OpenOptions { arrow: format == Format::Arrow, ..OpenOptions::default() };
+        let options = OpenOptions { format: Some(format), ..OpenOptions::default() };
         let source = open_source(from, &options).map_err(stream_error)?;
         let intake = open_intake(file, source, format, None, Policy::Block)?;
         let dead = DeadLetters::open(folder, JournalMark::default(), 0, dead_bytes)?;
@@ -168,7 +168,7 @@ fn open_at(
 ) -> Result<Box<dyn Source>> {
     let open_options = OpenOptions {
         log_folder: Some(folder.path().join("log")),
-        arrow: format == Format::Arrow,
+        format: Some(format),
         ..OpenOptions::default()
     };
     let mut source = open_source(&options.from, &open_options).map_err(stream_error)?;

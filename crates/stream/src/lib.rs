@@ -16,6 +16,7 @@
 pub mod error;
 mod inlet;
 mod lines;
+mod packed;
 pub mod log;
 pub mod open;
 pub mod position;

@@ -5,7 +5,7 @@
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each; `arrow`: Arrow IPC as JSON lines
 //! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `words`, `hash`
-//!   (VW): the inner loops
+//!   (VW): the inner loops; `values`: JSON of other layouts as JSON lines
 
 mod arff;
 mod arrow;
@@ -17,11 +17,13 @@ mod number;
 mod reader;
 mod row;
 pub mod spec;
+mod values;
 mod vw;
 mod words;
 
 pub use arrow::arrow_lines;
 pub use csv::names;
+pub use values::{JSON_LOOK, is_spread, json_lines};
 pub use spec::{Format, FormatSpec, LABELS};
 
 use crate::error::Result;
