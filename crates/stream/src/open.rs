@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidemill_table::Format;
@@ -84,13 +85,7 @@ pub const ADDRESSES: &str = "-, a path, file:PATH, tail:PATH, dir:PATH, tcp://AD
 /// If there is no such kind of source, or it cannot be opened.
 pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
     let (max, arrow) = (options.max_record, options.is(Format::Arrow));
-    let (scheme, rest) = match uri.split_once(':') {
-        // One letter before a colon, or a slash before it, is a path.
-        Some((s, rest)) if s.len() > 1 && s.bytes().all(|b| b.is_ascii_alphanumeric()) => (s, rest),
-        _ => ("", uri),
-    };
-    // Paths may follow two slashes; addresses must.
-    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let (scheme, rest) = split(uri);
     Ok(match scheme {
         "" if uri != "-" => file(uri, options)?,
         "" | "stdin" => read_once("standard input", std::io::stdin(), options)?,
@@ -105,7 +100,7 @@ pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
             Box::new(DirectorySource::open(rest, options.settle, max, json)?)
         }
         "log" => {
-            if !std::path::Path::new(rest).is_dir() {
+            if !Path::new(rest).is_dir() {
                 return Err(Error::io(uri, "there is no such folder"));
             }
             // No other process can append to it while it is open here.
@@ -128,6 +123,73 @@ pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
             return Err(Error::Usage(what));
         }
     })
+}
+
+/// The name by which a stream is known, however its address is written: files by their full path
+/// without links, HTTP by the log that it fills (`log_folder`), servers by their resolved address.
+pub fn identity(uri: &str, log_folder: Option<&Path>) -> String {
+    let (scheme, rest) = split(uri);
+    match scheme {
+        "" if uri != "-" => full(uri),
+        "" | "stdin" => "-".into(),
+        "file" => full(rest),
+        "tail" | "dir" | "log" => format!("{scheme}:{}", full(rest)),
+        "http" => match log_folder {
+            Some(folder) => format!("log:{}", full(&folder.to_string_lossy())),
+            None => uri.into(),
+        },
+        "tcp" => "tcp:".into(),
+        _ => match rest.split_once('/') {
+            Some((server, name)) => format!("{scheme}://{}/{name}", resolved(server)),
+            None => uri.into(),
+        },
+    }
+}
+
+/// Whether the stream is read from files, of which [`crate::Content`] tells whether they are the same.
+pub fn is_files(uri: &str) -> bool {
+    let (scheme, rest) = split(uri);
+    match scheme {
+        "" => Path::new(uri).is_file(),
+        "file" => Path::new(rest).is_file(),
+        scheme => matches!(scheme, "tail" | "dir"),
+    }
+}
+
+/// Scheme and rest; no scheme for a path.
+fn split(uri: &str) -> (&str, &str) {
+    let (scheme, rest) = match uri.split_once(':') {
+        // One letter before a colon, or a slash before it, is a path.
+        Some((s, rest)) if s.len() > 1 && s.bytes().all(|b| b.is_ascii_alphanumeric()) => (s, rest),
+        _ => ("", uri),
+    };
+    // Paths may follow two slashes; addresses must.
+    (scheme, rest.strip_prefix("//").unwrap_or(rest))
+}
+
+/// The full path without links; of what is not there yet, with those of its folder resolved.
+fn full(path: &str) -> String {
+    let path = Path::new(path);
+    let found = path.canonicalize().or_else(|_| {
+        let absolute = std::path::absolute(path)?;
+        match (absolute.parent(), absolute.file_name()) {
+            (Some(folder), Some(name)) => folder.canonicalize().map(|folder| folder.join(name)),
+            _ => Ok(absolute),
+        }
+    });
+    let found = found.or_else(|_| std::path::absolute(path));
+    found.unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+/// A server without its user, by its first address.
+fn resolved(server: &str) -> String {
+    let hosts = server.rsplit('@').next().unwrap_or(server).split(',');
+    let address = |host: &str| {
+        let mut found: Vec<_> = host.to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+        found.sort_unstable();
+        found.first().map_or_else(|| host.to_owned(), |address| address.to_string())
+    };
+    hosts.map(address).collect::<Vec<_>>().join(",")
 }
 
 fn read_once(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_ipc::writer::FileWriter;
-use tidemill_stream::{OpenOptions, Poll, Records, open};
+use tidemill_stream::{Format, OpenOptions, Poll, Records, open};
 
 fn batch() -> RecordBatch {
     let column: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 1 << 60]));

@@ -67,17 +67,24 @@ pub struct BadEvent {
     /// Whether no later event can be good either, since the recipe does not fit the stream: it
     /// should be stopped instead of setting all of it aside.
     pub fatal: bool,
+    /// Whether nothing is wrong with the record itself: a label that came late, say.
+    pub expected: bool,
 }
 
 impl BadEvent {
     /// One event is bad.
     pub fn new(reason: impl Into<String>) -> BadEvent {
-        BadEvent { reason: reason.into(), fatal: false }
+        BadEvent { reason: reason.into(), fatal: false, expected: false }
+    }
+
+    /// The record is as it should be, and is not used all the same.
+    pub fn expected(reason: impl Into<String>) -> BadEvent {
+        BadEvent { reason: reason.into(), fatal: false, expected: true }
     }
 
     /// The recipe does not fit the stream.
     pub fn fatal(reason: impl Into<String>) -> BadEvent {
-        BadEvent { reason: reason.into(), fatal: true }
+        BadEvent { reason: reason.into(), fatal: true, expected: false }
     }
 }
 
