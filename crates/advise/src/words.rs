@@ -3,7 +3,7 @@
 use super::decide::{Advice, Choice};
 use super::measure::Evidence;
 use crate::compare::Estimate;
-use tidemill_engine::page::number::{count, percent};
+use tidemill_engine::page::number::{count, figure, percent};
 
 /// Writes headline, sentence, reasons, and what would change the answer.
 pub(super) fn fill(e: &Evidence, advice: &mut Advice) {
@@ -23,7 +23,7 @@ pub(super) fn fill(e: &Evidence, advice: &mut Advice) {
 
 /// A quality: `90.80 %`, or an error.
 pub fn quality(e: &Evidence, value: f64) -> String {
-    if e.more_is_better { percent(value) } else { format!("{value:.4}") }
+    if e.more_is_better { percent(value) } else { figure(value) }
 }
 
 /// A difference of qualities.
@@ -31,7 +31,7 @@ pub fn amount(e: &Evidence, value: f64) -> String {
     match e.more_is_better {
         true if value.abs() < 0.00995 => format!("{:.2} points", 100.0 * value),
         true => format!("{:.1} points", 100.0 * value),
-        false => format!("{value:.4}"),
+        false => figure(value),
     }
 }
 
@@ -42,7 +42,7 @@ pub fn estimate(e: &Evidence, gain: Estimate) -> String {
             format!("{:.2} +- {:.2} points", 100.0 * gain.mean, 100.0 * gain.within)
         }
         true => format!("{:.1} +- {:.1} points", 100.0 * gain.mean, 100.0 * gain.within),
-        false => format!("{:.4} +- {:.4}", gain.mean, gain.within),
+        false => format!("{} +- {}", figure(gain.mean), figure(gain.within)),
     }
 }
 
@@ -81,7 +81,24 @@ fn headline(e: &Evidence, advice: &Advice) -> String {
     }
 }
 
+/// Where the answer is worse than repeating the last label, that comes first.
 fn sentence(e: &Evidence, advice: &Advice) -> String {
+    let expected = expected(e, advice);
+    let (guess, sign) = match e.more_is_better {
+        true => ("label", 1.0),
+        false => ("value", -1.0),
+    };
+    match sign * (advice.quality - e.baselines.no_change) < 0.0 {
+        true => format!(
+            "Repeating the last {guess} is better than this model, with {} {}. {expected}",
+            e.quality,
+            quality(e, e.baselines.no_change)
+        ),
+        false => expected,
+    }
+}
+
+fn expected(e: &Evidence, advice: &Advice) -> String {
     let name = e.quality;
     let at = quality(e, advice.quality);
     let other = format!("{} ({})", retrained(e), quality(e, e.retrained.quality));

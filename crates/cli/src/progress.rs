@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tidemill_engine::checkpoint::EpochFigures;
-use tidemill_engine::page::number::{count, duration, percent};
+use tidemill_engine::page::number::{count, duration, figure, percent};
 use tidemill_train::watch::in_words;
 use tidemill_train::{Event, Progress};
 
@@ -74,8 +74,8 @@ fn draw(bar: &ProgressBar, p: &Progress) {
     bar.set_prefix(format!("epoch {}/{}", p.epoch, p.epochs));
     let accuracy = p.accuracy.map_or(String::new(), |a| format!("  accuracy {}", percent(a)));
     bar.set_message(format!(
-        "loss {:.4}{accuracy}  {}/s  {} left",
-        p.loss,
+        "loss {}{accuracy}  {}/s  {} left",
+        figure(p.loss),
         count(p.samples_per_second as u64),
         duration(p.seconds_left)
     ));

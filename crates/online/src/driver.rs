@@ -28,7 +28,7 @@ use crate::join::Join;
 use crate::journal::{Journal, JournalMark};
 use crate::lag::Lags;
 use crate::model::StreamModel;
-use crate::run::{JOURNAL_BYTES, LearnOptions};
+use crate::run::{JOURNAL_BYTES, LearnEvent, LearnOptions};
 use crate::state::StreamState;
 
 /// Why learning from a stream ended.
@@ -128,7 +128,7 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) writer: &'a mut Writer,
     pub(crate) stream: StreamBase,
     pub(crate) interrupt: &'a AtomicBool,
-    pub(crate) tell: &'a mut dyn FnMut(StreamProgress),
+    pub(crate) tell: &'a mut dyn FnMut(LearnEvent<'_>),
     pub(crate) clock: StreamClock,
     /// The position of a checkpoint that is being written.
     pub(crate) written: Option<Position>,
@@ -170,7 +170,7 @@ impl<'a> StreamDriver<'a> {
         session: &'a mut Session,
         parts: Parts,
         same: Option<&StreamState>,
-        tell: &'a mut dyn FnMut(StreamProgress),
+        tell: &'a mut dyn FnMut(LearnEvent<'_>),
     ) -> Result<StreamDriver<'a>> {
         let Parts { model, input, join, stream } = parts;
         let spec = &file.recipe.online;
@@ -215,13 +215,15 @@ impl<'a> StreamDriver<'a> {
                 break StreamEnd::Events;
             }
             let Some(len) = self.next_len()? else {
-                self.input.finish()?;
+                self.input.pass()?;
+                self.stop_if_bad()?;
                 self.with_join(|driver, join| driver.learn_rest(join))?;
                 break StreamEnd::Stream;
             };
             if len > 0 {
                 self.step(len)?;
             }
+            self.stop_if_bad()?;
             self.clock.steps += 1;
             if len == 0 || self.clock.steps >= LOOK_EVERY {
                 self.clock.steps = 0;
@@ -233,6 +235,7 @@ impl<'a> StreamDriver<'a> {
         self.lags.count();
         self.clock.learning = self.clock.start.elapsed();
         self.checkpoint()?;
+        self.tell_first_bad();
         Ok(end)
     }
 
@@ -245,6 +248,7 @@ impl<'a> StreamDriver<'a> {
         if let Some(&len) = self.replay.front() {
             while self.input.feed.waiting() < len {
                 match self.input.feed.fill(WAIT)? {
+                    Filled::Some if self.passes_all()? => return Ok(Some(0)),
                     Filled::Some => {}
                     Filled::Idle => return Ok(Some(0)),
                     Filled::End => break,
@@ -259,7 +263,8 @@ impl<'a> StreamDriver<'a> {
         let adaptive = self.spec.max_batch.is_some();
         let mut deadline = None;
         let mut ended = false;
-        while self.input.feed.waiting() < most {
+        let bad = self.spec.queue_bytes;
+        while self.input.feed.waiting() < most && self.input.feed.events_within(bad).is_none() {
             let waiting = self.input.feed.waiting();
             let wait = match (adaptive && waiting > 0, deadline) {
                 (false, _) => WAIT,
@@ -271,6 +276,7 @@ impl<'a> StreamDriver<'a> {
                 (true, Some(deadline)) => deadline.saturating_duration_since(Instant::now()),
             };
             match self.input.feed.fill(wait)? {
+                Filled::Some if self.passes_all()? => return Ok(Some(0)),
                 Filled::Some => {}
                 Filled::Idle if adaptive && self.input.feed.waiting() > 0 => break,
                 Filled::Idle => return Ok(Some(0)),
@@ -280,6 +286,8 @@ impl<'a> StreamDriver<'a> {
                 }
             }
         }
+        // Events that wait for others while many bad records come would keep all of those in memory.
+        let most = most.min(self.input.feed.events_within(bad).unwrap_or(most)).max(1);
         let waiting = self.input.feed.waiting();
         Ok(match (waiting, adaptive) {
             (0, _) => None,
@@ -287,6 +295,26 @@ impl<'a> StreamDriver<'a> {
             (_, false) if ended => Some(waiting.min(most)),
             (_, false) => Some(most),
         })
+    }
+
+    /// Passes what comes before the next event; whether that was all there is.
+    fn passes_all(&mut self) -> Result<bool> {
+        self.input.pass()?;
+        Ok(self.input.feed.waiting() == 0)
+    }
+
+    /// Stops with a checkpoint where too many of the last records were bad.
+    fn stop_if_bad(&mut self) -> Result<()> {
+        let Some(what) = self.input.feed.too_many_bad() else { return Ok(()) };
+        self.checkpoint()?;
+        self.wait()?;
+        Err(Error::Run(what))
+    }
+
+    fn tell_first_bad(&mut self) {
+        if let Some(what) = self.input.feed.first_bad() {
+            (self.tell)(LearnEvent::Notice(&what));
+        }
     }
 
     fn step(&mut self, len: usize) -> Result<()> {
@@ -362,7 +390,8 @@ impl<'a> StreamDriver<'a> {
                 refused: self.model.guard().refused,
                 drifts: self.model.drift().map_or(0, |drift| drift.counts().alarms),
             };
-            (self.tell)(progress);
+            (self.tell)(LearnEvent::Progress(progress));
+            self.tell_first_bad();
             (self.clock.reported, self.clock.reported_events) = (now, events);
         }
         let since = events - self.clock.saved_events;
@@ -406,6 +435,8 @@ impl<'a> StreamDriver<'a> {
             drift: self.model.drift_state(),
             counts: self.input.counts(),
             dead_letters: self.input.feed.dead_letters(),
+            recent: self.input.feed.recent(),
+            content: self.input.feed.content(),
             audit: self.audit.mark(),
             batches: self.batches.as_ref().map_or_else(Default::default, Journal::mark),
             wall_seconds: self.clock.total(),

@@ -276,9 +276,9 @@ impl Encoding {
 
     /// How targets are scaled now; no target is in it.
     pub(crate) fn scaling(&self) -> Scale {
-        let unscale = |v| self.known.labels.as_ref().map_or(f64::from(v), |l| l.unscale(v));
-        let mean = unscale(0.0);
-        Scale { mean, deviation: unscale(1.0) - mean, target: 0.0 }
+        let scaling = self.known.labels.as_ref().map_or(Some((0.0, 1.0)), Labels::scaling);
+        let (mean, deviation) = scaling.unwrap_or((f64::NAN, 1.0));
+        Scale { mean, deviation, target: 0.0 }
     }
 }
 

@@ -13,10 +13,10 @@ pub mod records;
 use std::time::Duration;
 
 use tidemill_engine::error::Result;
-use tidemill_recipe::stream::{BadEvent, Event, Events, Position, Schema};
+use tidemill_recipe::stream::{BadEvent, Content, Event, Events, Position, Schema};
 
 pub use data::DataFeed;
-pub use dead::DeadLetters;
+pub use dead::{DeadLetters, Recent};
 pub use records::RecordFeed;
 
 use crate::intake::Filled;
@@ -67,12 +67,39 @@ pub trait Feed {
     /// Those of `take`, and if no event waits.
     fn next(&mut self, take: &mut Take<'_>) -> Result<Came>;
 
-    /// Passes what is left at the end of the stream and is no event.
+    /// Passes the headers and bad records before the next event, so that they are counted as they
+    /// come and take no memory.
     ///
     /// # Errors
     /// If a bad record cannot be written down.
-    fn finish(&mut self, _header: &mut dyn FnMut(&Schema)) -> Result<()> {
+    fn pass(&mut self, _header: &mut dyn FnMut(&Schema)) -> Result<()> {
         Ok(())
+    }
+
+    /// How many events come before so many bytes of bad records between them; none while there are
+    /// fewer bytes.
+    fn events_within(&self, _bytes: usize) -> Option<usize> {
+        None
+    }
+
+    /// Why learning should stop: too many of the last records were bad.
+    fn too_many_bad(&self) -> Option<String> {
+        None
+    }
+
+    /// What to tell of the first record of this process that was set aside, once.
+    fn first_bad(&mut self) -> Option<String> {
+        None
+    }
+
+    /// Which of the last records were set aside, for a checkpoint.
+    fn recent(&self) -> Recent {
+        Recent::default()
+    }
+
+    /// What the files held that the events came from, for a checkpoint.
+    fn content(&self) -> Option<Content> {
+        None
     }
 
     /// Where the last event that was taken ends.

@@ -108,13 +108,13 @@ impl Input {
         }
     }
 
-    /// Passes what is left at the end of the stream and is no event.
+    /// Passes what comes before the next event, and at the end of the stream all that is left.
     ///
     /// # Errors
     /// If a bad record cannot be written down.
-    pub fn finish(&mut self) -> Result<()> {
+    pub fn pass(&mut self) -> Result<()> {
         let encoding = &mut self.encoding;
-        self.feed.finish(&mut |schema| encoding.set_schema(schema))
+        self.feed.pass(&mut |schema| encoding.set_schema(schema))
     }
 
     /// What is counted beside the events that were set aside.

@@ -37,6 +37,8 @@ pub struct Intake {
     schema: Option<Schema>,
     /// Events decoded and not taken.
     waiting: usize,
+    /// Bytes of records that are none, decoded and not taken.
+    held: usize,
     ended: bool,
 }
 
@@ -57,6 +59,29 @@ enum Outcome {
     /// A header: what rows consist of from here on.
     Header(Box<Schema>),
     Bad(BadEvent),
+}
+
+/// Memory of a record that waits and is no event, about.
+fn cost(record: &[u8]) -> usize {
+    record.len() + 64
+}
+
+/// Why a record is bad of which only the beginning was read.
+fn too_long(beginning: &[u8]) -> BadEvent {
+    let hint = match beginning.trim_ascii_start().first() {
+        Some(b'[') => "; it begins like a JSON array: send its items one a line, as `jq -c '.[]'` does",
+        _ => "",
+    };
+    BadEvent::new(format!("the record is longer than its source allows (16 MiB; 1 MiB over TCP){hint}"))
+}
+
+impl Block {
+    /// Memory of the records that are no events.
+    fn held(&self) -> usize {
+        let others = self.outcomes.iter().enumerate();
+        let others = others.filter(|(_, outcome)| !matches!(outcome, Outcome::Event(_)));
+        others.map(|(i, _)| cost(self.records.get(i).bytes)).sum()
+    }
 }
 
 /// What the next record is.
@@ -123,6 +148,10 @@ impl Work {
         (block.next, block.schema) = (0, None);
         block.records = records;
         for record in block.records.iter() {
+            if record.too_long {
+                block.outcomes.push(Outcome::Bad(too_long(record.bytes)));
+                continue;
+            }
             let outcome = match self.decoder.decode(record.bytes, record.first, &mut block.events) {
                 Ok(Decoded::Event) => Outcome::Event(block.events.len() - 1),
                 Ok(Decoded::Nothing) if record.first => match self.decoder.schema() {
@@ -178,6 +207,7 @@ impl Intake {
             owned: OWNED,
             schema: None,
             waiting: 0,
+            held: 0,
             ended: false,
         })
     }
@@ -199,6 +229,7 @@ impl Intake {
                     self.schema = Some(*schema);
                 }
                 self.waiting += block.events.len();
+                self.held += block.held();
                 self.blocks.push_back(block);
                 Ok(Filled::Some)
             }
@@ -217,6 +248,34 @@ impl Intake {
     /// Events that can be taken without waiting.
     pub fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Whether an event is what is taken next; also if nothing waits.
+    pub fn next_is_event(&mut self) -> bool {
+        self.recycle();
+        let next = self.blocks.front().and_then(|block| block.outcomes.get(block.next));
+        next.is_none_or(|outcome| matches!(outcome, Outcome::Event(_)))
+    }
+
+    /// How many events come before so many bytes of other records between them; none while fewer
+    /// bytes wait. It depends on the records alone, not on when they came.
+    pub fn events_within(&self, bytes: usize) -> Option<usize> {
+        if self.held <= bytes {
+            return None;
+        }
+        let (mut events, mut held) = (0, 0);
+        for block in &self.blocks {
+            for (i, outcome) in block.outcomes.iter().enumerate().skip(block.next) {
+                match outcome {
+                    Outcome::Event(_) => events += 1,
+                    _ => held += cost(block.records.get(i).bytes),
+                }
+                if held > bytes {
+                    return Some(events);
+                }
+            }
+        }
+        None
     }
 
     /// The events of the first block, once there are some; to see what they are like.
@@ -238,7 +297,11 @@ impl Intake {
         let Some(block) = self.blocks.front_mut() else { return Ok(false) };
         let at = block.next;
         block.next += 1;
-        let item = match &block.outcomes[at] {
+        let outcome = &block.outcomes[at];
+        if !matches!(outcome, Outcome::Event(_)) {
+            self.held -= cost(block.records.get(at).bytes);
+        }
+        let item = match outcome {
             Outcome::Event(event) => {
                 self.waiting -= 1;
                 RecordKind::Event(block.events.get(*event))

@@ -16,7 +16,7 @@
 //! - [`drift`]: whether the stream has changed, and what is done if so
 //! - [`tuning`]: the learning rate that needs no tuning
 //! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary; `start`: what a run starts
-//!   from
+//!   from; `meaning`: whether the recipe still means what was learned
 //! - [`lag`]: how long events had been acknowledged when they were learned from
 //! - [`journal`]: lines about events that were set aside, and about what the guard did
 //! - [`state`]: all of that in a checkpoint; [`summary`], [`report`]: the result, for programs and for
@@ -41,6 +41,7 @@ pub mod journal;
 pub mod lag;
 pub mod learner;
 pub mod linear;
+mod meaning;
 pub mod model;
 pub mod open;
 pub mod publish;

@@ -10,7 +10,7 @@ use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::data::open_one;
 use tidemill_recipe::online::{OnlineSpec, WhenFull};
 use tidemill_recipe::stream::{
-    Format, OpenOptions, Policy, Position, QueueOptions, Reader, Schema, Source, decoder,
+    Content, Format, OpenOptions, Policy, Position, QueueOptions, Reader, Schema, Source, decoder, is_files,
     open as open_source,
 };
 use tidemill_recipe::{DataPaths, RecipeFile};
@@ -78,8 +78,15 @@ pub(crate) fn open(
     encoding.restore(base.known.clone());
     let mark = start.same().map(|s| s.dead_letters).unwrap_or_default();
     let dead = DeadLetters::open(folder.path(), mark, counts.bad, JOURNAL_BYTES)?;
+    let recent = start.same().map(|s| s.recent.clone()).unwrap_or_default();
+    let dead = dead.watch(recent, file.recipe.online.on_bad);
     let position = start.same().map(|s| s.position.clone()).unwrap_or_default();
-    let feed = Box::new(RecordFeed::new(intake, dead, position));
+    // What an earlier version has not kept in mind cannot be made up for.
+    let content = match start.same() {
+        Some(same) => same.content.clone(),
+        None => is_files(&options.from).then(Content::default),
+    };
+    let feed = Box::new(RecordFeed::new(intake, dead, position, content));
     let join = open_join(file, folder, start, format)?.map(Box::new);
     Ok(Opened { input: Input::new(feed, encoding, counts), join, format: Some(format) })
 }
@@ -106,11 +113,11 @@ pub fn open_to_read(
         Box::new(DataFeed::new(data, order, None, position, 0, encoding.scaling()))
     } else {
         let format = file.recipe.stream.format_of(from).map_err(stream_error)?;
-        let options = OpenOptions { arrow: format == Format::Arrow, ..OpenOptions::default() };
+        let options = OpenOptions { format: Some(format), ..OpenOptions::default() };
         let source = open_source(from, &options).map_err(stream_error)?;
         let intake = open_intake(file, source, format, None, Policy::Block)?;
         let dead = DeadLetters::open(folder, JournalMark::default(), 0, dead_bytes)?;
-        Box::new(RecordFeed::new(intake, dead, Position::default()))
+        Box::new(RecordFeed::new(intake, dead, Position::default(), None))
     };
     Ok(Input::new(feed, encoding, Counts::default()))
 }
@@ -168,7 +175,7 @@ fn open_at(
 ) -> Result<Box<dyn Source>> {
     let open_options = OpenOptions {
         log_folder: Some(folder.path().join("log")),
-        arrow: format == Format::Arrow,
+        format: Some(format),
         ..OpenOptions::default()
     };
     let mut source = open_source(&options.from, &open_options).map_err(stream_error)?;

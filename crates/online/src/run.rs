@@ -83,13 +83,14 @@ pub fn learn(
     options: &LearnOptions,
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<LearnOutcome> {
+    let given = file.clone();
     prepare(&mut file)?;
     let mut model = build(&file, options.threads, options.memory)?;
     let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(LearnEvent::Notice(what));
     let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
     let is_new = session.resumed.is_none();
-    let start = Start::new(options, session.resumed.take())?;
+    let start = Start::new(&given, options, session.resumed.take(), watch)?;
     start.restore(model.as_mut(), &file, options.frozen, watch)?;
     let mut base = start.base_meta(&file);
     if let Some(labels) = &mut base.known.labels {
@@ -105,10 +106,9 @@ pub fn learn(
     let learned = start.same().map_or(0, |s| s.counts.events - s.counts.unlabelled);
     base.samples -= learned.min(base.samples);
     let stream = StreamBase { source: start.source.clone(), format, batch_steps, meta: base };
-    let mut tell = |progress| watch(LearnEvent::Progress(progress));
     let parts = Parts { model, input, join, stream };
     let mut driver =
-        StreamDriver::new(&file, options, &mut session, parts, start.same(), &mut tell)?;
+        StreamDriver::new(&file, options, &mut session, parts, start.same(), watch)?;
     let ended_by = match driver.run() {
         Ok(ended_by) => ended_by,
         Err(e) => {

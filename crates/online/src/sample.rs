@@ -37,12 +37,19 @@ pub enum Inputs<'a> {
 /// How a target was scaled: `(target - mean) / deviation`.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// Taken off the target.
+    /// Taken off the target; NaN before the first target, when nothing tells the units.
     pub mean: f64,
     /// What the rest was divided by.
     pub deviation: f64,
     /// The target as it came.
     pub target: f64,
+}
+
+impl Scale {
+    /// An output of the model in the units of the targets; `None` before the first target.
+    pub fn value(&self, output: f32) -> Option<f64> {
+        (!self.mean.is_nan()).then(|| f64::from(output) * self.deviation + self.mean)
+    }
 }
 
 impl<'a> Sample<'a> {

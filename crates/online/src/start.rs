@@ -9,30 +9,41 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Truth;
 use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::RecipeFile;
+use tidemill_recipe::stream::{Compared, OpenOptions, identity, is_files, open};
 
 use crate::join::TENSOR;
+use crate::meaning;
 use crate::model::StreamModel;
-use crate::open::dataset;
+use crate::open::{dataset, is_data};
 use crate::run::{LearnEvent, LearnOptions};
 use crate::sample::{Inputs, Sample};
 use crate::state::StreamState;
 
 /// What a run starts from.
 pub(crate) struct Start {
-    /// The address by which checkpoints know the stream: files by their full path.
+    /// The name by which checkpoints know the stream: files by their full path.
     pub(crate) source: String,
     checkpoint: Option<Checkpoint>,
     /// What the checkpoint knows of a stream.
     state: Option<StreamState>,
     /// Whether the checkpoint is the run's own, as opposed to one of a model that it starts from.
     is_own: bool,
-    /// Whether to take the same stream from its start.
-    from_start: bool,
+    /// Whether the stream continues where the checkpoint was written.
+    continues: bool,
 }
 
 impl Start {
     /// What there is to start from; `resumed` is the run's own newest checkpoint.
-    pub(crate) fn new(options: &LearnOptions, resumed: Option<Checkpoint>) -> Result<Start> {
+    ///
+    /// # Errors
+    /// If the recipe means other columns or labels than the checkpoint has learned, or the stream is
+    /// not what it was.
+    pub(crate) fn new(
+        file: &RecipeFile,
+        options: &LearnOptions,
+        resumed: Option<Checkpoint>,
+        watch: &mut dyn FnMut(LearnEvent<'_>),
+    ) -> Result<Start> {
         let is_own = resumed.is_some();
         let checkpoint = match (resumed, &options.model) {
             (None, Some(run)) => Some(newest_of(run)?),
@@ -42,8 +53,19 @@ impl Start {
             Some(checkpoint) => StreamState::of(&checkpoint.meta)?,
             None => None,
         };
-        let (source, from_start) = (address(&options.from), options.from_start);
-        Ok(Start { source, checkpoint, state, is_own, from_start })
+        let source = source_of(options);
+        let own = state.as_ref().filter(|_| is_own && !options.from_start);
+        let continues = match own {
+            Some(state) => continues(file, options, state, &source, watch)?,
+            None => false,
+        };
+        let start = Start { source, checkpoint, state, is_own, continues };
+        let folder = if is_own { Some(&options.out) } else { options.model.as_ref() };
+        if let (Some(folder), Some(_)) = (folder, &start.checkpoint) {
+            let old = RecipeFile::read(&folder.join("recipe.toml"), &[])?;
+            meaning::check(&old, file, &start.known(), start.same().is_some())?;
+        }
+        Ok(start)
     }
 
     /// What is known of columns and labels, from batches or any stream that was learned from before.
@@ -55,7 +77,7 @@ impl Start {
     /// What is known of this same stream, which then continues where it was left; another one starts
     /// with figures of its own.
     pub(crate) fn same(&self) -> Option<&StreamState> {
-        self.state.as_ref().filter(|s| self.is_own && s.source == self.source && !self.from_start)
+        self.state.as_ref().filter(|_| self.continues)
     }
 
     /// What waited for its label.
@@ -128,12 +150,70 @@ fn tell_resumed(
     watch(LearnEvent::Notice(&format!("continuing after {events} events, from {position}")));
 }
 
-/// The address by which a checkpoint knows a stream: files by their full path.
-fn address(from: &str) -> String {
-    match std::path::absolute(from) {
-        Ok(path) if path.exists() => path.display().to_string(),
-        _ => from.to_owned(),
+/// The name by which a checkpoint knows the stream.
+fn source_of(options: &LearnOptions) -> String {
+    let from = &options.from;
+    match is_data(from) {
+        true if from == "data:" => from.clone(),
+        true => identity(&format!("file:{from}"), None),
+        false => identity(from, Some(&options.out.join("log"))),
     }
+}
+
+/// Whether the stream is the one of the checkpoint, to be taken from where that was written.
+fn continues(
+    file: &RecipeFile,
+    options: &LearnOptions,
+    state: &StreamState,
+    source: &str,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) -> Result<bool> {
+    let from = &options.from;
+    let is_same = state.source == source;
+    let another = |watch: &mut dyn FnMut(LearnEvent<'_>)| {
+        watch(LearnEvent::Notice(&format!(
+            "{from} is another stream than {}: the run continues with its model, and counts and \
+             figures start again",
+            state.source
+        )));
+        Ok(false)
+    };
+    let content = state.content.as_ref().filter(|content| content.records > 0);
+    let (Some(content), true) = (content, is_files(from)) else {
+        return if is_same { Ok(true) } else { another(watch) };
+    };
+    let format = match state.format {
+        Some(format) => Some(format),
+        None => file.recipe.stream.format_of(from).ok(),
+    };
+    let opened = open(from, &OpenOptions { format, ..OpenOptions::default() });
+    let compared = opened.and_then(|mut opened| content.compare(opened.as_mut()));
+    match (compared, is_same) {
+        (Ok(Compared::Same), true) => Ok(true),
+        (Ok(Compared::Different(what)), true) => Err(Error::Usage(format!(
+            "{from}: is not what the run has learned from: {what}; give that file, or read this one \
+             from its start with --from-start"
+        ))),
+        // The source itself says better what it lacks.
+        (Err(_), true) => Ok(true),
+        (Ok(Compared::Same), false) if kind(&state.source) == kind(source) => {
+            let was = &state.source;
+            let what = format!("{from} holds what the run has learned from as {was}: it continues there");
+            watch(LearnEvent::Notice(&what));
+            Ok(true)
+        }
+        (Ok(Compared::Same), false) => Err(Error::Usage(format!(
+            "{from}: holds what the run has learned from as {}; continue with that address, or read \
+             this one from its start with --from-start",
+            state.source
+        ))),
+        (Ok(Compared::Different(_)) | Err(_), false) => another(watch),
+    }
+}
+
+/// The scheme of a stream's name.
+fn kind(source: &str) -> &str {
+    source.split_once(':').map_or("", |(scheme, _)| scheme)
 }
 
 /// Where an anchor needs to know which weights matter: they are those of the recipe's batch data.

@@ -1,11 +1,12 @@
 //! All of a stream's state in a checkpoint, beside the tensors.
 
 use serde::{Deserialize, Serialize};
-use tidemill_recipe::stream::{Format, Position};
+use tidemill_recipe::stream::{Content, Format, Position};
 
 use super::continual::saved::CONTINUAL;
 use super::drift::DriftState;
 use super::drift::challenger::take_challenger;
+use super::feed::Recent;
 use super::guard::Guard;
 use super::input::Counts;
 use super::journal::JournalMark;
@@ -47,6 +48,12 @@ pub struct StreamState {
     pub counts: Counts,
     /// Where `dead-letter.jsonl` stands.
     pub dead_letters: JournalMark,
+    /// Which of the last records were set aside.
+    #[serde(default)]
+    pub recent: Recent,
+    /// What the files of the stream have held up to the position; none where it has no files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
     /// Where `audit.jsonl` stands.
     pub audit: JournalMark,
     /// Where `batches.jsonl` stands.

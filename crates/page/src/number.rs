@@ -43,6 +43,15 @@ pub fn plain(v: f64) -> String {
     }
 }
 
+/// A figure in a table: four decimals, or three digits with an exponent where those say nothing.
+pub fn figure(v: f64) -> String {
+    match v.abs() {
+        a if a == 0.0 || (1e-3..1e5).contains(&a) => format!("{v:.4}"),
+        a if (1e5..1e9).contains(&a) => format!("{v:.0}"),
+        _ => format!("{v:.2e}"),
+    }
+}
+
 /// `1 epoch`, `2 epochs`
 pub fn plural(n: u64, name: &str) -> String {
     format!("{} {name}{}", count(n), if n == 1 { "" } else { "s" })
@@ -88,6 +97,10 @@ mod tests {
     #[test]
     fn numbers_for_people() {
         assert_eq!(count(0), "0");
+        assert_eq!(
+            [0.0, 0.25, -2.0, 1.5e-9, 123_456.7, 2e12].map(figure),
+            ["0.0000", "0.2500", "-2.0000", "1.50e-9", "123457", "2.00e12"]
+        );
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(duration(83.4), "1 min 23 s");
         assert_eq!(

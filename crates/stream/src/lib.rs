@@ -6,6 +6,7 @@
 //!
 //! - [`source`]: the [`Source`] trait; [`records`] is what a source gives, [`position`] is where
 //!   it stands
+//! - [`content`]: whether a file is the one that was read
 //! - [`open()`]: a source from an address; [`sources`] are those for files and sockets
 //! - [`log`]: events kept on disk from when their sender is told so until they are learned
 //! - [`queue`]: a thread that reads a source ahead of the learner, in bounded memory
@@ -13,9 +14,11 @@
 //! What records hold is for `tidemill-table` to say; its items are re-exported here.
 #![forbid(unsafe_code)]
 
+pub mod content;
 pub mod error;
 mod inlet;
 mod lines;
+mod packed;
 pub mod log;
 pub mod open;
 pub mod position;
@@ -25,9 +28,10 @@ pub mod source;
 pub mod sources;
 mod sync;
 
+pub use content::{Compared, Content};
 pub use error::{Error, Result};
 pub use log::{Fsync, Log, LogOptions, LogSource};
-pub use open::{OpenOptions, open};
+pub use open::{OpenOptions, identity, is_files, open};
 pub use position::{Mark, Position};
 pub use queue::{Next, Policy, QueueOptions, Reader};
 pub use records::{Record, Records};

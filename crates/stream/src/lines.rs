@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use memchr::memchr;
 
 use crate::position::Mark;
-use crate::records::Records;
+use crate::records::{BEGINNING, Records};
 
 /// The longest record where nothing else is said.
 pub(crate) const MAX_RECORD: usize = 16 << 20;
@@ -13,8 +13,8 @@ pub(crate) const MAX_RECORD: usize = 16 << 20;
 /// Read at once; larger reads are not faster (they leave the cache).
 const CHUNK: usize = 256 << 10;
 
-/// Lines end with LF or CRLF. Empty lines are no records. A line longer than `max` is passed over
-/// and counted. One buffer, which only grows for lines longer than it.
+/// Lines end with LF or CRLF. Empty lines are no records. Of a line longer than `max` only the
+/// beginning is a record, marked as too long. One buffer, which only grows for lines longer than it.
 #[derive(Debug)]
 pub(crate) struct Lines {
     buffer: Vec<u8>,
@@ -23,8 +23,9 @@ pub(crate) struct Lines {
     scanned: usize,
     end: usize,
     max: usize,
-    /// Inside a line that is too long and has been dropped so far.
+    /// Inside a line that is too long and has been dropped so far, but for its beginning.
     skipping: bool,
+    beginning: Vec<u8>,
     first: bool,
     mark: Mark,
     too_long: u64,
@@ -40,7 +41,8 @@ impl Lines {
         let mark = Mark::default();
         let buffer = vec![0; chunk];
         let (start, scanned, end, too_long) = (0, 0, 0, 0);
-        Lines { buffer, start, scanned, end, max, skipping: false, first: true, mark, too_long }
+        let (skipping, beginning, first) = (false, Vec::new(), true);
+        Lines { buffer, start, scanned, end, max, skipping, beginning, first, mark, too_long }
     }
 
     /// Forgets what is buffered; the next byte is that after `mark`.
@@ -92,6 +94,20 @@ impl Lines {
         }
     }
 
+    /// After a restart behind a line without a line end: passes that line end, if it has come. False
+    /// if something else has.
+    pub(crate) fn pass_line_end(&mut self) -> bool {
+        let end = match &self.buffer[self.start..self.end] {
+            [] => 0,
+            [b'\n', ..] => 1,
+            [b'\r', b'\n', ..] => 2,
+            _ => return false,
+        };
+        self.mark.major += end as u64;
+        (self.start, self.scanned) = (self.start + end, self.scanned + end);
+        true
+    }
+
     /// Appends the whole lines that have been read, up to about `bytes` bytes of records.
     pub(crate) fn take(&mut self, records: &mut Records, bytes: usize) {
         let limit = records.footprint() + bytes.max(1);
@@ -101,6 +117,11 @@ impl Lines {
                 // Two more: the line end of a line of just the allowed length.
                 if self.pending() > self.max.saturating_add(2) {
                     self.mark.major += self.pending() as u64;
+                    if !self.skipping {
+                        let line = &self.buffer[self.start..self.end];
+                        self.beginning.clear();
+                        self.beginning.extend_from_slice(&line[..line.len().min(BEGINNING)]);
+                    }
                     self.start = self.end;
                     self.skipping = true;
                 }
@@ -125,6 +146,8 @@ impl Lines {
             line = head;
         }
         if self.skipping || line.len() > self.max {
+            let beginning = if self.skipping { &self.beginning[..] } else { line };
+            records.push_too_long(beginning, self.mark, 0);
             self.too_long += 1;
             self.skipping = false;
         } else if !line.is_empty() {
@@ -159,8 +182,10 @@ mod tests {
             lines.take(&mut records, usize::MAX / 2);
         }
         lines.finish(&mut records);
+        assert_eq!(records.iter().filter(|r| r.too_long).count() as u64, lines.too_long());
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-        let all = records.iter().map(|r| (text(r.bytes), r.mark.major, r.mark.minor, r.first));
+        let all = records.iter().filter(|r| !r.too_long);
+        let all = all.map(|r| (text(r.bytes), r.mark.major, r.mark.minor, r.first));
         (all.collect(), lines.too_long())
     }
 

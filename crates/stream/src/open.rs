@@ -1,8 +1,12 @@
 //! Sources from the addresses that users give.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tidemill_table::Format;
 
 use crate::error::{Error, Result};
 use crate::lines::MAX_RECORD;
@@ -16,7 +20,7 @@ use crate::sources::{
 /// What holds for all kinds of addresses, and what only some need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// Longer records are passed over and counted; by HTTP, larger bodies are refused. 16 MiB;
+    /// Of longer records only the beginning is given, marked as too long; by HTTP, larger bodies are refused. 16 MiB;
     /// by TCP never more than 1 MiB.
     pub max_record: usize,
     /// Whether sources may listen on addresses that other machines reach.
@@ -29,8 +33,9 @@ pub struct OpenOptions {
     pub log_folder: Option<PathBuf>,
     /// How logs are kept.
     pub log: LogOptions,
-    /// Whether files and standard input hold Arrow IPC; no other kind of source can. False.
-    pub arrow: bool,
+    /// The format of the records: only files and standard input can hold Arrow IPC, and JSON may be
+    /// laid out as an array or over several lines there. None.
+    pub format: Option<Format>,
     /// Whether entries of a Redis stream that a checkpoint covers are removed. False.
     pub trim: bool,
 }
@@ -44,9 +49,15 @@ impl Default for OpenOptions {
             settle: Duration::from_secs(2),
             log_folder: None,
             log: LogOptions::default(),
-            arrow: false,
+            format: None,
             trim: false,
         }
+    }
+}
+
+impl OpenOptions {
+    fn is(&self, format: Format) -> bool {
+        self.format == Some(format)
     }
 }
 
@@ -73,14 +84,8 @@ pub const ADDRESSES: &str = "-, a path, file:PATH, tail:PATH, dir:PATH, tcp://AD
 /// # Errors
 /// If there is no such kind of source, or it cannot be opened.
 pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
-    let (max, arrow) = (options.max_record, options.arrow);
-    let (scheme, rest) = match uri.split_once(':') {
-        // One letter before a colon, or a slash before it, is a path.
-        Some((s, rest)) if s.len() > 1 && s.bytes().all(|b| b.is_ascii_alphanumeric()) => (s, rest),
-        _ => ("", uri),
-    };
-    // Paths may follow two slashes; addresses must.
-    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let (max, arrow) = (options.max_record, options.is(Format::Arrow));
+    let (scheme, rest) = split(uri);
     Ok(match scheme {
         "" if uri != "-" => file(uri, options)?,
         "" | "stdin" => read_once("standard input", std::io::stdin(), options)?,
@@ -90,9 +95,12 @@ pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
             return Err(Error::Usage(what));
         }
         "tail" => Box::new(TailSource::open(rest, max)?),
-        "dir" => Box::new(DirectorySource::open(rest, options.settle, max)?),
+        "dir" => {
+            let json = options.is(Format::JsonLines);
+            Box::new(DirectorySource::open(rest, options.settle, max, json)?)
+        }
         "log" => {
-            if !std::path::Path::new(rest).is_dir() {
+            if !Path::new(rest).is_dir() {
                 return Err(Error::io(uri, "there is no such folder"));
             }
             // No other process can append to it while it is open here.
@@ -117,15 +125,83 @@ pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
     })
 }
 
+/// The name by which a stream is known, however its address is written: files by their full path
+/// without links, HTTP by the log that it fills (`log_folder`), servers by their resolved address.
+pub fn identity(uri: &str, log_folder: Option<&Path>) -> String {
+    let (scheme, rest) = split(uri);
+    match scheme {
+        "" if uri != "-" => full(uri),
+        "" | "stdin" => "-".into(),
+        "file" => full(rest),
+        "tail" | "dir" | "log" => format!("{scheme}:{}", full(rest)),
+        "http" => match log_folder {
+            Some(folder) => format!("log:{}", full(&folder.to_string_lossy())),
+            None => uri.into(),
+        },
+        "tcp" => "tcp:".into(),
+        _ => match rest.split_once('/') {
+            Some((server, name)) => format!("{scheme}://{}/{name}", resolved(server)),
+            None => uri.into(),
+        },
+    }
+}
+
+/// Whether the stream is read from files, of which [`crate::Content`] tells whether they are the same.
+pub fn is_files(uri: &str) -> bool {
+    let (scheme, rest) = split(uri);
+    match scheme {
+        "" => Path::new(uri).is_file(),
+        "file" => Path::new(rest).is_file(),
+        scheme => matches!(scheme, "tail" | "dir"),
+    }
+}
+
+/// Scheme and rest; no scheme for a path.
+fn split(uri: &str) -> (&str, &str) {
+    let (scheme, rest) = match uri.split_once(':') {
+        // One letter before a colon, or a slash before it, is a path.
+        Some((s, rest)) if s.len() > 1 && s.bytes().all(|b| b.is_ascii_alphanumeric()) => (s, rest),
+        _ => ("", uri),
+    };
+    // Paths may follow two slashes; addresses must.
+    (scheme, rest.strip_prefix("//").unwrap_or(rest))
+}
+
+/// The full path without links; of what is not there yet, with those of its folder resolved.
+fn full(path: &str) -> String {
+    let path = Path::new(path);
+    let found = path.canonicalize().or_else(|_| {
+        let absolute = std::path::absolute(path)?;
+        match (absolute.parent(), absolute.file_name()) {
+            (Some(folder), Some(name)) => folder.canonicalize().map(|folder| folder.join(name)),
+            _ => Ok(absolute),
+        }
+    });
+    let found = found.or_else(|_| std::path::absolute(path));
+    found.unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+/// A server without its user, by its first address.
+fn resolved(server: &str) -> String {
+    let hosts = server.rsplit('@').next().unwrap_or(server).split(',');
+    let address = |host: &str| {
+        let mut found: Vec<_> = host.to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+        found.sort_unstable();
+        found.first().map_or_else(|| host.to_owned(), |address| address.to_string())
+    };
+    hosts.map(address).collect::<Vec<_>>().join(",")
+}
+
 fn read_once(
     name: &str,
     input: impl std::io::Read + Send + 'static,
     options: &OpenOptions,
 ) -> Result<Box<dyn Source>> {
     let max = options.max_record;
-    Ok(match options.arrow {
-        true => Box::new(ReadSource::new(name, ArrowPipe::new(name, input), max)?),
-        false => Box::new(ReadSource::new(name, input, max)?),
+    let json = options.is(Format::JsonLines);
+    Ok(match options.is(Format::Arrow) {
+        true => Box::new(ReadSource::new(name, ArrowPipe::new(name, input), max, false)?),
+        false => Box::new(ReadSource::new(name, input, max, json)?),
     })
 }
 
@@ -136,11 +212,28 @@ fn file(path: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
         let what = format!("{path} is a folder; give dir:{path} to read its files as they come");
         return Err(Error::Usage(what));
     }
-    Ok(match (meta.is_file(), options.arrow) {
-        (true, true) => Box::new(ArrowSource::open(path, options.max_record)?),
-        (true, false) => Box::new(FileSource::with_max_record(path, options.max_record)?),
-        (false, _) => read_once(path, File::open(path).map_err(fail)?, options)?,
+    let (max, json) = (options.max_record, options.is(Format::JsonLines));
+    Ok(match (meta.is_file(), options.is(Format::Arrow)) {
+        (true, true) => Box::new(ArrowSource::open(path, max)?),
+        (true, false) => Box::new(FileSource::with_max_record(path, max, json)?),
+        (false, _) => read_once(path, Pipe { path: path.into(), file: None }, options)?,
     })
+}
+
+/// A pipe, opened by the thread that reads it: opening one waits for a writer.
+struct Pipe {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::open(&self.path)?),
+        };
+        file.read(out)
+    }
 }
 
 fn http(uri: &str, rest: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {

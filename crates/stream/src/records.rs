@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::position::Mark;
 
+/// Bytes that are kept of a record that is too long.
+pub(crate) const BEGINNING: usize = 4096;
+
 /// A block of records, in the order of the stream.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
@@ -26,6 +29,7 @@ struct Head {
     mark: Mark,
     acknowledged: u64,
     first: bool,
+    too_long: bool,
 }
 
 /// One record of a block.
@@ -45,6 +49,8 @@ pub struct Record<'a> {
     pub acknowledged: u64,
     /// Whether it is the first of a file, and so may be a header.
     pub first: bool,
+    /// Whether it is only the beginning of a record that is longer than the source allows.
+    pub too_long: bool,
     /// Whether it is the first of its block or of its part there; all others are of the same part
     /// as the record before.
     pub begins: bool,
@@ -74,7 +80,8 @@ impl Records {
 
     /// No records, and memory for as many short ones as have this footprint, touched.
     pub fn with_footprint(bytes: usize) -> Records {
-        let none = Head { end: 0, mark: Mark::default(), acknowledged: 0, first: false };
+        let mark = Mark::default();
+        let none = Head { end: 0, mark, acknowledged: 0, first: false, too_long: false };
         let heads = vec![none; bytes / 2 / size_of::<Head>()];
         let mut records = Records { bytes: vec![1; bytes], heads, parts: Vec::new() };
         records.clear();
@@ -112,7 +119,16 @@ impl Records {
     /// Appends a record.
     pub fn push(&mut self, bytes: &[u8], mark: Mark, acknowledged: u64, first: bool) {
         self.bytes.extend_from_slice(bytes);
-        self.heads.push(Head { end: self.bytes.len(), mark, acknowledged, first });
+        let end = self.bytes.len();
+        self.heads.push(Head { end, mark, acknowledged, first, too_long: false });
+    }
+
+    /// Appends the beginning of a record that is too long, so that it is counted in its place.
+    pub fn push_too_long(&mut self, bytes: &[u8], mark: Mark, acknowledged: u64) {
+        self.push(&bytes[..bytes.len().min(BEGINNING)], mark, acknowledged, false);
+        if let Some(head) = self.heads.last_mut() {
+            head.too_long = true;
+        }
     }
 
     /// Appends all records of `other`.
@@ -167,6 +183,7 @@ impl Records {
             mark: head.mark,
             acknowledged: head.acknowledged,
             first: head.first,
+            too_long: head.too_long,
             begins: i == 0 || part.is_some_and(|p| p.start == i),
         }
     }

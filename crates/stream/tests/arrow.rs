@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_ipc::writer::FileWriter;
-use tidemill_stream::{OpenOptions, Poll, Records, open};
+use tidemill_stream::{Format, OpenOptions, Poll, Records, open};
 
 fn batch() -> RecordBatch {
     let column: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 1 << 60]));
@@ -25,7 +25,7 @@ fn a_file_is_a_source_that_goes_on_after_a_row() {
         FileWriter::try_new(std::fs::File::create(&path).unwrap(), &batch.schema()).unwrap();
     (0..4).for_each(|_| file.write(&batch).unwrap());
     file.finish().unwrap();
-    let options = OpenOptions { arrow: true, ..OpenOptions::default() };
+    let options = OpenOptions { format: Some(Format::Arrow), ..OpenOptions::default() };
     let source = || open(path.to_str().unwrap(), &options).unwrap();
     let all = common::take(source().as_mut(), 12);
     for (after, row) in all.iter().enumerate() {

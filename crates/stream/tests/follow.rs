@@ -95,7 +95,7 @@ fn a_writer_and_a_follower_at_once_with_many_rotations() {
 fn files_are_read_as_they_come_into_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let open = |settle| DirectorySource::open(folder.path(), settle, 1000).unwrap();
+    let open = |settle| DirectorySource::open(folder.path(), settle, 1000, false).unwrap();
     let mut source = open(Duration::from_millis(200));
     idle(&mut source);
     add(&path(".hidden"), "no\n");

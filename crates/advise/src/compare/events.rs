@@ -61,6 +61,7 @@ impl Events {
         let most = limits.events.min((limits.bytes / row) as usize).max(1);
         loop {
             let ended = input.feed.fill(WAIT)? == Filled::End;
+            input.pass()?;
             while input.feed.waiting() > 0 && events.len() < most {
                 learner.start(1);
                 input.take(&mut learner, 0)?;
@@ -75,7 +76,7 @@ impl Events {
             }
         }
         if !events.cut {
-            input.finish()?;
+            input.pass()?;
         }
         let counts = input.counts();
         (events.unlabelled, events.bad) = (counts.unlabelled, counts.bad);
@@ -85,6 +86,11 @@ impl Events {
     fn push(&mut self, learner: &Learner) {
         let (batch, scale) = learner.given();
         if batch.weights.first().is_none_or(|&w| w == 0.0) {
+            return;
+        }
+        // The first target tells the units; a prediction before it is in none, and shuffled it would
+        // be scored.
+        if scale.is_some_and(|scale| scale.mean.is_nan()) {
             return;
         }
         self.rows.push_row(batch, 0);

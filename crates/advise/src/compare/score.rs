@@ -156,8 +156,7 @@ impl Scores {
 fn error(view: &View<'_>, i: usize, outputs: &[f32]) -> f32 {
     let Truth::Values(targets) = view.events.truth(i) else { return f32::NAN };
     if let (Some(scale), [output]) = (view.events.scales[i], outputs) {
-        let output = f64::from(*output) * scale.deviation + scale.mean;
-        return (output - scale.target).abs() as f32;
+        return scale.value(*output).map_or(f32::NAN, |value| (value - scale.target).abs() as f32);
     }
     let sum: f32 = outputs.iter().zip(targets).map(|(o, t)| (o - t).abs()).sum();
     sum / targets.len().max(1) as f32

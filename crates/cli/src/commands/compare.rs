@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tidemill_advise::compare::{Comparison, Measured, Options, compare};
-use tidemill_engine::page::number::{bytes, count, percent, seconds};
+use tidemill_engine::page::number::{self, bytes, count, percent, seconds};
 use tidemill_recipe::RecipeFile;
 
 use super::learn::stream_address;
@@ -119,6 +119,10 @@ fn text(c: &Comparison) -> String {
         text += &format!("labels delayed by {} events\n", count(c.label_delay as u64));
     }
     let width = c.rows.iter().map(|r| r.name.len()).max().unwrap_or(0).max(30);
+    let sign = if c.more_is_better { 1.0 } else { -1.0 };
+    if c.rows.iter().all(|r| sign * (r.ordered.quality - c.baselines.no_change) < 0.0) {
+        text += "Repeating the last label is better than every mode.\n";
+    }
     text += &format!("\n  {:<width$}  {:^22}  {:^41}\n", "", c.quality, "in order");
     text += &format!(
         "  {:<width$}  {:>10}  {:>10}  {:>8}  {:>8}  {:>8}  {:>11}\n",
@@ -150,7 +154,7 @@ fn text(c: &Comparison) -> String {
 
 /// A quality for people.
 fn figure(c: &Comparison, value: f64) -> String {
-    if c.more_is_better { percent(value) } else { format!("{value:.4}") }
+    if c.more_is_better { percent(value) } else { number::figure(value) }
 }
 
 fn age(m: &Measured) -> String {

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tidemill_engine::Existing;
-use tidemill_engine::page::number::{bytes, count, duration, percent};
+use tidemill_engine::metrics::Figures;
+use tidemill_engine::page::number::{bytes, count, duration, figure, percent};
 use tidemill_online::driver::{StreamEnd, StreamProgress, Until};
 use tidemill_online::{LearnEvent, LearnOptions, LearnOutcome, learn};
 use tidemill_recipe::DATA_VARIABLE;
@@ -150,14 +151,16 @@ fn live_line(p: &StreamProgress) -> String {
                 percent(h.no_change)
             ),
             name => format!(
-                "  {name} {:.4}  recent {:.4}  last-value baseline {:.4}",
-                h.value, h.sliding, h.no_change
+                "  {name} {}  recent {}  last-value baseline {}",
+                figure(h.value),
+                figure(h.sliding),
+                figure(h.no_change)
             ),
         };
         if let Some(kappa) = h.kappa_t {
             line += &format!("  Kappa-T {kappa:.3}");
         }
-        line += &format!("  loss {:.4}", h.loss);
+        line += &format!("  loss {}", figure(h.loss));
     }
     if let Some(lag) = p.lag_ms {
         line += &format!("  latency {lag:.1} ms");
@@ -179,12 +182,14 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
     let stream = &outcome.summary;
     let s = &stream.run;
     let mut rows: Vec<(String, String)> = Vec::new();
+    let warning = worse_than_last(&stream.prequential).unwrap_or_default();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     let figures = [
         ("accuracy", "accuracy", true),
         ("  baseline: last label", "no_change.accuracy", true),
         ("  baseline: most frequent", "prior.accuracy", true),
         ("Kappa-T", "kappa_t", false),
+        ("AUC", "auc", false),
         ("mean absolute error", "mae", false),
         ("  baseline: last value", "no_change.mae", false),
         ("  baseline: mean", "mean.mae", false),
@@ -193,7 +198,7 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
     ];
     for (words, name, is_share) in figures {
         if let Some(&value) = stream.prequential.get(name) {
-            row(words, if is_share { percent(value) } else { format!("{value:.4}") });
+            row(words, if is_share { percent(value) } else { figure(value) });
         }
     }
     row(
@@ -244,5 +249,16 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
     if report.exists() {
         row("report", report.display().to_string());
     }
-    table(&rows)
+    warning + &table(&rows)
+}
+
+/// What to say first of a model that is worse than repeating the last label.
+fn worse_than_last(figures: &Figures) -> Option<String> {
+    let of = |name: &str| figures.get(name).copied();
+    let what = match (of("accuracy"), of("no_change.accuracy"), of("mae"), of("no_change.mae")) {
+        (Some(model), Some(last), ..) if model < last => "label",
+        (_, _, Some(model), Some(last)) if model > last => "value",
+        _ => return None,
+    };
+    Some(format!("The model is worse than repeating the last {what}.\n"))
 }

@@ -2,82 +2,201 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Sign, exponent and 8 bits of mantissa of a logit: scores within 0.4 % of each other fall into
-/// one bucket and count as tied, which moves the area by less than 1e-4 on any smooth score.
-const BUCKET_BITS: u32 = 17;
+/// Samples of a piece of the summary at most, as a share of all: what is tied in a piece moves the
+/// area by at most half of that, whatever the scores are like. Two pieces side by side have more than
+/// one share together, so that there are at most twice as many.
+const SHARES: u64 = 4096;
+/// Scores that wait to be sorted into the summary.
+const WAITING: usize = 4096;
 
-/// Counts of scores by bucket, for each truth.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(into = "Sparse", from = "Sparse")]
-pub(super) struct AucHistogram {
-    negatives: Vec<u64>,
-    positives: Vec<u64>,
+/// Scores of both truths in their order: each score by itself while there are few different ones,
+/// then pieces of neighbouring scores of about the same number of samples. Scores may all be within a
+/// thousandth of each other; a histogram over their range would tie them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
+pub(crate) struct Auc {
+    pieces: Vec<Piece>,
+    waiting: Vec<Piece>,
+    samples: u64,
 }
 
-impl AucHistogram {
-    pub(super) fn new() -> AucHistogram {
-        let buckets = 1 << BUCKET_BITS;
-        AucHistogram { negatives: vec![0; buckets], positives: vec![0; buckets] }
+/// Scores next to each other that count as tied.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(u32, u64, u64)", into = "(u32, u64, u64)")]
+struct Piece {
+    /// The greatest of them, as a number in the order of the scores.
+    score: u32,
+    negatives: u64,
+    positives: u64,
+}
+
+impl Auc {
+    /// Counts a score. NaN is above all.
+    pub(crate) fn add(&mut self, score: f32, truth: bool) {
+        let (negatives, positives) = (u64::from(!truth), u64::from(truth));
+        self.waiting.push(Piece { score: ordered(score), negatives, positives });
+        self.samples += 1;
+        if self.waiting.len() >= WAITING {
+            self.pieces = self.all();
+            self.waiting.clear();
+        }
     }
 
-    pub(super) fn add(&mut self, logit: f32, truth: bool) {
-        let counts = if truth { &mut self.positives } else { &mut self.negatives };
-        counts[bucket(logit)] += 1;
+    /// The pieces with what waits, joined where they are small.
+    fn all(&self) -> Vec<Piece> {
+        let mut sorted = Vec::with_capacity(self.pieces.len() + self.waiting.len());
+        sorted.extend_from_slice(&self.pieces);
+        sorted.extend_from_slice(&self.waiting);
+        // Stable, and nearly sorted.
+        sorted.sort_by_key(|piece| piece.score);
+        let mut joined: Vec<Piece> = Vec::with_capacity(sorted.len());
+        let share = self.samples / SHARES;
+        for piece in sorted {
+            match joined.last_mut() {
+                Some(last) if last.score == piece.score || last.len() + piece.len() <= share => {
+                    last.score = piece.score;
+                    last.negatives += piece.negatives;
+                    last.positives += piece.positives;
+                }
+                _ => joined.push(piece),
+            }
+        }
+        joined
     }
 
     /// The chance that a positive scores above a negative; ties count half. `None` while one of
     /// the two has not been seen.
-    pub(super) fn value(&self) -> Option<f64> {
-        let mut below = 0.0;
-        let mut area = 0.0;
-        let mut num_positives = 0.0;
-        for (&n, &p) in self.negatives.iter().zip(&self.positives) {
-            area += p as f64 * (below + n as f64 / 2.0);
-            below += n as f64;
-            num_positives += p as f64;
+    pub(crate) fn value(&self) -> Option<f64> {
+        let (mut negatives, mut positives, mut area) = (0.0, 0.0, 0.0);
+        for piece in self.all() {
+            let (n, p) = (piece.negatives as f64, piece.positives as f64);
+            area += p * (negatives + n / 2.0);
+            negatives += n;
+            positives += p;
         }
-        (below > 0.0 && num_positives > 0.0).then(|| area / (below * num_positives))
+        (negatives > 0.0 && positives > 0.0).then(|| area / (negatives * positives))
     }
 
-    pub(super) fn reset(&mut self) {
-        self.negatives.fill(0);
-        self.positives.fill(0);
+    /// Forgets all scores; keeps the memory.
+    pub(crate) fn reset(&mut self) {
+        self.pieces.clear();
+        self.waiting.clear();
+        self.samples = 0;
     }
 }
 
-/// Buckets in the order of the scores.
-fn bucket(logit: f32) -> usize {
-    let bits = logit.to_bits();
+impl Piece {
+    fn len(&self) -> u64 {
+        self.negatives + self.positives
+    }
+}
+
+/// A number in the order of the scores.
+fn ordered(score: f32) -> u32 {
+    if score.is_nan() {
+        return u32::MAX;
+    }
+    // One zero, not two.
+    let bits = (score + 0.0).to_bits();
     // Negative floats sort backwards by their bits: flip them all; positive ones go above.
-    let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
-    (ordered >> (32 - BUCKET_BITS)) as usize
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
-/// The filled buckets only: what a checkpoint holds.
+/// What a checkpoint holds. What waits stays apart, since when pieces are joined must not depend on
+/// when a checkpoint was written.
 #[derive(Clone, Serialize, Deserialize)]
-struct Sparse(Vec<(u32, u64, u64)>);
+struct Saved {
+    pieces: Vec<Piece>,
+    waiting: Vec<Piece>,
+}
 
-impl From<AucHistogram> for Sparse {
-    fn from(h: AucHistogram) -> Sparse {
-        let pairs = h.negatives.iter().zip(&h.positives).enumerate();
-        Sparse(
-            pairs
-                .filter(|(_, (n, p))| **n + **p > 0)
-                .map(|(i, (n, p))| (i as u32, *n, *p))
-                .collect(),
-        )
+impl From<Auc> for Saved {
+    fn from(auc: Auc) -> Saved {
+        Saved { pieces: auc.pieces, waiting: auc.waiting }
     }
 }
 
-impl From<Sparse> for AucHistogram {
-    fn from(sparse: Sparse) -> AucHistogram {
-        let mut h = AucHistogram::new();
-        for (i, n, p) in sparse.0 {
-            if let Some(slot) = h.negatives.get_mut(i as usize) {
-                *slot = n;
-                h.positives[i as usize] = p;
+impl From<Saved> for Auc {
+    fn from(saved: Saved) -> Auc {
+        let Saved { pieces, waiting } = saved;
+        let samples = pieces.iter().chain(&waiting).map(Piece::len).sum();
+        Auc { pieces, waiting, samples }
+    }
+}
+
+impl From<Piece> for (u32, u64, u64) {
+    fn from(piece: Piece) -> (u32, u64, u64) {
+        (piece.score, piece.negatives, piece.positives)
+    }
+}
+
+impl From<(u32, u64, u64)> for Piece {
+    fn from((score, negatives, positives): (u32, u64, u64)) -> Piece {
+        Piece { score, negatives, positives }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// By all pairs of the sorted scores.
+    fn exact(scores: &[(f32, bool)]) -> f64 {
+        let mut sorted = scores.to_vec();
+        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (mut no, mut yes, mut area) = (0.0, 0.0, 0.0);
+        for tied in sorted.chunk_by(|a, b| a.0 == b.0) {
+            let p = tied.iter().filter(|(_, truth)| *truth).count() as f64;
+            let n = tied.len() as f64 - p;
+            area += p * (no + n / 2.0);
+            (no, yes) = (no + n, yes + p);
+        }
+        area / (no * yes)
+    }
+
+    /// Scores around `middle`, `width` wide; higher ones are yes more often.
+    fn scores(len: usize, middle: f32, width: f32) -> Vec<(f32, bool)> {
+        let mut state = 5u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 24) as f32
+        };
+        let one = |_| {
+            let u = random();
+            (middle + width * (u - 0.5), random() < 0.2 + 0.6 * u)
+        };
+        (0..len).map(one).collect()
+    }
+
+    #[test]
+    fn narrow_and_wide_scores_have_the_area_of_all_pairs() {
+        for (middle, width) in [(0.0, 8.0), (0.5, 1e-3), (-3.0, 1e-5), (1e-30, 1e-31), (2.0, 0.0)] {
+            for len in [100, 5_000, 200_000] {
+                let scores = scores(len, middle, width);
+                let mut auc = Auc::default();
+                scores.iter().for_each(|&(score, truth)| auc.add(score, truth));
+                let (value, want) = (auc.value().unwrap(), exact(&scores));
+                assert!((value - want).abs() < 1e-4, "{middle} {width} {len}: {value} {want}");
+                assert!(auc.all().len() <= 2 * SHARES as usize + 2, "{}", auc.all().len());
             }
         }
-        h
+    }
+
+    #[test]
+    fn sorted_scores_and_a_checkpoint_in_between() {
+        let mut scores = scores(50_000, 0.5, 1e-2);
+        scores.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (mut whole, mut resumed) = (Auc::default(), Auc::default());
+        for (i, &(score, truth)) in scores.iter().enumerate() {
+            whole.add(score, truth);
+            resumed.add(score, truth);
+            if i % 777 == 0 {
+                let text = serde_json::to_string(&resumed).unwrap();
+                resumed = serde_json::from_str(&text).unwrap();
+            }
+        }
+        assert_eq!(whole, resumed);
+        assert!((whole.value().unwrap() - exact(&scores)).abs() < 1e-4);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidemill_nn::Task;
-use tidemill_page::number::{Scale, percent};
+use tidemill_page::number::{Scale, figure, percent};
 
 /// A metric reported beside the loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +101,7 @@ impl Metric {
     pub fn text(name: &str, value: f64) -> String {
         match Metric::scale(name) {
             Scale::Percent => percent(value),
-            Scale::Plain => format!("{value:.4}"),
+            Scale::Plain => figure(value),
         }
     }
 }

@@ -19,7 +19,7 @@ pub use classes::{ClassFigures, Confusion};
 pub use custom::CustomMeter;
 pub use metric::Metric;
 
-use auc::AucHistogram;
+pub(crate) use auc::Auc;
 use regression::Regression;
 
 /// Named results, such as `loss` and `accuracy`.
@@ -40,7 +40,7 @@ pub struct Meter {
     /// Hits of each `TopK`, in the order of `metrics`.
     top: Vec<u64>,
     confusion: Option<Confusion>,
-    auc: Option<AucHistogram>,
+    auc: Option<Auc>,
     regression: Option<Regression>,
     /// What 1 of an output is in the units of the labels.
     #[serde(default = "one")]
@@ -69,7 +69,7 @@ impl Meter {
             correct: 0,
             top: metrics.iter().filter(|m| matches!(m, Metric::TopK(_))).map(|_| 0).collect(),
             confusion: confusion.then(|| Confusion::new(classes)),
-            auc: needs(&[Metric::Auc]).then(AucHistogram::new),
+            auc: needs(&[Metric::Auc]).then(Auc::default),
             regression: (task == Task::Values).then(|| Regression::new(num_outputs)),
             metrics,
             unit: 1.0,
@@ -224,7 +224,7 @@ impl Meter {
                 Metric::Precision => macro_mean.map(|m| m.precision),
                 Metric::Recall => macro_mean.map(|m| m.recall),
                 Metric::F1 => macro_mean.map(|m| m.f1),
-                Metric::Auc => self.auc.as_ref().and_then(AucHistogram::value),
+                Metric::Auc => self.auc.as_ref().and_then(Auc::value),
                 Metric::Mae => self.regression.as_ref().map(|r| r.mae() * self.unit),
                 Metric::Mse => self.regression.as_ref().map(|r| r.mse() * self.unit * self.unit),
                 Metric::R2 => self.regression.as_ref().map(Regression::r2),

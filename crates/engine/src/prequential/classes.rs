@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::{Fading, Recall};
+use crate::metrics::Auc;
 
 /// The figures of the curve.
 pub(super) const CURVES: [&str; 9] = [
@@ -40,6 +41,9 @@ pub(super) struct Classes {
     most_frequent: Option<u32>,
     window: VecDeque<Event>,
     right_in_window: [u64; 3],
+    /// Of a binary task, over the whole stream.
+    #[serde(default)]
+    auc: Auc,
 }
 
 /// Events of a class. Neither kappa nor F1 nor recall needs the whole confusion matrix, which
@@ -93,6 +97,7 @@ impl Classes {
             most_frequent: None,
             window: VecDeque::new(),
             right_in_window: [0; 3],
+            auc: Auc::default(),
         }
     }
 
@@ -100,6 +105,7 @@ impl Classes {
         let yes = if yes.is_finite() { yes } else { 0.0 };
         let of_truth = if truth { f64::from(yes) } else { 1.0 - f64::from(yes) };
         let guess = usize::from(yes > 0.5);
+        self.auc.add(yes, truth);
         self.score(guess, usize::from(truth), yes, of_truth, window, fading);
     }
 
@@ -217,13 +223,14 @@ impl Classes {
             figures.extend([("f1", f1(yes)), ("sliding.f1", f1(yes_in_window))]);
         }
         if binary {
-            figures.extend(self.auc().map(|v| ("sliding.auc", v)));
+            figures.extend(self.auc.value().map(|v| ("auc", v)));
+            figures.extend(self.sliding_auc().map(|v| ("sliding.auc", v)));
         }
     }
 
     /// The chance that in the window a yes was given a higher probability than a no, ties
     /// counting half; `None` while there are not both.
-    fn auc(&self) -> Option<f64> {
+    fn sliding_auc(&self) -> Option<f64> {
         let pair = |e: &Event| (e.probability, e.truth != 0);
         let mut sorted: Vec<(f32, bool)> = self.window.iter().map(pair).collect();
         sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));

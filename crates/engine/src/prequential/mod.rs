@@ -177,12 +177,40 @@ impl Prequential {
                 }
                 finite
             }
-            (Scores::Values(scores), _) => match truth {
-                Truth::Class(class) => scores.add(outputs, &[class as f32], window, fading),
-                Truth::Values(targets) => scores.add(outputs, targets, window, fading),
-                Truth::Unknown | Truth::Classes(_) => return,
-            },
+            (Scores::Values(_), _) => {
+                let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+                let targets = match truth {
+                    Truth::Class(class) => vec![class as f64],
+                    Truth::Values(targets) => wide(targets),
+                    Truth::Unknown | Truth::Classes(_) => return,
+                };
+                return self.add_values(Some(&wide(outputs)), &targets, loss, weight);
+            }
         };
+        self.add_loss(finite, loss, weight);
+    }
+
+    /// As [`Prequential::add`] for values in full precision: a target of 1.7 billion that changes by
+    /// ten is none in f32. Without `outputs` the model had no guess, since it had seen no target to
+    /// tell the units from: the event counts for the baselines only.
+    pub fn add_values(
+        &mut self,
+        outputs: Option<&[f64]>,
+        targets: &[f64],
+        loss: f32,
+        weight: f32,
+    ) {
+        let PrequentialSpec { window, fading, .. } = self.spec;
+        let Scores::Values(scores) = &mut self.scores else { return };
+        if weight == 0.0 {
+            return;
+        }
+        let finite = scores.add(outputs, targets, window, fading);
+        self.add_loss(finite, loss, weight);
+    }
+
+    fn add_loss(&mut self, finite: bool, loss: f32, weight: f32) {
+        let fading = self.spec.fading;
         let (loss, weight) = (f64::from(loss), f64::from(weight));
         let countable = (loss * weight).is_finite();
         if countable {
@@ -223,13 +251,13 @@ impl Prequential {
     /// For classes: `accuracy`, `log_loss`, `kappa` (Cohen's), `kappa_m`, `kappa_t`, `macro_f1`
     /// (mean over the classes seen or predicted), `f1` (of class 1, while there are two classes),
     /// `recall.<class>` (of the first hundred classes, where seen), `no_change.accuracy`,
-    /// `prior.accuracy`. For values: `mae`, `rmse`, `r2`, `no_change.mae`, `mean.mae`; means over
-    /// the outputs. Of these `sliding.…` (no recall, but `auc` of a binary task),
+    /// `prior.accuracy`, `auc` of a binary task. For values: `mae`, `rmse`, `r2`, `no_change.mae`, `mean.mae`; means over
+    /// the outputs. Of these `sliding.…` (no recall),
     /// `fading.accuracy` or `fading.mae`; always `events`, `loss`, `fading.loss`; `non_finite`
     /// where any was.
     ///
     /// At the first event no baseline has a guess: as an accuracy this is a miss, from an error it
-    /// is left out. Kappa is 0 where chance alone is always right, as in River; over a sliding
+    /// is left out, and so is the first event of a model whose targets are scaled. Kappa is 0 where chance alone is always right, as in River; over a sliding
     /// window without a change Kappa-T is undefined and left out.
     pub fn figures(&self) -> Figures {
         let mut figures = Vec::new();

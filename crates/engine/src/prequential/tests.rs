@@ -122,8 +122,44 @@ fn a_resumed_stream_has_the_same_bits() {
         assert_eq!(whole, parts);
         assert_eq!(serde_json::to_string(&whole).unwrap(), serde_json::to_string(&parts).unwrap());
         assert_eq!(whole.figures(), parts.figures());
-        assert!(serde_json::to_string(&whole).unwrap().len() < 60_000);
+        assert!(serde_json::to_string(&whole).unwrap().len() < 90_000);
     }
+}
+
+/// Targets far from zero: in f32 they would all be the same.
+#[test]
+fn values_are_measured_in_full_precision() {
+    let (mut far, mut near) = (
+        Prequential::new(Task::Values, 1, PrequentialSpec::default()),
+        Prequential::new(Task::Values, 1, PrequentialSpec::default()),
+    );
+    for i in 0..200 {
+        let target = f64::from(i % 7) + 0.25 * f64::from(i % 3);
+        let guess = target + 0.125;
+        for (scores, offset) in [(&mut far, 1_700_000_000.0), (&mut near, 0.0)] {
+            let output = (i > 0).then_some([guess + offset]);
+            let output = output.as_ref().map(<[f64; 1]>::as_slice);
+            scores.add_values(output, &[target + offset], 0.5, 1.0);
+        }
+    }
+    let (far, near) = (far.figures(), near.figures());
+    for (name, value) in &near {
+        assert!((far[name] - value).abs() < 1e-9, "{name}: {} {value}", far[name]);
+    }
+    // The first event had no guess.
+    assert_eq!((near["mae"], near["sliding.mae"], near["events"]), (0.125, 0.125, 200.0));
+    assert!(near["no_change.mae"] > 1.0 && near["r2"] > 0.9);
+}
+
+#[test]
+fn narrow_scores_have_an_area_over_the_whole_stream() {
+    let mut scores = Prequential::new(Task::Binary, 1, PrequentialSpec::default());
+    for i in 0..3000u32 {
+        // In order of the score, 500 below and 500 above the middle; within 0.1 % of each other.
+        let rank = i * 7 % 1000;
+        scores.add(&[0.5 + 5e-7 * rank as f32], Truth::Class(usize::from(rank >= 500)), 0.0, 1.0);
+    }
+    assert_eq!(scores.figures()["auc"], 1.0);
 }
 
 #[test]
@@ -134,6 +170,7 @@ fn tied_scores_count_half() {
     }
     // scikit-learn's roc_auc_score; of 9 pairs 4 are won, 3 are tied.
     assert_eq!(scores.figures()["sliding.auc"], 5.5 / 9.0);
+    assert_eq!(scores.figures()["auc"], 5.5 / 9.0);
 }
 
 #[test]

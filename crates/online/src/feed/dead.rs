@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tidemill_engine::error::{Error, Result};
+use tidemill_recipe::online::OnBad;
 use tidemill_recipe::stream::{BadEvent, Position, Record};
 
 use crate::journal::{Journal, JournalMark};
@@ -12,11 +13,58 @@ use crate::journal::{Journal, JournalMark};
 /// Bytes of a record that are written down.
 const MOST_BYTES: usize = 4096;
 
+/// Records of which the share of bad ones is watched.
+const WATCHED: usize = 1000;
+/// More of them than this are too many.
+const MOST_BAD: usize = 100;
+
 /// The records that were set aside, counted and written down.
 #[derive(Debug)]
 pub struct DeadLetters {
     journal: Journal,
     count: u64,
+    recent: Recent,
+    on_bad: OnBad,
+    /// What to tell of the first one; none once that was told.
+    first: Option<Option<String>>,
+    /// Why the last one was set aside, once there are too many.
+    last: String,
+}
+
+/// Which of the last 1,000 records were set aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recent {
+    /// A bit for each record.
+    bits: Vec<u64>,
+    /// The place of the next one.
+    next: usize,
+    bad: usize,
+}
+
+impl Recent {
+    fn push(&mut self, bad: bool) {
+        // Nothing to keep in mind while all are good.
+        if self.bits.is_empty() {
+            if !bad {
+                return;
+            }
+            self.bits = vec![0; WATCHED.div_ceil(64)];
+        }
+        let (word, bit) = (self.next / 64, 1 << (self.next % 64));
+        if self.bits[word] & bit != 0 {
+            self.bad -= 1;
+        }
+        if bad {
+            self.bits[word] |= bit;
+            self.bad += 1;
+        } else {
+            self.bits[word] &= !bit;
+        }
+        self.next = (self.next + 1) % WATCHED;
+        if self.bad == 0 {
+            *self = Recent::default();
+        }
+    }
 }
 
 /// A line of `dead-letter.jsonl`.
@@ -34,7 +82,43 @@ impl DeadLetters {
     /// If the file cannot be opened.
     pub fn open(folder: &Path, mark: JournalMark, count: u64, limit: u64) -> Result<DeadLetters> {
         let journal = Journal::open(&folder.join("dead-letter.jsonl"), mark, limit)?;
-        Ok(DeadLetters { journal, count })
+        let (recent, on_bad) = (Recent::default(), OnBad::Continue);
+        Ok(DeadLetters { journal, count, recent, on_bad, first: None, last: String::new() })
+    }
+
+    /// Watches the share of them from here on, after those of `recent`.
+    pub fn watch(self, recent: Recent, on_bad: OnBad) -> DeadLetters {
+        DeadLetters { recent, on_bad, ..self }
+    }
+
+    /// Counts a record for the share of bad ones.
+    pub(crate) fn count_recent(&mut self, bad: bool) {
+        self.recent.push(bad);
+    }
+
+    /// Which of the last records were set aside.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// Why learning should stop, if it should.
+    pub(crate) fn too_many(&self) -> Option<String> {
+        let stop = self.on_bad == OnBad::Stop && self.recent.bad > MOST_BAD;
+        stop.then(|| {
+            format!(
+                "{} of the last {WATCHED} records were set aside, the last one: {}\n  All of them are in \
+                 {}. What was learned so far is in the run's checkpoint. Correct the source or the \
+                 recipe and continue with --resume, or set online.on_bad = \"continue\".",
+                self.recent.bad,
+                self.last,
+                self.journal.path().display()
+            )
+        })
+    }
+
+    /// What to tell of the first one of this process, once.
+    pub(crate) fn take_first(&mut self) -> Option<String> {
+        self.first.as_mut().and_then(Option::take)
     }
 
     /// Sets a record aside.
@@ -49,6 +133,14 @@ impl DeadLetters {
         }
         let mut position = Position::default();
         position.take(record);
+        if self.first.is_none() {
+            let path = self.journal.path().display();
+            let text = format!("a record was set aside, see {path}: at {position}: {}", bad.reason);
+            self.first = Some(Some(text));
+        }
+        if self.recent.bad > MOST_BAD {
+            self.last = format!("at {position}: {}", bad.reason);
+        }
         let record = &record.bytes[..record.bytes.len().min(MOST_BYTES)];
         let record = String::from_utf8_lossy(record);
         let position = position.to_string();
@@ -63,5 +155,26 @@ impl DeadLetters {
     /// Where the file stands.
     pub fn mark(&self) -> JournalMark {
         self.journal.mark()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_is_that_of_the_last_thousand() {
+        let mut recent = Recent::default();
+        for i in 0..10_000_usize {
+            recent.push(i % 10 == 0);
+            assert!(recent.bad <= MOST_BAD, "{i}");
+        }
+        recent.push(true);
+        recent.push(true);
+        assert!(recent.bad > MOST_BAD);
+        (0..WATCHED).for_each(|_| recent.push(false));
+        assert_eq!(recent, Recent::default());
+        (0..=MOST_BAD).for_each(|_| recent.push(true));
+        assert_eq!(recent.bad, MOST_BAD + 1);
     }
 }

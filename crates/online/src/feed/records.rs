@@ -3,24 +3,46 @@
 use std::time::Duration;
 
 use tidemill_engine::error::{Error, Result};
-use tidemill_recipe::stream::{Events, Position, Schema};
+use tidemill_recipe::stream::{Content, Events, Position, Record, Schema};
 
-use super::{Came, DeadLetters, Feed, Item, Take};
+use super::{Came, DeadLetters, Feed, Item, Recent, Take};
 use crate::intake::{Filled, Intake, RecordKind};
 use crate::journal::JournalMark;
 
 /// The records of a source.
 pub struct RecordFeed {
     intake: Intake,
+    seen: Seen,
+}
+
+/// What has been taken of the records.
+struct Seen {
     dead: DeadLetters,
     position: Position,
     acknowledged: u64,
+    content: Option<Content>,
+}
+
+impl Seen {
+    fn record(&mut self, record: &Record<'_>) {
+        self.position.take(record);
+        self.acknowledged = record.acknowledged;
+        if let Some(content) = &mut self.content {
+            content.take(record);
+        }
+    }
 }
 
 impl RecordFeed {
-    /// The events of `intake`, which stands at `position`; bad records go to `dead`.
-    pub fn new(intake: Intake, dead: DeadLetters, position: Position) -> RecordFeed {
-        RecordFeed { intake, dead, position, acknowledged: 0 }
+    /// The events of `intake`, which stands at `position`; bad records go to `dead`. `content` is
+    /// what its files have held so far, where it reads files.
+    pub fn new(
+        intake: Intake,
+        dead: DeadLetters,
+        position: Position,
+        content: Option<Content>,
+    ) -> RecordFeed {
+        RecordFeed { intake, seen: Seen { dead, position, acknowledged: 0, content } }
     }
 }
 
@@ -38,25 +60,28 @@ impl Feed for RecordFeed {
     }
 
     fn next(&mut self, take: &mut Take<'_>) -> Result<Came> {
-        let RecordFeed { intake, dead, position, acknowledged } = self;
         loop {
             let mut came = None;
+            let RecordFeed { intake, seen } = self;
             let more = intake.take(|record, kind| {
                 let taken = match kind {
                     RecordKind::Nothing => Ok(()),
                     RecordKind::Header(schema) => take(Item::Header(schema))?,
-                    RecordKind::Bad(bad) => Err(bad.clone()),
+                    RecordKind::Bad(bad) => {
+                        seen.dead.count_recent(true);
+                        Err(bad.clone())
+                    }
                     RecordKind::Event(event) => {
                         let taken = take(Item::Event(event))?;
                         came = Some(if taken.is_ok() { Came::Taken } else { Came::SetAside });
+                        seen.dead.count_recent(taken.as_ref().is_err_and(|bad| !bad.expected));
                         taken
                     }
                 };
                 if let Err(bad) = taken {
-                    dead.write_dead_letter(&record, &bad)?;
+                    seen.dead.write_dead_letter(&record, &bad)?;
                 }
-                position.take(&record);
-                *acknowledged = record.acknowledged;
+                seen.record(&record);
                 Ok(())
             })?;
             match came {
@@ -70,26 +95,51 @@ impl Feed for RecordFeed {
         }
     }
 
-    fn finish(&mut self, header: &mut dyn FnMut(&Schema)) -> Result<()> {
-        let RecordFeed { intake, dead, position, .. } = self;
-        while intake.take(|record, kind| {
-            match kind {
-                RecordKind::Bad(bad) => dead.write_dead_letter(&record, bad)?,
-                RecordKind::Header(schema) => header(schema),
-                RecordKind::Nothing | RecordKind::Event(_) => {}
-            }
-            position.take(&record);
-            Ok(())
-        })? {}
+    fn pass(&mut self, header: &mut dyn FnMut(&Schema)) -> Result<()> {
+        let RecordFeed { intake, seen } = self;
+        while !intake.next_is_event()
+            && intake.take(|record, kind| {
+                match kind {
+                    RecordKind::Bad(bad) => {
+                        seen.dead.count_recent(true);
+                        seen.dead.write_dead_letter(&record, bad)?;
+                    }
+                    RecordKind::Header(schema) => header(schema),
+                    RecordKind::Nothing | RecordKind::Event(_) => {}
+                }
+                seen.record(&record);
+                Ok(())
+            })?
+        {}
         Ok(())
     }
 
+    fn events_within(&self, bytes: usize) -> Option<usize> {
+        self.intake.events_within(bytes)
+    }
+
+    fn too_many_bad(&self) -> Option<String> {
+        self.seen.dead.too_many()
+    }
+
+    fn first_bad(&mut self) -> Option<String> {
+        self.seen.dead.take_first()
+    }
+
+    fn recent(&self) -> Recent {
+        self.seen.dead.recent().clone()
+    }
+
+    fn content(&self) -> Option<Content> {
+        self.seen.content.clone()
+    }
+
     fn position(&self) -> &Position {
-        &self.position
+        &self.seen.position
     }
 
     fn acknowledged(&self) -> u64 {
-        self.acknowledged
+        self.seen.acknowledged
     }
 
     fn commit(&self, position: Position) {
@@ -101,10 +151,10 @@ impl Feed for RecordFeed {
     }
 
     fn bad(&self) -> u64 {
-        self.dead.count()
+        self.seen.dead.count()
     }
 
     fn dead_letters(&self) -> JournalMark {
-        self.dead.mark()
+        self.seen.dead.mark()
     }
 }

@@ -14,6 +14,11 @@ fn set_aside(reason: String) -> OrBad<()> {
     Ok(Err(BadEvent::new(reason)))
 }
 
+/// What happens to labels and events that are as they should be.
+fn not_used(reason: String) -> OrBad<()> {
+    Ok(Err(BadEvent::expected(reason)))
+}
+
 impl Join {
     /// Takes a record: an event, or a label of one.
     pub(crate) fn take_record(
@@ -60,7 +65,7 @@ impl Join {
         let id = match id.map(|id| (id, self.store.status(id))) {
             Some((_, Some(status))) if !matches!(status, Status::Early(_)) => {
                 self.counts.repeated += 1;
-                return set_aside("an event with this id came before".into());
+                return not_used("an event with this id came before".into());
             }
             id => id.map(|(id, _)| id),
         };
@@ -172,11 +177,11 @@ impl Join {
                 let reason =
                     format!("contradictory label {given}: {first} came before it, and counts");
                 self.counts.contradictory += 1;
-                set_aside(reason)
+                not_used(reason)
             }
             Some(Status::Expired) => {
                 self.counts.late += 1;
-                set_aside("late label: the window of its event is closed".into())
+                not_used("late label: the window of its event is closed".into())
             }
             Some(Status::Waiting(_)) => {
                 let label = encoding.encode_label(given.value())?;

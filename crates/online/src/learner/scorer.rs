@@ -100,9 +100,10 @@ fn add(
     scale: Option<Scale>,
 ) {
     if let (Some(scale), [output]) = (scale, &mut *outputs) {
-        *output = (f64::from(*output) * scale.deviation + scale.mean) as f32;
-        let target = [scale.target as f32];
-        prequential.add(outputs, Truth::Values(&target), loss, weight);
+        let value = scale.value(*output).map(|value| [value]);
+        prequential.add_values(value.as_ref().map(<[f64; 1]>::as_slice), &[scale.target], loss, weight);
+        // In those units for whoever looks at the event later.
+        *output = value.map_or(f32::NAN, |[value]| value as f32);
         return;
     }
     prequential.add(outputs, truth, loss, weight);

@@ -133,10 +133,10 @@ impl LinearLearner {
     ) {
         let output = output(self.task, margin);
         match scale {
-            Some(Scale { mean, deviation, target }) => {
-                let output = (f64::from(output) * deviation + mean) as f32;
-                let target = [target as f32];
-                self.prequential.add(&[output], Truth::Values(&target), loss, weight);
+            Some(scale) => {
+                let value = scale.value(output).map(|value| [value]);
+                let value = value.as_ref().map(<[f64; 1]>::as_slice);
+                self.prequential.add_values(value, &[scale.target], loss, weight);
             }
             None => self.prequential.add(&[output], truth, loss, weight),
         }

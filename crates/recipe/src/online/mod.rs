@@ -77,6 +77,9 @@ pub struct OnlineSpec {
     /// What happens when `queue_bytes` is full. With `block` and `spill` each event is learned from
     /// exactly once.
     pub when_full: WhenFull,
+    /// What happens when more than 100 of the last 1,000 records cannot be read or learned from.
+    /// Each of them is in `dead-letter.jsonl`, and is counted, in either case.
+    pub on_bad: OnBad,
     /// With `when_full = "spill"`: disk space for waiting events, in bytes; 1 GiB by default.
     pub spill_bytes: u64,
 }
@@ -95,6 +98,17 @@ pub enum WhenFull {
     /// Events that do not fit are stored in `spill/` in the run's folder, up to
     /// `online.spill_bytes`; then the source waits.
     Spill,
+}
+
+/// What happens when many records are bad.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBad {
+    /// Learning stops with a checkpoint and an error.
+    #[default]
+    Stop,
+    /// They are set aside and counted, however many there are.
+    Continue,
 }
 
 impl Default for OnlineSpec {
@@ -120,6 +134,7 @@ impl Default for OnlineSpec {
             checkpoint_events: None,
             queue_bytes: 1 << 20,
             when_full: WhenFull::Block,
+            on_bad: OnBad::Stop,
             spill_bytes: 1 << 30,
         }
     }

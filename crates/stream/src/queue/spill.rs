@@ -14,6 +14,7 @@ const FIRST: u8 = 1;
 const ALONE: u8 = 2;
 /// The name of a part follows.
 const PART: u8 = 4;
+const TOO_LONG: u8 = 8;
 
 #[derive(Debug)]
 pub(super) struct Spill {
@@ -78,7 +79,8 @@ fn encode(records: &Records, out: &mut Vec<u8>) {
     for record in records.iter() {
         let named = if record.part == part { 0 } else { PART };
         let first = if record.first { FIRST } else { 0 };
-        out.push(named | first | if record.alone { ALONE } else { 0 });
+        let too_long = if record.too_long { TOO_LONG } else { 0 };
+        out.push(named | first | too_long | if record.alone { ALONE } else { 0 });
         if named != 0 {
             part = record.part;
             out.extend_from_slice(&(part.len() as u64).to_le_bytes());
@@ -110,7 +112,10 @@ fn decode(mut bytes: &[u8], records: &mut Records) -> Option<()> {
         let acknowledged = number(&mut bytes)?;
         let len = number(&mut bytes)? as usize;
         let (record, rest) = bytes.split_at_checked(len)?;
-        records.push(record, mark, acknowledged, flags & FIRST != 0);
+        match flags & TOO_LONG != 0 {
+            true => records.push_too_long(record, mark, acknowledged),
+            false => records.push(record, mark, acknowledged, flags & FIRST != 0),
+        }
         bytes = rest;
     }
     Some(())
@@ -137,6 +142,7 @@ mod tests {
         records.follow_part(&"file".into());
         records.push(b"x", mark, 1, true);
         records.push(b"y", mark, 2, false);
+        records.push_too_long(b"z", mark, 3);
         let (mut bytes, mut back) = (Vec::new(), Records::default());
         encode(&records, &mut bytes);
         decode(&bytes, &mut back).unwrap();

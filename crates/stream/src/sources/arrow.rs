@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tidemill_table::arrow_lines;
 
-use super::stdin::unzip;
 use crate::error::{Error, Result};
 use crate::lines::Lines;
+use crate::packed::unpack;
 use crate::position::{Mark, Position};
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
@@ -39,7 +39,7 @@ impl ArrowSource {
     pub fn open(path: impl Into<PathBuf>, max_record: usize) -> Result<ArrowSource> {
         let path = path.into();
         let fail = |e| Error::io(path.display(), e);
-        let input = unzip(File::open(&path).map_err(fail)?).map_err(fail)?;
+        let input = unpack(path.display(), File::open(&path).map_err(fail)?, false)?;
         let input = arrow_lines(&path.display().to_string(), input)?;
         Ok(ArrowSource {
             path,

@@ -28,6 +28,7 @@ pub struct DirectorySource {
     folder: PathBuf,
     settle: Duration,
     max_record: usize,
+    json: bool,
     /// Names to be read, as of the last look.
     names: VecDeque<String>,
     current: Option<FileSource>,
@@ -38,8 +39,8 @@ pub struct DirectorySource {
 }
 
 impl DirectorySource {
-    /// Reads the files of `folder`; two seconds are a good `settle`. Longer lines than `max_record`
-    /// bytes are passed over and counted.
+    /// Reads the files of `folder`; two seconds are a good `settle`. Of longer lines than `max_record`
+    /// bytes only the beginning is given. `json` says that the files are JSON.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -47,12 +48,13 @@ impl DirectorySource {
         folder: impl AsRef<Path>,
         settle: Duration,
         max_record: usize,
+        json: bool,
     ) -> Result<DirectorySource> {
         let folder = folder.as_ref().to_path_buf();
         let (names, current, part) = (VecDeque::new(), None, "".into());
         let counters = Counters::default();
         let mut source =
-            DirectorySource { folder, settle, max_record, names, current, part, counters };
+            DirectorySource { folder, settle, max_record, json, names, current, part, counters };
         source.look()?;
         Ok(source)
     }
@@ -89,7 +91,7 @@ impl DirectorySource {
                 return Ok(false);
             }
         }
-        self.current = Some(FileSource::with_max_record(&path, self.max_record)?);
+        self.current = Some(FileSource::with_max_record(&path, self.max_record, self.json)?);
         if let Some(name) = self.names.pop_front() {
             self.part = name.into();
         }
@@ -114,7 +116,7 @@ impl Source for DirectorySource {
             let what = "that file is no longer there; put it back, or start anew";
             return Err(Error::gone(self.folder.display(), position, what));
         }
-        let mut file = FileSource::with_max_record(&path, self.max_record)?;
+        let mut file = FileSource::with_max_record(&path, self.max_record, self.json)?;
         file.seek_mark(mark)?;
         self.current = Some(file);
         self.part = name.as_str().into();

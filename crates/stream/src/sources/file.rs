@@ -1,21 +1,22 @@
 //! A file, plain or gzipped, read from its start or a position to its end.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flate2::bufread::MultiGzDecoder;
-
 use crate::error::{Error, Result};
 use crate::lines::{Lines, MAX_RECORD};
+use crate::packed::{JSON_LOOK, MAGIC, is_gzip, is_spread, skip, unpack};
 use crate::position::{Mark, Position};
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
 
-/// The lines of a file. What starts with the gzip magic is decompressed, whatever its name.
+/// The lines of a file. What starts with the gzip magic is decompressed, whatever its name, and JSON
+/// that is an array, or has values over several lines, is read as one value a line.
 ///
-/// A position in a plain file is a place to seek to; a gzipped file is decompressed again up to it.
+/// A position in a plain file is a place to seek to; any other file is read again up to it.
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,
@@ -25,17 +26,22 @@ pub struct FileSource {
     ended: bool,
 }
 
-#[derive(Debug)]
 enum Input {
     Plain(File),
-    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
+    Unpacked(Box<dyn Read + Send>),
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, Input::Plain(_)) { "plain" } else { "unpacked" })
+    }
 }
 
 impl Read for Input {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
             Input::Plain(file) => file.read(out),
-            Input::Gzip(file) => file.read(out),
+            Input::Unpacked(text) => text.read(out),
         }
     }
 }
@@ -46,25 +52,29 @@ impl FileSource {
     /// # Errors
     /// If it cannot be opened.
     pub fn open(path: impl AsRef<Path>) -> Result<FileSource> {
-        FileSource::with_max_record(path, MAX_RECORD)
+        FileSource::with_max_record(path, MAX_RECORD, false)
     }
 
-    /// Opens a file; longer records are passed over and counted.
+    /// Opens a file; of longer records only the beginning is given. `json` says that it is JSON.
     ///
     /// # Errors
-    /// If it cannot be opened.
-    pub fn with_max_record(path: impl AsRef<Path>, bytes: usize) -> Result<FileSource> {
+    /// If it cannot be opened, or is packed in a way that is not read.
+    pub fn with_max_record(
+        path: impl AsRef<Path>,
+        bytes: usize,
+        json: bool,
+    ) -> Result<FileSource> {
         let path = path.as_ref().to_path_buf();
         let fail = |e: io::Error| Error::io(path.display(), e);
         let mut file = File::open(&path).map_err(fail)?;
-        let mut magic = Vec::new();
-        Read::by_ref(&mut file).take(2).read_to_end(&mut magic).map_err(fail)?;
+        let mut head = Vec::new();
+        let look = if json { JSON_LOOK } else { MAGIC };
+        Read::by_ref(&mut file).take(look as u64).read_to_end(&mut head).map_err(fail)?;
         file.seek(SeekFrom::Start(0)).map_err(fail)?;
-        let input = if magic == [0x1f, 0x8b] {
-            let file = BufReader::with_capacity(64 << 10, file);
-            Input::Gzip(Box::new(MultiGzDecoder::new(file)))
-        } else {
-            Input::Plain(file)
+        let is_plain = !(is_gzip(path.display(), &head)? || json && is_spread(&head));
+        let input = match is_plain {
+            true => Input::Plain(file),
+            false => Input::Unpacked(unpack(path.display(), file, json)?),
         };
         let (lines, counters) = (Lines::new(bytes), Counters::default());
         Ok(FileSource { path, input, lines, counters, ended: false })
@@ -84,22 +94,25 @@ impl FileSource {
             )
         };
         // From the byte before, which tells whether a record ends there.
-        let skip = mark.major - 1;
+        let before = mark.major - 1;
         let skipped = match &mut self.input {
-            Input::Plain(file) => file.seek(SeekFrom::Start(skip)),
-            Input::Gzip(file) => io::copy(&mut file.take(skip), &mut io::sink()),
+            Input::Plain(file) => file.seek(SeekFrom::Start(before)),
+            Input::Unpacked(text) => skip(text, before),
         };
         let mut last = [0];
-        let read = skipped.and_then(|n| if n == skip { self.input.read(&mut last) } else { Ok(0) });
-        match read.map_err(|e| Error::io(self.path.display(), e))? {
-            0 => Err(gone("the file ends before it")),
-            _ if last[0] == b'\n' => Ok(()),
-            // The last line without a line end: nothing may follow.
-            _ => match self.lines.fill(&mut self.input) {
-                Ok(0) => Ok(()),
-                Ok(_) => Err(gone("no record ends there")),
-                Err(e) => Err(Error::io(self.path.display(), e)),
-            },
+        let fail = |e| Error::io(self.path.display(), e);
+        let skipped = skipped.map_err(fail)?;
+        if skipped < before || self.input.read(&mut last).map_err(fail)? == 0 {
+            return Err(gone("the file ends before it"));
+        }
+        if last[0] == b'\n' {
+            return Ok(());
+        }
+        // The last line had no line end when it was read; it may have got one, and more after that.
+        self.lines.fill(&mut self.input).map_err(fail)?;
+        match self.lines.pass_line_end() {
+            true => Ok(()),
+            false => Err(gone("the line that ends there has been written on, or no record ends there")),
         }
     }
 }

@@ -149,13 +149,14 @@ impl Source for KafkaSource {
                 continue;
             };
             let Some(value) = message.payload() else { continue };
-            if value.len() > self.max_record {
-                self.counters.too_long += 1;
-                continue;
-            }
             records.set_part(name);
             let mark = Mark { major: message.offset() as u64, minor: 0 };
             let at = message.timestamp().to_millis().unwrap_or(0).max(0) as u64 * 1000;
+            if value.len() > self.max_record {
+                self.counters.too_long += 1;
+                records.push_too_long(value, mark, at);
+                continue;
+            }
             records.push(value, mark, at, mark.major == 0);
             self.counters.records += 1;
             self.counters.bytes += value.len() as u64;

@@ -129,6 +129,7 @@ impl RedisSource {
         self.last = id;
         if record.len() > self.max_record {
             self.counters.too_long += 1;
+            records.push_too_long(record, id, id.major * 1000);
             return Some(());
         }
         self.counters.records += 1;

@@ -1,14 +1,13 @@
 //! Standard input, or whatever else can only be read once.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
-
-use flate2::bufread::MultiGzDecoder;
 
 use crate::error::{Error, Result};
 use crate::inlet::Inlet;
 use crate::lines::{Lines, MAX_RECORD};
+use crate::packed::unpack;
 use crate::position::Position;
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
@@ -30,10 +29,11 @@ impl ReadSource {
     /// # Errors
     /// If no thread can be started.
     pub fn stdin() -> Result<ReadSource> {
-        ReadSource::new("standard input", io::stdin(), MAX_RECORD)
+        ReadSource::new("standard input", io::stdin(), MAX_RECORD, false)
     }
 
-    /// Any input; longer records than `max_record` bytes are passed over and counted.
+    /// Any input; of longer records than `max_record` bytes only the beginning is given. `json` says
+    /// that it is JSON.
     ///
     /// # Errors
     /// If no thread can be started.
@@ -41,12 +41,16 @@ impl ReadSource {
         name: impl Into<String>,
         input: impl Read + Send + 'static,
         max_record: usize,
+        json: bool,
     ) -> Result<ReadSource> {
         let (name, inlet) = (name.into(), Arc::new(Inlet::default()));
         let (place, shared) = (name.clone(), inlet.clone());
         let body = move || {
-            let error = unzip(input).and_then(|mut input| read(&mut input, max_record, &shared));
-            shared.end(error.err().map(|e| Error::io(place, e)));
+            let text = unpack(&place, input, json);
+            let read = text.and_then(|mut text| {
+                read(&mut text, max_record, &shared).map_err(|e| Error::io(place, e))
+            });
+            shared.end(read.err());
         };
         std::thread::Builder::new()
             .name("read input".to_owned())
@@ -54,15 +58,6 @@ impl ReadSource {
             .map_err(|e| Error::io(&name, e))?;
         Ok(ReadSource { name, inlet })
     }
-}
-
-/// The text of `input`, which may be gzipped.
-pub(super) fn unzip(mut input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
-    let mut magic = Vec::new();
-    Read::by_ref(&mut input).take(2).read_to_end(&mut magic)?;
-    let gzip = magic == [0x1f, 0x8b];
-    let input = io::Cursor::new(magic).chain(input);
-    Ok(if gzip { Box::new(MultiGzDecoder::new(BufReader::new(input))) } else { Box::new(input) })
 }
 
 /// Leaves the lines of `input` in `inlet` as they come.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::lines::Lines;
+use crate::packed::{MAGIC, is_gzip};
 use crate::position::{Mark, Position};
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
@@ -44,20 +45,43 @@ struct Open {
     part: Arc<str>,
     /// Another file has the name: this one is at its end when nothing more can be read.
     rotated: bool,
+    /// Whether its beginning was seen, and is text.
+    checked: bool,
+}
+
+impl Open {
+    /// Refuses what is packed: lines are followed as they are written, which a compressed file has
+    /// none of.
+    fn check(&mut self, path: &Path) -> Result<()> {
+        if self.checked {
+            return Ok(());
+        }
+        let mut head = [0; MAGIC];
+        let read = self.file.read_at(&mut head, 0).map_err(|e| Error::io(path.display(), e))?;
+        if is_gzip(path.display(), &head[..read])? {
+            let what = "is gzipped, and only plain text can be followed; give its path without `tail:`";
+            return Err(Error::Usage(format!("{}: {what}", path.display())));
+        }
+        self.checked = read == MAGIC;
+        Ok(())
+    }
 }
 
 impl TailSource {
-    /// Follows `path`, which need not exist yet. Longer lines than `max_record` bytes are passed
-    /// over and counted.
+    /// Follows `path`, which need not exist yet. Of longer lines than `max_record` bytes only the
+    /// beginning is given.
     ///
     /// # Errors
-    /// If it exists and cannot be read.
+    /// If it exists and cannot be read, or is no plain text.
     pub fn open(path: impl AsRef<Path>, max_record: usize) -> Result<TailSource> {
         let path = path.as_ref().to_path_buf();
         let (lines, counters) = (Lines::new(max_record), Counters::default());
         let mut source = TailSource { path, open: None, lines, counters };
         let path = source.path.clone();
         source.start(&path)?;
+        if let Some(open) = &mut source.open {
+            open.check(&path)?;
+        }
         Ok(source)
     }
 
@@ -67,18 +91,20 @@ impl TailSource {
 
     /// Starts to read `path` from its start, if it is there.
     fn start(&mut self, path: &Path) -> Result<()> {
+        // Before it is opened, which waits where it is a pipe.
+        if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+            let what = "only a file can be followed; a pipe is read without `tail:`";
+            return Err(Error::Usage(format!("{}: {what}", path.display())));
+        }
         let file = match File::open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(self.fail(e)),
         };
         let meta = file.metadata().map_err(|e| self.fail(e))?;
-        if !meta.is_file() {
-            return Err(Error::Usage(format!("{}: only a file can be followed", path.display())));
-        }
         let inode = meta.ino();
         let part = format!("inode {inode}").into();
-        self.open = Some(Open { file, inode, part, rotated: false });
+        self.open = Some(Open { file, inode, part, rotated: false, checked: false });
         self.lines.restart(Mark::default());
         Ok(())
     }
@@ -205,6 +231,7 @@ impl Source for TailSource {
         while records.footprint() < limit {
             let mut more = false;
             if let Some(open) = &mut self.open {
+                open.check(&self.path)?;
                 records.follow_part(&open.part);
                 self.lines.take(records, limit - records.footprint());
                 if records.footprint() >= limit {

@@ -177,13 +177,23 @@ impl Labels {
         }
     }
 
-    /// A prediction of the model in the units of the labels. What scores an event before learning
-    /// from it calls this before [`Labels::encode`].
+    /// A prediction of the model in the units of the labels.
     pub fn unscale(&self, prediction: f32) -> f64 {
-        match self {
-            Labels::Values(targets) => targets.unscale(prediction),
-            _ => f64::from(prediction),
+        match self.scaling() {
+            Some((mean, deviation)) => f64::from(prediction) * deviation + mean,
+            None => f64::from(prediction),
         }
+    }
+
+    /// Mean and deviation by which a prediction becomes a target; `None` before the first target,
+    /// when nothing tells the units. While all targets were the same, a prediction is their mean.
+    /// What scores an event before learning from it calls this before [`Labels::encode`].
+    pub fn scaling(&self) -> Option<(f64, f64)> {
+        let Labels::Values(Targets { running: Some(running) }) = self else {
+            return Some((0.0, 1.0));
+        };
+        let variance = running.squares[0] * running.inverses[0];
+        (running.counts[0] > 0.0).then(|| (running.means[0], variance.max(0.0).sqrt()))
     }
 }
 
@@ -258,10 +268,6 @@ impl Targets {
         ((target - mean) / deviation) as f32
     }
 
-    fn unscale(&self, prediction: f32) -> f64 {
-        let (mean, deviation) = self.mean_and_deviation();
-        f64::from(prediction) * deviation + mean
-    }
 }
 
 fn target(label: Value<'_>) -> Result<Option<f64>, BadEvent> {

@@ -5,7 +5,7 @@
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each; `arrow`: Arrow IPC as JSON lines
 //! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `words`, `hash`
-//!   (VW): the inner loops
+//!   (VW): the inner loops; `values`: JSON of other layouts as JSON lines
 
 mod arff;
 mod arrow;
@@ -17,11 +17,13 @@ mod number;
 mod reader;
 mod row;
 pub mod spec;
+mod values;
 mod vw;
 mod words;
 
 pub use arrow::arrow_lines;
 pub use csv::names;
+pub use values::{JSON_LOOK, is_spread, json_lines};
 pub use spec::{Format, FormatSpec, LABELS};
 
 use crate::error::Result;
@@ -65,17 +67,24 @@ pub struct BadEvent {
     /// Whether no later event can be good either, since the recipe does not fit the stream: it
     /// should be stopped instead of setting all of it aside.
     pub fatal: bool,
+    /// Whether nothing is wrong with the record itself: a label that came late, say.
+    pub expected: bool,
 }
 
 impl BadEvent {
     /// One event is bad.
     pub fn new(reason: impl Into<String>) -> BadEvent {
-        BadEvent { reason: reason.into(), fatal: false }
+        BadEvent { reason: reason.into(), fatal: false, expected: false }
+    }
+
+    /// The record is as it should be, and is not used all the same.
+    pub fn expected(reason: impl Into<String>) -> BadEvent {
+        BadEvent { reason: reason.into(), fatal: false, expected: true }
     }
 
     /// The recipe does not fit the stream.
     pub fn fatal(reason: impl Into<String>) -> BadEvent {
-        BadEvent { reason: reason.into(), fatal: true }
+        BadEvent { reason: reason.into(), fatal: true, expected: false }
     }
 }
 

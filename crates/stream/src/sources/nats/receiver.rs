@@ -122,10 +122,11 @@ async fn receive(mut messages: Ordered, to: &mut Receiver) -> String {
                     if info.stream_sequence > to.last {
                         to.last = info.stream_sequence;
                         let at = (info.published.unix_timestamp_nanos() / 1000) as u64;
+                        let mark = Mark { major: to.last, minor: 0 };
                         if message.payload.len() > to.max_record {
                             to.inlet.counters(|c| c.too_long += 1);
+                            to.records.push_too_long(&message.payload, mark, at);
                         } else {
-                            let mark = Mark { major: to.last, minor: 0 };
                             to.records.push(&message.payload, mark, at, to.last == 1);
                         }
                     }
