@@ -25,7 +25,7 @@ fn classes(value: &Value) -> Vec<u32> {
 fn engine(units: usize, loss: LossSpec, kernel: &[f32], bias: &[f32], rate: f64) -> Engine {
     let model = Model::features(3).dense(units, Activation::Linear);
     let optimizer = OptimizerSpec::sgd(rate);
-    let spec = EngineSpec { model, loss, optimizer, batch_size: 4, seed: 0, threads: Some(1) };
+    let spec = EngineSpec { threads: Some(1), ..EngineSpec::new(model, loss, optimizer) };
     let mut engine = Engine::compile(spec).unwrap();
     for (name, values) in [("kernel", kernel), ("bias", bias)] {
         let (index, _) = engine.parameters().find(|(_, own)| own.ends_with(name)).unwrap();
