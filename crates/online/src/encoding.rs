@@ -16,6 +16,7 @@ use crate::error::stream_error;
 use crate::images::Images;
 use crate::model::{StreamModel, Takes};
 use crate::sample::{Inputs, Sample, Scale};
+use crate::weights::ClassWeights;
 
 /// How many events of a stored stream decide what its columns are.
 const FIRST_EVENTS: usize = 100;
@@ -37,6 +38,7 @@ pub struct Encoding {
     /// Whether the same records come in the same blocks each time.
     stored: bool,
     class_names: Vec<String>,
+    class_weights: ClassWeights,
     /// The event in hand, as a network takes it.
     one: Batch,
     value: [f32; 1],
@@ -87,6 +89,7 @@ impl Encoding {
             hashed: None,
             stored,
             class_names,
+            class_weights: ClassWeights::of_recipe(file),
             one,
             value: [0.0],
             freed: Vec::new(),
@@ -194,16 +197,19 @@ impl Encoding {
     /// # Errors
     /// If nothing is known of the stream yet.
     pub(crate) fn encode<'a>(&'a mut self, event: Event<'a>) -> OrBad<Sample<'a>> {
-        let weight = good!(self.check(event)?);
+        let mut weight = good!(self.check(event)?);
         let scaling = self.scaling();
         good!(self.encode_fields(event)?);
-        let Encoding { inputs, known, hashed, one, freed, value, .. } = self;
+        let Encoding { inputs, known, hashed, one, freed, value, class_weights, .. } = self;
         let inputs = good!(inputs_of(inputs, hashed, one, event));
         let Some(labels) = &mut known.labels else { return Err(unknown()) };
         let mut scale = None;
         let truth = match good!(labels.encode(event.label())) {
             None => Truth::Unknown,
-            Some(Label::Class(class)) => Truth::Class(class),
+            Some(Label::Class(class)) => {
+                weight *= class_weights.of(class, || labels.names());
+                Truth::Class(class)
+            }
             Some(Label::Value(target)) => {
                 if let Value::Number(target) = event.label() {
                     scale = Some(Scale { target, ..scaling });
@@ -214,6 +220,25 @@ impl Encoding {
         };
         let (freed, encoder) = (std::mem::take(freed), known.encoder.as_ref());
         Ok(Ok(Sample { inputs, truth, weight, scale, scored: false, freed, encoder }))
+    }
+
+    /// What the class of a sample that is not an event weighs; 1 where labels are no classes.
+    pub(crate) fn class_weight(&mut self, truth: Truth<'_>) -> f32 {
+        let Encoding { task, known, class_names, class_weights, .. } = self;
+        let class = if task.has_classes() { task.class(truth) } else { None };
+        let names = || match &known.labels {
+            Some(labels) => labels.names(),
+            None => class_names.clone(),
+        };
+        class.map_or(1.0, |class| class_weights.of(class, names))
+    }
+
+    /// The classes that the recipe has weights for and that have not come.
+    pub(crate) fn weights_without_class(&self) -> Vec<&str> {
+        match &self.known.labels {
+            Some(labels) => self.class_weights.unknown(&labels.names()),
+            None => self.class_weights.unknown(&self.class_names),
+        }
     }
 
     /// Encodes the fields of a network's inputs into the event in hand.

@@ -48,7 +48,10 @@ impl Input {
         let Input { feed, encoding, counts } = self;
         let came = feed.next(&mut |item| {
             let encoded = match item {
-                Item::Sample(sample) => Ok(sample),
+                Item::Sample(mut sample) => {
+                    sample.weight *= encoding.class_weight(sample.truth);
+                    Ok(sample)
+                }
                 Item::Event(event) => encoding.encode(event)?,
                 Item::Header(schema) => {
                     encoding.set_schema(schema);

@@ -52,6 +52,7 @@ mod start;
 pub mod state;
 pub mod summary;
 pub mod tuning;
+mod weights;
 
 pub use guard::{Guard, Verdict};
 pub use learner::{Learner, Scored};

@@ -8,7 +8,7 @@ use tidemill_engine::error::Result;
 use tidemill_engine::folder::{Existing, RunFolder};
 use tidemill_engine::prequential::Prequential;
 use tidemill_engine::session::Session;
-use tidemill_recipe::RecipeFile;
+use tidemill_recipe::{ClassWeight, RecipeFile};
 
 use crate::driver::{Parts, StreamBase, StreamDriver, StreamEnd, StreamProgress, Until};
 use crate::model::build;
@@ -85,6 +85,12 @@ pub fn learn(
 ) -> Result<LearnOutcome> {
     let given = file.clone();
     prepare(&mut file)?;
+    if let Some(ClassWeight::Named(word)) = &file.recipe.training.class_weight {
+        watch(LearnEvent::Notice(&format!(
+            "training.class_weight = \"{word}\" counts stored data and has no effect on a stream; \
+             give the weights by name"
+        )));
+    }
     let mut model = build(&file, options.threads, options.memory)?;
     let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(LearnEvent::Notice(what));
@@ -107,8 +113,7 @@ pub fn learn(
     base.samples -= learned.min(base.samples);
     let stream = StreamBase { source: start.source.clone(), format, batch_steps, meta: base };
     let parts = Parts { model, input, join, stream };
-    let mut driver =
-        StreamDriver::new(&file, options, &mut session, parts, start.same(), watch)?;
+    let mut driver = StreamDriver::new(&file, options, &mut session, parts, start.same(), watch)?;
     let ended_by = match driver.run() {
         Ok(ended_by) => ended_by,
         Err(e) => {
@@ -121,6 +126,11 @@ pub fn learn(
         }
     };
     driver.wait()?;
+    for class in driver.input.encoding.weights_without_class() {
+        (driver.tell)(LearnEvent::Notice(&format!(
+            "training.class_weight has a weight for {class}, and no label was called that"
+        )));
+    }
     let summary = driver.summary(ended_by);
     let page = file.recipe.report.html.then(|| report(&file, options, &driver, &summary));
     let prequential = driver.model.prequential().clone();

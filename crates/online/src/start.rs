@@ -198,7 +198,8 @@ fn continues(
         (Err(_), true) => Ok(true),
         (Ok(Compared::Same), false) if kind(&state.source) == kind(source) => {
             let was = &state.source;
-            let what = format!("{from} holds what the run has learned from as {was}: it continues there");
+            let what =
+                format!("{from} holds what the run has learned from as {was}: it continues there");
             watch(LearnEvent::Notice(&what));
             Ok(true)
         }

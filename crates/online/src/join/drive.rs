@@ -22,7 +22,7 @@ impl StreamDriver<'_> {
         while join.num_ready() >= len {
             self.model.start(len);
             for i in 0..len {
-                join.take_ready(self.model.as_mut(), self.input.counts_mut(), i)?;
+                join.take_ready(self.model.as_mut(), &mut self.input, i)?;
             }
             self.learn()?;
             join.count_step();

@@ -4,7 +4,7 @@ use tidemill_engine::error::{Error, Result};
 
 use super::Join;
 use super::arrived::{Arrived, Ready};
-use crate::input::Counts;
+use crate::input::Input;
 use crate::model::StreamModel;
 use crate::sample::{Inputs, Sample};
 
@@ -13,12 +13,13 @@ impl Join {
     pub(crate) fn take_ready(
         &mut self,
         model: &mut dyn StreamModel,
-        counts: &mut Counts,
+        input: &mut Input,
         i: usize,
     ) -> Result<()> {
         self.score_left_out(model)?;
         let Some((ready, arrived)) = self.next_ready()? else { return Ok(()) };
         self.to_learn -= 1;
+        let counts = input.counts_mut();
         counts.unlabelled -= counts.unlabelled.min(1);
         let scored = self.score(model, &arrived, &ready);
         let inputs = if arrived.features.is_empty() && !arrived.row.is_empty() {
@@ -27,8 +28,9 @@ impl Join {
             Inputs::Features(&arrived.features)
         };
         let mut value = [0.0];
-        let (weight, scale) = (arrived.weight, arrived.scale(ready.target));
-        let sample = Sample::new(inputs, ready.truth(&mut value));
+        let truth = ready.truth(&mut value);
+        let weight = arrived.weight * input.encoding.class_weight(truth);
+        let (sample, scale) = (Sample::new(inputs, truth), arrived.scale(ready.target));
         model.take(i, &Sample { weight, scale, scored, ..sample })
     }
 

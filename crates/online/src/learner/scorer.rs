@@ -101,7 +101,12 @@ fn add(
 ) {
     if let (Some(scale), [output]) = (scale, &mut *outputs) {
         let value = scale.value(*output).map(|value| [value]);
-        prequential.add_values(value.as_ref().map(<[f64; 1]>::as_slice), &[scale.target], loss, weight);
+        prequential.add_values(
+            value.as_ref().map(<[f64; 1]>::as_slice),
+            &[scale.target],
+            loss,
+            weight,
+        );
         // In those units for whoever looks at the event later.
         *output = value.map_or(f32::NAN, |[value]| value as f32);
         return;
