@@ -32,6 +32,30 @@ pub struct Runtime {
     scratch: Vec<AlignedBuffer>,
 }
 
+/// A graph compiled for a runtime that has no room for it yet.
+pub struct Prepared {
+    program: Program,
+}
+
+impl Prepared {
+    /// Compiles a graph for the machine's instructions.
+    pub fn new(isa: Isa, graph: &Graph, options: Options) -> Prepared {
+        let mut target = CpuTarget::new(isa);
+        let plan = Plan::new(graph, &mut target, options);
+        Prepared { program: Program::new(plan, target.compiled()) }
+    }
+
+    /// Bytes that it takes: of the arena, and of each thread's scratch.
+    pub fn bytes(&self) -> (usize, usize) {
+        (self.program.plan.arena_bytes, self.program.scratch_len * 4)
+    }
+}
+
+/// Bytes that the state of a graph takes.
+pub fn state_bytes(graph: &Graph) -> usize {
+    state_slots(graph).iter().map(|slot| slot.len().next_multiple_of(16) * 4).sum()
+}
+
 impl Runtime {
     /// A runtime whose state has the tensors of `graph`, all zero.
     pub fn new(isa: Isa, threads: usize, graph: &Graph) -> Runtime {
@@ -57,7 +81,13 @@ impl Runtime {
 
     /// Compiles a graph whose state tensors are among the runtime's, by name.
     pub fn add(&mut self, graph: &Graph, options: Options) -> Result<PlanId, InputError> {
-        let (program, states) = self.compile(graph, options)?;
+        self.add_prepared(Prepared::new(self.isa, graph, options))
+    }
+
+    /// Makes room for a compiled graph, whose state tensors are among the runtime's, by name.
+    pub fn add_prepared(&mut self, prepared: Prepared) -> Result<PlanId, InputError> {
+        let program = prepared.program;
+        let states = self.states_of(&program.plan)?;
         let step = Step::new(Arc::new(program));
         let pool = alone(&mut self.pool);
         pool.reserve(step.tasks());
@@ -71,6 +101,8 @@ impl Runtime {
         let new = self.steps.len() - 1;
         // Only a larger arena moves what the other plans point to.
         if self.arena.len() < arena_len {
+            // Never both at once: nothing in an arena outlives a run.
+            self.arena = AlignedBuffer::new(0);
             self.arena = AlignedBuffer::new(arena_len);
             (0..new).for_each(|step| self.rebind(step));
         }
@@ -84,11 +116,14 @@ impl Runtime {
         graph: &Graph,
         options: Options,
     ) -> Result<(Program, Vec<usize>), InputError> {
-        let mut target = CpuTarget::new(self.isa);
-        let plan = Plan::new(graph, &mut target, options);
-        let states = plan.state.iter().map(|slot| find_state(&self.slots, slot));
-        let states = states.collect::<Result<Vec<usize>, InputError>>()?;
-        Ok((Program::new(plan, target.compiled()), states))
+        let Prepared { program } = Prepared::new(self.isa, graph, options);
+        let states = self.states_of(&program.plan)?;
+        Ok((program, states))
+    }
+
+    /// The runtime's slot of each tensor of a plan's state.
+    fn states_of(&self, plan: &Plan) -> Result<Vec<usize>, InputError> {
+        plan.state.iter().map(|slot| find_state(&self.slots, slot)).collect()
     }
 
     /// Fills in a step's argument table.

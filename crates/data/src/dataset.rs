@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidemill_fields::{Batch, DType, Field, Row, Signature, Truth};
 use tidemill_table::Known;
 
-use crate::Result;
+use crate::{Result, fingerprint};
 
 /// What is known of a dataset before a sample is read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -141,6 +141,22 @@ pub trait Dataset: Send + Sync {
     /// What filling a sample costs; tells the loader whether background threads pay.
     fn fill_cost(&self) -> FillCost {
         FillCost::Copy
+    }
+
+    /// The bytes that the dataset will take beside those of now once all samples have been read.
+    fn bytes_to_come(&self) -> u64 {
+        0
+    }
+
+    /// The bytes that reading a sample takes while it is read, as far as is known.
+    fn bytes_to_read(&self) -> u64 {
+        0
+    }
+
+    /// A number by which data that has changed is told from what it was, whatever it is called: from
+    /// the samples' number and names, and the values of some of them.
+    fn fingerprint(&self) -> u64 {
+        fingerprint::of_values(self)
     }
 
     /// Broken samples that were left out so far, by policy.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::images::Subset;
 use crate::memory::{Features, Labels};
 use crate::source::{open, read_error};
 use crate::{Bytes, Error, MemoryDataset, Normalize, Result};
@@ -25,6 +26,16 @@ pub struct IdxSpec {
     /// Use only this many samples from the start; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Share of the samples kept for validation; needs `subset`. Not split by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_split: Option<f64>,
+    /// The side of the split that this data is. Required with `validation_split`, left out
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<Subset>,
+    /// Random seed of the split; 0 by default.
+    #[serde(default)]
+    pub seed: u32,
     /// How stored values are scaled; by default unsigned bytes are multiplied by 1/255, others are
     /// taken as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]

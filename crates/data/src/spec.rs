@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tidemill_table::Known;
 
+use crate::images::split::Parts;
 use crate::text::{TaggedSpec, TextDirectorySpec};
 use crate::{
     Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, MemoryDataset, NumpySpec, Result,
@@ -64,6 +65,28 @@ pub enum InputSpec {
     Any,
 }
 
+/// What other data takes over from the data that a model was trained on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Like<'a> {
+    /// The names of the classes in the order of their numbers.
+    pub class_names: &'a [String],
+    /// The number of classes.
+    pub num_classes: Option<usize>,
+    /// What was learned of columns and labels.
+    pub known: Option<&'a Known>,
+}
+
+impl<'a> Like<'a> {
+    /// Of a dataset.
+    pub fn of(data: &'a dyn Dataset) -> Like<'a> {
+        Like {
+            class_names: data.class_names(),
+            num_classes: data.num_classes(),
+            known: data.known(),
+        }
+    }
+}
+
 impl DataSpec {
     /// The files or folders that it names.
     pub fn files(&self) -> Vec<&str> {
@@ -89,40 +112,44 @@ impl DataSpec {
     }
 
     /// As [`DataSpec::open`], with the meaning of classes and columns that a run has learned
-    /// (`known`), or that of `like`: a validation set must number its classes as the training set
-    /// did, also where one of them does not occur. `like` is asked when it is needed, so that both
-    /// sets can be read at once.
+    /// (`known`), or that of `like`, the training set: a validation set must number its classes as the
+    /// training set did, also where one of them does not occur. `like` is asked when it is needed, so
+    /// that both sets can be read at once.
     pub fn open_like<'a>(
         &self,
         resolve: &dyn Fn(&str) -> PathBuf,
         want: InputSpec,
         known: Option<&Known>,
-        like: impl FnOnce() -> Option<&'a dyn Dataset>,
+        like: impl FnOnce() -> Option<Like<'a>>,
     ) -> Result<Box<dyn Dataset>> {
         let data: Box<dyn Dataset> = match self {
             Self::ImageDirectory(spec) => {
-                let names = like().map_or(&[][..], |d| d.class_names());
+                let names = like().map_or(&[][..], |l| l.class_names);
                 Box::new(ImageFolder::open(spec, resolve, want, names)?)
             }
             Self::Idx(spec) => {
-                let data = spec.open(resolve)?;
-                Box::new(with_classes_of(data, like().and_then(|d| d.num_classes()))?)
+                let data = with_classes_of(spec.open(resolve)?, like().and_then(|l| l.num_classes))?;
+                let parts = Parts::of(spec.validation_split, spec.subset, spec.seed);
+                parts.side(&spec.images, Box::new(data))?
             }
             Self::Numpy(spec) => {
-                let like = like();
-                let data = spec.open(resolve, like.map_or(&[][..], |d| d.class_names()))?;
-                Box::new(with_classes_of(data, like.and_then(|d| d.num_classes()))?)
+                let like = like().unwrap_or_default();
+                let data = spec.open(resolve, like.class_names)?;
+                let data = with_classes_of(data, like.num_classes)?;
+                let parts = Parts::of(spec.validation_split, spec.subset, spec.seed);
+                parts.side(spec.main_path(), Box::new(data))?
             }
             Self::Csv(spec) => {
-                let known = known.or_else(|| like().and_then(|d| d.known()));
-                Box::new(spec.open(resolve, known)?)
+                let known = known.or_else(|| like().and_then(|l| l.known));
+                let parts = Parts::of(spec.validation_split, spec.subset, spec.seed);
+                parts.side(&spec.path, Box::new(spec.open(resolve, known)?))?
             }
             Self::TextDirectory(spec) => {
-                let names = like().map_or(&[][..], |d| d.class_names());
+                let names = like().map_or(&[][..], |l| l.class_names);
                 Box::new(spec.open(resolve, self.tokens(want)?, names)?)
             }
             Self::Tagged(spec) => {
-                let names = like().map_or(&[][..], |d| d.class_names());
+                let names = like().map_or(&[][..], |l| l.class_names);
                 Box::new(spec.open(resolve, self.tokens(want)?, names)?)
             }
         };

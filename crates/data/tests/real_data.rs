@@ -9,8 +9,8 @@ use tidemill_data::images::{BrokenFiles, Cache, ColorMode, LabelMode, Subset};
 use tidemill_data::spec::class_counts;
 use tidemill_data::table::{LabelType, Missing};
 use tidemill_data::{
-    DataSpec, Dataset, IdxSpec, ImageDirectorySpec, InputSpec, LabelKind, Loader, LoaderOptions,
-    Order, TableSpec, Truth,
+    DataSpec, Dataset, IdxSpec, ImageDirectorySpec, InputSpec, LabelKind, Like, Loader,
+    LoaderOptions, Order, TableSpec, Truth,
 };
 
 /// The file or folder `name`; says so on standard error where it is absent.
@@ -115,8 +115,9 @@ fn cifar_inside_its_archive() {
     assert_eq!((one.0, one), (10_000, two));
     let test = DataSpec::ImageDirectory(cifar("test"));
     let like = spec.open(&|n| found(n).unwrap(), image(32, 32, 3)).unwrap();
-    let test =
-        test.open_like(&|n| found(n).unwrap(), image(32, 32, 3), None, || Some(like.as_ref()));
+    let test = test.open_like(&|n| found(n).unwrap(), image(32, 32, 3), None, || {
+        Some(Like::of(like.as_ref()))
+    });
     assert_eq!(class_counts(test.unwrap().as_ref()), [200; 10]);
 }
 
@@ -219,7 +220,7 @@ fn adult_census_is_read_alike_for_training_and_test() {
     spec.class_names = ["<=50K.", ">50K."].map(String::from).to_vec();
     let resolve = |n: &str| found(n).unwrap();
     let test = DataSpec::Csv(spec)
-        .open_like(&resolve, InputSpec::Any, None, || Some(train.as_ref()))
+        .open_like(&resolve, InputSpec::Any, None, || Some(Like::of(train.as_ref())))
         .unwrap();
     assert_eq!(test.class_names(), train.class_names());
     assert_eq!((test.len(), class_counts(test.as_ref())), (16_281, vec![12_435, 3846]));

@@ -16,8 +16,9 @@ mod state;
 
 use std::sync::Arc;
 use tidemill_cpu::isa::Isa;
-use tidemill_cpu::runtime::{Input, InputError, PlanId, Runtime};
+use tidemill_cpu::runtime::{Input, InputError, PlanId, Prepared, Runtime, state_bytes};
 use tidemill_cpu::threads::{Beside, NOTHING};
+use tidemill_data::MAX_THREADS;
 use tidemill_fields::{Batch, Field, Signature};
 use tidemill_graph::{Graph, Rule, hyper};
 use tidemill_nn::{
@@ -29,6 +30,8 @@ use tidemill_plan::{Options, Plan};
 pub use state::{State, StateTensor};
 
 use crate::bind::{Binding, Converted, Given, Reads, Source};
+use crate::error::Error;
+use crate::memory::{Budget, Needs};
 use shared::Readers;
 
 /// What to compile.
@@ -135,6 +138,8 @@ pub struct Engine {
     learn: Purpose,
     /// What predicts from a shared reference.
     readers: Readers,
+    /// What it may take.
+    budget: Budget,
 }
 
 impl Engine {
@@ -146,13 +151,33 @@ impl Engine {
     /// The same for samples of which only some are trained on: losses of training steps are of the
     /// logits plus `shift` ([`TrainingOptions`]); predictions are without it.
     pub fn compile_shifted(spec: EngineSpec, shift: f32) -> Result<Engine, EngineError> {
+        Engine::compile_within(spec, shift, Budget::default()).map_err(error)
+    }
+
+    /// The same within a budget of memory, which is checked before memory is taken: now, and for each
+    /// further plan.
+    ///
+    /// # Errors
+    /// If the model cannot be compiled, or does not fit.
+    pub fn compile_within(spec: EngineSpec, shift: f32, budget: Budget) -> Result<Engine, Error> {
         let start = std::time::Instant::now();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let threads = spec.threads.unwrap_or(cores).max(1);
+        if threads > MAX_THREADS {
+            let what = format!("threads must be 1 to {MAX_THREADS}, found {threads}");
+            return Err(EngineError(what).into());
+        }
         let extent = Extent::from(spec.batch_size);
         let graph = spec.graph(Purpose::Train, &extent, shift)?;
+        let isa = Isa::detect();
+        let mut needs = Needs { state: state_bytes(&graph) as u64, ..Needs::default() };
+        budget.check(needs, Needs::default())?;
+        let prepared = Prepared::new(isa, &graph, options(Purpose::Train));
+        let (arena, scratch) = prepared.bytes();
+        (needs.arena, needs.scratch) = (arena as u64, (threads * scratch) as u64);
+        budget.check(needs, Needs::default())?;
+        let mut runtime = Runtime::new(isa, threads, &graph);
         let values = initial_state(&graph, &spec.model, spec.seed).map_err(error)?;
-        let mut runtime = Runtime::new(Isa::detect(), threads, &graph);
         for (id, values) in values {
             let name = &graph.tensor(id).name;
             if let Some(index) = runtime.slots().iter().position(|s| s.name == *name) {
@@ -186,8 +211,9 @@ impl Engine {
             compile_seconds: 0.0,
             learn: Purpose::Learn,
             readers: Readers::default(),
+            budget,
         };
-        engine.add(Purpose::Train, extent, &graph)?;
+        engine.add_prepared(Purpose::Train, extent, prepared)?;
         engine.compile_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
     }
@@ -198,9 +224,27 @@ impl Engine {
         extent: Extent,
         graph: &Graph,
     ) -> Result<usize, EngineError> {
-        let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
-        let options = Options { gated, ..Options::default() };
-        let plan = self.runtime.add(graph, options).map_err(error)?;
+        let prepared = Prepared::new(self.runtime.isa(), graph, options(purpose));
+        let (arena, scratch) = prepared.bytes();
+        let held = self.needs();
+        let needs = Needs {
+            arena: held.arena.max(arena as u64),
+            scratch: held.scratch.max((self.threads() * scratch) as u64),
+            state: held.state,
+        };
+        if needs.arena > held.arena || needs.scratch > held.scratch {
+            self.budget.check(needs, held).map_err(error)?;
+        }
+        self.add_prepared(purpose, extent, prepared)
+    }
+
+    fn add_prepared(
+        &mut self,
+        purpose: Purpose,
+        extent: Extent,
+        prepared: Prepared,
+    ) -> Result<usize, EngineError> {
+        let plan = self.runtime.add_prepared(prepared).map_err(error)?;
         let sources = self.reads.sources(&self.runtime.plan(plan).inputs)?;
         let place = |name| self.runtime.find_output(plan, name);
         let outputs = Places { plan, losses: place("losses"), logits: place("logits") };
@@ -290,6 +334,25 @@ impl Engine {
         self.step += 1;
         let loss = self.runtime.output(self.compiled[index].plan, "loss");
         Ok(StepResult { loss: loss.and_then(|l| l.first()).copied().unwrap_or(f32::NAN) })
+    }
+
+    /// Compiles what a run needs beside its step at the full batch size: the step for a smaller last
+    /// batch of `last` samples, and evaluation on batches of `evaluated` samples. What is wrong with them
+    /// is known then before the first step. Models of sequences compile these when they come.
+    ///
+    /// # Errors
+    /// If one cannot be compiled or has no room.
+    pub fn prepare(&mut self, last: Option<usize>, evaluated: &[usize]) -> Result<(), EngineError> {
+        if self.reads.signature.inputs().iter().any(|f| f.time().is_some()) {
+            return Ok(());
+        }
+        if let Some(batch) = last {
+            self.plan_for(Purpose::Train, &Extent::from(batch))?;
+        }
+        for &batch in evaluated {
+            self.plan_for(Purpose::Evaluate, &Extent::from(batch))?;
+        }
+        Ok(())
     }
 
     /// Compiles the step for [`Engine::train_if`] on batches of this size before the first comes.
@@ -430,6 +493,12 @@ impl Engine {
         self.sample_len
     }
 
+    /// The bytes that it has taken.
+    pub(crate) fn needs(&self) -> Needs {
+        let (arena, state, scratch) = self.runtime.bytes();
+        Needs { arena: arena as u64, state: state as u64, scratch: scratch as u64 }
+    }
+
     /// Bytes of the arena that all plans share.
     pub fn arena_bytes(&self) -> usize {
         self.runtime.bytes().0
@@ -480,6 +549,12 @@ fn outputs_of(runtime: &Runtime, at: Places) -> Outputs<'_> {
     let output =
         |place: Option<usize>| place.and_then(|i| runtime.output_at(at.plan, i)).unwrap_or(&[]);
     Outputs { losses: output(at.losses), logits: output(at.logits) }
+}
+
+/// How a graph is planned.
+fn options(purpose: Purpose) -> Options {
+    let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
+    Options { gated, ..Options::default() }
 }
 
 fn error(e: impl std::fmt::Display) -> EngineError {

@@ -6,10 +6,11 @@
 //! metrics.jsonl   one line for each epoch
 //! summary.json    the result
 //! report.html     the same for people
+//! .lock           the process that writes the run, while there is one
 //! ```
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -36,6 +37,99 @@ pub enum Existing {
     Replace,
 }
 
+/// What a run writes and its replacement removes.
+const RESULTS: [&str; 5] =
+    ["checkpoints", "recipe.toml", "metrics.jsonl", "summary.json", "report.html"];
+
+/// Whether `existing` allows what is in the folder.
+fn check(path: &Path, existing: Existing) -> Result<()> {
+    if path.exists() && !path.is_dir() {
+        return Err(Error::Usage(format!("{}: is no folder", path.display())));
+    }
+    let is_run = path.join("recipe.toml").exists() || path.join("checkpoints").exists();
+    if is_run && existing == Existing::Refuse && !came_to_nothing(path) {
+        return Err(Error::Usage(format!(
+            "{}: holds a run already; continue it with --resume, replace it with --force, or name \
+             another folder with --out",
+            path.display()
+        )));
+    }
+    let is_empty = std::fs::read_dir(path)
+        .map_or(true, |entries| !entries.flatten().any(|e| e.file_name() != LOCK_FILE));
+    // Whatever else is there is not ours to mix with or to delete.
+    if !is_run && !is_empty {
+        return Err(Error::Usage(format!(
+            "{}: is not empty and holds no run; name another folder with --out",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a start in the folder failed before it had learned anything: it has no checkpoint and no
+/// epoch, and nothing else but the recipe.
+fn came_to_nothing(path: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(path) else { return false };
+    entries.flatten().all(|entry| match entry.file_name().to_str() {
+        Some("recipe.toml" | LOCK_FILE) => true,
+        Some("metrics.jsonl") => entry.metadata().is_ok_and(|m| m.len() == 0),
+        Some("checkpoints") => std::fs::read_dir(entry.path())
+            .is_ok_and(|inside| inside.flatten().all(|e| is_hidden(&e.file_name()))),
+        // A file whose writing was broken off.
+        Some(name) => name.starts_with('.') && name.ends_with(".writing"),
+        None => false,
+    })
+}
+
+fn is_hidden(name: &std::ffi::OsStr) -> bool {
+    name.to_string_lossy().starts_with('.')
+}
+
+const LOCK_FILE: &str = ".lock";
+
+/// A run folder's lock: one process at a time writes a run. The system gives it back when the process
+/// ends, however that comes about.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// # Errors
+    /// If another process has it, or the folder cannot be written.
+    fn take(run: &Path) -> Result<Lock> {
+        let path = run.join(LOCK_FILE);
+        let open =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = open.map_err(|e| Error::write(&path, e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                let who = match holder.trim() {
+                    "" => "another process".to_owned(),
+                    id => format!("process {id}"),
+                };
+                return Err(Error::Usage(format!(
+                    "{}: {who} is writing this run; wait for it or end it, or name another folder \
+                     with --out",
+                    run.display()
+                )));
+            }
+            // A file system without locks: better a run without one than none.
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(e)) => return Err(Error::write(&path, e)),
+        }
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.write_all(format!("{}\n", std::process::id()).as_bytes())
+        };
+        write(&mut file).map_err(|e| Error::write(&path, e))?;
+        Ok(Lock { _file: file })
+    }
+}
+
 impl RunFolder {
     /// The folder of a finished or running run.
     pub fn open(path: &Path) -> Result<RunFolder> {
@@ -48,40 +142,32 @@ impl RunFolder {
         )))
     }
 
-    /// Makes the folder of a new run; `existing` says what happens to one that is there.
-    pub fn create(path: &Path, existing: Existing) -> Result<RunFolder> {
-        let folder = RunFolder { path: path.to_owned() };
-        let is_run = path.join("recipe.toml").exists() || path.join("checkpoints").exists();
-        let is_empty = std::fs::read_dir(path).map_or(true, |mut d| d.next().is_none());
-        match existing {
-            _ if path.exists() && !path.is_dir() => {
-                return Err(Error::Usage(format!("{}: is no folder", path.display())));
-            }
-            Existing::Refuse if is_run => {
-                return Err(Error::Usage(format!(
-                    "{}: holds a run already; continue it with --resume, replace it with --force, or name \
-                     another folder with --out",
-                    path.display()
-                )));
-            }
-            // Whatever else is there is not ours to mix with or to delete.
-            Existing::Refuse | Existing::Replace if !is_run && !is_empty => {
-                return Err(Error::Usage(format!(
-                    "{}: is not empty and holds no run; name another folder with --out",
-                    path.display()
-                )));
-            }
-            Existing::Replace => {
-                for name in
-                    ["checkpoints", "recipe.toml", "metrics.jsonl", "summary.json", "report.html"]
-                {
-                    files::remove(&path.join(name))?;
-                }
-            }
-            _ => {}
-        }
+    /// Makes the folder of a new run, or opens that of one to be resumed, and locks it; `existing` says
+    /// what happens to a run that is there. Files that are not a run's are left alone.
+    ///
+    /// # Errors
+    /// If `existing` does not allow what is there, or another process uses the run.
+    pub fn create(path: &Path, existing: Existing) -> Result<(RunFolder, Lock)> {
+        check(path, existing)?;
         files::make_folder(path)?;
-        Ok(folder)
+        let lock = Lock::take(path)?;
+        // Another process may have come first and be done.
+        check(path, existing)?;
+        if existing == Existing::Replace {
+            for name in RESULTS {
+                files::remove(&path.join(name))?;
+            }
+        }
+        Ok((RunFolder { path: path.to_owned() }, lock))
+    }
+
+    /// Removes what a start that came to nothing left, so that it does not look like a run.
+    pub fn abandon(&self) {
+        for name in ["recipe.toml", LOCK_FILE] {
+            let _ = std::fs::remove_file(self.path.join(name));
+        }
+        // Stays if anything else is in it.
+        let _ = std::fs::remove_dir(&self.path);
     }
 
     /// The folder itself.
@@ -177,23 +263,35 @@ mod tests {
     fn a_run_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
-        let run = RunFolder::create(&path, Existing::Refuse).unwrap();
+        let (run, lock) = RunFolder::create(&path, Existing::Refuse).unwrap();
         run.write_recipe("").unwrap();
+        let error = RunFolder::create(&path, Existing::Resume).unwrap_err();
+        let who = format!("process {} is writing this run", std::process::id());
+        assert!(error.is_usage() && error.to_string().contains(&who), "{error}");
+        drop(lock);
+        // A start that came to nothing is in nobody's way.
+        run.rewrite_metrics(&[]).unwrap();
+        std::fs::create_dir_all(path.join("checkpoints/.writing-3")).unwrap();
+        RunFolder::create(&path, Existing::Refuse).unwrap();
+        std::fs::create_dir_all(path.join("checkpoints/3")).unwrap();
         let error = RunFolder::create(&path, Existing::Refuse).unwrap_err();
         assert!(error.is_usage() && error.to_string().contains("--resume"), "{error}");
         RunFolder::create(&path, Existing::Resume).unwrap();
         RunFolder::create(&path, Existing::Replace).unwrap();
         assert!(!run.recipe_path().exists());
+        run.abandon();
+        assert!(!path.exists());
     }
 
     #[test]
     fn other_files_are_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("thesis.tex"), "").unwrap();
-        for existing in [Existing::Refuse, Existing::Replace] {
+        for existing in [Existing::Refuse, Existing::Replace, Existing::Resume] {
             let error = RunFolder::create(folder.path(), existing).unwrap_err();
             assert!(error.to_string().contains("holds no run"), "{error}");
         }
-        assert!(folder.path().join("thesis.tex").exists());
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1);
     }
 }

@@ -5,29 +5,98 @@ use tidemill_page::number::bytes;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
+/// What a run may take, and what of it comes on top of its engine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    /// Bytes that the process may take in all; what the machine has left where none.
+    pub limit: Option<u64>,
+    /// Copies of the state that exist beside it at most.
+    pub copies: u64,
+    /// Bytes of what is still to come, such as batches that are read ahead and events that wait.
+    pub beside: u64,
+}
+
+/// What an engine takes, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    pub(crate) arena: u64,
+    pub(crate) state: u64,
+    pub(crate) scratch: u64,
+}
+
+impl Needs {
+    fn total(&self) -> u64 {
+        self.arena + self.state + self.scratch
+    }
+}
+
+impl Budget {
+    /// Fails when an engine that takes `needs` does not fit. It may have taken `held` of them already.
+    ///
+    /// # Errors
+    /// Says what the run needs, part by part.
+    pub(crate) fn check(&self, needs: Needs, held: Needs) -> Result<()> {
+        // What an engine has taken is resident.
+        let resident = rss_bytes().saturating_sub(held.total());
+        let copies = self.copies * needs.state;
+        let need = resident + needs.total() + copies + self.beside;
+        let (limit, what) = match self.limit {
+            Some(limit) => (limit, format!("--memory {}: the run needs", bytes(limit))),
+            None => match available_bytes() {
+                Some(left) => {
+                    let limit = resident + held.total() + left;
+                    (limit, format!("the machine has {} left: the run needs", bytes(left)))
+                }
+                None => return Ok(()),
+            },
+        };
+        if need <= limit {
+            return Ok(());
+        }
+        let beside = match self.beside {
+            0 => String::new(),
+            n => format!(", data that is cached or read ahead {}", bytes(n)),
+        };
+        Err(Error::Usage(format!(
+            "{what} {} (program and data {}, arena {}, state and its checkpoint {}{beside}); give it \
+             more, or lower batch.batch_size",
+            bytes(need),
+            bytes(resident),
+            bytes(needs.arena + needs.scratch),
+            bytes(needs.state + copies),
+        )))
+    }
+
+    /// Fails when the process has taken more than the limit.
+    ///
+    /// # Errors
+    /// If so; not where there is no limit.
+    pub fn enforce(&self) -> Result<()> {
+        let (Some(limit), now) = (self.limit, rss_bytes()) else { return Ok(()) };
+        if now <= limit {
+            return Ok(());
+        }
+        Err(Error::Run(format!(
+            "the run takes {}, more than --memory {}, so it stops; what was learned is in its last \
+             checkpoint. Give it more, lower batch.batch_size or batch.data_threads, or set cache = \
+             false for images",
+            bytes(now),
+            bytes(limit)
+        )))
+    }
+}
+
 /// Fails when the run cannot fit into the memory that was given: `copies` of the state exist beside it
 /// at most, and `queue` bytes of events wait.
 ///
 /// # Errors
 /// Says what the run needs, part by part.
 pub fn check_memory(engine: &Engine, limit: Option<u64>, copies: u64, queue: u64) -> Result<()> {
-    let Some(limit) = limit else { return Ok(()) };
-    let (arena, state) = (engine.arena_bytes() as u64, engine.state_and_scratch_bytes() as u64);
-    // The arena and the state have been touched, so they are resident already.
-    let data_bytes = rss_bytes().saturating_sub(arena + state);
-    let need = data_bytes + arena + (1 + copies) * state + queue;
-    if need <= limit {
+    if limit.is_none() {
         return Ok(());
     }
-    Err(Error::Usage(format!(
-        "--memory {}: the run needs {} (program and data {}, arena {}, state and its checkpoint \
-         {}); give it more, or lower batch.batch_size",
-        bytes(limit),
-        bytes(need),
-        bytes(data_bytes),
-        bytes(arena),
-        bytes((1 + copies) * state)
-    )))
+    let needs = engine.needs();
+    Budget { limit, copies, beside: queue }.check(needs, needs)
 }
 
 /// The most resident memory of this process so far, in bytes.
@@ -38,6 +107,23 @@ pub fn peak_rss_bytes() -> u64 {
 /// The resident memory of this process now, in bytes.
 pub fn rss_bytes() -> u64 {
     status_bytes("VmRSS:")
+}
+
+/// The memory that this process may still take, in bytes: what the machine has, or the control group
+/// of a container. None on systems that do not say so.
+fn available_bytes() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let info = read("/proc/meminfo")?;
+    let line = |key: &str| -> Option<u64> {
+        let line = info.lines().find_map(|l| l.strip_prefix(key))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    };
+    let machine = line("MemAvailable:")? + line("SwapFree:").unwrap_or(0);
+    // The two versions of control groups; a limit that is not set is "max", or as large as can be.
+    // What a group uses counts cached files, which give way, so that it says nothing.
+    let groups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let group = groups.iter().filter_map(|path| read(path)?.trim().parse::<u64>().ok()).min();
+    Some(group.map_or(machine, |group| machine.min(group.saturating_sub(rss_bytes()))))
 }
 
 /// A line of Linux's `/proc/self/status`; 0 on other systems.

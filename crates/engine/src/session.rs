@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Checkpoints, Writer};
 use crate::error::Result;
-use crate::folder::{Existing, RunFolder};
+use crate::folder::{Existing, Lock, RunFolder};
 
 /// A run whose folder is open: the checkpoint to continue from, and the thread that writes.
 pub struct Session {
@@ -18,6 +18,8 @@ pub struct Session {
     pub writer: Writer,
     /// The newest complete checkpoint of a run that is resumed.
     pub resumed: Option<Checkpoint>,
+    /// Other processes keep away as long as it is held.
+    _lock: Lock,
 }
 
 impl Session {
@@ -32,7 +34,7 @@ impl Session {
         keep: usize,
         notice: &mut dyn FnMut(&str),
     ) -> Result<Session> {
-        let folder = RunFolder::create(out, existing)?;
+        let (folder, lock) = RunFolder::create(out, existing)?;
         let checkpoints = folder.checkpoints(keep);
         let mut resumed = None;
         if existing == Existing::Resume {
@@ -44,7 +46,30 @@ impl Session {
             resumed = found;
         }
         let writer = Writer::new(checkpoints.clone())?;
-        Ok(Session { folder, checkpoints, writer, resumed })
+        Ok(Session { folder, checkpoints, writer, resumed, _lock: lock })
+    }
+
+    /// Continues the run in the folder `other` in this new one: takes over its newest complete
+    /// checkpoint, and its best one. `notice` is given a line about each checkpoint that was torn.
+    ///
+    /// # Errors
+    /// If the checkpoints cannot be read or written.
+    pub fn continue_from(&mut self, other: &Path, notice: &mut dyn FnMut(&str)) -> Result<()> {
+        let theirs = RunFolder::open(other)?.checkpoints(1);
+        let (newest, torn) = theirs.newest()?;
+        torn.iter().for_each(|what| notice(what));
+        let Some(newest) = newest else {
+            notice(&format!("{} has no checkpoint: the run starts from scratch", other.display()));
+            return Ok(());
+        };
+        if let Some(best) = newest.meta.best.as_ref().filter(|b| b.step != newest.meta.step)
+            && let Ok(best) = theirs.read(&best.step.to_string())
+        {
+            self.checkpoints.write(&best.meta, &best.tensors)?;
+        }
+        self.checkpoints.write(&newest.meta, &newest.tensors)?;
+        self.resumed = Some(newest);
+        Ok(())
     }
 
     /// Writes the result: it is prepared while the last checkpoint is written, and shown when that is

@@ -1,7 +1,7 @@
 //! Forms that a value may take in a recipe: a name or a table, one number or a pair.
 
-use serde::de::value::MapDeserializer;
-use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
+use serde::de::value::{MapAccessDeserializer, MapDeserializer};
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use std::fmt;
 
 /// Stands for `{}`: lets the name `"adam"` be read as the table `{ adam = {} }`.
@@ -35,6 +35,50 @@ impl<'de, E: de::Error> IntoDeserializer<'de, E> for EmptyTable<E> {
 /// What `{ name = {} }` deserializes from.
 pub(crate) fn named<E>() -> EmptyTable<E> {
     EmptyTable(std::marker::PhantomData)
+}
+
+/// Reads the table of one key that stands for one of several kinds, as `{ adam = {} }`; a second key is
+/// an error that names both. Serde's own enums take the first key of a map and leave the rest.
+///
+/// # Errors
+/// If there is another number of keys, or `read` fails.
+pub fn one_of<'de, A: MapAccess<'de>, T>(
+    mut table: A,
+    read: impl FnOnce(MapAccessDeserializer<First<'_, A>>) -> Result<T, A::Error>,
+) -> Result<T, A::Error> {
+    let Some(name) = table.next_key::<String>()? else {
+        return Err(de::Error::custom("must name one kind, and is empty"));
+    };
+    let first = First { name: Some(name.clone()), table: &mut table };
+    let value = read(MapAccessDeserializer::new(first))?;
+    match table.next_key::<String>()? {
+        None => Ok(value),
+        Some(second) => Err(de::Error::custom(format!(
+            "must be one of \"{name}\" and \"{second}\", found both; leave one out"
+        ))),
+    }
+}
+
+/// The first entry of a map, whose key has been read.
+pub struct First<'t, A> {
+    name: Option<String>,
+    table: &'t mut A,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for First<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        let name = self.name.take();
+        name.map(|name| seed.deserialize(name.into_deserializer())).transpose()
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.table.next_value_seed(seed)
+    }
 }
 
 /// Implements serde for an enum that derives it with `#[serde(remote = "Self")]`, so that a name
@@ -76,7 +120,7 @@ macro_rules! name_or_table {
                         self,
                         table: A,
                     ) -> Result<$type, A::Error> {
-                        $type::deserialize(serde::de::value::MapAccessDeserializer::new(table))
+                        crate::form::one_of(table, |table| $type::deserialize(table))
                     }
                 }
 

@@ -17,7 +17,7 @@ mod builder;
 pub mod check;
 pub mod custom;
 pub mod error;
-mod form;
+pub mod form;
 mod frozen;
 pub mod hedge;
 pub mod hidden;

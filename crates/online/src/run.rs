@@ -119,8 +119,7 @@ pub fn learn(
         Err(e) => {
             // A stream that fits nothing leaves no run behind that would be in the way.
             if is_new && driver.input.counts().events == 0 {
-                let _ = std::fs::remove_file(folder.recipe_path());
-                let _ = std::fs::remove_dir(folder.path());
+                folder.abandon();
             }
             return Err(e);
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use tidemill_engine::data::spec::class_counts;
-use tidemill_engine::data::{DataSpec, Dataset, InputSpec, Known};
+use tidemill_engine::data::{DataSpec, Dataset, InputSpec, Known, Like};
 use tidemill_engine::nn::ModelSpec;
 
 use crate::tables::{check_embeddings, check_inputs};
@@ -56,7 +56,7 @@ fn open_two(
     thread::scope(|scope| {
         let second =
             thread::Builder::new().name("validation".into()).spawn_scoped(scope, move || {
-                let like = || first.wait().as_deref();
+                let like = || first.wait().as_deref().map(Like::of);
                 (open_one(file, "batch.validation", validation, &other, known, like), other)
             });
         let train = open_one(file, "batch.data", train, paths, known, || None);
@@ -82,7 +82,7 @@ pub fn open_one<'a>(
     spec: &DataSpec,
     paths: &DataPaths,
     known: Option<&Known>,
-    like: impl FnOnce() -> Option<&'a dyn Dataset>,
+    like: impl FnOnce() -> Option<Like<'a>>,
 ) -> Opened {
     let want = input_of(&file.recipe.model);
     let spec = match spec {

@@ -225,10 +225,12 @@ impl Source {
         let deserializer = toml_edit::de::Deserializer::from(self.edited.clone());
         serde_path_to_error::deserialize(deserializer).map_err(|e| {
             let path = locate::segments(e.path());
-            let (path, message) = message::explain(path, e.inner().message(), |path, name| {
+            let is_key = |path: &[String], name: &str| {
                 let path: Vec<String> = path.iter().cloned().chain([name.to_string()]).collect();
                 locate::exists(&self.edited, &path)
-            });
+            };
+            let keys = |path: &[String]| locate::keys(&self.edited, path);
+            let (path, message) = message::explain(path, e.inner().message(), is_key, keys);
             self.error(&path, &message)
         })
     }

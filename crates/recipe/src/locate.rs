@@ -1,6 +1,6 @@
 //! From a key path to the line it stands on.
 
-use toml_edit::{Document, DocumentMut, Item, Table, Value};
+use toml_edit::{Document, DocumentMut, Item, Table, TableLike, Value};
 
 /// A path's parts: keys by name, positions in arrays as `[2]`.
 pub(super) fn segments(path: &serde_path_to_error::Path) -> Vec<String> {
@@ -55,6 +55,19 @@ pub(super) fn index(part: &str) -> Option<usize> {
 pub(super) fn exists(document: &DocumentMut, path: &[String]) -> bool {
     let root = Some(Node::Item(document.as_item()));
     path.iter().fold(root, |node, part| Some(node?.child(part)?.0)).is_some()
+}
+
+/// The keys of the table at `path`.
+pub(super) fn keys(document: &DocumentMut, path: &[String]) -> Vec<String> {
+    let root = Some(Node::Item(document.as_item()));
+    let at = path.iter().fold(root, |node, part| Some(node?.child(part)?.0));
+    let keys = |table: &dyn TableLike| table.iter().map(|(key, _)| key.to_owned()).collect();
+    match at {
+        Some(Node::Item(item)) => item.as_table_like().map(keys).unwrap_or_default(),
+        Some(Node::Value(Value::InlineTable(table))) => keys(table),
+        Some(Node::Table(table)) => keys(table),
+        _ => Vec::new(),
+    }
 }
 
 /// The line of the deepest part of `path` that the text has.

@@ -1,11 +1,12 @@
 //! Serde's messages in the words of a recipe's writer.
 
 /// The path and message to show for serde's `message` about `path`; `is_key` says whether a name
-/// is a key of what stands at a path.
+/// is a key of what stands at a path, and `keys` which keys that has.
 pub(super) fn explain(
     mut path: Vec<String>,
     message: &str,
     is_key: impl Fn(&[String], &str) -> bool,
+    keys: impl Fn(&[String]) -> Vec<String>,
 ) -> (Vec<String>, String) {
     let message = message.lines().next().unwrap_or_default().trim();
     if let Some((name, known)) = unexpected(message) {
@@ -34,6 +35,16 @@ pub(super) fn explain(
         {
             return (path, format!("must be {}, found {}", expectation(expected), value(found)));
         }
+    }
+    if message.starts_with("wanted exactly 1 element") {
+        let keys: Vec<String> = keys(&path).iter().map(|key| format!("\"{key}\"")).collect();
+        return match &keys[..] {
+            [] => (path, "must name one kind, and is empty".into()),
+            keys => {
+                let keys = keys.join(" and ");
+                (path, format!("must be one of {keys}, found all of them; keep one"))
+            }
+        };
     }
     if message == "wanted string or table" {
         return (path, "must be a name or a table".into());

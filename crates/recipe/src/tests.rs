@@ -296,3 +296,47 @@ fn a_hashed_linear_model_stands_alone() {
         assert!(found.contains(message), "{found}");
     }
 }
+
+/// A second optimizer, loss or schedule has no effect, so it is a mistake.
+#[test]
+fn two_kinds_in_one_table_are_told() {
+    let cases = [
+        (
+            "training.optimizer.sgd.learning_rate=0.5",
+            "recipe.toml:11: training.optimizer must be one of \"adam\" and \"sgd\", found both; leave one out",
+        ),
+        (
+            "training.optimizer={sgd={},bogus={x=1}}",
+            "--set training.optimizer={sgd={},bogus={x=1}}: training.optimizer must be one of \"sgd\" and \
+             \"bogus\", found both; leave one out",
+        ),
+        (
+            "training.loss={mse={},huber={}}",
+            "--set training.loss={mse={},huber={}}: training.loss must be one of \"mse\" and \"huber\", \
+             found both; leave one out",
+        ),
+        (
+            "training.optimizer.adam.learning_rate={cosine={start=0.1},one_cycle={max=0.1}}",
+            "--set training.optimizer.adam.learning_rate={cosine={start=0.1},one_cycle={max=0.1}}: \
+             training.optimizer.adam.learning_rate must be one of \"cosine\" and \"one_cycle\", found \
+             both; leave one out",
+        ),
+        (
+            "batch.data.csv.path=t.csv",
+            "recipe.toml:14: batch.data must be one of \"image_directory\" and \"csv\", found all of \
+             them; keep one",
+        ),
+        (
+            "layers[1].flatten={}",
+            "recipe.toml:5: layers[1] must be one of \"dense\" and \"flatten\", found all of them; keep one",
+        ),
+        (
+            "online.drift.watch={adwin={},ddm={}}",
+            "--set online.drift.watch={adwin={},ddm={}}: online.drift.watch must be one of \"adwin\" and \
+             \"ddm\", found both; leave one out",
+        ),
+    ];
+    for (set, want) in cases {
+        assert_eq!(message(ARTICLE, &[set]), want);
+    }
+}

@@ -55,6 +55,13 @@ pub fn decode(bytes: &[u8], color: ColorMode, place: &str) -> Result<RawImage> {
     })
 }
 
+/// The bytes that the pixels of an image file take in four channels, by its head alone.
+pub(super) fn pixels_of(bytes: &[u8]) -> Option<u64> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
+    let (width, height) = reader.into_dimensions().ok()?;
+    Some(u64::from(width) * u64::from(height) * 4)
+}
+
 /// The pixels of `image` in `color`.
 fn convert(image: DynamicImage, color: ColorMode) -> Vec<u8> {
     match image {

@@ -11,9 +11,10 @@ use super::archive::{self, Store};
 use super::cache::SampleCache;
 use super::listing::{self, Listing};
 use super::{
-    BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, Subset, decode,
-    split,
+    BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, decode,
+    pixels_of, split,
 };
+use crate::fingerprint::Hash;
 use crate::normalize::Affine;
 use crate::{Dataset, Error, FillCost, Info, InputSpec, LabelKind, RawImage, Result};
 
@@ -57,7 +58,8 @@ impl ImageFolder {
             let root = spec.root.as_ref().map_or(path.clone(), |root| path.join(root));
             (listing::list(&root, spec, like)?, Store::Folder(root))
         };
-        if let Some(kept) = kept(spec, listing.names.len())? {
+        let parts = split::Parts::of(spec.validation_split, spec.subset, spec.seed);
+        if let Some(kept) = parts.kept(&spec.path, listing.names.len())? {
             let mut names = listing::Names::default();
             kept.iter().for_each(|&i| names.push(listing.names.get(i as usize)));
             listing.classes = kept.iter().map(|&i| listing.classes[i as usize]).collect();
@@ -214,34 +216,6 @@ impl ImageFolder {
     }
 }
 
-/// The images that are on the wanted side of the split; none means all.
-fn kept(spec: &ImageDirectorySpec, n: usize) -> Result<Option<Vec<u32>>> {
-    let path = &spec.path;
-    match (spec.validation_split, spec.subset) {
-        (None, None) => Ok(None),
-        (Some(fraction), Some(subset)) => {
-            if !(fraction > 0.0 && fraction < 1.0) {
-                return Err(Error::option(format!(
-                    "{path}: validation_split must be between 0 and 1, found {fraction}"
-                )));
-            }
-            let side = split::split(n, fraction, spec.seed, subset == Subset::Validation);
-            if side.is_empty() {
-                return Err(Error::option(format!(
-                    "{path}: validation_split = {fraction} leaves no images of {n} for this subset"
-                )));
-            }
-            Ok(Some(side))
-        }
-        (Some(_), None) => Err(Error::option(format!(
-            "{path}: validation_split needs subset = \"training\" or \"validation\""
-        ))),
-        (None, Some(_)) => {
-            Err(Error::option(format!("{path}: subset needs validation_split, such as 0.2")))
-        }
-    }
-}
-
 impl Dataset for ImageFolder {
     fn info(&self) -> &Info {
         &self.info
@@ -280,6 +254,33 @@ impl Dataset for ImageFolder {
             Some(cache) if cache.is_full() => FillCost::Copy,
             _ => FillCost::Decode,
         }
+    }
+
+    fn bytes_to_come(&self) -> u64 {
+        self.cache.as_ref().map_or(0, |_| (self.info.len * self.fit.shape.len()) as u64)
+    }
+
+    fn bytes_to_read(&self) -> u64 {
+        const PROBES: usize = 16;
+        let step = self.info.len.div_ceil(PROBES).max(1);
+        let mut bytes = Vec::new();
+        let of = |index: usize| {
+            let read = self.store.read(index, self.listing.names.get(index), &mut bytes);
+            let pixels = read.ok().and_then(|()| pixels_of(&bytes)).unwrap_or(0);
+            // The file, what it decodes to in its own colours, and in the sample's.
+            bytes.len() as u64 + pixels * 2 + self.fit.shape.len() as u64
+        };
+        (0..self.info.len).step_by(step).map(of).max().unwrap_or(0)
+    }
+
+    /// From names and classes; no file is opened.
+    fn fingerprint(&self) -> u64 {
+        let mut hash = Hash::new();
+        for (index, &class) in self.listing.classes.iter().enumerate() {
+            hash.text(self.listing.names.get(index));
+            hash.add(u64::from(class));
+        }
+        hash.finish()
     }
 
     fn notes(&self) -> Vec<String> {

@@ -13,6 +13,7 @@ mod spec;
 pub(crate) mod split;
 
 pub use decode::decode;
+use decode::pixels_of;
 pub use encode::write_png;
 pub use folder::{ImageFolder, load};
 pub use listing::images_below;

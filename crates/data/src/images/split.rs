@@ -4,6 +4,130 @@
 //! this is that generator: MT19937 (Matsumoto and Nishimura 1998), seeded by one 32-bit number,
 //! and a Fisher-Yates shuffle from the end with masked rejection.
 
+use tidemill_fields::Row;
+use tidemill_table::Known;
+
+use super::Subset;
+use crate::{Dataset, Error, FillCost, Info, RawImage, Result};
+
+/// The options of a split, which all sources of samples have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts {
+    fraction: Option<f64>,
+    subset: Option<Subset>,
+    seed: u32,
+}
+
+impl Parts {
+    /// The options by the names that they have in a recipe.
+    pub(crate) fn of(validation_split: Option<f64>, subset: Option<Subset>, seed: u32) -> Parts {
+        Parts { fraction: validation_split, subset, seed }
+    }
+
+    /// The samples (sorted) of `n` that are on the wanted side; none means all. `path` names the data
+    /// in errors.
+    pub(crate) fn kept(self, path: &str, n: usize) -> Result<Option<Vec<u32>>> {
+        let (fraction, subset) = match (self.fraction, self.subset) {
+            (None, None) => return Ok(None),
+            (Some(fraction), Some(subset)) => (fraction, subset),
+            (Some(_), None) => {
+                return Err(Error::option(format!(
+                    "{path}: validation_split needs subset = \"training\" or \"validation\""
+                )));
+            }
+            (None, Some(_)) => {
+                return Err(Error::option(format!(
+                    "{path}: subset needs validation_split, such as 0.2"
+                )));
+            }
+        };
+        if !(fraction > 0.0 && fraction < 1.0) {
+            return Err(Error::option(format!(
+                "{path}: validation_split must be between 0 and 1, found {fraction}"
+            )));
+        }
+        let side = split(n, fraction, self.seed, subset == Subset::Validation);
+        if side.is_empty() {
+            return Err(Error::option(format!(
+                "{path}: validation_split = {fraction} leaves no samples of {n} for this subset"
+            )));
+        }
+        Ok(Some(side))
+    }
+
+    /// The wanted side of `data`.
+    pub(crate) fn side(self, path: &str, data: Box<dyn Dataset>) -> Result<Box<dyn Dataset>> {
+        match self.kept(path, data.len())? {
+            None => Ok(data),
+            Some(indices) => {
+                let info = Info { len: indices.len(), ..data.info().clone() };
+                Ok(Box::new(Side { data, indices, info }))
+            }
+        }
+    }
+}
+
+/// Some samples of a dataset.
+struct Side {
+    data: Box<dyn Dataset>,
+    indices: Vec<u32>,
+    info: Info,
+}
+
+impl Dataset for Side {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()> {
+        self.data.fill(self.indices[index] as usize, row)
+    }
+
+    fn class(&self, index: usize) -> Option<u32> {
+        self.data.class(self.indices[index] as usize)
+    }
+
+    fn describe(&self, index: usize) -> String {
+        self.data.describe(self.indices[index] as usize)
+    }
+
+    fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {
+        self.data.raw_image(self.indices[index] as usize)
+    }
+
+    fn touch(&self, index: usize) {
+        self.data.touch(self.indices[index] as usize);
+    }
+
+    fn fill_cost(&self) -> FillCost {
+        self.data.fill_cost()
+    }
+
+    fn bytes_to_come(&self) -> u64 {
+        self.data.bytes_to_come()
+    }
+
+    fn bytes_to_read(&self) -> u64 {
+        self.data.bytes_to_read()
+    }
+
+    fn num_skipped(&self) -> usize {
+        self.data.num_skipped()
+    }
+
+    fn skipped_examples(&self) -> Vec<String> {
+        self.data.skipped_examples()
+    }
+
+    fn known(&self) -> Option<&Known> {
+        self.data.known()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.data.notes()
+    }
+}
+
 /// The indices (sorted) of one side of the split of `n` files.
 pub(crate) fn split(n: usize, fraction: f64, seed: u32, validation: bool) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();

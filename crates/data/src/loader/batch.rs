@@ -34,6 +34,13 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// The bytes of a full batch of `data`.
+pub(super) fn bytes_of(data: &dyn Dataset, batch_size: usize) -> usize {
+    let fields = data.info().signature.fields().iter();
+    let sample_len: usize = fields.map(|field| field.most()).sum();
+    4 * batch_size.min(data.len()) * (sample_len + 2)
+}
+
 /// Fills batches by position.
 pub(super) struct Filler {
     data: Arc<dyn Dataset>,
@@ -65,8 +72,7 @@ impl Filler {
 
     /// The bytes of one full batch.
     pub(super) fn batch_bytes(&self) -> usize {
-        let n = self.options.batch_size.min(self.data.len());
-        4 * n * (self.sample_len + 2)
+        bytes_of(self.data.as_ref(), self.options.batch_size)
     }
 
     /// Samples of one full batch.

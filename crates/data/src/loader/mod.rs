@@ -21,6 +21,9 @@ use tidemill_fields::Batch;
 
 use crate::{Dataset, Error, FillCost, Order, Result};
 
+/// More threads than that decode nothing sooner, and the system may fail when it starts them.
+pub const MAX_THREADS: usize = 1024;
+
 /// How a [`Loader`] goes through a dataset.
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
@@ -65,6 +68,29 @@ impl LoaderOptions {
     pub fn one_pass(batch_size: usize) -> Self {
         Self { epochs: Some(1), ..Self::new(batch_size, Order::Sequential) }
     }
+
+    /// The threads that fill batches of `data` ahead.
+    fn threads_for(&self, data: &dyn Dataset) -> usize {
+        self.threads.unwrap_or_else(|| match data.fill_cost() {
+            FillCost::Copy => 0,
+            FillCost::Decode => thread::available_parallelism().map_or(1, |n| n.get().min(8)),
+        })
+    }
+
+    /// The bytes that a loader of `data` takes at most, for batches and for what is decoded.
+    pub fn bytes(&self, data: &dyn Dataset) -> u64 {
+        let threads = self.threads_for(data);
+        let batch = batch::bytes_of(data, self.batch_size);
+        let batches = match threads {
+            0 => 2,
+            threads => {
+                let (chunks, per_chunk) =
+                    prefetch::sizes(threads, self.memory_bytes, batch, self.batch_size);
+                chunks * per_chunk
+            }
+        };
+        (batches * batch) as u64 + threads.max(1) as u64 * data.bytes_to_read()
+    }
 }
 
 /// Produces the batches of a dataset.
@@ -92,10 +118,7 @@ impl Loader {
         let samples_per_epoch = if options.drop_last { n - n % batch_size } else { n };
         let end = options.epochs.map_or(u64::MAX, |e| e.saturating_mul(samples_per_epoch));
         let may_drop_threads = options.threads.is_none();
-        let threads = options.threads.unwrap_or_else(|| match data.fill_cost() {
-            FillCost::Copy => 0,
-            FillCost::Decode => thread::available_parallelism().map_or(1, |n| n.get().min(8)),
-        });
+        let threads = options.threads_for(data.as_ref());
         let position = options.position;
         let memory_bytes = options.memory_bytes;
         let filler = Arc::new(Filler::new(data.clone(), options, samples_per_epoch));
@@ -168,6 +191,11 @@ fn check(data: &dyn Dataset, options: &LoaderOptions) -> Result<()> {
         return Err(Error::option(format!(
             "drop_last leaves nothing: {n} samples make no batch of {}",
             options.batch_size
+        )));
+    }
+    if let Some(threads) = options.threads.filter(|&n| n > MAX_THREADS) {
+        return Err(Error::option(format!(
+            "data_threads must be 0 to {MAX_THREADS}, found {threads}"
         )));
     }
     let weights = &options.class_weights;

@@ -19,6 +19,20 @@ use crate::{Error, Result};
 /// Below this many samples a hand-over (some microseconds) shows beside decoding them.
 const CHUNK_SAMPLES: usize = 32;
 
+/// The number of chunks, and of batches in each, of `batch_bytes` for `batch_size` samples.
+pub(super) fn sizes(
+    num_threads: usize,
+    memory_bytes: usize,
+    batch_bytes: usize,
+    batch_size: usize,
+) -> (usize, usize) {
+    let batches_allowed = (memory_bytes / batch_bytes.max(1)).max(2);
+    // One chunk is with the consumer, one with each thread, one ready for each thread.
+    let num_chunks = (2 * num_threads + 1).min(batches_allowed);
+    let per_chunk = CHUNK_SAMPLES.div_ceil(batch_size).min(batches_allowed / num_chunks).max(1);
+    (num_chunks, per_chunk)
+}
+
 /// Consecutive batches on their way from a thread to the consumer and back.
 #[derive(Default)]
 struct Chunk {
@@ -79,11 +93,8 @@ impl Prefetch {
         position: u64,
         end: u64,
     ) -> Result<Self> {
-        let batches_allowed = (memory_bytes / filler.batch_bytes().max(1)).max(2);
-        // One chunk is with the consumer, one with each thread, one ready for each thread.
-        let num_chunks = (2 * num_threads + 1).min(batches_allowed);
-        let per_chunk =
-            CHUNK_SAMPLES.div_ceil(filler.batch_size()).min(batches_allowed / num_chunks).max(1);
+        let (num_chunks, per_chunk) =
+            sizes(num_threads, memory_bytes, filler.batch_bytes(), filler.batch_size());
         let chunk = |_| Chunk {
             batches: (0..per_chunk).map(|_| filler.empty_batch()).collect(),
             ..Chunk::default()

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::images::Subset;
 use crate::memory::{Features, Labels};
 use crate::source::open;
 use crate::{Error, MemoryDataset, Normalize, Result};
@@ -40,6 +41,16 @@ pub struct NumpySpec {
     /// Use only this many samples from the start; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Share of the samples kept for validation; needs `subset`. Not split by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_split: Option<f64>,
+    /// The side of the split that this data is. Required with `validation_split`, left out
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<Subset>,
+    /// Random seed of the split; 0 by default.
+    #[serde(default)]
+    pub seed: u32,
     /// How stored values are scaled; by default 8-bit values are multiplied by 1/255, others are taken
     /// as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]

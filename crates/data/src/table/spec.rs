@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_table::{FeaturesSpec, Format, FormatSpec, Known};
 
 use super::{TableDataset, TableInputs, read};
+use crate::images::Subset;
 use crate::{Normalize, Result};
 
 /// `data = { csv = { path = "...", label = "class" } }`.
@@ -68,6 +69,17 @@ pub struct TableSpec {
     /// Use only this many rows from the start; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Share of the rows kept for validation; needs `subset`. Not split by default. Columns and classes
+    /// are learned from all rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_split: Option<f64>,
+    /// The side of the split that this data is. Required with `validation_split`, left out
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<Subset>,
+    /// Random seed of the split; 0 by default.
+    #[serde(default)]
+    pub seed: u32,
     /// Instead of `standardize`: `(number * scale - mean) / std`, the same for all columns; off by
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,6 +124,9 @@ impl TableSpec {
             bad_rows: BadRows::default(),
             standardize: None,
             limit: None,
+            validation_split: None,
+            subset: None,
+            seed: 0,
             normalize: None,
             context: Box::default(),
         }

@@ -7,7 +7,7 @@ use tidemill_fields::Field;
 
 use super::{read, words};
 use crate::images::Subset;
-use crate::images::split::split;
+use crate::images::split::Parts;
 use crate::tree::{Found, Tree, entries, number_classes};
 use crate::{Error, FieldValues, FieldsDataset, Result};
 
@@ -80,16 +80,12 @@ impl TextDirectorySpec {
             let inside = files_below(&root.join(name))?;
             files.extend(inside.into_iter().map(|file| (file, class as i32)));
         }
-        if let Some(fraction) = self.validation_split {
-            let Some(subset) = self.subset else {
-                let what = "validation_split needs subset = \"training\" or \"validation\"";
-                return Err(Error::option(format!("{}: {what}", self.path)));
-            };
-            let kept = split(files.len(), fraction, self.seed, subset == Subset::Validation);
-            files = kept.into_iter().map(|i| files[i as usize].clone()).collect();
-        }
         if files.is_empty() {
             return Err(Error::option(format!("{}: has no texts", root.display())));
+        }
+        let parts = Parts::of(self.validation_split, self.subset, self.seed);
+        if let Some(kept) = parts.kept(&self.path, files.len())? {
+            files = kept.into_iter().map(|i| files[i as usize].clone()).collect();
         }
         let (files, classes): (Vec<PathBuf>, Vec<i32>) = files.into_iter().unzip();
         let labels = FieldValues::I32(classes);

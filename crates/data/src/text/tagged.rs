@@ -87,6 +87,15 @@ impl TaggedSpec {
                 names
             }
             ([], like) => like.to_vec(),
+            (own, like) if !like.is_empty() && !like.starts_with(own) => {
+                let (own, like) = (own.join(", "), like.join(", "));
+                return Err(Error::option(format!(
+                    "{}: class_names are {own}, and those of the training set are {like}; give the \
+                     same ones",
+                    self.path
+                )));
+            }
+            (_, like) if !like.is_empty() => like.to_vec(),
             (own, _) => own.to_vec(),
         };
         let (mut ids, mut tags) = (FieldValues::sequences(), FieldValues::sequences());

@@ -131,24 +131,56 @@ impl Checkpoints {
         Ok((None, notices))
     }
 
-    /// The checkpoint that `best` points to, else the newest complete one.
+    /// The checkpoint that `best` points to; the newest complete one where there is no such pointer.
+    ///
+    /// # Errors
+    /// If it is damaged: the weights of another one are not what was asked for.
     pub fn best_or_newest(&self) -> Result<Option<Checkpoint>> {
         self.pointed_or_newest("best")
     }
 
-    /// The checkpoint that `latest` points to, else the newest complete one: what a user of the
-    /// run's weights gets.
+    /// The checkpoint that `latest` points to; the newest complete one where there is no such pointer:
+    /// what a user of the run's weights gets.
+    ///
+    /// # Errors
+    /// If it is damaged: the weights of another one are not what was asked for.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
         self.pointed_or_newest("latest")
     }
 
     fn pointed_or_newest(&self, pointer: &str) -> Result<Option<Checkpoint>> {
-        if let Ok(name) = std::fs::read_to_string(self.folder.join(pointer))
-            && let Ok(checkpoint) = self.read(name.trim())
-        {
-            return Ok(Some(checkpoint));
+        let name = std::fs::read_to_string(self.folder.join(pointer)).unwrap_or_default();
+        let name = name.trim();
+        // A pointer may be on disk before its checkpoint is.
+        if name.is_empty() || !self.folder.join(name).exists() {
+            return Ok(self.newest()?.0);
         }
-        Ok(self.newest()?.0)
+        let damaged = |e: Error| {
+            let left = self.complete(name);
+            let left = match &left[..] {
+                [] => "and no other one is complete".to_owned(),
+                left => format!(
+                    "complete are {}; move the damaged one away to use the newest of those",
+                    left.join(", ")
+                ),
+            };
+            match e {
+                Error::Checkpoint { path, what } => {
+                    let what = format!("{what}. It is the run's {pointer} checkpoint; {left}");
+                    Error::Checkpoint { path, what }
+                }
+                e => e,
+            }
+        };
+        self.read(name).map(Some).map_err(damaged)
+    }
+
+    /// The names of the complete checkpoints but `other`.
+    fn complete(&self, other: &str) -> Vec<String> {
+        let mut steps = self.steps().unwrap_or_default();
+        steps.sort_unstable();
+        let names = steps.iter().map(u64::to_string);
+        names.filter(|name| name != other && self.read(name).is_ok()).collect()
     }
 
     /// Points `latest` to the checkpoint of `step`; a resume continues from the newest all the same.

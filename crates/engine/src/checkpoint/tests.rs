@@ -166,3 +166,26 @@ fn weights_may_be_read_by_whoever_may_read_the_rest() {
     let mode = |file: &str| std::fs::metadata(written.join(file)).unwrap().permissions().mode();
     assert_eq!(mode(STATE_FILE), mode(META_FILE));
 }
+
+#[test]
+fn the_damaged_one_that_was_asked_for_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 9);
+    for step in [10, 20, 30] {
+        checkpoints.write(&meta(step, &tensors(step as f32)), &tensors(step as f32)).unwrap();
+    }
+    let at = |step: &str| folder.path().join("checkpoints").join(step);
+    let state = at("30").join(STATE_FILE);
+    let mut bytes = std::fs::read(&state).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&state, &bytes).unwrap();
+    let error = checkpoints.latest().unwrap_err().to_string();
+    for part in ["checkpoints/30: ", "latest checkpoint; complete are 10, 20; move the damaged"] {
+        assert!(error.contains(part), "{error}");
+    }
+    // A resume says what it passes over and continues from the one before.
+    assert_eq!(checkpoints.newest().unwrap().0.unwrap().meta.step, 20);
+    // The pointer may be on disk before its checkpoint is.
+    std::fs::remove_dir_all(at("30")).unwrap();
+    assert_eq!(checkpoints.latest().unwrap().unwrap().meta.step, 20);
+}

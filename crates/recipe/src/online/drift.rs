@@ -11,6 +11,7 @@ use tidemill_drift::{AdwinSpec, DetectorSpec};
 
 use super::guard::GuardSpec;
 use tidemill_engine::metrics::Task;
+use tidemill_engine::nn::form::one_of;
 
 /// `[online.drift]`
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -229,7 +230,7 @@ impl<'de> Visitor<'de> for Named<Watch> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Watch, A::Error> {
-        Watch::deserialize(MapAccessDeserializer::new(map))
+        one_of(map, |map| Watch::deserialize(map))
     }
 }
 
@@ -245,7 +246,7 @@ impl<'de> Visitor<'de> for Named<Vec<Action>> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Action>, A::Error> {
-        Ok(vec![Action::deserialize(MapAccessDeserializer::new(map))?])
+        Ok(vec![one_of(map, |map| Action::deserialize(map))?])
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Action>, A::Error> {
