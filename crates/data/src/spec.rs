@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tidemill_table::Known;
 
+use crate::images::Cache;
 use crate::images::split::Parts;
 use crate::text::{TaggedSpec, TextDirectorySpec};
 use crate::{
@@ -166,6 +167,21 @@ impl DataSpec {
             Self::Csv(spec) => &spec.path,
             Self::TextDirectory(spec) => &spec.path,
             Self::Tagged(spec) => &spec.path,
+        }
+    }
+
+    /// Leaves out where the data is and how much of it is used, so that what remains says how samples
+    /// are read.
+    pub fn forget_place(&mut self) {
+        match self {
+            Self::ImageDirectory(spec) => {
+                (spec.path, spec.root) = (String::new(), None);
+                spec.cache = Cache::default();
+            }
+            Self::Idx(spec) => (spec.images, spec.labels, spec.limit) = (String::new(), None, None),
+            Self::Csv(spec) => (spec.path, spec.limit) = (String::new(), None),
+            Self::TextDirectory(spec) => spec.path = String::new(),
+            Self::Tagged(spec) => spec.path = String::new(),
         }
     }
 

@@ -47,12 +47,7 @@ impl Reads {
             }
         }
         let width = if truth.dtype == DType::F32 { truth.most() } else { num_outputs };
-        // One output may be the value of a class number itself.
-        let classes = match (width, loss.link()) {
-            (1, Link::Identity) => usize::MAX,
-            (1, _) => 2,
-            (n, _) => n,
-        };
+        let classes = classes(loss, width);
         let signature = Arc::new(Signature::new(inputs, Some(truth)));
         Reads { signature, vocabulary, num_outputs, width, classes }
     }
@@ -73,6 +68,16 @@ impl Reads {
             }
         };
         inputs.iter().map(source).collect()
+    }
+}
+
+/// Class numbers must be below this for a truth of so many values, or so many outputs.
+pub(crate) fn classes(loss: &LossSpec, width: usize) -> usize {
+    match (width, loss.link()) {
+        // One output may be the value of a class number itself.
+        (1, Link::Identity) => usize::MAX,
+        (1, _) => 2,
+        (n, _) => n,
     }
 }
 

@@ -19,7 +19,7 @@ use tidemill_cpu::isa::Isa;
 use tidemill_cpu::runtime::{Input, InputError, PlanId, Prepared, Runtime, state_bytes};
 use tidemill_cpu::threads::{Beside, NOTHING};
 use tidemill_data::MAX_THREADS;
-use tidemill_fields::{Batch, Field, Signature};
+use tidemill_fields::{Batch, DType, Field, Signature};
 use tidemill_graph::{Graph, Rule, hyper};
 use tidemill_nn::{
     Custom, CustomMetric, Extent, LossSpec, ModelSpec, OptimizerSpec, TrainingOptions,
@@ -29,7 +29,7 @@ use tidemill_plan::{Options, Plan};
 
 pub use state::{State, StateTensor};
 
-use crate::bind::{Binding, Converted, Given, Reads, Source};
+use crate::bind::{Binding, Converted, Given, Reads, Source, classes};
 use crate::error::Error;
 use crate::memory::{Budget, Needs};
 use shared::Readers;
@@ -522,6 +522,30 @@ impl Engine {
 }
 
 impl EngineSpec {
+    /// Whether a step on so many samples can be computed; models of sequences are not looked at.
+    ///
+    /// # Errors
+    /// Says what cannot be, such as batch norm on one row.
+    pub fn check_training(&self, batch: usize) -> Result<(), EngineError> {
+        if self.model.signature().inputs().iter().any(|f| f.time().is_some()) {
+            return Ok(());
+        }
+        self.graph(Purpose::Train, &Extent::from(batch), 0.0).map(|_| ())
+    }
+
+    /// The classes that the outputs are for; none where the loss compares with any value.
+    pub fn classes(&self) -> Option<usize> {
+        let output = self.model.output_shape().ok()?;
+        let longest = self.model.longest_output().ok()?;
+        let outputs = match longest {
+            Some(_) => output.last().copied().unwrap_or(1),
+            None => output.iter().product(),
+        };
+        let truth = self.loss.truth(&output, longest);
+        let width = if truth.dtype == DType::F32 { truth.most() } else { outputs };
+        Some(classes(&self.loss, width)).filter(|&classes| classes < usize::MAX)
+    }
+
     fn graph(&self, purpose: Purpose, batch: &Extent, shift: f32) -> Result<Graph, EngineError> {
         match purpose {
             Purpose::Train | Purpose::Learn | Purpose::Watch => {

@@ -21,6 +21,18 @@ pub struct EvaluateOptions {
     pub mistakes: usize,
     /// Threads that decode ahead.
     pub data_threads: Option<usize>,
+    /// Bytes of batches that wait; the loader's default where none.
+    pub read_ahead: Option<usize>,
+}
+
+impl EvaluateOptions {
+    /// How the data is gone through.
+    pub fn pass(&self) -> LoaderOptions {
+        let mut pass = LoaderOptions::one_pass(self.batch_size);
+        pass.threads = self.data_threads;
+        pass.memory_bytes = self.read_ahead.unwrap_or(pass.memory_bytes);
+        pass
+    }
 }
 
 /// What a pass found.
@@ -86,9 +98,7 @@ pub fn evaluate(
         Meter::new(options.task, num_outputs, &options.metrics).in_units(unit(data.as_ref()));
     let mut meter = meter.with_confusion();
     let mut mistakes = Mistakes::new(options.mistakes);
-    let mut pass = LoaderOptions::one_pass(options.batch_size);
-    pass.threads = options.data_threads;
-    let mut loader = Loader::new(data.clone(), pass)?;
+    let mut loader = Loader::new(data.clone(), options.pass())?;
     let by_position = engine.by_position();
     let mut custom = CustomMeter::of(engine);
     while let Some((batch, ahead)) = loader.next_and_ahead()? {

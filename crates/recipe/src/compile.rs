@@ -26,5 +26,6 @@ pub fn evaluate_options(file: &RecipeFile) -> EvaluateOptions {
         batch_size: batch_size.unwrap_or_else(|| default_batch_size(r.batch.batch_size)),
         mistakes: if r.report.html { r.report.mistakes } else { 0 },
         data_threads: r.batch.data_threads,
+        read_ahead: None,
     }
 }

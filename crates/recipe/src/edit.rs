@@ -1,5 +1,7 @@
 //! `--set a.b=value`, and data paths written into the copy of a recipe.
 
+use std::collections::BTreeMap;
+
 use toml_edit::{DocumentMut, InlineTable, Item, Value};
 
 use super::locate::{index, parse_key};
@@ -133,5 +135,41 @@ fn replace(item: &mut Item, found: &[(String, String)]) {
             }
             _ => replace(child, found),
         }
+    }
+}
+
+/// The keys with other values in one document than in the other, in their order.
+pub(crate) fn differences(ours: &DocumentMut, theirs: &DocumentMut) -> Vec<String> {
+    let (ours, theirs) = (values(ours.as_item()), values(theirs.as_item()));
+    let changed = ours.iter().filter(|(key, value)| theirs.get(*key) != Some(value));
+    let gone = theirs.keys().filter(|key| !ours.contains_key(*key));
+    changed.map(|(key, _)| key).chain(gone).cloned().collect()
+}
+
+/// All keys as `a.b[2].c` with their values as text.
+fn values(item: &Item) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    collect(item, "", &mut all);
+    all
+}
+
+fn collect(item: &Item, key: &str, all: &mut BTreeMap<String, String>) {
+    if let Some(table) = item.as_table_like() {
+        for (name, child) in table.iter() {
+            let key = if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
+            collect(child, &key, all);
+        }
+    } else if let Some(tables) = item.as_array_of_tables() {
+        for (i, table) in tables.iter().enumerate() {
+            collect(&Item::Table(table.clone()), &format!("{key}[{i}]"), all);
+        }
+    } else if let Some(array) = item.as_array() {
+        for (i, value) in array.iter().enumerate() {
+            collect(&Item::Value(value.clone()), &format!("{key}[{i}]"), all);
+        }
+    } else if let Some(value) = item.as_value() {
+        let mut value = value.clone();
+        value.decor_mut().clear();
+        all.insert(key.to_owned(), value.to_string().trim().to_owned());
     }
 }

@@ -183,6 +183,38 @@ impl RecipeFile {
         }
     }
 
+    /// The fingerprint of the options by which samples are read, wherever they are.
+    pub fn data_options_sha256(&self) -> String {
+        let r = &self.recipe;
+        let mut data = r.batch.data.clone();
+        if let Some(data) = &mut data {
+            data.forget_place();
+        }
+        let parts = format!("{data:?} {:?} {:?}", r.stream, r.online.features);
+        tidemill_engine::checkpoint::sha256(parts.as_bytes())
+    }
+
+    /// The keys that have another value than in the text of another recipe, but for those that say where
+    /// data is and for how long a run goes on.
+    pub fn differences(&self, other: &str) -> Vec<String> {
+        let Ok(other) = other.parse::<DocumentMut>() else { return Vec::new() };
+        edit::differences(&self.source.edited, &other)
+            .into_iter()
+            .filter(|key| {
+                ![
+                    "batch.data",
+                    "batch.validation",
+                    "batch.epochs",
+                    "stop.",
+                    "checkpoint.",
+                    "report.",
+                ]
+                .iter()
+                .any(|start| key.starts_with(start))
+            })
+            .collect()
+    }
+
     /// The fingerprint of all that decides the weights after a given number of steps.
     pub fn sha256(&self) -> String {
         let r = &self.recipe;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidemill_engine::data::DataSpec;
+use tidemill_engine::data::{DataSpec, MAX_THREADS};
 use tidemill_engine::nn::{LossSpec, ModelSpec, OptimizerSpec};
 use tidemill_stream::FormatSpec;
 
@@ -272,6 +272,10 @@ impl Recipe {
         ];
         for (key, value) in optional {
             value.map_or(Ok(()), |value| positive(key, value))?;
+        }
+        if let Some(threads) = b.data_threads.filter(|&n| n > MAX_THREADS) {
+            let message = format!("must be 0 to {MAX_THREADS}, found {threads}");
+            return wrong("batch.data_threads", message);
         }
         if let Some(seconds) = self.stop.wall_seconds
             && (seconds.is_nan() || seconds <= 0.0)

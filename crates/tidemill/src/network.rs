@@ -107,6 +107,7 @@ impl Network {
             batch_size: default_batch_size(self.engine.spec().batch_size),
             mistakes: 0,
             data_threads: None,
+            read_ahead: None,
         };
         let figures = evaluate(&mut self.engine, &data, &options)?.figures;
         match figures.get("loss") {

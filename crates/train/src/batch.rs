@@ -7,10 +7,11 @@ use tidemill_engine::data::{Batch, Loader};
 use tidemill_engine::nn::ScheduleSpec;
 
 use crate::watch;
-use tidemill_engine::checkpoint::{EpochFigures, Meta};
+use tidemill_engine::checkpoint::{Course, EpochFigures, Meta};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::Evaluation;
+use tidemill_engine::memory::Budget;
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::session::Session;
 use tidemill_recipe::Recipe;
@@ -103,7 +104,8 @@ pub(crate) struct Driver<'a> {
     pub(crate) engine: &'a mut Engine,
     pub(crate) loader: Loader,
     pub(crate) schedule: ScheduleSpec,
-    pub(crate) steps_per_epoch: u64,
+    /// How steps count.
+    pub(crate) course: Course,
     /// The epoch under way.
     pub(crate) meter: Meter,
     pub(crate) at: Position,
@@ -119,43 +121,103 @@ pub(crate) struct Driver<'a> {
     pub(crate) interrupt: &'a AtomicBool,
     pub(crate) watch: &'a mut dyn FnMut(Event<'_>),
     pub(crate) clock: Clock,
+    /// What the process may take.
+    pub(crate) budget: Budget,
 }
 
 impl Driver<'_> {
     /// Trains until something stops it, and hands a checkpoint of the last step to the writer.
     pub(crate) fn run(&mut self) -> Result<StoppedBy> {
+        // A run that was resumed may have ended where its last epoch could not be measured.
+        if self.course.step_of_epoch(self.at.step) == 0 && self.meter.samples() > 0 {
+            let rate = self.rate(self.at.step.saturating_sub(1), self.plateau_factor());
+            self.end_epoch(rate)?;
+        }
         let mut factor = self.plateau_factor();
         let stopped = loop {
             if let Some(reason) = self.reason_to_stop() {
                 break reason;
             }
-            let Some((batch, ahead)) = self.loader.next_and_ahead()? else {
-                break StoppedBy::Epochs;
+            let rate = self.rate(self.at.step, factor);
+            let loss = match self.step(rate) {
+                Ok(Some(loss)) => loss,
+                Ok(None) => break StoppedBy::Epochs,
+                Err(e) => return Err(self.keep(e)),
             };
-            let rate = self.schedule.at(self.at.step) * factor;
-            let result = self.engine.train_beside(batch, rate as f32, &|| ahead.piece())?;
-            drop(ahead);
-            let outputs = self.engine.outputs();
-            self.meter.add(outputs.losses, outputs.logits, batch);
-            self.at.advance(batch);
-            if !result.loss.is_finite() {
-                return Err(self.not_finite(result.loss));
+            if !loss.is_finite() {
+                return Err(self.not_finite(loss));
             }
-            if self.at.step.is_multiple_of(self.steps_per_epoch) {
+            if self.course.step_of_epoch(self.at.step) == 0 {
                 self.end_epoch(rate)?;
                 factor = self.plateau_factor();
             } else if self.is_checkpoint_step() {
                 self.checkpoint()?;
             }
-            self.tell();
+            self.tell()?;
         };
         self.checkpoint()?;
         Ok(stopped)
     }
 
-    fn reason_to_stop(&self) -> Option<StoppedBy> {
+    /// Learns from the next batch; gives its loss. None where there is no batch.
+    fn step(&mut self, rate: f64) -> Result<Option<f32>> {
+        let Some((batch, ahead)) = self.loader.next_and_ahead()? else { return Ok(None) };
+        let result = self.engine.train_beside(batch, rate as f32, &|| ahead.piece())?;
+        drop(ahead);
+        let outputs = self.engine.outputs();
+        self.meter.add(outputs.losses, outputs.logits, batch);
+        self.at.advance(batch);
+        Ok(Some(result.loss))
+    }
+
+    /// Says where a resumed run continues, or why nothing is left to do.
+    pub(crate) fn tell_resumed(&mut self) {
+        let (step, epoch) = (self.at.total_steps(), self.course.epoch(self.at.step));
         let stop = &self.recipe.stop;
-        if self.at.step >= self.recipe.epochs().saturating_mul(self.steps_per_epoch) {
+        let more = match self.reason_to_stop() {
+            None | Some(StoppedBy::Interrupt) => {
+                let text = format!("continuing from step {step} (epoch {})", epoch + 1);
+                return (self.watch)(Event::Notice(&text));
+            }
+            Some(StoppedBy::Epochs) => match stop.epochs {
+                Some(n) if n < self.recipe.batch.epochs => {
+                    format!("set stop.epochs to more than {n}")
+                }
+                _ => format!("set batch.epochs to more than {}", self.recipe.batch.epochs),
+            },
+            Some(StoppedBy::Steps) => "set stop.steps to more, or leave it out".to_owned(),
+            Some(StoppedBy::WallSeconds) => {
+                "set stop.wall_seconds to more, or leave it out".to_owned()
+            }
+            Some(StoppedBy::Target) => {
+                "the target is reached: set stop.target.value further away, or leave it out"
+                    .to_owned()
+            }
+            Some(StoppedBy::Patience) => {
+                "patience has run out: set stop.patience.epochs to more, or leave it out".to_owned()
+            }
+        };
+        (self.watch)(Event::Notice(&format!(
+            "nothing is left to do after step {step} (epoch {epoch}): {more} to continue"
+        )));
+    }
+
+    /// The factor that plateaus so far put on the learning rate.
+    fn plateau_factor(&self) -> f64 {
+        let plateau = self.recipe.training.plateau.as_ref();
+        plateau.map_or(1.0, |p| watch::plateau_factor(&self.at.history, p))
+    }
+
+    fn rate(&self, step: u64, factor: f64) -> f64 {
+        let scheduled = self.schedule.at(step);
+        let plateau = self.recipe.training.plateau.as_ref();
+        plateau.map_or(scheduled, |p| watch::lowered(scheduled, factor, p))
+    }
+
+    /// What ends the run where it is.
+    pub(crate) fn reason_to_stop(&self) -> Option<StoppedBy> {
+        let stop = &self.recipe.stop;
+        if self.at.step >= self.course.end(self.recipe.epochs()) {
             return Some(StoppedBy::Epochs);
         }
         if stop.steps.is_some_and(|n| self.at.step >= n) {
@@ -168,7 +230,7 @@ impl Driver<'_> {
             return Some(StoppedBy::WallSeconds);
         }
         // Only the end of an epoch brings new figures to judge by.
-        if !self.at.step.is_multiple_of(self.steps_per_epoch) || self.at.step == 0 {
+        if self.course.step_of_epoch(self.at.step) != 0 || self.at.step == 0 {
             return None;
         }
         let history = &self.at.history;
@@ -180,10 +242,13 @@ impl Driver<'_> {
     }
 
     fn end_epoch(&mut self, learning_rate: f64) -> Result<()> {
-        let epoch = self.at.step / self.steps_per_epoch;
+        let epoch = self.course.epoch(self.at.step);
         let last = epoch >= self.recipe.epochs();
         let validation = match epoch.is_multiple_of(self.recipe.batch.validation_every) || last {
-            true => (self.validate)(self.engine)?,
+            true => match (self.validate)(self.engine) {
+                Ok(found) => found,
+                Err(e) => return Err(self.keep(e)),
+            },
             false => None,
         };
         let figures = EpochFigures {
@@ -227,7 +292,8 @@ impl Driver<'_> {
             step: self.at.total_steps(),
             online_steps: self.at.online_steps,
             position: self.at.data,
-            epoch: self.at.step / self.steps_per_epoch,
+            epoch: self.course.epoch(self.at.step),
+            course: Some(self.course.clone()),
             samples: self.at.samples,
             wall_seconds: self.clock.total(),
             running: self.meter.clone(),
@@ -238,9 +304,19 @@ impl Driver<'_> {
         self.session.writer.write(meta, self.engine.state().tensors().to_vec())
     }
 
-    fn plateau_factor(&self) -> f64 {
-        let plateau = self.recipe.training.plateau.as_ref();
-        plateau.map_or(1.0, |p| watch::plateau_factor(&self.at.history, p, self.schedule.at(0)))
+    /// Keeps what was learned before an error that has nothing to do with it.
+    fn keep(&mut self, error: Error) -> Error {
+        if self.at.total_steps() == 0 {
+            return error;
+        }
+        let step = self.at.total_steps();
+        match self.checkpoint().and_then(|()| self.session.writer.wait()) {
+            Ok(()) => Error::Run(format!(
+                "{error}\nnote: what was learned until then is kept in the checkpoint of step {step}; \
+                 --resume continues from there"
+            )),
+            Err(_) => error,
+        }
     }
 
     fn not_finite(&mut self, loss: f32) -> Error {
@@ -248,32 +324,38 @@ impl Driver<'_> {
             Ok(()) => "the last good checkpoint stays",
             Err(_) => "no checkpoint could be written either",
         };
-        let (step, epoch) = (self.at.step, (self.at.step - 1) / self.steps_per_epoch + 1);
+        let (step, epoch) = (self.at.step, self.course.epoch(self.at.step - 1) + 1);
         Error::Run(format!(
             "the loss is {loss} at step {step} (epoch {epoch}), so the run stops; {kept}. Lower the \
              learning rate, set clip_norm in the optimizer, or look for bad values in the data"
         ))
     }
 
-    fn tell(&mut self) {
+    fn tell(&mut self) -> Result<()> {
         if !self.clock.is_time_to_report() {
-            return;
+            return Ok(());
+        }
+        if let Err(e) = self.budget.enforce() {
+            self.checkpoint()?;
+            self.session.writer.wait()?;
+            return Err(e);
         }
         let epochs = self.recipe.epochs();
-        let left = epochs.saturating_mul(self.steps_per_epoch).saturating_sub(self.at.step);
+        let left = self.course.end(epochs).saturating_sub(self.at.step);
         let seconds = self.clock.here();
         let steps = self.at.step - self.clock.first_step;
         let samples = self.at.samples - self.clock.first_sample;
         (self.watch)(Event::Progress(Progress {
-            epoch: (self.at.step / self.steps_per_epoch + 1).min(epochs),
+            epoch: (self.course.epoch(self.at.step) + 1).min(epochs),
             epochs,
-            step: self.at.step % self.steps_per_epoch,
-            steps: self.steps_per_epoch,
+            step: self.course.step_of_epoch(self.at.step),
+            steps: self.course.steps_per_epoch,
             loss: self.meter.loss(),
             accuracy: self.meter.accuracy(),
             samples_per_second: samples as f64 / seconds,
             seconds_left: left as f64 * seconds / steps.max(1) as f64,
         }));
+        Ok(())
     }
 }
 

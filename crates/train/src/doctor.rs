@@ -61,6 +61,10 @@ impl fmt::Display for Finding {
 pub fn check_all(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
     let mut findings = check_model(file, data);
     findings.extend(check_labels(file, data));
+    // What the model itself says of it comes first.
+    if findings.iter().all(|f| !f.is_error) {
+        findings.extend(check_last_batch(file, data));
+    }
     findings.sort_by_key(|f| !f.is_error);
     findings
 }
@@ -101,6 +105,39 @@ fn check_model(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
     found.into_iter().map(to_finding).collect()
 }
 
+/// The size of a smaller last batch of a pass over `samples`; none where there is none.
+pub(crate) fn last_batch(file: &RecipeFile, samples: usize) -> Option<usize> {
+    let batch = &file.recipe.batch;
+    let last = match samples < batch.batch_size {
+        true => samples,
+        false => samples % batch.batch_size,
+    };
+    (!batch.drop_remainder && last > 0).then_some(last)
+}
+
+/// Whether the last batch of a pass can be trained on.
+fn check_last_batch(file: &RecipeFile, data: &RunData) -> Option<Finding> {
+    let n = data.train.len();
+    let last = last_batch(file, n)?;
+    let error = engine_spec(file, None).check_training(last).err()?;
+    let what = format!("the last batch of the {n} samples has {last}, and {error}");
+    let help = "drop_remainder = true leaves it out; or choose another batch_size";
+    Some(Finding::error("batch.batch_size", what, help))
+}
+
+/// Whether each label is one that the model has an output for.
+fn check_range(file: &RecipeFile, key: &str, set: &dyn Dataset) -> Option<Finding> {
+    let classes = engine_spec(file, None).classes()?;
+    let index = (0..set.len()).find(|&i| set.class(i).is_some_and(|c| c as usize >= classes))?;
+    let class = set.class(index)?;
+    let what = format!(
+        "{} has the label {class}, and the model's outputs are for the classes 0 to {}",
+        set.describe(index),
+        classes - 1
+    );
+    Some(Finding::error(key, what, "the last layer needs one unit for each class"))
+}
+
 /// What the labels alone tell.
 fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -118,6 +155,7 @@ fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
             findings.push(Finding::error(key, what, "give both the same options"));
             continue;
         }
+        findings.extend(check_range(file, key, set.as_ref()));
         let counts = class_counts(set.as_ref());
         let name = |class: usize| data.class_names.get(class).map_or("?", String::as_str);
         let empty: Vec<&str> =

@@ -7,6 +7,7 @@
 //! - [`run`]: from the recipe to the summary; [`report`]: the page
 //! - [`doctor`]: what is likely wrong before the first step
 //! - [`batch`]: the loop over the steps
+//! - `resume`: what has changed since a checkpoint
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`mod@bench`]: its
 //!   step, timed
@@ -16,6 +17,7 @@ pub mod batch;
 pub mod bench;
 pub mod doctor;
 pub mod report;
+mod resume;
 pub mod run;
 pub mod trained;
 pub mod watch;

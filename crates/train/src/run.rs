@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tidemill_engine::checkpoint::{Checkpoint, Checkpoints, EpochFigures, Meta, state_sha256};
-use tidemill_engine::data::{DataSpec, Known, Loader, LoaderOptions, Order};
-use tidemill_engine::engine::Engine;
+use tidemill_engine::checkpoint::{
+    Checkpoint, Checkpoints, Course, EpochFigures, Meta, state_sha256,
+};
+use tidemill_engine::data::{DataSpec, FillCost, Known, Loader, LoaderOptions, Order};
+use tidemill_engine::engine::{Engine, EngineSpec};
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::evaluate::{Evaluation, evaluate, skipped, unit};
+use tidemill_engine::evaluate::{EvaluateOptions, Evaluation, evaluate, skipped, unit};
 use tidemill_engine::folder::{Existing, RunFolder};
-use tidemill_engine::memory::{check_memory, peak_rss_bytes};
+use tidemill_engine::memory::{Budget, peak_rss_bytes, rss_bytes};
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
@@ -20,6 +22,7 @@ use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 use crate::batch::{Clock, Driver, Event, Position, StoppedBy};
 use crate::doctor;
 use crate::report::Report;
+use crate::resume::{self, Continued};
 
 /// How a recipe is run.
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ pub struct RunOptions {
     pub threads: Option<usize>,
     /// Bytes that the run must fit into.
     pub memory: Option<u64>,
+    /// The folder of another run, which is continued in this one.
+    pub from: Option<PathBuf>,
     /// Set to true to end the run with a checkpoint.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -56,39 +61,45 @@ pub fn train(
     file.only_network()?;
     let paths = DataPaths::new(&file.path);
     let known = known(&file, options)?;
-    let (data, mut engine) = open(&file, &paths, known.as_ref(), options.threads, watch)?;
+    let Start { data, mut engine, reading, budget } =
+        open(&file, &paths, known.as_ref(), options, watch)?;
     tell_notes(&data, watch);
-    // A copy that is being written as a checkpoint, and the next one.
-    check_memory(&engine, options.memory, 2, 0)?;
+    check_validation(&data, &reading)?;
     let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(Event::Notice(what));
     let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
-    let (at, meter) = match &session.resumed {
-        Some(checkpoint) => restore(&file, checkpoint, &mut engine, &data, watch)?,
+    if let Some(from) = &options.from {
+        session.continue_from(from, &mut notice)?;
+    }
+    let old_recipe = old_recipe(options);
+    let (at, course, meter) = match &session.resumed {
+        Some(checkpoint) => {
+            restore(&file, old_recipe.as_deref(), checkpoint, &mut engine, &data, &mut notice)?
+        }
         None => start(&file, &engine, &data),
     };
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
     file.set_paths(&paths);
     write_start(&mut session, &file, &at)?;
 
-    let loader = loader(&file, &data, at.data)?;
+    let loader = loader(&file, &data, at.data, &reading)?;
     let recipe = file.recipe.clone();
-    let steps_per_epoch = recipe.batch.steps_per_epoch.unwrap_or(loader.batches_per_epoch());
-    let run_steps = recipe.epochs().saturating_mul(steps_per_epoch);
-    if session.resumed.is_some() {
-        tell_resumed(at.step, steps_per_epoch, recipe.epochs(), watch);
-    }
-    let evaluation = evaluate_options(&file);
+    let evaluation = EvaluateOptions {
+        data_threads: reading.threads,
+        read_ahead: reading.memory_bytes,
+        ..evaluate_options(&file)
+    };
     let mut validate = |engine: &mut Engine| match &data.validation {
         Some(data) => evaluate(engine, data, &evaluation).map(Some),
         None => Ok(None),
     };
+    let is_resumed = session.resumed.is_some();
     let mut driver = Driver {
         recipe: &recipe,
         engine: &mut engine,
         loader,
-        schedule: recipe.training.optimizer.schedule().clone().over(run_steps),
-        steps_per_epoch,
+        schedule: recipe.training.optimizer.schedule().clone().over(course.run_steps),
+        course,
         meter,
         base: base_meta(&file, &data, session.resumed.as_ref()),
         saved: session.resumed.as_ref().map(|c| c.meta.step),
@@ -99,19 +110,23 @@ pub fn train(
         watch: &mut *watch,
         clock: Clock::start(&at),
         at,
+        budget,
     };
+    if is_resumed {
+        driver.tell_resumed();
+    }
     let stopped_by = driver.run()?;
-    let Driver { at, clock, meter, last_validation, .. } = driver;
+    let Driver { at, course, clock, meter, last_validation, .. } = driver;
     let wall_seconds = clock.total();
     tell_skipped(&data, watch);
-    let restored = restore_best(&file, stopped_by, &mut session, &mut engine)?;
+    let restored = restore_best(&file, stopped_by, &mut session, &mut engine, watch)?;
     let measured = match last_validation {
         Some((step, found)) if step == at.total_steps() && !restored => Some(found),
         // An interrupt should end the program soon; the checkpoint can be measured later.
         _ if stopped_by == StoppedBy::Interrupt => None,
         _ => validate(&mut engine)?,
     };
-    let ran = Ran { steps_per_epoch, wall_seconds, stopped_by, measured };
+    let ran = Ran { epochs: course.epoch(at.step), wall_seconds, stopped_by, measured };
     let summary = summary(&engine, &at, &meter, &ran);
     let page = page(&file, &data, &engine, &at, &ran, &summary);
     session.finish(&summary, page.as_deref())?;
@@ -121,39 +136,145 @@ pub fn train(
 /// What a run that continues knows of the columns of its table: the table is read as the run knows it.
 fn known(file: &RecipeFile, options: &RunOptions) -> Result<Option<Known>> {
     let is_table = matches!(file.recipe.batch.data, Some(DataSpec::Csv(_)));
-    if options.existing != Existing::Resume || !is_table {
+    let run = match (&options.from, options.existing) {
+        (Some(from), _) => from,
+        (None, Existing::Resume) => &options.out,
+        _ => return Ok(None),
+    };
+    if !is_table {
         return Ok(None);
     }
-    let checkpoints = Checkpoints::new(&options.out, file.recipe.checkpoint.keep);
+    let checkpoints = Checkpoints::new(run, file.recipe.checkpoint.keep);
     let (newest, _) = checkpoints.newest()?;
     Ok(newest.map(|c| c.meta.known).filter(|known| known.encoder.is_some()))
 }
 
-/// Opens the data and compiles the model at the same time; a mistake in the data is reported first.
+/// What a run starts with.
+struct Start {
+    data: RunData,
+    engine: Engine,
+    reading: Reading,
+    budget: Budget,
+}
+
+/// How batches are read ahead.
+#[derive(Clone, Copy)]
+struct Reading {
+    threads: Option<usize>,
+    /// Bytes of batches that wait; the loader's default where none.
+    memory_bytes: Option<usize>,
+}
+
+impl Reading {
+    /// As the recipe says; with as little as possible where the memory does not suffice for more.
+    /// Gives also the bytes that caches, batches and decoding take.
+    fn within(file: &RecipeFile, data: &RunData, limit: Option<u64>) -> (Reading, u64) {
+        let recipe = &file.recipe.batch;
+        let usual = Reading { threads: recipe.data_threads, memory_bytes: None };
+        let Some(limit) = limit else { return (usual, 0) };
+        let sets = || std::iter::once(&data.train).chain(&data.validation);
+        let caches: u64 = sets().map(|set| set.bytes_to_come()).sum();
+        let bytes = |reading: &Reading| {
+            let pass = EvaluateOptions {
+                data_threads: reading.threads,
+                read_ahead: reading.memory_bytes,
+                ..evaluate_options(file)
+            };
+            let train = LoaderOptions { batch_size: recipe.batch_size, ..pass.pass() };
+            let validation = data.validation.as_ref().map(|set| pass.pass().bytes(set.as_ref()));
+            caches + train.bytes(data.train.as_ref()) + validation.unwrap_or(0)
+        };
+        let usually = bytes(&usual);
+        if rss_bytes() + usually <= limit {
+            return (usual, usually);
+        }
+        let decodes = sets().any(|set| set.fill_cost() == FillCost::Decode);
+        let threads = if decodes { recipe.data_threads.or(Some(1)) } else { recipe.data_threads };
+        let least = Reading { threads, memory_bytes: Some(0) };
+        (least, bytes(&least))
+    }
+}
+
+/// A larger batch may be more than all samples, and memory for it is better not taken.
+const LARGE_BATCH: usize = 1024;
+
+/// Opens the data and compiles the model, at the same time where memory does not matter; a mistake in
+/// the data is reported first.
 fn open(
     file: &RecipeFile,
     paths: &DataPaths,
     known: Option<&Known>,
-    threads: Option<usize>,
+    options: &RunOptions,
     watch: &mut dyn FnMut(Event<'_>),
-) -> Result<(RunData, Engine)> {
-    let spec = engine_spec(file, threads);
-    let (data, engine) = std::thread::scope(|scope| {
-        let compile = std::thread::Builder::new().name("compile".into());
-        let engine = compile.spawn_scoped(scope, || Engine::compile(spec));
-        let data = RunData::open(file, paths, known);
-        let ended = |_| Error::Run("the thread that compiles has ended; please report it".into());
-        let engine = engine.map_err(|e| Error::Run(format!("no thread can be started: {e}")));
-        (data, engine.and_then(|thread| thread.join().map_err(ended)))
-    });
-    let data = data?;
+) -> Result<Start> {
+    let mut spec = engine_spec(file, options.threads);
+    let small = options.memory.is_none() && spec.batch_size <= LARGE_BATCH;
+    let (data, engine) = match small {
+        true => open_both(file, paths, known, spec.clone())?,
+        false => (RunData::open(file, paths, known)?, None),
+    };
     for finding in doctor::check_all(file, &data) {
         if finding.is_error {
             return Err(file.error_at(&finding.key, &finding.message()));
         }
         watch(Event::Notice(&finding.to_string()));
     }
-    Ok((data, engine??))
+    let (reading, beside) = Reading::within(file, &data, options.memory);
+    // A copy that is being written as a checkpoint, and the next one.
+    let budget = Budget { limit: options.memory, copies: 2, beside };
+    spec.batch_size = spec.batch_size.min(data.train.len());
+    let mut engine = match engine {
+        Some(engine) => engine?,
+        None => Engine::compile_within(spec, 0.0, budget)?,
+    };
+    let evaluated = data.validation.as_ref().map_or(Vec::new(), |set| {
+        let size = evaluate_options(file).batch_size.min(set.len());
+        let rest = Some(set.len() % size).filter(|&rest| rest > 0);
+        std::iter::once(size).chain(rest).collect()
+    });
+    engine.prepare(doctor::last_batch(file, data.train.len()), &evaluated)?;
+    Ok(Start { data, engine, reading, budget })
+}
+
+type Both = (RunData, Option<Result<Engine>>);
+
+fn open_both(
+    file: &RecipeFile,
+    paths: &DataPaths,
+    known: Option<&Known>,
+    spec: EngineSpec,
+) -> Result<Both> {
+    let (data, engine) = std::thread::scope(|scope| {
+        let compile = std::thread::Builder::new().name("compile".into());
+        let budget = Budget { copies: 2, ..Budget::default() };
+        let engine = compile.spawn_scoped(scope, move || Engine::compile_within(spec, 0.0, budget));
+        let data = RunData::open(file, paths, known);
+        let ended = |_| Error::Run("the thread that compiles has ended; please report it".into());
+        let engine = engine.map_err(|e| Error::Run(format!("no thread can be started: {e}")));
+        (data, engine.and_then(|thread| thread.join().map_err(ended)?))
+    });
+    Ok((data?, Some(engine)))
+}
+
+/// Reads the validation data if it is decoded file by file: one that is broken would end the run at the
+/// end of its first epoch. Where all of it is kept in memory this is no work done twice.
+fn check_validation(data: &RunData, reading: &Reading) -> Result<()> {
+    let Some(set) = &data.validation else { return Ok(()) };
+    if set.fill_cost() != FillCost::Decode {
+        return Ok(());
+    }
+    let mut pass = LoaderOptions::one_pass(8);
+    pass.threads = reading.threads;
+    pass.memory_bytes = reading.memory_bytes.unwrap_or(pass.memory_bytes);
+    let mut loader = Loader::new(set.clone(), pass)?;
+    while loader.next_batch()?.is_some() {}
+    Ok(())
+}
+
+/// The recipe of the run that is continued, as it is in its folder.
+fn old_recipe(options: &RunOptions) -> Option<String> {
+    let run = options.from.as_ref().unwrap_or(&options.out);
+    std::fs::read_to_string(run.join("recipe.toml")).ok()
 }
 
 /// Writes the resolved recipe and the log of the epochs so far, beside the first steps.
@@ -166,19 +287,9 @@ fn write_start(session: &mut Session, file: &RecipeFile, at: &Position) -> Resul
     })
 }
 
-fn tell_resumed(step: u64, per_epoch: u64, epochs: u64, watch: &mut dyn FnMut(Event<'_>)) {
-    watch(Event::Notice(&if step < epochs.saturating_mul(per_epoch) {
-        format!("continuing from step {step} (epoch {})", step / per_epoch + 1)
-    } else {
-        format!(
-            "nothing is left to do after step {step}: set batch.epochs to more than {epochs} to continue"
-        )
-    }));
-}
-
 /// How the driver's loop went.
 struct Ran {
-    steps_per_epoch: u64,
+    epochs: u64,
     wall_seconds: f64,
     stopped_by: StoppedBy,
     /// The final weights on the validation data.
@@ -189,7 +300,7 @@ fn summary(engine: &Engine, at: &Position, meter: &Meter, ran: &Ran) -> Summary 
     Summary {
         steps: at.total_steps(),
         samples: at.samples,
-        epochs: at.step / ran.steps_per_epoch,
+        epochs: ran.epochs,
         wall_seconds: ran.wall_seconds,
         samples_per_second: at.samples as f64 / ran.wall_seconds.max(1e-9),
         peak_rss_bytes: peak_rss_bytes(),
@@ -226,7 +337,7 @@ fn page(
     })
 }
 
-fn loader(file: &RecipeFile, data: &RunData, position: u64) -> Result<Loader> {
+fn loader(file: &RecipeFile, data: &RunData, position: u64, reading: &Reading) -> Result<Loader> {
     let r = &file.recipe;
     let order = match r.batch.shuffle {
         true => Order::Shuffled { seed: r.training.seed },
@@ -235,7 +346,8 @@ fn loader(file: &RecipeFile, data: &RunData, position: u64) -> Result<Loader> {
     let mut options = LoaderOptions::new(r.batch.batch_size, order);
     options.drop_last = r.batch.drop_remainder;
     options.position = position;
-    options.threads = r.batch.data_threads;
+    options.threads = reading.threads;
+    options.memory_bytes = reading.memory_bytes.unwrap_or(options.memory_bytes);
     options.class_weights = class_weights(file, data.train.as_ref())?;
     Loader::new(data.train.clone(), options).map_err(|e| match e {
         tidemill_engine::data::Error::Option { what } => {
@@ -259,7 +371,7 @@ fn base_meta(file: &RecipeFile, data: &RunData, resumed: Option<&Checkpoint>) ->
     }
 }
 
-fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Meter) {
+fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Course, Meter) {
     let at = Position {
         step: 0,
         online_steps: 0,
@@ -268,7 +380,7 @@ fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Meter
         history: Vec::new(),
         wall_seconds: 0.0,
     };
-    (at, meter(file, engine, data))
+    (at, resume::course(file, data), meter(file, engine, data))
 }
 
 fn meter(file: &RecipeFile, engine: &Engine, data: &RunData) -> Meter {
@@ -278,51 +390,54 @@ fn meter(file: &RecipeFile, engine: &Engine, data: &RunData) -> Meter {
 
 fn restore(
     file: &RecipeFile,
+    old_recipe: Option<&str>,
     checkpoint: &Checkpoint,
     engine: &mut Engine,
     data: &RunData,
-    watch: &mut dyn FnMut(Event<'_>),
-) -> Result<(Position, Meter)> {
+    notice: &mut dyn FnMut(&str),
+) -> Result<(Position, Course, Meter)> {
+    let Continued { at, course, same_epoch } =
+        resume::resume(file, old_recipe, checkpoint, data, notice)?;
     checkpoint.load_into(engine)?;
-    let meta = &checkpoint.meta;
-    if meta.recipe_sha256 != file.sha256() {
-        watch(Event::Notice(
-            "the recipe has changed since this checkpoint: the run continues with the new one, and \
-             will not end with the weights of a run that was never stopped",
-        ));
-    }
-    let at = Position {
-        step: meta.step - meta.online_steps,
-        online_steps: meta.online_steps,
-        samples: meta.samples,
-        data: meta.position,
-        history: meta.history.clone(),
-        wall_seconds: meta.wall_seconds,
-    };
     // A run that has only learned from a stream has measured no batch.
-    let running = match at.step {
-        0 => meter(file, engine, data),
-        _ => meta.running.clone().in_units(unit(data.train.as_ref())),
+    let running = match same_epoch && at.step > 0 {
+        false => meter(file, engine, data),
+        true => checkpoint.meta.running.clone().in_units(unit(data.train.as_ref())),
     };
-    Ok((at, running))
+    Ok((at, course, running))
 }
 
-/// Takes the best epoch's weights when patience ran out and the recipe asks for them.
+/// Takes the best epoch's weights when the run is over and the recipe asks for them.
 fn restore_best(
     file: &RecipeFile,
     stopped_by: StoppedBy,
     session: &mut Session,
     engine: &mut Engine,
+    watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<bool> {
     let wanted = file.recipe.stop.patience.as_ref().is_some_and(|p| p.restore_best);
-    if !wanted || stopped_by != StoppedBy::Patience {
+    // An interrupted run is not over.
+    if !wanted || stopped_by == StoppedBy::Interrupt {
         return Ok(false);
     }
     // The best one may be the last one.
     session.writer.wait()?;
-    let Some(best) = session.checkpoints.best_or_newest()? else { return Ok(false) };
+    let best = match session.checkpoints.best_or_newest() {
+        Ok(Some(best)) => best,
+        Ok(None) => return Ok(false),
+        Err(e) => {
+            watch(Event::Notice(&format!("{e}: the run ends with its last weights")));
+            return Ok(false);
+        }
+    };
     best.load_into(engine)?;
     session.checkpoints.point_latest(best.meta.step)?;
+    if let Some(b) = &best.meta.best {
+        let (epoch, metric, value) = (b.epoch, &b.metric, b.value);
+        watch(Event::Notice(&format!(
+            "restore_best: the run ends with the weights of epoch {epoch} ({metric} {value:.4})"
+        )));
+    }
     Ok(true)
 }
 

@@ -46,39 +46,48 @@ pub(crate) fn reached(history: &[EpochFigures], target: &Target) -> bool {
     })
 }
 
-/// Whether patience has run out at the last epoch.
+/// Whether patience has run out at the last epoch. Epochs without a measurement count as well: a best
+/// epoch that lies back as many epochs as patience has is too long ago.
 pub(crate) fn out_of_patience(history: &[EpochFigures], patience: &Patience) -> bool {
-    let mut waiting = 0;
-    let mut best: Option<f64> = None;
+    let mut best: Option<(f64, u64)> = None;
+    let mut waited = 0;
     for epoch in history {
         let Some(value) = figure(epoch, &patience.metric) else { continue };
         match best {
-            Some(b) if !better(&patience.metric, value, b, patience.min_delta) => waiting += 1,
-            _ => (best, waiting) = (Some(value), 0),
+            Some((b, at)) if !better(&patience.metric, value, b, patience.min_delta) => {
+                waited = epoch.epoch.saturating_sub(at);
+            }
+            _ => (best, waited) = (Some((value, epoch.epoch)), 0),
         }
     }
-    waiting >= patience.epochs.max(1)
+    waited >= patience.epochs.max(1)
 }
 
-/// The factor that plateaus so far put on a learning rate that starts at `rate`.
-pub(crate) fn plateau_factor(history: &[EpochFigures], plateau: &Plateau, rate: f64) -> f64 {
-    let (mut factor, mut waiting) = (1.0, 0);
-    let mut best: Option<f64> = None;
+/// The rate that a factor of [`plateau_factor`] makes of one that a schedule gives.
+pub(crate) fn lowered(scheduled: f64, factor: f64, plateau: &Plateau) -> f64 {
+    let rate = scheduled * factor;
+    // A bound on the rate itself: a schedule that warms up from 0 is below it by its own will.
+    if rate < plateau.min_learning_rate { plateau.min_learning_rate.min(scheduled) } else { rate }
+}
+
+/// The factor that plateaus so far put on the learning rate.
+pub(crate) fn plateau_factor(history: &[EpochFigures], plateau: &Plateau) -> f64 {
+    let mut factor = 1.0;
+    // The best value, and the epoch from which the wait for a better one counts.
+    let mut best: Option<(f64, u64)> = None;
     for epoch in history {
         let Some(value) = figure(epoch, &plateau.metric) else { continue };
-        match best {
-            Some(b) if !better(&plateau.metric, value, b, plateau.min_delta) => {
-                waiting += 1;
-                if waiting >= plateau.epochs.max(1) {
-                    waiting = 0;
-                    factor = (factor * plateau.factor)
-                        .max(plateau.min_learning_rate / rate.max(f64::MIN_POSITIVE));
+        match &mut best {
+            Some((b, since)) if !better(&plateau.metric, value, *b, plateau.min_delta) => {
+                if epoch.epoch.saturating_sub(*since) >= plateau.epochs.max(1) {
+                    *since = epoch.epoch;
+                    factor *= plateau.factor;
                 }
             }
-            _ => (best, waiting) = (Some(value), 0),
+            _ => best = Some((value, epoch.epoch)),
         }
     }
-    f64::min(factor, 1.0)
+    factor
 }
 
 /// `loss 0.1234, accuracy 97.31 %`
@@ -139,10 +148,49 @@ mod tests {
             min_delta: 0.0,
             min_learning_rate: 0.03,
         };
-        let at = |values: &[f64]| plateau_factor(&history(values), &plateau, 0.1);
-        assert_eq!(at(&[0.5, 0.5]), 1.0);
-        assert_eq!(at(&[0.5, 0.5, 0.5]), 0.5);
-        assert_eq!(at(&[0.5, 0.5, 0.5, 0.4, 0.4, 0.4]), 0.3);
+        let at =
+            |values: &[f64]| lowered(0.1, plateau_factor(&history(values), &plateau), &plateau);
+        assert_eq!(at(&[0.5, 0.5]), 0.1);
+        assert_eq!(at(&[0.5, 0.5, 0.5]), 0.05);
+        assert_eq!(at(&[0.5, 0.5, 0.5, 0.4, 0.4, 0.4]), 0.03);
+        // While a schedule warms up the rate may be below the bound, and lowered all the same later.
+        let factor = plateau_factor(&history(&[0.5; 7]), &plateau);
+        let after = |scheduled| lowered(scheduled, factor, &plateau);
+        assert_eq!((after(0.0), after(0.02), after(1.0)), (0.0, 0.02, 0.125));
+    }
+
+    #[test]
+    fn epochs_that_are_not_measured_count() {
+        let every_fourth = |values: &[f64]| {
+            let mut h = history(values);
+            for epoch in &mut h {
+                epoch.epoch *= 4;
+            }
+            h
+        };
+        let patience = Patience {
+            metric: "validation.loss".into(),
+            epochs: 4,
+            min_delta: 0.0,
+            restore_best: false,
+        };
+        assert!(!out_of_patience(&every_fourth(&[0.5, 0.4]), &patience));
+        assert!(out_of_patience(&every_fourth(&[0.5, 0.4, 0.4]), &patience));
+        let patience = Patience { epochs: 5, ..patience };
+        assert!(!out_of_patience(&every_fourth(&[0.5, 0.4, 0.4]), &patience));
+        assert!(out_of_patience(&every_fourth(&[0.5, 0.4, 0.4, 0.4]), &patience));
+        let plateau = Plateau {
+            metric: "validation.loss".into(),
+            factor: 0.5,
+            epochs: 8,
+            min_delta: 0.0,
+            min_learning_rate: 0.0,
+        };
+        let at = |values: &[f64]| plateau_factor(&every_fourth(values), &plateau);
+        assert_eq!(
+            (at(&[0.5; 2]), at(&[0.5; 3]), at(&[0.5; 4]), at(&[0.5; 5])),
+            (1.0, 0.5, 0.5, 0.25)
+        );
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub struct Meta {
     /// whatever it learns from next.
     #[serde(default)]
     pub known: Known,
+    /// What the batch driver was doing, of which a resume says what has changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub course: Option<Course>,
     /// What the online driver knows of the stream that was being learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Attachment>,
@@ -67,8 +70,48 @@ impl Meta {
             best: None,
             class_names: Vec::new(),
             known: Known::default(),
+            course: None,
             stream: None,
         }
+    }
+}
+
+/// What a run of batch training was being trained on, and how its steps count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Course {
+    /// Samples of the training data.
+    pub samples: u64,
+    /// Samples of one pass: all, or those of whole batches.
+    pub samples_per_pass: u64,
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// The step (of batch training) at which the last epoch is done: what schedules span.
+    pub run_steps: u64,
+    /// Tells data that has changed.
+    pub fingerprint: u64,
+    /// Of the options by which the data is read.
+    pub options_sha256: String,
+    /// Epochs before `first_step`.
+    pub first_epoch: u64,
+    /// The step from which epochs have `steps_per_epoch` steps: 0, or where the data changed.
+    pub first_step: u64,
+}
+
+impl Course {
+    /// Full epochs done after so many steps.
+    pub fn epoch(&self, step: u64) -> u64 {
+        self.first_epoch + step.saturating_sub(self.first_step) / self.steps_per_epoch.max(1)
+    }
+
+    /// Steps done in the epoch under way.
+    pub fn step_of_epoch(&self, step: u64) -> u64 {
+        step.saturating_sub(self.first_step) % self.steps_per_epoch.max(1)
+    }
+
+    /// The step at which so many epochs are done.
+    pub fn end(&self, epochs: u64) -> u64 {
+        let left = epochs.saturating_sub(self.first_epoch);
+        left.saturating_mul(self.steps_per_epoch).saturating_add(self.first_step)
     }
 }
 

@@ -15,7 +15,7 @@ mod writer;
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
-pub use meta::{Attachment, Best, EpochFigures, Meta};
+pub use meta::{Attachment, Best, Course, EpochFigures, Meta};
 pub use tensors::{
     first_difference, read as read_tensors, sha256, state_sha256, write as write_tensors,
 };
