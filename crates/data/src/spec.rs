@@ -129,7 +129,8 @@ impl DataSpec {
                 Box::new(ImageFolder::open(spec, resolve, want, names)?)
             }
             Self::Idx(spec) => {
-                let data = with_classes_of(spec.open(resolve)?, like().and_then(|l| l.num_classes))?;
+                let data =
+                    with_classes_of(spec.open(resolve)?, like().and_then(|l| l.num_classes))?;
                 let parts = Parts::of(spec.validation_split, spec.subset, spec.seed);
                 parts.side(&spec.images, Box::new(data))?
             }
@@ -179,6 +180,7 @@ impl DataSpec {
                 spec.cache = Cache::default();
             }
             Self::Idx(spec) => (spec.images, spec.labels, spec.limit) = (String::new(), None, None),
+            Self::Numpy(spec) => (spec.path, spec.limit) = (None, None),
             Self::Csv(spec) => (spec.path, spec.limit) = (String::new(), None),
             Self::TextDirectory(spec) => spec.path = String::new(),
             Self::Tagged(spec) => spec.path = String::new(),

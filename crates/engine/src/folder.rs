@@ -67,18 +67,20 @@ fn check(path: &Path, existing: Existing) -> Result<()> {
 }
 
 /// Whether a start in the folder failed before it had learned anything: it has no checkpoint and no
-/// epoch, and nothing else but the recipe.
+/// epoch, and nothing else but the recipe. Only where there is a run's lock: a recipe that somebody has
+/// written is not ours.
 fn came_to_nothing(path: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(path) else { return false };
-    entries.flatten().all(|entry| match entry.file_name().to_str() {
-        Some("recipe.toml" | LOCK_FILE) => true,
-        Some("metrics.jsonl") => entry.metadata().is_ok_and(|m| m.len() == 0),
-        Some("checkpoints") => std::fs::read_dir(entry.path())
-            .is_ok_and(|inside| inside.flatten().all(|e| is_hidden(&e.file_name()))),
-        // A file whose writing was broken off.
-        Some(name) => name.starts_with('.') && name.ends_with(".writing"),
-        None => false,
-    })
+    path.join(LOCK_FILE).is_file()
+        && entries.flatten().all(|entry| match entry.file_name().to_str() {
+            Some("recipe.toml" | LOCK_FILE) => true,
+            Some("metrics.jsonl") => entry.metadata().is_ok_and(|m| m.len() == 0),
+            Some("checkpoints") => std::fs::read_dir(entry.path())
+                .is_ok_and(|inside| inside.flatten().all(|e| is_hidden(&e.file_name()))),
+            // A file whose writing was broken off.
+            Some(name) => name.starts_with('.') && name.ends_with(".writing"),
+            None => false,
+        })
 }
 
 fn is_hidden(name: &std::ffi::OsStr) -> bool {

@@ -1,6 +1,6 @@
 //! A training run from the recipe to the summary.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -41,6 +41,18 @@ pub struct RunOptions {
     pub interrupt: Arc<AtomicBool>,
 }
 
+impl RunOptions {
+    /// The folder of the run that is continued, if one is.
+    fn continued(&self) -> Option<&Path> {
+        let is_there = || self.out.join("checkpoints").is_dir();
+        match (self.existing, &self.from) {
+            (Existing::Resume, Some(from)) if !is_there() => Some(from),
+            (Existing::Resume, _) => Some(&self.out),
+            (_, from) => from.as_deref(),
+        }
+    }
+}
+
 /// A finished run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -68,7 +80,7 @@ pub fn train(
     let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(Event::Notice(what));
     let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
-    if let Some(from) = &options.from {
+    if let (Some(from), None) = (&options.from, &session.resumed) {
         session.continue_from(from, &mut notice)?;
     }
     let old_recipe = old_recipe(options);
@@ -136,11 +148,7 @@ pub fn train(
 /// What a run that continues knows of the columns of its table: the table is read as the run knows it.
 fn known(file: &RecipeFile, options: &RunOptions) -> Result<Option<Known>> {
     let is_table = matches!(file.recipe.batch.data, Some(DataSpec::Csv(_)));
-    let run = match (&options.from, options.existing) {
-        (Some(from), _) => from,
-        (None, Existing::Resume) => &options.out,
-        _ => return Ok(None),
-    };
+    let Some(run) = options.continued() else { return Ok(None) };
     if !is_table {
         return Ok(None);
     }
@@ -273,8 +281,7 @@ fn check_validation(data: &RunData, reading: &Reading) -> Result<()> {
 
 /// The recipe of the run that is continued, as it is in its folder.
 fn old_recipe(options: &RunOptions) -> Option<String> {
-    let run = options.from.as_ref().unwrap_or(&options.out);
-    std::fs::read_to_string(run.join("recipe.toml")).ok()
+    std::fs::read_to_string(options.continued()?.join("recipe.toml")).ok()
 }
 
 /// Writes the resolved recipe and the log of the epochs so far, beside the first steps.

@@ -1,13 +1,16 @@
 //! A run's model, used: measured on other data, or asked about files.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidemill_engine::data::images::{BrokenFiles, images_below};
+use tidemill_engine::data::table::{BadRows, Missing};
+use tidemill_engine::data::text::files_below;
 use tidemill_engine::data::{
-    DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Known, LabelKind, Loader,
+    DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Known, LabelKind, Like, Loader,
     LoaderOptions, NumpySpec, TableSpec, TextDirectorySpec,
 };
-
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
@@ -15,6 +18,9 @@ use tidemill_engine::folder::RunFolder;
 use tidemill_engine::nn::{Answer, Task};
 use tidemill_recipe::data::{input_of, open_one};
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
+
+/// The batch that a model is compiled for which only predicts.
+const MOST_ROWS: usize = 1024;
 
 /// Which of a run's weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub struct Trained {
     pub class_names: Vec<String>,
     /// The step of the weights.
     pub step: u64,
+    /// The checkpoint that they are from.
+    pub checkpoint: PathBuf,
     /// What was learned of columns and labels, of a table or a stream.
     known: Known,
     engine: Engine,
@@ -50,6 +58,8 @@ pub struct Prediction {
     pub probability: f32,
     /// Probabilities of all classes, or the values themselves.
     pub outputs: Vec<f32>,
+    /// The columns of its row that are passed on, as they are written.
+    pub kept: Vec<String>,
 }
 
 impl Trained {
@@ -69,24 +79,33 @@ impl Trained {
                 run.display()
             )));
         };
-        let mut engine = Engine::compile(engine_spec(&file, threads))?;
+        let mut spec = engine_spec(&file, threads);
+        // No step of training is taken, so that its memory need not be that of a large batch.
+        spec.batch_size = spec.batch_size.min(MOST_ROWS);
+        let mut engine = Engine::compile(spec)?;
         checkpoint.load_into(&mut engine)?;
-        let meta = checkpoint.meta;
+        let (meta, checkpoint) = (checkpoint.meta, checkpoint.path);
         let (step, known) = (meta.step, meta.known);
         // A stream may have brought further classes.
         let class_names = match known.labels.as_ref().map(|labels| labels.names()) {
             Some(names) if !names.is_empty() => names,
             _ => meta.class_names,
         };
-        Ok(Trained { file, class_names, step, known, engine })
+        Ok(Trained { file, class_names, step, checkpoint, known, engine })
+    }
+
+    /// Which weights these are, for people.
+    pub fn weights_in_words(&self) -> String {
+        format!("the weights are those of step {} ({})", self.step, self.checkpoint.display())
     }
 
     /// Measures the model on `data`, or on the recipe's validation data. Files take the place of
     /// those that the recipe's training data names.
     pub fn evaluate(&mut self, data: &[PathBuf]) -> Result<Evaluation> {
         let batch = &self.file.recipe.batch;
+        check_exist(data)?;
         let spec = match (data, &batch.validation) {
-            ([], Some(validation)) => self.with_classes(validation.clone()),
+            ([], Some(validation)) => validation.clone(),
             ([], None) => {
                 return Err(Error::Usage(
                     "the recipe has no batch.validation; name data with --data".into(),
@@ -97,7 +116,7 @@ impl Trained {
                     Some(validation) => validation,
                     None => &self.data_spec()?,
                 };
-                self.with_classes(self.spec_of(spec, files)?)
+                self.spec_of(spec, files)?
             }
         };
         let set = self.open_spec(&spec)?;
@@ -112,15 +131,23 @@ impl Trained {
         evaluate(&mut self.engine, &set, &options)
     }
 
-    /// Says what the model thinks of each sample of `files`, in their order. Gives a notice of those
-    /// that were left out because they are broken, if the recipe wants that.
+    /// Says what the model thinks of each sample of `files`, in their order; a table's columns `keep` are
+    /// passed on. What is broken is left out, whatever the recipe says of training data; gives a notice
+    /// of it.
+    ///
+    /// # Errors
+    /// If a named file does not exist, the data does not fit the model, or all of it is broken.
     pub fn predict(
         &mut self,
         files: &[PathBuf],
+        keep: &[String],
         each: &mut dyn FnMut(Prediction) -> Result<()>,
     ) -> Result<Option<String>> {
+        check_exist(files)?;
+        let kept = self.kept(files, keep)?;
         let set = self.open_files(files)?;
         let options = evaluate_options(&self.file);
+        let mut predicted = 0_u64;
         let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
         let by_position = self.engine.by_position();
         let mut loader = Loader::new(set.clone(), LoaderOptions::one_pass(options.batch_size))?;
@@ -145,10 +172,38 @@ impl Trained {
                     let outputs = prediction.outputs.iter_mut();
                     outputs.for_each(|value| *value = labels.unscale(*value) as f32);
                 }
+                if let Some(kept) = &kept {
+                    let line = prediction.source.rsplit(':').next().and_then(|l| l.parse().ok());
+                    prediction.kept =
+                        line.and_then(|line: u64| kept.get(&line).cloned()).unwrap_or_default();
+                }
                 each(prediction)?;
+                predicted += 1;
             }
         }
-        Ok(skipped(set.as_ref()))
+        match (skipped(set.as_ref()), predicted) {
+            (Some(what), 0) => Err(Error::Run(format!("nothing could be predicted: {what}"))),
+            (what, _) => Ok(what),
+        }
+    }
+
+    /// The columns of a table that are passed on, by line; none where none are asked for.
+    fn kept(
+        &self,
+        files: &[PathBuf],
+        keep: &[String],
+    ) -> Result<Option<HashMap<u64, Vec<String>>>> {
+        if keep.is_empty() {
+            return Ok(None);
+        }
+        match (self.spec_of(&self.data_spec()?, files)?, files) {
+            (DataSpec::Csv(table), [file]) => {
+                Ok(Some(tidemill_engine::data::table::carry::columns(&table, file, keep)?))
+            }
+            _ => Err(Error::Usage(
+                "--keep passes on columns of a table, and the data is none".into(),
+            )),
+        }
     }
 
     fn open_files(&self, files: &[PathBuf]) -> Result<Arc<dyn Dataset>> {
@@ -167,7 +222,14 @@ impl Trained {
             _ => None,
         };
         if let Some(folder) = folder {
-            let found = image_files(files)?;
+            let mut found = Vec::new();
+            for path in files {
+                match path.is_dir() {
+                    true => found.extend(images_below(path, folder.follow_links)?),
+                    false => found.push(path.clone()),
+                }
+            }
+            let folder = ImageDirectorySpec { broken_files: BrokenFiles::Skip, ..folder };
             if found.is_empty() {
                 let named: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
                 return Err(Error::Usage(format!(
@@ -184,14 +246,23 @@ impl Trained {
         {
             let mut found = Vec::new();
             for path in files {
-                text_files(path, &mut found)?;
+                match path.is_dir() {
+                    true => found.extend(files_below(path)?),
+                    false => found.push(path.clone()),
+                }
             }
             let set = TextDirectorySpec::from_files(&found, (length, vocabulary))?;
             return Ok(Arc::new(set));
         }
         let mut spec = self.spec_of(spec, files)?;
         match &mut spec {
-            DataSpec::Csv(csv) => csv.context.unlabelled = true,
+            DataSpec::Csv(csv) => {
+                csv.context.unlabelled = true;
+                csv.bad_rows = BadRows::Skip;
+                if csv.missing == Missing::Fail {
+                    csv.missing = Missing::Skip;
+                }
+            }
             DataSpec::Idx(idx) => idx.labels = None,
             DataSpec::Numpy(arrays) => arrays.y = None,
             DataSpec::ImageDirectory(_) | DataSpec::TextDirectory(_) | DataSpec::Tagged(_) => {}
@@ -229,7 +300,7 @@ impl Trained {
             (DataSpec::ImageDirectory(_), _) => return wrong("name one folder or archive"),
             (DataSpec::Csv(csv), [path]) => {
                 csv.path = path.clone();
-                csv.limit = None;
+                (csv.limit, csv.validation_split, csv.subset) = (None, None, None);
             }
             (DataSpec::Csv(_), _) => return wrong("name one table"),
             (DataSpec::TextDirectory(texts), [path]) => {
@@ -246,11 +317,11 @@ impl Trained {
             (DataSpec::Idx(idx), [images, labels @ ..]) if labels.len() < 2 => {
                 idx.images = images.clone();
                 idx.labels = labels.first().cloned();
-                idx.limit = None;
+                (idx.limit, idx.validation_split, idx.subset) = (None, None, None);
             }
             (DataSpec::Numpy(arrays), [archive]) if archive.ends_with(".npz") => {
                 arrays.path = Some(archive.clone());
-                arrays.limit = None;
+                (arrays.limit, arrays.validation_split, arrays.subset) = (None, None, None);
             }
             (DataSpec::Numpy(arrays), [x, y @ ..]) if y.len() < 2 => {
                 *arrays = NumpySpec {
@@ -258,6 +329,8 @@ impl Trained {
                     x: x.clone(),
                     y: y.first().cloned(),
                     limit: None,
+                    validation_split: None,
+                    subset: None,
                     ..arrays.clone()
                 };
             }
@@ -271,26 +344,14 @@ impl Trained {
         Ok(spec)
     }
 
-    /// Classes keep the numbers of the training data without opening it.
-    fn with_classes(&self, mut spec: DataSpec) -> DataSpec {
-        if self.class_names.is_empty() {
-            return spec;
-        }
-        let names = self.class_names.clone();
-        match &mut spec {
-            DataSpec::ImageDirectory(folder) => folder.class_names = Some(names),
-            DataSpec::TextDirectory(texts) => texts.class_names = Some(names),
-            DataSpec::Tagged(tagged) => tagged.class_names = names,
-            DataSpec::Numpy(arrays) => arrays.class_names = names,
-            DataSpec::Csv(_) | DataSpec::Idx(_) => {}
-        }
-        spec
-    }
-
     fn open_spec(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>> {
         let paths = DataPaths::new(&self.file.path);
         let known = Some(&self.known).filter(|known| known.encoder.is_some());
-        open_one(&self.file, "batch.validation", spec, &paths, known, || None)
+        // Classes keep the numbers of the training data, which is not opened.
+        let (class_names, num_classes) = (&self.class_names[..], self.class_names.len());
+        let num_classes = Some(num_classes).filter(|&n| n > 0);
+        let like = || Some(Like { class_names, num_classes, known });
+        open_one(&self.file, "batch.validation", spec, &paths, known, like)
     }
 }
 
@@ -314,7 +375,7 @@ fn prediction(
     }
     let class = (!classes.is_empty()).then(|| classes.join(" "));
     let probability = least;
-    Prediction { source, class, probability, outputs: row.to_vec() }
+    Prediction { source, class, probability, outputs: row.to_vec(), kept: Vec::new() }
 }
 
 const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];
@@ -324,32 +385,13 @@ fn is_image(path: &Path) -> bool {
     ending.is_some_and(|e| IMAGE_ENDINGS.contains(&e.as_str()))
 }
 
-/// A named file, or the files below a named folder by name, without hidden ones.
-fn text_files(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    if !path.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(path).map_err(|e| Error::read(path, e))?;
-    let mut inside: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
-    inside.retain(|p| p.file_name().is_some_and(|n| !n.to_string_lossy().starts_with('.')));
-    inside.sort();
-    inside.iter().try_for_each(|path| text_files(path, files))
-}
-
-/// The named files, and the images in the named folders by name.
-fn image_files(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in named {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
+/// That what is named on the command line is there: what is found in folders may be broken, and this
+/// may be misspelled.
+fn check_exist(files: &[PathBuf]) -> Result<()> {
+    match files.iter().find(|file| !file.exists()) {
+        Some(file) => {
+            Err(Error::Usage(format!("--data {}: there is no such file", file.display())))
         }
-        let entries = std::fs::read_dir(path).map_err(|e| Error::read(path, e))?;
-        let mut inside: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
-        inside.retain(|p| p.is_dir() || is_image(p));
-        inside.sort();
-        files.extend(image_files(&inside)?);
+        None => Ok(()),
     }
-    Ok(files)
 }

@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: Vec<u32>,
     /// Number of threads [default: all cores].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Override a value of the recipe, such as training.optimizer=sgd; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]

@@ -44,7 +44,7 @@ pub(crate) struct Measuring {
     #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = size::parse)]
     memory: u64,
     /// Number of threads [default: all cores].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Override a value of the recipe, such as online.batch_size=16; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::json;
-use tidemill_engine::metrics::Metric;
+use serde_json::{Value, json};
+use tidemill_engine::metrics::{ClassFigures, Confusion, Metric};
+use tidemill_engine::page::number::count;
 use tidemill_train::{Trained, Weights};
 
 use crate::failure::Result;
@@ -23,7 +24,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     best: bool,
     /// Number of threads [default: all cores].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Print the result as one line of JSON.
     #[arg(long)]
@@ -37,12 +38,98 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if let Some(what) = &found.skipped {
         tell!("note: {what}");
     }
+    let names = &model.class_names;
+    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
     if arguments.json {
-        say!("{}", json!({ "step": model.step, "figures": found.figures }))?;
+        let mut line = json!({
+            "step": model.step,
+            "checkpoint": model.checkpoint.display().to_string(),
+            "figures": found.figures,
+        });
+        if let Some(confusion) = &found.confusion {
+            line["classes"] = per_class_json(confusion, &name);
+            line["confusion"] = matrix_json(confusion);
+        }
+        say!("{line}")?;
         return Ok(ExitCode::SUCCESS);
     }
+    tell!("note: {}", model.weights_in_words());
     let row = |(name, &value): (&String, &f64)| (name.clone(), Metric::text(name, value));
     let rows: Vec<_> = found.figures.iter().map(row).collect();
     say!("{}", table(&rows).trim_end())?;
+    if let Some(confusion) = &found.confusion {
+        say!("\n{}", per_class(confusion, &name).trim_end())?;
+        if confusion.num_classes() <= MOST_COLUMNS {
+            say!("\n{}", matrix(confusion, &name).trim_end())?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A matrix of more classes is wider than a screen; `--json` has it.
+const MOST_COLUMNS: usize = 20;
+
+/// Precision, recall, F1 and samples of each class, then their mean.
+fn per_class(confusion: &Confusion, name: &dyn Fn(usize) -> String) -> String {
+    let row = |name: String, of: ClassFigures| {
+        let percent = |v: f64| format!("{:.2} %", 100.0 * v);
+        vec![name, percent(of.precision), percent(of.recall), percent(of.f1), count(of.support)]
+    };
+    let mut rows =
+        vec![["class", "precision", "recall", "F1", "samples"].map(String::from).to_vec()];
+    let classes = 0..confusion.num_classes();
+    rows.extend(classes.map(|class| row(name(class), confusion.of_class(class))));
+    rows.push(row("mean".into(), confusion.macro_mean()));
+    columns(&rows)
+}
+
+/// How often each class (a row) was predicted as each (a column).
+fn matrix(confusion: &Confusion, name: &dyn Fn(usize) -> String) -> String {
+    let classes = || 0..confusion.num_classes();
+    let mut rows =
+        vec![std::iter::once("is \\ predicted".to_owned()).chain(classes().map(name)).collect()];
+    rows.extend(classes().map(|truth| {
+        let counts = classes().map(|predicted| count(confusion.count(truth, predicted)));
+        std::iter::once(name(truth)).chain(counts).collect::<Vec<String>>()
+    }));
+    columns(&rows)
+}
+
+/// The first column to the left, the others to the right.
+fn columns(rows: &[Vec<String>]) -> String {
+    let width = |i: usize| rows.iter().filter_map(|row| Some(row.get(i)?.chars().count())).max();
+    let widths: Vec<usize> = (0..rows[0].len()).map(|i| width(i).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = format!("  {:<1$}", row[0], widths[0]);
+        for (cell, &width) in row.iter().zip(&widths).skip(1) {
+            line += &format!("  {cell:>width$}");
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn per_class_json(confusion: &Confusion, name: &dyn Fn(usize) -> String) -> Value {
+    let one = |class: usize| {
+        let of = confusion.of_class(class);
+        json!({
+            "class": name(class),
+            "precision": of.precision,
+            "recall": of.recall,
+            "f1": of.f1,
+            "samples": of.support,
+        })
+    };
+    (0..confusion.num_classes()).map(one).collect()
+}
+
+/// Rows are true classes, columns predicted ones.
+fn matrix_json(confusion: &Confusion) -> Value {
+    let classes = 0..confusion.num_classes();
+    let row = |truth: usize| -> Value {
+        (0..confusion.num_classes()).map(|p| json!(confusion.count(truth, p))).collect()
+    };
+    classes.map(row).collect()
 }

@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<f64>,
     /// Number of threads [default: all cores].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Memory limit for the run, such as 64MB; fails before the first event if it does not fit.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]

@@ -27,8 +27,11 @@ pub(crate) struct Arguments {
     /// Also print the probability of every class.
     #[arg(long)]
     all: bool,
+    /// Columns of the table to print beside the predictions, such as an id: --keep id,name.
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    keep: Vec<String>,
     /// Number of threads [default: all cores].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
 
@@ -36,18 +39,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let weights = if arguments.best { Weights::Best } else { Weights::Latest };
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let names = model.class_names.clone();
+    tell!("note: {}", model.weights_in_words());
+    let look = Look { names: &names, keep: &arguments.keep, all: arguments.all };
     let mut out = BufWriter::new(io::stdout().lock());
     let mut problem = None;
     let mut first = true;
-    let result = model.predict(&arguments.data, &mut |prediction| {
+    let result = model.predict(&arguments.data, &arguments.keep, &mut |prediction| {
         let written = if arguments.json {
-            writeln!(out, "{}", json_line(&prediction, &names, arguments.all))
+            writeln!(out, "{}", look.json_line(&prediction))
         } else {
-            let header =
-                std::mem::take(&mut first).then(|| header(&prediction, &names, arguments.all));
+            let header = std::mem::take(&mut first).then(|| look.header(&prediction));
             header
                 .map_or(Ok(()), |line| writeln!(out, "{line}"))
-                .and_then(|()| writeln!(out, "{}", csv_line(&prediction, arguments.all)))
+                .and_then(|()| writeln!(out, "{}", look.csv_line(&prediction)))
         };
         written.map_err(|e| {
             problem = Some(e.kind());
@@ -72,35 +76,68 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
 }
 
-/// What the model's outputs are called.
-fn output_names(prediction: &Prediction, names: &[String]) -> Vec<String> {
-    let name = |i: usize| names.get(i).cloned().unwrap_or_else(|| format!("output_{i}"));
-    match (&prediction.class, prediction.outputs.len()) {
-        (Some(_), 1) => vec![names.get(1).cloned().unwrap_or_else(|| "1".into())],
-        (_, n) => (0..n).map(name).collect(),
-    }
+/// What is printed of a prediction.
+struct Look<'a> {
+    /// Of the classes.
+    names: &'a [String],
+    /// Of the columns that are passed on.
+    keep: &'a [String],
+    /// Whether all outputs are.
+    all: bool,
 }
 
-fn header(prediction: &Prediction, names: &[String], all: bool) -> String {
-    let mut fields = vec!["file".to_string()];
-    if prediction.class.is_some() {
-        fields.extend(["class".to_string(), "probability".to_string()]);
+impl Look<'_> {
+    /// What the model's outputs are called.
+    fn output_names(&self, prediction: &Prediction) -> Vec<String> {
+        let name = |i: usize| self.names.get(i).cloned().unwrap_or_else(|| format!("output_{i}"));
+        match (&prediction.class, prediction.outputs.len()) {
+            (Some(_), 1) => vec![self.names.get(1).cloned().unwrap_or_else(|| "1".into())],
+            (_, n) => (0..n).map(name).collect(),
+        }
     }
-    if all || prediction.class.is_none() {
-        fields.extend(output_names(prediction, names));
-    }
-    join(&fields)
-}
 
-fn csv_line(prediction: &Prediction, all: bool) -> String {
-    let mut fields = vec![prediction.source.clone()];
-    if let Some(class) = &prediction.class {
-        fields.extend([class.clone(), format!("{:.6}", prediction.probability)]);
+    fn header(&self, prediction: &Prediction) -> String {
+        let mut fields = vec!["file".to_string()];
+        fields.extend_from_slice(self.keep);
+        if prediction.class.is_some() {
+            fields.extend(["class".to_string(), "probability".to_string()]);
+        }
+        if self.all || prediction.class.is_none() {
+            fields.extend(self.output_names(prediction));
+        }
+        join(&fields)
     }
-    if all || prediction.class.is_none() {
-        fields.extend(prediction.outputs.iter().map(|v| v.to_string()));
+
+    fn csv_line(&self, prediction: &Prediction) -> String {
+        let mut fields = vec![prediction.source.clone()];
+        fields.extend_from_slice(&prediction.kept);
+        if let Some(class) = &prediction.class {
+            fields.extend([class.clone(), format!("{:.6}", prediction.probability)]);
+        }
+        if self.all || prediction.class.is_none() {
+            fields.extend(prediction.outputs.iter().map(|v| v.to_string()));
+        }
+        join(&fields)
     }
-    join(&fields)
+
+    fn json_line(&self, prediction: &Prediction) -> Value {
+        let mut line = Map::new();
+        line.insert("file".into(), json!(prediction.source));
+        if !self.keep.is_empty() {
+            let kept = self.keep.iter().cloned().zip(prediction.kept.iter().map(|v| json!(v)));
+            line.insert("kept".into(), Value::Object(kept.collect()));
+        }
+        if let Some(class) = &prediction.class {
+            line.insert("class".into(), json!(class));
+            line.insert("probability".into(), json!(prediction.probability));
+        }
+        if self.all || prediction.class.is_none() {
+            let outputs = self.output_names(prediction).into_iter().zip(&prediction.outputs);
+            let outputs: Map<String, Value> = outputs.map(|(n, v)| (n, json!(v))).collect();
+            line.insert("outputs".into(), Value::Object(outputs));
+        }
+        Value::Object(line)
+    }
 }
 
 /// A line of CSV; fields with separators or quotes are quoted.
@@ -110,19 +147,4 @@ fn join(fields: &[String]) -> String {
         false => field.clone(),
     };
     fields.iter().map(quote).collect::<Vec<_>>().join(",")
-}
-
-fn json_line(prediction: &Prediction, names: &[String], all: bool) -> Value {
-    let mut line = Map::new();
-    line.insert("file".into(), json!(prediction.source));
-    if let Some(class) = &prediction.class {
-        line.insert("class".into(), json!(class));
-        line.insert("probability".into(), json!(prediction.probability));
-    }
-    if all || prediction.class.is_none() {
-        let outputs = output_names(prediction, names).into_iter().zip(&prediction.outputs);
-        let outputs: Map<String, Value> = outputs.map(|(n, v)| (n, json!(v))).collect();
-        line.insert("outputs".into(), Value::Object(outputs));
-    }
-    Value::Object(line)
 }

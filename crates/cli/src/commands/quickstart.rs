@@ -81,6 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     tell!("training a 784-128-10 network on them ({})", recipe.display());
     let options = RunOptions {
+        from: None,
         out: out.join("run"),
         existing: Existing::Replace,
         threads: None,
@@ -168,7 +169,7 @@ fn ask(run: &Path, test: &Path) -> Result<()> {
         files.extend(entries.filter_map(|e| Some(e.ok()?.path())).min());
     }
     let mut lines = vec!["\npredictions of the trained model".to_string()];
-    Trained::open(run, Weights::Latest, None)?.predict(&files, &mut |p| {
+    Trained::open(run, Weights::Latest, None)?.predict(&files, &[], &mut |p| {
         let class = p.class.unwrap_or_default();
         lines.push(format!("  {} is a {class} ({:.1} %)", p.source, 100.0 * p.probability));
         Ok(())

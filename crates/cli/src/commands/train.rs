@@ -17,7 +17,8 @@ use crate::{interrupt, size};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The recipe, a TOML file; or the folder of a run, to continue it with its own recipe.
+    /// The recipe, a TOML file; or the folder of a run, to continue it with its own recipe: there, or
+    /// with --out in a folder of its own that starts as a copy.
     recipe: PathBuf,
     /// Folder of the run [default: runs/ and the recipe's name].
     #[arg(long, value_name = "RUN")]
@@ -32,7 +33,7 @@ pub(crate) struct Arguments {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Number of threads [default: all cores].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Memory limit for the run, such as 512MB; fails before the first step if it does not fit.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
@@ -46,7 +47,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let (recipe, out) = places(&arguments.recipe, arguments.out.as_deref());
     let is_run = out == arguments.recipe && out.join("checkpoints").is_dir();
     let file = RecipeFile::read(&recipe, &arguments.set)?;
+    let is_other = arguments.recipe.join("checkpoints").is_dir() && !is_run;
     let options = RunOptions {
+        from: is_other.then(|| arguments.recipe.clone()).filter(|from| !same(from, &out)),
         out,
         existing: match (arguments.resume || is_run, arguments.force) {
             (_, true) => Existing::Replace,
@@ -67,6 +70,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         StoppedBy::Interrupt => ExitCode::from(INTERRUPTED),
         _ => ExitCode::SUCCESS,
     })
+}
+
+/// Whether two names are one folder.
+fn same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
 }
 
 /// Trains with a display of what happens.

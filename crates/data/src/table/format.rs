@@ -259,6 +259,12 @@ impl Names {
         }
     }
 
+    /// The place of a column that is passed on.
+    pub(super) fn place(&self, name: &str) -> Result<usize> {
+        self.find("--keep", &ColumnName::from(name))?;
+        Ok(self.columns.iter().position(|column| column == name).unwrap_or(0))
+    }
+
     fn find_all(&self, option: &str, names: &[ColumnName]) -> Result<Vec<String>> {
         names.iter().map(|name| self.find(option, name)).collect()
     }

@@ -7,8 +7,10 @@
 //! - `records`: a file cut into records
 //! - `read`: records decoded; first, for a training table, in a pass that fits the encoder
 //! - `rows`: rows encoded into memory, and what is done about bad ones
+//! - [`carry`]: columns passed on beside predictions
 //! - [`dataset`]: the rows in memory ([`TableDataset`])
 
+pub mod carry;
 pub mod dataset;
 mod format;
 mod inputs;

@@ -26,6 +26,14 @@ pub fn names(spec: &FormatSpec, format: Format, first: &[u8]) -> Result<Vec<Stri
     Ok(row.into_iter().map(|field| field.name).collect())
 }
 
+/// The fields of a row as they are written, quotes taken away.
+///
+/// # Errors
+/// If a quote is not closed.
+pub fn fields(spec: &FormatSpec, format: Format, row: &[u8]) -> Result<Vec<String>, BadEvent> {
+    Csv::new(spec, format, None).fields.split(without_mark(row))
+}
+
 /// Without a byte order mark and what is left of a line end.
 fn without_mark(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);

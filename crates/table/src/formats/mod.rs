@@ -22,7 +22,7 @@ mod vw;
 mod words;
 
 pub use arrow::arrow_lines;
-pub use csv::names;
+pub use csv::{fields, names};
 pub use spec::{Format, FormatSpec, LABELS};
 pub use values::{JSON_LOOK, is_spread, json_lines};
 
