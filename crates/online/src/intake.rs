@@ -69,10 +69,14 @@ fn cost(record: &[u8]) -> usize {
 /// Why a record is bad of which only the beginning was read.
 fn too_long(beginning: &[u8]) -> BadEvent {
     let hint = match beginning.trim_ascii_start().first() {
-        Some(b'[') => "; it begins like a JSON array: send its items one a line, as `jq -c '.[]'` does",
+        Some(b'[') => {
+            "; it begins like a JSON array: send its items one a line, as `jq -c '.[]'` does"
+        }
         _ => "",
     };
-    BadEvent::new(format!("the record is longer than its source allows (16 MiB; 1 MiB over TCP){hint}"))
+    BadEvent::new(format!(
+        "the record is longer than its source allows (16 MiB; 1 MiB over TCP){hint}"
+    ))
 }
 
 impl Block {

@@ -17,7 +17,8 @@ pub(crate) fn check(old: &RecipeFile, new: &RecipeFile, known: &Known, same: boo
     if known.schema.is_none() && known.encoder.is_none() && known.labels.is_none() {
         return Ok(());
     }
-    let found = keys(old, new).into_iter().chain(same.then(|| layout(old, new)).into_iter().flatten());
+    let found =
+        keys(old, new).into_iter().chain(same.then(|| layout(old, new)).into_iter().flatten());
     for (key, before, after) in found {
         if before == after || (key == "stream.label" && is_label(known, new)) {
             continue;

@@ -10,8 +10,8 @@ use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::data::open_one;
 use tidemill_recipe::online::{OnlineSpec, WhenFull};
 use tidemill_recipe::stream::{
-    Content, Format, OpenOptions, Policy, Position, QueueOptions, Reader, Schema, Source, decoder, is_files,
-    open as open_source,
+    Content, Format, OpenOptions, Policy, Position, QueueOptions, Reader, Schema, Source, decoder,
+    is_files, open as open_source,
 };
 use tidemill_recipe::{DataPaths, RecipeFile};
 

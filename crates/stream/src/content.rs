@@ -79,7 +79,11 @@ impl Content {
                 found.take(&record);
             }
         }
-        Ok(if found == *self { Compared::Same } else { Compared::Different(self.difference(&found)) })
+        Ok(if found == *self {
+            Compared::Same
+        } else {
+            Compared::Different(self.difference(&found))
+        })
     }
 
     fn difference(&self, found: &Content) -> String {
@@ -89,6 +93,9 @@ impl Content {
         if found.records < self.records {
             return format!("{} lines were read, and it has {}", self.records, found.records);
         }
-        format!("its first {} lines ({} bytes) hold other text than when they were read", self.records, self.bytes)
+        format!(
+            "its first {} lines ({} bytes) hold other text than when they were read",
+            self.records, self.bytes
+        )
     }
 }

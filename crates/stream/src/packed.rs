@@ -28,7 +28,8 @@ const OTHERS: [(&[u8], &str, &str); 7] = [
 /// If it is packed in another way, with what unpacks it.
 pub(crate) fn is_gzip(place: impl Display, head: &[u8]) -> Result<bool> {
     if let Some((_, what, command)) = OTHERS.iter().find(|(magic, ..)| head.starts_with(magic)) {
-        let what = format!("{place}: is {what}, which is not read; unpack it first, with {command}");
+        let what =
+            format!("{place}: is {what}, which is not read; unpack it first, with {command}");
         return Err(Error::Usage(what));
     }
     Ok(head.starts_with(&[0x1f, 0x8b]))

@@ -27,5 +27,7 @@ pub use features::{
     Categorical, Codes, Encoder, Evidence, FeaturesSpec, FreedRow, HashedColumns, Label, Labels,
     Standardize,
 };
-pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, arrow_lines, decoder, json_lines};
+pub use formats::{
+    BadEvent, Decoded, Decoder, Format, FormatSpec, arrow_lines, decoder, json_lines,
+};
 pub use known::Known;

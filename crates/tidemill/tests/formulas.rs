@@ -164,6 +164,7 @@ fn on_line(file: &RecipeFile, folder: &Path, out: PathBuf) -> Vec<Vec<f32>> {
         memory: None,
         until: Until::default(),
         rate: None,
+        predictions: None,
         interrupt: Arc::default(),
     };
     learn(file.clone(), &options, &mut |_| {}).unwrap();

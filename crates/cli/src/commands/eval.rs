@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
-use tidemill_engine::metrics::Metric;
+use tidemill_engine::metrics::{Figures, Metric};
+use tidemill_online::asked::Asked;
 use tidemill_train::{Trained, Weights};
 
 use crate::failure::Result;
@@ -31,18 +32,26 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
+    if Asked::is_linear(&arguments.run)? {
+        let model = Asked::open(&arguments.run)?;
+        return show(model.steps(), &model.evaluate(&arguments.data)?, arguments.json);
+    }
     let weights = if arguments.best { Weights::Best } else { Weights::Latest };
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let found = model.evaluate(&arguments.data)?;
     if let Some(what) = &found.skipped {
         tell!("note: {what}");
     }
-    if arguments.json {
-        say!("{}", json!({ "step": model.step, "figures": found.figures }))?;
+    show(model.step, &found.figures, arguments.json)
+}
+
+fn show(step: u64, figures: &Figures, as_json: bool) -> Result {
+    if as_json {
+        say!("{}", json!({ "step": step, "figures": figures }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let row = |(name, &value): (&String, &f64)| (name.clone(), Metric::text(name, value));
-    let rows: Vec<_> = found.figures.iter().map(row).collect();
+    let rows: Vec<_> = figures.iter().map(row).collect();
     say!("{}", table(&rows).trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 use tidemill_engine::Error;
+use tidemill_online::asked::{Asked, AskedEvent};
 use tidemill_train::{Prediction, Trained, Weights};
 
 use crate::failure::{Failure, Result};
@@ -33,6 +34,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
+    if Asked::is_linear(&arguments.run)? {
+        return linear(arguments);
+    }
     let weights = if arguments.best { Weights::Best } else { Weights::Latest };
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let names = model.class_names.clone();
@@ -70,6 +74,36 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The same for a hashed linear model.
+fn linear(arguments: &Arguments) -> Result {
+    let model = Asked::open(&arguments.run)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut first = true;
+    let mut gone = false;
+    let result = model.predict(&arguments.data, &mut |event| {
+        let AskedEvent { source, class, probability, output } = event;
+        let prediction = Prediction { source, class, probability, outputs: vec![output as f32] };
+        let written = if arguments.json {
+            writeln!(out, "{}", json_line(&prediction, &[], arguments.all))
+        } else {
+            let header =
+                std::mem::take(&mut first).then(|| header(&prediction, &[], arguments.all));
+            let header = header.map_or(Ok(()), |line| writeln!(out, "{line}"));
+            header.and_then(|()| writeln!(out, "{}", csv_line(&prediction, arguments.all)))
+        };
+        written.map_err(|e| {
+            gone = e.kind() == io::ErrorKind::BrokenPipe;
+            Error::Run(format!("cannot write the predictions: {e}"))
+        })
+    });
+    if gone {
+        return Ok(ExitCode::SUCCESS);
+    }
+    out.flush()?;
+    result?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What the model's outputs are called.

@@ -178,7 +178,8 @@ impl Prequential {
                 finite
             }
             (Scores::Values(_), _) => {
-                let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+                let wide =
+                    |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
                 let targets = match truth {
                     Truth::Class(class) => vec![class as f64],
                     Truth::Values(targets) => wide(targets),
@@ -193,13 +194,7 @@ impl Prequential {
     /// As [`Prequential::add`] for values in full precision: a target of 1.7 billion that changes by
     /// ten is none in f32. Without `outputs` the model had no guess, since it had seen no target to
     /// tell the units from: the event counts for the baselines only.
-    pub fn add_values(
-        &mut self,
-        outputs: Option<&[f64]>,
-        targets: &[f64],
-        loss: f32,
-        weight: f32,
-    ) {
+    pub fn add_values(&mut self, outputs: Option<&[f64]>, targets: &[f64], loss: f32, weight: f32) {
         let PrequentialSpec { window, fading, .. } = self.spec;
         let Scores::Values(scores) = &mut self.scores else { return };
         if weight == 0.0 {

@@ -59,11 +59,7 @@ impl FileSource {
     ///
     /// # Errors
     /// If it cannot be opened, or is packed in a way that is not read.
-    pub fn with_max_record(
-        path: impl AsRef<Path>,
-        bytes: usize,
-        json: bool,
-    ) -> Result<FileSource> {
+    pub fn with_max_record(path: impl AsRef<Path>, bytes: usize, json: bool) -> Result<FileSource> {
         let path = path.as_ref().to_path_buf();
         let fail = |e: io::Error| Error::io(path.display(), e);
         let mut file = File::open(&path).map_err(fail)?;
@@ -112,7 +108,9 @@ impl FileSource {
         self.lines.fill(&mut self.input).map_err(fail)?;
         match self.lines.pass_line_end() {
             true => Ok(()),
-            false => Err(gone("the line that ends there has been written on, or no record ends there")),
+            false => {
+                Err(gone("the line that ends there has been written on, or no record ends there"))
+            }
         }
     }
 }

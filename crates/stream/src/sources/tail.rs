@@ -59,7 +59,8 @@ impl Open {
         let mut head = [0; MAGIC];
         let read = self.file.read_at(&mut head, 0).map_err(|e| Error::io(path.display(), e))?;
         if is_gzip(path.display(), &head[..read])? {
-            let what = "is gzipped, and only plain text can be followed; give its path without `tail:`";
+            let what =
+                "is gzipped, and only plain text can be followed; give its path without `tail:`";
             return Err(Error::Usage(format!("{}: {what}", path.display())));
         }
         self.checked = read == MAGIC;

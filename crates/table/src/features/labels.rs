@@ -267,7 +267,6 @@ impl Targets {
         let (mean, deviation) = self.mean_and_deviation();
         ((target - mean) / deviation) as f32
     }
-
 }
 
 fn target(label: Value<'_>) -> Result<Option<f64>, BadEvent> {

@@ -23,8 +23,8 @@ mod words;
 
 pub use arrow::arrow_lines;
 pub use csv::names;
-pub use values::{JSON_LOOK, is_spread, json_lines};
 pub use spec::{Format, FormatSpec, LABELS};
+pub use values::{JSON_LOOK, is_spread, json_lines};
 
 use crate::error::Result;
 use crate::events::{Events, Schema};

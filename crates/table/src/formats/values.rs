@@ -227,13 +227,17 @@ mod tests {
     #[test]
     fn every_layout_is_one_value_a_line() {
         let want = "{\"a\":1,\"b\":[1,{\"c\":2}]}\n{\"a\":\"x,]}\\\"\\\\y\"}\n3\n";
-        let array = "\u{feff} [ {\"a\":1, \"b\":[1,\n {\"c\":2}]},\r\n{\"a\": \"x,]}\\\"\\\\y\"} , 3]\n";
-        let spread = "{\n  \"a\": 1,\n  \"b\": [1, {\"c\": 2}]\n}\n{\n \"a\": \"x,]}\\\"\\\\y\"\n}\n3\n";
+        let array =
+            "\u{feff} [ {\"a\":1, \"b\":[1,\n {\"c\":2}]},\r\n{\"a\": \"x,]}\\\"\\\\y\"} , 3]\n";
+        let spread =
+            "{\n  \"a\": 1,\n  \"b\": [1, {\"c\": 2}]\n}\n{\n \"a\": \"x,]}\\\"\\\\y\"\n}\n3\n";
         for step in [1, 2, 3, 7, 1000] {
             assert_eq!(lines(array, step).unwrap().replace(' ', ""), want, "{step}");
             assert_eq!(lines(spread, step).unwrap().replace(' ', ""), want, "{step}");
             // What is JSON lines already stays as it is, space and all.
-            for text in ["{\"a\": 1}\n\n{ }\n", "{\"a\": [\"\\\"}\"]} {\"b\":2}\nx", "a,b\n1,2\n", "", " "] {
+            for text in
+                ["{\"a\": 1}\n\n{ }\n", "{\"a\": [\"\\\"}\"]} {\"b\":2}\nx", "a,b\n1,2\n", "", " "]
+            {
                 assert_eq!(lines(text, step).unwrap(), text);
             }
             assert_eq!(lines("[]", step).unwrap(), "");
