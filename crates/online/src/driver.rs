@@ -28,6 +28,7 @@ use crate::join::Join;
 use crate::journal::{Journal, JournalMark};
 use crate::lag::Lags;
 use crate::model::StreamModel;
+use crate::predictions::Predictions;
 use crate::run::{JOURNAL_BYTES, LearnEvent, LearnOptions};
 use crate::state::StreamState;
 
@@ -322,6 +323,9 @@ impl<'a> StreamDriver<'a> {
             return self.with_join(|driver, join| driver.step_joined(join, len));
         }
         self.model.start(len);
+        if let Some(predictions) = &mut self.input.predictions {
+            predictions.start();
+        }
         for i in 0..len {
             self.input.take(self.model.as_mut(), i)?;
             self.lags.take(self.input.feed.acknowledged());
@@ -330,6 +334,10 @@ impl<'a> StreamDriver<'a> {
             batches.write(&len)?;
         }
         self.learn()?;
+        let Input { predictions, encoding, .. } = &mut self.input;
+        if let Some(predictions) = predictions {
+            predictions.write(self.model.as_ref(), encoding.known().labels.as_ref())?;
+        }
         self.lags.learned(self.input.feed.waiting());
         Ok(())
     }
@@ -435,6 +443,11 @@ impl<'a> StreamDriver<'a> {
             drift: self.model.drift_state(),
             counts: self.input.counts(),
             dead_letters: self.input.feed.dead_letters(),
+            predictions: self
+                .input
+                .predictions
+                .as_ref()
+                .map_or_else(Default::default, Predictions::mark),
             recent: self.input.feed.recent(),
             content: self.input.feed.content(),
             audit: self.audit.mark(),
@@ -470,6 +483,11 @@ impl<'a> StreamDriver<'a> {
         let counts = self.input.counts();
         self.clock.saved_events = counts.events + counts.labels;
         Ok(())
+    }
+
+    /// Whether this process has written a checkpoint.
+    pub(crate) fn has_saved(&self) -> bool {
+        self.clock.has_saved
     }
 
     /// Waits until the last checkpoint is on disk.

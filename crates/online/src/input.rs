@@ -8,6 +8,7 @@ use crate::encoding::Encoding;
 use crate::feed::{Came, Feed, Item};
 use crate::join::Join;
 use crate::model::StreamModel;
+use crate::predictions::Predictions;
 
 /// What a stream has brought; part of the checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,12 +31,14 @@ pub struct Input {
     /// How they become samples.
     pub encoding: Encoding,
     counts: Counts,
+    /// What was predicted for each event, where that is wanted.
+    pub(crate) predictions: Option<Predictions>,
 }
 
 impl Input {
     /// The events of `feed`, after those that were counted.
     pub fn new(feed: Box<dyn Feed>, encoding: Encoding, counts: Counts) -> Input {
-        Input { feed, encoding, counts }
+        Input { feed, encoding, counts, predictions: None }
     }
 
     /// Encodes the next event and makes it event `i` of the model's step; one that is bad is left out
@@ -45,8 +48,13 @@ impl Input {
     /// If the stream does not fit the recipe, or nothing waits.
     pub fn take(&mut self, model: &mut dyn StreamModel, i: usize) -> Result<()> {
         self.prepare()?;
-        let Input { feed, encoding, counts } = self;
+        let Input { feed, encoding, counts, predictions } = self;
         let came = feed.next(&mut |item| {
+            let scale = encoding.scaling();
+            let given = match &item {
+                Item::Event(event) if predictions.is_some() => Some((event.id(), event.label())),
+                _ => None,
+            };
             let encoded = match item {
                 Item::Sample(mut sample) => {
                     sample.weight *= encoding.class_weight(sample.truth);
@@ -65,6 +73,9 @@ impl Input {
             model.take(i, &sample)?;
             counts.events += 1;
             counts.unlabelled += u64::from(sample.truth == Truth::Unknown);
+            if let Some(predictions) = predictions {
+                predictions.event(i, counts.events, given, &sample, scale);
+            }
             Ok(Ok(()))
         })?;
         if came == Came::SetAside {
@@ -85,7 +96,7 @@ impl Input {
         if self.prepare()? {
             join.guessed = true;
         }
-        let Input { feed, encoding, counts } = self;
+        let Input { feed, encoding, counts, .. } = self;
         feed.next(&mut |item| match item {
             Item::Event(event) => join.take_record(event, encoding, model, counts),
             Item::Header(schema) => {

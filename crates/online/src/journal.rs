@@ -66,10 +66,21 @@ impl Journal {
 
     /// Appends a line, in one write.
     pub fn write(&mut self, line: &impl Serialize) -> Result<()> {
-        self.lines += 1;
         self.text.clear();
         serde_json::to_writer(&mut self.text, line)
             .map_err(|e| Error::Run(format!("{}: {e}", self.path.display())))?;
+        self.append()
+    }
+
+    /// Appends a line of text, in one write.
+    pub fn write_text(&mut self, line: &str) -> Result<()> {
+        self.text.clear();
+        self.text.extend_from_slice(line.as_bytes());
+        self.append()
+    }
+
+    fn append(&mut self) -> Result<()> {
+        self.lines += 1;
         self.text.push(b'\n');
         if self.bytes + self.text.len() as u64 > self.limit {
             return Ok(());

@@ -100,6 +100,7 @@ impl Learner {
             prequential: Prequential::new(task, num_outputs, metrics),
             guard: Guard::new(guard, task, num_outputs),
             probabilities: Vec::new(),
+            raw: None,
             scales: Vec::new(),
             scored: Vec::new(),
         };
@@ -336,10 +337,17 @@ impl Learner {
 
     fn score_and_learn(&mut self) -> Result<Learned> {
         let applied = Learned { verdict: Verdict::Apply, rolled_back: false };
-        if self.batch.weights.iter().all(|&w| w == 0.0) {
+        let counts_for_nothing = self.batch.weights.iter().all(|&w| w == 0.0);
+        if counts_for_nothing && self.scorer.raw.is_none() {
             return Ok(applied);
         }
         self.batch.pad();
+        if counts_for_nothing {
+            // Nothing is scored; what was predicted is wanted.
+            let outputs = self.engine.evaluate(&self.batch)?;
+            self.scorer.predict(&self.batch, outputs.logits);
+            return Ok(applied);
+        }
         let mut rate = self.rate();
         let (scorer, batch, drift) = (&mut self.scorer, &self.batch, &mut self.drift);
         if let Some(drift) = drift {

@@ -17,15 +17,18 @@
 //! - [`tuning`]: the learning rate that needs no tuning
 //! - [`driver`]: the loop; [`run`](mod@run): from the recipe to the summary; `start`: what a run starts
 //!   from; `meaning`: whether the recipe still means what was learned
+//! - `predictions`: what was predicted for each event, as a file
 //! - [`lag`]: how long events had been acknowledged when they were learned from
 //! - [`journal`]: lines about events that were set aside, and about what the guard did
 //! - [`state`]: all of that in a checkpoint; [`summary`], [`report`]: the result, for programs and for
 //!   people
+//! - [`asked`]: a linear model used afterwards, asked about files
 //! - [`publish`]: the weights for readers, whole at any time
 //!
 //! What a recipe says about it is [`OnlineSpec`].
 #![forbid(unsafe_code)]
 
+pub mod asked;
 pub mod continual;
 pub mod drift;
 pub mod driver;
@@ -44,6 +47,7 @@ pub mod linear;
 mod meaning;
 pub mod model;
 pub mod open;
+mod predictions;
 pub mod publish;
 pub mod report;
 pub mod run;
@@ -59,5 +63,6 @@ pub use learner::{Learner, Scored};
 pub use model::{Learned, StreamModel};
 pub use run::{LearnEvent, LearnOptions, LearnOutcome, learn};
 pub use sample::{Inputs, Sample, Scale};
+pub use start::learned_from_stream;
 pub use summary::StreamSummary;
 pub use tidemill_recipe::online::{ContinualSpec, DriftSpec, GuardSpec, OnlineSpec};

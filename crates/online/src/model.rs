@@ -11,6 +11,7 @@ use tidemill_engine::fields::Signature;
 use tidemill_engine::prequential::{Prequential, Truth};
 use tidemill_recipe::stream::features::FreedRow;
 
+pub(crate) use build::build_linear;
 pub use build::{build, build_network};
 
 use crate::drift::{Drift, DriftState};
@@ -86,6 +87,14 @@ pub trait StreamModel {
 
     /// These rows of embedding tables belong to other ids from here on.
     fn reset_rows(&mut self, _freed: &[FreedRow]) {}
+
+    /// From here on [`StreamModel::predicted`] tells what was predicted, also for events without
+    /// labels.
+    fn keep_predictions(&mut self);
+
+    /// What was predicted for event `i` of the last step before it was learned from: probabilities of
+    /// classes, or values as they are scaled.
+    fn predicted(&self, i: usize) -> &[f32];
 
     /// Appends the logits of an event whose label comes later.
     ///

@@ -13,8 +13,9 @@ use tidemill_recipe::{ClassWeight, RecipeFile};
 use crate::driver::{Parts, StreamBase, StreamDriver, StreamEnd, StreamProgress, Until};
 use crate::model::build;
 use crate::open::{Opened, open};
+use crate::predictions::{self, Predictions};
 use crate::report::{StreamReport, page};
-use crate::start::Start;
+use crate::start::{Start, has_learned_nothing};
 use crate::summary::StreamSummary;
 
 /// Bytes of `dead-letter.jsonl` and of `audit.jsonl`; what does not fit is counted only.
@@ -47,6 +48,8 @@ pub struct LearnOptions {
     pub until: Until,
     /// Samples a second of a replayed dataset; as fast as they are learned from by default.
     pub rate: Option<f64>,
+    /// A file for what was predicted for each event before it was learned from, as CSV.
+    pub predictions: Option<PathBuf>,
     /// Set to true to end the run with a checkpoint.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -84,6 +87,13 @@ pub fn learn(
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<LearnOutcome> {
     let given = file.clone();
+    if let Some(path) = &options.predictions {
+        predictions::check(path, &options.from)?;
+        if file.recipe.online.labels.is_some() {
+            let what = "has labels that come later, for which --predictions is not there yet; leave one out";
+            return Err(file.error_at("online.labels", what));
+        }
+    }
     prepare(&mut file)?;
     if let Some(ClassWeight::Named(word)) = &file.recipe.training.class_weight {
         watch(LearnEvent::Notice(&format!(
@@ -94,7 +104,12 @@ pub fn learn(
     let mut model = build(&file, options.threads, options.memory)?;
     let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(LearnEvent::Notice(what));
-    let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
+    // What has learned nothing is in nobody's way.
+    let existing = match options.existing {
+        Existing::Refuse if has_learned_nothing(&options.out)? => Existing::Replace,
+        existing => existing,
+    };
+    let mut session = Session::open(&options.out, existing, keep, &mut notice)?;
     let is_new = session.resumed.is_none();
     let start = Start::new(&given, options, session.resumed.take(), watch)?;
     start.restore(model.as_mut(), &file, options.frozen, watch)?;
@@ -103,8 +118,15 @@ pub fn learn(
         labels.reserve(model.num_outputs().max(2));
     }
     let folder = session.folder.clone();
-    let Opened { input, join, format } =
+    let Opened { mut input, join, format } =
         open(&file, options, &folder, &base, &start, model.as_ref(), watch)?;
+    if let Some(path) = &options.predictions {
+        let mark = start.same().map(|s| s.predictions).unwrap_or_default();
+        let mut predictions = Predictions::open(path, mark, file.recipe.task())?;
+        predictions.set_names(base.class_names.clone());
+        input.predictions = Some(predictions);
+        model.keep_predictions();
+    }
     file.absolute_paths();
     folder.write_recipe(&file.to_toml())?;
 
@@ -118,7 +140,8 @@ pub fn learn(
         Ok(ended_by) => ended_by,
         Err(e) => {
             // A stream that fits nothing leaves no run behind that would be in the way.
-            if is_new && driver.input.counts().events == 0 {
+            if is_new && driver.input.counts().events == 0 && !driver.has_saved() {
+                let _ = std::fs::remove_file(folder.path().join("dead-letter.jsonl"));
                 folder.abandon();
             }
             return Err(e);

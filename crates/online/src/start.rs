@@ -128,7 +128,21 @@ impl Start {
     }
 }
 
-fn newest_of(run: &Path) -> Result<Checkpoint> {
+/// Whether the newest checkpoint of the run in a folder is one of a stream.
+pub fn learned_from_stream(run: &Path) -> bool {
+    let found = RunFolder::open(run).and_then(|folder| folder.checkpoints(1).latest());
+    found.is_ok_and(|found| found.is_some_and(|checkpoint| checkpoint.meta.stream.is_some()))
+}
+
+/// Whether the run in a folder has taken no step and no event, as one whose records were all bad.
+pub(crate) fn has_learned_nothing(run: &Path) -> Result<bool> {
+    let Ok(folder) = RunFolder::open(run) else { return Ok(false) };
+    let Some(checkpoint) = folder.checkpoints(1).newest()?.0 else { return Ok(false) };
+    let state = StreamState::of(&checkpoint.meta)?;
+    Ok(checkpoint.meta.step == 0 && state.is_some_and(|s| s.counts.events + s.counts.labels == 0))
+}
+
+pub(crate) fn newest_of(run: &Path) -> Result<Checkpoint> {
     let found = RunFolder::open(run)?.checkpoints(1).latest()?;
     found.ok_or_else(|| {
         Error::Usage(format!("{}: has no complete checkpoint; train it first", run.display()))

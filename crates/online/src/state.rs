@@ -48,6 +48,9 @@ pub struct StreamState {
     pub counts: Counts,
     /// Where `dead-letter.jsonl` stands.
     pub dead_letters: JournalMark,
+    /// Where the file of predictions stands.
+    #[serde(default)]
+    pub predictions: JournalMark,
     /// Which of the last records were set aside.
     #[serde(default)]
     pub recent: Recent,

@@ -65,7 +65,6 @@ impl StreamDriver<'_> {
         let (counts, guard) = (self.input.counts(), model.guard());
         let seconds = self.clock.learning.as_secs_f64().max(1e-9);
         let events_per_second = (counts.events - self.clock.first_event) as f64 / seconds;
-        let epoch = base.history.last();
         let run = Summary {
             steps: model.steps(),
             samples: base.samples + counts.events - counts.unlabelled,
@@ -74,8 +73,9 @@ impl StreamDriver<'_> {
             samples_per_second: events_per_second,
             peak_rss_bytes: peak_rss_bytes(),
             arena_bytes: model.resources().arena_bytes,
-            train: epoch.map_or_else(Figures::new, |h| h.train.clone()),
-            validation: epoch.map_or_else(Figures::new, |h| h.validation.clone()),
+            // Those of batches were measured with other weights.
+            train: Figures::new(),
+            validation: Figures::new(),
             stopped_by: end.name().to_owned(),
             state_sha256: state_sha256(&model.own_tensors()),
         };

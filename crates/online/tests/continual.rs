@@ -96,6 +96,7 @@ fn run(name: &str, set: &[&str], stops: &[u64], threads: usize) -> Vec<(String, 
             memory: None,
             until: Until { events: Some(stop), seconds: None },
             rate: None,
+            predictions: None,
             interrupt: Arc::default(),
         };
         let done = learn(recipe(folder.path(), set), &options, &mut |_| {}).unwrap();

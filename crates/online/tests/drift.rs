@@ -139,6 +139,7 @@ fn run(
         memory: None,
         until: Until { events, seconds: None },
         rate: None,
+        predictions: None,
         interrupt: Default::default(),
     };
     learn(file, &options, &mut |_| {}).unwrap().summary

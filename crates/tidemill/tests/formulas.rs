@@ -141,6 +141,7 @@ fn last_weights(run: &Path) -> Vec<Vec<f32>> {
 
 fn by_batches(file: &RecipeFile, out: PathBuf) -> Vec<Vec<f32>> {
     let options = RunOptions {
+        from: None,
         out: out.clone(),
         existing: Existing::Refuse,
         threads: Some(1),
@@ -164,6 +165,7 @@ fn on_line(file: &RecipeFile, folder: &Path, out: PathBuf) -> Vec<Vec<f32>> {
         memory: None,
         until: Until::default(),
         rate: None,
+        predictions: None,
         interrupt: Arc::default(),
     };
     learn(file.clone(), &options, &mut |_| {}).unwrap();

@@ -1,11 +1,13 @@
 //! `tidemill eval`
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use tidemill_engine::metrics::{ClassFigures, Confusion, Metric};
+use tidemill_engine::metrics::{ClassFigures, Confusion, Figures, Metric};
 use tidemill_engine::page::number::count;
+use tidemill_online::asked::Asked;
 use tidemill_train::{Trained, Weights};
 
 use crate::failure::Result;
@@ -32,6 +34,16 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
+    if Asked::is_linear(&arguments.run)? {
+        let model = Asked::open(&arguments.run)?;
+        let figures = model.evaluate(&arguments.data)?;
+        if arguments.json {
+            say!("{}", json!({ "step": model.steps(), "figures": figures }))?;
+        } else {
+            show(&figures)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let weights = if arguments.best { Weights::Best } else { Weights::Latest };
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let found = model.evaluate(&arguments.data)?;
@@ -54,9 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         return Ok(ExitCode::SUCCESS);
     }
     tell!("note: {}", model.weights_in_words());
-    let row = |(name, &value): (&String, &f64)| (name.clone(), Metric::text(name, value));
-    let rows: Vec<_> = found.figures.iter().map(row).collect();
-    say!("{}", table(&rows).trim_end())?;
+    show(&found.figures)?;
     if let Some(confusion) = &found.confusion {
         say!("\n{}", per_class(confusion, &name).trim_end())?;
         if confusion.num_classes() <= MOST_COLUMNS {
@@ -64,6 +74,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show(figures: &Figures) -> io::Result<()> {
+    let row = |(name, &value): (&String, &f64)| (name.clone(), Metric::text(name, value));
+    let rows: Vec<_> = figures.iter().map(row).collect();
+    say!("{}", table(&rows).trim_end())
 }
 
 /// A matrix of more classes is wider than a screen; `--json` has it.

@@ -3,13 +3,16 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tidemill_engine::Existing;
 use tidemill_engine::metrics::Figures;
 use tidemill_engine::page::number::{bytes, count, duration, figure, percent};
 use tidemill_online::driver::{StreamEnd, StreamProgress, Until};
-use tidemill_online::{LearnEvent, LearnOptions, LearnOutcome, learn};
+use tidemill_online::{
+    LearnEvent, LearnOptions, LearnOutcome, StreamSummary, learn, learned_from_stream,
+};
 use tidemill_recipe::DATA_VARIABLE;
 use tidemill_recipe::RecipeFile;
 
@@ -28,7 +31,8 @@ pub(crate) struct Arguments {
     /// kafka://BROKERS/TOPIC, a folder of images, or data: for the recipe's training data.
     #[arg(long, value_name = "ADDRESS")]
     from: String,
-    /// Folder of the run [default: runs/ and the recipe's name].
+    /// Folder of the run [default: runs/ and the recipe's name; for a run that was trained in
+    /// batches, RUN-stream].
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
     /// Continue from the newest checkpoint in the run's folder, if there is one.
@@ -37,6 +41,9 @@ pub(crate) struct Arguments {
     /// With the folder of a run: read its last stream from the start again.
     #[arg(long, alias = "anew")]
     from_start: bool,
+    /// Write what was predicted for each event before it was learned from to this file, as CSV.
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
     /// Score the events without learning from them.
     #[arg(long)]
     frozen: bool,
@@ -77,8 +84,15 @@ pub(crate) fn stream_address(given: &str) -> String {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
-    let (recipe, out) = places(&arguments.recipe, arguments.out.as_deref());
+    let (recipe, mut out) = places(&arguments.recipe, arguments.out.as_deref());
     let is_run = out == arguments.recipe && out.join("checkpoints").is_dir();
+    // A run that was trained in batches stays as it is, and its figures stay those of its weights.
+    let is_batch = is_run && arguments.out.is_none() && !is_stream_run(&out);
+    if is_batch {
+        let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        out.set_file_name(format!("{name}-stream"));
+    }
+    let is_run = is_run && !is_batch;
     let file = RecipeFile::read(&recipe, &arguments.set)?;
     if arguments.rate.is_some_and(|r| !(r > 0.0 && r.is_finite())) {
         return Err(Failure::usage("--rate: must be above 0"));
@@ -99,6 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         memory: arguments.memory,
         until: Until { events: arguments.until_events, seconds: arguments.until_seconds },
         rate: arguments.rate,
+        predictions: arguments.predictions.clone(),
         interrupt: interrupt::flag(),
     };
     let outcome = shown(file, &options)?;
@@ -109,13 +124,41 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     } else {
         say!("{}", result(&outcome).trim_end())?;
     }
-    Ok(match outcome.ended_by {
-        StreamEnd::Interrupt => ExitCode::from(INTERRUPTED),
-        _ => ExitCode::SUCCESS,
-    })
+    match outcome.ended_by {
+        StreamEnd::Interrupt => Ok(ExitCode::from(INTERRUPTED)),
+        _ => learned_something(&outcome.summary, &arguments.from).map(|()| ExitCode::SUCCESS),
+    }
 }
 
-/// Learns with a live line on a terminal.
+/// A run that read nothing, or nothing but bad records, has failed.
+fn learned_something(summary: &StreamSummary, from: &str) -> Result<()> {
+    let labels = summary.labels.is_some_and(|l| l.joined + l.pending + l.unmatched > 0);
+    match (summary.events, summary.bad_events) {
+        (0, _) if labels => Ok(()),
+        (0, 0) => Err(Failure::failed(format!("{from}: no event came; nothing was learned"))),
+        (0, bad) => Err(Failure::failed(format!(
+            "{from}: all {} records were set aside, see dead-letter.jsonl; nothing was learned",
+            count(bad)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the run in a folder has learned from a stream last.
+fn is_stream_run(run: &Path) -> bool {
+    let summary = std::fs::read(run.join("summary.json")).ok();
+    let summary = summary.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    match summary {
+        Some(summary) => summary.get("source").is_some(),
+        // One that was killed.
+        None => learned_from_stream(run),
+    }
+}
+
+/// Seconds between lines where no terminal shows a live one.
+const LOG_EVERY: Duration = Duration::from_secs(5);
+
+/// Learns with a live line on a terminal, and a line every few seconds elsewhere.
 pub(crate) fn shown(file: RecipeFile, options: &LearnOptions) -> Result<LearnOutcome> {
     let bar = std::io::stderr().is_terminal().then(|| {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
@@ -124,6 +167,7 @@ pub(crate) fn shown(file: RecipeFile, options: &LearnOptions) -> Result<LearnOut
         }
         bar
     });
+    let (mut logged, mut seen) = (Instant::now(), 0);
     let outcome = learn(file, options, &mut |event| match (event, &bar) {
         (LearnEvent::Notice(text), Some(bar)) => bar.suspend(|| tell!("note: {text}")),
         (LearnEvent::Notice(text), None) => tell!("note: {text}"),
@@ -131,7 +175,14 @@ pub(crate) fn shown(file: RecipeFile, options: &LearnOptions) -> Result<LearnOut
             bar.set_message(live_line(&progress));
             bar.tick();
         }
-        (LearnEvent::Progress(_), None) => {}
+        (LearnEvent::Progress(progress), None) => {
+            let counts = progress.counts;
+            let now = counts.events + counts.labels + counts.bad;
+            if logged.elapsed() >= LOG_EVERY && now > seen {
+                tell!("{}", live_line(&progress));
+                (logged, seen) = (Instant::now(), now);
+            }
+        }
     });
     if let Some(bar) = bar {
         bar.finish_and_clear();

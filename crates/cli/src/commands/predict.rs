@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 use tidemill_engine::Error;
+use tidemill_online::asked::{Asked, AskedEvent};
 use tidemill_train::{Prediction, Trained, Weights};
 
 use crate::failure::{Failure, Result};
@@ -36,43 +37,85 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
+    if Asked::is_linear(&arguments.run)? {
+        return linear(arguments);
+    }
     let weights = if arguments.best { Weights::Best } else { Weights::Latest };
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let names = model.class_names.clone();
     tell!("note: {}", model.weights_in_words());
-    let look = Look { names: &names, keep: &arguments.keep, all: arguments.all };
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut problem = None;
-    let mut first = true;
-    let result = model.predict(&arguments.data, &arguments.keep, &mut |prediction| {
-        let written = if arguments.json {
-            writeln!(out, "{}", look.json_line(&prediction))
+    let mut printer = Printer::new(arguments, &names);
+    let result = model.predict(&arguments.data, &arguments.keep, &mut |p| printer.print(&p));
+    if let Some(what) = printer.end(result)? {
+        tell!("note: {what}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same for a hashed linear model.
+fn linear(arguments: &Arguments) -> Result {
+    if !arguments.keep.is_empty() {
+        let what = "--keep is for networks; a linear model passes on no columns";
+        return Err(Failure::from(Error::Usage(what.into())));
+    }
+    let model = Asked::open(&arguments.run)?;
+    let mut printer = Printer::new(arguments, &[]);
+    let result = model.predict(&arguments.data, &mut |event| {
+        let AskedEvent { source, class, probability, output } = event;
+        let (kept, outputs) = (Vec::new(), vec![output as f32]);
+        printer.print(&Prediction { source, class, probability, outputs, kept })
+    });
+    printer.end(result)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes predictions as they come.
+struct Printer<'a> {
+    look: Look<'a>,
+    json: bool,
+    first: bool,
+    out: BufWriter<io::StdoutLock<'static>>,
+    problem: Option<io::ErrorKind>,
+}
+
+impl<'a> Printer<'a> {
+    fn new(arguments: &'a Arguments, names: &'a [String]) -> Printer<'a> {
+        Printer {
+            look: Look { names, keep: &arguments.keep, all: arguments.all },
+            json: arguments.json,
+            first: true,
+            out: BufWriter::new(io::stdout().lock()),
+            problem: None,
+        }
+    }
+
+    fn print(&mut self, prediction: &Prediction) -> std::result::Result<(), Error> {
+        let Printer { look, out, .. } = self;
+        let written = if self.json {
+            writeln!(out, "{}", look.json_line(prediction))
         } else {
-            let header = std::mem::take(&mut first).then(|| look.header(&prediction));
+            let header = std::mem::take(&mut self.first).then(|| look.header(prediction));
             header
                 .map_or(Ok(()), |line| writeln!(out, "{line}"))
-                .and_then(|()| writeln!(out, "{}", look.csv_line(&prediction)))
+                .and_then(|()| writeln!(out, "{}", look.csv_line(prediction)))
         };
         written.map_err(|e| {
-            problem = Some(e.kind());
+            self.problem = Some(e.kind());
             Error::Run(format!("cannot write the predictions: {e}"))
         })
-    });
-    match (result, problem) {
-        // Whoever read the output has seen enough.
-        (_, Some(io::ErrorKind::BrokenPipe)) => Ok(ExitCode::SUCCESS),
-        (Err(error), _) => {
-            // What was predicted before the error is not lost.
-            out.flush()?;
-            Err(Failure::from(error))
+    }
+
+    /// What was predicted before an error is not lost; whoever has seen enough of the output may close
+    /// it.
+    fn end<T: Default>(
+        mut self,
+        result: std::result::Result<T, Error>,
+    ) -> std::result::Result<T, Failure> {
+        if self.problem == Some(io::ErrorKind::BrokenPipe) {
+            return Ok(T::default());
         }
-        (Ok(skipped), _) => {
-            out.flush()?;
-            if let Some(what) = skipped {
-                tell!("note: {what}");
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        self.out.flush()?;
+        result.map_err(Failure::from)
     }
 }
 

@@ -121,11 +121,11 @@ fn stream(out: &Path, recipe: &Path) -> Result {
         memory: None,
         until: Until::default(),
         rate: None,
+        predictions: None,
         interrupt: interrupt::flag(),
     };
     let frozen = learn::shown(file.clone(), &options)?;
-    options.out = run.clone();
-    options.existing = Existing::Resume;
+    options.out = out.join("run-stream");
     options.frozen = false;
     options.beside = Some(frozen.prequential.clone());
     let learned = learn::shown(file, &options)?;
@@ -142,7 +142,7 @@ fn stream(out: &Path, recipe: &Path) -> Result {
     say!("\n{}", learn::result(&learned).trim_end())?;
     say!(
         "\nnext:  tidemill learn {} --from FILE\n       tidemill train {} --set batch.epochs=20",
-        run.display(),
+        options.out.display(),
         recipe.display()
     )?;
     Ok(ExitCode::SUCCESS)

@@ -41,6 +41,7 @@ fn options(from: &Path, out: &Path, events: Option<u64>) -> LearnOptions {
         memory: None,
         until: Until { events, seconds: None },
         rate: None,
+        predictions: None,
         interrupt: Default::default(),
     }
 }

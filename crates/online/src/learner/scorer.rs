@@ -16,6 +16,8 @@ pub(super) struct Scorer {
     pub(super) prequential: Prequential,
     pub(super) guard: Guard,
     pub(super) probabilities: Vec<f32>,
+    /// The same with values as they are scaled, where they are wanted.
+    pub(super) raw: Option<Vec<f32>>,
     /// For each event of the step whose target was scaled: how to undo that.
     pub(super) scales: Vec<Option<Scale>>,
     /// Which events of the step were scored before, by a prediction of their arrival.
@@ -49,6 +51,9 @@ impl Scorer {
         // One row of outputs, or one for each position of a sequence.
         let n = (logits.len() / batch.len.max(1)).max(1);
         self.stride = n;
+        if let Some(raw) = &mut self.raw {
+            raw.clear();
+        }
         self.probabilities.resize(events * n, 0.0);
         let (mut sum, mut weights) = (0.0, 0.0);
         // Inputs too: a bounded activation hides them from the loss, and not from the gradient.
@@ -58,6 +63,9 @@ impl Scorer {
             let rows = logits.chunks_exact(self.num_outputs);
             for (logits, outputs) in rows.zip(outputs.chunks_exact_mut(self.num_outputs)) {
                 self.link.probabilities(logits, outputs);
+            }
+            if let Some(raw) = &mut self.raw {
+                raw.extend_from_slice(outputs);
             }
             let weight = batch.weights[i];
             if weight == 0.0 {
@@ -73,6 +81,19 @@ impl Scorer {
             add(&mut self.prequential, outputs, truth, loss, weight, scale);
         }
         self.guard.judge(sum / weights, finite)
+    }
+
+    /// Keeps what was predicted, without scoring it.
+    pub(super) fn predict(&mut self, batch: &Batch, logits: &[f32]) {
+        let Some(raw) = &mut self.raw else { return };
+        let n = (logits.len() / batch.len.max(1)).max(1);
+        self.stride = n;
+        raw.clear();
+        raw.resize(batch.len * n, 0.0);
+        let rows = logits.chunks_exact(self.num_outputs);
+        for (logits, outputs) in rows.zip(raw.chunks_exact_mut(self.num_outputs)) {
+            self.link.probabilities(logits, outputs);
+        }
     }
 
     /// Scores an event by the logits that were predicted when it came; its loss is known already.

@@ -84,6 +84,15 @@ impl StreamModel for Learner {
         Learner::freeze(self);
     }
 
+    fn keep_predictions(&mut self) {
+        self.scorer.raw = Some(Vec::new());
+    }
+
+    fn predicted(&self, i: usize) -> &[f32] {
+        let n = self.scorer.stride;
+        self.scorer.raw.as_ref().and_then(|raw| raw.get(i * n..(i + 1) * n)).unwrap_or_default()
+    }
+
     fn reset_rows(&mut self, freed: &[FreedRow]) {
         for row in freed {
             self.engine.reset_row(row.embedding, row.row);

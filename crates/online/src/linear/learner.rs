@@ -29,6 +29,8 @@ pub struct LinearLearner {
     scored: bool,
     /// Whether events are scored only.
     frozen: bool,
+    /// What was predicted for the last event, where that is wanted.
+    pub(super) predicted: Option<[f32; 1]>,
 }
 
 impl LinearLearner {
@@ -54,6 +56,7 @@ impl LinearLearner {
             last: Learned { verdict: Verdict::Apply, rolled_back: false },
             scored: false,
             frozen: false,
+            predicted: None,
         }
     }
 

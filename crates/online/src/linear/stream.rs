@@ -37,6 +37,9 @@ impl StreamModel for LinearLearner {
                 "a dataset has no hashed features: give online.linear a stream of records".into(),
             ));
         };
+        if self.predicted.is_some() {
+            self.predicted = Some([self.predict(features)]);
+        }
         if sample.truth != Truth::Unknown {
             if sample.scored {
                 self.set_scored();
@@ -54,6 +57,14 @@ impl StreamModel for LinearLearner {
 
     fn freeze(&mut self) {
         LinearLearner::freeze(self);
+    }
+
+    fn keep_predictions(&mut self) {
+        self.predicted = Some([0.0]);
+    }
+
+    fn predicted(&self, _i: usize) -> &[f32] {
+        self.predicted.as_ref().map_or(&[], |one| one)
     }
 
     fn predict_logits(&mut self, inputs: Inputs<'_>, logits: &mut Vec<f32>) -> Result<()> {

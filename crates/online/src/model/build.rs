@@ -85,7 +85,7 @@ pub fn build_network(
     Ok(learner)
 }
 
-fn build_linear(
+pub(crate) fn build_linear(
     file: &RecipeFile,
     linear: &LinearSpec,
     memory: Option<u64>,
