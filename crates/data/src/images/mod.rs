@@ -2,6 +2,7 @@
 
 mod archive;
 mod cache;
+#[cfg(feature = "images")]
 mod complete;
 #[cfg(feature = "images")]
 mod decode;
