@@ -318,3 +318,25 @@ fn no_recipe_holds_a_custom_part() {
     let error = RecipeFile::parse(text, std::path::Path::new("r.toml"), &[]).err().unwrap();
     assert!(error.to_string().contains("custom"), "{error}");
 }
+
+/// A layer that does other things in training than in evaluation is scored by evaluation.
+#[cfg(feature = "online")]
+#[test]
+fn a_stream_is_scored_by_evaluation() {
+    use tidemill::{Learner, Truth};
+    let half = Layer("half", true, |b, x| match b.is_training() {
+        true => b.affine(x, 0.5, 0.0),
+        false => Ok(x),
+    });
+    let model = Model::features(3).layer(half).dense(2, Activation::Linear);
+    let loss = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
+    let spec = EngineSpec::new(model, loss, OptimizerSpec::sgd(0.1));
+    let mut learner = Learner::new(EngineSpec { batch_size: 1, ..spec }).unwrap();
+    for i in 0..20 {
+        let x = [1.0, i as f32 / 10.0, -0.5];
+        let asked = learner.predict(&x).unwrap().to_vec();
+        learner.learn(&x, Truth::Class(i % 2)).unwrap();
+        let scored = learner.scored(0).outputs;
+        assert!((scored[0] - asked[0]).abs() < 1e-6, "{i}: {scored:?} {asked:?}");
+    }
+}
