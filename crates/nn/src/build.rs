@@ -11,6 +11,7 @@ use crate::layer::{
 use crate::model::{InputSpec, ModelSpec};
 use crate::padding::Padding;
 use crate::training::Extent;
+use std::cell::Cell;
 use tidemill_graph::{
     BatchNorm, Binary, Conv2d, DType, Graph, GraphError, Layout, MatMul, Normalization, Pool,
     Pool2d, Reduce, Reduction, Role, RowNorm, TensorId, ops,
@@ -59,6 +60,8 @@ pub(crate) struct Built {
     pub(crate) heads: Option<(Vec<TensorId>, TensorId)>,
     pub(crate) layers: Vec<LayerSummary>,
     starts: Vec<(TensorId, Start)>,
+    /// Whether a custom layer may do other things in training than in evaluation.
+    pub(crate) asks_mode: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,9 +138,9 @@ impl ModelSpec {
             (Some(_), Some(LayerSpec::Dense(last))) => Some(builder.heads(last, output)?),
             _ => None,
         };
-        let Builder { starts, layers, .. } = builder;
+        let Builder { starts, layers, asked, .. } = builder;
         frozen::check(&self.frozen, &layers)?;
-        Ok(Built { output, mask, heads, layers, starts })
+        Ok(Built { output, mask, heads, layers, starts, asks_mode: asked.get() })
     }
 
     /// The layers with their output shapes and parameter counts.
@@ -215,6 +218,8 @@ impl At {
 pub struct Builder<'g> {
     pub(crate) graph: &'g mut Graph,
     pub(crate) mode: Mode,
+    /// Whether a custom layer has asked whether it is training.
+    pub(crate) asked: Cell<bool>,
     /// Whether what is built is a layer, which may have parameters; a loss has none.
     pub(crate) in_layer: bool,
     /// The mask of what a custom part reads.
@@ -238,6 +243,7 @@ impl<'g> Builder<'g> {
         Builder {
             graph,
             mode,
+            asked: Cell::new(false),
             in_layer: false,
             mask: None,
             key: None,
@@ -258,6 +264,11 @@ impl<'g> Builder<'g> {
 }
 
 impl Builder<'_> {
+    /// Whether the graph learns, and the layer that is being built.
+    pub(crate) fn learns(&self) -> bool {
+        self.mode == Mode::Train && !self.is_frozen()
+    }
+
     /// Whether the layer that is being built does not learn.
     pub(crate) fn is_frozen(&self) -> bool {
         frozen::contains(&self.frozen, &self.graph.path())
@@ -646,7 +657,7 @@ impl Builder<'_> {
         let running = self.graph.state("moments", &[2, channels]);
         self.starts.push((running, Start::Moments));
         let epsilon = spec.epsilon as f32;
-        if !self.is_training() {
+        if !self.learns() {
             return self.graph.apply(BatchNorm::Eval { epsilon }, &[x, running, gamma, beta]);
         }
         let count = self.graph.tensor(x).len() / channels.max(1);

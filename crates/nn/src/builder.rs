@@ -52,7 +52,7 @@ impl Builder<'_> {
             ))
             .help("declare it by `state`, with the shape of the value"));
         }
-        if self.is_training() {
+        if self.learns() {
             self.graph.assignments.push((state, value));
         }
         Ok(())
@@ -77,7 +77,8 @@ impl Builder<'_> {
     /// Whether the graph is one that learns and the layer is not frozen; then statistics of the batch may
     /// be used, and running ones updated.
     pub fn is_training(&self) -> bool {
-        self.mode == Mode::Train && !self.is_frozen()
+        self.asked.set(true);
+        self.learns()
     }
 
     /// How much each position of a sequence counts, f32 `[batch, time]`: 1 up to each sample's end, then

@@ -437,6 +437,47 @@ pub struct ConcatSpec {
     pub branches: Vec<BranchSpec>,
 }
 
+impl ConcatSpec {
+    /// No branches yet.
+    pub fn new() -> ConcatSpec {
+        ConcatSpec { branches: Vec::new() }
+    }
+
+    /// Adds a branch of layers that reads what the concat layer reads.
+    #[must_use]
+    pub fn branch(mut self, layers: Vec<LayerSpec>) -> ConcatSpec {
+        self.branches.push(BranchSpec { input: None, layers });
+        self
+    }
+
+    /// Adds a branch that reads an input of the model by its name, and the layers that it goes through;
+    /// none pass the input on.
+    ///
+    /// ```
+    /// use tidemill_nn::{Activation, ConcatSpec, InputSpec, Model};
+    /// let text = InputSpec::Tokens { length: 8, vocabulary: 100 };
+    /// let inputs = ConcatSpec::new()
+    ///     .read("age", vec![])
+    ///     .read("text", Model::of(text).embedding(4).global_avg_pool().layers);
+    /// let model = Model::inputs([("age", InputSpec::Features(1)), ("text", text)])
+    ///     .layer(inputs)
+    ///     .dense(2, Activation::Linear);
+    /// assert_eq!(model.output_shape()?, [2]);
+    /// # Ok::<(), tidemill_graph::GraphError>(())
+    /// ```
+    #[must_use]
+    pub fn read(mut self, input: impl Into<String>, layers: Vec<LayerSpec>) -> ConcatSpec {
+        self.branches.push(BranchSpec { input: Some(input.into()), layers });
+        self
+    }
+}
+
+impl Default for ConcatSpec {
+    fn default() -> ConcatSpec {
+        ConcatSpec::new()
+    }
+}
+
 /// One branch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -192,9 +192,13 @@ impl LossSpec {
         logits: TensorId,
         mask: Option<TensorId>,
     ) -> Result<BuiltLoss, GraphError> {
-        let path = match self {
-            LossSpec::Custom(loss) => format!("loss.{}", loss.get().name()),
-            _ => "loss".to_owned(),
+        // The scope, and where an error is that names no op.
+        let (path, place) = match self {
+            LossSpec::Custom(loss) => {
+                let path = format!("loss.{}", loss.get().name());
+                (path.clone(), path)
+            }
+            _ => ("loss".to_owned(), self.name().to_owned()),
         };
         graph.enter(path);
         let built = match (self, mask) {
@@ -203,7 +207,7 @@ impl LossSpec {
             (_, Some(_)) => self.per_position(graph, logits),
         };
         graph.leave();
-        let per_sample = built.map_err(|error| error.at(self.name()))?;
+        let per_sample = built.map_err(|error| error.at(&place))?;
         let batch = graph.shape(per_sample)[0];
         let weights = top_level_input(graph, "weights", &[batch], DType::F32);
         let mean = graph.apply(Loss::WeightedMean, &[per_sample, weights])?;

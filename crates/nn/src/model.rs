@@ -162,7 +162,8 @@ impl ModelSpec {
         Signature::new(fields.collect(), None)
     }
 
-    fn of(input: InputSpec) -> ModelSpec {
+    /// A model of that input, without layers yet.
+    pub fn of(input: InputSpec) -> ModelSpec {
         ModelSpec {
             input,
             inputs: BTreeMap::new(),

@@ -86,7 +86,10 @@ pub fn training_graph_with(
     graph.output("loss", shown.mean);
     graph.output("logits", logits);
     graph.output("losses", shown.per_sample);
-    graph.gate = vec![logits, shown.per_sample];
+    // What is computed in training is then not what an event is scored by.
+    if !built.asks_mode {
+        graph.gate = vec![logits, shown.per_sample];
+    }
     build_metrics(metrics, &mut graph, loss, logits, built.mask)?;
     let minimized = match (&built.heads, &model.hedged_depth) {
         (Some((heads, weights)), Some(hedged)) => {

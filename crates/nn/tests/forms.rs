@@ -153,3 +153,34 @@ fn paths_reach_through_every_form() {
         "{message}"
     );
 }
+
+#[test]
+fn custom_parts_are_not_written() {
+    struct Same;
+    impl tidemill_nn::CustomLayer for Same {
+        fn name(&self) -> &str {
+            "same"
+        }
+        fn build(
+            &self,
+            _: &mut tidemill_nn::Builder<'_>,
+            x: tidemill_graph::TensorId,
+        ) -> Result<tidemill_graph::TensorId, tidemill_graph::GraphError> {
+            Ok(x)
+        }
+    }
+    let model = Model::features(3).layer(Same);
+    let error = toml::to_string(&model).unwrap_err().to_string();
+    assert!(error.contains("the custom layer `same` is Rust code"), "{error}");
+    let read: Result<LayerSpec, _> = toml::from_str("custom = {}");
+    assert!(read.unwrap_err().to_string().contains("unknown variant `custom`"));
+}
+
+#[test]
+fn frozen_layers_are_a_list_of_paths() {
+    let model: Model =
+        toml::from_str("input = { features = 3 }\nlayers = []\nfrozen = [\"layers.0\"]").unwrap();
+    assert_eq!(model.frozen, ["layers.0"]);
+    let written = toml::to_string(&Model::features(3)).unwrap();
+    assert!(!written.contains("frozen"), "{written}");
+}

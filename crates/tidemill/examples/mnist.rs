@@ -1,7 +1,7 @@
 //! Trains a small classifier on MNIST: `cargo run --release -p tidemill --example mnist DIR`, where
 //! DIR holds the four original IDX files (default `../shared/data/mnist`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tidemill::data::IdxSpec;
 use tidemill::{Activation, Fit, Flow, LossSpec, MemoryDataset, Model, OptimizerSpec, Result};
@@ -15,6 +15,10 @@ fn open(folder: &str, part: &str) -> Result<Arc<MemoryDataset>> {
 
 fn main() -> Result<()> {
     let folder = std::env::args().nth(1).unwrap_or("../shared/data/mnist".into());
+    if !Path::new(&folder).is_dir() {
+        println!("skipped: there is no folder {folder}; name one with MNIST's four files");
+        return Ok(());
+    }
     let (train, test) = (open(&folder, "train")?, open(&folder, "t10k")?);
 
     let model = Model::image(28, 28, 1)

@@ -1,4 +1,4 @@
-//! Train neural networks from stored data with one compiled step.
+//! Train neural networks from stored data and from live streams with one compiled step.
 //!
 //! A [`Model`] is described layer by layer, compiled with a loss and an optimizer into a
 //! [`Network`], and fitted to a [`Dataset`]. Compiling decides everything: shapes, fusions, where
@@ -22,31 +22,71 @@
 //! # Ok::<(), tidemill::Error>(())
 //! ```
 //!
-//! # Layout
-//! - [`network`]: compile, fit, evaluate, predict, save and load.
-//! - the rest is re-exported from the crates below: [`nn`] builds models, [`data`] reads datasets
-//!   whose samples are rows of [`fields`], [`train`] runs recipes.
+//! # Where to find what
+//!
+//! Each row has an example in `crates/tidemill/examples`, run by
+//! `cargo run --release -p tidemill --example NAME`.
+//!
+//! | you want | use | example |
+//! | --- | --- | --- |
+//! | train, measure and save a model | [`compile()`], [`Network::fit`], [`Network::evaluate`], [`Network::save`] | `mnist` |
+//! | a layer of your own | [`CustomLayer`], [`Builder`] | `custom_layer` |
+//! | a loss and a metric of your own | [`CustomLoss`], [`CustomMetric`], [`EngineSpec::metrics`] | `custom_loss` |
+//! | a model with several inputs | [`Model::inputs`], [`ConcatSpec::read`], [`FieldsDataset`] | `several_inputs` |
+//! | callbacks: early stopping, history, the best weights | [`Fit::on_epoch`], [`Fit::learning_rate`] | `callbacks` |
+//! | a training loop and a schedule of your own | [`Loader`], [`Network::train_on_batch_at`] | `own_loop` |
+//! | a dataset of your own | [`Dataset`]: two methods | `own_dataset` |
+//! | layers that do not learn; weights of another model | [`Model::freeze`], [`Network::load_weights`] | `frozen` |
+//! | weights by name | [`Network::weight`], [`Network::set_weight`] | `frozen` |
+//! | predictions by several threads | [`Network::predict`], [`Clone`] | `threads` |
+//! | learning event by event, with readers | `Learner`, `Publisher`, `Follower` (feature `online`) | `stream` |
+//! | the compiled step itself | [`Engine`] | |
+//! | runs that recipes describe | `train` (feature `recipes`) | |
+//!
+//! # Errors
+//!
+//! All functions give [`Error`], which says where, what and what to do. Its `Debug` form is that message, so
+//! that `fn main() -> tidemill::Result<()>` prints it. Ids beyond a vocabulary, and losses and predictions
+//! that are not finite, are errors.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `images` | yes | folders of JPEG, PNG, BMP, GIF and WebP files |
+//! | `online` | yes | `Learner`, `Publisher`: learning event by event |
+//! | `recipes` | yes | `train`: runs that TOML files describe; includes `online` and `images` |
+//! | `nats`, `redis`, `kafka`, `arrow` | no | further sources and formats of streams, for recipes |
 #![forbid(unsafe_code)]
 
 mod fit;
 mod network;
 mod weights;
 
-pub use tidemill_engine::{data, fields, nn};
+pub use tidemill_engine::{data, fields, graph, nn};
 
 pub use fit::{Epoch, Fit, Flow, OnEpoch};
 pub use network::{Network, compile};
-pub use tidemill_engine::data::{Dataset, FieldValues, FieldsDataset, Info, MemoryDataset};
-pub use tidemill_engine::fields::{Batch, Field, Row};
+pub use tidemill_engine::data::{
+    Dataset, FieldValues, FieldsDataset, Info, LabelKind, Loader, LoaderOptions, MemoryDataset,
+    Order,
+};
+pub use tidemill_engine::fields::{Batch, Column, Field, Row, Signature};
+pub use tidemill_engine::graph::{GraphError, TensorId};
+pub use tidemill_engine::metrics::{Figures, Metric};
 pub use tidemill_engine::nn::{
-    Activation, LayerSpec, LossSpec, Model, OptimizerSpec, ScheduleSpec,
+    Activation, BranchSpec, Builder, ConcatSpec, CustomLayer, CustomLoss, CustomMetric,
+    Initializer, InputSpec, LayerSpec, Link, LossSpec, Model, OptimizerSpec, ScheduleSpec, Targets,
 };
 pub use tidemill_engine::prequential::Truth;
 pub use tidemill_engine::{Engine, EngineSpec, Error, Result};
+#[cfg(feature = "online")]
 pub use tidemill_online::Learner;
+#[cfg(feature = "online")]
 pub use tidemill_online::publish::{Follower, Publisher};
 
 /// Recipes, run: in batches, on a stream, and compared.
+#[cfg(feature = "recipes")]
 pub mod train {
     pub use tidemill_advise as advise;
     pub use tidemill_advise::compare;
@@ -61,7 +101,7 @@ pub mod train {
 }
 
 /// The Rust code of the pages, compiled and run by `cargo test --doc`.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "recipes"))]
 mod pages {
     #[doc = include_str!("../../../README.md")]
     struct Readme;

@@ -103,7 +103,8 @@ pub fn form(source: &Source, ty: &Type) -> Form {
         }
         Kind::Enum(variants) => {
             assert!(serde.snake_case, "{}: only snake_case is known", ty.name);
-            let choices = variants.iter().map(|v| choice(source, ty, v)).collect();
+            let read = variants.iter().filter(|v| !Serde::of(&v.attrs).skip);
+            let choices = read.map(|v| choice(source, ty, v)).collect();
             // The last two are read by hand where they stand: see `with`.
             let by_name = serde.remote || ["DetectorSpec", "Action"].contains(&ty.name.as_str());
             Form::Choice { choices, by_name, number: source.takes_number(&ty.name) }
@@ -330,14 +331,15 @@ impl Serde {
             "alias" => self.aliases.extend(value),
             "default" => self.default = Some(value),
             "deserialize_with" => self.with = value,
-            "skip" => self.skip = true,
+            // Also what is for Rust alone, such as custom layers.
+            "skip" | "skip_deserializing" => self.skip = true,
             "untagged" => self.untagged = true,
             "remote" => self.remote = true,
             "rename_all" => self.snake_case = value.as_deref() == Some("snake_case"),
             "expecting" => self.expecting = value,
             "try_from" => self.try_from = true,
             // They say nothing about what is read.
-            "deny_unknown_fields" | "skip_serializing_if" | "into" => {}
+            "deny_unknown_fields" | "skip_serializing_if" | "serialize_with" | "into" => {}
             other => panic!("serde({other}): what does it read? Teach schema.rs"),
         }
     }

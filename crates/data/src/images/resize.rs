@@ -1,11 +1,6 @@
 //! From an image's own size to the model's.
 
-use std::cell::RefCell;
-
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-
-use super::{ColorMode, ImageDirectorySpec, Interpolation, keras};
+use super::{ColorMode, ImageDirectorySpec, Interpolation, keras, scale};
 use crate::{Error, InputSpec, RawImage, Result};
 
 /// The shape of an image sample.
@@ -40,11 +35,6 @@ pub struct Fit {
     pub crop: bool,
     /// Pad to the aspect ratio.
     pub pad: bool,
-}
-
-thread_local! {
-    /// Its buffers are worth keeping from image to image.
-    static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new());
 }
 
 impl Fit {
@@ -130,37 +120,7 @@ impl Fit {
             }
             _ => {}
         }
-        let pixel_type = match self.shape.color {
-            ColorMode::Grayscale => PixelType::U8,
-            ColorMode::Rgb => PixelType::U8x3,
-            ColorMode::Rgba => PixelType::U8x4,
-        };
-        let fail = |what: String| Error::Image { place: place.to_owned(), what };
-        let source =
-            ImageRef::new(image.width as u32, image.height as u32, &image.pixels, pixel_type)
-                .map_err(|e| fail(e.to_string()))?;
-        let mut out = Image::new(width as u32, height as u32, pixel_type);
-        let options = ResizeOptions::new().resize_alg(self.algorithm()).use_alpha(false);
-        RESIZER
-            .with_borrow_mut(|resizer| resizer.resize(&source, &mut out, &options))
-            .map_err(|e| fail(e.to_string()))?;
-        Ok(out.into_vec())
-    }
-
-    fn algorithm(&self) -> ResizeAlg {
-        let filter = match self.interpolation {
-            Interpolation::Nearest => return ResizeAlg::Nearest,
-            Interpolation::Area => return ResizeAlg::Convolution(FilterType::Box),
-            Interpolation::Bilinear => FilterType::Bilinear,
-            Interpolation::Bicubic => FilterType::CatmullRom,
-            Interpolation::Lanczos3 => FilterType::Lanczos3,
-            Interpolation::Gaussian => FilterType::Gaussian,
-            Interpolation::Mitchellcubic => FilterType::Mitchell,
-        };
-        match self.antialias {
-            true => ResizeAlg::Convolution(filter),
-            false => ResizeAlg::Interpolation(filter),
-        }
+        scale(self, image, height, width, place)
     }
 }
 
