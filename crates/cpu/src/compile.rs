@@ -17,7 +17,7 @@ use crate::norm::{RowNorm, RowNormGradGamma, RowNormGradInput};
 use crate::optimizer::{ClipScale, Optimize, SquaredNorm, Update};
 use crate::pooling::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad};
 use crate::reduce::{Reduce, ReduceMaxGrad};
-use crate::sequence::{MaskedMean, MaskedMeanGrad, MeanOfSteps, MeanOfStepsGrad};
+use crate::sequence::{MeanOfSteps, MeanOfStepsGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
 use tidemill_graph::Normalization;
 use tidemill_plan::kernel::Epilogue;
@@ -236,8 +236,6 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
             let kernel = EmbeddingUpdate::new(isa, lookup, *update);
             ordered(kernel, 4 + update.rule.num_slots())
         }
-        KernelSpec::MaskedMean(shape) => ordered(MaskedMean::new(isa, *shape), 3),
-        KernelSpec::MaskedMeanGrad(shape) => ordered(MaskedMeanGrad::new(isa, *shape), 3),
         KernelSpec::WeightedMeanOfSteps(shape) => ordered(MeanOfSteps::new(isa, *shape), 3),
         KernelSpec::WeightedMeanOfStepsGrad(shape) => ordered(MeanOfStepsGrad::new(isa, *shape), 3),
         KernelSpec::Reduce { reduction, shape, axes } => {

@@ -191,10 +191,6 @@ pub enum KernelSpec {
     /// `(ids, dy) -> dtable`, or with an update `(ids, dy, hyper) -> ` and state: of those rows of
     /// the table that occur; all others stay as they are.
     EmbeddingGrad(Lookup, Option<FusedUpdate>),
-    /// `(x, lengths) -> y`
-    MaskedMean(Sequences),
-    /// `(lengths, dy) -> dx`
-    MaskedMeanGrad(Sequences),
     /// `(x, weights) -> y`
     WeightedMeanOfSteps(Sequences),
     /// `(weights, dy) -> dx`
@@ -316,8 +312,6 @@ impl KernelSpec {
             Embedding(_) => "embedding",
             EmbeddingGrad(_, None) => "embedding grad",
             EmbeddingGrad(_, Some(_)) => "embedding grad+update",
-            MaskedMean(_) => "masked mean",
-            MaskedMeanGrad(_) => "masked mean grad",
             WeightedMeanOfSteps(_) => "mean of steps",
             WeightedMeanOfStepsGrad(_) => "mean of steps grad",
             Reduce { .. } => "reduce",
@@ -358,7 +352,6 @@ impl KernelSpec {
             | CrossEntropyFused { rows, cols, .. } => 15 * rows * cols,
             WeightedMean { len } | WeightedMeanGrad { len } => 3 * len,
             EmbeddingGrad(l, _) => l.cols * l.len,
-            MaskedMean(s) | MaskedMeanGrad(s) => s.batch * s.time * s.units,
             WeightedMeanOfSteps(s) | WeightedMeanOfStepsGrad(s) => 2 * s.batch * s.time * s.units,
             Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),
             Optimize { len, .. } => 10 * len,

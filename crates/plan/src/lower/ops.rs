@@ -285,8 +285,6 @@ fn sequence(op: Sequence, site: &Site<'_>) -> KernelSpec {
         Sequences { batch: dims[0], time: dims[1], units }
     };
     match op {
-        Sequence::MaskedMean => KernelSpec::MaskedMean(shape(site.dims(0))),
-        Sequence::MaskedMeanGrad { .. } => KernelSpec::MaskedMeanGrad(shape(site.out())),
         Sequence::WeightedMean => KernelSpec::WeightedMeanOfSteps(shape(site.dims(0))),
         Sequence::WeightedMeanGrad => KernelSpec::WeightedMeanOfStepsGrad(shape(site.out())),
     }
