@@ -1,5 +1,6 @@
 //! Shrink and perturb (Ash and Adams 2020): now and then all weights become a little smaller and
-//! move a little towards fresh ones, so that units that no longer learn come back to life.
+//! move a little towards fresh ones, so that units that no longer learn come back to life. Frozen layers
+//! stay as they are.
 
 use super::ShrinkAndPerturbSpec;
 use tidemill_engine::engine::{Engine, EngineError};
@@ -15,6 +16,9 @@ pub(super) fn perturb(spec: &ShrinkAndPerturbSpec, engine: &mut Engine) -> Resul
     let fresh = engine.spec().model.initial_values(seed).map_err(|e| EngineError(e.to_string()))?;
     let (shrink, share) = (spec.shrink as f32, spec.perturb as f32);
     for value in fresh {
+        if engine.spec().model.is_frozen(&value.name) {
+            continue;
+        }
         let parameter = engine.parameters().find(|(_, name)| *name == value.name);
         let Some(index) = parameter.map(|(index, _)| index) else { continue };
         for (weight, fresh) in engine.tensor_mut(index).iter_mut().zip(value.values) {
