@@ -127,6 +127,16 @@ fn labels_that_come_too_late_leave_nothing_to_gain() {
 }
 
 #[test]
+fn an_answer_worse_than_the_last_label_says_so_first() {
+    let mut e = evidence(0.006, 0.009, 0.0);
+    assert!(!decide(&e).sentence.contains("Repeating"));
+    e.baselines.no_change = 0.9;
+    let sentence = decide(&e).sentence;
+    assert!(sentence.starts_with("Repeating the last label is better"), "{sentence}");
+    assert!(sentence.contains("accuracy 90.00 %"), "{sentence}");
+}
+
+#[test]
 fn too_little_data_is_told() {
     let few = Evidence { scored: 300, ..evidence(0.18, 0.01, 0.3) };
     assert_eq!(decide(&few).choice, Choice::Undecided);

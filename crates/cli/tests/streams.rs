@@ -261,7 +261,26 @@ fn adaptive_steps_can_be_replayed() {
     assert_eq!(outcome(&again), outcome(&run));
 }
 
-/// Batch, then a stream, then batch again: one history in one run.
+/// Events that wait for a whole step while many bad records come between them: how many a step takes
+/// depends on the records alone, and so do the bits.
+#[test]
+fn killed_between_bursts_of_bad_records_it_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let online = "batch_size = 8\nqueue_bytes = 1024\non_bad = \"continue\"";
+    let recipe = stream_recipe(folder.path(), online);
+    let mut text = "a,b,kind,class\n".to_string();
+    for (i, Row { a, b, kind, class }) in rows().enumerate().take(6_000) {
+        text += &format!("{a},{b},{kind},{class}\n");
+        text += &"broken\n".repeat(if i % 13 == 5 { 40 } else { 0 });
+    }
+    let events = folder.path().join("events.csv");
+    std::fs::write(&events, text).unwrap();
+    killed(folder.path(), &recipe, &events, 15_000);
+    // More steps than of whole ones.
+    assert!(summary(&folder.path().join("whole")).steps > 1_000);
+}
+
+/// Batch, then a stream, then batch again: one history.
 #[test]
 fn a_run_goes_from_batch_to_stream_and_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -270,7 +289,13 @@ fn a_run_goes_from_batch_to_stream_and_back() {
     succeed(&["train", text(&recipe), "--out", text(&run)]);
     let first = summary(&run);
     let digits = digits().join("digits/train");
+    let measured = succeed(&["eval", text(&run)]);
     succeed(&["learn", text(&run), "--from", text(&digits)]);
+    // The run of batches stays as it is, with figures of its own weights.
+    assert_eq!(summary(&run).state_sha256, first.state_sha256);
+    assert_eq!(succeed(&["eval", text(&run)]), measured);
+    let run = folder.path().join("run-stream");
+    assert!(summary(&run).validation.is_empty());
     let learned = summary(&run);
     assert!(learned.steps > first.steps && learned.state_sha256 != first.state_sha256);
     let stream: serde_json::Value =

@@ -215,7 +215,18 @@ impl<'a> StreamDriver<'a> {
             if self.until.events.is_some_and(|n| self.input.counts().events >= n) {
                 break StreamEnd::Events;
             }
-            let Some(len) = self.next_len()? else {
+            let next = match self.next_len() {
+                Ok(next) => next,
+                Err(e) => {
+                    // What was learned until the stream broke is not learned again.
+                    if self.input.counts().events > self.clock.saved_events {
+                        self.checkpoint()?;
+                        self.wait()?;
+                    }
+                    return Err(e);
+                }
+            };
+            let Some(len) = next else {
                 self.input.pass()?;
                 self.stop_if_bad()?;
                 self.with_join(|driver, join| driver.learn_rest(join))?;

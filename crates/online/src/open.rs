@@ -176,6 +176,7 @@ fn open_at(
     let open_options = OpenOptions {
         log_folder: Some(folder.path().join("log")),
         format: Some(format),
+        allow_remote: options.allow_remote,
         ..OpenOptions::default()
     };
     let mut source = open_source(&options.from, &open_options).map_err(stream_error)?;

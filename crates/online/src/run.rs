@@ -48,6 +48,8 @@ pub struct LearnOptions {
     pub until: Until,
     /// Samples a second of a replayed dataset; as fast as they are learned from by default.
     pub rate: Option<f64>,
+    /// Whether to listen on addresses that other machines reach.
+    pub allow_remote: bool,
     /// A file for what was predicted for each event before it was learned from, as CSV.
     pub predictions: Option<PathBuf>,
     /// Set to true to end the run with a checkpoint.

@@ -97,6 +97,7 @@ fn run(name: &str, set: &[&str], stops: &[u64], threads: usize) -> Vec<(String, 
             until: Until { events: Some(stop), seconds: None },
             rate: None,
             predictions: None,
+            allow_remote: false,
             interrupt: Arc::default(),
         };
         let done = learn(recipe(folder.path(), set), &options, &mut |_| {}).unwrap();

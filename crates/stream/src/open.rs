@@ -250,6 +250,7 @@ fn http(uri: &str, rest: &str, options: &OpenOptions) -> Result<Box<dyn Source>>
         max_body: options.max_record,
         max_connections: options.max_connections,
         allow_remote: options.allow_remote,
+        format: options.format,
         ..HttpOptions::default()
     };
     let log = Log::open(folder, options.log.clone())?;

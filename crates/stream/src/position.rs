@@ -13,7 +13,7 @@ use crate::records::Record;
 /// | --- | --- | --- |
 /// | files, standard input | bytes (decompressed) up to the end of the record | lines up to it |
 /// | TCP | records so far | 0 |
-/// | embedded log, NATS | sequence number of the record | 0 |
+/// | embedded log, NATS (its part is named by when the stream was made) | sequence number of the record | 0 |
 /// | Redis | milliseconds of the entry's id | its sequence number |
 /// | Kafka | offset of the record | 0 |
 /// | replayed dataset | samples so far | 0 |

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::{WAIT, idle, take, texts};
 use tidemill_stream::sources::{HttpOptions, HttpSource, TcpOptions, TcpSource};
 use tidemill_stream::{
-    Fsync, Log, LogOptions, OpenOptions, Poll, QueueOptions, Reader, Records, Source, open,
+    Format, Fsync, Log, LogOptions, OpenOptions, Poll, QueueOptions, Reader, Records, Source, open,
 };
 
 /// A client that keeps its connection.
@@ -111,6 +111,65 @@ fn events_are_pushed_by_http_and_kept() {
     assert_eq!(source.poll(&mut records, 1000, WAIT).unwrap(), Poll::Some);
     let at = records.get(0).acknowledged;
     assert!(at > before - 60_000_000 && at <= before, "{at}");
+}
+
+/// What cannot be an event is refused, and nothing of its request is taken.
+#[test]
+fn what_is_acknowledged_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        HttpOptions { format: Some(Format::JsonLines), max_body: 10_000, ..HttpOptions::default() };
+    let mut source = http(folder.path(), LogOptions::default(), &options);
+    let mut client = Client::new(source.address());
+    let json = "Content-Type: application/json\r\n";
+    for (headers, body, status, says) in [
+        (json, "{\"a\":1,", 400, "event 1"),
+        (json, "[{\"a\":1},", 400, "cut off"),
+        (json, "3", 400, "an object"),
+        ("", "{\"a\":1}\n{\"a\":NaN}", 400, "event 2"),
+        ("", "{\"a\":\"\u{7}\"}", 400, "event 1"),
+        ("Content-Type: text/csv\r\n", "a,b\n1,2", 415, "takes JSON"),
+        ("Content-Encoding: br\r\n", "{\"a\":1}", 415, "br is not read"),
+        ("Content-Encoding: gzip\r\n", "{\"a\":1}", 400, "gzip"),
+        ("", "[]", 400, "an object"),
+        (json, "[]", 400, "no event"),
+    ] {
+        let (code, answer) = client.post(headers, body);
+        assert!(code == status && answer.contains(says), "{body}: {answer}");
+    }
+    let array = "[{\"a\":1}, {\"a\":\n2}]";
+    assert!(client.post(json, array).1.contains("\"accepted\":2,\"sequence\":2"));
+    let lines = "{\"a\":3}\n{\"a\":4}";
+    assert!(client.post(json, lines).1.contains("\"accepted\":2,\"sequence\":4"));
+    let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    zip.write_all(b"{\"a\":5}\n{\"a\":6}\n").unwrap();
+    let zip = zip.finish().unwrap();
+    let head = format!(
+        "POST /events HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        zip.len()
+    );
+    client.0.write_all(&[head.as_bytes(), &zip].concat()).unwrap();
+    assert!(client.send("").1.contains("\"accepted\":2,\"sequence\":6"));
+    // A small body that is large unpacked.
+    let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    zip.write_all(&[b' '; 1 << 20]).unwrap();
+    let zip = zip.finish().unwrap();
+    let head = head.replace(
+        &format!("Length: {}", head.split("Length: ").nth(1).unwrap().trim()),
+        &format!("Length: {}", zip.len()),
+    );
+    client.0.write_all(&[head.as_bytes(), &zip].concat()).unwrap();
+    assert!(client.send("").1.contains("413"));
+    let got = texts(&mut source, 6).concat().replace(' ', "");
+    assert_eq!(got, "{\"a\":1}{\"a\":2}{\"a\":3}{\"a\":4}{\"a\":5}{\"a\":6}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let options = HttpOptions { format: Some(Format::Vw), ..HttpOptions::default() };
+    let source = http(folder.path(), LogOptions::default(), &options);
+    let mut client = Client::new(source.address());
+    assert_eq!(client.post("", "1 |a b:2").0, 200);
+    assert_eq!(client.post("", "1 |a b:c:d").0, 400);
+    assert_eq!(client.post(json, "{\"a\":1}").0, 415);
 }
 
 fn now_us() -> u64 {

@@ -132,6 +132,47 @@ fn trimming_keeps_what_is_needed_and_what_is_gone_is_told() {
     gone(&read[4999].1);
 }
 
+/// Entries that are removed before a reader that is under way has read them.
+#[test]
+fn entries_trimmed_ahead_of_a_reader_are_told() {
+    if skipped("redis-server") {
+        return;
+    }
+    let mut server = Server::new();
+    start(&mut server);
+    let mut connection = connect(&server);
+    let mut reader = source(&server, &OpenOptions::default());
+    let trim = |connection: &mut Connection, len: u32| {
+        cmd("XTRIM").arg("events").arg("MAXLEN").arg(len).query::<u64>(connection).unwrap();
+    };
+    add(&mut connection, 0..50);
+    take(reader.as_mut(), 50);
+    // All that was read may go.
+    trim(&mut connection, 0);
+    add(&mut connection, 50..60);
+    assert_eq!(texts(reader.as_mut(), 10), numbers(50..60));
+    add(&mut connection, 60..1060);
+    trim(&mut connection, 100);
+    let error = reader.poll(&mut Records::default(), 1 << 20, WAIT).unwrap_err();
+    assert!(matches!(error, Error::Gone { .. }), "{error}");
+    assert!(error.to_string().contains("removed before they were read"), "{error}");
+}
+
+#[test]
+fn fields_that_are_numbers_are_numbers() {
+    if skipped("redis-server") {
+        return;
+    }
+    let mut server = Server::new();
+    start(&mut server);
+    let fields = ["a", "0.5", "b", "-3", "code", "007", "label", "x"];
+    let add = cmd("XADD").arg("events").arg("*").arg(&fields).to_owned();
+    add.query::<String>(&mut connect(&server)).unwrap();
+    let mut reader = source(&server, &OpenOptions::default());
+    let want = "{\"a\":0.5,\"b\":-3,\"code\":\"007\",\"label\":\"x\"}";
+    assert_eq!(texts(reader.as_mut(), 1), [want]);
+}
+
 #[test]
 fn what_is_no_stream_is_told() {
     if skipped("redis-server") {

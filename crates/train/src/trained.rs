@@ -274,6 +274,9 @@ impl Trained {
     fn data_spec(&self) -> Result<DataSpec> {
         match &self.file.recipe.batch.data {
             None if self.known.encoder.is_some() => Ok(DataSpec::Csv(TableSpec::new(""))),
+            None if matches!(input_of(&self.file.recipe.model), InputSpec::Image { .. }) => {
+                Ok(DataSpec::ImageDirectory(ImageDirectorySpec::new("")))
+            }
             _ => self.file.batch_data().cloned(),
         }
     }

@@ -190,6 +190,7 @@ impl Setting<'_> {
         let metrics = PrequentialSpec { curve_points: 2, ..PrequentialSpec::default() };
         let mut learner = Learner::with(engine, metrics, self.guard.clone())?;
         learner.set_learning_rate(self.rate(step));
+        learner.keep_predictions();
         let (mut at, mut learned) = (self.first, self.trained);
         let clock = Clock::start();
         while at < n {
@@ -199,8 +200,8 @@ impl Setting<'_> {
                 run.count_ages(at, end, learned);
                 self.learn(&mut learner, at..end)?;
                 for place in at..end {
-                    let outputs = learner.scored(place - at).outputs;
-                    self.add_scored(&mut run, place, outputs);
+                    // As they are scaled: the units of targets far from zero do not fit into f32.
+                    run.scores.add(self.judge, &self.view, place, learner.predicted(place - at));
                 }
                 (learned, run.updates) = (end, run.updates + 1);
             } else {
@@ -217,17 +218,6 @@ impl Setting<'_> {
         let refused = learner.guard().refused;
         let training = Cost::default();
         Ok(self.outcome(learner.engine(), run, cost, training, rows, refused))
-    }
-
-    /// The learner has put values back into the units of their targets.
-    fn add_scored(&self, run: &mut Run, place: usize, outputs: &[f32]) {
-        let i = self.view.at(place);
-        match (self.view.events.scales[i], outputs) {
-            (Some(scale), [output]) => {
-                run.scores.each.push((f64::from(*output) - scale.target).abs() as f32);
-            }
-            _ => run.scores.add(self.judge, &self.view, place, outputs),
-        }
     }
 
     fn learn(&self, learner: &mut Learner, places: std::ops::Range<usize>) -> Result<()> {

@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// With the folder of a run: read its last stream from the start again.
     #[arg(long, alias = "anew")]
     from_start: bool,
+    /// Listen on an address that other machines reach; anyone there can send events.
+    #[arg(long)]
+    allow_remote: bool,
     /// Write what was predicted for each event before it was learned from to this file, as CSV.
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
@@ -91,6 +94,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if is_batch {
         let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
         out.set_file_name(format!("{name}-stream"));
+        let (run, out) = (arguments.recipe.display(), out.display());
+        tell!("note: {run} stays as it is; the run that learns from the stream is {out}");
     }
     let is_run = is_run && !is_batch;
     let file = RecipeFile::read(&recipe, &arguments.set)?;
@@ -114,6 +119,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         until: Until { events: arguments.until_events, seconds: arguments.until_seconds },
         rate: arguments.rate,
         predictions: arguments.predictions.clone(),
+        allow_remote: arguments.allow_remote,
         interrupt: interrupt::flag(),
     };
     let outcome = shown(file, &options)?;

@@ -122,6 +122,7 @@ fn stream(out: &Path, recipe: &Path) -> Result {
         until: Until::default(),
         rate: None,
         predictions: None,
+        allow_remote: false,
         interrupt: interrupt::flag(),
     };
     let frozen = learn::shown(file.clone(), &options)?;

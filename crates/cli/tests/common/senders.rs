@@ -88,7 +88,13 @@ impl Http {
 
 impl Sender for Http {
     fn send(&mut self, lines: &[String]) -> Result<Acknowledged> {
-        let sent = self.post(lines);
+        // What is no JSON is refused, and with it all that was sent beside it.
+        let valid = |line: &&String| serde_json::from_str::<serde_json::Value>(line).is_ok();
+        let lines: Vec<String> = lines.iter().filter(valid).cloned().collect();
+        if lines.is_empty() {
+            return Ok(None);
+        }
+        let sent = self.post(&lines);
         if sent.is_err() {
             self.connection = None;
         }

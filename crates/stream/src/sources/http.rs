@@ -1,10 +1,12 @@
 //! Events that are pushed by HTTP, kept in the embedded log before they are acknowledged.
 
+mod body;
+
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use memchr::memchr_iter;
+use tidemill_table::Format;
 
 use super::listener::{Listener, Serve};
 use super::request::{Budget, Connection, Failure, Head, answer};
@@ -28,21 +30,26 @@ pub struct HttpOptions {
     pub idle: Duration,
     /// Whether addresses that other machines reach may be listened on.
     pub allow_remote: bool,
+    /// What events are checked for before they are acknowledged; nothing where it is not known.
+    pub format: Option<Format>,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
         let idle = Duration::from_secs(60);
         let (max_body, all_bodies, max_connections) = (MAX_RECORD, 4 * MAX_RECORD, 256);
-        HttpOptions { max_body, all_bodies, max_connections, idle, allow_remote: false }
+        let (allow_remote, format) = (false, None);
+        HttpOptions { max_body, all_bodies, max_connections, idle, allow_remote, format }
     }
 }
 
 /// The events of a log that grows by requests:
 ///
-/// - `POST /events`: with the content type `application/json` the body is one event, with any
-///   other each line is one. Answers `{"accepted":n,"sequence":last}` once the log has them, 400
-///   for no event, 413 for too large a body, 503 with `Retry-After` while the log is full.
+/// - `POST /events`: with the content type `application/json` the body is one event, several, or an
+///   array of them; with any other each line is one. It may be gzipped. Answers
+///   `{"accepted":n,"sequence":last}` once the log has them. Where the format is known, a body with
+///   an event that cannot be read is refused as a whole: 400 says which, 415 that it is of another
+///   kind. 413 is for too large a body, 503 with `Retry-After` for a full log.
 /// - `GET /health`: `{"status":"ok","sequence":last}`.
 ///
 /// Web pages of other sites are refused (403), though a browser would send what they post.
@@ -89,13 +96,13 @@ impl Serve for Take {
         let _ = stream.set_read_timeout(Some(self.options.idle));
         let _ = stream.set_write_timeout(Some(self.options.idle));
         let mut connection = Connection::new(stream, self.options.max_body, &self.budget);
-        let mut body = Vec::new();
         loop {
+            let mut body = Vec::new();
             let read = connection.head();
             let read = read.and_then(|head| connection.body(&head, &mut body).map(|()| head));
             match read {
                 Ok(head) => {
-                    let (status, text) = self.respond(&head, &body);
+                    let (status, text) = self.respond(&head, std::mem::take(&mut body));
                     if connection.answer(status, head.close, &text).is_err() || head.close {
                         return;
                     }
@@ -108,8 +115,6 @@ impl Serve for Take {
                     return;
                 }
             }
-            body.clear();
-            body.shrink_to(64 << 10);
         }
     }
 
@@ -121,12 +126,15 @@ impl Serve for Take {
 }
 
 impl Take {
-    fn respond(&self, head: &Head, body: &[u8]) -> (u16, String) {
+    fn respond(&self, head: &Head, body: Vec<u8>) -> (u16, String) {
         if head.origin.as_deref().is_some_and(is_foreign) {
             return (403, error("web pages of other sites may not send events"));
         }
         match (head.method.as_str(), head.path.as_str()) {
-            ("POST", "/events") => self.append(body, head.content_type.as_str()),
+            ("POST", "/events") => match self.append(body, head) {
+                Ok(taken) => taken,
+                Err((status, text)) => (status, error(&text)),
+            },
             ("GET", "/health") => {
                 (200, format!("{{\"status\":\"ok\",\"sequence\":{}}}\n", self.log.last()))
             }
@@ -135,31 +143,47 @@ impl Take {
         }
     }
 
-    fn append(&self, body: &[u8], content_type: &str) -> (u16, String) {
-        let one = content_type.split(';').next().map(str::trim) == Some("application/json");
-        let ends = memchr_iter(b'\n', if one { b"" } else { body }).chain([body.len()]);
-        let mut start = 0;
-        let records = ends.filter_map(|end| {
-            let line = body[start..end].trim_ascii();
-            start = end + 1;
-            (!line.is_empty()).then_some(line)
-        });
-        match self.log.append(records) {
-            Ok(got) if got.last < got.first => (400, error("the body holds no event")),
+    fn append(
+        &self,
+        body: Vec<u8>,
+        head: &Head,
+    ) -> std::result::Result<(u16, String), body::Refused> {
+        let HttpOptions { max_body, format, .. } = self.options;
+        let content_type = head.content_type.split(';').next().unwrap_or_default().trim();
+        // What is unpacked or laid out again takes memory of its own.
+        let copied = if head.content_encoding.is_empty() { body.len() } else { max_body };
+        let Some(_held) = self.budget.hold(if format.is_some() { copied } else { 0 }) else {
+            return Err((503, "too many large bodies at once".into()));
+        };
+        let body = body::decoded(body, &head.content_encoding, max_body)?;
+        let body = body::laid_out(body, content_type, format)?;
+        let one = format.is_none() && content_type == "application/json";
+        body::check(body::events(&body, one), format)?;
+        match self.log.append(body::events(&body, one)) {
+            Ok(got) if got.last < got.first => Err((400, "the body holds no event".into())),
             Ok(got) => {
                 let accepted = got.last + 1 - got.first;
-                (200, format!("{{\"accepted\":{accepted},\"sequence\":{}}}\n", got.last))
+                Ok((200, format!("{{\"accepted\":{accepted},\"sequence\":{}}}\n", got.last)))
             }
             Err(Error::Full { .. }) => {
-                (503, error("the log is full until the learner has caught up"))
+                Err((503, "the log is full until the learner has caught up".into()))
             }
-            Err(_) => (500, error("the log cannot be written")),
+            Err(_) => Err((500, "the log cannot be written".into())),
         }
     }
 }
 
+/// An answer of JSON that says what was wrong.
 fn error(text: &str) -> String {
-    format!("{{\"error\":\"{text}\"}}\n")
+    let mut quoted = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push(' '),
+            c => quoted.push(c),
+        }
+    }
+    format!("{{\"error\":\"{quoted}\"}}\n")
 }
 
 /// Whether `origin` is not of this machine.

@@ -56,7 +56,7 @@ impl Listener {
         if !remote && !found.iter().all(|a| a.ip().is_loopback()) {
             let what = format!(
                 "{address} can be reached from other machines, and anyone there could send \
-                 events; listen on 127.0.0.1, or allow it explicitly"
+                 events; listen on 127.0.0.1, or allow it with --allow-remote"
             );
             return Err(Error::Usage(what));
         }

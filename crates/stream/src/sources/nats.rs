@@ -18,7 +18,7 @@ use crate::inlet::Inlet;
 use crate::position::Position;
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
-use receiver::{Receiver, check};
+use receiver::{Receiver, check, part_of};
 
 /// The messages of a JetStream stream, in the order of the stream, from a sequence number on.
 ///
@@ -33,6 +33,8 @@ pub struct NatsSource {
     stream: stream::Stream,
     /// Tells that a lost connection has come again.
     connected: Arc<Notify>,
+    /// The part that its records are from.
+    part: Arc<str>,
     /// All up to this was read before.
     after: u64,
     /// Before the first poll; then it runs in the thread.
@@ -81,6 +83,7 @@ impl NatsSource {
                 Error::io(&name, what)
             })
         })?;
+        let part = part_of(stream.cached_info()).into();
         let (subject, runtime) = (subject.to_owned(), Some(runtime));
         let (thread, cancel, after) = (None, None, 0);
         Ok(NatsSource {
@@ -88,6 +91,7 @@ impl NatsSource {
             subject,
             stream,
             connected,
+            part,
             after,
             runtime,
             thread,
@@ -107,6 +111,7 @@ impl NatsSource {
             subject: self.subject.clone(),
             stream: self.stream.clone(),
             connected: self.connected.clone(),
+            part: self.part.clone(),
             last: self.after,
             lost: None,
             records: Records::default(),
@@ -149,10 +154,11 @@ impl Source for NatsSource {
     }
 
     fn seek(&mut self, position: &Position) -> Result<()> {
-        let (Some(mark), Some(runtime)) = (position.mark(""), &self.runtime) else {
+        let (Some((part, mark)), Some(runtime)) = (position.parts.first_key_value(), &self.runtime)
+        else {
             return Ok(());
         };
-        runtime.block_on(check(&self.name, &mut self.stream, mark.major))?;
+        runtime.block_on(check(&self.name, &mut self.stream, part, mark.major))?;
         self.after = mark.major;
         Ok(())
     }

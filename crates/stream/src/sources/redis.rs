@@ -25,8 +25,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The entries of a Redis stream, from an id on.
 ///
-/// An entry of one field gives that field's value; one of several fields gives a JSON object of
-/// strings. The acknowledged time is that of the id, which is the server's clock when it was told
+/// An entry of one field gives that field's value; one of several fields gives a JSON object, in which
+/// what is written like a number is one (Redis knows texts only), and all else a text. The acknowledged time is that of the id, which is the server's clock when it was told
 /// to make the id. The stream is only read, unless `trim` asks to remove what a checkpoint covers.
 /// Lost connections come again by themselves.
 pub struct RedisSource {
@@ -97,6 +97,43 @@ impl RedisSource {
         answer
     }
 
+    /// Waits for entries, and reads them at once with the one before, whose presence tells that none
+    /// between was removed: streams are trimmed from their oldest entry on.
+    fn read(&mut self, block: Duration) -> redis::RedisResult<Value> {
+        let last = id(self.last);
+        // Zero would mean for ever.
+        if !block.is_zero() {
+            let mut wait = cmd("XREAD");
+            wait.arg("COUNT").arg(1).arg("BLOCK").arg(block.as_millis().max(1) as u64);
+            wait.arg("STREAMS").arg(&self.key).arg(&last);
+            if let Value::Nil = self.ask(&wait)? {
+                return Ok(Value::Nil);
+            }
+        }
+        let mut both = redis::pipe();
+        both.atomic().cmd("XRANGE").arg(&self.key).arg(&last).arg(&last);
+        both.cmd("XREAD").arg("COUNT").arg(COUNT).arg("STREAMS").arg(&self.key).arg(&last);
+        let answer = self.connection().and_then(|connection| both.query(connection));
+        if answer.is_err() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    /// Whether the entry `at`, which is no longer there, is the last one that was ever added or the
+    /// last one that was removed, so that none after it is missing.
+    fn is_last_removed(&mut self, at: &str) -> bool {
+        let info = cmd("XINFO").arg("STREAM").arg(&self.key).to_owned();
+        // No such stream is an error of the server.
+        let info = self.ask(&info).unwrap_or(Value::Nil);
+        let mut fields = array(&info).unwrap_or_default().chunks_exact(2);
+        fields.any(|field| {
+            let names = [&b"last-generated-id"[..], b"max-deleted-entry-id"];
+            bytes(&field[0]).is_some_and(|name| names.contains(&name))
+                && bytes(&field[1]) == Some(at.as_bytes())
+        })
+    }
+
     /// What a failure means: nothing yet while the server may come again.
     fn failed(&mut self, error: &redis::RedisError, wait: Duration) -> Result<Poll> {
         let refused = error.code().is_some_and(|code| code != "LOADING");
@@ -120,7 +157,11 @@ impl RedisSource {
                     self.text.extend_from_slice(if i == 0 { b"{" } else { b"," });
                     quote(bytes(&field[0])?, &mut self.text);
                     self.text.push(b':');
-                    quote(bytes(&field[1])?, &mut self.text);
+                    let value = bytes(&field[1])?;
+                    match is_number(value) {
+                        true => self.text.extend_from_slice(value),
+                        false => quote(value, &mut self.text),
+                    }
                 }
                 self.text.push(b'}');
                 &self.text
@@ -157,6 +198,31 @@ fn id(mark: Mark) -> String {
     format!("{}-{}", mark.major, mark.minor)
 }
 
+/// Whether a text is a number of JSON: no leading zeros, which are those of ids and codes.
+fn is_number(text: &[u8]) -> bool {
+    let digits = |text: &[u8]| text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let whole = digits(text);
+    if whole == 0 || (whole > 1 && text[0] == b'0') {
+        return false;
+    }
+    let mut rest = &text[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let len = digits(fraction);
+        if len == 0 {
+            return false;
+        }
+        rest = &fraction[len..];
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let exponent =
+            exponent.strip_prefix(b"-").or(exponent.strip_prefix(b"+")).unwrap_or(exponent);
+        let len = digits(exponent);
+        return len > 0 && len == exponent.len();
+    }
+    rest.is_empty()
+}
+
 /// A JSON string; what is not UTF-8 in it is replaced.
 fn quote(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
@@ -188,14 +254,11 @@ impl Source for RedisSource {
         let range = cmd("XRANGE").arg(&self.key).arg(&at).arg(&at).to_owned();
         let found = self.ask(&range).map_err(|e| fail(e, self))?;
         if array(&found).is_none_or(<[Value]>::is_empty) {
-            let info = cmd("XINFO").arg("STREAM").arg(&self.key).to_owned();
-            // No such stream is an error of the server.
-            let info = self.ask(&info).unwrap_or(Value::Nil);
-            let mut fields = array(&info).unwrap_or_default().chunks_exact(2);
-            let last = fields.find(|f| bytes(&f[0]) == Some(b"last-generated-id"));
-            if last.and_then(|f| bytes(&f[1])) != Some(at.as_bytes()) {
+            let is_whole = self.is_last_removed(&at);
+            if !is_whole {
                 let what = "that entry is no longer there, and others may be missing after it; \
-                            trim only what checkpoints cover (keep the last entry), or start anew";
+                            trim only what checkpoints cover (keep the last entry), or start again \
+                            with --from-start";
                 return Err(Error::gone(&self.name, position, what));
             }
         }
@@ -207,21 +270,21 @@ impl Source for RedisSource {
         let (len, limit) = (records.len(), records.footprint() + bytes.max(1));
         let mut block = wait.min(LONGEST);
         while records.footprint() < limit {
-            let mut command = cmd("XREAD");
-            command.arg("COUNT").arg(COUNT);
-            // Zero would mean for ever.
-            if !block.is_zero() {
-                command.arg("BLOCK").arg(block.as_millis().max(1) as u64);
-            }
-            command.arg("STREAMS").arg(&self.key).arg(id(self.last));
-            let answer = match self.ask(&command) {
-                Ok(answer) => answer,
+            let answers = match self.read(block) {
+                Ok(answers) => answers,
                 Err(_) if records.len() > len => break,
                 Err(e) => return self.failed(&e, wait),
             };
             self.lost = None;
-            let Some([stream]) = array(&answer) else { break };
+            let [before, answer] = array(&answers).unwrap_or_default() else { break };
+            let Some([stream]) = array(answer) else { break };
             let entries = array(stream).and_then(|s| s.get(1)).and_then(array).unwrap_or_default();
+            let is_gone = array(before).is_none_or(<[Value]>::is_empty);
+            if self.last != Mark::default() && is_gone && !self.is_last_removed(&id(self.last)) {
+                let what = "entries after it were removed before they were read; let the stream keep \
+                            more of them (MAXLEN), and start again with --from-start";
+                return Err(Error::gone(&self.name, format!("entry {}", id(self.last)), what));
+            }
             for entry in entries {
                 if self.take(entry, records).is_none() {
                     return Err(Error::io(&self.name, format!("no stream entry: {entry:?}")));
@@ -247,5 +310,19 @@ impl Source for RedisSource {
 
     fn counters(&self) -> Counters {
         self.counters.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_number;
+
+    #[test]
+    fn numbers_of_json() {
+        let numbers = ["0", "-1", "12.50", "1e9", "-0.5E-3", "1E+2"];
+        assert!(numbers.iter().all(|n| is_number(n.as_bytes())));
+        let texts =
+            ["", "-", "007", "1.", ".5", "+1", "1e", "NaN", "Inf", "1 ", "0x1f", "1,5", "12-3"];
+        assert!(!texts.iter().any(|t| is_number(t.as_bytes())));
     }
 }

@@ -18,9 +18,23 @@ impl Budget {
         Budget { left: AtomicUsize::new(bytes) }
     }
 
+    /// Memory for what a body becomes, if there is that much.
+    pub(crate) fn hold(&self, bytes: usize) -> Option<Held<'_>> {
+        self.take(bytes).then_some(Held(self, bytes))
+    }
+
     fn take(&self, bytes: usize) -> bool {
         let less = |left: usize| left.checked_sub(bytes);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
+
+/// Memory that is given back when this is dropped.
+pub(crate) struct Held<'a>(&'a Budget, usize);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.left.fetch_add(self.1, Ordering::Relaxed);
     }
 }
 
@@ -41,6 +55,7 @@ pub(crate) struct Head {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) content_type: String,
+    pub(crate) content_encoding: String,
     pub(crate) origin: Option<String>,
     pub(crate) close: bool,
     length: Option<usize>,
@@ -216,6 +231,7 @@ pub(crate) fn answer(status: u16, close: bool, body: &str) -> String {
         404 => "Not Found",
         405 => "Method Not Allowed",
         413 => "Content Too Large",
+        415 => "Unsupported Media Type",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",
         _ => "Internal Server Error",
@@ -257,6 +273,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
             "transfer-encoding" if value == "chunked" => head.chunked = true,
             "transfer-encoding" => return Err(BAD),
             "content-type" => head.content_type = value,
+            "content-encoding" => head.content_encoding = value,
             "expect" => head.expects = value == "100-continue",
             "connection" => head.close = value == "close" || (head.close && value != "keep-alive"),
             "origin" => head.origin = Some(value),

@@ -43,6 +43,19 @@ impl Json {
     }
 }
 
+/// Whether a record is one JSON object, whatever its keys.
+///
+/// # Errors
+/// If it is not, with the byte and what was expected there.
+pub fn check_json(bytes: &[u8]) -> Result<()> {
+    let mut reader = Reader::new(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+    if reader.peek() != b'{' {
+        return reader.take(b'{', "an object: `{`");
+    }
+    reader.skip(&mut String::new(), 0)?;
+    reader.end()
+}
+
 impl Decoder for Json {
     fn decode(&mut self, bytes: &[u8], _first: bool, events: &mut Events) -> Result<Decoded> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);

@@ -23,6 +23,7 @@ mod words;
 
 pub use arrow::arrow_lines;
 pub use csv::{fields, names};
+pub use json::check_json;
 pub use spec::{Format, FormatSpec, LABELS};
 pub use values::{JSON_LOOK, is_spread, json_lines};
 

@@ -25,19 +25,38 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between attempts to reach it.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Checks that all that followed `last` is there still.
-pub(super) async fn check(name: &str, stream: &mut stream::Stream, last: u64) -> Result<()> {
-    let state = stream.info().await.map_err(|e| Error::io(name, e))?.state.clone();
+/// Between looks at whether the stream is still the one that was opened.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Checks that it is the stream of the part `part`, and that all that followed `last` is there still.
+pub(super) async fn check(
+    name: &str,
+    stream: &mut stream::Stream,
+    part: &str,
+    last: u64,
+) -> Result<()> {
+    let info = stream.info().await.map_err(|e| Error::io(name, e))?;
+    let state = info.state.clone();
     let gone = |what: String| Err(Error::gone(name, format!("message {last}"), what));
-    if last > state.last_sequence {
-        let end = state.last_sequence;
-        return gone(format!("the stream ends with {end}: it was made anew; start anew too"));
+    // Positions of earlier versions do not say when the stream was made.
+    if (last > state.last_sequence) || (!part.is_empty() && part != part_of(info)) {
+        let what = "the stream was deleted and made again; start again with --from-start";
+        return gone(what.into());
     }
     if last > 0 && last + 1 < state.first_sequence {
         let first = state.first_sequence;
-        return gone(format!("the stream's limits removed all before {first}; start anew"));
+        return gone(format!(
+            "the stream's limits removed all before {first}; let it keep more, and start again with \
+             --from-start"
+        ));
     }
     Ok(())
+}
+
+/// The name of the only part of a stream: when it was made, since another one of its name counts from
+/// 1 again.
+pub(super) fn part_of(info: &stream::Info) -> String {
+    format!("made {}", info.created.unix_timestamp_nanos() / 1_000_000)
 }
 
 /// Lives in the thread.
@@ -46,6 +65,8 @@ pub(super) struct Receiver {
     pub(super) subject: String,
     pub(super) stream: stream::Stream,
     pub(super) connected: Arc<Notify>,
+    /// The part that its records are from, see [`part_of`].
+    pub(super) part: Arc<str>,
     /// The last message that was received.
     pub(super) last: u64,
     /// When the consumer failed, until there is one again.
@@ -87,12 +108,11 @@ impl Receiver {
             Err(e) => return e,
         };
         self.lost = None;
-        let error = receive(messages, self).await;
-        Error::io(&self.name, error)
+        receive(messages, self).await
     }
 
     async fn consume(&mut self) -> Result<Ordered> {
-        check(&self.name, &mut self.stream, self.last).await?;
+        check(&self.name, &mut self.stream, &self.part, self.last).await?;
         let deliver_policy = match self.last {
             0 => DeliverPolicy::All,
             last => DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
@@ -106,23 +126,45 @@ impl Receiver {
 }
 
 /// Hands messages over as they come, until something fails.
-async fn receive(mut messages: Ordered, to: &mut Receiver) -> String {
+async fn receive(mut messages: Ordered, to: &mut Receiver) -> Error {
+    let mut looked = Instant::now();
     loop {
-        let mut message = messages.next().await;
+        let next = tokio::time::timeout(LOOK, messages.next()).await;
+        // The client waits for ever for a message of a stream that was deleted and made again.
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            if let Err(e @ Error::Gone { .. }) =
+                check(&to.name, &mut to.stream, &to.part, to.last).await
+            {
+                return e;
+            }
+        }
+        let Ok(mut message) = next else { continue };
         loop {
             match message {
-                None => return "the server ended the stream".to_owned(),
-                Some(Err(e)) => return e.to_string(),
+                None => return Error::io(&to.name, "the server ended the stream"),
+                Some(Err(e)) => return Error::io(&to.name, e),
                 Some(Ok(message)) => {
                     let Ok(info) = message.info() else {
-                        return "a message that is not from a stream".to_owned();
+                        return Error::io(&to.name, "a message that is not from a stream");
                     };
+                    // Messages may be missing since they were deleted one by one, or since the
+                    // stream's limits removed them before they were read.
+                    let skipped = to.last > 0 && info.stream_sequence > to.last + 1;
+                    if skipped && to.subject.is_empty() {
+                        let (name, part) = (to.name.clone(), to.part.clone());
+                        let checked = check(&name, &mut to.stream, &part, to.last).await;
+                        if let Err(e @ Error::Gone { .. }) = checked {
+                            return e;
+                        }
+                    }
                     // The client starts from the first message of all when it has to make its
                     // consumer anew before anything has come.
                     if info.stream_sequence > to.last {
                         to.last = info.stream_sequence;
                         let at = (info.published.unix_timestamp_nanos() / 1000) as u64;
                         let mark = Mark { major: to.last, minor: 0 };
+                        to.records.set_part(&to.part);
                         if message.payload.len() > to.max_record {
                             to.inlet.counters(|c| c.too_long += 1);
                             to.records.push_too_long(&message.payload, mark, at);

@@ -1,0 +1,446 @@
+//! Streams that are not as they should be: nothing is dropped, doubled or mislearned in silence.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+#[path = "../../stream/tests/common/server.rs"]
+mod server;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::senders::{Http, Sender};
+use common::*;
+use serde_json::Value;
+use server::Server;
+
+const CLASSES: &str = r#"[model]
+input  = { features = 2 }
+layers = [{ dense = { units = 16, activation = "relu" } }, { dense = { units = 2 } }]
+[training]
+loss = "sparse_categorical_crossentropy"
+"#;
+
+const VALUES: &str = r#"[model]
+input  = { features = 2 }
+layers = [
+  { dense = { units = 16, activation = { leaky_relu = { slope = 0.1 } } } },
+  { dense = { units = 1 } },
+]
+[training]
+loss = "huber"
+"#;
+
+const LINEAR: &str =
+    "[online]\nlinear = { bits = 12 }\n[training]\nloss = \"binary_crossentropy\"\n";
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new(recipe: &str) -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        place.write("recipe.toml", recipe);
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        std::fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    /// `tidemill learn recipe.toml --from FROM --out run`, in the folder.
+    fn learn(&self, from: &str, more: &[&str]) -> Output {
+        let all = [&["learn", "recipe.toml", "--from", from, "--out", "run"][..], more].concat();
+        command(&all).current_dir(self.0.path()).output().unwrap()
+    }
+
+    fn learned(&self, from: &str, more: &[&str]) -> Value {
+        let output = self.learn(from, more);
+        assert!(output.status.success(), "{from} {more:?}: {}", stderr(&output));
+        self.summary()
+    }
+
+    fn refused(&self, from: &str, more: &[&str], status: i32) -> String {
+        let output = self.learn(from, more);
+        assert_eq!(output.status.code(), Some(status), "{from} {more:?}: {}", stderr(&output));
+        stderr(&output)
+    }
+
+    /// The same with lines on standard input.
+    fn piped(&self, lines: &str, more: &[&str]) -> Output {
+        let all = [&["learn", "recipe.toml", "--from", "-", "--out", "run"][..], more].concat();
+        let mut learner = command(&all);
+        learner.current_dir(self.0.path()).stdin(Stdio::piped());
+        let mut child = learner.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // One that has stopped reads no more.
+        let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    fn summary(&self) -> Value {
+        let text = std::fs::read_to_string(self.path("run/summary.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+/// Rows of two numbers and a class or value of them, after `offset`.
+fn rows(len: usize, value: impl Fn(f64, f64) -> String) -> String {
+    let mut state = 9u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f64 / (1u64 << 24) as f64 * 4.0 - 2.0
+    };
+    let row = |_| {
+        let (a, b) = (random(), random());
+        format!("{a:.3},{b:.3},{}\n", value(a, b))
+    };
+    "a,b,y\n".to_owned() + &(0..len).map(row).collect::<String>()
+}
+
+fn classes(len: usize) -> String {
+    rows(len, |a, b| u8::from(a + b > 0.0).to_string())
+}
+
+fn number(summary: &Value, name: &str) -> f64 {
+    summary["prequential"][name].as_f64().unwrap_or_else(|| panic!("{name}: {summary}"))
+}
+
+#[test]
+fn figures_do_not_depend_on_where_targets_lie() {
+    let place = Place::new(VALUES);
+    let figures = |offset: f64, scale: f64| {
+        let target = |a: f64, b: f64| format!("{:?}", offset + scale * (5.0 * a - 3.0 * b));
+        place.write("data.csv", &rows(200, target));
+        let summary = place.learned("data.csv", &["--force"]);
+        ["mae", "no_change.mae", "mean.mae", "rmse"].map(|name| number(&summary, name) / scale)
+    };
+    let near = figures(0.0, 1.0);
+    assert!(near[0] < near[1] && near[0] < near[2], "{near:?}");
+    for (offset, scale) in [(1.7e9, 1.0), (-1e5, 1.0), (0.0, 1e-9), (0.0, 1e6)] {
+        let there = figures(offset, scale);
+        for (a, b) in near.iter().zip(&there) {
+            assert!((a - b).abs() < 0.05 * a, "{offset} {scale}: {there:?}, near zero {near:?}");
+        }
+    }
+    // And nothing is shown as 0 that is not.
+    let says = place.learn("data.csv", &["--force"]);
+    assert!(!String::from_utf8_lossy(&says.stdout).contains("0.0000\n"), "{says:?}");
+}
+
+#[test]
+fn compare_does_not_depend_on_where_targets_lie() {
+    let place = Place::new(VALUES);
+    let qualities = |offset: f64| {
+        let target = |a: f64, b: f64| format!("{:?}", offset + 5.0 * a - 3.0 * b);
+        place.write("data.csv", &rows(240, target));
+        let output = command(&["compare", "recipe.toml", "--from", "data.csv", "--json"])
+            .current_dir(place.0.path())
+            .output()
+            .unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let quality = |row: &Value, order: &str| row[order]["quality"].as_f64().unwrap();
+        let rows = found["rows"].as_array().unwrap().iter();
+        rows.flat_map(|r| [quality(r, "ordered"), quality(r, "shuffled")]).collect::<Vec<_>>()
+    };
+    let near = qualities(0.0);
+    for offset in [1e4, 1e8] {
+        let there = qualities(offset);
+        for (a, b) in near.iter().zip(&there) {
+            assert!((a - b).abs() < 0.02 * a, "{offset}: {there:?}, near zero {near:?}");
+        }
+    }
+}
+
+/// Waits for a child for a while.
+fn wait(child: &mut std::process::Child) -> Option<i32> {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(60) {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    None
+}
+
+#[test]
+fn a_pipe_without_a_writer_can_be_interrupted() {
+    let place = Place::new(&format!("{CLASSES}[stream]\nformat = \"csv\"\n"));
+    let pipe = place.path("pipe");
+    if !Command::new("mkfifo").arg(&pipe).status().is_ok_and(|s| s.success()) {
+        eprintln!("SKIPPED: no mkfifo");
+        return;
+    }
+    let (recipe, run) = (place.path("recipe.toml"), place.path("run"));
+    let mut learner =
+        command(&["learn", text(&recipe), "--from", text(&pipe), "--out", text(&run)]);
+    let mut child = learner.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // The recipe is written when the stream is open, and Ctrl-C is caught before.
+    while !run.join("recipe.toml").exists() {
+        assert!(child.try_wait().unwrap().is_none());
+        sleep(Duration::from_millis(5));
+    }
+    assert!(
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success()
+    );
+    assert_eq!(wait(&mut child), Some(130));
+    place.refused(&format!("tail:{}", pipe.display()), &["--force"], 2);
+}
+
+#[test]
+fn bad_records_are_told_counted_and_limited() {
+    let place = Place::new(&format!("{CLASSES}[stream]\nformat = \"json\"\n"));
+    let good = "{\"a\":1,\"b\":2,\"label\":1}\n";
+    let bad = "{\"a\":1,\"b\":oops}\n";
+    let many = good.to_owned() + &bad.repeat(20_000);
+    let output = place.piped(&many, &[]);
+    let says = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{says}");
+    assert!(says.contains("of the last 1000 records were set aside"), "{says}");
+    assert!(says.contains("key `b`") && says.contains("online.on_bad"), "{says}");
+    assert!(place.path("run/dead-letter.jsonl").exists());
+
+    let more = ["--force", "--set", "online.on_bad=continue"];
+    let output = place.piped(&many, &more);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("a record was set aside"), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("20,000"));
+    let summary = place.summary();
+    assert_eq!(
+        (summary["events"].as_u64(), summary["bad_events"].as_u64()),
+        (Some(1), Some(20_000))
+    );
+    assert!(summary["peak_rss_bytes"].as_u64() < Some(60_000_000), "{summary}");
+
+    // A tenth of the records is no reason to stop.
+    let tenth = (0..3000).map(|i| if i % 10 == 3 { bad } else { good }).collect::<String>();
+    assert!(place.piped(&tenth, &["--force"]).status.success());
+    assert_eq!(place.summary()["bad_events"], 300);
+}
+
+#[test]
+fn a_run_that_learned_nothing_has_failed() {
+    let place = Place::new(&format!("{CLASSES}[stream]\nformat = \"json\"\n"));
+    let output = place.piped(&"{\"a\":1,\"b\":oops}\n".repeat(50), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("all 50 records were set aside"), "{}", stderr(&output));
+    assert_eq!(place.summary()["bad_events"], 50);
+    let output = place.piped("", &["--force"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no event came"), "{}", stderr(&output));
+    // It is in nobody's way.
+    let good = "{\"a\":1,\"b\":2,\"label\":1}\n".repeat(20);
+    assert!(place.piped(&good, &[]).status.success());
+    // One that has learned is.
+    assert_eq!(place.piped(&good, &[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_line_that_is_too_long_is_counted() {
+    let place = Place::new(CLASSES);
+    let long = "x".repeat(17 << 20);
+    place.write("data.csv", &format!("{}{long}\n1,2,1\n", classes(20)));
+    let summary = place.learned("data.csv", &[]);
+    assert_eq!((summary["events"].as_u64(), summary["bad_events"].as_u64()), (Some(21), Some(1)));
+    let dead = std::fs::read_to_string(place.path("run/dead-letter.jsonl")).unwrap();
+    assert!(dead.contains("longer than its source allows") && dead.len() < 10_000, "{dead}");
+}
+
+/// An array in one line longer than any record may be, and as `jq` and `json.dump` write it.
+#[test]
+fn an_array_of_json_is_read_item_by_item() {
+    let place = Place::new(CLASSES);
+    let item = |i: usize| format!("{{\"a\":{},\"b\":{},\"label\":{}}}", i % 7, i % 5, i % 2);
+    let items: Vec<String> = (0..600_000).map(item).collect();
+    place.write("big.json", &format!("[{}]", items.join(",")));
+    let summary = place.learned("big.json", &["--until-events", "500000"]);
+    assert_eq!(
+        (summary["events"].as_u64(), summary["bad_events"].as_u64()),
+        (Some(500_000), Some(0))
+    );
+    // A position within it can be gone on from.
+    assert_eq!(place.learned("big.json", &["--resume"])["events"], 600_000);
+    let some = items[..200].join(" ,\n  ").replace(',', " ,\n   ");
+    place.write("lines.json", &format!("[\n  {some}\n]\n"));
+    let spread = place.learned("lines.json", &["--force"]);
+    place.write("lines.json", &(items[..200].join("\n") + "\n"));
+    let lines = place.learned("lines.json", &["--force"]);
+    assert_eq!(spread["state_sha256"], lines["state_sha256"]);
+}
+
+#[test]
+fn a_compressed_file_that_is_followed_is_refused() {
+    let place = Place::new(&format!("{CLASSES}[stream]\nformat = \"csv\"\n"));
+    let zip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 75, 212, 73, 2, 0];
+    std::fs::write(place.path("data.csv.gz"), zip).unwrap();
+    let says = place.refused("tail:data.csv.gz", &[], 2);
+    assert!(says.contains("gzipped") && says.contains("without `tail:`"), "{says}");
+    std::fs::write(place.path("data.csv.zst"), [0x28, 0xb5, 0x2f, 0xfd, 4, 0, 0, 0, 0]).unwrap();
+    let says = place.refused("data.csv.zst", &[], 2);
+    assert!(says.contains("zstd -dc"), "{says}");
+}
+
+#[test]
+fn predictions_are_written_beside_learning() {
+    for recipe in [CLASSES, VALUES, LINEAR] {
+        let place = Place::new(recipe);
+        let mut data = classes(300);
+        // One event without a label, and one that is bad.
+        data.insert_str(
+            data.len() / 2 + data[data.len() / 2..].find('\n').unwrap() + 1,
+            "1,2,\nx,1\n",
+        );
+        place.write("data.csv", &data);
+        place.learned("data.csv", &["--predictions", "whole.csv"]);
+        let whole = std::fs::read_to_string(place.path("whole.csv")).unwrap();
+        let lines: Vec<&str> = whole.lines().collect();
+        let probability = if recipe == VALUES { "" } else { ",probability" };
+        assert_eq!(lines[0], format!("event,id,label,prediction{probability}"));
+        assert_eq!(lines.len(), 302);
+        let unlabelled = lines.iter().find(|l| l.split(',').nth(2) == Some("")).unwrap();
+        assert!(unlabelled.split(',').nth(3).is_some_and(|p| !p.is_empty()), "{unlabelled}");
+        if recipe != VALUES {
+            let right = |l: &&&str| l.split(',').nth(2) == l.split(',').nth(3);
+            let right = lines[1..].iter().filter(right).count() as f64;
+            assert!((right / 300.0 - number(&place.summary(), "accuracy")).abs() < 1e-9);
+        }
+        // What a resume learns again is there once.
+        place.learned("data.csv", &["--force", "--predictions", "p.csv", "--until-events", "100"]);
+        place.write(
+            "p.csv",
+            &(std::fs::read_to_string(place.path("p.csv")).unwrap() + "101,more\n"),
+        );
+        place.learned("data.csv", &["--resume", "--predictions", "p.csv"]);
+        assert_eq!(std::fs::read_to_string(place.path("p.csv")).unwrap(), whole);
+        let says = place.refused("data.csv", &["--force", "--predictions", "./data.csv"], 2);
+        assert!(says.contains("what the events are read from"), "{says}");
+    }
+}
+
+#[test]
+fn a_linear_model_predicts_and_is_evaluated() {
+    let place = Place::new(LINEAR);
+    place.write("data.csv", &classes(2000));
+    place.learned("data.csv", &[]);
+    let (run, data) = (place.path("run"), place.path("data.csv"));
+    let predicted = succeed(&["predict", text(&run), "--data", text(&data)]);
+    assert_eq!(predicted.lines().count(), 2001);
+    assert_eq!(predicted.lines().next(), Some("file,class,probability"));
+    let evaluated = succeed(&["eval", text(&run), "--data", text(&data), "--json"]);
+    let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
+    assert!(evaluated["figures"]["accuracy"].as_f64() > Some(0.9), "{evaluated}");
+    assert!(evaluated["figures"]["auc"].as_f64() > Some(0.95), "{evaluated}");
+    // Rows need no label to be predicted.
+    let bare = place.write("bare.csv", "a,b\n2,2\n-2,-2\n");
+    let predicted = succeed(&["predict", text(&run), "--data", text(&bare), "--json"]);
+    let classes: Vec<Value> = predicted.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!((&classes[0]["class"], &classes[1]["class"]), (&"1".into(), &"0".into()));
+}
+
+#[test]
+fn a_resumed_run_refuses_keys_that_mean_other_columns() {
+    let place = Place::new(CLASSES);
+    place.write("data.csv", &classes(200));
+    place.learned("data.csv", &["--until-events", "100"]);
+    let recipe = std::fs::read_to_string(place.path("run/recipe.toml")).unwrap();
+    for (key, value) in [
+        ("stream.label", "a"),
+        ("stream.missing", "[\"-\"]"),
+        ("stream.ignore", "[\"a\"]"),
+        ("stream.text", "[\"a\"]"),
+        ("stream.header", "false"),
+        ("online.classes", "[\"1\", \"0\"]"),
+        ("online.features.clip", "3.0"),
+    ] {
+        let set = format!("{key}={value}");
+        let says = place.refused("data.csv", &["--resume", "--set", &set], 2);
+        let section = if key.starts_with("online.features") { "online.features" } else { key };
+        assert!(says.contains(section) && says.contains("the run has learned with"), "{says}");
+        assert_eq!(std::fs::read_to_string(place.path("run/recipe.toml")).unwrap(), recipe);
+    }
+    // What was found without the key may be named, and other keys may change.
+    let more = ["--resume", "--set", "stream.label=y", "--set", "online.learning_rate=0.1"];
+    assert_eq!(place.learned("data.csv", &more)["events"], 200);
+}
+
+#[test]
+fn a_stream_is_known_by_what_it_is() {
+    let place = Place::new(CLASSES);
+    let data = place.write("data.csv", &classes(200));
+    let start = || drop(place.learned("data.csv", &["--force", "--until-events", "100"]));
+    let counts = |s: &Value| (s["steps"].as_u64().unwrap(), s["events"].as_u64().unwrap());
+    std::os::unix::fs::symlink(&data, place.path("link.csv")).unwrap();
+    std::fs::copy(&data, place.path("moved.csv")).unwrap();
+    for other in ["file:data.csv", "./data.csv", text(&data), "link.csv", "moved.csv"] {
+        start();
+        assert_eq!(counts(&place.learned(other, &["--resume"])), (200, 200), "{other}");
+    }
+    // Other content under the same name is refused, with what differs.
+    start();
+    let changed = classes(200).replacen("a,b,y\n", "a,c,y\n", 1);
+    std::fs::write(&data, changed).unwrap();
+    let says = place.refused("data.csv", &["--resume"], 2);
+    assert!(says.contains("its first line was `a,b,y` and is `a,c,y`"), "{says}");
+    let text = classes(200);
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.swap(3, 4);
+    std::fs::write(&data, lines.join("\n")).unwrap();
+    let says = place.refused("data.csv", &["--resume"], 2);
+    assert!(says.contains("hold other text"), "{says}");
+    // Another stream under another name is learned from, and that is said.
+    place.write("more.csv", &rows(50, |a, b| u8::from(a > b).to_string()));
+    let output = place.learn("more.csv", &["--resume"]);
+    assert!(stderr(&output).contains("another stream than"), "{}", stderr(&output));
+    assert_eq!(counts(&place.summary()), (150, 50));
+}
+
+#[test]
+fn a_file_whose_last_line_had_no_end_goes_on() {
+    let place = Place::new(CLASSES);
+    let whole = classes(200);
+    let at = whole.match_indices('\n').nth(100).unwrap().0;
+    place.write("data.csv", &whole[..at]);
+    assert_eq!(place.learned("data.csv", &[])["events"], 100);
+    place.write("data.csv", &whole);
+    assert_eq!(place.learned("data.csv", &["--resume"])["events"], 200);
+    // One whose last line was not whole is told.
+    place.write("data.csv", &whole[..at - 1]);
+    place.learned("data.csv", &["--force", "--set", "online.on_bad=continue"]);
+    place.write("data.csv", &whole);
+    let says = place.refused("data.csv", &["--resume", "--set", "online.on_bad=continue"], 2);
+    assert!(says.contains("hold other text"), "{says}");
+}
+
+/// Events by HTTP are known by the log that they are kept in.
+#[test]
+fn another_port_is_the_same_stream() {
+    let place = Place::new(&format!("{CLASSES}[stream]\nformat = \"json\"\n"));
+    for (i, host) in ["127.0.0.1", "localhost"].into_iter().enumerate() {
+        let port = Server::new().port;
+        let until = (100 * (i + 1)).to_string();
+        let from = format!("http://{host}:{port}");
+        let (recipe, run) = (place.path("recipe.toml"), place.path("run"));
+        let all = ["learn", text(&recipe), "--from", &from, "--out", text(&run), "--resume"];
+        let mut learner = command(&[&all[..], &["--until-events", &until]].concat());
+        let mut child = learner.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let event = |j: usize| format!("{{\"a\":{},\"b\":{},\"label\":{}}}", j % 7, j % 3, j % 2);
+        let events: Vec<String> = (0..100).map(event).collect();
+        let mut sender = Http::new(port);
+        while sender.send(&events).is_err() {
+            assert!(child.try_wait().unwrap().is_none(), "the learner has ended");
+            sleep(Duration::from_millis(10));
+        }
+        assert_eq!(wait(&mut child), Some(0));
+    }
+    let summary = place.summary();
+    assert_eq!((summary["steps"].as_u64(), summary["events"].as_u64()), (Some(200), Some(200)));
+}

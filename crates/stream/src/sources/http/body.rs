@@ -1,0 +1,110 @@
+//! What a request's body holds: its events, checked before they are acknowledged.
+
+use std::io::{Cursor, Read};
+
+use flate2::bufread::MultiGzDecoder;
+use memchr::memchr_iter;
+use tidemill_table::formats::{check_json, json_lines};
+use tidemill_table::{Events, Format, FormatSpec, decoder};
+
+/// Why a body is not taken: a status and what to answer.
+pub(super) type Refused = (u16, String);
+
+/// The body as it was before its `encoding`, of at most `max` bytes.
+pub(super) fn decoded(body: Vec<u8>, encoding: &str, max: usize) -> Result<Vec<u8>, Refused> {
+    match encoding {
+        "" | "identity" => Ok(body),
+        "gzip" | "x-gzip" => {
+            let mut text = Vec::new();
+            let mut input = MultiGzDecoder::new(Cursor::new(body)).take(max as u64 + 1);
+            match input.read_to_end(&mut text) {
+                Err(e) => Err((400, format!("the body is no whole gzip: {e}"))),
+                Ok(_) if text.len() > max => {
+                    Err((413, "the body is too large; send fewer events at once".into()))
+                }
+                Ok(_) => Ok(text),
+            }
+        }
+        other => {
+            Err((415, format!("the content encoding {other} is not read; send gzip, or plain")))
+        }
+    }
+}
+
+/// Refuses a body of another kind than the stream's format, and JSON of any layout as a value a line.
+pub(super) fn laid_out(
+    body: Vec<u8>,
+    content_type: &str,
+    format: Option<Format>,
+) -> Result<Vec<u8>, Refused> {
+    let is_json = matches!(content_type, "application/json" | "text/json");
+    let is_csv = matches!(content_type, "text/csv" | "text/tab-separated-values");
+    match format {
+        None => return Ok(body),
+        Some(Format::JsonLines) if is_csv => {
+            return Err((
+                415,
+                format!("this stream takes JSON, and the content type is {content_type}"),
+            ));
+        }
+        Some(Format::JsonLines) => {}
+        Some(other) if is_json => {
+            return Err((
+                415,
+                format!("this stream takes {other:?}, and the content type is {content_type}"),
+            ));
+        }
+        Some(_) => return Ok(body),
+    }
+    if !is_json {
+        return Ok(body);
+    }
+    let mut lines = Vec::new();
+    let read = json_lines(Box::new(Cursor::new(body)));
+    match read.and_then(|mut text| text.read_to_end(&mut lines)) {
+        Ok(_) => Ok(lines),
+        Err(e) => Err((400, e.to_string())),
+    }
+}
+
+/// The events of a body; one where the format is not known and `one` says so, else one a line.
+pub(super) fn events(body: &[u8], one: bool) -> impl Iterator<Item = &[u8]> {
+    let ends = memchr_iter(b'\n', if one { b"" } else { body }).chain([body.len()]);
+    let mut start = 0;
+    ends.filter_map(move |end| {
+        let line = body[start..end].trim_ascii();
+        start = end + 1;
+        (!line.is_empty()).then_some(line)
+    })
+}
+
+/// Refuses events that can be none, whatever the recipe says; then none of the body is taken.
+pub(super) fn check<'a>(
+    events: impl Iterator<Item = &'a [u8]>,
+    format: Option<Format>,
+) -> Result<(), Refused> {
+    // Each record of these formats is read by itself.
+    let lines = match format {
+        Some(format @ (Format::Vw | Format::Libsvm)) => {
+            decoder(&FormatSpec::default(), format, None).ok()
+        }
+        _ => None,
+    };
+    let (mut lines, mut decoded) = (lines, Events::default());
+    for (i, event) in events.enumerate() {
+        let checked = match (format, &mut lines) {
+            (Some(Format::JsonLines), _) => check_json(event),
+            (_, Some(lines)) => {
+                decoded.clear();
+                lines.decode(event, false, &mut decoded).map(|_| ())
+            }
+            _ => Ok(()),
+        };
+        if let Err(bad) = checked {
+            let what =
+                format!("event {}: {}; nothing of this request was taken", i + 1, bad.reason);
+            return Err((400, what));
+        }
+    }
+    Ok(())
+}
