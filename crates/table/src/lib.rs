@@ -24,8 +24,12 @@ pub mod known;
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Schema, Value};
 pub use features::{
-    Categorical, Codes, Encoder, Evidence, FeaturesSpec, FreedRow, HashedColumns, Label, Labels,
-    Standardize,
+    Categorical, Codes, ColumnKind, Encoder, Evidence, FeaturesSpec, FreedRow, HashedColumns,
+    Label, Labels, Standardize,
 };
-pub use formats::{BadEvent, Decoded, Decoder, Format, FormatSpec, arrow_lines, decoder};
+pub use formats::text::Utf16Reader;
+pub use formats::{
+    BadEvent, Decoded, Decoder, Encoding, Format, FormatSpec, Look, Note, arrow_lines, decoder,
+    look,
+};
 pub use known::Known;

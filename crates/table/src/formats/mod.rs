@@ -4,7 +4,8 @@
 //!
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each; `arrow`: Arrow IPC as JSON lines
-//! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `words`, `hash`
+//! - [`look`]: what the start of a file says of how it is written
+//! - `row`: what CSV and ARFF rows share; `missing`: what stands for no value; [`text`]: encodings; `number`, `reader` (JSON), `words`, `hash`
 //!   (VW): the inner loops
 
 mod arff;
@@ -13,16 +14,20 @@ mod csv;
 pub(crate) mod hash;
 mod json;
 mod libsvm;
-mod number;
+pub mod look;
+mod missing;
+pub(crate) mod number;
 mod reader;
 mod row;
 pub mod spec;
+pub mod text;
 mod vw;
 mod words;
 
 pub use arrow::arrow_lines;
 pub use csv::names;
-pub use spec::{Format, FormatSpec, LABELS};
+pub use look::{Look, look};
+pub use spec::{Encoding, Format, FormatSpec, LABELS, MISSING};
 
 use crate::error::Result;
 use crate::events::{Events, Schema};
@@ -45,6 +50,47 @@ pub trait Decoder: Send {
     /// What events consist of, once the header or the first event is known. Saved in checkpoints
     /// and given back to [`decoder`] on resume.
     fn schema(&self) -> Option<&Schema>;
+
+    /// Records before the one decoded last that turned out to be no events only now: lines that a
+    /// quoted field was taken to go on in.
+    fn take_lost(&mut self) -> Vec<BadEvent> {
+        Vec::new()
+    }
+
+    /// The stream has ended: what is left of it and is no event.
+    fn finish(&mut self) -> Vec<BadEvent> {
+        Vec::new()
+    }
+
+    /// What a user should know of the records so far.
+    fn notes(&self) -> Vec<Note> {
+        Vec::new()
+    }
+}
+
+/// Something that a user should know of a table or stream, and how often it was so.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Note {
+    /// The note, without the count: the same however often.
+    pub text: String,
+    /// How often; 1 for what is so once and for all.
+    pub count: u64,
+}
+
+impl Note {
+    /// Something that is so, however many records there are.
+    pub fn once(text: impl Into<String>) -> Note {
+        Note { text: text.into(), count: 1 }
+    }
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.count {
+            0 | 1 => write!(f, "{}", self.text),
+            n => write!(f, "{} ({n} times)", self.text),
+        }
+    }
 }
 
 /// What a record was.
@@ -52,7 +98,9 @@ pub trait Decoder: Send {
 pub enum Decoded {
     /// An event, which was appended.
     Event,
-    /// A header, a comment or an empty line.
+    /// A header: what records consist of is another thing from here on.
+    Header,
+    /// A comment, an empty line, or the beginning of a record of several lines.
     Nothing,
 }
 
@@ -65,17 +113,24 @@ pub struct BadEvent {
     /// Whether no later event can be good either, since the recipe does not fit the stream: it
     /// should be stopped instead of setting all of it aside.
     pub fatal: bool,
+    /// Whether it ends within quotes, so that it may go on in the next line.
+    pub(crate) unclosed: bool,
 }
 
 impl BadEvent {
     /// One event is bad.
     pub fn new(reason: impl Into<String>) -> BadEvent {
-        BadEvent { reason: reason.into(), fatal: false }
+        BadEvent { reason: reason.into(), fatal: false, unclosed: false }
     }
 
     /// The recipe does not fit the stream.
     pub fn fatal(reason: impl Into<String>) -> BadEvent {
-        BadEvent { reason: reason.into(), fatal: true }
+        BadEvent { reason: reason.into(), fatal: true, unclosed: false }
+    }
+
+    /// A quoted field goes on at the end of the line.
+    pub(crate) fn unclosed() -> BadEvent {
+        BadEvent { unclosed: true, ..BadEvent::new("a quoted field has no closing quote") }
     }
 }
 
