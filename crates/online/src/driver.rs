@@ -28,7 +28,7 @@ use crate::join::Join;
 use crate::journal::{Journal, JournalMark};
 use crate::lag::Lags;
 use crate::model::StreamModel;
-use crate::run::{JOURNAL_BYTES, LearnOptions};
+use crate::run::{JOURNAL_BYTES, LearnEvent, LearnOptions};
 use crate::state::StreamState;
 
 /// Why learning from a stream ended.
@@ -128,7 +128,10 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) writer: &'a mut Writer,
     pub(crate) stream: StreamBase,
     pub(crate) interrupt: &'a AtomicBool,
-    pub(crate) tell: &'a mut dyn FnMut(StreamProgress),
+    pub(crate) tell: &'a mut dyn FnMut(LearnEvent<'_>),
+    /// Whether it was said what records were taken for, and the notes that were told.
+    announced: bool,
+    told: Vec<String>,
     pub(crate) clock: StreamClock,
     /// The position of a checkpoint that is being written.
     pub(crate) written: Option<Position>,
@@ -170,7 +173,7 @@ impl<'a> StreamDriver<'a> {
         session: &'a mut Session,
         parts: Parts,
         same: Option<&StreamState>,
-        tell: &'a mut dyn FnMut(StreamProgress),
+        tell: &'a mut dyn FnMut(LearnEvent<'_>),
     ) -> Result<StreamDriver<'a>> {
         let Parts { model, input, join, stream } = parts;
         let spec = &file.recipe.online;
@@ -200,6 +203,8 @@ impl<'a> StreamDriver<'a> {
             stream,
             interrupt: &options.interrupt,
             tell,
+            announced: false,
+            told: Vec::new(),
             clock: StreamClock::start(same.map_or(0.0, |s| s.wall_seconds), events),
             written: None,
             lags: Lags::default(),
@@ -231,6 +236,7 @@ impl<'a> StreamDriver<'a> {
             }
         };
         self.lags.count();
+        self.tell_notes();
         self.clock.learning = self.clock.start.elapsed();
         self.checkpoint()?;
         Ok(end)
@@ -347,9 +353,30 @@ impl<'a> StreamDriver<'a> {
         Ok(())
     }
 
+    /// Says what records were taken for, once that is known, and what is new to know of them.
+    fn tell_notes(&mut self) {
+        let encoding = &self.input.encoding;
+        if !self.announced
+            && let Some(understood) = encoding.announced()
+        {
+            self.announced = true;
+            let lines = understood.lines().join("\n  ");
+            (self.tell)(LearnEvent::Notice(&format!("the stream is read as\n  {lines}")));
+        }
+        for note in self.input.notes() {
+            if !self.told.contains(&note.text) {
+                (self.tell)(LearnEvent::Notice(&note.text));
+                self.told.push(note.text);
+            }
+        }
+    }
+
     /// Tells, saves and stops when it is time.
     fn look(&mut self) -> Result<Option<StreamEnd>> {
         let now = Instant::now();
+        if !self.announced && self.input.encoding.announced().is_some() {
+            self.tell_notes();
+        }
         let counts = self.input.counts();
         let events = counts.events + counts.labels;
         if now - self.clock.reported >= REPORT_EVERY {
@@ -362,7 +389,8 @@ impl<'a> StreamDriver<'a> {
                 refused: self.model.guard().refused,
                 drifts: self.model.drift().map_or(0, |drift| drift.counts().alarms),
             };
-            (self.tell)(progress);
+            (self.tell)(LearnEvent::Progress(progress));
+            self.tell_notes();
             (self.clock.reported, self.clock.reported_events) = (now, events);
         }
         let since = events - self.clock.saved_events;

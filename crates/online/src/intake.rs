@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tidemill_recipe::stream::{
-    BadEvent, Decoded, Decoder, Event, Events, Next, Reader, Record, Records, Schema,
+    BadEvent, Decoded, Decoder, Event, Events, Mark, Next, Note, Reader, Record, Records, Schema,
 };
 
 use tidemill_engine::error::{Error, Result};
@@ -35,6 +35,7 @@ pub struct Intake {
     /// Blocks that there are, wherever.
     owned: usize,
     schema: Option<Schema>,
+    notes: Vec<Note>,
     /// Events decoded and not taken.
     waiting: usize,
     ended: bool,
@@ -44,10 +45,13 @@ pub struct Intake {
 struct Block {
     records: Records,
     events: Events,
-    outcomes: Vec<Outcome>,
+    /// What came of records, by their number in the block: one or more for each, in order.
+    outcomes: Vec<(usize, Outcome)>,
     next: usize,
     /// What events consist of, as known after the block's first event, if that is news.
     schema: Option<Box<Schema>>,
+    /// What a user should know so far.
+    notes: Vec<Note>,
 }
 
 enum Outcome {
@@ -87,6 +91,9 @@ struct Work {
     reader: Arc<Reader>,
     decoder: Box<dyn Decoder>,
     known: bool,
+    /// Where the last record ends, and the part that it is of.
+    last: Mark,
+    part: Arc<str>,
     out: SyncSender<Result<Option<Block>>>,
     used: Receiver<Block>,
     stop: Arc<AtomicBool>,
@@ -98,7 +105,11 @@ impl Work {
             let sent = match self.reader.next(POLL) {
                 Ok(Next::Idle) => continue,
                 Ok(Next::End) => {
-                    let _ = self.out.send(Ok(None));
+                    let Ok(block) = self.used.recv() else { return };
+                    let last = self.rest(block);
+                    if self.out.send(Ok(Some(last))).is_ok() {
+                        let _ = self.out.send(Ok(None));
+                    }
                     return;
                 }
                 Ok(Next::Records(records)) => {
@@ -122,22 +133,47 @@ impl Work {
         block.outcomes.clear();
         (block.next, block.schema) = (0, None);
         block.records = records;
-        for record in block.records.iter() {
+        for (i, record) in block.records.iter().enumerate() {
             let outcome = match self.decoder.decode(record.bytes, record.first, &mut block.events) {
                 Ok(Decoded::Event) => Outcome::Event(block.events.len() - 1),
-                Ok(Decoded::Nothing) if record.first => match self.decoder.schema() {
+                Ok(Decoded::Header) => match self.decoder.schema() {
                     Some(schema) => Outcome::Header(Box::new(schema.clone())),
                     None => Outcome::Nothing,
                 },
                 Ok(Decoded::Nothing) => Outcome::Nothing,
                 Err(bad) => Outcome::Bad(bad),
             };
+            for lost in self.decoder.take_lost() {
+                block.outcomes.push((i, Outcome::Bad(lost)));
+            }
             if !self.known && !block.events.is_empty() {
                 self.known = true;
                 block.schema = self.decoder.schema().cloned().map(Box::new);
             }
-            block.outcomes.push(outcome);
+            block.outcomes.push((i, outcome));
+            self.last = record.mark;
+            if record.begins {
+                self.part = record.part.into();
+            }
         }
+        block.notes = self.decoder.notes();
+        block
+    }
+
+    /// What is left at the end of the stream and is no event, as a block.
+    fn rest(&mut self, mut block: Block) -> Block {
+        self.reader.give_back(std::mem::take(&mut block.records));
+        let (mut records, lost) = (Records::default(), self.decoder.finish());
+        if !self.part.is_empty() {
+            records.set_part(&self.part);
+        }
+        for bad in &lost {
+            records.push(bad.reason.as_bytes(), self.last, 0, false);
+        }
+        block.events.clear();
+        block.outcomes = lost.into_iter().map(Outcome::Bad).enumerate().collect();
+        (block.records, block.next, block.schema) = (records, 0, None);
+        block.notes = self.decoder.notes();
         block
     }
 }
@@ -160,6 +196,8 @@ impl Intake {
             reader: reader.clone(),
             decoder,
             known: false,
+            last: Mark::default(),
+            part: "".into(),
             out,
             used: back,
             stop: stop.clone(),
@@ -177,6 +215,7 @@ impl Intake {
             blocks: VecDeque::new(),
             owned: OWNED,
             schema: None,
+            notes: Vec::new(),
             waiting: 0,
             ended: false,
         })
@@ -198,6 +237,7 @@ impl Intake {
                 if let Some(schema) = block.schema.take() {
                     self.schema = Some(*schema);
                 }
+                self.notes = std::mem::take(&mut block.notes);
                 self.waiting += block.events.len();
                 self.blocks.push_back(block);
                 Ok(Filled::Some)
@@ -212,6 +252,11 @@ impl Intake {
                 Err(Error::Run("the decoding thread has ended; please report it".into()))
             }
         }
+    }
+
+    /// What a user should know of the records that were decoded.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// Events that can be taken without waiting.
@@ -238,7 +283,8 @@ impl Intake {
         let Some(block) = self.blocks.front_mut() else { return Ok(false) };
         let at = block.next;
         block.next += 1;
-        let item = match &block.outcomes[at] {
+        let (record, outcome) = &block.outcomes[at];
+        let item = match outcome {
             Outcome::Event(event) => {
                 self.waiting -= 1;
                 RecordKind::Event(block.events.get(*event))
@@ -247,7 +293,7 @@ impl Intake {
             Outcome::Header(schema) => RecordKind::Header(schema),
             Outcome::Bad(bad) => RecordKind::Bad(bad),
         };
-        f(block.records.get(at), item)?;
+        f(block.records.get(*record), item)?;
         Ok(true)
     }
 

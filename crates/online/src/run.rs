@@ -105,10 +105,8 @@ pub fn learn(
     let learned = start.same().map_or(0, |s| s.counts.events - s.counts.unlabelled);
     base.samples -= learned.min(base.samples);
     let stream = StreamBase { source: start.source.clone(), format, batch_steps, meta: base };
-    let mut tell = |progress| watch(LearnEvent::Progress(progress));
     let parts = Parts { model, input, join, stream };
-    let mut driver =
-        StreamDriver::new(&file, options, &mut session, parts, start.same(), &mut tell)?;
+    let mut driver = StreamDriver::new(&file, options, &mut session, parts, start.same(), watch)?;
     let ended_by = match driver.run() {
         Ok(ended_by) => ended_by,
         Err(e) => {
@@ -122,8 +120,9 @@ pub fn learn(
     };
     driver.wait()?;
     let summary = driver.summary(ended_by);
-    let page = file.recipe.report.html.then(|| report(&file, options, &driver, &summary));
-    let prequential = driver.model.prequential().clone();
+    let prequential = driver.prequential();
+    let page =
+        file.recipe.report.html.then(|| report(&file, options, &driver, &summary, &prequential));
     session.finish(&summary, page.as_deref())?;
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
 }
@@ -144,13 +143,14 @@ fn report(
     options: &LearnOptions,
     driver: &StreamDriver<'_>,
     summary: &StreamSummary,
+    prequential: &Prequential,
 ) -> String {
     let base = &driver.stream.meta;
     let labels = driver.input.encoding.known().labels.as_ref();
     let names = labels.map_or_else(|| base.class_names.clone(), |l| l.names());
     let drift = driver.model.drift_state();
     let stream = StreamReport {
-        learning: driver.model.prequential(),
+        learning: prequential,
         frozen: options.beside.as_ref(),
         class_names: &names,
         drift: drift.as_ref(),

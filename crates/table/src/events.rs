@@ -143,6 +143,11 @@ impl Events {
         self.heads.len()
     }
 
+    /// Columns and length of the input vector of the events; zeros before the first one.
+    pub fn width(&self) -> (usize, usize) {
+        (self.columns, self.width)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.heads.is_empty()

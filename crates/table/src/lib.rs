@@ -13,6 +13,7 @@
 //! - [`features`]: values made into the inputs of a model, learned from a table or online
 //!   ([`Encoder`], [`Labels`])
 //! - [`known`]: all that was learned of a table or stream, for checkpoints ([`Known`])
+//! - [`understood`]: what columns and labels were taken for, for people ([`Understood`])
 #![forbid(unsafe_code)]
 
 pub mod error;
@@ -20,6 +21,7 @@ pub mod events;
 pub mod features;
 pub mod formats;
 pub mod known;
+pub mod understood;
 
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Schema, Value};
@@ -33,3 +35,4 @@ pub use formats::{
     look,
 };
 pub use known::Known;
+pub use understood::Understood;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidemill_engine::error::{Error, Result};
-use tidemill_recipe::stream::{Events, Position, Schema};
+use tidemill_recipe::stream::{Events, Note, Position, Schema};
 
 use super::{Came, DeadLetters, Feed, Item, Take};
 use crate::intake::{Filled, Intake, RecordKind};
@@ -98,6 +98,10 @@ impl Feed for RecordFeed {
 
     fn shed(&self) -> u64 {
         self.intake.reader().counters().shed
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        self.intake.notes().to_vec()
     }
 
     fn bad(&self) -> u64 {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
+use tidemill_table::Utf16Reader;
 
 use crate::error::{Error, Result};
 use crate::lines::{Lines, MAX_RECORD};
@@ -29,6 +30,8 @@ pub struct FileSource {
 enum Input {
     Plain(File),
     Gzip(Box<MultiGzDecoder<BufReader<File>>>),
+    /// UTF-16, converted: read again up to a position, as gzip is.
+    Utf16(Box<Utf16Reader<BufReader<File>>>),
 }
 
 impl Read for Input {
@@ -36,6 +39,7 @@ impl Read for Input {
         match self {
             Input::Plain(file) => file.read(out),
             Input::Gzip(file) => file.read(out),
+            Input::Utf16(file) => file.read(out),
         }
     }
 }
@@ -63,6 +67,9 @@ impl FileSource {
         let input = if magic == [0x1f, 0x8b] {
             let file = BufReader::with_capacity(64 << 10, file);
             Input::Gzip(Box::new(MultiGzDecoder::new(file)))
+        } else if magic == [0xff, 0xfe] || magic == [0xfe, 0xff] {
+            let file = BufReader::with_capacity(64 << 10, file);
+            Input::Utf16(Box::new(Utf16Reader::new(file)))
         } else {
             Input::Plain(file)
         };
@@ -88,6 +95,7 @@ impl FileSource {
         let skipped = match &mut self.input {
             Input::Plain(file) => file.seek(SeekFrom::Start(skip)),
             Input::Gzip(file) => io::copy(&mut file.take(skip), &mut io::sink()),
+            Input::Utf16(file) => io::copy(&mut file.take(skip), &mut io::sink()),
         };
         let mut last = [0];
         let read = skipped.and_then(|n| if n == skip { self.input.read(&mut last) } else { Ok(0) });

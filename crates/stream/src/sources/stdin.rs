@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
+use tidemill_table::Utf16Reader;
 
 use crate::error::{Error, Result};
 use crate::inlet::Inlet;
@@ -56,13 +57,16 @@ impl ReadSource {
     }
 }
 
-/// The text of `input`, which may be gzipped.
+/// The text of `input`, which may be gzipped or UTF-16.
 pub(super) fn unzip(mut input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut magic = Vec::new();
     Read::by_ref(&mut input).take(2).read_to_end(&mut magic)?;
     let gzip = magic == [0x1f, 0x8b];
     let input = io::Cursor::new(magic).chain(input);
-    Ok(if gzip { Box::new(MultiGzDecoder::new(BufReader::new(input))) } else { Box::new(input) })
+    Ok(match gzip {
+        true => Box::new(MultiGzDecoder::new(BufReader::new(input))),
+        false => Box::new(Utf16Reader::new(input)),
+    })
 }
 
 /// Leaves the lines of `input` in `inlet` as they come.

@@ -545,7 +545,7 @@ impl Encoder {
     /// What a user should know of columns whose values are of two kinds.
     pub fn notes(&self) -> Vec<Note> {
         let odd = |column: &Column| column.odd.clone().unwrap_or_default();
-        let numbers = self.numbers.iter().filter(|c| c.texts > 0).map(|c| {
+        let numbers = self.numbers.iter().filter(|c| c.odd.is_some()).map(|c| {
             let (name, odd) = (&c.name, odd(c));
             let text = match &c.codes {
                 Some(_) => format!(

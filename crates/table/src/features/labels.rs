@@ -228,6 +228,11 @@ impl Labels {
         }
     }
 
+    /// The name of that class.
+    pub fn positive_name(&self) -> Option<String> {
+        self.names().get(self.positive()?).cloned()
+    }
+
     /// Whether a label has been seen, or classes were named.
     pub fn is_known(&self) -> bool {
         match self {
