@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_fields::{Batch, DType, Field, Row, Signature, Truth};
-use tidemill_table::Known;
+use tidemill_table::{Known, Understood};
 
 use crate::{Result, fingerprint};
 
@@ -172,6 +172,11 @@ pub trait Dataset: Send + Sync {
     /// What was learned of columns and labels, where the source is a table; another table, or a
     /// stream, is read alike with it.
     fn known(&self) -> Option<&Known> {
+        None
+    }
+
+    /// What columns and labels were taken for, where the source is a table.
+    fn understood(&self) -> Option<&Understood> {
         None
     }
 

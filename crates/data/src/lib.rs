@@ -73,4 +73,4 @@ pub use spec::{DataSpec, InputSpec, Like};
 pub use table::{TableDataset, TableInput, TableInputs, TableSpec};
 pub use text::{TaggedSpec, TextDirectorySpec};
 pub use tidemill_fields::{Batch, Row, Truth};
-pub use tidemill_table::{Encoder, Known};
+pub use tidemill_table::{Encoder, Known, Understood};

@@ -130,6 +130,9 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) stream: StreamBase,
     pub(crate) interrupt: &'a AtomicBool,
     pub(crate) tell: &'a mut dyn FnMut(LearnEvent<'_>),
+    /// Whether it was said what records were taken for, and the notes that were told.
+    announced: bool,
+    told: Vec<String>,
     pub(crate) clock: StreamClock,
     /// The position of a checkpoint that is being written.
     pub(crate) written: Option<Position>,
@@ -201,6 +204,8 @@ impl<'a> StreamDriver<'a> {
             stream,
             interrupt: &options.interrupt,
             tell,
+            announced: false,
+            told: Vec::new(),
             clock: StreamClock::start(same.map_or(0.0, |s| s.wall_seconds), events),
             written: None,
             lags: Lags::default(),
@@ -245,6 +250,7 @@ impl<'a> StreamDriver<'a> {
             }
         };
         self.lags.count();
+        self.tell_notes();
         self.clock.learning = self.clock.start.elapsed();
         self.checkpoint()?;
         self.tell_first_bad();
@@ -394,9 +400,30 @@ impl<'a> StreamDriver<'a> {
         Ok(())
     }
 
+    /// Says what records were taken for, once that is known, and what is new to know of them.
+    fn tell_notes(&mut self) {
+        let encoding = &self.input.encoding;
+        if !self.announced
+            && let Some(understood) = encoding.announced()
+        {
+            self.announced = true;
+            let lines = understood.lines().join("\n  ");
+            (self.tell)(LearnEvent::Notice(&format!("the stream is read as\n  {lines}")));
+        }
+        for note in self.input.notes() {
+            if !self.told.contains(&note.text) {
+                (self.tell)(LearnEvent::Notice(&note.text));
+                self.told.push(note.text);
+            }
+        }
+    }
+
     /// Tells, saves and stops when it is time.
     fn look(&mut self) -> Result<Option<StreamEnd>> {
         let now = Instant::now();
+        if !self.announced && self.input.encoding.announced().is_some() {
+            self.tell_notes();
+        }
         let counts = self.input.counts();
         let events = counts.events + counts.labels;
         if now - self.clock.reported >= REPORT_EVERY {
@@ -411,6 +438,7 @@ impl<'a> StreamDriver<'a> {
             };
             (self.tell)(LearnEvent::Progress(progress));
             self.tell_first_bad();
+            self.tell_notes();
             (self.clock.reported, self.clock.reported_events) = (now, events);
         }
         let since = events - self.clock.saved_events;

@@ -1,5 +1,7 @@
 //! Events encoded: inputs for a network or features for a linear model, and labels.
 
+use std::collections::BTreeSet;
+
 use tidemill_engine::data::{Known, TableInputs};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::{Batch, Truth};
@@ -9,7 +11,9 @@ use tidemill_recipe::RecipeFile;
 use tidemill_recipe::online::OnlineSpec;
 use tidemill_recipe::online::join::Missing;
 use tidemill_recipe::stream::features::{Encoder, FreedRow, HashedColumns, Label, Labels};
-use tidemill_recipe::stream::{BadEvent, Event, Events, Schema, Value};
+use tidemill_recipe::stream::{
+    BadEvent, Event, Events, FeaturesSpec, FormatSpec, Look, Note, Schema, Understood, Value,
+};
 use tidemill_recipe::tables::check_inputs;
 
 use crate::error::stream_error;
@@ -17,9 +21,6 @@ use crate::images::Images;
 use crate::model::{StreamModel, Takes};
 use crate::sample::{Inputs, Sample, Scale};
 use crate::weights::ClassWeights;
-
-/// How many events of a stored stream decide what its columns are.
-const FIRST_EVENTS: usize = 100;
 
 /// Encodes the events of a stream, and learns how from them as they come.
 pub struct Encoding {
@@ -33,10 +34,13 @@ pub struct Encoding {
     /// What the model's named inputs read of an event.
     inputs: TableInputs,
     known: Known,
+    /// How records are written, as it was found, and what a look at the start of the file has shown.
+    format: FormatSpec,
+    looked: Option<(Events, BTreeSet<String>)>,
+    notes: Vec<Note>,
+    understood: Option<Understood>,
     /// How a linear model sees events.
     hashed: Option<HashedColumns>,
-    /// Whether the same records come in the same blocks each time.
-    stored: bool,
     class_names: Vec<String>,
     class_weights: ClassWeights,
     /// The event in hand, as a network takes it.
@@ -60,8 +64,7 @@ macro_rules! good {
 pub(crate) use good;
 
 impl Encoding {
-    /// Encodes for a model as the recipe says. `class_names` are those of batch training before;
-    /// `stored` says whether the same records come in the same blocks each time.
+    /// Encodes for a model as the recipe says. `class_names` are those of batch training before.
     ///
     /// # Errors
     /// If the recipe names images and its model takes none.
@@ -69,7 +72,6 @@ impl Encoding {
         file: &RecipeFile,
         model: &dyn StreamModel,
         class_names: Vec<String>,
-        stored: bool,
     ) -> Result<Encoding> {
         let takes = model.takes();
         let mut one = match &takes {
@@ -86,8 +88,11 @@ impl Encoding {
             images: Images::of(file)?,
             inputs: file.table_inputs(),
             known: Known::default(),
+            format: FormatSpec::default(),
+            looked: None,
+            notes: Vec::new(),
+            understood: None,
             hashed: None,
-            stored,
             class_names,
             class_weights: ClassWeights::of_recipe(file),
             one,
@@ -101,6 +106,41 @@ impl Encoding {
         self.known = known;
     }
 
+    /// Takes over how the records are written, and what was seen at the start of their file.
+    pub(crate) fn set_format(&mut self, format: FormatSpec, look: Option<Look>) {
+        self.format = format;
+        if let Some(look) = look {
+            self.notes = look.notes;
+            self.looked = Some((look.events, look.labels));
+        }
+    }
+
+    /// What columns and labels were taken for.
+    pub fn understood(&self) -> Option<Understood> {
+        let labels = self.known.labels.as_ref();
+        let now = self.understood.clone().map(|then| Understood {
+            classes: labels.map(Labels::names).unwrap_or_default(),
+            positive_class: labels.and_then(Labels::positive_name),
+            ..then
+        });
+        let encoder = self.known.encoder.as_ref();
+        now.or_else(|| {
+            let schema = self.known.schema.as_ref()?;
+            Some(Understood::new(&self.format, schema, encoder, labels, None))
+        })
+    }
+
+    /// What this run has taken columns and labels for at its first events.
+    pub(crate) fn announced(&self) -> Option<Understood> {
+        self.understood.as_ref().and_then(|_| self.understood())
+    }
+
+    /// What a user should know of columns.
+    pub fn notes(&self) -> Vec<Note> {
+        let encoder = self.known.encoder.as_ref().map(Encoder::notes).unwrap_or_default();
+        self.notes.iter().cloned().chain(encoder).collect()
+    }
+
     /// What was learned of the records.
     pub fn known(&self) -> &Known {
         &self.known
@@ -108,7 +148,11 @@ impl Encoding {
 
     /// Rows consist of this from here on.
     pub fn set_schema(&mut self, schema: &Schema) {
-        self.known.schema = Some(schema.clone());
+        let mut schema = schema.clone();
+        if let Some(before) = &self.known.schema {
+            schema.remember(before);
+        }
+        self.known.schema = Some(schema);
     }
 
     /// Whether it is known what columns and labels are.
@@ -123,8 +167,18 @@ impl Encoding {
     /// # Errors
     /// If the events do not fit the model.
     pub(crate) fn prepare(&mut self, events: &Events, schema: &Schema) -> Result<bool> {
-        let mut first = events.clone();
-        first.truncate(if self.stored { FIRST_EVENTS } else { 1 });
+        let (first, found) = match self.looked.take() {
+            Some((first, found))
+                if first.width() == (schema.columns.len(), schema.vector) && !first.is_empty() =>
+            {
+                (first, Some(found))
+            }
+            _ => {
+                let mut first = events.clone();
+                first.truncate(1);
+                (first, None)
+            }
+        };
         match &self.takes {
             Takes::Features => self.hashed = Some(HashedColumns::new(schema)),
             Takes::Fields(_) => {
@@ -136,10 +190,7 @@ impl Encoding {
                     ));
                 }
                 if self.known.encoder.is_none() && self.images.is_none() {
-                    let encoder = Encoder::new(&self.spec.features, schema, &first);
-                    let encoder = encoder.map_err(stream_error)?;
-                    check_inputs(&encoder, &self.model)?;
-                    self.known.encoder = Some(encoder);
+                    self.known.encoder = Some(self.encoder(schema, &first)?);
                 }
             }
         }
@@ -147,42 +198,63 @@ impl Encoding {
         if self.known.labels.is_none() {
             let seen: Vec<_> = (0..first.len()).map(|i| first.get(i).label()).collect();
             let seen: Vec<_> = seen.into_iter().filter(|l| *l != Value::Missing).collect();
-            self.known.labels = Some(self.labels(&seen)?);
+            self.known.labels = Some(self.labels(&seen, found.as_ref())?);
             guessed = seen.is_empty();
         }
         if self.known.schema.is_none() {
             self.known.schema = Some(schema.clone());
         }
+        let Known { encoder, labels, .. } = &self.known;
+        let (encoder, labels) = (encoder.as_ref(), labels.as_ref());
+        self.understood =
+            Some(Understood::new(&self.format, schema, encoder, labels, Some(&first)));
         Ok(guessed)
+    }
+
+    /// The encoder for columns of which the first events are known. Columns without any value so far are
+    /// numbers, or texts where that alone fits the model.
+    fn encoder(&self, schema: &Schema, first: &Events) -> Result<Encoder> {
+        let encoder = Encoder::new(&self.spec.features, schema, first).map_err(stream_error)?;
+        let Err(unfit) = check_inputs(&encoder, &self.model) else { return Ok(encoder) };
+        let features = FeaturesSpec { unknown_is_text: true, ..self.spec.features.clone() };
+        let other = Encoder::new(&features, schema, first).map_err(stream_error)?;
+        match check_inputs(&other, &self.model) {
+            Ok(()) => Ok(other),
+            Err(_) => Err(unfit),
+        }
     }
 
     /// Decides again what labels are, now that one was seen.
     pub(crate) fn see_label(&mut self, label: Value<'_>) -> Result<()> {
-        self.known.labels = Some(self.labels(&[label])?);
+        if !self.known.labels.as_ref().is_some_and(Labels::is_known) {
+            self.known.labels = Some(self.labels(&[label], None)?);
+        }
         Ok(())
     }
 
-    /// What labels like the ones seen are.
-    fn labels(&self, seen: &[Value<'_>]) -> Result<Labels> {
+    /// What labels like the ones seen are: of a file, `found` are all of its start.
+    fn labels(&self, seen: &[Value<'_>], found: Option<&BTreeSet<String>>) -> Result<Labels> {
         let outputs = self.outputs;
-        let labels = || seen.iter().copied();
         let named = self.spec.classes.as_ref().unwrap_or(&self.class_names);
+        let negative = self.spec.labels.as_ref().is_some_and(|l| l.missing == Missing::Negative);
+        let all = |fits: &dyn Fn(f64) -> bool| {
+            seen.iter().all(|l| matches!(*l, Value::Number(n) if fits(n)))
+        };
+        let output = |n: f64| n >= 0.0 && n < outputs as f64 && n.fract() == 0.0;
         let labels = match self.task {
             Task::Values => Labels::values(self.spec.scale_targets && outputs == 1),
             _ if !named.is_empty() => Labels::classes(outputs.max(2), named),
-            Task::Binary => {
-                let plain = |l| matches!(l, Value::Number(n) if n == 0.0 || n == 1.0 || n == -1.0);
-                if labels().all(plain) { Labels::Binary } else { Labels::classes(2, &[]) }
+            // Class 0 is the one of events whose label never comes.
+            Task::Binary if negative && all(&|n| matches!(n, 0.0 | 1.0 | -1.0)) => Labels::Binary,
+            Task::Classes if negative && all(&output) => {
+                Labels::classes(outputs, &["0".to_owned()])
             }
-            Task::Classes => {
-                let number = |l| matches!(l, Value::Number(n) if n >= 0.0 && n < outputs as f64 && n.fract() == 0.0);
-                let numbers: Vec<String> = (0..outputs).map(|i| i.to_string()).collect();
-                let known = if labels().all(number) { &numbers[..] } else { &[] };
-                Labels::classes(outputs, known)
-            }
+            _ => match found {
+                Some(found) if !negative => Labels::found(outputs.max(2), found),
+                _ => Labels::classes(outputs.max(2), &[]),
+            },
         };
-        let negative = self.spec.labels.as_ref().is_some_and(|l| l.missing == Missing::Negative);
-        if negative && labels.names().is_empty() {
+        if negative && labels.names().is_empty() && self.task != Task::Values {
             return Err(Error::Usage(
                 "online.labels.missing = \"negative\" means class 0, and the labels are no numbers: \
                  name the classes in online.classes, the negative one first"
@@ -211,7 +283,7 @@ impl Encoding {
                 Truth::Class(class)
             }
             Some(Label::Value(target)) => {
-                if let Value::Number(target) = event.label() {
+                if let Some(target) = Labels::number(event.label()) {
                     scale = Some(Scale { target, ..scaling });
                 }
                 *value = [target];

@@ -13,7 +13,7 @@ pub mod records;
 use std::time::Duration;
 
 use tidemill_engine::error::Result;
-use tidemill_recipe::stream::{BadEvent, Content, Event, Events, Position, Schema};
+use tidemill_recipe::stream::{BadEvent, Content, Event, Events, Note, Position, Schema};
 
 pub use data::DataFeed;
 pub use dead::{DeadLetters, Recent};
@@ -117,6 +117,11 @@ pub trait Feed {
     /// Events that were dropped because they came too fast.
     fn shed(&self) -> u64 {
         0
+    }
+
+    /// What a user should know of the records so far.
+    fn notes(&self) -> Vec<Note> {
+        Vec::new()
     }
 
     /// Events that were set aside.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Truth;
+use tidemill_recipe::stream::Note;
 
 use crate::encoding::Encoding;
 use crate::feed::{Came, Feed, Item};
@@ -129,6 +130,13 @@ impl Input {
     pub fn pass(&mut self) -> Result<()> {
         let encoding = &mut self.encoding;
         self.feed.pass(&mut |schema| encoding.set_schema(schema))
+    }
+
+    /// What a user should know of the records so far.
+    pub fn notes(&self) -> Vec<Note> {
+        let mut notes = self.feed.notes();
+        notes.extend(self.encoding.notes());
+        notes
     }
 
     /// What is counted beside the events that were set aside.

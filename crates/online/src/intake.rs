@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tidemill_recipe::stream::{
-    BadEvent, Decoded, Decoder, Event, Events, Next, Reader, Record, Records, Schema,
+    BadEvent, Decoded, Decoder, Event, Events, Mark, Next, Note, Reader, Record, Records, Schema,
 };
 
 use tidemill_engine::error::{Error, Result};
@@ -35,6 +35,7 @@ pub struct Intake {
     /// Blocks that there are, wherever.
     owned: usize,
     schema: Option<Schema>,
+    notes: Vec<Note>,
     /// Events decoded and not taken.
     waiting: usize,
     /// Bytes of records that are none, decoded and not taken.
@@ -46,16 +47,23 @@ pub struct Intake {
 struct Block {
     records: Records,
     events: Events,
-    outcomes: Vec<Outcome>,
+    /// What came of records, by their number in the block: one or more for each, in order.
+    outcomes: Vec<(usize, Outcome)>,
     next: usize,
+    /// Whether its records stand for what was left at the end, and were taken before.
+    rest: bool,
     /// What events consist of, as known after the block's first event, if that is news.
     schema: Option<Box<Schema>>,
+    /// What a user should know so far.
+    notes: Vec<Note>,
 }
 
 enum Outcome {
     /// The number of the event in the block.
     Event(usize),
     Nothing,
+    /// The beginning of a record of several lines.
+    Open,
     /// A header: what rows consist of from here on.
     Header(Box<Schema>),
     Bad(BadEvent),
@@ -82,9 +90,9 @@ fn too_long(beginning: &[u8]) -> BadEvent {
 impl Block {
     /// Memory of the records that are no events.
     fn held(&self) -> usize {
-        let others = self.outcomes.iter().enumerate();
+        let others = self.outcomes.iter();
         let others = others.filter(|(_, outcome)| !matches!(outcome, Outcome::Event(_)));
-        others.map(|(i, _)| cost(self.records.get(i).bytes)).sum()
+        others.map(|(i, _)| cost(self.records.get(*i).bytes)).sum()
     }
 }
 
@@ -116,6 +124,9 @@ struct Work {
     reader: Arc<Reader>,
     decoder: Box<dyn Decoder>,
     known: bool,
+    /// Where the last record ends, and the part that it is of.
+    last: Mark,
+    part: Arc<str>,
     out: SyncSender<Result<Option<Block>>>,
     used: Receiver<Block>,
     stop: Arc<AtomicBool>,
@@ -127,7 +138,11 @@ impl Work {
             let sent = match self.reader.next(POLL) {
                 Ok(Next::Idle) => continue,
                 Ok(Next::End) => {
-                    let _ = self.out.send(Ok(None));
+                    let Ok(block) = self.used.recv() else { return };
+                    let last = self.rest(block);
+                    if self.out.send(Ok(Some(last))).is_ok() {
+                        let _ = self.out.send(Ok(None));
+                    }
                     return;
                 }
                 Ok(Next::Records(records)) => {
@@ -149,28 +164,55 @@ impl Work {
     fn decode(&mut self, records: Records, mut block: Block) -> Block {
         block.events.clear();
         block.outcomes.clear();
-        (block.next, block.schema) = (0, None);
+        (block.next, block.rest, block.schema) = (0, false, None);
         block.records = records;
-        for record in block.records.iter() {
+        for (i, record) in block.records.iter().enumerate() {
             if record.too_long {
-                block.outcomes.push(Outcome::Bad(too_long(record.bytes)));
+                block.outcomes.push((i, Outcome::Bad(too_long(record.bytes))));
                 continue;
             }
             let outcome = match self.decoder.decode(record.bytes, record.first, &mut block.events) {
                 Ok(Decoded::Event) => Outcome::Event(block.events.len() - 1),
-                Ok(Decoded::Nothing) if record.first => match self.decoder.schema() {
+                Ok(Decoded::Header) => match self.decoder.schema() {
                     Some(schema) => Outcome::Header(Box::new(schema.clone())),
                     None => Outcome::Nothing,
                 },
+                Ok(Decoded::Nothing) if self.decoder.is_open() => Outcome::Open,
                 Ok(Decoded::Nothing) => Outcome::Nothing,
                 Err(bad) => Outcome::Bad(bad),
             };
+            for lost in self.decoder.take_lost() {
+                block.outcomes.push((i, Outcome::Bad(lost)));
+            }
             if !self.known && !block.events.is_empty() {
                 self.known = true;
                 block.schema = self.decoder.schema().cloned().map(Box::new);
             }
-            block.outcomes.push(outcome);
+            block.outcomes.push((i, outcome));
+            self.last = record.mark;
+            if record.begins {
+                self.part = record.part.into();
+            }
         }
+        block.notes = self.decoder.notes();
+        block
+    }
+
+    /// What is left at the end of the stream and is no event, as a block.
+    fn rest(&mut self, mut block: Block) -> Block {
+        self.reader.give_back(std::mem::take(&mut block.records));
+        let (mut records, lost) = (Records::default(), self.decoder.finish());
+        if !self.part.is_empty() {
+            records.set_part(&self.part);
+        }
+        for bad in &lost {
+            records.push(bad.reason.as_bytes(), self.last, 0, false);
+        }
+        block.events.clear();
+        block.outcomes = lost.into_iter().map(Outcome::Bad).enumerate().collect();
+        (block.records, block.next, block.schema) = (records, 0, None);
+        block.rest = true;
+        block.notes = self.decoder.notes();
         block
     }
 }
@@ -193,6 +235,8 @@ impl Intake {
             reader: reader.clone(),
             decoder,
             known: false,
+            last: Mark::default(),
+            part: "".into(),
             out,
             used: back,
             stop: stop.clone(),
@@ -210,6 +254,7 @@ impl Intake {
             blocks: VecDeque::new(),
             owned: OWNED,
             schema: None,
+            notes: Vec::new(),
             waiting: 0,
             held: 0,
             ended: false,
@@ -232,6 +277,7 @@ impl Intake {
                 if let Some(schema) = block.schema.take() {
                     self.schema = Some(*schema);
                 }
+                self.notes = std::mem::take(&mut block.notes);
                 self.waiting += block.events.len();
                 self.held += block.held();
                 self.blocks.push_back(block);
@@ -249,6 +295,11 @@ impl Intake {
         }
     }
 
+    /// What a user should know of the records that were decoded.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
     /// Events that can be taken without waiting.
     pub fn waiting(&self) -> usize {
         self.waiting
@@ -257,7 +308,10 @@ impl Intake {
     /// Whether an event is what is taken next; also if nothing waits.
     pub fn next_is_event(&mut self) -> bool {
         self.recycle();
-        let next = self.blocks.front().and_then(|block| block.outcomes.get(block.next));
+        // What begins a record of several lines is taken together with its end, so that a checkpoint
+        // never stands between them.
+        let outcomes = self.blocks.iter().flat_map(|block| &block.outcomes[block.next..]);
+        let next = outcomes.map(|(_, outcome)| outcome).find(|o| !matches!(o, Outcome::Open));
         next.is_none_or(|outcome| matches!(outcome, Outcome::Event(_)))
     }
 
@@ -269,10 +323,10 @@ impl Intake {
         }
         let (mut events, mut held) = (0, 0);
         for block in &self.blocks {
-            for (i, outcome) in block.outcomes.iter().enumerate().skip(block.next) {
+            for (i, outcome) in &block.outcomes[block.next..] {
                 match outcome {
                     Outcome::Event(_) => events += 1,
-                    _ => held += cost(block.records.get(i).bytes),
+                    _ => held += cost(block.records.get(*i).bytes),
                 }
                 if held > bytes {
                     return Some(events);
@@ -292,29 +346,32 @@ impl Intake {
         self.schema.as_ref()
     }
 
-    /// Gives the next record to `f`; false if none waits.
+    /// Gives the next record to `f`, with what came of it, and whether that is the last that came of it;
+    /// false if none waits.
     pub fn take(
         &mut self,
-        f: impl FnOnce(Record<'_>, RecordKind<'_>) -> Result<()>,
+        f: impl FnOnce(Record<'_>, RecordKind<'_>, bool) -> Result<()>,
     ) -> Result<bool> {
         self.recycle();
         let Some(block) = self.blocks.front_mut() else { return Ok(false) };
         let at = block.next;
         block.next += 1;
-        let outcome = &block.outcomes[at];
+        let (record, outcome) = &block.outcomes[at];
         if !matches!(outcome, Outcome::Event(_)) {
-            self.held -= cost(block.records.get(at).bytes);
+            self.held -= cost(block.records.get(*record).bytes);
         }
+        let next = block.outcomes.get(at + 1);
+        let taken = !block.rest && next.is_none_or(|(other, _)| other != record);
         let item = match outcome {
             Outcome::Event(event) => {
                 self.waiting -= 1;
                 RecordKind::Event(block.events.get(*event))
             }
-            Outcome::Nothing => RecordKind::Nothing,
+            Outcome::Nothing | Outcome::Open => RecordKind::Nothing,
             Outcome::Header(schema) => RecordKind::Header(schema),
             Outcome::Bad(bad) => RecordKind::Bad(bad),
         };
-        f(block.records.get(at), item)?;
+        f(block.records.get(*record), item, taken)?;
         Ok(true)
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidemill_engine::checkpoint::Meta;
 use tidemill_engine::data::{DataSpec, Dataset, ImageDirectorySpec, Known, Order};
@@ -10,9 +11,11 @@ use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::data::open_one;
 use tidemill_recipe::online::{OnlineSpec, WhenFull};
 use tidemill_recipe::stream::{
-    Content, Format, OpenOptions, Policy, Position, QueueOptions, Reader, Schema, Source, decoder,
-    is_files, open as open_source,
+    Content, Format, FormatSpec, Look, OpenOptions, Policy, Poll, Position, QueueOptions, Reader,
+    Records, Schema, Source, decoder, formats::look::HEAD_BYTES, is_files, look,
+    open as open_source,
 };
+use tidemill_recipe::tables::wanted_inputs;
 use tidemill_recipe::{DataPaths, RecipeFile};
 
 use crate::encoding::Encoding;
@@ -54,8 +57,7 @@ pub(crate) fn open(
     model: &dyn StreamModel,
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<Opened> {
-    let stored = is_stored(&options.from);
-    let mut encoding = Encoding::new(file, model, base.class_names.clone(), stored)?;
+    let mut encoding = Encoding::new(file, model, base.class_names.clone())?;
     let counts = start.same().map_or_else(Counts::default, |s| s.counts);
     if is_data(&options.from) {
         let data = open_data(file, options, base, model)?;
@@ -74,8 +76,10 @@ pub(crate) fn open(
         let what = format!("= {format:?} has no columns, and the model has learned from columns");
         return Err(file.error_at("stream.format", &what));
     }
-    let intake = open_intake(file, source, format, base.known.schema.clone(), policy)?;
+    let (spec, look) = spec_of(file, &options.from, format, base.known.schema.as_ref(), model)?;
+    let intake = open_intake(file, source, format, &spec, base.known.schema.clone(), policy)?;
     encoding.restore(base.known.clone());
+    encoding.set_format(spec, look);
     let mark = start.same().map(|s| s.dead_letters).unwrap_or_default();
     let dead = DeadLetters::open(folder.path(), mark, counts.bad, JOURNAL_BYTES)?;
     let recent = start.same().map(|s| s.recent.clone()).unwrap_or_default();
@@ -103,9 +107,8 @@ pub fn open_to_read(
     dead_bytes: u64,
     model: &dyn StreamModel,
 ) -> Result<Input> {
-    let stored = is_stored(from);
     let names = file.recipe.online.classes.clone().unwrap_or_default();
-    let mut encoding = Encoding::new(file, model, names, stored)?;
+    let mut encoding = Encoding::new(file, model, names)?;
     let feed: Box<dyn Feed> = if is_data(from) {
         let data = dataset(file, from, None)?;
         encoding.restore(data.known().cloned().unwrap_or_default());
@@ -115,16 +118,61 @@ pub fn open_to_read(
         let format = file.recipe.stream.format_of(from).map_err(stream_error)?;
         let options = OpenOptions { format: Some(format), ..OpenOptions::default() };
         let source = open_source(from, &options).map_err(stream_error)?;
-        let intake = open_intake(file, source, format, None, Policy::Block)?;
+        let (spec, look) = spec_of(file, from, format, None, model)?;
+        let intake = open_intake(file, source, format, &spec, None, Policy::Block)?;
+        encoding.set_format(spec, look);
         let dead = DeadLetters::open(folder, JournalMark::default(), 0, dead_bytes)?;
         Box::new(RecordFeed::new(intake, dead, Position::default(), None))
     };
     Ok(Input::new(feed, encoding, Counts::default()))
 }
 
-/// Whether the same records come in the same blocks each time.
-fn is_stored(from: &str) -> bool {
-    Path::new(from.trim_start_matches("file:")).is_file()
+/// How the records of a stream are written: as the recipe says, and as a look at the start of a file
+/// shows; `schema` is what is known of its columns.
+fn spec_of(
+    file: &RecipeFile,
+    from: &str,
+    format: Format,
+    schema: Option<&Schema>,
+    model: &dyn StreamModel,
+) -> Result<(FormatSpec, Option<Look>)> {
+    let mut own = file.stream_format(format)?;
+    let path = from.strip_prefix("file:").map_or(from, |p| p.strip_prefix("//").unwrap_or(p));
+    let is_row = matches!(format, Format::Csv | Format::Tsv);
+    if !Path::new(path).is_file() || !(is_row || format == Format::JsonLines) {
+        let wants = matches!(model.takes(), Takes::Fields(_)) && own.image.is_none();
+        own.wants = wants.then(|| wanted_inputs(&file.recipe.model));
+        return Ok((own, None));
+    }
+    let head = head_of(path)?;
+    let found = look(&head, head.len() < HEAD_BYTES, &own, format).map_err(stream_error)?;
+    if schema.is_none() {
+        return Ok((found.spec.clone(), Some(found)));
+    }
+    // The columns are known; how they are written is for each file to say.
+    let FormatSpec { delimiter, header, skip_rows, .. } = found.spec;
+    let known = schema.and_then(|s| s.delimiter);
+    let delimiter = own.delimiter.or(delimiter).or(known);
+    Ok((FormatSpec { delimiter, header, skip_rows, looked: true, ..own }, None))
+}
+
+/// The first bytes of a file, decompressed and as UTF-8.
+fn head_of(path: &str) -> Result<Vec<u8>> {
+    let mut source = open_source(path, &OpenOptions::default()).map_err(stream_error)?;
+    let (mut head, mut records) = (Vec::new(), Records::default());
+    while head.len() < HEAD_BYTES {
+        records.clear();
+        let poll = source.poll(&mut records, 256 << 10, Duration::ZERO).map_err(stream_error)?;
+        for record in records.iter() {
+            head.extend_from_slice(record.bytes);
+            head.push(b'\n');
+        }
+        if poll == Poll::End {
+            break;
+        }
+    }
+    head.truncate(HEAD_BYTES);
+    Ok(head)
 }
 
 /// A dataset to be replayed.
@@ -202,10 +250,11 @@ fn open_intake(
     file: &RecipeFile,
     source: Box<dyn Source>,
     format: Format,
+    spec: &FormatSpec,
     schema: Option<Schema>,
     policy: Policy,
 ) -> Result<Intake> {
-    let decoder = decoder(&file.stream_format(format)?, format, schema);
+    let decoder = decoder(spec, format, schema);
     let queue = QueueOptions { bytes: file.recipe.online.queue_bytes, policy };
     let reader = Reader::spawn(source, queue).map_err(stream_error)?;
     Intake::new(reader, decoder.map_err(stream_error)?)

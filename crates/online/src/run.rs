@@ -156,8 +156,9 @@ pub fn learn(
         )));
     }
     let summary = driver.summary(ended_by);
-    let page = file.recipe.report.html.then(|| report(&file, options, &driver, &summary));
-    let prequential = driver.model.prequential().clone();
+    let prequential = driver.prequential();
+    let page =
+        file.recipe.report.html.then(|| report(&file, options, &driver, &summary, &prequential));
     session.finish(&summary, page.as_deref())?;
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
 }
@@ -178,13 +179,14 @@ fn report(
     options: &LearnOptions,
     driver: &StreamDriver<'_>,
     summary: &StreamSummary,
+    prequential: &Prequential,
 ) -> String {
     let base = &driver.stream.meta;
     let labels = driver.input.encoding.known().labels.as_ref();
     let names = labels.map_or_else(|| base.class_names.clone(), |l| l.names());
     let drift = driver.model.drift_state();
     let stream = StreamReport {
-        learning: driver.model.prequential(),
+        learning: prequential,
         frozen: options.beside.as_ref(),
         class_names: &names,
         drift: drift.as_ref(),

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use tidemill_engine::checkpoint::state_sha256;
 use tidemill_engine::memory::peak_rss_bytes;
 use tidemill_engine::metrics::Figures;
+use tidemill_engine::prequential::Prequential;
 use tidemill_engine::summary::Summary;
+use tidemill_recipe::stream::{Labels, Note, Understood};
 
 use crate::drift::DriftCounts;
 use crate::driver::{StreamDriver, StreamEnd};
@@ -54,11 +56,34 @@ pub struct StreamSummary {
     /// What became of labels that came later than their events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<JoinCounts>,
+    /// The classes in the order of the model's outputs; empty for numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// The class that figures of two classes are about, such as `f1`: the one whose name comes later, or
+    /// the second one of `online.classes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive_class: Option<String>,
+    /// What columns and labels were taken for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub understood: Option<Understood>,
+    /// What a user should know of the records, with how often it was so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// The prequential figures.
     pub prequential: Figures,
 }
 
 impl StreamDriver<'_> {
+    /// The figures over the stream, about the class that its labels say.
+    pub(crate) fn prequential(&self) -> Prequential {
+        let mut prequential = self.model.prequential().clone();
+        let labels = self.input.encoding.known().labels.as_ref();
+        if let Some(class) = labels.and_then(Labels::positive) {
+            prequential.set_positive(class);
+        }
+        prequential
+    }
+
     /// The result, once the last checkpoint is on disk.
     pub(crate) fn summary(&self, end: StreamEnd) -> StreamSummary {
         let (model, base) = (&self.model, &self.stream.meta);
@@ -80,6 +105,7 @@ impl StreamDriver<'_> {
             state_sha256: state_sha256(&model.own_tensors()),
         };
         let lag = self.lags.figures();
+        let labels = self.input.encoding.known().labels.as_ref();
         StreamSummary {
             run,
             source: self.stream.source.clone(),
@@ -97,7 +123,11 @@ impl StreamDriver<'_> {
             lag_max_ms: lag.map(|l| l.max),
             labels: self.join.as_ref().map(|join| join.counts()),
             drift: model.drift().map(|drift| *drift.counts()),
-            prequential: model.prequential().figures(),
+            classes: labels.map(Labels::names).unwrap_or_default(),
+            positive_class: labels.and_then(Labels::positive_name),
+            understood: self.input.encoding.understood(),
+            notes: self.input.notes(),
+            prequential: self.prequential().figures(),
         }
     }
 }

@@ -92,7 +92,7 @@ pub fn check_inputs(encoder: &Encoder, model: &ModelSpec) -> Result<()> {
                 .into(),
         ));
     }
-    let numbers = |(_, input): &(&str, InputSpec)| !matches!(input, InputSpec::Tokens { .. });
+    let numbers = is_numbers;
     let named = model.named_inputs();
     if named.iter().filter(|i| numbers(i)).count() > 1 {
         return Err(Error::Usage(
@@ -101,11 +101,7 @@ pub fn check_inputs(encoder: &Encoder, model: &ModelSpec) -> Result<()> {
                 .into(),
         ));
     }
-    let wants: usize = named
-        .iter()
-        .filter(|i| numbers(i))
-        .map(|(_, input)| input.shape().iter().product::<usize>())
-        .sum();
+    let wants = wanted_inputs(model);
     let has = encoder.width();
     if wants != has {
         let names = encoder.names();
@@ -118,6 +114,17 @@ pub fn check_inputs(encoder: &Encoder, model: &ModelSpec) -> Result<()> {
         )));
     }
     check_embeddings(encoder, model)
+}
+
+fn is_numbers((_, input): &(&str, InputSpec)) -> bool {
+    !matches!(input, InputSpec::Tokens { .. })
+}
+
+/// The inputs of a model that an encoder makes.
+pub fn wanted_inputs(model: &ModelSpec) -> usize {
+    let named = model.named_inputs();
+    let numbers = named.iter().filter(|i| is_numbers(i));
+    numbers.map(|(_, input)| input.shape().iter().product::<usize>()).sum()
 }
 
 /// Columns that are rows of embeddings need tables, and tables need such columns.

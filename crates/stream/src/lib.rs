@@ -38,6 +38,6 @@ pub use records::{Record, Records};
 pub use source::{Counters, Poll, Source};
 pub use tidemill_table::{
     BadEvent, Categorical, Decoded, Decoder, Encoder, Event, Events, Feature, FeaturesSpec, Field,
-    Format, FormatSpec, FreedRow, HashedColumns, Label, Labels, Schema, Standardize, Value,
-    arrow_lines, decoder, events, features, formats,
+    Format, FormatSpec, FreedRow, HashedColumns, Label, Labels, Look, Note, Schema, Standardize,
+    Understood, Utf16Reader, Value, arrow_lines, decoder, events, features, formats, look,
 };

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
+use tidemill_table::Utf16Reader;
 pub(crate) use tidemill_table::formats::{JSON_LOOK, is_spread, json_lines};
 
 use crate::error::{Error, Result};
@@ -35,7 +36,12 @@ pub(crate) fn is_gzip(place: impl Display, head: &[u8]) -> Result<bool> {
     Ok(head.starts_with(&[0x1f, 0x8b]))
 }
 
-/// The text of `input`, unpacked; JSON of any layout as one value a line, where `json` says that it
+/// Whether what begins with `head` is UTF-16.
+pub(crate) fn is_utf16(head: &[u8]) -> bool {
+    head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff])
+}
+
+/// The text of `input`, unpacked and in UTF-8; JSON of any layout as one value a line, where `json` says that it
 /// is JSON. Reads the beginning.
 pub(crate) fn unpack(
     place: impl Display,
@@ -49,6 +55,7 @@ pub(crate) fn unpack(
     let input = Cursor::new(magic).chain(input);
     let text: Box<dyn Read + Send> =
         if gzip { Box::new(MultiGzDecoder::new(BufReader::new(input))) } else { Box::new(input) };
+    let text: Box<dyn Read + Send> = Box::new(Utf16Reader::new(text));
     match json {
         true => json_lines(text).map_err(|e| Error::io(&place, e)),
         false => Ok(text),

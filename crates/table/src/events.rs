@@ -19,6 +19,16 @@ pub struct Schema {
     /// For rows without names in them (CSV, ARFF): what each position of a row is. Of the file
     /// being read: a later file may have the same columns in another order.
     pub row: Vec<Field>,
+    /// Columns that are text even where a value looks like a number: of the recipe, and those that
+    /// were seen to be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub texts: Vec<String>,
+    /// Whether an event, or a look at a whole file, has shown which columns are text.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shown: bool,
+    /// What is between the fields of a row, where the recipe does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<char>,
 }
 
 /// One position of a row.
@@ -30,6 +40,41 @@ pub struct Field {
     pub text: bool,
     /// What it is in a sparse ARFF row that leaves it out; 0 if not given.
     pub zero: Option<String>,
+    /// Whether the first event had a number there.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub number: bool,
+}
+
+impl Schema {
+    /// Takes over what the events before have shown of the columns that are the same.
+    pub fn remember(&mut self, before: &Schema) {
+        if self.columns != before.columns {
+            return;
+        }
+        self.shown |= before.shown;
+        for name in &before.texts {
+            if !self.texts.contains(name) {
+                self.texts.push(name.clone());
+            }
+        }
+        for field in &mut self.row {
+            if let Some(known) = before.row.iter().find(|known| known.name == field.name) {
+                field.number |= known.number;
+                field.text |= known.text;
+            }
+        }
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Field {
+    /// A column of which nothing but the name is known.
+    pub fn named(name: String) -> Field {
+        Field { name, ..Field::default() }
+    }
 }
 
 /// One value as it came.
@@ -96,6 +141,11 @@ impl Events {
     /// Number of whole events.
     pub fn len(&self) -> usize {
         self.heads.len()
+    }
+
+    /// Columns and length of the input vector of the events; zeros before the first one.
+    pub fn width(&self) -> (usize, usize) {
+        (self.columns, self.width)
     }
 
     /// Whether there are none.
@@ -224,6 +274,12 @@ impl Draft<'_> {
     /// Sets the time.
     pub fn time(&mut self, value: Value<'_>) {
         self.head.time = self.slot(value);
+    }
+
+    /// The value of a column so far.
+    pub fn get(&self, column: usize) -> Value<'_> {
+        let at = self.events.heads.len() * self.events.columns + column;
+        self.events.value(self.events.values[at])
     }
 
     /// Whether the event has no value of any column so far.

@@ -13,6 +13,7 @@
 //! - [`features`]: values made into the inputs of a model, learned from a table or online
 //!   ([`Encoder`], [`Labels`])
 //! - [`known`]: all that was learned of a table or stream, for checkpoints ([`Known`])
+//! - [`understood`]: what columns and labels were taken for, for people ([`Understood`])
 #![forbid(unsafe_code)]
 
 pub mod error;
@@ -20,14 +21,18 @@ pub mod events;
 pub mod features;
 pub mod formats;
 pub mod known;
+pub mod understood;
 
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Schema, Value};
 pub use features::{
-    Categorical, Codes, Encoder, Evidence, FeaturesSpec, FreedRow, HashedColumns, Label, Labels,
-    Standardize,
+    Categorical, Codes, ColumnKind, Encoder, Evidence, FeaturesSpec, FreedRow, HashedColumns,
+    Label, Labels, Standardize,
 };
+pub use formats::text::Utf16Reader;
 pub use formats::{
-    BadEvent, Decoded, Decoder, Format, FormatSpec, arrow_lines, decoder, json_lines,
+    BadEvent, Decoded, Decoder, Encoding, Format, FormatSpec, Look, Note, arrow_lines, decoder,
+    json_lines, look,
 };
 pub use known::Known;
+pub use understood::Understood;

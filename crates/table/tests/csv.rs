@@ -46,11 +46,11 @@ fn quotes_are_those_of_rfc_4180() {
         &mut *csv,
         "\"a,b\",\"say \"\"hi\"\"\" , 1\n\"\",\"\"\"\",\"2\"\n\"open,1,2\n\"a\"b,1,2\na\"b\",1,2",
     );
-    assert_eq!(all(&events), ["1 | 'a,b' 'say \"hi\"'", "2 | ? '\"'", "2 | 'a\"b\"' 1"]);
+    assert_eq!(all(&events), ["1 | 'a,b' 'say \"hi\"'", "2 | ? '\"'", "2 | 'a\"b\"' '1'"]);
     assert_eq!(
         bad,
         [
-            "column `c1`: a quoted field has no closing quote on its line",
+            "a quoted field has no closing quote: `\\\"open,1,2`",
             "column `c1`: `b,1,2` follows a closing quote; a quote within a field is doubled",
         ]
     );
@@ -60,7 +60,7 @@ fn quotes_are_those_of_rfc_4180() {
 fn rows_of_a_wrong_width_are_bad_and_leave_nothing() {
     let mut csv = made(Format::Csv, json!({}), None);
     let (events, bad) = lines(&mut *csv, "a,b,y\n1,x,3\n1,yy\n1,z,3,4,5\n4,w,6\n1,2,");
-    assert_eq!(all(&events), ["3 | 1 'x'", "6 | 4 'w'", "? | 1 2"]);
+    assert_eq!(all(&events), ["3 | 1 'x'", "6 | 4 'w'", "? | 1 '2'"]);
     assert_eq!(bad, ["the row has 2 fields, expected 3", "the row has 5 fields, expected 3"]);
 }
 
@@ -96,7 +96,8 @@ fn a_later_file_may_order_its_columns_otherwise() {
 
 #[test]
 fn other_delimiters_and_text_that_is_not_utf8() {
-    let mut tsv = made(Format::Tsv, json!({ "columns": ["label", "text"] }), None);
+    let mut tsv =
+        made(Format::Tsv, json!({ "columns": ["label", "text"], "encoding": "utf-8" }), None);
     let mut events = Events::default();
     line(&mut *tsv, "ham\tGo, until \"jurong\"", true, &mut events).unwrap();
     let bad = line(&mut *tsv, b"ham\tcaf\xe9", false, &mut events).unwrap_err();
@@ -104,7 +105,7 @@ fn other_delimiters_and_text_that_is_not_utf8() {
     assert_eq!(all(&events), ["'ham' | 'Go, until \"jurong\"'"]);
     let mut csv = made(Format::Csv, json!({ "delimiter": ";" }), None);
     let (events, _) = lines(&mut *csv, "1;2\n3,5;4");
-    assert_eq!(all(&events), ["2 | 1", "4 | '3,5'"]);
+    assert_eq!(all(&events), ["2 | 1", "4 | 3.5"]);
 }
 
 #[test]
@@ -172,8 +173,10 @@ proptest! {
         for (i, (text, number)) in rows.iter().enumerate() {
             let event = events.get(i);
             prop_assert_eq!(event.value(0), tidemill_table::Value::Text(text));
-            let tidemill_table::Value::Number(read) = event.label() else { panic!() };
-            prop_assert!(read == *number || number.is_nan());
+            match event.label() {
+                tidemill_table::Value::Number(read) => prop_assert_eq!(read, *number),
+                _ => prop_assert!(!number.is_finite()),
+            }
         }
     }
 }
@@ -190,13 +193,13 @@ fn what_reads_as_a_number_may_stand_for_a_missing_value() {
 fn the_names_of_a_row_before_anything_else_is_known() {
     let named = |spec: serde_json::Value, row: &str| {
         let spec: FormatSpec = serde_json::from_value(spec).unwrap();
-        names(&spec, Format::Csv, row.as_bytes()).map_err(|bad| bad.reason)
+        names(&spec, Format::Csv, row.as_bytes()).map(|(names, _)| names).map_err(|bad| bad.reason)
     };
     let own = |names: &[&str]| Ok(names.iter().map(|n| n.to_string()).collect());
     assert_eq!(named(json!({}), "\u{feff}a,\"b,c\"\r"), own(&["a", "b,c"]));
     assert_eq!(named(json!({}), "1,b"), own(&["c1", "c2"]));
     assert_eq!(named(json!({ "columns": ["x", "y"] }), "1,b"), own(&["x", "y"]));
-    assert!(named(json!({}), "a,a").unwrap_err().contains("two columns are called `a`"));
+    assert_eq!(named(json!({ "header": true }), "a,a,,"), own(&["a", "a.1", "c3", "c4"]));
 }
 
 #[test]

@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::{lines, made, real};
+use common::{line, lines, made, real};
 use proptest::prelude::*;
 use serde_json::json;
 use tidemill_table::{
-    Encoder, Events, FeaturesSpec, Format, FreedRow, Label, Labels, Schema, Value,
+    Encoder, Events, Evidence, FeaturesSpec, Format, FreedRow, Label, Labels, Schema, Value,
 };
 
 /// Events of a schema with columns `a`, `b`, ..., by rows of CSV with names.
@@ -102,24 +102,88 @@ fn missing_numbers_are_the_mean_and_may_be_told() {
 }
 
 #[test]
-fn bad_numbers_are_refused_and_teach_nothing() {
-    let data = events("a,b,y\n1,2,0\n2,nan,0\n3,1e30,0\n4,-inf,0\n5,text,0\n6,7,0");
-    let mut encoder = encoder(json!({ "numeric": ["a", "b"] }), &data);
-    encode(&mut encoder, &data.0, 0).unwrap();
-    let before = serde_json::to_string(&encoder).unwrap();
-    for (i, reason) in [
-        "column `b`: NaN is not finite",
-        "column `b`: 1e30 is beyond 1e19",
-        "column `b`: -inf is not finite",
-        "column `b`: `text` is no number",
-    ]
-    .iter()
-    .enumerate()
-    {
-        assert_eq!(encode(&mut encoder, &data.0, i + 1).unwrap_err(), *reason);
+fn what_is_no_number_is_missing_and_counted() {
+    let good = "1,2,0\n".repeat(40);
+    let data = events(&format!("a,b,y\n{good}2,nan,0\n3,1e30,0\n4,-inf,0\n5,text,0\n6,7,0\n,,0"));
+    let mut encoder = encoder(json!({ "numeric": ["a", "b"], "fill": 4.0 }), &data);
+    (0..46).for_each(|i| drop(encode(&mut encoder, &data.0, i).unwrap()));
+    let (_, values) = encoder.numbers();
+    assert_eq!(values, [4.0, 4.0]);
+    let notes: Vec<String> = encoder.notes().iter().map(|n| n.to_string()).collect();
+    assert_eq!(
+        notes,
+        [
+            "column `b`: `1000000000000000000000000000000` and the like are no numbers and are missing (3 times)"
+        ]
+    );
+    let bad = encoder.code(data.0.get(43), &mut encoder.codes(1)).unwrap_err();
+    assert_eq!(bad.reason, "column `b`: `text` is no number");
+}
+
+#[test]
+fn a_column_of_numbers_may_turn_out_to_be_texts_and_the_other_way() {
+    // Nothing is known of `city` at first.
+    let rows: String = (0..20).map(|i| format!("{i},{},0\n", ["x", "y", "1e3"][i % 3])).collect();
+    let data = events(&format!("a,city,y\n1,,0\n{rows}"));
+    let mut first = Events::default();
+    let mut csv = made(Format::Csv, json!({}), None);
+    line(&mut *csv, "a,city,y", true, &mut first).unwrap();
+    line(&mut *csv, "1,,0", false, &mut first).unwrap();
+    let spec = FeaturesSpec::default();
+    let mut encoder = Encoder::new(&spec, &data.1, &first).unwrap();
+    assert_eq!(encoder.width(), 2);
+    let x: Vec<f32> = (0..21).map(|i| encode(&mut encoder, &data.0, i).unwrap()[1]).collect();
+    assert!(x[18] != x[19] && x[19] != x[20] && x[18] != x[20], "{x:?}");
+    assert_eq!(encoder.kinds()[1].kind, "code of a text");
+    let note = encoder.notes()[0].to_string();
+    assert!(
+        note.starts_with("column `city` was taken for numbers and holds texts (`x`)"),
+        "{note}"
+    );
+    assert_eq!(encode(&mut saved(&encoder), &data.0, 20), encode(&mut encoder, &data.0, 20));
+    // Numbers after a text at the start.
+    let rows: String = (0..200).map(|i| format!("{i},0\n")).collect();
+    let data = events(&format!("a,y\n,0\noff,0\n{rows}"));
+    let mut encoder = Encoder::new(&spec, &data.1, &first_of(&data.0, 1)).unwrap();
+    (0..202).for_each(|i| drop(encode(&mut encoder, &data.0, i).unwrap()));
+    assert_eq!(encoder.kinds()[0].kind, "number");
+    assert_eq!(encoder.numbers().1, [199.0]);
+    // What is not known may be text where a model's inputs say so.
+    let texts = FeaturesSpec { unknown_is_text: true, ..FeaturesSpec::default() };
+    assert_eq!(Encoder::new(&texts, &data.1, &first_of(&data.0, 1)).unwrap().width(), 65);
+}
+
+fn first_of(events: &Events, n: usize) -> Events {
+    let mut first = events.clone();
+    first.truncate(n);
+    first
+}
+
+#[test]
+fn vectors_are_standardized_as_columns_are() {
+    let value = |i: usize, j: usize| 100.0 * j as f64 + ((i * 7 + j * 3) % 11) as f64;
+    let json: String = (0..50)
+        .map(|i| format!("{{\"x\": [{}, {}], \"y\": 1}}\n", value(i, 0), value(i, 1)))
+        .collect();
+    let csv: String = (0..50).map(|i| format!("{},{},1\n", value(i, 0), value(i, 1))).collect();
+    let columns = events(&format!("a,b,y\n{csv}"));
+    let mut decoder = made(Format::JsonLines, json!({}), None);
+    let (vectors, _) = lines(&mut *decoder, &json);
+    let vectors = (vectors, decoder.schema().unwrap().clone());
+    let (mut one, mut two) = (encoder(json!({}), &columns), encoder(json!({}), &vectors));
+    for i in 0..50 {
+        if i == 20 {
+            two = saved(&two);
+        }
+        assert_eq!(
+            encode(&mut one, &columns.0, i).unwrap(),
+            encode(&mut two, &vectors.0, i).unwrap()
+        );
     }
-    assert_eq!(serde_json::to_string(&encoder).unwrap(), before);
-    assert_eq!(encode(&mut encoder, &data.0, 5).unwrap(), [1.0, 1.0]);
+    let mut evidence = Evidence::new(&FeaturesSpec::default(), &vectors.1);
+    (0..50).for_each(|i| evidence.add(vectors.0.get(i)));
+    let fitted = Encoder::fit(&FeaturesSpec::default(), &vectors.1, &evidence).unwrap();
+    assert_eq!(serde_json::to_string(&fitted).unwrap(), serde_json::to_string(&two).unwrap());
 }
 
 #[test]
@@ -257,6 +321,58 @@ fn binary_labels_are_numbers() {
     assert_eq!(labels.encode(Value::Number(1.0)), Ok(Some(Label::Class(1))));
     let bad = labels.encode(Value::Number(2.0)).unwrap_err().reason;
     assert_eq!(bad, "label 2 is none of 0, -1 and 1; name the classes");
+}
+
+#[test]
+fn labels_take_the_outputs_that_are_free() {
+    let classes = |capacity, labels: &[Value<'_>]| -> Vec<usize> {
+        let mut known = Labels::classes(capacity, &[]);
+        let one = |label: &Value<'_>| match known.encode(*label) {
+            Ok(Some(Label::Class(class))) => class,
+            other => panic!("{other:?}"),
+        };
+        labels.iter().map(one).collect()
+    };
+    let n = Value::Number;
+    assert_eq!(classes(3, &[n(2.0), n(0.0), n(1.0)]), [2, 0, 1], "as they are");
+    assert_eq!(classes(3, &[n(1.0), n(2.0), n(1.0), n(3.0)]), [1, 2, 1, 0], "1 to K");
+    assert_eq!(classes(2, &[n(2.0), n(1.0)]), [0, 1]);
+    assert_eq!(classes(2, &[n(1.0), n(-1.0)]), [1, 0]);
+    assert_eq!(classes(2, &[n(-1.0), n(1.0)]), [0, 1]);
+    assert_eq!(classes(2, &[Value::Text("y"), Value::Text("n")]), [0, 1]);
+    // 64-bit labels are told apart.
+    let big = ["9007199254740993", "9007199254740992"];
+    assert_eq!(classes(2, &big.map(Value::Text)), [0, 1]);
+    // Of a file, in their order; what comes later takes what is free.
+    let found = |labels: &[&str]| labels.iter().map(|l| l.to_string()).collect();
+    let mut labels = Labels::found(3, &found(&["2", "1"]));
+    assert_eq!(labels.names(), ["0", "1", "2"], "outputs by number");
+    assert_eq!(labels.encode(n(2.0)), Ok(Some(Label::Class(2))));
+    let mut labels = Labels::found(4, &found(&["4", "2", "1"]));
+    assert_eq!(labels.encode(n(4.0)), Ok(Some(Label::Class(2))));
+    assert_eq!(labels.encode(n(3.0)), Ok(Some(Label::Class(3))));
+    let text = serde_json::to_string(&labels).unwrap();
+    let back: Labels = serde_json::from_str(&text).unwrap();
+    assert_eq!(back.names(), ["1", "2", "4", "3"]);
+    // Checkpoints of before have names alone.
+    let old: Labels =
+        serde_json::from_str("{\"classes\":{\"capacity\":3,\"texts\":[\"b\",\"a\"]}}").unwrap();
+    assert_eq!(old.transform(Value::Text("a")), Ok(Some(Label::Class(1))));
+}
+
+#[test]
+fn the_positive_class_does_not_depend_on_the_order() {
+    for order in [["no", "yes"], ["yes", "no"]] {
+        let mut labels = Labels::classes(2, &[]);
+        order.iter().for_each(|label| drop(labels.encode(Value::Text(label))));
+        assert_eq!(labels.names()[labels.positive().unwrap()], "yes");
+    }
+    let named = Labels::classes(2, &["yes".to_owned(), "no".to_owned()]);
+    assert_eq!(named.positive(), Some(1), "the second one that is named");
+    let mut numbers = Labels::classes(2, &[]);
+    [2.0, 1.0].iter().for_each(|n| drop(numbers.encode(Value::Number(*n))));
+    assert_eq!(numbers.names()[numbers.positive().unwrap()], "2");
+    assert_eq!(Labels::classes(3, &[]).positive(), None);
 }
 
 #[test]

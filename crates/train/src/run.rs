@@ -450,6 +450,10 @@ fn restore_best(
 
 fn tell_notes(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {
     let sets = [("batch.data", Some(&data.train)), ("batch.validation", data.validation.as_ref())];
+    if let Some(understood) = data.train.understood() {
+        let lines = understood.lines().join("\n  ");
+        watch(Event::Notice(&format!("batch.data is read as\n  {lines}")));
+    }
     for (key, set) in sets {
         for note in set.map(|set| set.notes()).unwrap_or_default() {
             watch(Event::Notice(&format!("{key}: {note}")));

@@ -258,6 +258,9 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
             row(words, if is_share { percent(value) } else { figure(value) });
         }
     }
+    if let (Some(&f1), Some(class)) = (stream.prequential.get("f1"), &stream.positive_class) {
+        row(&format!("F1 of class {class}"), format!("{f1:.4}"));
+    }
     row(
         "events",
         format!("{} ({} per second)", count(stream.events), count(stream.events_per_second as u64)),

@@ -28,9 +28,9 @@ pub use encode::write_png;
 #[cfg(feature = "images")]
 use scale::scale;
 #[cfg(not(feature = "images"))]
-use without::{pixels_of, scale};
-#[cfg(not(feature = "images"))]
 pub use without::{decode, write_png};
+#[cfg(not(feature = "images"))]
+use without::{pixels_of, scale};
 
 pub use folder::{ImageFolder, load};
 pub use listing::images_below;

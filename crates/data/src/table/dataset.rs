@@ -1,7 +1,7 @@
 //! The rows of a table in memory.
 
 use tidemill_fields::Row;
-use tidemill_table::{Codes, Known};
+use tidemill_table::{Codes, Known, Understood};
 
 use crate::memory::Labels as Stored;
 use crate::{Dataset, FieldValues, Info, Result};
@@ -21,6 +21,7 @@ pub struct TableDataset {
     pub(super) lines: Vec<u32>,
     pub(super) skipped: (usize, Vec<String>),
     pub(super) notes: Vec<String>,
+    pub(super) understood: Understood,
     /// The field that the encoder fills.
     pub(super) encoded: Option<usize>,
     /// The fields that are words.
@@ -93,5 +94,9 @@ impl Dataset for TableDataset {
 
     fn notes(&self) -> Vec<String> {
         self.notes.clone()
+    }
+
+    fn understood(&self) -> Option<&Understood> {
+        Some(&self.understood)
     }
 }

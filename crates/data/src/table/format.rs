@@ -9,14 +9,13 @@ use super::records::Records;
 use super::{ColumnName, LabelType, Missing, TableSpec};
 use crate::{Error, Normalize, Result};
 
-/// What stands for a missing value in files.
-const MISSING: [&str; 7] = ["", "?", "NA", "N/A", "NaN", "nan", "null"];
-
 /// Names of columns, for options that give places.
 #[derive(Debug)]
 pub(super) struct Names {
     /// Of the file's columns in their order; empty for formats without rows.
     columns: Vec<String>,
+    /// Those that are there more than once.
+    doubled: Vec<String>,
     path: String,
 }
 
@@ -35,19 +34,20 @@ impl TableSpec {
         if stream.format.is_some_and(|f| matches!(f, Format::Csv | Format::Tsv) != row) {
             (stream.delimiter, stream.header, stream.columns) = (None, None, None);
             (stream.vector, stream.image) = (None, None);
+            (stream.decimal, stream.thousands) = (None, None);
+            (stream.skip_rows, stream.quote) = (None, None);
         }
-        let missing = match (&self.missing_values, stream.missing == FormatSpec::default().missing)
-        {
-            (Some(own), _) => own.clone(),
-            (None, true) => MISSING.map(String::from).to_vec(),
-            (None, false) => stream.missing.clone(),
-        };
         FormatSpec {
             format: Some(format),
             delimiter: self.delimiter.or(stream.delimiter),
             header: self.header.or(stream.header),
             columns: if self.header == Some(true) && row { None } else { stream.columns.clone() },
-            missing,
+            missing: self.missing_values.clone().unwrap_or_else(|| stream.missing.clone()),
+            encoding: self.encoding.or(stream.encoding),
+            decimal: self.decimal.or(stream.decimal),
+            thousands: self.thousands.or(stream.thousands),
+            skip_rows: self.skip_rows.or(stream.skip_rows),
+            quote: self.quote.clone().or(stream.quote.clone()),
             unlabelled: self.context.unlabelled,
             section: "csv",
             ..stream
@@ -74,7 +74,7 @@ impl TableSpec {
 
     /// How rows are written, and what their columns are.
     pub(super) fn format_spec(&self, format: Format, names: &Names) -> Result<FormatSpec> {
-        let mut spec = self.plain(format);
+        let mut spec = FormatSpec { by_place: true, ..self.plain(format) };
         if let Some(label) = &self.label {
             spec.label = Some(names.find("label", label)?);
         }
@@ -175,7 +175,12 @@ impl TableSpec {
         if matches!(format, Format::Csv | Format::Tsv) {
             spec.delimiter = spec.delimiter.or(self.delimiter);
             spec.header = spec.header.or(self.header.filter(|_| spec.columns.is_none()));
+            spec.decimal = spec.decimal.or(self.decimal);
+            spec.thousands = spec.thousands.or(self.thousands);
+            spec.skip_rows = spec.skip_rows.or(self.skip_rows);
+            spec.quote = spec.quote.or_else(|| self.quote.clone());
         }
+        spec.encoding = spec.encoding.or(self.encoding);
         if spec.missing == default.missing {
             spec.missing = self.plain(format).missing;
         }
@@ -202,27 +207,36 @@ impl TableSpec {
     /// # Errors
     /// If the options exclude each other or a column is given by its place.
     pub fn for_stream_features(&self) -> Result<FeaturesSpec> {
-        self.features_spec(&Names { columns: Vec::new(), path: self.path.clone() })
+        self.features_spec(&Names {
+            columns: Vec::new(),
+            doubled: Vec::new(),
+            path: self.path.clone(),
+        })
     }
 }
 
 impl Names {
-    /// The names of the columns of a file of rows, by its first record.
-    pub(super) fn read(spec: &TableSpec, format: Format, path: &Path) -> Result<Names> {
-        let mut own = Names { columns: Vec::new(), path: path.display().to_string() };
+    /// The names of the columns of a file of rows, by its first record after `plain.skip_rows`.
+    pub(super) fn read(plain: &FormatSpec, format: Format, path: &Path) -> Result<Names> {
+        let path_text = path.display().to_string();
+        let mut own = Names { columns: Vec::new(), doubled: Vec::new(), path: path_text };
         if !matches!(format, Format::Csv | Format::Tsv) {
             return Ok(own);
         }
-        let plain = FormatSpec { label: None, id: None, weight: None, ..spec.plain(format) };
-        plain.check(format).map_err(|e| Error::option(format!("{}: {e}", spec.path)))?;
-        let mut records = Records::open(path, format, delimiter(&plain, format))?;
-        let Some(first) = records.next()? else {
-            return Err(Error::format(path, "is empty"));
+        let plain = FormatSpec { label: None, id: None, weight: None, ..plain.clone() };
+        let mut records = Records::open(path, format, quotes(&plain, format))?;
+        let mut skip = plain.skip_rows.unwrap_or(0);
+        let first = loop {
+            match records.next()? {
+                None => return Err(Error::format(path, "is empty")),
+                Some(_) if skip > 0 => skip -= 1,
+                Some(first) => break (first.bytes.to_vec(), first.line),
+            }
         };
-        let found = names(&plain, format, first.bytes);
-        own.columns = found.map_err(|bad| Error::Row {
+        let found = names(&plain, format, &first.0);
+        (own.columns, own.doubled) = found.map_err(|bad| Error::Row {
             path: path.to_owned(),
-            line: first.line,
+            line: first.1,
             what: bad.reason,
         })?;
         Ok(own)
@@ -232,6 +246,10 @@ impl Names {
     fn find(&self, option: &str, name: &ColumnName) -> Result<String> {
         let (n, path) = (self.columns.len(), &self.path);
         match name {
+            ColumnName::Name(name) if self.doubled.contains(name) => Err(Error::option(format!(
+                "{path}: {option}: two columns are called \"{name}\"; give the place of the one that \
+                 is meant (0 is the first, -1 the last)"
+            ))),
             ColumnName::Name(name) if n == 0 || self.columns.contains(name) => Ok(name.clone()),
             ColumnName::Name(name) => {
                 let mut list = self.columns.iter().take(12).cloned().collect::<Vec<_>>().join(", ");
@@ -270,12 +288,16 @@ impl Names {
     }
 }
 
-/// What is between the fields of a row, where fields may be quoted.
-pub(super) fn delimiter(spec: &FormatSpec, format: Format) -> Option<u8> {
+/// What is between the fields of a row and around them, where fields may be quoted.
+pub(super) fn quotes(spec: &FormatSpec, format: Format) -> Option<(u8, u8)> {
     let default = match format {
         Format::Csv => ',',
-        Format::Tsv => '\t',
+        // Between tabs a quote is mostly a character, and no field goes on in the next line.
         _ => return None,
     };
-    u8::try_from(spec.delimiter.unwrap_or(default)).ok()
+    let delimiter = spec.delimiter.unwrap_or(default);
+    if delimiter == '\t' {
+        return None;
+    }
+    u8::try_from(delimiter).ok().zip(spec.quote_byte())
 }

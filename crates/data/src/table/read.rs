@@ -3,27 +3,44 @@
 //! A training table is read twice: once to fit the encoder, once for the rows. Reading again is cheaper
 //! than holding a table of text, and a second read finds the file in the page cache.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::io::Read;
 use std::path::Path;
 
+use memchr::memchr;
 use tidemill_table::formats::LABELS;
+use tidemill_table::formats::look::HEAD_BYTES;
 use tidemill_table::{
-    BadEvent, Decoded, Decoder, Encoder, Event, Events, Evidence, Format, FormatSpec, Known,
-    Labels, Schema, Value, decoder,
+    BadEvent, Decoded, Decoder, Encoder, Event, Events, Evidence, FeaturesSpec, Format, FormatSpec,
+    Known, Labels, Look, Note, Schema, Understood, Utf16Reader, Value, decoder, look,
 };
 
-use super::format::{Names, delimiter};
+use super::format::{Names, quotes};
 use super::records::Records;
 use super::rows::{Refusal, Rows, missing};
 use super::{BadRows, LabelType, Missing, TableDataset, TableSpec};
-use crate::{Error, Result};
+use crate::{Error, Result, source};
 
 /// More classes than this are taken for values to be predicted.
 const MAX_CLASSES: usize = 100_000;
 
 pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Result<TableDataset> {
-    let (known, format_spec, num_rows) = match known {
-        Some(known) => (known.clone(), spec.known_format(path), 0),
+    let (known, format_spec, num_rows, mut notes, first) = match known {
+        Some(known) => {
+            let own = spec.known_format(path);
+            let format = own.format.unwrap_or(Format::Csv);
+            let found = look_at(spec, path, format, &own)?;
+            // The columns are known; how they are written is for each file to say.
+            let (delimiter, header) = (found.spec.delimiter, found.spec.header);
+            let skip_rows = found.spec.skip_rows;
+            (
+                known.clone(),
+                FormatSpec { delimiter, header, skip_rows, ..own },
+                0,
+                Vec::new(),
+                found.events,
+            )
+        }
         None => fit(spec, path)?,
     };
     let (Some(schema), Some(encoder)) = (&known.schema, &known.encoder) else {
@@ -48,7 +65,25 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
             rows.refuse(path, line, refusal)?;
         }
     }
-    Ok(rows.finish(path, schema)?.dataset(spec, encoder.width(), known.clone()))
+    notes.extend(file.notes());
+    rows.note(notes.into_iter().chain(encoder.notes()));
+    let labels = known.labels.as_ref();
+    let first = Some(&first).filter(|first| first.width() == (schema.columns.len(), schema.vector));
+    let understood = Understood::new(&format_spec, schema, Some(encoder), labels, first);
+    Ok(rows.finish(path, schema)?.dataset(spec, encoder.width(), known.clone(), understood))
+}
+
+/// Looks at the start of a file.
+fn look_at(spec: &TableSpec, path: &Path, format: Format, own: &FormatSpec) -> Result<Look> {
+    let mut head = Vec::new();
+    let is_row = matches!(format, Format::Csv | Format::Tsv | Format::JsonLines);
+    let mut is_whole = true;
+    if is_row {
+        let mut input = Utf16Reader::new(source::open(path)?).take(HEAD_BYTES as u64);
+        input.read_to_end(&mut head).map_err(|e| source::read_error(path, e))?;
+        is_whole = head.len() < HEAD_BYTES;
+    }
+    look(&head, is_whole, own, format).map_err(|e| Error::option(format!("{}: {e}", spec.path)))
 }
 
 /// A file's records decoded, one after the other.
@@ -58,6 +93,13 @@ struct File {
     /// The row in hand.
     events: Events,
     first: bool,
+    /// Lines of a record that is none, each to be decoded by itself, and what was bad before the row in
+    /// hand.
+    lines: VecDeque<(u64, Vec<u8>)>,
+    lost: VecDeque<(u64, BadEvent)>,
+    /// The row that was decoded and waits for those.
+    waiting: Option<u64>,
+    ended: bool,
 }
 
 impl File {
@@ -66,8 +108,17 @@ impl File {
         let option =
             |what: &dyn std::fmt::Display| Error::option(format!("{}: {what}", path.display()));
         let decoder = decoder(spec, format, schema).map_err(|e| option(&e))?;
-        let records = Records::open(path, format, delimiter(spec, format))?;
-        let file = File { records, decoder, events: Events::default(), first: true };
+        let records = Records::open(path, format, quotes(spec, format))?;
+        let file = File {
+            records,
+            decoder,
+            events: Events::default(),
+            first: true,
+            lines: VecDeque::new(),
+            lost: VecDeque::new(),
+            waiting: None,
+            ended: false,
+        };
         if file.decoder.schema().is_some_and(|s| s.sparse) {
             let what = "holds features by their hash, which a network does not take: columns are \
                         needed, or online.linear and a stream";
@@ -78,16 +129,48 @@ impl File {
 
     /// Decodes the next row; gives the line where it begins.
     fn next(&mut self) -> Result<Option<(u64, Result<(), BadEvent>)>> {
-        self.events.clear();
-        while let Some(record) = self.records.next()? {
+        loop {
+            if let Some((line, bad)) = self.lost.pop_front() {
+                return Ok(Some((line, Err(bad))));
+            }
+            if let Some(line) = self.waiting.take() {
+                return Ok(Some((line, Ok(()))));
+            }
+            let own = self.lines.pop_front();
+            let (line, bytes) = match &own {
+                Some((line, bytes)) => (*line, &bytes[..]),
+                None => match self.records.next()? {
+                    Some(record) => (record.line, record.bytes),
+                    None if self.ended => return Ok(None),
+                    None => {
+                        self.ended = true;
+                        let line = self.records.line();
+                        self.lost.extend(self.decoder.finish().into_iter().map(|bad| (line, bad)));
+                        continue;
+                    }
+                },
+            };
+            self.events.clear();
             let first = std::mem::take(&mut self.first);
-            match self.decoder.decode(record.bytes, first, &mut self.events) {
-                Ok(Decoded::Nothing) => {}
-                Ok(Decoded::Event) => return Ok(Some((record.line, Ok(())))),
-                Err(bad) => return Ok(Some((record.line, Err(bad)))),
+            let decoded = self.decoder.decode(bytes, first, &mut self.events);
+            let before = line.saturating_sub(1).max(1);
+            self.lost.extend(self.decoder.take_lost().into_iter().map(|bad| (before, bad)));
+            match decoded {
+                Ok(Decoded::Nothing | Decoded::Header) => {}
+                Ok(Decoded::Event) => self.waiting = Some(line),
+                // Taken for one record by its quotes, which are stray ones.
+                Err(bad) if own.is_none() && !bad.fatal && memchr(b'\n', bytes).is_some() => {
+                    let lines = bytes.split(|b| *b == b'\n').map(<[u8]>::to_vec);
+                    self.lines.extend((line..).zip(lines).filter(|(_, bytes)| !bytes.is_empty()));
+                }
+                Err(bad) => self.lost.push_back((line, bad)),
             }
         }
-        Ok(None)
+    }
+
+    /// What a user should know of the rows.
+    fn notes(&self) -> Vec<Note> {
+        self.decoder.notes()
     }
 
     /// The row that was decoded last.
@@ -102,8 +185,9 @@ impl File {
     }
 }
 
-/// Learns what a training table is like, in one pass; gives also its number of rows.
-fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize)> {
+/// Learns what a training table is like, by a look at its start and in one pass; gives also its number
+/// of rows, notes, and the first rows.
+fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize, Vec<Note>, Events)> {
     let option = |what: &str| Err(Error::option(format!("{}: {what}", spec.path)));
     if spec.context.unlabelled {
         return option(
@@ -112,10 +196,71 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize)> {
         );
     }
     let format = spec.format(path);
-    let names = Names::read(spec, format, path)?;
-    let format_spec = spec.format_spec(format, &names)?;
+    let plain = spec.plain(format);
+    plain.check(format).map_err(|e| Error::option(format!("{}: {e}", spec.path)))?;
+    let bare = FormatSpec { label: None, id: None, weight: None, time: None, ..plain.clone() };
+    let found = look_at(spec, path, format, &bare)?;
+    let (delimiter, header) = (found.spec.delimiter, found.spec.header);
+    let skip_rows = found.spec.skip_rows;
+    let names = Names::read(&FormatSpec { delimiter, header, skip_rows, ..plain }, format, path)?;
+    let own = spec.format_spec(format, &names)?;
     let features = spec.features_spec(&names)?;
-    let mut file = File::open(path, &format_spec, None)?;
+    let found = look_at(spec, path, format, &FormatSpec { delimiter, header, skip_rows, ..own })?;
+    let (mut format_spec, mut notes, first) = (found.spec, found.notes, found.events);
+    format_spec.looked = true;
+    if let Some(by) = delimiter.filter(|_| plain.delimiter.is_none()) {
+        notes.insert(0, Note::once(format!("fields are separated by {by:?}")));
+    }
+    let mut fitted = pass(spec, path, &format_spec, &features)?;
+    let mixed = match &fitted {
+        (Some(evidence), _, schema) => evidence.mixed(schema, &format_spec.text),
+        _ => Vec::new(),
+    };
+    if !mixed.is_empty() {
+        // Texts from here on, as they are written.
+        format_spec.text.extend(mixed);
+        fitted = pass(spec, path, &format_spec, &features)?;
+    }
+    let (Some(evidence), classes, mut schema) = fitted else {
+        return Err(Error::format(path, "has no usable rows"));
+    };
+    check_columns(spec, &format_spec, format, &schema)?;
+    let labels = match spec.label_type() {
+        LabelType::Value => Labels::values(false),
+        LabelType::Class if classes.len() > MAX_CLASSES => {
+            return option(&format!(
+                "the label has more than {MAX_CLASSES} classes; say label_type = \"value\" to \
+                 predict a value"
+            ));
+        }
+        LabelType::Class if spec.class_names.is_empty() => Labels::sorted(classes),
+        LabelType::Class => {
+            Labels::classes(spec.class_names.len(), &class_names(spec, &format_spec, &schema))
+        }
+    };
+    let encoder = Encoder::fit(&features, &schema, &evidence)
+        .map_err(|e| Error::option(format!("{}: {e}", spec.path)))?;
+    schema.shown = true;
+    for column in encoder.kinds().into_iter().filter(|c| c.kind != "number") {
+        if !schema.texts.contains(&column.name) {
+            schema.texts.push(column.name);
+        }
+    }
+    let rows = evidence.rows() as usize;
+    let known = Known { schema: Some(schema), encoder: Some(encoder), labels: Some(labels) };
+    Ok((known, format_spec, rows, notes, first))
+}
+
+/// What a pass over a table has found: of its columns, its classes, and the schema.
+type Fitted = (Option<Evidence>, HashSet<String>, Schema);
+
+fn pass(
+    spec: &TableSpec,
+    path: &Path,
+    format_spec: &FormatSpec,
+    features: &FeaturesSpec,
+) -> Result<Fitted> {
+    let mut file = File::open(path, format_spec, None)?;
     let mut evidence: Option<Evidence> = None;
     let mut classes = HashSet::new();
     let mut left_out = String::new();
@@ -137,15 +282,27 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize)> {
             continue;
         }
         let schema = file.decoder.schema().cloned().unwrap_or_default();
-        let evidence = evidence.get_or_insert_with(|| Evidence::new(&features, &schema));
+        let evidence = evidence.get_or_insert_with(|| Evidence::new(features, &schema));
         evidence.add(event);
         if spec.label_type() == LabelType::Class && classes.len() <= MAX_CLASSES {
             classes.extend(Labels::name(event.label()));
         }
     }
-    let (Some(evidence), Some(schema)) = (evidence, file.decoder.schema()) else {
+    let schema = file.decoder.schema().cloned().unwrap_or_default();
+    if evidence.is_none() {
         return Err(Error::format(path, format!("has no usable rows{left_out}")));
-    };
+    }
+    Ok((evidence, classes, schema))
+}
+
+/// Refuses a table without columns, or of which nobody says what its label is.
+fn check_columns(
+    spec: &TableSpec,
+    format_spec: &FormatSpec,
+    format: Format,
+    schema: &Schema,
+) -> Result<()> {
+    let option = |what: &str| Err(Error::option(format!("{}: {what}", spec.path)));
     if schema.columns.is_empty() && schema.vector == 0 {
         return option(&format!(
             "no feature columns are left of {}; is the delimiter right?",
@@ -156,24 +313,7 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize)> {
     if format_spec.label.is_none() && !by_name && format != Format::Arff {
         return option("which column is the label? Name it: label = \"...\", or -1 for the last");
     }
-    let labels = match spec.label_type() {
-        LabelType::Value => Labels::values(false),
-        LabelType::Class if classes.len() > MAX_CLASSES => {
-            return option(&format!(
-                "the label has more than {MAX_CLASSES} classes; say label_type = \"value\" to \
-                 predict a value"
-            ));
-        }
-        LabelType::Class if spec.class_names.is_empty() => Labels::sorted(classes),
-        LabelType::Class => {
-            Labels::classes(spec.class_names.len(), &class_names(spec, &format_spec, schema))
-        }
-    };
-    let encoder = Encoder::fit(&features, schema, &evidence)
-        .map_err(|e| Error::option(format!("{}: {e}", spec.path)))?;
-    let known =
-        Known { schema: Some(schema.clone()), encoder: Some(encoder), labels: Some(labels) };
-    Ok((known, format_spec, evidence.rows() as usize))
+    Ok(())
 }
 
 /// The class names of an option as the labels have them: numbers are written in one way.

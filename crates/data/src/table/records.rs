@@ -4,13 +4,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use memchr::memchr;
-use tidemill_table::{Format, arrow_lines};
+use tidemill_table::{Format, Utf16Reader, arrow_lines};
 
 use crate::source::{open, read_error};
 use crate::{Error, Result};
 
-/// A longer record is taken for a quote that was never closed.
+/// A longer line is none.
 const MAX_RECORD: usize = 16 << 20;
+
+/// A quoted field goes on for at most so many bytes and lines; what is longer is a stray quote.
+const MAX_QUOTED: usize = 1 << 20;
+const MAX_QUOTED_LINES: u64 = 200;
 
 /// Bytes asked for at once.
 const CHUNK: usize = 256 << 10;
@@ -40,17 +44,20 @@ pub(super) struct Record<'a> {
 }
 
 impl Records {
-    /// Opens a file; `delimiter` is between the fields of formats whose fields may be quoted.
-    pub(super) fn open(path: &Path, format: Format, delimiter: Option<u8>) -> Result<Records> {
+    /// Opens a file; `quotes` is what is between the fields of formats whose fields may be quoted, and
+    /// around them.
+    pub(super) fn open(path: &Path, format: Format, quotes: Option<(u8, u8)>) -> Result<Records> {
         let mut input = open(path)?;
         if format == Format::Arrow {
             let lines = arrow_lines(&path.display().to_string(), input);
             input = lines.map_err(|e| Error::option(e.to_string()))?;
+        } else {
+            input = Box::new(Utf16Reader::new(input));
         }
         Ok(Records {
             path: path.to_owned(),
             input,
-            quotes: delimiter.map(|delimiter| Quotes { delimiter, open: false }),
+            quotes: quotes.map(|(delimiter, quote)| Quotes { delimiter, quote, open: false }),
             buffer: vec![0; CHUNK],
             start: 0,
             scanned: 0,
@@ -58,6 +65,11 @@ impl Records {
             line: 1,
             ended: false,
         })
+    }
+
+    /// The line that is read next.
+    pub(super) fn line(&self) -> u64 {
+        self.line
     }
 
     /// The next record; none at the end.
@@ -72,6 +84,9 @@ impl Records {
                 if self.start == self.end {
                     return Ok(None);
                 }
+                if self.line > first_line {
+                    return Ok(Some(self.first_alone(first_line)));
+                }
                 let (start, end) = (self.start, self.end);
                 (self.start, self.scanned) = (end, end);
                 let bytes = &self.buffer[start..end];
@@ -84,10 +99,9 @@ impl Records {
             self.line += 1;
             self.scanned = end + 1;
             if self.quotes.as_ref().is_some_and(|q| q.open) {
-                if self.scanned - self.start > MAX_RECORD {
-                    let what = "a record of more than 16 MiB begins here; is a quote left open?";
-                    let (path, line) = (self.path.clone(), first_line);
-                    return Err(Error::Row { path, line, what: what.into() });
+                let lines = self.line - first_line;
+                if self.scanned - self.start > MAX_QUOTED || lines > MAX_QUOTED_LINES {
+                    return Ok(Some(self.first_alone(first_line)));
                 }
                 continue;
             }
@@ -102,6 +116,21 @@ impl Records {
             let (start, len) = (start, bytes.len());
             return Ok(Some(Record { bytes: &self.buffer[start..start + len], line: first_line }));
         }
+    }
+
+    /// The first line of a record whose quote is never closed, by itself: the lines after it are
+    /// records again.
+    fn first_alone(&mut self, line: u64) -> Record<'_> {
+        let rest = &self.buffer[self.start..self.end];
+        let len = memchr(b'\n', rest).unwrap_or(rest.len());
+        let start = self.start;
+        self.start = (start + len + 1).min(self.end);
+        (self.scanned, self.line) = (self.start, line + 1);
+        if let Some(quotes) = &mut self.quotes {
+            quotes.open = false;
+        }
+        let bytes = &self.buffer[start..start + len];
+        Record { bytes: bytes.strip_suffix(b"\r").unwrap_or(bytes), line }
     }
 
     fn fill(&mut self) -> Result<()> {
@@ -135,20 +164,21 @@ impl Records {
 #[derive(Debug)]
 struct Quotes {
     delimiter: u8,
+    quote: u8,
     open: bool,
 }
 
 impl Quotes {
     fn line(&mut self, bytes: &[u8]) {
-        if !self.open && memchr(b'"', bytes).is_none() {
+        if !self.open && memchr(self.quote, bytes).is_none() {
             return;
         }
         let mut at = 0;
         loop {
             if self.open {
-                let Some(quote) = memchr(b'"', &bytes[at..]) else { return };
+                let Some(quote) = memchr(self.quote, &bytes[at..]) else { return };
                 at += quote + 1;
-                if bytes.get(at) == Some(&b'"') {
+                if bytes.get(at) == Some(&self.quote) {
                     at += 1;
                     continue;
                 }
@@ -156,7 +186,7 @@ impl Quotes {
             } else {
                 let space = |b: &&u8| **b == b' ' && self.delimiter != b' ';
                 at += bytes[at..].iter().take_while(space).count();
-                if bytes.get(at) == Some(&b'"') {
+                if bytes.get(at) == Some(&self.quote) {
                     self.open = true;
                     at += 1;
                     continue;
@@ -176,7 +206,7 @@ mod tests {
     fn records(text: &str) -> Vec<(String, u64)> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        let mut records = Records::open(file.path(), Format::Csv, Some(b',')).unwrap();
+        let mut records = Records::open(file.path(), Format::Csv, Some((b',', b'"'))).unwrap();
         let mut all = Vec::new();
         while let Some(record) = records.next().unwrap() {
             all.push((String::from_utf8_lossy(record.bytes).into_owned(), record.line));
@@ -190,7 +220,11 @@ mod tests {
         let want =
             [("a,b", 1), ("1, \"x\ny \"\"\n\" ,2", 3), ("5\",\"3\"", 6), ("\"\"", 7), ("last", 9)];
         assert_eq!(records(text), want.map(|(text, line)| (text.to_owned(), line)));
-        assert_eq!(records("x\n\"open\nz"), [("x".to_owned(), 1), ("\"open\nz".to_owned(), 2)]);
+        let alone = [("x", 1), ("\"open", 2), ("y", 3), ("z", 4)];
+        assert_eq!(records("x\n\"open\ny\nz"), alone.map(|(t, line)| (t.to_owned(), line)));
+        let many = format!("\"open\n{}\"close\"\n", "y\n".repeat(300));
+        let found = records(&many);
+        assert_eq!((found.len(), found[0].0.as_str(), found[301].1), (302, "\"open", 302));
         assert!(records("").is_empty() && records("\n\r\n").is_empty());
     }
 
@@ -206,7 +240,7 @@ mod tests {
         );
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "x".repeat(40 << 20)).unwrap();
-        let mut records = Records::open(file.path(), Format::Csv, Some(b',')).unwrap();
+        let mut records = Records::open(file.path(), Format::Csv, Some((b',', b'"'))).unwrap();
         assert!(records.next().is_err());
     }
 }

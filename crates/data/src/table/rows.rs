@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use tidemill_table::{BadEvent, Codes, Encoder, Event, Known, Label, Labels, Schema, Value};
+use tidemill_table::{
+    BadEvent, Codes, Encoder, Event, Known, Label, Labels, Note, Schema, Understood, Value,
+};
 
 use super::{BadRows, Missing, TableDataset, TableInputs, TableSpec};
 use crate::memory::Labels as Stored;
@@ -157,6 +159,11 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// What a user should know beside what is counted here.
+    pub(super) fn note(&mut self, notes: impl Iterator<Item = Note>) {
+        self.notes.extend(notes.map(|note| note.to_string()));
+    }
+
     /// Applies the policy for a row that was not taken.
     pub(super) fn refuse(&mut self, path: &Path, line: u64, refusal: Refusal) -> Result<()> {
         let (what, fatal) = match refusal {
@@ -203,7 +210,13 @@ impl<'a> Rows<'a> {
     }
 
     /// The dataset that they are.
-    pub(super) fn dataset(self, spec: &TableSpec, width: usize, known: Known) -> TableDataset {
+    pub(super) fn dataset(
+        self,
+        spec: &TableSpec,
+        width: usize,
+        known: Known,
+        understood: Understood,
+    ) -> TableDataset {
         let labels = match self.labels {
             None => Stored::None,
             Some(Labels::Values(_)) => Stored::Values { values: self.values, width: 1 },
@@ -235,6 +248,7 @@ impl<'a> Rows<'a> {
             lines: self.lines,
             skipped: (self.num_skipped, self.reasons),
             notes,
+            understood,
             encoded: inputs.encoded(),
             words: inputs.words().map(|(field, ..)| field).zip(self.words).collect(),
         }

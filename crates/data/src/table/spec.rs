@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tidemill_table::{FeaturesSpec, Format, FormatSpec, Known};
+use tidemill_table::{Encoding, FeaturesSpec, Format, FormatSpec, Known};
 
 use super::{TableDataset, TableInputs, read};
 use crate::images::Subset;
@@ -21,13 +21,30 @@ pub struct TableSpec {
     /// The format of the rows. By default it follows from the name of the file, else CSV.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// Whether the first line names the columns. By default it does if none of its fields is a
-    /// number or missing.
+    /// Whether the first line names the columns. By default the rows after it tell: a text above numbers
+    /// is a name, one that comes again below is a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
-    /// The character between fields. By default a comma, or a tab for TSV.
+    /// The character between fields. By default a tab for TSV, else what cuts all rows alike: a comma,
+    /// semicolon, tab or `|`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
+    /// How texts are written: `"utf-8"` or `"latin1"`. By default UTF-8, UTF-16 where the file begins
+    /// with its byte order mark, and Windows-1252 for single values that are not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
+    /// The character before the decimals of numbers, as `stream.decimal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<char>,
+    /// The character between groups of three digits, as `stream.thousands`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thousands: Option<char>,
+    /// Rows at the start that are not part of the table, as `stream.skip_rows`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_rows: Option<usize>,
+    /// The character around fields, as `stream.quote`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<String>,
     /// The column of the labels. By default `class`, `target`, `label` or `y`, whichever is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<ColumnName>,
@@ -52,8 +69,8 @@ pub struct TableSpec {
     /// other encodings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub one_hot: Option<bool>,
-    /// Texts that stand for a missing value. By default an empty field, `?`, `NA`, `N/A`, `NaN`,
-    /// `nan` and `null`.
+    /// Texts and numbers that stand for a missing value. By default those of `stream.missing`: an
+    /// empty field, `?`, `NA`, `N/A`, `#N/A`, `NaN`, `null`, `None` and their like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_values: Option<Vec<String>>,
     /// What is done with a row that has a missing value.
@@ -112,6 +129,11 @@ impl TableSpec {
             format: None,
             header: None,
             delimiter: None,
+            encoding: None,
+            decimal: None,
+            thousands: None,
+            skip_rows: None,
+            quote: None,
             label: None,
             label_type: None,
             class_names: Vec::new(),

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use tidemill_table::{Categorical, Format, Known};
+use tidemill_table::{Categorical, Encoding, Format, Known};
 
 use super::*;
 use crate::{Dataset, Error, LabelKind, Normalize, Result, Truth};
@@ -119,8 +119,10 @@ fn wrong_columns_are_told() {
     assert!(error.contains("which column is the label?"), "{error}");
     assert!(read("", |_| {}).unwrap_err().to_string().contains("is empty"));
     assert!(read("a,y\n", |_| {}).unwrap_err().to_string().contains("no usable rows"));
-    let error = read("a,a,y\n1,2,3\n", |_| {}).unwrap_err().to_string();
-    assert!(error.contains("two columns are called `a`"), "{error}");
+    assert_eq!(read("a,a,y\n1,2,3\n", |_| {}).unwrap().info().sample_len(), 2);
+    let doubled = |s: &mut TableSpec| s.exclude = vec!["a".into()];
+    let error = read("a,a,y\n1,2,3\n", doubled).unwrap_err().to_string();
+    assert!(error.contains("two columns are called \"a\"; give the place"), "{error}");
     let sparse = |s: &mut TableSpec| (s.format, s.label) = (Some(Format::Libsvm), None);
     let error = read("1 2:3\n", sparse);
     assert!(error.unwrap_err().to_string().contains("a network does not take"));
@@ -305,11 +307,14 @@ fn ids_and_words_are_rows_of_embeddings() {
 }
 
 #[test]
-fn text_that_is_not_utf8_is_a_bad_row() {
+fn text_that_is_not_utf8_is_latin_1_or_a_bad_row() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"x,y\na,u\n\xff,u\n").unwrap();
     let path: PathBuf = file.path().to_owned();
     let mut spec = TableSpec::new("t.csv");
+    let notes = spec.open(&|_| path.clone(), None).unwrap().notes();
+    assert!(notes[0].contains("not UTF-8 were read as Windows-1252"), "{notes:?}");
+    spec.encoding = Some(Encoding::Utf8);
     let error = spec.open(&|_| path.clone(), None).unwrap_err().to_string();
     assert!(error.contains(":3: column `x`: `\u{fffd}` is not UTF-8"), "{error}");
     spec.bad_rows = BadRows::Skip;

@@ -196,7 +196,12 @@ impl Classes {
     }
 
     /// The figures that take a pass over the classes and the window.
-    pub(super) fn slow(&self, binary: bool, figures: &mut Vec<(&'static str, f64)>) {
+    pub(super) fn slow(
+        &self,
+        binary: bool,
+        positive: usize,
+        figures: &mut Vec<(&'static str, f64)>,
+    ) {
         let mut window = vec![Counts::default(); self.classes.len()];
         let mut loss = 0.0;
         for event in &self.window {
@@ -219,7 +224,9 @@ impl Classes {
             ("sliding.macro_f1", macro_f1(&window)),
             ("sliding.log_loss", loss / self.window.len() as f64),
         ]);
-        if let ([_, yes], [_, yes_in_window]) = (&self.classes[..], &window[..]) {
+        if let (2, Some(yes), Some(yes_in_window)) =
+            (self.classes.len(), self.classes.get(positive), window.get(positive))
+        {
             figures.extend([("f1", f1(yes)), ("sliding.f1", f1(yes_in_window))]);
         }
         if binary {

@@ -108,6 +108,13 @@ pub struct Prequential {
     fading_loss: Fading,
     scores: Scores,
     curve: Curve,
+    /// The class of two that `f1` is of.
+    #[serde(skip, default = "second")]
+    positive: usize,
+}
+
+fn second() -> usize {
+    1
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,7 +145,13 @@ impl Prequential {
             scores,
             curve: Curve::new(names, spec.curve_points),
             spec,
+            positive: second(),
         }
+    }
+
+    /// Which class of two the figures are about, such as `f1`: 1 by default. Not kept in checkpoints.
+    pub fn set_positive(&mut self, class: usize) {
+        self.positive = class;
     }
 
     /// Scores one event. `outputs` is what was predicted before learning from it: a probability
@@ -244,7 +257,7 @@ impl Prequential {
     /// All figures that are defined on what was seen; every one is finite.
     ///
     /// For classes: `accuracy`, `log_loss`, `kappa` (Cohen's), `kappa_m`, `kappa_t`, `macro_f1`
-    /// (mean over the classes seen or predicted), `f1` (of class 1, while there are two classes),
+    /// (mean over the classes seen or predicted), `f1` (of the positive class, see [`Prequential::set_positive`], while there are two classes),
     /// `recall.<class>` (of the first hundred classes, where seen), `no_change.accuracy`,
     /// `prior.accuracy`, `auc` of a binary task. For values: `mae`, `rmse`, `r2`, `no_change.mae`, `mean.mae`; means over
     /// the outputs. Of these `sliding.…` (no recall),
@@ -260,7 +273,9 @@ impl Prequential {
             figures = self.quick();
             figures.push(("events", self.events as f64));
             match &self.scores {
-                Scores::Classes(classes) => classes.slow(self.task == Task::Binary, &mut figures),
+                Scores::Classes(classes) => {
+                    classes.slow(self.task == Task::Binary, self.positive, &mut figures);
+                }
                 Scores::Values(values) => values.slow(&mut figures),
             }
             if self.non_finite > 0 {

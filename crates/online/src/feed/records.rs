@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidemill_engine::error::{Error, Result};
-use tidemill_recipe::stream::{Content, Events, Position, Record, Schema};
+use tidemill_recipe::stream::{Content, Events, Note, Position, Record, Schema};
 
 use super::{Came, DeadLetters, Feed, Item, Recent, Take};
 use crate::intake::{Filled, Intake, RecordKind};
@@ -63,7 +63,7 @@ impl Feed for RecordFeed {
         loop {
             let mut came = None;
             let RecordFeed { intake, seen } = self;
-            let more = intake.take(|record, kind| {
+            let more = intake.take(|record, kind, last| {
                 let taken = match kind {
                     RecordKind::Nothing => Ok(()),
                     RecordKind::Header(schema) => take(Item::Header(schema))?,
@@ -81,7 +81,9 @@ impl Feed for RecordFeed {
                 if let Err(bad) = taken {
                     seen.dead.write_dead_letter(&record, &bad)?;
                 }
-                seen.record(&record);
+                if last {
+                    seen.record(&record);
+                }
                 Ok(())
             })?;
             match came {
@@ -98,7 +100,7 @@ impl Feed for RecordFeed {
     fn pass(&mut self, header: &mut dyn FnMut(&Schema)) -> Result<()> {
         let RecordFeed { intake, seen } = self;
         while !intake.next_is_event()
-            && intake.take(|record, kind| {
+            && intake.take(|record, kind, last| {
                 match kind {
                     RecordKind::Bad(bad) => {
                         seen.dead.count_recent(true);
@@ -107,7 +109,9 @@ impl Feed for RecordFeed {
                     RecordKind::Header(schema) => header(schema),
                     RecordKind::Nothing | RecordKind::Event(_) => {}
                 }
-                seen.record(&record);
+                if last {
+                    seen.record(&record);
+                }
                 Ok(())
             })?
         {}
@@ -148,6 +152,10 @@ impl Feed for RecordFeed {
 
     fn shed(&self) -> u64 {
         self.intake.reader().counters().shed
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        self.intake.notes().to_vec()
     }
 
     fn bad(&self) -> u64 {

@@ -46,13 +46,18 @@ impl Join {
             None => Some(self.watermark.map_or(0, |before| before + 1)),
             Some(_) => good!(time::units(event.time())),
         };
-        if event.is_bare() {
+        // A label record may repeat the inputs of its event.
+        let answers = event.label() != Value::Missing
+            && id.is_some_and(|id| {
+                self.store.status(id).is_some_and(|s| !matches!(s, Status::Early(_)))
+            });
+        if event.is_bare() || answers {
             let Some(id) = id else { return set_aside("has no inputs and no id".into()) };
             let Some(given) = Given::of(event.label()) else {
                 return set_aside("has neither inputs nor a label".into());
             };
             if let Some(at) = at {
-                self.advance(at)?;
+                self.see_time(at)?;
             }
             counts.labels += 1;
             return self.take_label(encoding, id, given);
@@ -61,7 +66,7 @@ impl Join {
             let name = self.spec.time.as_deref().unwrap_or_default();
             return set_aside(format!("an event needs a time, and `{name}` is missing"));
         };
-        self.advance(at)?;
+        let at = self.see_time(at)?;
         let id = match id.map(|id| (id, self.store.status(id))) {
             Some((_, Some(status))) if !matches!(status, Status::Early(_)) => {
                 self.counts.repeated += 1;

@@ -19,7 +19,8 @@
 //! - Inputs stay what they were made when the event came. An id that loses its row of an embedding
 //!   table within the window leaves its events with a row that is another's: such tables should
 //!   have more rows than a window has ids.
-//! - A time far ahead closes all windows at once: times are taken as they are.
+//! - A time more than ten windows away from the newest one is a wrong clock until eight records in a row
+//!   agree on it: it neither closes windows nor is taken for the present before that.
 //! - When memory and the room on disk are full, the oldest events are *evicted*: not learned from.
 //!
 //! # Layout
@@ -67,7 +68,11 @@ use tidemill_recipe::online::join::{JoinSpec, Missing};
 /// The name of the tensor of a checkpoint that holds what waits.
 pub(crate) const TENSOR: &str = "labels/waiting";
 /// The first byte of what is in it.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// A time so many windows from the newest one is far from it.
+const FAR_WINDOWS: i64 = 10;
+/// So many records in a row whose times are far, and near one another, are right.
+const CONFIRMED: u32 = 8;
 
 /// The window in units of [`time`].
 fn window_units(spec: &JoinSpec) -> i64 {
@@ -96,6 +101,9 @@ pub struct JoinCounts {
     pub repeated: u64,
     /// What was given up for want of room.
     pub evicted: u64,
+    /// Times far from those of the records around them, which were not taken for the present.
+    #[serde(default)]
+    pub stray_times: u64,
     /// Negatives that were not learned from.
     pub left_out: u64,
     /// Events that waited on disk.
@@ -123,6 +131,8 @@ pub(crate) struct Join {
     counts: JoinCounts,
     /// The time of the newest record; none before the first.
     watermark: Option<i64>,
+    /// How many records in a row had a time far from it, and the time of the last one.
+    strays: (u32, i64),
     /// Steps learned, also those that were refused: whether a prediction is still the present one.
     steps: u64,
     /// Whether what labels look like was decided without having seen one.
@@ -149,6 +159,7 @@ impl Join {
             keep: keep as u64,
             counts: JoinCounts::default(),
             watermark: None,
+            strays: (0, 0),
             steps: 0,
             guessed: false,
             store: Store::new(limits, folder, keep as u64)?,
@@ -169,6 +180,39 @@ impl Join {
     /// Events with labels that wait to be learned from.
     pub(crate) fn num_ready(&self) -> usize {
         self.to_learn
+    }
+
+    /// A record has this time: time advances, unless it is far from the present and nothing else
+    /// confirms it. Gives the time from which the record's own window runs.
+    fn see_time(&mut self, at: i64) -> Result<i64> {
+        let Some(now) = self.watermark else {
+            self.advance(at)?;
+            return Ok(at);
+        };
+        let far = self.window.saturating_mul(FAR_WINDOWS);
+        if self.spec.time.is_none() || (at.saturating_sub(now)).saturating_abs() <= far {
+            self.strays = (0, 0);
+            self.advance(at)?;
+            return Ok(at);
+        }
+        // Times that agree with one another, and not with the present.
+        let (count, last) = self.strays;
+        let agrees = count > 0 && at.saturating_sub(last).saturating_abs() <= far;
+        self.strays = (if agrees { count + 1 } else { 1 }, at);
+        if self.strays.0 == 1 {
+            self.counts.stray_times += 1;
+        }
+        if self.strays.0 < CONFIRMED {
+            // Its window does not close before one that begins now would.
+            return Ok(at.max(now));
+        }
+        self.strays = (0, 0);
+        if at < now {
+            // The present was wrong.
+            self.watermark = Some(at);
+        }
+        self.advance(at)?;
+        Ok(at)
     }
 
     /// Time advances to `now`: windows close.
@@ -225,6 +269,8 @@ impl Join {
         out.slice(&serde_json::to_vec(&self.counts).unwrap_or_default());
         out.u8(u8::from(self.watermark.is_some()));
         out.i64(self.watermark.unwrap_or(0));
+        out.u64(u64::from(self.strays.0));
+        out.i64(self.strays.1);
         out.u64(self.steps);
         out.u8(u8::from(self.guessed));
         self.store.write(&mut out);
@@ -248,12 +294,16 @@ impl Join {
     }
 
     fn read(&mut self, from: &mut In<'_>) -> Option<()> {
-        if from.u8()? != VERSION {
+        let version = from.u8()?;
+        if version == 0 || version > VERSION {
             return None;
         }
         self.counts = serde_json::from_slice(from.slice()?).ok()?;
         let has = from.u8()? != 0;
         self.watermark = Some(from.i64()?).filter(|_| has);
+        if version >= 2 {
+            self.strays = (from.u64()? as u32, from.i64()?);
+        }
         self.steps = from.u64()?;
         self.guessed = from.u8()? != 0;
         self.store.read(from)?;

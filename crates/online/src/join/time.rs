@@ -5,18 +5,23 @@ use tidemill_recipe::stream::{BadEvent, Value};
 /// Units in a second.
 pub(super) const SECOND: f64 = 1e6;
 
-/// Seconds beyond this do not fit.
-const MAX_SECONDS: f64 = 9e12;
-
 /// A time as it came; `None` if it is missing.
 pub(super) fn units(value: Value<'_>) -> Result<Option<i64>, BadEvent> {
     match value {
         Value::Missing => Ok(None),
-        Value::Number(seconds) if seconds.abs() <= MAX_SECONDS => {
-            Ok(Some((seconds * SECOND).round() as i64))
+        // Milliseconds, microseconds and nanoseconds since 1970 are told by their size: as seconds
+        // they would be after the year 5000.
+        Value::Number(time) if time.abs() < 9e18 => {
+            let in_second = match time.abs() {
+                0.0..1e11 => 1.0,
+                1e11..1e14 => 1e3,
+                1e14..1e17 => 1e6,
+                _ => 1e9,
+            };
+            Ok(Some((time / in_second * SECOND).round() as i64))
         }
         Value::Number(seconds) => {
-            Err(BadEvent::new(format!("time {seconds} is no number of seconds up to 9e12")))
+            Err(BadEvent::new(format!("time {seconds} is no number of seconds since 1970")))
         }
         Value::Text(text) => rfc3339(text).map(Some).ok_or_else(|| {
             let short: String = text.chars().take(40).flat_map(char::escape_debug).collect();
@@ -28,11 +33,11 @@ pub(super) fn units(value: Value<'_>) -> Result<Option<i64>, BadEvent> {
     }
 }
 
-/// `2026-01-31T12:00:00.25+01:00`, in microseconds of the Unix epoch.
+/// `2026-01-31T12:00:00.25+01:00`, in microseconds of the Unix epoch; without an offset it is UTC.
 fn rfc3339(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let separators = [(4, b"-" as &[u8]), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":")];
-    if bytes.len() < 20 || separators.iter().any(|(at, set)| !set.contains(&bytes[*at])) {
+    if bytes.len() < 19 || separators.iter().any(|(at, set)| !set.contains(&bytes[*at])) {
         return None;
     }
     let part = |from: usize, to: usize| digits(bytes.get(from..to)?);
@@ -52,7 +57,7 @@ fn rfc3339(text: &str) -> Option<i64> {
         rest = &fraction[len..];
     }
     let offset = match rest {
-        b"Z" | b"z" => 0,
+        b"Z" | b"z" | b"" => 0,
         [sign @ (b'+' | b'-'), h @ .., b':', m1, m2] if h.len() == 2 => {
             let minutes = digits(h)? * 60 + digits(&[*m1, *m2])?;
             if *sign == b'-' { -minutes } else { minutes }
@@ -93,13 +98,12 @@ mod tests {
         is("2026-11-24 01:50:00.25Z", 1_795_485_000.25);
         is("2026-11-24T02:50:00.250000999+01:00", 1_795_485_000.25);
         is("1969-12-31T23:59:59Z", -1.0);
-        for bad in [
-            "",
-            "yesterday",
-            "2026-13-01T00:00:00Z",
-            "2026-01-01T00:00:00",
-            "2026-01-01T00:00:00é1:00",
-        ] {
+        is("2000-03-01 00:00:00", 951_868_800.0);
+        for (time, seconds) in [(1.7e12, 1.7e9), (1.7e15, 1.7e9), (1.7e18, 1.7e9), (1.7e9, 1.7e9)] {
+            let want = units(Value::Number(seconds)).unwrap();
+            assert_eq!(units(Value::Number(time)).unwrap(), want, "{time}");
+        }
+        for bad in ["", "yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00é1:00"] {
             assert!(units(Value::Text(bad)).is_err(), "{bad}");
         }
         assert!(units(Value::Number(f64::NAN)).is_err());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::lines::{Lines, MAX_RECORD};
-use crate::packed::{JSON_LOOK, MAGIC, is_gzip, is_spread, skip, unpack};
+use crate::packed::{JSON_LOOK, MAGIC, is_gzip, is_spread, is_utf16, skip, unpack};
 use crate::position::{Mark, Position};
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
@@ -67,7 +67,8 @@ impl FileSource {
         let look = if json { JSON_LOOK } else { MAGIC };
         Read::by_ref(&mut file).take(look as u64).read_to_end(&mut head).map_err(fail)?;
         file.seek(SeekFrom::Start(0)).map_err(fail)?;
-        let is_plain = !(is_gzip(path.display(), &head)? || json && is_spread(&head));
+        let is_plain =
+            !(is_gzip(path.display(), &head)? || is_utf16(&head) || json && is_spread(&head));
         let input = match is_plain {
             true => Input::Plain(file),
             false => Input::Unpacked(unpack(path.display(), file, json)?),

@@ -43,11 +43,6 @@ impl Dictionary {
         self.capacity
     }
 
-    /// Makes room for at least `capacity` texts.
-    pub fn reserve(&mut self, capacity: usize) {
-        self.capacity = self.capacity.max(capacity);
-    }
-
     pub fn texts(&self) -> &[String] {
         &self.texts
     }

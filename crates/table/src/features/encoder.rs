@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::category::{Category, write_words};
 use super::codes::{Codes, Part};
+use super::dictionary::Dictionary;
 use super::evidence::Evidence;
+use super::labels::key;
 use super::numeric::Running;
 use super::spec::{FeaturesSpec, Standardize};
-use super::{MAX_NUMBER, bits};
+use super::{MAX_NUMBER, bits, number_key};
 use crate::error::{Error, Result};
 use crate::events::{Event, Events, Schema, Value};
-use crate::formats::{BadEvent, short, short_list};
+use crate::formats::{BadEvent, Note, number, short, short_list};
 
 type Checked<T> = std::result::Result<T, BadEvent>;
 
@@ -41,17 +43,92 @@ pub struct Encoder {
     vector_scale: f64,
     #[serde(with = "bits")]
     vector_offset: f64,
+    /// Of the vector's numbers, where they are standardized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vector_running: Option<Running>,
     /// Columns of the schema.
     columns: usize,
     /// The numbers of the event in hand; NaN where one is missing.
     #[serde(skip)]
     values: Vec<f64>,
+    /// The numbers of the vector in hand.
+    #[serde(skip)]
+    vector_values: Vec<f64>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Column {
     index: usize,
     name: String,
+    /// Values that were numbers, and values that were not.
+    #[serde(default)]
+    numbers: u64,
+    #[serde(default)]
+    texts: u64,
+    /// The first value that was of the other kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    odd: Option<String>,
+    /// Where a column of numbers turned out to be texts: its one input is a code of the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    codes: Option<Dictionary>,
+}
+
+/// Texts that have a code of their own in a column that has one input.
+const MOST_CODES: usize = 1024;
+
+impl Column {
+    /// A value of a column of numbers that is no number: missing while such values are few; from a
+    /// tenth on the column is texts.
+    #[cold]
+    fn text(&mut self, text: &str) -> (f64, bool) {
+        self.texts += 1;
+        let mut revised = false;
+        if self.codes.is_none() {
+            self.odd.get_or_insert_with(|| short(text.as_bytes()));
+            let few = self.texts < ENOUGH && self.numbers > 0;
+            if few || self.texts * NUMBERS_PER_TEXT < self.numbers {
+                return (f64::NAN, false);
+            }
+            self.codes = Some(Dictionary::new(MOST_CODES));
+            revised = true;
+        }
+        (self.code(text), revised)
+    }
+
+    fn code(&mut self, text: &str) -> f64 {
+        let codes = self.codes.as_mut();
+        codes.and_then(|codes| codes.learn(text)).map_or(0.0, spread)
+    }
+
+    /// The same without learning.
+    fn find_code(&self, value: Value<'_>) -> Option<f64> {
+        let codes = self.codes.as_ref()?;
+        let mut buffer = [0; 32];
+        let text = key(value, &mut buffer)?;
+        Some(codes.find(text).map_or(0.0, spread))
+    }
+}
+
+/// A column of numbers with more than one text for so many numbers is texts.
+const NUMBERS_PER_TEXT: u64 = 9;
+
+/// Fewer texts than this say nothing where a number came.
+const ENOUGH: u64 = 3;
+
+/// Numbers from -1 to 1 for 0, 1, 2, ...: each far from those before it (multiples of the golden ratio).
+fn spread(place: usize) -> f64 {
+    (place as f64 * 0.618_033_988_749_894_9).fract() * 2.0 - 1.0
+}
+
+/// What a column is, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnKind {
+    /// Its name.
+    pub name: String,
+    /// `number`, `text`, `code of a text`, `row of an embedding`, `words`.
+    pub kind: String,
+    /// Inputs that it makes.
+    pub inputs: usize,
 }
 
 /// A row of an embedding that belongs to no id any more and is to be reset.
@@ -76,17 +153,27 @@ pub struct Table<'a> {
 
 impl Encoder {
     /// Decides what each column is: a category if `categorical` or the format says so (nominal
-    /// ARFF columns, `stream.text`), or if `numeric` is given without it, or if one of the `first`
-    /// events has text there; else a number.
+    /// ARFF columns, `stream.text`), or if `numeric` is given without it, or if more than a tenth of its
+    /// values in the `first` events is text; else a number.
     ///
     /// # Errors
     /// If `spec` is invalid or names a column that is not there.
     pub fn new(spec: &FeaturesSpec, schema: &Schema, first: &Events) -> Result<Encoder> {
-        let text = |index| {
-            let is = |event| matches!(first.get(event).value(index), Value::Text(_));
-            (0..first.len()).any(is)
+        let is_number = |index| {
+            let (mut numbers, mut texts) = (0, 0);
+            for event in 0..first.len() {
+                match first.get(event).value(index) {
+                    Value::Missing => {}
+                    Value::Number(_) => numbers += 1,
+                    Value::Text(_) => texts += 1,
+                }
+            }
+            match (numbers, texts) {
+                (0, 0) => !spec.unknown_is_text,
+                _ => numbers >= NUMBERS_PER_TEXT * texts,
+            }
         };
-        Encoder::with_kinds(spec, schema, &|index| !text(index))
+        Encoder::with_kinds(spec, schema, &is_number)
     }
 
     /// What a pass over a table has learned, as if its rows had come as events: the kinds of columns
@@ -99,6 +186,13 @@ impl Encoder {
         let mut encoder = Encoder::with_kinds(spec, schema, &|index| evidence.is_number(index))?;
         if spec.standardize == Standardize::Running {
             encoder.running = evidence.running(encoder.numbers.iter().map(|c| c.index));
+        }
+        if encoder.vector_running.is_some() {
+            encoder.vector_running = Some(evidence.vector());
+        }
+        let categories = encoder.categories.iter_mut().map(|(column, _)| column);
+        for column in encoder.numbers.iter_mut().chain(categories) {
+            (column.numbers, column.texts) = evidence.counts(column.index);
         }
         for (column, category) in &mut encoder.categories {
             let how = spec.categorical.get(&column.name).unwrap_or(&spec.text);
@@ -130,13 +224,15 @@ impl Encoder {
                  {columns}"
             )));
         }
-        let texts: HashSet<_> = schema.row.iter().filter(|f| f.text).map(|f| &f.name).collect();
+        let texts = schema.row.iter().filter(|f| f.text).map(|f| &f.name);
+        let texts: HashSet<_> = texts.chain(&schema.texts).collect();
+        let vector = spec.vector_map();
         let (mut numbers, mut categories) = (Vec::new(), Vec::new());
         for (index, name) in schema.columns.iter().enumerate() {
             if spec.sequences.contains(name) {
                 continue;
             }
-            let column = Column { index, name: name.clone() };
+            let column = Column { index, name: name.clone(), ..Column::default() };
             let number = match &spec.numeric {
                 _ if spec.categorical.contains_key(name) => false,
                 Some(numeric) => numeric.contains(name),
@@ -160,8 +256,11 @@ impl Encoder {
             numbers,
             categories,
             vector: schema.vector,
-            vector_scale: spec.vector_scale,
-            vector_offset: spec.vector_offset,
+            vector_scale: vector.map_or(1.0, |(scale, _)| scale),
+            vector_offset: vector.map_or(0.0, |(_, offset)| offset),
+            vector_running: (vector.is_none() && schema.vector > 0)
+                .then(|| Running::new(schema.vector, spec.max_deviations)),
+            vector_values: Vec::new(),
             columns: schema.columns.len(),
         })
     }
@@ -173,17 +272,24 @@ impl Encoder {
         numbers + categories + self.vector
     }
 
-    /// Learns from an event's inputs and then gives them: what test-then-train uses.
+    /// Learns from an event's inputs and then gives them: what test-then-train uses. What is no number
+    /// in a column of numbers is missing and counted; a column with many of them becomes one of texts.
     ///
     /// # Errors
-    /// If a number is text or not finite. Then nothing was learned, and `x` holds anything.
+    /// If a number of the vector is not finite. Then nothing was learned, and `x` holds anything.
     pub fn encode(&mut self, event: Event<'_>, x: &mut [f32]) -> Checked<()> {
         assert_eq!(x.len(), self.width(), "inputs");
         let mut values = std::mem::take(&mut self.values);
-        let checked = self.check(event, &mut values);
+        let checked = self.check_vector(event);
         if checked.is_ok() {
+            self.take(event, &mut values);
             if self.standardize == Standardize::Running {
                 self.running.learn(&values);
+            }
+            if let Some(running) = &mut self.vector_running {
+                self.vector_values.clear();
+                self.vector_values.extend(event.vector().iter().map(|v| f64::from(*v)));
+                running.learn(&self.vector_values);
             }
             let [mut rest, mut rows] = self.numbers_and_vector(event, &values, x);
             for (column, category) in &mut self.categories {
@@ -191,6 +297,11 @@ impl Encoder {
                 let (inputs, others) = std::mem::take(from).split_at_mut(category.width());
                 *from = others;
                 let value = event.value(column.index);
+                match value {
+                    Value::Number(_) => column.numbers += 1,
+                    Value::Text(_) => column.texts += 1,
+                    Value::Missing => {}
+                }
                 match category {
                     Category::Words { buckets, .. } => write_words(value, *buckets, inputs),
                     _ => {
@@ -211,7 +322,7 @@ impl Encoder {
     pub fn transform(&self, event: Event<'_>, x: &mut [f32]) -> Checked<()> {
         assert_eq!(x.len(), self.width(), "inputs");
         let mut values = Vec::with_capacity(self.numbers.len());
-        self.check(event, &mut values)?;
+        self.check(event, &mut values, false)?;
         let [mut rest, mut rows] = self.numbers_and_vector(event, &values, x);
         for (column, category) in &self.categories {
             let from = if category.is_row() { &mut rows } else { &mut rest };
@@ -226,24 +337,48 @@ impl Encoder {
         Ok(())
     }
 
-    /// Takes the event's numbers, if all of it is good.
-    fn check(&self, event: Event<'_>, values: &mut Vec<f64>) -> Checked<()> {
-        assert_eq!((event.columns(), event.vector().len()), (self.columns, self.vector), "columns");
+    /// Takes the event's numbers and learns what their columns are.
+    fn take(&mut self, event: Event<'_>, values: &mut Vec<f64>) {
+        let fill = self.fill.unwrap_or(f64::NAN);
+        values.resize(self.numbers.len(), 0.0);
+        for (j, (value, column)) in values.iter_mut().zip(&mut self.numbers).enumerate() {
+            *value = match event.value(column.index) {
+                Value::Number(n) if column.codes.is_none() && n.abs() <= MAX_NUMBER => {
+                    column.numbers += 1;
+                    n
+                }
+                Value::Missing => fill,
+                other => {
+                    let (taken, revised) = column.other(other);
+                    if revised {
+                        self.running.reset(j);
+                    }
+                    if taken.is_nan() { fill } else { taken }
+                }
+            };
+        }
+    }
+
+    /// The event's numbers; `strict` says that what is no number is an error instead of missing.
+    fn check(&self, event: Event<'_>, values: &mut Vec<f64>, strict: bool) -> Checked<()> {
+        let fill = self.fill.unwrap_or(f64::NAN);
         values.resize(self.numbers.len(), 0.0);
         for (value, column) in values.iter_mut().zip(&self.numbers) {
             *value = match event.value(column.index) {
+                Value::Missing => fill,
+                value if column.codes.is_some() => column.find_code(value).unwrap_or(0.0),
                 Value::Number(n) if n.abs() <= MAX_NUMBER => n,
-                Value::Missing => self.fill.unwrap_or(f64::NAN),
-                bad => return Err(bad_number(&column.name, bad)),
+                Value::Text(text) if loose(text).is_some() => loose(text).unwrap_or(f64::NAN),
+                bad if strict => return Err(bad_number(&column.name, bad)),
+                _ => fill,
             };
         }
-        for (column, _) in &self.categories {
-            if let bad @ Value::Number(n) = event.value(column.index)
-                && !n.is_finite()
-            {
-                return Err(bad_number(&column.name, bad));
-            }
-        }
+        self.check_vector(event)
+    }
+
+    /// Whether the numbers of the vector are good.
+    fn check_vector(&self, event: Event<'_>) -> Checked<()> {
+        assert_eq!((event.columns(), event.vector().len()), (self.columns, self.vector), "columns");
         let good = |v: &f32| v.abs() <= MAX_NUMBER as f32;
         if !event.vector().iter().fold(true, |all, v| all & good(v)) {
             let at = event.vector().iter().position(|v| !good(v)).unwrap_or(0);
@@ -294,7 +429,7 @@ impl Encoder {
     /// Appends the codes of an event; of a bad one only a part.
     pub(super) fn append(&self, event: Event<'_>, codes: &mut Codes) -> Checked<()> {
         let (mut values, mut x) = (Vec::new(), vec![0.0; self.numbers.len()]);
-        self.check(event, &mut values)?;
+        self.check(event, &mut values, true)?;
         self.scale(&values, &mut x);
         codes.fixed.extend(x.iter().map(|x| x.to_bits()));
         if self.missing_indicator {
@@ -344,6 +479,11 @@ impl Encoder {
 
     /// The inputs of the event's vector.
     fn write_vector(&self, event: Event<'_>, x: &mut [f32]) {
+        if let Some(running) = &self.vector_running {
+            let values: Vec<f64> = event.vector().iter().map(|v| f64::from(*v)).collect();
+            running.transform(&values, self.clip as f32, x);
+            return;
+        }
         let (scale, offset) = (self.vector_scale as f32, self.vector_offset as f32);
         for (x, v) in x.iter_mut().zip(event.vector()) {
             *x = v * scale + offset;
@@ -374,6 +514,61 @@ impl Encoder {
     /// where one is missing.
     pub fn numbers(&self) -> (impl Iterator<Item = &str>, &[f64]) {
         (self.numbers.iter().map(|column| column.name.as_str()), &self.values)
+    }
+
+    /// What each column is, in the order of the schema.
+    pub fn kinds(&self) -> Vec<ColumnKind> {
+        let indicator = usize::from(self.missing_indicator);
+        let number = |column: &Column| {
+            let kind = if column.codes.is_some() { "code of a text" } else { "number" };
+            (column.index, column.name.clone(), kind, 1 + indicator)
+        };
+        let category = |(column, category): &(Column, Category)| {
+            let kind = match category {
+                Category::Hashing(_) | Category::Dictionary(_) => "text",
+                Category::Words { .. } => "words",
+                Category::Ids(_) => "row of an embedding",
+            };
+            (column.index, column.name.clone(), kind, category.width())
+        };
+        let mut all: Vec<_> = self.numbers.iter().map(number).collect();
+        all.extend(self.categories.iter().map(category));
+        all.sort_unstable();
+        let kind = |(_, name, kind, inputs): (usize, String, &str, usize)| ColumnKind {
+            name,
+            kind: kind.to_owned(),
+            inputs,
+        };
+        all.into_iter().map(kind).collect()
+    }
+
+    /// What a user should know of columns whose values are of two kinds.
+    pub fn notes(&self) -> Vec<Note> {
+        let odd = |column: &Column| column.odd.clone().unwrap_or_default();
+        let numbers = self.numbers.iter().filter(|c| c.odd.is_some()).map(|c| {
+            let (name, odd) = (&c.name, odd(c));
+            let text = match &c.codes {
+                Some(_) => format!(
+                    "column `{name}` was taken for numbers and holds texts (`{odd}`): each is a code of \
+                     its one input; name the column in text for an input for each text"
+                ),
+                None => format!("column `{name}`: `{odd}` and the like are no numbers and are missing"),
+            };
+            Note { text, count: c.texts }
+        });
+        let texts = self
+            .categories
+            .iter()
+            .map(|(column, _)| column)
+            .filter(|c| c.numbers + c.texts >= 20 && c.texts > 0 && c.numbers > c.texts);
+        let texts = texts.map(|c| {
+            Note::once(format!(
+                "column `{}` is text, though most of its values are numbers; name it in \
+                 features.numeric if the others are missing values",
+                c.name
+            ))
+        });
+        numbers.chain(texts).collect()
     }
 
     /// What each input is: `price`, `price is missing`, `color=red`, `user row`, `x[3]`.
@@ -410,6 +605,46 @@ impl Encoder {
         }
         freed
     }
+}
+
+impl Column {
+    /// A value that is no number to be used as it is: of a column of texts, or a text among numbers.
+    #[cold]
+    fn other(&mut self, value: Value<'_>) -> (f64, bool) {
+        match value {
+            Value::Missing => (f64::NAN, false),
+            // Beyond what a model can take.
+            Value::Number(n) if self.codes.is_none() => {
+                self.texts += 1;
+                self.odd.get_or_insert_with(|| n.to_string());
+                (f64::NAN, false)
+            }
+            Value::Number(n) => {
+                self.numbers += 1;
+                if self.numbers > NUMBERS_PER_TEXT * (self.texts + ENOUGH) && n.abs() <= MAX_NUMBER
+                {
+                    // Numbers after all.
+                    self.codes = None;
+                    return (n, true);
+                }
+                let mut buffer = [0; 32];
+                (self.code(number_key(n, &mut buffer)), false)
+            }
+            // Such as 007, where most values have no zeros before them.
+            Value::Text(text) if self.codes.is_none() && self.numbers > 0 => match loose(text) {
+                Some(n) if n.abs() <= MAX_NUMBER => {
+                    self.numbers += 1;
+                    (n, false)
+                }
+                _ => self.text(text),
+            },
+            Value::Text(text) => self.text(text),
+        }
+    }
+}
+
+fn loose(text: &str) -> Option<f64> {
+    number::loose(text.as_bytes(), number::Style::default())
 }
 
 #[cold]

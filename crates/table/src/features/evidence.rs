@@ -26,6 +26,9 @@ pub struct Evidence {
     columns: Vec<Tally>,
     fill: f64,
     values: Vec<f64>,
+    /// Of the input vector, where it is standardized.
+    vector: Running,
+    vector_values: Vec<f64>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +84,10 @@ impl Evidence {
             }
         });
         let columns: Vec<Tally> = columns.collect();
+        let width = if spec.vector_map().is_none() { schema.vector } else { 0 };
         Evidence {
+            vector: Running::new(width, spec.max_deviations),
+            vector_values: vec![0.0; width],
             rows: 0,
             running: Running::new(columns.len(), spec.max_deviations),
             values: vec![f64::NAN; columns.len()],
@@ -108,6 +114,13 @@ impl Evidence {
             };
         }
         self.running.learn(&self.values);
+        if !self.vector_values.is_empty() {
+            for (value, v) in self.vector_values.iter_mut().zip(event.vector()) {
+                let v = f64::from(*v);
+                *value = if v.abs() <= MAX_NUMBER { v } else { f64::NAN };
+            }
+            self.vector.learn(&self.vector_values);
+        }
     }
 
     /// Rows taken into account.
@@ -119,6 +132,27 @@ impl Evidence {
     pub(super) fn is_number(&self, column: usize) -> bool {
         let Tally { numbers, texts, .. } = self.columns[column];
         numbers as f64 >= NUMBER_SHARE * (numbers + texts) as f64
+    }
+
+    /// Columns that are text though some values were read as numbers: to be read again as they are
+    /// written, so that `1e3` and `1000` are two texts. None of those in `known`.
+    pub fn mixed(&self, schema: &Schema, known: &[String]) -> Vec<String> {
+        let columns = self.columns.iter().enumerate().zip(&schema.columns);
+        let mixed = columns.filter(|((i, tally), name)| {
+            !self.is_number(*i) && tally.numbers > 0 && !known.contains(name)
+        });
+        mixed.map(|(_, name)| name.clone()).collect()
+    }
+
+    /// Numbers and texts of a column.
+    pub(super) fn counts(&self, column: usize) -> (u64, u64) {
+        let Tally { numbers, texts, .. } = self.columns[column];
+        (numbers, texts)
+    }
+
+    /// The statistics of the input vector.
+    pub(super) fn vector(&self) -> Running {
+        self.vector.clone()
     }
 
     /// The texts of a column, with its numbers as texts.

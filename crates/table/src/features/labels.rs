@@ -1,12 +1,13 @@
 //! Labels to classes or scaled targets.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde::{Deserialize, Serialize};
 
-use super::dictionary::Dictionary;
 use super::numeric::Running;
 use super::{MAX_KEY_BYTES, MAX_NUMBER, number_key};
 use crate::events::Value;
-use crate::formats::{BadEvent, short};
+use crate::formats::{BadEvent, number, short};
 
 /// A label as the model sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,14 +31,33 @@ pub enum Labels {
     Values(Targets),
 }
 
-/// Classes in their order of appearance, up to a capacity.
+/// Classes by name, each of them an output of the model. A whole number is the class of that output
+/// where it is free, so that labels 0 to K-1 are what they say; any other label takes the first output
+/// that is free. So 1 to K, -1 and 1, or texts take the outputs as they come, and none is lost while
+/// one is free.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "Dictionary", into = "Dictionary")]
+#[serde(from = "Saved", into = "Saved")]
 pub struct Classes {
-    names: Dictionary,
+    /// By output; none where it is free.
+    names: Vec<Option<String>>,
+    /// By name.
+    index: HashMap<String, usize>,
     /// By number, where the name is a small whole number, as it mostly is.
     small: Vec<Option<usize>>,
+    /// Whether the order of the classes was given, and not found.
+    given: bool,
 }
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    capacity: usize,
+    texts: Vec<Option<String>>,
+    #[serde(default)]
+    given: bool,
+}
+
+/// Names up to this are looked up by their number.
+const SMALL: usize = 256;
 
 /// Targets scaled by running mean and standard deviation, or not at all.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,33 +65,57 @@ pub struct Targets {
     running: Option<Running>,
 }
 
-impl From<Dictionary> for Classes {
-    fn from(names: Dictionary) -> Classes {
-        let mut classes = Classes { names, small: vec![None; 256] };
-        for (class, name) in classes.names.texts().iter().enumerate() {
-            let small = name.parse::<usize>().ok().filter(|n| *n < 256 && n.to_string() == *name);
-            if let Some(small) = small {
-                classes.small[small] = Some(class);
-            }
+impl From<Saved> for Classes {
+    fn from(saved: Saved) -> Classes {
+        let mut names = saved.texts;
+        names.resize(saved.capacity.max(names.len()), None);
+        let mut classes =
+            Classes { index: HashMap::new(), small: vec![None; SMALL], given: saved.given, names };
+        for class in 0..classes.names.len() {
+            classes.remember(class);
         }
         classes
     }
 }
 
-impl From<Classes> for Dictionary {
-    fn from(classes: Classes) -> Dictionary {
-        classes.names
+impl From<Classes> for Saved {
+    fn from(classes: Classes) -> Saved {
+        let mut texts = classes.names;
+        let capacity = texts.len();
+        while texts.last().is_some_and(Option::is_none) {
+            texts.pop();
+        }
+        Saved { capacity, texts, given: classes.given }
     }
 }
 
 impl Labels {
     /// Up to `capacity` classes, of which these are known.
     pub fn classes(capacity: usize, known: &[String]) -> Labels {
-        let mut names = Dictionary::new(capacity.max(known.len()));
-        for name in known {
-            names.learn(name);
+        let texts = known.iter().cloned().map(Some).collect();
+        let (capacity, given) = (capacity.max(known.len()), !known.is_empty());
+        Labels::Classes(Classes::from(Saved { capacity, texts, given }))
+    }
+
+    /// Up to `capacity` classes, of which these labels were found: numbers that are outputs as they are,
+    /// others in their order. What comes later takes outputs that are free.
+    pub fn found(capacity: usize, found: &BTreeSet<String>) -> Labels {
+        let output = |name: &String| name.parse::<usize>().ok().filter(|n| *n < capacity);
+        let own: Option<Vec<usize>> = found.iter().map(output).collect();
+        let mut texts = vec![None; capacity];
+        match own {
+            Some(outputs) => {
+                for (output, name) in outputs.into_iter().zip(found) {
+                    texts[output].get_or_insert(name.clone());
+                }
+            }
+            None if found.len() <= capacity => {
+                texts = in_order(found.iter().cloned()).into_iter().map(Some).collect();
+            }
+            // As they come: there is no room for all.
+            None => {}
         }
-        Labels::Classes(Classes::from(names))
+        Labels::Classes(Classes::from(Saved { capacity, texts, given: false }))
     }
 
     /// Targets, scaled as they come (`scale`) or as they are.
@@ -82,23 +126,15 @@ impl Labels {
     /// Classes of a table, of these names: sorted, as numbers where all are numbers, so that `10` comes
     /// after `9`.
     pub fn sorted(found: impl IntoIterator<Item = String>) -> Labels {
-        let mut names: Vec<String> = found.into_iter().collect();
-        let numbers: Option<Vec<f64>> = names.iter().map(|n| n.parse().ok()).collect();
-        match numbers {
-            Some(numbers) => {
-                let mut both: Vec<_> = numbers.into_iter().zip(names).collect();
-                both.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-                names = both.into_iter().map(|(_, name)| name).collect();
-            }
-            None => names.sort(),
-        }
-        Labels::classes(names.len(), &names)
+        let names = in_order(found);
+        let texts = names.iter().cloned().map(Some).collect();
+        Labels::Classes(Classes::from(Saved { capacity: names.len(), texts, given: false }))
     }
 
     /// Makes room for so many classes, as many as the model tells apart.
     pub fn reserve(&mut self, classes: usize) {
         if let Labels::Classes(known) = self {
-            known.names.reserve(classes);
+            known.names.resize(classes.max(known.names.len()), None);
         }
     }
 
@@ -108,6 +144,11 @@ impl Labels {
             Value::Number(n) if !n.is_finite() => None,
             label => key(label, &mut [0; 32]).map(str::to_owned),
         }
+    }
+
+    /// The number that a label is as a target; none if it is missing or no number.
+    pub fn number(label: Value<'_>) -> Option<f64> {
+        target(label).ok().flatten()
     }
 
     /// Whether [`Labels::encode`] will take a label; for whoever must know before learning from
@@ -168,10 +209,43 @@ impl Labels {
         })
     }
 
-    /// Names of the classes so far; empty for targets.
+    /// The class of two that binary figures are about: the second one where the order was given, else
+    /// the one whose name comes later (1 after 0, 2 after 1, `yes` after `no`), whichever was seen
+    /// first. None where there are not two.
+    pub fn positive(&self) -> Option<usize> {
+        match self {
+            Labels::Binary => Some(1),
+            Labels::Classes(classes) if classes.names.len() == 2 => {
+                match (classes.given, &classes.names[..]) {
+                    (false, [Some(a), Some(b)]) => {
+                        let ordered = in_order([a.clone(), b.clone()]);
+                        Some(usize::from(ordered[1] == *b))
+                    }
+                    _ => Some(1),
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// The name of that class.
+    pub fn positive_name(&self) -> Option<String> {
+        self.names().get(self.positive()?).cloned()
+    }
+
+    /// Whether a label has been seen, or classes were named.
+    pub fn is_known(&self) -> bool {
+        match self {
+            Labels::Classes(classes) => !classes.index.is_empty(),
+            _ => true,
+        }
+    }
+
+    /// Names of the classes by output; empty for targets, and for classes of which none is known. An
+    /// output that no label has taken has its number, or no name where that is the name of another.
     pub fn names(&self) -> Vec<String> {
         match self {
-            Labels::Classes(classes) => classes.names.texts().to_vec(),
+            Labels::Classes(classes) => classes.names(),
             Labels::Binary => vec!["0".to_owned(), "1".to_owned()],
             Labels::Values(_) => Vec::new(),
         }
@@ -201,25 +275,65 @@ impl Classes {
     fn find(&self, label: Value<'_>) -> Result<Option<usize>, BadEvent> {
         Ok(match label {
             Value::Missing => None,
-            Value::Text(text) => self.names.find(text),
+            Value::Text(text) => self.place(text),
             Value::Number(n) if n.is_finite() => {
                 // Whole numbers are looked up without being written out.
                 let whole = n as usize;
                 if whole < self.small.len() && whole as f64 == n {
                     self.small[whole]
                 } else {
-                    self.names.find(number_key(n, &mut [0; 32]))
+                    self.place(number_key(n, &mut [0; 32]))
                 }
             }
             Value::Number(n) => return Err(BadEvent::new(format!("label {n} is not finite"))),
         })
     }
 
-    fn learn(&mut self, label: Value<'_>) {
-        if let Some(name) = key(label, &mut [0; 32]) {
-            self.names.learn(name);
-            *self = Classes::from(std::mem::replace(&mut self.names, Dictionary::new(0)));
+    fn place(&self, name: &str) -> Option<usize> {
+        // Hashing costs more than looking at a few.
+        if self.names.len() <= 4 {
+            return self.names.iter().position(|n| n.as_deref() == Some(name));
         }
+        self.index.get(name).copied()
+    }
+
+    /// The output that a new class gets: that of its number if it is free, else the first free one.
+    fn free(&self, name: &str) -> Option<usize> {
+        let own = name.parse::<usize>().ok().filter(|n| *n < self.names.len());
+        let own = own.filter(|n| self.names[*n].is_none());
+        own.or_else(|| self.names.iter().position(Option::is_none))
+    }
+
+    fn learn(&mut self, label: Value<'_>) {
+        let mut buffer = [0; 32];
+        let Some(name) = key(label, &mut buffer) else { return };
+        if let Some(class) = self.free(name) {
+            self.names[class] = Some(name.to_owned());
+            self.remember(class);
+        }
+    }
+
+    /// Enters the name of a class where it is looked up.
+    fn remember(&mut self, class: usize) {
+        let Some(name) = &self.names[class] else { return };
+        self.index.entry(name.clone()).or_insert(class);
+        let small = name.parse::<usize>().ok().filter(|n| *n < SMALL && n.to_string() == *name);
+        if let Some(small) = small {
+            self.small[small].get_or_insert(class);
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        if self.index.is_empty() {
+            return Vec::new();
+        }
+        let last = self.names.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        let name = |(i, name): (usize, &Option<String>)| match name {
+            Some(name) => name.clone(),
+            None if self.index.contains_key(&i.to_string()) => String::new(),
+            None => i.to_string(),
+        };
+        self.names[..last].iter().enumerate().map(name).collect()
     }
 
     /// Whether it is known or there is room for it.
@@ -233,15 +347,32 @@ impl Classes {
             let (name, most) = (short(name.as_bytes()), MAX_KEY_BYTES);
             return Err(BadEvent::new(format!("label `{name}` is longer than {most} bytes")));
         }
-        if self.names.texts().len() == self.names.capacity() {
+        if self.free(name).is_none() {
             return Err(BadEvent::new(format!(
                 "unknown class {}: the model has {} classes, all taken ({})",
                 shown(label),
-                self.names.capacity(),
-                short(self.names.texts().join(", ").as_bytes())
+                self.names.len(),
+                short(self.names().join(", ").as_bytes())
             )));
         }
         Ok(())
+    }
+}
+
+/// Names in their order: as numbers where all are numbers, so that `10` comes after `9`.
+fn in_order(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<String> = names.into_iter().collect();
+    let numbers: Option<Vec<f64>> = names.iter().map(|n| n.parse().ok()).collect();
+    match numbers {
+        Some(numbers) => {
+            let mut both: Vec<_> = numbers.into_iter().zip(names).collect();
+            both.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+            both.into_iter().map(|(_, name)| name).collect()
+        }
+        None => {
+            names.sort();
+            names
+        }
     }
 }
 
@@ -273,6 +404,10 @@ fn target(label: Value<'_>) -> Result<Option<f64>, BadEvent> {
     match label {
         Value::Missing => Ok(None),
         Value::Number(n) if n.abs() <= MAX_NUMBER => Ok(Some(n)),
+        Value::Text(text) => match number::loose(text.as_bytes(), number::Style::default()) {
+            Some(n) if n.abs() <= MAX_NUMBER => Ok(Some(n)),
+            _ => Err(BadEvent::new(format!("label {} is no finite number", shown(label)))),
+        },
         other => Err(BadEvent::new(format!("label {} is no finite number", shown(other)))),
     }
 }

@@ -25,7 +25,7 @@ mod numeric;
 pub mod spec;
 
 pub use codes::Codes;
-pub use encoder::{Encoder, FreedRow, Table};
+pub use encoder::{ColumnKind, Encoder, FreedRow, Table};
 pub use evidence::Evidence;
 pub use hashed::HashedColumns;
 pub use labels::{Label, Labels};

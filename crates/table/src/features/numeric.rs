@@ -56,6 +56,11 @@ impl Running {
         some
     }
 
+    /// Forgets what was seen of a column.
+    pub fn reset(&mut self, j: usize) {
+        (self.counts[j], self.means[j], self.inverses[j], self.squares[j]) = (0.0, 0.0, 0.0, 0.0);
+    }
+
     /// Learns from one value of each column.
     pub fn learn(&mut self, values: &[f64]) {
         // All columns have seen as many values, none is missing and none far out: the usual event,

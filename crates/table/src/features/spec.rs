@@ -32,10 +32,16 @@ pub struct FeaturesSpec {
     pub categorical: BTreeMap<String, Categorical>,
     /// Encoding of the text columns that `categorical` does not name.
     pub text: Categorical,
-    /// Factor of the input vector's numbers, such as 1/255 for pixels. Default: 1.
-    pub vector_scale: f64,
-    /// Added to the input vector's numbers after `vector_scale`. Default: 0.
-    pub vector_offset: f64,
+    /// Factor of the input vector's numbers, such as 1/255 for pixels, in place of `standardize`. None
+    /// by default: the vector's numbers are scaled as those of columns are.
+    pub vector_scale: Option<f64>,
+    /// Added to the input vector's numbers after `vector_scale`, in place of `standardize`. None by
+    /// default.
+    pub vector_offset: Option<f64>,
+    /// Whether columns of which no value is known yet are taken to be text; set where that alone fits
+    /// the model's inputs.
+    #[serde(skip)]
+    pub unknown_is_text: bool,
     /// Columns that the encoder leaves to inputs of words; set from the model's inputs.
     #[serde(skip)]
     pub sequences: Vec<String>,
@@ -52,8 +58,9 @@ impl Default for FeaturesSpec {
             numeric: None,
             categorical: BTreeMap::new(),
             text: Categorical::Dictionary { capacity: 64 },
-            vector_scale: 1.0,
-            vector_offset: 0.0,
+            vector_scale: None,
+            vector_offset: None,
+            unknown_is_text: false,
             sequences: Vec::new(),
         }
     }
@@ -142,6 +149,18 @@ fn sixty_four() -> usize {
 const MAX_CAPACITY: usize = (1 << 24) - 1;
 
 impl FeaturesSpec {
+    /// How the input vector is scaled where that is fixed: factor and what is added then.
+    pub(super) fn vector_map(&self) -> Option<(f64, f64)> {
+        let is_given = self.vector_scale.is_some() || self.vector_offset.is_some();
+        let given = (self.vector_scale.unwrap_or(1.0), self.vector_offset.unwrap_or(0.0));
+        match self.standardize {
+            _ if is_given => Some(given),
+            Standardize::Running => None,
+            Standardize::None => Some((1.0, 0.0)),
+            Standardize::Scale { multiply, add } => Some((multiply, add)),
+        }
+    }
+
     /// Refuses values that make no sense.
     pub(super) fn check(&self) -> Result<()> {
         let usage = |text: String| Err(Error::Usage(text));
@@ -175,12 +194,10 @@ impl FeaturesSpec {
                 "online.features.standardize.scale must be finite, found {multiply} and {add}"
             ));
         }
-        if !self.vector_offset.is_finite() {
-            let offset = self.vector_offset;
+        if let Some(offset) = self.vector_offset.filter(|offset| !offset.is_finite()) {
             return usage(format!("online.features.vector_offset must be finite, found {offset}"));
         }
-        if !self.vector_scale.is_finite() {
-            let scale = self.vector_scale;
+        if let Some(scale) = self.vector_scale.filter(|scale| !scale.is_finite()) {
             return usage(format!("online.features.vector_scale must be finite, found {scale}"));
         }
         let named = self.categorical.iter().map(|(name, c)| (format!("categorical.{name}"), c));

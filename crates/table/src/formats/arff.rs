@@ -3,6 +3,7 @@
 //! Nominal and string attributes are text, also where they look like numbers. A value is missing
 //! where it is `?`.
 
+use super::missing::Missing;
 use super::row::{self, Cell, Role};
 use super::{BadEvent, Decoded, Decoder, FormatSpec, number, short};
 use crate::events::{Draft, Events, Field, Schema, Value};
@@ -16,6 +17,7 @@ pub(super) struct Arff {
     attributes: Vec<Field>,
     schema: Option<Schema>,
     cells: Vec<Cell>,
+    missing: Missing,
     unquoted: Vec<u8>,
 }
 
@@ -23,7 +25,8 @@ impl Arff {
     pub fn new(spec: &FormatSpec, schema: Option<Schema>) -> Arff {
         let cells = schema.as_ref().map_or_else(Vec::new, |s| row::cells(spec, s));
         let (attributes, unquoted) = (Vec::new(), Vec::new());
-        Arff { spec: spec.clone(), attributes, schema, cells, unquoted }
+        let missing = Missing::new(&spec.missing_given());
+        Arff { spec: spec.clone(), attributes, schema, cells, missing, unquoted }
     }
 
     /// A line of the header.
@@ -59,7 +62,7 @@ impl Arff {
             return Err(BadEvent::new("@data without an @attribute before it"));
         }
         let Some(schema) = &mut self.schema else {
-            self.schema = Some(row::schema(&self.spec, row)?);
+            self.schema = Some(row::schema(&self.spec, row, &[])?);
             return Ok(());
         };
         // As with CSV: a header that lacks a column leaves an empty row behind.
@@ -81,14 +84,19 @@ impl Decoder for Arff {
         }
         match bytes.first() {
             None | Some(b'%') => return Ok(Decoded::Nothing),
-            Some(b'@') => return self.declaration(bytes).map(|()| Decoded::Nothing),
+            Some(b'@') => {
+                let is_data = bytes.len() >= 5 && bytes[..5].eq_ignore_ascii_case(b"@data");
+                self.declaration(bytes)?;
+                return Ok(if is_data { Decoded::Header } else { Decoded::Nothing });
+            }
             Some(_) => {}
         }
         let Some(schema) = self.schema.as_ref().filter(|s| !s.row.is_empty()) else {
             return Err(BadEvent::new("a row before @data, or after a header that was not good"));
         };
         let mut draft = events.start(schema);
-        let row = Row { cells: &self.cells, schema, scratch: &mut self.unquoted };
+        let row =
+            Row { cells: &self.cells, schema, missing: &self.missing, scratch: &mut self.unquoted };
         match bytes.strip_prefix(b"{") {
             Some(rest) => row.sparse(rest, &mut draft)?,
             None => row.dense(bytes, &mut draft)?,
@@ -105,6 +113,7 @@ impl Decoder for Arff {
 struct Row<'a> {
     cells: &'a [Cell],
     schema: &'a Schema,
+    missing: &'a Missing,
     scratch: &'a mut Vec<u8>,
 }
 
@@ -118,6 +127,18 @@ impl Row<'_> {
                 break;
             }
             at += 1;
+        }
+        // MOA writes a comma after the last value; Weka a weight in braces.
+        let rest = bytes[at.min(bytes.len())..].strip_prefix(b",").unwrap_or_default().trim_ascii();
+        if count == self.cells.len() && at < bytes.len() {
+            let braces = rest.strip_prefix(b"{").and_then(|r| r.strip_suffix(b"}"));
+            if let Some(weight) = braces.and_then(|w| number::whole(w.trim_ascii())) {
+                row::put(draft, Role::Weight, Value::Number(weight))?;
+                return Ok(());
+            }
+            if rest.is_empty() {
+                return Ok(());
+            }
         }
         if at < bytes.len() || count < self.cells.len() {
             let (more, expected) =
@@ -179,6 +200,8 @@ impl Row<'_> {
         if !cell.text
             && let Some((number, len)) = number::prefix(&bytes[at..])
             && bytes.get(at + len).is_none_or(|end| ends.contains(end))
+            && number.is_finite()
+            && !self.missing.has_number(number)
         {
             row::put(draft, cell.role, Value::Number(number))?;
             return Ok(at + len);
@@ -186,9 +209,10 @@ impl Row<'_> {
         let name = &self.schema.row[index].name;
         let bad = |text: String| BadEvent::new(format!("column `{name}`: {text}"));
         let (value, quoted, end) = cut(bytes, at, ends, self.scratch).map_err(|b| bad(b.reason))?;
-        let value = if value == b"?" && !quoted {
+        let is_missing = value == b"?" || self.missing.has(value);
+        let value = if is_missing && !quoted {
             Value::Missing
-        } else if let Some(number) = number::whole(value).filter(|_| !cell.text) {
+        } else if let Some(number) = number::whole(value).filter(|n| !cell.text && n.is_finite()) {
             Value::Number(number)
         } else if cell.text || !matches!(cell.role, Role::Input(_) | Role::Weight) {
             let text = std::str::from_utf8(value);
@@ -247,12 +271,12 @@ fn attribute(bytes: &[u8], scratch: &mut Vec<u8>) -> Result<Field> {
     if let Some(values) = kind.strip_prefix(b"{") {
         let (first, _, _) = cut(values, 0, b",}", scratch)?;
         let zero = String::from_utf8_lossy(first).into_owned();
-        return Ok(Field { name, text: true, zero: Some(zero) });
+        return Ok(Field { text: true, zero: Some(zero), ..Field::named(name) });
     }
     let word = kind.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     match word.to_ascii_lowercase().as_slice() {
-        b"numeric" | b"real" | b"integer" => Ok(Field { name, text: false, zero: None }),
-        b"string" | b"date" => Ok(Field { name, text: true, zero: None }),
+        b"numeric" | b"real" | b"integer" => Ok(Field::named(name)),
+        b"string" | b"date" => Ok(Field { text: true, ..Field::named(name) }),
         _ => Err(BadEvent::fatal(format!(
             "@attribute {name}: `{}` is none of numeric, real, integer, string, date and {{...}}",
             short(kind)

@@ -4,8 +4,10 @@
 //!
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each; `arrow`: Arrow IPC as JSON lines
-//! - `row`: what CSV and ARFF rows share; `number`, `reader` (JSON), `words`, `hash`
-//!   (VW): the inner loops; `values`: JSON of other layouts as JSON lines
+//! - [`look`]: what the start of a file says of how it is written
+//! - `row`: what CSV and ARFF rows share; `missing`: what stands for no value; [`text`]: encodings;
+//!   `number`, `reader` (JSON), `words`, `hash` (VW): the inner loops; `values`: JSON of other layouts
+//!   as JSON lines
 
 mod arff;
 mod arrow;
@@ -13,10 +15,13 @@ mod csv;
 pub(crate) mod hash;
 mod json;
 mod libsvm;
-mod number;
+pub mod look;
+mod missing;
+pub(crate) mod number;
 mod reader;
 mod row;
 pub mod spec;
+pub mod text;
 mod values;
 mod vw;
 mod words;
@@ -24,7 +29,8 @@ mod words;
 pub use arrow::arrow_lines;
 pub use csv::{fields, names};
 pub use json::check_json;
-pub use spec::{Format, FormatSpec, LABELS};
+pub use look::{Look, look};
+pub use spec::{Encoding, Format, FormatSpec, LABELS, MISSING};
 pub use values::{JSON_LOOK, is_spread, json_lines};
 
 use crate::error::Result;
@@ -48,6 +54,52 @@ pub trait Decoder: Send {
     /// What events consist of, once the header or the first event is known. Saved in checkpoints
     /// and given back to [`decoder`] on resume.
     fn schema(&self) -> Option<&Schema>;
+
+    /// Whether the record decoded last begins one of several lines, of which more are to come.
+    fn is_open(&self) -> bool {
+        false
+    }
+
+    /// Records before the one decoded last that turned out to be no events only now: lines that a
+    /// quoted field was taken to go on in.
+    fn take_lost(&mut self) -> Vec<BadEvent> {
+        Vec::new()
+    }
+
+    /// The stream has ended: what is left of it and is no event.
+    fn finish(&mut self) -> Vec<BadEvent> {
+        Vec::new()
+    }
+
+    /// What a user should know of the records so far.
+    fn notes(&self) -> Vec<Note> {
+        Vec::new()
+    }
+}
+
+/// Something that a user should know of a table or stream, and how often it was so.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Note {
+    /// The note, without the count: the same however often.
+    pub text: String,
+    /// How often; 1 for what is so once and for all.
+    pub count: u64,
+}
+
+impl Note {
+    /// Something that is so, however many records there are.
+    pub fn once(text: impl Into<String>) -> Note {
+        Note { text: text.into(), count: 1 }
+    }
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.count {
+            0 | 1 => write!(f, "{}", self.text),
+            n => write!(f, "{} ({n} times)", self.text),
+        }
+    }
 }
 
 /// What a record was.
@@ -55,7 +107,9 @@ pub trait Decoder: Send {
 pub enum Decoded {
     /// An event, which was appended.
     Event,
-    /// A header, a comment or an empty line.
+    /// A header: what records consist of is another thing from here on.
+    Header,
+    /// A comment, an empty line, or the beginning of a record of several lines.
     Nothing,
 }
 
@@ -70,22 +124,29 @@ pub struct BadEvent {
     pub fatal: bool,
     /// Whether nothing is wrong with the record itself: a label that came late, say.
     pub expected: bool,
+    /// Whether it ends within quotes, so that it may go on in the next line.
+    pub(crate) unclosed: bool,
 }
 
 impl BadEvent {
     /// One event is bad.
     pub fn new(reason: impl Into<String>) -> BadEvent {
-        BadEvent { reason: reason.into(), fatal: false, expected: false }
+        BadEvent { reason: reason.into(), fatal: false, expected: false, unclosed: false }
     }
 
     /// The record is as it should be, and is not used all the same.
     pub fn expected(reason: impl Into<String>) -> BadEvent {
-        BadEvent { reason: reason.into(), fatal: false, expected: true }
+        BadEvent { expected: true, ..BadEvent::new(reason) }
     }
 
     /// The recipe does not fit the stream.
     pub fn fatal(reason: impl Into<String>) -> BadEvent {
-        BadEvent { reason: reason.into(), fatal: true, expected: false }
+        BadEvent { fatal: true, ..BadEvent::new(reason) }
+    }
+
+    /// A quoted field goes on at the end of the line.
+    pub(crate) fn unclosed() -> BadEvent {
+        BadEvent { unclosed: true, ..BadEvent::new("a quoted field has no closing quote") }
     }
 }
 

@@ -1,4 +1,15 @@
-//! Decimal numbers, exactly rounded.
+//! Decimal numbers, exactly rounded, and the other ways in which tables write them.
+
+/// How numbers are written beside the plain way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Style {
+    /// `,` where a comma stands before the decimals, `.` where nothing else may.
+    pub decimal: Option<u8>,
+    /// What is between groups of three digits.
+    pub thousands: Option<u8>,
+    /// Whether a comma is the delimiter, so that a single comma within a (quoted) number groups digits.
+    pub commas_group: bool,
+}
 
 /// The number at the start of `bytes` and its length; `None` if there is none.
 ///
@@ -11,4 +22,122 @@ pub(super) fn prefix(bytes: &[u8]) -> Option<(f64, usize)> {
 /// The number that `bytes` is as a whole.
 pub(super) fn whole(bytes: &[u8]) -> Option<f64> {
     prefix(bytes).filter(|(_, len)| *len == bytes.len()).map(|(number, _)| number)
+}
+
+/// The number that `bytes` is for a column: finite, and no code with a leading zero (`02134`).
+pub(crate) fn plain(bytes: &[u8]) -> Option<f64> {
+    if leading_zero(bytes) { None } else { whole(bytes).filter(|n| n.is_finite()) }
+}
+
+/// Whether it is digits that begin with a zero, so that something would be lost in a number.
+pub(crate) fn leading_zero(bytes: &[u8]) -> bool {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    digits.len() > 1 && digits[0] == b'0' && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// The number that a text of a column of numbers is: as [`plain`], also with leading zeros, as `true`
+/// or `false`, with a decimal comma or with groups of three digits.
+pub(crate) fn loose(bytes: &[u8], style: Style) -> Option<f64> {
+    let points = style.decimal != Some(b',') && style.thousands != Some(b'.');
+    if points && let Some(number) = whole(bytes).filter(|n| n.is_finite()) {
+        return Some(number);
+    }
+    if bytes.eq_ignore_ascii_case(b"true") {
+        return Some(1.0);
+    }
+    if bytes.eq_ignore_ascii_case(b"false") {
+        return Some(0.0);
+    }
+    separated(bytes, style)
+}
+
+/// A number with separators: `2,5`, `1,234`, `1.234,5`, `1,234.5`, `1 234`.
+fn separated(bytes: &[u8], style: Style) -> Option<f64> {
+    if bytes.len() > 40 || !bytes.last()?.is_ascii_digit() {
+        return None;
+    }
+    let has = |b: u8| bytes.contains(&b);
+    let (decimal, group) = match (style.decimal, style.thousands) {
+        (Some(decimal), group) => (decimal, group),
+        (None, Some(group)) => (if group == b',' { b'.' } else { b',' }, Some(group)),
+        // Both are there: the later one is before the decimals.
+        (None, None) if has(b',') && has(b'.') => {
+            let last = bytes.iter().rfind(|b| matches!(b, b',' | b'.')).copied()?;
+            (last, Some(if last == b',' { b'.' } else { b',' }))
+        }
+        (None, None) if style.commas_group => (b'.', Some(b',')),
+        (None, None) => (b',', None),
+    };
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut run = 0;
+    let (mut grouped, mut fraction) = (false, false);
+    for (i, &b) in bytes.iter().enumerate() {
+        match b {
+            b'0'..=b'9' => {
+                run += 1;
+                plain.push(b);
+            }
+            b'-' | b'+' if i == 0 => plain.push(b),
+            _ if b == decimal && !fraction && (!grouped || run == 3) && run > 0 => {
+                (fraction, run) = (true, 0);
+                plain.push(b'.');
+            }
+            _ if Some(b) == group
+                && !fraction
+                && (run == 3 || (!grouped && (1..=3).contains(&run))) =>
+            {
+                (grouped, run) = (true, 0);
+            }
+            // An exponent.
+            b'e' | b'E' if run > 0 && !grouped => {
+                plain.extend_from_slice(&bytes[i..]);
+                return whole(&plain).filter(|n| n.is_finite());
+            }
+            _ => return None,
+        }
+    }
+    if grouped && !fraction && run != 3 {
+        return None;
+    }
+    whole(&plain).filter(|n| n.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_other_countries() {
+        let none = Style::default();
+        let commas = Style { commas_group: true, ..none };
+        for (text, style, want) in [
+            ("2,5", none, Some(2.5)),
+            ("2,5", commas, None),
+            ("1,234", commas, Some(1234.0)),
+            ("1,234", none, Some(1.234)),
+            ("12,34,567", commas, None),
+            ("1234,567", commas, None),
+            ("-1.234.567,25", none, Some(-1_234_567.25)),
+            ("1,234,567.25", none, Some(1_234_567.25)),
+            ("1 234", Style { thousands: Some(b' '), ..none }, Some(1234.0)),
+            ("1.234", none, Some(1.234)),
+            ("1.234", Style { decimal: Some(b','), thousands: Some(b'.'), ..none }, Some(1234.0)),
+            ("2,5e3", Style { decimal: Some(b','), ..none }, Some(2500.0)),
+            ("007", none, Some(7.0)),
+            ("True", none, Some(1.0)),
+            ("inf", none, None),
+            ("58e67456", none, None),
+            ("1,2,3", none, None),
+            ("a", none, None),
+            ("", none, None),
+            (",", none, None),
+            ("-", none, None),
+        ] {
+            assert_eq!(loose(text.as_bytes(), style), want, "{text} {style:?}");
+        }
+        assert_eq!(plain(b"02134"), None);
+        assert_eq!(plain(b"0"), Some(0.0));
+        assert_eq!(plain(b"0.5"), Some(0.5));
+        assert_eq!(plain(b"NaN"), None);
+    }
 }

@@ -238,6 +238,14 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
+    /// Takes `word`, if it comes next.
+    pub fn take_word(&mut self, word: &[u8]) -> bool {
+        self.peek();
+        let is_next = self.bytes[self.at..].starts_with(word);
+        self.at += if is_next { word.len() } else { 0 };
+        is_next
+    }
+
     /// One of `true`, `false` and `null`.
     pub fn word(&mut self) -> Result<Option<bool>> {
         self.peek();
@@ -280,6 +288,8 @@ impl<'a> Reader<'a> {
             b'-' | b'0'..=b'9' => {
                 self.number()?;
             }
+            // As Python writes what JSON has no word for.
+            b'N' if self.take_word(b"NaN") => {}
             _ => {
                 self.word()?;
             }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::spec::LABELS;
-use super::{BadEvent, FormatSpec, short, short_list};
+use super::{BadEvent, FormatSpec, Note, short, short_list};
 use crate::events::{Draft, Field, Schema, Value};
 
 /// What a value is used for.
@@ -25,8 +25,38 @@ pub(super) struct Cell {
     pub text: bool,
 }
 
-/// The first schema of a stream of rows.
-pub(super) fn schema(spec: &FormatSpec, mut row: Vec<Field>) -> Result<Schema, BadEvent> {
+/// Names that are there once each: a second `y` is `y.1`, as in pandas, and one without a name is
+/// called by its place, `c3`. Gives the names that were there more than once.
+pub(super) fn unique(names: &mut [String], notes: &mut Vec<Note>) -> Vec<String> {
+    let mut doubled = Vec::new();
+    let mut seen: HashSet<String> = HashSet::new();
+    for (i, name) in names.iter_mut().enumerate() {
+        let unnamed = name.is_empty();
+        let own = if unnamed { format!("c{}", i + 1) } else { name.clone() };
+        *name = own.clone();
+        let mut more = 0;
+        while seen.contains(name) {
+            more += 1;
+            *name = format!("{own}.{more}");
+        }
+        if more > 0 && !unnamed {
+            notes.push(Note::once(format!(
+                "two columns are called `{own}`; the one in place {} is `{name}` here",
+                i + 1
+            )));
+            doubled.push(own);
+        }
+        seen.insert(name.clone());
+    }
+    doubled
+}
+
+/// The first schema of a stream of rows. `index` has the places of columns that only count the rows.
+pub(super) fn schema(
+    spec: &FormatSpec,
+    mut row: Vec<Field>,
+    index: &[usize],
+) -> Result<Schema, BadEvent> {
     let mut names = HashSet::new();
     if let Some(twice) = row.iter().find(|field| !names.insert(field.name.as_str())) {
         let name = &twice.name;
@@ -65,9 +95,13 @@ pub(super) fn schema(spec: &FormatSpec, mut row: Vec<Field>) -> Result<Schema, B
     };
     let columns = match &spec.inputs {
         Some(inputs) => inputs.clone(),
-        None => row.iter().map(|f| f.name.clone()).filter(|name| !special(name)).collect(),
+        None => {
+            let fields = row.iter().enumerate().filter(|(i, _)| !index.contains(i));
+            fields.map(|(_, f)| f.name.clone()).filter(|name| !special(name)).collect()
+        }
     };
-    Ok(Schema { columns, label, row, ..Schema::default() })
+    let texts = row.iter().filter(|f| f.text).map(|f| f.name.clone()).collect();
+    Ok(Schema { columns, label, row, texts, ..Schema::default() })
 }
 
 /// What each position of `schema.row` is.
@@ -89,7 +123,7 @@ pub(super) fn cells(spec: &FormatSpec, schema: &Schema) -> Vec<Cell> {
     let cell = |field: &Field| match role(&field.name) {
         // Whether a label is a number is for the labels to say.
         Role::Label => Cell { role: Role::Label, text: spec.text.contains(&field.name) },
-        role => Cell { role, text: field.text },
+        role => Cell { role, text: field.text || schema.texts.contains(&field.name) },
     };
     schema.row.iter().map(cell).collect()
 }
@@ -106,7 +140,7 @@ pub(super) fn same_columns(schema: &Schema, names: Vec<String>) -> Result<Vec<Fi
     let known: HashMap<_, _> = schema.row.iter().map(|field| (&field.name, field)).collect();
     let field = |name: String| match known.get(&name) {
         Some(field) => (*field).clone(),
-        None => Field { name, text: false, zero: None },
+        None => Field::named(name),
     };
     Ok(names.into_iter().map(field).collect())
 }

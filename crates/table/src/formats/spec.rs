@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::number::Style;
 use crate::error::{Error, Result};
 
 /// The format of one event.
@@ -86,19 +87,62 @@ pub struct FormatSpec {
     pub ignore: Vec<String>,
     /// Columns or keys that are text even if they look like numbers, such as ids and postal codes.
     pub text: Vec<String>,
-    /// Texts that stand for a missing value. `NaN` is not among them by default: an event with NaN
-    /// cannot be read and is set aside.
+    /// Texts and numbers that stand for a missing value, such as `"-999"`. By default those of pandas
+    /// (an empty field, `NA`, `N/A`, `#N/A`, `NaN`, `null`, `None` and their like), `?`, and `\N` (PostgreSQL).
     pub missing: Vec<String>,
+    /// How texts are written. By default UTF-8, UTF-16 where a file begins with its byte order mark,
+    /// and Windows-1252 for single values that are not UTF-8, which are counted.
+    pub encoding: Option<Encoding>,
+    /// The character before the decimals, `.` or `,`. By default `.`, and `,` as well where it is not
+    /// the delimiter.
+    pub decimal: Option<char>,
+    /// The character between groups of three digits, such as `,`, `.` or a space. By default `,` within
+    /// quotes where it is the delimiter too, and `.` or `,` in a number that has both.
+    pub thousands: Option<char>,
+    /// Rows at the start of a file that are not part of the table, such as a title. By default those
+    /// before the first row that has as many fields as the rows after it.
+    pub skip_rows: Option<usize>,
+    /// The character around fields that hold delimiters or line ends; `""` for none. By default `"`.
+    pub quote: Option<String>,
     /// The columns or keys that are inputs, in this order. Default: all that are nothing else.
     #[serde(skip)]
     pub inputs: Option<Vec<String>>,
     /// Whether rows of a file without a header may be without the label, one field shorter.
     #[serde(skip)]
     pub unlabelled: bool,
+    /// Whether `text` has all columns of texts that are known, since someone looked at the file first:
+    /// then the first event does not decide it.
+    #[serde(skip)]
+    pub looked: bool,
+    /// Whether `label` and `inputs` were given by place, so that a name that is there twice is meant.
+    #[serde(skip)]
+    pub by_place: bool,
+    /// Inputs that a model has; an event of numbers alone that makes fewer of them does not decide what
+    /// the columns of a live stream are.
+    #[serde(skip)]
+    pub wants: Option<usize>,
     /// The section of the recipe that has these keys, for messages.
     #[serde(skip)]
     pub section: &'static str,
 }
+
+/// How texts are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encoding {
+    /// UTF-8 and nothing else.
+    #[serde(rename = "utf-8", alias = "utf8")]
+    Utf8,
+    /// Windows-1252, of which Latin-1 is a part.
+    #[serde(rename = "latin1", alias = "latin-1", alias = "windows-1252", alias = "iso-8859-1")]
+    Latin1,
+}
+
+/// What stands for a missing value where nothing is said: the list of pandas, `?` and PostgreSQL's `\N`.
+pub const MISSING: [&str; 21] = [
+    "", "?", "\\N", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
+    "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+];
 
 impl Default for FormatSpec {
     fn default() -> FormatSpec {
@@ -117,9 +161,17 @@ impl Default for FormatSpec {
             image_folder: None,
             ignore: Vec::new(),
             text: Vec::new(),
-            missing: ["", "NA", "?", "null"].map(String::from).to_vec(),
+            missing: MISSING.map(String::from).to_vec(),
+            encoding: None,
+            decimal: None,
+            thousands: None,
+            skip_rows: None,
+            quote: None,
             inputs: None,
             unlabelled: false,
+            looked: false,
+            by_place: false,
+            wants: None,
             section: "stream",
         }
     }
@@ -188,6 +240,7 @@ impl FormatSpec {
         if self.columns.is_some() && !row && !json {
             return usage(format!("columns: {format:?} has no columns to name; leave it out"));
         }
+        self.check_numbers(format)?;
         let special =
             [&self.label, &self.id, &self.time, &self.weight, &self.vector].into_iter().flatten();
         if let Some(name) = special.chain(&self.ignore).find(|name| {
@@ -204,5 +257,65 @@ impl FormatSpec {
             return usage(format!("columns: `{}` is there twice", pair[0]));
         }
         Ok(())
+    }
+
+    /// Refuses ways to write numbers and rows that do not go together.
+    fn check_numbers(&self, format: Format) -> Result<()> {
+        let usage = |text: String| Err(Error::Usage(format!("{}.{text}", self.section)));
+        let row = matches!(format, Format::Csv | Format::Tsv);
+        let given = [
+            ("decimal", self.decimal.is_some()),
+            ("thousands", self.thousands.is_some()),
+            ("skip_rows", self.skip_rows.is_some()),
+            ("quote", self.quote.is_some()),
+        ];
+        if let Some((key, _)) = given.iter().find(|(_, given)| *given && !row) {
+            return usage(format!("{key}: {format:?} has none; leave it out"));
+        }
+        if let Some(c) = self.decimal.filter(|c| !matches!(c, '.' | ',')) {
+            return usage(format!("decimal must be \".\" or \",\", found {c:?}"));
+        }
+        let decimal = self.decimal.unwrap_or('.');
+        if let Some(c) = self.thousands
+            && (!c.is_ascii()
+                || c.is_ascii_alphanumeric()
+                || c == decimal
+                || matches!(c, '-' | '+'))
+        {
+            return usage(format!(
+                "thousands must be one ASCII character that is in no number, found {c:?}"
+            ));
+        }
+        if self
+            .quote
+            .as_ref()
+            .is_some_and(|q| q.len() > 1 || q.bytes().any(|b| b.is_ascii_alphanumeric()))
+        {
+            return usage("quote must be one ASCII character, or \"\" for none".into());
+        }
+        Ok(())
+    }
+
+    /// What the recipe itself says is missing: for a format that has a sign of its own.
+    pub(crate) fn missing_given(&self) -> Vec<String> {
+        let default = self.missing == FormatSpec::default().missing;
+        if default { Vec::new() } else { self.missing.clone() }
+    }
+
+    /// What is around fields, if anything.
+    pub fn quote_byte(&self) -> Option<u8> {
+        match &self.quote {
+            None => Some(b'"'),
+            Some(quote) => quote.bytes().next(),
+        }
+    }
+
+    /// How numbers are written, between delimiters of this kind.
+    pub(crate) fn style(&self, delimiter: u8) -> Style {
+        Style {
+            decimal: self.decimal.map(|c| c as u8),
+            thousands: self.thousands.map(|c| c as u8),
+            commas_group: delimiter == b',',
+        }
     }
 }

@@ -28,10 +28,10 @@ pub fn line(
 pub fn lines(decoder: &mut dyn Decoder, text: &str) -> (Events, Vec<String>) {
     let (mut events, mut bad) = (Events::default(), Vec::new());
     for (i, bytes) in text.lines().enumerate() {
-        if let Err(reason) = line(decoder, bytes, i == 0, &mut events) {
-            bad.push(reason.reason);
-        }
+        let decoded = line(decoder, bytes, i == 0, &mut events);
+        bad.extend(decoder.take_lost().into_iter().chain(decoded.err()).map(|b| b.reason));
     }
+    bad.extend(decoder.finish().into_iter().map(|b| b.reason));
     (events, bad)
 }
 

@@ -169,7 +169,7 @@ fn decode(
 ) -> std::result::Result<Option<usize>, BadEvent> {
     Ok(match decoder.decode(record.bytes, record.first, events)? {
         Decoded::Event => Some(events.len() - 1),
-        Decoded::Nothing => None,
+        Decoded::Nothing | Decoded::Header => None,
     })
 }
 

@@ -1,0 +1,358 @@
+//! What the start of a file says of how it is written, where the recipe does not say it: what is
+//! between fields, where the table begins, whether it has a header, which columns are text, which labels
+//! there are.
+//!
+//! A live stream has no start to look at: its decoder decides by the first record, and what was decided
+//! is part of the schema.
+
+use std::collections::{BTreeSet, HashMap};
+
+use memchr::{memchr, memchr_iter};
+
+use super::{Decoded, Format, FormatSpec, LABELS, Note, decoder, number, short_list};
+use crate::events::{Events, Value};
+use crate::features::Labels;
+
+/// Bytes of a file that are looked at.
+pub const HEAD_BYTES: usize = 4 << 20;
+
+/// Rows by which delimiter and header are decided.
+const FEW: usize = 200;
+
+/// Labels that are kept.
+const MOST_LABELS: usize = 1000;
+
+/// A column is text if more than one value in ten is no number.
+const NUMBER_SHARE: u64 = 10;
+
+/// A key of JSON is a column if at least one event in so many has it.
+const KEY_SHARE: usize = 10;
+
+/// What was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// The recipe's options with what was found where they say nothing.
+    pub spec: FormatSpec,
+    /// The different labels, as the names of classes; none if there are too many.
+    pub labels: BTreeSet<String>,
+    /// What a user should know.
+    pub notes: Vec<Note>,
+    /// The events that were seen, as they are decoded with `spec`.
+    pub events: Events,
+}
+
+/// Looks at the first bytes of a file; `is_whole` says that there are no others.
+///
+/// # Errors
+/// If keys of `spec` do not go together, or it names a column that is not there.
+pub fn look(head: &[u8], is_whole: bool, spec: &FormatSpec, format: Format) -> crate::Result<Look> {
+    let mut lines: Vec<&[u8]> = head.split(|b| *b == b'\n').collect();
+    if !is_whole {
+        lines.pop();
+    }
+    let trim = |l: &&'_ [u8]| !l.strip_suffix(b"\r").unwrap_or(l).is_empty();
+    lines.retain(trim);
+    let mut found = Look { spec: spec.clone(), ..Look::default() };
+    match format {
+        Format::Csv | Format::Tsv => rows(&lines, format, &mut found),
+        Format::JsonLines => keys(&lines, &mut found)?,
+        _ => {}
+    }
+    found.spec.looked = false;
+    let seen = decode(&lines, &found.spec, format)?;
+    let texts = seen.texts(&found.spec);
+    let again = !texts.is_empty();
+    found.spec.text.extend(texts);
+    found.spec.looked = true;
+    let seen = if again { decode(&lines, &found.spec, format)? } else { seen };
+    found.labels = seen.labels;
+    found.events = seen.events;
+    Ok(found)
+}
+
+/// The delimiter of rows: of `,`, `;`, tab and `|` the one that cuts all rows into as many fields, and
+/// most of them. A `;` comes before a comma that is only within numbers.
+pub(super) fn delimiter(lines: &[&[u8]], quote: Option<u8>) -> u8 {
+    let score = |&by: &u8| {
+        let counts: Vec<usize> = lines.iter().map(|line| count(line, by, quote)).collect();
+        let most = common(&counts);
+        let same = counts.iter().filter(|n| **n == most).count();
+        // Rows that fit, by their share in tenths.
+        (most > 1).then_some((10 * same / counts.len().max(1), most))
+    };
+    let all: Vec<(u8, (usize, usize))> =
+        [b',', b'\t', b';', b'|'].iter().filter_map(|by| Some((*by, score(by)?))).collect();
+    let Some(&(mut best, (share, _))) =
+        all.iter().max_by_key(|(by, (share, _))| (*share, *by == b','))
+    else {
+        return b',';
+    };
+    // `1,5;2,5`: both cut, but a comma there cuts numbers in two.
+    if best == b','
+        && let Some(&(by, (other, _))) = all.iter().find(|(by, _)| matches!(by, b';' | b'\t'))
+        && other >= share
+        && lines.iter().all(|line| commas_in_numbers(line, by))
+    {
+        best = by;
+    }
+    best
+}
+
+/// Whether all commas of a row are within fields that are numbers, or quoted.
+fn commas_in_numbers(line: &[u8], by: u8) -> bool {
+    let style = number::Style::default();
+    let fields = line.strip_suffix(b"\r").unwrap_or(line).split(|b| *b == by);
+    fields.map(<[u8]>::trim_ascii).all(|field| {
+        memchr(b',', field).is_none()
+            || field.starts_with(b"\"")
+            || number::loose(field, style).is_some()
+    })
+}
+
+/// Fields of a line.
+fn count(line: &[u8], by: u8, quote: Option<u8>) -> usize {
+    let Some(quote) = quote.filter(|quote| memchr(*quote, line).is_some()) else {
+        return memchr_iter(by, line).count() + 1;
+    };
+    let (mut quoted, mut fields) = (false, 1);
+    for &b in line {
+        quoted ^= b == quote;
+        fields += usize::from(b == by && !quoted);
+    }
+    fields
+}
+
+/// The count that most rows have.
+fn common(counts: &[usize]) -> usize {
+    let mut times: HashMap<usize, usize> = HashMap::new();
+    counts.iter().for_each(|n| *times.entry(*n).or_default() += 1);
+    times.into_iter().max_by_key(|(n, times)| (*times, *n)).map_or(1, |(n, _)| n)
+}
+
+/// The places of names that are empty where an index stands: the only one without a name, at the start
+/// or the end; or pandas' own name for it.
+pub(super) fn unnamed(names: &[String]) -> Vec<usize> {
+    let empty: Vec<usize> = (0..names.len()).filter(|i| names[*i].is_empty()).collect();
+    match empty[..] {
+        [] if names.len() > 1 && names[0] == "Unnamed: 0" => vec![0],
+        [one] if names.len() > 1 && (one == 0 || one + 1 == names.len()) => vec![one],
+        _ => Vec::new(),
+    }
+}
+
+/// Delimiter, rows before the table, and the header of a file of rows.
+fn rows(lines: &[&[u8]], format: Format, found: &mut Look) {
+    let spec = &mut found.spec;
+    let few = &lines[..lines.len().min(FEW)];
+    if few.is_empty() {
+        return;
+    }
+    if format == Format::Csv && spec.delimiter.is_none() {
+        // A title at the start should not decide it.
+        let from = few.len().min(4) - 1;
+        let by = delimiter(&few[from.min(few.len() / 2)..], spec.quote_byte());
+        if by != b',' {
+            spec.delimiter = Some(by as char);
+            let shown = if by == b'\t' { "tabs".to_owned() } else { format!("`{}`", by as char) };
+            found.notes.push(Note::once(format!("fields are separated by {shown}")));
+        }
+    }
+    let by = spec.delimiter.map_or(if format == Format::Tsv { b'\t' } else { b',' }, |c| c as u8);
+    let counts: Vec<usize> = few.iter().map(|l| count(l, by, spec.quote_byte())).collect();
+    let most = common(&counts);
+    if spec.skip_rows.is_none() && most > 1 && few.len() > 2 {
+        let is_title = |&n: &usize| n != most && (n == 1 || n + 1 < most);
+        let titles = counts.iter().take_while(|n| is_title(n)).count();
+        if titles > 0 && titles <= 20 && titles + 2 <= few.len() {
+            spec.skip_rows = Some(titles);
+        }
+    }
+    if spec.header.is_none() && spec.columns.is_none() {
+        spec.header = header(&few[spec.skip_rows.unwrap_or(0).min(few.len())..], format, spec);
+    }
+}
+
+/// Whether the first row names the columns, where the rows after it tell.
+fn header(lines: &[&[u8]], format: Format, spec: &FormatSpec) -> Option<bool> {
+    let bare = FormatSpec {
+        header: Some(false),
+        skip_rows: None,
+        label: None,
+        id: None,
+        time: None,
+        weight: None,
+        ignore: Vec::new(),
+        text: Vec::new(),
+        inputs: None,
+        looked: true,
+        ..spec.clone()
+    };
+    let seen = decode(lines, &bare, format).ok()?.events;
+    if seen.len() < 3 {
+        return None;
+    }
+    let first = seen.get(0);
+    let cell = |row: usize, i: usize| {
+        let row = seen.get(row);
+        if i < row.columns() { row.value(i) } else { row.label() }
+    };
+    let places = 0..=first.columns();
+    // The header of another file that was put behind it is none of the others.
+    let same = |row: usize| places.clone().all(|i| cell(row, i) == cell(0, i));
+    let others: Vec<usize> = (1..seen.len()).filter(|row| !same(*row)).collect();
+    let others = || others.iter().copied();
+    let is_text = |i: &usize| matches!(cell(0, *i), Value::Text(_));
+    let texts = places.clone().filter(is_text).count();
+    // A value, as it comes again.
+    let again = |i: usize| others().any(|row| cell(row, i) == cell(0, i));
+    if places.clone().filter(is_text).any(again) {
+        return Some(false);
+    }
+    let above_numbers = |i: usize| {
+        let text = |row| match cell(row, i) {
+            Value::Text(text) => !number::leading_zero(text.as_bytes()),
+            _ => false,
+        };
+        others().any(|row| matches!(cell(row, i), Value::Number(_))) && !others().any(text)
+    };
+    if places.clone().filter(is_text).any(above_numbers) {
+        return Some(true);
+    }
+    let named = |i: usize| match cell(0, i) {
+        Value::Text(text) => spec.label.as_deref() == Some(text) || LABELS.contains(&text),
+        _ => false,
+    };
+    if places.clone().any(named) {
+        return Some(true);
+    }
+    // 0, 1, 2, ... above something else.
+    let width = first.columns() + 1;
+    let counts = |from: f64| places.clone().all(|i| cell(0, i) == Value::Number(from + i as f64));
+    let fraction = |i: usize| {
+        others().all(|row| match cell(row, i) {
+            Value::Number(n) => n.fract() != 0.0,
+            Value::Text(_) => true,
+            Value::Missing => false,
+        })
+    };
+    let unlike = width >= 8 || places.clone().any(fraction);
+    if width > 1 && unlike && (counts(0.0) || counts(1.0)) {
+        return Some(true);
+    }
+    // Texts above texts: by its looks.
+    (texts < width).then_some(false)
+}
+
+/// The keys of JSON that are columns, and the label and array among them.
+fn keys(lines: &[&[u8]], found: &mut Look) -> crate::Result<()> {
+    let spec = &mut found.spec;
+    if spec.columns.is_some() || spec.inputs.is_some() || spec.image.is_some() {
+        return Ok(());
+    }
+    let Some(keys) = super::json::keys(lines, spec) else { return Ok(()) };
+    let often = |n: usize| n * KEY_SHARE >= keys.events;
+    let rare: Vec<String> = keys
+        .values
+        .iter()
+        .filter(|(_, n)| !often(*n))
+        .map(|(name, n)| format!("{name}: {n}"))
+        .collect();
+    if !rare.is_empty() {
+        let list = short_list(&rare.join(", "));
+        found.notes.push(Note::once(format!(
+            "keys that few of the first {} events have are no inputs ({list}); columns names those that are",
+            keys.events
+        )));
+    }
+    if spec.label.is_none() {
+        let is_there = |name: &&&str| keys.values.iter().any(|(n, _)| n == **name);
+        spec.label = LABELS.iter().find(is_there).map(|name| name.to_string());
+    }
+    if spec.vector.is_none() {
+        spec.vector = keys.vector.clone();
+    }
+    let special = |name: &String| {
+        [&spec.label, &spec.id, &spec.time, &spec.weight]
+            .into_iter()
+            .any(|other| other.as_ref() == Some(name))
+            || (spec.label.is_none() && LABELS.contains(&name.as_str()))
+            || spec.ignore.contains(name)
+    };
+    let columns = keys.values.iter().filter(|(name, n)| often(*n) && !special(name));
+    spec.inputs = Some(columns.map(|(name, _)| name.clone()).collect());
+    Ok(())
+}
+
+/// Events decoded, and what their values are.
+#[derive(Default)]
+struct Seen {
+    columns: Vec<Tally>,
+    labels: BTreeSet<String>,
+    events: Events,
+}
+
+#[derive(Default)]
+struct Tally {
+    name: String,
+    numbers: u64,
+    texts: u64,
+    /// Digits with a zero before them, and whether all values have one length.
+    zeros: u64,
+    lengths: BTreeSet<usize>,
+}
+
+fn decode(lines: &[&[u8]], spec: &FormatSpec, format: Format) -> crate::Result<Seen> {
+    let mut decoder = decoder(spec, format, None)?;
+    let mut seen = Seen::default();
+    let mut many = false;
+    for (i, line) in lines.iter().enumerate() {
+        match decoder.decode(line, i == 0, &mut seen.events) {
+            Ok(Decoded::Event) => {}
+            Ok(_) => continue,
+            // Whoever reads the file sets it aside.
+            Err(_) => continue,
+        }
+        let Some(schema) = decoder.schema() else { continue };
+        if seen.columns.len() != schema.columns.len() {
+            let named = |name: &String| Tally { name: name.clone(), ..Tally::default() };
+            seen.columns = schema.columns.iter().map(named).collect();
+        }
+        let event = seen.events.get(seen.events.len() - 1);
+        for (i, tally) in seen.columns.iter_mut().enumerate() {
+            match event.value(i) {
+                Value::Missing => {}
+                Value::Number(_) => tally.numbers += 1,
+                Value::Text(text) => {
+                    tally.texts += 1;
+                    tally.zeros += u64::from(number::leading_zero(text.as_bytes()));
+                    if tally.lengths.len() < 2 {
+                        tally.lengths.insert(text.len());
+                    }
+                }
+            }
+        }
+        if !many {
+            seen.labels.extend(Labels::name(event.label()));
+            many = seen.labels.len() > MOST_LABELS;
+        }
+    }
+    if many {
+        seen.labels.clear();
+    }
+    Ok(seen)
+}
+
+impl Seen {
+    /// The columns that are text: of which more than a tenth is no number, or which are codes of digits
+    /// that begin with zeros.
+    fn texts(&self, spec: &FormatSpec) -> Vec<String> {
+        let is_text = |t: &&Tally| {
+            let codes = t.zeros > 0 && t.zeros == t.texts && t.lengths.len() == 1 && {
+                t.lengths.first().is_some_and(|len| *len > 2)
+            };
+            let mostly = t.texts * NUMBER_SHARE > t.numbers + t.texts;
+            (codes || mostly) && !spec.text.contains(&t.name)
+        };
+        self.columns.iter().filter(is_text).map(|t| t.name.clone()).collect()
+    }
+}
