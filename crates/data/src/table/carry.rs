@@ -7,7 +7,8 @@ use tidemill_table::Format;
 use tidemill_table::formats::fields;
 
 use super::TableSpec;
-use super::format::{Names, delimiter};
+use super::format::{Names, quotes};
+use super::read::written;
 use super::records::Records;
 use crate::{Error, Result};
 
@@ -27,10 +28,10 @@ pub fn columns(
             path.display()
         )));
     }
-    let names = Names::read(spec, format, path)?;
+    let plain = written(spec, path, format)?;
+    let names = Names::read(&plain, format, path)?;
     let places = columns.iter().map(|name| names.place(name)).collect::<Result<Vec<usize>>>()?;
-    let plain = spec.plain(format);
-    let mut records = Records::open(path, format, delimiter(&plain, format))?;
+    let mut records = Records::open(path, format, quotes(&plain, format))?;
     let mut found = HashMap::new();
     while let Some(record) = records.next()? {
         // What cannot be cut into fields is told where the table is read.

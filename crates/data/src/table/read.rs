@@ -73,6 +73,11 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
     Ok(rows.finish(path, schema)?.dataset(spec, encoder.width(), known.clone(), understood))
 }
 
+/// How the fields of a file are written.
+pub(super) fn written(spec: &TableSpec, path: &Path, format: Format) -> Result<FormatSpec> {
+    Ok(look_at(spec, path, format, &spec.plain(format))?.spec)
+}
+
 /// Looks at the start of a file.
 fn look_at(spec: &TableSpec, path: &Path, format: Format, own: &FormatSpec) -> Result<Look> {
     let mut head = Vec::new();

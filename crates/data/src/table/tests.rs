@@ -119,7 +119,7 @@ fn wrong_columns_are_told() {
     assert!(error.contains("which column is the label?"), "{error}");
     assert!(read("", |_| {}).unwrap_err().to_string().contains("is empty"));
     assert!(read("a,y\n", |_| {}).unwrap_err().to_string().contains("no usable rows"));
-    assert_eq!(read("a,a,y\n1,2,3\n", |_| {}).unwrap().info().sample_len(), 2);
+    assert_eq!(read("a,a,y\n1,2,3\n", |_| {}).unwrap().sample_len(), 2);
     let doubled = |s: &mut TableSpec| s.exclude = vec!["a".into()];
     let error = read("a,a,y\n1,2,3\n", doubled).unwrap_err().to_string();
     assert!(error.contains("two columns are called \"a\"; give the place"), "{error}");
