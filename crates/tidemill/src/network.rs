@@ -1,5 +1,6 @@
 //! A compiled model: it fits itself to data, is measured, and predicts.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -227,6 +228,16 @@ impl Network {
     /// The compiled model itself.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("parameters", &self.engine.num_parameters())
+            .field("outputs", &self.num_outputs())
+            .field("step", &self.step())
+            .finish_non_exhaustive()
     }
 }
 
