@@ -39,7 +39,7 @@ fn killed_often(online: &str, rows: usize) {
     let folder = tempfile::tempdir().unwrap();
     let recipe = stream_recipe(folder.path(), online);
     let events = stream(folder.path(), rows);
-    killed(folder.path(), &recipe, &events, rows / 30);
+    killed(folder.path(), &recipe, &events, rows / 60);
 }
 
 /// The same for any recipe and events, of which more than `bad` are.
@@ -108,7 +108,7 @@ features.categorical = { user = { embedding = { capacity = 60, min_count = 2, ex
     }
     let events = folder.path().join("events.csv");
     std::fs::write(&events, text).unwrap();
-    killed(folder.path(), &recipe, &events, 60_000 / 30);
+    killed(folder.path(), &recipe, &events, 60_000 / 60);
     let whole = outcome(&folder.path().join("whole")).0;
     let accuracy = whole["prequential"]["accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.85, "{accuracy}");
@@ -232,7 +232,7 @@ fn a_killed_hashed_model_ends_with_the_same_bits() {
     }
     let events = folder.path().join("events.vw");
     std::fs::write(&events, text).unwrap();
-    killed(folder.path(), &recipe, &events, 60_000 / 30);
+    killed(folder.path(), &recipe, &events, 60_000 / 60);
 }
 
 /// Steps of as many events as have come: the record of their sizes makes a replay exact.

@@ -38,6 +38,7 @@ pub struct Encoding {
     format: FormatSpec,
     looked: Option<(Events, BTreeSet<String>)>,
     notes: Vec<Note>,
+    hints: Vec<Note>,
     understood: Option<Understood>,
     /// How a linear model sees events.
     hashed: Option<HashedColumns>,
@@ -91,6 +92,7 @@ impl Encoding {
             format: FormatSpec::default(),
             looked: None,
             notes: Vec::new(),
+            hints: Vec::new(),
             understood: None,
             hashed: None,
             class_names,
@@ -111,6 +113,7 @@ impl Encoding {
         self.format = format;
         if let Some(look) = look {
             self.notes = look.notes;
+            self.hints = look.hints;
             self.looked = Some((look.events, look.labels));
         }
     }
@@ -220,7 +223,10 @@ impl Encoding {
         let other = Encoder::new(&features, schema, first).map_err(stream_error)?;
         match check_inputs(&other, &self.model) {
             Ok(()) => Ok(other),
-            Err(_) => Err(unfit),
+            Err(_) => {
+                let hints = self.notes.iter().chain(&self.hints).map(|note| format!("; {note}"));
+                Err(Error::Usage(format!("{unfit}{}", hints.collect::<String>())))
+            }
         }
     }
 

@@ -135,7 +135,11 @@ impl Input {
     /// What a user should know of the records so far.
     pub fn notes(&self) -> Vec<Note> {
         let mut notes = self.feed.notes();
-        notes.extend(self.encoding.notes());
+        for note in self.encoding.notes() {
+            if !notes.iter().any(|n| n.text == note.text) {
+                notes.push(note);
+            }
+        }
         notes
     }
 

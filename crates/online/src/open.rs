@@ -137,11 +137,11 @@ fn spec_of(
     model: &dyn StreamModel,
 ) -> Result<(FormatSpec, Option<Look>)> {
     let mut own = file.stream_format(format)?;
+    let wants = matches!(model.takes(), Takes::Fields(_)) && own.image.is_none();
+    own.wants = wants.then(|| wanted_inputs(&file.recipe.model));
     let path = from.strip_prefix("file:").map_or(from, |p| p.strip_prefix("//").unwrap_or(p));
     let is_row = matches!(format, Format::Csv | Format::Tsv);
     if !Path::new(path).is_file() || !(is_row || format == Format::JsonLines) {
-        let wants = matches!(model.takes(), Takes::Fields(_)) && own.image.is_none();
-        own.wants = wants.then(|| wanted_inputs(&file.recipe.model));
         return Ok((own, None));
     }
     let head = head_of(path)?;
@@ -150,10 +150,10 @@ fn spec_of(
         return Ok((found.spec.clone(), Some(found)));
     }
     // The columns are known; how they are written is for each file to say.
-    let FormatSpec { delimiter, header, skip_rows, .. } = found.spec;
+    let FormatSpec { delimiter, header, skip_rows, short_rows, .. } = found.spec;
     let known = schema.and_then(|s| s.delimiter);
     let delimiter = own.delimiter.or(delimiter).or(known);
-    Ok((FormatSpec { delimiter, header, skip_rows, looked: true, ..own }, None))
+    Ok((FormatSpec { delimiter, header, skip_rows, short_rows, looked: true, ..own }, None))
 }
 
 /// The first bytes of a file, decompressed and as UTF-8.

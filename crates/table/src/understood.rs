@@ -67,7 +67,7 @@ impl Understood {
             let first = first?;
             (0..first.len()).find_map(|i| match first.get(i).value(index) {
                 Value::Missing => None,
-                Value::Number(n) => Some(n.to_string()),
+                Value::Number(n) => Some(number(n)),
                 Value::Text(text) => Some(short(text.as_bytes())),
             })
         };
@@ -144,8 +144,17 @@ impl Understood {
     }
 }
 
+/// A number in few characters.
+fn number(n: f64) -> String {
+    let plain = n.to_string();
+    if plain.len() > 12 { format!("{n:.6e}") } else { plain }
+}
+
 fn list(names: &[String]) -> String {
-    let few: Vec<&str> = names.iter().take(12).map(String::as_str).collect();
+    let shown = |name: &'static str, own: &String| {
+        if own.is_empty() { name.to_owned() } else { short(own.as_bytes()) }
+    };
+    let few: Vec<String> = names.iter().take(12).map(|own| shown("(empty)", own)).collect();
     let more = if names.len() > few.len() { ", ..." } else { "" };
     format!("{}{more}", few.join(", "))
 }

@@ -284,3 +284,28 @@ fn an_input_that_is_called_like_a_label_is_noted() {
         "{notes:?}"
     );
 }
+
+#[test]
+fn rows_may_end_early_where_many_do() {
+    let rows: String = (0..30)
+        .map(|i| if i % 3 == 0 { format!("{i},1\n") } else { format!("{i},2,3\n") })
+        .collect();
+    let (events, _, notes) = read(Format::Csv, json!({ "label": "y" }), &format!("y,a,b\n{rows}"));
+    assert_eq!((events.len(), events[0].as_str()), (30, "0 | 1 ?"));
+    assert_eq!(notes, ["rows end before the last column; what is not there is missing (10 times)"]);
+    let (events, ..) = read(Format::Tsv, json!({ "label": "y" }), "y\ta\tb\n1\t2\n0\t3\t4\n");
+    assert_eq!(events, ["1 | 2 ?", "0 | 3 4"]);
+    // A single short row is a bad one, and so is one without its label.
+    let mut csv = made(Format::Csv, json!({}), None);
+    assert_eq!(lines(&mut *csv, "a,b,y\n1,2,3\n4,5").1.len(), 1);
+}
+
+#[test]
+fn a_model_with_fewer_inputs_takes_the_keys_that_more_events_have() {
+    let one = |a: &str, b: &str| format!("{{\"{a}\": 1, \"{b}\": 2, \"label\": 0}}\n");
+    let text = one("A", "B") + &one("a", "b").repeat(3);
+    let spec = FormatSpec { wants: Some(2), ..FormatSpec::default() };
+    let found = look(text.as_bytes(), true, &spec, Format::JsonLines).unwrap();
+    assert_eq!(found.spec.inputs, Some(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(found.events.len(), 3);
+}

@@ -72,6 +72,14 @@ pub fn check_all(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
 /// Everything, with a first batch through the model; takes as long as a few steps, and the reading
 /// of a sample of the files.
 pub fn examine(file: &RecipeFile) -> Result<Vec<Finding>> {
+    Ok(examine_and_describe(file)?.0)
+}
+
+/// The same, with what a table's columns and labels are taken for, and the notes about it.
+///
+/// # Errors
+/// As [`examine`].
+pub fn examine_and_describe(file: &RecipeFile) -> Result<(Vec<Finding>, Vec<String>)> {
     file.only_network()?;
     let data = RunData::open(file, &DataPaths::new(&file.path), None)?;
     let mut findings = check_all(file, &data);
@@ -84,7 +92,9 @@ pub fn examine(file: &RecipeFile) -> Result<Vec<Finding>> {
         findings.extend(check_first_loss(file, &data)?);
     }
     findings.sort_by_key(|f| !f.is_error);
-    Ok(findings)
+    let mut lines = data.train.understood().map(|u| u.lines()).unwrap_or_default();
+    lines.extend(data.train.notes().into_iter().map(|note| format!("note: {note}")));
+    Ok((findings, lines))
 }
 
 fn check_model(file: &RecipeFile, data: &RunData) -> Vec<Finding> {

@@ -21,7 +21,10 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
-    let findings = doctor::examine(&file)?;
+    let (findings, understood) = doctor::examine_and_describe(&file)?;
+    for line in &understood {
+        say!("{line}")?;
+    }
     for finding in &findings {
         let kind = if finding.is_error { "error" } else { "warning" };
         say!("{kind}: {}", file.error_at(&finding.key, &finding.message()))?;

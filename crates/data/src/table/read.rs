@@ -32,10 +32,10 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
             let found = look_at(spec, path, format, &own)?;
             // The columns are known; how they are written is for each file to say.
             let (delimiter, header) = (found.spec.delimiter, found.spec.header);
-            let skip_rows = found.spec.skip_rows;
+            let (skip_rows, short_rows) = (found.spec.skip_rows, found.spec.short_rows);
             (
                 known.clone(),
-                FormatSpec { delimiter, header, skip_rows, ..own },
+                FormatSpec { delimiter, header, skip_rows, short_rows, ..own },
                 0,
                 Vec::new(),
                 found.events,
@@ -65,7 +65,10 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
             rows.refuse(path, line, refusal)?;
         }
     }
-    notes.extend(file.notes());
+    for note in file.notes() {
+        notes.retain(|before| before.text != note.text);
+        notes.push(note);
+    }
     rows.note(notes.into_iter().chain(encoder.notes()));
     let labels = known.labels.as_ref();
     let first = Some(&first).filter(|first| first.width() == (schema.columns.len(), schema.vector));
@@ -218,7 +221,7 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize, Vec<N
     }
     let mut fitted = pass(spec, path, &format_spec, &features)?;
     let mixed = match &fitted {
-        (Some(evidence), _, schema) => evidence.mixed(schema, &format_spec.text),
+        (Some(evidence), _, schema, _) => evidence.mixed(schema, &format_spec.text),
         _ => Vec::new(),
     };
     if !mixed.is_empty() {
@@ -226,9 +229,11 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize, Vec<N
         format_spec.text.extend(mixed);
         fitted = pass(spec, path, &format_spec, &features)?;
     }
-    let (Some(evidence), classes, mut schema) = fitted else {
+    let (Some(evidence), classes, mut schema, own) = fitted else {
         return Err(Error::format(path, "has no usable rows"));
     };
+    // Those of the first row; what is counted is counted again in the rows that are kept.
+    notes.extend(own.into_iter().filter(|note| note.count == 1));
     check_columns(spec, &format_spec, format, &schema)?;
     let labels = match spec.label_type() {
         LabelType::Value => Labels::values(false),
@@ -257,7 +262,7 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize, Vec<N
 }
 
 /// What a pass over a table has found: of its columns, its classes, and the schema.
-type Fitted = (Option<Evidence>, HashSet<String>, Schema);
+type Fitted = (Option<Evidence>, HashSet<String>, Schema, Vec<Note>);
 
 fn pass(
     spec: &TableSpec,
@@ -297,7 +302,7 @@ fn pass(
     if evidence.is_none() {
         return Err(Error::format(path, format!("has no usable rows{left_out}")));
     }
-    Ok((evidence, classes, schema))
+    Ok((evidence, classes, schema, file.notes()))
 }
 
 /// Refuses a table without columns, or of which nobody says what its label is.

@@ -14,7 +14,7 @@ pub struct JoinSpec {
     /// Column or key of the id. By default `stream.id`, and the tag for VW text.
     #[serde(default)]
     pub id: Option<String>,
-    /// Column or key of the time of an event or label: seconds, or text as in RFC 3339. By default
+    /// Column or key of the time of an event or label: seconds since 1970 (milliseconds to nanoseconds by their size), or text as in RFC 3339, UTC without an offset. By default
     /// the number of records so far is the time.
     #[serde(default)]
     pub time: Option<String>,

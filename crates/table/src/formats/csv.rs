@@ -461,6 +461,10 @@ impl Decoder for Csv {
             );
             notes.push(Note { text, count: self.titles.0 });
         }
+        if self.fields.short > 0 {
+            let text = "rows end before the last column; what is not there is missing".to_owned();
+            notes.push(Note { text, count: self.fields.short });
+        }
         notes.extend(text::note(self.fields.odd));
         notes
     }
@@ -478,6 +482,9 @@ struct Fields {
     converted: String,
     /// Values that were not UTF-8.
     odd: u64,
+    /// Whether rows may end early, and how many did.
+    short_rows: bool,
+    short: u64,
 }
 
 impl Fields {
@@ -491,6 +498,8 @@ impl Fields {
             unquoted: Vec::new(),
             converted: String::new(),
             odd: 0,
+            short_rows: spec.short_rows,
+            short: 0,
         }
     }
 
@@ -527,6 +536,12 @@ impl Fields {
             }
             if at == bytes.len() {
                 if i + 1 < cells.len() {
+                    let short = self.short_rows || self.delimiter == b'\t';
+                    let has_label = cells[..=i].iter().any(|c| c.role == Role::Label);
+                    if short && i > 0 && has_label {
+                        self.short += 1;
+                        return Ok(());
+                    }
                     return Err((cells.len(), BadEvent::new(wrong_count(i + 1, cells.len()))));
                 }
                 return Ok(());

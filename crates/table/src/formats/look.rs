@@ -39,6 +39,8 @@ pub struct Look {
     pub notes: Vec<Note>,
     /// The events that were seen, as they are decoded with `spec`.
     pub events: Events,
+    /// What the decoder notes of them; a decoder of the whole file notes it again.
+    pub hints: Vec<Note>,
 }
 
 /// Looks at the first bytes of a file; `is_whole` says that there are no others.
@@ -65,8 +67,10 @@ pub fn look(head: &[u8], is_whole: bool, spec: &FormatSpec, format: Format) -> c
     found.spec.text.extend(texts);
     found.spec.looked = true;
     let seen = if again { decode(&lines, &found.spec, format)? } else { seen };
+    found.spec.wants = None;
     found.labels = seen.labels;
     found.events = seen.events;
+    found.hints = seen.notes;
     Ok(found)
 }
 
@@ -167,6 +171,8 @@ fn rows(lines: &[&[u8]], format: Format, found: &mut Look) {
             spec.skip_rows = Some(titles);
         }
     }
+    let short = counts.iter().filter(|n| **n < most).count();
+    spec.short_rows = short * 20 >= counts.len() && most > 2;
     if spec.header.is_none() && spec.columns.is_none() {
         spec.header = header(&few[spec.skip_rows.unwrap_or(0).min(few.len())..], format, spec);
     }
@@ -279,7 +285,17 @@ fn keys(lines: &[&[u8]], found: &mut Look) -> crate::Result<()> {
             || spec.ignore.contains(name)
     };
     let columns = keys.values.iter().filter(|(name, n)| often(*n) && !special(name));
-    spec.inputs = Some(columns.map(|(name, _)| name.clone()).collect());
+    let mut columns: Vec<(String, usize)> = columns.cloned().collect();
+    // More keys than the model has inputs: those that more events have.
+    if let Some(wants) = spec.wants.filter(|wants| columns.len() > *wants) {
+        let mut counts: Vec<usize> = columns.iter().map(|(_, n)| *n).collect();
+        counts.sort_unstable_by_key(|n| std::cmp::Reverse(*n));
+        if wants > 0 && counts[wants - 1] > counts[wants] {
+            let least = counts[wants - 1];
+            columns.retain(|(_, n)| *n >= least);
+        }
+    }
+    spec.inputs = Some(columns.into_iter().map(|(name, _)| name).collect());
     Ok(())
 }
 
@@ -289,6 +305,7 @@ struct Seen {
     columns: Vec<Tally>,
     labels: BTreeSet<String>,
     events: Events,
+    notes: Vec<Note>,
 }
 
 #[derive(Default)]
@@ -336,6 +353,7 @@ fn decode(lines: &[&[u8]], spec: &FormatSpec, format: Format) -> crate::Result<S
             many = seen.labels.len() > MOST_LABELS;
         }
     }
+    seen.notes = decoder.notes();
     if many {
         seen.labels.clear();
     }

@@ -114,6 +114,10 @@ pub struct FormatSpec {
     /// then the first event does not decide it.
     #[serde(skip)]
     pub looked: bool,
+    /// Whether rows may end before their last columns, which are missing then: so it is in a file of
+    /// which many rows do, and between tabs.
+    #[serde(skip)]
+    pub short_rows: bool,
     /// Whether `label` and `inputs` were given by place, so that a name that is there twice is meant.
     #[serde(skip)]
     pub by_place: bool,
@@ -170,6 +174,7 @@ impl Default for FormatSpec {
             inputs: None,
             unlabelled: false,
             looked: false,
+            short_rows: false,
             by_place: false,
             wants: None,
             section: "stream",
