@@ -1,6 +1,8 @@
-//! What a run shows while it goes on: a bar on a terminal, else a line for each epoch.
+//! What a run shows while it goes on: a bar on a terminal, else a line for each epoch, and one now and
+//! then within long epochs.
 
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tidemill_engine::checkpoint::EpochFigures;
@@ -14,7 +16,12 @@ use crate::print::tell;
 pub(crate) struct Display {
     bar: Option<ProgressBar>,
     epochs: u64,
+    /// When the last line was written.
+    last: Instant,
 }
+
+/// How long nothing is written where there is no terminal.
+const SILENCE: Duration = Duration::from_secs(10);
 
 impl Display {
     /// A display for a run of `epochs`.
@@ -27,17 +34,22 @@ impl Display {
             }
             bar
         });
-        Display { bar, epochs }
+        Display { bar, epochs, last: Instant::now() }
     }
 
     /// Shows one event.
     pub(crate) fn show(&mut self, event: Event<'_>) {
         match event {
             Event::Notice(text) => self.line(&format!("note: {text}")),
-            Event::Epoch(epoch) => self.line(&self.epoch_line(epoch)),
+            Event::Epoch(epoch) => {
+                let line = self.epoch_line(epoch);
+                self.line(&line);
+            }
             Event::Progress(progress) => {
                 if let Some(bar) = &self.bar {
                     draw(bar, &progress);
+                } else if self.last.elapsed() >= SILENCE {
+                    self.line(&progress_line(&progress));
                 }
             }
         }
@@ -50,7 +62,8 @@ impl Display {
         }
     }
 
-    fn line(&self, text: &str) {
+    fn line(&mut self, text: &str) {
+        self.last = Instant::now();
         match &self.bar {
             Some(bar) => bar.suspend(|| tell!("{text}")),
             None => tell!("{text}"),
@@ -72,12 +85,20 @@ fn draw(bar: &ProgressBar, p: &Progress) {
     bar.set_length(p.steps);
     bar.set_position(p.step);
     bar.set_prefix(format!("epoch {}/{}", p.epoch, p.epochs));
+    bar.set_message(figures(p));
+    bar.tick();
+}
+
+fn progress_line(p: &Progress) -> String {
+    format!("epoch {}/{}, step {}/{}  {}", p.epoch, p.epochs, p.step, p.steps, figures(p))
+}
+
+fn figures(p: &Progress) -> String {
     let accuracy = p.accuracy.map_or(String::new(), |a| format!("  accuracy {}", percent(a)));
-    bar.set_message(format!(
+    format!(
         "loss {}{accuracy}  {}/s  {} left",
         figure(p.loss),
         count(p.samples_per_second as u64),
         duration(p.seconds_left)
-    ));
-    bar.tick();
+    )
 }

@@ -2,35 +2,31 @@
 //!
 //! # Layout
 //!
-//! - this file: compiling, binding a batch to a plan's inputs, and running
+//! - this file: binding a batch to a plan's inputs, and running
+//! - `compile`: the plans, each for a purpose and a size of batches
 //! - `state`: the state as tensors, copied out and taken over
 //! - `slots`: single tensors of the state, and the optimizer's slots begun again
 //! - `explain`: the plan as text; `check`: what is wrong with a batch
 //! - `shared`: predicting by several threads at once
 
 mod check;
+mod compile;
 mod explain;
 mod shared;
 mod slots;
 mod state;
 
 use std::sync::Arc;
-use tidemill_cpu::isa::Isa;
-use tidemill_cpu::runtime::{Input, InputError, PlanId, Prepared, Runtime, state_bytes};
+use tidemill_cpu::runtime::{Input, InputError, PlanId, Runtime};
 use tidemill_cpu::threads::{Beside, NOTHING};
-use tidemill_data::MAX_THREADS;
-use tidemill_fields::{Batch, DType, Field, Signature};
-use tidemill_graph::{Graph, Rule, hyper};
-use tidemill_nn::{
-    Custom, CustomMetric, Extent, LossSpec, ModelSpec, OptimizerSpec, TrainingOptions,
-    evaluation_graph_with, hyper_values, inference_graph, initial_state, training_graph_with,
-};
-use tidemill_plan::{Options, Plan};
+use tidemill_fields::{Batch, Signature};
+use tidemill_graph::{Rule, hyper};
+use tidemill_nn::{Custom, CustomMetric, Extent, LossSpec, ModelSpec, OptimizerSpec, hyper_values};
+use tidemill_plan::Plan;
 
 pub use state::{State, StateTensor};
 
-use crate::bind::{Binding, Converted, Given, Reads, Source, classes};
-use crate::error::Error;
+use crate::bind::{Binding, Converted, Given, Reads, Source};
 use crate::memory::{Budget, Needs};
 use shared::Readers;
 
@@ -154,116 +150,6 @@ impl Engine {
         Engine::compile_within(spec, shift, Budget::default()).map_err(error)
     }
 
-    /// The same within a budget of memory, which is checked before memory is taken: now, and for each
-    /// further plan.
-    ///
-    /// # Errors
-    /// If the model cannot be compiled, or does not fit.
-    pub fn compile_within(spec: EngineSpec, shift: f32, budget: Budget) -> Result<Engine, Error> {
-        let start = std::time::Instant::now();
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let threads = spec.threads.unwrap_or(cores).max(1);
-        if threads > MAX_THREADS {
-            let what = format!("threads must be 1 to {MAX_THREADS}, found {threads}");
-            return Err(EngineError(what).into());
-        }
-        let extent = Extent::from(spec.batch_size);
-        let graph = spec.graph(Purpose::Train, &extent, shift)?;
-        let isa = Isa::detect();
-        let mut needs = Needs { state: state_bytes(&graph) as u64, ..Needs::default() };
-        budget.check(needs, Needs::default())?;
-        let prepared = Prepared::new(isa, &graph, options(Purpose::Train));
-        let (arena, scratch) = prepared.bytes();
-        (needs.arena, needs.scratch) = (arena as u64, (threads * scratch) as u64);
-        budget.check(needs, Needs::default())?;
-        let mut runtime = Runtime::new(isa, threads, &graph);
-        let values = initial_state(&graph, &spec.model, spec.seed).map_err(error)?;
-        for (id, values) in values {
-            let name = &graph.tensor(id).name;
-            if let Some(index) = runtime.slots().iter().position(|s| s.name == *name) {
-                runtime.state_mut(index).copy_from_slice(&values);
-            }
-        }
-        let output = spec.model.output_shape().map_err(error)?;
-        let longest = spec.model.longest_output().map_err(error)?;
-        let inputs = spec.model.signature().inputs().to_vec();
-        let sample_len = inputs.iter().map(Field::most).sum();
-        let truth = spec.loss.truth(&output, longest);
-        let num_outputs = match longest {
-            Some(_) => output.last().copied().unwrap_or(1),
-            None => output.iter().product(),
-        };
-        let mut engine = Engine {
-            rule: spec.optimizer.rule(),
-            reads: Reads::new(&spec.model, &spec.loss, inputs, truth, num_outputs),
-            binding: None,
-            converted: Converted::default(),
-            sample_len,
-            num_outputs,
-            by_position: longest.is_some(),
-            spec,
-            runtime,
-            compiled: Vec::new(),
-            last: None,
-            step: 0,
-            slots_from: 0,
-            shift,
-            compile_seconds: 0.0,
-            learn: Purpose::Learn,
-            readers: Readers::default(),
-            budget,
-        };
-        engine.add_prepared(Purpose::Train, extent, prepared)?;
-        engine.compile_seconds = start.elapsed().as_secs_f64();
-        Ok(engine)
-    }
-
-    fn add(
-        &mut self,
-        purpose: Purpose,
-        extent: Extent,
-        graph: &Graph,
-    ) -> Result<usize, EngineError> {
-        let prepared = Prepared::new(self.runtime.isa(), graph, options(purpose));
-        let (arena, scratch) = prepared.bytes();
-        let held = self.needs();
-        let needs = Needs {
-            arena: held.arena.max(arena as u64),
-            scratch: held.scratch.max((self.threads() * scratch) as u64),
-            state: held.state,
-        };
-        if needs.arena > held.arena || needs.scratch > held.scratch {
-            self.budget.check(needs, held).map_err(error)?;
-        }
-        self.add_prepared(purpose, extent, prepared)
-    }
-
-    fn add_prepared(
-        &mut self,
-        purpose: Purpose,
-        extent: Extent,
-        prepared: Prepared,
-    ) -> Result<usize, EngineError> {
-        let plan = self.runtime.add_prepared(prepared).map_err(error)?;
-        let sources = self.reads.sources(&self.runtime.plan(plan).inputs)?;
-        let place = |name| self.runtime.find_output(plan, name);
-        let outputs = Places { plan, losses: place("losses"), logits: place("logits") };
-        self.compiled.push(Compiled { purpose, extent, plan, sources, outputs });
-        Ok(self.compiled.len() - 1)
-    }
-
-    /// The plan for this purpose and size of batches, compiled when it first comes.
-    fn plan_for(&mut self, purpose: Purpose, extent: &Extent) -> Result<usize, EngineError> {
-        let found = self.compiled.iter().position(|c| c.purpose == purpose && c.extent == *extent);
-        match found {
-            Some(index) => Ok(index),
-            None => {
-                let graph = self.spec.graph(purpose, extent, self.shift)?;
-                self.add(purpose, extent.clone(), &graph)
-            }
-        }
-    }
-
     /// The plan for a batch, whose columns are bound to the engine's fields.
     fn plan_of(&mut self, purpose: Purpose, batch: &Batch) -> Result<usize, EngineError> {
         let binding = Binding::keep(&mut self.binding, &self.reads, batch);
@@ -334,30 +220,6 @@ impl Engine {
         self.step += 1;
         let loss = self.runtime.output(self.compiled[index].plan, "loss");
         Ok(StepResult { loss: loss.and_then(|l| l.first()).copied().unwrap_or(f32::NAN) })
-    }
-
-    /// Compiles what a run needs beside its step at the full batch size: the step for a smaller last
-    /// batch of `last` samples, and evaluation on batches of `evaluated` samples. What is wrong with them
-    /// is known then before the first step. Models of sequences compile these when they come.
-    ///
-    /// # Errors
-    /// If one cannot be compiled or has no room.
-    pub fn prepare(&mut self, last: Option<usize>, evaluated: &[usize]) -> Result<(), EngineError> {
-        if self.reads.signature.inputs().iter().any(|f| f.time().is_some()) {
-            return Ok(());
-        }
-        if let Some(batch) = last {
-            self.plan_for(Purpose::Train, &Extent::from(batch))?;
-        }
-        for &batch in evaluated {
-            self.plan_for(Purpose::Evaluate, &Extent::from(batch))?;
-        }
-        Ok(())
-    }
-
-    /// Compiles the step for [`Engine::train_if`] on batches of this size before the first comes.
-    pub fn prepare_learning(&mut self, batch: usize) -> Result<(), EngineError> {
-        self.plan_for(self.learn, &Extent::from(batch)).map(|_| ())
     }
 
     /// A training step that `gate` can refuse when it has seen the losses and logits of the batch:
@@ -521,64 +383,10 @@ impl Engine {
     }
 }
 
-impl EngineSpec {
-    /// Whether a step on so many samples can be computed; models of sequences are not looked at.
-    ///
-    /// # Errors
-    /// Says what cannot be, such as batch norm on one row.
-    pub fn check_training(&self, batch: usize) -> Result<(), EngineError> {
-        if self.model.signature().inputs().iter().any(|f| f.time().is_some()) {
-            return Ok(());
-        }
-        self.graph(Purpose::Train, &Extent::from(batch), 0.0).map(|_| ())
-    }
-
-    /// The classes that the outputs are for; none where the loss compares with any value.
-    pub fn classes(&self) -> Option<usize> {
-        let output = self.model.output_shape().ok()?;
-        let longest = self.model.longest_output().ok()?;
-        let outputs = match longest {
-            Some(_) => output.last().copied().unwrap_or(1),
-            None => output.iter().product(),
-        };
-        let truth = self.loss.truth(&output, longest);
-        let width = if truth.dtype == DType::F32 { truth.most() } else { outputs };
-        Some(classes(&self.loss, width)).filter(|&classes| classes < usize::MAX)
-    }
-
-    fn graph(&self, purpose: Purpose, batch: &Extent, shift: f32) -> Result<Graph, EngineError> {
-        match purpose {
-            Purpose::Train | Purpose::Learn | Purpose::Watch => {
-                // A stream is measured event by event, by the driver.
-                let metrics = if purpose == Purpose::Train { &self.metrics[..] } else { &[] };
-                let options = TrainingOptions { shift, watch: purpose == Purpose::Watch, metrics };
-                training_graph_with(
-                    &self.model,
-                    &self.loss,
-                    &self.optimizer,
-                    batch.clone(),
-                    options,
-                )
-            }
-            Purpose::Evaluate => {
-                evaluation_graph_with(&self.model, &self.loss, batch.clone(), &self.metrics)
-            }
-            Purpose::Predict => inference_graph(&self.model, &self.loss, batch.clone()),
-        }
-        .map_err(error)
-    }
-}
-
 fn outputs_of(runtime: &Runtime, at: Places) -> Outputs<'_> {
     let output =
         |place: Option<usize>| place.and_then(|i| runtime.output_at(at.plan, i)).unwrap_or(&[]);
     Outputs { losses: output(at.losses), logits: output(at.logits) }
-}
-
-/// How a graph is planned.
-fn options(purpose: Purpose) -> Options {
-    let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
-    Options { gated, ..Options::default() }
 }
 
 fn error(e: impl std::fmt::Display) -> EngineError {

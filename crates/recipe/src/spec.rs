@@ -85,7 +85,7 @@ pub struct Plateau {
     /// Factor by which the learning rate is multiplied; 0.1 by default.
     #[serde(default = "tenth")]
     pub factor: f64,
-    /// Number of epochs without improvement; 10 by default.
+    /// Number of epochs without improvement; 10 by default. Epochs that are not evaluated count as well.
     #[serde(default = "ten")]
     pub epochs: u64,
     /// Smallest change that counts as an improvement; 1e-4 by default.
@@ -174,12 +174,13 @@ pub struct Patience {
     /// The metric; `validation.loss` by default.
     #[serde(default = "validation_loss")]
     pub metric: String,
-    /// Number of epochs without improvement.
+    /// Number of epochs without improvement. Epochs that are not evaluated count as well.
     pub epochs: u64,
     /// Smallest change that counts as an improvement; 0 by default.
     #[serde(default)]
     pub min_delta: f64,
-    /// Whether the run ends with the weights of the best epoch instead of the last; no by default.
+    /// Whether the run ends with the weights of the best epoch instead of the last, whatever ends it but
+    /// an interrupt; no by default.
     #[serde(default)]
     pub restore_best: bool,
 }

@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use tidemill_engine::data::spec::class_counts;
-use tidemill_engine::data::{Batch, Dataset, LabelKind, Loader, LoaderOptions};
+use tidemill_engine::data::{Batch, Dataset, FillCost, LabelKind, Loader, LoaderOptions};
 use tidemill_engine::nn::check::{Facts, Labels, Severity, check};
 
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
+use tidemill_engine::evaluate::skipped;
 use tidemill_engine::metrics::Task;
 use tidemill_recipe::data::RunData;
 use tidemill_recipe::engine_spec;
@@ -70,7 +71,7 @@ pub fn check_all(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
 }
 
 /// Everything, with a first batch through the model; takes as long as a few steps, and the reading
-/// of a sample of the files.
+/// of all files.
 pub fn examine(file: &RecipeFile) -> Result<Vec<Finding>> {
     Ok(examine_and_describe(file)?.0)
 }
@@ -216,8 +217,40 @@ fn probes(data: &dyn Dataset, most: usize) -> impl Iterator<Item = usize> {
     (0..data.len()).step_by(step)
 }
 
+/// The errors of all samples that cannot be read, by several threads.
+fn broken(data: &dyn Dataset) -> Vec<String> {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let share = |thread: usize| -> Vec<(usize, String)> {
+        let error = |i: usize| Some((i, data.read(i).err()?.to_string()));
+        (thread..data.len()).step_by(threads).filter_map(error).collect()
+    };
+    let mut found: Vec<(usize, String)> = std::thread::scope(|scope| {
+        let share = &share;
+        let running: Vec<_> = (0..threads).map(|t| scope.spawn(move || share(t))).collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    });
+    found.sort();
+    found.into_iter().map(|(_, error)| error).collect()
+}
+
 /// Whether samples can be read, and differ.
 fn check_samples(key: &str, data: &dyn Dataset) -> Vec<Finding> {
+    // Files are read all: one that is broken would end a run, however late it comes.
+    if data.fill_cost() == FillCost::Decode {
+        let broken = broken(data);
+        match &broken[..] {
+            [] => {}
+            [one] => return vec![Finding::error(key, one.clone(), "")],
+            [first, second, ..] => {
+                let n = broken.len();
+                let what = format!("{n} samples cannot be read: {first}; {second}");
+                return vec![Finding::error(key, what, "")];
+            }
+        }
+        if let Some(what) = skipped(data) {
+            return vec![Finding::warning(key, what, "")];
+        }
+    }
     let (mut constant, mut looked) = (0, 0);
     let mut largest = 0.0f32;
     for i in probes(data, PROBES) {
@@ -294,7 +327,9 @@ fn check_first_loss(file: &RecipeFile, data: &RunData) -> Result<Option<Finding>
     if file.recipe.task() != Task::Classes {
         return Ok(None);
     }
-    let mut engine = Engine::compile(engine_spec(file, None))?;
+    let mut spec = engine_spec(file, None);
+    spec.batch_size = spec.batch_size.min(data.train.len());
+    let mut engine = Engine::compile(spec)?;
     let train: Arc<dyn Dataset> = data.train.clone();
     let options = LoaderOptions::new(
         file.recipe.batch.batch_size,

@@ -41,8 +41,7 @@ pub struct ImageDirectorySpec {
     /// instead of distorting it.
     #[serde(default)]
     pub crop_to_aspect_ratio: bool,
-    /// Adds black borders until the image has the aspect ratio of the model's input, instead of
-    /// distorting it.
+    /// Resizes the image to fit into the model's input and adds black borders, instead of distorting it.
     #[serde(default)]
     pub pad_to_aspect_ratio: bool,
     /// Share of the samples kept for validation; needs `subset`. Not split by default.

@@ -2,7 +2,7 @@
 
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::memory::{check_memory, rss_bytes};
+use tidemill_engine::memory::{Budget, check_memory, rss_bytes};
 use tidemill_engine::page::number::bytes;
 use tidemill_recipe::online::linear::LinearSpec;
 use tidemill_recipe::online::{OnlineSpec, PlasticitySpec};
@@ -46,7 +46,9 @@ pub fn build_network(
     let replayed = continual.replay.as_ref().map_or(0, |replay| replay.per_step);
     compiled.batch_size = spec.most() + replayed;
     let shift = spec.labels.as_ref().map_or(0.0, |l| l.shift());
-    let mut engine = Engine::compile_shifted(compiled, shift)?;
+    // What it is checked for now is refused before it is taken; the rest is known further down.
+    let budget = Budget { limit: memory, ..Budget::default() };
+    let mut engine = Engine::compile_within(compiled, shift, budget)?;
     if let Some(PlasticitySpec::ContinualBackprop(_)) = &continual.plasticity {
         engine.watch_hidden();
     }
