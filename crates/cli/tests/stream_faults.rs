@@ -359,7 +359,7 @@ fn a_resumed_run_refuses_keys_that_mean_other_columns() {
         ("stream.text", "[\"a\"]"),
         ("stream.header", "false"),
         ("online.classes", "[\"1\", \"0\"]"),
-        ("online.features.clip", "3.0"),
+        ("online.features.clip", "2.5"),
     ] {
         let set = format!("{key}={value}");
         let says = place.refused("data.csv", &["--resume", "--set", &set], 2);
