@@ -164,7 +164,8 @@ async fn receive(mut messages: Ordered, to: &mut Receiver) -> Error {
                         to.last = info.stream_sequence;
                         let at = (info.published.unix_timestamp_nanos() / 1000) as u64;
                         let mark = Mark { major: to.last, minor: 0 };
-                        to.records.set_part(&to.part);
+                        // The only part: positions of earlier versions name none.
+                        to.records.follow_part(&to.part);
                         if message.payload.len() > to.max_record {
                             to.inlet.counters(|c| c.too_long += 1);
                             to.records.push_too_long(&message.payload, mark, at);
