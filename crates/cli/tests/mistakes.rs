@@ -133,7 +133,7 @@ fn folders_in_the_wrong_place() {
     let told = tidemill(&["predict", text(&run), "--data", text(&empty)]);
     assert_eq!(told.status.code(), Some(2));
     let want = format!("error: --data {}: has no images (.png, ", empty.display());
-    assert!(stderr(&told).starts_with(&want), "{}", stderr(&told));
+    assert!(stderr(&told).contains(&want), "{}", stderr(&told));
 
     let digits = digits().join("digits");
     let told = tidemill(&["data", "digits", "--out", text(&digits), "--train", "3"]);

@@ -75,7 +75,8 @@ fn a_run_goes_on_as_if_never_stopped() {
         assert_eq!(metrics(&parts), metrics(&whole));
         // Nothing is left to do, and nothing changes.
         let done = tidemill(&["train", text(&whole), "--resume"]);
-        let note = "note: nothing is left to do after step 56: set batch.epochs to more than 4";
+        let note =
+            "note: nothing is left to do after step 56 (epoch 4): set batch.epochs to more than 4";
         assert!(stderr(&done).starts_with(note), "{}", stderr(&done));
         assert_eq!(metrics(&whole).len(), 4);
         assert_eq!(summary(&parts).state_sha256, summary(&whole).state_sha256);

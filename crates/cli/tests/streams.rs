@@ -373,6 +373,7 @@ optimizer = { sgd = { learning_rate = 0.1 } }
     };
     let (of_clean, none) = accuracy("clean.csv", &clean);
     let (of_poisoned, bad) = accuracy("poisoned.csv", &poisoned);
-    assert_eq!((none, bad), (Some(0), Some(200)));
+    // What is no number is missing, with a note.
+    assert_eq!((none, bad), (Some(0), Some(0)));
     assert!(of_clean > 0.9 && of_poisoned > of_clean - 0.01, "{of_clean} {of_poisoned}");
 }

@@ -179,7 +179,7 @@ impl Asked {
                         return Err(bad("the line is too long".into()));
                     }
                     let decoded = decoder.decode(record.bytes, record.first, &mut events);
-                    if decoded.map_err(|e| bad(e.reason))? == Decoded::Nothing {
+                    if decoded.map_err(|e| bad(e.reason))? != Decoded::Event {
                         continue;
                     }
                     let columns: &mut HashedColumns = match (&mut columns, decoder.schema()) {

@@ -39,7 +39,8 @@ pub struct Encoding {
     looked: Option<(Events, BTreeSet<String>)>,
     notes: Vec<Note>,
     hints: Vec<Note>,
-    understood: Option<Understood>,
+    /// Whether this run has seen its first events.
+    prepared: bool,
     /// How a linear model sees events.
     hashed: Option<HashedColumns>,
     class_names: Vec<String>,
@@ -93,7 +94,7 @@ impl Encoding {
             looked: None,
             notes: Vec::new(),
             hints: Vec::new(),
-            understood: None,
+            prepared: false,
             hashed: None,
             class_names,
             class_weights: ClassWeights::of_recipe(file),
@@ -120,22 +121,18 @@ impl Encoding {
 
     /// What columns and labels were taken for.
     pub fn understood(&self) -> Option<Understood> {
-        let labels = self.known.labels.as_ref();
-        let now = self.understood.clone().map(|then| Understood {
-            classes: labels.map(Labels::names).unwrap_or_default(),
-            positive_class: labels.and_then(Labels::positive_name),
-            ..then
-        });
-        let encoder = self.known.encoder.as_ref();
-        now.or_else(|| {
-            let schema = self.known.schema.as_ref()?;
-            Some(Understood::new(&self.format, schema, encoder, labels, None))
-        })
+        let Known { schema, encoder, labels, samples } = &self.known;
+        let (encoder, labels) = (encoder.as_ref(), labels.as_ref());
+        let mut now = Understood::new(&self.format, schema.as_ref()?, encoder, labels, None);
+        for (column, sample) in now.columns.iter_mut().zip(samples) {
+            column.sample.clone_from(sample);
+        }
+        Some(now)
     }
 
     /// What this run has taken columns and labels for at its first events.
     pub(crate) fn announced(&self) -> Option<Understood> {
-        self.understood.as_ref().and_then(|_| self.understood())
+        if self.prepared { self.understood() } else { None }
     }
 
     /// What a user should know of columns.
@@ -207,10 +204,13 @@ impl Encoding {
         if self.known.schema.is_none() {
             self.known.schema = Some(schema.clone());
         }
-        let Known { encoder, labels, .. } = &self.known;
-        let (encoder, labels) = (encoder.as_ref(), labels.as_ref());
-        self.understood =
-            Some(Understood::new(&self.format, schema, encoder, labels, Some(&first)));
+        if self.known.samples.is_empty() {
+            let Known { encoder, labels, .. } = &self.known;
+            let (encoder, labels) = (encoder.as_ref(), labels.as_ref());
+            let first = Understood::new(&self.format, schema, encoder, labels, Some(&first));
+            self.known.samples = first.columns.into_iter().map(|column| column.sample).collect();
+        }
+        self.prepared = true;
         Ok(guessed)
     }
 
@@ -243,16 +243,18 @@ impl Encoding {
         let outputs = self.outputs;
         let named = self.spec.classes.as_ref().unwrap_or(&self.class_names);
         let negative = self.spec.labels.as_ref().is_some_and(|l| l.missing == Missing::Negative);
-        let all = |fits: &dyn Fn(f64) -> bool| {
-            seen.iter().all(|l| matches!(*l, Value::Number(n) if fits(n)))
+        // A few labels may be broken.
+        let most = |fits: &dyn Fn(f64) -> bool| {
+            let fitting = seen.iter().filter(|l| matches!(**l, Value::Number(n) if fits(n)));
+            10 * fitting.count() >= 9 * seen.len()
         };
         let output = |n: f64| n >= 0.0 && n < outputs as f64 && n.fract() == 0.0;
         let labels = match self.task {
             Task::Values => Labels::values(self.spec.scale_targets && outputs == 1),
             _ if !named.is_empty() => Labels::classes(outputs.max(2), named),
             // Class 0 is the one of events whose label never comes.
-            Task::Binary if negative && all(&|n| matches!(n, 0.0 | 1.0 | -1.0)) => Labels::Binary,
-            Task::Classes if negative && all(&output) => {
+            Task::Binary if negative && most(&|n| matches!(n, 0.0 | 1.0 | -1.0)) => Labels::Binary,
+            Task::Classes if negative && most(&output) => {
                 Labels::classes(outputs, &["0".to_owned()])
             }
             _ => match found {

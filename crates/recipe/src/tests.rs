@@ -331,8 +331,8 @@ fn two_kinds_in_one_table_are_told() {
             "recipe.toml:5: layers[1] must be one of \"dense\" and \"flatten\", found all of them; keep one",
         ),
         (
-            "online.drift.watch={adwin={},ddm={}}",
-            "--set online.drift.watch={adwin={},ddm={}}: online.drift.watch must be one of \"adwin\" and \
+            "online.drift.detector={adwin={},ddm={}}",
+            "--set online.drift.detector={adwin={},ddm={}}: online.drift.detector must be one of \"adwin\" and \
              \"ddm\", found both; leave one out",
         ),
     ];

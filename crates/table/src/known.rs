@@ -15,4 +15,7 @@ pub struct Known {
     pub encoder: Option<Encoder>,
     /// Labels to classes or targets.
     pub labels: Option<Labels>,
+    /// The first value of each column, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<String>,
 }

@@ -122,7 +122,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         allow_remote: arguments.allow_remote,
         interrupt: interrupt::flag(),
     };
-    let outcome = shown(file, &options)?;
+    let outcome = shown(file, &options, true)?;
     if arguments.json {
         let line = serde_json::to_string(&outcome.summary)
             .map_err(|e| Failure::failed(format!("cannot write the summary: {e}")))?;
@@ -165,7 +165,7 @@ fn is_stream_run(run: &Path) -> bool {
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
 /// Learns with a live line on a terminal, and a line every few seconds elsewhere.
-pub(crate) fn shown(file: RecipeFile, options: &LearnOptions) -> Result<LearnOutcome> {
+pub(crate) fn shown(file: RecipeFile, options: &LearnOptions, notes: bool) -> Result<LearnOutcome> {
     let bar = std::io::stderr().is_terminal().then(|| {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
@@ -175,6 +175,7 @@ pub(crate) fn shown(file: RecipeFile, options: &LearnOptions) -> Result<LearnOut
     });
     let (mut logged, mut seen) = (Instant::now(), 0);
     let outcome = learn(file, options, &mut |event| match (event, &bar) {
+        (LearnEvent::Notice(_), _) if !notes => {}
         (LearnEvent::Notice(text), Some(bar)) => bar.suspend(|| tell!("note: {text}")),
         (LearnEvent::Notice(text), None) => tell!("note: {text}"),
         (LearnEvent::Progress(progress), Some(bar)) => {

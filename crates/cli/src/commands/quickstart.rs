@@ -125,11 +125,11 @@ fn stream(out: &Path, recipe: &Path) -> Result {
         allow_remote: false,
         interrupt: interrupt::flag(),
     };
-    let frozen = learn::shown(file.clone(), &options)?;
+    let frozen = learn::shown(file.clone(), &options, false)?;
     options.out = out.join("run-stream");
     options.frozen = false;
     options.beside = Some(frozen.prequential.clone());
-    let learned = learn::shown(file, &options)?;
+    let learned = learn::shown(file, &options, false)?;
     if learned.ended_by == StreamEnd::Interrupt {
         return Ok(ExitCode::from(INTERRUPTED));
     }

@@ -257,7 +257,12 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize, Vec<N
         }
     }
     let rows = evidence.rows() as usize;
-    let known = Known { schema: Some(schema), encoder: Some(encoder), labels: Some(labels) };
+    let known = Known {
+        schema: Some(schema),
+        encoder: Some(encoder),
+        labels: Some(labels),
+        ..Known::default()
+    };
     Ok((known, format_spec, rows, notes, first))
 }
 

@@ -257,10 +257,16 @@ fn keys(lines: &[&[u8]], found: &mut Look) -> crate::Result<()> {
     }
     let Some(keys) = super::json::keys(lines, spec) else { return Ok(()) };
     let often = |n: usize| n * KEY_SHARE >= keys.events;
+    // A label may come by itself.
+    let roles = [&spec.label, &spec.id, &spec.time, &spec.weight];
+    let is_role = |name: &str| {
+        roles.into_iter().any(|role| role.as_deref() == Some(name))
+            || spec.label.is_none() && super::LABELS.contains(&name)
+    };
     let rare: Vec<String> = keys
         .values
         .iter()
-        .filter(|(_, n)| !often(*n))
+        .filter(|(name, n)| !often(*n) && !is_role(name))
         .map(|(name, n)| format!("{name}: {n}"))
         .collect();
     if !rare.is_empty() {

@@ -132,7 +132,7 @@ pub struct FormatSpec {
 
 /// How texts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Encoding {
     /// UTF-8 and nothing else.
     #[serde(rename = "utf-8", alias = "utf8")]
