@@ -5,6 +5,9 @@ use tidemill_page::number::bytes;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
+/// For what is not planned byte by byte: the allocator, the page, files that are written.
+const SLACK: u64 = 4 << 20;
+
 /// What a run may take, and what of it comes on top of its engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
@@ -39,7 +42,8 @@ impl Budget {
         // What an engine has taken is resident.
         let resident = rss_bytes().saturating_sub(held.total());
         let copies = self.copies * needs.state;
-        let need = resident + needs.total() + copies + self.beside;
+        let slack = if self.limit.is_some() { SLACK } else { 0 };
+        let need = resident + needs.total() + copies + self.beside + slack;
         let (limit, what) = match self.limit {
             Some(limit) => (limit, format!("--memory {}: the run needs", bytes(limit))),
             None => match available_bytes() {
@@ -61,7 +65,7 @@ impl Budget {
             "{what} {} (program and data {}, arena {}, state and its checkpoint {}{beside}); give it \
              more, or lower batch.batch_size",
             bytes(need),
-            bytes(resident),
+            bytes(resident + slack),
             bytes(needs.arena + needs.scratch),
             bytes(needs.state + copies),
         )))

@@ -149,6 +149,7 @@ impl Driver<'_> {
             }
             if self.course.step_of_epoch(self.at.step) == 0 {
                 self.end_epoch(rate)?;
+                self.stay_within()?;
                 factor = self.plateau_factor();
             } else if self.is_checkpoint_step() {
                 self.checkpoint()?;
@@ -331,15 +332,19 @@ impl Driver<'_> {
         ))
     }
 
+    /// Ends a run that takes more memory than it was given, with a checkpoint.
+    fn stay_within(&mut self) -> Result<()> {
+        let Err(e) = self.budget.enforce() else { return Ok(()) };
+        self.checkpoint()?;
+        self.session.writer.wait()?;
+        Err(e)
+    }
+
     fn tell(&mut self) -> Result<()> {
         if !self.clock.is_time_to_report() {
             return Ok(());
         }
-        if let Err(e) = self.budget.enforce() {
-            self.checkpoint()?;
-            self.session.writer.wait()?;
-            return Err(e);
-        }
+        self.stay_within()?;
         let epochs = self.recipe.epochs();
         let left = self.course.end(epochs).saturating_sub(self.at.step);
         let seconds = self.clock.here();
