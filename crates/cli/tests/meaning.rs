@@ -11,6 +11,9 @@ use std::process::{Output, Stdio};
 
 use common::{command, stderr, succeed, text, tidemill};
 
+/// Learns in a few events.
+const QUICK: &str = "optimizer = { sgd = { learning_rate = 0.5 } }";
+
 /// A recipe of a network of so many inputs and outputs, with more sections behind it.
 fn recipe(folder: &Path, inputs: usize, outputs: usize, more: &str) -> std::path::PathBuf {
     let loss = if outputs == 1 { "binary_crossentropy" } else { "sparse_categorical_crossentropy" };
@@ -121,7 +124,7 @@ fn the_positive_class_is_stated_whichever_comes_first() {
         })
     };
     for first in [0, 1] {
-        let (summary, _) = learned((2, 1, ""), "data.csv", &data(first), true);
+        let (summary, _) = learned((2, 1, QUICK), "data.csv", &data(first), true);
         assert_eq!(summary["positive_class"], "yes");
         assert!(summary["prequential"]["f1"].as_f64().unwrap() > 0.5);
     }
@@ -274,7 +277,7 @@ fn a_vector_is_learned_from_as_its_columns_are() {
             .collect()
     };
     let sha = |vector| {
-        learned((2, 1, ""), "data.jsonl", text(vector).as_bytes(), false).0["prequential"]["accuracy"]
+        learned((2, 1, QUICK), "data.jsonl", text(vector).as_bytes(), false).0["prequential"]["accuracy"]
             .clone()
     };
     let (vector, columns) = (sha(true), sha(false));
