@@ -3,8 +3,8 @@
 //! # Layout
 //!
 //! - [`spec`]: what a recipe says about features ([`FeaturesSpec`])
-//! - [`encoder`]: events to inputs ([`Encoder`]); `numeric`, `category`, `dictionary`, `ids`: its kinds
-//!   of columns
+//! - [`encoder`]: events to inputs ([`Encoder`]), with a list of its parts; `numeric`, `category`,
+//!   `dictionary`, `ids`: its kinds of columns
 //! - [`evidence`]: what one pass over a table tells of its columns ([`Evidence`]), to fit an encoder
 //! - [`codes`]: rows of a table in memory ([`Codes`])
 //! - [`hashed`]: columns to hashed features, which nothing is learned about ([`HashedColumns`])

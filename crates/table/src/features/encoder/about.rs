@@ -1,0 +1,126 @@
+//! What columns and inputs are, for people and for the learner.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::category::Category;
+use super::Encoder;
+use super::column::Column;
+use crate::formats::Note;
+
+/// What a column is, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnKind {
+    /// Its name.
+    pub name: String,
+    /// `number`, `text`, `code of a text`, `row of an embedding`, `words`.
+    pub kind: String,
+    /// Inputs that it makes.
+    pub inputs: usize,
+}
+
+/// A column whose inputs are rows of an embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table<'a> {
+    /// The column.
+    pub column: &'a str,
+    /// Rows, row 0 included.
+    pub rows: usize,
+    /// Inputs: 1 for an id, several for words.
+    pub inputs: usize,
+}
+
+impl Encoder {
+    /// The columns whose inputs, the last ones, are rows of embeddings.
+    pub fn tables(&self) -> Vec<Table<'_>> {
+        let categories = self.categories.iter();
+        let tables = categories.filter_map(|(column, category)| {
+            let rows = match category {
+                Category::Ids(ids) => ids.capacity() + 1,
+                Category::Words { buckets, .. } => buckets + 1,
+                _ => return None,
+            };
+            Some(Table { column: &column.name, rows, inputs: category.width() })
+        });
+        tables.collect()
+    }
+
+    /// The names of the numeric columns, and their values in the event encoded last, as they came; NaN
+    /// where one is missing.
+    pub fn numbers(&self) -> (impl Iterator<Item = &str>, &[f64]) {
+        (self.numbers.iter().map(|column| column.name.as_str()), &self.values)
+    }
+
+    /// What each column is, in the order of the schema.
+    pub fn kinds(&self) -> Vec<ColumnKind> {
+        let indicator = usize::from(self.missing_indicator);
+        let number = |column: &Column| {
+            let kind = if column.codes.is_some() { "code of a text" } else { "number" };
+            (column.index, column.name.clone(), kind, 1 + indicator)
+        };
+        let category = |(column, category): &(Column, Category)| {
+            let kind = match category {
+                Category::Hashing(_) | Category::Dictionary(_) => "text",
+                Category::Words { .. } => "words",
+                Category::Ids(_) => "row of an embedding",
+            };
+            (column.index, column.name.clone(), kind, category.width())
+        };
+        let mut all: Vec<_> = self.numbers.iter().map(number).collect();
+        all.extend(self.categories.iter().map(category));
+        all.sort_unstable();
+        let kind = |(_, name, kind, inputs): (usize, String, &str, usize)| ColumnKind {
+            name,
+            kind: kind.to_owned(),
+            inputs,
+        };
+        all.into_iter().map(kind).collect()
+    }
+
+    /// What a user should know of columns whose values are of two kinds.
+    pub fn notes(&self) -> Vec<Note> {
+        let odd = |column: &Column| column.odd.clone().unwrap_or_default();
+        let numbers = self.numbers.iter().filter(|c| c.odd.is_some()).map(|c| {
+            let (name, odd) = (&c.name, odd(c));
+            let text = match &c.codes {
+                Some(_) => format!(
+                    "column `{name}` was taken for numbers and holds texts (`{odd}`): each is a code of \
+                     its one input; name the column in text for an input for each text"
+                ),
+                None => format!("column `{name}`: `{odd}` and the like are no numbers and are missing"),
+            };
+            Note { text, count: c.texts }
+        });
+        let texts = self
+            .categories
+            .iter()
+            .map(|(column, _)| column)
+            .filter(|c| c.numbers + c.texts >= 20 && c.texts > 0 && c.numbers > c.texts);
+        let texts = texts.map(|c| {
+            Note::once(format!(
+                "column `{}` is text, though most of its values are numbers; name it in \
+                 features.numeric if the others are missing values",
+                c.name
+            ))
+        });
+        numbers.chain(texts).collect()
+    }
+
+    /// What each input is: `price`, `price is missing`, `color=red`, `user row`, `x[3]`.
+    pub fn names(&self) -> Vec<String> {
+        let numbers = self.numbers.iter().map(|column| column.name.clone());
+        let mut names: Vec<String> = numbers.collect();
+        if self.missing_indicator {
+            names.extend(self.numbers.iter().map(|c| format!("{} is missing", c.name)));
+        }
+        let first_row = self.categories.iter().position(|(_, category)| category.is_row());
+        let (others, rows) = self.categories.split_at(first_row.unwrap_or(self.categories.len()));
+        for (column, category) in others {
+            category.names(&column.name, &mut names);
+        }
+        names.extend((0..self.vector).map(|i| format!("x[{i}]")));
+        for (column, category) in rows {
+            category.names(&column.name, &mut names);
+        }
+        names
+    }
+}

@@ -1,0 +1,115 @@
+//! The numbers and the vector of an event: taken, checked and written as inputs.
+
+use super::super::MAX_NUMBER;
+use super::column::{bad_number, loose};
+use super::{Checked, Encoder, Standardize};
+use crate::events::{Event, Value};
+
+impl Encoder {
+    /// Takes the event's numbers and learns what their columns are.
+    pub(super) fn take(&mut self, event: Event<'_>, values: &mut Vec<f64>) {
+        let fill = self.fill.unwrap_or(f64::NAN);
+        values.resize(self.numbers.len(), 0.0);
+        for (j, (value, column)) in values.iter_mut().zip(&mut self.numbers).enumerate() {
+            *value = match event.value(column.index) {
+                Value::Number(n) if column.codes.is_none() && n.abs() <= MAX_NUMBER => {
+                    column.numbers += 1;
+                    n
+                }
+                Value::Missing => fill,
+                other => {
+                    let (taken, revised) = column.other(other);
+                    if revised {
+                        self.running.reset(j);
+                    }
+                    if taken.is_nan() { fill } else { taken }
+                }
+            };
+        }
+    }
+
+    /// The event's numbers; `strict` says that what is no number is an error instead of missing.
+    pub(super) fn check(
+        &self,
+        event: Event<'_>,
+        values: &mut Vec<f64>,
+        strict: bool,
+    ) -> Checked<()> {
+        let fill = self.fill.unwrap_or(f64::NAN);
+        values.resize(self.numbers.len(), 0.0);
+        for (value, column) in values.iter_mut().zip(&self.numbers) {
+            *value = match event.value(column.index) {
+                Value::Missing => fill,
+                value if column.codes.is_some() => column.find_code(value).unwrap_or(0.0),
+                Value::Number(n) if n.abs() <= MAX_NUMBER => n,
+                Value::Text(text) if loose(text).is_some() => loose(text).unwrap_or(f64::NAN),
+                bad if strict => return Err(bad_number(&column.name, bad)),
+                _ => fill,
+            };
+        }
+        self.check_vector(event)
+    }
+
+    /// Whether the numbers of the vector are good.
+    pub(super) fn check_vector(&self, event: Event<'_>) -> Checked<()> {
+        assert_eq!((event.columns(), event.vector().len()), (self.columns, self.vector), "columns");
+        let good = |v: &f32| v.abs() <= MAX_NUMBER as f32;
+        if !event.vector().iter().fold(true, |all, v| all & good(v)) {
+            let at = event.vector().iter().position(|v| !good(v)).unwrap_or(0);
+            let value = Value::Number(f64::from(event.vector()[at]));
+            return Err(bad_number(&format!("vector[{at}]"), value));
+        }
+        Ok(())
+    }
+
+    /// Writes these inputs; gives those of the categories, and those that are rows of embeddings, to
+    /// be written.
+    pub(super) fn numbers_and_vector<'x>(
+        &self,
+        event: Event<'_>,
+        values: &[f64],
+        x: &'x mut [f32],
+    ) -> [&'x mut [f32]; 2] {
+        let (x, rows) = x.split_at_mut(x.len() - self.rows());
+        let (numbers, rest) = x.split_at_mut(values.len());
+        self.scale(values, numbers);
+        let mut rest = rest;
+        if self.missing_indicator {
+            let (indicators, others) = rest.split_at_mut(values.len());
+            for (x, v) in indicators.iter_mut().zip(values) {
+                *x = f32::from(u8::from(v.is_nan()));
+            }
+            rest = others;
+        }
+        let (categories, vector) = rest.split_at_mut(rest.len() - self.vector);
+        self.write_vector(event, vector);
+        [categories, rows]
+    }
+
+    /// The inputs of these numbers.
+    pub(super) fn scale(&self, values: &[f64], x: &mut [f32]) {
+        let map = |x: &mut [f32], f: &dyn Fn(f64) -> f64| {
+            for (x, v) in x.iter_mut().zip(values) {
+                *x = if v.is_nan() { 0.0 } else { f(*v) as f32 };
+            }
+        };
+        match self.standardize {
+            Standardize::Running => self.running.transform(values, self.clip as f32, x),
+            Standardize::None => map(x, &|v| v),
+            Standardize::Scale { multiply, add } => map(x, &|v| v * multiply + add),
+        }
+    }
+
+    /// The inputs of the event's vector.
+    pub(super) fn write_vector(&self, event: Event<'_>, x: &mut [f32]) {
+        if let Some(running) = &self.vector_running {
+            let values: Vec<f64> = event.vector().iter().map(|v| f64::from(*v)).collect();
+            running.transform(&values, self.clip as f32, x);
+            return;
+        }
+        let (scale, offset) = (self.vector_scale as f32, self.vector_offset as f32);
+        for (x, v) in x.iter_mut().zip(event.vector()) {
+            *x = v * scale + offset;
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! JSON lines: one object per line, nested keys by a dotted path, an array of numbers as a vector.
+//!
+//! # Layout
+//!
+//! - `leaves`: the keys of the first events, and the schema that they make
+//! - `index`: the keys that are used, by their paths
+//! - `walk`: one event, read key by key
+
+mod index;
+mod leaves;
+mod walk;
+
+pub(super) use leaves::keys;
+
+use self::index::Keys;
+use self::leaves::{Leaf, leaves_of, schema};
+use self::walk::{Others, Walk};
+use super::missing::Missing;
+use super::reader::Reader;
+use super::spec::Encoding;
+use super::{BadEvent, Decoded, Decoder, FormatSpec, Note, short_list, text};
+use crate::events::{Events, Schema, Value};
+
+type Result<T> = std::result::Result<T, BadEvent>;
+
+pub(super) struct Json {
+    spec: FormatSpec,
+    schema: Option<Schema>,
+    keys: Keys,
+    missing: Missing,
+    /// Whether an event has shown what columns are.
+    shown: bool,
+    path: String,
+    scratch: String,
+    converted: String,
+    /// Events that were not UTF-8.
+    odd: u64,
+    others: Others,
+}
+
+impl Json {
+    pub fn new(spec: &FormatSpec, schema: Option<Schema>) -> Json {
+        let mut spec = spec.clone();
+        if let Some(image) = &spec.image {
+            spec.columns = Some(vec![image.clone()]);
+            spec.text.push(image.clone());
+        }
+        let keys = schema.as_ref().map_or_else(Keys::default, |s| Keys::new(&spec, s));
+        let counted = spec.columns.is_none();
+        Json {
+            missing: Missing::new(&spec.missing),
+            shown: schema.as_ref().is_some_and(|s| s.shown),
+            spec,
+            schema,
+            keys,
+            path: String::new(),
+            scratch: String::new(),
+            converted: String::new(),
+            odd: 0,
+            others: Others { counted, ..Others::default() },
+        }
+    }
+
+    /// Makes the schema of the first event.
+    fn first_event(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut leaves = Vec::new();
+        let mut reader = Reader::new(bytes);
+        leaves_of(&mut reader, &mut String::new(), &mut leaves, 0)?;
+        reader.end()?;
+        let mut schema = schema(&self.spec, &leaves)?;
+        schema.texts =
+            schema.columns.iter().filter(|c| self.spec.text.contains(c)).cloned().collect();
+        if let Some(wants) = self.spec.wants
+            && self.spec.columns.is_none()
+            && schema.columns.len() + schema.vector < wants
+            && leaves.iter().all(|(_, leaf)| !matches!(leaf, Leaf::Value { text: true }))
+        {
+            return Err(BadEvent::new(format!(
+                "the event has {} inputs ({}) and the model {wants}: keys are missing, or the model's \
+                 input is wrong",
+                schema.columns.len() + schema.vector,
+                short_list(&schema.columns.join(", "))
+            )));
+        }
+        self.keys = Keys::new(&self.spec, &schema);
+        self.schema = Some(schema);
+        Ok(())
+    }
+
+    /// The first event shows which columns are text.
+    fn show(&mut self, texts: Vec<bool>) {
+        self.shown = true;
+        let Some(schema) = self.schema.as_mut() else { return };
+        schema.shown = true;
+        if self.spec.looked {
+            return;
+        }
+        for (name, text) in schema.columns.iter().zip(texts) {
+            if text && !schema.texts.contains(name) {
+                schema.texts.push(name.clone());
+            }
+        }
+        self.keys = Keys::new(&self.spec, schema);
+    }
+}
+
+/// Whether a record is one JSON object, whatever its keys.
+///
+/// # Errors
+/// If it is not, with the byte and what was expected there.
+pub fn check_json(bytes: &[u8]) -> Result<()> {
+    let mut reader = Reader::new(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+    if reader.peek() != b'{' {
+        return reader.take(b'{', "an object: `{`");
+    }
+    reader.skip(&mut String::new(), 0)?;
+    reader.end()
+}
+
+impl Decoder for Json {
+    fn decode(&mut self, bytes: &[u8], _first: bool, events: &mut Events) -> Result<Decoded> {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        if self.spec.encoding == Some(Encoding::Latin1) {
+            return self.decode_converted(bytes, events);
+        }
+        let decoded = self.event(bytes, events);
+        let utf8_only = self.spec.encoding == Some(Encoding::Utf8);
+        if decoded.is_err() && !utf8_only && std::str::from_utf8(bytes).is_err() {
+            self.odd += 1;
+            return self.decode_converted(bytes, events);
+        }
+        decoded
+    }
+
+    fn schema(&self) -> Option<&Schema> {
+        self.schema.as_ref()
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        let mut others: Vec<_> = self.others.counts.iter().collect();
+        others.sort_unstable();
+        let note = |(key, count): (&String, &u64)| Note {
+            text: format!("key `{key}` is no input and is ignored"),
+            count: *count,
+        };
+        let mut notes: Vec<Note> = others.into_iter().map(note).collect();
+        notes.extend(text::note(self.odd));
+        notes
+    }
+}
+
+impl Json {
+    fn decode_converted(&mut self, bytes: &[u8], events: &mut Events) -> Result<Decoded> {
+        let mut text = std::mem::take(&mut self.converted);
+        text::windows(bytes, &mut text);
+        let decoded = self.event(text.as_bytes(), events);
+        self.converted = text;
+        decoded
+    }
+
+    fn event(&mut self, bytes: &[u8], events: &mut Events) -> Result<Decoded> {
+        let mut reader = Reader::new(bytes);
+        if reader.peek() == 0 && reader.end().is_ok() {
+            return Ok(Decoded::Nothing);
+        }
+        if self.schema.is_none() {
+            self.first_event(bytes)?;
+        }
+        let Some(schema) = self.schema.as_ref() else { return Ok(Decoded::Nothing) };
+        self.path.clear();
+        let mut walk = Walk {
+            reader,
+            spec: &self.spec,
+            missing: &self.missing,
+            others: &mut self.others,
+            has_input: false,
+            keys: &mut self.keys,
+            width: schema.vector,
+            has_vector: schema.vector == 0,
+            draft: events.start(schema),
+            last: None,
+            path: &mut self.path,
+            scratch: &mut self.scratch,
+        };
+        walk.object(0)?;
+        walk.reader.end()?;
+        if !walk.has_vector && self.spec.label_records && walk.draft.is_bare() {
+            walk.draft.no_vector();
+        } else if !walk.has_vector {
+            let key = schema.vector_key.as_deref().unwrap_or_default();
+            return Err(BadEvent::new(format!("key `{key}`, the array of inputs, is not there")));
+        } else if !walk.has_input && schema.vector == 0 && !self.spec.label_records {
+            let columns = short_list(&schema.columns.join(", "));
+            return Err(BadEvent::new(format!(
+                "none of the keys that are inputs is there ({columns})"
+            )));
+        }
+        if self.shown {
+            walk.draft.finish();
+            return Ok(Decoded::Event);
+        }
+        let texts = 0..schema.columns.len();
+        let texts = texts.map(|i| matches!(walk.draft.get(i), Value::Text(_))).collect();
+        walk.draft.finish();
+        self.show(texts);
+        Ok(Decoded::Event)
+    }
+}
