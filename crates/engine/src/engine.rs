@@ -145,7 +145,7 @@ impl Engine {
     }
 
     /// The same for samples of which only some are trained on: losses of training steps are of the
-    /// logits plus `shift` ([`TrainingOptions`]); predictions are without it.
+    /// logits plus `shift` ([`tidemill_nn::TrainingOptions`]); predictions are without it.
     pub fn compile_shifted(spec: EngineSpec, shift: f32) -> Result<Engine, EngineError> {
         Engine::compile_within(spec, shift, Budget::default()).map_err(error)
     }

@@ -54,8 +54,9 @@ fn check(path: &Path, existing: Existing) -> Result<()> {
             path.display()
         )));
     }
-    let is_empty = std::fs::read_dir(path)
-        .map_or(true, |entries| !entries.flatten().any(|e| e.file_name() != LOCK_FILE));
+    // What a start that was killed has left is as good as nothing.
+    let is_empty = came_to_nothing(path)
+        || std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
     // Whatever else is there is not ours to mix with or to delete.
     if !is_run && !is_empty {
         return Err(Error::Usage(format!(

@@ -343,8 +343,11 @@ impl<'a> StreamDriver<'a> {
             && let Some(understood) = encoding.announced()
         {
             self.announced = true;
-            let lines = understood.lines().join("\n  ");
-            (self.tell)(LearnEvent::Notice(&format!("the stream is read as\n  {lines}")));
+            let lines = understood.lines();
+            if !lines.is_empty() {
+                let lines = lines.join("\n  ");
+                (self.tell)(LearnEvent::Notice(&format!("the stream is read as\n  {lines}")));
+            }
         }
         for note in self.input.notes() {
             if !self.told.contains(&note.text) {

@@ -61,7 +61,8 @@ pub fn rows() -> impl Iterator<Item = Row> {
     })
 }
 
-/// Rows as JSON, some of them broken, not finite, far out, or of no known class.
+/// Rows as JSON, some of them broken or of no known class, some with values that are not finite, far out or
+/// missing.
 pub fn lines() -> impl Iterator<Item = String> {
     rows().enumerate().map(|(i, Row { a, b, kind, class })| match i % 97 {
         11 => format!(r#"{{"a":{a},"b":NaN,"kind":"{kind}","class":"{class}"}}"#),

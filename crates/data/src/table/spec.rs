@@ -33,16 +33,16 @@ pub struct TableSpec {
     /// with its byte order mark, and Windows-1252 for single values that are not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<Encoding>,
-    /// The character before the decimals of numbers, as `stream.decimal`.
+    /// The character before the decimals of numbers; by default as `stream.decimal` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decimal: Option<char>,
-    /// The character between groups of three digits, as `stream.thousands`.
+    /// The character between groups of three digits; by default as `stream.thousands` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thousands: Option<char>,
-    /// Rows at the start that are not part of the table, as `stream.skip_rows`.
+    /// Rows at the start that are not part of the table; by default as `stream.skip_rows` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_rows: Option<usize>,
-    /// The character around fields, as `stream.quote`.
+    /// The character around fields; by default as `stream.quote` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote: Option<String>,
     /// The column of the labels. By default `class`, `target`, `label` or `y`, whichever is there.

@@ -5,7 +5,7 @@
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each (`csv` and `json` list their parts);
 //!   `arrow`: Arrow IPC as JSON lines
-//! - [`look`]: what the start of a file says of how it is written
+//! - [`mod@look`]: what the start of a file says of how it is written
 //! - `row`: what CSV and ARFF rows share; `missing`: what stands for no value; [`text`]: encodings;
 //!   `number`, `reader` (JSON), `words`, `hash` (VW): the inner loops; `values`: JSON of other layouts
 //!   as JSON lines
