@@ -159,7 +159,9 @@ fn is_value(name: &str, fields: &Fields) -> bool {
 /// Inputs that are called as labels are.
 fn like_labels(schema: &Schema) -> Vec<Note> {
     let label = schema.label.as_deref().unwrap_or_default();
-    let inputs = schema.columns.iter().filter(|c| LABELS.contains(&c.as_str()));
+    // `y` is an input as often.
+    let is_like = |c: &&String| c.as_str() != "y" && LABELS.contains(&c.as_str());
+    let inputs = schema.columns.iter().filter(is_like);
     let note = |name: &String| {
         Note::once(format!(
             "column `{name}` is an input beside the label `{label}`; name it in ignore if it is one, too"
