@@ -91,9 +91,15 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
     };
     let data = open(&train.0, &[])?;
     let held_out = validation.as_ref().map(|v| open(&v.0, data.class_names())).transpose()?;
-    let set = Set { data: &data, source: train.1 };
+    // Numbers are standardized, as the columns of a table are.
+    let normalize = standardize(&data)?;
+    let with = |source: String| match &normalize {
+        Some(keys) => format!("{}, {keys} }} }}", source.trim_end_matches([' ', '}'])),
+        None => source,
+    };
+    let set = Set { data: &data, source: with(train.1) };
     let beside = held_out.as_ref().zip(validation);
-    let beside = beside.map(|(data, (_, source))| Set { data, source });
+    let beside = beside.map(|(data, (_, source))| Set { data, source: with(source) });
     let recipe = argument(&out.display().to_string());
     Ok(Draft {
         found: found(&given[0].name, &set, beside.as_ref()),
@@ -104,6 +110,35 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
             format!("tidemill learn {recipe} --from data: --out runs/stream"),
         ],
     })
+}
+
+/// `normalize` by the means and deviations of the features; none for images, and where there are too
+/// many to be written.
+fn standardize(data: &MemoryDataset) -> Result<Option<String>> {
+    const MOST_FEATURES: usize = 100;
+    const SAMPLES: usize = 20_000;
+    let &[width] = &data.sample_shape()[..] else { return Ok(None) };
+    if width > MOST_FEATURES {
+        return Ok(None);
+    }
+    let (mut sums, mut squares) = (vec![0.0; width], vec![0.0; width]);
+    let len = data.len().min(SAMPLES);
+    for index in 0..len {
+        for (i, &x) in data.read(index)?.x().iter().enumerate() {
+            sums[i] += f64::from(x);
+            squares[i] += f64::from(x) * f64::from(x);
+        }
+    }
+    let n = len.max(1) as f64;
+    let number = |v: f64| format!("{:?}", v as f32);
+    let deviation = |(sum, square): (&f64, &f64)| {
+        let variance = square / n - (sum / n) * (sum / n);
+        number(if variance > 1e-12 { variance.sqrt() } else { 1.0 })
+    };
+    let means: Vec<String> = sums.iter().map(|sum| number(sum / n)).collect();
+    let deviations: Vec<String> = sums.iter().zip(&squares).map(deviation).collect();
+    let (means, deviations) = (means.join(", "), deviations.join(", "));
+    Ok(Some(format!("normalize = {{ mean = [{means}], std = [{deviations}] }}")))
 }
 
 fn found(name: &str, train: &Set<'_>, validation: Option<&Set<'_>>) -> Vec<String> {

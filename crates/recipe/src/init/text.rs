@@ -17,7 +17,7 @@ pub(super) fn head(found: &[String], next: &[String]) -> String {
 pub(super) fn comment(sentence: &str) -> String {
     const WIDTH: usize = 96;
     let mut lines = vec![String::from("#")];
-    for word in sentence.split(' ') {
+    for word in sentence.split_whitespace() {
         let last = lines.last().map_or(0, |line| line.chars().count());
         if last > 1 && last + 1 + word.chars().count() > WIDTH {
             lines.push(String::from("#"));
@@ -75,8 +75,14 @@ pub(super) fn plural(n: usize, one: &str) -> String {
 /// Some of the names, and how many more there are.
 pub(super) fn few(names: &[String]) -> String {
     const MOST: usize = 8;
+    const LONGEST: usize = 40;
+    let short = |name: &String| match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &name[..end]),
+        None => name.clone(),
+    };
+    let first: Vec<String> = names.iter().take(MOST).map(short).collect();
     match names.len() {
-        0..=MOST => names.join(", "),
-        n => format!("{} and {} more", names[..MOST].join(", "), count(n - MOST)),
+        0..=MOST => first.join(", "),
+        n => format!("{} and {} more", first.join(", "), count(n - MOST)),
     }
 }

@@ -36,6 +36,8 @@ pub struct RedisSource {
     connection: Option<Connection>,
     lost: Option<Instant>,
     last: Mark,
+    /// How many entries had ever been added up to that one, at most; none before it is known.
+    passed: Option<u64>,
     first: bool,
     trim: bool,
     max_record: usize,
@@ -62,6 +64,7 @@ impl RedisSource {
             connection: None,
             lost: None,
             last: Mark::default(),
+            passed: None,
             first: true,
             trim,
             max_record,
@@ -132,6 +135,32 @@ impl RedisSource {
             bytes(&field[0]).is_some_and(|name| names.contains(&name))
                 && bytes(&field[1]) == Some(at.as_bytes())
         })
+    }
+
+    /// How many entries were ever added to the stream, and how many of them are no longer there; none of
+    /// a server before 7.0.
+    fn added_and_removed(&mut self) -> Option<(u64, u64)> {
+        let info = cmd("XINFO").arg("STREAM").arg(&self.key).to_owned();
+        let info = self.ask(&info).ok()?;
+        let number = |name: &[u8]| {
+            let mut fields = array(&info)?.chunks_exact(2);
+            let field = fields.find(|field| bytes(&field[0]) == Some(name))?;
+            match field[1] {
+                Value::Int(n) => u64::try_from(n).ok(),
+                _ => None,
+            }
+        };
+        let added = number(b"entries-added")?;
+        Some((added, added.saturating_sub(number(b"length")?)))
+    }
+
+    /// Whether entries were removed that had not been read, when the last one that was is gone and
+    /// `read` more have come.
+    fn has_missed(&mut self, read: u64) -> bool {
+        match (self.passed, self.added_and_removed()) {
+            (Some(passed), Some((_, removed))) => removed > passed + read,
+            _ => !self.is_last_removed(&id(self.last)),
+        }
     }
 
     /// What a failure means: nothing yet while the server may come again.
@@ -262,7 +291,7 @@ impl Source for RedisSource {
                 return Err(Error::gone(&self.name, position, what));
             }
         }
-        (self.last, self.first) = (mark, false);
+        (self.last, self.first, self.passed) = (mark, false, None);
         Ok(())
     }
 
@@ -280,7 +309,14 @@ impl Source for RedisSource {
             let Some([stream]) = array(answer) else { break };
             let entries = array(stream).and_then(|s| s.get(1)).and_then(array).unwrap_or_default();
             let is_gone = array(before).is_none_or(<[Value]>::is_empty);
-            if self.last != Mark::default() && is_gone && !self.is_last_removed(&id(self.last)) {
+            let read = entries.len() as u64;
+            if self.passed.is_none() && read > 0 {
+                let starts = self.last == Mark::default();
+                let known = self.added_and_removed();
+                // Where reading goes on from an entry, what was added before it is not known exactly.
+                self.passed = known.map(|(a, r)| if starts { r } else { a.saturating_sub(read) });
+            }
+            if self.last != Mark::default() && is_gone && self.has_missed(read) {
                 let what = "entries after it were removed before they were read; let the stream keep \
                             more of them (MAXLEN), and start again with --from-start";
                 return Err(Error::gone(&self.name, format!("entry {}", id(self.last)), what));
@@ -290,6 +326,7 @@ impl Source for RedisSource {
                     return Err(Error::io(&self.name, format!("no stream entry: {entry:?}")));
                 }
             }
+            self.passed = self.passed.map(|passed| passed + read);
             if entries.len() < COUNT {
                 break;
             }

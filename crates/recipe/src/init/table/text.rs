@@ -53,6 +53,12 @@ pub(super) fn found(
         ),
         None => format!("The label is the column `{}`, a number.", label.name),
     });
+    if classes.is_some_and(|classes| *rows >= 20 && 2 * classes.len() > *rows) {
+        found.push(
+            "Most rows have a class of their own: if another column is the label, name it with --label."
+                .into(),
+        );
+    }
     if label.missing > 0 {
         found.push(format!(
             "{} without a label: predicted, not learned from.",
