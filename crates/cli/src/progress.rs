@@ -1,4 +1,4 @@
-//! What a run shows while it goes on: a bar on a terminal, else a line for each epoch, and one now and
+//! What a run shows while it runs: a bar on a terminal, else a line for each epoch, and one now and
 //! then within long epochs.
 
 use std::io::IsTerminal;

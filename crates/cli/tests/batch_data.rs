@@ -70,7 +70,7 @@ data = {{ csv = {{ path = "t.csv", label = "y" }} }}
 const NORM: &str = "{ dense = { units = 4 } }, { batch_norm = {} }, { dense = { units = 2 } }";
 
 /// Runs, and gives status and error.
-fn told(arguments: &[&str]) -> (i32, String) {
+fn status_of(arguments: &[&str]) -> (i32, String) {
     let output = tidemill(arguments);
     (output.status.code().unwrap_or(-1), stderr(&output))
 }
@@ -106,7 +106,7 @@ fn validation_that_cannot_be_measured_is_known_before_the_first_step() {
     let recipe = image_recipe(folder.path(), 2, &both);
     std::fs::write(validation.join("b/1.png"), b"no image").unwrap();
     let run = folder.path().join("run");
-    let (status, error) = told(&["train", text(&recipe), "--out", text(&run)]);
+    let (status, error) = status_of(&["train", text(&recipe), "--out", text(&run)]);
     assert!(status == 1 && error.contains("v/b/1.png: cannot be decoded"), "{error}");
     assert!(!run.exists());
 
@@ -125,7 +125,7 @@ fn validation_that_cannot_be_measured_is_known_before_the_first_step() {
     let recipe = image_recipe(folder.path(), 2, &format!("data = {train}\nvalidation = {test}"));
     let size = ["--set", "model.input={ image = { height = 2, width = 1, channels = 1 } }"];
     let arguments = ["train", text(&recipe), "--out", text(&run)];
-    let (status, error) = told(&[&arguments[..], &size].concat());
+    let (status, error) = status_of(&[&arguments[..], &size].concat());
     let want = "batch.validation: test.x:2 has the label 2, and the model's outputs are for the classes 0 to 1";
     assert!(status == 2 && error.contains("the label 2, and the model's"), "{want}: {error}");
     assert!(!run.exists());
@@ -163,7 +163,7 @@ fn eval_takes_data_that_lacks_a_class() {
     }
     // One that the model does not know is an error as before.
     std::fs::create_dir(validation.join("x")).unwrap();
-    let (status, error) = told(&["eval", text(&run)]);
+    let (status, error) = status_of(&["eval", text(&run)]);
     assert!(status == 2 && error.contains("does not have the sub-folder \"x\""), "{error}");
 }
 
@@ -196,13 +196,13 @@ fn predict_takes_the_files_that_training_takes() {
     assert!(output.status.success() && notes.contains("1 broken sample was left out"), "{notes}");
     assert!(notes.contains("the weights are those of step 2 ("), "{notes}");
     // Nothing but what is broken, or what is not there, is a failure.
-    let (status, error) = told(&["predict", text(&run), "--data", text(&broken)]);
+    let (status, error) = status_of(&["predict", text(&run), "--data", text(&broken)]);
     assert!(status == 1 && error.contains("nothing could be predicted"), "{error}");
     let skip = "batch.data.image_directory.broken_files=skip";
     succeed(&["train", text(&recipe), "--out", text(&run), "--force", "--set", skip]);
     let missing = folder.path().join("no.png");
     for command in ["predict", "eval"] {
-        let (status, error) = told(&[command, text(&run), "--data", text(&missing)]);
+        let (status, error) = status_of(&[command, text(&run), "--data", text(&missing)]);
         assert!(status == 2 && error.contains("no.png: there is no such file"), "{error}");
     }
 }
@@ -221,7 +221,7 @@ fn truncated_images_are_broken_files() {
     std::fs::write(data.join("a/cut.jpg"), &whole[..whole.len() * 9 / 10]).unwrap();
     let run = folder.path().join("run");
     let train = ["train", text(&recipe), "--out", text(&run)];
-    let (status, error) = told(&train);
+    let (status, error) = status_of(&train);
     let what = "cut.jpg: cannot be decoded as an image: the file is truncated";
     assert!(status == 1 && error.contains(what), "{error}");
     let doctor = tidemill(&["doctor", text(&recipe)]);
@@ -230,7 +230,7 @@ fn truncated_images_are_broken_files() {
     // What was learned before the file came is kept, and the run continues once it is repaired.
     let ordered = ["--set", "batch.shuffle=false", "--set", "batch.batch_size=1"];
     std::fs::rename(data.join("a/cut.jpg"), data.join("b/cut.jpg")).unwrap();
-    let (status, error) = told(&[&train[..], &ordered, &["--force"]].concat());
+    let (status, error) = status_of(&[&train[..], &ordered, &["--force"]].concat());
     assert!(status == 1 && error.contains("kept in the checkpoint of step 6; --resume"), "{error}");
     std::fs::write(data.join("b/cut.jpg"), &whole).unwrap();
     succeed(&[&train[..], &ordered, &["--resume"]].concat());
@@ -290,7 +290,7 @@ fn memory_is_refused_before_it_is_taken() {
     let recipe = image_recipe(folder.path(), 2, &format!("data = {set}\nvalidation = {set}"));
     let large = ["--set", "model.input={ image = { height = 1000, width = 1000, channels = 1 } }"];
     let train = ["train", text(&recipe), "--out", text(&run), "--memory"];
-    let (status, error) = told(&[&train[..], &["30MB"], &large].concat());
+    let (status, error) = status_of(&[&train[..], &["30MB"], &large].concat());
     assert!(status == 2 && error.contains("data that is cached or read ahead"), "{error}");
     let json = ["--json"];
     let printed = succeed(&[&train[..], &["300MB"], &large, &json].concat());
@@ -328,7 +328,7 @@ fn tables_and_idx_files_are_split() {
     let bad = "batch.data.csv.validation_split=1.5";
     let half = "batch.data.csv.subset=training";
     let (status, error) =
-        told(&[&arguments[..], &["--force", "--set", bad, "--set", half]].concat());
+        status_of(&[&arguments[..], &["--force", "--set", bad, "--set", half]].concat());
     assert!(status == 2 && error.contains("validation_split must be between 0 and 1"), "{error}");
 }
 
@@ -357,6 +357,7 @@ fn columns_are_passed_on_beside_predictions_and_bad_rows_left_out() {
     let json = succeed(&[&predict[..], &["--json"]].concat());
     let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     assert_eq!(first["kept"], serde_json::json!({ "id": "7", "name": "Doe, J." }));
-    let (status, error) = told(&["predict", text(&run), "--data", text(&rows), "--keep", "idd"]);
+    let (status, error) =
+        status_of(&["predict", text(&run), "--data", text(&rows), "--keep", "idd"]);
     assert!(status != 0 && error.contains("there is no column \"idd\""), "{error}");
 }

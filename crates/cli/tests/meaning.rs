@@ -26,7 +26,7 @@ fn recipe(folder: &Path, inputs: usize, outputs: usize, more: &str) -> std::path
     path
 }
 
-/// Learns from a file, or from the same bytes at standard input; gives the summary and what was told.
+/// Learns from a file, or from the same bytes at standard input; gives the summary and what was printed.
 fn learned(
     (inputs, outputs, more): (usize, usize, &str),
     name: &str,
@@ -56,9 +56,9 @@ fn learned(
     drop(input);
     let output: Output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    let told = stderr(&output);
+    let notes = stderr(&output);
     let summary = std::fs::read(run.join("summary.json")).unwrap();
-    (serde_json::from_slice(&summary).unwrap(), told)
+    (serde_json::from_slice(&summary).unwrap(), notes)
 }
 
 /// Events and bad events.
@@ -135,7 +135,7 @@ fn what_was_understood_is_said_once() {
     let data = csv(",a,b,city,class\n", 60, 2, |i, a, b, c| {
         format!("{i},{a},{b},{},{c}", ["u", "v"][i % 2])
     });
-    let (summary, told) = learned((67, 1, ""), "data.csv", &data, false);
+    let (summary, notes) = learned((67, 1, ""), "data.csv", &data, false);
     assert_eq!(counts(&summary), (60, 0));
     let lines = [
         "columns  a     number  0",
@@ -143,9 +143,9 @@ fn what_was_understood_is_said_once() {
         "label    class  classes 0, 1",
     ];
     for line in lines {
-        assert!(told.contains(line), "{told}");
+        assert!(notes.contains(line), "{notes}");
     }
-    assert!(told.contains("the first column has no name and is no input"), "{told}");
+    assert!(notes.contains("the first column has no name and is no input"), "{notes}");
     let kinds = &summary["understood"]["columns"];
     assert_eq!((&kinds[2]["name"], &kinds[2]["kind"]), (&"city".into(), &"text".into()));
 }
@@ -169,13 +169,13 @@ fn tables_of_other_programs_are_read() {
         let tabs = with("a\tb\tclass\n", rows("\t", false));
         assert_eq!(counts(&learned((2, 1, ""), "data.csv", &tabs, live).0), (60, 0));
         let pandas = csv(",a,b,class\n", 60, 2, |i, a, b, c| format!("{i},{a},{b},{c}"));
-        let (summary, told) =
+        let (summary, notes) =
             learned((2, 1, "[stream]\nlabel = \"class\""), "data.csv", &pandas, live);
-        assert_eq!(counts(&summary), (60, 0), "{told}");
+        assert_eq!(counts(&summary), (60, 0), "{notes}");
         let title = with("Report of May\na,b,class\n", rows(",", false));
-        let (summary, told) = learned((2, 1, ""), "data.csv", &title, live);
-        assert_eq!(counts(&summary), (60, u64::from(live)), "{told}");
-        assert!(told.contains("lines before the table were passed over"), "{told}");
+        let (summary, notes) = learned((2, 1, ""), "data.csv", &title, live);
+        assert_eq!(counts(&summary), (60, u64::from(live)), "{notes}");
+        assert!(notes.contains("lines before the table were passed over"), "{notes}");
         // A quoted line end, MOA's comma after the last value.
         let quoted =
             csv("a,b,note,class\n", 60, 2, |i, a, b, c| format!("{a},{b},\"n{i}\nx\",{c}"));
@@ -202,8 +202,8 @@ fn columns_that_are_no_numbers_lose_no_event() {
         format!("{},{a},{c}", ["58e67456", "Nan", "Infinity", "1e3", "1000", "ab12"][i % 6])
     });
     for live in [false, true] {
-        let (summary, told) = learned((66, 1, ""), "data.csv", &ids, live);
-        assert_eq!(counts(&summary), (60, 0), "{told}");
+        let (summary, notes) = learned((66, 1, ""), "data.csv", &ids, live);
+        assert_eq!(counts(&summary), (60, 0), "{notes}");
     }
     let null: String = (0..60)
         .map(|i| {
@@ -211,9 +211,9 @@ fn columns_that_are_no_numbers_lose_no_event() {
             format!("{{\"a\": {i}, \"city\": {city}, \"label\": {}}}\n", i % 2)
         })
         .collect();
-    let (summary, told) = learned((2, 1, ""), "data.jsonl", null.as_bytes(), true);
-    assert_eq!(counts(&summary), (60, 0), "{told}");
-    assert!(told.contains("column `city` was taken for numbers and holds texts"), "{told}");
+    let (summary, notes) = learned((2, 1, ""), "data.jsonl", null.as_bytes(), true);
+    assert_eq!(counts(&summary), (60, 0), "{notes}");
+    assert!(notes.contains("column `city` was taken for numbers and holds texts"), "{notes}");
     // Where the model has the inputs for it, it is text from the start.
     let (summary, _) = learned((66, 1, ""), "data.jsonl", null.as_bytes(), true);
     assert_eq!(summary["understood"]["columns"][1]["kind"], "text");
@@ -258,11 +258,11 @@ fn events_without_inputs_are_bad_and_other_keys_are_noted() {
         (true, "[stream]\ncolumns = [\"a\", \"b\"]"),
         (false, "[stream]\ncolumns = [\"a\", \"b\"]"),
     ] {
-        let (summary, told) = learned((2, 1, more), "data.jsonl", text.as_bytes(), live);
-        assert_eq!(counts(&summary), (40, 20), "{told}");
+        let (summary, notes) = learned((2, 1, more), "data.jsonl", text.as_bytes(), live);
+        assert_eq!(counts(&summary), (40, 20), "{notes}");
     }
-    let (_, told) = learned((2, 1, ""), "data.jsonl", text.as_bytes(), true);
-    assert!(told.contains("key `A` is no input and is ignored"), "{told}");
+    let (_, notes) = learned((2, 1, ""), "data.jsonl", text.as_bytes(), true);
+    assert!(notes.contains("key `A` is no input and is ignored"), "{notes}");
 }
 
 #[test]
@@ -307,15 +307,15 @@ fn labels_that_repeat_their_inputs_and_stray_times() {
     for stray in [None, Some(0), Some(20)] {
         for inputs in [false, true] {
             let data = events(inputs, stray);
-            let (summary, told) = learned((2, 1, joined), "data.jsonl", data.as_bytes(), false);
-            assert_eq!(counts(&summary), (60, 0), "{told}");
+            let (summary, notes) = learned((2, 1, joined), "data.jsonl", data.as_bytes(), false);
+            assert_eq!(counts(&summary), (60, 0), "{notes}");
             assert_eq!(summary["labels"]["joined"], 60, "{stray:?} {inputs} {}", summary["labels"]);
             assert_eq!(summary["labels"]["missing"], 0);
         }
     }
 }
 
-/// Trains on a table; gives what was told and the inputs' means and classes of the checkpoint.
+/// Trains on a table; gives what was printed and the inputs' means and classes of the checkpoint.
 fn trained(inputs: usize, source: &str, file: (&str, &[u8])) -> (String, serde_json::Value) {
     let folder = tempfile::tempdir().unwrap();
     let (name, bytes) = file;
@@ -345,50 +345,50 @@ fn batch_columns_are_what_they_are() {
     let na: String = (0..50)
         .map(|i| if i % 5 == 4 { format!("{i},#N/A\n") } else { format!("{i},{}\n", 10 * i) })
         .collect();
-    let (told, _) = trained(1, "label = \"y\"", ("na.csv", format!("y,a\n{na}").as_bytes()));
-    assert!(told.contains("columns  a  number  0"), "{told}");
-    assert!(told.contains("10 of 50 rows lack values (a: 10)"), "{told}");
-    let (told, _) = trained(1, "label = \"y\"", ("s.csv", b"y;a\n1;2,5\n2;10,25\n3;9,75\n"));
+    let (notes, _) = trained(1, "label = \"y\"", ("na.csv", format!("y,a\n{na}").as_bytes()));
+    assert!(notes.contains("columns  a  number  0"), "{notes}");
+    assert!(notes.contains("10 of 50 rows lack values (a: 10)"), "{notes}");
+    let (notes, _) = trained(1, "label = \"y\"", ("s.csv", b"y;a\n1;2,5\n2;10,25\n3;9,75\n"));
     assert!(
-        told.contains("columns  a  number  2.5") && told.contains("separated by ';'"),
-        "{told}"
+        notes.contains("columns  a  number  2.5") && notes.contains("separated by ';'"),
+        "{notes}"
     );
-    let (told, _) =
+    let (notes, _) =
         trained(1, "label = \"y\"", ("t.csv", b"y,a\n1,\"1,234\"\n2,\"10,000\"\n3,\"2,500\"\n"));
-    assert!(told.contains("columns  a  number  1234"), "{told}");
+    assert!(notes.contains("columns  a  number  1234"), "{notes}");
 }
 
 #[test]
 fn batch_columns_of_one_name_are_told_apart() {
-    let (told, meta) = trained(2, "label = -1", ("t.csv", b"y,a,y\n1,2,3\n4,5,6\n7,8,9\n"));
+    let (notes, meta) = trained(2, "label = -1", ("t.csv", b"y,a,y\n1,2,3\n4,5,6\n7,8,9\n"));
     assert!(
-        told.contains("two columns are called `y`; the one in place 3 is `y.1` here"),
-        "{told}"
+        notes.contains("two columns are called `y`; the one in place 3 is `y.1` here"),
+        "{notes}"
     );
     assert!(
-        told.contains("label    y.1  numbers") && told.contains("columns  y  number  1"),
-        "{told}"
+        notes.contains("label    y.1  numbers") && notes.contains("columns  y  number  1"),
+        "{notes}"
     );
-    assert!(!meta.is_null(), "{told}");
-    let (told, _) = trained(2, "label = \"y\"", ("t.csv", b"y,a,y\n1,2,3\n4,5,6\n7,8,9\n"));
-    assert!(told.contains("two columns are called \"y\"; give the place"), "{told}");
-    let (told, meta) =
+    assert!(!meta.is_null(), "{notes}");
+    let (notes, _) = trained(2, "label = \"y\"", ("t.csv", b"y,a,y\n1,2,3\n4,5,6\n7,8,9\n"));
+    assert!(notes.contains("two columns are called \"y\"; give the place"), "{notes}");
+    let (notes, meta) =
         trained(3, "label = \"y\"", ("e.csv", b",,x,y\n1,2,3,10\n4,5,6,20\n7,8,9,30\n"));
-    assert!(told.contains("c1  number  1") && told.contains("c2  number  2"), "{told}");
-    assert!(!meta.is_null(), "{told}");
+    assert!(notes.contains("c1  number  1") && notes.contains("c2  number  2"), "{notes}");
+    assert!(!meta.is_null(), "{notes}");
 }
 
 #[test]
 fn a_stray_quote_is_one_bad_row() {
     let rows = "3,4\n".repeat(2000);
     let table = format!("a,y\n1,\"2\n{rows}");
-    let (told, meta) = trained(1, "label = \"y\"", ("t.csv", table.as_bytes()));
-    assert!(meta.is_null() && told.len() < 400, "{told}");
-    assert!(told.contains("t.csv:2: a quoted field has no closing quote: `1,\\\"2`"), "{told}");
-    let (told, meta) =
+    let (notes, meta) = trained(1, "label = \"y\"", ("t.csv", table.as_bytes()));
+    assert!(meta.is_null() && notes.len() < 400, "{notes}");
+    assert!(notes.contains("t.csv:2: a quoted field has no closing quote: `1,\\\"2`"), "{notes}");
+    let (notes, meta) =
         trained(1, "label = \"y\", bad_rows = \"skip\"", ("t.csv", table.as_bytes()));
-    assert!(!meta.is_null(), "{told}");
-    assert_eq!(meta["samples"], 2000, "{told}");
+    assert!(!meta.is_null(), "{notes}");
+    assert_eq!(meta["samples"], 2000, "{notes}");
 }
 
 #[test]

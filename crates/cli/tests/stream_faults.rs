@@ -412,7 +412,7 @@ fn a_file_whose_last_line_had_no_end_goes_on() {
     assert_eq!(place.learned("data.csv", &[])["events"], 100);
     place.write("data.csv", &whole);
     assert_eq!(place.learned("data.csv", &["--resume"])["events"], 200);
-    // One whose last line was not whole is told.
+    // One whose last line was not whole is reported.
     place.write("data.csv", &whole[..at - 1]);
     place.learned("data.csv", &["--force", "--set", "online.on_bad=continue"]);
     place.write("data.csv", &whole);

@@ -181,7 +181,7 @@ impl Runtime {
     }
 
     /// Runs a plan up to its gate, where the outputs of the graph's gate are known and nothing of the
-    /// state has changed, and on from there only if `gate` says so. Says whether it did. A plan without a
+    /// state has changed, and continues from there only if `gate` says so. Says whether it did. A plan without a
     /// gate runs as a whole, and `gate` is not asked.
     pub fn run_gated(
         &mut self,

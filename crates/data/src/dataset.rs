@@ -42,14 +42,6 @@ impl Info {
     }
 }
 
-/// The class of which these are the targets: yes or no of one value, the greatest of several.
-pub(crate) fn class_of(targets: &[f32]) -> Option<usize> {
-    match targets {
-        [yes] => Some(usize::from(*yes > 0.5)),
-        targets => (0..targets.len()).max_by(|&a, &b| targets[a].total_cmp(&targets[b])),
-    }
-}
-
 /// A finite set of samples that can be read in any order, by several threads at once.
 ///
 /// Two methods are required. Index, not position: which index comes at which position is
@@ -109,9 +101,8 @@ pub trait Dataset: Send + Sync {
     /// labels are no classes.
     fn class(&self, index: usize) -> Option<u32> {
         match self.read(index).ok()?.truth(0) {
-            Truth::Class(class) => Some(class as u32),
-            Truth::Values(v) if self.num_classes().is_some() => class_of(v).map(|c| c as u32),
-            _ => None,
+            Truth::Values(_) if self.num_classes().is_none() => None,
+            truth => truth.class().map(|class| class as u32),
         }
     }
 
@@ -153,7 +144,7 @@ pub trait Dataset: Send + Sync {
         0
     }
 
-    /// A number by which data that has changed is told from what it was, whatever it is called: from
+    /// A number by which data that has changed is distinguished from what it was, whatever it is called: from
     /// the samples' number and names, and the values of some of them.
     fn fingerprint(&self) -> u64 {
         fingerprint::of_values(self)

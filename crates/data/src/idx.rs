@@ -17,7 +17,8 @@ pub struct IdxSpec {
     /// The file of samples: two or more dimensions, of which the first counts the samples. Values are
     /// unsigned bytes, or signed bytes, integers of 16 or 32 bits, floats or doubles.
     pub images: String,
-    /// The file of labels: class numbers with one dimension; floats are targets. May be left out for data to predict on.
+    /// The file of labels: class numbers with one dimension; floats are targets. May be left out for
+    /// data to predict on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
     /// Names of the classes, in the order of their numbers.
@@ -82,7 +83,7 @@ impl IdxSpec {
                         ),
                     ));
                 }
-                labels_of(&path, labels.values)?
+                labels.labels(&path)?
             }
         };
         let mut data =
@@ -97,21 +98,6 @@ impl IdxSpec {
     }
 }
 
-/// Class numbers of integers, targets of floats.
-fn labels_of(path: &Path, values: Features) -> Result<Labels> {
-    let values = match values {
-        Features::U8(v) => return Ok(Labels::Classes(v.iter().map(|&v| u32::from(v)).collect())),
-        Features::F32(values) => values,
-    };
-    match values.iter().find(|&&v| v.fract() != 0.0 || !(0.0..16_777_216.0).contains(&v)) {
-        None => Ok(Labels::Classes(values.into_iter().map(|v| v as u32).collect())),
-        Some(v) if v.is_finite() && v.fract() != 0.0 => Ok(Labels::Values { values, width: 1 }),
-        Some(v) => {
-            Err(Error::format(path, format!("has the label {v}; classes are numbers from 0")))
-        }
-    }
-}
-
 /// The content of an IDX file.
 #[derive(Clone, Debug)]
 pub struct Idx {
@@ -119,9 +105,31 @@ pub struct Idx {
     pub dims: Vec<usize>,
     /// All values.
     pub values: Features,
+    /// Whether they are stored as floats or doubles.
+    pub floats: bool,
 }
 
 impl Idx {
+    /// Class numbers of integers, targets of floats.
+    fn labels(self, path: &Path) -> Result<Labels> {
+        let values = match self.values {
+            Features::U8(v) => {
+                return Ok(Labels::Classes(v.iter().map(|&v| u32::from(v)).collect()));
+            }
+            Features::F32(values) if self.floats => match values.iter().find(|v| !v.is_finite()) {
+                Some(v) => return Err(Error::format(path, format!("has the label {v}"))),
+                None => return Ok(Labels::Values { values, width: 1 }),
+            },
+            Features::F32(values) => values,
+        };
+        match values.iter().find(|v| !(0.0..16_777_216.0).contains(*v)) {
+            None => Ok(Labels::Classes(values.into_iter().map(|v| v as u32).collect())),
+            Some(v) => {
+                Err(Error::format(path, format!("has the label {v}; classes are numbers from 0")))
+            }
+        }
+    }
+
     /// The values where they are unsigned bytes; none otherwise.
     pub fn bytes(&self) -> &[u8] {
         match &self.values {
@@ -143,6 +151,7 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
             format!("is no IDX file: it starts with {magic:02x?}, IDX with two zero bytes"),
         ));
     };
+    let floats = matches!(kind, 0x0d | 0x0e);
     let size = match kind {
         0x08 | 0x09 => 1,
         0x0b => 2,
@@ -184,7 +193,7 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
     if dims[0] == declared
         && let Some(whole) = inflate_whole(path, header + wanted).map_err(impossible)?
     {
-        return Ok(Idx { dims, values: values_of(kind, whole.skip(header)) });
+        return Ok(Idx { dims, values: values_of(kind, whole.skip(header)), floats });
     }
     let mut values = Bytes::zeroed(wanted).map_err(impossible)?;
     let read = read_full(&mut reader, values.as_mut_slice());
@@ -207,7 +216,7 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
             ));
         }
     }
-    Ok(Idx { dims, values: values_of(kind, values) })
+    Ok(Idx { dims, values: values_of(kind, values), floats })
 }
 
 /// Big-endian values of this type.

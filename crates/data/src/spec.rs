@@ -187,6 +187,19 @@ impl DataSpec {
         }
     }
 
+    /// Whether the recipe says which class has which number. A table's classes stay those that its run
+    /// knows.
+    pub fn numbers_classes(&self) -> bool {
+        match self {
+            Self::ImageDirectory(spec) => spec.class_names.is_some(),
+            Self::TextDirectory(spec) => spec.class_names.is_some(),
+            Self::Idx(spec) => !spec.class_names.is_empty(),
+            Self::Numpy(spec) => !spec.class_names.is_empty(),
+            Self::Tagged(spec) => !spec.class_names.is_empty(),
+            Self::Csv(_) => false,
+        }
+    }
+
     /// The longest sequence and the vocabulary of a model of texts.
     fn tokens(&self, want: InputSpec) -> Result<(usize, usize)> {
         match want {

@@ -247,7 +247,10 @@ impl Converted {
             Source::Key => Input::I32(given.key),
             Source::Hyper => Input::F32(given.hyper),
         };
-        sources.iter().map(input).collect()
+        // Pushed one by one: that stays inline, and each step does it.
+        let mut inputs = SmallVec::new();
+        sources.iter().for_each(|source| inputs.push(input(source)));
+        inputs
     }
 
     /// Which positions of a field count.

@@ -164,7 +164,7 @@ impl RunFolder {
         Ok((RunFolder { path: path.to_owned() }, lock))
     }
 
-    /// Removes what a start that came to nothing left, so that it does not look like a run.
+    /// Removes what a failed start left, so that it does not look like a run.
     pub fn abandon(&self) {
         for name in ["recipe.toml", LOCK_FILE] {
             let _ = std::fs::remove_file(self.path.join(name));
@@ -272,7 +272,7 @@ mod tests {
         let who = format!("process {} is writing this run", std::process::id());
         assert!(error.is_usage() && error.to_string().contains(&who), "{error}");
         drop(lock);
-        // A start that came to nothing is in nobody's way.
+        // A start that failed before it learned anything blocks nothing.
         run.rewrite_metrics(&[]).unwrap();
         std::fs::create_dir_all(path.join("checkpoints/.writing-3")).unwrap();
         RunFolder::create(&path, Existing::Refuse).unwrap();

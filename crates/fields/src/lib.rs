@@ -10,7 +10,7 @@
 //! - [`mod@column`]: [`Column`], [`Values`]: one field of many samples.
 //! - [`row`]: [`Row`]: a sample that is being filled.
 //! - [`batch`]: [`Batch`]: the samples of a step, and any other rows that are kept.
-//! - [`truth`]: [`Truth`]: what is true of one sample.
+//! - [`truth`]: [`Truth`]: what is true of one sample; [`argmax`].
 //!
 //! # Example
 //! ```
@@ -45,4 +45,4 @@ pub use batch::Batch;
 pub use column::{Column, Values};
 pub use field::{DType, Dim, Field, Signature};
 pub use row::{FieldError, Row};
-pub use truth::Truth;
+pub use truth::{Truth, argmax};

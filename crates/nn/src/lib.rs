@@ -52,7 +52,8 @@ pub use model::{InputSpec, ModelSpec, ModelSpec as Model};
 pub use optimizer::{DecayKind, OptimizerSpec, hyper_values};
 pub use padding::Padding;
 pub use schedule::ScheduleSpec;
-pub use task::{Answer, Task, argmax};
+pub use task::{Answer, Task};
+pub use tidemill_fields::argmax;
 pub use training::{
     Extent, TrainingOptions, evaluation_graph, evaluation_graph_with, inference_graph,
     initial_state, training_graph, training_graph_with,

@@ -2,7 +2,7 @@
 
 use crate::loss::{Link, LossSpec, Targets};
 use serde::{Deserialize, Serialize};
-use tidemill_fields::Truth;
+use tidemill_fields::{Truth, argmax};
 
 /// How logits are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,10 +72,8 @@ impl Task {
     /// The class that a truth is; the greatest of several values.
     pub fn class(self, truth: Truth<'_>) -> Option<usize> {
         match (truth, self) {
-            (Truth::Class(class), _) => Some(class),
-            (Truth::Values(v), Task::Binary) if v.len() == 1 => Some(usize::from(v[0] > 0.5)),
-            (Truth::Values(v), _) => Some(argmax(v)),
-            (Truth::Unknown | Truth::Classes(_), _) => None,
+            (Truth::Values(v), Task::Classes | Task::Values) => Some(argmax(v)),
+            (truth, _) => truth.class(),
         }
     }
 
@@ -131,16 +129,4 @@ impl Link {
             Link::Identity => out.copy_from_slice(logits),
         }
     }
-}
-
-/// The position of the greatest value, the first of equals; NaN is never the greatest.
-pub fn argmax(row: &[f32]) -> usize {
-    let mut best = 0;
-    let mut value = f32::NEG_INFINITY;
-    for (i, &v) in row.iter().enumerate() {
-        if v > value {
-            (best, value) = (i, v);
-        }
-    }
-    best
 }

@@ -120,11 +120,11 @@ impl Asked {
         self.read(files, &mut |source, output, event| {
             let label = labels.map_or(Ok(None), |labels| labels.transform(event.label()));
             let label = label.map_err(|bad| Error::Usage(format!("{source}: {}", bad.reason)))?;
-            match (label, event.label()) {
+            match (label, Labels::number(event.label())) {
                 (Some(Label::Class(class)), _) => {
                     scores.add(&[output], Truth::Class(class), 0.0, event.weight());
                 }
-                (Some(Label::Value(_)), tidemill_recipe::stream::Value::Number(target)) => {
+                (Some(Label::Value(_)), Some(target)) => {
                     let value = labels.map_or(f64::from(output), |labels| labels.unscale(output));
                     scores.add_values(Some(&[value]), &[target], 0.0, event.weight());
                 }
@@ -153,7 +153,7 @@ impl Asked {
             let address = path.display().to_string();
             let format = self.file.recipe.stream.format_of(&address).ok().or(self.format);
             let Some(format) = format else {
-                let what = format!("{address}: its name does not tell its format");
+                let what = format!("{address}: its format is not clear from its name");
                 return Err(self.file.error_at("stream.format", &what));
             };
             let options = OpenOptions { format: Some(format), ..OpenOptions::default() };
@@ -179,6 +179,9 @@ impl Asked {
                         return Err(bad("the line is too long".into()));
                     }
                     let decoded = decoder.decode(record.bytes, record.first, &mut events);
+                    if let Some(lost) = decoder.take_lost().into_iter().next() {
+                        return Err(bad(lost.reason));
+                    }
                     if decoded.map_err(|e| bad(e.reason))? != Decoded::Event {
                         continue;
                     }
@@ -192,6 +195,9 @@ impl Asked {
                     let output = self.model.predict(output);
                     each(place, output, event)?;
                 }
+            }
+            if let Some(lost) = decoder.finish().into_iter().next() {
+                return Err(Error::Usage(format!("{address}: {}", lost.reason)));
             }
         }
         Ok(())

@@ -130,9 +130,10 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) stream: StreamBase,
     pub(crate) interrupt: &'a AtomicBool,
     pub(crate) tell: &'a mut dyn FnMut(LearnEvent<'_>),
-    /// Whether it was said what records were taken for, and the notes that were told.
+    /// Whether it was printed what records were taken for.
     announced: bool,
-    told: Vec<String>,
+    /// The notes that were printed.
+    noted: Vec<String>,
     pub(crate) clock: StreamClock,
     /// The position of a checkpoint that is being written.
     pub(crate) written: Option<Position>,
@@ -205,7 +206,7 @@ impl<'a> StreamDriver<'a> {
             interrupt: &options.interrupt,
             tell,
             announced: false,
-            told: Vec::new(),
+            noted: Vec::new(),
             clock: StreamClock::start(same.map_or(0.0, |s| s.wall_seconds), events),
             written: None,
             lags: Lags::default(),
@@ -339,20 +340,18 @@ impl<'a> StreamDriver<'a> {
     /// Says what records were taken for, once that is known, and what is new to know of them.
     fn tell_notes(&mut self) {
         let encoding = &self.input.encoding;
-        if !self.announced
-            && let Some(understood) = encoding.announced()
-        {
+        if !self.announced && encoding.is_prepared() {
             self.announced = true;
-            let lines = understood.lines();
+            let lines = encoding.understood().map_or_else(Vec::new, |u| u.lines());
             if !lines.is_empty() {
                 let lines = lines.join("\n  ");
                 (self.tell)(LearnEvent::Notice(&format!("the stream is read as\n  {lines}")));
             }
         }
         for note in self.input.notes() {
-            if !self.told.contains(&note.text) {
+            if !self.noted.contains(&note.text) {
                 (self.tell)(LearnEvent::Notice(&note.text));
-                self.told.push(note.text);
+                self.noted.push(note.text);
             }
         }
     }
@@ -360,7 +359,7 @@ impl<'a> StreamDriver<'a> {
     /// Tells, saves and stops when it is time.
     fn look(&mut self) -> Result<Option<StreamEnd>> {
         let now = Instant::now();
-        if !self.announced && self.input.encoding.announced().is_some() {
+        if !self.announced && self.input.encoding.is_prepared() {
             self.tell_notes();
         }
         let counts = self.input.counts();

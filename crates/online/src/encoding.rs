@@ -130,9 +130,9 @@ impl Encoding {
         Some(now)
     }
 
-    /// What this run has taken columns and labels for at its first events.
-    pub(crate) fn announced(&self) -> Option<Understood> {
-        if self.prepared { self.understood() } else { None }
+    /// Whether this run has taken columns and labels for something, at its first events.
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.prepared
     }
 
     /// What a user should know of columns.
@@ -306,19 +306,12 @@ impl Encoding {
     pub(crate) fn class_weight(&mut self, truth: Truth<'_>) -> f32 {
         let Encoding { task, known, class_names, class_weights, .. } = self;
         let class = if task.has_classes() { task.class(truth) } else { None };
-        let names = || match &known.labels {
-            Some(labels) => labels.names(),
-            None => class_names.clone(),
-        };
-        class.map_or(1.0, |class| class_weights.of(class, names))
+        class.map_or(1.0, |class| class_weights.of(class, || names_of(known, class_names)))
     }
 
     /// The classes that the recipe has weights for and that have not come.
     pub(crate) fn weights_without_class(&self) -> Vec<&str> {
-        match &self.known.labels {
-            Some(labels) => self.class_weights.unknown(&labels.names()),
-            None => self.class_weights.unknown(&self.class_names),
-        }
+        self.class_weights.unknown(&names_of(&self.known, &self.class_names))
     }
 
     /// Encodes the fields of a network's inputs into the event in hand.
@@ -403,4 +396,9 @@ fn inputs_of<'a>(
 
 fn unknown() -> Error {
     Error::Run("an event came before the stream was known; please report it".into())
+}
+
+/// The names of the classes: of the labels that came, or else of the training before.
+fn names_of(known: &Known, class_names: &[String]) -> Vec<String> {
+    known.labels.as_ref().map_or_else(|| class_names.to_vec(), Labels::names)
 }

@@ -87,7 +87,7 @@ pub trait Feed {
         None
     }
 
-    /// What to tell of the first record of this process that was set aside, once.
+    /// What to report of the first record of this process that was set aside, once.
     fn first_bad(&mut self) -> Option<String> {
         None
     }

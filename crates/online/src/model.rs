@@ -88,7 +88,7 @@ pub trait StreamModel {
     /// These rows of embedding tables belong to other ids from here on.
     fn reset_rows(&mut self, _freed: &[FreedRow]) {}
 
-    /// From here on [`StreamModel::predicted`] tells what was predicted, also for events without
+    /// From here on [`StreamModel::predicted`] gives what was predicted, also for events without
     /// labels.
     fn keep_predictions(&mut self);
 

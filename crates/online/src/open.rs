@@ -12,7 +12,7 @@ use tidemill_recipe::data::open_one;
 use tidemill_recipe::online::{OnlineSpec, WhenFull};
 use tidemill_recipe::stream::{
     Content, Format, FormatSpec, Look, OpenOptions, Policy, Poll, Position, QueueOptions, Reader,
-    Records, Schema, Source, decoder, formats::look::HEAD_BYTES, is_files, look,
+    Records, Schema, Source, decoder, file_of, formats::look::HEAD_BYTES, is_files, look,
     open as open_source,
 };
 use tidemill_recipe::tables::wanted_inputs;
@@ -139,12 +139,11 @@ fn spec_of(
     let mut own = file.stream_format(format)?;
     let wants = matches!(model.takes(), Takes::Fields(_)) && own.image.is_none();
     own.wants = wants.then(|| wanted_inputs(&file.recipe.model));
-    let path = from.strip_prefix("file:").map_or(from, |p| p.strip_prefix("//").unwrap_or(p));
-    let is_row = matches!(format, Format::Csv | Format::Tsv);
-    if !Path::new(path).is_file() || !(is_row || format == Format::JsonLines) {
+    let has_look = matches!(format, Format::Csv | Format::Tsv | Format::JsonLines);
+    if !has_look || file_of(from).is_none() {
         return Ok((own, None));
     }
-    let head = head_of(path)?;
+    let head = head_of(from, format)?;
     let found = look(&head, head.len() < HEAD_BYTES, &own, format).map_err(stream_error)?;
     if schema.is_none() {
         return Ok((found.spec.clone(), Some(found)));
@@ -157,8 +156,9 @@ fn spec_of(
 }
 
 /// The first bytes of a file, decompressed and as UTF-8.
-fn head_of(path: &str) -> Result<Vec<u8>> {
-    let mut source = open_source(path, &OpenOptions::default()).map_err(stream_error)?;
+fn head_of(from: &str, format: Format) -> Result<Vec<u8>> {
+    let options = OpenOptions { format: Some(format), ..OpenOptions::default() };
+    let mut source = open_source(from, &options).map_err(stream_error)?;
     let (mut head, mut records) = (Vec::new(), Records::default());
     while head.len() < HEAD_BYTES {
         records.clear();

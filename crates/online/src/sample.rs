@@ -37,7 +37,7 @@ pub enum Inputs<'a> {
 /// How a target was scaled: `(target - mean) / deviation`.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// Taken off the target; NaN before the first target, when nothing tells the units.
+    /// Taken off the target; NaN before the first target, when nothing gives the units.
     pub mean: f64,
     /// What the rest was divided by.
     pub deviation: f64,

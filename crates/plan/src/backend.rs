@@ -53,7 +53,7 @@ pub trait Backend {
         beside: Beside<'_>,
     ) -> Result<(), InputError>;
 
-    /// Runs a plan up to its gate ([`Plan::gate`]), and on from there only if `gate` says so. Says
+    /// Runs a plan up to its gate ([`Plan::gate`]), and continues from there only if `gate` says so. Says
     /// whether it did. A plan without a gate runs as a whole, and `gate` is not asked.
     fn run_gated(
         &mut self,

@@ -195,7 +195,7 @@ impl RecipeFile {
     }
 
     /// The keys that have another value than in the text of another recipe, but for those that say where
-    /// data is and for how long a run goes on.
+    /// data is and for how long a run continues.
     pub fn differences(&self, other: &str) -> Vec<String> {
         let Ok(other) = other.parse::<DocumentMut>() else { return Vec::new() };
         edit::differences(&self.source.edited, &other)

@@ -1,4 +1,4 @@
-//! What a file held as far as it was read, to tell it from another file.
+//! What a file held as far as it was read, to distinguish it from another file.
 
 use std::time::Duration;
 

@@ -146,14 +146,19 @@ pub fn identity(uri: &str, log_folder: Option<&Path>) -> String {
     }
 }
 
-/// Whether the stream is read from files, of which [`crate::Content`] tells whether they are the same.
+/// Whether the stream is read from files, of which [`crate::Content`] shows whether they are the same.
 pub fn is_files(uri: &str) -> bool {
-    let (scheme, rest) = split(uri);
-    match scheme {
-        "" => Path::new(uri).is_file(),
-        "file" => Path::new(rest).is_file(),
-        scheme => matches!(scheme, "tail" | "dir"),
-    }
+    file_of(uri).is_some() || matches!(split(uri).0, "tail" | "dir")
+}
+
+/// The file that an address names; none if it names something else, or there is no such file.
+pub fn file_of(uri: &str) -> Option<&Path> {
+    let path = match split(uri) {
+        ("", _) => uri,
+        ("file", path) => path,
+        _ => return None,
+    };
+    Some(Path::new(path)).filter(|path| path.is_file())
 }
 
 /// Scheme and rest; no scheme for a path.

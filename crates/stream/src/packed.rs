@@ -9,7 +9,7 @@ pub(crate) use tidemill_table::formats::{JSON_LOOK, is_spread, json_lines};
 
 use crate::error::{Error, Result};
 
-/// Bytes that tell it.
+/// Bytes that show it.
 pub(crate) const MAGIC: usize = 8;
 
 /// Kinds that are not unpacked: how they begin, what they are called, and what unpacks them.

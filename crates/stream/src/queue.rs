@@ -177,7 +177,7 @@ impl Reader {
     pub fn give_back(&self, mut records: Records) {
         records.clear();
         let mut state = lock(&self.shared.state);
-        // Memory that is dropped here and taken anew by another thread leaves a hole, so that a stream
+        // Memory that is dropped here and allocated again by another thread leaves a hole, so that a stream
         // would grow. Of what has been used there is no more than the queue and its users ever held.
         if !records.is_new() {
             state.spare.push(records);

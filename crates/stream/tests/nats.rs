@@ -9,8 +9,9 @@ use common::{WAIT, take, texts};
 use tidemill_stream::{Error, OpenOptions, Poll, QueueOptions, Reader, Records, Source, open};
 
 use async_nats::jetstream::{self, Context, stream};
+use tokio::runtime::Runtime;
 
-fn runtime() -> tokio::runtime::Runtime {
+fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -45,14 +46,10 @@ fn source(server: &Server, name: &str) -> Box<dyn Source> {
     open(&uri, &OpenOptions::default()).unwrap()
 }
 
-fn numbers(range: std::ops::Range<u64>) -> Vec<String> {
-    range.map(|i| i.to_string()).collect()
-}
-
-#[test]
-fn a_stream_goes_on_from_a_sequence_and_after_the_server_was_killed() {
+/// A server with a stream of so many events; none where there is no such server.
+fn started(events: u64) -> Option<(Server, Runtime, Context)> {
     if skipped("nats-server") {
-        return;
+        return None;
     }
     let mut server = Server::new();
     server.start_nats();
@@ -60,9 +57,19 @@ fn a_stream_goes_on_from_a_sequence_and_after_the_server_was_killed() {
     let context = runtime.block_on(async {
         let context = context(&server).await;
         make(&context, -1).await;
-        publish(&context, "events.a", 0..3000).await;
+        publish(&context, "events.a", 0..events).await;
         context
     });
+    Some((server, runtime, context))
+}
+
+fn numbers(range: std::ops::Range<u64>) -> Vec<String> {
+    range.map(|i| i.to_string()).collect()
+}
+
+#[test]
+fn a_stream_goes_on_from_a_sequence_and_after_the_server_was_killed() {
+    let Some((mut server, runtime, context)) = started(3000) else { return };
     let mut first = source(&server, "EVENTS");
     let read = take(first.as_mut(), 3000);
     assert!(read.iter().map(|(text, _)| text.clone()).eq(numbers(0..3000)));
@@ -135,18 +142,7 @@ fn what_is_gone_is_told() {
 /// A reader that is under way when its stream is deleted and made again: it would wait for ever.
 #[test]
 fn a_stream_that_is_made_again_under_a_reader_is_told() {
-    if skipped("nats-server") {
-        return;
-    }
-    let mut server = Server::new();
-    server.start_nats();
-    let runtime = runtime();
-    let context = runtime.block_on(async {
-        let context = context(&server).await;
-        make(&context, -1).await;
-        publish(&context, "events.a", 0..20).await;
-        context
-    });
+    let Some((server, runtime, context)) = started(20) else { return };
     let mut reader = source(&server, "EVENTS");
     take(reader.as_mut(), 20);
     runtime.block_on(async {

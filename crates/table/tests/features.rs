@@ -340,7 +340,7 @@ fn labels_take_the_outputs_that_are_free() {
     assert_eq!(classes(2, &[n(1.0), n(-1.0)]), [1, 0]);
     assert_eq!(classes(2, &[n(-1.0), n(1.0)]), [0, 1]);
     assert_eq!(classes(2, &[Value::Text("y"), Value::Text("n")]), [0, 1]);
-    // 64-bit labels are told apart.
+    // 64-bit labels are distinguished.
     let big = ["9007199254740993", "9007199254740992"];
     assert_eq!(classes(2, &big.map(Value::Text)), [0, 1]);
     // Of a file, in their order; what comes later takes what is free.

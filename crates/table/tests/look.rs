@@ -202,7 +202,7 @@ fn numbers_in_quotes_are_numbers_in_json() {
     assert_eq!(read(Format::JsonLines, json!({}), text).0, want);
     let mut live = made(Format::JsonLines, json!({}), None);
     assert_eq!(all(&lines(&mut *live, text).0), want);
-    // Labels of 64 bits are told apart by their digits.
+    // Labels of 64 bits are distinguished by their digits.
     let text = "{\"a\": 1, \"y\": 9007199254740993}\n{\"a\": 1, \"y\": 9007199254740992}\n";
     assert_eq!(
         read(Format::JsonLines, json!({}), text).0,

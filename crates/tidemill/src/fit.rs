@@ -8,7 +8,7 @@ use tidemill_engine::metrics::{CustomMeter, Figures, Meter};
 
 use crate::Network;
 
-/// Called after an epoch with its number from 1; says whether to go on.
+/// Called after an epoch with its number from 1; says whether to continue.
 pub type OnEpoch<'a> = Box<dyn FnMut(u64, &Epoch) -> Flow + 'a>;
 
 /// How [`Network::fit`] goes through the data.
@@ -25,11 +25,11 @@ pub struct Fit<'a> {
     pub class_weights: Vec<f32>,
     /// The learning rate of each step, by its number from 0; the optimizer's own by default.
     pub learning_rate: Option<Box<dyn FnMut(u64) -> f64 + 'a>>,
-    /// Called after each epoch, with its number from 1; says whether to go on.
+    /// Called after each epoch, with its number from 1; says whether to continue.
     pub on_epoch: Option<OnEpoch<'a>>,
 }
 
-/// Whether training goes on after an epoch.
+/// Whether training continues after an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// With the next epoch.

@@ -26,7 +26,7 @@ pub fn compile(
 
 /// A compiled model with its weights and optimizer state.
 ///
-/// A clone has the same bits and goes on by itself: it copies the weights, shares the kernels, and starts
+/// A clone has the same bits and is independent: it copies the weights, shares the kernels, and starts
 /// threads of its own. [`Network::predict`] takes a shared reference and may be called by several threads
 /// at once.
 #[derive(Clone)]

@@ -1,7 +1,6 @@
 //! Continuing a run: what has changed since its checkpoint was written, and where it continues.
 
 use tidemill_engine::checkpoint::{Checkpoint, Course, Meta};
-use tidemill_engine::data::DataSpec;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::nn::ScheduleSpec;
 use tidemill_recipe::RecipeFile;
@@ -36,7 +35,7 @@ pub(crate) fn course(file: &RecipeFile, data: &RunData) -> Course {
 pub(crate) struct Continued {
     pub(crate) at: Position,
     pub(crate) course: Course,
-    /// Whether the epoch under way goes on, as opposed to beginning again.
+    /// Whether the epoch under way continues, as opposed to beginning again.
     pub(crate) same_epoch: bool,
 }
 
@@ -119,12 +118,7 @@ fn check_classes(
     }
     let few = changes.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
     let more = if changes.len() > 3 { ", ..." } else { "" };
-    let given = match &file.recipe.batch.data {
-        Some(DataSpec::ImageDirectory(spec)) => spec.class_names.is_some(),
-        Some(DataSpec::TextDirectory(spec)) => spec.class_names.is_some(),
-        Some(DataSpec::Idx(spec)) => !spec.class_names.is_empty(),
-        _ => false,
-    };
+    let given = file.recipe.batch.data.as_ref().is_some_and(|data| data.numbers_classes());
     let what = format!("the classes have changed since this checkpoint: {few}{more}");
     if given {
         notice(&format!("{what}, as class_names says"));

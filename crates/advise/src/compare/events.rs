@@ -88,7 +88,7 @@ impl Events {
         if batch.weights.first().is_none_or(|&w| w == 0.0) {
             return;
         }
-        // The first target tells the units; a prediction before it is in none, and shuffled it would
+        // The first target gives the units; a prediction before it is in none, and shuffled it would
         // be scored.
         if scale.is_some_and(|scale| scale.mean.is_nan()) {
             return;

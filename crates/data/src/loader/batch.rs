@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use tidemill_fields::{Batch, Row};
+use tidemill_fields::{Batch, Row, Truth};
 
-use crate::dataset::class_of;
 use crate::{Dataset, FillCost, LoaderOptions, Result};
 
 /// Values of the samples that are filled in one go: long enough that handing them out does not
@@ -159,7 +158,8 @@ impl Filler {
     fn weigh(&self, index: usize, row: &mut Row<'_>) {
         let options = &self.options;
         if !options.class_weights.is_empty() {
-            let class = row.class().or_else(|| row.targets().ok().and_then(|t| class_of(t)));
+            let of_targets = |row: &mut Row<'_>| Truth::Values(row.targets().ok()?).class();
+            let class = row.class().or_else(|| of_targets(row));
             let weight = class.and_then(|class| options.class_weights.get(class));
             row.set_weight(row.weight() * weight.copied().unwrap_or(1.0));
         }

@@ -157,41 +157,53 @@ impl NumpySpec {
             1 => Ok(()),
             _ => Err(place.error(format!("has {width} class labels for each sample, expected 1"))),
         };
-        let values = self.labels == Some(NumpyLabels::Values);
-        let classes = |all: &mut dyn Iterator<Item = i64>| -> Result<Labels> {
-            let class = |v: i64| {
-                u32::try_from(v).ok().filter(|&v| v < 1 << 24).ok_or_else(|| {
-                    place.error(format!(
-                        "has the class {v}; classes are numbers from 0 (labels = \"values\" takes \
-                         them as numbers to be predicted)"
-                    ))
-                })
-            };
-            Ok(Labels::Classes(all.map(class).collect::<Result<_>>()?))
+        let class = |v: i64| {
+            u32::try_from(v).ok().filter(|&v| v < 1 << 24).ok_or_else(|| {
+                place.error(format!(
+                    "has the class {v}; classes are numbers from 0 (labels = \"values\" takes them as \
+                     numbers to be predicted)"
+                ))
+            })
+        };
+        // Rows of integers are one-hot rows.
+        let default = match y.values {
+            Values::U8(_) | Values::Integers(_) if width == 1 => NumpyLabels::Class,
+            Values::U8(_) | Values::Integers(_) | Values::Floats(_) => NumpyLabels::Values,
+            Values::Texts(_) => NumpyLabels::Class,
         };
         let numbers = |values: Vec<f32>| Labels::Values { values, width };
-        match y.values {
-            Values::U8(v) if values => Ok(numbers(v.iter().map(|&v| f32::from(v)).collect())),
-            Values::Integers(v) if values => Ok(numbers(v.into_iter().map(|v| v as f32).collect())),
-            // One-hot rows of integers.
-            Values::U8(v) if width > 1 => Ok(numbers(v.iter().map(|&v| f32::from(v)).collect())),
-            Values::Integers(v) if width > 1 => {
+        match (y.values, self.labels.unwrap_or(default)) {
+            (Values::U8(v), NumpyLabels::Values) => {
+                Ok(numbers(v.iter().map(|&v| f32::from(v)).collect()))
+            }
+            (Values::Integers(v), NumpyLabels::Values) => {
                 Ok(numbers(v.into_iter().map(|v| v as f32).collect()))
             }
-            Values::U8(v) => classes(&mut v.iter().map(|&v| i64::from(v))),
-            Values::Integers(v) => classes(&mut v.into_iter()),
-            Values::Floats(v) if self.labels == Some(NumpyLabels::Class) => {
-                one()?;
-                match v.iter().find(|v| v.fract() != 0.0) {
-                    Some(v) => Err(place.error(format!("has the label {v}, which is no class"))),
-                    None => classes(&mut v.into_iter().map(|v| v as i64)),
-                }
-            }
-            Values::Floats(v) => match v.iter().position(|v| !v.is_finite()) {
+            (Values::Floats(v), NumpyLabels::Values) => match v.iter().position(|v| !v.is_finite())
+            {
                 Some(at) => Err(place.error(format!("has {} as label {}", v[at], at / width))),
                 None => Ok(numbers(v)),
             },
-            Values::Texts(v) => {
+            (Values::Texts(_), NumpyLabels::Values) => {
+                Err(place.error("holds texts, and labels = \"values\" needs numbers".into()))
+            }
+            (Values::U8(v), NumpyLabels::Class) => {
+                one()?;
+                Ok(Labels::Classes(v.iter().map(|&v| u32::from(v)).collect()))
+            }
+            (Values::Integers(v), NumpyLabels::Class) => {
+                one()?;
+                Ok(Labels::Classes(v.into_iter().map(class).collect::<Result<_>>()?))
+            }
+            (Values::Floats(v), NumpyLabels::Class) => {
+                one()?;
+                if let Some(v) = v.iter().find(|v| v.fract() != 0.0) {
+                    return Err(place.error(format!("has the label {v}, which is no class")));
+                }
+                let classes = v.into_iter().map(|v| class(v as i64));
+                Ok(Labels::Classes(classes.collect::<Result<_>>()?))
+            }
+            (Values::Texts(v), NumpyLabels::Class) => {
                 one()?;
                 if class_names.is_empty() {
                     class_names.extend_from_slice(names);

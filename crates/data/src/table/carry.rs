@@ -34,7 +34,7 @@ pub fn columns(
     let mut records = Records::open(path, format, quotes(&plain, format))?;
     let mut found = HashMap::new();
     while let Some(record) = records.next()? {
-        // What cannot be cut into fields is told where the table is read.
+        // What cannot be cut into fields is reported where the table is read.
         let Ok(row) = fields(&plain, format, record.bytes) else { continue };
         let texts = places.iter().map(|&place| row.get(place).cloned().unwrap_or_default());
         found.insert(record.line, texts.collect());

@@ -292,7 +292,7 @@ impl Names {
 pub(super) fn quotes(spec: &FormatSpec, format: Format) -> Option<(u8, u8)> {
     let default = match format {
         Format::Csv => ',',
-        // Between tabs a quote is mostly a character, and no field goes on in the next line.
+        // Between tabs a quote is mostly a character, and no field continues in the next line.
         _ => return None,
     };
     let delimiter = spec.delimiter.unwrap_or(default);

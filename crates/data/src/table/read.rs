@@ -29,7 +29,7 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
         Some(known) => {
             let own = spec.known_format(path);
             let format = own.format.unwrap_or(Format::Csv);
-            let found = look_at(spec, path, format, &own)?;
+            let found = Head::read(path, format)?.look(spec, &own)?;
             // The columns are known; how they are written is for each file to say.
             let (delimiter, header) = (found.spec.delimiter, found.spec.header);
             let (skip_rows, short_rows) = (found.spec.skip_rows, found.spec.short_rows);
@@ -78,20 +78,34 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
 
 /// How the fields of a file are written.
 pub(super) fn written(spec: &TableSpec, path: &Path, format: Format) -> Result<FormatSpec> {
-    Ok(look_at(spec, path, format, &spec.plain(format))?.spec)
+    Ok(Head::read(path, format)?.look(spec, &spec.plain(format))?.spec)
 }
 
-/// Looks at the start of a file.
-fn look_at(spec: &TableSpec, path: &Path, format: Format, own: &FormatSpec) -> Result<Look> {
-    let mut head = Vec::new();
-    let is_row = matches!(format, Format::Csv | Format::Tsv | Format::JsonLines);
-    let mut is_whole = true;
-    if is_row {
-        let mut input = Utf16Reader::new(source::open(path)?).take(HEAD_BYTES as u64);
-        input.read_to_end(&mut head).map_err(|e| source::read_error(path, e))?;
-        is_whole = head.len() < HEAD_BYTES;
+/// The start of a file.
+struct Head {
+    format: Format,
+    bytes: Vec<u8>,
+    /// Whether that is all of it.
+    is_whole: bool,
+}
+
+impl Head {
+    /// Reads it, where the format is one of rows or lines; decompressed and as UTF-8.
+    fn read(path: &Path, format: Format) -> Result<Head> {
+        let mut head = Head { format, bytes: Vec::new(), is_whole: true };
+        if matches!(format, Format::Csv | Format::Tsv | Format::JsonLines) {
+            let mut input = Utf16Reader::new(source::open(path)?).take(HEAD_BYTES as u64);
+            input.read_to_end(&mut head.bytes).map_err(|e| source::read_error(path, e))?;
+            head.is_whole = head.bytes.len() < HEAD_BYTES;
+        }
+        Ok(head)
     }
-    look(&head, is_whole, own, format).map_err(|e| Error::option(format!("{}: {e}", spec.path)))
+
+    /// What it says of how the file is written, where `own` does not say it.
+    fn look(&self, spec: &TableSpec, own: &FormatSpec) -> Result<Look> {
+        let found = look(&self.bytes, self.is_whole, own, self.format);
+        found.map_err(|e| Error::option(format!("{}: {e}", spec.path)))
+    }
 }
 
 /// A file's records decoded, one after the other.
@@ -207,13 +221,14 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize, Vec<N
     let plain = spec.plain(format);
     plain.check(format).map_err(|e| Error::option(format!("{}: {e}", spec.path)))?;
     let bare = FormatSpec { label: None, id: None, weight: None, time: None, ..plain.clone() };
-    let found = look_at(spec, path, format, &bare)?;
+    let head = Head::read(path, format)?;
+    let found = head.look(spec, &bare)?;
     let (delimiter, header) = (found.spec.delimiter, found.spec.header);
     let skip_rows = found.spec.skip_rows;
     let names = Names::read(&FormatSpec { delimiter, header, skip_rows, ..plain }, format, path)?;
     let own = spec.format_spec(format, &names)?;
     let features = spec.features_spec(&names)?;
-    let found = look_at(spec, path, format, &FormatSpec { delimiter, header, skip_rows, ..own })?;
+    let found = head.look(spec, &FormatSpec { delimiter, header, skip_rows, ..own })?;
     let (mut format_spec, mut notes, first) = (found.spec, found.notes, found.events);
     format_spec.looked = true;
     if let Some(by) = delimiter.filter(|_| plain.delimiter.is_none()) {

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// A longer line is none.
 const MAX_RECORD: usize = 16 << 20;
 
-/// A quoted field goes on for at most so many bytes and lines; what is longer is a stray quote.
+/// A quoted field continues for at most so many bytes and lines; what is longer is a stray quote.
 const MAX_QUOTED: usize = 1 << 20;
 const MAX_QUOTED_LINES: u64 = 200;
 

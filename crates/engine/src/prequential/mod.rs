@@ -206,7 +206,7 @@ impl Prequential {
 
     /// As [`Prequential::add`] for values in full precision: a target of 1.7 billion that changes by
     /// ten is none in f32. Without `outputs` the model had no guess, since it had seen no target to
-    /// tell the units from: the event counts for the baselines only.
+    /// take the units from: the event counts for the baselines only.
     pub fn add_values(&mut self, outputs: Option<&[f64]>, targets: &[f64], loss: f32, weight: f32) {
         let PrequentialSpec { window, fading, .. } = self.spec;
         let Scores::Values(scores) = &mut self.scores else { return };

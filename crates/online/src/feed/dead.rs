@@ -25,7 +25,7 @@ pub struct DeadLetters {
     count: u64,
     recent: Recent,
     on_bad: OnBad,
-    /// What to tell of the first one; none once that was told.
+    /// What to report of the first one; none once that was reported.
     first: Option<Option<String>>,
     /// Why the last one was set aside, once there are too many.
     last: String,
@@ -116,7 +116,7 @@ impl DeadLetters {
         })
     }
 
-    /// What to tell of the first one of this process, once.
+    /// What to report of the first one of this process, once.
     pub(crate) fn take_first(&mut self) -> Option<String> {
         self.first.as_mut().and_then(Option::take)
     }

@@ -9,7 +9,7 @@ pub(super) const SECOND: f64 = 1e6;
 pub(super) fn units(value: Value<'_>) -> Result<Option<i64>, BadEvent> {
     match value {
         Value::Missing => Ok(None),
-        // Milliseconds, microseconds and nanoseconds since 1970 are told by their size: as seconds
+        // Milliseconds, microseconds and nanoseconds since 1970 are distinguished by their size: as seconds
         // they would be after the year 5000.
         Value::Number(time) if time.abs() < 9e18 => {
             let in_second = match time.abs() {

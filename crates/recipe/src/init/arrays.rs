@@ -49,7 +49,7 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
         let path = Some(data.path.display().to_string());
         let spec = NumpySpec { path, x: x.into(), y: Some(y.into()), ..NumpySpec::default() };
         let (name, x, y) = (quoted(&data.name), quoted(x), quoted(y));
-        (spec, format!("{{ numpy = {{ path = {name}, x = {x}, y = {y} }} }}"))
+        (spec, format!("path = {name}, x = {x}, y = {y}"))
     };
     let (train, validation) = match given {
         [archive] if archive.path.extension().is_some_and(|end| end == "npz") => {
@@ -77,7 +77,7 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
                 ..NumpySpec::default()
             };
             let (x, y) = (quoted(&x.name), quoted(&y.name));
-            ((spec, format!("{{ numpy = {{ x = {x}, y = {y} }} }}")), None)
+            ((spec, format!("x = {x}, y = {y}")), None)
         }
         _ => {
             return Err(Error::Usage(format!(
@@ -93,13 +93,10 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
     let held_out = validation.as_ref().map(|v| open(&v.0, data.class_names())).transpose()?;
     // Numbers are standardized, as the columns of a table are.
     let normalize = standardize(&data)?;
-    let with = |source: String| match &normalize {
-        Some(keys) => format!("{}, {keys} }} }}", source.trim_end_matches([' ', '}'])),
-        None => source,
-    };
-    let set = Set { data: &data, source: with(train.1) };
+    let source = |keys: &str| format!("{{ numpy = {{ {keys}{normalize} }} }}");
+    let set = Set { data: &data, source: source(&train.1) };
     let beside = held_out.as_ref().zip(validation);
-    let beside = beside.map(|(data, (_, source))| Set { data, source: with(source) });
+    let beside = beside.map(|(data, (_, keys))| Set { data, source: source(&keys) });
     let recipe = argument(&out.display().to_string());
     Ok(Draft {
         found: found(&given[0].name, &set, beside.as_ref()),
@@ -112,14 +109,14 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
     })
 }
 
-/// `normalize` by the means and deviations of the features; none for images, and where there are too
-/// many to be written.
-fn standardize(data: &MemoryDataset) -> Result<Option<String>> {
+/// `, normalize = ...` by the means and deviations of the features; nothing for images, and where there
+/// are too many to be written.
+fn standardize(data: &MemoryDataset) -> Result<String> {
     const MOST_FEATURES: usize = 100;
     const SAMPLES: usize = 20_000;
-    let &[width] = &data.sample_shape()[..] else { return Ok(None) };
+    let &[width] = &data.sample_shape()[..] else { return Ok(String::new()) };
     if width > MOST_FEATURES {
-        return Ok(None);
+        return Ok(String::new());
     }
     let (mut sums, mut squares) = (vec![0.0; width], vec![0.0; width]);
     let len = data.len().min(SAMPLES);
@@ -138,7 +135,7 @@ fn standardize(data: &MemoryDataset) -> Result<Option<String>> {
     let means: Vec<String> = sums.iter().map(|sum| number(sum / n)).collect();
     let deviations: Vec<String> = sums.iter().zip(&squares).map(deviation).collect();
     let (means, deviations) = (means.join(", "), deviations.join(", "));
-    Ok(Some(format!("normalize = {{ mean = [{means}], std = [{deviations}] }}")))
+    Ok(format!(", normalize = {{ mean = [{means}], std = [{deviations}] }}"))
 }
 
 fn found(name: &str, train: &Set<'_>, validation: Option<&Set<'_>>) -> Vec<String> {

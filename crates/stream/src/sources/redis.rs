@@ -100,7 +100,7 @@ impl RedisSource {
         answer
     }
 
-    /// Waits for entries, and reads them at once with the one before, whose presence tells that none
+    /// Waits for entries, and reads them at once with the one before, whose presence shows that none
     /// between was removed: streams are trimmed from their oldest entry on.
     fn read(&mut self, block: Duration) -> redis::RedisResult<Value> {
         let last = id(self.last);
@@ -126,29 +126,25 @@ impl RedisSource {
     /// Whether the entry `at`, which is no longer there, is the last one that was ever added or the
     /// last one that was removed, so that none after it is missing.
     fn is_last_removed(&mut self, at: &str) -> bool {
+        let info = self.info();
+        [&b"last-generated-id"[..], b"max-deleted-entry-id"]
+            .into_iter()
+            .any(|name| field(&info, name).and_then(bytes) == Some(at.as_bytes()))
+    }
+
+    /// What the server says of the stream; nothing where there is none.
+    fn info(&mut self) -> Value {
         let info = cmd("XINFO").arg("STREAM").arg(&self.key).to_owned();
-        // No such stream is an error of the server.
-        let info = self.ask(&info).unwrap_or(Value::Nil);
-        let mut fields = array(&info).unwrap_or_default().chunks_exact(2);
-        fields.any(|field| {
-            let names = [&b"last-generated-id"[..], b"max-deleted-entry-id"];
-            bytes(&field[0]).is_some_and(|name| names.contains(&name))
-                && bytes(&field[1]) == Some(at.as_bytes())
-        })
+        self.ask(&info).unwrap_or(Value::Nil)
     }
 
     /// How many entries were ever added to the stream, and how many of them are no longer there; none of
     /// a server before 7.0.
     fn added_and_removed(&mut self) -> Option<(u64, u64)> {
-        let info = cmd("XINFO").arg("STREAM").arg(&self.key).to_owned();
-        let info = self.ask(&info).ok()?;
-        let number = |name: &[u8]| {
-            let mut fields = array(&info)?.chunks_exact(2);
-            let field = fields.find(|field| bytes(&field[0]) == Some(name))?;
-            match field[1] {
-                Value::Int(n) => u64::try_from(n).ok(),
-                _ => None,
-            }
+        let info = self.info();
+        let number = |name: &[u8]| match field(&info, name)? {
+            Value::Int(n) => u64::try_from(*n).ok(),
+            _ => None,
         };
         let added = number(b"entries-added")?;
         Some((added, added.saturating_sub(number(b"length")?)))
@@ -208,6 +204,12 @@ impl RedisSource {
         self.first = false;
         Some(())
     }
+}
+
+/// A field of an answer that is names and values in turn.
+fn field<'a>(info: &'a Value, name: &[u8]) -> Option<&'a Value> {
+    let mut fields = array(info)?.chunks_exact(2);
+    fields.find(|field| bytes(&field[0]) == Some(name)).map(|field| &field[1])
 }
 
 fn array(value: &Value) -> Option<&[Value]> {
@@ -313,7 +315,7 @@ impl Source for RedisSource {
             if self.passed.is_none() && read > 0 {
                 let starts = self.last == Mark::default();
                 let known = self.added_and_removed();
-                // Where reading goes on from an entry, what was added before it is not known exactly.
+                // Where reading continues from an entry, what was added before it is not known exactly.
                 self.passed = known.map(|(a, r)| if starts { r } else { a.saturating_sub(read) });
             }
             if self.last != Mark::default() && is_gone && self.has_missed(read) {

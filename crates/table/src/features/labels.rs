@@ -260,7 +260,7 @@ impl Labels {
     }
 
     /// Mean and deviation by which a prediction becomes a target; `None` before the first target,
-    /// when nothing tells the units. While all targets were the same, a prediction is their mean.
+    /// when nothing gives the units. While all targets were the same, a prediction is their mean.
     /// What scores an event before learning from it calls this before [`Labels::encode`].
     pub fn scaling(&self) -> Option<(f64, f64)> {
         let Labels::Values(Targets { running: Some(running) }) = self else {

@@ -62,7 +62,7 @@ pub trait Decoder: Send {
     }
 
     /// Records before the one decoded last that turned out to be no events only now: lines that a
-    /// quoted field was taken to go on in.
+    /// quoted field was taken to continue in.
     fn take_lost(&mut self) -> Vec<BadEvent> {
         Vec::new()
     }
@@ -125,7 +125,7 @@ pub struct BadEvent {
     pub fatal: bool,
     /// Whether nothing is wrong with the record itself: a label that came late, say.
     pub expected: bool,
-    /// Whether it ends within quotes, so that it may go on in the next line.
+    /// Whether it ends within quotes, so that it may continue in the next line.
     pub(crate) unclosed: bool,
 }
 
@@ -145,7 +145,7 @@ impl BadEvent {
         BadEvent { fatal: true, ..BadEvent::new(reason) }
     }
 
-    /// A quoted field goes on at the end of the line.
+    /// A quoted field continues at the end of the line.
     pub(crate) fn unclosed() -> BadEvent {
         BadEvent { unclosed: true, ..BadEvent::new("a quoted field has no closing quote") }
     }

@@ -1,5 +1,8 @@
 //! Decimal numbers, exactly rounded, and the other ways in which tables write them.
 
+/// From here on not all whole numbers differ as `f64`.
+pub(crate) const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// How numbers are written beside the plain way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Style {

@@ -8,7 +8,7 @@ const CHUNK: usize = 64 << 10;
 
 /// `input` as JSON lines: one that begins with an array gives the items of the array, and one whose
 /// first value goes over several lines gives each value in one line. Any other is given as it is, and
-/// costs nothing then. Reads until the first line or value tells.
+/// costs nothing then. Reads until the first line or value decides.
 ///
 /// # Errors
 /// If it cannot be read.

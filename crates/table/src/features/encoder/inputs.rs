@@ -68,6 +68,7 @@ impl Encoder {
         &self,
         event: Event<'_>,
         values: &[f64],
+        vector_values: &[f64],
         x: &'x mut [f32],
     ) -> [&'x mut [f32]; 2] {
         let (x, rows) = x.split_at_mut(x.len() - self.rows());
@@ -82,7 +83,7 @@ impl Encoder {
             rest = others;
         }
         let (categories, vector) = rest.split_at_mut(rest.len() - self.vector);
-        self.write_vector(event, vector);
+        self.write_vector(event, vector_values, vector);
         [categories, rows]
     }
 
@@ -100,11 +101,18 @@ impl Encoder {
         }
     }
 
-    /// The inputs of the event's vector.
-    pub(super) fn write_vector(&self, event: Event<'_>, x: &mut [f32]) {
+    /// The numbers of the event's vector, where they are standardized.
+    pub(super) fn vector_values(&self, event: Event<'_>, values: &mut Vec<f64>) {
+        values.clear();
+        if self.vector_running.is_some() {
+            values.extend(event.vector().iter().map(|v| f64::from(*v)));
+        }
+    }
+
+    /// The inputs of the event's vector; `values` has its numbers where they are standardized.
+    pub(super) fn write_vector(&self, event: Event<'_>, values: &[f64], x: &mut [f32]) {
         if let Some(running) = &self.vector_running {
-            let values: Vec<f64> = event.vector().iter().map(|v| f64::from(*v)).collect();
-            running.transform(&values, self.clip as f32, x);
+            running.transform(values, self.clip as f32, x);
             return;
         }
         let (scale, offset) = (self.vector_scale as f32, self.vector_offset as f32);

@@ -206,18 +206,18 @@ impl Encoder {
     pub fn encode(&mut self, event: Event<'_>, x: &mut [f32]) -> Checked<()> {
         assert_eq!(x.len(), self.width(), "inputs");
         let mut values = std::mem::take(&mut self.values);
+        let mut vector = std::mem::take(&mut self.vector_values);
         let checked = self.check_vector(event);
         if checked.is_ok() {
             self.take(event, &mut values);
             if self.standardize == Standardize::Running {
                 self.running.learn(&values);
             }
+            self.vector_values(event, &mut vector);
             if let Some(running) = &mut self.vector_running {
-                self.vector_values.clear();
-                self.vector_values.extend(event.vector().iter().map(|v| f64::from(*v)));
-                running.learn(&self.vector_values);
+                running.learn(&vector);
             }
-            let [mut rest, mut rows] = self.numbers_and_vector(event, &values, x);
+            let [mut rest, mut rows] = self.numbers_and_vector(event, &values, &vector, x);
             for (column, category) in &mut self.categories {
                 let from = if category.is_row() { &mut rows } else { &mut rest };
                 let (inputs, others) = std::mem::take(from).split_at_mut(category.width());
@@ -237,7 +237,7 @@ impl Encoder {
                 }
             }
         }
-        self.values = values;
+        (self.values, self.vector_values) = (values, vector);
         checked
     }
 
@@ -249,7 +249,9 @@ impl Encoder {
         assert_eq!(x.len(), self.width(), "inputs");
         let mut values = Vec::with_capacity(self.numbers.len());
         self.check(event, &mut values, false)?;
-        let [mut rest, mut rows] = self.numbers_and_vector(event, &values, x);
+        let mut vector = Vec::new();
+        self.vector_values(event, &mut vector);
+        let [mut rest, mut rows] = self.numbers_and_vector(event, &values, &vector, x);
         for (column, category) in &self.categories {
             let from = if category.is_row() { &mut rows } else { &mut rest };
             let (inputs, others) = std::mem::take(from).split_at_mut(category.width());

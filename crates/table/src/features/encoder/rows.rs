@@ -38,7 +38,8 @@ impl Encoder {
             codes.fixed.push(place.map_or(0, |place| place as u32 + 1));
         }
         x.resize(self.vector, 0.0);
-        self.write_vector(event, &mut x);
+        self.vector_values(event, &mut values);
+        self.write_vector(event, &values, &mut x);
         codes.fixed.extend(x.iter().map(|x| x.to_bits()));
         for (column, category) in rows {
             let value = event.value(column.index);

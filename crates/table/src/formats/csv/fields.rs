@@ -3,14 +3,11 @@
 use memchr::memchr;
 
 use super::super::missing::Missing;
-use super::super::number::{self, Style};
+use super::super::number::{self, EXACT, Style};
 use super::super::row::{self, Cell, Role};
 use super::super::spec::Encoding;
 use crate::events::{Draft, Value};
 use crate::formats::{BadEvent, FormatSpec, short, text};
-
-/// Whole numbers of this size and more are not told apart as `f64`.
-const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Cuts rows into fields.
 pub(super) struct Fields {
@@ -209,7 +206,7 @@ impl Fields {
 #[inline]
 fn is_plain(number: f64, bytes: &[u8], role: Role) -> bool {
     let zero = bytes[0] == b'0' && bytes.get(1).is_some_and(u8::is_ascii_digit);
-    // Labels that are whole numbers are told apart by their digits.
+    // Labels that are whole numbers are distinguished by their digits.
     let label = role == Role::Label && number.abs() >= EXACT && is_whole(bytes);
     number.is_finite() && !zero && !label
 }

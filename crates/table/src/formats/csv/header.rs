@@ -9,7 +9,7 @@ use crate::events::{Field, Schema};
 use crate::formats::{BadEvent, Decoded, Format, Note, number, short};
 
 impl Csv {
-    /// Takes the first row of a stream or file, which may be a header; tells whether it is, and which
+    /// Takes the first row of a stream or file, which may be a header; gives whether it is, and which
     /// names are there more than once.
     pub(super) fn first_row(&mut self, bytes: &[u8]) -> Result<(bool, Vec<String>), BadEvent> {
         if self.schema.is_none() && self.spec.delimiter.is_none() && self.format == Format::Csv {

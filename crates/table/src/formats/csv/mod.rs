@@ -1,4 +1,4 @@
-//! CSV: quoted fields as in RFC 4180, which may go on in the next line, any delimiter of one byte.
+//! CSV: quoted fields as in RFC 4180, which may continue in the next line, any delimiter of one byte.
 //!
 //! # Layout
 //!
@@ -29,7 +29,7 @@ pub(super) struct Csv {
     skip: usize,
     /// Whether an event has shown what columns are.
     shown: bool,
-    /// Lines of a record whose quoted field goes on.
+    /// Lines of a record whose quoted field continues.
     open: Vec<Vec<u8>>,
     lost: Vec<BadEvent>,
     /// Lines before the header, and the first of them.

@@ -1,11 +1,11 @@
-//! Records of several lines: a quoted field that goes on in the next line.
+//! Records of several lines: a quoted field that continues in the next line.
 
 use super::super::row::Role;
 use super::Csv;
 use crate::events::{Events, Value};
 use crate::formats::{BadEvent, Decoded, short};
 
-/// A quoted field goes on for at most so many lines and bytes; what is longer is a stray quote.
+/// A quoted field continues for at most so many lines and bytes; what is longer is a stray quote.
 const MOST_LINES: usize = 200;
 const MOST_BYTES: usize = 1 << 20;
 

@@ -3,16 +3,13 @@
 use std::collections::HashMap;
 
 use super::super::missing::Missing;
-use super::super::number;
+use super::super::number::{self, EXACT};
 use super::super::reader::Reader;
 use super::super::row::{self, Role};
 use super::Result;
 use super::index::{Keys, Use};
 use crate::events::{Draft, Value};
 use crate::formats::{BadEvent, FormatSpec};
-
-/// Whole numbers of this size and more are not told apart as `f64`.
-const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Keys that are no inputs, and how often they came.
 #[derive(Default)]
@@ -152,7 +149,7 @@ impl Walk<'_, '_> {
                 let value = self.reader.number_text()?;
                 match number::whole(value.as_bytes()) {
                     Some(n) if self.missing.has_number(n) => Value::Missing,
-                    // A class of 64 bits is told apart by its digits.
+                    // A class of 64 bits is distinguished by its digits.
                     Some(n)
                         if n.abs() < EXACT
                             || !value.bytes().all(|b| b.is_ascii_digit() || b == b'-') =>
