@@ -67,7 +67,7 @@ macro_rules! unroll {
         unroll!(@ $i, $n, $body, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
     };
     (@ $i:ident, $n:ident, $body:block, $($at:literal),*) => {
-        $( if $at < $n { #[allow(non_upper_case_globals)] const $i: usize = $at; $body } )*
+        $( if const { $at < $n } { #[allow(non_upper_case_globals)] const $i: usize = $at; $body } )*
     };
 }
 

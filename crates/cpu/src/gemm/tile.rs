@@ -70,14 +70,18 @@ pub(super) struct Tile<'a> {
 
 pub(super) type TileFn = unsafe fn(&Tile);
 
-/// Repeats a block for constants `0..$n`, `$n <= 12`; loops over accumulator arrays must be
-/// unrolled for certain, or the accumulators land in memory.
+/// Repeats a block for the constants `0..MR` (rows, at most 12) or `0..NV` (vectors, at most 4): loops over
+/// accumulator arrays must be unrolled for certain, or the accumulators land in memory. Each level
+/// repeats no more than it needs: blocks that are left out are compiled too, most of a minute of the build.
 macro_rules! unroll {
-    ($i:ident < $n:expr, $body:block) => {
-        unroll!(@ $i, $n, $body, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+    ($i:ident < MR, $body:block) => {
+        unroll!(@ $i, MR, $body, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
     };
-    (@ $i:ident, $n:expr, $body:block, $($at:literal),*) => {
-        $( if $at < $n { #[allow(non_upper_case_globals)] const $i: usize = $at; $body } )*
+    ($i:ident < NV, $body:block) => {
+        unroll!(@ $i, NV, $body, 0, 1, 2, 3)
+    };
+    (@ $i:ident, $n:ident, $body:block, $($at:literal),*) => {
+        $( if const { $at < $n } { #[allow(non_upper_case_globals)] const $i: usize = $at; $body } )*
     };
 }
 

@@ -91,32 +91,34 @@ impl Fit {
             return Ok(image.pixels);
         }
         if self.pad {
-            let inner = Inner::of(&image, height, width);
-            let pixels = self.resized(&image, inner.height, inner.width, place)?;
-            return Ok(inner.padded(&pixels, image.channels, height, width));
+            let (inner, channels) = (Inner::of(&image, height, width), image.channels);
+            let pixels = self.resized(image, inner.height, inner.width, place)?;
+            return Ok(inner.padded(&pixels, channels, height, width));
         }
         if self.crop {
             // Cut before it is resized: a filter takes no pixel from outside of the window.
-            return self.resized(&window(&image, height, width), height, width, place);
+            return self.resized(window(&image, height, width), height, width, place);
         }
-        self.resized(&image, height, width, place)
+        self.resized(image, height, width, place)
     }
 
     /// `image` in another size.
     fn resized(
         &self,
-        image: &RawImage,
+        image: RawImage,
         height: usize,
         width: usize,
         place: &str,
     ) -> Result<Vec<u8>> {
         if (image.height, image.width) == (height, width) {
-            return Ok(image.pixels.clone());
+            return Ok(image.pixels);
         }
         match self.interpolation {
-            Interpolation::Area if !self.antialias => return Ok(keras::area(image, height, width)),
+            Interpolation::Area if !self.antialias => {
+                return Ok(keras::area(&image, height, width));
+            }
             Interpolation::Nearest if !self.antialias => {
-                return Ok(keras::nearest(image, height, width));
+                return Ok(keras::nearest(&image, height, width));
             }
             _ => {}
         }
