@@ -81,7 +81,10 @@ impl<'a> Row<'a> {
         truth: Option<usize>,
         at: usize,
     ) -> Row<'a> {
-        Row { parts: columns.iter_mut().map(Part::of).collect(), weights, truth, at, skipped: 0 }
+        // Pushed one by one: that stays inline, and each event does it.
+        let mut parts = SmallVec::new();
+        columns.iter_mut().for_each(|column| parts.push(Part::of(column)));
+        Row { parts, weights, truth, at, skipped: 0 }
     }
 
     /// How many samples there are, this one and those before and after it.

@@ -343,6 +343,43 @@ impl Gemm {
         unsafe { update(o.coefficients, &block) };
     }
 
+    /// The only product of a kernel, in one chunk, as a tile. With products of small vectors, to find out
+    /// where a chunk lies took longer than the arithmetic.
+    #[inline]
+    pub(super) fn whole<'a>(
+        &'a self,
+        args: &[*mut f32],
+        coefficients: &'a Coefficients,
+    ) -> Tile<'a> {
+        let d = &self.desc;
+        let args: &[*mut f32; args::LEN] = args.try_into().expect("a product's arguments");
+        let from = if d.epilogue.accumulate { args[args::C] } else { std::ptr::null_mut() };
+        Tile {
+            rows: d.m,
+            cols: d.n,
+            k: d.k,
+            a: args[args::A],
+            a_stride: d.lda,
+            b: args[args::B],
+            b_far: args[args::B],
+            b_stride: d.ldb,
+            steps: std::ptr::null(),
+            num_steps: 0,
+            from,
+            from_stride: d.ldc,
+            to: args[args::C],
+            to_stride: d.ldc,
+            finish: &self.finish,
+            bias: args[args::BIAS],
+            residual: args[args::RESIDUAL],
+            mask: args[args::MASK],
+            stride: d.ldc,
+            param: args[args::PARAM],
+            slots: [args[args::SLOT0], args[args::SLOT0 + 1], args[args::SLOT0 + 2]],
+            coefficients,
+        }
+    }
+
     /// A tile's operands; A and B with their strides.
     #[inline]
     #[allow(clippy::too_many_arguments)] // two ranges and the operands

@@ -307,16 +307,21 @@ impl Kernel for Gemm {
 
     unsafe fn run(&self, args: &[*mut f32], chunk: usize, scratch: *mut f32) {
         let (d, b) = (&self.desc, &self.blocking);
-        let (group, cell) =
-            (chunk / (b.row_chunks * b.col_chunks), chunk % (b.row_chunks * b.col_chunks));
-        let rows = part(d.m, b.row_chunks, cell / b.col_chunks);
-        let panels = part(d.n.div_ceil(self.panel()), b.col_chunks, cell % b.col_chunks);
-        let cols = panels.start * self.panel()..(panels.end * self.panel()).min(d.n);
+        let cells = b.row_chunks * b.col_chunks;
         let coefficients = match &d.epilogue.update {
             // SAFETY: with an update the caller passes the step's hyper vector.
             Some(update) => unsafe { Coefficients::new(update, args[args::HYPER]) },
             None => Coefficients::default(),
         };
+        if let (Some(thin), 1, 1) = (self.thin, cells, d.batch) {
+            // SAFETY: the caller's arguments have the sizes of the descriptor.
+            unsafe { thin(&self.whole(args, &coefficients)) };
+            return;
+        }
+        let (group, cell) = (chunk / cells, chunk % cells);
+        let rows = part(d.m, b.row_chunks, cell / b.col_chunks);
+        let panels = part(d.n.div_ceil(self.panel()), b.col_chunks, cell % b.col_chunks);
+        let cols = panels.start * self.panel()..(panels.end * self.panel()).min(d.n);
         let last = ((group + 1) * self.batch_group).min(d.batch);
         for index in group * self.batch_group..last {
             // SAFETY: rows and cols lie in 0..m and 0..n, index in 0..batch, and the caller's

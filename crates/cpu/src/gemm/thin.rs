@@ -298,22 +298,40 @@ unsafe fn outer_row<S: Simd, const RULE: u8, const FLUSH: bool>(k: &Splat<S>, t:
     // SAFETY: row i exists; vectors end at or before `cols`.
     unsafe {
         let x = S::splat(*t.a.add(i));
-        let w = t.param.add(i * t.stride);
-        let full = t.cols - t.cols % S::LANES;
+        let row = i * t.stride;
         let mut j = 0;
-        while j < t.cols {
-            let len = if j < full { S::LANES } else { t.cols - full };
-            let g = S::mul(x, load::<S>(t.b.add(j), len));
-            let mut s = [S::splat(0.0); 3];
-            for (value, slot) in s.iter_mut().zip(t.slots).take(slots_of(RULE)) {
-                *value = load::<S>(slot.add(i * t.stride + j), len);
-            }
-            let (new, s) = update_vector::<S, RULE, FLUSH>(k, g, load::<S>(w.add(j), len), s);
-            store::<S>(w.add(j), new, len);
-            for (value, slot) in s.into_iter().zip(t.slots).take(slots_of(RULE)) {
-                store::<S>(slot.add(i * t.stride + j), value, len);
-            }
-            j += len;
+        while t.cols - j >= S::LANES {
+            outer_vector::<S, RULE, FLUSH>(k, t, x, row, j, S::LANES);
+            j += S::LANES;
+        }
+        if j < t.cols {
+            outer_vector::<S, RULE, FLUSH>(k, t, x, row, j, t.cols - j);
+        }
+    }
+}
+
+/// Columns `j..j + len` of the row that starts at `row`, at most a vector.
+#[inline(always)]
+unsafe fn outer_vector<S: Simd, const RULE: u8, const FLUSH: bool>(
+    k: &Splat<S>,
+    t: &Tile,
+    x: S::V,
+    row: usize,
+    j: usize,
+    len: usize,
+) {
+    // SAFETY: the columns exist in B, the parameter and the rule's slots.
+    unsafe {
+        let w = t.param.add(row + j);
+        let g = S::mul(x, load::<S>(t.b.add(j), len));
+        let mut s = [S::splat(0.0); 3];
+        for (value, slot) in s.iter_mut().zip(t.slots).take(slots_of(RULE)) {
+            *value = load::<S>(slot.add(row + j), len);
+        }
+        let (new, s) = update_vector::<S, RULE, FLUSH>(k, g, load::<S>(w, len), s);
+        store::<S>(w, new, len);
+        for (value, slot) in s.into_iter().zip(t.slots).take(slots_of(RULE)) {
+            store::<S>(slot.add(row + j), value, len);
         }
     }
 }
