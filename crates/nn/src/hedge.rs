@@ -6,7 +6,7 @@
 //! use now goes on learning.
 
 use crate::error::{ModelError, require};
-use crate::loss::{Link, LossSpec};
+use crate::loss::LossSpec;
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{Binary, Graph, GraphError, Layout, Reduce, Reduction, TensorId, Unary};
 
@@ -88,20 +88,5 @@ pub(crate) fn mixture(
     let Some(p) = mixed else {
         return Err(GraphError::new("hedged depth has no outputs"));
     };
-    let log = |graph: &mut Graph, x: TensorId| graph.apply(Unary::Log, &[x]);
-    match loss.link() {
-        Link::Identity => Ok(p),
-        Link::Softmax => {
-            let p = graph.apply(Unary::Clip { low: 1e-30, high: 1.0 }, &[p])?;
-            log(graph, p)
-        }
-        Link::Sigmoid => {
-            // the nearest to 1 that f32 tells from it
-            let clip = Unary::Clip { low: 1e-30, high: 1.0 - f32::EPSILON / 2.0 };
-            let p = graph.apply(clip, &[p])?;
-            let rest = graph.apply(Unary::Affine { scale: -1.0, shift: 1.0 }, &[p])?;
-            let (yes, no) = (log(graph, p)?, log(graph, rest)?);
-            graph.apply(Binary::Sub, &[yes, no])
-        }
-    }
+    loss.logits(graph, p)
 }

@@ -29,6 +29,7 @@ pub mod optimizer;
 mod orthogonal;
 pub mod padding;
 mod random;
+mod scalar;
 pub mod schedule;
 pub mod task;
 mod time;

@@ -342,6 +342,26 @@ impl LossSpec {
         }
     }
 
+    /// The inverse: what gives these probabilities.
+    pub(crate) fn logits(&self, graph: &mut Graph, p: TensorId) -> Result<TensorId, GraphError> {
+        let log = |graph: &mut Graph, x: TensorId| graph.apply(Unary::Log, &[x]);
+        match self.link() {
+            Link::Identity => Ok(p),
+            Link::Softmax => {
+                let p = graph.apply(Unary::Clip { low: 1e-30, high: 1.0 }, &[p])?;
+                log(graph, p)
+            }
+            Link::Sigmoid => {
+                // the nearest to 1 that f32 tells from it
+                let clip = Unary::Clip { low: 1e-30, high: 1.0 - f32::EPSILON / 2.0 };
+                let p = graph.apply(clip, &[p])?;
+                let rest = graph.apply(Unary::Affine { scale: -1.0, shift: 1.0 }, &[p])?;
+                let (yes, no) = (log(graph, p)?, log(graph, rest)?);
+                graph.apply(Binary::Sub, &[yes, no])
+            }
+        }
+    }
+
     /// Whether its options make sense.
     pub fn validate(&self) -> Result<(), ModelError> {
         let at = |option: &str| format!("loss.{}.{option}", self.name());

@@ -101,7 +101,7 @@ impl Task {
                 let errors = logits
                     .iter()
                     .enumerate()
-                    .map(|(o, &value)| f64::from((truth.target(o, logits.len()) - value).abs()));
+                    .map(|(o, &x)| f64::from((truth.target(o, logits.len()) - x).abs()));
                 errors.sum::<f64>() / logits.len() as f64
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidemill_engine::data::Known;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::RunFolder;
-use tidemill_engine::metrics::{Figures, Task};
+use tidemill_engine::metrics::Figures;
 use tidemill_engine::prequential::{Prequential, Truth};
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::stream::features::{HashedColumns, Label, Labels};
@@ -88,7 +88,7 @@ impl Asked {
         let names = self.known.labels.as_ref().map(Labels::names).unwrap_or_default();
         self.read(files, &mut |source, output, _| {
             let (class, probability) = match self.model.prequential().task() {
-                Task::Values => (None, 1.0),
+                task if !task.has_classes() => (None, 1.0),
                 _ => {
                     let yes = output > 0.5;
                     let name = names.get(usize::from(yes)).cloned();

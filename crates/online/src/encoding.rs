@@ -250,7 +250,7 @@ impl Encoding {
         };
         let output = |n: f64| n >= 0.0 && n < outputs as f64 && n.fract() == 0.0;
         let labels = match self.task {
-            Task::Values => Labels::values(self.spec.scale_targets && outputs == 1),
+            task if !task.has_classes() => Labels::values(self.spec.scale_targets && outputs == 1),
             _ if !named.is_empty() => Labels::classes(outputs.max(2), named),
             // Class 0 is the one of events whose label never comes.
             Task::Binary if negative && most(&|n| matches!(n, 0.0 | 1.0 | -1.0)) => Labels::Binary,
@@ -262,7 +262,7 @@ impl Encoding {
                 _ => Labels::classes(outputs.max(2), &[]),
             },
         };
-        if negative && labels.names().is_empty() && self.task != Task::Values {
+        if negative && labels.names().is_empty() && self.task.has_classes() {
             return Err(Error::Usage(
                 "online.labels.missing = \"negative\" means class 0, and the labels are no numbers: \
                  name the classes in online.classes, the negative one first"

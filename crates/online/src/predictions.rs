@@ -45,7 +45,7 @@ impl Predictions {
         let journal = Journal::open(path, mark, u64::MAX)?;
         let mut predictions = Predictions { journal, task, step: Vec::new(), names: Vec::new() };
         if mark.bytes == 0 {
-            let probability = if task == Task::Values { "" } else { ",probability" };
+            let probability = if task.has_classes() { ",probability" } else { "" };
             predictions.journal.write_text(&format!("event,id,label,prediction{probability}"))?;
         }
         Ok(predictions)
@@ -84,7 +84,7 @@ impl Predictions {
             let outputs = model.predicted(event.place);
             let mut line =
                 format!("{},{},{}", event.number, quoted(&event.id), quoted(&event.label));
-            if self.task == Task::Values {
+            if !self.task.has_classes() {
                 let value =
                     |v: &f32| event.scale.value(*v).map_or_else(String::new, |v| v.to_string());
                 line += &format!(",{}", outputs.iter().map(value).collect::<Vec<_>>().join(" "));

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::drift::DriftState;
 use tidemill_engine::checkpoint::EpochFigures;
-use tidemill_engine::metrics::{Figures, Task};
+use tidemill_engine::metrics::Figures;
 use tidemill_engine::page::chart::{Chart, Line, Over};
 use tidemill_engine::page::html::escape;
 use tidemill_engine::page::number::{Scale, count, plain};
@@ -109,8 +109,8 @@ impl StreamReport<'_> {
         }
         page.push_str("<section><h2>Over the stream</h2><div class=\"charts\">");
         match self.learning.task() {
-            Task::Classes | Task::Binary => self.class_charts(&mut page),
-            Task::Values => self.value_charts(&mut page),
+            task if task.has_classes() => self.class_charts(&mut page),
+            _ => self.value_charts(&mut page),
         }
         let both = [("train", "since the start", "loss"), ("valid", "fading", "fading.loss")];
         self.chart(&mut page, "Loss".into(), Scale::Plain, &both);
@@ -184,8 +184,8 @@ impl StreamReport<'_> {
 
     fn table(&self, page: &mut String, figures: &Figures) {
         let rows: &[Row] = match self.learning.task() {
-            Task::Classes | Task::Binary => &CLASS_ROWS,
-            Task::Values => &VALUE_ROWS,
+            task if task.has_classes() => &CLASS_ROWS,
+            _ => &VALUE_ROWS,
         };
         let _ = write!(
             page,

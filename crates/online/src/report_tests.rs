@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use tidemill_engine::metrics::Task;
 use tidemill_engine::page::html::STYLE;
 
 use super::*;

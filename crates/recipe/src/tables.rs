@@ -2,7 +2,6 @@
 
 use tidemill_engine::data::{Encoder, TableInput, TableInputs, TableSpec};
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::metrics::Task;
 use tidemill_engine::nn::{InputSpec, ModelSpec};
 
 use crate::RecipeFile;
@@ -15,7 +14,7 @@ impl RecipeFile {
         let mut spec = spec.clone();
         spec.context.stream = self.recipe.stream.clone();
         spec.context.features = self.recipe.online.features.clone();
-        spec.context.values = self.recipe.task() == Task::Values;
+        spec.context.values = !self.recipe.task().has_classes();
         let inputs = self.table_inputs();
         spec.context.stream.text.extend(inputs.columns().cloned());
         spec.context.features.sequences = inputs.columns().cloned().collect();

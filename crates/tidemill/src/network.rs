@@ -46,7 +46,7 @@ impl Network {
         let task = Task::of(&spec.loss);
         let metrics = match (&spec.loss, task) {
             // What the outputs of such a loss mean is not known.
-            (LossSpec::Custom(_), Task::Values) => Vec::new(),
+            (LossSpec::Custom(_), task) if !task.has_classes() => Vec::new(),
             _ => Metric::default_for(task),
         };
         Ok(Network { engine: Engine::compile(spec)?, task, metrics, epochs_done: 0 })

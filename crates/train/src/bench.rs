@@ -185,7 +185,7 @@ fn random(file: &RecipeFile, engine: &Engine, batch_size: usize) -> Result<Memor
         Task::Classes => {
             Labels::Classes((0..samples).map(|_| (next() % outputs as u64) as u32).collect())
         }
-        Task::Binary | Task::Values => Labels::Values {
+        _ => Labels::Values {
             values: (0..samples * outputs).map(|_| (next() % 2) as f32).collect(),
             width: outputs,
         },

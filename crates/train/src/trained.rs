@@ -168,7 +168,7 @@ impl Trained {
                 };
                 let mut prediction = prediction(source, row, width, task, &self.class_names);
                 // In the units of the labels, where a stream has scaled them.
-                if let (Some(labels), Task::Values) = (&self.known.labels, task) {
+                if let (Some(labels), false) = (&self.known.labels, task.has_classes()) {
                     let outputs = prediction.outputs.iter_mut();
                     outputs.for_each(|value| *value = labels.unscale(*value) as f32);
                 }

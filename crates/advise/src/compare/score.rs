@@ -87,7 +87,7 @@ impl Judge {
 
     /// Whether a greater figure is better.
     pub(crate) fn more_is_better(&self) -> bool {
-        self.task != Task::Values
+        self.task.has_classes()
     }
 
     /// The name of the figure.
@@ -107,9 +107,9 @@ impl Scores {
         let i = view.at(place);
         let truth = view.events.truth(i);
         let predicted = match judge.task {
-            Task::Values => return self.each.push(error(view, i, outputs)),
+            _ if !judge.task.has_classes() => return self.each.push(error(view, i, outputs)),
             Task::Binary => usize::from(outputs.first().is_some_and(|&p| p > judge.threshold)),
-            Task::Classes => argmax(outputs),
+            _ => argmax(outputs),
         };
         self.add_class(predicted, judge.class(truth));
     }
@@ -174,7 +174,7 @@ pub struct Baselines {
 impl Baselines {
     /// Over the events from `first` on.
     pub(crate) fn of(judge: Judge, view: &View<'_>, first: usize, delay: usize) -> Baselines {
-        if judge.task == Task::Values {
+        if !judge.task.has_classes() {
             return Self::of_values(view, first, delay);
         }
         let (mut last, mut majority) = (Scores::default(), Scores::default());

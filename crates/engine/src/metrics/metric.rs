@@ -37,8 +37,8 @@ impl Metric {
     /// What is measured where nothing is named.
     pub fn default_for(task: Task) -> Vec<Metric> {
         match task {
-            Task::Classes | Task::Binary => vec![Metric::Accuracy],
-            Task::Values => vec![Metric::Mae],
+            _ if task.has_classes() => vec![Metric::Accuracy],
+            _ => vec![Metric::Mae],
         }
     }
 
@@ -76,11 +76,11 @@ impl Metric {
     pub fn fits(self, task: Task) -> bool {
         match self {
             Metric::Accuracy | Metric::Precision | Metric::Recall | Metric::F1 => {
-                task != Task::Values
+                task.has_classes()
             }
             Metric::TopK(_) => task == Task::Classes,
             Metric::Auc => task == Task::Binary,
-            Metric::Mae | Metric::Mse | Metric::R2 => task == Task::Values,
+            Metric::Mae | Metric::Mse | Metric::R2 => !task.has_classes(),
         }
     }
 

@@ -70,7 +70,7 @@ impl Meter {
             top: metrics.iter().filter(|m| matches!(m, Metric::TopK(_))).map(|_| 0).collect(),
             confusion: confusion.then(|| Confusion::new(classes)),
             auc: needs(&[Metric::Auc]).then(Auc::default),
-            regression: (task == Task::Values).then(|| Regression::new(num_outputs)),
+            regression: (!task.has_classes()).then(|| Regression::new(num_outputs)),
             metrics,
             unit: 1.0,
         }
@@ -86,7 +86,7 @@ impl Meter {
     /// Also counts true against predicted classes, where there are at most 1000.
     pub fn with_confusion(mut self) -> Meter {
         let classes = if self.task == Task::Binary { 2 } else { self.num_outputs };
-        if self.task != Task::Values && classes <= 1000 && self.confusion.is_none() {
+        if self.task.has_classes() && classes <= 1000 && self.confusion.is_none() {
             self.confusion = Some(Confusion::new(classes));
         }
         self
@@ -122,7 +122,7 @@ impl Meter {
                         self.add_binary(logit, truth.target(o, row.len()) > 0.5);
                     }
                 }
-                (Task::Values, truth) => {
+                (_, truth) => {
                     if let Some(regression) = &mut self.regression {
                         regression.add(row, truth);
                     }
@@ -196,7 +196,7 @@ impl Meter {
 
     /// The share of right predictions so far, where the task has any.
     pub fn accuracy(&self) -> Option<f64> {
-        (self.task != Task::Values && self.predictions > 0)
+        (self.task.has_classes() && self.predictions > 0)
             .then(|| self.correct as f64 / self.predictions as f64)
     }
 

@@ -125,16 +125,16 @@ enum Scores {
 
 impl Prequential {
     /// Before the first event. `classes` is how many are known, or how many values a prediction
-    /// of [`Task::Values`] has; further classes may appear as labels. A binary task has one output.
+    /// without classes has; further classes may appear as labels. A binary task has one output.
     pub fn new(task: Task, classes: usize, spec: PrequentialSpec) -> Prequential {
         let scores = match task {
             Task::Classes => Scores::Classes(Classes::new(classes)),
             Task::Binary => Scores::Classes(Classes::new(2)),
-            Task::Values => Scores::Values(Values::new(classes)),
+            _ => Scores::Values(Values::new(classes)),
         };
         let names = match task {
-            Task::Classes | Task::Binary => &classes::CURVES[..],
-            Task::Values => &values::CURVES[..],
+            _ if task.has_classes() => &classes::CURVES[..],
+            _ => &values::CURVES[..],
         };
         Prequential {
             task,

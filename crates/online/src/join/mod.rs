@@ -39,15 +39,12 @@ mod bytes;
 mod drive;
 mod kept;
 mod learn;
-mod loss;
 mod sample;
 mod spill;
 mod store;
 #[cfg(test)]
 mod tests;
 mod time;
-
-pub(crate) use loss::loss_of;
 
 use std::collections::VecDeque;
 use std::fs::File;

@@ -12,7 +12,6 @@ use super::Learner;
 use crate::drift::challenger::take_challenger;
 use crate::drift::{Drift, DriftState};
 use crate::guard::Guard;
-use crate::join::loss_of;
 use crate::model::{Learned, NextSample, Resources, StreamModel, Takes};
 use crate::sample::{Inputs, Sample, Scale};
 use crate::state::{StreamState, split};
@@ -118,7 +117,7 @@ impl StreamModel for Learner {
         weight: f32,
         scale: Option<Scale>,
     ) {
-        let loss = loss_of(&self.engine.spec().loss, logits, truth);
+        let loss = self.engine.spec().loss.of_sample(logits, truth);
         self.scorer.score_earlier(logits, truth, loss, weight, scale);
     }
 

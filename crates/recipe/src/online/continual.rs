@@ -187,7 +187,7 @@ impl ContinualSpec {
     pub fn check_model(&self, engine: &EngineSpec) -> Result<(), Wrong> {
         if let Some(replay) = &self.replay
             && replay.policy == ReplayPolicy::ClassBalanced
-            && Task::of(&engine.loss) == Task::Values
+            && !Task::of(&engine.loss).has_classes()
         {
             let what = "= \"class_balanced\" needs classes, and the loss has values; take \
                         \"reservoir\"";

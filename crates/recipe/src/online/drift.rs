@@ -128,7 +128,7 @@ impl DriftSpec {
         match &self.detector {
             Watch::None {} => None,
             Watch::Default {} => {
-                let any_scale = task == Task::Values;
+                let any_scale = !task.has_classes();
                 Some(DetectorSpec::Adwin(AdwinSpec { any_scale, ..AdwinSpec::default() }))
             }
             Watch::Detector(spec) => Some(spec.clone()),
@@ -183,7 +183,7 @@ impl DriftSpec {
         let Watch::Detector(spec) = &self.detector else { return None };
         let name = name_of(spec);
         let takes_shares = matches!(name, "ddm" | "eddm" | "hddm_a" | "hddm_w");
-        (takes_shares && task == Task::Values).then(|| {
+        (takes_shares && !task.has_classes()).then(|| {
             format!(
                 "= \"{name}\" takes errors of classes, 0 or 1, and this loss is of values; set \
                  \"adwin\", \"kswin\" or \"page_hinkley\""

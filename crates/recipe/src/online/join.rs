@@ -91,7 +91,7 @@ impl JoinSpec {
 
     /// The first key that does not fit what is learned, and why.
     pub fn check_task(&self, task: Task, loss: &LossSpec) -> Result<(), (&'static str, String)> {
-        if self.missing == Missing::Negative && task == Task::Values {
+        if self.missing == Missing::Negative && !task.has_classes() {
             return Err((
                 "missing",
                 "= \"negative\" needs classes, and the targets are values".into(),
