@@ -12,7 +12,7 @@ use super::{Column, Columns};
 /// The most texts of a column that get an input of their own.
 const MOST_TEXTS: usize = 128;
 /// Rows of the table of words.
-const WORDS: usize = 16_384;
+const WORDS: usize = 65_536;
 /// Rows of a table of ids whose number is not known.
 const IDS: usize = 50_000;
 
@@ -152,11 +152,18 @@ pub(super) fn features(table: &Table) -> String {
     }
 }
 
+/// Passes over a table: a small one needs more of them.
+pub(super) fn epochs(rows: usize) -> usize {
+    const LEARNED: usize = 600_000;
+    LEARNED.div_ceil(rows.max(1)).clamp(10, 100)
+}
+
 /// The recipe of a network.
 pub(super) fn body(
+    epochs: usize,
     classes: Option<&[String]>,
     inputs: &str,
-    embedding: &str,
+    layers: &str,
     stream: &str,
     features: &str,
     data: &str,
@@ -177,9 +184,7 @@ pub(super) fn body(
 # As many inputs as the columns make: one per number, several per text.
 input  = {{ features = {inputs} }}
 layers = [
-{embedding}  {{ dense = {{ units = 64, activation = {{ leaky_relu = {{ slope = 0.1 }} }} }} }},
-  {{ dense = {{ units = 32, activation = {{ leaky_relu = {{ slope = 0.1 }} }} }} }},
-  {{ dense = {{ units = {outputs} }} }}, # {note}
+{layers}  {{ dense = {{ units = {outputs} }} }}, # {note}
 ]
 
 [training]
@@ -192,7 +197,7 @@ seed = 1
 data       = {data}
 # validation = {{ table = {{ path = "..." }} }}
 batch_size = 32
-epochs     = 10
+epochs     = {epochs}
 
 # For both: how rows are written, and which column is the label.
 [stream]
