@@ -341,7 +341,7 @@ fn columns_are_passed_on_beside_predictions_and_bad_rows_left_out() {
     let rows = folder.path().join("rows.csv");
     std::fs::write(
         &rows,
-        "id,b,a,name\n7,0.1,0.2,\"Doe, J.\"\n8,,0.2,Roe\n9,many,0.3,Poe\n10,0.4,0.5,Moe\n",
+        "id,b,a,name\n7,0.1,0.2,\"Doe, J.\"\n8,,0.2,Roe\n9,many,0.3,Poe\n10,0.4,0.5,Moe\n11,0.4\n",
     )
     .unwrap();
     let predict = ["predict", text(&run), "--data", text(&rows), "--keep", "id,name"];
@@ -350,9 +350,10 @@ fn columns_are_passed_on_beside_predictions_and_bad_rows_left_out() {
     assert!(output.status.success(), "{notes}");
     let lines: Vec<&str> = printed.lines().collect();
     assert_eq!(lines[0], "file,id,name,class,probability");
-    // An empty number is a missing one; a word in a column of numbers is a bad row.
-    assert_eq!(lines.len(), 1 + 3, "{printed}");
-    assert!(lines[1].contains(":2,7,\"Doe, J.\",") && lines[3].contains(":5,10,Moe,"), "{printed}");
+    // An empty number is a missing one, and so is a word in a column of numbers; a short row is bad.
+    assert_eq!(lines.len(), 1 + 4, "{printed}");
+    assert!(lines[1].contains(":2,7,\"Doe, J.\",") && lines[4].contains(":5,10,Moe,"), "{printed}");
+    assert!(notes.contains("column `b`: 1 value is no number and missing"), "{notes}");
     assert!(notes.contains("1 broken sample was left out"), "{notes}");
     let json = succeed(&[&predict[..], &["--json"]].concat());
     let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();

@@ -256,3 +256,84 @@ fn arrays_of_numpy() {
     let printed = place.train();
     assert!(printed.contains("training accuracy"), "{recipe}{printed}");
 }
+
+#[test]
+fn all_keys_of_events_are_inputs() {
+    let place = Place::new();
+    let event = |i: usize| match i {
+        0 => "{\"a\": 1, \"class\": \"x\"}\n".to_owned(),
+        i => format!("{{\"a\": {}, \"b\": {}, \"class\": \"{}\"}}\n", i % 7, i, ["x", "y"][i % 2]),
+    };
+    let data = place.write("t.jsonl", &(0..60).map(event).collect::<String>());
+    let (said, recipe) = place.init(&[&data], &[]);
+    assert!(said.contains("60 rows, 2 columns of numbers"), "{said}");
+    assert!(recipe.contains("columns = [\"a\", \"b\"]"), "{recipe}");
+    assert!(place.train().contains("validation accuracy"));
+    place.learn(&data, "60");
+}
+
+#[test]
+fn json_of_other_layouts() {
+    let place = Place::new();
+    let rows =
+        (0..60).map(|i| format!("{{\"a\": {}, \"class\": \"{}\"}}", i % 7, ["x", "y"][i % 2]));
+    let rows: Vec<String> = rows.collect();
+    let array = place.write("t.json", &format!("[{}]", rows.join(",")));
+    let lines = place.write("t.jsonl", &rows.join("\n"));
+    let (said, _) = place.init(&[&array], &[]);
+    assert!(said.contains("60 rows, 1 column of numbers"), "{said}");
+    assert!(place.train().contains("validation accuracy"));
+    let run = place.path("run");
+    let predicted = |data: &str| {
+        let printed = succeed(&["predict", &run, "--data", data]);
+        printed.lines().map(|l| l.split_once(',').unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(predicted(&array), predicted(&lines));
+    let eval = |data: &str| succeed(&["eval", &run, "--data", data]);
+    assert_eq!(eval(&array), eval(&lines));
+    // Without data, on what was kept for validation.
+    assert!(succeed(&["eval", &run]).contains("accuracy"));
+    // A recipe for CSV, and a file of JSON.
+    let csv = (0..60).map(|i| format!("{},{}\n", i % 7, ["x", "y"][i % 2]));
+    let csv = place.write("t.csv", &format!("a,class\n{}", csv.collect::<String>()));
+    place.init(&[&csv], &[]);
+    for data in [&array, &lines] {
+        assert!(place.learn(data, "60").contains("accuracy"));
+    }
+    // Tables as pandas writes them by default, and split.
+    let columns = "{\"a\":{\"0\":1,\"1\":2},\"class\":{\"0\":\"x\",\"1\":\"y\"}}";
+    let split = "{\"columns\":[\"a\",\"class\"],\"index\":[0,1],\"data\":[[1,\"x\"],[2,\"y\"]]}";
+    for text in [columns, split] {
+        let data = place.write("pandas.json", text);
+        let (recipe, out) = (place.path("recipe.toml"), place.path("out"));
+        for uses in [
+            &["init", &data, "--out", &recipe, "--force"][..],
+            &["predict", &run, "--data", &data],
+            &["learn", &recipe, "--from", &data, "--out", &out, "--force"],
+        ] {
+            let output = tidemill(uses);
+            assert!(!output.status.success(), "{uses:?}");
+            let error = stderr(&output);
+            assert!(error.contains("to_json(orient=\"records\")"), "{uses:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_folder_is_a_class_and_is_named() {
+    let place = Place::new();
+    let digits = place.path("digits");
+    succeed(&["data", "digits", "--out", &digits, "--train", "12", "--test", "4", "--size", "8"]);
+    std::fs::create_dir(format!("{digits}/train/none")).unwrap();
+    let (said, recipe) = place.init(&[&digits], &[]);
+    assert!(said.contains("The folder none is empty and counts as a class"), "{said}");
+    assert!(recipe.contains("units = 11"), "{recipe}");
+    assert!(place.train().contains("validation accuracy"));
+    // Training says it too, also where the recipe has fewer outputs.
+    let (recipe, out) = (place.path("recipe.toml"), place.path("other"));
+    let text = std::fs::read_to_string(&recipe).unwrap().replace("units = 11", "units = 10");
+    std::fs::write(&recipe, text).unwrap();
+    let output = tidemill(&["train", &recipe, "--out", &out]);
+    let error = stderr(&output);
+    assert!(!output.status.success() && error.contains("no sample of none"), "{error}");
+}

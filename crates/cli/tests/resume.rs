@@ -153,6 +153,25 @@ fn a_damaged_checkpoint_that_is_asked_for_is_an_error() {
         assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains("latest checkpoint; and no other one is complete"), "{error}");
     }
+    // Nor does training begin again over it, here or in another folder.
+    let (other, kept) = (case.path("more"), run.join("metrics.jsonl"));
+    let before = std::fs::read(&kept).unwrap();
+    for more in [&["--resume"][..], &[]] {
+        let (status, error) = match more {
+            [] => {
+                let output = tidemill(&["train", text(&run), "--out", text(&other)]);
+                (output.status.code(), stderr(&output))
+            }
+            more => case.train("run", more),
+        };
+        assert_eq!(status, Some(2), "{error}");
+        assert!(
+            error.contains("no checkpoint is complete") && error.contains("--force"),
+            "{error}"
+        );
+        assert!(error.contains("checkpoints/150: state.safetensors does not match"), "{error}");
+    }
+    assert_eq!(std::fs::read(&kept).unwrap(), before);
 }
 
 #[test]

@@ -444,3 +444,25 @@ fn another_port_is_the_same_stream() {
     let summary = place.summary();
     assert_eq!((summary["steps"].as_u64(), summary["events"].as_u64()), (Some(200), Some(200)));
 }
+
+#[test]
+fn blank_rows_before_the_header_are_passed_over() {
+    let rows: String = (0..40).map(|i| format!("{i},{},{}\n", i % 7, ["x", "y"][i % 2])).collect();
+    let table = format!(",,\n\n,,\na,b,class\n{rows}");
+    let place = Place::new(CLASSES);
+    let file = place.write("t.csv", &table);
+    let learned = place.learn("t.csv", &["--force"]);
+    assert!(learned.status.success(), "{}", stderr(&learned));
+    let arguments = ["learn", "recipe.toml", "--from", "-", "--out", "live"];
+    let mut live = command(&[&arguments[..], &["--set", "stream.format=csv"]].concat());
+    let piped = live.current_dir(place.0.path()).stdin(std::fs::File::open(file).unwrap());
+    let piped = piped.output().unwrap();
+    assert!(piped.status.success(), "{}", stderr(&piped));
+    for (output, run) in [(learned, "run"), (piped, "live")] {
+        let notes = stderr(&output);
+        assert!(notes.contains("lines before the table were passed over"), "{notes}");
+        let summary = std::fs::read(place.path(run).join("summary.json")).unwrap();
+        let summary: Value = serde_json::from_slice(&summary).unwrap();
+        assert_eq!((&summary["events"], &summary["bad_events"]), (&40.into(), &0.into()));
+    }
+}

@@ -27,7 +27,7 @@ impl Features {
 }
 
 /// Labels as they are stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Labels {
     /// A class number for each sample.
     Classes(Vec<u32>),

@@ -135,9 +135,9 @@ impl DataSpec {
                 parts.side(&spec.images, Box::new(data))?
             }
             Self::Numpy(spec) => {
-                let like = like().unwrap_or_default();
-                let data = spec.open(resolve, like.class_names)?;
-                let data = with_classes_of(data, like.num_classes)?;
+                let like = like();
+                let data = spec.open(resolve, like.as_ref().map(|l| l.class_names))?;
+                let data = with_classes_of(data, like.and_then(|l| l.num_classes))?;
                 let parts = Parts::of(spec.validation_split, spec.subset, spec.seed);
                 parts.side(spec.main_path(), Box::new(data))?
             }

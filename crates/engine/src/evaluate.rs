@@ -46,6 +46,8 @@ pub struct Evaluation {
     pub mistakes: Vec<Mistake>,
     /// What was left out because it is broken, if anything.
     pub skipped: Option<String>,
+    /// What else a user should know of the data.
+    pub notes: Vec<String>,
 }
 
 /// Samples that were left out by policy, in a sentence: they never are in silence.
@@ -126,6 +128,7 @@ pub fn evaluate(
         confusion: meter.confusion().cloned(),
         mistakes: mistakes.finish(),
         skipped: skipped(data.as_ref()),
+        notes: data.notes(),
     })
 }
 

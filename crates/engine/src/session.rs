@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Checkpoints, Writer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::folder::{Existing, Lock, RunFolder};
 
 /// A run whose folder is open: the checkpoint to continue from, and the thread that writes.
@@ -39,10 +39,10 @@ impl Session {
         let mut resumed = None;
         if existing == Existing::Resume {
             let (found, torn) = checkpoints.newest()?;
-            torn.iter().for_each(|what| notice(what));
-            if found.is_none() && !torn.is_empty() {
-                notice("no checkpoint is left to continue from: the run starts again");
+            if let (None, Some(newest)) = (&found, torn.first()) {
+                return Err(damaged(out, newest));
             }
+            torn.iter().for_each(|what| notice(what));
             resumed = found;
         }
         let writer = Writer::new(checkpoints.clone())?;
@@ -57,6 +57,9 @@ impl Session {
     pub fn continue_from(&mut self, other: &Path, notice: &mut dyn FnMut(&str)) -> Result<()> {
         let theirs = RunFolder::open(other)?.checkpoints(1);
         let (newest, torn) = theirs.newest()?;
+        if let (None, Some(newest)) = (&newest, torn.first()) {
+            return Err(damaged(other, newest));
+        }
         torn.iter().for_each(|what| notice(what));
         let Some(newest) = newest else {
             notice(&format!("{} has no checkpoint: the run starts from scratch", other.display()));
@@ -82,4 +85,14 @@ impl Session {
         self.writer.wait()?;
         self.folder.show(staged)
     }
+}
+
+/// No checkpoint of a run is complete: what it learned is not thrown away in silence.
+fn damaged(run: &Path, newest: &str) -> Error {
+    let newest = newest.split_once(": ").map_or(newest, |(_, what)| what);
+    Error::Usage(format!(
+        "{}: no checkpoint is complete, so that there is nothing to continue from ({newest}). Nothing was \
+         deleted: put a copy of a checkpoint back, or start again with --force, which replaces the run",
+        run.display()
+    ))
 }

@@ -11,7 +11,7 @@ use tidemill_engine::prequential::{Prequential, Truth};
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::stream::features::{HashedColumns, Label, Labels};
 use tidemill_recipe::stream::{
-    Decoded, Event, Events, Format, OpenOptions, Poll, Records, decoder, open,
+    Decoded, Event, Events, Format, OpenOptions, Poll, Records, decoder, format_of, open,
 };
 
 use crate::error::stream_error;
@@ -151,7 +151,8 @@ impl Asked {
     ) -> Result<()> {
         for path in files {
             let address = path.display().to_string();
-            let format = self.file.recipe.stream.format_of(&address).ok().or(self.format);
+            let found = format_of(&self.file.recipe.stream, &address);
+            let format = found.ok().map(|(format, _)| format).or(self.format);
             let Some(format) = format else {
                 let what = format!("{address}: its format is not clear from its name");
                 return Err(self.file.error_at("stream.format", &what));
@@ -196,8 +197,9 @@ impl Asked {
                     each(place, output, event)?;
                 }
             }
-            if let Some(lost) = decoder.finish().into_iter().next() {
-                return Err(Error::Usage(format!("{address}: {}", lost.reason)));
+            let lost = decoder.finish().into_iter().next().map(|bad| bad.reason);
+            if let Some(lost) = lost.or_else(|| decoder.lost_column()) {
+                return Err(Error::Usage(format!("{address}: {lost}")));
             }
         }
         Ok(())

@@ -194,8 +194,14 @@ impl Work {
                 self.part = record.part.into();
             }
         }
-        block.notes = self.decoder.notes();
+        block.notes = self.notes();
         block
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        let mut notes = self.decoder.notes();
+        notes.extend(self.decoder.gaps());
+        notes
     }
 
     /// What is left at the end of the stream and is no event, as a block.
@@ -212,7 +218,7 @@ impl Work {
         block.outcomes = lost.into_iter().map(Outcome::Bad).enumerate().collect();
         (block.records, block.next, block.schema) = (records, 0, None);
         block.rest = true;
-        block.notes = self.decoder.notes();
+        block.notes = self.notes();
         block
     }
 }

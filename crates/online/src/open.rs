@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidemill_engine::checkpoint::Meta;
 use tidemill_engine::data::{DataSpec, Dataset, ImageDirectorySpec, Known, Order};
@@ -11,9 +10,10 @@ use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::data::open_one;
 use tidemill_recipe::online::{OnlineSpec, WhenFull};
 use tidemill_recipe::stream::{
-    Content, Format, FormatSpec, Look, OpenOptions, Policy, Poll, Position, QueueOptions, Reader,
-    Records, Schema, Source, decoder, file_of, formats::look::HEAD_BYTES, is_files, look,
-    open as open_source,
+    Content, Format, FormatSpec, Look, Note, OpenOptions, Policy, Position, QueueOptions, Reader,
+    Schema, Source, decoder, file_of, format_of,
+    formats::look::{HEAD_BYTES, lost_column},
+    head_of, is_files, look, open as open_source,
 };
 use tidemill_recipe::tables::wanted_inputs;
 use tidemill_recipe::{DataPaths, RecipeFile};
@@ -68,7 +68,11 @@ pub(crate) fn open(
     }
     let format = match start.same().and_then(|s| s.format) {
         Some(format) => format,
-        None => file.recipe.stream.format_of(&options.from).map_err(stream_error)?,
+        None => {
+            let found = format_of(&file.recipe.stream, &options.from).map_err(stream_error)?;
+            found.1.iter().for_each(|note| watch(LearnEvent::Notice(note)));
+            found.0
+        }
     };
     let source = open_at(options, folder, format, start, watch)?;
     let policy = policy(&file.recipe.online, folder);
@@ -115,7 +119,7 @@ pub fn open_to_read(
         let (order, position) = (Order::Sequential, Position::default());
         Box::new(DataFeed::new(data, order, None, position, 0, encoding.scaling()))
     } else {
-        let format = file.recipe.stream.format_of(from).map_err(stream_error)?;
+        let (format, _) = format_of(&file.recipe.stream, from).map_err(stream_error)?;
         let options = OpenOptions { format: Some(format), ..OpenOptions::default() };
         let source = open_source(from, &options).map_err(stream_error)?;
         let (spec, look) = spec_of(file, from, format, None, model)?;
@@ -143,36 +147,25 @@ fn spec_of(
     if !has_look || file_of(from).is_none() {
         return Ok((own, None));
     }
-    let head = head_of(from, format)?;
+    let head = head_of(from, format).map_err(stream_error)?;
+    own.likely_thousands = schema.and_then(|schema| schema.thousands);
     let found = look(&head, head.len() < HEAD_BYTES, &own, format).map_err(stream_error)?;
-    if schema.is_none() {
-        return Ok((found.spec.clone(), Some(found)));
+    let Some(schema) = schema else { return Ok((found.spec.clone(), Some(found))) };
+    let lost = lost_column(&head, &own, format, schema).map_err(stream_error)?;
+    // Which keys are inputs is known as well.
+    let mut notes = if format == Format::JsonLines { Vec::new() } else { found.notes };
+    match lost {
+        Some(lost) if head.len() < HEAD_BYTES => {
+            return Err(Error::Usage(format!("{from}: {lost}")));
+        }
+        Some(lost) => notes.push(Note::once(format!("at the start of {from}, {lost}"))),
+        None => {}
     }
     // The columns are known; how they are written is for each file to say.
-    let FormatSpec { delimiter, header, skip_rows, short_rows, .. } = found.spec;
-    let known = schema.and_then(|s| s.delimiter);
-    let delimiter = own.delimiter.or(delimiter).or(known);
-    Ok((FormatSpec { delimiter, header, skip_rows, short_rows, looked: true, ..own }, None))
-}
-
-/// The first bytes of a file, decompressed and as UTF-8.
-fn head_of(from: &str, format: Format) -> Result<Vec<u8>> {
-    let options = OpenOptions { format: Some(format), ..OpenOptions::default() };
-    let mut source = open_source(from, &options).map_err(stream_error)?;
-    let (mut head, mut records) = (Vec::new(), Records::default());
-    while head.len() < HEAD_BYTES {
-        records.clear();
-        let poll = source.poll(&mut records, 256 << 10, Duration::ZERO).map_err(stream_error)?;
-        for record in records.iter() {
-            head.extend_from_slice(record.bytes);
-            head.push(b'\n');
-        }
-        if poll == Poll::End {
-            break;
-        }
-    }
-    head.truncate(HEAD_BYTES);
-    Ok(head)
+    let own = own.written_as(&found.spec);
+    let delimiter = own.delimiter.or(schema.delimiter);
+    let spec = FormatSpec { delimiter, looked: true, ..own };
+    Ok((spec, Some(Look { notes, ..Look::default() })))
 }
 
 /// A dataset to be replayed.

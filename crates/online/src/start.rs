@@ -9,7 +9,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Truth;
 use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::RecipeFile;
-use tidemill_recipe::stream::{Compared, OpenOptions, identity, is_files, open};
+use tidemill_recipe::stream::{Compared, OpenOptions, format_of, identity, is_files, open};
 
 use crate::join::TENSOR;
 use crate::meaning;
@@ -200,7 +200,7 @@ fn continues(
     };
     let format = match state.format {
         Some(format) => Some(format),
-        None => file.recipe.stream.format_of(from).ok(),
+        None => format_of(&file.recipe.stream, from).ok().map(|(format, _)| format),
     };
     let opened = open(from, &OpenOptions { format, ..OpenOptions::default() });
     let compared = opened.and_then(|mut opened| content.compare(opened.as_mut()));

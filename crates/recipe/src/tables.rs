@@ -52,7 +52,7 @@ impl RecipeFile {
             Some(tidemill_engine::data::DataSpec::Csv(table)) => table
                 .for_stream(&self.recipe.stream, format)
                 .map_err(|what| self.error_at("batch.data.csv", &what))?,
-            _ => self.recipe.stream.clone(),
+            _ => self.recipe.stream.clone().for_format(format),
         };
         // A category is its text, also where that looks like a number.
         spec.text.extend(self.recipe.online.features.categorical.keys().cloned());

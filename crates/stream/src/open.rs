@@ -6,12 +6,14 @@ use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidemill_table::Format;
+use tidemill_table::formats::look::HEAD_BYTES;
+use tidemill_table::{Format, FormatSpec};
 
 use crate::error::{Error, Result};
 use crate::lines::MAX_RECORD;
 use crate::log::{Log, LogOptions};
-use crate::source::Source;
+use crate::records::Records;
+use crate::source::{Poll, Source};
 use crate::sources::{
     ArrowPipe, ArrowSource, DirectorySource, FileSource, HttpOptions, HttpSource, ReadSource,
     TailSource, TcpOptions, TcpSource,
@@ -159,6 +161,65 @@ pub fn file_of(uri: &str) -> Option<&Path> {
         _ => return None,
     };
     Some(Path::new(path)).filter(|path| path.is_file())
+}
+
+/// The first bytes of what `uri` names, as many as a look needs: unpacked, as UTF-8, and JSON of any layout as
+/// one value a line.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn head_of(uri: &str, format: Format) -> Result<Vec<u8>> {
+    let mut source = open(uri, &OpenOptions { format: Some(format), ..OpenOptions::default() })?;
+    let (mut head, mut records) = (Vec::new(), Records::default());
+    while head.len() < HEAD_BYTES {
+        records.clear();
+        let poll = source.poll(&mut records, 256 << 10, Duration::ZERO)?;
+        for record in records.iter() {
+            head.extend_from_slice(record.bytes);
+            head.push(b'\n');
+        }
+        if poll == Poll::End {
+            break;
+        }
+    }
+    head.truncate(HEAD_BYTES);
+    Ok(head)
+}
+
+/// The format of the records at `uri`: as `spec` says, or else as the name does. A file of JSON, by its name
+/// and its first character, is not read as rows, nor one of rows as JSON: then there is also a note.
+///
+/// # Errors
+/// If neither tells, or a file cannot be read.
+pub fn format_of(spec: &FormatSpec, uri: &str) -> Result<(Format, Option<String>)> {
+    let said = spec.format_of(uri)?;
+    let is_json = |format| match format {
+        Format::JsonLines => Some(true),
+        Format::Csv | Format::Tsv => Some(false),
+        _ => None,
+    };
+    let named = Format::by_name(uri).filter(|_| file_of(uri).is_some());
+    let (Some(named), Some(_)) = (named.filter(|f| is_json(*f) != is_json(said)), is_json(said))
+    else {
+        return Ok((said, None));
+    };
+    let mut source = open(uri, &OpenOptions::default())?;
+    let mut records = Records::default();
+    source.poll(&mut records, 1 << 16, Duration::from_secs(1))?;
+    let first = records.iter().flat_map(|record| record.bytes).find(|b| !b.is_ascii_whitespace());
+    let looks_json = first.is_some_and(|b| matches!(b, b'{' | b'['));
+    if is_json(named) != Some(looks_json) {
+        return Ok((said, None));
+    }
+    let name = |format| match format {
+        Format::JsonLines => "JSON",
+        Format::Tsv => "TSV",
+        _ => "CSV",
+    };
+    let (named_name, said) = (name(named), name(said));
+    let note =
+        format!("{uri} is read as {named_name}, which it is, though the recipe's format is {said}");
+    Ok((named, Some(note)))
 }
 
 /// Scheme and rest; no scheme for a path.

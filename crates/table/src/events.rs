@@ -29,6 +29,12 @@ pub struct Schema {
     /// What is between the fields of a row, where the recipe does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
+    /// What is before the decimals of numbers and between their groups of digits, where the file showed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<char>,
+    /// See `decimal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thousands: Option<char>,
 }
 
 /// One position of a row.

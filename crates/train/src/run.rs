@@ -221,11 +221,12 @@ fn open(
         true => open_both(file, paths, known, spec.clone())?,
         false => (RunData::open(file, paths, known)?, None),
     };
-    for finding in doctor::check_all(file, &data) {
-        if finding.is_error {
-            return Err(file.error_at(&finding.key, &finding.message()));
-        }
-        watch(Event::Notice(&finding.to_string()));
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        doctor::check_all(file, &data).into_iter().partition(|finding| finding.is_error);
+    // Also before an error: that a folder of a class is empty may be what explains it.
+    warnings.iter().for_each(|finding| watch(Event::Notice(&finding.to_string())));
+    if let Some(finding) = errors.first() {
+        return Err(file.error_at(&finding.key, &finding.message()));
     }
     let (reading, beside) = Reading::within(file, &data, options.memory);
     // A copy that is being written as a checkpoint, and the next one.

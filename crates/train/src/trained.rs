@@ -17,6 +17,7 @@ use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
 use tidemill_engine::folder::RunFolder;
 use tidemill_engine::nn::{Answer, Task};
 use tidemill_recipe::data::{input_of, open_one};
+use tidemill_recipe::stream::Format;
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
 /// The batch that a model is compiled for which only predicts.
@@ -121,19 +122,35 @@ impl Trained {
         };
         let set = self.open_spec(&spec)?;
         if set.label_kind() == LabelKind::None {
-            return Err(Error::Usage(
-                "the data have no labels to compare with; name those too, such as --data IMAGES \
-                 LABELS for IDX files, or use predict"
-                    .into(),
-            ));
+            return Err(Error::Usage(self.without_labels(&spec, set.as_ref())));
         }
         let options = evaluate_options(&self.file);
         evaluate(&mut self.engine, &set, &options)
     }
 
+    /// Says that there is nothing to compare with.
+    fn without_labels(&self, spec: &DataSpec, set: &dyn Dataset) -> String {
+        let label = self.known.schema.as_ref().and_then(|schema| schema.label.as_ref());
+        let (DataSpec::Csv(table), Some(label)) = (spec, label) else {
+            return "the data have no labels to compare with; name those too, such as --data IMAGES \
+                    LABELS for IDX files, or use predict"
+                .into();
+        };
+        let others = set.understood().map(|u| u.ignored.join(", ")).unwrap_or_default();
+        let others = match others.is_empty() {
+            true => others,
+            false => format!(" (columns that the model does not use: {others})"),
+        };
+        let path = &table.path;
+        format!(
+            "{path}: has no column `{label}`, the label to compare with{others}; use predict for data \
+             without labels"
+        )
+    }
+
     /// Says what the model thinks of each sample of `files`, in their order; a table's columns `keep` are
-    /// passed on. What is broken is left out, whatever the recipe says of training data; gives a notice
-    /// of it.
+    /// passed on. What is broken is left out, whatever the recipe says of training data; gives what a user
+    /// should know of that and of the data.
     ///
     /// # Errors
     /// If a named file does not exist, the data does not fit the model, or all of it is broken.
@@ -142,7 +159,7 @@ impl Trained {
         files: &[PathBuf],
         keep: &[String],
         each: &mut dyn FnMut(Prediction) -> Result<()>,
-    ) -> Result<Option<String>> {
+    ) -> Result<Vec<String>> {
         check_exist(files)?;
         let kept = self.kept(files, keep)?;
         let set = self.open_files(files)?;
@@ -183,7 +200,7 @@ impl Trained {
         }
         match (skipped(set.as_ref()), predicted) {
             (Some(what), 0) => Err(Error::Run(format!("nothing could be predicted: {what}"))),
-            (what, _) => Ok(what),
+            (what, _) => Ok(set.notes().into_iter().chain(what).collect()),
         }
     }
 
@@ -302,6 +319,8 @@ impl Trained {
             }
             (DataSpec::ImageDirectory(_), _) => return wrong("name one folder or archive"),
             (DataSpec::Csv(csv), [path]) => {
+                // The recipe's format is that of the file that it names.
+                csv.format = csv.format.filter(|_| Format::by_name(path).is_none());
                 csv.path = path.clone();
                 (csv.limit, csv.validation_split, csv.subset) = (None, None, None);
             }

@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let weights = if arguments.best { Weights::Best } else { Weights::Latest };
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let found = model.evaluate(&arguments.data)?;
-    if let Some(what) = &found.skipped {
+    for what in found.notes.iter().chain(&found.skipped) {
         tell!("note: {what}");
     }
     let names = &model.class_names;

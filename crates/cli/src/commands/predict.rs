@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     tell!("note: {}", model.weights_in_words());
     let mut printer = Printer::new(arguments, &names);
     let result = model.predict(&arguments.data, &arguments.keep, &mut |p| printer.print(&p));
-    if let Some(what) = printer.end(result)? {
+    for what in printer.end(result)? {
         tell!("note: {what}");
     }
     Ok(ExitCode::SUCCESS)

@@ -5,7 +5,7 @@
 //! and a Fisher-Yates shuffle from the end with masked rejection.
 
 use tidemill_fields::Row;
-use tidemill_table::Known;
+use tidemill_table::{Known, Understood};
 
 use super::Subset;
 use crate::{Dataset, Error, FillCost, Info, RawImage, Result};
@@ -125,6 +125,10 @@ impl Dataset for Side {
 
     fn notes(&self) -> Vec<String> {
         self.data.notes()
+    }
+
+    fn understood(&self) -> Option<&Understood> {
+        self.data.understood()
     }
 }
 

@@ -28,7 +28,8 @@ pub struct NumpySpec {
     pub path: Option<String>,
     /// The samples: an array of the archive or a file. Its first dimension counts the samples.
     pub x: String,
-    /// The labels: class numbers or names for integers and texts, targets for floats. May be left out
+    /// The labels: classes for integers and texts, targets for floats. Classes that do not begin at 0, such as
+    /// -1 and 1, are numbered in their order. May be left out
     /// for data to predict on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub y: Option<String>,
@@ -61,7 +62,7 @@ pub struct NumpySpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NumpyLabels {
-    /// Class numbers from 0.
+    /// Classes.
     Class,
     /// Numbers to be predicted.
     Values,
@@ -81,15 +82,16 @@ impl NumpySpec {
         }
     }
 
-    /// Reads samples and labels; `resolve` finds a named path. Classes that are texts are numbered as
-    /// in `names`, or else in the order of the alphabet.
+    /// Reads samples and labels; `resolve` finds a named path. `like` are the classes of the training
+    /// data, if this is other data. Classes that are texts are numbered as there, or else in the order of
+    /// the alphabet.
     ///
     /// # Errors
     /// If an array cannot be read, or samples and labels do not belong together.
     pub fn open(
         &self,
         resolve: &dyn Fn(&str) -> PathBuf,
-        names: &[String],
+        like: Option<&[String]>,
     ) -> Result<MemoryDataset> {
         let (x_place, x) = self.array(&self.x, resolve)?;
         let mut shape = x.dims[1..].to_vec();
@@ -130,7 +132,7 @@ impl NumpySpec {
                         y.dims[0], x.dims[0]
                     )));
                 }
-                self.labels(&place, y, names, &mut class_names)?
+                self.labels(&place, y, like, &mut class_names)?
             }
         };
         let mut data = MemoryDataset::new(features, &shape, labels)
@@ -149,21 +151,13 @@ impl NumpySpec {
         &self,
         place: &Place,
         y: Array,
-        names: &[String],
+        like: Option<&[String]>,
         class_names: &mut Vec<String>,
     ) -> Result<Labels> {
         let width: usize = y.dims[1..].iter().product();
         let one = || match width {
             1 => Ok(()),
             _ => Err(place.error(format!("has {width} class labels for each sample, expected 1"))),
-        };
-        let class = |v: i64| {
-            u32::try_from(v).ok().filter(|&v| v < 1 << 24).ok_or_else(|| {
-                place.error(format!(
-                    "has the class {v}; classes are numbers from 0 (labels = \"values\" takes them as \
-                     numbers to be predicted)"
-                ))
-            })
         };
         // Rows of integers are one-hot rows.
         let default = match y.values {
@@ -189,24 +183,23 @@ impl NumpySpec {
             }
             (Values::U8(v), NumpyLabels::Class) => {
                 one()?;
-                Ok(Labels::Classes(v.iter().map(|&v| u32::from(v)).collect()))
+                numbered(place, v.iter().map(|&v| i64::from(v)).collect(), like, class_names)
             }
             (Values::Integers(v), NumpyLabels::Class) => {
                 one()?;
-                Ok(Labels::Classes(v.into_iter().map(class).collect::<Result<_>>()?))
+                numbered(place, v, like, class_names)
             }
             (Values::Floats(v), NumpyLabels::Class) => {
                 one()?;
                 if let Some(v) = v.iter().find(|v| v.fract() != 0.0) {
                     return Err(place.error(format!("has the label {v}, which is no class")));
                 }
-                let classes = v.into_iter().map(|v| class(v as i64));
-                Ok(Labels::Classes(classes.collect::<Result<_>>()?))
+                numbered(place, v.into_iter().map(|v| v as i64).collect(), like, class_names)
             }
             (Values::Texts(v), NumpyLabels::Class) => {
                 one()?;
                 if class_names.is_empty() {
-                    class_names.extend_from_slice(names);
+                    class_names.extend_from_slice(like.unwrap_or_default());
                 }
                 if class_names.is_empty() {
                     class_names.clone_from(&v);
@@ -242,6 +235,41 @@ impl NumpySpec {
         }
         Ok((place, array))
     }
+}
+
+/// Classes that are whole numbers. From 0 they are those numbers; others, such as -1 and 1 or 1 to K, are
+/// numbered in their order, or as the names of the training data say, and called by what they are.
+fn numbered(
+    place: &Place,
+    values: Vec<i64>,
+    like: Option<&[String]>,
+    class_names: &mut Vec<String>,
+) -> Result<Labels> {
+    let known = if class_names.is_empty() { like.unwrap_or_default() } else { &class_names[..] };
+    let mut order: Vec<i64> = known.iter().map_while(|name| name.parse().ok()).collect();
+    if order.len() < known.len() {
+        order.clear();
+    }
+    if known.is_empty() && like.is_none() && values.iter().min().is_some_and(|least| *least != 0) {
+        order.clone_from(&values);
+        order.sort_unstable();
+        order.dedup();
+    }
+    let other = |v: i64| {
+        place.error(format!(
+            "has the class {v}; classes are numbers from 0, or those of the training data (labels = \
+             \"values\" takes them as numbers to be predicted)"
+        ))
+    };
+    let class: Box<dyn Fn(i64) -> Option<u32>> = if order.is_empty() {
+        Box::new(|v| u32::try_from(v).ok().filter(|&v| v < 1 << 24))
+    } else {
+        *class_names = order.iter().map(i64::to_string).collect();
+        let numbers: HashMap<i64, u32> = order.into_iter().zip(0..).collect();
+        Box::new(move |v| numbers.get(&v).copied())
+    };
+    let classes = values.into_iter().map(|v| class(v).ok_or_else(|| other(v)));
+    Ok(Labels::Classes(classes.collect::<Result<_>>()?))
 }
 
 /// Where an array is.

@@ -7,7 +7,7 @@ fn folder() -> PathBuf {
 
 /// An array of the fixture's archive as samples, with another one as labels.
 fn of(x: &str, y: Option<&str>) -> Result<MemoryDataset> {
-    spec(x, y).open(&|name| folder().join(name), &[])
+    spec(x, y).open(&|name| folder().join(name), None)
 }
 
 fn spec(x: &str, y: Option<&str>) -> NumpySpec {
@@ -37,9 +37,9 @@ fn what_numpy_saved_is_read() {
     assert_eq!((0..5).map(|i| data.class(i).unwrap()).collect::<Vec<_>>(), [2, 0, 1, 1, 0]);
 
     let compressed = NumpySpec { path: Some("compressed.npz".into()), ..spec("x", Some("y")) };
-    let compressed = compressed.open(&|name| folder().join(name), &[]).unwrap();
+    let compressed = compressed.open(&|name| folder().join(name), None).unwrap();
     let single = NumpySpec { x: "x.npy".into(), ..NumpySpec::default() };
-    let single = single.open(&|name| folder().join(name), &[]).unwrap();
+    let single = single.open(&|name| folder().join(name), None).unwrap();
     for i in 0..5 {
         assert_eq!(inputs(&compressed, i), inputs(&data, i));
         assert_eq!(inputs(&single, i), inputs(&data, i));
@@ -56,14 +56,14 @@ fn orders_and_types_of_values() {
         assert_eq!(data.class_names(), ["ape", "cat", "dog"]);
         assert_eq!(data.class(0), Some(1));
         let few = NumpySpec { limit: Some(2), ..spec(x, Some("targets")) };
-        let few = few.open(&|name| folder().join(name), &[]).unwrap();
+        let few = few.open(&|name| folder().join(name), None).unwrap();
         assert_eq!((few.len(), few.label_kind()), (2, LabelKind::Values { len: 1 }));
         assert_eq!(inputs(&few, 1), second, "{x}");
     }
     let yes = of("x", Some("yes")).unwrap();
     assert_eq!((yes.class(0), yes.class(1)), (Some(1), Some(0)));
     let known = spec("x", Some("names"))
-        .open(&|name| folder().join(name), &["dog".into(), "cat".into(), "ape".into()]);
+        .open(&|name| folder().join(name), Some(&["dog".into(), "cat".into(), "ape".into()]));
     assert_eq!(known.unwrap().class(0), Some(1), "as in the training data");
 }
 
@@ -73,10 +73,31 @@ fn what_is_wrong_is_said() {
     assert!(error("objects", None).contains("Python objects"));
     assert!(error("names", None).contains("samples must be numbers"));
     assert!(error("single", None).contains("a single value"));
-    let error = spec("x", Some("column_major")).open(&|name| folder().join(name), &[]);
+    let error = spec("x", Some("column_major")).open(&|name| folder().join(name), None);
     assert!(error.is_ok(), "rows of three targets");
-    let missing = spec("x", Some("names")).open(&|name| folder().join(name), &["cat".into()]);
+    let missing = spec("x", Some("names")).open(&|name| folder().join(name), Some(&["cat".into()]));
     assert!(missing.unwrap_err().to_string().contains("the class \"dog\", which is none of cat"));
+}
+
+#[test]
+fn classes_that_are_not_numbered_from_0() {
+    let place = || Place { path: "y.npy".into(), array: None };
+    let numbers = |values: &[i64], like: Option<&[String]>| {
+        let mut names = Vec::new();
+        let labels = numbered(&place(), values.to_vec(), like, &mut names);
+        (labels.map_err(|e| e.to_string()), names)
+    };
+    let classes = |of: &[u32]| Ok(Labels::Classes(of.to_vec()));
+    let names = |of: &[&str]| of.iter().map(|name| name.to_string()).collect::<Vec<String>>();
+    assert_eq!(numbers(&[1, -1, 1], None), (classes(&[1, 0, 1]), names(&["-1", "1"])));
+    assert_eq!(numbers(&[3, 1, 2], None), (classes(&[2, 0, 1]), names(&["1", "2", "3"])));
+    assert_eq!(numbers(&[2, 0, 2], None), (classes(&[2, 0, 2]), names(&[])));
+    // Other data of the run: by its names, and by its numbers where it has none.
+    let signs = names(&["-1", "1"]);
+    assert_eq!(numbers(&[1, 1], Some(&signs)).0, classes(&[1, 1]));
+    assert!(numbers(&[0], Some(&signs)).0.unwrap_err().contains("has the class 0"));
+    assert_eq!(numbers(&[1, 2], Some(&[])).0, classes(&[1, 2]));
+    assert!(numbers(&[-1], Some(&[])).0.unwrap_err().contains("has the class -1"));
 }
 
 /// A `.npy` file of this header and these bytes, read.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tidemill_table::formats::names;
+use tidemill_table::formats::{is_blank, names};
 use tidemill_table::{Categorical, FeaturesSpec, Format, FormatSpec, Standardize};
 
 use super::records::Records;
@@ -28,15 +28,8 @@ impl TableSpec {
 
     /// How fields are written, without what depends on the columns' names.
     pub(super) fn plain(&self, format: Format) -> FormatSpec {
-        let mut stream = self.context.stream.clone();
+        let stream = self.context.stream.clone().for_format(format);
         let row = matches!(format, Format::Csv | Format::Tsv);
-        // A stream in a format of another kind says nothing about how this one is written.
-        if stream.format.is_some_and(|f| matches!(f, Format::Csv | Format::Tsv) != row) {
-            (stream.delimiter, stream.header, stream.columns) = (None, None, None);
-            (stream.vector, stream.image) = (None, None);
-            (stream.decimal, stream.thousands) = (None, None);
-            (stream.skip_rows, stream.quote) = (None, None);
-        }
         FormatSpec {
             format: Some(format),
             delimiter: self.delimiter.or(stream.delimiter),
@@ -171,7 +164,7 @@ impl TableSpec {
             columns.iter().map(|c| named(key, c)).collect()
         };
         let default = FormatSpec::default();
-        let mut spec = stream.clone();
+        let mut spec = stream.clone().for_format(format);
         if matches!(format, Format::Csv | Format::Tsv) {
             spec.delimiter = spec.delimiter.or(self.delimiter);
             spec.header = spec.header.or(self.header.filter(|_| spec.columns.is_none()));
@@ -230,6 +223,7 @@ impl Names {
             match records.next()? {
                 None => return Err(Error::format(path, "is empty")),
                 Some(_) if skip > 0 => skip -= 1,
+                Some(first) if is_blank(first.bytes) => {}
                 Some(first) => break (first.bytes.to_vec(), first.line),
             }
         };

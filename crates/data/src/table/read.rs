@@ -12,7 +12,7 @@ use tidemill_table::formats::LABELS;
 use tidemill_table::formats::look::HEAD_BYTES;
 use tidemill_table::{
     BadEvent, Decoded, Decoder, Encoder, Event, Events, Evidence, FeaturesSpec, Format, FormatSpec,
-    Known, Labels, Look, Note, Schema, Understood, Utf16Reader, Value, decoder, look,
+    Known, Labels, Look, Note, Schema, Understood, Utf16Reader, Value, decoder, json_lines, look,
 };
 
 use super::format::{Names, quotes};
@@ -25,21 +25,18 @@ use crate::{Error, Result, source};
 const MAX_CLASSES: usize = 100_000;
 
 pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Result<TableDataset> {
+    let is_training = known.is_none();
     let (known, format_spec, num_rows, mut notes, first) = match known {
         Some(known) => {
-            let own = spec.known_format(path);
+            let likely_thousands = known.schema.as_ref().and_then(|schema| schema.thousands);
+            let own = FormatSpec { likely_thousands, ..spec.known_format(path) };
             let format = own.format.unwrap_or(Format::Csv);
             let found = Head::read(path, format)?.look(spec, &own)?;
             // The columns are known; how they are written is for each file to say.
-            let (delimiter, header) = (found.spec.delimiter, found.spec.header);
-            let (skip_rows, short_rows) = (found.spec.skip_rows, found.spec.short_rows);
-            (
-                known.clone(),
-                FormatSpec { delimiter, header, skip_rows, short_rows, ..own },
-                0,
-                Vec::new(),
-                found.events,
-            )
+            let own = own.written_as(&found.spec);
+            // Which keys are inputs is known as well.
+            let notes = if format == Format::JsonLines { Vec::new() } else { found.notes };
+            (known.clone(), own, 0, notes, found.events)
         }
         None => fit(spec, path)?,
     };
@@ -65,14 +62,21 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
             rows.refuse(path, line, refusal)?;
         }
     }
+    if let Some(lost) = file.lost_column(spec) {
+        return Err(Error::format(path, lost));
+    }
     for note in file.notes() {
         notes.retain(|before| before.text != note.text);
         notes.push(note);
     }
-    rows.note(notes.into_iter().chain(encoder.notes()));
+    // Those of the encoder are about the data that it was learned from.
+    let learned = if is_training { encoder.notes() } else { Vec::new() };
+    rows.note(notes.into_iter().chain(learned));
     let labels = known.labels.as_ref();
     let first = Some(&first).filter(|first| first.width() == (schema.columns.len(), schema.vector));
-    let understood = Understood::new(&format_spec, schema, Some(encoder), labels, first);
+    // The columns beside those of the model are those of this file.
+    let own = file.decoder.schema().unwrap_or(schema);
+    let understood = Understood::new(&format_spec, own, Some(encoder), labels, first);
     Ok(rows.finish(path, schema)?.dataset(spec, encoder.width(), known.clone(), understood))
 }
 
@@ -94,8 +98,12 @@ impl Head {
     fn read(path: &Path, format: Format) -> Result<Head> {
         let mut head = Head { format, bytes: Vec::new(), is_whole: true };
         if matches!(format, Format::Csv | Format::Tsv | Format::JsonLines) {
-            let mut input = Utf16Reader::new(source::open(path)?).take(HEAD_BYTES as u64);
-            input.read_to_end(&mut head.bytes).map_err(|e| source::read_error(path, e))?;
+            let mut input: Box<dyn Read + Send> = Box::new(Utf16Reader::new(source::open(path)?));
+            if format == Format::JsonLines {
+                input = json_lines(input).map_err(|e| source::read_error(path, e))?;
+            }
+            let read = input.take(HEAD_BYTES as u64).read_to_end(&mut head.bytes);
+            read.map_err(|e| source::read_error(path, e))?;
             head.is_whole = head.bytes.len() < HEAD_BYTES;
         }
         Ok(head)
@@ -193,6 +201,11 @@ impl File {
     /// What a user should know of the rows.
     fn notes(&self) -> Vec<Note> {
         self.decoder.notes()
+    }
+
+    /// The column that no row of the whole file had, in words.
+    fn lost_column(&self, spec: &TableSpec) -> Option<String> {
+        self.decoder.lost_column().filter(|_| self.ended || spec.limit.is_none())
     }
 
     /// The row that was decoded last.
@@ -329,6 +342,9 @@ fn pass(
     let Some(evidence) = evidence else {
         return Err(Error::format(path, format!("has no usable rows{left_out}")));
     };
+    if let Some(lost) = file.lost_column(spec) {
+        return Err(Error::format(path, lost));
+    }
     Ok(Fitted { evidence, classes, targets, schema, notes: file.notes() })
 }
 

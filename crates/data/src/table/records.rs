@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use memchr::memchr;
-use tidemill_table::{Format, Utf16Reader, arrow_lines};
+use tidemill_table::{Format, Utf16Reader, arrow_lines, json_lines};
 
 use crate::source::{open, read_error};
 use crate::{Error, Result};
@@ -53,6 +53,9 @@ impl Records {
             input = lines.map_err(|e| Error::option(e.to_string()))?;
         } else {
             input = Box::new(Utf16Reader::new(input));
+        }
+        if format == Format::JsonLines {
+            input = json_lines(input).map_err(|e| read_error(path, e))?;
         }
         Ok(Records {
             path: path.to_owned(),

@@ -1,5 +1,6 @@
 //! Rows encoded into memory, and what is done about those that cannot be.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tidemill_table::{
@@ -32,6 +33,11 @@ impl Refusal {
     }
 }
 
+/// A value for a message.
+fn shown(value: Value<'_>) -> String {
+    Labels::name(value).unwrap_or_default().chars().take(40).flat_map(char::escape_debug).collect()
+}
+
 /// The rows taken so far.
 pub(super) struct Rows<'a> {
     spec: &'a TableSpec,
@@ -49,6 +55,8 @@ pub(super) struct Rows<'a> {
     /// Rows with missing values, and how many of each column are missing.
     with_missing: usize,
     missing: Vec<u64>,
+    /// By the place of a column of numbers: values that are none, and the first with its line.
+    odd: BTreeMap<usize, (u64, String, u64)>,
     num_skipped: usize,
     reasons: Vec<String>,
     notes: Vec<String>,
@@ -80,6 +88,7 @@ impl<'a> Rows<'a> {
             lines: Vec::with_capacity(num_rows),
             with_missing: 0,
             missing: Vec::new(),
+            odd: BTreeMap::new(),
             num_skipped: 0,
             reasons: Vec::new(),
             notes: Vec::new(),
@@ -102,6 +111,12 @@ impl<'a> Rows<'a> {
         schema: &Schema,
         line: u64,
     ) -> Result<(), Refusal> {
+        let odd = self.encoder.not_numbers(event).next();
+        if let (Some((column, value)), Missing::Fail | Missing::Skip) = (odd, self.spec.missing) {
+            let (name, value) = (&schema.columns[column], shown(value));
+            let what = format!("column `{name}`: `{value}` is no number and counts as missing");
+            return Err(Refusal::Missing(what));
+        }
         let missing = missing(event);
         if let (Some(column), Missing::Fail | Missing::Skip) = (missing, self.spec.missing) {
             let help = match self.spec.missing {
@@ -131,6 +146,9 @@ impl<'a> Rows<'a> {
             self.weights.push(event.weight());
         }
         self.lines.push(u32::try_from(line).unwrap_or(u32::MAX));
+        for (column, value) in self.encoder.not_numbers(event) {
+            self.odd.entry(column).or_insert_with(|| (0, shown(value), line)).0 += 1;
+        }
         if missing.is_some() {
             self.with_missing += 1;
             self.missing.resize(event.columns(), 0);
@@ -203,6 +221,13 @@ impl<'a> Rows<'a> {
                 self.with_missing,
                 self.lines.len(),
                 names.join(", ")
+            ));
+        }
+        for (&column, (count, value, line)) in &self.odd {
+            let name = &schema.columns[column];
+            let values = if *count == 1 { "value is" } else { "values are" };
+            self.notes.push(format!(
+                "column `{name}`: {count} {values} no number and missing, the first `{value}` in line {line}"
             ));
         }
         self.codes.shrink_to_fit();

@@ -211,7 +211,8 @@ pub enum LabelType {
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
     /// A missing number is the mean of its column (0 if numbers are not standardized), a missing
-    /// category none of the categories. The rows are counted.
+    /// category none of the categories. The rows are counted, and so are values of a column of numbers
+    /// that are none, which are missing.
     #[default]
     Mean,
     /// The run fails with an error that names the line.
@@ -223,8 +224,8 @@ pub enum Missing {
     Fill(f64),
 }
 
-/// What is done with a row that cannot be read: too few or too many fields, text in a column of
-/// numbers, a class that the training data does not have.
+/// What is done with a row that cannot be read: too few or too many fields, a class that the training
+/// data does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BadRows {

@@ -178,11 +178,26 @@ fn bad_rows_by_policy() {
     let error = read(&text, |_| {}).unwrap_err().to_string();
     assert!(error.starts_with("t.csv:33: the row has 3 fields, expected 2"), "{error}");
     let data = read(&text, |s| s.bad_rows = BadRows::Skip).unwrap();
-    assert_eq!((data.len(), data.num_skipped()), (31, 3));
-    assert!(data.skipped_examples()[0].ends_with(":32: column `x`: `oops` is no number"));
-    let text = text.replace(",extra", "");
-    let error = read(&text, |_| {}).unwrap_err().to_string();
+    assert_eq!((data.len(), data.num_skipped()), (33, 1));
+    assert!(data.skipped_examples()[0].ends_with(":33: the row has 3 fields, expected 2"));
+}
+
+#[test]
+fn what_is_no_number_in_a_column_of_numbers_is_missing() {
+    let rows: String = (0..30).map(|i| format!("{i},a\n")).collect();
+    let text = format!("x,y\n{rows}oops,a\n1,a\ninf,b\n7,b\n");
+    let data = read(&text, |_| {}).unwrap();
+    assert_eq!((data.len(), data.num_skipped()), (34, 0));
+    let note = "column `x`: 2 values are no number and missing, the first `oops` in line 32";
+    assert_eq!(data.notes(), [note]);
+    // So it is in another file of the run.
+    let other = read_like("x,y\n1,a\nn.b.,b\n", |_| {}, data.known()).unwrap();
+    let note = "column `x`: 1 value is no number and missing, the first `n.b.` in line 3";
+    assert_eq!((other.len(), other.notes()), (2, vec![note.to_owned()]));
+    let error = read(&text, |s| s.missing = Missing::Fail).unwrap_err().to_string();
     assert!(error.starts_with("t.csv:32: column `x`: `oops` is no number"), "{error}");
+    let data = read(&text, |s| s.missing = Missing::Skip).unwrap();
+    assert_eq!((data.len(), data.num_skipped()), (32, 2));
 }
 
 #[test]

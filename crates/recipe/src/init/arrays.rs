@@ -33,6 +33,17 @@ const VALIDATION: [(&str, &str); 6] = [
     ("X_val", "y_val"),
 ];
 
+/// Of fewer samples none are kept for validation.
+pub(super) const FEW: usize = 20;
+
+/// What is said of a split.
+pub(super) const FIFTH: &str = "A fifth of the samples is kept for validation.";
+
+/// The keys of a side of a split.
+pub(super) fn part(side: &str) -> String {
+    format!(", validation_split = 0.2, subset = \"{side}\", seed = 1")
+}
+
 /// Samples, and how a recipe names them.
 pub(super) struct Set<'a> {
     pub data: &'a MemoryDataset,
@@ -86,20 +97,34 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
             )));
         }
     };
-    let open = |spec: &NumpySpec, names: &[String]| {
-        Ok::<_, Error>(spec.open(&|name| PathBuf::from(name), names)?)
+    let open = |spec: &NumpySpec, like: Option<&[String]>| {
+        Ok::<_, Error>(spec.open(&|name| PathBuf::from(name), like)?)
     };
-    let data = open(&train.0, &[])?;
-    let held_out = validation.as_ref().map(|v| open(&v.0, data.class_names())).transpose()?;
+    let data = open(&train.0, None)?;
+    let held_out = validation.as_ref().map(|v| open(&v.0, Some(data.class_names()))).transpose()?;
     // Numbers are standardized, as the columns of a table are.
     let normalize = standardize(&data)?;
     let source = |keys: &str| format!("{{ numpy = {{ {keys}{normalize} }} }}");
-    let set = Set { data: &data, source: source(&train.1) };
     let beside = held_out.as_ref().zip(validation);
     let beside = beside.map(|(data, (_, keys))| Set { data, source: source(&keys) });
+    let split = |side: &str| source(&format!("{}{}", train.1, part(side)));
+    let (set, beside, kept) = match beside {
+        None if data.len() >= FEW => {
+            let beside = Set { data: &data, source: split("validation") };
+            (Set { data: &data, source: split("training") }, Some(beside), FIFTH.to_owned())
+        }
+        Some(beside) => {
+            let kept = format!("{} are for validation.", plural(beside.data.len(), "sample"));
+            (Set { data: &data, source: source(&train.1) }, Some(beside), kept)
+        }
+        None => {
+            let kept = "There are no samples for validation.".to_owned();
+            (Set { data: &data, source: source(&train.1) }, None, kept)
+        }
+    };
     let recipe = argument(&out.display().to_string());
     Ok(Draft {
-        found: found(&given[0].name, &set, beside.as_ref()),
+        found: found(&given[0].name, &set, kept),
         body: body(&set, beside.as_ref()),
         next: vec![
             format!("tidemill train {recipe}"),
@@ -138,7 +163,7 @@ fn standardize(data: &MemoryDataset) -> Result<String> {
     Ok(format!(", normalize = {{ mean = [{means}], std = [{deviations}] }}"))
 }
 
-fn found(name: &str, train: &Set<'_>, validation: Option<&Set<'_>>) -> Vec<String> {
+fn found(name: &str, train: &Set<'_>, kept: String) -> Vec<String> {
     let shape: Vec<String> = train.data.sample_shape().iter().map(|d| d.to_string()).collect();
     let labels = match (train.data.num_classes(), train.data.label_kind()) {
         (Some(classes), _) => plural(classes, "class"),
@@ -146,13 +171,7 @@ fn found(name: &str, train: &Set<'_>, validation: Option<&Set<'_>>) -> Vec<Strin
         _ => "no labels".into(),
     };
     let samples = plural(train.data.len(), "sample");
-    let mut found =
-        vec![format!("Found in {name}: {samples} with {labels}, each {}.", shape.join(" x "))];
-    found.push(match validation {
-        Some(v) => format!("{} are for validation.", plural(v.data.len(), "sample")),
-        None => "There are no samples for validation.".into(),
-    });
-    found
+    vec![format!("Found in {name}: {samples} with {labels}, each {}.", shape.join(" x ")), kept]
 }
 
 /// The recipe of a network for these samples.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tidemill_stream::formats::number::mostly_numbers;
 use tidemill_stream::{Event, Schema, Value};
 
 /// More different values than this are not told apart.
@@ -19,6 +20,8 @@ pub(super) struct Column {
     keeps_numbers: bool,
     many: bool,
     words: usize,
+    /// The first text and its line.
+    pub(super) odd: Option<(String, u64)>,
     /// The last number, and whether each one so far is one more than the number before.
     last: Option<f64>,
     counts: bool,
@@ -41,7 +44,7 @@ impl Column {
         Column { keeps_numbers: true, ..Column::input(name) }
     }
 
-    pub(super) fn add(&mut self, value: Value<'_>) {
+    pub(super) fn add(&mut self, value: Value<'_>, line: u64) {
         match value {
             Value::Missing => self.missing += 1,
             Value::Number(n) => {
@@ -55,6 +58,7 @@ impl Column {
             }
             Value::Text(text) => {
                 self.texts += 1;
+                self.odd.get_or_insert_with(|| (text.chars().take(40).collect(), line));
                 self.words += text.split_whitespace().count();
                 self.remember(text);
             }
@@ -77,9 +81,9 @@ impl Column {
         self.numbers + self.texts
     }
 
-    /// Whether any value is text.
+    /// Whether its values are texts; in a column of numbers the few texts count as missing.
     pub(super) fn is_text(&self) -> bool {
-        self.texts > 0
+        !mostly_numbers(self.numbers as u64, self.texts as u64)
     }
 
     /// The number of different values; none if there are too many to count.
@@ -94,17 +98,17 @@ impl Column {
 
     /// Whether nearly every row has another text: an id, a name or a time.
     pub(super) fn is_id(&self) -> bool {
-        self.texts > 20 && self.mostly_different() && !self.is_prose()
+        self.is_text() && self.texts > 20 && self.mostly_different() && !self.is_prose()
     }
 
     /// Whether it is text of several words.
     pub(super) fn is_prose(&self) -> bool {
-        self.texts > 0 && self.words >= 4 * self.texts && self.different() > self.texts / 4
+        self.is_text() && self.words >= 4 * self.texts && self.different() > self.texts / 4
     }
 
     /// Whether it holds numbers that are ids: of users, of films.
     pub(super) fn is_entity(&self) -> bool {
-        is_id_name(&self.name) && self.texts == 0 && self.whole && self.different() > 20
+        is_id_name(&self.name) && !self.is_text() && self.whole && self.different() > 20
     }
 
     fn different(&self) -> usize {
@@ -154,12 +158,12 @@ impl Columns {
         Columns { rows: 0, inputs, label }
     }
 
-    pub(super) fn add(&mut self, event: Event<'_>) {
+    pub(super) fn add(&mut self, event: Event<'_>, line: u64) {
         self.rows += 1;
         for (i, column) in self.inputs.iter_mut().enumerate() {
-            column.add(event.value(i));
+            column.add(event.value(i), line);
         }
-        self.label.add(event.label());
+        self.label.add(event.label(), line);
     }
 }
 
@@ -169,7 +173,7 @@ mod tests {
 
     fn column<'a>(values: impl IntoIterator<Item = Value<'a>>) -> Column {
         let mut column = Column::label("c");
-        values.into_iter().for_each(|value| column.add(value));
+        values.into_iter().for_each(|value| column.add(value, 1));
         column
     }
 

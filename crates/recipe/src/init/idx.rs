@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tidemill_engine::data::{Dataset, IdxSpec, MemoryDataset};
 use tidemill_engine::error::{Error, Result};
 
-use super::arrays::{Set, body};
+use super::arrays::{FEW, FIFTH, Set, body, part};
 use super::text::{argument, plural, quoted};
 use super::{Data, Draft};
 
@@ -32,9 +32,9 @@ struct Pair {
 }
 
 impl Pair {
-    fn set(&self) -> Set<'_> {
+    fn set(&self, part: &str) -> Set<'_> {
         let (images, labels) = (quoted(&self.images.name), quoted(&self.labels.name));
-        let source = format!("{{ idx = {{ images = {images}, labels = {labels} }} }}");
+        let source = format!("{{ idx = {{ images = {images}, labels = {labels}{part} }} }}");
         Set { data: &self.data, source }
     }
 }
@@ -70,11 +70,12 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
         format!("tidemill doctor {recipe}"),
         format!("tidemill learn {recipe} --from data: --out runs/stream"),
     ];
-    Ok(Draft {
-        found: found(&train, validation.as_ref()),
-        body: body(&train.set(), validation.as_ref().map(Pair::set).as_ref()),
-        next,
-    })
+    let split = validation.is_none() && train.data.len() >= FEW;
+    let body = match split {
+        true => body(&train.set(&part("training")), Some(&train.set(&part("validation")))),
+        false => body(&train.set(""), validation.as_ref().map(|v| v.set("")).as_ref()),
+    };
+    Ok(Draft { found: found(&train, validation.as_ref(), split), body, next })
 }
 
 /// The IDX files that are meant: those of a folder, or those given and, for a single one, its partner
@@ -113,7 +114,7 @@ fn common(a: &Path, b: &Path) -> usize {
     name(a).bytes().zip(name(b).bytes()).take_while(|(a, b)| a == b).count()
 }
 
-fn found(train: &Pair, validation: Option<&Pair>) -> Vec<String> {
+fn found(train: &Pair, validation: Option<&Pair>, split: bool) -> Vec<String> {
     let shape: Vec<String> = train.data.sample_shape().iter().map(|d| d.to_string()).collect();
     let mut found = vec![format!(
         "Found in {}: {} of {}, each {}.",
@@ -130,6 +131,7 @@ fn found(train: &Pair, validation: Option<&Pair>) -> Vec<String> {
                 v.images.name
             )
         }
+        None if split => FIFTH.into(),
         None => "There are no other samples of this shape for validation.".into(),
     });
     found

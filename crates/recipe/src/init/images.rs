@@ -37,10 +37,12 @@ pub(super) fn draft(data: &Data, out: &Path) -> Result<Draft> {
     let want = InputSpec::Image { height: 1, width: 1, channels: 3 };
     let images = ImageFolder::open(&all, &|name| name.into(), want, &[])?;
     let names: Vec<&str> = (0..images.len()).map(|i| images.name(i)).collect();
-    let tree = Tree::of(&data.name, "images", &names)?;
+    let mut tree = Tree::of(&data.name, "images", &names)?;
+    let empty = if data.path.is_dir() { tree.add_empty(&data.path) } else { Vec::new() };
     let look = Look::at(&images)?;
     let recipe = out.display().to_string();
-    let found = found(data, &tree, &look);
+    let mut found = found(data, &tree, &look);
+    found.extend(super::text::empty(&empty));
     let mut next = vec![
         format!("tidemill train {}", argument(&recipe)),
         format!("tidemill doctor {}", argument(&recipe)),
@@ -109,7 +111,7 @@ fn found(data: &Data, tree: &Tree, look: &Look) -> Vec<String> {
         )),
         None => found.push("A fifth of the images is kept for validation.".into()),
     }
-    let fewest = tree.classes.values().min().copied().unwrap_or(0);
+    let fewest = tree.classes.values().filter(|n| **n > 0).min().copied().unwrap_or(0);
     if fewest < 10 {
         found.push(format!(
             "Some classes have only {}: expect a poor model.",
@@ -143,7 +145,8 @@ fn body(data: &Data, tree: &Tree, look: &Look) -> String {
         }
     };
     let classes = tree.classes.len();
-    let (most, least) = (tree.classes.values().max(), tree.classes.values().min());
+    let (most, least) =
+        (tree.classes.values().max(), tree.classes.values().filter(|n| **n > 0).min());
     let balance = match most.zip(least) {
         Some((most, least)) if *most >= 10 * least => {
             "class_weight = \"balanced\" # some classes have ten times the images of others\n"

@@ -72,6 +72,18 @@ pub(super) fn plural(n: usize, one: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { &many })
 }
 
+/// That folders of classes are empty, if any is.
+pub(super) fn empty(names: &[String]) -> Option<String> {
+    let folders = if names.len() == 1 { "The folder" } else { "The folders" };
+    let classes = if names.len() == 1 {
+        "is empty and counts as a class"
+    } else {
+        "are empty and count as classes"
+    };
+    let what = format!("{folders} {} {classes}: remove what is none.", few(names));
+    (!names.is_empty()).then_some(what)
+}
+
 /// Some of the names, and how many more there are.
 pub(super) fn few(names: &[String]) -> String {
     const MOST: usize = 8;

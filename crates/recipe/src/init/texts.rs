@@ -20,7 +20,8 @@ pub(super) fn draft(data: &Data, out: &Path) -> Result<Draft> {
     let mut names = Vec::new();
     list(&data.path, "", &mut names)?;
     let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
-    let tree = Tree::of(&data.name, "texts", &borrowed)?;
+    let mut tree = Tree::of(&data.name, "texts", &borrowed)?;
+    let empty = tree.add_empty(&data.path);
     let length = length(&data.path, &names)?;
     let classes: Vec<String> = tree.classes.keys().cloned().collect();
     let mut found = vec![format!(
@@ -40,6 +41,7 @@ pub(super) fn draft(data: &Data, out: &Path) -> Result<Draft> {
         }
         None => "A fifth of the texts is kept for validation.".into(),
     });
+    found.extend(super::text::empty(&empty));
     let recipe = argument(&out.display().to_string());
     let next = vec![format!("tidemill train {recipe}"), format!("tidemill doctor {recipe}")];
     Ok(Draft { found, body: body(data, &tree, classes.len(), length), next })

@@ -1,6 +1,7 @@
 //! How files lie in folders of classes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use tidemill_engine::error::{Error, Result};
 
@@ -74,6 +75,23 @@ impl Tree {
     pub(super) fn folder(&self, data: &str, part: Option<&str>) -> String {
         let parts = self.root.iter().map(String::as_str).chain(part);
         parts.fold(data.trim_end_matches('/').to_owned(), |path, part| format!("{path}/{part}"))
+    }
+
+    /// Adds the classes of folders below `root` that have no files, as training counts them; gives their
+    /// names.
+    pub(super) fn add_empty(&mut self, root: &Path) -> Vec<String> {
+        let train = self.split.as_ref().map(|split| split.0.as_str());
+        let folder = self.root.iter().map(String::as_str).chain(train);
+        let folder = folder.fold(root.to_owned(), |path, part| path.join(part));
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.path().is_dir());
+        let names = folders.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut empty: Vec<String> = names
+            .filter(|name| !name.starts_with('.') && !self.classes.contains_key(name))
+            .collect();
+        empty.sort();
+        self.classes.extend(empty.iter().map(|name| (name.clone(), 0)));
+        empty
     }
 
     pub(super) fn num_files(&self) -> usize {

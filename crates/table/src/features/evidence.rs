@@ -6,9 +6,7 @@ use super::numeric::Running;
 use super::spec::FeaturesSpec;
 use super::{MAX_KEY_BYTES, MAX_NUMBER, number_key};
 use crate::events::{Event, Schema, Value};
-
-/// A column is numbers if at least this share of its values is; the others are bad rows then.
-const NUMBER_SHARE: f64 = 0.9;
+use crate::formats::number::mostly_numbers;
 
 /// Texts of a column that are counted, at least. When there are twice as many, the rarer half is
 /// forgotten.
@@ -131,7 +129,7 @@ impl Evidence {
     /// Whether a column is numbers.
     pub(super) fn is_number(&self, column: usize) -> bool {
         let Tally { numbers, texts, .. } = self.columns[column];
-        numbers as f64 >= NUMBER_SHARE * (numbers + texts) as f64
+        mostly_numbers(numbers, texts)
     }
 
     /// Columns that are text though some values were read as numbers: to be read again as they are

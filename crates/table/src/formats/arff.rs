@@ -17,6 +17,8 @@ pub(super) struct Arff {
     attributes: Vec<Field>,
     schema: Option<Schema>,
     cells: Vec<Cell>,
+    /// What the header of this file lacks, where it was not good.
+    lacks: Option<String>,
     missing: Missing,
     unquoted: Vec<u8>,
 }
@@ -26,7 +28,7 @@ impl Arff {
         let cells = schema.as_ref().map_or_else(Vec::new, |s| row::cells(spec, s));
         let (attributes, unquoted) = (Vec::new(), Vec::new());
         let missing = Missing::new(&spec.missing_given());
-        Arff { spec: spec.clone(), attributes, schema, cells, missing, unquoted }
+        Arff { spec: spec.clone(), attributes, schema, cells, lacks: None, missing, unquoted }
     }
 
     /// A line of the header.
@@ -67,8 +69,9 @@ impl Arff {
         };
         // As with CSV: a header that lacks a column leaves an empty row behind.
         schema.row.clear();
-        let kept = row::same_columns(schema, row.iter().map(|f| f.name.clone()).collect())?;
-        schema.row = kept;
+        let kept = row::same_columns(schema, row.iter().map(|f| f.name.clone()).collect());
+        self.lacks = kept.as_ref().err().map(|bad| bad.reason.clone());
+        schema.row = kept?;
         for (field, found) in schema.row.iter_mut().zip(row) {
             (field.text, field.zero) = (field.text | found.text, found.zero);
         }
@@ -92,7 +95,9 @@ impl Decoder for Arff {
             Some(_) => {}
         }
         let Some(schema) = self.schema.as_ref().filter(|s| !s.row.is_empty()) else {
-            return Err(BadEvent::new("a row before @data, or after a header that was not good"));
+            let lacks = self.lacks.as_deref();
+            let reason = lacks.unwrap_or("a row before @data, or after a header that was not good");
+            return Err(BadEvent::new(reason));
         };
         let mut draft = events.start(schema);
         let row =

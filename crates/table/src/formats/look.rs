@@ -9,8 +9,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use memchr::{memchr, memchr_iter};
 
-use super::{Decoded, Format, FormatSpec, LABELS, Note, decoder, number, short_list};
-use crate::events::{Events, Value};
+use super::groups::{Grouping, grouping};
+use super::{
+    Decoded, Format, FormatSpec, LABELS, Note, decoder, is_blank, number, short, short_list,
+};
+use crate::events::{Events, Schema, Value};
 use crate::features::Labels;
 
 /// Bytes of a file that are looked at: thousands of rows, decoded in a few milliseconds.
@@ -21,9 +24,6 @@ const FEW: usize = 200;
 
 /// Labels that are kept.
 const MOST_LABELS: usize = 1000;
-
-/// A column is text if more than one value in ten is no number.
-const NUMBER_SHARE: u64 = 10;
 
 /// A key of JSON is a column if at least one event in so many has it.
 const KEY_SHARE: usize = 10;
@@ -60,18 +60,39 @@ pub fn look(head: &[u8], is_whole: bool, spec: &FormatSpec, format: Format) -> c
         Format::JsonLines => keys(&lines, &mut found)?,
         _ => {}
     }
-    found.spec.looked = false;
+    // All events show which columns are texts, not the first.
+    found.spec.looked = true;
     let seen = decode(&lines, &found.spec, format)?;
     let texts = seen.texts(&found.spec);
     let again = !texts.is_empty();
     found.spec.text.extend(texts);
-    found.spec.looked = true;
     let seen = if again { decode(&lines, &found.spec, format)? } else { seen };
     found.spec.wants = None;
     found.labels = seen.labels;
     found.events = seen.events;
     found.hints = seen.notes;
     Ok(found)
+}
+
+/// The column of a known `schema` that no event of the first bytes of a file has, in words, where records
+/// name their values.
+///
+/// # Errors
+/// If keys of `spec` do not go together.
+pub fn lost_column(
+    head: &[u8],
+    spec: &FormatSpec,
+    format: Format,
+    schema: &Schema,
+) -> crate::Result<Option<String>> {
+    let mut decoder = decoder(spec, format, Some(schema.clone()))?;
+    let mut events = Events::default();
+    for (i, line) in head.split(|b| *b == b'\n').enumerate() {
+        events.clear();
+        // Whoever reads the file sets bad records aside.
+        let _ = decoder.decode(line, i == 0, &mut events);
+    }
+    Ok(decoder.lost_column())
 }
 
 /// The delimiter of rows: of `,`, `;`, tab and `|` the one that cuts all rows into as many fields, and
@@ -165,8 +186,9 @@ fn rows(lines: &[&[u8]], format: Format, found: &mut Look) {
     let counts: Vec<usize> = few.iter().map(|l| count(l, by, spec.quote_byte())).collect();
     let most = common(&counts);
     if spec.skip_rows.is_none() && most > 1 && few.len() > 2 {
-        let is_title = |&n: &usize| n != most && (n == 1 || n + 1 < most);
-        let titles = counts.iter().take_while(|n| is_title(n)).count();
+        let is_title =
+            |(line, &n): (&&[u8], &usize)| is_blank(line) || n != most && (n == 1 || n + 1 < most);
+        let titles = few.iter().zip(&counts).take_while(|row| is_title(*row)).count();
         if titles > 0 && titles <= 20 && titles + 2 <= few.len() {
             spec.skip_rows = Some(titles);
         }
@@ -174,8 +196,44 @@ fn rows(lines: &[&[u8]], format: Format, found: &mut Look) {
     let short = counts.iter().filter(|n| **n < most).count();
     spec.short_rows = short * 20 >= counts.len() && most > 2;
     if spec.header.is_none() && spec.columns.is_none() {
-        spec.header = header(&few[spec.skip_rows.unwrap_or(0).min(few.len())..], format, spec);
+        let rows = &few[spec.skip_rows.unwrap_or(0).min(few.len())..];
+        let blank = rows.iter().take_while(|row| is_blank(row)).count();
+        spec.header = header(&rows[blank..], format, spec);
     }
+    if spec.decimal.is_none() && spec.thousands.is_none() {
+        groups(lines, by, found);
+    }
+}
+
+/// What is between groups of three digits.
+fn groups(lines: &[&[u8]], by: u8, found: &mut Look) {
+    let spec = &mut found.spec;
+    let rows = &lines[spec.skip_rows.unwrap_or(0).min(lines.len())..];
+    let Some((grouping, place, sample)) = grouping(rows, by, spec.likely_thousands) else { return };
+    let names = rows.first().filter(|_| spec.header != Some(false));
+    let name = names.and_then(|row| row.split(|b| *b == by).nth(place)).map(short);
+    let name = name.unwrap_or_else(|| format!("c{}", place + 1));
+    let other = |sign| if sign == '.' { ',' } else { '.' };
+    found.notes.push(Note::once(match grouping {
+        Grouping::Thousands(sign) => {
+            (spec.thousands, spec.decimal) = (Some(sign), Some(other(sign)));
+            format!(
+                "`{sign}` groups thousands in numbers, as in `{sample}` of column `{name}`; if it is before \
+                 decimals, set decimal = \"{sign}\""
+            )
+        }
+        Grouping::Decimals(sign) => {
+            spec.decimal = Some(sign);
+            format!(
+                "`{sign}` is before decimals in numbers of this file, and grouped thousands in the file \
+                 that the columns were learned from; thousands and decimal fix it"
+            )
+        }
+        Grouping::Unclear(sign) => format!(
+            "`{sign}` is taken to be before decimals, as in `{sample}` of column `{name}`; if it groups \
+             thousands, set thousands = \"{sign}\""
+        ),
+    }));
 }
 
 /// Whether the first row names the columns, where the rows after it tell.
@@ -374,7 +432,7 @@ impl Seen {
             let codes = t.zeros > 0 && t.zeros == t.texts && t.lengths.len() == 1 && {
                 t.lengths.first().is_some_and(|len| *len > 2)
             };
-            let mostly = t.texts * NUMBER_SHARE > t.numbers + t.texts;
+            let mostly = !number::mostly_numbers(t.numbers, t.texts);
             (codes || mostly) && !spec.text.contains(&t.name)
         };
         self.columns.iter().filter(is_text).map(|t| t.name.clone()).collect()

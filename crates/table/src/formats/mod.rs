@@ -5,7 +5,7 @@
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each (`csv` and `json` list their parts);
 //!   `arrow`: Arrow IPC as JSON lines
-//! - [`mod@look`]: what the start of a file says of how it is written
+//! - [`mod@look`]: what the start of a file says of how it is written; `groups`: of thousands
 //! - `row`: what CSV and ARFF rows share; `missing`: what stands for no value; [`text`]: encodings;
 //!   `number`, `reader` (JSON), `words`, `hash` (VW): the inner loops; `values`: JSON of other layouts
 //!   as JSON lines
@@ -13,12 +13,13 @@
 mod arff;
 mod arrow;
 mod csv;
+mod groups;
 pub(crate) mod hash;
 mod json;
 mod libsvm;
 pub mod look;
 mod missing;
-pub(crate) mod number;
+pub mod number;
 mod reader;
 mod row;
 pub mod spec;
@@ -28,7 +29,7 @@ mod vw;
 mod words;
 
 pub use arrow::arrow_lines;
-pub use csv::{fields, names};
+pub use csv::{fields, is_blank, names};
 pub use json::check_json;
 pub use look::{Look, look};
 pub use spec::{Encoding, Format, FormatSpec, LABELS, MISSING};
@@ -75,6 +76,17 @@ pub trait Decoder: Send {
     /// What a user should know of the records so far.
     fn notes(&self) -> Vec<Note> {
         Vec::new()
+    }
+
+    /// What a user should know of columns that only some records have.
+    fn gaps(&self) -> Vec<Note> {
+        Vec::new()
+    }
+
+    /// Says which column none of the events so far had, where records name their values: its name was
+    /// changed rather than that its value is missing in all of them.
+    fn lost_column(&self) -> Option<String> {
+        None
     }
 }
 

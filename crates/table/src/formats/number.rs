@@ -3,6 +3,15 @@
 /// From here on not all whole numbers differ as `f64`.
 pub(crate) const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// A column holds numbers if at most one value in ten is a text; those texts count as missing.
+const NUMBERS_PER_TEXT: u64 = 9;
+
+/// Whether a column of which so many values are numbers and texts is one of numbers: the same for tables,
+/// streams and `init`.
+pub fn mostly_numbers(numbers: u64, texts: u64) -> bool {
+    numbers >= NUMBERS_PER_TEXT.saturating_mul(texts)
+}
+
 /// How numbers are written beside the plain way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Style {

@@ -132,10 +132,8 @@ pub(super) fn cells(spec: &FormatSpec, schema: &Schema) -> Vec<Cell> {
 pub(super) fn same_columns(schema: &Schema, names: Vec<String>) -> Result<Vec<Field>, BadEvent> {
     let given: HashSet<_> = names.iter().collect();
     if let Some(lost) = schema.columns.iter().find(|column| !given.contains(column)) {
-        return Err(BadEvent::new(format!(
-            "the header of this file has no column `{lost}`, which the model was made with: none of \
-             its rows can be used"
-        )));
+        let lost = lost_name("column", lost, schema, names.iter());
+        return Err(BadEvent::new(format!("the header has {lost}; none of its rows can be used")));
     }
     let known: HashMap<_, _> = schema.row.iter().map(|field| (&field.name, field)).collect();
     let field = |name: String| match known.get(&name) {
@@ -143,6 +141,22 @@ pub(super) fn same_columns(schema: &Schema, names: Vec<String>) -> Result<Vec<Fi
         None => Field::named(name),
     };
     Ok(names.into_iter().map(field).collect())
+}
+
+/// `no column "price", which the model was made with`, and the nearest of the `names` that are there
+/// and that the model does not use.
+pub(super) fn lost_name<'n>(
+    what: &str,
+    lost: &str,
+    schema: &Schema,
+    names: impl Iterator<Item = &'n String>,
+) -> String {
+    let lower = lost.to_lowercase();
+    let distance = |name: &&String| strsim::damerau_levenshtein(&lower, &name.to_lowercase());
+    let unused = names.filter(|n| !schema.columns.contains(n) && schema.label.as_ref() != Some(n));
+    let nearest = unused.min_by_key(distance);
+    let nearest = nearest.map_or_else(String::new, |n| format!("; the nearest name is `{n}`"));
+    format!("no {what} `{lost}`, which the model was made with{nearest}")
 }
 
 /// Gives an event a value.

@@ -97,7 +97,8 @@ pub struct FormatSpec {
     /// the delimiter.
     pub decimal: Option<char>,
     /// The character between groups of three digits, such as `,`, `.` or a space. By default `,` within
-    /// quotes where it is the delimiter too, and `.` or `,` in a number that has both.
+    /// quotes where it is the delimiter too, `.` or `,` in a number that has both, and what the values at
+    /// the start of a file show.
     pub thousands: Option<char>,
     /// Rows at the start of a file that are not part of the table, such as a title. By default those
     /// before the first row that has as many fields as the rows after it.
@@ -125,6 +126,9 @@ pub struct FormatSpec {
     /// the columns of a live stream are.
     #[serde(skip)]
     pub wants: Option<usize>,
+    /// What groups digits in the file that the columns were learned from.
+    #[serde(skip)]
+    pub likely_thousands: Option<char>,
     /// The section of the recipe that has these keys, for messages.
     #[serde(skip)]
     pub section: &'static str,
@@ -177,6 +181,7 @@ impl Default for FormatSpec {
             short_rows: false,
             by_place: false,
             wants: None,
+            likely_thousands: None,
             section: "stream",
         }
     }
@@ -199,6 +204,25 @@ impl FormatSpec {
                 self.section
             ))
         })
+    }
+
+    /// The same with what a look at a file has found of how it is written.
+    pub fn written_as(self, found: &FormatSpec) -> FormatSpec {
+        let FormatSpec { delimiter, header, skip_rows, short_rows, decimal, thousands, .. } =
+            *found;
+        FormatSpec { delimiter, header, skip_rows, short_rows, decimal, thousands, ..self }
+    }
+
+    /// Without the keys that say how a format of another kind is written.
+    pub fn for_format(mut self, format: Format) -> FormatSpec {
+        let rows = |format| matches!(format, Format::Csv | Format::Tsv);
+        if self.format.is_some_and(|own| rows(own) != rows(format)) {
+            (self.delimiter, self.header, self.columns) = (None, None, None);
+            (self.vector, self.image) = (None, None);
+            (self.decimal, self.thousands) = (None, None);
+            (self.skip_rows, self.quote) = (None, None);
+        }
+        self
     }
 
     /// Refuses keys that do not go together.

@@ -60,6 +60,7 @@ fn page(epochs: u64) -> String {
             Mistake { index: 0, truth: 0, predicted: 2, probability: 0.6, loss: 1.0 },
         ],
         skipped: None,
+        notes: Vec::new(),
     };
     let history = history(epochs);
     let summary = Summary {

@@ -9,6 +9,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_stream::{Encoder, FormatSpec, Value};
 
 use self::read::Table;
+use super::arrays::part;
 use super::columns::{Column, Columns};
 use super::text::{argument, quoted};
 use super::{Data, Draft};
@@ -59,7 +60,8 @@ fn texts(table: &Table) -> Vec<String> {
         (0..first.len()).any(|i| matches!(first.get(i).value(index), Value::Text(_)))
     };
     let columns = table.columns.inputs.iter().enumerate();
-    let texts = columns.filter(|(i, c)| c.is_text() && (c.numbers > 0 || !early(*i)));
+    let is_text = |c: &Column| c.is_text() || table.texts.contains(&c.name);
+    let texts = columns.filter(|(i, c)| is_text(c) && (c.numbers > 0 || !early(*i)));
     texts.map(|(_, column)| column.name.clone()).collect()
 }
 
@@ -86,13 +88,24 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
     let stream = text::stream(table, ignored);
     let skip = if table.bad > 0 { ", bad_rows = \"skip\"" } else { "" };
     let scale = if classes.is_none() { ", scale_targets = true" } else { "" };
-    let source = format!("{{ table = {{ path = {}{skip}{scale} }} }}", quoted(&data.name));
+    let source = |side: &str| {
+        let part = match text::is_split(table) {
+            true => part(side),
+            false => String::new(),
+        };
+        format!("{{ table = {{ path = {}{skip}{scale}{part} }} }}", quoted(&data.name))
+    };
+    let (validation, stop) = match text::is_split(table) {
+        true => (format!("validation = {}", source("validation")), text::STOP),
+        false => ("# validation = { table = { path = \"...\" } }".to_owned(), ""),
+    };
+    let sources = [&source("training"), &*validation, stop];
     // Of words alone a linear model is the better one: hidden layers learn single texts by heart.
     let linear = table.schema.vector == 0 && columns.inputs.iter().all(Column::is_prose);
     let (units, hidden) = if linear { (64, "") } else { (16, HIDDEN) };
     let epochs = if linear { 10 } else { text::epochs(columns.rows) };
     let recipe = |input: &str, layers: &str| {
-        text::body(epochs, classes.as_deref(), input, layers, &stream, &features, &source)
+        text::body(epochs, classes.as_deref(), input, layers, &stream, &features, sources)
     };
     // The encoder knows how many inputs the columns have; it is asked with a recipe for one.
     let draft = RecipeFile::parse(&recipe("1", ""), out, &[])?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tidemill_engine::error::{Error, Result};
 use tidemill_stream::{
-    BadEvent, Decoded, Decoder, Event, Events, Format, FormatSpec, OpenOptions, Poll, Record,
-    Records, Schema, Value, decoder, open,
+    BadEvent, Decoded, Decoder, Event, Events, Format, FormatSpec, Note, OpenOptions, Poll, Record,
+    Records, Schema, Value, decoder, formats::look::HEAD_BYTES, head_of, look, open,
 };
 
 use super::super::Data;
@@ -24,6 +24,12 @@ pub(super) struct Table {
     /// The first events.
     pub(super) first: Events,
     pub(super) columns: Columns,
+    /// Columns that are texts by the look at the start of the file, as a run has it.
+    pub(super) texts: Vec<String>,
+    /// Whether the first event of JSON has not all keys that are inputs.
+    pub(super) more_keys: bool,
+    /// What a user should know of how the file is written.
+    pub(super) notes: Vec<String>,
     /// Rows that could not be read.
     pub(super) bad: usize,
     /// Whether there are rows beyond those that were read.
@@ -36,7 +42,7 @@ pub(super) fn format(data: &Data) -> Result<(Format, Option<char>)> {
     let line = start.lines().find(|l| !l.trim().is_empty()).unwrap_or("");
     let by_name = Format::by_name(&data.name);
     let guess = || match line.trim_start() {
-        l if l.starts_with('{') => Some(Format::JsonLines),
+        l if l.starts_with(['{', '[']) => Some(Format::JsonLines),
         l if l.to_ascii_lowercase().starts_with("@relation") || l.starts_with('%') => {
             Some(Format::Arff)
         }
@@ -121,9 +127,15 @@ fn cell(row: Event<'_>, i: usize) -> Value<'_> {
 /// Reads a table, at most [`MOST_ROWS`] of it.
 pub(super) fn table(data: &Data, spec: &FormatSpec) -> Result<Table> {
     let format = spec.format.unwrap_or(Format::Csv);
-    let mut source =
-        open(&data.path.display().to_string(), &OpenOptions::default()).map_err(stream)?;
-    let mut decoder = decoder(spec, format, None).map_err(stream)?;
+    let place = data.path.display().to_string();
+    let head = head_of(&place, format).map_err(stream)?;
+    let found = look(&head, head.len() < HEAD_BYTES, spec, format).map_err(stream)?;
+    // A run decides by the same look, but that all rows show which columns are texts.
+    let texts = found.spec.text.clone();
+    let looked = FormatSpec { text: spec.text.clone(), ..found.spec };
+    let mut source = open(&place, &OpenOptions { format: Some(format), ..OpenOptions::default() })
+        .map_err(stream)?;
+    let mut decoder = decoder(&looked, format, None).map_err(stream)?;
     let (mut records, mut event) = (Records::default(), Events::default());
     let (mut first, mut bad, mut reason) = (Events::default(), 0, None);
     let mut columns: Option<Columns> = None;
@@ -136,7 +148,9 @@ pub(super) fn table(data: &Data, spec: &FormatSpec) -> Result<Table> {
             match decode(&mut *decoder, record, to) {
                 Ok(Some(at)) => {
                     let Some(schema) = decoder.schema() else { continue };
-                    columns.get_or_insert_with(|| Columns::new(schema)).add(to.get(at));
+                    columns
+                        .get_or_insert_with(|| Columns::new(schema))
+                        .add(to.get(at), record.mark.minor);
                 }
                 Ok(None) => {}
                 Err(e) if e.fatal => {
@@ -158,7 +172,25 @@ pub(super) fn table(data: &Data, spec: &FormatSpec) -> Result<Table> {
         return Err(Error::Usage(format!("{}: has no row that can be read{why}", data.name)));
     };
     let schema = schema.clone();
-    Ok(Table { spec: spec.clone(), schema, first, columns, bad, more })
+    if !found.events.is_empty() && found.events.width() == first.width() {
+        first = found.events;
+    }
+    let (decimal, thousands) = (looked.decimal, looked.thousands);
+    let spec = FormatSpec { decimal, thousands, ..spec.clone() };
+    // That of the delimiter is in the recipe.
+    let notes = found.notes.iter().filter(|_| thousands.is_some() || decimal.is_none());
+    let notes = notes.map(Note::to_string).filter(|n| !n.starts_with("fields are")).collect();
+    let more_keys = format == Format::JsonLines && has_more(&head, &spec, &schema);
+    Ok(Table { spec, schema, first, columns, texts, more_keys, notes, bad, more })
+}
+
+/// Whether a schema has columns that the first event lacks.
+fn has_more(head: &[u8], spec: &FormatSpec, schema: &Schema) -> bool {
+    let first = head.split(|b| *b == b'\n').next().unwrap_or_default();
+    let Ok(mut decoder) = decoder(spec, Format::JsonLines, None) else { return false };
+    let _ = decoder.decode(first, true, &mut Events::default());
+    let own = decoder.schema().map(|own| &own.columns[..]).unwrap_or_default();
+    schema.columns.iter().any(|column| !own.contains(column))
 }
 
 /// The place of the record's event, if it has one.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tidemill_stream::Format;
 
+use super::super::arrays::FEW;
 use super::super::text::{argument, few, key, list, plural, quoted};
 use super::super::{Data, Draft};
 use super::read::Table;
@@ -65,10 +66,29 @@ pub(super) fn found(
             plural(label.missing, "row")
         ));
     }
+    if is_split(table) {
+        found.push("A fifth of the rows is kept for validation.".into());
+    }
+    let odd = used.iter().filter(|column| !column.is_text());
+    for (column, (value, line)) in odd.filter_map(|column| Some((column, column.odd.as_ref()?))) {
+        found.push(format!(
+            "Column `{}` is numbers; {} (`{value}` in line {line}{}) {} no number and missing.",
+            column.name,
+            plural(column.texts, "value"),
+            if column.texts == 1 { "" } else { ", the first" },
+            if column.texts == 1 { "is" } else { "are" },
+        ));
+    }
+    found.extend(table.notes.iter().map(|note| format!("Note: {note}.")));
     if table.bad > 0 {
         found.push(format!("{} could not be read.", plural(table.bad, "row")));
     }
     found
+}
+
+/// Whether some rows are kept for validation: of a few rows all are for training.
+pub(super) fn is_split(table: &Table) -> bool {
+    table.columns.rows >= FEW
 }
 
 /// The lines of the recipe for the format of the events.
@@ -86,6 +106,14 @@ fn format(table: &Table) -> Vec<String> {
     let mut lines = vec![format!("format = \"{name}\"")];
     lines.extend(table.spec.delimiter.map(|c| format!("delimiter = \"{c}\"")));
     lines.extend(table.spec.header.map(|header| format!("header = {header}")));
+    let (decimal, thousands) = (table.spec.decimal, table.spec.thousands);
+    lines.extend(decimal.map(|c| format!("decimal = \"{c}\"")));
+    lines.extend(thousands.map(|c| format!("thousands = \"{c}\"")));
+    if table.more_keys {
+        lines.push("# The keys that are inputs: the first event has not all of them.".to_owned());
+        lines.push(format!("columns = {}", list(&table.schema.columns)));
+        lines.extend(table.schema.vector_key.iter().map(|key| format!("vector = {}", quoted(key))));
+    }
     lines
 }
 
@@ -152,6 +180,13 @@ pub(super) fn features(table: &Table) -> String {
     }
 }
 
+/// What ends a run whose validation rows say that it learns no more.
+pub(super) const STOP: &str = "
+[stop]
+# Stop when the validation loss has not improved for 5 epochs, and keep the best weights.
+patience = { epochs = 5, restore_best = true }
+";
+
 /// Passes over a table: a small one needs more of them.
 pub(super) fn epochs(rows: usize) -> usize {
     const LEARNED: usize = 600_000;
@@ -166,7 +201,7 @@ pub(super) fn body(
     layers: &str,
     stream: &str,
     features: &str,
-    data: &str,
+    [data, validation, stop]: [&str; 3],
 ) -> String {
     let (outputs, loss, note) = match classes {
         Some(classes) => (classes.len(), "sparse_categorical_crossentropy", "one output per class"),
@@ -192,13 +227,13 @@ loss = "{loss}"
 # No optimizer: the default needs no tuning.
 seed = 1
 
-# For `tidemill train`; name another table for validation, of the same columns.
+# For `tidemill train`; the table for validation may be another one of the same columns.
 [batch]
 data       = {data}
-# validation = {{ table = {{ path = "..." }} }}
+{validation}
 batch_size = 32
 epochs     = {epochs}
-
+{stop}
 # For both: how rows are written, and which column is the label.
 [stream]
 {stream}{named}{features}"#

@@ -29,9 +29,6 @@ pub(super) struct Column {
 /// Texts that have a code of their own in a column that has one input.
 const MOST_CODES: usize = 1024;
 
-/// A column of numbers with more than one text for so many numbers is texts.
-pub(super) const NUMBERS_PER_TEXT: u64 = 9;
-
 /// Fewer texts than this say nothing where a number came.
 const ENOUGH: u64 = 3;
 
@@ -45,7 +42,7 @@ impl Column {
         if self.codes.is_none() {
             self.odd.get_or_insert_with(|| short(text.as_bytes()));
             let few = self.texts < ENOUGH && self.numbers > 0;
-            if few || self.texts * NUMBERS_PER_TEXT < self.numbers {
+            if few || number::mostly_numbers(self.numbers, self.texts) {
                 return (f64::NAN, false);
             }
             self.codes = Some(Dictionary::new(MOST_CODES));
@@ -80,7 +77,8 @@ impl Column {
             }
             Value::Number(n) => {
                 self.numbers += 1;
-                if self.numbers > NUMBERS_PER_TEXT * (self.texts + ENOUGH) && n.abs() <= MAX_NUMBER
+                if number::mostly_numbers(self.numbers, self.texts + ENOUGH)
+                    && n.abs() <= MAX_NUMBER
                 {
                     // Numbers after all.
                     self.codes = None;
@@ -112,15 +110,9 @@ pub(super) fn loose(text: &str) -> Option<f64> {
 }
 
 #[cold]
-pub(super) fn bad_number(name: &str, value: Value<'_>) -> BadEvent {
-    BadEvent::new(match value {
-        Value::Text(text) => {
-            format!("column `{name}`: `{}` is no number", short(text.as_bytes()))
-        }
-        Value::Number(n) if n.is_finite() => {
-            format!("column `{name}`: {n:e} is beyond {MAX_NUMBER:e}")
-        }
-        Value::Number(n) => format!("column `{name}`: {n} is not finite"),
-        Value::Missing => format!("column `{name}` is missing"),
+pub(super) fn bad_number(name: &str, n: f64) -> BadEvent {
+    BadEvent::new(match n.is_finite() {
+        true => format!("column `{name}`: {n:e} is beyond {MAX_NUMBER:e}"),
+        false => format!("column `{name}`: {n} is not finite"),
     })
 }

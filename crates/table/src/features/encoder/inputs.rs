@@ -28,13 +28,22 @@ impl Encoder {
         }
     }
 
-    /// The event's numbers; `strict` says that what is no number is an error instead of missing.
-    pub(super) fn check(
+    /// The columns of numbers where the event has something else, which counts as missing.
+    pub fn not_numbers<'e>(
         &self,
-        event: Event<'_>,
-        values: &mut Vec<f64>,
-        strict: bool,
-    ) -> Checked<()> {
+        event: Event<'e>,
+    ) -> impl Iterator<Item = (usize, Value<'e>)> + use<'_, 'e> {
+        let numbers = self.numbers.iter().filter(|column| column.codes.is_none());
+        let values = numbers.map(move |column| (column.index, event.value(column.index)));
+        values.filter(|(_, value)| match value {
+            Value::Missing => false,
+            Value::Number(n) => n.abs() > MAX_NUMBER || n.is_nan(),
+            Value::Text(text) => loose(text).is_none_or(|n| n.abs() > MAX_NUMBER),
+        })
+    }
+
+    /// The event's numbers; what is no number is missing.
+    pub(super) fn check(&self, event: Event<'_>, values: &mut Vec<f64>) -> Checked<()> {
         let fill = self.fill.unwrap_or(f64::NAN);
         values.resize(self.numbers.len(), 0.0);
         for (value, column) in values.iter_mut().zip(&self.numbers) {
@@ -42,9 +51,8 @@ impl Encoder {
                 Value::Missing => fill,
                 value if column.codes.is_some() => column.find_code(value).unwrap_or(0.0),
                 Value::Number(n) if n.abs() <= MAX_NUMBER => n,
-                Value::Text(text) if loose(text).is_some() => loose(text).unwrap_or(f64::NAN),
-                bad if strict => return Err(bad_number(&column.name, bad)),
-                _ => fill,
+                Value::Text(text) => loose(text).filter(|n| n.abs() <= MAX_NUMBER).unwrap_or(fill),
+                Value::Number(_) => fill,
             };
         }
         self.check_vector(event)
@@ -56,8 +64,7 @@ impl Encoder {
         let good = |v: &f32| v.abs() <= MAX_NUMBER as f32;
         if !event.vector().iter().fold(true, |all, v| all & good(v)) {
             let at = event.vector().iter().position(|v| !good(v)).unwrap_or(0);
-            let value = Value::Number(f64::from(event.vector()[at]));
-            return Err(bad_number(&format!("vector[{at}]"), value));
+            return Err(bad_number(&format!("vector[{at}]"), f64::from(event.vector()[at])));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use self::column::{Column, NUMBERS_PER_TEXT};
+use self::column::Column;
 use super::bits;
 use super::category::{Category, write_words};
 use super::evidence::Evidence;
@@ -26,6 +26,7 @@ use super::numeric::Running;
 use super::spec::{FeaturesSpec, Standardize};
 use crate::error::{Error, Result};
 use crate::events::{Event, Events, Schema, Value};
+use crate::formats::number::mostly_numbers;
 use crate::formats::{BadEvent, short_list};
 
 type Checked<T> = std::result::Result<T, BadEvent>;
@@ -96,7 +97,7 @@ impl Encoder {
             }
             match (numbers, texts) {
                 (0, 0) => !spec.unknown_is_text,
-                _ => numbers >= NUMBERS_PER_TEXT * texts,
+                _ => mostly_numbers(numbers, texts),
             }
         };
         Encoder::with_kinds(spec, schema, &is_number)
@@ -248,7 +249,7 @@ impl Encoder {
     pub fn transform(&self, event: Event<'_>, x: &mut [f32]) -> Checked<()> {
         assert_eq!(x.len(), self.width(), "inputs");
         let mut values = Vec::with_capacity(self.numbers.len());
-        self.check(event, &mut values, false)?;
+        self.check(event, &mut values)?;
         let mut vector = Vec::new();
         self.vector_values(event, &mut vector);
         let [mut rest, mut rows] = self.numbers_and_vector(event, &values, &vector, x);

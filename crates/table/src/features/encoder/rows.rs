@@ -23,7 +23,7 @@ impl Encoder {
     /// Appends the codes of an event; of a bad one only a part.
     pub(in crate::features) fn append(&self, event: Event<'_>, codes: &mut Codes) -> Checked<()> {
         let (mut values, mut x) = (Vec::new(), vec![0.0; self.numbers.len()]);
-        self.check(event, &mut values, true)?;
+        self.check(event, &mut values)?;
         self.scale(&values, &mut x);
         codes.fixed.extend(x.iter().map(|x| x.to_bits()));
         if self.missing_indicator {

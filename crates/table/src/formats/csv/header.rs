@@ -60,6 +60,7 @@ impl Csv {
         schema.delimiter = Some(self.fields.delimiter as char).filter(|_| {
             self.spec.delimiter.is_none() && self.fields.delimiter != plain(self.format)
         });
+        (schema.decimal, schema.thousands) = (self.spec.decimal, self.spec.thousands);
         notes.extend(like_labels(&schema));
         self.notes.extend(notes);
         self.set_schema(schema);
@@ -88,10 +89,18 @@ impl Csv {
             // follows it in this file is bad, until the next header.
             let mut names = names;
             row::unique(&mut names, &mut Vec::new());
+            let label =
+                schema.label.as_ref().filter(|l| !self.spec.unlabelled && !names.contains(l));
+            if let Some(label) = label {
+                let lost = row::lost_name("column", label, schema, names.iter());
+                let text = format!("the header has {lost}: it is the label, and no row has one");
+                self.notes.push(Note::once(text));
+            }
             let row = row::same_columns(schema, names);
             schema.row = row.as_ref().map_or_else(|_| Vec::new(), Clone::clone);
             self.cells = row::cells(&self.spec, schema);
             self.header = line_of(schema, self.fields.delimiter);
+            self.lacks = row.as_ref().err().map(|bad| bad.reason.clone());
             row?;
             return Ok(true);
         }

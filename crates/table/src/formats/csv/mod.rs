@@ -22,6 +22,8 @@ pub(super) struct Csv {
     schema: Option<Schema>,
     /// Of `schema.row`; empty while no header was good.
     cells: Vec<Cell>,
+    /// What the header of this file lacks, where it was not good.
+    lacks: Option<String>,
     /// The header as a line, as far as names tell: one that comes again is no row.
     header: Vec<u8>,
     /// Whether the next row may be a header, and rows before it that are passed over.
@@ -61,6 +63,11 @@ pub fn fields(spec: &FormatSpec, format: Format, row: &[u8]) -> Result<Vec<Strin
     Csv::new(spec, format, None).fields.split(without_mark(row))
 }
 
+/// Whether a row has nothing in any of its fields.
+pub fn is_blank(row: &[u8]) -> bool {
+    row.iter().all(|b| matches!(b, b',' | b';' | b'\t' | b'|' | b' ' | b'"' | b'\r'))
+}
+
 /// Without a byte order mark and what is left of a line end.
 fn without_mark(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
@@ -71,15 +78,20 @@ impl Csv {
     pub fn new(spec: &FormatSpec, format: Format, schema: Option<Schema>) -> Csv {
         let known = schema.as_ref().and_then(|s| s.delimiter);
         let delimiter = delimiter(spec, format, known);
-        let cells = schema.as_ref().map_or_else(Vec::new, |s| row::cells(spec, s));
+        let mut spec = spec.clone();
+        if let (Some(known), None, None) = (&schema, spec.decimal, spec.thousands) {
+            (spec.decimal, spec.thousands) = (known.decimal, known.thousands);
+        }
+        let cells = schema.as_ref().map_or_else(Vec::new, |s| row::cells(&spec, s));
         let header = schema.as_ref().map_or_else(Vec::new, |s| line_of(s, delimiter));
         Csv {
-            spec: spec.clone(),
+            fields: Fields::new(&spec, delimiter),
+            spec,
             format,
-            fields: Fields::new(spec, delimiter),
             shown: schema.as_ref().is_some_and(|s| s.shown),
             schema,
             cells,
+            lacks: None,
             header,
             at_start: false,
             skip: 0,
@@ -104,6 +116,11 @@ impl Csv {
                 self.count_title(bytes);
                 return Ok(Decoded::Nothing);
             }
+            if is_blank(bytes) {
+                self.at_start = start;
+                self.count_title(bytes);
+                return Ok(Decoded::Nothing);
+            }
             if let Some(title) = self.title(bytes) {
                 self.at_start = start;
                 return title;
@@ -115,7 +132,8 @@ impl Csv {
             return Ok(Decoded::Nothing);
         }
         let Some(schema) = self.schema.as_ref().filter(|s| !s.row.is_empty()) else {
-            return Err(BadEvent::new("the header of this file lacks a column of the model"));
+            let lacks = self.lacks.as_deref();
+            return Err(BadEvent::new(lacks.unwrap_or("the header lacks a column of the model")));
         };
         let mut draft = events.start(schema);
         match self.fields.row(bytes, &self.cells, &mut draft) {

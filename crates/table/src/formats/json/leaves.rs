@@ -23,7 +23,11 @@ pub(in crate::formats) fn keys(lines: &[&[u8]], spec: &FormatSpec) -> Option<Fou
     let mut places: HashMap<String, usize> = HashMap::new();
     for line in lines {
         let mut leaves = Vec::new();
-        let mut reader = Reader::new(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line));
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        if is_pandas(line) {
+            continue;
+        }
+        let mut reader = Reader::new(line);
         let read = leaves_of(&mut reader, &mut String::new(), &mut leaves, 0);
         if read.and_then(|()| reader.end()).is_err() || leaves.is_empty() {
             continue;
@@ -60,6 +64,37 @@ pub(in crate::formats) fn keys(lines: &[&[u8]], spec: &FormatSpec) -> Option<Fou
         }
     }
     (found.events > 0).then_some(found)
+}
+
+pub(super) const PANDAS: &str = "this is a whole table in one object, as pandas' to_json() writes it; write its rows, with \
+     to_json(orient=\"records\") or to_json(orient=\"records\", lines=True)";
+
+/// Whether an object is a table as pandas writes it where `orient` is not `records`: of columns, of rows by
+/// their index, or split.
+pub(super) fn is_pandas(bytes: &[u8]) -> bool {
+    outer(bytes).is_ok_and(|(keys, inner)| {
+        let has = |key: &str| keys.iter().any(|k| k == key);
+        let counted = |keys: &[String]| keys.iter().all(|key| key == "0");
+        let nested = !inner.is_empty() && inner.len() == keys.len();
+        nested && (counted(&inner) || keys[0] == "0")
+            || has("data") && (has("columns") && has("index") || has("schema") && keys.len() == 2)
+    })
+}
+
+/// The keys of an object, and the first key of each value that is an object.
+fn outer(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut reader, mut scratch) = (Reader::new(bytes), String::new());
+    let (mut keys, mut inner) = (Vec::new(), Vec::new());
+    reader.take(b'{', "an object: `{`")?;
+    while reader.more(b'}', keys.is_empty())? {
+        keys.push(reader.key(&mut scratch)?.to_owned());
+        let mut ahead = reader.clone();
+        if ahead.peek() == b'{' && ahead.take(b'{', "").is_ok() && ahead.peek() == b'"' {
+            inner.push(ahead.key(&mut scratch)?.to_owned());
+        }
+        reader.skip(&mut scratch, 1)?;
+    }
+    Ok((keys, inner))
 }
 
 /// What an event holds under a path.

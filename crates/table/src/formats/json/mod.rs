@@ -13,10 +13,11 @@ mod walk;
 pub(super) use leaves::keys;
 
 use self::index::Keys;
-use self::leaves::{Leaf, leaves_of, schema};
+use self::leaves::{Leaf, PANDAS, is_pandas, leaves_of, schema};
 use self::walk::{Others, Walk};
 use super::missing::Missing;
 use super::reader::Reader;
+use super::row;
 use super::spec::Encoding;
 use super::{BadEvent, Decoded, Decoder, FormatSpec, Note, short_list, text};
 use crate::events::{Events, Schema, Value};
@@ -36,7 +37,19 @@ pub(super) struct Json {
     /// Events that were not UTF-8.
     odd: u64,
     others: Others,
+    came: Came,
 }
+
+/// How often the keys that are inputs came.
+#[derive(Default)]
+struct Came {
+    /// Events that had any of them.
+    events: u64,
+    columns: Vec<u64>,
+}
+
+/// So many keys that only some events have are named.
+const MOST_GAPS: usize = 16;
 
 impl Json {
     pub fn new(spec: &FormatSpec, schema: Option<Schema>) -> Json {
@@ -46,7 +59,7 @@ impl Json {
             spec.text.push(image.clone());
         }
         let keys = schema.as_ref().map_or_else(Keys::default, |s| Keys::new(&spec, s));
-        let counted = spec.columns.is_none();
+        let noted = spec.columns.is_none();
         Json {
             missing: Missing::new(&spec.missing),
             shown: schema.as_ref().is_some_and(|s| s.shown),
@@ -57,12 +70,16 @@ impl Json {
             scratch: String::new(),
             converted: String::new(),
             odd: 0,
-            others: Others { counted, ..Others::default() },
+            others: Others { noted, ..Others::default() },
+            came: Came::default(),
         }
     }
 
     /// Makes the schema of the first event.
     fn first_event(&mut self, bytes: &[u8]) -> Result<()> {
+        if is_pandas(bytes) {
+            return Err(BadEvent::fatal(PANDAS));
+        }
         let mut leaves = Vec::new();
         let mut reader = Reader::new(bytes);
         leaves_of(&mut reader, &mut String::new(), &mut leaves, 0)?;
@@ -124,6 +141,9 @@ impl Decoder for Json {
             return self.decode_converted(bytes, events);
         }
         let decoded = self.event(bytes, events);
+        if decoded.as_ref().is_err_and(|bad| !bad.fatal) && is_pandas(bytes) {
+            return Err(BadEvent::new(PANDAS));
+        }
         let utf8_only = self.spec.encoding == Some(Encoding::Utf8);
         if decoded.is_err() && !utf8_only && std::str::from_utf8(bytes).is_err() {
             self.odd += 1;
@@ -143,9 +163,31 @@ impl Decoder for Json {
             text: format!("key `{key}` is no input and is ignored"),
             count: *count,
         };
-        let mut notes: Vec<Note> = others.into_iter().map(note).collect();
+        let noted = others.into_iter().filter(|_| self.others.noted);
+        let mut notes: Vec<Note> = noted.map(note).collect();
         notes.extend(text::note(self.odd));
         notes
+    }
+
+    fn gaps(&self) -> Vec<Note> {
+        let Some(schema) = &self.schema else { return Vec::new() };
+        let came = schema.columns.iter().zip(&self.came.columns);
+        let gap = |(name, came): (&String, &u64)| {
+            let count = self.came.events.saturating_sub(*came);
+            let text = format!("key `{name}` is not there and counts as missing");
+            (count > 0).then_some(Note { text, count })
+        };
+        came.filter_map(gap).take(MOST_GAPS).collect()
+    }
+
+    fn lost_column(&self) -> Option<String> {
+        let schema = self.schema.as_ref().filter(|_| self.came.events > 0)?;
+        let came = schema.columns.iter().zip(&self.came.columns);
+        let (lost, _) = came.into_iter().find(|(_, came)| **came == 0)?;
+        let mut others: Vec<&String> = self.others.counts.keys().collect();
+        others.sort_unstable();
+        let lost = row::lost_name("key", lost, schema, others.into_iter());
+        Some(format!("the events have {lost}; where the value is missing, write the key with null"))
     }
 }
 
@@ -168,11 +210,13 @@ impl Json {
         }
         let Some(schema) = self.schema.as_ref() else { return Ok(Decoded::Nothing) };
         self.path.clear();
+        self.came.columns.resize(schema.columns.len(), 0);
         let mut walk = Walk {
             reader,
             spec: &self.spec,
             missing: &self.missing,
             others: &mut self.others,
+            came: &mut self.came.columns,
             has_input: false,
             keys: &mut self.keys,
             width: schema.vector,
@@ -184,6 +228,7 @@ impl Json {
         };
         walk.object(0)?;
         walk.reader.end()?;
+        self.came.events += u64::from(walk.has_input);
         if !walk.has_vector && self.spec.label_records && walk.draft.is_bare() {
             walk.draft.no_vector();
         } else if !walk.has_vector {

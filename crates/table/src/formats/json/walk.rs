@@ -15,14 +15,19 @@ use crate::formats::{BadEvent, FormatSpec};
 #[derive(Default)]
 pub(super) struct Others {
     pub(super) counts: HashMap<String, u64>,
-    /// Whether they are counted at all.
-    pub(super) counted: bool,
+    /// Whether a user should know of them all, as opposed to some for a message.
+    pub(super) noted: bool,
 }
 
 /// So many of them are named.
 const MOST_OTHERS: usize = 16;
 
 impl Others {
+    /// Whether one that comes is counted.
+    fn counted(&self) -> bool {
+        self.noted || self.counts.len() < MOST_OTHERS
+    }
+
     fn add(&mut self, path: &str, spec: &FormatSpec) {
         if let Some(count) = self.counts.get_mut(path) {
             *count += 1;
@@ -38,7 +43,8 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) spec: &'b FormatSpec,
     pub(super) missing: &'b Missing,
     pub(super) others: &'b mut Others,
-    /// Whether a key that is an input came.
+    /// How often each key that is an input came, and whether one came in this event.
+    pub(super) came: &'b mut [u64],
     pub(super) has_input: bool,
     pub(super) keys: &'b mut Keys,
     pub(super) width: usize,
@@ -60,7 +66,7 @@ impl Walk<'_, '_> {
         while self.reader.more(b'}', first)? {
             first = false;
             let Some(at) = self.key(outer)? else {
-                if self.others.counted {
+                if self.others.counted() {
                     self.other(outer);
                 }
                 self.reader.skip(self.scratch, depth + 1)?;
@@ -100,7 +106,7 @@ impl Walk<'_, '_> {
         let key = self.reader.key(self.scratch)?;
         if outer == 0 {
             let found = self.keys.find(key, self.last);
-            if found.is_none() && self.others.counted {
+            if found.is_none() && self.others.counted() {
                 self.path.clear();
                 self.path.push_str(key);
             }
@@ -125,7 +131,10 @@ impl Walk<'_, '_> {
     }
 
     fn value(&mut self, role: Role, text: bool) -> Result<()> {
-        self.has_input |= matches!(role, Role::Input(_));
+        if let Role::Input(column) = role {
+            self.came[column] += 1;
+            self.has_input = true;
+        }
         let value = match self.reader.peek() {
             b'"' => {
                 let value = self.reader.string(self.scratch)?;
