@@ -218,9 +218,11 @@ impl OptimizerSpec {
     /// What needs no tuning on a stream: RMSprop with a long memory, the bias of its first steps
     /// corrected, that leaves alone what did not occur. It is Adam without the first moment, which
     /// would go on moving weights after the event that moved them (`bench/default.py --ablation`).
+    /// The rate of a stream, which has no known end, stays where it is; that of a run of batches falls
+    /// to 0 as half a cosine.
     pub fn online() -> OptimizerSpec {
         OptimizerSpec::RmsProp(RmsProp {
-            learning_rate: ScheduleSpec::from(2e-3),
+            learning_rate: ScheduleSpec::cosine(2e-3),
             rho: 0.999,
             bias_correction: true,
             lazy: true,

@@ -248,23 +248,18 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize, Vec<N
         notes.insert(0, Note::once(format!("fields are separated by {by:?}")));
     }
     let mut fitted = pass(spec, path, &format_spec, &features)?;
-    let mixed = match &fitted {
-        (Some(evidence), _, schema, _) => evidence.mixed(schema, &format_spec.text),
-        _ => Vec::new(),
-    };
+    let mixed = fitted.evidence.mixed(&fitted.schema, &format_spec.text);
     if !mixed.is_empty() {
         // Texts from here on, as they are written.
         format_spec.text.extend(mixed);
         fitted = pass(spec, path, &format_spec, &features)?;
     }
-    let (Some(evidence), classes, mut schema, own) = fitted else {
-        return Err(Error::format(path, "has no usable rows"));
-    };
+    let Fitted { evidence, classes, targets, mut schema, notes: own } = fitted;
     // Those of the first row; what is counted is counted again in the rows that are kept.
     notes.extend(own.into_iter().filter(|note| note.count == 1));
     check_columns(spec, &format_spec, format, &schema)?;
     let labels = match spec.label_type() {
-        LabelType::Value => Labels::values(false),
+        LabelType::Value => targets,
         LabelType::Class if classes.len() > MAX_CLASSES => {
             return option(&format!(
                 "the label has more than {MAX_CLASSES} classes; say label_type = \"value\" to \
@@ -294,8 +289,15 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize, Vec<N
     Ok((known, format_spec, rows, notes, first))
 }
 
-/// What a pass over a table has found: of its columns, its classes, and the schema.
-type Fitted = (Option<Evidence>, HashSet<String>, Schema, Vec<Note>);
+/// What a pass over a table has found.
+struct Fitted {
+    evidence: Evidence,
+    classes: HashSet<String>,
+    /// How values to be predicted are scaled.
+    targets: Labels,
+    schema: Schema,
+    notes: Vec<Note>,
+}
 
 fn pass(
     spec: &TableSpec,
@@ -305,7 +307,7 @@ fn pass(
 ) -> Result<Fitted> {
     let mut file = File::open(path, format_spec, None)?;
     let mut evidence: Option<Evidence> = None;
-    let mut classes = HashSet::new();
+    let (mut classes, mut targets) = (HashSet::new(), Labels::values(spec.scale_targets));
     let mut left_out = String::new();
     while spec.limit.is_none_or(|most| evidence.as_ref().is_none_or(|e| e.rows() < most as u64))
         && let Some((line, decoded)) = file.next()?
@@ -327,18 +329,23 @@ fn pass(
         let schema = file.decoder.schema().cloned().unwrap_or_default();
         let evidence = evidence.get_or_insert_with(|| Evidence::new(features, &schema));
         evidence.add(event);
-        if spec.label_type() == LabelType::Class && classes.len() <= MAX_CLASSES {
-            classes.extend(Labels::name(event.label()));
+        match spec.label_type() {
+            LabelType::Class if classes.len() <= MAX_CLASSES => {
+                classes.extend(Labels::name(event.label()));
+            }
+            LabelType::Class => {}
+            // One that can be no target is refused with its row.
+            LabelType::Value => drop(targets.encode(event.label())),
         }
     }
     let schema = file.decoder.schema().cloned().unwrap_or_default();
-    if evidence.is_none() {
+    let Some(evidence) = evidence else {
         return Err(Error::format(path, format!("has no usable rows{left_out}")));
-    }
+    };
     if let Some(lost) = file.lost_column(spec) {
         return Err(Error::format(path, lost));
     }
-    Ok((evidence, classes, schema, file.notes()))
+    Ok(Fitted { evidence, classes, targets, schema, notes: file.notes() })
 }
 
 /// Refuses a table without columns, or of which nobody says what its label is.

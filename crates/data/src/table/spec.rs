@@ -83,6 +83,10 @@ pub struct TableSpec {
     /// column in the training table. Yes by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standardize: Option<bool>,
+    /// Whether values to be predicted are standardized too. Errors are in the units of the labels all the
+    /// same, and so are predictions; the loss is that of standardized values. Not by default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scale_targets: bool,
     /// Use only this many rows from the start; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -145,6 +149,7 @@ impl TableSpec {
             missing: Missing::default(),
             bad_rows: BadRows::default(),
             standardize: None,
+            scale_targets: false,
             limit: None,
             validation_split: None,
             subset: None,

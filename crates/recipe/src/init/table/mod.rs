@@ -36,6 +36,11 @@ pub(super) fn draft(data: &Data, label: Option<&str>, out: &Path) -> Result<Draf
     dense(data, &table, &ignored, out)
 }
 
+/// The layers between the inputs and the outputs.
+const HIDDEN: &str = "  { dense = { units = 64, activation = { leaky_relu = { slope = 0.1 } } } },
+  { dense = { units = 32, activation = { leaky_relu = { slope = 0.1 } } } },
+";
+
 /// Columns that say nothing about the label, and why.
 fn ignored(columns: &Columns) -> Vec<(String, &'static str)> {
     let why = |column: &Column| match () {
@@ -82,20 +87,25 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
     let features = text::features(table);
     let stream = text::stream(table, ignored);
     let skip = if table.bad > 0 { ", bad_rows = \"skip\"" } else { "" };
+    let scale = if classes.is_none() { ", scale_targets = true" } else { "" };
     let source = |side: &str| {
         let part = match text::is_split(table) {
             true => part(side),
             false => String::new(),
         };
-        format!("{{ table = {{ path = {}{skip}{part} }} }}", quoted(&data.name))
+        format!("{{ table = {{ path = {}{skip}{scale}{part} }} }}", quoted(&data.name))
     };
-    let validation = match text::is_split(table) {
-        true => format!("validation = {}", source("validation")),
-        false => "# validation = { table = { path = \"...\" } }".to_owned(),
+    let (validation, stop) = match text::is_split(table) {
+        true => (format!("validation = {}", source("validation")), text::STOP),
+        false => ("# validation = { table = { path = \"...\" } }".to_owned(), ""),
     };
-    let sources = (source("training"), validation);
+    let sources = [&source("training"), &*validation, stop];
+    // Of words alone a linear model is the better one: hidden layers learn single texts by heart.
+    let linear = table.schema.vector == 0 && columns.inputs.iter().all(Column::is_prose);
+    let (units, hidden) = if linear { (64, "") } else { (16, HIDDEN) };
+    let epochs = if linear { 10 } else { text::epochs(columns.rows) };
     let recipe = |input: &str, layers: &str| {
-        text::body(classes.as_deref(), input, layers, &stream, &features, &sources)
+        text::body(epochs, classes.as_deref(), input, layers, &stream, &features, sources)
     };
     // The encoder knows how many inputs the columns have; it is asked with a recipe for one.
     let draft = RecipeFile::parse(&recipe("1", ""), out, &[])?;
@@ -110,14 +120,14 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
                 all.join(", ")
             };
             format!(
-                "  # a row of 16 numbers for each of the last inputs, which are words or ids\n  {{ \
-                 entity_embedding = {{ vocabulary = [{}], tokens = [{}], units = 16 }} }},\n",
+                "  # a row of {units} numbers for each of the last inputs, which are words or ids\n  {{ \
+                 entity_embedding = {{ vocabulary = [{}], tokens = [{}], units = {units} }} }},\n",
                 part(&|i| tables[i].rows),
                 part(&|i| tables[i].inputs)
             )
         }
     };
-    let body = recipe(&encoder.width().to_string(), &embedding);
+    let body = recipe(&encoder.width().to_string(), &(embedding + hidden));
     let (file, from) = (argument(&out.display().to_string()), argument(&data.name));
     let next = vec![
         format!("tidemill learn {file} --from {from}"),

@@ -13,7 +13,7 @@ use super::{Column, Columns};
 /// The most texts of a column that get an input of their own.
 const MOST_TEXTS: usize = 128;
 /// Rows of the table of words.
-const WORDS: usize = 16_384;
+const WORDS: usize = 65_536;
 /// Rows of a table of ids whose number is not known.
 const IDS: usize = 50_000;
 
@@ -180,14 +180,28 @@ pub(super) fn features(table: &Table) -> String {
     }
 }
 
+/// What ends a run whose validation rows say that it learns no more.
+pub(super) const STOP: &str = "
+[stop]
+# Stop when the validation loss has not improved for 5 epochs, and keep the best weights.
+patience = { epochs = 5, restore_best = true }
+";
+
+/// Passes over a table: a small one needs more of them.
+pub(super) fn epochs(rows: usize) -> usize {
+    const LEARNED: usize = 600_000;
+    LEARNED.div_ceil(rows.max(1)).clamp(10, 100)
+}
+
 /// The recipe of a network.
 pub(super) fn body(
+    epochs: usize,
     classes: Option<&[String]>,
     inputs: &str,
-    embedding: &str,
+    layers: &str,
     stream: &str,
     features: &str,
-    (data, validation): &(String, String),
+    [data, validation, stop]: [&str; 3],
 ) -> String {
     let (outputs, loss, note) = match classes {
         Some(classes) => (classes.len(), "sparse_categorical_crossentropy", "one output per class"),
@@ -205,9 +219,7 @@ pub(super) fn body(
 # As many inputs as the columns make: one per number, several per text.
 input  = {{ features = {inputs} }}
 layers = [
-{embedding}  {{ dense = {{ units = 64, activation = {{ leaky_relu = {{ slope = 0.1 }} }} }} }},
-  {{ dense = {{ units = 32, activation = {{ leaky_relu = {{ slope = 0.1 }} }} }} }},
-  {{ dense = {{ units = {outputs} }} }}, # {note}
+{layers}  {{ dense = {{ units = {outputs} }} }}, # {note}
 ]
 
 [training]
@@ -220,8 +232,8 @@ seed = 1
 data       = {data}
 {validation}
 batch_size = 32
-epochs     = 10
-
+epochs     = {epochs}
+{stop}
 # For both: how rows are written, and which column is the label.
 [stream]
 {stream}{named}{features}"#
