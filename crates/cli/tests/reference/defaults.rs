@@ -175,6 +175,10 @@ fn choice(source: &Source, place: Place, path: &str, held: Option<String>) -> Op
     if path == "Watch::Default" {
         return Some("\"adwin\"".into());
     }
+    // A function, of which the page shows what a recipe says for it.
+    if path == "ScheduleSpec::cosine" {
+        return Some(format!("{{ cosine = {{ start = {} }} }}", held?));
+    }
     let (own, name) = path.rsplit_once("::")?;
     let found = source.find(place, own)?;
     let Kind::Enum(_) = found.kind else { return None };
