@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - [`engine`]: the model compiled into a training step; `bind` brings batches into its form
+//! - [`training`]: the loop over the steps of batch training, with its callbacks
 //! - [`metrics`]: what is measured, from the logits of the steps
 //! - [`prequential`]: what is measured on a stream, each event before learning from it
 //! - [`mod@evaluate`]: a pass over data without learning
@@ -29,6 +30,7 @@ pub mod prequential;
 pub mod report;
 pub mod session;
 pub mod summary;
+pub mod training;
 
 pub use tidemill_data as data;
 pub use tidemill_fields as fields;
@@ -41,3 +43,4 @@ pub use error::{Error, Result};
 pub use folder::{Existing, RunFolder};
 pub use session::Session;
 pub use summary::Summary;
+pub use training::{Callback, Flow, Step, Training};

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use tidemill_engine::Result;
 use tidemill_engine::data::{Dataset, Loader, LoaderOptions, Order};
-use tidemill_engine::metrics::{CustomMeter, Figures, Meter};
+use tidemill_engine::metrics::{Figures, Meter};
+use tidemill_engine::{Callback, Engine, Error, Flow, Result, Step, Training};
 
 use crate::Network;
+use crate::network::Measure;
 
 /// Called after an epoch with its number from 1; says whether to continue.
 pub type OnEpoch<'a> = Box<dyn FnMut(u64, &Epoch) -> Flow + 'a>;
@@ -27,15 +28,8 @@ pub struct Fit<'a> {
     pub learning_rate: Option<Box<dyn FnMut(u64) -> f64 + 'a>>,
     /// Called after each epoch, with its number from 1; says whether to continue.
     pub on_epoch: Option<OnEpoch<'a>>,
-}
-
-/// Whether training continues after an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
-    /// With the next epoch.
-    Continue,
-    /// It ends here.
-    Stop,
+    /// Called around each step, in their order, before the functions above.
+    pub callbacks: Vec<&'a mut dyn Callback>,
 }
 
 impl Default for Fit<'_> {
@@ -48,6 +42,7 @@ impl Default for Fit<'_> {
             class_weights: vec![],
             learning_rate: None,
             on_epoch: None,
+            callbacks: vec![],
         }
     }
 }
@@ -66,47 +61,68 @@ impl Network {
     ///
     /// # Errors
     /// For data that does not fit the model or cannot be read, and as [`Network::train_on_batch`].
-    pub fn fit(&mut self, data: Arc<dyn Dataset>, mut fit: Fit<'_>) -> Result<Vec<Epoch>> {
+    pub fn fit(&mut self, data: Arc<dyn Dataset>, fit: Fit<'_>) -> Result<Vec<Epoch>> {
         let seed = self.engine.spec().seed;
         let order = if fit.shuffle { Order::Shuffled { seed } } else { Order::Sequential };
         let mut options = LoaderOptions::new(fit.batch_size, order);
         options.class_weights = fit.class_weights.clone();
         options.position = self.epochs_done * data.len() as u64;
         options.epochs = Some(self.epochs_done + fit.epochs);
-        let mut loader = Loader::new(data, options)?;
-        let schedule = self.engine.spec().optimizer.schedule().clone();
-        let mut meter = Meter::new(self.task, self.engine.num_outputs(), &self.metrics);
-        let mut custom = CustomMeter::of(&self.engine);
-        let mut history = Vec::new();
-        while let Some(batch) = loader.next_batch()? {
-            let step = self.engine.step();
-            let rate = match &mut fit.learning_rate {
-                Some(own) => own(step),
-                None => schedule.at(step),
-            };
-            self.train_on_batch_at(batch, rate)?;
-            let outputs = self.engine.outputs();
-            meter.add(outputs.losses, outputs.logits, batch);
-            custom.add(&self.engine, &batch.weights);
-            if batch.last_in_epoch {
-                let mut epoch = Epoch { train: meter.figures(), validation: Figures::new() };
-                custom.extend(&mut epoch.train);
-                meter.reset();
-                custom.reset();
-                if let Some(validation) = &fit.validation {
-                    epoch.validation = self.evaluate(validation.clone())?;
-                }
-                self.epochs_done += 1;
-                let flow = match &mut fit.on_epoch {
-                    Some(call) => call(history.len() as u64 + 1, &epoch),
-                    None => Flow::Continue,
-                };
-                history.push(epoch);
-                if flow == Flow::Stop {
-                    break;
-                }
-            }
+        let loader = Loader::new(data, options)?;
+        let Fit { validation, learning_rate, on_epoch, callbacks, .. } = fit;
+        let measure = Measure { task: self.task, metrics: self.metrics.clone() };
+        let meter = Meter::new(self.task, self.engine.num_outputs(), &self.metrics);
+        let mut own = Own { validation, learning_rate, on_epoch, measure, history: Vec::new() };
+        let mut all: Vec<&mut dyn Callback> = Vec::new();
+        for callback in callbacks {
+            all.push(callback);
         }
-        Ok(history)
+        all.push(&mut own);
+        let result = Training::new(&mut self.engine, loader, meter).run(&mut all);
+        self.epochs_done += own.history.len() as u64;
+        result.map(|()| own.history)
     }
+}
+
+/// What [`Fit`] says to be done around the steps.
+struct Own<'a> {
+    validation: Option<Arc<dyn Dataset>>,
+    learning_rate: Option<Box<dyn FnMut(u64) -> f64 + 'a>>,
+    on_epoch: Option<OnEpoch<'a>>,
+    measure: Measure,
+    history: Vec<Epoch>,
+}
+
+impl Callback for Own<'_> {
+    fn before_step(&mut self, training: &mut Training<'_>) -> Result<Flow> {
+        if let Some(rate) = &mut self.learning_rate {
+            training.learning_rate = rate(training.engine.step());
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn after_step(&mut self, training: &mut Training<'_>, step: &Step) -> Result<Flow> {
+        match &step.why_not_finite {
+            Some(why) => Err(not_finite(training.engine, step.loss, why)),
+            None => Ok(Flow::Continue),
+        }
+    }
+
+    fn after_epoch(&mut self, training: &mut Training<'_>, _: &Step) -> Result<Flow> {
+        let mut epoch = Epoch { train: training.figures(), validation: Figures::new() };
+        if let Some(validation) = &self.validation {
+            epoch.validation = self.measure.on(training.engine, validation)?;
+        }
+        let flow = match &mut self.on_epoch {
+            Some(call) => call(self.history.len() as u64 + 1, &epoch),
+            None => Flow::Continue,
+        };
+        self.history.push(epoch);
+        Ok(flow)
+    }
+}
+
+/// The error of a step whose loss is not finite.
+pub(crate) fn not_finite(engine: &Engine, loss: f32, why: &str) -> Error {
+    Error::Run(format!("the loss is {loss} at step {}; {why}", engine.step()))
 }

@@ -33,7 +33,7 @@
 //! | a layer of your own | [`CustomLayer`], [`Builder`] | `custom_layer` |
 //! | a loss and a metric of your own | [`CustomLoss`], [`CustomMetric`], [`EngineSpec::metrics`] | `custom_loss` |
 //! | a model with several inputs | [`Model::inputs`], [`ConcatSpec::read`], [`FieldsDataset`] | `several_inputs` |
-//! | callbacks: early stopping, history, the best weights | [`Fit::on_epoch`], [`Fit::learning_rate`] | `callbacks` |
+//! | callbacks: early stopping, history, the best weights | [`Fit::on_epoch`], [`Fit::learning_rate`]; around each step [`Callback`] | `callbacks` |
 //! | a training loop and a schedule of your own | [`Loader`], [`Network::train_on_batch_at`] | `own_loop` |
 //! | a dataset of your own | [`Dataset`]: two methods | `own_dataset` |
 //! | layers that do not learn; weights of another model | [`Model::freeze`], [`Network::load_weights`] | `frozen` |
@@ -65,7 +65,7 @@ mod weights;
 
 pub use tidemill_engine::{data, fields, graph, nn};
 
-pub use fit::{Epoch, Fit, Flow, OnEpoch};
+pub use fit::{Epoch, Fit, OnEpoch};
 pub use network::{Network, compile};
 pub use tidemill_engine::data::{
     Dataset, FieldValues, FieldsDataset, Info, LabelKind, Loader, LoaderOptions, MemoryDataset,
@@ -79,7 +79,7 @@ pub use tidemill_engine::nn::{
     Initializer, InputSpec, LayerSpec, Link, LossSpec, Model, OptimizerSpec, ScheduleSpec, Targets,
 };
 pub use tidemill_engine::prequential::Truth;
-pub use tidemill_engine::{Engine, EngineSpec, Error, Result};
+pub use tidemill_engine::{Callback, Engine, EngineSpec, Error, Flow, Result, Step, Training};
 #[cfg(feature = "online")]
 pub use tidemill_online::Learner;
 #[cfg(feature = "online")]

@@ -12,6 +12,8 @@ use tidemill_engine::metrics::{Figures, Metric, Task};
 use tidemill_engine::nn::{LossSpec, Model, OptimizerSpec};
 use tidemill_engine::{Error, Result};
 
+use crate::fit::not_finite;
+
 /// Compiles a model with its loss and optimizer for this machine's cores, with seed 0.
 ///
 /// # Errors
@@ -87,8 +89,7 @@ impl Network {
         if loss.is_finite() {
             return Ok(loss);
         }
-        let (step, why) = (self.engine.step(), self.engine.why_not_finite(batch));
-        Err(Error::Run(format!("the loss is {loss} at step {step}; {why}")))
+        Err(not_finite(&self.engine, loss, &self.engine.why_not_finite(batch)))
     }
 
     /// Steps trained so far.
@@ -102,38 +103,8 @@ impl Network {
     /// For data that does not fit the model or cannot be read, an id beyond a vocabulary, and if the loss is
     /// not finite.
     pub fn evaluate(&mut self, data: Arc<dyn Dataset>) -> Result<Figures> {
-        let options = EvaluateOptions {
-            task: self.task,
-            metrics: self.metrics.clone(),
-            batch_size: default_batch_size(self.engine.spec().batch_size),
-            mistakes: 0,
-            data_threads: None,
-            read_ahead: None,
-        };
-        let figures = evaluate(&mut self.engine, &data, &options)?.figures;
-        match figures.get("loss") {
-            Some(loss) if !loss.is_finite() => Err(self.not_finite_on(data, *loss)),
-            _ => Ok(figures),
-        }
-    }
-
-    /// Looks for the batch on which the loss is not finite.
-    fn not_finite_on(&mut self, data: Arc<dyn Dataset>, loss: f64) -> Error {
-        let find = |engine: &mut Engine| -> Result<Option<String>> {
-            let mut loader = Loader::new(data, LoaderOptions::one_pass(1))?;
-            while let Some(batch) = loader.next_batch()? {
-                if engine.evaluate(batch)?.losses.iter().any(|l| !l.is_finite()) {
-                    let (sample, why) = (batch.position, engine.why_not_finite(batch));
-                    return Ok(Some(format!("the loss of sample {sample} is not finite; {why}")));
-                }
-            }
-            Ok(None)
-        };
-        match find(&mut self.engine) {
-            Ok(Some(why)) => Error::Run(why),
-            Ok(None) => Error::Run(format!("the loss on the data is {loss}")),
-            Err(error) => error,
-        }
+        let measure = Measure { task: self.task, metrics: self.metrics.clone() };
+        measure.on(&mut self.engine, &data)
     }
 
     /// Probabilities of the classes (or values, for regression) of each sample in `x`, a row of
@@ -228,6 +199,50 @@ impl Network {
     /// The compiled model itself.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
+    }
+}
+
+/// What is measured on data.
+pub(crate) struct Measure {
+    pub(crate) task: Task,
+    pub(crate) metrics: Vec<Metric>,
+}
+
+impl Measure {
+    /// Loss and metrics on `data`, by name.
+    pub(crate) fn on(&self, engine: &mut Engine, data: &Arc<dyn Dataset>) -> Result<Figures> {
+        let options = EvaluateOptions {
+            task: self.task,
+            metrics: self.metrics.clone(),
+            batch_size: default_batch_size(engine.spec().batch_size),
+            mistakes: 0,
+            data_threads: None,
+            read_ahead: None,
+        };
+        let figures = evaluate(engine, data, &options)?.figures;
+        match figures.get("loss") {
+            Some(loss) if !loss.is_finite() => Err(not_finite_on(engine, data, *loss)),
+            _ => Ok(figures),
+        }
+    }
+}
+
+/// Looks for the sample whose loss is not finite.
+fn not_finite_on(engine: &mut Engine, data: &Arc<dyn Dataset>, loss: f64) -> Error {
+    let mut find = || -> Result<Option<String>> {
+        let mut loader = Loader::new(data.clone(), LoaderOptions::one_pass(1))?;
+        while let Some(batch) = loader.next_batch()? {
+            if engine.evaluate(batch)?.losses.iter().any(|l| !l.is_finite()) {
+                let (sample, why) = (batch.position, engine.why_not_finite(batch));
+                return Ok(Some(format!("the loss of sample {sample} is not finite; {why}")));
+            }
+        }
+        Ok(None)
+    };
+    match find() {
+        Ok(Some(why)) => Error::Run(why),
+        Ok(None) => Error::Run(format!("the loss on the data is {loss}")),
+        Err(error) => error,
     }
 }
 

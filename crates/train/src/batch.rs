@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use tidemill_engine::data::{Batch, Loader};
 use tidemill_engine::nn::ScheduleSpec;
 
 use crate::watch;
@@ -12,8 +11,9 @@ use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::Evaluation;
 use tidemill_engine::memory::Budget;
-use tidemill_engine::metrics::{Figures, Meter};
+use tidemill_engine::metrics::Figures;
 use tidemill_engine::session::Session;
+use tidemill_engine::{Callback, Flow, Step, Training};
 use tidemill_recipe::Recipe;
 
 /// Why a run ended.
@@ -98,16 +98,12 @@ pub(crate) struct Position {
 /// Measures the validation data, if there is any.
 pub(crate) type Validate<'a> = dyn FnMut(&mut Engine) -> Result<Option<Evaluation>> + 'a;
 
-/// Drives an engine over a loader's batches until something stops it.
+/// What a recipe says to be done around the steps: stops, schedules, validation, checkpoints, the log.
 pub(crate) struct Driver<'a> {
     pub(crate) recipe: &'a Recipe,
-    pub(crate) engine: &'a mut Engine,
-    pub(crate) loader: Loader,
     pub(crate) schedule: ScheduleSpec,
     /// How steps count.
     pub(crate) course: Course,
-    /// The epoch under way.
-    pub(crate) meter: Meter,
     pub(crate) at: Position,
     /// Fields of a checkpoint that do not change during the run.
     pub(crate) base: Meta,
@@ -123,52 +119,61 @@ pub(crate) struct Driver<'a> {
     pub(crate) clock: Clock,
     /// What the process may take.
     pub(crate) budget: Budget,
+    /// The factor that plateaus so far put on the learning rate.
+    pub(crate) factor: f64,
+    /// Why the run ended; the data has no more epochs where nothing else stopped it.
+    pub(crate) stopped_by: StoppedBy,
+}
+
+impl Callback for Driver<'_> {
+    fn before_step(&mut self, training: &mut Training<'_>) -> Result<Flow> {
+        if let Some(reason) = self.reason_to_stop() {
+            self.stopped_by = reason;
+            return Ok(Flow::Stop);
+        }
+        training.learning_rate = self.rate(self.at.step);
+        Ok(Flow::Continue)
+    }
+
+    fn after_step(&mut self, training: &mut Training<'_>, step: &Step) -> Result<Flow> {
+        self.at.advance(step);
+        if let Some(why) = &step.why_not_finite {
+            return Err(self.not_finite(step.loss, why));
+        }
+        if !step.last_in_epoch {
+            if self.is_checkpoint_step() {
+                self.checkpoint(training)?;
+            }
+            self.tell(training)?;
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn after_epoch(&mut self, training: &mut Training<'_>, step: &Step) -> Result<Flow> {
+        self.end_epoch(training, step.learning_rate)?;
+        self.stay_within(training)?;
+        self.factor = self.plateau_factor();
+        self.tell(training)?;
+        Ok(Flow::Continue)
+    }
+
+    fn on_error(&mut self, training: &mut Training<'_>, error: Error) -> Error {
+        self.keep(training, error)
+    }
 }
 
 impl Driver<'_> {
     /// Trains until something stops it, and hands a checkpoint of the last step to the writer.
-    pub(crate) fn run(&mut self) -> Result<StoppedBy> {
+    pub(crate) fn run(&mut self, training: &mut Training<'_>) -> Result<StoppedBy> {
         // A run that was resumed may have ended where its last epoch could not be measured.
-        if self.course.step_of_epoch(self.at.step) == 0 && self.meter.samples() > 0 {
-            let rate = self.rate(self.at.step.saturating_sub(1), self.plateau_factor());
-            self.end_epoch(rate)?;
+        if self.course.step_of_epoch(self.at.step) == 0 && training.meter.samples() > 0 {
+            let rate = self.rate(self.at.step.saturating_sub(1));
+            self.end_epoch(training, rate)?;
         }
-        let mut factor = self.plateau_factor();
-        let stopped = loop {
-            if let Some(reason) = self.reason_to_stop() {
-                break reason;
-            }
-            let rate = self.rate(self.at.step, factor);
-            let loss = match self.step(rate) {
-                Ok(Some(loss)) => loss,
-                Ok(None) => break StoppedBy::Epochs,
-                Err(e) => return Err(self.keep(e)),
-            };
-            if !loss.is_finite() {
-                return Err(self.not_finite(loss));
-            }
-            if self.course.step_of_epoch(self.at.step) == 0 {
-                self.end_epoch(rate)?;
-                self.stay_within()?;
-                factor = self.plateau_factor();
-            } else if self.is_checkpoint_step() {
-                self.checkpoint()?;
-            }
-            self.tell()?;
-        };
-        self.checkpoint()?;
-        Ok(stopped)
-    }
-
-    /// Learns from the next batch; gives its loss. None where there is no batch.
-    fn step(&mut self, rate: f64) -> Result<Option<f32>> {
-        let Some((batch, ahead)) = self.loader.next_and_ahead()? else { return Ok(None) };
-        let result = self.engine.train_beside(batch, rate as f32, &|| ahead.piece())?;
-        drop(ahead);
-        let outputs = self.engine.outputs();
-        self.meter.add(outputs.losses, outputs.logits, batch);
-        self.at.advance(batch);
-        Ok(Some(result.loss))
+        self.factor = self.plateau_factor();
+        training.run(&mut [self])?;
+        self.checkpoint(training)?;
+        Ok(self.stopped_by)
     }
 
     /// Says where a resumed run continues, or why nothing is left to do.
@@ -209,10 +214,10 @@ impl Driver<'_> {
         plateau.map_or(1.0, |p| watch::plateau_factor(&self.at.history, p))
     }
 
-    fn rate(&self, step: u64, factor: f64) -> f64 {
+    fn rate(&self, step: u64) -> f64 {
         let scheduled = self.schedule.at(step);
         let plateau = self.recipe.training.plateau.as_ref();
-        plateau.map_or(scheduled, |p| watch::lowered(scheduled, factor, p))
+        plateau.map_or(scheduled, |p| watch::lowered(scheduled, self.factor, p))
     }
 
     /// What ends the run where it is.
@@ -242,13 +247,13 @@ impl Driver<'_> {
         patience.is_some_and(|p| watch::out_of_patience(history, p)).then_some(StoppedBy::Patience)
     }
 
-    fn end_epoch(&mut self, learning_rate: f64) -> Result<()> {
+    fn end_epoch(&mut self, training: &mut Training<'_>, learning_rate: f64) -> Result<()> {
         let epoch = self.course.epoch(self.at.step);
         let last = epoch >= self.recipe.epochs();
         let validation = match epoch.is_multiple_of(self.recipe.batch.validation_every) || last {
-            true => match (self.validate)(self.engine) {
+            true => match (self.validate)(training.engine) {
                 Ok(found) => found,
-                Err(e) => return Err(self.keep(e)),
+                Err(e) => return Err(self.keep(training, e)),
             },
             false => None,
         };
@@ -258,7 +263,7 @@ impl Driver<'_> {
             samples: self.at.samples,
             learning_rate,
             wall_seconds: self.clock.total(),
-            train: self.meter.figures(),
+            train: training.figures(),
             validation: validation.as_ref().map_or_else(Figures::new, |v| v.figures.clone()),
         };
         self.last_validation = validation.map(|v| (self.at.total_steps(), v));
@@ -266,13 +271,17 @@ impl Driver<'_> {
         self.session.writer.wait()?;
         self.session.folder.append_metrics(&figures)?;
         self.at.history.push(figures);
-        self.meter.reset();
+        training.start_epoch();
         if let Some(epoch) = self.at.history.last() {
             (self.watch)(Event::Epoch(epoch));
         }
         // A last checkpoint is written when the loop ends.
         let due = epoch.is_multiple_of(self.recipe.checkpoint.every_epochs) && !last;
-        if due || self.is_best() || self.is_checkpoint_step() { self.checkpoint() } else { Ok(()) }
+        if due || self.is_best() || self.is_checkpoint_step() {
+            self.checkpoint(training)
+        } else {
+            Ok(())
+        }
     }
 
     fn is_best(&self) -> bool {
@@ -284,7 +293,7 @@ impl Driver<'_> {
         self.recipe.checkpoint.every_steps.is_some_and(|n| self.at.step.is_multiple_of(n))
     }
 
-    fn checkpoint(&mut self) -> Result<()> {
+    fn checkpoint(&mut self, training: &Training<'_>) -> Result<()> {
         if self.saved.replace(self.at.total_steps()) == Some(self.at.total_steps()) {
             return Ok(());
         }
@@ -297,21 +306,21 @@ impl Driver<'_> {
             course: Some(self.course.clone()),
             samples: self.at.samples,
             wall_seconds: self.clock.total(),
-            running: self.meter.clone(),
+            running: training.meter.clone(),
             history: self.at.history.clone(),
             best,
             ..self.base.clone()
         };
-        self.session.writer.write(meta, self.engine.state().tensors().to_vec())
+        self.session.writer.write(meta, training.engine.state().tensors().to_vec())
     }
 
     /// Keeps what was learned before an error that has nothing to do with it.
-    fn keep(&mut self, error: Error) -> Error {
+    fn keep(&mut self, training: &Training<'_>, error: Error) -> Error {
         if self.at.total_steps() == 0 {
             return error;
         }
         let step = self.at.total_steps();
-        match self.checkpoint().and_then(|()| self.session.writer.wait()) {
+        match self.checkpoint(training).and_then(|()| self.session.writer.wait()) {
             Ok(()) => Error::Run(format!(
                 "{error}\nnote: what was learned until then is kept in the checkpoint of step {step}; \
                  --resume continues from there"
@@ -320,31 +329,30 @@ impl Driver<'_> {
         }
     }
 
-    fn not_finite(&mut self, loss: f32) -> Error {
+    fn not_finite(&mut self, loss: f32, why: &str) -> Error {
         let kept = match self.session.writer.wait() {
             Ok(()) => "the last good checkpoint stays",
             Err(_) => "no checkpoint could be written either",
         };
         let (step, epoch) = (self.at.step, self.course.epoch(self.at.step - 1) + 1);
         Error::Run(format!(
-            "the loss is {loss} at step {step} (epoch {epoch}), so the run stops; {kept}. Lower the \
-             learning rate, set clip_norm in the optimizer, or look for bad values in the data"
+            "the loss is {loss} at step {step} (epoch {epoch}), so the run stops; {kept}; {why}"
         ))
     }
 
     /// Ends a run that takes more memory than it was given, with a checkpoint.
-    fn stay_within(&mut self) -> Result<()> {
+    fn stay_within(&mut self, training: &Training<'_>) -> Result<()> {
         let Err(e) = self.budget.enforce() else { return Ok(()) };
-        self.checkpoint()?;
+        self.checkpoint(training)?;
         self.session.writer.wait()?;
         Err(e)
     }
 
-    fn tell(&mut self) -> Result<()> {
+    fn tell(&mut self, training: &Training<'_>) -> Result<()> {
         if !self.clock.is_time_to_report() {
             return Ok(());
         }
-        self.stay_within()?;
+        self.stay_within(training)?;
         let epochs = self.recipe.epochs();
         let left = self.course.end(epochs).saturating_sub(self.at.step);
         let seconds = self.clock.here();
@@ -355,8 +363,8 @@ impl Driver<'_> {
             epochs,
             step: self.course.step_of_epoch(self.at.step),
             steps: self.course.steps_per_epoch,
-            loss: self.meter.loss(),
-            accuracy: self.meter.accuracy(),
+            loss: training.meter.loss(),
+            accuracy: training.meter.accuracy(),
             samples_per_second: samples as f64 / seconds,
             seconds_left: left as f64 * seconds / steps.max(1) as f64,
         }));
@@ -370,10 +378,10 @@ impl Position {
         self.step + self.online_steps
     }
 
-    fn advance(&mut self, batch: &Batch) {
+    fn advance(&mut self, step: &Step) {
         self.step += 1;
-        self.samples += (batch.len - batch.num_skipped) as u64;
-        self.data = batch.next_position;
+        self.samples += step.samples;
+        self.data = step.position;
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use tidemill_engine::Training;
 use tidemill_engine::checkpoint::{
     Checkpoint, Checkpoints, Course, EpochFigures, Meta, state_sha256,
 };
@@ -108,11 +109,8 @@ pub fn train(
     let is_resumed = session.resumed.is_some();
     let mut driver = Driver {
         recipe: &recipe,
-        engine: &mut engine,
-        loader,
         schedule: recipe.training.optimizer.schedule().clone().over(course.run_steps),
         course,
-        meter,
         base: base_meta(&file, &data, session.resumed.as_ref()),
         saved: session.resumed.as_ref().map(|c| c.meta.step),
         session: &mut session,
@@ -123,12 +121,16 @@ pub fn train(
         clock: Clock::start(&at),
         at,
         budget,
+        factor: 1.0,
+        stopped_by: StoppedBy::Epochs,
     };
     if is_resumed {
         driver.tell_resumed();
     }
-    let stopped_by = driver.run()?;
-    let Driver { at, course, clock, meter, last_validation, .. } = driver;
+    let mut training = Training::new(&mut engine, loader, meter);
+    let stopped_by = driver.run(&mut training)?;
+    let meter = training.meter;
+    let Driver { at, course, clock, last_validation, .. } = driver;
     let wall_seconds = clock.total();
     tell_skipped(&data, watch);
     let restored = restore_best(&file, stopped_by, &mut session, &mut engine, watch)?;

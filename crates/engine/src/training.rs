@@ -1,0 +1,170 @@
+//! Training in batches: the one loop over the steps, for recipes and for the library.
+
+use tidemill_data::Loader;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::metrics::{CustomMeter, Figures, Meter};
+
+/// An engine that is being trained on a loader's batches.
+pub struct Training<'a> {
+    /// The model with its weights.
+    pub engine: &'a mut Engine,
+    /// The learning rate of the next step. It is the optimizer's own again before each step, for
+    /// [`Callback::before_step`] to change.
+    pub learning_rate: f64,
+    /// The built-in figures of the epoch under way.
+    pub meter: Meter,
+    custom: CustomMeter,
+    loader: Loader,
+}
+
+/// A step that was made.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The mean loss of its batch before the update.
+    pub loss: f32,
+    /// Where the loss is not finite: what may be the cause, and what to do. The update was made, so that
+    /// weights may not be finite either.
+    pub why_not_finite: Option<String>,
+    /// Its learning rate.
+    pub learning_rate: f64,
+    /// Samples that it learned from.
+    pub samples: u64,
+    /// The loader's position after it.
+    pub position: u64,
+    /// Whether the epoch ends with it.
+    pub last_in_epoch: bool,
+}
+
+/// Whether training continues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// With the next step.
+    Continue,
+    /// It ends here.
+    Stop,
+}
+
+/// What happens around the steps: schedules, stops, checkpoints, logs. Each method does nothing by
+/// default. An error of one ends the training with that error.
+pub trait Callback {
+    /// Before each step. It may set [`Training::learning_rate`], or change weights.
+    ///
+    /// # Errors
+    /// Its own.
+    fn before_step(&mut self, _training: &mut Training<'_>) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
+    /// After each step, also if its loss is not finite.
+    ///
+    /// # Errors
+    /// Its own.
+    fn after_step(&mut self, _training: &mut Training<'_>, _step: &Step) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
+    /// After the last step of each epoch, after [`Callback::after_step`]. The epoch's figures are in
+    /// [`Training::figures`] until it returns.
+    ///
+    /// # Errors
+    /// Its own.
+    fn after_epoch(&mut self, _training: &mut Training<'_>, _step: &Step) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
+    /// When a batch cannot be read or does not fit; gives the error with which training ends.
+    fn on_error(&mut self, _training: &mut Training<'_>, error: Error) -> Error {
+        error
+    }
+}
+
+impl<'a> Training<'a> {
+    /// Of `engine` on the batches of `loader`, measured by `meter`.
+    pub fn new(engine: &'a mut Engine, loader: Loader, meter: Meter) -> Training<'a> {
+        let custom = CustomMeter::of(engine);
+        Training { engine, learning_rate: 0.0, meter, custom, loader }
+    }
+
+    /// Trains until the loader has no more batches or a callback stops it. Callbacks are called in their
+    /// order, all of them, also if one of them stops the training.
+    ///
+    /// # Errors
+    /// For a batch that cannot be read, does not fit the model or has an id beyond a vocabulary, and those
+    /// of the callbacks.
+    pub fn run(&mut self, callbacks: &mut [&mut dyn Callback]) -> Result<()> {
+        loop {
+            let schedule = self.engine.spec().optimizer.schedule();
+            self.learning_rate = schedule.at(self.engine.step());
+            if all(callbacks, |c| c.before_step(self))? == Flow::Stop {
+                return Ok(());
+            }
+            let step = match self.step() {
+                Ok(Some(step)) => step,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    return Err(callbacks.iter_mut().fold(error, |e, c| c.on_error(self, e)));
+                }
+            };
+            let mut flow = all(callbacks, |c| c.after_step(self, &step))?;
+            if step.last_in_epoch {
+                if all(callbacks, |c| c.after_epoch(self, &step))? == Flow::Stop {
+                    flow = Flow::Stop;
+                }
+                self.start_epoch();
+            }
+            if flow == Flow::Stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Learns from the next batch. None where there is none.
+    fn step(&mut self) -> Result<Option<Step>> {
+        let Some((batch, ahead)) = self.loader.next_and_ahead()? else { return Ok(None) };
+        self.engine.check_ids(batch)?;
+        let rate = self.learning_rate;
+        let loss = self.engine.train_beside(batch, rate as f32, &|| ahead.piece())?.loss;
+        drop(ahead);
+        let outputs = self.engine.outputs();
+        self.meter.add(outputs.losses, outputs.logits, batch);
+        self.custom.add(self.engine, &batch.weights);
+        Ok(Some(Step {
+            loss,
+            why_not_finite: (!loss.is_finite()).then(|| self.engine.why_not_finite(batch)),
+            learning_rate: rate,
+            samples: (batch.len - batch.num_skipped) as u64,
+            position: batch.next_position,
+            last_in_epoch: batch.last_in_epoch,
+        }))
+    }
+
+    /// Figures of the epoch under way by name: `loss`, `accuracy`, ...; each batch is measured before its
+    /// step.
+    pub fn figures(&self) -> Figures {
+        let mut figures = self.meter.figures();
+        self.custom.extend(&mut figures);
+        figures
+    }
+
+    /// Forgets the figures of the epoch under way.
+    pub fn start_epoch(&mut self) {
+        self.meter.reset();
+        self.custom.reset();
+    }
+}
+
+/// Calls all; the flow stops if one of them says so.
+fn all(
+    callbacks: &mut [&mut dyn Callback],
+    mut call: impl FnMut(&mut dyn Callback) -> Result<Flow>,
+) -> Result<Flow> {
+    let mut flow = Flow::Continue;
+    for callback in callbacks {
+        if call(*callback)? == Flow::Stop {
+            flow = Flow::Stop;
+        }
+    }
+    Ok(flow)
+}
