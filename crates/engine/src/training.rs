@@ -91,8 +91,8 @@ impl<'a> Training<'a> {
     /// order, all of them, also if one of them stops the training.
     ///
     /// # Errors
-    /// For a batch that cannot be read, does not fit the model or has an id beyond a vocabulary, and those
-    /// of the callbacks.
+    /// For a batch that cannot be read or does not fit the model, an id beyond a vocabulary, a target that
+    /// the loss is not defined for, and those of the callbacks.
     pub fn run(&mut self, callbacks: &mut [&mut dyn Callback]) -> Result<()> {
         loop {
             let schedule = self.engine.spec().optimizer.schedule();
@@ -123,7 +123,7 @@ impl<'a> Training<'a> {
     /// Learns from the next batch. None where there is none.
     fn step(&mut self) -> Result<Option<Step>> {
         let Some((batch, ahead)) = self.loader.next_and_ahead()? else { return Ok(None) };
-        self.engine.check_ids(batch)?;
+        self.engine.check(batch)?;
         let rate = self.learning_rate;
         let loss = self.engine.train_beside(batch, rate as f32, &|| ahead.piece())?.loss;
         drop(ahead);

@@ -141,6 +141,27 @@ impl LossSpec {
         }
     }
 
+    /// The least and the greatest target that it is defined for.
+    pub fn target_range(&self) -> (f64, f64) {
+        match self {
+            LossSpec::BinaryCrossentropy { .. }
+            | LossSpec::BinaryFocalCrossentropy { .. }
+            | LossSpec::CategoricalCrossentropy { .. } => (0.0, 1.0),
+            LossSpec::Hinge {} => (-1.0, 1.0),
+            _ => (f64::NEG_INFINITY, f64::INFINITY),
+        }
+    }
+
+    /// The same in words for an error; none where all targets are taken.
+    pub fn takes_targets(&self) -> Option<String> {
+        let (name, (least, most)) = (self.name(), self.target_range());
+        match (least.is_finite(), most.is_finite()) {
+            (false, _) => None,
+            (true, true) => Some(format!("the loss {name} takes targets from {least} to {most}")),
+            (true, false) => Some(format!("the loss {name} takes targets of {least} or more")),
+        }
+    }
+
     /// How the output becomes probabilities, if it does.
     pub fn link(&self) -> Link {
         match self {

@@ -45,6 +45,17 @@ impl Task {
         self != Task::Values
     }
 
+    /// Whether values may be in any units: outputs are then the values themselves, and targets may be
+    /// standardized.
+    pub fn in_any_units(self) -> bool {
+        self == Task::Values
+    }
+
+    /// The value that a logit stands for, where labels are values.
+    pub fn value(self, logit: f32) -> f32 {
+        logit
+    }
+
     /// The loss of a model that knows nothing: all classes as probable. 0 where there is no such
     /// value.
     pub fn ignorance(self, num_outputs: usize) -> f64 {
@@ -98,10 +109,9 @@ impl Task {
                 errors.sum::<f64>() / logits.len() as f64
             }
             (Task::Values, truth) => {
-                let errors = logits
-                    .iter()
-                    .enumerate()
-                    .map(|(o, &x)| f64::from((truth.target(o, logits.len()) - x).abs()));
+                let errors = logits.iter().enumerate().map(|(o, &x)| {
+                    f64::from((truth.target(o, logits.len()) - self.value(x)).abs())
+                });
                 errors.sum::<f64>() / logits.len() as f64
             }
         }

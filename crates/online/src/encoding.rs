@@ -6,7 +6,7 @@ use tidemill_engine::data::{Known, TableInputs};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::{Batch, Truth};
 use tidemill_engine::metrics::Task;
-use tidemill_engine::nn::ModelSpec;
+use tidemill_engine::nn::{LossSpec, ModelSpec};
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::online::OnlineSpec;
 use tidemill_recipe::online::join::Missing;
@@ -27,6 +27,7 @@ pub struct Encoding {
     spec: OnlineSpec,
     model: ModelSpec,
     task: Task,
+    loss: LossSpec,
     /// What the model takes, and how many outputs it has.
     takes: Takes,
     outputs: usize,
@@ -85,6 +86,7 @@ impl Encoding {
             spec: OnlineSpec { features: file.features()?, ..file.recipe.online.clone() },
             model: file.recipe.model.clone(),
             task: file.recipe.task(),
+            loss: file.recipe.training.loss.clone(),
             takes,
             outputs: model.num_outputs(),
             images: Images::of(file)?,
@@ -250,7 +252,10 @@ impl Encoding {
         };
         let output = |n: f64| n >= 0.0 && n < outputs as f64 && n.fract() == 0.0;
         let labels = match self.task {
-            task if !task.has_classes() => Labels::values(self.spec.scale_targets && outputs == 1),
+            task if !task.has_classes() => {
+                let scale = self.spec.scale_targets && task.in_any_units();
+                Labels::values(scale && outputs == 1)
+            }
             _ if !named.is_empty() => Labels::classes(outputs.max(2), named),
             // Class 0 is the one of events whose label never comes.
             Task::Binary if negative && most(&|n| matches!(n, 0.0 | 1.0 | -1.0)) => Labels::Binary,
@@ -341,7 +346,8 @@ impl Encoding {
         if !(weight.is_finite() && weight >= 0.0) {
             return Ok(Err(BadEvent::new(format!("weight {weight} is not 0 or more"))));
         }
-        Ok(labels.check(event.label()).map(|()| weight))
+        let label = labels.check(event.label()).and_then(|()| self.in_range(event.label()));
+        Ok(label.map(|()| weight))
     }
 
     /// The inputs of an event whose label is taken later, and the rows of tables that were freed for
@@ -359,8 +365,23 @@ impl Encoding {
     /// Whether a label can be taken; nothing is learned from it.
     pub(crate) fn check_label(&self, label: Value<'_>) -> OrBad<()> {
         match &self.known.labels {
-            Some(labels) => Ok(labels.check(label)),
+            Some(labels) => Ok(labels.check(label).and_then(|()| self.in_range(label))),
             None => Err(unknown()),
+        }
+    }
+
+    /// Whether the loss is defined for a label that is a value.
+    fn in_range(&self, label: Value<'_>) -> std::result::Result<(), BadEvent> {
+        if self.task.has_classes() {
+            return Ok(());
+        }
+        let (least, most) = self.loss.target_range();
+        match Labels::number(label) {
+            Some(n) if n < least || n > most => {
+                let takes = self.loss.takes_targets().unwrap_or_default();
+                Err(BadEvent::new(format!("label {n}: {takes}")))
+            }
+            _ => Ok(()),
         }
     }
 

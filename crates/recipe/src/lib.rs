@@ -110,6 +110,7 @@ impl RecipeFile {
     fn check_kind(&self) -> Result<()> {
         let gives_model = self.gives(&["model"]);
         if self.recipe.online.linear.is_none() {
+            self.check_units()?;
             return if gives_model { Ok(()) } else { Err(self.error_at("model", "is missing")) };
         }
         let both = match (gives_model, self.gives_optimizer()) {
@@ -121,6 +122,25 @@ impl RecipeFile {
             both,
             "has no place beside online.linear, which is the model and has its own rules; leave one out",
         ))
+    }
+
+    /// Targets are standardized only where they may be in any units.
+    fn check_units(&self) -> Result<()> {
+        let keys: [&[&str]; 2] =
+            [&["online", "scale_targets"], &["batch", "data", "csv", "scale_targets"]];
+        let table = match &self.recipe.batch.data {
+            Some(DataSpec::Csv(table)) => table.scale_targets,
+            _ => false,
+        };
+        let wanted = [self.gives(keys[0]) && self.recipe.online.scale_targets, table];
+        for (key, _) in keys.iter().zip(wanted).filter(|(_, wanted)| *wanted) {
+            if !self.recipe.task().in_any_units() {
+                let loss = self.recipe.training.loss.name();
+                let what = format!("= true has no meaning for the loss {loss}; leave it out");
+                return Err(self.error_at(&key.join("."), &what));
+            }
+        }
+        Ok(())
     }
 
     fn gives(&self, path: &[&str]) -> bool {

@@ -104,6 +104,12 @@ fn mistakes_are_told_by_line_and_key() {
         ),
         (
             "epochs     = 10",
+            "epochs = 10\n[online]\nscale_targets = true",
+            "recipe.toml:19: online.scale_targets = true has no meaning for the loss \
+          sparse_categorical_crossentropy; leave it out",
+        ),
+        (
+            "epochs     = 10",
             "epochs = 10\n[stop]\ntarget = { metric = \"validation.acuracy\", \
           value = 0.9 }",
             "recipe.toml:19: stop.target.metric = \"validation.acuracy\" is unknown; did you mean \

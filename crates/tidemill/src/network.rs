@@ -84,7 +84,7 @@ impl Network {
     /// # Errors
     /// As [`Network::train_on_batch`].
     pub fn train_on_batch_at(&mut self, batch: &Batch, learning_rate: f64) -> Result<f32> {
-        self.engine.check_ids(batch)?;
+        self.engine.check(batch)?;
         let loss = self.engine.train(batch, learning_rate as f32)?.loss;
         if loss.is_finite() {
             return Ok(loss);

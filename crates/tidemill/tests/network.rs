@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tidemill::nn::EntityEmbeddingSpec;
 use tidemill::{
-    Activation, Batch, Engine, EngineSpec, Fit, LossSpec, MemoryDataset, Model, Network,
-    OptimizerSpec,
+    Activation, Batch, Callback, Engine, EngineSpec, Fit, Flow, LossSpec, MemoryDataset, Model,
+    Network, OptimizerSpec, Result, Step, Training,
 };
 
 const SPARSE: LossSpec = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
@@ -235,6 +235,74 @@ fn ids_beyond_a_vocabulary_are_errors() {
         let data = Arc::new(MemoryDataset::classes(bad.to_vec(), &[3], vec![1]).unwrap());
         assert!(network.evaluate(data.clone()).unwrap_err().to_string().contains("for table"));
         assert!(network.fit(data, Fit::default()).is_err());
+    }
+}
+
+#[test]
+fn targets_that_a_loss_is_not_defined_for_are_errors() {
+    let model = Model::features(1).dense(2, Activation::Linear);
+    for (loss, bad) in [
+        (LossSpec::BinaryCrossentropy { label_smoothing: 0.0 }, 3.0),
+        (LossSpec::BinaryFocalCrossentropy { gamma: 2.0, alpha: None }, -1.0),
+        (LossSpec::Hinge {}, 2.0),
+    ] {
+        let mut network = tidemill::compile(model.clone(), loss, OptimizerSpec::sgd(0.1)).unwrap();
+        let data = |y: f32| {
+            Arc::new(
+                MemoryDataset::targets(vec![0.1, 0.2], &[1], vec![0.0, 1.0, 1.0, y], 2).unwrap(),
+            )
+        };
+        assert!(network.fit(data(0.0), Fit::default()).is_ok());
+        let before = bits(&network);
+        let message = network.fit(data(bad), Fit::default()).unwrap_err().to_string();
+        assert!(message.contains(&format!("is {bad}; the loss ")), "{message}");
+        assert_eq!(bits(&network), before, "nothing was learned");
+    }
+}
+
+/// Counts, changes the learning rate, and stops.
+#[derive(Default)]
+struct Counter {
+    steps: u64,
+    epochs: u64,
+}
+
+impl Callback for Counter {
+    fn before_step(&mut self, training: &mut Training<'_>) -> Result<Flow> {
+        training.learning_rate = if training.engine.step() < 7 { 0.01 } else { 0.0 };
+        Ok(Flow::Continue)
+    }
+
+    fn after_step(&mut self, training: &mut Training<'_>, step: &Step) -> Result<Flow> {
+        self.steps += 1;
+        assert_eq!(training.engine.step(), self.steps);
+        assert!(step.loss.is_finite() && step.samples == if step.last_in_epoch { 8 } else { 32 });
+        Ok(if self.steps == 17 { Flow::Stop } else { Flow::Continue })
+    }
+
+    fn after_epoch(&mut self, training: &mut Training<'_>, _: &Step) -> Result<Flow> {
+        self.epochs += 1;
+        assert!(training.figures()["accuracy"] > 0.0);
+        Ok(Flow::Continue)
+    }
+}
+
+#[test]
+fn callbacks_see_each_step_change_its_rate_and_stop() {
+    let plain = Model::features(4).dense(8, Activation::Relu).dense(2, Activation::Linear);
+    let mut counted = network(plain.clone());
+    let mut counter = Counter::default();
+    let callbacks: Vec<&mut dyn Callback> = vec![&mut counter];
+    let history =
+        counted.fit(classes(200), Fit { epochs: 5, callbacks, ..Fit::default() }).unwrap();
+    assert_eq!((counter.steps, counter.epochs, history.len()), (17, 2, 2));
+    // The same by a function of the step: after step 7 nothing is learned any more.
+    let mut other = network(plain);
+    let rate = |step| if step < 7 { 0.01 } else { 0.0 };
+    let fit = Fit { epochs: 1, learning_rate: Some(Box::new(rate)), ..Fit::default() };
+    other.fit(classes(200), fit).unwrap();
+    for name in ["layers.0.dense.kernel", "layers.1.dense.bias"] {
+        assert_eq!(counted.weight(name), other.weight(name));
     }
 }
 

@@ -1,13 +1,23 @@
 //! What is wrong with a batch that a model cannot take.
 
-use tidemill_fields::{Batch, Column, DType};
+use tidemill_fields::{Batch, Column, DType, Truth};
 use tidemill_nn::{EntityEmbeddingSpec, LayerSpec};
 
 use super::{Engine, EngineError};
 
 impl Engine {
-    /// Checks the ids that entity embeddings read out of floats. A step does not look at them: an id
-    /// without a row makes its loss NaN. (Ids of an input of ids are checked at each step.)
+    /// Checks what a step does not look at: ids ([`Engine::check_ids`]), and targets that the loss is not
+    /// defined for, such as 3 for a cross-entropy of yes or no.
+    ///
+    /// # Errors
+    /// Names the first sample, and its id or target.
+    pub fn check(&self, batch: &Batch) -> Result<(), EngineError> {
+        self.check_ids(batch)?;
+        self.check_targets(batch)
+    }
+
+    /// Checks the ids that entity embeddings read out of floats, where one without a row makes its loss
+    /// NaN. (Ids of an input of ids are checked at each step.)
     ///
     /// # Errors
     /// Names the first sample and id that has no row.
@@ -22,9 +32,29 @@ impl Engine {
         Ok(())
     }
 
+    fn check_targets(&self, batch: &Batch) -> Result<(), EngineError> {
+        let loss = &self.spec.loss;
+        let (least, most) = loss.target_range();
+        if least == f64::NEG_INFINITY {
+            return Ok(());
+        }
+        let is_wrong = |t: f32| f64::from(t) < least || f64::from(t) > most;
+        let mut wrong = (0..batch.len).filter_map(|i| match batch.truth(i) {
+            Truth::Values(values) if batch.weights.get(i) != Some(&0.0) => {
+                values.iter().find(|t| is_wrong(**t)).map(|value| (i, value))
+            }
+            _ => None,
+        });
+        let Some((sample, value)) = wrong.next() else { return Ok(()) };
+        Err(EngineError(format!(
+            "the target of sample {sample} of the batch is {value}; {}",
+            loss.takes_targets().unwrap_or_default()
+        )))
+    }
+
     /// Why a step on this batch gave what is not finite, and what to do.
     pub fn why_not_finite(&self, batch: &Batch) -> String {
-        if let Err(EngineError(what)) = self.check_ids(batch) {
+        if let Err(EngineError(what)) = self.check(batch) {
             return what;
         }
         let fields = batch.signature().fields().iter().zip(&batch.columns);

@@ -124,7 +124,7 @@ impl Meter {
                 }
                 (_, truth) => {
                     if let Some(regression) = &mut self.regression {
-                        regression.add(row, truth);
+                        regression.add(row.iter().map(|&x| self.task.value(x)), truth);
                     }
                 }
             }

@@ -26,11 +26,11 @@ impl Regression {
         Regression { outputs: vec![Sums::default(); num_outputs], samples: 0 }
     }
 
-    pub(super) fn add(&mut self, predicted: &[f32], truth: Truth<'_>) {
-        let first = self.samples == 0;
+    pub(super) fn add(&mut self, predicted: impl Iterator<Item = f32>, truth: Truth<'_>) {
+        let (first, outputs) = (self.samples == 0, self.outputs.len());
         self.samples += 1;
-        for (o, (sums, &p)) in self.outputs.iter_mut().zip(predicted).enumerate() {
-            let (p, t) = (f64::from(p), f64::from(truth.target(o, predicted.len())));
+        for (o, (sums, p)) in self.outputs.iter_mut().zip(predicted).enumerate() {
+            let (p, t) = (f64::from(p), f64::from(truth.target(o, outputs)));
             if first {
                 sums.shift = t;
             }
