@@ -11,6 +11,7 @@ use tidemill_engine::nn::check::{Facts, Labels, Severity, check};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
 use tidemill_engine::evaluate::skipped;
+use tidemill_engine::fields::Truth;
 use tidemill_engine::metrics::Task;
 use tidemill_recipe::data::RunData;
 use tidemill_recipe::engine_spec;
@@ -149,6 +150,32 @@ fn check_range(file: &RecipeFile, key: &str, set: &dyn Dataset) -> Option<Findin
     Some(Finding::error(key, what, "the last layer needs one unit for each class"))
 }
 
+/// Whether each target is one that the loss is defined for; of samples in memory.
+fn check_targets(file: &RecipeFile, key: &str, set: &dyn Dataset) -> Option<Finding> {
+    let loss = &file.recipe.training.loss;
+    let help = loss.takes_targets()?;
+    let is_values = matches!(set.label_kind(), LabelKind::Values { .. });
+    if !is_values || set.fill_cost() == FillCost::Decode {
+        return None;
+    }
+    let (least, most) = loss.target_range();
+    let is_wrong = |t: &&f32| f64::from(**t) < least || f64::from(**t) > most;
+    let mut one = Batch::new(set.info().signature.clone());
+    one.resize(1);
+    for index in 0..set.len() {
+        one.weights[0] = 1.0;
+        set.fill(index, &mut one.row_mut(0)).ok()?;
+        if let Truth::Values(values) = one.truth(0)
+            && let Some(target) = values.iter().find(is_wrong)
+            && one.weights[0] != 0.0
+        {
+            let what = format!("{} has the target {target}", set.describe(index));
+            return Some(Finding::error(key, what, &help));
+        }
+    }
+    None
+}
+
 /// What the labels alone tell.
 fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -167,6 +194,7 @@ fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
             continue;
         }
         findings.extend(check_range(file, key, set.as_ref()));
+        findings.extend(check_targets(file, key, set.as_ref()));
         let counts = class_counts(set.as_ref());
         let name = |class: usize| data.class_names.get(class).map_or("?", String::as_str);
         let empty: Vec<&str> =
