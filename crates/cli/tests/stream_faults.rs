@@ -327,6 +327,37 @@ fn predictions_are_written_beside_learning() {
 }
 
 #[test]
+fn counts_are_learned_and_negative_ones_are_bad() {
+    let place = Place::new(&VALUES.replace("huber", "poisson"));
+    let count = |a: f64, b: f64| (1.0 + a - 0.5 * b).exp().round().to_string();
+    let data = rows(3000, count);
+    place.write("data.csv", &(data.clone() + "1,1,-1\n"));
+    let output = place.learn("data.csv", &[]);
+    let says = stderr(&output);
+    assert!(says.contains("label -1: the loss poisson takes targets of 0 or more"), "{says}");
+    let summary = place.summary();
+    assert_eq!((&summary["events"], &summary["bad_events"]), (&3000.into(), &1.into()));
+    let [ours, mean] = ["mae", "mean.mae"].map(|name| number(&summary, name));
+    assert!(ours < 0.4 * mean, "{ours} {mean}");
+    let (run, asked) = (place.path("run"), place.write("asked.csv", "a,b\n1,0\n-1,0\n"));
+    let predicted = succeed(&["predict", text(&run), "--data", text(&asked), "--json"]);
+    for (line, rate) in predicted.lines().zip([2.0_f64, 0.0].map(f64::exp)) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let found = line["outputs"][0].as_f64().unwrap();
+        assert!((found / rate - 1.0).abs() < 0.3, "{line}, and the rate is {rate}");
+    }
+    let scaled = place.refused("data.csv", &["--set", "online.scale_targets=true"], 2);
+    assert!(scaled.contains("has no meaning for the loss poisson"), "{scaled}");
+    // In batches it is known before the first step.
+    let table = "batch.data={ csv = { path = 'data.csv', label = 'y' } }";
+    let train = ["train", "recipe.toml", "--out", "batch", "--set", table];
+    let output = command(&train).current_dir(place.0.path()).output().unwrap();
+    let says = stderr(&output);
+    assert!(says.contains("data.csv:3002 has the target -1"), "{says}");
+    assert!(says.contains("poisson takes targets of 0 or more"), "{says}");
+}
+
+#[test]
 fn a_linear_model_predicts_and_is_evaluated() {
     let place = Place::new(LINEAR);
     place.write("data.csv", &classes(2000));

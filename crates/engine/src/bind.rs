@@ -75,7 +75,7 @@ impl Reads {
 pub(crate) fn classes(loss: &LossSpec, width: usize) -> usize {
     match (width, loss.link()) {
         // One output may be the value of a class number itself.
-        (1, Link::Identity) => usize::MAX,
+        (1, Link::Identity | Link::Exponential) => usize::MAX,
         (1, _) => 2,
         (n, _) => n,
     }

@@ -20,6 +20,7 @@ fn it_is_that_of_the_compiled_step() {
         (LossSpec::MeanAbsoluteError {}, 1),
         (LossSpec::Huber { delta: 0.5 }, 1),
         (LossSpec::Hinge {}, 1),
+        (LossSpec::Poisson {}, 1),
     ];
     for (loss, outputs) in losses {
         let model = Model::features(2).dense(outputs, Activation::Linear);

@@ -68,6 +68,10 @@ pub enum LossSpec {
     },
     /// Hinge loss, `max(0, 1 - t * x)`, with targets -1 and 1 or 0 and 1.
     Hinge {},
+    /// Poisson loss, `e^x - t * x`, of counts: the model's output `x` is the logarithm of the expected
+    /// count, and predictions and errors are counts. Targets of 0 or more, which need not be integers.
+    #[serde(alias = "poisson_nll")]
+    Poisson {},
     /// A loss of another crate, from Rust alone: no recipe has one.
     #[serde(skip_deserializing, serialize_with = "write_loss")]
     Custom(Custom<dyn CustomLoss>),
@@ -99,6 +103,8 @@ pub enum Link {
     Softmax,
     /// Sigmoid of each output.
     Sigmoid,
+    /// The exponential function of each output.
+    Exponential,
     /// The outputs are read as they are.
     Identity,
 }
@@ -127,6 +133,7 @@ impl LossSpec {
             LossSpec::MeanAbsoluteError {} => "mean_absolute_error",
             LossSpec::Huber { .. } => "huber",
             LossSpec::Hinge {} => "hinge",
+            LossSpec::Poisson {} => "poisson",
             LossSpec::Custom(loss) => loss.get().name(),
         }
     }
@@ -148,6 +155,7 @@ impl LossSpec {
             | LossSpec::BinaryFocalCrossentropy { .. }
             | LossSpec::CategoricalCrossentropy { .. } => (0.0, 1.0),
             LossSpec::Hinge {} => (-1.0, 1.0),
+            LossSpec::Poisson {} => (0.0, f64::INFINITY),
             _ => (f64::NEG_INFINITY, f64::INFINITY),
         }
     }
@@ -171,6 +179,7 @@ impl LossSpec {
             LossSpec::BinaryCrossentropy { .. } | LossSpec::BinaryFocalCrossentropy { .. } => {
                 Link::Sigmoid
             }
+            LossSpec::Poisson {} => Link::Exponential,
             LossSpec::Custom(loss) => loss.get().link(),
             _ => Link::Identity,
         }
@@ -290,6 +299,13 @@ impl LossSpec {
             LossSpec::MeanAbsoluteError {} => pair(PairLoss::AbsoluteError),
             LossSpec::Huber { delta } => pair(PairLoss::Huber { delta: delta as f32 }),
             LossSpec::Hinge {} => pair(PairLoss::Hinge),
+            LossSpec::Poisson {} => {
+                let targets = top_level_input(graph, "targets", &shape, DType::F32);
+                let rate = graph.apply(Unary::Exp, &[logits])?;
+                let counted = graph.apply(Binary::Mul, &[targets, logits])?;
+                let losses = graph.apply(Binary::Sub, &[rate, counted])?;
+                return mean_but_first(graph, losses);
+            }
             LossSpec::Custom(_) => {
                 return Err(GraphError::new("is built by itself; please report it"));
             }
@@ -359,6 +375,7 @@ impl LossSpec {
         match self.link() {
             Link::Softmax => graph.apply(Softmax::Plain, &[logits]),
             Link::Sigmoid => graph.apply(Op::Unary(Unary::Sigmoid), &[logits]),
+            Link::Exponential => graph.apply(Unary::Exp, &[logits]),
             Link::Identity => Ok(logits),
         }
     }
@@ -368,6 +385,7 @@ impl LossSpec {
         let log = |graph: &mut Graph, x: TensorId| graph.apply(Unary::Log, &[x]);
         match self.link() {
             Link::Identity => Ok(p),
+            Link::Exponential => log(graph, p),
             Link::Softmax => {
                 let p = graph.apply(Unary::Clip { low: 1e-30, high: 1.0 }, &[p])?;
                 log(graph, p)
@@ -402,9 +420,10 @@ impl LossSpec {
             }
             LossSpec::Huber { delta } => require(delta > 0.0, || at("delta"), "above 0", delta),
             LossSpec::Custom(ref loss) => check_name(loss.get().name(), "loss", "loss"),
-            LossSpec::MeanSquaredError {} | LossSpec::MeanAbsoluteError {} | LossSpec::Hinge {} => {
-                Ok(())
-            }
+            LossSpec::MeanSquaredError {}
+            | LossSpec::MeanAbsoluteError {}
+            | LossSpec::Hinge {}
+            | LossSpec::Poisson {} => Ok(()),
         }
     }
 }

@@ -51,6 +51,7 @@ impl LossSpec {
                 let sign = if t <= 0.0 { -1.0 } else { t };
                 (1.0 - sign * x).max(0.0)
             }),
+            LossSpec::Poisson {} => mean(&|x, t| x.exp() - t * x),
             LossSpec::Custom(_) => f64::NAN,
         };
         value as f32

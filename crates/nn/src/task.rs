@@ -13,6 +13,8 @@ pub enum Task {
     Binary,
     /// The outputs are the values themselves.
     Values,
+    /// Expected counts: the outputs are their logarithms.
+    Counts,
 }
 
 /// What a model says about one sample.
@@ -35,6 +37,7 @@ impl Task {
         match (loss.link(), loss.targets()) {
             (Link::Softmax, _) | (_, Targets::ClassIds) => Task::Classes,
             (Link::Sigmoid, _) => Task::Binary,
+            (Link::Exponential, _) => Task::Counts,
             _ if matches!(loss, LossSpec::Hinge {}) => Task::Binary,
             _ => Task::Values,
         }
@@ -42,7 +45,7 @@ impl Task {
 
     /// Whether labels are classes.
     pub fn has_classes(self) -> bool {
-        self != Task::Values
+        !matches!(self, Task::Values | Task::Counts)
     }
 
     /// Whether values may be in any units: outputs are then the values themselves, and targets may be
@@ -53,7 +56,7 @@ impl Task {
 
     /// The value that a logit stands for, where labels are values.
     pub fn value(self, logit: f32) -> f32 {
-        logit
+        if self == Task::Counts { logit.exp() } else { logit }
     }
 
     /// The loss of a model that knows nothing: all classes as probable. 0 where there is no such
@@ -62,14 +65,14 @@ impl Task {
         match self {
             Task::Classes => (num_outputs.max(2) as f64).ln(),
             Task::Binary => std::f64::consts::LN_2,
-            Task::Values => 0.0,
+            Task::Values | Task::Counts => 0.0,
         }
     }
 
     /// What probabilities (or values) of one sample say.
     pub fn answer(self, outputs: &[f32]) -> Answer {
         match (self, outputs) {
-            (Task::Values, _) => Answer::Values,
+            (Task::Values | Task::Counts, _) => Answer::Values,
             (Task::Binary, [p]) if *p > 0.5 => Answer::Class { class: 1, probability: *p },
             (Task::Binary, [p]) => Answer::Class { class: 0, probability: 1.0 - p },
             (Task::Binary | Task::Classes, outputs) => {
@@ -83,7 +86,7 @@ impl Task {
     /// The class that a truth is; the greatest of several values.
     pub fn class(self, truth: Truth<'_>) -> Option<usize> {
         match (truth, self) {
-            (Truth::Values(v), Task::Classes | Task::Values) => Some(argmax(v)),
+            (Truth::Values(v), Task::Classes | Task::Values | Task::Counts) => Some(argmax(v)),
             (truth, _) => truth.class(),
         }
     }
@@ -108,7 +111,7 @@ impl Task {
                 });
                 errors.sum::<f64>() / logits.len() as f64
             }
-            (Task::Values, truth) => {
+            (Task::Values | Task::Counts, truth) => {
                 let errors = logits.iter().enumerate().map(|(o, &x)| {
                     f64::from((truth.target(o, logits.len()) - self.value(x)).abs())
                 });
@@ -134,6 +137,11 @@ impl Link {
             Link::Sigmoid => {
                 for (out, &v) in out.iter_mut().zip(logits) {
                     *out = 1.0 / (1.0 + (-v).exp());
+                }
+            }
+            Link::Exponential => {
+                for (out, &v) in out.iter_mut().zip(logits) {
+                    *out = v.exp();
                 }
             }
             Link::Identity => out.copy_from_slice(logits),

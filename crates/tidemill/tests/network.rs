@@ -260,6 +260,29 @@ fn targets_that_a_loss_is_not_defined_for_are_errors() {
     }
 }
 
+#[test]
+fn counts_are_learned_as_rates() {
+    // Without inputs that say anything, the most likely rate is the mean count.
+    let counts: Vec<f32> = (0..100).map(|i| [0.0, 1.0, 7.0, 2.0][i % 4]).collect();
+    let data = Arc::new(MemoryDataset::targets(vec![0.0; 100], &[1], counts, 1).unwrap());
+    let model = Model::features(1).dense(1, Activation::Linear);
+    let mut network =
+        tidemill::compile(model, LossSpec::Poisson {}, OptimizerSpec::sgd(0.1)).unwrap();
+    let fit = Fit { epochs: 50, batch_size: 100, ..Fit::default() };
+    let history = network.fit(data.clone(), fit).unwrap();
+    let rate = network.predict(&[0.0]).unwrap()[0];
+    assert!((rate - 2.5).abs() < 1e-3, "{rate}");
+    // Errors are of counts: |0 - 2.5|, |1 - 2.5|, |7 - 2.5|, |2 - 2.5|.
+    let figures = network.evaluate(data).unwrap();
+    assert!((figures["mae"] - 2.25).abs() < 1e-3, "{figures:?}");
+    // e^x - t x at x = ln 2.5, on average 2.5 - 2.5 ln 2.5.
+    let least = 2.5 - 2.5 * 2.5_f64.ln();
+    assert!((figures["loss"] - least).abs() < 1e-4 && history[0].train["loss"] > least);
+    let negative = MemoryDataset::targets(vec![0.0], &[1], vec![-1.0], 1).unwrap();
+    let message = network.fit(Arc::new(negative), Fit::default()).unwrap_err().to_string();
+    assert!(message.contains("is -1; the loss poisson takes targets of 0 or more"), "{message}");
+}
+
 /// Counts, changes the learning rate, and stops.
 #[derive(Default)]
 struct Counter {
