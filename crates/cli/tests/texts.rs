@@ -123,6 +123,37 @@ fn mail(path: &Path, rows: usize) {
 }
 
 #[test]
+fn labels_of_texts_and_numbers_come_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = BOTH.replace("[batch]", "[online.labels]\nid = \"id\"\nwindow = 100\n[batch]");
+    std::fs::write(dir.path().join("late.toml"), recipe).unwrap();
+    // The label of each event comes ten events later.
+    mail(&dir.path().join("mail.csv"), 2000);
+    let csv = std::fs::read_to_string(dir.path().join("mail.csv")).unwrap();
+    let (mut lines, mut labels) = (String::new(), Vec::new());
+    for (id, row) in csv.lines().skip(1).enumerate() {
+        let (age, rest) = row.split_once(",\"").unwrap();
+        let (words, rest) = rest.split_once("\",").unwrap();
+        let (size, class) = rest.split_once(',').unwrap();
+        lines +=
+            &format!("{{\"id\":{id},\"age\":{age},\"message\":\"{words}\",\"size\":{size}}}\n");
+        labels.push(format!("{{\"id\":{id},\"class\":\"{class}\"}}\n"));
+        lines += id.checked_sub(10).map_or("", |then| &labels[then]);
+    }
+    std::fs::write(dir.path().join("late.jsonl"), lines).unwrap();
+    let learn = ["learn", "late.toml", "--from", "late.jsonl", "--out"];
+    let whole = run(dir.path(), &[&learn[..], &["whole"]].concat());
+    assert_eq!(whole["labels"]["joined"], 1990, "{whole}");
+    let figures = &whole["prequential"];
+    assert!(figures["sliding.accuracy"].as_f64().unwrap() > 0.95, "{figures}");
+    // What waits is in the checkpoint.
+    run(dir.path(), &[&learn[..], &["cut", "--until-events", "703"]].concat());
+    let cut = run(dir.path(), &[&learn[..], &["cut", "--resume"]].concat());
+    assert_eq!(cut["state_sha256"], whole["state_sha256"]);
+    assert_eq!(cut["prequential"], whole["prequential"]);
+}
+
+#[test]
 fn a_text_column_beside_numbers_in_batches_and_on_a_stream() {
     let dir = tempfile::tempdir().unwrap();
     mail(&dir.path().join("mail.csv"), 800);

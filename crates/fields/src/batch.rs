@@ -304,6 +304,23 @@ mod tests {
     }
 
     #[test]
+    fn bits_of_a_row_make_it_again() {
+        let (mut batch, mut other) = (sequences(), sequences());
+        fill(&mut batch, &[3, 17, 0]);
+        fill(&mut other, &[20]);
+        for i in 0..3 {
+            batch.pad();
+            for (from, to) in batch.columns.iter().zip(&mut other.columns) {
+                assert!(to.set_bits(0, &from.bits(i)));
+            }
+            let mut want = sequences();
+            want.push_row(&batch, i);
+            assert_eq!(other.columns, want.columns);
+        }
+        assert!(!other.columns[0].set_bits(0, &[1]) && !other.columns[1].set_bits(0, &[1; 21]));
+    }
+
+    #[test]
     fn rows_are_taken_apart_by_pieces() {
         let mut batch = sequences();
         batch.resize(5);

@@ -173,6 +173,39 @@ impl Column {
         }
     }
 
+    /// The bits of sample `i`, up to its end: to be kept anywhere.
+    pub fn bits(&self, i: usize) -> Vec<u32> {
+        let range = i * self.stride()..i * self.stride() + self.own(i);
+        match &self.values {
+            Values::F32(v) => v[range].iter().map(|v| v.to_bits()).collect(),
+            Values::I32(v) => v[range].iter().map(|&v| v as u32).collect(),
+        }
+    }
+
+    /// Sample `i` gets bits of [`Column::bits`]; false, and nothing is changed, where they are not of such
+    /// a column.
+    pub fn set_bits(&mut self, i: usize, bits: &[u32]) -> bool {
+        self.widen();
+        let (stride, inner) = (self.stride(), self.inner.max(1));
+        let fits = if self.has_time() { bits.len() <= stride } else { bits.len() == stride };
+        if !fits || !bits.len().is_multiple_of(inner) {
+            return false;
+        }
+        self.values.zero(i * stride, stride);
+        match &mut self.values {
+            Values::F32(v) => {
+                v[i * stride..].iter_mut().zip(bits).for_each(|(v, &b)| *v = f32::from_bits(b));
+            }
+            Values::I32(v) => {
+                v[i * stride..].iter_mut().zip(bits).for_each(|(v, &b)| *v = b as i32)
+            }
+        }
+        if let Some(length) = self.lengths.get_mut(i) {
+            *length = (bits.len() / inner) as i32;
+        }
+        true
+    }
+
     /// Makes room for `len` samples of the longest time, the old ones first; new ones are 0.
     pub(crate) fn resize(&mut self, len: usize) {
         self.widen();

@@ -272,11 +272,6 @@ fn open_join(
     format: Format,
 ) -> Result<Option<Join>> {
     let Some(labels) = &file.recipe.online.labels else { return Ok(None) };
-    if !file.recipe.model.inputs.is_empty() {
-        let what = "keeps one row of numbers for each event that waits; a model with named inputs \
-                    cannot learn from labels that come later yet";
-        return Err(file.error_at("online.labels", what));
-    }
     if format == Format::Libsvm || (format != Format::Vw && file.recipe.stream.id.is_none()) {
         let what = match format {
             Format::Libsvm => "joins records by their ids, and libsvm has none",

@@ -135,14 +135,18 @@ impl Join {
         model.reset_rows(&freed);
         // What was predicted before was with other weights.
         self.steps += freed.len() as u64;
-        let Arrived { row, features, logits, .. } = &mut self.scratch;
+        let Arrived { row, fields, features, logits, .. } = &mut self.scratch;
         row.clear();
+        fields.clear();
         features.clear();
         logits.clear();
         match inputs {
             Inputs::Row(x) => row.extend_from_slice(x),
             Inputs::Features(f) => features.extend_from_slice(f),
-            Inputs::Fields(..) => {}
+            Inputs::Fields(batch, i) => {
+                let inputs = batch.columns.iter().take(batch.signature().inputs().len());
+                fields.extend(inputs.map(|column| column.bits(i)));
+            }
         }
         // Where the label is there, the step itself predicts; one with a shift does not.
         let here = event.label() != Value::Missing;

@@ -13,6 +13,8 @@ pub(super) struct Arrived {
     pub weight: f32,
     /// The input row of a network.
     pub row: Vec<f32>,
+    /// Of a network with named inputs, the bits of each in its place.
+    pub fields: Vec<Vec<u32>>,
     /// The features of a linear model.
     pub features: Vec<Feature>,
     /// The logits that were predicted; empty where the label came at once, so that the step's own
@@ -49,6 +51,7 @@ impl Arrived {
             out.u64(u64::from(f.hash));
             out.f32(f.value);
         }
+        self.fields.iter().for_each(|bits| out.slice(bytemuck::cast_slice(bits)));
     }
 
     pub fn read(bytes: &[u8]) -> Option<Arrived> {
@@ -61,9 +64,15 @@ impl Arrived {
             logits: from.floats()?,
             row: from.floats()?,
             features: Vec::new(),
+            fields: Vec::new(),
         };
         for _ in 0..from.u64()? {
             arrived.features.push(Feature { hash: from.u64()? as u32, value: from.f32()? });
+        }
+        while !from.0.is_empty() {
+            let bits = from.slice()?.chunks_exact(4);
+            let bits = bits.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            arrived.fields.push(bits.collect());
         }
         Some(arrived)
     }

@@ -1,11 +1,12 @@
 //! Events with their labels, given to the model.
 
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::fields::Batch;
 
 use super::Join;
 use super::arrived::{Arrived, Ready};
 use crate::input::Input;
-use crate::model::StreamModel;
+use crate::model::{StreamModel, Takes};
 use crate::sample::{Inputs, Sample};
 
 impl Join {
@@ -22,10 +23,15 @@ impl Join {
         let counts = input.counts_mut();
         counts.unlabelled -= counts.unlabelled.min(1);
         let scored = self.score(model, &arrived, &ready);
-        let inputs = if arrived.features.is_empty() && !arrived.row.is_empty() {
-            Inputs::Row(&arrived.row)
-        } else {
-            Inputs::Features(&arrived.features)
+        let inputs = match &arrived {
+            Arrived { fields, .. } if !fields.is_empty() => {
+                put(fields, &mut self.one, model)?;
+                Inputs::Fields(&self.one, 0)
+            }
+            Arrived { row, features, .. } if features.is_empty() && !row.is_empty() => {
+                Inputs::Row(row)
+            }
+            Arrived { features, .. } => Inputs::Features(features),
         };
         let mut value = [0.0];
         let truth = ready.truth(&mut value);
@@ -70,7 +76,24 @@ impl Join {
     }
 }
 
+/// Makes `one` the event of these bits, as the model takes it.
+fn put(fields: &[Vec<u32>], one: &mut Batch, model: &dyn StreamModel) -> Result<()> {
+    if let Takes::Fields(signature) = model.takes() {
+        one.restart(&signature);
+    }
+    one.resize(1);
+    let fits = one.signature().inputs().len() == fields.len();
+    let columns = one.columns.iter_mut().zip(fields);
+    if fits && columns.fold(true, |fits, (column, bits)| column.set_bits(0, bits) && fits) {
+        return Ok(());
+    }
+    Err(damaged())
+}
+
 fn read(bytes: &[u8]) -> Result<Arrived> {
-    Arrived::read(bytes)
-        .ok_or_else(|| Error::Run("an event that waited for its label is damaged".into()))
+    Arrived::read(bytes).ok_or_else(damaged)
+}
+
+fn damaged() -> Error {
+    Error::Run("an event that waited for its label is damaged".into())
 }

@@ -52,6 +52,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tidemill_engine::fields::Batch;
 use tidemill_recipe::stream::Label;
 
 use arrived::{Arrived, Ready};
@@ -142,6 +143,8 @@ pub(crate) struct Join {
     saved: Option<u64>,
     scratch: Arrived,
     out: Out,
+    /// An event of named inputs that is given to the model.
+    one: Batch,
 }
 
 impl Join {
@@ -165,6 +168,7 @@ impl Join {
             saved: None,
             scratch: Arrived::default(),
             out: Out::default(),
+            one: Batch::default(),
         })
     }
 

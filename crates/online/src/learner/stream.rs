@@ -102,10 +102,19 @@ impl StreamModel for Learner {
     }
 
     fn predict_logits(&mut self, inputs: Inputs<'_>, logits: &mut Vec<f32>) -> Result<()> {
-        let Inputs::Row(x) = inputs else {
-            return Err(Error::Run("a network takes a row; please report it".into()));
+        match inputs {
+            Inputs::Row(x) => self.predict(x)?,
+            Inputs::Fields(batch, i) => {
+                self.asked.resize(1);
+                let copied = self.asked.copy_inputs(0, batch, i);
+                copied.map_err(|e| EngineError(e.to_string()))?;
+                self.asked.pad();
+                self.engine.predict(&self.asked)?
+            }
+            Inputs::Features(_) => {
+                return Err(Error::Run("a network takes no features; please report it".into()));
+            }
         };
-        self.predict(x)?;
         logits.extend_from_slice(self.engine.outputs().logits);
         Ok(())
     }
