@@ -235,6 +235,19 @@ fn a_killed_hashed_model_ends_with_the_same_bits() {
     killed(folder.path(), &recipe, &events, 60_000 / 60);
 }
 
+/// Columns that interact, and a weight vector for each class.
+#[test]
+fn a_killed_linear_model_of_classes_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("recipe.toml");
+    let lines = "[training]\nloss = \"sparse_categorical_crossentropy\"\n[online]\nlinear = { bits = 12, \
+                 classes = 3, interactions = [[\"a\", \"kind\"], [\"a\", \"b\", \"kind\"]] }\n\
+                 checkpoint_events = 700\n";
+    std::fs::write(&recipe, lines).unwrap();
+    let events = stream(folder.path(), 30_000);
+    killed(folder.path(), &recipe, &events, 30_000 / 60);
+}
+
 /// Steps of as many events as have come: the record of their sizes makes a replay exact.
 #[test]
 fn adaptive_steps_can_be_replayed() {
