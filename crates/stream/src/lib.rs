@@ -30,7 +30,7 @@ mod sync;
 
 pub use content::{Compared, Content};
 pub use error::{Error, Result};
-pub use log::{Fsync, Log, LogOptions, LogSource};
+pub use log::{Fsync, KEYS, Log, LogOptions, LogSource};
 pub use open::{OpenOptions, file_of, format_of, head_of, identity, is_files, open};
 pub use position::{Mark, Position};
 pub use queue::{Next, Policy, QueueOptions, Reader};
