@@ -370,52 +370,6 @@ fn a_linear_model_predicts_and_is_evaluated() {
     assert_eq!((&classes[0]["class"], &classes[1]["class"]), (&"1".into(), &"0".into()));
 }
 
-/// Classes of which two columns decide together only: a linear model needs their interaction.
-#[test]
-fn a_linear_model_learns_classes_and_interactions() {
-    let recipe = "[stream]\ntext = [\"user\", \"item\"]\n[training]\n\
-                  loss = \"sparse_categorical_crossentropy\"\n[online]\nlinear = { bits = 12, \
-                  classes = 3, interactions = [[\"user\", \"item\"]] }\n";
-    let place = Place::new(recipe);
-    let mut lines = "user,item,class\n".to_owned();
-    for i in 0..3000 {
-        let (user, item) = (i * 7919 % 10, i / 10 * 104_729 % 11);
-        lines += &format!("{user},{item},{}\n", ["red", "green", "blue"][(user + item) % 3]);
-    }
-    let data = place.write("data.csv", &lines);
-    let accuracy = |summary: &Value| summary["prequential"]["accuracy"].as_f64().unwrap();
-    let both = place.learned("data.csv", &["--predictions", "p.csv"]);
-    assert!(accuracy(&both) > 0.9, "{both}");
-    let predictions = std::fs::read_to_string(place.path("p.csv")).unwrap();
-    assert_eq!(predictions.lines().next(), Some("event,id,label,prediction,probability"));
-    let run = place.path("run");
-    let evaluated = succeed(&["eval", text(&run), "--data", text(&data), "--json"]);
-    let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
-    assert!(evaluated["figures"]["accuracy"].as_f64() > Some(0.99), "{evaluated}");
-    let bare = place.write("bare.csv", "item,user\n3,4\n");
-    let predicted = succeed(&["predict", text(&run), "--data", text(&bare), "--all"]);
-    let lines: Vec<&str> = predicted.lines().collect();
-    assert_eq!(lines[0], "file,class,probability,blue,green,red");
-    assert!(lines[1].contains("bare.csv:2,green,"), "{predicted}");
-
-    let without = ["--force", "--set", "online.linear.interactions=[]"];
-    assert!(accuracy(&place.learned("data.csv", &without)) < 0.5);
-    for (set, says) in [
-        ("online.linear.interactions=[[\"user\",\"itme\"]]", "the nearest name is `item`"),
-        ("online.linear.interactions=[[\"user\"]]", "of two columns or more"),
-        ("online.linear.classes=1", "online.linear.classes must be 2 or more"),
-        ("online.linear.bits=30", "are the most; take fewer bits"),
-        ("training.loss=hinge", "online.linear.classes goes with the loss"),
-        ("online.classes=[\"a\",\"b\",\"c\",\"d\"]", "online.classes names 4"),
-    ] {
-        let told = place.refused("data.csv", &["--force", "--set", set], 2);
-        assert!(told.contains(says), "{set}: {told}");
-    }
-    let vw = place.write("data.vw", "1 | a b\n");
-    let told = place.refused(text(&vw), &["--force"], 2);
-    assert!(told.contains("online.linear.interactions names columns"), "{told}");
-}
-
 #[test]
 fn a_resumed_run_refuses_keys_that_mean_other_columns() {
     let place = Place::new(CLASSES);

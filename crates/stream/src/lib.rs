@@ -38,6 +38,7 @@ pub use records::{Record, Records};
 pub use source::{Counters, Poll, Source};
 pub use tidemill_table::{
     BadEvent, Categorical, Decoded, Decoder, Encoder, Event, Events, Feature, FeaturesSpec, Field,
-    Format, FormatSpec, FreedRow, HashedColumns, Label, Labels, Look, Note, Schema, Standardize,
-    Understood, Utf16Reader, Value, arrow_lines, decoder, events, features, formats, look,
+    Format, FormatSpec, FreedRow, HashedColumns, Label, Labels, Look, Note, Place, Schema,
+    Standardize, Understood, Utf16Reader, Value, arrow_lines, decoder, events, features, formats,
+    look,
 };

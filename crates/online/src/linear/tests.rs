@@ -149,7 +149,7 @@ fn classes() -> impl Iterator<Item = (Vec<Feature>, usize)> {
         let mut sums = [0.0; 3];
         features.iter().for_each(|f| sums[f.hash as usize % 3] += f.value);
         let best = (0..3).max_by(|&a: &usize, &b: &usize| sums[a].total_cmp(&sums[b]));
-        (features, best.unwrap())
+        (features, best.unwrap_or(0))
     })
 }
 
