@@ -3,7 +3,12 @@
 
 mod common;
 
-use common::{stderr, succeed, text, tidemill};
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::senders::{Http, Sender};
+use common::{command, stderr, succeed, text, tidemill};
 
 /// Rows of two numbers and a class from 0 that follows from the first, below a header.
 fn csv(header: &str, n: usize, row: impl Fn(usize, f64, f64, usize) -> String) -> Vec<u8> {
@@ -136,10 +141,55 @@ fn a_bad_cell_is_missing_everywhere() {
     assert!(noted.contains("columns  a  number") && noted.contains(note), "{noted}");
     let noted = said(&["learn", &recipe, "--from", &file, "--out", &stream]);
     assert!(noted.contains("columns  a  number"), "{noted}");
-    assert!(noted.contains("column `a`: `unknown` and the like are no numbers"), "{noted}");
+    assert!(
+        noted.contains("column `a`: `unknown` in line 2 and the like are no numbers"),
+        "{noted}"
+    );
     for (run, uses) in [(&batch, "eval"), (&batch, "predict"), (&stream, "eval")] {
         let noted = said(&[uses, run, "--data", &file]);
         assert!(noted.contains(note), "{noted}");
         assert!(!noted.contains("left out"), "{noted}");
     }
+}
+
+/// A note about values names the first one and where it was, also on a live stream.
+#[test]
+fn notes_say_where_the_first_one_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| text(&folder.path().join(name)).to_owned();
+    let recipe = "[model]\ninput = { features = 2 }\nlayers = [{ dense = { units = 2 } }]\n[training]\n\
+                  loss = \"sparse_categorical_crossentropy\"\n[stream]\nformat = \"json\"\n";
+    std::fs::write(path("recipe.toml"), recipe).unwrap();
+    let line = |i: usize| match i {
+        30 => "{\"a\":5,\"label\":1}\n".to_owned(),
+        40 => "{\"a\":\"oops\",\"b\":1,\"label\":1}\n".to_owned(),
+        _ => format!("{{\"a\":{i},\"b\":1,\"label\":{}}}\n", i % 2),
+    };
+    let lines: String = (1..=60).map(line).collect();
+    let notes = |said: &str, place: &str| {
+        let lacks = format!("key `b` is not there and counts as missing, first in {place} 30: ");
+        assert!(said.contains(&(lacks + "`{\"a\":5,\"label\":1}`")), "{said}");
+        let odd = format!("column `a`: `oops` in {place} 40 and the like are no numbers");
+        assert!(said.contains(&odd), "{said}");
+    };
+    std::fs::write(path("data.json"), &lines).unwrap();
+    let learn = |from: &str, out: &str| {
+        let until = ["--until-events", "60"];
+        let all = ["learn", &path("recipe.toml"), "--from", from, "--out", &path(out)];
+        let mut learner = command(&[&all[..], &until].concat());
+        learner.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    notes(&stderr(&learn(&path("data.json"), "file").wait_with_output().unwrap()), "line");
+
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut child = learn(&format!("http://127.0.0.1:{port}"), "live");
+    let mut sender = Http::new(port);
+    let (start, all) = (Instant::now(), lines.lines().map(String::from).collect::<Vec<_>>());
+    while child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(20) {
+        let _ = sender.send(&all);
+        sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    notes(&stderr(&output), "record");
 }

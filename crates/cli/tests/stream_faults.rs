@@ -228,6 +228,30 @@ fn bad_records_are_told_counted_and_limited() {
 }
 
 #[test]
+fn a_start_that_fails_leaves_a_folder_that_starts() {
+    let place = Place::new(&format!("{CLASSES}[online]\non_bad = \"continue\"\n"));
+    let good = "a,b,label\n1,2,0\n3,x y,z,1\n".to_owned() + &"1,2,1\n".repeat(40);
+    place.write("data.csv", &good);
+    assert_eq!(place.learned("data.csv", &[])["bad_events"], 1);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = format!("http://{}", port.local_addr().unwrap());
+    let json = ["--force", "--set", "stream.format=json_lines"];
+    for (from, more) in [("none.csv", &["--force"][..]), (&busy, &json)] {
+        place.refused(from, more, 1);
+        // The run that was to give way is still whole.
+        assert!(place.path("run/dead-letter.jsonl").exists(), "{from}");
+        assert_eq!(place.learned("data.csv", &["--resume"])["events"], 41, "{from}");
+    }
+    // So it is without a run, and with what an earlier version left of one.
+    for left in ["recipe.toml", "checkpoints", "metrics.jsonl"] {
+        let _ = std::fs::remove_file(place.path("run").join(left));
+        let _ = std::fs::remove_dir_all(place.path("run").join(left));
+    }
+    place.refused(&busy, &json[1..], 1);
+    assert_eq!(place.learned("data.csv", &[])["events"], 41);
+}
+
+#[test]
 fn a_run_that_learned_nothing_has_failed() {
     let place = Place::new(&format!("{CLASSES}[stream]\nformat = \"json\"\n"));
     let output = place.piped(&"{\"a\":1,\"b\":oops}\n".repeat(50), &[]);

@@ -235,6 +235,80 @@ fn a_killed_hashed_model_ends_with_the_same_bits() {
     killed(folder.path(), &recipe, &events, 60_000 / 60);
 }
 
+/// Classes of which two columns decide together only: a linear model needs their interaction.
+#[test]
+fn a_linear_model_learns_classes_and_interactions() {
+    let recipe = "[stream]\ntext = [\"user\", \"item\"]\n[training]\n\
+                  loss = \"sparse_categorical_crossentropy\"\n[online]\nlinear = { bits = 12, \
+                  classes = 3, interactions = [[\"user\", \"item\"]] }\n";
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, lines: &str| {
+        std::fs::write(folder.path().join(name), lines).unwrap();
+        folder.path().join(name)
+    };
+    let (recipe, run) = (write("recipe.toml", recipe), folder.path().join("run"));
+    let learn = |from: &Path, more: &[&str]| {
+        let all = ["learn", text(&recipe), "--from", text(from), "--out", text(&run)];
+        tidemill(&[&all[..], more].concat())
+    };
+    let mut lines = "user,item,class\n".to_owned();
+    for i in 0..3000 {
+        let (user, item) = (i * 7919 % 10, i / 10 * 104_729 % 11);
+        lines += &format!("{user},{item},{}\n", ["red", "green", "blue"][(user + item) % 3]);
+    }
+    let data = write("data.csv", &lines);
+    let accuracy = |more: &[&str]| {
+        let learned = learn(&data, more);
+        assert!(learned.status.success(), "{}", stderr(&learned));
+        let summary = std::fs::read_to_string(run.join("summary.json")).unwrap();
+        let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+        summary["prequential"]["accuracy"].as_f64().unwrap()
+    };
+    let path = folder.path().join("p.csv");
+    assert!(accuracy(&["--predictions", text(&path)]) > 0.9);
+    let predictions = std::fs::read_to_string(path).unwrap();
+    assert_eq!(predictions.lines().next(), Some("event,id,label,prediction,probability"));
+    let evaluated = succeed(&["eval", text(&run), "--data", text(&data), "--json"]);
+    let evaluated: serde_json::Value = serde_json::from_str(&evaluated).unwrap();
+    assert!(evaluated["figures"]["accuracy"].as_f64() > Some(0.99), "{evaluated}");
+    let bare = write("bare.csv", "item,user\n3,4\n");
+    let predicted = succeed(&["predict", text(&run), "--data", text(&bare), "--all"]);
+    let lines: Vec<&str> = predicted.lines().collect();
+    assert_eq!(lines[0], "file,class,probability,blue,green,red");
+    assert!(lines[1].contains("bare.csv:2,green,"), "{predicted}");
+
+    let without = ["--force", "--set", "online.linear.interactions=[]"];
+    assert!(accuracy(&without) < 0.5);
+    for (set, says) in [
+        ("online.linear.interactions=[[\"user\",\"itme\"]]", "the nearest name is `item`"),
+        ("online.linear.interactions=[[\"user\"]]", "of two columns or more"),
+        ("online.linear.classes=1", "online.linear.classes must be 2 or more"),
+        ("online.linear.bits=30", "are the most; take fewer bits"),
+        ("training.loss=hinge", "online.linear.classes goes with the loss"),
+        ("online.classes=[\"a\",\"b\",\"c\",\"d\"]", "online.classes names 4"),
+    ] {
+        let told = learn(&data, &["--force", "--set", set]);
+        assert!(stderr(&told).contains(says), "{set}: {}", stderr(&told));
+        assert_eq!(told.status.code(), Some(2));
+    }
+    let vw = write("data.vw", "1 | a b\n");
+    let told = stderr(&learn(&vw, &["--force"]));
+    assert!(told.contains("online.linear.interactions names columns"), "{told}");
+}
+
+/// Columns that interact, and a weight vector for each class.
+#[test]
+fn a_killed_linear_model_of_classes_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("recipe.toml");
+    let lines = "[training]\nloss = \"sparse_categorical_crossentropy\"\n[online]\nlinear = { bits = 12, \
+                 classes = 3, interactions = [[\"a\", \"kind\"], [\"a\", \"b\", \"kind\"]] }\n\
+                 checkpoint_events = 700\n";
+    std::fs::write(&recipe, lines).unwrap();
+    let events = stream(folder.path(), 30_000);
+    killed(folder.path(), &recipe, &events, 30_000 / 60);
+}
+
 /// Steps of as many events as have come: the record of their sizes makes a replay exact.
 #[test]
 fn adaptive_steps_can_be_replayed() {

@@ -37,9 +37,17 @@ pub enum Existing {
     Replace,
 }
 
-/// What a run writes and its replacement removes.
-const RESULTS: [&str; 5] =
-    ["checkpoints", "recipe.toml", "metrics.jsonl", "summary.json", "report.html"];
+/// What a run writes and its replacement removes; the recipe, by which a run is known, is the last. The
+/// log of events that were sent (`log/`) stays: their senders were told that they are stored.
+const RESULTS: [&str; 7] = [
+    "dead-letter.jsonl",
+    "audit.jsonl",
+    "checkpoints",
+    "metrics.jsonl",
+    "summary.json",
+    "report.html",
+    "recipe.toml",
+];
 
 /// Whether `existing` allows what is in the folder.
 fn check(path: &Path, existing: Existing) -> Result<()> {
@@ -68,14 +76,17 @@ fn check(path: &Path, existing: Existing) -> Result<()> {
 }
 
 /// Whether a start in the folder failed before it had learned anything: it has no checkpoint and no
-/// epoch, and nothing else but the recipe. Only where there is a run's lock: a recipe that somebody has
-/// written is not ours.
+/// epoch, and nothing else but the recipe and what opening a stream makes. Only where there is a run's
+/// lock: a recipe that somebody has written is not ours.
 fn came_to_nothing(path: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(path) else { return false };
+    let is_run = path.join("recipe.toml").exists() || path.join("checkpoints").exists();
     path.join(LOCK_FILE).is_file()
         && entries.flatten().all(|entry| match entry.file_name().to_str() {
-            Some("recipe.toml" | LOCK_FILE) => true,
+            Some("recipe.toml" | "log" | "spill" | "labels" | LOCK_FILE) => true,
             Some("metrics.jsonl") => entry.metadata().is_ok_and(|m| m.len() == 0),
+            // Left by a run of which nothing else is there.
+            Some("dead-letter.jsonl" | "audit.jsonl" | "summary.json" | "report.html") => !is_run,
             Some("checkpoints") => std::fs::read_dir(entry.path())
                 .is_ok_and(|inside| inside.flatten().all(|e| is_hidden(&e.file_name()))),
             // A file whose writing was broken off.
@@ -146,7 +157,7 @@ impl RunFolder {
     }
 
     /// Makes the folder of a new run, or opens that of one to be resumed, and locks it; `existing` says
-    /// what happens to a run that is there. Files that are not a run's are left alone.
+    /// whether a run may be there. Nothing of it is removed before [`RunFolder::clear`].
     ///
     /// # Errors
     /// If `existing` does not allow what is there, or another process uses the run.
@@ -156,21 +167,27 @@ impl RunFolder {
         let lock = Lock::take(path)?;
         // Another process may have come first and be done.
         check(path, existing)?;
-        if existing == Existing::Replace {
-            for name in RESULTS {
-                files::remove(&path.join(name))?;
-            }
-        }
         Ok((RunFolder { path: path.to_owned() }, lock))
+    }
+
+    /// Removes what an earlier run left, for one that starts from nothing: once its data or its stream
+    /// is open, so that a start that fails costs nobody a run. Files that are not a run's stay.
+    ///
+    /// # Errors
+    /// If a file cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        RESULTS.iter().try_for_each(|name| files::remove(&self.path.join(name)))
     }
 
     /// Removes what a failed start left, so that it does not look like a run.
     pub fn abandon(&self) {
-        for name in ["recipe.toml", LOCK_FILE] {
-            let _ = std::fs::remove_file(self.path.join(name));
+        let _ = self.clear();
+        let others = std::fs::read_dir(&self.path).map_or(0, Iterator::count);
+        // The lock marks what stays beside it (a log of events) as a run's, for the next start.
+        if others <= 1 {
+            let _ = std::fs::remove_file(self.path.join(LOCK_FILE));
+            let _ = std::fs::remove_dir(&self.path);
         }
-        // Stays if anything else is in it.
-        let _ = std::fs::remove_dir(&self.path);
     }
 
     /// The folder itself.
@@ -281,7 +298,17 @@ mod tests {
         assert!(error.is_usage() && error.to_string().contains("--resume"), "{error}");
         RunFolder::create(&path, Existing::Resume).unwrap();
         RunFolder::create(&path, Existing::Replace).unwrap();
+        assert!(run.recipe_path().exists(), "a run stays until its successor can start");
+        run.clear().unwrap();
         assert!(!run.recipe_path().exists());
+        // What is left of a run that is gone blocks nothing, and what senders were told is stored stays.
+        std::fs::write(path.join("dead-letter.jsonl"), "{}\n").unwrap();
+        std::fs::create_dir(path.join("log")).unwrap();
+        RunFolder::create(&path, Existing::Refuse).unwrap();
+        run.abandon();
+        assert!(path.join("log").is_dir() && !path.join("dead-letter.jsonl").exists());
+        RunFolder::create(&path, Existing::Refuse).unwrap();
+        std::fs::remove_dir(path.join("log")).unwrap();
         run.abandon();
         assert!(!path.exists());
     }

@@ -23,7 +23,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Makes the folder of a run, or opens it; `existing` says what happens to a run that is there.
+    /// Makes the folder of a run, or opens it; `existing` says whether a run may be there, which
+    /// [`RunFolder::clear`] removes.
     /// `keep` recent checkpoints stay. `notice` is given a line about each checkpoint that was torn.
     ///
     /// # Errors

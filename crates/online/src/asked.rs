@@ -7,6 +7,7 @@ use tidemill_engine::data::Known;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::RunFolder;
 use tidemill_engine::metrics::Figures;
+use tidemill_engine::nn::Answer;
 use tidemill_engine::prequential::{Prequential, Truth};
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::stream::features::{HashedColumns, Label, Labels};
@@ -40,9 +41,12 @@ pub struct AskedEvent {
     pub class: Option<String>,
     /// The probability of that class.
     pub probability: f32,
-    /// The probability of yes, or the value in the units of the labels.
-    pub output: f64,
+    /// The probability of yes or of each class, or the value in the units of the labels.
+    pub outputs: Vec<f32>,
 }
+
+/// Takes the place of an event, the model's outputs for it, and the event.
+type Each<'a> = dyn FnMut(String, &[f32], Event<'_>) -> Result<()> + 'a;
 
 impl Asked {
     /// Loads the model of the run in the folder `run`, whose recipe has `online.linear`.
@@ -81,50 +85,59 @@ impl Asked {
     /// # Errors
     /// If a file cannot be read, or a record of it: then the error names the line.
     pub fn predict(
-        &self,
+        &mut self,
         files: &[PathBuf],
         each: &mut dyn FnMut(AskedEvent) -> Result<()>,
     ) -> Result<()> {
-        let names = self.known.labels.as_ref().map(Labels::names).unwrap_or_default();
-        self.read(files, &mut |source, output, _| {
-            let (class, probability) = match self.model.prequential().task() {
-                task if !task.has_classes() => (None, 1.0),
-                _ => {
-                    let yes = output > 0.5;
-                    let name = names.get(usize::from(yes)).cloned();
-                    let class = name.unwrap_or_else(|| u8::from(yes).to_string());
-                    (Some(class), if yes { output } else { 1.0 - output })
+        let (labels, names) = (self.known.labels.clone(), self.names());
+        let task = self.model.prequential().task();
+        self.read(files, &mut |source, outputs, _| {
+            let (class, probability) = match task.answer(outputs) {
+                Answer::Class { class, probability } => {
+                    let name = names.get(class).cloned();
+                    (Some(name.unwrap_or_else(|| class.to_string())), probability)
                 }
+                Answer::Values => (None, 1.0),
             };
-            let output = match (&self.known.labels, class.is_some()) {
-                (Some(labels), false) => labels.unscale(output),
-                _ => f64::from(output),
+            let outputs = match (&labels, &class) {
+                (Some(labels), None) => {
+                    outputs.iter().map(|&output| labels.unscale(output) as f32).collect()
+                }
+                _ => outputs.to_vec(),
             };
-            each(AskedEvent { source, class, probability, output })
+            each(AskedEvent { source, class, probability, outputs })
         })
+    }
+
+    /// The names of the classes, in the order of the model's outputs.
+    pub fn names(&self) -> Vec<String> {
+        self.known.labels.as_ref().map(Labels::names).unwrap_or_default()
     }
 
     /// The figures over `files`.
     ///
     /// # Errors
     /// As [`Asked::predict`], and if no event has a label.
-    pub fn evaluate(&self, files: &[PathBuf]) -> Result<Figures> {
+    pub fn evaluate(&mut self, files: &[PathBuf]) -> Result<Figures> {
         if files.is_empty() {
             return Err(Error::Usage(
                 "a linear model has no validation data: name data with --data".into(),
             ));
         }
         let task = self.model.prequential().task();
-        let mut scores = Prequential::new(task, 1, self.model.prequential().spec().clone());
-        let labels = self.known.labels.as_ref();
-        self.read(files, &mut |source, output, event| {
+        let spec = self.model.prequential().spec().clone();
+        let mut scores = Prequential::new(task, self.model.num_outputs(), spec);
+        let labels = self.known.labels.clone();
+        let labels = labels.as_ref();
+        self.read(files, &mut |source, outputs, event| {
             let label = labels.map_or(Ok(None), |labels| labels.transform(event.label()));
             let label = label.map_err(|bad| Error::Usage(format!("{source}: {}", bad.reason)))?;
             match (label, Labels::number(event.label())) {
                 (Some(Label::Class(class)), _) => {
-                    scores.add(&[output], Truth::Class(class), 0.0, event.weight());
+                    scores.add(outputs, Truth::Class(class), 0.0, event.weight());
                 }
                 (Some(Label::Value(_)), Some(target)) => {
+                    let output = outputs[0];
                     let value = labels.map_or(f64::from(output), |labels| labels.unscale(output));
                     scores.add_values(Some(&[value]), &[target], 0.0, event.weight());
                 }
@@ -143,12 +156,10 @@ impl Asked {
         Ok(figures.filter(|(name, _)| wanted.contains(&name.as_str())).collect())
     }
 
-    /// Gives each event with its place and the model's output.
-    fn read(
-        &self,
-        files: &[PathBuf],
-        each: &mut dyn FnMut(String, f32, Event<'_>) -> Result<()>,
-    ) -> Result<()> {
+    /// Gives each event with its place and the model's outputs.
+    fn read(&mut self, files: &[PathBuf], each: &mut Each<'_>) -> Result<()> {
+        let linear = self.file.recipe.online.linear.as_ref();
+        let interactions = linear.map(|l| l.interactions.clone()).unwrap_or_default();
         for path in files {
             let address = path.display().to_string();
             let found = format_of(&self.file.recipe.stream, &address);
@@ -188,13 +199,16 @@ impl Asked {
                     }
                     let columns: &mut HashedColumns = match (&mut columns, decoder.schema()) {
                         (Some(columns), _) => columns,
-                        (none, Some(schema)) => none.insert(HashedColumns::new(schema)),
+                        (none, Some(schema)) => {
+                            let hashed = HashedColumns::new(schema, &interactions);
+                            let wrong = |what| bad(format!("online.linear.interactions {what}"));
+                            none.insert(hashed.map_err(wrong)?)
+                        }
                         (_, None) => return Err(bad("its columns are not known".into())),
                     };
                     let event = events.get(0);
-                    let output = columns.features(event).map_err(|e| bad(e.reason))?;
-                    let output = self.model.predict(output);
-                    each(place, output, event)?;
+                    let features = columns.features(event).map_err(|e| bad(e.reason))?;
+                    each(place, self.model.predict(features), event)?;
                 }
             }
             let lost = decoder.finish().into_iter().next().map(|bad| bad.reason);

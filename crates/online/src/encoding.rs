@@ -182,7 +182,12 @@ impl Encoding {
             }
         };
         match &self.takes {
-            Takes::Features => self.hashed = Some(HashedColumns::new(schema)),
+            Takes::Features => {
+                let interactions = self.spec.linear.as_ref().map_or(&[][..], |l| &l.interactions);
+                let hashed = HashedColumns::new(schema, interactions);
+                let wrong = |what| Error::Usage(format!("online.linear.interactions {what}"));
+                self.hashed = Some(hashed.map_err(wrong)?);
+            }
             Takes::Fields(_) => {
                 if schema.sparse {
                     return Err(Error::Usage(

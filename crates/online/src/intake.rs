@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tidemill_recipe::stream::{
-    BadEvent, Decoded, Decoder, Event, Events, Mark, Next, Note, Reader, Record, Records, Schema,
+    BadEvent, Decoded, Decoder, Event, Events, Mark, Next, Note, Place, Reader, Record, Records,
+    Schema,
 };
 
 use tidemill_engine::error::{Error, Result};
@@ -123,6 +124,8 @@ pub enum Filled {
 struct Work {
     reader: Arc<Reader>,
     decoder: Box<dyn Decoder>,
+    /// Whether records are lines of files.
+    lines: bool,
     known: bool,
     /// Where the last record ends, and the part that it is of.
     last: Mark,
@@ -171,6 +174,10 @@ impl Work {
                 block.outcomes.push((i, Outcome::Bad(too_long(record.bytes))));
                 continue;
             }
+            block.events.set_place(match self.lines {
+                true => Place::Line(record.mark.minor),
+                false => Place::Record(record.mark.major),
+            });
             let outcome = match self.decoder.decode(record.bytes, record.first, &mut block.events) {
                 Ok(Decoded::Event) => Outcome::Event(block.events.len() - 1),
                 Ok(Decoded::Header) => match self.decoder.schema() {
@@ -224,11 +231,11 @@ impl Work {
 }
 
 impl Intake {
-    /// Decodes what `reader` gives.
+    /// Decodes what `reader` gives; `lines` says whether records are lines of files.
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn new(reader: Reader, decoder: Box<dyn Decoder>) -> Result<Intake> {
+    pub fn new(reader: Reader, decoder: Box<dyn Decoder>, lines: bool) -> Result<Intake> {
         let reader = Arc::new(reader);
         let (out, decoded) = sync_channel(BLOCKS);
         let (used, back) = channel();
@@ -240,6 +247,7 @@ impl Intake {
         let work = Work {
             reader: reader.clone(),
             decoder,
+            lines,
             known: false,
             last: Mark::default(),
             part: "".into(),

@@ -62,6 +62,9 @@ pub(crate) fn open(
     if is_data(&options.from) {
         let data = open_data(file, options, base, model)?;
         encoding.restore(data.known().unwrap_or(&base.known).clone());
+        if start.is_new() {
+            folder.clear()?;
+        }
         let feed = Box::new(data_feed(file, options, start, data, &encoding));
         let input = Input::new(feed, encoding, counts);
         return Ok(Opened { input, join: None, format: None });
@@ -81,7 +84,11 @@ pub(crate) fn open(
         return Err(file.error_at("stream.format", &what));
     }
     let (spec, look) = spec_of(file, &options.from, format, base.known.schema.as_ref(), model)?;
-    let intake = open_intake(file, source, format, &spec, base.known.schema.clone(), policy)?;
+    if start.is_new() {
+        folder.clear()?;
+    }
+    let known = base.known.schema.clone();
+    let intake = open_intake(file, &options.from, source, format, &spec, known, policy)?;
     encoding.restore(base.known.clone());
     encoding.set_format(spec, look);
     let mark = start.same().map(|s| s.dead_letters).unwrap_or_default();
@@ -123,7 +130,7 @@ pub fn open_to_read(
         let options = OpenOptions { format: Some(format), ..OpenOptions::default() };
         let source = open_source(from, &options).map_err(stream_error)?;
         let (spec, look) = spec_of(file, from, format, None, model)?;
-        let intake = open_intake(file, source, format, &spec, None, Policy::Block)?;
+        let intake = open_intake(file, from, source, format, &spec, None, Policy::Block)?;
         encoding.set_format(spec, look);
         let dead = DeadLetters::open(folder, JournalMark::default(), 0, dead_bytes)?;
         Box::new(RecordFeed::new(intake, dead, Position::default(), None))
@@ -241,6 +248,7 @@ fn open_at(
 /// The records of a source, read and decoded ahead.
 fn open_intake(
     file: &RecipeFile,
+    from: &str,
     source: Box<dyn Source>,
     format: Format,
     spec: &FormatSpec,
@@ -250,7 +258,7 @@ fn open_intake(
     let decoder = decoder(spec, format, schema);
     let queue = QueueOptions { bytes: file.recipe.online.queue_bytes, policy };
     let reader = Reader::spawn(source, queue).map_err(stream_error)?;
-    Intake::new(reader, decoder.map_err(stream_error)?)
+    Intake::new(reader, decoder.map_err(stream_error)?, from == "-" || is_files(from))
 }
 
 fn policy(spec: &OnlineSpec, folder: &RunFolder) -> Policy {

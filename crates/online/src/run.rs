@@ -143,7 +143,6 @@ pub fn learn(
         Err(e) => {
             // A stream that fits nothing leaves no run behind that would be in the way.
             if is_new && driver.input.counts().events == 0 && !driver.has_saved() {
-                let _ = std::fs::remove_file(folder.path().join("dead-letter.jsonl"));
                 folder.abandon();
             }
             return Err(e);

@@ -88,6 +88,11 @@ impl Start {
         checkpoint.tensors.iter().find(|t| t.name == TENSOR)
     }
 
+    /// Whether the run itself has nothing to continue from.
+    pub(crate) fn is_new(&self) -> bool {
+        !self.is_own
+    }
+
     /// The fields of a checkpoint that stay the same.
     pub(crate) fn base_meta(&self, file: &RecipeFile) -> Meta {
         match &self.checkpoint {

@@ -30,7 +30,7 @@ mod sync;
 
 pub use content::{Compared, Content};
 pub use error::{Error, Result};
-pub use log::{Fsync, Log, LogOptions, LogSource};
+pub use log::{Fsync, KEYS, Log, LogOptions, LogSource};
 pub use open::{OpenOptions, file_of, format_of, head_of, identity, is_files, open};
 pub use position::{Mark, Position};
 pub use queue::{Next, Policy, QueueOptions, Reader};
@@ -38,6 +38,7 @@ pub use records::{Record, Records};
 pub use source::{Counters, Poll, Source};
 pub use tidemill_table::{
     BadEvent, Categorical, Decoded, Decoder, Encoder, Event, Events, Feature, FeaturesSpec, Field,
-    Format, FormatSpec, FreedRow, HashedColumns, Label, Labels, Look, Note, Schema, Standardize,
-    Understood, Utf16Reader, Value, arrow_lines, decoder, events, features, formats, look,
+    Format, FormatSpec, FreedRow, HashedColumns, Label, Labels, Look, Note, Place, Schema,
+    Standardize, Understood, Utf16Reader, Value, arrow_lines, decoder, events, features, formats,
+    look,
 };

@@ -6,6 +6,7 @@
 //! the end of the last segment; opening the log cuts that off, which no sender was told is taken.
 //! One process at a time has a log open. Sequence numbers start at 1 and have no gaps.
 
+mod keys;
 mod reader;
 mod segment;
 mod writer;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::sync::lock;
 
+pub use keys::KEYS;
 pub use reader::LogSource;
 use writer::State;
 
@@ -152,7 +154,27 @@ impl Log {
     /// [`Error::Full`] at the bound. After a failed flush the log takes nothing more: what the disk
     /// then holds is not known.
     pub fn append<'a>(&self, records: impl IntoIterator<Item = &'a [u8]>) -> Result<Sequences> {
-        self.inner.append(records.into_iter())
+        self.inner.append(None, records.into_iter())
+    }
+
+    /// As [`Log::append`], once for each `key`: records that came with it before are not taken again, and
+    /// have the sequence numbers that they got then, also when the log was opened again in between. The
+    /// last [`KEYS`] keys are remembered.
+    ///
+    /// # Errors
+    /// As [`Log::append`], and [`Error::Usage`] if the key came with other records before.
+    pub fn append_once<'a>(
+        &self,
+        key: &[u8],
+        records: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>,
+    ) -> Result<Sequences> {
+        let records = records.into_iter();
+        let mut crc = crc32fast::Hasher::new();
+        for record in records.clone() {
+            crc.update(&(record.len() as u64).to_le_bytes());
+            crc.update(record);
+        }
+        self.inner.append(Some((keys::hash(key), crc.finalize())), records)
     }
 
     /// A source of the records from the first on; wakes up as records are acknowledged.

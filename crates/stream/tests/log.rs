@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tidemill_stream::{
-    Error, Fsync, Log, LogOptions, LogSource, Mark, Poll, Position, Records, Source,
+    Error, Fsync, KEYS, Log, LogOptions, LogSource, Mark, Poll, Position, Records, Source,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -20,6 +20,29 @@ fn position(sequence: u64) -> Position {
     let mut position = Position::default();
     position.advance("", Mark { major: sequence, minor: 0 });
     position
+}
+
+/// The last keys are remembered, and no more.
+#[test]
+fn old_keys_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let once = |log: &Log, key: usize| {
+        log.append_once(key.to_string().as_bytes(), [&b"event"[..]]).unwrap().last
+    };
+    {
+        let log = Log::open(folder.path(), quick()).unwrap();
+        for key in 0..KEYS + 10 {
+            assert_eq!(once(&log, key), key as u64 + 1);
+        }
+    }
+    let log = Log::open(folder.path(), quick()).unwrap();
+    assert_eq!(once(&log, 10), 11);
+    let next = KEYS as u64 + 11;
+    assert_eq!(once(&log, 9), next);
+    // In place of the oldest.
+    assert_eq!((once(&log, 9), once(&log, 11)), (next, 12));
+    assert_eq!(once(&log, 10), next + 1);
+    assert!(std::fs::metadata(folder.path().join("keys")).unwrap().len() < 3 << 20);
 }
 
 /// All records that are there, with their sequence numbers.

@@ -172,6 +172,45 @@ fn what_is_acknowledged_can_be_read() {
     assert_eq!(client.post(json, "{\"a\":1}").0, 415);
 }
 
+/// A request that comes again with its key is answered as before and taken once, also after a kill.
+#[test]
+fn a_key_is_taken_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, other) = ("Idempotency-Key: \"A1\"\r\n", "Idempotency-Key: \"a1\"\r\n");
+    let open = || http(folder.path(), LogOptions::default(), &HttpOptions::default());
+    let first = {
+        let source = open();
+        let mut client = Client::new(source.address());
+        let first = client.post(key, "one\ntwo");
+        assert!(first.1.ends_with("{\"accepted\":2,\"sequence\":2}\n"), "{first:?}");
+        assert_eq!(client.post(key, "one\ntwo"), first);
+        assert!(client.post("", "three").1.contains("\"sequence\":3"));
+        assert_eq!(client.post(key, "one\ntwo"), first);
+        // Another key, and other events.
+        assert!(client.post(other, "one\ntwo").1.contains("\"sequence\":5"));
+        let (status, answer) = client.post(key, "one\n2");
+        assert!(status == 422 && answer.contains("other events"), "{answer}");
+        assert_eq!(client.post("Idempotency-Key: \r\n", "one").0, 400);
+        first
+    };
+    let segment = folder.path().join(format!("{:020}.log", 1));
+    let whole = std::fs::metadata(&segment).unwrap().len();
+    let mut source = open();
+    assert_eq!(Client::new(source.address()).post(key, "one\ntwo"), first);
+    assert_eq!(texts(&mut source, 5), ["one", "two", "three", "one", "two"]);
+    idle(&mut source);
+    drop(source);
+    // A kill amid the writing of a request: nothing of it was taken.
+    let file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.set_len(whole - 1).unwrap();
+    let source = open();
+    assert_eq!(source.log().last(), 3);
+    let mut client = Client::new(source.address());
+    assert!(client.post("", "four").1.contains("\"sequence\":4"));
+    assert!(client.post(other, "one\ntwo").1.contains("\"sequence\":6"));
+    assert!(client.post(other, "one\ntwo").1.contains("\"sequence\":6"));
+}
+
 fn now_us() -> u64 {
     std::time::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64
 }

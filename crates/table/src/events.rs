@@ -129,6 +129,31 @@ pub struct Events {
     sparse: Vec<Feature>,
     heads: Vec<Head>,
     text: String,
+    /// Of the events that are made from here on.
+    place: Place,
+}
+
+/// Where an event came from, for notes about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// It is not known.
+    #[default]
+    Unknown,
+    /// A line of a file.
+    Line(u64),
+    /// A record of a stream, by its number.
+    Record(u64),
+}
+
+impl std::fmt::Display for Place {
+    /// ` in line 3`, or nothing.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Unknown => Ok(()),
+            Place::Line(line) => write!(f, " in line {line}"),
+            Place::Record(number) => write!(f, " in record {number}"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +166,7 @@ struct Head {
     weight: f32,
     /// Whether the input vector was there.
     vector: bool,
+    place: Place,
 }
 
 impl Events {
@@ -168,6 +194,12 @@ impl Events {
         self.text.clear();
     }
 
+    /// The events that are made from here on come from this place.
+    #[inline]
+    pub fn set_place(&mut self, place: Place) {
+        self.place = place;
+    }
+
     /// Drops all events but the first `len`.
     pub fn truncate(&mut self, len: usize) {
         self.heads.truncate(len);
@@ -191,7 +223,8 @@ impl Events {
         self.vectors.resize(vectors + self.width, 0.0);
         let none = Slot::Missing;
         let (label, id, time) = (none, none, none);
-        let head = Head { sparse_end: 0, text_end: 0, label, id, time, weight: 1.0, vector: true };
+        let (weight, vector, place) = (1.0, true, self.place);
+        let head = Head { sparse_end: 0, text_end: 0, label, id, time, weight, vector, place };
         Draft { events: self, head }
     }
 
@@ -294,6 +327,11 @@ impl Draft<'_> {
         self.events.values[start..].iter().all(|v| matches!(v, Slot::Missing))
     }
 
+    /// Where the event comes from.
+    pub(crate) fn place(&self) -> Place {
+        self.head.place
+    }
+
     /// The event has no input vector, though the schema does.
     pub fn no_vector(&mut self) {
         self.head.vector = false;
@@ -351,6 +389,11 @@ impl<'a> Event<'a> {
     /// The id that a later label refers to.
     pub fn id(&self) -> Value<'a> {
         self.events.value(self.events.heads[self.index].id)
+    }
+
+    /// Where it came from.
+    pub fn place(&self) -> Place {
+        self.events.heads[self.index].place
     }
 
     /// When it happened; missing where the recipe names no time.

@@ -24,7 +24,7 @@ pub mod known;
 pub mod understood;
 
 pub use error::{Error, Result};
-pub use events::{Event, Events, Feature, Field, Schema, Value};
+pub use events::{Event, Events, Feature, Field, Place, Schema, Value};
 pub use features::{
     Categorical, Codes, ColumnKind, Encoder, Evidence, FeaturesSpec, FreedRow, HashedColumns,
     Label, Labels, Standardize,

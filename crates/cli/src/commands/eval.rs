@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
     if Asked::is_linear(&arguments.run)? {
-        let model = Asked::open(&arguments.run)?;
+        let mut model = Asked::open(&arguments.run)?;
         let figures = model.evaluate(&arguments.data)?;
         if arguments.json {
             say!("{}", json!({ "step": model.steps(), "figures": figures }))?;

@@ -58,12 +58,12 @@ fn linear(arguments: &Arguments) -> Result {
         let what = "--keep is for networks; a linear model passes on no columns";
         return Err(Failure::from(Error::Usage(what.into())));
     }
-    let model = Asked::open(&arguments.run)?;
-    let mut printer = Printer::new(arguments, &[]);
+    let mut model = Asked::open(&arguments.run)?;
+    let names = model.names();
+    let mut printer = Printer::new(arguments, &names);
     let result = model.predict(&arguments.data, &mut |event| {
-        let AskedEvent { source, class, probability, output } = event;
-        let (kept, outputs) = (Vec::new(), vec![output as f32]);
-        printer.print(&Prediction { source, class, probability, outputs, kept })
+        let AskedEvent { source, class, probability, outputs } = event;
+        printer.print(&Prediction { source, class, probability, outputs, kept: Vec::new() })
     });
     printer.end(result)?;
     Ok(ExitCode::SUCCESS)

@@ -434,7 +434,13 @@ fn linear() -> Vec<Job> {
         recipe("normalized_adaptive", "learning_rate = 0.5"),
         &["learn --from binary.csv"],
     );
-    rules.map(sparse).into_iter().chain([columns]).collect()
+    let classes = |rule: &str| {
+        let recipe = recipe(rule, "classes = 3, interactions = [[\"a\", \"kind\"]]");
+        let recipe = recipe.replace("binary_crossentropy", "sparse_categorical_crossentropy");
+        job(&format!("linear {rule} of classes"), recipe, &["learn --from events.csv"])
+    };
+    let classes = ["normalized_adaptive", "ftrl"].map(classes);
+    rules.map(sparse).into_iter().chain([columns]).chain(classes).collect()
 }
 
 /// The recipes of this repository on the first events of real streams.

@@ -55,6 +55,12 @@ impl Parts {
         Ok(Some(side))
     }
 
+    /// The samples (sorted) of `n` that are trained on, whichever side is wanted; none means all.
+    pub(crate) fn training(self, path: &str, n: usize) -> Result<Option<Vec<u32>>> {
+        let subset = self.subset.map(|_| Subset::Training);
+        Parts { subset, ..self }.kept(path, n)
+    }
+
     /// The wanted side of `data`.
     pub(crate) fn side(self, path: &str, data: Box<dyn Dataset>) -> Result<Box<dyn Dataset>> {
         match self.kept(path, data.len())? {

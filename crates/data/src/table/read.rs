@@ -1,7 +1,8 @@
 //! Reading a table into memory.
 //!
 //! A training table is read twice: once to fit the encoder, once for the rows. Reading again is cheaper
-//! than holding a table of text, and a second read finds the file in the page cache.
+//! than holding a table of text, and a second read finds the file in the page cache. One that is split is
+//! read as often once more: which rows are for training is known only when all of them were taken.
 
 use std::collections::{HashSet, VecDeque};
 use std::io::Read;
@@ -19,35 +20,90 @@ use super::format::{Names, quotes};
 use super::records::Records;
 use super::rows::{Refusal, Rows, missing};
 use super::{BadRows, LabelType, Missing, TableDataset, TableSpec};
-use crate::{Error, Result, source};
+use crate::images::split::Parts;
+use crate::{Dataset, Error, Result, source};
 
 /// More classes than this are taken for values to be predicted.
 const MAX_CLASSES: usize = 100_000;
 
 pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Result<TableDataset> {
-    let is_training = known.is_none();
-    let (known, format_spec, num_rows, mut notes, first) = match known {
-        Some(known) => {
-            let likely_thousands = known.schema.as_ref().and_then(|schema| schema.thousands);
-            let own = FormatSpec { likely_thousands, ..spec.known_format(path) };
-            let format = own.format.unwrap_or(Format::Csv);
-            let found = Head::read(path, format)?.look(spec, &own)?;
-            // The columns are known; how they are written is for each file to say.
-            let own = own.written_as(&found.spec);
-            // Which keys are inputs is known as well.
-            let notes = if format == Format::JsonLines { Vec::new() } else { found.notes };
-            (known.clone(), own, 0, notes, found.events)
-        }
-        None => fit(spec, path)?,
+    let Some(known) = known else {
+        let mut fitted = fit(spec, path)?;
+        let all = read(spec, path, &fitted, true)?;
+        let parts = Parts::of(spec.validation_split, spec.subset, spec.seed);
+        let Some(training) = parts.training(&spec.path, all.len())? else { return Ok(all) };
+        let line = |&row: &u32| u64::from(all.lines[row as usize]);
+        let lines: Vec<u64> = training.iter().map(line).collect();
+        drop(all);
+        fitted.fit_again(spec, path, &lines)?;
+        return read(spec, path, &fitted, true);
     };
+    let likely_thousands = known.schema.as_ref().and_then(|schema| schema.thousands);
+    let own = FormatSpec { likely_thousands, ..spec.known_format(path) };
+    let format = own.format.unwrap_or(Format::Csv);
+    let found = Head::read(path, format)?.look(spec, &own)?;
+    let fitted = Fit {
+        known: known.clone(),
+        // The columns are known; how they are written is for each file to say.
+        format_spec: own.written_as(&found.spec),
+        features: FeaturesSpec::default(),
+        num_rows: 0,
+        // Which keys are inputs is known as well.
+        notes: if format == Format::JsonLines { Vec::new() } else { found.notes },
+        first: found.events,
+    };
+    read(spec, path, &fitted, false)
+}
+
+/// What is known of a table before its rows are read.
+struct Fit {
+    known: Known,
+    format_spec: FormatSpec,
+    features: FeaturesSpec,
+    num_rows: usize,
+    notes: Vec<Note>,
+    /// The first rows.
+    first: Events,
+}
+
+impl Fit {
+    /// Learns the columns, and how values to be predicted are scaled, from the rows in `lines` alone.
+    /// What is a column, a text or a class stays as it was found in all rows.
+    fn fit_again(&mut self, spec: &TableSpec, path: &Path, lines: &[u64]) -> Result<()> {
+        let fitted = pass(spec, path, &self.format_spec, &self.features, Some(lines))?;
+        if spec.label_type() == LabelType::Value {
+            self.known.labels = Some(fitted.targets);
+        }
+        self.learn(spec, fitted.schema, &fitted.evidence)
+    }
+
+    /// Takes over what the rows have shown of the columns.
+    fn learn(&mut self, spec: &TableSpec, mut schema: Schema, evidence: &Evidence) -> Result<()> {
+        let encoder = Encoder::fit(&self.features, &schema, evidence)
+            .map_err(|e| Error::option(format!("{}: {e}", spec.path)))?;
+        schema.shown = true;
+        for column in encoder.kinds().into_iter().filter(|c| c.kind != "number") {
+            if !schema.texts.contains(&column.name) {
+                schema.texts.push(column.name);
+            }
+        }
+        (self.known.schema, self.known.encoder) = (Some(schema), Some(encoder));
+        Ok(())
+    }
+}
+
+/// Reads the rows of a table of which the columns are known.
+fn read(spec: &TableSpec, path: &Path, fit: &Fit, is_training: bool) -> Result<TableDataset> {
+    let Fit { known, format_spec, num_rows, notes, first, .. } = fit;
+    let mut notes = notes.clone();
     let (Some(schema), Some(encoder)) = (&known.schema, &known.encoder) else {
         return Err(Error::option(format!(
             "{}: the run has not learned from the columns of a table or stream",
             spec.path
         )));
     };
-    let mut file = File::open(path, &format_spec, Some(schema.clone()))?;
-    let mut rows = Rows::new(spec, encoder, own_labels(spec, &known)?, num_rows);
+    let mut file = File::open(path, format_spec, Some(schema.clone()))?;
+    let mut rows = Rows::new(spec, encoder, own_labels(spec, known)?, *num_rows);
     while spec.limit.is_none_or(|limit| rows.len() < limit)
         && let Some((line, decoded)) = file.next()?
     {
@@ -73,10 +129,10 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
     let learned = if is_training { encoder.notes() } else { Vec::new() };
     rows.note(notes.into_iter().chain(learned));
     let labels = known.labels.as_ref();
-    let first = Some(&first).filter(|first| first.width() == (schema.columns.len(), schema.vector));
+    let first = Some(first).filter(|first| first.width() == (schema.columns.len(), schema.vector));
     // The columns beside those of the model are those of this file.
     let own = file.decoder.schema().unwrap_or(schema);
-    let understood = Understood::new(&format_spec, own, Some(encoder), labels, first);
+    let understood = Understood::new(format_spec, own, Some(encoder), labels, first);
     Ok(rows.finish(path, schema)?.dataset(spec, encoder.width(), known.clone(), understood))
 }
 
@@ -220,9 +276,8 @@ impl File {
     }
 }
 
-/// Learns what a training table is like, by a look at its start and in one pass; gives also its number
-/// of rows, notes, and the first rows.
-fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize, Vec<Note>, Events)> {
+/// Learns what a training table is like, by a look at its start and in one pass.
+fn fit(spec: &TableSpec, path: &Path) -> Result<Fit> {
     let option = |what: &str| Err(Error::option(format!("{}: {what}", spec.path)));
     if spec.context.unlabelled {
         return option(
@@ -247,14 +302,14 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize, Vec<N
     if let Some(by) = delimiter.filter(|_| plain.delimiter.is_none()) {
         notes.insert(0, Note::once(format!("fields are separated by {by:?}")));
     }
-    let mut fitted = pass(spec, path, &format_spec, &features)?;
+    let mut fitted = pass(spec, path, &format_spec, &features, None)?;
     let mixed = fitted.evidence.mixed(&fitted.schema, &format_spec.text);
     if !mixed.is_empty() {
         // Texts from here on, as they are written.
         format_spec.text.extend(mixed);
-        fitted = pass(spec, path, &format_spec, &features)?;
+        fitted = pass(spec, path, &format_spec, &features, None)?;
     }
-    let Fitted { evidence, classes, targets, mut schema, notes: own } = fitted;
+    let Fitted { evidence, classes, targets, schema, notes: own } = fitted;
     // Those of the first row; what is counted is counted again in the rows that are kept.
     notes.extend(own.into_iter().filter(|note| note.count == 1));
     check_columns(spec, &format_spec, format, &schema)?;
@@ -271,22 +326,11 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<(Known, FormatSpec, usize, Vec<N
             Labels::classes(spec.class_names.len(), &class_names(spec, &format_spec, &schema))
         }
     };
-    let encoder = Encoder::fit(&features, &schema, &evidence)
-        .map_err(|e| Error::option(format!("{}: {e}", spec.path)))?;
-    schema.shown = true;
-    for column in encoder.kinds().into_iter().filter(|c| c.kind != "number") {
-        if !schema.texts.contains(&column.name) {
-            schema.texts.push(column.name);
-        }
-    }
-    let rows = evidence.rows() as usize;
-    let known = Known {
-        schema: Some(schema),
-        encoder: Some(encoder),
-        labels: Some(labels),
-        ..Known::default()
-    };
-    Ok((known, format_spec, rows, notes, first))
+    let known = Known { labels: Some(labels), ..Known::default() };
+    let num_rows = evidence.rows() as usize;
+    let mut fit = Fit { known, format_spec, features, num_rows, notes, first };
+    fit.learn(spec, schema, &evidence)?;
+    Ok(fit)
 }
 
 /// What a pass over a table has found.
@@ -299,11 +343,13 @@ struct Fitted {
     notes: Vec<Note>,
 }
 
+/// A pass over a table, or over its rows in `lines` (in order).
 fn pass(
     spec: &TableSpec,
     path: &Path,
     format_spec: &FormatSpec,
     features: &FeaturesSpec,
+    lines: Option<&[u64]>,
 ) -> Result<Fitted> {
     let mut file = File::open(path, format_spec, None)?;
     let mut evidence: Option<Evidence> = None;
@@ -312,6 +358,9 @@ fn pass(
     while spec.limit.is_none_or(|most| evidence.as_ref().is_none_or(|e| e.rows() < most as u64))
         && let Some((line, decoded)) = file.next()?
     {
+        if lines.is_some_and(|lines| lines.binary_search(&line).is_err()) {
+            continue;
+        }
         if let Err(bad) = decoded {
             let error = Error::Row { path: path.into(), line, what: bad.reason };
             if bad.fatal || spec.bad_rows == BadRows::Fail {

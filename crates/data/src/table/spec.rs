@@ -90,8 +90,8 @@ pub struct TableSpec {
     /// Use only this many rows from the start; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Share of the rows kept for validation; needs `subset`. Not split by default. Columns and classes
-    /// are learned from all rows.
+    /// Share of the rows kept for validation; needs `subset`. Not split by default. Columns are
+    /// learned from the training rows alone, classes from all rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<f64>,
     /// The side of the split that this data is. Required with `validation_split`, left out

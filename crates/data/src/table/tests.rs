@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use tidemill_table::{Categorical, Encoding, Format, Known};
 
 use super::*;
+use crate::images::Subset;
 use crate::{Dataset, Error, LabelKind, Normalize, Result, Truth};
 
 fn read(text: &str, edit: impl FnOnce(&mut TableSpec)) -> Result<TableDataset> {
@@ -292,6 +293,51 @@ fn limit_and_class_names() {
         (data.class_names(), label(&data, 0)),
         (&["2".into(), "1".into()][..], Label::Class(1))
     );
+}
+
+/// What is learned of columns and targets is that of the training rows, on whichever side.
+#[test]
+fn a_split_table_is_learned_from_its_training_rows() {
+    let numbers: Vec<f64> = (0..40).map(|i| f64::from(i * i)).collect();
+    let text: String =
+        numbers.iter().enumerate().map(|(i, v)| format!("{v},t{i},{}\n", 2.0 * v)).collect();
+    let side = |subset: Option<Subset>, more: &dyn Fn(&mut TableSpec)| {
+        read(&format!("x,kind,y\n{text}"), |s| {
+            (s.validation_split, s.subset, s.seed) = (subset.map(|_| 0.25), subset, 3);
+            s.label_type = Some(LabelType::Value);
+            s.scale_targets = true;
+            more(s);
+        })
+        .unwrap()
+    };
+    let learned = |data: &TableDataset| {
+        let known = data.known().unwrap().clone();
+        let encoder = format!("{:?}", known.encoder);
+        // Without what has no order.
+        let numbers = encoder.split("categories").next().unwrap().to_owned();
+        (numbers, known.labels.unwrap().scaling().unwrap())
+    };
+    let all = side(None, &|_| ());
+    let train = side(Some(Subset::Training), &|_| ());
+    assert_eq!(train.len(), 40, "the caller takes the side");
+    let kept = crate::images::split::split(40, 0.25, 3, false);
+    let mean = kept.iter().map(|&i| 2.0 * numbers[i as usize]).sum::<f64>() / 30.0;
+    assert!((learned(&train).1.0 - mean).abs() < 1e-9, "{:?} {mean}", learned(&train).1);
+    let sum: f32 = kept.iter().map(|&i| rows(&train)[i as usize].0[0]).sum();
+    assert!(sum.abs() < 1e-4, "{sum}");
+    assert_ne!(learned(&train), learned(&all));
+    assert_eq!(learned(&side(Some(Subset::Validation), &|_| ())), learned(&train));
+    // Texts that only validation has are no categories, and so all the same.
+    let wide = |s: &mut TableSpec| {
+        let all = &mut s.context.features.categorical;
+        all.insert("kind".into(), Categorical::Dictionary { capacity: 40 });
+    };
+    let others: Vec<usize> = (0..40).filter(|i| !kept.contains(&(*i as u32))).take(2).collect();
+    let differ = |data: &TableDataset| {
+        let kind = |i: usize| rows(data)[others[i]].0.split_last().unwrap().1[1..].to_vec();
+        kind(0) != kind(1)
+    };
+    assert!(differ(&side(None, &wide)) && !differ(&side(Some(Subset::Training), &wide)));
 }
 
 #[test]

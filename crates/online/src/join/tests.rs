@@ -365,7 +365,7 @@ fn mean_prediction(recipe: &str, outcome: &LearnOutcome) -> f64 {
         draft.set(1, Value::Number((f64::from(i / 20) + 0.5) / 20.0));
         draft.finish();
     }
-    let mut hashed = HashedColumns::new(&schema);
+    let mut hashed = HashedColumns::new(&schema, &[]).unwrap();
     let predict = |i| {
         let (mut row, mut logits) = ([0.0; 2], Vec::new());
         let inputs = match &known.encoder {

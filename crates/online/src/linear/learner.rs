@@ -4,12 +4,13 @@ use tidemill_recipe::stream::Feature;
 
 use super::LinearSpec;
 use super::loss::LinearLoss;
-use super::model::HashedLinear;
+use super::model::{HashedLinear, log_sum};
 use crate::GuardSpec;
 use crate::guard::{Guard, Verdict};
 use crate::model::Learned;
 use crate::sample::Scale;
 use tidemill_engine::metrics::{Figures, Task};
+use tidemill_engine::nn::Link;
 use tidemill_engine::prequential::{Prequential, PrequentialSpec, Truth};
 
 /// A hashed linear model that learns event by event. Each labelled event is scored with the weights
@@ -29,8 +30,11 @@ pub struct LinearLearner {
     scored: bool,
     /// Whether events are scored only.
     frozen: bool,
+    /// The margins of the event in hand, and what is predicted by them: probabilities, or the value.
+    margins: Vec<f32>,
+    outputs: Vec<f32>,
     /// What was predicted for the last event, where that is wanted.
-    pub(super) predicted: Option<[f32; 1]>,
+    pub(super) predicted: Option<Vec<f32>>,
 }
 
 impl LinearLearner {
@@ -47,12 +51,17 @@ impl LinearLearner {
         let task = match loss {
             LinearLoss::Logistic | LinearLoss::Hinge => Task::Binary,
             LinearLoss::Squared => Task::Values,
+            LinearLoss::Softmax => Task::Classes,
         };
+        let model = HashedLinear::new(spec, loss);
+        let outputs = vec![0.0; model.classes];
         LinearLearner {
-            model: HashedLinear::new(spec, loss),
             task,
-            prequential: Prequential::new(task, 1, metrics),
-            guard: Guard::new(guard, task, 1),
+            prequential: Prequential::new(task, model.classes, metrics),
+            guard: Guard::new(guard, task, model.classes),
+            margins: outputs.clone(),
+            outputs,
+            model,
             last: Learned { verdict: Verdict::Apply, rolled_back: false },
             scored: false,
             frozen: false,
@@ -61,9 +70,16 @@ impl LinearLearner {
     }
 
     /// The probability of yes (a sigmoid of the margin, which for the hinge loss is a score and no
-    /// probability), or the value, of an event, without learning.
-    pub fn predict(&self, features: &[Feature]) -> f32 {
-        output(self.task, self.model.predict(features))
+    /// probability), that of each class, or the value, of an event, without learning.
+    pub fn predict(&mut self, features: &[Feature]) -> &[f32] {
+        self.model.margins(features, &mut self.margins);
+        outputs(self.task, &self.margins, &mut self.outputs);
+        &self.outputs
+    }
+
+    /// Values of a prediction.
+    pub fn num_outputs(&self) -> usize {
+        self.outputs.len()
     }
 
     /// Scores an event and learns from it. A value of `truth` that was scaled comes with `scale`, and
@@ -79,10 +95,13 @@ impl LinearLearner {
         if weight == 0.0 {
             return self.last;
         }
+        if let (Task::Classes, Truth::Class(class)) = (self.task, truth) {
+            return self.learn_class(features, class, weight);
+        }
         let y = self.signed(truth);
         let scored = self.model.score(features, y);
         if !self.scored {
-            self.note(scored.logit, truth, scored.loss, weight, scale);
+            self.note(&[scored.logit], truth, scored.loss, weight, scale);
         }
         if self.frozen {
             return self.last;
@@ -94,16 +113,37 @@ impl LinearLearner {
         self.last
     }
 
-    /// Scores an event by the margin that was predicted when it came.
-    pub(super) fn score_margin(
+    /// The same of an event of one of several classes.
+    fn learn_class(&mut self, features: &[Feature], class: usize, weight: f32) -> Learned {
+        let mut margins = std::mem::take(&mut self.margins);
+        self.model.margins(features, &mut margins);
+        let loss = class_loss(&margins, class);
+        if !self.scored {
+            self.note(&margins, Truth::Class(class), loss, weight, None);
+        }
+        if !self.frozen {
+            self.last.verdict = self.guard.judge(loss, margins.iter().all(|m| m.is_finite()));
+            if self.last.verdict == Verdict::Apply {
+                self.model.update_classes(features, class, weight, &margins);
+            }
+        }
+        self.margins = margins;
+        self.last
+    }
+
+    /// Scores an event by the margins that were predicted when it came.
+    pub(super) fn score_margins(
         &mut self,
-        margin: f32,
+        margins: &[f32],
         truth: Truth<'_>,
         weight: f32,
         scale: Option<Scale>,
     ) {
-        let loss = self.model.loss().at(margin, self.signed(truth)).loss;
-        self.note(margin, truth, loss, weight, scale);
+        let loss = match (self.task, truth) {
+            (Task::Classes, Truth::Class(class)) => class_loss(margins, class),
+            _ => self.model.loss().at(margins[0], self.signed(truth)).loss,
+        };
+        self.note(margins, truth, loss, weight, scale);
     }
 
     /// The event that comes next was scored before: it is only learned from.
@@ -128,20 +168,20 @@ impl LinearLearner {
 
     fn note(
         &mut self,
-        margin: f32,
+        margins: &[f32],
         truth: Truth<'_>,
         loss: f32,
         weight: f32,
         scale: Option<Scale>,
     ) {
-        let output = output(self.task, margin);
+        outputs(self.task, margins, &mut self.outputs);
         match scale {
             Some(scale) => {
-                let value = scale.value(output).map(|value| [value]);
+                let value = scale.value(self.outputs[0]).map(|value| [value]);
                 let value = value.as_ref().map(<[f64; 1]>::as_slice);
                 self.prequential.add_values(value, &[scale.target], loss, weight);
             }
-            None => self.prequential.add(&[output], truth, loss, weight),
+            None => self.prequential.add(&self.outputs, truth, loss, weight),
         }
     }
 
@@ -192,9 +232,19 @@ impl LinearLearner {
     }
 }
 
-fn output(task: Task, margin: f32) -> f32 {
-    match task {
-        Task::Values => margin,
-        _ => 1.0 / (1.0 + (-margin).exp()),
-    }
+fn outputs(task: Task, margins: &[f32], outputs: &mut [f32]) {
+    let link = match task {
+        Task::Values => Link::Identity,
+        Task::Binary => Link::Sigmoid,
+        Task::Classes => Link::Softmax,
+    };
+    link.probabilities(margins, outputs);
+}
+
+/// The softmax cross-entropy of a class.
+fn class_loss(margins: &[f32], class: usize) -> f32 {
+    let own = margins.get(class).copied().unwrap_or(f32::NAN);
+    let loss = log_sum(margins, usize::MAX) - own;
+    // Rounding may leave a little less than nothing.
+    if loss < 0.0 { 0.0 } else { loss }
 }

@@ -12,6 +12,10 @@ pub enum LinearLoss {
     Squared,
     /// `max(0, 1 - y m)`
     Hinge,
+    /// Softmax cross-entropy of a margin for each class. With the margins of the other classes as they are
+    /// it is a logistic loss of each class's own: `m` is then the margin less the logarithm of the sum of
+    /// the others' exponentials.
+    Softmax,
 }
 
 /// Loss and derivative of one event.
@@ -36,6 +40,9 @@ impl LinearLoss {
             LossSpec::BinaryCrossentropy { label_smoothing: 0.0 } => Some(LinearLoss::Logistic),
             LossSpec::MeanSquaredError {} => Some(LinearLoss::Squared),
             LossSpec::Hinge {} => Some(LinearLoss::Hinge),
+            LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 } => {
+                Some(LinearLoss::Softmax)
+            }
             _ => None,
         }
     }
@@ -44,7 +51,7 @@ impl LinearLoss {
     #[inline]
     pub fn at(self, margin: f32, y: f32) -> LossPoint {
         match self {
-            LinearLoss::Logistic => {
+            LinearLoss::Logistic | LinearLoss::Softmax => {
                 let odds = (y * margin).exp();
                 let loss = if odds > 0.0 { odds.recip().ln_1p() } else { -y * margin };
                 LossPoint { loss, gradient: -y / (1.0 + odds), odds }
@@ -70,7 +77,7 @@ impl LinearLoss {
             return -point.gradient * rate;
         }
         match self {
-            LinearLoss::Logistic => {
+            LinearLoss::Logistic | LinearLoss::Softmax => {
                 let w = lambert(product + y * margin + point.odds);
                 -(y * w + margin) / reach
             }
@@ -112,7 +119,7 @@ mod tests {
             let m = f64::from(margin) + f64::from(reach) * moved;
             let y = f64::from(y);
             let gradient = match loss {
-                LinearLoss::Logistic => -y / (1.0 + (y * m).exp()),
+                LinearLoss::Logistic | LinearLoss::Softmax => -y / (1.0 + (y * m).exp()),
                 LinearLoss::Squared => 2.0 * (m - y),
                 LinearLoss::Hinge if 1.0 - y * m > 0.0 => -y,
                 LinearLoss::Hinge => 0.0,

@@ -1,4 +1,7 @@
 //! The table of a hashed linear model.
+//!
+//! With several classes, the weights of a feature for all of them lie side by side: row
+//! `feature * classes + class`.
 
 use tidemill_recipe::stream::Feature;
 
@@ -67,6 +70,10 @@ impl Scored {
 #[derive(Clone, Debug)]
 pub struct HashedLinear {
     pub(super) rows: Vec<Row>,
+    /// Weight vectors: one, or one for each class.
+    pub(super) classes: usize,
+    /// The place of a feature is its hash cut by this.
+    mask: usize,
     pub(super) spec: LinearSpec,
     loss: LinearLoss,
     /// Added to the margin where it is learned; see `online.labels.negative_sampling`.
@@ -87,8 +94,14 @@ impl HashedLinear {
     /// If `spec.bits` is outside of [`LinearSpec::BITS`].
     pub fn new(spec: &LinearSpec, loss: LinearLoss) -> HashedLinear {
         assert!(LinearSpec::BITS.contains(&spec.bits), "a table of 2^{} rows", spec.bits);
+        let classes = match loss {
+            LinearLoss::Softmax => spec.classes.unwrap_or(2),
+            LinearLoss::Logistic | LinearLoss::Squared | LinearLoss::Hinge => 1,
+        };
         HashedLinear {
-            rows: vec![Row::default(); 1 << spec.bits],
+            rows: vec![Row::default(); classes << spec.bits],
+            classes,
+            mask: (1 << spec.bits) - 1,
             rate: spec.learning_rate as f32,
             spec: spec.clone(),
             loss,
@@ -119,17 +132,33 @@ impl HashedLinear {
         self.events
     }
 
-    /// The margin of an event, without learning. Features are summed in their order.
+    /// The margins of an event, one for each class, without learning.
+    pub fn margins(&self, features: &[Feature], margins: &mut [f32]) {
+        if let [margin] = margins {
+            *margin = self.predict(features);
+            return;
+        }
+        margins.fill(0.0);
+        let constant = self.spec.bias.then_some(&CONSTANT);
+        for f in features.iter().chain(constant) {
+            let rows = &self.rows[(f.hash as usize & self.mask) * self.classes..];
+            for (margin, row) in margins.iter_mut().zip(rows) {
+                *margin += row.weight * f.value;
+            }
+        }
+    }
+
+    /// The margin of an event, of the first class where there are several, without learning. Features are
+    /// summed in their order.
     #[inline]
     pub fn predict(&self, features: &[Feature]) -> f32 {
-        let rows = &self.rows[..];
-        let mask = rows.len() - 1;
+        let (rows, mask, classes) = (&self.rows[..], self.mask, self.classes);
         let mut sum = 0.0;
         for f in features {
-            sum += rows[f.hash as usize & mask].weight * f.value;
+            sum += rows[(f.hash as usize & mask) * classes].weight * f.value;
         }
         if self.spec.bias {
-            sum += rows[CONSTANT.hash as usize & mask].weight;
+            sum += rows[(CONSTANT.hash as usize & mask) * classes].weight;
         }
         match self.loss {
             // What is not finite stays so, to be refused.
@@ -160,15 +189,49 @@ impl HashedLinear {
     /// Learns from the event that was scored last.
     pub fn update(&mut self, features: &[Feature], y: f32, weight: f32, scored: Scored) {
         self.events += 1;
+        self.update_one(0, features, y, weight, scored);
+    }
+
+    /// Learns from an event of a class, of which these are the [`HashedLinear::margins`].
+    pub fn update_classes(
+        &mut self,
+        features: &[Feature],
+        truth: usize,
+        weight: f32,
+        margins: &[f32],
+    ) {
+        self.events += 1;
+        let all = log_sum(margins, usize::MAX);
+        for (class, &margin) in margins.iter().enumerate() {
+            let p = (margin - all).exp();
+            // Of the one class that may be nearly all of the sum nothing can be taken off.
+            let others = if p < 0.5 { all + (-p).ln_1p() } else { log_sum(margins, class) };
+            let logit = (margin - others).clamp(-MOST_MARGIN, MOST_MARGIN);
+            let y = if class == truth { 1.0 } else { -1.0 };
+            let point = self.loss.at(logit, y);
+            self.update_one(class, features, y, weight, Scored { logit, loss: point.loss, point });
+        }
+    }
+
+    fn update_one(
+        &mut self,
+        class: usize,
+        features: &[Feature],
+        y: f32,
+        weight: f32,
+        scored: Scored,
+    ) {
         if scored.loss <= KNOWN || weight <= 0.0 {
             return;
         }
         match self.spec.rule {
-            UpdateRule::Sgd => self.step::<false, false>(features, y, weight, scored),
-            UpdateRule::Normalized => self.step::<false, true>(features, y, weight, scored),
-            UpdateRule::Adaptive => self.step::<true, false>(features, y, weight, scored),
-            UpdateRule::NormalizedAdaptive => self.step::<true, true>(features, y, weight, scored),
-            UpdateRule::Ftrl => self.follow(features, weight * scored.point.gradient),
+            UpdateRule::Sgd => self.step::<false, false>(class, features, y, weight, scored),
+            UpdateRule::Normalized => self.step::<false, true>(class, features, y, weight, scored),
+            UpdateRule::Adaptive => self.step::<true, false>(class, features, y, weight, scored),
+            UpdateRule::NormalizedAdaptive => {
+                self.step::<true, true>(class, features, y, weight, scored);
+            }
+            UpdateRule::Ftrl => self.follow(class, features, weight * scored.point.gradient),
         }
     }
 
@@ -176,6 +239,7 @@ impl HashedLinear {
     /// move depends on all of them, then the weights.
     fn step<const ADAPTIVE: bool, const NORMALIZED: bool>(
         &mut self,
+        class: usize,
         features: &[Feature],
         y: f32,
         weight: f32,
@@ -186,11 +250,10 @@ impl HashedLinear {
         if squared == 0.0 {
             return;
         }
-        let rows = &mut self.rows[..];
-        let mask = rows.len() - 1;
+        let (rows, mask, classes) = (&mut self.rows[..], self.mask, self.classes);
         let (mut reach, mut norm) = (0.0, 0.0);
         let mut visit = |f: &Feature| {
-            let row = &mut rows[f.hash as usize & mask];
+            let row = &mut rows[(f.hash as usize & mask) * classes + class];
             let x = f.value.abs().max(TINY);
             let x2 = x * x;
             let mut rate = 1.0;
@@ -234,7 +297,7 @@ impl HashedLinear {
         let (l1, l2) = (self.spec.l1 as f32 * rate * factor, self.spec.l2 as f32 * rate * factor);
         let shrinks = l1 > 0.0 || l2 > 0.0;
         let mut apply = |f: &Feature| {
-            let row = &mut rows[f.hash as usize & mask];
+            let row = &mut rows[(f.hash as usize & mask) * classes + class];
             row.weight += step * f.value * row.rate;
             if shrinks {
                 // Towards 0 and never past it (Duchi and Singer, 2009).
@@ -249,13 +312,12 @@ impl HashedLinear {
     }
 
     /// FTRL-proximal: the weight is the best one for all gradients so far.
-    fn follow(&mut self, features: &[Feature], gradient: f32) {
-        let rows = &mut self.rows[..];
-        let mask = rows.len() - 1;
+    fn follow(&mut self, class: usize, features: &[Feature], gradient: f32) {
+        let (rows, mask, classes) = (&mut self.rows[..], self.mask, self.classes);
         let (l1, l2, beta) = (self.spec.l1 as f32, self.spec.l2 as f32, self.spec.beta as f32);
         let rate = self.rate;
         let mut visit = |f: &Feature| {
-            let row = &mut rows[f.hash as usize & mask];
+            let row = &mut rows[(f.hash as usize & mask) * classes + class];
             let g = gradient * f.value;
             let (old, new) = (row.squares.sqrt(), (row.squares + g * g).sqrt());
             row.scale += g - (new - old) / rate * row.weight;
@@ -269,4 +331,12 @@ impl HashedLinear {
             visit(&CONSTANT);
         }
     }
+}
+
+/// The logarithm of the sum of the exponentials of all `margins` but that of class `but`; of all, where
+/// there is no such class.
+pub(super) fn log_sum(margins: &[f32], but: usize) -> f32 {
+    let others = || margins.iter().enumerate().filter(|(class, _)| *class != but).map(|(_, m)| *m);
+    let most = others().fold(f32::NEG_INFINITY, f32::max);
+    most + others().map(|m| (m - most).exp()).sum::<f32>().ln()
 }

@@ -31,7 +31,10 @@ impl HashedLinear {
     pub fn tensors(&self) -> Vec<StateTensor> {
         let tensor = |(i, (name, part)): (usize, Part)| StateTensor {
             name: name.to_owned(),
-            shape: vec![self.rows.len()],
+            shape: match self.classes {
+                1 => vec![self.rows.len()],
+                classes => vec![self.rows.len() / classes, classes],
+            },
             parameter: i == 0,
             values: self.rows.iter().map(|row| *part(&mut { *row })).collect(),
         };

@@ -18,7 +18,7 @@ impl StreamModel for LinearLearner {
     }
 
     fn num_outputs(&self) -> usize {
-        1
+        LinearLearner::num_outputs(self)
     }
 
     fn steps(&self) -> u64 {
@@ -38,7 +38,7 @@ impl StreamModel for LinearLearner {
             ));
         };
         if self.predicted.is_some() {
-            self.predicted = Some([self.predict(features)]);
+            self.predicted = Some(self.predict(features).to_vec());
         }
         if sample.truth != Truth::Unknown {
             if sample.scored {
@@ -60,18 +60,20 @@ impl StreamModel for LinearLearner {
     }
 
     fn keep_predictions(&mut self) {
-        self.predicted = Some([0.0]);
+        self.predicted = Some(Vec::new());
     }
 
     fn predicted(&self, _i: usize) -> &[f32] {
-        self.predicted.as_ref().map_or(&[], |one| one)
+        self.predicted.as_deref().unwrap_or_default()
     }
 
     fn predict_logits(&mut self, inputs: Inputs<'_>, logits: &mut Vec<f32>) -> Result<()> {
         let Inputs::Features(features) = inputs else {
             return Err(Error::Run("a linear model takes features; please report it".into()));
         };
-        logits.push(self.model().predict(features));
+        let start = logits.len();
+        logits.resize(start + LinearLearner::num_outputs(self), 0.0);
+        self.model().margins(features, &mut logits[start..]);
         Ok(())
     }
 
@@ -82,7 +84,7 @@ impl StreamModel for LinearLearner {
         weight: f32,
         scale: Option<Scale>,
     ) {
-        self.score_margin(logits[0], truth, weight, scale);
+        self.score_margins(logits, truth, weight, scale);
     }
 
     fn prequential(&self) -> &Prequential {
@@ -121,13 +123,16 @@ impl StreamModel for LinearLearner {
 
     fn resources(&self) -> Resources {
         let (spec, size) = (self.model().spec(), self.model().bytes() as u64);
+        let classes = LinearLearner::num_outputs(self);
+        let each =
+            if classes > 1 { format!(" for each of {classes} classes") } else { String::new() };
         let plan = format!(
-            "hashed linear model: 2^{} rows of 16 bytes ({})\nrule {:?}, learning rate {}",
+            "hashed linear model: 2^{} rows of 16 bytes{each} ({})\nrule {:?}, learning rate {}",
             spec.bits,
             bytes(size),
             spec.rule,
             spec.learning_rate
         );
-        Resources { arena_bytes: size, threads: 1, num_parameters: 1 << spec.bits, plan }
+        Resources { arena_bytes: size, threads: 1, num_parameters: classes << spec.bits, plan }
     }
 }

@@ -140,5 +140,83 @@ fn what_is_not_finite_is_refused_and_changes_nothing() {
         assert_eq!(learned.verdict, Verdict::NotFinite);
     }
     assert_eq!(before, (learner.model().tensors(), learner.model().sums()));
-    assert!(learner.predict(&good) > 0.5);
+    assert!(learner.predict(&good)[0] > 0.5);
+}
+
+/// Three classes, by which third of the features has the most weight.
+fn classes() -> impl Iterator<Item = (Vec<Feature>, usize)> {
+    events().into_iter().map(|(features, ..)| {
+        let mut sums = [0.0; 3];
+        features.iter().for_each(|f| sums[f.hash as usize % 3] += f.value);
+        let best = (0..3).max_by(|&a: &usize, &b: &usize| sums[a].total_cmp(&sums[b]));
+        (features, best.unwrap_or(0))
+    })
+}
+
+fn of_classes(rule: UpdateRule, learning_rate: f64) -> LinearLearner {
+    let spec =
+        LinearSpec { bits: 10, rule, learning_rate, classes: Some(3), ..LinearSpec::default() };
+    LinearLearner::new(&spec, LinearLoss::Softmax, PrequentialSpec::default(), GuardSpec::default())
+}
+
+#[test]
+fn every_rule_learns_classes() {
+    for (rule, learning_rate) in [
+        (UpdateRule::Sgd, 0.05),
+        (UpdateRule::Adaptive, 0.3),
+        (UpdateRule::Normalized, 0.5),
+        (UpdateRule::NormalizedAdaptive, 0.5),
+        (UpdateRule::Ftrl, 0.3),
+    ] {
+        let mut learner = of_classes(rule, learning_rate);
+        for (features, class) in classes() {
+            learner.learn(&features, Truth::Class(class), 1.0, None);
+        }
+        let figures = learner.figures();
+        let (accuracy, loss) = (figures["accuracy"], figures["loss"]);
+        assert!(accuracy > 0.6 && loss < 0.95, "{rule:?}: {accuracy} {loss}; no skill is 1.0986");
+        let sum: f32 = learner.predict(&[Feature { hash: 3, value: 1.0 }]).iter().sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+    }
+}
+
+#[test]
+fn the_step_of_a_class_is_that_of_the_softmax() {
+    let mut model = of_classes(UpdateRule::Sgd, 1e-3);
+    let event = [Feature { hash: 3, value: 2.0 }];
+    for class in [0, 1, 1, 2, 1] {
+        let before: Vec<f32> = model.predict(&event).to_vec();
+        let mut old = [0.0; 3];
+        model.model().margins(&event, &mut old);
+        model.learn(&event, Truth::Class(class), 1.0, None);
+        let mut new = [0.0; 3];
+        model.model().margins(&event, &mut new);
+        for (k, p) in before.into_iter().enumerate() {
+            // The rate, times the squares of the value and of the constant.
+            let want = 1e-3 * 5.0 * (f32::from(u8::from(k == class)) - p);
+            assert!((new[k] - old[k] - want).abs() < 3e-5, "{k}: {} {want}", new[k] - old[k]);
+        }
+    }
+}
+
+#[test]
+fn a_restored_model_of_classes_has_the_same_bits() {
+    let events: Vec<_> = classes().collect();
+    for rule in [UpdateRule::NormalizedAdaptive, UpdateRule::Ftrl] {
+        let learn = |learner: &mut LinearLearner, events: &[(Vec<Feature>, usize)]| {
+            for (features, class) in events {
+                learner.learn(features, Truth::Class(*class), 1.0, None);
+            }
+        };
+        let (mut whole, mut first, mut second) =
+            (of_classes(rule, 0.5), of_classes(rule, 0.5), of_classes(rule, 0.5));
+        learn(&mut whole, &events);
+        learn(&mut first, &events[..777]);
+        let (tensors, sums) = (first.model().tensors(), first.model().sums());
+        assert_eq!(tensors[0].shape, [1 << 10, 3]);
+        assert_eq!(second.model_mut().restore(&tensors, sums), Ok(()));
+        learn(&mut second, &events[777..]);
+        assert_eq!(second.model().tensors(), whole.model().tensors());
+        assert_eq!(second.model().sums(), whole.model().sums());
+    }
 }

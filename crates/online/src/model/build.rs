@@ -97,13 +97,42 @@ pub(crate) fn build_linear(
     let Some(known) = LinearLoss::of(loss) else {
         let what = format!(
             "= \"{}\" is none that online.linear can learn: it has \"binary_crossentropy\" (without \
-             label smoothing), \"mean_squared_error\" and \"hinge\"",
+             label smoothing), \"sparse_categorical_crossentropy\" (likewise), \"mean_squared_error\" and \
+             \"hinge\"",
             loss.name()
         );
         return Err(file.error_at("training.loss", &what));
     };
+    let mut linear = linear.clone();
+    let named = spec.classes.as_ref().map(Vec::len);
+    match (known == LinearLoss::Softmax, linear.classes, named) {
+        (false, Some(_), _) => {
+            let what = "goes with the loss \"sparse_categorical_crossentropy\"; leave it out, or take that loss";
+            return Err(file.error_at("online.linear.classes", what));
+        }
+        (true, None, None) => {
+            let what = "is missing: the number of classes, unless online.classes names them";
+            return Err(file.error_at("online.linear.classes", what));
+        }
+        (true, Some(classes), Some(named)) if named > classes => {
+            let what = format!("= {classes}, and online.classes names {named}; leave one out");
+            return Err(file.error_at("online.linear.classes", &what));
+        }
+        (true, None, Some(named)) => linear.classes = Some(named.max(2)),
+        _ => {}
+    }
     // The table, its copy while a checkpoint is written, and what waits.
-    let table = 16_u64 << linear.bits;
+    let rows = linear.classes.unwrap_or(1).saturating_mul(1 << linear.bits);
+    let most = 1 << LinearSpec::BITS.end();
+    if rows > most {
+        let what = format!(
+            "= {}: with {} classes the table has {rows} rows, and {most} are the most; take fewer bits",
+            linear.bits,
+            linear.classes.unwrap_or(1)
+        );
+        return Err(file.error_at("online.linear.bits", &what));
+    }
+    let table = 16 * rows as u64;
     let need = rss_bytes() + 2 * table + waiting_bytes(spec);
     if let Some(limit) = memory.filter(|limit| need > *limit) {
         return Err(Error::Usage(format!(
@@ -116,7 +145,7 @@ pub(crate) fn build_linear(
         )));
     }
     let (metrics, guard) = (spec.metrics.clone(), spec.guard.clone());
-    let mut learner = LinearLearner::new(linear, known, metrics, guard);
+    let mut learner = LinearLearner::new(&linear, known, metrics, guard);
     learner.model_mut().set_shift(spec.labels.as_ref().map_or(0.0, |l| l.shift()));
     Ok(learner)
 }

@@ -6,8 +6,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinearSpec {
-    /// The table has 2 to this power rows of 16 bytes each: 4 MiB for the default of 18.
+    /// The table has 2 to this power rows of 16 bytes each, for each class: 4 MiB for the default of 18.
     pub bits: u32,
+    /// Number of classes, with the loss `sparse_categorical_crossentropy`: each has a weight vector of its
+    /// own, and a softmax makes probabilities of them. By default as many as `online.classes` names.
+    pub classes: Option<usize>,
+    /// Columns that interact: each list of two or more is a further feature of an event, as Vowpal Wabbit's
+    /// `-q`, `--cubic` and `--interactions` make them. Its value is the product of the columns' values;
+    /// a text counts as 1, and each combination of texts has a weight. `[["user", "item"]]`, for example;
+    /// name ids that are numbers in `stream.text`.
+    pub interactions: Vec<Vec<String>>,
     /// The update rule.
     pub rule: UpdateRule,
     /// The learning rate. The default of 0.5 suits the default rule; plain SGD usually needs less,
@@ -51,6 +59,8 @@ impl Default for LinearSpec {
     fn default() -> Self {
         LinearSpec {
             bits: 18,
+            classes: None,
+            interactions: Vec::new(),
             rule: UpdateRule::NormalizedAdaptive,
             learning_rate: 0.5,
             l1: 0.0,
@@ -74,6 +84,13 @@ impl LinearSpec {
                 "bits",
                 format!("must be a number from {least} to {most}, found {}", self.bits),
             ));
+        }
+        if let Some(classes @ (0 | 1)) = self.classes {
+            return Err(("classes", format!("must be 2 or more, found {classes}")));
+        }
+        if let Some(short) = self.interactions.iter().find(|columns| columns.len() < 2) {
+            let what = format!("are of two columns or more, found {short:?}");
+            return Err(("interactions", what));
         }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err((

@@ -108,12 +108,13 @@ pub(crate) fn has_header(file: &mut impl Read, first: u64) -> io::Result<bool> {
     Ok(header == [&MAGIC[..], &first.to_le_bytes()].concat())
 }
 
-/// Finds the end of the whole records of the last segment, and the sequence number that follows.
+/// Finds the end of the whole records of the last segment before the record `until`, and the sequence
+/// number that follows.
 ///
 /// # Errors
 /// If a record is damaged and the one after it is whole: no crash does that, and cutting it off
 /// would lose what was acknowledged.
-pub(crate) fn scan(folder: &Path, first: u64) -> Result<(Segment, u64)> {
+pub(crate) fn scan(folder: &Path, first: u64, until: u64) -> Result<(Segment, u64)> {
     let path = path(folder, first);
     let fail = |e: io::Error| Error::io(path.display(), e);
     let file = File::open(&path).map_err(fail)?;
@@ -130,7 +131,7 @@ pub(crate) fn scan(folder: &Path, first: u64) -> Result<(Segment, u64)> {
     segment.bytes = HEADER;
     let (mut next, mut at, mut torn) = (first, HEADER, false);
     let (mut head, mut record) = ([0; FRAME], Vec::new());
-    for sequence in first.. {
+    for sequence in first..until {
         if len - at < FRAME as u64 {
             break;
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::keys::{self, Keys, Seen};
 use super::segment::{self, HEADER, Segment};
 use super::{Fsync, Inner, LogCounters, LogOptions, Sequences};
 use crate::error::{Error, Result};
@@ -23,6 +24,8 @@ pub(crate) struct State {
     /// In order; records are appended to the last.
     pub(crate) segments: VecDeque<Segment>,
     file: Arc<File>,
+    /// The keys that requests came with; opened when the first one comes.
+    keys: Option<Keys>,
     /// The sequence number of the next record.
     pub(crate) next: u64,
     /// All records up to this are on disk.
@@ -47,6 +50,7 @@ impl State {
         let found = segment::list(folder).map_err(fail)?;
         let (mut segments, mut counters) = (VecDeque::new(), LogCounters::default());
         let last = found.last().copied();
+        let slots = keys::read(folder).map_err(fail)?;
         for &first in &found[..found.len().saturating_sub(1)] {
             let meta = std::fs::metadata(segment::path(folder, first)).map_err(fail)?;
             let written = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
@@ -54,7 +58,13 @@ impl State {
             segments.push_back(Segment { first, bytes: meta.len(), last_us });
         }
         let (file, next) = if let Some(first) = last {
-            let (mut last, next) = segment::scan(folder, first)?;
+            let (mut last, mut next) = segment::scan(folder, first, u64::MAX)?;
+            // A request with a key is taken as a whole or not at all.
+            let torn = slots.iter().map(|slot| slot.seen.got);
+            let torn = torn.filter(|got| got.first < next && got.last >= next).map(|got| got.first);
+            if let Some(torn) = torn.min() {
+                (last, next) = segment::scan(folder, first, torn)?;
+            }
             let path = segment::path(folder, first);
             let file = if last.bytes == 0 {
                 last.bytes = HEADER;
@@ -74,9 +84,12 @@ impl State {
             segments.push_back(Segment { first: 1, bytes: HEADER, last_us: now_us() });
             (segment::create(folder, 1, flush).map_err(fail)?, 1)
         };
+        let keys = (!slots.is_empty()).then(|| Keys::open(folder, slots, next));
+        let keys = keys.transpose().map_err(fail)?;
         Ok(State {
             segments,
             file: Arc::new(file),
+            keys,
             next,
             durable: next - 1,
             flushes: VecDeque::with_capacity(FLUSHES),
@@ -110,6 +123,16 @@ impl State {
             self.flushes.push_front((self.durable + 1, last, now_us()));
             self.durable = last;
         }
+    }
+
+    /// The keys of the log in `folder`.
+    fn keys(&mut self, folder: &Path) -> Result<&mut Keys> {
+        let keys = match self.keys.take() {
+            Some(keys) => keys,
+            None => Keys::open(folder, Vec::new(), self.next)
+                .map_err(|e| Error::io(folder.join("keys").display(), e))?,
+        };
+        Ok(self.keys.insert(keys))
     }
 
     /// Starts the next segment; all records before it are on disk then, if they ever are to be.
@@ -184,10 +207,28 @@ impl State {
 }
 
 impl Inner {
-    pub(crate) fn append<'a>(&self, records: impl Iterator<Item = &'a [u8]>) -> Result<Sequences> {
+    /// Appends records, unless they came before with the same key (its hash) and check.
+    pub(crate) fn append<'a>(
+        &self,
+        key: Option<([u8; 16], u32)>,
+        records: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Sequences> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         self.usable(state)?;
+        if let Some((hash, crc)) = key
+            && let Some(seen) = state.keys(&self.folder)?.get(&hash)
+        {
+            if seen.crc != crc {
+                let what =
+                    "the key came with other events before; give each request a key of its own";
+                return Err(Error::Usage(what.into()));
+            }
+            if self.options.fsync == Fsync::Always {
+                self.flush(guard, seen.got.last)?;
+            }
+            return Ok(seen.got);
+        }
         let (first, time) = (state.next, now_us());
         let mut next = first;
         state.buffer.clear();
@@ -208,16 +249,33 @@ impl Inner {
         if state.segments.back().is_some_and(|s| s.bytes > HEADER && s.bytes + more > bound) {
             state.roll(&self.folder, &self.options)?;
         }
-        state.write(&self.folder, next - first, time)?;
+        let got = Sequences { first, last: next - 1 };
+        if let Some((hash, crc)) = key {
+            let put = state.keys(&self.folder)?.put(hash, Seen { got, crc });
+            put.map_err(|e| Error::io(self.folder.display(), e))?;
+        }
+        if let Err(e) = state.write(&self.folder, next - first, time) {
+            if key.is_some()
+                && let Err(e) = state.keys(&self.folder)?.take_back()
+            {
+                state.failed = Some(format!("the key of a request could not be taken back: {e}"));
+            }
+            return Err(e);
+        }
         // One very large batch must not keep its memory for good.
         state.buffer.shrink_to(1 << 20);
         let last = next - 1;
         if self.options.fsync == Fsync::Always {
+            if key.is_some()
+                && let Some(Err(e)) = state.keys.as_ref().map(Keys::sync)
+            {
+                state.failed = Some(format!("flushing to disk failed: {e}"));
+            }
             self.flush(guard, last)?;
         } else {
             self.changed.notify_all();
         }
-        Ok(Sequences { first, last })
+        Ok(got)
     }
 
     fn usable(&self, state: &State) -> Result<()> {

@@ -49,7 +49,9 @@ impl Default for HttpOptions {
 ///   array of them; with any other each line is one. It may be gzipped. Answers
 ///   `{"accepted":n,"sequence":last}` once the log has them. Where the format is known, a body with
 ///   an event that cannot be read is refused as a whole: 400 says which, 415 that it is of another
-///   kind. 413 is for too large a body, 503 with `Retry-After` for a full log.
+///   kind. 413 is for too large a body, 503 with `Retry-After` for a full log. A request with an
+///   `Idempotency-Key` that came before is answered as it was then, and its events are not taken
+///   again; 422 where they are other events.
 /// - `GET /health`: `{"status":"ok","sequence":last}`.
 ///
 /// Web pages of other sites are refused (403), though a browser would send what they post.
@@ -159,7 +161,12 @@ impl Take {
         let body = body::laid_out(body, content_type, format)?;
         let one = format.is_none() && content_type == "application/json";
         body::check(body::events(&body, one), format)?;
-        match self.log.append(body::events(&body, one)) {
+        let events = body::events(&body, one);
+        let appended = match &head.idempotency_key {
+            Some(key) => self.log.append_once(key, events),
+            None => self.log.append(events),
+        };
+        match appended {
             Ok(got) if got.last < got.first => Err((400, "the body holds no event".into())),
             Ok(got) => {
                 let accepted = got.last + 1 - got.first;
@@ -168,6 +175,7 @@ impl Take {
             Err(Error::Full { .. }) => {
                 Err((503, "the log is full until the learner has caught up".into()))
             }
+            Err(Error::Usage(what)) if head.idempotency_key.is_some() => Err((422, what)),
             Err(_) => Err((500, "the log cannot be written".into())),
         }
     }

@@ -57,6 +57,8 @@ pub(crate) struct Head {
     pub(crate) content_type: String,
     pub(crate) content_encoding: String,
     pub(crate) origin: Option<String>,
+    /// What a sender that may repeat the request calls it.
+    pub(crate) idempotency_key: Option<Vec<u8>>,
     pub(crate) close: bool,
     length: Option<usize>,
     chunked: bool,
@@ -232,6 +234,7 @@ pub(crate) fn answer(status: u16, close: bool, body: &str) -> String {
         405 => "Method Not Allowed",
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",
         _ => "Internal Server Error",
@@ -276,6 +279,13 @@ fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
             "content-encoding" => head.content_encoding = value,
             "expect" => head.expects = value == "100-continue",
             "connection" => head.close = value == "close" || (head.close && value != "keep-alive"),
+            "idempotency-key" => {
+                let key = header.value.trim_ascii();
+                if key.is_empty() {
+                    return Err(Failure::Refuse(400, "the Idempotency-Key is empty"));
+                }
+                head.idempotency_key = Some(key.to_vec());
+            }
             "origin" => head.origin = Some(value),
             _ => {}
         }

@@ -7,10 +7,17 @@ use crate::formats::{BadEvent, short};
 /// Columns to features: a number is the feature `name` with its value, a text the feature
 /// `name=text` with the value 1, hashed as the same names in VW text are. Position `i` of an input
 /// vector is the feature `key[i]`. What is missing or 0 is no feature.
+///
+/// Columns that interact have a feature together as well, of which the value is the product of theirs:
+/// Vowpal Wabbit's `-q`, `--cubic` and `--interactions`, hashed as there.
 #[derive(Clone, Debug)]
 pub struct HashedColumns {
     columns: Vec<Column>,
     vector: Vec<u32>,
+    /// The columns of each interaction.
+    interactions: Vec<Vec<usize>>,
+    /// The features of the columns of the event in hand; of value 0 where there is none.
+    found: Vec<Feature>,
     sparse: bool,
     features: Vec<Feature>,
     text: Vec<u8>,
@@ -24,21 +31,39 @@ struct Column {
 }
 
 impl HashedColumns {
-    /// The features of events of this schema.
-    pub fn new(schema: &Schema) -> HashedColumns {
+    /// The features of events of this schema, and those of the columns that interact, by their names.
+    ///
+    /// # Errors
+    /// Says which column is not there.
+    pub fn new(schema: &Schema, interactions: &[Vec<String>]) -> Result<HashedColumns, String> {
+        if schema.sparse && !interactions.is_empty() {
+            return Err(
+                "names columns, and VW text and libsvm have features without columns: give the \
+                        stream as CSV or JSON lines, or write the products into it as features"
+                    .into(),
+            );
+        }
+        let place = |name: &String| {
+            let found = schema.columns.iter().position(|column| column == name);
+            found.ok_or_else(|| lost_name("column", name, schema))
+        };
+        let interactions = interactions.iter().map(|names| names.iter().map(place).collect());
+        let interactions = interactions.collect::<Result<_, _>>()?;
         let columns = schema.columns.iter().map(|name| {
             let hash = vw_hash(name.as_bytes(), 0);
             Column { name: name.clone(), hash }
         });
         let key = schema.vector_key.as_deref().unwrap_or_default();
         let vector = (0..schema.vector).map(|i| vw_hash(format!("{key}[{i}]").as_bytes(), 0));
-        HashedColumns {
+        Ok(HashedColumns {
             columns: columns.collect(),
             vector: vector.collect(),
+            interactions,
+            found: Vec::new(),
             sparse: schema.sparse,
             features: Vec::new(),
             text: Vec::new(),
-        }
+        })
     }
 
     /// The features of an event: its own where it is sparse, else those of its columns.
@@ -53,17 +78,16 @@ impl HashedColumns {
             return if fits { Ok(features) } else { Err(too_large("a feature")) };
         }
         self.features.clear();
+        self.found.clear();
         for (i, Column { name, hash }) in self.columns.iter().enumerate() {
             match event.value(i) {
-                Value::Missing => {}
+                Value::Missing => self.found.push(Feature { hash: *hash, value: 0.0 }),
                 Value::Number(n) => {
                     let value = n as f32;
                     if value.is_nan() || value.abs() > MOST_VALUE {
                         return Err(too_large(&format!("column `{}`", short(name.as_bytes()))));
                     }
-                    if value != 0.0 {
-                        self.features.push(Feature { hash: *hash, value });
-                    }
+                    self.found.push(Feature { hash: *hash, value });
                 }
                 Value::Text(text) => {
                     self.text.clear();
@@ -71,10 +95,11 @@ impl HashedColumns {
                     self.text.push(b'=');
                     self.text.extend_from_slice(text.as_bytes());
                     let hash = vw_hash(&self.text, 0);
-                    self.features.push(Feature { hash, value: 1.0 });
+                    self.found.push(Feature { hash, value: 1.0 });
                 }
             }
         }
+        self.features.extend(self.found.iter().filter(|f| f.value != 0.0));
         for (value, hash) in event.vector().iter().zip(&self.vector) {
             if value.is_nan() || value.abs() > MOST_VALUE {
                 return Err(too_large("the vector"));
@@ -83,8 +108,36 @@ impl HashedColumns {
                 self.features.push(Feature { hash: *hash, value: *value });
             }
         }
+        for columns in &self.interactions {
+            let parts = columns.iter().map(|&column| self.found[column]);
+            let Some(f) = parts.reduce(|a, b| Feature {
+                hash: a.hash.wrapping_mul(FNV_PRIME) ^ b.hash,
+                value: a.value * b.value,
+            }) else {
+                continue;
+            };
+            if f.value.is_nan() || f.value.abs() > MOST_VALUE {
+                let names: Vec<_> =
+                    columns.iter().map(|&i| short(self.columns[i].name.as_bytes())).collect();
+                return Err(too_large(&format!("the product of {}", names.join(" and "))));
+            }
+            if f.value != 0.0 {
+                self.features.push(f);
+            }
+        }
         Ok(&self.features)
     }
+}
+
+/// Vowpal Wabbit's factor between the hashes of features that interact.
+const FNV_PRIME: u32 = 16_777_619;
+
+/// `no column "usr"; the nearest name is "user"`
+fn lost_name(what: &str, lost: &str, schema: &Schema) -> String {
+    let distance = |name: &&String| strsim::damerau_levenshtein(lost, name);
+    let nearest = schema.columns.iter().min_by_key(distance);
+    let nearest = nearest.map_or_else(String::new, |n| format!("; the nearest name is `{n}`"));
+    format!("names `{lost}`, and the events have no such {what}{nearest}")
 }
 
 /// Sums of squares of values up to this are finite, whatever the rule makes of them.
@@ -107,7 +160,7 @@ mod tests {
         for (i, line) in lines.iter().enumerate() {
             decoder.decode(line.as_bytes(), i == 0, &mut events).unwrap();
         }
-        let mut hashed = HashedColumns::new(decoder.schema().unwrap());
+        let mut hashed = HashedColumns::new(decoder.schema().unwrap(), &[]).unwrap();
         (0..events.len()).map(|i| hashed.features(events.get(i)).map(<[_]>::to_vec)).collect()
     }
 
@@ -119,6 +172,32 @@ mod tests {
         assert_eq!(features(Format::Csv, &csv), vw);
         assert_eq!(features(Format::JsonLines, &json), vw);
         assert_eq!(vw[0].as_ref().map(Vec::len), Ok(2));
+    }
+
+    #[test]
+    fn columns_that_interact_have_a_feature_together() {
+        let mut decoder = decoder(&FormatSpec::default(), Format::Csv, None).unwrap();
+        let mut events = Events::default();
+        for (i, line) in ["a,b,c,class", "2,x,3,1", "2,,0,1", "1e9,x,1e9,1"].iter().enumerate() {
+            decoder.decode(line.as_bytes(), i == 0, &mut events).unwrap();
+        }
+        let schema = decoder.schema().unwrap();
+        let names = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+        let mut hashed =
+            HashedColumns::new(schema, &[names("a b"), names("b c a"), names("a a"), names("a c")])
+                .unwrap();
+        let (a, b, c) = (vw_hash(b"a", 0), vw_hash(b"b=x", 0), vw_hash(b"c", 0));
+        let of = |a: u32, b: u32| a.wrapping_mul(16_777_619) ^ b;
+        let found = hashed.features(events.get(0)).unwrap();
+        let found: Vec<_> = found.iter().map(|f| (f.hash, f.value)).collect();
+        let products = [(of(a, b), 2.0), (of(of(b, c), a), 6.0), (of(a, a), 4.0), (of(a, c), 6.0)];
+        assert_eq!(found, [&[(a, 2.0), (b, 1.0), (c, 3.0)][..], &products].concat());
+        // What is missing or 0 is in no product.
+        assert_eq!(hashed.features(events.get(1)).unwrap().len(), 2);
+        let bad = hashed.features(events.get(2)).unwrap_err();
+        assert!(bad.reason.contains("product of b and c and a"), "{bad:?}");
+        let lost = HashedColumns::new(schema, &[names("a clas")]).unwrap_err();
+        assert!(lost.contains("no such column; the nearest name is `a`"), "{lost}");
     }
 
     #[test]

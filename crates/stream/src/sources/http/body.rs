@@ -68,7 +68,7 @@ pub(super) fn laid_out(
 }
 
 /// The events of a body; one where the format is not known and `one` says so, else one a line.
-pub(super) fn events(body: &[u8], one: bool) -> impl Iterator<Item = &[u8]> {
+pub(super) fn events(body: &[u8], one: bool) -> impl Iterator<Item = &[u8]> + Clone {
     let ends = memchr_iter(b'\n', if one { b"" } else { body }).chain([body.len()]);
     let mut start = 0;
     ends.filter_map(move |end| {

@@ -80,13 +80,15 @@ impl Encoder {
     pub fn notes(&self) -> Vec<Note> {
         let odd = |column: &Column| column.odd.clone().unwrap_or_default();
         let numbers = self.numbers.iter().filter(|c| c.odd.is_some()).map(|c| {
-            let (name, odd) = (&c.name, odd(c));
+            let (name, odd, place) = (&c.name, odd(c), &c.odd_place);
             let text = match &c.codes {
                 Some(_) => format!(
-                    "column `{name}` was taken for numbers and holds texts (`{odd}`): each is a code of \
+                    "column `{name}` was taken for numbers and holds texts (`{odd}`{place}): each is a code of \
                      its one input; name the column in text for an input for each text"
                 ),
-                None => format!("column `{name}`: `{odd}` and the like are no numbers and are missing"),
+                None => format!(
+                    "column `{name}`: `{odd}`{place} and the like are no numbers and are missing"
+                ),
             };
             Note { text, count: c.texts }
         });

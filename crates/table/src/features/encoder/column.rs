@@ -21,6 +21,9 @@ pub(super) struct Column {
     /// The first value that was of the other kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) odd: Option<String>,
+    /// Where that came from, in words; empty where it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) odd_place: String,
     /// Where a column of numbers turned out to be texts: its one input is a code of the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) codes: Option<Dictionary>,

@@ -18,7 +18,11 @@ impl Encoder {
                 }
                 Value::Missing => fill,
                 other => {
+                    let was_odd = column.odd.is_some();
                     let (taken, revised) = column.other(other);
+                    if !was_odd && column.odd.is_some() {
+                        column.odd_place = event.place().to_string();
+                    }
                     if revised {
                         self.running.reset(j);
                     }

@@ -19,8 +19,8 @@ use super::missing::Missing;
 use super::reader::Reader;
 use super::row;
 use super::spec::Encoding;
-use super::{BadEvent, Decoded, Decoder, FormatSpec, Note, short_list, text};
-use crate::events::{Events, Schema, Value};
+use super::{BadEvent, Decoded, Decoder, FormatSpec, Note, short, short_list, text};
+use crate::events::{Events, Place, Schema, Value};
 
 type Result<T> = std::result::Result<T, BadEvent>;
 
@@ -46,6 +46,8 @@ struct Came {
     /// Events that had any of them.
     events: u64,
     columns: Vec<u64>,
+    /// Of each: the first event without it, and where that is.
+    lacks: Vec<Option<(String, Place)>>,
 }
 
 /// So many keys that only some events have are named.
@@ -171,11 +173,13 @@ impl Decoder for Json {
 
     fn gaps(&self) -> Vec<Note> {
         let Some(schema) = &self.schema else { return Vec::new() };
-        let came = schema.columns.iter().zip(&self.came.columns);
-        let gap = |(name, came): (&String, &u64)| {
+        let came = schema.columns.iter().zip(&self.came.columns).zip(&self.came.lacks);
+        let gap = |((name, came), lacks): ((&String, &u64), &Option<(String, Place)>)| {
+            let (event, place) = lacks.as_ref()?;
             let count = self.came.events.saturating_sub(*came);
-            let text = format!("key `{name}` is not there and counts as missing");
-            (count > 0).then_some(Note { text, count })
+            let text =
+                format!("key `{name}` is not there and counts as missing, first{place}: `{event}`");
+            Some(Note { text, count })
         };
         came.filter_map(gap).take(MOST_GAPS).collect()
     }
@@ -211,6 +215,7 @@ impl Json {
         let Some(schema) = self.schema.as_ref() else { return Ok(Decoded::Nothing) };
         self.path.clear();
         self.came.columns.resize(schema.columns.len(), 0);
+        self.came.lacks.resize(schema.columns.len(), None);
         let mut walk = Walk {
             reader,
             spec: &self.spec,
@@ -228,7 +233,14 @@ impl Json {
         };
         walk.object(0)?;
         walk.reader.end()?;
-        self.came.events += u64::from(walk.has_input);
+        if walk.has_input {
+            self.came.events += 1;
+            for (came, lacks) in walk.came.iter().zip(&mut self.came.lacks) {
+                if *came < self.came.events && lacks.is_none() {
+                    *lacks = Some((short(bytes).replace("\\\"", "\""), walk.draft.place()));
+                }
+            }
+        }
         if !walk.has_vector && self.spec.label_records && walk.draft.is_bare() {
             walk.draft.no_vector();
         } else if !walk.has_vector {
