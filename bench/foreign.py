@@ -251,6 +251,8 @@ def broker_job(broker):
     """The recipe is made of a file of such events, as one has before; the stream is the broker's."""
 
     def job(program, folder, frame):
+        # Redis knows texts alone.
+        frame = frame.astype({"member": str}) if broker is redis else frame
         frame[:TRAIN].to_json(folder / "rows.jsonl", orient="records", lines=True)
         recipe = folder / "recipe.toml"
         call(program, "init", folder / "rows.jsonl", "--label", "answer", "--out", recipe)
@@ -258,7 +260,7 @@ def broker_job(broker):
             try:
                 ours = learn(program, folder, recipe, address, TRAIN, "--until-events", TRAIN)
             except Failed as why:
-                raise Missing(f"--features of this build ({why})") if "feature" in str(why) else why
+                raise Missing("a feature of this build") if "this build has no" in str(why) else why
         return TRAIN, ours, None
 
     return job

@@ -226,7 +226,7 @@ def online(rows, most):
     classes = len({label for label in rows.labels if label not in MISSING})
     if rows.is_value:
         scaled = lambda m: preprocessing.TargetStandardScaler(regressor=m)  # noqa: E731
-        models = [scaled(linear_model.LinearRegression()), linear_model.LinearRegression()]
+        models = [scaled(linear_model.LinearRegression()), linear_model.LinearRegression(), linear_model.PARegressor()]
     else:
         models = [linear_model.LogisticRegression() if classes == 2 else linear_model.SoftmaxRegression()]
     found = []
