@@ -104,6 +104,44 @@ fn values() {
     assert!(line["outputs"].as_object().unwrap().len() == 1 && line.get("class").is_none());
 }
 
+#[test]
+fn values_that_are_standardized_are_said_in_their_own_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let label =
+        "label = \"value\", label_type = \"value\", exclude = [\"class\"], scale_targets = true";
+    let (recipe, run) = table_recipe(folder.path(), label, "loss = \"mse\"", 1);
+    // Far from 0, and wide.
+    for name in ["train.csv", "test.csv"] {
+        let path = folder.path().join(name);
+        let large = |line: &str| {
+            let (rest, value) = line.rsplit_once(',').unwrap();
+            match value.parse::<f64>() {
+                Ok(value) => format!("{rest},{}", 50_000.0 + 2_000.0 * value),
+                Err(_) => line.to_owned(),
+            }
+        };
+        let lines = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<String> = lines.lines().map(large).collect();
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+    }
+    succeed(&["train", text(&recipe), "--out", text(&run)]);
+    let figures = summary(&run).validation;
+    assert!(
+        figures["loss"] < 0.05 && figures["mae"] > 20.0 && figures["mae"] < 800.0,
+        "{figures:?}"
+    );
+    let test = folder.path().join("test.csv");
+    let printed = succeed(&["predict", text(&run), "--data", text(&test)]);
+    let first: f64 = printed.lines().nth(1).unwrap().split(',').nth(1).unwrap().parse().unwrap();
+    assert!((first - 46_000.0).abs() < 6_000.0, "{printed}");
+    // A stream continues with the same units.
+    let online = folder.path().join("online");
+    succeed(&["learn", text(&run), "--from", text(&test), "--out", text(&online)]);
+    let found = std::fs::read_to_string(online.join("summary.json")).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    assert!(found["prequential"]["mae"].as_f64().unwrap() < 1_000.0, "{found}");
+}
+
 /// Numbers as an IDX file of that shape.
 fn idx(path: &Path, dims: &[u32], values: &[u8]) {
     let mut bytes = vec![0, 0, 8, dims.len() as u8];

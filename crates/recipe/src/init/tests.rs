@@ -85,6 +85,23 @@ fn numbers_that_are_ids_are_rows_of_tables() {
 }
 
 #[test]
+fn words_alone_get_a_linear_model_and_values_are_standardized() {
+    let mut csv = String::from("note,price,class\n");
+    let mut words = String::from("note,class\n");
+    for i in 0..100 {
+        csv += &format!("this is note number {i},{}.5,{}\n", i % 7, i * 37);
+        words += &format!("this is note number {i},{}\n", i % 2);
+    }
+    let (_, text) = drafted("words.csv", &words);
+    assert!(text.contains("units = 64 } }") && !text.contains("leaky_relu"), "{text}");
+    assert!(text.contains("epochs     = 10\n") && !text.contains("scale_targets"), "{text}");
+    let (_, text) = drafted("both.csv", &csv);
+    assert!(text.contains("units = 16 } }") && text.contains("leaky_relu"), "{text}");
+    assert!(text.contains("epochs     = 100\n") && text.contains("scale_targets = true"), "{text}");
+    assert!(text.contains("patience = { epochs = 33, restore_best = true }"), "{text}");
+}
+
+#[test]
 fn formats_are_told_by_content_where_the_name_says_none() {
     let json: String =
         (0..50).map(|i| format!("{{\"x\": [{i}, 200], \"label\": {}}}\n", i % 3)).collect();

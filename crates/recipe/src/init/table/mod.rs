@@ -95,15 +95,15 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
         };
         format!("{{ table = {{ path = {}{skip}{scale}{part} }} }}", quoted(&data.name))
     };
-    let (validation, stop) = match text::is_split(table) {
-        true => (format!("validation = {}", source("validation")), text::STOP),
-        false => ("# validation = { table = { path = \"...\" } }".to_owned(), ""),
-    };
-    let sources = [&source("training"), &*validation, stop];
     // Of words alone a linear model is the better one: hidden layers learn single texts by heart.
     let linear = table.schema.vector == 0 && columns.inputs.iter().all(Column::is_prose);
     let (units, hidden) = if linear { (64, "") } else { (16, HIDDEN) };
     let epochs = if linear { 10 } else { text::epochs(columns.rows) };
+    let (validation, stop) = match text::is_split(table) {
+        true => (format!("validation = {}", source("validation")), text::stop(epochs)),
+        false => ("# validation = { table = { path = \"...\" } }".to_owned(), String::new()),
+    };
+    let sources = [&*source("training"), &*validation, &*stop];
     let recipe = |input: &str, layers: &str| {
         text::body(epochs, classes.as_deref(), input, layers, &stream, &features, sources)
     };

@@ -181,11 +181,17 @@ pub(super) fn features(table: &Table) -> String {
 }
 
 /// What ends a run whose validation rows say that it learns no more.
-pub(super) const STOP: &str = "
+pub(super) fn stop(epochs: usize) -> String {
+    // Most is gained near the end, when the rate is low.
+    let patience = (epochs / 3).max(5);
+    format!(
+        "
 [stop]
-# Stop when the validation loss has not improved for 5 epochs, and keep the best weights.
-patience = { epochs = 5, restore_best = true }
-";
+# Stop when the validation loss has not improved for {patience} epochs, and keep the best weights.
+patience = {{ epochs = {patience}, restore_best = true }}
+"
+    )
+}
 
 /// Passes over a table: a small one needs more of them.
 pub(super) fn epochs(rows: usize) -> usize {
