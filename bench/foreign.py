@@ -248,11 +248,9 @@ def file_job(make, label="answer"):
 
 
 def broker_job(broker):
-    """The recipe is made of a file of such events, as one has before; the stream is the broker's."""
+    """The recipe is made of a file of such events, as one has before; the stream is the broker's. Redis knows texts alone."""
 
     def job(program, folder, frame):
-        # Redis knows texts alone.
-        frame = frame.astype({"member": str}) if broker is redis else frame
         frame[:TRAIN].to_json(folder / "rows.jsonl", orient="records", lines=True)
         recipe = folder / "recipe.toml"
         call(program, "init", folder / "rows.jsonl", "--label", "answer", "--out", recipe)

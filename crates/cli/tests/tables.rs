@@ -142,6 +142,32 @@ fn values_that_are_standardized_are_said_in_their_own_units() {
     assert!(found["prequential"]["mae"].as_f64().unwrap() < 1_000.0, "{found}");
 }
 
+#[test]
+fn the_sum_of_two_columns_is_learned_with_the_recipe_of_init() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    for rows in [400, 4_000] {
+        // Both have a few values far out.
+        let row = |i: usize| {
+            let (a, b) = (i * 7919 % 101, (i * 104_729 % 97).pow(2) / 9);
+            format!("{a},{b},{},{}\n", i * 31 % 17, a + b)
+        };
+        let table: String = (0..rows).map(row).collect();
+        std::fs::write(file("sum.csv"), format!("a,b,other,sum\n{table}")).unwrap();
+        let (data, recipe) = (file("sum.csv"), file("sum.toml"));
+        let (data, recipe) = (text(&data), text(&recipe));
+        succeed(&["init", data, "--label", "sum", "--out", recipe, "--force"]);
+        succeed(&["train", recipe, "--out", text(&file("run")), "--force"]);
+        let figures = summary(&file("run")).validation;
+        // The deviation of the sums is about 300.
+        assert!(figures["mae"] < 1.5, "{rows}: {figures:?}");
+        succeed(&["learn", recipe, "--from", data, "--out", text(&file("online")), "--force"]);
+        let found = std::fs::read_to_string(file("online/summary.json")).unwrap();
+        let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+        assert!(found["prequential"]["mae"].as_f64().unwrap() < 30.0, "{rows}: {found}");
+    }
+}
+
 /// Numbers as an IDX file of that shape.
 fn idx(path: &Path, dims: &[u32], values: &[u8]) {
     let mut bytes = vec![0, 0, 8, dims.len() as u8];

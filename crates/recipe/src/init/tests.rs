@@ -48,8 +48,30 @@ fn numbers_are_predicted_as_values() {
         text += &format!("{};{};{}\n", i % 7, i * i % 31, i * 3 % 97);
     }
     let (_, text) = drafted("houses.csv", &text);
-    assert!(text.contains("loss = \"huber\"") && text.contains("units = 1 }"), "{text}");
+    assert!(text.contains("loss = \"huber\"") && text.contains("units = 1, kernel"), "{text}");
     assert!(text.contains("delimiter = \";\"") && text.contains("label = \"price\""), "{text}");
+}
+
+#[test]
+fn values_get_a_linear_path_and_a_rate_for_their_rows() {
+    let csv = |rows: usize, columns: usize| {
+        let names: String = (0..columns).map(|c| format!("a{c},")).collect();
+        let value = |i: usize, c: usize| format!("{},", i * (c + 3) % 101);
+        let row = |i: usize| (0..columns).map(|c| value(i, c)).collect::<String>();
+        let rows = (0..rows).map(|i| format!("{}{}\n", row(i), i * 3 % 97));
+        names + "price\n" + &rows.collect::<String>()
+    };
+    let small = drafted_text(&csv(100, 3));
+    assert!(small.contains("residual") && small.contains("clip = 5\n"), "{small}");
+    assert!(small.contains("sgd = { learning_rate = { cosine = { start = 0.1 } } }"), "{small}");
+    assert!(small.contains("[online]\nlearning_rate = 0.03\n"), "{small}");
+    // Of many inputs each step is smaller.
+    assert!(drafted_text(&csv(100, 70)).contains("start = 0.02 } }"));
+    let large = drafted_text(&csv(2_500, 3));
+    assert!(large.contains("residual") && large.contains("clip = 10\n"), "{large}");
+    assert!(large.contains("rmsprop") && large.contains("learning_rate = 2e-3\n"), "{large}");
+    let classes = drafted_text(&rows(100));
+    assert!(!classes.contains("residual") && !classes.contains("clip"), "{classes}");
 }
 
 #[test]
