@@ -136,17 +136,21 @@ fn values_that_are_standardized_are_said_in_their_own_units() {
     assert!((first - 46_000.0).abs() < 6_000.0, "{printed}");
     // A stream continues with the same units.
     let online = folder.path().join("online");
-    succeed(&["learn", text(&run), "--from", text(&test), "--out", text(&online)]);
+    // The rate of batches is large for single events.
+    let rate = ["--set", "online.learning_rate=0.002"];
+    let learn = ["learn", text(&run), "--from", text(&test), "--out", text(&online)];
+    succeed(&[&learn[..], &rate].concat());
     let found = std::fs::read_to_string(online.join("summary.json")).unwrap();
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();
-    assert!(found["prequential"]["mae"].as_f64().unwrap() < 1_000.0, "{found}");
+    assert!(found["prequential"]["mae"].as_f64().unwrap() < 200.0, "{found}");
 }
 
 #[test]
 fn the_sum_of_two_columns_is_learned_with_the_recipe_of_init() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
-    for rows in [400, 4_000] {
+    // The deviation of the sums is about 300; hidden layers alone have 3.1 and 30, 0.58 and 15.2.
+    for (rows, trained, learned) in [(400, 2.5, 29.0), (4_000, 0.3, 14.5)] {
         // Both have a few values far out.
         let row = |i: usize| {
             let (a, b) = (i * 7919 % 101, (i * 104_729 % 97).pow(2) / 9);
@@ -159,12 +163,11 @@ fn the_sum_of_two_columns_is_learned_with_the_recipe_of_init() {
         succeed(&["init", data, "--label", "sum", "--out", recipe, "--force"]);
         succeed(&["train", recipe, "--out", text(&file("run")), "--force"]);
         let figures = summary(&file("run")).validation;
-        // The deviation of the sums is about 300.
-        assert!(figures["mae"] < 1.5, "{rows}: {figures:?}");
+        assert!(figures["mae"] < trained, "{rows}: {figures:?}");
         succeed(&["learn", recipe, "--from", data, "--out", text(&file("online")), "--force"]);
         let found = std::fs::read_to_string(file("online/summary.json")).unwrap();
         let found: serde_json::Value = serde_json::from_str(&found).unwrap();
-        assert!(found["prequential"]["mae"].as_f64().unwrap() < 30.0, "{rows}: {found}");
+        assert!(found["prequential"]["mae"].as_f64().unwrap() < learned, "{rows}: {found}");
     }
 }
 
