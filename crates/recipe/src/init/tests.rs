@@ -120,7 +120,8 @@ fn words_alone_get_a_linear_model_and_values_are_standardized() {
     let (_, text) = drafted("both.csv", &csv);
     assert!(text.contains("units = 16 } }") && text.contains("leaky_relu"), "{text}");
     assert!(text.contains("epochs     = 100\n") && text.contains("scale_targets = true"), "{text}");
-    assert!(text.contains("patience = { epochs = 33, restore_best = true }"), "{text}");
+    assert!(text.contains("patience = { epochs = 100, restore_best = true }"), "{text}");
+    assert!(drafted_text(&rows(100)).contains("patience = { epochs = 33, restore"));
 }
 
 #[test]

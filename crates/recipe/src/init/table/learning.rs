@@ -24,6 +24,8 @@ pub(super) struct Learning {
     pub(super) optimizer: String,
     pub(super) batch_size: usize,
     pub(super) epochs: usize,
+    /// Epochs without a better validation loss that end the run.
+    pub(super) patience: usize,
     /// Lines of `[online]`.
     pub(super) online: String,
     /// Lines of `[online.features]`.
@@ -34,12 +36,15 @@ impl Learning {
     /// Of a table with these classes, or with values. Of words alone (`linear`) no hidden layer learns:
     /// it learns single texts by heart.
     pub(super) fn of(table: &Table, classes: Option<&[String]>, linear: bool) -> Learning {
+        let epochs = if linear { 10 } else { epochs(table.columns.rows) };
         let mut learning = Learning {
             layers: if linear { String::new() } else { format!("  {HIDDEN}") },
             loss: if classes.is_some() { "sparse_categorical_crossentropy" } else { "huber" },
             optimizer: "# No optimizer: the default needs no tuning.".into(),
             batch_size: 32,
-            epochs: if linear { 10 } else { epochs(table.columns.rows) },
+            epochs,
+            // Most is gained near the end, when the rate is low.
+            patience: (epochs / 3).max(5),
             online: String::new(),
             clip: String::new(),
         };
@@ -73,6 +78,9 @@ impl Learning {
   ] }} }}, # the value; it is standardized while learning
 "
         );
+        // An exact rule is found when the rate is lowest, by many steps; a good epoch before must not end the
+        // run.
+        (self.batch_size, self.patience) = (16, self.epochs);
         let columns = &table.columns;
         let has_rows = columns.inputs.iter().any(|c| c.is_prose() || c.is_entity());
         if columns.rows >= SMALL || has_rows {
@@ -87,7 +95,7 @@ impl Learning {
         let inputs = (table.schema.columns.len() + table.schema.vector).max(14) as f64;
         let rate = |share: f64| (1e4 * share / inputs).round().max(1.0) / 1e4;
         self.optimizer = optimizer("sgd", rate(1.4), "");
-        self.batch_size = 8;
+        self.batch_size = 4;
         self.online = format!("learning_rate = {}\n", rate(0.42));
         self.clip = clip(5);
     }

@@ -96,7 +96,7 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
     let units = if linear { 64 } else { 16 };
     let learning = Learning::of(table, classes.as_deref(), linear);
     let (validation, stop) = match text::is_split(table) {
-        true => (format!("validation = {}", source("validation")), text::stop(learning.epochs)),
+        true => (format!("validation = {}", source("validation")), text::stop(learning.patience)),
         false => ("# validation = { table = { path = \"...\" } }".to_owned(), String::new()),
     };
     let sources = [&*source("training"), &*validation, &*stop];

@@ -182,9 +182,7 @@ pub(super) fn features(table: &Table, learning: &Learning) -> String {
 }
 
 /// What ends a run whose validation rows say that it learns no more.
-pub(super) fn stop(epochs: usize) -> String {
-    // Most is gained near the end, when the rate is low.
-    let patience = (epochs / 3).max(5);
+pub(super) fn stop(patience: usize) -> String {
     format!(
         "
 [stop]
