@@ -143,6 +143,15 @@ def score(predictions, labels, is_value):
     return (float(np.abs(errors).mean()), float(np.sqrt((errors**2).mean())))
 
 
+def below(ours, bar, count):
+    """Whether a figure is below: an accuracy by more than the standard error of so many rows."""
+    if ours is None or bar is None:
+        return False
+    if len(ours) == 1:
+        return ours[0] < bar[0] - math.sqrt(bar[0] * (1 - bar[0]) / count)
+    return any(a > b for a, b in zip(ours, bar))
+
+
 def features(rows):
     """What turns a frame of these columns into inputs: standardized, one-hot, or TF-IDF."""
     from sklearn.compose import ColumnTransformer
@@ -176,7 +185,7 @@ def batch(train, test):
     else:
         # Its passes over many rows or classes are quicker than LogisticRegression's.
         large = len(train) > 100_000 or len(set(train.labels)) > 100
-        model, y = SGDClassifier(loss="log_loss", random_state=1) if large else LogisticRegression(max_iter=300), train.labels
+        model, y = SGDClassifier(loss="log_loss", max_iter=20, random_state=1) if large else LogisticRegression(max_iter=300), train.labels
     return score(model.fit(x, y).predict(held_out), test.labels, train.is_value)
 
 
@@ -217,7 +226,7 @@ def online(rows, most):
     classes = len({label for label in rows.labels if label not in MISSING})
     if rows.is_value:
         scaled = lambda m: preprocessing.TargetStandardScaler(regressor=m)  # noqa: E731
-        models = [scaled(linear_model.LinearRegression()), linear_model.LinearRegression()]
+        models = [scaled(linear_model.LinearRegression()), linear_model.LinearRegression(), linear_model.PARegressor()]
     else:
         models = [linear_model.LogisticRegression() if classes == 2 else linear_model.SoftmaxRegression()]
     found = []

@@ -222,7 +222,13 @@ impl OptimizerSpec {
     /// to 0 as half a cosine.
     pub fn online() -> OptimizerSpec {
         OptimizerSpec::RmsProp(RmsProp {
-            learning_rate: ScheduleSpec::cosine(2e-3),
+            learning_rate: ScheduleSpec::Cosine {
+                start: 2e-3,
+                end: 0.0,
+                warmup_steps: 0,
+                warmup_from: 0.0,
+                total_steps: None,
+            },
             rho: 0.999,
             bias_correction: true,
             lazy: true,

@@ -202,12 +202,6 @@ impl ScheduleSpec {
         self
     }
 
-    /// Half a cosine wave from `start` to 0 over the whole run.
-    pub fn cosine(start: f64) -> ScheduleSpec {
-        let (end, warmup_steps, warmup_from, total_steps) = (0.0, 0, 0.0, None);
-        ScheduleSpec::Cosine { start, end, warmup_steps, warmup_from, total_steps }
-    }
-
     /// The rate that step `step`, counted from 0, uses. A schedule whose `total_steps` is not
     /// known ([`ScheduleSpec::over`]) stays where it starts.
     pub fn at(&self, step: u64) -> f64 {

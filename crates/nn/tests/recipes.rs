@@ -93,3 +93,12 @@ fn a_recipe_survives_being_written_and_read() {
         assert_eq!(serde_json::from_str::<OptimizerSpec>(&text).unwrap(), training.optimizer);
     }
 }
+
+/// A stream has no known end; a run of batches has one.
+#[test]
+fn the_default_rate_stays_on_streams_and_falls_in_batches() {
+    let optimizer = OptimizerSpec::online();
+    assert_eq!([0, 1, 1 << 32].map(|step| optimizer.schedule().at(step)), [2e-3; 3]);
+    let rates = optimizer.schedule().clone().over(100);
+    assert!(rates.at(0) == 2e-3 && (rates.at(50) - 1e-3).abs() < 1e-9 && rates.at(100) < 1e-9);
+}

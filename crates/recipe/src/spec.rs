@@ -45,8 +45,8 @@ pub struct Recipe {
 pub struct TrainingSpec {
     /// The loss that is minimized.
     pub loss: LossSpec,
-    /// How the parameters are updated. The default needs no tuning on streams. Recipes with a
-    /// hashed linear model (`online.linear`) leave it out: that model has its own update rules.
+    /// How the parameters are updated. The default needs no tuning on streams, where its rate stays; over
+    /// a run of batches the rate falls to 0. Recipes with a hashed linear model (`online.linear`) leave it out: that model has its own update rules.
     #[serde(default = "OptimizerSpec::online")]
     pub optimizer: OptimizerSpec,
     /// Random seed of the initial weights, the sample order and dropout; 0 by default.

@@ -202,6 +202,15 @@ fn numbers_in_quotes_are_numbers_in_json() {
     assert_eq!(read(Format::JsonLines, json!({}), text).0, want);
     let mut live = made(Format::JsonLines, json!({}), None);
     assert_eq!(all(&lines(&mut *live, text).0), want);
+    // So are truth values, as of Redis, also of a live stream; as a label each is a name.
+    let text = "{\"a\": \"True\", \"y\": \"true\"}\n{\"a\": \"false\", \"y\": \"no\"}\n{\"a\": true, \"y\": \"no\"}\n";
+    let want = ["'true' | 1", "'no' | 0", "'no' | 1"];
+    assert_eq!(read(Format::JsonLines, json!({}), text).0, want);
+    let mut live = made(Format::JsonLines, json!({}), None);
+    assert_eq!(all(&lines(&mut *live, text).0), want);
+    // Not of a column that is said to be text.
+    let (events, ..) = read(Format::JsonLines, json!({ "text": ["a"] }), text);
+    assert_eq!(events, ["'true' | 'True'", "'no' | 'false'", "'no' | 'true'"]);
     // Labels of 64 bits are distinguished by their digits.
     let text = "{\"a\": 1, \"y\": 9007199254740993}\n{\"a\": 1, \"y\": 9007199254740992}\n";
     assert_eq!(

@@ -194,6 +194,9 @@ fn table(source: &Source, place: Place, made: &syn::ExprStruct) -> Option<String
     let mut keys = Vec::new();
     for field in &made.fields {
         let syn::Member::Named(name) = &field.member else { return None };
+        if matches!(&field.expr, Expr::Path(p) if p.path.is_ident("None")) {
+            continue;
+        }
         keys.push(format!("{name} = {}", value(source, place, &field.expr)?));
     }
     let own = segments(&made.path);

@@ -48,8 +48,30 @@ fn numbers_are_predicted_as_values() {
         text += &format!("{};{};{}\n", i % 7, i * i % 31, i * 3 % 97);
     }
     let (_, text) = drafted("houses.csv", &text);
-    assert!(text.contains("loss = \"huber\"") && text.contains("units = 1 }"), "{text}");
+    assert!(text.contains("loss = \"huber\"") && text.contains("units = 1, kernel"), "{text}");
     assert!(text.contains("delimiter = \";\"") && text.contains("label = \"price\""), "{text}");
+}
+
+#[test]
+fn values_get_a_linear_path_and_a_rate_for_their_rows() {
+    let csv = |rows: usize, columns: usize| {
+        let names: String = (0..columns).map(|c| format!("a{c},")).collect();
+        let value = |i: usize, c: usize| format!("{},", i * (c + 3) % 101);
+        let row = |i: usize| (0..columns).map(|c| value(i, c)).collect::<String>();
+        let rows = (0..rows).map(|i| format!("{}{}\n", row(i), i * 3 % 97));
+        names + "price\n" + &rows.collect::<String>()
+    };
+    let small = drafted_text(&csv(100, 3));
+    assert!(small.contains("residual") && small.contains("clip = 5\n"), "{small}");
+    assert!(small.contains("sgd = { learning_rate = { cosine = { start = 0.1 } } }"), "{small}");
+    assert!(small.contains("[online]\nlearning_rate = 0.03\n"), "{small}");
+    // Of many inputs each step is smaller.
+    assert!(drafted_text(&csv(100, 70)).contains("start = 0.02 } }"));
+    let large = drafted_text(&csv(2_500, 3));
+    assert!(large.contains("residual") && large.contains("clip = 10\n"), "{large}");
+    assert!(large.contains("rmsprop") && large.contains("learning_rate = 2e-3\n"), "{large}");
+    let classes = drafted_text(&rows(100));
+    assert!(!classes.contains("residual") && !classes.contains("clip"), "{classes}");
 }
 
 #[test]
@@ -82,6 +104,24 @@ fn numbers_that_are_ids_are_rows_of_tables() {
     let text = drafted_text(&csv);
     assert!(text.contains("categorical.userId = { embedding = { capacity = 68 } }"), "{text}");
     assert!(text.contains("vocabulary = [69], tokens = [1]"), "{text}");
+}
+
+#[test]
+fn words_alone_get_a_linear_model_and_values_are_standardized() {
+    let mut csv = String::from("note,price,class\n");
+    let mut words = String::from("note,class\n");
+    for i in 0..100 {
+        csv += &format!("this is note number {i},{}.5,{}\n", i % 7, i * 37);
+        words += &format!("this is note number {i},{}\n", i % 2);
+    }
+    let (_, text) = drafted("words.csv", &words);
+    assert!(text.contains("units = 64 } }") && !text.contains("leaky_relu"), "{text}");
+    assert!(text.contains("epochs     = 10\n") && !text.contains("scale_targets"), "{text}");
+    let (_, text) = drafted("both.csv", &csv);
+    assert!(text.contains("units = 16 } }") && text.contains("leaky_relu"), "{text}");
+    assert!(text.contains("epochs     = 100\n") && text.contains("scale_targets = true"), "{text}");
+    assert!(text.contains("patience = { epochs = 100, restore_best = true }"), "{text}");
+    assert!(drafted_text(&rows(100)).contains("patience = { epochs = 33, restore"));
 }
 
 #[test]

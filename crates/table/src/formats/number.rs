@@ -54,13 +54,19 @@ pub(crate) fn loose(bytes: &[u8], style: Style) -> Option<f64> {
     if points && let Some(number) = whole(bytes).filter(|n| n.is_finite()) {
         return Some(number);
     }
-    if bytes.eq_ignore_ascii_case(b"true") {
-        return Some(1.0);
-    }
-    if bytes.eq_ignore_ascii_case(b"false") {
-        return Some(0.0);
-    }
-    separated(bytes, style)
+    truth(bytes).or_else(|| separated(bytes, style))
+}
+
+/// 1 for `true` and 0 for `false`, in any case.
+fn truth(bytes: &[u8]) -> Option<f64> {
+    let is = |word: &str| bytes.eq_ignore_ascii_case(word.as_bytes());
+    is("true").then_some(1.0).or(is("false").then_some(0.0))
+}
+
+/// The number that a text in quotes is for a column of inputs: as [`plain`], also `true` and `false`, so
+/// that events are the same from programs that know texts only.
+pub(crate) fn quoted(bytes: &[u8]) -> Option<f64> {
+    plain(bytes).or_else(|| truth(bytes))
 }
 
 /// A number with separators: `2,5`, `1,234`, `1.234,5`, `1,234.5`, `1 234`.

@@ -1,5 +1,6 @@
 //! A recipe for a table or a file of events: CSV, JSON lines, ARFF, VW text, libsvm.
 
+mod learning;
 mod read;
 mod text;
 
@@ -8,6 +9,7 @@ use std::path::Path;
 use tidemill_engine::error::{Error, Result};
 use tidemill_stream::{Encoder, FormatSpec, Value};
 
+use self::learning::Learning;
 use self::read::Table;
 use super::arrays::part;
 use super::columns::{Column, Columns};
@@ -35,11 +37,6 @@ pub(super) fn draft(data: &Data, label: Option<&str>, out: &Path) -> Result<Draf
     let table = if plain { table } else { read::table(data, &spec)? };
     dense(data, &table, &ignored, out)
 }
-
-/// The layers between the inputs and the outputs.
-const HIDDEN: &str = "  { dense = { units = 64, activation = { leaky_relu = { slope = 0.1 } } } },
-  { dense = { units = 32, activation = { leaky_relu = { slope = 0.1 } } } },
-";
 
 /// Columns that say nothing about the label, and why.
 fn ignored(columns: &Columns) -> Vec<(String, &'static str)> {
@@ -84,7 +81,6 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
             data.name
         )));
     }
-    let features = text::features(table);
     let stream = text::stream(table, ignored);
     let skip = if table.bad > 0 { ", bad_rows = \"skip\"" } else { "" };
     let scale = if classes.is_none() { ", scale_targets = true" } else { "" };
@@ -95,17 +91,18 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
         };
         format!("{{ table = {{ path = {}{skip}{scale}{part} }} }}", quoted(&data.name))
     };
-    let (validation, stop) = match text::is_split(table) {
-        true => (format!("validation = {}", source("validation")), text::STOP),
-        false => ("# validation = { table = { path = \"...\" } }".to_owned(), ""),
-    };
-    let sources = [&source("training"), &*validation, stop];
-    // Of words alone a linear model is the better one: hidden layers learn single texts by heart.
+    // Of words alone a linear model is the better one.
     let linear = table.schema.vector == 0 && columns.inputs.iter().all(Column::is_prose);
-    let (units, hidden) = if linear { (64, "") } else { (16, HIDDEN) };
-    let epochs = if linear { 10 } else { text::epochs(columns.rows) };
+    let units = if linear { 64 } else { 16 };
+    let learning = Learning::of(table, classes.as_deref(), linear);
+    let (validation, stop) = match text::is_split(table) {
+        true => (format!("validation = {}", source("validation")), text::stop(learning.patience)),
+        false => ("# validation = { table = { path = \"...\" } }".to_owned(), String::new()),
+    };
+    let sources = [&*source("training"), &*validation, &*stop];
+    let features = text::features(table, &learning);
     let recipe = |input: &str, layers: &str| {
-        text::body(epochs, classes.as_deref(), input, layers, &stream, &features, sources)
+        text::body(&learning, input, layers, &stream, &features, sources)
     };
     // The encoder knows how many inputs the columns have; it is asked with a recipe for one.
     let draft = RecipeFile::parse(&recipe("1", ""), out, &[])?;
@@ -127,7 +124,7 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
             )
         }
     };
-    let body = recipe(&encoder.width().to_string(), &(embedding + hidden));
+    let body = recipe(&encoder.width().to_string(), &embedding);
     let (file, from) = (argument(&out.display().to_string()), argument(&data.name));
     let next = vec![
         format!("tidemill learn {file} --from {from}"),

@@ -7,6 +7,7 @@ use tidemill_stream::Format;
 use super::super::arrays::FEW;
 use super::super::text::{argument, few, key, list, plural, quoted};
 use super::super::{Data, Draft};
+use super::learning::Learning;
 use super::read::Table;
 use super::{Column, Columns};
 
@@ -137,8 +138,8 @@ pub(super) fn stream(table: &Table, ignored: &[(String, &str)]) -> String {
 }
 
 /// How the columns of an event become the model's inputs.
-pub(super) fn features(table: &Table) -> String {
-    let mut text = String::new();
+pub(super) fn features(table: &Table, learning: &Learning) -> String {
+    let mut text = learning.clip.clone();
     let words = table.columns.inputs.iter().filter(|column| column.is_prose());
     let words: Vec<String> = words.map(|column| key(&column.name)).collect();
     let entities: Vec<&Column> =
@@ -181,62 +182,52 @@ pub(super) fn features(table: &Table) -> String {
 }
 
 /// What ends a run whose validation rows say that it learns no more.
-pub(super) const STOP: &str = "
+pub(super) fn stop(patience: usize) -> String {
+    format!(
+        "
 [stop]
-# Stop when the validation loss has not improved for 5 epochs, and keep the best weights.
-patience = { epochs = 5, restore_best = true }
-";
-
-/// Passes over a table: a small one needs more of them.
-pub(super) fn epochs(rows: usize) -> usize {
-    const LEARNED: usize = 600_000;
-    LEARNED.div_ceil(rows.max(1)).clamp(10, 100)
+# Stop when the validation loss has not improved for {patience} epochs, and keep the best weights.
+patience = {{ epochs = {patience}, restore_best = true }}
+"
+    )
 }
 
 /// The recipe of a network.
 pub(super) fn body(
-    epochs: usize,
-    classes: Option<&[String]>,
+    learning: &Learning,
     inputs: &str,
-    layers: &str,
+    first: &str,
     stream: &str,
     features: &str,
     [data, validation, stop]: [&str; 3],
 ) -> String {
-    let (outputs, loss, note) = match classes {
-        Some(classes) => (classes.len(), "sparse_categorical_crossentropy", "one output per class"),
-        None => (1, "huber", "the value; it is standardized while learning"),
-    };
-    let named = match classes {
-        // Numbers from 0 are known already.
-        Some(classes) if classes.iter().enumerate().any(|(i, c)| *c != i.to_string()) => {
-            format!("\n[online]\nclasses = {}\n", list(classes))
-        }
-        _ => String::new(),
+    let Learning { layers, loss, optimizer, batch_size, epochs, online, .. } = learning;
+    let online = match online.is_empty() {
+        true => String::new(),
+        false => format!("\n[online]\n{online}"),
     };
     format!(
         r#"[model]
 # As many inputs as the columns make: one per number, several per text.
 input  = {{ features = {inputs} }}
 layers = [
-{layers}  {{ dense = {{ units = {outputs} }} }}, # {note}
-]
+{first}{layers}]
 
 [training]
 loss = "{loss}"
-# No optimizer: the default needs no tuning.
+{optimizer}
 seed = 1
 
 # For `tidemill train`; the table for validation may be another one of the same columns.
 [batch]
 data       = {data}
 {validation}
-batch_size = 32
+batch_size = {batch_size}
 epochs     = {epochs}
 {stop}
 # For both: how rows are written, and which column is the label.
 [stream]
-{stream}{named}{features}"#
+{stream}{online}{features}"#
     )
 }
 

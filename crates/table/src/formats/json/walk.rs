@@ -138,8 +138,13 @@ impl Walk<'_, '_> {
         let value = match self.reader.peek() {
             b'"' => {
                 let value = self.reader.string(self.scratch)?;
-                // Numbers in quotes, as of Redis and of JavaScript's big numbers.
-                match number::plain(value.as_bytes()) {
+                // Numbers in quotes, as of Redis and of JavaScript's big numbers. Of labels, ids and the
+                // like, `true` is a name.
+                let number = match role {
+                    Role::Input(_) => number::quoted(value.as_bytes()),
+                    _ => number::plain(value.as_bytes()),
+                };
+                match number {
                     _ if self.missing.has(value.as_bytes()) => Value::Missing,
                     Some(n) if !text && self.missing.has_number(n) => Value::Missing,
                     Some(n) if !text && (role != Role::Label || n.abs() < EXACT) => {

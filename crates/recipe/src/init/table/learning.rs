@@ -1,0 +1,114 @@
+//! How a table's recipe learns: the layers, and what differs between classes and values.
+
+use super::super::text::list;
+use super::Table;
+
+const HIDDEN: &str = "{ dense = { units = 64, activation = { leaky_relu = { slope = 0.1 } } } },
+  { dense = { units = 32, activation = { leaky_relu = { slope = 0.1 } } } },
+";
+
+/// A table of fewer rows is small: a stream of it has few steps.
+const SMALL: usize = 2_000;
+
+/// Passes over a table: a small one needs more of them.
+fn epochs(rows: usize) -> usize {
+    const LEARNED: usize = 600_000;
+    LEARNED.div_ceil(rows.max(1)).clamp(10, 100)
+}
+
+/// Parts of a recipe.
+pub(super) struct Learning {
+    /// The layers behind those of words and ids.
+    pub(super) layers: String,
+    pub(super) loss: &'static str,
+    pub(super) optimizer: String,
+    pub(super) batch_size: usize,
+    pub(super) epochs: usize,
+    /// Epochs without a better validation loss that end the run.
+    pub(super) patience: usize,
+    /// Lines of `[online]`.
+    pub(super) online: String,
+    /// Lines of `[online.features]`.
+    pub(super) clip: String,
+}
+
+impl Learning {
+    /// Of a table with these classes, or with values. Of words alone (`linear`) no hidden layer learns:
+    /// it learns single texts by heart.
+    pub(super) fn of(table: &Table, classes: Option<&[String]>, linear: bool) -> Learning {
+        let epochs = if linear { 10 } else { epochs(table.columns.rows) };
+        let mut learning = Learning {
+            layers: if linear { String::new() } else { format!("  {HIDDEN}") },
+            loss: if classes.is_some() { "sparse_categorical_crossentropy" } else { "huber" },
+            optimizer: "# No optimizer: the default needs no tuning.".into(),
+            batch_size: 32,
+            epochs,
+            // Most is gained near the end, when the rate is low.
+            patience: (epochs / 3).max(5),
+            online: String::new(),
+            clip: String::new(),
+        };
+        match classes {
+            Some(classes) => {
+                let units = classes.len();
+                learning.layers +=
+                    &format!("  {{ dense = {{ units = {units} }} }}, # one output per class\n");
+                // Numbers from 0 are known already.
+                if classes.iter().enumerate().any(|(i, c)| *c != i.to_string()) {
+                    learning.online = format!("classes = {}\n", list(classes));
+                }
+            }
+            None if linear => {
+                learning.layers =
+                    "  { dense = { units = 1 } }, # the value; it is standardized while learning\n"
+                        .into();
+            }
+            None => learning.take_values(table),
+        }
+        learning
+    }
+
+    /// Values may be sums of columns, which hidden layers learn slowly and never exactly.
+    fn take_values(&mut self, table: &Table) {
+        let output = "{ dense = { units = 1, kernel_initializer = \"zeros\" } }";
+        self.layers = format!(
+            "  # A linear path beside the hidden layers; both begin at 0.
+  {{ residual = {{ shortcut = [{output}], layers = [
+  {HIDDEN}  {output},
+  ] }} }}, # the value; it is standardized while learning
+"
+        );
+        // An exact rule is found when the rate is lowest, by many steps; a good epoch before must not end the
+        // run.
+        (self.batch_size, self.patience) = (16, self.epochs);
+        let columns = &table.columns;
+        let has_rows = columns.inputs.iter().any(|c| c.is_prose() || c.is_entity());
+        if columns.rows >= SMALL || has_rows {
+            self.optimizer =
+                optimizer("rmsprop", 0.01, ", rho = 0.999, bias_correction = true, lazy = true");
+            self.online = "# The rate of streams without tuning.\nlearning_rate = 2e-3\nnormalized_rate = true\n".into();
+            self.clip = clip(10);
+            return;
+        }
+        // Plain steps find a linear rule in few of them. Larger ones than one over the sum of the squared
+        // inputs, each of them about 1, would go past it.
+        let inputs = (table.schema.columns.len() + table.schema.vector).max(14) as f64;
+        let rate = |share: f64| (1e4 * share / inputs).round().max(1.0) / 1e4;
+        self.optimizer = optimizer("sgd", rate(1.4), "");
+        self.batch_size = 4;
+        self.online = format!("learning_rate = {}\n", rate(0.42));
+        self.clip = clip(5);
+    }
+}
+
+/// An optimizer whose rate falls to 0 over the run.
+fn optimizer(name: &str, rate: f64, more: &str) -> String {
+    format!(
+        "optimizer = {{ {name} = {{ learning_rate = {{ cosine = {{ start = {rate} }} }}{more} }} }}"
+    )
+}
+
+/// A value that follows a column is lost with what is clipped of it.
+fn clip(most: u32) -> String {
+    format!("# So far from the mean, in standard deviations, numbers count.\nclip = {most}\n")
+}
