@@ -234,9 +234,9 @@ impl LinearLearner {
 
 fn outputs(task: Task, margins: &[f32], outputs: &mut [f32]) {
     let link = match task {
-        Task::Values => Link::Identity,
         Task::Binary => Link::Sigmoid,
         Task::Classes => Link::Softmax,
+        _ => Link::Identity,
     };
     link.probabilities(margins, outputs);
 }
