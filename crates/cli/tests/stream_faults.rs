@@ -6,12 +6,11 @@ mod common;
 #[path = "../../stream/tests/common/server.rs"]
 mod server;
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use common::place::Place;
 use common::senders::{Http, Sender};
 use common::*;
 use serde_json::Value;
@@ -36,59 +35,6 @@ loss = "huber"
 
 const LINEAR: &str =
     "[online]\nlinear = { bits = 12 }\n[training]\nloss = \"binary_crossentropy\"\n";
-
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new(recipe: &str) -> Place {
-        let place = Place(tempfile::tempdir().unwrap());
-        place.write("recipe.toml", recipe);
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        std::fs::write(self.path(name), text).unwrap();
-        self.path(name)
-    }
-
-    /// `tidemill learn recipe.toml --from FROM --out run`, in the folder.
-    fn learn(&self, from: &str, more: &[&str]) -> Output {
-        let all = [&["learn", "recipe.toml", "--from", from, "--out", "run"][..], more].concat();
-        command(&all).current_dir(self.0.path()).output().unwrap()
-    }
-
-    fn learned(&self, from: &str, more: &[&str]) -> Value {
-        let output = self.learn(from, more);
-        assert!(output.status.success(), "{from} {more:?}: {}", stderr(&output));
-        self.summary()
-    }
-
-    fn refused(&self, from: &str, more: &[&str], status: i32) -> String {
-        let output = self.learn(from, more);
-        assert_eq!(output.status.code(), Some(status), "{from} {more:?}: {}", stderr(&output));
-        stderr(&output)
-    }
-
-    /// The same with lines on standard input.
-    fn piped(&self, lines: &str, more: &[&str]) -> Output {
-        let all = [&["learn", "recipe.toml", "--from", "-", "--out", "run"][..], more].concat();
-        let mut learner = command(&all);
-        learner.current_dir(self.0.path()).stdin(Stdio::piped());
-        let mut child = learner.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // One that has stopped reads no more.
-        let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
-        child.wait_with_output().unwrap()
-    }
-
-    fn summary(&self) -> Value {
-        let text = std::fs::read_to_string(self.path("run/summary.json")).unwrap();
-        serde_json::from_str(&text).unwrap()
-    }
-}
 
 /// Rows of two numbers and a class or value of them, after `offset`.
 fn rows(len: usize, value: impl Fn(f64, f64) -> String) -> String {
@@ -367,7 +313,7 @@ fn counts_are_learned_and_negative_ones_are_bad() {
     let predicted = succeed(&["predict", text(&run), "--data", text(&asked), "--json"]);
     for (line, rate) in predicted.lines().zip([2.0_f64, 0.0].map(f64::exp)) {
         let line: Value = serde_json::from_str(line).unwrap();
-        let found = line["outputs"][0].as_f64().unwrap();
+        let found = line["outputs"]["output_0"].as_f64().unwrap();
         assert!((found / rate - 1.0).abs() < 0.3, "{line}, and the rate is {rate}");
     }
     let scaled = place.refused("data.csv", &["--set", "online.scale_targets=true"], 2);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
 pub mod events;
+pub mod place;
 pub mod senders;
 
 use std::path::{Path, PathBuf};

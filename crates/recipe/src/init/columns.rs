@@ -96,9 +96,10 @@ impl Column {
         self.counts && self.len() > 20 && self.texts == 0 && self.missing == 0
     }
 
-    /// Whether nearly every row has another text: an id, a name or a time.
+    /// Whether nearly every row has another text or id: a name, a time, the key of the table.
     pub(super) fn is_id(&self) -> bool {
-        self.is_text() && self.texts > 20 && self.mostly_different() && !self.is_prose()
+        let is_name = self.is_text() && !self.is_prose();
+        (is_name || self.is_entity()) && self.len() > 20 && self.mostly_different()
     }
 
     /// Whether it is text of several words.
