@@ -107,6 +107,19 @@ fn numbers_that_are_ids_are_rows_of_tables() {
 }
 
 #[test]
+fn keys_of_rows_are_left_out() {
+    let mut csv = String::from("filmId,title,genre\n");
+    for i in 0..100 {
+        csv += &format!("{},the title of film {i},{}\n", i * 3, i % 2);
+    }
+    let text = drafted_text(&csv);
+    assert!(text.contains("ignore = [\"filmId\"]") && !text.contains("leaky_relu"), "{text}");
+    // Where there is nothing else they stay.
+    let text = drafted_text(&csv.replace(",the title of film ", ","));
+    assert!(text.contains("categorical.filmId"), "{text}");
+}
+
+#[test]
 fn words_alone_get_a_linear_model_and_values_are_standardized() {
     let mut csv = String::from("note,price,class\n");
     let mut words = String::from("note,class\n");

@@ -61,9 +61,16 @@ fn of(
         return None;
     }
     for row in rows {
+        // Nothing that comes can change what is said of such columns.
+        if fractions && columns.iter().all(|column| column.unlike) {
+            break;
+        }
         for (i, value) in row.split(|b| *b == by).enumerate() {
             if columns.len() == i {
                 columns.push(Column::default());
+            }
+            if fractions && columns[i].unlike {
+                continue;
             }
             let value = value.trim_ascii();
             let value = value.strip_prefix(b"\"").unwrap_or(value);

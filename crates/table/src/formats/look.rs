@@ -5,7 +5,7 @@
 //! A live stream has no start to look at: its decoder decides by the first record, and what was decided
 //! is part of the schema.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use memchr::{memchr, memchr_iter};
 
@@ -48,7 +48,9 @@ pub struct Look {
 /// # Errors
 /// If keys of `spec` do not go together, or it names a column that is not there.
 pub fn look(head: &[u8], is_whole: bool, spec: &FormatSpec, format: Format) -> crate::Result<Look> {
-    let mut lines: Vec<&[u8]> = head.split(|b| *b == b'\n').collect();
+    let ends = memchr_iter(b'\n', head).chain([head.len()]);
+    let starts = std::iter::once(0).chain(memchr_iter(b'\n', head).map(|end| end + 1));
+    let mut lines: Vec<&[u8]> = starts.zip(ends).map(|(start, end)| &head[start..end]).collect();
     if !is_whole {
         lines.pop();
     }
@@ -385,7 +387,7 @@ struct Tally {
 fn decode(lines: &[&[u8]], spec: &FormatSpec, format: Format) -> crate::Result<Seen> {
     let mut decoder = decoder(spec, format, None)?;
     let mut seen = Seen::default();
-    let mut many = false;
+    let (mut many, mut numbers) = (false, HashSet::new());
     for (i, line) in lines.iter().enumerate() {
         match decoder.decode(line, i == 0, &mut seen.events) {
             Ok(Decoded::Event) => {}
@@ -412,7 +414,12 @@ fn decode(lines: &[&[u8]], spec: &FormatSpec, format: Format) -> crate::Result<S
                 }
             }
         }
-        if !many {
+        let is_new = match event.label() {
+            Value::Number(n) => numbers.len() <= MOST_LABELS && numbers.insert(n.to_bits()),
+            Value::Text(text) => !seen.labels.contains(text),
+            Value::Missing => false,
+        };
+        if is_new && !many {
             seen.labels.extend(Labels::name(event.label()));
             many = seen.labels.len() > MOST_LABELS;
         }

@@ -46,7 +46,11 @@ fn ignored(columns: &Columns) -> Vec<(String, &'static str)> {
         () if column.is_id() => Some("is different in nearly every row"),
         () => None,
     };
-    columns.inputs.iter().filter_map(|c| Some((c.name.clone(), why(c)?))).collect()
+    let left_out = |c: &&Column| why(c).is_some();
+    // Of ids alone something may be learned; of nothing, nothing.
+    let all = columns.inputs.iter().filter(left_out).count() == columns.inputs.len();
+    let left_out = columns.inputs.iter().filter(|c| !(all && c.is_entity()));
+    left_out.filter_map(|c| Some((c.name.clone(), why(c)?))).collect()
 }
 
 /// Columns of text of which some values look like numbers, or which are numbers in the events by which
