@@ -328,6 +328,31 @@ fn counts_are_learned_and_negative_ones_are_bad() {
 }
 
 #[test]
+fn encoding_ahead_changes_nothing() {
+    let online = "[online]\nscale_targets = false\n";
+    let place = Place::new(&(VALUES.replace("huber", "mean_squared_error") + online));
+    let data = rows(500, |a, b| (a - b).to_string());
+    // Bad records, events without a label, and some whose loss is not finite.
+    let odd = |(i, line): (usize, &str)| match i % 37 {
+        5 => format!("{line}\n1,2\n"),
+        11 => format!("{line}\n1,2,\n"),
+        17 => format!("{line}\n1,2,9e18\n"),
+        _ => format!("{line}\n"),
+    };
+    place.write("data.csv", &data.lines().enumerate().map(odd).collect::<String>());
+    // What looks at each event is there when it is learned from.
+    let one_by_one = place.learned("data.csv", &["--predictions", "p.csv"]);
+    let read = |name: &str| std::fs::read_to_string(place.path("run").join(name)).unwrap();
+    let [audit, dead] = ["audit.jsonl", "dead-letter.jsonl"].map(read);
+    assert!(audit.lines().count() > 10 && dead.lines().count() > 10);
+    let ahead = place.learned("data.csv", &["--force"]);
+    assert_eq!((read("audit.jsonl"), read("dead-letter.jsonl")), (audit, dead));
+    for key in ["state_sha256", "prequential", "events", "bad_events", "unlabelled"] {
+        assert_eq!(one_by_one[key], ahead[key], "{key}");
+    }
+}
+
+#[test]
 fn a_linear_model_predicts_and_is_evaluated() {
     let place = Place::new(LINEAR);
     place.write("data.csv", &classes(2000));

@@ -21,6 +21,7 @@ use tidemill_recipe::stream::Position;
 use clock::StreamClock;
 use steps::sizes_after;
 
+use crate::ahead::Ahead;
 use crate::drift::{Drift, DriftNote};
 use crate::guard::Verdict;
 use crate::input::{Counts, Input};
@@ -137,6 +138,9 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) clock: StreamClock,
     /// The position of a checkpoint that is being written.
     pub(crate) written: Option<Position>,
+    /// Events that are encoded before they are learned from one by one; none where a step is more than one
+    /// event, or something looks at an event while it is learned from.
+    ahead: Option<Ahead>,
     /// From acknowledged to learned, in this process.
     pub(crate) lags: Lags,
     /// Memory of the last checkpoint's copy of the state, to be used again.
@@ -192,7 +196,12 @@ impl<'a> StreamDriver<'a> {
         let mut spare = State::default();
         model.copy_state(&mut spare);
         let events = input.counts().events;
+        let one_by_one = spec.most() == 1 && spec.max_batch.is_none() && join.is_none();
+        let looked_at = input.predictions.is_some() || spec.drift.features;
+        let may_be_ahead = one_by_one && !looked_at && input.feed.is_of_records();
+        let ahead = if may_be_ahead { input.encoding.ahead() } else { None };
         Ok(StreamDriver {
+            ahead,
             spec,
             model,
             input,
@@ -238,11 +247,16 @@ impl<'a> StreamDriver<'a> {
                 self.with_join(|driver, join| driver.learn_rest(join))?;
                 break StreamEnd::Stream;
             };
-            if len > 0 {
-                self.step(len)?;
-            }
+            let steps = match len {
+                0 => 1,
+                _ if self.ahead.is_some() => self.step_ahead()?,
+                _ => {
+                    self.step(len)?;
+                    1
+                }
+            };
             self.stop_if_bad()?;
-            self.clock.steps += 1;
+            self.clock.steps += steps;
             if len == 0 || self.clock.steps >= LOOK_EVERY {
                 self.clock.steps = 0;
                 if let Some(end) = self.look()? {
@@ -287,7 +301,7 @@ impl<'a> StreamDriver<'a> {
         if let Some(batches) = &mut self.batches {
             batches.write(&len)?;
         }
-        self.learn()?;
+        self.learn(None)?;
         let Input { predictions, encoding, .. } = &mut self.input;
         if let Some(predictions) = predictions {
             predictions.write(self.model.as_ref(), encoding.known().labels.as_ref())?;
@@ -304,18 +318,18 @@ impl<'a> StreamDriver<'a> {
         done
     }
 
-    /// Learns from the step, and writes down what the guard did.
-    pub(super) fn learn(&mut self) -> Result<()> {
+    /// Learns from the step, of event `j` of those that were encoded ahead if it is one of them, and writes
+    /// down what the guard did.
+    pub(super) fn learn(&mut self, of: Option<(&Ahead, usize)>) -> Result<()> {
         let learned = self.model.step()?;
-        self.audit_drift()?;
+        self.audit_drift(of)?;
         let (what, deviations) = match learned.verdict {
             Verdict::Apply => return Ok(()),
             Verdict::NotFinite => ("refused: the loss is not finite", None),
             Verdict::Spike(z) => ("refused: the loss is a spike", Some(z)),
         };
-        let event = self.input.counts().events;
+        let (event, position) = self.place(of);
         let step = self.model.steps();
-        let position = self.input.feed.position().to_string();
         self.audit.write(&Audit { event, step, position: position.clone(), what, deviations })?;
         if learned.rolled_back {
             let what = "rolled back to the last good state";
@@ -324,13 +338,12 @@ impl<'a> StreamDriver<'a> {
         Ok(())
     }
 
-    fn audit_drift(&mut self) -> Result<()> {
+    fn audit_drift(&mut self, of: Option<(&Ahead, usize)>) -> Result<()> {
         let notes = self.model.drift_mut().map_or_else(Vec::new, Drift::take_notes);
         if notes.is_empty() {
             return Ok(());
         }
-        let (event, step) = (self.input.counts().events, self.model.steps());
-        let position = self.input.feed.position().to_string();
+        let ((event, position), step) = (self.place(of), self.model.steps());
         for note in &notes {
             self.audit.write(&DriftAudit { event, step, position: &position, note })?;
         }

@@ -16,6 +16,7 @@ use tidemill_recipe::stream::{
 };
 use tidemill_recipe::tables::check_inputs;
 
+use crate::ahead::{Ahead, Encoded};
 use crate::error::stream_error;
 use crate::images::Images;
 use crate::model::{StreamModel, Takes};
@@ -287,29 +288,66 @@ impl Encoding {
     /// # Errors
     /// If nothing is known of the stream yet.
     pub(crate) fn encode<'a>(&'a mut self, event: Event<'a>) -> OrBad<Sample<'a>> {
-        let mut weight = good!(self.check(event)?);
+        let weight = good!(self.check(event)?);
         let scaling = self.scaling();
         good!(self.encode_fields(event)?);
-        let Encoding { inputs, known, hashed, one, freed, value, class_weights, .. } = self;
+        let Encoded { label, weight, scale, freed } =
+            good!(self.encode_truth(event, weight, scaling)?);
+        let Encoding { inputs, known, hashed, one, value, .. } = self;
         let inputs = good!(inputs_of(inputs, hashed, one, event));
-        let Some(labels) = &mut known.labels else { return Err(unknown()) };
-        let mut scale = None;
-        let truth = match good!(labels.encode(event.label())) {
+        let truth = match label {
             None => Truth::Unknown,
-            Some(Label::Class(class)) => {
-                weight *= class_weights.of(class, || labels.names());
-                Truth::Class(class)
-            }
+            Some(Label::Class(class)) => Truth::Class(class),
             Some(Label::Value(target)) => {
-                if let Some(target) = Labels::number(event.label()) {
-                    scale = Some(Scale { target, ..scaling });
-                }
                 *value = [target];
                 Truth::Values(value)
             }
         };
-        let (freed, encoder) = (std::mem::take(freed), known.encoder.as_ref());
+        let encoder = known.encoder.as_ref();
         Ok(Ok(Sample { inputs, truth, weight, scale, scored: false, freed, encoder }))
+    }
+
+    /// The same with the inputs in row `i` of a batch, to be learned from later.
+    pub(crate) fn encode_into(
+        &mut self,
+        (batch, i): (&mut Batch, usize),
+        event: Event<'_>,
+    ) -> OrBad<Encoded> {
+        let weight = good!(self.check(event)?);
+        let scaling = self.scaling();
+        let Encoding { inputs, known, freed, .. } = self;
+        let Some(encoder) = &mut known.encoder else { return Err(unknown()) };
+        let schema = known.schema.as_ref();
+        good!(inputs.encode(encoder, schema, event, &mut batch.row_mut(i)));
+        freed.extend(encoder.take_freed());
+        self.encode_truth(event, weight, scaling)
+    }
+
+    /// Room for events that are encoded ahead; none where a model takes something else than encoded columns.
+    pub(crate) fn ahead(&self) -> Option<Ahead> {
+        match &self.takes {
+            Takes::Fields(signature) if self.images.is_none() => {
+                Some(Ahead::new(signature.clone(), self.inputs.0.is_empty()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The label of an event whose inputs are encoded, and the rows that were freed for it.
+    fn encode_truth(&mut self, event: Event<'_>, weight: f32, scaling: Scale) -> OrBad<Encoded> {
+        let Encoding { known, freed, class_weights, .. } = self;
+        let Some(labels) = &mut known.labels else { return Err(unknown()) };
+        let label = good!(labels.encode(event.label()));
+        let (mut weight, mut scale) = (weight, None);
+        match label {
+            None => {}
+            Some(Label::Class(class)) => weight *= class_weights.of(class, || labels.names()),
+            Some(Label::Value(_)) => {
+                let target = Labels::number(event.label());
+                scale = target.map(|target| Scale { target, ..scaling });
+            }
+        }
+        Ok(Ok(Encoded { label, weight, scale, freed: std::mem::take(freed) }))
     }
 
     /// What the class of a sample that is not an event weighs; 1 where labels are no classes.

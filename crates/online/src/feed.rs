@@ -56,6 +56,11 @@ pub trait Feed {
     /// Events that can be taken now.
     fn waiting(&self) -> usize;
 
+    /// Whether all that it brings are records, to be encoded.
+    fn is_of_records(&self) -> bool {
+        false
+    }
+
     /// The first events that wait and what they consist of, once there are some.
     fn first(&self) -> Option<(&Events, &Schema)> {
         None

@@ -5,6 +5,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Truth;
 use tidemill_recipe::stream::Note;
 
+use crate::ahead::Ahead;
 use crate::encoding::Encoding;
 use crate::feed::{Came, Feed, Item};
 use crate::join::Join;
@@ -81,6 +82,44 @@ impl Input {
         })?;
         if came == Came::SetAside {
             model.leave_out(i);
+        }
+        Ok(())
+    }
+
+    /// Encodes up to `most` of the events that wait, to be learned from one by one; only where all of them
+    /// come as records.
+    ///
+    /// # Errors
+    /// As [`Input::take`].
+    pub(crate) fn encode_ahead(&mut self, ahead: &mut Ahead, most: usize) -> Result<()> {
+        self.prepare()?;
+        let Input { feed, encoding, counts, .. } = self;
+        ahead.clear();
+        while ahead.len() < most && ahead.may_grow(feed.position()) {
+            let mut encoded = None;
+            feed.next(&mut |item| {
+                match item {
+                    Item::Event(event) => match encoding.encode_into(ahead.next(), event)? {
+                        Ok(event) => {
+                            counts.events += 1;
+                            counts.unlabelled += u64::from(event.label.is_none());
+                            encoded = Some(event);
+                        }
+                        Err(bad) => return Ok(Err(bad)),
+                    },
+                    Item::Header(schema) => encoding.set_schema(schema),
+                    Item::Sample(_) => {
+                        let what = "a sample is not encoded ahead; please report it";
+                        return Err(Error::Run(what.into()));
+                    }
+                }
+                Ok(Ok(()))
+            })?;
+            ahead.push(encoded, counts.events, feed.position(), feed.acknowledged());
+            // Where learning stops for bad records must not depend on how many are encoded ahead.
+            if feed.too_many_bad().is_some() {
+                break;
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! - [`feed`]: the events of a stream in order: records, or a dataset that is replayed
 //! - [`encoding`]: an event becomes a [`Sample`]; [`images`]: where its input is an image
 //! - [`input`]: a feed with its encoding; [`open`](mod@open): that of an address
+//! - `ahead`: events that are encoded some before they are learned from
 //! - [`join`]: labels that come later than their events
 //! - [`model`]: what learns ([`StreamModel`]): [`learner`] is a compiled network ([`Learner`]),
 //!   [`linear`] a linear model over hashed features
@@ -28,6 +29,7 @@
 //! What a recipe says about it is [`OnlineSpec`].
 #![forbid(unsafe_code)]
 
+mod ahead;
 pub mod asked;
 pub mod continual;
 pub mod drift;

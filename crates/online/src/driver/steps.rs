@@ -1,4 +1,4 @@
-//! How many events the next step has.
+//! How many events the next step has, and steps of one event each.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tidemill_engine::error::{Error, Result};
 
-use super::{StreamDriver, WAIT};
+use super::{LOOK_EVERY, StreamDriver, WAIT};
+use crate::ahead::Ahead;
 use crate::intake::Filled;
 use crate::journal::JournalMark;
 
@@ -69,6 +70,37 @@ impl StreamDriver<'_> {
             (_, false) if ended => Some(waiting.min(most)),
             (_, false) => Some(most),
         })
+    }
+
+    /// Takes steps of one event each, of which some are encoded before; gives how many there were.
+    pub(super) fn step_ahead(&mut self) -> Result<u32> {
+        let Some(mut ahead) = self.ahead.take() else { return Ok(0) };
+        let left = self.until.events.map_or(u64::MAX, |n| n - self.input.counts().events);
+        let most = (LOOK_EVERY - self.clock.steps) as usize;
+        let most = most.min(self.input.feed.waiting()).min(left.try_into().unwrap_or(most)).max(1);
+        self.input.encode_ahead(&mut ahead, most)?;
+        for j in 0..ahead.len() {
+            self.model.start(1);
+            match ahead.sample(j, &mut [0.0]) {
+                Some(sample) => self.model.take(0, &sample)?,
+                None => self.model.leave_out(0),
+            }
+            self.lags.take(ahead.acknowledged(j));
+            self.learn(Some((&ahead, j)))?;
+            self.lags.learned(self.input.feed.waiting() + ahead.len() - j - 1);
+        }
+        let steps = ahead.len() as u32;
+        self.ahead = Some(ahead);
+        Ok(steps)
+    }
+
+    /// The number of the event that is learned from, and where it ends.
+    pub(super) fn place(&self, of: Option<(&Ahead, usize)>) -> (u64, String) {
+        let position = self.input.feed.position();
+        match of {
+            Some((ahead, j)) => ahead.place(j, position),
+            None => (self.input.counts().events, position.to_string()),
+        }
     }
 
     /// Passes what comes before the next event; whether that was all there is.

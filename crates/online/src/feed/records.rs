@@ -55,6 +55,10 @@ impl Feed for RecordFeed {
         self.intake.waiting()
     }
 
+    fn is_of_records(&self) -> bool {
+        true
+    }
+
     fn first(&self) -> Option<(&Events, &Schema)> {
         self.intake.first_events().zip(self.intake.schema())
     }

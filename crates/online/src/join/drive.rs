@@ -24,7 +24,7 @@ impl StreamDriver<'_> {
             for i in 0..len {
                 join.take_ready(self.model.as_mut(), &mut self.input, i)?;
             }
-            self.learn()?;
+            self.learn(None)?;
             join.count_step();
         }
         if join.num_ready() == 0 {
