@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tidemill_stream::features::Labels;
 use tidemill_stream::formats::number::mostly_numbers;
 use tidemill_stream::{Event, Schema, Value};
 
@@ -130,12 +131,7 @@ impl Column {
         if !self.is_text() && (n > FEW || !self.whole) {
             return None;
         }
-        let mut names: Vec<String> = self.values.iter().cloned().collect();
-        if let Ok(mut numbers) = names.iter().map(|n| n.parse()).collect::<Result<Vec<f64>, _>>() {
-            numbers.sort_by(f64::total_cmp);
-            names = numbers.iter().map(f64::to_string).collect();
-        }
-        Some(names)
+        Some(Labels::sorted(self.values.iter().cloned()).names())
     }
 }
 

@@ -107,6 +107,14 @@ fn numbers_that_are_ids_are_rows_of_tables() {
 }
 
 #[test]
+fn classes_beyond_2_to_the_53_are_told_apart() {
+    let rows = (0..40).map(|i| format!("{}.5,115292150460684697{}\n", i * 7 % 11, 6 + i % 2));
+    let text = drafted_text(&("a,y\n".to_owned() + &rows.collect::<String>()));
+    let classes = "classes = [\"1152921504606846976\", \"1152921504606846977\"]";
+    assert!(text.contains(classes), "{text}");
+}
+
+#[test]
 fn keys_of_rows_are_left_out() {
     let mut csv = String::from("filmId,title,genre\n");
     for i in 0..100 {
