@@ -107,6 +107,22 @@ fn numbers_that_are_ids_are_rows_of_tables() {
 }
 
 #[test]
+fn wide_tables_of_classes_get_a_linear_path() {
+    let wide = |columns: usize| {
+        let names: String = (0..columns).map(|c| format!("f{c},")).collect();
+        let row = |i: usize| {
+            let x: String = (0..columns).map(|c| format!("{}.5,", (i * 7 + c * 3) % 11)).collect();
+            format!("{x}{}\n", i % 2)
+        };
+        drafted_text(&format!("{names}y\n{}", (0..100).map(row).collect::<String>()))
+    };
+    let text = wide(40);
+    assert!(text.contains("shortcut = [{ dense = { units = 2, kernel_initializer"), "{text}");
+    assert!(text.contains("sgd") && text.contains("[online]\nlearning_rate = 0.01\n"), "{text}");
+    assert!(!wide(4).contains("shortcut"));
+}
+
+#[test]
 fn classes_beyond_2_to_the_53_are_told_apart() {
     let rows = (0..40).map(|i| format!("{}.5,115292150460684697{}\n", i * 7 % 11, 6 + i % 2));
     let text = drafted_text(&("a,y\n".to_owned() + &rows.collect::<String>()));

@@ -1,7 +1,7 @@
 //! How a table's recipe learns: the layers, and what differs between classes and values.
 
 use super::super::text::list;
-use super::Table;
+use super::{Column, Table};
 
 const HIDDEN: &str = "{ dense = { units = 64, activation = { leaky_relu = { slope = 0.1 } } } },
   { dense = { units = 32, activation = { leaky_relu = { slope = 0.1 } } } },
@@ -51,11 +51,17 @@ impl Learning {
         match classes {
             Some(classes) => {
                 let units = classes.len();
-                learning.layers +=
-                    &format!("  {{ dense = {{ units = {units} }} }}, # one output per class\n");
+                match is_wide(table) {
+                    true => learning.take_wide(units),
+                    false => {
+                        learning.layers += &format!(
+                            "  {{ dense = {{ units = {units} }} }}, # one output per class\n"
+                        );
+                    }
+                }
                 // Numbers from 0 are known already.
                 if classes.iter().enumerate().any(|(i, c)| *c != i.to_string()) {
-                    learning.online = format!("classes = {}\n", list(classes));
+                    learning.online += &format!("classes = {}\n", list(classes));
                 }
             }
             None if linear => {
@@ -68,16 +74,20 @@ impl Learning {
         learning
     }
 
+    /// Classes of rows with nearly as many numbers as there are rows: hidden layers alone learn those rows by
+    /// heart, and a step of the default moves all weights by as much.
+    fn take_wide(&mut self, classes: usize) {
+        let output =
+            format!("{{ dense = {{ units = {classes}, kernel_initializer = \"zeros\" }} }}");
+        self.layers = with_linear_path(&output, "# one output per class");
+        self.optimizer = optimizer("sgd", 0.01, "");
+        self.online = "learning_rate = 0.01\n".into();
+    }
+
     /// Values may be sums of columns, which hidden layers learn slowly and never exactly.
     fn take_values(&mut self, table: &Table) {
         let output = "{ dense = { units = 1, kernel_initializer = \"zeros\" } }";
-        self.layers = format!(
-            "  # A linear path beside the hidden layers; both begin at 0.
-  {{ residual = {{ shortcut = [{output}], layers = [
-  {HIDDEN}  {output},
-  ] }} }}, # the value; it is standardized while learning
-"
-        );
+        self.layers = with_linear_path(output, "# the value; it is standardized while learning");
         // An exact rule is found when the rate is lowest, by many steps; a good epoch before must not end the
         // run.
         (self.batch_size, self.patience) = (16, self.epochs);
@@ -99,6 +109,24 @@ impl Learning {
         self.online = format!("learning_rate = {}\n", rate(0.42));
         self.clip = clip(5);
     }
+}
+
+/// Whether a table of numbers alone has few rows for its columns.
+fn is_wide(table: &Table) -> bool {
+    let numbers = |c: &Column| !c.is_text() && !c.is_entity();
+    let inputs = table.schema.columns.len() + table.schema.vector;
+    inputs >= 30 && table.columns.rows < 20 * inputs && table.columns.inputs.iter().all(numbers)
+}
+
+/// Hidden layers with a linear path beside them, to outputs that are the sum of both.
+fn with_linear_path(output: &str, what: &str) -> String {
+    format!(
+        "  # A linear path beside the hidden layers; both begin at 0.
+  {{ residual = {{ shortcut = [{output}], layers = [
+  {HIDDEN}  {output},
+  ] }} }}, {what}
+"
+    )
 }
 
 /// An optimizer whose rate falls to 0 over the run.
