@@ -27,6 +27,11 @@ pub(super) struct Column {
     last: Option<f64>,
     counts: bool,
     whole: bool,
+    /// Of the numbers: their mean, the sum of squares around it, the least and the greatest.
+    mean: f64,
+    squares: f64,
+    least: f64,
+    most: f64,
 }
 
 impl Column {
@@ -53,6 +58,7 @@ impl Column {
                 self.whole &= n.fract() == 0.0;
                 self.counts &= self.last.is_none_or(|last| n == last + 1.0);
                 self.last = Some(n);
+                self.spread(n);
                 if self.keeps_numbers && !self.many {
                     self.remember(&n.to_string());
                 }
@@ -64,6 +70,23 @@ impl Column {
                 self.remember(text);
             }
         }
+    }
+
+    fn spread(&mut self, n: f64) {
+        if self.numbers == 1 {
+            (self.least, self.most) = (n, n);
+        }
+        let off = n - self.mean;
+        self.mean += off / self.numbers as f64;
+        self.squares += off * (n - self.mean);
+        (self.least, self.most) = (self.least.min(n), self.most.max(n));
+    }
+
+    /// How far its numbers are from their mean at most, in standard deviations.
+    pub(super) fn reach(&self) -> f64 {
+        let deviation = (self.squares / self.numbers.max(1) as f64).sqrt();
+        let most = (self.most - self.mean).max(self.mean - self.least);
+        if deviation > 0.0 && most.is_finite() { most / deviation } else { 0.0 }
     }
 
     fn remember(&mut self, value: &str) {

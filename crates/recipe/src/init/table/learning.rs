@@ -10,6 +10,11 @@ const HIDDEN: &str = "{ dense = { units = 64, activation = { leaky_relu = { slop
 /// A table of fewer rows is small: a stream of it has few steps.
 const SMALL: usize = 2_000;
 
+/// Numbers so far from their mean, in standard deviations, are usual.
+const FAR: f64 = 10.0;
+/// Farther ones are more likely mistakes.
+const FARTHEST: f64 = 1000.0;
+
 /// Passes over a table: a small one needs more of them.
 fn epochs(rows: usize) -> usize {
     const LEARNED: usize = 600_000;
@@ -93,11 +98,14 @@ impl Learning {
         (self.batch_size, self.patience) = (16, self.epochs);
         let columns = &table.columns;
         let has_rows = columns.inputs.iter().any(|c| c.is_prose() || c.is_entity());
-        if columns.rows >= SMALL || has_rows {
+        // What is clipped of a column is lost for a value that follows it.
+        let numbers = columns.inputs.iter().filter(|c| !c.is_text() && !c.is_entity());
+        let reach = numbers.map(Column::reach).fold(0.0, f64::max);
+        if columns.rows >= SMALL || has_rows || reach > FAR {
             self.optimizer =
                 optimizer("rmsprop", 0.01, ", rho = 0.999, bias_correction = true, lazy = true");
             self.online = "# The rate of streams without tuning.\nlearning_rate = 2e-3\nnormalized_rate = true\n".into();
-            self.clip = clip(10);
+            self.clip = clip(reach.clamp(FAR, FARTHEST).ceil() as u32);
             return;
         }
         // Plain steps find a linear rule in few of them. Larger ones than one over the sum of the squared
