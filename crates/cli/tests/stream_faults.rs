@@ -197,6 +197,34 @@ fn a_start_that_fails_leaves_a_folder_that_starts() {
     assert_eq!(place.learned("data.csv", &[])["events"], 41);
 }
 
+/// A run that replaces another takes nothing over from it, and nothing that is left of one blocks a start.
+#[test]
+fn a_run_that_is_replaced_leaves_nothing_behind() {
+    let place = Place::new(CLASSES);
+    place.write("data.csv", &classes(200));
+    let batches = || std::fs::read_to_string(place.path("run/batches.jsonl")).unwrap();
+    place.learned("data.csv", &["--set", "online.max_batch=32", "--set", "online.max_delay_ms=50"]);
+    assert!(batches().lines().any(|len| len == "32"), "{}", batches());
+    let small = ["--set", "online.max_batch=4"];
+    for again in ["--force", "--from-start"] {
+        let resume = if again == "--force" { &[][..] } else { &["--resume"] };
+        place.learned("data.csv", &[&[again], resume, &small].concat());
+        assert!(
+            batches().lines().all(|len| len.len() == 1 && len <= "4"),
+            "{again}: {}",
+            batches()
+        );
+    }
+    place.learned("data.csv", &["--force"]);
+    assert!(!place.path("run/batches.jsonl").exists());
+    std::fs::remove_dir_all(place.path("run")).unwrap();
+    std::fs::create_dir_all(place.path("run/labels")).unwrap();
+    place.write("run/.lock", "");
+    place.write("run/batches.jsonl", "32\n");
+    assert_eq!(place.learned("data.csv", &[])["events"], 200);
+    assert!(!place.path("run/batches.jsonl").exists());
+}
+
 #[test]
 fn a_run_that_learned_nothing_has_failed() {
     let place = Place::new(&format!("{CLASSES}[stream]\nformat = \"json\"\n"));

@@ -23,6 +23,7 @@ use crate::summary::Summary;
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    existing: Existing,
 }
 
 /// What may be in a run's folder before the run.
@@ -39,9 +40,12 @@ pub enum Existing {
 
 /// What a run writes and its replacement removes; the recipe, by which a run is known, is the last. The
 /// log of events that were sent (`log/`) stays: their senders were told that they are stored.
-const RESULTS: [&str; 7] = [
+const RESULTS: [&str; 10] = [
     "dead-letter.jsonl",
     "audit.jsonl",
+    "batches.jsonl",
+    "spill",
+    "labels",
     "checkpoints",
     "metrics.jsonl",
     "summary.json",
@@ -84,13 +88,13 @@ fn came_to_nothing(path: &Path) -> bool {
     path.join(LOCK_FILE).is_file()
         && entries.flatten().all(|entry| match entry.file_name().to_str() {
             Some("recipe.toml" | "log" | "spill" | "labels" | LOCK_FILE) => true,
-            Some("metrics.jsonl") => entry.metadata().is_ok_and(|m| m.len() == 0),
-            // Left by a run of which nothing else is there.
-            Some("dead-letter.jsonl" | "audit.jsonl" | "summary.json" | "report.html") => !is_run,
+            Some("metrics.jsonl") if is_run => entry.metadata().is_ok_and(|m| m.len() == 0),
             Some("checkpoints") => std::fs::read_dir(entry.path())
                 .is_ok_and(|inside| inside.flatten().all(|e| is_hidden(&e.file_name()))),
             // A file whose writing was broken off.
-            Some(name) => name.starts_with('.') && name.ends_with(".writing"),
+            Some(name) if name.starts_with('.') && name.ends_with(".writing") => true,
+            // Left by a run of which nothing else is there.
+            Some(name) => !is_run && RESULTS.contains(&name),
             None => false,
         })
 }
@@ -148,7 +152,7 @@ impl RunFolder {
     /// The folder of a finished or running run.
     pub fn open(path: &Path) -> Result<RunFolder> {
         if path.join("recipe.toml").is_file() {
-            return Ok(RunFolder { path: path.to_owned() });
+            return Ok(RunFolder { path: path.to_owned(), existing: Existing::Resume });
         }
         Err(Error::Usage(format!(
             "{}: is not the folder of a run (it has no recipe.toml)",
@@ -157,7 +161,7 @@ impl RunFolder {
     }
 
     /// Makes the folder of a new run, or opens that of one to be resumed, and locks it; `existing` says
-    /// whether a run may be there. Nothing of it is removed before [`RunFolder::clear`].
+    /// whether a run may be there. Nothing of it is removed before [`RunFolder::make_room`].
     ///
     /// # Errors
     /// If `existing` does not allow what is there, or another process uses the run.
@@ -167,15 +171,19 @@ impl RunFolder {
         let lock = Lock::take(path)?;
         // Another process may have come first and be done.
         check(path, existing)?;
-        Ok((RunFolder { path: path.to_owned() }, lock))
+        Ok((RunFolder { path: path.to_owned(), existing }, lock))
     }
 
-    /// Removes what an earlier run left, for one that starts from nothing: once its data or its stream
+    /// Removes what an earlier run left, unless it is resumed: once the data or the stream of the new one
     /// is open, so that a start that fails costs nobody a run. Files that are not a run's stay.
     ///
     /// # Errors
     /// If a file cannot be removed.
-    pub fn clear(&self) -> Result<()> {
+    pub fn make_room(&self) -> Result<()> {
+        if self.existing == Existing::Resume { Ok(()) } else { self.clear() }
+    }
+
+    fn clear(&self) -> Result<()> {
         RESULTS.iter().try_for_each(|name| files::remove(&self.path.join(name)))
     }
 

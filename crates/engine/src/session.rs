@@ -24,7 +24,7 @@ pub struct Session {
 
 impl Session {
     /// Makes the folder of a run, or opens it; `existing` says whether a run may be there, which
-    /// [`RunFolder::clear`] removes.
+    /// [`RunFolder::make_room`] removes.
     /// `keep` recent checkpoints stay. `notice` is given a line about each checkpoint that was torn.
     ///
     /// # Errors

@@ -151,6 +151,8 @@ pub(crate) struct Parts {
     pub(crate) input: Input,
     pub(crate) join: Option<Box<Join>>,
     pub(crate) stream: StreamBase,
+    /// Whether the steps that are in `batches.jsonl` after the checkpoint are taken again.
+    pub(crate) replays: bool,
 }
 
 /// What does not change in the state of a stream.
@@ -177,7 +179,7 @@ impl<'a> StreamDriver<'a> {
         same: Option<&StreamState>,
         tell: &'a mut dyn FnMut(LearnEvent<'_>),
     ) -> Result<StreamDriver<'a>> {
-        let Parts { model, input, join, stream } = parts;
+        let Parts { model, input, join, stream, replays } = parts;
         let spec = &file.recipe.online;
         let path = |name: &str| session.folder.path().join(name);
         let mark = |f: fn(&StreamState) -> JournalMark| same.map(f).unwrap_or_default();
@@ -185,7 +187,9 @@ impl<'a> StreamDriver<'a> {
         let (mut replay, mut batches) = (VecDeque::new(), None);
         if spec.max_batch.is_some() {
             let (path, mark) = (path("batches.jsonl"), mark(|s| s.batches));
-            replay = sizes_after(&path, mark)?;
+            if replays {
+                replay = sizes_after(&path, mark)?;
+            }
             batches = Some(Journal::open(&path, mark, u64::MAX)?);
         }
         // Its memory is touched here, so that no checkpoint has to.

@@ -136,7 +136,9 @@ pub fn learn(
     let learned = start.same().map_or(0, |s| s.counts.events - s.counts.unlabelled);
     base.samples -= learned.min(base.samples);
     let stream = StreamBase { source: start.source.clone(), format, batch_steps, meta: base };
-    let parts = Parts { model, input, join, stream };
+    // Of a run that was killed before its first checkpoint as well.
+    let replays = existing == Existing::Resume && (start.same().is_some() || start.is_new());
+    let parts = Parts { model, input, join, stream, replays };
     let mut driver = StreamDriver::new(&file, options, &mut session, parts, start.same(), watch)?;
     let ended_by = match driver.run() {
         Ok(ended_by) => ended_by,

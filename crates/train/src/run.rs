@@ -81,9 +81,7 @@ pub fn train(
     let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(Event::Notice(what));
     let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
-    if session.resumed.is_none() {
-        session.folder.clear()?;
-    }
+    session.folder.make_room()?;
     if let (Some(from), None) = (&options.from, &session.resumed) {
         session.continue_from(from, &mut notice)?;
     }
