@@ -324,6 +324,26 @@ fn predictions_are_written_beside_learning() {
     }
 }
 
+/// A class has its name as soon as a label has it, on live streams too, and a resumed run writes the same.
+#[test]
+fn predictions_name_classes_as_labels_do() {
+    let place = Place::new(LINEAR);
+    let line = |i: usize| if i % 2 == 0 { "1 | a:1\n" } else { "-1 | b:1\n" };
+    let lines: String = (0..100).map(line).collect();
+    place.write("data.vw", &lines);
+    let more = ["--set", "stream.format=vw", "--predictions"];
+    let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+    let live = place.piped(&lines, &[&more[..], &["live.csv"]].concat());
+    assert!(live.status.success(), "{}", stderr(&live));
+    let wrong = |l: &&str| l.split(',').nth(2) != l.split(',').nth(3);
+    let live = read("live.csv");
+    assert!(live.lines().skip(1).filter(wrong).count() < 5, "{live}");
+    place
+        .learned("data.vw", &[&["--force"], &more[..], &["p.csv", "--until-events", "1"]].concat());
+    place.learned("data.vw", &[&["--resume"], &more[..], &["p.csv"]].concat());
+    assert_eq!(read("p.csv"), live);
+}
+
 #[test]
 fn counts_are_learned_and_negative_ones_are_bad() {
     let place = Place::new(&VALUES.replace("huber", "poisson"));

@@ -124,9 +124,8 @@ pub fn learn(
         open(&file, options, &folder, &base, &start, model.as_ref(), watch)?;
     if let Some(path) = &options.predictions {
         let mark = start.same().map(|s| s.predictions).unwrap_or_default();
-        let mut predictions = Predictions::open(path, mark, file.recipe.task())?;
-        predictions.set_names(base.class_names.clone());
-        input.predictions = Some(predictions);
+        let (task, names) = (file.recipe.task(), base.class_names.clone());
+        input.predictions = Some(Predictions::open(path, mark, task, names)?);
         model.keep_predictions();
     }
     file.absolute_paths();
