@@ -225,6 +225,49 @@ fn a_run_that_is_replaced_leaves_nothing_behind() {
     assert!(!place.path("run/batches.jsonl").exists());
 }
 
+/// Whatever ends a replacement before it has learned: the old run and its predictions are as they were.
+#[test]
+fn a_replacement_that_learns_nothing_costs_nobody_a_run() {
+    let place = Place::new(CLASSES);
+    place.write("data.csv", &classes(200));
+    place.write("other.csv", "q,r,s,t,y\n1,2,3,4,1\n");
+    place.write("keys.json", "{\"q\":1,\"r\":2,\"s\":3}\n");
+    place.write("bad.json", "{\"a\":1,\"b\":oops}\n");
+    place.learned("data.csv", &["--predictions", "p.csv", "--set", "online.max_batch=8"]);
+    let names = ["run/summary.json", "run/recipe.toml", "run/batches.jsonl", "p.csv"];
+    let files = || names.map(|name| std::fs::read_to_string(place.path(name)).unwrap());
+    let old = files();
+    let label = ["--set", "stream.label=z"];
+    for (from, more) in [
+        ("data.csv", &["--predictions", "none/p.csv"][..]),
+        ("data.csv", &[&label[..], &["--predictions", "p.csv"]].concat()),
+        ("other.csv", &["--predictions", "p.csv"]),
+        ("keys.json", &[]),
+        ("bad.json", &[]),
+    ] {
+        let output = place.learn(from, &[&["--force"], more].concat());
+        assert!(!output.status.success(), "{from}");
+        assert!(files() == old, "{from} {more:?}: {}", stderr(&output));
+        assert!(!place.path("run/.replaced").exists(), "{from} {more:?}");
+    }
+    // Killed while it waits for its first event as well.
+    let all = ["learn", "recipe.toml", "--from", "-", "--out", "run", "--force"];
+    let mut learner = command(&all);
+    learner.current_dir(place.0.path()).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = learner.args(["--set", "stream.format=csv"]).spawn().unwrap();
+    while !(place.path("run/.replaced").exists() && place.path("run/recipe.toml").exists()) {
+        assert!(child.try_wait().unwrap().is_none());
+        sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let output = place.learn("data.csv", &["--resume"]);
+    assert!(stderr(&output).contains("--force was to replace"), "{}", stderr(&output));
+    assert_eq!(place.summary()["events"], 200);
+    place.learned("data.csv", &["--force"]);
+    assert!(!place.path("run/.replaced").exists() && !place.path("run/.removed").exists());
+}
+
 #[test]
 fn a_run_that_learned_nothing_has_failed() {
     let place = Place::new(&format!("{CLASSES}[stream]\nformat = \"json\"\n"));

@@ -7,6 +7,7 @@
 //! summary.json    the result
 //! report.html     the same for people
 //! .lock           the process that writes the run, while there is one
+//! .replaced/      the run that this one replaces, until this one has a checkpoint
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::aside;
 use crate::checkpoint::{Checkpoints, EpochFigures, files};
 use crate::error::{Error, Result};
 use crate::summary::Summary;
@@ -58,7 +60,9 @@ fn check(path: &Path, existing: Existing) -> Result<()> {
     if path.exists() && !path.is_dir() {
         return Err(Error::Usage(format!("{}: is no folder", path.display())));
     }
-    let is_run = path.join("recipe.toml").exists() || path.join("checkpoints").exists();
+    let is_run = path.join("recipe.toml").exists()
+        || path.join("checkpoints").exists()
+        || aside::is_there(path);
     if is_run && existing == Existing::Refuse && !came_to_nothing(path) {
         return Err(Error::Usage(format!(
             "{}: holds a run already; continue it with --resume, replace it with --force, or name \
@@ -148,9 +152,28 @@ impl Lock {
     }
 }
 
+/// Brings back the run in a folder whose replacement was killed before its first checkpoint, unless that
+/// is still under way; gives what a user should know of it.
+///
+/// # Errors
+/// If a file cannot be moved.
+pub fn restore(path: &Path) -> Result<Option<String>> {
+    if !aside::is_there(path) {
+        return Ok(None);
+    }
+    let Ok(_lock) = Lock::take(path) else { return Ok(None) };
+    aside::bring_back(path, &RESULTS)?;
+    Ok(Some(format!(
+        "{}: the run that --force was to replace is back, since its replacement was ended before its \
+         first checkpoint",
+        path.display()
+    )))
+}
+
 impl RunFolder {
     /// The folder of a finished or running run.
     pub fn open(path: &Path) -> Result<RunFolder> {
+        restore(path)?;
         if path.join("recipe.toml").is_file() {
             return Ok(RunFolder { path: path.to_owned(), existing: Existing::Resume });
         }
@@ -169,25 +192,50 @@ impl RunFolder {
         check(path, existing)?;
         files::make_folder(path)?;
         let lock = Lock::take(path)?;
+        aside::bring_back(path, &RESULTS)?;
+        aside::remove_gone(path)?;
         // Another process may have come first and be done.
         check(path, existing)?;
         Ok((RunFolder { path: path.to_owned(), existing }, lock))
     }
 
-    /// Removes what an earlier run left, unless it is resumed: once the data or the stream of the new one
-    /// is open, so that a start that fails costs nobody a run. Files that are not a run's stay.
+    /// Sets an earlier run aside, unless it is resumed: once the data or the stream of the new one is open.
+    /// It comes back if the new one ends before [`RunFolder::settle`]. Files that are not a run's stay.
     ///
     /// # Errors
-    /// If a file cannot be removed.
+    /// If a file cannot be moved or removed.
     pub fn make_room(&self) -> Result<()> {
-        if self.existing == Existing::Resume { Ok(()) } else { self.clear() }
+        match self.existing {
+            Existing::Resume => Ok(()),
+            Existing::Refuse => self.clear(),
+            Existing::Replace => aside::set(&self.path, &RESULTS),
+        }
+    }
+
+    /// Removes an earlier run that was set aside: this one has a checkpoint.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn settle(&self) -> Result<()> {
+        aside::settle(&self.path)
+    }
+
+    /// Whether an earlier run is set aside.
+    pub fn is_replacing(&self) -> bool {
+        aside::is_there(&self.path)
+    }
+
+    /// Brings back an earlier run that is set aside, in place of this one.
+    pub(crate) fn bring_back(&self) -> Result<()> {
+        aside::bring_back(&self.path, &RESULTS)
     }
 
     fn clear(&self) -> Result<()> {
         RESULTS.iter().try_for_each(|name| files::remove(&self.path.join(name)))
     }
 
-    /// Removes what a failed start left, so that it does not look like a run.
+    /// Removes what a failed start left, so that it does not look like a run; an earlier one that is set
+    /// aside comes back with the end of the session.
     pub fn abandon(&self) {
         let _ = self.clear();
         let others = std::fs::read_dir(&self.path).map_or(0, Iterator::count);
@@ -319,6 +367,43 @@ mod tests {
         std::fs::remove_dir(path.join("log")).unwrap();
         run.abandon();
         assert!(!path.exists());
+    }
+
+    /// Killed anywhere between the moves, there or back, the old run is whole again.
+    #[test]
+    fn a_run_that_is_replaced_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let (run, lock) = RunFolder::create(&path, Existing::Refuse).unwrap();
+        drop(lock);
+        let old = ["recipe.toml", "checkpoints", "summary.json"];
+        let write = |names: &[&str], text: &str| {
+            names.iter().for_each(|name| std::fs::write(path.join(name), text).unwrap());
+        };
+        write(&old, "old");
+        let is_old = || {
+            assert!(old.iter().all(|name| std::fs::read(path.join(name)).unwrap() == b"old"));
+            assert!(!path.join("audit.jsonl").exists() && !run.is_replacing());
+        };
+        for moved in 0..=old.len() {
+            // The recipe goes last, and then come the files of the new run.
+            aside::set(&path, &["summary.json", "checkpoints", "recipe.toml"][..moved]).unwrap();
+            if moved == old.len() {
+                write(&["recipe.toml", "checkpoints", "audit.jsonl"], "new");
+            }
+            RunFolder::open(&path).unwrap();
+            is_old();
+            // It comes first on the way back.
+            aside::set(&path, &["summary.json", "checkpoints"][..moved.min(2)]).unwrap();
+            RunFolder::create(&path, Existing::Resume).unwrap();
+            is_old();
+        }
+        let (new, _lock) = RunFolder::create(&path, Existing::Replace).unwrap();
+        new.make_room().unwrap();
+        write(&["recipe.toml", "checkpoints"], "new");
+        new.settle().unwrap();
+        new.bring_back().unwrap();
+        assert_eq!(std::fs::read_to_string(new.recipe_path()).unwrap(), "new");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tidemill_engine::checkpoint::{self, Attachment, Meta, Writer};
 use tidemill_engine::engine::State;
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::folder::RunFolder;
 use tidemill_engine::prequential::Headline;
 use tidemill_engine::session::Session;
 use tidemill_recipe::RecipeFile;
@@ -126,6 +127,7 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) batches: Option<Journal>,
     /// Sizes that an earlier run took after its last checkpoint.
     pub(crate) replay: VecDeque<usize>,
+    folder: RunFolder,
     pub(crate) writer: &'a mut Writer,
     pub(crate) stream: StreamBase,
     pub(crate) interrupt: &'a AtomicBool,
@@ -205,6 +207,7 @@ impl<'a> StreamDriver<'a> {
             audit,
             batches,
             replay,
+            folder: session.folder.clone(),
             writer: &mut session.writer,
             stream,
             interrupt: &options.interrupt,
@@ -392,9 +395,7 @@ impl<'a> StreamDriver<'a> {
             || self.spec.checkpoint_events.is_some_and(|n| since >= n);
         // Learning does not wait for a checkpoint that is being written: the next one is due then.
         if !self.writer.is_busy()? {
-            if let Some(position) = self.written.take() {
-                self.input.feed.commit(position);
-            }
+            self.commit()?;
             if due && since > 0 {
                 self.checkpoint()?;
             }
@@ -474,9 +475,14 @@ impl<'a> StreamDriver<'a> {
     /// Waits until the last checkpoint is on disk.
     pub(crate) fn wait(&mut self) -> Result<()> {
         self.writer.wait()?;
-        if let Some(position) = self.written.take() {
-            self.input.feed.commit(position);
-        }
-        Ok(())
+        self.commit()
+    }
+
+    /// The last checkpoint is on disk: the source need not keep what is in it, and a run that this one
+    /// replaces is not needed any more, once something came.
+    fn commit(&mut self) -> Result<()> {
+        let Some(position) = self.written.take() else { return Ok(()) };
+        self.input.feed.commit(position);
+        if self.clock.saved_events > 0 { self.folder.settle() } else { Ok(()) }
     }
 }

@@ -160,6 +160,13 @@ pub fn learn(
     let page =
         file.recipe.report.html.then(|| report(&file, options, &driver, &summary, &prequential));
     session.finish(&summary, page.as_deref())?;
+    if folder.is_replacing() {
+        let text = format!(
+            "the run that is in {} stays as it was, since no event came for another",
+            folder.path().display()
+        );
+        watch(LearnEvent::Notice(&text));
+    }
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
 }
 
