@@ -197,6 +197,77 @@ fn a_start_that_fails_leaves_a_folder_that_starts() {
     assert_eq!(place.learned("data.csv", &[])["events"], 41);
 }
 
+/// A run that replaces another takes nothing over from it, and nothing that is left of one blocks a start.
+#[test]
+fn a_run_that_is_replaced_leaves_nothing_behind() {
+    let place = Place::new(CLASSES);
+    place.write("data.csv", &classes(200));
+    let batches = || std::fs::read_to_string(place.path("run/batches.jsonl")).unwrap();
+    place.learned("data.csv", &["--set", "online.max_batch=32", "--set", "online.max_delay_ms=50"]);
+    assert!(batches().lines().any(|len| len == "32"), "{}", batches());
+    let small = ["--set", "online.max_batch=4"];
+    for again in ["--force", "--from-start"] {
+        let resume = if again == "--force" { &[][..] } else { &["--resume"] };
+        place.learned("data.csv", &[&[again], resume, &small].concat());
+        assert!(
+            batches().lines().all(|len| len.len() == 1 && len <= "4"),
+            "{again}: {}",
+            batches()
+        );
+    }
+    place.learned("data.csv", &["--force"]);
+    assert!(!place.path("run/batches.jsonl").exists());
+    std::fs::remove_dir_all(place.path("run")).unwrap();
+    std::fs::create_dir_all(place.path("run/labels")).unwrap();
+    place.write("run/.lock", "");
+    place.write("run/batches.jsonl", "32\n");
+    assert_eq!(place.learned("data.csv", &[])["events"], 200);
+    assert!(!place.path("run/batches.jsonl").exists());
+}
+
+/// Whatever ends a replacement before it has learned: the old run and its predictions are as they were.
+#[test]
+fn a_replacement_that_learns_nothing_costs_nobody_a_run() {
+    let place = Place::new(CLASSES);
+    place.write("data.csv", &classes(200));
+    place.write("other.csv", "q,r,s,t,y\n1,2,3,4,1\n");
+    place.write("keys.json", "{\"q\":1,\"r\":2,\"s\":3}\n");
+    place.write("bad.json", "{\"a\":1,\"b\":oops}\n");
+    place.learned("data.csv", &["--predictions", "p.csv", "--set", "online.max_batch=8"]);
+    let names = ["run/summary.json", "run/recipe.toml", "run/batches.jsonl", "p.csv"];
+    let files = || names.map(|name| std::fs::read_to_string(place.path(name)).unwrap());
+    let old = files();
+    let label = ["--set", "stream.label=z"];
+    for (from, more) in [
+        ("data.csv", &["--predictions", "none/p.csv"][..]),
+        ("data.csv", &[&label[..], &["--predictions", "p.csv"]].concat()),
+        ("other.csv", &["--predictions", "p.csv"]),
+        ("keys.json", &[]),
+        ("bad.json", &[]),
+    ] {
+        let output = place.learn(from, &[&["--force"], more].concat());
+        assert!(!output.status.success(), "{from}");
+        assert!(files() == old, "{from} {more:?}: {}", stderr(&output));
+        assert!(!place.path("run/.replaced").exists(), "{from} {more:?}");
+    }
+    // Killed while it waits for its first event as well.
+    let all = ["learn", "recipe.toml", "--from", "-", "--out", "run", "--force"];
+    let mut learner = command(&all);
+    learner.current_dir(place.0.path()).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = learner.args(["--set", "stream.format=csv"]).spawn().unwrap();
+    while !(place.path("run/.replaced").exists() && place.path("run/recipe.toml").exists()) {
+        assert!(child.try_wait().unwrap().is_none());
+        sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let output = place.learn("data.csv", &["--resume"]);
+    assert!(stderr(&output).contains("--force was to replace"), "{}", stderr(&output));
+    assert_eq!(place.summary()["events"], 200);
+    place.learned("data.csv", &["--force"]);
+    assert!(!place.path("run/.replaced").exists() && !place.path("run/.removed").exists());
+}
+
 #[test]
 fn a_run_that_learned_nothing_has_failed() {
     let place = Place::new(&format!("{CLASSES}[stream]\nformat = \"json\"\n"));
@@ -294,6 +365,26 @@ fn predictions_are_written_beside_learning() {
         let says = place.refused("data.csv", &["--force", "--predictions", "./data.csv"], 2);
         assert!(says.contains("what the events are read from"), "{says}");
     }
+}
+
+/// A class has its name as soon as a label has it, on live streams too, and a resumed run writes the same.
+#[test]
+fn predictions_name_classes_as_labels_do() {
+    let place = Place::new(LINEAR);
+    let line = |i: usize| if i % 2 == 0 { "1 | a:1\n" } else { "-1 | b:1\n" };
+    let lines: String = (0..100).map(line).collect();
+    place.write("data.vw", &lines);
+    let more = ["--set", "stream.format=vw", "--predictions"];
+    let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+    let live = place.piped(&lines, &[&more[..], &["live.csv"]].concat());
+    assert!(live.status.success(), "{}", stderr(&live));
+    let wrong = |l: &&str| l.split(',').nth(2) != l.split(',').nth(3);
+    let live = read("live.csv");
+    assert!(live.lines().skip(1).filter(wrong).count() < 5, "{live}");
+    place
+        .learned("data.vw", &[&["--force"], &more[..], &["p.csv", "--until-events", "1"]].concat());
+    place.learned("data.vw", &[&["--resume"], &more[..], &["p.csv"]].concat());
+    assert_eq!(read("p.csv"), live);
 }
 
 #[test]

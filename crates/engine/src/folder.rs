@@ -7,6 +7,7 @@
 //! summary.json    the result
 //! report.html     the same for people
 //! .lock           the process that writes the run, while there is one
+//! .replaced/      the run that this one replaces, until this one has a checkpoint
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::aside;
 use crate::checkpoint::{Checkpoints, EpochFigures, files};
 use crate::error::{Error, Result};
 use crate::summary::Summary;
@@ -23,6 +25,7 @@ use crate::summary::Summary;
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    existing: Existing,
 }
 
 /// What may be in a run's folder before the run.
@@ -39,9 +42,12 @@ pub enum Existing {
 
 /// What a run writes and its replacement removes; the recipe, by which a run is known, is the last. The
 /// log of events that were sent (`log/`) stays: their senders were told that they are stored.
-const RESULTS: [&str; 7] = [
+const RESULTS: [&str; 10] = [
     "dead-letter.jsonl",
     "audit.jsonl",
+    "batches.jsonl",
+    "spill",
+    "labels",
     "checkpoints",
     "metrics.jsonl",
     "summary.json",
@@ -54,7 +60,9 @@ fn check(path: &Path, existing: Existing) -> Result<()> {
     if path.exists() && !path.is_dir() {
         return Err(Error::Usage(format!("{}: is no folder", path.display())));
     }
-    let is_run = path.join("recipe.toml").exists() || path.join("checkpoints").exists();
+    let is_run = path.join("recipe.toml").exists()
+        || path.join("checkpoints").exists()
+        || aside::is_there(path);
     if is_run && existing == Existing::Refuse && !came_to_nothing(path) {
         return Err(Error::Usage(format!(
             "{}: holds a run already; continue it with --resume, replace it with --force, or name \
@@ -84,13 +92,13 @@ fn came_to_nothing(path: &Path) -> bool {
     path.join(LOCK_FILE).is_file()
         && entries.flatten().all(|entry| match entry.file_name().to_str() {
             Some("recipe.toml" | "log" | "spill" | "labels" | LOCK_FILE) => true,
-            Some("metrics.jsonl") => entry.metadata().is_ok_and(|m| m.len() == 0),
-            // Left by a run of which nothing else is there.
-            Some("dead-letter.jsonl" | "audit.jsonl" | "summary.json" | "report.html") => !is_run,
+            Some("metrics.jsonl") if is_run => entry.metadata().is_ok_and(|m| m.len() == 0),
             Some("checkpoints") => std::fs::read_dir(entry.path())
                 .is_ok_and(|inside| inside.flatten().all(|e| is_hidden(&e.file_name()))),
             // A file whose writing was broken off.
-            Some(name) => name.starts_with('.') && name.ends_with(".writing"),
+            Some(name) if name.starts_with('.') && name.ends_with(".writing") => true,
+            // Left by a run of which nothing else is there.
+            Some(name) => !is_run && RESULTS.contains(&name),
             None => false,
         })
 }
@@ -144,11 +152,30 @@ impl Lock {
     }
 }
 
+/// Brings back the run in a folder whose replacement was killed before its first checkpoint, unless that
+/// is still under way; gives what a user should know of it.
+///
+/// # Errors
+/// If a file cannot be moved.
+pub fn restore(path: &Path) -> Result<Option<String>> {
+    if !aside::is_there(path) {
+        return Ok(None);
+    }
+    let Ok(_lock) = Lock::take(path) else { return Ok(None) };
+    aside::bring_back(path, &RESULTS)?;
+    Ok(Some(format!(
+        "{}: the run that --force was to replace is back, since its replacement was ended before its \
+         first checkpoint",
+        path.display()
+    )))
+}
+
 impl RunFolder {
     /// The folder of a finished or running run.
     pub fn open(path: &Path) -> Result<RunFolder> {
+        restore(path)?;
         if path.join("recipe.toml").is_file() {
-            return Ok(RunFolder { path: path.to_owned() });
+            return Ok(RunFolder { path: path.to_owned(), existing: Existing::Resume });
         }
         Err(Error::Usage(format!(
             "{}: is not the folder of a run (it has no recipe.toml)",
@@ -157,7 +184,7 @@ impl RunFolder {
     }
 
     /// Makes the folder of a new run, or opens that of one to be resumed, and locks it; `existing` says
-    /// whether a run may be there. Nothing of it is removed before [`RunFolder::clear`].
+    /// whether a run may be there. Nothing of it is removed before [`RunFolder::make_room`].
     ///
     /// # Errors
     /// If `existing` does not allow what is there, or another process uses the run.
@@ -165,21 +192,50 @@ impl RunFolder {
         check(path, existing)?;
         files::make_folder(path)?;
         let lock = Lock::take(path)?;
+        aside::bring_back(path, &RESULTS)?;
+        aside::remove_gone(path)?;
         // Another process may have come first and be done.
         check(path, existing)?;
-        Ok((RunFolder { path: path.to_owned() }, lock))
+        Ok((RunFolder { path: path.to_owned(), existing }, lock))
     }
 
-    /// Removes what an earlier run left, for one that starts from nothing: once its data or its stream
-    /// is open, so that a start that fails costs nobody a run. Files that are not a run's stay.
+    /// Sets an earlier run aside, unless it is resumed: once the data or the stream of the new one is open.
+    /// It comes back if the new one ends before [`RunFolder::settle`]. Files that are not a run's stay.
     ///
     /// # Errors
-    /// If a file cannot be removed.
-    pub fn clear(&self) -> Result<()> {
+    /// If a file cannot be moved or removed.
+    pub fn make_room(&self) -> Result<()> {
+        match self.existing {
+            Existing::Resume => Ok(()),
+            Existing::Refuse => self.clear(),
+            Existing::Replace => aside::set(&self.path, &RESULTS),
+        }
+    }
+
+    /// Removes an earlier run that was set aside: this one has a checkpoint.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn settle(&self) -> Result<()> {
+        aside::settle(&self.path)
+    }
+
+    /// Whether an earlier run is set aside.
+    pub fn is_replacing(&self) -> bool {
+        aside::is_there(&self.path)
+    }
+
+    /// Brings back an earlier run that is set aside, in place of this one.
+    pub(crate) fn bring_back(&self) -> Result<()> {
+        aside::bring_back(&self.path, &RESULTS)
+    }
+
+    fn clear(&self) -> Result<()> {
         RESULTS.iter().try_for_each(|name| files::remove(&self.path.join(name)))
     }
 
-    /// Removes what a failed start left, so that it does not look like a run.
+    /// Removes what a failed start left, so that it does not look like a run; an earlier one that is set
+    /// aside comes back with the end of the session.
     pub fn abandon(&self) {
         let _ = self.clear();
         let others = std::fs::read_dir(&self.path).map_or(0, Iterator::count);
@@ -311,6 +367,43 @@ mod tests {
         std::fs::remove_dir(path.join("log")).unwrap();
         run.abandon();
         assert!(!path.exists());
+    }
+
+    /// Killed anywhere between the moves, there or back, the old run is whole again.
+    #[test]
+    fn a_run_that_is_replaced_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let (run, lock) = RunFolder::create(&path, Existing::Refuse).unwrap();
+        drop(lock);
+        let old = ["recipe.toml", "checkpoints", "summary.json"];
+        let write = |names: &[&str], text: &str| {
+            names.iter().for_each(|name| std::fs::write(path.join(name), text).unwrap());
+        };
+        write(&old, "old");
+        let is_old = || {
+            assert!(old.iter().all(|name| std::fs::read(path.join(name)).unwrap() == b"old"));
+            assert!(!path.join("audit.jsonl").exists() && !run.is_replacing());
+        };
+        for moved in 0..=old.len() {
+            // The recipe goes last, and then come the files of the new run.
+            aside::set(&path, &["summary.json", "checkpoints", "recipe.toml"][..moved]).unwrap();
+            if moved == old.len() {
+                write(&["recipe.toml", "checkpoints", "audit.jsonl"], "new");
+            }
+            RunFolder::open(&path).unwrap();
+            is_old();
+            // It comes first on the way back.
+            aside::set(&path, &["summary.json", "checkpoints"][..moved.min(2)]).unwrap();
+            RunFolder::create(&path, Existing::Resume).unwrap();
+            is_old();
+        }
+        let (new, _lock) = RunFolder::create(&path, Existing::Replace).unwrap();
+        new.make_room().unwrap();
+        write(&["recipe.toml", "checkpoints"], "new");
+        new.settle().unwrap();
+        new.bring_back().unwrap();
+        assert_eq!(std::fs::read_to_string(new.recipe_path()).unwrap(), "new");
     }
 
     #[test]

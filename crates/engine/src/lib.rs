@@ -18,6 +18,7 @@
 //! [`page`] writes pages.
 #![forbid(unsafe_code)]
 
+mod aside;
 mod bind;
 pub mod checkpoint;
 pub mod engine;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Checkpoints, Writer};
 use crate::error::{Error, Result};
-use crate::folder::{Existing, Lock, RunFolder};
+use crate::folder::{Existing, Lock, RunFolder, restore};
 
 /// A run whose folder is open: the checkpoint to continue from, and the thread that writes.
 pub struct Session {
@@ -24,7 +24,7 @@ pub struct Session {
 
 impl Session {
     /// Makes the folder of a run, or opens it; `existing` says whether a run may be there, which
-    /// [`RunFolder::clear`] removes.
+    /// [`RunFolder::make_room`] sets aside.
     /// `keep` recent checkpoints stay. `notice` is given a line about each checkpoint that was torn.
     ///
     /// # Errors
@@ -35,6 +35,9 @@ impl Session {
         keep: usize,
         notice: &mut dyn FnMut(&str),
     ) -> Result<Session> {
+        if let Some(text) = restore(out)? {
+            notice(&text);
+        }
         let (folder, lock) = RunFolder::create(out, existing)?;
         let checkpoints = folder.checkpoints(keep);
         let mut resumed = None;
@@ -85,6 +88,17 @@ impl Session {
         let staged = self.folder.stage_result(summary, page)?;
         self.writer.wait()?;
         self.folder.show(staged)
+    }
+}
+
+impl Drop for Session {
+    /// A start that failed costs nobody a run.
+    fn drop(&mut self) {
+        if self.folder.is_replacing() {
+            let _ = self.writer.wait();
+            // What cannot be moved now is tried again when the folder is opened next.
+            let _ = self.folder.bring_back();
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tidemill_engine::checkpoint::{self, Attachment, Meta, Writer};
 use tidemill_engine::engine::State;
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::folder::RunFolder;
 use tidemill_engine::prequential::Headline;
 use tidemill_engine::session::Session;
 use tidemill_recipe::RecipeFile;
@@ -127,6 +128,7 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) batches: Option<Journal>,
     /// Sizes that an earlier run took after its last checkpoint.
     pub(crate) replay: VecDeque<usize>,
+    folder: RunFolder,
     pub(crate) writer: &'a mut Writer,
     pub(crate) stream: StreamBase,
     pub(crate) interrupt: &'a AtomicBool,
@@ -155,6 +157,8 @@ pub(crate) struct Parts {
     pub(crate) input: Input,
     pub(crate) join: Option<Box<Join>>,
     pub(crate) stream: StreamBase,
+    /// Whether the steps that are in `batches.jsonl` after the checkpoint are taken again.
+    pub(crate) replays: bool,
 }
 
 /// What does not change in the state of a stream.
@@ -181,7 +185,7 @@ impl<'a> StreamDriver<'a> {
         same: Option<&StreamState>,
         tell: &'a mut dyn FnMut(LearnEvent<'_>),
     ) -> Result<StreamDriver<'a>> {
-        let Parts { model, input, join, stream } = parts;
+        let Parts { model, input, join, stream, replays } = parts;
         let spec = &file.recipe.online;
         let path = |name: &str| session.folder.path().join(name);
         let mark = |f: fn(&StreamState) -> JournalMark| same.map(f).unwrap_or_default();
@@ -189,7 +193,9 @@ impl<'a> StreamDriver<'a> {
         let (mut replay, mut batches) = (VecDeque::new(), None);
         if spec.max_batch.is_some() {
             let (path, mark) = (path("batches.jsonl"), mark(|s| s.batches));
-            replay = sizes_after(&path, mark)?;
+            if replays {
+                replay = sizes_after(&path, mark)?;
+            }
             batches = Some(Journal::open(&path, mark, u64::MAX)?);
         }
         // Its memory is touched here, so that no checkpoint has to.
@@ -210,6 +216,7 @@ impl<'a> StreamDriver<'a> {
             audit,
             batches,
             replay,
+            folder: session.folder.clone(),
             writer: &mut session.writer,
             stream,
             interrupt: &options.interrupt,
@@ -401,9 +408,7 @@ impl<'a> StreamDriver<'a> {
             || self.spec.checkpoint_events.is_some_and(|n| since >= n);
         // Learning does not wait for a checkpoint that is being written: the next one is due then.
         if !self.writer.is_busy()? {
-            if let Some(position) = self.written.take() {
-                self.input.feed.commit(position);
-            }
+            self.commit()?;
             if due && since > 0 {
                 self.checkpoint()?;
             }
@@ -483,9 +488,14 @@ impl<'a> StreamDriver<'a> {
     /// Waits until the last checkpoint is on disk.
     pub(crate) fn wait(&mut self) -> Result<()> {
         self.writer.wait()?;
-        if let Some(position) = self.written.take() {
-            self.input.feed.commit(position);
-        }
-        Ok(())
+        self.commit()
+    }
+
+    /// The last checkpoint is on disk: the source need not keep what is in it, and a run that this one
+    /// replaces is not needed any more, once something came.
+    fn commit(&mut self) -> Result<()> {
+        let Some(position) = self.written.take() else { return Ok(()) };
+        self.input.feed.commit(position);
+        if self.clock.saved_events > 0 { self.folder.settle() } else { Ok(()) }
     }
 }

@@ -62,9 +62,7 @@ pub(crate) fn open(
     if is_data(&options.from) {
         let data = open_data(file, options, base, model)?;
         encoding.restore(data.known().unwrap_or(&base.known).clone());
-        if start.is_new() {
-            folder.clear()?;
-        }
+        folder.make_room()?;
         let feed = Box::new(data_feed(file, options, start, data, &encoding));
         let input = Input::new(feed, encoding, counts);
         return Ok(Opened { input, join: None, format: None });
@@ -84,9 +82,7 @@ pub(crate) fn open(
         return Err(file.error_at("stream.format", &what));
     }
     let (spec, look) = spec_of(file, &options.from, format, base.known.schema.as_ref(), model)?;
-    if start.is_new() {
-        folder.clear()?;
-    }
+    folder.make_room()?;
     let known = base.known.schema.clone();
     let intake = open_intake(file, &options.from, source, format, &spec, known, policy)?;
     encoding.restore(base.known.clone());

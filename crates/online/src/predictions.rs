@@ -1,6 +1,7 @@
 //! What was predicted for each event before it was learned from: `learn --predictions FILE`.
 
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
 
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Truth;
@@ -16,12 +17,14 @@ use crate::sample::{Sample, Scale};
 /// A file with a line of CSV for each event. Like the other files of a run it is cut at the last
 /// checkpoint when that is resumed, so that each event has one line.
 pub(crate) struct Predictions {
-    journal: Journal,
+    path: PathBuf,
+    /// Opened with the first line of a new file.
+    journal: Option<Journal>,
     task: Task,
     /// The events of the step under way.
     step: Vec<Event>,
-    /// Names of the classes, as of the last look.
-    names: Vec<String>,
+    /// Names of the classes of the training before.
+    class_names: Vec<String>,
 }
 
 /// An event of the step under way.
@@ -32,23 +35,48 @@ struct Event {
     number: u64,
     id: String,
     label: String,
+    /// The class of a sample of a dataset, in place of its label.
+    class: Option<usize>,
     scale: Scale,
 }
 
 impl Predictions {
-    /// Continues at `mark`; a file that is not there is begun.
+    /// Continues at `mark`; a file that is not there is begun. One that is there stays as it is until the
+    /// first line is written: a start that fails costs nobody a file.
     ///
     /// # Errors
     /// If the file cannot be written, or is not as long as it was.
-    pub(crate) fn open(path: &Path, mark: JournalMark, task: Task) -> Result<Predictions> {
-        let mark = if path.exists() { mark } else { JournalMark::default() };
-        let journal = Journal::open(path, mark, u64::MAX)?;
-        let mut predictions = Predictions { journal, task, step: Vec::new(), names: Vec::new() };
-        if mark.bytes == 0 {
-            let probability = if task.has_classes() { ",probability" } else { "" };
-            predictions.journal.write_text(&format!("event,id,label,prediction{probability}"))?;
+    pub(crate) fn open(
+        path: &Path,
+        mark: JournalMark,
+        task: Task,
+        class_names: Vec<String>,
+    ) -> Result<Predictions> {
+        let is_there = path.exists();
+        let journal = match mark.bytes > 0 && is_there {
+            true => Some(Journal::open(path, mark, u64::MAX)?),
+            false => None,
+        };
+        let (path, step) = (path.to_owned(), Vec::new());
+        let mut predictions = Predictions { path, journal, task, step, class_names };
+        if is_there {
+            let open = OpenOptions::new().append(true).open(&predictions.path);
+            open.map_err(|e| Error::write(&predictions.path, e))?;
+        } else {
+            predictions.journal()?;
         }
         Ok(predictions)
+    }
+
+    /// The file, which is begun where it is new.
+    fn journal(&mut self) -> Result<&mut Journal> {
+        if let Some(ref mut journal) = self.journal {
+            return Ok(journal);
+        }
+        let mut journal = Journal::open(&self.path, JournalMark::default(), u64::MAX)?;
+        let probability = if self.task.has_classes() { ",probability" } else { "" };
+        journal.write_text(&format!("event,id,label,prediction{probability}"))?;
+        Ok(self.journal.insert(journal))
     }
 
     /// Begins a step.
@@ -65,25 +93,29 @@ impl Predictions {
         sample: &Sample<'_>,
         scale: Scale,
     ) {
+        let class = match (given, sample.truth) {
+            (None, Truth::Class(class)) => Some(class),
+            _ => None,
+        };
         let (id, label) = match (given, sample.truth) {
             (Some((id, label)), _) => (text(id), text(label)),
-            (None, Truth::Class(class)) => (String::new(), self.name(class)),
             (None, Truth::Values(values)) => {
                 let unscaled = |v: &f32| scale.value(*v).unwrap_or_default().to_string();
                 (String::new(), values.iter().map(unscaled).collect::<Vec<_>>().join(" "))
             }
-            (None, Truth::Unknown | Truth::Classes(_)) => Default::default(),
+            (None, _) => Default::default(),
         };
-        self.step.push(Event { place, number, id, label, scale });
+        self.step.push(Event { place, number, id, label, class, scale });
     }
 
-    /// The step was taken: writes its lines.
+    /// The step was taken: writes its lines. Names of classes are those that `labels` has now, which a
+    /// resumed run has as well; an output gets its name with the first label that takes it.
     pub(crate) fn write(&mut self, model: &dyn StreamModel, labels: Option<&Labels>) -> Result<()> {
         let width = model.num_outputs().max(1);
         for event in std::mem::take(&mut self.step) {
             let outputs = model.predicted(event.place);
-            let mut line =
-                format!("{},{},{}", event.number, quoted(&event.id), quoted(&event.label));
+            let label = event.class.map_or(event.label, |class| self.name(class, labels));
+            let mut line = format!("{},{},{}", event.number, quoted(&event.id), quoted(&label));
             if !self.task.has_classes() {
                 let value =
                     |v: &f32| event.scale.value(*v).map_or_else(String::new, |v| v.to_string());
@@ -93,32 +125,25 @@ impl Predictions {
                 let (mut classes, mut least) = (Vec::new(), 1.0_f32);
                 for row in outputs.chunks_exact(width) {
                     if let Answer::Class { class, probability } = self.task.answer(row) {
-                        if class >= self.names.len() {
-                            self.names = labels.map(Labels::names).unwrap_or_default();
-                        }
-                        classes.push(self.name(class));
+                        classes.push(self.name(class, labels));
                         least = least.min(probability);
                     }
                 }
                 line += &format!(",{},{least}", quoted(&classes.join(" ")));
             }
-            self.journal.write_text(&line)?;
+            self.journal()?.write_text(&line)?;
         }
         Ok(())
     }
 
-    fn name(&self, class: usize) -> String {
-        self.names.get(class).cloned().unwrap_or_else(|| class.to_string())
-    }
-
-    /// The names of the classes of a dataset.
-    pub(crate) fn set_names(&mut self, names: Vec<String>) {
-        self.names = names;
+    fn name(&self, class: usize, labels: Option<&Labels>) -> String {
+        let name = labels.and_then(|labels| labels.class_name(class));
+        name.or_else(|| self.class_names.get(class).cloned()).unwrap_or_else(|| class.to_string())
     }
 
     /// Where the file stands.
     pub(crate) fn mark(&self) -> JournalMark {
-        self.journal.mark()
+        self.journal.as_ref().map(Journal::mark).unwrap_or_default()
     }
 }
 

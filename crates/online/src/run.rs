@@ -124,9 +124,8 @@ pub fn learn(
         open(&file, options, &folder, &base, &start, model.as_ref(), watch)?;
     if let Some(path) = &options.predictions {
         let mark = start.same().map(|s| s.predictions).unwrap_or_default();
-        let mut predictions = Predictions::open(path, mark, file.recipe.task())?;
-        predictions.set_names(base.class_names.clone());
-        input.predictions = Some(predictions);
+        let (task, names) = (file.recipe.task(), base.class_names.clone());
+        input.predictions = Some(Predictions::open(path, mark, task, names)?);
         model.keep_predictions();
     }
     file.absolute_paths();
@@ -136,7 +135,9 @@ pub fn learn(
     let learned = start.same().map_or(0, |s| s.counts.events - s.counts.unlabelled);
     base.samples -= learned.min(base.samples);
     let stream = StreamBase { source: start.source.clone(), format, batch_steps, meta: base };
-    let parts = Parts { model, input, join, stream };
+    // Of a run that was killed before its first checkpoint as well.
+    let replays = existing == Existing::Resume && (start.same().is_some() || start.is_new());
+    let parts = Parts { model, input, join, stream, replays };
     let mut driver = StreamDriver::new(&file, options, &mut session, parts, start.same(), watch)?;
     let ended_by = match driver.run() {
         Ok(ended_by) => ended_by,
@@ -159,6 +160,13 @@ pub fn learn(
     let page =
         file.recipe.report.html.then(|| report(&file, options, &driver, &summary, &prequential));
     session.finish(&summary, page.as_deref())?;
+    if folder.is_replacing() {
+        let text = format!(
+            "the run that is in {} stays as it was, since no event came for another",
+            folder.path().display()
+        );
+        watch(LearnEvent::Notice(&text));
+    }
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
 }
 

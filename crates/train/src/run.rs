@@ -12,7 +12,7 @@ use tidemill_engine::data::{DataSpec, FillCost, Known, Loader, LoaderOptions, Or
 use tidemill_engine::engine::{Engine, EngineSpec};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{EvaluateOptions, Evaluation, evaluate, skipped, unit};
-use tidemill_engine::folder::{Existing, RunFolder};
+use tidemill_engine::folder::{Existing, RunFolder, restore as restore_folder};
 use tidemill_engine::memory::{Budget, peak_rss_bytes, rss_bytes};
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::session::Session;
@@ -73,6 +73,10 @@ pub fn train(
 ) -> Result<Outcome> {
     file.only_network()?;
     let paths = DataPaths::new(&file.path);
+    // Before its columns are looked up.
+    if let Some(text) = restore_folder(&options.out)? {
+        watch(Event::Notice(&text));
+    }
     let known = known(&file, options)?;
     let Start { data, mut engine, reading, budget } =
         open(&file, &paths, known.as_ref(), options, watch)?;
@@ -81,9 +85,7 @@ pub fn train(
     let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(Event::Notice(what));
     let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
-    if session.resumed.is_none() {
-        session.folder.clear()?;
-    }
+    session.folder.make_room()?;
     if let (Some(from), None) = (&options.from, &session.resumed) {
         session.continue_from(from, &mut notice)?;
     }
@@ -147,7 +149,7 @@ pub fn train(
     let summary = summary(&engine, &at, &meter, &ran);
     let page = page(&file, &data, &engine, &at, &ran, &summary);
     session.finish(&summary, page.as_deref())?;
-    Ok(Outcome { summary, stopped_by, folder: session.folder })
+    Ok(Outcome { summary, stopped_by, folder: session.folder.clone() })
 }
 
 /// What a run that continues knows of the columns of its table: the table is read as the run knows it.

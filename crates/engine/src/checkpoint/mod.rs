@@ -82,6 +82,11 @@ impl Checkpoints {
         Checkpoints { folder: run.join("checkpoints"), keep: keep.max(1) }
     }
 
+    /// Removes a run that the one of these checkpoints replaces.
+    fn settle(&self) -> Result<()> {
+        self.folder.parent().map_or(Ok(()), crate::aside::settle)
+    }
+
     /// Writes a checkpoint, points `latest` (and `best`, when this one is) to it, and removes those
     /// that need not be kept. Returns once all of it is on disk.
     pub fn write<T: Borrow<StateTensor>>(&self, meta: &Meta, tensors: &[T]) -> Result<PathBuf> {

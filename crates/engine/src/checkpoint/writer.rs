@@ -56,13 +56,14 @@ impl Writer {
         Ok(Writer { checkpoints, jobs: Some(jobs), done, pending: 0, thread: Some(thread) })
     }
 
-    /// Hands over a checkpoint (its fingerprint is filled in by the thread). Returns the error of
-    /// an earlier job.
+    /// Hands over a checkpoint (its fingerprint is filled in by the thread); a run that this one
+    /// replaces is removed then. Returns the error of an earlier job.
     pub fn write(&mut self, mut meta: Meta, tensors: Vec<StateTensor>) -> Result<()> {
         let checkpoints = self.checkpoints.clone();
         self.run(move || {
             meta.state_sha256 = state_sha256(&tensors);
-            checkpoints.write(&meta, &tensors).map(|_| ())
+            checkpoints.write(&meta, &tensors)?;
+            checkpoints.settle()
         })
     }
 

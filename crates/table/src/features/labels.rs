@@ -251,6 +251,15 @@ impl Labels {
         }
     }
 
+    /// The name of one class, as [`Labels::names`] has it; none where it has none.
+    pub fn class_name(&self, class: usize) -> Option<String> {
+        match self {
+            Labels::Classes(classes) => classes.name(class),
+            Labels::Binary if class < 2 => Some(class.to_string()),
+            Labels::Binary | Labels::Values(_) => None,
+        }
+    }
+
     /// A prediction of the model in the units of the labels.
     pub fn unscale(&self, prediction: f32) -> f64 {
         match self.scaling() {
@@ -324,16 +333,17 @@ impl Classes {
     }
 
     fn names(&self) -> Vec<String> {
-        if self.index.is_empty() {
-            return Vec::new();
-        }
         let last = self.names.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-        let name = |(i, name): (usize, &Option<String>)| match name {
-            Some(name) => name.clone(),
-            None if self.index.contains_key(&i.to_string()) => String::new(),
-            None => i.to_string(),
-        };
-        self.names[..last].iter().enumerate().map(name).collect()
+        (0..last).filter_map(|class| self.name(class)).collect()
+    }
+
+    fn name(&self, class: usize) -> Option<String> {
+        match self.names.get(class)? {
+            _ if self.index.is_empty() => None,
+            Some(name) => Some(name.clone()),
+            None if self.index.contains_key(&class.to_string()) => Some(String::new()),
+            None => Some(class.to_string()),
+        }
     }
 
     /// Whether it is known or there is room for it.
