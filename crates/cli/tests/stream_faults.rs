@@ -6,6 +6,7 @@ mod common;
 #[path = "../../stream/tests/common/server.rs"]
 mod server;
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -325,6 +326,27 @@ fn counts_are_learned_and_negative_ones_are_bad() {
     let says = stderr(&output);
     assert!(says.contains("data.csv:3002 has the target -1"), "{says}");
     assert!(says.contains("poisson takes targets of 0 or more"), "{says}");
+}
+
+#[test]
+fn predictions_far_from_zero_keep_their_digits() {
+    let data = rows(300, |a, b| format!("{:?}", 1e9 + 2.0 * a - b));
+    for recipe in [VALUES, &LINEAR.replace("binary_crossentropy", "mse")] {
+        let place = Place::new(recipe);
+        place.write("data.csv", &data);
+        place.learned("data.csv", &[]);
+        let (run, data) = (place.path("run"), place.path("data.csv"));
+        let csv = succeed(&["predict", text(&run), "--data", text(&data)]);
+        let json = succeed(&["predict", text(&run), "--data", text(&data), "--json"]);
+        let csv = csv.lines().skip(1).map(|line| line.rsplit(',').next().unwrap().to_owned());
+        let values: Vec<f64> = csv.map(|value| value.parse().unwrap()).collect();
+        let different: BTreeSet<u64> = values.iter().map(|v| v.to_bits()).collect();
+        assert!(different.len() > 250, "{values:?}");
+        for (line, value) in json.lines().zip(&values) {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["outputs"]["output_0"].as_f64(), Some(*value), "{line}");
+        }
+    }
 }
 
 #[test]
