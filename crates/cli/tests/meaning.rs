@@ -228,6 +228,42 @@ fn columns_that_are_no_numbers_lose_no_event() {
 }
 
 #[test]
+fn infinite_values_leave_a_column_of_numbers() {
+    const INFINITE: [&str; 5] = ["inf", "-Inf", "Infinity", "1e400", "-1e999"];
+    let table = csv("a,b,class\n", 60, 2, |i, a, b, c| match i % 3 {
+        0 => format!("{},{b},{c}", INFINITE[i / 3 % 5]),
+        _ => format!("{a},{b},{c}"),
+    });
+    let of_json = |i: usize| if i % 2 == 0 { "Infinity" } else { "\"-inf\"" };
+    let json: String = points(60, 2)
+        .iter()
+        .enumerate()
+        .map(|(i, (a, b, c))| {
+            let a = if i % 3 == 0 { of_json(i).to_owned() } else { a.to_string() };
+            format!("{{\"a\": {a}, \"b\": {b}, \"label\": {c}}}\n")
+        })
+        .collect();
+    for (name, bytes) in [("data.csv", &table[..]), ("data.jsonl", json.as_bytes())] {
+        for live in [false, true] {
+            let (summary, notes) = learned((2, 1, ""), name, bytes, live);
+            assert_eq!(counts(&summary), (60, 0), "{notes}");
+            assert_eq!(summary["understood"]["columns"][0]["kind"], "number", "{name} {notes}");
+            assert!(notes.contains("and the like are no numbers and are missing"), "{notes}");
+        }
+    }
+    // The same in batches, and in the recipe of init.
+    let folder = tempfile::tempdir().unwrap();
+    let (file, made) = (folder.path().join("data.csv"), folder.path().join("made.toml"));
+    std::fs::write(&file, &table).unwrap();
+    let said = succeed(&["init", text(&file), "--out", text(&made)]);
+    assert!(said.contains("2 columns of numbers"), "{said}");
+    let run = folder.path().join("run");
+    let trained = tidemill(&["train", text(&made), "--out", text(&run), "--set", "stop.steps=2"]);
+    let notes = stderr(&trained);
+    assert!(trained.status.success() && notes.contains("no number and missing"), "{notes}");
+}
+
+#[test]
 fn missing_holds_for_numbers() {
     let sentinel = csv("a,b,class\n", 60, 2, |i, a, b, c| match i % 5 {
         0 => format!("-999,{b},{c}"),

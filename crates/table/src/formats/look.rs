@@ -267,7 +267,7 @@ fn header(lines: &[&[u8]], format: Format, spec: &FormatSpec) -> Option<bool> {
     let same = |row: usize| places.clone().all(|i| cell(row, i) == cell(0, i));
     let others: Vec<usize> = (1..seen.len()).filter(|row| !same(*row)).collect();
     let others = || others.iter().copied();
-    let is_text = |i: &usize| matches!(cell(0, *i), Value::Text(_));
+    let is_text = |i: &usize| cell(0, *i).is_text();
     let texts = places.clone().filter(is_text).count();
     // A value, as it comes again.
     let again = |i: usize| others().any(|row| cell(row, i) == cell(0, i));
@@ -276,7 +276,7 @@ fn header(lines: &[&[u8]], format: Format, spec: &FormatSpec) -> Option<bool> {
     }
     let above_numbers = |i: usize| {
         let text = |row| match cell(row, i) {
-            Value::Text(text) => !number::leading_zero(text.as_bytes()),
+            value @ Value::Text(text) => value.is_text() && !number::leading_zero(text.as_bytes()),
             _ => false,
         };
         others().any(|row| matches!(cell(row, i), Value::Number(_))) && !others().any(text)
@@ -403,15 +403,15 @@ fn decode(lines: &[&[u8]], spec: &FormatSpec, format: Format) -> crate::Result<S
         let event = seen.events.get(seen.events.len() - 1);
         for (i, tally) in seen.columns.iter_mut().enumerate() {
             match event.value(i) {
-                Value::Missing => {}
                 Value::Number(_) => tally.numbers += 1,
-                Value::Text(text) => {
+                value @ Value::Text(text) if value.is_text() => {
                     tally.texts += 1;
                     tally.zeros += u64::from(number::leading_zero(text.as_bytes()));
                     if tally.lengths.len() < 2 {
                         tally.lengths.insert(text.len());
                     }
                 }
+                _ => {}
             }
         }
         let is_new = match event.label() {
