@@ -319,6 +319,13 @@ fn counts_are_learned_and_negative_ones_are_bad() {
     }
     let scaled = place.refused("data.csv", &["--set", "online.scale_targets=true"], 2);
     assert!(scaled.contains("has no meaning for the loss poisson"), "{scaled}");
+    // Figures over such a target would mean nothing.
+    let wrong = place.write("wrong.csv", "a,b,y\n1,0,3\n0,1,-1\n");
+    let says = stderr(&tidemill(&["eval", text(&run), "--data", text(&wrong)]));
+    let place_and_target = "wrong.csv:3: the target is -1; ";
+    assert!(says.contains(place_and_target) && says.contains("0 or more"), "{says}");
+    let predicted = succeed(&["predict", text(&run), "--data", text(&wrong)]);
+    assert_eq!(predicted.lines().count(), 3);
     // In batches it is known before the first step.
     let table = "batch.data={ csv = { path = 'data.csv', label = 'y' } }";
     let train = ["train", "recipe.toml", "--out", "batch", "--set", table];
