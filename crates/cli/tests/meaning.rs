@@ -445,3 +445,36 @@ fn init_train_and_learn_of_a_european_table() {
     let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
     assert_eq!(counts(&summary), (120, 0));
 }
+
+#[test]
+fn keys_without_effect_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data.csv");
+    std::fs::write(&data, csv("alpha,b,class\n", 60, 2, |_, a, b, c| format!("{a},{b},{c}")))
+        .unwrap();
+    let json = folder.path().join("data.jsonl");
+    let line = "{\"alpha\": 1.5, \"b\": 2, \"tags\": [\"x\"], \"label\": 1}\n";
+    std::fs::write(&json, line.repeat(30)).unwrap();
+    let recipe = recipe(folder.path(), 2, 1, "metrics = [\"accuracy\", \"precision\"]");
+    let run = folder.path().join("run");
+    let learn = |data: &Path, set: &str| {
+        let (data, out) = (text(data), text(&run));
+        let arguments = ["learn", text(&recipe), "--from", data, "--out", out, "--force"];
+        tidemill(&[&arguments[..], &["--set", set]].concat())
+    };
+    for key in ["ignore", "text"] {
+        let output = learn(&data, &format!("stream.{key}=[\"alhpa\"]"));
+        let (says, want) =
+            (stderr(&output), format!("stream.{key} names `alhpa` (the nearest name is `alpha`)"));
+        assert!(output.status.code() == Some(2) && says.contains(&want), "{says}");
+        let output = learn(&json, &format!("stream.{key}=[\"alhpa\"]"));
+        assert!(output.status.success() && stderr(&output).contains(&want), "{output:?}");
+    }
+    // An array is no input, and may be named.
+    let notes = stderr(&learn(&json, "stream.ignore=[\"tags\"]"));
+    assert!(!notes.contains("no such column"), "{notes}");
+    assert!(
+        notes.contains("training.metrics names precision, which a stream does not report"),
+        "{notes}"
+    );
+}
