@@ -337,3 +337,32 @@ fn an_empty_folder_is_a_class_and_is_named() {
     let error = stderr(&output);
     assert!(!output.status.success() && error.contains("no sample of none"), "{error}");
 }
+
+#[test]
+fn what_init_says_is_so() {
+    let place = Place::new();
+    // A table as long as what is looked at has no further rows.
+    let all = "a,y\n".to_owned() + &"0.5,no\n0.25,yes\n0.75,no\n1.5,yes\n".repeat(250_000);
+    let data = place.write("all.csv", &all);
+    let (said, _) = place.init(&[&data], &[]);
+    assert!(said.contains("1,000,000 rows, ") && !said.contains("there are more"), "{said}");
+    let data = place.write("more.csv", &(all + "0.5,no\n"));
+    let (said, _) = place.init(&[&data], &[]);
+    assert!(said.contains("1,000,000 rows (there are more)"), "{said}");
+    // A table of which nothing is left.
+    let counted: String = (0..30).map(|i| format!("{i},,{}\n", ["no", "yes"][i % 2])).collect();
+    let data = place.write("counted.csv", &("row,empty,y\n".to_owned() + &counted));
+    let output = tidemill(&["init", &data, "--out", &place.path("none.toml")]);
+    let says = stderr(&output);
+    for part in ["counted.csv: no column is left", "`row` counts the rows", "`empty` is empty"] {
+        assert!(output.status.code() == Some(2) && says.contains(part), "{says}");
+    }
+    // One unit has no other that it could be the same as.
+    let values: String = (0..90).map(|i| format!("{},{}.5\n", i * i % 17, i * i % 34)).collect();
+    let data = place.write("values.csv", &("a,y\n".to_owned() + &values));
+    place.init(&[&data], &[]);
+    let (recipe, out) = (place.path("recipe.toml"), place.path("run"));
+    let train = ["train", &recipe, "--out", &out, "--set", "stop.steps=2"];
+    let notes = stderr(&tidemill(&train)) + &succeed(&["doctor", &recipe]);
+    assert!(!notes.contains("start the same"), "{notes}");
+}

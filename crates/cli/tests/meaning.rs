@@ -228,6 +228,42 @@ fn columns_that_are_no_numbers_lose_no_event() {
 }
 
 #[test]
+fn infinite_values_leave_a_column_of_numbers() {
+    const INFINITE: [&str; 5] = ["inf", "-Inf", "Infinity", "1e400", "-1e999"];
+    let table = csv("a,b,class\n", 60, 2, |i, a, b, c| match i % 3 {
+        0 => format!("{},{b},{c}", INFINITE[i / 3 % 5]),
+        _ => format!("{a},{b},{c}"),
+    });
+    let of_json = |i: usize| if i.is_multiple_of(2) { "Infinity" } else { "\"-inf\"" };
+    let json: String = points(60, 2)
+        .iter()
+        .enumerate()
+        .map(|(i, (a, b, c))| {
+            let a = if i % 3 == 0 { of_json(i).to_owned() } else { a.to_string() };
+            format!("{{\"a\": {a}, \"b\": {b}, \"label\": {c}}}\n")
+        })
+        .collect();
+    for (name, bytes) in [("data.csv", &table[..]), ("data.jsonl", json.as_bytes())] {
+        for live in [false, true] {
+            let (summary, notes) = learned((2, 1, ""), name, bytes, live);
+            assert_eq!(counts(&summary), (60, 0), "{notes}");
+            assert_eq!(summary["understood"]["columns"][0]["kind"], "number", "{name} {notes}");
+            assert!(notes.contains("and the like are no numbers and are missing"), "{notes}");
+        }
+    }
+    // The same in batches, and in the recipe of init.
+    let folder = tempfile::tempdir().unwrap();
+    let (file, made) = (folder.path().join("data.csv"), folder.path().join("made.toml"));
+    std::fs::write(&file, &table).unwrap();
+    let said = succeed(&["init", text(&file), "--out", text(&made)]);
+    assert!(said.contains("2 columns of numbers"), "{said}");
+    let run = folder.path().join("run");
+    let trained = tidemill(&["train", text(&made), "--out", text(&run), "--set", "stop.steps=2"]);
+    let notes = stderr(&trained);
+    assert!(trained.status.success() && notes.contains("no number and missing"), "{notes}");
+}
+
+#[test]
 fn missing_holds_for_numbers() {
     let sentinel = csv("a,b,class\n", 60, 2, |i, a, b, c| match i % 5 {
         0 => format!("-999,{b},{c}"),
@@ -408,4 +444,37 @@ fn init_train_and_learn_of_a_european_table() {
     let summary = std::fs::read(stream.join("summary.json")).unwrap();
     let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
     assert_eq!(counts(&summary), (120, 0));
+}
+
+#[test]
+fn keys_without_effect_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data.csv");
+    std::fs::write(&data, csv("alpha,b,class\n", 60, 2, |_, a, b, c| format!("{a},{b},{c}")))
+        .unwrap();
+    let json = folder.path().join("data.jsonl");
+    let line = "{\"alpha\": 1.5, \"b\": 2, \"tags\": [\"x\"], \"label\": 1}\n";
+    std::fs::write(&json, line.repeat(30)).unwrap();
+    let recipe = recipe(folder.path(), 2, 1, "metrics = [\"accuracy\", \"precision\"]");
+    let run = folder.path().join("run");
+    let learn = |data: &Path, set: &str| {
+        let (data, out) = (text(data), text(&run));
+        let arguments = ["learn", text(&recipe), "--from", data, "--out", out, "--force"];
+        tidemill(&[&arguments[..], &["--set", set]].concat())
+    };
+    for key in ["ignore", "text"] {
+        let output = learn(&data, &format!("stream.{key}=[\"alhpa\"]"));
+        let (says, want) =
+            (stderr(&output), format!("stream.{key} names `alhpa` (the nearest name is `alpha`)"));
+        assert!(output.status.code() == Some(2) && says.contains(&want), "{says}");
+        let output = learn(&json, &format!("stream.{key}=[\"alhpa\"]"));
+        assert!(output.status.success() && stderr(&output).contains(&want), "{output:?}");
+    }
+    // An array is no input, and may be named.
+    let notes = stderr(&learn(&json, "stream.ignore=[\"tags\"]"));
+    assert!(!notes.contains("no such column"), "{notes}");
+    assert!(
+        notes.contains("training.metrics names precision, which a stream does not report"),
+        "{notes}"
+    );
 }

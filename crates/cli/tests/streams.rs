@@ -284,6 +284,11 @@ fn a_linear_model_learns_classes_and_interactions() {
         ("online.linear.interactions=[[\"user\"]]", "of two columns or more"),
         ("online.linear.classes=1", "online.linear.classes must be 2 or more"),
         ("online.linear.bits=30", "are the most; take fewer bits"),
+        ("online.features.clip=3", "online.features.clip has no place beside online.linear"),
+        ("online.features.fill=0", "online.features.fill has no place beside online.linear"),
+        ("online.normalized_rate=true", "online.normalized_rate has no place beside"),
+        ("online.drift.detector=adwin", "online.drift has no place beside online.linear"),
+        ("online.linear.beta=2", "online.linear.beta is for online.linear.rule = \"ftrl\" only"),
         ("training.loss=hinge", "online.linear.classes goes with the loss"),
         ("online.classes=[\"a\",\"b\",\"c\",\"d\"]", "online.classes names 4"),
     ] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidemill_data::{Dataset, Loader, LoaderOptions};
 
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::{Confusion, CustomMeter, Figures, Meter, Metric, Task, argmax};
 
 /// How data is measured.
@@ -90,6 +90,9 @@ pub fn unit(data: &dyn Dataset) -> f64 {
 }
 
 /// Measures `engine` on all of `data`.
+///
+/// # Errors
+/// If data cannot be read or does not fit the model, or a target is none that the loss is defined for.
 pub fn evaluate(
     engine: &mut Engine,
     data: &Arc<dyn Dataset>,
@@ -104,6 +107,11 @@ pub fn evaluate(
     let by_position = engine.by_position();
     let mut custom = CustomMeter::of(engine);
     while let Some((batch, ahead)) = loader.next_and_ahead()? {
+        // Such a target has a loss that is not finite or means nothing, and the figures would hide it.
+        if let Some((sample, what)) = engine.wrong_target(batch) {
+            let place = data.describe(batch.indices[sample] as usize);
+            return Err(Error::Run(format!("{place}: the target {what}")));
+        }
         let outputs = engine.evaluate_beside(batch, &|| ahead.piece())?;
         meter.add(outputs.losses, outputs.logits, batch);
         custom.add(engine, &batch.weights);

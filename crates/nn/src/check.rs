@@ -142,8 +142,9 @@ impl Report {
             let path = format!("{prefix}[{i}]");
             let nested = |key| format!("{path}.{}.{key}", layer.kind());
             let kernel_starts_as = match layer {
-                LayerSpec::Dense(o) => Some(o.kernel_initializer),
-                LayerSpec::Conv2d(o) => Some(o.kernel_initializer),
+                // One unit has no other that it could be the same as.
+                LayerSpec::Dense(o) if o.units > 1 => Some(o.kernel_initializer),
+                LayerSpec::Conv2d(o) if o.filters > 1 => Some(o.kernel_initializer),
                 LayerSpec::DepthwiseConv2d(o) => Some(o.kernel_initializer),
                 _ => None,
             };

@@ -42,7 +42,7 @@ pub struct AskedEvent {
     /// The probability of that class.
     pub probability: f32,
     /// The probability of yes or of each class, or the value in the units of the labels.
-    pub outputs: Vec<f32>,
+    pub outputs: Vec<f64>,
 }
 
 /// Takes the place of an event, the model's outputs for it, and the event.
@@ -99,12 +99,8 @@ impl Asked {
                 }
                 Answer::Values => (None, 1.0),
             };
-            let outputs = match (&labels, &class) {
-                (Some(labels), None) => {
-                    outputs.iter().map(|&output| labels.unscale(output) as f32).collect()
-                }
-                _ => outputs.to_vec(),
-            };
+            let labels = labels.as_ref().filter(|_| class.is_none());
+            let outputs = Labels::in_units(labels, outputs);
             each(AskedEvent { source, class, probability, outputs })
         })
     }

@@ -152,8 +152,18 @@ fn spec_of(
     }
     let head = head_of(from, format).map_err(stream_error)?;
     own.likely_thousands = schema.and_then(|schema| schema.thousands);
-    let found = look(&head, head.len() < HEAD_BYTES, &own, format).map_err(stream_error)?;
-    let Some(schema) = schema else { return Ok((found.spec.clone(), Some(found))) };
+    let mut found = look(&head, head.len() < HEAD_BYTES, &own, format).map_err(stream_error)?;
+    let Some(schema) = schema else {
+        if let Some((key, what)) = found.unknown_name(&file.recipe.stream, &head) {
+            let (key, what) = (format!("stream.{key}"), format!("{what} in {from}"));
+            // Further keys of JSON may come later.
+            if format != Format::JsonLines {
+                return Err(file.error_at(&key, &what));
+            }
+            found.notes.push(Note::once(format!("{key} {what}, as far as was looked")));
+        }
+        return Ok((found.spec.clone(), Some(found)));
+    };
     let lost = lost_column(&head, &own, format, schema).map_err(stream_error)?;
     // Which keys are inputs is known as well.
     let mut notes = if format == Format::JsonLines { Vec::new() } else { found.notes };

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use tidemill_engine::error::Result;
 use tidemill_engine::folder::{Existing, RunFolder};
+use tidemill_engine::metrics::Metric;
 use tidemill_engine::prequential::Prequential;
 use tidemill_engine::session::Session;
 use tidemill_recipe::{ClassWeight, RecipeFile};
@@ -101,6 +102,17 @@ pub fn learn(
         watch(LearnEvent::Notice(&format!(
             "training.class_weight = \"{word}\" counts stored data and has no effect on a stream; \
              give the weights by name"
+        )));
+    }
+    let metrics = file.recipe.training.metrics.iter().flatten();
+    let lacking = |m: &&Metric| {
+        matches!(m, Metric::TopK(_) | Metric::Precision | Metric::Recall | Metric::Mse)
+    };
+    let lacking: Vec<String> = metrics.filter(lacking).map(|m| m.name()).collect();
+    if !lacking.is_empty() {
+        watch(LearnEvent::Notice(&format!(
+            "training.metrics names {}, which a stream does not report; eval does",
+            lacking.join(", ")
         )));
     }
     let mut model = build(&file, options.threads, options.memory)?;

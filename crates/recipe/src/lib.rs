@@ -44,6 +44,7 @@ pub use spec::{
 };
 
 use edit::Override;
+use online::linear::UpdateRule;
 use tidemill_engine::error::{Error, Result};
 
 /// A recipe with the text it came from, for messages about its values.
@@ -116,12 +117,39 @@ impl RecipeFile {
         let both = match (gives_model, self.gives_optimizer()) {
             (true, _) => "model",
             (_, true) => "training.optimizer",
-            _ => return Ok(()),
+            _ => return self.check_linear(),
         };
         Err(self.error_at(
             both,
             "has no place beside online.linear, which is the model and has its own rules; leave one out",
         ))
+    }
+
+    /// Fails at keys that a linear model does not read.
+    fn check_linear(&self) -> Result<()> {
+        let features = ["online", "features"].map(str::to_owned);
+        let features = locate::keys(&self.source.edited, &features);
+        const HASHED: &str = "has no place beside online.linear, which hashes the columns as they are; \
+                              leave it out";
+        if let Some(key) = features.first() {
+            return Err(self.error_at(&format!("online.features.{key}"), HASHED));
+        }
+        if self.gives(&["online", "drift"]) {
+            let what =
+                "has no place beside online.linear, whose errors nothing watches yet; leave it out";
+            return Err(self.error_at("online.drift", what));
+        }
+        if self.gives(&["online", "normalized_rate"]) {
+            let what = "has no place beside online.linear: set online.linear.rule";
+            return Err(self.error_at("online.normalized_rate", what));
+        }
+        let is_ftrl =
+            self.recipe.online.linear.as_ref().is_some_and(|l| l.rule == UpdateRule::Ftrl);
+        if self.gives(&["online", "linear", "beta"]) && !is_ftrl {
+            let what = "is for online.linear.rule = \"ftrl\" only; leave it out";
+            return Err(self.error_at("online.linear.beta", what));
+        }
+        Ok(())
     }
 
     /// Targets are standardized only where they may be in any units.

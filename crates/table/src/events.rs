@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::formats::number;
+
 /// What the events of a stream consist of; known once the header or the first event is, and saved
 /// in checkpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +95,14 @@ pub enum Value<'a> {
     Number(f64),
     /// Anything else.
     Text(&'a str),
+}
+
+impl Value<'_> {
+    /// Whether the value shows that its column is texts. `inf`, `NaN` and `1e400` do not: among numbers
+    /// they are missing, and among texts they are texts.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Value::Text(text) if !number::not_finite(text.as_bytes()))
+    }
 }
 
 /// A feature of a sparse event.

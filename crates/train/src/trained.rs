@@ -18,6 +18,7 @@ use tidemill_engine::folder::RunFolder;
 use tidemill_engine::nn::{Answer, Task};
 use tidemill_recipe::data::{input_of, open_one};
 use tidemill_recipe::stream::Format;
+use tidemill_recipe::stream::features::Labels;
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
 /// The batch that a model is compiled for which only predicts.
@@ -57,8 +58,8 @@ pub struct Prediction {
     pub class: Option<String>,
     /// How sure the model is of it.
     pub probability: f32,
-    /// Probabilities of all classes, or the values themselves.
-    pub outputs: Vec<f32>,
+    /// Probabilities of all classes, or the values themselves in the units of the labels.
+    pub outputs: Vec<f64>,
     /// The columns of its row that are passed on, as they are written.
     pub kept: Vec<String>,
 }
@@ -184,11 +185,8 @@ impl Trained {
                     _ => row,
                 };
                 let mut prediction = prediction(source, row, width, task, &self.class_names);
-                // In the units of the labels, where a stream has scaled them.
-                if let (Some(labels), false) = (&self.known.labels, task.has_classes()) {
-                    let outputs = prediction.outputs.iter_mut();
-                    outputs.for_each(|value| *value = labels.unscale(*value) as f32);
-                }
+                let labels = self.known.labels.as_ref().filter(|_| !task.has_classes());
+                prediction.outputs = Labels::in_units(labels, row);
                 if let Some(kept) = &kept {
                     let line = prediction.source.rsplit(':').next().and_then(|l| l.parse().ok());
                     prediction.kept =
@@ -397,7 +395,7 @@ fn prediction(
     }
     let class = (!classes.is_empty()).then(|| classes.join(" "));
     let probability = least;
-    Prediction { source, class, probability, outputs: row.to_vec(), kept: Vec::new() }
+    Prediction { source, class, probability, outputs: Vec::new(), kept: Vec::new() }
 }
 
 const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];

@@ -61,3 +61,45 @@ impl Place {
         serde_json::from_str(&text).unwrap()
     }
 }
+
+pub const CLASSES: &str = r#"[model]
+input  = { features = 2 }
+layers = [{ dense = { units = 16, activation = "relu" } }, { dense = { units = 2 } }]
+[training]
+loss = "sparse_categorical_crossentropy"
+"#;
+
+pub const VALUES: &str = r#"[model]
+input  = { features = 2 }
+layers = [
+  { dense = { units = 16, activation = { leaky_relu = { slope = 0.1 } } } },
+  { dense = { units = 1 } },
+]
+[training]
+loss = "huber"
+"#;
+
+pub const LINEAR: &str =
+    "[online]\nlinear = { bits = 12 }\n[training]\nloss = \"binary_crossentropy\"\n";
+
+/// Rows of two numbers and a class or value of them, after `offset`.
+pub fn rows(len: usize, value: impl Fn(f64, f64) -> String) -> String {
+    let mut state = 9u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f64 / (1u64 << 24) as f64 * 4.0 - 2.0
+    };
+    let row = |_| {
+        let (a, b) = (random(), random());
+        format!("{a:.3},{b:.3},{}\n", value(a, b))
+    };
+    "a,b,y\n".to_owned() + &(0..len).map(row).collect::<String>()
+}
+
+pub fn classes(len: usize) -> String {
+    rows(len, |a, b| u8::from(a + b > 0.0).to_string())
+}
+
+pub fn number(summary: &Value, name: &str) -> f64 {
+    summary["prequential"][name].as_f64().unwrap_or_else(|| panic!("{name}: {summary}"))
+}

@@ -13,7 +13,12 @@ impl Engine {
     /// Names the first sample, and its id or target.
     pub fn check(&self, batch: &Batch) -> Result<(), EngineError> {
         self.check_ids(batch)?;
-        self.check_targets(batch)
+        match self.wrong_target(batch) {
+            Some((sample, what)) => {
+                Err(EngineError(format!("the target of sample {sample} of the batch {what}")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Checks the ids that entity embeddings read out of floats, where one without a row makes its loss
@@ -32,11 +37,12 @@ impl Engine {
         Ok(())
     }
 
-    fn check_targets(&self, batch: &Batch) -> Result<(), EngineError> {
+    /// The first sample of a batch whose target the loss is not defined for, and what is wrong with it.
+    pub fn wrong_target(&self, batch: &Batch) -> Option<(usize, String)> {
         let loss = &self.spec.loss;
         let (least, most) = loss.target_range();
         if least == f64::NEG_INFINITY {
-            return Ok(());
+            return None;
         }
         let is_wrong = |t: f32| f64::from(t) < least || f64::from(t) > most;
         let mut wrong = (0..batch.len).filter_map(|i| match batch.truth(i) {
@@ -45,11 +51,8 @@ impl Engine {
             }
             _ => None,
         });
-        let Some((sample, value)) = wrong.next() else { return Ok(()) };
-        Err(EngineError(format!(
-            "the target of sample {sample} of the batch is {value}; {}",
-            loss.takes_targets().unwrap_or_default()
-        )))
+        let (sample, value) = wrong.next()?;
+        Some((sample, format!("is {value}; {}", loss.takes_targets().unwrap_or_default())))
     }
 
     /// Why a step on this batch gave what is not finite, and what to do.

@@ -63,6 +63,10 @@ impl Column {
                     self.remember(&n.to_string());
                 }
             }
+            Value::Text(text) if !value.is_text() => {
+                self.missing += 1;
+                self.remember(text);
+            }
             Value::Text(text) => {
                 self.texts += 1;
                 self.odd.get_or_insert_with(|| (text.chars().take(40).collect(), line));

@@ -191,11 +191,6 @@ impl OnlineSpec {
                 let what = "has no place beside online.linear: set online.linear.learning_rate";
                 return wrong("learning_rate", what.into());
             }
-            if self.drift != DriftSpec::default() {
-                let what = "has no place beside online.linear, whose errors nothing watches yet; \
-                            leave it out";
-                return wrong("drift", what.into());
-            }
             if self.most() > 1 {
                 let key = if self.max_batch.is_some() { "max_batch" } else { "batch_size" };
                 let what =

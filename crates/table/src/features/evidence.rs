@@ -98,14 +98,15 @@ impl Evidence {
     pub fn add(&mut self, event: Event<'_>) {
         self.rows += 1;
         for (i, (value, tally)) in self.values.iter_mut().zip(&mut self.columns).enumerate() {
-            *value = match event.value(i) {
+            let given = event.value(i);
+            *value = match given {
                 Value::Missing => self.fill,
                 Value::Number(n) => {
                     tally.add_number(n, self.rows);
                     if n.abs() <= MAX_NUMBER { n } else { f64::NAN }
                 }
                 Value::Text(text) => {
-                    tally.texts += 1;
+                    tally.texts += u64::from(given.is_text());
                     tally.keys.add(text, self.rows);
                     f64::NAN
                 }

@@ -268,6 +268,17 @@ impl Labels {
         }
     }
 
+    /// Outputs of a model in the units of `labels`. Those that nothing scales are the shortest decimal
+    /// numbers of their `f32`.
+    pub fn in_units(labels: Option<&Labels>, outputs: &[f32]) -> Vec<f64> {
+        let scaling = labels.and_then(Labels::scaling).filter(|scaling| *scaling != (0.0, 1.0));
+        let value = |output: &f32| match scaling {
+            Some((mean, deviation)) => f64::from(*output) * deviation + mean,
+            None => output.to_string().parse().unwrap_or(f64::from(*output)),
+        };
+        outputs.iter().map(value).collect()
+    }
+
     /// Mean and deviation by which a prediction becomes a target; `None` before the first target,
     /// when nothing gives the units. While all targets were the same, a prediction is their mean.
     /// What scores an event before learning from it calls this before [`Labels::encode`].

@@ -35,12 +35,38 @@ pub struct Look {
     pub spec: FormatSpec,
     /// The different labels, as the names of classes; none if there are too many.
     pub labels: BTreeSet<String>,
+    /// All columns or keys, those that are no inputs too; none where they are not known.
+    pub names: Vec<String>,
+    /// Whether they are columns of rows.
+    pub rows: bool,
     /// What a user should know.
     pub notes: Vec<Note>,
     /// The events that were seen, as they are decoded with `spec`.
     pub events: Events,
     /// What the decoder notes of them; a decoder of the whole file notes it again.
     pub hints: Vec<Note>,
+}
+
+impl Look {
+    /// The first name in `ignore` or `text` of `spec` that no column has, and no key of JSON in `head`:
+    /// which of the two it is, and what is wrong. None where the columns are not known.
+    pub fn unknown_name(&self, spec: &FormatSpec, head: &[u8]) -> Option<(&'static str, String)> {
+        let ignored = spec.ignore.iter().map(|name| ("ignore", name));
+        let mut named = ignored.chain(spec.text.iter().map(|name| ("text", name)));
+        // A key may also be that of an array, or of an object in one.
+        let is_key = |name: &str| {
+            let key = format!("\"{}\"", name.rsplit('.').next().unwrap_or_default());
+            memchr::memmem::find(head, key.as_bytes()).is_some()
+        };
+        let is_there = |name: &String| self.names.contains(name) || (!self.rows && is_key(name));
+        let (key, lost) = named.find(|(_, name)| !is_there(name))?;
+        let distance = |name: &&String| strsim::damerau_levenshtein(lost, name);
+        let nearest = self.names.iter().min_by_key(distance)?;
+        Some((
+            key,
+            format!("names `{lost}` (the nearest name is `{nearest}`), and no such column is"),
+        ))
+    }
 }
 
 /// Looks at the first bytes of a file; `is_whole` says that there are no others.
@@ -71,6 +97,8 @@ pub fn look(head: &[u8], is_whole: bool, spec: &FormatSpec, format: Format) -> c
     let seen = if again { decode(&lines, &found.spec, format)? } else { seen };
     found.spec.wants = None;
     found.labels = seen.labels;
+    found.rows = !seen.names.is_empty();
+    found.names.extend(seen.names);
     found.events = seen.events;
     found.hints = seen.notes;
     Ok(found)
@@ -267,7 +295,7 @@ fn header(lines: &[&[u8]], format: Format, spec: &FormatSpec) -> Option<bool> {
     let same = |row: usize| places.clone().all(|i| cell(row, i) == cell(0, i));
     let others: Vec<usize> = (1..seen.len()).filter(|row| !same(*row)).collect();
     let others = || others.iter().copied();
-    let is_text = |i: &usize| matches!(cell(0, *i), Value::Text(_));
+    let is_text = |i: &usize| cell(0, *i).is_text();
     let texts = places.clone().filter(is_text).count();
     // A value, as it comes again.
     let again = |i: usize| others().any(|row| cell(row, i) == cell(0, i));
@@ -276,7 +304,7 @@ fn header(lines: &[&[u8]], format: Format, spec: &FormatSpec) -> Option<bool> {
     }
     let above_numbers = |i: usize| {
         let text = |row| match cell(row, i) {
-            Value::Text(text) => !number::leading_zero(text.as_bytes()),
+            value @ Value::Text(text) => value.is_text() && !number::leading_zero(text.as_bytes()),
             _ => false,
         };
         others().any(|row| matches!(cell(row, i), Value::Number(_))) && !others().any(text)
@@ -316,6 +344,7 @@ fn keys(lines: &[&[u8]], found: &mut Look) -> crate::Result<()> {
         return Ok(());
     }
     let Some(keys) = super::json::keys(lines, spec) else { return Ok(()) };
+    found.names = keys.values.iter().map(|(name, _)| name).chain(&keys.vector).cloned().collect();
     let often = |n: usize| n * KEY_SHARE >= keys.events;
     // A label may come by itself.
     let roles = [&spec.label, &spec.id, &spec.time, &spec.weight];
@@ -369,6 +398,8 @@ fn keys(lines: &[&[u8]], found: &mut Look) -> crate::Result<()> {
 #[derive(Default)]
 struct Seen {
     columns: Vec<Tally>,
+    /// The columns of rows, those that are no inputs too.
+    names: Vec<String>,
     labels: BTreeSet<String>,
     events: Events,
     notes: Vec<Note>,
@@ -403,15 +434,15 @@ fn decode(lines: &[&[u8]], spec: &FormatSpec, format: Format) -> crate::Result<S
         let event = seen.events.get(seen.events.len() - 1);
         for (i, tally) in seen.columns.iter_mut().enumerate() {
             match event.value(i) {
-                Value::Missing => {}
                 Value::Number(_) => tally.numbers += 1,
-                Value::Text(text) => {
+                value @ Value::Text(text) if value.is_text() => {
                     tally.texts += 1;
                     tally.zeros += u64::from(number::leading_zero(text.as_bytes()));
                     if tally.lengths.len() < 2 {
                         tally.lengths.insert(text.len());
                     }
                 }
+                _ => {}
             }
         }
         let is_new = match event.label() {
@@ -424,6 +455,8 @@ fn decode(lines: &[&[u8]], spec: &FormatSpec, format: Format) -> crate::Result<S
             many = seen.labels.len() > MOST_LABELS;
         }
     }
+    let row = decoder.schema().map(|schema| &schema.row[..]).unwrap_or_default();
+    seen.names = row.iter().map(|field| field.name.clone()).collect();
     seen.notes = decoder.notes();
     if many {
         seen.labels.clear();

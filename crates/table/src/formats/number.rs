@@ -6,8 +6,10 @@ pub(crate) const EXACT: f64 = 9_007_199_254_740_992.0;
 /// A column holds numbers if at most one value in ten is a text; those texts count as missing.
 const NUMBERS_PER_TEXT: u64 = 9;
 
-/// Whether a column of which so many values are numbers and texts is one of numbers: the same for tables,
-/// streams and `init`.
+/// Whether a column of which so many values are numbers and texts ([`Value::is_text`]) is one of numbers:
+/// the same for tables, streams and `init`.
+///
+/// [`Value::is_text`]: crate::events::Value::is_text
 pub fn mostly_numbers(numbers: u64, texts: u64) -> bool {
     numbers >= NUMBERS_PER_TEXT.saturating_mul(texts)
 }
@@ -39,6 +41,11 @@ pub(super) fn whole(bytes: &[u8]) -> Option<f64> {
 /// The number that `bytes` is for a column: finite, and no code with a leading zero (`02134`).
 pub(crate) fn plain(bytes: &[u8]) -> Option<f64> {
     if leading_zero(bytes) { None } else { whole(bytes).filter(|n| n.is_finite()) }
+}
+
+/// Whether it is written as a number and is none for a column: `inf`, `NaN`, `1e400`.
+pub(crate) fn not_finite(bytes: &[u8]) -> bool {
+    whole(bytes).is_some_and(|n| !n.is_finite())
 }
 
 /// Whether it is digits that begin with a zero, so that something would be lost in a number.

@@ -7,7 +7,7 @@ mod text;
 use std::path::Path;
 
 use tidemill_engine::error::{Error, Result};
-use tidemill_stream::{Encoder, FormatSpec, Value};
+use tidemill_stream::{Encoder, FormatSpec};
 
 use self::learning::Learning;
 use self::read::Table;
@@ -31,6 +31,9 @@ pub(super) fn draft(data: &Data, label: Option<&str>, out: &Path) -> Result<Draf
         return Ok(text::sparse(data, &table, out));
     }
     let ignored = ignored(&table.columns);
+    if ignored.len() == table.columns.inputs.len() && table.schema.vector == 0 {
+        return Err(nothing_left(data, &table.columns, &ignored));
+    }
     spec.ignore = ignored.iter().map(|(name, _)| name.clone()).collect();
     spec.text = texts(&table);
     let plain = spec.ignore.is_empty() && spec.text.is_empty();
@@ -53,12 +56,28 @@ fn ignored(columns: &Columns) -> Vec<(String, &'static str)> {
     left_out.filter_map(|c| Some((c.name.clone(), why(c)?))).collect()
 }
 
+/// Says that all columns are left out.
+fn nothing_left(data: &Data, columns: &Columns, ignored: &[(String, &str)]) -> Error {
+    const SHOWN: usize = 5;
+    let mut why: Vec<String> =
+        ignored.iter().take(SHOWN).map(|(name, why)| format!("`{name}` {why}")).collect();
+    if ignored.len() > SHOWN {
+        why.push("...".into());
+    }
+    let why = if why.is_empty() { "there is no other column".into() } else { why.join(", ") };
+    Error::Usage(format!(
+        "{}: no column is left to learn the label `{}` from: {why}; name another label with --label, or \
+         add columns to the table",
+        data.name, columns.label.name
+    ))
+}
+
 /// Columns of text of which some values look like numbers, or which are numbers in the events by which
 /// a run decides what a column is.
 fn texts(table: &Table) -> Vec<String> {
     let early = |index: usize| {
         let first = &table.first;
-        (0..first.len()).any(|i| matches!(first.get(i).value(index), Value::Text(_)))
+        (0..first.len()).any(|i| first.get(i).value(index).is_text())
     };
     let columns = table.columns.inputs.iter().enumerate();
     let is_text = |c: &Column| c.is_text() || table.texts.contains(&c.name);

@@ -104,7 +104,7 @@ pub(super) fn header(data: &Data, format: Format, delimiter: Option<char>) -> Re
     let others = || (1..rows.len()).map(|i| rows.get(i));
     let first = rows.get(0);
     let places = 0..=first.columns();
-    let is_text = |i: &usize| matches!(cell(first, *i), Value::Text(_));
+    let is_text = |i: &usize| cell(first, *i).is_text();
     // By its looks a row without a number or a gap is a header.
     let looks = places.clone().all(|i| is_text(&i));
     let mut names = false;
@@ -114,7 +114,7 @@ pub(super) fn header(data: &Data, format: Format, delimiter: Option<char>) -> Re
             return Ok(looks.then_some(false));
         }
         names |= others().any(|row| matches!(cell(row, i), Value::Number(_)))
-            && others().all(|row| !matches!(cell(row, i), Value::Text(_)));
+            && others().all(|row| !cell(row, i).is_text());
     }
     Ok((names && !looks).then_some(true))
 }
@@ -140,12 +140,13 @@ pub(super) fn table(data: &Data, spec: &FormatSpec) -> Result<Table> {
     let (mut first, mut bad, mut reason) = (Events::default(), 0, None);
     let mut columns: Option<Columns> = None;
     let rows = |columns: &Option<Columns>| columns.as_ref().map_or(0, |c| c.rows);
-    let more = loop {
+    let more = 'read: loop {
         records.clear();
         let poll = source.poll(&mut records, 1 << 20, Duration::from_secs(1)).map_err(stream)?;
         for record in records.iter() {
             let to = if rows(&columns) < FIRST { &mut first } else { &mut event };
             match decode(&mut *decoder, record, to) {
+                Ok(Some(_)) if rows(&columns) >= MOST_ROWS => break 'read true,
                 Ok(Some(at)) => {
                     let Some(schema) = decoder.schema() else { continue };
                     columns
@@ -163,8 +164,8 @@ pub(super) fn table(data: &Data, spec: &FormatSpec) -> Result<Table> {
             }
             event.clear();
         }
-        if poll == Poll::End || rows(&columns) >= MOST_ROWS {
-            break poll != Poll::End;
+        if poll == Poll::End {
+            break false;
         }
     };
     let (Some(columns), Some(schema)) = (columns, decoder.schema()) else {

@@ -90,7 +90,7 @@ impl Encoder {
                     "column `{name}`: `{odd}`{place} and the like are no numbers and are missing"
                 ),
             };
-            Note { text, count: c.texts }
+            Note { text, count: c.texts + c.beyond }
         });
         let texts = self
             .categories

@@ -18,6 +18,9 @@ pub(super) struct Column {
     pub(super) numbers: u64,
     #[serde(default)]
     pub(super) texts: u64,
+    /// Numbers beyond what a model can take, `inf` included; they say nothing of the column's kind.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) beyond: u64,
     /// The first value that was of the other kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) odd: Option<String>,
@@ -72,10 +75,13 @@ impl Column {
     pub(super) fn other(&mut self, value: Value<'_>) -> (f64, bool) {
         match value {
             Value::Missing => (f64::NAN, false),
-            // Beyond what a model can take.
-            Value::Number(n) if self.codes.is_none() => {
-                self.texts += 1;
-                self.odd.get_or_insert_with(|| n.to_string());
+            _ if self.codes.is_none() && !value.is_text() => {
+                self.beyond += 1;
+                self.odd.get_or_insert_with(|| match value {
+                    Value::Text(text) => short(text.as_bytes()),
+                    Value::Number(n) => n.to_string(),
+                    Value::Missing => String::new(),
+                });
                 (f64::NAN, false)
             }
             Value::Number(n) => {
@@ -101,6 +107,10 @@ impl Column {
             Value::Text(text) => self.text(text),
         }
     }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Numbers from -1 to 1 for 0, 1, 2, ...: each far from those before it (multiples of the golden ratio).

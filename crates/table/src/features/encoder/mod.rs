@@ -89,11 +89,9 @@ impl Encoder {
         let is_number = |index| {
             let (mut numbers, mut texts) = (0, 0);
             for event in 0..first.len() {
-                match first.get(event).value(index) {
-                    Value::Missing => {}
-                    Value::Number(_) => numbers += 1,
-                    Value::Text(_) => texts += 1,
-                }
+                let value = first.get(event).value(index);
+                numbers += u64::from(matches!(value, Value::Number(_)));
+                texts += u64::from(value.is_text());
             }
             match (numbers, texts) {
                 (0, 0) => !spec.unknown_is_text,
@@ -224,11 +222,8 @@ impl Encoder {
                 let (inputs, others) = std::mem::take(from).split_at_mut(category.width());
                 *from = others;
                 let value = event.value(column.index);
-                match value {
-                    Value::Number(_) => column.numbers += 1,
-                    Value::Text(_) => column.texts += 1,
-                    Value::Missing => {}
-                }
+                column.numbers += u64::from(matches!(value, Value::Number(_)));
+                column.texts += u64::from(value.is_text());
                 match category {
                     Category::Words { buckets, .. } => write_words(value, *buckets, inputs),
                     _ => {

@@ -141,9 +141,9 @@ impl Csv {
             Ok(()) => {
                 let seen = self.cells.iter().map(|cell| match cell.role {
                     Role::Input(column) => match draft.get(column) {
-                        Value::Text(_) => Seen::Text,
+                        value if value.is_text() => Seen::Text,
                         Value::Number(_) => Seen::Number,
-                        Value::Missing => Seen::Nothing,
+                        _ => Seen::Nothing,
                     },
                     _ => Seen::Nothing,
                 });

@@ -57,9 +57,9 @@ impl Csv {
             let Role::Input(column) = cell.role else { continue };
             debug_assert!(!field.name.is_empty() || !schema.columns.is_empty());
             match events.get(last).value(column) {
+                value if value.is_text() => return false,
                 Value::Number(_) => any = true,
-                Value::Missing => {}
-                Value::Text(_) => return false,
+                _ => {}
             }
         }
         any

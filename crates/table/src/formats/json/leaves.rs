@@ -133,7 +133,8 @@ pub(super) fn leaves_of(
                 }
             }
             b'"' => {
-                let text = number::plain(reader.string(&mut scratch)?.as_bytes()).is_none();
+                let value = reader.string(&mut scratch)?.as_bytes();
+                let text = number::plain(value).is_none() && !number::not_finite(value);
                 leaves.push((path.clone(), Leaf::Value { text }));
             }
             _ => {

@@ -20,7 +20,7 @@ use super::reader::Reader;
 use super::row;
 use super::spec::Encoding;
 use super::{BadEvent, Decoded, Decoder, FormatSpec, Note, short, short_list, text};
-use crate::events::{Events, Place, Schema, Value};
+use crate::events::{Events, Place, Schema};
 
 type Result<T> = std::result::Result<T, BadEvent>;
 
@@ -257,7 +257,7 @@ impl Json {
             return Ok(Decoded::Event);
         }
         let texts = 0..schema.columns.len();
-        let texts = texts.map(|i| matches!(walk.draft.get(i), Value::Text(_))).collect();
+        let texts = texts.map(|i| walk.draft.get(i).is_text()).collect();
         walk.draft.finish();
         self.show(texts);
         Ok(Decoded::Event)
