@@ -387,3 +387,22 @@ fn a_run_is_continued_in_another_folder() {
     assert_eq!(metrics(&new).len(), 6);
     case.figures("new", &["--best"]);
 }
+
+#[test]
+fn a_table_that_a_stream_was_learned_after_has_not_changed() {
+    let case = Case::new(SGD, "epochs = 2");
+    case.train("run", &[]);
+    let (run, rows, stream) = (case.path("run"), case.path("v.csv"), case.path("run-stream"));
+    succeed(&["learn", text(&run), "--from", text(&rows)]);
+    let train = |epochs: &str| {
+        let output =
+            tidemill(&["train", text(&stream), "--set", &format!("batch.epochs={epochs}")]);
+        assert!(output.status.success(), "{output:?}");
+        stderr(&output)
+    };
+    let notes = train("3");
+    assert!(!notes.contains("has changed"), "{notes}");
+    table(&case.path("t.csv"), 40, 9);
+    let notes = train("4");
+    assert!(notes.contains("batch.data has changed since this checkpoint"), "{notes}");
+}

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tidemill_engine::checkpoint::{Checkpoint, Meta};
+use tidemill_engine::checkpoint::{Checkpoint, Course, Meta};
 use tidemill_engine::data::{Known, Order};
 use tidemill_engine::engine::StateTensor;
 use tidemill_engine::error::{Error, Result};
@@ -98,7 +98,12 @@ impl Start {
         match &self.checkpoint {
             Some(checkpoint) => {
                 let meta = checkpoint.meta.clone();
-                Meta { recipe_sha256: file.sha256(), stream: None, known: self.known(), ..meta }
+                let course = meta.course.clone().map(|course| match &meta.known.encoder {
+                    Some(_) => Course { fingerprint: 0, ..course },
+                    None => course,
+                });
+                let (recipe_sha256, known) = (file.sha256(), self.known());
+                Meta { recipe_sha256, stream: None, known, course, ..meta }
             }
             None => Meta {
                 class_names: file.recipe.online.classes.clone().unwrap_or_default(),

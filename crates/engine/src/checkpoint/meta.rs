@@ -87,7 +87,8 @@ pub struct Course {
     pub steps_per_epoch: u64,
     /// The step (of batch training) at which the last epoch is done: what schedules span.
     pub run_steps: u64,
-    /// Tells data that has changed.
+    /// Tells data that has changed; 0 where nothing does, since a stream has taught the encoder more and
+    /// the same rows have other inputs.
     pub fingerprint: u64,
     /// Of the options by which the data is read.
     pub options_sha256: String,
