@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use common::place::Place;
 use common::*;
 
 /// Kills of each kind of model: 24 over the four of them.
@@ -160,4 +161,88 @@ fn control_c_leaves_a_checkpoint_and_130() {
     let resume = ["train", text(&recipe), "--out", text(&run), "--resume", "--set", &more];
     succeed(&[&resume[..], &epochs].concat());
     assert!(common::summary(&run).steps == summary.steps + 3);
+}
+
+const CLASSES: &str = r#"[model]
+input  = { features = 2 }
+layers = [{ dense = { units = 16, activation = "relu" } }, { dense = { units = 2 } }]
+[training]
+loss = "sparse_categorical_crossentropy"
+"#;
+
+/// 200 rows of two numbers and a class.
+fn stored() -> String {
+    let row = |i: usize| format!("{},{},{}\n", i % 7, i % 5, usize::from(i % 7 > i % 5));
+    "a,b,y\n".to_owned() + &(0..200).map(row).collect::<String>()
+}
+
+/// A run that replaces another takes nothing over from it, and nothing that is left of one blocks a start.
+#[test]
+fn a_run_that_is_replaced_leaves_nothing_behind() {
+    let place = Place::new(CLASSES);
+    place.write("data.csv", &stored());
+    let batches = || std::fs::read_to_string(place.path("run/batches.jsonl")).unwrap();
+    place.learned("data.csv", &["--set", "online.max_batch=32", "--set", "online.max_delay_ms=50"]);
+    assert!(batches().lines().any(|len| len == "32"), "{}", batches());
+    let small = ["--set", "online.max_batch=4"];
+    for again in ["--force", "--from-start"] {
+        let resume = if again == "--force" { &[][..] } else { &["--resume"] };
+        place.learned("data.csv", &[&[again], resume, &small].concat());
+        assert!(
+            batches().lines().all(|len| len.len() == 1 && len <= "4"),
+            "{again}: {}",
+            batches()
+        );
+    }
+    place.learned("data.csv", &["--force"]);
+    assert!(!place.path("run/batches.jsonl").exists());
+    std::fs::remove_dir_all(place.path("run")).unwrap();
+    std::fs::create_dir_all(place.path("run/labels")).unwrap();
+    place.write("run/.lock", "");
+    place.write("run/batches.jsonl", "32\n");
+    assert_eq!(place.learned("data.csv", &[])["events"], 200);
+    assert!(!place.path("run/batches.jsonl").exists());
+}
+
+/// Whatever ends a replacement before it has learned: the old run and its predictions are as they were.
+#[test]
+fn a_replacement_that_learns_nothing_costs_nobody_a_run() {
+    let place = Place::new(CLASSES);
+    place.write("data.csv", &stored());
+    place.write("other.csv", "q,r,s,t,y\n1,2,3,4,1\n");
+    place.write("keys.json", "{\"q\":1,\"r\":2,\"s\":3}\n");
+    place.write("bad.json", "{\"a\":1,\"b\":oops}\n");
+    place.learned("data.csv", &["--predictions", "p.csv", "--set", "online.max_batch=8"]);
+    let names = ["run/summary.json", "run/recipe.toml", "run/batches.jsonl", "p.csv"];
+    let files = || names.map(|name| std::fs::read_to_string(place.path(name)).unwrap());
+    let old = files();
+    let label = ["--set", "stream.label=z"];
+    for (from, more) in [
+        ("data.csv", &["--predictions", "none/p.csv"][..]),
+        ("data.csv", &[&label[..], &["--predictions", "p.csv"]].concat()),
+        ("other.csv", &["--predictions", "p.csv"]),
+        ("keys.json", &[]),
+        ("bad.json", &[]),
+    ] {
+        let output = place.learn(from, &[&["--force"], more].concat());
+        assert!(!output.status.success(), "{from}");
+        assert!(files() == old, "{from} {more:?}: {}", stderr(&output));
+        assert!(!place.path("run/.replaced").exists(), "{from} {more:?}");
+    }
+    // Killed while it waits for its first event as well.
+    let all = ["learn", "recipe.toml", "--from", "-", "--out", "run", "--force"];
+    let mut learner = command(&all);
+    learner.current_dir(place.0.path()).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = learner.args(["--set", "stream.format=csv"]).spawn().unwrap();
+    while !(place.path("run/.replaced").exists() && place.path("run/recipe.toml").exists()) {
+        assert!(child.try_wait().unwrap().is_none());
+        sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let output = place.learn("data.csv", &["--resume"]);
+    assert!(stderr(&output).contains("--force was to replace"), "{}", stderr(&output));
+    assert_eq!(place.summary()["events"], 200);
+    place.learned("data.csv", &["--force"]);
+    assert!(!place.path("run/.replaced").exists() && !place.path("run/.removed").exists());
 }
