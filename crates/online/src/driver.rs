@@ -140,8 +140,7 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) clock: StreamClock,
     /// The position of a checkpoint that is being written.
     pub(crate) written: Option<Position>,
-    /// Events that are encoded before they are learned from one by one; none where a step is more than one
-    /// event, or something looks at an event while it is learned from.
+    /// Events encoded before they are learned from one by one, where steps are of one event.
     ahead: Option<Ahead>,
     /// From acknowledged to learned, in this process.
     pub(crate) lags: Lags,
@@ -204,8 +203,8 @@ impl<'a> StreamDriver<'a> {
         let events = input.counts().events;
         let one_by_one = spec.most() == 1 && spec.max_batch.is_none() && join.is_none();
         let looked_at = input.predictions.is_some() || spec.drift.features;
-        let may_be_ahead = one_by_one && !looked_at && input.feed.is_of_records();
-        let ahead = if may_be_ahead { input.encoding.ahead() } else { None };
+        let may_be = one_by_one && !looked_at && input.feed.is_of_records();
+        let ahead = may_be.then(|| input.encoding.ahead()).flatten();
         Ok(StreamDriver {
             ahead,
             spec,

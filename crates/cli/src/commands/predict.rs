@@ -172,7 +172,7 @@ impl Look<'_> {
         }
         if let Some(class) = &prediction.class {
             line.insert("class".into(), json!(class));
-            line.insert("probability".into(), json!(prediction.probability));
+            line.insert("probability".into(), json!(decimal(prediction.probability)));
         }
         if self.all || prediction.class.is_none() {
             let outputs = self.output_names(prediction).into_iter().zip(&prediction.outputs);
@@ -190,4 +190,9 @@ fn join(fields: &[String]) -> String {
         false => field.clone(),
     };
     fields.iter().map(quote).collect::<Vec<_>>().join(",")
+}
+
+/// With the digits that tell it from other f32 values, as outputs have.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }

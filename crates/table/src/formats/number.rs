@@ -43,9 +43,12 @@ pub(crate) fn plain(bytes: &[u8]) -> Option<f64> {
     if leading_zero(bytes) { None } else { whole(bytes).filter(|n| n.is_finite()) }
 }
 
-/// Whether it is written as a number and is none for a column: `inf`, `NaN`, `1e400`.
+/// Whether it is written as a number and is none for a column: `inf`, `NaN`, `1e400`. With a longer exponent
+/// it is more likely an id, such as `58e67456`.
 pub(crate) fn not_finite(bytes: &[u8]) -> bool {
-    whole(bytes).is_some_and(|n| !n.is_finite())
+    let exponent = bytes.iter().rposition(|b| matches!(b, b'e' | b'E'));
+    let is_id = exponent.is_some_and(|at| bytes[at + 1..].len() > 4);
+    !is_id && whole(bytes).is_some_and(|n| !n.is_finite())
 }
 
 /// Whether it is digits that begin with a zero, so that something would be lost in a number.
