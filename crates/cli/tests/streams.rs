@@ -292,13 +292,13 @@ fn a_linear_model_learns_classes_and_interactions() {
         ("training.loss=hinge", "online.linear.classes goes with the loss"),
         ("online.classes=[\"a\",\"b\",\"c\",\"d\"]", "online.classes names 4"),
     ] {
-        let told = learn(&data, &["--force", "--set", set]);
-        assert!(stderr(&told).contains(says), "{set}: {}", stderr(&told));
-        assert_eq!(told.status.code(), Some(2));
+        let output = learn(&data, &["--force", "--set", set]);
+        assert!(stderr(&output).contains(says), "{set}: {}", stderr(&output));
+        assert_eq!(output.status.code(), Some(2));
     }
     let vw = write("data.vw", "1 | a b\n");
-    let told = stderr(&learn(&vw, &["--force"]));
-    assert!(told.contains("online.linear.interactions names columns"), "{told}");
+    let error = stderr(&learn(&vw, &["--force"]));
+    assert!(error.contains("online.linear.interactions names columns"), "{error}");
 }
 
 /// Columns that interact, and a weight vector for each class.

@@ -41,7 +41,7 @@ pub enum Existing {
 }
 
 /// What a run writes and its replacement removes; the recipe, by which a run is known, is the last. The
-/// log of events that were sent (`log/`) stays: their senders were told that they are stored.
+/// log (`log/`) stays: the senders of its events have the answer that they are stored.
 const RESULTS: [&str; 10] = [
     "dead-letter.jsonl",
     "audit.jsonl",
@@ -357,7 +357,7 @@ mod tests {
         assert!(run.recipe_path().exists(), "a run stays until its successor can start");
         run.clear().unwrap();
         assert!(!run.recipe_path().exists());
-        // What is left of a run that is gone blocks nothing, and what senders were told is stored stays.
+        // What is left of a run that is gone blocks nothing, and the log of acknowledged events stays.
         std::fs::write(path.join("dead-letter.jsonl"), "{}\n").unwrap();
         std::fs::create_dir(path.join("log")).unwrap();
         RunFolder::create(&path, Existing::Refuse).unwrap();

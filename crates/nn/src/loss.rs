@@ -148,26 +148,34 @@ impl LossSpec {
         }
     }
 
-    /// The least and the greatest target that it is defined for.
-    pub fn target_range(&self) -> (f64, f64) {
+    /// The least and the greatest target that it is defined for; none where it takes all.
+    fn target_range(&self) -> Option<(f64, f64)> {
         match self {
             LossSpec::BinaryCrossentropy { .. }
             | LossSpec::BinaryFocalCrossentropy { .. }
-            | LossSpec::CategoricalCrossentropy { .. } => (0.0, 1.0),
-            LossSpec::Hinge {} => (-1.0, 1.0),
-            LossSpec::Poisson {} => (0.0, f64::INFINITY),
-            _ => (f64::NEG_INFINITY, f64::INFINITY),
+            | LossSpec::CategoricalCrossentropy { .. } => Some((0.0, 1.0)),
+            LossSpec::Hinge {} => Some((-1.0, 1.0)),
+            LossSpec::Poisson {} => Some((0.0, f64::INFINITY)),
+            _ => None,
         }
     }
 
-    /// The same in words for an error; none where all targets are taken.
-    pub fn takes_targets(&self) -> Option<String> {
-        let (name, (least, most)) = (self.name(), self.target_range());
-        match (least.is_finite(), most.is_finite()) {
-            (false, _) => None,
-            (true, true) => Some(format!("the loss {name} takes targets from {least} to {most}")),
-            (true, false) => Some(format!("the loss {name} takes targets of {least} or more")),
-        }
+    /// Whether there are targets that it is not defined for; [`LossSpec::refusal`] says which.
+    pub fn refuses_some(&self) -> bool {
+        self.target_range().is_some()
+    }
+
+    /// What it takes instead, where it is not defined for a target.
+    pub fn refusal(&self, target: f64) -> Option<String> {
+        let (least, most) = self.target_range()?;
+        let is_wrong = target < least || target > most;
+        is_wrong.then(|| {
+            let name = self.name();
+            match most.is_finite() {
+                true => format!("the loss {name} takes targets from {least} to {most}"),
+                false => format!("the loss {name} takes targets of {least} or more"),
+            }
+        })
     }
 
     /// How the output becomes probabilities, if it does.
@@ -391,7 +399,7 @@ impl LossSpec {
                 log(graph, p)
             }
             Link::Sigmoid => {
-                // the nearest to 1 that f32 tells from it
+                // the greatest f32 below 1
                 let clip = Unary::Clip { low: 1e-30, high: 1.0 - f32::EPSILON / 2.0 };
                 let p = graph.apply(clip, &[p])?;
                 let rest = graph.apply(Unary::Affine { scale: -1.0, shift: 1.0 }, &[p])?;

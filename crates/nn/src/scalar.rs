@@ -13,13 +13,13 @@ impl LossSpec {
         let mean = |f: &dyn Fn(f64, f64) -> f64| {
             (0..logits.len()).map(|i| f(logit(i), target(i))).sum::<f64>() / n
         };
-        // -ln softmax, the greatest logit taken off so that nothing overflows.
-        let most = (0..logits.len()).map(logit).fold(f64::NEG_INFINITY, f64::max);
-        let log_sum =
-            || most + (0..logits.len()).map(|i| (logit(i) - most).exp()).sum::<f64>().ln();
         let crossentropy = |smoothing: f64| {
+            // -ln softmax, the greatest logit taken off so that nothing overflows.
+            let most = (0..logits.len()).map(logit).fold(f64::NEG_INFINITY, f64::max);
+            let sum = (0..logits.len()).map(|i| (logit(i) - most).exp()).sum::<f64>();
+            let log_sum = most + sum.ln();
             let share = |i: usize| target(i) * (1.0 - smoothing) + smoothing / n;
-            (0..logits.len()).map(|i| share(i) * (log_sum() - logit(i))).sum::<f64>()
+            (0..logits.len()).map(|i| share(i) * (log_sum - logit(i))).sum::<f64>()
         };
         let value = match *self {
             LossSpec::SparseCategoricalCrossentropy { label_smoothing }

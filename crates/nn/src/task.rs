@@ -83,6 +83,25 @@ impl Task {
         }
     }
 
+    /// The class that the outputs of one sample say, as `name` calls it, and how probable it is; of a
+    /// sequence with `width` outputs at each position, their classes with spaces between, and the least of
+    /// their probabilities. None where there are no classes.
+    pub fn class_in_words(
+        self,
+        outputs: &[f32],
+        width: usize,
+        name: impl Fn(usize) -> String,
+    ) -> Option<(String, f32)> {
+        let (mut names, mut least) = (Vec::new(), 1.0_f32);
+        for row in outputs.chunks_exact(width.max(1)) {
+            if let Answer::Class { class, probability } = self.answer(row) {
+                names.push(name(class));
+                least = least.min(probability);
+            }
+        }
+        (!names.is_empty()).then(|| (names.join(" "), least))
+    }
+
     /// The class that a truth is; the greatest of several values.
     pub fn class(self, truth: Truth<'_>) -> Option<usize> {
         match (truth, self) {

@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
-use tidemill_engine::fields::{Batch, Signature, Truth};
+use tidemill_engine::fields::{Batch, Signature};
 use tidemill_recipe::stream::features::{FreedRow, Label};
 use tidemill_recipe::stream::{Mark, Position};
 
-use crate::sample::{Inputs, Sample, Scale};
+use crate::sample::{Inputs, Sample, Scale, truth_of};
 
 /// The most events that are encoded ahead.
 const MOST: usize = 16;
@@ -129,14 +129,7 @@ impl Ahead {
             }
             false => Inputs::Fields(batch, j),
         };
-        let truth = match event.label {
-            None => Truth::Unknown,
-            Some(Label::Class(class)) => Truth::Class(class),
-            Some(Label::Value(target)) => {
-                *value = [target];
-                Truth::Values(value)
-            }
-        };
+        let truth = truth_of(event.label, value);
         let (weight, scale) = (event.weight, event.scale);
         Some(Sample { weight, scale, freed, ..Sample::new(inputs, truth) })
     }

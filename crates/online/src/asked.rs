@@ -7,7 +7,6 @@ use tidemill_engine::data::Known;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::RunFolder;
 use tidemill_engine::metrics::Figures;
-use tidemill_engine::nn::Answer;
 use tidemill_engine::prequential::{Prequential, Truth};
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::stream::features::{HashedColumns, Label, Labels};
@@ -92,15 +91,11 @@ impl Asked {
         let (labels, names) = (self.known.labels.clone(), self.names());
         let task = self.model.prequential().task();
         self.read(files, &mut |source, outputs, _| {
-            let (class, probability) = match task.answer(outputs) {
-                Answer::Class { class, probability } => {
-                    let name = names.get(class).cloned();
-                    (Some(name.unwrap_or_else(|| class.to_string())), probability)
-                }
-                Answer::Values => (None, 1.0),
-            };
+            let name = |i: usize| names.get(i).cloned().unwrap_or_else(|| i.to_string());
+            let (class, probability) = task.class_in_words(outputs, outputs.len(), name).unzip();
             let labels = labels.as_ref().filter(|_| class.is_none());
             let outputs = Labels::in_units(labels, outputs);
+            let probability = probability.unwrap_or(1.0);
             each(AskedEvent { source, class, probability, outputs })
         })
     }

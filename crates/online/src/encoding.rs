@@ -20,7 +20,7 @@ use crate::ahead::{Ahead, Encoded};
 use crate::error::stream_error;
 use crate::images::Images;
 use crate::model::{StreamModel, Takes};
-use crate::sample::{Inputs, Sample, Scale};
+use crate::sample::{Inputs, Sample, Scale, truth_of};
 use crate::weights::ClassWeights;
 
 /// Encodes the events of a stream, and learns how from them as they come.
@@ -288,39 +288,37 @@ impl Encoding {
     /// # Errors
     /// If nothing is known of the stream yet.
     pub(crate) fn encode<'a>(&'a mut self, event: Event<'a>) -> OrBad<Sample<'a>> {
-        let weight = good!(self.check(event)?);
-        let scaling = self.scaling();
-        good!(self.encode_fields(event)?);
-        let Encoded { label, weight, scale, freed } =
-            good!(self.encode_truth(event, weight, scaling)?);
+        let Encoded { label, weight, scale, freed } = good!(self.encode_to(None, event)?);
         let Encoding { inputs, known, hashed, one, value, .. } = self;
         let inputs = good!(inputs_of(inputs, hashed, one, event));
-        let truth = match label {
-            None => Truth::Unknown,
-            Some(Label::Class(class)) => Truth::Class(class),
-            Some(Label::Value(target)) => {
-                *value = [target];
-                Truth::Values(value)
-            }
-        };
+        let truth = truth_of(label, value);
         let encoder = known.encoder.as_ref();
         Ok(Ok(Sample { inputs, truth, weight, scale, scored: false, freed, encoder }))
     }
 
-    /// The same with the inputs in row `i` of a batch, to be learned from later.
-    pub(crate) fn encode_into(
+    /// The same with the inputs in a row of a batch, to be learned from later; without one, they are the
+    /// event in hand.
+    pub(crate) fn encode_to(
         &mut self,
-        (batch, i): (&mut Batch, usize),
+        row: Option<(&mut Batch, usize)>,
         event: Event<'_>,
     ) -> OrBad<Encoded> {
-        let weight = good!(self.check(event)?);
+        let mut weight = good!(self.check(event)?);
         let scaling = self.scaling();
-        let Encoding { inputs, known, freed, .. } = self;
-        let Some(encoder) = &mut known.encoder else { return Err(unknown()) };
-        let schema = known.schema.as_ref();
-        good!(inputs.encode(encoder, schema, event, &mut batch.row_mut(i)));
-        freed.extend(encoder.take_freed());
-        self.encode_truth(event, weight, scaling)
+        good!(self.encode_fields(row, event)?);
+        let Encoding { known, freed, class_weights, .. } = self;
+        let Some(labels) = &mut known.labels else { return Err(unknown()) };
+        let label = good!(labels.encode(event.label()));
+        let mut scale = None;
+        match label {
+            None => {}
+            Some(Label::Class(class)) => weight *= class_weights.of(class, || labels.names()),
+            Some(Label::Value(_)) => {
+                let target = Labels::number(event.label());
+                scale = target.map(|target| Scale { target, ..scaling });
+            }
+        }
+        Ok(Ok(Encoded { label, weight, scale, freed: std::mem::take(freed) }))
     }
 
     /// Room for events that are encoded ahead; none where a model takes something else than encoded columns.
@@ -331,23 +329,6 @@ impl Encoding {
             }
             _ => None,
         }
-    }
-
-    /// The label of an event whose inputs are encoded, and the rows that were freed for it.
-    fn encode_truth(&mut self, event: Event<'_>, weight: f32, scaling: Scale) -> OrBad<Encoded> {
-        let Encoding { known, freed, class_weights, .. } = self;
-        let Some(labels) = &mut known.labels else { return Err(unknown()) };
-        let label = good!(labels.encode(event.label()));
-        let (mut weight, mut scale) = (weight, None);
-        match label {
-            None => {}
-            Some(Label::Class(class)) => weight *= class_weights.of(class, || labels.names()),
-            Some(Label::Value(_)) => {
-                let target = Labels::number(event.label());
-                scale = target.map(|target| Scale { target, ..scaling });
-            }
-        }
-        Ok(Ok(Encoded { label, weight, scale, freed: std::mem::take(freed) }))
     }
 
     /// What the class of a sample that is not an event weighs; 1 where labels are no classes.
@@ -362,8 +343,8 @@ impl Encoding {
         self.class_weights.unknown(&names_of(&self.known, &self.class_names))
     }
 
-    /// Encodes the fields of a network's inputs into the event in hand.
-    fn encode_fields(&mut self, event: Event<'_>) -> OrBad<()> {
+    /// Encodes the fields of a network's inputs into a row of a batch, or into the event in hand.
+    fn encode_fields(&mut self, row: Option<(&mut Batch, usize)>, event: Event<'_>) -> OrBad<()> {
         let Encoding { takes, images, inputs, known, hashed, one, freed, .. } = self;
         match (takes, images, &mut known.encoder) {
             (Takes::Features, ..) if hashed.is_some() => Ok(Ok(())),
@@ -373,7 +354,8 @@ impl Encoding {
                 _ => Err(BadEvent::new("the event has no image")),
             }),
             (Takes::Fields(_), None, Some(encoder)) => {
-                let row = &mut one.row_mut(0);
+                let (batch, i) = row.unwrap_or((one, 0));
+                let row = &mut batch.row_mut(i);
                 let encoded = inputs.encode(encoder, known.schema.as_ref(), event, row);
                 freed.extend(encoder.take_freed());
                 Ok(encoded)
@@ -399,7 +381,7 @@ impl Encoding {
         &'a mut self,
         event: Event<'a>,
     ) -> OrBad<(Inputs<'a>, Vec<FreedRow>)> {
-        good!(self.encode_fields(event)?);
+        good!(self.encode_fields(None, event)?);
         let Encoding { inputs, hashed, one, freed, .. } = self;
         let inputs = good!(inputs_of(inputs, hashed, one, event));
         Ok(Ok((inputs, std::mem::take(freed))))
@@ -418,13 +400,10 @@ impl Encoding {
         if self.task.has_classes() {
             return Ok(());
         }
-        let (least, most) = self.loss.target_range();
-        match Labels::number(label) {
-            Some(n) if n < least || n > most => {
-                let takes = self.loss.takes_targets().unwrap_or_default();
-                Err(BadEvent::new(format!("label {n}: {takes}")))
-            }
-            _ => Ok(()),
+        let Some(target) = Labels::number(label) else { return Ok(()) };
+        match self.loss.refusal(target) {
+            Some(takes) => Err(BadEvent::new(format!("label {target}: {takes}"))),
+            None => Ok(()),
         }
     }
 

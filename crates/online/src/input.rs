@@ -99,7 +99,7 @@ impl Input {
             let mut encoded = None;
             feed.next(&mut |item| {
                 match item {
-                    Item::Event(event) => match encoding.encode_into(ahead.next(), event)? {
+                    Item::Event(event) => match encoding.encode_to(Some(ahead.next()), event)? {
                         Ok(event) => {
                             counts.events += 1;
                             counts.unlabelled += u64::from(event.label.is_none());

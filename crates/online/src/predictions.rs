@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Truth;
 use tidemill_engine::metrics::Task;
-use tidemill_engine::nn::Answer;
 use tidemill_recipe::stream::Value;
 use tidemill_recipe::stream::features::Labels;
 
@@ -111,7 +110,7 @@ impl Predictions {
     /// The step was taken: writes its lines. Names of classes are those that `labels` has now, which a
     /// resumed run has as well; an output gets its name with the first label that takes it.
     pub(crate) fn write(&mut self, model: &dyn StreamModel, labels: Option<&Labels>) -> Result<()> {
-        let width = model.num_outputs().max(1);
+        let width = model.num_outputs();
         for event in std::mem::take(&mut self.step) {
             let outputs = model.predicted(event.place);
             let label = event.class.map_or(event.label, |class| self.name(class, labels));
@@ -121,15 +120,10 @@ impl Predictions {
                     |v: &f32| event.scale.value(*v).map_or_else(String::new, |v| v.to_string());
                 line += &format!(",{}", outputs.iter().map(value).collect::<Vec<_>>().join(" "));
             } else {
-                // Of a sequence, the classes of its positions and the least of their probabilities.
-                let (mut classes, mut least) = (Vec::new(), 1.0_f32);
-                for row in outputs.chunks_exact(width) {
-                    if let Answer::Class { class, probability } = self.task.answer(row) {
-                        classes.push(self.name(class, labels));
-                        least = least.min(probability);
-                    }
-                }
-                line += &format!(",{},{least}", quoted(&classes.join(" ")));
+                let name = |class| self.name(class, labels);
+                let class = self.task.class_in_words(outputs, width, name);
+                let (class, probability) = class.unwrap_or((String::new(), 1.0));
+                line += &format!(",{},{probability}", quoted(&class));
             }
             self.journal()?.write_text(&line)?;
         }

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 
 use tidemill_engine::error::Result;
 use tidemill_engine::folder::{Existing, RunFolder};
-use tidemill_engine::metrics::Metric;
 use tidemill_engine::prequential::Prequential;
 use tidemill_engine::session::Session;
 use tidemill_recipe::{ClassWeight, RecipeFile};
@@ -105,10 +104,8 @@ pub fn learn(
         )));
     }
     let metrics = file.recipe.training.metrics.iter().flatten();
-    let lacking = |m: &&Metric| {
-        matches!(m, Metric::TopK(_) | Metric::Precision | Metric::Recall | Metric::Mse)
-    };
-    let lacking: Vec<String> = metrics.filter(lacking).map(|m| m.name()).collect();
+    let lacking = metrics.filter(|m| !m.is_prequential());
+    let lacking: Vec<String> = lacking.map(|m| m.name()).collect();
     if !lacking.is_empty() {
         watch(LearnEvent::Notice(&format!(
             "training.metrics names {}, which a stream does not report; eval does",

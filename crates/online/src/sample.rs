@@ -2,7 +2,7 @@
 
 use tidemill_engine::fields::{Batch, Truth};
 use tidemill_recipe::stream::Feature;
-use tidemill_recipe::stream::features::{Encoder, FreedRow};
+use tidemill_recipe::stream::features::{Encoder, FreedRow, Label};
 
 /// An event as a model takes it.
 #[derive(Debug)]
@@ -49,6 +49,18 @@ impl Scale {
     /// An output of the model in the units of the targets; `None` before the first target.
     pub fn value(&self, output: f32) -> Option<f64> {
         (!self.mean.is_nan()).then(|| f64::from(output) * self.deviation + self.mean)
+    }
+}
+
+/// What a label says of an event; a value is put into `value`.
+pub(crate) fn truth_of(label: Option<Label>, value: &mut [f32; 1]) -> Truth<'_> {
+    match label {
+        None => Truth::Unknown,
+        Some(Label::Class(class)) => Truth::Class(class),
+        Some(Label::Value(target)) => {
+            *value = [target];
+            Truth::Values(value)
+        }
     }
 }
 

@@ -128,26 +128,33 @@ impl RecipeFile {
     /// Fails at keys that a linear model does not read.
     fn check_linear(&self) -> Result<()> {
         let features = ["online", "features"].map(str::to_owned);
-        let features = locate::keys(&self.source.edited, &features);
-        const HASHED: &str = "has no place beside online.linear, which hashes the columns as they are; \
-                              leave it out";
-        if let Some(key) = features.first() {
-            return Err(self.error_at(&format!("online.features.{key}"), HASHED));
+        if let Some(key) = locate::keys(&self.source.edited, &features).first() {
+            let what = "has no place beside online.linear, which hashes the columns as they are; leave it \
+                        out";
+            return Err(self.error_at(&format!("online.features.{key}"), what));
         }
-        if self.gives(&["online", "drift"]) {
-            let what =
-                "has no place beside online.linear, whose errors nothing watches yet; leave it out";
-            return Err(self.error_at("online.drift", what));
-        }
-        if self.gives(&["online", "normalized_rate"]) {
-            let what = "has no place beside online.linear: set online.linear.rule";
-            return Err(self.error_at("online.normalized_rate", what));
-        }
-        let is_ftrl =
-            self.recipe.online.linear.as_ref().is_some_and(|l| l.rule == UpdateRule::Ftrl);
-        if self.gives(&["online", "linear", "beta"]) && !is_ftrl {
-            let what = "is for online.linear.rule = \"ftrl\" only; leave it out";
-            return Err(self.error_at("online.linear.beta", what));
+        let rule = self.recipe.online.linear.as_ref().map(|linear| linear.rule);
+        let keys = [
+            (
+                "online.drift",
+                true,
+                "has no place beside online.linear, whose errors nothing watches yet; leave it out",
+            ),
+            (
+                "online.normalized_rate",
+                true,
+                "has no place beside online.linear: set online.linear.rule",
+            ),
+            (
+                "online.linear.beta",
+                rule != Some(UpdateRule::Ftrl),
+                "is for online.linear.rule = \"ftrl\" only; leave it out",
+            ),
+        ];
+        for (key, _, what) in keys.into_iter().filter(|(_, is_wrong, _)| *is_wrong) {
+            if self.gives(&key.split('.').collect::<Vec<_>>()) {
+                return Err(self.error_at(key, what));
+            }
         }
         Ok(())
     }

@@ -153,20 +153,18 @@ fn check_range(file: &RecipeFile, key: &str, set: &dyn Dataset) -> Option<Findin
 /// Whether each target is one that the loss is defined for; of samples in memory.
 fn check_targets(file: &RecipeFile, key: &str, set: &dyn Dataset) -> Option<Finding> {
     let loss = &file.recipe.training.loss;
-    let help = loss.takes_targets()?;
     let is_values = matches!(set.label_kind(), LabelKind::Values { .. });
-    if !is_values || set.fill_cost() == FillCost::Decode {
+    if !loss.refuses_some() || !is_values || set.fill_cost() == FillCost::Decode {
         return None;
     }
-    let (least, most) = loss.target_range();
-    let is_wrong = |t: &&f32| f64::from(**t) < least || f64::from(**t) > most;
     let mut one = Batch::new(set.info().signature.clone());
     one.resize(1);
     for index in 0..set.len() {
         one.weights[0] = 1.0;
         set.fill(index, &mut one.row_mut(0)).ok()?;
         if let Truth::Values(values) = one.truth(0)
-            && let Some(target) = values.iter().find(is_wrong)
+            && let Some((target, help)) =
+                values.iter().find_map(|t| Some((t, loss.refusal(f64::from(*t))?)))
             && one.weights[0] != 0.0
         {
             let what = format!("{} has the target {target}", set.describe(index));

@@ -15,7 +15,6 @@ use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
 use tidemill_engine::folder::RunFolder;
-use tidemill_engine::nn::{Answer, Task};
 use tidemill_recipe::data::{input_of, open_one};
 use tidemill_recipe::stream::Format;
 use tidemill_recipe::stream::features::Labels;
@@ -184,15 +183,20 @@ impl Trained {
                     (true, Some(&length)) => &row[..length.max(0) as usize * width],
                     _ => row,
                 };
-                let mut prediction = prediction(source, row, width, task, &self.class_names);
+                let name =
+                    |i: usize| self.class_names.get(i).cloned().unwrap_or_else(|| i.to_string());
+                let (class, probability) = task.class_in_words(row, width, name).unzip();
                 let labels = self.known.labels.as_ref().filter(|_| !task.has_classes());
-                prediction.outputs = Labels::in_units(labels, row);
-                if let Some(kept) = &kept {
-                    let line = prediction.source.rsplit(':').next().and_then(|l| l.parse().ok());
-                    prediction.kept =
-                        line.and_then(|line: u64| kept.get(&line).cloned()).unwrap_or_default();
-                }
-                each(prediction)?;
+                let outputs = Labels::in_units(labels, row);
+                let line = || source.rsplit(':').next().and_then(|line| line.parse::<u64>().ok());
+                let kept = kept.as_ref().and_then(|kept| kept.get(&line()?).cloned());
+                each(Prediction {
+                    source,
+                    class,
+                    probability: probability.unwrap_or(1.0),
+                    outputs,
+                    kept: kept.unwrap_or_default(),
+                })?;
                 predicted += 1;
             }
         }
@@ -373,29 +377,6 @@ impl Trained {
         let like = || Some(Like { class_names, num_classes, known });
         open_one(&self.file, "batch.validation", spec, &paths, known, like)
     }
-}
-
-/// What the outputs of one sample say; of a sequence, the classes of its positions and the least of
-/// their probabilities.
-fn prediction(
-    source: String,
-    row: &[f32],
-    width: usize,
-    task: Task,
-    names: &[String],
-) -> Prediction {
-    let name = |i: usize| names.get(i).cloned().unwrap_or_else(|| i.to_string());
-    let mut classes = Vec::new();
-    let mut least = 1.0_f32;
-    for row in row.chunks_exact(width.max(1)) {
-        if let Answer::Class { class, probability } = task.answer(row) {
-            classes.push(name(class));
-            least = least.min(probability);
-        }
-    }
-    let class = (!classes.is_empty()).then(|| classes.join(" "));
-    let probability = least;
-    Prediction { source, class, probability, outputs: Vec::new(), kept: Vec::new() }
 }
 
 const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 use tidemill_engine::Error;
 use tidemill_online::asked::{Asked, AskedEvent};
+use tidemill_recipe::stream::features::shortest;
 use tidemill_train::{Prediction, Trained, Weights};
 
 use crate::failure::{Failure, Result};
@@ -172,7 +173,7 @@ impl Look<'_> {
         }
         if let Some(class) = &prediction.class {
             line.insert("class".into(), json!(class));
-            line.insert("probability".into(), json!(decimal(prediction.probability)));
+            line.insert("probability".into(), json!(shortest(prediction.probability)));
         }
         if self.all || prediction.class.is_none() {
             let outputs = self.output_names(prediction).into_iter().zip(&prediction.outputs);
@@ -190,9 +191,4 @@ fn join(fields: &[String]) -> String {
         false => field.clone(),
     };
     fields.iter().map(quote).collect::<Vec<_>>().join(",")
-}
-
-/// With the digits that tell it from other f32 values, as outputs have.
-fn decimal(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }

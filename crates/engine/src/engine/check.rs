@@ -40,19 +40,16 @@ impl Engine {
     /// The first sample of a batch whose target the loss is not defined for, and what is wrong with it.
     pub fn wrong_target(&self, batch: &Batch) -> Option<(usize, String)> {
         let loss = &self.spec.loss;
-        let (least, most) = loss.target_range();
-        if least == f64::NEG_INFINITY {
+        if !loss.refuses_some() {
             return None;
         }
-        let is_wrong = |t: f32| f64::from(t) < least || f64::from(t) > most;
-        let mut wrong = (0..batch.len).filter_map(|i| match batch.truth(i) {
+        (0..batch.len).find_map(|i| match batch.truth(i) {
             Truth::Values(values) if batch.weights.get(i) != Some(&0.0) => {
-                values.iter().find(|t| is_wrong(**t)).map(|value| (i, value))
+                let refusal = |t: &f32| Some(format!("is {t}; {}", loss.refusal(f64::from(*t))?));
+                Some((i, values.iter().find_map(refusal)?))
             }
             _ => None,
-        });
-        let (sample, value) = wrong.next()?;
-        Some((sample, format!("is {value}; {}", loss.takes_targets().unwrap_or_default())))
+        })
     }
 
     /// Why a step on this batch gave what is not finite, and what to do.

@@ -84,6 +84,14 @@ impl Metric {
         }
     }
 
+    /// Whether it is among the figures of a stream.
+    pub fn is_prequential(self) -> bool {
+        match self {
+            Metric::Accuracy | Metric::F1 | Metric::Auc | Metric::Mae | Metric::R2 => true,
+            Metric::TopK(_) | Metric::Precision | Metric::Recall | Metric::Mse => false,
+        }
+    }
+
     /// Whether a greater value of the metric of that name is better; true of all but errors.
     pub fn greater_is_better(name: &str) -> bool {
         !matches!(name, "loss" | "mae" | "mse")

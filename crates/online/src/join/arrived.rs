@@ -4,7 +4,7 @@ use tidemill_recipe::stream::{Feature, Label};
 
 use super::bytes::{In, Out};
 use super::kept::Place;
-use crate::sample::Scale;
+use crate::sample::{Scale, truth_of};
 use tidemill_engine::prequential::Truth;
 
 /// An event as the model saw it.
@@ -92,13 +92,7 @@ impl Ready {
 
     /// What is true of it; a value is put into `value`.
     pub fn truth<'a>(&self, value: &'a mut [f32; 1]) -> Truth<'a> {
-        match self.label {
-            Label::Class(class) => Truth::Class(class),
-            Label::Value(target) => {
-                *value = [target];
-                Truth::Values(value)
-            }
-        }
+        truth_of(Some(self.label), value)
     }
 
     pub fn write(&self, out: &mut Out) {

@@ -244,7 +244,7 @@ fn outputs(task: Task, margins: &[f32], outputs: &mut [f32]) {
 /// The softmax cross-entropy of a class.
 fn class_loss(margins: &[f32], class: usize) -> f32 {
     let own = margins.get(class).copied().unwrap_or(f32::NAN);
-    let loss = log_sum(margins, usize::MAX) - own;
+    let loss = log_sum(margins, None) - own;
     // Rounding may leave a little less than nothing.
     if loss < 0.0 { 0.0 } else { loss }
 }

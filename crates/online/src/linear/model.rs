@@ -132,6 +132,13 @@ impl HashedLinear {
         self.events
     }
 
+    /// Where the weight of a feature for a class is.
+    #[inline]
+    fn place(&self, class: usize) -> impl Fn(&Feature) -> usize + use<> {
+        let (mask, classes) = (self.mask, self.classes);
+        move |f| (f.hash as usize & mask) * classes + class
+    }
+
     /// The margins of an event, one for each class, without learning.
     pub fn margins(&self, features: &[Feature], margins: &mut [f32]) {
         if let [margin] = margins {
@@ -140,8 +147,9 @@ impl HashedLinear {
         }
         margins.fill(0.0);
         let constant = self.spec.bias.then_some(&CONSTANT);
+        let place = self.place(0);
         for f in features.iter().chain(constant) {
-            let rows = &self.rows[(f.hash as usize & self.mask) * self.classes..];
+            let rows = &self.rows[place(f)..];
             for (margin, row) in margins.iter_mut().zip(rows) {
                 *margin += row.weight * f.value;
             }
@@ -152,13 +160,13 @@ impl HashedLinear {
     /// summed in their order.
     #[inline]
     pub fn predict(&self, features: &[Feature]) -> f32 {
-        let (rows, mask, classes) = (&self.rows[..], self.mask, self.classes);
+        let (rows, place) = (&self.rows[..], self.place(0));
         let mut sum = 0.0;
         for f in features {
-            sum += rows[(f.hash as usize & mask) * classes].weight * f.value;
+            sum += rows[place(f)].weight * f.value;
         }
         if self.spec.bias {
-            sum += rows[(CONSTANT.hash as usize & mask) * classes].weight;
+            sum += rows[place(&CONSTANT)].weight;
         }
         match self.loss {
             // What is not finite stays so, to be refused.
@@ -201,11 +209,11 @@ impl HashedLinear {
         margins: &[f32],
     ) {
         self.events += 1;
-        let all = log_sum(margins, usize::MAX);
+        let all = log_sum(margins, None);
         for (class, &margin) in margins.iter().enumerate() {
             let p = (margin - all).exp();
             // Of the one class that may be nearly all of the sum nothing can be taken off.
-            let others = if p < 0.5 { all + (-p).ln_1p() } else { log_sum(margins, class) };
+            let others = if p < 0.5 { all + (-p).ln_1p() } else { log_sum(margins, Some(class)) };
             let logit = (margin - others).clamp(-MOST_MARGIN, MOST_MARGIN);
             let y = if class == truth { 1.0 } else { -1.0 };
             let point = self.loss.at(logit, y);
@@ -250,10 +258,10 @@ impl HashedLinear {
         if squared == 0.0 {
             return;
         }
-        let (rows, mask, classes) = (&mut self.rows[..], self.mask, self.classes);
+        let (place, rows) = (self.place(class), &mut self.rows[..]);
         let (mut reach, mut norm) = (0.0, 0.0);
         let mut visit = |f: &Feature| {
-            let row = &mut rows[(f.hash as usize & mask) * classes + class];
+            let row = &mut rows[place(f)];
             let x = f.value.abs().max(TINY);
             let x2 = x * x;
             let mut rate = 1.0;
@@ -297,7 +305,7 @@ impl HashedLinear {
         let (l1, l2) = (self.spec.l1 as f32 * rate * factor, self.spec.l2 as f32 * rate * factor);
         let shrinks = l1 > 0.0 || l2 > 0.0;
         let mut apply = |f: &Feature| {
-            let row = &mut rows[(f.hash as usize & mask) * classes + class];
+            let row = &mut rows[place(f)];
             row.weight += step * f.value * row.rate;
             if shrinks {
                 // Towards 0 and never past it (Duchi and Singer, 2009).
@@ -313,11 +321,11 @@ impl HashedLinear {
 
     /// FTRL-proximal: the weight is the best one for all gradients so far.
     fn follow(&mut self, class: usize, features: &[Feature], gradient: f32) {
-        let (rows, mask, classes) = (&mut self.rows[..], self.mask, self.classes);
+        let (place, rows) = (self.place(class), &mut self.rows[..]);
         let (l1, l2, beta) = (self.spec.l1 as f32, self.spec.l2 as f32, self.spec.beta as f32);
         let rate = self.rate;
         let mut visit = |f: &Feature| {
-            let row = &mut rows[(f.hash as usize & mask) * classes + class];
+            let row = &mut rows[place(f)];
             let g = gradient * f.value;
             let (old, new) = (row.squares.sqrt(), (row.squares + g * g).sqrt());
             row.scale += g - (new - old) / rate * row.weight;
@@ -333,10 +341,10 @@ impl HashedLinear {
     }
 }
 
-/// The logarithm of the sum of the exponentials of all `margins` but that of class `but`; of all, where
-/// there is no such class.
-pub(super) fn log_sum(margins: &[f32], but: usize) -> f32 {
-    let others = || margins.iter().enumerate().filter(|(class, _)| *class != but).map(|(_, m)| *m);
+/// The logarithm of the sum of the exponentials of all `margins`, but for that of one class.
+pub(super) fn log_sum(margins: &[f32], but: Option<usize>) -> f32 {
+    let counts = |&(class, _): &(usize, &f32)| Some(class) != but;
+    let others = || margins.iter().enumerate().filter(counts).map(|(_, m)| *m);
     let most = others().fold(f32::NEG_INFINITY, f32::max);
     most + others().map(|m| (m - most).exp()).sum::<f32>().ln()
 }

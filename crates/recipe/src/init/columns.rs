@@ -135,6 +135,11 @@ impl Column {
         self.is_text() && self.words >= 4 * self.texts && self.different() > self.texts / 4
     }
 
+    /// Whether it holds numbers that are no ids.
+    pub(super) fn is_number(&self) -> bool {
+        !self.is_text() && !self.is_entity()
+    }
+
     /// Whether it holds numbers that are ids: of users, of films.
     pub(super) fn is_entity(&self) -> bool {
         is_id_name(&self.name) && !self.is_text() && self.whole && self.different() > 20

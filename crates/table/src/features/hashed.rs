@@ -2,6 +2,7 @@
 
 use crate::events::{Event, Feature, Schema, Value};
 use crate::formats::hash::vw_hash;
+use crate::formats::row::nearest_in_words;
 use crate::formats::{BadEvent, short};
 
 /// Columns to features: a number is the feature `name` with its value, a text the feature
@@ -16,7 +17,7 @@ pub struct HashedColumns {
     vector: Vec<u32>,
     /// The columns of each interaction.
     interactions: Vec<Vec<usize>>,
-    /// The features of the columns of the event in hand; of value 0 where there is none.
+    /// Where columns interact: the features of those of the event in hand, of value 0 where there is none.
     found: Vec<Feature>,
     sparse: bool,
     features: Vec<Feature>,
@@ -45,7 +46,10 @@ impl HashedColumns {
         }
         let place = |name: &String| {
             let found = schema.columns.iter().position(|column| column == name);
-            found.ok_or_else(|| lost_name("column", name, schema))
+            found.ok_or_else(|| {
+                let nearest = nearest_in_words(name, schema.columns.iter());
+                format!("names `{name}`, and the events have no such column{nearest}")
+            })
         };
         let interactions = interactions.iter().map(|names| names.iter().map(place).collect());
         let interactions = interactions.collect::<Result<_, _>>()?;
@@ -80,26 +84,30 @@ impl HashedColumns {
         self.features.clear();
         self.found.clear();
         for (i, Column { name, hash }) in self.columns.iter().enumerate() {
-            match event.value(i) {
-                Value::Missing => self.found.push(Feature { hash: *hash, value: 0.0 }),
+            let found = match event.value(i) {
+                Value::Missing => Feature { hash: *hash, value: 0.0 },
                 Value::Number(n) => {
                     let value = n as f32;
                     if value.is_nan() || value.abs() > MOST_VALUE {
                         return Err(too_large(&format!("column `{}`", short(name.as_bytes()))));
                     }
-                    self.found.push(Feature { hash: *hash, value });
+                    Feature { hash: *hash, value }
                 }
                 Value::Text(text) => {
                     self.text.clear();
                     self.text.extend_from_slice(name.as_bytes());
                     self.text.push(b'=');
                     self.text.extend_from_slice(text.as_bytes());
-                    let hash = vw_hash(&self.text, 0);
-                    self.found.push(Feature { hash, value: 1.0 });
+                    Feature { hash: vw_hash(&self.text, 0), value: 1.0 }
                 }
+            };
+            if found.value != 0.0 {
+                self.features.push(found);
+            }
+            if !self.interactions.is_empty() {
+                self.found.push(found);
             }
         }
-        self.features.extend(self.found.iter().filter(|f| f.value != 0.0));
         for (value, hash) in event.vector().iter().zip(&self.vector) {
             if value.is_nan() || value.abs() > MOST_VALUE {
                 return Err(too_large("the vector"));
@@ -131,14 +139,6 @@ impl HashedColumns {
 
 /// Vowpal Wabbit's factor between the hashes of features that interact.
 const FNV_PRIME: u32 = 16_777_619;
-
-/// `no column "usr"; the nearest name is "user"`
-fn lost_name(what: &str, lost: &str, schema: &Schema) -> String {
-    let distance = |name: &&String| strsim::damerau_levenshtein(lost, name);
-    let nearest = schema.columns.iter().min_by_key(distance);
-    let nearest = nearest.map_or_else(String::new, |n| format!("; the nearest name is `{n}`"));
-    format!("names `{lost}`, and the events have no such {what}{nearest}")
-}
 
 /// Sums of squares of values up to this are finite, whatever the rule makes of them.
 const MOST_VALUE: f32 = 1e15;

@@ -18,6 +18,11 @@ pub enum Label {
     Value(f32),
 }
 
+/// The shortest decimal number that is this `f32`: what people and JSON are shown of it.
+pub fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+}
+
 /// What has been learned about a stream's labels; saved in checkpoints.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -274,7 +279,7 @@ impl Labels {
         let scaling = labels.and_then(Labels::scaling).filter(|scaling| *scaling != (0.0, 1.0));
         let value = |output: &f32| match scaling {
             Some((mean, deviation)) => f64::from(*output) * deviation + mean,
-            None => output.to_string().parse().unwrap_or(f64::from(*output)),
+            None => shortest(*output),
         };
         outputs.iter().map(value).collect()
     }

@@ -28,7 +28,7 @@ pub use codes::Codes;
 pub use encoder::{ColumnKind, Encoder, FreedRow, Table};
 pub use evidence::Evidence;
 pub use hashed::HashedColumns;
-pub use labels::{Label, Labels};
+pub use labels::{Label, Labels, shortest};
 pub use spec::{Categorical, FeaturesSpec, Standardize};
 
 use std::io::Write;

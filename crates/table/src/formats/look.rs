@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use memchr::{memchr, memchr_iter};
 
 use super::groups::{Grouping, grouping};
+use super::row::nearest;
 use super::{
     Decoded, Format, FormatSpec, LABELS, Note, decoder, is_blank, number, short, short_list,
 };
@@ -60,8 +61,7 @@ impl Look {
         };
         let is_there = |name: &String| self.names.contains(name) || (!self.rows && is_key(name));
         let (key, lost) = named.find(|(_, name)| !is_there(name))?;
-        let distance = |name: &&String| strsim::damerau_levenshtein(lost, name);
-        let nearest = self.names.iter().min_by_key(distance)?;
+        let nearest = nearest(lost, self.names.iter())?;
         Some((
             key,
             format!("names `{lost}` (the nearest name is `{nearest}`), and no such column is"),

@@ -21,7 +21,7 @@ pub mod look;
 mod missing;
 pub mod number;
 mod reader;
-mod row;
+pub(crate) mod row;
 pub mod spec;
 pub mod text;
 mod values;

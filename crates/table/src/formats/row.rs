@@ -151,12 +151,23 @@ pub(super) fn lost_name<'n>(
     schema: &Schema,
     names: impl Iterator<Item = &'n String>,
 ) -> String {
-    let lower = lost.to_lowercase();
-    let distance = |name: &&String| strsim::damerau_levenshtein(&lower, &name.to_lowercase());
     let unused = names.filter(|n| !schema.columns.contains(n) && schema.label.as_ref() != Some(n));
-    let nearest = unused.min_by_key(distance);
-    let nearest = nearest.map_or_else(String::new, |n| format!("; the nearest name is `{n}`"));
+    let nearest = nearest_in_words(lost, unused);
     format!("no {what} `{lost}`, which the model was made with{nearest}")
+}
+
+/// The name that is nearest to one that is not there, in any case of letters.
+pub(crate) fn nearest<'n>(
+    lost: &str,
+    names: impl Iterator<Item = &'n String>,
+) -> Option<&'n String> {
+    let lower = lost.to_lowercase();
+    names.min_by_key(|name| strsim::damerau_levenshtein(&lower, &name.to_lowercase()))
+}
+
+/// `; the nearest name is "price"`, if there are names.
+pub(crate) fn nearest_in_words<'n>(lost: &str, names: impl Iterator<Item = &'n String>) -> String {
+    nearest(lost, names).map_or_else(String::new, |n| format!("; the nearest name is `{n}`"))
 }
 
 /// Gives an event a value.

@@ -99,7 +99,7 @@ impl Learning {
         let columns = &table.columns;
         let has_rows = columns.inputs.iter().any(|c| c.is_prose() || c.is_entity());
         // What is clipped of a column is lost for a value that follows it.
-        let numbers = columns.inputs.iter().filter(|c| !c.is_text() && !c.is_entity());
+        let numbers = columns.inputs.iter().filter(|c| c.is_number());
         let reach = numbers.map(Column::reach).fold(0.0, f64::max);
         if columns.rows >= SMALL || has_rows || reach > FAR {
             self.optimizer =
@@ -121,9 +121,10 @@ impl Learning {
 
 /// Whether a table of numbers alone has few rows for its columns.
 fn is_wide(table: &Table) -> bool {
-    let numbers = |c: &Column| !c.is_text() && !c.is_entity();
     let inputs = table.schema.columns.len() + table.schema.vector;
-    inputs >= 30 && table.columns.rows < 20 * inputs && table.columns.inputs.iter().all(numbers)
+    inputs >= 30
+        && table.columns.rows < 20 * inputs
+        && table.columns.inputs.iter().all(Column::is_number)
 }
 
 /// Hidden layers with a linear path beside them, to outputs that are the sum of both.
