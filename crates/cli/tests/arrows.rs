@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("fields", &[], &[]),
     ("table", &[], &[]),
+    ("text", &[], &[]),
     ("stream", &["table"], &[]),
     ("drift", &[], &[]),
     ("page", &[], &[]),
