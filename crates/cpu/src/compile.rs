@@ -1,5 +1,6 @@
 //! Turns a plan's kernel descriptions into kernels, and says where each argument goes.
 
+use crate::attention::{Attention, AttentionGrad};
 use crate::call::Call;
 use crate::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
 use crate::conv::{ConvForward, ConvGradInput, ConvGradWeight, ConvShape, ReduceUpdate};
@@ -238,6 +239,15 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
         }
         KernelSpec::WeightedMeanOfSteps(shape) => ordered(MeanOfSteps::new(isa, *shape), 3),
         KernelSpec::WeightedMeanOfStepsGrad(shape) => ordered(MeanOfStepsGrad::new(isa, *shape), 3),
+        &KernelSpec::Attention(shape, within) => {
+            let inputs = if within { 2 } else { 4 } + usize::from(shape.heads.dropout > 0.0);
+            ordered(Attention::new(isa, shape, within), inputs + 1)
+        }
+        &KernelSpec::AttentionGrad(shape, within) => {
+            let (inputs, outputs) = if within { (4, 1) } else { (6, 2) };
+            let key = usize::from(shape.heads.dropout > 0.0);
+            ordered(AttentionGrad::new(isa, shape, within), inputs + key + outputs)
+        }
         KernelSpec::Reduce { reduction, shape, axes } => {
             in_order(Reduce::call(isa, *reduction, shape, axes), 2)
         }

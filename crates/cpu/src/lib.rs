@@ -6,13 +6,14 @@
 //!   once against it and instantiated for each instruction set by [`kernel!`].
 //! - [`mod@kernel`], [`call`]: what a kernel is. Kernels by family: [`gemm`], [`conv`], [`pooling`],
 //!   [`eltwise`], [`moments`], [`norm`], [`softmax`], [`loss`], [`reduce`], [`layout`], [`gather`], [`sequence`],
-//!   [`optimizer`]; `math` has their elementary functions.
+//!   [`attention`], [`optimizer`]; `math` has their elementary functions.
 //! - [`compile`]: from a plan's kernel descriptions to kernels.
 //! - [`runtime`]: one state, one arena, any number of plans; `step` is one of them made executable,
 //!   [`buffer`] their memory, [`threads`] the pool that runs them, [`rates`] what the machine can do.
 
 #[macro_use]
 pub mod simd;
+pub mod attention;
 mod backend;
 pub mod buffer;
 pub mod call;

@@ -4,7 +4,7 @@
 //! a workspace where the target asks for one. Each variant's comment names inputs `->` outputs.
 
 use crate::eltwise::Program;
-use tidemill_graph::{ConvShape, Lookup, PoolShape, Product, Sequences};
+use tidemill_graph::{AttentionShape, ConvShape, Lookup, PoolShape, Product, Sequences};
 use tidemill_graph::{Normalization, Reduction, Rule, WeightDecay};
 
 /// What a kernel does to a tile of its output before it is stored:
@@ -195,6 +195,12 @@ pub enum KernelSpec {
     WeightedMeanOfSteps(Sequences),
     /// `(weights, dy) -> dx`
     WeightedMeanOfStepsGrad(Sequences),
+    /// `(qkv, lengths, key?) -> y` of one sequence (the flag), or
+    /// `(q, kv, lengths of q, lengths of kv, key?) -> y`
+    Attention(AttentionShape, bool),
+    /// `(qkv, lengths, y, dy, key?) -> dqkv` of one sequence (the flag), or
+    /// `(q, kv, lengths of q, lengths of kv, y, dy, key?) -> (dq, dkv)`
+    AttentionGrad(AttentionShape, bool),
     /// `(x) -> y`, general reduction of axes.
     Reduce {
         /// How.
@@ -314,6 +320,8 @@ impl KernelSpec {
             EmbeddingGrad(_, Some(_)) => "embedding grad+update",
             WeightedMeanOfSteps(_) => "mean of steps",
             WeightedMeanOfStepsGrad(_) => "mean of steps grad",
+            Attention(..) => "attention",
+            AttentionGrad(..) => "attention grad",
             Reduce { .. } => "reduce",
             ReduceMaxGrad { .. } => "reduce max grad",
             BroadcastTo { .. } => "broadcast",
@@ -353,6 +361,8 @@ impl KernelSpec {
             WeightedMean { len } | WeightedMeanGrad { len } => 3 * len,
             EmbeddingGrad(l, _) => l.cols * l.len,
             WeightedMeanOfSteps(s) | WeightedMeanOfStepsGrad(s) => 2 * s.batch * s.time * s.units,
+            Attention(a, _) => 2 * a.products(),
+            AttentionGrad(a, _) => 5 * a.products(),
             Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),
             Optimize { len, .. } => 10 * len,
             SquaredNorm { len } => 2 * len,

@@ -9,10 +9,12 @@
 //! - `zeros`: steps that a tile can leave out because A is zero there.
 //! - `split`: few samples times many weights, cut along the reduction.
 //! - `grid`: how the work is cut into chunks.
+//! - `blocks`: products of blocks of any size, for other kernels.
 //!
 //! Legend: `m` rows and `n` columns of C, `k` steps of the reduction. An element of C is
 //! summed by one chunk in ascending order of k, in blocks of a length that the shape alone gives.
 
+pub(crate) mod blocks;
 mod grid;
 mod loops;
 mod pack;

@@ -7,6 +7,7 @@
 //! Legend of shapes: b batch, t time, h w height and width, c channels, m n k matrix dims, `...` any
 //! dims. Images are NHWC, convolution weights HWIO, dense weights [in, out].
 
+mod attention;
 mod batch_norm;
 pub(crate) mod binary;
 mod conv;
@@ -24,6 +25,7 @@ mod sequence;
 mod softmax;
 pub(crate) mod unary;
 
+pub use attention::{Attention, AttentionShape, Heads};
 pub use batch_norm::BatchNorm;
 pub use binary::Binary;
 pub use conv::{Conv, Conv2d, ConvShape};
@@ -140,6 +142,8 @@ families! {
     Reduce,
     /// Sequences of different lengths.
     Sequence,
+    /// Positions of sequences that read others.
+    Attention,
     /// Elements moved, repeated or left out.
     Layout,
 }

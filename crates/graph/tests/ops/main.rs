@@ -2,6 +2,7 @@
 //! outputs and gradients against PyTorch's.
 #![allow(clippy::unwrap_used)]
 
+mod attention;
 mod batch_norm;
 mod binary;
 #[path = "../common/mod.rs"]
@@ -49,6 +50,7 @@ const BUILDERS: &[Build] = &[
     loss::build,
     reduce::build,
     sequence::build,
+    attention::build,
     layout::build,
 ];
 

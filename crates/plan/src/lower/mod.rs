@@ -20,6 +20,7 @@ pub fn lower(graph: &Graph) -> Schedule {
         schedule: Schedule::default(),
         sums: Vec::new(),
         norm_grads: Vec::new(),
+        attention_grads: Vec::new(),
     };
     let needed = needed(graph);
     let fused_losses = losses::find_fused(graph, &needed);
@@ -59,6 +60,8 @@ struct Lowering<'g> {
     sums: Vec<(ValueId, ValueId)>,
     /// Batch norm gradients already made: ((moments, dy), [dgamma, p, q, r]).
     norm_grads: Vec<((ValueId, ValueId), Vec<ValueId>)>,
+    /// For the inputs of a gradient of attention to another sequence: those of queries and of keys.
+    attention_grads: Vec<(Vec<ValueId>, [ValueId; 2])>,
 }
 
 impl Lowering<'_> {

@@ -5,8 +5,8 @@ use crate::fuse::spread::{Fit, spread_of};
 use crate::ir::{Element, Origin, ValueId, Work};
 use crate::kernel::{Epilogue, KernelSpec};
 use tidemill_graph::{
-    Conv, DType, Embedding, Given, Graph, Layout, Loss, Op, PairLossGrad, Pool, Reduce, Reduction,
-    RowNorm, Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad,
+    Attention, Conv, DType, Embedding, Given, Graph, Layout, Loss, Op, PairLossGrad, Pool, Reduce,
+    Reduction, RowNorm, Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad,
 };
 use tidemill_graph::{ConvShape, Lookup, PoolShape, Product};
 
@@ -89,6 +89,10 @@ impl Lowering<'_> {
                     self.finished(id, value);
                 }
                 return;
+            }
+            Op::Attention(op) => {
+                let value = self.attention(op, &site);
+                return self.finished(id, value);
             }
             Op::Reduce(Reduce::Axes { reduction, axes, .. }) => {
                 let value = self.reduce(&site, *reduction, axes);
@@ -179,6 +183,34 @@ impl Lowering<'_> {
         );
         self.sums.push((operand, sum));
         sum
+    }
+
+    /// Both gradients of attention to another sequence come from one kernel, which is made for the one that
+    /// is met first.
+    fn attention(&mut self, op: &Attention, site: &Site<'_>) -> ValueId {
+        let (name, values) = (site.name(), site.values());
+        let within = matches!(op, Attention::Within(_) | Attention::WithinGrad(_));
+        let shape = op.sizes(site.dims(0), site.dims(if within { 0 } else { 1 }));
+        match op {
+            Attention::Within(_) | Attention::Across(_) => {
+                self.kernel(name, KernelSpec::Attention(shape, within), values, site.len())
+            }
+            Attention::WithinGrad(_) => {
+                self.kernel(name, KernelSpec::AttentionGrad(shape, within), values, site.len())
+            }
+            Attention::AcrossGradQueries(_) | Attention::AcrossGradKeys(_) => {
+                let known = self.attention_grads.iter().find(|(inputs, _)| *inputs == values);
+                let outputs = known.map(|(_, outputs)| *outputs).unwrap_or_else(|| {
+                    let len = |i: usize| site.dims(i).iter().product();
+                    let outputs = [0, 1].map(|i| self.computed(name, len(i)));
+                    let spec = KernelSpec::AttentionGrad(shape, within);
+                    self.node(name, Work::Kernel(spec), values.clone(), outputs.to_vec());
+                    self.attention_grads.push((values, outputs));
+                    outputs
+                });
+                outputs[usize::from(matches!(op, Attention::AcrossGradKeys(_)))]
+            }
+        }
     }
 
     fn reduce(&mut self, site: &Site<'_>, reduction: Reduction, axes: &[usize]) -> ValueId {
