@@ -58,12 +58,14 @@ impl Reads {
         let source = |slot: &Slot| {
             let name = slot.name.as_str();
             let field = |name: &str| fields.iter().position(|f| f.name == name);
-            match (field(name), name.strip_suffix(".mask").and_then(field), name) {
-                (Some(i), _, _) => Ok(Source::Field(i)),
-                (_, Some(i), _) => Ok(Source::Mask(i)),
-                (_, _, "weights") => Ok(Source::Weights),
-                (_, _, "key") => Ok(Source::Key),
-                (_, _, "hyper") => Ok(Source::Hyper),
+            let of = |suffix: &str| name.strip_suffix(suffix).and_then(field);
+            match (field(name), of(".mask"), of(".lengths"), name) {
+                (Some(i), ..) => Ok(Source::Field(i)),
+                (_, Some(i), ..) => Ok(Source::Mask(i)),
+                (_, _, Some(i), _) => Ok(Source::Lengths(i)),
+                (.., "weights") => Ok(Source::Weights),
+                (.., "key") => Ok(Source::Key),
+                (.., "hyper") => Ok(Source::Hyper),
                 _ => Err(EngineError(format!("no value is known for the input {name}"))),
             }
         };
@@ -88,6 +90,8 @@ pub(crate) enum Source {
     Field(usize),
     /// Which positions of that field count, and how much.
     Mask(usize),
+    /// The lengths of that field's sequences.
+    Lengths(usize),
     Weights,
     Key,
     Hyper,
@@ -243,6 +247,10 @@ impl Converted {
         let input = |source: &Source| match *source {
             Source::Field(i) => self.field(i, given.reads, given.binding, given.batch),
             Source::Mask(i) => Input::F32(self.mask(i)),
+            Source::Lengths(i) => {
+                let column = given.binding.column(i, given.batch);
+                Input::I32(column.map_or(&[], |column| &column.lengths))
+            }
             Source::Weights => Input::F32(&given.batch.weights),
             Source::Key => Input::I32(given.key),
             Source::Hyper => Input::F32(given.hyper),

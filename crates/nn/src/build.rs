@@ -1,6 +1,7 @@
 //! From a model's description to ops.
 
 use crate::activation::Activation;
+use crate::attention::sinusoids;
 use crate::custom::CustomLayer;
 use crate::error::ModelError;
 use crate::frozen;
@@ -71,6 +72,8 @@ pub(crate) enum Start {
     Moments,
     /// All the same, with the sum 1.
     Even,
+    /// Rows of sines and cosines.
+    Sinusoidal,
 }
 
 impl ModelSpec {
@@ -177,6 +180,7 @@ impl ModelSpec {
             let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
             let values = match start {
                 Start::Drawn(initializer, fans) => initializer.values(seed, &name, &shape, fans),
+                Start::Sinusoidal => sinusoids(shape[0], shape[1]),
                 Start::Even => vec![1.0 / shape[0] as f32; shape[0]],
                 Start::Moments => {
                     let half = shape[1];
@@ -292,10 +296,13 @@ impl Builder<'_> {
             if prefix == "layers" && is_hidden {
                 self.depths.push(x);
             }
+            // A layer that holds no others has all that is below its path.
+            let alone = layer.nested().is_empty() && !matches!(layer, LayerSpec::Custom(_));
             let is_own = |&&(id, _): &&(TensorId, Start)| {
                 let tensor = self.graph.tensor(id);
+                let name = tensor.name.strip_prefix(&path);
                 tensor.role == Role::Parameter
-                    && tensor.name.strip_prefix(&path).is_some_and(|n| !n[1..].contains('.'))
+                    && name.is_some_and(|n| alone || !n[1..].contains('.'))
             };
             self.layers.push(LayerSummary {
                 kind: layer.kind().to_owned(),
@@ -343,6 +350,9 @@ impl Builder<'_> {
                 (0..*times).try_fold(at, |at, time| self.sequence(layers, &time.to_string(), at))
             }
             Conv1d(spec) => self.conv1d(spec, at),
+            Attention(spec) => self.attention(spec, at),
+            Encode(spec) => self.encode(spec, at),
+            Positions(spec) => self.positions(spec, at),
             Custom(layer) => self.custom(layer.get(), at),
             GlobalAvgPool {} if at.mask.is_some() => self.mean_over_time(at),
             GlobalMaxPool {} if at.mask.is_some() => self.max_over_time(at),
@@ -361,7 +371,8 @@ impl Builder<'_> {
     fn plain(&mut self, layer: &LayerSpec, x: TensorId) -> Result<TensorId, GraphError> {
         use LayerSpec::*;
         match layer {
-            Residual(_) | Concat(_) | Repeat { .. } | Conv1d(_) | Custom(_) => {
+            Residual(_) | Concat(_) | Repeat { .. } | Conv1d(_) | Attention(_) | Encode(_)
+            | Positions(_) | Custom(_) => {
                 Err(GraphError::new("is built as a block; please report it"))
             }
             Flatten {} => {
@@ -381,8 +392,11 @@ impl Builder<'_> {
                 }
                 let inputs = self.last_dim(x);
                 let shape = [inputs, spec.units];
-                let kernel = self.parameter("kernel", &shape, spec.kernel_initializer)?;
-                let matmul = MatMul { transpose_a: false, transpose_b: false };
+                let (kernel, transpose_b) = match &spec.tied {
+                    Some(path) => (self.tied(path, &[spec.units, inputs])?, true),
+                    None => (self.parameter("kernel", &shape, spec.kernel_initializer)?, false),
+                };
+                let matmul = MatMul { transpose_a: false, transpose_b };
                 let y = self.graph.apply(matmul, &[x, kernel])?;
                 let fans = Fans::of_kernel(&shape);
                 self.finish(y, spec.bias.then_some((spec.bias_initializer, fans)), spec.activation)
@@ -442,7 +456,10 @@ impl Builder<'_> {
             Softmax {} => self.graph.apply(ops::Softmax::Plain, &[x]),
             Embedding(spec) => {
                 let shape = [spec.vocabulary, spec.units];
-                let table = self.parameter("table", &shape, spec.initializer)?;
+                let table = match &spec.tied {
+                    Some(path) => self.tied(path, &shape)?,
+                    None => self.parameter("table", &shape, spec.initializer)?,
+                };
                 self.graph.apply(ops::Embedding::Rows, &[table, x])
             }
             EntityEmbedding(spec) => self.entity_embedding(x, spec),
@@ -523,7 +540,32 @@ impl Builder<'_> {
         }
     }
 
-    fn input(&self, name: &str) -> Result<At, GraphError> {
+    /// The table of the embedding at that path, for another layer that learns it too.
+    fn tied(&self, path: &str, shape: &[usize]) -> Result<TensorId, GraphError> {
+        let table = self.graph.find(&format!("{path}.table")).ok_or_else(|| {
+            GraphError::new(format!("is tied to {path}, which is no embedding before it"))
+                .help("name an embedding by its path, such as layers.0.embedding")
+        })?;
+        match self.graph.shape(table) == shape {
+            true => Ok(table),
+            false => Err(GraphError::new(format!(
+                "is tied to {path}, whose table is {:?} and not {shape:?}",
+                self.graph.shape(table)
+            ))),
+        }
+    }
+
+    /// Gives a name to what an `encode` layer has made.
+    pub(crate) fn name_input(&mut self, name: &str, at: At) -> Result<(), GraphError> {
+        if self.inputs.iter().any(|(own, _)| own == name) {
+            return Err(GraphError::new(format!("the name \"{name}\" is taken"))
+                .help("give it another name, also not that of an input"));
+        }
+        self.inputs.push((name.to_owned(), at));
+        Ok(())
+    }
+
+    pub(crate) fn input(&self, name: &str) -> Result<At, GraphError> {
         let found = self.inputs.iter().find(|(own, _)| own == name);
         found.map(|&(_, at)| at).ok_or_else(|| {
             let known: Vec<&str> = self.inputs.iter().map(|(name, _)| name.as_str()).collect();

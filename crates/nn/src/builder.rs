@@ -96,18 +96,28 @@ impl Builder<'_> {
             let message = format!("dropout: the rate must be from 0 to below 1, found {rate}");
             return Err(GraphError::new(message));
         }
+        match self.dropout_stream(rate) {
+            (_, None) => Ok(x),
+            (stream, Some(key)) => {
+                self.graph.apply(ops::Dropout { rate: rate as f32, stream }, &[x, key])
+            }
+        }
+    }
+
+    /// The number of another dropout, and the key where it drops.
+    pub(crate) fn dropout_stream(&mut self, rate: f64) -> (u32, Option<TensorId>) {
         // The number counts in both modes, so that it never depends on the mode.
         let stream = self.dropouts;
         self.dropouts += 1;
         if self.mode == Mode::Eval || rate == 0.0 {
-            return Ok(x);
+            return (stream, None);
         }
         let key = *self.key.get_or_insert_with(|| {
             let id = self.graph.input("key", &[4], DType::I32);
             self.graph.tensors[id.index()].name = "key".into();
             id
         });
-        self.graph.apply(ops::Dropout { rate: rate as f32, stream }, &[x, key])
+        (stream, Some(key))
     }
 
     fn check_declared(&self, name: &str, shape: &[usize]) -> Result<(), GraphError> {

@@ -4,6 +4,7 @@
 //! Keras's and stand beside each option.
 
 use crate::activation::Activation;
+use crate::attention::{AttentionSpec, EncodeSpec, PositionsSpec};
 use crate::custom::{Custom, CustomLayer, write_layer};
 use crate::form::{count, optional_pair, pair};
 use crate::initializers::Initializer;
@@ -64,6 +65,12 @@ pub enum LayerSpec {
     Embedding(EmbeddingSpec),
     /// Replaces the last features, which are ids, with rows of tables.
     EntityEmbedding(EntityEmbeddingSpec),
+    /// Each position of a sequence reads all of its own or of another sequence.
+    Attention(AttentionSpec),
+    /// Layers over another input of the model, whose output attention can read; passes on what it reads itself.
+    Encode(EncodeSpec),
+    /// Adds a row of a table to each position of a sequence.
+    Positions(PositionsSpec),
     /// `activation(layers(x) + shortcut(x))`
     Residual(ResidualSpec),
     /// The outputs of several branches, joined along the last dimension.
@@ -104,6 +111,9 @@ impl LayerSpec {
             Softmax {} => "softmax",
             Embedding(_) => "embedding",
             EntityEmbedding(_) => "entity_embedding",
+            Attention(_) => "attention",
+            Encode(_) => "encode",
+            Positions(_) => "positions",
             Residual(_) => "residual",
             Concat(_) => "concat",
             Repeat { .. } => "repeat",
@@ -116,7 +126,9 @@ impl LayerSpec {
     /// The sequences of layers inside this one, with their names in paths.
     pub fn nested(&self) -> Vec<(String, &[LayerSpec])> {
         match self {
-            LayerSpec::Repeat { layers, .. } => vec![("layers".into(), layers)],
+            LayerSpec::Repeat { layers, .. } | LayerSpec::Encode(EncodeSpec { layers, .. }) => {
+                vec![("layers".into(), layers)]
+            }
             LayerSpec::Residual(block) => {
                 vec![("layers".into(), &block.layers), ("shortcut".into(), &block.shortcut)]
             }
@@ -153,6 +165,10 @@ pub struct DenseSpec {
     /// How the bias is initialized; zeros by default.
     #[serde(default = "zeros")]
     pub bias_initializer: Initializer,
+    /// The path of an embedding, such as `layers.0.embedding`, whose table (transposed) is the kernel: both
+    /// learn the same weights. The layer has a kernel of its own by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tied: Option<String>,
 }
 
 impl DenseSpec {
@@ -164,6 +180,7 @@ impl DenseSpec {
             bias: true,
             kernel_initializer: Initializer::default(),
             bias_initializer: zeros(),
+            tied: None,
         }
     }
 }
@@ -366,12 +383,16 @@ pub struct EmbeddingSpec {
     /// How the table is initialized; uniform from -0.05 to 0.05 by default.
     #[serde(default = "uniform")]
     pub initializer: Initializer,
+    /// The path of another embedding, such as `layers.0.embedding`, whose table is used. The layer has a table of its own
+    /// by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tied: Option<String>,
 }
 
 impl EmbeddingSpec {
     /// A table of this many rows and columns.
     pub fn new(vocabulary: usize, units: usize) -> EmbeddingSpec {
-        EmbeddingSpec { vocabulary, units, initializer: uniform() }
+        EmbeddingSpec { vocabulary, units, initializer: uniform(), tied: None }
     }
 }
 
@@ -504,7 +525,7 @@ layer_from! {
     Dense(DenseSpec), Conv2d(Conv2dSpec), DepthwiseConv2d(DepthwiseConv2dSpec),
     BatchNorm(BatchNormSpec), Activation(Activation), Embedding(EmbeddingSpec),
     EntityEmbedding(EntityEmbeddingSpec), Residual(ResidualSpec), Conv1d(Conv1dSpec),
-    Concat(ConcatSpec),
+    Concat(ConcatSpec), Attention(AttentionSpec), Encode(EncodeSpec), Positions(PositionsSpec),
 }
 
 fn yes() -> bool {

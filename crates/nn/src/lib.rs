@@ -1,7 +1,7 @@
 //! Layers, losses, optimizers, schedules and initializers: builds graphs.
 //!
 //! # Layout
-//! - [`model`], [`layer`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
+//! - [`model`], [`layer`], [`attention`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
 //! - [`build`]: from there to ops, names and start values ([`initializers`]).
 //! - [`custom`]: layers, losses and metrics of other crates, and the [`Builder`] that they build with.
 //! - [`hidden`]: which layers have units that can be told apart.
@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activation;
+pub mod attention;
 pub mod build;
 mod builder;
 pub mod check;
@@ -37,6 +38,7 @@ pub mod training;
 mod validate;
 
 pub use activation::Activation;
+pub use attention::{AttentionSpec, EncodeSpec, PositionKind, PositionsSpec};
 pub use build::{Builder, InitialValue, LayerSummary, Mode};
 pub use check::{Facts, Finding, Labels, Severity, check};
 pub use custom::{Custom, CustomLayer, CustomLoss, CustomMetric};

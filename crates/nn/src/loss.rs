@@ -23,6 +23,14 @@ pub enum LossSpec {
         #[serde(default)]
         label_smoothing: f64,
     },
+    /// Softmax cross-entropy of the tokens of sequences: the mean over all positions of a batch, so that a
+    /// long sample counts more than a short one. For language models, translation and summaries.
+    #[serde(alias = "token_cross_entropy")]
+    TokenCrossentropy {
+        /// Share of the target that is spread over all tokens; 0 by default.
+        #[serde(default)]
+        label_smoothing: f64,
+    },
     /// Softmax cross-entropy of logits and one-hot labels, or any distribution over the classes.
     CategoricalCrossentropy {
         /// Share of the target that is spread over all classes; 0 by default.
@@ -123,6 +131,7 @@ impl LossSpec {
     pub fn name(&self) -> &str {
         match self {
             LossSpec::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
+            LossSpec::TokenCrossentropy { .. } => "token_crossentropy",
             LossSpec::CategoricalCrossentropy { .. } => "categorical_crossentropy",
             LossSpec::SparseCategoricalFocalCrossentropy { .. } => {
                 "sparse_categorical_focal_crossentropy"
@@ -142,6 +151,7 @@ impl LossSpec {
     pub fn targets(&self) -> Targets {
         match self {
             LossSpec::SparseCategoricalCrossentropy { .. }
+            | LossSpec::TokenCrossentropy { .. }
             | LossSpec::SparseCategoricalFocalCrossentropy { .. } => Targets::ClassIds,
             LossSpec::Custom(loss) => loss.get().targets(),
             _ => Targets::Dense,
@@ -182,6 +192,7 @@ impl LossSpec {
     pub fn link(&self) -> Link {
         match self {
             LossSpec::SparseCategoricalCrossentropy { .. }
+            | LossSpec::TokenCrossentropy { .. }
             | LossSpec::SparseCategoricalFocalCrossentropy { .. }
             | LossSpec::CategoricalCrossentropy { .. } => Link::Softmax,
             LossSpec::BinaryCrossentropy { .. } | LossSpec::BinaryFocalCrossentropy { .. } => {
@@ -239,6 +250,11 @@ impl LossSpec {
             _ => ("loss".to_owned(), self.name().to_owned()),
         };
         graph.enter(path);
+        if let LossSpec::TokenCrossentropy { label_smoothing } = *self {
+            let built = by_token(graph, logits, mask.is_some(), label_smoothing as f32);
+            graph.leave();
+            return built.map_err(|error| error.at(&place));
+        }
         let built = match (self, mask) {
             (LossSpec::Custom(loss), _) => self.custom(loss.get(), graph, logits, mask),
             (_, None) => self.per_sample(graph, logits),
@@ -314,7 +330,7 @@ impl LossSpec {
                 let losses = graph.apply(Binary::Sub, &[rate, counted])?;
                 return mean_but_first(graph, losses);
             }
-            LossSpec::Custom(_) => {
+            LossSpec::Custom(_) | LossSpec::TokenCrossentropy { .. } => {
                 return Err(GraphError::new("is built by itself; please report it"));
             }
         };
@@ -414,6 +430,7 @@ impl LossSpec {
         let at = |option: &str| format!("loss.{}.{option}", self.name());
         match *self {
             LossSpec::SparseCategoricalCrossentropy { label_smoothing: s }
+            | LossSpec::TokenCrossentropy { label_smoothing: s }
             | LossSpec::CategoricalCrossentropy { label_smoothing: s }
             | LossSpec::BinaryCrossentropy { label_smoothing: s } => {
                 require((0.0..1.0).contains(&s), || at("label_smoothing"), "from 0 to below 1", s)
@@ -434,6 +451,39 @@ impl LossSpec {
             | LossSpec::Poisson {} => Ok(()),
         }
     }
+}
+
+/// The mean over all tokens of a batch, each by the weights of its sample and position.
+fn by_token(
+    graph: &mut Graph,
+    logits: TensorId,
+    is_sequence: bool,
+    label_smoothing: f32,
+) -> Result<BuiltLoss, GraphError> {
+    let shape = graph.shape(logits).to_vec();
+    let &[batch, time, classes] = shape.as_slice() else {
+        return Err(GraphError::new(format!(
+            "takes logits [batch, time, tokens] of sequences, but the model gives {shape:?}"
+        )));
+    };
+    if !is_sequence {
+        return Err(GraphError::new("takes sequences with lengths")
+            .help("give the model an input of tokens"));
+    }
+    // Before the losses, so that one kernel can make losses, mean and gradient.
+    let counts = top_level_input(graph, "labels.mask", &shape[..2], DType::F32);
+    let weights = top_level_input(graph, "weights", &[batch], DType::F32);
+    let column = graph.apply(Layout::Reshape(vec![batch, 1]), &[weights])?;
+    let each = graph.apply(Binary::Mul, &[counts, column])?;
+    let each = graph.apply(Layout::Reshape(vec![batch * time]), &[each])?;
+    let labels = top_level_input(graph, "labels", &shape[..2], DType::I32);
+    let labels = graph.apply(Layout::Reshape(vec![batch * time]), &[labels])?;
+    let rows = graph.apply(Layout::Reshape(vec![batch * time, classes]), &[logits])?;
+    let losses = graph.apply(Loss::SparseCrossEntropy { label_smoothing }, &[rows, labels])?;
+    let mean = graph.apply(Loss::WeightedMean, &[losses, each])?;
+    let losses = graph.apply(Layout::Reshape(vec![batch, time]), &[losses])?;
+    let per_sample = graph.apply(Sequence::WeightedMean, &[losses, counts])?;
+    Ok(BuiltLoss { per_sample, mean })
 }
 
 fn pair(loss: PairLoss) -> Op {
@@ -484,7 +534,7 @@ fn mean_but_first(graph: &mut Graph, losses: TensorId) -> Result<TensorId, Graph
 }
 
 /// An input whose name has no scope before it; the one that is there where another loss has it too.
-fn top_level_input(graph: &mut Graph, name: &str, shape: &[usize], dtype: DType) -> TensorId {
+pub(crate) fn top_level_input(graph: &mut Graph, name: &str, shape: &[usize], dtype: DType) -> TensorId {
     if let Some(id) = graph.find(name) {
         return id;
     }

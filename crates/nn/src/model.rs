@@ -246,10 +246,14 @@ impl ModelSpec {
             names: &[(&str, InputSpec)],
             found: &mut Vec<(usize, &'m LayerSpec)>,
         ) {
+            let of = |name: &str| names.iter().position(|(own, _)| *own == name);
             match layers.first() {
+                Some(LayerSpec::Encode(encode)) => {
+                    walk(&encode.layers, of(&encode.input).unwrap_or(input), names, found);
+                    walk(&layers[1..], input, names, found);
+                }
                 Some(LayerSpec::Concat(concat)) => concat.branches.iter().for_each(|branch| {
-                    let name = branch.input.as_deref();
-                    let own = name.and_then(|name| names.iter().position(|(n, _)| *n == name));
+                    let own = branch.input.as_deref().and_then(of);
                     walk(&branch.layers, own.unwrap_or(input), names, found);
                 }),
                 Some(LayerSpec::Residual(block)) => {

@@ -23,6 +23,7 @@ impl LossSpec {
         };
         let value = match *self {
             LossSpec::SparseCategoricalCrossentropy { label_smoothing }
+            | LossSpec::TokenCrossentropy { label_smoothing }
             | LossSpec::CategoricalCrossentropy { label_smoothing } => {
                 crossentropy(label_smoothing)
             }

@@ -9,6 +9,9 @@ use tidemill_fields::{Truth, argmax};
 pub enum Task {
     /// One of several classes, of a sample or of each position of a sequence: the greatest logit.
     Classes,
+    /// A token at each position of a sequence: the greatest logit. Positions count alike, whatever sample
+    /// they are of.
+    Tokens,
     /// Yes or no for each output: the logit's sign.
     Binary,
     /// The outputs are the values themselves.
@@ -35,6 +38,7 @@ impl Task {
     /// How the outputs of a model trained with this loss are read.
     pub fn of(loss: &LossSpec) -> Task {
         match (loss.link(), loss.targets()) {
+            _ if matches!(loss, LossSpec::TokenCrossentropy { .. }) => Task::Tokens,
             (Link::Softmax, _) | (_, Targets::ClassIds) => Task::Classes,
             (Link::Sigmoid, _) => Task::Binary,
             (Link::Exponential, _) => Task::Counts,
@@ -63,7 +67,7 @@ impl Task {
     /// value.
     pub fn ignorance(self, num_outputs: usize) -> f64 {
         match self {
-            Task::Classes => (num_outputs.max(2) as f64).ln(),
+            Task::Classes | Task::Tokens => (num_outputs.max(2) as f64).ln(),
             Task::Binary => std::f64::consts::LN_2,
             Task::Values | Task::Counts => 0.0,
         }
@@ -75,7 +79,7 @@ impl Task {
             (Task::Values | Task::Counts, _) => Answer::Values,
             (Task::Binary, [p]) if *p > 0.5 => Answer::Class { class: 1, probability: *p },
             (Task::Binary, [p]) => Answer::Class { class: 0, probability: 1.0 - p },
-            (Task::Binary | Task::Classes, outputs) => {
+            (Task::Binary | Task::Classes | Task::Tokens, outputs) => {
                 let class = argmax(outputs);
                 let probability = outputs.get(class).copied().unwrap_or(f32::NAN);
                 Answer::Class { class, probability }
@@ -105,7 +109,7 @@ impl Task {
     /// The class that a truth is; the greatest of several values.
     pub fn class(self, truth: Truth<'_>) -> Option<usize> {
         match (truth, self) {
-            (Truth::Values(v), Task::Classes | Task::Values | Task::Counts) => Some(argmax(v)),
+            (Truth::Values(v), Task::Classes | Task::Tokens | Task::Values | Task::Counts) => Some(argmax(v)),
             (truth, _) => truth.class(),
         }
     }
@@ -116,14 +120,14 @@ impl Task {
         let wrong = |is: bool| f64::from(u8::from(is));
         match (self, truth) {
             (_, Truth::Unknown) => 0.0,
-            (Task::Classes, Truth::Classes(classes)) => {
+            (Task::Classes | Task::Tokens, Truth::Classes(classes)) => {
                 let width = logits.len() / classes.len().max(1);
                 let rows = classes.iter().zip(logits.chunks(width.max(1)));
                 let errors = rows.map(|(&class, row)| wrong(argmax(row) as i32 != class));
                 errors.sum::<f64>() / classes.len().max(1) as f64
             }
-            (Task::Classes, Truth::Class(class)) => wrong(argmax(logits) != class),
-            (Task::Classes, Truth::Values(values)) => wrong(argmax(logits) != argmax(values)),
+            (Task::Classes | Task::Tokens, Truth::Class(class)) => wrong(argmax(logits) != class),
+            (Task::Classes | Task::Tokens, Truth::Values(values)) => wrong(argmax(logits) != argmax(values)),
             (Task::Binary, truth) => {
                 let errors = logits.iter().enumerate().map(|(o, &logit)| {
                     wrong((logit > 0.0) != (truth.target(o, logits.len()) > 0.5))

@@ -22,7 +22,7 @@ fn masked(graph: &mut Graph, x: TensorId, mask: TensorId) -> Result<TensorId, Gr
 }
 
 impl Builder<'_> {
-    fn sequence_dims(&self, at: At) -> Result<(TensorId, [usize; 3]), GraphError> {
+    pub(crate) fn sequence_dims(&self, at: At) -> Result<(TensorId, [usize; 3]), GraphError> {
         let shape = self.graph.shape(at.x);
         match (at.mask, <[usize; 3]>::try_from(shape)) {
             (Some(mask), Ok(dims)) => Ok((mask, dims)),

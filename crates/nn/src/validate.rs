@@ -25,7 +25,8 @@ impl ModelSpec {
                 return Err(ModelError::new(format!("inputs.{name}"), what));
             }
         }
-        if !self.inputs.is_empty() && !matches!(self.layers.first(), Some(LayerSpec::Concat(_))) {
+        let first = self.layers.iter().find(|layer| !matches!(layer, LayerSpec::Encode(_)));
+        if !self.inputs.is_empty() && !matches!(first, Some(LayerSpec::Concat(_))) {
             let what = "must be a concat whose branches name the model's inputs";
             return Err(ModelError::new("layers[0]", what));
         }
@@ -44,6 +45,7 @@ impl ModelSpec {
 fn reads(layer: &LayerSpec, name: &str) -> bool {
     match layer {
         LayerSpec::Concat(o) => o.branches.iter().any(|b| b.input.as_deref() == Some(name)),
+        LayerSpec::Encode(o) => o.input == name,
         _ => false,
     }
 }
@@ -85,8 +87,29 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
         ),
         Dense(o) => {
             positive(o.units, || at("units"))?;
+            if o.tied.is_some() && o.kernel_initializer != Default::default() {
+                let what = "has no effect on a kernel that is tied to an embedding; leave it out";
+                return Err(ModelError::new(at("kernel_initializer"), what));
+            }
             o.kernel_initializer.validate(&at("kernel_initializer"))?;
             o.bias_initializer.validate(&at("bias_initializer"))
+        }
+        Attention(o) => {
+            positive(o.heads, || at("heads"))?;
+            let keys = o.key_heads.unwrap_or(o.heads);
+            let divides = keys > 0 && o.heads.is_multiple_of(keys);
+            require(divides, || at("key_heads"), "a divisor of heads", keys)?;
+            positive(o.head_units.unwrap_or(1), || at("head_units"))?;
+            let dropout = (0.0..1.0).contains(&o.dropout);
+            require(dropout, || at("dropout"), "from 0 to below 1", o.dropout)?;
+            o.kernel_initializer.validate(&at("kernel_initializer"))?;
+            o.output_initializer.validate(&at("output_initializer"))
+        }
+        Encode(o) => sequence(&o.layers, &at("layers")),
+        Positions(o) => {
+            positive(o.length, || at("length"))?;
+            require(o.scale.is_finite(), || at("scale"), "finite", o.scale)?;
+            o.initializer.validate(&at("initializer"))
         }
         Conv2d(o) => {
             positive(o.filters, || at("filters"))?;

@@ -75,10 +75,12 @@ impl Metric {
     /// Whether the metric has a meaning for `task`.
     pub fn fits(self, task: Task) -> bool {
         match self {
-            Metric::Accuracy | Metric::Precision | Metric::Recall | Metric::F1 => {
-                task.has_classes()
+            Metric::Accuracy => task.has_classes(),
+            // A mean over all tokens of a vocabulary says nothing.
+            Metric::Precision | Metric::Recall | Metric::F1 => {
+                matches!(task, Task::Classes | Task::Binary)
             }
-            Metric::TopK(_) => task == Task::Classes,
+            Metric::TopK(_) => matches!(task, Task::Classes | Task::Tokens),
             Metric::Auc => task == Task::Binary,
             Metric::Mae | Metric::Mse | Metric::R2 => !task.has_classes(),
         }

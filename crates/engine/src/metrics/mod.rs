@@ -86,7 +86,8 @@ impl Meter {
     /// Also counts true against predicted classes, where there are at most 1000.
     pub fn with_confusion(mut self) -> Meter {
         let classes = if self.task == Task::Binary { 2 } else { self.num_outputs };
-        if self.task.has_classes() && classes <= 1000 && self.confusion.is_none() {
+        let wanted = matches!(self.task, Task::Classes | Task::Binary);
+        if wanted && classes <= 1000 && self.confusion.is_none() {
             self.confusion = Some(Confusion::new(classes));
         }
         self
@@ -96,14 +97,17 @@ impl Meter {
     /// `[len, time, num_outputs]` for a class at each position of a sequence, where each position
     /// counts as one prediction.
     pub fn add(&mut self, losses: &[f32], logits: &[f32], batch: &Batch) {
-        self.add_losses(losses, &batch.weights);
+        match self.task {
+            Task::Tokens => self.add_tokens(losses, batch),
+            _ => self.add_losses(losses, &batch.weights),
+        }
         let stride = (logits.len() / losses.len().max(1)).max(1);
         for (i, row) in logits.chunks_exact(stride).enumerate() {
             if batch.weights.get(i) == Some(&0.0) {
                 continue;
             }
             match (self.task, batch.truth(i)) {
-                (Task::Classes, Truth::Classes(classes)) => {
+                (Task::Classes | Task::Tokens, Truth::Classes(classes)) => {
                     let weights = batch.position_weights(i);
                     let rows = row.chunks_exact(self.num_outputs.max(1)).zip(classes).enumerate();
                     for (t, (row, &class)) in rows {
@@ -112,7 +116,7 @@ impl Meter {
                         }
                     }
                 }
-                (Task::Classes, truth) => {
+                (Task::Classes | Task::Tokens, truth) => {
                     if let Some(class) = self.task.class(truth) {
                         self.add_class(row, class);
                     }
@@ -142,6 +146,25 @@ impl Meter {
             if weight != 0.0 {
                 self.loss += f64::from(loss) * f64::from(weight);
                 self.weight += f64::from(weight);
+                self.samples += 1;
+            }
+        }
+    }
+
+    /// A sample's loss is the mean of its tokens, which count alike.
+    fn add_tokens(&mut self, losses: &[f32], batch: &Batch) {
+        for (i, &loss) in losses.iter().enumerate() {
+            let weight = f64::from(batch.weights.get(i).copied().unwrap_or(1.0));
+            if weight != 0.0 {
+                let tokens = match (batch.position_weights(i), batch.truth(i)) {
+                    (Some(weights), Truth::Classes(classes)) => {
+                        weights[..classes.len()].iter().map(|&w| f64::from(w)).sum()
+                    }
+                    (_, Truth::Classes(classes)) => classes.len() as f64,
+                    _ => 0.0,
+                };
+                self.loss += f64::from(loss) * weight * tokens;
+                self.weight += weight * tokens;
                 self.samples += 1;
             }
         }

@@ -128,7 +128,7 @@ impl Prequential {
     /// without classes has; further classes may appear as labels. A binary task has one output.
     pub fn new(task: Task, classes: usize, spec: PrequentialSpec) -> Prequential {
         let scores = match task {
-            Task::Classes => Scores::Classes(Classes::new(classes)),
+            Task::Classes | Task::Tokens => Scores::Classes(Classes::new(classes)),
             Task::Binary => Scores::Classes(Classes::new(2)),
             _ => Scores::Values(Values::new(classes)),
         };

@@ -3,7 +3,7 @@
 use super::Lowering;
 use crate::ir::Work;
 use crate::kernel::KernelSpec;
-use tidemill_graph::{Given, Graph, Loss, Op, TensorId};
+use tidemill_graph::{Given, Graph, Loss, Op, Role, TensorId};
 
 /// A cross-entropy whose losses, weighted mean and gradient one kernel computes.
 pub(super) struct FusedLoss {
@@ -62,9 +62,13 @@ pub(super) fn find_fused(graph: &Graph, needed: &[bool]) -> Vec<FusedLoss> {
                 t.op == Op::Loss(Loss::WeightedMean) && t.inputs == [l, m.inputs[0]]
             })
         });
-        // Later readers of the losses must not feed the gradient: only outputs read them.
+        // The kernel stands where the losses are: weights must be known by then. Other readers of the losses
+        // do not matter: the gradient, seeded by the mean alone, does not come from them.
+        let known = |weights: TensorId, losses: TensorId| {
+            graph.tensor(weights).role != Role::Computed || weights < losses
+        };
         if let (Some(losses), Some(mean)) = (losses, mean)
-            && readers(losses).all(|r| r == mean)
+            && known(m.inputs[0], losses)
         {
             found.push(FusedLoss { sparse, label_smoothing, losses, mean, mean_grad, grad });
         }
