@@ -16,7 +16,6 @@ pub(crate) struct Scratch {
     pub(crate) work: Work,
     pub(crate) cache: Cache,
     /// A word in the alphabet of bytes.
-    #[allow(dead_code)]
     pub(crate) mapped: String,
 }
 

@@ -9,14 +9,15 @@ pub(crate) const SPACE: u8 = 1;
 /// `\w`: letters, marks, decimal digits, connectors.
 pub(crate) const WORD: u8 = 2;
 /// `\p{L}`: letters.
-#[allow(dead_code)]
 pub(crate) const LETTER: u8 = 4;
 /// `\p{N}`: numbers.
-#[allow(dead_code)]
 pub(crate) const NUMBER: u8 = 8;
+/// Punctuation as BERT has it: `\p{P}` of Unicode 8 and all ASCII marks.
+pub(crate) const PUNCTUATION: u8 = 16;
 
 /// The patterns of the bits, in their order.
-const PATTERNS: [&str; 4] = [r"\s", r"\w", r"\p{L}", r"\p{N}"];
+const PATTERNS: [&str; 5] =
+    [r"\s", r"\w", r"\p{L}", r"\p{N}", r"[[\p{P}&&\p{age:8.0}]!-/:-@\[-`{-~]"];
 
 /// The bits of each code point, 1.1 MB; only pages of characters that occur are touched after it was made.
 static CLASSES: LazyLock<Vec<u8>> = LazyLock::new(|| {

@@ -23,6 +23,8 @@ pub(crate) struct Cutter<'a, 'e> {
     behavior: Behavior,
     emit: &'e mut dyn FnMut(&str, bool),
     first: bool,
+    /// Whether matches are what is between.
+    pub(crate) invert: bool,
     /// Where the part that waits for the next one begins and whether the last part was a match.
     start: usize,
     end: usize,
@@ -37,19 +39,13 @@ impl<'a, 'e> Cutter<'a, 'e> {
         behavior: Behavior,
         emit: &'e mut dyn FnMut(&str, bool),
     ) -> Cutter<'a, 'e> {
-        Cutter { text, behavior, emit, first, start: 0, end: 0, was_match: false }
+        Cutter { text, behavior, emit, first, invert: false, start: 0, end: 0, was_match: false }
     }
 
     /// Takes the match `start..end`.
     pub(crate) fn found(&mut self, start: usize, end: usize) {
         self.part(start, false);
         self.part(end, true);
-    }
-
-    /// What is after `at` is in another piece than what is before.
-    pub(crate) fn boundary(&mut self, at: usize) {
-        self.part(at, false);
-        self.flush();
     }
 
     /// Takes the rest of the text.
@@ -60,9 +56,10 @@ impl<'a, 'e> Cutter<'a, 'e> {
 
     /// Takes the part up to `end`.
     fn part(&mut self, end: usize, is_match: bool) {
-        if end <= self.end {
+        if end < self.end || (end == self.end && !is_match) {
             return;
         }
+        let is_match = is_match != self.invert;
         let joins = match self.behavior {
             Behavior::Removed | Behavior::Isolated => false,
             Behavior::Contiguous => is_match == self.was_match,

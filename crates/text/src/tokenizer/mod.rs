@@ -6,16 +6,19 @@
 //! - [`Tokenizer`]: trained from texts or read from a `tokenizer.json`; encodes and decodes
 
 mod added;
+mod byte_level;
 mod cache;
 mod classes;
 mod cut;
 mod decoder;
 mod json;
 mod model;
+mod pattern;
 mod pre_tokenizer;
 mod random;
 mod spec;
 mod train;
+mod train_bpe;
 mod vocabulary;
 
 #[cfg(test)]
@@ -42,6 +45,8 @@ pub struct Tokenizer {
     normalized: Finder,
     vocabulary: usize,
     special: Special,
+    /// Whether the model sees the bytes of words as characters.
+    bytes: bool,
     pool: Pool,
 }
 
@@ -68,7 +73,7 @@ impl Tokenizer {
         Tokenizer::new(match spec {
             TokenizerSpec::Characters(spec) => train::characters(spec, texts)?,
             TokenizerSpec::Words(spec) => train::words(spec, texts)?,
-            TokenizerSpec::Bpe(_) => return Err(TextError::new("not yet")),
+            TokenizerSpec::Bpe(spec) => train_bpe::bpe(spec, texts)?,
             TokenizerSpec::File(path) => {
                 let message = format!("the tokenizer {path} is read, not trained");
                 return Err(TextError::new(message));
@@ -109,18 +114,23 @@ impl Tokenizer {
             Finder::new(tokens.map(|token| (token.content.clone(), token.clone())).collect())
         };
         let (raw, normalized) = (of(false), of(true));
+        let bytes = match &parts.pre_tokenizer {
+            Some(pre_tokenizer) => pre_tokenizer.maps_bytes()?,
+            None => false,
+        };
         let mut tokenizer = Tokenizer {
             parts,
             raw,
             normalized,
             vocabulary: size,
             special: Special::default(),
+            bytes,
             pool: Pool::default(),
         };
         let first = |names: &[&str]| names.iter().find_map(|name| tokenizer.id(name));
         tokenizer.special = Special {
             pad: first(&["<pad>", "[PAD]", "<|pad|>"]),
-            unknown: tokenizer.parts.model.unknown(),
+            unknown: tokenizer.parts.model.unknown().or(first(&["<unk>", "[UNK]"])),
             begin: first(&["<s>", "<bos>", "[CLS]", "<|begin_of_text|>", "<|startoftext|>"]),
             end: first(&["</s>", "<eos>", "[SEP]", "<|end_of_text|>", "<|endoftext|>"]),
         };
@@ -186,7 +196,15 @@ impl Tokenizer {
                 return;
             }
             let before = ids.len();
-            let left = model.encode(word, &mut scratch.work, dropout.as_deref_mut(), ids);
+            let mapped = match self.bytes {
+                true => {
+                    scratch.mapped.clear();
+                    byte_level::map(word, &mut scratch.mapped);
+                    &scratch.mapped
+                }
+                false => word,
+            };
+            let left = model.encode(mapped, &mut scratch.work, dropout.as_deref_mut(), ids);
             if caches {
                 scratch.cache.put(word, &ids[before..], left);
             }

@@ -13,7 +13,7 @@ use crate::TextError;
 pub(crate) const SPECIAL: [&str; 4] = ["<pad>", "<unk>", "<s>", "</s>"];
 
 /// The special tokens as added tokens.
-fn special() -> Vec<AddedToken> {
+pub(crate) fn special() -> Vec<AddedToken> {
     let tokens = SPECIAL.iter().enumerate();
     tokens.map(|(id, token)| AddedToken::special(id as i32, token)).collect()
 }
@@ -79,7 +79,7 @@ pub(crate) fn words(
 }
 
 /// The words of texts and how often each occurs, in no order.
-fn count(
+pub(crate) fn count(
     pre_tokenizer: &PreTokenizer,
     texts: &mut dyn Iterator<Item = &str>,
 ) -> Vec<(Box<str>, u64)> {

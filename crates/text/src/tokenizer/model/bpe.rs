@@ -97,6 +97,14 @@ impl Bpe {
         Bpe::new(vocabulary, Vec::new(), unknown, Options::default())
     }
 
+    /// A model whose characters are bytes, which are never unknown.
+    pub(crate) fn of_bytes(
+        vocabulary: Vocabulary,
+        merges: Vec<(i32, i32)>,
+    ) -> Result<Bpe, TextError> {
+        Bpe::new(vocabulary, merges, None, Options::default())
+    }
+
     fn new(
         vocabulary: Vocabulary,
         merges: Vec<(i32, i32)>,
