@@ -5,6 +5,12 @@
 //!
 //! - [`tokenizer`]: characters, words, byte-level BPE; trained, read and written
 //! - [`score`]: BLEU, chrF, TER, ROUGE
+//! - [`TextError`]: what can go wrong
+#![forbid(unsafe_code)]
 
+mod error;
 pub mod score;
 pub mod tokenizer;
+
+pub use error::TextError;
+pub use tokenizer::{Tokenizer, TokenizerSpec};

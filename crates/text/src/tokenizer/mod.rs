@@ -1,0 +1,259 @@
+//! Tokenizers: a text becomes ids, and ids a text.
+//!
+//! # Layout
+//!
+//! - [`TokenizerSpec`]: which tokenizer, as a recipe names it
+//! - [`Tokenizer`]: trained from texts or read from a `tokenizer.json`; encodes and decodes
+
+mod added;
+mod byte_level;
+mod cache;
+mod classes;
+mod cut;
+mod decoder;
+mod json;
+mod model;
+mod pattern;
+mod pre_tokenizer;
+mod random;
+mod spec;
+mod train;
+mod train_bpe;
+mod vocabulary;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use spec::{BpeSpec, CharactersSpec, TokenizerSpec, WordsSpec};
+
+use crate::TextError;
+use added::{AddedToken, Finder};
+use cache::{Pool, Scratch};
+use json::Parts;
+use model::Dropout;
+use random::Stream;
+
+/// A trained tokenizer. It encodes from many threads at once; each has a cache of words.
+///
+/// Special tokens are found in texts too, as in Python: the text `</s>` becomes the id of `</s>`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tokenizer {
+    parts: Parts,
+    /// Tokens that are looked for in the text as it is, and in the normalized text.
+    raw: Finder,
+    normalized: Finder,
+    vocabulary: usize,
+    special: Special,
+    /// Whether the model sees the bytes of words as characters.
+    bytes: bool,
+    pool: Pool,
+}
+
+/// The ids of special tokens, where a tokenizer has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Special {
+    /// Fills up shorter samples.
+    pub pad: Option<i32>,
+    /// Stands for what the vocabulary lacks.
+    pub unknown: Option<i32>,
+    /// Begins a text.
+    pub begin: Option<i32>,
+    /// Ends a text.
+    pub end: Option<i32>,
+}
+
+impl Tokenizer {
+    /// Trains a tokenizer. [`TokenizerSpec::File`] is an error here: [`Tokenizer::from_json`] reads it.
+    pub fn train(
+        spec: &TokenizerSpec,
+        texts: &mut dyn Iterator<Item = &str>,
+    ) -> Result<Tokenizer, TextError> {
+        spec.check()?;
+        Tokenizer::new(match spec {
+            TokenizerSpec::Characters(spec) => train::characters(spec, texts)?,
+            TokenizerSpec::Words(spec) => train::words(spec, texts)?,
+            TokenizerSpec::Bpe(spec) => train_bpe::bpe(spec, texts)?,
+            TokenizerSpec::File(path) => {
+                let message = format!("the tokenizer {path} is read, not trained");
+                return Err(TextError::new(message));
+            }
+        })
+    }
+
+    /// Reads a Hugging Face `tokenizer.json`. What it needs and is not supported is an error.
+    pub fn from_json(json: &str) -> Result<Tokenizer, TextError> {
+        Tokenizer::new(Parts::read(json)?)
+    }
+
+    /// The `tokenizer.json` of this tokenizer: read again it is an equal one, and the Python package
+    /// `tokenizers` gives the same ids with it.
+    pub fn to_json(&self) -> String {
+        self.parts.write()
+    }
+
+    fn new(parts: Parts) -> Result<Tokenizer, TextError> {
+        let vocabulary = parts.model.vocabulary();
+        let mut size = vocabulary.len();
+        for token in &parts.added_tokens {
+            let known = vocabulary.id(&token.content);
+            if !(0..spec::MOST_TOKENS as i32).contains(&token.id)
+                || known.is_some_and(|id| id != token.id)
+            {
+                return Err(TextError::new(format!(
+                    "tokenizer.json, `added_tokens`: `{}` has the id {}, which is {}",
+                    token.content,
+                    token.id,
+                    known.map_or("out of range".into(), |id| format!("{id} in the vocabulary"))
+                )));
+            }
+            size = size.max(token.id as usize + 1);
+        }
+        let of = |normalized: bool| {
+            let tokens = parts.added_tokens.iter().filter(|token| token.normalized == normalized);
+            Finder::new(tokens.map(|token| (token.content.clone(), token.clone())).collect())
+        };
+        let (raw, normalized) = (of(false), of(true));
+        let bytes = match &parts.pre_tokenizer {
+            Some(pre_tokenizer) => pre_tokenizer.maps_bytes()?,
+            None => false,
+        };
+        let mut tokenizer = Tokenizer {
+            parts,
+            raw,
+            normalized,
+            vocabulary: size,
+            special: Special::default(),
+            bytes,
+            pool: Pool::default(),
+        };
+        let first = |names: &[&str]| names.iter().find_map(|name| tokenizer.id(name));
+        tokenizer.special = Special {
+            pad: first(&["<pad>", "[PAD]", "<|pad|>"]),
+            unknown: tokenizer.parts.model.unknown().or(first(&["<unk>", "[UNK]"])),
+            begin: first(&["<s>", "<bos>", "[CLS]", "<|begin_of_text|>", "<|startoftext|>"]),
+            end: first(&["</s>", "<eos>", "[SEP]", "<|end_of_text|>", "<|endoftext|>"]),
+        };
+        Ok(tokenizer)
+    }
+
+    /// Appends the ids of a text. No special token is added. A character that the vocabulary lacks is
+    /// `<unk>`; where there is none it is left out, and the number of those is returned.
+    pub fn encode(&self, text: &str, ids: &mut Vec<i32>) -> usize {
+        self.pool.with(|scratch| self.run(text, scratch, None, ids))
+    }
+
+    /// The same with BPE-dropout (Provilkov et al. 2020): each merge is skipped at this rate, so that a
+    /// text has other ids with another seed. The ids are a function of the arguments alone.
+    pub fn encode_with_dropout(
+        &self,
+        text: &str,
+        rate: f32,
+        seed: u64,
+        ids: &mut Vec<i32>,
+    ) -> usize {
+        let mut dropout = Dropout { rate, random: Stream::new(seed) };
+        self.pool.with(|scratch| self.run(text, scratch, Some(&mut dropout), ids))
+    }
+
+    fn run(
+        &self,
+        text: &str,
+        scratch: &mut Scratch,
+        mut dropout: Option<&mut Dropout>,
+        ids: &mut Vec<i32>,
+    ) -> usize {
+        let mut left_out = 0;
+        let mut start = true;
+        self.raw.split(text, |part, token| {
+            match token {
+                Some(id) => ids.push(id),
+                None => self.normalized.split(part, |part, token| match token {
+                    Some(id) => ids.push(id),
+                    None => left_out += self.words(part, start, scratch, &mut dropout, ids),
+                }),
+            }
+            start = false;
+        });
+        left_out
+    }
+
+    /// Encodes a text without added tokens.
+    fn words(
+        &self,
+        text: &str,
+        start: bool,
+        scratch: &mut Scratch,
+        dropout: &mut Option<&mut Dropout>,
+        ids: &mut Vec<i32>,
+    ) -> usize {
+        let mut left_out = 0;
+        let model = &self.parts.model;
+        let caches = model.caches() && dropout.is_none();
+        let mut word = |word: &str, _: bool| {
+            if caches && let Some(left) = scratch.cache.get(word, ids) {
+                left_out += left;
+                return;
+            }
+            let before = ids.len();
+            let mapped = match self.bytes {
+                true => {
+                    scratch.mapped.clear();
+                    byte_level::map(word, &mut scratch.mapped);
+                    &scratch.mapped
+                }
+                false => word,
+            };
+            let left = model.encode(mapped, &mut scratch.work, dropout.as_deref_mut(), ids);
+            if caches {
+                scratch.cache.put(word, &ids[before..], left);
+            }
+            left_out += left;
+        };
+        match &self.parts.pre_tokenizer {
+            Some(pre_tokenizer) => pre_tokenizer.cut(text, start, &mut word),
+            None => word(text, start),
+        }
+        left_out
+    }
+
+    /// The text of ids. Special tokens are left out, and so are ids that are unknown.
+    pub fn decode(&self, ids: &[i32]) -> String {
+        let tokens = ids.iter().filter_map(|&id| match self.added(id) {
+            Some(added) => (!added.special).then_some(added.content.as_str()),
+            None => self.parts.model.vocabulary().token(id),
+        });
+        match &self.parts.decoder {
+            Some(decoder) => decoder.decode(tokens.map(str::to_owned).collect()).concat(),
+            None => tokens.collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// The number of ids: they are `0..vocabulary`.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    /// The token of an id.
+    pub fn token(&self, id: i32) -> Option<&str> {
+        match self.added(id) {
+            Some(added) => Some(&added.content),
+            None => self.parts.model.vocabulary().token(id),
+        }
+    }
+
+    /// The id of a token.
+    pub fn id(&self, token: &str) -> Option<i32> {
+        let added = self.parts.added_tokens.iter().find(|added| added.content == token);
+        added.map(|added| added.id).or_else(|| self.parts.model.vocabulary().id(token))
+    }
+
+    /// The ids of pad, unknown, begin and end, where it has them.
+    pub fn special(&self) -> Special {
+        self.special
+    }
+
+    fn added(&self, id: i32) -> Option<&AddedToken> {
+        self.parts.added_tokens.iter().find(|added| added.id == id)
+    }
+}
