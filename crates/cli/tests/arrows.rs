@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("drift", &[], &[]),
     ("page", &[], &[]),
     ("graph", &["fields"], &[]),
-    ("data", &["fields", "table"], &[]),
+    ("data", &["fields", "table", "text"], &[]),
     ("plan", &["graph"], &[]),
     ("nn", &["fields", "graph"], &[]),
     ("cpu", &["plan", "graph"], &["nn"]),

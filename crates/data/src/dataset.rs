@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidemill_fields::{Batch, DType, Field, Row, Signature, Truth};
 use tidemill_table::{Known, Understood};
+use tidemill_text::Tokenizer;
 
 use crate::{Result, fingerprint};
 
@@ -168,6 +169,11 @@ pub trait Dataset: Send + Sync {
 
     /// What columns and labels were taken for, where the source is a table.
     fn understood(&self) -> Option<&Understood> {
+        None
+    }
+
+    /// What makes ids of texts, where samples are texts and the model reads tokens.
+    fn tokenizer(&self) -> Option<&Arc<Tokenizer>> {
         None
     }
 

@@ -1,6 +1,9 @@
 //! Samples of several fields in memory: sequences, numbers and labels side by side.
 
+use std::sync::Arc;
+
 use tidemill_fields::{DType, Field, Row, Signature};
+use tidemill_text::Tokenizer;
 
 use crate::{Dataset, Error, Info, Result};
 
@@ -85,6 +88,10 @@ pub struct FieldsDataset {
     origins: Vec<String>,
     /// Sequences longer than their field allows.
     cut: usize,
+    /// What made the ids of texts.
+    tokenizer: Option<Arc<Tokenizer>>,
+    /// What people should know of the samples.
+    notes: Vec<String>,
 }
 
 impl FieldsDataset {
@@ -110,7 +117,15 @@ impl FieldsDataset {
             signature: Signature::new(fields, None).into(),
             ..Info::default()
         };
-        Ok(FieldsDataset { info, inputs: values, truth: None, origins: Vec::new(), cut })
+        Ok(FieldsDataset {
+            info,
+            inputs: values,
+            truth: None,
+            origins: Vec::new(),
+            cut,
+            tokenizer: None,
+            notes: Vec::new(),
+        })
     }
 
     /// The same samples with labels: a class, a class for each position, or target values.
@@ -152,6 +167,21 @@ impl FieldsDataset {
     #[must_use]
     pub fn with_origins(mut self, origins: Vec<String>) -> FieldsDataset {
         self.origins = origins;
+        self
+    }
+
+    /// Says what made the ids of texts.
+    #[must_use]
+    pub fn with_tokenizer(mut self, tokenizer: Arc<Tokenizer>) -> FieldsDataset {
+        self.info.num_classes = self.info.num_classes.map(|_| tokenizer.vocabulary());
+        self.tokenizer = Some(tokenizer);
+        self
+    }
+
+    /// Says what people should know of the samples.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Vec<String>) -> FieldsDataset {
+        self.notes = notes;
         self
     }
 
@@ -213,7 +243,11 @@ impl Dataset for FieldsDataset {
         let what = format!(
             "{cut} samples are longer than the model's {longest} positions; the rest is cut off"
         );
-        if cut > 0 { vec![what] } else { Vec::new() }
+        self.notes.iter().cloned().chain((cut > 0).then_some(what)).collect()
+    }
+
+    fn tokenizer(&self) -> Option<&Arc<Tokenizer>> {
+        self.tokenizer.as_ref()
     }
 
     fn describe(&self, index: usize) -> String {

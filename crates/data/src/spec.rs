@@ -7,16 +7,20 @@
 //! data = { csv = { path = "adult_census/adult.data.gz", header = false, label = -1 } }
 //! data = { text_directory = { path = "reviews/train" } }
 //! data = { tagged = { path = "train.conll" } }
+//! data = { text = { path = "shakespeare.txt", validation_split = 0.1, subset = "training" } }
+//! data = { parallel = { source = "train.en.gz", target = "train.de.gz" } }
 //! ```
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidemill_table::Known;
+use tidemill_text::Tokenizer;
 
 use crate::images::Cache;
 use crate::images::split::Parts;
-use crate::text::{TaggedSpec, TextDirectorySpec};
+use crate::text::{ParallelSpec, TaggedSpec, TextContext, TextDirectorySpec, TextFileSpec};
 use crate::{
     Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, MemoryDataset, NumpySpec, Result,
     TableSpec,
@@ -39,6 +43,10 @@ pub enum DataSpec {
     TextDirectory(TextDirectorySpec),
     /// Words with one class each.
     Tagged(TaggedSpec),
+    /// One long text, for a model of what comes next.
+    Text(TextFileSpec),
+    /// Texts with what they become, such as translations.
+    Parallel(ParallelSpec),
 }
 
 /// What the model takes as input.
@@ -75,6 +83,8 @@ pub struct Like<'a> {
     pub num_classes: Option<usize>,
     /// What was learned of columns and labels.
     pub known: Option<&'a Known>,
+    /// What makes ids of texts.
+    pub tokenizer: Option<&'a Arc<Tokenizer>>,
 }
 
 impl<'a> Like<'a> {
@@ -84,6 +94,7 @@ impl<'a> Like<'a> {
             class_names: data.class_names(),
             num_classes: data.num_classes(),
             known: data.known(),
+            tokenizer: data.tokenizer(),
         }
     }
 }
@@ -100,6 +111,8 @@ impl DataSpec {
             DataSpec::Csv(csv) => vec![&csv.path],
             DataSpec::TextDirectory(texts) => vec![&texts.path],
             DataSpec::Tagged(tagged) => vec![&tagged.path],
+            DataSpec::Text(text) => vec![&text.path],
+            DataSpec::Parallel(pairs) => vec![&pairs.source, &pairs.target],
         }
     }
 
@@ -154,6 +167,13 @@ impl DataSpec {
                 let names = like().map_or(&[][..], |l| l.class_names);
                 Box::new(spec.open(resolve, self.tokens(want)?, names)?)
             }
+            // The context says how long samples are.
+            Self::Text(spec) => {
+                return Ok(Box::new(spec.open(resolve, like().and_then(|l| l.tokenizer.cloned()))?));
+            }
+            Self::Parallel(spec) => {
+                return Ok(Box::new(spec.open(resolve, like().and_then(|l| l.tokenizer.cloned()))?));
+            }
         };
         self.check_shape(data.as_ref(), want)?;
         Ok(data)
@@ -168,6 +188,8 @@ impl DataSpec {
             Self::Csv(spec) => &spec.path,
             Self::TextDirectory(spec) => &spec.path,
             Self::Tagged(spec) => &spec.path,
+            Self::Text(spec) => &spec.path,
+            Self::Parallel(spec) => &spec.source,
         }
     }
 
@@ -184,6 +206,10 @@ impl DataSpec {
             Self::Csv(spec) => (spec.path, spec.limit) = (String::new(), None),
             Self::TextDirectory(spec) => spec.path = String::new(),
             Self::Tagged(spec) => spec.path = String::new(),
+            Self::Text(spec) => {
+                (spec.path, spec.context) = (String::new(), TextContext::default());
+            }
+            Self::Parallel(spec) => *spec = ParallelSpec::new("", ""),
         }
     }
 
@@ -196,7 +222,7 @@ impl DataSpec {
             Self::Idx(spec) => !spec.class_names.is_empty(),
             Self::Numpy(spec) => !spec.class_names.is_empty(),
             Self::Tagged(spec) => !spec.class_names.is_empty(),
-            Self::Csv(_) => false,
+            Self::Csv(_) | Self::Text(_) | Self::Parallel(_) => false,
         }
     }
 

@@ -13,4 +13,4 @@ pub mod score;
 pub mod tokenizer;
 
 pub use error::TextError;
-pub use tokenizer::{Tokenizer, TokenizerSpec};
+pub use tokenizer::{BpeSpec, CharactersSpec, Special, Tokenizer, TokenizerSpec, WordsSpec};

@@ -1,15 +1,23 @@
-//! Texts as sequences of word ids.
+//! Texts as sequences of ids.
 //!
 //! - [`words`]: the words of a text and their ids
 //! - [`TextDirectorySpec`]: a folder of texts with one sub-folder for each class
 //! - [`TaggedSpec`]: words with a class each, one a line
+//! - [`TextFileSpec`]: a long text in windows; [`ParallelSpec`]: texts with what they become; both by the
+//!   tokenizer of the run ([`TextContext`])
 
 mod folder;
+mod parallel;
 mod tagged;
+mod tokens;
+mod windows;
 pub mod words;
 
 pub use folder::{TextDirectorySpec, files_below};
+pub use parallel::ParallelSpec;
 pub use tagged::TaggedSpec;
+pub use tokens::TextContext;
+pub use windows::{TextFileSpec, Windows};
 
 use std::path::Path;
 

@@ -1,0 +1,96 @@
+//! What all data of tokens shares: the tokenizer, trained or taken over, and how long samples may be.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidemill_text::{Tokenizer, TokenizerSpec};
+
+use crate::source;
+use crate::{Error, Result};
+
+/// What other sections of a recipe say of texts.
+#[derive(Clone, Debug, Default)]
+pub struct TextContext {
+    /// How the tokenizer is made.
+    pub tokenizer: Option<TokenizerSpec>,
+    /// The tokenizer of the run, once there is one.
+    pub trained: Option<Arc<Tokenizer>>,
+    /// The most tokens of a sample, or of each of its sides.
+    pub lengths: Vec<usize>,
+}
+
+/// They are compared where they are said.
+impl PartialEq for TextContext {
+    fn eq(&self, _: &TextContext) -> bool {
+        true
+    }
+}
+
+impl TextContext {
+    /// The most tokens of side `side`.
+    pub(crate) fn length(&self, side: usize, path: &Path) -> Result<usize> {
+        self.lengths.get(side).copied().ok_or_else(|| {
+            Error::option(format!(
+                "{}: texts are for models of tokens; give the model decoder_only = {{ ... }} or \
+                 encoder_decoder = {{ ... }}",
+                path.display()
+            ))
+        })
+    }
+
+    /// The run's tokenizer, or `like`, that of the training data, or a new one of these texts.
+    pub(crate) fn tokenizer(
+        &self,
+        resolve: &dyn Fn(&str) -> PathBuf,
+        like: Option<Arc<Tokenizer>>,
+        texts: &mut dyn Iterator<Item = &str>,
+    ) -> Result<Arc<Tokenizer>> {
+        if let Some(known) = self.trained.clone().or(like) {
+            return Ok(known);
+        }
+        let wrong = |e: tidemill_text::TextError| Error::option(format!("text.tokenizer: {e}"));
+        match &self.tokenizer {
+            None => Err(Error::option(
+                "the recipe says no text.tokenizer; add [text] with tokenizer = { characters = {} } or \
+                 { bpe = { vocabulary = 4000 } }",
+            )),
+            Some(TokenizerSpec::File(name)) => {
+                let path = resolve(name);
+                let json = super::read(&path)?;
+                let read = Tokenizer::from_json(&json);
+                let tokenizer = read.map_err(|e| Error::format(&path, e.to_string()))?;
+                Ok(Arc::new(tokenizer))
+            }
+            Some(spec) => Tokenizer::train(spec, texts).map(Arc::new).map_err(wrong),
+        }
+    }
+}
+
+/// A text file, inflated where it is gzip. Bytes that are not valid UTF-8 are an error with their line.
+pub(crate) fn read_utf8(path: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    let mut reader = source::open(path)?;
+    std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(|e| source::read_error(path, e))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        let line = 1 + bytes[..at].iter().filter(|&&b| b == b'\n').count();
+        let what = format!(
+            "line {line} is not valid UTF-8 (byte 0x{:02x}); convert the file, such as with iconv -f \
+             latin1 -t utf8",
+            bytes[at]
+        );
+        Error::format(path, what)
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
+/// How many characters a tokenizer had no token for, in a sentence.
+pub(crate) fn unknown_in_words(unknown: usize) -> Option<String> {
+    let (characters, have) = if unknown == 1 { ("character", "has") } else { ("characters", "have") };
+    (unknown > 0).then(|| {
+        format!("{unknown} {characters} of the texts {have} no token of their own in the vocabulary")
+    })
+}
