@@ -169,10 +169,14 @@ impl DataSpec {
             }
             // The context says how long samples are.
             Self::Text(spec) => {
-                return Ok(Box::new(spec.open(resolve, like().and_then(|l| l.tokenizer.cloned()))?));
+                return Ok(Box::new(
+                    spec.open(resolve, like().and_then(|l| l.tokenizer.cloned()))?,
+                ));
             }
             Self::Parallel(spec) => {
-                return Ok(Box::new(spec.open(resolve, like().and_then(|l| l.tokenizer.cloned()))?));
+                return Ok(Box::new(
+                    spec.open(resolve, like().and_then(|l| l.tokenizer.cloned()))?,
+                ));
             }
         };
         self.check_shape(data.as_ref(), want)?;

@@ -156,7 +156,8 @@ impl Builder<'_> {
             Some(dim) => dim,
             None if units.is_multiple_of(spec.heads) => units / spec.heads,
             None => {
-                let (heads, what) = (spec.heads, "values of a position are no whole number for each");
+                let (heads, what) =
+                    (spec.heads, "values of a position are no whole number for each");
                 return Err(GraphError::new(format!("{units} {what} of {heads} heads"))
                     .help("choose units that heads divides, or say head_units"));
             }

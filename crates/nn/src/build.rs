@@ -371,10 +371,14 @@ impl Builder<'_> {
     fn plain(&mut self, layer: &LayerSpec, x: TensorId) -> Result<TensorId, GraphError> {
         use LayerSpec::*;
         match layer {
-            Residual(_) | Concat(_) | Repeat { .. } | Conv1d(_) | Attention(_) | Encode(_)
-            | Positions(_) | Custom(_) => {
-                Err(GraphError::new("is built as a block; please report it"))
-            }
+            Residual(_)
+            | Concat(_)
+            | Repeat { .. }
+            | Conv1d(_)
+            | Attention(_)
+            | Encode(_)
+            | Positions(_)
+            | Custom(_) => Err(GraphError::new("is built as a block; please report it")),
             Flatten {} => {
                 let shape = self.graph.shape(x);
                 let flat = vec![shape[0], shape[1..].iter().product()];

@@ -8,6 +8,7 @@
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`task`]: what outputs mean, how wrong they are.
 //! - [`training`]: all of them together as training, evaluation and inference graphs.
+//! - [`transformer`]: models that are given by a few numbers.
 //! - [`mod@check`]: what looks wrong before the first step.
 #![forbid(unsafe_code)]
 
@@ -35,6 +36,7 @@ pub mod schedule;
 pub mod task;
 mod time;
 pub mod training;
+pub mod transformer;
 mod validate;
 
 pub use activation::Activation;
@@ -61,3 +63,4 @@ pub use training::{
     Extent, TrainingOptions, evaluation_graph, evaluation_graph_with, inference_graph,
     initial_state, training_graph, training_graph_with,
 };
+pub use transformer::{DecoderOnlySpec, EncoderDecoderSpec, Share};

@@ -534,7 +534,12 @@ fn mean_but_first(graph: &mut Graph, losses: TensorId) -> Result<TensorId, Graph
 }
 
 /// An input whose name has no scope before it; the one that is there where another loss has it too.
-pub(crate) fn top_level_input(graph: &mut Graph, name: &str, shape: &[usize], dtype: DType) -> TensorId {
+pub(crate) fn top_level_input(
+    graph: &mut Graph,
+    name: &str,
+    shape: &[usize],
+    dtype: DType,
+) -> TensorId {
     if let Some(id) = graph.find(name) {
         return id;
     }

@@ -6,6 +6,7 @@ use crate::hedge::HedgedDepth;
 use crate::layer::{
     BatchNormSpec, Conv2dSpec, DenseSpec, EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec,
 };
+use crate::transformer::{DecoderOnlySpec, EncoderDecoderSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tidemill_fields::{DType, Dim, Field, Signature};
@@ -108,8 +109,15 @@ pub struct ModelSpec {
     /// branches name them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, InputSpec>,
-    /// The layers, in order.
+    /// The layers, in order. Left out where one of the next two keys stands for them.
+    #[serde(default)]
     pub layers: Vec<LayerSpec>,
+    /// Stands for the input and layers of a model of what comes next in a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder_only: Option<DecoderOnlySpec>,
+    /// Stands for the inputs and layers of a model that reads one text and writes another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder_decoder: Option<EncoderDecoderSpec>,
     /// Layers that do not learn, by path, such as `layers.0` or `layers.2.residual`, with all layers
     /// inside them: their weights stay as they are, and batch norm uses its running statistics. None by
     /// default.
@@ -168,6 +176,8 @@ impl ModelSpec {
             input,
             inputs: BTreeMap::new(),
             layers: vec![],
+            decoder_only: None,
+            encoder_decoder: None,
             frozen: vec![],
             hedged_depth: None,
         }

@@ -109,7 +109,9 @@ impl Task {
     /// The class that a truth is; the greatest of several values.
     pub fn class(self, truth: Truth<'_>) -> Option<usize> {
         match (truth, self) {
-            (Truth::Values(v), Task::Classes | Task::Tokens | Task::Values | Task::Counts) => Some(argmax(v)),
+            (Truth::Values(v), Task::Classes | Task::Tokens | Task::Values | Task::Counts) => {
+                Some(argmax(v))
+            }
             (truth, _) => truth.class(),
         }
     }
@@ -127,7 +129,9 @@ impl Task {
                 errors.sum::<f64>() / classes.len().max(1) as f64
             }
             (Task::Classes | Task::Tokens, Truth::Class(class)) => wrong(argmax(logits) != class),
-            (Task::Classes | Task::Tokens, Truth::Values(values)) => wrong(argmax(logits) != argmax(values)),
+            (Task::Classes | Task::Tokens, Truth::Values(values)) => {
+                wrong(argmax(logits) != argmax(values))
+            }
             (Task::Binary, truth) => {
                 let errors = logits.iter().enumerate().map(|(o, &logit)| {
                     wrong((logit > 0.0) != (truth.target(o, logits.len()) > 0.5))

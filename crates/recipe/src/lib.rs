@@ -7,7 +7,7 @@
 //! - [`RecipeFile`]: a recipe with its text; `locate` finds the line of a key, `message` says what
 //!   is wrong, `edit` sets values
 //! - [`Recipe`] and its sections, with the default of each key; [`online`] is the largest
-//! - [`tables`]: what it says about tables and streams of rows
+//! - [`tables`]: what it says about tables and streams of rows; `tokens`: about texts
 //! - [`DataPaths`]: where data files are; [`data`]: the datasets, opened and shaped for the loss
 //! - [`engine_spec`], [`evaluate_options`]: what a recipe compiles to, and how it is measured
 //! - [`init`]: a commented recipe for data that is there
@@ -26,11 +26,14 @@ pub mod online;
 mod paths;
 mod spec;
 pub mod tables;
+mod tokens;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use tidemill_engine::data::DataSpec;
+use tidemill_engine::data::tokens::Tokenizer;
 use toml_edit::{Document, DocumentMut};
 
 pub use tidemill_drift as drift;
@@ -40,7 +43,7 @@ pub use compile::{engine_spec, evaluate_options};
 pub use paths::{DATA_VARIABLE, DataPaths};
 pub use spec::{
     BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec, StopSpec,
-    Target, TrainingSpec,
+    Target, TextSpec, TrainingSpec,
 };
 
 use edit::Override;
@@ -55,6 +58,8 @@ pub struct RecipeFile {
     /// Where it was read from.
     pub path: PathBuf,
     source: Source,
+    /// What makes tokens of texts, once it is trained or read.
+    tokenizer: Option<Arc<Tokenizer>>,
 }
 
 /// The text of a recipe, and what was set over it.
@@ -86,8 +91,10 @@ impl RecipeFile {
     pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<RecipeFile> {
         let source = Source::parse(text, path, overrides)?;
         let recipe: Recipe = source.read()?;
-        let file = RecipeFile { recipe, path: path.to_owned(), source };
+        let mut file = RecipeFile { recipe, path: path.to_owned(), source, tokenizer: None };
         file.check_kind()?;
+        file.check_tokens()?;
+        file.expand()?;
         file.recipe.check().map_err(|(key, message)| file.error_at(&key, &message))?;
         Ok(file)
     }
@@ -97,8 +104,17 @@ impl RecipeFile {
     pub fn error_at(&self, key: &str, message: &str) -> Error {
         let segments = locate::parse_key(key);
         let first = segments.first().map(String::as_str).unwrap_or_default();
-        let known =
-            ["model", "training", "batch", "stream", "online", "stop", "checkpoint", "report"];
+        let known = [
+            "model",
+            "training",
+            "batch",
+            "text",
+            "stream",
+            "online",
+            "stop",
+            "checkpoint",
+            "report",
+        ];
         let full = if known.contains(&first) {
             segments
         } else {
@@ -112,7 +128,13 @@ impl RecipeFile {
         let gives_model = self.gives(&["model"]);
         if self.recipe.online.linear.is_none() {
             self.check_units()?;
-            return if gives_model { Ok(()) } else { Err(self.error_at("model", "is missing")) };
+            if !gives_model {
+                return Err(self.error_at("model", "is missing"));
+            }
+            if !self.gives(&["model", "layers"]) && !self.recipe.model.is_short() {
+                return Err(self.error_at("model.layers", "is missing"));
+            }
+            return Ok(());
         }
         let both = match (gives_model, self.gives_optimizer()) {
             (true, _) => "model",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use tidemill_engine::data::tokens::TokenizerSpec;
 use tidemill_engine::data::{DataSpec, MAX_THREADS};
 use tidemill_engine::nn::{LossSpec, ModelSpec, OptimizerSpec};
 use tidemill_stream::FormatSpec;
@@ -22,6 +23,9 @@ pub struct Recipe {
     /// Training on stored data: which data, and for how long.
     #[serde(default)]
     pub batch: BatchSpec,
+    /// How texts become tokens.
+    #[serde(default)]
+    pub text: TextSpec,
     /// The format of a stream's events.
     #[serde(default)]
     pub stream: FormatSpec,
@@ -37,6 +41,16 @@ pub struct Recipe {
     /// The HTML report of a run.
     #[serde(default)]
     pub report: ReportSpec,
+}
+
+/// `[text]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextSpec {
+    /// What makes tokens of texts; trained on the training data, or a `tokenizer.json` of Hugging Face. It is kept in
+    /// checkpoints. Required by data of tokens (`text`, `parallel`).
+    #[serde(default)]
+    pub tokenizer: Option<TokenizerSpec>,
 }
 
 /// `[training]`

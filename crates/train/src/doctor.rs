@@ -84,6 +84,11 @@ pub fn examine(file: &RecipeFile) -> Result<Vec<Finding>> {
 pub fn examine_and_describe(file: &RecipeFile) -> Result<(Vec<Finding>, Vec<String>)> {
     file.only_network()?;
     let data = RunData::open(file, &DataPaths::new(&file.path), None)?;
+    let mut file = file.clone();
+    if let Some(tokenizer) = data.train.tokenizer() {
+        file.set_tokenizer(tokenizer.clone())?;
+    }
+    let file = &file;
     let mut findings = check_all(file, &data);
     findings.extend(check_samples("batch.data", data.train.as_ref()));
     if let Some(validation) = &data.validation {

@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use tidemill_engine::Training;
 use tidemill_engine::checkpoint::{
-    Checkpoint, Checkpoints, Course, EpochFigures, Meta, state_sha256,
+    Attachment, Checkpoint, Checkpoints, Course, EpochFigures, Meta, state_sha256,
 };
+use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::data::{DataSpec, FillCost, Known, Loader, LoaderOptions, Order};
 use tidemill_engine::engine::{Engine, EngineSpec};
 use tidemill_engine::error::{Error, Result};
@@ -77,9 +78,12 @@ pub fn train(
     if let Some(text) = restore_folder(&options.out)? {
         watch(Event::Notice(&text));
     }
-    let known = known(&file, options)?;
+    let (known, tokenizer) = known(&file, options)?;
+    if let Some(tokenizer) = tokenizer {
+        file.set_tokenizer(tokenizer)?;
+    }
     let Start { data, mut engine, reading, budget } =
-        open(&file, &paths, known.as_ref(), options, watch)?;
+        open(&mut file, &paths, known.as_ref(), options, watch)?;
     tell_notes(&data, watch);
     check_validation(&data, &reading)?;
     let keep = file.recipe.checkpoint.keep;
@@ -116,7 +120,7 @@ pub fn train(
         recipe: &recipe,
         schedule: recipe.training.optimizer.schedule().clone().over(course.run_steps),
         course,
-        base: base_meta(&file, &data, session.resumed.as_ref()),
+        base: base_meta(&file, &data, session.resumed.as_ref())?,
         saved: session.resumed.as_ref().map(|c| c.meta.step),
         session: &mut session,
         validate: &mut validate,
@@ -152,16 +156,30 @@ pub fn train(
     Ok(Outcome { summary, stopped_by, folder: session.folder.clone() })
 }
 
-/// What a run that continues knows of the columns of its table: the table is read as the run knows it.
-fn known(file: &RecipeFile, options: &RunOptions) -> Result<Option<Known>> {
+/// What a run that continues knows of the columns of its table, and its tokenizer: tables and texts are read
+/// as the run knows them.
+fn known(
+    file: &RecipeFile,
+    options: &RunOptions,
+) -> Result<(Option<Known>, Option<Arc<Tokenizer>>)> {
     let is_table = matches!(file.recipe.batch.data, Some(DataSpec::Csv(_)));
-    let Some(run) = options.continued() else { return Ok(None) };
-    if !is_table {
-        return Ok(None);
+    let Some(run) = options.continued() else { return Ok((None, None)) };
+    if !is_table && !file.reads_tokens() {
+        return Ok((None, None));
     }
     let checkpoints = Checkpoints::new(run, file.recipe.checkpoint.keep);
-    let (newest, _) = checkpoints.newest()?;
-    Ok(newest.map(|c| c.meta.known).filter(|known| known.encoder.is_some()))
+    let Some(checkpoint) = checkpoints.newest()?.0 else { return Ok((None, None)) };
+    let tokenizer = tokenizer_of(&checkpoint)?;
+    let known = Some(checkpoint.meta.known).filter(|known| known.encoder.is_some());
+    Ok((known, tokenizer))
+}
+
+/// The tokenizer that a checkpoint holds, if it holds one.
+pub(crate) fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Option<Arc<Tokenizer>>> {
+    let Some(kept) = &checkpoint.meta.tokenizer else { return Ok(None) };
+    let read = Tokenizer::from_json(kept.json());
+    let tokenizer = read.map_err(|e| checkpoint.misfit(&format!("its tokenizer: {e}")))?;
+    Ok(Some(Arc::new(tokenizer)))
 }
 
 /// What a run starts with.
@@ -216,18 +234,25 @@ const LARGE_BATCH: usize = 1024;
 /// Opens the data and compiles the model, at the same time where memory does not matter; a mistake in
 /// the data is reported first.
 fn open(
-    file: &RecipeFile,
+    file: &mut RecipeFile,
     paths: &DataPaths,
     known: Option<&Known>,
     options: &RunOptions,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Start> {
-    let mut spec = engine_spec(file, options.threads);
+    let spec = engine_spec(file, options.threads);
     let small = options.memory.is_none() && spec.batch_size <= LARGE_BATCH;
-    let (data, engine) = match small {
-        true => open_both(file, paths, known, spec.clone())?,
+    // How many tokens the model has is known once the texts are.
+    let waits = file.reads_tokens() && file.tokenizer().is_none();
+    let (data, engine) = match small && !waits {
+        true => open_both(file, paths, known, spec)?,
         false => (RunData::open(file, paths, known)?, None),
     };
+    if let (true, Some(tokenizer)) = (waits, data.train.tokenizer()) {
+        file.set_tokenizer(tokenizer.clone())?;
+    }
+    let file = &*file;
+    let mut spec = engine_spec(file, options.threads);
     let (errors, warnings): (Vec<_>, Vec<_>) =
         doctor::check_all(file, &data).into_iter().partition(|finding| finding.is_error);
     // Also before an error: that a folder of a class is empty may be what explains it.
@@ -373,8 +398,10 @@ fn loader(file: &RecipeFile, data: &RunData, position: u64, reading: &Reading) -
 }
 
 /// The fields of a checkpoint that stay the same. What was learned from a stream stays with the run.
-fn base_meta(file: &RecipeFile, data: &RunData, resumed: Option<&Checkpoint>) -> Meta {
-    Meta {
+fn base_meta(file: &RecipeFile, data: &RunData, resumed: Option<&Checkpoint>) -> Result<Meta> {
+    let tokenizer = file.tokenizer().map(|t| Attachment::of_json(t.to_json())).transpose()?;
+    Ok(Meta {
+        tokenizer,
         class_names: data.class_names.clone(),
         known: match (data.train.known(), resumed) {
             (Some(known), _) => known.clone(),
@@ -383,7 +410,7 @@ fn base_meta(file: &RecipeFile, data: &RunData, resumed: Option<&Checkpoint>) ->
         },
         stream: resumed.and_then(|c| c.meta.stream.clone()),
         ..Meta::new(file.recipe.training.seed, file.recipe.task(), file.sha256())
-    }
+    })
 }
 
 fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Course, Meter) {

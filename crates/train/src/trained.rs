@@ -9,7 +9,7 @@ use tidemill_engine::data::table::{BadRows, Missing};
 use tidemill_engine::data::text::files_below;
 use tidemill_engine::data::{
     DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Known, LabelKind, Like, Loader,
-    LoaderOptions, NumpySpec, TableSpec, TextDirectorySpec,
+    LoaderOptions, NumpySpec, ParallelSpec, TableSpec, TextDirectorySpec, TextFileSpec,
 };
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
@@ -19,6 +19,8 @@ use tidemill_recipe::data::{input_of, open_one};
 use tidemill_recipe::stream::Format;
 use tidemill_recipe::stream::features::Labels;
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
+
+use crate::run::tokenizer_of;
 
 /// The batch that a model is compiled for which only predicts.
 const MOST_ROWS: usize = 1024;
@@ -67,7 +69,7 @@ impl Trained {
     /// Loads the model of the run in the folder `run`.
     pub fn open(run: &Path, weights: Weights, threads: Option<usize>) -> Result<Trained> {
         let folder = RunFolder::open(run)?;
-        let file = RecipeFile::read(&folder.recipe_path(), &[])?;
+        let mut file = RecipeFile::read(&folder.recipe_path(), &[])?;
         file.only_network()?;
         let checkpoints = folder.checkpoints(1);
         let found = match weights {
@@ -80,6 +82,9 @@ impl Trained {
                 run.display()
             )));
         };
+        if let Some(tokenizer) = tokenizer_of(&checkpoint)? {
+            file.set_tokenizer(tokenizer)?;
+        }
         let mut spec = engine_spec(&file, threads);
         // No step of training is taken, so that its memory need not be that of a large batch.
         spec.batch_size = spec.batch_size.min(MOST_ROWS);
@@ -284,7 +289,11 @@ impl Trained {
             }
             DataSpec::Idx(idx) => idx.labels = None,
             DataSpec::Numpy(arrays) => arrays.y = None,
-            DataSpec::ImageDirectory(_) | DataSpec::TextDirectory(_) | DataSpec::Tagged(_) => {}
+            DataSpec::ImageDirectory(_)
+            | DataSpec::TextDirectory(_)
+            | DataSpec::Tagged(_)
+            | DataSpec::Text(_)
+            | DataSpec::Parallel(_) => {}
         }
         self.open_spec(&spec)
     }
@@ -363,6 +372,16 @@ impl Trained {
                     "name one .npz archive, or the .npy file of samples and that of labels",
                 );
             }
+            (DataSpec::Text(text), [path]) => {
+                *text = TextFileSpec { stride: text.stride, ..TextFileSpec::new(path) };
+            }
+            (DataSpec::Text(_), _) => return wrong("name one text file"),
+            (DataSpec::Parallel(pairs), [source, target]) => {
+                *pairs = ParallelSpec::new(source, target);
+            }
+            (DataSpec::Parallel(_), _) => {
+                return wrong("name the file of sources and that of targets");
+            }
             (DataSpec::Idx(_), _) => return wrong("name the file of images and that of labels"),
         }
         Ok(spec)
@@ -374,7 +393,8 @@ impl Trained {
         // Classes keep the numbers of the training data, which is not opened.
         let (class_names, num_classes) = (&self.class_names[..], self.class_names.len());
         let num_classes = Some(num_classes).filter(|&n| n > 0);
-        let like = || Some(Like { class_names, num_classes, known });
+        let tokenizer = self.file.tokenizer();
+        let like = || Some(Like { class_names, num_classes, known, tokenizer });
         open_one(&self.file, "batch.validation", spec, &paths, known, like)
     }
 }

@@ -146,13 +146,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("s"), source).unwrap();
         std::fs::write(dir.path().join("t"), target).unwrap();
-        let tokenizer: TokenizerSpec =
-            toml::from_str::<std::collections::BTreeMap<String, TokenizerSpec>>(
-                "t = { characters = { special = true } }",
-            )
-            .unwrap()
-            .remove("t")
-            .unwrap();
+        let tokenizer: TokenizerSpec = toml::from_str::<
+            std::collections::BTreeMap<String, TokenizerSpec>,
+        >("t = { characters = { special = true } }")
+        .unwrap()
+        .remove("t")
+        .unwrap();
         let context =
             TextContext { tokenizer: Some(tokenizer), trained: None, lengths: vec![4, 4] };
         ParallelSpec { context, ..ParallelSpec::new("s", "t") }.open(&|n| dir.path().join(n), None)

@@ -89,8 +89,11 @@ pub(crate) fn read_utf8(path: &Path) -> Result<String> {
 
 /// How many characters a tokenizer had no token for, in a sentence.
 pub(crate) fn unknown_in_words(unknown: usize) -> Option<String> {
-    let (characters, have) = if unknown == 1 { ("character", "has") } else { ("characters", "have") };
+    let (characters, have) =
+        if unknown == 1 { ("character", "has") } else { ("characters", "have") };
     (unknown > 0).then(|| {
-        format!("{unknown} {characters} of the texts {have} no token of their own in the vocabulary")
+        format!(
+            "{unknown} {characters} of the texts {have} no token of their own in the vocabulary"
+        )
     })
 }

@@ -226,7 +226,9 @@ mod tests {
         let error = |text, length, spec| open(text, length, spec).unwrap_err().to_string();
         assert!(error("a", 3, TextFileSpec::new("t")).contains("has 1 tokens"));
         let spec = TextFileSpec { stride: Some(9), ..TextFileSpec::new("t") };
-        assert!(error("abc", 3, spec).contains("stride must be from 1 to the model's context of 3"));
+        assert!(
+            error("abc", 3, spec).contains("stride must be from 1 to the model's context of 3")
+        );
         let spec = TextFileSpec { validation_split: Some(0.1), ..TextFileSpec::new("t") };
         assert!(error("abc", 3, spec).contains("go together"));
     }

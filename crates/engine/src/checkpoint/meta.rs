@@ -44,6 +44,9 @@ pub struct Meta {
     /// whatever it learns from next.
     #[serde(default)]
     pub known: Known,
+    /// What makes tokens of texts, as a `tokenizer.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<Attachment>,
     /// What the batch driver was doing, of which a resume says what has changed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub course: Option<Course>,
@@ -70,6 +73,7 @@ impl Meta {
             best: None,
             class_names: Vec::new(),
             known: Known::default(),
+            tokenizer: None,
             course: None,
             stream: None,
         }
@@ -130,6 +134,20 @@ impl Attachment {
         let raw = serde_json::value::to_raw_value(value);
         raw.map(Attachment)
             .map_err(|e| Error::Run(format!("a checkpoint's attachment cannot be written: {e}")))
+    }
+
+    /// JSON as an attachment.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn of_json(json: String) -> Result<Attachment> {
+        let raw = RawValue::from_string(json).map(Attachment);
+        raw.map_err(|e| Error::Run(format!("a checkpoint's attachment is no JSON: {e}")))
+    }
+
+    /// As it is written.
+    pub fn json(&self) -> &str {
+        self.0.get()
     }
 
     /// The value again.

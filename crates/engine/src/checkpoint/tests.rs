@@ -43,6 +43,7 @@ fn meta(step: u64, tensors: &[StateTensor]) -> Meta {
         best: None,
         class_names: vec!["a".into()],
         known: Default::default(),
+        tokenizer: None,
         course: None,
     }
 }

@@ -3,6 +3,7 @@
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::memory::{Budget, check_memory, rss_bytes};
+use tidemill_engine::metrics::Task;
 use tidemill_engine::page::number::bytes;
 use tidemill_recipe::online::linear::LinearSpec;
 use tidemill_recipe::online::{OnlineSpec, PlasticitySpec};
@@ -37,6 +38,10 @@ pub fn build_network(
     threads: Option<usize>,
     memory: Option<u64>,
 ) -> Result<Learner> {
+    if file.recipe.task() == Task::Tokens {
+        let what = "learns from stored data only; use tidemill train";
+        return Err(file.error_at("training.loss", what));
+    }
     let spec = &file.recipe.online;
     let mut compiled = engine_spec(file, threads);
     let continual = spec.continual();

@@ -1,0 +1,101 @@
+//! What a recipe says about texts that become tokens.
+
+use std::sync::Arc;
+
+use tidemill_engine::data::tokens::{Tokenizer, TokenizerSpec};
+use tidemill_engine::data::{DataSpec, TextContext};
+use tidemill_engine::error::Result;
+use tidemill_engine::nn::{InputSpec, ModelError};
+
+use crate::RecipeFile;
+
+impl RecipeFile {
+    /// Whether its data are texts that a tokenizer makes tokens of.
+    pub fn reads_tokens(&self) -> bool {
+        matches!(self.recipe.batch.data, Some(DataSpec::Text(_) | DataSpec::Parallel(_)))
+    }
+
+    /// What makes tokens of texts, once it is trained or read.
+    pub fn tokenizer(&self) -> Option<&Arc<Tokenizer>> {
+        self.tokenizer.as_ref()
+    }
+
+    /// Says what makes tokens of texts; a model that is given by a few numbers gets its vocabulary.
+    ///
+    /// # Errors
+    /// If the model has fewer tokens.
+    pub fn set_tokenizer(&mut self, tokenizer: Arc<Tokenizer>) -> Result<()> {
+        let tokens = tokenizer.vocabulary();
+        self.tokenizer = Some(tokenizer);
+        self.expand()?;
+        for (name, input) in self.recipe.model.named_inputs() {
+            if let InputSpec::Tokens { vocabulary, .. } = input
+                && vocabulary < tokens
+            {
+                let key = match self.recipe.model.inputs.is_empty() {
+                    true => "input.tokens.vocabulary".to_owned(),
+                    false => format!("inputs.{name}.tokens.vocabulary"),
+                };
+                let what = format!("is {vocabulary}, and the tokenizer has {tokens} tokens");
+                return Err(self.error_at(&key, &what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills in the layers of a model that is given by a few numbers.
+    pub(crate) fn expand(&mut self) -> Result<()> {
+        let tokens = self.tokenizer.as_ref().map(|tokenizer| tokenizer.vocabulary());
+        let expanded = self.recipe.model.expand(tokens);
+        expanded.map_err(|ModelError { path, message }| self.error_at(&path, &message))
+    }
+
+    /// What is given must have an effect.
+    pub(crate) fn check_tokens(&self) -> Result<()> {
+        let model = &self.recipe.model;
+        let short = [
+            ("decoder_only", model.decoder_only.is_some()),
+            ("encoder_decoder", model.encoder_decoder.is_some()),
+        ];
+        if let Some((name, _)) = short.iter().find(|(_, given)| *given) {
+            for key in ["input", "inputs", "layers"] {
+                if self.gives(&["model", key]) {
+                    let what =
+                        format!("has no place beside {name}, which stands for it; leave one out");
+                    return Err(self.error_at(&format!("model.{key}"), &what));
+                }
+            }
+        }
+        match &self.recipe.text.tokenizer {
+            Some(_) if !self.reads_tokens() => Err(self.error_at(
+                "text.tokenizer",
+                "has no effect: only data of tokens (text, parallel) have a tokenizer",
+            )),
+            Some(TokenizerSpec::Bpe(bpe)) if bpe.dropout > 0.0 => {
+                Err(self
+                    .error_at("text.tokenizer.bpe.dropout", "is not supported yet; leave it out"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The data with what other sections say of texts.
+    pub(crate) fn with_context(&self, spec: &DataSpec) -> DataSpec {
+        let length = |(_, input): (&str, InputSpec)| match input {
+            InputSpec::Tokens { length, .. } => Some(length),
+            _ => None,
+        };
+        let context = TextContext {
+            tokenizer: self.recipe.text.tokenizer.clone(),
+            trained: self.tokenizer.clone(),
+            lengths: self.recipe.model.named_inputs().into_iter().filter_map(length).collect(),
+        };
+        let mut spec = spec.clone();
+        match &mut spec {
+            DataSpec::Text(text) => text.context = context,
+            DataSpec::Parallel(pairs) => pairs.context = context,
+            _ => {}
+        }
+        spec
+    }
+}
