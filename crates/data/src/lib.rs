@@ -12,7 +12,7 @@
 //! - [`images`]: folders and archives of images, decoded as they are needed ([`ImageFolder`])
 //! - [`fields`]: samples of several fields in memory ([`FieldsDataset`]); [`text`] fills one from
 //!   texts
-//! - [`order`]: which sample comes at which position ([`Order`])
+//! - [`order`]: which sample comes at which position ([`Order`]); [`buckets`]: batches of samples of like length
 //! - [`loader`]: filled batches in that order, made ahead by threads ([`Loader`])
 //! - [`digits`]: renders digit images, so that a first run needs no download
 //!
@@ -38,6 +38,7 @@
 //! Values are `f32`, samples are laid out height, width, channels (NHWC without the N).
 #![forbid(unsafe_code)]
 
+pub mod buckets;
 pub mod bytes;
 pub mod dataset;
 pub mod digits;
@@ -58,6 +59,7 @@ pub mod table;
 pub mod text;
 mod tree;
 
+pub use buckets::Buckets;
 pub use bytes::Bytes;
 pub use dataset::{Dataset, FillCost, Info, LabelKind, RawImage};
 pub use error::{Error, Result};

@@ -59,10 +59,12 @@ impl Reads {
             let name = slot.name.as_str();
             let field = |name: &str| fields.iter().position(|f| f.name == name);
             let of = |suffix: &str| name.strip_suffix(suffix).and_then(field);
-            match (field(name), of(".mask"), of(".lengths"), name) {
+            let of_time = [of(".mask"), of(".lengths"), of(".last")];
+            match (field(name), of_time, name) {
                 (Some(i), ..) => Ok(Source::Field(i)),
-                (_, Some(i), ..) => Ok(Source::Mask(i)),
-                (_, _, Some(i), _) => Ok(Source::Lengths(i)),
+                (_, [Some(i), _, _], _) => Ok(Source::Mask(i)),
+                (_, [_, Some(i), _], _) => Ok(Source::Lengths(i)),
+                (_, [_, _, Some(i)], _) => Ok(Source::Last(i)),
                 (.., "weights") => Ok(Source::Weights),
                 (.., "key") => Ok(Source::Key),
                 (.., "hyper") => Ok(Source::Hyper),
@@ -92,6 +94,8 @@ pub(crate) enum Source {
     Mask(usize),
     /// The lengths of that field's sequences.
     Lengths(usize),
+    /// Which position of that field is a sample's last.
+    Last(usize),
     Weights,
     Key,
     Hyper,
@@ -112,6 +116,8 @@ pub(crate) struct Converted {
     dense: Vec<Vec<f32>>,
     /// For each field: which positions count.
     masks: Vec<Vec<f32>>,
+    /// For each field: which position is the last.
+    last: Vec<Vec<f32>>,
     /// For each field: whole numbers out of floats.
     whole: Vec<Vec<i32>>,
 }
@@ -179,7 +185,7 @@ impl Converted {
         binding: &Binding,
         batch: &Batch,
     ) -> Result<(), EngineError> {
-        let (Source::Field(i) | Source::Mask(i)) = source else { return Ok(()) };
+        let (Source::Field(i) | Source::Mask(i) | Source::Last(i)) = source else { return Ok(()) };
         let (signature, vocabulary) = (&reads.signature, &reads.vocabulary);
         let field = &signature.fields()[i];
         let is_truth = signature.truth_index() == Some(i);
@@ -192,6 +198,11 @@ impl Converted {
                 if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
             )));
         };
+        if let Source::Last(_) = source {
+            grow(&mut self.last, i);
+            last(column, &mut self.last[i]);
+            return Ok(());
+        }
         if let Source::Mask(_) = source {
             let weights = batch.signature().position_weights_index().filter(|_| is_truth);
             let weights = weights.and_then(|w| batch.columns.get(w)).map(Column::f32);
@@ -247,6 +258,7 @@ impl Converted {
         let input = |source: &Source| match *source {
             Source::Field(i) => self.field(i, given.reads, given.binding, given.batch),
             Source::Mask(i) => Input::F32(self.mask(i)),
+            Source::Last(i) => Input::F32(self.last.get(i).map_or(&[], |v| v)),
             Source::Lengths(i) => {
                 let column = given.binding.column(i, given.batch);
                 Input::I32(column.map_or(&[], |column| &column.lengths))
@@ -314,6 +326,17 @@ fn mask(column: &Column, weights: Option<&[f32]>, to: &mut Vec<f32>) {
         match weights {
             Some(weights) => row.copy_from_slice(&weights[i * time..i * time + row.len()]),
             None => row.fill(1.0),
+        }
+    }
+}
+
+/// 1 at each sample's last position, else 0.
+fn last(column: &Column, to: &mut Vec<f32>) {
+    to.clear();
+    to.resize(column.lengths.len() * column.time, 0.0);
+    for (row, &length) in to.chunks_exact_mut(column.time.max(1)).zip(&column.lengths) {
+        if let Some(last) = (length as usize).checked_sub(1) {
+            row[last] = 1.0;
         }
     }
 }

@@ -89,6 +89,8 @@ enum Purpose {
     Watch,
     Evaluate,
     Predict,
+    /// What comes after each sample's last position.
+    Next,
 }
 
 #[derive(Clone)]
@@ -300,6 +302,17 @@ impl Engine {
     pub fn predict(&mut self, batch: &Batch) -> Result<&[f32], EngineError> {
         let index = self.run(Purpose::Predict, batch, [0.0; hyper::LEN], NOTHING)?;
         Ok(self.runtime.output(self.compiled[index].plan, "probabilities").unwrap_or(&[]))
+    }
+
+    /// The logarithms of the probabilities of what comes after each sample's last position:
+    /// `[len, tokens]`.
+    ///
+    /// # Errors
+    /// For a batch that does not fit, and a model without positions.
+    pub fn next(&mut self, batch: &Batch) -> Result<&[f32], EngineError> {
+        let index = self.run(Purpose::Next, batch, [0.0; hyper::LEN], NOTHING)?;
+        let plan = self.compiled[index].plan;
+        Ok(self.runtime.output(plan, "log_probabilities").unwrap_or(&[]))
     }
 
     /// Logits and losses of the batch that the last `train` or `evaluate` ran on.

@@ -98,6 +98,11 @@ impl Batch {
         self.columns.iter_mut().for_each(Column::pad);
     }
 
+    /// The same, with so much room in each column that has time; more where samples need it.
+    pub fn pad_to(&mut self, rooms: &[usize]) {
+        self.columns.iter_mut().zip(rooms).for_each(|(column, &room)| column.pad_to(room));
+    }
+
     /// Sample `i`, to be filled.
     #[inline]
     pub fn row_mut(&mut self, i: usize) -> Row<'_> {

@@ -234,8 +234,22 @@ impl Column {
         if !self.has_time() {
             return;
         }
-        let length = self.lengths.iter().copied().max().unwrap_or(0).max(0) as usize;
-        let time = bucket(length, self.longest);
+        let time = bucket(self.longest_here(), self.longest);
+        self.shrink(time);
+    }
+
+    fn longest_here(&self) -> usize {
+        self.lengths.iter().copied().max().unwrap_or(0).max(0) as usize
+    }
+
+    /// Samples get room for so many positions, or as many as the longest needs.
+    pub(crate) fn pad_to(&mut self, room: usize) {
+        if self.has_time() {
+            self.shrink(room.max(self.longest_here()).max(1));
+        }
+    }
+
+    fn shrink(&mut self, time: usize) {
         if time >= self.time {
             return;
         }

@@ -107,6 +107,27 @@ impl ModelSpec {
         mode: Mode,
         watch: bool,
     ) -> Result<Built, GraphError> {
+        self.build_rows(graph, extent, mode, watch, Rows::All)
+    }
+
+    /// The output of each sample's last position alone, `[batch, ...]`.
+    pub(crate) fn build_last(
+        &self,
+        graph: &mut Graph,
+        extent: &Extent,
+    ) -> Result<TensorId, GraphError> {
+        let built = self.build_rows(graph, extent, Mode::Eval, false, Rows::Last)?;
+        Ok(built.output)
+    }
+
+    fn build_rows(
+        &self,
+        graph: &mut Graph,
+        extent: &Extent,
+        mode: Mode,
+        watch: bool,
+        rows: Rows,
+    ) -> Result<Built, GraphError> {
         self.validate().map_err(graph_error)?;
         let signature = self.signature();
         let mut inputs = Vec::new();
@@ -136,7 +157,17 @@ impl ModelSpec {
         if plain && self.entity_embedding().is_none() {
             builder.depths.push(x);
         }
-        let At { x: output, mask } = builder.sequence(&self.layers, "layers", at)?;
+        // The last layers that see positions one by one need see only those that are wanted.
+        let split = match rows {
+            Rows::All => self.layers.len(),
+            Rows::Last => self.layers.iter().rposition(|l| !by_position(l)).map_or(0, |i| i + 1),
+        };
+        let mut at = builder.layers_from(&self.layers[..split], "layers", 0, at)?;
+        if rows == Rows::Last {
+            at = builder.last_position(at)?;
+        }
+        let At { x: output, mask } =
+            builder.layers_from(&self.layers[split..], "layers", split, at)?;
         let heads = match (self.hedged_depth, self.layers.last()) {
             (Some(_), Some(LayerSpec::Dense(last))) => Some(builder.heads(last, output)?),
             _ => None,
@@ -191,6 +222,24 @@ impl ModelSpec {
         };
         Ok(built.starts.iter().map(value).collect())
     }
+}
+
+/// Which positions of a sequence a model's output is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    /// All.
+    All,
+    /// The last one of each sample.
+    Last,
+}
+
+/// Whether a layer does the same at each position, from that position alone.
+fn by_position(layer: &LayerSpec) -> bool {
+    use LayerSpec::*;
+    matches!(
+        layer,
+        Dense(_) | LayerNorm { .. } | RmsNorm { .. } | Dropout { .. } | Activation(_) | Softmax {}
+    )
 }
 
 fn graph_error(error: ModelError) -> GraphError {
@@ -282,9 +331,20 @@ impl Builder<'_> {
         &mut self,
         layers: &[LayerSpec],
         prefix: &str,
+        at: At,
+    ) -> Result<At, GraphError> {
+        self.layers_from(layers, prefix, 0, at)
+    }
+
+    /// The same, of layers whose first has the number `first`.
+    fn layers_from(
+        &mut self,
+        layers: &[LayerSpec],
+        prefix: &str,
+        first: usize,
         mut at: At,
     ) -> Result<At, GraphError> {
-        for (i, layer) in layers.iter().enumerate() {
+        for (i, layer) in layers.iter().enumerate().map(|(i, layer)| (first + i, layer)) {
             self.graph.enter(format!("{prefix}.{i}.{}", layer.kind()));
             let own = self.starts.len();
             let built = self.layer(layer, at);

@@ -61,6 +61,6 @@ pub use task::{Answer, Task};
 pub use tidemill_fields::argmax;
 pub use training::{
     Extent, TrainingOptions, evaluation_graph, evaluation_graph_with, inference_graph,
-    initial_state, training_graph, training_graph_with,
+    initial_state, next_graph, training_graph, training_graph_with,
 };
 pub use transformer::{DecoderOnlySpec, EncoderDecoderSpec, Share};

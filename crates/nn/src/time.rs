@@ -6,8 +6,9 @@
 use crate::build::{At, Builder};
 use crate::initializers::Fans;
 use crate::layer::Conv1dSpec;
+use crate::loss::top_level_input;
 use tidemill_graph::{
-    Binary, Conv2d, Graph, GraphError, Layout, Reduce, Reduction, Sequence, TensorId, Unary,
+    Binary, Conv2d, DType, Graph, GraphError, Layout, Reduce, Reduction, Sequence, TensorId, Unary,
 };
 
 /// Far below any activation, and finite, so that 0 times it is 0.
@@ -35,6 +36,16 @@ impl Builder<'_> {
             ))
             .help("give the model an input of tokens")),
         }
+    }
+
+    /// Each sample's last position, `[batch, units]`: an input `<field>.last`, f32 `[batch, time]`, is 1 there
+    /// and 0 elsewhere.
+    pub(crate) fn last_position(&mut self, at: At) -> Result<At, GraphError> {
+        let (mask, [batch, time, _]) = self.sequence_dims(at)?;
+        let field = self.graph.tensor(mask).name.trim_end_matches(".mask").to_owned();
+        let last =
+            top_level_input(self.graph, &format!("{field}.last"), &[batch, time], DType::F32);
+        Ok(At { x: self.graph.apply(Sequence::WeightedMean, &[at.x, last])?, mask: None })
     }
 
     /// The mean of the positions up to each sample's end.

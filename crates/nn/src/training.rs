@@ -8,7 +8,7 @@ use crate::model::ModelSpec;
 use crate::optimizer::OptimizerSpec;
 use tidemill_graph::autodiff::gradients;
 use tidemill_graph::{
-    Binary, Clip, DType, Graph, GraphError, Role, TensorId, Unary, Update, hyper,
+    Binary, Clip, DType, Graph, GraphError, Role, Softmax, TensorId, Unary, Update, hyper,
 };
 
 /// How large the batches of a graph are.
@@ -174,6 +174,16 @@ pub fn inference_graph(
     let probabilities = loss.probabilities(&mut graph, logits)?;
     graph.output("logits", logits);
     graph.output("probabilities", probabilities);
+    Ok(graph)
+}
+
+/// What comes after each sample's last position: output `log_probabilities` `[batch, tokens]`. Inputs as in
+/// [`inference_graph`], and `<field>.last`, f32 `[batch, time]`: 1 at the last position, else 0.
+pub fn next_graph(model: &ModelSpec, batch: impl Into<Extent>) -> Result<Graph, GraphError> {
+    let mut graph = Graph::new();
+    let logits = model.build_last(&mut graph, &batch.into())?;
+    let log = graph.apply(Softmax::Log, &[logits])?;
+    graph.output("log_probabilities", log);
     Ok(graph)
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use tidemill_engine::data::spec::class_counts;
-use tidemill_engine::data::{DataSpec, Dataset, InputSpec, Known, Like};
+use tidemill_engine::data::{Buckets, DataSpec, Dataset, InputSpec, Known, Like};
 use tidemill_engine::nn::ModelSpec;
 
 use crate::tables::{check_embeddings, check_inputs};
@@ -20,6 +20,8 @@ pub struct RunData {
     pub validation: Option<Arc<dyn Dataset>>,
     /// The names of the classes; their numbers where the data has no names.
     pub class_names: Vec<String>,
+    /// The training samples by their length, where batches are of tokens.
+    pub buckets: Option<Arc<Buckets>>,
 }
 
 impl RunData {
@@ -36,7 +38,11 @@ impl RunData {
             }
         };
         let class_names = class_names(train.as_ref());
-        Ok(RunData { train, validation, class_names })
+        let buckets = match batch.batch_tokens {
+            Some(tokens) => Some(Arc::new(Buckets::new(train.as_ref(), tokens)?)),
+            None => None,
+        };
+        Ok(RunData { train, validation, class_names, buckets })
     }
 }
 

@@ -297,13 +297,14 @@ impl RecipeFile {
         let r = &self.recipe;
         let b = &r.batch;
         let parts = format!(
-            "{:?} {:?} {:?} {:?} {:?} {} {:?} {} {} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {} {:?} {:?} {} {} {:?}",
             r.model,
             r.training.loss,
             r.training.optimizer,
             r.training.seed,
             r.training.class_weight,
             b.batch_size,
+            b.batch_tokens,
             b.steps_per_epoch,
             b.shuffle,
             b.drop_remainder,

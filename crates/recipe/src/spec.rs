@@ -120,6 +120,9 @@ pub struct BatchSpec {
     pub validation: Option<DataSpec>,
     /// Number of samples per step; 32 by default.
     pub batch_size: usize,
+    /// Tokens per step, padding included, for data of tokens: samples of like length come together, as many as fit. Takes the
+    /// place of `batch_size`; off by default.
+    pub batch_tokens: Option<usize>,
     /// Number of passes over the data, or of rounds of `steps_per_epoch` steps; 1 by default.
     pub epochs: u64,
     /// Steps per epoch; the data is repeated as often as needed. One pass over the data by default.
@@ -143,6 +146,7 @@ impl Default for BatchSpec {
             data: None,
             validation: None,
             batch_size: 32,
+            batch_tokens: None,
             epochs: 1,
             steps_per_epoch: None,
             shuffle: true,
@@ -280,6 +284,7 @@ impl Recipe {
         positive("checkpoint.keep", c.keep as u64)?;
         let optional = [
             ("batch.steps_per_epoch", b.steps_per_epoch),
+            ("batch.batch_tokens", b.batch_tokens.map(|n| n as u64)),
             ("batch.validation_batch_size", b.validation_batch_size.map(|n| n as u64)),
             ("checkpoint.every_steps", c.every_steps),
             ("stop.epochs", self.stop.epochs),

@@ -47,7 +47,13 @@ impl RecipeFile {
     pub(crate) fn expand(&mut self) -> Result<()> {
         let tokens = self.tokenizer.as_ref().map(|tokenizer| tokenizer.vocabulary());
         let expanded = self.recipe.model.expand(tokens);
-        expanded.map_err(|ModelError { path, message }| self.error_at(&path, &message))
+        expanded.map_err(|ModelError { path, message }| self.error_at(&path, &message))?;
+        // The samples of the longest kind that fit.
+        if let Some(tokens) = self.recipe.batch.batch_tokens {
+            let longest = self.lengths().into_iter().max().unwrap_or(1);
+            self.recipe.batch.batch_size = (tokens / longest.max(1)).max(1);
+        }
+        Ok(())
     }
 
     /// What is given must have an effect.
@@ -66,6 +72,21 @@ impl RecipeFile {
                 }
             }
         }
+        if self.recipe.batch.batch_tokens.is_some() {
+            let what = match (self.gives(&["batch", "batch_size"]), self.reads_tokens()) {
+                (true, _) => Some("has no place beside batch.batch_size; leave one of them out"),
+                (_, false) => {
+                    Some("has no effect: only data of tokens (text, parallel) have tokens")
+                }
+                _ if self.gives(&["batch", "drop_remainder"]) => {
+                    Some("has no place beside batch.drop_remainder; leave that out")
+                }
+                _ => None,
+            };
+            if let Some(what) = what {
+                return Err(self.error_at("batch.batch_tokens", what));
+            }
+        }
         match &self.recipe.text.tokenizer {
             Some(_) if !self.reads_tokens() => Err(self.error_at(
                 "text.tokenizer",
@@ -79,16 +100,21 @@ impl RecipeFile {
         }
     }
 
-    /// The data with what other sections say of texts.
-    pub(crate) fn with_context(&self, spec: &DataSpec) -> DataSpec {
+    /// The most tokens of each input of tokens.
+    fn lengths(&self) -> Vec<usize> {
         let length = |(_, input): (&str, InputSpec)| match input {
             InputSpec::Tokens { length, .. } => Some(length),
             _ => None,
         };
+        self.recipe.model.named_inputs().into_iter().filter_map(length).collect()
+    }
+
+    /// The data with what other sections say of texts.
+    pub(crate) fn with_context(&self, spec: &DataSpec) -> DataSpec {
         let context = TextContext {
             tokenizer: self.recipe.text.tokenizer.clone(),
             trained: self.tokenizer.clone(),
-            lengths: self.recipe.model.named_inputs().into_iter().filter_map(length).collect(),
+            lengths: self.lengths(),
         };
         let mut spec = spec.clone();
         match &mut spec {

@@ -9,13 +9,14 @@
 //! - [`batch`]: the loop over the steps
 //! - `resume`: what has changed since a checkpoint
 //! - [`watch`]: what a run concludes from its epochs
-//! - [`trained`]: a run's model, measured on other data or asked about files; [`mod@bench`]: its
-//!   step, timed
+//! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
+//!   text; [`mod@bench`]: its step, timed
 #![forbid(unsafe_code)]
 
 pub mod batch;
 pub mod bench;
 pub mod doctor;
+pub mod generate;
 pub mod report;
 mod resume;
 pub mod run;
@@ -23,5 +24,6 @@ pub mod trained;
 pub mod watch;
 
 pub use batch::{Event, Progress, StoppedBy};
+pub use generate::Sampling;
 pub use run::{Outcome, RunOptions, train};
 pub use trained::{Prediction, Trained, Weights};

@@ -16,7 +16,11 @@ pub(crate) fn course(file: &RecipeFile, data: &RunData) -> Course {
         true => samples - samples % size,
         false => samples,
     };
-    let steps_per_epoch = batch.steps_per_epoch.unwrap_or(samples_per_pass.div_ceil(size)).max(1);
+    let batches = match &data.buckets {
+        Some(buckets) => buckets.batches() as u64,
+        None => samples_per_pass.div_ceil(size),
+    };
+    let steps_per_epoch = batch.steps_per_epoch.unwrap_or(batches).max(1);
     let mut course = Course {
         samples,
         samples_per_pass,

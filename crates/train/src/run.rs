@@ -385,6 +385,7 @@ fn loader(file: &RecipeFile, data: &RunData, position: u64, reading: &Reading) -
     };
     let mut options = LoaderOptions::new(r.batch.batch_size, order);
     options.drop_last = r.batch.drop_remainder;
+    options.buckets = data.buckets.clone();
     options.position = position;
     options.threads = reading.threads;
     options.memory_bytes = reading.memory_bytes.unwrap_or(options.memory_bytes);
@@ -493,6 +494,9 @@ fn tell_notes(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {
         for note in set.map(|set| set.notes()).unwrap_or_default() {
             watch(Event::Notice(&format!("{key}: {note}")));
         }
+    }
+    if let Some(buckets) = &data.buckets {
+        watch(Event::Notice(&format!("batch.batch_tokens: {}", buckets.in_words())));
     }
 }
 

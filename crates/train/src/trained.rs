@@ -100,6 +100,10 @@ impl Trained {
         Ok(Trained { file, class_names, step, checkpoint, known, engine })
     }
 
+    pub(crate) fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
     /// Which weights these are, for people.
     pub fn weights_in_words(&self) -> String {
         format!("the weights are those of step {} ({})", self.step, self.checkpoint.display())

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tidemill_engine::Error;
 use tidemill_online::asked::{Asked, AskedEvent};
 use tidemill_recipe::stream::features::shortest;
-use tidemill_train::{Prediction, Trained, Weights};
+use tidemill_train::{Prediction, Sampling, Trained, Weights};
 
 use crate::failure::{Failure, Result};
 use crate::print::tell;
@@ -18,8 +18,18 @@ pub(crate) struct Arguments {
     /// The folder of the run.
     run: PathBuf,
     /// Image files and folders of images, or one table, or one IDX file.
-    #[arg(long, num_args = 1.., required = true, value_name = "FILES")]
+    #[arg(long, num_args = 1.., required_unless_present = "text", value_name = "FILES")]
     data: Vec<PathBuf>,
+    /// A text that the model continues.
+    #[arg(long, conflicts_with_all = ["data", "all", "keep", "json"], value_name = "TEXT")]
+    text: Option<String>,
+    /// The most tokens that are written.
+    #[arg(long, requires = "text", default_value_t = 200, value_name = "NUMBER")]
+    tokens: usize,
+    /// Draw tokens by their probability, such as temperature=0.8,top_k=50,top_p=0.95,seed=1 [default: always the
+    /// most probable one].
+    #[arg(long, requires = "text", value_name = "OPTIONS")]
+    sample: Option<String>,
     /// Use the weights of the best epoch instead of the last.
     #[arg(long)]
     best: bool,
@@ -45,12 +55,41 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let names = model.class_names.clone();
     tell!("note: {}", model.weights_in_words());
+    if let Some(text) = &arguments.text {
+        return write_text(&mut model, text, arguments);
+    }
     let mut printer = Printer::new(arguments, &names);
     let result = model.predict(&arguments.data, &arguments.keep, &mut |p| printer.print(&p));
     for what in printer.end(result)? {
         tell!("note: {what}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a text and what the model writes after it, as it comes.
+fn write_text(model: &mut Trained, text: &str, arguments: &Arguments) -> Result {
+    let sampling = arguments.sample.as_deref().map(Sampling::parse).transpose()?;
+    let mut out = io::stdout().lock();
+    let mut closed = false;
+    let mut show = |piece: &str| {
+        let written = write!(out, "{piece}").and_then(|()| out.flush());
+        written.map_err(|e| {
+            closed = e.kind() == io::ErrorKind::BrokenPipe;
+            Error::Run(format!("cannot write the text: {e}"))
+        })
+    };
+    let mut written = show(text);
+    if written.is_ok() {
+        let sampling = sampling.unwrap_or_default();
+        written = model.generate(text, arguments.tokens, &sampling, &mut show);
+    }
+    if written.is_ok() {
+        written = show("\n");
+    }
+    match (written, closed) {
+        (Err(e), false) => Err(Failure::from(e)),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// The same for a hashed linear model.

@@ -1,9 +1,10 @@
 //! How a batch is filled.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tidemill_fields::{Batch, Row, Truth};
 
+use crate::buckets::{Buckets, EpochBatches};
 use crate::{Dataset, FillCost, LoaderOptions, Result};
 
 /// Values of the samples that are filled in one go: long enough that handing them out does not
@@ -47,6 +48,18 @@ pub(super) struct Filler {
     samples_per_epoch: u64,
     /// Elements of one sample.
     sample_len: usize,
+    /// The batches of the epochs that were asked for last.
+    epochs: Mutex<Vec<Arc<EpochBatches>>>,
+}
+
+/// Where a batch is.
+struct Place {
+    epoch: u64,
+    /// Samples of the epoch before it.
+    offset: u64,
+    len: usize,
+    /// Its number among the batches of the epoch, where they are of buckets.
+    number: usize,
 }
 
 impl Filler {
@@ -57,12 +70,13 @@ impl Filler {
     ) -> Self {
         let fields = data.info().signature.fields();
         let sample_len = fields.iter().map(|field| field.most()).sum();
-        Self { data, options, samples_per_epoch, sample_len }
+        let epochs = Mutex::default();
+        Self { data, options, samples_per_epoch, sample_len, epochs }
     }
 
     /// A batch with room for everything.
     pub(super) fn empty_batch(&self) -> Batch {
-        let n = self.options.batch_size.min(self.data.len());
+        let n = self.batch_size().min(self.data.len());
         let mut batch = Batch::new(self.data.info().signature.clone());
         batch.reserve(n);
         batch.indices.reserve(n);
@@ -71,12 +85,12 @@ impl Filler {
 
     /// The bytes of one full batch.
     pub(super) fn batch_bytes(&self) -> usize {
-        bytes_of(self.data.as_ref(), self.options.batch_size)
+        bytes_of(self.data.as_ref(), self.batch_size())
     }
 
     /// Samples of one full batch.
     pub(super) fn batch_size(&self) -> usize {
-        self.options.batch_size
+        self.options.buckets.as_ref().map_or(self.options.batch_size, |buckets| buckets.most_rows())
     }
 
     /// Whether a sample is a mere copy.
@@ -84,41 +98,81 @@ impl Filler {
         self.data.fill_cost() == FillCost::Copy
     }
 
-    /// Epoch, offset in it and length of the batch that starts at `position`.
-    fn place(&self, position: u64) -> (u64, u64, usize) {
+    /// The batch that starts at `position`.
+    fn place(&self, position: u64) -> Place {
         let (epoch, offset) =
             (position / self.samples_per_epoch, position % self.samples_per_epoch);
-        let len = (self.samples_per_epoch - offset).min(self.options.batch_size as u64);
-        (epoch, offset, len as usize)
+        match &self.options.buckets {
+            None => {
+                let len = (self.samples_per_epoch - offset).min(self.options.batch_size as u64);
+                Place { epoch, offset, len: len as usize, number: 0 }
+            }
+            Some(buckets) => {
+                // A position within a batch is one of a run whose batches were others.
+                let (number, samples) = self.epoch(buckets, epoch).place(offset);
+                let len = (samples.end - offset) as usize;
+                Place { epoch, offset, len, number }
+            }
+        }
+    }
+
+    /// The batches of an epoch; threads that run ahead may be in the next one already.
+    fn epoch(&self, buckets: &Buckets, epoch: u64) -> Arc<EpochBatches> {
+        let mut known = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.iter().find(|batches| batches.epoch == epoch) {
+            return found.clone();
+        }
+        let made = Arc::new(buckets.epoch(self.options.order, epoch));
+        known.retain(|batches| batches.epoch + 1 == epoch);
+        known.push(made.clone());
+        made
     }
 
     /// Where the batch after the one at `position` starts.
     pub(super) fn next_position(&self, position: u64) -> u64 {
-        position + self.place(position).2 as u64
+        position + self.place(position).len as u64
     }
 
     /// Fills `batch` with the samples from `position` on.
     pub(super) fn fill(&self, position: u64, batch: &mut Batch) -> Result<()> {
         let rows = self.start(position, batch);
         batch.num_skipped = self.fill_rows(rows)?;
-        batch.pad();
+        self.pad(batch);
         Ok(())
+    }
+
+    /// Takes room that no sample of a filled batch needs.
+    pub(super) fn pad(&self, batch: &mut Batch) {
+        let Some(buckets) = &self.options.buckets else { return batch.pad() };
+        let Place { epoch, number, .. } = self.place(batch.position);
+        batch.pad_to(buckets.rooms(&self.epoch(buckets, epoch), number));
     }
 
     /// Makes `batch` the one at `position`, all but its samples, which are the rows returned.
     pub(super) fn start<'a>(&self, position: u64, batch: &'a mut Batch) -> Rows<'a> {
-        let (epoch, offset, len) = self.place(position);
+        let Place { epoch, offset, len, number } = self.place(position);
         batch.resize(len);
         batch.epoch = epoch;
         batch.position = position;
         batch.next_position = position + len as u64;
         batch.last_in_epoch = offset + len as u64 == self.samples_per_epoch;
         batch.num_skipped = 0;
-        let order = self.options.order.epoch(epoch, self.data.len());
-        let range = offset as usize..offset as usize + len;
         batch.indices.clear();
-        batch.indices.extend(range.clone().map(|position| order.index(position) as u32));
-        let after = (!batch.last_in_epoch).then(|| order.index(range.end) as u32);
+        let mut after = None;
+        match &self.options.buckets {
+            None => {
+                let order = self.options.order.epoch(epoch, self.data.len());
+                let range = offset as usize..offset as usize + len;
+                let index = |position: usize| order.index(position) as u32;
+                after = (!batch.last_in_epoch).then(|| index(range.end));
+                batch.indices.extend(range.map(index));
+            }
+            Some(buckets) => {
+                let batches = self.epoch(buckets, epoch);
+                buckets.batch(self.options.order, &batches, number, &mut batch.indices);
+                batch.indices.drain(..batch.indices.len() - len);
+            }
+        }
         let (row, indices) = batch.rows_and_indices();
         Rows { row, indices, after }
     }

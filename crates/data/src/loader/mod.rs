@@ -19,7 +19,7 @@ use prefetch::Prefetch;
 
 use tidemill_fields::Batch;
 
-use crate::{Dataset, Error, FillCost, Order, Result};
+use crate::{Buckets, Dataset, Error, FillCost, Order, Result};
 
 /// More threads than that decode nothing sooner, and the system may fail when it starts them.
 pub const MAX_THREADS: usize = 1024;
@@ -29,6 +29,8 @@ pub const MAX_THREADS: usize = 1024;
 pub struct LoaderOptions {
     /// Samples of a batch.
     pub batch_size: usize,
+    /// Batches of samples of like length, instead of `batch_size` samples.
+    pub buckets: Option<Arc<Buckets>>,
     /// The order of each epoch.
     pub order: Order,
     /// Leave out the last, smaller batch of an epoch.
@@ -53,6 +55,7 @@ impl LoaderOptions {
     pub fn new(batch_size: usize, order: Order) -> Self {
         Self {
             batch_size,
+            buckets: None,
             order,
             drop_last: false,
             position: 0,
@@ -121,13 +124,17 @@ impl Loader {
         let threads = options.threads_for(data.as_ref());
         let position = options.position;
         let memory_bytes = options.memory_bytes;
-        let filler = Arc::new(Filler::new(data.clone(), options, samples_per_epoch));
+        let batches_per_epoch = match &options.buckets {
+            Some(buckets) => buckets.batches() as u64,
+            None => samples_per_epoch.div_ceil(batch_size),
+        };
+        let filler = Filler::new(data.clone(), options, samples_per_epoch);
+        let filler = Arc::new(filler);
         let mode = if threads == 0 {
             Mode::Inline(Box::new(Inline::new(filler, position, end)))
         } else {
             Mode::Threads(Prefetch::start(filler, threads, memory_bytes, position, end)?)
         };
-        let batches_per_epoch = samples_per_epoch.div_ceil(batch_size);
         Ok(Self { mode, data, samples_per_epoch, batches_per_epoch, may_drop_threads })
     }
 
@@ -186,6 +193,9 @@ fn check(data: &dyn Dataset, options: &LoaderOptions) -> Result<()> {
     }
     if n == 0 {
         return Err(Error::option("the dataset has no samples"));
+    }
+    if options.buckets.is_some() && options.drop_last {
+        return Err(Error::option("drop_last has no meaning beside batches of like length"));
     }
     if options.drop_last && n < options.batch_size {
         return Err(Error::option(format!(

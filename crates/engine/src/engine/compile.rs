@@ -6,7 +6,7 @@ use tidemill_data::MAX_THREADS;
 use tidemill_fields::{DType, Field};
 use tidemill_graph::Graph;
 use tidemill_nn::{
-    Extent, TrainingOptions, evaluation_graph_with, inference_graph, initial_state,
+    Extent, TrainingOptions, evaluation_graph_with, inference_graph, initial_state, next_graph,
     training_graph_with,
 };
 use tidemill_plan::Options;
@@ -204,6 +204,7 @@ impl EngineSpec {
                 evaluation_graph_with(&self.model, &self.loss, batch.clone(), &self.metrics)
             }
             Purpose::Predict => inference_graph(&self.model, &self.loss, batch.clone()),
+            Purpose::Next => next_graph(&self.model, batch.clone()),
         }
         .map_err(error)
     }

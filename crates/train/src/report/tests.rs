@@ -47,7 +47,7 @@ fn page(epochs: u64) -> String {
     let data: Arc<dyn Dataset> =
         Arc::new(MemoryDataset::new(Features::U8(pixels.into()), &[8, 8, 1], labels).unwrap());
     let class_names = vec!["cat".to_string(), "dog & co".into(), "eel".into()];
-    let data = RunData { train: data.clone(), validation: Some(data), class_names };
+    let data = RunData { train: data.clone(), validation: Some(data), class_names, buckets: None };
     let mut confusion = Confusion::new(3);
     for (t, p) in [(0, 0), (1, 1), (2, 1), (0, 2)] {
         confusion.add(t, p);
