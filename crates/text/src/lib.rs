@@ -4,7 +4,7 @@
 //! # Layout
 //!
 //! - [`tokenizer`]: characters, words, byte-level BPE; trained, read and written
-//! - [`score`]: BLEU, chrF, TER, ROUGE
+//! - [`score`]: BLEU, chrF, TER, ROUGE, error rates, recall of new words
 
 pub mod score;
 pub mod tokenizer;

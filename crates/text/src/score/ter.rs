@@ -24,7 +24,8 @@ pub struct TerOptions {
 /// the references. Equal to sacrebleu 2.6.0.
 ///
 /// A line costs at most about 1000 shifts that are tried, times its words, times the 50 places of the beam
-/// (more where the texts differ much in length).
+/// (more where the lengths differ much), for each reference. Measured with words in another order: 25 words
+/// 0.15 ms, 100 words 75 ms, 300 words 0.2 s, 10,000 words 9 s.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ter {
     options: TerOptions,
@@ -62,7 +63,7 @@ impl Ter {
         self.references.count(references.len())?;
         let text = self.tokenized(hypothesis);
         // sacrebleu tokenizes references twice, which tells `'s,` apart in them alone: equal figures come first.
-        let twice = |text: &str| self.tokenized(words::joined(&self.tokenized(text)).as_str());
+        let twice = |text: &str| self.tokenized(&words::joined(&self.tokenized(text)));
         let texts: Vec<String> = references.iter().map(|r| twice(r.as_ref())).collect();
         let mut ids = Ids::default();
         let hypothesis = ids.of(words::split(&text));

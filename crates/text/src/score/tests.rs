@@ -223,6 +223,43 @@ fn no_line_has_a_score_too() {
     assert_eq!(ErrorRate::new(Unit::Words).score().value(), 0.0);
 }
 
+/// Any characters in any order, with all options: figures are finite.
+#[test]
+fn odd_texts_have_finite_figures() {
+    let alphabet: Vec<char> =
+        "aab b\t\n.,-'s&;<3½\u{301}\u{1c}\u{3000}İΣß漢ア。！🙂\0".chars().collect();
+    let mut state = 1_u64;
+    let mut below = |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % limit
+    };
+    let mut text = || -> String {
+        let len = below(30);
+        (0..len).map(|_| alphabet[below(alphabet.len())]).collect()
+    };
+    for bits in 0..2000 {
+        let is = |bit: u32| bits >> bit & 1 == 1;
+        let references = vec![text(), text()];
+        let tokenizer = if is(0) { BleuTokenizer::Intl } else { BleuTokenizer::Char };
+        let mut bleu = Bleu::new(BleuOptions { tokenizer, lowercase: is(1), ..Default::default() });
+        let (words, whitespace, eps_smoothing) = (is(0), is(1), is(2));
+        let mut chrf =
+            Chrf::new(ChrfOptions { words, whitespace, eps_smoothing, lowercase: is(3) });
+        let (normalized, no_punct, asian_support, case_sensitive) = (is(0), is(1), is(2), is(3));
+        let mut ter = Ter::new(TerOptions { normalized, no_punct, asian_support, case_sensitive });
+        let mut rouge = Rouge::new(RougeOptions { stemmer: true });
+        let mut rate = ErrorRate::new(if is(0) { Unit::Words } else { Unit::Characters });
+        let line = text();
+        bleu.count(&line, &references);
+        chrf.count(&line, &references);
+        ter.count(&line, &references);
+        rouge.count(&line, &references);
+        rate.count(&line, &references);
+        let values = [bleu.values(), chrf.values(), ter.values(), rouge.values(), rate.values()];
+        assert!(values.concat().iter().all(|value| value.is_finite()), "{line:?} {references:?}");
+    }
+}
+
 /// Thousands of words, and words that are all the same: the limits of the search hold.
 #[test]
 fn long_lines_end() {
