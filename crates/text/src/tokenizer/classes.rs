@@ -14,10 +14,21 @@ pub(crate) const LETTER: u8 = 4;
 pub(crate) const NUMBER: u8 = 8;
 /// Punctuation as BERT has it: `\p{P}` of Unicode 8 and all ASCII marks.
 pub(crate) const PUNCTUATION: u8 = 16;
+/// What BERT removes as control characters: `\p{C}` but unassigned ones.
+pub(crate) const OTHER: u8 = 32;
+/// What BERT removes as accents: `\p{Mn}`.
+pub(crate) const ACCENT: u8 = 64;
 
 /// The patterns of the bits, in their order.
-const PATTERNS: [&str; 5] =
-    [r"\s", r"\w", r"\p{L}", r"\p{N}", r"[[\p{P}&&\p{age:8.0}]!-/:-@\[-`{-~]"];
+const PATTERNS: [&str; 7] = [
+    r"\s",
+    r"\w",
+    r"\p{L}",
+    r"\p{N}",
+    r"[[\p{P}&&\p{age:8.0}]!-/:-@\[-`{-~]",
+    r"[\p{Cc}\p{Cf}\p{Co}]",
+    r"\p{Mn}",
+];
 
 /// The bits of each code point, 1.1 MB; only pages of characters that occur are touched after it was made.
 static CLASSES: LazyLock<Vec<u8>> = LazyLock::new(|| {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::added::AddedToken;
 use super::decoder::Decoder;
 use super::model::Model;
+use super::normalizer::Normalizer;
 use super::pre_tokenizer::PreTokenizer;
 use crate::TextError;
 
@@ -18,7 +19,7 @@ pub(crate) struct Parts {
     pub(crate) truncation: Value,
     pub(crate) padding: Value,
     pub(crate) added_tokens: Vec<AddedToken>,
-    pub(crate) normalizer: Value,
+    pub(crate) normalizer: Option<Normalizer>,
     pub(crate) pre_tokenizer: Option<PreTokenizer>,
     pub(crate) post_processor: Value,
     pub(crate) decoder: Option<Decoder>,
@@ -33,7 +34,7 @@ impl Parts {
             truncation: Value::Null,
             padding: Value::Null,
             added_tokens: Vec::new(),
-            normalizer: Value::Null,
+            normalizer: None,
             pre_tokenizer: None,
             post_processor: Value::Null,
             decoder: None,
@@ -62,6 +63,16 @@ impl Parts {
             decoder: part(&mut file, "decoder")?,
             model: part(&mut file, "model")?,
         })
+    }
+
+    /// What an added token looks like in the text where it is looked for.
+    pub(crate) fn pattern(&self, token: &AddedToken) -> String {
+        match &self.normalizer {
+            Some(normalizer) if token.normalized => {
+                normalizer.apply(token.content.as_str().into()).into_owned()
+            }
+            _ => token.content.clone(),
+        }
     }
 
     /// The text of the file.

@@ -13,14 +13,19 @@ mod cut;
 mod decoder;
 mod json;
 mod model;
+mod normalizer;
 mod pattern;
 mod pre_tokenizer;
+mod precompiled;
 mod random;
 mod spec;
 mod train;
 mod train_bpe;
 mod vocabulary;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod equal_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -111,7 +116,7 @@ impl Tokenizer {
         }
         let of = |normalized: bool| {
             let tokens = parts.added_tokens.iter().filter(|token| token.normalized == normalized);
-            Finder::new(tokens.map(|token| (token.content.clone(), token.clone())).collect())
+            Finder::new(tokens.map(|token| (parts.pattern(token), token.clone())).collect())
         };
         let (raw, normalized) = (of(false), of(true));
         let bytes = match &parts.pre_tokenizer {
@@ -166,14 +171,22 @@ impl Tokenizer {
         let mut left_out = 0;
         let mut start = true;
         self.raw.split(text, |part, token| {
-            match token {
-                Some(id) => ids.push(id),
-                None => self.normalized.split(part, |part, token| match token {
+            if let Some(id) = token {
+                ids.push(id);
+                start = false;
+                return;
+            }
+            let part = match &self.parts.normalizer {
+                Some(normalizer) => normalizer.apply(part.into()),
+                None => part.into(),
+            };
+            self.normalized.split(&part, |part, token| {
+                match token {
                     Some(id) => ids.push(id),
                     None => left_out += self.words(part, start, scratch, &mut dropout, ids),
-                }),
-            }
-            start = false;
+                }
+                start = false;
+            });
         });
         left_out
     }
@@ -220,11 +233,11 @@ impl Tokenizer {
     /// The text of ids. Special tokens are left out, and so are ids that are unknown.
     pub fn decode(&self, ids: &[i32]) -> String {
         let tokens = ids.iter().filter_map(|&id| match self.added(id) {
-            Some(added) => (!added.special).then_some(added.content.as_str()),
-            None => self.parts.model.vocabulary().token(id),
+            Some(added) => (!added.special).then(|| self.parts.pattern(added)),
+            None => self.parts.model.vocabulary().token(id).map(str::to_owned),
         });
         match &self.parts.decoder {
-            Some(decoder) => decoder.decode(tokens.map(str::to_owned).collect()).concat(),
+            Some(decoder) => decoder.decode(tokens.collect()).concat(),
             None => tokens.collect::<Vec<_>>().join(" "),
         }
     }
