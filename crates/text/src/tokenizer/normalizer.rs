@@ -4,10 +4,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
 
 use super::byte_level;
-use super::classes::{ACCENT, Classes, OTHER, SPACE};
+use super::classes::{ACCENT, CONTROL, Classes, MARK, NEW, SPACE};
 use super::pattern::Pattern;
 use super::precompiled::Precompiled;
 
@@ -78,10 +77,10 @@ impl Normalizer {
             Normalizer::Nfc | Normalizer::Nfd | Normalizer::Nfkc | Normalizer::Nfkd if plain => {
                 text
             }
-            Normalizer::Nfc => text.nfc().collect(),
-            Normalizer::Nfd => text.nfd().collect(),
-            Normalizer::Nfkc => text.nfkc().collect(),
-            Normalizer::Nfkd => text.nfkd().collect(),
+            Normalizer::Nfc => normal_form(&text, |part, out| out.extend(part.nfc())),
+            Normalizer::Nfd => normal_form(&text, |part, out| out.extend(part.nfd())),
+            Normalizer::Nfkc => normal_form(&text, |part, out| out.extend(part.nfkc())),
+            Normalizer::Nfkd => normal_form(&text, |part, out| out.extend(part.nfkd())),
             Normalizer::Nmt => text.chars().filter_map(nmt).collect(),
             Normalizer::Precompiled(map) => map.apply(&text).into(),
             Normalizer::Prepend { .. } if text.is_empty() => text,
@@ -101,9 +100,24 @@ impl Normalizer {
                 stripped.to_owned().into()
             }
             Normalizer::StripAccents if plain => text,
-            Normalizer::StripAccents => text.chars().filter(|&c| !is_combining_mark(c)).collect(),
+            Normalizer::StripAccents => {
+                let classes = Classes::get();
+                text.chars().filter(|&c| !classes.is(c, MARK)).collect()
+            }
         }
     }
+}
+
+/// A normal form of a text. Characters that are new to `tokenizers` stay as they are and where they are.
+fn normal_form(text: &str, form: impl Fn(&str, &mut String)) -> Cow<'static, str> {
+    let classes = Classes::get();
+    let mut out = String::with_capacity(text.len());
+    for part in text.split_inclusive(|c| classes.is(c, NEW)) {
+        let old = part.trim_end_matches(|c| classes.is(c, NEW));
+        form(old, &mut out);
+        out.push_str(&part[old.len()..]);
+    }
+    out.into()
 }
 
 /// Each character in lower case by itself: a final sigma is one as any other.
@@ -136,7 +150,7 @@ impl Bert {
         for c in text.chars() {
             let space = classes.is(c, SPACE);
             if self.clean_text {
-                let control = classes.is(c, OTHER) && !matches!(c, '\t' | '\n' | '\r');
+                let control = classes.is(c, CONTROL) && !matches!(c, '\t' | '\n' | '\r');
                 if c == '\0' || c == '\u{fffd}' || control {
                     continue;
                 }
@@ -148,7 +162,8 @@ impl Bert {
             }
         }
         if self.strip_accents.unwrap_or(self.lowercase) && !out.is_ascii() {
-            out = out.nfd().filter(|&c| !classes.is(c, ACCENT)).collect();
+            let parts = normal_form(&out, |part, out| out.extend(part.nfd()));
+            out = parts.chars().filter(|&c| !classes.is(c, ACCENT)).collect();
         }
         if self.lowercase { lowercase(&out) } else { out }
     }
