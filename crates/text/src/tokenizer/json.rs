@@ -52,8 +52,14 @@ impl Parts {
             let kind = model_type(model);
             model.insert("type".into(), kind.into());
         }
+        let version = part::<Option<_>>(&mut file, "version")?.unwrap_or_else(|| "1.0".to_owned());
+        if version != "1.0" {
+            return Err(TextError::new(format!(
+                "tokenizer.json, `version`: {version} is not supported, only 1.0"
+            )));
+        }
         Ok(Parts {
-            version: part(&mut file, "version")?,
+            version,
             truncation: part(&mut file, "truncation")?,
             padding: part(&mut file, "padding")?,
             added_tokens: part::<Option<_>>(&mut file, "added_tokens")?.unwrap_or_default(),

@@ -38,6 +38,7 @@ use cache::{Pool, Scratch};
 use json::Parts;
 use model::Dropout;
 use random::Stream;
+use vocabulary::Map;
 
 /// A trained tokenizer. It encodes from many threads at once; each has a cache of words.
 ///
@@ -50,6 +51,8 @@ pub struct Tokenizer {
     normalized: Finder,
     vocabulary: usize,
     special: Special,
+    /// The places of added tokens, by id.
+    added: Map<i32, usize>,
     /// Whether the model sees the bytes of words as characters.
     bytes: bool,
     pool: Pool,
@@ -123,12 +126,15 @@ impl Tokenizer {
             Some(pre_tokenizer) => pre_tokenizer.maps_bytes()?,
             None => false,
         };
+        let places = parts.added_tokens.iter().enumerate();
+        let added = places.map(|(place, token)| (token.id, place)).collect();
         let mut tokenizer = Tokenizer {
             parts,
             raw,
             normalized,
             vocabulary: size,
             special: Special::default(),
+            added,
             bytes,
             pool: Pool::default(),
         };
@@ -267,6 +273,6 @@ impl Tokenizer {
     }
 
     fn added(&self, id: i32) -> Option<&AddedToken> {
-        self.parts.added_tokens.iter().find(|added| added.id == id)
+        self.parts.added_tokens.get(*self.added.get(&id)?)
     }
 }
