@@ -8,7 +8,15 @@ use super::*;
 #[derive(Deserialize)]
 struct Fixture {
     texts: Vec<String>,
+    trained: Trained,
     cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Trained {
+    vocabulary: usize,
+    bpe: Value,
+    words: Value,
 }
 
 #[derive(Deserialize)]
@@ -19,11 +27,31 @@ struct Case {
     decoded: Vec<String>,
 }
 
-#[test]
-fn ids_and_texts_are_those_of_the_python_package() {
+fn fixture() -> Fixture {
     let path = std::env::var("TIDEMILL_TOKENIZERS")
         .unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/tokenizers.json").into());
-    let fixture: Fixture = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn training_gives_what_the_python_package_gives() {
+    let Fixture { texts, trained, .. } = fixture();
+    let model = |spec: TokenizerSpec| -> Value {
+        let tokenizer = Tokenizer::train(&spec, &mut texts.iter().map(String::as_str)).unwrap();
+        let file: Value = serde_json::from_str(&tokenizer.to_json()).unwrap();
+        file["model"].clone()
+    };
+    let vocabulary = trained.vocabulary;
+    let bpe = model(TokenizerSpec::Bpe(BpeSpec { vocabulary, ..BpeSpec::default() }));
+    assert_eq!(bpe["vocab"], trained.bpe["vocab"]);
+    assert_eq!(bpe["merges"], trained.bpe["merges"]);
+    let words = model(TokenizerSpec::Words(WordsSpec { vocabulary, min_frequency: 2 }));
+    assert_eq!(words["vocab"], trained.words);
+}
+
+#[test]
+fn ids_and_texts_are_those_of_the_python_package() {
+    let fixture = fixture();
     let mut wrong = Vec::new();
     for case in &fixture.cases {
         let tokenizer = match Tokenizer::from_json(&case.file.to_string()) {

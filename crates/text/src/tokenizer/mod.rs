@@ -4,6 +4,39 @@
 //!
 //! - [`TokenizerSpec`]: which tokenizer, as a recipe names it
 //! - [`Tokenizer`]: trained from texts or read from a `tokenizer.json`; encodes and decodes
+//! - [`Special`]: the ids of padding, of the unknown, of the start and the end of a text
+//!
+//! A text passes through five steps, one file each: added tokens are found (`added`), the rest is
+//! normalized (`normalizer`) and cut into words (`pre_tokenizer`), a model gives the ids of a word
+//! (`model`), which a cache keeps (`cache`). `decoder` is the way back, `json` the file, `train` and
+//! `train_bpe` make it.
+//!
+//! # Equal to `tokenizers`
+//!
+//! Ids and decoded texts are those of the Python package `tokenizers` 0.23.3 without special tokens
+//! (`encode(text, add_special_tokens=False).ids`), and so are the merges of BPE and the vocabularies of
+//! words after training. A test compares 20 tokenizers on 130 texts (`fixtures/tokenizer_cases.py`); the
+//! same 20 with vocabularies of 4,000 were compared on 50,893 lines once, of English, German and random code
+//! points, without a difference, and so were the files of two published models. What a file needs and is
+//! not supported is an error that names it: the pre-tokenizers UnicodeScripts and FixedLength, the
+//! decoder CTC, BPE with a dropout in the file. `\w` in a regular expression of a file is that of
+//! `regex-syntax`: eight characters differ from Oniguruma (`\u{b2}`, `\u{b3}`, `\u{b9}`, `\u{bc}` to
+//! `\u{be}`, `\u{200c}`, `\u{200d}`).
+//!
+//! # Cost
+//!
+//! On two cores of an AMD EPYC that others were using too, one thread, by `examples/tokenize.rs`. The 58,000
+//! sentences of Multi30k (3.9 MB) give 4,000 tokens of BPE in 0.18 s (`tokenizers`: 1.8 s with both cores).
+//!
+//! | encoding | MB/s |
+//! | --- | --- |
+//! | characters | 75 |
+//! | words | 50 |
+//! | byte-level BPE | 55; 30 with an empty cache |
+//! | byte-level BPE with another regular expression | 3 to 7 |
+//! | BPE without words, as of Llama 2 | 13 |
+//! | WordPiece with the normalizer of BERT | 9 |
+//! | Unigram with the rules of T5 | 5 to 9 |
 
 mod added;
 mod byte_level;
