@@ -51,6 +51,7 @@ mod pattern;
 mod pre_tokenizer;
 mod precompiled;
 mod random;
+mod sentencepiece;
 mod spec;
 mod train;
 mod train_bpe;
@@ -125,6 +126,12 @@ impl Tokenizer {
     /// Reads a Hugging Face `tokenizer.json`. What it needs and is not supported is an error.
     pub fn from_json(json: &str) -> Result<Tokenizer, TextError> {
         Tokenizer::new(Parts::read(json)?)
+    }
+
+    /// Reads a `.model` of SentencePiece, unigram or BPE, as `transformers` converts it. Control pieces are
+    /// found in texts, where SentencePiece does not look for them.
+    pub fn from_sentencepiece(model: &[u8]) -> Result<Tokenizer, TextError> {
+        Tokenizer::from_json(&sentencepiece::convert(model)?)
     }
 
     /// The `tokenizer.json` of this tokenizer: read again it is an equal one, and the Python package

@@ -1,5 +1,8 @@
 //! Tests of whole tokenizers.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 
 fn trained(spec: TokenizerSpec, texts: &[&str]) -> Tokenizer {
@@ -208,6 +211,22 @@ proptest::proptest! {
             if let Ok(file) = String::from_utf8(file)
                 && let Ok(tokenizer) = Tokenizer::from_json(&file)
             {
+                let ids = ids(&tokenizer, &text);
+                tokenizer.decode(&ids);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_model_is_an_error_or_a_tokenizer(bytes: Vec<u8>, at: usize, byte: u8, text in ".*") {
+        proptest::prop_assert!(Tokenizer::from_sentencepiece(&bytes).is_err());
+        let json = include_str!("../../../../fixtures/tokenizers.json");
+        let fixture: serde_json::Value = serde_json::from_str(json).unwrap();
+        for case in fixture["sentencepiece"].as_array().unwrap() {
+            let mut model = STANDARD.decode(case["file"].as_str().unwrap()).unwrap();
+            let at = at % model.len();
+            model[at] = byte;
+            if let Ok(tokenizer) = Tokenizer::from_sentencepiece(&model) {
                 let ids = ids(&tokenizer, &text);
                 tokenizer.decode(&ids);
             }
