@@ -76,7 +76,7 @@ fn next(text: &str, classes: Classes) -> Option<usize> {
         }
     }
     let kind = |c: char| classes.of(c) & (SPACE | LETTER | NUMBER);
-    let run = |text: &str, of: u8| {
+    let run = |text: &str, of: u16| {
         text.char_indices().find(|&(_, c)| kind(c) != of).map_or(text.len(), |(at, _)| at)
     };
     let first = text.chars().next()?;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::added::AddedToken;
 use super::decoder::Decoder;
 use super::model::Model;
+use super::normalizer::Normalizer;
 use super::pre_tokenizer::PreTokenizer;
 use crate::TextError;
 
@@ -18,7 +19,7 @@ pub(crate) struct Parts {
     pub(crate) truncation: Value,
     pub(crate) padding: Value,
     pub(crate) added_tokens: Vec<AddedToken>,
-    pub(crate) normalizer: Value,
+    pub(crate) normalizer: Option<Normalizer>,
     pub(crate) pre_tokenizer: Option<PreTokenizer>,
     pub(crate) post_processor: Value,
     pub(crate) decoder: Option<Decoder>,
@@ -33,7 +34,7 @@ impl Parts {
             truncation: Value::Null,
             padding: Value::Null,
             added_tokens: Vec::new(),
-            normalizer: Value::Null,
+            normalizer: None,
             pre_tokenizer: None,
             post_processor: Value::Null,
             decoder: None,
@@ -51,8 +52,14 @@ impl Parts {
             let kind = model_type(model);
             model.insert("type".into(), kind.into());
         }
+        let version = part::<Option<_>>(&mut file, "version")?.unwrap_or_else(|| "1.0".to_owned());
+        if version != "1.0" {
+            return Err(TextError::new(format!(
+                "tokenizer.json, `version`: {version} is not supported, only 1.0"
+            )));
+        }
         Ok(Parts {
-            version: part(&mut file, "version")?,
+            version,
             truncation: part(&mut file, "truncation")?,
             padding: part(&mut file, "padding")?,
             added_tokens: part::<Option<_>>(&mut file, "added_tokens")?.unwrap_or_default(),
@@ -62,6 +69,16 @@ impl Parts {
             decoder: part(&mut file, "decoder")?,
             model: part(&mut file, "model")?,
         })
+    }
+
+    /// What an added token looks like in the text where it is looked for.
+    pub(crate) fn pattern(&self, token: &AddedToken) -> String {
+        match &self.normalizer {
+            Some(normalizer) if token.normalized => {
+                normalizer.apply(token.content.as_str().into()).into_owned()
+            }
+            _ => token.content.clone(),
+        }
     }
 
     /// The text of the file.

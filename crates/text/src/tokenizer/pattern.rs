@@ -1,5 +1,7 @@
 //! Patterns of `Split` and `Replace`: a text, or a regular expression.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::TextError;
@@ -65,5 +67,23 @@ impl Pattern {
                 text.match_indices(pattern).for_each(|(at, text)| found(at, at + text.len()));
             }
         }
+    }
+
+    /// The text with `content` instead of each match.
+    pub(crate) fn replace<'a>(&self, text: Cow<'a, str>, content: &str) -> Cow<'a, str> {
+        let mut out = String::new();
+        let mut done = 0;
+        let mut any = false;
+        self.find(&text, |start, end| {
+            out.push_str(&text[done..start]);
+            out.push_str(content);
+            done = end;
+            any = true;
+        });
+        if !any {
+            return text;
+        }
+        out.push_str(&text[done..]);
+        out.into()
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::byte_level;
-use super::classes::{Classes, NUMBER, PUNCTUATION, SPACE, WORD};
+use super::classes::{Classes, PUNCTUATION, SPACE, WORD};
 use super::cut::{Behavior, Cutter};
 use super::pattern::Pattern;
 use crate::TextError;
@@ -139,7 +139,7 @@ impl PreTokenizer {
                     true => Behavior::Isolated,
                     false => Behavior::Contiguous,
                 };
-                at(text, first, behavior, |c| classes.is(c, NUMBER), emit);
+                at(text, first, behavior, char::is_numeric, emit);
             }
             PreTokenizer::Metaspace(options) => options.cut(text, first, emit),
             PreTokenizer::Punctuation { behavior } => {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::TextError;
 
 /// The most entries that a vocabulary may have: a file with larger ids is damaged.
-pub(crate) const MOST_TOKENS: usize = 1 << 24;
+pub(crate) const MOST_TOKENS: usize = 1 << 22;
 
 /// How a tokenizer is made. A recipe has one of `{ characters = {} }`, `{ words = { vocabulary = 20000 } }`,
 /// `{ bpe = { vocabulary = 4000 } }` and `{ file = "tokenizer.json" }`.
