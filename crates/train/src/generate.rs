@@ -102,7 +102,7 @@ fn uniform(seed: u64, place: u64) -> f64 {
 }
 
 impl Trained {
-    /// Continues a text by at most `tokens` tokens, or up to the token that ends a text; gives what it writes
+    /// Continues a text by at most `tokens` tokens, or up to the token that ends a text; gives the text and what it writes
     /// as it comes, in pieces that are whole characters.
     ///
     /// # Errors
@@ -128,6 +128,7 @@ impl Trained {
                 "--text: is empty, and the model's vocabulary has no token that begins a text";
             return Err(Error::Usage(what.into()));
         }
+        each(prompt)?;
         let mut written = Written { start: ids.len(), shown: 0 };
         for place in 0..tokens as u64 {
             let next = self.next_token(&ids, sampling, place)?;

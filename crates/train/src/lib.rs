@@ -10,7 +10,7 @@
 //! - `resume`: what has changed since a checkpoint
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
-//!   text; [`mod@bench`]: its step, timed
+//!   text; [`translate`]: asked for translations; [`mod@bench`]: its step, timed
 #![forbid(unsafe_code)]
 
 pub mod batch;
@@ -21,9 +21,11 @@ pub mod report;
 mod resume;
 pub mod run;
 pub mod trained;
+pub mod translate;
 pub mod watch;
 
 pub use batch::{Event, Progress, StoppedBy};
 pub use generate::Sampling;
 pub use run::{Outcome, RunOptions, train};
 pub use trained::{Prediction, Trained, Weights};
+pub use translate::{Beam, Hypothesis, LengthPenalty};

@@ -100,6 +100,10 @@ impl Trained {
         Ok(Trained { file, class_names, step, checkpoint, known, engine })
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     pub(crate) fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
     }
@@ -112,29 +116,43 @@ impl Trained {
     /// Measures the model on `data`, or on the recipe's validation data. Files take the place of
     /// those that the recipe's training data names.
     pub fn evaluate(&mut self, data: &[PathBuf]) -> Result<Evaluation> {
-        let batch = &self.file.recipe.batch;
-        check_exist(data)?;
-        let spec = match (data, &batch.validation) {
-            ([], Some(validation)) => validation.clone(),
-            ([], None) => {
-                return Err(Error::Usage(
-                    "the recipe has no batch.validation; name data with --data".into(),
-                ));
-            }
-            (files, _) => {
-                let spec = match &batch.validation {
-                    Some(validation) => validation,
-                    None => &self.data_spec()?,
-                };
-                self.spec_of(spec, files)?
-            }
-        };
+        let spec = self.measured(data)?;
         let set = self.open_spec(&spec)?;
         if set.label_kind() == LabelKind::None {
             return Err(Error::Usage(self.without_labels(&spec, set.as_ref())));
         }
         let options = evaluate_options(&self.file);
         evaluate(&mut self.engine, &set, &options)
+    }
+
+    /// The data to measure on: `data`, or the recipe's validation data.
+    fn measured(&self, data: &[PathBuf]) -> Result<DataSpec> {
+        let batch = &self.file.recipe.batch;
+        check_exist(data)?;
+        match (data, &batch.validation) {
+            ([], Some(validation)) => Ok(validation.clone()),
+            ([], None) => Err(Error::Usage(
+                "the recipe has no batch.validation; name data with --data".into(),
+            )),
+            (files, _) => {
+                let spec = match &batch.validation {
+                    Some(validation) => validation,
+                    None => &self.data_spec()?,
+                };
+                self.spec_of(spec, files)
+            }
+        }
+    }
+
+    /// The texts of both sides of the data to measure on.
+    pub(crate) fn pairs(&self, data: &[PathBuf]) -> Result<Vec<(String, String)>> {
+        match self.measured(data)? {
+            DataSpec::Parallel(pairs) => {
+                let paths = DataPaths::new(&self.file.path);
+                Ok(pairs.pairs(&|name| paths.resolve(name))?)
+            }
+            _ => Err(Error::Usage("the data have no texts of two sides to compare".into())),
+        }
     }
 
     /// Says that there is nothing to compare with.

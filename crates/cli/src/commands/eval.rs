@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tidemill_engine::metrics::{ClassFigures, Confusion, Figures, Metric};
 use tidemill_engine::page::number::count;
 use tidemill_online::asked::Asked;
-use tidemill_train::{Trained, Weights};
+use tidemill_train::{Beam, Trained, Weights};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::print::{say, tell};
 use crate::table::table;
 
@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Hypotheses that are kept in the search for each text, of models that make texts of texts [default: 5].
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    beam: Option<u16>,
     /// Print the result as one line of JSON.
     #[arg(long)]
     json: bool,
@@ -50,6 +53,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     for what in found.notes.iter().chain(&found.skipped) {
         tell!("note: {what}");
     }
+    let texts = match model.translates() {
+        true => {
+            let width = arguments.beam.map_or(Beam::default().width, usize::from);
+            let beam = Beam { width, ..Beam::default() };
+            Some(model.score_texts(&arguments.data, &beam)?)
+        }
+        false if arguments.beam.is_some() => {
+            let what = "--beam is for models that make texts of texts";
+            return Err(Failure::usage(what.into()));
+        }
+        false => None,
+    };
     let names = &model.class_names;
     let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
     if arguments.json {
@@ -62,11 +77,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             line["classes"] = per_class_json(confusion, &name);
             line["confusion"] = matrix_json(confusion);
         }
+        if let Some(texts) = &texts {
+            line["texts"] = json!(texts.lines());
+        }
         say!("{line}")?;
         return Ok(ExitCode::SUCCESS);
     }
     tell!("note: {}", model.weights_in_words());
     show(&found.figures)?;
+    for line in texts.iter().flat_map(|texts| texts.lines()) {
+        say!("{line}")?;
+    }
     if let Some(confusion) = &found.confusion {
         say!("\n{}", per_class(confusion, &name).trim_end())?;
         if confusion.num_classes() <= MOST_COLUMNS {

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use tidemill_engine::Error;
 use tidemill_online::asked::{Asked, AskedEvent};
 use tidemill_recipe::stream::features::shortest;
-use tidemill_train::{Prediction, Sampling, Trained, Weights};
+use tidemill_train::{Beam, LengthPenalty, Prediction, Sampling, Trained, Weights};
 
 use crate::failure::{Failure, Result};
-use crate::print::tell;
+use crate::print::{say, tell};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -20,12 +20,24 @@ pub(crate) struct Arguments {
     /// Image files and folders of images, or one table, or one IDX file.
     #[arg(long, num_args = 1.., required_unless_present = "text", value_name = "FILES")]
     data: Vec<PathBuf>,
-    /// A text that the model continues.
-    #[arg(long, conflicts_with_all = ["data", "all", "keep", "json"], value_name = "TEXT")]
+    /// A text that the model continues or translates.
+    #[arg(long, conflicts_with_all = ["data", "all", "keep"], value_name = "TEXT")]
     text: Option<String>,
     /// The most tokens that are written.
     #[arg(long, requires = "text", default_value_t = 200, value_name = "NUMBER")]
     tokens: usize,
+    /// Hypotheses that are kept in the search for a translation [default: 5].
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    beam: Option<u16>,
+    /// Translations that are printed, the best first.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    n_best: usize,
+    /// How each translation begins.
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// How translations of different lengths are compared: none, power=ALPHA (the default, of 1) or gnmt=ALPHA.
+    #[arg(long, value_name = "OPTIONS")]
+    length_penalty: Option<String>,
     /// Draw tokens by their probability, such as temperature=0.8,top_k=50,top_p=0.95,seed=1 [default: always the
     /// most probable one].
     #[arg(long, requires = "text", value_name = "OPTIONS")]
@@ -55,6 +67,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let names = model.class_names.clone();
     tell!("note: {}", model.weights_in_words());
+    if model.translates() {
+        return translate(&mut model, arguments);
+    }
+    if let Some(what) = arguments.of_translations() {
+        return Err(Failure::usage(format!("{what} is for models that translate")));
+    }
     if let Some(text) = &arguments.text {
         return write_text(&mut model, text, arguments);
     }
@@ -66,8 +84,72 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     Ok(ExitCode::SUCCESS)
 }
 
+impl Arguments {
+    /// An option that only a translation has.
+    fn of_translations(&self) -> Option<&'static str> {
+        let given = [
+            ("--beam", self.beam.is_some()),
+            ("--n-best", self.n_best != 1),
+            ("--prefix", self.prefix.is_some()),
+            ("--length-penalty", self.length_penalty.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+}
+
+/// Prints what the model makes of a text, or of each line of files.
+fn translate(model: &mut Trained, arguments: &Arguments) -> Result {
+    if arguments.sample.is_some() || arguments.all || !arguments.keep.is_empty() {
+        let what = "--sample, --all and --keep are for models that do not translate";
+        return Err(Failure::usage(what.into()));
+    }
+    let mut texts: Vec<String> = arguments.text.iter().cloned().collect();
+    for path in &arguments.data {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Failure::usage(format!("--data {}: cannot be read: {e}", path.display()))
+        })?;
+        texts.extend(text.lines().map(str::to_owned));
+    }
+    let default = Beam::default();
+    let beam = Beam {
+        width: arguments.beam.map_or(default.width, usize::from).max(arguments.n_best),
+        penalty: match &arguments.length_penalty {
+            Some(text) => LengthPenalty::parse(text)?,
+            None => default.penalty,
+        },
+    };
+    let prefix = arguments.prefix.as_deref().unwrap_or("");
+    // Printed as they come, in the order of the texts.
+    for part in texts.chunks(LINES) {
+        let lines: Vec<&str> = part.iter().map(String::as_str).collect();
+        let found = model.translate(&lines, prefix, &beam)?;
+        for (text, hypotheses) in part.iter().zip(found) {
+            let best = hypotheses.iter().take(arguments.n_best.max(1));
+            if arguments.json {
+                let all: Vec<Value> =
+                    best.map(|h| json!({ "text": h.text, "score": h.score })).collect();
+                say!("{}", json!({ "source": text, "translations": all }))?;
+            } else if hypotheses.is_empty() {
+                say!("")?;
+            } else {
+                for hypothesis in best {
+                    say!("{}", hypothesis.text)?;
+                }
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lines that are translated before they are printed.
+const LINES: usize = 256;
+
 /// Prints a text and what the model writes after it, as it comes.
 fn write_text(model: &mut Trained, text: &str, arguments: &Arguments) -> Result {
+    if arguments.json {
+        let what = "--json is for predictions and translations";
+        return Err(Failure::usage(what.into()));
+    }
     let sampling = arguments.sample.as_deref().map(Sampling::parse).transpose()?;
     let mut out = io::stdout().lock();
     let mut closed = false;
@@ -78,11 +160,8 @@ fn write_text(model: &mut Trained, text: &str, arguments: &Arguments) -> Result 
             Error::Run(format!("cannot write the text: {e}"))
         })
     };
-    let mut written = show(text);
-    if written.is_ok() {
-        let sampling = sampling.unwrap_or_default();
-        written = model.generate(text, arguments.tokens, &sampling, &mut show);
-    }
+    let sampling = sampling.unwrap_or_default();
+    let mut written = model.generate(text, arguments.tokens, &sampling, &mut show);
     if written.is_ok() {
         written = show("\n");
     }

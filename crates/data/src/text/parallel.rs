@@ -62,6 +62,16 @@ impl ParallelSpec {
         Self { source, target, limit: None, context: TextContext::default() }
     }
 
+    /// The texts of both sides, those that are empty too.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is not UTF-8, or both differ in their number of lines.
+    pub fn pairs(&self, resolve: &dyn Fn(&str) -> PathBuf) -> Result<Vec<(String, String)>> {
+        let pairs = Pairs::read(&resolve(&self.source), &resolve(&self.target))?;
+        let limit = self.limit.unwrap_or(usize::MAX);
+        Ok(pairs.each().take(limit).map(|(_, a, b)| (a.to_owned(), b.to_owned())).collect())
+    }
+
     /// Reads the pairs, and trains one tokenizer on both sides unless there is one.
     ///
     /// # Errors
