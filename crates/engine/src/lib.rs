@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod aside;
+mod average;
 mod bind;
 pub mod checkpoint;
 pub mod engine;
@@ -39,6 +40,7 @@ pub use tidemill_graph as graph;
 pub use tidemill_nn as nn;
 pub use tidemill_page as page;
 
+pub use average::Average;
 pub use engine::{Engine, EngineError, EngineSpec, State, StateTensor};
 pub use error::{Error, Result};
 pub use folder::{Existing, RunFolder};

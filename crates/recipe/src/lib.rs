@@ -42,8 +42,8 @@ pub use tidemill_stream as stream;
 pub use compile::{engine_spec, evaluate_options};
 pub use paths::{DATA_VARIABLE, DataPaths};
 pub use spec::{
-    BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec, StopSpec,
-    Target, TextSpec, TrainingSpec,
+    AverageSpec, BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec,
+    StopSpec, Target, TextSpec, TrainingSpec,
 };
 
 use edit::Override;
@@ -297,7 +297,7 @@ impl RecipeFile {
         let r = &self.recipe;
         let b = &r.batch;
         let parts = format!(
-            "{:?} {:?} {:?} {:?} {:?} {} {:?} {:?} {} {} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {} {:?} {:?} {} {} {:?} {:?}",
             r.model,
             r.training.loss,
             r.training.optimizer,
@@ -308,7 +308,8 @@ impl RecipeFile {
             b.steps_per_epoch,
             b.shuffle,
             b.drop_remainder,
-            r.online.deciding()
+            r.online.deciding(),
+            r.training.average
         );
         tidemill_engine::checkpoint::sha256(parts.as_bytes())
     }

@@ -63,6 +63,10 @@ pub struct TrainingSpec {
     /// a run of batches the rate falls to 0. Recipes with a hashed linear model (`online.linear`) leave it out: that model has its own update rules.
     #[serde(default = "OptimizerSpec::online")]
     pub optimizer: OptimizerSpec,
+    /// Averages the weights over the steps: what is measured and predicted with is then the average. Off by
+    /// default. For training on stored data.
+    #[serde(default)]
+    pub average: Option<AverageSpec>,
     /// Random seed of the initial weights, the sample order and dropout; 0 by default.
     #[serde(default)]
     pub seed: u64,
@@ -77,6 +81,14 @@ pub struct TrainingSpec {
     /// Lowers the learning rate when a metric stops improving; off by default.
     #[serde(default)]
     pub plateau: Option<Plateau>,
+}
+
+/// How weights are averaged.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AverageSpec {
+    /// Share of the old average that is kept at each step, such as 0.999: an exponential moving average.
+    pub ema: f64,
 }
 
 /// Weights of classes: `"balanced"` or by name or number, `{ cat = 2.0, "1" = 0.5 }`.
@@ -301,6 +313,12 @@ impl Recipe {
             && (seconds.is_nan() || seconds <= 0.0)
         {
             return wrong("stop.wall_seconds", format!("must be above 0, found {seconds}"));
+        }
+        if let Some(average) = &self.training.average
+            && !(0.0..1.0).contains(&average.ema)
+        {
+            let message = format!("must be from 0 to below 1, found {}", average.ema);
+            return wrong("training.average.ema", message);
         }
         self.online.check()?;
         self.check_metrics()?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tidemill_engine::nn::ScheduleSpec;
 
 use crate::watch;
+use tidemill_engine::Average;
 use tidemill_engine::checkpoint::{Course, EpochFigures, Meta};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
@@ -98,6 +99,22 @@ pub(crate) struct Position {
 /// Measures the validation data, if there is any.
 pub(crate) type Validate<'a> = dyn FnMut(&mut Engine) -> Result<Option<Evaluation>> + 'a;
 
+/// Measures the weights that are predicted with.
+pub(crate) fn measure(
+    engine: &mut Engine,
+    average: &mut Option<Average>,
+    validate: &mut Validate<'_>,
+) -> Result<Option<Evaluation>> {
+    if let Some(average) = average {
+        average.swap(engine);
+    }
+    let found = validate(engine);
+    if let Some(average) = average {
+        average.swap(engine);
+    }
+    found
+}
+
 /// What a recipe says to be done around the steps: stops, schedules, validation, checkpoints, the log.
 pub(crate) struct Driver<'a> {
     pub(crate) recipe: &'a Recipe,
@@ -112,6 +129,8 @@ pub(crate) struct Driver<'a> {
     /// The step of the newest checkpoint: the same one is not written twice.
     pub(crate) saved: Option<u64>,
     pub(crate) validate: &'a mut Validate<'a>,
+    /// The averaged weights, if the recipe wants some: they are what is measured.
+    pub(crate) average: Option<Average>,
     /// What the last validation found, and at which step.
     pub(crate) last_validation: Option<(u64, Evaluation)>,
     pub(crate) interrupt: &'a AtomicBool,
@@ -139,6 +158,9 @@ impl Callback for Driver<'_> {
         self.at.advance(step);
         if let Some(why) = &step.why_not_finite {
             return Err(self.not_finite(step.loss, why));
+        }
+        if let Some(average) = &mut self.average {
+            average.add(training.engine, self.at.step);
         }
         if !step.last_in_epoch {
             if self.is_checkpoint_step() {
@@ -251,7 +273,7 @@ impl Driver<'_> {
         let epoch = self.course.epoch(self.at.step);
         let last = epoch >= self.recipe.epochs();
         let validation = match epoch.is_multiple_of(self.recipe.batch.validation_every) || last {
-            true => match (self.validate)(training.engine) {
+            true => match measure(training.engine, &mut self.average, self.validate) {
                 Ok(found) => found,
                 Err(e) => return Err(self.keep(training, e)),
             },
@@ -311,7 +333,11 @@ impl Driver<'_> {
             best,
             ..self.base.clone()
         };
-        self.session.writer.write(meta, training.engine.state().tensors().to_vec())
+        let mut tensors = training.engine.state().into_tensors();
+        if let Some(average) = &self.average {
+            tensors.extend(average.tensors(training.engine));
+        }
+        self.session.writer.write(meta, tensors)
     }
 
     /// Keeps what was learned before an error that has nothing to do with it.

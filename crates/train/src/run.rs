@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tidemill_engine::Training;
 use tidemill_engine::checkpoint::{
     Attachment, Checkpoint, Checkpoints, Course, EpochFigures, Meta, state_sha256,
 };
@@ -18,10 +17,11 @@ use tidemill_engine::memory::{Budget, peak_rss_bytes, rss_bytes};
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
+use tidemill_engine::{Average, Training};
 use tidemill_recipe::data::{RunData, class_weights};
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
-use crate::batch::{Clock, Driver, Event, Position, StoppedBy};
+use crate::batch::{Clock, Driver, Event, Position, StoppedBy, measure};
 use crate::doctor;
 use crate::report::Report;
 use crate::resume::{self, Continued};
@@ -116,6 +116,11 @@ pub fn train(
         None => Ok(None),
     };
     let is_resumed = session.resumed.is_some();
+    let average = match (&recipe.training.average, &session.resumed) {
+        (None, _) => None,
+        (Some(spec), None) => Some(Average::new(&engine, spec.ema)),
+        (Some(spec), Some(checkpoint)) => Some(Average::restore(&engine, spec.ema, checkpoint)?),
+    };
     let mut driver = Driver {
         recipe: &recipe,
         schedule: recipe.training.optimizer.schedule().clone().over(course.run_steps),
@@ -124,6 +129,7 @@ pub fn train(
         saved: session.resumed.as_ref().map(|c| c.meta.step),
         session: &mut session,
         validate: &mut validate,
+        average,
         last_validation: None,
         interrupt: &options.interrupt,
         watch: &mut *watch,
@@ -139,15 +145,18 @@ pub fn train(
     let mut training = Training::new(&mut engine, loader, meter);
     let stopped_by = driver.run(&mut training)?;
     let meter = training.meter;
-    let Driver { at, course, clock, last_validation, .. } = driver;
+    let Driver { at, course, clock, last_validation, mut average, .. } = driver;
     let wall_seconds = clock.total();
     tell_skipped(&data, watch);
     let restored = restore_best(&file, stopped_by, &mut session, &mut engine, watch)?;
+    if let (Some(best), Some(spec)) = (&restored, &recipe.training.average) {
+        average = Some(Average::restore(&engine, spec.ema, best)?);
+    }
     let measured = match last_validation {
-        Some((step, found)) if step == at.total_steps() && !restored => Some(found),
+        Some((step, found)) if step == at.total_steps() && restored.is_none() => Some(found),
         // An interrupt should end the program soon; the checkpoint can be measured later.
         _ if stopped_by == StoppedBy::Interrupt => None,
-        _ => validate(&mut engine)?,
+        _ => measure(&mut engine, &mut average, &mut validate)?,
     };
     let ran = Ran { epochs: course.epoch(at.step), wall_seconds, stopped_by, measured };
     let summary = summary(&engine, &at, &meter, &ran);
@@ -262,7 +271,9 @@ fn open(
     }
     let (reading, beside) = Reading::within(file, &data, options.memory);
     // A copy that is being written as a checkpoint, and the next one.
-    let budget = Budget { limit: options.memory, copies: 2, beside };
+    // So it is with averages, beside themselves.
+    let copies = if file.recipe.training.average.is_some() { 4 } else { 2 };
+    let budget = Budget { limit: options.memory, copies, beside };
     spec.batch_size = spec.batch_size.min(data.train.len());
     let mut engine = match engine {
         Some(engine) => engine?,
@@ -457,20 +468,20 @@ fn restore_best(
     session: &mut Session,
     engine: &mut Engine,
     watch: &mut dyn FnMut(Event<'_>),
-) -> Result<bool> {
+) -> Result<Option<Checkpoint>> {
     let wanted = file.recipe.stop.patience.as_ref().is_some_and(|p| p.restore_best);
     // An interrupted run is not over.
     if !wanted || stopped_by == StoppedBy::Interrupt {
-        return Ok(false);
+        return Ok(None);
     }
     // The best one may be the last one.
     session.writer.wait()?;
     let best = match session.checkpoints.best_or_newest() {
         Ok(Some(best)) => best,
-        Ok(None) => return Ok(false),
+        Ok(None) => return Ok(None),
         Err(e) => {
             watch(Event::Notice(&format!("{e}: the run ends with its last weights")));
-            return Ok(false);
+            return Ok(None);
         }
     };
     best.load_into(engine)?;
@@ -481,7 +492,7 @@ fn restore_best(
             "restore_best: the run ends with the weights of epoch {epoch} ({metric} {value:.4})"
         )));
     }
-    Ok(true)
+    Ok(Some(best))
 }
 
 fn tell_notes(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidemill_engine::Average;
 use tidemill_engine::data::images::{BrokenFiles, images_below};
 use tidemill_engine::data::table::{BadRows, Missing};
 use tidemill_engine::data::text::files_below;
@@ -45,6 +46,8 @@ pub struct Trained {
     pub step: u64,
     /// The checkpoint that they are from.
     pub checkpoint: PathBuf,
+    /// Whether the weights are averages over the steps.
+    averaged: bool,
     /// What was learned of columns and labels, of a table or a stream.
     known: Known,
     engine: Engine,
@@ -90,6 +93,10 @@ impl Trained {
         spec.batch_size = spec.batch_size.min(MOST_ROWS);
         let mut engine = Engine::compile(spec)?;
         checkpoint.load_into(&mut engine)?;
+        let averaged = Average::is_in(&checkpoint);
+        if averaged {
+            Average::restore(&engine, 0.0, &checkpoint)?.swap(&mut engine);
+        }
         let (meta, checkpoint) = (checkpoint.meta, checkpoint.path);
         let (step, known) = (meta.step, meta.known);
         // A stream may have brought further classes.
@@ -97,7 +104,7 @@ impl Trained {
             Some(names) if !names.is_empty() => names,
             _ => meta.class_names,
         };
-        Ok(Trained { file, class_names, step, checkpoint, known, engine })
+        Ok(Trained { file, class_names, step, checkpoint, averaged, known, engine })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -110,7 +117,9 @@ impl Trained {
 
     /// Which weights these are, for people.
     pub fn weights_in_words(&self) -> String {
-        format!("the weights are those of step {} ({})", self.step, self.checkpoint.display())
+        let averages = if self.averaged { ", averaged over the steps until then" } else { "" };
+        let (step, path) = (self.step, self.checkpoint.display());
+        format!("the weights are those of step {step}{averages} ({path})")
     }
 
     /// Measures the model on `data`, or on the recipe's validation data. Files take the place of

@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         }
         false if arguments.beam.is_some() => {
             let what = "--beam is for models that make texts of texts";
-            return Err(Failure::usage(what.into()));
+            return Err(Failure::usage(what));
         }
         false => None,
     };

@@ -101,7 +101,7 @@ impl Arguments {
 fn translate(model: &mut Trained, arguments: &Arguments) -> Result {
     if arguments.sample.is_some() || arguments.all || !arguments.keep.is_empty() {
         let what = "--sample, --all and --keep are for models that do not translate";
-        return Err(Failure::usage(what.into()));
+        return Err(Failure::usage(what));
     }
     let mut texts: Vec<String> = arguments.text.iter().cloned().collect();
     for path in &arguments.data {
@@ -148,7 +148,7 @@ const LINES: usize = 256;
 fn write_text(model: &mut Trained, text: &str, arguments: &Arguments) -> Result {
     if arguments.json {
         let what = "--json is for predictions and translations";
-        return Err(Failure::usage(what.into()));
+        return Err(Failure::usage(what));
     }
     let sampling = arguments.sample.as_deref().map(Sampling::parse).transpose()?;
     let mut out = io::stdout().lock();
