@@ -128,8 +128,9 @@ impl Tokenizer {
         Tokenizer::new(Parts::read(json)?)
     }
 
-    /// Reads a `.model` of SentencePiece, unigram or BPE, as `transformers` converts it. Control pieces are
-    /// found in texts, where SentencePiece does not look for them.
+    /// Reads a `.model` of SentencePiece, unigram or BPE, as `transformers` converts it. Two things are
+    /// otherwise than in SentencePiece: control pieces are found in texts, and of several combining marks
+    /// after a character only the first one may be kept.
     pub fn from_sentencepiece(model: &[u8]) -> Result<Tokenizer, TextError> {
         Tokenizer::from_json(&sentencepiece::convert(model)?)
     }
