@@ -23,6 +23,10 @@
 //! `regex-syntax`: eight characters differ from Oniguruma (`\u{b2}`, `\u{b3}`, `\u{b9}`, `\u{bc}` to
 //! `\u{be}`, `\u{200c}`, `\u{200d}`).
 //!
+//! Models of SentencePiece 0.2.3 give its ids and texts: a test compares three models, and three with 4,000
+//! pieces were compared on 25,893 lines of English and German once, without a difference.
+//! [`Tokenizer::from_sentencepiece`] says what differs on rarer texts.
+//!
 //! # Cost
 //!
 //! On two cores of an AMD EPYC that others were using too, one thread, by `examples/tokenize.rs`. The 58,000
