@@ -23,6 +23,10 @@
 //! `regex-syntax`: eight characters differ from Oniguruma (`\u{b2}`, `\u{b3}`, `\u{b9}`, `\u{bc}` to
 //! `\u{be}`, `\u{200c}`, `\u{200d}`).
 //!
+//! Models of SentencePiece 0.2.3 give its ids and texts: a test compares three models, and three with 4,000
+//! pieces were compared on 25,893 lines of English and German once, without a difference.
+//! [`Tokenizer::from_sentencepiece`] says what differs on rarer texts.
+//!
 //! # Cost
 //!
 //! On two cores of an AMD EPYC that others were using too, one thread, by `examples/tokenize.rs`. The 58,000
@@ -128,8 +132,9 @@ impl Tokenizer {
         Tokenizer::new(Parts::read(json)?)
     }
 
-    /// Reads a `.model` of SentencePiece, unigram or BPE, as `transformers` converts it. Control pieces are
-    /// found in texts, where SentencePiece does not look for them.
+    /// Reads a `.model` of SentencePiece, unigram or BPE, as `transformers` converts it. Two things are
+    /// otherwise than in SentencePiece: control pieces are found in texts, and of several combining marks
+    /// after a character only the first one may be kept.
     pub fn from_sentencepiece(model: &[u8]) -> Result<Tokenizer, TextError> {
         Tokenizer::from_json(&sentencepiece::convert(model)?)
     }
