@@ -103,6 +103,11 @@ pub fn learn(
              give the weights by name"
         )));
     }
+    if file.recipe.training.average.is_some() {
+        watch(LearnEvent::Notice(
+            "training.average has no effect on a stream, which learns the weights themselves",
+        ));
+    }
     let metrics = file.recipe.training.metrics.iter().flatten();
     let lacking = metrics.filter(|m| !m.is_prequential());
     let lacking: Vec<String> = lacking.map(|m| m.name()).collect();

@@ -45,11 +45,22 @@ const WINDOWS: usize = 15;
 pub struct BenchData(Result<Arc<dyn Dataset>>);
 
 impl BenchData {
-    /// Opens the recipe's training data.
-    pub fn open(file: &RecipeFile) -> BenchData {
+    /// Opens the recipe's training data; a model of tokens gets their vocabulary.
+    ///
+    /// # Errors
+    /// If the model is one of tokens, and its texts cannot be read.
+    pub fn open(file: &mut RecipeFile) -> Result<BenchData> {
         let paths = DataPaths::new(&file.path);
         let open = |spec| open_one(file, "batch.data", spec, &paths, None, || None);
-        BenchData(file.batch_data().and_then(open))
+        let data = file.batch_data().and_then(open);
+        if !file.reads_tokens() {
+            return Ok(BenchData(data));
+        }
+        let data = data?;
+        if let Some(tokenizer) = data.tokenizer() {
+            file.set_tokenizer(tokenizer.clone())?;
+        }
+        Ok(BenchData(Ok(data)))
     }
 
     /// Why batches of this size are of random values, if they are.

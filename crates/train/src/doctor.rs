@@ -198,7 +198,9 @@ fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
         }
         findings.extend(check_range(file, key, set.as_ref()));
         findings.extend(check_targets(file, key, set.as_ref()));
-        let counts = class_counts(set.as_ref());
+        // Where positions have classes, samples have none.
+        let by_position = set.info().signature.truth().is_some_and(|f| f.time().is_some());
+        let counts = if by_position { Vec::new() } else { class_counts(set.as_ref()) };
         let name = |class: usize| data.class_names.get(class).map_or("?", String::as_str);
         let empty: Vec<&str> =
             counts.iter().enumerate().filter(|(_, n)| **n == 0).map(|(c, _)| name(c)).collect();

@@ -32,12 +32,12 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
-    let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
+    let mut file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
     let sizes = match arguments.batch_size.as_slice() {
         [] => vec![file.recipe.batch.batch_size],
         sizes => sizes.iter().map(|&n| n as usize).collect(),
     };
-    let data = BenchData::open(&file);
+    let data = BenchData::open(&mut file)?;
     if !arguments.json && !arguments.kernels {
         say!("  batch  threads     us/step      floor    samples/s")?;
     }
