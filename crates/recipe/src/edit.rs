@@ -123,7 +123,8 @@ fn replace(item: &mut Item, found: &[(String, String)]) {
     for key in keys {
         let Some(child) = table.get_mut(&key) else { continue };
         // Only keys that hold files; a `subset` may have the name of a folder.
-        let is_file = ["path", "images", "labels"].contains(&key.as_str());
+        const FILES: [&str; 7] = ["path", "images", "labels", "x", "y", "source", "target"];
+        let is_file = FILES.contains(&key.as_str());
         let new = child.as_str().and_then(|s| found.iter().find(|(name, _)| name == s));
         match new {
             Some((_, path)) if is_file => {
