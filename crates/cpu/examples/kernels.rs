@@ -216,6 +216,14 @@ fn products() -> Vec<(String, GemmDesc, bool)> {
     {
         add("NT", m, n, k, &mask);
     }
+    // a block of a transformer: 768 positions of 128 units, 1024 of 384
+    for (rows, units) in [(768, 128), (1024, 384)] {
+        for (from, to) in [(1, 3), (1, 1), (1, 4), (4, 1)].map(|(a, b)| (a * units, b * units)) {
+            add("NN", rows, to, from, &plain);
+            add("NT", rows, from, to, &plain);
+            add("TN", from, to, rows, &plain);
+        }
+    }
     for size in [64, 128, 256, 512, 768, 1024, 1536, 2048] {
         add("NN", size, size, size, &plain);
     }

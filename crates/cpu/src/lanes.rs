@@ -64,6 +64,13 @@ pub(crate) trait Lanes: Simd {
         }
     }
 
+    /// The same where `n` is in `-126..=127` and the result a normal number.
+    #[inline(always)]
+    unsafe fn ldexp_normal(a: Self::V, n: Self::V) -> Self::V {
+        // SAFETY: as the method's.
+        unsafe { Self::mul(a, Self::exp2_int(n)) }
+    }
+
     /// The words of counters `counter .. counter + 16`, in order, to `out[64]`.
     #[inline(always)]
     unsafe fn philox(counter: u64, k: &PhiloxKey, out: *mut u32) {
@@ -181,6 +188,11 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn ldexp(a: __m512, n: __m512) -> __m512 {
         unsafe { _mm512_scalef_ps(a, n) }
+    }
+    #[inline(always)]
+    unsafe fn ldexp_normal(a: __m512, n: __m512) -> __m512 {
+        // SAFETY: as the caller's.
+        unsafe { Self::ldexp(a, n) }
     }
     #[inline(always)]
     unsafe fn philox(counter: u64, k: &PhiloxKey, out: *mut u32) {

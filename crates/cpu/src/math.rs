@@ -50,6 +50,40 @@ pub(crate) unsafe fn exp<S: Lanes>(x: S::V) -> S::V {
     }
 }
 
+/// The bits of [`exp`] for `x` in `-87..=88`, in fewer steps.
+#[inline(always)]
+unsafe fn exp_normal<S: Lanes>(x: S::V) -> S::V {
+    // SAFETY: as the caller's.
+    unsafe {
+        let (n, e) = reduced_exp::<S>(x);
+        S::ldexp_normal(S::add(e, S::splat(1.0)), n)
+    }
+}
+
+/// `2^x` for `x <= 0`, or a little more; what is smaller than any normal number becomes the least of them.
+#[inline(always)]
+pub(crate) unsafe fn exp2_weight<S: Lanes>(x: S::V) -> S::V {
+    // SAFETY: as the caller's.
+    unsafe {
+        let x = S::max(S::splat(-126.0), x);
+        let n = S::round(x);
+        // 2^r on [-1/2, 1/2]
+        let p = polynomial::<S, 7>(
+            S::sub(x, n),
+            [
+                1.0,
+                std::f32::consts::LN_2,
+                0.240_226_48,
+                0.055_503_324,
+                0.009_618_437,
+                0.001_339_887_5,
+                1.535_336_2e-4,
+            ],
+        );
+        S::ldexp_normal(p, n)
+    }
+}
+
 /// `e^x - 1`, accurate near 0; exact enough for `x <= 88` only, larger `x` count as 88.
 #[inline(always)]
 pub(crate) unsafe fn exp_m1<S: Lanes>(x: S::V) -> S::V {
@@ -180,7 +214,7 @@ pub(crate) unsafe fn erf<S: Lanes>(x: S::V) -> S::V {
                 -0.001_157_197,
             ],
         );
-        let large = S::sub(one, exp::<S>(q));
+        let large = S::sub(one, exp_normal::<S>(q)); // e^q is at least 1e-8
         let large = S::select(S::gt(S::splat(0.0), x), S::sub(S::splat(0.0), large), large);
         S::select(S::gt(size, one), large, small)
     }
@@ -213,6 +247,7 @@ mod tests {
     over_slice! {
         exp_all = exp; exp_m1_all = exp_m1; log_all = log; tanh_all = tanh; erf_all = erf;
         sigmoid_all = sigmoid; softplus_all = softplus;
+        exp_normal_all = exp_normal; exp2_weight_all = exp2_weight;
     }
 
     /// erf in f64: Taylor series near 0, continued fraction beyond.
@@ -275,6 +310,7 @@ mod tests {
     fn close_to_f64() {
         check("exp", exp_all::on, f64::exp, -110.0, 95.0, 1.6);
         check("exp", exp_all::on, f64::exp, -1.0, 1.0, 1.6);
+        check("exp2_weight", exp2_weight_all::on, f64::exp2, -125.9, 0.1, 1.6);
         check("exp_m1", exp_m1_all::on, f64::exp_m1, -45.0, 88.0, 2.0);
         check("exp_m1", exp_m1_all::on, f64::exp_m1, -1.0, 1.0, 2.0);
         check("log", log_all::on, f64::ln, 0.0, f32::MAX, 1.5);
@@ -285,6 +321,21 @@ mod tests {
         check("erf", erf_all::on, erf64, -1.5, 1.5, 2.6);
         check("sigmoid", sigmoid_all::on, |x| 1.0 / (1.0 + (-x).exp()), -110.0, 50.0, 2.6);
         check("softplus", softplus_all::on, |x| x.exp().ln_1p(), -105.0, 80.0, 2.6);
+    }
+
+    #[test]
+    fn normal_exponentials_have_the_same_bits() {
+        let x: Vec<f32> =
+            (0..1 << 20).map(|i| -87.0 + 175.0 * i as f32 / (1 << 20) as f32).collect();
+        for isa in Isa::available() {
+            let (mut y, mut z) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            // SAFETY: the set is available; lengths are equal.
+            unsafe {
+                exp_all::on(isa)(&x, &mut y);
+                exp_normal_all::on(isa)(&x, &mut z);
+            }
+            assert!(y.iter().zip(&z).all(|(y, z)| y.to_bits() == z.to_bits()), "{isa:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ struct Scratch {
     k: *mut f32,
     v: *mut f32,
     k_steps: *mut f32,
+    /// Packed queries and gradients of the outputs of a block.
+    q: *mut f32,
+    dy: *mut f32,
     /// Sums of the gradients of keys and values.
     dk: Rows,
     dv: Rows,
@@ -47,20 +50,21 @@ impl AttentionGrad {
     }
 
     /// Floats of the parts of the scratch memory.
-    fn scratch(&self) -> [usize; 9] {
+    fn scratch(&self) -> [usize; 11] {
         let (shape, blocks) = (&self.0.shape, &self.0.blocks);
         let align = |n: usize| n.next_multiple_of(16);
         let by_dim = align(blocks.panels_len(shape.dim, shape.keys));
         let by_key = align(blocks.panels_len(shape.keys, shape.dim));
+        let of_block = align(blocks.panels_len(QUERIES, shape.dim));
         let sums = align(shape.keys * shape.dim);
         let scores = QUERIES * self.0.scores_stride();
         let kept = if shape.heads.dropout > 0.0 { scores } else { 0 };
-        [by_dim, by_dim, by_key, sums, sums, scores, kept, scores, QUERIES]
+        [by_dim, by_dim, by_key, of_block, of_block, sums, sums, scores, kept, scores, QUERIES]
     }
 
     fn parts(&self, scratch: *mut f32) -> Scratch {
         let mut at = scratch;
-        let [k, v, k_steps, dk, dv, p, kept, ds, inverse] = self.scratch().map(|len| {
+        let [k, v, k_steps, q, dy, dk, dv, p, kept, ds, inverse] = self.scratch().map(|len| {
             let part = at;
             at = at.wrapping_add(len);
             part
@@ -69,7 +73,8 @@ impl AttentionGrad {
         let scores = |at| Rows { at, stride: self.0.scores_stride() };
         let kept = if self.0.shape.heads.dropout > 0.0 { kept } else { p };
         let (dk, dv) = (sums(dk), sums(dv));
-        Scratch { k, v, k_steps, dk, dv, p: scores(p), kept: scores(kept), ds: scores(ds), inverse }
+        let [p, kept, ds] = [p, kept, ds].map(scores);
+        Scratch { k, v, k_steps, q, dy, dk, dv, p, kept, ds, inverse }
     }
 
     /// A block of queries of a head: their gradients, and what they add to those of keys and values.
@@ -101,16 +106,16 @@ impl AttentionGrad {
                 a.blocks.strip_product(false, [rows.len(), wide, dim], dy, t.v, ds, false, none);
                 for i in rows.clone() {
                     let (p, ds) = (s.p.row(local(i)), s.ds.row(local(i)));
-                    std::slice::from_raw_parts_mut(ds.add(seen), last - seen).fill(0.0);
-                    (a.rows.scale)(p, seen, *s.inverse.add(local(i)));
+                    if let Some(drop) = &drop {
+                        drop.row(i, ds, seen);
+                    }
+                    let mean = (a.rows.dot)(t.y.row(i), t.dy.row(i), dim);
+                    (a.rows.slope)(p, ds, [seen, last], [*s.inverse.add(local(i)), mean, scale]);
                     if let Some(drop) = &drop {
                         let kept = s.kept.row(local(i));
                         std::ptr::copy_nonoverlapping(p, kept, last);
                         drop.row(i, kept, seen);
-                        drop.row(i, ds, seen);
                     }
-                    let mean = (a.rows.dot)(t.y.row(i), t.dy.row(i), dim);
-                    (a.rows.slope)(p, ds, seen, mean, scale);
                 }
                 let sizes = [rows.len(), dim, seen];
                 let (ds, dq) = (ds.0.cast_const(), (t.dq.row(rows.start), t.dq.stride));
@@ -134,15 +139,22 @@ impl AttentionGrad {
         none: &Coefficients,
     ) {
         let a = &self.0;
-        let (dim, panel) = (a.shape.dim, a.blocks.panel());
+        let dim = a.shape.dim;
+        let pack = |rows: Rows, to| {
+            let first = rows.row(block.start).cast_const();
+            // SAFETY: the block's rows exist, and `to` has room for them.
+            unsafe { a.blocks.pack(first, rows.stride, (block.len(), dim), to) }
+        };
+        let (q, dy) = (pack(t.q, s.q), pack(t.dy, s.dy));
         for keys in even(0..a.seen(&block, at), a.blocks.strip()) {
             // Strips of queries before it read none of these keys.
             let from = a.strips(block.clone(), at).find(|(_, seen)| *seen > keys.start);
             let Some(from) = from.map(|(rows, _)| rows.start) else { continue };
             let sizes = [keys.len(), dim, block.end - from];
-            for (weights, rows, sums) in [(s.ds, t.q, s.dk), (s.kept, t.dy, s.dv)] {
+            for (weights, rows, sums) in [(s.ds, q, s.dk), (s.kept, dy, s.dv)] {
                 let first = weights.row(from - block.start).wrapping_add(keys.start);
-                let b = Panels { at: rows.row(from), step: rows.stride, panel };
+                let skipped = (from - block.start) * rows.step;
+                let b = Panels { at: rows.at.wrapping_add(skipped), ..rows };
                 let to = (sums.row(keys.start), sums.stride);
                 // SAFETY: the queries from..block.end and the keys exist in all operands.
                 unsafe {

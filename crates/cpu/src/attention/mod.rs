@@ -95,9 +95,10 @@ impl Common {
         keys * size..(keys + 1) * size
     }
 
-    /// Between rows of a block of scores: whole panels.
+    /// Between rows of a block of scores: whole panels, and an odd number of lines, since rows a power of
+    /// two apart meet in a few sets of the cache.
     fn scores_stride(&self) -> usize {
-        self.shape.keys.next_multiple_of(self.blocks.panel())
+        self.shape.keys.next_multiple_of(self.blocks.panel()).next_multiple_of(32) + 16
     }
 
     /// The lengths of a sample.

@@ -5,11 +5,13 @@ use crate::lanes::{Lanes, PHILOX_WORDS, PhiloxKey};
 use crate::math;
 use crate::rows::{row_dot, row_max};
 
-/// Makes `e^(scale (x - max))` of the first `own` values, 0 of the rest up to `all`; gives the sum.
+/// Makes `e^(scale (x - max))` of the first `own` values, 0 of the rest up to `all` and
+/// to the end of that vector; gives the sum.
 type ExpFn = unsafe fn(x: *mut f32, own: usize, all: usize, scale: f32) -> f32;
 
-/// `ds[i] = p[i] (ds[i] - mean) scale`
-type SlopeFn = unsafe fn(p: *const f32, ds: *mut f32, n: usize, mean: f32, scale: f32);
+/// `p[i] *= inverse; ds[i] = p[i] (ds[i] - mean) scale` of the first `own` values, `ds[i] = 0` of the rest up to
+/// `all`; for `[own, all]` and `[inverse, mean, scale]`.
+type SlopeFn = unsafe fn(p: *mut f32, ds: *mut f32, sizes: [usize; 2], by: [f32; 3]);
 
 /// `x[i] *= by`
 type ScaleFn = unsafe fn(x: *mut f32, n: usize, by: f32);
@@ -43,39 +45,51 @@ impl RowFns {
     }
 }
 
+/// Zeros from a multiple of the lanes up to `all`, and past it to the end of the vector.
+#[inline(always)]
+unsafe fn clear<S: Lanes>(x: *mut f32, from: usize, all: usize) {
+    for i in (from..all).step_by(S::LANES) {
+        // SAFETY: by the contract of the loops below.
+        unsafe { S::store(x.add(i), S::splat(0.0)) };
+    }
+}
+
+/// `2^(x by + shift)` of a vector.
+#[inline(always)]
+unsafe fn weight<S: Lanes>(x: *const f32, by: S::V, shift: S::V) -> S::V {
+    // SAFETY: x has a vector's values.
+    unsafe { math::exp2_weight::<S>(S::fma(S::load(x), by, shift)) }
+}
+
+/// Rows have room for whole vectors; a masked store takes tens of cycles on some machines.
 #[inline(always)]
 unsafe fn exp_row<S: Lanes>(x: *mut f32, own: usize, all: usize, scale: f32) -> f32 {
-    // SAFETY: x has `all` values, own <= all.
+    // SAFETY: x has `all` values and room for the last vector, own <= all.
     unsafe {
-        std::slice::from_raw_parts_mut(x.add(own), all - own).fill(0.0);
+        let l = S::LANES;
+        clear::<S>(x, own.next_multiple_of(l), all);
         if own == 0 {
             return 0.0;
         }
-        let l = S::LANES;
-        let by = S::splat(scale);
-        let max = S::splat(row_max::<S>(x, own));
+        // what rounding this product does to a weight, it does to all of the row
+        let by = S::splat(scale * std::f32::consts::LOG2_E);
+        let shift = S::sub(S::splat(0.0), S::mul(S::splat(row_max::<S>(x, own)), by));
         let (mut p, mut q) = (S::splat(0.0), S::splat(0.0));
         let mut i = 0;
         while i + 2 * l <= own {
-            let u = math::exp::<S>(S::mul(S::sub(S::load(x.add(i)), max), by));
-            let v = math::exp::<S>(S::mul(S::sub(S::load(x.add(i + l)), max), by));
+            let u = weight::<S>(x.add(i), by, shift);
+            let v = weight::<S>(x.add(i + l), by, shift);
             S::store(x.add(i), u);
             S::store(x.add(i + l), v);
             p = S::add(p, u);
             q = S::add(q, v);
             i += 2 * l;
         }
-        if i + l <= own {
-            let u = math::exp::<S>(S::mul(S::sub(S::load(x.add(i)), max), by));
+        while i < own {
+            let u = S::first(weight::<S>(x.add(i), by, shift), l.min(own - i));
             S::store(x.add(i), u);
             p = S::add(p, u);
             i += l;
-        }
-        if i < own {
-            let n = own - i;
-            let v = math::exp::<S>(S::mul(S::sub(S::load_partial(x.add(i), n), max), by));
-            S::store_partial(x.add(i), v, n);
-            q = S::add(q, S::first(v, n));
         }
         S::sum(S::add(p, q))
     }
@@ -83,14 +97,22 @@ unsafe fn exp_row<S: Lanes>(x: *mut f32, own: usize, all: usize, scale: f32) -> 
 kernel!(fn exp_on(x: *mut f32, own: usize, all: usize, scale: f32) -> f32 = exp_row;);
 
 #[inline(always)]
-unsafe fn slope_row<S: Lanes>(p: *const f32, ds: *mut f32, n: usize, mean: f32, scale: f32) {
-    // SAFETY: both have n values.
+unsafe fn slope_row<S: Lanes>(p: *mut f32, ds: *mut f32, sizes: [usize; 2], by: [f32; 3]) {
+    // SAFETY: both have `all` values and room for the last vector.
     unsafe {
-        let (mean, scale) = (S::splat(mean), S::splat(scale));
-        crate::rows::row_zip::<S>(p, ds, ds, n, |p, d| S::mul(S::mul(p, S::sub(d, mean)), scale));
+        let [own, all] = sizes;
+        let (inverse, mean, scale) = (S::splat(by[0]), S::splat(by[1]), S::splat(by[2]));
+        for i in (0..own).step_by(S::LANES) {
+            let weight = S::mul(S::load(p.add(i)), inverse);
+            S::store(p.add(i), weight);
+            let slope = S::mul(S::mul(weight, S::sub(S::load(ds.add(i)), mean)), scale);
+            let slope = if i + S::LANES <= own { slope } else { S::first(slope, own - i) };
+            S::store(ds.add(i), slope);
+        }
+        clear::<S>(ds, own.next_multiple_of(S::LANES), all);
     }
 }
-kernel!(fn slope_on(p: *const f32, ds: *mut f32, n: usize, mean: f32, scale: f32) = slope_row;);
+kernel!(fn slope_on(p: *mut f32, ds: *mut f32, sizes: [usize; 2], by: [f32; 3]) = slope_row;);
 
 #[inline(always)]
 unsafe fn scale_row<S: Lanes>(x: *mut f32, n: usize, by: f32) {

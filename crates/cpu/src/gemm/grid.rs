@@ -22,10 +22,14 @@ pub(super) fn choose(d: &GemmDesc, max_rows: usize, lanes: usize) -> Grid {
     let panel = MAX_VECTORS * lanes;
     let flops = 2.0 * d.m as f64 * d.n as f64 * d.k as f64;
     // Measured on Zen 4: packing B costs 3 % at 128 rows and pays where a panel is read often and
-    // lies in a cache too far away; packing A never paid, its rows are read one after the other.
-    let pack_b = d.transpose_b || d.m >= 192 || (d.m >= 64 && d.k * d.n > 384 * 1024);
-    let pack_a = false;
-    let kc = if pack_b { d.k.div_ceil(d.k.div_ceil(1024).max(1)) } else { d.k }.max(1);
+    // lies in a cache too far away; packing A, where its rows are read one after the other, never paid.
+    let often = d.transpose_b || d.m >= 192 || (d.m >= 64 && d.k * d.n > 384 * 1024);
+    // decides the bits of the sums
+    let kc = if often { d.k.div_ceil(d.k.div_ceil(1024).max(1)) } else { d.k }.max(1);
+    // Measured on Zen 3 (not on AVX-512, whose strips read most of a line): a strip of A transposed is a
+    // line for each step, at a stride that leaves few sets of a cache to most of them; B as well.
+    let pack_a = d.transpose_a && (512..=4096).contains(&kc) && d.n >= 64 && lanes < 16;
+    let pack_b = often || (pack_a && d.m >= 64 && d.n >= 256);
     // a block of B stays in the L2 cache while the rows of A pass
     let nc = (BLOCK_FLOATS / kc / panel).max(1) * panel;
     let batch_group = ((CHUNK_FLOPS / flops.max(1.0)) as usize).clamp(1, d.batch.max(1));

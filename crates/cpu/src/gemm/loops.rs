@@ -4,7 +4,7 @@
 use super::pack::{Block, PackFn};
 use super::tile::{Finish, Tile};
 use super::zeros::Strip;
-use super::{Gemm, GemmDesc, LIST_SLACK, args, part};
+use super::{Gemm, GemmDesc, LIST_SLACK, PACK_STEPS, args, part};
 use crate::optimizer::{Coefficients, UpdateBlock, UpdateFn};
 use std::ops::Range;
 
@@ -181,15 +181,21 @@ impl Gemm {
                 }
             };
             if let Some(pack) = self.pack_a {
-                for index in 0..count {
-                    let rows = tile_rows(index);
-                    let (src, stride) = (in_place_a(rows.start), d.lda);
-                    let block = if d.transpose_a {
-                        Block { src, stride, rows: depth.len(), cols: rows.len() }
-                    } else {
-                        Block { src, stride, rows: rows.len(), cols: depth.len() }
-                    };
-                    pack(&block, packed_a.add((rows.start - high.start) * depth.len()), rows.len());
+                // few steps at a time: the lines of one strip hold parts of the next ones
+                for start in (0..depth.len()).step_by(PACK_STEPS) {
+                    let steps = PACK_STEPS.min(depth.len() - start);
+                    for index in 0..count {
+                        let rows = tile_rows(index);
+                        let (src, stride) = (in_place_a(rows.start), d.lda);
+                        let block = if d.transpose_a {
+                            let src = src.add(start * stride);
+                            Block { src, stride, rows: steps, cols: rows.len() }
+                        } else {
+                            Block { src: src.add(start), stride, rows: rows.len(), cols: steps }
+                        };
+                        let at = index * self.packed_strip(depth.len()) + start * rows.len();
+                        pack(&block, packed_a.add(at), rows.len());
+                    }
                 }
             }
             // strips that go unlooked after one with too few zeros
@@ -198,7 +204,7 @@ impl Gemm {
             for index in 0..count {
                 let rows = tile_rows(index);
                 let a = if self.pack_a.is_some() {
-                    let at = (rows.start - high.start) * depth.len();
+                    let at = index * self.packed_strip(depth.len());
                     (packed_a.add(at).cast_const(), rows.len())
                 } else {
                     (in_place_a(rows.start), d.lda)

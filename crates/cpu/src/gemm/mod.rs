@@ -144,7 +144,7 @@ impl GemmDesc {
 /// measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocking {
-    /// Copy A into panels of a tile's rows.
+    /// Copy A into panels of a tile's rows, `mc` rows at once.
     pub pack_a: bool,
     /// Copy B into panels of a tile's columns; always so where B is transposed.
     pub pack_b: bool,
@@ -260,7 +260,8 @@ impl Gemm {
         let slack = LIST_SLACK; // packing writes whole vectors, too
         let cols = b.nc.min(d.n).next_multiple_of(self.panel());
         let packed_b = if self.pack_b.is_some() { align(kc * cols + slack) } else { 0 };
-        let packed_a = if self.pack_a.is_some() { align(kc * b.mc.min(d.m) + slack) } else { 0 };
+        let strips = b.mc.min(d.m).div_ceil(self.tiles.max_rows);
+        let packed_a = if self.pack_a.is_some() { strips * self.packed_strip(kc) } else { 0 };
         let partial = if self.update.is_some() && self.thin.is_none() {
             let chunk_rows = d.m.div_ceil(b.row_chunks);
             let rows = if b.kc < d.k { chunk_rows } else { chunk_rows.min(self.tiles.max_rows) };
@@ -272,11 +273,16 @@ impl Gemm {
         [packed_b, packed_a, partial, steps]
     }
 
+    /// Floats of a packed strip of A, with room for the vector that ends past it.
+    fn packed_strip(&self, steps: usize) -> usize {
+        (steps * self.tiles.max_rows + LIST_SLACK).next_multiple_of(16)
+    }
+
     /// Whether steps are left out where A is zero: there must be full tiles, and enough work in
     /// each to be worth the look.
     fn looks_for_zeros(&self) -> bool {
         self.thin.is_none()
-            && self.pack_a.is_none()
+            && (self.pack_a.is_none() || self.desc.transpose_a)
             && self.desc.n >= self.panel()
             && self.blocking.kc >= 16
             && self.desc.k >= 16
@@ -287,6 +293,9 @@ impl Gemm {
         self.desc.n.div_ceil(self.panel()).div_ceil(self.blocking.col_chunks)
     }
 }
+
+/// Steps of A that are packed at once, for all strips.
+const PACK_STEPS: usize = 16;
 
 /// Entries past the end of a list of steps that writing it may touch: a vector.
 const LIST_SLACK: usize = 16;

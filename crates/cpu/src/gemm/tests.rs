@@ -280,6 +280,32 @@ fn random_blockings() {
     }
 }
 
+/// Of the gradients of weights, with rows of zeros too, whose steps are left out.
+#[test]
+fn packing_changes_no_bits() {
+    let mut random = Random(41);
+    for (m, n, k) in [(128, 512, 768), (70, 300, 600), (13, 64, 512), (200, 80, 1100)] {
+        let mut d = GemmDesc::new(m, n, k, true, false);
+        for zeros in [false, true] {
+            let mut start = buffers(&d, &mut random);
+            let rows = start[args::A].chunks_mut(m).skip(usize::from(!zeros) * k).step_by(2);
+            rows.for_each(|row| row.fill(0.0));
+            for isa in Isa::available() {
+                let packed =
+                    Blocking { pack_a: true, pack_b: true, ..Gemm::new(isa, &d).blocking() };
+                let plain = Blocking { pack_a: false, pack_b: false, ..packed };
+                let [packed, plain] = [packed, plain].map(|blocking| {
+                    let mut found = start.clone();
+                    run(&Gemm::with_blocking(isa, &d, blocking), &mut found, false);
+                    found
+                });
+                assert_eq!(packed, plain, "{isa:?} {d:?}");
+            }
+            d.epilogue.accumulate = true;
+        }
+    }
+}
+
 #[test]
 fn updates_in_the_epilogue() {
     for (seed, rule) in rules().into_iter().enumerate() {
