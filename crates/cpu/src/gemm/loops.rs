@@ -130,19 +130,24 @@ impl Gemm {
         out: *mut f32,
     ) {
         let d = &self.desc;
-        for (panel, j) in wide.clone().step_by(self.panel()).enumerate() {
-            let cols = self.panel().min(wide.end - j);
-            // SAFETY: the panel is inside the block; each takes depth.len() * panel() floats.
-            unsafe {
-                let out = out.add(panel * depth.len() * self.panel());
-                let block = if d.transpose_b {
-                    let src = b.add(j * d.ldb + depth.start);
-                    Block { src, stride: d.ldb, rows: cols, cols: depth.len() }
-                } else {
-                    let src = b.add(depth.start * d.ldb + j);
-                    Block { src, stride: d.ldb, rows: depth.len(), cols }
-                };
-                pack(&block, out, self.panel());
+        // few steps of all panels at a time: rows are read on, not down
+        let steps = if d.transpose_b { depth.len().max(1) } else { PACK_STEPS };
+        for start in depth.clone().step_by(steps) {
+            let steps = steps.min(depth.end - start);
+            for (panel, j) in wide.clone().step_by(self.panel()).enumerate() {
+                let cols = self.panel().min(wide.end - j);
+                let at = panel * depth.len() + start - depth.start;
+                // SAFETY: the panel is inside the block; each takes depth.len() * panel() floats, and
+                // a copy of rows writes none past its panel.
+                unsafe {
+                    let block = if d.transpose_b {
+                        let src = b.add(j * d.ldb + start);
+                        Block { src, stride: d.ldb, rows: cols, cols: steps }
+                    } else {
+                        Block { src: b.add(start * d.ldb + j), stride: d.ldb, rows: steps, cols }
+                    };
+                    pack(&block, out.add(at * self.panel()), self.panel());
+                }
             }
         }
     }
