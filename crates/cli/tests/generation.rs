@@ -197,7 +197,6 @@ fn what_is_wrong_is_named() {
     for (recipe, set, what) in [
         ("next.toml", "model.decoder_only.heads=3", "decoder_only.heads must divide units"),
         ("next.toml", "model.layers=[]", "layers has no place beside decoder_only"),
-        ("next.toml", "text.tokenizer.bpe.dropout=0.1", "must be one of"),
         ("next.toml", "batch.batch_tokens=100", "has no place beside batch.batch_size"),
         ("next.toml", "training.average.ema=1.5", "training.average.ema must be from 0 to below 1"),
         ("next.toml", "training.loss=mse", "gives a row for each position of a sequence"),

@@ -47,6 +47,7 @@ run! {
     self_tuning: "docs/self-tuning.md",
     speed: "docs/speed.md",
     streams: "docs/streams.md",
+    text_pages: "docs/text.md",
 }
 
 /// Runs a page and compares what it prints with what it shows.

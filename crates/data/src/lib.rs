@@ -14,7 +14,7 @@
 //!   texts
 //! - [`order`]: which sample comes at which position ([`Order`]); [`buckets`]: batches of samples of like length
 //! - [`loader`]: filled batches in that order, made ahead by threads ([`Loader`])
-//! - [`digits`]: renders digit images, so that a first run needs no download
+//! - [`digits`] and [`numerals`]: images of digits, and numbers in words of two languages, so that a first run needs no download
 //!
 //! # Example
 //!
@@ -50,6 +50,7 @@ pub mod images;
 pub mod loader;
 pub mod memory;
 pub mod normalize;
+pub mod numerals;
 pub mod numpy;
 pub mod order;
 mod random;

@@ -10,10 +10,9 @@ use tidemill_graph::{
     Attention, Binary, DType, GraphError, Heads, Layout, MatMul, TensorId, Unary,
 };
 
-/// Options of multi-head attention (Vaswani et al. 2017) over a sequence `[batch, time, units]`, whose output
-/// has the same units. Its parameters are the kernels and biases of `qkv` (queries, keys and
-/// values side by side, each head after the other), or of `query` and `key_value` where it reads another
-/// sequence, and of `output`.
+/// Options of an attention layer. Multi-head attention over a sequence `[batch, time, units]`, whose output has the same
+/// units. Its parameters are the kernels and biases of `qkv` (queries, keys and values side by side, each head after the
+/// other), or of `query` and `key_value` where it reads another sequence, and of `output`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionSpec {

@@ -154,10 +154,10 @@ pub struct ModelSpec {
     /// The layers, in order. Left out where one of the next three keys stands for them.
     #[serde(default)]
     pub layers: Vec<LayerSpec>,
-    /// Stands for the input and layers of a model of what comes next in a text.
+    /// Stands for the input and layers of a model of what comes next in a text. Off by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoder_only: Option<DecoderOnlySpec>,
-    /// Stands for the inputs and layers of a model that reads one text and writes another.
+    /// Stands for the inputs and layers of a model that reads one text and writes another. Off by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder_decoder: Option<EncoderDecoderSpec>,
     /// Stands for the input and layers of a model that classifies texts by which words they have.

@@ -47,8 +47,8 @@ pub struct Recipe {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextSpec {
-    /// What makes tokens of texts; trained on the training data, or a `tokenizer.json` of Hugging Face. It is kept in
-    /// checkpoints. Required by data of tokens (`text`, `parallel`).
+    /// What makes tokens of texts; trained on the training data, or read. It is kept in checkpoints. Required by data of
+    /// tokens (`text`, `parallel`); none by default.
     #[serde(default)]
     pub tokenizer: Option<TokenizerSpec>,
 }

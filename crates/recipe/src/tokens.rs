@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidemill_engine::data::tokens::{Tokenizer, TokenizerSpec};
+use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::data::{DataSpec, TextContext};
 use tidemill_engine::error::Result;
 use tidemill_engine::nn::{InputSpec, ModelError, TokensSpec};
@@ -89,10 +89,6 @@ impl RecipeFile {
                 "text.tokenizer",
                 "has no effect: only data of tokens (text, parallel) have a tokenizer",
             )),
-            Some(TokenizerSpec::Bpe(bpe)) if bpe.dropout > 0.0 => {
-                Err(self
-                    .error_at("text.tokenizer.bpe.dropout", "is not supported yet; leave it out"))
-            }
             _ => Ok(()),
         }
     }

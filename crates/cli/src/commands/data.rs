@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tidemill_engine::data::digits::write_folder;
+use tidemill_engine::data::numerals::write_numerals;
 use tidemill_engine::page::number::count;
 
 use crate::failure::Result;
@@ -13,6 +14,24 @@ use crate::print::say;
 pub(crate) enum Command {
     /// Draw images of handwritten-looking digits into OUT/train/0..9 and OUT/test/0..9.
     Digits(Digits),
+    /// Write numbers in English and in German words, a line each: a translation to learn.
+    Numerals(Numerals),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Numerals {
+    /// The folder to write to.
+    #[arg(long)]
+    out: PathBuf,
+    /// Pairs to learn from.
+    #[arg(long, default_value_t = 6000)]
+    train: usize,
+    /// Other pairs, to test with.
+    #[arg(long, default_value_t = 300)]
+    test: usize,
+    /// Random seed; the same seed gives the same numbers.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
 }
 
 #[derive(clap::Args)]
@@ -35,7 +54,19 @@ pub(crate) struct Digits {
 }
 
 pub(crate) fn run(command: &Command) -> Result {
-    let Command::Digits(d) = command;
+    let d = match command {
+        Command::Digits(digits) => digits,
+        Command::Numerals(n) => {
+            let written = write_numerals(&n.out, n.seed, n.train, n.test)?;
+            let (train, test) = (count(n.train as u64), count(n.test as u64));
+            say!(
+                "wrote {train} numbers in words: {}, and {test} others: {}, each with the German words in a .de file",
+                written.train.display(),
+                written.test.display()
+            )?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let written = write_folder(&d.out, d.seed, d.train, d.test, d.size)?;
     let verb = if written.reused { "found" } else { "wrote" };
     say!(

@@ -12,4 +12,5 @@ pub(crate) mod learn;
 pub(crate) mod manual;
 pub(crate) mod predict;
 pub(crate) mod quickstart;
+mod quickstart_text;
 pub(crate) mod train;

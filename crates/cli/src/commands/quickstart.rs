@@ -13,7 +13,7 @@ use tidemill_online::{LearnOptions, LearnOutcome};
 use tidemill_recipe::RecipeFile;
 use tidemill_train::{RunOptions, StoppedBy, Trained, Weights};
 
-use super::{learn, train};
+use super::{learn, quickstart_text, train};
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::interrupt;
 use crate::print::{say, tell};
@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Folder for the images, the recipe and the runs.
     #[arg(long, default_value = "tidemill-quickstart")]
     out: PathBuf,
+    /// Translate numbers from English to German words instead.
+    #[arg(long)]
+    text: bool,
 }
 
 /// The article's model on the digits beside it.
@@ -62,6 +65,9 @@ const TEST_PER_CLASS: usize = 200;
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let out = &arguments.out;
+    if arguments.text {
+        return quickstart_text::run(out);
+    }
     let start = Instant::now();
     let digits = write_folder(&out.join("digits"), 0, TRAIN_PER_CLASS, TEST_PER_CLASS, 28)?;
     tell!(

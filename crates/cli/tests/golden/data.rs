@@ -34,6 +34,16 @@ pub fn write(folder: &Path) {
     ratings(folder);
     late(folder);
     sparse(folder);
+    succeed(&[
+        "data",
+        "numerals",
+        "--out",
+        text(&folder.join("numerals")),
+        "--train",
+        "300",
+        "--test",
+        "40",
+    ]);
 }
 
 fn file(folder: &Path, name: &str, content: impl AsRef<[u8]>) {

@@ -22,6 +22,7 @@ fn job(name: &str, recipe: String, commands: &[&'static str]) -> Job {
 pub fn all() -> (Vec<Job>, Vec<String>) {
     let mut jobs = images();
     jobs.extend(tables());
+    jobs.extend(texts());
     jobs.extend(streams());
     jobs.extend(continual());
     jobs.extend(drifts());
@@ -63,6 +64,31 @@ fn block(filters: usize, count: usize) -> String {
         "{{ repeat = {{ times = {count}, layers = [{{ residual = {{ activation = \"relu\", layers = [ \
          {conv}, {norm}, {{ activation = \"relu\" }}, {conv}, {norm} ] }} }}] }} }},"
     )
+}
+
+/// Models of tokens: what comes next in a text, and texts that become others.
+fn texts() -> Vec<Job> {
+    let training = "[training]\nloss = { token_crossentropy = { label_smoothing = 0.1 } }\n\
+                    optimizer = { adamw = { learning_rate = 3e-3, weight_decay = 0.01, global_clip_norm = 1.0 } }\n\
+                    average = { ema = 0.9 }\nseed = 3\n";
+    let next = format!(
+        "[model]\ndecoder_only = {{ units = 48, heads = 3, layers = 2, context = 70, dropout = 0.1 }}\n\
+         [text]\ntokenizer = {{ characters = {{}} }}\n{training}\
+         [batch]\ndata = {{ text = {{ path = \"numerals/train.de\" }} }}\nbatch_size = 6\n"
+    );
+    let pairs = |name: &str| {
+        format!(
+            "{{ parallel = {{ source = \"numerals/{name}.en\", target = \"numerals/{name}.de\" }} }}"
+        )
+    };
+    let translation = format!(
+        "[model]\nencoder_decoder = {{ units = 32, heads = 4, encoder = 2, decoder = 2, dropout = 0.2, length = 40 }}\n\
+         [text]\ntokenizer = {{ bpe = {{ vocabulary = 300 }} }}\n{training}\
+         [batch]\ndata = {}\nvalidation = {}\nbatch_tokens = 256\nepochs = 2\n",
+        pairs("train"),
+        pairs("test")
+    );
+    vec![job("what comes next", next, &["train"]), job("translation", translation, &["train"])]
 }
 
 fn images() -> Vec<Job> {

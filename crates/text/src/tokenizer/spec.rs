@@ -53,9 +53,6 @@ pub struct BpeSpec {
     pub vocabulary: usize,
     /// A pair that occurs less often is not merged. Default: 2.
     pub min_frequency: u64,
-    /// Rate of [`super::Tokenizer::encode_with_dropout`] while a model trains (BPE-dropout, Provilkov et
-    /// al. 2020), in [0, 1). It is no part of the tokenizer. Default: 0.
-    pub dropout: f32,
 }
 
 impl Default for CharactersSpec {
@@ -72,7 +69,7 @@ impl Default for WordsSpec {
 
 impl Default for BpeSpec {
     fn default() -> BpeSpec {
-        BpeSpec { vocabulary: 8_000, min_frequency: 2, dropout: 0.0 }
+        BpeSpec { vocabulary: 8_000, min_frequency: 2 }
     }
 }
 
@@ -88,14 +85,7 @@ impl TokenizerSpec {
             }
             TokenizerSpec::File(_) => return Ok(()),
             TokenizerSpec::Words(words) => ("words", words.vocabulary, 5),
-            TokenizerSpec::Bpe(bpe) => {
-                if !(0.0..1.0).contains(&bpe.dropout) {
-                    let message =
-                        format!("bpe.dropout = {} must be at least 0 and below 1", bpe.dropout);
-                    return Err(TextError::new(message));
-                }
-                ("bpe", bpe.vocabulary, 260)
-            }
+            TokenizerSpec::Bpe(bpe) => ("bpe", bpe.vocabulary, 260),
         };
         if !(least..=MOST_TOKENS).contains(&vocabulary) {
             return Err(TextError::new(format!(

@@ -174,7 +174,6 @@ fn what_is_not_supported_is_named() {
 fn specifications_are_checked() {
     for (spec, expected) in [
         (r#"{"bpe":{"vocabulary":100}}"#, "bpe.vocabulary = 100"),
-        (r#"{"bpe":{"dropout":1.0}}"#, "bpe.dropout = 1"),
         (r#"{"words":{"vocabulary":4}}"#, "words.vocabulary = 4"),
         (r#"{"file":"x.json"}"#, "x.json is read, not trained"),
         (r#"{"words":{"min_frequency":9}}"#, "min_frequency = 9"),
