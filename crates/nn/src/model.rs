@@ -160,7 +160,7 @@ pub struct ModelSpec {
     /// Stands for the inputs and layers of a model that reads one text and writes another. Off by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder_decoder: Option<EncoderDecoderSpec>,
-    /// Stands for the input and layers of a model that classifies texts by which words they have.
+    /// Stands for the input and layers of a model that classifies texts by which words they have. Off by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bag: Option<BagSpec>,
     /// Layers that do not learn, by path, such as `layers.0` or `layers.2.residual`, with all layers
