@@ -232,3 +232,116 @@ fn each_word_has_a_class_that_depends_on_the_word_before() {
     let measured = run(dir.path(), &["eval", "run"]);
     assert!(measured["figures"]["accuracy"].as_f64().unwrap() > 0.99, "{measured}");
 }
+
+const BAG: &str = r#"
+[model]
+bag = { column = "note", units = 8, classes = 2, length = 256, vocabulary = 5000, ngrams = 2, minn = 3, maxn = 4 }
+
+[training]
+loss      = "sparse_categorical_crossentropy"
+optimizer = { rmsprop = { learning_rate = { cosine = { start = 3e-2 } }, rho = 0.999, bias_correction = true, lazy = true } }
+seed      = 1
+
+[stream]
+label = "class"
+
+[batch]
+data       = { csv = { path = "notes.csv", label = "class" } }
+batch_size = 16
+epochs     = 8
+
+[checkpoint]
+every_epochs = 1
+"#;
+
+/// Two words in a row whose order says the class, among others.
+fn notes(path: &Path, rows: usize) {
+    let mut next = random();
+    let mut csv = "note,class\n".to_owned();
+    for _ in 0..rows {
+        let mut words: Vec<&str> = (0..2 + next(6)).map(|_| PLAIN[next(3)]).collect();
+        let (pair, class) = [(["grey", "water"], "a"), (["water", "grey"], "b")][next(2)];
+        let at = next(words.len() + 1);
+        words.splice(at..at, pair);
+        csv += &format!("{},{class}\n", words.join(" "));
+    }
+    std::fs::write(path, csv).unwrap();
+}
+
+#[test]
+fn a_bag_of_words_learns_their_order_from_words_in_a_row() {
+    let dir = tempfile::tempdir().unwrap();
+    notes(&dir.path().join("notes.csv"), 600);
+    std::fs::write(dir.path().join("bag.toml"), BAG).unwrap();
+    let whole = run(dir.path(), &["train", "bag.toml", "--out", "whole"]);
+    assert!(whole["train"]["accuracy"].as_f64().unwrap() > 0.98, "{whole}");
+    // Words alone do not say it.
+    let words = BAG.replace("ngrams = 2, minn = 3, maxn = 4", "ngrams = 1");
+    std::fs::write(dir.path().join("words.toml"), words).unwrap();
+    let alone = run(dir.path(), &["train", "words.toml", "--out", "words"]);
+    assert!(alone["train"]["accuracy"].as_f64().unwrap() < 0.75, "{alone}");
+
+    // Interrupted and resumed, by another number of threads: the same bits.
+    let stop = ["--set", "stop.steps=100"];
+    run(dir.path(), &[&["train", "bag.toml", "--out", "cut"], &stop[..]].concat());
+    let resume = ["train", "bag.toml", "--out", "cut", "--resume", "--threads", "1"];
+    assert_eq!(run(dir.path(), &resume)["state_sha256"], whole["state_sha256"]);
+
+    // The same ids in predictions, and on a stream that goes on from the run.
+    std::fs::write(dir.path().join("new.csv"), "note\nthe WATER. grey boat\nboat grey water\n")
+        .unwrap();
+    let predict = ["predict", "whole", "--data", "new.csv", "--json"];
+    let output = command(&predict).current_dir(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let class = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["class"].clone();
+    assert_eq!(lines.lines().map(class).collect::<Vec<_>>(), ["b", "a"], "{lines}");
+    let learned = run(dir.path(), &["learn", "whole", "--from", "notes.csv"]);
+    assert!(learned["prequential"]["accuracy"].as_f64().unwrap() > 0.95, "{learned}");
+}
+
+#[test]
+fn a_bag_of_words_learns_from_a_stream_and_resumes() {
+    let dir = tempfile::tempdir().unwrap();
+    notes(&dir.path().join("notes.csv"), 1500);
+    std::fs::write(dir.path().join("bag.toml"), BAG).unwrap();
+    let learn = ["learn", "bag.toml", "--from", "notes.csv", "--out"];
+    let whole = run(dir.path(), &[&learn[..], &["whole"]].concat());
+    let figures = &whole["prequential"];
+    assert!(figures["sliding.accuracy"].as_f64().unwrap() > 0.9, "{figures}");
+    run(dir.path(), &[&learn[..], &["cut", "--until-events", "701"]].concat());
+    let cut = run(dir.path(), &[&learn[..], &["cut", "--resume"]].concat());
+    assert_eq!(cut["state_sha256"], whole["state_sha256"]);
+    assert_eq!(cut["prequential"], whole["prequential"]);
+}
+
+#[test]
+fn mistakes_about_a_bag_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    notes(&dir.path().join("notes.csv"), 20);
+    let fail = |from: &str, to: &str| {
+        let recipe = BAG.replace(from, to);
+        assert_ne!(recipe, BAG);
+        std::fs::write(dir.path().join("r.toml"), recipe).unwrap();
+        let output =
+            command(&["train", "r.toml", "--out", "a"]).current_dir(dir.path()).output().unwrap();
+        assert!(!output.status.success());
+        stderr(&output).to_string()
+    };
+    for (from, to, says) in [
+        ("ngrams = 2", "ngrams = 11", "bag.ngrams must be from 1 to 10"),
+        ("minn = 3", "minn = 5", "bag.minn must be from 1 to maxn"),
+        ("maxn = 4", "maxn = 40", "bag.maxn must be from 0 to 32"),
+        ("column = \"note\", ", "", "lacks column"),
+        ("\"note\"", "\"text\"", "no column `text`"),
+        ("[model]", "[model]\ninput = { features = 2 }", "has no place beside bag"),
+        (
+            "csv = { path = \"notes.csv\", label = \"class\" }",
+            "tagged = { path = \"n\" }",
+            "cannot be tagged",
+        ),
+    ] {
+        let error = fail(from, to);
+        assert!(error.contains(says), "{to}: {error}");
+    }
+}

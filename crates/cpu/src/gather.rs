@@ -176,12 +176,16 @@ impl Kernel for EmbeddingGrad {
 /// leave everything as it is where the gradient is zero: the same bits as of [`EmbeddingGrad`] and
 /// an update of the whole table, at a cost that does not depend on the table's size.
 ///
+/// A chunk owns every `chunks`-th row, so that all have work to do where rows that occur often stand
+/// together, as in a vocabulary by frequency.
+///
 /// Arguments: `ids[len], dy[len, cols]` or `dy[len / bag, cols]`, `hyper, table[rows, cols],
 /// slots[rows, cols]...`.
 pub struct EmbeddingUpdate {
     ids: Ids,
     rows: usize,
     cols: usize,
+    chunks: usize,
     update: Update,
     slots: usize,
     run: UpdateFn,
@@ -200,13 +204,16 @@ impl EmbeddingUpdate {
             "too many ids or rows"
         );
         let (slots, run) = (update.rule.num_slots(), update_fn(isa, &update));
-        EmbeddingUpdate { ids, rows, cols, update, slots, run, add: add_fn(isa) }
+        // Each chunk reads all ids: few chunks. A power of two, so that an id's chunk is cheap to find.
+        let chunks = chunks_for(ids.len, 20.0 + 0.3 * cols as f64).min(8);
+        let chunks = if chunks > 1 { chunks.next_power_of_two() } else { 1 };
+        EmbeddingUpdate { ids, rows, cols, chunks, update, slots, run, add: add_fn(isa) }
     }
 }
 
 impl Kernel for EmbeddingUpdate {
     fn chunks(&self) -> usize {
-        1
+        self.chunks
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -214,10 +221,10 @@ impl Kernel for EmbeddingUpdate {
         8 * self.ids.len + 4 * self.cols
     }
 
-    unsafe fn run(&self, args: &[*mut f32], _chunk: usize, scratch: *mut f32) {
+    unsafe fn run(&self, args: &[*mut f32], chunk: usize, scratch: *mut f32) {
         let (ids, dy, cols) = (args[0].cast_const(), args[1].cast_const(), self.cols);
-        // SAFETY: i is below `len`; a row is inside the table and its slots; the scratch, which starts
-        // at a cache line, has room for the keys and a row; `hyper` holds the step's numbers.
+        // SAFETY: i is below `len`; a row is inside the table and its slots, and of this chunk alone; the
+        // scratch, which starts at a cache line, has room for the keys and a row; `hyper` holds the step's numbers.
         unsafe {
             let coefficients = Coefficients::new(&self.update, args[2]);
             let keys = scratch.cast::<u64>();
@@ -225,7 +232,8 @@ impl Kernel for EmbeddingUpdate {
             let mut found = 0;
             for i in 0..self.ids.len {
                 let row = self.ids.row(ids, i);
-                if row < self.rows && self.ids.counts(row) {
+                let is_own = row & (self.chunks - 1) == chunk;
+                if is_own && row < self.rows && self.ids.counts(row) {
                     keys.add(found).write((row as u64) << INDEX_BITS | i as u64);
                     for slot in &args[4..4 + self.slots] {
                         for line in (0..cols).step_by(16) {
@@ -373,8 +381,15 @@ mod tests {
             lazy: true,
         };
         let rules = [Rule::Sgd, Rule::Adagrad { epsilon: 1e-7, initial_accumulator: 0.1 }, lazy];
-        let shapes: [[usize; 4]; 5] =
-            [[1, 1, 1, 0], [40, 8, 12, 0], [100, 17, 30, 10], [3000, 16, 500, 0], [9, 32, 64, 64]];
+        // The last one is cut into chunks.
+        let shapes: [[usize; 4]; 6] = [
+            [1, 1, 1, 0],
+            [40, 8, 12, 0],
+            [100, 17, 30, 10],
+            [3000, 16, 500, 0],
+            [9, 32, 64, 64],
+            [30_000, 20, 8000, 80],
+        ];
         for [rows, cols, len, bag] in shapes {
             for (rule, clip_value) in rules.into_iter().flat_map(|r| [(r, None), (r, Some(0.5))]) {
                 let update = Update { rule, decay: WeightDecay::None, clip_value };

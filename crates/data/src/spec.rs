@@ -20,6 +20,7 @@ use tidemill_text::Tokenizer;
 
 use crate::images::Cache;
 use crate::images::split::Parts;
+use crate::text::words::TextIds;
 use crate::text::{ParallelSpec, TaggedSpec, TextContext, TextDirectorySpec, TextFileSpec};
 use crate::{
     Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, MemoryDataset, NumpySpec, Result,
@@ -64,12 +65,7 @@ pub enum InputSpec {
     /// Rows of so many values.
     Features(usize),
     /// Sequences of ids.
-    Tokens {
-        /// Ids of the longest sequence.
-        length: usize,
-        /// Ids are below this.
-        vocabulary: usize,
-    },
+    Tokens(TextIds),
     /// Whatever the data is.
     Any,
 }
@@ -165,7 +161,8 @@ impl DataSpec {
             }
             Self::Tagged(spec) => {
                 let names = like().map_or(&[][..], |l| l.class_names);
-                Box::new(spec.open(resolve, self.tokens(want)?, names)?)
+                let ids = self.tokens(want)?;
+                Box::new(spec.open(resolve, (ids.length, ids.vocabulary), names)?)
             }
             // The context says how long samples are.
             Self::Text(spec) => {
@@ -231,9 +228,9 @@ impl DataSpec {
     }
 
     /// The longest sequence and the vocabulary of a model of texts.
-    fn tokens(&self, want: InputSpec) -> Result<(usize, usize)> {
+    fn tokens(&self, want: InputSpec) -> Result<TextIds> {
         match want {
-            InputSpec::Tokens { length, vocabulary } => Ok((length, vocabulary)),
+            InputSpec::Tokens(ids) => Ok(ids),
             _ => Err(Error::option(format!(
                 "{}: texts are sequences of word ids; give the model \
                  input = {{ tokens = {{ length = 256, vocabulary = 20000 }} }}",
@@ -246,10 +243,10 @@ impl DataSpec {
         let found = data.sample_shape();
         let wanted = match want {
             InputSpec::Any => return Ok(()),
-            InputSpec::Tokens { length, .. } => {
+            InputSpec::Tokens(ids) => {
                 let fields = data.info().signature.inputs();
                 return match fields {
-                    [field] if field.time() == Some(length) => Ok(()),
+                    [field] if field.time() == Some(ids.length) => Ok(()),
                     _ => Err(Error::option(format!(
                         "{}: the model's input is sequences of ids, and samples have shape {found:?}",
                         self.path()

@@ -42,8 +42,13 @@ impl Reads {
         vocabulary.push(None);
         for (input, layer) in model.first_layers() {
             // An embedding may have fewer rows than the input has ids.
-            if let (LayerSpec::Embedding(spec), Some(own)) = (layer, &mut vocabulary[input]) {
-                *own = spec.vocabulary.min(*own);
+            let rows = match layer {
+                LayerSpec::Embedding(spec) => spec.vocabulary,
+                LayerSpec::EmbeddingBag(spec) => spec.vocabulary,
+                _ => continue,
+            };
+            if let Some(own) = &mut vocabulary[input] {
+                *own = rows.min(*own);
             }
         }
         let width = if truth.dtype == DType::F32 { truth.most() } else { num_outputs };

@@ -11,7 +11,7 @@ use tidemill_engine::fields::{Field, Signature};
 use tidemill_engine::metrics::{Figures, Meter, Metric, Task};
 use tidemill_engine::nn::{
     Activation, BranchSpec, ConcatSpec, Conv1dSpec, InputSpec, LayerSpec, LossSpec, Model,
-    OptimizerSpec,
+    OptimizerSpec, TokensSpec,
 };
 use tidemill_engine::{Engine, EngineSpec};
 
@@ -180,10 +180,8 @@ fn two_named_inputs_are_joined() {
     let branch =
         |input: &str, layers: Vec<LayerSpec>| BranchSpec { input: Some(input.into()), layers };
     let pooled = Model::tokens(32, 64).embedding(8).layer(LayerSpec::GlobalMaxPool {}).layers;
-    let inputs = [
-        ("numbers", InputSpec::Features(2)),
-        ("text", InputSpec::Tokens { length: 32, vocabulary: 64 }),
-    ];
+    let inputs =
+        [("numbers", InputSpec::Features(2)), ("text", InputSpec::Tokens(TokensSpec::new(32, 64)))];
     let model = Model::inputs(inputs)
         .layer(ConcatSpec { branches: vec![branch("numbers", vec![]), branch("text", pooled)] })
         .dense(16, Activation::Relu)

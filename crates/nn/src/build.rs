@@ -410,6 +410,7 @@ impl Builder<'_> {
                 (0..*times).try_fold(at, |at, time| self.sequence(layers, &time.to_string(), at))
             }
             Conv1d(spec) => self.conv1d(spec, at),
+            EmbeddingBag(spec) => self.embedding_bag(spec, at),
             Attention(spec) => self.attention(spec, at),
             Encode(spec) => self.encode(spec, at),
             Positions(spec) => self.positions(spec, at),
@@ -435,6 +436,7 @@ impl Builder<'_> {
             | Concat(_)
             | Repeat { .. }
             | Conv1d(_)
+            | EmbeddingBag(_)
             | Attention(_)
             | Encode(_)
             | Positions(_)

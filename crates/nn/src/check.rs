@@ -183,6 +183,17 @@ impl Report {
                         );
                     }
                 }
+                LayerSpec::EmbeddingBag(o) => {
+                    // Also where the text is a named input, of which there may be several.
+                    let ids = model.named_inputs().into_iter().filter_map(|(_, i)| i.vocabulary());
+                    if let Some(vocabulary) = ids.min().filter(|&ids| ids > o.vocabulary) {
+                        self.error(
+                            &nested("vocabulary"),
+                            format!("{} rows for {vocabulary} different ids", o.vocabulary),
+                            format!("set vocabulary = {vocabulary}"),
+                        );
+                    }
+                }
                 LayerSpec::Dense(a) if a.activation == Activation::Linear => {
                     if let Some(LayerSpec::Dense(_)) = layers.get(i + 1) {
                         self.warning(

@@ -63,6 +63,8 @@ pub enum LayerSpec {
     Softmax {},
     /// Looks up a row of a table for each integer id.
     Embedding(EmbeddingSpec),
+    /// The mean of a table's rows for the integer ids of a sequence, in any order; an id of 0 adds nothing.
+    EmbeddingBag(EmbeddingBagSpec),
     /// Replaces the last features, which are ids, with rows of tables.
     EntityEmbedding(EntityEmbeddingSpec),
     /// Each position of a sequence reads all of its own or of another sequence.
@@ -110,6 +112,7 @@ impl LayerSpec {
             Activation(_) => "activation",
             Softmax {} => "softmax",
             Embedding(_) => "embedding",
+            EmbeddingBag(_) => "embedding_bag",
             EntityEmbedding(_) => "entity_embedding",
             Attention(_) => "attention",
             Encode(_) => "encode",
@@ -396,6 +399,28 @@ impl EmbeddingSpec {
     }
 }
 
+/// Options of an embedding of bags. Table `[vocabulary, units]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingBagSpec {
+    /// Rows of the table; ids are 0 to `vocabulary` - 1.
+    #[serde(deserialize_with = "count", alias = "num_embeddings")]
+    pub vocabulary: usize,
+    /// Length of a row.
+    #[serde(deserialize_with = "count", alias = "embedding_dim")]
+    pub units: usize,
+    /// How the table is initialized; uniform from -0.05 to 0.05 by default.
+    #[serde(default = "uniform")]
+    pub initializer: Initializer,
+}
+
+impl EmbeddingBagSpec {
+    /// A table of this many rows and columns.
+    pub fn new(vocabulary: usize, units: usize) -> EmbeddingBagSpec {
+        EmbeddingBagSpec { vocabulary, units, initializer: uniform() }
+    }
+}
+
 /// Entity embeddings (Guo and Berkhahn 2016). The last features of `[batch, features]` are ids,
 /// whole numbers from 0, one for each table; each is replaced by a row of `units` numbers of its
 /// table. The features before them stay as they are. Table `i` has the shape `[vocabulary[i],
@@ -475,8 +500,8 @@ impl ConcatSpec {
     /// none pass the input on.
     ///
     /// ```
-    /// use tidemill_nn::{Activation, ConcatSpec, InputSpec, Model};
-    /// let text = InputSpec::Tokens { length: 8, vocabulary: 100 };
+    /// use tidemill_nn::{Activation, ConcatSpec, InputSpec, Model, TokensSpec};
+    /// let text = InputSpec::Tokens(TokensSpec::new(8, 100));
     /// let inputs = ConcatSpec::new()
     ///     .read("age", vec![])
     ///     .read("text", Model::of(text).embedding(4).global_avg_pool().layers);
@@ -524,7 +549,7 @@ macro_rules! layer_from {
 layer_from! {
     Dense(DenseSpec), Conv2d(Conv2dSpec), DepthwiseConv2d(DepthwiseConv2dSpec),
     BatchNorm(BatchNormSpec), Activation(Activation), Embedding(EmbeddingSpec),
-    EntityEmbedding(EntityEmbeddingSpec), Residual(ResidualSpec), Conv1d(Conv1dSpec),
+    EmbeddingBag(EmbeddingBagSpec), EntityEmbedding(EntityEmbeddingSpec), Residual(ResidualSpec), Conv1d(Conv1dSpec),
     Concat(ConcatSpec), Attention(AttentionSpec), Encode(EncodeSpec), Positions(PositionsSpec),
 }
 

@@ -8,12 +8,13 @@
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`task`]: what outputs mean, how wrong they are.
 //! - [`training`]: all of them together as training, evaluation and inference graphs.
-//! - [`transformer`]: models that are given by a few numbers.
+//! - [`transformer`], [`bag`]: models that are given by a few numbers.
 //! - [`mod@check`]: what looks wrong before the first step.
 #![forbid(unsafe_code)]
 
 pub mod activation;
 pub mod attention;
+pub mod bag;
 pub mod build;
 mod builder;
 pub mod check;
@@ -41,6 +42,7 @@ mod validate;
 
 pub use activation::Activation;
 pub use attention::{AttentionSpec, EncodeSpec, PositionKind, PositionsSpec};
+pub use bag::BagSpec;
 pub use build::{Builder, InitialValue, LayerSummary, Mode};
 pub use check::{Facts, Finding, Labels, Severity, check};
 pub use custom::{Custom, CustomLayer, CustomLoss, CustomMetric};
@@ -50,10 +52,10 @@ pub use hidden::HiddenLayer;
 pub use initializers::Initializer;
 pub use layer::{
     BatchNormSpec, BranchSpec, ConcatSpec, Conv1dSpec, Conv2dSpec, DenseSpec, DepthwiseConv2dSpec,
-    EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec, ResidualSpec,
+    EmbeddingBagSpec, EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec, ResidualSpec,
 };
 pub use loss::{BuiltLoss, Link, LossSpec, Targets};
-pub use model::{InputSpec, ModelSpec, ModelSpec as Model};
+pub use model::{InputSpec, ModelSpec, ModelSpec as Model, TokensSpec};
 pub use optimizer::{DecayKind, OptimizerSpec, hyper_values};
 pub use padding::Padding;
 pub use schedule::ScheduleSpec;

@@ -1,6 +1,7 @@
 //! A model: its input and its layers.
 
 use crate::activation::Activation;
+use crate::bag::BagSpec;
 use crate::form::count;
 use crate::hedge::HedgedDepth;
 use crate::layer::{
@@ -40,14 +41,54 @@ pub enum InputSpec {
     },
     /// A sequence of at most `length` integer ids, such as the words of a text. `x` is i32 `[batch,
     /// time]`, and layers know how long each sample is.
-    Tokens {
-        /// Maximum number of ids of a sample; longer ones are cut off and counted.
-        #[serde(deserialize_with = "count")]
-        length: usize,
-        /// Number of different ids: they are 0 to `vocabulary` - 1; 0 fills up shorter samples.
-        #[serde(deserialize_with = "count")]
-        vocabulary: usize,
-    },
+    Tokens(TokensSpec),
+}
+
+/// A sequence of at most `length` integer ids, and which ids the words of a text become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokensSpec {
+    /// Maximum number of ids of a sample; longer ones are cut off and counted.
+    #[serde(deserialize_with = "count")]
+    pub length: usize,
+    /// Number of different ids: they are 0 to `vocabulary` - 1; 0 fills up shorter samples.
+    #[serde(deserialize_with = "count")]
+    pub vocabulary: usize,
+    /// Words in a row that have an id together, beside those of each word and of fewer in a row; 1 by default, which is
+    /// words alone. Only for a model that does not ask for the order of ids, such as `bag`.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub ngrams: usize,
+    /// Characters of the shortest part of a word that has an id of its own; 0 by default, for no parts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub minn: usize,
+    /// Characters of the longest part of a word that has an id of its own; 0 by default, for no parts. The start and the
+    /// end of a word count as one character each, as in fastText.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub maxn: usize,
+}
+
+impl TokensSpec {
+    /// An id for each word, and for nothing else.
+    pub fn new(length: usize, vocabulary: usize) -> TokensSpec {
+        TokensSpec { length, vocabulary, ngrams: 1, minn: 0, maxn: 0 }
+    }
+
+    /// Whether a text has ids beside those of its words.
+    pub fn has_more_than_words(&self) -> bool {
+        self.ngrams > 1 || self.maxn > 0
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 impl InputSpec {
@@ -56,16 +97,17 @@ impl InputSpec {
         match self {
             InputSpec::Image { height, width, channels } => vec![height, width, channels],
             InputSpec::Features(features) => vec![features],
-            InputSpec::Ids { length, .. } | InputSpec::Tokens { length, .. } => vec![length],
+            InputSpec::Ids { length, .. } | InputSpec::Tokens(TokensSpec { length, .. }) => {
+                vec![length]
+            }
         }
     }
 
     /// The number of different ids, where inputs are ids.
     pub fn vocabulary(self) -> Option<usize> {
         match self {
-            InputSpec::Ids { vocabulary, .. } | InputSpec::Tokens { vocabulary, .. } => {
-                Some(vocabulary)
-            }
+            InputSpec::Ids { vocabulary, .. }
+            | InputSpec::Tokens(TokensSpec { vocabulary, .. }) => Some(vocabulary),
             InputSpec::Image { .. } | InputSpec::Features(_) => None,
         }
     }
@@ -73,7 +115,7 @@ impl InputSpec {
     /// The field of that name that a sample has for it.
     pub fn field(self, name: &str) -> Field {
         match self {
-            InputSpec::Tokens { length, .. } => Field::ids(name, length),
+            InputSpec::Tokens(tokens) => Field::ids(name, tokens.length),
             InputSpec::Ids { length, .. } => {
                 Field { name: name.to_owned(), dtype: DType::I32, dims: vec![Dim::Fixed(length)] }
             }
@@ -82,7 +124,7 @@ impl InputSpec {
     }
 
     /// No input of its own: the model names its inputs.
-    fn none() -> InputSpec {
+    pub(crate) fn none() -> InputSpec {
         InputSpec::Features(0)
     }
 
@@ -109,7 +151,7 @@ pub struct ModelSpec {
     /// branches name them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, InputSpec>,
-    /// The layers, in order. Left out where one of the next two keys stands for them.
+    /// The layers, in order. Left out where one of the next three keys stands for them.
     #[serde(default)]
     pub layers: Vec<LayerSpec>,
     /// Stands for the input and layers of a model of what comes next in a text. Off by default.
@@ -118,6 +160,9 @@ pub struct ModelSpec {
     /// Stands for the inputs and layers of a model that reads one text and writes another. Off by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder_decoder: Option<EncoderDecoderSpec>,
+    /// Stands for the input and layers of a model that classifies texts by which words they have. Off by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bag: Option<BagSpec>,
     /// Layers that do not learn, by path, such as `layers.0` or `layers.2.residual`, with all layers
     /// inside them: their weights stay as they are, and batch norm uses its running statistics. None by
     /// default.
@@ -147,7 +192,7 @@ impl ModelSpec {
 
     /// A model of sequences of at most `length` ids below `vocabulary`, such as words of texts.
     pub fn tokens(length: usize, vocabulary: usize) -> ModelSpec {
-        ModelSpec::of(InputSpec::Tokens { length, vocabulary })
+        ModelSpec::of(InputSpec::Tokens(TokensSpec::new(length, vocabulary)))
     }
 
     /// A model of several named inputs.
@@ -178,6 +223,7 @@ impl ModelSpec {
             layers: vec![],
             decoder_only: None,
             encoder_decoder: None,
+            bag: None,
             frozen: vec![],
             hedged_depth: None,
         }

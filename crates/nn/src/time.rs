@@ -5,10 +5,11 @@
 
 use crate::build::{At, Builder};
 use crate::initializers::Fans;
-use crate::layer::Conv1dSpec;
+use crate::layer::{Conv1dSpec, EmbeddingBagSpec};
 use crate::loss::top_level_input;
 use tidemill_graph::{
-    Binary, Conv2d, DType, Graph, GraphError, Layout, Reduce, Reduction, Sequence, TensorId, Unary,
+    Binary, Conv2d, DType, Embedding, Graph, GraphError, Layout, Reduce, Reduction, Sequence,
+    TensorId, Unary,
 };
 
 /// Far below any activation, and finite, so that 0 times it is 0.
@@ -52,6 +53,30 @@ impl Builder<'_> {
     pub(crate) fn mean_over_time(&mut self, at: At) -> Result<At, GraphError> {
         let (mask, _) = self.sequence_dims(at)?;
         Ok(At { x: self.graph.apply(Sequence::WeightedMean, &[at.x, mask])?, mask: None })
+    }
+
+    /// The mean of a table's rows for a sample's ids: their sum in one pass, then one division, so that there is no
+    /// tensor with a row for each position.
+    pub(crate) fn embedding_bag(
+        &mut self,
+        spec: &EmbeddingBagSpec,
+        at: At,
+    ) -> Result<At, GraphError> {
+        let shape = self.graph.shape(at.x);
+        let (Some(mask), &[batch, _]) = (at.mask, shape) else {
+            return Err(GraphError::new(format!(
+                "takes ids [batch, time], but its input is {shape:?}"
+            ))
+            .help("put it first, and give the model an input of tokens"));
+        };
+        let table = self.parameter("table", &[spec.vocabulary, spec.units], spec.initializer)?;
+        let sum = self.graph.apply(Embedding::Bag, &[table, at.x])?;
+        let axes = Reduce::Axes { reduction: Reduction::Sum, axes: vec![1], keep_dims: false };
+        let ids = self.graph.apply(axes, &[mask])?;
+        // A row that fills up a batch has no ids: its mean is 0.
+        let ids = self.graph.apply(Unary::Clip { low: 1.0, high: f32::MAX }, &[ids])?;
+        let ids = self.graph.apply(Layout::Reshape(vec![batch, 1]), &[ids])?;
+        Ok(At { x: self.graph.apply(Binary::Div, &[sum, ids])?, mask: None })
     }
 
     /// The maximum of the positions up to each sample's end.

@@ -9,7 +9,7 @@ use crate::error::ModelError;
 use crate::form::count;
 use crate::initializers::Initializer;
 use crate::layer::{BranchSpec, ConcatSpec, DenseSpec, EmbeddingSpec, LayerSpec, ResidualSpec};
-use crate::model::{InputSpec, ModelSpec};
+use crate::model::{InputSpec, ModelSpec, TokensSpec};
 use serde::{Deserialize, Serialize};
 
 /// The vocabulary that a model is shown with before its tokenizer is known.
@@ -247,7 +247,7 @@ impl DecoderOnlySpec {
         layers.push(LayerSpec::Repeat { times: self.layers, layers: block });
         let tied = self.tied.then(|| "layers.0.embedding".to_owned());
         layers.extend(logits(vocabulary, tied, normal(0.02)));
-        Ok((InputSpec::Tokens { length: self.context, vocabulary }, layers))
+        Ok((InputSpec::Tokens(TokensSpec::new(self.context, vocabulary)), layers))
     }
 }
 
@@ -300,14 +300,23 @@ impl EncoderDecoderSpec {
             LayerSpec::Repeat { times: self.decoder, layers: write },
         ];
         layers.extend(logits(vocabulary, last.map(str::to_owned), initializer));
-        Ok((InputSpec::Tokens { length: self.length, vocabulary }, layers))
+        Ok((InputSpec::Tokens(TokensSpec::new(self.length, vocabulary)), layers))
     }
 }
 
 impl ModelSpec {
+    /// The keys that stand for input and layers, and whether each is given.
+    pub fn short_forms(&self) -> [(&'static str, bool); 3] {
+        [
+            ("decoder_only", self.decoder_only.is_some()),
+            ("encoder_decoder", self.encoder_decoder.is_some()),
+            ("bag", self.bag.is_some()),
+        ]
+    }
+
     /// Whether the model is given by a few numbers, and its layers depend on the vocabulary.
     pub fn is_short(&self) -> bool {
-        self.decoder_only.is_some() || self.encoder_decoder.is_some()
+        self.short_forms().iter().any(|(_, given)| *given)
     }
 
     /// Fills in inputs and layers of a model that is given by a few numbers, for so many tokens; does nothing to
@@ -317,13 +326,18 @@ impl ModelSpec {
     /// If a number makes no sense, or layers are given too.
     pub fn expand(&mut self, vocabulary: Option<usize>) -> Result<(), ModelError> {
         let vocabulary = vocabulary.unwrap_or(UNKNOWN_VOCABULARY);
+        let mut given = self.short_forms().into_iter().filter(|(_, given)| *given);
+        if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {
+            let what = format!("has no place beside {first}; leave one of them out");
+            return Err(ModelError::new(second, what));
+        }
+        if let Some(spec) = &self.bag {
+            (self.input, self.inputs, self.layers) = spec.expand()?;
+            return Ok(());
+        }
         match (&self.decoder_only, &self.encoder_decoder) {
             (None, None) => Ok(()),
-            (Some(_), Some(_)) => {
-                let what = "has no place beside decoder_only; leave one of them out";
-                Err(ModelError::new("encoder_decoder", what))
-            }
-            (Some(spec), None) => {
+            (Some(spec), _) => {
                 (self.input, self.layers) = spec.expand(vocabulary)?;
                 Ok(())
             }

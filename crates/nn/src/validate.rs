@@ -3,7 +3,7 @@
 use crate::custom::check_name;
 use crate::error::{ModelError, require};
 use crate::layer::LayerSpec;
-use crate::model::{InputSpec, ModelSpec};
+use crate::model::{InputSpec, ModelSpec, TokensSpec};
 use crate::padding::Padding;
 
 impl ModelSpec {
@@ -59,12 +59,26 @@ fn input(spec: InputSpec, path: &str) -> Result<(), ModelError> {
         InputSpec::Ids { length, vocabulary } => {
             &[("ids.length", length), ("ids.vocabulary", vocabulary)]
         }
-        InputSpec::Tokens { length, vocabulary } => {
-            &[("tokens.length", length), ("tokens.vocabulary", vocabulary)]
-        }
+        InputSpec::Tokens(tokens) => return ids_of_words(tokens, &format!("{path}.tokens")),
     };
     dims.iter().try_for_each(|&(key, n)| positive(n, || format!("{path}.{key}")))
 }
+
+pub(crate) fn ids_of_words(tokens: TokensSpec, path: &str) -> Result<(), ModelError> {
+    let TokensSpec { length, vocabulary, ngrams, minn, maxn } = tokens;
+    let at = |key: &str| format!("{path}.{key}");
+    positive(length, || at("length"))?;
+    positive(vocabulary, || at("vocabulary"))?;
+    require((1..=MAX_NGRAMS).contains(&ngrams), || at("ngrams"), "from 1 to 10", ngrams)?;
+    require(maxn <= MAX_CHARACTERS, || at("maxn"), "from 0 to 32", maxn)?;
+    let found = format!("{minn} with maxn = {maxn}");
+    let fits = (minn > 0) == (maxn > 0) && minn <= maxn;
+    require(fits, || at("minn"), "from 1 to maxn, or 0 where maxn is 0", found)
+}
+
+/// Bounds to the work for a text: it grows with each of them.
+const MAX_NGRAMS: usize = 10;
+const MAX_CHARACTERS: usize = 32;
 
 fn sequence(layers: &[LayerSpec], prefix: &str) -> Result<(), ModelError> {
     layers
@@ -165,6 +179,11 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             require((0.0..1.0).contains(rate), || at("rate"), "from 0 to below 1", rate)
         }
         Embedding(o) => {
+            positive(o.vocabulary, || at("vocabulary"))?;
+            positive(o.units, || at("units"))?;
+            o.initializer.validate(&at("initializer"))
+        }
+        EmbeddingBag(o) => {
             positive(o.vocabulary, || at("vocabulary"))?;
             positive(o.units, || at("units"))?;
             o.initializer.validate(&at("initializer"))

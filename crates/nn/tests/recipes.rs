@@ -26,7 +26,7 @@ fn recipe(name: &str) -> Recipe {
 }
 
 /// Recipe, learned values as `count_params` of Keras gives them without running statistics, outputs.
-const RECIPES: [(&str, usize, usize); 16] = [
+const RECIPES: [(&str, usize, usize); 18] = [
     ("article-batch", 101_770, 10),
     ("article-sgd", 101_770, 10),
     ("article-online", 101_770, 10),
@@ -43,8 +43,13 @@ const RECIPES: [(&str, usize, usize); 16] = [
     ("movielens", 177_121, 1),
     ("stream", 2_722, 2),
     ("adult", 16_897, 1),
-    ("newsgroups", 3_201_300, 20),
+    ("newsgroups", 8_389_268, 20),
+    ("banking77", 4_199_309, 77),
+    ("clinc150", 4_204_054, 150),
 ];
+
+/// Recipes of models whose size depends on a tokenizer.
+const TOKENS: [&str; 2] = ["multi30k", "shakespeare-small"];
 
 /// Recipes of models that are no network.
 const LINEAR: [&str; 1] = ["hashed-logistic"];
@@ -52,7 +57,8 @@ const LINEAR: [&str; 1] = ["hashed-logistic"];
 #[test]
 fn every_recipe_builds_for_every_batch_size() {
     for (name, parameters, outputs) in RECIPES {
-        let Recipe { model, training: Training { loss, optimizer } } = recipe(name);
+        let Recipe { mut model, training: Training { loss, optimizer } } = recipe(name);
+        model.expand(None).unwrap();
         assert_eq!(model.num_parameters().unwrap(), parameters, "{name}");
         assert_eq!(model.output_shape().unwrap(), [outputs], "{name}");
         optimizer.validate().unwrap();
@@ -79,7 +85,7 @@ fn no_recipe_is_forgotten() {
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     found.sort();
-    let mut tested: Vec<&str> = RECIPES.iter().map(|r| r.0).chain(LINEAR).collect();
+    let mut tested: Vec<&str> = RECIPES.iter().map(|r| r.0).chain(LINEAR).chain(TOKENS).collect();
     tested.sort_unstable();
     assert_eq!(found, tested);
 }

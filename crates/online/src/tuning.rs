@@ -60,7 +60,7 @@ pub fn num_values(model: &ModelSpec) -> usize {
     let inputs: usize = model.input.shape().iter().product();
     match (model.entity_embedding(), model.layers.first()) {
         (Some(tables), _) => inputs.saturating_sub(tables.num_ids()),
-        (None, Some(LayerSpec::Embedding(_))) => 0,
+        (None, Some(LayerSpec::Embedding(_) | LayerSpec::EmbeddingBag(_))) => 0,
         _ => inputs,
     }
 }

@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use tidemill_engine::data::spec::class_counts;
+use tidemill_engine::data::text::words::TextIds;
 use tidemill_engine::data::{Buckets, DataSpec, Dataset, InputSpec, Known, Like};
-use tidemill_engine::nn::ModelSpec;
+use tidemill_engine::nn::{ModelSpec, TokensSpec};
 
 use crate::tables::{check_embeddings, check_inputs};
 use crate::{ClassWeight, DataPaths, RecipeFile};
@@ -128,10 +129,14 @@ pub fn input_of(model: &ModelSpec) -> InputSpec {
         }
         tidemill_engine::nn::InputSpec::Features(n) => InputSpec::Features(n),
         tidemill_engine::nn::InputSpec::Ids { length, .. } => InputSpec::Features(length),
-        tidemill_engine::nn::InputSpec::Tokens { length, vocabulary } => {
-            InputSpec::Tokens { length, vocabulary }
-        }
+        tidemill_engine::nn::InputSpec::Tokens(tokens) => InputSpec::Tokens(text_ids(tokens)),
     }
+}
+
+/// Which ids the texts of a model's input become.
+pub(crate) fn text_ids(tokens: TokensSpec) -> TextIds {
+    let TokensSpec { length, vocabulary, ngrams, minn, maxn } = tokens;
+    TextIds { length, vocabulary, ngrams, characters: [minn, maxn] }
 }
 
 fn class_names(data: &dyn Dataset) -> Vec<String> {

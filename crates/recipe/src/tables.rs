@@ -5,6 +5,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::nn::{InputSpec, ModelSpec};
 
 use crate::RecipeFile;
+use crate::data::text_ids;
 use crate::stream::features::Table;
 use crate::stream::{FeaturesSpec, Format, FormatSpec, Standardize};
 
@@ -31,9 +32,7 @@ impl RecipeFile {
     pub fn table_inputs(&self) -> TableInputs {
         let input = |(name, input): (&String, &InputSpec)| {
             let input = match *input {
-                InputSpec::Tokens { length, vocabulary } => {
-                    TableInput::Words { length, vocabulary }
-                }
+                InputSpec::Tokens(tokens) => TableInput::Words(text_ids(tokens)),
                 _ => TableInput::Encoded,
             };
             (name.clone(), input)
@@ -83,7 +82,12 @@ impl RecipeFile {
 /// # Errors
 /// If there are more or fewer than the model wants, or rows of embeddings without tables for them.
 pub fn check_inputs(encoder: &Encoder, model: &ModelSpec) -> Result<()> {
-    if let InputSpec::Tokens { .. } = model.input {
+    if model.bag.is_some() && model.inputs.is_empty() {
+        return Err(Error::Usage(
+            "model.bag lacks column, the name of the stream's column that has the text".into(),
+        ));
+    }
+    if let InputSpec::Tokens(_) = model.input {
         return Err(Error::Usage(
             "an input of tokens reads the column of its name, and model.input has none: name it, as in \
              inputs = { message = { tokens = { length = 64, vocabulary = 20000 } } }, and begin \
@@ -116,7 +120,7 @@ pub fn check_inputs(encoder: &Encoder, model: &ModelSpec) -> Result<()> {
 }
 
 fn is_numbers((_, input): &(&str, InputSpec)) -> bool {
-    !matches!(input, InputSpec::Tokens { .. })
+    !matches!(input, InputSpec::Tokens(_))
 }
 
 /// The inputs of a model that an encoder makes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::data::{DataSpec, TextContext};
 use tidemill_engine::error::Result;
-use tidemill_engine::nn::{InputSpec, ModelError};
+use tidemill_engine::nn::{InputSpec, ModelError, TokensSpec};
 
 use crate::RecipeFile;
 
@@ -29,7 +29,7 @@ impl RecipeFile {
         self.tokenizer = Some(tokenizer);
         self.expand()?;
         for (name, input) in self.recipe.model.named_inputs() {
-            if let InputSpec::Tokens { vocabulary, .. } = input
+            if let InputSpec::Tokens(TokensSpec { vocabulary, .. }) = input
                 && vocabulary < tokens
             {
                 let key = match self.recipe.model.inputs.is_empty() {
@@ -59,11 +59,7 @@ impl RecipeFile {
     /// What is given must have an effect.
     pub(crate) fn check_tokens(&self) -> Result<()> {
         let model = &self.recipe.model;
-        let short = [
-            ("decoder_only", model.decoder_only.is_some()),
-            ("encoder_decoder", model.encoder_decoder.is_some()),
-        ];
-        if let Some((name, _)) = short.iter().find(|(_, given)| *given) {
+        if let Some((name, _)) = model.short_forms().iter().find(|(_, given)| *given) {
             for key in ["input", "inputs", "layers"] {
                 if self.gives(&["model", key]) {
                     let what =
@@ -72,6 +68,7 @@ impl RecipeFile {
                 }
             }
         }
+        self.check_ids_of_texts()?;
         if self.recipe.batch.batch_tokens.is_some() {
             let what = match (self.gives(&["batch", "batch_size"]), self.reads_tokens()) {
                 (true, _) => Some("has no place beside batch.batch_size; leave one of them out"),
@@ -96,10 +93,46 @@ impl RecipeFile {
         }
     }
 
+    /// Words in a row and parts of words have ids only where a text is a bag of words.
+    fn check_ids_of_texts(&self) -> Result<()> {
+        let model = &self.recipe.model;
+        let name = match &self.recipe.batch.data {
+            Some(DataSpec::Tagged(_)) => "tagged",
+            Some(DataSpec::Text(_)) => "text",
+            Some(DataSpec::Parallel(_)) => "parallel",
+            data => return self.check_column(data.as_ref()),
+        };
+        let more = |input: InputSpec| matches!(input, InputSpec::Tokens(tokens) if tokens.has_more_than_words());
+        if model.bag.is_some() || model.named_inputs().into_iter().any(|(_, input)| more(input)) {
+            let what = format!(
+                "cannot be {name}, which has one id for each word or token; use text_directory or csv, \
+                 or leave out model.bag, and ngrams, minn and maxn of the input"
+            );
+            return Err(self.error_at("batch.data", &what));
+        }
+        Ok(())
+    }
+
+    /// A bag reads a column of a table, and the whole of a text that is a file.
+    fn check_column(&self, data: Option<&DataSpec>) -> Result<()> {
+        let Some(bag) = &self.recipe.model.bag else { return Ok(()) };
+        match (data, &bag.column) {
+            (Some(DataSpec::Csv(_)), None) => Err(self.error_at(
+                "model.bag",
+                "lacks column, the name of the table's column that has the text",
+            )),
+            (Some(DataSpec::TextDirectory(_)), Some(_)) => Err(self.error_at(
+                "model.bag.column",
+                "has no place beside text_directory, whose files have no columns; leave it out",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The most tokens of each input of tokens.
     fn lengths(&self) -> Vec<usize> {
         let length = |(_, input): (&str, InputSpec)| match input {
-            InputSpec::Tokens { length, .. } => Some(length),
+            InputSpec::Tokens(tokens) => Some(tokens.length),
             _ => None,
         };
         self.recipe.model.named_inputs().into_iter().filter_map(length).collect()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidemill::{
     Activation, ConcatSpec, Field, FieldValues, FieldsDataset, Fit, InputSpec, LossSpec, Model,
-    OptimizerSpec,
+    OptimizerSpec, TokensSpec,
 };
 
 const WORDS: usize = 50;
@@ -41,7 +41,7 @@ fn reviews(n: usize) -> tidemill::Result<Arc<FieldsDataset>> {
 }
 
 fn main() -> tidemill::Result<()> {
-    let text = InputSpec::Tokens { length: LONGEST, vocabulary: WORDS };
+    let text = InputSpec::Tokens(TokensSpec::new(LONGEST, WORDS));
     // Each branch reads one input; their outputs are joined.
     let inputs = ConcatSpec::new()
         .read("stars", vec![])

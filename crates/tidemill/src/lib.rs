@@ -77,6 +77,7 @@ pub use tidemill_engine::metrics::{Figures, Metric};
 pub use tidemill_engine::nn::{
     Activation, BranchSpec, Builder, ConcatSpec, CustomLayer, CustomLoss, CustomMetric,
     Initializer, InputSpec, LayerSpec, Link, LossSpec, Model, OptimizerSpec, ScheduleSpec, Targets,
+    TokensSpec,
 };
 pub use tidemill_engine::prequential::Truth;
 pub use tidemill_engine::{Callback, Engine, EngineSpec, Error, Flow, Result, Step, Training};

@@ -296,9 +296,7 @@ impl Trained {
             let set = ImageFolder::from_files(&found, &folder, input)?;
             return Ok(Arc::new(set));
         }
-        if let (DataSpec::TextDirectory(_), InputSpec::Tokens { length, vocabulary }) =
-            (spec, input)
-        {
+        if let (DataSpec::TextDirectory(_), InputSpec::Tokens(ids)) = (spec, input) {
             let mut found = Vec::new();
             for path in files {
                 match path.is_dir() {
@@ -306,7 +304,7 @@ impl Trained {
                     false => found.push(path.clone()),
                 }
             }
-            let set = TextDirectorySpec::from_files(&found, (length, vocabulary))?;
+            let set = TextDirectorySpec::from_files(&found, ids)?;
             return Ok(Arc::new(set));
         }
         let mut spec = self.spec_of(spec, files)?;

@@ -3,7 +3,7 @@
 use tidemill_fields::{Field, Row};
 use tidemill_table::{BadEvent, Encoder, Event, Schema, Value};
 
-use crate::text::words;
+use crate::text::words::TextIds;
 
 /// What one input of a model is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,12 +11,7 @@ pub enum TableInput {
     /// All columns that no other input reads, as the encoder makes numbers of them.
     Encoded,
     /// The words of the column that has the input's name.
-    Words {
-        /// Words at most; the rest of a longer text is cut off.
-        length: usize,
-        /// Ids are below this.
-        vocabulary: usize,
-    },
+    Words(TextIds),
 }
 
 /// The inputs of a model in its order, by name; none for a model of a single input.
@@ -34,13 +29,13 @@ impl TableInputs {
 
     /// The columns that are texts.
     pub fn columns(&self) -> impl Iterator<Item = &String> {
-        self.words().map(|(_, name, ..)| name)
+        self.words().map(|(_, name, _)| name)
     }
 
-    /// The fields that are words: their place, column, longest text and vocabulary.
-    pub fn words(&self) -> impl Iterator<Item = (usize, &String, usize, usize)> {
+    /// The fields that are words: their place, their column and its ids.
+    pub fn words(&self) -> impl Iterator<Item = (usize, &String, TextIds)> {
         self.0.iter().enumerate().filter_map(|(i, (name, input))| match *input {
-            TableInput::Words { length, vocabulary } => Some((i, name, length, vocabulary)),
+            TableInput::Words(ids) => Some((i, name, ids)),
             TableInput::Encoded => None,
         })
     }
@@ -52,7 +47,7 @@ impl TableInputs {
         }
         let field = |(name, input): &(String, TableInput)| match *input {
             TableInput::Encoded => Field::numbers(name, &[width]),
-            TableInput::Words { length, .. } => Field::ids(name, length),
+            TableInput::Words(ids) => Field::ids(name, ids.length),
         };
         self.0.iter().map(field).collect()
     }
@@ -64,7 +59,7 @@ impl TableInputs {
     pub fn ids(
         event: Event<'_>,
         schema: &Schema,
-        (column, length, vocabulary): (&str, usize, usize),
+        (column, how): (&str, TextIds),
         ids: &mut Vec<i32>,
     ) -> Result<usize, BadEvent> {
         let Some(index) = schema.columns.iter().position(|c| c == column) else {
@@ -81,7 +76,7 @@ impl TableInputs {
             }
             Value::Missing => "",
         };
-        Ok(words::append_ids(text, vocabulary, length, ids))
+        Ok(how.append(text, ids))
     }
 
     /// Fills all inputs of a row with an event; the encoder learns from it.
@@ -106,9 +101,9 @@ impl TableInputs {
         }
         let schema = schema.ok_or_else(|| BadEvent::fatal("its columns are not known"))?;
         let mut ids = Vec::new();
-        for (field, column, length, vocabulary) in self.words() {
+        for (field, column, how) in self.words() {
             ids.clear();
-            Self::ids(event, schema, (column, length, vocabulary), &mut ids)?;
+            Self::ids(event, schema, (column, how), &mut ids)?;
             row.set_ids(field, &ids).map_err(wrong)?;
         }
         Ok(())

@@ -128,9 +128,9 @@ impl<'a> Rows<'a> {
         }
         let label = self.label(event.label(), schema)?;
         let mut texts = Vec::new();
-        for (_, column, length, vocabulary) in self.spec.context.inputs.words() {
+        for (_, column, how) in self.spec.context.inputs.words() {
             let mut ids = Vec::new();
-            let input = (column.as_str(), length, vocabulary);
+            let input = (column.as_str(), how);
             let cut = TableInputs::ids(event, schema, input, &mut ids).map_err(Refusal::of)?;
             self.cut += usize::from(cut > 0);
             texts.push(ids);

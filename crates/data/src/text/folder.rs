@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tidemill_fields::Field;
 
-use super::{read, words};
+use super::read;
+use super::words::TextIds;
 use crate::images::Subset;
 use crate::images::split::Parts;
 use crate::tree::{Found, Tree, entries, number_classes};
@@ -44,23 +45,20 @@ impl TextDirectorySpec {
     ///
     /// # Errors
     /// If one cannot be read.
-    pub fn from_files(
-        files: &[PathBuf],
-        (length, vocabulary): (usize, usize),
-    ) -> Result<FieldsDataset> {
-        let data = FieldsDataset::new(vec![(Field::ids("x", length), texts(files, vocabulary)?)])?;
+    pub fn from_files(files: &[PathBuf], ids: TextIds) -> Result<FieldsDataset> {
+        let data = FieldsDataset::new(vec![(Field::ids("x", ids.length), texts(files, ids)?)])?;
         Ok(data.with_origins(files.iter().map(|file| file.display().to_string()).collect()))
     }
 
-    /// Reads the texts for a model that takes so many ids of such a vocabulary; `like` are the classes
-    /// of the training set, if this is another one.
+    /// Reads the texts for a model that takes such ids; `like` are the classes of the training set, if this is
+    /// another one.
     ///
     /// # Errors
     /// If the folder has no classes or no files, or one cannot be read.
     pub fn open(
         &self,
         resolve: &dyn Fn(&str) -> PathBuf,
-        (length, vocabulary): (usize, usize),
+        ids: TextIds,
         like: &[String],
     ) -> Result<FieldsDataset> {
         let root = resolve(&self.path);
@@ -90,20 +88,21 @@ impl TextDirectorySpec {
         let (files, classes): (Vec<PathBuf>, Vec<i32>) = files.into_iter().unzip();
         let labels = FieldValues::I32(classes);
         let origins = files.iter().map(|file| file.display().to_string()).collect();
-        FieldsDataset::new(vec![(Field::ids("x", length), texts(&files, vocabulary)?)])?
+        FieldsDataset::new(vec![(Field::ids("x", ids.length), texts(&files, ids)?)])?
             .with_truth(Field::class("labels"), labels)?
             .with_class_names(names)
             .map(|data| data.with_origins(origins))
     }
 }
 
-/// The word ids of each file's text.
-fn texts(files: &[PathBuf], vocabulary: usize) -> Result<FieldValues> {
+/// The ids of each file's text, all of them: the loader cuts and counts.
+fn texts(files: &[PathBuf], ids: TextIds) -> Result<FieldValues> {
+    let all = TextIds { length: usize::MAX, ..ids };
     let mut texts = FieldValues::sequences();
     let mut ids = Vec::new();
     for file in files {
         ids.clear();
-        words::append_ids(&read(file)?, vocabulary, usize::MAX, &mut ids);
+        all.append(&read(file)?, &mut ids);
         texts.push_sequence(&ids);
     }
     Ok(texts)
@@ -125,6 +124,7 @@ pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
     use crate::Dataset;
+    use crate::text::words;
 
     #[test]
     fn a_folder_for_each_class() {
@@ -139,7 +139,7 @@ mod tests {
             std::fs::write(dir.path().join(class).join(name), text).unwrap();
         }
         let open = |spec: &TextDirectorySpec, like: &[String]| {
-            spec.open(&|_| dir.path().to_owned(), (8, 100), like)
+            spec.open(&|_| dir.path().to_owned(), TextIds::words(8, 100), like)
         };
         let spec = TextDirectorySpec::new("texts");
         let data = open(&spec, &[]).unwrap();
@@ -154,7 +154,8 @@ mod tests {
         let like = ["spam".to_owned(), "ham".to_owned()];
         assert_eq!(open(&spec, &like).unwrap().class(0), Some(0));
         let empty = tempfile::tempdir().unwrap();
-        let error = spec.open(&|_| empty.path().to_owned(), (8, 100), &[]).unwrap_err();
+        let error =
+            spec.open(&|_| empty.path().to_owned(), TextIds::words(8, 100), &[]).unwrap_err();
         assert!(error.to_string().contains("has no sub-folder"), "{error}");
     }
 }

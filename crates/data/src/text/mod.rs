@@ -1,6 +1,6 @@
 //! Texts as sequences of ids.
 //!
-//! - [`words`]: the words of a text and their ids
+//! - [`words`]: the words of a text and their ids ([`words::TextIds`])
 //! - [`TextDirectorySpec`]: a folder of texts with one sub-folder for each class
 //! - [`TaggedSpec`]: words with a class each, one a line
 //! - [`TextFileSpec`]: a long text in windows; [`ParallelSpec`]: texts with what they become; both by the

@@ -64,9 +64,9 @@ fn absorbed(node: &Node, gradient: ValueId, update: FusedUpdate) -> Result<Work,
     }
 }
 
-/// Ids of a batch up to which the rows of an embedding are updated one by one, by one thread, which
-/// sorts them.
-const MAX_UPDATED_IDS: usize = 4096;
+/// Ids of a batch up to which the rows of an embedding are updated one by one: each thread keeps a key
+/// for each id.
+const MAX_UPDATED_IDS: usize = 1 << 20;
 
 /// Whether a parameter and its slots stay as they are, bit by bit, where the gradient is zero.
 fn stays_without_gradient(update: &FusedUpdate) -> bool {
