@@ -47,7 +47,8 @@ run! {
     self_tuning: "docs/self-tuning.md",
     speed: "docs/speed.md",
     streams: "docs/streams.md",
-    text_pages: "docs/text.md",
+    texts_classified: "docs/texts-classified.md",
+    texts_written: "docs/text.md",
 }
 
 /// Runs a page and compares what it prints with what it shows.
