@@ -149,7 +149,8 @@ fn the_house_has_nine_floors() {
     let arrows: usize = ARROWS.iter().map(|a| a.1.len()).sum();
     let highest = floors.iter().map(|f| f.1).max().unwrap();
     println!("{arrows} arrows, {highest} floors: {floors:?}");
-    assert!(arrows <= 36 && highest <= 9, "{arrows} arrows, {highest} floors");
+    // Each crate has one arrow at least.
+    assert!(arrows <= 37 && highest <= 9, "{arrows} arrows, {highest} floors");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::build::{At, Builder, Start};
 use crate::form::count;
 use crate::initializers::{Fans, Initializer};
 use crate::layer::LayerSpec;
-use crate::loss::top_level_input;
+use crate::loss_ops::top_level_input;
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{
     Attention, Binary, DType, GraphError, Heads, Layout, MatMul, TensorId, Unary,

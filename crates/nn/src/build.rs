@@ -451,22 +451,7 @@ impl Builder<'_> {
                 full.extend(shape);
                 self.reshaped(x, full)
             }
-            Dense(spec) => {
-                if self.watch && self.graph.tensor(x).role != Role::Input {
-                    let name = format!("{}.inputs", self.graph.path());
-                    self.graph.output(&name, x);
-                }
-                let inputs = self.last_dim(x);
-                let shape = [inputs, spec.units];
-                let (kernel, transpose_b) = match &spec.tied {
-                    Some(path) => (self.tied(path, &[spec.units, inputs])?, true),
-                    None => (self.parameter("kernel", &shape, spec.kernel_initializer)?, false),
-                };
-                let matmul = MatMul { transpose_a: false, transpose_b };
-                let y = self.graph.apply(matmul, &[x, kernel])?;
-                let fans = Fans::of_kernel(&shape);
-                self.finish(y, spec.bias.then_some((spec.bias_initializer, fans)), spec.activation)
-            }
+            Dense(spec) => self.dense(spec, x),
             Conv2d(spec) => {
                 let [_, _, _, channels] = self.image(x)?;
                 let inputs = channels / spec.groups.max(1);
@@ -530,6 +515,23 @@ impl Builder<'_> {
             }
             EntityEmbedding(spec) => self.entity_embedding(x, spec),
         }
+    }
+
+    fn dense(&mut self, spec: &DenseSpec, x: TensorId) -> Result<TensorId, GraphError> {
+        if self.watch && self.graph.tensor(x).role != Role::Input {
+            let name = format!("{}.inputs", self.graph.path());
+            self.graph.output(&name, x);
+        }
+        let inputs = self.last_dim(x);
+        let shape = [inputs, spec.units];
+        let (kernel, transpose_b) = match &spec.tied {
+            Some(path) => (self.tied(path, &[spec.units, inputs])?, true),
+            None => (self.parameter("kernel", &shape, spec.kernel_initializer)?, false),
+        };
+        let matmul = MatMul { transpose_a: false, transpose_b };
+        let y = self.graph.apply(matmul, &[x, kernel])?;
+        let fans = Fans::of_kernel(&shape);
+        self.finish(y, spec.bias.then_some((spec.bias_initializer, fans)), spec.activation)
     }
 
     fn custom(&mut self, layer: &dyn CustomLayer, at: At) -> Result<At, GraphError> {

@@ -27,6 +27,7 @@ pub mod hidden;
 pub mod initializers;
 pub mod layer;
 pub mod loss;
+mod loss_ops;
 pub mod model;
 pub mod optimizer;
 mod orthogonal;

@@ -6,7 +6,7 @@
 use crate::build::{At, Builder};
 use crate::initializers::Fans;
 use crate::layer::{Conv1dSpec, EmbeddingBagSpec};
-use crate::loss::top_level_input;
+use crate::loss_ops::top_level_input;
 use tidemill_graph::{
     Binary, Conv2d, DType, Embedding, Graph, GraphError, Layout, Reduce, Reduction, Sequence,
     TensorId, Unary,

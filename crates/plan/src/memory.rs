@@ -64,7 +64,7 @@ pub fn place(intervals: &[Interval]) -> Placement {
     orders.sort_by_key(|(placed, _)| placed.1);
     let ((mut offsets, mut bytes), mut order) = orders[0].clone();
     // Moving intervals forward in the order, that which sticks out most often, usually closes a gap.
-    let tries = if intervals.len() < 4000 { 40_000 / intervals.len().max(1) } else { 0 };
+    let tries = if intervals.len() < 4000 { 200_000 / intervals.len().max(1) } else { 0 };
     let mut random = 1u64;
     let mut below = move |n: usize| {
         random =

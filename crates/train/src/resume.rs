@@ -1,12 +1,48 @@
 //! Continuing a run: what has changed since its checkpoint was written, and where it continues.
 
-use tidemill_engine::checkpoint::{Checkpoint, Course, Meta};
+use std::sync::Arc;
+
+use tidemill_engine::checkpoint::{Checkpoint, Checkpoints, Course, Meta};
+use tidemill_engine::data::tokens::Tokenizer;
+use tidemill_engine::data::{DataSpec, Known};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::nn::ScheduleSpec;
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::data::RunData;
 
 use crate::batch::Position;
+use crate::run::RunOptions;
+
+/// What a run that continues knows of the columns of its table, and its tokenizer: tables and texts are read
+/// as the run knows them.
+pub(crate) fn known(
+    file: &RecipeFile,
+    options: &RunOptions,
+) -> Result<(Option<Known>, Option<Arc<Tokenizer>>)> {
+    let is_table = matches!(file.recipe.batch.data, Some(DataSpec::Csv(_)));
+    let Some(run) = options.continued() else { return Ok((None, None)) };
+    if !is_table && !file.reads_tokens() {
+        return Ok((None, None));
+    }
+    let checkpoints = Checkpoints::new(run, file.recipe.checkpoint.keep);
+    let Some(checkpoint) = checkpoints.newest()?.0 else { return Ok((None, None)) };
+    let tokenizer = tokenizer_of(&checkpoint)?;
+    let known = Some(checkpoint.meta.known).filter(|known| known.encoder.is_some());
+    Ok((known, tokenizer))
+}
+
+/// The tokenizer that a checkpoint holds, if it holds one.
+pub(crate) fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Option<Arc<Tokenizer>>> {
+    let Some(kept) = &checkpoint.meta.tokenizer else { return Ok(None) };
+    let read = Tokenizer::from_json(kept.json());
+    let tokenizer = read.map_err(|e| checkpoint.misfit(&format!("its tokenizer: {e}")))?;
+    Ok(Some(Arc::new(tokenizer)))
+}
+
+/// The recipe of the run that is continued, as it is in its folder.
+pub(crate) fn old_recipe(options: &RunOptions) -> Option<String> {
+    std::fs::read_to_string(options.continued()?.join("recipe.toml")).ok()
+}
 
 /// What the recipe and the data make of a run that starts now.
 pub(crate) fn course(file: &RecipeFile, data: &RunData) -> Course {

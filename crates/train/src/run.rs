@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tidemill_engine::checkpoint::{
-    Attachment, Checkpoint, Checkpoints, Course, EpochFigures, Meta, state_sha256,
+    Attachment, Checkpoint, Course, EpochFigures, Meta, state_sha256,
 };
-use tidemill_engine::data::tokens::Tokenizer;
-use tidemill_engine::data::{DataSpec, FillCost, Known, Loader, LoaderOptions, Order};
+use tidemill_engine::data::{FillCost, Known, Loader, LoaderOptions, Order};
 use tidemill_engine::engine::{Engine, EngineSpec};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{EvaluateOptions, Evaluation, evaluate, skipped, unit};
@@ -24,7 +23,7 @@ use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 use crate::batch::{Clock, Driver, Event, Position, StoppedBy, measure};
 use crate::doctor;
 use crate::report::Report;
-use crate::resume::{self, Continued};
+use crate::resume::{self, Continued, known, old_recipe};
 
 /// How a recipe is run.
 #[derive(Clone, Debug)]
@@ -45,7 +44,7 @@ pub struct RunOptions {
 
 impl RunOptions {
     /// The folder of the run that is continued, if one is.
-    fn continued(&self) -> Option<&Path> {
+    pub(crate) fn continued(&self) -> Option<&Path> {
         let is_there = || self.out.join("checkpoints").is_dir();
         match (self.existing, &self.from) {
             (Existing::Resume, Some(from)) if !is_there() => Some(from),
@@ -163,32 +162,6 @@ pub fn train(
     let page = page(&file, &data, &engine, &at, &ran, &summary);
     session.finish(&summary, page.as_deref())?;
     Ok(Outcome { summary, stopped_by, folder: session.folder.clone() })
-}
-
-/// What a run that continues knows of the columns of its table, and its tokenizer: tables and texts are read
-/// as the run knows them.
-fn known(
-    file: &RecipeFile,
-    options: &RunOptions,
-) -> Result<(Option<Known>, Option<Arc<Tokenizer>>)> {
-    let is_table = matches!(file.recipe.batch.data, Some(DataSpec::Csv(_)));
-    let Some(run) = options.continued() else { return Ok((None, None)) };
-    if !is_table && !file.reads_tokens() {
-        return Ok((None, None));
-    }
-    let checkpoints = Checkpoints::new(run, file.recipe.checkpoint.keep);
-    let Some(checkpoint) = checkpoints.newest()?.0 else { return Ok((None, None)) };
-    let tokenizer = tokenizer_of(&checkpoint)?;
-    let known = Some(checkpoint.meta.known).filter(|known| known.encoder.is_some());
-    Ok((known, tokenizer))
-}
-
-/// The tokenizer that a checkpoint holds, if it holds one.
-pub(crate) fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Option<Arc<Tokenizer>>> {
-    let Some(kept) = &checkpoint.meta.tokenizer else { return Ok(None) };
-    let read = Tokenizer::from_json(kept.json());
-    let tokenizer = read.map_err(|e| checkpoint.misfit(&format!("its tokenizer: {e}")))?;
-    Ok(Some(Arc::new(tokenizer)))
 }
 
 /// What a run starts with.
@@ -321,11 +294,6 @@ fn check_validation(data: &RunData, reading: &Reading) -> Result<()> {
     let mut loader = Loader::new(set.clone(), pass)?;
     while loader.next_batch()?.is_some() {}
     Ok(())
-}
-
-/// The recipe of the run that is continued, as it is in its folder.
-fn old_recipe(options: &RunOptions) -> Option<String> {
-    std::fs::read_to_string(options.continued()?.join("recipe.toml")).ok()
 }
 
 /// Writes the resolved recipe and the log of the epochs so far, beside the first steps.

@@ -21,7 +21,7 @@ use tidemill_recipe::stream::Format;
 use tidemill_recipe::stream::features::Labels;
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
-use crate::run::tokenizer_of;
+use crate::resume::tokenizer_of;
 
 /// The batch that a model is compiled for which only predicts.
 const MOST_ROWS: usize = 1024;
