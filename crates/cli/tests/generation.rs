@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{command, stderr};
+use common::{command, random, stderr};
 
 fn run(folder: &Path, arguments: &[&str]) -> String {
     let output = command(arguments).current_dir(folder).output().unwrap();
@@ -23,16 +23,6 @@ fn error(folder: &Path, arguments: &[&str]) -> String {
     let output = command(arguments).current_dir(folder).output().unwrap();
     assert!(!output.status.success(), "{arguments:?}");
     stderr(&output)
-}
-
-/// Numbers that look random and are always the same.
-fn random() -> impl FnMut(usize) -> usize {
-    let mut state = 1u64;
-    move |n| {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % n
-    }
 }
 
 const NEXT: &str = r#"

@@ -7,17 +7,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{command, stderr};
-
-/// Numbers that look random and are always the same.
-fn random() -> impl FnMut(usize) -> usize {
-    let mut state = 1u64;
-    move |n| {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % n
-    }
-}
+use common::{command, random, stderr};
 
 const PLAIN: [&str; 8] = ["the", "boat", "waits", "at", "noon", "grey", "water", "again"];
 
@@ -287,7 +277,7 @@ fn a_bag_of_words_learns_their_order_from_words_in_a_row() {
     let resume = ["train", "bag.toml", "--out", "cut", "--resume", "--threads", "1"];
     assert_eq!(run(dir.path(), &resume)["state_sha256"], whole["state_sha256"]);
 
-    // The same ids in predictions, and on a stream that goes on from the run.
+    // The same ids in predictions, and on a stream that continues the run.
     std::fs::write(dir.path().join("new.csv"), "note\nthe WATER. grey boat\nboat grey water\n")
         .unwrap();
     let predict = ["predict", "whole", "--data", "new.csv", "--json"];

@@ -3,37 +3,24 @@
 //! `cargo run --release -p tidemill-cpu --example attention`: one thread, thread CPU time, the least
 //! of many windows. `bench/text.py` compares it with PyTorch's; `--json` prints a line for it.
 
-use std::time::{Duration, Instant};
+mod common;
+
+use common::thread_seconds;
+use std::time::Instant;
 use tidemill_cpu::attention::{Attention, AttentionGrad};
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::kernel::Kernel;
 use tidemill_cpu::rates;
 use tidemill_graph::{AttentionShape, Heads};
 
-/// CPU time of this thread.
-fn thread_time() -> Duration {
-    #[repr(C)]
-    struct Timespec {
-        seconds: i64,
-        nanoseconds: i64,
-    }
-    unsafe extern "C" {
-        fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
-    }
-    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
-    // SAFETY: CLOCK_THREAD_CPUTIME_ID is 3 on Linux; the struct is its timespec on 64 bits.
-    unsafe { clock_gettime(3, &mut time) };
-    Duration::new(time.seconds as u64, time.nanoseconds as u32)
-}
-
 /// Seconds of one call, the least of many windows within a second.
 fn measure(mut f: impl FnMut()) -> f64 {
     f();
     let (begin, mut best, mut windows) = (Instant::now(), f64::INFINITY, 0);
     while windows < 5 || begin.elapsed().as_secs_f64() < 1.0 {
-        let start = thread_time();
+        let start = thread_seconds();
         f();
-        best = best.min((thread_time() - start).as_secs_f64());
+        best = best.min(thread_seconds() - start);
         windows += 1;
     }
     best

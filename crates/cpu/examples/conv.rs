@@ -6,6 +6,9 @@
 
 #![allow(missing_docs)]
 
+mod common;
+
+use common::thread_seconds;
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,24 +19,6 @@ use tidemill_cpu::isa::Isa;
 use tidemill_cpu::kernel;
 use tidemill_cpu::kernel::Kernel;
 use tidemill_cpu::simd::Simd;
-
-#[repr(C)]
-struct Timespec {
-    seconds: i64,
-    nanoseconds: i64,
-}
-
-unsafe extern "C" {
-    fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
-}
-
-/// CPU time of this thread in seconds.
-fn cpu_time() -> f64 {
-    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
-    // SAFETY: clock 3 is CLOCK_THREAD_CPUTIME_ID on Linux.
-    unsafe { clock_gettime(3, &mut time) };
-    time.seconds as f64 + time.nanoseconds as f64 * 1e-9
-}
 
 #[inline(always)]
 unsafe fn multiply_adds<S: Simd>(rounds: usize) -> f32 {
@@ -55,10 +40,10 @@ fn peak(isa: Isa) -> f64 {
     let rounds = 20_000;
     let mut best = f64::MAX;
     for _ in 0..300 {
-        let start = cpu_time();
+        let start = thread_seconds();
         // SAFETY: the set was detected.
         black_box(unsafe { multiply_adds_on(isa)(black_box(rounds)) });
-        best = best.min(cpu_time() - start);
+        best = best.min(thread_seconds() - start);
     }
     (24 * isa.lanes() * rounds) as f64 / best
 }
@@ -80,9 +65,9 @@ fn one_thread(kernel: &dyn Kernel, args: &[*mut f32]) -> f64 {
     let end = Instant::now() + Duration::from_millis(150);
     let mut best = f64::MAX;
     while Instant::now() < end {
-        let start = cpu_time();
+        let start = thread_seconds();
         run(kernel, args, &mut scratch);
-        best = best.min(cpu_time() - start);
+        best = best.min(thread_seconds() - start);
     }
     best
 }

@@ -4,6 +4,9 @@
 //! a lower instruction set. One thread: all chunks one after another, thread CPU time, the minimum
 //! of many windows, since machines are shared. GB/s counts each input and output once.
 
+mod common;
+
+use common::thread_seconds;
 use std::time::{Duration, Instant};
 use tidemill_cpu::call::Call;
 use tidemill_cpu::eltwise::Eltwise;
@@ -19,22 +22,6 @@ use tidemill_graph::Lookup;
 use tidemill_graph::Normalization as Kind;
 use tidemill_graph::{Binary as B, PairLoss, Reduction, Unary as U};
 use tidemill_plan::eltwise::{Program, Sink, Spread, Step};
-
-/// CPU time of this thread in seconds.
-fn cpu_time() -> f64 {
-    #[repr(C)]
-    struct Timespec {
-        seconds: i64,
-        nanoseconds: i64,
-    }
-    unsafe extern "C" {
-        fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
-    }
-    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
-    // SAFETY: clock 3 is the thread's CPU time; the structure is the 64-bit timespec.
-    unsafe { clock_gettime(3, &mut time) };
-    time.seconds as f64 + time.nanoseconds as f64 * 1e-9
-}
 
 struct Bench {
     isa: Isa,
@@ -84,9 +71,9 @@ impl Bench {
         let mut best = f64::MAX;
         let end = Instant::now() + Duration::from_millis(250);
         while Instant::now() < end {
-            let start = cpu_time();
+            let start = thread_seconds();
             (0..rounds).for_each(|_| once());
-            let time = cpu_time() - start;
+            let time = thread_seconds() - start;
             best = best.min(time / rounds as f64);
             if time < 5e-4 {
                 rounds *= 2;

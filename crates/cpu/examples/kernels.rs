@@ -4,28 +4,15 @@
 //! the least of many windows, so that they hold on a machine that others use. With 2 threads:
 //! the time of the fuller half of the chunks, run one after the other (balance without contention).
 
-use std::time::{Duration, Instant};
+mod common;
+
+use common::thread_seconds;
+use std::time::Instant;
 use tidemill_cpu::gemm::{Activation, Gemm, GemmDesc, args};
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::kernel::Kernel;
 use tidemill_cpu::optimizer::{Optimize, Update};
 use tidemill_graph::update::{Rule, WeightDecay};
-
-/// CPU time of this thread.
-fn thread_time() -> Duration {
-    #[repr(C)]
-    struct Timespec {
-        seconds: i64,
-        nanoseconds: i64,
-    }
-    unsafe extern "C" {
-        fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
-    }
-    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
-    // SAFETY: CLOCK_THREAD_CPUTIME_ID is 3 on Linux; the struct is its timespec on 64 bits.
-    unsafe { clock_gettime(3, &mut time) };
-    Duration::new(time.seconds as u64, time.nanoseconds as u32)
-}
 
 /// Seconds of one call, the least of many windows.
 fn measure(mut f: impl FnMut()) -> f64 {
@@ -38,11 +25,11 @@ fn measure(mut f: impl FnMut()) -> f64 {
     let begin = Instant::now();
     let mut windows = 0;
     while windows < 10 || (begin.elapsed().as_secs_f64() < 0.15 && windows < 2000) {
-        let start = thread_time();
+        let start = thread_seconds();
         for _ in 0..repeats {
             f();
         }
-        best = best.min((thread_time() - start).as_secs_f64() / repeats as f64);
+        best = best.min((thread_seconds() - start) / repeats as f64);
         windows += 1;
     }
     best

@@ -53,7 +53,7 @@ pub mod normalize;
 pub mod numerals;
 pub mod numpy;
 pub mod order;
-mod random;
+pub mod random;
 mod source;
 pub mod spec;
 pub mod table;

@@ -17,6 +17,12 @@ pub(crate) fn key(seed: u64, counters: &[u64]) -> u64 {
     })
 }
 
+/// Number `place` of the stream of `seed`, uniform in `[0, 1)`.
+pub fn unit_at(seed: u64, place: u64) -> f64 {
+    let bits = mix(seed.wrapping_add((place + 1).wrapping_mul(GOLDEN)));
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// A small stream of values from one key (SplitMix64).
 #[derive(Clone, Debug)]
 pub(crate) struct Stream(u64);

@@ -323,7 +323,7 @@ impl ModelSpec {
     /// others. Without a vocabulary, as it is before a tokenizer is known, one stands in to show the model.
     ///
     /// # Errors
-    /// If a number makes no sense, or layers are given too.
+    /// If a number is invalid, or layers are given too.
     pub fn expand(&mut self, vocabulary: Option<usize>) -> Result<(), ModelError> {
         let vocabulary = vocabulary.unwrap_or(UNKNOWN_VOCABULARY);
         let mut given = self.short_forms().into_iter().filter(|(_, given)| *given);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_engine::data::tokens::Tokenizer;
-use tidemill_engine::data::{DataSpec, TextContext};
+use tidemill_engine::data::{DataSpec, Dataset, TextContext};
 use tidemill_engine::error::Result;
 use tidemill_engine::nn::{InputSpec, ModelError, TokensSpec};
 
@@ -41,6 +41,14 @@ impl RecipeFile {
             }
         }
         Ok(())
+    }
+
+    /// Takes over what makes tokens of the texts of `data`, if they are texts.
+    ///
+    /// # Errors
+    /// As [`RecipeFile::set_tokenizer`].
+    pub fn set_tokenizer_of(&mut self, data: &dyn Dataset) -> Result<()> {
+        data.tokenizer().map_or(Ok(()), |tokenizer| self.set_tokenizer(tokenizer.clone()))
     }
 
     /// Fills in the layers of a model that is given by a few numbers.

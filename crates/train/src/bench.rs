@@ -57,9 +57,7 @@ impl BenchData {
             return Ok(BenchData(data));
         }
         let data = data?;
-        if let Some(tokenizer) = data.tokenizer() {
-            file.set_tokenizer(tokenizer.clone())?;
-        }
+        file.set_tokenizer_of(data.as_ref())?;
         Ok(BenchData(Ok(data)))
     }
 

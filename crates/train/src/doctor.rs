@@ -85,9 +85,7 @@ pub fn examine_and_describe(file: &RecipeFile) -> Result<(Vec<Finding>, Vec<Stri
     file.only_network()?;
     let data = RunData::open(file, &DataPaths::new(&file.path), None)?;
     let mut file = file.clone();
-    if let Some(tokenizer) = data.train.tokenizer() {
-        file.set_tokenizer(tokenizer.clone())?;
-    }
+    file.set_tokenizer_of(data.train.as_ref())?;
     let file = &file;
     let mut findings = check_all(file, &data);
     findings.extend(check_samples("batch.data", data.train.as_ref()));

@@ -1,8 +1,10 @@
 //! Texts that a model writes: token after token, each drawn from, or the best of, what it says comes next.
 
+use tidemill_engine::data::random::unit_at;
 use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Batch;
+use tidemill_engine::nn::argmax;
 
 use crate::Trained;
 
@@ -66,16 +68,16 @@ impl Sampling {
 
     /// The token for a draw in [0, 1).
     fn choose(&self, log_probabilities: &[f32], draw: f64) -> usize {
+        if self.temperature == 0.0 || self.top_k == Some(1) {
+            return argmax(log_probabilities);
+        }
         // The most probable first; of equals, the smaller number.
         let mut order: Vec<usize> = (0..log_probabilities.len()).collect();
         order.sort_by(|&a, &b| {
             log_probabilities[b].total_cmp(&log_probabilities[a]).then(a.cmp(&b))
         });
         let most = self.top_k.unwrap_or(usize::MAX).min(order.len());
-        if self.temperature == 0.0 || most <= 1 {
-            return order.first().copied().unwrap_or(0);
-        }
-        let first = f64::from(log_probabilities[order[0]]);
+        let first = order.first().map_or(0.0, |&i| f64::from(log_probabilities[i]));
         let weight =
             |&i: &usize| ((f64::from(log_probabilities[i]) - first) / self.temperature).exp();
         let all: f64 = order.iter().map(weight).sum();
@@ -91,14 +93,6 @@ impl Sampling {
         let at = draw * sum;
         kept.iter().find(|(_, upto)| *upto > at).or(kept.last()).map_or(0, |(i, _)| *i)
     }
-}
-
-/// Uniform numbers in [0, 1), each a function of seed and place (SplitMix64).
-fn uniform(seed: u64, place: u64) -> f64 {
-    let mut z = seed.wrapping_add((place + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 impl Trained {
@@ -153,7 +147,7 @@ impl Trained {
         batch.row_mut(0).set_ids(0, &ids[ids.len().saturating_sub(most)..]).map_err(field_error)?;
         batch.pad();
         let log = engine.next(&batch)?;
-        Ok(sampling.choose(log, uniform(sampling.seed, place)) as i32)
+        Ok(sampling.choose(log, unit_at(sampling.seed, place)) as i32)
     }
 
     /// The tokenizer of a model that says what comes next.
@@ -230,7 +224,7 @@ mod tests {
         assert_eq!([0.0, 0.66, 0.67, 0.99].map(|d| choose("top_k=2", d)), [1, 1, 2, 2]);
         assert_eq!([0.0, 0.99].map(|d| choose("top_p=0.5", d)), [1, 1]);
         assert_eq!(choose("temperature=0", 0.99), 1);
-        let drawn = (0..10_000).filter(|&i| choose("", uniform(1, i)) == 1).count();
+        let drawn = (0..10_000).filter(|&i| choose("", unit_at(1, i)) == 1).count();
         assert!((5_800..6_200).contains(&drawn), "{drawn}");
     }
 }

@@ -230,8 +230,8 @@ fn open(
         true => open_both(file, paths, known, spec)?,
         false => (RunData::open(file, paths, known)?, None),
     };
-    if let (true, Some(tokenizer)) = (waits, data.train.tokenizer()) {
-        file.set_tokenizer(tokenizer.clone())?;
+    if waits {
+        file.set_tokenizer_of(data.train.as_ref())?;
     }
     let file = &*file;
     let mut spec = engine_spec(file, options.threads);

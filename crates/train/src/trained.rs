@@ -437,7 +437,7 @@ fn is_image(path: &Path) -> bool {
 
 /// That what is named on the command line is there: what is found in folders may be broken, and this
 /// may be misspelled.
-fn check_exist(files: &[PathBuf]) -> Result<()> {
+pub(crate) fn check_exist(files: &[PathBuf]) -> Result<()> {
     match files.iter().find(|file| !file.exists()) {
         Some(file) => {
             Err(Error::Usage(format!("--data {}: there is no such file", file.display())))

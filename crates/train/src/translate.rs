@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tidemill_engine::data::text::read_utf8;
 use tidemill_engine::data::tokens::score::{Bleu, Chrf, Rouge, ScoreError, Ter};
 use tidemill_engine::data::tokens::{Special, Tokenizer};
 use tidemill_engine::engine::Engine;
@@ -13,6 +14,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::{Batch, Signature};
 
 use crate::Trained;
+use crate::trained::check_exist;
 
 /// Sentences that are worked on at once.
 const SENTENCES: usize = 32;
@@ -203,6 +205,19 @@ impl Trained {
         Ok(figures)
     }
 
+    /// The lines of text files, to be translated.
+    ///
+    /// # Errors
+    /// If a file is not there, cannot be read or is not valid UTF-8.
+    pub fn lines(files: &[PathBuf]) -> Result<Vec<String>> {
+        check_exist(files)?;
+        let mut lines = Vec::new();
+        for file in files {
+            lines.extend(read_utf8(file)?.lines().map(str::to_owned));
+        }
+        Ok(lines)
+    }
+
     /// The most tokens of the model's inputs.
     fn lengths(&self) -> [usize; 2] {
         let most = |i: usize| {
@@ -295,16 +310,15 @@ impl Sentence {
         self.alive = alive;
         let length = self.alive.first().map_or(0, |(ids, _)| ids.len());
         if self.ended.len() >= beam.width || length >= self.most {
-            if !self.ended.is_empty() {
-                self.alive.clear();
-            }
-            // Nothing has ended: the beginnings are all there is.
             let rest = std::mem::take(&mut self.alive);
-            let score = |(ids, log): (Vec<i32>, f64)| {
-                let score = beam.penalty.score(log, ids.len());
-                (ids, score)
-            };
-            self.ended.extend(rest.into_iter().map(score));
+            // Nothing has ended: the beginnings are all there is.
+            if self.ended.is_empty() {
+                let score = |(ids, log): (Vec<i32>, f64)| {
+                    let score = beam.penalty.score(log, ids.len());
+                    (ids, score)
+                };
+                self.ended = rest.into_iter().map(score).collect();
+            }
         }
     }
 }

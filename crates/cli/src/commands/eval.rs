@@ -49,20 +49,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     let weights = if arguments.best { Weights::Best } else { Weights::Latest };
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
+    if arguments.beam.is_some() && !model.translates() {
+        return Err(Failure::usage("--beam is for models that make texts of texts"));
+    }
+    let width = arguments.beam.map_or(Beam::default().width, usize::from);
+    let beam = Beam { width, ..Beam::default() };
     let found = model.evaluate(&arguments.data)?;
     for what in found.notes.iter().chain(&found.skipped) {
         tell!("note: {what}");
     }
     let texts = match model.translates() {
-        true => {
-            let width = arguments.beam.map_or(Beam::default().width, usize::from);
-            let beam = Beam { width, ..Beam::default() };
-            Some(model.score_texts(&arguments.data, &beam)?)
-        }
-        false if arguments.beam.is_some() => {
-            let what = "--beam is for models that make texts of texts";
-            return Err(Failure::usage(what));
-        }
+        true => Some(model.score_texts(&arguments.data, &beam)?),
         false => None,
     };
     let names = &model.class_names;

@@ -23,9 +23,9 @@ pub(crate) struct Arguments {
     /// A text that the model continues or translates.
     #[arg(long, conflicts_with_all = ["data", "all", "keep"], value_name = "TEXT")]
     text: Option<String>,
-    /// The most tokens that are written.
-    #[arg(long, requires = "text", default_value_t = 200, value_name = "NUMBER")]
-    tokens: usize,
+    /// The most tokens that a text is continued by [default: 200].
+    #[arg(long, requires = "text", value_name = "NUMBER")]
+    tokens: Option<usize>,
     /// Hypotheses that are kept in the search for a translation [default: 5].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
     beam: Option<u16>,
@@ -99,17 +99,17 @@ impl Arguments {
 
 /// Prints what the model makes of a text, or of each line of files.
 fn translate(model: &mut Trained, arguments: &Arguments) -> Result {
-    if arguments.sample.is_some() || arguments.all || !arguments.keep.is_empty() {
-        let what = "--sample, --all and --keep are for models that do not translate";
-        return Err(Failure::usage(what));
+    let others = [
+        ("--tokens", arguments.tokens.is_some()),
+        ("--sample", arguments.sample.is_some()),
+        ("--all", arguments.all),
+        ("--keep", !arguments.keep.is_empty()),
+    ];
+    if let Some((name, _)) = others.into_iter().find(|(_, given)| *given) {
+        return Err(Failure::usage(format!("{name} is for models that do not translate")));
     }
     let mut texts: Vec<String> = arguments.text.iter().cloned().collect();
-    for path in &arguments.data {
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            Failure::usage(format!("--data {}: cannot be read: {e}", path.display()))
-        })?;
-        texts.extend(text.lines().map(str::to_owned));
-    }
+    texts.extend(Trained::lines(&arguments.data)?);
     let default = Beam::default();
     let beam = Beam {
         width: arguments.beam.map_or(default.width, usize::from).max(arguments.n_best),
@@ -161,7 +161,7 @@ fn write_text(model: &mut Trained, text: &str, arguments: &Arguments) -> Result 
         })
     };
     let sampling = sampling.unwrap_or_default();
-    let mut written = model.generate(text, arguments.tokens, &sampling, &mut show);
+    let mut written = model.generate(text, arguments.tokens.unwrap_or(200), &sampling, &mut show);
     if written.is_ok() {
         written = show("\n");
     }

@@ -78,14 +78,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         duration(start.elapsed().as_secs_f64())
     );
 
+    let Some(run) = train_in(out, RECIPE, "training a 784-128-10 network on them")? else {
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    ask(&run, &digits.test)?;
+    stream(out, &out.join("recipe.toml"))
+}
+
+/// Trains as the recipe in `out` says, which is `text` where there is none yet, and shows the result. Gives the run's
+/// folder; none if the run was interrupted.
+pub(super) fn train_in(out: &Path, text: &str, doing: &str) -> Result<Option<PathBuf>> {
     let recipe = out.join("recipe.toml");
     // A recipe that was changed since is not ours to overwrite.
     if !recipe.exists() {
-        std::fs::write(&recipe, RECIPE).map_err(|e| {
+        std::fs::write(&recipe, text).map_err(|e| {
             Failure::failed(format!("{}: cannot be written: {e}", recipe.display()))
         })?;
     }
-    tell!("training a 784-128-10 network on them ({})", recipe.display());
+    tell!("{doing} ({})", recipe.display());
     let options = RunOptions {
         from: None,
         out: out.join("run"),
@@ -96,11 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     };
     let outcome = train::train(RecipeFile::read(&recipe, &[])?, &options)?;
     say!("\n{}", train::result(&outcome).trim_end())?;
-    if outcome.stopped_by == StoppedBy::Interrupt {
-        return Ok(ExitCode::from(INTERRUPTED));
-    }
-    ask(&options.out, &digits.test)?;
-    stream(out, &recipe)
+    Ok((outcome.stopped_by != StoppedBy::Interrupt).then_some(options.out))
 }
 
 /// A stream of digits that drifts, learned from by the trained model, and scored by a frozen one.

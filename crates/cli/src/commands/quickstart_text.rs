@@ -4,15 +4,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use tidemill_engine::Existing;
 use tidemill_engine::data::numerals::write_numerals;
+use tidemill_engine::data::text::read_utf8;
 use tidemill_engine::page::number::{count, duration};
-use tidemill_recipe::RecipeFile;
-use tidemill_train::{Beam, RunOptions, StoppedBy, Trained, Weights};
+use tidemill_train::{Beam, Trained, Weights};
 
-use super::train;
-use crate::failure::{Failure, INTERRUPTED, Result};
-use crate::interrupt;
+use super::quickstart::train_in;
+use crate::failure::{INTERRUPTED, Result};
 use crate::print::{say, tell};
 
 /// A transformer of a size that learns numbers in a minute.
@@ -48,38 +46,13 @@ pub(crate) fn run(out: &Path) -> Result {
         out.display(),
         duration(start.elapsed().as_secs_f64())
     );
-    let recipe = out.join("recipe.toml");
-    // A recipe that was changed since is not ours to overwrite.
-    if !recipe.exists() {
-        std::fs::write(&recipe, RECIPE).map_err(|e| {
-            Failure::failed(format!("{}: cannot be written: {e}", recipe.display()))
-        })?;
-    }
-    tell!(
-        "training a transformer to translate {} of them ({})",
-        count(TRAIN as u64),
-        recipe.display()
-    );
-    let options = RunOptions {
-        from: None,
-        out: out.join("run"),
-        existing: Existing::Replace,
-        threads: None,
-        memory: None,
-        interrupt: interrupt::flag(),
-    };
-    let outcome = train::train(RecipeFile::read(&recipe, &[])?, &options)?;
-    say!("\n{}", train::result(&outcome).trim_end())?;
-    if outcome.stopped_by == StoppedBy::Interrupt {
+    let doing = format!("training a transformer to translate {} of them", count(TRAIN as u64));
+    let Some(run) = train_in(out, RECIPE, &doing)? else {
         return Ok(ExitCode::from(INTERRUPTED));
-    }
-    let mut model = Trained::open(&options.out, Weights::Latest, None)?;
-    let read = |name: &str| {
-        let path = out.join(name);
-        std::fs::read_to_string(&path)
-            .map_err(|e| Failure::failed(format!("{}: cannot be read: {e}", path.display())))
     };
-    let (source, target) = (read("test.en")?, read("test.de")?);
+    let mut model = Trained::open(&run, Weights::Latest, None)?;
+    let [source, target] = ["test.en", "test.de"].map(|name| read_utf8(&out.join(name)));
+    let (source, target) = (source?, target?);
     let sources: Vec<&str> = source.lines().collect();
     let found = model.translate(&sources, "", &Beam::default())?;
     let best = |i: usize| found[i].first().map_or("", |hypothesis| hypothesis.text.as_str());
@@ -93,8 +66,8 @@ pub(crate) fn run(out: &Path) -> Result {
     say!("  {right} of {} are right to the last letter", sources.len())?;
     say!(
         "\nnext:  tidemill predict {} --text \"ninety-nine thousand one\"\n       tidemill eval {}",
-        options.out.display(),
-        options.out.display()
+        run.display(),
+        run.display()
     )?;
     Ok(ExitCode::SUCCESS)
 }

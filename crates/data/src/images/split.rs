@@ -24,9 +24,8 @@ impl Parts {
         Parts { fraction: validation_split, subset, seed }
     }
 
-    /// The samples (sorted) of `n` that are on the wanted side; none means all. `path` names the data
-    /// in errors.
-    pub(crate) fn kept(self, path: &str, n: usize) -> Result<Option<Vec<u32>>> {
+    /// The share for validation and the wanted side, if there is a split. `path` names the data in errors.
+    pub(crate) fn checked(self, path: &str) -> Result<Option<(f64, Subset)>> {
         let (fraction, subset) = match (self.fraction, self.subset) {
             (None, None) => return Ok(None),
             (Some(fraction), Some(subset)) => (fraction, subset),
@@ -46,6 +45,13 @@ impl Parts {
                 "{path}: validation_split must be between 0 and 1, found {fraction}"
             )));
         }
+        Ok(Some((fraction, subset)))
+    }
+
+    /// The samples (sorted) of `n` that are on the wanted side; none means all. `path` names the data
+    /// in errors.
+    pub(crate) fn kept(self, path: &str, n: usize) -> Result<Option<Vec<u32>>> {
+        let Some((fraction, subset)) = self.checked(path)? else { return Ok(None) };
         let side = split(n, fraction, self.seed, subset == Subset::Validation);
         if side.is_empty() {
             return Err(Error::option(format!(

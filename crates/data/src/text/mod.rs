@@ -16,7 +16,7 @@ pub mod words;
 pub use folder::{TextDirectorySpec, files_below};
 pub use parallel::ParallelSpec;
 pub use tagged::TaggedSpec;
-pub use tokens::TextContext;
+pub use tokens::{TextContext, read_utf8};
 pub use windows::{TextFileSpec, Windows};
 
 use std::path::Path;

@@ -66,8 +66,11 @@ impl TextContext {
     }
 }
 
-/// A text file, inflated where it is gzip. Bytes that are not valid UTF-8 are an error with their line.
-pub(crate) fn read_utf8(path: &Path) -> Result<String> {
+/// A text file, inflated where it is gzip, without a mark of byte order at its start.
+///
+/// # Errors
+/// If it cannot be read, or is not valid UTF-8: then with the line.
+pub fn read_utf8(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     let mut reader = source::open(path)?;
     std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(|e| source::read_error(path, e))?;

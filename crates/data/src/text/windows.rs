@@ -9,6 +9,7 @@ use tidemill_text::Tokenizer;
 
 use super::tokens::{TextContext, read_utf8, unknown_in_words};
 use crate::images::Subset;
+use crate::images::split::Parts;
 use crate::{Dataset, Error, Info, LabelKind, Result};
 
 /// A text file, gzipped or not, from which a model of tokens learns what comes next: a sample is a window of as many
@@ -85,22 +86,8 @@ impl TextFileSpec {
 
     /// The side of the split that this data is.
     fn part<'t>(&self, text: &'t str) -> Result<&'t str> {
-        let (share, subset) = match (self.validation_split, self.subset) {
-            (None, None) => return Ok(text),
-            (Some(share), Some(subset)) if share > 0.0 && share < 1.0 => (share, subset),
-            (Some(share), Some(_)) => {
-                return Err(Error::option(format!(
-                    "{}: validation_split must be between 0 and 1, found {share}",
-                    self.path
-                )));
-            }
-            _ => {
-                return Err(Error::option(format!(
-                    "{}: validation_split and subset = \"training\" or \"validation\" go together",
-                    self.path
-                )));
-            }
-        };
+        let parts = Parts::of(self.validation_split, self.subset, 0);
+        let Some((share, subset)) = parts.checked(&self.path)? else { return Ok(text) };
         // By characters, so that texts of one byte a character are cut where others cut them.
         let characters = text.chars().count();
         let kept = ((1.0 - share) * characters as f64) as usize;
@@ -230,6 +217,6 @@ mod tests {
             error("abc", 3, spec).contains("stride must be from 1 to the model's context of 3")
         );
         let spec = TextFileSpec { validation_split: Some(0.1), ..TextFileSpec::new("t") };
-        assert!(error("abc", 3, spec).contains("go together"));
+        assert!(error("abc", 3, spec).contains("validation_split needs subset"));
     }
 }

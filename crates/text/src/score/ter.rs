@@ -62,7 +62,8 @@ impl Ter {
     ) -> Result<(), ScoreError> {
         self.references.count(references.len())?;
         let text = self.tokenized(hypothesis);
-        // sacrebleu tokenizes references twice, which tells `'s,` apart in them alone: equal figures come first.
+        // As sacrebleu, which tokenizes references twice and so splits `'s,` only there: figures must be equal to
+        // its own.
         let twice = |text: &str| self.tokenized(&words::joined(&self.tokenized(text)));
         let texts: Vec<String> = references.iter().map(|r| twice(r.as_ref())).collect();
         let mut ids = Ids::default();
