@@ -164,13 +164,57 @@ fn texts_become_others() {
     assert_eq!(lines[0]["translations"].as_array().unwrap().len(), 2);
     assert_eq!(lines[1]["translations"], serde_json::json!([]));
     assert_eq!(lines[2]["translations"][0]["text"], "drei vier Katze sieht Hund");
+    // A text that is longer than the model reads is counted.
+    std::fs::write(folder.join("long.txt"), "one\n".to_owned() + &"two ".repeat(500)).unwrap();
+    let long =
+        command(&["predict", "a", "--data", "long.txt"]).current_dir(folder).output().unwrap();
+    assert!(
+        stderr(&long).contains("note: 1 text is longer than the model reads"),
+        "{}",
+        stderr(&long)
+    );
+    for options in [["--n-best", "0"].as_slice(), &["--n-best", "4", "--beam", "3"]] {
+        let message = error(folder, &[&["predict", "a", "--text", "one"], options].concat());
+        assert!(message.contains("--n-best"), "{message}");
+    }
     let begun = run(folder, &["predict", "a", "--text", "two dog and", "--prefix", "vier"]);
     assert!(begun.starts_with("vier Hund"), "{begun}");
     // The same bits by other threads, and where a run was cut in an epoch.
     let cut = ["train", "translate.toml", "--out", "b", "--threads", "3", "--set", "stop.steps=40"];
     run(folder, &cut);
-    run(folder, &["train", "translate.toml", "--out", "b", "--resume", "--threads", "2"]);
+    let resume = ["train", "translate.toml", "--out", "b", "--resume", "--threads", "2"];
+    run(folder, &resume);
     assert_eq!(summary(folder, "b")["state_sha256"], whole["state_sha256"]);
+    // The tokens of a run stay.
+    let other = ["--set", "text.tokenizer.words.vocabulary=12", "--set", "batch.epochs=13"];
+    let resumed = command(&[&resume[..], &other].concat()).current_dir(folder).output().unwrap();
+    let said = stderr(&resumed);
+    assert!(
+        resumed.status.success() && said.contains("text.tokenizer has changed, and has no effect"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_the_texts_tell_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    sentences(folder);
+    // Ten words, each in two languages, and four special tokens: a table of 24 rows of 32.
+    let plan = run(folder, &["explain", "translate.toml"]);
+    let table = plan.lines().find(|line| line.contains("0.embedding ")).unwrap();
+    assert!(table.contains(" 768 ") && !plan.contains("stand in"), "{plan}");
+    let lost = "batch.data.parallel.source=nothing.en";
+    let plan = run(folder, &["explain", "translate.toml", "--set", lost]);
+    assert!(plan.contains("256 tokens stand in: ") && plan.contains("nothing.en"), "{plan}");
+    let few = "text.tokenizer.words.vocabulary=9";
+    let doctor = command(&["doctor", "translate.toml", "--set", few]).current_dir(folder).output();
+    let doctor = doctor.unwrap();
+    let said = String::from_utf8(doctor.stdout.clone()).unwrap() + &stderr(&doctor);
+    assert!(
+        said.contains("tokens of the texts stand for words that the vocabulary lacks"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -193,6 +237,17 @@ fn what_is_wrong_is_named() {
         ("translate.toml", "text.tokenizer.words.vocabulary=4", "vocabulary"),
         ("translate.toml", "batch.data.parallel.target=test.de", "has 600 lines and"),
         ("translate.toml", "batch.data.parallel.source=nothing.en", "nothing.en"),
+        (
+            "translate.toml",
+            "batch.data={ text = { path = \"train.en\" } }",
+            "batch.data is text, which is for models that read tokens as x, as decoder_only does; this one reads \
+             source and target",
+        ),
+        (
+            "next.toml",
+            "batch.validation={ parallel = { source = \"train.en\", target = \"train.de\" } }",
+            "batch.validation is parallel, which is for models that read tokens as source and target",
+        ),
     ] {
         let message = train(recipe, &[set]);
         assert!(message.contains(what), "{set}: {message}");

@@ -66,4 +66,4 @@ pub use training::{
     Extent, TrainingOptions, evaluation_graph, evaluation_graph_with, inference_graph,
     initial_state, next_graph, training_graph, training_graph_with,
 };
-pub use transformer::{DecoderOnlySpec, EncoderDecoderSpec, Share};
+pub use transformer::{DecoderOnlySpec, EncoderDecoderSpec, Share, UNKNOWN_VOCABULARY};

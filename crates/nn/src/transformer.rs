@@ -13,7 +13,7 @@ use crate::model::{InputSpec, ModelSpec, TokensSpec};
 use serde::{Deserialize, Serialize};
 
 /// The vocabulary that a model is shown with before its tokenizer is known.
-const UNKNOWN_VOCABULARY: usize = 256;
+pub const UNKNOWN_VOCABULARY: usize = 256;
 
 /// Added to the variance in layer normalization, as in GPT-2 and fairseq.
 const EPSILON: f64 = 1e-5;

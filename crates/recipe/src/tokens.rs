@@ -121,6 +121,34 @@ impl RecipeFile {
         Ok(())
     }
 
+    /// Data of tokens fill certain inputs.
+    pub(crate) fn check_inputs_of_texts(&self) -> Result<()> {
+        let inputs = self.recipe.model.named_inputs();
+        let names: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
+        let batch = &self.recipe.batch;
+        for (key, data) in [("batch.data", &batch.data), ("batch.validation", &batch.validation)] {
+            let (kind, fills, like) = match data {
+                Some(DataSpec::Text(_)) => ("text", &["x"][..], "decoder_only"),
+                Some(DataSpec::Parallel(_)) => {
+                    ("parallel", &["source", "target"][..], "encoder_decoder")
+                }
+                _ => continue,
+            };
+            let are_tokens = inputs.iter().all(|(_, input)| matches!(input, InputSpec::Tokens(_)));
+            if names != fills || !are_tokens {
+                let what = format!(
+                    "is {kind}, which is for models that read tokens as {}, as {like} does; this one reads \
+                     {}{}",
+                    fills.join(" and "),
+                    names.join(" and "),
+                    if are_tokens { "" } else { ", and not as tokens" }
+                );
+                return Err(self.error_at(key, &what));
+            }
+        }
+        Ok(())
+    }
+
     /// A bag reads a column of a table, and the whole of a text that is a file.
     fn check_column(&self, data: Option<&DataSpec>) -> Result<()> {
         let Some(bag) = &self.recipe.model.bag else { return Ok(()) };

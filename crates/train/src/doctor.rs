@@ -319,14 +319,15 @@ fn check_duplicates(train: &dyn Dataset, validation: &dyn Dataset) -> Option<Fin
     {
         return None;
     }
-    let mut seen: HashMap<u64, usize> = HashMap::with_capacity(validation.len());
+    let mut seen: HashMap<u64, (usize, usize)> = HashMap::with_capacity(validation.len());
     for i in 0..validation.len() {
-        seen.insert(hash(&validation.read(i).ok()?), i);
+        seen.entry(hash(&validation.read(i).ok()?)).or_insert((i, 0)).1 += 1;
     }
     let (mut count, mut example) = (0, None);
     for i in 0..train.len() {
-        if let Some(&other) = seen.get(&hash(&train.read(i).ok()?)) {
-            count += 1;
+        // Each sample of the validation data counts once, however often it is learned from.
+        if let Some((other, alike)) = seen.remove(&hash(&train.read(i).ok()?)) {
+            count += alike;
             example.get_or_insert((i, other));
         }
     }

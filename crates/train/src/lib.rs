@@ -28,4 +28,4 @@ pub use batch::{Event, Progress, StoppedBy};
 pub use generate::Sampling;
 pub use run::{Outcome, RunOptions, train};
 pub use trained::{Prediction, Trained, Weights};
-pub use translate::{Beam, Hypothesis, LengthPenalty};
+pub use translate::{Beam, Hypothesis, LengthPenalty, Translation};

@@ -92,8 +92,14 @@ pub(crate) fn resume(
 ) -> Result<Continued> {
     let meta = &checkpoint.meta;
     check_classes(file, meta, data, notice)?;
+    let keys = old_recipe.map(|old| file.differences(old)).unwrap_or_default();
+    if keys.iter().any(|key| key.starts_with("text.tokenizer")) {
+        notice(
+            "text.tokenizer has changed, and has no effect on this run: its weights belong to the tokens that \
+             it began with",
+        );
+    }
     if meta.recipe_sha256 != file.sha256() {
-        let keys = old_recipe.map(|old| file.differences(old)).unwrap_or_default();
         let keys = match &keys[..] {
             [] => String::new(),
             keys => format!(" in {}", keys.join(", ")),

@@ -120,6 +120,15 @@ impl TextFigures {
     }
 }
 
+/// What the model makes of a text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translation {
+    /// The best first; none of a text that is empty.
+    pub hypotheses: Vec<Hypothesis>,
+    /// Whether the text has more tokens than the model reads, and its end was left out.
+    pub is_cut: bool,
+}
+
 /// One sentence being worked on.
 struct Sentence {
     /// Its place in what was given.
@@ -144,7 +153,7 @@ impl Trained {
         texts: &[&str],
         prefix: &str,
         beam: &Beam,
-    ) -> Result<Vec<Vec<Hypothesis>>> {
+    ) -> Result<Vec<Translation>> {
         let (tokenizer, begin, end) = self.translator()?;
         let lengths = self.lengths();
         let mut start = vec![begin];
@@ -152,17 +161,18 @@ impl Trained {
         if start.len() >= lengths[1] {
             return Err(Error::Usage("--prefix: is longer than the model writes".into()));
         }
+        let mut found = vec![Translation::default(); texts.len()];
         let mut sources = Vec::new();
         for (place, text) in texts.iter().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
             let mut source = Vec::new();
             tokenizer.encode(text.trim(), &mut source);
+            found[place].is_cut = source.len() >= lengths[0];
             source.truncate(lengths[0] - 1);
             source.push(end);
             sources.push((place, source));
         }
         // Sentences of like length end at about the same time, and need little padding.
         sources.sort_by_key(|(place, source)| (source.len(), *place));
-        let mut found: Vec<Vec<Hypothesis>> = vec![Vec::new(); texts.len()];
         for part in sources.chunks(SENTENCES) {
             let sentence = |(place, source): &(usize, Vec<i32>)| Sentence {
                 place: *place,
@@ -176,7 +186,7 @@ impl Trained {
             search(self.engine_mut(), &mut sentences, beam, end)?;
             for sentence in sentences {
                 let place = sentence.place;
-                found[place] = in_words(sentence, &tokenizer);
+                found[place].hypotheses = in_words(sentence, &tokenizer);
             }
         }
         Ok(found)
@@ -197,8 +207,8 @@ impl Trained {
             ter: Ter::new(Default::default()),
             rouge: Rouge::new(Default::default()),
         };
-        for (hypotheses, (_, target)) in found.iter().zip(&pairs) {
-            let best = hypotheses.first().map_or("", |best| best.text.as_str());
+        for (translation, (_, target)) in found.iter().zip(&pairs) {
+            let best = translation.hypotheses.first().map_or("", |best| best.text.as_str());
             let added = figures.add(best, target);
             added.map_err(|e| Error::Run(format!("a text cannot be compared: {e}")))?;
         }

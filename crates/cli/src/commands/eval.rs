@@ -18,8 +18,8 @@ use crate::table::table;
 pub(crate) struct Arguments {
     /// The folder of the run.
     run: PathBuf,
-    /// The data: a folder of images, a table, or two IDX files (images and labels) [default: the
-    /// recipe's validation data].
+    /// The data: a folder of images, a table, or two IDX files (images and labels), or
+    /// for a model that translates the file of sources and that of targets [default: the recipe's validation data].
     #[arg(long, num_args = 1.., value_name = "DATA")]
     data: Vec<PathBuf>,
     /// Use the weights of the best epoch instead of the last.

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tidemill_engine::engine::Engine;
+use tidemill_engine::nn::UNKNOWN_VOCABULARY;
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::engine_spec;
+use tidemill_train::bench::BenchData;
 
 use crate::failure::{Failure, Result};
 use crate::print::say;
@@ -23,9 +25,18 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
-    let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
+    let mut file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
     file.only_network()?;
-    // The data is not needed: a plan depends on shapes alone.
+    // A plan depends on shapes alone. Only the vocabulary of texts is one that their files tell.
+    if file.reads_tokens()
+        && file.recipe.model.is_short()
+        && let Err(why) = BenchData::open(&mut file)
+    {
+        if file.tokenizer().is_some() {
+            return Err(why.into());
+        }
+        say!("the vocabulary is not known, and {UNKNOWN_VOCABULARY} tokens stand in: {why}\n")?;
+    }
     let engine = Engine::compile(engine_spec(&file, arguments.threads.map(usize::from)))
         .map_err(|e| Failure::usage(format!("{}: {e}", arguments.recipe.display())))?;
     say!("{}", engine.explain().trim_end())?;

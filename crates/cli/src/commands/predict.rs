@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 use tidemill_engine::Error;
+use tidemill_engine::page::number::count;
 use tidemill_online::asked::{Asked, AskedEvent};
 use tidemill_recipe::stream::features::shortest;
-use tidemill_train::{Beam, LengthPenalty, Prediction, Sampling, Trained, Weights};
+use tidemill_train::{Beam, LengthPenalty, Prediction, Sampling, Trained, Translation, Weights};
 
 use crate::failure::{Failure, Result};
 use crate::print::{say, tell};
@@ -17,7 +18,7 @@ use crate::print::{say, tell};
 pub(crate) struct Arguments {
     /// The folder of the run.
     run: PathBuf,
-    /// Image files and folders of images, or one table, or one IDX file.
+    /// Image files and folders of images, or one table, or one IDX file; text files for a model that translates.
     #[arg(long, num_args = 1.., required_unless_present = "text", value_name = "FILES")]
     data: Vec<PathBuf>,
     /// A text that the model continues or translates.
@@ -29,9 +30,9 @@ pub(crate) struct Arguments {
     /// Hypotheses that are kept in the search for a translation [default: 5].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
     beam: Option<u16>,
-    /// Translations that are printed, the best first.
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    n_best: usize,
+    /// Translations of each text that are printed, the best first [default: 1].
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    n_best: Option<u16>,
     /// How each translation begins.
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
@@ -89,7 +90,7 @@ impl Arguments {
     fn of_translations(&self) -> Option<&'static str> {
         let given = [
             ("--beam", self.beam.is_some()),
-            ("--n-best", self.n_best != 1),
+            ("--n-best", self.n_best.is_some()),
             ("--prefix", self.prefix.is_some()),
             ("--length-penalty", self.length_penalty.is_some()),
         ];
@@ -111,20 +112,31 @@ fn translate(model: &mut Trained, arguments: &Arguments) -> Result {
     let mut texts: Vec<String> = arguments.text.iter().cloned().collect();
     texts.extend(Trained::lines(&arguments.data)?);
     let default = Beam::default();
+    let n_best = arguments.n_best.map_or(1, usize::from);
+    let width = match arguments.beam.map(usize::from) {
+        Some(beam) if beam < n_best => {
+            let what = format!("--n-best {n_best}: is more than --beam {beam} keeps");
+            return Err(Failure::usage(what));
+        }
+        Some(beam) => beam,
+        None => default.width.max(n_best),
+    };
     let beam = Beam {
-        width: arguments.beam.map_or(default.width, usize::from).max(arguments.n_best),
+        width,
         penalty: match &arguments.length_penalty {
             Some(text) => LengthPenalty::parse(text)?,
             None => default.penalty,
         },
     };
     let prefix = arguments.prefix.as_deref().unwrap_or("");
+    let mut cut = 0;
     // Printed as they come, in the order of the texts.
     for part in texts.chunks(LINES) {
         let lines: Vec<&str> = part.iter().map(String::as_str).collect();
         let found = model.translate(&lines, prefix, &beam)?;
-        for (text, hypotheses) in part.iter().zip(found) {
-            let best = hypotheses.iter().take(arguments.n_best.max(1));
+        for (text, Translation { hypotheses, is_cut }) in part.iter().zip(found) {
+            cut += u64::from(is_cut);
+            let best = hypotheses.iter().take(n_best);
             if arguments.json {
                 let all: Vec<Value> =
                     best.map(|h| json!({ "text": h.text, "score": h.score })).collect();
@@ -137,6 +149,13 @@ fn translate(model: &mut Trained, arguments: &Arguments) -> Result {
                 }
             }
         }
+    }
+    if cut > 0 {
+        let texts = if cut == 1 { "text is" } else { "texts are" };
+        tell!(
+            "note: {} {texts} longer than the model reads, and their ends are left out",
+            count(cut)
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

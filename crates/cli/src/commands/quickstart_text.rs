@@ -55,7 +55,8 @@ pub(crate) fn run(out: &Path) -> Result {
     let (source, target) = (source?, target?);
     let sources: Vec<&str> = source.lines().collect();
     let found = model.translate(&sources, "", &Beam::default())?;
-    let best = |i: usize| found[i].first().map_or("", |hypothesis| hypothesis.text.as_str());
+    let best =
+        |i: usize| found[i].hypotheses.first().map_or("", |hypothesis| hypothesis.text.as_str());
     let pairs = || sources.iter().zip(target.lines()).enumerate();
     say!("\nnumbers that it has not seen")?;
     for (i, (source, target)) in pairs().take(4) {

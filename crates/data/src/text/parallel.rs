@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_fields::Field;
 use tidemill_text::{Special, Tokenizer};
 
-use super::tokens::{TextContext, read_utf8, unknown_in_words};
+use super::tokens::{Coverage, TextContext, read_utf8};
 use crate::{Error, FieldValues, FieldsDataset, Result};
 
 /// Two text files, gzipped or not, whose lines belong together, such as sentences and their translations. The
@@ -91,21 +91,22 @@ impl ParallelSpec {
         let (begin, end) = ends(&tokenizer)?;
         let [mut source, mut target, mut labels] = [(); 3].map(|()| FieldValues::sequences());
         let (mut ids, mut origins) = (Vec::new(), Vec::new());
-        let [mut empty, mut unknown, mut cut] = [0; 3];
+        let [mut empty, mut cut] = [0; 2];
+        let mut coverage = Coverage::default();
         for (line, from, to) in pairs.each().take(limit) {
             if from.is_empty() || to.is_empty() {
                 empty += 1;
                 continue;
             }
             ids.clear();
-            unknown += tokenizer.encode(from, &mut ids);
+            coverage.encode(&tokenizer, from, &mut ids);
             cut += usize::from(ids.len() >= most_source);
             ids.truncate(most_source - 1);
             ids.push(end);
             source.push_sequence(&ids);
             ids.clear();
             ids.push(begin);
-            unknown += tokenizer.encode(to, &mut ids);
+            coverage.encode(&tokenizer, to, &mut ids);
             cut += usize::from(ids.len() > most_target);
             ids.truncate(most_target);
             target.push_sequence(&ids);
@@ -120,7 +121,6 @@ impl ParallelSpec {
         let notes = [
             count(empty, "pairs have an empty side and are left out"),
             count(cut, "texts are longer than the model reads or writes, and are cut off"),
-            unknown_in_words(unknown),
         ];
         let data = FieldsDataset::new(vec![
             (Field::ids("source", most_source), source),
@@ -130,7 +130,7 @@ impl ParallelSpec {
         Ok(data
             .with_origins(origins)
             .with_tokenizer(tokenizer)
-            .with_notes(notes.into_iter().flatten().collect()))
+            .with_notes(notes.into_iter().flatten().chain(coverage.notes()).collect()))
     }
 }
 
@@ -200,6 +200,7 @@ mod tests {
         let message = error(b"a\nb\n", b"a\n");
         assert!(message.contains("s has 2 lines and") && message.contains("t has 1"), "{message}");
         assert!(error(b"a\nb\xff\n", b"a\nb\n").contains("line 2 is not valid UTF-8"));
+        assert!(error(b"\xff\xfea\0\n\0", b"a\n").contains("s: is UTF-16"));
         assert!(error(b"\n", b"a\n").contains("no pair in which both sides have text"));
     }
 }

@@ -69,11 +69,15 @@ impl TextContext {
 /// A text file, inflated where it is gzip, without a mark of byte order at its start.
 ///
 /// # Errors
-/// If it cannot be read, or is not valid UTF-8: then with the line.
+/// If it cannot be read, is UTF-16, or is not valid UTF-8: then with the line.
 pub fn read_utf8(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     let mut reader = source::open(path)?;
     std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(|e| source::read_error(path, e))?;
+    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes[..] {
+        let what = "is UTF-16; convert the file, such as with iconv -f utf16 -t utf8";
+        return Err(Error::format(path, what));
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
         let line = 1 + bytes[..at].iter().filter(|&&b| b == b'\n').count();
@@ -90,13 +94,40 @@ pub fn read_utf8(path: &Path) -> Result<String> {
     })
 }
 
-/// How many characters a tokenizer had no token for, in a sentence.
-pub(crate) fn unknown_in_words(unknown: usize) -> Option<String> {
-    let (characters, have) =
-        if unknown == 1 { ("character", "has") } else { ("characters", "have") };
-    (unknown > 0).then(|| {
-        format!(
-            "{unknown} {characters} of the texts {have} no token of their own in the vocabulary"
-        )
-    })
+/// How much of the texts a tokenizer has tokens for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Coverage {
+    tokens: usize,
+    /// Tokens that stand for what the vocabulary lacks.
+    unknown: usize,
+    /// Characters without any token.
+    left_out: usize,
+}
+
+impl Coverage {
+    /// Appends the ids of a text, and counts.
+    pub(crate) fn encode(&mut self, tokenizer: &Tokenizer, text: &str, ids: &mut Vec<i32>) {
+        let before = ids.len();
+        self.left_out += tokenizer.encode(text, ids);
+        self.tokens += ids.len() - before;
+        if let Some(unknown) = tokenizer.special().unknown {
+            self.unknown += ids[before..].iter().filter(|&&id| id == unknown).count();
+        }
+    }
+
+    /// What has no token of its own, in sentences.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
+        let Coverage { tokens, unknown, left_out } = *self;
+        let unknown = (unknown > 0).then(|| {
+            format!("{unknown} of {tokens} tokens of the texts stand for words that the vocabulary lacks")
+        });
+        let (characters, have) =
+            if left_out == 1 { ("character", "has") } else { ("characters", "have") };
+        let left_out = (left_out > 0).then(|| {
+            format!(
+                "{left_out} {characters} of the texts {have} no token of their own in the vocabulary"
+            )
+        });
+        unknown.into_iter().chain(left_out)
+    }
 }

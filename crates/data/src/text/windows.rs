@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_fields::{Field, Row};
 use tidemill_text::Tokenizer;
 
-use super::tokens::{TextContext, read_utf8, unknown_in_words};
+use super::tokens::{Coverage, TextContext, read_utf8};
 use crate::images::Subset;
 use crate::images::split::Parts;
 use crate::{Dataset, Error, Info, LabelKind, Result};
@@ -57,7 +57,8 @@ impl TextFileSpec {
         let part = self.part(&text)?;
         let tokenizer = self.context.tokenizer(resolve, like, &mut std::iter::once(part))?;
         let mut ids = Vec::new();
-        let unknown = tokenizer.encode(part, &mut ids);
+        let mut coverage = Coverage::default();
+        coverage.encode(&tokenizer, part, &mut ids);
         if ids.len() < 2 {
             let what = format!("has {} tokens; a model learns from at least 2", ids.len());
             return Err(Error::format(&path, what));
@@ -79,7 +80,7 @@ impl TextFileSpec {
         let truth = Some(Field::ids("labels", length));
         info.signature = Arc::new(tidemill_fields::Signature::new(vec![x], truth));
         info.num_classes = Some(tokenizer.vocabulary());
-        let notes = unknown_in_words(unknown).into_iter().collect();
+        let notes = coverage.notes().collect();
         let path = path.display().to_string();
         Ok(Windows { info, ids, length, stride, tokenizer, notes, path })
     }

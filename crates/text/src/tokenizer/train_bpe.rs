@@ -83,6 +83,13 @@ pub(crate) fn bpe(
     })
 }
 
+/// Notes a word once, however often a pair comes up in it: `merge` reads the whole word.
+fn note(words: &mut Vec<u32>, word: u32) {
+    if words.last() != Some(&word) {
+        words.push(word);
+    }
+}
+
 impl Counts {
     fn new(words: Vec<(Vec<i32>, u64)>) -> Counts {
         let mut counts =
@@ -91,7 +98,7 @@ impl Counts {
         for (at, (word, n)) in counts.words.iter().enumerate() {
             for pair in word.windows(2) {
                 *counts.pairs.entry((pair[0], pair[1])).or_default() += *n as i64;
-                places.entry((pair[0], pair[1])).or_default().push(at as u32);
+                note(places.entry((pair[0], pair[1])).or_default(), at as u32);
             }
         }
         counts.queue(places);
@@ -133,7 +140,7 @@ impl Counts {
             let mut change = |pair: Pair, sign: i64| {
                 *self.pairs.entry(pair).or_default() += sign * *n as i64;
                 if sign > 0 {
-                    new.entry(pair).or_default().push(place);
+                    note(new.entry(pair).or_default(), place);
                 }
             };
             let (mut read, mut write) = (0, 0usize);
