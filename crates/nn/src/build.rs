@@ -173,7 +173,8 @@ impl ModelSpec {
             _ => None,
         };
         let Builder { starts, layers, asked, .. } = builder;
-        frozen::check(&self.frozen, &layers)?;
+        let parameters = starts.iter().map(|&(id, _)| graph.tensor(id).name.as_str());
+        frozen::check(&self.frozen, &layers, parameters)?;
         Ok(Built { output, mask, heads, layers, starts, asks_mode: asked.get() })
     }
 

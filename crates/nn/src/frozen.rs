@@ -20,8 +20,9 @@ impl ModelSpec {
     }
 
     /// Freezes the layer of that path, with all layers inside it: `layers.0`, `layers.2.residual`,
-    /// `layers.2.residual.layers.0.conv2d`. Paths are those of [`ModelSpec::summary`]; one that no layer
-    /// has is an error when the model is compiled.
+    /// `layers.2.residual.layers.0.conv2d`. Paths are those of [`ModelSpec::summary`]; that of a single
+    /// parameter, such as `layers.0.dense.kernel`, freezes it alone. One that no layer has is an error when the
+    /// model is compiled.
     pub fn freeze_layer(mut self, path: impl Into<String>) -> ModelSpec {
         self.frozen.push(path.into());
         self
@@ -39,10 +40,16 @@ pub(crate) fn contains(frozen: &[String], path: &str) -> bool {
     frozen.iter().any(|layer| path.strip_prefix(layer.as_str()).is_some_and(inside))
 }
 
-/// Fails for a path that no layer has.
-pub(crate) fn check(frozen: &[String], layers: &[LayerSummary]) -> Result<(), GraphError> {
+/// Fails for a path that neither a layer nor one of the parameters has.
+pub(crate) fn check<'a>(
+    frozen: &[String],
+    layers: &[LayerSummary],
+    parameters: impl Iterator<Item = &'a str> + Clone,
+) -> Result<(), GraphError> {
     for path in frozen {
-        if !layers.iter().any(|layer| contains(std::slice::from_ref(path), &layer.path)) {
+        if !parameters.clone().any(|parameter| parameter == path)
+            && !layers.iter().any(|layer| contains(std::slice::from_ref(path), &layer.path))
+        {
             let known: Vec<&str> = layers.iter().map(|layer| layer.path.as_str()).collect();
             return Err(GraphError::new(format!("the model has no layer \"{path}\""))
                 .help(format!("its layers are {}", known.join(", ")))

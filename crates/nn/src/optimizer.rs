@@ -204,6 +204,14 @@ macro_rules! common {
     };
 }
 
+macro_rules! clipped {
+    ($spec:expr, $norm:expr, $($variant:ident)*) => {
+        match $spec {
+            $(OptimizerSpec::$variant(o) => o.global_clip_norm = Some($norm),)*
+        }
+    };
+}
+
 impl OptimizerSpec {
     /// Plain stochastic gradient descent.
     pub fn sgd(learning_rate: impl Into<ScheduleSpec>) -> OptimizerSpec {
@@ -302,6 +310,14 @@ impl OptimizerSpec {
             DecayKind::L2 => WeightDecay::L2(common.weight_decay as f32),
             DecayKind::Decoupled => WeightDecay::Decoupled(common.weight_decay as f32),
         }
+    }
+
+    /// The same with all gradients together clipped to an L2 norm, where nothing is said of clipping.
+    pub fn or_clipped(mut self, norm: f64) -> OptimizerSpec {
+        if self.clip() == Clip::None {
+            clipped!(&mut self, norm, Sgd Adam AdamW RmsProp Adagrad Lion Ftrl);
+        }
+        self
     }
 
     /// How gradients are clipped.

@@ -10,6 +10,8 @@
 //! - [`input`]: a feed with its encoding; [`open`](mod@open): that of an address
 //! - `ahead`: events that are encoded some before they are learned from
 //! - [`join`]: labels that come later than their events
+//! - `corrections`: a model that makes texts of texts learns from what people correct them to; a loop of its own, since
+//!   its records are texts
 //! - [`model`]: what learns ([`StreamModel`]): [`learner`] is a compiled network ([`Learner`]),
 //!   [`linear`] a linear model over hashed features
 //! - [`guard`]: which updates are refused, and when an older state is restored
@@ -32,6 +34,7 @@
 mod ahead;
 pub mod asked;
 pub mod continual;
+mod corrections;
 pub mod drift;
 pub mod driver;
 pub mod encoding;

@@ -75,7 +75,7 @@ pub(crate) fn open(
             found.0
         }
     };
-    let source = open_at(options, folder, format, start, watch)?;
+    let source = open_at(options, folder, format, start.same().map(|s| &s.position), watch)?;
     let policy = policy(&file.recipe.online, folder);
     if base.known.encoder.is_some() && matches!(format, Format::Vw | Format::Libsvm) {
         let what = format!("= {format:?} has no columns, and the model has learned from columns");
@@ -219,12 +219,12 @@ fn data_feed(
     DataFeed::new(data, order, options.rate, position, bad, encoding.scaling())
 }
 
-/// The source at the record after the last one that was learned from.
-fn open_at(
+/// The source at the record after the last one that was learned from, at `position`.
+pub(crate) fn open_at(
     options: &LearnOptions,
     folder: &RunFolder,
     format: Format,
-    start: &Start,
+    position: Option<&Position>,
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<Box<dyn Source>> {
     let open_options = OpenOptions {
@@ -240,9 +240,9 @@ fn open_at(
             source.name()
         )));
     }
-    if let Some(same) = start.same() {
+    if let Some(position) = position {
         match source.not_seekable() {
-            None => source.seek(&same.position).map_err(stream_error)?,
+            None => source.seek(position).map_err(stream_error)?,
             Some(_) => watch(LearnEvent::Notice(
                 "the stream cannot be read again: the run continues with what comes now",
             )),

@@ -88,6 +88,9 @@ pub fn learn(
     options: &LearnOptions,
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<LearnOutcome> {
+    if crate::corrections::fits(&file) {
+        return crate::corrections::learn(file, options, watch);
+    }
     let given = file.clone();
     if let Some(path) = &options.predictions {
         predictions::check(path, &options.from)?;

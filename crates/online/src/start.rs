@@ -9,7 +9,9 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Truth;
 use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::RecipeFile;
-use tidemill_recipe::stream::{Compared, OpenOptions, format_of, identity, is_files, open};
+use tidemill_recipe::stream::{
+    Compared, Content, Format, OpenOptions, format_of, identity, is_files, open,
+};
 
 use crate::join::TENSOR;
 use crate::meaning;
@@ -56,7 +58,10 @@ impl Start {
         let source = source_of(options);
         let own = state.as_ref().filter(|_| is_own && !options.from_start);
         let continues = match own {
-            Some(state) => continues(file, options, state, &source, watch)?,
+            Some(StreamState { source: was, content, format, .. }) => {
+                let before = Before { source: was, content: content.as_ref(), format: *format };
+                continues(file, options, &before, &source, watch)?
+            }
             None => false,
         };
         let start = Start { source, checkpoint, state, is_own, continues };
@@ -177,7 +182,7 @@ fn tell_resumed(
 }
 
 /// The name by which a checkpoint knows the stream.
-fn source_of(options: &LearnOptions) -> String {
+pub(crate) fn source_of(options: &LearnOptions) -> String {
     let from = &options.from;
     match is_data(from) {
         true if from == "data:" => from.clone(),
@@ -186,11 +191,19 @@ fn source_of(options: &LearnOptions) -> String {
     }
 }
 
+/// What a checkpoint knows of the source that was learned from.
+pub(crate) struct Before<'a> {
+    pub(crate) source: &'a str,
+    /// What its files have held.
+    pub(crate) content: Option<&'a Content>,
+    pub(crate) format: Option<Format>,
+}
+
 /// Whether the stream is the one of the checkpoint, to be taken from where that was written.
-fn continues(
+pub(crate) fn continues(
     file: &RecipeFile,
     options: &LearnOptions,
-    state: &StreamState,
+    state: &Before<'_>,
     source: &str,
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<bool> {
@@ -204,7 +217,7 @@ fn continues(
         )));
         Ok(false)
     };
-    let content = state.content.as_ref().filter(|content| content.records > 0);
+    let content = state.content.filter(|content| content.records > 0);
     let (Some(content), true) = (content, is_files(from)) else {
         return if is_same { Ok(true) } else { another(watch) };
     };
@@ -222,8 +235,8 @@ fn continues(
         ))),
         // The source itself says better what it lacks.
         (Err(_), true) => Ok(true),
-        (Ok(Compared::Same), false) if kind(&state.source) == kind(source) => {
-            let was = &state.source;
+        (Ok(Compared::Same), false) if kind(state.source) == kind(source) => {
+            let was = state.source;
             let what =
                 format!("{from} holds what the run has learned from as {was}: it continues there");
             watch(LearnEvent::Notice(&what));

@@ -31,6 +31,9 @@ pub struct StreamSummary {
     pub unlabelled: u64,
     /// Records that were set aside into `dead-letter.jsonl`.
     pub bad_events: u64,
+    /// Corrections that wait in `quarantine.jsonl`; nothing where texts are not corrected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<u64>,
     /// Events that were dropped because the queue was full.
     pub shed: u64,
     /// Updates that the guard refused.
@@ -71,6 +74,36 @@ pub struct StreamSummary {
     pub notes: Vec<Note>,
     /// The prequential figures.
     pub prequential: Figures,
+}
+
+impl StreamSummary {
+    /// Of a stream of which nothing else is known.
+    pub(crate) fn of(run: Summary) -> StreamSummary {
+        StreamSummary {
+            run,
+            source: String::new(),
+            position: String::new(),
+            events: 0,
+            events_per_second: 0.0,
+            unlabelled: 0,
+            bad_events: 0,
+            quarantined: None,
+            shed: 0,
+            refused: 0,
+            rollbacks: 0,
+            drift: None,
+            checkpoint_stall_ms: 0.0,
+            lag_p50_ms: None,
+            lag_p99_ms: None,
+            lag_max_ms: None,
+            labels: None,
+            classes: Vec::new(),
+            positive_class: None,
+            understood: None,
+            notes: Vec::new(),
+            prequential: Figures::new(),
+        }
+    }
 }
 
 impl StreamDriver<'_> {
@@ -114,6 +147,7 @@ impl StreamDriver<'_> {
             events_per_second,
             unlabelled: counts.unlabelled,
             bad_events: counts.bad,
+            quarantined: None,
             shed: self.input.feed.shed(),
             refused: guard.refused,
             rollbacks: guard.rollbacks,

@@ -206,6 +206,12 @@ impl RecipeFile {
         locate::exists(&self.source.edited, &path)
     }
 
+    /// The keys that the recipe gives in a section, such as `online`.
+    pub fn keys_of(&self, section: &str) -> Vec<String> {
+        let table = self.source.edited.get(section).and_then(|item| item.as_table_like());
+        table.map_or_else(Vec::new, |table| table.iter().map(|(key, _)| key.to_owned()).collect())
+    }
+
     /// Whether the recipe names an optimizer.
     pub fn gives_optimizer(&self) -> bool {
         self.gives(&["training", "optimizer"])

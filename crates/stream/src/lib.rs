@@ -14,6 +14,7 @@
 //! What records hold is for `tidemill-table` to say; its items are re-exported here.
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod content;
 pub mod error;
 mod inlet;
@@ -28,6 +29,7 @@ pub mod source;
 pub mod sources;
 mod sync;
 
+pub use answers::Answers;
 pub use content::{Compared, Content};
 pub use error::{Error, Result};
 pub use log::{Fsync, KEYS, Log, LogOptions, LogSource};

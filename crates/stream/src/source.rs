@@ -1,7 +1,9 @@
 //! What every stream source does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::answers::Answers;
 use crate::error::Result;
 use crate::position::Position;
 use crate::records::Records;
@@ -62,4 +64,9 @@ pub trait Source: Send {
 
     /// What it has seen.
     fn counters(&self) -> Counters;
+
+    /// Where a learner's answers go, if senders can wait for them; they belong to the marks of records.
+    fn answers(&self) -> Option<Arc<Answers>> {
+        None
+    }
 }

@@ -26,6 +26,7 @@ pub mod watch;
 
 pub use batch::{Event, Progress, StoppedBy};
 pub use generate::Sampling;
+pub use resume::tokenizer_of;
 pub use run::{Outcome, RunOptions, train};
 pub use trained::{Prediction, Trained, Weights};
-pub use translate::{Beam, Hypothesis, LengthPenalty, Translation};
+pub use translate::{Beam, Hypothesis, LengthPenalty, Translation, translate};

@@ -32,7 +32,7 @@ pub(crate) fn known(
 }
 
 /// The tokenizer that a checkpoint holds, if it holds one.
-pub(crate) fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Option<Arc<Tokenizer>>> {
+pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Option<Arc<Tokenizer>>> {
     let Some(kept) = &checkpoint.meta.tokenizer else { return Ok(None) };
     let read = Tokenizer::from_json(kept.json());
     let tokenizer = read.map_err(|e| checkpoint.misfit(&format!("its tokenizer: {e}")))?;

@@ -142,9 +142,77 @@ struct Sentence {
     most: usize,
 }
 
+/// The texts that a model makes of others, the best first: as many of each as the beam is wide, or fewer. `prefix` is how each
+/// begins. The engine's weights are those of the moment.
+///
+/// # Errors
+/// If the model makes no texts of texts.
+pub fn translate(
+    engine: &mut Engine,
+    tokenizer: &Tokenizer,
+    texts: &[&str],
+    prefix: &str,
+    beam: &Beam,
+) -> Result<Vec<Translation>> {
+    let (begin, end) = ends(engine, tokenizer)?;
+    let lengths = lengths(engine);
+    let mut start = vec![begin];
+    tokenizer.encode(prefix, &mut start);
+    if start.len() >= lengths[1] {
+        return Err(Error::Usage("--prefix: is longer than the model writes".into()));
+    }
+    let mut found = vec![Translation::default(); texts.len()];
+    let mut sources = Vec::new();
+    for (place, text) in texts.iter().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
+        let mut source = Vec::new();
+        tokenizer.encode(text.trim(), &mut source);
+        found[place].is_cut = source.len() >= lengths[0];
+        source.truncate(lengths[0] - 1);
+        source.push(end);
+        sources.push((place, source));
+    }
+    // Sentences of like length end at about the same time, and need little padding.
+    sources.sort_by_key(|(place, source)| (source.len(), *place));
+    for part in sources.chunks(SENTENCES) {
+        let sentence = |(place, source): &(usize, Vec<i32>)| Sentence {
+            place: *place,
+            // As long as twice the source and some more: a model that knows little never ends.
+            most: (2 * source.len() + 10).max(start.len() + 1).min(lengths[1]),
+            source: source.clone(),
+            alive: vec![(start.clone(), 0.0)],
+            ended: Vec::new(),
+        };
+        let mut sentences: Vec<Sentence> = part.iter().map(sentence).collect();
+        search(engine, &mut sentences, beam, end)?;
+        for sentence in sentences {
+            let place = sentence.place;
+            found[place].hypotheses = in_words(sentence, tokenizer);
+        }
+    }
+    Ok(found)
+}
+
+/// The most tokens of what a model reads and writes.
+fn lengths(engine: &Engine) -> [usize; 2] {
+    let inputs = engine.signature().inputs();
+    let most = |i: usize| inputs.get(i).and_then(|field| field.time()).unwrap_or(2);
+    [most(0), most(1)]
+}
+
+/// The tokens that begin and end what a model writes.
+fn ends(engine: &Engine, tokenizer: &Tokenizer) -> Result<(i32, i32)> {
+    let inputs = engine.signature().inputs();
+    let names: Vec<&str> = inputs.iter().map(|field| field.name.as_str()).collect();
+    match tokenizer.special() {
+        Special { begin: Some(begin), end: Some(end), .. } if names == ["source", "target"] => {
+            Ok((begin, end))
+        }
+        _ => Err(Error::Usage("the model makes no texts of other texts".into())),
+    }
+}
+
 impl Trained {
-    /// The texts that the model makes of others, the best first: as many of each as the beam is wide, or fewer. `prefix` is how each
-    /// begins.
+    /// As [`translate`], with this model.
     ///
     /// # Errors
     /// If the model makes no texts of texts.
@@ -154,42 +222,8 @@ impl Trained {
         prefix: &str,
         beam: &Beam,
     ) -> Result<Vec<Translation>> {
-        let (tokenizer, begin, end) = self.translator()?;
-        let lengths = self.lengths();
-        let mut start = vec![begin];
-        tokenizer.encode(prefix, &mut start);
-        if start.len() >= lengths[1] {
-            return Err(Error::Usage("--prefix: is longer than the model writes".into()));
-        }
-        let mut found = vec![Translation::default(); texts.len()];
-        let mut sources = Vec::new();
-        for (place, text) in texts.iter().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
-            let mut source = Vec::new();
-            tokenizer.encode(text.trim(), &mut source);
-            found[place].is_cut = source.len() >= lengths[0];
-            source.truncate(lengths[0] - 1);
-            source.push(end);
-            sources.push((place, source));
-        }
-        // Sentences of like length end at about the same time, and need little padding.
-        sources.sort_by_key(|(place, source)| (source.len(), *place));
-        for part in sources.chunks(SENTENCES) {
-            let sentence = |(place, source): &(usize, Vec<i32>)| Sentence {
-                place: *place,
-                // As long as twice the source and some more: a model that knows little never ends.
-                most: (2 * source.len() + 10).max(start.len() + 1).min(lengths[1]),
-                source: source.clone(),
-                alive: vec![(start.clone(), 0.0)],
-                ended: Vec::new(),
-            };
-            let mut sentences: Vec<Sentence> = part.iter().map(sentence).collect();
-            search(self.engine_mut(), &mut sentences, beam, end)?;
-            for sentence in sentences {
-                let place = sentence.place;
-                found[place].hypotheses = in_words(sentence, &tokenizer);
-            }
-        }
-        Ok(found)
+        let tokenizer = self.translator()?;
+        translate(self.engine_mut(), &tokenizer, texts, prefix, beam)
     }
 
     /// What the model makes of the sources in `data` (the file of sources and that of targets; the recipe's validation data
@@ -228,28 +262,15 @@ impl Trained {
         Ok(lines)
     }
 
-    /// The most tokens of the model's inputs.
-    fn lengths(&self) -> [usize; 2] {
-        let most = |i: usize| {
-            self.engine().signature().inputs().get(i).and_then(|field| field.time()).unwrap_or(2)
-        };
-        [most(0), most(1)]
-    }
-
     /// Whether the model makes texts of other texts.
     pub fn translates(&self) -> bool {
         self.translator().is_ok()
     }
 
-    fn translator(&self) -> Result<(Arc<Tokenizer>, i32, i32)> {
-        let names: Vec<&str> =
-            self.engine().signature().inputs().iter().map(|field| field.name.as_str()).collect();
-        let tokenizer = self.file.tokenizer().filter(|_| names == ["source", "target"]);
-        match tokenizer.map(|tokenizer| (tokenizer, tokenizer.special())) {
-            Some((tokenizer, Special { begin: Some(begin), end: Some(end), .. })) => {
-                Ok((tokenizer.clone(), begin, end))
-            }
-            _ => Err(Error::Usage("the model makes no texts of other texts".into())),
+    fn translator(&self) -> Result<Arc<Tokenizer>> {
+        match self.file.tokenizer() {
+            Some(tokenizer) => ends(self.engine(), tokenizer).map(|_| tokenizer.clone()),
+            None => Err(Error::Usage("the model makes no texts of other texts".into())),
         }
     }
 }

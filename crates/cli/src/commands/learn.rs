@@ -202,6 +202,7 @@ fn live_line(p: &StreamProgress) -> String {
         format!("{} events  {}/s", count(p.counts.events), count(p.events_per_second as u64));
     if let Some(h) = p.headline {
         line += &match h.name {
+            "bleu" => format!("  BLEU {}  recent {}", figure(h.value), figure(h.sliding)),
             "accuracy" => format!(
                 "  accuracy {}  recent {}  last-label baseline {}",
                 percent(h.value),
@@ -248,6 +249,17 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
         ("  baseline: most frequent", "prior.accuracy", true),
         ("Kappa-T", "kappa_t", false),
         ("AUC", "auc", false),
+        ("BLEU", "bleu", false),
+        ("  of the last 200", "sliding.bleu", false),
+        ("chrF2", "chrf", false),
+        ("TER", "ter", false),
+        ("ROUGE-1", "rouge1", false),
+        ("ROUGE-2", "rouge2", false),
+        ("ROUGE-L", "rougeL", false),
+        ("recall of new words (R0)", "r0", true),
+        ("recall of words seen once (R1)", "r1", true),
+        ("characters to type", "keystrokes", true),
+        ("accepted as they were", "accepted", true),
         ("mean absolute error", "mae", false),
         ("  baseline: last value", "no_change.mae", false),
         ("  baseline: mean", "mean.mae", false),
@@ -269,6 +281,7 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
     let noted = [
         ("without a label", stream.unlabelled),
         ("set aside, see dead-letter.jsonl", stream.bad_events),
+        ("in quarantine, see quarantine.jsonl", stream.quarantined.unwrap_or_default()),
         ("dropped, queue full", stream.shed),
         ("updates refused, see audit.jsonl", stream.refused),
         ("rollbacks, see audit.jsonl", stream.rollbacks),

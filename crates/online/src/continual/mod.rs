@@ -11,7 +11,7 @@
 mod anchor;
 mod backprop;
 mod perturb;
-mod random;
+pub(crate) mod random;
 mod replay;
 pub(crate) mod saved;
 

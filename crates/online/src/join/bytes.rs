@@ -4,7 +4,7 @@ use tidemill_engine::engine::StateTensor;
 
 /// Appends values.
 #[derive(Default)]
-pub(super) struct Out(pub Vec<u8>);
+pub(crate) struct Out(pub Vec<u8>);
 
 impl Out {
     pub fn u8(&mut self, v: u8) {
@@ -38,7 +38,7 @@ impl Out {
 }
 
 /// Takes them off again; `None` where there are too few.
-pub(super) struct In<'a>(pub &'a [u8]);
+pub(crate) struct In<'a>(pub &'a [u8]);
 
 impl<'a> In<'a> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -86,7 +86,7 @@ impl<'a> In<'a> {
 
 /// Bytes as a tensor: their number, then three bytes a value. Whole numbers below 2^24 are exact in
 /// `f32`, and no value is one that a program could take for broken.
-pub(super) fn to_tensor(name: &str, bytes: &[u8]) -> StateTensor {
+pub(crate) fn to_tensor(name: &str, bytes: &[u8]) -> StateTensor {
     let len = bytes.len() as u64;
     let mut values: Vec<f32> = (0..3).map(|i| (len >> (24 * i) & 0xff_ffff) as f32).collect();
     values.extend(bytes.chunks(3).map(|three| {
@@ -97,7 +97,7 @@ pub(super) fn to_tensor(name: &str, bytes: &[u8]) -> StateTensor {
 }
 
 /// The bytes of such a tensor.
-pub(super) fn from_tensor(tensor: &StateTensor) -> Option<Vec<u8>> {
+pub(crate) fn from_tensor(tensor: &StateTensor) -> Option<Vec<u8>> {
     let (head, rest) = tensor.values.split_first_chunk::<3>()?;
     let len = head.iter().rev().fold(0_u64, |len, &v| len << 24 | v as u64);
     let len = usize::try_from(len).ok()?;

@@ -31,11 +31,12 @@
 //! - `apply`: events and labels taken; `learn`: given to the model when both are there; `drive`: the
 //!   driver's steps
 //! - `sample`, `loss`: negatives that are left out, losses of earlier predictions
+//! - `texts`: the same rules for texts and their corrections
 //! - `bytes`: all of it in a checkpoint
 
 mod apply;
 mod arrived;
-mod bytes;
+pub(crate) mod bytes;
 mod drive;
 mod kept;
 mod learn;
@@ -44,7 +45,8 @@ mod spill;
 mod store;
 #[cfg(test)]
 mod tests;
-mod time;
+pub(crate) mod texts;
+pub(crate) mod time;
 
 use std::collections::VecDeque;
 use std::fs::File;

@@ -167,6 +167,14 @@ impl Store {
         }
     }
 
+    /// The bytes of an event that continues to wait.
+    pub fn peek(&mut self, place: &Place) -> Result<Box<[u8]>> {
+        match place {
+            Place::Memory(bytes) => Ok(bytes.clone()),
+            Place::Disk(spot) => Ok(self.spill.read(*spot)?.into()),
+        }
+    }
+
     /// Drops an event that waits no more.
     pub fn free(&mut self, place: Place) {
         if let Place::Disk(spot) = place {

@@ -6,7 +6,7 @@ use tidemill_recipe::stream::{BadEvent, Value};
 pub(super) const SECOND: f64 = 1e6;
 
 /// A time as it came; `None` if it is missing.
-pub(super) fn units(value: Value<'_>) -> Result<Option<i64>, BadEvent> {
+pub(crate) fn units(value: Value<'_>) -> Result<Option<i64>, BadEvent> {
     match value {
         Value::Missing => Ok(None),
         // Milliseconds, microseconds and nanoseconds since 1970 are distinguished by their size: as seconds

@@ -7,8 +7,10 @@
 //! - [`drift`]: what watches for drift, and what is done then
 //! - [`join`]: labels that come later than their events
 //! - [`linear`]: a linear model over hashed features
+//! - [`corrections`]: corrections of generated texts
 
 pub mod continual;
+pub mod corrections;
 pub mod drift;
 pub mod guard;
 pub mod join;
@@ -18,6 +20,7 @@ use serde::Deserialize;
 use tidemill_stream::features::FeaturesSpec;
 
 pub use continual::{AnchorSpec, ContinualSpec, PlasticitySpec, ReplaySpec};
+pub use corrections::CorrectionsSpec;
 pub use drift::DriftSpec;
 pub use guard::GuardSpec;
 pub use join::JoinSpec;
@@ -54,6 +57,8 @@ pub struct OnlineSpec {
     /// For labels that arrive later than their events. By default an event carries its label, or
     /// has none.
     pub labels: Option<JoinSpec>,
+    /// How a model that makes texts of texts learns from what people correct them to.
+    pub corrections: CorrectionsSpec,
     /// How the columns of an event become the model's inputs.
     pub features: FeaturesSpec,
     /// The reported metrics.
@@ -123,6 +128,7 @@ impl Default for OnlineSpec {
             scale_targets: true,
             linear: None,
             labels: None,
+            corrections: CorrectionsSpec::default(),
             features: FeaturesSpec::default(),
             metrics: PrequentialSpec::default(),
             guard: GuardSpec::default(),
@@ -156,7 +162,8 @@ impl OnlineSpec {
     pub fn deciding(&self) -> impl std::fmt::Debug {
         let batch = (self.batch_size, self.max_batch, self.learning_rate, self.normalized_rate);
         let data = (&self.classes, self.scale_targets, &self.linear, &self.features);
-        (batch, data, &self.guard, &self.drift, self.labels.as_ref(), self.continual())
+        let own = (self.continual(), &self.corrections);
+        (batch, data, &self.guard, &self.drift, self.labels.as_ref(), own)
     }
 
     /// The first value that is invalid.
@@ -206,6 +213,9 @@ impl OnlineSpec {
                 return wrong("max_batch", what.into());
             }
         }
+        self.corrections
+            .check()
+            .map_err(|(key, what)| (format!("online.corrections.{key}"), what))?;
         let continual = self.continual();
         if let (Some(_), false) = (&self.linear, continual.is_empty()) {
             let key = if self.replay.is_some() {

@@ -4,18 +4,23 @@ mod body;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_table::Format;
 
 use super::listener::{Listener, Serve};
 use super::request::{Budget, Connection, Failure, Head, answer};
+use crate::answers::Answers;
 use crate::error::{Error, Result};
 use crate::lines::MAX_RECORD;
 use crate::log::{Log, LogSource};
 use crate::position::Position;
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
+
+/// How long a response waits for the learner's answers.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// How requests are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +56,8 @@ impl Default for HttpOptions {
 ///   an event that cannot be read is refused as a whole: 400 says which, 415 that it is of another
 ///   kind. 413 is for too large a body, 503 with `Retry-After` for a full log. A request with an
 ///   `Idempotency-Key` that came before is answered as it was then, and its events are not taken
-///   again; 422 where they are other events.
+///   again; 422 where they are other events. Where a learner answers records ([`Answers`]), the response waits for
+///   that, and has `"answers":[...]`, one for each event; `null` for one that took longer than half a minute.
 /// - `GET /health`: `{"status":"ok","sequence":last}`.
 ///
 /// Web pages of other sites are refused (403), though a browser would send what they post.
@@ -60,6 +66,7 @@ pub struct HttpSource {
     // Before the log: no request comes after this is dropped.
     listener: Listener,
     source: LogSource,
+    answers: Arc<Answers>,
 }
 
 impl HttpSource {
@@ -71,8 +78,9 @@ impl HttpSource {
         let source = log.source();
         let (remote, bound) = (options.allow_remote, options.max_connections);
         let budget = Budget::new(options.all_bodies);
-        let take = Take { log, options: options.clone(), budget };
-        Ok(HttpSource { listener: Listener::start(address, remote, bound, take)?, source })
+        let answers = Arc::new(Answers::default());
+        let take = Take { log, options: options.clone(), budget, answers: answers.clone() };
+        Ok(HttpSource { listener: Listener::start(address, remote, bound, take)?, source, answers })
     }
 
     /// Where it listens.
@@ -90,6 +98,7 @@ struct Take {
     log: Log,
     options: HttpOptions,
     budget: Budget,
+    answers: Arc<Answers>,
 }
 
 impl Serve for Take {
@@ -170,7 +179,11 @@ impl Take {
             Ok(got) if got.last < got.first => Err((400, "the body holds no event".into())),
             Ok(got) => {
                 let accepted = got.last + 1 - got.first;
-                Ok((200, format!("{{\"accepted\":{accepted},\"sequence\":{}}}\n", got.last)))
+                let mut text = format!("{{\"accepted\":{accepted},\"sequence\":{}", got.last);
+                if let Some(answers) = self.answers.wait(got.first, got.last, ANSWER_WITHIN) {
+                    text += &format!(",\"answers\":[{}]", answers.join(","));
+                }
+                Ok((200, text + "}\n"))
             }
             Err(Error::Full { .. }) => {
                 Err((503, "the log is full until the learner has caught up".into()))
@@ -224,5 +237,9 @@ impl Source for HttpSource {
 
     fn counters(&self) -> Counters {
         Counters { reopened: self.listener.accepted(), ..self.source.counters() }
+    }
+
+    fn answers(&self) -> Option<Arc<Answers>> {
+        Some(self.answers.clone())
     }
 }

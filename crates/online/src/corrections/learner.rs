@@ -1,0 +1,342 @@
+//! The model that learns from corrections: fast weights, slow ones beside them, and which of both make texts.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tidemill_engine::Average;
+use tidemill_engine::checkpoint::Checkpoint;
+use tidemill_engine::data::tokens::Tokenizer;
+use tidemill_engine::engine::{Engine, StateTensor};
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::fields::Batch;
+use tidemill_recipe::online::CorrectionsSpec;
+use tidemill_recipe::online::corrections::{Scope, Serve};
+use tidemill_recipe::{RecipeFile, engine_spec};
+use tidemill_train::{Beam, Hypothesis, translate};
+
+use super::kept::{self, Kept};
+use super::pair::{Pair, Shape};
+use super::quarantine::Losses;
+use super::state::Learned;
+use super::stored::{Stored, Usual};
+use crate::continual::random::{Purpose, below};
+use crate::drift::wealth::Wealth;
+
+/// The learning rate of corrections where the recipe says none.
+const RATE: f64 = 3e-4;
+/// The L2 norm to which gradients are clipped where the recipe says nothing of it: one odd correction moves little.
+const CLIP: f64 = 1.0;
+/// The largest difference of two losses that the test counts, in nats a token.
+const MOST_DIFFERENCE: f64 = 1.0;
+/// Pairs of the training data whose losses are the first ones to be surprised by.
+const FIRST_LOSSES: usize = 64;
+/// What the names of the weights start with that do not make texts, and of those that do where they are averages; `predict` takes the
+/// latter.
+const GROUPS: [&str; 2] = ["slow/", "average/"];
+
+/// Which weights make texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Served {
+    /// The running mean.
+    #[default]
+    Slow,
+    /// Those that learn.
+    Fast,
+}
+
+/// The mean loss of a correction's tokens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PairLoss {
+    pub fast: f64,
+    pub slow: f64,
+}
+
+/// The model, with all that decides how it learns.
+pub(super) struct Learner {
+    engine: Engine,
+    tokenizer: Arc<Tokenizer>,
+    shape: Shape,
+    spec: CorrectionsSpec,
+    beam: Beam,
+    rate: f64,
+    slow: Average,
+    stored: Option<Stored>,
+    kept: Kept,
+    /// What is a function of the corrections so far, beside weights.
+    pub state: Learned,
+    step: Batch,
+    one: Batch,
+    /// Tensors of the checkpoint that this model does not have: slots of weights that do not learn here.
+    rest: Vec<StateTensor>,
+}
+
+impl Learner {
+    /// The model of a recipe with its tokenizer, with the weights of a checkpoint; `before` is what it had learned from corrections.
+    ///
+    /// # Errors
+    /// If the model makes no texts of texts, or the training data cannot be read.
+    pub fn open(
+        file: &RecipeFile,
+        threads: Option<usize>,
+        checkpoint: &Checkpoint,
+        before: Option<&Learned>,
+    ) -> Result<Learner> {
+        let spec = file.recipe.online.corrections.clone();
+        let Some(tokenizer) = file.tokenizer().cloned() else { return Err(no_texts()) };
+        let stored = Stored::open(file)?;
+        let rows = 1 + spec.recent + spec.stored;
+        let mut wanted = engine_spec(file, threads);
+        wanted.batch_size = rows;
+        wanted.optimizer = wanted.optimizer.or_clipped(CLIP);
+        let mut engine = Engine::compile(wanted.clone())?;
+        let frozen = out_of_scope(&engine, spec.scope);
+        if !frozen.is_empty() {
+            wanted.model.frozen.extend(frozen);
+            engine = Engine::compile(wanted)?;
+        }
+        let rest = load(&mut engine, checkpoint)?;
+        let slow = match before {
+            Some(_) => Average::restore(&engine, spec.average, &as_average(checkpoint))?,
+            // The weights that the training was measured with are where both start.
+            None => {
+                if Average::is_in(checkpoint) {
+                    Average::restore(&engine, spec.average, checkpoint)?.swap(&mut engine);
+                }
+                Average::new(&engine, spec.average)
+            }
+        };
+        let mut kept = Kept::new(spec.capacity);
+        if let Some(tensor) = checkpoint.tensors.iter().find(|t| t.name == kept::TENSOR) {
+            kept.read(tensor)
+                .ok_or_else(|| checkpoint.misfit(&format!("{} is damaged", kept::TENSOR)))?;
+        }
+        let Some(shape) = Shape::of(&engine, &tokenizer) else { return Err(no_texts()) };
+        let signature = engine.signature().clone();
+        let beam = Beam { width: spec.beam, ..Beam::default() };
+        let mut learner = Learner {
+            shape,
+            tokenizer,
+            beam,
+            rate: file.recipe.online.learning_rate.unwrap_or(RATE),
+            slow,
+            stored,
+            kept,
+            state: before.cloned().unwrap_or_default(),
+            step: Batch::new(signature.clone()),
+            one: Batch::new(signature),
+            rest,
+            engine,
+            spec,
+        };
+        match learner.spec.serve {
+            Serve::Slow => learner.state.served = Served::Slow,
+            Serve::Fast => learner.state.served = Served::Fast,
+            Serve::Better => {}
+        }
+        if before.is_none() {
+            learner.get_used_to()?;
+        }
+        Ok(learner)
+    }
+
+    /// Learns what is usual from the training data.
+    fn get_used_to(&mut self) -> Result<()> {
+        let Some(stored) = &self.stored else { return Ok(()) };
+        self.state.usual = Some(stored.usual.clone());
+        let (pairs, len) = (stored.pairs.clone(), stored.pairs.len());
+        for i in 0..FIRST_LOSSES {
+            let index = below(self.seed(), Purpose::Sample, u64::MAX, i as u32, len as u64);
+            let pair = pairs.read(index as usize)?;
+            self.one.truncate(0);
+            self.one.push_row(&pair, 0);
+            self.one.pad();
+            let loss = self.engine.evaluate(&self.one)?.losses.first().copied().unwrap_or(f32::NAN);
+            self.state.losses.add(f64::from(loss));
+        }
+        Ok(())
+    }
+
+    fn seed(&self) -> u64 {
+        self.engine.spec().seed
+    }
+
+    /// Works with the weights that make texts.
+    fn with_served<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        match self.state.served {
+            Served::Fast => work(self),
+            Served::Slow => self.with_slow(work),
+        }
+    }
+
+    fn with_slow<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        self.slow.swap(&mut self.engine);
+        let done = work(self);
+        self.slow.swap(&mut self.engine);
+        done
+    }
+
+    /// What the model makes of a text, and whether the end of that was left out.
+    pub fn write(&mut self, text: &str) -> Result<(Hypothesis, bool)> {
+        let found = self.with_served(|learner| {
+            let Learner { engine, tokenizer, beam, .. } = learner;
+            translate(engine, tokenizer, &[text], "", beam)
+        })?;
+        let found = found.into_iter().next().unwrap_or_default();
+        let none = Hypothesis { text: String::new(), score: 0.0 };
+        Ok((found.hypotheses.into_iter().next().unwrap_or(none), found.is_cut))
+    }
+
+    /// A text and its correction as tokens, and whether an end was left out.
+    pub fn pair(&self, source: &str, correction: &str) -> (Pair, bool) {
+        self.shape.pair(&self.tokenizer, source, correction)
+    }
+
+    /// The loss of a correction, before anything is learned from it.
+    pub fn losses(&mut self, pair: &Pair) -> Result<PairLoss> {
+        self.one.truncate(0);
+        self.one.resize(1);
+        self.shape.fill(&mut self.one, 0, pair, 1.0)?;
+        self.one.pad();
+        let loss = |learner: &mut Learner| -> Result<f64> {
+            let losses = learner.engine.evaluate(&learner.one)?.losses;
+            Ok(f64::from(losses.first().copied().unwrap_or(f32::NAN)))
+        };
+        Ok(PairLoss { fast: loss(self)?, slow: self.with_slow(loss)? })
+    }
+
+    /// The loss of the weights that make texts.
+    pub fn served_loss(&self, losses: PairLoss) -> f64 {
+        match self.state.served {
+            Served::Slow => losses.slow,
+            Served::Fast => losses.fast,
+        }
+    }
+
+    /// The losses of corrections so far.
+    pub fn known_losses(&self) -> &Losses {
+        &self.state.losses
+    }
+
+    /// What is usual in the training data, where that is known.
+    pub fn usual(&self) -> Option<&Usual> {
+        self.state.usual.as_ref()
+    }
+
+    /// Learns from a correction whose losses are these; says which weights make texts from here on, if others do.
+    pub fn learn(&mut self, pair: Pair, losses: PairLoss) -> Result<Option<Served>> {
+        let learned = self.state.learned;
+        let seed = self.seed();
+        self.step.truncate(0);
+        self.step.resize(1 + self.spec.recent + self.spec.stored);
+        self.shape.fill(&mut self.step, 0, &pair, self.spec.weight as f32)?;
+        for i in 0..self.spec.recent.min(self.kept.len()) {
+            let at = below(seed, Purpose::Sample, learned, i as u32, self.kept.len() as u64);
+            if let Some(earlier) = self.kept.get(at as usize) {
+                self.shape.fill(&mut self.step, 1 + i, earlier, 1.0)?;
+            }
+        }
+        if let Some(stored) = &self.stored {
+            for i in 0..self.spec.stored {
+                let (index, len) = ((1000 + i) as u32, stored.pairs.len() as u64);
+                let at = below(seed, Purpose::Sample, learned, index, len);
+                let earlier = stored.pairs.read(at as usize)?;
+                self.step.copy_row(1 + self.spec.recent + i, &earlier, 0);
+            }
+        }
+        self.step.pad();
+        let warm = (learned + 1) as f64 / self.spec.warmup.max(1) as f64;
+        let rate = self.rate * warm.min(1.0);
+        let step = self.engine.train(&self.step, rate as f32)?;
+        if !step.loss.is_finite() {
+            return Err(Error::Run(
+                "the loss is not finite any more; what was learned before is in the run's last checkpoint. \
+                 Continue with a smaller online.learning_rate"
+                    .into(),
+            ));
+        }
+        self.slow.add(&self.engine, u64::MAX);
+        self.kept.push(pair);
+        self.state.learned += 1;
+        self.state.losses.add(self.served_loss(losses));
+        Ok(self.compare(losses))
+    }
+
+    /// Looks whether the weights that do not make texts are better.
+    fn compare(&mut self, losses: PairLoss) -> Option<Served> {
+        if self.spec.serve != Serve::Better {
+            return None;
+        }
+        let state = &mut self.state;
+        let (advantage, other) = match state.served {
+            Served::Slow => (losses.slow - losses.fast, Served::Fast),
+            Served::Fast => (losses.fast - losses.slow, Served::Slow),
+        };
+        state.wealth.add(advantage.clamp(-MOST_DIFFERENCE, MOST_DIFFERENCE) / MOST_DIFFERENCE);
+        if !state.wealth.is_better(self.spec.alpha, state.changes + 1) {
+            return None;
+        }
+        state.wealth = Wealth::default();
+        state.changes += 1;
+        state.served = other;
+        Some(other)
+    }
+
+    /// The engine, for what describes it.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The tensors of a checkpoint beside the engine's own.
+    pub fn tensors(&self) -> Vec<StateTensor> {
+        let group = GROUPS[usize::from(self.state.served == Served::Slow)];
+        let slow = self.slow.tensors(&self.engine).map(|tensor| StateTensor {
+            name: tensor.name.replacen(GROUPS[1], group, 1),
+            ..tensor
+        });
+        slow.chain(self.rest.iter().cloned()).chain([self.kept.tensor()]).collect()
+    }
+}
+
+fn no_texts() -> Error {
+    Error::Usage("the model makes no texts of other texts".into())
+}
+
+/// Puts a checkpoint into an engine, and gives the model's tensors that it does not have.
+fn load(engine: &mut Engine, checkpoint: &Checkpoint) -> Result<Vec<StateTensor>> {
+    let own = tidemill_engine::checkpoint::own_tensors(&checkpoint.tensors);
+    engine.set_state(&own).map_err(|e| checkpoint.misfit(&e.to_string()))?;
+    engine.set_step(checkpoint.meta.step);
+    Ok(own.into_iter().filter(|t| engine.find_tensor(&t.name).is_none()).collect())
+}
+
+/// A checkpoint whose slow weights are averages, whatever group they are in.
+fn as_average(checkpoint: &Checkpoint) -> Checkpoint {
+    let mut checkpoint = checkpoint.clone();
+    for tensor in &mut checkpoint.tensors {
+        if let Some(name) = tensor.name.strip_prefix(GROUPS[0]) {
+            tensor.name = format!("{}{name}", GROUPS[1]);
+        }
+    }
+    checkpoint
+}
+
+/// The parameters that do not learn.
+fn out_of_scope(engine: &Engine, scope: Scope) -> Vec<String> {
+    let names: Vec<&str> = engine.parameters().map(|(_, name)| name).collect();
+    let is_in = |name: &str, ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+    let learns: Box<dyn Fn(&str) -> bool> = match scope {
+        Scope::All => return Vec::new(),
+        Scope::Biases => Box::new(|name| is_in(name, &["bias", "beta"])),
+        Scope::Head => {
+            let last = engine.spec().model.layers.len().saturating_sub(1);
+            let last = format!("layers.{last}.");
+            // Where the last layer has the table of tokens for its weights, that is the head.
+            match names.iter().any(|name| name.starts_with(&last)) {
+                true => Box::new(move |name| name.starts_with(&last)),
+                false => Box::new(|name| is_in(name, &["embedding.table"])),
+            }
+        }
+    };
+    names.into_iter().filter(|name| !learns(name)).map(str::to_owned).collect()
+}

@@ -1,0 +1,182 @@
+//! Which corrections are garbage.
+//!
+//! Users' corrections are public input: of those that a translation service collected over years, entries such as `aaaaaa` could not
+//! be told apart and nothing was learned from any. Here each reason is a rule with a limit in the recipe, and what it finds is
+//! set aside with the reason, never deleted.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use tidemill_recipe::online::corrections::QuarantineSpec;
+
+use super::stored::{Usual, log_ratio};
+
+/// Corrections over which the mean of the losses fades.
+const MEMORY: f64 = 500.0;
+/// The least standard deviation of losses, in nats a token: a model that is sure of all it has seen is not surprised by a new
+/// word.
+const LEAST_DEVIATION: f64 = 0.3;
+/// Corrections before losses are judged.
+const FIRST: u64 = 20;
+
+/// The losses of corrections so far; part of the checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Losses {
+    count: u64,
+    mean: f64,
+    variance: f64,
+}
+
+impl Losses {
+    pub fn add(&mut self, loss: f64) {
+        self.count += 1;
+        let rate = 1.0 / (self.count as f64).min(MEMORY);
+        let off = loss - self.mean;
+        self.mean += rate * off;
+        self.variance = (1.0 - rate) * (self.variance + rate * off * off);
+    }
+
+    /// By how many standard deviations a loss is above the mean; nothing before there are some.
+    fn deviations(&self, loss: f64) -> Option<f64> {
+        let deviation = self.variance.sqrt().max(LEAST_DEVIATION);
+        (self.count >= FIRST).then(|| (loss - self.mean) / deviation)
+    }
+}
+
+/// A correction as it is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged<'a> {
+    pub source: &'a str,
+    pub hypothesis: &'a str,
+    pub correction: &'a str,
+    /// The mean loss of its tokens.
+    pub loss: f64,
+}
+
+/// Why a correction is garbage, if it is.
+pub(super) fn reason(
+    limits: &QuarantineSpec,
+    usual: Option<&Usual>,
+    losses: &Losses,
+    of: Judged<'_>,
+) -> Option<String> {
+    let Judged { source, hypothesis, correction, loss } = of;
+    if !loss.is_finite() {
+        return Some("the model's loss of it is not finite".into());
+    }
+    let repeated = repeats(correction);
+    // What the source repeats may be repeated.
+    if repeated > limits.repeats && repeated > repeats(source) {
+        return Some(format!("{:.0} % of it is repetition", 100.0 * repeated));
+    }
+    let words = correction.split_whitespace().count();
+    if !limits.copies && words >= 4 && is_same(source, correction) && !is_same(source, hypothesis) {
+        return Some("it is its source, word for word".into());
+    }
+    if let Some(usual) = usual {
+        let letters = correction.chars().filter(|c| c.is_alphabetic());
+        let letters = letters.flat_map(char::to_lowercase);
+        let (all, strange) = letters.fold((0_u64, 0_u64), |(all, strange), c| {
+            (all + 1, strange + u64::from(!usual.letters.contains(&c)))
+        });
+        let share = strange as f64 / all.max(1) as f64;
+        if share > limits.letters {
+            let percent = 100.0 * share;
+            return Some(format!(
+                "{percent:.0} % of its letters are in no target of the training data"
+            ));
+        }
+        let [mean, deviation] = usual.ratio;
+        let off = (log_ratio(source, correction) - mean).abs() / deviation.max(0.1);
+        if off > limits.length {
+            let (long, of) = (correction.chars().count(), source.chars().count());
+            return Some(format!(
+                "it has {long} characters for {of}, {off:.1} standard deviations from what is usual"
+            ));
+        }
+    }
+    match losses.deviations(loss) {
+        Some(off) if off > limits.surprise => Some(format!(
+            "its loss of {loss:.2} a token is {off:.1} standard deviations above that of other corrections"
+        )),
+        _ => None,
+    }
+}
+
+/// The share of a text that is repetition: of its words or of its pairs of words, whichever is more.
+fn repeats(text: &str) -> f64 {
+    let mut run = (' ', 0);
+    for c in text.chars() {
+        run = if c == run.0 { (c, run.1 + 1) } else { (c, 1) };
+        if run.1 >= 5 && run.0.is_alphanumeric() {
+            return 1.0;
+        }
+    }
+    let words: Vec<&str> = text.split_whitespace().collect();
+    if words.len() < 6 {
+        return 0.0;
+    }
+    let pairs: BTreeSet<&[&str]> = words.windows(2).collect();
+    let single: BTreeSet<&&str> = words.iter().collect();
+    let share = |different: usize, all: usize| 1.0 - different as f64 / all as f64;
+    share(pairs.len(), words.len() - 1).max(share(single.len(), words.len()))
+}
+
+/// Whether two texts have the same words, whatever their case and punctuation.
+fn is_same(a: &str, b: &str) -> bool {
+    let letters = |text: &str| -> String {
+        let kept = text.chars().filter(|c| c.is_alphanumeric());
+        kept.flat_map(char::to_lowercase).collect()
+    };
+    letters(a) == letters(b)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn judged(correction: &str, loss: f64) -> Option<String> {
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        let usual = Usual::of(&[
+            pair("A dog runs on the beach.", "Ein Hund läuft am Strand entlang."),
+            pair("Two men are talking quickly.", "Zwei Männer jagen sprechend über Pfützen."),
+            pair("A vexed boxer", "Ein Boxer, Quatsch"),
+        ]);
+        let mut losses = Losses::default();
+        (0..100).for_each(|i| losses.add(2.0 + f64::from(i % 3) * 0.5));
+        let of = Judged {
+            source: "A brown dog runs on a very very long beach.",
+            hypothesis: "Ein Hund",
+            correction,
+            loss,
+        };
+        reason(&QuarantineSpec::default(), Some(&usual), &losses, of)
+    }
+
+    #[test]
+    fn garbage_is_found_by_its_kind() {
+        assert_eq!(judged("Ein brauner Hund läuft über einen sehr langen Strand.", 3.5), None);
+        let found = |text: &str, loss| judged(text, loss).unwrap();
+        assert!(found("aaaaaaa", 2.0).contains("repetition"));
+        assert!(found("Hund Hund Hund Hund Hund Hund Hund", 2.0).contains("repetition"));
+        assert!(found("der Hund der Hund der Hund der Hund der Hund", 2.0).contains("repetition"));
+        let copy = found("a brown dog runs on a very very long beach", 2.0);
+        assert!(copy.contains("word for word"));
+        assert!(found("Собака бежит по длинному пляжу.", 2.0).contains("letters"));
+        assert!(found("Ja", 2.0).contains("standard deviations from what is usual"));
+        let other = found("Un chien brun court le long d'une plage", 9.0);
+        assert!(other.contains("a token is"), "{other}");
+        assert!(found("Ein Hund läuft am langen Strand.", f64::NAN).contains("not finite"));
+    }
+
+    #[test]
+    fn losses_are_judged_once_there_are_some() {
+        let mut losses = Losses::default();
+        assert_eq!(losses.deviations(100.0), None);
+        for i in 0..2000 {
+            losses.add(if i % 2 == 0 { 1.0 } else { 3.0 });
+        }
+        assert!((losses.deviations(4.0).unwrap() - 2.0).abs() < 0.05);
+    }
+}

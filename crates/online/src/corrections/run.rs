@@ -1,0 +1,299 @@
+//! Learning from corrections, from the recipe to the summary.
+
+use tidemill_engine::checkpoint::{Checkpoint, Meta, state_sha256};
+use tidemill_engine::data::DataSpec;
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::memory::peak_rss_bytes;
+use tidemill_engine::metrics::Figures;
+use tidemill_engine::prequential::Prequential;
+use tidemill_engine::session::Session;
+use tidemill_engine::summary::Summary;
+use tidemill_recipe::RecipeFile;
+use tidemill_recipe::online::JoinSpec;
+use tidemill_recipe::online::join::Missing;
+use tidemill_recipe::stream::{Content, format_of, is_files};
+use tidemill_train::tokenizer_of;
+
+use super::driver::{Base, Clock, Driver};
+use super::learner::Learner;
+use super::page::page;
+use super::record::Reading;
+use super::state::CorrectionsState;
+use crate::driver::StreamEnd;
+use crate::error::stream_error;
+use crate::feed::DeadLetters;
+use crate::input::Counts;
+use crate::join::{Join, TENSOR};
+use crate::journal::{Journal, JournalMark};
+use crate::open::{is_data, open_at};
+use crate::run::{JOURNAL_BYTES, LearnEvent, LearnOptions, LearnOutcome};
+use crate::start::{Before, continues, newest_of, source_of};
+use crate::summary::StreamSummary;
+
+/// Records after which a text waits no more for its correction, where the recipe says nothing of it.
+const WINDOW: f64 = 1e6;
+/// Memory for what waits, then.
+const WAITING_BYTES: usize = 64 << 20;
+
+/// Keys of `[online]` that have an effect on corrections.
+const KEYS: [&str; 6] =
+    ["corrections", "labels", "learning_rate", "checkpoint_seconds", "checkpoint_events", "on_bad"];
+
+/// Whether a recipe's model makes texts of texts.
+pub(crate) fn fits(file: &RecipeFile) -> bool {
+    matches!(file.recipe.batch.data, Some(DataSpec::Parallel(_)))
+}
+
+/// Learns from a stream of corrections as the recipe says.
+///
+/// # Errors
+/// If there is no trained model, or the stream cannot be read on; what was learned until then is in the last checkpoint.
+pub(crate) fn learn(
+    mut file: RecipeFile,
+    options: &LearnOptions,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) -> Result<LearnOutcome> {
+    check(&file, options)?;
+    let labels = waiting(&file)?;
+    let keep = file.recipe.checkpoint.keep;
+    let mut notice = |what: &str| watch(LearnEvent::Notice(what));
+    let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
+    let folder = session.folder.clone();
+    let is_own = session.resumed.is_some();
+    let result = start(&mut file, options, &labels, &mut session, watch);
+    if result.is_err() && !is_own && folder.checkpoints(1).latest().is_ok_and(|c| c.is_none()) {
+        // What has learned nothing leaves no run behind that would be in the way.
+        folder.abandon();
+    }
+    result
+}
+
+/// What cannot be, or would have no effect.
+fn check(file: &RecipeFile, options: &LearnOptions) -> Result<()> {
+    if options.predictions.is_some() {
+        let what = "--predictions is for classes and values; corrections.jsonl in the run's folder has what was written";
+        return Err(Error::Usage(what.into()));
+    }
+    if is_data(&options.from) {
+        let what =
+            format!("{}: corrections come as records: name a file or another stream", options.from);
+        return Err(Error::Usage(what));
+    }
+    if let Some(key) = file.keys_of("online").into_iter().find(|key| !KEYS.contains(&key.as_str()))
+    {
+        let what =
+            format!("has no effect on corrections of texts; known here are {}", KEYS.join(", "));
+        return Err(file.error_at(&format!("online.{key}"), &what));
+    }
+    if let Some(key) = file
+        .keys_of("stream")
+        .into_iter()
+        .find(|key| !["format", "delimiter", "quote"].contains(&key.as_str()))
+    {
+        let what = "has no effect on corrections of texts, whose columns are named in online.corrections and \
+                    online.labels; leave it out";
+        return Err(file.error_at(&format!("stream.{key}"), what));
+    }
+    Ok(())
+}
+
+/// How texts wait for their corrections.
+fn waiting(file: &RecipeFile) -> Result<JoinSpec> {
+    let labels = file.recipe.online.labels.clone();
+    let labels = labels.unwrap_or(JoinSpec {
+        id: None,
+        time: None,
+        window: WINDOW,
+        memory_bytes: WAITING_BYTES,
+        spill_bytes: 1 << 30,
+        missing: Missing::Drop,
+        negative_sampling: 1.0,
+    });
+    let no = |key: &str| {
+        let what = "has no effect on corrections of texts, of which none is negative; leave it out";
+        Err(file.error_at(&format!("online.labels.{key}"), what))
+    };
+    match labels {
+        JoinSpec { missing: Missing::Negative, .. } => no("missing"),
+        JoinSpec { negative_sampling, .. } if negative_sampling < 1.0 => no("negative_sampling"),
+        labels => Ok(labels),
+    }
+}
+
+fn start(
+    file: &mut RecipeFile,
+    options: &LearnOptions,
+    labels: &JoinSpec,
+    session: &mut Session,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) -> Result<LearnOutcome> {
+    let is_own = session.resumed.is_some();
+    let checkpoint = match (session.resumed.take(), &options.model) {
+        (Some(own), _) => own,
+        (None, Some(run)) => newest_of(run)?,
+        (None, None) => {
+            let what = "learns from corrections of the texts of a trained model; name the folder of its run";
+            return Err(Error::Usage(format!("{}: {what}", file.path.display())));
+        }
+    };
+    let Some(tokenizer) = tokenizer_of(&checkpoint)? else {
+        return Err(checkpoint.misfit("it has no tokenizer"));
+    };
+    file.set_tokenizer(tokenizer)?;
+    let state = CorrectionsState::of(&checkpoint.meta)?;
+    let source = source_of(options);
+    let own = state.as_ref().filter(|_| is_own && !options.from_start);
+    let same = match own {
+        Some(state) => {
+            let before = Before {
+                source: &state.source,
+                content: state.content.as_ref(),
+                format: Some(state.format),
+            };
+            continues(file, options, &before, &source, watch)?
+        }
+        None => false,
+    };
+    let mut learned = state.as_ref().map(|state| state.corrections.clone());
+    if let (Some(learned), false) = (&mut learned, is_own) {
+        // Those lie in the other run's folder.
+        (learned.quarantined, learned.quarantine) = (0, JournalMark::default());
+        learned.released.clear();
+    }
+    let learner = Learner::open(file, options.threads, &checkpoint, learned.as_ref())?;
+    let same = state.filter(|_| same);
+    if let Some(state) = &same {
+        let (texts, position) = (state.counts.events, &state.position);
+        let text = format!("continuing after {texts} texts, from {position}");
+        watch(LearnEvent::Notice(&text));
+    }
+    let folder = session.folder.clone();
+    file.absolute_paths();
+    let mut driver =
+        driver(file, options, labels, session, &checkpoint, (learner, source, same), watch)?;
+    folder.write_recipe(&file.to_toml())?;
+    let ended_by = driver.run()?;
+    driver.writer.wait()?;
+    let summary = summary(&driver, ended_by);
+    let html = file.recipe.report.html.then(|| page(file, &driver, &summary));
+    drop(driver);
+    session.finish(&summary, html.as_deref())?;
+    let prequential = Prequential::new(file.recipe.task(), 1, file.recipe.online.metrics.clone());
+    Ok(LearnOutcome { summary, ended_by, prequential, folder })
+}
+
+/// All that the loop needs.
+fn driver<'a>(
+    file: &'a RecipeFile,
+    options: &'a LearnOptions,
+    labels: &JoinSpec,
+    session: &'a mut Session,
+    checkpoint: &Checkpoint,
+    (learner, source, same): (Learner, String, Option<CorrectionsState>),
+    watch: &'a mut dyn FnMut(LearnEvent<'_>),
+) -> Result<Driver<'a>> {
+    let folder = session.folder.path().to_owned();
+    let (format, _) = format_of(&file.recipe.stream, &options.from).map_err(stream_error)?;
+    let position = same.as_ref().map(|state| state.position.clone());
+    let opened = open_at(options, &session.folder, format, position.as_ref(), watch)?;
+    let spec = &file.recipe.online;
+    let id = labels.id.as_deref().unwrap_or("id");
+    let stream = file.stream_format(format)?;
+    let mut reading = Reading::new(&spec.corrections, id, labels.time.as_deref(), format, &stream);
+    reading.header = same.as_ref().and_then(|state| state.header.clone());
+    let seed = file.recipe.training.seed;
+    let mut join = Join::new(labels, seed, &folder.join("labels"), file.recipe.checkpoint.keep)?;
+    if same.is_some()
+        && let Some(waiting) = checkpoint.tensors.iter().find(|t| t.name == TENSOR)
+    {
+        join.restore(waiting)?;
+    }
+    let mark = |of: fn(&CorrectionsState) -> JournalMark| same.as_ref().map(of).unwrap_or_default();
+    let bad = same.as_ref().map_or(0, |state| state.counts.bad);
+    let dead = DeadLetters::open(&folder, mark(|s| s.dead_letters), bad, JOURNAL_BYTES)?;
+    let recent = same.as_ref().map(|state| state.recent.clone()).unwrap_or_default();
+    let journal = |name: &str, mark| Journal::open(&folder.join(name), mark, JOURNAL_BYTES);
+    let answers = opened.answers();
+    let position = position.unwrap_or_default();
+    if let Some(answers) = &answers {
+        answers.start(position.mark("").map_or(0, |mark| mark.major));
+    }
+    let meta = base_meta(checkpoint, file, same.as_ref());
+    let counts = same.as_ref().map(|state| state.counts).unwrap_or_default();
+    let content = same.as_ref().and_then(|state| state.content.clone());
+    let before = same.as_ref().map_or(0.0, |state| state.wall_seconds);
+    let scores = same.as_ref().map(|state| state.scores.clone()).unwrap_or_default();
+    Ok(Driver {
+        spec,
+        base: Base {
+            source,
+            format,
+            batch_steps: checkpoint.meta.step - checkpoint.meta.online_steps,
+            meta,
+            frozen: options.frozen,
+        },
+        reading,
+        source: opened,
+        answers,
+        join,
+        position,
+        content: is_files(&options.from).then(|| content.unwrap_or_else(Content::default)),
+        clock: Clock::start(counts.events + counts.labels + bad),
+        counts,
+        scores,
+        dead: dead.watch(recent, spec.on_bad),
+        log: journal("corrections.jsonl", mark(|s| s.log))?,
+        quarantine: journal("quarantine.jsonl", learner.state.quarantine)?,
+        audit: journal("audit.jsonl", mark(|s| s.audit))?,
+        learner,
+        writer: &mut session.writer,
+        interrupt: &options.interrupt,
+        until: options.until,
+        tell: watch,
+        before,
+    })
+}
+
+/// The fields of a checkpoint that stay the same; its samples are those of before this stream.
+fn base_meta(checkpoint: &Checkpoint, file: &RecipeFile, same: Option<&CorrectionsState>) -> Meta {
+    let meta = checkpoint.meta.clone();
+    let samples =
+        meta.samples - same.map_or(0, |state| state.scores.corrections()).min(meta.samples);
+    Meta { recipe_sha256: file.sha256(), stream: None, samples, ..meta }
+}
+
+/// The result, once the last checkpoint is on disk.
+fn summary(driver: &Driver<'_>, ended_by: StreamEnd) -> StreamSummary {
+    let engine = driver.learner.engine();
+    let seconds = (driver.seconds() - driver.before).max(1e-9);
+    let per_second = (driver.records() - driver.clock.first_records) as f64 / seconds;
+    let mut tensors = engine.state().into_tensors();
+    tensors.extend(driver.learner.tensors());
+    let corrections = driver.scores.corrections();
+    let run = Summary {
+        steps: engine.step(),
+        samples: driver.base.meta.samples + corrections,
+        epochs: driver.base.meta.epoch,
+        wall_seconds: driver.seconds(),
+        samples_per_second: per_second,
+        peak_rss_bytes: peak_rss_bytes(),
+        arena_bytes: engine.arena_bytes() as u64,
+        train: Figures::new(),
+        validation: Figures::new(),
+        stopped_by: ended_by.name().to_owned(),
+        state_sha256: state_sha256(&tensors),
+    };
+    let Counts { events, unlabelled, .. } = driver.counts;
+    StreamSummary {
+        source: driver.base.source.clone(),
+        position: driver.position.to_string(),
+        events,
+        events_per_second: per_second,
+        unlabelled,
+        bad_events: driver.dead.count(),
+        quarantined: Some(driver.waiting_in_quarantine()),
+        labels: Some(driver.join.counts()),
+        prequential: driver.scores.figures(),
+        ..StreamSummary::of(run)
+    }
+}
