@@ -139,8 +139,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
 /// A run that read nothing, or nothing but bad records, has failed.
 fn learned_something(summary: &StreamSummary, from: &str) -> Result<()> {
     let labels = summary.labels.is_some_and(|l| l.joined + l.pending + l.unmatched > 0);
+    // Corrections that waited in quarantine may be all that was learned from.
+    let released = summary.quarantined.is_some() && !summary.prequential.is_empty();
     match (summary.events, summary.bad_events) {
-        (0, _) if labels => Ok(()),
+        (0, _) if labels || released => Ok(()),
         (0, 0) => Err(Failure::failed(format!("{from}: no event came; nothing was learned"))),
         (0, bad) => Err(Failure::failed(format!(
             "{from}: all {} records were set aside, see dead-letter.jsonl; nothing was learned",

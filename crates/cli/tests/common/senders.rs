@@ -55,7 +55,8 @@ impl Http {
         Http { port, connection: None }
     }
 
-    fn post(&mut self, lines: &[String]) -> Result<Acknowledged> {
+    /// Posts records, and gives what is answered.
+    pub fn post(&mut self, lines: &[String]) -> Result<serde_json::Value> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(Connection::open(self.port)?),
@@ -78,11 +79,7 @@ impl Http {
         if !status.contains(" 200 ") {
             return Err(Error::other(answer));
         }
-        let answer: serde_json::Value = serde_json::from_str(&answer)?;
-        let (accepted, last) = (answer["accepted"].as_u64(), answer["sequence"].as_u64());
-        let (accepted, last) = (accepted.unwrap_or_default(), last.unwrap_or_default());
-        assert_eq!(accepted, lines.len() as u64);
-        Ok(Some((last + 1 - accepted, last)))
+        Ok(serde_json::from_str(&answer)?)
     }
 }
 
@@ -94,11 +91,11 @@ impl Sender for Http {
         if lines.is_empty() {
             return Ok(None);
         }
-        let sent = self.post(&lines);
-        if sent.is_err() {
-            self.connection = None;
-        }
-        sent
+        let answer = self.post(&lines).inspect_err(|_| self.connection = None)?;
+        let (accepted, last) = (answer["accepted"].as_u64(), answer["sequence"].as_u64());
+        let (accepted, last) = (accepted.unwrap_or_default(), last.unwrap_or_default());
+        assert_eq!(accepted, lines.len() as u64);
+        Ok(Some((last + 1 - accepted, last)))
     }
 }
 

@@ -305,9 +305,11 @@ fn no_texts() -> Error {
 /// Puts a checkpoint into an engine, and gives the model's tensors that it does not have.
 fn load(engine: &mut Engine, checkpoint: &Checkpoint) -> Result<Vec<StateTensor>> {
     let own = tidemill_engine::checkpoint::own_tensors(&checkpoint.tensors);
+    let (own, rest): (Vec<_>, Vec<_>) =
+        own.into_iter().partition(|t| engine.find_tensor(&t.name).is_some());
     engine.set_state(&own).map_err(|e| checkpoint.misfit(&e.to_string()))?;
     engine.set_step(checkpoint.meta.step);
-    Ok(own.into_iter().filter(|t| engine.find_tensor(&t.name).is_none()).collect())
+    Ok(rest)
 }
 
 /// A checkpoint whose slow weights are averages, whatever group they are in.

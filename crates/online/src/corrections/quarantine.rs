@@ -15,7 +15,7 @@ use super::stored::{Usual, log_ratio};
 const MEMORY: f64 = 500.0;
 /// The least standard deviation of losses, in nats a token: a model that is sure of all it has seen is not surprised by a new
 /// word.
-const LEAST_DEVIATION: f64 = 0.3;
+const LEAST_DEVIATION: f64 = 0.5;
 /// Corrections before losses are judged.
 const FIRST: u64 = 20;
 
@@ -64,10 +64,13 @@ pub(super) fn reason(
     if !loss.is_finite() {
         return Some("the model's loss of it is not finite".into());
     }
-    let repeated = repeats(correction);
     // What the source repeats may be repeated.
-    if repeated > limits.repeats && repeated > repeats(source) {
-        return Some(format!("{:.0} % of it is repetition", 100.0 * repeated));
+    let repeated = repeats(correction) - repeats(source);
+    if repeated > limits.repeats {
+        return Some(format!(
+            "{:.0} % of it is repetition that its source does not have",
+            100.0 * repeated
+        ));
     }
     let words = correction.split_whitespace().count();
     if !limits.copies && words >= 4 && is_same(source, correction) && !is_same(source, hypothesis) {

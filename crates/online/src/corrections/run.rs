@@ -11,7 +11,7 @@ use tidemill_engine::summary::Summary;
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::online::JoinSpec;
 use tidemill_recipe::online::join::Missing;
-use tidemill_recipe::stream::{Content, format_of, is_files};
+use tidemill_recipe::stream::{Content, Format, format_of, is_files};
 use tidemill_train::tokenizer_of;
 
 use super::driver::{Base, Clock, Driver};
@@ -193,7 +193,18 @@ fn driver<'a>(
     watch: &'a mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<Driver<'a>> {
     let folder = session.folder.path().to_owned();
-    let (format, _) = format_of(&file.recipe.stream, &options.from).map_err(stream_error)?;
+    // Those who send corrections as they come send JSON, where nothing else is said.
+    let format = match format_of(&file.recipe.stream, &options.from) {
+        Ok((format, _)) => format,
+        Err(_) if file.recipe.stream.format.is_none() && !is_files(&options.from) => {
+            Format::JsonLines
+        }
+        Err(e) => return Err(stream_error(e)),
+    };
+    if !matches!(format, Format::JsonLines | Format::Csv | Format::Tsv) {
+        let what = "corrections are records of JSON lines, CSV or TSV";
+        return Err(file.error_at("stream.format", what));
+    }
     let position = same.as_ref().map(|state| state.position.clone());
     let opened = open_at(options, &session.folder, format, position.as_ref(), watch)?;
     let spec = &file.recipe.online;

@@ -74,8 +74,8 @@ pub struct QuarantineSpec {
     /// How many standard deviations the logarithm of the ratio of both lengths may lie from the mean of the training data; 6 by
     /// default.
     pub length: f64,
-    /// The share of a text that may be repetitions: words or pairs of words that came before, in texts of six words or more;
-    /// 0.5 by default. A character five times in a row counts as all of it.
+    /// The share of a text that may be repetitions, beyond that of its source: words or pairs of words that came before, in texts of six
+    /// words or more; 0.5 by default. A character five times in a row counts as all of it.
     pub repeats: f64,
     /// The share of the letters that may be ones that the targets of the training data do not have; 0.2 by default.
     pub letters: f64,
