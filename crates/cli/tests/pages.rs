@@ -47,6 +47,7 @@ run! {
     self_tuning: "docs/self-tuning.md",
     speed: "docs/speed.md",
     streams: "docs/streams.md",
+    corrections: "docs/corrections.md",
     texts_classified: "docs/texts-classified.md",
     texts_written: "docs/text.md",
 }

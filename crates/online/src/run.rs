@@ -100,26 +100,7 @@ pub fn learn(
         }
     }
     prepare(&mut file)?;
-    if let Some(ClassWeight::Named(word)) = &file.recipe.training.class_weight {
-        watch(LearnEvent::Notice(&format!(
-            "training.class_weight = \"{word}\" counts stored data and has no effect on a stream; \
-             give the weights by name"
-        )));
-    }
-    if file.recipe.training.average.is_some() {
-        watch(LearnEvent::Notice(
-            "training.average has no effect on a stream, which learns the weights themselves",
-        ));
-    }
-    let metrics = file.recipe.training.metrics.iter().flatten();
-    let lacking = metrics.filter(|m| !m.is_prequential());
-    let lacking: Vec<String> = lacking.map(|m| m.name()).collect();
-    if !lacking.is_empty() {
-        watch(LearnEvent::Notice(&format!(
-            "training.metrics names {}, which a stream does not report; eval does",
-            lacking.join(", ")
-        )));
-    }
+    tell_without_effect(&file, watch);
     let mut model = build(&file, options.threads, options.memory)?;
     let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(LearnEvent::Notice(what));
@@ -185,6 +166,30 @@ pub fn learn(
         watch(LearnEvent::Notice(&text));
     }
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
+}
+
+/// Names what the recipe says and a stream does not heed.
+fn tell_without_effect(file: &RecipeFile, watch: &mut dyn FnMut(LearnEvent<'_>)) {
+    if let Some(ClassWeight::Named(word)) = &file.recipe.training.class_weight {
+        watch(LearnEvent::Notice(&format!(
+            "training.class_weight = \"{word}\" counts stored data and has no effect on a stream; \
+             give the weights by name"
+        )));
+    }
+    if file.recipe.training.average.is_some() {
+        watch(LearnEvent::Notice(
+            "training.average has no effect on a stream, which learns the weights themselves",
+        ));
+    }
+    let metrics = file.recipe.training.metrics.iter().flatten();
+    let lacking = metrics.filter(|m| !m.is_prequential());
+    let lacking: Vec<String> = lacking.map(|m| m.name()).collect();
+    if !lacking.is_empty() {
+        watch(LearnEvent::Notice(&format!(
+            "training.metrics names {}, which a stream does not report; eval does",
+            lacking.join(", ")
+        )));
+    }
 }
 
 /// Tells the decoders what `[online.labels]` says of columns.

@@ -19,7 +19,7 @@
 //! - `record`: what a record says; `pair`: a text and its correction as tokens
 //! - `learner`: the two sets of weights, and the step; `kept`: earlier corrections; `stored`: the training data, and what is usual in it
 //! - `quarantine`: what is garbage; `figures`: how good hypotheses were
-//! - `driver`: the loop over the records; `state`: all of it in a checkpoint
+//! - `driver`: the loop over the records; `take`: what becomes of one; `state`: all of it in a checkpoint
 //! - `run`: from the recipe to the summary; `page`: the report
 
 mod driver;
@@ -33,5 +33,6 @@ mod record;
 mod run;
 mod state;
 mod stored;
+mod take;
 
 pub(crate) use run::{fits, learn};
