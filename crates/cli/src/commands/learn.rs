@@ -230,7 +230,11 @@ fn live_line(p: &StreamProgress) -> String {
         line += &format!("  set aside {}", count(p.counts.bad));
     }
     if p.refused > 0 {
-        line += &format!("  refused {}", count(p.refused));
+        let what = match p.headline {
+            Some(h) if h.name == "bleu" => "in quarantine",
+            _ => "refused",
+        };
+        line += &format!("  {what} {}", count(p.refused));
     }
     if p.drifts > 0 {
         line += &format!("  drift alarms {}", count(p.drifts));

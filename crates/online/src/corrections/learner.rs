@@ -8,7 +8,7 @@ use tidemill_engine::checkpoint::Checkpoint;
 use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::engine::{Engine, StateTensor};
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::fields::Batch;
+use tidemill_engine::fields::{Batch, Truth};
 use tidemill_recipe::online::CorrectionsSpec;
 use tidemill_recipe::online::corrections::{Scope, Serve};
 use tidemill_recipe::{RecipeFile, engine_spec};
@@ -30,6 +30,10 @@ const CLIP: f64 = 1.0;
 const MOST_DIFFERENCE: f64 = 1.0;
 /// Pairs of the training data whose losses are the first ones to be surprised by.
 const FIRST_LOSSES: usize = 64;
+/// How often a pair is drawn again that corrections contradict; then its place stays empty.
+const DRAWS: usize = 16;
+/// Between the numbers of draws of earlier corrections and of stored pairs.
+const PART: usize = 1 << 20;
 /// What the names of the weights start with that do not make texts, and of those that do where they are averages; `predict` takes the
 /// latter.
 const GROUPS: [&str; 2] = ["slow/", "average/"];
@@ -223,25 +227,46 @@ impl Learner {
         self.state.usual.as_ref()
     }
 
-    /// Learns from a correction whose losses are these; says which weights make texts from here on, if others do.
-    pub fn learn(&mut self, pair: Pair, losses: PairLoss) -> Result<Option<Served>> {
+    /// Learns from the correction of a hypothesis, whose losses are these; says which weights make texts from here on, if others
+    /// do.
+    pub fn learn(
+        &mut self,
+        hypothesis: &str,
+        pair: Pair,
+        losses: PairLoss,
+    ) -> Result<Option<Served>> {
+        let mut written = Vec::new();
+        self.tokenizer.encode(hypothesis, &mut written);
+        self.state.rejected.add(&written, &pair.target);
         let learned = self.state.learned;
         let seed = self.seed();
+        let draw = |part: usize, i: usize, again: usize, len: usize| {
+            let index = (part * PART + i * DRAWS + again) as u32;
+            below(seed, Purpose::Sample, learned, index, len as u64) as usize
+        };
         self.step.truncate(0);
         self.step.resize(1 + self.spec.recent + self.spec.stored);
         self.shape.fill(&mut self.step, 0, &pair, self.spec.weight as f32)?;
+        let rejected = &self.state.rejected;
         for i in 0..self.spec.recent.min(self.kept.len()) {
-            let at = below(seed, Purpose::Sample, learned, i as u32, self.kept.len() as u64);
-            if let Some(earlier) = self.kept.get(at as usize) {
+            let mut drawn = (0..DRAWS).map(|again| draw(0, i, again, self.kept.len()));
+            let earlier = drawn.find_map(|at| {
+                self.kept.get(at).filter(|earlier| !rejected.is_in(&earlier.target))
+            });
+            if let Some(earlier) = earlier {
                 self.shape.fill(&mut self.step, 1 + i, earlier, 1.0)?;
             }
         }
         if let Some(stored) = &self.stored {
             for i in 0..self.spec.stored {
-                let (index, len) = ((1000 + i) as u32, stored.pairs.len() as u64);
-                let at = below(seed, Purpose::Sample, learned, index, len);
-                let earlier = stored.pairs.read(at as usize)?;
-                self.step.copy_row(1 + self.spec.recent + i, &earlier, 0);
+                for again in 0..DRAWS {
+                    let earlier = stored.pairs.read(draw(1, i, again, stored.pairs.len()))?;
+                    let Truth::Classes(target) = earlier.truth(0) else { continue };
+                    if !rejected.is_in(target) {
+                        self.step.copy_row(1 + self.spec.recent + i, &earlier, 0);
+                        break;
+                    }
+                }
             }
         }
         self.step.pad();

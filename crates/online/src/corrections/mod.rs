@@ -18,7 +18,7 @@
 //!
 //! - `record`: what a record says; `pair`: a text and its correction as tokens
 //! - `learner`: the two sets of weights, and the step; `kept`: earlier corrections; `stored`: the training data, and what is usual in it
-//! - `quarantine`: what is garbage; `figures`: how good hypotheses were
+//! - `rejected`: what of the training data corrections contradict; `quarantine`: what is garbage; `figures`: how good hypotheses were
 //! - `driver`: the loop over the records; `take`: what becomes of one; `state`: all of it in a checkpoint
 //! - `run`: from the recipe to the summary; `page`: the report
 
@@ -30,6 +30,7 @@ mod page;
 mod pair;
 mod quarantine;
 mod record;
+mod rejected;
 mod run;
 mod state;
 mod stored;

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use tidemill_engine::data::tokens::score::{ErrorRate, Unit};
 use tidemill_recipe::online::corrections::QuarantineSpec;
 
 use super::stored::{Usual, log_ratio};
@@ -16,6 +17,8 @@ const MEMORY: f64 = 500.0;
 /// The least standard deviation of losses, in nats a token: a model that is sure of all it has seen is not surprised by a new
 /// word.
 const LEAST_DEVIATION: f64 = 0.5;
+/// A correction that changes no more of the text's characters is not judged by its loss.
+const MOST_CHANGED: f64 = 0.5;
 /// Corrections before losses are judged.
 const FIRST: u64 = 20;
 
@@ -99,9 +102,13 @@ pub(super) fn reason(
         }
     }
     match losses.deviations(loss) {
-        Some(off) if off > limits.surprise => Some(format!(
-            "its loss of {loss:.2} a token is {off:.1} standard deviations above that of other corrections"
-        )),
+        // A model that is sure of itself is as surprised by a customer's spelling of a word as by another language; but a
+        // correction that keeps most of what the model wrote is none.
+        Some(off) if off > limits.surprise && changed(hypothesis, correction) > MOST_CHANGED => {
+            Some(format!(
+                "its loss of {loss:.2} a token is {off:.1} standard deviations above that of other corrections"
+            ))
+        }
         _ => None,
     }
 }
@@ -123,6 +130,13 @@ fn repeats(text: &str) -> f64 {
     let single: BTreeSet<&&str> = words.iter().collect();
     let share = |different: usize, all: usize| 1.0 - different as f64 / all as f64;
     share(pairs.len(), words.len() - 1).max(share(single.len(), words.len()))
+}
+
+/// The share of a correction's characters that were not there before.
+fn changed(hypothesis: &str, correction: &str) -> f64 {
+    let mut rate = ErrorRate::new(Unit::Characters);
+    rate.add(hypothesis, correction);
+    rate.score().value()
 }
 
 /// Whether two texts have the same words, whatever their case and punctuation.
@@ -170,6 +184,8 @@ mod tests {
         assert!(found("Ja", 2.0).contains("standard deviations from what is usual"));
         let other = found("Un chien brun court le long d'une plage", 9.0);
         assert!(other.contains("a token is"), "{other}");
+        // What keeps most of the text is a correction, however surprising.
+        assert_eq!(judged("Eine Hund", 9.0), None);
         assert!(found("Ein Hund läuft am langen Strand.", f64::NAN).contains("not finite"));
     }
 

@@ -10,6 +10,7 @@ use tidemill_recipe::stream::{Content, Format, Position};
 use super::figures::TextScores;
 use super::learner::Served;
 use super::quarantine::Losses;
+use super::rejected::Rejected;
 use super::stored::Usual;
 use crate::drift::wealth::Wealth;
 use crate::feed::Recent;
@@ -27,6 +28,8 @@ pub(super) struct Learned {
     pub changes: u64,
     /// What is usual.
     pub losses: Losses,
+    #[serde(default)]
+    pub rejected: Rejected,
     pub usual: Option<Usual>,
     /// Corrections set aside as garbage, and those of them that were released, by number.
     pub quarantined: u64,

@@ -194,7 +194,7 @@ impl Driver<'_> {
             answer["cut"] = json!("the model does not read or write texts as long as this");
         }
         if !self.base.frozen
-            && let Some(served) = self.learner.learn(pair, losses)?
+            && let Some(served) = self.learner.learn(&line.hypothesis, pair, losses)?
         {
             let what = match served {
                 Served::Fast => "the fast weights make texts from here on",

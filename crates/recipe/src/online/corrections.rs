@@ -68,8 +68,8 @@ pub enum Serve {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuarantineSpec {
-    /// How many standard deviations the loss of a token may lie above the mean of the corrections so far; 6 by
-    /// default. Texts in another language are found by this.
+    /// How many standard deviations the loss of a token may lie above the mean of the corrections so far, where more than half of the
+    /// characters were changed; 6 by default. Texts in another language are found by this.
     pub surprise: f64,
     /// How many standard deviations the logarithm of the ratio of both lengths may lie from the mean of the training data; 6 by
     /// default.
