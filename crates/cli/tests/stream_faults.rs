@@ -317,6 +317,47 @@ fn another_port_is_the_same_stream() {
     assert_eq!((summary["steps"].as_u64(), summary["events"].as_u64()), (Some(200), Some(200)));
 }
 
+/// Who waits is told what is predicted, and what becomes of labels that come later.
+#[test]
+fn events_are_answered_where_labels_come_later() {
+    let labels = "[online.labels]\nid = \"id\"\nwindow = 1000\n";
+    let place = Place::new(&format!("{CLASSES}[stream]\nformat = \"json\"\n{labels}"));
+    let port = Server::new().port;
+    let from = format!("http://127.0.0.1:{port}");
+    let (recipe, run) = (place.path("recipe.toml"), place.path("run"));
+    let all =
+        ["learn", text(&recipe), "--from", &from, "--out", text(&run), "--until-events", "41"];
+    let mut child = command(&all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut sender = Http::new(port);
+    sender.waits = true;
+    let event = |j: usize| format!("{{\"id\":{j},\"a\":{},\"b\":{}}}", j % 7, j % 3);
+    let label = |j: usize| format!("{{\"id\":{j},\"label\":{}}}", j % 2);
+    let start = Instant::now();
+    let mut post = |lines: &[String]| loop {
+        match sender.post(lines) {
+            Ok(answer) => return answer,
+            Err(e) => assert!(start.elapsed() < Duration::from_secs(60), "{e}"),
+        }
+        sleep(Duration::from_millis(20));
+    };
+    post(&[event(0)]);
+    let answer = post(&[event(1), label(1), label(1), "{\"id\":2}".into(), label(3)]);
+    let answers = answer["answers"].as_array().unwrap();
+    assert_eq!(answers[0]["id"], "1");
+    let probability = answers[0]["probability"].as_f64().unwrap();
+    assert!((0.5..=1.0).contains(&probability), "{answer}");
+    let labels: Vec<&Value> = answers.iter().map(|answer| &answer["label"]).collect();
+    assert_eq!(
+        (labels[1], labels[2], labels[4]),
+        (&"joined".into(), &"duplicate".into(), &"early".into())
+    );
+    assert!(answers[3]["set_aside"].is_string(), "{answer}");
+    let rest: Vec<String> = (10..50).map(event).collect();
+    sender.waits = false;
+    let _ = sender.post(&rest);
+    assert_eq!(wait(&mut child), Some(0));
+}
+
 #[test]
 fn blank_rows_before_the_header_are_passed_over() {
     let rows: String = (0..40).map(|i| format!("{i},{},{}\n", i % 7, ["x", "y"][i % 2])).collect();

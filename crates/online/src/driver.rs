@@ -23,6 +23,7 @@ use clock::StreamClock;
 use steps::sizes_after;
 
 use crate::ahead::Ahead;
+use crate::answering::Answering;
 use crate::drift::{Drift, DriftNote};
 use crate::guard::Verdict;
 use crate::input::{Counts, Input};
@@ -120,6 +121,8 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) spec: &'a OnlineSpec,
     pub(crate) model: Box<dyn StreamModel>,
     pub(crate) input: Input,
+    /// What answers senders, where labels come later and the source takes answers.
+    pub(crate) answering: Option<Answering>,
     /// What waits for labels, where they come later than their events.
     pub(crate) join: Option<Box<Join>>,
     pub(crate) until: Until,
@@ -155,6 +158,7 @@ pub(crate) struct Parts {
     pub(crate) model: Box<dyn StreamModel>,
     pub(crate) input: Input,
     pub(crate) join: Option<Box<Join>>,
+    pub(crate) answering: Option<Answering>,
     pub(crate) stream: StreamBase,
     /// Whether the steps that are in `batches.jsonl` after the checkpoint are taken again.
     pub(crate) replays: bool,
@@ -184,7 +188,7 @@ impl<'a> StreamDriver<'a> {
         same: Option<&StreamState>,
         tell: &'a mut dyn FnMut(LearnEvent<'_>),
     ) -> Result<StreamDriver<'a>> {
-        let Parts { model, input, join, stream, replays } = parts;
+        let Parts { model, input, join, answering, stream, replays } = parts;
         let spec = &file.recipe.online;
         let path = |name: &str| session.folder.path().join(name);
         let mark = |f: fn(&StreamState) -> JournalMark| same.map(f).unwrap_or_default();
@@ -211,6 +215,7 @@ impl<'a> StreamDriver<'a> {
             model,
             input,
             join,
+            answering,
             until: options.until,
             audit,
             batches,

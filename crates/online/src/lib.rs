@@ -9,7 +9,7 @@
 //! - [`encoding`]: an event becomes a [`Sample`]; [`images`]: where its input is an image
 //! - [`input`]: a feed with its encoding; [`open`](mod@open): that of an address
 //! - `ahead`: events that are encoded some before they are learned from
-//! - [`join`]: labels that come later than their events
+//! - [`join`]: labels that come later than their events; `answering`: what is said to the senders of those
 //! - `corrections`: a model that makes texts of texts learns from what people correct them to; a loop of its own, since
 //!   its records are texts
 //! - [`model`]: what learns ([`StreamModel`]): [`learner`] is a compiled network ([`Learner`]),
@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod ahead;
+mod answering;
 pub mod asked;
 pub mod continual;
 mod corrections;

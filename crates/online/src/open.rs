@@ -18,12 +18,13 @@ use tidemill_recipe::stream::{
 use tidemill_recipe::tables::wanted_inputs;
 use tidemill_recipe::{DataPaths, RecipeFile};
 
+use crate::answering::Answering;
 use crate::encoding::Encoding;
 use crate::error::stream_error;
 use crate::feed::{DataFeed, DeadLetters, Feed, RecordFeed};
 use crate::input::{Counts, Input};
 use crate::intake::Intake;
-use crate::join::Join;
+use crate::join::{Join, Said};
 use crate::journal::JournalMark;
 use crate::model::{StreamModel, Takes};
 use crate::run::{JOURNAL_BYTES, LearnEvent, LearnOptions};
@@ -34,6 +35,8 @@ pub(crate) struct Opened {
     pub(crate) input: Input,
     /// What waits for labels, where they come later.
     pub(crate) join: Option<Box<Join>>,
+    /// What answers senders, then.
+    pub(crate) answering: Option<Answering>,
     /// How records are written.
     /// None for a dataset.
     pub(crate) format: Option<Format>,
@@ -65,7 +68,7 @@ pub(crate) fn open(
         folder.make_room()?;
         let feed = Box::new(data_feed(file, options, start, data, &encoding));
         let input = Input::new(feed, encoding, counts);
-        return Ok(Opened { input, join: None, format: None });
+        return Ok(Opened { input, join: None, answering: None, format: None });
     }
     let format = match start.same().and_then(|s| s.format) {
         Some(format) => format,
@@ -84,6 +87,7 @@ pub(crate) fn open(
     let (spec, look) = spec_of(file, &options.from, format, base.known.schema.as_ref(), model)?;
     folder.make_room()?;
     let known = base.known.schema.clone();
+    let answers = source.answers();
     let intake = open_intake(file, &options.from, source, format, &spec, known, policy)?;
     encoding.restore(base.known.clone());
     encoding.set_format(spec, look);
@@ -97,9 +101,15 @@ pub(crate) fn open(
         Some(same) => same.content.clone(),
         None => is_files(&options.from).then(Content::default),
     };
+    let mut join = open_join(file, folder, start, format)?.map(Box::new);
+    let answering = join.as_mut().zip(answers).map(|(join, answers)| {
+        join.said = Some(Said::Nothing);
+        let task = (file.recipe.task(), &file.recipe.training.loss);
+        Answering::start(answers, &position, task, base.class_names.clone())
+    });
     let feed = Box::new(RecordFeed::new(intake, dead, position, content));
-    let join = open_join(file, folder, start, format)?.map(Box::new);
-    Ok(Opened { input: Input::new(feed, encoding, counts), join, format: Some(format) })
+    let input = Input::new(feed, encoding, counts);
+    Ok(Opened { input, join, answering, format: Some(format) })
 }
 
 /// The events of a stream from its start, or those of a dataset in its stored order, for whoever only

@@ -118,7 +118,7 @@ pub fn learn(
         labels.reserve(model.num_outputs().max(2));
     }
     let folder = session.folder.clone();
-    let Opened { mut input, join, format } =
+    let Opened { mut input, join, answering, format } =
         open(&file, options, &folder, &base, &start, model.as_ref(), watch)?;
     if let Some(path) = &options.predictions {
         let mark = start.same().map(|s| s.predictions).unwrap_or_default();
@@ -135,7 +135,7 @@ pub fn learn(
     let stream = StreamBase { source: start.source.clone(), format, batch_steps, meta: base };
     // Of a run that was killed before its first checkpoint as well.
     let replays = existing == Existing::Resume && (start.same().is_some() || start.is_new());
-    let parts = Parts { model, input, join, stream, replays };
+    let parts = Parts { model, input, join, answering, stream, replays };
     let mut driver = StreamDriver::new(&file, options, &mut session, parts, start.same(), watch)?;
     let ended_by = match driver.run() {
         Ok(ended_by) => ended_by,

@@ -35,7 +35,7 @@ pub enum Inputs<'a> {
 }
 
 /// How a target was scaled: `(target - mean) / deviation`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
     /// Taken off the target; NaN before the first target, when nothing gives the units.
     pub mean: f64,

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::sync::lock;
 
+/// How long a sender waits who does not say for how long, and how long at most.
+const WAIT: Duration = Duration::from_secs(30);
 /// Answers that are kept.
 const KEPT: usize = 4096;
 
@@ -19,6 +21,8 @@ pub struct Answers {
     given: Mutex<Given>,
     came: Condvar,
     are_given: AtomicBool,
+    /// Whether senders wait who do not say whether they do.
+    by_default: AtomicBool,
 }
 
 /// The newest answers.
@@ -38,9 +42,11 @@ impl Given {
 }
 
 impl Answers {
-    /// From here on senders wait for an answer to each record after `passed`.
-    pub fn start(&self, passed: u64) {
+    /// From here on senders may wait for an answer to each record after `passed`; `by_default` also those who do not
+    /// say that they do.
+    pub fn start(&self, passed: u64, by_default: bool) {
         lock(&self.given).passed = passed;
+        self.by_default.store(by_default, Relaxed);
         self.are_given.store(true, Relaxed);
     }
 
@@ -62,9 +68,16 @@ impl Answers {
         self.came.notify_all();
     }
 
-    /// The answers to the records from `first` to `last`, waiting for at most so long; `null` stands for one that has not come.
-    /// Nothing where a learner does not answer.
-    pub(crate) fn wait(&self, first: u64, last: u64, most: Duration) -> Option<Vec<String>> {
+    /// The answers to the records from `first` to `last`, waiting for as long as the sender `prefers`, if it says so; `null`
+    /// stands for one that has not come. Nothing where a learner does not answer, or the sender does not wait.
+    pub(crate) fn wait(
+        &self,
+        first: u64,
+        last: u64,
+        prefers: Option<Duration>,
+    ) -> Option<Vec<String>> {
+        let by_default = self.by_default.load(Relaxed).then_some(WAIT);
+        let most = prefers.or(by_default).filter(|most| !most.is_zero())?.min(WAIT);
         if !self.are_given.load(Relaxed) {
             return None;
         }
@@ -95,9 +108,9 @@ mod tests {
     #[test]
     fn answers_wait_and_are_waited_for() {
         let answers = std::sync::Arc::new(Answers::default());
-        let long = Duration::from_secs(60);
+        let long = Some(Duration::from_secs(60));
         assert_eq!(answers.wait(1, 1, long), None);
-        answers.start(0);
+        answers.start(0, false);
         answers.give(1, "1".into());
         let giver = std::thread::spawn({
             let answers = answers.clone();
@@ -105,8 +118,11 @@ mod tests {
         });
         assert_eq!(answers.wait(1, 2, long).unwrap(), ["1", "2"]);
         giver.join().unwrap();
-        assert_eq!(answers.wait(1, 2, Duration::ZERO).unwrap(), ["1", "2"]);
-        assert_eq!(answers.wait(2, 3, Duration::ZERO).unwrap(), ["2", "null"]);
+        assert_eq!(answers.wait(1, 2, None), None);
+        assert_eq!(answers.wait(1, 2, Some(Duration::ZERO)), None);
+        let short = Some(Duration::from_millis(1));
+        assert_eq!(answers.wait(1, 2, short).unwrap(), ["1", "2"]);
+        assert_eq!(answers.wait(2, 3, short).unwrap(), ["2", "null"]);
         answers.stop();
         assert_eq!(answers.wait(4, 4, long), None);
     }
@@ -114,9 +130,9 @@ mod tests {
     #[test]
     fn answers_that_nobody_takes_are_bounded() {
         let answers = Answers::default();
-        answers.start(0);
+        answers.start(0, true);
         (1..=10_000).for_each(|i| answers.give(i, "0".into()));
         assert_eq!(lock(&answers.given).by_sequence.len(), KEPT);
-        assert_eq!(answers.wait(1, 1, Duration::from_secs(60)).unwrap(), ["null"]);
+        assert_eq!(answers.wait(1, 1, None).unwrap(), ["null"]);
     }
 }

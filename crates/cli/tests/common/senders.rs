@@ -47,12 +47,14 @@ impl Connection {
 /// Posts to a learner; connects when it sends, since the learner comes and goes.
 pub struct Http {
     pub port: u16,
+    /// Whether it asks to wait for answers.
+    pub waits: bool,
     connection: Option<Connection>,
 }
 
 impl Http {
     pub fn new(port: u16) -> Http {
-        Http { port, connection: None }
+        Http { port, waits: false, connection: None }
     }
 
     /// Posts records, and gives what is answered.
@@ -63,7 +65,9 @@ impl Http {
         };
         let body = lines.join("\n");
         let head = "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Type: \
-                    application/x-ndjson\r\nContent-Length: ";
+                    application/x-ndjson\r\n";
+        let prefer = if self.waits { "Prefer: wait=20\r\n" } else { "" };
+        let head = format!("{head}{prefer}Content-Length: ");
         connection.write(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes())?;
         let status = connection.line()?;
         let mut len = 0;

@@ -227,7 +227,7 @@ fn driver<'a>(
     let answers = opened.answers();
     let position = position.unwrap_or_default();
     if let Some(answers) = &answers {
-        answers.start(position.mark("").map_or(0, |mark| mark.major));
+        answers.start(position.mark("").map_or(0, |mark| mark.major), true);
     }
     let meta = base_meta(checkpoint, file, same.as_ref());
     let counts = same.as_ref().map(|state| state.counts).unwrap_or_default();

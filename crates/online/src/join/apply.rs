@@ -4,11 +4,11 @@ use tidemill_recipe::stream::{BadEvent, Event, Label, Value};
 
 use super::arrived::Arrived;
 use super::kept::{Given, Place, Status};
-use super::{Join, time};
+use super::{Join, Said, time};
 use crate::encoding::{Encoding, OrBad, good};
 use crate::input::Counts;
 use crate::model::StreamModel;
-use crate::sample::Inputs;
+use crate::sample::{Inputs, Scale};
 
 fn set_aside(reason: String) -> OrBad<()> {
     Ok(Err(BadEvent::new(reason)))
@@ -28,6 +28,28 @@ impl Join {
         model: &mut dyn StreamModel,
         counts: &mut Counts,
     ) -> OrBad<()> {
+        let taken = self.take_one(event, encoding, model, counts);
+        if let (Some(said), Ok(Err(bad))) = (&mut self.said, &taken) {
+            *said = Said::SetAside(bad.reason.clone());
+        }
+        taken
+    }
+
+    /// Notes what is said to whoever sent the record, where someone asks.
+    fn say(&mut self, what: impl FnOnce(&Join) -> Said) {
+        if self.said.is_some() {
+            self.said = Some(what(self));
+        }
+    }
+
+    fn take_one(
+        &mut self,
+        event: Event<'_>,
+        encoding: &mut Encoding,
+        model: &mut dyn StreamModel,
+        counts: &mut Counts,
+    ) -> OrBad<()> {
+        self.say(|_| Said::Nothing);
         // What labels are was guessed before one was seen.
         if self.guessed && event.label() != Value::Missing {
             encoding.see_label(event.label())?;
@@ -103,6 +125,11 @@ impl Join {
         let here = given.is_some();
         let due = at.saturating_add(self.window);
         let Some(label) = given.or_else(|| early.clone()) else {
+            self.say(|join| {
+                let Arrived { logits, mean, deviation, .. } = &join.scratch;
+                let scale = Scale { mean: *mean, deviation: *deviation, target: 0.0 };
+                Said::Predicted { id: id.to_owned(), logits: logits.clone(), scale }
+            });
             self.keep_waiting(id, due)?;
             return Ok(Ok(()));
         };
@@ -171,6 +198,13 @@ impl Join {
 
     fn take_label(&mut self, encoding: &mut Encoding, id: &str, given: Given) -> OrBad<()> {
         good!(encoding.check_label(given.value())?);
+        let what = match self.store.status(id) {
+            None => "early",
+            Some(Status::Waiting(_)) => "joined",
+            Some(Status::Answered(_) | Status::Early(_)) => "duplicate",
+            Some(Status::Expired) => "late",
+        };
+        self.say(|_| Said::Label(id.to_owned(), what));
         match self.store.status(id) {
             None => {
                 let until = self.watermark.unwrap_or(0).saturating_add(self.window);

@@ -10,6 +10,10 @@ impl StreamDriver<'_> {
     pub(crate) fn step_joined(&mut self, join: &mut Join, len: usize) -> Result<()> {
         for _ in 0..len {
             self.input.take_joined(join, self.model.as_mut())?;
+            if let (Some(answering), Some(said)) = (&mut self.answering, &join.said) {
+                let labels = self.input.encoding.known().labels.as_ref();
+                answering.give(self.input.feed.position(), said, labels);
+            }
             self.lags.take(self.input.feed.acknowledged());
             self.learn_ready(join, self.spec.most())?;
         }

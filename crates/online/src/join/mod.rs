@@ -57,6 +57,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_engine::fields::Batch;
 use tidemill_recipe::stream::Label;
 
+use crate::sample::Scale;
 use arrived::{Arrived, Ready};
 use bytes::{In, Out, from_tensor, to_tensor};
 use kept::{Given, Place, Status};
@@ -121,6 +122,20 @@ pub struct Waiting {
     pub files: Vec<File>,
 }
 
+/// What is said to whoever sent the last record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Said {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The record was set aside for this reason.
+    SetAside(String),
+    /// What became of the label with this id.
+    Label(String, &'static str),
+    /// What the model predicts of an event whose label comes later.
+    Predicted { id: String, logits: Vec<f32>, scale: Scale },
+}
+
 /// All that waits.
 pub(crate) struct Join {
     spec: JoinSpec,
@@ -147,6 +162,8 @@ pub(crate) struct Join {
     out: Out,
     /// An event of named inputs that is given to the model.
     one: Batch,
+    /// Kept only where someone asks for it.
+    pub(crate) said: Option<Said>,
 }
 
 impl Join {
@@ -171,6 +188,7 @@ impl Join {
             scratch: Arrived::default(),
             out: Out::default(),
             one: Batch::default(),
+            said: None,
         })
     }
 

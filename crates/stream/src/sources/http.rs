@@ -19,9 +19,6 @@ use crate::position::Position;
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
 
-/// How long a response waits for the learner's answers.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-
 /// How requests are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpOptions {
@@ -57,7 +54,8 @@ impl Default for HttpOptions {
 ///   kind. 413 is for too large a body, 503 with `Retry-After` for a full log. A request with an
 ///   `Idempotency-Key` that came before is answered as it was then, and its events are not taken
 ///   again; 422 where they are other events. Where a learner answers records ([`Answers`]), the response waits for
-///   that, and has `"answers":[...]`, one for each event; `null` for one that took longer than half a minute.
+///   that where the request prefers it (`Prefer: wait=10`, RFC 7240), or the learner does and the request does not say
+///   `Prefer: respond-async`; it has `"answers":[...]`, one for each event, `null` for one that took longer.
 /// - `GET /health`: `{"status":"ok","sequence":last}`.
 ///
 /// Web pages of other sites are refused (403), though a browser would send what they post.
@@ -180,7 +178,7 @@ impl Take {
             Ok(got) => {
                 let accepted = got.last + 1 - got.first;
                 let mut text = format!("{{\"accepted\":{accepted},\"sequence\":{}", got.last);
-                if let Some(answers) = self.answers.wait(got.first, got.last, ANSWER_WITHIN) {
+                if let Some(answers) = self.answers.wait(got.first, got.last, head.waits) {
                     text += &format!(",\"answers\":[{}]", answers.join(","));
                 }
                 Ok((200, text + "}\n"))

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A head is at most this long.
 const MAX_HEAD: usize = 16 << 10;
@@ -59,6 +60,8 @@ pub(crate) struct Head {
     pub(crate) origin: Option<String>,
     /// What a sender that may repeat the request calls it.
     pub(crate) idempotency_key: Option<Vec<u8>>,
+    /// Whether it prefers to wait for what becomes of the events, or not to (RFC 7240), and for how long at most.
+    pub(crate) waits: Option<Duration>,
     pub(crate) close: bool,
     length: Option<usize>,
     chunked: bool,
@@ -287,6 +290,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
                 head.idempotency_key = Some(key.to_vec());
             }
             "origin" => head.origin = Some(value),
+            "prefer" => head.waits = waits(&value).or(head.waits),
             _ => {}
         }
     }
@@ -294,4 +298,13 @@ fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
         return Err(BAD); // Two ends of one body: whoever sends that means no good.
     }
     Ok(Some((head, len)))
+}
+
+/// How long a request prefers to wait: `wait=10`, `respond-async`. Nothing where it says neither.
+fn waits(prefer: &str) -> Option<Duration> {
+    prefer.split([',', ';']).find_map(|part| match part.trim().split_once('=') {
+        Some(("wait", seconds)) => seconds.trim().parse().ok().map(Duration::from_secs),
+        None if part.trim() == "respond-async" => Some(Duration::ZERO),
+        _ => None,
+    })
 }

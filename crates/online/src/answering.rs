@@ -1,0 +1,76 @@
+//! What is answered to the senders of events whose labels come later.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidemill_engine::metrics::Task;
+use tidemill_engine::nn::{Link, LossSpec};
+use tidemill_recipe::stream::features::Labels;
+use tidemill_recipe::stream::{Answers, Position};
+
+use crate::join::Said;
+
+/// Answers records through the source that they came from.
+pub(crate) struct Answering {
+    answers: Arc<Answers>,
+    task: Task,
+    link: Link,
+    /// Of the training before.
+    class_names: Vec<String>,
+    outputs: Vec<f32>,
+}
+
+impl Answering {
+    /// From here on the senders of the records after `position` may wait for answers.
+    pub(crate) fn start(
+        answers: Arc<Answers>,
+        position: &Position,
+        (task, loss): (Task, &LossSpec),
+        class_names: Vec<String>,
+    ) -> Answering {
+        answers.start(position.mark("").map_or(0, |mark| mark.major), false);
+        Answering { answers, task, link: loss.link(), class_names, outputs: Vec::new() }
+    }
+
+    /// The record that ends at `position` was taken.
+    pub(crate) fn give(&mut self, position: &Position, said: &Said, labels: Option<&Labels>) {
+        let answer = match said {
+            Said::Nothing => Value::Null,
+            Said::SetAside(reason) => json!({ "set_aside": reason }),
+            Said::Label(id, what) => json!({ "id": id, "label": what }),
+            Said::Predicted { id, logits, scale } => {
+                let mut answer = json!({ "id": id });
+                self.outputs.resize(logits.len(), 0.0);
+                self.link.probabilities(logits, &mut self.outputs);
+                let name = |class: usize| {
+                    let name = labels.and_then(|labels| labels.class_name(class));
+                    let name = name.or_else(|| self.class_names.get(class).cloned());
+                    name.unwrap_or_else(|| class.to_string())
+                };
+                match self.task.class_in_words(&self.outputs, logits.len(), name) {
+                    Some((class, probability)) => {
+                        answer["prediction"] = json!(class);
+                        answer["probability"] = json!(probability);
+                    }
+                    None => {
+                        let value = |&v: &f32| scale.value(self.task.value(v));
+                        let values: Vec<Option<f64>> = self.outputs.iter().map(value).collect();
+                        answer["prediction"] = match &values[..] {
+                            [one] => json!(one),
+                            several => json!(several),
+                        };
+                    }
+                }
+                answer
+            }
+        };
+        self.answers.give(position.mark("").map_or(0, |mark| mark.major), answer.to_string());
+    }
+}
+
+impl Drop for Answering {
+    /// Nobody waits for answers that do not come any more.
+    fn drop(&mut self) {
+        self.answers.stop();
+    }
+}
