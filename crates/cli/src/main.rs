@@ -13,6 +13,8 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+// For its features alone; see the workspace's Cargo.toml.
+use getrandom as _;
 
 /// Train neural networks from stored data and from live streams.
 #[derive(Parser)]

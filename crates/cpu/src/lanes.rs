@@ -1,9 +1,11 @@
 //! Vector operations beyond [`Simd`] that only the elementwise kernels need: scaling by powers of
 //! two with overflow, and the integer lanes of Philox.
 
+#[cfg(not(target_arch = "x86_64"))]
+use crate::simd::Portable;
+use crate::simd::Simd;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Simd};
+use crate::simd::{Avx2, Avx512, Baseline, below};
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
 
@@ -102,6 +104,30 @@ pub(crate) trait Lanes: Simd {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+impl Lanes for Baseline {
+    #[inline(always)]
+    unsafe fn first(v: [__m128; 2], n: usize) -> [__m128; 2] {
+        let [low, high] = below(n);
+        // SAFETY: every x86-64 machine has SSE2.
+        unsafe { [_mm_and_ps(low, v[0]), _mm_and_ps(high, v[1])] }
+    }
+    #[inline(always)]
+    unsafe fn at_least(words: *const u32, threshold: u32) -> [__m128; 2] {
+        // SAFETY: every x86-64 machine has SSE2; the caller gives LANES readable words.
+        unsafe {
+            // SSE2 compares signed words.
+            let sign = _mm_set1_epi32(i32::MIN);
+            let threshold = _mm_xor_si128(_mm_set1_epi32(threshold as i32), sign);
+            words.cast::<[__m128i; 2]>().read_unaligned().map(|words| {
+                let less = _mm_cmplt_epi32(_mm_xor_si128(words, sign), threshold);
+                _mm_castsi128_ps(_mm_xor_si128(less, _mm_set1_epi32(-1)))
+            })
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
 impl Lanes for Portable {
     #[inline(always)]
     unsafe fn first(mut v: [f32; 8], n: usize) -> [f32; 8] {

@@ -127,7 +127,7 @@ unsafe fn update_avx2<const RULE: u8>(c: &Coefficients, b: &UpdateBlock) {
 
 unsafe fn update_portable<const RULE: u8>(c: &Coefficients, b: &UpdateBlock) {
     // SAFETY: as above; the portable set needs no features.
-    unsafe { update_block::<crate::simd::Portable, RULE>(c, b) }
+    unsafe { update_block::<crate::simd::Baseline, RULE>(c, b) }
 }
 
 /// The function that updates blocks.

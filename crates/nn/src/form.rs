@@ -89,6 +89,15 @@ macro_rules! name_or_table {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Form;
 
+                impl Form {
+                    /// With an error of its own, and not the visitor's: compiled once for all readers.
+                    fn named(name: &str) -> Result<$type, serde::de::value::Error> {
+                        let table = std::iter::once((name, crate::form::named()));
+                        let table = serde::de::value::MapDeserializer::new(table);
+                        $type::deserialize(serde::de::value::MapAccessDeserializer::new(table))
+                    }
+                }
+
                 impl<'de> serde::de::Visitor<'de> for Form {
                     type Value = $type;
 
@@ -97,9 +106,7 @@ macro_rules! name_or_table {
                     }
 
                     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<$type, E> {
-                        let table = std::iter::once((name, crate::form::named()));
-                        let table = serde::de::value::MapDeserializer::new(table);
-                        $type::deserialize(serde::de::value::MapAccessDeserializer::new(table))
+                        Form::named(name).map_err(E::custom)
                     }
 
                     $(

@@ -24,6 +24,7 @@ mod locate;
 mod message;
 pub mod online;
 mod paths;
+mod reader;
 mod spec;
 pub mod tables;
 mod tokens;
@@ -340,15 +341,14 @@ impl Source {
     }
 
     fn read<T: DeserializeOwned>(&self) -> Result<T> {
-        let deserializer = toml_edit::de::Deserializer::from(self.edited.clone());
-        serde_path_to_error::deserialize(deserializer).map_err(|e| {
-            let path = locate::segments(e.path());
+        reader::read(self.edited.as_item()).map_err(|mistake| {
+            let (path, message) = mistake.into_parts();
             let is_key = |path: &[String], name: &str| {
                 let path: Vec<String> = path.iter().cloned().chain([name.to_string()]).collect();
                 locate::exists(&self.edited, &path)
             };
             let keys = |path: &[String]| locate::keys(&self.edited, path);
-            let (path, message) = message::explain(path, e.inner().message(), is_key, keys);
+            let (path, message) = message::explain(path, &message, is_key, keys);
             self.error(&path, &message)
         })
     }

@@ -2,20 +2,7 @@
 
 use toml_edit::{Document, DocumentMut, Item, Table, TableLike, Value};
 
-/// A path's parts: keys by name, positions in arrays as `[2]`.
-pub(super) fn segments(path: &serde_path_to_error::Path) -> Vec<String> {
-    use serde_path_to_error::Segment;
-    path.iter()
-        .filter_map(|s| match s {
-            Segment::Map { key } => Some(key.clone()),
-            Segment::Enum { variant } => Some(variant.clone()),
-            Segment::Seq { index } => Some(format!("[{index}]")),
-            Segment::Unknown => None,
-        })
-        .collect()
-}
-
-/// `layers[2].dense` as its parts.
+/// `layers[2].dense` as its parts: keys by name, positions in arrays as `[2]`.
 pub(super) fn parse_key(key: &str) -> Vec<String> {
     let mut parts = Vec::new();
     for piece in key.split('.').filter(|p| !p.is_empty()) {

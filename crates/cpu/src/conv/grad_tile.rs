@@ -5,7 +5,7 @@
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Simd, load_n, store_n};
+use crate::simd::{Baseline, Simd, load_n, store_n};
 
 /// What a tile function works on.
 #[derive(Clone, Copy)]
@@ -170,8 +170,8 @@ tile_table!(Avx512, GradTileArgs, avx512_depthwise, depthwise);
 tile_table!(Avx2, GradTileArgs, avx2_dense, dense);
 #[cfg(target_arch = "x86_64")]
 tile_table!(Avx2, GradTileArgs, avx2_depthwise, depthwise);
-tile_table!(Portable, GradTileArgs, portable_dense, dense);
-tile_table!(Portable, GradTileArgs, portable_depthwise, depthwise);
+tile_table!(Baseline, GradTileArgs, portable_dense, dense);
+tile_table!(Baseline, GradTileArgs, portable_depthwise, depthwise);
 
 /// The tile function for at most [`max_rows`] weight rows (taps, if depthwise).
 pub(super) fn grad_tile_fn(isa: Isa, depthwise: bool, rows: usize, registers: usize) -> GradTileFn {

@@ -8,7 +8,7 @@
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Simd, load_n, prefetch, store_n};
+use crate::simd::{Baseline, Simd, load_n, prefetch, store_n};
 
 /// What a tile function works on: one column of tiles over `rows` output rows.
 #[derive(Clone, Copy)]
@@ -279,8 +279,8 @@ macro_rules! tile_table {
         tile_table!(@@ Avx2, $args, $name, $generic, $k,
             [#[target_feature(enable = "avx2,fma")]], [1 2 3 4 5 6 7 8], [1 2 3 4 5 6]);
     };
-    (@ Portable, $args:ty, $name:ident, $generic:ident, $k:tt) => {
-        tile_table!(@@ Portable, $args, $name, $generic, $k, [], [1 2 3 4], [1 2 3 4]);
+    (@ Baseline, $args:ty, $name:ident, $generic:ident, $k:tt) => {
+        tile_table!(@@ Baseline, $args, $name, $generic, $k, [], [1 2 3 4], [1 2 3 4]);
     };
     (@@ $set:ident, $args:ty, $name:ident, $generic:ident, [$($k:literal)?], [$($feature:tt)*],
      [$($one:literal)*], [$($two:literal)*]) => {
@@ -330,8 +330,8 @@ mod x86 {
     }
 }
 
-tile_table!(Portable, TileArgs, portable_dense, tile, 1);
-tile_table!(Portable, TileArgs, portable_depthwise, depthwise);
+tile_table!(Baseline, TileArgs, portable_dense, tile, 1);
+tile_table!(Baseline, TileArgs, portable_depthwise, depthwise);
 
 type Table = fn(usize, usize) -> Option<TileFn>;
 

@@ -352,7 +352,7 @@ unsafe fn outer_avx2<const RULE: u8>(t: &Tile) {
 
 unsafe fn outer_portable<const RULE: u8>(t: &Tile) {
     // SAFETY: as above; the portable set needs no features.
-    unsafe { outer::<crate::simd::Portable, RULE>(t) }
+    unsafe { outer::<crate::simd::Baseline, RULE>(t) }
 }
 
 /// The function that updates a parameter from the outer product of two vectors.

@@ -238,7 +238,7 @@ unsafe fn portable<
     t: &Tile,
 ) {
     // SAFETY: as above; the portable set needs no features.
-    unsafe { tile::<crate::simd::Portable, C, MR, NV, T, L>(t) }
+    unsafe { tile::<crate::simd::Baseline, C, MR, NV, T, L>(t) }
 }
 
 /// The tiles of one instruction set for one form of A: `shape[width][rows - 1]` with widths two

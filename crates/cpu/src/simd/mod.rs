@@ -10,13 +10,26 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+// Compiled for x86-64 in tests, which compare `sse2` with it.
+#[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod sse2;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+#[cfg(any(test, not(target_arch = "x86_64")))]
 pub use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use sse2::below;
+
+/// The set of the machines that have no other: numbers one by one, or as the vectors of every x86-64.
+#[cfg(not(target_arch = "x86_64"))]
+pub use portable::Portable as Baseline;
+#[cfg(target_arch = "x86_64")]
+pub use sse2::Sse2 as Baseline;
 
 /// f32 vectors of an instruction set.
 pub trait Simd: Copy + Send + Sync + 'static {
@@ -162,7 +175,7 @@ macro_rules! kernel {
             #[allow(clippy::too_many_arguments)]
             unsafe fn portable($($arg: $ty),*) $(-> $ret)? {
                 // SAFETY: as above; the portable set needs no features.
-                unsafe { $generic::<$crate::simd::Portable>($($arg),*) }
+                unsafe { $generic::<$crate::simd::Baseline>($($arg),*) }
             }
             match isa {
                 #[cfg(target_arch = "x86_64")]

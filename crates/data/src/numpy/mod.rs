@@ -1,13 +1,12 @@
 //! Arrays that NumPy saved: `.npy` files, and `.npz` archives of several.
 
+mod archive;
 mod npy;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +15,7 @@ use crate::images::Subset;
 use crate::memory::{Features, Labels};
 use crate::source::open;
 use crate::{Error, MemoryDataset, Normalize, Result};
+use archive::Archive;
 use npy::{Array, Values};
 
 /// `data = { numpy = { path = "mnist.npz", x = "x_train", y = "y_train" } }`, or `.npy` files as `x`
@@ -227,7 +227,9 @@ impl NumpySpec {
         };
         let array = match &place.array {
             None => npy::read(open(&place.path)?.as_mut(), self.limit),
-            Some(_) => from_archive(&place.path, name, self.limit)?,
+            Some(_) => {
+                Archive::open(&place.path)?.read(name, |file| npy::read(file, self.limit))?
+            }
         };
         let array = array.map_err(|what| place.error(what))?;
         if array.dims[0] == 0 {
@@ -287,37 +289,10 @@ impl Place {
     }
 }
 
-fn archive(path: &Path) -> Result<zip::ZipArchive<BufReader<File>>> {
-    let file = File::open(path).map_err(|e| Error::read(path, e))?;
-    zip::ZipArchive::new(BufReader::new(file))
-        .map_err(|e| Error::format(path, format!("is no .npz archive, or a part of one: {e}")))
-}
-
-fn from_archive(path: &Path, name: &str, limit: Option<usize>) -> Result<Result<Array, String>> {
-    let mut archive = archive(path)?;
-    let member = format!("{name}.npy");
-    if archive.index_for_name(&member).is_none() {
-        let arrays = names(&archive).join(", ");
-        return Err(Error::format(path, format!("has no array {name}; it has {arrays}")));
-    }
-    match archive.by_name(&member) {
-        Ok(mut file) => Ok(npy::read(&mut file, limit)),
-        Err(e) => Err(Error::format(path, format!("array {name} cannot be read: {e}"))),
-    }
-}
-
-fn names(archive: &zip::ZipArchive<BufReader<File>>) -> Vec<String> {
-    let files = archive.file_names().filter_map(|name| name.ok());
-    let mut names: Vec<String> =
-        files.filter_map(|name| Some(name.strip_suffix(".npy")?.to_owned())).collect();
-    names.sort();
-    names
-}
-
 /// The names of the arrays in an archive, in the order of the alphabet.
 ///
 /// # Errors
 /// If the file is no archive.
 pub fn arrays(path: &Path) -> Result<Vec<String>> {
-    Ok(names(&archive(path)?))
+    Ok(Archive::open(path)?.names())
 }

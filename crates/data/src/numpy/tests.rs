@@ -80,6 +80,25 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
+fn damaged_archives_are_errors() {
+    let good = std::fs::read(folder().join("arrays.npz")).unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let error = |bytes: &[u8]| {
+        std::fs::write(temporary.path().join("arrays.npz"), bytes).unwrap();
+        let opened = spec("x", None).open(&|name| temporary.path().join(name), None);
+        opened.unwrap_err().to_string()
+    };
+    let member = good.windows(5).position(|w| w == b"x.npy").unwrap();
+    let start = good[member..].windows(6).position(|w| w == b"\x93NUMPY").unwrap();
+    let mut one_value = good.clone();
+    // After the header of 128 bytes.
+    one_value[member + start + 130] ^= 1;
+    assert!(error(&one_value).contains("hecksum"), "{}", error(&one_value));
+    assert!(error(&good[..good.len() / 2]).contains("is no .npz archive, or a part of one"));
+    assert!(error(b"").contains("is no .npz archive, or a part of one"));
+}
+
+#[test]
 fn classes_that_are_not_numbered_from_0() {
     let place = || Place { path: "y.npy".into(), array: None };
     let numbers = |values: &[i64], like: Option<&[String]>| {

@@ -206,7 +206,7 @@ pub fn name_of(spec: &DetectorSpec) -> &'static str {
 }
 
 /// `"adwin"` is `{ adwin = {} }`.
-fn from_name<T: DeserializeOwned, E: serde::de::Error>(name: &str) -> Result<T, E> {
+fn from_name<T: DeserializeOwned>(name: &str) -> Result<T, serde::de::value::Error> {
     let table = std::iter::once((name.to_owned(), BTreeMap::<String, String>::new()));
     T::deserialize(MapAccessDeserializer::new(MapDeserializer::new(table)))
 }
@@ -225,7 +225,7 @@ impl<'de> Visitor<'de> for Named<Watch> {
         match name {
             "none" => Ok(Watch::None {}),
             "adwin" => Ok(Watch::Default {}),
-            name => from_name(name),
+            name => from_name(name).map_err(E::custom),
         }
     }
 
@@ -242,7 +242,7 @@ impl<'de> Visitor<'de> for Named<Vec<Action>> {
     }
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Vec<Action>, E> {
-        Ok(vec![from_name(name)?])
+        Ok(vec![from_name(name).map_err(E::custom)?])
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Action>, A::Error> {
@@ -280,7 +280,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<DriftSpec, String> {
-        toml_edit::de::from_str(text).map_err(|e| e.message().to_string())
+        let document: toml_edit::DocumentMut = text.parse().unwrap();
+        crate::reader::read(document.as_item()).map_err(|e| e.to_string())
     }
 
     #[test]
