@@ -41,7 +41,7 @@ pub use tidemill_nn as nn;
 pub use tidemill_page as page;
 
 pub use average::Average;
-pub use engine::{Engine, EngineError, EngineSpec, State, StateTensor};
+pub use engine::{Continued, Decoding, Engine, EngineError, EngineSpec, Next, State, StateTensor};
 pub use error::{Error, Result};
 pub use folder::{Existing, RunFolder};
 pub use session::Session;

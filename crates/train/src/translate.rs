@@ -1,7 +1,8 @@
 //! Texts that a model makes of other texts, by beam search.
 //!
 //! A step asks the model what comes after each of the hypotheses of all sentences. They are rows of one batch, whose number is the
-//! beam times a power of two, so that few plans are compiled.
+//! beam times a power of two, so that few plans are compiled. Where the model's layers allow it, keys and values of earlier tokens
+//! are kept between the steps ([`Engine::start_texts`]); else the whole texts are computed each time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tidemill_engine::data::tokens::{Special, Tokenizer};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::{Batch, Signature};
+use tidemill_engine::{Continued, Decoding};
 
 use crate::Trained;
 use crate::trained::check_exist;
@@ -134,12 +136,22 @@ struct Sentence {
     /// Its place in what was given.
     place: usize,
     source: Vec<i32>,
-    /// The beginnings, each with its log-probability; the best first.
-    alive: Vec<(Vec<i32>, f64)>,
+    /// The beginnings; the best first.
+    alive: Vec<Alive>,
     /// Whole texts with their scores.
     ended: Vec<(Vec<i32>, f64)>,
     /// The most tokens that are written.
     most: usize,
+}
+
+/// The beginning of a text.
+#[derive(Clone, Debug)]
+struct Alive {
+    ids: Vec<i32>,
+    /// Its log-probability.
+    log: f64,
+    /// Which of the beginnings before it continues.
+    from: usize,
 }
 
 impl Trained {
@@ -173,17 +185,18 @@ impl Trained {
         }
         // Sentences of like length end at about the same time, and need little padding.
         sources.sort_by_key(|(place, source)| (source.len(), *place));
+        let mut decoding = Decoding::default();
         for part in sources.chunks(SENTENCES) {
             let sentence = |(place, source): &(usize, Vec<i32>)| Sentence {
                 place: *place,
                 // As long as twice the source and some more: a model that knows little never ends.
                 most: (2 * source.len() + 10).max(start.len() + 1).min(lengths[1]),
                 source: source.clone(),
-                alive: vec![(start.clone(), 0.0)],
+                alive: vec![Alive { ids: start.clone(), log: 0.0, from: 0 }],
                 ended: Vec::new(),
             };
             let mut sentences: Vec<Sentence> = part.iter().map(sentence).collect();
-            search(self.engine_mut(), &mut sentences, beam, end)?;
+            search(self.engine_mut(), &mut decoding, &mut sentences, beam, end)?;
             for sentence in sentences {
                 let place = sentence.place;
                 found[place].hypotheses = in_words(sentence, &tokenizer);
@@ -262,10 +275,56 @@ fn in_words(mut sentence: Sentence, tokenizer: &Tokenizer) -> Vec<Hypothesis> {
 }
 
 /// Searches all sentences at once until each has as many whole texts as the beam is wide, or may not get longer.
-fn search(engine: &mut Engine, sentences: &mut [Sentence], beam: &Beam, end: i32) -> Result<()> {
+fn search(
+    engine: &mut Engine,
+    decoding: &mut Decoding,
+    sentences: &mut [Sentence],
+    beam: &Beam,
+    end: i32,
+) -> Result<()> {
+    if !engine.decodes() {
+        return search_whole(engine, sentences, beam, end);
+    }
     let inputs = engine.signature().inputs().to_vec();
     let mut batch = Batch::new(Arc::new(Signature::new(inputs, None)));
-    let wrong = |e: tidemill_engine::fields::FieldError| Error::Run(e.to_string());
+    batch.resize(sentences.len().next_power_of_two());
+    for (i, sentence) in sentences.iter().enumerate() {
+        fill(&mut batch, i, &sentence.source, &sentence.alive[0].ids)?;
+    }
+    batch.pad();
+    let mut open: Vec<&mut Sentence> = sentences.iter_mut().collect();
+    let mut next = engine.start_texts(decoding, &batch, open.len(), beam.width)?;
+    loop {
+        let mut continued = Vec::with_capacity(open.len());
+        let mut still = Vec::with_capacity(open.len());
+        for (place, sentence) in open.into_iter().enumerate() {
+            let rows: Vec<&[f32]> =
+                (0..sentence.alive.len()).map(|row| next.row(place, row)).collect();
+            sentence.advance(&rows, beam, end);
+            if !sentence.alive.is_empty() {
+                let last = |text: &Alive| (text.from, text.ids[text.ids.len() - 1]);
+                let rows = sentence.alive.iter().map(last).collect();
+                continued.push(Continued { sample: place, rows });
+                still.push(sentence);
+            }
+        }
+        if still.is_empty() {
+            return Ok(());
+        }
+        open = still;
+        next = engine.continue_texts(decoding, &continued)?;
+    }
+}
+
+/// The same, of a model that is asked of whole texts.
+fn search_whole(
+    engine: &mut Engine,
+    sentences: &mut [Sentence],
+    beam: &Beam,
+    end: i32,
+) -> Result<()> {
+    let inputs = engine.signature().inputs().to_vec();
+    let mut batch = Batch::new(Arc::new(Signature::new(inputs, None)));
     loop {
         let mut open: Vec<&mut Sentence> =
             sentences.iter_mut().filter(|sentence| !sentence.alive.is_empty()).collect();
@@ -276,12 +335,9 @@ fn search(engine: &mut Engine, sentences: &mut [Sentence], beam: &Beam, end: i32
         batch.truncate(0);
         batch.resize(rows);
         let hypotheses =
-            open.iter().flat_map(|s| s.alive.iter().map(|(target, _)| (&s.source, target)));
+            open.iter().flat_map(|s| s.alive.iter().map(|text| (&s.source, &text.ids)));
         for (i, (source, target)) in hypotheses.enumerate() {
-            let mut row = batch.row_mut(i);
-            row.set_ids(0, source).map_err(wrong)?;
-            row.set_ids(1, target).map_err(wrong)?;
-            row.set_weight(1.0);
+            fill(&mut batch, i, source, target)?;
         }
         batch.pad();
         let log = engine.next(&batch)?;
@@ -294,12 +350,22 @@ fn search(engine: &mut Engine, sentences: &mut [Sentence], beam: &Beam, end: i32
     }
 }
 
+/// Row `i` of a batch: a source and the beginning of its target.
+fn fill(batch: &mut Batch, i: usize, source: &[i32], target: &[i32]) -> Result<()> {
+    let wrong = |e: tidemill_engine::fields::FieldError| Error::Run(e.to_string());
+    let mut row = batch.row_mut(i);
+    row.set_ids(0, source).map_err(wrong)?;
+    row.set_ids(1, target).map_err(wrong)?;
+    row.set_weight(1.0);
+    Ok(())
+}
+
 impl Sentence {
     /// Continues each beginning by each token, and keeps the best.
     fn advance(&mut self, rows: &[&[f32]], beam: &Beam, end: i32) {
         let mut next: Vec<(f64, usize, i32)> = Vec::new();
         for (from, row) in rows.iter().enumerate() {
-            let before = self.alive[from].1;
+            let before = self.alive[from].log;
             for token in best(row, 2 * beam.width) {
                 next.push((before + f64::from(row[token]), from, token as i32));
             }
@@ -307,25 +373,25 @@ impl Sentence {
         next.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
         let mut alive = Vec::with_capacity(beam.width);
         for (place, (log, from, token)) in next.into_iter().enumerate() {
-            let ids = &self.alive[from].0;
+            let ids = &self.alive[from].ids;
             if token == end {
                 // One that would not be kept alive is not among the best.
                 if place < beam.width {
                     self.ended.push((ids.clone(), beam.penalty.score(log, ids.len())));
                 }
             } else if alive.len() < beam.width {
-                alive.push(([ids.as_slice(), &[token]].concat(), log));
+                alive.push(Alive { ids: [ids.as_slice(), &[token]].concat(), log, from });
             }
         }
         self.alive = alive;
-        let length = self.alive.first().map_or(0, |(ids, _)| ids.len());
+        let length = self.alive.first().map_or(0, |text| text.ids.len());
         if self.ended.len() >= beam.width || length >= self.most {
             let rest = std::mem::take(&mut self.alive);
             // Nothing has ended: the beginnings are all there is.
             if self.ended.is_empty() {
-                let score = |(ids, log): (Vec<i32>, f64)| {
-                    let score = beam.penalty.score(log, ids.len());
-                    (ids, score)
+                let score = |text: Alive| {
+                    let score = beam.penalty.score(text.log, text.ids.len());
+                    (text.ids, score)
                 };
                 self.ended = rest.into_iter().map(score).collect();
             }
@@ -381,7 +447,7 @@ mod tests {
             let mut s = Sentence {
                 place: 0,
                 source: vec![],
-                alive: vec![(vec![], 0.0)],
+                alive: vec![Alive { ids: vec![], log: 0.0, from: 0 }],
                 ended: vec![],
                 most: 9,
             };
@@ -390,8 +456,8 @@ mod tests {
                 let rows: Vec<[f32; 3]> = s
                     .alive
                     .iter()
-                    .map(|(ids, _)| {
-                        log(if ids[0] == a { [0.3, 0.3, 0.4] } else { [0.05, 0.05, 0.9] })
+                    .map(|text| {
+                        log(if text.ids[0] == a { [0.3, 0.3, 0.4] } else { [0.05, 0.05, 0.9] })
                     })
                     .collect();
                 let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
