@@ -90,7 +90,9 @@ impl Trained {
         }
         let mut spec = engine_spec(&file, threads);
         // No step of training is taken, so that its memory need not be that of a large batch.
-        spec.batch_size = spec.batch_size.min(MOST_ROWS);
+        // Sequences come in plans of their own, and a batch of them at their longest is large.
+        let sequences = spec.model.signature().inputs().iter().any(|f| f.time().is_some());
+        spec.batch_size = spec.batch_size.min(if sequences { 2 } else { MOST_ROWS });
         let mut engine = Engine::compile(spec)?;
         checkpoint.load_into(&mut engine)?;
         let averaged = Average::is_in(&checkpoint);
