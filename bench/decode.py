@@ -108,6 +108,7 @@ def convert(run, checkpoint, vocabulary, special, to):
     spec.config.eos_token, spec.config.unk_token = str(special["end"]), str(special["unknown"])
     spec.config.add_source_eos = spec.config.add_source_bos = False
     spec.validate()
+    to.mkdir()
     spec.save(str(to))
     return form.get("length", 128)
 
@@ -225,6 +226,8 @@ def main():
     for batch in (32, 1):
         for name in ("tidemill", "ctranslate2"):
             mine = [r for r in results["rounds"] if r["batch"] == batch and r["program"] == name]
+            if not mine:
+                continue
             best = min(mine, key=lambda r: r["ms"])
             cpu = min(r["cpu_ms"] for r in mine)
             print(f"best of {len(mine)}: batch {batch:2} {name:12} {best['sentences_per_second']:7.1f} sentences/s, "

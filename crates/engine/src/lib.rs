@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - [`engine`]: the model compiled into a training step; `bind` brings batches into its form
+//! - [`beam`]: texts that a model makes of others, searched for
 //! - [`training`]: the loop over the steps of batch training, with its callbacks
 //! - [`metrics`]: what is measured, from the logits of the steps
 //! - [`prequential`]: what is measured on a stream, each event before learning from it
@@ -20,6 +21,7 @@
 
 mod aside;
 mod average;
+pub mod beam;
 mod bind;
 pub mod checkpoint;
 pub mod engine;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tidemill_engine::beam::{Beam, Search};
 use tidemill_engine::data::Batch;
 use tidemill_engine::fields::Signature;
 use tidemill_engine::nn::{LossSpec, Model, OptimizerSpec};
@@ -184,6 +185,31 @@ fn neither_other_texts_nor_threads_change_a_bit() {
                 assert!(bits(&by_threads[i]) == bits(&together[i]), "{model} {width} {i}: threads");
             }
         }
+    }
+}
+
+/// One sentence at a time is all at once; the same memory is used again.
+#[test]
+fn a_search_is_the_same_alone() {
+    for model in [OTHER, LAYERS] {
+        let samples = samples();
+        let sources: Vec<&[i32]> = samples.iter().map(|s| &s.source[..]).collect();
+        let beam = Beam { width: 3, ..Beam::default() };
+        let search = Search { start: &[1, 4], end: 2, beam: &beam };
+        let mut engine = engine(model, 2);
+        let mut decoding = Decoding::default();
+        let together = engine.search(&mut decoding, &sources, &search).unwrap();
+        for (source, together) in sources.iter().zip(&together) {
+            let alone = engine.search(&mut decoding, &[source], &search).unwrap();
+            assert_eq!(&alone[0], together, "{model}");
+            assert!(!together.is_empty() && together.len() <= 2 * 3);
+            assert!(together.iter().all(|text| text.ids.starts_with(&[1, 4])));
+            assert!(together.windows(2).all(|pair| pair[0].score >= pair[1].score));
+        }
+        assert!(engine.search(&mut decoding, &[], &search).unwrap().is_empty());
+        let search = Search { start: &[], ..search };
+        let error = engine.search(&mut decoding, &sources, &search).unwrap_err().to_string();
+        assert!(error.contains("at least one token"), "{error}");
     }
 }
 
