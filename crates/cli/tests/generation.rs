@@ -164,6 +164,18 @@ fn texts_become_others() {
     assert_eq!(lines[0]["translations"].as_array().unwrap().len(), 2);
     assert_eq!(lines[1]["translations"], serde_json::json!([]));
     assert_eq!(lines[2]["translations"][0]["text"], "drei vier Katze sieht Hund");
+    // To the last bit of a score, by any number of threads.
+    let ask = |rest: &[&str]| {
+        run(
+            folder,
+            &[&["predict", "a", "--json", "--n-best", "3", "--prefix", "zwei"], rest].concat(),
+        )
+    };
+    let together = ask(&["--data", "test.en", "--threads", "1"]);
+    let test = std::fs::read_to_string(folder.join("test.en")).unwrap();
+    for (line, together) in test.lines().zip(together.lines()).step_by(9) {
+        assert_eq!(ask(&["--text", line, "--threads", "3"]).trim_end(), together);
+    }
     // A text that is longer than the model reads is counted.
     std::fs::write(folder.join("long.txt"), "one\n".to_owned() + &"two ".repeat(500)).unwrap();
     let long =

@@ -1,6 +1,6 @@
 //! Turns a plan's kernel descriptions into kernels, and says where each argument goes.
 
-use crate::attention::{Attention, AttentionGrad};
+use crate::attention::{Attention, AttentionGrad, CachedAttention};
 use crate::call::Call;
 use crate::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
 use crate::conv::{ConvForward, ConvGradInput, ConvGradWeight, ConvShape, ReduceUpdate};
@@ -54,13 +54,20 @@ pub struct Compiled {
 /// The planner's view of the CPU; keeps what it was asked about, compiled.
 pub struct CpuTarget {
     isa: Isa,
+    by_row: bool,
     compiled: Vec<Compiled>,
 }
 
 impl CpuTarget {
     /// For kernels of an instruction set.
     pub fn new(isa: Isa) -> CpuTarget {
-        CpuTarget { isa, compiled: Vec::new() }
+        CpuTarget { isa, by_row: false, compiled: Vec::new() }
+    }
+
+    /// With [`tidemill_plan::Options::by_row`].
+    #[must_use]
+    pub fn by_row(self, by_row: bool) -> CpuTarget {
+        CpuTarget { by_row, ..self }
     }
 
     /// The plan's calls, compiled.
@@ -71,7 +78,7 @@ impl CpuTarget {
 
 impl Target for CpuTarget {
     fn method(&mut self, spec: &KernelSpec) -> Method {
-        let compiled = compile(self.isa, spec);
+        let compiled = compile(self.isa, spec, self.by_row);
         let method = compiled.method.clone();
         self.compiled.push(compiled);
         method
@@ -119,12 +126,12 @@ impl Next {
     }
 }
 
-/// Compiles one kernel call.
-pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
+/// Compiles one kernel call; `by_row`: see [`tidemill_plan::Options`].
+pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
     match spec {
         KernelSpec::Gemm(g, epilogue, update) => {
             let mut desc = GemmDesc::new(g.m, g.n, g.k, g.transpose_a, g.transpose_b);
-            desc.batch = g.batch;
+            (desc.batch, desc.by_row) = (g.batch, by_row);
             if g.shared_a {
                 desc.batch_strides[0] = 0;
             }
@@ -247,6 +254,9 @@ pub fn compile(isa: Isa, spec: &KernelSpec) -> Compiled {
             let (inputs, outputs) = if within { (4, 1) } else { (6, 2) };
             let key = usize::from(shape.heads.dropout > 0.0);
             ordered(AttentionGrad::new(isa, shape, within), inputs + key + outputs)
+        }
+        &KernelSpec::CachedAttention(shape, rows) => {
+            ordered(CachedAttention::new(isa, shape, rows), 5)
         }
         KernelSpec::Reduce { reduction, shape, axes } => {
             in_order(Reduce::call(isa, *reduction, shape, axes), 2)

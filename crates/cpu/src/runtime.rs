@@ -40,7 +40,7 @@ pub struct Prepared {
 impl Prepared {
     /// Compiles a graph for the machine's instructions.
     pub fn new(isa: Isa, graph: &Graph, options: Options) -> Prepared {
-        let mut target = CpuTarget::new(isa);
+        let mut target = CpuTarget::new(isa).by_row(options.by_row);
         let plan = Plan::new(graph, &mut target, options);
         Prepared { program: Program::new(plan, target.compiled()) }
     }

@@ -284,7 +284,8 @@ fn check(case: &Case<'_>, exhaustive: bool) {
         }
         let threads = fast(case, isa, 3, Options::default());
         assert!(fused == threads, "{} {isa:?}: 3 threads give other bits than 1", case.name);
-        let plain = fast(case, isa, 2, Options { fuse: false, in_place: false, gated: false });
+        let plain =
+            fast(case, isa, 2, Options { fuse: false, in_place: false, ..Options::default() });
         close(&format!("{} {isa:?} unfused", case.name), &expected, &plain);
     }
 }

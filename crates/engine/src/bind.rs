@@ -57,6 +57,11 @@ impl Reads {
         Reads { signature, vocabulary, num_outputs, width, classes }
     }
 
+    /// Ids of a field must be below this.
+    pub(crate) fn vocabulary(&self, field: usize) -> usize {
+        self.vocabulary[field].unwrap_or(usize::MAX)
+    }
+
     /// Where the inputs of a plan come from.
     pub(crate) fn sources(&self, inputs: &[Slot]) -> Result<Vec<Source>, EngineError> {
         let fields = self.signature.fields();
@@ -73,7 +78,9 @@ impl Reads {
                 (.., "weights") => Ok(Source::Weights),
                 (.., "key") => Ok(Source::Key),
                 (.., "hyper") => Ok(Source::Hyper),
-                _ => Err(EngineError(format!("no value is known for the input {name}"))),
+                _ => StepInput::of(name)
+                    .map(Source::Step)
+                    .ok_or_else(|| EngineError(format!("no value is known for the input {name}"))),
             }
         };
         inputs.iter().map(source).collect()
@@ -104,6 +111,37 @@ pub(crate) enum Source {
     Weights,
     Key,
     Hyper,
+    /// What is kept between the steps that write a text.
+    Step(StepInput),
+}
+
+/// An input of a step that writes a token, see [`tidemill_nn::step_graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StepInput {
+    /// Keys and values of earlier positions, of that attention layer.
+    Cached(usize),
+    /// Keys and values of another sequence.
+    Memory(usize),
+    /// Where the earlier positions of each row are.
+    Table,
+    /// How many there are.
+    Lengths,
+    /// Where the new tokens are in their texts.
+    Positions,
+}
+
+impl StepInput {
+    fn of(name: &str) -> Option<StepInput> {
+        let numbered = |prefix: &str| name.strip_prefix(prefix)?.parse().ok();
+        match name.rsplit_once('.')?.1 {
+            "table" => Some(StepInput::Table),
+            "cached" => Some(StepInput::Lengths),
+            "positions" => Some(StepInput::Positions),
+            _ => numbered("cached.")
+                .map(StepInput::Cached)
+                .or_else(|| numbered("memory.").map(StepInput::Memory)),
+        }
+    }
 }
 
 /// Which columns of a batch are the engine's fields; looked up once for each signature.
@@ -164,7 +202,7 @@ impl Binding {
         Binding { signature: batch.clone(), columns }
     }
 
-    fn column<'b>(&self, field: usize, batch: &'b Batch) -> Option<&'b Column> {
+    pub(crate) fn column<'b>(&self, field: usize, batch: &'b Batch) -> Option<&'b Column> {
         batch.columns.get((*self.columns.get(field)?)?)
     }
 
@@ -271,6 +309,8 @@ impl Converted {
             Source::Weights => Input::F32(&given.batch.weights),
             Source::Key => Input::I32(given.key),
             Source::Hyper => Input::F32(given.hyper),
+            // not of a batch: a step has inputs of its own
+            Source::Step(_) => Input::F32(&[]),
         };
         // Pushed one by one: that stays inline, and each step does it.
         let mut inputs = SmallVec::new();

@@ -8,9 +8,11 @@
 //! - `slots`: single tensors of the state, and the optimizer's slots begun again
 //! - `explain`: the plan as text; `check`: what is wrong with a batch
 //! - `shared`: predicting by several threads at once
+//! - `decode`: texts written token by token
 
 mod check;
 mod compile;
+mod decode;
 mod explain;
 mod shared;
 mod slots;
@@ -24,6 +26,7 @@ use tidemill_graph::{Rule, hyper};
 use tidemill_nn::{Custom, CustomMetric, Extent, LossSpec, ModelSpec, OptimizerSpec, hyper_values};
 use tidemill_plan::Plan;
 
+pub use decode::{Continued, Decoding, Next};
 pub use state::{State, StateTensor};
 
 use crate::bind::{Binding, Converted, Given, Reads, Source};
@@ -91,6 +94,10 @@ enum Purpose {
     Predict,
     /// What comes after each sample's last position.
     Next,
+    /// The same, with what later steps need to know of all positions.
+    Start,
+    /// One more position of each row, with room for so many earlier ones.
+    Step(usize),
 }
 
 #[derive(Clone)]
@@ -136,6 +143,8 @@ pub struct Engine {
     learn: Purpose,
     /// What predicts from a shared reference.
     readers: Readers,
+    /// The field that the model writes token by token, once that is known.
+    written: Option<Option<usize>>,
     /// What it may take.
     budget: Budget,
 }

@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - [`engine`]: the model compiled into a training step; `bind` brings batches into its form
+//! - [`beam`]: sequences that a model makes of others, searched for; [`translate`]: as texts
 //! - [`training`]: the loop over the steps of batch training, with its callbacks
 //! - [`metrics`]: what is measured, from the logits of the steps
 //! - [`prequential`]: what is measured on a stream, each event before learning from it
@@ -20,6 +21,7 @@
 
 mod aside;
 mod average;
+pub mod beam;
 mod bind;
 pub mod checkpoint;
 pub mod engine;
@@ -33,6 +35,7 @@ pub mod report;
 pub mod session;
 pub mod summary;
 pub mod training;
+pub mod translate;
 
 pub use tidemill_data as data;
 pub use tidemill_fields as fields;
@@ -41,7 +44,7 @@ pub use tidemill_nn as nn;
 pub use tidemill_page as page;
 
 pub use average::Average;
-pub use engine::{Engine, EngineError, EngineSpec, State, StateTensor};
+pub use engine::{Continued, Decoding, Engine, EngineError, EngineSpec, Next, State, StateTensor};
 pub use error::{Error, Result};
 pub use folder::{Existing, RunFolder};
 pub use session::Session;

@@ -6,9 +6,7 @@ use crate::initializers::{Fans, Initializer};
 use crate::layer::LayerSpec;
 use crate::loss_ops::top_level_input;
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{
-    Attention, Binary, DType, GraphError, Heads, Layout, MatMul, TensorId, Unary,
-};
+use tidemill_graph::{Attention, Binary, DType, GraphError, Heads, MatMul, TensorId, Unary};
 
 /// Options of an attention layer. Multi-head attention over a sequence `[batch, time, units]`, whose output has the same
 /// units. Its parameters are the kernels and biases of `qkv` (queries, keys and values side by side, each head after the
@@ -172,22 +170,35 @@ impl Builder<'_> {
             bias: spec.bias,
         };
         let lengths = self.lengths(mask);
-        let (op, mut inputs) = match &spec.over {
+        let y = match &spec.over {
             None => {
                 let qkv = self.project(at.x, &projection("qkv", spec.heads + 2 * keys))?;
-                (Attention::Within(heads), vec![qkv, lengths])
+                match self.decoded_within(qkv, heads, at)? {
+                    Some(y) => y,
+                    None => {
+                        let inputs: Vec<TensorId> = [qkv, lengths].into_iter().chain(key).collect();
+                        self.graph.apply(Attention::Within(heads), &inputs)?
+                    }
+                }
             }
             Some(name) => {
                 let other = self.input(name)?;
                 let (mask, _) = self.sequence_dims(other)?;
                 let q = self.project(at.x, &projection("query", spec.heads))?;
-                let kv = self.project(other.x, &projection("key_value", 2 * keys))?;
+                let kv = match self.known_memory(other, 2 * keys * dim, at)? {
+                    Some(kv) => kv,
+                    None => {
+                        let kv = self.project(other.x, &projection("key_value", 2 * keys))?;
+                        self.keep_memory(kv, at);
+                        kv
+                    }
+                };
                 let of_keys = self.lengths(mask);
-                (Attention::Across(heads), vec![q, kv, lengths, of_keys])
+                let inputs = [q, kv, lengths, of_keys];
+                let inputs: Vec<TensorId> = inputs.into_iter().chain(key).collect();
+                self.graph.apply(Attention::Across(heads), &inputs)?
             }
         };
-        inputs.extend(key);
-        let y = self.graph.apply(op, &inputs)?;
         let output = Projection {
             name: "output",
             units,
@@ -208,7 +219,7 @@ impl Builder<'_> {
 
     pub(crate) fn positions(&mut self, spec: &PositionsSpec, at: At) -> Result<At, GraphError> {
         let (_, [_, time, units]) = self.sequence_dims(at)?;
-        if time > spec.length {
+        if time > spec.length && !self.is_step(at) {
             let length = spec.length;
             return Err(GraphError::new(format!(
                 "has {length} positions, and its input has up to {time}"
@@ -224,8 +235,7 @@ impl Builder<'_> {
             PositionKind::Sinusoidal => (self.graph.state("table", &shape), Start::Sinusoidal),
         };
         self.starts.push((table, start));
-        let first = Layout::Slice { start: vec![0, 0], size: vec![time, units] };
-        let rows = self.graph.apply(first, &[table])?;
+        let rows = self.rows_of_positions(table, at)?;
         let x = match spec.scale {
             1.0 => at.x,
             scale => {

@@ -3,6 +3,7 @@
 use crate::activation::Activation;
 use crate::attention::sinusoids;
 use crate::custom::CustomLayer;
+use crate::decode::Decode;
 use crate::error::ModelError;
 use crate::frozen;
 use crate::initializers::{Fans, Initializer};
@@ -107,7 +108,7 @@ impl ModelSpec {
         mode: Mode,
         watch: bool,
     ) -> Result<Built, GraphError> {
-        self.build_rows(graph, extent, mode, watch, Rows::All)
+        self.build_rows(graph, extent, mode, watch, Rows::All, None)
     }
 
     /// The output of each sample's last position alone, `[batch, ...]`.
@@ -116,7 +117,19 @@ impl ModelSpec {
         graph: &mut Graph,
         extent: &Extent,
     ) -> Result<TensorId, GraphError> {
-        let built = self.build_rows(graph, extent, Mode::Eval, false, Rows::Last)?;
+        let built = self.build_rows(graph, extent, Mode::Eval, false, Rows::Last, None)?;
+        Ok(built.output)
+    }
+
+    /// What comes next where a text is written token by token, see [`crate::decode`].
+    pub(crate) fn build_decoded(
+        &self,
+        graph: &mut Graph,
+        extent: &Extent,
+        decode: Decode,
+    ) -> Result<TensorId, GraphError> {
+        let rows = if decode.is_start() { Rows::Last } else { Rows::All };
+        let built = self.build_rows(graph, extent, Mode::Eval, false, rows, Some(decode))?;
         Ok(built.output)
     }
 
@@ -127,6 +140,7 @@ impl ModelSpec {
         mode: Mode,
         watch: bool,
         rows: Rows,
+        decode: Option<Decode>,
     ) -> Result<Built, GraphError> {
         self.validate().map_err(graph_error)?;
         let signature = self.signature();
@@ -150,6 +164,7 @@ impl ModelSpec {
             in_layer: true,
             frozen: self.frozen.clone(),
             inputs,
+            decode,
             ..Builder::bare(graph, mode)
         };
         // Ids are no numbers that an output could read.
@@ -287,6 +302,8 @@ pub struct Builder<'g> {
     inputs: Vec<(String, At)>,
     pub(crate) starts: Vec<(TensorId, Start)>,
     layers: Vec<LayerSummary>,
+    /// Set where a text is written token by token.
+    pub(crate) decode: Option<Decode>,
     /// What outputs can read: the features, and what the model's own dense layers give.
     depths: Vec<TensorId>,
 }
@@ -307,6 +324,7 @@ impl<'g> Builder<'g> {
             inputs: vec![],
             starts: vec![],
             layers: vec![],
+            decode: None,
             depths: vec![],
         }
     }
@@ -403,6 +421,7 @@ impl Builder<'_> {
 
     fn layer(&mut self, layer: &LayerSpec, at: At) -> Result<At, GraphError> {
         use LayerSpec::*;
+        self.check_decoded(layer, at)?;
         match layer {
             // What joins or repeats layers, and what ends or reads the positions of a sequence.
             Residual(spec) => self.residual(spec, at),

@@ -7,6 +7,7 @@
 //! - [`hidden`]: which layers have units that can be told apart.
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`task`]: what outputs mean, how wrong they are.
+//! - `decode`: texts written token by token, with what is kept of earlier positions.
 //! - [`training`]: all of them together as training, evaluation and inference graphs.
 //! - [`transformer`], [`bag`]: models that are given by a few numbers.
 //! - [`mod@check`]: what looks wrong before the first step.
@@ -19,6 +20,7 @@ pub mod build;
 mod builder;
 pub mod check;
 pub mod custom;
+mod decode;
 pub mod error;
 pub mod form;
 mod frozen;
@@ -47,6 +49,7 @@ pub use bag::BagSpec;
 pub use build::{Builder, InitialValue, LayerSummary, Mode};
 pub use check::{Facts, Finding, Labels, Severity, check};
 pub use custom::{Custom, CustomLayer, CustomLoss, CustomMetric};
+pub use decode::{start_graph, step_graph, written_field};
 pub use error::{ModelError, key_path};
 pub use hedge::HedgedDepth;
 pub use hidden::HiddenLayer;

@@ -201,6 +201,8 @@ pub enum KernelSpec {
     /// `(qkv, lengths, y, dy, key?) -> dqkv` of one sequence (the flag), or
     /// `(q, kv, lengths of q, lengths of kv, y, dy, key?) -> (dq, dkv)`
     AttentionGrad(AttentionShape, bool),
+    /// `(qkv, cache, table, lengths) -> y`; the cache has so many rows of each position.
+    CachedAttention(AttentionShape, usize),
     /// `(x) -> y`, general reduction of axes.
     Reduce {
         /// How.
@@ -322,6 +324,7 @@ impl KernelSpec {
             WeightedMeanOfStepsGrad(_) => "mean of steps grad",
             Attention(..) => "attention",
             AttentionGrad(..) => "attention grad",
+            CachedAttention(..) => "cached attention",
             Reduce { .. } => "reduce",
             ReduceMaxGrad { .. } => "reduce max grad",
             BroadcastTo { .. } => "broadcast",
@@ -363,6 +366,7 @@ impl KernelSpec {
             WeightedMeanOfSteps(s) | WeightedMeanOfStepsGrad(s) => 2 * s.batch * s.time * s.units,
             Attention(a, _) => 2 * a.products(),
             AttentionGrad(a, _) => 5 * a.products(),
+            CachedAttention(a, _) => 4 * a.batch * a.queries * a.heads.queries * a.dim * a.keys,
             Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),
             Optimize { len, .. } => 10 * len,
             SquaredNorm { len } => 2 * len,

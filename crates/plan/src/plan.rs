@@ -126,11 +126,14 @@ pub struct Options {
     pub in_place: bool,
     /// Keep a place between the losses and the updates at which a run can end ([`Plan::gate`]).
     pub gated: bool,
+    /// Whether the bits of a row of a product must not depend on how many rows it is computed with, so that what is
+    /// said of a sample is the same in any batch. Costs speed where rows are few.
+    pub by_row: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { fuse: true, in_place: true, gated: false }
+        Options { fuse: true, in_place: true, gated: false, by_row: false }
     }
 }
 

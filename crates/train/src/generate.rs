@@ -5,6 +5,7 @@ use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Batch;
 use tidemill_engine::nn::argmax;
+use tidemill_engine::{Continued, Decoding};
 
 use crate::Trained;
 
@@ -124,8 +125,10 @@ impl Trained {
         }
         each(prompt)?;
         let mut written = Written { start: ids.len(), shown: 0 };
+        let mut decoding = None;
         for place in 0..tokens as u64 {
-            let next = self.next_token(&ids, sampling, place)?;
+            let log = self.next_log(&ids, &mut decoding)?;
+            let next = sampling.choose(log, unit_at(sampling.seed, place)) as i32;
             if Some(next) == special.end {
                 break;
             }
@@ -135,19 +138,29 @@ impl Trained {
         written.show(&tokenizer, &ids, true, each)
     }
 
-    fn next_token(&mut self, ids: &[i32], sampling: &Sampling, place: u64) -> Result<i32> {
+    /// What comes next after a text, which is a token longer than at the call before, where there was one. Keys and values
+    /// of its tokens are kept as long as the model sees all of them; a window that moves gives each token another position.
+    fn next_log(&mut self, ids: &[i32], decoding: &mut Option<Decoding>) -> Result<&[f32]> {
         let engine = self.engine_mut();
-        let signature = engine.signature();
-        let inputs = signature.inputs().to_vec();
+        let inputs = engine.signature().inputs().to_vec();
         let most = inputs[0].time().unwrap_or(1);
+        if let (Some(kept), Some(&token)) = (decoding.as_mut(), ids.last())
+            && ids.len() <= most
+        {
+            let continued = [Continued { sample: 0, rows: vec![(0, token)] }];
+            return Ok(engine.continue_texts(kept, &continued)?.row(0, 0));
+        }
         let mut batch =
             Batch::new(std::sync::Arc::new(tidemill_engine::fields::Signature::new(inputs, None)));
         batch.resize(1);
         batch.weights[0] = 1.0;
         batch.row_mut(0).set_ids(0, &ids[ids.len().saturating_sub(most)..]).map_err(field_error)?;
         batch.pad();
-        let log = engine.next(&batch)?;
-        Ok(sampling.choose(log, unit_at(sampling.seed, place)) as i32)
+        if ids.len() < most && engine.decodes() {
+            let kept = decoding.insert(Decoding::default());
+            return Ok(engine.start_texts(kept, &batch, 1, 1)?.row(0, 0));
+        }
+        Ok(engine.next(&batch)?)
     }
 
     /// The tokenizer of a model that says what comes next.

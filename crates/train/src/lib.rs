@@ -26,7 +26,6 @@ pub mod watch;
 
 pub use batch::{Event, Progress, StoppedBy};
 pub use generate::Sampling;
-pub use resume::tokenizer_of;
 pub use run::{Outcome, RunOptions, train};
 pub use trained::{Prediction, Trained, Weights};
-pub use translate::{Beam, Hypothesis, LengthPenalty, Translation, translate};
+pub use translate::{Beam, Hypothesis, LengthPenalty, Translation};

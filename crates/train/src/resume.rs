@@ -26,17 +26,9 @@ pub(crate) fn known(
     }
     let checkpoints = Checkpoints::new(run, file.recipe.checkpoint.keep);
     let Some(checkpoint) = checkpoints.newest()?.0 else { return Ok((None, None)) };
-    let tokenizer = tokenizer_of(&checkpoint)?;
+    let tokenizer = checkpoint.tokenizer()?;
     let known = Some(checkpoint.meta.known).filter(|known| known.encoder.is_some());
     Ok((known, tokenizer))
-}
-
-/// The tokenizer that a checkpoint holds, if it holds one.
-pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Option<Arc<Tokenizer>>> {
-    let Some(kept) = &checkpoint.meta.tokenizer else { return Ok(None) };
-    let read = Tokenizer::from_json(kept.json());
-    let tokenizer = read.map_err(|e| checkpoint.misfit(&format!("its tokenizer: {e}")))?;
-    Ok(Some(Arc::new(tokenizer)))
 }
 
 /// The recipe of the run that is continued, as it is in its folder.

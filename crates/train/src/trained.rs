@@ -21,8 +21,6 @@ use tidemill_recipe::stream::Format;
 use tidemill_recipe::stream::features::Labels;
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
-use crate::resume::tokenizer_of;
-
 /// The batch that a model is compiled for which only predicts.
 const MOST_ROWS: usize = 1024;
 
@@ -85,12 +83,14 @@ impl Trained {
                 run.display()
             )));
         };
-        if let Some(tokenizer) = tokenizer_of(&checkpoint)? {
+        if let Some(tokenizer) = checkpoint.tokenizer()? {
             file.set_tokenizer(tokenizer)?;
         }
         let mut spec = engine_spec(&file, threads);
         // No step of training is taken, so that its memory need not be that of a large batch.
-        spec.batch_size = spec.batch_size.min(MOST_ROWS);
+        // Sequences come in plans of their own, and a batch of them at their longest is large.
+        let sequences = spec.model.signature().inputs().iter().any(|f| f.time().is_some());
+        spec.batch_size = spec.batch_size.min(if sequences { 2 } else { MOST_ROWS });
         let mut engine = Engine::compile(spec)?;
         checkpoint.load_into(&mut engine)?;
         let averaged = Average::is_in(&checkpoint);

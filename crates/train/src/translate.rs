@@ -1,92 +1,20 @@
-//! Texts that a model makes of other texts, by beam search.
-//!
-//! A step asks the model what comes after each of the hypotheses of all sentences. They are rows of one batch, whose number is the
-//! beam times a power of two, so that few plans are compiled.
+//! A run's model that makes texts of other texts: asked, and compared with what people wrote.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tidemill_engine::Decoding;
 use tidemill_engine::data::text::read_utf8;
+use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::data::tokens::score::{Bleu, Chrf, Rouge, ScoreError, Ter};
-use tidemill_engine::data::tokens::{Special, Tokenizer};
-use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::fields::{Batch, Signature};
+use tidemill_engine::translate::Texts;
+
+pub use tidemill_engine::beam::{Beam, LengthPenalty};
+pub use tidemill_engine::translate::{Hypothesis, Translation};
 
 use crate::Trained;
 use crate::trained::check_exist;
-
-/// Sentences that are worked on at once.
-const SENTENCES: usize = 32;
-
-/// How hypotheses of different lengths are compared: their log-probability is divided by this.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum LengthPenalty {
-    /// 1: short texts win.
-    None,
-    /// `length^alpha`, as fairseq (`--lenpen`) and Marian (`--normalize`).
-    Power(f64),
-    /// `((5 + length) / 6)^alpha` (Wu et al. 2016, GNMT).
-    Gnmt(f64),
-}
-
-impl LengthPenalty {
-    /// Reads `none`, `power=1.0`, `gnmt=0.6`.
-    ///
-    /// # Errors
-    /// Names what it cannot read.
-    pub fn parse(text: &str) -> Result<LengthPenalty> {
-        let wrong = || {
-            let what = "expected none, power=NUMBER or gnmt=NUMBER";
-            Error::Usage(format!("--length-penalty {text}: {what}"))
-        };
-        let number = |value: &str| {
-            let number: Option<f64> = value.parse().ok();
-            number.filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(wrong)
-        };
-        match text.split_once('=') {
-            None if text == "none" => Ok(LengthPenalty::None),
-            Some(("power", alpha)) => Ok(LengthPenalty::Power(number(alpha)?)),
-            Some(("gnmt", alpha)) => Ok(LengthPenalty::Gnmt(number(alpha)?)),
-            _ => Err(wrong()),
-        }
-    }
-
-    /// The score of a hypothesis of so many tokens, its end included.
-    fn score(self, log_probability: f64, length: usize) -> f64 {
-        match self {
-            LengthPenalty::None => log_probability,
-            LengthPenalty::Power(alpha) => log_probability / (length as f64).powf(alpha),
-            LengthPenalty::Gnmt(alpha) => {
-                log_probability / ((5.0 + length as f64) / 6.0).powf(alpha)
-            }
-        }
-    }
-}
-
-/// How a text is searched for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Beam {
-    /// Hypotheses that are kept; 1 takes the most probable token each time.
-    pub width: usize,
-    /// How texts of different lengths are compared.
-    pub penalty: LengthPenalty,
-}
-
-impl Default for Beam {
-    fn default() -> Beam {
-        Beam { width: 5, penalty: LengthPenalty::Power(1.0) }
-    }
-}
-
-/// A text that the model has made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hypothesis {
-    /// The text.
-    pub text: String,
-    /// Its log-probability under the length penalty.
-    pub score: f64,
-}
 
 /// How generated texts compare with those of people.
 #[derive(Clone, Debug)]
@@ -120,99 +48,9 @@ impl TextFigures {
     }
 }
 
-/// What the model makes of a text.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Translation {
-    /// The best first; none of a text that is empty.
-    pub hypotheses: Vec<Hypothesis>,
-    /// Whether the text has more tokens than the model reads, and its end was left out.
-    pub is_cut: bool,
-}
-
-/// One sentence being worked on.
-struct Sentence {
-    /// Its place in what was given.
-    place: usize,
-    source: Vec<i32>,
-    /// The beginnings, each with its log-probability; the best first.
-    alive: Vec<(Vec<i32>, f64)>,
-    /// Whole texts with their scores.
-    ended: Vec<(Vec<i32>, f64)>,
-    /// The most tokens that are written.
-    most: usize,
-}
-
-/// The texts that a model makes of others, the best first: as many of each as the beam is wide, or fewer. `prefix` is how each
-/// begins. The engine's weights are those of the moment.
-///
-/// # Errors
-/// If the model makes no texts of texts.
-pub fn translate(
-    engine: &mut Engine,
-    tokenizer: &Tokenizer,
-    texts: &[&str],
-    prefix: &str,
-    beam: &Beam,
-) -> Result<Vec<Translation>> {
-    let (begin, end) = ends(engine, tokenizer)?;
-    let lengths = lengths(engine);
-    let mut start = vec![begin];
-    tokenizer.encode(prefix, &mut start);
-    if start.len() >= lengths[1] {
-        return Err(Error::Usage("--prefix: is longer than the model writes".into()));
-    }
-    let mut found = vec![Translation::default(); texts.len()];
-    let mut sources = Vec::new();
-    for (place, text) in texts.iter().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
-        let mut source = Vec::new();
-        tokenizer.encode(text.trim(), &mut source);
-        found[place].is_cut = source.len() >= lengths[0];
-        source.truncate(lengths[0] - 1);
-        source.push(end);
-        sources.push((place, source));
-    }
-    // Sentences of like length end at about the same time, and need little padding.
-    sources.sort_by_key(|(place, source)| (source.len(), *place));
-    for part in sources.chunks(SENTENCES) {
-        let sentence = |(place, source): &(usize, Vec<i32>)| Sentence {
-            place: *place,
-            // As long as twice the source and some more: a model that knows little never ends.
-            most: (2 * source.len() + 10).max(start.len() + 1).min(lengths[1]),
-            source: source.clone(),
-            alive: vec![(start.clone(), 0.0)],
-            ended: Vec::new(),
-        };
-        let mut sentences: Vec<Sentence> = part.iter().map(sentence).collect();
-        search(engine, &mut sentences, beam, end)?;
-        for sentence in sentences {
-            let place = sentence.place;
-            found[place].hypotheses = in_words(sentence, tokenizer);
-        }
-    }
-    Ok(found)
-}
-
-/// The most tokens of what a model reads and writes.
-fn lengths(engine: &Engine) -> [usize; 2] {
-    let inputs = engine.signature().inputs();
-    let most = |i: usize| inputs.get(i).and_then(|field| field.time()).unwrap_or(2);
-    [most(0), most(1)]
-}
-
-/// The tokens that begin and end what a model writes.
-fn ends(engine: &Engine, tokenizer: &Tokenizer) -> Result<(i32, i32)> {
-    let inputs = engine.signature().inputs();
-    let names: Vec<&str> = inputs.iter().map(|field| field.name.as_str()).collect();
-    match tokenizer.special() {
-        Special { begin: Some(begin), end: Some(end), .. } if names == ["source", "target"] => {
-            Ok((begin, end))
-        }
-        _ => Err(Error::Usage("the model makes no texts of other texts".into())),
-    }
-}
-
 impl Trained {
-    /// As [`translate`], with this model.
+    /// The texts that the model makes of others, the best first: as many of each as the beam is wide, or fewer. `prefix` is how each
+    /// begins.
     ///
     /// # Errors
     /// If the model makes no texts of texts.
@@ -223,7 +61,8 @@ impl Trained {
         beam: &Beam,
     ) -> Result<Vec<Translation>> {
         let tokenizer = self.translator()?;
-        translate(self.engine_mut(), &tokenizer, texts, prefix, beam)
+        let mut decoding = Decoding::default();
+        self.engine_mut().translate(&mut decoding, &tokenizer, texts, prefix, beam)
     }
 
     /// What the model makes of the sources in `data` (the file of sources and that of targets; the recipe's validation data
@@ -268,159 +107,8 @@ impl Trained {
     }
 
     fn translator(&self) -> Result<Arc<Tokenizer>> {
-        match self.file.tokenizer() {
-            Some(tokenizer) => ends(self.engine(), tokenizer).map(|_| tokenizer.clone()),
-            None => Err(Error::Usage("the model makes no texts of other texts".into())),
-        }
-    }
-}
-
-/// The hypotheses of a sentence, the best first.
-fn in_words(mut sentence: Sentence, tokenizer: &Tokenizer) -> Vec<Hypothesis> {
-    sentence.ended.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let ended = sentence.ended.into_iter();
-    ended.map(|(ids, score)| Hypothesis { text: tokenizer.decode(&ids), score }).collect()
-}
-
-/// Searches all sentences at once until each has as many whole texts as the beam is wide, or may not get longer.
-fn search(engine: &mut Engine, sentences: &mut [Sentence], beam: &Beam, end: i32) -> Result<()> {
-    let inputs = engine.signature().inputs().to_vec();
-    let mut batch = Batch::new(Arc::new(Signature::new(inputs, None)));
-    let wrong = |e: tidemill_engine::fields::FieldError| Error::Run(e.to_string());
-    loop {
-        let mut open: Vec<&mut Sentence> =
-            sentences.iter_mut().filter(|sentence| !sentence.alive.is_empty()).collect();
-        if open.is_empty() {
-            return Ok(());
-        }
-        let rows = open.len().next_power_of_two() * beam.width;
-        batch.truncate(0);
-        batch.resize(rows);
-        let hypotheses =
-            open.iter().flat_map(|s| s.alive.iter().map(|(target, _)| (&s.source, target)));
-        for (i, (source, target)) in hypotheses.enumerate() {
-            let mut row = batch.row_mut(i);
-            row.set_ids(0, source).map_err(wrong)?;
-            row.set_ids(1, target).map_err(wrong)?;
-            row.set_weight(1.0);
-        }
-        batch.pad();
-        let log = engine.next(&batch)?;
-        let tokens = log.len() / rows.max(1);
-        let mut rest = log.chunks(tokens.max(1));
-        for sentence in &mut open {
-            let rows: Vec<&[f32]> = rest.by_ref().take(sentence.alive.len()).collect();
-            sentence.advance(&rows, beam, end);
-        }
-    }
-}
-
-impl Sentence {
-    /// Continues each beginning by each token, and keeps the best.
-    fn advance(&mut self, rows: &[&[f32]], beam: &Beam, end: i32) {
-        let mut next: Vec<(f64, usize, i32)> = Vec::new();
-        for (from, row) in rows.iter().enumerate() {
-            let before = self.alive[from].1;
-            for token in best(row, 2 * beam.width) {
-                next.push((before + f64::from(row[token]), from, token as i32));
-            }
-        }
-        next.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-        let mut alive = Vec::with_capacity(beam.width);
-        for (place, (log, from, token)) in next.into_iter().enumerate() {
-            let ids = &self.alive[from].0;
-            if token == end {
-                // One that would not be kept alive is not among the best.
-                if place < beam.width {
-                    self.ended.push((ids.clone(), beam.penalty.score(log, ids.len())));
-                }
-            } else if alive.len() < beam.width {
-                alive.push(([ids.as_slice(), &[token]].concat(), log));
-            }
-        }
-        self.alive = alive;
-        let length = self.alive.first().map_or(0, |(ids, _)| ids.len());
-        if self.ended.len() >= beam.width || length >= self.most {
-            let rest = std::mem::take(&mut self.alive);
-            // Nothing has ended: the beginnings are all there is.
-            if self.ended.is_empty() {
-                let score = |(ids, log): (Vec<i32>, f64)| {
-                    let score = beam.penalty.score(log, ids.len());
-                    (ids, score)
-                };
-                self.ended = rest.into_iter().map(score).collect();
-            }
-        }
-    }
-}
-
-/// The places of the greatest values, the greatest first; of equals, the earlier one.
-fn best(row: &[f32], most: usize) -> Vec<usize> {
-    let mut kept: Vec<usize> = Vec::with_capacity(most + 1);
-    for (i, &value) in row.iter().enumerate() {
-        if kept.len() == most && kept.last().is_some_and(|&last| row[last] >= value) {
-            continue;
-        }
-        let at = kept.partition_point(|&other| row[other] >= value);
-        kept.insert(at, i);
-        kept.truncate(most);
-    }
-    kept
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_best_are_found() {
-        let row = [0.5, 2.0, -1.0, 2.0, 3.0, f32::NEG_INFINITY];
-        assert_eq!(best(&row, 3), [4, 1, 3]);
-        assert_eq!(best(&row, 9), [4, 1, 3, 0, 2, 5]);
-        assert!(best(&[], 2).is_empty());
-    }
-
-    #[test]
-    fn penalties() {
-        assert_eq!(LengthPenalty::parse("power=1.0").unwrap().score(-6.0, 3), -2.0);
-        assert_eq!(LengthPenalty::parse("none").unwrap().score(-6.0, 3), -6.0);
-        let gnmt = LengthPenalty::parse("gnmt=0.6").unwrap().score(-6.0, 7);
-        assert!((gnmt + 6.0 / 2f64.powf(0.6)).abs() < 1e-12);
-        for wrong in ["", "power", "power=x", "gnmt=-1", "other=1"] {
-            assert!(LengthPenalty::parse(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_beam_keeps_what_greed_loses() {
-        // The first token is the likelier one, but what follows the second is surer.
-        let (a, b, end) = (0, 1, 2);
-        let log = |p: [f32; 3]| p.map(f32::ln);
-        let run = |width: usize| {
-            let beam = Beam { width, penalty: LengthPenalty::None };
-            let mut s = Sentence {
-                place: 0,
-                source: vec![],
-                alive: vec![(vec![], 0.0)],
-                ended: vec![],
-                most: 9,
-            };
-            s.advance(&[&log([0.55, 0.45, 1e-9])], &beam, end);
-            for _ in 0..2 {
-                let rows: Vec<[f32; 3]> = s
-                    .alive
-                    .iter()
-                    .map(|(ids, _)| {
-                        log(if ids[0] == a { [0.3, 0.3, 0.4] } else { [0.05, 0.05, 0.9] })
-                    })
-                    .collect();
-                let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
-                s.advance(&rows, &beam, end);
-            }
-            s.ended.sort_by(|x, y| y.1.total_cmp(&x.1));
-            s.ended[0].0.clone()
-        };
-        assert_eq!((run(1), run(2)), (vec![a], vec![b]));
+        let tokenizer = self.file.tokenizer();
+        let found = tokenizer.filter(|tokenizer| Texts::of(self.engine(), tokenizer).is_some());
+        found.cloned().ok_or_else(|| Error::Usage("the model makes no texts of other texts".into()))
     }
 }

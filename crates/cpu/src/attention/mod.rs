@@ -9,15 +9,17 @@
 //!
 //! # Layout
 //! - here: sizes, scratch memory, where heads are; `forward` and `backward`: the two kernels; `rows`: the
-//!   loops over a row of scores.
+//!   loops over a row of scores; `cached`: new positions of sequences that grow.
 
 mod backward;
+mod cached;
 mod forward;
 mod rows;
 #[cfg(test)]
 mod tests;
 
 pub use backward::AttentionGrad;
+pub use cached::CachedAttention;
 pub use forward::Attention;
 
 use crate::call::{chunk_range, chunks_for};

@@ -57,3 +57,60 @@ fn across_sequences() {
         across(Heads { queries: 4, dropout: 0.2, ..heads }, [9, 70], 8, [vec![9], vec![69]]);
     }
 }
+
+fn cached(heads: Heads, [batch, time]: [usize; 2], [room, rows]: [usize; 2], dim: usize) {
+    let mut case = Case::new();
+    let qkv = case.floats(&[batch, time, (heads.queries + 2 * heads.keys) * dim]);
+    let cache = case.floats(&[room, rows, 2 * heads.keys * dim]);
+    let table = (0..batch * time * room).map(|_| case.below(rows) as i32).collect();
+    let table = case.ints(&[batch, time, room], table);
+    // From none to all.
+    let lengths =
+        (0..batch * time).map(|i| (i * room / (batch * time - 1).max(1)) as i32).collect();
+    let lengths = case.ints(&[batch, time], lengths);
+    let y = case.apply(Attention::Cached(heads), &[qkv, cache, table, lengths]);
+    case.check(&format!("{heads:?} {batch} {time} {room} {rows} {dim}"), y, &[]);
+}
+
+#[test]
+fn new_positions() {
+    let heads = Heads { queries: 2, keys: 2, causal: true, ..PLAIN };
+    cached(heads, [1, 1], [3, 1], 8);
+    cached(heads, [2, 5], [32, 10], 32);
+    cached(Heads { queries: 4, keys: 2, ..heads }, [7, 1], [19, 7], 5);
+    cached(Heads { queries: 3, keys: 1, ..heads }, [8, 5], [128, 40], 68);
+}
+
+/// Memory that is not the cache's is never read.
+#[test]
+fn rows_that_are_not_there_give_nan() {
+    use crate::runtime::{Input, Runtime};
+    use tidemill_graph::{DType, Graph};
+    let heads = Heads { queries: 1, keys: 1, causal: true, ..PLAIN };
+    let mut graph = Graph::new();
+    let inputs = [
+        graph.input("qkv", &[1, 4, 6], DType::F32),
+        graph.input("cache", &[3, 2, 4], DType::F32),
+        graph.input("table", &[1, 4, 3], DType::I32),
+        graph.input("lengths", &[1, 4], DType::I32),
+    ];
+    let y = graph.apply(Attention::Cached(heads), &inputs).unwrap();
+    graph.output("y", y);
+    for isa in crate::isa::Isa::available() {
+        let mut runtime = Runtime::new(isa, 1, &graph);
+        let plan = runtime.add(&graph, Default::default()).unwrap();
+        // Beyond a row's length an entry does not matter; a length beyond the room is the room.
+        let table = [0, 2, 0, -1, 0, 0, 1, 9, -9, 1, 1, 0];
+        let inputs = [
+            Input::F32(&[0.5; 24]),
+            Input::F32(&[0.25; 24]),
+            Input::I32(&table),
+            Input::I32(&[2, 1, 1, 99]),
+        ];
+        runtime.run(plan, &inputs).unwrap();
+        let y = runtime.output(plan, "y").unwrap();
+        let nan: Vec<bool> = y.chunks(2).map(|y| y.iter().all(|v| v.is_nan())).collect();
+        assert_eq!(nan, [true, true, false, false], "{isa:?}: {y:?}");
+        assert!((y[6] - (3.0 * 0.25 + 0.5) / 4.0).abs() < 0.05, "{y:?}");
+    }
+}

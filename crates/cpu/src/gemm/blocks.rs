@@ -67,8 +67,13 @@ impl Blocks {
     ) -> Panels {
         let width = self.panel();
         for j in (0..cols).step_by(width) {
-            let block =
-                Block { src: src.wrapping_add(j), stride, rows: steps, cols: width.min(cols - j) };
+            let block = Block {
+                src: src.wrapping_add(j),
+                stride,
+                rows: steps,
+                cols: width.min(cols - j),
+                ahead: false,
+            };
             // SAFETY: columns j.. are inside; a panel takes steps x width values.
             unsafe { (self.copy)(&block, out.add(j * steps), width) };
         }
@@ -90,8 +95,13 @@ impl Blocks {
         let width = self.panel();
         for j in (0..cols).step_by(width) {
             let here = width.min(cols - j);
-            let block =
-                Block { src: src.wrapping_add(j * stride), stride, rows: here, cols: steps };
+            let block = Block {
+                src: src.wrapping_add(j * stride),
+                stride,
+                rows: here,
+                cols: steps,
+                ahead: false,
+            };
             // SAFETY: rows j.. are inside; a panel takes steps x width values.
             unsafe {
                 let out = out.add(j * steps);

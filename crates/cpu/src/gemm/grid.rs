@@ -25,7 +25,7 @@ pub(super) fn choose(d: &GemmDesc, max_rows: usize, lanes: usize) -> Grid {
     // lies in a cache too far away; packing A, where its rows are read one after the other, was never faster.
     let often = d.transpose_b || d.m >= 192 || (d.m >= 64 && d.k * d.n > 384 * 1024);
     // decides the bits of the sums
-    let kc = if often { d.k.div_ceil(d.k.div_ceil(1024).max(1)) } else { d.k }.max(1);
+    let kc = if often || d.by_row { d.k.div_ceil(d.k.div_ceil(1024).max(1)) } else { d.k }.max(1);
     // Measured on Zen 3 (not on AVX-512, whose strips read most of a line): a strip of A transposed is a
     // line for each step, at a stride that leaves few sets of a cache to most of them; B as well.
     let pack_a = d.transpose_a && (512..=4096).contains(&kc) && d.n >= 64 && lanes < 16;

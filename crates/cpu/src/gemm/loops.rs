@@ -8,6 +8,9 @@ use super::{Gemm, GemmDesc, LIST_SLACK, PACK_STEPS, args, part};
 use crate::optimizer::{Coefficients, UpdateBlock, UpdateFn};
 use std::ops::Range;
 
+/// Floats of an operand that a core's own caches do not hold beside others: 256 KB.
+const FAR: usize = 64 * 1024;
+
 /// The operands of one product of a batch.
 pub(super) struct Operands<'a> {
     a: *const f32,
@@ -142,9 +145,11 @@ impl Gemm {
                 unsafe {
                     let block = if d.transpose_b {
                         let src = b.add(j * d.ldb + start);
-                        Block { src, stride: d.ldb, rows: cols, cols: steps }
+                        let ahead = d.n * d.ldb >= FAR;
+                        Block { src, stride: d.ldb, rows: cols, cols: steps, ahead }
                     } else {
-                        Block { src: b.add(start * d.ldb + j), stride: d.ldb, rows: steps, cols }
+                        let src = b.add(start * d.ldb + j);
+                        Block { src, stride: d.ldb, rows: steps, cols, ahead: false }
                     };
                     pack(&block, out.add(at * self.panel()), self.panel());
                 }
@@ -194,9 +199,15 @@ impl Gemm {
                         let (src, stride) = (in_place_a(rows.start), d.lda);
                         let block = if d.transpose_a {
                             let src = src.add(start * stride);
-                            Block { src, stride, rows: steps, cols: rows.len() }
+                            Block { src, stride, rows: steps, cols: rows.len(), ahead: false }
                         } else {
-                            Block { src: src.add(start), stride, rows: rows.len(), cols: steps }
+                            Block {
+                                src: src.add(start),
+                                stride,
+                                rows: rows.len(),
+                                cols: steps,
+                                ahead: false,
+                            }
                         };
                         let at = index * self.packed_strip(depth.len()) + start * rows.len();
                         pack(&block, packed_a.add(at), rows.len());

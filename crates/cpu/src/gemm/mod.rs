@@ -112,6 +112,8 @@ pub struct GemmDesc {
     /// Between the A, B and C of a batch; residual and mask go with C. 0 for A or B: the same
     /// for all.
     pub batch_strides: [usize; 3],
+    /// The bits of a row of C must not depend on how many rows there are: sums are then made in one order for all shapes.
+    pub by_row: bool,
     /// What happens to the sums.
     pub epilogue: Epilogue,
 }
@@ -130,6 +132,7 @@ impl GemmDesc {
             ldb: if transpose_b { k } else { n },
             ldc: n,
             batch_strides: [m * k, k * n, m * n],
+            by_row: false,
             epilogue: Epilogue::default(),
         }
     }
@@ -207,7 +210,7 @@ impl Gemm {
                 (d.k == 1 && columns && !d.transpose_b && alone)
                     .then(|| thin::outer_on(isa, update))
             }
-            None if d.m == 1 && steps => {
+            None if d.m == 1 && steps && !d.by_row => {
                 Some(if d.transpose_b { thin::dots_on(isa) } else { thin::row_on(isa) })
             }
             None => None,

@@ -1,6 +1,11 @@
 //! Packing of operands into panels, where reading them in place is slower.
 
-use crate::simd::Simd;
+use crate::simd::{Simd, prefetch};
+
+/// Bytes that come together.
+const LINE: usize = 64;
+/// Strips of rows that are asked for ahead.
+const AHEAD: usize = 2;
 
 /// A block of a stored matrix: rows `stride` apart.
 #[derive(Clone, Copy)]
@@ -9,6 +14,9 @@ pub(super) struct Block {
     pub stride: usize,
     pub rows: usize,
     pub cols: usize,
+    /// Whether the rows after it are read next, from a cache that is far: they are asked for ahead. Eight short rows at a
+    /// time are no pattern that a machine would see.
+    pub ahead: bool,
 }
 
 pub(super) type PackFn = unsafe fn(&Block, *mut f32, usize);
@@ -57,6 +65,11 @@ unsafe fn transpose<S: Simd>(b: &Block, out: *mut f32, width: usize) {
             for j in (0..b.cols).step_by(S::LANES) {
                 let cols = S::LANES.min(b.cols - j);
                 let src = b.src.add(i * b.stride + j);
+                if b.ahead && (j * 4).is_multiple_of(LINE) {
+                    for row in 0..S::LANES {
+                        prefetch(src.wrapping_add((AHEAD * S::LANES + row) * b.stride));
+                    }
+                }
                 S::transpose(src, b.stride, rows, cols, out.add(j * width + i), width);
             }
         }

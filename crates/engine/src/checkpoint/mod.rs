@@ -21,6 +21,10 @@ pub use tensors::{
 };
 pub use writer::{Parts, Writer};
 
+use std::sync::Arc;
+
+use tidemill_data::tokens::Tokenizer;
+
 use crate::engine::{Engine, StateTensor};
 use crate::error::{Error, Result};
 
@@ -67,6 +71,17 @@ impl Checkpoint {
         engine.set_state(&tensors)?;
         engine.set_step(self.meta.step);
         Ok(())
+    }
+
+    /// What makes tokens of texts, where the model reads some.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn tokenizer(&self) -> Result<Option<Arc<Tokenizer>>> {
+        let Some(kept) = &self.meta.tokenizer else { return Ok(None) };
+        let read = Tokenizer::from_json(kept.json());
+        let tokenizer = read.map_err(|e| self.misfit(&format!("its tokenizer: {e}")))?;
+        Ok(Some(Arc::new(tokenizer)))
     }
 
     /// The error of a checkpoint that is one of another model; `what` says in what it differs.

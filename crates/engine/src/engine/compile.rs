@@ -7,7 +7,7 @@ use tidemill_fields::{DType, Field};
 use tidemill_graph::Graph;
 use tidemill_nn::{
     Extent, TrainingOptions, evaluation_graph_with, inference_graph, initial_state, next_graph,
-    training_graph_with,
+    start_graph, step_graph, training_graph_with,
 };
 use tidemill_plan::Options;
 
@@ -74,6 +74,7 @@ impl Engine {
             compile_seconds: 0.0,
             learn: Purpose::Learn,
             readers: Readers::default(),
+            written: None,
             budget,
         };
         engine.add_prepared(Purpose::Train, extent, prepared)?;
@@ -205,6 +206,8 @@ impl EngineSpec {
             }
             Purpose::Predict => inference_graph(&self.model, &self.loss, batch.clone()),
             Purpose::Next => next_graph(&self.model, batch.clone()),
+            Purpose::Start => start_graph(&self.model, batch),
+            Purpose::Step(capacity) => step_graph(&self.model, batch, capacity),
         }
         .map_err(error)
     }
@@ -213,5 +216,7 @@ impl EngineSpec {
 /// How a graph is planned.
 fn options(purpose: Purpose) -> Options {
     let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
-    Options { gated, ..Options::default() }
+    // A text is the same in whatever batch it is written.
+    let by_row = matches!(purpose, Purpose::Next | Purpose::Start | Purpose::Step(_));
+    Options { gated, by_row, ..Options::default() }
 }

@@ -44,6 +44,12 @@ pub enum Attention {
     AcrossGradQueries(Heads),
     /// `(q, kv, lengths of q, lengths of kv, y, dy) -> dkv`
     AcrossGradKeys(Heads),
+    /// `(qkv[b, t, (queries + 2 keys) d], cache[s, n, 2 keys d], table[b, t, s], lengths[b, t]) -> y[b, t, queries d]`: of
+    /// sequences that grow by a position at a time. Each of the `b t` rows is the new position of a sequence of its own:
+    /// it reads the positions `j` below its length, whose keys and values are `cache[j, table[.., j]]`, then itself. So
+    /// several rows may share what they have in common. An entry of the table that is no row of the cache gives NaN.
+    /// Neither causal nor dropout say anything here. Has no gradient: it is for prediction.
+    Cached(Heads),
 }
 
 /// The shapes of one attention.
@@ -88,12 +94,18 @@ impl Attention {
         | Attention::WithinGrad(heads)
         | Attention::Across(heads)
         | Attention::AcrossGradQueries(heads)
-        | Attention::AcrossGradKeys(heads)) = self;
+        | Attention::AcrossGradKeys(heads)
+        | Attention::Cached(heads)) = self;
         heads
     }
 
-    fn is_within(&self) -> bool {
-        matches!(self, Attention::Within(_) | Attention::WithinGrad(_))
+    /// Whether the first input has queries, keys and values side by side.
+    pub fn is_within(&self) -> bool {
+        matches!(self, Attention::Within(_) | Attention::WithinGrad(_) | Attention::Cached(_))
+    }
+
+    fn drops(&self) -> bool {
+        self.heads().dropout > 0.0 && !matches!(self, Attention::Cached(_))
     }
 
     /// The shapes, from the dims of the first two inputs.
@@ -111,6 +123,7 @@ impl Attention {
 
 const LENGTHS: Input = Input::integer("lengths");
 const KEY: Input = Input::integer("a key");
+const TABLE: Input = Input::integer("a table");
 
 impl Family for Attention {
     fn name(&self) -> &'static str {
@@ -120,6 +133,7 @@ impl Family for Attention {
             Attention::Across(_) => "cross_attention",
             Attention::AcrossGradQueries(_) => "cross_attention_grad_queries",
             Attention::AcrossGradKeys(_) => "cross_attention_grad_keys",
+            Attention::Cached(_) => "cached_attention",
         }
     }
 
@@ -132,9 +146,9 @@ impl Family for Attention {
             Attention::AcrossGradQueries(_) | Attention::AcrossGradKeys(_) => {
                 &[F, F, LENGTHS, LENGTHS, F, F, KEY]
             }
+            Attention::Cached(_) => return Inputs::Each(&[F, F, TABLE, LENGTHS]),
         };
-        let dropped = self.heads().dropout > 0.0;
-        Inputs::Each(if dropped { inputs } else { &inputs[..inputs.len() - 1] })
+        Inputs::Each(if self.drops() { inputs } else { &inputs[..inputs.len() - 1] })
     }
 
     fn shape(&self, dims: &Dims<'_>) -> Shape {
@@ -157,8 +171,16 @@ impl Family for Attention {
         dims.check(time <= MAX_TIME, || format!("at most {MAX_TIME} positions, found {time}"))?;
         let dim = width / parts;
         let y = [batch, time, heads.queries * dim];
+        if let Attention::Cached(_) = self {
+            let [positions, rows, _] = dims.rank(1, "a cache", "positions, rows, values")?;
+            dims.expect(1, "a cache", &[positions, rows, 2 * heads.keys * dim])?;
+            dims.check(positions < MAX_TIME, || format!("at most {MAX_TIME} positions"))?;
+            dims.expect(2, "a table", &[batch, time, positions])?;
+            dims.expect(3, "lengths", &[batch, time])?;
+            return Ok(y.to_vec());
+        }
         let last = dims.len() - 1;
-        if heads.dropout > 0.0 {
+        if self.drops() {
             dims.expect(last, "a key", &[4])?;
         }
         if self.is_within() {
@@ -175,7 +197,9 @@ impl Family for Attention {
             dims.expect(first + 1, "dy", &y)
         };
         match self {
-            Attention::Within(_) | Attention::Across(_) => return Ok(y.to_vec()),
+            Attention::Within(_) | Attention::Across(_) | Attention::Cached(_) => {
+                return Ok(y.to_vec());
+            }
             Attention::WithinGrad(_) => of_y(2)?,
             Attention::AcrossGradQueries(_) | Attention::AcrossGradKeys(_) => of_y(4)?,
         }
@@ -190,6 +214,9 @@ impl Family for Attention {
             Attention::Within(heads) => (2, &[Attention::WithinGrad(heads)]),
             Attention::Across(heads) => {
                 (4, &[Attention::AcrossGradQueries(heads), Attention::AcrossGradKeys(heads)])
+            }
+            Attention::Cached(_) => {
+                return Err(back.no_gradient(node, "cached attention is for prediction alone"));
             }
             _ => return back.no_second_derivative(node),
         };
@@ -206,10 +233,13 @@ impl Family for Attention {
 
     fn evaluate<T: Real>(&self, args: &Args<'_, T>) -> Result<Value<T>, GraphError> {
         let heads = self.heads();
+        if let Attention::Cached(heads) = self {
+            return Ok(cached(heads, args).into());
+        }
         let second = if self.is_within() { 0 } else { 1 };
         let sizes = self.sizes(args.dims(0), args.dims(second));
         let lengths = if self.is_within() { [1, 1] } else { [2, 3] }.map(|i| args.ints(i));
-        let mask = (heads.dropout > 0.0).then(|| {
+        let mask = self.drops().then(|| {
             let key = args.ints(self.num_inputs() - 1);
             DropoutMask::new(heads.dropout, heads.stream, [key[0], key[1], key[2], key[3]])
         });
@@ -225,7 +255,7 @@ impl Family for Attention {
         match self {
             Attention::Within(_) | Attention::Across(_) => naive.forward(&mut out),
             _ => {
-                let dy = args.floats(self.num_inputs() - 1 - usize::from(heads.dropout > 0.0));
+                let dy = args.floats(self.num_inputs() - 1 - usize::from(self.drops()));
                 naive.backward(dy, self, &mut out);
             }
         }
@@ -240,6 +270,40 @@ impl Attention {
             Inputs::Alike(_) => 0,
         }
     }
+}
+
+/// The reference of [`Attention::Cached`].
+fn cached<T: Real>(heads: &Heads, args: &Args<'_, T>) -> Vec<T> {
+    let (qkv, cache, table) = (args.floats(0), args.floats(1), args.ints(2));
+    let [positions, rows, width] = [0, 1, 2].map(|i| args.dims(1)[i]);
+    let dim = width / (2 * heads.keys);
+    let scale = T::of(1.0 / (dim as f32).sqrt());
+    let mut out = args.zeros();
+    let own = qkv.chunks((heads.queries + 2 * heads.keys) * dim);
+    let each = own.zip(out.chunks_mut(heads.queries * dim)).zip(args.ints(3)).enumerate();
+    for (r, ((own, y), &length)) in each {
+        let table = &table[r * positions..][..(length.max(0) as usize).min(positions)];
+        if table.iter().any(|&row| row < 0 || row as usize >= rows) {
+            y.fill(T::of(f32::NAN));
+            continue;
+        }
+        let row = |(j, &row): (usize, &i32)| &cache[(j * rows + row as usize) * width..][..width];
+        let read: Vec<&[T]> =
+            table.iter().enumerate().map(row).chain([&own[heads.queries * dim..]]).collect();
+        for (head, y) in y.chunks_mut(dim).enumerate() {
+            let group = head / (heads.queries / heads.keys);
+            let q = &own[head * dim..][..dim];
+            let score = |row: &&[T]| {
+                scale * q.iter().zip(&row[group * dim..]).map(|(&q, &k)| q * k).sum::<T>()
+            };
+            let scores: Vec<T> = read.iter().map(score).collect();
+            for (log, row) in super::softmax::log_softmax(&scores).into_iter().zip(&read) {
+                let values = &row[(heads.keys + group) * dim..][..dim];
+                y.iter_mut().zip(values).for_each(|(y, &v)| *y += log.exp() * v);
+            }
+        }
+    }
+    out
 }
 
 /// The reference.

@@ -5,7 +5,8 @@ use crate::config;
 use crate::pytorch::Case;
 use crate::typed_shape_of;
 use proptest::prelude::*;
-use tidemill_graph::{Attention, DType, Heads, TensorId};
+use tidemill_graph::reference::evaluate;
+use tidemill_graph::{Attention, DType, Graph, Heads, Reduce, Reduction, TensorId, gradients};
 
 pub fn build(case: &mut Case<'_>, op: &str) -> Option<TensorId> {
     let x = case.x.clone();
@@ -49,8 +50,70 @@ fn shapes() {
     assert!(error.unwrap_err().contains("3 heads of keys do not divide 2"));
 }
 
+#[test]
+fn cached_attention_has_shapes_and_no_gradient() {
+    let of = |cache: &[usize], table: &[usize], lengths: &[usize]| {
+        let (f, i) = (DType::F32, DType::I32);
+        let inputs = [(&[3, 5, 12][..], f), (cache, f), (table, i), (lengths, i)];
+        typed_shape_of(Attention::Cached(HEADS), &inputs)
+    };
+    assert_eq!(of(&[7, 15, 6], &[3, 5, 7], &[3, 5]).unwrap(), [3, 5, 6]);
+    let error = |cache, table, lengths| of(cache, table, lengths).unwrap_err();
+    assert!(error(&[7, 15, 8], &[3, 5, 7], &[3, 5]).contains("a cache of shape [7, 15, 6]"));
+    assert!(error(&[7, 15, 6], &[3, 5, 8], &[3, 5]).contains("a table of shape [3, 5, 7]"));
+    assert!(error(&[7, 15, 6], &[3, 5, 7], &[3]).contains("lengths of shape [3, 5]"));
+    let mut graph = Graph::new();
+    let x = graph.parameter("x", &[1, 1, 12]);
+    let cache = graph.input("cache", &[2, 1, 6], DType::F32);
+    let table = graph.input("table", &[1, 1, 2], DType::I32);
+    let lengths = graph.input("lengths", &[1, 1], DType::I32);
+    let y = graph.apply(Attention::Cached(HEADS), &[x, cache, table, lengths]).unwrap();
+    let all = Reduce::Axes { reduction: Reduction::Sum, axes: vec![0, 1, 2], keep_dims: false };
+    let loss = graph.apply(all, &[y]).unwrap();
+    let error = gradients(&mut graph, loss, &[x]).unwrap_err().to_string();
+    assert!(error.contains("no gradient through"), "{error}");
+}
+
 proptest! {
     #![proptest_config(config())]
+
+    /// Position by position, each from those before it in any rows of the cache, is all at once.
+    #[test]
+    fn cached_is_causal_attention_within(seed: u64, time in 1..6usize, dim in 1..4usize,
+                                         keys in 1..3usize, group in 1..3usize, rows in 1..4usize) {
+        let heads = Heads { queries: keys * group, keys, causal: true, dropout: 0.0, stream: 0 };
+        let width = (heads.queries + 2 * keys) * dim;
+        let kept = 2 * keys * dim;
+        let mut check = Check::new(seed);
+        let qkv = check.random.odd(time * width);
+        let whole = check.graph.input("qkv", &[1, time, width], DType::F32);
+        check.feeds.set(whole, qkv.clone());
+        let lengths = check.graph.input("time", &[1], DType::I32);
+        check.feeds.set_ints(lengths, vec![time as i32]);
+        let within = check.apply(Attention::Within(heads), &[whole, lengths]);
+        // All positions as rows of one step.
+        let each = check.graph.input("each", &[time, 1, width], DType::F32);
+        check.feeds.set(each, qkv.clone());
+        let place: Vec<usize> = (0..time).map(|_| check.random.below(rows)).collect();
+        let mut cache = check.random.odd(time * rows * kept);
+        for (j, row) in place.iter().enumerate() {
+            cache[(j * rows + row) * kept..][..kept]
+                .copy_from_slice(&qkv[(j + 1) * width - kept..(j + 1) * width]);
+        }
+        let given = check.graph.input("cache", &[time, rows, kept], DType::F32);
+        check.feeds.set(given, cache);
+        let table = check.graph.input("table", &[time, 1, time], DType::I32);
+        let entries = place.iter().map(|&row| row as i32);
+        check.feeds.set_ints(table, entries.cycle().take(time * time).collect());
+        let before = check.graph.input("before", &[time, 1], DType::I32);
+        check.feeds.set_ints(before, (0..time as i32).collect());
+        let stepped = check.apply(Attention::Cached(heads), &[each, given, table, before]);
+        let values = evaluate(&check.graph, check.feeds).unwrap();
+        let (a, b) = (values.get(within).unwrap(), values.get(stepped).unwrap());
+        for (a, b) in a.iter().zip(b) {
+            prop_assert!((a - b).abs() < 1e-12, "{} {}", a, b);
+        }
+    }
 
     /// Lengths from 0 to the room for positions.
     #[test]

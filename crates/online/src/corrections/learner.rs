@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidemill_engine::Average;
+use tidemill_engine::beam::Beam;
 use tidemill_engine::checkpoint::Checkpoint;
 use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::engine::{Engine, StateTensor};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::{Batch, Truth};
+use tidemill_engine::translate::{Hypothesis, Texts};
+use tidemill_engine::{Average, Decoding};
 use tidemill_recipe::online::CorrectionsSpec;
 use tidemill_recipe::online::corrections::{Scope, Serve};
 use tidemill_recipe::{RecipeFile, engine_spec};
-use tidemill_train::{Beam, Hypothesis, translate};
 
 use super::kept::{self, Kept};
 use super::pair::{Pair, Shape};
@@ -63,6 +64,7 @@ pub(super) struct Learner {
     shape: Shape,
     spec: CorrectionsSpec,
     beam: Beam,
+    decoding: Decoding,
     rate: f64,
     slow: Average,
     stored: Option<Stored>,
@@ -115,13 +117,14 @@ impl Learner {
             kept.read(tensor)
                 .ok_or_else(|| checkpoint.misfit(&format!("{} is damaged", kept::TENSOR)))?;
         }
-        let Some(shape) = Shape::of(&engine, &tokenizer) else { return Err(no_texts()) };
+        let Some(texts) = Texts::of(&engine, &tokenizer) else { return Err(no_texts()) };
         let signature = engine.signature().clone();
         let beam = Beam { width: spec.beam, ..Beam::default() };
         let mut learner = Learner {
-            shape,
+            shape: Shape(texts),
             tokenizer,
             beam,
+            decoding: Decoding::default(),
             rate: file.recipe.online.learning_rate.unwrap_or(RATE),
             slow,
             stored,
@@ -183,12 +186,11 @@ impl Learner {
     /// What the model makes of a text, and whether the end of that was left out.
     pub fn write(&mut self, text: &str) -> Result<(Hypothesis, bool)> {
         let found = self.with_served(|learner| {
-            let Learner { engine, tokenizer, beam, .. } = learner;
-            translate(engine, tokenizer, &[text], "", beam)
+            let Learner { engine, tokenizer, decoding, beam, .. } = learner;
+            engine.translate(decoding, tokenizer, &[text], "", beam)
         })?;
         let found = found.into_iter().next().unwrap_or_default();
-        let none = Hypothesis { text: String::new(), score: 0.0 };
-        Ok((found.hypotheses.into_iter().next().unwrap_or(none), found.is_cut))
+        Ok((found.hypotheses.into_iter().next().unwrap_or_default(), found.is_cut))
     }
 
     /// A text and its correction as tokens, and whether an end was left out.

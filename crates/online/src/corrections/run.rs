@@ -12,7 +12,6 @@ use tidemill_recipe::RecipeFile;
 use tidemill_recipe::online::JoinSpec;
 use tidemill_recipe::online::join::Missing;
 use tidemill_recipe::stream::{Content, Format, format_of, is_files};
-use tidemill_train::tokenizer_of;
 
 use super::driver::{Base, Clock, Driver};
 use super::learner::Learner;
@@ -136,7 +135,7 @@ fn start(
             return Err(Error::Usage(format!("{}: {what}", file.path.display())));
         }
     };
-    let Some(tokenizer) = tokenizer_of(&checkpoint)? else {
+    let Some(tokenizer) = checkpoint.tokenizer()? else {
         return Err(checkpoint.misfit("it has no tokenizer"));
     };
     file.set_tokenizer(tokenizer)?;

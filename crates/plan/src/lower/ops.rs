@@ -5,8 +5,9 @@ use crate::fuse::spread::{Fit, spread_of};
 use crate::ir::{Element, Origin, ValueId, Work};
 use crate::kernel::{Epilogue, KernelSpec};
 use tidemill_graph::{
-    Attention, Conv, DType, Embedding, Given, Graph, Layout, Loss, Op, PairLossGrad, Pool, Reduce,
-    Reduction, RowNorm, Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad,
+    Attention, AttentionShape, Conv, DType, Embedding, Given, Graph, Layout, Loss, Op,
+    PairLossGrad, Pool, Reduce, Reduction, RowNorm, Sequence, Sequences, Softmax, Tensor, TensorId,
+    UnaryGrad,
 };
 use tidemill_graph::{ConvShape, Lookup, PoolShape, Product};
 
@@ -189,7 +190,7 @@ impl Lowering<'_> {
     /// is met first.
     fn attention(&mut self, op: &Attention, site: &Site<'_>) -> ValueId {
         let (name, values) = (site.name(), site.values());
-        let within = matches!(op, Attention::Within(_) | Attention::WithinGrad(_));
+        let within = op.is_within();
         let shape = op.sizes(site.dims(0), site.dims(if within { 0 } else { 1 }));
         match op {
             Attention::Within(_) | Attention::Across(_) => {
@@ -209,6 +210,12 @@ impl Lowering<'_> {
                     outputs
                 });
                 outputs[usize::from(matches!(op, Attention::AcrossGradKeys(_)))]
+            }
+            Attention::Cached(heads) => {
+                let [positions, rows, width] = [0, 1, 2].map(|i| site.dims(1)[i]);
+                let dim = width / (2 * heads.keys);
+                let shape = AttentionShape { keys: positions + 1, dim, ..shape };
+                self.kernel(name, KernelSpec::CachedAttention(shape, rows), values, site.len())
             }
         }
     }
