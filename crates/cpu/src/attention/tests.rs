@@ -1,5 +1,7 @@
 //! Attention against the reference, over lengths, heads and forms.
 
+#![allow(clippy::unwrap_used)]
+
 use crate::testing::Case;
 use tidemill_graph::{Attention, Heads};
 

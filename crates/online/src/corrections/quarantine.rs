@@ -164,7 +164,7 @@ mod tests {
         (0..100).for_each(|i| losses.add(2.0 + f64::from(i % 3) * 0.5));
         let of = Judged {
             source: "A brown dog runs on a very very long beach.",
-            hypothesis: "Ein Hund",
+            hypothesis: "Ein brauner Hund läuft über einen langen Strand.",
             correction,
             loss,
         };
@@ -185,7 +185,7 @@ mod tests {
         let other = found("Un chien brun court le long d'une plage", 9.0);
         assert!(other.contains("a token is"), "{other}");
         // What keeps most of the text is a correction, however surprising.
-        assert_eq!(judged("Eine Hund", 9.0), None);
+        assert_eq!(judged("Ein brauner Hund läuft über einen langen Sand.", 9.0), None);
         assert!(found("Ein Hund läuft am langen Strand.", f64::NAN).contains("not finite"));
     }
 
