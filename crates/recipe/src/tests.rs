@@ -80,6 +80,11 @@ fn mistakes_are_told_by_line_and_key() {
             "recipe.toml:17: batch.epochs must be a whole number of 0 or more, found 1.5",
         ),
         (
+            "epochs     = 10",
+            "epochs = 2026-01-01",
+            "recipe.toml:17: batch.epochs must not be a date or a time; in quotes it is a text",
+        ),
+        (
             "loss      = \"sparse_categorical_crossentropy\"",
             "",
             "recipe.toml:9: training.loss is missing",
