@@ -1,4 +1,5 @@
 //! Attention against the reference, over lengths, heads and forms.
+#![allow(clippy::unwrap_used)]
 
 use crate::testing::Case;
 use tidemill_graph::{Attention, Heads};
