@@ -1,4 +1,5 @@
 //! Attention against the reference, over lengths, heads and forms.
+#![allow(clippy::unwrap_used)]
 
 #![allow(clippy::unwrap_used)]
 
