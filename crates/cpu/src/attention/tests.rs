@@ -1,8 +1,6 @@
 //! Attention against the reference, over lengths, heads and forms.
 #![allow(clippy::unwrap_used)]
 
-#![allow(clippy::unwrap_used)]
-
 use crate::testing::Case;
 use tidemill_graph::{Attention, Heads};
 

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use tidemill_engine::beam::Beam;
 use tidemill_engine::checkpoint::Checkpoint;
 use tidemill_engine::data::tokens::Tokenizer;
-use tidemill_engine::engine::{Engine, StateTensor};
+use tidemill_engine::engine::{Engine, EngineSpec, StateTensor};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::{Batch, Truth};
+use tidemill_engine::memory::Budget;
 use tidemill_engine::translate::{Hypothesis, Texts};
 use tidemill_engine::{Average, Decoding};
 use tidemill_recipe::online::CorrectionsSpec;
@@ -84,22 +85,25 @@ impl Learner {
     /// If the model makes no texts of texts, or the training data cannot be read.
     pub fn open(
         file: &RecipeFile,
-        threads: Option<usize>,
+        (threads, memory): (Option<usize>, Option<u64>),
         checkpoint: &Checkpoint,
         before: Option<&Learned>,
     ) -> Result<Learner> {
         let spec = file.recipe.online.corrections.clone();
         let Some(tokenizer) = file.tokenizer().cloned() else { return Err(no_texts()) };
         let stored = Stored::open(file)?;
-        let rows = 1 + spec.recent + spec.stored;
         let mut wanted = engine_spec(file, threads);
-        wanted.batch_size = rows;
+        // Steps have plans of their own, by the lengths of their texts.
+        wanted.batch_size = 1;
         wanted.optimizer = wanted.optimizer.or_clipped(CLIP);
-        let mut engine = Engine::compile(wanted.clone())?;
+        // The slow weights, and a copy of all that is being written.
+        let budget = Budget { limit: memory, copies: 2, ..Budget::default() };
+        let compile = |spec: EngineSpec| Engine::compile_within(spec, 0.0, budget);
+        let mut engine = compile(wanted.clone())?;
         let frozen = out_of_scope(&engine, spec.scope);
         if !frozen.is_empty() {
             wanted.model.frozen.extend(frozen);
-            engine = Engine::compile(wanted)?;
+            engine = compile(wanted)?;
         }
         let rest = load(&mut engine, checkpoint)?;
         let slow = match before {

@@ -159,7 +159,8 @@ fn start(
         (learned.quarantined, learned.quarantine) = (0, JournalMark::default());
         learned.released.clear();
     }
-    let learner = Learner::open(file, options.threads, &checkpoint, learned.as_ref())?;
+    let learner =
+        Learner::open(file, (options.threads, options.memory), &checkpoint, learned.as_ref())?;
     let same = state.filter(|_| same);
     if let Some(state) = &same {
         let (texts, position) = (state.counts.events, &state.position);
