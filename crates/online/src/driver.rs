@@ -1,6 +1,7 @@
 //! The online driver: one loop over the events of a stream.
 
 mod clock;
+mod end;
 mod steps;
 
 use std::collections::VecDeque;
@@ -19,6 +20,8 @@ use tidemill_recipe::RecipeFile;
 use tidemill_recipe::online::OnlineSpec;
 use tidemill_recipe::stream::Position;
 
+pub use end::{StreamEnd, Until};
+
 use clock::StreamClock;
 use steps::sizes_after;
 
@@ -34,40 +37,6 @@ use crate::model::StreamModel;
 use crate::predictions::Predictions;
 use crate::run::{JOURNAL_BYTES, LearnEvent, LearnOptions};
 use crate::state::StreamState;
-
-/// Why learning from a stream ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamEnd {
-    /// The stream has ended.
-    Stream,
-    /// As many events as wanted.
-    Events,
-    /// As long as wanted.
-    WallSeconds,
-    /// Ctrl-C, or the library's flag.
-    Interrupt,
-}
-
-impl StreamEnd {
-    /// Its name in `summary.json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            StreamEnd::Stream => "end of stream",
-            StreamEnd::Events => "events",
-            StreamEnd::WallSeconds => "wall_seconds",
-            StreamEnd::Interrupt => "interrupt",
-        }
-    }
-}
-
-/// What ends it before the stream does.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Until {
-    /// Events taken, over all resumptions.
-    pub events: Option<u64>,
-    /// Seconds of learning, over all resumptions.
-    pub seconds: Option<f64>,
-}
 
 /// What is reported while it runs.
 #[derive(Clone, Copy, Debug)]
