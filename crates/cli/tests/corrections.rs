@@ -237,7 +237,7 @@ fn mistakes_are_set_aside_and_said() {
     let labels = &summary["labels"];
     let counts = ["joined", "early", "duplicate", "contradictory", "repeated", "pending"];
     let counts: Vec<u64> = counts.iter().map(|&name| labels[name].as_u64().unwrap()).collect();
-    assert_eq!(counts, [2, 1, 1, 1, 1, 1], "{summary}");
+    assert_eq!(counts, [3, 1, 1, 1, 1, 1], "{summary}");
     assert_eq!((&summary["events"], &summary["bad_events"]), (&5.into(), &5.into()));
     assert_eq!(place.lines("a/corrections.jsonl").len(), 3);
     assert!(notes.contains("not used of the records: user"), "{notes}");
@@ -348,4 +348,45 @@ fn texts_are_answered_by_http_and_corrections_learned_once() {
         serde_json::from_slice(&std::fs::read(out.join("summary.json")).unwrap()).unwrap();
     assert_eq!((&summary["events"], &summary["labels"]["joined"]), (&4.into(), &1.into()));
     assert_eq!(place.lines("live/corrections.jsonl").len(), 1);
+}
+
+/// What comes by several streams is learned once, and finds its counterpart.
+#[test]
+fn streams_are_left_and_continued() {
+    let place = Place::new();
+    let monday = place.write(
+        "monday.jsonl",
+        &[
+            json!({"id": "a", "source": "one dog"}),
+            json!({"id": "b", "correction": "zwei Hund"}),
+            json!({"id": "c", "source": "three dog", "correction": "aaaaaaaaa"}),
+        ],
+    );
+    let tuesday = place.write(
+        "tuesday.jsonl",
+        &[
+            json!({"id": "a", "correction": "eins Hund"}),
+            json!({"id": "b", "source": "two dog"}),
+            json!({"id": "c", "correction": "drei Hund"}),
+        ],
+    );
+    let (first, _) = place.learn(&monday, "a", &[]);
+    let labels = |summary: &Value, name: &str| summary["labels"][name].as_u64().unwrap();
+    assert_eq!((labels(&first, "pending"), labels(&first, "waiting")), (2, 1), "{first}");
+    let (second, notes) = place.learn(&tuesday, "a", &["--resume"]);
+    assert!(notes.contains("counts and figures go on"), "{notes}");
+    assert_eq!((labels(&second, "joined"), labels(&second, "pending")), (3, 0), "{second}");
+    // Nothing of either is learned again.
+    let (third, _) = place.learn(&monday, "a", &["--resume"]);
+    assert_eq!(result(&third), result(&second));
+    assert_eq!(place.lines("a/corrections.jsonl").len(), 3);
+    // Unless it is wanted.
+    let (again, _) = place.learn(&monday, "a", &["--resume", "--from-start"]);
+    assert_eq!(labels(&again, "repeated"), 1, "{again}");
+    // A stream that is garbage has failed.
+    let bad = place.write("bad.jsonl", &[json!({"source": "one", "correction": "bbbbbbb"})]);
+    let (run, out) = (base().join("base"), place.path("b"));
+    let all = ["learn", common::text(&run), "--from", &bad, "--out", common::text(&out)];
+    let output = command(&all).output().unwrap();
+    assert!(!output.status.success() && stderr(&output).contains("wait in quarantine"));
 }

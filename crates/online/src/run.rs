@@ -91,6 +91,10 @@ pub fn learn(
     if crate::corrections::fits(&file) {
         return crate::corrections::learn(file, options, watch);
     }
+    if file.keys_of("online").iter().any(|key| key == "corrections") {
+        let what = "has no effect: the model makes no texts of texts";
+        return Err(file.error_at("online.corrections", what));
+    }
     let given = file.clone();
     if let Some(path) = &options.predictions {
         predictions::check(path, &options.from)?;

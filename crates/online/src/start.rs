@@ -59,7 +59,12 @@ impl Start {
         let own = state.as_ref().filter(|_| is_own && !options.from_start);
         let continues = match own {
             Some(StreamState { source: was, content, format, .. }) => {
-                let before = Before { source: was, content: content.as_ref(), format: *format };
+                let before = Before {
+                    source: was,
+                    content: content.as_ref(),
+                    format: *format,
+                    goes_on: false,
+                };
                 continues(file, options, &before, &source, watch)?
             }
             None => false,
@@ -197,6 +202,8 @@ pub(crate) struct Before<'a> {
     /// What its files have held.
     pub(crate) content: Option<&'a Content>,
     pub(crate) format: Option<Format>,
+    /// Whether counts and figures go on with another source.
+    pub(crate) goes_on: bool,
 }
 
 /// Whether the stream is the one of the checkpoint, to be taken from where that was written.
@@ -210,9 +217,12 @@ pub(crate) fn continues(
     let from = &options.from;
     let is_same = state.source == source;
     let another = |watch: &mut dyn FnMut(LearnEvent<'_>)| {
+        let figures = match state.goes_on {
+            true => "counts and figures go on",
+            false => "counts and figures start again",
+        };
         watch(LearnEvent::Notice(&format!(
-            "{from} is another stream than {}: the run continues with its model, and counts and \
-             figures start again",
+            "{from} is another stream than {}: the run continues with its model, and {figures}",
             state.source
         )));
         Ok(false)

@@ -34,6 +34,9 @@ pub struct StreamSummary {
     /// Corrections that wait in `quarantine.jsonl`; nothing where texts are not corrected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<u64>,
+    /// Of the corrections that waited there, those that were released.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub released: u64,
     /// Events that were dropped because the queue was full.
     pub shed: u64,
     /// Updates that the guard refused.
@@ -76,6 +79,10 @@ pub struct StreamSummary {
     pub prequential: Figures,
 }
 
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 impl StreamSummary {
     /// Of a stream of which nothing else is known.
     pub(crate) fn of(run: Summary) -> StreamSummary {
@@ -88,6 +95,7 @@ impl StreamSummary {
             unlabelled: 0,
             bad_events: 0,
             quarantined: None,
+            released: 0,
             shed: 0,
             refused: 0,
             rollbacks: 0,
@@ -148,6 +156,7 @@ impl StreamDriver<'_> {
             unlabelled: counts.unlabelled,
             bad_events: counts.bad,
             quarantined: None,
+            released: 0,
             shed: self.input.feed.shed(),
             refused: guard.refused,
             rollbacks: guard.rollbacks,

@@ -138,9 +138,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
 
 /// A run that read nothing, or nothing but bad records, has failed.
 fn learned_something(summary: &StreamSummary, from: &str) -> Result<()> {
-    let labels = summary.labels.is_some_and(|l| l.joined + l.pending + l.unmatched > 0);
+    let labels = summary.labels.is_some_and(|l| l.joined + l.pending + l.unmatched + l.waiting > 0);
     // Corrections that waited in quarantine may be all that was learned from.
     let released = summary.quarantined.is_some() && !summary.prequential.is_empty();
+    let waits = summary.unlabelled + summary.labels.map_or(0, |l| l.waiting) > 0;
+    let nothing = summary.prequential.is_empty() && !waits;
+    if let (Some(all @ 1..), true) = (summary.quarantined, nothing) {
+        return Err(Failure::failed(format!(
+            "{from}: all {} corrections wait in quarantine, see quarantine.jsonl; nothing was learned",
+            count(all)
+        )));
+    }
     match (summary.events, summary.bad_events) {
         (0, _) if labels || released => Ok(()),
         (0, 0) => Err(Failure::failed(format!("{from}: no event came; nothing was learned"))),
@@ -288,6 +296,7 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
         ("without a label", stream.unlabelled),
         ("set aside, see dead-letter.jsonl", stream.bad_events),
         ("in quarantine, see quarantine.jsonl", stream.quarantined.unwrap_or_default()),
+        ("released from quarantine", stream.released),
         ("dropped, queue full", stream.shed),
         ("updates refused, see audit.jsonl", stream.refused),
         ("rollbacks, see audit.jsonl", stream.rollbacks),
@@ -304,6 +313,7 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
         ("events whose label never came", labels.missing),
         ("  evicted, memory full", labels.evicted),
         ("  waiting", labels.pending),
+        ("labels that wait for their event", labels.waiting),
         ("negatives not sampled", labels.left_out),
     ];
     for (words, n) in noted.into_iter().chain(later) {

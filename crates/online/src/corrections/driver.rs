@@ -1,5 +1,6 @@
 //! The loop over the records of a stream of corrections.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use tidemill_recipe::stream::{
 use super::figures::TextScores;
 use super::learner::Learner;
 use super::record::Reading;
-use super::state::CorrectionsState;
+use super::state::{CorrectionsState, Left};
 use crate::driver::{StreamEnd, StreamProgress, Until};
 use crate::feed::DeadLetters;
 use crate::input::Counts;
@@ -56,6 +57,10 @@ pub(super) struct Driver<'a> {
     pub join: Join,
     pub position: Position,
     pub content: Option<Content>,
+    /// Texts that other streams brought.
+    pub texts_before: u64,
+    /// Where other streams were left.
+    pub left: BTreeMap<String, Left>,
     pub counts: Counts,
     pub scores: TextScores,
     pub dead: DeadLetters,
@@ -225,7 +230,7 @@ impl Driver<'_> {
                 self.checkpoint()?;
             }
         }
-        if self.until.events.is_some_and(|n| self.counts.events >= n) {
+        if self.until.events.is_some_and(|n| self.counts.events - self.texts_before >= n) {
             return Ok(Some(StreamEnd::Events));
         }
         if self.interrupt.load(Relaxed) {
@@ -257,13 +262,20 @@ impl Driver<'_> {
     fn checkpoint(&mut self) -> Result<()> {
         self.writer.wait()?;
         self.learner.state.quarantine = self.quarantine.mark();
+        let mut left = self.left.clone();
+        let here = Left {
+            format: self.base.format,
+            header: self.reading.header.clone(),
+            open: self.reading.open.clone(),
+            position: self.position.clone(),
+            content: self.content.clone(),
+            texts: self.counts.events - self.texts_before,
+        };
+        left.insert(self.base.source.clone(), here);
         let state = CorrectionsState {
             corrections: self.learner.state.clone(),
             source: self.base.source.clone(),
-            format: self.base.format,
-            header: self.reading.header.clone(),
-            position: self.position.clone(),
-            content: self.content.clone(),
+            left,
             counts: Counts { bad: self.dead.count(), ..self.counts },
             scores: self.scores.clone(),
             dead_letters: self.dead.mark(),

@@ -12,6 +12,9 @@ const CORRECTIONS: [&str; 4] = ["correction", "summary", "translation", "target"
 /// The name of the number of a correction to be released.
 const RELEASE: &str = "release";
 
+/// Bytes of a row over several lines.
+const MOST_OPEN: usize = 1 << 20;
+
 /// A record, read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Record {
@@ -33,8 +36,12 @@ pub(super) struct Reading {
     time: Option<String>,
     source: Vec<String>,
     correction: Vec<String>,
+    /// Whether the recipe names the key of ids.
+    pub is_id_given: bool,
     /// The names of the columns of a table, once its first row has come.
     pub header: Option<Vec<String>>,
+    /// The beginning of a row of which a quoted field continues in the next line.
+    pub open: String,
     /// Names that mean nothing here.
     pub unused: Vec<String>,
 }
@@ -58,7 +65,9 @@ impl Reading {
             time: time.map(str::to_owned),
             source: names(&spec.source, &SOURCES),
             correction: names(&spec.correction, &CORRECTIONS),
+            is_id_given: false,
             header: None,
+            open: String::new(),
             unused: Vec::new(),
         }
     }
@@ -68,7 +77,8 @@ impl Reading {
     /// # Errors
     /// If it makes no sense.
     pub fn read(&mut self, bytes: &[u8], first: bool) -> Result<Option<Record>, BadEvent> {
-        if bytes.trim_ascii().is_empty() {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        if bytes.trim_ascii().is_empty() && self.open.is_empty() {
             return Ok(None);
         }
         let mut record = Record::default();
@@ -78,11 +88,19 @@ impl Reading {
                     serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes);
                 let read = read.map_err(|e| BadEvent::new(format!("is no JSON object: {e}")))?;
                 for (name, value) in &read {
-                    self.take(&mut record, name, Text::of(name, value)?)?;
+                    let mut text = Text::of(name, value)?;
+                    if name.eq_ignore_ascii_case(&self.id) && value.is_f64() {
+                        text.0 = text.0.map(|id| whole(&id)).transpose()?;
+                    }
+                    self.take(&mut record, name, text)?;
                 }
             }
             _ => {
-                let fields = formats::fields(&self.spec, self.format, bytes)?;
+                let Some(row) = self.row(bytes)? else { return Ok(None) };
+                if first {
+                    self.find_delimiter(&row);
+                }
+                let fields = formats::fields(&self.spec, self.format, row.as_bytes())?;
                 let Some(header) = self.header.clone().filter(|_| !first) else {
                     self.check_header(&fields)?;
                     self.header = Some(fields);
@@ -109,15 +127,61 @@ impl Reading {
         Ok(Some(record))
     }
 
+    /// A whole row: quoted fields may continue in the next lines. Nothing while it is not whole.
+    fn row(&mut self, bytes: &[u8]) -> Result<Option<String>, BadEvent> {
+        let line = std::str::from_utf8(bytes.strip_suffix(b"\r").unwrap_or(bytes));
+        let Ok(line) = line else {
+            self.open.clear();
+            return Err(BadEvent::new("is not valid UTF-8"));
+        };
+        let mut row = std::mem::take(&mut self.open);
+        if !row.is_empty() {
+            row.push('\n');
+        }
+        row.push_str(line);
+        let is_open = self.format == Format::Csv && row.matches('"').count() % 2 == 1;
+        match is_open {
+            true if row.len() > MOST_OPEN => Err(BadEvent::new(
+                "a quoted field that begins in it or before has no closing quote",
+            )),
+            true => {
+                self.open = row;
+                Ok(None)
+            }
+            false => Ok(Some(row)),
+        }
+    }
+
+    /// What is between the fields of a table whose recipe does not say it: what divides the names of its first row.
+    fn find_delimiter(&mut self, row: &str) {
+        if self.format != Format::Csv || self.spec.delimiter.is_some() {
+            return;
+        }
+        let known = |delimiter: &char| {
+            row.split(*delimiter).any(|name| {
+                let name = name.trim().trim_matches('"');
+                self.is_known(name)
+            }) && row.contains(*delimiter)
+        };
+        self.spec.delimiter = [',', ';', '\t', '|'].into_iter().find(known);
+    }
+
+    fn is_known(&self, name: &str) -> bool {
+        is_in(&self.source, name) || is_in(&self.correction, name) || name == RELEASE
+    }
+
     /// A table of which no column is read fits nothing.
     fn check_header(&self, names: &[String]) -> Result<(), BadEvent> {
-        let known = |name: &String| self.source.contains(name) || self.correction.contains(name);
-        if names.iter().any(known) {
+        if self.is_id_given && !is_in(names, &self.id) {
+            let what = format!("its first row has no column {}: {}", self.id, names.join(", "));
+            return Err(BadEvent::fatal(format!("{what}; see online.labels.id")));
+        }
+        if names.iter().any(|name| self.is_known(name)) {
             return Ok(());
         }
         Err(BadEvent::fatal(format!(
-            "its first row has the columns {}, of which none is a text ({}) or a correction ({}); name them in \
-             online.corrections.source and correction",
+            "its first row must name the columns, and none of {} is a text ({}) or a correction ({}); other names go to \
+             online.corrections.source and correction, another divider than a comma to stream.delimiter",
             names.join(", "),
             self.source.join(", "),
             self.correction.join(", ")
@@ -125,9 +189,8 @@ impl Reading {
     }
 
     fn take(&mut self, record: &mut Record, name: &str, text: Text) -> Result<(), BadEvent> {
-        let is = |names: &[String]| names.iter().any(|known| known == name);
         let twice = |what: &str| BadEvent::new(format!("has more than one {what}: `{name}` too"));
-        if name == self.id {
+        if name.eq_ignore_ascii_case(&self.id) {
             record.id = text.0;
         } else if self.time.as_deref() == Some(name) {
             let cell = text.0.as_deref().map_or(Cell::Missing, |text| match text.parse() {
@@ -142,12 +205,12 @@ impl Reading {
                     "release: `{text}` is no number of a line of quarantine.jsonl"
                 ))
             })?;
-        } else if is(&self.source) {
+        } else if is_in(&self.source, name) {
             if record.source.is_some() && text.0.is_some() {
                 return Err(twice("text"));
             }
             record.source = text.0.or(record.source.take());
-        } else if is(&self.correction) {
+        } else if is_in(&self.correction, name) {
             if record.correction.is_some() && text.0.is_some() {
                 return Err(twice("correction"));
             }
@@ -156,6 +219,23 @@ impl Reading {
             self.unused.push(name.to_owned());
         }
         Ok(())
+    }
+}
+
+/// Whether a name is one of those, in whatever case.
+fn is_in(names: &[String], name: &str) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// A number with a fraction or an exponent as an id: `7.0`, as tables of floats have it, is 7.
+fn whole(id: &str) -> Result<String, BadEvent> {
+    match id.parse::<f64>() {
+        Ok(number) if number.fract() == 0.0 && number.abs() < 9e15 => {
+            Ok((number as i64).to_string())
+        }
+        _ => Err(BadEvent::new(format!(
+            "its id {id} is no whole number, or has more digits than a number keeps; put it in quotes"
+        ))),
     }
 }
 
@@ -205,6 +285,12 @@ mod tests {
         assert!(error(read(r#"{"source": "a", "text": "b"}"#)).contains("more than one text"));
         assert!(error(read(r#"{"source": ["a"]}"#)).contains("`source` is no text"));
         assert!(error(read(r#"{"release": "x"}"#)).contains("no number"));
+        let id = |read: Result<Option<Record>, BadEvent>| read.unwrap().unwrap().id.unwrap();
+        assert_eq!(id(read(r#"{"id": 7.0, "source": "a"}"#)), "7");
+        assert_eq!(id(read(r#"{"id": "1e3x", "source": "a"}"#)), "1e3x");
+        assert!(
+            error(read(r#"{"id": 18446744073709551617, "source": "a"}"#)).contains("in quotes")
+        );
         assert_eq!(json.unused, ["user"]);
     }
 
@@ -219,5 +305,15 @@ mod tests {
         );
         assert!(table.read(b"alone", false).unwrap_err().reason.contains("has 1 fields"));
         assert!(reading(Format::Csv).read(b"a,b", true).unwrap_err().fatal);
+        // As Excel writes them.
+        let mut table = reading(Format::Csv);
+        assert_eq!(table.read(b"\xef\xbb\xbfID;Source;Correction\r", true).unwrap(), None);
+        assert_eq!(table.read(b"7;\"two\r", false).unwrap(), None);
+        let one = table.read(b"lines; here\";zwei\r", false).unwrap().unwrap();
+        assert_eq!(
+            (one.id.as_deref(), one.source.as_deref()),
+            (Some("7"), Some("two\nlines; here"))
+        );
+        assert_eq!(one.correction.as_deref(), Some("zwei"));
     }
 }

@@ -17,7 +17,7 @@ use super::driver::{Base, Clock, Driver};
 use super::learner::Learner;
 use super::page::page;
 use super::record::Reading;
-use super::state::CorrectionsState;
+use super::state::{CorrectionsState, Left};
 use crate::driver::StreamEnd;
 use crate::error::stream_error;
 use crate::feed::DeadLetters;
@@ -72,6 +72,11 @@ fn check(file: &RecipeFile, options: &LearnOptions) -> Result<()> {
     if options.predictions.is_some() {
         let what = "--predictions is for classes and values; corrections.jsonl in the run's folder has what was written";
         return Err(Error::Usage(what.into()));
+    }
+    if options.rate.is_some() {
+        return Err(Error::Usage(
+            "--rate is for stored data that is replayed; leave it out".into(),
+        ));
     }
     if is_data(&options.from) {
         let what =
@@ -141,36 +146,28 @@ fn start(
     file.set_tokenizer(tokenizer)?;
     let state = CorrectionsState::of(&checkpoint.meta)?;
     let source = source_of(options);
-    let own = state.as_ref().filter(|_| is_own && !options.from_start);
-    let same = match own {
-        Some(state) => {
-            let before = Before {
-                source: &state.source,
-                content: state.content.as_ref(),
-                format: Some(state.format),
-            };
-            continues(file, options, &before, &source, watch)?
-        }
-        None => false,
-    };
     let mut learned = state.as_ref().map(|state| state.corrections.clone());
     if let (Some(learned), false) = (&mut learned, is_own) {
         // Those lie in the other run's folder.
         (learned.quarantined, learned.quarantine) = (0, JournalMark::default());
         learned.released.clear();
     }
-    let learner =
-        Learner::open(file, (options.threads, options.memory), &checkpoint, learned.as_ref())?;
-    let same = state.filter(|_| same);
-    if let Some(state) = &same {
-        let (texts, position) = (state.counts.events, &state.position);
-        let text = format!("continuing after {texts} texts, from {position}");
+    let limits = (options.threads, options.memory);
+    let learner = Learner::open(file, limits, &checkpoint, learned.as_ref())?;
+    let mut state = state.filter(|_| is_own);
+    let mut left = None;
+    if let Some(state) = &mut state {
+        left = where_left(file, options, state, &source, watch)?;
+        let text = match &left {
+            Some(left) => format!("continuing after {} texts, from {}", left.texts, left.position),
+            None => format!("{} texts came by other streams before", state.counts.events),
+        };
         watch(LearnEvent::Notice(&text));
     }
     let folder = session.folder.clone();
     file.absolute_paths();
     let mut driver =
-        driver(file, options, labels, session, &checkpoint, (learner, source, same), watch)?;
+        driver(file, options, labels, session, &checkpoint, (learner, source, state, left), watch)?;
     folder.write_recipe(&file.to_toml())?;
     let ended_by = driver.run()?;
     driver.writer.wait()?;
@@ -182,6 +179,33 @@ fn start(
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
 }
 
+/// Where the source was left, if it was learned from before. One that was moved or renamed is known by what it holds.
+fn where_left(
+    file: &RecipeFile,
+    options: &LearnOptions,
+    state: &mut CorrectionsState,
+    source: &str,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) -> Result<Option<Left>> {
+    if options.from_start {
+        state.left.remove(source);
+        return Ok(None);
+    }
+    let known =
+        if state.left.contains_key(source) { source.to_owned() } else { state.source.clone() };
+    let Some(left) = state.left.get(&known) else { return Ok(None) };
+    let before = Before {
+        source: &known,
+        content: left.content.as_ref(),
+        format: Some(left.format),
+        goes_on: true,
+    };
+    match continues(file, options, &before, source, watch)? {
+        true => Ok(state.left.remove(&known)),
+        false => Ok(None),
+    }
+}
+
 /// All that the loop needs.
 fn driver<'a>(
     file: &'a RecipeFile,
@@ -189,7 +213,7 @@ fn driver<'a>(
     labels: &JoinSpec,
     session: &'a mut Session,
     checkpoint: &Checkpoint,
-    (learner, source, same): (Learner, String, Option<CorrectionsState>),
+    (learner, source, state, left): (Learner, String, Option<CorrectionsState>, Option<Left>),
     watch: &'a mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<Driver<'a>> {
     let folder = session.folder.path().to_owned();
@@ -205,35 +229,46 @@ fn driver<'a>(
         let what = "corrections are records of JSON lines, CSV or TSV";
         return Err(file.error_at("stream.format", what));
     }
-    let position = same.as_ref().map(|state| state.position.clone());
+    let position = left.as_ref().map(|left| left.position.clone());
     let opened = open_at(options, &session.folder, format, position.as_ref(), watch)?;
+    if opened.answers().is_some() && format != Format::JsonLines {
+        let what = "must be \"json_lines\" by HTTP, where each request has records of its own";
+        return Err(file.error_at("stream.format", what));
+    }
     let spec = &file.recipe.online;
     let id = labels.id.as_deref().unwrap_or("id");
     let stream = file.stream_format(format)?;
     let mut reading = Reading::new(&spec.corrections, id, labels.time.as_deref(), format, &stream);
-    reading.header = same.as_ref().and_then(|state| state.header.clone());
+    reading.is_id_given = labels.id.is_some();
+    if let Some(left) = &left {
+        (reading.header, reading.open) = (left.header.clone(), left.open.clone());
+    }
     let seed = file.recipe.training.seed;
     let mut join = Join::new(labels, seed, &folder.join("labels"), file.recipe.checkpoint.keep)?;
-    if same.is_some()
+    if state.is_some()
         && let Some(waiting) = checkpoint.tensors.iter().find(|t| t.name == TENSOR)
     {
         join.restore(waiting)?;
     }
-    let mark = |of: fn(&CorrectionsState) -> JournalMark| same.as_ref().map(of).unwrap_or_default();
-    let bad = same.as_ref().map_or(0, |state| state.counts.bad);
+    let mark =
+        |of: fn(&CorrectionsState) -> JournalMark| state.as_ref().map(of).unwrap_or_default();
+    let bad = state.as_ref().map_or(0, |state| state.counts.bad);
     let dead = DeadLetters::open(&folder, mark(|s| s.dead_letters), bad, JOURNAL_BYTES)?;
-    let recent = same.as_ref().map(|state| state.recent.clone()).unwrap_or_default();
+    let recent = state.as_ref().map(|state| state.recent.clone()).unwrap_or_default();
     let journal = |name: &str, mark| Journal::open(&folder.join(name), mark, JOURNAL_BYTES);
     let answers = opened.answers();
     let position = position.unwrap_or_default();
     if let Some(answers) = &answers {
         answers.start(position.mark("").map_or(0, |mark| mark.major), true);
     }
-    let meta = base_meta(checkpoint, file, same.as_ref());
-    let counts = same.as_ref().map(|state| state.counts).unwrap_or_default();
-    let content = same.as_ref().and_then(|state| state.content.clone());
-    let before = same.as_ref().map_or(0.0, |state| state.wall_seconds);
-    let scores = same.as_ref().map(|state| state.scores.clone()).unwrap_or_default();
+    let meta = base_meta(checkpoint, file, state.as_ref());
+    let counts = state.as_ref().map(|state| state.counts).unwrap_or_default();
+    let here = left.as_ref().map_or(0, |left| left.texts);
+    let mut others = state.as_ref().map(|state| state.left.clone()).unwrap_or_default();
+    others.remove(&source);
+    let content = left.and_then(|left| left.content);
+    let before = state.as_ref().map_or(0.0, |state| state.wall_seconds);
+    let scores = state.as_ref().map(|state| state.scores.clone()).unwrap_or_default();
     Ok(Driver {
         spec,
         base: Base {
@@ -250,6 +285,8 @@ fn driver<'a>(
         position,
         content: is_files(&options.from).then(|| content.unwrap_or_else(Content::default)),
         clock: Clock::start(counts.events + counts.labels + bad),
+        texts_before: counts.events - here,
+        left: others,
         counts,
         scores,
         dead: dead.watch(recent, spec.on_bad),
@@ -303,6 +340,7 @@ fn summary(driver: &Driver<'_>, ended_by: StreamEnd) -> StreamSummary {
         unlabelled,
         bad_events: driver.dead.count(),
         quarantined: Some(driver.waiting_in_quarantine()),
+        released: driver.learner.state.released.len() as u64,
         labels: Some(driver.join.counts()),
         prequential: driver.scores.figures(),
         ..StreamSummary::of(run)

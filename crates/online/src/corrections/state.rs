@@ -1,6 +1,6 @@
 //! All that a checkpoint holds beside tensors.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tidemill_engine::checkpoint::Meta;
@@ -38,19 +38,30 @@ pub(super) struct Learned {
     pub quarantine: JournalMark,
 }
 
-/// What a checkpoint knows of the stream of corrections. Together with the tensors it is one state.
+/// Where a stream of corrections was left.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Left {
+    /// How its records are written, the row of names of a table, and what a record begins that continues in the next
+    /// line.
+    pub format: Format,
+    pub header: Option<Vec<String>>,
+    pub open: String,
+    /// Where the last record ends, and what the files have held up to there.
+    pub position: Position,
+    pub content: Option<Content>,
+    /// Texts that it brought.
+    pub texts: u64,
+}
+
+/// What a checkpoint knows of the streams of corrections. Together with the tensors it is one state. Figures, counts and what waits
+/// are of all streams, since a text and its correction may come by different ones.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct CorrectionsState {
     pub corrections: Learned,
-    /// The address of the source, how its records are written, and the row of names of a table.
+    /// The address of the source that was learned from last.
     pub source: String,
-    pub format: Format,
-    #[serde(default)]
-    pub header: Option<Vec<String>>,
-    /// Where the last record ends, and what the files have held up to there.
-    pub position: Position,
-    #[serde(default)]
-    pub content: Option<Content>,
+    /// Where each source was left.
+    pub left: BTreeMap<String, Left>,
     pub counts: Counts,
     pub scores: TextScores,
     pub dead_letters: JournalMark,

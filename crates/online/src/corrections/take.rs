@@ -79,11 +79,9 @@ impl Driver<'_> {
         let Driver { join, learner, .. } = self;
         let came = join.text_came(id, at, || {
             let (hypothesis, is_cut) = learner.write(&source)?;
-            let mut out = Out::default();
-            out.slice(source.as_bytes());
-            out.slice(hypothesis.text.as_bytes());
+            let kept = both(&source, &hypothesis.text);
             written = Some((hypothesis, is_cut));
-            Ok(out.0)
+            Ok(kept)
         })?;
         match (came, written) {
             (TextCame::Repeated(kept), _) => {
@@ -91,7 +89,12 @@ impl Driver<'_> {
                 match before {
                     // Who asks again, since the first answer was lost, gets it again.
                     Some((_, hypothesis)) => Ok(Ok(answer(Some(id), &hypothesis, None, false))),
-                    None => Ok(Err(BadEvent::expected("a text with this id came before"))),
+                    None if kept.is_none() => Ok(Ok(json!({ "id": id, "repeated": true }))),
+                    None => {
+                        let what =
+                            "another text with this id came before, and waits for its correction";
+                        Ok(Err(BadEvent::expected(what)))
+                    }
                 }
             }
             (TextCame::Corrected(correction), _) => {
@@ -180,6 +183,9 @@ impl Driver<'_> {
         if line.reason.is_some() {
             self.quarantine.write(&line)?;
             self.learner.state.quarantined += 1;
+            if let Some(id) = &line.id {
+                self.join.wait_again(id, &both(&line.source, &line.hypothesis))?;
+            }
             let (number, reason) = (line.number, line.reason);
             return Ok(Ok(json!({ "id": line.id, "quarantined": number, "reason": reason })));
         }
@@ -228,6 +234,9 @@ impl Driver<'_> {
             return Ok(Err(BadEvent::new(what)));
         };
         self.learner.state.released.insert(number);
+        if let Some(id) = line.id.as_deref().filter(|id| self.join.waits(id)) {
+            self.join.correction_came(id, &line.correction)?;
+        }
         self.corrected(line.id, line.source, line.hypothesis, line.correction, true)
     }
 }
@@ -242,6 +251,14 @@ fn answer(id: Option<&str>, text: &str, score: Option<f64>, is_cut: bool) -> Val
         answer["cut"] = json!("the text is longer than the model reads, and its end was left out");
     }
     answer
+}
+
+/// What is kept of a text until its correction comes.
+fn both(source: &str, hypothesis: &str) -> Vec<u8> {
+    let mut out = Out::default();
+    out.slice(source.as_bytes());
+    out.slice(hypothesis.as_bytes());
+    out.0
 }
 
 /// The text and the hypothesis that are kept.

@@ -111,6 +111,9 @@ pub struct JoinCounts {
     pub spilled: u64,
     /// Events that wait now.
     pub pending: u64,
+    /// Labels that wait for their event now.
+    #[serde(default)]
+    pub waiting: u64,
 }
 
 /// What a checkpoint holds of it.
@@ -195,7 +198,7 @@ impl Join {
     /// What became of labels so far.
     pub(crate) fn counts(&self) -> JoinCounts {
         let (pending, spilled) = (self.store.num_waiting(), self.store.num_spilled());
-        JoinCounts { pending, spilled, ..self.counts }
+        JoinCounts { pending, spilled, waiting: self.store.num_early(), ..self.counts }
     }
 
     /// Events with labels that wait to be learned from.

@@ -75,6 +75,12 @@ impl Store {
         self.waiting.len() as u64
     }
 
+    /// Labels that wait for their event; looks at all that is kept.
+    pub fn num_early(&self) -> u64 {
+        let early = |entry: &&Entry| matches!(entry.status, Status::Early(_));
+        self.entries.values().filter(early).count() as u64
+    }
+
     /// Events that were written to disk so far.
     pub fn num_spilled(&self) -> u64 {
         self.spilled

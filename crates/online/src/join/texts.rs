@@ -45,6 +45,11 @@ impl Join {
         self.store.status(id).is_some_and(|status| !matches!(status, Status::Early(_)))
     }
 
+    /// Whether a text with this id waits for its correction.
+    pub(crate) fn waits(&self, id: &str) -> bool {
+        matches!(self.store.status(id), Some(Status::Waiting(_)))
+    }
+
     /// A text came at `at`; `keep` makes what is kept of it until its correction comes.
     pub(crate) fn text_came(
         &mut self,
@@ -117,6 +122,16 @@ impl Join {
         }
     }
 
+    /// What a text was corrected to was garbage: it waits again, for another correction. `bytes` are what was kept of it.
+    pub(crate) fn wait_again(&mut self, id: &str, bytes: &[u8]) -> Result<()> {
+        if let Some((due, _)) = self.store.remove(id) {
+            self.counts.joined -= self.counts.joined.min(1);
+            self.store.wait(id, due, bytes)?;
+            self.make_room();
+        }
+        Ok(())
+    }
+
     /// A text and its correction came in one record; none of another record with this id is learned from then. Says whether the id
     /// is new.
     pub(crate) fn pair_came(&mut self, id: &str, at: i64, text: &str) -> Result<bool> {
@@ -125,6 +140,7 @@ impl Join {
             return Ok(false);
         }
         let due = at.saturating_add(self.window);
+        self.counts.joined += 1;
         self.answered(id.into(), due, Given::Text(text.into()))?;
         Ok(true)
     }
@@ -169,7 +185,11 @@ mod tests {
         assert_eq!(came, TextCame::Corrected("early".into()));
         assert!(join.pair_came("c", 1, "t").unwrap() && !join.pair_came("c", 1, "t").unwrap());
         let counts = join.counts();
-        assert_eq!((counts.joined, counts.early, counts.duplicate), (2, 1, 1));
+        assert_eq!((counts.joined, counts.early, counts.duplicate), (3, 1, 1));
+        // What was garbage does not count.
+        join.wait_again("c", b"z").unwrap();
+        assert!(join.waits("c") && join.counts().joined == 2);
+        assert_eq!(join.correction_came("c", "t").unwrap(), CorrectionCame::Joined((*b"z").into()));
         assert_eq!((counts.contradictory, counts.repeated), (1, 2));
     }
 
