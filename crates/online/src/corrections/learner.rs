@@ -17,7 +17,7 @@ use tidemill_recipe::online::corrections::{Scope, Serve};
 use tidemill_recipe::{RecipeFile, engine_spec};
 
 use super::kept::{self, Kept};
-use super::pair::{Pair, Shape};
+use super::pair::{Pair, Shape, pad};
 use super::quarantine::Losses;
 use super::state::Learned;
 use super::stored::{Stored, Usual};
@@ -161,7 +161,7 @@ impl Learner {
             let pair = pairs.read(index as usize)?;
             self.one.truncate(0);
             self.one.push_row(&pair, 0);
-            self.one.pad();
+            pad(&mut self.one);
             let loss = self.engine.evaluate(&self.one)?.losses.first().copied().unwrap_or(f32::NAN);
             self.state.losses.add(f64::from(loss));
         }
@@ -207,7 +207,7 @@ impl Learner {
         self.one.truncate(0);
         self.one.resize(1);
         self.shape.fill(&mut self.one, 0, pair, 1.0)?;
-        self.one.pad();
+        pad(&mut self.one);
         let loss = |learner: &mut Learner| -> Result<f64> {
             let losses = learner.engine.evaluate(&learner.one)?.losses;
             Ok(f64::from(losses.first().copied().unwrap_or(f32::NAN)))
@@ -275,7 +275,7 @@ impl Learner {
                 }
             }
         }
-        self.step.pad();
+        pad(&mut self.step);
         let warm = (learned + 1) as f64 / self.spec.warmup.max(1) as f64;
         let rate = self.rate * warm.min(1.0);
         let step = self.engine.train(&self.step, rate as f32)?;

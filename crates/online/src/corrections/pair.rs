@@ -42,3 +42,14 @@ impl Shape {
         Ok(())
     }
 }
+
+/// Sequences get room in steps of this, so that a model needs few plans; powers of two would compute up to twice as much.
+const STEP: usize = 8;
+
+/// Pads a batch to its longest sequences.
+pub(super) fn pad(batch: &mut Batch) {
+    let longest = |lengths: &[i32]| lengths.iter().copied().max().unwrap_or(1).max(1) as usize;
+    let room = |lengths: &[i32]| longest(lengths).next_multiple_of(STEP);
+    let rooms: Vec<usize> = batch.columns.iter().map(|column| room(&column.lengths)).collect();
+    batch.pad_to(&rooms);
+}
