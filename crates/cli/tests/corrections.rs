@@ -383,6 +383,15 @@ fn streams_are_left_and_continued() {
     // Unless it is wanted.
     let (again, _) = place.learn(&monday, "a", &["--resume", "--from-start"]);
     assert_eq!(labels(&again, "repeated"), 1, "{again}");
+    // A start that fails leaves the run that it would have replaced.
+    let before = (place.lines("a/corrections.jsonl"), place.lines("a/quarantine.jsonl"));
+    std::fs::write(place.path("bad.csv"), "eins,zwei\n1,2\n").unwrap();
+    let (run, out, bad) = (base().join("base"), place.path("a"), place.path("bad.csv"));
+    let all = ["learn", common::text(&run), "--from", common::text(&bad), "--force"];
+    let output = command(&[&all[..], &["--out", common::text(&out)]].concat()).output().unwrap();
+    assert!(stderr(&output).contains("must name the columns"), "{}", stderr(&output));
+    assert_eq!((place.lines("a/corrections.jsonl"), place.lines("a/quarantine.jsonl")), before);
+    assert!(place.path("a/checkpoints/latest").is_file() && place.path("a/report.html").is_file());
     // A stream that is garbage has failed.
     let bad = place.write("bad.jsonl", &[json!({"source": "one", "correction": "bbbbbbb"})]);
     let (run, out) = (base().join("base"), place.path("b"));

@@ -42,8 +42,10 @@ pub enum Existing {
 
 /// What a run writes and its replacement removes; the recipe, by which a run is known, is the last. The
 /// log (`log/`) stays: the senders of its events have the answer that they are stored.
-const RESULTS: [&str; 10] = [
+const RESULTS: [&str; 12] = [
     "dead-letter.jsonl",
+    "corrections.jsonl",
+    "quarantine.jsonl",
     "audit.jsonl",
     "batches.jsonl",
     "spill",

@@ -9,6 +9,7 @@ use serde_json::json;
 use tidemill_engine::checkpoint::{self, Attachment, Meta, Writer};
 use tidemill_engine::engine::State;
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::folder::RunFolder;
 use tidemill_engine::prequential::Headline;
 use tidemill_recipe::online::OnlineSpec;
 use tidemill_recipe::stream::source::Poll;
@@ -67,6 +68,7 @@ pub(super) struct Driver<'a> {
     pub log: Journal,
     pub quarantine: Journal,
     pub audit: Journal,
+    pub folder: RunFolder,
     pub writer: &'a mut Writer,
     pub interrupt: &'a AtomicBool,
     pub until: Until,
@@ -218,9 +220,7 @@ impl Driver<'_> {
             (self.clock.reported, self.clock.reported_records) = (now, records);
         }
         if !self.writer.is_busy()? {
-            if let Some(position) = self.clock.written.take() {
-                self.source.commit(&position).map_err(|e| Error::Run(e.to_string()))?;
-            }
+            self.on_disk()?;
             let since = records - self.clock.saved_records;
             let seconds = (now - self.clock.saved).as_secs_f64();
             let due = (!self.clock.has_saved && seconds >= FIRST_CHECKPOINT.as_secs_f64())
@@ -238,6 +238,15 @@ impl Driver<'_> {
         }
         let late = self.until.seconds.is_some_and(|s| self.seconds() >= s);
         Ok(late.then_some(StreamEnd::WallSeconds))
+    }
+
+    /// Waits for the checkpoint that is being written: its records need not come again, and a run that this one replaces
+    /// is gone, if any record came.
+    pub fn on_disk(&mut self) -> Result<()> {
+        self.writer.wait()?;
+        let Some(position) = self.clock.written.take() else { return Ok(()) };
+        self.source.commit(&position).map_err(|e| Error::Run(e.to_string()))?;
+        if self.clock.saved_records > 0 { self.folder.settle() } else { Ok(()) }
     }
 
     /// Corrections that were set aside and not released.

@@ -170,11 +170,18 @@ fn start(
         driver(file, options, labels, session, &checkpoint, (learner, source, state, left), watch)?;
     folder.write_recipe(&file.to_toml())?;
     let ended_by = driver.run()?;
-    driver.writer.wait()?;
+    driver.on_disk()?;
     let summary = summary(&driver, ended_by);
     let html = file.recipe.report.html.then(|| page(file, &driver, &summary));
     drop(driver);
     session.finish(&summary, html.as_deref())?;
+    if folder.is_replacing() {
+        let text = format!(
+            "the run that is in {} stays as it was, since no record came for another",
+            folder.path().display()
+        );
+        watch(LearnEvent::Notice(&text));
+    }
     let prequential = Prequential::new(file.recipe.task(), 1, file.recipe.online.metrics.clone());
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
 }
@@ -235,6 +242,7 @@ fn driver<'a>(
         let what = "must be \"json_lines\" by HTTP, where each request has records of its own";
         return Err(file.error_at("stream.format", what));
     }
+    session.folder.make_room()?;
     let spec = &file.recipe.online;
     let id = labels.id.as_deref().unwrap_or("id");
     let stream = file.stream_format(format)?;
@@ -264,8 +272,7 @@ fn driver<'a>(
     let meta = base_meta(checkpoint, file, state.as_ref());
     let counts = state.as_ref().map(|state| state.counts).unwrap_or_default();
     let here = left.as_ref().map_or(0, |left| left.texts);
-    let mut others = state.as_ref().map(|state| state.left.clone()).unwrap_or_default();
-    others.remove(&source);
+    let others = state.as_ref().map(|state| state.left.clone()).unwrap_or_default();
     let content = left.and_then(|left| left.content);
     let before = state.as_ref().map_or(0.0, |state| state.wall_seconds);
     let scores = state.as_ref().map(|state| state.scores.clone()).unwrap_or_default();
@@ -294,6 +301,7 @@ fn driver<'a>(
         quarantine: journal("quarantine.jsonl", learner.state.quarantine)?,
         audit: journal("audit.jsonl", mark(|s| s.audit))?,
         learner,
+        folder: session.folder.clone(),
         writer: &mut session.writer,
         interrupt: &options.interrupt,
         until: options.until,
