@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 use tidemill_engine::metrics::Task;
 use tidemill_engine::nn::{Link, LossSpec};
 use tidemill_recipe::stream::features::Labels;
-use tidemill_recipe::stream::{Answers, Position};
+use tidemill_recipe::stream::{Answerer, Answers, Position};
 
 use crate::join::Said;
+use crate::predictions::class_name;
 
 /// Answers records through the source that they came from.
 pub(crate) struct Answering {
-    answers: Arc<Answers>,
+    answers: Answerer,
     task: Task,
     link: Link,
     /// Of the training before.
@@ -28,7 +29,7 @@ impl Answering {
         (task, loss): (Task, &LossSpec),
         class_names: Vec<String>,
     ) -> Answering {
-        answers.start(position.mark("").map_or(0, |mark| mark.major), false);
+        let answers = answers.start(position, false);
         Answering { answers, task, link: loss.link(), class_names, outputs: Vec::new() }
     }
 
@@ -42,11 +43,7 @@ impl Answering {
                 let mut answer = json!({ "id": id });
                 self.outputs.resize(logits.len(), 0.0);
                 self.link.probabilities(logits, &mut self.outputs);
-                let name = |class: usize| {
-                    let name = labels.and_then(|labels| labels.class_name(class));
-                    let name = name.or_else(|| self.class_names.get(class).cloned());
-                    name.unwrap_or_else(|| class.to_string())
-                };
+                let name = |class| class_name(class, labels, &self.class_names);
                 match self.task.class_in_words(&self.outputs, logits.len(), name) {
                     Some((class, probability)) => {
                         answer["prediction"] = json!(class);
@@ -64,13 +61,6 @@ impl Answering {
                 answer
             }
         };
-        self.answers.give(position.mark("").map_or(0, |mark| mark.major), answer.to_string());
-    }
-}
-
-impl Drop for Answering {
-    /// Nobody waits for answers that do not come any more.
-    fn drop(&mut self) {
-        self.answers.stop();
+        self.answers.give(position, answer.to_string());
     }
 }

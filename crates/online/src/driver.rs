@@ -1,6 +1,6 @@
 //! The online driver: one loop over the events of a stream.
 
-mod clock;
+pub(crate) mod clock;
 mod end;
 mod steps;
 
@@ -55,14 +55,10 @@ pub struct StreamProgress {
     pub drifts: u64,
 }
 
-/// How often progress is reported.
-const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// Steps between looks at the clock.
 const LOOK_EVERY: u32 = 64;
 /// How long the loop waits for events before it looks around.
 const WAIT: Duration = Duration::from_millis(50);
-/// From the start to the first checkpoint: a stream that is over sooner has the one of its end.
-const FIRST_CHECKPOINT: Duration = Duration::from_millis(100);
 
 /// A line of `audit.jsonl`.
 #[derive(Serialize)]
@@ -351,17 +347,15 @@ impl<'a> StreamDriver<'a> {
 
     /// Tells, saves and stops when it is time.
     fn look(&mut self) -> Result<Option<StreamEnd>> {
-        let now = Instant::now();
         if !self.announced && self.input.encoding.is_prepared() {
             self.tell_notes();
         }
         let counts = self.input.counts();
         let events = counts.events + counts.labels;
-        if now - self.clock.reported >= REPORT_EVERY {
-            let seconds = (now - self.clock.reported).as_secs_f64();
+        if let Some(events_per_second) = self.clock.report(events) {
             let progress = StreamProgress {
                 counts: self.input.counts(),
-                events_per_second: (events - self.clock.reported_events) as f64 / seconds,
+                events_per_second,
                 headline: self.model.prequential().headline(),
                 lag_ms: self.lags.last(),
                 refused: self.model.guard().refused,
@@ -370,19 +364,11 @@ impl<'a> StreamDriver<'a> {
             (self.tell)(LearnEvent::Progress(progress));
             self.tell_first_bad();
             self.tell_notes();
-            (self.clock.reported, self.clock.reported_events) = (now, events);
         }
-        let since = events - self.clock.saved_events;
-        let seconds = (now - self.clock.saved).as_secs_f64();
-        // The first one soon: a disk that cannot be written is found out before much has been
-        // learned, and what a checkpoint takes of memory is taken before the stream is long.
-        let due = (!self.clock.has_saved && seconds >= FIRST_CHECKPOINT.as_secs_f64())
-            || seconds >= self.spec.checkpoint_seconds
-            || self.spec.checkpoint_events.is_some_and(|n| since >= n);
         // Learning does not wait for a checkpoint that is being written: the next one is due then.
         if !self.writer.is_busy()? {
             self.commit()?;
-            if due && since > 0 {
+            if self.clock.is_checkpoint_due(events, self.spec) {
                 self.checkpoint()?;
             }
         }
@@ -444,12 +430,9 @@ impl<'a> StreamDriver<'a> {
         };
         self.writer.write_parts(meta, parts, self.spare.clone())?;
         self.written = Some(position);
-        let now = Instant::now();
-        self.longest_stall = self.longest_stall.max(now - start);
-        self.clock.saved = now;
-        self.clock.has_saved = true;
+        self.longest_stall = self.longest_stall.max(start.elapsed());
         let counts = self.input.counts();
-        self.clock.saved_events = counts.events + counts.labels;
+        self.clock.save(counts.events + counts.labels);
         Ok(())
     }
 

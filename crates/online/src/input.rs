@@ -8,7 +8,7 @@ use tidemill_recipe::stream::Note;
 use crate::ahead::Ahead;
 use crate::encoding::Encoding;
 use crate::feed::{Came, Feed, Item};
-use crate::join::Join;
+use crate::join::{Join, Said};
 use crate::model::StreamModel;
 use crate::predictions::Predictions;
 
@@ -138,7 +138,13 @@ impl Input {
         }
         let Input { feed, encoding, counts, .. } = self;
         feed.next(&mut |item| match item {
-            Item::Event(event) => join.take_record(event, encoding, model, counts),
+            Item::Event(event) => {
+                let taken = join.take_record(event, encoding, model, counts);
+                if let Ok(Err(bad)) = &taken {
+                    join.say(|_| Said::SetAside(bad.reason.clone()));
+                }
+                taken
+            }
             Item::Header(schema) => {
                 encoding.set_schema(schema);
                 Ok(Ok(()))

@@ -131,14 +131,19 @@ impl Predictions {
     }
 
     fn name(&self, class: usize, labels: Option<&Labels>) -> String {
-        let name = labels.and_then(|labels| labels.class_name(class));
-        name.or_else(|| self.class_names.get(class).cloned()).unwrap_or_else(|| class.to_string())
+        class_name(class, labels, &self.class_names)
     }
 
     /// Where the file stands.
     pub(crate) fn mark(&self) -> JournalMark {
         self.journal.as_ref().map(Journal::mark).unwrap_or_default()
     }
+}
+
+/// The name of a class: of the labels that came, or else of the training `before`.
+pub(crate) fn class_name(class: usize, labels: Option<&Labels>, before: &[String]) -> String {
+    let name = labels.and_then(|labels| labels.class_name(class));
+    name.or_else(|| before.get(class).cloned()).unwrap_or_else(|| class.to_string())
 }
 
 fn text(value: Value<'_>) -> String {

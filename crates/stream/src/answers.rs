@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::position::Position;
 use crate::sync::lock;
 
 /// How long a sender waits who does not say for how long, and how long at most.
@@ -42,30 +43,13 @@ impl Given {
 }
 
 impl Answers {
-    /// From here on senders may wait for an answer to each record after `passed`; `by_default` also those who do not
-    /// say that they do.
-    pub fn start(&self, passed: u64, by_default: bool) {
-        lock(&self.given).passed = passed;
+    /// From here on senders may wait for an answer to each record after `position`, of a stream of one part; `by_default` also
+    /// those who do not say that they do.
+    pub fn start(self: Arc<Answers>, position: &Position, by_default: bool) -> Answerer {
+        lock(&self.given).passed = sequence(position);
         self.by_default.store(by_default, Relaxed);
         self.are_given.store(true, Relaxed);
-    }
-
-    /// From here on nobody waits: the learner ends.
-    pub fn stop(&self) {
-        self.are_given.store(false, Relaxed);
-        self.came.notify_all();
-    }
-
-    /// The answer to the next record, as JSON; the newest ones are kept for senders that ask again.
-    pub fn give(&self, sequence: u64, json: String) {
-        let mut given = lock(&self.given);
-        given.passed = sequence;
-        given.by_sequence.insert(sequence, json);
-        while given.by_sequence.len() > KEPT {
-            given.by_sequence.pop_first();
-        }
-        drop(given);
-        self.came.notify_all();
+        Answerer(self)
     }
 
     /// The answers to the records from `first` to `last`, waiting for as long as the sender `prefers`, if it says so; `null`
@@ -100,38 +84,75 @@ impl Answers {
     }
 }
 
+/// The learner's end of it. Once it is dropped, nobody waits for answers that do not come any more.
+#[derive(Debug)]
+pub struct Answerer(Arc<Answers>);
+
+impl Answerer {
+    /// The answer to the record that ends at `position`, as JSON; the newest ones are kept for senders that ask again.
+    pub fn give(&self, position: &Position, json: String) {
+        let sequence = sequence(position);
+        let mut given = lock(&self.0.given);
+        given.passed = sequence;
+        given.by_sequence.insert(sequence, json);
+        while given.by_sequence.len() > KEPT {
+            given.by_sequence.pop_first();
+        }
+        drop(given);
+        self.0.came.notify_all();
+    }
+}
+
+impl Drop for Answerer {
+    fn drop(&mut self) {
+        self.0.are_given.store(false, Relaxed);
+        self.0.came.notify_all();
+    }
+}
+
+/// The number of the last record of a log.
+fn sequence(position: &Position) -> u64 {
+    position.mark("").map_or(0, |mark| mark.major)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
+    fn at(sequence: u64) -> Position {
+        let mut position = Position::default();
+        position.advance("", crate::position::Mark { major: sequence, minor: 0 });
+        position
+    }
+
     #[test]
     fn answers_wait_and_are_waited_for() {
-        let answers = std::sync::Arc::new(Answers::default());
+        let answers = Arc::new(Answers::default());
         let long = Some(Duration::from_secs(60));
         assert_eq!(answers.wait(1, 1, long), None);
-        answers.start(0, false);
-        answers.give(1, "1".into());
-        let giver = std::thread::spawn({
-            let answers = answers.clone();
-            move || answers.give(2, "2".into())
+        let answerer = answers.clone().start(&at(0), false);
+        answerer.give(&at(1), "1".into());
+        let giver = std::thread::spawn(move || {
+            answerer.give(&at(2), "2".into());
+            answerer
         });
         assert_eq!(answers.wait(1, 2, long).unwrap(), ["1", "2"]);
-        giver.join().unwrap();
+        let answerer = giver.join().unwrap();
         assert_eq!(answers.wait(1, 2, None), None);
         assert_eq!(answers.wait(1, 2, Some(Duration::ZERO)), None);
         let short = Some(Duration::from_millis(1));
         assert_eq!(answers.wait(1, 2, short).unwrap(), ["1", "2"]);
         assert_eq!(answers.wait(2, 3, short).unwrap(), ["2", "null"]);
-        answers.stop();
+        drop(answerer);
         assert_eq!(answers.wait(4, 4, long), None);
     }
 
     #[test]
     fn answers_that_nobody_takes_are_bounded() {
-        let answers = Answers::default();
-        answers.start(0, true);
-        (1..=10_000).for_each(|i| answers.give(i, "0".into()));
+        let answers = Arc::new(Answers::default());
+        let answerer = answers.clone().start(&at(0), true);
+        (1..=10_000).for_each(|i| answerer.give(&at(i), "0".into()));
         assert_eq!(lock(&answers.given).by_sequence.len(), KEPT);
         assert_eq!(answers.wait(1, 1, None).unwrap(), ["null"]);
     }

@@ -29,7 +29,7 @@ pub mod source;
 pub mod sources;
 mod sync;
 
-pub use answers::Answers;
+pub use answers::{Answerer, Answers};
 pub use content::{Compared, Content};
 pub use error::{Error, Result};
 pub use log::{Fsync, KEYS, Log, LogOptions, LogSource};

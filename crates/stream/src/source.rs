@@ -65,7 +65,7 @@ pub trait Source: Send {
     /// What it has seen.
     fn counters(&self) -> Counters;
 
-    /// Where a learner's answers go, if senders can wait for them; they belong to the marks of records.
+    /// Where a learner's answers go, if senders can wait for them; they belong to the positions of records.
     fn answers(&self) -> Option<Arc<Answers>> {
         None
     }

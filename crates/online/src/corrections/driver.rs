@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tidemill_engine::checkpoint::{self, Attachment, Meta, Writer};
@@ -14,13 +14,14 @@ use tidemill_engine::prequential::Headline;
 use tidemill_recipe::online::OnlineSpec;
 use tidemill_recipe::stream::source::Poll;
 use tidemill_recipe::stream::{
-    Answers, BadEvent, Content, Format, Position, Record, Records, Source,
+    Answerer, BadEvent, Content, Format, Position, Record, Records, Source,
 };
 
 use super::figures::TextScores;
 use super::learner::Learner;
 use super::record::Reading;
 use super::state::{CorrectionsState, Left};
+use crate::driver::clock::StreamClock;
 use crate::driver::{StreamEnd, StreamProgress, Until};
 use crate::feed::DeadLetters;
 use crate::input::Counts;
@@ -32,10 +33,6 @@ use crate::run::LearnEvent;
 const BLOCK: usize = 1 << 16;
 /// How long the loop waits for records before it looks around.
 const WAIT: Duration = Duration::from_millis(50);
-/// How often progress is reported.
-const REPORT_EVERY: Duration = Duration::from_millis(200);
-/// From the start to the first checkpoint.
-const FIRST_CHECKPOINT: Duration = Duration::from_millis(500);
 
 /// What does not change.
 pub(super) struct Base {
@@ -54,7 +51,7 @@ pub(super) struct Driver<'a> {
     pub learner: Learner,
     pub reading: Reading,
     pub source: Box<dyn Source>,
-    pub answers: Option<Arc<Answers>>,
+    pub answers: Option<Answerer>,
     pub join: Join,
     pub position: Position,
     pub content: Option<Content>,
@@ -73,40 +70,11 @@ pub(super) struct Driver<'a> {
     pub interrupt: &'a AtomicBool,
     pub until: Until,
     pub tell: &'a mut dyn FnMut(LearnEvent<'_>),
-    /// Seconds of earlier processes.
-    pub before: f64,
-    pub clock: Clock,
-}
-
-/// When to look around, to tell, to save.
-pub(super) struct Clock {
-    start: Instant,
-    reported: Instant,
-    reported_records: u64,
-    saved: Instant,
-    saved_records: u64,
-    pub has_saved: bool,
+    pub clock: StreamClock,
     /// The position of a checkpoint that is being written.
-    written: Option<Position>,
-    noted: usize,
-    pub first_records: u64,
-}
-
-impl Clock {
-    pub fn start(records: u64) -> Clock {
-        let now = Instant::now();
-        Clock {
-            start: now,
-            reported: now,
-            reported_records: records,
-            saved: now,
-            saved_records: records,
-            has_saved: false,
-            written: None,
-            noted: 0,
-            first_records: records,
-        }
-    }
+    pub written: Option<Position>,
+    /// Names of values that are not used, of which a note was made.
+    pub noted: usize,
 }
 
 impl Driver<'_> {
@@ -151,11 +119,6 @@ impl Driver<'_> {
         self.counts.events + self.counts.labels + self.dead.count()
     }
 
-    /// Seconds of learning, over all resumptions.
-    pub fn seconds(&self) -> f64 {
-        self.before + self.clock.start.elapsed().as_secs_f64()
-    }
-
     fn take(&mut self, record: &Record<'_>) -> Result<()> {
         let taken = match record.too_long {
             true => Ok(Err(BadEvent::new("is longer than a record may be"))),
@@ -178,7 +141,7 @@ impl Driver<'_> {
             content.take(record);
         }
         if let Some(answers) = &self.answers {
-            answers.give(record.mark.major, answer.to_string());
+            answers.give(&self.position, answer.to_string());
         }
         match self.dead.too_many() {
             Some(what) => {
@@ -192,10 +155,8 @@ impl Driver<'_> {
 
     /// Tells, saves and stops when it is time.
     fn look(&mut self) -> Result<Option<StreamEnd>> {
-        let now = Instant::now();
         let records = self.records();
-        if now - self.clock.reported >= REPORT_EVERY {
-            let seconds = (now - self.clock.reported).as_secs_f64();
+        if let Some(events_per_second) = self.clock.report(records) {
             let (bleu, loss) = self.scores.headline();
             let events = self.scores.corrections();
             let headline = (events > 0).then(|| Headline {
@@ -209,7 +170,7 @@ impl Driver<'_> {
             });
             let progress = StreamProgress {
                 counts: Counts { bad: self.dead.count(), ..self.counts },
-                events_per_second: (records - self.clock.reported_records) as f64 / seconds,
+                events_per_second,
                 headline,
                 lag_ms: None,
                 refused: self.waiting_in_quarantine(),
@@ -217,16 +178,10 @@ impl Driver<'_> {
             };
             (self.tell)(LearnEvent::Progress(progress));
             self.tell_notes();
-            (self.clock.reported, self.clock.reported_records) = (now, records);
         }
         if !self.writer.is_busy()? {
             self.on_disk()?;
-            let since = records - self.clock.saved_records;
-            let seconds = (now - self.clock.saved).as_secs_f64();
-            let due = (!self.clock.has_saved && seconds >= FIRST_CHECKPOINT.as_secs_f64())
-                || seconds >= self.spec.checkpoint_seconds
-                || self.spec.checkpoint_events.is_some_and(|n| since >= n);
-            if due && since > 0 {
+            if self.clock.is_checkpoint_due(records, self.spec) {
                 self.checkpoint()?;
             }
         }
@@ -236,7 +191,7 @@ impl Driver<'_> {
         if self.interrupt.load(Relaxed) {
             return Ok(Some(StreamEnd::Interrupt));
         }
-        let late = self.until.seconds.is_some_and(|s| self.seconds() >= s);
+        let late = self.until.seconds.is_some_and(|s| self.clock.total() >= s);
         Ok(late.then_some(StreamEnd::WallSeconds))
     }
 
@@ -244,9 +199,9 @@ impl Driver<'_> {
     /// is gone, if any record came.
     pub fn on_disk(&mut self) -> Result<()> {
         self.writer.wait()?;
-        let Some(position) = self.clock.written.take() else { return Ok(()) };
+        let Some(position) = self.written.take() else { return Ok(()) };
         self.source.commit(&position).map_err(|e| Error::Run(e.to_string()))?;
-        if self.clock.saved_records > 0 { self.folder.settle() } else { Ok(()) }
+        if self.clock.saved_events > 0 { self.folder.settle() } else { Ok(()) }
     }
 
     /// Corrections that were set aside and not released.
@@ -260,8 +215,8 @@ impl Driver<'_> {
         if let Some(what) = self.dead.take_first() {
             (self.tell)(LearnEvent::Notice(&what));
         }
-        if self.clock.noted < self.reading.unused.len() {
-            self.clock.noted = self.reading.unused.len();
+        if self.noted < self.reading.unused.len() {
+            self.noted = self.reading.unused.len();
             let names = self.reading.unused.join(", ");
             (self.tell)(LearnEvent::Notice(&format!("not used of the records: {names}")));
         }
@@ -291,7 +246,7 @@ impl Driver<'_> {
             recent: self.dead.recent().clone(),
             log: self.log.mark(),
             audit: self.audit.mark(),
-            wall_seconds: self.seconds(),
+            wall_seconds: self.clock.total(),
         };
         let step = self.learner.engine().step();
         let waiting = self.join.save(step)?;
@@ -312,19 +267,8 @@ impl Driver<'_> {
         };
         let back: Arc<std::sync::Mutex<Option<State>>> = Arc::default();
         self.writer.write_parts(meta, parts, back)?;
-        self.clock.written = Some(self.position.clone());
-        self.clock.saved = Instant::now();
-        self.clock.has_saved = true;
-        self.clock.saved_records = self.records();
+        self.written = Some(self.position.clone());
+        self.clock.save(self.records());
         Ok(())
-    }
-}
-
-impl Drop for Driver<'_> {
-    /// Nobody waits for answers that do not come any more.
-    fn drop(&mut self) {
-        if let Some(answers) = &self.answers {
-            answers.stop();
-        }
     }
 }

@@ -13,12 +13,13 @@ use tidemill_recipe::online::JoinSpec;
 use tidemill_recipe::online::join::Missing;
 use tidemill_recipe::stream::{Content, Format, format_of, is_files};
 
-use super::driver::{Base, Clock, Driver};
+use super::driver::{Base, Driver};
 use super::learner::Learner;
 use super::page::page;
 use super::record::Reading;
 use super::state::{CorrectionsState, Left};
 use crate::driver::StreamEnd;
+use crate::driver::clock::StreamClock;
 use crate::error::stream_error;
 use crate::feed::DeadLetters;
 use crate::input::Counts;
@@ -264,11 +265,8 @@ fn driver<'a>(
     let dead = DeadLetters::open(&folder, mark(|s| s.dead_letters), bad, JOURNAL_BYTES)?;
     let recent = state.as_ref().map(|state| state.recent.clone()).unwrap_or_default();
     let journal = |name: &str, mark| Journal::open(&folder.join(name), mark, JOURNAL_BYTES);
-    let answers = opened.answers();
     let position = position.unwrap_or_default();
-    if let Some(answers) = &answers {
-        answers.start(position.mark("").map_or(0, |mark| mark.major), true);
-    }
+    let answers = opened.answers().map(|answers| answers.start(&position, true));
     let meta = base_meta(checkpoint, file, state.as_ref());
     let counts = state.as_ref().map(|state| state.counts).unwrap_or_default();
     let here = left.as_ref().map_or(0, |left| left.texts);
@@ -291,7 +289,9 @@ fn driver<'a>(
         join,
         position,
         content: is_files(&options.from).then(|| content.unwrap_or_else(Content::default)),
-        clock: Clock::start(counts.events + counts.labels + bad),
+        clock: StreamClock::start(before, counts.events + counts.labels + bad),
+        written: None,
+        noted: 0,
         texts_before: counts.events - here,
         left: others,
         counts,
@@ -306,7 +306,6 @@ fn driver<'a>(
         interrupt: &options.interrupt,
         until: options.until,
         tell: watch,
-        before,
     })
 }
 
@@ -321,8 +320,8 @@ fn base_meta(checkpoint: &Checkpoint, file: &RecipeFile, same: Option<&Correctio
 /// The result, once the last checkpoint is on disk.
 fn summary(driver: &Driver<'_>, ended_by: StreamEnd) -> StreamSummary {
     let engine = driver.learner.engine();
-    let seconds = (driver.seconds() - driver.before).max(1e-9);
-    let per_second = (driver.records() - driver.clock.first_records) as f64 / seconds;
+    let seconds = driver.clock.start.elapsed().as_secs_f64().max(1e-9);
+    let per_second = (driver.records() - driver.clock.first_event) as f64 / seconds;
     let mut tensors = engine.state().into_tensors();
     tensors.extend(driver.learner.tensors());
     let corrections = driver.scores.corrections();
@@ -330,7 +329,7 @@ fn summary(driver: &Driver<'_>, ended_by: StreamEnd) -> StreamSummary {
         steps: engine.step(),
         samples: driver.base.meta.samples + corrections,
         epochs: driver.base.meta.epoch,
-        wall_seconds: driver.seconds(),
+        wall_seconds: driver.clock.total(),
         samples_per_second: per_second,
         peak_rss_bytes: peak_rss_bytes(),
         arena_bytes: engine.arena_bytes() as u64,

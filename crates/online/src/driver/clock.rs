@@ -2,9 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use tidemill_recipe::online::OnlineSpec;
+
+/// How often progress is reported.
+const REPORT_EVERY: Duration = Duration::from_millis(200);
+/// From the start to the first checkpoint: a stream that is over sooner has the one of its end.
+const FIRST_CHECKPOINT: Duration = Duration::from_millis(100);
+
 /// When to look around, to tell, to save.
 pub(crate) struct StreamClock {
-    pub(super) start: Instant,
+    pub(crate) start: Instant,
     pub(super) before: f64,
     /// Events of earlier processes.
     pub(crate) first_event: u64,
@@ -13,7 +20,7 @@ pub(crate) struct StreamClock {
     pub(super) reported: Instant,
     pub(super) reported_events: u64,
     pub(super) saved: Instant,
-    pub(super) saved_events: u64,
+    pub(crate) saved_events: u64,
     /// Whether this process has saved anything.
     pub(super) has_saved: bool,
     pub(super) steps: u32,
@@ -34,6 +41,34 @@ impl StreamClock {
             has_saved: false,
             steps: 0,
         }
+    }
+
+    /// Events a second since the last report, if it is time for another one.
+    pub(crate) fn report(&mut self, events: u64) -> Option<f64> {
+        let now = Instant::now();
+        if now - self.reported < REPORT_EVERY {
+            return None;
+        }
+        let seconds = (now - self.reported).as_secs_f64();
+        let rate = (events - self.reported_events) as f64 / seconds;
+        (self.reported, self.reported_events) = (now, events);
+        Some(rate)
+    }
+
+    /// Whether it is time for a checkpoint of what came since the last one. The first one is soon: a disk that cannot be
+    /// written is found out before much has been learned, and what a checkpoint takes of memory is taken before the stream is
+    /// long.
+    pub(crate) fn is_checkpoint_due(&self, events: u64, spec: &OnlineSpec) -> bool {
+        let (since, elapsed) = (events - self.saved_events, self.saved.elapsed());
+        let due = (!self.has_saved && elapsed >= FIRST_CHECKPOINT)
+            || elapsed.as_secs_f64() >= spec.checkpoint_seconds
+            || spec.checkpoint_events.is_some_and(|n| since >= n);
+        due && since > 0
+    }
+
+    /// A checkpoint was handed to the writer.
+    pub(crate) fn save(&mut self, events: u64) {
+        (self.saved, self.has_saved, self.saved_events) = (Instant::now(), true, events);
     }
 
     pub(crate) fn total(&self) -> f64 {

@@ -28,27 +28,6 @@ impl Join {
         model: &mut dyn StreamModel,
         counts: &mut Counts,
     ) -> OrBad<()> {
-        let taken = self.take_one(event, encoding, model, counts);
-        if let (Some(said), Ok(Err(bad))) = (&mut self.said, &taken) {
-            *said = Said::SetAside(bad.reason.clone());
-        }
-        taken
-    }
-
-    /// Notes what is said to whoever sent the record, where someone asks.
-    fn say(&mut self, what: impl FnOnce(&Join) -> Said) {
-        if self.said.is_some() {
-            self.said = Some(what(self));
-        }
-    }
-
-    fn take_one(
-        &mut self,
-        event: Event<'_>,
-        encoding: &mut Encoding,
-        model: &mut dyn StreamModel,
-        counts: &mut Counts,
-    ) -> OrBad<()> {
         self.say(|_| Said::Nothing);
         // What labels are was guessed before one was seen.
         if self.guessed && event.label() != Value::Missing {
@@ -106,6 +85,13 @@ impl Join {
                 Some(given) => self.learn_now(encoding, &counts.events.to_string(), &given),
                 None => Ok(Ok(())),
             },
+        }
+    }
+
+    /// Notes what is said to whoever sent the record, where someone asks.
+    pub(crate) fn say(&mut self, what: impl FnOnce(&Join) -> Said) {
+        if self.said.is_some() {
+            self.said = Some(what(self));
         }
     }
 
