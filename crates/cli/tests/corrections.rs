@@ -341,7 +341,7 @@ fn texts_are_answered_by_http_and_corrections_learned_once() {
     let mut learner = start("4");
     assert_eq!(ask(json!({"id": "a", "correction": "eins Hund sieht drei"}))["duplicate"], true);
     ask(json!({"id": "b", "source": "two cat"}));
-    // It may end before it has told that it has this one.
+    // The learner may end before this request is answered.
     let _ = Http::new(port).post(&[json!({"id": "c", "source": "three cat"}).to_string()]);
     assert!(learner.0.wait().unwrap().success());
     let summary: Value =

@@ -317,7 +317,7 @@ fn another_port_is_the_same_stream() {
     assert_eq!((summary["steps"].as_u64(), summary["events"].as_u64()), (Some(200), Some(200)));
 }
 
-/// Who waits is told what is predicted, and what becomes of labels that come later.
+/// A sender that waits gets the prediction of each event, and the status of each label that comes later.
 #[test]
 fn events_are_answered_where_labels_come_later() {
     let labels = "[online.labels]\nid = \"id\"\nwindow = 1000\n";

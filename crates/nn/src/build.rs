@@ -121,19 +121,7 @@ impl ModelSpec {
         Ok(built.output)
     }
 
-    /// What comes next where a text is written token by token, see [`crate::decode`].
-    pub(crate) fn build_decoded(
-        &self,
-        graph: &mut Graph,
-        extent: &Extent,
-        decode: Decode,
-    ) -> Result<TensorId, GraphError> {
-        let rows = if decode.is_start() { Rows::Last } else { Rows::All };
-        let built = self.build_rows(graph, extent, Mode::Eval, false, rows, Some(decode))?;
-        Ok(built.output)
-    }
-
-    fn build_rows(
+    pub(crate) fn build_rows(
         &self,
         graph: &mut Graph,
         extent: &Extent,
@@ -242,7 +230,7 @@ impl ModelSpec {
 
 /// Which positions of a sequence a model's output is of.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rows {
+pub(crate) enum Rows {
     /// All.
     All,
     /// The last one of each sample.

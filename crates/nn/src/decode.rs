@@ -4,7 +4,7 @@
 //! those of what other inputs say (an encoder's output). A step computes one new position of each row from those. Both are
 //! there for models whose layers compute a position from itself and, by causal attention, from earlier ones.
 
-use crate::build::{At, Builder};
+use crate::build::{At, Builder, Mode, Rows};
 use crate::layer::LayerSpec;
 use crate::loss_ops::top_level_input;
 use crate::model::ModelSpec;
@@ -105,6 +105,20 @@ fn goes_by_position(layer: &LayerSpec) -> bool {
             | Attention(_)
             | Encode(_)
     )
+}
+
+impl ModelSpec {
+    /// What comes next where a text is written token by token.
+    fn build_decoded(
+        &self,
+        graph: &mut Graph,
+        extent: &Extent,
+        decode: Decode,
+    ) -> Result<TensorId, GraphError> {
+        let rows = if decode.is_start() { Rows::Last } else { Rows::All };
+        let built = self.build_rows(graph, extent, Mode::Eval, false, rows, Some(decode))?;
+        Ok(built.output)
+    }
 }
 
 impl Builder<'_> {

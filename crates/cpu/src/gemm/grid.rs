@@ -22,7 +22,7 @@ pub(super) fn choose(d: &GemmDesc, max_rows: usize, lanes: usize) -> Grid {
     let panel = MAX_VECTORS * lanes;
     let flops = 2.0 * d.m as f64 * d.n as f64 * d.k as f64;
     // Measured on Zen 4: packing B costs 3 % at 128 rows and pays where a panel is read often and
-    // lies in a cache too far away; packing A, where its rows are read one after the other, was never faster.
+    // is not in the L1 cache; packing A, where its rows are read one after the other, was never faster.
     let often = d.transpose_b || d.m >= 192 || (d.m >= 64 && d.k * d.n > 384 * 1024);
     // decides the bits of the sums
     let kc = if often || d.by_row { d.k.div_ceil(d.k.div_ceil(1024).max(1)) } else { d.k }.max(1);

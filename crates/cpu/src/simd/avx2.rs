@@ -7,8 +7,8 @@ use core::arch::x86_64::*;
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2;
 
-/// Lane masks for partial loads: eight set words, then eight clear ones; start at `8 - n`.
-static TAIL: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Lane masks for parts of vectors: eight set words, then eight clear ones; start at `8 - n`.
+pub(super) static TAIL: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// For each byte the positions of its set bits, in ascending order.
 static BITS: [[u8; 8]; 256] = {

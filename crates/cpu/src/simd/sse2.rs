@@ -5,14 +5,12 @@
 //! time: the code of this set alone was half of the crate's.
 
 use super::Simd;
+use super::avx2::TAIL;
 use core::arch::x86_64::*;
 
 /// The SSE2 instruction set.
 #[derive(Clone, Copy, Debug)]
 pub struct Sse2;
-
-/// Lane masks for parts of vectors: eight set words, then eight clear ones; start at `8 - n`.
-static TAIL: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 type V = [__m128; 2];
 

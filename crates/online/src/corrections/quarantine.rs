@@ -1,8 +1,8 @@
 //! Which corrections are garbage.
 //!
-//! Users' corrections are public input: of those that a translation service collected over years, entries such as `aaaaaa` could not
-//! be told apart and nothing was learned from any. Here each reason is a rule with a limit in the recipe, and what it finds is
-//! set aside with the reason, never deleted.
+//! Users' corrections are public input: a translation service that collected them over years could not filter entries such as
+//! `aaaaaa`, and used none of them for training. Here each reason is a rule with a limit in the recipe, and what matches it is set
+//! aside with the reason, never deleted.
 
 use std::collections::BTreeSet;
 

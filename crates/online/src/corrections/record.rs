@@ -75,7 +75,7 @@ impl Reading {
     /// What a record says; nothing for the row of names of a table. `first` is the first record of a file.
     ///
     /// # Errors
-    /// If it makes no sense.
+    /// If it is no such record.
     pub fn read(&mut self, bytes: &[u8], first: bool) -> Result<Option<Record>, BadEvent> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         if bytes.trim_ascii().is_empty() && self.open.is_empty() {
@@ -139,7 +139,9 @@ impl Reading {
             row.push('\n');
         }
         row.push_str(line);
-        let is_open = self.format == Format::Csv && row.matches('"').count() % 2 == 1;
+        let quotes =
+            self.spec.quote_byte().map_or(0, |quote| row.bytes().filter(|&b| b == quote).count());
+        let is_open = self.format == Format::Csv && quotes % 2 == 1;
         match is_open {
             true if row.len() > MOST_OPEN => Err(BadEvent::new(
                 "a quoted field that begins in it or before has no closing quote",
@@ -315,5 +317,11 @@ mod tests {
             (Some("7"), Some("two\nlines; here"))
         );
         assert_eq!(one.correction.as_deref(), Some("zwei"));
+        // Where the recipe says that nothing is quoted, a quote is a character.
+        let spec = FormatSpec { quote: Some(String::new()), ..FormatSpec::default() };
+        let mut plain = Reading::new(&CorrectionsSpec::default(), "id", None, Format::Csv, &spec);
+        assert_eq!(plain.read(b"text,summary", true).unwrap(), None);
+        let one = plain.read(b"5\" disks,disks", false).unwrap().unwrap();
+        assert_eq!(one.source.as_deref(), Some("5\" disks"));
     }
 }
