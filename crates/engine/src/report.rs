@@ -199,6 +199,9 @@ fn words(name: &str) -> String {
         "mse" => "Mean squared error".into(),
         "r2" => "R\u{b2}".into(),
         "f1" => "F1".into(),
+        "bleu" => "BLEU".into(),
+        "chrf" => "chrF2".into(),
+        "ter" => "TER".into(),
         _ => {
             let name = name.replace('_', "-");
             let mut letters = name.chars();

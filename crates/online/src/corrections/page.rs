@@ -30,7 +30,7 @@ const ROWS: [(&str, &str, Scale); 11] = [
 
 /// The page.
 pub(super) fn page(file: &RecipeFile, driver: &Driver<'_>, summary: &StreamSummary) -> String {
-    let top: Figures = ["bleu", "ter"]
+    let top: Figures = ["bleu", "chrf", "ter"]
         .iter()
         .filter_map(|&name| Some((name.to_owned(), *summary.prequential.get(name)?)))
         .collect();
@@ -45,7 +45,10 @@ pub(super) fn page(file: &RecipeFile, driver: &Driver<'_>, summary: &StreamSumma
         summary: &summary.run,
         length: ("correction", driver.scores.corrections()),
         figures: &top,
-        measured_on: "written, then corrected and learned from",
+        measured_on: match driver.base.frozen {
+            true => "written, then corrected",
+            false => "written, then corrected and learned from",
+        },
         speed: "records, checkpoints included",
         cards: if waiting > 0 { vec![card] } else { Vec::new() },
         history: &driver.base.meta.history,
@@ -86,7 +89,7 @@ fn sections(driver: &Driver<'_>, summary: &StreamSummary) -> String {
     let signature = escape(&driver.scores.signature());
     let _ = write!(page, "</tbody></table><p class=\"note\">{signature}</p></section>");
     page.push_str(
-        "<section><h2>The last corrections</h2><div class=\"scroll\"><table class=\"figures\"><thead>\
+        "<section><h2>The last corrections</h2><div class=\"scroll\"><table class=\"figures texts\"><thead>\
          <tr><th>written</th><th>corrected</th></tr></thead><tbody>",
     );
     for (hypothesis, correction) in driver.scores.newest(10) {
