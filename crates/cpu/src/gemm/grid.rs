@@ -38,11 +38,14 @@ pub(super) fn choose(d: &GemmDesc, max_rows: usize, lanes: usize) -> Grid {
     // packing a panel takes as long as this many rows of a tile
     let pack_rows = match (d.transpose_b, pack_b) {
         (true, _) => 4.5,
+        // Measured on Zen 3: long reductions read operands that no cache holds.
+        (false, true) if pack_a => 32.0,
         (false, true) => 2.0,
         (false, false) => 0.0,
     };
+    let pack_strip = if pack_a { 6.0 } else { 0.0 };
     // and looking for zeros, once for all panels, as this many
-    let look_rows = match (d.transpose_a, lanes) {
+    let look_rows = pack_strip + match (d.transpose_a, lanes) {
         (false, 16) => 0.6,
         (false, _) => 1.5,
         (true, 16) => 1.75,
