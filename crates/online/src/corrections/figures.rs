@@ -43,6 +43,9 @@ pub(super) struct TextScores {
     /// Edits of characters: what a person would type, at the least.
     keystrokes: ErrorRate,
     last: VecDeque<Compared>,
+    /// BLEU of those; runs of before it was kept have none.
+    #[serde(default)]
+    sliding: Option<Bleu>,
     loss: f64,
     fading_loss: f64,
     pub curve: Vec<Point>,
@@ -62,6 +65,7 @@ impl Default for TextScores {
             new_words: NewWords::default(),
             keystrokes: ErrorRate::new(Unit::Characters),
             last: VecDeque::new(),
+            sliding: None,
             loss: 0.0,
             fading_loss: 0.0,
             curve: Vec::new(),
@@ -81,9 +85,13 @@ impl TextScores {
         self.rouge.add(hypothesis, &[correction])?;
         self.new_words.add(hypothesis, correction);
         self.keystrokes.add(hypothesis, correction);
+        let sliding = self.sliding.get_or_insert_with(|| bleu_of(&self.last));
+        sliding.add(hypothesis, &[correction])?;
         self.last.push_back(Compared(hypothesis.to_owned(), correction.to_owned()));
-        if self.last.len() > WINDOW {
-            self.last.pop_front();
+        if self.last.len() > WINDOW
+            && let Some(Compared(hypothesis, correction)) = self.last.pop_front()
+        {
+            sliding.remove(&hypothesis, &[correction])?;
         }
         let n = self.corrections as f64;
         self.loss += (loss - self.loss) / n;
@@ -106,12 +114,10 @@ impl TextScores {
 
     /// BLEU of the last corrections.
     pub fn recent(&self) -> f64 {
-        let mut bleu = Bleu::new(Default::default());
-        for Compared(hypothesis, correction) in &self.last {
-            // They were compared before.
-            let _ = bleu.add(hypothesis, &[correction.as_str()]);
+        match &self.sliding {
+            Some(sliding) => sliding.score().value,
+            None => bleu_of(&self.last).score().value,
         }
-        bleu.score().value
     }
 
     /// BLEU of all, and the mean loss of a token.
@@ -155,6 +161,15 @@ impl TextScores {
     }
 }
 
+fn bleu_of(pairs: &VecDeque<Compared>) -> Bleu {
+    let mut bleu = Bleu::new(Default::default());
+    for Compared(hypothesis, correction) in pairs {
+        // They were compared before.
+        let _ = bleu.add(hypothesis, &[correction.as_str()]);
+    }
+    bleu
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -174,5 +189,7 @@ mod tests {
         assert_eq!((figures["accepted"], figures["loss"]), (0.5, 1.0));
         assert!(figures["bleu"] > 20.0 && scores.curve.len() <= POINTS);
         assert_eq!(scores.curve.last().unwrap().corrections, 2000);
+        assert_eq!(scores.sliding, Some(bleu_of(&scores.last)));
+        assert_eq!(scores.last.len(), WINDOW);
     }
 }

@@ -17,7 +17,7 @@ use tidemill_recipe::online::corrections::{Scope, Serve};
 use tidemill_recipe::{RecipeFile, engine_spec};
 
 use super::kept::{self, Kept};
-use super::pair::{Pair, Shape, pad};
+use super::pair::{Pair, Room, Shape, pad};
 use super::quarantine::Losses;
 use super::state::Learned;
 use super::stored::{Stored, Usual};
@@ -32,7 +32,7 @@ const CLIP: f64 = 1.0;
 const MOST_DIFFERENCE: f64 = 1.0;
 /// Pairs of the training data whose losses are the first ones to be surprised by.
 const FIRST_LOSSES: usize = 64;
-/// How often a pair is drawn again that corrections contradict; then its place stays empty.
+/// How often a pair is drawn again that is too long or that corrections contradict; then its place stays empty.
 const DRAWS: usize = 16;
 /// Between the numbers of draws of earlier corrections and of stored pairs.
 const PART: usize = 1 << 20;
@@ -253,11 +253,14 @@ impl Learner {
         self.step.truncate(0);
         self.step.resize(1 + self.spec.recent + self.spec.stored);
         self.shape.fill(&mut self.step, 0, &pair, self.spec.weight as f32)?;
-        let rejected = &self.state.rejected;
+        let (rejected, room) = (&self.state.rejected, Room::of(&pair));
         for i in 0..self.spec.recent.min(self.kept.len()) {
             let mut drawn = (0..DRAWS).map(|again| draw(0, i, again, self.kept.len()));
             let earlier = drawn.find_map(|at| {
-                self.kept.get(at).filter(|earlier| !rejected.is_in(&earlier.target))
+                self.kept.get(at).filter(|earlier| {
+                    room.fits(earlier.source.len() + 1, earlier.target.len() + 1)
+                        && !rejected.is_in(&earlier.target)
+                })
             });
             if let Some(earlier) = earlier {
                 self.shape.fill(&mut self.step, 1 + i, earlier, 1.0)?;
@@ -268,7 +271,8 @@ impl Learner {
                 for again in 0..DRAWS {
                     let earlier = stored.pairs.read(draw(1, i, again, stored.pairs.len()))?;
                     let Truth::Classes(target) = earlier.truth(0) else { continue };
-                    if !rejected.is_in(target) {
+                    let length = |field: usize| earlier.columns[field].lengths[0] as usize;
+                    if room.fits(length(0), length(1)) && !rejected.is_in(target) {
                         self.step.copy_row(1 + self.spec.recent + i, &earlier, 0);
                         break;
                     }

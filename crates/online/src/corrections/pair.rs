@@ -44,7 +44,9 @@ impl Shape {
 }
 
 /// Sequences get room in steps of this, so that a model needs few plans; powers of two would compute up to twice as much.
-const STEP: usize = 8;
+const STEP: usize = 4;
+/// Room that every step has, so that pairs of many lengths fit beside a correction of one word.
+const LEAST: usize = 12;
 
 /// Pads a batch to its longest sequences.
 pub(super) fn pad(batch: &mut Batch) {
@@ -52,4 +54,23 @@ pub(super) fn pad(batch: &mut Batch) {
     let room = |lengths: &[i32]| longest(lengths).next_multiple_of(STEP);
     let rooms: Vec<usize> = batch.columns.iter().map(|column| room(&column.lengths)).collect();
     batch.pad_to(&rooms);
+}
+
+/// The longest source and target that a step has room for: its time grows with its longest pair, so that a correction
+/// is learned beside pairs that are no longer than it, as batches of training have samples of like length.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room([usize; 2]);
+
+impl Room {
+    /// Of a step on this correction.
+    pub fn of(pair: &Pair) -> Room {
+        // With the token that ends the source, and the one that begins the target.
+        let room = |ids: &[i32]| (ids.len() + 1).next_multiple_of(STEP).max(LEAST);
+        Room([room(&pair.source), room(&pair.target)])
+    }
+
+    /// Whether a pair of so many tokens fits, with those that begin and end it.
+    pub fn fits(self, source: usize, target: usize) -> bool {
+        source <= self.0[0] && target <= self.0[1]
+    }
 }

@@ -169,6 +169,25 @@ impl Bleu {
         Ok(())
     }
 
+    /// Counts a line no longer that was counted before, as of a window that moves on.
+    pub fn remove(
+        &mut self,
+        hypothesis: &str,
+        references: &[impl AsRef<str>],
+    ) -> Result<(), ScoreError> {
+        let mut line = Bleu::new(self.options);
+        line.add(hypothesis, references)?;
+        self.references.lines = self.references.lines.saturating_sub(1);
+        let less = |from: &mut u64, by: u64| *from = from.saturating_sub(by);
+        less(&mut self.hypothesis_len, line.hypothesis_len);
+        less(&mut self.reference_len, line.reference_len);
+        for n in 0..ORDERS {
+            less(&mut self.correct[n], line.correct[n]);
+            less(&mut self.total[n], line.total[n]);
+        }
+        Ok(())
+    }
+
     fn tokenized(&self, text: &str) -> String {
         self.options.tokenizer.apply(words::trimmed(text, self.options.lowercase))
     }
