@@ -4,6 +4,7 @@ use crate::attention::{Attention, AttentionGrad, CachedAttention};
 use crate::call::Call;
 use crate::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
 use crate::conv::{ConvForward, ConvGradInput, ConvGradWeight, ConvShape, ReduceUpdate};
+use crate::copying::CopyMixture;
 use crate::gather::{Embedding, EmbeddingGrad, EmbeddingUpdate};
 use crate::gemm::split::{self, Combine};
 use crate::gemm::{self, Activation, Gemm, GemmDesc};
@@ -258,6 +259,8 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
         &KernelSpec::CachedAttention(shape, rows) => {
             ordered(CachedAttention::new(isa, shape, rows), 5)
         }
+        &KernelSpec::CopyMixture(shape) => ordered(CopyMixture::new(isa, shape, false), 6),
+        &KernelSpec::CopyMixtureGrad(shape) => ordered(CopyMixture::new(isa, shape, true), 10),
         KernelSpec::Reduce { reduction, shape, axes } => {
             in_order(Reduce::call(isa, *reduction, shape, axes), 2)
         }

@@ -19,6 +19,7 @@ pub mod buffer;
 pub mod call;
 pub mod compile;
 pub mod conv;
+mod copying;
 pub mod eltwise;
 pub mod gather;
 pub mod gemm;

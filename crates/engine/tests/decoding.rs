@@ -18,6 +18,7 @@ const NEXT: &str = "decoder_only = { units = 8, heads = 2, layers = 2, context =
 const SINES: &str = "decoder_only = { units = 8, heads = 2, layers = 1, context = 40, positions = \"sinusoidal\", bias = false }";
 const OTHER: &str = "encoder_decoder = { units = 8, heads = 2, encoder = 1, decoder = 2, length = 40, dropout = 0.1 }";
 const LEARNED: &str = "encoder_decoder = { units = 8, heads = 2, encoder = 1, decoder = 1, length = 40, positions = \"learned\", share = \"none\" }";
+const COPIES: &str = "encoder_decoder = { units = 8, heads = 2, encoder = 1, decoder = 2, length = 40, copy = true }";
 /// Heads that share keys, a branch of its own, no residual around attention.
 const LAYERS: &str = r#"
 inputs = { source = { tokens = { length = 40, vocabulary = 11 } }, target = { tokens = { length = 40, vocabulary = 11 } } }
@@ -150,7 +151,7 @@ fn write(engine: &mut Engine, samples: &[Sample], width: usize, steps: usize) ->
 
 #[test]
 fn steps_say_what_whole_texts_give() {
-    for model in [NEXT, SINES, OTHER, LEARNED, LAYERS] {
+    for model in [NEXT, SINES, OTHER, LEARNED, COPIES, LAYERS] {
         let mut engine = engine(model, 1);
         assert!(engine.decodes(), "{model}");
         let samples = samples();
@@ -173,7 +174,7 @@ fn neither_other_texts_nor_threads_change_a_bit() {
     let bits = |said: &Said| -> Vec<(Vec<i32>, Vec<u32>)> {
         said.iter().map(|(t, log)| (t.clone(), log.iter().map(|v| v.to_bits()).collect())).collect()
     };
-    for model in [NEXT, OTHER, LAYERS] {
+    for model in [NEXT, OTHER, COPIES, LAYERS] {
         let samples = samples();
         for width in [1, 3] {
             let together = write(&mut engine(model, 1), &samples, width, 20);
@@ -191,7 +192,7 @@ fn neither_other_texts_nor_threads_change_a_bit() {
 /// One sentence at a time is all at once; the same memory is used again.
 #[test]
 fn a_search_is_the_same_alone() {
-    for model in [OTHER, LAYERS] {
+    for model in [OTHER, COPIES, LAYERS] {
         let samples = samples();
         let sources: Vec<&[i32]> = samples.iter().map(|s| &s.source[..]).collect();
         let beam = Beam { width: 3, ..Beam::default() };

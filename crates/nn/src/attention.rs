@@ -115,24 +115,28 @@ fn uniform() -> Initializer {
 }
 
 /// One kernel with its bias.
-struct Projection<'a> {
-    name: &'a str,
-    units: usize,
+pub(crate) struct Projection<'a> {
+    pub name: &'a str,
+    pub units: usize,
     /// Units of one of the matrices side by side in the kernel.
-    part: usize,
-    initializer: Initializer,
-    bias: bool,
+    pub part: usize,
+    pub initializer: Initializer,
+    pub bias: bool,
 }
 
 impl Builder<'_> {
     /// The lengths of the sequences with this mask, i32 `[batch]`.
-    fn lengths(&mut self, mask: TensorId) -> TensorId {
+    pub(crate) fn lengths(&mut self, mask: TensorId) -> TensorId {
         let (name, batch) = (self.graph.tensor(mask).name.clone(), self.graph.shape(mask)[0]);
         let field = name.strip_suffix(".mask").unwrap_or(&name);
         top_level_input(self.graph, &format!("{field}.lengths"), &[batch], DType::I32)
     }
 
-    fn project(&mut self, x: TensorId, p: &Projection<'_>) -> Result<TensorId, GraphError> {
+    pub(crate) fn project(
+        &mut self,
+        x: TensorId,
+        p: &Projection<'_>,
+    ) -> Result<TensorId, GraphError> {
         let inputs = self.last_dim(x);
         let kernel = self.graph.parameter(&format!("{}.kernel", p.name), &[inputs, p.units]);
         self.starts.push((kernel, Start::Drawn(p.initializer, Fans::of_kernel(&[inputs, p.part]))));

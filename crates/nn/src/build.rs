@@ -421,6 +421,7 @@ impl Builder<'_> {
             EmbeddingBag(spec) => self.embedding_bag(spec, at),
             Attention(spec) => self.attention(spec, at),
             Encode(spec) => self.encode(spec, at),
+            Copy(spec) => self.copying(spec, at),
             Positions(spec) => self.positions(spec, at),
             Custom(layer) => self.custom(layer.get(), at),
             GlobalAvgPool {} if at.mask.is_some() => self.mean_over_time(at),
@@ -447,6 +448,7 @@ impl Builder<'_> {
             | EmbeddingBag(_)
             | Attention(_)
             | Encode(_)
+            | Copy(_)
             | Positions(_)
             | Custom(_) => Err(GraphError::new("is built as a block; please report it")),
             Flatten {} => {

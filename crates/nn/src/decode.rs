@@ -103,6 +103,7 @@ fn goes_by_position(layer: &LayerSpec) -> bool {
             | Concat(_)
             | Repeat { .. }
             | Attention(_)
+            | Copy(_)
             | Encode(_)
     )
 }

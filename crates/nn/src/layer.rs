@@ -5,6 +5,7 @@
 
 use crate::activation::Activation;
 use crate::attention::{AttentionSpec, EncodeSpec, PositionsSpec};
+use crate::copying::CopySpec;
 use crate::custom::{Custom, CustomLayer, write_layer};
 use crate::form::{count, optional_pair, pair};
 use crate::initializers::Initializer;
@@ -71,6 +72,8 @@ pub enum LayerSpec {
     Attention(AttentionSpec),
     /// Layers over another input of the model, whose output attention can read; passes on what it reads itself.
     Encode(EncodeSpec),
+    /// Mixes what its layers would write with tokens of a source.
+    Copy(CopySpec),
     /// Adds a row of a table to each position of a sequence.
     Positions(PositionsSpec),
     /// `activation(layers(x) + shortcut(x))`
@@ -116,6 +119,7 @@ impl LayerSpec {
             EntityEmbedding(_) => "entity_embedding",
             Attention(_) => "attention",
             Encode(_) => "encode",
+            Copy(_) => "copy",
             Positions(_) => "positions",
             Residual(_) => "residual",
             Concat(_) => "concat",
@@ -129,9 +133,9 @@ impl LayerSpec {
     /// The sequences of layers inside this one, with their names in paths.
     pub fn nested(&self) -> Vec<(String, &[LayerSpec])> {
         match self {
-            LayerSpec::Repeat { layers, .. } | LayerSpec::Encode(EncodeSpec { layers, .. }) => {
-                vec![("layers".into(), layers)]
-            }
+            LayerSpec::Repeat { layers, .. }
+            | LayerSpec::Encode(EncodeSpec { layers, .. })
+            | LayerSpec::Copy(CopySpec { layers, .. }) => vec![("layers".into(), layers)],
             LayerSpec::Residual(block) => {
                 vec![("layers".into(), &block.layers), ("shortcut".into(), &block.shortcut)]
             }
@@ -550,7 +554,7 @@ layer_from! {
     Dense(DenseSpec), Conv2d(Conv2dSpec), DepthwiseConv2d(DepthwiseConv2dSpec),
     BatchNorm(BatchNormSpec), Activation(Activation), Embedding(EmbeddingSpec),
     EmbeddingBag(EmbeddingBagSpec), EntityEmbedding(EntityEmbeddingSpec), Residual(ResidualSpec), Conv1d(Conv1dSpec),
-    Concat(ConcatSpec), Attention(AttentionSpec), Encode(EncodeSpec), Positions(PositionsSpec),
+    Concat(ConcatSpec), Attention(AttentionSpec), Encode(EncodeSpec), Positions(PositionsSpec), Copy(CopySpec),
 }
 
 fn yes() -> bool {

@@ -5,6 +5,7 @@
 
 use crate::activation::Activation;
 use crate::attention::{AttentionSpec, EncodeSpec, PositionKind, PositionsSpec};
+use crate::copying::CopySpec;
 use crate::error::ModelError;
 use crate::form::count;
 use crate::initializers::Initializer;
@@ -89,6 +90,10 @@ pub struct EncoderDecoderSpec {
     /// embedding of what is written and that kernel) or `"none"`.
     #[serde(default)]
     pub share: Share,
+    /// Whether words may also be copied from the text that is read, as names and numbers that no vocabulary has whole (See,
+    /// Liu and Manning 2017); no by default. Both texts then have one vocabulary, as they have by default.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub copy: bool,
 }
 
 /// Which of a translation model's tables are one.
@@ -106,6 +111,10 @@ pub enum Share {
 
 fn yes() -> bool {
     true
+}
+
+fn is_no(flag: &bool) -> bool {
+    !flag
 }
 
 fn longest() -> usize {
@@ -294,12 +303,21 @@ impl EncoderDecoderSpec {
             blocks.dense(),
         ];
         let (input, name) = ("source".to_owned(), "memory".to_owned());
-        let mut layers = vec![
+        let [norm, logits] = logits(vocabulary, last.map(str::to_owned), initializer);
+        let logits = match self.copy {
+            true => {
+                let (input, over) = (input.clone(), name.clone());
+                CopySpec { input, over, units: None, layers: vec![logits] }.into()
+            }
+            false => logits,
+        };
+        let layers = vec![
             EncodeSpec { input, name, layers: encoder }.into(),
             ConcatSpec { branches: vec![branch] }.into(),
             LayerSpec::Repeat { times: self.decoder, layers: write },
+            norm,
+            logits,
         ];
-        layers.extend(logits(vocabulary, last.map(str::to_owned), initializer));
         Ok((InputSpec::Tokens(TokensSpec::new(self.length, vocabulary)), layers))
     }
 }

@@ -49,7 +49,7 @@ const RECIPES: [(&str, usize, usize); 18] = [
 ];
 
 /// Recipes of models whose size depends on a tokenizer.
-const TOKENS: [&str; 3] = ["multi30k", "shakespeare", "shakespeare-small"];
+const TOKENS: [&str; 4] = ["aeslc", "multi30k", "shakespeare", "shakespeare-small"];
 
 /// Recipes of models that are no network.
 const LINEAR: [&str; 1] = ["hashed-logistic"];

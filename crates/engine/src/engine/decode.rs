@@ -8,7 +8,7 @@
 
 use smallvec::SmallVec;
 use tidemill_cpu::runtime::Input;
-use tidemill_fields::Batch;
+use tidemill_fields::{Batch, Values};
 use tidemill_nn::{Extent, step_graph, written_field};
 
 use super::{Compiled, Engine, EngineError, Purpose, error};
@@ -34,6 +34,8 @@ pub struct Decoding {
     times: Vec<usize>,
     /// Lengths of the model's inputs, of each sample; for what is written the number of rows in use.
     lengths: Vec<Vec<i32>>,
+    /// Tokens of the model's inputs, `[samples, time]` each, where they are tokens and not what is written.
+    ids: Vec<Vec<i32>>,
     /// Keys and values of other inputs, of each attention layer that reads one: `[samples, time, values]`.
     memories: Vec<Vec<f32>>,
     /// Keys and values of earlier positions, of each attention layer.
@@ -131,11 +133,19 @@ impl Engine {
         (d.samples, d.capacity) = (samples.next_power_of_two(), CAPACITY);
         d.slots = (0..samples).collect();
         d.lengths.clear();
+        d.ids.clear();
         for field in 0..self.reads.signature.inputs().len() {
             let lengths = binding.column(field, batch).map_or(&[][..], |c| &c.lengths);
             let mut lengths = lengths[..samples.min(lengths.len())].to_vec();
             lengths.resize(d.samples, 0);
             d.lengths.push(lengths);
+            let column = binding.column(field, batch).filter(|_| field != written);
+            let mut ids = match column.map(|c| &c.values) {
+                Some(Values::I32(all)) => all[..samples * (all.len() / batch.len)].to_vec(),
+                _ => Vec::new(),
+            };
+            ids.resize(ids.len() / samples * d.samples, 0);
+            d.ids.push(ids);
         }
         if d.lengths[written][..samples].contains(&0) {
             return Err(EngineError("a text that is continued needs at least one token".into()));
@@ -220,6 +230,8 @@ impl Decoding {
             Source::Step(StepInput::Table) => Input::I32(&self.table),
             // A new token stands after those that it reads.
             Source::Step(StepInput::Lengths | StepInput::Positions) => Input::I32(&self.cached),
+            // Read where words are copied; elsewhere their number does not matter.
+            Source::Field(i) if !self.ids[i].is_empty() => Input::I32(&self.ids[i]),
             Source::Field(_) => Input::I32(&self.unread.1),
             _ => Input::F32(&self.unread.0),
         }
@@ -347,12 +359,11 @@ impl Decoding {
             lengths.truncate(samples);
             lengths[self.slots.len()..].fill(0);
         }
+        for ids in &mut self.ids {
+            move_together(ids, self.samples, samples, &self.slots);
+        }
         for memory in &mut self.memories {
-            let sample = memory.len() / self.samples;
-            for (to, &from) in self.slots.iter().enumerate() {
-                memory.copy_within(from * sample..(from + 1) * sample, to * sample);
-            }
-            memory.truncate(samples * sample);
+            move_together(memory, self.samples, samples, &self.slots);
         }
         // Each part moves towards the front, the first one first: none is written over before it has moved.
         for cache in &mut self.caches {
@@ -405,4 +416,13 @@ impl Decoding {
             }
         }
     }
+}
+
+/// Of `before` samples keeps those of the slots, in their order, and room for `after` in all.
+fn move_together<T: Copy>(values: &mut Vec<T>, before: usize, after: usize, slots: &[usize]) {
+    let sample = values.len() / before;
+    for (to, &from) in slots.iter().enumerate() {
+        values.copy_within(from * sample..(from + 1) * sample, to * sample);
+    }
+    values.truncate(after * sample);
 }

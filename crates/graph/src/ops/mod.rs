@@ -11,6 +11,7 @@ mod attention;
 mod batch_norm;
 pub(crate) mod binary;
 mod conv;
+mod copying;
 mod dropout;
 mod embedding;
 mod given;
@@ -29,6 +30,7 @@ pub use attention::{Attention, AttentionShape, Heads};
 pub use batch_norm::BatchNorm;
 pub use binary::Binary;
 pub use conv::{Conv, Conv2d, ConvShape};
+pub use copying::{COPYING_GRADS, CopyShape, Copying};
 pub use dropout::Dropout;
 pub use embedding::{Embedding, Lookup};
 pub use given::Given;
@@ -144,6 +146,8 @@ families! {
     Sequence,
     /// Positions of sequences that read others.
     Attention,
+    /// Mixtures with a source's tokens.
+    Copying,
     /// Elements moved, repeated or left out.
     Layout,
 }

@@ -8,6 +8,7 @@ mod binary;
 #[path = "../common/mod.rs"]
 mod common;
 mod conv;
+mod copying;
 mod dropout;
 mod embedding;
 mod layout;
@@ -51,6 +52,7 @@ const BUILDERS: &[Build] = &[
     reduce::build,
     sequence::build,
     attention::build,
+    copying::build,
     layout::build,
 ];
 

@@ -21,6 +21,7 @@ pub fn lower(graph: &Graph) -> Schedule {
         sums: Vec::new(),
         norm_grads: Vec::new(),
         attention_grads: Vec::new(),
+        copying_grads: Vec::new(),
     };
     let needed = needed(graph);
     let fused_losses = losses::find_fused(graph, &needed);
@@ -62,6 +63,8 @@ struct Lowering<'g> {
     norm_grads: Vec<((ValueId, ValueId), Vec<ValueId>)>,
     /// For the inputs of a gradient of attention to another sequence: those of queries and of keys.
     attention_grads: Vec<(Vec<ValueId>, [ValueId; 2])>,
+    /// The same of mixtures with a source's tokens.
+    copying_grads: Vec<(Vec<ValueId>, [ValueId; 3])>,
 }
 
 impl Lowering<'_> {

@@ -5,9 +5,9 @@ use crate::fuse::spread::{Fit, spread_of};
 use crate::ir::{Element, Origin, ValueId, Work};
 use crate::kernel::{Epilogue, KernelSpec};
 use tidemill_graph::{
-    Attention, AttentionShape, Conv, DType, Embedding, Given, Graph, Layout, Loss, Op,
-    PairLossGrad, Pool, Reduce, Reduction, RowNorm, Sequence, Sequences, Softmax, Tensor, TensorId,
-    UnaryGrad,
+    Attention, AttentionShape, COPYING_GRADS, Conv, CopyShape, Copying, DType, Embedding, Given,
+    Graph, Layout, Loss, Op, PairLossGrad, Pool, Reduce, Reduction, RowNorm, Sequence, Sequences,
+    Softmax, Tensor, TensorId, UnaryGrad,
 };
 use tidemill_graph::{ConvShape, Lookup, PoolShape, Product};
 
@@ -93,6 +93,10 @@ impl Lowering<'_> {
             }
             Op::Attention(op) => {
                 let value = self.attention(op, &site);
+                return self.finished(id, value);
+            }
+            Op::Copying(op) => {
+                let value = self.copying(*op, &site);
                 return self.finished(id, value);
             }
             Op::Reduce(Reduce::Axes { reduction, axes, .. }) => {
@@ -218,6 +222,24 @@ impl Lowering<'_> {
                 self.kernel(name, KernelSpec::CachedAttention(shape, rows), values, site.len())
             }
         }
+    }
+
+    /// All gradients of a mixture come from one kernel, as those of attention.
+    fn copying(&mut self, op: Copying, site: &Site<'_>) -> ValueId {
+        let (name, values) = (site.name(), site.values());
+        let shape = CopyShape::new(site.dims(0), site.dims(2));
+        let Some(wanted) = COPYING_GRADS.iter().position(|&gradient| gradient == op) else {
+            return self.kernel(name, KernelSpec::CopyMixture(shape), values, site.len());
+        };
+        if let Some((_, outputs)) = self.copying_grads.iter().find(|known| known.0 == values) {
+            return outputs[wanted];
+        }
+        let len = |i: usize| site.dims(i).iter().product();
+        let outputs = [0, 1, 2].map(|i| self.computed(name, len(i)));
+        let work = Work::Kernel(KernelSpec::CopyMixtureGrad(shape));
+        self.node(name, work, values.clone(), outputs.to_vec());
+        self.copying_grads.push((values, outputs));
+        outputs[wanted]
     }
 
     fn reduce(&mut self, site: &Site<'_>, reduction: Reduction, axes: &[usize]) -> ValueId {
