@@ -45,12 +45,13 @@ pub(super) fn choose(d: &GemmDesc, max_rows: usize, lanes: usize) -> Grid {
     };
     let pack_strip = if pack_a { 6.0 } else { 0.0 };
     // and looking for zeros, once for all panels, as this many
-    let look_rows = pack_strip + match (d.transpose_a, lanes) {
-        (false, 16) => 0.6,
-        (false, _) => 1.5,
-        (true, 16) => 1.75,
-        (true, _) => 3.5,
-    };
+    let look_rows = pack_strip
+        + match (d.transpose_a, lanes) {
+            (false, 16) => 0.6,
+            (false, _) => 1.5,
+            (true, 16) => 1.75,
+            (true, _) => 3.5,
+        };
     let (row_chunks, col_chunks) = cut(d, max_rows, panel, most, pack_rows, look_rows);
     let blocking = Blocking { pack_a, pack_b, kc, mc: 12 * max_rows, nc, row_chunks, col_chunks };
     Grid { blocking, batch_group }
