@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_engine::data::text::Document;
-use tidemill_engine::data::tokens::score::{Rouge, ScoreError};
+use tidemill_engine::data::tokens::score::{Rouge, RougeOptions, ScoreError};
 use tidemill_engine::data::{DataSpec, Dataset, DocumentsSpec};
 use tidemill_engine::error::{Error, Result};
 use tidemill_recipe::DataPaths;
@@ -39,7 +39,7 @@ pub struct ExtractFigures {
     pub documents: usize,
     /// Sentences of each summary.
     pub take: usize,
-    /// ROUGE of the extracts, of each kind by the best of several summaries.
+    /// ROUGE of the extracts, by the one of several summaries with the highest ROUGE-1.
     pub rouge: Rouge,
     /// ROUGE of the first sentences of each document, as many.
     pub lead: Rouge,
@@ -74,13 +74,18 @@ impl Trained {
         let documents = self.read(&spec)?;
         let asked = DocumentsSpec { unlabelled: true, ..spec };
         let (extracts, _) = self.choose(&asked, &documents)?;
-        let mut rouge = Rouge::new(Default::default());
+        let mut rouge = Rouge::new(RougeOptions { one_reference: true, ..RougeOptions::default() });
         let mut lead = rouge.clone();
         for (document, extract) in documents.iter().zip(&extracts) {
             let first = document.sentences.iter().take(asked.take).map(String::as_str);
             let wrong = |e: ScoreError| Error::Run(format!("{}: {e}", document.place));
             let summaries = &document.summaries;
-            rouge.add(&lines(extract.sentences.iter().map(|sentence| sentence.text.as_str())), summaries).map_err(wrong)?;
+            rouge
+                .add(
+                    &lines(extract.sentences.iter().map(|sentence| sentence.text.as_str())),
+                    summaries,
+                )
+                .map_err(wrong)?;
             lead.add(&lines(first), summaries).map_err(wrong)?;
         }
         Ok(ExtractFigures { documents: documents.len(), take: asked.take, rouge, lead })

@@ -120,10 +120,7 @@ fn show_summaries(found: &ExtractFigures) -> io::Result<()> {
             take => format!("the first {take} sentences"),
         },
     );
-    say!(
-        "summaries of {documents} documents, by the best of several references ({})",
-        rouge.signature()
-    )?;
+    say!("summaries of {documents} documents, each by its best reference ({})", rouge.signature())?;
     say!("  the model           {}", rouge.score())?;
     say!("  {first:<18}  {}", lead.score())
 }
