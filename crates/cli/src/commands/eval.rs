@@ -113,16 +113,14 @@ fn show(figures: &Figures) -> io::Result<()> {
 /// ROUGE of the summaries, beside that of the first sentences.
 fn show_summaries(found: &ExtractFigures) -> io::Result<()> {
     let ExtractFigures { documents, take, rouge, lead } = found;
-    let (documents, first) = (
-        count(*documents as u64),
-        match take {
-            1 => "the first sentence".to_owned(),
-            take => format!("the first {take} sentences"),
-        },
-    );
+    let documents = count(*documents as u64);
+    let first = match take {
+        1 => "the first sentence".to_owned(),
+        take => format!("the first {take} sentences"),
+    };
     say!("summaries of {documents} documents, each by its best reference ({})", rouge.signature())?;
-    say!("  the model           {}", rouge.score())?;
-    say!("  {first:<18}  {}", lead.score())
+    say!("  {:<2$}  {}", "the model", rouge.score(), first.len())?;
+    say!("  {first}  {}", lead.score())
 }
 
 fn summaries_json(found: &ExtractFigures) -> Value {
