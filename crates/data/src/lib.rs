@@ -74,7 +74,9 @@ pub use numpy::NumpySpec;
 pub use order::Order;
 pub use spec::{DataSpec, InputSpec, Like};
 pub use table::{TableDataset, TableInput, TableInputs, TableSpec};
-pub use text::{ParallelSpec, TaggedSpec, TextContext, TextDirectorySpec, TextFileSpec};
+pub use text::{
+    Document, DocumentsSpec, ParallelSpec, TaggedSpec, TextContext, TextDirectorySpec, TextFileSpec,
+};
 pub use tidemill_fields::{Batch, Row, Truth};
 pub use tidemill_table::{Encoder, Known, Understood};
 pub use tidemill_text as tokens;

@@ -9,6 +9,7 @@
 //! data = { tagged = { path = "train.conll" } }
 //! data = { text = { path = "shakespeare.txt", validation_split = 0.1, subset = "training" } }
 //! data = { parallel = { source = "train.en.gz", target = "train.de.gz" } }
+//! data = { documents = { path = "train.jsonl.gz", sentences = "source", summaries = "target" } }
 //! ```
 
 use std::path::PathBuf;
@@ -21,10 +22,12 @@ use tidemill_text::Tokenizer;
 use crate::images::Cache;
 use crate::images::split::Parts;
 use crate::text::words::TextIds;
-use crate::text::{ParallelSpec, TaggedSpec, TextContext, TextDirectorySpec, TextFileSpec};
+use crate::text::{
+    DocumentsSpec, ParallelSpec, TaggedSpec, TextContext, TextDirectorySpec, TextFileSpec,
+};
 use crate::{
     Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, MemoryDataset, NumpySpec, Result,
-    TableSpec,
+    TableInputs, TableSpec,
 };
 
 /// The source of the samples.
@@ -48,6 +51,8 @@ pub enum DataSpec {
     Text(TextFileSpec),
     /// Texts with what they become, such as translations.
     Parallel(ParallelSpec),
+    /// Documents with summaries, which are made of their sentences.
+    Documents(DocumentsSpec),
 }
 
 /// What the model takes as input.
@@ -109,6 +114,7 @@ impl DataSpec {
             DataSpec::Tagged(tagged) => vec![&tagged.path],
             DataSpec::Text(text) => vec![&text.path],
             DataSpec::Parallel(pairs) => vec![&pairs.source, &pairs.target],
+            DataSpec::Documents(documents) => vec![&documents.path],
         }
     }
 
@@ -164,6 +170,8 @@ impl DataSpec {
                 let ids = self.tokens(want)?;
                 Box::new(spec.open(resolve, (ids.length, ids.vocabulary), names)?)
             }
+            // Its inputs are the model's.
+            Self::Documents(spec) => return Ok(Box::new(spec.open(resolve)?)),
             // The context says how long samples are.
             Self::Text(spec) => {
                 return Ok(Box::new(
@@ -191,6 +199,7 @@ impl DataSpec {
             Self::Tagged(spec) => &spec.path,
             Self::Text(spec) => &spec.path,
             Self::Parallel(spec) => &spec.source,
+            Self::Documents(spec) => &spec.path,
         }
     }
 
@@ -211,6 +220,9 @@ impl DataSpec {
                 (spec.path, spec.context) = (String::new(), TextContext::default());
             }
             Self::Parallel(spec) => *spec = ParallelSpec::new("", ""),
+            Self::Documents(spec) => {
+                (spec.path, spec.take, spec.inputs) = (String::new(), 1, TableInputs::default());
+            }
         }
     }
 
@@ -223,7 +235,7 @@ impl DataSpec {
             Self::Idx(spec) => !spec.class_names.is_empty(),
             Self::Numpy(spec) => !spec.class_names.is_empty(),
             Self::Tagged(spec) => !spec.class_names.is_empty(),
-            Self::Csv(_) | Self::Text(_) | Self::Parallel(_) => false,
+            Self::Csv(_) | Self::Text(_) | Self::Parallel(_) | Self::Documents(_) => false,
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use tidemill_engine::data::DataSpec;
 use tidemill_engine::error::Result;
 use tidemill_engine::folder::{Existing, RunFolder};
 use tidemill_engine::prequential::Prequential;
@@ -90,6 +91,12 @@ pub fn learn(
 ) -> Result<LearnOutcome> {
     if crate::corrections::fits(&file) {
         return crate::corrections::learn(file, options, watch);
+    }
+    if options.from != "data:"
+        && let Some(DataSpec::Documents(_)) = &file.recipe.batch.data
+    {
+        let what = "is documents, which a stream has none of; learn from them with tidemill train";
+        return Err(file.error_at("batch.data", what));
     }
     if file.keys_of("online").iter().any(|key| key == "corrections") {
         let what = "has no effect: the model makes no texts of texts";

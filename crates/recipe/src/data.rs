@@ -94,7 +94,9 @@ pub fn open_one<'a>(
     let want = input_of(&file.recipe.model);
     let spec = match spec {
         DataSpec::Csv(table) => &DataSpec::Csv(file.table(table)),
-        DataSpec::Text(_) | DataSpec::Parallel(_) => &file.with_context(spec),
+        DataSpec::Text(_) | DataSpec::Parallel(_) | DataSpec::Documents(_) => {
+            &file.with_context(spec)
+        }
         spec => spec,
     };
     let opened = spec.open_like(&|name| paths.resolve(name), want, known, like);

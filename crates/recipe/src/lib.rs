@@ -97,6 +97,7 @@ impl RecipeFile {
         file.check_tokens()?;
         file.expand()?;
         file.check_inputs_of_texts()?;
+        file.check_sentences()?;
         file.recipe.check().map_err(|(key, message)| file.error_at(&key, &message))?;
         Ok(file)
     }

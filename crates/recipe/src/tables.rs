@@ -1,8 +1,9 @@
 //! What a recipe says about tables and streams of rows: one encoder for both.
 
-use tidemill_engine::data::{Encoder, TableInput, TableInputs, TableSpec};
+use tidemill_engine::data::text::PLACE;
+use tidemill_engine::data::{DataSpec, Encoder, TableInput, TableInputs, TableSpec};
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::nn::{InputSpec, ModelSpec};
+use tidemill_engine::nn::{InputSpec, ModelSpec, Targets};
 
 use crate::RecipeFile;
 use crate::data::text_ids;
@@ -30,14 +31,56 @@ impl RecipeFile {
     /// What the model's named inputs read of a row of a table or stream: an input of tokens the words
     /// of the column of its name, the others what the encoder makes of all other columns.
     pub fn table_inputs(&self) -> TableInputs {
-        let input = |(name, input): (&String, &InputSpec)| {
-            let input = match *input {
+        match self.recipe.model.inputs.is_empty() {
+            true => TableInputs::default(),
+            false => self.sentence_inputs(),
+        }
+    }
+
+    /// What the model reads of a sentence: an input of tokens its words, another its place. The inputs of a row
+    /// that is a table's differ where the model has one alone.
+    pub(crate) fn sentence_inputs(&self) -> TableInputs {
+        let input = |(name, input): (&str, InputSpec)| {
+            let input = match input {
                 InputSpec::Tokens(tokens) => TableInput::Words(text_ids(tokens)),
                 _ => TableInput::Encoded,
             };
-            (name.clone(), input)
+            (name.to_owned(), input)
         };
-        TableInputs(self.recipe.model.inputs.iter().map(input).collect())
+        TableInputs(self.recipe.model.named_inputs().into_iter().map(input).collect())
+    }
+
+    /// Sentences of documents are words and numbers, and what is learned of each is one number.
+    pub(crate) fn check_sentences(&self) -> Result<()> {
+        let (model, batch) = (&self.recipe.model, &self.recipe.batch);
+        for (key, data) in [("batch.data", &batch.data), ("batch.validation", &batch.validation)] {
+            let Some(DataSpec::Documents(_)) = data else { continue };
+            let named = model.named_inputs();
+            let (numbers, words): (Vec<_>, Vec<_>) =
+                named.iter().partition(|input| is_numbers(input));
+            let place = InputSpec::Features(PLACE);
+            if words.len() != 1
+                || numbers.len() > 1
+                || numbers.iter().any(|(_, input)| *input != place)
+            {
+                let what = format!(
+                    "is documents, which are for models that read the words of a sentence and its place, as \
+                     inputs = {{ words = {{ tokens = {{ length = 128, vocabulary = 65536 }} }}, place = {{ \
+                     features = {PLACE} }} }}, or an input of tokens alone"
+                );
+                return Err(self.error_at(key, &what));
+            }
+            let loss = &self.recipe.training.loss;
+            if loss.targets() == Targets::ClassIds {
+                let what = format!(
+                    "is {}, which compares with classes; how much a sentence has in common with a summary is \
+                     a value: use mean_squared_error",
+                    loss.name()
+                );
+                return Err(self.error_at("training.loss", &what));
+            }
+        }
+        Ok(())
     }
 
     /// How the events of a stream in `format` are written: as `[stream]` says and, where that is
@@ -47,7 +90,7 @@ impl RecipeFile {
     /// If the table gives a column by its place.
     pub fn stream_format(&self, format: Format) -> Result<FormatSpec> {
         let mut spec = match &self.recipe.batch.data {
-            Some(tidemill_engine::data::DataSpec::Csv(table)) => table
+            Some(DataSpec::Csv(table)) => table
                 .for_stream(&self.recipe.stream, format)
                 .map_err(|what| self.error_at("batch.data.csv", &what))?,
             _ => self.recipe.stream.clone().for_format(format),
@@ -65,7 +108,7 @@ impl RecipeFile {
     /// If options exclude each other.
     pub fn features(&self) -> Result<FeaturesSpec> {
         let mut features = match &self.recipe.batch.data {
-            Some(tidemill_engine::data::DataSpec::Csv(table)) => {
+            Some(DataSpec::Csv(table)) => {
                 let features = self.table(table).for_stream_features();
                 features
                     .map_err(|e| self.error_at("batch.data", &format!("cannot be used: {e}")))?

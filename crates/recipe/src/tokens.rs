@@ -175,7 +175,7 @@ impl RecipeFile {
     }
 
     /// The data with what other sections say of texts.
-    pub(crate) fn with_context(&self, spec: &DataSpec) -> DataSpec {
+    pub fn with_context(&self, spec: &DataSpec) -> DataSpec {
         let context = TextContext {
             tokenizer: self.recipe.text.tokenizer.clone(),
             trained: self.tokenizer.clone(),
@@ -185,6 +185,7 @@ impl RecipeFile {
         match &mut spec {
             DataSpec::Text(text) => text.context = context,
             DataSpec::Parallel(pairs) => pairs.context = context,
+            DataSpec::Documents(documents) => documents.inputs = self.sentence_inputs(),
             _ => {}
         }
         spec

@@ -10,12 +10,14 @@
 //! - `resume`: what has changed since a checkpoint
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
-//!   text; [`translate`]: asked for translations; [`mod@bench`]: its step, timed
+//!   text; [`translate`]: asked for translations; [`extract`]: asked for
+//!   summaries of sentences; [`mod@bench`]: its step, timed
 #![forbid(unsafe_code)]
 
 pub mod batch;
 pub mod bench;
 pub mod doctor;
+pub mod extract;
 pub mod generate;
 pub mod report;
 mod resume;
@@ -25,6 +27,7 @@ pub mod translate;
 pub mod watch;
 
 pub use batch::{Event, Progress, StoppedBy};
+pub use extract::{Extract, ExtractFigures, Extracted};
 pub use generate::Sampling;
 pub use run::{Outcome, RunOptions, train};
 pub use trained::{Prediction, Trained, Weights};

@@ -135,7 +135,7 @@ impl Trained {
     }
 
     /// The data to measure on: `data`, or the recipe's validation data.
-    fn measured(&self, data: &[PathBuf]) -> Result<DataSpec> {
+    pub(crate) fn measured(&self, data: &[PathBuf]) -> Result<DataSpec> {
         let batch = &self.file.recipe.batch;
         check_exist(data)?;
         match (data, &batch.validation) {
@@ -199,6 +199,16 @@ impl Trained {
         check_exist(files)?;
         let kept = self.kept(files, keep)?;
         let set = self.open_files(files)?;
+        self.predict_set(&set, kept.as_ref(), each)
+    }
+
+    /// The same for the samples of an open dataset.
+    pub(crate) fn predict_set(
+        &mut self,
+        set: &Arc<dyn Dataset>,
+        kept: Option<&HashMap<u64, Vec<String>>>,
+        each: &mut dyn FnMut(Prediction) -> Result<()>,
+    ) -> Result<Vec<String>> {
         let options = evaluate_options(&self.file);
         let mut predicted = 0_u64;
         let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
@@ -225,7 +235,7 @@ impl Trained {
                 let labels = self.known.labels.as_ref().filter(|_| !task.has_classes());
                 let outputs = Labels::in_units(labels, row);
                 let line = || source.rsplit(':').next().and_then(|line| line.parse::<u64>().ok());
-                let kept = kept.as_ref().and_then(|kept| kept.get(&line()?).cloned());
+                let kept = kept.and_then(|kept| kept.get(&line()?).cloned());
                 each(Prediction {
                     source,
                     class,
@@ -323,12 +333,13 @@ impl Trained {
             | DataSpec::Tagged(_)
             | DataSpec::Text(_)
             | DataSpec::Parallel(_) => {}
+            DataSpec::Documents(documents) => documents.unlabelled = true,
         }
         self.open_spec(&spec)
     }
 
     /// The recipe's training data; a table where the model has learned from a stream of columns.
-    fn data_spec(&self) -> Result<DataSpec> {
+    pub(crate) fn data_spec(&self) -> Result<DataSpec> {
         match &self.file.recipe.batch.data {
             None if self.known.encoder.is_some() => Ok(DataSpec::Csv(TableSpec::new(""))),
             None if matches!(input_of(&self.file.recipe.model), InputSpec::Image { .. }) => {
@@ -339,7 +350,7 @@ impl Trained {
     }
 
     /// The recipe's kind of data, of other files.
-    fn spec_of(&self, spec: &DataSpec, files: &[PathBuf]) -> Result<DataSpec> {
+    pub(crate) fn spec_of(&self, spec: &DataSpec, files: &[PathBuf]) -> Result<DataSpec> {
         let mut names = Vec::with_capacity(files.len());
         for file in files {
             // Named from where the user is, not from the recipe.
@@ -375,7 +386,8 @@ impl Trained {
             }
             (DataSpec::TextDirectory(_), _) => return wrong("name one folder"),
             (DataSpec::Tagged(tagged), [path]) => tagged.path = path.clone(),
-            (DataSpec::Tagged(_), _) => return wrong("name one file"),
+            (DataSpec::Documents(documents), [path]) => documents.path = path.clone(),
+            (DataSpec::Tagged(_) | DataSpec::Documents(_), _) => return wrong("name one file"),
             (DataSpec::Idx(idx), [images, labels @ ..]) if labels.len() < 2 => {
                 idx.images = images.clone();
                 idx.labels = labels.first().cloned();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidemill_engine::metrics::{ClassFigures, Confusion, Figures, Metric};
 use tidemill_engine::page::number::count;
 use tidemill_online::asked::Asked;
-use tidemill_train::{Beam, Trained, Weights};
+use tidemill_train::{Beam, ExtractFigures, Trained, Weights};
 
 use crate::failure::{Failure, Result};
 use crate::print::{say, tell};
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     /// The folder of the run.
     run: PathBuf,
     /// The data: a folder of images, a table, or two IDX files (images and labels), or
-    /// for a model that translates the file of sources and that of targets [default: the recipe's validation data].
+    /// for a model that translates the file of sources and that of targets, or a file of documents [default: the recipe's validation data].
     #[arg(long, num_args = 1.., value_name = "DATA")]
     data: Vec<PathBuf>,
     /// Use the weights of the best epoch instead of the last.
@@ -62,6 +62,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         true => Some(model.score_texts(&arguments.data, &beam)?),
         false => None,
     };
+    let extracts = match model.extracts() {
+        true => Some(model.score_extracts(&arguments.data)?),
+        false => None,
+    };
     let names = &model.class_names;
     let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
     if arguments.json {
@@ -77,6 +81,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         if let Some(texts) = &texts {
             line["texts"] = json!(texts.lines());
         }
+        if let Some(found) = &extracts {
+            line["summaries"] = summaries_json(found);
+        }
         say!("{line}")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -84,6 +91,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     show(&found.figures)?;
     for line in texts.iter().flat_map(|texts| texts.lines()) {
         say!("{line}")?;
+    }
+    if let Some(found) = &extracts {
+        show_summaries(found)?;
     }
     if let Some(confusion) = &found.confusion {
         say!("\n{}", per_class(confusion, &name).trim_end())?;
@@ -98,6 +108,29 @@ fn show(figures: &Figures) -> io::Result<()> {
     let row = |(name, &value): (&String, &f64)| (name.clone(), Metric::text(name, value));
     let rows: Vec<_> = figures.iter().map(row).collect();
     say!("{}", table(&rows).trim_end())
+}
+
+/// ROUGE of the summaries, beside that of the first sentences.
+fn show_summaries(found: &ExtractFigures) -> io::Result<()> {
+    let ExtractFigures { documents, take, rouge, lead } = found;
+    let documents = count(*documents as u64);
+    let first = match take {
+        1 => "the first sentence".to_owned(),
+        take => format!("the first {take} sentences"),
+    };
+    say!("summaries of {documents} documents, each by its best reference ({})", rouge.signature())?;
+    say!("  {:<2$}  {}", "the model", rouge.score(), first.len())?;
+    say!("  {first}  {}", lead.score())
+}
+
+fn summaries_json(found: &ExtractFigures) -> Value {
+    json!({
+        "documents": found.documents,
+        "take": found.take,
+        "rouge": found.rouge.score(),
+        "lead": found.lead.score(),
+        "signature": found.rouge.signature(),
+    })
 }
 
 /// A matrix of more classes is wider than a screen; `--json` has it.

@@ -9,7 +9,9 @@ use tidemill_engine::Error;
 use tidemill_engine::page::number::count;
 use tidemill_online::asked::{Asked, AskedEvent};
 use tidemill_recipe::stream::features::shortest;
-use tidemill_train::{Beam, LengthPenalty, Prediction, Sampling, Trained, Translation, Weights};
+use tidemill_train::{
+    Beam, Extract, LengthPenalty, Prediction, Sampling, Trained, Translation, Weights,
+};
 
 use crate::failure::{Failure, Result};
 use crate::print::{say, tell};
@@ -18,7 +20,8 @@ use crate::print::{say, tell};
 pub(crate) struct Arguments {
     /// The folder of the run.
     run: PathBuf,
-    /// Image files and folders of images, or one table, or one IDX file; text files for a model that translates.
+    /// Image files and folders of images, or one table, or one IDX file; text files for a model that translates,
+    /// and a file of documents for one that summarizes them.
     #[arg(long, num_args = 1.., required_unless_present = "text", value_name = "FILES")]
     data: Vec<PathBuf>,
     /// A text that the model continues or translates.
@@ -76,6 +79,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     if let Some(text) = &arguments.text {
         return write_text(&mut model, text, arguments);
+    }
+    if model.extracts() {
+        return summarize(&mut model, arguments);
     }
     let mut printer = Printer::new(arguments, &names);
     let result = model.predict(&arguments.data, &arguments.keep, &mut |p| printer.print(&p));
@@ -156,6 +162,35 @@ fn translate(model: &mut Trained, arguments: &Arguments) -> Result {
             "note: {} {texts} longer than the model reads, and their ends are left out",
             count(cut)
         );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the summary of each document of a file, which are sentences of it.
+fn summarize(model: &mut Trained, arguments: &Arguments) -> Result {
+    for (name, given) in [("--all", arguments.all), ("--keep", !arguments.keep.is_empty())] {
+        if given {
+            let what = format!("{name} is for models that do not summarize");
+            return Err(Failure::usage(what));
+        }
+    }
+    let (extracts, notes) = model.extract(&arguments.data)?;
+    for Extract { source, sentences } in extracts {
+        let texts: Vec<&str> = sentences.iter().map(|sentence| sentence.text.as_str()).collect();
+        let summary = texts.join(" ");
+        if arguments.json {
+            let chosen: Vec<Value> = sentences
+                .iter()
+                .map(|s| json!({ "index": s.index, "text": s.text, "score": shortest(s.score as f32) }))
+                .collect();
+            say!("{}", json!({ "file": source, "summary": summary, "sentences": chosen }))?;
+        } else {
+            // A line for each document.
+            say!("{}", summary.replace(['\n', '\r'], " "))?;
+        }
+    }
+    for what in notes {
+        tell!("note: {what}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,9 +3,11 @@
 //! - [`words`]: the words of a text and their ids ([`words::TextIds`])
 //! - [`TextDirectorySpec`]: a folder of texts with one sub-folder for each class
 //! - [`TaggedSpec`]: words with a class each, one a line
+//! - [`DocumentsSpec`]: documents with summaries, a sample for each sentence
 //! - [`TextFileSpec`]: a long text in windows; [`ParallelSpec`]: texts with what they become; both by the
 //!   tokenizer of the run ([`TextContext`])
 
+mod documents;
 mod folder;
 mod parallel;
 mod tagged;
@@ -13,6 +15,7 @@ mod tokens;
 mod windows;
 pub mod words;
 
+pub use documents::{Document, DocumentsSpec, PLACE};
 pub use folder::{TextDirectorySpec, files_below};
 pub use parallel::ParallelSpec;
 pub use tagged::TaggedSpec;

@@ -12,6 +12,9 @@ use std::fmt;
 pub struct RougeOptions {
     /// Whether the stems of words are compared: Porter's, as most papers on summaries do.
     pub stemmer: bool,
+    /// Whether one of several references counts for all kinds: the one with the highest F of ROUGE-1, as the figures of
+    /// SciTLDR have it. Else each kind has its own.
+    pub one_reference: bool,
 }
 
 /// One kind of ROUGE, each figure from 0 to 1.
@@ -36,7 +39,7 @@ impl RougeScore {
 }
 
 /// ROUGE of a corpus (Lin, 2004): the mean over lines. Equal to rouge-score 0.1.2; with several references,
-/// the one with the highest F of each kind counts, as in its `score_multi`.
+/// the one with the highest F of each kind counts, as in its `score_multi`, unless the options say otherwise.
 ///
 /// Words are runs of `a` to `z` and digits in the lower-cased text: texts in other scripts have none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,8 +94,11 @@ impl Rouge {
         self.references.count(references.len())?;
         let hypothesis = self.sentences(hypothesis);
         let scores = references.iter().map(|r| compared(&hypothesis, &self.sentences(r.as_ref())));
-        let best = scores.reduce(|best, next| {
-            best.with(&next, |best, next| if next.f > best.f { *next } else { *best })
+        let one = self.options.one_reference;
+        let best = scores.reduce(|best, next| match one {
+            true if next.rouge1.f > best.rouge1.f => next,
+            true => best,
+            false => best.with(&next, |best, next| if next.f > best.f { *next } else { *best }),
         });
         self.sums = self.sums.with(&best.unwrap_or_default(), |sum, one| RougeScore {
             precision: sum.precision + one.precision,
@@ -132,7 +138,8 @@ impl Rouge {
     /// What the scores depend on, in the manner of sacrebleu.
     pub fn signature(&self) -> String {
         let (references, stemmer) = (self.references, yes(self.options.stemmer));
-        format!("{references}|case:lc|tok:rouge|stemmer:{stemmer}|version:rouge-score-0.1.2")
+        let best = if self.options.one_reference { "|best:rouge1" } else { "" };
+        format!("{references}{best}|case:lc|tok:rouge|stemmer:{stemmer}|version:rouge-score-0.1.2")
     }
 }
 

@@ -223,6 +223,23 @@ fn no_line_has_a_score_too() {
     assert_eq!(ErrorRate::new(Unit::Words).score().value(), 0.0);
 }
 
+/// The reference of each kind, or one for all.
+#[test]
+fn one_of_several_references_counts() {
+    let f = |one_reference| {
+        let mut rouge = Rouge::new(RougeOptions { one_reference, ..Default::default() });
+        rouge.add("a b c", &["a b z", "c b a"]).unwrap();
+        let RougeScores { rouge1, rouge2, .. } = rouge.score();
+        ((rouge1.f, rouge2.f), rouge.signature())
+    };
+    assert_eq!(
+        f(false),
+        ((1.0, 0.5), "nrefs:2|case:lc|tok:rouge|stemmer:no|version:rouge-score-0.1.2".into())
+    );
+    let one = "nrefs:2|best:rouge1|case:lc|tok:rouge|stemmer:no|version:rouge-score-0.1.2";
+    assert_eq!(f(true), ((1.0, 0.0), one.into()));
+}
+
 /// Any characters in any order, with all options: figures are finite.
 #[test]
 fn odd_texts_have_finite_figures() {
@@ -247,7 +264,7 @@ fn odd_texts_have_finite_figures() {
             Chrf::new(ChrfOptions { words, whitespace, eps_smoothing, lowercase: is(3) });
         let (normalized, no_punct, asian_support, case_sensitive) = (is(0), is(1), is(2), is(3));
         let mut ter = Ter::new(TerOptions { normalized, no_punct, asian_support, case_sensitive });
-        let mut rouge = Rouge::new(RougeOptions { stemmer: true });
+        let mut rouge = Rouge::new(RougeOptions { stemmer: true, ..Default::default() });
         let mut rate = ErrorRate::new(if is(0) { Unit::Words } else { Unit::Characters });
         let line = text();
         bleu.count(&line, &references);
