@@ -51,14 +51,6 @@ impl Reads {
                 *own = rows.min(*own);
             }
         }
-        // What is copied must be something that can be written.
-        for ((name, _), own) in named.iter().zip(&mut vocabulary) {
-            let copies =
-                |layer: &LayerSpec| matches!(layer, LayerSpec::Copy(c) if c.input == *name);
-            if model.layers.iter().any(|layer| layer.any(&copies)) {
-                *own = Some(own.unwrap_or(num_outputs).min(num_outputs));
-            }
-        }
         let width = if truth.dtype == DType::F32 { truth.most() } else { num_outputs };
         let classes = classes(loss, width);
         let signature = Arc::new(Signature::new(inputs, Some(truth)));

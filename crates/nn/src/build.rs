@@ -146,12 +146,16 @@ impl ModelSpec {
         let x = at.x;
         let key = (mode == Mode::Train && has_dropout(&self.layers))
             .then(|| graph.input("key", &[4], DType::I32));
+        let of_tokens =
+            |(name, input): (&str, InputSpec)| Some((name.to_owned(), input.vocabulary()?));
+        let vocabularies = self.named_inputs().into_iter().filter_map(of_tokens).collect();
         let mut builder = Builder {
             key,
             watch,
             in_layer: true,
             frozen: self.frozen.clone(),
             inputs,
+            vocabularies,
             decode,
             ..Builder::bare(graph, mode)
         };
@@ -288,6 +292,8 @@ pub struct Builder<'g> {
     frozen: Vec<String>,
     /// The model's inputs by name.
     inputs: Vec<(String, At)>,
+    /// How many tokens those have that are tokens.
+    pub(crate) vocabularies: Vec<(String, usize)>,
     pub(crate) starts: Vec<(TensorId, Start)>,
     layers: Vec<LayerSummary>,
     /// Set where a text is written token by token.
@@ -310,6 +316,7 @@ impl<'g> Builder<'g> {
             dropouts: 0,
             frozen: vec![],
             inputs: vec![],
+            vocabularies: vec![],
             starts: vec![],
             layers: vec![],
             decode: None,

@@ -2,7 +2,6 @@
 
 use crate::attention::Projection;
 use crate::build::{At, Builder};
-use crate::form::count;
 use crate::initializers::Initializer;
 use crate::layer::LayerSpec;
 use serde::{Deserialize, Serialize};
@@ -20,28 +19,34 @@ pub struct CopySpec {
     /// The name of the sequence made of that input, given by an `encode` layer, that positions attend to.
     pub over: String,
     /// Values of a query and a key; those of the layer's input by default.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_count")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<usize>,
     /// The layers that give the logits of what is not copied.
     pub layers: Vec<LayerSpec>,
-}
-
-fn some_count<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
-    count(from).map(Some)
 }
 
 impl Builder<'_> {
     pub(crate) fn copying(&mut self, spec: &CopySpec, at: At) -> Result<At, GraphError> {
         let (_, [_, _, width]) = self.sequence_dims(at)?;
         let logits = self.sequence(&spec.layers, "layers", at)?;
+        let tokens = self.last_dim(logits.x);
+        let known = self.vocabularies.iter().find(|(name, _)| *name == spec.input);
+        if let Some((_, vocabulary)) = known.filter(|(_, vocabulary)| *vocabulary > tokens) {
+            let last = vocabulary - 1;
+            let what = format!("copies tokens up to {last}, and its layers have {tokens} outputs");
+            return Err(GraphError::new(what)
+                .help(format!("give the last of its layers {vocabulary} units")));
+        }
         let over = self.input(&spec.over)?;
         let (mask, [_, time, _]) = self.sequence_dims(over)?;
         let ids = self.input(&spec.input)?;
         let of_ids = self.graph.tensor(ids.x);
         if of_ids.dtype != DType::I32 || of_ids.shape.len() != 2 || of_ids.shape[1] != time {
-            let what = format!("{} are no tokens of {}", spec.input, spec.over);
-            return Err(GraphError::new(what)
-                .help("name the input that the encode layer reads whose output is attended to"));
+            let (input, over) = (&spec.input, &spec.over);
+            let what = format!("\"{over}\" is not made of the tokens of the input \"{input}\"");
+            return Err(GraphError::new(what).help(
+                "input must be what the encode layer reads, and over the name that it gives",
+            ));
         }
         let dim = spec.units.unwrap_or(width);
         let projection = |name, units| Projection {

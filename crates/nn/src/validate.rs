@@ -120,7 +120,10 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             o.output_initializer.validate(&at("output_initializer"))
         }
         Encode(o) => sequence(&o.layers, &at("layers")),
-        Copy(o) => sequence(&o.layers, &at("layers")),
+        Copy(o) => {
+            positive(o.units.unwrap_or(1), || at("units"))?;
+            sequence(&o.layers, &at("layers"))
+        }
         Positions(o) => {
             positive(o.length, || at("length"))?;
             require(o.scale.is_finite(), || at("scale"), "finite", o.scale)?;

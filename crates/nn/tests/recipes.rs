@@ -46,6 +46,7 @@ const RECIPES: [(&str, usize, usize); 18] = [
     ("newsgroups", 8_389_268, 20),
     ("banking77", 4_199_309, 77),
     ("clinc150", 4_204_054, 150),
+    ("scitldr", 1_048_929, 1),
 ];
 
 /// Recipes of models whose size depends on a tokenizer.

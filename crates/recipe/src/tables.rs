@@ -71,10 +71,10 @@ impl RecipeFile {
                 return Err(self.error_at(key, &what));
             }
             let loss = &self.recipe.training.loss;
-            if loss.targets() == Targets::ClassIds {
+            if loss.targets() == Targets::ClassIds || loss.refuses_some() {
                 let what = format!(
-                    "is {}, which compares with classes; how much a sentence has in common with a summary is \
-                     a value: use mean_squared_error",
+                    "is {}; how much a sentence has in common with a summary is a value from 0 to 1: use \
+                     mean_squared_error, mean_absolute_error or huber",
                     loss.name()
                 );
                 return Err(self.error_at("training.loss", &what));

@@ -151,7 +151,7 @@ fn translate(model: &mut Trained, arguments: &Arguments) -> Result {
                 say!("")?;
             } else {
                 for hypothesis in best {
-                    say!("{}", hypothesis.text)?;
+                    say!("{}", on_one_line(&hypothesis.text))?;
                 }
             }
         }
@@ -168,7 +168,13 @@ fn translate(model: &mut Trained, arguments: &Arguments) -> Result {
 
 /// Prints the summary of each document of a file, which are sentences of it.
 fn summarize(model: &mut Trained, arguments: &Arguments) -> Result {
-    for (name, given) in [("--all", arguments.all), ("--keep", !arguments.keep.is_empty())] {
+    let others = [
+        ("--tokens", arguments.tokens.is_some()),
+        ("--sample", arguments.sample.is_some()),
+        ("--all", arguments.all),
+        ("--keep", !arguments.keep.is_empty()),
+    ];
+    for (name, given) in others {
         if given {
             let what = format!("{name} is for models that do not summarize");
             return Err(Failure::usage(what));
@@ -186,13 +192,18 @@ fn summarize(model: &mut Trained, arguments: &Arguments) -> Result {
             say!("{}", json!({ "file": source, "summary": summary, "sentences": chosen }))?;
         } else {
             // A line for each document.
-            say!("{}", summary.replace(['\n', '\r'], " "))?;
+            say!("{}", on_one_line(&summary))?;
         }
     }
     for what in notes {
         tell!("note: {what}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A text as one line, so that each line that is printed is a text.
+fn on_one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
 }
 
 /// Lines that are translated before they are printed.

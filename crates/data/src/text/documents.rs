@@ -130,7 +130,8 @@ impl DocumentsSpec {
             }
         };
         if summaries.is_empty() && !self.unlabelled {
-            return Err(format!("`{}` has no summary", self.summaries));
+            let key = &self.summaries;
+            return Err(format!("`{key}` has no summary; leave the document out"));
         }
         Ok(Document { place, sentences, summaries })
     }
@@ -184,9 +185,23 @@ impl DocumentsSpec {
         }
         let empty = documents.iter().filter(|document| document.sentences.is_empty()).count();
         let count = |n: usize, what: &str| (n > 0).then(|| format!("{n} {what}"));
+        let mut targets: Vec<f32> = Vec::new();
+        if !self.unlabelled {
+            let each = documents.iter().flat_map(|d| d.sentences.iter().map(move |s| (d, s)));
+            targets.extend(each.map(|(d, sentence)| in_common(sentence, &d.summaries)));
+        }
+        let apart = !targets.is_empty() && targets.iter().all(|&common| common == 0.0);
+        let apart = apart.then(|| {
+            let (sentences, summaries) = (&self.sentences, &self.summaries);
+            format!(
+                "no sentence of `{sentences}` has a word in common with `{summaries}`: nothing can be learned. Words \
+                 are compared as ROUGE compares them, by letters from a to z and digits"
+            )
+        });
         let notes = [
-            count(empty, "documents have no sentence"),
-            count(cut, "sentences are longer than the model reads, and their ends are left out"),
+            count(empty, "documents without a sentence"),
+            count(cut, "sentences longer than the model reads; their ends are left out"),
+            apart,
         ];
         let origin = |d: &Document| vec![d.place.clone(); d.sentences.len()];
         let data = FieldsDataset::new(inputs)?
@@ -194,12 +209,6 @@ impl DocumentsSpec {
             .with_notes(notes.into_iter().flatten().collect());
         if self.unlabelled {
             return Ok(data);
-        }
-        let mut targets = Vec::new();
-        for document in documents {
-            for sentence in &document.sentences {
-                targets.push(in_common(sentence, &document.summaries));
-            }
         }
         data.with_truth(Field::numbers("targets", &[1]), FieldValues::F32(targets))
     }
@@ -266,8 +275,8 @@ mod tests {
         assert_eq!(targets, [[0.0], [0.75], [0.5]]);
         assert!(data.describe(2).ends_with(":4"), "{}", data.describe(2));
         let notes = data.notes().join("; ");
-        assert!(notes.contains("1 documents have no sentence"), "{notes}");
-        assert!(notes.contains("1 sentences are longer"), "{notes}");
+        assert!(notes.contains("1 documents without a sentence"), "{notes}");
+        assert!(notes.contains("1 sentences longer"), "{notes}");
     }
 
     #[test]
