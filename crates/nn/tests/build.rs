@@ -236,3 +236,34 @@ fn shape_errors_name_the_layer_and_a_way_out() {
     );
     assert!(single.unwrap_err().to_string().contains("layer_norm"));
 }
+
+/// What is copied must be tokens of the output, and what is attended to be made of them.
+#[test]
+fn copies_fit_the_text_that_is_read() {
+    let error = |copy: &str| {
+        let text = format!(
+            r#"
+            inputs = {{ source = {{ tokens = {{ length = 9, vocabulary = 30 }} }}, target = {{ tokens = {{ length = 7, vocabulary = 30 }} }} }}
+            layers = [
+                {{ encode = {{ input = "source", name = "read", layers = [{{ embedding = {{ vocabulary = 30, units = 8 }} }}] }} }},
+                {{ concat = {{ branches = [{{ input = "target", layers = [{{ embedding = {{ vocabulary = 30, units = 8 }} }}] }}] }} }},
+                {{ copy = {copy} }},
+            ]
+            "#
+        );
+        let model: Model = toml::from_str(&text).unwrap();
+        let built = model.build(&mut Graph::new(), 2, Mode::Eval);
+        built.map(|_| ()).map_err(|e| e.to_string())
+    };
+    let layers = |units: usize| format!("layers = [{{ dense = {{ units = {units} }} }}]");
+    let copy = |input: &str, over: &str, units: usize| {
+        error(&format!("{{ input = \"{input}\", over = \"{over}\", {} }}", layers(units)))
+    };
+    copy("source", "read", 30).unwrap();
+    let said = copy("source", "read", 29).unwrap_err();
+    assert!(said.contains("copies tokens up to 29, and its layers have 29 outputs"), "{said}");
+    assert!(said.contains("layers.2.copy"), "{said}");
+    let said = copy("target", "read", 30).unwrap_err();
+    assert!(said.contains("\"read\" is not made of the tokens of the input \"target\""), "{said}");
+    assert!(copy("source", "nothing", 30).unwrap_err().contains("no input \"nothing\""));
+}
