@@ -47,7 +47,7 @@ def compare_losses(o):
     theirs = json.loads(done.stdout)["loss"]
     command = [o.tidemill, "eval", str(o.run), "--data", o.check_source, o.check_target, "--beam", "1", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    ours = json.loads(done.stdout.splitlines()[-1])["loss"]
+    ours = json.loads(done.stdout.splitlines()[-1])["figures"]["loss"]
     print(f"loss of {o.check_target}: Tidemill {ours:.6f}, PyTorch {theirs:.6f}")
     if abs(ours - theirs) > 1e-4 * abs(theirs):
         raise SystemExit("the losses differ: these are not the same models")
