@@ -10,7 +10,7 @@ use crate::lanes::Lanes;
 use crate::math;
 use crate::rows::{row_dot, row_exp, row_exp_sum, row_max, row_zip};
 use crate::simd::{load_n, store_n};
-use crate::softmax::log1;
+use crate::softmax::{exp1, log1};
 use tidemill_graph::CopyShape;
 
 /// One position's operands.
@@ -36,15 +36,6 @@ struct Row {
 }
 
 type RowFn = unsafe fn(&Row);
-
-/// `e^x` of one value, by the vector function.
-#[inline(always)]
-unsafe fn exp1<S: Lanes>(x: f32) -> f32 {
-    let mut lanes = [0.0; 16];
-    // SAFETY: no set has more than 16 lanes.
-    unsafe { S::store(lanes.as_mut_ptr(), math::exp::<S>(S::splat(x))) };
-    lanes[0]
-}
 
 /// `y += by x`
 #[inline(always)]

@@ -9,13 +9,27 @@ use crate::lanes::Lanes;
 use crate::math;
 use crate::rows::{row_dot, row_exp, row_exp_sum, row_max, row_ns, row_zip};
 
+/// The first value of a vector.
+#[inline(always)]
+unsafe fn lane<S: Lanes>(v: S::V) -> f32 {
+    let mut lanes = [0.0; 16];
+    // SAFETY: no set has more than 16 lanes.
+    unsafe { S::store(lanes.as_mut_ptr(), v) };
+    lanes[0]
+}
+
 /// `ln(x)` of one value, by the vector function: the same bits as in a vector.
 #[inline(always)]
 pub(crate) unsafe fn log1<S: Lanes>(x: f32) -> f32 {
-    let mut lanes = [0.0; 16];
-    // SAFETY: no set has more than 16 lanes.
-    unsafe { S::store(lanes.as_mut_ptr(), math::log::<S>(S::splat(x))) };
-    lanes[0]
+    // SAFETY: as the caller's.
+    unsafe { lane::<S>(math::log::<S>(S::splat(x))) }
+}
+
+/// `e^x`, likewise.
+#[inline(always)]
+pub(crate) unsafe fn exp1<S: Lanes>(x: f32) -> f32 {
+    // SAFETY: as the caller's.
+    unsafe { lane::<S>(math::exp::<S>(S::splat(x))) }
 }
 
 /// `a` and `b` are the inputs (b only for gradients).

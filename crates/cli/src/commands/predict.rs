@@ -83,6 +83,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if model.extracts() {
         return summarize(&mut model, arguments);
     }
+    if let Some(name) = arguments.of_continued_texts() {
+        return Err(Failure::usage(format!("{name} is for a text that is continued: give --text")));
+    }
     let mut printer = Printer::new(arguments, &names);
     let result = model.predict(&arguments.data, &arguments.keep, &mut |p| printer.print(&p));
     for what in printer.end(result)? {
@@ -94,25 +97,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
 impl Arguments {
     /// An option that only a translation has.
     fn of_translations(&self) -> Option<&'static str> {
-        let given = [
+        given(&[
             ("--beam", self.beam.is_some()),
             ("--n-best", self.n_best.is_some()),
             ("--prefix", self.prefix.is_some()),
             ("--length-penalty", self.length_penalty.is_some()),
-        ];
-        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+        ])
     }
+
+    /// An option that only a text that is continued has.
+    fn of_continued_texts(&self) -> Option<&'static str> {
+        given(&[("--tokens", self.tokens.is_some()), ("--sample", self.sample.is_some())])
+    }
+
+    /// An option that only predictions of rows and images have.
+    fn of_predictions(&self) -> Option<&'static str> {
+        given(&[("--all", self.all), ("--keep", !self.keep.is_empty())])
+    }
+}
+
+/// The first of the options that is given.
+fn given(options: &[(&'static str, bool)]) -> Option<&'static str> {
+    options.iter().find(|(_, given)| *given).map(|(name, _)| *name)
 }
 
 /// Prints what the model makes of a text, or of each line of files.
 fn translate(model: &mut Trained, arguments: &Arguments) -> Result {
-    let others = [
-        ("--tokens", arguments.tokens.is_some()),
-        ("--sample", arguments.sample.is_some()),
-        ("--all", arguments.all),
-        ("--keep", !arguments.keep.is_empty()),
-    ];
-    if let Some((name, _)) = others.into_iter().find(|(_, given)| *given) {
+    if let Some(name) = arguments.of_continued_texts().or(arguments.of_predictions()) {
         return Err(Failure::usage(format!("{name} is for models that do not translate")));
     }
     let mut texts: Vec<String> = arguments.text.iter().cloned().collect();
@@ -168,17 +179,8 @@ fn translate(model: &mut Trained, arguments: &Arguments) -> Result {
 
 /// Prints the summary of each document of a file, which are sentences of it.
 fn summarize(model: &mut Trained, arguments: &Arguments) -> Result {
-    let others = [
-        ("--tokens", arguments.tokens.is_some()),
-        ("--sample", arguments.sample.is_some()),
-        ("--all", arguments.all),
-        ("--keep", !arguments.keep.is_empty()),
-    ];
-    for (name, given) in others {
-        if given {
-            let what = format!("{name} is for models that do not summarize");
-            return Err(Failure::usage(what));
-        }
+    if let Some(name) = arguments.of_continued_texts().or(arguments.of_predictions()) {
+        return Err(Failure::usage(format!("{name} is for models that do not summarize")));
     }
     let (extracts, notes) = model.extract(&arguments.data)?;
     for Extract { source, sentences } in extracts {
