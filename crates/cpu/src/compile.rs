@@ -132,7 +132,7 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
     match spec {
         KernelSpec::Gemm(g, epilogue, update) => {
             let mut desc = GemmDesc::new(g.m, g.n, g.k, g.transpose_a, g.transpose_b);
-            (desc.batch, desc.by_row) = (g.batch, by_row);
+            (desc.batch, desc.by_row, desc.time) = (g.batch, by_row, g.time);
             if g.shared_a {
                 desc.batch_strides[0] = 0;
             }
@@ -147,7 +147,7 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
                 mask: epilogue.mask,
                 update: *update,
             };
-            let positions = gemm_positions(epilogue, update);
+            let positions = gemm_positions(g.time > 0, epilogue, update);
             match split::parts(&desc) {
                 1 => single(Gemm::new(isa, &desc), positions),
                 parts => split_gemm(isa, &desc, parts, &positions),
@@ -378,11 +378,16 @@ fn split_gemm(isa: Isa, desc: &GemmDesc, parts: usize, positions: &[Option<usize
     }
 }
 
-fn gemm_positions(epilogue: &Epilogue, update: &Option<Update>) -> Vec<Option<usize>> {
+fn gemm_positions(
+    ragged: bool,
+    epilogue: &Epilogue,
+    update: &Option<Update>,
+) -> Vec<Option<usize>> {
     let mut positions = vec![None; gemm::args::LEN];
     let mut next = Next(0);
     positions[gemm::args::A] = next.take();
     positions[gemm::args::B] = next.take();
+    positions[gemm::args::LENGTHS] = next.take_if(ragged);
     positions[gemm::args::BIAS] = next.take_if(epilogue.bias);
     positions[gemm::args::RESIDUAL] = next.take_if(epilogue.residual);
     positions[gemm::args::MASK] = next.take_if(epilogue.mask);

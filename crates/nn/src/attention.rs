@@ -132,16 +132,31 @@ impl Builder<'_> {
         top_level_input(self.graph, &format!("{field}.lengths"), &[batch], DType::I32)
     }
 
-    pub(crate) fn project(
+    /// A matrix times each row; of a sequence those up to its sample's end, so that no time is spent on padding.
+    pub(crate) fn product(
         &mut self,
-        x: TensorId,
-        p: &Projection<'_>,
+        at: At,
+        kernel: TensorId,
+        transpose_b: bool,
     ) -> Result<TensorId, GraphError> {
-        let inputs = self.last_dim(x);
+        let mut product = MatMul { transpose_b, ..MatMul::default() };
+        let rows = |shape: &[usize]| shape.iter().rev().skip(1).product::<usize>();
+        match at.mask {
+            Some(mask) if !self.is_step(at) => {
+                product.ragged = rows(self.graph.shape(at.x)) == self.graph.tensor(mask).len();
+            }
+            _ => {}
+        }
+        let lengths = at.mask.filter(|_| product.ragged).map(|mask| self.lengths(mask));
+        let inputs: Vec<TensorId> = [at.x, kernel].into_iter().chain(lengths).collect();
+        self.graph.apply(product, &inputs)
+    }
+
+    pub(crate) fn project(&mut self, at: At, p: &Projection<'_>) -> Result<TensorId, GraphError> {
+        let inputs = self.last_dim(at.x);
         let kernel = self.graph.parameter(&format!("{}.kernel", p.name), &[inputs, p.units]);
         self.starts.push((kernel, Start::Drawn(p.initializer, Fans::of_kernel(&[inputs, p.part]))));
-        let product = MatMul { transpose_a: false, transpose_b: false };
-        let y = self.graph.apply(product, &[x, kernel])?;
+        let y = self.product(at, kernel, false)?;
         if !p.bias {
             return Ok(y);
         }
@@ -176,7 +191,7 @@ impl Builder<'_> {
         let lengths = self.lengths(mask);
         let y = match &spec.over {
             None => {
-                let qkv = self.project(at.x, &projection("qkv", spec.heads + 2 * keys))?;
+                let qkv = self.project(at, &projection("qkv", spec.heads + 2 * keys))?;
                 match self.decoded_within(qkv, heads, at)? {
                     Some(y) => y,
                     None => {
@@ -188,11 +203,11 @@ impl Builder<'_> {
             Some(name) => {
                 let other = self.input(name)?;
                 let (mask, _) = self.sequence_dims(other)?;
-                let q = self.project(at.x, &projection("query", spec.heads))?;
+                let q = self.project(at, &projection("query", spec.heads))?;
                 let kv = match self.known_memory(other, 2 * keys * dim, at)? {
                     Some(kv) => kv,
                     None => {
-                        let kv = self.project(other.x, &projection("key_value", 2 * keys))?;
+                        let kv = self.project(other, &projection("key_value", 2 * keys))?;
                         self.keep_memory(kv, at);
                         kv
                     }
@@ -210,7 +225,7 @@ impl Builder<'_> {
             initializer: spec.output_initializer,
             bias: spec.bias,
         };
-        Ok(at.with(self.project(y, &output)?))
+        Ok(at.with(self.project(at.with(y), &output)?))
     }
 
     /// The layers over another input, whose output then has a name; what is read passes on.

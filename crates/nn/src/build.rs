@@ -15,8 +15,8 @@ use crate::padding::Padding;
 use crate::training::Extent;
 use std::cell::Cell;
 use tidemill_graph::{
-    BatchNorm, Binary, Conv2d, DType, Graph, GraphError, Layout, MatMul, Normalization, Pool,
-    Pool2d, Reduce, Reduction, Role, RowNorm, TensorId, ops,
+    BatchNorm, Binary, Conv2d, DType, Graph, GraphError, Layout, Normalization, Pool, Pool2d,
+    Reduce, Reduction, Role, RowNorm, TensorId, ops,
 };
 
 /// Whether a model learns or predicts.
@@ -430,6 +430,7 @@ impl Builder<'_> {
             Encode(spec) => self.encode(spec, at),
             Copy(spec) => self.copying(spec, at),
             Positions(spec) => self.positions(spec, at),
+            Dense(spec) => Ok(at.with(self.dense(spec, at)?)),
             Custom(layer) => self.custom(layer.get(), at),
             GlobalAvgPool {} if at.mask.is_some() => self.mean_over_time(at),
             GlobalMaxPool {} if at.mask.is_some() => self.max_over_time(at),
@@ -457,6 +458,7 @@ impl Builder<'_> {
             | Encode(_)
             | Copy(_)
             | Positions(_)
+            | Dense(_)
             | Custom(_) => Err(GraphError::new("is built as a block; please report it")),
             Flatten {} => {
                 let shape = self.graph.shape(x);
@@ -468,7 +470,6 @@ impl Builder<'_> {
                 full.extend(shape);
                 self.reshaped(x, full)
             }
-            Dense(spec) => self.dense(spec, x),
             Conv2d(spec) => {
                 let [_, _, _, channels] = self.image(x)?;
                 let inputs = channels / spec.groups.max(1);
@@ -534,7 +535,8 @@ impl Builder<'_> {
         }
     }
 
-    fn dense(&mut self, spec: &DenseSpec, x: TensorId) -> Result<TensorId, GraphError> {
+    fn dense(&mut self, spec: &DenseSpec, at: At) -> Result<TensorId, GraphError> {
+        let x = at.x;
         if self.watch && self.graph.tensor(x).role != Role::Input {
             let name = format!("{}.inputs", self.graph.path());
             self.graph.output(&name, x);
@@ -545,8 +547,7 @@ impl Builder<'_> {
             Some(path) => (self.tied(path, &[spec.units, inputs])?, true),
             None => (self.parameter("kernel", &shape, spec.kernel_initializer)?, false),
         };
-        let matmul = MatMul { transpose_a: false, transpose_b };
-        let y = self.graph.apply(matmul, &[x, kernel])?;
+        let y = self.product(at, kernel, transpose_b)?;
         let fans = Fans::of_kernel(&shape);
         self.finish(y, spec.bias.then_some((spec.bias_initializer, fans)), spec.activation)
     }

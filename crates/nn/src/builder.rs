@@ -175,7 +175,7 @@ impl Builder<'_> {
     /// # Errors
     /// If the two dims differ.
     pub fn matmul(&mut self, a: TensorId, b: TensorId) -> Built {
-        self.apply(MatMul { transpose_a: false, transpose_b: false }, &[a, b])
+        self.apply(MatMul::default(), &[a, b])
     }
 
     /// Softmax over the last dim.

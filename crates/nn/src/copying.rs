@@ -56,11 +56,11 @@ impl Builder<'_> {
             initializer: Initializer::default(),
             bias: true,
         };
-        let query = self.project(at.x, &projection("query", dim + 1))?;
+        let query = self.project(at, &projection("query", dim + 1))?;
         let keys = match self.known_memory(over, dim, at)? {
             Some(keys) => keys,
             None => {
-                let keys = self.project(over.x, &projection("key", dim))?;
+                let keys = self.project(over, &projection("key", dim))?;
                 self.keep_memory(keys, at);
                 keys
             }

@@ -40,7 +40,7 @@ pub const NORM_CHUNK: usize = 16 * 1024;
 /// A kernel call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KernelSpec {
-    /// `(a, b, epilogue...) -> c`, or with an update `(a, b, hyper) -> ` and state.
+    /// `(a, b, lengths?, epilogue...) -> c`, or with an update `(a, b, lengths?, hyper) -> ` and state.
     Gemm(Product, Epilogue, Option<FusedUpdate>),
     /// `(x, w, epilogue...) -> y`
     ConvForward(ConvShape, Epilogue),

@@ -72,6 +72,7 @@ impl Blocks {
                 stride,
                 rows: steps,
                 cols: width.min(cols - j),
+                list: std::ptr::null(),
                 ahead: false,
             };
             // SAFETY: columns j.. are inside; a panel takes steps x width values.
@@ -100,6 +101,7 @@ impl Blocks {
                 stride,
                 rows: here,
                 cols: steps,
+                list: std::ptr::null(),
                 ahead: false,
             };
             // SAFETY: rows j.. are inside; a panel takes steps x width values.
@@ -147,6 +149,7 @@ impl Blocks {
             from_stride: c_stride,
             to: c,
             to_stride: c_stride,
+            shift: std::ptr::null(),
             cols: 0,
             finish: &Finish::NONE,
             bias: std::ptr::null(),

@@ -28,8 +28,11 @@ pub(super) fn choose(d: &GemmDesc, max_rows: usize, lanes: usize) -> Grid {
     let kc = if often || d.by_row { d.k.div_ceil(d.k.div_ceil(1024).max(1)) } else { d.k }.max(1);
     // Measured on Zen 3 (not on AVX-512, whose strips read most of a line): a strip of A transposed is a
     // line for each step, at a stride that leaves few sets of a cache to most of them; B as well.
-    let pack_a = d.transpose_a && (512..=4096).contains(&kc) && d.n >= 64 && lanes < 16;
-    let pack_b = often || (pack_a && d.m >= 64 && d.n >= 256);
+    // Steps that count are put together by packing.
+    let ragged_steps = d.time > 0 && d.transpose_a;
+    let far = (512..=4096).contains(&kc) && d.n >= 64 && lanes < 16;
+    let pack_a = d.transpose_a && (far || ragged_steps);
+    let pack_b = often || ragged_steps || (pack_a && d.m >= 64 && d.n >= 256);
     // a block of B stays in the L2 cache while the rows of A pass
     let nc = (BLOCK_FLOATS / kc / panel).max(1) * panel;
     let batch_group = ((CHUNK_FLOPS / flops.max(1.0)) as usize).clamp(1, d.batch.max(1));

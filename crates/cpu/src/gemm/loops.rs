@@ -13,15 +13,16 @@ const FAR: usize = 64 * 1024;
 
 /// The operands of one product of a batch.
 pub(super) struct Operands<'a> {
-    a: *const f32,
-    b: *const f32,
-    c: *mut f32,
-    bias: *const f32,
-    residual: *const f32,
-    mask: *const f32,
+    pub a: *const f32,
+    pub b: *const f32,
+    pub c: *mut f32,
+    pub bias: *const f32,
+    pub residual: *const f32,
+    pub mask: *const f32,
+    pub lengths: *const i32,
     param: *mut f32,
     slots: [*mut f32; 3],
-    coefficients: &'a Coefficients,
+    pub coefficients: &'a Coefficients,
 }
 
 impl<'a> Operands<'a> {
@@ -42,6 +43,7 @@ impl<'a> Operands<'a> {
             bias: args[args::BIAS],
             residual: args[args::RESIDUAL].wrapping_add(c),
             mask: args[args::MASK].wrapping_add(c),
+            lengths: args[args::LENGTHS].cast(),
             param: args[args::PARAM].wrapping_add(c),
             slots: [0, 1, 2].map(|i| args[args::SLOT0 + i].wrapping_add(c)),
             coefficients,
@@ -58,15 +60,16 @@ struct Sums {
 }
 
 impl Gemm {
-    /// Rows and columns of one chunk.
+    /// Rows and columns of one chunk; of the reduction all steps, or those that are listed in ascending order.
     ///
     /// # Safety
-    /// As for [`Gemm::run`]; the rows and columns are inside C.
+    /// As for [`Gemm::run`]; the rows and columns are inside C, the steps below `k`. Listed steps must be packed.
     pub(super) unsafe fn run_part(
         &self,
         o: &Operands,
         rows: Range<usize>,
         cols: Range<usize>,
+        list: Option<&[u32]>,
         scratch: *mut f32,
     ) {
         let (d, b) = (&self.desc, &self.blocking);
@@ -98,7 +101,15 @@ impl Gemm {
         for j in cols.clone().step_by(b.nc) {
             let wide = j..(j + b.nc).min(cols.end);
             for block in 0..blocks {
-                let depth = part(d.k, blocks, block);
+                let steps_here = part(d.k, blocks, block);
+                let depth = match list {
+                    None => Depth { range: steps_here, list: std::ptr::null() },
+                    Some(list) => {
+                        let at = |step: usize| list.partition_point(|&s| (s as usize) < step);
+                        let range = at(steps_here.start)..at(steps_here.end);
+                        Depth { range, list: list.as_ptr() }
+                    }
+                };
                 // SAFETY: wide and depth are inside op(B), and packed B has room for nc columns in
                 // whole panels of at most kc steps (parts of k are at most kc long).
                 unsafe {
@@ -124,32 +135,33 @@ impl Gemm {
     ///
     /// # Safety
     /// The block is inside op(B); `out` has room for it in whole panels, and a vector.
-    unsafe fn pack_panels(
+    pub(super) unsafe fn pack_panels(
         &self,
         pack: PackFn,
         b: *const f32,
-        depth: &Range<usize>,
+        depth: &Depth,
         wide: &Range<usize>,
         out: *mut f32,
     ) {
         let d = &self.desc;
         // few steps of all panels at a time: rows are read on, not down
         let steps = if d.transpose_b { depth.len().max(1) } else { PACK_STEPS };
-        for start in depth.clone().step_by(steps) {
-            let steps = steps.min(depth.end - start);
+        for start in (0..depth.len()).step_by(steps) {
+            let steps = steps.min(depth.len() - start);
+            let (step, list) = depth.from(start);
             for (panel, j) in wide.clone().step_by(self.panel()).enumerate() {
                 let cols = self.panel().min(wide.end - j);
-                let at = panel * depth.len() + start - depth.start;
+                let at = panel * depth.len() + start;
                 // SAFETY: the panel is inside the block; each takes depth.len() * panel() floats, and
                 // a copy of rows writes none past its panel.
                 unsafe {
                     let block = if d.transpose_b {
-                        let src = b.add(j * d.ldb + start);
+                        let src = b.add(j * d.ldb + step);
                         let ahead = d.n * d.ldb >= FAR;
-                        Block { src, stride: d.ldb, rows: cols, cols: steps, ahead }
+                        Block { src, stride: d.ldb, rows: cols, cols: steps, list, ahead }
                     } else {
-                        let src = b.add(start * d.ldb + j);
-                        Block { src, stride: d.ldb, rows: steps, cols, ahead: false }
+                        let src = b.add(step * d.ldb + j);
+                        Block { src, stride: d.ldb, rows: steps, cols, list, ahead: false }
                     };
                     pack(&block, out.add(at * self.panel()), self.panel());
                 }
@@ -167,7 +179,7 @@ impl Gemm {
         o: &Operands,
         high: Range<usize>,
         wide: &Range<usize>,
-        depth: &Range<usize>,
+        depth: &Depth,
         (packed_a, packed_b): (*mut f32, *mut f32),
         steps: *mut u32,
         level: &Level,
@@ -183,32 +195,27 @@ impl Gemm {
         // SAFETY: tiles lie inside high x wide, which is inside C; packed A has room for mc rows
         // of kc steps and a vector.
         unsafe {
-            let in_place_a = |row: usize| {
+            let a_from = |row: usize, step: usize| {
                 if d.transpose_a {
-                    o.a.add(depth.start * d.lda + row)
+                    o.a.add(step * d.lda + row)
                 } else {
-                    o.a.add(row * d.lda + depth.start)
+                    o.a.add(row * d.lda + step)
                 }
             };
             if let Some(pack) = self.pack_a {
                 // few steps at a time: the lines of one strip hold parts of the next ones
                 for start in (0..depth.len()).step_by(PACK_STEPS) {
                     let steps = PACK_STEPS.min(depth.len() - start);
+                    let (step, list) = depth.from(start);
                     for index in 0..count {
                         let rows = tile_rows(index);
-                        let (src, stride) = (in_place_a(rows.start), d.lda);
-                        let block = if d.transpose_a {
-                            let src = src.add(start * stride);
-                            Block { src, stride, rows: steps, cols: rows.len(), ahead: false }
-                        } else {
-                            Block {
-                                src: src.add(start),
-                                stride,
-                                rows: rows.len(),
-                                cols: steps,
-                                ahead: false,
-                            }
+                        let (src, stride) = (a_from(rows.start, step), d.lda);
+                        let [high, wide] = match d.transpose_a {
+                            true => [steps, rows.len()],
+                            false => [rows.len(), steps],
                         };
+                        let block =
+                            Block { src, stride, rows: high, cols: wide, list, ahead: false };
                         let at = index * self.packed_strip(depth.len()) + start * rows.len();
                         pack(&block, packed_a.add(at), rows.len());
                     }
@@ -223,7 +230,7 @@ impl Gemm {
                     let at = index * self.packed_strip(depth.len());
                     (packed_a.add(at).cast_const(), rows.len())
                 } else {
-                    (in_place_a(rows.start), d.lda)
+                    (a_from(rows.start, depth.from(0).0), d.lda)
                 };
                 let mut level = *level;
                 if self.update.is_some() && level.blocks == 1 {
@@ -261,7 +268,7 @@ impl Gemm {
             let at = (j - part.wide.start) * part.depth.len();
             (part.packed_b.wrapping_add(at).cast_const(), self.panel())
         } else {
-            (o.b.wrapping_add(part.depth.start * self.desc.ldb + j), self.desc.ldb)
+            (o.b.wrapping_add(part.depth.from(0).0 * self.desc.ldb + j), self.desc.ldb)
         }
     }
 
@@ -391,6 +398,7 @@ impl Gemm {
             from_stride: d.ldc,
             to: args[args::C],
             to_stride: d.ldc,
+            shift: std::ptr::null(),
             finish: &self.finish,
             bias: args[args::BIAS],
             residual: args[args::RESIDUAL],
@@ -441,6 +449,7 @@ impl Gemm {
             from_stride,
             to: sums,
             to_stride: level.sums.stride,
+            shift: std::ptr::null(),
             finish: if last { &self.finish } else { &Finish::NONE },
             bias: o.bias.wrapping_add(cols.start),
             residual: o.residual.wrapping_add(at),
@@ -457,12 +466,31 @@ impl Gemm {
 struct StripPart<'a> {
     rows: Range<usize>,
     wide: &'a Range<usize>,
-    depth: &'a Range<usize>,
+    depth: &'a Depth,
     /// A's first value, and its stride.
     a: (*const f32, usize),
     packed_b: *mut f32,
     /// Room for a list of steps.
     steps: *mut u32,
+}
+
+/// Steps of the reduction that are done at once: a range of them, or of the places of a list of steps.
+pub(super) struct Depth {
+    pub range: Range<usize>,
+    /// Null: the places are the steps.
+    pub list: *const u32,
+}
+
+impl Depth {
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// The step at that place of these, or the first step of all and the list of those that are meant from there on.
+    pub fn from(&self, place: usize) -> (usize, *const u32) {
+        let at = self.range.start + place;
+        if self.list.is_null() { (at, self.list) } else { (0, self.list.wrapping_add(at)) }
+    }
 }
 
 /// Where a block is in the reduction, and where the chunk's sums wait meanwhile.

@@ -8,6 +8,7 @@
 //! - `thin`: products that are bound by memory: vectors times matrices, outer products.
 //! - `zeros`: steps that a tile can leave out because A is zero there.
 //! - `split`: few samples times many weights, cut along the reduction.
+//! - `ragged`: rows that are positions of samples with lengths: no time is spent on padding.
 //! - `grid`: how the work is cut into chunks.
 //! - `blocks`: products of blocks of any size, for other kernels.
 //!
@@ -18,6 +19,7 @@ pub(crate) mod blocks;
 mod grid;
 mod loops;
 mod pack;
+mod ragged;
 pub mod split;
 #[cfg(test)]
 mod tests;
@@ -55,8 +57,10 @@ pub mod args {
     pub const SLOT0: usize = 7;
     /// The step's hyper-parameters, see [`tidemill_graph::update::hyper`].
     pub const HYPER: usize = 10;
+    /// i32, how many of each sample's `time` positions count.
+    pub const LENGTHS: usize = 11;
     /// The number of arguments.
-    pub const LEN: usize = 11;
+    pub const LEN: usize = 12;
 }
 
 /// A function that the epilogue applies to every element.
@@ -114,6 +118,9 @@ pub struct GemmDesc {
     pub batch_strides: [usize; 3],
     /// The bits of a row of C must not depend on how many rows there are: sums are then made in one order for all shapes.
     pub by_row: bool,
+    /// Stored rows of A are positions of samples, this many of each, and those beyond a sample's length count as zeros; 0: there
+    /// are no lengths. Only with one product.
+    pub time: usize,
     /// What happens to the sums.
     pub epilogue: Epilogue,
 }
@@ -133,6 +140,7 @@ impl GemmDesc {
             ldc: n,
             batch_strides: [m * k, k * n, m * n],
             by_row: false,
+            time: 0,
             epilogue: Epilogue::default(),
         }
     }
@@ -200,6 +208,9 @@ impl Gemm {
 
     /// The kernel for a product of vectors.
     fn thin(isa: Isa, d: &GemmDesc) -> Option<TileFn> {
+        if d.time > 0 {
+            return None;
+        }
         let e = &d.epilogue;
         // the rows of A (the steps of the reduction) must be contiguous
         let columns = d.transpose_a || d.lda == 1;
@@ -285,6 +296,7 @@ impl Gemm {
     /// each to be worth the look.
     fn looks_for_zeros(&self) -> bool {
         self.thin.is_none()
+            && self.desc.time == 0
             && (self.pack_a.is_none() || self.desc.transpose_a)
             && self.desc.n >= self.panel()
             && self.blocking.kc >= 16
@@ -316,12 +328,13 @@ impl Kernel for Gemm {
     }
 
     fn scratch_bytes(&self) -> usize {
-        4 * self.scratch().iter().sum::<usize>()
+        4 * (self.scratch().iter().sum::<usize>() + self.ragged_scratch().iter().sum::<usize>())
     }
 
     unsafe fn run(&self, args: &[*mut f32], chunk: usize, scratch: *mut f32) {
         let (d, b) = (&self.desc, &self.blocking);
         let cells = b.row_chunks * b.col_chunks;
+        debug_assert!(d.time == 0 || d.batch == 1);
         let coefficients = match &d.epilogue.update {
             // SAFETY: with an update the caller passes the step's hyper vector.
             Some(update) => unsafe { Coefficients::new(update, args[args::HYPER]) },
@@ -333,7 +346,8 @@ impl Kernel for Gemm {
             return;
         }
         let (group, cell) = (chunk / cells, chunk % cells);
-        let rows = part(d.m, b.row_chunks, cell / b.col_chunks);
+        let row_part = cell / b.col_chunks;
+        let rows = part(d.m, b.row_chunks, row_part);
         let panels = part(d.n.div_ceil(self.panel()), b.col_chunks, cell % b.col_chunks);
         let cols = panels.start * self.panel()..(panels.end * self.panel()).min(d.n);
         let last = ((group + 1) * self.batch_group).min(d.batch);
@@ -342,7 +356,17 @@ impl Kernel for Gemm {
             // arguments have the sizes of the descriptor.
             unsafe {
                 let operands = Operands::new(d, args, index, &coefficients);
-                self.run_part(&operands, rows.clone(), cols.clone(), scratch);
+                match (d.time > 0, d.transpose_a) {
+                    (false, _) => {
+                        self.run_part(&operands, rows.clone(), cols.clone(), None, scratch)
+                    }
+                    (true, true) => {
+                        self.run_ragged_steps(&operands, rows.clone(), cols.clone(), scratch);
+                    }
+                    (true, false) => {
+                        self.run_ragged_rows(&operands, row_part, cols.clone(), scratch);
+                    }
+                }
             }
         }
     }

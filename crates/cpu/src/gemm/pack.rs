@@ -14,6 +14,8 @@ pub(super) struct Block {
     pub stride: usize,
     pub rows: usize,
     pub cols: usize,
+    /// Which rows, from `src` on, if they are not one after the other; only to be copied.
+    pub list: *const u32,
     /// Whether the rows after it are read next, from a cache that is far: they are asked for ahead. Eight short rows at a
     /// time are no pattern that a machine would see.
     pub ahead: bool,
@@ -35,7 +37,8 @@ unsafe fn copy<S: Simd>(b: &Block, out: *mut f32, width: usize) {
         let full = b.cols - b.cols % S::LANES;
         let tail = b.cols - full;
         for i in 0..b.rows {
-            let (src, out) = (b.src.add(i * b.stride), out.add(i * width));
+            let row = if b.list.is_null() { i } else { *b.list.add(i) as usize };
+            let (src, out) = (b.src.add(row * b.stride), out.add(i * width));
             for j in (0..full).step_by(S::LANES) {
                 S::store(out.add(j), S::load(src.add(j)));
             }

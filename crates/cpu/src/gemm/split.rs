@@ -20,8 +20,12 @@ const CHUNK_VALUES: usize = 32 * 1024;
 
 /// Into how many parts to cut a product's reduction; 1: do not.
 pub fn parts(d: &GemmDesc) -> usize {
-    let plain =
-        d.batch == 1 && !d.by_row && !d.transpose_a && !d.transpose_b && !d.epilogue.accumulate;
+    let plain = d.batch == 1
+        && !d.by_row
+        && d.time == 0
+        && !d.transpose_a
+        && !d.transpose_b
+        && !d.epilogue.accumulate;
     if !plain || d.m < 2 || d.epilogue.update.is_some() || d.k * d.n < MIN_WEIGHTS {
         return 1;
     }

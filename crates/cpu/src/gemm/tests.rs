@@ -16,6 +16,9 @@ fn reference(d: &GemmDesc, buffers: &mut [Vec<f32>]) {
             for j in 0..d.n {
                 let mut sum = 0.0f64;
                 for p in 0..d.k {
+                    if !counts(d, buffers, if d.transpose_a { p } else { i }) {
+                        continue;
+                    }
                     let a = if d.transpose_a { p * d.lda + i } else { i * d.lda + p };
                     let b = if d.transpose_b { j * d.ldb + p } else { p * d.ldb + j };
                     sum +=
@@ -65,6 +68,11 @@ fn reference(d: &GemmDesc, buffers: &mut [Vec<f32>]) {
     }
 }
 
+/// Whether that stored row of A is inside its sample's length.
+fn counts(d: &GemmDesc, buffers: &[Vec<f32>], row: usize) -> bool {
+    d.time == 0 || row % d.time < buffers[args::LENGTHS][row / d.time].to_bits() as usize
+}
+
 /// A small generator of numbers in -1..1.
 struct Random(u64);
 
@@ -112,6 +120,8 @@ fn buffers(d: &GemmDesc, random: &mut Random) -> Vec<Vec<f32>> {
         all.push(values.into_iter().map(|x| x.abs() + 0.01).collect());
     }
     all.push(vec![0.05, 0.19, 0.002, 0.5, 2.0, 0.0, 0.0, 0.0]);
+    let samples = if d.time == 0 { 0 } else { rows_a / d.time };
+    all.push((0..samples).map(|_| f32::from_bits(random.below(d.time + 1) as u32)).collect());
     all
 }
 
@@ -434,5 +444,46 @@ fn larger_shapes() {
         (130, 600, 1030, false, false),
     ] {
         check(&GemmDesc::new(m, n, k, ta, tb), None, 9);
+    }
+}
+
+/// What lies beyond a length is not read, and what is summed has the bits of a product with zeros there.
+#[test]
+fn ragged_rows() {
+    let mut random = Random(77);
+    for case in 0..300 {
+        let (samples, time) = (1 + random.below(9), 1 + random.below(11));
+        let (n, other) =
+            (1 + random.below(80), 1 + random.below(if case < 250 { 70 } else { 900 }));
+        let transpose_a = random.below(2) == 0;
+        let (m, k) = if transpose_a { (other, samples * time) } else { (samples * time, other) };
+        let mut d = GemmDesc::new(m, n, k, transpose_a, !transpose_a && random.below(2) == 0);
+        d.time = time;
+        d.epilogue = random_epilogue(&mut random);
+        if transpose_a && random.below(2) == 0 {
+            let update = Update { rule: Rule::Sgd, decay: WeightDecay::None, clip_value: None };
+            d.epilogue = Epilogue { update: Some(update), ..Default::default() };
+        }
+        let start = buffers(&d, &mut random);
+        compare(&d, None, start.clone());
+        let [mut broken, mut zeros] = [f32::NAN, 0.0].map(|beyond| {
+            let (lengths, mut start) = (start.clone(), start.clone());
+            for row in (0..samples * time).filter(|&row| !counts(&d, &lengths, row)) {
+                start[args::A][row * d.lda..][..if transpose_a { m } else { k }].fill(beyond);
+                if transpose_a {
+                    start[args::B][row * n..][..n].fill(beyond);
+                }
+            }
+            start
+        });
+        for isa in Isa::available() {
+            let kernel = Gemm::new(isa, &d);
+            let plain = Gemm::with_blocking(isa, &GemmDesc { time: 0, ..d }, kernel.blocking());
+            run(&kernel, &mut broken, false);
+            run(&plain, &mut zeros, false);
+            for arg in [args::C, args::PARAM] {
+                assert_eq!(broken[arg], zeros[arg], "{isa:?} {d:?}");
+            }
+        }
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Tile<'a> {
     pub from_stride: usize,
     pub to: *mut f32,
     pub to_stride: usize,
+    /// Where each row is in `from`, `to`, residual and mask, if rows are not a stride apart.
+    pub shift: *const usize,
     /// Columns that exist, at most NV vectors.
     pub cols: usize,
     pub finish: &'a Finish,
@@ -159,10 +161,14 @@ unsafe fn tile<
                 b = b.add(t.b_stride);
             }
         }
+        // of a row in an operand with that stride
+        let place = |row: usize, stride: usize| {
+            if t.shift.is_null() { row * stride } else { *t.shift.add(row) }
+        };
         if !t.from.is_null() {
             unroll!(I < MR, {
                 unroll!(J < NV, {
-                    let p = t.from.add(I * t.from_stride + J * lanes);
+                    let p = t.from.add(place(I, t.from_stride) + J * lanes);
                     acc[I][J] = S::add(acc[I][J], load::<S, TAIL>(p, J == NV - 1, tail));
                 });
             });
@@ -179,7 +185,7 @@ unsafe fn tile<
         if f.residual {
             unroll!(I < MR, {
                 unroll!(J < NV, {
-                    let p = t.residual.add(I * t.stride + J * lanes);
+                    let p = t.residual.add(place(I, t.stride) + J * lanes);
                     acc[I][J] = S::add(acc[I][J], load::<S, TAIL>(p, J == NV - 1, tail));
                 });
             });
@@ -195,7 +201,7 @@ unsafe fn tile<
         if f.mask {
             unroll!(I < MR, {
                 unroll!(J < NV, {
-                    let p = t.mask.add(I * t.stride + J * lanes);
+                    let p = t.mask.add(place(I, t.stride) + J * lanes);
                     let on = S::gt(load::<S, TAIL>(p, J == NV - 1, tail), S::splat(0.0));
                     acc[I][J] = S::select(on, acc[I][J], S::splat(0.0));
                 });
@@ -203,7 +209,7 @@ unsafe fn tile<
         }
         unroll!(I < MR, {
             unroll!(J < NV, {
-                let p = t.to.add(I * t.to_stride + J * lanes);
+                let p = t.to.add(place(I, t.to_stride) + J * lanes);
                 store::<S, TAIL>(p, acc[I][J], J == NV - 1, tail);
             });
         });

@@ -4,7 +4,7 @@ use super::gradients;
 use crate::graph::{DType, Graph, TensorId};
 use crate::ops::{BatchNorm, Binary, Loss, MatMul, Reduce, Reduction, Softmax, Unary};
 
-const DENSE: MatMul = MatMul { transpose_a: false, transpose_b: false };
+const DENSE: MatMul = MatMul { transpose_a: false, transpose_b: false, ragged: false };
 
 /// 784-16(relu)-10 with sparse cross-entropy: the loss and the parameters.
 fn mlp(graph: &mut Graph) -> (TensorId, Vec<TensorId>) {

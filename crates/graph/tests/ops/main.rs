@@ -135,7 +135,7 @@ proptest! {
         let mut h = x;
         for transpose_b in [false, true] {
             let normal = check.apply(RowNorm::Forward { kind: Normalization::Rms, epsilon: 1e-3 }, &[h, gamma]);
-            let product = MatMul { transpose_a: false, transpose_b };
+            let product = MatMul { transpose_a: false, transpose_b, ragged: false };
             let product = check.apply(product, &[normal, weight]);
             let gate = check.apply(Unary::Silu, &[product]);
             h = check.apply(Binary::Add, &[h, gate]);

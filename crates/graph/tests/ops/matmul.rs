@@ -2,11 +2,11 @@
 
 use crate::common::{Check, Random};
 use crate::pytorch::Case;
-use crate::{config, dims, shape_of};
+use crate::{config, dims, shape_of, typed_shape_of};
 use proptest::prelude::*;
-use tidemill_graph::{Graph, Layout, MatMul, TensorId};
+use tidemill_graph::{DType, Graph, Layout, MatMul, TensorId};
 
-pub const DENSE: MatMul = MatMul { transpose_a: false, transpose_b: false };
+pub const DENSE: MatMul = MatMul { transpose_a: false, transpose_b: false, ragged: false };
 
 pub fn build(case: &mut Case<'_>, op: &str) -> Option<TensorId> {
     let x = case.x.clone();
@@ -35,12 +35,12 @@ fn matmul_broadcast(case: &mut Case<'_>) -> TensorId {
         }
     }
     let (transpose_a, transpose_b) = (case.flag("transpose_a"), case.flag("transpose_b"));
-    case.apply(MatMul { transpose_a, transpose_b }, &[a, b])
+    case.apply(MatMul { transpose_a, transpose_b, ragged: false }, &[a, b])
 }
 
 #[test]
 fn matmul_shapes() {
-    let flags = |transpose_a, transpose_b| MatMul { transpose_a, transpose_b };
+    let flags = |transpose_a, transpose_b| MatMul { transpose_a, transpose_b, ragged: false };
     assert_eq!(shape_of(DENSE, &[&[32, 784], &[784, 128]]).unwrap(), [32, 128]);
     assert_eq!(shape_of(DENSE, &[&[2, 5, 7], &[7, 3]]).unwrap(), [2, 5, 3]);
     assert_eq!(shape_of(DENSE, &[&[5, 7], &[2, 7, 3]]).unwrap(), [2, 5, 3]);
@@ -49,6 +49,22 @@ fn matmul_shapes() {
         shape_of(DENSE, &[&[2, 5, 7], &[3, 7, 3]]).unwrap_err().contains("batch dims [2] and [3]")
     );
     assert!(shape_of(DENSE, &[&[5], &[5, 3]]).unwrap_err().contains("reshape [5]"));
+}
+
+#[test]
+fn lengths_fit_the_rows() {
+    let ragged = |transpose_a| MatMul { transpose_a, transpose_b: false, ragged: true };
+    let of = |op: MatMul, a: &[usize], b: &[usize], lengths: &[usize]| {
+        let inputs = [(a, DType::F32), (b, DType::F32), (lengths, DType::I32)];
+        typed_shape_of(op, &inputs)
+    };
+    assert_eq!(of(ragged(false), &[3, 5, 7], &[7, 2], &[3]).unwrap(), [3, 5, 2]);
+    assert_eq!(of(ragged(false), &[15, 7], &[7, 2], &[3]).unwrap(), [15, 2]);
+    assert_eq!(of(ragged(true), &[15, 7], &[15, 2], &[5]).unwrap(), [7, 2]);
+    let error = |op, a: &[usize], b: &[usize]| of(op, a, b, &[4]).unwrap_err();
+    assert!(error(ragged(false), &[3, 5, 7], &[7, 2]).contains("15 rows of [3, 5, 7]"));
+    assert!(error(ragged(false), &[4, 5, 7], &[4, 7, 2]).contains("shares one matrix"));
+    assert!(error(ragged(true), &[4, 5, 7], &[5, 2]).contains("shares one matrix"));
 }
 
 #[test]
@@ -78,7 +94,22 @@ proptest! {
         };
         let a = check.variable(&matrix(a_batched, transpose_a, m, k), Random::odd);
         let b = check.variable(&matrix(b_batched, transpose_b, k, n), Random::odd);
-        let y = check.apply(MatMul { transpose_a, transpose_b }, &[a, b]);
+        let y = check.apply(MatMul { transpose_a, transpose_b, ragged: false }, &[a, b]);
+        check.run(y);
+    }
+
+    /// Positions beyond a sample's length give zeros and get no gradient.
+    #[test]
+    fn ragged_matmul(
+        seed: u64, lengths in prop::collection::vec(0..5i32, 1..4), k in 1..4usize, n in 1..4usize,
+        transpose_b: bool,
+    ) {
+        let (mut check, samples, time) = (Check::new(seed), lengths.len(), 4);
+        let a = check.variable(&[samples, time, k], Random::odd);
+        let b = check.variable(&if transpose_b { [n, k] } else { [k, n] }, Random::odd);
+        let of = check.graph.input("lengths", &[samples], DType::I32);
+        check.feeds.set_ints(of, lengths);
+        let y = check.apply(MatMul { transpose_a: false, transpose_b, ragged: true }, &[a, b, of]);
         check.run(y);
     }
 }

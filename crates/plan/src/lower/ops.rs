@@ -111,7 +111,10 @@ impl Lowering<'_> {
                 None => return self.finished(id, site.inputs[0].1),
             },
             Op::MatMul(op) => {
-                let product = Product::new(*op, site.dims(0), site.dims(1));
+                let product = {
+                    let samples = if op.ragged { site.dims(2)[0] } else { 1 };
+                    Product::new(*op, site.dims(0), site.dims(1), samples)
+                };
                 KernelSpec::Gemm(product, Epilogue::default(), None)
             }
             Op::Conv(op) => conv(op, &site),
