@@ -9,7 +9,7 @@ use crate::simd::{Avx2, Avx512, Baseline, below};
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
 
-/// Words that [`Lanes::philox`] writes at a time: 16 counters of 4.
+/// Words that [`Lanes::philox`] writes at a time, at most: 16 counters of 4.
 pub(crate) const PHILOX_WORDS: usize = 64;
 
 const M0: u32 = 0xD251_1F53;
@@ -73,10 +73,11 @@ pub(crate) trait Lanes: Simd {
         unsafe { Self::mul(a, Self::exp2_int(n)) }
     }
 
-    /// The words of counters `counter .. counter + 16`, in order, to `out[64]`.
+    /// The words of counters `counter .. counter + 16`, in order, to `out[64]`; of which only the first `needed` ones are sure to
+    /// be written.
     #[inline(always)]
-    unsafe fn philox(counter: u64, k: &PhiloxKey, out: *mut u32) {
-        for i in 0..16 {
+    unsafe fn philox(counter: u64, k: &PhiloxKey, out: *mut u32, needed: usize) {
+        for i in 0..needed.div_ceil(4).min(16) {
             let words = philox4x32(counter + i as u64, k);
             // SAFETY: the caller gives room for 64 words.
             unsafe { out.add(4 * i).cast::<[u32; 4]>().write_unaligned(words) };
@@ -149,14 +150,14 @@ impl Lanes for Portable {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Lanes for Avx2 {
     #[inline(always)]
-    unsafe fn philox(counter: u64, k: &PhiloxKey, out: *mut u32) {
+    unsafe fn philox(counter: u64, k: &PhiloxKey, out: *mut u32, needed: usize) {
         // 4 counters in the 64-bit lanes of a register: vpmuludq reads the low halves alone, so
         // what is left in the high ones does no harm. Lane order 0 2 1 3 makes the last unpacks
         // ascend. Two chains side by side hide the multiplications' latency.
         unsafe {
             let m0 = _mm256_set1_epi64x(i64::from(M0));
             let m1 = _mm256_set1_epi64x(i64::from(M1));
-            for half in 0..2u64 {
+            for half in 0..if needed > PHILOX_WORDS / 2 { 2 } else { 1u64 } {
                 let mut c = [[_mm256_setzero_si256(); 4]; 2];
                 for (chain, c) in c.iter_mut().enumerate() {
                     let start = counter + 8 * half + 4 * chain as u64;
@@ -221,7 +222,7 @@ impl Lanes for Avx512 {
         unsafe { Self::ldexp(a, n) }
     }
     #[inline(always)]
-    unsafe fn philox(counter: u64, k: &PhiloxKey, out: *mut u32) {
+    unsafe fn philox(counter: u64, k: &PhiloxKey, out: *mut u32, _: usize) {
         // as on AVX2, 8 counters in a register
         unsafe {
             let m0 = _mm512_set1_epi64(i64::from(M0));
@@ -288,26 +289,25 @@ mod tests {
     }
 
     #[inline(always)]
-    unsafe fn words<S: Lanes>(counter: u64, k: &PhiloxKey, out: *mut u32) {
+    unsafe fn words<S: Lanes>(counter: u64, k: &PhiloxKey, out: *mut u32, needed: usize) {
         // SAFETY: the caller gives 64 words.
-        unsafe { S::philox(counter, k, out) }
+        unsafe { S::philox(counter, k, out, needed) }
     }
-    kernel!(fn words_on(counter: u64, k: &PhiloxKey, out: *mut u32) = words;);
+    kernel!(fn words_on(counter: u64, k: &PhiloxKey, out: *mut u32, needed: usize) = words;);
 
     #[test]
     fn philox_is_the_same_on_all_sets() {
         let k = PhiloxKey::new([3, 0x8000_0001], [0xdead_beef, 7]);
         for isa in Isa::available() {
             for counter in [0u64, 5, 0xffff_fffb, 0x1_0000_0000, 1 << 40] {
-                let mut out = [0u32; PHILOX_WORDS];
-                // SAFETY: the set is available; out has 64 words.
-                unsafe { words_on(isa)(counter, &k, out.as_mut_ptr()) };
-                for i in 0..16 {
-                    assert_eq!(
-                        out[4 * i..4 * i + 4],
-                        philox4x32(counter + i as u64, &k),
-                        "{isa:?}"
-                    );
+                for needed in [1, 31, 32, 33, PHILOX_WORDS] {
+                    let mut out = [0u32; PHILOX_WORDS];
+                    // SAFETY: the set is available; out has 64 words.
+                    unsafe { words_on(isa)(counter, &k, out.as_mut_ptr(), needed) };
+                    for i in 0..needed {
+                        let words = philox4x32(counter + i as u64 / 4, &k);
+                        assert_eq!(out[i], words[i % 4], "{isa:?} {needed}");
+                    }
                 }
             }
         }

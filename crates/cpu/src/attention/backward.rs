@@ -29,6 +29,7 @@ struct Scratch {
     kept: Rows,
     ds: Rows,
     inverse: *mut f32,
+    words: *mut f32,
 }
 
 /// A head's tensors.
@@ -50,7 +51,7 @@ impl AttentionGrad {
     }
 
     /// Floats of the parts of the scratch memory.
-    fn scratch(&self) -> [usize; 11] {
+    fn scratch(&self) -> [usize; 12] {
         let (shape, blocks) = (&self.0.shape, &self.0.blocks);
         let align = |n: usize| n.next_multiple_of(16);
         let by_dim = align(blocks.panels_len(shape.dim, shape.keys));
@@ -59,22 +60,24 @@ impl AttentionGrad {
         let sums = align(shape.keys * shape.dim);
         let scores = QUERIES * self.0.scores_stride();
         let kept = if shape.heads.dropout > 0.0 { scores } else { 0 };
-        [by_dim, by_dim, by_key, of_block, of_block, sums, sums, scores, kept, scores, QUERIES]
+        let (words, dim) = (self.0.words(), by_dim);
+        [dim, dim, by_key, of_block, of_block, sums, sums, scores, kept, scores, QUERIES, words]
     }
 
     fn parts(&self, scratch: *mut f32) -> Scratch {
         let mut at = scratch;
-        let [k, v, k_steps, q, dy, dk, dv, p, kept, ds, inverse] = self.scratch().map(|len| {
-            let part = at;
-            at = at.wrapping_add(len);
-            part
-        });
+        let [k, v, k_steps, q, dy, dk, dv, p, kept, ds, inverse, words] =
+            self.scratch().map(|len| {
+                let part = at;
+                at = at.wrapping_add(len);
+                part
+            });
         let sums = |at| Rows { at, stride: self.0.shape.dim };
         let scores = |at| Rows { at, stride: self.0.scores_stride() };
         let kept = if self.0.shape.heads.dropout > 0.0 { kept } else { p };
         let (dk, dv) = (sums(dk), sums(dv));
         let [p, kept, ds] = [p, kept, ds].map(scores);
-        Scratch { k, v, k_steps, q, dy, dk, dv, p, kept, ds, inverse }
+        Scratch { k, v, k_steps, q, dy, dk, dv, p, kept, ds, inverse, words }
     }
 
     /// A block of queries of a head: their gradients, and what they add to those of keys and values.
@@ -97,7 +100,7 @@ impl AttentionGrad {
         // SAFETY: the block's queries exist, and its scores have room.
         unsafe {
             a.weigh(block.clone(), at, t.q, t.k, s.p, s.inverse, none);
-            let drop = a.dropout(key, at);
+            let drop = a.dropout(key, at, s.words);
             let last = a.seen(&block, at);
             for (rows, seen) in a.strips(block.clone(), at) {
                 let wide = seen.next_multiple_of(a.blocks.panel());
@@ -107,14 +110,15 @@ impl AttentionGrad {
                 for i in rows.clone() {
                     let (p, ds) = (s.p.row(local(i)), s.ds.row(local(i)));
                     if let Some(drop) = &drop {
-                        drop.row(i, ds, seen);
+                        drop.draw(i, seen);
+                        drop.row(ds, ds, seen);
                     }
                     let mean = (a.rows.dot)(t.y.row(i), t.dy.row(i), dim);
                     (a.rows.slope)(p, ds, [seen, last], [*s.inverse.add(local(i)), mean, scale]);
                     if let Some(drop) = &drop {
                         let kept = s.kept.row(local(i));
                         std::ptr::copy_nonoverlapping(p, kept, last);
-                        drop.row(i, kept, seen);
+                        drop.row(p, kept, seen);
                     }
                 }
                 let sizes = [rows.len(), dim, seen];

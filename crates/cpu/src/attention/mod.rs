@@ -25,8 +25,9 @@ pub use forward::Attention;
 use crate::call::{chunk_range, chunks_for};
 use crate::gemm::blocks::Blocks;
 use crate::isa::Isa;
+use crate::lanes::PHILOX_WORDS;
 use crate::optimizer::Coefficients;
-use rows::{DropFn, RowFns};
+use rows::{DrawFn, DropFn, RowFns};
 use std::ops::Range;
 use tidemill_graph::AttentionShape;
 
@@ -151,16 +152,27 @@ impl Common {
     /// The dropout of one head, if there is some.
     ///
     /// # Safety
-    /// `key` is the key input where there is dropout.
-    unsafe fn dropout(&self, key: *const f32, at: Head) -> Option<Drop> {
+    /// `key` is the key input where there is dropout; `words` has room for [`Common::words`].
+    unsafe fn dropout(&self, key: *const f32, at: Head, words: *mut f32) -> Option<Drop> {
         let heads = &self.shape.heads;
         (heads.dropout > 0.0).then(|| Drop {
-            f: self.rows.drop,
+            draw: self.rows.draw,
+            drop: self.rows.drop,
+            words: words.cast(),
             rate: heads.dropout,
             stream: heads.stream,
             key: key.cast(),
             row: (at.sample * heads.queries + at.head) as u64,
         })
+    }
+
+    /// Random words of a row of weights.
+    fn words(&self) -> usize {
+        if self.shape.heads.dropout > 0.0 {
+            self.shape.keys.next_multiple_of(PHILOX_WORDS)
+        } else {
+            0
+        }
     }
 
     /// Keys that a block of queries reads.
@@ -229,7 +241,9 @@ fn even(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> 
 /// What drops weights of a head.
 #[derive(Clone, Copy)]
 struct Drop {
-    f: DropFn,
+    draw: DrawFn,
+    drop: DropFn,
+    words: *mut u32,
     rate: f32,
     stream: u32,
     key: *const u32,
@@ -237,13 +251,22 @@ struct Drop {
 }
 
 impl Drop {
-    /// Drops some of the first `n` weights of query `i`.
+    /// Draws which of the first `n` weights of query `i` are dropped.
     ///
     /// # Safety
-    /// There are `n` weights.
-    unsafe fn row(&self, i: usize, weights: *mut f32, n: usize) {
+    /// There are `n` keys; the key input has 4 words.
+    unsafe fn draw(&self, i: usize, n: usize) {
         let first = self.row << 40 | (i as u64) << 20;
-        // SAFETY: by this function's contract; the key has 4 words.
-        unsafe { (self.f)(self.rate, self.stream, self.key, first, weights, n) };
+        // SAFETY: by this function's contract.
+        unsafe { (self.draw)(self.stream, self.key, first, self.words, n) };
+    }
+
+    /// Drops those values of a row that were drawn.
+    ///
+    /// # Safety
+    /// Both rows have `n` values, with room for whole vectors, and as many were drawn.
+    unsafe fn row(&self, from: *const f32, to: *mut f32, n: usize) {
+        // SAFETY: by this function's contract.
+        unsafe { (self.drop)(self.rate, self.words, from, to, n) };
     }
 }

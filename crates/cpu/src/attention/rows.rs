@@ -19,9 +19,13 @@ type ScaleFn = unsafe fn(x: *mut f32, n: usize, by: f32);
 /// The sum of `a[i] b[i]`.
 type DotFn = unsafe fn(a: *const f32, b: *const f32, n: usize) -> f32;
 
-/// Drops values: those of elements `first + i` for `i < n`.
+/// Draws the random words of elements `first + i` for `i < n`.
+pub(super) type DrawFn =
+    unsafe fn(stream: u32, key: *const u32, first: u64, words: *mut u32, n: usize);
+
+/// `to[i] = from[i] / (1 - rate)`, or 0 where an element's word says so.
 pub(super) type DropFn =
-    unsafe fn(rate: f32, stream: u32, key: *const u32, first: u64, x: *mut f32, n: usize);
+    unsafe fn(rate: f32, words: *const u32, from: *const f32, to: *mut f32, n: usize);
 
 /// The loops of an instruction set.
 #[derive(Clone, Copy)]
@@ -30,6 +34,7 @@ pub(super) struct RowFns {
     pub slope: SlopeFn,
     pub scale: ScaleFn,
     pub dot: DotFn,
+    pub draw: DrawFn,
     pub drop: DropFn,
 }
 
@@ -40,6 +45,7 @@ impl RowFns {
             slope: slope_on(isa),
             scale: scale_on(isa),
             dot: dot_on(isa),
+            draw: draw_on(isa),
             drop: drop_on(isa),
         }
     }
@@ -131,42 +137,41 @@ unsafe fn dot<S: Lanes>(a: *const f32, b: *const f32, n: usize) -> f32 {
 }
 kernel!(fn dot_on(a: *const f32, b: *const f32, n: usize) -> f32 = dot;);
 
+/// Random words of elements `first..first + n`, in whole groups.
+#[inline(always)]
+unsafe fn draw_row<S: Lanes>(stream: u32, key: *const u32, first: u64, words: *mut u32, n: usize) {
+    // SAFETY: the key has 4 words; there is room for n words rounded up to a group; `first` is a multiple of 4, so that a group
+    // of words starts with the first value's.
+    unsafe {
+        let key = PhiloxKey::new([stream, *key.add(2)], [*key, *key.add(1)]);
+        for start in (0..n).step_by(PHILOX_WORDS) {
+            S::philox((first + start as u64) / 4, &key, words.add(start), n - start);
+        }
+    }
+}
+kernel!(fn draw_on(stream: u32, key: *const u32, first: u64, words: *mut u32, n: usize) = draw_row;);
+
+/// Rows have room for whole vectors, as words have.
 #[inline(always)]
 unsafe fn drop_row<S: Lanes>(
     rate: f32,
-    stream: u32,
-    key: *const u32,
-    first: u64,
-    x: *mut f32,
+    words: *const u32,
+    from: *const f32,
+    to: *mut f32,
     n: usize,
 ) {
-    // SAFETY: the key has 4 words, x has n values; `first` is a multiple of 4, so that a group of words
-    // starts with the first value's.
+    let threshold = (f64::from(rate) * 4_294_967_296.0).round() as u64;
+    let threshold = threshold.min(u64::from(u32::MAX)) as u32;
+    // SAFETY: by the comment above.
     unsafe {
-        let threshold = (f64::from(rate) * 4_294_967_296.0).round() as u64;
-        let threshold = threshold.min(u64::from(u32::MAX)) as u32;
         let scale = S::splat(1.0 / (1.0 - rate));
-        let key = PhiloxKey::new([stream, *key.add(2)], [*key, *key.add(1)]);
-        let mut words = [0u32; PHILOX_WORDS];
-        for start in (0..n).step_by(PHILOX_WORDS) {
-            S::philox((first + start as u64) / 4, &key, words.as_mut_ptr());
-            let here = PHILOX_WORDS.min(n - start);
-            let x = x.add(start);
-            let mut i = 0;
-            while i + S::LANES <= here {
-                let v = S::mul(S::load(x.add(i)), scale);
-                let kept = S::at_least(words.as_ptr().add(i), threshold);
-                S::store(x.add(i), S::select(kept, v, S::splat(0.0)));
-                i += S::LANES;
-            }
-            if i < here {
-                let v = S::mul(S::load_partial(x.add(i), here - i), scale);
-                let kept = S::at_least(words.as_ptr().add(i), threshold);
-                S::store_partial(x.add(i), S::select(kept, v, S::splat(0.0)), here - i);
-            }
+        for i in (0..n).step_by(S::LANES) {
+            let v = S::mul(S::load(from.add(i)), scale);
+            let kept = S::at_least(words.add(i), threshold);
+            S::store(to.add(i), S::select(kept, v, S::splat(0.0)));
         }
     }
 }
 kernel!(fn drop_on(
-    rate: f32, stream: u32, key: *const u32, first: u64, x: *mut f32, n: usize
+    rate: f32, words: *const u32, from: *const f32, to: *mut f32, n: usize
 ) = drop_row;);

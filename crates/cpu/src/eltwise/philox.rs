@@ -62,7 +62,7 @@ unsafe fn drop_block<S: Lanes>(
         let (first, skip) = ((e / 4) as u64, e % 4);
         let mut made = 0;
         while made < skip + n {
-            S::philox(first + (made / 4) as u64, &k, words.add(made));
+            S::philox(first + (made / 4) as u64, &k, words.add(made), skip + n - made);
             made += PHILOX_WORDS;
         }
         let words = words.add(skip).cast_const();
