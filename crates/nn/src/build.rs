@@ -427,6 +427,7 @@ impl Builder<'_> {
             Conv1d(spec) => self.conv1d(spec, at),
             EmbeddingBag(spec) => self.embedding_bag(spec, at),
             Attention(spec) => self.attention(spec, at),
+            Gru(spec) => self.recurrent(&spec.scanned(), at),
             Encode(spec) => self.encode(spec, at),
             Copy(spec) => self.copying(spec, at),
             Positions(spec) => self.positions(spec, at),
@@ -454,6 +455,7 @@ impl Builder<'_> {
             | Conv1d(_)
             | EmbeddingBag(_)
             | Attention(_)
+            | Gru(_)
             | Encode(_)
             | Copy(_)
             | Positions(_)
