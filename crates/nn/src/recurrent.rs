@@ -67,6 +67,77 @@ impl GruSpec {
             kernel: self.kernel_initializer,
             recurrent: self.recurrent_initializer,
             of_bias: self.bias_initializer,
+            forget_ones: false,
+        }
+    }
+}
+
+/// Options of an LSTM layer over a sequence `[batch, time, inputs]`: PyTorch's `nn.LSTM`, and Keras's. State and cell start at 0, and
+/// a sample's end at its last position. Kernel `[inputs, 4 units]`, recurrent kernel `[units, 4 units]`, bias
+/// `[4 units]`, each with the gates input, forget, candidate (cell), output side by side, as in PyTorch and Keras. PyTorch's `weight_ih` and
+/// `weight_hh` are the kernels transposed; the bias is the sum of its `bias_ih` and `bias_hh`. The parameters of two
+/// directions are named `forward` and `backward`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LstmSpec {
+    /// Values of the state, and of the cell.
+    #[serde(deserialize_with = "count", alias = "hidden_size")]
+    pub units: usize,
+    /// Whether the output has the state after each position; no by default: it is the state after the last one.
+    #[serde(default)]
+    pub return_sequences: bool,
+    /// Whether the layer reads from a sample's last position to its first; no by default. Outputs keep their positions.
+    #[serde(default)]
+    pub reverse: bool,
+    /// Whether there is a layer for each direction, with the outputs joined, `2 units`; no by default.
+    #[serde(default)]
+    pub bidirectional: bool,
+    /// Whether a bias is added; yes by default.
+    #[serde(default = "yes", alias = "use_bias")]
+    pub bias: bool,
+    /// How the kernel is initialized; Glorot uniform by default.
+    #[serde(default)]
+    pub kernel_initializer: Initializer,
+    /// How the recurrent kernel is initialized; orthogonal by default.
+    #[serde(default = "orthogonal")]
+    pub recurrent_initializer: Initializer,
+    /// How the bias is initialized; zeros by default.
+    #[serde(default = "zeros")]
+    pub bias_initializer: Initializer,
+    /// Whether the bias of the forget gate starts at 1, so that a new layer remembers (Jozefowicz et al. 2015); yes by
+    /// default, as in Keras. PyTorch draws it like the others.
+    #[serde(default = "yes")]
+    pub unit_forget_bias: bool,
+}
+
+impl LstmSpec {
+    /// So many values of the state, the rest by default.
+    pub fn new(units: usize) -> LstmSpec {
+        LstmSpec {
+            units,
+            return_sequences: false,
+            reverse: false,
+            bidirectional: false,
+            bias: true,
+            kernel_initializer: Initializer::default(),
+            recurrent_initializer: orthogonal(),
+            bias_initializer: zeros(),
+            unit_forget_bias: true,
+        }
+    }
+
+    pub(crate) fn scanned(&self) -> Scanned {
+        Scanned {
+            cell: Cell::Lstm,
+            units: self.units,
+            return_sequences: self.return_sequences,
+            reverse: self.reverse,
+            bidirectional: self.bidirectional,
+            bias: self.bias,
+            kernel: self.kernel_initializer,
+            recurrent: self.recurrent_initializer,
+            of_bias: self.bias_initializer,
+            forget_ones: self.unit_forget_bias,
         }
     }
 }
@@ -82,6 +153,8 @@ pub(crate) struct Scanned {
     kernel: Initializer,
     recurrent: Initializer,
     of_bias: Initializer,
+    /// Whether the second of four gates has biases of 1 at the start.
+    forget_ones: bool,
 }
 
 impl Scanned {
@@ -161,7 +234,14 @@ impl Builder<'_> {
             return Ok(y);
         }
         let bias = self.graph.parameter(&format!("{prefix}bias"), &[width]);
-        self.starts.push((bias, Start::Drawn(spec.of_bias, Fans::of_kernel(&shape))));
+        let fans = Fans::of_kernel(&shape);
+        self.starts.push((
+            bias,
+            match spec.forget_ones {
+                true => Start::ForgetOnes(spec.of_bias, fans),
+                false => Start::Drawn(spec.of_bias, fans),
+            },
+        ));
         self.graph.apply(Binary::Add, &[y, bias])
     }
 }

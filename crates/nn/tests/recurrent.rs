@@ -67,6 +67,13 @@ fn parameters_are_those_of_pytorch_and_keras() {
     assert_eq!(names(&one), owned(&expected));
     // Keras's count: 3 units (inputs + units + 2).
     assert_eq!(one.summary().unwrap()[1].num_parameters, 3 * 4 * (3 + 4 + 2));
+    let memory = model("{ lstm = { units = 4 } }");
+    let expected: [(&str, &[usize]); 3] = [
+        ("layers.1.lstm.kernel", &[3, 16]),
+        ("layers.1.lstm.bias", &[16]),
+        ("layers.1.lstm.recurrent_kernel", &[4, 16]),
+    ];
+    assert_eq!(names(&memory), owned(&expected));
     let both = model("{ gru = { hidden_size = 4, bidirectional = true, use_bias = false } }");
     let expected: [(&str, &[usize]); 4] = [
         ("layers.1.gru.forward.kernel", &[3, 12]),
@@ -97,10 +104,22 @@ fn recurrent_kernels_start_orthogonal() {
     assert!(of("gru.kernel").iter().all(|w| w.abs() <= limit));
 }
 
+#[test]
+fn forget_gates_start_open() {
+    let bias = |options: &str| {
+        let start = model(&format!("{{ lstm = {{ units = 2{options} }} }}")).initial_values(1);
+        start.unwrap().into_iter().find(|v| v.name.ends_with("lstm.bias")).unwrap().values
+    };
+    assert_eq!(bias(""), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(bias(", unit_forget_bias = false"), [0.0; 8]);
+    let halves = bias(", bias_initializer = { constant = { value = 0.5 } }");
+    assert_eq!(halves, [0.5, 0.5, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5]);
+}
+
 /// The last state is that of the sequence at a sample's end, both ways; two directions are two layers side by side.
 #[test]
 fn outputs_belong_together() {
-    for kind in ["gru"] {
+    for kind in ["gru", "lstm"] {
         let of = |options: &str| {
             let layers = format!("{{ {kind} = {{ units = {UNITS}{options} }} }}");
             // Weights of one direction are those of a layer of its own.
@@ -131,7 +150,7 @@ fn outputs_belong_together() {
 
 #[test]
 fn mistakes_are_named() {
-    for kind in ["gru"] {
+    for kind in ["gru", "lstm"] {
         let fails = |options: &str| {
             let layers = format!("{{ {kind} = {{ {options} }} }}");
             model(&layers).summary().unwrap_err().to_string()

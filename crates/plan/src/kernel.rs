@@ -34,11 +34,12 @@ pub struct FusedUpdate {
     pub clip_value: Option<f32>,
 }
 
-/// Values of a unit that the gradients of a recurrent layer need of each position: its gates, and of a GRU the recurrent
-/// product of the new gate.
+/// Values of a unit that the gradients of a recurrent layer need of each position: its gates, then of a GRU the recurrent
+/// product of the new gate, of an LSTM the cell.
 pub fn kept(cell: Cell) -> usize {
     match cell {
         Cell::Gru { .. } => 4,
+        Cell::Lstm => 5,
     }
 }
 
@@ -46,6 +47,7 @@ pub fn kept(cell: Cell) -> usize {
 pub fn products_apart(cell: Cell) -> bool {
     match cell {
         Cell::Gru { .. } => true,
+        Cell::Lstm => false,
     }
 }
 
@@ -353,9 +355,11 @@ impl KernelSpec {
             CopyMixtureGrad(_) => "copy mixture grad",
             Recurrent(s, _) => match s.scan.cell {
                 Cell::Gru { .. } => "gru",
+                Cell::Lstm => "lstm",
             },
             RecurrentGrad(s) => match s.scan.cell {
                 Cell::Gru { .. } => "gru grad",
+                Cell::Lstm => "lstm grad",
             },
             Reduce { .. } => "reduce",
             ReduceMaxGrad { .. } => "reduce max grad",

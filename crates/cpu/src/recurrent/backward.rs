@@ -29,6 +29,8 @@ struct Room {
     zeros: *const f32,
     /// `[ROWS, units]`: what comes from later positions.
     dh: *mut f32,
+    /// The same of the cells, of an LSTM.
+    dc: *mut f32,
     /// `[ROWS, gates units]`
     products: *mut f32,
 }
@@ -39,14 +41,15 @@ impl RecurrentGrad {
         RecurrentGrad { common: Common::new(isa, shape), row: super::rows::backward(isa, shape) }
     }
 
-    /// Floats of the order, the packed kernel, zeros, and the gradients of states and products.
-    fn scratch(&self) -> [usize; 5] {
+    /// Floats of the order, the packed kernel, zeros, and the gradients of states, cells and products.
+    fn scratch(&self) -> [usize; 6] {
         let (shape, common) = (&self.common.shape, &self.common);
         let rows = ROWS.min(shape.batch);
         [
             common.order_len(),
             common.blocks.panels_len(shape.width(), shape.units),
             shape.units,
+            rows * shape.units,
             rows * shape.units,
             rows * shape.width(),
         ]
@@ -67,6 +70,7 @@ impl RecurrentGrad {
         // SAFETY: the room has these rows; each sample has the positions up to its length.
         unsafe {
             clear(room.dh, samples.len() * units);
+            clear(room.dc, samples.len() * units);
             let mut met = 0;
             for step in (0..samples.first().map_or(0, |longest| longest.length())).rev() {
                 while met < samples.len() && samples[met].length() > step {
@@ -74,15 +78,17 @@ impl RecurrentGrad {
                 }
                 for (i, &sample) in samples[..met].iter().enumerate() {
                     let row = self.common.row(sample, step);
+                    let before = (step > 0).then(|| self.common.row(sample, step - 1));
                     (self.row)(&GradRow {
                         units,
                         kept: room.kept.add(row * per_row),
-                        before: match step {
-                            0 => room.zeros,
-                            _ => room.y.add(self.common.row(sample, step - 1) * units),
-                        },
+                        before: before.map_or(room.zeros, |row| room.y.add(row * units)),
+                        // The cell is the last of what is kept.
+                        cell_before: before
+                            .map_or(room.zeros, |row| room.kept.add((row + 1) * per_row - units)),
                         dy: room.dy.add(row * units),
                         dh: room.dh.add(i * units),
+                        dc: room.dc.add(i * units),
                         dx: room.dx.add(row * width),
                         dp: of_products(row),
                         product: room.products.add(i * width),
@@ -117,7 +123,7 @@ impl Kernel for RecurrentGrad {
     unsafe fn run(&self, args: &[*mut f32], chunk: usize, scratch: *mut f32) {
         let shape = &self.common.shape;
         let (units, width) = (shape.units, shape.width());
-        let [order, packed, zeros, dh, products] = parts(scratch, self.scratch());
+        let [order, packed, zeros, dh, dc, products] = parts(scratch, self.scratch());
         let apart = products_apart(shape.scan.cell);
         // SAFETY: the caller's arguments have the sizes of the shape, the scratch those of `scratch`.
         unsafe {
@@ -133,6 +139,7 @@ impl Kernel for RecurrentGrad {
                 kernel,
                 zeros,
                 dh,
+                dc,
                 products,
             };
             for samples in samples.chunks(ROWS) {

@@ -25,6 +25,8 @@ struct Room {
     bias: *const f32,
     /// `[ROWS, units]`
     h: *mut f32,
+    /// `[ROWS, units]`, of an LSTM.
+    c: *mut f32,
     /// `[ROWS, gates units]`
     product: *mut f32,
 }
@@ -35,13 +37,14 @@ impl Recurrent {
         Recurrent { common: Common::new(isa, shape), row: super::rows::forward(isa, shape), keeps }
     }
 
-    /// Floats of the order, the packed kernel, states, products and a bias of zeros.
-    fn scratch(&self) -> [usize; 5] {
+    /// Floats of the order, the packed kernel, states, cells, products and a bias of zeros.
+    fn scratch(&self) -> [usize; 6] {
         let (shape, common) = (&self.common.shape, &self.common);
         let rows = ROWS.min(shape.batch);
         [
             common.order_len(),
             common.blocks.panels_len(shape.units, shape.width()),
+            rows * shape.units,
             rows * shape.units,
             rows * shape.width(),
             shape.width(),
@@ -59,6 +62,7 @@ impl Recurrent {
         // SAFETY: the room has these rows; each sample has the positions up to its length.
         unsafe {
             clear(room.h, samples.len() * units);
+            clear(room.c, samples.len() * units);
             clear(room.product, samples.len() * width);
             let mut left = samples.len();
             for step in 0..samples.first().map_or(0, |longest| longest.length()) {
@@ -77,6 +81,7 @@ impl Recurrent {
                         product: room.product.add(i * width),
                         bias: room.bias,
                         h: room.h.add(i * units),
+                        c: room.c.add(i * units),
                         y: room.y.add(row * units),
                         kept: match self.keeps {
                             true => room.kept.add(row * per_row),
@@ -105,7 +110,7 @@ impl Kernel for Recurrent {
     unsafe fn run(&self, args: &[*mut f32], chunk: usize, scratch: *mut f32) {
         let shape = &self.common.shape;
         let width = shape.width();
-        let [order, packed, h, product, zeros] = parts(scratch, self.scratch());
+        let [order, packed, h, c, product, zeros] = parts(scratch, self.scratch());
         let has_bias = shape.scan.cell.has_bias();
         let y = 3 + usize::from(has_bias);
         // SAFETY: the caller's arguments have the sizes of the shape, the scratch those of `scratch`.
@@ -128,6 +133,7 @@ impl Kernel for Recurrent {
                 kernel,
                 bias: if has_bias { args[3] } else { zeros },
                 h,
+                c,
                 product,
             };
             for samples in samples.chunks(ROWS) {

@@ -6,7 +6,7 @@ use crate::runtime::{Input, Runtime};
 use crate::testing::{Case, Random};
 use tidemill_graph::{Cell, DType, Graph, Recurrent, Reduce, Reduction, Scan, gradients};
 
-const CELLS: [Cell; 2] = [Cell::Gru { bias: true }, Cell::Gru { bias: false }];
+const CELLS: [Cell; 3] = [Cell::Gru { bias: true }, Cell::Gru { bias: false }, Cell::Lstm];
 
 fn scanned(cell: Cell, [time, units]: [usize; 2], lengths: &[i32]) {
     for reverse in [false, true] {

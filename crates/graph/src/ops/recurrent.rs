@@ -20,6 +20,10 @@ pub enum Cell {
         /// Whether the product has a bias, the last input of the op.
         bias: bool,
     },
+    /// Long short-term memory (Hochreiter and Schmidhuber 1997) with a forget gate (Gers et al. 2000), as PyTorch's and Keras's: gates
+    /// input, forget, candidate and output, `i = s(x_i + p_i)`, `f = s(x_f + p_f)`, `g = tanh(x_g + p_g)`, `o = s(x_o + p_o)`, with the
+    /// cell `c' = f c + i g` beside the state `h' = o tanh(c')`. Its bias is part of `x`.
+    Lstm,
 }
 
 impl Cell {
@@ -27,6 +31,7 @@ impl Cell {
     pub fn gates(self) -> usize {
         match self {
             Cell::Gru { .. } => 3,
+            Cell::Lstm => 4,
         }
     }
 
@@ -34,6 +39,7 @@ impl Cell {
     pub fn has_bias(self) -> bool {
         match self {
             Cell::Gru { bias } => bias,
+            Cell::Lstm => false,
         }
     }
 }
@@ -111,6 +117,9 @@ impl Family for Recurrent {
             (Recurrent::States(_), Cell::Gru { .. }) => "gru",
             (Recurrent::GradInputs(_), Cell::Gru { .. }) => "gru_grad_inputs",
             (Recurrent::GradProducts(_), Cell::Gru { .. }) => "gru_grad_products",
+            (Recurrent::States(_), Cell::Lstm) => "lstm",
+            (Recurrent::GradInputs(_), Cell::Lstm) => "lstm_grad_inputs",
+            (Recurrent::GradProducts(_), Cell::Lstm) => "lstm_grad_products",
         }
     }
 
@@ -238,6 +247,14 @@ struct Naive<'a, T> {
 #[derive(Clone)]
 struct State<T> {
     h: Vec<T>,
+    /// The cell of an LSTM.
+    c: Vec<T>,
+}
+
+impl<T: Real> State<T> {
+    fn zeros(units: usize) -> State<T> {
+        State { h: vec![T::ZERO; units], c: vec![T::ZERO; units] }
+    }
 }
 
 /// What happens at a position.
@@ -256,7 +273,7 @@ impl<T: Real> Naive<'_, T> {
     fn steps(&self, b: usize) -> Vec<Step<T>> {
         let ScanShape { scan, time, units, .. } = self.shape;
         let length = (self.lengths[b].max(0) as usize).min(time);
-        let mut state = State { h: vec![T::ZERO; units] };
+        let mut state = State::zeros(units);
         let mut steps = Vec::new();
         for i in 0..length {
             let row = b * time + if scan.reverse { length - 1 - i } else { i };
@@ -287,6 +304,14 @@ impl<T: Real> Naive<'_, T> {
                     (gates[a], gates[b], gates[c]) = (r, z, n);
                     after.h[j] = (T::ONE - z) * n + z * before.h[j];
                 }
+                Cell::Lstm => {
+                    let d = 3 * units + j;
+                    let [i, f, o] = [a, b, d].map(|k| (x[k] + p[k]).sigmoid());
+                    let g = (x[c] + p[c]).tanh();
+                    (gates[a], gates[b], gates[c], gates[d]) = (i, f, g, o);
+                    after.c[j] = f * before.c[j] + i * g;
+                    after.h[j] = o * after.c[j].tanh();
+                }
             }
         }
         Step { row, product: p, gates, before, after }
@@ -294,12 +319,12 @@ impl<T: Real> Naive<'_, T> {
 
     fn backward(&self, steps: &[Step<T>], dy: &[T], of_products: bool, out: &mut [T]) {
         let (units, width) = (self.shape.units, self.shape.width());
-        let mut later = State { h: vec![T::ZERO; units] };
+        let mut later = State::zeros(units);
         for step in steps.iter().rev() {
             let g = &step.gates;
             let mut dx = vec![T::ZERO; width];
             let mut dp = vec![T::ZERO; width];
-            let mut earlier = State { h: vec![T::ZERO; units] };
+            let mut earlier = State::zeros(units);
             for j in 0..units {
                 let [a, b, c] = [0, 1, 2].map(|gate| gate * units + j);
                 let slope = |s: T| s * (T::ONE - s);
@@ -311,6 +336,17 @@ impl<T: Real> Naive<'_, T> {
                         dx[a] = dx[c] * step.product[c] * slope(g[a]);
                         (dp[a], dp[b], dp[c]) = (dx[a], dx[b], dx[c] * g[a]);
                         earlier.h[j] = dh * g[b];
+                    }
+                    Cell::Lstm => {
+                        let d = 3 * units + j;
+                        let t = step.after.c[j].tanh();
+                        let dc = later.c[j] + dh * g[d] * (T::ONE - t * t);
+                        dx[a] = dc * g[c] * slope(g[a]);
+                        dx[b] = dc * step.before.c[j] * slope(g[b]);
+                        dx[c] = dc * g[a] * (T::ONE - g[c] * g[c]);
+                        dx[d] = dh * t * slope(g[d]);
+                        [a, b, c, d].into_iter().for_each(|k| dp[k] = dx[k]);
+                        earlier.c[j] = dc * g[b];
                     }
                 }
             }

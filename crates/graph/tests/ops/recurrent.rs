@@ -11,6 +11,7 @@ use tidemill_graph::{Cell, DType, MatMul, Recurrent, Scan, TensorId};
 pub fn build(case: &mut Case<'_>, op: &str) -> Option<TensorId> {
     let cell = match op {
         "gru" => Cell::Gru { bias: true },
+        "lstm" => Cell::Lstm,
         _ => return None,
     };
     let scan = Scan { cell, reverse: case.flag("reverse") };
@@ -49,6 +50,13 @@ proptest! {
         let mut check = Check::new(seed);
         let cell = Cell::Gru { bias };
         let y = scanned(&mut check, Scan { cell, reverse }, [batch, time, units]);
+        check.run(y);
+    }
+
+    #[test]
+    fn long_short_term_memory(seed: u64, batch in 1..4usize, time in 1..5usize, units in 1..4usize, reverse: bool) {
+        let mut check = Check::new(seed);
+        let y = scanned(&mut check, Scan { cell: Cell::Lstm, reverse }, [batch, time, units]);
         check.run(y);
     }
 }
