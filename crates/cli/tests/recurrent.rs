@@ -87,7 +87,7 @@ fn the_order_of_words_is_learned_in_batches() {
         let resume = ["train", "r.toml", "--out", "cut", "--resume", "--threads", "1"];
         assert_eq!(run(dir.path(), &resume)["state_sha256"], whole["state_sha256"]);
         // And on a stream that continues the run.
-        let learned = run(dir.path(), &["learn", "whole", "--from", "notes.csv"]);
+        let learned = run(dir.path(), &["learn", "whole", "--force", "--from", "notes.csv"]);
         assert!(learned["prequential"]["accuracy"].as_f64().unwrap() > 0.95, "{learned}");
     }
 }

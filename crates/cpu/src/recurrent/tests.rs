@@ -8,8 +8,9 @@ use tidemill_graph::{Cell, DType, Graph, Recurrent, Reduce, Reduction, Scan, gra
 
 const CELLS: [Cell; 3] = [Cell::Gru { bias: true }, Cell::Gru { bias: false }, Cell::Lstm];
 
+/// With all gradients, or that of the kernel alone.
 fn scanned(cell: Cell, [time, units]: [usize; 2], lengths: &[i32]) {
-    for reverse in [false, true] {
+    for (reverse, all) in [(false, true), (true, true), (true, false)] {
         let mut case = Case::new();
         let scan = Scan { cell, reverse };
         let (batch, width) = (lengths.len(), cell.gates() * units);
@@ -25,7 +26,8 @@ fn scanned(cell: Cell, [time, units]: [usize; 2], lengths: &[i32]) {
             inputs.push(case.floats(&[width]));
         }
         let y = case.apply(Recurrent::States(scan), &inputs);
-        let wrt: Vec<_> = inputs.iter().copied().filter(|&i| i != inputs[2]).collect();
+        let wrt: Vec<_> =
+            inputs.iter().copied().filter(|&i| i == kernel || all && i != inputs[2]).collect();
         case.check(&what, y, &wrt);
     }
 }
@@ -92,5 +94,51 @@ fn bits_are_the_same() {
             assert_eq!(y, one[0][20 * time * units..21 * time * units], "{cell:?} {isa:?}");
             assert_eq!(dx, one[1][20 * time * width..21 * time * width], "{cell:?} {isa:?}");
         }
+    }
+}
+
+/// Gradients of states that are given, of which nothing was kept.
+#[test]
+fn states_may_come_from_elsewhere() {
+    let (batch, time, units) = (3, 4, 5);
+    for cell in CELLS {
+        let width = cell.gates() * units;
+        let mut random = Random(5);
+        let values = [batch * time * width, units * width, width, batch * time * units];
+        let [x, kernel, bias, dy] = values.map(|n| random.values(n));
+        let run = |y: Option<&[f32]>| {
+            let mut graph = Graph::new();
+            let given = [
+                graph.input("x", &[batch, time, width], DType::F32),
+                graph.input("kernel", &[units, width], DType::F32),
+                graph.input("lengths", &[batch], DType::I32),
+            ];
+            let of_bias = graph.input("bias", &[width], DType::F32);
+            let of_bias: Vec<_> = cell.has_bias().then_some(of_bias).into_iter().collect();
+            let states = [batch, time, units];
+            let dy_of = graph.input("dy", &states, DType::F32);
+            let of_y = graph.input("y", &states, DType::F32);
+            let scan = Scan { cell, reverse: false };
+            let from = [&given[..], &of_bias].concat();
+            let own = graph.apply(Recurrent::States(scan), &from).unwrap();
+            let from = [&given[..], &[if y.is_some() { of_y } else { own }, dy_of], &of_bias];
+            let dx = graph.apply(Recurrent::GradInputs(scan), &from.concat()).unwrap();
+            graph.output("y", own);
+            graph.output("dx", dx);
+            let mut runtime = Runtime::new(Isa::detect(), 1, &graph);
+            let plan = runtime.add(&graph, Default::default()).unwrap();
+            let inputs = [
+                Input::F32(&x),
+                Input::F32(&kernel),
+                Input::I32(&[4, 0, 3]),
+                Input::F32(&bias),
+                Input::F32(&dy),
+                Input::F32(y.unwrap_or(&dy)),
+            ];
+            runtime.run(plan, &inputs).unwrap();
+            ["y", "dx"].map(|name| runtime.output(plan, name).unwrap().to_vec())
+        };
+        let [y, dx] = run(None);
+        assert_eq!(run(Some(&y))[1], dx, "{cell:?}");
     }
 }
