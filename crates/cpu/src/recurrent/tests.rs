@@ -39,7 +39,7 @@ fn against_the_reference() {
         scanned(cell, [3, 5], &[3, 0, 1]);
         scanned(cell, [9, 17], &[9, 2, 9, 4, 0, 7, 8, 3, 1, 9, 5, 6, 9]);
         scanned(cell, [6, 40], &[5, -1, 99]);
-        let lengths: Vec<i32> = (0..70).map(|i| (i * 7 % 6) as i32).collect();
+        let lengths: Vec<i32> = (0..70).map(|i| i * 7 % 6).collect();
         scanned(cell, [5, 8], &lengths);
     }
 }
