@@ -18,11 +18,12 @@ use crate::moments::{ChannelMoments, NormCoefficients, NormGradCoefficients, Upd
 use crate::norm::{RowNorm, RowNormGradGamma, RowNormGradInput};
 use crate::optimizer::{ClipScale, Optimize, SquaredNorm, Update};
 use crate::pooling::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad};
+use crate::recurrent::{Recurrent, RecurrentGrad};
 use crate::reduce::{Reduce, ReduceMaxGrad};
 use crate::sequence::{MeanOfSteps, MeanOfStepsGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
 use tidemill_graph::Normalization;
-use tidemill_plan::kernel::Epilogue;
+use tidemill_plan::kernel::{Epilogue, products_apart};
 use tidemill_plan::{KernelSpec, Method, Target};
 
 /// A part of one of the call's arguments.
@@ -261,6 +262,14 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
         }
         &KernelSpec::CopyMixture(shape) => ordered(CopyMixture::new(isa, shape, false), 6),
         &KernelSpec::CopyMixtureGrad(shape) => ordered(CopyMixture::new(isa, shape, true), 10),
+        &KernelSpec::Recurrent(shape, keeps) => {
+            let bias = usize::from(shape.scan.cell.has_bias());
+            ordered(Recurrent::new(isa, shape, keeps), 4 + bias + usize::from(keeps))
+        }
+        &KernelSpec::RecurrentGrad(shape) => {
+            let count = 6 + usize::from(products_apart(shape.scan.cell));
+            ordered(RecurrentGrad::new(isa, shape), count)
+        }
         KernelSpec::Reduce { reduction, shape, axes } => {
             in_order(Reduce::call(isa, *reduction, shape, axes), 2)
         }

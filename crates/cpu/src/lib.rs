@@ -6,7 +6,7 @@
 //!   once against it and instantiated for each instruction set by [`kernel!`].
 //! - [`mod@kernel`], [`call`]: what a kernel is. Kernels by family: [`gemm`], [`conv`], [`pooling`],
 //!   [`eltwise`], [`moments`], [`norm`], [`softmax`], [`loss`], [`reduce`], [`layout`], [`gather`], [`sequence`],
-//!   [`attention`], [`optimizer`]; `math` has their elementary functions.
+//!   [`attention`], [`recurrent`], [`optimizer`]; `math` has their elementary functions.
 //! - [`compile`]: from a plan's kernel descriptions to kernels.
 //! - [`runtime`]: one state, one arena, any number of plans; `step` is one of them made executable,
 //!   [`buffer`] their memory, [`threads`] the pool that runs them, [`rates`] what the machine can do.
@@ -34,6 +34,7 @@ pub mod norm;
 pub mod optimizer;
 pub mod pooling;
 pub mod rates;
+pub mod recurrent;
 pub mod reduce;
 mod rows;
 pub mod runtime;

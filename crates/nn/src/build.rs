@@ -69,6 +69,8 @@ pub(crate) struct Built {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Start {
     Drawn(Initializer, Fans),
+    /// The same for the four gates of an LSTM, but 1 for the forget gate, the second.
+    ForgetOnes(Initializer, Fans),
     /// Means 0, variances 1.
     Moments,
     /// All the same, with the sum 1.
@@ -219,6 +221,12 @@ impl ModelSpec {
             let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
             let values = match start {
                 Start::Drawn(initializer, fans) => initializer.values(seed, &name, &shape, fans),
+                Start::ForgetOnes(initializer, fans) => {
+                    let mut values = initializer.values(seed, &name, &shape, fans);
+                    let gate = values.len() / 4;
+                    values[gate..2 * gate].fill(1.0);
+                    values
+                }
                 Start::Sinusoidal => sinusoids(shape[0], shape[1]),
                 Start::Even => vec![1.0 / shape[0] as f32; shape[0]],
                 Start::Moments => {
@@ -427,6 +435,8 @@ impl Builder<'_> {
             Conv1d(spec) => self.conv1d(spec, at),
             EmbeddingBag(spec) => self.embedding_bag(spec, at),
             Attention(spec) => self.attention(spec, at),
+            Gru(spec) => self.recurrent(&spec.scanned(), at),
+            Lstm(spec) => self.recurrent(&spec.scanned(), at),
             Encode(spec) => self.encode(spec, at),
             Copy(spec) => self.copying(spec, at),
             Positions(spec) => self.positions(spec, at),
@@ -455,6 +465,8 @@ impl Builder<'_> {
             | Conv1d(_)
             | EmbeddingBag(_)
             | Attention(_)
+            | Gru(_)
+            | Lstm(_)
             | Encode(_)
             | Copy(_)
             | Positions(_)

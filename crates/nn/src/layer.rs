@@ -10,6 +10,7 @@ use crate::custom::{Custom, CustomLayer, write_layer};
 use crate::form::{count, optional_pair, pair};
 use crate::initializers::Initializer;
 use crate::padding::Padding;
+use crate::recurrent::{GruSpec, LstmSpec};
 use serde::{Deserialize, Serialize};
 
 /// One layer: `{ dense = { units = 10 } }`.
@@ -70,6 +71,10 @@ pub enum LayerSpec {
     EntityEmbedding(EntityEmbeddingSpec),
     /// Each position of a sequence reads all of its own or of another sequence.
     Attention(AttentionSpec),
+    /// Gated recurrent unit: a state that is carried from position to position of a sequence.
+    Gru(GruSpec),
+    /// Long short-term memory: a state and a cell that are carried from position to position of a sequence.
+    Lstm(LstmSpec),
     /// Layers over another input of the model, whose output attention can read; passes on what it reads itself.
     Encode(EncodeSpec),
     /// Mixes what its layers would write with tokens of a source.
@@ -118,6 +123,8 @@ impl LayerSpec {
             EmbeddingBag(_) => "embedding_bag",
             EntityEmbedding(_) => "entity_embedding",
             Attention(_) => "attention",
+            Gru(_) => "gru",
+            Lstm(_) => "lstm",
             Encode(_) => "encode",
             Copy(_) => "copy",
             Positions(_) => "positions",
@@ -555,6 +562,7 @@ layer_from! {
     BatchNorm(BatchNormSpec), Activation(Activation), Embedding(EmbeddingSpec),
     EmbeddingBag(EmbeddingBagSpec), EntityEmbedding(EntityEmbeddingSpec), Residual(ResidualSpec), Conv1d(Conv1dSpec),
     Concat(ConcatSpec), Attention(AttentionSpec), Encode(EncodeSpec), Positions(PositionsSpec), Copy(CopySpec),
+    Gru(GruSpec), Lstm(LstmSpec),
 }
 
 fn yes() -> bool {

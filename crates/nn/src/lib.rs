@@ -1,7 +1,7 @@
 //! Layers, losses, optimizers, schedules and initializers: builds graphs.
 //!
 //! # Layout
-//! - [`model`], [`layer`], [`attention`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
+//! - [`model`], [`layer`], [`attention`], [`recurrent`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
 //! - [`build`]: from there to ops, names and start values ([`initializers`]).
 //! - [`custom`]: layers, losses and metrics of other crates, and the [`Builder`] that they build with.
 //! - [`hidden`]: which layers have units that can be told apart.
@@ -36,6 +36,7 @@ pub mod optimizer;
 mod orthogonal;
 pub mod padding;
 mod random;
+pub mod recurrent;
 mod scalar;
 pub mod schedule;
 pub mod task;
@@ -64,6 +65,7 @@ pub use loss::{BuiltLoss, Link, LossSpec, Targets};
 pub use model::{InputSpec, ModelSpec, ModelSpec as Model, TokensSpec};
 pub use optimizer::{DecayKind, OptimizerSpec, hyper_values};
 pub use padding::Padding;
+pub use recurrent::{GruSpec, LstmSpec};
 pub use schedule::ScheduleSpec;
 pub use task::{Answer, Task};
 pub use tidemill_fields::argmax;

@@ -119,6 +119,8 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             o.kernel_initializer.validate(&at("kernel_initializer"))?;
             o.output_initializer.validate(&at("output_initializer"))
         }
+        Gru(o) => o.scanned().validate(&at),
+        Lstm(o) => o.scanned().validate(&at),
         Encode(o) => sequence(&o.layers, &at("layers")),
         Copy(o) => {
             positive(o.units.unwrap_or(1), || at("units"))?;

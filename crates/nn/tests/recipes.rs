@@ -26,7 +26,7 @@ fn recipe(name: &str) -> Recipe {
 }
 
 /// Recipe, learned values as `count_params` of Keras gives them without running statistics, outputs.
-const RECIPES: [(&str, usize, usize); 19] = [
+const RECIPES: [(&str, usize, usize); 20] = [
     ("article-batch", 101_770, 10),
     ("article-sgd", 101_770, 10),
     ("article-online", 101_770, 10),
@@ -45,6 +45,7 @@ const RECIPES: [(&str, usize, usize); 19] = [
     ("adult", 16_897, 1),
     ("newsgroups", 8_389_268, 20),
     ("banking77", 4_199_309, 77),
+    ("banking77-gru", 1_217_357, 77),
     ("clinc150", 4_204_054, 150),
     ("scitldr", 1_048_929, 1),
 ];

@@ -4,8 +4,8 @@
 //! a workspace where the target asks for one. Each variant's comment names inputs `->` outputs.
 
 use crate::eltwise::Program;
-use tidemill_graph::{AttentionShape, ConvShape, CopyShape, Lookup, PoolShape, Product, Sequences};
-use tidemill_graph::{Normalization, Reduction, Rule, WeightDecay};
+use tidemill_graph::{AttentionShape, Cell, ConvShape, CopyShape, Lookup, PoolShape, Product};
+use tidemill_graph::{Normalization, Reduction, Rule, ScanShape, Sequences, WeightDecay};
 
 /// What a kernel does to a tile of its output before it is stored:
 /// `y = relu(acc + bias + residual) * (mask > 0)`, each part optional. The extra inputs follow the
@@ -32,6 +32,23 @@ pub struct FusedUpdate {
     pub decay: WeightDecay,
     /// Clip each element to `[-v, v]`.
     pub clip_value: Option<f32>,
+}
+
+/// Values of a unit that the gradients of a recurrent layer need of each position: its gates, then of a GRU the recurrent
+/// product of the new gate, of an LSTM the cell.
+pub fn kept(cell: Cell) -> usize {
+    match cell {
+        Cell::Gru { .. } => 4,
+        Cell::Lstm => 5,
+    }
+}
+
+/// Whether the gradient of the recurrent product is another one than that of the inputs.
+pub fn products_apart(cell: Cell) -> bool {
+    match cell {
+        Cell::Gru { .. } => true,
+        Cell::Lstm => false,
+    }
 }
 
 /// Elements of a partial sum of a squared norm: fixed, so that the sum's bits are.
@@ -207,6 +224,11 @@ pub enum KernelSpec {
     CopyMixture(CopyShape),
     /// `(logits, query, keys, tokens, lengths, y, dy) -> (dlogits, dquery, dkeys)`
     CopyMixtureGrad(CopyShape),
+    /// `(x, kernel, lengths, bias?) -> y`, or with the flag `-> (y, kept)`: [`kept`] values of each unit and position, which
+    /// the gradients need.
+    Recurrent(ScanShape, bool),
+    /// `(kernel, lengths, y, dy, kept) -> (dx, dp)`, or `-> dx` where [`products_apart`] says that they are the same.
+    RecurrentGrad(ScanShape),
     /// `(x) -> y`, general reduction of axes.
     Reduce {
         /// How.
@@ -331,6 +353,14 @@ impl KernelSpec {
             CachedAttention(..) => "cached attention",
             CopyMixture(_) => "copy mixture",
             CopyMixtureGrad(_) => "copy mixture grad",
+            Recurrent(s, _) => match s.scan.cell {
+                Cell::Gru { .. } => "gru",
+                Cell::Lstm => "lstm",
+            },
+            RecurrentGrad(s) => match s.scan.cell {
+                Cell::Gru { .. } => "gru grad",
+                Cell::Lstm => "lstm grad",
+            },
             Reduce { .. } => "reduce",
             ReduceMaxGrad { .. } => "reduce max grad",
             BroadcastTo { .. } => "broadcast",
@@ -375,6 +405,7 @@ impl KernelSpec {
             CachedAttention(a, _) => 4 * a.batch * a.queries * a.heads.queries * a.dim * a.keys,
             CopyMixture(c) => c.batch * c.time * (15 * c.tokens + 2 * c.source * c.dim),
             CopyMixtureGrad(c) => c.batch * c.time * (30 * c.tokens + 6 * c.source * c.dim),
+            Recurrent(s, _) | RecurrentGrad(s) => s.products() + 12 * s.batch * s.time * s.width(),
             Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),
             Optimize { len, .. } => 10 * len,
             SquaredNorm { len } => 2 * len,

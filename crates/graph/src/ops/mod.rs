@@ -20,6 +20,7 @@ mod loss;
 mod matmul;
 pub(crate) mod pair_loss;
 mod pool;
+mod recurrent;
 mod reduce;
 mod row_norm;
 mod sequence;
@@ -39,6 +40,7 @@ pub use loss::Loss;
 pub use matmul::{MatMul, Product};
 pub use pair_loss::{PairLoss, PairLossGrad};
 pub use pool::{Pool, Pool2d, PoolShape};
+pub use recurrent::{Cell, Recurrent, Scan, ScanShape};
 pub use reduce::{Reduce, Reduction};
 pub use row_norm::{Normalization, RowNorm};
 pub use sequence::{Sequence, Sequences};
@@ -148,6 +150,8 @@ families! {
     Attention,
     /// Mixtures with a source's tokens.
     Copying,
+    /// A state carried through sequences.
+    Recurrent,
     /// Elements moved, repeated or left out.
     Layout,
 }

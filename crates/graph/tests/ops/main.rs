@@ -17,6 +17,7 @@ mod matmul;
 mod pair_loss;
 mod pool;
 mod pytorch;
+mod recurrent;
 mod reduce;
 mod row_norm;
 mod sequence;
@@ -53,6 +54,7 @@ const BUILDERS: &[Build] = &[
     sequence::build,
     attention::build,
     copying::build,
+    recurrent::build,
     layout::build,
 ];
 

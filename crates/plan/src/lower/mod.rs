@@ -22,6 +22,8 @@ pub fn lower(graph: &Graph) -> Schedule {
         norm_grads: Vec::new(),
         attention_grads: Vec::new(),
         copying_grads: Vec::new(),
+        kept: Vec::new(),
+        recurrent_grads: Vec::new(),
     };
     let needed = needed(graph);
     let fused_losses = losses::find_fused(graph, &needed);
@@ -65,6 +67,10 @@ struct Lowering<'g> {
     attention_grads: Vec<(Vec<ValueId>, [ValueId; 2])>,
     /// The same of mixtures with a source's tokens.
     copying_grads: Vec<(Vec<ValueId>, [ValueId; 3])>,
+    /// For the states of a recurrent layer: what was kept of each position.
+    kept: Vec<(ValueId, ValueId)>,
+    /// For the inputs of a recurrent layer's gradients: those of its inputs and of its products.
+    recurrent_grads: Vec<(Vec<ValueId>, [ValueId; 2])>,
 }
 
 impl Lowering<'_> {

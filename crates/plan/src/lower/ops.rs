@@ -3,11 +3,11 @@
 use super::Lowering;
 use crate::fuse::spread::{Fit, spread_of};
 use crate::ir::{Element, Origin, ValueId, Work};
-use crate::kernel::{Epilogue, KernelSpec};
+use crate::kernel::{Epilogue, KernelSpec, kept, products_apart};
 use tidemill_graph::{
     Attention, AttentionShape, COPYING_GRADS, Conv, CopyShape, Copying, DType, Embedding, Given,
-    Graph, Layout, Loss, Op, PairLossGrad, Pool, Reduce, Reduction, RowNorm, Sequence, Sequences,
-    Softmax, Tensor, TensorId, UnaryGrad,
+    Graph, Layout, Loss, Op, PairLossGrad, Pool, Recurrent, Reduce, Reduction, RowNorm, ScanShape,
+    Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad,
 };
 use tidemill_graph::{ConvShape, Lookup, PoolShape, Product};
 
@@ -97,6 +97,10 @@ impl Lowering<'_> {
             }
             Op::Copying(op) => {
                 let value = self.copying(*op, &site);
+                return self.finished(id, value);
+            }
+            Op::Recurrent(op) => {
+                let value = self.recurrent(id, *op, &site);
                 return self.finished(id, value);
             }
             Op::Reduce(Reduce::Axes { reduction, axes, .. }) => {
@@ -243,6 +247,52 @@ impl Lowering<'_> {
         self.node(name, work, values.clone(), outputs.to_vec());
         self.copying_grads.push((values, outputs));
         outputs[wanted]
+    }
+
+    /// The states keep what their gradients need, where there are gradients; those come from one kernel.
+    fn recurrent(&mut self, id: TensorId, op: Recurrent, site: &Site<'_>) -> ValueId {
+        let (name, values) = (site.name(), site.values());
+        let shape = op.sizes(site.dims(0), site.dims(1));
+        if let Recurrent::States(_) = op {
+            let has_gradient = self.graph.tensors.iter().any(|t| match t.op {
+                Op::Recurrent(Recurrent::GradInputs(_) | Recurrent::GradProducts(_)) => {
+                    t.inputs[3] == id
+                }
+                _ => false,
+            });
+            if has_gradient {
+                return self.kept_states(name, shape, values)[0];
+            }
+            let spec = KernelSpec::Recurrent(shape, false);
+            return self.kernel(name, spec, values, site.len());
+        }
+        let wanted = usize::from(matches!(op, Recurrent::GradProducts(_)));
+        if let Some((_, outputs)) = self.recurrent_grads.iter().find(|known| known.0 == values) {
+            return outputs[wanted];
+        }
+        let known = self.kept.iter().find(|known| known.0 == values[3]);
+        let kept = known.map(|known| known.1).unwrap_or_else(|| {
+            let given = [&values[..3], &values[5..]].concat();
+            self.kept_states(name, shape, given)[1]
+        });
+        let dx = self.computed(name, site.len());
+        let apart = products_apart(shape.scan.cell);
+        let outputs = [dx, if apart { self.computed(name, site.len()) } else { dx }];
+        let inputs = vec![values[1], values[2], values[3], values[4], kept];
+        let work = Work::Kernel(KernelSpec::RecurrentGrad(shape));
+        self.node(name, work, inputs, outputs[..1 + usize::from(apart)].to_vec());
+        self.recurrent_grads.push((values, outputs));
+        outputs[wanted]
+    }
+
+    /// States, and what is kept of them.
+    fn kept_states(&mut self, name: &str, shape: ScanShape, inputs: Vec<ValueId>) -> [ValueId; 2] {
+        let len = shape.batch * shape.time * shape.units;
+        let outputs = [1, kept(shape.scan.cell)].map(|each| self.computed(name, each * len));
+        let work = Work::Kernel(KernelSpec::Recurrent(shape, true));
+        self.node(name, work, inputs, outputs.to_vec());
+        self.kept.push((outputs[0], outputs[1]));
+        outputs
     }
 
     fn reduce(&mut self, site: &Site<'_>, reduction: Reduction, axes: &[usize]) -> ValueId {
