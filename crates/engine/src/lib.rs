@@ -43,7 +43,7 @@ pub use tidemill_graph as graph;
 pub use tidemill_nn as nn;
 pub use tidemill_page as page;
 
-pub use average::Average;
+pub use average::{Average, Averaging};
 pub use engine::{Continued, Decoding, Engine, EngineError, EngineSpec, Next, State, StateTensor};
 pub use error::{Error, Result};
 pub use folder::{Existing, RunFolder};

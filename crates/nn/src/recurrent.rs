@@ -5,7 +5,7 @@ use crate::error::ModelError;
 use crate::form::count;
 use crate::initializers::{Fans, Initializer};
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Binary, Cell, GraphError, Layout, MatMul, Recurrent, Scan, TensorId};
+use tidemill_graph::{Binary, Cell, GraphError, Layout, Recurrent, Scan, TensorId};
 
 /// Options of a GRU layer over a sequence `[batch, time, inputs]`: PyTorch's `nn.GRU`, and Keras's with `reset_after`. The state
 /// starts at 0, and a sample's ends at its last position. Kernel `[inputs, 3 units]`, recurrent kernel
@@ -193,7 +193,7 @@ impl Builder<'_> {
     ) -> Result<At, GraphError> {
         let (mask, [batch, _, _]) = self.sequence_dims(at)?;
         let (units, width) = (spec.units, spec.cell.gates() * spec.units);
-        let inputs = self.project_gates(spec, prefix, at.x)?;
+        let inputs = self.project_gates(spec, prefix, at)?;
         let shape = [units, width];
         let kernel = self.graph.parameter(&format!("{prefix}recurrent_kernel"), &shape);
         self.starts.push((kernel, Start::Drawn(spec.recurrent, Fans::of_kernel(&shape))));
@@ -222,14 +222,13 @@ impl Builder<'_> {
         &mut self,
         spec: &Scanned,
         prefix: &str,
-        x: TensorId,
+        at: At,
     ) -> Result<TensorId, GraphError> {
         let width = spec.cell.gates() * spec.units;
-        let shape = [self.last_dim(x), width];
+        let shape = [self.last_dim(at.x), width];
         let kernel = self.graph.parameter(&format!("{prefix}kernel"), &shape);
         self.starts.push((kernel, Start::Drawn(spec.kernel, Fans::of_kernel(&shape))));
-        let product = MatMul { transpose_a: false, transpose_b: false };
-        let y = self.graph.apply(product, &[x, kernel])?;
+        let y = self.product(at, kernel, false)?;
         if !spec.bias {
             return Ok(y);
         }

@@ -63,7 +63,7 @@ pub struct TrainingSpec {
     /// a run of batches the rate falls to 0. Recipes with a hashed linear model (`online.linear`) leave it out: that model has its own update rules.
     #[serde(default = "OptimizerSpec::online")]
     pub optimizer: OptimizerSpec,
-    /// Averages the weights over the steps: what is measured and predicted with is then the average. Off by
+    /// Averages the weights over the steps or the last epochs: what is measured and predicted with is then the average. Off by
     /// default. For training on stored data.
     #[serde(default)]
     pub average: Option<AverageSpec>,
@@ -84,11 +84,28 @@ pub struct TrainingSpec {
 }
 
 /// How weights are averaged.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AverageSpec {
-    /// Share of the old average that is kept at each step, such as 0.999: an exponential moving average.
-    pub ema: f64,
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AverageSpec {
+    /// An exponential moving average: the share of the old average that is kept at each step, such as 0.999.
+    Ema(f64),
+    /// The mean of the weights at the ends of the last epochs, this many at most, as translation models are often averaged over
+    /// checkpoints (Vaswani et al. 2017). A checkpoint holds the weights of each.
+    Epochs(usize),
+}
+
+impl AverageSpec {
+    fn check(&self) -> Result<(), Wrong> {
+        match self {
+            AverageSpec::Ema(share) if !(0.0..1.0).contains(share) => {
+                wrong("training.average.ema", format!("must be from 0 to below 1, found {share}"))
+            }
+            AverageSpec::Epochs(0) => {
+                wrong("training.average.epochs", "must be 1 or more, found 0".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Weights of classes: `"balanced"` or by name or number, `{ cat = 2.0, "1" = 0.5 }`.
@@ -314,12 +331,7 @@ impl Recipe {
         {
             return wrong("stop.wall_seconds", format!("must be above 0, found {seconds}"));
         }
-        if let Some(average) = &self.training.average
-            && !(0.0..1.0).contains(&average.ema)
-        {
-            let message = format!("must be from 0 to below 1, found {}", average.ema);
-            return wrong("training.average.ema", message);
-        }
+        self.training.average.map_or(Ok(()), |average| average.check())?;
         self.online.check()?;
         self.check_metrics()?;
         self.check_weights()

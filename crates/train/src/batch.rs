@@ -272,6 +272,9 @@ impl Driver<'_> {
     fn end_epoch(&mut self, training: &mut Training<'_>, learning_rate: f64) -> Result<()> {
         let epoch = self.course.epoch(self.at.step);
         let last = epoch >= self.recipe.epochs();
+        if let Some(average) = &mut self.average {
+            average.end_epoch(training.engine);
+        }
         let validation = match epoch.is_multiple_of(self.recipe.batch.validation_every) || last {
             true => match measure(training.engine, &mut self.average, self.validate) {
                 Ok(found) => found,

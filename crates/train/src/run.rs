@@ -16,9 +16,9 @@ use tidemill_engine::memory::{Budget, peak_rss_bytes, rss_bytes};
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
-use tidemill_engine::{Average, Training};
+use tidemill_engine::{Average, Averaging, Training};
 use tidemill_recipe::data::{RunData, class_weights};
-use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
+use tidemill_recipe::{AverageSpec, DataPaths, RecipeFile, engine_spec, evaluate_options};
 
 use crate::batch::{Clock, Driver, Event, Position, StoppedBy, measure};
 use crate::doctor;
@@ -115,10 +115,14 @@ pub fn train(
         None => Ok(None),
     };
     let is_resumed = session.resumed.is_some();
-    let average = match (&recipe.training.average, &session.resumed) {
+    let averaging = recipe.training.average.map(|average| match average {
+        AverageSpec::Ema(decay) => Averaging::Ema(decay),
+        AverageSpec::Epochs(most) => Averaging::Epochs(most),
+    });
+    let average = match (averaging, &session.resumed) {
         (None, _) => None,
-        (Some(spec), None) => Some(Average::new(&engine, spec.ema)),
-        (Some(spec), Some(checkpoint)) => Some(Average::restore(&engine, spec.ema, checkpoint)?),
+        (Some(how), None) => Some(Average::new(&engine, how)),
+        (Some(how), Some(checkpoint)) => Some(Average::restore(&engine, how, checkpoint)?),
     };
     let mut driver = Driver {
         recipe: &recipe,
@@ -148,8 +152,8 @@ pub fn train(
     let wall_seconds = clock.total();
     tell_skipped(&data, watch);
     let restored = restore_best(&file, stopped_by, &mut session, &mut engine, watch)?;
-    if let (Some(best), Some(spec)) = (&restored, &recipe.training.average) {
-        average = Some(Average::restore(&engine, spec.ema, best)?);
+    if let (Some(best), Some(how)) = (&restored, averaging) {
+        average = Some(Average::restore(&engine, how, best)?);
     }
     let measured = match last_validation {
         Some((step, found)) if step == at.total_steps() && restored.is_none() => Some(found),

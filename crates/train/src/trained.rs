@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_engine::Average;
 use tidemill_engine::data::images::{BrokenFiles, images_below};
 use tidemill_engine::data::table::{BadRows, Missing};
 use tidemill_engine::data::text::files_below;
@@ -16,6 +15,7 @@ use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
 use tidemill_engine::folder::RunFolder;
+use tidemill_engine::{Average, Averaging};
 use tidemill_recipe::data::{input_of, open_one};
 use tidemill_recipe::stream::Format;
 use tidemill_recipe::stream::features::Labels;
@@ -95,7 +95,7 @@ impl Trained {
         checkpoint.load_into(&mut engine)?;
         let averaged = Average::is_in(&checkpoint);
         if averaged {
-            Average::restore(&engine, 0.0, &checkpoint)?.swap(&mut engine);
+            Average::restore(&engine, Averaging::Ema(0.0), &checkpoint)?.swap(&mut engine);
         }
         let (meta, checkpoint) = (checkpoint.meta, checkpoint.path);
         let (step, known) = (meta.step, meta.known);
@@ -117,7 +117,7 @@ impl Trained {
 
     /// Which weights these are, for people.
     pub fn weights_in_words(&self) -> String {
-        let averages = if self.averaged { ", averaged over the steps until then" } else { "" };
+        let averages = if self.averaged { ", averaged over the run until then" } else { "" };
         let (step, path) = (self.step, self.checkpoint.display());
         format!("the weights are those of step {step}{averages} ({path})")
     }

@@ -175,8 +175,8 @@ impl Family for Recurrent {
             let (width, units) = (shape[2], back.shape(before)[2]);
             let before = back.reshaped(before, &[rows, units])?;
             let dp = back.reshaped(dp, &[rows, width])?;
-            let product = MatMul { transpose_a: true, transpose_b: false };
-            let dkernel = back.apply(product, &[before, dp])?;
+            let product = MatMul { transpose_a: true, transpose_b: false, ragged: true };
+            let dkernel = back.apply(product, &[before, dp, node.x[2]])?;
             back.give(node, 1, dkernel)?;
         }
         if of_bias {

@@ -16,7 +16,7 @@ pub fn build(case: &mut Case<'_>, op: &str) -> Option<TensorId> {
     };
     let scan = Scan { cell, reverse: case.flag("reverse") };
     let [x, lengths, kernel, recurrent, bias] = [0, 1, 2, 3, 4].map(|i| case.x[i]);
-    let product = MatMul { transpose_a: false, transpose_b: false };
+    let product = MatMul::default();
     let inputs = case.apply(product, &[x, kernel]);
     let inputs = case.bias(inputs, Some(bias));
     let given = [inputs, recurrent, lengths].into_iter().chain(case.x.get(5).copied());

@@ -11,7 +11,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::{Batch, Truth};
 use tidemill_engine::memory::Budget;
 use tidemill_engine::translate::{Hypothesis, Texts};
-use tidemill_engine::{Average, Decoding};
+use tidemill_engine::{Average, Averaging, Decoding};
 use tidemill_recipe::online::CorrectionsSpec;
 use tidemill_recipe::online::corrections::{Scope, Serve};
 use tidemill_recipe::{RecipeFile, engine_spec};
@@ -106,14 +106,15 @@ impl Learner {
             engine = compile(wanted)?;
         }
         let rest = load(&mut engine, checkpoint)?;
+        let how = Averaging::Ema(spec.average);
         let slow = match before {
-            Some(_) => Average::restore(&engine, spec.average, &as_average(checkpoint))?,
+            Some(_) => Average::restore(&engine, how, &as_average(checkpoint))?,
             // The weights that the training was measured with are where both start.
             None => {
                 if Average::is_in(checkpoint) {
-                    Average::restore(&engine, spec.average, checkpoint)?.swap(&mut engine);
+                    Average::restore(&engine, how, checkpoint)?.swap(&mut engine);
                 }
-                Average::new(&engine, spec.average)
+                Average::new(&engine, how)
             }
         };
         let mut kept = Kept::new(spec.capacity);
