@@ -19,6 +19,7 @@ use crate::norm::{RowNorm, RowNormGradGamma, RowNormGradInput};
 use crate::optimizer::{ClipScale, Optimize, SquaredNorm, Update};
 use crate::pooling::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad};
 use crate::reduce::{Reduce, ReduceMaxGrad};
+use crate::rotary::Rotate;
 use crate::sequence::{MeanOfSteps, MeanOfStepsGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
 use tidemill_graph::Normalization;
@@ -258,6 +259,10 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
         }
         &KernelSpec::CachedAttention(shape, rows) => {
             ordered(CachedAttention::new(isa, shape, rows), 5)
+        }
+        &KernelSpec::Rotate { rotary, rows, time, width } => {
+            let inputs = 1 + usize::from(rotary.room.is_some());
+            ordered(Rotate::new(isa, rotary, [rows, time, width]), inputs + 1)
         }
         &KernelSpec::CopyMixture(shape) => ordered(CopyMixture::new(isa, shape, false), 6),
         &KernelSpec::CopyMixtureGrad(shape) => ordered(CopyMixture::new(isa, shape, true), 10),

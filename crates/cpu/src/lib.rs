@@ -35,6 +35,7 @@ pub mod optimizer;
 pub mod pooling;
 pub mod rates;
 pub mod reduce;
+mod rotary;
 mod rows;
 pub mod runtime;
 pub mod sequence;

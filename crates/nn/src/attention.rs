@@ -5,8 +5,9 @@ use crate::form::count;
 use crate::initializers::{Fans, Initializer};
 use crate::layer::LayerSpec;
 use crate::loss_ops::top_level_input;
+use crate::positions::RotarySpec;
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Attention, Binary, DType, GraphError, Heads, MatMul, TensorId, Unary};
+use tidemill_graph::{Attention, Binary, DType, GraphError, Heads, MatMul, TensorId};
 
 /// Options of an attention layer. Multi-head attention over a sequence `[batch, time, units]`, whose output has the same
 /// units. Its parameters are the kernels and biases of `qkv` (queries, keys and values side by side, each head after the
@@ -30,6 +31,9 @@ pub struct AttentionSpec {
     /// own input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<String>,
+    /// Rotary positions of queries and keys, as `{}` or with options; none by default. For attention to its own input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotary: Option<RotarySpec>,
     /// Probability that a position leaves out another one during training; 0 by default.
     #[serde(default)]
     pub dropout: f64,
@@ -53,6 +57,7 @@ impl AttentionSpec {
             head_units: None,
             causal: false,
             over: None,
+            rotary: None,
             dropout: 0.0,
             bias: true,
             kernel_initializer: Initializer::default(),
@@ -176,7 +181,10 @@ impl Builder<'_> {
         let lengths = self.lengths(mask);
         let y = match &spec.over {
             None => {
-                let qkv = self.project(at.x, &projection("qkv", spec.heads + 2 * keys))?;
+                let mut qkv = self.project(at.x, &projection("qkv", spec.heads + 2 * keys))?;
+                if let Some(rotary) = &spec.rotary {
+                    qkv = self.turned(qkv, rotary, [spec.heads + keys, dim], at)?;
+                }
                 match self.decoded_within(qkv, heads, at)? {
                     Some(y) => y,
                     None => {
@@ -240,13 +248,7 @@ impl Builder<'_> {
         };
         self.starts.push((table, start));
         let rows = self.rows_of_positions(table, at)?;
-        let x = match spec.scale {
-            1.0 => at.x,
-            scale => {
-                let by = Unary::Affine { scale: scale as f32, shift: 0.0 };
-                self.graph.apply(by, &[at.x])?
-            }
-        };
+        let x = self.scaled(at.x, spec.scale)?;
         Ok(at.with(self.graph.apply(Binary::Add, &[x, rows])?))
     }
 }

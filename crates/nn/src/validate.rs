@@ -116,6 +116,14 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             positive(o.head_units.unwrap_or(1), || at("head_units"))?;
             let dropout = (0.0..1.0).contains(&o.dropout);
             require(dropout, || at("dropout"), "from 0 to below 1", o.dropout)?;
+            if let Some(rotary) = &o.rotary {
+                if o.over.is_some() {
+                    let what =
+                        "has no place beside over: positions of two sequences have no distance";
+                    return Err(ModelError::new(at("rotary"), what));
+                }
+                rotary.validate(&at("rotary"))?;
+            }
             o.kernel_initializer.validate(&at("kernel_initializer"))?;
             o.output_initializer.validate(&at("output_initializer"))
         }
@@ -185,6 +193,7 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
         Embedding(o) => {
             positive(o.vocabulary, || at("vocabulary"))?;
             positive(o.units, || at("units"))?;
+            require(o.scale.is_finite(), || at("scale"), "finite", o.scale)?;
             o.initializer.validate(&at("initializer"))
         }
         EmbeddingBag(o) => {

@@ -4,7 +4,9 @@
 //! a workspace where the target asks for one. Each variant's comment names inputs `->` outputs.
 
 use crate::eltwise::Program;
-use tidemill_graph::{AttentionShape, ConvShape, CopyShape, Lookup, PoolShape, Product, Sequences};
+use tidemill_graph::{
+    AttentionShape, ConvShape, CopyShape, Lookup, PoolShape, Product, Rotary, Sequences,
+};
 use tidemill_graph::{Normalization, Reduction, Rule, WeightDecay};
 
 /// What a kernel does to a tile of its output before it is stored:
@@ -203,6 +205,17 @@ pub enum KernelSpec {
     AttentionGrad(AttentionShape, bool),
     /// `(qkv, cache, table, lengths) -> y`; the cache has so many rows of each position.
     CachedAttention(AttentionShape, usize),
+    /// `(x, positions?) -> y`; y may be x's buffer.
+    Rotate {
+        /// How.
+        rotary: Rotary,
+        /// Positions of all samples.
+        rows: usize,
+        /// Of a sample.
+        time: usize,
+        /// Values of a position.
+        width: usize,
+    },
     /// `(logits, query, keys, tokens, lengths) -> y`
     CopyMixture(CopyShape),
     /// `(logits, query, keys, tokens, lengths, y, dy) -> (dlogits, dquery, dkeys)`
@@ -329,6 +342,7 @@ impl KernelSpec {
             Attention(..) => "attention",
             AttentionGrad(..) => "attention grad",
             CachedAttention(..) => "cached attention",
+            Rotate { .. } => "rotate",
             CopyMixture(_) => "copy mixture",
             CopyMixtureGrad(_) => "copy mixture grad",
             Reduce { .. } => "reduce",
@@ -373,6 +387,7 @@ impl KernelSpec {
             Attention(a, _) => 2 * a.products(),
             AttentionGrad(a, _) => 5 * a.products(),
             CachedAttention(a, _) => 4 * a.batch * a.queries * a.heads.queries * a.dim * a.keys,
+            Rotate { rotary, rows, .. } => 3 * rows * rotary.heads * rotary.dim,
             CopyMixture(c) => c.batch * c.time * (15 * c.tokens + 2 * c.source * c.dim),
             CopyMixtureGrad(c) => c.batch * c.time * (30 * c.tokens + 6 * c.source * c.dim),
             Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),

@@ -21,6 +21,7 @@ mod matmul;
 pub(crate) mod pair_loss;
 mod pool;
 mod reduce;
+mod rotary;
 mod row_norm;
 mod sequence;
 mod softmax;
@@ -40,6 +41,7 @@ pub use matmul::{MatMul, Product};
 pub use pair_loss::{PairLoss, PairLossGrad};
 pub use pool::{Pool, Pool2d, PoolShape};
 pub use reduce::{Reduce, Reduction};
+pub use rotary::Rotary;
 pub use row_norm::{Normalization, RowNorm};
 pub use sequence::{Sequence, Sequences};
 pub use softmax::Softmax;
@@ -146,6 +148,8 @@ families! {
     Sequence,
     /// Positions of sequences that read others.
     Attention,
+    /// Heads turned by their positions.
+    Rotary,
     /// Mixtures with a source's tokens.
     Copying,
     /// Elements moved, repeated or left out.

@@ -18,6 +18,7 @@ mod pair_loss;
 mod pool;
 mod pytorch;
 mod reduce;
+mod rotary;
 mod row_norm;
 mod sequence;
 mod softmax;
@@ -34,7 +35,7 @@ use tidemill_graph::{
 };
 
 /// Files of cases from PyTorch, `NAME.json` and `NAME.safetensors` in `fixtures`.
-const FIXTURES: &[&str] = &["ops", "sequence"];
+const FIXTURES: &[&str] = &["ops", "sequence", "positions"];
 
 /// How each family builds a fixture's case, if it is one of its ops.
 const BUILDERS: &[Build] = &[
@@ -52,6 +53,7 @@ const BUILDERS: &[Build] = &[
     reduce::build,
     sequence::build,
     attention::build,
+    rotary::build,
     copying::build,
     layout::build,
 ];

@@ -120,6 +120,10 @@ impl Lowering<'_> {
             Op::Embedding(op) => embedding(*op, &site),
             Op::Softmax(op) => softmax(*op, &site),
             Op::Sequence(op) => sequence(*op, &site),
+            Op::Rotary(rotary) => {
+                let (rows, width) = site.matrix(0);
+                KernelSpec::Rotate { rotary: *rotary, rows, time: site.out()[1], width }
+            }
             Op::Loss(op) => loss(*op, &site),
         };
         let value = self.kernel(site.name(), spec, site.values(), site.len());
