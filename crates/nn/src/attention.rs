@@ -5,13 +5,14 @@ use crate::form::count;
 use crate::initializers::{Fans, Initializer};
 use crate::layer::LayerSpec;
 use crate::loss_ops::top_level_input;
-use crate::positions::RotarySpec;
+use crate::positions::{RelativeSpec, RotarySpec};
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{Attention, Binary, DType, GraphError, Heads, MatMul, TensorId};
 
 /// Options of an attention layer. Multi-head attention over a sequence `[batch, time, units]`, whose output has the same
 /// units. Its parameters are the kernels and biases of `qkv` (queries, keys and values side by side, each head after the
-/// other), or of `query` and `key_value` where it reads another sequence, and of `output`.
+/// other), or of `query` and `key_value` where it reads another sequence, and of `output`, and the table `relative.bias`
+/// where distances have biases.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionSpec {
@@ -34,6 +35,9 @@ pub struct AttentionSpec {
     /// Rotary positions of queries and keys, as `{}` or with options; none by default. For attention to its own input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotary: Option<RotarySpec>,
+    /// Biases of distances, as `{}` or with options; none by default. For attention to its own input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative: Option<RelativeSpec>,
     /// Probability that a position leaves out another one during training; 0 by default.
     #[serde(default)]
     pub dropout: f64,
@@ -58,6 +62,7 @@ impl AttentionSpec {
             causal: false,
             over: None,
             rotary: None,
+            relative: None,
             dropout: 0.0,
             bias: true,
             kernel_initializer: Initializer::default(),
@@ -170,7 +175,9 @@ impl Builder<'_> {
         };
         let (stream, key) = self.dropout_stream(spec.dropout);
         let dropout = if key.is_some() { spec.dropout as f32 } else { 0.0 };
-        let heads = Heads { queries: spec.heads, keys, causal: spec.causal, dropout, stream };
+        let relative = spec.relative.map(|spec| spec.ranges());
+        let heads =
+            Heads { queries: spec.heads, keys, causal: spec.causal, dropout, stream, relative };
         let projection = |name, heads: usize| Projection {
             name,
             units: heads * dim,
@@ -185,10 +192,12 @@ impl Builder<'_> {
                 if let Some(rotary) = &spec.rotary {
                     qkv = self.turned(qkv, rotary, [spec.heads + keys, dim], at)?;
                 }
-                match self.decoded_within(qkv, heads, at)? {
+                let bias = spec.relative.map(|relative| self.biases(&relative, spec.heads));
+                match self.decoded_within(qkv, bias, heads, at)? {
                     Some(y) => y,
                     None => {
-                        let inputs: Vec<TensorId> = [qkv, lengths].into_iter().chain(key).collect();
+                        let inputs = [qkv, lengths].into_iter().chain(bias).chain(key);
+                        let inputs: Vec<TensorId> = inputs.collect();
                         self.graph.apply(Attention::Within(heads), &inputs)?
                     }
                 }

@@ -138,10 +138,11 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// What attention within the written text does with queries, keys and values; None elsewhere.
+    /// What attention within the written text does with queries, keys and values, and biases of distances; None elsewhere.
     pub(crate) fn decoded_within(
         &mut self,
         qkv: TensorId,
+        bias: Option<TensorId>,
         heads: Heads,
         at: At,
     ) -> Result<Option<TensorId>, GraphError> {
@@ -168,7 +169,7 @@ impl Builder<'_> {
         let table = top_level_input(self.graph, &format!("{field}.table"), &table, DType::I32);
         let lengths =
             top_level_input(self.graph, &format!("{field}.cached"), &[batch, time], DType::I32);
-        let inputs = [qkv, cache, table, lengths];
+        let inputs: Vec<TensorId> = [qkv, cache, table, lengths].into_iter().chain(bias).collect();
         Ok(Some(self.graph.apply(Attention::Cached(heads), &inputs)?))
     }
 

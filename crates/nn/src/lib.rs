@@ -65,7 +65,7 @@ pub use loss::{BuiltLoss, Link, LossSpec, Targets};
 pub use model::{InputSpec, ModelSpec, ModelSpec as Model, TokensSpec};
 pub use optimizer::{DecayKind, OptimizerSpec, hyper_values};
 pub use padding::Padding;
-pub use positions::{Positions, RotarySpec};
+pub use positions::{Positions, RelativeSpec, RotarySpec};
 pub use schedule::ScheduleSpec;
 pub use task::{Answer, Task};
 pub use tidemill_fields::argmax;

@@ -1,11 +1,12 @@
 //! Positions that attention knows of itself, without a table that is added to what it reads.
 
 use crate::attention::PositionKind;
-use crate::build::{At, Builder};
+use crate::build::{At, Builder, Start};
 use crate::error::{ModelError, require};
-use crate::form::name_or_table;
+use crate::form::{count, name_or_table};
+use crate::initializers::{Fans, Initializer};
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{GraphError, Rotary, TensorId};
+use tidemill_graph::{GraphError, Relative, Rotary, TensorId};
 
 /// Where the positions of a transformer come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,11 +19,13 @@ pub enum Positions {
     Sinusoidal,
     /// Queries and keys of attention within a sequence are turned by their positions (Su et al. 2021); nothing is added to the embedding.
     Rotary(RotarySpec),
+    /// Attention within a sequence learns a bias for each head and range of distances (Raffel et al. 2020); nothing is added to the embedding.
+    Relative(RelativeSpec),
 }
 
 name_or_table!(
     Positions,
-    "\"learned\", \"sinusoidal\" or \"rotary\", or a table such as { rotary = { base = 500000.0 } }"
+    "\"learned\", \"sinusoidal\", \"rotary\" or \"relative\", or a table such as { rotary = { base = 500000.0 } }"
 );
 
 impl Positions {
@@ -31,7 +34,7 @@ impl Positions {
         match self {
             Positions::Learned => Some(PositionKind::Learned),
             Positions::Sinusoidal => Some(PositionKind::Sinusoidal),
-            Positions::Rotary(_) => None,
+            Positions::Rotary(_) | Positions::Relative(_) => None,
         }
     }
 
@@ -42,10 +45,27 @@ impl Positions {
         }
     }
 
-    /// That its options are valid for heads of so many values.
-    pub(crate) fn validate(self, model: &str, head_units: usize) -> Result<(), ModelError> {
+    pub(crate) fn relative(self) -> Option<RelativeSpec> {
+        match self {
+            Positions::Relative(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
+    /// That its options are valid for heads of so many values, which are causal, or of which some are not.
+    pub(crate) fn validate(
+        self,
+        model: &str,
+        head_units: usize,
+        all_causal: bool,
+    ) -> Result<(), ModelError> {
         match self {
             Positions::Learned | Positions::Sinusoidal => Ok(()),
+            Positions::Relative(spec) => {
+                let path = format!("{model}.positions.relative");
+                spec.validate(&path, true)?;
+                if all_causal { Ok(()) } else { spec.validate(&path, false) }
+            }
             Positions::Rotary(spec) => {
                 if !head_units.is_multiple_of(2) {
                     let what = format!(
@@ -87,7 +107,60 @@ impl RotarySpec {
     }
 }
 
+/// Options of biases of distances (Raffel et al. 2020): each head adds a learned value to the score of a key, by the range of
+/// distances that the key is in. Half of the ranges (`buckets`) are single distances, the others grow by a factor up to
+/// `distance`. Where later positions are read, they have half of the ranges. The table `relative.bias` of
+/// `[buckets, heads]` starts with zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelativeSpec {
+    /// Ranges of distances; 32 by default.
+    #[serde(default = "buckets", deserialize_with = "count")]
+    pub buckets: usize,
+    /// The distance from which on all are in one range; 128 by default.
+    #[serde(default = "distance", deserialize_with = "count")]
+    pub distance: usize,
+}
+
+fn buckets() -> usize {
+    32
+}
+
+fn distance() -> usize {
+    128
+}
+
+impl Default for RelativeSpec {
+    fn default() -> RelativeSpec {
+        RelativeSpec { buckets: buckets(), distance: distance() }
+    }
+}
+
+impl RelativeSpec {
+    pub(crate) fn ranges(&self) -> Relative {
+        Relative { buckets: self.buckets, distance: self.distance }
+    }
+
+    pub(crate) fn validate(&self, path: &str, causal: bool) -> Result<(), ModelError> {
+        match self.ranges().fault(causal) {
+            None => Ok(()),
+            Some((key, must)) => {
+                let found = if key == "buckets" { self.buckets } else { self.distance };
+                require(false, || format!("{path}.{key}"), &must, found)
+            }
+        }
+    }
+}
+
 impl Builder<'_> {
+    /// The biases of `heads` heads by ranges of distances.
+    pub(crate) fn biases(&mut self, spec: &RelativeSpec, heads: usize) -> TensorId {
+        let shape = [spec.buckets, heads];
+        let table = self.graph.parameter("relative.bias", &shape);
+        self.starts.push((table, Start::Drawn(Initializer::Zeros, Fans::of_kernel(&shape))));
+        table
+    }
+
     /// Queries, keys and values whose first `heads` heads of `dim` values are turned by their positions.
     pub(crate) fn turned(
         &mut self,

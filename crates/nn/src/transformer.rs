@@ -170,6 +170,7 @@ impl Blocks {
             causal,
             over: over.map(str::to_owned),
             rotary: self.positions.rotary().filter(|_| over.is_none()),
+            relative: self.positions.relative().filter(|_| over.is_none()),
             dropout: self.dropout,
             bias: self.bias,
             kernel_initializer: self.inner,
@@ -228,12 +229,13 @@ fn check(
     [units, heads]: [usize; 2],
     dropout: f64,
     positions: Positions,
+    all_causal: bool,
 ) -> Result<(), ModelError> {
     if !units.is_multiple_of(heads) {
         let what = format!("must divide units, and {units} is no multiple of {heads}");
         return Err(ModelError::new(format!("{key}.heads"), what));
     }
-    positions.validate(key, units / heads)?;
+    positions.validate(key, units / heads, all_causal)?;
     let is_rate = (0.0..1.0).contains(&dropout);
     crate::error::require(is_rate, || format!("{key}.dropout"), "from 0 to below 1", dropout)
 }
@@ -241,7 +243,7 @@ fn check(
 impl DecoderOnlySpec {
     /// The input and the layers that it stands for.
     fn expand(&self, vocabulary: usize) -> Result<(InputSpec, Vec<LayerSpec>), ModelError> {
-        check("decoder_only", [self.units, self.heads], self.dropout, self.positions)?;
+        check("decoder_only", [self.units, self.heads], self.dropout, self.positions, true)?;
         // As GPT-2: the branches of all blocks together add the variance of one.
         let normal = |stddev: f64| Initializer::Normal { mean: 0.0, stddev };
         let blocks = Blocks {
@@ -272,7 +274,7 @@ impl DecoderOnlySpec {
 impl EncoderDecoderSpec {
     /// The input of each side, and the layers that it stands for.
     fn expand(&self, vocabulary: usize) -> Result<(InputSpec, Vec<LayerSpec>), ModelError> {
-        check("encoder_decoder", [self.units, self.heads], self.dropout, self.positions)?;
+        check("encoder_decoder", [self.units, self.heads], self.dropout, self.positions, false)?;
         let blocks = Blocks {
             units: self.units,
             heads: self.heads,

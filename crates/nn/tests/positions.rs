@@ -3,7 +3,7 @@
 
 use tidemill_nn::{
     AttentionSpec, Extent, LayerSpec, LossSpec, Mode, ModelSpec, OptimizerSpec, Positions,
-    RotarySpec, step_graph, training_graph,
+    RelativeSpec, RotarySpec, step_graph, training_graph,
 };
 
 /// The model of a recipe, with its layers.
@@ -76,6 +76,34 @@ fn rotary_positions_are_in_each_attention_within_a_sequence() {
 }
 
 #[test]
+fn biases_of_distances_are_in_each_attention_within_a_sequence() {
+    for (text, spec) in [
+        ("\"relative\"", RelativeSpec { buckets: 32, distance: 128 }),
+        (
+            "{ relative = { buckets = 8, distance = 20 } }",
+            RelativeSpec { buckets: 8, distance: 20 },
+        ),
+    ] {
+        let model = next(text).unwrap();
+        assert!(!has_table(&model));
+        let learned = next("\"learned\"").unwrap().num_parameters().unwrap();
+        let added = 2 * spec.buckets * 4;
+        assert_eq!(model.num_parameters().unwrap() + 16 * 24, learned + added);
+        assert!(attention(&model.layers).iter().all(|a| a.relative == Some(spec)));
+        let model = other(text).unwrap();
+        let found: Vec<_> = attention(&model.layers).iter().map(|a| a.relative).collect();
+        assert_eq!(found, [Some(spec), Some(spec), None]);
+        let written = toml::to_string(&model).unwrap();
+        assert_eq!(toml::from_str::<ModelSpec>(&written).unwrap(), model);
+        let values = model.initial_values(1).unwrap();
+        let tables = values.iter().filter(|v| v.name.ends_with(".attention.relative.bias"));
+        assert_eq!(tables.clone().count(), 2);
+        assert!(tables.clone().all(|t| t.shape == [spec.buckets, 4]));
+        assert!(tables.flat_map(|t| &t.values).all(|&v| v == 0.0));
+    }
+}
+
+#[test]
 fn they_have_no_parameters_of_their_own() {
     let count = |positions: &str| next(positions).unwrap().num_parameters().unwrap();
     assert_eq!(count("\"rotary\""), count("\"learned\"") - 16 * 24);
@@ -102,6 +130,21 @@ fn mistakes() {
     let base = error("{ rotary = { base = 1 } }");
     assert!(base.contains("decoder_only.positions.rotary.base must be above 1, found 1"), "{base}");
     assert!(error("{ rotary = { bass = 1 } }").contains("bass"));
+    let few = error("{ relative = { buckets = 1 } }");
+    assert!(
+        few.contains("decoder_only.positions.relative.buckets must be at least 2, found 1"),
+        "{few}"
+    );
+    assert!(next("{ relative = { buckets = 3 } }").is_ok());
+    let few = other("{ relative = { buckets = 3 } }").unwrap_err();
+    assert!(few.contains("relative.buckets must be an even number, at least 4, found 3"), "{few}");
+    let near = error("{ relative = { distance = 16 } }");
+    let what =
+        "relative.distance must be above 16, as 16 of 32 buckets are single distances, found 16";
+    assert!(near.contains(what), "{near}");
+    let near = other("{ relative = { distance = 16 } }").unwrap_err();
+    assert!(near.contains("encoder_decoder.positions.relative.distance"), "{near}");
+    assert!(other("{ relative = { distance = 17 } }").is_ok());
     let odd = model(
         "decoder_only = { units = 20, heads = 4, layers = 1, context = 8, positions = \"rotary\" }",
     );
@@ -121,6 +164,12 @@ fn mistakes() {
     assert!(error.contains("layers.1.attention") && error.contains("heads of 5 values"), "{error}");
     let error = layers("heads = 5, rotary = { base = -3.0 }").unwrap_err();
     assert!(error.contains("layers[1].attention.rotary.base must be above 1"), "{error}");
+    let error = layers("heads = 5, over = \"other\", relative = {}").unwrap_err();
+    assert!(error.contains("layers[1].attention.relative has no place beside over"), "{error}");
+    let error = layers("heads = 5, relative = { distance = 8 }").unwrap_err();
+    assert!(error.contains("layers[1].attention.relative.distance must be above 8"), "{error}");
+    layers("heads = 5, rotary = { base = 5.0 }, relative = { distance = 9 }").unwrap();
+    layers("heads = 4, relative = { buckets = 6, distance = 9 }").unwrap();
     let error = layers("heads = 5, over = \"other\", rotary = {}").unwrap_err();
     assert!(error.contains("layers[1].attention.rotary has no place beside over"), "{error}");
 }

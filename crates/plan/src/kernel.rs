@@ -197,13 +197,13 @@ pub enum KernelSpec {
     WeightedMeanOfSteps(Sequences),
     /// `(weights, dy) -> dx`
     WeightedMeanOfStepsGrad(Sequences),
-    /// `(qkv, lengths, key?) -> y` of one sequence (the flag), or
+    /// `(qkv, lengths, bias?, key?) -> y` of one sequence (the flag), or
     /// `(q, kv, lengths of q, lengths of kv, key?) -> y`
     Attention(AttentionShape, bool),
-    /// `(qkv, lengths, y, dy, key?) -> dqkv` of one sequence (the flag), or
+    /// `(qkv, lengths, bias?, y, dy, key?) -> (dqkv, dbias?)` of one sequence (the flag), or
     /// `(q, kv, lengths of q, lengths of kv, y, dy, key?) -> (dq, dkv)`
     AttentionGrad(AttentionShape, bool),
-    /// `(qkv, cache, table, lengths) -> y`; the cache has so many rows of each position.
+    /// `(qkv, cache, table, lengths, bias?) -> y`; the cache has so many rows of each position.
     CachedAttention(AttentionShape, usize),
     /// `(x, positions?) -> y`; y may be x's buffer.
     Rotate {
