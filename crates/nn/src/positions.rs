@@ -17,9 +17,11 @@ pub enum Positions {
     Learned,
     /// Sines and cosines of wavelengths from 2 pi to 10000 * 2 pi, added to the embedding (Vaswani et al. 2017).
     Sinusoidal,
-    /// Queries and keys of attention within a sequence are turned by their positions (Su et al. 2021); nothing is added to the embedding.
+    /// Queries and keys of attention within a sequence are turned by their positions (Su et al. 2021); nothing is added to the
+    /// embedding.
     Rotary(RotarySpec),
-    /// Attention within a sequence learns a bias for each head and range of distances (Raffel et al. 2020); nothing is added to the embedding.
+    /// Attention within a sequence learns a bias for each head and range of distances (Raffel et al. 2020); nothing is added to
+    /// the embedding.
     Relative(RelativeSpec),
 }
 
@@ -79,9 +81,9 @@ impl Positions {
     }
 }
 
-/// Options of rotary positions (Su et al. 2021): in each head of the queries and keys, value `i` of the first half and
-/// of the second half are a pair, as in GPT-NeoX and Llama; it is turned by `position / base^(2 i / values of a head)`
-/// radians, so that what a query reads of a key depends on the distance between them.
+/// Options of rotary positions. In each head of the queries and keys, value `i` of the first half and of the second half are a
+/// pair, as in GPT-NeoX and Llama; it is turned by `position / base^(2 i / values of a head)` radians, so that what a query
+/// reads of a key depends on the distance between them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RotarySpec {
@@ -107,10 +109,9 @@ impl RotarySpec {
     }
 }
 
-/// Options of biases of distances (Raffel et al. 2020): each head adds a learned value to the score of a key, by the range of
-/// distances that the key is in. Half of the ranges (`buckets`) are single distances, the others grow by a factor up to
-/// `distance`. Where later positions are read, they have half of the ranges. The table `relative.bias` of
-/// `[buckets, heads]` starts with zeros.
+/// Options of biases of distances. Each head adds a learned value to the score of a key, by the range of distances that the key
+/// is in. Half of the ranges are single distances, the others grow by a factor up to `distance`. Where later positions
+/// are read, they have half of the ranges. The table `relative.bias` of `[buckets, heads]` starts with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelativeSpec {

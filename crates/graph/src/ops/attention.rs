@@ -236,7 +236,8 @@ impl Family for Attention {
     }
 
     /// With `p = softmax(s)` and `dp = dy v'`: `ds = p (dp - sum(p dp))`, `dq = ds k / sqrt(d)`,
-    /// `dk = ds' q / sqrt(d)`, `dv = p' dy`; the gradient of a bias is the sum of `ds` where it was added. Saves the inputs and y; `sum(p dp) = sum(y dy)`.
+    /// `dk = ds' q / sqrt(d)`, `dv = p' dy`; the gradient of a bias is the sum of `ds` where it was
+    /// added. Saves the inputs and y; `sum(p dp) = sum(y dy)`.
     fn gradient(&self, back: &mut Backward<'_>, node: &Node) -> Done {
         let (count, gradients): (usize, &[Attention]) = match *self {
             Attention::Within(heads) if heads.relative.is_some() => {
