@@ -74,7 +74,8 @@ fn main() {
         (8, 1, 1024, 64, false),
         (8, 1, 1024, 64, true),
     ] {
-        let heads = Heads { queries: count, keys: count, causal, dropout: 0.0, stream: 0 };
+        let heads =
+            Heads { queries: count, keys: count, causal, dropout: 0.0, stream: 0, relative: None };
         let shape = AttentionShape { heads, batch, queries: time_steps, keys: time_steps, dim };
         let seconds = time(isa, shape);
         // two products forward; five backward, one of them made again

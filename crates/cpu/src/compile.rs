@@ -20,9 +20,10 @@ use crate::optimizer::{ClipScale, Optimize, SquaredNorm, Update};
 use crate::pooling::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad};
 use crate::recurrent::{Recurrent, RecurrentGrad};
 use crate::reduce::{Reduce, ReduceMaxGrad};
+use crate::rotary::Rotate;
 use crate::sequence::{MeanOfSteps, MeanOfStepsGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
-use tidemill_graph::Normalization;
+use tidemill_graph::{AttentionShape, Normalization};
 use tidemill_plan::kernel::{Epilogue, products_apart};
 use tidemill_plan::{KernelSpec, Method, Target};
 
@@ -249,16 +250,17 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
         KernelSpec::WeightedMeanOfSteps(shape) => ordered(MeanOfSteps::new(isa, *shape), 3),
         KernelSpec::WeightedMeanOfStepsGrad(shape) => ordered(MeanOfStepsGrad::new(isa, *shape), 3),
         &KernelSpec::Attention(shape, within) => {
-            let inputs = if within { 2 } else { 4 } + usize::from(shape.heads.dropout > 0.0);
+            let inputs = if within { 2 } else { 4 } + more_inputs(&shape);
             ordered(Attention::new(isa, shape, within), inputs + 1)
         }
-        &KernelSpec::AttentionGrad(shape, within) => {
-            let (inputs, outputs) = if within { (4, 1) } else { (6, 2) };
-            let key = usize::from(shape.heads.dropout > 0.0);
-            ordered(AttentionGrad::new(isa, shape, within), inputs + key + outputs)
-        }
+        &KernelSpec::AttentionGrad(shape, within) => attention_grad(isa, shape, within),
         &KernelSpec::CachedAttention(shape, rows) => {
-            ordered(CachedAttention::new(isa, shape, rows), 5)
+            let bias = usize::from(shape.heads.relative.is_some());
+            ordered(CachedAttention::new(isa, shape, rows), 5 + bias)
+        }
+        &KernelSpec::Rotate { rotary, rows, time, width } => {
+            let inputs = 1 + usize::from(rotary.room.is_some());
+            ordered(Rotate::new(isa, rotary, [rows, time, width]), inputs + 1)
         }
         &KernelSpec::CopyMixture(shape) => ordered(CopyMixture::new(isa, shape, false), 6),
         &KernelSpec::CopyMixtureGrad(shape) => ordered(CopyMixture::new(isa, shape, true), 10),
@@ -286,6 +288,28 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
             in_order(layout::pad(isa, shape, before, after, *value), 2)
         }
         KernelSpec::Copy { len } => in_order(layout::copy(isa, *len), 2),
+    }
+}
+
+/// The bias and the key, where attention has them.
+fn more_inputs(shape: &AttentionShape) -> usize {
+    usize::from(shape.heads.relative.is_some()) + usize::from(shape.heads.dropout > 0.0)
+}
+
+/// With a bias, its gradient is the sum of a gradient for each sample, in the samples' order.
+fn attention_grad(isa: Isa, shape: AttentionShape, within: bool) -> Compiled {
+    let kernel = AttentionGrad::new(isa, shape, within);
+    let inputs = if within { 4 } else { 6 } + more_inputs(&shape);
+    let Some(relative) = shape.heads.relative else {
+        return ordered(kernel, inputs + if within { 1 } else { 2 });
+    };
+    let len = relative.buckets * shape.heads.queries;
+    let [dqkv, dbias, workspace] = [0, 1, 2].map(|i| Some(inputs + i));
+    let positions = (0..inputs).map(Some).chain([dqkv, workspace]).collect();
+    let sum = ReduceUpdate::new(isa, len, shape.batch, len);
+    Compiled {
+        phases: vec![phase(kernel, positions), phase(sum, vec![workspace, dbias])],
+        method: Method { workspace_len: shape.batch * len, ..Method::default() },
     }
 }
 

@@ -36,6 +36,7 @@ pub mod pooling;
 pub mod rates;
 pub mod recurrent;
 pub mod reduce;
+mod rotary;
 mod rows;
 pub mod runtime;
 pub mod sequence;

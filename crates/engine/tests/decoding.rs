@@ -19,6 +19,22 @@ const SINES: &str = "decoder_only = { units = 8, heads = 2, layers = 1, context 
 const OTHER: &str = "encoder_decoder = { units = 8, heads = 2, encoder = 1, decoder = 2, length = 40, dropout = 0.1 }";
 const LEARNED: &str = "encoder_decoder = { units = 8, heads = 2, encoder = 1, decoder = 1, length = 40, positions = \"learned\", share = \"none\" }";
 const COPIES: &str = "encoder_decoder = { units = 8, heads = 2, encoder = 1, decoder = 2, length = 40, copy = true }";
+const TURNS: &str =
+    "decoder_only = { units = 8, heads = 2, layers = 2, context = 40, positions = \"rotary\" }";
+const OTHER_TURNS: &str = "encoder_decoder = { units = 8, heads = 2, encoder = 1, decoder = 1, length = 40, positions = { rotary = { base = 50.0 } } }";
+const BIASED: &str =
+    "decoder_only = { units = 8, heads = 2, layers = 2, context = 40, positions = \"relative\" }";
+const OTHER_BIASED: &str = "encoder_decoder = { units = 8, heads = 2, encoder = 1, decoder = 1, length = 40, positions = { relative = { buckets = 6, distance = 12 } } }";
+/// Heads that share keys, turned or with biases of distances.
+const SHARED: &str = r#"
+input = { tokens = { length = 40, vocabulary = 11 } }
+layers = [
+    { embedding = { vocabulary = 11, units = 12, scale = 3.0 } },
+    { attention = { heads = 4, key_heads = 2, head_units = 6, causal = true, rotary = { base = 100.0 } } },
+    { attention = { heads = 4, key_heads = 1, causal = true, relative = { buckets = 7, distance = 19 } } },
+    { dense = { units = 11 } },
+]
+"#;
 /// Heads that share keys, a branch of its own, no residual around attention.
 const LAYERS: &str = r#"
 inputs = { source = { tokens = { length = 40, vocabulary = 11 } }, target = { tokens = { length = 40, vocabulary = 11 } } }
@@ -151,7 +167,19 @@ fn write(engine: &mut Engine, samples: &[Sample], width: usize, steps: usize) ->
 
 #[test]
 fn steps_say_what_whole_texts_give() {
-    for model in [NEXT, SINES, OTHER, LEARNED, COPIES, LAYERS] {
+    for model in [
+        NEXT,
+        SINES,
+        OTHER,
+        LEARNED,
+        COPIES,
+        LAYERS,
+        TURNS,
+        OTHER_TURNS,
+        SHARED,
+        BIASED,
+        OTHER_BIASED,
+    ] {
         let mut engine = engine(model, 1);
         assert!(engine.decodes(), "{model}");
         let samples = samples();
@@ -174,7 +202,7 @@ fn neither_other_texts_nor_threads_change_a_bit() {
     let bits = |said: &Said| -> Vec<(Vec<i32>, Vec<u32>)> {
         said.iter().map(|(t, log)| (t.clone(), log.iter().map(|v| v.to_bits()).collect())).collect()
     };
-    for model in [NEXT, OTHER, COPIES, LAYERS] {
+    for model in [NEXT, OTHER, COPIES, LAYERS, TURNS, OTHER_TURNS, SHARED, BIASED, OTHER_BIASED] {
         let samples = samples();
         for width in [1, 3] {
             let together = write(&mut engine(model, 1), &samples, width, 20);

@@ -25,6 +25,12 @@ fn engine(model: &str, threads: usize) -> Engine {
 const NEXT: &str = "decoder_only = { units = 8, heads = 2, layers = 2, context = 12 }";
 const OTHER: &str =
     "encoder_decoder = { units = 8, heads = 2, encoder = 1, decoder = 1, length = 12 }";
+const TURNS: &str =
+    "decoder_only = { units = 8, heads = 2, layers = 2, context = 12, positions = \"rotary\" }";
+const OTHER_TURNS: &str = "encoder_decoder = { units = 8, heads = 2, encoder = 1, decoder = 1, length = 12, positions = \"rotary\" }";
+const BIASED: &str =
+    "decoder_only = { units = 8, heads = 2, layers = 2, context = 12, positions = \"relative\" }";
+const OTHER_BIASED: &str = "encoder_decoder = { units = 8, heads = 2, encoder = 1, decoder = 1, length = 12, positions = { relative = { buckets = 4, distance = 6 } } }";
 
 /// Samples of these inputs, one sequence each, with what follows the last input as labels.
 fn batch(names: &[&str], samples: &[Vec<Vec<i32>>], room: Option<usize>) -> Batch {
@@ -57,13 +63,19 @@ fn bits(values: &[f32]) -> Vec<u32> {
 #[test]
 fn room_for_positions_changes_nothing() {
     let (long, short) = (vec![1, 2, 3, 4, 5, 6, 7], vec![9, 8, 7]);
+    let one = vec![vec![long.clone()], vec![short.clone()]];
+    let two = vec![vec![long.clone(), short.clone()], vec![short, long]];
     for (model, names, samples) in [
-        (NEXT, &["x"][..], vec![vec![long.clone()], vec![short.clone()]]),
-        (OTHER, &["source", "target"], vec![vec![long.clone(), short.clone()], vec![short, long]]),
+        (NEXT, &["x"][..], &one),
+        (OTHER, &["source", "target"], &two),
+        (TURNS, &["x"], &one),
+        (OTHER_TURNS, &["source", "target"], &two),
+        (BIASED, &["x"], &one),
+        (OTHER_BIASED, &["source", "target"], &two),
     ] {
         let run = |room: Option<usize>, threads: usize| {
             let mut engine = engine(model, threads);
-            let batch = batch(names, &samples, room);
+            let batch = batch(names, samples, room);
             engine.train(&batch, 0.5).unwrap();
             let first = bits(engine.outputs().losses);
             for _ in 0..3 {

@@ -5,12 +5,14 @@ use crate::form::count;
 use crate::initializers::{Fans, Initializer};
 use crate::layer::LayerSpec;
 use crate::loss_ops::top_level_input;
+use crate::positions::{RelativeSpec, RotarySpec};
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Attention, Binary, DType, GraphError, Heads, MatMul, TensorId, Unary};
+use tidemill_graph::{Attention, Binary, DType, GraphError, Heads, MatMul, TensorId};
 
 /// Options of an attention layer. Multi-head attention over a sequence `[batch, time, units]`, whose output has the same
 /// units. Its parameters are the kernels and biases of `qkv` (queries, keys and values side by side, each head after the
-/// other), or of `query` and `key_value` where it reads another sequence, and of `output`.
+/// other), or of `query` and `key_value` where it reads another sequence, and of `output`, and the table `relative.bias`
+/// where distances have biases.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionSpec {
@@ -30,6 +32,12 @@ pub struct AttentionSpec {
     /// own input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<String>,
+    /// Rotary positions of queries and keys, as `{}` or with options; none by default. For attention to its own input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotary: Option<RotarySpec>,
+    /// Biases of distances, as `{}` or with options; none by default. For attention to its own input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative: Option<RelativeSpec>,
     /// Probability that a position leaves out another one during training; 0 by default.
     #[serde(default)]
     pub dropout: f64,
@@ -53,6 +61,8 @@ impl AttentionSpec {
             head_units: None,
             causal: false,
             over: None,
+            rotary: None,
+            relative: None,
             dropout: 0.0,
             bias: true,
             kernel_initializer: Initializer::default(),
@@ -180,7 +190,9 @@ impl Builder<'_> {
         };
         let (stream, key) = self.dropout_stream(spec.dropout);
         let dropout = if key.is_some() { spec.dropout as f32 } else { 0.0 };
-        let heads = Heads { queries: spec.heads, keys, causal: spec.causal, dropout, stream };
+        let relative = spec.relative.map(|spec| spec.ranges());
+        let heads =
+            Heads { queries: spec.heads, keys, causal: spec.causal, dropout, stream, relative };
         let projection = |name, heads: usize| Projection {
             name,
             units: heads * dim,
@@ -191,11 +203,16 @@ impl Builder<'_> {
         let lengths = self.lengths(mask);
         let y = match &spec.over {
             None => {
-                let qkv = self.project(at, &projection("qkv", spec.heads + 2 * keys))?;
-                match self.decoded_within(qkv, heads, at)? {
+                let mut qkv = self.project(at, &projection("qkv", spec.heads + 2 * keys))?;
+                if let Some(rotary) = &spec.rotary {
+                    qkv = self.turned(qkv, rotary, [spec.heads + keys, dim], at)?;
+                }
+                let bias = spec.relative.map(|relative| self.biases(&relative, spec.heads));
+                match self.decoded_within(qkv, bias, heads, at)? {
                     Some(y) => y,
                     None => {
-                        let inputs: Vec<TensorId> = [qkv, lengths].into_iter().chain(key).collect();
+                        let inputs = [qkv, lengths].into_iter().chain(bias).chain(key);
+                        let inputs: Vec<TensorId> = inputs.collect();
                         self.graph.apply(Attention::Within(heads), &inputs)?
                     }
                 }
@@ -255,13 +272,7 @@ impl Builder<'_> {
         };
         self.starts.push((table, start));
         let rows = self.rows_of_positions(table, at)?;
-        let x = match spec.scale {
-            1.0 => at.x,
-            scale => {
-                let by = Unary::Affine { scale: scale as f32, shift: 0.0 };
-                self.graph.apply(by, &[at.x])?
-            }
-        };
+        let x = self.scaled(at.x, spec.scale)?;
         Ok(at.with(self.graph.apply(Binary::Add, &[x, rows])?))
     }
 }

@@ -16,7 +16,7 @@ use crate::training::Extent;
 use std::cell::Cell;
 use tidemill_graph::{
     BatchNorm, Binary, Conv2d, DType, Graph, GraphError, Layout, Normalization, Pool, Pool2d,
-    Reduce, Reduction, Role, RowNorm, TensorId, ops,
+    Reduce, Reduction, Role, RowNorm, TensorId, Unary, ops,
 };
 
 /// Whether a model learns or predicts.
@@ -541,7 +541,8 @@ impl Builder<'_> {
                     Some(path) => self.tied(path, &shape)?,
                     None => self.parameter("table", &shape, spec.initializer)?,
                 };
-                self.graph.apply(ops::Embedding::Rows, &[table, x])
+                let rows = self.graph.apply(ops::Embedding::Rows, &[table, x])?;
+                self.scaled(rows, spec.scale)
             }
             EntityEmbedding(spec) => self.entity_embedding(x, spec),
         }
@@ -713,6 +714,13 @@ impl Builder<'_> {
         match parts.as_slice() {
             [one] => Ok(*one),
             parts => self.graph.apply(Layout::Concat { axis: 1 }, parts),
+        }
+    }
+
+    pub(crate) fn scaled(&mut self, x: TensorId, by: f64) -> Result<TensorId, GraphError> {
+        match by {
+            1.0 => Ok(x),
+            by => self.graph.apply(Unary::Affine { scale: by as f32, shift: 0.0 }, &[x]),
         }
     }
 

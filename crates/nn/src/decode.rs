@@ -138,10 +138,11 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// What attention within the written text does with queries, keys and values; None elsewhere.
+    /// What attention within the written text does with queries, keys and values, and biases of distances; None elsewhere.
     pub(crate) fn decoded_within(
         &mut self,
         qkv: TensorId,
+        bias: Option<TensorId>,
         heads: Heads,
         at: At,
     ) -> Result<Option<TensorId>, GraphError> {
@@ -168,7 +169,7 @@ impl Builder<'_> {
         let table = top_level_input(self.graph, &format!("{field}.table"), &table, DType::I32);
         let lengths =
             top_level_input(self.graph, &format!("{field}.cached"), &[batch, time], DType::I32);
-        let inputs = [qkv, cache, table, lengths];
+        let inputs: Vec<TensorId> = [qkv, cache, table, lengths].into_iter().chain(bias).collect();
         Ok(Some(self.graph.apply(Attention::Cached(heads), &inputs)?))
     }
 
@@ -220,18 +221,30 @@ impl Builder<'_> {
         at: At,
     ) -> Result<TensorId, GraphError> {
         let shape = self.graph.shape(at.x);
-        let (batch, time, units) = (shape[0], shape[1], shape[2]);
-        match &self.decode {
-            Some(decode) if self.is_step(at) => {
-                let name = format!("{}.positions", decode.field);
-                let positions = top_level_input(self.graph, &name, &[batch, time], DType::I32);
-                self.graph.apply(Embedding::Rows, &[table, positions])
-            }
-            _ => {
-                let first = Layout::Slice { start: vec![0, 0], size: vec![time, units] };
-                self.graph.apply(first, &[table])
-            }
+        let size = vec![shape[1], shape[2]];
+        match self.step_positions(at)? {
+            Some((positions, _)) => self.graph.apply(Embedding::Rows, &[table, positions]),
+            None => self.graph.apply(Layout::Slice { start: vec![0, 0], size }, &[table]),
         }
+    }
+
+    /// At a step: where the new tokens are in their texts, i32 `[batch, time]`, and below which number that is.
+    pub(crate) fn step_positions(
+        &mut self,
+        at: At,
+    ) -> Result<Option<(TensorId, usize)>, GraphError> {
+        if !self.is_written(at) {
+            return Ok(None);
+        }
+        let Some(Decode { field, capacity: Some(capacity), .. }) = &self.decode else {
+            return Ok(None);
+        };
+        let &[batch, time, ..] = self.graph.shape(at.x) else {
+            return Err(GraphError::new("a step without positions; please report it"));
+        };
+        let name = format!("{field}.positions");
+        let positions = top_level_input(self.graph, &name, &[batch, time], DType::I32);
+        Ok(Some((positions, capacity + 1)))
     }
 
     /// Whether each row of what is written has one position.

@@ -401,12 +401,23 @@ pub struct EmbeddingSpec {
     /// by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tied: Option<String>,
+    /// What the rows are multiplied by; 1 by default.
+    #[serde(default = "unscaled", skip_serializing_if = "is_unscaled")]
+    pub scale: f64,
+}
+
+fn unscaled() -> f64 {
+    1.0
+}
+
+fn is_unscaled(scale: &f64) -> bool {
+    *scale == 1.0
 }
 
 impl EmbeddingSpec {
     /// A table of this many rows and columns.
     pub fn new(vocabulary: usize, units: usize) -> EmbeddingSpec {
-        EmbeddingSpec { vocabulary, units, initializer: uniform(), tied: None }
+        EmbeddingSpec { vocabulary, units, initializer: uniform(), tied: None, scale: unscaled() }
     }
 }
 

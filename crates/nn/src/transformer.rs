@@ -4,13 +4,14 @@
 //! al. 2020): such models learn without a careful warm-up.
 
 use crate::activation::Activation;
-use crate::attention::{AttentionSpec, EncodeSpec, PositionKind, PositionsSpec};
+use crate::attention::{AttentionSpec, EncodeSpec, PositionsSpec};
 use crate::copying::CopySpec;
 use crate::error::ModelError;
 use crate::form::count;
 use crate::initializers::Initializer;
 use crate::layer::{BranchSpec, ConcatSpec, DenseSpec, EmbeddingSpec, LayerSpec, ResidualSpec};
 use crate::model::{InputSpec, ModelSpec, TokensSpec};
+use crate::positions::Positions;
 use serde::{Deserialize, Serialize};
 
 /// The vocabulary that a model is shown with before its tokenizer is known.
@@ -46,7 +47,7 @@ pub struct DecoderOnlySpec {
     pub activation: Activation,
     /// Where positions come from; `"learned"` by default.
     #[serde(default)]
-    pub positions: PositionKind,
+    pub positions: Positions,
     /// Whether the last layer has the table of the embedding as its kernel; yes by default.
     #[serde(default = "yes")]
     pub tied: bool,
@@ -85,7 +86,7 @@ pub struct EncoderDecoderSpec {
     pub activation: Activation,
     /// Where positions come from; `"sinusoidal"` by default.
     #[serde(default = "sinusoidal")]
-    pub positions: PositionKind,
+    pub positions: Positions,
     /// Which tables are one: `"all"` (both embeddings and the kernel of the last layer, the default), `"target"` (the
     /// embedding of what is written and that kernel) or `"none"`.
     #[serde(default)]
@@ -129,8 +130,8 @@ fn relu() -> Activation {
     Activation::Relu
 }
 
-fn sinusoidal() -> PositionKind {
-    PositionKind::Sinusoidal
+fn sinusoidal() -> Positions {
+    Positions::Sinusoidal
 }
 
 /// What the blocks of a transformer share.
@@ -143,6 +144,7 @@ struct Blocks {
     drops_hidden: bool,
     activation: Activation,
     bias: bool,
+    positions: Positions,
     inner: Initializer,
     /// Of the last kernel of a branch.
     outer: Initializer,
@@ -167,6 +169,8 @@ impl Blocks {
         let attention = AttentionSpec {
             causal,
             over: over.map(str::to_owned),
+            rotary: self.positions.rotary().filter(|_| over.is_none()),
+            relative: self.positions.relative().filter(|_| over.is_none()),
             dropout: self.dropout,
             bias: self.bias,
             kernel_initializer: self.inner,
@@ -193,16 +197,15 @@ impl Blocks {
     }
 
     /// What a text goes through first.
-    fn embed(
-        &self,
-        embedding: EmbeddingSpec,
-        kind: PositionKind,
-        length: usize,
-        scale: f64,
-    ) -> Vec<LayerSpec> {
+    fn embed(&self, embedding: EmbeddingSpec, length: usize, scale: f64) -> Vec<LayerSpec> {
         let initializer = embedding.initializer;
-        let positions = PositionsSpec { length, kind, scale, initializer };
-        let mut layers = vec![embedding.into(), positions.into()];
+        let mut layers = match self.positions.table() {
+            Some(kind) => {
+                let positions = PositionsSpec { length, kind, scale, initializer };
+                vec![embedding.into(), positions.into()]
+            }
+            None => vec![EmbeddingSpec { scale, ..embedding }.into()],
+        };
         self.drop(&mut layers);
         layers
     }
@@ -220,12 +223,19 @@ fn logits(
     [LayerSpec::LayerNorm { epsilon: EPSILON }, dense.into()]
 }
 
-/// Heads must divide units, and dropout be a probability.
-fn check(key: &str, units: usize, heads: usize, dropout: f64) -> Result<(), ModelError> {
+/// Heads must divide units, dropout be a probability, and positions fit the heads.
+fn check(
+    key: &str,
+    [units, heads]: [usize; 2],
+    dropout: f64,
+    positions: Positions,
+    all_causal: bool,
+) -> Result<(), ModelError> {
     if !units.is_multiple_of(heads) {
         let what = format!("must divide units, and {units} is no multiple of {heads}");
         return Err(ModelError::new(format!("{key}.heads"), what));
     }
+    positions.validate(key, units / heads, all_causal)?;
     let is_rate = (0.0..1.0).contains(&dropout);
     crate::error::require(is_rate, || format!("{key}.dropout"), "from 0 to below 1", dropout)
 }
@@ -233,7 +243,7 @@ fn check(key: &str, units: usize, heads: usize, dropout: f64) -> Result<(), Mode
 impl DecoderOnlySpec {
     /// The input and the layers that it stands for.
     fn expand(&self, vocabulary: usize) -> Result<(InputSpec, Vec<LayerSpec>), ModelError> {
-        check("decoder_only", self.units, self.heads, self.dropout)?;
+        check("decoder_only", [self.units, self.heads], self.dropout, self.positions, true)?;
         // As GPT-2: the branches of all blocks together add the variance of one.
         let normal = |stddev: f64| Initializer::Normal { mean: 0.0, stddev };
         let blocks = Blocks {
@@ -244,6 +254,7 @@ impl DecoderOnlySpec {
             drops_hidden: false,
             activation: self.activation,
             bias: self.bias,
+            positions: self.positions,
             inner: normal(0.02),
             outer: normal(0.02 / (2.0 * self.layers as f64).sqrt()),
         };
@@ -251,7 +262,7 @@ impl DecoderOnlySpec {
             initializer: normal(0.02),
             ..EmbeddingSpec::new(vocabulary, self.units)
         };
-        let mut layers = blocks.embed(embedding, self.positions, self.context, 1.0);
+        let mut layers = blocks.embed(embedding, self.context, 1.0);
         let block = vec![blocks.attention(true, None), blocks.dense()];
         layers.push(LayerSpec::Repeat { times: self.layers, layers: block });
         let tied = self.tied.then(|| "layers.0.embedding".to_owned());
@@ -263,7 +274,7 @@ impl DecoderOnlySpec {
 impl EncoderDecoderSpec {
     /// The input of each side, and the layers that it stands for.
     fn expand(&self, vocabulary: usize) -> Result<(InputSpec, Vec<LayerSpec>), ModelError> {
-        check("encoder_decoder", self.units, self.heads, self.dropout)?;
+        check("encoder_decoder", [self.units, self.heads], self.dropout, self.positions, false)?;
         let blocks = Blocks {
             units: self.units,
             heads: self.heads,
@@ -272,6 +283,7 @@ impl EncoderDecoderSpec {
             drops_hidden: true,
             activation: self.activation,
             bias: true,
+            positions: self.positions,
             inner: Initializer::GlorotUniform,
             outer: Initializer::GlorotUniform,
         };
@@ -286,7 +298,7 @@ impl EncoderDecoderSpec {
         };
         let (source, target) =
             ("layers.0.encode.layers.0.embedding", "layers.1.concat.branches.0.0.embedding");
-        let embed = |embedding| blocks.embed(embedding, self.positions, self.length, scale);
+        let embed = |embedding| blocks.embed(embedding, self.length, scale);
         let mut encoder = embed(own());
         let read = vec![blocks.attention(false, None), blocks.dense()];
         encoder.push(LayerSpec::Repeat { times: self.encoder, layers: read });

@@ -116,6 +116,16 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             positive(o.head_units.unwrap_or(1), || at("head_units"))?;
             let dropout = (0.0..1.0).contains(&o.dropout);
             require(dropout, || at("dropout"), "from 0 to below 1", o.dropout)?;
+            for (key, given) in [("rotary", o.rotary.is_some()), ("relative", o.relative.is_some())]
+            {
+                if given && o.over.is_some() {
+                    let what =
+                        "has no place beside over: positions of two sequences have no distance";
+                    return Err(ModelError::new(at(key), what));
+                }
+            }
+            o.rotary.map_or(Ok(()), |rotary| rotary.validate(&at("rotary")))?;
+            o.relative.map_or(Ok(()), |spec| spec.validate(&at("relative"), o.causal))?;
             o.kernel_initializer.validate(&at("kernel_initializer"))?;
             o.output_initializer.validate(&at("output_initializer"))
         }
@@ -187,6 +197,7 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
         Embedding(o) => {
             positive(o.vocabulary, || at("vocabulary"))?;
             positive(o.units, || at("units"))?;
+            require(o.scale.is_finite(), || at("scale"), "finite", o.scale)?;
             o.initializer.validate(&at("initializer"))
         }
         EmbeddingBag(o) => {

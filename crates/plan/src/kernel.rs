@@ -4,8 +4,10 @@
 //! a workspace where the target asks for one. Each variant's comment names inputs `->` outputs.
 
 use crate::eltwise::Program;
-use tidemill_graph::{AttentionShape, Cell, ConvShape, CopyShape, Lookup, PoolShape, Product};
-use tidemill_graph::{Normalization, Reduction, Rule, ScanShape, Sequences, WeightDecay};
+use tidemill_graph::{
+    AttentionShape, Cell, ConvShape, CopyShape, Lookup, PoolShape, Product, Rotary, Sequences,
+};
+use tidemill_graph::{Normalization, Reduction, Rule, ScanShape, WeightDecay};
 
 /// What a kernel does to a tile of its output before it is stored:
 /// `y = relu(acc + bias + residual) * (mask > 0)`, each part optional. The extra inputs follow the
@@ -212,14 +214,25 @@ pub enum KernelSpec {
     WeightedMeanOfSteps(Sequences),
     /// `(weights, dy) -> dx`
     WeightedMeanOfStepsGrad(Sequences),
-    /// `(qkv, lengths, key?) -> y` of one sequence (the flag), or
+    /// `(qkv, lengths, bias?, key?) -> y` of one sequence (the flag), or
     /// `(q, kv, lengths of q, lengths of kv, key?) -> y`
     Attention(AttentionShape, bool),
-    /// `(qkv, lengths, y, dy, key?) -> dqkv` of one sequence (the flag), or
+    /// `(qkv, lengths, bias?, y, dy, key?) -> (dqkv, dbias?)` of one sequence (the flag), or
     /// `(q, kv, lengths of q, lengths of kv, y, dy, key?) -> (dq, dkv)`
     AttentionGrad(AttentionShape, bool),
-    /// `(qkv, cache, table, lengths) -> y`; the cache has so many rows of each position.
+    /// `(qkv, cache, table, lengths, bias?) -> y`; the cache has so many rows of each position.
     CachedAttention(AttentionShape, usize),
+    /// `(x, positions?) -> y`; y may be x's buffer.
+    Rotate {
+        /// How.
+        rotary: Rotary,
+        /// Positions of all samples.
+        rows: usize,
+        /// Of a sample.
+        time: usize,
+        /// Values of a position.
+        width: usize,
+    },
     /// `(logits, query, keys, tokens, lengths) -> y`
     CopyMixture(CopyShape),
     /// `(logits, query, keys, tokens, lengths, y, dy) -> (dlogits, dquery, dkeys)`
@@ -351,6 +364,7 @@ impl KernelSpec {
             Attention(..) => "attention",
             AttentionGrad(..) => "attention grad",
             CachedAttention(..) => "cached attention",
+            Rotate { .. } => "rotate",
             CopyMixture(_) => "copy mixture",
             CopyMixtureGrad(_) => "copy mixture grad",
             Recurrent(s, _) => match s.scan.cell {
@@ -403,6 +417,7 @@ impl KernelSpec {
             Attention(a, _) => 2 * a.products(),
             AttentionGrad(a, _) => 5 * a.products(),
             CachedAttention(a, _) => 4 * a.batch * a.queries * a.heads.queries * a.dim * a.keys,
+            Rotate { rotary, rows, .. } => 3 * rows * rotary.heads * rotary.dim,
             CopyMixture(c) => c.batch * c.time * (15 * c.tokens + 2 * c.source * c.dim),
             CopyMixtureGrad(c) => c.batch * c.time * (30 * c.tokens + 6 * c.source * c.dim),
             Recurrent(s, _) | RecurrentGrad(s) => s.products() + 12 * s.batch * s.time * s.width(),

@@ -1,5 +1,6 @@
 //! The plan: a flat list of kernel calls with every buffer placed.
 
+use crate::eltwise::{Sink, Spread};
 use crate::fuse::fuse;
 use crate::ir::{Origin, Schedule, ValueId, Work};
 use crate::kernel::KernelSpec;
@@ -122,7 +123,7 @@ pub struct Method {
 pub struct Options {
     /// Fuse; off only to show or test the difference.
     pub fuse: bool,
-    /// Let elementwise programs write over inputs that nothing reads later.
+    /// Let elementwise programs and rotations write over inputs that nothing reads later.
     pub in_place: bool,
     /// Keep a place between the losses and the updates at which a run can end ([`Plan::gate`]).
     pub gated: bool,
@@ -235,29 +236,41 @@ fn buffer(schedule: &Schedule, value: ValueId, position: usize) -> Buffer {
     Buffer { name: v.name.clone(), len: v.len, place, life: (position, position) }
 }
 
+/// The inputs of a call that may be written over, and the outputs that may be written there.
+fn replaceable(spec: &KernelSpec) -> (Vec<usize>, Vec<usize>) {
+    match spec {
+        KernelSpec::Eltwise(program) => {
+            let full = |i: &usize| program.inputs[*i] == Spread::Full;
+            let stored = |o: &usize| program.outputs[*o].1 == Sink::Full;
+            let (inputs, outputs) = (program.inputs.len(), program.outputs.len());
+            ((0..inputs).filter(full).collect(), (0..outputs).filter(stored).collect())
+        }
+        KernelSpec::Rotate { .. } => (vec![0], vec![0]),
+        _ => (vec![], vec![]),
+    }
+}
+
 /// Gives every arena buffer its offset; in-place pairs share one range.
 fn assign(buffers: &mut [Buffer], calls: &[Call], in_place: bool) -> Placement {
     // alias[b]: the buffer whose memory b continues
     let mut root: Vec<usize> = (0..buffers.len()).collect();
     if in_place {
         for (position, call) in calls.iter().enumerate() {
-            let KernelSpec::Eltwise(program) = &call.spec else { continue };
+            let (inputs, outputs) = replaceable(&call.spec);
             let mut taken: Vec<usize> = Vec::new();
-            for (o, &(_, sink, _)) in program.outputs.iter().enumerate() {
+            for o in outputs {
                 let out = call.args[call.num_inputs + o];
-                let dying = (0..program.inputs.len()).find(|&i| {
-                    let b = call.args[i];
+                let dying = inputs.iter().map(|&i| call.args[i]).find(|&b| {
                     let once = call.args.iter().filter(|&&a| a == b).count() == 1;
-                    program.inputs[i] == crate::eltwise::Spread::Full
-                        && matches!(buffers[b].place, Place::Arena(_))
+                    matches!(buffers[b].place, Place::Arena(_))
                         && buffers[b].life.1 == position
                         && buffers[b].len == buffers[out].len
                         && once
                         && !taken.contains(&b)
                 });
-                if let (crate::eltwise::Sink::Full, Some(i)) = (sink, dying) {
-                    taken.push(call.args[i]);
-                    root[out] = root[call.args[i]];
+                if let Some(b) = dying {
+                    taken.push(b);
+                    root[out] = root[b];
                 }
             }
         }

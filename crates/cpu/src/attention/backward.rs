@@ -1,5 +1,6 @@
 //! The gradients of attention.
 
+use super::relative::Line;
 use super::{Common, Head, QUERIES, Rows, even};
 use crate::gemm::blocks::Panels;
 use crate::isa::Isa;
@@ -8,7 +9,8 @@ use crate::optimizer::Coefficients;
 use std::ops::Range;
 use tidemill_graph::AttentionShape;
 
-/// Gradients of attention. Arguments: `qkv, lengths, y, dy, [key], dqkv`, or
+/// Gradients of attention. Arguments: `qkv, lengths, y, dy, [key], dqkv`, with biases
+/// `qkv, lengths, bias, y, dy, [key], dqkv, the gradient of the biases by each sample`, or
 /// `q, kv, lengths of q, lengths of kv, y, dy, [key], dq, dkv`; see [`tidemill_graph::Attention`].
 pub struct AttentionGrad(Common);
 
@@ -30,6 +32,9 @@ struct Scratch {
     ds: Rows,
     inverse: *mut f32,
     words: *mut f32,
+    /// Biases and their gradients by distance.
+    biases: *mut f32,
+    slopes: *mut f32,
 }
 
 /// A head's tensors.
@@ -42,6 +47,9 @@ struct Tensors {
     k: Panels,
     v: Panels,
     k_steps: Panels,
+    biases: Option<Line>,
+    /// The gradients of the biases, where there are some.
+    slopes: Option<Line>,
 }
 
 impl AttentionGrad {
@@ -51,7 +59,7 @@ impl AttentionGrad {
     }
 
     /// Floats of the parts of the scratch memory.
-    fn scratch(&self) -> [usize; 12] {
+    fn scratch(&self) -> [usize; 14] {
         let (shape, blocks) = (&self.0.shape, &self.0.blocks);
         let align = |n: usize| n.next_multiple_of(16);
         let by_dim = align(blocks.panels_len(shape.dim, shape.keys));
@@ -60,13 +68,16 @@ impl AttentionGrad {
         let sums = align(shape.keys * shape.dim);
         let scores = QUERIES * self.0.scores_stride();
         let kept = if shape.heads.dropout > 0.0 { scores } else { 0 };
-        let (words, dim) = (self.0.words(), by_dim);
-        [dim, dim, by_key, of_block, of_block, sums, sums, scores, kept, scores, QUERIES, words]
+        let (line, words) = (self.0.line_len(), self.0.words());
+        [
+            by_dim, by_dim, by_key, of_block, of_block, sums, sums, scores, kept, scores, QUERIES,
+            words, line, line,
+        ]
     }
 
     fn parts(&self, scratch: *mut f32) -> Scratch {
         let mut at = scratch;
-        let [k, v, k_steps, q, dy, dk, dv, p, kept, ds, inverse, words] =
+        let [k, v, k_steps, q, dy, dk, dv, p, kept, ds, inverse, words, biases, slopes] =
             self.scratch().map(|len| {
                 let part = at;
                 at = at.wrapping_add(len);
@@ -77,7 +88,7 @@ impl AttentionGrad {
         let kept = if self.0.shape.heads.dropout > 0.0 { kept } else { p };
         let (dk, dv) = (sums(dk), sums(dv));
         let [p, kept, ds] = [p, kept, ds].map(scores);
-        Scratch { k, v, k_steps, q, dy, dk, dv, p, kept, ds, inverse, words }
+        Scratch { k, v, k_steps, q, dy, dk, dv, p, kept, ds, inverse, words, biases, slopes }
     }
 
     /// A block of queries of a head: their gradients, and what they add to those of keys and values.
@@ -99,7 +110,7 @@ impl AttentionGrad {
         let local = |i: usize| i - block.start;
         // SAFETY: the block's queries exist, and its scores have room.
         unsafe {
-            a.weigh(block.clone(), at, t.q, t.k, s.p, s.inverse, none);
+            a.weigh(block.clone(), at, t.q, t.k, t.biases, s.p, s.inverse, none);
             let drop = a.dropout(key, at, s.words);
             let last = a.seen(&block, at);
             for (rows, seen) in a.strips(block.clone(), at) {
@@ -115,6 +126,9 @@ impl AttentionGrad {
                     }
                     let mean = (a.rows.dot)(t.y.row(i), t.dy.row(i), dim);
                     (a.rows.slope)(p, ds, [seen, last], [*s.inverse.add(local(i)), mean, scale]);
+                    if let Some(slopes) = t.slopes {
+                        (a.rows.add)(slopes.row(i), ds, a.shape.visible(i, at.queries, at.keys));
+                    }
                     if let Some(drop) = &drop {
                         let kept = s.kept.row(local(i));
                         std::ptr::copy_nonoverlapping(p, kept, last);
@@ -188,6 +202,7 @@ impl Kernel for AttentionGrad {
         let (y, dy, key) = (args[a.given()], args[a.given() + 1], args[a.given() + 2]);
         let out = a.given() + 2 + usize::from(heads.dropout > 0.0);
         let (to_queries, to_keys) = (args[out], if a.within { args[out] } else { args[out + 1] });
+        let scale = (shape.dim as f32).sqrt();
         for pair in a.pairs(chunk) {
             let (sample, group) = (pair / heads.keys, pair % heads.keys);
             // SAFETY: the caller's arguments have the sizes of the shape, the scratch those of
@@ -207,9 +222,15 @@ impl Kernel for AttentionGrad {
                     let q = a.queries(args[0], sample, head);
                     let dq = a.queries(to_queries, sample, head);
                     let [y, dy] = [y, dy].map(|tensor| a.outputs(tensor, sample, head));
-                    let tensors = Tensors { q, y, dy, dq, k, v, k_steps };
+                    let biases = a.biases(args, head, s.biases);
+                    let slopes = a.distances.as_ref().map(|d| d.zeros(s.slopes));
+                    let tensors = Tensors { q, y, dy, dq, k, v, k_steps, biases, slopes };
                     for block in even(0..queries, QUERIES) {
                         self.block(block, at, &tensors, &s, key, &none);
+                    }
+                    if let (Some(d), Some(slopes)) = (&a.distances, slopes) {
+                        let table = args[out + 1].wrapping_add(sample * d.table_len());
+                        d.gather(slopes, head, scale, table);
                     }
                     for i in queries..shape.queries {
                         std::slice::from_raw_parts_mut(dq.row(i), dim).fill(0.0);

@@ -11,14 +11,18 @@ use crate::rows::row_dot;
 use crate::simd::{load_n, store_n};
 use tidemill_graph::AttentionShape;
 
+use super::relative::places_before;
 use super::rows::RowFns;
+use std::sync::Arc;
 
-/// Attention with a cache. Arguments: `qkv, cache, table, lengths, y`; see [`tidemill_graph::Attention::Cached`].
+/// Attention with a cache. Arguments: `qkv, cache, table, lengths, [bias], y`; see [`tidemill_graph::Attention::Cached`].
 pub struct CachedAttention {
     /// `keys` are the positions of the cache and the row's own.
     shape: AttentionShape,
     /// Rows of a position in the cache.
     rows: usize,
+    /// Where the biases of distances are, if there are some.
+    biases: Option<Arc<[u32]>>,
     chunks: usize,
     loops: RowFns,
     scores: ScoresFn,
@@ -112,6 +116,7 @@ impl CachedAttention {
         CachedAttention {
             shape,
             rows,
+            biases: shape.heads.relative.map(|r| places_before(r, shape.heads.queries, shape.keys)),
             chunks: chunks_for(shape.batch * shape.queries, ns),
             loops: RowFns::new(isa),
             scores: scores_on(isa),
@@ -126,7 +131,8 @@ impl CachedAttention {
         let scale = 1.0 / (dim as f32).sqrt();
         let (room, width) = (keys - 1, 2 * heads.keys * dim);
         let own = args[0].wrapping_add(r * (heads.queries + 2 * heads.keys) * dim);
-        let y = args[4].wrapping_add(r * heads.queries * dim);
+        let y = args[4 + usize::from(self.biases.is_some())];
+        let y = y.wrapping_add(r * heads.queries * dim);
         let table = args[2].cast::<i32>().wrapping_add(r * room);
         // SAFETY: the arguments have the sizes of the shape, the scratch those of `scratch_bytes`; the table's entries
         // are checked before they are followed.
@@ -150,6 +156,16 @@ impl CachedAttention {
             for head in 0..heads.queries {
                 let group = head / (heads.queries / heads.keys);
                 (self.scores)(own.wrapping_add(head * dim), &reads(group), scratch);
+                let scale = match &self.biases {
+                    None => scale,
+                    Some(places) => {
+                        for j in 0..=len {
+                            let bias = *args[4].add(places[len - j] as usize + head);
+                            *scratch.add(j) = scale * *scratch.add(j) + bias;
+                        }
+                        1.0
+                    }
+                };
                 let sum = (self.loops.exp)(scratch, len + 1, len + 1, scale);
                 let values = reads(heads.keys + group);
                 (self.sum)(scratch, 1.0 / sum, &values, y.wrapping_add(head * dim));

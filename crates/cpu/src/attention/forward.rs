@@ -6,7 +6,7 @@ use crate::kernel::Kernel;
 use crate::optimizer::Coefficients;
 use tidemill_graph::AttentionShape;
 
-/// Attention. Arguments: `qkv, lengths, [key], y`, or `q, kv, lengths of q, lengths of kv, [key], y`; see
+/// Attention. Arguments: `qkv, lengths, [bias], [key], y`, or `q, kv, lengths of q, lengths of kv, [key], y`; see
 /// [`tidemill_graph::Attention`].
 pub struct Attention(Common);
 
@@ -16,8 +16,8 @@ impl Attention {
         Attention(Common::new(isa, shape, within, 2.0))
     }
 
-    /// Floats of packed keys, packed values, scores, sums and random words.
-    fn scratch(&self) -> [usize; 5] {
+    /// Floats of packed keys, packed values, scores, sums, random words and biases.
+    fn scratch(&self) -> [usize; 6] {
         let (shape, blocks) = (&self.0.shape, &self.0.blocks);
         let align = |n: usize| n.next_multiple_of(16);
         [
@@ -26,6 +26,7 @@ impl Attention {
             QUERIES * self.0.scores_stride(),
             QUERIES,
             self.0.words(),
+            self.0.line_len(),
         ]
     }
 }
@@ -42,11 +43,12 @@ impl Kernel for Attention {
     unsafe fn run(&self, args: &[*mut f32], chunk: usize, scratch: *mut f32) {
         let a = &self.0;
         let (shape, heads) = (&a.shape, &a.shape.heads);
-        let [len_k, len_v, len_scores, len_sums, _] = self.scratch();
+        let [len_k, len_v, len_scores, len_inverse, len_words, _] = self.scratch();
         let (packed_k, packed_v) = (scratch, scratch.wrapping_add(len_k));
         let scores = Rows { at: packed_v.wrapping_add(len_v), stride: a.scores_stride() };
         let inverse = scores.at.wrapping_add(len_scores);
-        let words = inverse.wrapping_add(len_sums);
+        let words = inverse.wrapping_add(len_inverse);
+        let line = words.wrapping_add(len_words);
         let none = Coefficients::default();
         let of_keys = if a.within { args[0] } else { args[1] };
         let y = args[a.given() + usize::from(heads.dropout > 0.0)];
@@ -63,8 +65,9 @@ impl Kernel for Attention {
                     let at = Head { sample, head, queries, keys };
                     let (q, y) = (a.queries(args[0], sample, head), a.outputs(y, sample, head));
                     let drop = a.dropout(args[a.given()], at, words);
+                    let biases = a.biases(args, head, line);
                     for block in even(0..queries, QUERIES) {
-                        a.weigh(block.clone(), at, q, k, scores, inverse, &none);
+                        a.weigh(block.clone(), at, q, k, biases, scores, inverse, &none);
                         for (rows, seen) in a.strips(block.clone(), at) {
                             if let Some(drop) = &drop {
                                 for i in rows.clone() {

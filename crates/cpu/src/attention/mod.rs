@@ -9,11 +9,12 @@
 //!
 //! # Layout
 //! - here: sizes, scratch memory, where heads are; `forward` and `backward`: the two kernels; `rows`: the
-//!   loops over a row of scores; `cached`: new positions of sequences that grow.
+//!   loops over a row of scores; `relative`: biases by distance; `cached`: new positions of sequences that grow.
 
 mod backward;
 mod cached;
 mod forward;
+mod relative;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::gemm::blocks::Blocks;
 use crate::isa::Isa;
 use crate::lanes::PHILOX_WORDS;
 use crate::optimizer::Coefficients;
+use relative::{Distances, Line};
 use rows::{DrawFn, DropFn, RowFns};
 use std::ops::Range;
 use tidemill_graph::AttentionShape;
@@ -42,6 +44,8 @@ struct Common {
     within: bool,
     blocks: Blocks,
     rows: RowFns,
+    /// Where scores have a bias.
+    distances: Option<Distances>,
     chunks: usize,
 }
 
@@ -81,6 +85,7 @@ impl Common {
             within,
             blocks: Blocks::new(isa),
             rows: RowFns::new(isa),
+            distances: Distances::new(&shape),
             chunks: chunks_for(batch * heads.keys, ns * group as f64),
         }
     }
@@ -120,7 +125,21 @@ impl Common {
 
     /// The number of inputs before y, dy, and the key.
     fn given(&self) -> usize {
-        if self.within { 2 } else { 4 }
+        if self.within { 2 + usize::from(self.distances.is_some()) } else { 4 }
+    }
+
+    /// Floats of a line of biases; 0 without.
+    fn line_len(&self) -> usize {
+        self.distances.as_ref().map_or(0, Distances::line_len)
+    }
+
+    /// The biases of a head, if there are some.
+    ///
+    /// # Safety
+    /// The arguments are those of the kernel, `at` has room for a line.
+    unsafe fn biases(&self, args: &[*mut f32], head: usize, at: *mut f32) -> Option<Line> {
+        // SAFETY: by this function's contract.
+        self.distances.as_ref().map(|distances| unsafe { distances.line(args[2], head, at) })
     }
 
     /// A head's queries in a tensor like the first input.
@@ -194,7 +213,7 @@ impl Common {
     /// one of the block.
     ///
     /// # Safety
-    /// `q` are the head's queries, `k` its packed keys; `scores` has [`QUERIES`] rows.
+    /// `q` are the head's queries, `k` its packed keys, `biases` its biases; `scores` has [`QUERIES`] rows.
     #[allow(clippy::too_many_arguments)]
     unsafe fn weigh(
         &self,
@@ -202,6 +221,7 @@ impl Common {
         at: Head,
         q: Rows,
         k: crate::gemm::blocks::Panels,
+        biases: Option<Line>,
         scores: Rows,
         inverse: *mut f32,
         none: &Coefficients,
@@ -221,6 +241,13 @@ impl Common {
                 for i in rows {
                     let own = self.shape.visible(i, at.queries, at.keys);
                     let row = scores.row(i - block.start);
+                    let scale = match biases {
+                        None => scale,
+                        Some(line) => {
+                            (self.rows.bias)(row, own, scale, line.row(i));
+                            1.0
+                        }
+                    };
                     let sum = (self.rows.exp)(row, own, last, scale);
                     *inverse.add(i - block.start) = if own == 0 { 0.0 } else { 1.0 / sum };
                 }

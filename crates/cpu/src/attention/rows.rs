@@ -13,6 +13,12 @@ type ExpFn = unsafe fn(x: *mut f32, own: usize, all: usize, scale: f32) -> f32;
 /// `all`; for `[own, all]` and `[inverse, mean, scale]`.
 type SlopeFn = unsafe fn(p: *mut f32, ds: *mut f32, sizes: [usize; 2], by: [f32; 3]);
 
+/// `x[i] = scale x[i] + bias[i]` of `n` values, and to the end of the last vector.
+type BiasFn = unsafe fn(x: *mut f32, n: usize, scale: f32, bias: *const f32);
+
+/// `to[i] += x[i]` of `n` values, and to the end of the last vector.
+type AddFn = unsafe fn(to: *mut f32, x: *const f32, n: usize);
+
 /// `x[i] *= by`
 type ScaleFn = unsafe fn(x: *mut f32, n: usize, by: f32);
 
@@ -33,6 +39,8 @@ pub(super) struct RowFns {
     pub exp: ExpFn,
     pub slope: SlopeFn,
     pub scale: ScaleFn,
+    pub bias: BiasFn,
+    pub add: AddFn,
     pub dot: DotFn,
     pub draw: DrawFn,
     pub drop: DropFn,
@@ -44,6 +52,8 @@ impl RowFns {
             exp: exp_on(isa),
             slope: slope_on(isa),
             scale: scale_on(isa),
+            bias: bias_on(isa),
+            add: add_on(isa),
             dot: dot_on(isa),
             draw: draw_on(isa),
             drop: drop_on(isa),
@@ -129,6 +139,29 @@ unsafe fn scale_row<S: Lanes>(x: *mut f32, n: usize, by: f32) {
     }
 }
 kernel!(fn scale_on(x: *mut f32, n: usize, by: f32) = scale_row;);
+
+#[inline(always)]
+unsafe fn bias_row<S: Lanes>(x: *mut f32, n: usize, scale: f32, bias: *const f32) {
+    // SAFETY: both have n values and room for the last vector.
+    unsafe {
+        let scale = S::splat(scale);
+        for i in (0..n).step_by(S::LANES) {
+            S::store(x.add(i), S::fma(S::load(x.add(i)), scale, S::load(bias.add(i))));
+        }
+    }
+}
+kernel!(fn bias_on(x: *mut f32, n: usize, scale: f32, bias: *const f32) = bias_row;);
+
+#[inline(always)]
+unsafe fn add_row<S: Lanes>(to: *mut f32, x: *const f32, n: usize) {
+    // SAFETY: both have n values and room for the last vector.
+    unsafe {
+        for i in (0..n).step_by(S::LANES) {
+            S::store(to.add(i), S::add(S::load(to.add(i)), S::load(x.add(i))));
+        }
+    }
+}
+kernel!(fn add_on(to: *mut f32, x: *const f32, n: usize) = add_row;);
 
 #[inline(always)]
 unsafe fn dot<S: Lanes>(a: *const f32, b: *const f32, n: usize) -> f32 {

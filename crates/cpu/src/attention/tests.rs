@@ -2,20 +2,24 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::testing::Case;
-use tidemill_graph::{Attention, Heads};
+use tidemill_graph::{Attention, Heads, Relative};
 
-const PLAIN: Heads = Heads { queries: 1, keys: 1, causal: false, dropout: 0.0, stream: 3 };
+const PLAIN: Heads =
+    Heads { queries: 1, keys: 1, causal: false, dropout: 0.0, stream: 3, relative: None };
 
 fn within(heads: Heads, batch: usize, time: usize, dim: usize, lengths: Vec<i32>) {
     let mut case = Case::new();
     let x = case.floats(&[batch, time, (heads.queries + 2 * heads.keys) * dim]);
     let what = format!("{heads:?} {lengths:?} of {time}, dim {dim}");
     let mut inputs = vec![x, case.ints(&[batch], lengths)];
+    let bias = heads.relative.map(|r| case.floats(&[r.buckets, heads.queries]));
+    inputs.extend(bias);
     if heads.dropout > 0.0 {
         inputs.push(case.ints(&[4], vec![7, 8, 9, 0]));
     }
     let y = case.apply(Attention::Within(heads), &inputs);
-    case.check(&what, y, &[x]);
+    let wrt: Vec<_> = [x].into_iter().chain(bias).collect();
+    case.check(&what, y, &wrt);
 }
 
 fn across(heads: Heads, [queries, keys]: [usize; 2], dim: usize, lengths: [Vec<i32>; 2]) {
@@ -49,6 +53,58 @@ fn within_a_sequence() {
 }
 
 #[test]
+fn biases_of_distances() {
+    for causal in [false, true] {
+        let relative = Some(Relative { buckets: 6, distance: 20 });
+        let heads = Heads { causal, relative, ..PLAIN };
+        within(heads, 1, 1, 4, vec![1]);
+        within(heads, 3, 7, 8, vec![7, 0, 3]);
+        within(Heads { queries: 3, keys: 3, ..heads }, 2, 50, 16, vec![50, 31]);
+        let relative = Some(Relative { buckets: 32, distance: 128 });
+        let heads = Heads { relative, ..heads };
+        within(Heads { queries: 2, keys: 2, ..heads }, 1, 300, 32, vec![287]);
+        within(Heads { queries: 4, keys: 2, ..heads }, 5, 20, 5, vec![20, 1, 0, 19, 20]);
+        within(Heads { queries: 2, keys: 1, ..heads }, 1, 97, 40, vec![97]);
+        within(Heads { queries: 2, keys: 2, dropout: 0.3, ..heads }, 2, 70, 8, vec![70, 66]);
+    }
+}
+
+/// The sum over samples has one order, whatever threads make its parts.
+#[test]
+fn gradients_of_biases_do_not_depend_on_threads() {
+    use crate::runtime::{Input, Runtime};
+    use tidemill_graph::{Binary, DType, Graph, Reduce, Reduction, gradients};
+    let relative = Some(Relative { buckets: 8, distance: 50 });
+    let heads = Heads { queries: 4, keys: 2, causal: true, relative, ..PLAIN };
+    let mut graph = Graph::new();
+    let x = graph.input("x", &[9, 60, 8 * 16], DType::F32);
+    let lengths = graph.input("lengths", &[9], DType::I32);
+    let bias = graph.input("bias", &[8, 4], DType::F32);
+    let y = graph.apply(Attention::Within(heads), &[x, lengths, bias]).unwrap();
+    let square = graph.apply(Binary::Mul, &[y, y]).unwrap();
+    let all = Reduce::Axes { reduction: Reduction::Sum, axes: vec![0, 1, 2], keep_dims: false };
+    let loss = graph.apply(all, &[square]).unwrap();
+    let gradient = gradients(&mut graph, loss, &[bias]).unwrap()[0].unwrap();
+    graph.output("gradient", gradient);
+    let mut random = crate::testing::Random(5);
+    let (values, biases) = (random.values(9 * 60 * 8 * 16), random.values(8 * 4));
+    for isa in crate::isa::Isa::available() {
+        let of = |threads: usize| {
+            let mut runtime = Runtime::new(isa, threads, &graph);
+            let plan = runtime.add(&graph, Default::default()).unwrap();
+            let lengths = [60, 3, 0, 59, 60, 31, 17, 60, 60];
+            let inputs = [Input::F32(&values), Input::I32(&lengths), Input::F32(&biases)];
+            runtime.run(plan, &inputs).unwrap();
+            let found = runtime.output(plan, "gradient").unwrap();
+            found.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        };
+        let one = of(1);
+        assert!(one.iter().any(|&bits| bits != 0));
+        assert_eq!(one, of(3), "{isa:?}");
+    }
+}
+
+#[test]
 fn across_sequences() {
     for causal in [false, true] {
         let heads = Heads { queries: 2, keys: 2, causal, ..PLAIN };
@@ -69,7 +125,9 @@ fn cached(heads: Heads, [batch, time]: [usize; 2], [room, rows]: [usize; 2], dim
     let lengths =
         (0..batch * time).map(|i| (i * room / (batch * time - 1).max(1)) as i32).collect();
     let lengths = case.ints(&[batch, time], lengths);
-    let y = case.apply(Attention::Cached(heads), &[qkv, cache, table, lengths]);
+    let bias = heads.relative.map(|r| case.floats(&[r.buckets, heads.queries]));
+    let inputs: Vec<_> = [qkv, cache, table, lengths].into_iter().chain(bias).collect();
+    let y = case.apply(Attention::Cached(heads), &inputs);
     case.check(&format!("{heads:?} {batch} {time} {room} {rows} {dim}"), y, &[]);
 }
 
@@ -80,6 +138,8 @@ fn new_positions() {
     cached(heads, [2, 5], [32, 10], 32);
     cached(Heads { queries: 4, keys: 2, ..heads }, [7, 1], [19, 7], 5);
     cached(Heads { queries: 3, keys: 1, ..heads }, [8, 5], [128, 40], 68);
+    let relative = Some(Relative { buckets: 9, distance: 40 });
+    cached(Heads { queries: 4, keys: 2, relative, ..heads }, [7, 3], [100, 21], 6);
 }
 
 /// Memory that is not the cache's is never read.

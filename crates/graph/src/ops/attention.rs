@@ -1,6 +1,6 @@
 //! Attention: each position of a sequence reads those of its own or another one.
 
-use super::Family;
+use super::{Family, Relative};
 use crate::autodiff::{Backward, Done, Node};
 use crate::error::GraphError;
 use crate::random::DropoutMask;
@@ -24,19 +24,26 @@ pub struct Heads {
     pub dropout: f32,
     /// Number of the dropout within the model; separates their random streams.
     pub stream: u32,
+    /// Ranges of distances with a bias each, for attention within a sequence.
+    pub relative: Option<Relative>,
 }
 
 /// Scaled dot-product attention (Vaswani et al. 2017): `softmax(q k' / sqrt(d)) v` for each head of `d`
 /// values, over the positions up to each sample's length. Positions beyond it are not read, and
 /// what they give is 0. With dropout there is one more input, a `key` i32 `[4]`; which
 /// keys are left out depends on it and on sample, head and positions, not on the room for positions.
+///
+/// With `relative` there is one more input after the lengths, `bias[buckets, queries]`: a value for each range of distances and
+/// head of the queries, which is added to the scores, `softmax(q k' / sqrt(d) + bias)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Attention {
     /// `(qkv[b, t, (queries + 2 keys) d], lengths[b]) -> y[b, t, queries d]`: of one sequence. A row has
     /// the heads of the queries, then of the keys, then of the values.
     Within(Heads),
-    /// `(qkv, lengths, y, dy) -> dqkv`
+    /// `(qkv, lengths, bias?, y, dy) -> dqkv`
     WithinGrad(Heads),
+    /// `(qkv, lengths, bias, y, dy) -> dbias`
+    WithinGradBias(Heads),
     /// `(q[b, t, queries d], kv[b, s, 2 keys d], lengths of q[b], lengths of kv[b]) -> y[b, t, queries d]`:
     /// of another sequence.
     Across(Heads),
@@ -92,6 +99,7 @@ impl Attention {
     fn heads(&self) -> &Heads {
         let (Attention::Within(heads)
         | Attention::WithinGrad(heads)
+        | Attention::WithinGradBias(heads)
         | Attention::Across(heads)
         | Attention::AcrossGradQueries(heads)
         | Attention::AcrossGradKeys(heads)
@@ -101,7 +109,10 @@ impl Attention {
 
     /// Whether the first input has queries, keys and values side by side.
     pub fn is_within(&self) -> bool {
-        matches!(self, Attention::Within(_) | Attention::WithinGrad(_) | Attention::Cached(_))
+        !matches!(
+            self,
+            Attention::Across(_) | Attention::AcrossGradQueries(_) | Attention::AcrossGradKeys(_)
+        )
     }
 
     fn drops(&self) -> bool {
@@ -130,6 +141,7 @@ impl Family for Attention {
         match self {
             Attention::Within(_) => "attention",
             Attention::WithinGrad(_) => "attention_grad",
+            Attention::WithinGradBias(_) => "attention_grad_bias",
             Attention::Across(_) => "cross_attention",
             Attention::AcrossGradQueries(_) => "cross_attention_grad_queries",
             Attention::AcrossGradKeys(_) => "cross_attention_grad_keys",
@@ -139,13 +151,17 @@ impl Family for Attention {
 
     fn inputs(&self) -> Inputs {
         const F: Input = Input::FLOAT;
+        let relative = self.heads().relative.is_some();
         let inputs: &'static [Input] = match self {
+            Attention::Within(_) if relative => &[F, LENGTHS, F, KEY],
             Attention::Within(_) => &[F, LENGTHS, KEY],
-            Attention::WithinGrad(_) => &[F, LENGTHS, F, F, KEY],
+            Attention::WithinGrad(_) if !relative => &[F, LENGTHS, F, F, KEY],
+            Attention::WithinGrad(_) | Attention::WithinGradBias(_) => &[F, LENGTHS, F, F, F, KEY],
             Attention::Across(_) => &[F, F, LENGTHS, LENGTHS, KEY],
             Attention::AcrossGradQueries(_) | Attention::AcrossGradKeys(_) => {
                 &[F, F, LENGTHS, LENGTHS, F, F, KEY]
             }
+            Attention::Cached(_) if relative => return Inputs::Each(&[F, F, TABLE, LENGTHS, F]),
             Attention::Cached(_) => return Inputs::Each(&[F, F, TABLE, LENGTHS]),
         };
         Inputs::Each(if self.drops() { inputs } else { &inputs[..inputs.len() - 1] })
@@ -160,6 +176,12 @@ impl Family for Attention {
         dims.check((0.0..1.0).contains(&heads.dropout), || {
             format!("dropout must be at least 0 and below 1, found {}", heads.dropout)
         })?;
+        let of_bias = matches!(self, Attention::WithinGradBias(_));
+        dims.check(heads.relative.is_some() || !of_bias, || "there is no bias".into())?;
+        let causal = heads.causal || matches!(self, Attention::Cached(_));
+        if let Some((what, must)) = heads.relative.and_then(|relative| relative.fault(causal)) {
+            return Err(dims.error(format!("{what} must be {must}, found {:?}", heads.relative)));
+        }
         let [batch, time, width] = dims.rank(0, "queries", "batch, time, heads x values")?;
         let parts = match self.is_within() {
             true => heads.queries + 2 * heads.keys,
@@ -177,6 +199,7 @@ impl Family for Attention {
             dims.check(positions < MAX_TIME, || format!("at most {MAX_TIME} positions"))?;
             dims.expect(2, "a table", &[batch, time, positions])?;
             dims.expect(3, "lengths", &[batch, time])?;
+            self.expect_bias(dims, 4)?;
             return Ok(y.to_vec());
         }
         let last = dims.len() - 1;
@@ -185,7 +208,11 @@ impl Family for Attention {
         }
         if self.is_within() {
             dims.expect(1, "lengths", &[batch])?;
+            self.expect_bias(dims, 2)?;
         } else {
+            dims.check(heads.relative.is_none(), || {
+                "positions of two sequences have no distance".into()
+            })?;
             let [_, keys, _] = dims.rank(1, "keys", "batch, time, heads x values")?;
             dims.expect(1, "keys and values", &[batch, keys, 2 * heads.keys * dim])?;
             dims.check(keys <= MAX_TIME, || format!("at most {MAX_TIME} positions, found {keys}"))?;
@@ -200,17 +227,22 @@ impl Family for Attention {
             Attention::Within(_) | Attention::Across(_) | Attention::Cached(_) => {
                 return Ok(y.to_vec());
             }
-            Attention::WithinGrad(_) => of_y(2)?,
+            Attention::WithinGrad(_) | Attention::WithinGradBias(_) => {
+                of_y(2 + usize::from(heads.relative.is_some()))?;
+            }
             Attention::AcrossGradQueries(_) | Attention::AcrossGradKeys(_) => of_y(4)?,
         }
-        let like = if matches!(self, Attention::AcrossGradKeys(_)) { 1 } else { 0 };
-        Ok(dims.of(like).to_vec())
+        Ok(dims.of(self.like()).to_vec())
     }
 
     /// With `p = softmax(s)` and `dp = dy v'`: `ds = p (dp - sum(p dp))`, `dq = ds k / sqrt(d)`,
-    /// `dk = ds' q / sqrt(d)`, `dv = p' dy`. Saves the inputs and y; `sum(p dp) = sum(y dy)`.
+    /// `dk = ds' q / sqrt(d)`, `dv = p' dy`; the gradient of a bias is the sum of `ds` where it was
+    /// added. Saves the inputs and y; `sum(p dp) = sum(y dy)`.
     fn gradient(&self, back: &mut Backward<'_>, node: &Node) -> Done {
         let (count, gradients): (usize, &[Attention]) = match *self {
+            Attention::Within(heads) if heads.relative.is_some() => {
+                (3, &[Attention::WithinGrad(heads), Attention::WithinGradBias(heads)])
+            }
             Attention::Within(heads) => (2, &[Attention::WithinGrad(heads)]),
             Attention::Across(heads) => {
                 (4, &[Attention::AcrossGradQueries(heads), Attention::AcrossGradKeys(heads)])
@@ -222,7 +254,8 @@ impl Family for Attention {
         };
         let (given, key) = node.x.split_at(count);
         let inputs = [given, &[node.y, node.dy], key].concat();
-        for (i, &gradient) in gradients.iter().enumerate() {
+        for &gradient in gradients {
+            let i = gradient.like();
             if back.needs(node, i) {
                 let dx = back.apply(gradient, &inputs)?;
                 back.give(node, i, dx)?;
@@ -243,8 +276,10 @@ impl Family for Attention {
             let key = args.ints(self.num_inputs() - 1);
             DropoutMask::new(heads.dropout, heads.stream, [key[0], key[1], key[2], key[3]])
         });
+        let bias = heads.relative.map(|relative| (relative, args.floats(2)));
         let naive = Naive {
             sizes,
+            bias,
             queries: args.floats(0),
             keys: args.floats(second),
             lengths,
@@ -264,6 +299,23 @@ impl Family for Attention {
 }
 
 impl Attention {
+    /// The input that a gradient is of.
+    fn like(&self) -> usize {
+        match self {
+            Attention::AcrossGradKeys(_) => 1,
+            Attention::WithinGradBias(_) => 2,
+            _ => 0,
+        }
+    }
+
+    fn expect_bias(&self, dims: &Dims<'_>, index: usize) -> Result<(), GraphError> {
+        let heads = self.heads();
+        match heads.relative {
+            Some(relative) => dims.expect(index, "a bias", &[relative.buckets, heads.queries]),
+            None => Ok(()),
+        }
+    }
+
     fn num_inputs(&self) -> usize {
         match self.inputs() {
             Inputs::Each(inputs) => inputs.len(),
@@ -293,10 +345,16 @@ fn cached<T: Real>(heads: &Heads, args: &Args<'_, T>) -> Vec<T> {
         for (head, y) in y.chunks_mut(dim).enumerate() {
             let group = head / (heads.queries / heads.keys);
             let q = &own[head * dim..][..dim];
-            let score = |row: &&[T]| {
-                scale * q.iter().zip(&row[group * dim..]).map(|(&q, &k)| q * k).sum::<T>()
+            let bias = |key: usize| {
+                let bucket = |relative: Relative| relative.bucket(table.len(), key, true);
+                let at = heads.relative.map(|r| bucket(r) * heads.queries + head);
+                at.map_or(T::ZERO, |at| args.floats(4)[at])
             };
-            let scores: Vec<T> = read.iter().map(score).collect();
+            let score = |(j, row): (usize, &&[T])| {
+                let product = q.iter().zip(&row[group * dim..]).map(|(&q, &k)| q * k).sum::<T>();
+                scale * product + bias(j)
+            };
+            let scores: Vec<T> = read.iter().enumerate().map(score).collect();
             for (log, row) in super::softmax::log_softmax(&scores).into_iter().zip(&read) {
                 let values = &row[(heads.keys + group) * dim..][..dim];
                 y.iter_mut().zip(values).for_each(|(y, &v)| *y += log.exp() * v);
@@ -309,6 +367,7 @@ fn cached<T: Real>(heads: &Heads, args: &Args<'_, T>) -> Vec<T> {
 /// The reference.
 struct Naive<'a, T> {
     sizes: AttentionShape,
+    bias: Option<(Relative, &'a [T])>,
     queries: &'a [T],
     keys: &'a [T],
     lengths: [&'a [i32]; 2],
@@ -334,6 +393,12 @@ impl<T: Real> Naive<'_, T> {
             .map(|at| ((b * self.sizes.keys + j) * width + at) * self.sizes.dim)
     }
 
+    /// Where the bias of key `j` for query `i` is.
+    fn bias(&self, head: usize, i: usize, j: usize) -> Option<usize> {
+        let Heads { queries, causal, .. } = self.sizes.heads;
+        self.bias.map(|(relative, _)| relative.bucket(i, j, causal) * queries + head)
+    }
+
     /// What is left of the weight of key `j` for query `i`.
     fn kept(&self, b: usize, head: usize, i: usize, j: usize) -> T {
         let row = (b * self.sizes.heads.queries + head) as u64;
@@ -352,7 +417,9 @@ impl<T: Real> Naive<'_, T> {
                     let q = &self.queries[self.query(b, i, head)..][..dim];
                     let score = |j| {
                         let k = &self.keys[self.key(b, j, head)[0]..][..dim];
-                        scale * q.iter().zip(k).map(|(&q, &k)| q * k).sum::<T>()
+                        let bias = self.bias.zip(self.bias(head, i, j));
+                        let bias = bias.map_or(T::ZERO, |((_, bias), at)| bias[at]);
+                        scale * q.iter().zip(k).map(|(&q, &k)| q * k).sum::<T>() + bias
                     };
                     let scores: Vec<T> =
                         (0..self.sizes.visible(i, queries, keys)).map(score).collect();
@@ -392,7 +459,12 @@ impl<T: Real> Naive<'_, T> {
             let mean: T = weights.iter().zip(&slopes).map(|(&p, &s)| p * s).sum();
             let query = self.query(b, i, head);
             for (j, (&p, &s)) in weights.iter().zip(&slopes).enumerate() {
-                let ds = scale * p * (s - mean);
+                let ds = p * (s - mean);
+                if let Attention::WithinGradBias(_) = wanted {
+                    self.bias(head, i, j).into_iter().for_each(|at| out[at] += ds);
+                    continue;
+                }
+                let ds = scale * ds;
                 let [key, value] = self.key(b, j, head);
                 let kept = p * self.kept(b, head, i, j);
                 for d in 0..dim {

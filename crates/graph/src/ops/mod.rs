@@ -22,6 +22,8 @@ pub(crate) mod pair_loss;
 mod pool;
 mod recurrent;
 mod reduce;
+mod relative;
+mod rotary;
 mod row_norm;
 mod sequence;
 mod softmax;
@@ -42,6 +44,8 @@ pub use pair_loss::{PairLoss, PairLossGrad};
 pub use pool::{Pool, Pool2d, PoolShape};
 pub use recurrent::{Cell, Recurrent, Scan, ScanShape};
 pub use reduce::{Reduce, Reduction};
+pub use relative::Relative;
+pub use rotary::Rotary;
 pub use row_norm::{Normalization, RowNorm};
 pub use sequence::{Sequence, Sequences};
 pub use softmax::Softmax;
@@ -148,6 +152,8 @@ families! {
     Sequence,
     /// Positions of sequences that read others.
     Attention,
+    /// Heads turned by their positions.
+    Rotary,
     /// Mixtures with a source's tokens.
     Copying,
     /// A state carried through sequences.

@@ -1,12 +1,15 @@
 //! Attention within and across sequences.
 
+use crate::common::fixtures::json;
 use crate::common::{Check, Random};
 use crate::config;
 use crate::pytorch::Case;
 use crate::typed_shape_of;
 use proptest::prelude::*;
 use tidemill_graph::reference::evaluate;
-use tidemill_graph::{Attention, DType, Graph, Heads, Reduce, Reduction, TensorId, gradients};
+use tidemill_graph::{
+    Attention, DType, Graph, Heads, Reduce, Reduction, Relative, TensorId, gradients,
+};
 
 pub fn build(case: &mut Case<'_>, op: &str) -> Option<TensorId> {
     let x = case.x.clone();
@@ -16,6 +19,10 @@ pub fn build(case: &mut Case<'_>, op: &str) -> Option<TensorId> {
         causal: case.flag("causal"),
         dropout: 0.0,
         stream: 0,
+        relative: case.attributes.get("buckets").map(|_| Relative {
+            buckets: case.number("buckets") as usize,
+            distance: case.number("distance") as usize,
+        }),
     };
     let op = match op {
         "attention" => Attention::Within(heads(case)),
@@ -25,7 +32,8 @@ pub fn build(case: &mut Case<'_>, op: &str) -> Option<TensorId> {
     Some(case.apply(op, &x))
 }
 
-const HEADS: Heads = Heads { queries: 2, keys: 1, causal: true, dropout: 0.0, stream: 0 };
+const HEADS: Heads =
+    Heads { queries: 2, keys: 1, causal: true, dropout: 0.0, stream: 0, relative: None };
 
 #[test]
 fn shapes() {
@@ -48,6 +56,61 @@ fn shapes() {
     let error =
         typed_shape_of(Attention::Within(odd), &[(&[1, 1, 8], DType::F32), (&[1], DType::I32)]);
     assert!(error.unwrap_err().contains("3 heads of keys do not divide 2"));
+}
+
+const RELATIVE: Relative = Relative { buckets: 6, distance: 9 };
+
+#[test]
+fn biases_have_a_row_for_each_range_and_a_column_for_each_head() {
+    let (f, i) = (DType::F32, DType::I32);
+    let heads = Heads { relative: Some(RELATIVE), ..HEADS };
+    let of = |heads, bias: &[usize]| {
+        let inputs = [(&[3, 5, 12][..], f), (&[3][..], i), (bias, f)];
+        typed_shape_of(Attention::Within(heads), &inputs)
+    };
+    assert_eq!(of(heads, &[6, 2]).unwrap(), [3, 5, 6]);
+    assert!(of(heads, &[6, 1]).unwrap_err().contains("a bias of shape [6, 2]"));
+    assert!(of(HEADS, &[6, 2]).unwrap_err().contains("expected 2 inputs, found 3"));
+    let wrong = |causal, buckets, distance| {
+        let relative = Some(Relative { buckets, distance });
+        of(Heads { causal, relative, ..HEADS }, &[buckets, 2]).unwrap_err()
+    };
+    assert!(wrong(true, 1, 9).contains("buckets must be at least 2"));
+    assert!(wrong(false, 5, 9).contains("buckets must be an even number, at least 4"));
+    assert!(wrong(false, 2, 9).contains("buckets must be an even number, at least 4"));
+    assert!(wrong(true, 6, 3).contains("distance must be above 3, as 3 of 6 buckets"));
+    let across = [(&[3, 5, 6][..], f), (&[3, 9, 6], f), (&[3], i), (&[3], i)];
+    let error = typed_shape_of(Attention::Across(heads), &across).unwrap_err();
+    assert!(error.contains("positions of two sequences have no distance"), "{error}");
+}
+
+/// Those of T5 in Hugging Face, for distances from -`limit` to `limit`.
+#[test]
+fn ranges_of_distances() {
+    let list = json("positions.json");
+    let mut compared = 0;
+    for case in list["ranges"].as_array().unwrap() {
+        let number = |key: &str| case[key].as_u64().unwrap() as usize;
+        let relative = Relative { buckets: number("buckets"), distance: number("distance") };
+        let causal = case["causal"].as_bool().unwrap();
+        assert_eq!(relative.fault(causal), None);
+        let limit = number("limit");
+        // Where each begins, by key - query + limit.
+        let starts = case["starts"].as_array().unwrap();
+        let start =
+            |i: usize| starts.get(i).map_or(2 * limit + 1, |s| s[0].as_u64().unwrap() as usize);
+        assert_eq!(start(0), 0);
+        for (i, entry) in starts.iter().enumerate() {
+            for at in start(i)..start(i + 1) {
+                let (query, key) = (limit.saturating_sub(at), at.saturating_sub(limit));
+                let found = relative.bucket(query, key, causal);
+                assert_eq!(found as u64, entry[1], "{relative:?} {causal} {query} {key}");
+                assert_eq!(relative.bucket(query + 77, key + 77, causal), found);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 10_000, "{compared}");
 }
 
 #[test]
@@ -80,8 +143,11 @@ proptest! {
     /// Position by position, each from those before it in any rows of the cache, is all at once.
     #[test]
     fn cached_is_causal_attention_within(seed: u64, time in 1..6usize, dim in 1..4usize,
-                                         keys in 1..3usize, group in 1..3usize, rows in 1..4usize) {
-        let heads = Heads { queries: keys * group, keys, causal: true, dropout: 0.0, stream: 0 };
+                                         keys in 1..3usize, group in 1..3usize, rows in 1..4usize,
+                                         biased: bool) {
+        let relative = biased.then_some(Relative { buckets: 4, distance: 4 });
+        let heads =
+            Heads { queries: keys * group, keys, causal: true, dropout: 0.0, stream: 0, relative };
         let width = (heads.queries + 2 * keys) * dim;
         let kept = 2 * keys * dim;
         let mut check = Check::new(seed);
@@ -90,7 +156,9 @@ proptest! {
         check.feeds.set(whole, qkv.clone());
         let lengths = check.graph.input("time", &[1], DType::I32);
         check.feeds.set_ints(lengths, vec![time as i32]);
-        let within = check.apply(Attention::Within(heads), &[whole, lengths]);
+        let bias = biased.then(|| check.constant(&[4, heads.queries], Random::odd));
+        let inputs: Vec<TensorId> = [whole, lengths].into_iter().chain(bias).collect();
+        let within = check.apply(Attention::Within(heads), &inputs);
         // All positions as rows of one step.
         let each = check.graph.input("each", &[time, 1, width], DType::F32);
         check.feeds.set(each, qkv.clone());
@@ -107,7 +175,8 @@ proptest! {
         check.feeds.set_ints(table, entries.cycle().take(time * time).collect());
         let before = check.graph.input("before", &[time, 1], DType::I32);
         check.feeds.set_ints(before, (0..time as i32).collect());
-        let stepped = check.apply(Attention::Cached(heads), &[each, given, table, before]);
+        let inputs: Vec<TensorId> = [each, given, table, before].into_iter().chain(bias).collect();
+        let stepped = check.apply(Attention::Cached(heads), &inputs);
         let values = evaluate(&check.graph, check.feeds).unwrap();
         let (a, b) = (values.get(within).unwrap(), values.get(stepped).unwrap());
         for (a, b) in a.iter().zip(b) {
@@ -118,12 +187,16 @@ proptest! {
     /// Lengths from 0 to the room for positions.
     #[test]
     fn within(seed: u64, batch in 1..3usize, time in 1..5usize, dim in 1..4usize,
-              keys in 1..3usize, group in 1..3usize, causal: bool, dropped: bool) {
+              keys in 1..3usize, group in 1..3usize, causal: bool, dropped: bool, biased: bool) {
         let dropout = if dropped { 0.4 } else { 0.0 };
-        let heads = Heads { queries: keys * group, keys, causal, dropout, stream: 5 };
+        let relative = biased.then_some(RELATIVE);
+        let heads = Heads { queries: keys * group, keys, causal, dropout, stream: 5, relative };
         let mut check = Check::new(seed);
         let x = check.variable(&[batch, time, (heads.queries + 2 * keys) * dim], Random::odd);
         let mut inputs = vec![x, check.ints(&[batch], time + 1)];
+        if biased {
+            inputs.push(check.variable(&[6, heads.queries], Random::odd));
+        }
         if dropped {
             inputs.push(check.ints(&[4], 1 << 30));
         }
@@ -135,7 +208,7 @@ proptest! {
     fn across(seed: u64, batch in 1..3usize, queries in 1..4usize, keys in 1..5usize, dim in 1..4usize,
               causal: bool, dropped: bool) {
         let dropout = if dropped { 0.4 } else { 0.0 };
-        let heads = Heads { queries: 2, keys: 1, causal, dropout, stream: 5 };
+        let heads = Heads { queries: 2, keys: 1, causal, dropout, stream: 5, relative: None };
         let mut check = Check::new(seed);
         let q = check.variable(&[batch, queries, 2 * dim], Random::odd);
         let kv = check.variable(&[batch, keys, 2 * dim], Random::odd);

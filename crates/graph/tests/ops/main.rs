@@ -19,6 +19,7 @@ mod pool;
 mod pytorch;
 mod recurrent;
 mod reduce;
+mod rotary;
 mod row_norm;
 mod sequence;
 mod softmax;
@@ -35,7 +36,7 @@ use tidemill_graph::{
 };
 
 /// Files of cases from PyTorch, `NAME.json` and `NAME.safetensors` in `fixtures`.
-const FIXTURES: &[&str] = &["ops", "sequence"];
+const FIXTURES: &[&str] = &["ops", "sequence", "positions"];
 
 /// How each family builds a fixture's case, if it is one of its ops.
 const BUILDERS: &[Build] = &[
@@ -53,6 +54,7 @@ const BUILDERS: &[Build] = &[
     reduce::build,
     sequence::build,
     attention::build,
+    rotary::build,
     copying::build,
     recurrent::build,
     layout::build,

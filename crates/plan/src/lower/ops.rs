@@ -127,6 +127,10 @@ impl Lowering<'_> {
             Op::Embedding(op) => embedding(*op, &site),
             Op::Softmax(op) => softmax(*op, &site),
             Op::Sequence(op) => sequence(*op, &site),
+            Op::Rotary(rotary) => {
+                let (rows, width) = site.matrix(0);
+                KernelSpec::Rotate { rotary: *rotary, rows, time: site.out()[1], width }
+            }
             Op::Loss(op) => loss(*op, &site),
         };
         let value = self.kernel(site.name(), spec, site.values(), site.len());
@@ -197,8 +201,8 @@ impl Lowering<'_> {
         sum
     }
 
-    /// Both gradients of attention to another sequence come from one kernel, which is made for the one that
-    /// is met first.
+    /// Both gradients of attention to another sequence, or with a bias, come from one kernel, which is made for the one
+    /// that is met first.
     fn attention(&mut self, op: &Attention, site: &Site<'_>) -> ValueId {
         let (name, values) = (site.name(), site.values());
         let within = op.is_within();
@@ -207,26 +211,29 @@ impl Lowering<'_> {
             Attention::Within(_) | Attention::Across(_) => {
                 self.kernel(name, KernelSpec::Attention(shape, within), values, site.len())
             }
-            Attention::WithinGrad(_) => {
-                self.kernel(name, KernelSpec::AttentionGrad(shape, within), values, site.len())
-            }
-            Attention::AcrossGradQueries(_) | Attention::AcrossGradKeys(_) => {
-                let known = self.attention_grads.iter().find(|(inputs, _)| *inputs == values);
-                let outputs = known.map(|(_, outputs)| *outputs).unwrap_or_else(|| {
-                    let len = |i: usize| site.dims(i).iter().product();
-                    let outputs = [0, 1].map(|i| self.computed(name, len(i)));
-                    let spec = KernelSpec::AttentionGrad(shape, within);
-                    self.node(name, Work::Kernel(spec), values.clone(), outputs.to_vec());
-                    self.attention_grads.push((values, outputs));
-                    outputs
-                });
-                outputs[usize::from(matches!(op, Attention::AcrossGradKeys(_)))]
-            }
             Attention::Cached(heads) => {
                 let [positions, rows, width] = [0, 1, 2].map(|i| site.dims(1)[i]);
                 let dim = width / (2 * heads.keys);
                 let shape = AttentionShape { keys: positions + 1, dim, ..shape };
                 self.kernel(name, KernelSpec::CachedAttention(shape, rows), values, site.len())
+            }
+            Attention::WithinGrad(heads) if heads.relative.is_none() => {
+                self.kernel(name, KernelSpec::AttentionGrad(shape, within), values, site.len())
+            }
+            _ => {
+                let known = self.attention_grads.iter().find(|(inputs, _)| *inputs == values);
+                let outputs = known.map(|(_, outputs)| *outputs).unwrap_or_else(|| {
+                    let len = |i: usize| site.dims(i).iter().product();
+                    let outputs =
+                        [0, if within { 2 } else { 1 }].map(|i| self.computed(name, len(i)));
+                    let spec = KernelSpec::AttentionGrad(shape, within);
+                    self.node(name, Work::Kernel(spec), values.clone(), outputs.to_vec());
+                    self.attention_grads.push((values, outputs));
+                    outputs
+                });
+                let second =
+                    matches!(op, Attention::AcrossGradKeys(_) | Attention::WithinGradBias(_));
+                outputs[usize::from(second)]
             }
         }
     }
