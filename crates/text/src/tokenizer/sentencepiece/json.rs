@@ -64,8 +64,8 @@ impl Model {
         steps
     }
 
-    /// The scores of bytes are below that of any other way to write `<0x41>`: SentencePiece does not take such a text
-    /// for a byte.
+    /// The scores of bytes are below that of any other way to write `<0x41>` with known characters: SentencePiece
+    /// does not take such a text for a byte.
     fn unigram(&self, unknown: usize) -> Value {
         let others = self.pieces.iter().filter(|piece| piece.kind != Kind::Byte);
         let lowest = others.map(|piece| piece.score).fold(0.0, f32::min);
