@@ -58,6 +58,8 @@ enum Command {
     Compare(commands::compare::Arguments),
     /// Recommend batch or online learning, from measurements on your data.
     Advise(commands::advise::Arguments),
+    /// Write a run's tokenizer to a file for other programs.
+    Export(commands::export::Arguments),
     /// Generate sample data.
     #[command(subcommand)]
     Data(commands::data::Command),
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
+        Command::Export(arguments) => commands::export::run(&arguments),
         Command::Data(command) => commands::data::run(&command),
         Command::Completions(arguments) => commands::manual::completions(&arguments, program()),
         Command::Man(arguments) => commands::manual::man(&arguments, program()),

@@ -1,7 +1,7 @@
 //! Trains or reads a tokenizer, encodes the lines of a text and prints the cost:
 //! `cargo run --release -p tidemill-text --example tokenize -- '{"bpe":{"vocabulary":4000}}' TEXT [TOKENIZER [IDS]]`.
 //! The specification is JSON here; `{"file":"tokenizer.json"}` is read. TOKENIZER and IDS are written: the
-//! `tokenizer.json`, and the ids of each line.
+//! `tokenizer.json`, or a `.model` of SentencePiece if it is named so, and the ids of each line.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let megabytes = text.len() as f64 / 1e6;
     let start = Instant::now();
     let tokenizer = match serde_json::from_str(spec)? {
-        TokenizerSpec::File(path) => Tokenizer::from_json(&fs::read_to_string(path)?)?,
+        TokenizerSpec::File(path) => Tokenizer::from_bytes(&fs::read(path)?)?,
         spec => Tokenizer::train(&spec, &mut lines.iter().copied())?,
     };
     println!("{} ids, ready after {:.2?}", tokenizer.vocabulary(), start.elapsed());
@@ -39,7 +39,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{round}: {} ids, {left_out} characters left out, {speed:.1} MB/s", ids.len());
     }
     if let Some(path) = outputs.first() {
-        fs::write(path, tokenizer.to_json())?;
+        match path.ends_with(".model") {
+            true => fs::write(path, tokenizer.to_sentencepiece()?)?,
+            false => fs::write(path, tokenizer.to_json())?,
+        }
     }
     if let Some(path) = outputs.get(1) {
         let mut out = String::new();

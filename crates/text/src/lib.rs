@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //!
-//! - [`tokenizer`]: characters, words, byte-level BPE; trained, read and written
+//! - [`tokenizer`]: characters, words, byte-level BPE, unigram; trained, read and written
 //! - [`score`]: BLEU, chrF, TER, ROUGE
 //! - [`TextError`]: what can go wrong
 #![forbid(unsafe_code)]
@@ -13,4 +13,6 @@ pub mod score;
 pub mod tokenizer;
 
 pub use error::TextError;
-pub use tokenizer::{BpeSpec, CharactersSpec, Special, Tokenizer, TokenizerSpec, WordsSpec};
+pub use tokenizer::{
+    BpeSpec, CharactersSpec, Special, Tokenizer, TokenizerSpec, UnigramSpec, WordsSpec,
+};

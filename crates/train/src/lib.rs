@@ -11,12 +11,13 @@
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
 //!   text; [`translate`]: asked for translations; [`extract`]: asked for
-//!   summaries of sentences; [`mod@bench`]: its step, timed
+//!   summaries of sentences; [`mod@bench`]: its step, timed; [`export`]: what of it is written for other programs
 #![forbid(unsafe_code)]
 
 pub mod batch;
 pub mod bench;
 pub mod doctor;
+pub mod export;
 pub mod extract;
 pub mod generate;
 pub mod report;

@@ -19,7 +19,7 @@ pub use documents::{Document, DocumentsSpec, PLACE};
 pub use folder::{TextDirectorySpec, files_below};
 pub use parallel::ParallelSpec;
 pub use tagged::TaggedSpec;
-pub use tokens::{TextContext, read_utf8};
+pub use tokens::{TextContext, read_tokenizer, read_utf8};
 pub use windows::{TextFileSpec, Windows};
 
 use std::path::Path;

@@ -56,14 +56,20 @@ impl TextContext {
             )),
             Some(TokenizerSpec::File(name)) => {
                 let path = resolve(name);
-                let json = super::read(&path)?;
-                let read = Tokenizer::from_json(&json);
-                let tokenizer = read.map_err(|e| Error::format(&path, e.to_string()))?;
-                Ok(Arc::new(tokenizer))
+                Ok(Arc::new(read_tokenizer(&path)?))
             }
             Some(spec) => Tokenizer::train(spec, texts).map(Arc::new).map_err(wrong),
         }
     }
+}
+
+/// The tokenizer in a file: a `tokenizer.json`, or a `.model` of SentencePiece.
+///
+/// # Errors
+/// If it cannot be read, is neither, is damaged, or needs what is not supported.
+pub fn read_tokenizer(path: &Path) -> Result<Tokenizer> {
+    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    Tokenizer::from_bytes(&bytes).map_err(|e| Error::format(path, e.to_string()))
 }
 
 /// A text file, inflated where it is gzip, without a mark of byte order at its start.

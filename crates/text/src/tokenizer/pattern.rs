@@ -54,6 +54,16 @@ impl PartialEq for Pattern {
 }
 
 impl Pattern {
+    /// Whether it is this text.
+    pub(crate) fn is_text(&self, text: &str) -> bool {
+        matches!(&self.source, Source::String(source) if source == text)
+    }
+
+    /// Whether it is this regular expression.
+    pub(crate) fn is_regex(&self, regex: &str) -> bool {
+        matches!(&self.source, Source::Regex(source) if source == regex)
+    }
+
     /// Calls `found` with the start and the end of each match.
     pub(crate) fn find(&self, text: &str, mut found: impl FnMut(usize, usize)) {
         match (&self.source, &self.regex) {

@@ -50,6 +50,11 @@ impl From<Precompiled> for File {
 }
 
 impl Precompiled {
+    /// The rules as a model of SentencePiece has them.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        STANDARD.decode(&self.map).unwrap_or_default()
+    }
+
     /// Replaces what the rules know: short graphemes as a whole, then their characters.
     pub(crate) fn apply(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());

@@ -8,7 +8,7 @@ use crate::TextError;
 pub(crate) const MOST_TOKENS: usize = 1 << 22;
 
 /// How a tokenizer is made. A recipe has one of `{ characters = {} }`, `{ words = { vocabulary = 20000 } }`,
-/// `{ bpe = { vocabulary = 4000 } }` and `{ file = "tokenizer.json" }`.
+/// `{ bpe = { vocabulary = 4000 } }`, `{ unigram = { vocabulary = 8000 } }` and `{ file = "tokenizer.json" }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TokenizerSpec {
@@ -20,7 +20,10 @@ pub enum TokenizerSpec {
     /// Byte-level BPE: frequent sequences of bytes within words are tokens (Sennrich et al. 2016, with the
     /// bytes and the words of GPT-2). Every text has ids.
     Bpe(BpeSpec),
-    /// The path of a Hugging Face `tokenizer.json`.
+    /// Unigram: the tokens within words that make the texts most probable, as SentencePiece trains them (Kudo 2018). What
+    /// has no token is written in bytes, so that every text has ids.
+    Unigram(UnigramSpec),
+    /// The path of a Hugging Face `tokenizer.json` or of a `.model` of SentencePiece.
     File(String),
 }
 
@@ -55,6 +58,18 @@ pub struct BpeSpec {
     pub min_frequency: u64,
 }
 
+/// Options of `unigram`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UnigramSpec {
+    /// The number of tokens, the four special tokens and the 256 bytes included; fewer where the texts have fewer
+    /// characters and sequences that come again. Default: 8,000.
+    pub vocabulary: usize,
+    /// The share of the characters of the texts that get tokens of their own, the most frequent ones first; the
+    /// others are written in bytes. Default: 0.9995.
+    pub character_coverage: f64,
+}
+
 impl Default for CharactersSpec {
     fn default() -> CharactersSpec {
         CharactersSpec { special: false, min_frequency: 1 }
@@ -73,6 +88,12 @@ impl Default for BpeSpec {
     }
 }
 
+impl Default for UnigramSpec {
+    fn default() -> UnigramSpec {
+        UnigramSpec { vocabulary: 8_000, character_coverage: 0.9995 }
+    }
+}
+
 impl TokenizerSpec {
     /// Whether the options are valid.
     pub fn check(&self) -> Result<(), TextError> {
@@ -86,6 +107,15 @@ impl TokenizerSpec {
             TokenizerSpec::File(_) => return Ok(()),
             TokenizerSpec::Words(words) => ("words", words.vocabulary, 5),
             TokenizerSpec::Bpe(bpe) => ("bpe", bpe.vocabulary, 260),
+            TokenizerSpec::Unigram(unigram) => {
+                let coverage = unigram.character_coverage;
+                if !(coverage > 0.0 && coverage <= 1.0) {
+                    return Err(TextError::new(format!(
+                        "unigram.character_coverage = {coverage} must be above 0 and at most 1"
+                    )));
+                }
+                ("unigram", unigram.vocabulary, 261)
+            }
         };
         if !(least..=MOST_TOKENS).contains(&vocabulary) {
             return Err(TextError::new(format!(

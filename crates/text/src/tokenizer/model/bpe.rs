@@ -141,6 +141,31 @@ impl Bpe {
         Ok(Bpe { vocabulary, unknown, merges, options, pairs, characters, bytes })
     }
 
+    /// Pairs in the order in which they are merged, with what they become.
+    pub(crate) fn merges(&self) -> impl Iterator<Item = (i32, i32, i32)> {
+        let joined = |&(a, b): &(i32, i32)| Some((a, b, self.pairs.get(&(a, b))?.1));
+        self.merges.iter().filter_map(joined)
+    }
+
+    /// Whether characters that the vocabulary lacks become bytes.
+    pub(crate) fn byte_fallback(&self) -> bool {
+        self.options.byte_fallback
+    }
+
+    /// Whether a word is only cut into characters and merged; what else is done, if not.
+    pub(crate) fn is_plain(&self) -> Result<(), &'static str> {
+        let options = &self.options;
+        if options.prefix.is_some() || options.suffix.is_some() {
+            Err("its tokens have a mark inside or at the end of words")
+        } else if options.whole_words {
+            Err("a word that is a token is not merged (ignore_merges)")
+        } else if !options.fuse_unknown && !options.byte_fallback {
+            Err("each unknown character is a token of its own (fuse_unk = false)")
+        } else {
+            Ok(())
+        }
+    }
+
     pub(crate) fn has_merges(&self) -> bool {
         !self.merges.is_empty()
     }

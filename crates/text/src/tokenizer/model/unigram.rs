@@ -107,6 +107,16 @@ impl From<Unigram> for File {
 }
 
 impl Unigram {
+    /// The logarithms of the probabilities of tokens, by id.
+    pub(crate) fn scores(&self) -> &[f64] {
+        &self.scores
+    }
+
+    /// Whether characters that the vocabulary lacks become bytes.
+    pub(crate) fn byte_fallback(&self) -> bool {
+        self.bytes.is_some()
+    }
+
     /// Appends the ids of a word; returns the number of characters that have none.
     pub(crate) fn encode(&self, word: &str, best: &mut Vec<Best>, ids: &mut Vec<i32>) -> usize {
         self.search(word, best);
