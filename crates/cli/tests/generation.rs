@@ -86,6 +86,69 @@ fn a_text_is_learned_and_continued() {
     );
 }
 
+#[test]
+fn texts_of_a_file_begin_and_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    song(folder);
+    let recipe = NEXT
+        .replace("{ characters = {} }", "{ characters = { special = true } }")
+        .replace(", stride = 5", "")
+        .replace("path = ", "texts = \"lines\", path = ")
+        .replace("batch_size = 16", "batch_tokens = 400");
+    std::fs::write(folder.join("lines.toml"), recipe).unwrap();
+    let printed = run(folder, &["train", "lines.toml", "--out", "a", "--set", "batch.epochs=25"]);
+    assert!(printed.contains("180 texts in "), "{printed}");
+    let predict = |text: &str| run(folder, &["predict", "a", "--text", text, "--tokens", "60"]);
+    assert_eq!(predict("the boat"), "the boat waits at noon.\n");
+    let whole = predict("");
+    let verses =
+        ["the boat waits at noon.\n", "grey water turns the mill.\n", "we row till seven.\n"];
+    assert!(verses.contains(&whole.as_str()), "{whole}");
+}
+
+#[test]
+fn the_last_epochs_are_averaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    song(folder);
+    let train = |out: &str, set: &[&str]| {
+        let mut arguments = vec!["train", "next.toml", "--out", out, "--set", "batch.epochs=4"];
+        set.iter().for_each(|one| arguments.extend(["--set", one]));
+        run(folder, &arguments);
+        summary(folder, out)
+    };
+    let average = "training.average={ epochs = 3 }";
+    let whole = train("a", &[average]);
+    train("b", &[average, "stop.steps=70"]);
+    run(
+        folder,
+        &[
+            "train",
+            "next.toml",
+            "--out",
+            "b",
+            "--resume",
+            "--set",
+            average,
+            "--set",
+            "batch.epochs=4",
+        ],
+    );
+    let resumed = summary(folder, "b");
+    assert_eq!(resumed["validation"], whole["validation"]);
+    assert_eq!(resumed["state_sha256"], whole["state_sha256"]);
+    // The average of one epoch is what the epoch ends with, and no average changes what is learned.
+    let last = train("c", &["training.average={ epochs = 1 }"]);
+    let other = train("d", &["training.average={ ema = 0.0 }"]);
+    assert_eq!(last["validation"], other["validation"]);
+    assert_eq!(last["state_sha256"], whole["state_sha256"]);
+    assert_ne!(last["validation"], whole["validation"]);
+    let evaluated = run(folder, &["eval", "a", "--json"]);
+    let loss: serde_json::Value = serde_json::from_str(evaluated.trim()).unwrap();
+    assert_eq!(loss["figures"]["loss"], whole["validation"]["loss"]);
+}
+
 const TRANSLATE: &str = r#"
 [model]
 encoder_decoder = { units = 32, heads = 2, encoder = 1, decoder = 1, length = 24 }
@@ -245,6 +308,11 @@ fn what_is_wrong_is_named() {
         ("next.toml", "model.layers=[]", "layers has no place beside decoder_only"),
         ("next.toml", "batch.batch_tokens=100", "has no place beside batch.batch_size"),
         ("next.toml", "training.average.ema=1.5", "training.average.ema must be from 0 to below 1"),
+        (
+            "next.toml",
+            "training.average={ epochs = 0 }",
+            "training.average.epochs must be 1 or more, found 0",
+        ),
         ("next.toml", "training.loss=mse", "gives a row for each position of a sequence"),
         ("translate.toml", "text.tokenizer.words.vocabulary=4", "vocabulary"),
         ("translate.toml", "batch.data.parallel.target=test.de", "has 600 lines and"),

@@ -62,11 +62,14 @@ pub struct Beam {
     pub width: usize,
     /// How texts of different lengths are compared.
     pub penalty: LengthPenalty,
+    /// So many tokens in a row come once in a text at most (Paulus et al. 2018), as `no_repeat_ngram_size` of CTranslate2; 0: they
+    /// may come again.
+    pub no_repeat: usize,
 }
 
 impl Default for Beam {
     fn default() -> Beam {
-        Beam { width: 5, penalty: LengthPenalty::Power(1.0) }
+        Beam { width: 5, penalty: LengthPenalty::Power(1.0), no_repeat: 0 }
     }
 }
 
@@ -241,7 +244,10 @@ impl Sentence {
         let mut next: Vec<(f64, usize, i32)> = Vec::new();
         for (from, row) in rows.iter().enumerate() {
             let before = self.alive[from].log;
-            for token in best(row, 2 * beam.width) {
+            let again = repeats(&self.alive[from].ids, beam.no_repeat);
+            let others = best(row, 2 * beam.width + again.len()).into_iter();
+            let others = others.filter(|&token| !again.contains(&(token as i32)));
+            for token in others.take(2 * beam.width) {
                 next.push((before + f64::from(row[token]), from, token as i32));
             }
         }
@@ -258,9 +264,12 @@ impl Sentence {
                 alive.push(Alive { ids: [ids.as_slice(), &[token]].concat(), log, from });
             }
         }
-        self.alive = alive;
+        let stuck = alive.is_empty() && self.ended.is_empty();
+        if !stuck {
+            self.alive = alive;
+        }
         let length = self.alive.first().map_or(0, |text| text.ids.len());
-        if self.ended.len() >= beam.width || length >= self.most {
+        if self.ended.len() >= beam.width || length >= self.most || stuck {
             let rest = std::mem::take(&mut self.alive);
             // Nothing has ended: the beginnings are all there is.
             if self.ended.is_empty() {
@@ -272,6 +281,14 @@ impl Sentence {
             }
         }
     }
+}
+
+/// The tokens that would end `n` tokens in a row which the text has already.
+fn repeats(ids: &[i32], n: usize) -> Vec<i32> {
+    let Some(last) = n.checked_sub(1).and_then(|n| ids.len().checked_sub(n)) else {
+        return Vec::new();
+    };
+    ids.windows(n).filter(|row| row[..n - 1] == ids[last..]).map(|row| row[n - 1]).collect()
 }
 
 /// Values that are looked at together for one that is great enough.
@@ -321,6 +338,23 @@ mod tests {
     }
 
     #[test]
+    fn what_would_come_again() {
+        let ids = [1, 2, 3, 1, 2];
+        assert_eq!(repeats(&ids, 0), [0; 0]);
+        assert_eq!(repeats(&ids, 1), ids);
+        assert_eq!(repeats(&ids, 2), [3]);
+        assert_eq!(repeats(&ids, 3), [3]);
+        assert_eq!(repeats(&ids, 4), [0; 0]);
+        assert_eq!(repeats(&ids, 9), [0; 0]);
+        // Where all that is left would come again, the text ends there.
+        let beam = Beam { width: 1, penalty: LengthPenalty::None, no_repeat: 1 };
+        let alive = vec![Alive { ids: vec![0, 1], log: -1.0, from: 0 }];
+        let mut s = Sentence { source: vec![], alive, ended: vec![], most: 9 };
+        s.advance(&[&[-1.0, -1.0]], &beam, 2);
+        assert_eq!((s.alive.len(), s.ended.clone()), (0, vec![(vec![0, 1], -1.0)]));
+    }
+
+    #[test]
     fn penalties() {
         assert_eq!(LengthPenalty::parse("power=1.0").unwrap().score(-6.0, 3), -2.0);
         assert_eq!(LengthPenalty::parse("none").unwrap().score(-6.0, 3), -6.0);
@@ -337,7 +371,7 @@ mod tests {
         let (a, b, end) = (0, 1, 2);
         let log = |p: [f32; 3]| p.map(f32::ln);
         let run = |width: usize| {
-            let beam = Beam { width, penalty: LengthPenalty::None };
+            let beam = Beam { width, penalty: LengthPenalty::None, no_repeat: 0 };
             let mut s = Sentence {
                 source: vec![],
                 alive: vec![Alive { ids: vec![], log: 0.0, from: 0 }],

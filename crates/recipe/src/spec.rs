@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use tidemill_engine::Averaging;
 use tidemill_engine::data::tokens::TokenizerSpec;
 use tidemill_engine::data::{DataSpec, MAX_THREADS};
 use tidemill_engine::nn::{LossSpec, ModelSpec, OptimizerSpec};
@@ -92,6 +93,15 @@ pub enum AverageSpec {
     /// The mean of the weights at the ends of the last epochs, this many at most, as translation models are often averaged over
     /// checkpoints (Vaswani et al. 2017). A checkpoint holds the weights of each.
     Epochs(usize),
+}
+
+impl From<AverageSpec> for Averaging {
+    fn from(spec: AverageSpec) -> Averaging {
+        match spec {
+            AverageSpec::Ema(share) => Averaging::Ema(share),
+            AverageSpec::Epochs(most) => Averaging::Epochs(most),
+        }
+    }
 }
 
 impl AverageSpec {

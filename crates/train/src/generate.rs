@@ -1,5 +1,6 @@
 //! Texts that a model writes: token after token, each drawn from, or the best of, what it says comes next.
 
+use tidemill_engine::data::DataSpec;
 use tidemill_engine::data::random::unit_at;
 use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::error::{Error, Result};
@@ -111,7 +112,10 @@ impl Trained {
     ) -> Result<()> {
         let tokenizer = self.writes()?;
         let special = tokenizer.special();
-        let mut ids: Vec<i32> = special.begin.into_iter().collect();
+        // Where one text was learned as a whole, no window of it began with that token.
+        let begins = matches!(&self.file.recipe.batch.data, Some(DataSpec::Text(text)) if text.texts.is_some());
+        let begin = special.begin.filter(|_| begins || prompt.is_empty());
+        let mut ids: Vec<i32> = begin.into_iter().collect();
         let unknown = tokenizer.encode(prompt, &mut ids);
         if unknown > 0 && special.unknown.is_none() {
             return Err(Error::Usage(format!(

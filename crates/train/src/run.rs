@@ -18,7 +18,7 @@ use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
 use tidemill_engine::{Average, Averaging, Training};
 use tidemill_recipe::data::{RunData, class_weights};
-use tidemill_recipe::{AverageSpec, DataPaths, RecipeFile, engine_spec, evaluate_options};
+use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
 use crate::batch::{Clock, Driver, Event, Position, StoppedBy, measure};
 use crate::doctor;
@@ -115,10 +115,7 @@ pub fn train(
         None => Ok(None),
     };
     let is_resumed = session.resumed.is_some();
-    let averaging = recipe.training.average.map(|average| match average {
-        AverageSpec::Ema(decay) => Averaging::Ema(decay),
-        AverageSpec::Epochs(most) => Averaging::Epochs(most),
-    });
+    let averaging = recipe.training.average.map(Averaging::from);
     let average = match (averaging, &session.resumed) {
         (None, _) => None,
         (Some(how), None) => Some(Average::new(&engine, how)),

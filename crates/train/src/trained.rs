@@ -414,7 +414,8 @@ impl Trained {
                 );
             }
             (DataSpec::Text(text), [path]) => {
-                *text = TextFileSpec { stride: text.stride, ..TextFileSpec::new(path) };
+                let (stride, texts) = (text.stride, text.texts);
+                *text = TextFileSpec { stride, texts, ..TextFileSpec::new(path) };
             }
             (DataSpec::Text(_), _) => return wrong("name one text file"),
             (DataSpec::Parallel(pairs), [source, target]) => {

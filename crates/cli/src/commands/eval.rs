@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use tidemill_engine::metrics::{ClassFigures, Confusion, Figures, Metric};
 use tidemill_engine::page::number::count;
 use tidemill_online::asked::Asked;
-use tidemill_train::{Beam, ExtractFigures, Trained, Weights};
+use tidemill_train::{ExtractFigures, Trained, Weights};
 
+use super::search::SearchOptions;
 use crate::failure::{Failure, Result};
 use crate::print::{say, tell};
 use crate::table::table;
@@ -28,9 +29,8 @@ pub(crate) struct Arguments {
     /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Hypotheses that are kept in the search for each text, of models that make texts of texts [default: 5].
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    beam: Option<u16>,
+    #[command(flatten)]
+    search: SearchOptions,
     /// Print the result as one line of JSON.
     #[arg(long)]
     json: bool,
@@ -49,11 +49,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     let weights = if arguments.best { Weights::Best } else { Weights::Latest };
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
-    if arguments.beam.is_some() && !model.translates() {
-        return Err(Failure::usage("--beam is for models that make texts of texts"));
+    if let Some(what) = arguments.search.given().filter(|_| !model.translates()) {
+        let what = format!("{what} is for models that make texts of texts");
+        return Err(Failure::usage(what));
     }
-    let width = arguments.beam.map_or(Beam::default().width, usize::from);
-    let beam = Beam { width, ..Beam::default() };
+    let beam = arguments.search.beam(1)?;
     let found = model.evaluate(&arguments.data)?;
     for what in found.notes.iter().chain(&found.skipped) {
         tell!("note: {what}");

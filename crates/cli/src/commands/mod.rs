@@ -14,4 +14,5 @@ pub(crate) mod manual;
 pub(crate) mod predict;
 pub(crate) mod quickstart;
 mod quickstart_text;
+mod search;
 pub(crate) mod train;

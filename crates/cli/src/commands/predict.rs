@@ -9,10 +9,9 @@ use tidemill_engine::Error;
 use tidemill_engine::page::number::count;
 use tidemill_online::asked::{Asked, AskedEvent};
 use tidemill_recipe::stream::features::shortest;
-use tidemill_train::{
-    Beam, Extract, LengthPenalty, Prediction, Sampling, Trained, Translation, Weights,
-};
+use tidemill_train::{Extract, Prediction, Sampling, Trained, Translation, Weights};
 
+use super::search::SearchOptions;
 use crate::failure::{Failure, Result};
 use crate::print::{say, tell};
 
@@ -30,18 +29,14 @@ pub(crate) struct Arguments {
     /// The most tokens that a text is continued by [default: 200].
     #[arg(long, requires = "text", value_name = "NUMBER")]
     tokens: Option<usize>,
-    /// Hypotheses that are kept in the search for a translation [default: 5].
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    beam: Option<u16>,
+    #[command(flatten)]
+    search: SearchOptions,
     /// Translations of each text that are printed, the best first [default: 1].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
     n_best: Option<u16>,
     /// How each translation begins.
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
-    /// How translations of different lengths are compared: none, power=ALPHA (the default, of 1) or gnmt=ALPHA.
-    #[arg(long, value_name = "OPTIONS")]
-    length_penalty: Option<String>,
     /// Draw tokens by their probability, such as temperature=0.8,top_k=50,top_p=0.95,seed=1 [default: always the
     /// most probable one].
     #[arg(long, requires = "text", value_name = "OPTIONS")]
@@ -97,12 +92,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
 impl Arguments {
     /// An option that only a translation has.
     fn of_translations(&self) -> Option<&'static str> {
-        given(&[
-            ("--beam", self.beam.is_some()),
-            ("--n-best", self.n_best.is_some()),
-            ("--prefix", self.prefix.is_some()),
-            ("--length-penalty", self.length_penalty.is_some()),
-        ])
+        let own = [("--n-best", self.n_best.is_some()), ("--prefix", self.prefix.is_some())];
+        self.search.given().or(given(&own))
     }
 
     /// An option that only a text that is continued has.
@@ -128,23 +119,8 @@ fn translate(model: &mut Trained, arguments: &Arguments) -> Result {
     }
     let mut texts: Vec<String> = arguments.text.iter().cloned().collect();
     texts.extend(Trained::lines(&arguments.data)?);
-    let default = Beam::default();
     let n_best = arguments.n_best.map_or(1, usize::from);
-    let width = match arguments.beam.map(usize::from) {
-        Some(beam) if beam < n_best => {
-            let what = format!("--n-best {n_best}: is more than --beam {beam} keeps");
-            return Err(Failure::usage(what));
-        }
-        Some(beam) => beam,
-        None => default.width.max(n_best),
-    };
-    let beam = Beam {
-        width,
-        penalty: match &arguments.length_penalty {
-            Some(text) => LengthPenalty::parse(text)?,
-            None => default.penalty,
-        },
-    };
+    let beam = arguments.search.beam(n_best)?;
     let prefix = arguments.prefix.as_deref().unwrap_or("");
     let mut cut = 0;
     // Printed as they come, in the order of the texts.

@@ -2,6 +2,7 @@
 //! update of a parameter by finished strips.
 
 use super::pack::{Block, PackFn};
+use super::ragged::Depth;
 use super::tile::{Finish, Tile};
 use super::zeros::Strip;
 use super::{Gemm, GemmDesc, LIST_SLACK, PACK_STEPS, args, part};
@@ -472,25 +473,6 @@ struct StripPart<'a> {
     packed_b: *mut f32,
     /// Room for a list of steps.
     steps: *mut u32,
-}
-
-/// Steps of the reduction that are done at once: a range of them, or of the places of a list of steps.
-pub(super) struct Depth {
-    pub range: Range<usize>,
-    /// Null: the places are the steps.
-    pub list: *const u32,
-}
-
-impl Depth {
-    pub fn len(&self) -> usize {
-        self.range.len()
-    }
-
-    /// The step at that place of these, or the first step of all and the list of those that are meant from there on.
-    pub fn from(&self, place: usize) -> (usize, *const u32) {
-        let at = self.range.start + place;
-        if self.list.is_null() { (at, self.list) } else { (0, self.list.wrapping_add(at)) }
-    }
 }
 
 /// Where a block is in the reduction, and where the chunk's sums wait meanwhile.

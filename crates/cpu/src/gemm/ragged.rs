@@ -5,7 +5,7 @@
 //! sum of 0. Where they are the steps of the reduction, those that count are packed one after the other. Sums are made in the
 //! order of other products, without additions of 0, so that they have the same bits.
 
-use super::loops::{Depth, Operands};
+use super::loops::Operands;
 use super::tile::{Finish, Tile};
 use super::{Gemm, LIST_SLACK, part};
 use std::ops::Range;
@@ -44,6 +44,25 @@ impl Samples<'_> {
                 filled += 1;
             }
         }
+    }
+}
+
+/// Steps of the reduction that are done at once: a range of them, or of the places of a list of steps.
+pub(super) struct Depth {
+    pub range: Range<usize>,
+    /// Null: the places are the steps.
+    pub list: *const u32,
+}
+
+impl Depth {
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// The step at that place of these, or the first step of all and the list of those that are meant from there on.
+    pub fn from(&self, place: usize) -> (usize, *const u32) {
+        let at = self.range.start + place;
+        if self.list.is_null() { (at, self.list) } else { (0, self.list.wrapping_add(at)) }
     }
 }
 

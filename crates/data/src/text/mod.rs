@@ -20,7 +20,7 @@ pub use folder::{TextDirectorySpec, files_below};
 pub use parallel::ParallelSpec;
 pub use tagged::TaggedSpec;
 pub use tokens::{TextContext, read_tokenizer, read_utf8};
-pub use windows::{TextFileSpec, Windows};
+pub use windows::{TextFileSpec, Texts, Windows};
 
 use std::path::Path;
 

@@ -135,7 +135,7 @@ impl ParallelSpec {
 }
 
 /// The tokens that begin and end a text.
-fn ends(tokenizer: &Tokenizer) -> Result<(i32, i32)> {
+pub(super) fn ends(tokenizer: &Tokenizer) -> Result<(i32, i32)> {
     match tokenizer.special() {
         Special { begin: Some(begin), end: Some(end), .. } => Ok((begin, end)),
         _ => Err(Error::option(

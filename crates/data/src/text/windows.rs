@@ -1,4 +1,4 @@
-//! One long text, cut into windows: what a language model learns from.
+//! One long text, or many in one file, cut into windows: what a language model learns from.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_fields::{Field, Row};
 use tidemill_text::Tokenizer;
 
+use super::parallel::ends;
 use super::tokens::{Coverage, TextContext, read_utf8};
 use crate::images::Subset;
 use crate::images::split::Parts;
@@ -23,6 +24,10 @@ pub struct TextFileSpec {
     /// a pass sees each token once; 1 gives a window at each token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
+    /// What is a text of its own, where the file has many: no window reaches over a border, and each text begins and ends with the
+    /// tokens for that. The whole file is one text by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<Texts>,
     /// Share of the text, at its end, kept for validation; needs `subset`. Not split by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<f64>,
@@ -34,12 +39,58 @@ pub struct TextFileSpec {
     pub context: TextContext,
 }
 
+/// What a text of a file of many is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Texts {
+    /// Each line that is not blank.
+    Lines,
+    /// What is between blank lines.
+    Paragraphs,
+}
+
+impl Texts {
+    /// The texts, without blank ones.
+    fn split(self, file: &str) -> impl Iterator<Item = &str> {
+        let (mut rest, ends) = (file, self);
+        let next = move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let (text, after) = rest.split_at(ends.end(rest));
+            rest = after;
+            Some(text)
+        };
+        let trimmed = |text: &'_ str| -> bool { !text.trim().is_empty() };
+        std::iter::from_fn(next)
+            .filter(move |text| trimmed(text))
+            .map(|text| text.trim_matches(['\n', '\r']))
+    }
+
+    /// Where the first text ends, the line break and blank lines after it included.
+    fn end(self, file: &str) -> usize {
+        let mut at = 0;
+        let mut is_blank = false;
+        for line in file.split_inclusive('\n') {
+            if self == Texts::Paragraphs && is_blank && !line.trim().is_empty() {
+                return at;
+            }
+            at += line.len();
+            if self == Texts::Lines {
+                return at;
+            }
+            is_blank = line.trim().is_empty();
+        }
+        at
+    }
+}
+
 impl TextFileSpec {
     /// The whole file at `path`.
     pub fn new(path: impl Into<String>) -> Self {
-        let (stride, validation_split, subset) = (None, None, None);
+        let (stride, texts, validation_split, subset) = (None, None, None, None);
         let context = TextContext::default();
-        Self { path: path.into(), stride, validation_split, subset, context }
+        Self { path: path.into(), stride, texts, validation_split, subset, context }
     }
 
     /// Reads the text, and trains the tokenizer on it unless there is one.
@@ -56,13 +107,6 @@ impl TextFileSpec {
         let text = read_utf8(&path)?;
         let part = self.part(&text)?;
         let tokenizer = self.context.tokenizer(resolve, like, &mut std::iter::once(part))?;
-        let mut ids = Vec::new();
-        let mut coverage = Coverage::default();
-        coverage.encode(&tokenizer, part, &mut ids);
-        if ids.len() < 2 {
-            let what = format!("has {} tokens; a model learns from at least 2", ids.len());
-            return Err(Error::format(&path, what));
-        }
         let stride = self.stride.unwrap_or(length);
         if stride == 0 || stride > length {
             return Err(Error::option(format!(
@@ -70,19 +114,38 @@ impl TextFileSpec {
                 self.path
             )));
         }
-        let targets = ids.len() - 1;
-        let len = match stride < length {
-            true => 1 + targets.saturating_sub(length).div_ceil(stride),
-            false => targets.div_ceil(stride),
-        };
+        let mut windows =
+            Windows::new(length, stride, tokenizer.clone(), path.display().to_string());
+        let mut coverage = Coverage::default();
+        match self.texts {
+            None => {
+                coverage.encode(&tokenizer, part, &mut windows.ids);
+                windows.end_text();
+            }
+            Some(texts) => {
+                let (begin, end) = ends(&tokenizer)?;
+                for text in texts.split(part) {
+                    windows.ids.push(begin);
+                    coverage.encode(&tokenizer, text, &mut windows.ids);
+                    windows.ids.push(end);
+                    windows.end_text();
+                }
+            }
+        }
+        if windows.len() == 0 {
+            let what = format!("has {} tokens; a model learns from at least 2", windows.ids.len());
+            return Err(Error::format(&path, what));
+        }
+        let len = windows.len();
         let x = Field::ids("x", length);
         let mut info = Info::of(len, vec![x.clone()], LabelKind::None);
         let truth = Some(Field::ids("labels", length));
         info.signature = Arc::new(tidemill_fields::Signature::new(vec![x], truth));
         info.num_classes = Some(tokenizer.vocabulary());
-        let notes = coverage.notes().collect();
-        let path = path.display().to_string();
-        Ok(Windows { info, ids, length, stride, tokenizer, notes, path })
+        let texts = self.texts.map(|_| format!("{} texts in {len} windows", windows.texts.len()));
+        windows.notes = texts.into_iter().chain(coverage.notes()).collect();
+        windows.info = info;
+        Ok(windows)
     }
 
     /// The side of the split that this data is.
@@ -92,17 +155,28 @@ impl TextFileSpec {
         // By characters, so that texts of one byte a character are cut where others cut them.
         let characters = text.chars().count();
         let kept = ((1.0 - share) * characters as f64) as usize;
-        let at = text.char_indices().nth(kept).map_or(text.len(), |(at, _)| at);
+        let mut at = text.char_indices().nth(kept).map_or(text.len(), |(at, _)| at);
+        if let Some(texts) = self.texts {
+            // At the end of the text that is cut there.
+            let mut end = 0;
+            while end < at {
+                end += texts.end(&text[end..]);
+            }
+            at = end;
+        }
         let (training, validation) = text.split_at(at);
         Ok(if subset == Subset::Training { training } else { validation })
     }
 }
 
-/// The windows of a text.
+/// The windows of a text, or of many.
 #[derive(Clone, Debug)]
 pub struct Windows {
     info: Info,
+    /// Of all texts, one after the other.
     ids: Vec<i32>,
+    /// Where each text ends: how many ids there are up to there, and how many windows.
+    texts: Vec<(usize, usize)>,
     length: usize,
     stride: usize,
     tokenizer: Arc<Tokenizer>,
@@ -111,10 +185,33 @@ pub struct Windows {
 }
 
 impl Windows {
+    fn new(length: usize, stride: usize, tokenizer: Arc<Tokenizer>, path: String) -> Windows {
+        let info = Info::of(0, Vec::new(), LabelKind::None);
+        let (ids, texts, notes) = (Vec::new(), Vec::new(), Vec::new());
+        Windows { info, ids, texts, length, stride, tokenizer, notes, path }
+    }
+
+    fn len(&self) -> usize {
+        self.texts.last().map_or(0, |&(_, windows)| windows)
+    }
+
+    /// The ids since the last text are one.
+    fn end_text(&mut self) {
+        let (start, before) = self.texts.last().copied().unwrap_or_default();
+        let targets = (self.ids.len() - start).saturating_sub(1);
+        let windows = match self.stride < self.length {
+            true if targets > 0 => 1 + targets.saturating_sub(self.length).div_ceil(self.stride),
+            _ => targets.div_ceil(self.stride),
+        };
+        self.texts.push((self.ids.len(), before + windows));
+    }
+
     /// The first token of a window, and the number of its tokens.
     fn window(&self, index: usize) -> (usize, usize) {
-        let targets = self.ids.len() - 1;
-        match self.stride < self.length {
+        let text = self.texts.partition_point(|&(_, windows)| windows <= index);
+        let (first, before) = if text == 0 { (0, 0) } else { self.texts[text - 1] };
+        let (targets, index) = (self.texts[text].0 - first - 1, index - before);
+        let (start, length) = match self.stride < self.length {
             // The last window reaches to the end of the text.
             true => {
                 let start = (index * self.stride).min(targets.saturating_sub(self.length));
@@ -124,7 +221,8 @@ impl Windows {
                 let start = index * self.stride;
                 (start, self.length.min(targets - start))
             }
-        }
+        };
+        (first + start, length)
     }
 }
 
@@ -194,6 +292,54 @@ mod tests {
         assert_eq!(pairs(spec), want.map(|(a, b)| (a.into(), b.into())));
         let spec = TextFileSpec { stride: Some(1), ..TextFileSpec::new("t") };
         assert_eq!(pairs(spec).len(), 5);
+    }
+
+    #[test]
+    fn windows_of_many_texts() {
+        let tokenizer = Some(TokenizerSpec::Characters(CharactersSpec {
+            special: true,
+            ..CharactersSpec::default()
+        }));
+        let open = |text: &str, texts, split: Option<(f64, Subset)>| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let context =
+                TextContext { tokenizer: tokenizer.clone(), trained: None, lengths: vec![3] };
+            let (validation_split, subset) = (split.map(|s| s.0), split.map(|s| s.1));
+            let spec = TextFileSpec {
+                context,
+                texts: Some(texts),
+                validation_split,
+                subset,
+                ..TextFileSpec::new("t")
+            };
+            spec.open(&|_| file.path().to_owned(), None).unwrap()
+        };
+        let data = open("abcd\n\n \nef\n", Texts::Lines, None);
+        let special = data.tokenizer.special();
+        let (begin, end) = (special.begin.unwrap(), special.end.unwrap());
+        let row = |i: usize| {
+            let row = data.read(i).unwrap();
+            let length = row.columns[0].lengths[0] as usize;
+            let Truth::Classes(labels) = row.truth(0) else { panic!("no labels") };
+            (row.columns[0].i32()[..length].to_vec(), labels.to_vec())
+        };
+        let ids = |text: &str| {
+            let mut ids = Vec::new();
+            data.tokenizer.encode(text, &mut ids);
+            ids
+        };
+        assert_eq!(data.len(), 3);
+        assert_eq!(row(0), ([vec![begin], ids("ab")].concat(), ids("abc")));
+        assert_eq!(row(1), (ids("cd"), [ids("d"), vec![end]].concat()));
+        assert_eq!(row(2), ([vec![begin], ids("ef")].concat(), [ids("ef"), vec![end]].concat()));
+        assert_eq!(data.notes(), ["2 texts in 3 windows"]);
+        let paragraphs = open("a\nb\n\n\nc\n", Texts::Paragraphs, None);
+        assert_eq!(texts(&paragraphs).iter().map(|t| t.0.as_str()).collect::<String>(), "a\nbc");
+        let part = |subset| open("abcd\nef\ngh\n", Texts::Lines, Some((0.5, subset)));
+        let first = |data: Windows| texts(&data).into_iter().map(|t| t.0).collect::<String>();
+        assert_eq!(first(part(Subset::Training)), "abcdef");
+        assert_eq!(first(part(Subset::Validation)), "gh");
     }
 
     #[test]
