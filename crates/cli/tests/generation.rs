@@ -97,8 +97,7 @@ fn texts_of_a_file_begin_and_end() {
         .replace("path = ", "texts = \"lines\", path = ")
         .replace("batch_size = 16", "batch_tokens = 400");
     std::fs::write(folder.join("lines.toml"), recipe).unwrap();
-    let printed = run(folder, &["train", "lines.toml", "--out", "a", "--set", "batch.epochs=25"]);
-    assert!(printed.contains("180 texts in "), "{printed}");
+    run(folder, &["train", "lines.toml", "--out", "a", "--set", "batch.epochs=25"]);
     let predict = |text: &str| run(folder, &["predict", "a", "--text", text, "--tokens", "60"]);
     assert_eq!(predict("the boat"), "the boat waits at noon.\n");
     let whole = predict("");
@@ -112,8 +111,10 @@ fn the_last_epochs_are_averaged() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
     song(folder);
+    let plain = NEXT.replace("average   = { ema = 0.95 }\n", "");
+    std::fs::write(folder.join("plain.toml"), plain).unwrap();
     let train = |out: &str, set: &[&str]| {
-        let mut arguments = vec!["train", "next.toml", "--out", out, "--set", "batch.epochs=4"];
+        let mut arguments = vec!["train", "plain.toml", "--out", out, "--set", "batch.epochs=4"];
         set.iter().for_each(|one| arguments.extend(["--set", one]));
         run(folder, &arguments);
         summary(folder, out)
@@ -125,7 +126,7 @@ fn the_last_epochs_are_averaged() {
         folder,
         &[
             "train",
-            "next.toml",
+            "plain.toml",
             "--out",
             "b",
             "--resume",
@@ -140,13 +141,16 @@ fn the_last_epochs_are_averaged() {
     assert_eq!(resumed["state_sha256"], whole["state_sha256"]);
     // The average of one epoch is what the epoch ends with, and no average changes what is learned.
     let last = train("c", &["training.average={ epochs = 1 }"]);
-    let other = train("d", &["training.average={ ema = 0.0 }"]);
+    let other = train("d", &[]);
     assert_eq!(last["validation"], other["validation"]);
     assert_eq!(last["state_sha256"], whole["state_sha256"]);
     assert_ne!(last["validation"], whole["validation"]);
     let evaluated = run(folder, &["eval", "a", "--json"]);
     let loss: serde_json::Value = serde_json::from_str(evaluated.trim()).unwrap();
-    assert_eq!(loss["figures"]["loss"], whole["validation"]["loss"]);
+    // In batches of another size.
+    let [there, here] =
+        [&whole["validation"], &loss["figures"]].map(|f| f["loss"].as_f64().unwrap());
+    assert!((there - here).abs() < 1e-6 * there, "{there}, {here}");
 }
 
 const TRANSLATE: &str = r#"
