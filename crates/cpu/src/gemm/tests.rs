@@ -120,7 +120,7 @@ fn buffers(d: &GemmDesc, random: &mut Random) -> Vec<Vec<f32>> {
         all.push(values.into_iter().map(|x| x.abs() + 0.01).collect());
     }
     all.push(vec![0.05, 0.19, 0.002, 0.5, 2.0, 0.0, 0.0, 0.0]);
-    let samples = if d.time == 0 { 0 } else { rows_a / d.time };
+    let samples = rows_a.checked_div(d.time).unwrap_or(0);
     all.push((0..samples).map(|_| f32::from_bits(random.below(d.time + 1) as u32)).collect());
     all
 }

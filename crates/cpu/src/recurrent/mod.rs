@@ -1,7 +1,7 @@
 //! Recurrent layers: [`tidemill_graph::Recurrent`].
 //!
 //! A chunk is a range of samples. They are sorted by length, the longest first, and go through their positions together, up to
-//! [`ROWS`] at a time: a step's recurrent product is one of a matrix with a row for each sample that has a position left, by the
+//! `ROWS` at a time: a step's recurrent product is one of a matrix with a row for each sample that has a position left, by the
 //! kernel, which is packed once. So a step costs what its real positions cost. A row's sums are in the order of the
 //! kernel's rows, so that the bits of a sample depend neither on the others nor on the chunks.
 //!
