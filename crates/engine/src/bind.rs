@@ -253,6 +253,9 @@ impl Converted {
             mask(column, weights, &mut self.masks[i]);
             return Ok(());
         }
+        if is_truth {
+            check_positions(field, column)?;
+        }
         match (&column.values, field.dtype) {
             (Values::I32(labels), _) if is_truth && field.dtype == DType::F32 => {
                 check_labels(labels, reads)?;
@@ -412,6 +415,22 @@ fn check_ids(
             vocabulary - 1
         ))),
     }
+}
+
+/// Whether there is a label for each position where the model has outputs for each, and only there.
+fn check_positions(field: &Field, column: &Column) -> Result<(), EngineError> {
+    let what = match (field.time().is_some(), !column.lengths.is_empty()) {
+        (true, false) => {
+            "the model has outputs for each position of a sample, and a sample one label; end the positions, with \
+             global_avg_pool or with gru or lstm without return_sequences"
+        }
+        (false, true) => {
+            "the samples have a label for each position, and the model one row of outputs for a sample; keep the positions, \
+             with gru or lstm with return_sequences = true and without pooling"
+        }
+        _ => return Ok(()),
+    };
+    Err(EngineError(what.into()))
 }
 
 fn check_labels(labels: &[i32], reads: &Reads) -> Result<(), EngineError> {

@@ -35,7 +35,10 @@ impl Builder<'_> {
             (None, _) => Err(GraphError::new(format!(
                 "takes a sequence [batch, time, units], but its input is {shape:?}"
             ))
-            .help("give the model an input of tokens")),
+            .help(
+                "give the model an input of tokens, and let the layers before keep its positions (gru and lstm with \
+                 return_sequences = true)",
+            )),
         }
     }
 

@@ -189,7 +189,8 @@ fn tell_without_effect(file: &RecipeFile, watch: &mut dyn FnMut(LearnEvent<'_>))
     }
     if file.recipe.training.average.is_some() {
         watch(LearnEvent::Notice(
-            "training.average has no effect on a stream, which learns the weights themselves",
+            "training.average has no effect on a stream, which starts from the weights of the last step, not from their \
+             average",
         ));
     }
     let metrics = file.recipe.training.metrics.iter().flatten();

@@ -117,9 +117,9 @@ impl Trained {
 
     /// Which weights these are, for people.
     pub fn weights_in_words(&self) -> String {
-        let averages = if self.averaged { ", averaged over the run until then" } else { "" };
+        let what = if self.averaged { "the average kept up to" } else { "those of" };
         let (step, path) = (self.step, self.checkpoint.display());
-        format!("the weights are those of step {step}{averages} ({path})")
+        format!("the weights are {what} step {step} ({path})")
     }
 
     /// Measures the model on `data`, or on the recipe's validation data. Files take the place of

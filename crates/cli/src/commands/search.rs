@@ -10,10 +10,10 @@ pub(super) struct SearchOptions {
     /// Hypotheses that are kept in the search for each text, of models that make texts of texts [default: 5].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
     beam: Option<u16>,
-    /// How hypotheses of different lengths are compared: none, power=ALPHA (the default, of 1) or gnmt=ALPHA.
+    /// How hypotheses of different lengths are compared, of models that make texts of texts: none, power=ALPHA (the default, of 1) or gnmt=ALPHA.
     #[arg(long, value_name = "OPTIONS")]
     length_penalty: Option<String>,
-    /// No tokens in a row, this many, come twice in a text: with 2 no pair of tokens does [default: any may].
+    /// No tokens in a row, this many, come twice in a text that is made of another: with 2 no pair of tokens does [default: any may].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
     no_repeat_ngram: Option<u16>,
 }

@@ -140,7 +140,7 @@ pub(super) fn ends(tokenizer: &Tokenizer) -> Result<(i32, i32)> {
         Special { begin: Some(begin), end: Some(end), .. } => Ok((begin, end)),
         _ => Err(Error::option(
             "the tokenizer has no tokens <s> and </s> that begin and end a text; use { bpe = { ... } }, \
-             or { characters = { special = true } }",
+             { unigram = { ... } }, { words = { ... } } or { characters = { special = true } }",
         )),
     }
 }

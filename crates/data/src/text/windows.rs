@@ -61,10 +61,7 @@ impl Texts {
             rest = after;
             Some(text)
         };
-        let trimmed = |text: &'_ str| -> bool { !text.trim().is_empty() };
-        std::iter::from_fn(next)
-            .filter(move |text| trimmed(text))
-            .map(|text| text.trim_matches(['\n', '\r']))
+        std::iter::from_fn(next).map(without_blank_lines).filter(|text| !text.is_empty())
     }
 
     /// Where the first text ends, the line break and blank lines after it included.
@@ -83,6 +80,19 @@ impl Texts {
         }
         at
     }
+}
+
+/// From its first line that is not blank to the last one, without that one's line break.
+fn without_blank_lines(text: &str) -> &str {
+    let (mut at, mut start, mut end) = (0, None, 0);
+    for line in text.split_inclusive('\n') {
+        if !line.trim().is_empty() {
+            start = start.or(Some(at));
+            end = at + line.trim_end_matches('\n').len();
+        }
+        at += line.len();
+    }
+    &text[start.unwrap_or(0)..end]
 }
 
 impl TextFileSpec {
@@ -104,9 +114,15 @@ impl TextFileSpec {
     ) -> Result<Windows> {
         let path = resolve(&self.path);
         let length = self.context.length(0, &path)?;
-        let text = read_utf8(&path)?;
+        let mut text = read_utf8(&path)?;
+        if self.texts.is_some() && text.contains('\r') {
+            text = text.replace("\r\n", "\n");
+        }
         let part = self.part(&text)?;
-        let tokenizer = self.context.tokenizer(resolve, like, &mut std::iter::once(part))?;
+        let tokenizer = match self.texts {
+            None => self.context.tokenizer(resolve, like, &mut std::iter::once(part))?,
+            Some(texts) => self.context.tokenizer(resolve, like, &mut texts.split(part))?,
+        };
         let stride = self.stride.unwrap_or(length);
         if stride == 0 || stride > length {
             return Err(Error::option(format!(
@@ -334,7 +350,7 @@ mod tests {
         assert_eq!(row(1), (ids("cd"), [ids("d"), vec![end]].concat()));
         assert_eq!(row(2), ([vec![begin], ids("ef")].concat(), [ids("ef"), vec![end]].concat()));
         assert_eq!(data.notes(), ["2 texts in 3 windows"]);
-        let paragraphs = open("a\nb\n\n\nc\n", Texts::Paragraphs, None);
+        let paragraphs = open("\na\r\nb\n \t\n\nc\r\n  ", Texts::Paragraphs, None);
         assert_eq!(texts(&paragraphs).iter().map(|t| t.0.as_str()).collect::<String>(), "a\nbc");
         let part = |subset| open("abcd\nef\ngh\n", Texts::Lines, Some((0.5, subset)));
         let first = |data: Windows| texts(&data).into_iter().map(|t| t.0).collect::<String>();
