@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(data.notes(), ["2 texts in 3 windows"]);
         let paragraphs = open("\na\r\nb\n \t\n\nc\r\n  ", Texts::Paragraphs, None);
         assert_eq!(texts(&paragraphs).iter().map(|t| t.0.as_str()).collect::<String>(), "a\nbc");
-        let part = |subset| open("abcd\nef\ngh\n", Texts::Lines, Some((0.5, subset)));
+        let part = |subset| open("abcd\nef\ngh\n", Texts::Lines, Some((0.4, subset)));
         let first = |data: Windows| texts(&data).into_iter().map(|t| t.0).collect::<String>();
         assert_eq!(first(part(Subset::Training)), "abcdef");
         assert_eq!(first(part(Subset::Validation)), "gh");
