@@ -1,20 +1,15 @@
 #!/usr/bin/env python3
 """Files of lines from the archive of AESLC: an e-mail a line in NAME.body, its subject in NAME.subject. See recipes/aeslc.toml.
 
-    python3 bench/aeslc.py enron_subject_line.tar.gz FOLDER [--lower] [--spans SHARE]
+    python3 bench/aeslc.py enron_subject_line.tar.gz FOLDER [--lower]
 
 With --lower all text is in lower case, as ROUGE compares it: a word of the e-mail then has the same tokens as in the subject.
-With --spans 0.5 half as many pairs as there are e-mails for training are added, whose source is an e-mail after the mark "@span"
-and whose target is a few of its words in a row: what copying is learned from. They are drawn from a fixed seed.
 """
 
 import argparse
 import pathlib
-import random
 import sys
 import tarfile
-
-MARK = "@span"
 
 
 def parts(text):
@@ -23,24 +18,11 @@ def parts(text):
     return " ".join(body.split()), " ".join(rest.partition("\n@ann")[0].split())
 
 
-def spans(pairs, share):
-    """E-mails with a few of their words, from among the first 60."""
-    draw = random.Random(1)
-    found = []
-    for body, _ in draw.sample(pairs, int(share * len(pairs))):
-        words = body.split()
-        count = draw.randint(3, 8)
-        start = draw.randrange(max(1, min(len(words), 60) - count))
-        found.append((f"{MARK} {body}", " ".join(words[start : start + count])))
-    return found
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("archive")
     p.add_argument("folder", type=pathlib.Path)
     p.add_argument("--lower", action="store_true", help="all text in lower case")
-    p.add_argument("--spans", type=float, default=0.0, help="pairs of spans for each e-mail, from 0 to 1")
     o = p.parse_args()
     o.folder.mkdir(parents=True, exist_ok=True)
     found = {}
@@ -52,10 +34,9 @@ def main():
                 found.setdefault(pathlib.PurePath(member.name).parent.name, []).append(parts(text))
     for name, pairs in found.items():
         kept = [(body, subject) for body, subject in pairs if body and subject]
-        added = spans(kept, o.spans) if name == "train" else []
-        for kind, lines in zip(("body", "subject"), zip(*kept, *added)):
+        for kind, lines in zip(("body", "subject"), zip(*kept)):
             (o.folder / f"{name}.{kind}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        print(f"{name}: {len(kept)} e-mails and {len(added)} spans, {len(pairs) - len(kept)} without a text or a subject left out")
+        print(f"{name}: {len(kept)} e-mails, {len(pairs) - len(kept)} without a text or a subject left out")
 
 
 if __name__ == "__main__":
