@@ -4,17 +4,20 @@
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, StateTensor};
 use crate::error::Result;
+use serde::Deserialize;
 
 /// What the names of the averaged weights start with in a checkpoint.
 const GROUP: &str = "average/";
 
 /// How weights are averaged.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Averaging {
-    /// `average <- average + (1 - decay) (weights - average)` after each step, with the decay of the t-th step at most
-    /// `(1 + t) / (10 + t)`, so that the start of a run is soon forgotten.
+    /// An exponential moving average: the share of the old average that is kept at each step, such as 0.999. At most
+    /// `(1 + t) / (10 + t)` at the t-th step, so that the start of a run is soon forgotten.
     Ema(f64),
-    /// The mean of the weights at the ends of the last epochs, this many at most (Vaswani et al. 2017).
+    /// The mean of the weights at the ends of the last epochs, this many at most, as translation models are often averaged over
+    /// checkpoints (Vaswani et al. 2017). A checkpoint holds the weights of each.
     Epochs(usize),
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::engine::{Continued, Decoding, Engine, EngineError};
 use crate::error::{Error, Result};
+use tidemill_fields::truth::{BLOCK, none_above};
 use tidemill_fields::{Batch, Signature};
 
 /// How hypotheses of different lengths are compared: their log-probability is divided by this.
@@ -291,9 +292,6 @@ fn repeats(ids: &[i32], n: usize) -> Vec<i32> {
     ids.windows(n).filter(|row| row[..n - 1] == ids[last..]).map(|row| row[n - 1]).collect()
 }
 
-/// Values that are looked at together for one that is great enough.
-const BLOCK: usize = 128;
-
 /// The places of the greatest values, the greatest first; of equals, the earlier one.
 fn best(row: &[f32], most: usize) -> Vec<usize> {
     let mut kept: Vec<usize> = Vec::with_capacity(most + 1);
@@ -312,11 +310,6 @@ fn best(row: &[f32], most: usize) -> Vec<usize> {
         }
     }
     kept
-}
-
-/// Without a branch for each, so that a compiler makes vectors of it.
-fn none_above(values: &[f32], limit: f32) -> bool {
-    values.iter().fold(true, |none, &value| none & (limit >= value))
 }
 
 #[cfg(test)]

@@ -41,27 +41,25 @@ pub fn argmax(row: &[f32]) -> usize {
     let (mut best, mut value) = (0, f32::NEG_INFINITY);
     // A block's greatest is found many at a time, and rarely is one greater than all before: rows may be a vocabulary's.
     for (block, values) in row.chunks(BLOCK).enumerate() {
-        let mut greatest = [f32::NEG_INFINITY; LANES];
-        let (whole, rest) = values.as_chunks::<LANES>();
-        for lanes in whole {
-            for (g, &v) in greatest.iter_mut().zip(lanes) {
-                *g = if v > *g { v } else { *g };
-            }
+        if none_above(values, value) {
+            continue;
         }
-        if greatest.iter().chain(rest).any(|&v| v > value) {
-            for (i, &v) in values.iter().enumerate() {
-                if v > value {
-                    (best, value) = (block * BLOCK + i, v);
-                }
+        for (i, &v) in values.iter().enumerate() {
+            if v > value {
+                (best, value) = (block * BLOCK + i, v);
             }
         }
     }
     best
 }
 
-/// Values of [`argmax`] that are compared at once, and between two looks at what is greatest.
-const LANES: usize = 8;
-const BLOCK: usize = 128;
+/// Values that are looked at together for one that is great enough.
+pub const BLOCK: usize = 128;
+
+/// Whether no value is above a limit; NaN counts as above. Without a branch for each, so that a compiler makes vectors of it.
+pub fn none_above(values: &[f32], limit: f32) -> bool {
+    values.iter().fold(true, |none, &value| none & (limit >= value))
+}
 
 #[cfg(test)]
 mod tests {

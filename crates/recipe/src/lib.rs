@@ -43,8 +43,8 @@ pub use tidemill_stream as stream;
 pub use compile::{engine_spec, evaluate_options};
 pub use paths::{DATA_VARIABLE, DataPaths};
 pub use spec::{
-    AverageSpec, BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec,
-    StopSpec, Target, TextSpec, TrainingSpec,
+    BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec, StopSpec,
+    Target, TextSpec, TrainingSpec,
 };
 
 use edit::Override;

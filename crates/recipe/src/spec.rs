@@ -67,7 +67,7 @@ pub struct TrainingSpec {
     /// Averages the weights over the steps or the last epochs: what is measured and predicted with is then the average. Off by
     /// default. For training on stored data.
     #[serde(default)]
-    pub average: Option<AverageSpec>,
+    pub average: Option<Averaging>,
     /// Random seed of the initial weights, the sample order and dropout; 0 by default.
     #[serde(default)]
     pub seed: u64,
@@ -84,37 +84,16 @@ pub struct TrainingSpec {
     pub plateau: Option<Plateau>,
 }
 
-/// How weights are averaged.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AverageSpec {
-    /// An exponential moving average: the share of the old average that is kept at each step, such as 0.999.
-    Ema(f64),
-    /// The mean of the weights at the ends of the last epochs, this many at most, as translation models are often averaged over
-    /// checkpoints (Vaswani et al. 2017). A checkpoint holds the weights of each.
-    Epochs(usize),
-}
-
-impl From<AverageSpec> for Averaging {
-    fn from(spec: AverageSpec) -> Averaging {
-        match spec {
-            AverageSpec::Ema(share) => Averaging::Ema(share),
-            AverageSpec::Epochs(most) => Averaging::Epochs(most),
+/// Whether the numbers of an average make sense.
+fn check_average(average: &Averaging) -> Result<(), Wrong> {
+    match average {
+        Averaging::Ema(share) if !(0.0..1.0).contains(share) => {
+            wrong("training.average.ema", format!("must be from 0 to below 1, found {share}"))
         }
-    }
-}
-
-impl AverageSpec {
-    fn check(&self) -> Result<(), Wrong> {
-        match self {
-            AverageSpec::Ema(share) if !(0.0..1.0).contains(share) => {
-                wrong("training.average.ema", format!("must be from 0 to below 1, found {share}"))
-            }
-            AverageSpec::Epochs(0) => {
-                wrong("training.average.epochs", "must be 1 or more, found 0".to_owned())
-            }
-            _ => Ok(()),
+        Averaging::Epochs(0) => {
+            wrong("training.average.epochs", "must be 1 or more, found 0".to_owned())
         }
+        _ => Ok(()),
     }
 }
 
@@ -341,7 +320,7 @@ impl Recipe {
         {
             return wrong("stop.wall_seconds", format!("must be above 0, found {seconds}"));
         }
-        self.training.average.map_or(Ok(()), |average| average.check())?;
+        self.training.average.as_ref().map_or(Ok(()), check_average)?;
         self.online.check()?;
         self.check_metrics()?;
         self.check_weights()

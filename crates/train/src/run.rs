@@ -16,7 +16,7 @@ use tidemill_engine::memory::{Budget, peak_rss_bytes, rss_bytes};
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
-use tidemill_engine::{Average, Averaging, Training};
+use tidemill_engine::{Average, Training};
 use tidemill_recipe::data::{RunData, class_weights};
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
@@ -115,7 +115,7 @@ pub fn train(
         None => Ok(None),
     };
     let is_resumed = session.resumed.is_some();
-    let averaging = recipe.training.average.map(Averaging::from);
+    let averaging = recipe.training.average;
     let average = match (averaging, &session.resumed) {
         (None, _) => None,
         (Some(how), None) => Some(Average::new(&engine, how)),

@@ -17,13 +17,13 @@ pub(super) struct Operands<'a> {
     pub a: *const f32,
     pub b: *const f32,
     pub c: *mut f32,
-    pub bias: *const f32,
-    pub residual: *const f32,
-    pub mask: *const f32,
+    bias: *const f32,
+    residual: *const f32,
+    mask: *const f32,
     pub lengths: *const i32,
     param: *mut f32,
     slots: [*mut f32; 3],
-    pub coefficients: &'a Coefficients,
+    coefficients: &'a Coefficients,
 }
 
 impl<'a> Operands<'a> {
@@ -54,10 +54,10 @@ impl<'a> Operands<'a> {
 
 /// Where sums wait for the rest of the reduction: in C, or in scratch if they update a parameter.
 #[derive(Clone, Copy)]
-struct Sums {
+pub(super) struct Sums {
     /// Of the chunk's first element.
-    start: *mut f32,
-    stride: usize,
+    pub start: *mut f32,
+    pub stride: usize,
 }
 
 impl Gemm {
@@ -238,7 +238,8 @@ impl Gemm {
                     // nothing waits longer than the strip takes
                     level.origin.0 = rows.start;
                 }
-                let part = StripPart { rows: rows.clone(), wide, depth, a, packed_b, steps };
+                let shift = std::ptr::null();
+                let part = StripPart { rows: rows.clone(), wide, depth, a, packed_b, steps, shift };
                 if sparse && self.goes_flat(wide) {
                     sparse = self.run_flat(o, &part, &level);
                 } else {
@@ -277,7 +278,13 @@ impl Gemm {
     ///
     /// # Safety
     /// As for `run_block`; `num_steps` steps are listed if they are fewer than all.
-    unsafe fn run_strip(&self, o: &Operands, part: &StripPart, num_steps: usize, level: &Level) {
+    pub(super) unsafe fn run_strip(
+        &self,
+        o: &Operands,
+        part: &StripPart,
+        num_steps: usize,
+        level: &Level,
+    ) {
         let (rows, depth, steps) = (&part.rows, part.depth.len(), part.steps);
         for j in part.wide.clone().step_by(self.panel()) {
             let cols = j..(j + self.panel()).min(part.wide.end);
@@ -285,7 +292,7 @@ impl Gemm {
             let run = self.tiles.get(rows.len(), cols.len(), num_steps < depth);
             let tile = self.tile(o, level, rows.clone(), cols, depth, part.a, b);
             // SAFETY: rows and columns are inside C.
-            unsafe { run(&Tile { steps, num_steps, ..tile }) };
+            unsafe { run(&Tile { steps, num_steps, shift: part.shift, ..tile }) };
         }
     }
 
@@ -464,23 +471,25 @@ impl Gemm {
 }
 
 /// Rows of a tile's height, all columns of a block and a part of the reduction.
-struct StripPart<'a> {
-    rows: Range<usize>,
-    wide: &'a Range<usize>,
-    depth: &'a Depth,
+pub(super) struct StripPart<'a> {
+    pub rows: Range<usize>,
+    pub wide: &'a Range<usize>,
+    pub depth: &'a Depth,
     /// A's first value, and its stride.
-    a: (*const f32, usize),
-    packed_b: *mut f32,
+    pub a: (*const f32, usize),
+    pub packed_b: *mut f32,
     /// Room for a list of steps.
-    steps: *mut u32,
+    pub steps: *mut u32,
+    /// Where the rows are behind the first one in C, if they are not one after the other.
+    pub shift: *const usize,
 }
 
 /// Where a block is in the reduction, and where the chunk's sums wait meanwhile.
 #[derive(Clone, Copy)]
-struct Level {
-    block: usize,
-    blocks: usize,
-    sums: Sums,
+pub(super) struct Level {
+    pub block: usize,
+    pub blocks: usize,
+    pub sums: Sums,
     /// The first row and column of the sums.
-    origin: (usize, usize),
+    pub origin: (usize, usize),
 }

@@ -5,8 +5,7 @@
 //! sum of 0. Where they are the steps of the reduction, those that count are packed one after the other. Sums are made in the
 //! order of other products, without additions of 0, so that they have the same bits.
 
-use super::loops::Operands;
-use super::tile::{Finish, Tile};
+use super::loops::{Level, Operands, StripPart, Sums};
 use super::{Gemm, LIST_SLACK, part};
 use std::ops::Range;
 
@@ -112,6 +111,7 @@ impl Gemm {
     ) {
         let samples = self.samples(o);
         let real = samples.real();
+        debug_assert!(self.pack_a.is_some() && self.pack_b.is_some());
         // SAFETY: the list has room for all steps, and what is in it is a step; both operands are packed (`grid`).
         unsafe {
             let list = self.list(scratch, real);
@@ -136,6 +136,7 @@ impl Gemm {
         let real = samples.real();
         let blocks = d.k.div_ceil(b.kc).max(1);
         let mine = part(real, b.row_chunks, index);
+        let sums = Sums { start: o.c, stride: d.ldc };
         // SAFETY: a part of the rows fits the list; the rows and columns are inside C, the steps inside the reduction.
         unsafe {
             let list = self.list(scratch, mine.len());
@@ -147,29 +148,30 @@ impl Gemm {
                     if let Some(pack) = self.pack_b {
                         self.pack_panels(pack, o.b, &depth, &wide, scratch);
                     }
-                    let last = block + 1 == blocks;
-                    self.run_listed(o, list, &wide, &depth, (block == 0, last), scratch);
+                    let level = Level { block, blocks, sums, origin: (0, 0) };
+                    self.run_listed(o, list, &wide, &depth, &level, scratch);
                 }
             }
             let others = part(d.m - real, b.row_chunks, index);
             let list = self.list(scratch, others.len());
             samples.list(false, others, list);
             let nothing = Depth { range: 0..0, list: std::ptr::null() };
-            self.run_listed(o, list, &cols, &nothing, (true, true), scratch);
+            let level = Level { block: 0, blocks: 1, sums, origin: (0, 0) };
+            self.run_listed(o, list, &cols, &nothing, &level, scratch);
         }
     }
 
-    /// The tiles of listed rows; whether it is the first and the last block of the reduction.
+    /// The tiles of listed rows.
     ///
     /// # Safety
-    /// As for `run_part`; B is packed as `pack_panels` does where it is packed.
+    /// As for `run_part`; `scratch` starts with B, where that is packed.
     unsafe fn run_listed(
         &self,
         o: &Operands,
         list: &[u32],
         wide: &Range<usize>,
         depth: &Depth,
-        (first, last): (bool, bool),
+        level: &Level,
         scratch: *mut f32,
     ) {
         let (d, k) = (&self.desc, depth.len());
@@ -186,7 +188,7 @@ impl Gemm {
                     *shift = (row as usize - start) * d.ldc;
                 }
                 let in_a_row = (rows[rows.len() - 1] as usize - start) + 1 == rows.len();
-                let (a, a_stride) = if in_a_row || k == 0 {
+                let a = if in_a_row || k == 0 {
                     (in_place(start), d.lda)
                 } else {
                     let copies = scratch.add(self.scratch().iter().sum::<usize>() + len_list);
@@ -196,55 +198,13 @@ impl Gemm {
                     }
                     (copies.cast_const(), k)
                 };
-                for j in wide.clone().step_by(self.panel()) {
-                    let cols = self.panel().min(wide.end - j);
-                    let (b, b_stride) = self.listed_b(o, wide, depth, j, scratch);
-                    let at = start * d.ldc + j;
-                    let to = o.c.wrapping_add(at);
-                    let adds = !first || d.epilogue.accumulate;
-                    self.tiles.get(rows.len(), cols, false)(&Tile {
-                        rows: rows.len(),
-                        cols,
-                        k,
-                        a,
-                        a_stride,
-                        b,
-                        b_far: b,
-                        b_stride,
-                        steps: std::ptr::null(),
-                        num_steps: 0,
-                        from: if adds { to.cast_const() } else { std::ptr::null() },
-                        from_stride: d.ldc,
-                        to,
-                        to_stride: d.ldc,
-                        shift: shift.as_ptr(),
-                        finish: if last { &self.finish } else { &Finish::NONE },
-                        bias: o.bias.wrapping_add(j),
-                        residual: o.residual.wrapping_add(at),
-                        mask: o.mask.wrapping_add(at),
-                        stride: d.ldc,
-                        param: std::ptr::null_mut(),
-                        slots: [std::ptr::null_mut(); 3],
-                        coefficients: o.coefficients,
-                    });
-                }
+                let rows = start..start + rows.len();
+                let packed_b = scratch;
+                let shift = shift.as_ptr();
+                let steps = std::ptr::null_mut();
+                let strip = StripPart { rows, wide, depth, a, packed_b, steps, shift };
+                self.run_strip(o, &strip, k, level);
             }
-        }
-    }
-
-    /// B of the panel that starts at column `j`, with its stride; `scratch` starts with packed B.
-    fn listed_b(
-        &self,
-        o: &Operands,
-        wide: &Range<usize>,
-        depth: &Depth,
-        j: usize,
-        scratch: *mut f32,
-    ) -> (*const f32, usize) {
-        if self.pack_b.is_some() {
-            (scratch.wrapping_add((j - wide.start) * depth.len()).cast_const(), self.panel())
-        } else {
-            (o.b.wrapping_add(depth.range.start * self.desc.ldb + j), self.desc.ldb)
         }
     }
 }

@@ -34,7 +34,9 @@ pub(crate) fn represent(parts: &Parts, size: usize) -> Result<Model, TextError> 
     spaces(parts, &mut model)?;
     model.pieces = pieces(parts, byte_fallback, size)?;
     if !model.splits() && parts.pre_tokenizer.is_some() {
-        return Err(other("a token goes on after a space, where its texts are cut"));
+        return Err(other(
+            "a token has more characters after a space, and texts are cut at spaces first",
+        ));
     }
     match &parts.model {
         model::Model::Unigram(unigram) => score_unigram(unigram, &mut model),
