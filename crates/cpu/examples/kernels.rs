@@ -111,9 +111,9 @@ fn time_gemm(isa: Isa, desc: &GemmDesc, rings: bool) -> (f64, f64, usize) {
         }
     }
     let mut pointers: Vec<*mut f32> = buffers.iter_mut().map(Buffer::ptr).collect();
-    pointers.resize(args::HYPER, std::ptr::null_mut());
+    pointers.resize(args::LEN, std::ptr::null_mut());
     let mut hyper = [1e-6, 0.9, 0.9, 1.0, 1.0, 0.0, 0.0, 0.0];
-    pointers.push(hyper.as_mut_ptr());
+    pointers[args::HYPER] = hyper.as_mut_ptr();
     let mut scratch = Buffer::new(kernel.scratch_bytes() / 4, 9);
     let scratch = scratch.ptr();
     let run = |chunks: std::ops::Range<usize>| {
