@@ -118,7 +118,7 @@ impl Average {
                 name: format!("{group}{name}"),
                 shape: engine.tensor_shape(place).to_vec(),
                 parameter: false,
-                values: values.clone(),
+                values: values.clone().into(),
             })
         })
     }
@@ -136,7 +136,8 @@ fn group(engine: &Engine, group: &str, checkpoint: &Checkpoint) -> Result<Option
         let own = |t: &&StateTensor| t.name.strip_prefix(group) == Some(name);
         match checkpoint.tensors.iter().find(own) {
             Some(kept) if kept.values.len() == engine.tensor(place).len() => {
-                found.push(kept.values.clone());
+                let values = kept.elements().map_err(|e| checkpoint.unusable(e))?;
+                found.push(values.to_vec());
             }
             Some(kept) => {
                 let (name, shape) = (&kept.name, &kept.shape);

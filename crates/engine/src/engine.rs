@@ -4,7 +4,7 @@
 //!
 //! - this file: binding a batch to a plan's inputs, and running
 //! - `compile`: the plans, each for a purpose and a size of batches
-//! - `state`: the state as tensors, copied out and taken over
+//! - `state`: the state as tensors, copied out and taken over; `values`: what they hold
 //! - `slots`: single tensors of the state, and the optimizer's slots begun again
 //! - `explain`: the plan as text; `check`: what is wrong with a batch
 //! - `shared`: predicting by several threads at once
@@ -17,6 +17,7 @@ mod explain;
 mod shared;
 mod slots;
 mod state;
+mod values;
 
 use std::sync::Arc;
 use tidemill_cpu::runtime::{Input, InputError, PlanId, Runtime};
@@ -27,7 +28,9 @@ use tidemill_nn::{Custom, CustomMetric, Extent, LossSpec, ModelSpec, OptimizerSp
 use tidemill_plan::Plan;
 
 pub use decode::{Continued, Decoding, Next};
+pub use safetensors::tensor::Dtype;
 pub use state::{State, StateTensor};
+pub use values::{Element, StateValues};
 
 use crate::bind::{Binding, Converted, Given, Reads, Source};
 use crate::memory::{Budget, Needs};

@@ -44,7 +44,9 @@ pub use tidemill_nn as nn;
 pub use tidemill_page as page;
 
 pub use average::{Average, Averaging};
-pub use engine::{Continued, Decoding, Engine, EngineError, EngineSpec, Next, State, StateTensor};
+pub use engine::{
+    Continued, Decoding, Engine, EngineError, EngineSpec, Next, State, StateTensor, StateValues,
+};
 pub use error::{Error, Result};
 pub use folder::{Existing, RunFolder};
 pub use session::Session;

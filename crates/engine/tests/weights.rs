@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tidemill_engine::data::{Loader, LoaderOptions, MemoryDataset, Order};
 use tidemill_engine::nn::{Activation, LossSpec, Model, OptimizerSpec};
-use tidemill_engine::{Engine, EngineSpec};
+use tidemill_engine::{Engine, EngineSpec, State};
 
 fn fixture() -> Value {
     serde_json::from_str(include_str!("../../../fixtures/weights.json")).unwrap()
@@ -49,6 +49,22 @@ fn trained(
         let (index, _) = engine.parameters().find(|(_, own)| own.ends_with(name)).unwrap();
         engine.tensor(index).to_vec()
     })
+}
+
+#[test]
+fn a_state_of_another_type_is_refused() {
+    let mut engine = engine(1, LossSpec::MeanSquaredError {}, &[1.0, 2.0, 3.0], &[0.5], 0.1);
+    let mut state = engine.state().into_tensors();
+    let before = state.clone();
+    state[0].values = vec![1_i32, 2, 3].into();
+    let error = engine.set_state(&state).unwrap_err().to_string();
+    assert_eq!(error, "the tensor layers.0.dense.kernel is I32, and F32 is expected");
+    assert_eq!(engine.state().tensors(), before);
+    // A copy over such a state does not write floats into it, but takes its place.
+    let mut other = State::from_tensors(state);
+    assert!(!engine.copy_values(&mut other));
+    engine.copy_state(&mut other);
+    assert_eq!(other.tensors(), before);
 }
 
 fn close(found: &[f32], expected: &[f32], what: &str) {

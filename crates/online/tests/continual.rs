@@ -5,8 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tidemill_engine::checkpoint::read_tensors;
-use tidemill_engine::engine::{Engine, EngineSpec};
+use tidemill_engine::checkpoint::{read_tensors, state_sha256};
+use tidemill_engine::engine::{Engine, EngineSpec, StateTensor};
 use tidemill_engine::folder::Existing;
 use tidemill_engine::nn::{Activation, LossSpec, Model, OptimizerSpec};
 use tidemill_engine::prequential::{PrequentialSpec, Truth};
@@ -78,28 +78,33 @@ fn stream(folder: &Path, events: u64) -> String {
     path.display().to_string()
 }
 
+/// Learns from the events at `from` up to event `stop`, in the run at `out`.
+fn options(from: &str, out: &Path, stop: u64, threads: usize) -> LearnOptions {
+    LearnOptions {
+        from: from.to_owned(),
+        out: out.to_owned(),
+        existing: if out.exists() { Existing::Resume } else { Existing::Refuse },
+        model: None,
+        frozen: false,
+        beside: None,
+        from_start: false,
+        threads: Some(threads),
+        memory: None,
+        until: Until { events: Some(stop), seconds: None },
+        rate: None,
+        predictions: None,
+        allow_remote: false,
+        interrupt: Arc::default(),
+    }
+}
+
 /// Learns up to each of these events in a process of its own kind; the bits in the end.
-fn run(name: &str, set: &[&str], stops: &[u64], threads: usize) -> Vec<(String, Vec<u32>)> {
+fn run(name: &str, set: &[&str], stops: &[u64], threads: usize) -> Vec<(String, Vec<u8>)> {
     let folder = tempfile::tempdir().unwrap();
     let from = stream(folder.path(), 1000);
     let out = folder.path().join(name);
-    for (i, &stop) in stops.iter().enumerate() {
-        let options = LearnOptions {
-            from: from.clone(),
-            out: out.clone(),
-            existing: if i == 0 { Existing::Refuse } else { Existing::Resume },
-            model: None,
-            frozen: false,
-            beside: None,
-            from_start: false,
-            threads: Some(threads),
-            memory: None,
-            until: Until { events: Some(stop), seconds: None },
-            rate: None,
-            predictions: None,
-            allow_remote: false,
-            interrupt: Arc::default(),
-        };
+    for &stop in stops {
+        let options = options(&from, &out, stop, threads);
         let done = learn(recipe(folder.path(), set), &options, &mut |_| {}).unwrap();
         if stop == 1000 {
             assert!(done.summary.rollbacks > 0, "{name}");
@@ -108,7 +113,7 @@ fn run(name: &str, set: &[&str], stops: &[u64], threads: usize) -> Vec<(String, 
     let latest = std::fs::read_to_string(out.join("checkpoints/latest")).unwrap();
     let path = out.join("checkpoints").join(latest.trim()).join("state.safetensors");
     let tensors = read_tensors(&path).unwrap().into_iter();
-    tensors.map(|t| (t.name, t.values.iter().map(|v| v.to_bits()).collect())).collect()
+    tensors.map(|t| (t.name, t.values.bytes().to_vec())).collect()
 }
 
 #[test]
@@ -134,7 +139,36 @@ fn a_resumed_run_has_the_same_bits() {
     }
 }
 
-fn difference(a: &[(String, Vec<u32>)], b: &[(String, Vec<u32>)]) -> String {
+#[test]
+fn a_checkpoint_of_an_earlier_version_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = stream(folder.path(), 100);
+    let file = || recipe(folder.path(), &[REPLAY, BACKPROP]);
+    for (name, dtype) in
+        [("replay.counts", "U64"), ("replay.labels", "I32"), ("layers.0.dense.age", "U64")]
+    {
+        let out = folder.path().join(name);
+        let done = learn(file(), &options(&from, &out, 50, 1), &mut |_| {}).unwrap();
+        let checkpoints = done.folder.checkpoints(1);
+        let mut newest = checkpoints.latest().unwrap().unwrap();
+        let name = format!("continual/{name}");
+        let tensor = newest.tensors.iter_mut().find(|t| t.name == name).unwrap();
+        // Counts were three floats each.
+        tensor.shape = vec![3 * tensor.values.len()];
+        tensor.values = vec![0.0_f32; tensor.shape[0]].into();
+        newest.meta.state_sha256 = state_sha256(&newest.tensors);
+        checkpoints.write(&newest.meta, &newest.tensors).unwrap();
+        let error =
+            learn(file(), &options(&from, &out, 100, 1), &mut |_| {}).unwrap_err().to_string();
+        let want = format!(
+            "checkpoints/50: the tensor {name} is F32, and {dtype} is expected: the run was written \
+             by an earlier version; help: "
+        );
+        assert!(error.contains(&want), "{error}");
+    }
+}
+
+fn difference(a: &[(String, Vec<u8>)], b: &[(String, Vec<u8>)]) -> String {
     let different = a.iter().zip(b).filter(|(a, b)| a != b).map(|(a, _)| a.0.as_str());
     format!("{} and {} tensors; {:?}", a.len(), b.len(), different.collect::<Vec<_>>())
 }
@@ -218,9 +252,9 @@ fn a_strong_anchor_holds_and_a_rollback_keeps_it() {
             learner.learn(&x, Truth::Class(class)).unwrap();
         }
         let pairs = before.iter().zip(weights(&learner));
-        let far = |(a, b): (&tidemill_engine::engine::StateTensor, _)| {
-            let b: tidemill_engine::engine::StateTensor = b;
-            a.values.iter().zip(b.values).map(|(a, b)| (a - b).powi(2)).sum::<f32>()
+        let far = |(a, b): (&StateTensor, StateTensor)| {
+            let (a, b) = (a.elements::<f32>().unwrap(), b.elements::<f32>().unwrap());
+            a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>()
         };
         pairs.map(far).sum::<f32>().sqrt()
     };

@@ -33,9 +33,9 @@ fn event(i: u64) -> ([f32; 4], usize) {
     (x, class)
 }
 
-fn bits(learner: &Learner) -> Vec<u32> {
+fn bits(learner: &Learner) -> Vec<u8> {
     let state = learner.engine().state();
-    state.tensors().iter().flat_map(|t| &t.values).map(|v| v.to_bits()).collect()
+    state.tensors().iter().flat_map(|t| t.values.bytes()).copied().collect()
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_model_that_diverged_comes_back() {
     }
     // Someone breaks the weights.
     let mut state = learner.engine().state().into_tensors();
-    state[0].values.fill(f32::NAN);
+    state[0].values = vec![f32::NAN; state[0].values.len()].into();
     learner.engine_mut().set_state(&state).unwrap();
     let mut rolled_back = 0;
     for i in 1700..1720 {

@@ -69,7 +69,7 @@ impl Network {
             let shape = self.engine.tensor_shape(index);
             match tensors.iter().find(|t| t.name == *name && t.shape == shape) {
                 Some(tensor) => {
-                    self.engine.tensor_mut(index).copy_from_slice(&tensor.values);
+                    self.engine.tensor_mut(index).copy_from_slice(tensor.elements()?);
                 }
                 None => left.push(name.clone()),
             }

@@ -126,7 +126,7 @@ fn parameters(tensors: &[tidemill_engine::engine::StateTensor]) -> Vec<Vec<f32>>
     let mut named: Vec<_> = tensors.iter().filter(own).collect();
     // Layers in order; `kernel` before `bias`.
     named.sort_by_key(|t| (t.name.split('.').nth(1).map(str::to_owned), t.name.ends_with("bias")));
-    named.into_iter().map(|t| t.values.clone()).collect()
+    named.into_iter().map(|t| t.elements().unwrap().to_vec()).collect()
 }
 
 fn first_weights(file: &RecipeFile) -> ByHand {

@@ -34,9 +34,9 @@ fn network(model: Model) -> Network {
     Network::new(spec).unwrap()
 }
 
-fn bits(network: &Network) -> Vec<(String, Vec<u32>)> {
+fn bits(network: &Network) -> Vec<(String, Vec<u8>)> {
     let tensors = network.engine().state().into_tensors();
-    tensors.into_iter().map(|t| (t.name, t.values.iter().map(|v| v.to_bits()).collect())).collect()
+    tensors.into_iter().map(|t| (t.name, t.values.bytes().to_vec())).collect()
 }
 
 fn fit(network: &mut Network, epochs: u64) -> Vec<f64> {

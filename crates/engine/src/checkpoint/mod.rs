@@ -84,10 +84,14 @@ impl Checkpoint {
         Ok(Some(Arc::new(tokenizer)))
     }
 
+    /// The error of a checkpoint with a tensor that cannot be taken over.
+    pub fn unusable(&self, what: impl std::fmt::Display) -> Error {
+        Error::Checkpoint { path: self.path.clone(), what: what.to_string() }
+    }
+
     /// The error of a checkpoint that is one of another model; `what` says in what it differs.
     pub fn misfit(&self, what: &str) -> Error {
-        let what = format!("belongs to another model: {what}");
-        Error::Checkpoint { path: self.path.clone(), what }
+        self.unusable(format_args!("belongs to another model: {what}"))
     }
 }
 
@@ -106,7 +110,7 @@ impl Checkpoints {
     /// that need not be kept. Returns once all of it is on disk.
     pub fn write<T: Borrow<StateTensor>>(&self, meta: &Meta, tensors: &[T]) -> Result<PathBuf> {
         let mut all = tensors.iter().map(Borrow::borrow);
-        if let Some(bad) = all.find(|t| t.values.iter().any(|v| !v.is_finite())) {
+        if let Some(bad) = all.find(|t| !t.values.is_finite()) {
             return Err(Error::Run(format!(
                 "step {}: {} holds a value that is not finite; no checkpoint is written, the last \
                  good one stays",

@@ -8,26 +8,23 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
-use crate::engine::StateTensor;
+use crate::engine::{StateTensor, StateValues};
 use crate::error::{Error, Result};
-
-/// safetensors files are little-endian and so are all machines that this runs on.
-const _: () = assert!(cfg!(target_endian = "little"));
 
 struct Borrowed<'a>(&'a StateTensor);
 
 impl View for Borrowed<'_> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        self.0.dtype()
     }
     fn shape(&self) -> &[usize] {
         &self.0.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(bytemuck::cast_slice(&self.0.values))
+        Cow::Borrowed(self.0.values.bytes())
     }
     fn data_len(&self) -> usize {
-        self.0.values.len() * 4
+        self.0.values.bytes().len()
     }
 }
 
@@ -67,17 +64,15 @@ pub fn read(path: &Path) -> std::result::Result<Vec<StateTensor>, String> {
     let mut tensors = Vec::with_capacity(file.len());
     for name in order.split('\n').filter(|n| !n.is_empty()) {
         let view = file.tensor(name).map_err(damaged)?;
-        if view.dtype() != Dtype::F32 {
-            return Err(format!("{name} is {:?}, not F32", view.dtype()));
-        }
-        // Copied value by value: the file's bytes need not be aligned.
+        let dtype = view.dtype();
+        let values = StateValues::of_bytes(dtype, view.data());
         let values =
-            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            values.ok_or_else(|| format!("{name} is {dtype}, which no tensor of a state is"))?;
         tensors.push(StateTensor {
             name: name.to_string(),
             shape: view.shape().to_vec(),
             parameter: about.get(name).is_some_and(|k| k == PARAMETER),
-            values: values.collect(),
+            values,
         });
     }
     Ok(tensors)
@@ -88,7 +83,7 @@ pub fn state_sha256<T: Borrow<StateTensor>>(tensors: &[T]) -> String {
     let mut hash = Sha256::new();
     for tensor in tensors.iter().map(Borrow::borrow) {
         hash.update(tensor.name.as_bytes());
-        hash.update(bytemuck::cast_slice::<f32, u8>(&tensor.values));
+        hash.update(tensor.values.bytes());
     }
     hex(&hash.finalize())
 }
@@ -111,6 +106,14 @@ pub fn first_difference(model: &[StateTensor], saved: &[StateTensor]) -> Option<
                 return Some(format!(
                     "{} is {:?} in the model and {:?} in the checkpoint",
                     ours.name, ours.shape, theirs.shape
+                ));
+            }
+            Some(theirs) if theirs.dtype() != ours.dtype() => {
+                return Some(format!(
+                    "{} is {} in the model and {} in the checkpoint",
+                    ours.name,
+                    ours.dtype(),
+                    theirs.dtype()
                 ));
             }
             Some(_) => {}

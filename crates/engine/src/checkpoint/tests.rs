@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::engine::StateValues;
 use crate::metrics::{Meter, Metric, Task};
 
 fn tensors(value: f32) -> Vec<StateTensor> {
@@ -9,19 +10,19 @@ fn tensors(value: f32) -> Vec<StateTensor> {
             name: "layers.0.dense.kernel".into(),
             shape: vec![2, 3],
             parameter: true,
-            values: vec![value, -0.0, 1e-40, f32::MIN_POSITIVE, 3.0, 4.5],
+            values: vec![value, -0.0, 1e-40, f32::MIN_POSITIVE, 3.0, 4.5].into(),
         },
         StateTensor {
             name: "layers.0.dense.bias".into(),
             shape: vec![3],
             parameter: true,
-            values: vec![value; 3],
+            values: vec![value; 3].into(),
         },
         StateTensor {
             name: "layers.0.dense.kernel.m".into(),
             shape: vec![2, 3],
             parameter: false,
-            values: vec![0.25; 6],
+            values: vec![0.25_f32; 6].into(),
         },
     ]
 }
@@ -60,9 +61,70 @@ fn comes_back_to_the_bit() {
     assert_eq!(found.meta.wall_seconds.to_bits(), (0.1f64 + 0.2).to_bits());
     for (a, b) in found.tensors.iter().zip(tensors(1.5)) {
         assert_eq!((&a.name, &a.shape, a.parameter), (&b.name, &b.shape, b.parameter));
-        let bits = |t: &StateTensor| t.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(a), bits(&b));
+        assert_eq!(a.values.bytes(), b.values.bytes());
     }
+}
+
+/// A tensor of each type, with values that no other type holds exactly.
+fn of_all_types() -> Vec<StateTensor> {
+    let values: [StateValues; 6] = [
+        (0..=255).collect::<Vec<u8>>().into(),
+        vec![1.5_f32, -0.0, f32::MAX].into(),
+        vec![0.1_f64, f64::MIN_POSITIVE].into(),
+        vec![(1 << 24) + 1, -1, i32::MIN, i32::MAX].into(),
+        vec![(1_u64 << 53) + 1, u64::MAX].into(),
+        Vec::<u8>::new().into(),
+    ];
+    let named = |(i, values): (usize, StateValues)| StateTensor {
+        name: format!("some/{i}"),
+        shape: vec![values.len()],
+        parameter: false,
+        values,
+    };
+    values.into_iter().enumerate().map(named).collect()
+}
+
+#[test]
+fn values_of_each_type_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 1);
+    let all = of_all_types();
+    checkpoints.write(&meta(1, &all), &all).unwrap();
+    let found = checkpoints.latest().unwrap().unwrap();
+    assert_eq!(found.tensors, all);
+    assert_eq!(all[3].elements::<i32>().unwrap()[0], 16_777_217);
+    // The fingerprint is one of names and bytes.
+    let bytes = all.iter().flat_map(|t| [t.name.as_bytes(), t.values.bytes()].concat());
+    assert_eq!(found.meta.state_sha256, sha256(&bytes.collect::<Vec<u8>>()));
+}
+
+#[test]
+fn another_type_is_told_with_the_tensor() {
+    let all = of_all_types();
+    let told = |tensor: &StateTensor| tensor.elements::<u64>().unwrap_err().to_string();
+    assert_eq!(told(&all[0]), "the tensor some/0 is U8, and U64 is expected");
+    assert_eq!(
+        told(&all[1]),
+        "the tensor some/1 is F32, and U64 is expected: the run was written by an earlier version; \
+         help: continue it with that version, or start another run"
+    );
+    let model = tensors(0.0);
+    let mut other = tensors(0.0);
+    other[1].values = vec![0_i32; 3].into();
+    assert_eq!(
+        first_difference(&model, &other).unwrap(),
+        "layers.0.dense.bias is F32 in the model and I32 in the checkpoint"
+    );
+}
+
+#[test]
+fn a_type_of_other_programs_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(STATE_FILE);
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::BF16, vec![1], &[0, 0]);
+    let about = std::collections::HashMap::from([("tidemill.order".into(), "x".into())]);
+    safetensors::serialize_to_file([("x", view.unwrap())], Some(about), &path).unwrap();
+    assert_eq!(read_tensors(&path).unwrap_err(), "x is BF16, which no tensor of a state is");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The state as tensors: copied out, copied over another one, taken over.
 
-use super::{Engine, EngineError};
+use safetensors::tensor::Dtype;
+
+use super::{Element, Engine, EngineError, StateValues};
 
 /// One tensor of the state.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +14,30 @@ pub struct StateTensor {
     /// Whether it is a parameter (else a slot or a running statistic).
     pub parameter: bool,
     /// Its values.
-    pub values: Vec<f32>,
+    pub values: StateValues,
+}
+
+impl StateTensor {
+    /// The type of its values.
+    pub fn dtype(&self) -> Dtype {
+        self.values.dtype()
+    }
+
+    /// Its values of a type.
+    ///
+    /// # Errors
+    /// If they are of another type, as where an earlier version kept whole numbers in floats.
+    pub fn elements<T: Element>(&self) -> Result<&[T], EngineError> {
+        T::slice(&self.values).ok_or_else(|| {
+            let (name, found, expected) = (&self.name, self.dtype(), T::DTYPE);
+            let mut what = format!("the tensor {name} is {found}, and {expected} is expected");
+            if found == Dtype::F32 {
+                what += ": the run was written by an earlier version; help: continue it with that \
+                         version, or start another run";
+            }
+            EngineError(what)
+        })
+    }
 }
 
 /// All that a checkpoint holds of the model: parameters, optimizer slots, running statistics.
@@ -46,7 +71,7 @@ impl Engine {
             name: slot.name.clone(),
             shape: slot.shape.clone(),
             parameter: slot.parameter,
-            values: self.runtime.state(i).to_vec(),
+            values: self.runtime.state(i).to_vec().into(),
         };
         State { tensors: slots.map(tensor).collect() }
     }
@@ -55,9 +80,8 @@ impl Engine {
     /// threads where it is large. Fresh memory would cost twice the time.
     pub fn copy_state(&self, to: &mut State) {
         let slots = self.runtime.slots();
-        let same = |(slot, t): (&tidemill_plan::Slot, &StateTensor)| {
-            t.name == slot.name && t.shape == slot.shape
-        };
+        let same =
+            |(slot, t): (&tidemill_plan::Slot, &StateTensor)| t.name == slot.name && fits(slot, t);
         if slots.len() != to.tensors.len() || !slots.iter().zip(&to.tensors).all(same) {
             *to = self.state();
             return;
@@ -69,16 +93,20 @@ impl Engine {
     /// if their number or sizes differ.
     pub fn copy_values(&self, to: &mut State) -> bool {
         let slots = self.runtime.slots();
-        let fits = |(slot, t): (&tidemill_plan::Slot, &StateTensor)| t.shape == slot.shape;
-        if slots.len() != to.tensors.len() || !slots.iter().zip(&to.tensors).all(fits) {
+        if slots.len() != to.tensors.len()
+            || !slots.iter().zip(&to.tensors).all(|(slot, t)| fits(slot, t))
+        {
             return false;
         }
-        let pairs = to.tensors.iter_mut().enumerate();
-        copy_all(pairs.map(|(i, t)| (self.runtime.state(i), &mut t.values[..])));
+        let tensors = to.tensors.iter_mut().enumerate();
+        copy_all(tensors.filter_map(|(i, t)| {
+            let to = f32::slice_mut(&mut t.values)?;
+            Some((self.runtime.state(i), to))
+        }));
         true
     }
 
-    /// Takes over a state; names and shapes must be the same.
+    /// Takes over a state; names and shapes must be the same, and values `F32`.
     pub fn set_state(&mut self, tensors: &[StateTensor]) -> Result<(), EngineError> {
         let slots = self.runtime.slots().to_vec();
         for slot in &slots {
@@ -88,6 +116,7 @@ impl Engine {
                     slot.name, slot.shape
                 )));
             };
+            tensor.elements::<f32>()?;
             if tensor.shape != slot.shape {
                 return Err(EngineError(format!(
                     "the tensor {} is {:?} in the model and {:?} in the given state",
@@ -103,11 +132,16 @@ impl Engine {
         }
         for (i, slot) in slots.iter().enumerate() {
             if let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) {
-                self.runtime.state_mut(i).copy_from_slice(&tensor.values);
+                self.runtime.state_mut(i).copy_from_slice(tensor.elements()?);
             }
         }
         Ok(())
     }
+}
+
+/// Whether a tensor may hold the values of a slot.
+fn fits(slot: &tidemill_plan::Slot, tensor: &StateTensor) -> bool {
+    tensor.shape == slot.shape && tensor.dtype() == Dtype::F32
 }
 
 /// Values that a thread copies at least: starting one costs as much as copying some of them.

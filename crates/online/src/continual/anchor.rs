@@ -81,27 +81,31 @@ impl Anchor {
 
     pub(super) fn tensors(&self) -> Vec<StateTensor> {
         let before = self.weights.iter();
-        let mut tensors: Vec<StateTensor> =
-            before.map(|(_, name, w)| tensor(&format!("anchor.{name}"), &[w.len()], w)).collect();
+        let mut tensors: Vec<StateTensor> = before
+            .map(|(_, name, w)| tensor(&format!("anchor.{name}"), &[w.len()], w.clone()))
+            .collect();
         for ((_, name, _), f) in self.weights.iter().zip(&self.fisher) {
-            tensors.push(tensor(&format!("fisher.{name}"), &[f.len()], f));
+            tensors.push(tensor(&format!("fisher.{name}"), &[f.len()], f.clone()));
         }
         tensors
     }
 
     /// Takes over what was saved; says whether nothing is missing.
-    pub(super) fn restore(&mut self, tensors: &[StateTensor]) -> bool {
-        let all = |part: &str| -> Option<Vec<Vec<f32>>> {
-            let of = |(_, name, w): &(usize, String, Vec<f32>)| {
-                find(tensors, &format!("{part}.{name}"), Some(w.len())).map(<[f32]>::to_vec)
+    pub(super) fn restore(&mut self, tensors: &[StateTensor]) -> Result<bool, EngineError> {
+        let all = |part: &str| -> Result<Option<Vec<Vec<f32>>>, EngineError> {
+            let of = |(_, name, w): &(usize, String, Vec<f32>)| -> Result<_, EngineError> {
+                let found = find(tensors, &format!("{part}.{name}"), Some(w.len()))?;
+                Ok(found.map(<[f32]>::to_vec))
             };
-            self.weights.iter().map(of).collect()
+            let all: Option<Result<_, _>> =
+                self.weights.iter().map(|w| of(w).transpose()).collect();
+            all.transpose()
         };
-        let fisher = if self.samples() > 0 { all("fisher") } else { Some(Vec::new()) };
-        let (Some(before), Some(fisher)) = (all("anchor"), fisher) else { return false };
+        let fisher = if self.samples() > 0 { all("fisher")? } else { Some(Vec::new()) };
+        let (Some(before), Some(fisher)) = (all("anchor")?, fisher) else { return Ok(false) };
         self.weights.iter_mut().zip(before).for_each(|(w, before)| w.2 = before);
         self.fisher = fisher;
-        true
+        Ok(true)
     }
 }
 

@@ -8,8 +8,8 @@
 use tidemill_engine::nn::HiddenLayer;
 
 use super::ContinualBackpropSpec;
-use super::saved::{find, from_counts, tensor, to_counts};
-use tidemill_engine::engine::{Engine, StateTensor};
+use super::saved::{find, tensor};
+use tidemill_engine::engine::{Engine, EngineError, StateTensor, StateValues};
 
 /// All hidden layers.
 #[derive(Clone, Debug)]
@@ -93,8 +93,13 @@ impl ContinualBackprop {
     }
 
     /// Takes over what was saved; says whether nothing is missing.
-    pub(super) fn restore(&mut self, tensors: &[StateTensor]) -> bool {
-        self.layers.iter_mut().all(|layer| layer.restore(tensors))
+    pub(super) fn restore(&mut self, tensors: &[StateTensor]) -> Result<bool, EngineError> {
+        for layer in &mut self.layers {
+            if !layer.restore(tensors)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -204,37 +209,37 @@ impl Layer {
     }
 
     fn tensors(&self) -> Vec<StateTensor> {
-        let named = |part: &str, values: &[f32]| {
+        let named = |part: &str, values: StateValues| {
             tensor(&format!("{}.{part}", self.hidden.path), &[values.len()], values)
         };
-        let mut counts: Vec<u64> = self.age.iter().map(|&age| u64::from(age)).collect();
-        counts.push(self.due.to_bits());
+        let age: Vec<u64> = self.age.iter().map(|&age| u64::from(age)).collect();
         vec![
-            named("mean", &self.mean),
-            named("utility", &self.utility),
-            named("fade", &self.fade),
-            named("age", &from_counts(&counts)),
+            named("mean", self.mean.clone().into()),
+            named("utility", self.utility.clone().into()),
+            named("fade", self.fade.clone().into()),
+            named("age", age.into()),
+            named("due", vec![self.due].into()),
         ]
     }
 
-    fn restore(&mut self, tensors: &[StateTensor]) -> bool {
-        let units = self.hidden.units;
-        let named = |part: &str, len: usize| {
-            find(tensors, &format!("{}.{part}", self.hidden.path), Some(len)).map(<[f32]>::to_vec)
-        };
-        let (Some(mean), Some(utility), Some(fade), Some(counts)) = (
-            named("mean", units),
-            named("utility", units),
-            named("fade", units),
-            named("age", 3 * (units + 1)),
+    fn restore(&mut self, tensors: &[StateTensor]) -> Result<bool, EngineError> {
+        let units = Some(self.hidden.units);
+        let name = |part: &str| format!("{}.{part}", self.hidden.path);
+        let (Some(mean), Some(utility), Some(fade), Some(age), Some(due)) = (
+            find(tensors, &name("mean"), units)?,
+            find(tensors, &name("utility"), units)?,
+            find(tensors, &name("fade"), units)?,
+            find::<u64>(tensors, &name("age"), units)?,
+            find(tensors, &name("due"), Some(1))?,
         ) else {
-            return false;
+            return Ok(false);
         };
-        let counts = to_counts(&counts);
-        (self.mean, self.utility, self.fade) = (mean, utility, fade);
-        self.age = counts[..units].iter().map(|&age| age as u32).collect();
-        self.due = f64::from_bits(counts[units]);
-        true
+        self.mean.copy_from_slice(mean);
+        self.utility.copy_from_slice(utility);
+        self.fade.copy_from_slice(fade);
+        self.age = age.iter().map(|&age| u32::try_from(age).unwrap_or(u32::MAX)).collect();
+        self.due = due[0];
+        Ok(true)
     }
 }
 

@@ -148,15 +148,19 @@ impl Continual {
 
     /// Takes over what a checkpoint holds. What it lacks starts again, so that a run can be resumed with
     /// another recipe.
-    pub(super) fn restore(&mut self, tensors: &[StateTensor]) {
+    ///
+    /// # Errors
+    /// If a tensor holds values of another type.
+    pub(super) fn restore(&mut self, tensors: &[StateTensor]) -> Result<(), EngineError> {
         if let Some(replay) = &mut self.replay {
-            replay.restore(tensors);
+            replay.restore(tensors)?;
         }
         if let Some(anchor) = &mut self.anchor {
-            anchor.restore(tensors);
+            anchor.restore(tensors)?;
         }
         if let Some(Plasticity::Backprop(backprop)) = &mut self.plasticity {
-            backprop.restore(tensors);
+            backprop.restore(tensors)?;
         }
+        Ok(())
     }
 }

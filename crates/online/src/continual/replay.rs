@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tidemill_engine::fields::{Batch, Signature, Truth, Values};
 
 use super::random::{Purpose, below};
-use super::saved::{find, from_counts, tensor, to_counts};
+use super::saved::{fill, find, tensor};
 use super::{ReplayPolicy, ReplaySpec};
-use tidemill_engine::engine::StateTensor;
+use tidemill_engine::engine::{EngineError, StateTensor};
 
 /// The memory. Rows are as the model takes them, so after encoding and scaling.
 #[derive(Clone, Debug)]
@@ -160,59 +160,56 @@ impl Replay {
         let mut counts = vec![self.seen];
         counts.extend(&self.seen_of);
         counts.extend(self.full.iter().map(|&full| u64::from(full)));
-        let counts = from_counts(&counts);
         let mut tensors = Vec::new();
         for (field, column) in self.rows.signature().fields().iter().zip(&self.rows.columns) {
             let mut shape = vec![len];
             shape.extend(field.shape(column.time));
             let name = format!("replay.{}", field.name);
             tensors.push(match &column.values {
-                Values::F32(v) => tensor(&name, &shape, v),
-                Values::I32(v) => tensor(&name, &shape, &as_floats(v)),
+                Values::F32(v) => tensor(&name, &shape, v.clone()),
+                Values::I32(v) => tensor(&name, &shape, v.clone()),
             });
             if column.has_time() {
-                tensors.push(tensor(
-                    &format!("{name}.lengths"),
-                    &[len],
-                    &as_floats(&column.lengths),
-                ));
+                tensors.push(tensor(&format!("{name}.lengths"), &[len], column.lengths.clone()));
             }
         }
-        tensors.push(tensor("replay.weights", &[len], &self.rows.weights));
-        tensors.push(tensor("replay.counts", &[counts.len()], &counts));
+        tensors.push(tensor("replay.weights", &[len], self.rows.weights.clone()));
+        tensors.push(tensor("replay.counts", &[counts.len()], counts));
         tensors
     }
 
     /// Takes over what was saved, as far as there is room; says whether there was anything.
-    pub(super) fn restore(&mut self, tensors: &[StateTensor]) -> bool {
+    ///
+    /// # Errors
+    /// If a tensor holds values of another type.
+    pub(super) fn restore(&mut self, tensors: &[StateTensor]) -> Result<bool, EngineError> {
         let classes = self.seen_of.len();
         let (Some(weights), Some(counts)) = (
-            find(tensors, "replay.weights", None),
-            find(tensors, "replay.counts", Some(3 * (1 + 2 * classes))),
+            find(tensors, "replay.weights", None)?,
+            find(tensors, "replay.counts", Some(1 + 2 * classes))?,
         ) else {
-            return false;
+            return Ok(false);
         };
         let saved = weights.len();
         let len = saved.min(self.spec.capacity);
         let mut rows = Batch::new(self.rows.signature().clone());
         rows.resize(saved);
         for (field, column) in rows.signature().clone().fields().iter().zip(&mut rows.columns) {
-            let (name, want) = (format!("replay.{}", field.name), column.values.len());
-            let Some(values) = find(tensors, &name, Some(want)) else { return false };
-            match &mut column.values {
-                Values::F32(v) => v.copy_from_slice(values),
-                Values::I32(v) => v.iter_mut().zip(values).for_each(|(v, &from)| *v = from as i32),
-            }
+            let name = format!("replay.{}", field.name);
+            let mut found = match &mut column.values {
+                Values::F32(v) => fill(v, tensors, &name)?,
+                Values::I32(v) => fill(v, tensors, &name)?,
+            };
             if column.has_time() {
-                let lengths = find(tensors, &format!("{name}.lengths"), Some(saved));
-                let Some(lengths) = lengths else { return false };
-                column.lengths.iter_mut().zip(lengths).for_each(|(v, &from)| *v = from as i32);
+                found &= fill(&mut column.lengths, tensors, &format!("{name}.lengths"))?;
+            }
+            if !found {
+                return Ok(false);
             }
         }
         rows.weights.copy_from_slice(weights);
         rows.truncate(len);
         self.rows = rows;
-        let counts = to_counts(counts);
         self.seen = counts[0];
         self.seen_of = counts[1..=classes].to_vec();
         self.full = counts[1 + classes..].iter().map(|&full| full != 0).collect();
@@ -220,12 +217,8 @@ impl Replay {
         self.classes = (0..len).map(class).collect();
         self.stored_of = vec![0; classes];
         self.classes.iter().for_each(|&class| self.stored_of[class] += 1);
-        true
+        Ok(true)
     }
-}
-
-fn as_floats(values: &[i32]) -> Vec<f32> {
-    values.iter().map(|&v| v as f32).collect()
 }
 
 /// A class number, the largest of several targets, or whether the only one is 1.
@@ -243,8 +236,11 @@ fn class_of(truth: Truth<'_>, classes: usize) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::saved::CONTINUAL;
     use super::*;
+    use tidemill_engine::fields::{DType, Dim, Field};
 
     fn memory(policy: ReplayPolicy, capacity: usize, seed: u64) -> Replay {
         Replay::new(
@@ -318,14 +314,49 @@ mod tests {
             let empty = whole.tensors();
             (0..40).for_each(|i| see(&mut whole, i as f32, i % 3));
             let mut resumed = memory(policy, 10, 1);
-            assert!(resumed.restore(&whole.tensors()));
+            assert!(resumed.restore(&whole.tensors()).unwrap());
             for i in 40..80 {
                 see(&mut whole, i as f32, i % 3);
                 see(&mut resumed, i as f32, i % 3);
             }
             assert_eq!(whole.tensors(), resumed.tensors());
             // A rollback to before the first event.
-            assert!(resumed.restore(&empty) && resumed.len() == 0);
+            assert!(resumed.restore(&empty).unwrap() && resumed.len() == 0);
+        }
+    }
+
+    #[test]
+    fn labels_and_lengths_are_kept_whole() {
+        let words = Field { name: "words".into(), dtype: DType::I32, dims: vec![Dim::Time(4)] };
+        let signature = Arc::new(Signature::new(vec![words], Some(Field::class("labels"))));
+        let spec = ReplaySpec { capacity: 4, policy: ReplayPolicy::Reservoir, per_step: 1 };
+        let mut memory = Replay::new(spec.clone(), 1, &signature, 3);
+        let labels = [(1 << 24) + 1, i32::MAX, i32::MIN, 0];
+        let mut batch = Batch::new(signature.clone());
+        batch.resize(4);
+        batch.weights.fill(1.0);
+        batch.columns[0].values = Values::I32((0..16).map(|i| (1 << 24) + i).collect());
+        batch.columns[0].lengths = vec![4, 3, 0, 1];
+        batch.columns[1].values = Values::I32(labels.to_vec());
+        memory.store(&batch);
+        let mut resumed = Replay::new(spec, 1, &signature, 3);
+        assert!(resumed.restore(&memory.tensors()).unwrap());
+        assert_eq!(resumed.rows.columns, memory.rows.columns);
+        assert_eq!(resumed.rows.labels(), labels);
+    }
+
+    #[test]
+    fn what_an_earlier_version_saved_is_told() {
+        let mut memory = memory(ReplayPolicy::Reservoir, 10, 1);
+        see(&mut memory, 1.0, 2);
+        for name in ["replay.counts", "replay.labels"] {
+            let mut tensors = memory.tensors();
+            let name = format!("{CONTINUAL}{name}");
+            let tensor = tensors.iter_mut().find(|t| t.name == name).unwrap();
+            tensor.values = vec![0.0_f32; 21].into();
+            let error = memory.clone().restore(&tensors).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name} is F32")), "{error}");
+            assert!(error.contains("written by an earlier version"), "{error}");
         }
     }
 }

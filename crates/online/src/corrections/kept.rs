@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use tidemill_engine::engine::StateTensor;
+use tidemill_engine::engine::{EngineError, StateTensor};
 
 use super::pair::Pair;
-use crate::join::bytes::{In, Out, from_tensor, to_tensor};
+use crate::join::bytes::{In, Out, to_tensor};
 
 /// The name of the tensor of a checkpoint that holds them.
 pub(super) const TENSOR: &str = "corrections/kept";
@@ -44,13 +44,19 @@ impl Kept {
             out.slice(bytemuck::cast_slice(&pair.source));
             out.slice(bytemuck::cast_slice(&pair.target));
         }
-        to_tensor(TENSOR, &out.0)
+        to_tensor(TENSOR, out.0)
     }
 
-    /// Takes over what a checkpoint holds; nothing if it is damaged.
-    pub fn read(&mut self, tensor: &StateTensor) -> Option<()> {
-        let bytes = from_tensor(tensor)?;
-        let mut from = In(&bytes);
+    /// Takes over what a checkpoint holds.
+    ///
+    /// # Errors
+    /// If it is damaged, or of an earlier version.
+    pub fn restore(&mut self, tensor: &StateTensor) -> Result<(), EngineError> {
+        let read = self.read(In(tensor.elements()?));
+        read.ok_or_else(|| EngineError(format!("{TENSOR} is damaged")))
+    }
+
+    fn read(&mut self, mut from: In<'_>) -> Option<()> {
         self.pairs.clear();
         for _ in 0..from.u64()? {
             let mut ids = || {
@@ -75,11 +81,18 @@ mod tests {
         let mut kept = Kept::new(5);
         (1..=9).for_each(|i| kept.push(pair(i)));
         let mut again = Kept::new(5);
-        again.read(&kept.tensor()).unwrap();
+        again.restore(&kept.tensor()).unwrap();
         assert_eq!(again.pairs, kept.pairs);
         assert_eq!((again.len(), again.get(0)), (5, Some(&pair(5))));
         let mut damaged = kept.tensor();
-        damaged.values.truncate(3);
-        assert!(Kept::new(5).read(&damaged).is_none());
+        damaged.values = kept.tensor().values.bytes()[..30].to_vec().into();
+        let error = Kept::new(5).restore(&damaged).unwrap_err();
+        assert_eq!(error.to_string(), "corrections/kept is damaged");
+        damaged.values = vec![3.0_f32; 30].into();
+        let error = Kept::new(5).restore(&damaged).unwrap_err().to_string();
+        assert!(
+            error.contains("corrections/kept is F32, and U8 is expected: the run was"),
+            "{error}"
+        );
     }
 }

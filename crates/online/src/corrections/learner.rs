@@ -119,8 +119,7 @@ impl Learner {
         };
         let mut kept = Kept::new(spec.capacity);
         if let Some(tensor) = checkpoint.tensors.iter().find(|t| t.name == kept::TENSOR) {
-            kept.read(tensor)
-                .ok_or_else(|| checkpoint.misfit(&format!("{} is damaged", kept::TENSOR)))?;
+            kept.restore(tensor).map_err(|e| checkpoint.unusable(e))?;
         }
         let Some(texts) = Texts::of(&engine, &tokenizer) else { return Err(no_texts()) };
         let signature = engine.signature().clone();

@@ -1,4 +1,4 @@
-//! What waits, as bytes, and bytes as a tensor of a checkpoint.
+//! What is kept, as bytes, and bytes as a tensor of a checkpoint.
 
 use tidemill_engine::engine::StateTensor;
 
@@ -84,44 +84,8 @@ impl<'a> In<'a> {
     }
 }
 
-/// Bytes as a tensor: their number, then three bytes a value. Whole numbers below 2^24 are exact in
-/// `f32`, and no value is one that a program could take for broken.
-pub(crate) fn to_tensor(name: &str, bytes: &[u8]) -> StateTensor {
-    let len = bytes.len() as u64;
-    let mut values: Vec<f32> = (0..3).map(|i| (len >> (24 * i) & 0xff_ffff) as f32).collect();
-    values.extend(bytes.chunks(3).map(|three| {
-        let byte = |i: usize| three.get(i).copied().map_or(0, u32::from);
-        (byte(0) | byte(1) << 8 | byte(2) << 16) as f32
-    }));
-    StateTensor { name: name.to_owned(), shape: vec![values.len()], parameter: false, values }
-}
-
-/// The bytes of such a tensor.
-pub(crate) fn from_tensor(tensor: &StateTensor) -> Option<Vec<u8>> {
-    let (head, rest) = tensor.values.split_first_chunk::<3>()?;
-    let len = head.iter().rev().fold(0_u64, |len, &v| len << 24 | v as u64);
-    let len = usize::try_from(len).ok()?;
-    let mut bytes = Vec::with_capacity(rest.len() * 3);
-    for &value in rest {
-        bytes.extend_from_slice(&(value as u32).to_le_bytes()[..3]);
-    }
-    if bytes.len() < len || bytes.len() > len + 2 {
-        return None;
-    }
-    bytes.truncate(len);
-    Some(bytes)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_bytes_go_through_a_tensor() {
-        for len in 0..=260 {
-            let bytes: Vec<u8> = (0..len).map(|i: u32| (255 - i % 256) as u8).collect();
-            assert_eq!(from_tensor(&to_tensor("x", &bytes)).unwrap(), bytes);
-        }
-    }
+/// Bytes as a tensor.
+pub(crate) fn to_tensor(name: &str, bytes: Vec<u8>) -> StateTensor {
+    let (name, shape) = (name.to_owned(), vec![bytes.len()]);
+    StateTensor { name, shape, parameter: false, values: bytes.into() }
 }

@@ -59,7 +59,7 @@ use tidemill_recipe::stream::Label;
 
 use crate::sample::Scale;
 use arrived::{Arrived, Ready};
-use bytes::{In, Out, from_tensor, to_tensor};
+use bytes::{In, Out, to_tensor};
 use kept::{Given, Place, Status};
 use store::{Limits, Store};
 use tidemill_engine::engine::StateTensor;
@@ -302,12 +302,12 @@ impl Join {
         self.ready.iter().for_each(|r| r.write(&mut out));
         let is_new = self.saved.replace(step) != Some(step);
         let files = self.store.checkpoint(is_new)?;
-        Ok(Waiting { tensor: to_tensor(TENSOR, &out.0), files })
+        Ok(Waiting { tensor: to_tensor(TENSOR, out.0), files })
     }
 
     /// Goes on with what a checkpoint holds.
     pub(crate) fn restore(&mut self, tensor: &StateTensor) -> Result<()> {
-        let read = from_tensor(tensor).and_then(|bytes| self.read(&mut In(&bytes)));
+        let read = self.read(&mut In(tensor.elements()?));
         read.ok_or_else(|| Error::Run(format!("the checkpoint's {TENSOR} is damaged")))?;
         let disk = |r: &Ready| match r.place {
             Place::Disk(spot) => Some(spot),

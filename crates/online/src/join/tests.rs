@@ -12,7 +12,7 @@ use crate::model::build;
 use crate::sample::Inputs;
 use crate::state::StreamState;
 use crate::{LearnOptions, LearnOutcome, learn};
-use tidemill_engine::engine::StateTensor;
+use tidemill_engine::checkpoint::state_sha256;
 use tidemill_engine::folder::Existing;
 use tidemill_recipe::RecipeFile;
 
@@ -188,11 +188,10 @@ fn mixed(n: usize) -> Vec<String> {
 }
 
 /// Everything that a checkpoint has, but for the numbers of segments.
-fn bits(outcome: &LearnOutcome) -> (String, String, Vec<Vec<u32>>) {
+fn bits(outcome: &LearnOutcome) -> (String, String, Vec<Vec<u8>>) {
     let newest = outcome.folder.checkpoints(1).latest().unwrap().unwrap();
-    let to_bits = |t: &StateTensor| t.values.iter().map(|v| v.to_bits()).collect();
     let tensors = newest.tensors.iter().filter(|t| t.name != super::TENSOR);
-    let tensors = tensors.map(to_bits).collect();
+    let tensors = tensors.map(|t| t.values.bytes().to_vec()).collect();
     let mut summary = outcome.summary.clone();
     (summary.events_per_second, summary.checkpoint_stall_ms) = (0.0, 0.0);
     let run = &mut summary.run;
@@ -402,6 +401,25 @@ fn elec2() -> Option<Vec<Vec<String>>> {
         records.clear();
     }
     Some(rows)
+}
+
+#[test]
+fn what_an_earlier_version_kept_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = recipe(NETWORK, "", "time = \"t\"\nwindow = 10");
+    let from = written(folder.path(), &[event("a", 0.0), event("b", 1.0), label("a", 2.0, 1)]);
+    let out = folder.path().join("run");
+    let checkpoints = run(&text, &from, &out, Some(1)).folder.checkpoints(1);
+    let mut newest = checkpoints.latest().unwrap().unwrap();
+    let waiting = newest.tensors.iter_mut().find(|t| t.name == super::TENSOR).unwrap();
+    waiting.values =
+        waiting.values.bytes().iter().map(|&b| f32::from(b)).collect::<Vec<_>>().into();
+    newest.meta.state_sha256 = state_sha256(&newest.tensors);
+    checkpoints.write(&newest.meta, &newest.tensors).unwrap();
+    let file = RecipeFile::parse(&text, Path::new("recipe.toml"), &[]).unwrap();
+    let error = learn(file, &options(&from, &out, None), &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("the tensor labels/waiting is F32, and U8 is expected"), "{error}");
+    assert!(error.contains("the run was written by an earlier version; help:"), "{error}");
 }
 
 /// Half hours whose prices are known `delay` half hours later.

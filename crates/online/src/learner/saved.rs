@@ -34,7 +34,7 @@ impl Learner {
         let Some(good) = &self.good else { return Ok(()) };
         let good = split(unmark_good(good).into_tensors());
         self.engine.set_state(&good.own)?;
-        self.continual.restore(&good.continual);
+        self.continual.restore(&good.continual)?;
         if let Some(drift) = &self.drift {
             drift.rolled_back(&mut self.engine);
         }

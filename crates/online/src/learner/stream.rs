@@ -153,7 +153,8 @@ impl StreamModel for Learner {
         let continual = split(checkpoint.tensors.clone()).continual;
         self.continual.anchor(&self.engine, None);
         if !continual.is_empty() {
-            self.continual.restore(&continual);
+            let restored = self.continual.restore(&continual);
+            restored.map_err(|e| checkpoint.unusable(e))?;
         }
         self.keep_as_good();
         Ok(())

@@ -36,7 +36,7 @@ impl HashedLinear {
                 classes => vec![self.rows.len() / classes, classes],
             },
             parameter: i == 0,
-            values: self.rows.iter().map(|row| *part(&mut { *row })).collect(),
+            values: self.rows.iter().map(|row| *part(&mut { *row })).collect::<Vec<_>>().into(),
         };
         PARTS.into_iter().enumerate().map(tensor).collect()
     }
@@ -49,7 +49,7 @@ impl HashedLinear {
     /// Takes over a state; what follows has the bits that it would have had in the other model.
     ///
     /// # Errors
-    /// Says which tensor is missing or of another size; then nothing was changed.
+    /// Says which tensor is missing or of another size or type; then nothing was changed.
     pub fn restore(&mut self, tensors: &[StateTensor], sums: LinearSums) -> Result<(), String> {
         let len = self.rows.len();
         let mut found = Vec::new();
@@ -57,14 +57,15 @@ impl HashedLinear {
             let Some(tensor) = tensors.iter().find(|t| t.name == name) else {
                 return Err(format!("it has no tensor {name}"));
             };
-            if tensor.values.len() != len {
-                let has = tensor.values.len();
+            let values = tensor.elements::<f32>().map_err(|e| e.to_string())?;
+            if values.len() != len {
+                let has = values.len();
                 return Err(format!("{name} has {has} rows, and the recipe's model {len}"));
             }
-            found.push((tensor, part));
+            found.push((values, part));
         }
-        for (tensor, part) in found {
-            for (row, value) in self.rows.iter_mut().zip(&tensor.values) {
+        for (values, part) in found {
+            for (row, value) in self.rows.iter_mut().zip(values) {
                 *part(row) = *value;
             }
         }

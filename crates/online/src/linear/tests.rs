@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use tidemill_recipe::stream::Feature;
 
 use super::*;
@@ -37,7 +39,8 @@ fn mean_loss(model: &mut HashedLinear) -> f64 {
 }
 
 fn weight(model: &HashedLinear, hash: u32) -> f32 {
-    model.tensors()[0].values[hash as usize & ((1 << model.spec().bits) - 1)]
+    let weights = &model.tensors()[0];
+    weights.elements().unwrap()[hash as usize & ((1 << model.spec().bits) - 1)]
 }
 
 /// Progressive loss and two weights (of a feature and the constant) of Vowpal Wabbit 9.11.9 on the
@@ -120,7 +123,8 @@ fn l1_keeps_weights_at_zero() {
         let spec = LinearSpec { rule: UpdateRule::Ftrl, l1, ..LinearSpec::default() };
         let mut model = HashedLinear::new(&spec, LinearLoss::Logistic);
         mean_loss(&mut model);
-        model.tensors()[0].values.iter().filter(|w| **w != 0.0).count()
+        let weights = &model.tensors()[0];
+        weights.elements::<f32>().unwrap().iter().filter(|w| **w != 0.0).count()
     };
     let (none, some, all) = (count(0.0), count(2.0), count(1e6));
     assert!(none > 480 && some < none && some > 0 && all == 0, "{none} {some} {all}");
