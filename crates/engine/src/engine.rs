@@ -193,6 +193,17 @@ impl Engine {
         f: impl FnOnce(&mut Runtime, PlanId, &[Input<'_>]) -> Result<R, InputError>,
     ) -> Result<R, EngineError> {
         let index = self.plan_of(purpose, batch)?;
+        self.with_inputs_of(index, batch, hyper, f)
+    }
+
+    /// [`Engine::with_inputs`] of a plan that [`Engine::plan_of`] gave for this batch.
+    fn with_inputs_of<R>(
+        &mut self,
+        index: usize,
+        batch: &Batch,
+        hyper: [f32; hyper::LEN],
+        f: impl FnOnce(&mut Runtime, PlanId, &[Input<'_>]) -> Result<R, InputError>,
+    ) -> Result<R, EngineError> {
         let Some(binding) = &self.binding else {
             return Err(EngineError("a batch is not bound; please report it".into()));
         };
@@ -259,7 +270,7 @@ impl Engine {
             return Ok(true);
         }
         let hyper = self.hyper(learning_rate);
-        let taken = self.with_inputs(self.learn, batch, hyper, |runtime, plan, inputs| {
+        let taken = self.with_inputs_of(index, batch, hyper, |runtime, plan, inputs| {
             runtime.run_gated(plan, inputs, &mut |runtime| gate(outputs_of(runtime, places)))
         })?;
         self.step += u64::from(taken);

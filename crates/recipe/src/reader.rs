@@ -5,6 +5,7 @@
 //! program. This is one reader that borrows from the document; its words are theirs.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
@@ -201,13 +202,12 @@ struct Variant<'a> {
     value: Option<Node<'a>>,
 }
 
+/// What a name alone stands for where a variant has values: a table in which all keys have their defaults.
+static NO_KEYS: LazyLock<Table> = LazyLock::new(Table::new);
+
 impl<'a> Variant<'a> {
-    /// The values, where there must be some; `expected` says which.
-    fn value(&self, expected: &str) -> Result<Node<'a>, Mistake> {
-        self.value.ok_or_else(|| {
-            let mistake: Mistake = de::Error::invalid_type(de::Unexpected::UnitVariant, &expected);
-            mistake.within(|| self.name.to_owned())
-        })
+    fn value(&self) -> Node<'a> {
+        self.value.unwrap_or(Node::Table(&NO_KEYS))
     }
 }
 
@@ -230,12 +230,12 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Mistake> {
-        let value = self.value("newtype variant")?;
+        let value = self.value();
         seed.deserialize(value).map_err(|e| e.within(|| self.name.to_owned()))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, Mistake> {
-        let value = self.value("tuple variant")?;
+        let value = self.value();
         value.deserialize_any(visitor).map_err(|e| e.within(|| self.name.to_owned()))
     }
 
@@ -244,7 +244,7 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Mistake> {
-        let value = self.value("struct variant")?;
+        let value = self.value();
         let read = value.check_keys(fields).and_then(|()| value.deserialize_any(visitor));
         read.map_err(|e| e.within(|| self.name.to_owned()))
     }

@@ -39,6 +39,15 @@ fn the_articles_recipe_is_read() {
     assert_eq!(recipe.best_metric().unwrap(), "validation.loss");
 }
 
+#[test]
+fn a_name_alone_is_a_table_without_keys() {
+    let layers = |text: &str| {
+        parse(&ARTICLE.replace("{ flatten = {} }", text), &[]).unwrap().recipe.model.layers
+    };
+    let [alone, table] = ["\"global_avg_pool\"", "{ global_avg_pool = {} }"].map(layers);
+    assert_eq!(alone, table);
+}
+
 /// What a change of one line gives as an error.
 #[test]
 fn mistakes_are_told_by_line_and_key() {
@@ -64,6 +73,11 @@ fn mistakes_are_told_by_line_and_key() {
             "recipe.toml:6: layers[2].dnse is unknown; did you mean \"dense\"?",
         ),
         ("units = 10 ", "", "recipe.toml:6: layers[2].dense.units is missing"),
+        (
+            "{ dense = { units = 10 } }",
+            "\"dense\"",
+            "recipe.toml:6: layers[2].dense.units is missing",
+        ),
         (
             "batch_size = 32",
             "batch_size = 0",

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use fast_image_resize::images::TypedImage;
-use fast_image_resize::pixels::{U8, U8x4};
+use fast_image_resize::pixels::{U8, U8x3, U8x4};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 use super::{ColorMode, Fit, Interpolation};
@@ -22,26 +22,12 @@ pub(super) fn scale(
     width: usize,
     place: &str,
 ) -> Result<Vec<u8>> {
-    let scaled = match fit.shape.color {
+    match fit.shape.color {
         ColorMode::Grayscale => scale_as::<U8>(fit, &mut image, height, width),
-        // As four channels: kernels for three would be a tenth of the build of this crate, and are no faster.
-        ColorMode::Rgb => {
-            image.pixels = with_fourth(&image.pixels);
-            scale_as::<U8x4>(fit, &mut image, height, width).map(|p| without_fourth(&p))
-        }
+        ColorMode::Rgb => scale_as::<U8x3>(fit, &mut image, height, width),
         ColorMode::Rgba => scale_as::<U8x4>(fit, &mut image, height, width),
-    };
-    scaled.map_err(|what| Error::Image { place: place.to_owned(), what })
-}
-
-fn with_fourth(pixels: &[u8]) -> Vec<u8> {
-    let (pixels, _) = pixels.as_chunks::<3>();
-    pixels.iter().flat_map(|&[r, g, b]| [r, g, b, 0]).collect()
-}
-
-fn without_fourth(pixels: &[u8]) -> Vec<u8> {
-    let (pixels, _) = pixels.as_chunks::<4>();
-    pixels.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect()
+    }
+    .map_err(|what| Error::Image { place: place.to_owned(), what })
 }
 
 /// [`scale`] for one kind of pixel, from the type of image that the library uses between its two passes:
