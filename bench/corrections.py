@@ -59,6 +59,27 @@ def run(o, folder, name, records, *more):
     return json.loads(done.stdout), out
 
 
+def killed(o, folder, records):
+    """The same stream with SIGKILLs at random moments, each time continued: what its summary says."""
+    path, out = folder / "stream.jsonl", folder / "killed"
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf8")
+    command = [o.tidemill, "learn", o.run, "--from", str(path), "--out", str(out), "--json", *o.set]
+    command += ["--set", "online.checkpoint_events=20"]
+    moments, kills = random.Random(o.seed), 0
+    while True:
+        resume = ["--resume"] if (out / "checkpoints").exists() else []
+        with subprocess.Popen([*command, *resume], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                code = process.wait(moments.uniform(0.2, 1.6) if kills < o.kills else None)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+                continue
+        if code:
+            raise SystemExit(f"the stream could not be continued after {kills} kills")
+        return kills, json.loads((out / "summary.json").read_text())
+
+
 def bleu(o, run, source, target):
     command = [o.tidemill, "eval", str(run), "--data", str(source), str(target)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True)
@@ -72,6 +93,7 @@ def options():
     p.add_argument("--tidemill", default=str(ROOT / "target/release/tidemill"), help="the binary")
     p.add_argument("--set", action="append", default=[], help="a key of the recipe, for the runs that learn")
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--kills", type=int, default=0, help="learn once more, killed so many times, and compare the bits")
     p.add_argument("--no-tests", action="store_true", help="leave out the translations of the test set")
     o = p.parse_args()
     o.set = [word for value in o.set for word in ("--set", value)]
@@ -86,9 +108,10 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         runs = {"static": ("--frozen",), "learned": (), "learned, 1 % garbage": ()}
-        outs = {"before": pathlib.Path(o.run)}
+        outs, whole = {"before": pathlib.Path(o.run)}, None
         for name, more in runs.items():
             summary, outs[name] = run(o, folder, name.replace(" ", "-"), bad if "garbage" in name else clean, *more)
+            whole = summary if name == "learned" else whole
             f = summary["prequential"]
             print(
                 f"{name:22} BLEU {f['bleu']:5.2f}  last 200 {f['sliding.bleu']:5.2f}  TER {f['ter']:5.2f}  R0 {f['r0']:.3f}"
@@ -96,6 +119,10 @@ def main():
                 f"  {1e3 * summary['wall_seconds'] / summary['events']:.1f} ms each",
                 flush=True,
             )
+        if o.kills:
+            kills, summary = killed(o, folder, clean)
+            same = all(summary[key] == whole[key] for key in ("state_sha256", "events", "prequential", "labels"))
+            print(f"killed {kills} times: {'the same bits and figures' if same else 'DIFFERENT'}", flush=True)
         if o.no_tests:
             return
         tests = {}
