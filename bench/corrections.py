@@ -50,20 +50,22 @@ def stream(data, garbage, seed):
         yield {"id": number, "source": source, "correction": correction}
 
 
-def run(o, folder, name, records, *more):
-    path = folder / "stream.jsonl"
+def command_of(o, folder, name, records):
+    """What learns from records that are written to a file, and the run that it makes."""
+    path, out = folder / "stream.jsonl", folder / name
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf8")
-    out = folder / name
-    command = [o.tidemill, "learn", o.run, "--from", str(path), "--out", str(out), "--json", *o.set, *more]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True)
+    return [o.tidemill, "learn", o.run, "--from", str(path), "--out", str(out), "--json", *o.set], out
+
+
+def run(o, folder, name, records, *more):
+    command, out = command_of(o, folder, name, records)
+    done = subprocess.run([*command, *more], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True)
     return json.loads(done.stdout), out
 
 
 def killed(o, folder, records):
     """The same stream with SIGKILLs at random moments, each time continued: what its summary says."""
-    path, out = folder / "stream.jsonl", folder / "killed"
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf8")
-    command = [o.tidemill, "learn", o.run, "--from", str(path), "--out", str(out), "--json", *o.set]
+    command, out = command_of(o, folder, "killed", records)
     command += ["--set", "online.checkpoint_events=20"]
     moments, kills = random.Random(o.seed), 0
     while True:
@@ -108,10 +110,10 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         runs = {"static": ("--frozen",), "learned": (), "learned, 1 % garbage": ()}
-        outs, whole = {"before": pathlib.Path(o.run)}, None
+        outs, summaries = {"before": pathlib.Path(o.run)}, {}
         for name, more in runs.items():
             summary, outs[name] = run(o, folder, name.replace(" ", "-"), bad if "garbage" in name else clean, *more)
-            whole = summary if name == "learned" else whole
+            summaries[name] = summary
             f = summary["prequential"]
             print(
                 f"{name:22} BLEU {f['bleu']:5.2f}  last 200 {f['sliding.bleu']:5.2f}  TER {f['ter']:5.2f}  R0 {f['r0']:.3f}"
@@ -121,7 +123,7 @@ def main():
             )
         if o.kills:
             kills, summary = killed(o, folder, clean)
-            same = all(summary[key] == whole[key] for key in ("state_sha256", "events", "prequential", "labels"))
+            same = all(summary[key] == summaries["learned"][key] for key in ("state_sha256", "events", "prequential", "labels"))
             print(f"killed {kills} times: {'the same bits and figures' if same else 'DIFFERENT'}", flush=True)
         if o.no_tests:
             return

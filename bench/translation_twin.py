@@ -83,38 +83,11 @@ def epoch(pairs, bounds, tokens, shuffled):
     return found
 
 
-def names(model, dropped):
-    """The names that Tidemill has for the model's tensors, and the tensors."""
-    first = 3 if dropped else 2
-    found = {"layers.0.encode.layers.0.embedding.table": model.table.weight}
-
-    def norm(path, of):
-        found[f"{path}.layer_norm.gamma"], found[f"{path}.layer_norm.beta"] = of.weight, of.bias
-
-    def linear(path, of):
-        found[f"{path}.kernel"], found[f"{path}.bias"] = of.weight.T, of.bias
-
-    for blocks, path in ((model.encoder, f"layers.0.encode.layers.{first}.repeat"), (model.decoder, "layers.2.repeat")):
-        for i, block in enumerate(blocks):
-            parts = [block.attention, block.cross] if block.cross else [block.attention]
-            for at, part in enumerate(parts):
-                norm(f"{path}.{i}.{at}.residual.layers.0", block.norms[at])
-                for name, of in part.named_children():
-                    linear(f"{path}.{i}.{at}.residual.layers.1.attention.{name}", of)
-            base = f"{path}.{i}.{len(parts)}.residual.layers"
-            norm(f"{base}.0", block.norms[-1])
-            linear(f"{base}.1.dense", block.up)
-            linear(f"{base}.{3 if dropped else 2}.dense", block.down)
-    norm(f"layers.0.encode.layers.{first + 1}", model.norms[0])
-    norm("layers.3", model.norms[1])
-    return found
-
-
 def train(o):
     import torch
     from safetensors.torch import save_file
     from tokenizers import Tokenizer
-    from translation_peer import Model, batches, lines
+    from translation_peer import Model, batches, lines, names
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     checkpoint, recipe = checkpoint_of(o.run), tomllib.loads((o.run / "recipe.toml").read_text())

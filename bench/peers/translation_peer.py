@@ -93,33 +93,40 @@ class Model(nn.Module):
         return F.cross_entropy(logits, wanted[real], label_smoothing=0.1, reduction="sum")
 
 
-def load(model, checkpoint, dropped):
-    """A checkpoint's weights: the averages."""
-    w = load_file(checkpoint / "state.safetensors")
-    w |= {k.removeprefix("average/"): v for k, v in w.items() if k.startswith("average/")}
-
-    def linear(to, path):
-        to.weight.data, to.bias.data = w[f"{path}.kernel"].T.contiguous(), w[f"{path}.bias"].flatten()
-
-    def norm(to, path):
-        to.weight.data, to.bias.data = w[f"{path}.layer_norm.gamma"].flatten(), w[f"{path}.layer_norm.beta"].flatten()
-
-    model.table.weight.data = w["layers.0.encode.layers.0.embedding.table"]
+def names(model, dropped):
+    """The names that Tidemill has for the model's tensors, and the tensors."""
     first = 3 if dropped else 2
+    found = {"layers.0.encode.layers.0.embedding.table": model.table.weight}
+
+    def norm(path, of):
+        found[f"{path}.layer_norm.gamma"], found[f"{path}.layer_norm.beta"] = of.weight, of.bias
+
+    def linear(path, of):
+        found[f"{path}.kernel"], found[f"{path}.bias"] = of.weight.T, of.bias
+
     for blocks, path in ((model.encoder, f"layers.0.encode.layers.{first}.repeat"), (model.decoder, "layers.2.repeat")):
         for i, block in enumerate(blocks):
             parts = [block.attention, block.cross] if block.cross else [block.attention]
             for at, part in enumerate(parts):
-                base = f"{path}.{i}.{at}.residual.layers"
-                norm(block.norms[at], f"{base}.0")
-                for name, to in part.named_children():
-                    linear(to, f"{base}.1.attention.{name}")
+                norm(f"{path}.{i}.{at}.residual.layers.0", block.norms[at])
+                for name, of in part.named_children():
+                    linear(f"{path}.{i}.{at}.residual.layers.1.attention.{name}", of)
             base = f"{path}.{i}.{len(parts)}.residual.layers"
-            norm(block.norms[-1], f"{base}.0")
-            linear(block.up, f"{base}.1.dense")
-            linear(block.down, f"{base}.{3 if dropped else 2}.dense")
-    norm(model.norms[0], f"layers.0.encode.layers.{first + 1}")
-    norm(model.norms[1], "layers.3")
+            norm(f"{base}.0", block.norms[-1])
+            linear(f"{base}.1.dense", block.up)
+            linear(f"{base}.{3 if dropped else 2}.dense", block.down)
+    norm(f"layers.0.encode.layers.{first + 1}", model.norms[0])
+    norm("layers.3", model.norms[1])
+    return found
+
+
+def load(model, checkpoint, dropped):
+    """A checkpoint's weights: the averages."""
+    w = load_file(checkpoint / "state.safetensors")
+    w |= {k.removeprefix("average/"): v for k, v in w.items() if k.startswith("average/")}
+    with torch.no_grad():
+        for name, tensor in names(model, dropped).items():
+            tensor.copy_(w[name].view_as(tensor))
 
 
 def lines(path):
