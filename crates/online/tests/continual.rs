@@ -140,7 +140,7 @@ fn a_resumed_run_has_the_same_bits() {
 }
 
 #[test]
-fn a_checkpoint_of_an_earlier_version_is_told() {
+fn a_checkpoint_of_an_earlier_version_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let from = stream(folder.path(), 100);
     let file = || recipe(folder.path(), &[REPLAY, BACKPROP]);

@@ -30,6 +30,11 @@ impl Mistake {
         Mistake(Box::new((Vec::new(), message)))
     }
 
+    /// Whether there is a table where another value is wanted.
+    fn found_a_table(&self) -> bool {
+        self.0.0.is_empty() && self.0.1.starts_with("invalid type: map")
+    }
+
     /// The mistake as one of what stands at `part`.
     fn within(mut self, part: impl FnOnce() -> String) -> Mistake {
         self.0.0.push(part());
@@ -206,8 +211,16 @@ struct Variant<'a> {
 static NO_KEYS: LazyLock<Table> = LazyLock::new(Table::new);
 
 impl<'a> Variant<'a> {
-    fn value(&self) -> Node<'a> {
-        self.value.unwrap_or(Node::Table(&NO_KEYS))
+    fn read<T>(self, read: impl FnOnce(Node<'a>) -> Result<T, Mistake>) -> Result<T, Mistake> {
+        let name = self.name;
+        let done = match self.value {
+            Some(value) => read(value),
+            None => read(Node::Table(&NO_KEYS)).map_err(|e| match e.found_a_table() {
+                true => Mistake::new(format!("must have a value: write {{ {name} = ... }}")),
+                false => e,
+            }),
+        };
+        done.map_err(|e| e.within(|| name.to_owned()))
     }
 }
 
@@ -230,13 +243,11 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Mistake> {
-        let value = self.value();
-        seed.deserialize(value).map_err(|e| e.within(|| self.name.to_owned()))
+        self.read(|value| seed.deserialize(value))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, Mistake> {
-        let value = self.value();
-        value.deserialize_any(visitor).map_err(|e| e.within(|| self.name.to_owned()))
+        self.read(|value| value.deserialize_any(visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -244,9 +255,7 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Mistake> {
-        let value = self.value();
-        let read = value.check_keys(fields).and_then(|()| value.deserialize_any(visitor));
-        read.map_err(|e| e.within(|| self.name.to_owned()))
+        self.read(|value| value.check_keys(fields).and_then(|()| value.deserialize_any(visitor)))
     }
 }
 

@@ -46,9 +46,21 @@ fn a_name_alone_is_a_table_without_keys() {
     };
     let [alone, table] = ["\"global_avg_pool\"", "{ global_avg_pool = {} }"].map(layers);
     assert_eq!(alone, table);
-    let text = ARTICLE.replace("{ dense = { units = 10 } }", "\"dense\"");
-    let error = parse(&text, &[]).unwrap_err().to_string();
-    assert!(error.starts_with("recipe.toml:6: layers[2].dense.units is missing"), "{error}");
+    for (key, name, want) in [
+        (
+            "{ dense = { units = 10 } }",
+            "\"dense\"",
+            "recipe.toml:6: layers[2].dense.units is missing",
+        ),
+        (
+            "[training]",
+            "[training]\naverage = \"ema\"",
+            "recipe.toml:10: training.average.ema must have a value: write { ema = ... }",
+        ),
+    ] {
+        let error = parse(&ARTICLE.replace(key, name), &[]).unwrap_err().to_string();
+        assert!(error.starts_with(want), "{error}");
+    }
 }
 
 /// What a change of one line gives as an error.

@@ -99,12 +99,12 @@ fn values_of_each_type_come_back() {
 }
 
 #[test]
-fn another_type_is_told_with_the_tensor() {
+fn another_type_is_an_error_with_the_tensor() {
     let all = of_all_types();
-    let told = |tensor: &StateTensor| tensor.elements::<u64>().unwrap_err().to_string();
-    assert_eq!(told(&all[0]), "the tensor some/0 is U8, and U64 is expected");
+    let error = |tensor: &StateTensor| tensor.elements::<u64>().unwrap_err().to_string();
+    assert_eq!(error(&all[0]), "the tensor some/0 is U8, and U64 is expected");
     assert_eq!(
-        told(&all[1]),
+        error(&all[1]),
         "the tensor some/1 is F32, and U64 is expected: the run was written by an earlier version; \
          help: continue it with that version, or start another run"
     );
@@ -118,7 +118,7 @@ fn another_type_is_told_with_the_tensor() {
 }
 
 #[test]
-fn a_type_of_other_programs_is_told() {
+fn a_type_of_other_programs_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(STATE_FILE);
     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::BF16, vec![1], &[0, 0]);

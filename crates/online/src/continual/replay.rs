@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_version_saved_is_told() {
+    fn what_an_earlier_version_saved_is_an_error() {
         let mut memory = memory(ReplayPolicy::Reservoir, 10, 1);
         see(&mut memory, 1.0, 2);
         for name in ["replay.counts", "replay.labels"] {

@@ -404,7 +404,7 @@ fn elec2() -> Option<Vec<Vec<String>>> {
 }
 
 #[test]
-fn what_an_earlier_version_kept_is_told() {
+fn what_an_earlier_version_kept_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let text = recipe(NETWORK, "", "time = \"t\"\nwindow = 10");
     let from = written(folder.path(), &[event("a", 0.0), event("b", 1.0), label("a", 2.0, 1)]);
