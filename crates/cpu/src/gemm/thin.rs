@@ -133,39 +133,72 @@ crate::kernel!(
 
 #[inline(always)]
 unsafe fn dots<S: Simd>(t: &Tile) {
+    // SAFETY: k is the length that each of them is for.
+    unsafe {
+        match (t.k == S::LANES, t.k == 4 * S::LANES) {
+            (true, _) => dots_of::<S, 1>(t),
+            (_, true) => dots_of::<S, 4>(t),
+            _ => dots_of::<S, 0>(t),
+        }
+    }
+}
+
+/// Dot products of `NV` whole vectors, which are held in registers; of any length if that is 0.
+#[inline(always)]
+unsafe fn dots_of<S: Simd, const NV: usize>(t: &Tile) {
     // SAFETY: rows 0..cols of B have k values, as has A.
     unsafe {
+        let mut a = [S::splat(0.0); NV];
+        for (v, x) in a.iter_mut().enumerate() {
+            *x = S::load(t.a.add(v * S::LANES));
+        }
         let mut j = 0;
         while j < t.cols {
             // a vector of results at a time, four rows of B at once
             let len = S::LANES.min(t.cols - j);
-            let mut results = [0.0f32; 16];
-            const { assert!(S::LANES <= 16) };
-            let mut i = 0;
-            while i + 4 <= len {
-                let sums = dot_rows::<S, 4>(t, j + i);
-                results[i..i + 4].copy_from_slice(&sums);
-                i += 4;
-            }
-            while i < len {
-                [results[i]] = dot_rows::<S, 1>(t, j + i);
-                i += 1;
-            }
-            finish::<S>(t, j, len, S::load(results.as_ptr()));
+            let results = if len == S::LANES {
+                let (third, fourth) = if S::LANES > 8 {
+                    (dot_rows::<S, 4, NV>(t, &a, j + 8), dot_rows::<S, 4, NV>(t, &a, j + 12))
+                } else {
+                    ([S::splat(0.0); 4], [S::splat(0.0); 4])
+                };
+                let (first, second) =
+                    (dot_rows::<S, 4, NV>(t, &a, j), dot_rows::<S, 4, NV>(t, &a, j + 4));
+                S::sums([first, second, third, fourth])
+            } else {
+                let mut results = [0.0f32; 16];
+                const { assert!(S::LANES <= 16) };
+                for (i, result) in results.iter_mut().take(len).enumerate() {
+                    let [sum] = dot_rows::<S, 1, NV>(t, &a, j + i);
+                    *result = S::sum(sum);
+                }
+                S::load(results.as_ptr())
+            };
+            finish::<S>(t, j, len, results);
             j += len;
         }
     }
 }
 
 #[inline(always)]
-unsafe fn dot_rows<S: Simd, const R: usize>(t: &Tile, j: usize) -> [f32; R] {
+unsafe fn dot_rows<S: Simd, const R: usize, const NV: usize>(
+    t: &Tile,
+    a: &[S::V; NV],
+    j: usize,
+) -> [S::V; R] {
     // SAFETY: rows j..j + R exist in B; vectors end at or before k.
     unsafe {
         let mut even = [S::splat(0.0); R];
         let mut odd = [S::splat(0.0); R];
         let b = t.b.add(j * t.b_stride);
-        let mut p = 0;
-        while p + 2 * S::LANES <= t.k {
+        for (v, x) in a.iter().enumerate() {
+            let sums = if v % 2 == 0 { &mut even } else { &mut odd };
+            for (r, sum) in sums.iter_mut().enumerate() {
+                *sum = S::fma(*x, S::load(b.add(r * t.b_stride + v * S::LANES)), *sum);
+            }
+        }
+        let mut p = NV * S::LANES;
+        while NV == 0 && p + 2 * S::LANES <= t.k {
             let (x, y) = (S::load(t.a.add(p)), S::load(t.a.add(p + S::LANES)));
             for (r, (even, odd)) in even.iter_mut().zip(&mut odd).enumerate() {
                 let row = b.add(r * t.b_stride + p);
@@ -174,7 +207,7 @@ unsafe fn dot_rows<S: Simd, const R: usize>(t: &Tile, j: usize) -> [f32; R] {
             }
             p += 2 * S::LANES;
         }
-        while p < t.k {
+        while NV == 0 && p < t.k {
             let len = S::LANES.min(t.k - p);
             let x = load::<S>(t.a.add(p), len);
             for (r, sum) in even.iter_mut().enumerate() {
@@ -182,7 +215,7 @@ unsafe fn dot_rows<S: Simd, const R: usize>(t: &Tile, j: usize) -> [f32; R] {
             }
             p += len;
         }
-        std::array::from_fn(|r| S::sum(S::add(even[r], odd[r])))
+        std::array::from_fn(|r| S::add(even[r], odd[r]))
     }
 }
 
@@ -206,16 +239,39 @@ unsafe fn outer<S: Simd, const RULE: u8>(t: &Tile) {
             }
             return;
         }
+        let flush = t.coefficients.flush && slots_of(RULE) > 0;
+        match (flush, t.cols == S::LANES, t.cols == 4 * S::LANES) {
+            (false, true, _) => outer_still::<S, RULE, false, 1>(&k, t),
+            (false, _, true) => outer_still::<S, RULE, false, 4>(&k, t),
+            (false, ..) => outer_still::<S, RULE, false, 0>(&k, t),
+            (true, ..) => outer_still::<S, RULE, true, 0>(&k, t),
+        }
+    }
+}
+
+/// Rows whose factor is zero stay as they are. Rows of `NV` whole vectors, if that is not 0, are taken
+/// without a loop.
+#[inline(always)]
+unsafe fn outer_still<S: Simd, const RULE: u8, const FLUSH: bool, const NV: usize>(
+    k: &Splat<S>,
+    t: &Tile,
+) {
+    // SAFETY: a has `rows` values; rows below that exist, of NV vectors where that is not 0.
+    unsafe {
         let mut i = 0;
         while i < t.rows {
             let count = S::LANES.min(t.rows - i);
             let mut bits = S::nonzero(load::<S>(t.a.add(i), count));
             while bits != 0 {
                 let row = i + bits.trailing_zeros() as usize;
-                if t.coefficients.flush && slots_of(RULE) > 0 {
-                    outer_row::<S, RULE, true>(&k, t, row);
+                if NV == 0 {
+                    outer_row::<S, RULE, FLUSH>(k, t, row);
                 } else {
-                    outer_row::<S, RULE, false>(&k, t, row);
+                    let x = S::splat(*t.a.add(row));
+                    for v in 0..NV {
+                        let (at, j) = (row * t.stride, v * S::LANES);
+                        outer_vector::<S, RULE, FLUSH>(k, t, x, at, j, S::LANES);
+                    }
                 }
                 bits &= bits - 1;
             }

@@ -165,6 +165,13 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn sums([low, high, ..]: [[__m256; 4]; 4]) -> __m256 {
+        unsafe {
+            let (low, high) = (sums_of_four(low), sums_of_four(high));
+            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
+        }
+    }
+    #[inline(always)]
     unsafe fn max_lane(a: __m256) -> f32 {
         unsafe {
             let s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
@@ -220,5 +227,22 @@ impl Simd for Avx2 {
                 }
             }
         }
+    }
+}
+
+/// The sums of four vectors: their halves added, then turned, so that each addition is for all of them.
+#[inline(always)]
+unsafe fn sums_of_four([a, b, c, d]: [__m256; 4]) -> __m128 {
+    // SAFETY: the caller's functions have AVX2.
+    unsafe {
+        let a = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let b = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps::<1>(b));
+        let c = _mm_add_ps(_mm256_castps256_ps128(c), _mm256_extractf128_ps::<1>(c));
+        let d = _mm_add_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps::<1>(d));
+        let ab = _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
+        let cd = _mm_add_ps(_mm_movelh_ps(c, d), _mm_movehl_ps(d, c));
+        let even = _mm_shuffle_ps::<0b10_00_10_00>(ab, cd);
+        let odd = _mm_shuffle_ps::<0b11_01_11_01>(ab, cd);
+        _mm_add_ps(even, odd)
     }
 }

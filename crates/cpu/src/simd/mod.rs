@@ -113,6 +113,22 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn frexp(x: Self::V) -> (Self::V, Self::V);
     /// Sum of the lanes, in a fixed order.
     unsafe fn sum(a: Self::V) -> f32;
+    /// A vector of sums: lane `4 i + r` is [`Simd::sum`], in the same order, of `quads[i][r]`; quads past
+    /// the lanes are not used.
+    #[inline(always)]
+    unsafe fn sums(quads: [[Self::V; 4]; 4]) -> Self::V {
+        let mut out = [0.0f32; 16];
+        const { assert!(Self::LANES <= 16) };
+        // SAFETY: the instruction set is there by the contract of `Simd`; a vector has at most 16 lanes.
+        unsafe {
+            for (out, quad) in out.chunks_exact_mut(4).zip(quads).take(Self::LANES / 4) {
+                for (out, a) in out.iter_mut().zip(quad) {
+                    *out = Self::sum(a);
+                }
+            }
+            Self::load(out.as_ptr())
+        }
+    }
     /// Largest lane.
     unsafe fn max_lane(a: Self::V) -> f32;
     /// Transposes a block of `rows <= LANES` rows of `cols <= LANES` values, rows `stride` apart:

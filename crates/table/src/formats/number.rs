@@ -28,9 +28,58 @@ pub(crate) struct Style {
 /// The number at the start of `bytes` and its length; `None` if there is none.
 ///
 /// What `f64::from_str` takes, `inf` and `nan` in any case included.
-#[inline]
+#[inline(always)]
 pub(super) fn prefix(bytes: &[u8]) -> Option<(f64, usize)> {
-    fast_float2::parse_partial(bytes).ok()
+    match short(bytes) {
+        Some(found) => Some(found),
+        None => fast_float2::parse_partial(bytes).ok(),
+    }
+}
+
+/// As [`prefix`], in less than half of its instructions, for what most numbers of a table are: up to seven
+/// digits, perhaps a point and one to seven more, and the row goes on. `None` is for the library to say.
+///
+/// Whole numbers below 2^53 and powers of ten up to 10^22 are exact in `f64`, so that one division rounds
+/// as IEEE 754 wants it (Clinger 1990, the fast case).
+#[inline(always)]
+fn short(bytes: &[u8]) -> Option<(f64, usize)> {
+    const TENS: [i64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+    let start = usize::from(*bytes.first()? == b'-');
+    let first = bytes.get(start)?.wrapping_sub(b'0');
+    let (whole, len) = match bytes.get(start + 1)?.is_ascii_digit() {
+        false if first < 10 => (i64::from(first), 1),
+        _ => digits(&bytes[start..])?,
+    };
+    let (mut size, mut at) = (whole as f64, start + len);
+    if bytes[at] == b'.' {
+        let (fraction, len) = digits(&bytes[at + 1..])?;
+        let tens = TENS[len & 7];
+        (size, at) = ((whole * tens + fraction) as f64 / tens as f64, at + 1 + len);
+    }
+    if bytes[at] | 0x20 == b'e' {
+        return None;
+    }
+    Some((if start == 1 { -size } else { size }, at))
+}
+
+/// The one to seven digits at the start, of which eight bytes must be there, and how many they are.
+#[inline(always)]
+fn digits(bytes: &[u8]) -> Option<(i64, usize)> {
+    let eight: &[u8; 8] = bytes.get(..8)?.try_into().ok()?;
+    let word = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
+    // The top bit of each byte that is no digit: what is more than 9 carries into it. The carry out of such a
+    // byte does not matter, since only the first one is looked for.
+    let others = (word.wrapping_add(0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080;
+    let bits = others.trailing_zeros() & !7;
+    if !(8..=56).contains(&bits) {
+        return None;
+    }
+    // Eight digits with zeros before them, joined to pairs, to fours, to one number.
+    let word = word << (64 - bits);
+    let word = word.wrapping_mul(10).wrapping_add(word >> 8) & 0x00ff_00ff_00ff_00ff;
+    let word = word.wrapping_mul(100).wrapping_add(word >> 16) & 0x0000_ffff_0000_ffff;
+    let number = word.wrapping_mul(10_000).wrapping_add(word >> 32) & 0xffff_ffff;
+    Some((number as i64, (bits / 8) as usize))
 }
 
 /// The number that `bytes` is as a whole.
@@ -167,5 +216,45 @@ mod tests {
         assert_eq!(plain(b"0"), Some(0.0));
         assert_eq!(plain(b"0.5"), Some(0.5));
         assert_eq!(plain(b"NaN"), None);
+    }
+
+    #[test]
+    fn short_numbers_are_those_of_the_library() {
+        let mut state = 7u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ((state >> 33) % below) as usize
+        };
+        let afters = [
+            ",1,2,3,4,5",
+            "",
+            ",",
+            "e5,33333333",
+            "E-2",
+            "\t3.25\t3.5",
+            "/",
+            ":",
+            ".5",
+            ".,,,,,,,,",
+            "\u{e9}\u{b0}\u{ff}abcd",
+        ];
+        let mut taken = 0;
+        for _ in 0..300_000 {
+            let mut run = |most| -> String {
+                (0..random(most)).map(|_| char::from(b'0' + random(10) as u8)).collect()
+            };
+            let (whole, fraction) = (run(10), run(10));
+            let sign = ["", "", "-", "+"][random(4)];
+            let point = ["", ".", ".", ","][random(4)];
+            let text = format!("{sign}{whole}{point}{fraction}{}", afters[random(11)]);
+            if let Some((number, len)) = short(text.as_bytes()) {
+                let wanted: (f64, usize) = fast_float2::parse_partial(text.as_bytes()).unwrap();
+                assert_eq!((number.to_bits(), len), (wanted.0.to_bits(), wanted.1), "{text}");
+                taken += 1;
+            }
+        }
+        assert!(taken > 50_000, "{taken}");
+        assert_eq!(short(b"-0.056443,"), None);
+        assert_eq!(short(b"-0.056443,12"), Some((-0.056443, 9)));
     }
 }
