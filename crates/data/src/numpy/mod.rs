@@ -115,7 +115,8 @@ impl NumpySpec {
                 Features::F32(values)
             }
             Values::Integers(values) => {
-                Features::F32(values.into_iter().map(|v| v as f32).collect())
+                let width = shape.iter().product();
+                Features::F32(floats(&x_place, &values, width, "sample")?)
             }
             Values::Texts(_) => {
                 return Err(x_place.error("holds texts; samples must be numbers".into()));
@@ -171,7 +172,7 @@ impl NumpySpec {
                 Ok(numbers(v.iter().map(|&v| f32::from(v)).collect()))
             }
             (Values::Integers(v), NumpyLabels::Values) => {
-                Ok(numbers(v.into_iter().map(|v| v as f32).collect()))
+                Ok(numbers(floats(place, &v, width, "label")?))
             }
             (Values::Floats(v), NumpyLabels::Values) => match v.iter().position(|v| !v.is_finite())
             {
@@ -237,6 +238,22 @@ impl NumpySpec {
         }
         Ok((place, array))
     }
+}
+
+/// Integers as 32-bit floats, which differ up to 2^24: others would be rounded to the number beside them, so
+/// that two ids become one.
+fn floats(place: &Place, values: &[i64], width: usize, what: &str) -> Result<Vec<f32>> {
+    let exact = |v: i64| (v as f32) as i128 == i128::from(v);
+    if let Some(at) = values.iter().position(|&v| !exact(v)) {
+        let (value, row) = (values[at], at / width.max(1));
+        return Err(place.error(format!(
+            "has the integer {value} in {what} {row}, which a 32-bit float can't hold (it would be {}); \
+             number ids from 0, and store what is measured as floats, such as with \
+             array.astype('float32') after a mean is taken away",
+            value as f32 as i128
+        )));
+    }
+    Ok(values.iter().map(|&v| v as f32).collect())
 }
 
 /// Classes that are whole numbers. From 0 they are those numbers; others, such as -1 and 1 or 1 to K, are

@@ -119,6 +119,18 @@ fn classes_that_are_not_numbered_from_0() {
     assert!(numbers(&[-1], Some(&[])).0.unwrap_err().contains("has the class -1"));
 }
 
+#[test]
+fn integers_that_floats_would_round_are_errors() {
+    let place = Place { path: "x.npy".into(), array: Some("ids".into()) };
+    let at_most = [16_777_216, -16_777_216, 1 << 40];
+    assert_eq!(floats(&place, &at_most, 1, "sample").unwrap(), at_most.map(|v| v as f32));
+    for wrong in [16_777_217, -16_777_217, i64::MAX, (1 << 40) + 1] {
+        let error = floats(&place, &[1, 2, 3, wrong], 2, "sample").unwrap_err().to_string();
+        assert!(error.contains(&format!("the integer {wrong} in sample 1")), "{error}");
+        assert!(error.contains("x.npy"), "{error}");
+    }
+}
+
 /// A `.npy` file of this header and these bytes, read.
 fn read(header: &str, bytes: &[u8]) -> Result<Array, String> {
     let mut file = b"\x93NUMPY\x01\x00".to_vec();
