@@ -366,7 +366,18 @@ unsafe fn all_steps(strip: &Strip, _steps: *mut u32) -> usize {
 #[test]
 fn vectors_with_zeros() {
     let mut random = Random(21);
-    for (m, n, k) in [(1, 300, 100), (1, 10, 784), (1, 70, 33), (100, 70, 1), (37, 300, 1)] {
+    for (m, n, k) in [
+        (1, 300, 100),
+        (1, 10, 784),
+        (1, 70, 33),
+        (1, 35, 8),
+        (1, 34, 32),
+        (1, 50, 64),
+        (100, 70, 1),
+        (37, 300, 1),
+        (37, 8, 1),
+        (37, 32, 1),
+    ] {
         for (transpose_b, update) in [(false, false), (true, false), (false, true)] {
             let mut d = GemmDesc::new(m, n, k, k == 1, transpose_b);
             d.epilogue.update = update.then_some(Update {
