@@ -37,7 +37,8 @@ pub(super) fn prefix(bytes: &[u8]) -> Option<(f64, usize)> {
 }
 
 /// As [`prefix`], in less than half of its instructions, for what most numbers of a table are: up to seven
-/// digits, perhaps a point and one to seven more, and the row goes on. `None` is for the library to say.
+/// digits, perhaps a point and one to seven more, with more of the row after them. Where it gives `None`,
+/// the library decides.
 ///
 /// Whole numbers below 2^53 and powers of ten up to 10^22 are exact in `f64`, so that one division rounds
 /// as IEEE 754 wants it (Clinger 1990, the fast case).
