@@ -51,9 +51,12 @@ impl Prepared {
     }
 }
 
+/// Each state tensor begins at a multiple of so many values, a cache line.
+const PADDING: usize = 16;
+
 /// Bytes that the state of a graph takes.
 pub fn state_bytes(graph: &Graph) -> usize {
-    state_slots(graph).iter().map(|slot| slot.len().next_multiple_of(16) * 4).sum()
+    state_slots(graph).iter().map(|slot| slot.len().next_multiple_of(PADDING) * 4).sum()
 }
 
 impl Runtime {
@@ -64,7 +67,7 @@ impl Runtime {
         let mut end = 0;
         for slot in &slots {
             offsets.push(end);
-            end += slot.len().next_multiple_of(16);
+            end += slot.len().next_multiple_of(PADDING);
         }
         Runtime {
             isa,
@@ -258,6 +261,33 @@ impl Runtime {
     pub fn state_mut(&mut self, index: usize) -> &mut [f32] {
         let (start, len) = (self.offsets[index], self.slots[index].len());
         &mut self.state.as_mut_slice()[start..start + len]
+    }
+
+    /// Values of the state tensors from that one on, each padded with zeros to [`Runtime::padded`].
+    pub fn state_from(&self, index: usize) -> &[f32] {
+        &self.state.as_slice()[self.offset(index)..]
+    }
+
+    /// Values of the state tensors from that one on, as [`Runtime::state_from`]; the padding stays 0.
+    pub fn state_from_mut(&mut self, index: usize) -> &mut [f32] {
+        let start = self.offset(index);
+        &mut self.state.as_mut_slice()[start..]
+    }
+
+    /// Values that a state tensor takes among all.
+    pub fn padded(&self, index: usize) -> usize {
+        self.slots[index].len().next_multiple_of(PADDING)
+    }
+
+    /// Copies a state tensor over another one of the same length.
+    pub fn copy_state(&mut self, from: usize, to: usize) {
+        let (start, len) = (self.offsets[from], self.slots[from].len().min(self.slots[to].len()));
+        let to = self.offsets[to];
+        self.state.as_mut_slice().copy_within(start..start + len, to);
+    }
+
+    fn offset(&self, index: usize) -> usize {
+        self.offsets.get(index).copied().unwrap_or(self.state.len())
     }
 
     /// Bytes of the arena, of the state, and of all threads' scratch.

@@ -67,7 +67,7 @@ pub use error::{Error, Result};
 pub use fields::{FieldValues, FieldsDataset};
 pub use idx::IdxSpec;
 pub use images::{ImageDirectorySpec, ImageFolder, ImageShape};
-pub use loader::{Ahead, Loader, LoaderOptions, MAX_THREADS};
+pub use loader::{Ahead, Loader, LoaderOptions, MAX_THREADS, Shards};
 pub use memory::MemoryDataset;
 pub use normalize::Normalize;
 pub use numpy::NumpySpec;

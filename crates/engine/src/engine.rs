@@ -7,6 +7,7 @@
 //! - `state`: the state as tensors, copied out and taken over; `values`: what they hold
 //! - `slots`: single tensors of the state, and the optimizer's slots begun again
 //! - `explain`: the plan as text; `check`: what is wrong with a batch
+//! - `shards`: a step whose batch is cut into pieces
 //! - `shared`: predicting by several threads at once
 //! - `decode`: texts written token by token
 
@@ -14,6 +15,7 @@ mod check;
 mod compile;
 mod decode;
 mod explain;
+mod shards;
 mod shared;
 mod slots;
 mod state;
@@ -29,11 +31,13 @@ use tidemill_plan::Plan;
 
 pub use decode::{Continued, Decoding, Next};
 pub use safetensors::tensor::Dtype;
+pub use shards::Totals;
 pub use state::{State, StateTensor};
 pub use values::{Element, StateValues};
 
 use crate::bind::{Binding, Converted, Given, Reads, Source};
 use crate::memory::{Budget, Needs};
+use shards::Sharded;
 use shared::Readers;
 
 /// What to compile.
@@ -52,6 +56,9 @@ pub struct EngineSpec {
     pub seed: u64,
     /// Threads of a step; `None` takes all cores.
     pub threads: Option<usize>,
+    /// Pieces that each batch is cut into for training, and in whose order gradients are summed
+    /// ([`Engine::train_shard`]); 1 trains on whole batches.
+    pub shards: usize,
     /// Measured beside the loss in training and evaluation, by ops of the graph.
     pub metrics: Vec<Custom<dyn CustomMetric>>,
 }
@@ -59,8 +66,8 @@ pub struct EngineSpec {
 impl EngineSpec {
     /// Batches of 32, seed 0, all cores.
     pub fn new(model: ModelSpec, loss: LossSpec, optimizer: OptimizerSpec) -> EngineSpec {
-        let (batch_size, seed, threads, metrics) = (32, 0, None, Vec::new());
-        EngineSpec { model, loss, optimizer, batch_size, seed, threads, metrics }
+        let (batch_size, seed, threads, shards, metrics) = (32, 0, None, 1, Vec::new());
+        EngineSpec { model, loss, optimizer, batch_size, seed, threads, shards, metrics }
     }
 }
 
@@ -85,10 +92,17 @@ pub struct Outputs<'a> {
     pub logits: &'a [f32],
 }
 
+/// Sets the keys of shards apart (2^32 divided by the golden ratio); the first one has that of a whole batch.
+const SHARD_KEY: u32 = 0x9e37_79b9;
+
 /// What a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Train,
+    /// The gradients of a piece of a batch, added to sums.
+    Shard,
+    /// The update from the sums.
+    Update,
     /// Training that can be refused once its losses are known.
     Learn,
     /// The same, with the activations of hidden units among its outputs.
@@ -126,6 +140,12 @@ pub struct Engine {
     spec: EngineSpec,
     rule: Rule,
     runtime: Runtime,
+    /// Tensors of the runtime's state that are the model's; the others are sums of shards.
+    kept: usize,
+    /// What a step with shards needs besides.
+    sharded: Option<Sharded>,
+    /// The shard that is computed; its randomness depends on it.
+    shard: u32,
     compiled: Vec<Compiled>,
     last: Option<usize>,
     step: u64,
@@ -208,7 +228,8 @@ impl Engine {
             return Err(EngineError("a batch is not bound; please report it".into()));
         };
         let seed = self.spec.seed;
-        let key = [seed as i32, (seed >> 32) as i32, self.step as i32, 0];
+        let high = ((seed >> 32) as u32).wrapping_add(self.shard.wrapping_mul(SHARD_KEY));
+        let key = [seed as i32, high as i32, self.step as i32, 0];
         let Compiled { plan, sources, .. } = &self.compiled[index];
         for source in sources {
             self.converted.prepare(*source, &self.reads, binding, batch)?;
@@ -366,9 +387,14 @@ impl Engine {
         &self.spec
     }
 
+    /// The tensors of the model's state.
+    fn slots(&self) -> &[tidemill_plan::Slot] {
+        &self.runtime.slots()[..self.kept]
+    }
+
     /// Number of learned values.
     pub fn num_parameters(&self) -> usize {
-        self.runtime.slots().iter().filter(|s| s.parameter).map(|s| s.len()).sum()
+        self.slots().iter().filter(|s| s.parameter).map(|s| s.len()).sum()
     }
 
     /// Values that the model puts out for a sample.
@@ -394,6 +420,7 @@ impl Engine {
     /// The bytes that it has taken.
     pub(crate) fn needs(&self) -> Needs {
         let (arena, state, scratch) = self.runtime.bytes();
+        let scratch = scratch + self.sharded.as_ref().map_or(0, |_| self.tree_bytes());
         Needs { arena: arena as u64, state: state as u64, scratch: scratch as u64 }
     }
 
@@ -413,7 +440,7 @@ impl Engine {
         self.runtime.threads()
     }
 
-    /// The plan of the training step at the full batch size.
+    /// The plan of the training step at the full batch size, or of a shard's part of it.
     pub fn training_plan(&self) -> &Plan {
         self.runtime.plan(self.compiled[0].plan)
     }

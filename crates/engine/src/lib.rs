@@ -5,6 +5,8 @@
 //! - [`engine`]: the model compiled into a training step; `bind` brings batches into its form
 //! - [`beam`]: sequences that a model makes of others, searched for; [`translate`]: as texts
 //! - [`training`]: the loop over the steps of batch training, with its callbacks
+//! - [`parallel`]: workers that compute the shards of a batch together; [`group`]: what connects them;
+//!   `tree`: the sum of the shards of a batch
 //! - [`metrics`]: what is measured, from the logits of the steps
 //! - [`prequential`]: what is measured on a stream, each event before learning from it
 //! - [`mod@evaluate`]: a pass over data without learning
@@ -28,14 +30,17 @@ pub mod engine;
 pub mod error;
 pub mod evaluate;
 pub mod folder;
+pub mod group;
 pub mod memory;
 pub mod metrics;
+pub mod parallel;
 pub mod prequential;
 pub mod report;
 pub mod session;
 pub mod summary;
 pub mod training;
 pub mod translate;
+mod tree;
 
 pub use tidemill_data as data;
 pub use tidemill_fields as fields;
@@ -46,9 +51,11 @@ pub use tidemill_page as page;
 pub use average::{Average, Averaging};
 pub use engine::{
     Continued, Decoding, Engine, EngineError, EngineSpec, Next, State, StateTensor, StateValues,
+    Totals,
 };
 pub use error::{Error, Result};
 pub use folder::{Existing, RunFolder};
 pub use session::Session;
 pub use summary::Summary;
 pub use training::{Callback, Flow, Step, Training};
+pub use tree::{Node, Tree};

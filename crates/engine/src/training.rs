@@ -1,10 +1,11 @@
 //! Training in batches: the one loop over the steps, for recipes and for the library.
 
-use tidemill_data::Loader;
+use tidemill_data::{Loader, Shards};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Totals};
 use crate::error::{Error, Result};
-use crate::metrics::{CustomMeter, Figures, Meter};
+use crate::metrics::{CustomMeter, Figures, Meter, Task};
+use crate::parallel::{Workers, shards};
 
 /// An engine that is being trained on a loader's batches.
 pub struct Training<'a> {
@@ -13,10 +14,12 @@ pub struct Training<'a> {
     /// The learning rate of the next step. It is the optimizer's own again before each step, for
     /// [`Callback::before_step`] to change.
     pub learning_rate: f64,
-    /// The built-in figures of the epoch under way.
-    pub meter: Meter,
+    /// The built-in figures of the epoch under way, of each shard of the batches.
+    meters: Vec<Meter>,
     custom: CustomMeter,
     loader: Loader,
+    /// The other workers, if there are some.
+    workers: Option<Workers>,
 }
 
 /// A step that was made.
@@ -81,10 +84,22 @@ pub trait Callback {
 }
 
 impl<'a> Training<'a> {
-    /// Of `engine` on the batches of `loader`, measured by `meter`.
-    pub fn new(engine: &'a mut Engine, loader: Loader, meter: Meter) -> Training<'a> {
+    /// Of `engine` on the batches of `loader`, measured by `meters`: one for each shard of a batch
+    /// ([`Engine::shards`]).
+    pub fn new(engine: &'a mut Engine, loader: Loader, mut meters: Vec<Meter>) -> Training<'a> {
         let custom = CustomMeter::of(engine);
-        Training { engine, learning_rate: 0.0, meter, custom, loader }
+        if let (Some(first), true) = (meters.first(), meters.len() < engine.shards()) {
+            let mut empty = first.clone();
+            empty.reset();
+            meters.resize(engine.shards(), empty);
+        }
+        Training { engine, learning_rate: 0.0, meters, custom, loader, workers: None }
+    }
+
+    /// With other workers, which compute the shards that `loader` does not give. This worker is their
+    /// number 0.
+    pub fn with(self, workers: Workers) -> Training<'a> {
+        Training { workers: Some(workers), ..self }
     }
 
     /// Trains until the loader has no more batches or a callback stops it. Callbacks are called in their
@@ -104,6 +119,9 @@ impl<'a> Training<'a> {
                 Ok(Some(step)) => step,
                 Ok(None) => return Ok(()),
                 Err(error) => {
+                    if let Some(workers) = &mut self.workers {
+                        workers.end(&error.to_string());
+                    }
                     return Err(callbacks.iter_mut().fold(error, |e, c| c.on_error(self, e)));
                 }
             };
@@ -112,7 +130,7 @@ impl<'a> Training<'a> {
                 if all(callbacks, |c| c.after_epoch(self, &step))? == Flow::Stop {
                     flow = Flow::Stop;
                 }
-                self.start_epoch();
+                self.start_epoch()?;
             }
             if flow == Flow::Stop {
                 return Ok(());
@@ -122,13 +140,18 @@ impl<'a> Training<'a> {
 
     /// Learns from the next batch. None where there is none.
     fn step(&mut self) -> Result<Option<Step>> {
+        if self.engine.shards() > 1 {
+            return self.sharded_step();
+        }
         let Some((batch, ahead)) = self.loader.next_and_ahead()? else { return Ok(None) };
         self.engine.check(batch)?;
         let rate = self.learning_rate;
         let loss = self.engine.train_beside(batch, rate as f32, &|| ahead.piece())?.loss;
         drop(ahead);
         let outputs = self.engine.outputs();
-        self.meter.add(outputs.losses, outputs.logits, batch);
+        if let Some(meter) = self.meters.first_mut() {
+            meter.add(outputs.losses, outputs.logits, batch);
+        }
         self.custom.add(self.engine, &batch.weights);
         Ok(Some(Step {
             loss,
@@ -140,18 +163,75 @@ impl<'a> Training<'a> {
         }))
     }
 
+    /// The same, shard by shard, with others.
+    fn sharded_step(&mut self) -> Result<Option<Step>> {
+        let rate = self.learning_rate;
+        let own = match &mut self.workers {
+            Some(workers) => {
+                let Some(position) = self.loader.position() else { return Ok(None) };
+                workers.begin(self.engine.step(), position, rate as f32)?;
+                workers.own()
+            }
+            None => Shards::all(self.engine.shards()),
+        };
+        let meters = &mut self.meters[own.own.clone()];
+        let Some(computed) = shards(self.engine, &mut self.loader, &own, meters)? else {
+            return Ok(None);
+        };
+        if let Some(workers) = &mut self.workers {
+            workers.exchange(self.engine)?;
+        }
+        let Totals { loss, samples } = self.engine.update(rate as f32)?;
+        let unknown = || "help: lower the learning rate, or clip gradients".to_owned();
+        Ok(Some(Step {
+            loss,
+            why_not_finite: (!loss.is_finite())
+                .then(|| computed.why_not_finite.unwrap_or_else(unknown)),
+            learning_rate: rate,
+            samples,
+            position: computed.position,
+            last_in_epoch: computed.last_in_epoch,
+        }))
+    }
+
+    /// What is measured of the epoch under way. Where there are other workers, what they have measured is part
+    /// of it once it is gathered ([`Training::gather`]).
+    pub fn meter(&self) -> Meter {
+        Meter::merged(&self.meters).unwrap_or_else(|| Meter::new(Task::Classes, 0, &[]))
+    }
+
+    /// What is measured of the epoch under way, shard by shard.
+    pub fn meters(&self) -> &[Meter] {
+        &self.meters
+    }
+
+    /// Asks the other workers for what they have measured.
+    ///
+    /// # Errors
+    /// If one of them is gone.
+    pub fn gather(&mut self) -> Result<()> {
+        let step = self.engine.step();
+        let Some(workers) = &mut self.workers else { return Ok(()) };
+        workers.gather(step, &mut self.meters)
+    }
+
     /// Figures of the epoch under way by name: `loss`, `accuracy`, ...; each batch is measured before its
     /// step.
     pub fn figures(&self) -> Figures {
-        let mut figures = self.meter.figures();
+        let mut figures = self.meter().figures();
         self.custom.extend(&mut figures);
         figures
     }
 
     /// Forgets the figures of the epoch under way.
-    pub fn start_epoch(&mut self) {
-        self.meter.reset();
+    ///
+    /// # Errors
+    /// If another worker is gone.
+    pub fn start_epoch(&mut self) -> Result<()> {
+        self.meters.iter_mut().for_each(Meter::reset);
         self.custom.reset();
+        let step = self.engine.step();
+        self.workers.as_mut().map_or(Ok(()), |workers| workers.begin_epoch(step))
     }
 }
 

@@ -9,6 +9,7 @@
 //! - [`task`]: what outputs mean, how wrong they are.
 //! - `decode`: texts written token by token, with what is kept of earlier positions.
 //! - [`training`]: all of them together as training, evaluation and inference graphs.
+//! - `shards`: a step whose batch is cut into shards.
 //! - [`transformer`], [`bag`]: models that are given by a few numbers.
 //! - [`mod@check`]: what looks wrong before the first step.
 #![forbid(unsafe_code)]
@@ -40,6 +41,7 @@ mod random;
 pub mod recurrent;
 mod scalar;
 pub mod schedule;
+mod shards;
 pub mod task;
 mod time;
 pub mod training;
@@ -69,6 +71,7 @@ pub use padding::Padding;
 pub use positions::{Positions, RelativeSpec, RotarySpec};
 pub use recurrent::{GruSpec, LstmSpec};
 pub use schedule::ScheduleSpec;
+pub use shards::{NUM_TOTALS, SUM, TOTALS, shard_graph, update_graph};
 pub use task::{Answer, Task};
 pub use tidemill_fields::argmax;
 pub use training::{

@@ -12,6 +12,7 @@ pub fn engine_spec(file: &RecipeFile, threads: Option<usize>) -> EngineSpec {
         batch_size: r.batch.batch_size,
         seed: r.training.seed,
         threads,
+        shards: r.training.shards,
         ..EngineSpec::new(r.model.clone(), r.training.loss.clone(), r.training.optimizer.clone())
     }
 }

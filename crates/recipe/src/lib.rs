@@ -320,6 +320,11 @@ impl RecipeFile {
             r.online.deciding(),
             r.training.average
         );
+        // Recipes from before there were shards keep their number.
+        let parts = match r.training.shards {
+            1 => parts,
+            shards => format!("{parts} {shards} shards"),
+        };
         tidemill_engine::checkpoint::sha256(parts.as_bytes())
     }
 }

@@ -71,6 +71,12 @@ pub struct TrainingSpec {
     /// Random seed of the initial weights, the sample order and dropout; 0 by default.
     #[serde(default)]
     pub seed: u64,
+    /// Number of pieces that each batch is cut into for training on stored data; 1 by default. The gradients of the pieces are
+    /// summed in a fixed order, so that a run has the same result for any number of workers up to this
+    /// (`tidemill train --workers`). Batch norm and dropout are those of each piece, so that another number gives
+    /// another result. 8 is a good number for up to 8 workers.
+    #[serde(default = "one_shard")]
+    pub shards: usize,
     /// Weights of the classes in the loss: `"balanced"`, or a table such as `{ cat = 2.0, "1" = 0.5
     /// }`. All 1 by default. A weight multiplies the gradients of its samples.
     #[serde(default)]
@@ -258,6 +264,9 @@ impl Default for ReportSpec {
     }
 }
 
+/// More pieces of a batch than that are a mistake.
+const MAX_SHARDS: usize = 65_536;
+
 /// The key of a value and what is wrong with it.
 type Wrong = (String, String);
 
@@ -311,6 +320,7 @@ impl Recipe {
         for (key, value) in optional {
             value.map_or(Ok(()), |value| positive(key, value))?;
         }
+        self.check_shards()?;
         if let Some(threads) = b.data_threads.filter(|&n| n > MAX_THREADS) {
             let message = format!("must be 0 to {MAX_THREADS}, found {threads}");
             return wrong("batch.data_threads", message);
@@ -324,6 +334,28 @@ impl Recipe {
         self.online.check()?;
         self.check_metrics()?;
         self.check_weights()
+    }
+
+    /// Whether batches can be cut into so many pieces.
+    fn check_shards(&self) -> Result<(), Wrong> {
+        const KEY: &str = "training.shards";
+        let (shards, size) = (self.training.shards, self.batch.batch_size);
+        positive(KEY, shards as u64)?;
+        if shards > MAX_SHARDS {
+            return wrong(KEY, format!("must be 1 to {MAX_SHARDS}, found {shards}"));
+        }
+        if self.batch.batch_tokens.is_none() && shards > 1 && shards > size {
+            let message =
+                format!("= {shards} is more than the {size} samples of a batch (batch.batch_size)");
+            return wrong(KEY, message);
+        }
+        if shards > 1 && self.model.hedged_depth.is_some() {
+            return wrong(
+                KEY,
+                "has no meaning with model.hedged_depth, whose weights change with each loss",
+            );
+        }
+        Ok(())
     }
 
     fn check_metrics(&self) -> Result<(), Wrong> {
@@ -413,6 +445,10 @@ fn no_model() -> ModelSpec {
 
 fn validation_loss() -> String {
     "validation.loss".into()
+}
+
+fn one_shard() -> usize {
+    1
 }
 
 fn ten() -> u64 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidemill_engine::data::{Dataset, Loader, LoaderOptions, Order};
+use tidemill_engine::data::{Dataset, Loader, LoaderOptions, Order, Shards};
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::{Callback, Engine, Error, Flow, Result, Step, Training};
 
@@ -67,6 +67,7 @@ impl Network {
         let mut options = LoaderOptions::new(fit.batch_size, order);
         options.class_weights = fit.class_weights.clone();
         options.position = self.epochs_done * data.len() as u64;
+        options.shards = Shards::all(self.engine.shards());
         options.epochs = Some(self.epochs_done + fit.epochs);
         let loader = Loader::new(data, options)?;
         let Fit { validation, learning_rate, on_epoch, callbacks, .. } = fit;
@@ -78,7 +79,7 @@ impl Network {
             all.push(callback);
         }
         all.push(&mut own);
-        let result = Training::new(&mut self.engine, loader, meter).run(&mut all);
+        let result = Training::new(&mut self.engine, loader, vec![meter]).run(&mut all);
         self.epochs_done += own.history.len() as u64;
         result.map(|()| own.history)
     }

@@ -146,6 +146,7 @@ fn by_batches(file: &RecipeFile, out: PathBuf) -> Vec<Vec<f32>> {
         existing: Existing::Refuse,
         threads: Some(1),
         memory: None,
+        workers: tidemill_train::WorkerGroup::One,
         interrupt: Arc::default(),
     };
     train(file.clone(), &options, &mut |_| {}).unwrap();

@@ -188,7 +188,7 @@ impl Driver<'_> {
     /// Trains until something stops it, and hands a checkpoint of the last step to the writer.
     pub(crate) fn run(&mut self, training: &mut Training<'_>) -> Result<StoppedBy> {
         // A run that was resumed may have ended where its last epoch could not be measured.
-        if self.course.step_of_epoch(self.at.step) == 0 && training.meter.samples() > 0 {
+        if self.course.step_of_epoch(self.at.step) == 0 && training.meter().samples() > 0 {
             let rate = self.rate(self.at.step.saturating_sub(1));
             self.end_epoch(training, rate)?;
         }
@@ -270,6 +270,7 @@ impl Driver<'_> {
     }
 
     fn end_epoch(&mut self, training: &mut Training<'_>, learning_rate: f64) -> Result<()> {
+        training.gather()?;
         let epoch = self.course.epoch(self.at.step);
         let last = epoch >= self.recipe.epochs();
         if let Some(average) = &mut self.average {
@@ -296,7 +297,7 @@ impl Driver<'_> {
         self.session.writer.wait()?;
         self.session.folder.append_metrics(&figures)?;
         self.at.history.push(figures);
-        training.start_epoch();
+        training.start_epoch()?;
         if let Some(epoch) = self.at.history.last() {
             (self.watch)(Event::Epoch(epoch));
         }
@@ -318,10 +319,15 @@ impl Driver<'_> {
         self.recipe.checkpoint.every_steps.is_some_and(|n| self.at.step.is_multiple_of(n))
     }
 
-    fn checkpoint(&mut self, training: &Training<'_>) -> Result<()> {
+    fn checkpoint(&mut self, training: &mut Training<'_>) -> Result<()> {
         if self.saved.replace(self.at.total_steps()) == Some(self.at.total_steps()) {
             return Ok(());
         }
+        training.gather()?;
+        let (running, running_shards) = match training.meters().split_first() {
+            Some((first, others)) => (first.clone(), others.to_vec()),
+            None => (training.meter(), Vec::new()),
+        };
         let best = self.recipe.best_metric().and_then(|m| watch::best(&self.at.history, &m));
         let meta = Meta {
             step: self.at.total_steps(),
@@ -331,7 +337,8 @@ impl Driver<'_> {
             course: Some(self.course.clone()),
             samples: self.at.samples,
             wall_seconds: self.clock.total(),
-            running: training.meter.clone(),
+            running,
+            running_shards,
             history: self.at.history.clone(),
             best,
             ..self.base.clone()
@@ -344,7 +351,7 @@ impl Driver<'_> {
     }
 
     /// Keeps what was learned before an error that has nothing to do with it.
-    fn keep(&mut self, training: &Training<'_>, error: Error) -> Error {
+    fn keep(&mut self, training: &mut Training<'_>, error: Error) -> Error {
         if self.at.total_steps() == 0 {
             return error;
         }
@@ -370,21 +377,21 @@ impl Driver<'_> {
     }
 
     /// Ends a run that takes more memory than it was given, with a checkpoint.
-    fn stay_within(&mut self, training: &Training<'_>) -> Result<()> {
+    fn stay_within(&mut self, training: &mut Training<'_>) -> Result<()> {
         let Err(e) = self.budget.enforce() else { return Ok(()) };
         self.checkpoint(training)?;
         self.session.writer.wait()?;
         Err(e)
     }
 
-    fn tell(&mut self, training: &Training<'_>) -> Result<()> {
+    fn tell(&mut self, training: &mut Training<'_>) -> Result<()> {
         if !self.clock.is_time_to_report() {
             return Ok(());
         }
         self.stay_within(training)?;
         let epochs = self.recipe.epochs();
         let left = self.course.end(epochs).saturating_sub(self.at.step);
-        let seconds = self.clock.here();
+        let (seconds, meter) = (self.clock.here(), training.meter());
         let steps = self.at.step - self.clock.first_step;
         let samples = self.at.samples - self.clock.first_sample;
         (self.watch)(Event::Progress(Progress {
@@ -392,8 +399,8 @@ impl Driver<'_> {
             epochs,
             step: self.course.step_of_epoch(self.at.step),
             steps: self.course.steps_per_epoch,
-            loss: training.meter.loss(),
-            accuracy: training.meter.accuracy(),
+            loss: meter.loss(),
+            accuracy: meter.accuracy(),
             samples_per_second: samples as f64 / seconds,
             seconds_left: left as f64 * seconds / steps.max(1) as f64,
         }));

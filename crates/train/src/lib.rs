@@ -7,6 +7,7 @@
 //! - [`run`]: from the recipe to the summary; [`report`]: the page
 //! - [`doctor`]: what is likely wrong before the first step
 //! - [`batch`]: the loop over the steps
+//! - `workers`: who computes the shards of its batches
 //! - `resume`: what has changed since a checkpoint
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
@@ -26,6 +27,7 @@ pub mod run;
 pub mod trained;
 pub mod translate;
 pub mod watch;
+mod workers;
 
 pub use batch::{Event, Progress, StoppedBy};
 pub use extract::{Extract, ExtractFigures, Extracted};
@@ -33,3 +35,4 @@ pub use generate::Sampling;
 pub use run::{Outcome, RunOptions, train};
 pub use trained::{Prediction, Trained, Weights};
 pub use translate::{Beam, Hypothesis, LengthPenalty, Translation};
+pub use workers::WorkerGroup;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use tidemill_engine::checkpoint::{
     Attachment, Checkpoint, Course, EpochFigures, Meta, state_sha256,
 };
-use tidemill_engine::data::{FillCost, Known, Loader, LoaderOptions, Order};
+use tidemill_engine::data::{FillCost, Known, Loader, LoaderOptions, Order, Shards};
 use tidemill_engine::engine::{Engine, EngineSpec};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{EvaluateOptions, Evaluation, evaluate, skipped, unit};
@@ -24,6 +24,7 @@ use crate::batch::{Clock, Driver, Event, Position, StoppedBy, measure};
 use crate::doctor;
 use crate::report::Report;
 use crate::resume::{self, Continued, known, old_recipe};
+use crate::workers::WorkerGroup;
 
 /// How a recipe is run.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct RunOptions {
     pub memory: Option<u64>,
     /// The folder of another run, which is continued in this one.
     pub from: Option<PathBuf>,
+    /// Who computes the shards of its batches.
+    pub workers: WorkerGroup,
     /// Set to true to end the run with a checkpoint.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -72,6 +75,7 @@ pub fn train(
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
     file.only_network()?;
+    options.workers.check(&file)?;
     let paths = DataPaths::new(&file.path);
     // Before its columns are looked up.
     if let Some(text) = restore_folder(&options.out)? {
@@ -93,7 +97,7 @@ pub fn train(
         session.continue_from(from, &mut notice)?;
     }
     let old_recipe = old_recipe(options);
-    let (at, course, meter) = match &session.resumed {
+    let (at, course, meters) = match &session.resumed {
         Some(checkpoint) => {
             restore(&file, old_recipe.as_deref(), checkpoint, &mut engine, &data, &mut notice)?
         }
@@ -103,7 +107,10 @@ pub fn train(
     file.set_paths(&paths);
     write_start(&mut session, &file, &at)?;
 
-    let loader = loader(&file, &data, at.data, &reading)?;
+    let shards = engine.shards();
+    let workers = options.workers.start(&file, &data, &engine, reading)?;
+    let own = workers.as_ref().map_or(Shards::all(shards), |workers| workers.own());
+    let loader = loader(&file, &data, at.data, &reading, own)?;
     let recipe = file.recipe.clone();
     let evaluation = EvaluateOptions {
         data_threads: reading.threads,
@@ -142,9 +149,13 @@ pub fn train(
     if is_resumed {
         driver.tell_resumed();
     }
-    let mut training = Training::new(&mut engine, loader, meter);
+    let mut training = Training::new(&mut engine, loader, meters);
+    if let Some(workers) = workers {
+        training = training.with(workers);
+    }
     let stopped_by = driver.run(&mut training)?;
-    let meter = training.meter;
+    let meter = training.meter();
+    drop(training);
     let Driver { at, course, clock, last_validation, mut average, .. } = driver;
     let wall_seconds = clock.total();
     tell_skipped(&data, watch);
@@ -175,7 +186,7 @@ struct Start {
 
 /// How batches are read ahead.
 #[derive(Clone, Copy)]
-struct Reading {
+pub(crate) struct Reading {
     threads: Option<usize>,
     /// Bytes of batches that wait; the loader's default where none.
     memory_bytes: Option<usize>,
@@ -196,7 +207,8 @@ impl Reading {
                 read_ahead: reading.memory_bytes,
                 ..evaluate_options(file)
             };
-            let train = LoaderOptions { batch_size: recipe.batch_size, ..pass.pass() };
+            let shards = Shards::all(file.recipe.training.shards);
+            let train = LoaderOptions { batch_size: recipe.batch_size, shards, ..pass.pass() };
             let validation = data.validation.as_ref().map(|set| pass.pass().bytes(set.as_ref()));
             caches + train.bytes(data.train.as_ref()) + validation.unwrap_or(0)
         };
@@ -208,6 +220,16 @@ impl Reading {
         let threads = if decodes { recipe.data_threads.or(Some(1)) } else { recipe.data_threads };
         let least = Reading { threads, memory_bytes: Some(0) };
         (least, bytes(&least))
+    }
+}
+
+/// The threads of each worker; all cores where there is one.
+fn threads_of_each(options: &RunOptions) -> Option<usize> {
+    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    match (options.threads, options.workers.size()) {
+        (None, 1) => None,
+        (None, workers) => Some((cores() / workers).max(1)),
+        (given, _) => given,
     }
 }
 
@@ -223,7 +245,8 @@ fn open(
     options: &RunOptions,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Start> {
-    let spec = engine_spec(file, options.threads);
+    let threads = threads_of_each(options);
+    let spec = engine_spec(file, threads);
     let small = options.memory.is_none() && spec.batch_size <= LARGE_BATCH;
     // How many tokens the model has is known once the texts are.
     let waits = file.reads_tokens() && file.tokenizer().is_none();
@@ -235,7 +258,7 @@ fn open(
         file.set_tokenizer_of(data.train.as_ref())?;
     }
     let file = &*file;
-    let mut spec = engine_spec(file, options.threads);
+    let mut spec = engine_spec(file, threads);
     let (errors, warnings): (Vec<_>, Vec<_>) =
         doctor::check_all(file, &data).into_iter().partition(|finding| finding.is_error);
     // Also before an error: that a folder of a class is empty may be what explains it.
@@ -357,7 +380,14 @@ fn page(
     })
 }
 
-fn loader(file: &RecipeFile, data: &RunData, position: u64, reading: &Reading) -> Result<Loader> {
+/// The batches from `position` on: of each batch the shards that are wanted.
+pub(crate) fn loader(
+    file: &RecipeFile,
+    data: &RunData,
+    position: u64,
+    reading: &Reading,
+    shards: Shards,
+) -> Result<Loader> {
     let r = &file.recipe;
     let order = match r.batch.shuffle {
         true => Order::Shuffled { seed: r.training.seed },
@@ -367,6 +397,7 @@ fn loader(file: &RecipeFile, data: &RunData, position: u64, reading: &Reading) -
     options.drop_last = r.batch.drop_remainder;
     options.buckets = data.buckets.clone();
     options.position = position;
+    options.shards = shards;
     options.threads = reading.threads;
     options.memory_bytes = reading.memory_bytes.unwrap_or(options.memory_bytes);
     options.class_weights = class_weights(file, data.train.as_ref())?;
@@ -394,7 +425,7 @@ fn base_meta(file: &RecipeFile, data: &RunData, resumed: Option<&Checkpoint>) ->
     })
 }
 
-fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Course, Meter) {
+fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Course, Vec<Meter>) {
     let at = Position {
         step: 0,
         online_steps: 0,
@@ -403,10 +434,11 @@ fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Cours
         history: Vec::new(),
         wall_seconds: 0.0,
     };
-    (at, resume::course(file, data), meter(file, engine, data))
+    (at, resume::course(file, data), vec![empty_meter(file, engine, data)])
 }
 
-fn meter(file: &RecipeFile, engine: &Engine, data: &RunData) -> Meter {
+/// What measures the training batches.
+pub(crate) fn empty_meter(file: &RecipeFile, engine: &Engine, data: &RunData) -> Meter {
     let meter = Meter::new(file.recipe.task(), engine.num_outputs(), &file.recipe.metrics());
     meter.in_units(unit(data.train.as_ref()))
 }
@@ -418,14 +450,24 @@ fn restore(
     engine: &mut Engine,
     data: &RunData,
     notice: &mut dyn FnMut(&str),
-) -> Result<(Position, Course, Meter)> {
+) -> Result<(Position, Course, Vec<Meter>)> {
     let Continued { at, course, same_epoch } =
         resume::resume(file, old_recipe, checkpoint, data, notice)?;
     checkpoint.load_into(engine)?;
     // A run that has only learned from a stream has measured no batch.
     let running = match same_epoch && at.step > 0 {
-        false => meter(file, engine, data),
-        true => checkpoint.meta.running.clone().in_units(unit(data.train.as_ref())),
+        false => vec![empty_meter(file, engine, data)],
+        true => {
+            let meta = &checkpoint.meta;
+            let meters = std::iter::once(&meta.running).chain(&meta.running_shards);
+            let meters: Vec<Meter> =
+                meters.map(|m| m.clone().in_units(unit(data.train.as_ref()))).collect();
+            match meters.len() <= engine.shards() {
+                true => meters,
+                // There were more shards.
+                false => Meter::merged(&meters).into_iter().collect(),
+            }
+        }
     };
     Ok((at, course, running))
 }

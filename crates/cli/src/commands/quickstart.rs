@@ -102,6 +102,7 @@ pub(super) fn train_in(out: &Path, text: &str, doing: &str) -> Result<Option<Pat
         existing: Existing::Replace,
         threads: None,
         memory: None,
+        workers: tidemill_train::WorkerGroup::One,
         interrupt: interrupt::flag(),
     };
     let outcome = train::train(RecipeFile::read(&recipe, &[])?, &options)?;

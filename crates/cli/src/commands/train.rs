@@ -7,7 +7,7 @@ use tidemill_engine::Existing;
 use tidemill_engine::metrics::Metric;
 use tidemill_engine::page::number::{bytes, count, duration, plural};
 use tidemill_recipe::RecipeFile;
-use tidemill_train::{Outcome, RunOptions, StoppedBy};
+use tidemill_train::{Outcome, RunOptions, StoppedBy, WorkerGroup};
 
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::print::say;
@@ -32,9 +32,13 @@ pub(crate) struct Arguments {
     /// Override a value of the recipe, such as batch.epochs=3; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Number of threads [default: all cores].
+    /// Number of threads of each worker [default: all cores, divided among the workers].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Number of workers that share each batch, each with its own copy of the model and threads. The result does not depend
+    /// on it. Needs training.shards of as many or more.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: u16,
     /// Memory limit for the run, such as 512MB; fails before the first step if it does not fit.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     memory: Option<u64>,
@@ -58,6 +62,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         },
         threads: arguments.threads.map(usize::from),
         memory: arguments.memory,
+        workers: match arguments.workers {
+            1 => WorkerGroup::One,
+            n => WorkerGroup::Local(n.into()),
+        },
         interrupt: interrupt::flag(),
     };
     let outcome = train(file, &options)?;

@@ -52,9 +52,13 @@ pub(super) struct Filler {
     epochs: Mutex<Vec<Arc<EpochBatches>>>,
 }
 
-/// Where a batch is.
+/// Where a batch is, or a piece of one.
 struct Place {
     epoch: u64,
+    /// Samples of all epochs before the batch.
+    position: u64,
+    /// The piece among those that are wanted.
+    piece: u64,
     /// Samples of the epoch before it.
     offset: u64,
     len: usize,
@@ -88,9 +92,17 @@ impl Filler {
         bytes_of(self.data.as_ref(), self.batch_size())
     }
 
-    /// Samples of one full batch.
+    /// Samples of one full batch, or of its largest piece.
     pub(super) fn batch_size(&self) -> usize {
-        self.options.buckets.as_ref().map_or(self.options.batch_size, |buckets| buckets.most_rows())
+        let buckets = self.options.buckets.as_ref();
+        let whole = buckets.map_or(self.options.batch_size, |buckets| buckets.most_rows());
+        self.options.shards.most_rows(whole)
+    }
+
+    /// Pieces of a batch that are wanted. Positions in this module count these: piece `i` of the batch
+    /// at `p` is at `p * pieces + i`.
+    fn pieces(&self) -> u64 {
+        self.options.shards.own.len() as u64
     }
 
     /// Whether a sample is a mere copy.
@@ -98,20 +110,21 @@ impl Filler {
         self.data.fill_cost() == FillCost::Copy
     }
 
-    /// The batch that starts at `position`.
+    /// What is at `position`.
     fn place(&self, position: u64) -> Place {
+        let (position, piece) = (position / self.pieces(), position % self.pieces());
         let (epoch, offset) =
             (position / self.samples_per_epoch, position % self.samples_per_epoch);
         match &self.options.buckets {
             None => {
                 let len = (self.samples_per_epoch - offset).min(self.options.batch_size as u64);
-                Place { epoch, offset, len: len as usize, number: 0 }
+                Place { epoch, position, piece, offset, len: len as usize, number: 0 }
             }
             Some(buckets) => {
                 // A position within a batch is one of a run whose batches were others.
                 let (number, samples) = self.epoch(buckets, epoch).place(offset);
                 let len = (samples.end - offset) as usize;
-                Place { epoch, offset, len, number }
+                Place { epoch, position, piece, offset, len, number }
             }
         }
     }
@@ -128,9 +141,13 @@ impl Filler {
         made
     }
 
-    /// Where the batch after the one at `position` starts.
+    /// What comes after `position`: the next piece, or the first one of the next batch.
     pub(super) fn next_position(&self, position: u64) -> u64 {
-        position + self.place(position).len as u64
+        let place = self.place(position);
+        match place.piece + 1 < self.pieces() {
+            true => position + 1,
+            false => (place.position + place.len as u64) * self.pieces(),
+        }
     }
 
     /// Fills `batch` with the samples from `position` on.
@@ -144,33 +161,38 @@ impl Filler {
     /// Takes room that no sample of a filled batch needs.
     pub(super) fn pad(&self, batch: &mut Batch) {
         let Some(buckets) = &self.options.buckets else { return batch.pad() };
-        let Place { epoch, number, .. } = self.place(batch.position);
+        let Place { epoch, number, .. } = self.place(batch.position * self.pieces());
         batch.pad_to(buckets.rooms(&self.epoch(buckets, epoch), number));
     }
 
     /// Makes `batch` the one at `position`, all but its samples, which are the rows returned.
     pub(super) fn start<'a>(&self, position: u64, batch: &'a mut Batch) -> Rows<'a> {
-        let Place { epoch, offset, len, number } = self.place(position);
-        batch.resize(len);
+        let Place { epoch, position, piece, offset, len, number } = self.place(position);
+        let shards = &self.options.shards;
+        let rows = shards.rows(len, shards.own.start + piece as usize);
+        let is_last = piece + 1 == self.pieces();
+        batch.resize(rows.len());
         batch.epoch = epoch;
         batch.position = position;
-        batch.next_position = position + len as u64;
-        batch.last_in_epoch = offset + len as u64 == self.samples_per_epoch;
+        batch.next_position = if is_last { position + len as u64 } else { position };
+        batch.last_in_epoch = is_last && offset + len as u64 == self.samples_per_epoch;
         batch.num_skipped = 0;
         batch.indices.clear();
         let mut after = None;
         match &self.options.buckets {
             None => {
                 let order = self.options.order.epoch(epoch, self.data.len());
-                let range = offset as usize..offset as usize + len;
+                let range = offset as usize + rows.start..offset as usize + rows.end;
                 let index = |position: usize| order.index(position) as u32;
-                after = (!batch.last_in_epoch).then(|| index(range.end));
+                after = (range.end < self.samples_per_epoch as usize).then(|| index(range.end));
                 batch.indices.extend(range.map(index));
             }
             Some(buckets) => {
                 let batches = self.epoch(buckets, epoch);
                 buckets.batch(self.options.order, &batches, number, &mut batch.indices);
                 batch.indices.drain(..batch.indices.len() - len);
+                batch.indices.truncate(rows.end);
+                batch.indices.drain(..rows.start);
             }
         }
         let (row, indices) = batch.rows_and_indices();

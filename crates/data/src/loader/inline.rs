@@ -32,6 +32,11 @@ impl Inline {
         Inline { filler, current, next, ahead: Outcome::default(), position, end }
     }
 
+    /// Where the next piece is, and the end.
+    pub(super) fn position(&self) -> (u64, u64) {
+        (self.position, self.end)
+    }
+
     pub(super) fn next_batch(&mut self) -> Result<Option<&Batch>> {
         Ok(self.advance()?.then_some(&self.current))
     }
@@ -63,7 +68,7 @@ impl Inline {
             // Also after a failure: once more in order, so that the first error is told.
             self.filler.fill(self.position, &mut self.current)?;
         }
-        self.position = self.current.next_position;
+        self.position = self.filler.next_position(self.position);
         Ok(true)
     }
 }

@@ -9,6 +9,7 @@ mod batch;
 mod inline;
 mod prefetch;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 
@@ -48,6 +49,43 @@ pub struct LoaderOptions {
     pub class_weights: Vec<f32>,
     /// A weight for each sample of the dataset, by index.
     pub sample_weights: Option<Arc<[f32]>>,
+    /// How each batch is cut, and which pieces are wanted.
+    pub shards: Shards,
+}
+
+/// Batches cut into pieces, each of which a loader gives as a batch of its own. A piece without samples is
+/// given too, where a batch has fewer samples than pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shards {
+    /// Pieces of each batch.
+    pub count: usize,
+    /// Those that are wanted.
+    pub own: Range<usize>,
+}
+
+impl Default for Shards {
+    /// Whole batches.
+    fn default() -> Shards {
+        Shards::all(1)
+    }
+}
+
+impl Shards {
+    /// All pieces of batches that are cut into `count`.
+    pub fn all(count: usize) -> Shards {
+        Shards { count, own: 0..count }
+    }
+
+    /// The rows of piece `shard` of a batch of `len` samples. Pieces differ by one sample at most.
+    pub fn rows(&self, len: usize, shard: usize) -> Range<usize> {
+        let at = |shard: usize| shard * len / self.count;
+        at(shard)..at(shard + 1)
+    }
+
+    /// The most samples of a piece of batches of `len` samples.
+    pub fn most_rows(&self, len: usize) -> usize {
+        len.div_ceil(self.count)
+    }
 }
 
 impl LoaderOptions {
@@ -64,6 +102,7 @@ impl LoaderOptions {
             memory_bytes: 8 << 20,
             class_weights: Vec::new(),
             sample_weights: None,
+            shards: Shards::default(),
         }
     }
 
@@ -83,12 +122,13 @@ impl LoaderOptions {
     /// The bytes that a loader of `data` takes at most, for batches and for what is decoded.
     pub fn bytes(&self, data: &dyn Dataset) -> u64 {
         let threads = self.threads_for(data);
-        let batch = batch::bytes_of(data, self.batch_size);
+        let batch_size = self.shards.most_rows(self.batch_size);
+        let batch = batch::bytes_of(data, batch_size);
         let batches = match threads {
             0 => 2,
             threads => {
                 let (chunks, per_chunk) =
-                    prefetch::sizes(threads, self.memory_bytes, batch, self.batch_size);
+                    prefetch::sizes(threads, self.memory_bytes, batch, batch_size);
                 chunks * per_chunk
             }
         };
@@ -104,6 +144,8 @@ pub struct Loader {
     batches_per_epoch: u64,
     /// Go on without threads once everything is in memory.
     may_drop_threads: bool,
+    /// Pieces of each batch.
+    pieces: u64,
 }
 
 enum Mode {
@@ -122,7 +164,9 @@ impl Loader {
         let end = options.epochs.map_or(u64::MAX, |e| e.saturating_mul(samples_per_epoch));
         let may_drop_threads = options.threads.is_none();
         let threads = options.threads_for(data.as_ref());
-        let position = options.position;
+        let pieces = options.shards.own.len() as u64;
+        // What follows counts pieces of batches.
+        let (position, end) = (options.position * pieces, end.saturating_mul(pieces));
         let memory_bytes = options.memory_bytes;
         let batches_per_epoch = match &options.buckets {
             Some(buckets) => buckets.batches() as u64,
@@ -135,7 +179,7 @@ impl Loader {
         } else {
             Mode::Threads(Prefetch::start(filler, threads, memory_bytes, position, end)?)
         };
-        Ok(Self { mode, data, samples_per_epoch, batches_per_epoch, may_drop_threads })
+        Ok(Self { mode, data, samples_per_epoch, batches_per_epoch, may_drop_threads, pieces })
     }
 
     /// The next batch, or none after the last epoch. It stays valid until the next call.
@@ -170,6 +214,15 @@ impl Loader {
         }
     }
 
+    /// The position of the next batch; none after the last one.
+    pub fn position(&self) -> Option<u64> {
+        let (at, end) = match &self.mode {
+            Mode::Inline(inline) => inline.position(),
+            Mode::Threads(prefetch) => prefetch.position(),
+        };
+        (at < end).then(|| at / self.pieces)
+    }
+
     /// The dataset.
     pub fn dataset(&self) -> &Arc<dyn Dataset> {
         &self.data
@@ -188,6 +241,10 @@ impl Loader {
 
 fn check(data: &dyn Dataset, options: &LoaderOptions) -> Result<()> {
     let n = data.len();
+    let Shards { count, own } = &options.shards;
+    if own.is_empty() || own.end > *count {
+        return Err(Error::option(format!("{own:?} are no shards of {count}")));
+    }
     if options.batch_size == 0 {
         return Err(Error::option("batch_size must be at least 1"));
     }

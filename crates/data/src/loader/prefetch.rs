@@ -155,8 +155,13 @@ impl Prefetch {
         }
         let batch = &self.current.batches[self.cursor];
         self.cursor += 1;
-        self.position = batch.next_position;
+        self.position = self.shared.filler.next_position(self.position);
         Ok(Some(batch))
+    }
+
+    /// Where the next piece is, and the end.
+    pub(super) fn position(&self) -> (u64, u64) {
+        (self.position, self.shared.end)
     }
 
     /// Whether the batch delivered last is the end of an epoch.
@@ -253,7 +258,7 @@ fn fill_ahead(shared: &Shared) {
             }
             match shared.filler.fill(position, batch) {
                 Ok(()) => {
-                    position = batch.next_position;
+                    position = shared.filler.next_position(position);
                     chunk.filled += 1;
                 }
                 Err(error) => {

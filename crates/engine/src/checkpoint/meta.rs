@@ -33,6 +33,9 @@ pub struct Meta {
     pub state_sha256: String,
     /// Sums of the epoch under way, so that it reports the same numbers after a resume.
     pub running: Meter,
+    /// Where batches are cut into shards, `running` is of the first one, and these of the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running_shards: Vec<Meter>,
     /// One entry for each full epoch: what `metrics.jsonl` says.
     pub history: Vec<EpochFigures>,
     /// The best epoch so far by the metric that the recipe watches.
@@ -69,6 +72,7 @@ impl Meta {
             recipe_sha256,
             state_sha256: String::new(),
             running: Meter::new(task, 0, &[]),
+            running_shards: Vec::new(),
             history: Vec::new(),
             best: None,
             class_names: Vec::new(),

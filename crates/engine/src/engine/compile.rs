@@ -2,15 +2,16 @@
 
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::runtime::{Prepared, Runtime, state_bytes};
-use tidemill_data::MAX_THREADS;
+use tidemill_data::{MAX_THREADS, Shards};
 use tidemill_fields::{DType, Field};
 use tidemill_graph::Graph;
 use tidemill_nn::{
     Extent, TrainingOptions, evaluation_graph_with, inference_graph, initial_state, next_graph,
-    start_graph, step_graph, training_graph_with,
+    shard_graph, start_graph, step_graph, training_graph_with, update_graph,
 };
 use tidemill_plan::Options;
 
+use super::shards::{Sharded, first_sum};
 use super::{Compiled, Engine, EngineError, EngineSpec, Places, Purpose, Readers, error};
 use crate::bind::{Converted, Reads, classes};
 use crate::error::Error;
@@ -30,19 +31,27 @@ impl Engine {
             let what = format!("threads must be 1 to {MAX_THREADS}, found {threads}");
             return Err(EngineError(what).into());
         }
-        let extent = Extent::from(spec.batch_size);
-        let graph = spec.graph(Purpose::Train, &extent, shift)?;
+        let shards = Shards::all(spec.shards.max(1));
+        let extent = Extent::from(shards.most_rows(spec.batch_size));
+        let purpose = if shards.count > 1 { Purpose::Shard } else { Purpose::Train };
+        let graph = spec.graph(purpose, &extent, shift)?;
         let isa = Isa::detect();
         let mut needs = Needs { state: state_bytes(&graph) as u64, ..Needs::default() };
         budget.check(needs, Needs::default())?;
-        let prepared = Prepared::new(isa, &graph, options(Purpose::Train));
+        let prepared = Prepared::new(isa, &graph, options(purpose));
         let (arena, scratch) = prepared.bytes();
         (needs.arena, needs.scratch) = (arena as u64, (threads * scratch) as u64);
         budget.check(needs, Needs::default())?;
         let mut runtime = Runtime::new(isa, threads, &graph);
-        let values = initial_state(&graph, &spec.model, spec.seed).map_err(error)?;
+        // A shard's graph updates nothing, so that it does not know what slots start as.
+        let whole = match purpose {
+            Purpose::Shard => Some(spec.graph(Purpose::Train, &extent, shift)?),
+            _ => None,
+        };
+        let whole = whole.as_ref().unwrap_or(&graph);
+        let values = initial_state(whole, &spec.model, spec.seed).map_err(error)?;
         for (id, values) in values {
-            let name = &graph.tensor(id).name;
+            let name = &whole.tensor(id).name;
             if let Some(index) = runtime.slots().iter().position(|s| s.name == *name) {
                 runtime.state_mut(index).copy_from_slice(&values);
             }
@@ -65,6 +74,9 @@ impl Engine {
             num_outputs,
             by_position: longest.is_some(),
             spec,
+            kept: first_sum(runtime.slots()),
+            sharded: None,
+            shard: 0,
             runtime,
             compiled: Vec::new(),
             last: None,
@@ -77,7 +89,12 @@ impl Engine {
             written: None,
             budget,
         };
-        engine.add_prepared(Purpose::Train, extent, prepared)?;
+        engine.add_prepared(purpose, extent.clone(), prepared)?;
+        if purpose == Purpose::Shard {
+            let update = engine.plan_for(Purpose::Update, &extent)?;
+            let plan = engine.compiled[update].plan;
+            engine.sharded = Some(Sharded::new(engine.runtime.slots(), engine.kept, plan));
+        }
         engine.compile_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
     }
@@ -142,8 +159,16 @@ impl Engine {
         if self.reads.signature.inputs().iter().any(|f| f.time().is_some()) {
             return Ok(());
         }
-        if let Some(batch) = last {
-            self.plan_for(Purpose::Train, &Extent::from(batch))?;
+        match (self.spec.shards, last) {
+            (1, None) => {}
+            (1, Some(batch)) => {
+                self.plan_for(Purpose::Train, &Extent::from(batch))?;
+            }
+            (shards, last) => {
+                for rows in shard_sizes(shards, last.into_iter().chain([self.spec.batch_size])) {
+                    self.plan_for(Purpose::Shard, &Extent::from(rows))?;
+                }
+            }
         }
         for &batch in evaluated {
             self.plan_for(Purpose::Evaluate, &Extent::from(batch))?;
@@ -166,7 +191,11 @@ impl EngineSpec {
         if self.model.signature().inputs().iter().any(|f| f.time().is_some()) {
             return Ok(());
         }
-        self.graph(Purpose::Train, &Extent::from(batch), 0.0).map(|_| ())
+        if self.shards == 1 {
+            return self.graph(Purpose::Train, &Extent::from(batch), 0.0).map(|_| ());
+        }
+        let mut sizes = shard_sizes(self.shards, [batch].into_iter());
+        sizes.try_for_each(|rows| self.graph(Purpose::Shard, &Extent::from(rows), 0.0).map(|_| ()))
     }
 
     /// The classes that the outputs are for; none where the loss compares with any value.
@@ -201,6 +230,13 @@ impl EngineSpec {
                     options,
                 )
             }
+            Purpose::Shard => {
+                let options = TrainingOptions { shift, watch: false, metrics: &self.metrics };
+                shard_graph(&self.model, &self.loss, &self.optimizer, batch.clone(), options)
+            }
+            Purpose::Update => {
+                update_graph(&self.model, &self.loss, &self.optimizer, batch.clone())
+            }
             Purpose::Evaluate => {
                 evaluation_graph_with(&self.model, &self.loss, batch.clone(), &self.metrics)
             }
@@ -211,6 +247,12 @@ impl EngineSpec {
         }
         .map_err(error)
     }
+}
+
+/// How many samples the shards of batches of these lengths have, but for those without any.
+fn shard_sizes(shards: usize, batches: impl Iterator<Item = usize>) -> impl Iterator<Item = usize> {
+    let sizes = batches.flat_map(move |len| [len / shards, len.div_ceil(shards)]);
+    sizes.filter(|&rows| rows > 0)
 }
 
 /// How a graph is planned.

@@ -5,19 +5,19 @@ use super::Engine;
 impl Engine {
     /// Where a tensor of the state is, by name, for [`Engine::tensor`].
     pub fn find_tensor(&self, name: &str) -> Option<usize> {
-        self.runtime.slots().iter().position(|slot| slot.name == name)
+        self.slots().iter().position(|slot| slot.name == name)
     }
 
     /// Where the parameters are.
     pub fn parameters(&self) -> impl Iterator<Item = (usize, &str)> {
-        let slots = self.runtime.slots().iter().enumerate();
+        let slots = self.slots().iter().enumerate();
         slots.filter(|(_, slot)| slot.parameter).map(|(i, slot)| (i, slot.name.as_str()))
     }
 
     /// Where the weights and what else the model itself keeps are, such as running statistics: all of the
     /// state but the optimizer's slots.
     pub fn weights(&self) -> impl Iterator<Item = (usize, &str)> {
-        let slots = self.runtime.slots().iter().enumerate();
+        let slots = self.slots().iter().enumerate();
         slots
             .filter(|&(i, _)| self.optimizer_slot(i).is_none())
             .map(|(i, slot)| (i, slot.name.as_str()))
@@ -25,7 +25,7 @@ impl Engine {
 
     /// Which of the rule's slots a tensor of the state is, if it is one.
     fn optimizer_slot(&self, index: usize) -> Option<usize> {
-        let slots = self.runtime.slots();
+        let slots = self.slots();
         let slot = &slots[index];
         let of = |name: &str| slot.name.strip_suffix(name).and_then(|rest| rest.strip_suffix('.'));
         let is = |of: &str| slots.iter().any(|other| other.parameter && other.name == of);
@@ -43,7 +43,7 @@ impl Engine {
 
     /// The dims of a tensor of the state.
     pub fn tensor_shape(&self, index: usize) -> &[usize] {
-        &self.runtime.slots()[index].shape
+        &self.slots()[index].shape
     }
 
     /// A tensor of the state.
@@ -61,8 +61,8 @@ impl Engine {
     pub fn reset_row(&mut self, table: usize, row: usize) {
         let rule = self.rule;
         let part = format!(".entity_embedding.table{table}");
-        for index in 0..self.runtime.slots().len() {
-            let slot = &self.runtime.slots()[index];
+        for index in 0..self.kept {
+            let slot = &self.slots()[index];
             let Some(rest) = slot.name.find(&part).map(|at| &slot.name[at + part.len()..]) else {
                 continue;
             };
@@ -86,7 +86,7 @@ impl Engine {
     /// Resets the optimizer's slots, with their bias corrections; parameters stay.
     pub fn reset_slots(&mut self) {
         let rule = self.rule;
-        for index in 0..self.runtime.slots().len() {
+        for index in 0..self.kept {
             if let Some(place) = self.optimizer_slot(index) {
                 self.runtime.state_mut(index).fill(rule.slot_start_of(place));
             }

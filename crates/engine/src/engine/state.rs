@@ -66,7 +66,7 @@ impl State {
 impl Engine {
     /// A copy of the state, in a fixed order.
     pub fn state(&self) -> State {
-        let slots = self.runtime.slots().iter().enumerate();
+        let slots = self.slots().iter().enumerate();
         let tensor = |(i, slot): (usize, &tidemill_plan::Slot)| StateTensor {
             name: slot.name.clone(),
             shape: slot.shape.clone(),
@@ -79,7 +79,7 @@ impl Engine {
     /// Copies the state over another one of this model, into the memory that has; by several
     /// threads where it is large. Fresh memory would cost twice the time.
     pub fn copy_state(&self, to: &mut State) {
-        let slots = self.runtime.slots();
+        let slots = self.slots();
         let same =
             |(slot, t): (&tidemill_plan::Slot, &StateTensor)| t.name == slot.name && fits(slot, t);
         if slots.len() != to.tensors.len() || !slots.iter().zip(&to.tensors).all(same) {
@@ -92,7 +92,7 @@ impl Engine {
     /// Copies the state's values over another one, whatever its tensors are called; not, and false,
     /// if their number or sizes differ.
     pub fn copy_values(&self, to: &mut State) -> bool {
-        let slots = self.runtime.slots();
+        let slots = self.slots();
         if slots.len() != to.tensors.len()
             || !slots.iter().zip(&to.tensors).all(|(slot, t)| fits(slot, t))
         {
@@ -106,9 +106,36 @@ impl Engine {
         true
     }
 
+    /// All values of the state, tensor after tensor.
+    pub fn flat_state(&self) -> Vec<f32> {
+        (0..self.kept).flat_map(|i| self.runtime.state(i).iter().copied()).collect()
+    }
+
+    /// Takes over what [`Engine::flat_state`] of an engine with the same model gave.
+    ///
+    /// # Errors
+    /// If it has not as many values.
+    pub fn set_flat_state(&mut self, values: &[f32]) -> Result<(), EngineError> {
+        let wanted: usize = self.slots().iter().map(|slot| slot.len()).sum();
+        if values.len() != wanted {
+            let found = values.len();
+            return Err(EngineError(format!(
+                "a state of {found} values, and the model has {wanted}"
+            )));
+        }
+        let mut rest = values;
+        for i in 0..self.kept {
+            let own = self.runtime.state_mut(i);
+            let (first, others) = rest.split_at(own.len());
+            own.copy_from_slice(first);
+            rest = others;
+        }
+        Ok(())
+    }
+
     /// Takes over a state; names and shapes must be the same, and values `F32`.
     pub fn set_state(&mut self, tensors: &[StateTensor]) -> Result<(), EngineError> {
-        let slots = self.runtime.slots().to_vec();
+        let slots = self.slots().to_vec();
         for slot in &slots {
             let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) else {
                 return Err(EngineError(format!(

@@ -77,6 +77,14 @@ impl Auc {
         (negatives > 0.0 && positives > 0.0).then(|| area / (negatives * positives))
     }
 
+    /// Counts what another one has counted.
+    pub(crate) fn merge(&mut self, other: &Auc) {
+        self.samples += other.samples;
+        self.waiting.extend(other.pieces.iter().chain(&other.waiting));
+        self.pieces = self.all();
+        self.waiting.clear();
+    }
+
     /// Forgets all scores; keeps the memory.
     pub(crate) fn reset(&mut self) {
         self.pieces.clear();

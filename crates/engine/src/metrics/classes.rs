@@ -97,6 +97,11 @@ impl Confusion {
         sum
     }
 
+    /// Counts what another one of as many classes has counted.
+    pub(crate) fn merge(&mut self, other: &Confusion) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(to, from)| *to += from);
+    }
+
     pub(crate) fn reset(&mut self) {
         self.counts.fill(0);
     }

@@ -260,6 +260,33 @@ impl Meter {
         figures
     }
 
+    /// Takes in what another meter of the same metrics has.
+    pub fn merge(&mut self, other: &Meter) {
+        self.samples += other.samples;
+        self.weight += other.weight;
+        self.loss += other.loss;
+        self.predictions += other.predictions;
+        self.correct += other.correct;
+        self.top.iter_mut().zip(&other.top).for_each(|(to, from)| *to += from);
+        if let (Some(to), Some(from)) = (&mut self.confusion, &other.confusion) {
+            to.merge(from);
+        }
+        if let (Some(to), Some(from)) = (&mut self.auc, &other.auc) {
+            to.merge(from);
+        }
+        if let (Some(to), Some(from)) = (&mut self.regression, &other.regression) {
+            to.merge(from);
+        }
+    }
+
+    /// What meters of the shards of batches have measured together, added in their order.
+    pub fn merged(meters: &[Meter]) -> Option<Meter> {
+        let (first, others) = meters.split_first()?;
+        let mut all = first.clone();
+        others.iter().for_each(|other| all.merge(other));
+        Some(all)
+    }
+
     /// Forgets all samples; allocates nothing.
     pub fn reset(&mut self) {
         self.samples = 0;

@@ -42,6 +42,23 @@ impl Regression {
         }
     }
 
+    /// Takes in what another one of as many outputs has.
+    pub(super) fn merge(&mut self, other: &Regression) {
+        if self.samples == 0 {
+            return self.clone_from(other);
+        }
+        let n = other.samples as f64;
+        for (sums, other) in self.outputs.iter_mut().zip(&other.outputs) {
+            // The other's sums are of targets less its own shift.
+            let by = other.shift - sums.shift;
+            sums.target += other.target + n * by;
+            sums.target_squares += other.target_squares + 2.0 * by * other.target + n * by * by;
+            sums.absolute_errors += other.absolute_errors;
+            sums.squared_errors += other.squared_errors;
+        }
+        self.samples += other.samples;
+    }
+
     fn mean(&self, of: impl Fn(&Sums) -> f64) -> f64 {
         self.outputs.iter().map(of).sum::<f64>() / self.outputs.len() as f64
     }

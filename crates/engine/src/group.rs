@@ -1,0 +1,184 @@
+//! The workers of a run, and what they say to each other.
+//!
+//! A [`Group`] only passes messages between two of its workers; how sums are made of them is in
+//! [`crate::parallel`]. [`Local`] is a group of threads.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// What a worker runs: its version, recipe, data, instructions. Text.
+    Hello = 1,
+    /// The whole state. Number: the age of the optimizer's slots.
+    State,
+    /// A step begins. Number: the position of its batch; value: the learning rate.
+    Step,
+    /// The sums of a worker's shards, as far as they concern the receiver.
+    Sums,
+    /// A part of the sum of all shards.
+    Sum,
+    /// What was measured is asked for, or given as text.
+    Figures,
+    /// An epoch begins: what was measured is forgotten.
+    Epoch,
+    /// The run is over. Text: why, where that is an error.
+    End,
+}
+
+impl Kind {
+    /// The kind of this number.
+    pub fn of(number: u8) -> Option<Kind> {
+        use Kind::{End, Epoch, Figures, Hello, State, Step, Sum, Sums};
+        [Hello, State, Step, Sums, Sum, Figures, Epoch, End]
+            .into_iter()
+            .find(|k| *k as u8 == number)
+    }
+}
+
+/// What one worker sends to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// What it is about.
+    pub kind: Kind,
+    /// The training step to which it belongs.
+    pub step: u64,
+    /// See [`Kind`].
+    pub number: u64,
+    /// See [`Kind`].
+    pub values: Vec<f32>,
+    /// See [`Kind`].
+    pub text: String,
+}
+
+impl Message {
+    /// A message with nothing but its kind.
+    pub fn new(kind: Kind, step: u64) -> Message {
+        Message { kind, step, number: 0, values: Vec::new(), text: String::new() }
+    }
+
+    /// The same with values.
+    pub fn values(self, values: Vec<f32>) -> Message {
+        Message { values, ..self }
+    }
+
+    /// The same with a number.
+    pub fn number(self, number: u64) -> Message {
+        Message { number, ..self }
+    }
+
+    /// The same with a text.
+    pub fn text(self, text: impl Into<String>) -> Message {
+        Message { text: text.into(), ..self }
+    }
+}
+
+/// Workers that train one model together. Worker 0 leads: it decides what is done, measures, and writes
+/// the run's folder.
+pub trait Group: Send {
+    /// This worker's number, from 0.
+    fn rank(&self) -> usize;
+
+    /// The number of workers.
+    fn size(&self) -> usize;
+
+    /// Hands a message over; returns before it is received.
+    ///
+    /// # Errors
+    /// If the other worker is gone.
+    fn send(&mut self, to: usize, message: Message) -> Result<()>;
+
+    /// The next message from a worker, in the order in which it sent them.
+    ///
+    /// # Errors
+    /// If that worker is gone, or has not been heard of for longer than the group allows.
+    fn receive(&mut self, from: usize) -> Result<Message>;
+
+    /// A worker, for people.
+    fn name(&self, rank: usize) -> String {
+        format!("worker {rank}")
+    }
+}
+
+/// The next message from a worker, which has to be of a kind and of a step.
+///
+/// # Errors
+/// As [`Group::receive`], for another message, and if the other worker has ended with an error.
+pub fn expect(group: &mut dyn Group, from: usize, kind: Kind, step: u64) -> Result<Message> {
+    let message = group.receive(from)?;
+    if message.kind == Kind::End {
+        return Err(ended(group, from, &message.text));
+    }
+    if message.kind != kind || message.step != step {
+        return Err(Error::Run(format!(
+            "{} sent {:?} of step {}, and {kind:?} of step {step} was expected; do all workers run the \
+             same version?",
+            group.name(from),
+            message.kind,
+            message.step,
+        )));
+    }
+    Ok(message)
+}
+
+/// The error where another worker has ended.
+pub fn ended(group: &dyn Group, from: usize, why: &str) -> Error {
+    let name = group.name(from);
+    match why {
+        "" => Error::Run(format!("{name} has ended")),
+        why => Error::Run(format!("{name} has ended: {why}")),
+    }
+}
+
+/// Workers that are threads of one process.
+pub struct Local {
+    rank: usize,
+    to: Vec<Sender<Message>>,
+    from: Vec<Receiver<Message>>,
+}
+
+/// How long a thread may compute before it counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+impl Local {
+    /// A group of `size` workers, one value for each.
+    pub fn group(size: usize) -> Vec<Local> {
+        let mut senders: Vec<Vec<Sender<Message>>> = (0..size).map(|_| Vec::new()).collect();
+        let mut receivers: Vec<Vec<Receiver<Message>>> = (0..size).map(|_| Vec::new()).collect();
+        for from in 0..size {
+            for to in 0..size {
+                let (sender, receiver) = channel();
+                senders[from].push(sender);
+                receivers[to].push(receiver);
+            }
+        }
+        let ends = senders.into_iter().zip(receivers).enumerate();
+        ends.map(|(rank, (to, from))| Local { rank, to, from }).collect()
+    }
+}
+
+impl Group for Local {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.to.len()
+    }
+
+    fn send(&mut self, to: usize, message: Message) -> Result<()> {
+        let gone = |_| ended(self, to, "");
+        self.to[to].send(message).map_err(gone)
+    }
+
+    fn receive(&mut self, from: usize) -> Result<Message> {
+        self.from[from].recv_timeout(PATIENCE).map_err(|e| match e {
+            RecvTimeoutError::Disconnected => ended(self, from, ""),
+            RecvTimeoutError::Timeout => Error::Run(format!("{} is stuck", self.name(from))),
+        })
+    }
+}
