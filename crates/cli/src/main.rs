@@ -42,6 +42,8 @@ enum Command {
     Init(commands::init::Arguments),
     /// Train a model on stored data.
     Train(commands::train::Arguments),
+    /// Take part in a run of another process that trains with several workers.
+    Work(commands::work::Arguments),
     /// Learn from a stream, event by event.
     Learn(commands::learn::Arguments),
     /// Evaluate a trained model on data.
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Quickstart(arguments) => commands::quickstart::run(&arguments),
         Command::Init(arguments) => commands::init::run(&arguments),
         Command::Train(arguments) => commands::train::run(&arguments),
+        Command::Work(arguments) => commands::work::run(&arguments),
         Command::Learn(arguments) => commands::learn::run(&arguments),
         Command::Advise(arguments) => commands::advise::run(&arguments),
         Command::Compare(arguments) => commands::compare::run(&arguments),

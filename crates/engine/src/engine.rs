@@ -435,6 +435,11 @@ impl Engine {
         state + scratch
     }
 
+    /// The instruction set that its kernels are compiled for.
+    pub fn instructions(&self) -> &'static str {
+        self.runtime.isa().name()
+    }
+
     /// Threads that a step runs on.
     pub fn threads(&self) -> usize {
         self.runtime.threads()

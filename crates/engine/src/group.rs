@@ -18,14 +18,13 @@ pub enum Kind {
     State,
     /// A step begins. Number: the position of its batch; value: the learning rate.
     Step,
-    /// The sums of a worker's shards, as far as they concern the receiver.
+    /// The sums of a worker's shards, as far as they concern the receiver. Number: the generation. Text to worker 0:
+    /// what was measured of each shard.
     Sums,
-    /// A part of the sum of all shards.
+    /// A part of the sum of all shards. Number: the generation.
     Sum,
-    /// What was measured is asked for, or given as text.
-    Figures,
-    /// An epoch begins: what was measured is forgotten.
-    Epoch,
+    /// The run goes on with fewer workers. Number: the generation that begins; values: their numbers.
+    Regroup,
     /// The run is over. Text: why, where that is an error.
     End,
 }
@@ -33,10 +32,8 @@ pub enum Kind {
 impl Kind {
     /// The kind of this number.
     pub fn of(number: u8) -> Option<Kind> {
-        use Kind::{End, Epoch, Figures, Hello, State, Step, Sum, Sums};
-        [Hello, State, Step, Sums, Sum, Figures, Epoch, End]
-            .into_iter()
-            .find(|k| *k as u8 == number)
+        use Kind::{End, Hello, Regroup, State, Step, Sum, Sums};
+        [Hello, State, Step, Sums, Sum, Regroup, End].into_iter().find(|k| *k as u8 == number)
     }
 }
 
@@ -95,8 +92,14 @@ pub trait Group: Send {
     /// The next message from a worker, in the order in which it sent them.
     ///
     /// # Errors
-    /// If that worker is gone, or has not been heard of for longer than the group allows.
+    /// If any worker is lost, which is told once: it is gone, or has not been heard of for longer than the group
+    /// allows.
     fn receive(&mut self, from: usize) -> Result<Message>;
+
+    /// The workers that were lost since this was asked last.
+    fn lost(&mut self) -> Vec<usize> {
+        Vec::new()
+    }
 
     /// A worker, for people.
     fn name(&self, rank: usize) -> String {
@@ -104,16 +107,29 @@ pub trait Group: Send {
     }
 }
 
-/// The next message from a worker, which has to be of a kind and of a step.
+/// The next message from a worker, which has to be of a kind and of a step. Messages of earlier generations
+/// are passed over.
 ///
 /// # Errors
 /// As [`Group::receive`], for another message, and if the other worker has ended with an error.
-pub fn expect(group: &mut dyn Group, from: usize, kind: Kind, step: u64) -> Result<Message> {
-    let message = group.receive(from)?;
-    if message.kind == Kind::End {
-        return Err(ended(group, from, &message.text));
-    }
-    if message.kind != kind || message.step != step {
+pub fn expect(
+    group: &mut dyn Group,
+    from: usize,
+    kind: Kind,
+    [step, generation]: [u64; 2],
+) -> Result<Message> {
+    loop {
+        let message = group.receive(from)?;
+        let in_step = matches!(message.kind, Kind::Sums | Kind::Sum);
+        if in_step && message.number < generation {
+            continue;
+        }
+        if message.kind == Kind::End {
+            return Err(ended(group, from, &message.text));
+        }
+        if message.kind == kind && message.step == step {
+            return Ok(message);
+        }
         return Err(Error::Run(format!(
             "{} sent {:?} of step {}, and {kind:?} of step {step} was expected; do all workers run the \
              same version?",
@@ -122,7 +138,6 @@ pub fn expect(group: &mut dyn Group, from: usize, kind: Kind, step: u64) -> Resu
             message.step,
         )));
     }
-    Ok(message)
 }
 
 /// The error where another worker has ended.

@@ -5,6 +5,11 @@
 //! order, and sends its part of the whole sum to all. So each sends and receives `2 (p - 1) / p` of the
 //! values, as a ring does, and every bit is the same for any number `p` of workers. Then each makes the
 //! same update.
+//!
+//! Worker 0 leads ([`crate::training`]), the others follow ([`Follower`]). When one of them is lost, worker 0
+//! cuts the shards anew among those that are left, gives them its state, and makes the step again: a new
+//! generation begins. Since sums do not depend on who computes what, the run goes on as if nothing had
+//! happened. Without worker 0 the run ends, with its last checkpoint.
 
 use std::ops::Range;
 
@@ -16,15 +21,17 @@ use crate::group::{Group, Kind, Message, ended, expect};
 use crate::metrics::Meter;
 use crate::tree::{Tree, spans};
 
-/// The shards of a worker: consecutive ones, and as many as others have, or one more.
-pub fn own_shards(shards: usize, rank: usize, size: usize) -> Shards {
-    Shards { count: shards, own: rank * shards / size..(rank + 1) * shards / size }
-}
+/// Makes a loader of some shards of each batch from a position on.
+pub type Remake<'a> = &'a dyn Fn(Shards, u64) -> Result<Loader>;
 
 /// This worker among those of a group.
 pub struct Workers {
     group: Box<dyn Group>,
     shards: usize,
+    /// The workers that are there, by their numbers.
+    members: Vec<usize>,
+    /// How often they changed.
+    generation: u64,
     /// Adds up this worker's part.
     part: Tree,
     /// Whether the others have been told that the run is over.
@@ -44,26 +51,35 @@ impl Workers {
                  more, or start fewer workers"
             )));
         }
-        Ok(Workers { group, shards, part: Tree::default(), is_over: false })
+        let members = (0..size).collect();
+        Ok(Workers { group, shards, members, generation: 0, part: Tree::default(), is_over: false })
     }
 
     /// The shards that are computed here.
     pub fn own(&self) -> Shards {
-        own_shards(self.shards, self.group.rank(), self.group.size())
+        self.shards_of(self.group.rank())
+    }
+
+    /// Consecutive shards, as many as others have, or one more.
+    fn shards_of(&self, rank: usize) -> Shards {
+        let size = self.members.len();
+        let place = self.members.iter().position(|&member| member == rank).unwrap_or(0);
+        let own = place * self.shards / size..(place + 1) * self.shards / size;
+        Shards { count: self.shards, own }
     }
 
     /// The number of workers.
     pub fn size(&self) -> usize {
-        self.group.size()
+        self.members.len()
     }
 
-    fn others(&self) -> impl Iterator<Item = usize> + use<> {
+    fn others(&self) -> Vec<usize> {
         let rank = self.group.rank();
-        (0..self.group.size()).filter(move |&other| other != rank)
+        self.members.iter().copied().filter(|&other| other != rank).collect()
     }
 
     fn tell_all(&mut self, message: &Message) -> Result<()> {
-        self.others().try_for_each(|other| self.group.send(other, message.clone()))
+        self.others().into_iter().try_for_each(|other| self.group.send(other, message.clone()))
     }
 
     /// Gives all others the model's state as it is here.
@@ -81,72 +97,110 @@ impl Workers {
         self.tell_all(&Message::new(Kind::Step, step).number(position).values(vec![rate]))
     }
 
-    /// Begins an epoch.
-    pub(crate) fn begin_epoch(&mut self, step: u64) -> Result<()> {
-        self.tell_all(&Message::new(Kind::Epoch, step))
-    }
-
-    /// Makes the sums of this worker's shards those of all shards.
-    pub(crate) fn exchange(&mut self, engine: &mut Engine) -> Result<()> {
-        let (step, threads, len) = (engine.step(), engine.threads(), engine.num_sums());
-        let (rank, size) = (self.group.rank(), self.group.size());
-        let part = |of: usize| part(len, of, size);
+    /// Makes the sums of this worker's shards those of all shards. `measured` is what this worker has measured of
+    /// its own shards, which worker 0 gets: what all have, in the order of the shards.
+    pub(crate) fn exchange(
+        &mut self,
+        engine: &mut Engine,
+        measured: &[Meter],
+    ) -> Result<Vec<Meter>> {
+        let (threads, len) = (engine.threads(), engine.num_sums());
+        let at = [engine.step(), self.generation];
+        let (rank, others) = (self.group.rank(), self.others());
         let sums = engine.sums()?;
-        for other in self.others() {
-            let values = sums.nodes().iter().flat_map(|n| n.values[part(other)].iter().copied());
-            let message = Message::new(Kind::Sums, step).values(values.collect());
-            self.group.send(other, message)?;
+        for &other in &others {
+            let part = self.part_of(len, other);
+            let values = sums.nodes().iter().flat_map(|n| n.values[part.clone()].iter().copied());
+            let text = if other == 0 { to_json(measured)? } else { String::new() };
+            let message = Message::new(Kind::Sums, at[0]).number(at[1]).text(text);
+            self.group.send(other, message.values(values.collect()))?;
         }
+        let own = self.part_of(len, rank);
+        let mut all = Vec::new();
         self.part.clear();
-        for other in 0..size {
-            let spans = spans(own_shards(self.shards, other, size).own);
+        for other in self.members.clone() {
             if other == rank {
                 for node in sums.nodes() {
-                    self.part.push(node.level, node.index, &node.values[part(rank)], threads);
+                    self.part.push(node.level, node.index, &node.values[own.clone()], threads);
                 }
+                all.extend_from_slice(measured);
                 continue;
             }
-            let given = expect(self.group.as_mut(), other, Kind::Sums, step)?.values;
-            let own = part(rank).len();
-            self.check(other, "sums", given.len(), own * spans.len())?;
-            for ((level, index), values) in spans.into_iter().zip(given.chunks_exact(own.max(1))) {
+            let shards = self.shards_of(other).own;
+            let spans = spans(shards.clone());
+            let Message { values, text, .. } = expect(self.group.as_mut(), other, Kind::Sums, at)?;
+            self.check(other, "sums", values.len(), own.len() * spans.len())?;
+            for ((level, index), values) in
+                spans.into_iter().zip(values.chunks_exact(own.len().max(1)))
+            {
                 self.part.push(level, index, values, threads);
             }
+            if rank == 0 {
+                let measured: Vec<Meter> = serde_json::from_str(&text).map_err(|e| {
+                    Error::Run(format!("the figures of {}: {e}", self.group.name(other)))
+                })?;
+                self.check(other, "figures", measured.len(), shards.len())?;
+                all.extend(measured);
+            }
         }
-        let own = self.part.finish(threads).to_vec();
+        let summed = self.part.finish(threads).to_vec();
         let sum = sums.replace(len);
-        sum[part(rank)].copy_from_slice(&own);
-        let message = Message::new(Kind::Sum, step).values(own);
-        self.others().try_for_each(|other| self.group.send(other, message.clone()))?;
-        for other in self.others() {
-            let given = expect(self.group.as_mut(), other, Kind::Sum, step)?.values;
-            self.check(other, "part of the sum", given.len(), part(other).len())?;
-            sum[part(other)].copy_from_slice(&given);
+        sum[own].copy_from_slice(&summed);
+        self.tell_all(&Message::new(Kind::Sum, at[0]).number(at[1]).values(summed))?;
+        for other in others {
+            let values = expect(self.group.as_mut(), other, Kind::Sum, at)?.values;
+            let part = self.part_of(len, other);
+            self.check(other, "values of the sum", values.len(), part.len())?;
+            sum[part].copy_from_slice(&values);
         }
-        Ok(())
+        Ok(all)
     }
 
-    /// The meters of all shards, those of others in place of what `own` has for them.
-    pub(crate) fn gather(&mut self, step: u64, meters: &mut [Meter]) -> Result<()> {
-        self.tell_all(&Message::new(Kind::Figures, step))?;
-        for other in self.others() {
-            let text = expect(self.group.as_mut(), other, Kind::Figures, step)?.text;
-            let given: Vec<Meter> = serde_json::from_str(&text)
-                .map_err(|e| Error::Run(format!("the figures of worker {other}: {e}")))?;
-            let shards = own_shards(self.shards, other, self.group.size()).own;
-            self.check(other, "figures", given.len(), shards.len())?;
-            meters[shards].iter_mut().zip(given).for_each(|(to, from)| *to = from);
+    /// The part of `len` values that a worker adds up.
+    fn part_of(&self, len: usize, rank: usize) -> Range<usize> {
+        let size = self.members.len();
+        let place = self.members.iter().position(|&member| member == rank).unwrap_or(0);
+        place * len / size..(place + 1) * len / size
+    }
+
+    /// After an error: goes on without workers that are lost, if that is the reason. Says which, or gives the
+    /// error back. Only worker 0 calls this.
+    pub(crate) fn go_on(&mut self, engine: &Engine, error: Error) -> Result<String> {
+        let mut error = error;
+        let mut said = Vec::new();
+        loop {
+            let lost = self.group.lost();
+            if lost.is_empty() || lost.contains(&0) {
+                return Err(error);
+            }
+            let text = error.to_string();
+            if !said.contains(&text) {
+                said.push(text);
+            }
+            self.members.retain(|member| !lost.contains(member));
+            self.generation += 1;
+            let members = self.members.iter().map(|&member| member as f32).collect();
+            let regroup = Message::new(Kind::Regroup, engine.step()).number(self.generation);
+            let told = self.tell_all(&regroup.values(members));
+            match told.and_then(|()| self.share_state(engine)) {
+                Ok(()) => break,
+                // Another one is lost meanwhile.
+                Err(e) => error = e,
+            }
         }
-        Ok(())
+        let left = match self.members.len() {
+            1 => "without other workers".to_owned(),
+            n => format!("with {n} workers"),
+        };
+        Ok(format!("{}: the run goes on {left}, from step {}", said.join("; "), engine.step()))
     }
 
     /// Tells the others that the run is over, and why where that is an error.
     pub fn end(&mut self, why: &str) {
         if !std::mem::replace(&mut self.is_over, true) {
-            let step = 0;
             for other in self.others() {
                 // One that is gone needs not be told.
-                drop(self.group.send(other, Message::new(Kind::End, step).text(why)));
+                drop(self.group.send(other, Message::new(Kind::End, 0).text(why)));
             }
         }
     }
@@ -167,17 +221,16 @@ impl Drop for Workers {
     }
 }
 
-/// Part `of` of `len` values for `size` workers.
-fn part(len: usize, of: usize, size: usize) -> Range<usize> {
-    of * len / size..(of + 1) * len / size
+fn to_json(meters: &[Meter]) -> Result<String> {
+    serde_json::to_string(meters).map_err(|e| Error::Run(format!("figures cannot be sent: {e}")))
 }
 
 /// A worker that does what worker 0 says.
 pub struct Follower<'a> {
     /// The model.
     pub engine: &'a mut Engine,
-    /// Makes a loader of these shards from this position on.
-    pub loader: &'a dyn Fn(Shards, u64) -> Result<Loader>,
+    /// Makes its loaders.
+    pub remake: Remake<'a>,
     /// An empty meter.
     pub meter: Meter,
     /// This worker and the others.
@@ -188,8 +241,8 @@ impl Follower<'_> {
     /// Computes this worker's shards of each step until worker 0 ends the run.
     ///
     /// # Errors
-    /// For a batch that cannot be read or does not fit, of which all workers are told; and if another worker ends
-    /// with an error or is gone.
+    /// For a batch that cannot be read or does not fit, of which all workers are told; and if worker 0 ends with an
+    /// error or is gone.
     pub fn run(mut self) -> Result<()> {
         let result = self.follow();
         match &result {
@@ -200,39 +253,41 @@ impl Follower<'_> {
     }
 
     fn follow(&mut self) -> Result<()> {
-        let own = self.workers.own();
+        let mut own = self.workers.own();
         let mut meters = vec![self.meter.clone(); own.own.len()];
         let mut loader: Option<(Loader, u64)> = None;
         loop {
-            let message = self.workers.group.receive(0)?;
+            let message = self.next()?;
             match message.kind {
                 Kind::State => {
                     self.engine.set_flat_state(&message.values)?;
                     self.engine.set_step(message.step);
                     self.engine.set_slot_age(message.number);
                 }
+                Kind::Regroup => {
+                    self.workers.members = message.values.iter().map(|&m| m as usize).collect();
+                    self.workers.generation = message.number;
+                    own = self.workers.own();
+                    meters.resize(own.own.len(), self.meter.clone());
+                    loader = None;
+                }
                 Kind::Step => {
                     let at = message.number;
                     let mut here = match loader.take() {
                         Some((loader, next)) if next == at => loader,
-                        _ => (self.loader)(own.clone(), at)?,
+                        _ => (self.remake)(own.clone(), at)?,
                     };
                     let rate = message.values.first().copied().unwrap_or(0.0);
                     let done = shards(self.engine, &mut here, &own, &mut meters)?;
                     let Some(done) = done else {
                         return Err(Error::Run(format!("there are no samples at position {at}")));
                     };
-                    self.workers.exchange(self.engine)?;
-                    self.engine.update(rate)?;
+                    match self.workers.exchange(self.engine, &meters) {
+                        Ok(_) => drop(self.engine.update(rate)?),
+                        Err(e) => self.wait_after(e)?,
+                    }
                     loader = Some((here, done.position));
                 }
-                Kind::Figures => {
-                    let text = serde_json::to_string(&meters)
-                        .map_err(|e| Error::Run(format!("figures cannot be sent: {e}")))?;
-                    let reply = Message::new(Kind::Figures, message.step).text(text);
-                    self.workers.group.send(0, reply)?;
-                }
-                Kind::Epoch => meters.iter_mut().for_each(Meter::reset),
                 Kind::End if message.text.is_empty() => return Ok(()),
                 Kind::End => return Err(ended(self.workers.group.as_ref(), 0, &message.text)),
                 kind => {
@@ -240,6 +295,22 @@ impl Follower<'_> {
                 }
             }
         }
+    }
+
+    /// What worker 0 says next; that another worker is lost is for worker 0 to find out.
+    fn next(&mut self) -> Result<Message> {
+        loop {
+            match self.workers.group.receive(0) {
+                Ok(message) => return Ok(message),
+                Err(e) => self.wait_after(e)?,
+            }
+        }
+    }
+
+    /// The error, unless it is that another worker than number 0 is lost.
+    fn wait_after(&mut self, error: Error) -> Result<()> {
+        let lost = self.workers.group.lost();
+        if lost.is_empty() || lost.contains(&0) { Err(error) } else { Ok(()) }
     }
 }
 
@@ -254,7 +325,7 @@ pub(crate) struct Computed {
 }
 
 /// Computes a worker's shards of the loader's next batch. None where there is none. `meters` has one for
-/// each of them.
+/// each of them, which has then measured this shard of this batch alone.
 pub(crate) fn shards(
     engine: &mut Engine,
     loader: &mut Loader,
@@ -270,6 +341,7 @@ pub(crate) fn shards(
         let last = shard + 1 == own.own.end;
         let loss = engine.train_shard(shard, last, batch, &|| ahead.piece())?;
         drop(ahead);
+        meter.reset();
         if batch.len > 0 {
             let outputs = engine.outputs();
             meter.add(outputs.losses, outputs.logits, batch);

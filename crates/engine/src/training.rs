@@ -5,7 +5,7 @@ use tidemill_data::{Loader, Shards};
 use crate::engine::{Engine, Totals};
 use crate::error::{Error, Result};
 use crate::metrics::{CustomMeter, Figures, Meter, Task};
-use crate::parallel::{Workers, shards};
+use crate::parallel::{Computed, Remake, Workers, shards};
 
 /// An engine that is being trained on a loader's batches.
 pub struct Training<'a> {
@@ -18,8 +18,11 @@ pub struct Training<'a> {
     meters: Vec<Meter>,
     custom: CustomMeter,
     loader: Loader,
-    /// The other workers, if there are some.
-    workers: Option<Workers>,
+    /// The other workers, if there are some, and what makes loaders of shards.
+    workers: Option<(Workers, Remake<'a>)>,
+    /// What is measured of each shard of one batch.
+    measured: Vec<Meter>,
+    notices: Vec<String>,
 }
 
 /// A step that was made.
@@ -93,13 +96,16 @@ impl<'a> Training<'a> {
             empty.reset();
             meters.resize(engine.shards(), empty);
         }
-        Training { engine, learning_rate: 0.0, meters, custom, loader, workers: None }
+        let mut measured = meters.clone();
+        measured.iter_mut().for_each(Meter::reset);
+        let (learning_rate, workers, notices) = (0.0, None, Vec::new());
+        Training { engine, learning_rate, meters, custom, loader, workers, measured, notices }
     }
 
-    /// With other workers, which compute the shards that `loader` does not give. This worker is their
-    /// number 0.
-    pub fn with(self, workers: Workers) -> Training<'a> {
-        Training { workers: Some(workers), ..self }
+    /// With other workers, which compute the shards that the loader does not give; `remake` makes the loader
+    /// of others when a worker is lost. This worker is number 0.
+    pub fn with(self, workers: Workers, remake: Remake<'a>) -> Training<'a> {
+        Training { workers: Some((workers, remake)), ..self }
     }
 
     /// Trains until the loader has no more batches or a callback stops it. Callbacks are called in their
@@ -119,7 +125,7 @@ impl<'a> Training<'a> {
                 Ok(Some(step)) => step,
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    if let Some(workers) = &mut self.workers {
+                    if let Some((workers, _)) = &mut self.workers {
                         workers.end(&error.to_string());
                     }
                     return Err(callbacks.iter_mut().fold(error, |e, c| c.on_error(self, e)));
@@ -130,7 +136,7 @@ impl<'a> Training<'a> {
                 if all(callbacks, |c| c.after_epoch(self, &step))? == Flow::Stop {
                     flow = Flow::Stop;
                 }
-                self.start_epoch()?;
+                self.start_epoch();
             }
             if flow == Flow::Stop {
                 return Ok(());
@@ -163,24 +169,22 @@ impl<'a> Training<'a> {
         }))
     }
 
-    /// The same, shard by shard, with others.
+    /// The same, shard by shard, with other workers where there are some.
     fn sharded_step(&mut self) -> Result<Option<Step>> {
-        let rate = self.learning_rate;
-        let own = match &mut self.workers {
-            Some(workers) => {
-                let Some(position) = self.loader.position() else { return Ok(None) };
-                workers.begin(self.engine.step(), position, rate as f32)?;
-                workers.own()
+        let Some(position) = self.loader.position() else { return Ok(None) };
+        let computed = loop {
+            match self.compute(position) {
+                Ok(computed) => break computed,
+                Err(error) => {
+                    let Some((workers, remake)) = &mut self.workers else { return Err(error) };
+                    self.notices.push(workers.go_on(self.engine, error)?);
+                    self.loader = remake(workers.own(), position)?;
+                }
             }
-            None => Shards::all(self.engine.shards()),
         };
-        let meters = &mut self.meters[own.own.clone()];
-        let Some(computed) = shards(self.engine, &mut self.loader, &own, meters)? else {
-            return Ok(None);
-        };
-        if let Some(workers) = &mut self.workers {
-            workers.exchange(self.engine)?;
-        }
+        let Some((computed, measured)) = computed else { return Ok(None) };
+        self.meters.iter_mut().zip(&measured).for_each(|(meter, step)| meter.merge(step));
+        let rate = self.learning_rate;
         let Totals { loss, samples } = self.engine.update(rate as f32)?;
         let unknown = || "help: lower the learning rate, or clip gradients".to_owned();
         Ok(Some(Step {
@@ -194,8 +198,33 @@ impl<'a> Training<'a> {
         }))
     }
 
-    /// What is measured of the epoch under way. Where there are other workers, what they have measured is part
-    /// of it once it is gathered ([`Training::gather`]).
+    /// The sums of all shards of the batch at `position`, with what was measured of each shard.
+    fn compute(&mut self, position: u64) -> Result<Option<(Computed, Vec<Meter>)>> {
+        let step = self.engine.step();
+        let own = match &mut self.workers {
+            Some((workers, _)) => {
+                workers.begin(step, position, self.learning_rate as f32)?;
+                workers.own()
+            }
+            None => Shards::all(self.engine.shards()),
+        };
+        let measured = &mut self.measured[..own.own.len()];
+        let Some(computed) = shards(self.engine, &mut self.loader, &own, measured)? else {
+            return Ok(None);
+        };
+        let all = match &mut self.workers {
+            Some((workers, _)) => workers.exchange(self.engine, measured)?,
+            None => measured.to_vec(),
+        };
+        Ok(Some((computed, all)))
+    }
+
+    /// What happened to the workers since this was asked last, for people.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// What is measured of the epoch under way.
     pub fn meter(&self) -> Meter {
         Meter::merged(&self.meters).unwrap_or_else(|| Meter::new(Task::Classes, 0, &[]))
     }
@@ -203,16 +232,6 @@ impl<'a> Training<'a> {
     /// What is measured of the epoch under way, shard by shard.
     pub fn meters(&self) -> &[Meter] {
         &self.meters
-    }
-
-    /// Asks the other workers for what they have measured.
-    ///
-    /// # Errors
-    /// If one of them is gone.
-    pub fn gather(&mut self) -> Result<()> {
-        let step = self.engine.step();
-        let Some(workers) = &mut self.workers else { return Ok(()) };
-        workers.gather(step, &mut self.meters)
     }
 
     /// Figures of the epoch under way by name: `loss`, `accuracy`, ...; each batch is measured before its
@@ -224,14 +243,9 @@ impl<'a> Training<'a> {
     }
 
     /// Forgets the figures of the epoch under way.
-    ///
-    /// # Errors
-    /// If another worker is gone.
-    pub fn start_epoch(&mut self) -> Result<()> {
+    pub fn start_epoch(&mut self) {
         self.meters.iter_mut().for_each(Meter::reset);
         self.custom.reset();
-        let step = self.engine.step();
-        self.workers.as_mut().map_or(Ok(()), |workers| workers.begin_epoch(step))
     }
 }
 

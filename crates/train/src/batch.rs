@@ -156,6 +156,7 @@ impl Callback for Driver<'_> {
 
     fn after_step(&mut self, training: &mut Training<'_>, step: &Step) -> Result<Flow> {
         self.at.advance(step);
+        training.take_notices().iter().for_each(|notice| (self.watch)(Event::Notice(notice)));
         if let Some(why) = &step.why_not_finite {
             return Err(self.not_finite(step.loss, why));
         }
@@ -270,7 +271,6 @@ impl Driver<'_> {
     }
 
     fn end_epoch(&mut self, training: &mut Training<'_>, learning_rate: f64) -> Result<()> {
-        training.gather()?;
         let epoch = self.course.epoch(self.at.step);
         let last = epoch >= self.recipe.epochs();
         if let Some(average) = &mut self.average {
@@ -297,7 +297,7 @@ impl Driver<'_> {
         self.session.writer.wait()?;
         self.session.folder.append_metrics(&figures)?;
         self.at.history.push(figures);
-        training.start_epoch()?;
+        training.start_epoch();
         if let Some(epoch) = self.at.history.last() {
             (self.watch)(Event::Epoch(epoch));
         }
@@ -319,11 +319,10 @@ impl Driver<'_> {
         self.recipe.checkpoint.every_steps.is_some_and(|n| self.at.step.is_multiple_of(n))
     }
 
-    fn checkpoint(&mut self, training: &mut Training<'_>) -> Result<()> {
+    fn checkpoint(&mut self, training: &Training<'_>) -> Result<()> {
         if self.saved.replace(self.at.total_steps()) == Some(self.at.total_steps()) {
             return Ok(());
         }
-        training.gather()?;
         let (running, running_shards) = match training.meters().split_first() {
             Some((first, others)) => (first.clone(), others.to_vec()),
             None => (training.meter(), Vec::new()),
@@ -351,7 +350,7 @@ impl Driver<'_> {
     }
 
     /// Keeps what was learned before an error that has nothing to do with it.
-    fn keep(&mut self, training: &mut Training<'_>, error: Error) -> Error {
+    fn keep(&mut self, training: &Training<'_>, error: Error) -> Error {
         if self.at.total_steps() == 0 {
             return error;
         }
@@ -377,14 +376,14 @@ impl Driver<'_> {
     }
 
     /// Ends a run that takes more memory than it was given, with a checkpoint.
-    fn stay_within(&mut self, training: &mut Training<'_>) -> Result<()> {
+    fn stay_within(&mut self, training: &Training<'_>) -> Result<()> {
         let Err(e) = self.budget.enforce() else { return Ok(()) };
         self.checkpoint(training)?;
         self.session.writer.wait()?;
         Err(e)
     }
 
-    fn tell(&mut self, training: &mut Training<'_>) -> Result<()> {
+    fn tell(&mut self, training: &Training<'_>) -> Result<()> {
         if !self.clock.is_time_to_report() {
             return Ok(());
         }

@@ -33,6 +33,7 @@ pub use batch::{Event, Progress, StoppedBy};
 pub use extract::{Extract, ExtractFigures, Extracted};
 pub use generate::Sampling;
 pub use run::{Outcome, RunOptions, train};
+pub use tidemill_dist::{Launched, launched};
 pub use trained::{Prediction, Trained, Weights};
 pub use translate::{Beam, Hypothesis, LengthPenalty, Translation};
-pub use workers::WorkerGroup;
+pub use workers::{Joined, WorkOptions, WorkerGroup, work};

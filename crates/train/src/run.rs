@@ -24,7 +24,7 @@ use crate::batch::{Clock, Driver, Event, Position, StoppedBy, measure};
 use crate::doctor;
 use crate::report::Report;
 use crate::resume::{self, Continued, known, old_recipe};
-use crate::workers::WorkerGroup;
+use crate::workers::{Leader, WorkerGroup};
 
 /// How a recipe is run.
 #[derive(Clone, Debug)]
@@ -76,6 +76,7 @@ pub fn train(
 ) -> Result<Outcome> {
     file.only_network()?;
     options.workers.check(&file)?;
+    let listener = options.workers.listen()?;
     let paths = DataPaths::new(&file.path);
     // Before its columns are looked up.
     if let Some(text) = restore_folder(&options.out)? {
@@ -108,9 +109,17 @@ pub fn train(
     write_start(&mut session, &file, &at)?;
 
     let shards = engine.shards();
-    let workers = options.workers.start(&file, &data, &engine, reading)?;
+    let leader = Leader {
+        file: &file,
+        data: &data,
+        engine: &engine,
+        reading,
+        interrupt: &options.interrupt,
+    };
+    let workers = options.workers.start(listener, leader, watch)?;
     let own = workers.as_ref().map_or(Shards::all(shards), |workers| workers.own());
-    let loader = loader(&file, &data, at.data, &reading, own)?;
+    let remake = |shards: Shards, position: u64| loader(&file, &data, position, &reading, shards);
+    let loader = remake(own, at.data)?;
     let recipe = file.recipe.clone();
     let evaluation = EvaluateOptions {
         data_threads: reading.threads,
@@ -151,7 +160,7 @@ pub fn train(
     }
     let mut training = Training::new(&mut engine, loader, meters);
     if let Some(workers) = workers {
-        training = training.with(workers);
+        training = training.with(workers, &remake);
     }
     let stopped_by = driver.run(&mut training)?;
     let meter = training.meter();
@@ -177,10 +186,10 @@ pub fn train(
 }
 
 /// What a run starts with.
-struct Start {
-    data: RunData,
-    engine: Engine,
-    reading: Reading,
+pub(crate) struct Start {
+    pub(crate) data: RunData,
+    pub(crate) engine: Engine,
+    pub(crate) reading: Reading,
     budget: Budget,
 }
 
@@ -226,7 +235,7 @@ impl Reading {
 /// The threads of each worker; all cores where there is one.
 fn threads_of_each(options: &RunOptions) -> Option<usize> {
     let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
-    match (options.threads, options.workers.size()) {
+    match (options.threads, options.workers.local_size()) {
         (None, 1) => None,
         (None, workers) => Some((cores() / workers).max(1)),
         (given, _) => given,
@@ -238,7 +247,7 @@ const LARGE_BATCH: usize = 1024;
 
 /// Opens the data and compiles the model, at the same time where memory does not matter; a mistake in
 /// the data is reported first.
-fn open(
+pub(crate) fn open(
     file: &mut RecipeFile,
     paths: &DataPaths,
     known: Option<&Known>,

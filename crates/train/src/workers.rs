@@ -1,36 +1,71 @@
-//! The workers of a run: threads of this process, each with a model of its own.
+//! The workers of a run: threads of this process, each with a model of its own, or other processes.
+//!
+//! Worker 0 is the run: it opens the folder, measures, writes checkpoints. The others ([`work`]) need
+//! the data and nothing else: what they run is told to them.
 
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 use tidemill_engine::Engine;
-use tidemill_engine::data::{Loader, Shards};
+use tidemill_engine::data::tokens::Tokenizer;
+use tidemill_engine::data::{Known, Shards};
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::group::Local;
+use tidemill_engine::folder::Existing;
+use tidemill_engine::group::{Group, Kind, Local, Message, ended};
 use tidemill_engine::parallel::{Follower, Workers};
-use tidemill_recipe::RecipeFile;
 use tidemill_recipe::data::RunData;
+use tidemill_recipe::{DataPaths, RecipeFile};
 
-use crate::run::{Reading, empty_meter, loader};
+use crate::batch::Event;
+use crate::run::{Reading, RunOptions, Start, empty_meter, loader, open};
 
 /// Who computes the shards of a run's batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WorkerGroup {
     /// This thread alone.
     #[default]
     One,
     /// So many threads, each with a copy of the model.
     Local(usize),
+    /// This process and others that join it.
+    Joined(Joined),
+}
+
+/// Processes that train one model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// Where this process listens for the others, such as `0.0.0.0:7000`.
+    pub listen: String,
+    /// The number of all processes.
+    pub size: usize,
+    /// How long the others are waited for.
+    pub patience: Duration,
 }
 
 impl WorkerGroup {
     /// The number of workers.
-    pub fn size(self) -> usize {
+    pub fn size(&self) -> usize {
         match self {
             WorkerGroup::One => 1,
-            WorkerGroup::Local(size) => size.max(1),
+            WorkerGroup::Local(size) => (*size).max(1),
+            WorkerGroup::Joined(joined) => joined.size.max(1),
+        }
+    }
+
+    /// The workers that share this process's threads.
+    pub(crate) fn local_size(&self) -> usize {
+        match self {
+            WorkerGroup::Local(size) => (*size).max(1),
+            _ => 1,
         }
     }
 
     /// Fails where a recipe's batches cannot be shared by so many.
-    pub(crate) fn check(self, file: &RecipeFile) -> Result<()> {
+    pub(crate) fn check(&self, file: &RecipeFile) -> Result<()> {
         let (size, shards) = (self.size(), file.recipe.training.shards);
         if size <= shards {
             return Ok(());
@@ -43,34 +78,216 @@ impl WorkerGroup {
         Err(file.error_at("training.shards", &what))
     }
 
+    /// Listens for other processes, so that they can come while the data are opened.
+    pub(crate) fn listen(&self) -> Result<Option<TcpListener>> {
+        let WorkerGroup::Joined(Joined { listen, .. }) = self else { return Ok(None) };
+        let listener = TcpListener::bind(listen.as_str());
+        listener.map(Some).map_err(|e| Error::Usage(format!("nothing can listen at {listen}: {e}")))
+    }
+
     /// Starts the workers beside this one, which is to be their number 0. `engine` is as the run starts.
     pub(crate) fn start(
-        self,
-        file: &RecipeFile,
-        data: &RunData,
-        engine: &Engine,
-        reading: Reading,
+        &self,
+        listener: Option<TcpListener>,
+        run: Leader<'_>,
+        watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Workers>> {
-        let size = self.size();
-        if size < 2 {
-            return Ok(None);
+        match (self, listener) {
+            (WorkerGroup::Local(size), _) if *size > 1 => run.threads(*size).map(Some),
+            (WorkerGroup::Joined(joined), Some(listener)) => {
+                run.processes(joined, &listener, watch).map(Some)
+            }
+            _ => Ok(None),
         }
+    }
+}
+
+/// A run that other workers are to take part in.
+pub(crate) struct Leader<'a> {
+    pub(crate) file: &'a RecipeFile,
+    pub(crate) data: &'a RunData,
+    pub(crate) engine: &'a Engine,
+    pub(crate) reading: Reading,
+    pub(crate) interrupt: &'a AtomicBool,
+}
+
+impl Leader<'_> {
+    fn threads(&self, size: usize) -> Result<Workers> {
+        let shards = self.engine.shards();
         let mut groups = Local::group(size).into_iter();
         let leader = groups.next();
         for group in groups {
-            let (file, data, mut engine) = (file.clone(), data.clone(), engine.clone());
-            let workers = Workers::new(Box::new(group), engine.shards())?;
+            let (file, data) = (self.file.clone(), self.data.clone());
+            let (mut engine, reading) = (self.engine.clone(), self.reading);
+            let workers = Workers::new(Box::new(group), shards)?;
             let meter = empty_meter(&file, &engine, &data);
             let follow = move || {
-                let loader = |shards: Shards, at: u64| -> Result<Loader> {
-                    loader(&file, &data, at, &reading, shards)
-                };
+                let remake = |shards: Shards, at: u64| loader(&file, &data, at, &reading, shards);
                 // What ends it early is told to worker 0, which ends the run with it.
-                drop(Follower { engine: &mut engine, loader: &loader, meter, workers }.run());
+                drop(Follower { engine: &mut engine, remake: &remake, meter, workers }.run());
             };
             let thread = std::thread::Builder::new().name("worker".into()).spawn(follow);
             thread.map_err(|e| Error::Run(format!("no thread can be started: {e}")))?;
         }
-        leader.map(|group| Workers::new(Box::new(group), engine.shards())).transpose()
+        let leader = leader.ok_or_else(|| Error::Run("there is no worker 0".into()))?;
+        Workers::new(Box::new(leader), shards)
     }
+
+    fn processes(
+        &self,
+        joined: &Joined,
+        listener: &TcpListener,
+        watch: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Workers> {
+        let mut tell = |text: &str| watch(Event::Notice(text));
+        tell(&format!("waiting for {} other workers at {}", joined.size - 1, joined.listen));
+        let mut group =
+            tidemill_dist::lead(listener, joined.size, joined.patience, self.interrupt, &mut tell)?;
+        let setup = serde_json::to_string(&self.setup()).map_err(|e| Error::Run(e.to_string()))?;
+        for other in 1..joined.size {
+            group.send(other, Message::new(Kind::Hello, 0).text(setup.as_str()))?;
+        }
+        for other in 1..joined.size {
+            let message = group.receive(other)?;
+            if message.kind != Kind::Hello {
+                let error = ended(&group, other, &message.text);
+                for other in 1..joined.size {
+                    drop(group.send(other, Message::new(Kind::End, 0).text(error.to_string())));
+                }
+                return Err(error);
+            }
+        }
+        let mut workers = Workers::new(Box::new(group), self.engine.shards())?;
+        workers.share_state(self.engine)?;
+        Ok(workers)
+    }
+
+    fn setup(&self) -> Setup {
+        Setup {
+            recipe: self.file.to_toml(),
+            known: self.data.train.known().cloned(),
+            tokenizer: self.file.tokenizer().map(|tokenizer| tokenizer.to_json()),
+            same: self.same(self.file, self.data, self.engine),
+        }
+    }
+
+    fn same(&self, file: &RecipeFile, data: &RunData, engine: &Engine) -> Same {
+        Same {
+            recipe: file.sha256(),
+            options: file.data_options_sha256(),
+            data: data.train.fingerprint(),
+            instructions: engine.instructions().to_owned(),
+        }
+    }
+}
+
+/// What worker 0 tells the others of the run.
+#[derive(Serialize, Deserialize)]
+struct Setup {
+    /// With the data's places on worker 0's machine.
+    recipe: String,
+    known: Option<Known>,
+    tokenizer: Option<String>,
+    same: Same,
+}
+
+/// What has to be the same for all workers of a run.
+#[derive(Serialize, Deserialize)]
+struct Same {
+    recipe: String,
+    options: String,
+    data: u64,
+    /// Kernels for other instructions round differently.
+    instructions: String,
+}
+
+/// How a process takes part in another one's run.
+pub struct WorkOptions<'a> {
+    /// Where worker 0 listens.
+    pub address: &'a str,
+    /// The number that this one has to have.
+    pub rank: Option<usize>,
+    /// Its own copy of the recipe, whose data it reads; the places of worker 0 where it has none.
+    pub file: Option<RecipeFile>,
+    /// How long worker 0 is looked for.
+    pub patience: Duration,
+    /// Threads of a step; all cores by default.
+    pub threads: Option<usize>,
+    /// Set to true to end it.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+/// Computes shards for another process's run until that ends.
+///
+/// # Errors
+/// If nobody leads a run there, if this process has other data, another recipe or other instructions, and if the run
+/// ends with an error.
+pub fn work(options: WorkOptions<'_>, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    let WorkOptions { address, rank, file, patience, threads, interrupt } = options;
+    let mut group = tidemill_dist::join(address, rank, patience, &interrupt)?;
+    tell(&format!("worker {} of {} at {address}", group.rank(), group.size()));
+    let hello = group.receive(0)?;
+    if hello.kind != Kind::Hello {
+        return Err(ended(&group, 0, &hello.text));
+    }
+    let prepared = prepare(&hello.text, file, threads, &interrupt);
+    let (file, start) = match prepared {
+        Ok(prepared) => prepared,
+        Err(e) => {
+            group.send(0, Message::new(Kind::End, 0).text(e.to_string()))?;
+            return Err(e);
+        }
+    };
+    let Start { data, mut engine, reading, .. } = start;
+    group.send(0, Message::new(Kind::Hello, 0))?;
+    let workers = Workers::new(Box::new(group), engine.shards())?;
+    let meter = empty_meter(&file, &engine, &data);
+    let remake = |shards: Shards, at: u64| loader(&file, &data, at, &reading, shards);
+    Follower { engine: &mut engine, remake: &remake, meter, workers }.run()
+}
+
+/// The recipe, and the model with its data, as worker 0 has them.
+fn prepare(
+    setup: &str,
+    own: Option<RecipeFile>,
+    threads: Option<usize>,
+    interrupt: &Arc<AtomicBool>,
+) -> Result<(RecipeFile, Start)> {
+    let Setup { recipe, known, tokenizer, same } = serde_json::from_str(setup)
+        .map_err(|e| Error::Run(format!("what worker 0 runs cannot be read: {e}")))?;
+    let mut file = match own {
+        Some(file) => file,
+        None => RecipeFile::parse(&recipe, Path::new("the recipe of worker 0"), &[])?,
+    };
+    let tokenizer = tokenizer.map(|json| Tokenizer::from_json(&json));
+    if let Some(tokenizer) = tokenizer.transpose().map_err(|e| Error::Run(e.to_string()))? {
+        file.set_tokenizer(Arc::new(tokenizer))?;
+    }
+    let options = RunOptions {
+        out: Path::new("").to_owned(),
+        existing: Existing::Refuse,
+        threads,
+        memory: None,
+        from: None,
+        workers: WorkerGroup::One,
+        interrupt: interrupt.clone(),
+    };
+    let paths = DataPaths::new(&file.path);
+    let start = open(&mut file, &paths, known.as_ref(), &options, &mut |_| {})?;
+    let other = |what: &str| Err(Error::Run(format!("its {what} than that of worker 0")));
+    if file.sha256() != same.recipe || file.data_options_sha256() != same.options {
+        return other("recipe is another one");
+    }
+    if start.data.train.fingerprint() != same.data {
+        return other("training data is other data");
+    }
+    let here = start.engine.instructions();
+    if here != same.instructions {
+        let there = same.instructions;
+        return Err(Error::Run(format!(
+            "its processor computes with {here} and that of worker 0 with {there}, which rounds \
+             differently: set TIDEMILL_ISA to one that all have"
+        )));
+    }
+    Ok((file, start))
 }

@@ -16,3 +16,4 @@ pub(crate) mod quickstart;
 mod quickstart_text;
 mod search;
 pub(crate) mod train;
+pub(crate) mod work;

@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tidemill_engine::Existing;
 use tidemill_engine::metrics::Metric;
 use tidemill_engine::page::number::{bytes, count, duration, plural};
 use tidemill_recipe::RecipeFile;
-use tidemill_train::{Outcome, RunOptions, StoppedBy, WorkerGroup};
+use tidemill_train::{
+    Joined, Launched, Outcome, RunOptions, StoppedBy, WorkOptions, WorkerGroup, launched, work,
+};
 
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::print::say;
@@ -37,8 +41,12 @@ pub(crate) struct Arguments {
     threads: Option<u16>,
     /// Number of workers that share each batch, each with its own copy of the model and threads. The result does not depend
     /// on it. Needs training.shards of as many or more.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    workers: u16,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Address at which other processes join as workers, such as 0.0.0.0:7000: `tidemill work --join HOST:7000` on each of
+    /// the other machines. Waits until there are as many as --workers says.
+    #[arg(long, value_name = "ADDRESS", requires = "workers")]
+    listen: Option<String>,
     /// Memory limit for the run, such as 512MB; fails before the first step if it does not fit.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     memory: Option<u64>,
@@ -52,6 +60,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let is_run = out == arguments.recipe && out.join("checkpoints").is_dir();
     let file = RecipeFile::read(&recipe, &arguments.set)?;
     let is_other = arguments.recipe.join("checkpoints").is_dir() && !is_run;
+    let launched = match arguments.workers {
+        Some(_) => None,
+        None => launched().map_err(Failure::usage)?,
+    };
+    let threads = threads(arguments, launched.as_ref());
+    if let Some(Launched { rank: rank @ 1.., address, .. }) = &launched {
+        return follow(threads, file, *rank, address);
+    }
     let options = RunOptions {
         from: is_other.then(|| arguments.recipe.clone()).filter(|from| !same(from, &out)),
         out,
@@ -60,12 +76,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             (true, _) => Existing::Resume,
             _ => Existing::Refuse,
         },
-        threads: arguments.threads.map(usize::from),
+        threads,
         memory: arguments.memory,
-        workers: match arguments.workers {
-            1 => WorkerGroup::One,
-            n => WorkerGroup::Local(n.into()),
-        },
+        workers: workers(arguments, launched),
         interrupt: interrupt::flag(),
     };
     let outcome = train(file, &options)?;
@@ -79,6 +92,48 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         _ => ExitCode::SUCCESS,
     })
 }
+
+/// Who computes the batches' shards.
+fn workers(arguments: &Arguments, launched: Option<Launched>) -> WorkerGroup {
+    if let Some(Launched { size, address, .. }) = launched {
+        return WorkerGroup::Joined(Joined { listen: address, size, patience: AT_ONCE });
+    }
+    match (arguments.workers, &arguments.listen) {
+        (None | Some(1), _) => WorkerGroup::One,
+        (Some(n), None) => WorkerGroup::Local(n.into()),
+        (Some(n), Some(listen)) => {
+            let (listen, size) = (listen.clone(), n.into());
+            WorkerGroup::Joined(Joined { listen, size, patience: BY_HAND })
+        }
+    }
+}
+
+/// The threads of this process, where it does not have the machine for itself.
+fn threads(arguments: &Arguments, launched: Option<&Launched>) -> Option<usize> {
+    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    let shared = launched.map(|launched| (cores() / launched.local).max(1));
+    arguments.threads.map(usize::from).or(shared)
+}
+
+/// Takes part in the run of process 0 of those that a launcher has started.
+fn follow(threads: Option<usize>, file: RecipeFile, rank: usize, address: &str) -> Result {
+    let options = WorkOptions {
+        address,
+        rank: Some(rank),
+        file: Some(file),
+        patience: BY_HAND,
+        threads,
+        interrupt: Arc::default(),
+    };
+    work(options, &mut |_| {})?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How long processes are waited for that a launcher starts together, once the data are open.
+const AT_ONCE: Duration = Duration::from_secs(60);
+
+/// The same of processes that people start.
+const BY_HAND: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether two names are one folder.
 fn same(one: &Path, other: &Path) -> bool {

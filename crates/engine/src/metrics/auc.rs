@@ -81,8 +81,10 @@ impl Auc {
     pub(crate) fn merge(&mut self, other: &Auc) {
         self.samples += other.samples;
         self.waiting.extend(other.pieces.iter().chain(&other.waiting));
-        self.pieces = self.all();
-        self.waiting.clear();
+        if self.waiting.len() >= WAITING {
+            self.pieces = self.all();
+            self.waiting.clear();
+        }
     }
 
     /// Forgets all scores; keeps the memory.

@@ -1,0 +1,259 @@
+//! How the workers of a run find each other.
+//!
+//! Worker 0 listens. Each other worker connects to it and says on which port it listens itself, and what
+//! number it would like to have. Once all are there, worker 0 tells each of them its number and
+//! where the others are, and these connect to each other: each to those of lower numbers.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::group::{Kind, Message};
+
+use crate::frame::{self, Frame};
+use crate::tcp::Tcp;
+
+/// What a worker says to worker 0 first.
+#[derive(Serialize, Deserialize)]
+struct Hello {
+    version: String,
+    /// Where it listens.
+    port: u16,
+    rank: Option<usize>,
+}
+
+/// What worker 0 says to all when they are there.
+#[derive(Serialize, Deserialize)]
+struct Places {
+    run: u64,
+    /// The number of the worker who is told.
+    rank: usize,
+    /// Where the others listen, by their numbers; worker 0's is unused.
+    addresses: Vec<SocketAddr>,
+}
+
+/// What workers say to each other first.
+#[derive(Serialize, Deserialize)]
+struct Greeting {
+    rank: usize,
+}
+
+/// How long somebody who connects may take to say who it is.
+const GREETING: Duration = Duration::from_secs(4);
+
+/// Between two looks whether somebody has come.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The version that all workers have to have.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Waits as worker 0 until `size - 1` others have joined at `listener`, for `patience` at most or until `interrupt` is true.
+/// `tell` hears who comes.
+///
+/// # Errors
+/// If they do not come in time, and for a worker of another version.
+pub fn lead(
+    listener: &TcpListener,
+    size: usize,
+    patience: Duration,
+    interrupt: &AtomicBool,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Tcp> {
+    let start = Instant::now();
+    let run = draw();
+    let mut joined: Vec<Option<(TcpStream, SocketAddr)>> = (0..size).map(|_| None).collect();
+    let count = |joined: &[Option<_>]| joined.iter().flatten().count() + 1;
+    while count(&joined) < size {
+        let late = start.elapsed() > patience;
+        if late || interrupt.load(Relaxed) {
+            let here = count(&joined);
+            let why = if late { format!(" after {} s", patience.as_secs()) } else { String::new() };
+            return Err(Error::Run(format!("{here} of {size} workers are there{why}")));
+        }
+        let (stream, address) = match accept(listener)? {
+            Some(accepted) => accepted,
+            None => {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+        };
+        match greet(&stream, size, &joined) {
+            Ok((rank, port)) => {
+                let address = SocketAddr::new(address.ip(), port);
+                joined[rank] = Some((stream, address));
+                let here = count(&joined);
+                tell(&format!("worker {rank} has joined from {}: {here} of {size}", address.ip()));
+            }
+            // Whoever it was, the others are waited for.
+            Err(e) => tell(&format!("somebody at {address} is not taken as a worker: {e}")),
+        }
+    }
+    let nowhere = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
+    let addresses: Vec<SocketAddr> =
+        joined.iter().map(|j| j.as_ref().map_or(nowhere, |j| j.1)).collect();
+    let names = addresses.iter().enumerate().map(|(rank, a)| match rank {
+        0 => String::new(),
+        _ => a.ip().to_string(),
+    });
+    let names = names.collect();
+    for (rank, worker) in joined.iter_mut().enumerate() {
+        if let Some((stream, _)) = worker {
+            let places = Places { run, rank, addresses: addresses.clone() };
+            send(stream, run, &places)?;
+        }
+    }
+    let streams = joined.into_iter().map(|j| j.map(|(stream, _)| stream)).collect();
+    Tcp::new(run, 0, streams, names)
+}
+
+/// A connection, if one is there.
+fn accept(listener: &TcpListener) -> Result<Option<(TcpStream, SocketAddr)>> {
+    let failed = |e: std::io::Error| Error::Run(format!("workers cannot be waited for: {e}"));
+    listener.set_nonblocking(true).map_err(failed)?;
+    match listener.accept() {
+        Ok((stream, address)) => {
+            stream.set_nonblocking(false).map_err(failed)?;
+            Ok(Some((stream, address)))
+        }
+        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
+            Ok(None)
+        }
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// The number that a worker gets, and the port on which it listens.
+fn greet<T>(stream: &TcpStream, size: usize, joined: &[Option<T>]) -> Result<(usize, u16)> {
+    let hello: Hello = hear(stream, None, Some(GREETING))?;
+    if hello.version != VERSION {
+        let theirs = hello.version;
+        return refuse(stream, format!("it runs version {theirs}, and worker 0 runs {VERSION}"));
+    }
+    let free = |rank: &usize| *rank > 0 && *rank < size && joined[*rank].is_none();
+    let rank = match hello.rank {
+        Some(rank) => Some(rank).filter(free),
+        None => (1..size).find(free),
+    };
+    match (rank, hello.rank) {
+        (Some(rank), _) => Ok((rank, hello.port)),
+        (None, Some(rank)) => {
+            refuse(stream, format!("there is no place for a worker {rank} of {size}"))
+        }
+        (None, None) => refuse(stream, format!("all {size} workers are there")),
+    }
+}
+
+/// Tells somebody why it is not taken.
+fn refuse<T>(mut stream: &TcpStream, why: String) -> Result<T> {
+    drop(frame::write(&mut stream, 0, Some(&Message::new(Kind::End, 0).text(why.as_str()))));
+    Err(Error::Run(why))
+}
+
+/// Joins the run whose worker 0 listens at `address`, which is tried for `patience`. `rank` is the number that this worker
+/// has to have, if it does not matter to the one that it gets.
+///
+/// # Errors
+/// If nobody listens there in time, or does not take this worker.
+pub fn join(
+    address: &str,
+    rank: Option<usize>,
+    patience: Duration,
+    interrupt: &AtomicBool,
+) -> Result<Tcp> {
+    let start = Instant::now();
+    let first = loop {
+        match connect(address) {
+            Ok(stream) => break stream,
+            Err(e) if start.elapsed() > patience || interrupt.load(Relaxed) => {
+                return Err(Error::Run(format!("nobody leads a run at {address}: {e}")));
+            }
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    };
+    let failed = |e: std::io::Error| Error::Run(format!("the workers at {address}: {e}"));
+    let here = first.local_addr().map_err(failed)?.ip();
+    let leader = first.peer_addr().map_err(failed)?.ip();
+    let listener = TcpListener::bind((here, 0)).map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    let mut stream = first;
+    send(&mut stream, 0, &Hello { version: VERSION.to_owned(), port, rank })?;
+    // However long the others take.
+    let places: Places = hear(&stream, None, None)?;
+    let Places { run, rank, addresses } = places;
+    let mut streams: Vec<Option<TcpStream>> = addresses.iter().map(|_| None).collect();
+    let mut names: Vec<String> = addresses.iter().map(|a| a.ip().to_string()).collect();
+    names[0] = leader.to_string();
+    streams[0] = Some(stream);
+    for (other, address) in addresses.iter().enumerate().take(rank).skip(1) {
+        // Who joined worker 0 from its own machine is there for the others too.
+        let ip = if address.ip().is_loopback() { leader } else { address.ip() };
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip, address.port()), GREETING)
+            .map_err(|e| Error::Run(format!("worker {other} at {ip} cannot be reached: {e}")))?;
+        send(&mut stream, run, &Greeting { rank })?;
+        streams[other] = Some(stream);
+    }
+    let start = Instant::now();
+    while streams.iter().enumerate().any(|(i, s)| i > rank && s.is_none()) {
+        match accept(&listener)? {
+            Some((stream, _)) => {
+                let greeting: Result<Greeting> = hear(&stream, Some(run), Some(GREETING));
+                if let Ok(Greeting { rank: other }) = greeting
+                    && let Some(place) = streams.get_mut(other).filter(|place| place.is_none())
+                {
+                    *place = Some(stream);
+                }
+            }
+            None if start.elapsed() > 2 * GREETING => {
+                return Err(Error::Run(format!("not all workers have reached worker {rank}")));
+            }
+            None => std::thread::sleep(PAUSE / 10),
+        }
+    }
+    Tcp::new(run, rank, streams, names)
+}
+
+fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let mut last = std::io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, GREETING) {
+            Ok(stream) => return Ok(stream),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+fn send(stream: &mut TcpStream, run: u64, what: &impl Serialize) -> Result<()> {
+    let failed = |e: String| Error::Run(format!("a worker cannot be greeted: {e}"));
+    let text = serde_json::to_string(what).map_err(|e| failed(e.to_string()))?;
+    let message = Message::new(Kind::Hello, 0).text(text);
+    frame::write(stream, run, Some(&message)).map_err(|e| failed(e.to_string()))
+}
+
+/// What the other side says first.
+fn hear<T: for<'a> Deserialize<'a>>(
+    mut stream: &TcpStream,
+    run: Option<u64>,
+    within: Option<Duration>,
+) -> Result<T> {
+    let failed = |e: String| Error::Run(e);
+    stream.set_read_timeout(within).map_err(|e| failed(e.to_string()))?;
+    match frame::read(&mut stream, run).map_err(|e| failed(e.to_string()))? {
+        Frame::Message(Message { kind: Kind::Hello, text, .. }) => {
+            serde_json::from_str(&text).map_err(|e| failed(e.to_string()))
+        }
+        Frame::Message(Message { kind: Kind::End, text, .. }) => {
+            Err(failed(format!("it is refused: {text}")))
+        }
+        _ => Err(failed("it says something else first".into())),
+    }
+}
+
+/// A number that no other run has.
+fn draw() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
