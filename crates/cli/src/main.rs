@@ -54,6 +54,8 @@ enum Command {
     Doctor(commands::doctor::Arguments),
     /// Show how a recipe's training step is computed: kernels, fusions, memory, expected time.
     Explain(commands::explain::Arguments),
+    /// Show that a recipe's result does not depend on workers and threads.
+    Prove(commands::prove::Arguments),
     /// Measure the time of a training step.
     Bench(commands::bench::Arguments),
     /// Compare batch and online learning on the same events.
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
+        Command::Prove(arguments) => commands::prove::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Export(arguments) => commands::export::run(&arguments),
         Command::Data(command) => commands::data::run(&command),

@@ -119,7 +119,22 @@ impl Group for Tcp {
                 return Err(Error::Run(format!("{} is lost", self.name(from))));
             }
             match self.inbox.recv() {
-                Ok((rank, Ok(message))) => self.waiting[rank].push_back(message),
+                Ok((rank, Ok(message))) => {
+                    let is_regroup = message.kind == Kind::Regroup;
+                    let other = message.number as usize;
+                    if is_regroup && self.rank == 0 {
+                        // Between two others a connection may end that both still have to this one.
+                        if self.peers.get(other).is_some_and(Option::is_some) {
+                            return Err(self.lose(other, &format!("worker {rank} has lost it")));
+                        }
+                        continue;
+                    }
+                    self.waiting[rank].push_back(message);
+                    if is_regroup && rank != from {
+                        self.lost.push(self.rank);
+                        return Err(Error::Run("worker 0 begins the step again".into()));
+                    }
+                }
                 // One that has said that it ends may close its connection.
                 Ok((rank, Err(_))) if self.waiting[rank].iter().any(|m| m.kind == Kind::End) => {
                     if rank == from {
@@ -137,6 +152,12 @@ impl Group for Tcp {
 
     fn lost(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.lost)
+    }
+
+    fn leave_out(&mut self, rank: usize) {
+        if let Some(peer) = self.peers[rank].take() {
+            drop(peer.stream.shutdown(Shutdown::Both));
+        }
     }
 
     fn name(&self, rank: usize) -> String {

@@ -23,7 +23,8 @@ pub enum Kind {
     Sums,
     /// A part of the sum of all shards. Number: the generation.
     Sum,
-    /// The run goes on with fewer workers. Number: the generation that begins; values: their numbers.
+    /// From worker 0: the run goes on with fewer workers. Number: the generation that begins; values: their numbers.
+    /// To worker 0: another worker is lost. Number: which.
     Regroup,
     /// The run is over. Text: why, where that is an error.
     End,
@@ -96,10 +97,14 @@ pub trait Group: Send {
     /// allows.
     fn receive(&mut self, from: usize) -> Result<Message>;
 
-    /// The workers that were lost since this was asked last.
+    /// The workers that were lost since this was asked last; this worker itself where worker 0 begins a new
+    /// generation while another one's message was waited for.
     fn lost(&mut self) -> Vec<usize> {
         Vec::new()
     }
+
+    /// Forgets a worker that takes part no more: that it is lost is not told.
+    fn leave_out(&mut self, _rank: usize) {}
 
     /// A worker, for people.
     fn name(&self, rank: usize) -> String {

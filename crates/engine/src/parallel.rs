@@ -205,6 +205,15 @@ impl Workers {
         }
     }
 
+    /// Goes on with the workers that worker 0 names.
+    fn regroup(&mut self, message: &Message) {
+        self.members = message.values.iter().map(|&member| member as usize).collect();
+        self.generation = message.number;
+        for rank in (0..self.group.size()).filter(|rank| !self.members.contains(rank)) {
+            self.group.leave_out(rank);
+        }
+    }
+
     fn check(&self, other: usize, what: &str, found: usize, wanted: usize) -> Result<()> {
         if found == wanted {
             return Ok(());
@@ -227,17 +236,25 @@ fn to_json(meters: &[Meter]) -> Result<String> {
 
 /// A worker that does what worker 0 says.
 pub struct Follower<'a> {
-    /// The model.
-    pub engine: &'a mut Engine,
-    /// Makes its loaders.
-    pub remake: Remake<'a>,
-    /// An empty meter.
-    pub meter: Meter,
-    /// This worker and the others.
-    pub workers: Workers,
+    engine: &'a mut Engine,
+    remake: Remake<'a>,
+    meter: Meter,
+    workers: Workers,
+    /// Whether a step could not be finished, so that worker 0 has to begin a new generation.
+    waits: bool,
 }
 
-impl Follower<'_> {
+impl<'a> Follower<'a> {
+    /// Of the group of `workers`. `remake` makes its loaders, and `meter` is an empty meter.
+    pub fn new(
+        engine: &'a mut Engine,
+        remake: Remake<'a>,
+        meter: Meter,
+        workers: Workers,
+    ) -> Follower<'a> {
+        Follower { engine, remake, meter, workers, waits: false }
+    }
+
     /// Computes this worker's shards of each step until worker 0 ends the run.
     ///
     /// # Errors
@@ -259,14 +276,17 @@ impl Follower<'_> {
         loop {
             let message = self.next()?;
             match message.kind {
+                // Of a step that could not be finished.
+                Kind::Sums | Kind::Sum => {}
+                Kind::Step if self.waits => {}
                 Kind::State => {
                     self.engine.set_flat_state(&message.values)?;
                     self.engine.set_step(message.step);
                     self.engine.set_slot_age(message.number);
                 }
                 Kind::Regroup => {
-                    self.workers.members = message.values.iter().map(|&m| m as usize).collect();
-                    self.workers.generation = message.number;
+                    self.workers.regroup(&message);
+                    self.waits = false;
                     own = self.workers.own();
                     meters.resize(own.own.len(), self.meter.clone());
                     loader = None;
@@ -307,10 +327,18 @@ impl Follower<'_> {
         }
     }
 
-    /// The error, unless it is that another worker than number 0 is lost.
+    /// The error, unless it is that another worker than number 0 is lost: then worker 0 is told, and begins a new
+    /// generation.
     fn wait_after(&mut self, error: Error) -> Result<()> {
-        let lost = self.workers.group.lost();
-        if lost.is_empty() || lost.contains(&0) { Err(error) } else { Ok(()) }
+        let (lost, rank) = (self.workers.group.lost(), self.workers.group.rank());
+        if lost.is_empty() || lost.contains(&0) {
+            return Err(error);
+        }
+        self.waits = true;
+        for other in lost.into_iter().filter(|&other| other != rank) {
+            self.workers.group.send(0, Message::new(Kind::Regroup, 0).number(other as u64))?;
+        }
+        Ok(())
     }
 }
 

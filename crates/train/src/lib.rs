@@ -12,7 +12,7 @@
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
 //!   text; [`translate`]: asked for translations; [`extract`]: asked for
-//!   summaries of sentences; [`mod@bench`]: its step, timed; [`export`]: what of it is written for other programs
+//!   summaries of sentences; [`mod@bench`]: its step, timed; [`fn@prove`]: computed in different ways; [`export`]: what of it is written for other programs
 #![forbid(unsafe_code)]
 
 pub mod batch;
@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod export;
 pub mod extract;
 pub mod generate;
+mod prove;
 pub mod report;
 mod resume;
 pub mod run;
@@ -32,6 +33,7 @@ mod workers;
 pub use batch::{Event, Progress, StoppedBy};
 pub use extract::{Extract, ExtractFigures, Extracted};
 pub use generate::Sampling;
+pub use prove::{Proved, prove};
 pub use run::{Outcome, RunOptions, train};
 pub use tidemill_dist::{Launched, launched};
 pub use trained::{Prediction, Trained, Weights};

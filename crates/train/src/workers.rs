@@ -124,7 +124,7 @@ impl Leader<'_> {
             let follow = move || {
                 let remake = |shards: Shards, at: u64| loader(&file, &data, at, &reading, shards);
                 // What ends it early is told to worker 0, which ends the run with it.
-                drop(Follower { engine: &mut engine, remake: &remake, meter, workers }.run());
+                drop(Follower::new(&mut engine, &remake, meter, workers).run());
             };
             let thread = std::thread::Builder::new().name("worker".into()).spawn(follow);
             thread.map_err(|e| Error::Run(format!("no thread can be started: {e}")))?;
@@ -140,7 +140,8 @@ impl Leader<'_> {
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Workers> {
         let mut tell = |text: &str| watch(Event::Notice(text));
-        tell(&format!("waiting for {} other workers at {}", joined.size - 1, joined.listen));
+        let at = listener.local_addr().map_or(joined.listen.clone(), |at| at.to_string());
+        tell(&format!("waiting for {} other workers at {at}", joined.size - 1));
         let mut group =
             tidemill_dist::lead(listener, joined.size, joined.patience, self.interrupt, &mut tell)?;
         let setup = serde_json::to_string(&self.setup()).map_err(|e| Error::Run(e.to_string()))?;
@@ -243,7 +244,7 @@ pub fn work(options: WorkOptions<'_>, tell: &mut dyn FnMut(&str)) -> Result<()> 
     let workers = Workers::new(Box::new(group), engine.shards())?;
     let meter = empty_meter(&file, &engine, &data);
     let remake = |shards: Shards, at: u64| loader(&file, &data, at, &reading, shards);
-    Follower { engine: &mut engine, remake: &remake, meter, workers }.run()
+    Follower::new(&mut engine, &remake, meter, workers).run()
 }
 
 /// The recipe, and the model with its data, as worker 0 has them.

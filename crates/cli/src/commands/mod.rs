@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub(crate) mod learn;
 pub(crate) mod manual;
 pub(crate) mod predict;
+pub(crate) mod prove;
 pub(crate) mod quickstart;
 mod quickstart_text;
 mod search;

@@ -1,0 +1,250 @@
+//! Runs with several workers: threads, processes, launched by others, killed, stopped, and ones that do not fit.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::*;
+
+const EIGHT: [&str; 2] = ["--set", "training.shards=8"];
+
+/// A run that listens, and the port.
+struct Leader {
+    child: Child,
+    stderr: BufReader<std::process::ChildStderr>,
+    port: String,
+}
+
+impl Leader {
+    fn start(arguments: &[&str], workers: &str) -> Leader {
+        let more = ["--workers", workers, "--listen", "127.0.0.1:0", "--threads", "1"];
+        let mut child = command(&[arguments, &more].concat())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("waiting for") {
+            line.clear();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended early");
+        }
+        let port = line.trim().rsplit(':').next().unwrap().to_owned();
+        Leader { child, stderr, port }
+    }
+
+    /// Its status, and what it said.
+    fn end(mut self) -> (bool, String) {
+        let mut said = String::new();
+        self.stderr.read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap().success(), said)
+    }
+
+    fn worker(&self) -> Child {
+        work(&self.port).spawn().unwrap()
+    }
+}
+
+fn work(port: &str) -> Command {
+    let mut command = command(&["work", "--join", &format!("127.0.0.1:{port}"), "--threads", "1"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// Says what went wrong if a worker did not end well.
+fn check(worker: Child) {
+    let output = worker.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+fn same(run: &Path, other: &Path) {
+    assert_eq!(summary(run).state_sha256, summary(other).state_sha256);
+    assert_eq!(metrics(run), metrics(other));
+}
+
+#[test]
+fn a_run_is_the_same_for_any_number_of_workers() {
+    for layers in [MLP, CNN] {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = recipe(folder.path(), layers, "");
+        let train = |out: &Path, more: &[&str]| {
+            let arguments = ["train", text(&recipe), "--out", text(out)];
+            succeed(&[&arguments[..], &EIGHT, more].concat());
+        };
+        let one = folder.path().join("1");
+        train(&one, &[]);
+        for workers in ["2", "3", "5", "8"] {
+            let run = folder.path().join(workers);
+            train(&run, &["--workers", workers, "--threads", "1"]);
+            same(&run, &one);
+        }
+        // Stopped within an epoch, and resumed by others.
+        let run = folder.path().join("parts");
+        train(&run, &["--set", "stop.steps=19", "--workers", "4"]);
+        train(&run, &["--resume", "--workers", "3"]);
+        same(&run, &one);
+
+        let run = folder.path().join("processes");
+        let arguments = ["train", text(&recipe), "--out", text(&run)];
+        let leader = Leader::start(&[&arguments[..], &EIGHT].concat(), "3");
+        let workers = [leader.worker(), leader.worker()];
+        let (ended, said) = leader.end();
+        assert!(ended, "{said}");
+        workers.into_iter().for_each(check);
+        same(&run, &one);
+    }
+}
+
+#[test]
+fn a_run_goes_on_as_if_nothing_had_happened_when_workers_are_killed_or_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let epochs = ["--set", "batch.epochs=300", "--set", "batch.validation_every=100"];
+    let of = |out: &'static str| {
+        let out = folder.path().join(out);
+        (["train", text(&recipe), "--out", text(&out)].map(str::to_owned).to_vec(), out)
+    };
+    let (arguments, whole) = of("whole");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    succeed(&[&arguments[..], &EIGHT, &epochs].concat());
+    let (mut random, mut lost) = (dice(), 0);
+    for (out, signal) in [("a", "KILL"), ("b", "KILL"), ("c", "KILL"), ("d", "STOP")] {
+        let (arguments, run) = of(out);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let leader = Leader::start(&[&arguments[..], &EIGHT, &epochs].concat(), "4");
+        let mut workers = [leader.worker(), leader.worker(), leader.worker()];
+        // Within the run, which takes some seconds.
+        sleep(Duration::from_secs_f64(0.5 + 0.5 * random()));
+        let victim = workers[0].id().to_string();
+        let start = Instant::now();
+        Command::new("kill").args([&format!("-{signal}"), &victim]).status().unwrap();
+        let (ended, said) = leader.end();
+        assert!(ended, "{said}");
+        let took = start.elapsed();
+        drop(workers[0].kill());
+        drop(workers[0].wait());
+        let [_, b, c] = workers;
+        [b, c].into_iter().for_each(check);
+        same(&run, &whole);
+        // It may have been over before; else it is said who is lost, and soon.
+        if said.contains("is lost") {
+            assert!(said.contains("(127.0.0.1) is lost: "), "{said}");
+            assert!(said.contains("the run goes on with 3 workers"), "{said}");
+            lost += 1;
+        }
+        assert!(took < Duration::from_secs(60), "{took:?}");
+    }
+    assert!(lost > 0, "all runs were over before a worker was killed");
+}
+
+#[test]
+fn launchers_are_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let one = folder.path().join("one");
+    succeed(&[&["train", text(&recipe), "--out", text(&one)], &EIGHT[..]].concat());
+    for [rank, size] in [
+        ["RANK", "WORLD_SIZE"],
+        ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"],
+        ["PMI_RANK", "PMI_SIZE"],
+        ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS"],
+    ] {
+        let run = folder.path().join(rank);
+        let port = free_port();
+        let start = |number: &str| {
+            command(&[&["train", text(&recipe), "--out", text(&run)], &EIGHT[..]].concat())
+                .env(rank, number)
+                .env(size, "3")
+                .env("MASTER_ADDR", "127.0.0.1")
+                .env("MASTER_PORT", &port)
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        ["0", "1", "2"].map(start).into_iter().for_each(check);
+        same(&run, &one);
+    }
+}
+
+/// A port that nothing listens at; that another program takes it meanwhile is unlikely.
+fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
+#[test]
+fn what_does_not_fit_is_said_by_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let run = folder.path().join("run");
+    let train = ["train", text(&recipe), "--out", text(&run)];
+
+    let few = tidemill(&[&train[..], &["--workers", "4"]].concat());
+    assert_eq!(few.status.code(), Some(2));
+    assert!(
+        stderr(&few).contains("training.shards = 1 is less than the 4 workers"),
+        "{}",
+        stderr(&few)
+    );
+
+    let nobody = work("1").args(["--patience", "0"]).output().unwrap();
+    assert!(stderr(&nobody).contains("nobody leads a run at 127.0.0.1:1"), "{}", stderr(&nobody));
+
+    // Somebody else comes first, says something, and is not taken.
+    let leader = Leader::start(&[&train[..], &EIGHT].concat(), "2");
+    let mut web = TcpStream::connect(format!("127.0.0.1:{}", leader.port)).unwrap();
+    web.write_all(&[b'G'; 100]).unwrap();
+    let worker = leader.worker();
+    let (ended, said) = leader.end();
+    assert!(ended, "{said}");
+    assert!(said.contains("is not taken as a worker: this is no worker of a run"), "{said}");
+    check(worker);
+
+    // Process 1 of a launcher has another recipe, then other data.
+    let data = format!(
+        "batch.data={{ image_directory = {{ path = {:?} }} }}",
+        digits().join("digits/test")
+    );
+    for (set, what) in
+        [("training.seed=9", "recipe is another one"), (&*data, "training data is other data")]
+    {
+        let port = free_port();
+        let start = |number: &str, more: &[&str]| {
+            command(&[&train[..], &EIGHT, &["--force"], more].concat())
+                .env("RANK", number)
+                .env("WORLD_SIZE", "2")
+                .env("MASTER_ADDR", "127.0.0.1")
+                .env("MASTER_PORT", &port)
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let both = [start("0", &[]), start("1", &["--set", set])];
+        let [leader, other] = both.map(|child| child.wait_with_output().unwrap());
+        for (name, output) in
+            [("worker 1 (127.0.0.1) has ended: its ", leader), ("error: its ", other)]
+        {
+            let said = stderr(&output);
+            assert!(!output.status.success(), "{said}");
+            assert!(said.contains(&format!("{name}{what} than that of worker 0")), "{said}");
+        }
+    }
+}
+
+#[test]
+fn prove_compares_workers_and_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), CNN, "");
+    let said = succeed(&[&["prove", text(&recipe), "--steps", "6"], &EIGHT[..]].concat());
+    assert!(said.contains("after 6 steps, all 8 ways have the same"), "{said}");
+    assert!(said.contains("4 x 1") && said.contains("2 x 1, then 3 x 2"), "{said}");
+}
