@@ -1,14 +1,14 @@
 //! A group of processes with a TCP connection between each two.
 //!
-//! For each connection one thread writes and one reads, so that nobody waits for each other with full
-//! buffers, and a worker that computes gives signs of life all the same. Who gives none for
-//! [`SILENCE`] is lost: stopped, unplugged, or without a network.
+//! A thread for each connection reads all that comes, so that nobody waits for each other with full buffers. Another
+//! one gives signs of life while the worker computes. Who gives none for [`SILENCE`] is lost:
+//! stopped, unplugged, or without a network.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidemill_engine::error::{Error, Result};
@@ -34,12 +34,19 @@ pub struct Tcp {
     /// Messages that came before they were asked for.
     waiting: Vec<VecDeque<Message>>,
     lost: Vec<usize>,
+    run: u64,
 }
 
+/// A connection that messages and signs of life are written to.
+type Shared = Arc<Mutex<TcpStream>>;
+
+/// A connection to another worker.
 struct Peer {
-    sender: Option<Sender<Message>>,
-    writer: Option<JoinHandle<()>>,
+    to: Shared,
+    /// The same one, to end it while it is written to.
     stream: TcpStream,
+    /// The thread that gives signs of life ends with this.
+    _alive: Sender<()>,
 }
 
 impl Tcp {
@@ -67,18 +74,18 @@ impl Tcp {
             stream.set_nodelay(true).map_err(failed)?;
             stream.set_read_timeout(Some(SILENCE)).map_err(failed)?;
             stream.set_write_timeout(Some(SILENCE)).map_err(failed)?;
-            let (sender, messages) = channel();
-            let to = stream.try_clone().map_err(failed)?;
             let from = stream.try_clone().map_err(failed)?;
+            let to = Arc::new(Mutex::new(stream.try_clone().map_err(failed)?));
             let heard = heard.clone();
-            let name = |what: &str| std::thread::Builder::new().name(format!("{what}-{other}"));
-            let writer =
-                name("send").spawn(move || write_all(to, run, &messages)).map_err(failed)?;
-            name("receive").spawn(move || read_all(from, run, other, &heard)).map_err(failed)?;
-            peers.push(Some(Peer { sender: Some(sender), writer: Some(writer), stream }));
+            let thread = |what: &str| std::thread::Builder::new().name(format!("{what}-{other}"));
+            thread("receive").spawn(move || read_all(from, run, other, &heard)).map_err(failed)?;
+            let (alive, ends) = channel();
+            let (own, signs) = (to.clone(), thread("alive"));
+            signs.spawn(move || give_signs_of_life(&own, run, &ends)).map_err(failed)?;
+            peers.push(Some(Peer { to, stream, _alive: alive }));
         }
         let waiting = (0..size).map(|_| VecDeque::new()).collect();
-        Ok(Tcp { rank, peers, names, inbox, waiting, lost: Vec::new() })
+        Ok(Tcp { rank, peers, names, inbox, waiting, lost: Vec::new(), run })
     }
 
     fn lose(&mut self, rank: usize, why: &str) -> Error {
@@ -101,13 +108,12 @@ impl Group for Tcp {
     }
 
     fn send(&mut self, to: usize, message: Message) -> Result<()> {
-        let sender = self.peers[to].as_ref().and_then(|peer| peer.sender.as_ref());
-        match sender.map(|sender| sender.send(message)) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(_)) => Err(self.lose(to, "it takes no more messages")),
-            // That it is lost was told, or will be.
-            None => Ok(()),
-        }
+        // That one is lost was told, or will be.
+        let Some(peer) = &self.peers[to] else { return Ok(()) };
+        let mut stream = peer.to.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = frame::write(&mut *stream, self.run, Some(&message));
+        drop(stream);
+        written.map_err(|e| self.lose(to, &why(&e)))
     }
 
     fn receive(&mut self, from: usize) -> Result<Message> {
@@ -169,34 +175,22 @@ impl Group for Tcp {
 }
 
 impl Drop for Tcp {
-    /// Waits until all that was sent is written, for [`SILENCE`] at most: the process may end after this.
+    /// Says that nothing more comes; what was sent still arrives.
     fn drop(&mut self) {
-        for peer in self.peers.iter_mut().flatten() {
-            peer.sender = None;
-        }
-        for peer in self.peers.iter_mut().flatten() {
-            if let Some(writer) = peer.writer.take() {
-                drop(writer.join());
-            }
+        for peer in self.peers.iter().flatten() {
+            drop(peer.stream.shutdown(Shutdown::Write));
         }
     }
 }
 
-/// Writes messages until there are no more, then closes its side of the connection.
-fn write_all(mut to: TcpStream, run: u64, messages: &Receiver<Message>) {
-    loop {
-        let written = match messages.recv_timeout(ALIVE) {
-            Ok(message) => frame::write(&mut to, run, Some(&message)),
-            Err(RecvTimeoutError::Timeout) => frame::write(&mut to, run, None),
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
-        // The reading thread finds out what is the matter, and says so.
-        if written.is_err() {
-            drop(to.shutdown(Shutdown::Both));
-            return;
+/// Tells another worker now and then that this one lives, until it ends.
+fn give_signs_of_life(to: &Shared, run: u64, ends: &Receiver<()>) {
+    while ends.recv_timeout(ALIVE) == Err(RecvTimeoutError::Timeout) {
+        // A connection that is being written to needs no other sign. What fails, the reading thread finds out.
+        if let Ok(mut to) = to.try_lock() {
+            drop(frame::write(&mut *to, run, None));
         }
     }
-    drop(to.shutdown(Shutdown::Write));
 }
 
 /// Hands over what comes until the connection ends.

@@ -330,3 +330,44 @@ fn wrong_options_are_told() {
     let options = LoaderOptions { sample_weights: weights, ..LoaderOptions::one_pass(1) };
     assert_eq!(fails(options), "3 sample weights for 2 samples");
 }
+
+#[test]
+fn pieces_of_batches_are_their_rows_whoever_wants_them() {
+    for batch_size in [1, 7, 32] {
+        let whole = all(slow(101), options(batch_size, 2));
+        for (count, workers) in [(1, 1), (3, 1), (8, 3), (8, 8)] {
+            for threads in [0, 2] {
+                let mut parts: Vec<Vec<Batch>> = (0..workers)
+                    .map(|w| {
+                        let own = w * count / workers..(w + 1) * count / workers;
+                        let shards = Shards { count, own };
+                        let threads = Some(threads);
+                        all(slow(101), LoaderOptions { shards, threads, ..options(batch_size, 2) })
+                    })
+                    .collect();
+                for batch in &whole {
+                    let mut indices = Vec::new();
+                    for (w, part) in parts.iter_mut().enumerate() {
+                        let own = (w + 1) * count / workers - w * count / workers;
+                        for (i, piece) in part.drain(..own).enumerate() {
+                            assert_eq!(
+                                (piece.epoch, piece.position),
+                                (batch.epoch, batch.position)
+                            );
+                            let is_last = i + 1 == own;
+                            assert_eq!(piece.last_in_epoch, is_last && batch.last_in_epoch);
+                            if is_last {
+                                assert_eq!(piece.next_position, batch.next_position);
+                            }
+                            assert_eq!(piece.len, piece.indices.len());
+                            assert!(piece.len <= batch_size.div_ceil(count));
+                            indices.extend(piece.indices);
+                        }
+                    }
+                    assert_eq!(indices, batch.indices);
+                }
+                assert!(parts.iter().all(Vec::is_empty));
+            }
+        }
+    }
+}

@@ -40,6 +40,7 @@ fn meta(step: u64, tensors: &[StateTensor]) -> Meta {
         recipe_sha256: "r".into(),
         state_sha256: state_sha256(tensors),
         running: Meter::new(Task::Classes, 3, &[Metric::Accuracy]),
+        running_shards: vec![],
         history: vec![],
         best: None,
         class_names: vec!["a".into()],

@@ -114,3 +114,25 @@ fn one_hot_rows_are_classes() {
     assert_eq!(meter.figures()["accuracy"], 0.5);
     assert_eq!(meter.figures()["top_2"], 1.0);
 }
+
+#[test]
+fn meters_of_parts_have_the_figures_of_the_whole() {
+    for (number, case) in cases().iter().enumerate() {
+        let metrics: Vec<Metric> = case.want.keys().map(|k| Metric::parse(k).unwrap()).collect();
+        let empty = Meter::new(case.task, case.outputs, &metrics).with_confusion();
+        let mut whole = empty.clone();
+        feed(&mut whole, case, 7);
+        // The same samples twice, in two meters.
+        let mut meters = [whole.clone(), empty.clone(), whole.clone()];
+        let merged = Meter::merged(&meters).unwrap();
+        feed(&mut meters[0], case, 7);
+        let (got, want) = (merged.figures(), meters[0].figures());
+        assert_eq!(merged.samples(), meters[0].samples());
+        for (name, value) in &want {
+            let tolerance = if name == "auc" { 1e-4 } else { 1e-9 };
+            let close = (got[name] - value).abs() <= tolerance * value.abs().max(1.0);
+            assert!(close, "case {number}, {name}: {} is not {value}", got[name]);
+        }
+        assert_eq!(merged.confusion(), meters[0].confusion());
+    }
+}
