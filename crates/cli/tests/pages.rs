@@ -50,6 +50,7 @@ run! {
     corrections: "docs/corrections.md",
     texts_classified: "docs/texts-classified.md",
     texts_written: "docs/text.md",
+    workers: "docs/workers.md",
 }
 
 /// Runs a page and compares what it prints with what it shows.

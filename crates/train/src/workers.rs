@@ -16,6 +16,7 @@ use tidemill_engine::data::{Known, Shards};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::Existing;
 use tidemill_engine::group::{Group, Kind, Local, Message, ended};
+use tidemill_engine::page::number::plural;
 use tidemill_engine::parallel::{Follower, Workers};
 use tidemill_recipe::data::RunData;
 use tidemill_recipe::{DataPaths, RecipeFile};
@@ -141,7 +142,8 @@ impl Leader<'_> {
     ) -> Result<Workers> {
         let mut tell = |text: &str| watch(Event::Notice(text));
         let at = listener.local_addr().map_or(joined.listen.clone(), |at| at.to_string());
-        tell(&format!("waiting for {} other workers at {at}", joined.size - 1));
+        let others = plural(joined.size as u64 - 1, "other worker");
+        tell(&format!("waiting for {others} at {at}"));
         let mut group =
             tidemill_dist::lead(listener, joined.size, joined.patience, self.interrupt, &mut tell)?;
         let setup = serde_json::to_string(&self.setup()).map_err(|e| Error::Run(e.to_string()))?;
