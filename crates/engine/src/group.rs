@@ -169,11 +169,11 @@ impl Local {
     pub fn group(size: usize) -> Vec<Local> {
         let mut senders: Vec<Vec<Sender<Message>>> = (0..size).map(|_| Vec::new()).collect();
         let mut receivers: Vec<Vec<Receiver<Message>>> = (0..size).map(|_| Vec::new()).collect();
-        for from in 0..size {
-            for to in 0..size {
+        for senders in &mut senders {
+            for receivers in &mut receivers {
                 let (sender, receiver) = channel();
-                senders[from].push(sender);
-                receivers[to].push(receiver);
+                senders.push(sender);
+                receivers.push(receiver);
             }
         }
         let ends = senders.into_iter().zip(receivers).enumerate();
