@@ -193,7 +193,7 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
     if dims[0] == declared
         && let Some(whole) = inflate_whole(path, header + wanted).map_err(impossible)?
     {
-        return Ok(Idx { dims, values: values_of(kind, whole.skip(header)), floats });
+        return finish(path, kind, dims, whole.skip(header), floats);
     }
     let mut values = Bytes::zeroed(wanted).map_err(impossible)?;
     let read = read_full(&mut reader, values.as_mut_slice());
@@ -216,20 +216,45 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Idx> {
             ));
         }
     }
-    Ok(Idx { dims, values: values_of(kind, values), floats })
+    finish(path, kind, dims, values, floats)
 }
 
-/// Big-endian values of this type.
-fn values_of(kind: u8, bytes: Bytes) -> Features {
+/// The file's values, once all are there.
+fn finish(path: &Path, kind: u8, dims: Vec<usize>, values: Bytes, floats: bool) -> Result<Idx> {
+    let values = values_of(kind, values).map_err(|(at, value)| {
+        let entry = at / dims.iter().skip(1).product::<usize>().max(1);
+        Error::format(path, rounded(value, entry))
+    })?;
+    Ok(Idx { dims, values, floats })
+}
+
+/// The error of an integer that a 32-bit float would round to the number beside it.
+fn rounded(value: i32, entry: usize) -> String {
+    format!(
+        "has the integer {value} in entry {entry}, which a 32-bit float can't hold (it would be {}); number ids \
+         from 0, and store what is measured as floats",
+        value as f32 as i64
+    )
+}
+
+/// Big-endian values of this type; for one that a 32-bit float can't hold, its place and itself.
+fn values_of(kind: u8, bytes: Bytes) -> Result<Features, (usize, i32)> {
     let values: Vec<f32> = match kind {
         0x09 => bytes.iter().map(|&b| f32::from(b as i8)).collect(),
         0x0b => bytes.as_chunks().0.iter().map(|&b| f32::from(i16::from_be_bytes(b))).collect(),
-        0x0c => bytes.as_chunks().0.iter().map(|&b| i32::from_be_bytes(b) as f32).collect(),
+        0x0c => {
+            let exact = |(at, &b): (usize, &[u8; 4])| {
+                let value = i32::from_be_bytes(b);
+                let float = value as f32;
+                if float as i64 == i64::from(value) { Ok(float) } else { Err((at, value)) }
+            };
+            bytes.as_chunks().0.iter().enumerate().map(exact).collect::<Result<_, _>>()?
+        }
         0x0d => bytes.as_chunks().0.iter().map(|&b| f32::from_be_bytes(b)).collect(),
         0x0e => bytes.as_chunks().0.iter().map(|&b| f64::from_be_bytes(b) as f32).collect(),
-        _ => return Features::U8(bytes),
+        _ => return Ok(Features::U8(bytes)),
     };
-    Features::F32(values)
+    Ok(Features::F32(values))
 }
 
 /// A gzipped file of exactly this content length, inflated in one call; none if it is anything else,
@@ -317,6 +342,18 @@ mod tests {
         assert_eq!(of(0x0c, &70_000i32.to_be_bytes(), 1), [70_000.0]);
         assert_eq!(of(0x0d, &(-0.5f32).to_be_bytes(), 1), [-0.5]);
         assert_eq!(of(0x0e, &1.25f64.to_be_bytes(), 1), [1.25]);
+    }
+
+    #[test]
+    fn integers_that_would_be_rounded_are_an_error() {
+        let large = (1 << 24) + 1;
+        let values: Vec<u8> =
+            [7, 1 << 24, -large, 3].iter().flat_map(|v: &i32| v.to_be_bytes()).collect();
+        let bytes = [&[0, 0, 0x0c, 2, 0, 0, 0, 2, 0, 0, 0, 2][..], &values].concat();
+        for bytes in [gz(&bytes), bytes] {
+            let said = read_bytes(&bytes).unwrap_err().to_string();
+            assert!(said.contains("has the integer -16777217 in entry 1"), "{said}");
+        }
     }
 
     #[test]
