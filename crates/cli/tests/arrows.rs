@@ -205,8 +205,11 @@ fn versions_and_reasons_are_in_one_place() {
 }
 
 #[test]
-fn unsafe_code_lives_in_cpu_alone() {
-    for (name, ..) in ARROWS.iter().filter(|a| a.0 != "cpu") {
+fn unsafe_code_lives_in_cpu_and_where_mpi_is_called() {
+    let mpi = std::fs::read_to_string(crates().join("dist/src/lib.rs")).unwrap();
+    assert!(mpi.contains("#![deny(unsafe_code)]"));
+    assert_eq!(mpi.matches("#[allow(unsafe_code)]").count(), 1);
+    for (name, ..) in ARROWS.iter().filter(|a| !["cpu", "dist"].contains(&a.0)) {
         let root = crates().join(name).join("src");
         let file = ["lib.rs", "main.rs"].map(|f| root.join(f));
         let file = file.iter().find(|f| f.exists()).unwrap();

@@ -181,7 +181,9 @@ pub fn join(
     let mut stream = first;
     send(&mut stream, 0, &Hello { version: VERSION.to_owned(), port, rank })?;
     // However long the others take.
-    let places: Places = hear(&stream, None, None)?;
+    let places: Places = hear(&stream, None, None).map_err(|e| {
+        Error::Run(format!("worker 0 at {address} has not let this one take part: {e}"))
+    })?;
     let Places { run, rank, addresses } = places;
     let mut streams: Vec<Option<TcpStream>> = addresses.iter().map(|_| None).collect();
     let mut names: Vec<String> = addresses.iter().map(|a| a.ip().to_string()).collect();

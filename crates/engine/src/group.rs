@@ -97,6 +97,14 @@ pub trait Group: Send {
     /// allows.
     fn receive(&mut self, from: usize) -> Result<Message>;
 
+    /// Waits until all that was sent is on its way without this worker's help.
+    ///
+    /// # Errors
+    /// If something cannot be sent.
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// The workers that were lost since this was asked last; this worker itself where worker 0 begins a new
     /// generation while another one's message was waited for.
     fn lost(&mut self) -> Vec<usize> {

@@ -153,6 +153,7 @@ impl Workers {
             self.check(other, "values of the sum", values.len(), part.len())?;
             sum[part].copy_from_slice(&values);
         }
+        self.group.flush()?;
         Ok(all)
     }
 

@@ -5,8 +5,8 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ use crate::batch::Event;
 use crate::run::{Reading, RunOptions, Start, empty_meter, loader, open};
 
 /// Who computes the shards of a run's batches.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum WorkerGroup {
     /// This thread alone.
     #[default]
@@ -34,6 +34,41 @@ pub enum WorkerGroup {
     Local(usize),
     /// This process and others that join it.
     Joined(Joined),
+    /// This process, as worker 0 of a group that is there.
+    Given(Given),
+}
+
+/// A group that is there, until a run takes it.
+#[derive(Clone)]
+pub struct Given {
+    size: usize,
+    group: Arc<Mutex<Kept>>,
+}
+
+/// A group that no run has taken yet. If none does, since it cannot start, the others are told.
+struct Kept(Option<Box<dyn Group>>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(group) = &mut self.0 {
+            for other in 1..group.size() {
+                drop(group.send(other, Message::new(Kind::End, 0).text("it cannot start the run")));
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Given({})", self.size)
+    }
+}
+
+impl Given {
+    /// Of a group in which this process is worker 0.
+    pub fn new(group: Box<dyn Group>) -> Given {
+        Given { size: group.size(), group: Arc::new(Mutex::new(Kept(Some(group)))) }
+    }
 }
 
 /// Processes that train one model.
@@ -54,6 +89,7 @@ impl WorkerGroup {
             WorkerGroup::One => 1,
             WorkerGroup::Local(size) => (*size).max(1),
             WorkerGroup::Joined(joined) => joined.size.max(1),
+            WorkerGroup::Given(given) => given.size.max(1),
         }
     }
 
@@ -96,7 +132,23 @@ impl WorkerGroup {
         match (self, listener) {
             (WorkerGroup::Local(size), _) if *size > 1 => run.threads(*size).map(Some),
             (WorkerGroup::Joined(joined), Some(listener)) => {
-                run.processes(joined, &listener, watch).map(Some)
+                let mut tell = |text: &str| watch(Event::Notice(text));
+                let at = listener.local_addr().map_or(joined.listen.clone(), |at| at.to_string());
+                let others = plural(joined.size as u64 - 1, "other worker");
+                tell(&format!("waiting for {others} at {at}"));
+                let (size, patience) = (joined.size, joined.patience);
+                let group =
+                    tidemill_dist::lead(&listener, size, patience, run.interrupt, &mut tell)?;
+                run.processes(Box::new(group)).map(Some)
+            }
+            (WorkerGroup::Given(given), _) => {
+                let mut kept = given.group.lock().unwrap_or_else(PoisonError::into_inner);
+                let taken = || Error::Run("the group of workers has been taken".into());
+                let group = kept.0.take().ok_or_else(taken)?;
+                match group.size() {
+                    1 => Ok(None),
+                    _ => run.processes(group).map(Some),
+                }
             }
             _ => Ok(None),
         }
@@ -134,33 +186,23 @@ impl Leader<'_> {
         Workers::new(Box::new(leader), shards)
     }
 
-    fn processes(
-        &self,
-        joined: &Joined,
-        listener: &TcpListener,
-        watch: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Workers> {
-        let mut tell = |text: &str| watch(Event::Notice(text));
-        let at = listener.local_addr().map_or(joined.listen.clone(), |at| at.to_string());
-        let others = plural(joined.size as u64 - 1, "other worker");
-        tell(&format!("waiting for {others} at {at}"));
-        let mut group =
-            tidemill_dist::lead(listener, joined.size, joined.patience, self.interrupt, &mut tell)?;
+    fn processes(&self, mut group: Box<dyn Group>) -> Result<Workers> {
+        let size = group.size();
         let setup = serde_json::to_string(&self.setup()).map_err(|e| Error::Run(e.to_string()))?;
-        for other in 1..joined.size {
+        for other in 1..size {
             group.send(other, Message::new(Kind::Hello, 0).text(setup.as_str()))?;
         }
-        for other in 1..joined.size {
+        for other in 1..size {
             let message = group.receive(other)?;
             if message.kind != Kind::Hello {
-                let error = ended(&group, other, &message.text);
-                for other in 1..joined.size {
+                let error = ended(group.as_ref(), other, &message.text);
+                for other in 1..size {
                     drop(group.send(other, Message::new(Kind::End, 0).text(error.to_string())));
                 }
                 return Err(error);
             }
         }
-        let mut workers = Workers::new(Box::new(group), self.engine.shards())?;
+        let mut workers = Workers::new(group, self.engine.shards())?;
         workers.share_state(self.engine)?;
         Ok(workers)
     }
@@ -227,13 +269,26 @@ pub struct WorkOptions<'a> {
 /// ends with an error.
 pub fn work(options: WorkOptions<'_>, tell: &mut dyn FnMut(&str)) -> Result<()> {
     let WorkOptions { address, rank, file, patience, threads, interrupt } = options;
-    let mut group = tidemill_dist::join(address, rank, patience, &interrupt)?;
+    let group = tidemill_dist::join(address, rank, patience, &interrupt)?;
     tell(&format!("worker {} of {} at {address}", group.rank(), group.size()));
+    take_part(Box::new(group), file, threads)
+}
+
+/// Computes shards for the run of worker 0 of a group until that ends. `file` is this process's own copy of the recipe, whose data it
+/// reads; the places of worker 0 where it has none.
+///
+/// # Errors
+/// As [`work`].
+pub fn take_part(
+    mut group: Box<dyn Group>,
+    file: Option<RecipeFile>,
+    threads: Option<usize>,
+) -> Result<()> {
     let hello = group.receive(0)?;
     if hello.kind != Kind::Hello {
-        return Err(ended(&group, 0, &hello.text));
+        return Err(ended(group.as_ref(), 0, &hello.text));
     }
-    let prepared = prepare(&hello.text, file, threads, &interrupt);
+    let prepared = prepare(&hello.text, file, threads);
     let (file, start) = match prepared {
         Ok(prepared) => prepared,
         Err(e) => {
@@ -243,7 +298,7 @@ pub fn work(options: WorkOptions<'_>, tell: &mut dyn FnMut(&str)) -> Result<()> 
     };
     let Start { data, mut engine, reading, .. } = start;
     group.send(0, Message::new(Kind::Hello, 0))?;
-    let workers = Workers::new(Box::new(group), engine.shards())?;
+    let workers = Workers::new(group, engine.shards())?;
     let meter = empty_meter(&file, &engine, &data);
     let remake = |shards: Shards, at: u64| loader(&file, &data, at, &reading, shards);
     Follower::new(&mut engine, &remake, meter, workers).run()
@@ -254,7 +309,6 @@ fn prepare(
     setup: &str,
     own: Option<RecipeFile>,
     threads: Option<usize>,
-    interrupt: &Arc<AtomicBool>,
 ) -> Result<(RecipeFile, Start)> {
     let Setup { recipe, known, tokenizer, same } = serde_json::from_str(setup)
         .map_err(|e| Error::Run(format!("what worker 0 runs cannot be read: {e}")))?;
@@ -273,7 +327,7 @@ fn prepare(
         memory: None,
         from: None,
         workers: WorkerGroup::One,
-        interrupt: interrupt.clone(),
+        interrupt: Arc::default(),
     };
     let paths = DataPaths::new(&file.path);
     let start = open(&mut file, &paths, known.as_ref(), &options, &mut |_| {})?;

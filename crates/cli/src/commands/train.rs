@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_engine::Existing;
+use tidemill_engine::group::Group;
 use tidemill_engine::metrics::Metric;
 use tidemill_engine::page::number::{bytes, count, duration, plural};
 use tidemill_recipe::RecipeFile;
 use tidemill_train::{
-    Joined, Launched, Outcome, RunOptions, StoppedBy, WorkOptions, WorkerGroup, launched, work,
+    Given, Joined, Launched, Mpi, Outcome, RunOptions, StoppedBy, WorkOptions, WorkerGroup,
+    launched, take_part, work,
 };
 
 use crate::failure::{Failure, INTERRUPTED, Result};
@@ -47,6 +49,9 @@ pub(crate) struct Arguments {
     /// the other machines. Waits until there are as many as --workers says.
     #[arg(long, value_name = "ADDRESS", requires = "workers")]
     listen: Option<String>,
+    /// How processes that a launcher has started (mpirun, srun, torchrun) talk to each other.
+    #[arg(long, value_enum, default_value_t = Transport::Tcp, conflicts_with = "workers")]
+    transport: Transport,
     /// Memory limit for the run, such as 512MB; fails before the first step if it does not fit.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     memory: Option<u64>,
@@ -55,19 +60,43 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+/// What connects the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Transport {
+    /// TCP: the run goes on when a worker is lost.
+    Tcp,
+    /// MPI, by a library with the standard ABI; it ends all processes when one is lost.
+    Mpi,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let (recipe, out) = places(&arguments.recipe, arguments.out.as_deref());
     let is_run = out == arguments.recipe && out.join("checkpoints").is_dir();
     let file = RecipeFile::read(&recipe, &arguments.set)?;
     let is_other = arguments.recipe.join("checkpoints").is_dir() && !is_run;
-    let launched = match arguments.workers {
-        Some(_) => None,
-        None => launched().map_err(Failure::usage)?,
+    let launched = match (arguments.workers, arguments.transport) {
+        (Some(_), _) => None,
+        // MPI itself knows where worker 0 is.
+        (None, Transport::Mpi) => launched().unwrap_or_default(),
+        (None, Transport::Tcp) => launched().map_err(Failure::usage)?,
     };
     let threads = threads(arguments, launched.as_ref());
-    if let Some(Launched { rank: rank @ 1.., address, .. }) = &launched {
-        return follow(threads, file, *rank, address);
-    }
+    let workers = match arguments.transport {
+        Transport::Mpi => {
+            let group = Mpi::start()?;
+            if group.rank() > 0 {
+                take_part(Box::new(group), Some(file), threads)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            WorkerGroup::Given(Given::new(Box::new(group)))
+        }
+        Transport::Tcp => {
+            if let Some(Launched { rank: rank @ 1.., address, .. }) = &launched {
+                return follow(threads, file, *rank, address);
+            }
+            workers(arguments, launched)
+        }
+    };
     let options = RunOptions {
         from: is_other.then(|| arguments.recipe.clone()).filter(|from| !same(from, &out)),
         out,
@@ -78,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         },
         threads,
         memory: arguments.memory,
-        workers: workers(arguments, launched),
+        workers,
         interrupt: interrupt::flag(),
     };
     let outcome = train(file, &options)?;
