@@ -174,6 +174,43 @@ fn launchers_are_understood() {
     }
 }
 
+/// With the MPICH of PyPI in the folder of Python's programs, as the gate installs it.
+#[test]
+fn mpi_is_understood() {
+    let python = std::env::var_os("TIDEMILL_PYTHON").map(std::path::PathBuf::from);
+    let place = python.as_deref().and_then(Path::parent).and_then(Path::parent);
+    let files = place.map(|p| [p.join("bin/mpiexec.hydra"), p.join("lib/libmpi_abi.so.1")]);
+    let Some([launcher, library]) = files.filter(|files| files.iter().all(|file| file.exists()))
+    else {
+        eprintln!("skipped: no mpich beside TIDEMILL_PYTHON");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), CNN, "");
+    let one = folder.path().join("one");
+    succeed(&[&["train", text(&recipe), "--out", text(&one)], &EIGHT[..]].concat());
+    let mpi = |set: &str, out: &Path, more: &[&str]| {
+        let mut command = Command::new(&launcher);
+        command.args(["-n", "3", env!("CARGO_BIN_EXE_tidemill"), "train", text(&recipe)]);
+        command.args(["--transport", "mpi", "--out", text(out), "--set", set]).args(more);
+        command.env("TIDEMILL_MPI", &library).env_remove("TIDEMILL_DATA").stdin(Stdio::null());
+        command.output().unwrap()
+    };
+    let run = folder.path().join("run");
+    // Stopped, and resumed.
+    for more in [&["--set", "stop.steps=19"][..], &["--resume"]] {
+        let output = mpi(EIGHT[1], &run, more);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    same(&run, &one);
+    // All end where the first one cannot begin.
+    let output = mpi("training.shards=2", &folder.path().join("none"), &[]);
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(said.contains("training.shards = 2 is less than the 3 workers"), "{said}");
+    assert!(said.contains("worker 0 has ended: it cannot start the run"), "{said}");
+}
+
 /// A port that nothing listens at; that another program takes it meanwhile is unlikely.
 fn free_port() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
