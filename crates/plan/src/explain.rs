@@ -1,7 +1,8 @@
 //! The plan as text: kernels with what was fused and why, the memory map, the predicted time.
 
 use crate::cost;
-use crate::plan::{Call, Place, Plan};
+use crate::plan::{Buffer, Call, Place, Plan};
+use std::cmp::Reverse;
 use std::fmt::Write;
 
 /// What the machine was measured to do.
@@ -49,6 +50,37 @@ impl Plan {
             arithmetic.max(cost::bytes(self, c) as f64 / rates.bytes) * 1e6
         };
         self.calls.iter().map(call).sum()
+    }
+
+    /// The call at which most bytes are alive.
+    pub fn peak(&self) -> usize {
+        let mut change = vec![0isize; self.calls.len() + 1];
+        for (buffer, size) in self.in_arena() {
+            change[buffer.life.0] += size as isize;
+            change[(buffer.life.1 + 1).min(self.calls.len())] -= size as isize;
+        }
+        let mut alive = 0;
+        let alive = change.iter().enumerate().map(|(call, bytes)| {
+            alive += bytes;
+            (alive, Reverse(call))
+        });
+        alive.max().map_or(0, |(_, Reverse(call))| call)
+    }
+
+    /// Names and bytes of the largest buffers of the arena at the call where most is alive.
+    pub fn largest_at_peak(&self, count: usize) -> Vec<(&str, usize)> {
+        let peak = self.peak();
+        let there = self.in_arena().filter(|(b, _)| b.life.0 <= peak && peak <= b.life.1);
+        let mut there: Vec<(&str, usize)> =
+            there.map(|(b, size)| (b.name.as_str(), size)).collect();
+        there.sort_by_key(|&(_, size)| Reverse(size));
+        there.truncate(count);
+        there
+    }
+
+    fn in_arena(&self) -> impl Iterator<Item = (&Buffer, usize)> {
+        let stored = self.buffers.iter().filter(|b| matches!(b.place, Place::Arena(_)));
+        stored.map(|b| (b, b.len * 4))
     }
 
     /// How far the arena is above the smallest possible, in percent.

@@ -247,7 +247,7 @@ fn open(
     // A copy that is being written as a checkpoint, and the next one.
     // So it is with averages, beside themselves.
     let copies = if file.recipe.training.average.is_some() { 4 } else { 2 };
-    let budget = Budget { limit: options.memory, copies, beside };
+    let budget = Budget { limit: options.memory, copies, beside, arena: None };
     spec.batch_size = spec.batch_size.min(data.train.len());
     let mut engine = match engine {
         Some(engine) => engine?,

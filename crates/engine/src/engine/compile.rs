@@ -9,6 +9,7 @@ use tidemill_nn::{
     Extent, TrainingOptions, evaluation_graph_with, inference_graph, initial_state, next_graph,
     start_graph, step_graph, training_graph_with,
 };
+use tidemill_page::number::bytes;
 use tidemill_plan::Options;
 
 use super::{Compiled, Engine, EngineError, EngineSpec, Places, Purpose, Readers, error};
@@ -33,12 +34,10 @@ impl Engine {
         let extent = Extent::from(spec.batch_size);
         let graph = spec.graph(Purpose::Train, &extent, shift)?;
         let isa = Isa::detect();
-        let mut needs = Needs { state: state_bytes(&graph) as u64, ..Needs::default() };
-        budget.check(needs, Needs::default())?;
-        let prepared = Prepared::new(isa, &graph, options(Purpose::Train));
-        let (arena, scratch) = prepared.bytes();
-        (needs.arena, needs.scratch) = (arena as u64, (threads * scratch) as u64);
-        budget.check(needs, Needs::default())?;
+        let needs = Needs { state: state_bytes(&graph) as u64, ..Needs::default() };
+        budget.check(needs, Needs::default(), "")?;
+        let prepare = |limit| Prepared::new(isa, &graph, options(Purpose::Train, limit));
+        let prepared = within(&budget, threads, (needs, Needs::default()), prepare)?;
         let mut runtime = Runtime::new(isa, threads, &graph);
         let values = initial_state(&graph, &spec.model, spec.seed).map_err(error)?;
         for (id, values) in values {
@@ -88,18 +87,11 @@ impl Engine {
         extent: Extent,
         graph: &Graph,
     ) -> Result<usize, EngineError> {
-        let prepared = Prepared::new(self.runtime.isa(), graph, options(purpose));
-        let (arena, scratch) = prepared.bytes();
+        let isa = self.runtime.isa();
+        let prepare = |limit| Prepared::new(isa, graph, options(purpose, limit));
         let held = self.needs();
-        let needs = Needs {
-            arena: held.arena.max(arena as u64),
-            scratch: held.scratch.max((self.threads() * scratch) as u64),
-            state: held.state,
-        };
-        if needs.arena > held.arena || needs.scratch > held.scratch {
-            self.budget.check(needs, held).map_err(error)?;
-        }
-        self.add_prepared(purpose, extent, prepared)
+        let prepared = within(&self.budget, self.threads(), (held, held), prepare);
+        self.add_prepared(purpose, extent, prepared.map_err(error)?)
     }
 
     fn add_prepared(
@@ -214,9 +206,41 @@ impl EngineSpec {
 }
 
 /// How a graph is planned.
-fn options(purpose: Purpose) -> Options {
+fn options(purpose: Purpose, arena_limit: Option<usize>) -> Options {
     let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
     // A text is the same in whatever batch it is written.
     let by_row = matches!(purpose, Purpose::Next | Purpose::Start | Purpose::Step(_));
-    Options { gated, by_row, ..Options::default() }
+    Options { gated, by_row, arena_limit, ..Options::default() }
+}
+
+/// What `prepare` gives without a limit for the arena if that fits beside what an engine takes (`needs`) and has taken
+/// (`held`), else with what is left.
+pub(super) fn within(
+    budget: &Budget,
+    threads: usize,
+    (needs, held): (Needs, Needs),
+    prepare: impl Fn(Option<usize>) -> Prepared,
+) -> Result<Prepared, Error> {
+    let with = |prepared: &Prepared| {
+        let (arena, scratch) = prepared.bytes();
+        let (arena, scratch) = (arena as u64, (threads * scratch) as u64);
+        Needs { arena: needs.arena.max(arena), scratch: needs.scratch.max(scratch), ..needs }
+    };
+    let mut prepared = prepare(None);
+    let mut needed = with(&prepared);
+    if needed.arena <= held.arena && needed.scratch <= held.scratch {
+        return Ok(prepared);
+    }
+    let room = budget.room(needed, held);
+    let mut least = String::new();
+    if needed.arena > room {
+        prepared = prepare(Some(usize::try_from(room).unwrap_or(usize::MAX)));
+        needed = with(&prepared);
+        let tensor = |(name, size): (&str, usize)| format!("{name} {}", bytes(size as u64));
+        let largest: Vec<String> =
+            prepared.plan().largest_at_peak(3).into_iter().map(tensor).collect();
+        least = format!("; the largest values of a step are {}", largest.join(", "));
+    }
+    budget.check(needed, held, &least)?;
+    Ok(prepared)
 }
