@@ -52,6 +52,11 @@ impl Plan {
         self.calls.iter().map(call).sum()
     }
 
+    /// What a call takes by common rates, in microseconds ([`cost::microseconds`]).
+    pub fn estimated_microseconds(&self, call: &Call) -> f64 {
+        cost::microseconds(&call.spec, call.flops, cost::bytes(self, call))
+    }
+
     /// The call at which most bytes are alive.
     pub fn peak(&self) -> usize {
         let mut change = vec![0isize; self.calls.len() + 1];

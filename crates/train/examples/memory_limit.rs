@@ -1,6 +1,6 @@
 //! What a smaller arena costs: `memory_limit RECIPE [BATCH] [THREADS] [STEPS]` plans the recipe's step for an arena of
-//! 100, 75, 50 and 25 % of its activations and prints how long the plans took, what the arenas are, and the times
-//! of a step, taken in turns. Activations are the arena without the gradients that clipping by norm keeps until the end
+//! parts of its activations (0 %: the smallest that is found) and prints how long the plans took, what the arenas are, and the times
+//! of a step, taken in turns (with 0 steps only plans, of more parts). Activations are the arena without the gradients that clipping by norm keeps until the end
 //! of the step. The losses of all plans must have the same bits.
 #![allow(clippy::print_stdout)]
 
@@ -9,11 +9,16 @@ use std::time::Instant;
 
 use tidemill_engine::engine::Engine;
 use tidemill_engine::memory::Budget;
-use tidemill_engine::plan::{KernelSpec, Place, Plan, Rates};
+use tidemill_engine::plan::{KernelSpec, Place, Plan};
 use tidemill_recipe::{RecipeFile, engine_spec};
 use tidemill_train::bench::{BenchData, batches};
 
-const SHARES: [f64; 4] = [1.0, 0.75, 0.5, 0.25];
+const SHARES: [f64; 6] = [1.0, 0.75, 0.5, 0.35, 0.25, 0.0];
+
+/// Those where no steps are taken.
+fn sweep() -> Vec<f64> {
+    (0..20).map(|i| 1.0 - f64::from(i) / 20.0).collect()
+}
 
 /// Bytes of gradients that wait for their updates, where most of them do.
 fn waiting(plan: &Plan) -> usize {
@@ -50,7 +55,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         spec.batch_size
     );
     let mut engines = Vec::new();
-    for share in SHARES {
+    let shares = if steps == 0 { sweep() } else { SHARES.to_vec() };
+    for share in shares {
         let limit = gradients + ((all - gradients) as f64 * share) as usize;
         let begun = Instant::now();
         let budget = Budget { arena: Some(limit as u64), ..Budget::default() };
@@ -71,13 +77,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             return Err(format!("step {step}: the losses differ: {losses:x?}").into());
         }
     }
-    let rates = Rates { flops: 92e9, bytes: 84e9 };
     let mut first = (f64::NAN, f64::NAN);
     for (share, limit, engine, seconds, mut times) in engines {
         let plan = engine.training_plan();
         times.sort_by(f64::total_cmp);
-        let median = times[times.len() / 2];
-        let predicted = plan.predicted_microseconds(rates) / 1e3;
+        let median = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
+        let predicted: f64 = plan.calls.iter().map(|call| plan.estimated_microseconds(call)).sum();
         if share == 1.0 {
             first = (median, predicted);
         }

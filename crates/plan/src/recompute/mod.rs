@@ -47,31 +47,30 @@ pub(crate) fn recompute(
         let methods = other.iter().filter_map(|&id| method_of[id].cloned()).collect();
         orders.push((other, methods));
     }
-    let mut best: Option<(Rating, Base, Tried)> = None;
-    for (order, methods) in orders {
-        let base = Base::new(schedule, &order, &methods);
-        let mut search = Search::new(&base, options.in_place);
-        let Some(start) = search.start() else { continue };
-        let (mut found, fits) = search.fit(start.clone(), limit);
-        if !fits {
-            found = search.smallest(&start, found, limit);
-        }
-        let rating = match fits {
-            true => (false, found.cost),
-            false => (true, search.arena(&found) as f64),
-        };
-        if best.as_ref().is_none_or(|best| rating < best.0) {
-            best = Some((rating, base, found));
+    let bases: Vec<Base> =
+        orders.iter().map(|(order, methods)| Base::new(schedule, order, methods)).collect();
+    let mut searches: Vec<(usize, Search<'_>, Tried)> = Vec::new();
+    for base in &bases {
+        let mut search = Search::new(base, options.in_place);
+        if let Some(start) = search.start() {
+            searches.push((search.arena(&start), search, start));
         }
     }
-    match best {
-        Some((_, base, found)) => write(schedule.clone(), &base, &found),
+    searches.sort_by_key(|&(bytes, ..)| bytes);
+    for (_, search, start) in &mut searches {
+        if let (found, true) = search.fit(start.clone(), limit) {
+            return write(schedule.clone(), search.base(), &found);
+        }
+    }
+    let smallest = searches.iter_mut().map(|(_, search, start)| {
+        let found = search.smallest(start);
+        (search.arena(&found), search.base(), found)
+    });
+    match smallest.min_by_key(|&(bytes, ..)| bytes) {
+        Some((_, base, found)) => write(schedule.clone(), base, &found),
         None => Repeated { schedule: schedule.clone(), order: usual.to_vec(), repeats: vec![] },
     }
 }
-
-/// Whether the arena is above the limit, then the time that copies take if it is not, and bytes if it is.
-type Rating = (bool, f64);
 
 /// Puts the copies into the schedule.
 fn write(mut schedule: Schedule, base: &Base, found: &Tried) -> Repeated {
@@ -83,8 +82,9 @@ fn write(mut schedule: Schedule, base: &Base, found: &Tried) -> Repeated {
         schedule.values.push(value);
     }
     let mut node_of: Vec<NodeId> = base.tasks.iter().map(|task| task.node).collect();
-    for (task, inputs) in base.tasks.iter().zip(&sketch.inputs) {
-        schedule.nodes[task.node].inputs = inputs.iter().map(|&v| value_of[v]).collect();
+    for (i, task) in base.tasks.iter().enumerate() {
+        schedule.nodes[task.node].inputs =
+            sketch.inputs(base, i).iter().map(|&v| value_of[v]).collect();
     }
     let mut repeats = Vec::new();
     for copy in &sketch.copies {

@@ -29,7 +29,7 @@ impl Profile {
         let mut args: Vec<usize> = Vec::new();
         let mut starts = Vec::with_capacity(order.len());
         for (position, &node) in order.iter().enumerate() {
-            let (task, inputs) = (sketch.task(base, node), sketch.inputs(node));
+            let (task, inputs) = (sketch.task(base, node), sketch.inputs(base, node));
             starts.push((args.len(), inputs.len()));
             args.extend(inputs);
             args.extend((0..task.outputs.len()).map(|i| sketch.output(base, node, i)));
@@ -84,7 +84,7 @@ impl Profile {
         for (position, &node) in self.order.iter().enumerate() {
             let task = sketch.task(base, node);
             let mut count = 0;
-            sketch.inputs(node).iter().for_each(|&v| count = add(v));
+            sketch.inputs(base, node).iter().for_each(|&v| count = add(v));
             (0..task.outputs.len()).for_each(|i| count = add(sketch.output(base, node, i)));
             if task.workspace > 0 {
                 let (first, last, bytes) = (position, position, task.workspace);
@@ -132,8 +132,8 @@ fn order(base: &Base, sketch: &Sketch) -> Option<Vec<usize>> {
     let made = |v: usize| v >= base.values.len();
     // the task for which each copy runs
     let mut serves = vec![usize::MAX; sketch.copies.len()];
-    for (task, inputs) in sketch.inputs.iter().enumerate() {
-        for &v in inputs.iter().filter(|&&v| made(v)) {
+    for task in 0..tasks {
+        for &v in sketch.inputs(base, task).iter().filter(|&&v| made(v)) {
             let copy = sketch.producer(base, v)? - tasks;
             serves[copy] = serves[copy].min(task);
         }
@@ -154,8 +154,8 @@ fn order(base: &Base, sketch: &Sketch) -> Option<Vec<usize>> {
         }
     }
     let mut edges: Vec<(usize, usize)> = base.waits.clone();
-    for node in sketch.nodes() {
-        for &v in sketch.inputs(node) {
+    for node in sketch.nodes(base) {
+        for &v in sketch.inputs(base, node) {
             edges.extend(sketch.producer(base, v).map(|producer| (producer, node)));
             if node >= tasks && !made(v) {
                 edges.extend(base.writers[v].iter().map(|&writer| (node, writer)));
@@ -179,7 +179,8 @@ fn order(base: &Base, sketch: &Sketch) -> Option<Vec<usize>> {
         Some(copy) => Reverse((serves[copy], 0, node)),
         None => Reverse((node, 1, node)),
     };
-    let mut ready: BinaryHeap<_> = sketch.nodes().filter(|&n| waits[n] == 0).map(rank).collect();
+    let mut ready: BinaryHeap<_> =
+        sketch.nodes(base).filter(|&n| waits[n] == 0).map(rank).collect();
     let mut order = Vec::with_capacity(count);
     while let Some(Reverse((_, _, node))) = ready.pop() {
         order.push(node);
@@ -190,5 +191,5 @@ fn order(base: &Base, sketch: &Sketch) -> Option<Vec<usize>> {
             }
         }
     }
-    (order.len() == sketch.nodes().count()).then_some(order)
+    (order.len() == sketch.nodes(base).count()).then_some(order)
 }

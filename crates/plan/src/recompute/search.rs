@@ -26,6 +26,8 @@ pub(super) struct Search<'a> {
     profiles: usize,
     /// Placements that may still be tried.
     placements: usize,
+    /// How often fewer candidates than usual were tried at once at the last time.
+    fewer: u32,
 }
 
 /// A node whose values can be made a second time for the reader at a position and those after it.
@@ -33,21 +35,29 @@ pub(super) struct Search<'a> {
 struct Candidate {
     node: usize,
     position: usize,
-    /// Bytes above the limit that it may save, summed over nodes, for each microsecond.
+    /// Bytes above the limit that it may save, summed over nodes.
+    gain: f64,
+    /// The same for each microsecond.
     worth: f64,
 }
 
 /// Task that is repeated and node for which it is.
 type Key = (usize, usize);
 
-/// Values that are so much smaller than what their copy saves are kept rather than copied.
-const SMALL: usize = 8;
+/// Candidates that are known to be the best, and those whose time is looked at with that of what they need.
+const RATED: (usize, usize) = (48, 400);
 
 /// Rounds in which the limit for bytes alive is lowered since the placement is above that for the arena.
 const ROUNDS: usize = 8;
 
+/// How often fewer candidates are tried at once, when more do not help.
+const PARTS: u32 = 4;
+
+/// Placements that a search may try at least and at most.
+const PLACEMENTS: (usize, usize) = (8, 64);
+
 /// Limits that are tried for the smallest arena.
-const HALVINGS: usize = 6;
+const HALVINGS: usize = 7;
 
 /// Costly copies that are tried to be replaced by others.
 const SWAPS: usize = 12;
@@ -56,8 +66,13 @@ impl<'a> Search<'a> {
     pub fn new(base: &'a Base, in_place: bool) -> Search<'a> {
         let nodes = base.tasks.len().max(1);
         let (allowed, placements) = (1_500_000 / nodes, 30_000_000 / (nodes * nodes));
-        let placements = placements.clamp(8, 64);
-        Search { base, in_place, allowed, profiles: allowed, placements }
+        let placements = placements.clamp(PLACEMENTS.0, PLACEMENTS.1);
+        Search { base, in_place, allowed, profiles: allowed, placements, fewer: 0 }
+    }
+
+    /// What it is over.
+    pub fn base(&self) -> &'a Base {
+        self.base
     }
 
     /// The nodes without copies.
@@ -99,39 +114,42 @@ impl<'a> Search<'a> {
         (tried, false)
     }
 
-    /// The smallest arena above `limit`, which none was found for.
-    pub fn smallest(&mut self, start: &Tried, found: Tried, limit: usize) -> Tried {
-        let (mut low, mut high) = (limit, self.arena(start));
-        let mut best = if self.arena(&found) < high { found } else { start.clone() };
-        high = high.min(self.arena(&best));
+    /// The smallest arena that is found. It does not depend on what was asked for: a limit of that size can be met.
+    pub fn smallest(&mut self, start: &Tried) -> Tried {
+        let (mut low, mut best) = (self.base.least(), start.clone());
+        let mut high = self.arena(start);
         for _ in 0..HALVINGS {
-            let middle = low + (high - low) / 2;
-            self.profiles = self.allowed;
-            let tried = self.reach(start.clone(), middle, &mut Vec::new());
-            let bytes = self.arena(&tried);
-            if bytes < high {
-                (best, high) = (tried, bytes);
-            }
-            if bytes > middle {
-                low = middle;
-            }
             if high <= low {
                 break;
             }
+            let middle = low + (high - low) / 2;
+            let known = best.clone();
+            for from in [start, &known] {
+                self.profiles = self.allowed;
+                let tried = self.reach(from.clone(), middle, &mut Vec::new());
+                let bytes = self.arena(&tried);
+                if bytes < high {
+                    (best, high) = (tried, bytes);
+                }
+                if bytes <= middle {
+                    break;
+                }
+            }
+            if high > middle {
+                low = middle;
+            }
         }
-        best
+        (self.profiles, self.placements) = (self.allowed, PLACEMENTS.1);
+        self.lighten(best, high)
     }
 
     /// Adds copies until no more than `target` bytes are alive anywhere, or none helps. Those of `banned` are not
     /// tried.
     fn reach(&mut self, mut tried: Tried, target: usize, banned: &mut Vec<Key>) -> Tried {
-        let together = (6000 / self.base.tasks.len().max(1)).clamp(3, 12);
         let always = banned.len();
         let mut accepted = false;
         while tried.profile.peak() > target && !self.spent() {
-            let before = tried.profile.excess(target);
-            let mut candidates = self.candidates(&tried, target, banned);
-            candidates.truncate(together);
+            let candidates = self.candidates(&tried, target, banned);
             if candidates.is_empty() {
                 // What did not help then may help now.
                 if !std::mem::take(&mut accepted) {
@@ -140,29 +158,70 @@ impl<'a> Search<'a> {
                 banned.truncate(always);
                 continue;
             }
-            let mut best: Option<(f64, Tried)> = None;
-            for candidate in candidates {
-                let key = self.key(&tried, candidate);
-                let added = self.with(&tried, candidate, target).and_then(|s| self.tried(s));
-                let worth = added.as_ref().map_or(0.0, |added| {
-                    let saved = before - added.profile.excess(target);
-                    saved / (added.cost - tried.cost).max(1e-3)
-                });
-                match added {
-                    Some(added) if worth > 0.0 => {
-                        if best.as_ref().is_none_or(|best| worth > best.0) {
-                            best = Some((worth, added));
-                        }
-                    }
-                    _ => banned.push(key),
-                }
-            }
-            if let Some((_, added)) = best {
+            let added = self.several(&tried, &candidates, target);
+            if let Some(added) = added.or_else(|| self.one(&tried, &candidates, target, banned)) {
                 tried = added;
                 accepted = true;
             }
         }
         tried
+    }
+
+    /// Adds the best candidates at once, as many as save a part of what is above the target; none if that is one, or
+    /// they save much less together than each by itself.
+    fn several(&mut self, tried: &Tried, candidates: &[Candidate], target: usize) -> Option<Tried> {
+        let (nodes, before) = (self.base.tasks.len(), tried.profile.excess(target));
+        let whole = before * nodes as f64 / (2 * nodes + 4000) as f64;
+        // What did not help with many candidates at the last time is not tried with as many now.
+        self.fewer = self.fewer.saturating_sub(1);
+        for fewer in self.fewer..PARTS {
+            let part = whole / f64::from(1 << (2 * fewer));
+            let (mut wanted, mut count) = (0.0, 0);
+            while count < candidates.len() && wanted + candidates[count].gain <= part {
+                wanted += candidates[count].gain;
+                count += 1;
+            }
+            if count < 2 {
+                return None;
+            }
+            let added = self.with(tried, &candidates[..count], target)?;
+            let added = self.tried(added)?;
+            if before - added.profile.excess(target) > wanted / 2.0 {
+                self.fewer = fewer;
+                return Some(added);
+            }
+        }
+        self.fewer = PARTS;
+        None
+    }
+
+    /// Adds the one of the best candidates that saves most for its time; those that save nothing are banned.
+    fn one(
+        &mut self,
+        tried: &Tried,
+        candidates: &[Candidate],
+        target: usize,
+        banned: &mut Vec<Key>,
+    ) -> Option<Tried> {
+        let together = (6000 / self.base.tasks.len().max(1)).clamp(3, 12);
+        let before = tried.profile.excess(target);
+        let mut best: Option<(f64, Tried)> = None;
+        for &candidate in candidates.iter().take(together) {
+            let added = self.with(tried, &[candidate], target).and_then(|s| self.tried(s));
+            let worth = added.as_ref().map_or(0.0, |added| {
+                let saved = before - added.profile.excess(target);
+                saved / (added.cost - tried.cost).max(1e-3)
+            });
+            match added {
+                Some(added) if worth > 0.0 => {
+                    if best.as_ref().is_none_or(|best| worth > best.0) {
+                        best = Some((worth, added));
+                    }
+                }
+                _ => banned.push(self.key(tried, candidate)),
+            }
+        }
+        best.map(|(_, added)| added)
     }
 
     fn key(&self, tried: &Tried, candidate: Candidate) -> Key {
@@ -186,7 +245,7 @@ impl<'a> Search<'a> {
         }
         let mut readers: Vec<Vec<usize>> = vec![Vec::new(); profile.life.len()];
         for (position, &node) in profile.order.iter().enumerate() {
-            for &v in sketch.inputs(node) {
+            for &v in sketch.inputs(base, node) {
                 if readers[v].last() != Some(&position) {
                     readers[v].push(position);
                 }
@@ -218,42 +277,53 @@ impl<'a> Search<'a> {
             for position in positions {
                 let gain: usize = outputs.iter().map(|&v| saved(v, made, position)).sum();
                 if gain > 0 {
-                    let worth = gain as f64 / task.cost;
-                    candidates.push(Candidate { node, position, worth });
+                    let gain = gain as f64;
+                    candidates.push(Candidate { node, position, gain, worth: gain / task.cost });
                 }
             }
         }
         candidates.retain(|&candidate| !banned.contains(&self.key(tried, candidate)));
         candidates.sort_by(|a, b| b.worth.total_cmp(&a.worth));
-        candidates
+        self.rate(tried, candidates, target)
     }
 
-    /// The nodes with one more copy and those that it needs.
-    fn with(&self, tried: &Tried, candidate: Candidate, target: usize) -> Option<Sketch> {
+    /// Candidates, which are ordered by what their own copy takes, with what must be copied for them too, as far as
+    /// it decides which are the best.
+    fn rate(&self, tried: &Tried, mut candidates: Vec<Candidate>, target: usize) -> Vec<Candidate> {
+        let mut making = Making::new(self.base, tried, target);
+        let mut rated: Vec<Candidate> = Vec::new();
+        for &candidate in candidates.iter().take(RATED.1) {
+            // No other is better than its own copy alone.
+            let sure = rated.iter().filter(|r| r.worth >= candidate.worth).count();
+            if sure >= RATED.0 {
+                break;
+            }
+            let cost = making.cost_of(self.key(tried, candidate).0, candidate);
+            rated.push(Candidate { worth: candidate.gain / cost, ..candidate });
+        }
+        candidates.drain(..rated.len());
+        rated.sort_by(|a, b| b.worth.total_cmp(&a.worth));
+        rated.extend(candidates);
+        rated
+    }
+
+    /// The nodes with copies of these candidates and of what they need.
+    fn with(&self, tried: &Tried, candidates: &[Candidate], target: usize) -> Option<Sketch> {
         let base = self.base;
-        let mut sketch = tried.sketch.clone();
-        let task = match candidate.node.checked_sub(base.tasks.len()) {
-            Some(copy) => sketch.copies[copy].of,
-            None => candidate.node,
-        };
-        let outputs = &base.tasks[task].outputs;
-        let saved = outputs.iter().map(|&v| base.values[v].bytes).sum();
-        let mut making = Making {
-            base,
-            tried,
-            sketch: &mut sketch,
-            position: candidate.position,
-            target,
-            saved,
-            made: Vec::new(),
-        };
-        let copy = making.copy(task, 0)?;
-        for i in 0..outputs.len() {
-            let (old, new) = (sketch.output(base, candidate.node, i), sketch.output(base, copy, i));
-            for &node in &tried.profile.order[candidate.position..] {
-                sketch.inputs_mut(node).iter_mut().filter(|v| **v == old).for_each(|v| *v = new);
+        let mut making = Making::new(base, tried, target);
+        let mut candidates = candidates.to_vec();
+        candidates.sort_by_key(|candidate| candidate.position);
+        for candidate in candidates {
+            let task = self.key(tried, candidate).0;
+            let outputs = &base.tasks[task].outputs;
+            making.at(task, candidate);
+            let copy = making.copy(task, 0)?;
+            for i in 0..outputs.len() {
+                let old = making.sketch.output(base, candidate.node, i);
+                making.redirect(old, making.sketch.output(base, copy, i));
             }
         }
+        let mut sketch = making.sketch;
         sketch.prune(base);
         Some(sketch)
     }
@@ -273,13 +343,13 @@ impl<'a> Search<'a> {
             let versions: Vec<usize> =
                 std::iter::once(original).chain(copies.map(|(_, other)| other.first + i)).collect();
             for (position, &node) in tried.profile.order.iter().enumerate() {
-                if !sketch.inputs(node).contains(&old) {
+                if !sketch.inputs(base, node).contains(&old) {
                     continue;
                 }
                 let earlier = versions.iter().copied().filter(|&v| life[v].0 < position);
                 let version = earlier.max_by_key(|&v| life[v].1)?;
                 sketch
-                    .inputs_mut(node)
+                    .inputs_mut(base, node)
                     .iter_mut()
                     .filter(|v| **v == old)
                     .for_each(|v| *v = version);
@@ -343,21 +413,70 @@ impl<'a> Search<'a> {
     }
 }
 
-/// A copy on its way.
+/// Copies on their way.
 struct Making<'a> {
     base: &'a Base,
     tried: &'a Tried,
-    sketch: &'a mut Sketch,
-    /// Where it runs.
-    position: usize,
+    sketch: Sketch,
     target: usize,
-    /// Bytes that it saves at most.
-    saved: usize,
-    /// Values copied so far: of the base, and their copies.
-    made: Vec<(usize, usize)>,
+    /// Where the present one runs.
+    position: usize,
+    /// Bytes above the target, summed over nodes, that are worth a microsecond.
+    price: f64,
+    /// What was made so far.
+    made: Vec<Made>,
+    /// Copies so far, with where they run.
+    placed: Vec<(usize, usize)>,
+    /// Values that from a position on are read as others.
+    moved: Vec<(usize, usize, usize)>,
 }
 
-impl Making<'_> {
+/// A value that was copied.
+#[derive(Clone, Copy)]
+struct Made {
+    original: usize,
+    copy: usize,
+    /// Where it is made and where it is read last so far.
+    life: (usize, usize),
+}
+
+impl<'a> Making<'a> {
+    fn new(base: &'a Base, tried: &'a Tried, target: usize) -> Making<'a> {
+        let (made, placed, moved) = (Vec::new(), Vec::new(), Vec::new());
+        let sketch = tried.sketch.clone();
+        Making { base, tried, sketch, target, position: 0, price: 0.0, made, placed, moved }
+    }
+
+    fn at(&mut self, task: usize, candidate: Candidate) {
+        self.position = candidate.position;
+        self.price = candidate.gain / self.base.tasks[task].cost;
+    }
+
+    /// Microseconds of a candidate's copy and of those that it needs; it is not made.
+    fn cost_of(&mut self, task: usize, candidate: Candidate) -> f64 {
+        self.at(task, candidate);
+        let (copies, repeats) = (self.sketch.copies.len(), self.sketch.repeats.len());
+        let made = self.copy(task, 0);
+        let cost: f64 =
+            self.sketch.copies[copies..].iter().map(|copy| self.base.tasks[copy.of].cost).sum();
+        self.sketch.copies.truncate(copies);
+        self.sketch.repeats.truncate(repeats);
+        self.made.clear();
+        self.placed.clear();
+        made.map_or(f64::INFINITY, |_| cost)
+    }
+
+    /// What reads `old` from the position on reads `new` instead.
+    fn redirect(&mut self, old: usize, new: usize) {
+        let (base, position) = (self.base, self.position);
+        let later = self.placed.iter().filter(|placed| placed.1 >= position).map(|placed| placed.0);
+        for node in self.tried.profile.order[position..].iter().copied().chain(later) {
+            let inputs = self.sketch.inputs_mut(base, node);
+            inputs.iter_mut().filter(|v| **v == old).for_each(|v| *v = new);
+        }
+        self.moved.push((old, position, new));
+    }
+
     fn copy(&mut self, task: usize, depth: usize) -> Option<usize> {
         let base = self.base;
         if !base.tasks[task].repeatable() || depth > 256 {
@@ -365,53 +484,62 @@ impl Making<'_> {
         }
         let mut inputs = Vec::with_capacity(base.tasks[task].inputs.len());
         for &v in &base.tasks[task].inputs {
-            inputs.push(self.version(v, depth));
+            let version = self.version(v, depth);
+            let moved = self.moved.iter().find(|m| m.0 == version && m.1 <= self.position);
+            inputs.push(moved.map_or(version, |m| m.2));
         }
         let node = self.sketch.repeat(base, task, inputs);
-        for (i, &v) in base.tasks[task].outputs.iter().enumerate() {
-            self.made.push((v, self.sketch.output(base, node, i)));
+        self.placed.push((node, self.position));
+        let life = (self.position, self.position);
+        for (i, &original) in base.tasks[task].outputs.iter().enumerate() {
+            let copy = self.sketch.output(base, node, i);
+            self.made.push(Made { original, copy, life });
         }
         Some(node)
     }
 
     /// What to read in place of a value of the base.
     fn version(&mut self, v: usize, depth: usize) -> usize {
-        let bytes = self.base.values[v].bytes;
-        if bytes == 0 {
+        let (base, position) = (self.base, self.position);
+        if base.values[v].bytes == 0 {
             return v;
         }
-        if let Some(&(_, copy)) = self.made.iter().find(|made| made.0 == v) {
-            return copy;
-        }
         let profile = &self.tried.profile;
-        // those that end last come last
-        let mut versions: Vec<usize> = vec![v];
         let repeats = self.tried.sketch.repeats.iter().enumerate();
-        versions.extend(repeats.filter(|r| *r.1 == v).map(|(i, _)| self.base.values.len() + i));
-        versions.retain(|&v| profile.life[v].0 < self.position);
-        versions.sort_by_key(|&v| profile.life[v].1);
-        let Some(&version) = versions.last() else { return v };
-        let last = profile.life[version].1;
-        if last >= self.position {
-            return version;
+        let copies = repeats.filter(|r| *r.1 == v).map(|(i, _)| base.values.len() + i);
+        let there = std::iter::once(v).chain(copies).filter(|&v| profile.life[v].0 < position);
+        let there = there.map(|v| (profile.life[v].1, v));
+        let made = self.made.iter().filter(|made| made.original == v);
+        let latest = there.chain(made.map(|made| (made.life.1, made.copy))).max();
+        let Some((last, version)) = latest else { return v };
+        let producer = base.producer[v].filter(|&p| base.tasks[p].repeatable());
+        if last < position
+            && let Some(producer) = producer
+            && self.keeping(version, v, last) > self.price * base.tasks[producer].cost
+            && self.copy(producer, depth + 1).is_some()
+            && let Some(made) = self.made.iter().rev().find(|made| made.original == v)
+        {
+            return made.copy;
         }
-        let replaced = (0..profile.root.len()).any(|other| {
-            profile.root[other] == profile.root[version]
-                && profile.life[other].0 >= last
-                && other != version
+        if let Some(made) = self.made.iter_mut().find(|made| made.copy == version) {
+            made.life.1 = made.life.1.max(position);
+        }
+        version
+    }
+
+    /// Bytes above the target, summed over nodes, if a version of a value is kept after its last reader.
+    fn keeping(&self, version: usize, v: usize, last: usize) -> f64 {
+        let (profile, bytes) = (&self.tried.profile, self.base.values[v].bytes);
+        let over = |alive: &usize| (alive + bytes).saturating_sub(self.target).min(bytes) as f64;
+        let own: f64 = profile.alive[last + 1..=self.position].iter().map(over).sum();
+        // Where the last reader writes over it, what that makes needs memory of its own.
+        let root = profile.root.get(version);
+        let replaced = root.is_some_and(|root| {
+            let other = |(other, r): (usize, &usize)| {
+                r == root && other != version && profile.life[other].0 >= last
+            };
+            profile.root.iter().enumerate().any(other)
         });
-        let room = || {
-            let most = profile.alive[last + 1..=self.position].iter().max();
-            most.is_none_or(|most| most + bytes <= self.target)
-        };
-        if bytes * SMALL <= self.saved || (!replaced && room()) {
-            return version;
-        }
-        let producer = self.base.producer[v].filter(|&p| self.base.tasks[p].repeatable());
-        let Some(producer) = producer else { return version };
-        match self.copy(producer, depth + 1) {
-            Some(_) => self.made.iter().find(|made| made.0 == v).map_or(version, |made| made.1),
-            None => version,
-        }
+        if replaced { 2.0 * own } else { own }
     }
 }

@@ -4,6 +4,7 @@
 //! A node's number is its place in the order without copies; copies are numbered after the nodes.
 //! So are values: those of the schedule that nodes touch, then those that copies make.
 
+use crate::cost;
 use crate::ir::{NodeId, Origin, Schedule, ValueId, Work};
 use crate::memory::ALIGNMENT;
 use crate::plan::{Method, replaceable};
@@ -56,6 +57,8 @@ pub(super) struct Base {
     pub ids: Vec<ValueId>,
     /// The task that makes each value.
     pub producer: Vec<Option<usize>>,
+    /// Where the inputs of each task begin among those of all, then their number.
+    pub starts: Vec<usize>,
     /// The tasks that change each value, which is state then.
     pub writers: Vec<Vec<usize>>,
     /// Reader and writer of the same state: the writer waits.
@@ -78,19 +81,13 @@ pub(super) struct Copy {
 /// The nodes with copies.
 #[derive(Clone, Debug)]
 pub(super) struct Sketch {
-    /// Values that each task reads.
-    pub inputs: Vec<Vec<usize>>,
+    /// Values that the tasks read, one task after the other.
+    inputs: Vec<usize>,
     /// The copies, each after those made for it.
     pub copies: Vec<Copy>,
     /// For each value that copies make, the one of [`Base::values`] that it repeats.
     pub repeats: Vec<usize>,
 }
-
-/// Rates by which choices are compared: the plan must not depend on what a machine was measured to do.
-const FLOPS_A_MICROSECOND: f64 = 80e3;
-const BYTES_A_MICROSECOND: f64 = 12e3;
-/// What a call costs beside its work.
-const MICROSECONDS_A_CALL: f64 = 0.5;
 
 impl Base {
     /// The schedule in this order; `methods` are those of its nodes, in the same order.
@@ -115,15 +112,14 @@ impl Base {
             let state = all(&node.state);
             let touched = node.inputs.iter().chain(&node.outputs);
             let bytes: usize = touched.map(|&v| schedule.values[v].len * 4).sum();
-            let flops = method.flops.unwrap_or_else(|| spec.flops()) as f64;
-            let cost = (flops / FLOPS_A_MICROSECOND).max(bytes as f64 / BYTES_A_MICROSECOND);
+            let flops = method.flops.unwrap_or_else(|| spec.flops());
             Task {
                 node: id,
                 inputs,
                 outputs,
                 state,
                 workspace: (method.workspace_len * 4).next_multiple_of(ALIGNMENT),
-                cost: cost + MICROSECONDS_A_CALL,
+                cost: cost::microseconds(spec, flops, bytes as u64),
                 replaceable: replaceable(spec),
             }
         };
@@ -140,13 +136,30 @@ impl Base {
                 waits.extend(writers[v].iter().filter(|&&w| w != i).map(|&w| (i, w)));
             }
         }
-        Base { tasks, values, ids, producer, writers, waits }
+        let mut starts = vec![0];
+        for task in &tasks {
+            starts.push(starts[starts.len() - 1] + task.inputs.len());
+        }
+        Base { tasks, values, ids, producer, starts, writers, waits }
     }
 
     /// The nodes without copies.
     pub fn sketch(&self) -> Sketch {
-        let inputs = self.tasks.iter().map(|task| task.inputs.clone()).collect();
+        let inputs = self.tasks.iter().flat_map(|task| task.inputs.iter().copied()).collect();
         Sketch { inputs, copies: Vec::new(), repeats: Vec::new() }
+    }
+
+    /// Bytes that no arena can be below: those of the values of one node.
+    pub fn least(&self) -> usize {
+        let of = |task: &Task| {
+            let over = |i: &usize| task.replaceable.1.contains(i);
+            let outputs = (0..task.outputs.len()).filter(|i| !over(i)).map(|i| task.outputs[i]);
+            let mut touched: Vec<usize> = task.inputs.iter().copied().chain(outputs).collect();
+            touched.sort_unstable();
+            touched.dedup();
+            touched.iter().map(|&v| self.values[v].bytes).sum::<usize>() + task.workspace
+        };
+        self.tasks.iter().map(of).max().unwrap_or(0)
     }
 }
 
@@ -175,18 +188,18 @@ impl Sketch {
     }
 
     /// What a node reads.
-    pub fn inputs(&self, node: usize) -> &[usize] {
-        match node.checked_sub(self.inputs.len()) {
+    pub fn inputs(&self, base: &Base, node: usize) -> &[usize] {
+        match node.checked_sub(base.tasks.len()) {
             Some(copy) => &self.copies[copy].inputs,
-            None => &self.inputs[node],
+            None => &self.inputs[base.starts[node]..base.starts[node + 1]],
         }
     }
 
     /// The same, to change it.
-    pub fn inputs_mut(&mut self, node: usize) -> &mut [usize] {
-        match node.checked_sub(self.inputs.len()) {
+    pub fn inputs_mut(&mut self, base: &Base, node: usize) -> &mut [usize] {
+        match node.checked_sub(base.tasks.len()) {
             Some(copy) => &mut self.copies[copy].inputs,
-            None => &mut self.inputs[node],
+            None => &mut self.inputs[base.starts[node]..base.starts[node + 1]],
         }
     }
 
@@ -207,17 +220,17 @@ impl Sketch {
     }
 
     /// The nodes that run.
-    pub fn nodes(&self) -> impl Iterator<Item = usize> {
-        let copies = self.copies.iter().enumerate().filter(|(_, copy)| !copy.dead);
-        (0..self.inputs.len()).chain(copies.map(|(i, _)| self.inputs.len() + i))
+    pub fn nodes(&self, base: &Base) -> impl Iterator<Item = usize> {
+        let (copies, tasks) = (self.copies.iter().enumerate(), base.tasks.len());
+        (0..tasks).chain(copies.filter(|(_, copy)| !copy.dead).map(move |(i, _)| tasks + i))
     }
 
     /// Marks the copies whose values nothing reads.
     pub fn prune(&mut self, base: &Base) {
         loop {
             let mut read = vec![false; self.repeats.len()];
-            for node in self.nodes() {
-                for &v in self.inputs(node) {
+            for node in self.nodes(base) {
+                for &v in self.inputs(base, node) {
                     if let Some(copied) = v.checked_sub(base.values.len()) {
                         read[copied] = true;
                     }
