@@ -47,7 +47,7 @@ pub fn order(schedule: &Schedule) -> Vec<NodeId> {
             }
         }
     }
-    debug_assert_eq!(order.len(), schedule.live().count(), "fusion made a cycle");
+    assert_eq!(order.len(), schedule.live().count(), "fusion made a cycle; please report it");
     order
 }
 

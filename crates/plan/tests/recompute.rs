@@ -137,7 +137,8 @@ fn what_cannot_be_met_gives_the_smallest() {
         assert!(plan.arena_bytes <= smallest.arena_bytes);
         assert!(plan.arena_bytes <= limit || plan.arena_bytes == smallest.arena_bytes);
     }
-    assert_eq!(plan(&graph, Some(smallest.arena_bytes)).arena_bytes, smallest.arena_bytes);
+    let met = plan(&graph, Some(smallest.arena_bytes));
+    assert!(met.arena_bytes <= smallest.arena_bytes, "{}", met.arena_bytes);
 }
 
 #[test]
@@ -166,9 +167,7 @@ fn large_steps_are_planned() {
     assert!(usual.calls.len() > 1900, "{}", usual.calls.len());
     for share in [2, 4, 0] {
         let limit = usual.arena_bytes * share / 8;
-        let begun = std::time::Instant::now();
         let plan = plan(&graph, Some(limit));
-        println!("{limit}: {} in {:?}", plan.arena_bytes, begun.elapsed());
         assert!(plan.arena_bytes <= limit || share == 0);
     }
 }

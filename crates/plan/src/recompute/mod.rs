@@ -58,7 +58,7 @@ pub(crate) fn recompute(
     }
     searches.sort_by_key(|&(bytes, ..)| bytes);
     for (_, search, start) in &mut searches {
-        if let (found, true) = search.fit(start.clone(), limit) {
+        if let Some(found) = search.fit(start, limit) {
             return write(schedule.clone(), search.base(), &found);
         }
     }

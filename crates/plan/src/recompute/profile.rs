@@ -15,6 +15,10 @@ pub(super) struct Profile {
     pub life: Vec<(usize, usize)>,
     /// The value whose memory each continues.
     pub root: Vec<usize>,
+    /// Whether the memory of each is used by another value after it.
+    pub replaced: Vec<bool>,
+    /// The values that repeat one of the base, by that.
+    pub versions: Vec<(usize, usize)>,
     /// Bytes of the arena that are in use at each node.
     pub alive: Vec<usize>,
 }
@@ -56,7 +60,19 @@ impl Profile {
                 (size(v).bytes > 0).then(|| (size(v).len, life[v].1))
             });
         }
-        let mut profile = Profile { order, life, root, alive: Vec::new() };
+        let mut replaced = vec![false; values];
+        let mut latest: Vec<usize> = (0..values).collect();
+        for v in (0..values).filter(|&v| root[v] != v) {
+            let other = latest[root[v]];
+            let (earlier, later) = if life[v].0 < life[other].0 { (v, other) } else { (other, v) };
+            replaced[earlier] = true;
+            latest[root[v]] = later;
+        }
+        let copied = sketch.repeats.iter().enumerate();
+        let mut versions: Vec<(usize, usize)> =
+            copied.map(|(i, &original)| (original, base.values.len() + i)).collect();
+        versions.sort_unstable();
+        let mut profile = Profile { order, life, root, replaced, versions, alive: Vec::new() };
         profile.alive = alive(&profile.intervals(base, sketch), end + 1);
         Some(profile)
     }
@@ -97,6 +113,12 @@ impl Profile {
         intervals
     }
 
+    /// The values that repeat one of the base.
+    pub fn versions_of(&self, value: usize) -> impl Iterator<Item = usize> {
+        let from = self.versions.partition_point(|v| v.0 < value);
+        self.versions[from..].iter().take_while(move |v| v.0 == value).map(|v| v.1)
+    }
+
     /// The most bytes alive at once.
     pub fn peak(&self) -> usize {
         self.alive.iter().copied().max().unwrap_or(0)
@@ -105,6 +127,47 @@ impl Profile {
     /// Bytes above a limit, summed over all nodes.
     pub fn excess(&self, limit: usize) -> f64 {
         self.alive.iter().map(|&bytes| bytes.saturating_sub(limit) as f64).sum()
+    }
+}
+
+/// Answers about the bytes alive between two nodes.
+pub(super) struct Room {
+    target: usize,
+    /// How many nodes before each have more than the target.
+    above: Vec<usize>,
+    /// The most bytes at 2^k nodes from each on.
+    most: Vec<Vec<usize>>,
+}
+
+impl Room {
+    pub fn new(profile: &Profile, target: usize) -> Room {
+        let mut above = vec![0];
+        for &bytes in &profile.alive {
+            above.push(above[above.len() - 1] + usize::from(bytes > target));
+        }
+        let mut most = vec![profile.alive.clone()];
+        let mut width = 1;
+        while 2 * width <= profile.alive.len() {
+            let last = &most[most.len() - 1];
+            let pairs = last.iter().zip(&last[width..]);
+            most.push(pairs.map(|(a, b)| *a.max(b)).collect());
+            width *= 2;
+        }
+        Room { target, above, most }
+    }
+
+    /// Bytes above the target, summed over nodes, if `bytes` more are alive at the nodes `from..until`; where there are no more
+    /// than the target without them, one node counts.
+    pub fn over(&self, bytes: usize, from: usize, until: usize) -> f64 {
+        if from >= until {
+            return 0.0;
+        }
+        let level = (until - from).ilog2() as usize;
+        let most = self.most[level][from].max(self.most[level][until - (1 << level)]);
+        if most + bytes <= self.target {
+            return 0.0;
+        }
+        (bytes * (self.above[until] - self.above[from]).max(1)) as f64
     }
 }
 

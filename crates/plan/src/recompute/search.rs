@@ -4,7 +4,7 @@
 //! instead. What the copy reads must be alive where it runs: it is kept if there is room, else it is
 //! copied too.
 
-use super::profile::Profile;
+use super::profile::{Profile, Room};
 use super::sketch::{Base, Sketch};
 use crate::memory::place_quickly;
 
@@ -20,12 +20,12 @@ pub(super) struct Tried {
 pub(super) struct Search<'a> {
     base: &'a Base,
     in_place: bool,
-    /// Profiles that a search may make.
-    allowed: usize,
-    /// Those that may still be made.
-    profiles: usize,
+    /// Nodes and copies that may still be looked at.
+    work: usize,
     /// Placements that may still be tried.
     placements: usize,
+    /// Part of the usual price that a copy's time has when something else could be kept for it.
+    patience: f64,
     /// How often fewer candidates than usual were tried at once at the last time.
     fewer: u32,
 }
@@ -50,6 +50,13 @@ const RATED: (usize, usize) = (48, 400);
 /// Rounds in which the limit for bytes alive is lowered since the placement is above that for the arena.
 const ROUNDS: usize = 8;
 
+/// Nodes and copies that are looked at for one limit.
+const WORK: usize = 1_500_000;
+
+/// Whether what copies read is kept where that costs less than copying it, as things are, or only where there is room:
+/// in a small arena the one leaves no way on.
+const PATIENCE: [f64; 2] = [1.0, 0.0];
+
 /// How often fewer candidates are tried at once, when more do not help.
 const PARTS: u32 = 4;
 
@@ -65,9 +72,9 @@ const SWAPS: usize = 12;
 impl<'a> Search<'a> {
     pub fn new(base: &'a Base, in_place: bool) -> Search<'a> {
         let nodes = base.tasks.len().max(1);
-        let (allowed, placements) = (1_500_000 / nodes, 30_000_000 / (nodes * nodes));
+        let placements = 30_000_000 / (nodes * nodes);
         let placements = placements.clamp(PLACEMENTS.0, PLACEMENTS.1);
-        Search { base, in_place, allowed, profiles: allowed, placements, fewer: 0 }
+        Search { base, in_place, work: WORK, placements, patience: 1.0, fewer: 0 }
     }
 
     /// What it is over.
@@ -81,14 +88,14 @@ impl<'a> Search<'a> {
     }
 
     fn tried(&mut self, sketch: Sketch) -> Option<Tried> {
-        self.profiles = self.profiles.saturating_sub(1);
         let profile = Profile::new(self.base, &sketch, self.in_place)?;
+        self.work = self.work.saturating_sub(profile.order.len() + sketch.copies.len());
         let cost = sketch.cost(self.base);
         Some(Tried { sketch, profile, cost })
     }
 
     fn spent(&self) -> bool {
-        self.profiles == 0
+        self.work == 0
     }
 
     /// Bytes of the arena.
@@ -97,21 +104,28 @@ impl<'a> Search<'a> {
     }
 
     /// Copies until the arena fits, if that can be found; then as few as can be found.
-    pub fn fit(&mut self, start: Tried, limit: usize) -> (Tried, bool) {
+    pub fn fit(&mut self, start: &Tried, limit: usize) -> Option<Tried> {
+        PATIENCE.into_iter().find_map(|patience| {
+            (self.patience, self.work) = (patience, WORK);
+            self.fit_so(start.clone(), limit)
+        })
+    }
+
+    fn fit_so(&mut self, start: Tried, limit: usize) -> Option<Tried> {
         let (mut tried, mut target) = (start, limit);
         for _ in 0..ROUNDS {
             tried = self.reach(tried, target, &mut Vec::new());
             if tried.profile.peak() > target {
-                return (tried, false);
+                return None;
             }
             let bytes = self.arena(&tried);
             if bytes <= limit {
                 tried = self.lighten(tried, limit);
-                return (self.swap(tried, limit), true);
+                return Some(self.swap(tried, limit));
             }
             target = target.saturating_sub((bytes - limit).max(limit / 256));
         }
-        (tried, false)
+        None
     }
 
     /// The smallest arena that is found. It does not depend on what was asked for: a limit of that size can be met.
@@ -123,10 +137,9 @@ impl<'a> Search<'a> {
                 break;
             }
             let middle = low + (high - low) / 2;
-            let known = best.clone();
-            for from in [start, &known] {
-                self.profiles = self.allowed;
-                let tried = self.reach(from.clone(), middle, &mut Vec::new());
+            for patience in PATIENCE {
+                (self.patience, self.work) = (patience, WORK / 2);
+                let tried = self.reach(start.clone(), middle, &mut Vec::new());
                 let bytes = self.arena(&tried);
                 if bytes < high {
                     (best, high) = (tried, bytes);
@@ -139,7 +152,7 @@ impl<'a> Search<'a> {
                 low = middle;
             }
         }
-        (self.profiles, self.placements) = (self.allowed, PLACEMENTS.1);
+        (self.work, self.placements) = (WORK, PLACEMENTS.1);
         self.lighten(best, high)
     }
 
@@ -234,7 +247,7 @@ impl<'a> Search<'a> {
     }
 
     /// What can be copied to save bytes where more than `target` are alive, the best first.
-    fn candidates(&self, tried: &Tried, target: usize, banned: &[Key]) -> Vec<Candidate> {
+    fn candidates(&mut self, tried: &Tried, target: usize, banned: &[Key]) -> Vec<Candidate> {
         let (base, sketch, profile) = (self.base, &tried.sketch, &tried.profile);
         // sums over the nodes before each: of those with too many bytes, and of the bytes
         let mut sums = vec![(0usize, 0usize)];
@@ -289,8 +302,13 @@ impl<'a> Search<'a> {
 
     /// Candidates, which are ordered by what their own copy takes, with what must be copied for them too, as far as
     /// it decides which are the best.
-    fn rate(&self, tried: &Tried, mut candidates: Vec<Candidate>, target: usize) -> Vec<Candidate> {
-        let mut making = Making::new(self.base, tried, target);
+    fn rate(
+        &mut self,
+        tried: &Tried,
+        mut candidates: Vec<Candidate>,
+        target: usize,
+    ) -> Vec<Candidate> {
+        let mut making = Making::new(self.base, tried, (target, self.patience));
         let mut rated: Vec<Candidate> = Vec::new();
         for &candidate in candidates.iter().take(RATED.1) {
             // No other is better than its own copy alone.
@@ -298,7 +316,8 @@ impl<'a> Search<'a> {
             if sure >= RATED.0 {
                 break;
             }
-            let cost = making.cost_of(self.key(tried, candidate).0, candidate);
+            let (cost, copies) = making.cost_of(self.key(tried, candidate).0, candidate);
+            self.work = self.work.saturating_sub(copies);
             rated.push(Candidate { worth: candidate.gain / cost, ..candidate });
         }
         candidates.drain(..rated.len());
@@ -310,7 +329,7 @@ impl<'a> Search<'a> {
     /// The nodes with copies of these candidates and of what they need.
     fn with(&self, tried: &Tried, candidates: &[Candidate], target: usize) -> Option<Sketch> {
         let base = self.base;
-        let mut making = Making::new(base, tried, target);
+        let mut making = Making::new(base, tried, (target, self.patience));
         let mut candidates = candidates.to_vec();
         candidates.sort_by_key(|candidate| candidate.position);
         for candidate in candidates {
@@ -418,7 +437,8 @@ struct Making<'a> {
     base: &'a Base,
     tried: &'a Tried,
     sketch: Sketch,
-    target: usize,
+    room: Room,
+    patience: f64,
     /// Where the present one runs.
     position: usize,
     /// Bytes above the target, summed over nodes, that are worth a microsecond.
@@ -441,19 +461,21 @@ struct Made {
 }
 
 impl<'a> Making<'a> {
-    fn new(base: &'a Base, tried: &'a Tried, target: usize) -> Making<'a> {
+    fn new(base: &'a Base, tried: &'a Tried, (target, patience): (usize, f64)) -> Making<'a> {
         let (made, placed, moved) = (Vec::new(), Vec::new(), Vec::new());
         let sketch = tried.sketch.clone();
-        Making { base, tried, sketch, target, position: 0, price: 0.0, made, placed, moved }
+        let (position, price) = (0, 0.0);
+        let room = Room::new(&tried.profile, target);
+        Making { base, tried, sketch, room, patience, position, price, made, placed, moved }
     }
 
     fn at(&mut self, task: usize, candidate: Candidate) {
         self.position = candidate.position;
-        self.price = candidate.gain / self.base.tasks[task].cost;
+        self.price = self.patience * candidate.gain / self.base.tasks[task].cost;
     }
 
-    /// Microseconds of a candidate's copy and of those that it needs; it is not made.
-    fn cost_of(&mut self, task: usize, candidate: Candidate) -> f64 {
+    /// Microseconds of a candidate's copy and of those that it needs, and how many; none is made.
+    fn cost_of(&mut self, task: usize, candidate: Candidate) -> (f64, usize) {
         self.at(task, candidate);
         let (copies, repeats) = (self.sketch.copies.len(), self.sketch.repeats.len());
         let made = self.copy(task, 0);
@@ -461,9 +483,10 @@ impl<'a> Making<'a> {
             self.sketch.copies[copies..].iter().map(|copy| self.base.tasks[copy.of].cost).sum();
         self.sketch.copies.truncate(copies);
         self.sketch.repeats.truncate(repeats);
+        let count = self.placed.len();
         self.made.clear();
         self.placed.clear();
-        made.map_or(f64::INFINITY, |_| cost)
+        (made.map_or(f64::INFINITY, |_| cost), count)
     }
 
     /// What reads `old` from the position on reads `new` instead.
@@ -505,9 +528,8 @@ impl<'a> Making<'a> {
             return v;
         }
         let profile = &self.tried.profile;
-        let repeats = self.tried.sketch.repeats.iter().enumerate();
-        let copies = repeats.filter(|r| *r.1 == v).map(|(i, _)| base.values.len() + i);
-        let there = std::iter::once(v).chain(copies).filter(|&v| profile.life[v].0 < position);
+        let there = std::iter::once(v).chain(profile.versions_of(v));
+        let there = there.filter(|&v| profile.life[v].0 < position);
         let there = there.map(|v| (profile.life[v].1, v));
         let made = self.made.iter().filter(|made| made.original == v);
         let latest = there.chain(made.map(|made| (made.life.1, made.copy))).max();
@@ -529,17 +551,9 @@ impl<'a> Making<'a> {
 
     /// Bytes above the target, summed over nodes, if a version of a value is kept after its last reader.
     fn keeping(&self, version: usize, v: usize, last: usize) -> f64 {
-        let (profile, bytes) = (&self.tried.profile, self.base.values[v].bytes);
-        let over = |alive: &usize| (alive + bytes).saturating_sub(self.target).min(bytes) as f64;
-        let own: f64 = profile.alive[last + 1..=self.position].iter().map(over).sum();
-        // Where the last reader writes over it, what that makes needs memory of its own.
-        let root = profile.root.get(version);
-        let replaced = root.is_some_and(|root| {
-            let other = |(other, r): (usize, &usize)| {
-                r == root && other != version && profile.life[other].0 >= last
-            };
-            profile.root.iter().enumerate().any(other)
-        });
+        let own = self.room.over(self.base.values[v].bytes, last + 1, self.position + 1);
+        // Where another value is written over it, that needs memory of its own.
+        let replaced = self.tried.profile.replaced.get(version).copied().unwrap_or(false);
         if replaced { 2.0 * own } else { own }
     }
 }
