@@ -1,6 +1,7 @@
 //! The plan as text: kernels with what was fused and why, the memory map, the predicted time.
 
 use crate::cost;
+use crate::kernel::KernelSpec;
 use crate::plan::{Buffer, Call, Place, Plan};
 use std::cmp::Reverse;
 use std::fmt::Write;
@@ -14,7 +15,50 @@ pub struct Rates {
     pub bytes: f64,
 }
 
+/// Calls of one kind that run a second time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recomputed {
+    /// What they compute.
+    pub name: String,
+    /// How many they are.
+    pub count: usize,
+    /// Bytes of the values that are therefore not kept in between.
+    pub bytes: usize,
+    /// What they take, by common rates.
+    pub microseconds: f64,
+}
+
 impl Plan {
+    /// The calls that run a second time, by what they compute; those that save most first.
+    pub fn recomputed(&self) -> Vec<Recomputed> {
+        let mut kinds: Vec<Recomputed> = Vec::new();
+        let mut dropped = vec![false; self.calls.len()];
+        for (at, call) in self.calls.iter().enumerate() {
+            let Some(first) = call.repeats else { continue };
+            let name = match (&call.spec, call.notes.first()) {
+                (KernelSpec::Eltwise(_), Some(program)) => program.as_str(),
+                (spec, _) => spec.name(),
+            };
+            let outputs = self.calls[first].args.iter().skip(call.num_inputs);
+            // A workspace is no value.
+            let outputs = outputs.map(|&b| &self.buffers[b]);
+            let gone = outputs.filter(|b| first < b.life.1 && b.life.1 < at);
+            let bytes: usize = gone.map(|b| b.len * 4).sum();
+            let known = kinds.iter().position(|kind| kind.name == name).unwrap_or_else(|| {
+                let (count, bytes, microseconds) = (0, 0, 0.0);
+                kinds.push(Recomputed { name: name.to_owned(), count, bytes, microseconds });
+                kinds.len() - 1
+            });
+            kinds[known].count += 1;
+            kinds[known].microseconds += self.estimated_microseconds(call);
+            if !std::mem::replace(&mut dropped[first], true) {
+                kinds[known].bytes += bytes;
+            }
+        }
+        kinds.sort_by_key(|kind| Reverse(kind.bytes));
+        kinds
+    }
+
     /// Floating-point operations of one run by the definitions of its kernels.
     pub fn flops(&self) -> u64 {
         self.calls.iter().map(|c| c.spec.flops()).sum()

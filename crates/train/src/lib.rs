@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod export;
 pub mod extract;
 pub mod generate;
+pub mod memory;
 pub mod report;
 mod resume;
 pub mod run;

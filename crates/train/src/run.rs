@@ -22,6 +22,7 @@ use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
 use crate::batch::{Clock, Driver, Event, Position, StoppedBy, measure};
 use crate::doctor;
+use crate::memory::copies;
 use crate::report::Report;
 use crate::resume::{self, Continued, known, old_recipe};
 
@@ -175,7 +176,7 @@ struct Start {
 
 /// How batches are read ahead.
 #[derive(Clone, Copy)]
-struct Reading {
+pub(crate) struct Reading {
     threads: Option<usize>,
     /// Bytes of batches that wait; the loader's default where none.
     memory_bytes: Option<usize>,
@@ -184,7 +185,7 @@ struct Reading {
 impl Reading {
     /// As the recipe says; with as little as possible where the memory does not suffice for more.
     /// Gives also the bytes that caches, batches and decoding take.
-    fn within(file: &RecipeFile, data: &RunData, limit: Option<u64>) -> (Reading, u64) {
+    pub(crate) fn within(file: &RecipeFile, data: &RunData, limit: Option<u64>) -> (Reading, u64) {
         let recipe = &file.recipe.batch;
         let usual = Reading { threads: recipe.data_threads, memory_bytes: None };
         let Some(limit) = limit else { return (usual, 0) };
@@ -244,9 +245,7 @@ fn open(
         return Err(file.error_at(&finding.key, &finding.message()));
     }
     let (reading, beside) = Reading::within(file, &data, options.memory);
-    // A copy that is being written as a checkpoint, and the next one.
-    // So it is with averages, beside themselves.
-    let copies = if file.recipe.training.average.is_some() { 4 } else { 2 };
+    let copies = copies(file);
     let budget = Budget { limit: options.memory, copies, beside, arena: None };
     spec.batch_size = spec.batch_size.min(data.train.len());
     let mut engine = match engine {

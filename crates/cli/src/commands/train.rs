@@ -35,7 +35,8 @@ pub(crate) struct Arguments {
     /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Memory limit for the run, such as 512MB; fails before the first step if it does not fit.
+    /// Memory limit for the run, such as 512MB: values of a step are computed twice where they cannot be kept; fails before
+    /// the first step if that does not suffice.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     memory: Option<u64>,
     /// Print the summary as one line of JSON at the end.

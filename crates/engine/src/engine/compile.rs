@@ -206,16 +206,19 @@ impl EngineSpec {
 }
 
 /// How a graph is planned.
-fn options(purpose: Purpose, arena_limit: Option<usize>) -> Options {
+pub(super) fn options(purpose: Purpose, arena_limit: Option<usize>) -> Options {
     let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
     // A text is the same in whatever batch it is written.
     let by_row = matches!(purpose, Purpose::Next | Purpose::Start | Purpose::Step(_));
     Options { gated, by_row, arena_limit, ..Options::default() }
 }
 
+/// How often a plan is made for what memory is left then.
+const PLANS: usize = 3;
+
 /// What `prepare` gives without a limit for the arena if that fits beside what an engine takes (`needs`) and has taken
 /// (`held`), else with what is left.
-pub(super) fn within(
+fn within(
     budget: &Budget,
     threads: usize,
     (needs, held): (Needs, Needs),
@@ -231,15 +234,22 @@ pub(super) fn within(
     if needed.arena <= held.arena && needed.scratch <= held.scratch {
         return Ok(prepared);
     }
-    let room = budget.room(needed, held);
     let mut least = String::new();
-    if needed.arena > room {
+    // Planning takes memory too, which may not be given back.
+    for _ in 0..PLANS {
+        let room = budget.room(needed, held);
+        if needed.arena <= room {
+            break;
+        }
         prepared = prepare(Some(usize::try_from(room).unwrap_or(usize::MAX)));
         needed = with(&prepared);
         let tensor = |(name, size): (&str, usize)| format!("{name} {}", bytes(size as u64));
         let largest: Vec<String> =
             prepared.plan().largest_at_peak(3).into_iter().map(tensor).collect();
         least = format!("; the largest values of a step are {}", largest.join(", "));
+        if needed.arena > room {
+            break;
+        }
     }
     budget.check(needed, held, &least)?;
     Ok(prepared)

@@ -6,8 +6,9 @@
 //! kernels and so the same bits; random numbers are functions of key and element.
 //!
 //! - `sketch`: nodes, values and copies as numbers. `profile`: when they run, and the bytes alive.
-//! - `search`: which copies. [`recompute`] puts them into the schedule.
+//! - `search`: which copies. `making`: what one of them needs. [`recompute`] puts them into the schedule.
 
+mod making;
 mod profile;
 mod search;
 mod sketch;
