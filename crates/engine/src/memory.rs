@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 /// For what is not planned byte by byte: the allocator, the page, files that are written.
 const SLACK: u64 = 4 << 20;
 
+/// For what making plans and running them leaves in the allocator, where an arena takes all that is left beside it.
+const RESERVE: u64 = 6 << 20;
+
 /// What a run may take, and what of it comes on top of its engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
@@ -54,10 +57,12 @@ impl Budget {
         }
     }
 
-    /// Bytes that the arena of an engine may take that takes `needs` otherwise.
+    /// Bytes that the arena of an engine should fit into that takes `needs` otherwise.
     pub(crate) fn room(&self, needs: Needs, held: Needs) -> u64 {
         let shares = self.shares(Needs { arena: 0, ..needs }, held);
-        let left = shares.limit.map_or(u64::MAX, |limit| limit.saturating_sub(shares.total()));
+        let reserve = if self.limit.is_some() { RESERVE } else { 0 };
+        let others = shares.total() + reserve;
+        let left = shares.limit.map_or(u64::MAX, |limit| limit.saturating_sub(others));
         // What other plans have taken is there.
         self.arena.unwrap_or(left).min(left).max(held.arena)
     }

@@ -229,28 +229,33 @@ fn within(
         let (arena, scratch) = (arena as u64, (threads * scratch) as u64);
         Needs { arena: needs.arena.max(arena), scratch: needs.scratch.max(scratch), ..needs }
     };
+    let taken = |needed: &Needs| needed.arena <= held.arena && needed.scratch <= held.scratch;
     let mut prepared = prepare(None);
     let mut needed = with(&prepared);
-    if needed.arena <= held.arena && needed.scratch <= held.scratch {
+    if taken(&needed) {
+        return Ok(prepared);
+    }
+    let allowed =
+        |needed: &Needs| budget.arena.is_none_or(|most| needed.arena <= most.max(held.arena));
+    if allowed(&needed) && budget.check(needed, held, "").is_ok() {
         return Ok(prepared);
     }
     let mut least = String::new();
-    // Planning takes memory too, which may not be given back.
+    // Planning takes memory too, which may not be given back: what is left may be less afterwards.
     for _ in 0..PLANS {
         let room = budget.room(needed, held);
-        if needed.arena <= room {
-            break;
-        }
         prepared = prepare(Some(usize::try_from(room).unwrap_or(usize::MAX)));
         needed = with(&prepared);
         let tensor = |(name, size): (&str, usize)| format!("{name} {}", bytes(size as u64));
         let largest: Vec<String> =
             prepared.plan().largest_at_peak(3).into_iter().map(tensor).collect();
         least = format!("; the largest values of a step are {}", largest.join(", "));
-        if needed.arena > room {
+        if needed.arena > room || needed.arena <= budget.room(needed, held) {
             break;
         }
     }
-    budget.check(needed, held, &least)?;
+    if !taken(&needed) {
+        budget.check(needed, held, &least)?;
+    }
     Ok(prepared)
 }
