@@ -278,6 +278,20 @@ fn memory_that_does_not_suffice_is_told_before_the_start() {
 }
 
 #[test]
+fn explain_says_what_memory_is_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let printed = succeed(&["explain", text(&recipe), "--memory", "1GB"]);
+    for part in ["of 1.00 GB", "weights and slots", "arena", "predicted step"] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    assert!(!printed.contains("recomputed"), "{printed}");
+    let refused = tidemill(&["explain", text(&recipe), "--memory", "1MB"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("the run needs "), "{}", stderr(&refused));
+}
+
+#[test]
 fn bench_and_explain_need_no_data() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = recipe(folder.path(), MLP, "");

@@ -86,6 +86,10 @@ impl Target for CpuTarget {
         self.compiled.push(compiled);
         method
     }
+
+    fn restart(&mut self) {
+        self.compiled.clear();
+    }
 }
 
 fn phase(kernel: impl Kernel + 'static, positions: Vec<Option<usize>>) -> Phase {

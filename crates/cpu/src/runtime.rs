@@ -49,6 +49,11 @@ impl Prepared {
     pub fn bytes(&self) -> (usize, usize) {
         (self.program.plan.arena_bytes, self.program.scratch_len * 4)
     }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.program.plan
+    }
 }
 
 /// Each state tensor begins at a multiple of so many values, a cache line.

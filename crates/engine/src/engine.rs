@@ -420,8 +420,9 @@ impl Engine {
     /// The bytes that it has taken.
     pub(crate) fn needs(&self) -> Needs {
         let (arena, state, scratch) = self.runtime.bytes();
-        let scratch = scratch + self.sharded.as_ref().map_or(0, |_| self.tree_bytes());
-        Needs { arena: arena as u64, state: state as u64, scratch: scratch as u64 }
+        let sums = self.sharded.as_ref().map_or(0, |_| self.tree_bytes(self.num_sums()));
+        let (arena, state, scratch) = (arena as u64, state as u64, scratch as u64);
+        Needs { arena, state, scratch, sums: sums as u64 }
     }
 
     /// Bytes of the arena that all plans share.

@@ -47,6 +47,7 @@ pub use tidemill_fields as fields;
 pub use tidemill_graph as graph;
 pub use tidemill_nn as nn;
 pub use tidemill_page as page;
+pub use tidemill_plan as plan;
 
 pub use average::{Average, Averaging};
 pub use engine::{

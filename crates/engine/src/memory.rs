@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 /// For what is not planned byte by byte: the allocator, the page, files that are written.
 const SLACK: u64 = 4 << 20;
 
+/// For what making plans and running them leaves in the allocator, where an arena takes all that is left beside it.
+const RESERVE: u64 = 6 << 20;
+
 /// What a run may take, and what of it comes on top of its engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
@@ -17,6 +20,10 @@ pub struct Budget {
     pub copies: u64,
     /// Bytes of what is still to come, such as batches that are read ahead and events that wait.
     pub beside: u64,
+    /// Bytes that the arena should fit into, whatever is left.
+    pub arena: Option<u64>,
+    /// Engines beside the first one, each for a worker of this process.
+    pub others: u64,
 }
 
 /// What an engine takes, in bytes.
@@ -25,49 +32,77 @@ pub(crate) struct Needs {
     pub(crate) arena: u64,
     pub(crate) state: u64,
     pub(crate) scratch: u64,
+    /// Sums of shards that wait for others.
+    pub(crate) sums: u64,
 }
 
 impl Needs {
     fn total(&self) -> u64 {
-        self.arena + self.state + self.scratch
+        self.arena + self.state + self.scratch + self.sums
     }
 }
 
 impl Budget {
-    /// Fails when an engine that takes `needs` does not fit. It may have taken `held` of them already.
+    /// What a run takes whose engine takes `needs`, of which it may have taken `held` already, and what it may
+    /// take, if that is known.
+    pub(crate) fn shares(&self, needs: Needs, held: Needs) -> Shares {
+        // What an engine has taken is resident.
+        let resident = rss_bytes().saturating_sub(held.total());
+        let slack = if self.limit.is_some() { SLACK } else { 0 };
+        let engines = self.others + 1;
+        let left = || Some(resident + held.total() + available_bytes()?);
+        Shares {
+            program: resident + slack,
+            beside: self.beside,
+            state: engines * needs.state,
+            copies: self.copies * needs.state,
+            arena: engines * needs.arena,
+            scratch: engines * (needs.scratch + needs.sums),
+            limit: self.limit.or_else(left),
+        }
+    }
+
+    /// Bytes that the arena of an engine should fit into that takes `needs` otherwise.
+    pub(crate) fn room(&self, needs: Needs, held: Needs) -> u64 {
+        let shares = self.shares(Needs { arena: 0, ..needs }, held);
+        let reserve = if self.limit.is_some() { RESERVE } else { 0 };
+        let others = shares.total() + reserve;
+        let left =
+            shares.limit.map_or(u64::MAX, |limit| limit.saturating_sub(others) / (self.others + 1));
+        // What other plans have taken is there.
+        self.arena.unwrap_or(left).min(left).max(held.arena)
+    }
+
+    /// Fails when an engine that takes `needs` does not fit. It may have taken `held` of them already. `least` says
+    /// more of it where the arena is as small as it can be.
     ///
     /// # Errors
     /// Says what the run needs, part by part.
-    pub(crate) fn check(&self, needs: Needs, held: Needs) -> Result<()> {
-        // What an engine has taken is resident.
-        let resident = rss_bytes().saturating_sub(held.total());
-        let copies = self.copies * needs.state;
-        let slack = if self.limit.is_some() { SLACK } else { 0 };
-        let need = resident + needs.total() + copies + self.beside + slack;
-        let (limit, what) = match self.limit {
-            Some(limit) => (limit, format!("--memory {}: the run needs", bytes(limit))),
-            None => match available_bytes() {
-                Some(left) => {
-                    let limit = resident + held.total() + left;
-                    (limit, format!("the machine has {} left: the run needs", bytes(left)))
-                }
-                None => return Ok(()),
-            },
-        };
+    pub(crate) fn check(&self, needs: Needs, held: Needs, least: &str) -> Result<()> {
+        let shares = self.shares(needs, held);
+        let Some(limit) = shares.limit else { return Ok(()) };
+        let (need, at_least) = (shares.total(), if least.is_empty() { "" } else { "at least " });
         if need <= limit {
             return Ok(());
         }
+        let what = match self.limit {
+            Some(limit) => format!("--memory {}: the run needs {at_least}", bytes(limit)),
+            None => {
+                let left = limit.saturating_sub(shares.program + held.total());
+                format!("the machine has {} left: the run needs {at_least}", bytes(left))
+            }
+        };
         let beside = match self.beside {
             0 => String::new(),
             n => format!(", data that is cached or read ahead {}", bytes(n)),
         };
         Err(Error::Usage(format!(
-            "{what} {} (program and data {}, arena {}, state and its checkpoint {}{beside}); give it \
-             more, or lower batch.batch_size",
+            "{what}{} (program and data {}, arena {}, state and its checkpoint {}{beside}); give it \
+             more, or lower batch.batch_size{least}",
             bytes(need),
-            bytes(resident + slack),
-            bytes(needs.arena + needs.scratch),
-            bytes(needs.state + copies),
+            bytes(shares.program),
+            bytes(shares.arena + shares.scratch),
+            bytes(shares.state + shares.copies),
         )))
     }
 
@@ -90,6 +125,32 @@ impl Budget {
     }
 }
 
+/// What the memory of a run is made of, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shares {
+    /// The program with what it has read so far, and what is not planned byte by byte.
+    pub program: u64,
+    /// Data that is cached or read ahead.
+    pub beside: u64,
+    /// Weights and slots.
+    pub state: u64,
+    /// Copies of them for checkpoints.
+    pub copies: u64,
+    /// Values of a step.
+    pub arena: u64,
+    /// Scratch of the threads.
+    pub scratch: u64,
+    /// What all may be in sum.
+    pub limit: Option<u64>,
+}
+
+impl Shares {
+    /// Their sum.
+    pub fn total(&self) -> u64 {
+        self.program + self.beside + self.state + self.copies + self.arena + self.scratch
+    }
+}
+
 /// Fails when the run cannot fit into the memory that was given: `copies` of the state exist beside it
 /// at most, and `queue` bytes of events wait.
 ///
@@ -100,7 +161,7 @@ pub fn check_memory(engine: &Engine, limit: Option<u64>, copies: u64, queue: u64
         return Ok(());
     }
     let needs = engine.needs();
-    Budget { limit, copies, beside: queue }.check(needs, needs)
+    Budget { limit, copies, beside: queue, ..Budget::default() }.check(needs, needs, "")
 }
 
 /// The most resident memory of this process so far, in bytes.

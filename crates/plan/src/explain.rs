@@ -1,7 +1,9 @@
 //! The plan as text: kernels with what was fused and why, the memory map, the predicted time.
 
 use crate::cost;
-use crate::plan::{Call, Place, Plan};
+use crate::kernel::KernelSpec;
+use crate::plan::{Buffer, Call, Place, Plan};
+use std::cmp::Reverse;
 use std::fmt::Write;
 
 /// What the machine was measured to do.
@@ -13,7 +15,50 @@ pub struct Rates {
     pub bytes: f64,
 }
 
+/// Calls of one kind that run a second time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recomputed {
+    /// What they compute.
+    pub name: String,
+    /// How many they are.
+    pub count: usize,
+    /// Bytes of the values that are therefore not kept in between.
+    pub bytes: usize,
+    /// What they take, by common rates.
+    pub microseconds: f64,
+}
+
 impl Plan {
+    /// The calls that run a second time, by what they compute; those that save most first.
+    pub fn recomputed(&self) -> Vec<Recomputed> {
+        let mut kinds: Vec<Recomputed> = Vec::new();
+        let mut dropped = vec![false; self.calls.len()];
+        for (at, call) in self.calls.iter().enumerate() {
+            let Some(first) = call.repeats else { continue };
+            let name = match (&call.spec, call.notes.first()) {
+                (KernelSpec::Eltwise(_), Some(program)) => program.as_str(),
+                (spec, _) => spec.name(),
+            };
+            let outputs = self.calls[first].args.iter().skip(call.num_inputs);
+            // A workspace is no value.
+            let outputs = outputs.map(|&b| &self.buffers[b]);
+            let gone = outputs.filter(|b| first < b.life.1 && b.life.1 < at);
+            let bytes: usize = gone.map(|b| b.len * 4).sum();
+            let known = kinds.iter().position(|kind| kind.name == name).unwrap_or_else(|| {
+                let (count, bytes, microseconds) = (0, 0, 0.0);
+                kinds.push(Recomputed { name: name.to_owned(), count, bytes, microseconds });
+                kinds.len() - 1
+            });
+            kinds[known].count += 1;
+            kinds[known].microseconds += self.estimated_microseconds(call);
+            if !std::mem::replace(&mut dropped[first], true) {
+                kinds[known].bytes += bytes;
+            }
+        }
+        kinds.sort_by_key(|kind| Reverse(kind.bytes));
+        kinds
+    }
+
     /// Floating-point operations of one run by the definitions of its kernels.
     pub fn flops(&self) -> u64 {
         self.calls.iter().map(|c| c.spec.flops()).sum()
@@ -49,6 +94,42 @@ impl Plan {
             arithmetic.max(cost::bytes(self, c) as f64 / rates.bytes) * 1e6
         };
         self.calls.iter().map(call).sum()
+    }
+
+    /// What a call takes by common rates, in microseconds ([`cost::microseconds`]).
+    pub fn estimated_microseconds(&self, call: &Call) -> f64 {
+        cost::microseconds(&call.spec, call.flops, cost::bytes(self, call))
+    }
+
+    /// The call at which most bytes are alive.
+    pub fn peak(&self) -> usize {
+        let mut change = vec![0isize; self.calls.len() + 1];
+        for (buffer, size) in self.in_arena() {
+            change[buffer.life.0] += size as isize;
+            change[(buffer.life.1 + 1).min(self.calls.len())] -= size as isize;
+        }
+        let mut alive = 0;
+        let alive = change.iter().enumerate().map(|(call, bytes)| {
+            alive += bytes;
+            (alive, Reverse(call))
+        });
+        alive.max().map_or(0, |(_, Reverse(call))| call)
+    }
+
+    /// Names and bytes of the largest buffers of the arena at the call where most is alive.
+    pub fn largest_at_peak(&self, count: usize) -> Vec<(&str, usize)> {
+        let peak = self.peak();
+        let there = self.in_arena().filter(|(b, _)| b.life.0 <= peak && peak <= b.life.1);
+        let mut there: Vec<(&str, usize)> =
+            there.map(|(b, size)| (b.name.as_str(), size)).collect();
+        there.sort_by_key(|&(_, size)| Reverse(size));
+        there.truncate(count);
+        there
+    }
+
+    fn in_arena(&self) -> impl Iterator<Item = (&Buffer, usize)> {
+        let stored = self.buffers.iter().filter(|b| matches!(b.place, Place::Arena(_)));
+        stored.map(|b| (b, b.len * 4))
     }
 
     /// How far the arena is above the smallest possible, in percent.

@@ -5,6 +5,7 @@
 //! - [`lower`]: drops what nothing needs; each op becomes elementwise nodes or a kernel ([`ir`]).
 //! - [`fuse`]: epilogues, updates where the gradient is finished, fused elementwise programs.
 //! - [`order`]: the order of the kernels. [`memory`]: their buffers' offsets in the arena.
+//! - `recompute`: what is computed twice, where the arena has a limit.
 //! - [`plan`]: the result, a flat list of calls of [`kernel`]s and [`eltwise`] programs.
 //! - [`explain`]: the plan as text.
 //!
@@ -23,6 +24,7 @@ pub mod memory;
 pub mod null;
 pub mod order;
 pub mod plan;
+mod recompute;
 
 pub use backend::{Backend, Beside, Input, InputError, PlanId};
 pub use explain::Rates;

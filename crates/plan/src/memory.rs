@@ -45,9 +45,11 @@ impl Placement {
     }
 }
 
-/// Places the intervals so that no two that are alive together overlap.
-pub fn place(intervals: &[Interval]) -> Placement {
-    let (lower_bound, peak) = lower_bound(intervals);
+/// Offsets and the size of the arena that they need, and the order in which they were filled in.
+type Filled = ((Vec<usize>, usize), Vec<usize>);
+
+/// The four heuristics, the best first.
+fn heuristics(intervals: &[Interval], peak: usize) -> [Filled; 4] {
     let by = |key: &dyn Fn(&Interval) -> (usize, usize)| {
         let mut order: Vec<usize> = (0..intervals.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(key(&intervals[i])));
@@ -62,7 +64,19 @@ pub fn place(intervals: &[Interval]) -> Placement {
     ]
     .map(|order| (fill(intervals, &order), order));
     orders.sort_by_key(|(placed, _)| placed.1);
-    let ((mut offsets, mut bytes), mut order) = orders[0].clone();
+    orders
+}
+
+/// The size of an arena for the intervals without a search; [`place`] needs no more.
+pub(crate) fn place_quickly(intervals: &[Interval]) -> usize {
+    let (_, peak) = lower_bound(intervals);
+    heuristics(intervals, peak)[0].0.1
+}
+
+/// Places the intervals so that no two that are alive together overlap.
+pub fn place(intervals: &[Interval]) -> Placement {
+    let (lower_bound, peak) = lower_bound(intervals);
+    let [((mut offsets, mut bytes), mut order), ..] = heuristics(intervals, peak);
     // Moving intervals forward in the order, that which sticks out most often, usually closes a gap.
     let tries = if intervals.len() < 4000 { 200_000 / intervals.len().max(1) } else { 0 };
     let mut random = 1u64;
@@ -128,6 +142,40 @@ fn fill(intervals: &[Interval], order: &[usize]) -> (Vec<usize>, usize) {
         placed.insert(at, i);
     }
     (offsets, bytes)
+}
+
+/// What a call touches: inputs, then what it writes, and which of the one may be written over by the other.
+pub(crate) struct Touch<'a> {
+    pub args: &'a [usize],
+    pub num_inputs: usize,
+    pub replaceable: &'a (Vec<usize>, Vec<usize>),
+}
+
+/// For each of `count` values, the one whose memory it continues: an input of the same length that dies at the
+/// call. `stored` gives length and last call of values in the arena.
+pub(crate) fn roots<'a>(
+    count: usize,
+    calls: impl Iterator<Item = Touch<'a>>,
+    stored: impl Fn(usize) -> Option<(usize, usize)>,
+) -> Vec<usize> {
+    let mut root: Vec<usize> = (0..count).collect();
+    for (position, call) in calls.enumerate() {
+        let (inputs, outputs) = call.replaceable;
+        let mut taken: Vec<usize> = Vec::new();
+        for o in outputs {
+            let out = call.args[call.num_inputs + o];
+            let Some((len, _)) = stored(out) else { continue };
+            let dying = inputs.iter().map(|&i| call.args[i]).find(|&v| {
+                let once = call.args.iter().filter(|&&a| a == v).count() == 1;
+                stored(v) == Some((len, position)) && once && !taken.contains(&v)
+            });
+            if let Some(v) = dying {
+                taken.push(v);
+                root[out] = root[v];
+            }
+        }
+    }
+    root
 }
 
 #[cfg(test)]

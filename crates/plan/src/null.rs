@@ -15,6 +15,8 @@ impl Target for NullTarget {
     fn method(&mut self, _spec: &KernelSpec) -> Method {
         Method::default()
     }
+
+    fn restart(&mut self) {}
 }
 
 /// The backend without a machine.

@@ -2,11 +2,12 @@
 
 use crate::eltwise::{Sink, Spread};
 use crate::fuse::fuse;
-use crate::ir::{Origin, Schedule, ValueId, Work};
+use crate::ir::{NodeId, Origin, Schedule, ValueId, Work};
 use crate::kernel::KernelSpec;
 use crate::lower::lower;
-use crate::memory::{ALIGNMENT, Interval, Placement, place};
+use crate::memory::{ALIGNMENT, Interval, Placement, Touch, place, roots};
 use crate::order::order;
+use crate::recompute::{Repeated, recompute};
 use tidemill_graph::{DType, Graph, Role};
 
 /// Where a buffer lives.
@@ -50,6 +51,8 @@ pub struct Call {
     pub flops: u64,
     /// What was fused and what was not, with reasons.
     pub notes: Vec<String>,
+    /// The call that makes the same values first, if they are made a second time to save memory.
+    pub repeats: Option<usize>,
 }
 
 /// A tensor that the caller provides: name, dims, element type, whether it is a parameter.
@@ -105,6 +108,9 @@ pub trait Target {
     /// How the machine's kernel for `spec` goes about it. The planner asks once for each call, in the
     /// plan's order.
     fn method(&mut self, spec: &KernelSpec) -> Method;
+
+    /// The planner makes another plan, and asks about all of its calls: what was asked before is not part of it.
+    fn restart(&mut self);
 }
 
 /// How a kernel goes about its work.
@@ -130,11 +136,15 @@ pub struct Options {
     /// Whether the bits of a row of a product must not depend on how many rows it is computed with, so that what is
     /// said of a sample is the same in any batch. Costs speed where rows are few.
     pub by_row: bool,
+    /// Bytes that the arena should fit into. Where it usually does not, the plan runs kernels in another order, and
+    /// runs some of them twice, so that their values need not be kept. A plan that is still above the limit is
+    /// the smallest that was found.
+    pub arena_limit: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { fuse: true, in_place: true, gated: false, by_row: false }
+        Options { fuse: true, in_place: true, gated: false, by_row: false, arena_limit: None }
     }
 }
 
@@ -144,6 +154,29 @@ impl Plan {
         let mut schedule = lower(graph);
         fuse(&mut schedule, options.fuse);
         let order = order(&schedule);
+        let (plan, methods) = Plan::of(graph, &schedule, &order, target, options);
+        match options.arena_limit {
+            Some(limit) if plan.arena_bytes > limit => {
+                let fitted = recompute(&schedule, &order, &methods, limit, options);
+                target.restart();
+                let Repeated { schedule, order, repeats } = fitted;
+                let (mut plan, _) = Plan::of(graph, &schedule, &order, target, options);
+                plan.mark(&order, &repeats);
+                plan
+            }
+            _ => plan,
+        }
+    }
+
+    /// The plan of a schedule in this order, and how its calls go about their work.
+    fn of(
+        graph: &Graph,
+        schedule: &Schedule,
+        order: &[NodeId],
+        target: &mut dyn Target,
+        options: Options,
+    ) -> (Plan, Vec<Method>) {
+        let mut methods = Vec::with_capacity(order.len());
         let mut buffers: Vec<Buffer> = Vec::new();
         let mut buffer_of: Vec<Option<usize>> = vec![None; schedule.values.len()];
         let mut calls = Vec::new();
@@ -153,7 +186,7 @@ impl Plan {
             let mut args = Vec::new();
             for &v in node.inputs.iter().chain(&node.outputs).chain(&node.state) {
                 let b = *buffer_of[v].get_or_insert_with(|| {
-                    buffers.push(buffer(&schedule, v, position));
+                    buffers.push(buffer(schedule, v, position));
                     buffers.len() - 1
                 });
                 buffers[b].life.1 = position;
@@ -177,13 +210,15 @@ impl Plan {
                 label: node.label.clone(),
                 flops: method.flops.unwrap_or_else(|| spec.flops()),
                 notes: node.notes.iter().cloned().chain(method.note.map(String::from)).collect(),
+                repeats: None,
             });
+            methods.push(method);
         }
         let mut outputs = Vec::new();
         for (name, v) in &schedule.outputs {
             // an output may be an input or a parameter itself, which no kernel touches
             let b = *buffer_of[*v].get_or_insert_with(|| {
-                buffers.push(buffer(&schedule, *v, 0));
+                buffers.push(buffer(schedule, *v, 0));
                 buffers.len() - 1
             });
             buffers[b].life.1 = calls.len().saturating_sub(1);
@@ -192,7 +227,7 @@ impl Plan {
         let decisive: Vec<Option<usize>> = schedule.gate.iter().map(|&v| buffer_of[v]).collect();
         let gate = options.gated.then(|| gate(&buffers, &calls, &decisive)).flatten();
         let placement = assign(&mut buffers, &calls, options.in_place);
-        Plan {
+        let plan = Plan {
             buffers,
             calls,
             inputs: slots(graph, &[Role::Input]),
@@ -201,6 +236,18 @@ impl Plan {
             gate,
             arena_bytes: placement.bytes,
             arena_bound: placement.lower_bound,
+        };
+        (plan, methods)
+    }
+
+    /// Marks the calls that repeat others; `repeats` has their nodes and those that they repeat.
+    fn mark(&mut self, order: &[NodeId], repeats: &[(NodeId, NodeId)]) {
+        let call_of = |node: NodeId| order.iter().position(|&id| id == node);
+        for &(node, first) in repeats {
+            if let Some(call) = call_of(node) {
+                self.calls[call].repeats = call_of(first);
+                self.calls[call].notes.push("made again: kept before, it would take memory".into());
+            }
         }
     }
 
@@ -237,7 +284,7 @@ fn buffer(schedule: &Schedule, value: ValueId, position: usize) -> Buffer {
 }
 
 /// The inputs of a call that may be written over, and the outputs that may be written there.
-fn replaceable(spec: &KernelSpec) -> (Vec<usize>, Vec<usize>) {
+pub(crate) fn replaceable(spec: &KernelSpec) -> (Vec<usize>, Vec<usize>) {
     match spec {
         KernelSpec::Eltwise(program) => {
             let full = |i: &usize| program.inputs[*i] == Spread::Full;
@@ -252,28 +299,18 @@ fn replaceable(spec: &KernelSpec) -> (Vec<usize>, Vec<usize>) {
 
 /// Gives every arena buffer its offset; in-place pairs share one range.
 fn assign(buffers: &mut [Buffer], calls: &[Call], in_place: bool) -> Placement {
-    // alias[b]: the buffer whose memory b continues
+    let replaceable: Vec<_> = calls.iter().map(|call| replaceable(&call.spec)).collect();
     let mut root: Vec<usize> = (0..buffers.len()).collect();
     if in_place {
-        for (position, call) in calls.iter().enumerate() {
-            let (inputs, outputs) = replaceable(&call.spec);
-            let mut taken: Vec<usize> = Vec::new();
-            for o in outputs {
-                let out = call.args[call.num_inputs + o];
-                let dying = inputs.iter().map(|&i| call.args[i]).find(|&b| {
-                    let once = call.args.iter().filter(|&&a| a == b).count() == 1;
-                    matches!(buffers[b].place, Place::Arena(_))
-                        && buffers[b].life.1 == position
-                        && buffers[b].len == buffers[out].len
-                        && once
-                        && !taken.contains(&b)
-                });
-                if let Some(b) = dying {
-                    taken.push(b);
-                    root[out] = root[b];
-                }
-            }
-        }
+        let touches = calls.iter().zip(&replaceable).map(|(call, replaceable)| Touch {
+            args: &call.args,
+            num_inputs: call.num_inputs,
+            replaceable,
+        });
+        root = roots(buffers.len(), touches, |b| {
+            let stored = matches!(buffers[b].place, Place::Arena(_));
+            stored.then_some((buffers[b].len, buffers[b].life.1))
+        });
     }
     let mut intervals: Vec<Interval> = Vec::new();
     let mut interval_of = vec![usize::MAX; buffers.len()];

@@ -15,6 +15,10 @@ impl Target for Asked {
         self.0.push(spec.clone());
         Method::default()
     }
+
+    fn restart(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// A training step of one dense layer: the graph, its logits and its losses.

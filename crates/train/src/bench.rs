@@ -145,7 +145,11 @@ fn name(path: &Path) -> String {
     path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn batches(
+/// Batches to step through.
+///
+/// # Errors
+/// If the data cannot be read.
+pub fn batches(
     file: &RecipeFile,
     data: &BenchData,
     engine: &Engine,

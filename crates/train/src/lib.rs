@@ -7,7 +7,7 @@
 //! - [`run`]: from the recipe to the summary; [`report`]: the page
 //! - [`doctor`]: what is likely wrong before the first step
 //! - [`batch`]: the loop over the steps
-//! - `workers`: who computes the shards of its batches
+//! - `reading`: how it reads its batches; `workers`: who computes the shards of its batches
 //! - `resume`: what has changed since a checkpoint
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
@@ -21,7 +21,9 @@ pub mod doctor;
 pub mod export;
 pub mod extract;
 pub mod generate;
+pub mod memory;
 mod prove;
+mod reading;
 pub mod report;
 mod resume;
 pub mod run;

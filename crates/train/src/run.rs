@@ -7,21 +7,23 @@ use std::sync::atomic::AtomicBool;
 use tidemill_engine::checkpoint::{
     Attachment, Checkpoint, Course, EpochFigures, Meta, state_sha256,
 };
-use tidemill_engine::data::{FillCost, Known, Loader, LoaderOptions, Order, Shards};
+use tidemill_engine::data::{FillCost, Known, Loader, LoaderOptions, Shards};
 use tidemill_engine::engine::{Engine, EngineSpec};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{EvaluateOptions, Evaluation, evaluate, skipped, unit};
 use tidemill_engine::folder::{Existing, RunFolder, restore as restore_folder};
-use tidemill_engine::memory::{Budget, peak_rss_bytes, rss_bytes};
+use tidemill_engine::memory::{Budget, peak_rss_bytes};
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
 use tidemill_engine::{Average, Training};
-use tidemill_recipe::data::{RunData, class_weights};
+use tidemill_recipe::data::RunData;
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
 use crate::batch::{Clock, Driver, Event, Position, StoppedBy, measure};
 use crate::doctor;
+use crate::memory::copies;
+use crate::reading::{Reading, loader};
 use crate::report::Report;
 use crate::resume::{self, Continued, known, old_recipe};
 use crate::workers::{Leader, WorkerGroup};
@@ -193,45 +195,6 @@ pub(crate) struct Start {
     budget: Budget,
 }
 
-/// How batches are read ahead.
-#[derive(Clone, Copy)]
-pub(crate) struct Reading {
-    threads: Option<usize>,
-    /// Bytes of batches that wait; the loader's default where none.
-    memory_bytes: Option<usize>,
-}
-
-impl Reading {
-    /// As the recipe says; with as little as possible where the memory does not suffice for more.
-    /// Gives also the bytes that caches, batches and decoding take.
-    fn within(file: &RecipeFile, data: &RunData, limit: Option<u64>) -> (Reading, u64) {
-        let recipe = &file.recipe.batch;
-        let usual = Reading { threads: recipe.data_threads, memory_bytes: None };
-        let Some(limit) = limit else { return (usual, 0) };
-        let sets = || std::iter::once(&data.train).chain(&data.validation);
-        let caches: u64 = sets().map(|set| set.bytes_to_come()).sum();
-        let bytes = |reading: &Reading| {
-            let pass = EvaluateOptions {
-                data_threads: reading.threads,
-                read_ahead: reading.memory_bytes,
-                ..evaluate_options(file)
-            };
-            let shards = Shards::all(file.recipe.training.shards);
-            let train = LoaderOptions { batch_size: recipe.batch_size, shards, ..pass.pass() };
-            let validation = data.validation.as_ref().map(|set| pass.pass().bytes(set.as_ref()));
-            caches + train.bytes(data.train.as_ref()) + validation.unwrap_or(0)
-        };
-        let usually = bytes(&usual);
-        if rss_bytes() + usually <= limit {
-            return (usual, usually);
-        }
-        let decodes = sets().any(|set| set.fill_cost() == FillCost::Decode);
-        let threads = if decodes { recipe.data_threads.or(Some(1)) } else { recipe.data_threads };
-        let least = Reading { threads, memory_bytes: Some(0) };
-        (least, bytes(&least))
-    }
-}
-
 /// The threads of each worker; all cores where there is one.
 fn threads_of_each(options: &RunOptions) -> Option<usize> {
     let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -276,10 +239,9 @@ pub(crate) fn open(
         return Err(file.error_at(&finding.key, &finding.message()));
     }
     let (reading, beside) = Reading::within(file, &data, options.memory);
-    // A copy that is being written as a checkpoint, and the next one.
-    // So it is with averages, beside themselves.
-    let copies = if file.recipe.training.average.is_some() { 4 } else { 2 };
-    let budget = Budget { limit: options.memory, copies, beside };
+    let copies = copies(file);
+    let others = options.workers.local_size() as u64 - 1;
+    let budget = Budget { limit: options.memory, copies, beside, others, ..Budget::default() };
     spec.batch_size = spec.batch_size.min(data.train.len());
     let mut engine = match engine {
         Some(engine) => engine?,
@@ -386,35 +348,6 @@ fn page(
             num_parameters: engine.num_parameters(),
         }
         .page()
-    })
-}
-
-/// The batches from `position` on: of each batch the shards that are wanted.
-pub(crate) fn loader(
-    file: &RecipeFile,
-    data: &RunData,
-    position: u64,
-    reading: &Reading,
-    shards: Shards,
-) -> Result<Loader> {
-    let r = &file.recipe;
-    let order = match r.batch.shuffle {
-        true => Order::Shuffled { seed: r.training.seed },
-        false => Order::Sequential,
-    };
-    let mut options = LoaderOptions::new(r.batch.batch_size, order);
-    options.drop_last = r.batch.drop_remainder;
-    options.buckets = data.buckets.clone();
-    options.position = position;
-    options.shards = shards;
-    options.threads = reading.threads;
-    options.memory_bytes = reading.memory_bytes.unwrap_or(options.memory_bytes);
-    options.class_weights = class_weights(file, data.train.as_ref())?;
-    Loader::new(data.train.clone(), options).map_err(|e| match e {
-        tidemill_engine::data::Error::Option { what } => {
-            file.error_at("batch", &format!("fails: {what}"))
-        }
-        e => Error::Data(e),
     })
 }
 

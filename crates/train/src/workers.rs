@@ -22,7 +22,8 @@ use tidemill_recipe::data::RunData;
 use tidemill_recipe::{DataPaths, RecipeFile};
 
 use crate::batch::Event;
-use crate::run::{Reading, RunOptions, Start, empty_meter, loader, open};
+use crate::reading::{Reading, loader};
+use crate::run::{RunOptions, Start, empty_meter, open};
 
 /// Who computes the shards of a run's batches.
 #[derive(Clone, Debug, Default)]

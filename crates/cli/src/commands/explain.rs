@@ -8,9 +8,11 @@ use tidemill_engine::nn::UNKNOWN_VOCABULARY;
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::engine_spec;
 use tidemill_train::bench::BenchData;
+use tidemill_train::memory::engine_within;
 
 use crate::failure::{Failure, Result};
 use crate::print::say;
+use crate::size;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -22,11 +24,25 @@ pub(crate) struct Arguments {
     /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Memory limit of a run, such as 512MB: also prints what its memory is made of, and what is computed twice to fit.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    memory: Option<u64>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let mut file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
     file.only_network()?;
+    let threads = arguments.threads.map(usize::from);
+    if let Some(limit) = arguments.memory {
+        let (engine, why) = engine_within(&mut file, threads, limit)?;
+        if let Some(why) = why {
+            say!("data that are read ahead are not counted: {why}\n")?;
+        }
+        let memory = engine.explain_memory().map_err(|e| Failure::usage(e.to_string()))?;
+        say!("{memory}")?;
+        say!("{}", engine.explain().trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     // A plan depends on shapes alone. Only the vocabulary of texts is one that their files tell.
     if file.reads_tokens()
         && file.recipe.model.is_short()
@@ -37,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         }
         say!("the vocabulary is not known, and {UNKNOWN_VOCABULARY} tokens stand in: {why}\n")?;
     }
-    let engine = Engine::compile(engine_spec(&file, arguments.threads.map(usize::from)))
+    let engine = Engine::compile(engine_spec(&file, threads))
         .map_err(|e| Failure::usage(format!("{}: {e}", arguments.recipe.display())))?;
     say!("{}", engine.explain().trim_end())?;
     Ok(ExitCode::SUCCESS)

@@ -9,9 +9,10 @@ use tidemill_nn::{
     Extent, TrainingOptions, evaluation_graph_with, inference_graph, initial_state, next_graph,
     shard_graph, start_graph, step_graph, training_graph_with, update_graph,
 };
-use tidemill_plan::Options;
+use tidemill_page::number::bytes;
+use tidemill_plan::{Options, Slot, state_slots};
 
-use super::shards::{Sharded, first_sum};
+use super::shards::{Sharded, first_sum, tree_bytes};
 use super::{Compiled, Engine, EngineError, EngineSpec, Places, Purpose, Readers, error};
 use crate::bind::{Converted, Reads, classes};
 use crate::error::Error;
@@ -36,12 +37,13 @@ impl Engine {
         let purpose = if shards.count > 1 { Purpose::Shard } else { Purpose::Train };
         let graph = spec.graph(purpose, &extent, shift)?;
         let isa = Isa::detect();
-        let mut needs = Needs { state: state_bytes(&graph) as u64, ..Needs::default() };
-        budget.check(needs, Needs::default())?;
-        let prepared = Prepared::new(isa, &graph, options(purpose));
-        let (arena, scratch) = prepared.bytes();
-        (needs.arena, needs.scratch) = (arena as u64, (threads * scratch) as u64);
-        budget.check(needs, Needs::default())?;
+        let slots = state_slots(&graph);
+        let values: usize = slots[first_sum(&slots)..].iter().map(Slot::len).sum();
+        let sums = if shards.count > 1 { tree_bytes(shards.count, values) as u64 } else { 0 };
+        let needs = Needs { state: state_bytes(&graph) as u64, sums, ..Needs::default() };
+        budget.check(needs, Needs::default(), "")?;
+        let prepare = |limit| Prepared::new(isa, &graph, options(purpose, limit));
+        let prepared = within(&budget, threads, (needs, Needs::default()), prepare)?;
         let mut runtime = Runtime::new(isa, threads, &graph);
         // A shard's graph updates nothing, so that it does not know what slots start as.
         let whole = match purpose {
@@ -105,18 +107,11 @@ impl Engine {
         extent: Extent,
         graph: &Graph,
     ) -> Result<usize, EngineError> {
-        let prepared = Prepared::new(self.runtime.isa(), graph, options(purpose));
-        let (arena, scratch) = prepared.bytes();
+        let isa = self.runtime.isa();
+        let prepare = |limit| Prepared::new(isa, graph, options(purpose, limit));
         let held = self.needs();
-        let needs = Needs {
-            arena: held.arena.max(arena as u64),
-            scratch: held.scratch.max((self.threads() * scratch) as u64),
-            state: held.state,
-        };
-        if needs.arena > held.arena || needs.scratch > held.scratch {
-            self.budget.check(needs, held).map_err(error)?;
-        }
-        self.add_prepared(purpose, extent, prepared)
+        let prepared = within(&self.budget, self.threads(), (held, held), prepare);
+        self.add_prepared(purpose, extent, prepared.map_err(error)?)
     }
 
     fn add_prepared(
@@ -256,9 +251,56 @@ fn shard_sizes(shards: usize, batches: impl Iterator<Item = usize>) -> impl Iter
 }
 
 /// How a graph is planned.
-fn options(purpose: Purpose) -> Options {
+pub(super) fn options(purpose: Purpose, arena_limit: Option<usize>) -> Options {
     let gated = matches!(purpose, Purpose::Learn | Purpose::Watch);
     // A text is the same in whatever batch it is written.
     let by_row = matches!(purpose, Purpose::Next | Purpose::Start | Purpose::Step(_));
-    Options { gated, by_row, ..Options::default() }
+    Options { gated, by_row, arena_limit, ..Options::default() }
+}
+
+/// How often a plan is made for what memory is left then.
+const PLANS: usize = 3;
+
+/// What `prepare` gives without a limit for the arena if that fits beside what an engine takes (`needs`) and has taken
+/// (`held`), else with what is left.
+fn within(
+    budget: &Budget,
+    threads: usize,
+    (needs, held): (Needs, Needs),
+    prepare: impl Fn(Option<usize>) -> Prepared,
+) -> Result<Prepared, Error> {
+    let with = |prepared: &Prepared| {
+        let (arena, scratch) = prepared.bytes();
+        let (arena, scratch) = (arena as u64, (threads * scratch) as u64);
+        Needs { arena: needs.arena.max(arena), scratch: needs.scratch.max(scratch), ..needs }
+    };
+    let taken = |needed: &Needs| needed.arena <= held.arena && needed.scratch <= held.scratch;
+    let mut prepared = prepare(None);
+    let mut needed = with(&prepared);
+    if taken(&needed) {
+        return Ok(prepared);
+    }
+    let allowed =
+        |needed: &Needs| budget.arena.is_none_or(|most| needed.arena <= most.max(held.arena));
+    if allowed(&needed) && budget.check(needed, held, "").is_ok() {
+        return Ok(prepared);
+    }
+    let mut least = String::new();
+    // Planning takes memory too, which may not be given back: what is left may be less afterwards.
+    for _ in 0..PLANS {
+        let room = budget.room(needed, held);
+        prepared = prepare(Some(usize::try_from(room).unwrap_or(usize::MAX)));
+        needed = with(&prepared);
+        let tensor = |(name, size): (&str, usize)| format!("{name} {}", bytes(size as u64));
+        let largest: Vec<String> =
+            prepared.plan().largest_at_peak(3).into_iter().map(tensor).collect();
+        least = format!("; the largest values of a step are {}", largest.join(", "));
+        if needed.arena > room || needed.arena <= budget.room(needed, held) {
+            break;
+        }
+    }
+    if !taken(&needed) {
+        budget.check(needed, held, &least)?;
+    }
+    Ok(prepared)
 }

@@ -1,9 +1,12 @@
 //! The plan as text, and what it predicts.
 
 use tidemill_cpu::rates::measure;
-use tidemill_plan::Rates;
+use tidemill_cpu::runtime::Prepared;
+use tidemill_page::number::bytes;
+use tidemill_plan::{Plan, Rates};
 
-use super::Engine;
+use super::compile::options;
+use super::{Engine, EngineError, Purpose};
 
 impl Engine {
     /// The least time that a training step can take on this machine, in microseconds: each kernel
@@ -15,6 +18,60 @@ impl Engine {
     fn rates(&self) -> Rates {
         let (arena, state, _) = self.runtime.bytes();
         measure(self.runtime.isa(), self.threads(), arena + state)
+    }
+
+    /// What the memory of a run is made of, what of a step is computed twice to fit into it, and the predicted time of
+    /// a step, as text.
+    ///
+    /// # Errors
+    /// If the model cannot be planned again without a limit.
+    pub fn explain_memory(&self) -> Result<String, EngineError> {
+        let needs = self.needs();
+        let shares = self.budget.shares(needs, needs);
+        let graph = self.spec.graph(Purpose::Train, &self.compiled[0].extent, self.shift)?;
+        let prepared = Prepared::new(self.runtime.isa(), &graph, options(Purpose::Train, None));
+        let (usual, plan) = (prepared.plan(), self.training_plan());
+        let arena = |before: usize| match self.budget.limit {
+            Some(_) if before != plan.arena_bytes => {
+                format!("{} -> {}", bytes(before as u64), bytes(shares.arena))
+            }
+            _ => bytes(shares.arena),
+        };
+        let limit =
+            self.budget.limit.map_or(String::new(), |limit| format!(" of {}", bytes(limit)));
+        let threads = format!("scratch of {} threads", self.threads());
+        let mut text = format!("memory {}{limit}\n", bytes(shares.total()));
+        for (name, size) in [
+            ("program and data so far", bytes(shares.program)),
+            ("data cached or read ahead", bytes(shares.beside)),
+            ("weights and slots", bytes(shares.state)),
+            ("their copies for checkpoints", bytes(shares.copies)),
+            ("arena", arena(usual.arena_bytes)),
+            (threads.as_str(), bytes(shares.scratch)),
+        ] {
+            text += &format!("  {name:<30} {size}\n");
+        }
+        let time = |plan: &Plan| -> f64 {
+            plan.calls.iter().map(|call| plan.estimated_microseconds(call)).sum()
+        };
+        let whole = time(usual);
+        let again = plan.recomputed();
+        if !again.is_empty() {
+            text += "recomputed\n";
+        }
+        for kind in again {
+            let what = format!("{} x {}", kind.count, kind.name);
+            let (saved, more) = (bytes(kind.bytes as u64), kind.microseconds / whole * 100.0);
+            text += &format!("  {what:<30} saves {saved}, +{more:.1} % time\n");
+        }
+        let least = usual.predicted_microseconds(self.rates());
+        let (before, after) = (least / 1e3, least / 1e3 * time(plan) / whole);
+        text += &format!("predicted step {before:.2} ms");
+        if plan.calls.len() > usual.calls.len() {
+            text += &format!(" -> {after:.2} ms");
+        }
+        text += " if nothing else took time\n";
+        Ok(text)
     }
 
     /// The plan as text: layers, kernels with the reasons of fusions, memory map, predicted time.

@@ -192,9 +192,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Bytes of the sums that wait for others.
-    pub(super) fn tree_bytes(&self) -> usize {
-        (self.spec.shards.ilog2() as usize + 1) * self.num_sums() * 4
+    /// Bytes of the sums that wait for others, of so many values each.
+    pub(super) fn tree_bytes(&self, values: usize) -> usize {
+        tree_bytes(self.spec.shards, values)
     }
 
     /// Forgets the shards of a step that is not finished.
@@ -225,6 +225,11 @@ impl Engine {
     fn sharded(&self) -> Result<&Sharded, EngineError> {
         self.sharded.as_ref().ok_or_else(whole)
     }
+}
+
+/// Bytes of the sums of shards that wait for others.
+pub(super) fn tree_bytes(shards: usize, values: usize) -> usize {
+    (shards.ilog2() as usize + 1) * values * 4
 }
 
 fn whole() -> EngineError {

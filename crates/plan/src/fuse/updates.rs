@@ -1,6 +1,6 @@
 //! Update as ready: the optimizer runs where the gradient is finished, which is then never stored.
 
-use crate::ir::{Node, Schedule, ValueId, Work};
+use crate::ir::{Node, NodeId, Schedule, ValueId, Work};
 use crate::kernel::{Epilogue, FusedUpdate, KernelSpec};
 use tidemill_graph::update::{Rule, WeightDecay};
 
@@ -25,6 +25,12 @@ pub(super) fn absorb(schedule: &mut Schedule) {
             refuse(schedule, why.into());
             continue;
         }
+        if waits_for_itself(schedule, producer, gradient, schedule.nodes[id].state[0]) {
+            let why =
+                "what else it makes is needed to compute with the weights from before the update";
+            refuse(schedule, why.into());
+            continue;
+        }
         match absorbed(&schedule.nodes[producer], gradient, update) {
             Ok(work) => {
                 let updater = schedule.nodes[id].clone();
@@ -40,6 +46,36 @@ pub(super) fn absorb(schedule: &mut Schedule) {
             Err(why) => refuse(schedule, why),
         }
     }
+}
+
+/// Whether a reader of the parameter needs another output of the node that makes its gradient: an update there would
+/// wait for that reader, and the reader for it.
+fn waits_for_itself(
+    schedule: &Schedule,
+    producer: NodeId,
+    gradient: ValueId,
+    parameter: ValueId,
+) -> bool {
+    let others = schedule.nodes[producer].outputs.iter().filter(|&&v| v != gradient);
+    let mut stack: Vec<ValueId> = others.copied().collect();
+    if stack.is_empty() {
+        return false;
+    }
+    let readers = schedule.readers();
+    let mut seen = vec![false; schedule.nodes.len()];
+    while let Some(value) = stack.pop() {
+        for &reader in &readers[value] {
+            if std::mem::replace(&mut seen[reader], true) {
+                continue;
+            }
+            let node = &schedule.nodes[reader];
+            if node.inputs.contains(&parameter) {
+                return true;
+            }
+            stack.extend(&node.outputs);
+        }
+    }
+    false
 }
 
 fn absorbed(node: &Node, gradient: ValueId, update: FusedUpdate) -> Result<Work, String> {

@@ -1,0 +1,44 @@
+//! What the memory of a run is made of, before it starts.
+
+use tidemill_engine::engine::Engine;
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::memory::Budget;
+use tidemill_recipe::data::RunData;
+use tidemill_recipe::{DataPaths, RecipeFile, engine_spec};
+
+use crate::reading::Reading;
+
+/// Copies of the state that a run has beside it at most: one that is being written as a checkpoint, and the next. So it
+/// is with averages, beside themselves.
+pub(crate) fn copies(file: &RecipeFile) -> u64 {
+    if file.recipe.training.average.is_some() { 4 } else { 2 }
+}
+
+/// The engine of a run within so many bytes, as `train` compiles it, and why data that are read ahead are not
+/// counted, where they cannot be opened.
+///
+/// # Errors
+/// If the model cannot be compiled, or its run does not fit.
+pub fn engine_within(
+    file: &mut RecipeFile,
+    threads: Option<usize>,
+    limit: u64,
+) -> Result<(Engine, Option<String>)> {
+    file.only_network()?;
+    let paths = DataPaths::new(&file.path);
+    let opened = RunData::open(file, &paths, None);
+    if let (Ok(data), true) = (&opened, file.reads_tokens() && file.tokenizer().is_none()) {
+        file.set_tokenizer_of(data.train.as_ref())?;
+    }
+    let mut spec = engine_spec(file, threads);
+    let (beside, why) = match &opened {
+        Ok(data) => {
+            spec.batch_size = spec.batch_size.min(data.train.len());
+            (Reading::within(file, data, Some(limit)).1, None)
+        }
+        Err(why @ (Error::Data(_) | Error::Usage(_))) => (0, Some(why.to_string())),
+        Err(_) => (0, Some("the data cannot be opened".to_owned())),
+    };
+    let budget = Budget { limit: Some(limit), copies: copies(file), beside, ..Budget::default() };
+    Ok((Engine::compile_within(spec, 0.0, budget)?, why))
+}
