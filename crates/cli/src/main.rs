@@ -74,6 +74,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Err(failure) = check_environment() {
+        return failure.report();
+    }
     let result = match Arguments::parse().command {
         Command::Quickstart(arguments) => commands::quickstart::run(&arguments),
         Command::Init(arguments) => commands::init::run(&arguments),
@@ -96,6 +99,17 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => failure.report(),
+    }
+}
+
+/// A misspelt instruction set would be ignored, and the run would have other bits than expected.
+fn check_environment() -> Result<(), failure::Failure> {
+    const KNOWN: [&str; 3] = ["portable", "avx2", "avx512"];
+    match std::env::var("TIDEMILL_ISA") {
+        Ok(name) if !KNOWN.contains(&name.as_str()) => Err(failure::Failure::usage(format!(
+            "TIDEMILL_ISA = {name:?} is no instruction set; it may be portable, avx2 or avx512"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -151,7 +151,7 @@ fn the_house_has_nine_floors() {
     let highest = floors.iter().map(|f| f.1).max().unwrap();
     println!("{arrows} arrows, {highest} floors: {floors:?}");
     // Each crate has one arrow at least.
-    assert!(arrows <= 37 && highest <= 9, "{arrows} arrows, {highest} floors");
+    assert!(arrows <= 39 && highest <= 9, "{arrows} arrows, {highest} floors");
 }
 
 #[test]

@@ -174,6 +174,98 @@ fn launchers_are_understood() {
     }
 }
 
+#[test]
+fn workers_that_come_and_go_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let one = folder.path().join("one");
+    succeed(&[&["train", text(&recipe), "--out", text(&one)], &EIGHT[..]].concat());
+    // One that goes while others are waited for makes room.
+    let run = folder.path().join("run");
+    let train = ["train", text(&recipe), "--out", text(&run)];
+    let mut leader = Leader::start(&[&train[..], &EIGHT].concat(), "3");
+    let mut gone = leader.worker();
+    let mut line = String::new();
+    while !line.contains("worker 1 has joined") {
+        line.clear();
+        assert!(leader.stderr.read_line(&mut line).unwrap() > 0);
+    }
+    gone.kill().unwrap();
+    gone.wait().unwrap();
+    while !line.contains("worker 1 has gone again") {
+        line.clear();
+        assert!(leader.stderr.read_line(&mut line).unwrap() > 0);
+    }
+    let workers = [leader.worker(), leader.worker()];
+    let (ended, said) = leader.end();
+    assert!(ended, "{said}");
+    workers.into_iter().for_each(check);
+    same(&run, &one);
+    // One that is killed as soon as all are there is left out.
+    for wait in [0, 10, 30, 60, 120] {
+        let run = folder.path().join(wait.to_string());
+        let train = ["train", text(&recipe), "--out", text(&run)];
+        let mut leader = Leader::start(&[&train[..], &EIGHT].concat(), "3");
+        let (mut victim, other) = (leader.worker(), leader.worker());
+        let mut line = String::new();
+        while !line.contains(": 3 of 3") {
+            line.clear();
+            assert!(leader.stderr.read_line(&mut line).unwrap() > 0);
+        }
+        sleep(Duration::from_millis(wait));
+        drop(victim.kill());
+        victim.wait().unwrap();
+        let (ended, said) = leader.end();
+        assert!(ended, "{wait} ms: {said}");
+        check(other);
+        same(&run, &one);
+    }
+}
+
+/// A file that only one of the workers cannot read ends the run, and all say why.
+#[test]
+fn a_broken_file_of_one_worker_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let recipe = recipe(folder.path(), MLP, "");
+    // Images of the same names and sizes, one of which is no image.
+    let copied = folder.path().join("other/digits");
+    std::fs::create_dir_all(folder.path().join("other")).unwrap();
+    let copy = Command::new("cp").arg("-r").arg(digits().join("digits")).arg(&copied).status();
+    assert!(copy.unwrap().success());
+    let broken = copied.join("train/4/00003.png");
+    let bytes = std::fs::metadata(&broken).unwrap().len();
+    std::fs::write(&broken, vec![b'x'; bytes as usize]).unwrap();
+    let data =
+        format!("batch.data={{ image_directory = {{ path = {:?} }} }}", copied.join("train"));
+    let train = ["train", text(&recipe), "--out", text(&run)];
+    for shared in [false, true] {
+        let set = ["--set", data.as_str(), "--force"];
+        let port = free_port();
+        let start = |number: &str, more: &[&str]| {
+            command(&[&train[..], &EIGHT, more].concat())
+                .envs([("RANK", number), ("WORLD_SIZE", "2")])
+                .envs([("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", port.as_str())])
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let said = match shared {
+            // Threads of one process.
+            true => stderr(&tidemill(&[&train[..], &EIGHT, &set, &["--workers", "3"]].concat())),
+            false => {
+                let (leader, other) = (start("0", &["--force"]), start("1", &set));
+                let leader = leader.wait_with_output().unwrap();
+                drop(other.wait_with_output());
+                assert!(!leader.status.success());
+                stderr(&leader)
+            }
+        };
+        assert!(said.contains("00003.png"), "{shared}: {said}");
+    }
+}
+
 /// With the MPICH of PyPI in the folder of Python's programs, as the gate installs it.
 #[test]
 fn mpi_is_understood() {
@@ -224,6 +316,16 @@ fn what_does_not_fit_is_said_by_all() {
     let run = folder.path().join("run");
     let train = ["train", text(&recipe), "--out", text(&run)];
 
+    for (rank, what) in [("2", "RANK=2 and WORLD_SIZE=2"), ("x", "RANK=x and WORLD_SIZE=2")] {
+        let wrong = command(&train).envs([("RANK", rank), ("WORLD_SIZE", "2")]).output().unwrap();
+        assert_eq!(wrong.status.code(), Some(2));
+        assert!(stderr(&wrong).contains(what), "{}", stderr(&wrong));
+    }
+    for address in ["127.0.0.1", "", "127.0.0.1:99999", ":7000"] {
+        let wrong = tidemill(&["work", "--join", address]);
+        assert_eq!(wrong.status.code(), Some(2));
+        assert!(stderr(&wrong).contains("is no address such as"), "{}", stderr(&wrong));
+    }
     let few = tidemill(&[&train[..], &["--workers", "4"]].concat());
     assert_eq!(few.status.code(), Some(2));
     assert!(

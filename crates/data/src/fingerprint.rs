@@ -2,7 +2,7 @@
 
 use tidemill_fields::{Truth, Values};
 
-use crate::Dataset;
+use crate::{Dataset, FillCost};
 
 /// Samples whose values are looked at.
 const PROBES: usize = 1000;
@@ -34,11 +34,32 @@ impl Hash {
     }
 }
 
+/// A number by which data of another machine is distinguished: of samples in memory, from all values; of files that are
+/// decoded when they are read, from the fingerprint, and the size of each file.
+pub fn digest(data: &dyn Dataset) -> u64 {
+    let mut hash = Hash::new();
+    hash.add(data.fingerprint());
+    if data.fill_cost() == FillCost::Copy {
+        add_values(&mut hash, data, 1);
+        return hash.finish();
+    }
+    for index in 0..data.len() {
+        let size = std::fs::metadata(data.describe(index)).map_or(0, |file| file.len());
+        hash.add(size);
+    }
+    hash.finish()
+}
+
 /// From the number of samples, all of their classes, and all values of some.
 pub(crate) fn of_values(data: &(impl Dataset + ?Sized)) -> u64 {
     let mut hash = Hash::new();
     hash.add(data.len() as u64);
-    let step = data.len().div_ceil(PROBES).max(1);
+    add_values(&mut hash, data, data.len().div_ceil(PROBES).max(1));
+    hash.finish()
+}
+
+/// The values of each sample of so many.
+fn add_values(hash: &mut Hash, data: &(impl Dataset + ?Sized), step: usize) {
     for index in (0..data.len()).step_by(step) {
         let Ok(sample) = data.read(index) else { continue };
         for column in &sample.columns {
@@ -51,5 +72,4 @@ pub(crate) fn of_values(data: &(impl Dataset + ?Sized)) -> u64 {
             hash.add(class as u64);
         }
     }
-    hash.finish()
 }

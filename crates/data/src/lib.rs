@@ -65,6 +65,7 @@ pub use bytes::Bytes;
 pub use dataset::{Dataset, FillCost, Info, LabelKind, RawImage};
 pub use error::{Error, Result};
 pub use fields::{FieldValues, FieldsDataset};
+pub use fingerprint::digest;
 pub use idx::IdxSpec;
 pub use images::{ImageDirectorySpec, ImageFolder, ImageShape};
 pub use loader::{Ahead, Loader, LoaderOptions, MAX_THREADS, Shards};

@@ -52,11 +52,27 @@ fn launched_as(
     parent: u32,
 ) -> Result<Option<Launched>, String> {
     let number = |name: &str| variable(name)?.parse::<usize>().ok();
-    let found = LAUNCHERS.iter().find_map(|names| {
-        let (rank, size) = (number(names[0])?, number(names[1])?);
-        (size > 1 && rank < size).then_some((rank, size, *names))
+    let named = LAUNCHERS.iter().find(|names| {
+        variable(names[0]).is_some() && variable(names[1]).is_some()
+            || names[0] == "RANK" && (variable(names[0]).is_some() || variable(names[1]).is_some())
     });
-    let Some((rank, size, [name, _, local])) = found else { return Ok(None) };
+    let Some([name, of, local]) = named.copied() else { return Ok(None) };
+    let (rank, size) = match (number(name), number(of)) {
+        (Some(0), Some(1)) => return Ok(None),
+        (Some(rank), Some(size)) if rank < size => (rank, size),
+        _ => {
+            let shown = |name: &str| match variable(name) {
+                Some(value) => format!("{name}={value}"),
+                None => format!("no {name}"),
+            };
+            return Err(format!(
+                "the environment has {} and {}, which is no number of a process from 0 and how many there are; \
+                 unset them, or give --workers 1 to train alone",
+                shown(name),
+                shown(of)
+            ));
+        }
+    };
     let host = variable("MASTER_ADDR");
     // Slurm says how many machines there are, the others how many processes are on this one.
     let all = if local == "SLURM_STEP_NUM_NODES" { 1 } else { size };
@@ -99,6 +115,12 @@ mod tests {
     fn what_launchers_say() {
         assert_eq!(of(&[]), Ok(None));
         assert_eq!(of(&[("RANK", "0"), ("WORLD_SIZE", "1")]), Ok(None));
+        for (rank, size) in [("2", "2"), ("-1", "2"), ("x", "2"), ("0", "0")] {
+            let said = of(&[("PMI_RANK", rank), ("PMI_SIZE", size)]).unwrap_err();
+            assert!(said.contains(&format!("PMI_RANK={rank} and PMI_SIZE={size}")), "{said}");
+        }
+        assert!(of(&[("RANK", "0")]).unwrap_err().contains("RANK=0 and no WORLD_SIZE"));
+        assert!(of(&[("WORLD_SIZE", "2")]).unwrap_err().contains("no RANK and WORLD_SIZE=2"));
         let found = |rank, size, local, address: &str| {
             Ok(Some(Launched { rank, size, local, address: address.to_owned() }))
         };

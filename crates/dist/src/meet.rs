@@ -14,7 +14,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::group::{Kind, Message};
 
 use crate::frame::{self, Frame};
-use crate::tcp::Tcp;
+use crate::tcp::{Tcp, why};
 
 /// What a worker says to worker 0 first.
 #[derive(Serialize, Deserialize)]
@@ -23,6 +23,15 @@ struct Hello {
     /// Where it listens.
     port: u16,
     rank: Option<usize>,
+    /// How many workers there are, where it knows.
+    size: Option<usize>,
+}
+
+/// What worker 0 answers.
+#[derive(Serialize, Deserialize)]
+struct Welcome {
+    rank: usize,
+    size: usize,
 }
 
 /// What worker 0 says to all when they are there.
@@ -40,6 +49,9 @@ struct Places {
 struct Greeting {
     rank: usize,
 }
+
+/// How long workers may take to reach each other: less than it takes until they count as lost.
+const MEETING: Duration = Duration::from_millis(1500);
 
 /// How long somebody who connects may take to say who it is.
 const GREETING: Duration = Duration::from_secs(4);
@@ -70,8 +82,19 @@ pub fn lead(
         let late = start.elapsed() > patience;
         if late || interrupt.load(Relaxed) {
             let here = count(&joined);
-            let why = if late { format!(" after {} s", patience.as_secs()) } else { String::new() };
-            return Err(Error::Run(format!("{here} of {size} workers are there{why}")));
+            let missing = joined.iter().enumerate().filter(|(i, j)| *i > 0 && j.is_none());
+            let missing: Vec<String> = missing.map(|(rank, _)| rank.to_string()).collect();
+            let (why, missing) =
+                (if late { "too late" } else { "interrupted" }, missing.join(", "));
+            return Err(Error::Run(format!(
+                "{why}: {here} of {size} workers are there, without worker {missing}"
+            )));
+        }
+        for (rank, place) in joined.iter_mut().enumerate() {
+            if place.as_ref().is_some_and(|(stream, _)| has_gone(stream)) {
+                *place = None;
+                tell(&format!("worker {rank} has gone again"));
+            }
         }
         let (stream, address) = match accept(listener)? {
             Some(accepted) => accepted,
@@ -82,6 +105,9 @@ pub fn lead(
         };
         match greet(&stream, size, &joined) {
             Ok((rank, port)) => {
+                if send(&stream, run, &Welcome { rank, size }).is_err() {
+                    continue;
+                }
                 let address = SocketAddr::new(address.ip(), port);
                 joined[rank] = Some((stream, address));
                 let here = count(&joined);
@@ -99,10 +125,11 @@ pub fn lead(
         _ => a.ip().to_string(),
     });
     let names = names.collect();
-    for (rank, worker) in joined.iter_mut().enumerate() {
+    for (rank, worker) in joined.iter().enumerate() {
         if let Some((stream, _)) = worker {
             let places = Places { run, rank, addresses: addresses.clone() };
-            send(stream, run, &places)?;
+            // One that is gone is found out by the group.
+            drop(send(stream, run, &places));
         }
     }
     let streams = joined.into_iter().map(|j| j.map(|(stream, _)| stream)).collect();
@@ -132,6 +159,9 @@ fn greet<T>(stream: &TcpStream, size: usize, joined: &[Option<T>]) -> Result<(us
         let theirs = hello.version;
         return refuse(stream, format!("it runs version {theirs}, and worker 0 runs {VERSION}"));
     }
+    if let Some(theirs) = hello.size.filter(|theirs| *theirs != size) {
+        return refuse(stream, format!("it is one of {theirs} workers, and worker 0 of {size}"));
+    }
     let free = |rank: &usize| *rank > 0 && *rank < size && joined[*rank].is_none();
     let rank = match hello.rank {
         Some(rank) => Some(rank).filter(free),
@@ -152,19 +182,25 @@ fn refuse<T>(mut stream: &TcpStream, why: String) -> Result<T> {
     Err(Error::Run(why))
 }
 
-/// Joins the run whose worker 0 listens at `address`, which is tried for `patience`. `rank` is the number that this worker
-/// has to have, if it does not matter to the one that it gets.
+/// Joins the run whose worker 0 listens at `address`, which is tried for `patience`. `place` is the number that this worker
+/// has to have, and how many there are; without, it takes the number that it gets.
 ///
 /// # Errors
 /// If nobody listens there in time, or does not take this worker.
 pub fn join(
     address: &str,
-    rank: Option<usize>,
+    place: Option<[usize; 2]>,
     patience: Duration,
     interrupt: &AtomicBool,
+    tell: &mut dyn FnMut(&str),
 ) -> Result<Tcp> {
+    let port = address.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+    if !matches!(port, Some((host, Ok(1..))) if !host.is_empty()) {
+        return Err(Error::Usage(format!("\"{address}\" is no address such as 10.0.0.1:7000")));
+    }
     let start = Instant::now();
-    let first = loop {
+    tell(&format!("looking for a run at {address}"));
+    let stream = loop {
         match connect(address) {
             Ok(stream) => break stream,
             Err(e) if start.elapsed() > patience || interrupt.load(Relaxed) => {
@@ -174,47 +210,57 @@ pub fn join(
         }
     };
     let failed = |e: std::io::Error| Error::Run(format!("the workers at {address}: {e}"));
-    let here = first.local_addr().map_err(failed)?.ip();
-    let leader = first.peer_addr().map_err(failed)?.ip();
+    let here = stream.local_addr().map_err(failed)?.ip();
+    let leader = stream.peer_addr().map_err(failed)?.ip();
     let listener = TcpListener::bind((here, 0)).map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
-    let mut stream = first;
-    send(&mut stream, 0, &Hello { version: VERSION.to_owned(), port, rank })?;
+    let refused =
+        |e: Error| Error::Run(format!("worker 0 at {address} has not let this one take part: {e}"));
+    let (rank, size) = place.map_or((None, None), |[rank, size]| (Some(rank), Some(size)));
+    send(&stream, 0, &Hello { version: VERSION.to_owned(), port, rank, size })?;
+    let Welcome { rank, size } = hear(&stream, None, Some(GREETING)).map_err(refused)?;
+    tell(&format!("worker {rank} of {size} at {address}"));
     // However long the others take.
-    let places: Places = hear(&stream, None, None).map_err(|e| {
-        Error::Run(format!("worker 0 at {address} has not let this one take part: {e}"))
-    })?;
+    let places: Places = hear(&stream, None, None).map_err(refused)?;
     let Places { run, rank, addresses } = places;
     let mut streams: Vec<Option<TcpStream>> = addresses.iter().map(|_| None).collect();
     let mut names: Vec<String> = addresses.iter().map(|a| a.ip().to_string()).collect();
     names[0] = leader.to_string();
     streams[0] = Some(stream);
+    // Worker 0 finds out who is missing, and the others go on without.
     for (other, address) in addresses.iter().enumerate().take(rank).skip(1) {
         // Who joined worker 0 from its own machine is there for the others too.
         let ip = if address.ip().is_loopback() { leader } else { address.ip() };
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip, address.port()), GREETING)
-            .map_err(|e| Error::Run(format!("worker {other} at {ip} cannot be reached: {e}")))?;
-        send(&mut stream, run, &Greeting { rank })?;
-        streams[other] = Some(stream);
+        let found = TcpStream::connect_timeout(&SocketAddr::new(ip, address.port()), MEETING);
+        streams[other] = found.ok().filter(|stream| send(stream, run, &Greeting { rank }).is_ok());
     }
     let start = Instant::now();
-    while streams.iter().enumerate().any(|(i, s)| i > rank && s.is_none()) {
+    while streams.iter().enumerate().any(|(i, s)| i > rank && s.is_none())
+        && start.elapsed() < MEETING
+    {
         match accept(&listener)? {
             Some((stream, _)) => {
-                let greeting: Result<Greeting> = hear(&stream, Some(run), Some(GREETING));
+                let greeting: Result<Greeting> = hear(&stream, Some(run), Some(MEETING));
                 if let Ok(Greeting { rank: other }) = greeting
                     && let Some(place) = streams.get_mut(other).filter(|place| place.is_none())
                 {
                     *place = Some(stream);
                 }
             }
-            None if start.elapsed() > 2 * GREETING => {
-                return Err(Error::Run(format!("not all workers have reached worker {rank}")));
-            }
             None => std::thread::sleep(PAUSE / 10),
         }
     }
     Tcp::new(run, rank, streams, names)
+}
+
+/// Whether the other side has closed a connection on which it has nothing to say.
+fn has_gone(stream: &TcpStream) -> bool {
+    let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+    drop(stream.set_nonblocking(false));
+    match peeked {
+        Ok(bytes) => bytes == 0,
+        Err(e) => e.kind() != ErrorKind::WouldBlock,
+    }
 }
 
 fn connect(address: &str) -> std::io::Result<TcpStream> {
@@ -228,11 +274,11 @@ fn connect(address: &str) -> std::io::Result<TcpStream> {
     Err(last)
 }
 
-fn send(stream: &mut TcpStream, run: u64, what: &impl Serialize) -> Result<()> {
+fn send(mut stream: &TcpStream, run: u64, what: &impl Serialize) -> Result<()> {
     let failed = |e: String| Error::Run(format!("a worker cannot be greeted: {e}"));
     let text = serde_json::to_string(what).map_err(|e| failed(e.to_string()))?;
     let message = Message::new(Kind::Hello, 0).text(text);
-    frame::write(stream, run, Some(&message)).map_err(|e| failed(e.to_string()))
+    frame::write(&mut stream, run, Some(&message)).map_err(|e| failed(e.to_string()))
 }
 
 /// What the other side says first.
@@ -243,13 +289,11 @@ fn hear<T: for<'a> Deserialize<'a>>(
 ) -> Result<T> {
     let failed = |e: String| Error::Run(e);
     stream.set_read_timeout(within).map_err(|e| failed(e.to_string()))?;
-    match frame::read(&mut stream, run).map_err(|e| failed(e.to_string()))? {
+    match frame::read(&mut stream, run).map_err(|e| failed(why(&e)))? {
         Frame::Message(Message { kind: Kind::Hello, text, .. }) => {
             serde_json::from_str(&text).map_err(|e| failed(e.to_string()))
         }
-        Frame::Message(Message { kind: Kind::End, text, .. }) => {
-            Err(failed(format!("it is refused: {text}")))
-        }
+        Frame::Message(Message { kind: Kind::End, text, .. }) => Err(failed(text)),
         _ => Err(failed("it says something else first".into())),
     }
 }

@@ -167,33 +167,29 @@ impl Workers {
     /// After an error: goes on without workers that are lost, if that is the reason. Says which, or gives the
     /// error back. Only worker 0 calls this.
     pub(crate) fn go_on(&mut self, engine: &Engine, error: Error) -> Result<String> {
-        let mut error = error;
-        let mut said = Vec::new();
-        loop {
-            let lost = self.group.lost();
-            if lost.is_empty() || lost.contains(&0) {
-                return Err(error);
-            }
-            let text = error.to_string();
-            if !said.contains(&text) {
-                said.push(text);
-            }
-            self.members.retain(|member| !lost.contains(member));
-            self.generation += 1;
-            let members = self.members.iter().map(|&member| member as f32).collect();
-            let regroup = Message::new(Kind::Regroup, engine.step()).number(self.generation);
-            let told = self.tell_all(&regroup.values(members));
-            match told.and_then(|()| self.share_state(engine)) {
-                Ok(()) => break,
-                // Another one is lost meanwhile.
-                Err(e) => error = e,
-            }
+        let lost = self.group.lost();
+        if lost.is_empty() || lost.contains(&0) {
+            return Err(error);
         }
+        self.leave_out(&lost, engine)?;
         let left = match self.members.len() {
             1 => "without other workers".to_owned(),
             n => format!("with {n} workers"),
         };
-        Ok(format!("{}: the run goes on {left}, from step {}", said.join("; "), engine.step()))
+        Ok(format!("{error}: the run goes on {left}, from step {}", engine.step()))
+    }
+
+    /// Divides the shards among the others than these, and gives all the state as it is here. Only worker 0 calls this.
+    ///
+    /// # Errors
+    /// If nothing can be sent.
+    pub fn leave_out(&mut self, lost: &[usize], engine: &Engine) -> Result<()> {
+        self.members.retain(|member| !lost.contains(member));
+        self.generation += 1;
+        let members = self.members.iter().map(|&member| member as f32).collect();
+        let regroup = Message::new(Kind::Regroup, engine.step()).number(self.generation);
+        self.tell_all(&regroup.values(members))?;
+        self.share_state(engine)
     }
 
     /// Tells the others that the run is over, and why where that is an error.
@@ -332,7 +328,13 @@ impl<'a> Follower<'a> {
     /// generation.
     fn wait_after(&mut self, error: Error) -> Result<()> {
         let (lost, rank) = (self.workers.group.lost(), self.workers.group.rank());
-        if lost.is_empty() || lost.contains(&0) {
+        if lost.contains(&0) {
+            return Err(Error::Run(format!(
+                "{error}. It leads the run, which has ended with it; `tidemill train --resume` continues from its last \
+                 checkpoint"
+            )));
+        }
+        if lost.is_empty() {
             return Err(error);
         }
         self.waits = true;

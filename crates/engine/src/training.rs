@@ -102,10 +102,10 @@ impl<'a> Training<'a> {
         Training { engine, learning_rate, meters, custom, loader, workers, measured, notices }
     }
 
-    /// With other workers, which compute the shards that the loader does not give; `remake` makes the loader
+    /// With other workers, if there are some, which compute the shards that the loader does not give; `remake` makes the loader
     /// of others when a worker is lost. This worker is number 0.
-    pub fn with(self, workers: Workers, remake: Remake<'a>) -> Training<'a> {
-        Training { workers: Some((workers, remake)), ..self }
+    pub fn with(self, workers: Option<Workers>, remake: Remake<'a>) -> Training<'a> {
+        Training { workers: workers.map(|workers| (workers, remake)), ..self }
     }
 
     /// Trains until the loader has no more batches or a callback stops it. Callbacks are called in their

@@ -69,7 +69,7 @@ fn train(model: &str, optimizer: &str, shards: usize, workers: usize, threads: u
         let loader = remake(workers.own(), 0).unwrap();
         let mut training = Training::new(&mut engine, loader, vec![meter()]);
         if shards > 1 {
-            training = training.with(workers, &remake);
+            training = training.with(Some(workers), &remake);
         }
         training.run(&mut []).unwrap();
     });

@@ -77,6 +77,10 @@ impl RecipeFile {
     /// Reads a recipe; each of `overrides` is `a.b=value`, the value in TOML or a bare word.
     pub fn read(path: &Path, overrides: &[String]) -> Result<RecipeFile> {
         if path.is_dir() {
+            let own = path.join("recipe.toml");
+            if own.is_file() {
+                return RecipeFile::read(&own, overrides);
+            }
             return Err(Error::Recipe(format!(
                 "{}: is a folder, and has no recipe.toml as a run's folder has; name a recipe's file",
                 path.display()

@@ -16,7 +16,7 @@ use tidemill_engine::memory::{Budget, peak_rss_bytes};
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
-use tidemill_engine::{Average, Training};
+use tidemill_engine::{Average, Averaging, Training};
 use tidemill_recipe::data::RunData;
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
@@ -80,14 +80,7 @@ pub fn train(
     options.workers.check(&file)?;
     let listener = options.workers.listen()?;
     let paths = DataPaths::new(&file.path);
-    // Before its columns are looked up.
-    if let Some(text) = restore_folder(&options.out)? {
-        watch(Event::Notice(&text));
-    }
-    let (known, tokenizer) = known(&file, options)?;
-    if let Some(tokenizer) = tokenizer {
-        file.set_tokenizer(tokenizer)?;
-    }
+    let known = look_up(&mut file, options, watch)?;
     let Start { data, mut engine, reading, budget } =
         open(&mut file, &paths, known.as_ref(), options, watch)?;
     tell_notes(&data, watch);
@@ -111,13 +104,7 @@ pub fn train(
     write_start(&mut session, &file, &at)?;
 
     let shards = engine.shards();
-    let leader = Leader {
-        file: &file,
-        data: &data,
-        engine: &engine,
-        reading,
-        interrupt: &options.interrupt,
-    };
+    let leader = Leader::new(&file, &data, &engine, reading, &options.interrupt);
     let workers = options.workers.start(listener, leader, watch)?;
     let own = workers.as_ref().map_or(Shards::all(shards), |workers| workers.own());
     let remake = |shards: Shards, position: u64| loader(&file, &data, position, &reading, shards);
@@ -134,11 +121,7 @@ pub fn train(
     };
     let is_resumed = session.resumed.is_some();
     let averaging = recipe.training.average;
-    let average = match (averaging, &session.resumed) {
-        (None, _) => None,
-        (Some(how), None) => Some(Average::new(&engine, how)),
-        (Some(how), Some(checkpoint)) => Some(Average::restore(&engine, how, checkpoint)?),
-    };
+    let average = average(averaging, session.resumed.as_ref(), &engine)?;
     let mut driver = Driver {
         recipe: &recipe,
         schedule: recipe.training.optimizer.schedule().clone().over(course.run_steps),
@@ -160,10 +143,7 @@ pub fn train(
     if is_resumed {
         driver.tell_resumed();
     }
-    let mut training = Training::new(&mut engine, loader, meters);
-    if let Some(workers) = workers {
-        training = training.with(workers, &remake);
-    }
+    let mut training = Training::new(&mut engine, loader, meters).with(workers, &remake);
     let stopped_by = driver.run(&mut training)?;
     let meter = training.meter();
     drop(training);
@@ -193,6 +173,36 @@ pub(crate) struct Start {
     pub(crate) engine: Engine,
     pub(crate) reading: Reading,
     budget: Budget,
+}
+
+/// What a run that continues knows of columns; its tokenizer becomes the recipe's.
+fn look_up(
+    file: &mut RecipeFile,
+    options: &RunOptions,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<Option<Known>> {
+    // Before its columns are looked up.
+    if let Some(text) = restore_folder(&options.out)? {
+        watch(Event::Notice(&text));
+    }
+    let (known, tokenizer) = known(file, options)?;
+    if let Some(tokenizer) = tokenizer {
+        file.set_tokenizer(tokenizer)?;
+    }
+    Ok(known)
+}
+
+/// The averaged weights, if the recipe wants some, as the run starts.
+fn average(
+    how: Option<Averaging>,
+    resumed: Option<&Checkpoint>,
+    engine: &Engine,
+) -> Result<Option<Average>> {
+    match (how, resumed) {
+        (None, _) => Ok(None),
+        (Some(how), None) => Ok(Some(Average::new(engine, how))),
+        (Some(how), Some(checkpoint)) => Average::restore(engine, how, checkpoint).map(Some),
+    }
 }
 
 /// The threads of each worker; all cores where there is one.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidemill_engine::Engine;
 use tidemill_engine::data::tokens::Tokenizer;
-use tidemill_engine::data::{Known, Shards};
+use tidemill_engine::data::{Known, Shards, digest};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::Existing;
 use tidemill_engine::group::{Group, Kind, Local, Message, ended};
@@ -109,9 +109,8 @@ impl WorkerGroup {
             return Ok(());
         }
         let what = format!(
-            "= {shards} is less than the {size} workers: each needs a shard of a batch or more. Set it to {} or \
-             more; the result depends on it, and not on the number of workers",
-            size.next_power_of_two().max(8)
+            "= {shards} is less than the {size} workers: each needs a shard of a batch or more. Set it to {size} or \
+             more (8 is good for up to 8 workers); the result depends on it, and not on the number of workers"
         );
         Err(file.error_at("training.shards", &what))
     }
@@ -131,7 +130,13 @@ impl WorkerGroup {
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Workers>> {
         match (self, listener) {
-            (WorkerGroup::Local(size), _) if *size > 1 => run.threads(*size).map(Some),
+            (WorkerGroup::Local(size), _) if *size > 1 => {
+                let threads = plural(run.engine.threads() as u64, "thread");
+                watch(Event::Notice(&format!(
+                    "{size} workers share each batch, with {threads} each"
+                )));
+                run.threads(*size).map(Some)
+            }
             (WorkerGroup::Joined(joined), Some(listener)) => {
                 let mut tell = |text: &str| watch(Event::Notice(text));
                 let at = listener.local_addr().map_or(joined.listen.clone(), |at| at.to_string());
@@ -140,7 +145,7 @@ impl WorkerGroup {
                 let (size, patience) = (joined.size, joined.patience);
                 let group =
                     tidemill_dist::lead(&listener, size, patience, run.interrupt, &mut tell)?;
-                run.processes(Box::new(group)).map(Some)
+                run.processes(Box::new(group), watch).map(Some)
             }
             (WorkerGroup::Given(given), _) => {
                 let mut kept = given.group.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +153,7 @@ impl WorkerGroup {
                 let group = kept.0.take().ok_or_else(taken)?;
                 match group.size() {
                     1 => Ok(None),
-                    _ => run.processes(group).map(Some),
+                    _ => run.processes(group, watch).map(Some),
                 }
             }
             _ => Ok(None),
@@ -158,14 +163,25 @@ impl WorkerGroup {
 
 /// A run that other workers are to take part in.
 pub(crate) struct Leader<'a> {
-    pub(crate) file: &'a RecipeFile,
-    pub(crate) data: &'a RunData,
-    pub(crate) engine: &'a Engine,
-    pub(crate) reading: Reading,
-    pub(crate) interrupt: &'a AtomicBool,
+    file: &'a RecipeFile,
+    data: &'a RunData,
+    engine: &'a Engine,
+    reading: Reading,
+    interrupt: &'a AtomicBool,
 }
 
-impl Leader<'_> {
+impl<'a> Leader<'a> {
+    /// A run of this recipe that begins with `engine` as it is.
+    pub(crate) fn new(
+        file: &'a RecipeFile,
+        data: &'a RunData,
+        engine: &'a Engine,
+        reading: Reading,
+        interrupt: &'a AtomicBool,
+    ) -> Leader<'a> {
+        Leader { file, data, engine, reading, interrupt }
+    }
+
     fn threads(&self, size: usize) -> Result<Workers> {
         let shards = self.engine.shards();
         let mut groups = Local::group(size).into_iter();
@@ -187,24 +203,45 @@ impl Leader<'_> {
         Workers::new(Box::new(leader), shards)
     }
 
-    fn processes(&self, mut group: Box<dyn Group>) -> Result<Workers> {
+    fn processes(
+        &self,
+        mut group: Box<dyn Group>,
+        watch: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Workers> {
         let size = group.size();
         let setup = serde_json::to_string(&self.setup()).map_err(|e| Error::Run(e.to_string()))?;
         for other in 1..size {
             group.send(other, Message::new(Kind::Hello, 0).text(setup.as_str()))?;
         }
+        let mut lost: Vec<usize> = Vec::new();
         for other in 1..size {
-            let message = group.receive(other)?;
-            if message.kind != Kind::Hello {
-                let error = ended(group.as_ref(), other, &message.text);
-                for other in 1..size {
-                    drop(group.send(other, Message::new(Kind::End, 0).text(error.to_string())));
+            while !lost.contains(&other) {
+                match group.receive(other) {
+                    Ok(message) if message.kind == Kind::Hello => break,
+                    Ok(message) => {
+                        let error = ended(group.as_ref(), other, &message.text);
+                        for other in 1..size {
+                            let end = Message::new(Kind::End, 0).text(error.to_string());
+                            drop(group.send(other, end));
+                        }
+                        return Err(error);
+                    }
+                    Err(e) => {
+                        let more = group.lost();
+                        if more.is_empty() {
+                            return Err(e);
+                        }
+                        lost.extend(more);
+                        watch(Event::Notice(&format!("{e}: the run begins without it")));
+                    }
                 }
-                return Err(error);
             }
         }
         let mut workers = Workers::new(group, self.engine.shards())?;
-        workers.share_state(self.engine)?;
+        match lost.is_empty() {
+            true => workers.share_state(self.engine)?,
+            false => workers.leave_out(&lost, self.engine)?,
+        }
         Ok(workers)
     }
 
@@ -221,7 +258,7 @@ impl Leader<'_> {
         Same {
             recipe: file.sha256(),
             options: file.data_options_sha256(),
-            data: data.train.fingerprint(),
+            data: digest(data.train.as_ref()),
             instructions: engine.instructions().to_owned(),
         }
     }
@@ -251,8 +288,8 @@ struct Same {
 pub struct WorkOptions<'a> {
     /// Where worker 0 listens.
     pub address: &'a str,
-    /// The number that this one has to have.
-    pub rank: Option<usize>,
+    /// The number that this one has to have, and how many there are.
+    pub place: Option<[usize; 2]>,
     /// Its own copy of the recipe, whose data it reads; the places of worker 0 where it has none.
     pub file: Option<RecipeFile>,
     /// How long worker 0 is looked for.
@@ -269,9 +306,8 @@ pub struct WorkOptions<'a> {
 /// If nobody leads a run there, if this process has other data, another recipe or other instructions, and if the run
 /// ends with an error.
 pub fn work(options: WorkOptions<'_>, tell: &mut dyn FnMut(&str)) -> Result<()> {
-    let WorkOptions { address, rank, file, patience, threads, interrupt } = options;
-    let group = tidemill_dist::join(address, rank, patience, &interrupt)?;
-    tell(&format!("worker {} of {} at {address}", group.rank(), group.size()));
+    let WorkOptions { address, place, file, patience, threads, interrupt } = options;
+    let group = tidemill_dist::join(address, place, patience, &interrupt, tell)?;
     take_part(Box::new(group), file, threads)
 }
 
@@ -336,7 +372,7 @@ fn prepare(
     if file.sha256() != same.recipe || file.data_options_sha256() != same.options {
         return other("recipe is another one");
     }
-    if start.data.train.fingerprint() != same.data {
+    if digest(start.data.train.as_ref()) != same.data {
         return other("training data is other data");
     }
     let here = start.engine.instructions();

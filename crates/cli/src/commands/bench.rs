@@ -37,6 +37,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         [] => vec![file.recipe.batch.batch_size],
         sizes => sizes.iter().map(|&n| n as usize).collect(),
     };
+    if file.recipe.training.shards > 1 {
+        tell!("note: a step on a whole batch is measured, as with training.shards = 1");
+        file.recipe.training.shards = 1;
+    }
     let data = BenchData::open(&mut file)?;
     if !arguments.json && !arguments.kernels {
         say!("  batch  threads     us/step      floor    samples/s")?;

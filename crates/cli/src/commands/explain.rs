@@ -32,6 +32,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let mut file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
     file.only_network()?;
+    if file.recipe.training.shards > 1 {
+        let shards = file.recipe.training.shards;
+        say!(
+            "training.shards = {shards}: a step computes {shards} such shards, then makes its update\n"
+        )?;
+    }
     let threads = arguments.threads.map(usize::from);
     if let Some(limit) = arguments.memory {
         let (engine, why) = engine_within(&mut file, threads, limit)?;

@@ -76,7 +76,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let file = RecipeFile::read(&recipe, &arguments.set)?;
     let is_other = arguments.recipe.join("checkpoints").is_dir() && !is_run;
     let launched = match (arguments.workers, arguments.transport) {
-        (Some(_), _) => None,
+        (Some(1), _) => None,
+        (Some(n), _) => match launched() {
+            Ok(Some(Launched { size, .. })) => {
+                return Err(Failure::usage(format!(
+                    "a launcher has started {size} processes, which are the workers: leave out --workers {n}"
+                )));
+            }
+            _ => None,
+        },
         // MPI itself knows where worker 0 is.
         (None, Transport::Mpi) => launched().unwrap_or_default(),
         (None, Transport::Tcp) => launched().map_err(Failure::usage)?,
@@ -92,8 +100,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             WorkerGroup::Given(Given::new(Box::new(group)))
         }
         Transport::Tcp => {
-            if let Some(Launched { rank: rank @ 1.., address, .. }) = &launched {
-                return follow(threads, file, *rank, address);
+            if let Some(Launched { rank: rank @ 1.., size, address, .. }) = &launched {
+                return follow(threads, file, [*rank, *size], address);
             }
             workers(arguments, launched)
         }
@@ -146,10 +154,10 @@ fn threads(arguments: &Arguments, launched: Option<&Launched>) -> Option<usize> 
 }
 
 /// Takes part in the run of process 0 of those that a launcher has started.
-fn follow(threads: Option<usize>, file: RecipeFile, rank: usize, address: &str) -> Result {
+fn follow(threads: Option<usize>, file: RecipeFile, place: [usize; 2], address: &str) -> Result {
     let options = WorkOptions {
         address,
-        rank: Some(rank),
+        place: Some(place),
         file: Some(file),
         patience: BY_HAND,
         threads,

@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
     /// Where the run's `tidemill train --workers N --listen ADDRESS` listens.
     #[arg(long, value_name = "HOST:PORT")]
     join: String,
-    /// Number of threads [default: all cores].
+    /// Number of threads [default: all cores]. Give it where several of them are on one machine.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Seconds for which the run is looked for.
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let options = WorkOptions {
         address: &arguments.join,
-        rank: None,
+        place: None,
         file: None,
         patience: Duration::from_secs(arguments.patience),
         threads: arguments.threads.map(usize::from),

@@ -256,7 +256,7 @@ fn check(data: &dyn Dataset, options: &LoaderOptions) -> Result<()> {
     }
     if options.drop_last && n < options.batch_size {
         return Err(Error::option(format!(
-            "drop_last leaves nothing: {n} samples make no batch of {}",
+            "without the smaller last batch nothing is left: {n} samples make no batch of {}",
             options.batch_size
         )));
     }

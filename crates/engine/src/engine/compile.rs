@@ -35,7 +35,11 @@ impl Engine {
         let shards = Shards::all(spec.shards.max(1));
         let extent = Extent::from(shards.most_rows(spec.batch_size));
         let purpose = if shards.count > 1 { Purpose::Shard } else { Purpose::Train };
-        let graph = spec.graph(purpose, &extent, shift)?;
+        let graph = spec.graph(purpose, &extent, shift);
+        let graph = match purpose {
+            Purpose::Shard => graph.map_err(|e| spec.in_shard(extent.batch, e))?,
+            _ => graph?,
+        };
         let isa = Isa::detect();
         let slots = state_slots(&graph);
         let values: usize = slots[first_sum(&slots)..].iter().map(Slot::len).sum();
@@ -190,7 +194,16 @@ impl EngineSpec {
             return self.graph(Purpose::Train, &Extent::from(batch), 0.0).map(|_| ());
         }
         let mut sizes = shard_sizes(self.shards, [batch].into_iter());
-        sizes.try_for_each(|rows| self.graph(Purpose::Shard, &Extent::from(rows), 0.0).map(|_| ()))
+        sizes.try_for_each(|rows| {
+            let graph = self.graph(Purpose::Shard, &Extent::from(rows), 0.0);
+            graph.map(drop).map_err(|e| self.in_shard(rows, e))
+        })
+    }
+
+    /// An error about a shard of so many samples.
+    fn in_shard(&self, rows: usize, error: EngineError) -> EngineError {
+        let shards = self.shards;
+        EngineError(format!("training.shards = {shards} cuts it into pieces of {rows}: {error}"))
     }
 
     /// The classes that the outputs are for; none where the loss compares with any value.

@@ -6,7 +6,7 @@ use tidemill_page::number::bytes;
 use tidemill_plan::{Plan, Rates};
 
 use super::compile::options;
-use super::{Engine, EngineError, Purpose};
+use super::{Compiled, Engine, EngineError};
 
 impl Engine {
     /// The least time that a training step can take on this machine, in microseconds: each kernel
@@ -28,8 +28,9 @@ impl Engine {
     pub fn explain_memory(&self) -> Result<String, EngineError> {
         let needs = self.needs();
         let shares = self.budget.shares(needs, needs);
-        let graph = self.spec.graph(Purpose::Train, &self.compiled[0].extent, self.shift)?;
-        let prepared = Prepared::new(self.runtime.isa(), &graph, options(Purpose::Train, None));
+        let Compiled { purpose, extent, .. } = &self.compiled[0];
+        let graph = self.spec.graph(*purpose, extent, self.shift)?;
+        let prepared = Prepared::new(self.runtime.isa(), &graph, options(*purpose, None));
         let (usual, plan) = (prepared.plan(), self.training_plan());
         let arena = |before: usize| match self.budget.limit {
             Some(_) if before != plan.arena_bytes => {
@@ -79,10 +80,10 @@ impl Engine {
         let (plan, rates) = (self.training_plan(), self.rates());
         let mut text = self.explain_layers();
         text += &format!(
-            "\none step of {} samples: {} parameters, {:.3} MFLOP, {:.1} KB moved\n\
+            "\none {}: {} parameters, {:.3} MFLOP, {:.1} KB moved\n\
              machine: {} threads, {}, {:.0} GFLOP/s, {:.0} GB/s measured\n\
-             predicted {:.1} us a step if nothing else took time; compiled in {:.1} ms\n\n",
-            self.spec.batch_size,
+             predicted {:.1} us a {} if nothing else took time; compiled in {:.1} ms\n\n",
+            self.what_is_planned(),
             self.num_parameters(),
             plan.flops() as f64 / 1e6,
             plan.bytes() as f64 / 1e3,
@@ -91,6 +92,7 @@ impl Engine {
             rates.flops / 1e9,
             rates.bytes / 1e9,
             plan.predicted_microseconds(rates),
+            if self.shards() > 1 { "shard" } else { "step" },
             self.compile_seconds * 1e3
         );
         text += &plan.explain_kernels(Some(rates));
@@ -99,6 +101,15 @@ impl Engine {
         let (arena, state, scratch) = self.runtime.bytes();
         text += &format!("state {state} bytes, arena {arena} bytes, scratch {scratch} bytes\n");
         text
+    }
+
+    /// What the first plan computes.
+    fn what_is_planned(&self) -> String {
+        let samples = self.compiled[0].extent.batch;
+        match self.shards() {
+            1 => format!("step of {samples} samples"),
+            n => format!("shard of {samples} samples, of the {n} of a step, without its update"),
+        }
     }
 
     /// Layers with what their kernels of a training step compute and move.
