@@ -165,6 +165,11 @@ impl Group for Tcp {
         std::mem::take(&mut self.lost)
     }
 
+    fn put_back(&mut self, from: usize, message: Message) {
+        self.waiting[from].push_front(message);
+        self.lost.push(self.rank);
+    }
+
     fn leave_out(&mut self, rank: usize) {
         if let Some(peer) = self.peers[rank].take() {
             drop(peer.stream.shutdown(Shutdown::Both));

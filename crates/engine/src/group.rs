@@ -112,6 +112,10 @@ pub trait Group: Send {
         Vec::new()
     }
 
+    /// Keeps a message for the next [`Group::receive`], since it belongs to a generation of which this worker has not
+    /// heard yet: [`Group::lost`] has this worker itself then.
+    fn put_back(&mut self, _from: usize, _message: Message) {}
+
     /// Forgets a worker that takes part no more: that it is lost is not told.
     fn leave_out(&mut self, _rank: usize) {}
 
@@ -137,6 +141,11 @@ pub fn expect(
         let in_step = matches!(message.kind, Kind::Sums | Kind::Sum);
         if in_step && message.number < generation {
             continue;
+        }
+        // Worker 0 has begun a new generation, or another one knows already that it has.
+        if message.kind == Kind::Regroup || in_step && message.number > generation {
+            group.put_back(from, message);
+            return Err(Error::Run("worker 0 begins the step again".into()));
         }
         if message.kind == Kind::End {
             return Err(ended(group, from, &message.text));

@@ -321,7 +321,12 @@ pub fn take_part(
     file: Option<RecipeFile>,
     threads: Option<usize>,
 ) -> Result<()> {
-    let hello = group.receive(0)?;
+    let hello = loop {
+        match group.receive(0) {
+            Ok(hello) => break hello,
+            Err(e) => forget_lost(group.as_mut(), e)?,
+        }
+    };
     if hello.kind != Kind::Hello {
         return Err(ended(group.as_ref(), 0, &hello.text));
     }
@@ -339,6 +344,16 @@ pub fn take_part(
     let meter = empty_meter(&file, &engine, &data);
     let remake = |shards: Shards, at: u64| loader(&file, &data, at, &reading, shards);
     Follower::new(&mut engine, &remake, meter, workers).run()
+}
+
+/// The error, unless it is that another worker than number 0 is lost, which worker 0 is told.
+fn forget_lost(group: &mut dyn Group, error: Error) -> Result<()> {
+    let lost = group.lost();
+    if lost.is_empty() || lost.contains(&0) {
+        return Err(error);
+    }
+    let tell = |other: usize| group.send(0, Message::new(Kind::Regroup, 0).number(other as u64));
+    lost.into_iter().try_for_each(tell)
 }
 
 /// The recipe, and the model with its data, as worker 0 has them.
