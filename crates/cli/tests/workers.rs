@@ -58,6 +58,16 @@ fn work(port: &str) -> Command {
     command
 }
 
+/// A process that a launcher has started, with its number and that of all in these variables.
+fn launched(arguments: &[&str], [rank, size]: [(&str, &str); 2], port: &str) -> Child {
+    command(arguments)
+        .envs([rank, size, ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", port)])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
 /// Says what went wrong if a worker did not end well.
 fn check(worker: Child) {
     let output = worker.wait_with_output().unwrap();
@@ -103,7 +113,7 @@ fn a_run_is_the_same_for_any_number_of_workers() {
 }
 
 #[test]
-fn a_run_goes_on_as_if_nothing_had_happened_when_workers_are_killed_or_stopped() {
+fn a_run_ends_with_the_same_bits_when_workers_are_killed_or_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = recipe(folder.path(), MLP, "");
     let epochs = ["--set", "batch.epochs=300", "--set", "batch.validation_every=100"];
@@ -136,7 +146,7 @@ fn a_run_goes_on_as_if_nothing_had_happened_when_workers_are_killed_or_stopped()
         // It may have been over before; else it is said who is lost, and soon.
         if said.contains("is lost") {
             assert!(said.contains("(127.0.0.1) is lost: "), "{said}");
-            assert!(said.contains("the run goes on with 3 workers"), "{said}");
+            assert!(said.contains("the run continues with 3 workers"), "{said}");
             lost += 1;
         }
         assert!(took < Duration::from_secs(60), "{took:?}");
@@ -159,15 +169,8 @@ fn launchers_are_understood() {
         let run = folder.path().join(rank);
         let port = free_port();
         let start = |number: &str| {
-            command(&[&["train", text(&recipe), "--out", text(&run)], &EIGHT[..]].concat())
-                .env(rank, number)
-                .env(size, "3")
-                .env("MASTER_ADDR", "127.0.0.1")
-                .env("MASTER_PORT", &port)
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap()
+            let train = ["train", text(&recipe), "--out", text(&run)];
+            launched(&[&train[..], &EIGHT].concat(), [(rank, number), (size, "3")], &port)
         };
         ["0", "1", "2"].map(start).into_iter().for_each(check);
         same(&run, &one);
@@ -243,13 +246,8 @@ fn a_broken_file_of_one_worker_is_named() {
         let set = ["--set", data.as_str(), "--force"];
         let port = free_port();
         let start = |number: &str, more: &[&str]| {
-            command(&[&train[..], &EIGHT, more].concat())
-                .envs([("RANK", number), ("WORLD_SIZE", "2")])
-                .envs([("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", port.as_str())])
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap()
+            let both = [("RANK", number), ("WORLD_SIZE", "2")];
+            launched(&[&train[..], &EIGHT, more].concat(), both, &port)
         };
         let said = match shared {
             // Threads of one process.
@@ -357,15 +355,8 @@ fn what_does_not_fit_is_said_by_all() {
     {
         let port = free_port();
         let start = |number: &str, more: &[&str]| {
-            command(&[&train[..], &EIGHT, &["--force"], more].concat())
-                .env("RANK", number)
-                .env("WORLD_SIZE", "2")
-                .env("MASTER_ADDR", "127.0.0.1")
-                .env("MASTER_PORT", &port)
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap()
+            let both = [("RANK", number), ("WORLD_SIZE", "2")];
+            launched(&[&train[..], &EIGHT, &["--force"], more].concat(), both, &port)
         };
         let both = [start("0", &[]), start("1", &["--set", set])];
         let [leader, other] = both.map(|child| child.wait_with_output().unwrap());

@@ -52,9 +52,11 @@ fn launched_as(
     parent: u32,
 ) -> Result<Option<Launched>, String> {
     let number = |name: &str| variable(name)?.parse::<usize>().ok();
-    let named = LAUNCHERS.iter().find(|names| {
-        variable(names[0]).is_some() && variable(names[1]).is_some()
-            || names[0] == "RANK" && (variable(names[0]).is_some() || variable(names[1]).is_some())
+    let is_there = |name: &str| variable(name).is_some();
+    // Half of the general names is a mistake; the others mean something only together.
+    let named = LAUNCHERS.iter().find(|[rank, size, _]| match *rank {
+        "RANK" => is_there(rank) || is_there(size),
+        _ => is_there(rank) && is_there(size),
     });
     let Some([name, of, local]) = named.copied() else { return Ok(None) };
     let (rank, size) = match (number(name), number(of)) {

@@ -1,8 +1,8 @@
 //! How the workers of a run find each other.
 //!
 //! Worker 0 listens. Each other worker connects to it and says on which port it listens itself, and what
-//! number it would like to have. Once all are there, worker 0 tells each of them its number and
-//! where the others are, and these connect to each other: each to those of lower numbers.
+//! number it would like to have. Once all are connected, worker 0 sends each its number and
+//! the addresses of the others, and these connect to each other: each to those of lower numbers.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -38,7 +38,7 @@ struct Welcome {
 #[derive(Serialize, Deserialize)]
 struct Places {
     run: u64,
-    /// The number of the worker who is told.
+    /// The number of the worker that gets this message.
     rank: usize,
     /// Where the others listen, by their numbers; worker 0's is unused.
     addresses: Vec<SocketAddr>,
@@ -227,7 +227,7 @@ pub fn join(
     let mut names: Vec<String> = addresses.iter().map(|a| a.ip().to_string()).collect();
     names[0] = leader.to_string();
     streams[0] = Some(stream);
-    // Worker 0 finds out who is missing, and the others go on without.
+    // Worker 0 notices which ones are missing, and the run continues without them.
     for (other, address) in addresses.iter().enumerate().take(rank).skip(1) {
         // Who joined worker 0 from its own machine is there for the others too.
         let ip = if address.ip().is_loopback() { leader } else { address.ip() };

@@ -3,7 +3,7 @@
 //! The library is opened at run time, by the standard ABI of MPI 5 (`libmpi_abi.so`, which MPICH 5 has and Open MPI
 //! 6 will have): nothing of MPI is needed to build. Handles are the fixed values of that ABI (MPI 5.0, appendix A; `mpi_abi.h`).
 //!
-//! MPI ends all processes when one dies, so that a run over MPI does not go on without a worker as one over TCP does.
+//! MPI ends all processes when one dies, so that a run over MPI ends with the first worker that is lost, where one over TCP continues.
 
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_int, c_void};

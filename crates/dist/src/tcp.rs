@@ -111,7 +111,7 @@ impl Group for Tcp {
     }
 
     fn send(&mut self, to: usize, message: Message) -> Result<()> {
-        // That one is lost was told, or will be.
+        // `receive` reports that it is lost.
         let Some(peer) = &self.peers[to] else { return Ok(()) };
         let mut stream = peer.to.lock().unwrap_or_else(PoisonError::into_inner);
         let written = frame::write(&mut *stream, self.run, Some(&message));

@@ -37,7 +37,7 @@ pub use values::{Element, StateValues};
 
 use crate::bind::{Binding, Converted, Given, Reads, Source};
 use crate::memory::{Budget, Needs};
-use shards::Sharded;
+use shards::{Sharded, sums_bytes};
 use shared::Readers;
 
 /// What to compile.
@@ -420,9 +420,9 @@ impl Engine {
     /// The bytes that it has taken.
     pub(crate) fn needs(&self) -> Needs {
         let (arena, state, scratch) = self.runtime.bytes();
-        let sums = self.sharded.as_ref().map_or(0, |_| self.tree_bytes(self.num_sums()));
+        let sums = sums_bytes(self.runtime.slots(), self.shards());
         let (arena, state, scratch) = (arena as u64, state as u64, scratch as u64);
-        Needs { arena, state, scratch, sums: sums as u64 }
+        Needs { arena, state, scratch, sums }
     }
 
     /// Bytes of the arena that all plans share.

@@ -23,7 +23,7 @@ pub enum Kind {
     Sums,
     /// A part of the sum of all shards. Number: the generation.
     Sum,
-    /// From worker 0: the run goes on with fewer workers. Number: the generation that begins; values: their numbers.
+    /// From worker 0: the run continues with fewer workers. Number: the generation that begins; values: their numbers.
     /// To worker 0: another worker is lost. Number: which.
     Regroup,
     /// The run is over. Text: why, where that is an error.
@@ -94,7 +94,7 @@ pub trait Group: Send {
     /// The next message from a worker, in the order in which it sent them.
     ///
     /// # Errors
-    /// If any worker is lost, which is told once: it is gone, or has not been heard of for longer than the group
+    /// If any worker is lost, reported once for each: it is gone, or has not been heard of for longer than the group
     /// allows.
     fn receive(&mut self, from: usize) -> Result<Message>;
 
@@ -116,7 +116,7 @@ pub trait Group: Send {
     /// heard yet: [`Group::lost`] has this worker itself then.
     fn put_back(&mut self, _from: usize, _message: Message) {}
 
-    /// Forgets a worker that takes part no more: that it is lost is not told.
+    /// Removes a worker from the group; its loss is not reported.
     fn leave_out(&mut self, _rank: usize) {}
 
     /// A worker, for people.
@@ -160,6 +160,37 @@ pub fn expect(
             message.kind,
             message.step,
         )));
+    }
+}
+
+/// After an error of a worker that follows: tells worker 0 which others are lost, if that is the reason, so that it
+/// continues the run without them.
+///
+/// # Errors
+/// The error itself where it has another reason, or worker 0 is lost.
+pub fn report_lost(group: &mut dyn Group, error: Error) -> Result<()> {
+    let (lost, rank) = (group.lost(), group.rank());
+    if lost.contains(&0) {
+        return Err(Error::Run(format!(
+            "{error}. It leads the run, which has ended with it; `tidemill train --resume` continues from its last \
+             checkpoint"
+        )));
+    }
+    if lost.is_empty() {
+        return Err(error);
+    }
+    for other in lost.into_iter().filter(|&other| other != rank) {
+        group.send(0, Message::new(Kind::Regroup, 0).number(other as u64))?;
+    }
+    Ok(())
+}
+
+/// Tells all other workers that this one ends, and why where that is an error.
+pub fn end_all(group: &mut dyn Group, why: &str) {
+    let rank = group.rank();
+    for other in (0..group.size()).filter(|&other| other != rank) {
+        // One that is gone does not need the message.
+        drop(group.send(other, Message::new(Kind::End, 0).text(why)));
     }
 }
 

@@ -7,9 +7,9 @@
 //! same update.
 //!
 //! Worker 0 leads ([`crate::training`]), the others follow ([`Follower`]). When one of them is lost, worker 0
-//! cuts the shards anew among those that are left, gives them its state, and makes the step again: a new
-//! generation begins. Since sums do not depend on who computes what, the run goes on as if nothing had
-//! happened. Without worker 0 the run ends, with its last checkpoint.
+//! divides the shards among the remaining workers, sends them its state, and repeats the step: a new
+//! generation begins. Since sums do not depend on which worker computes which shard, the run ends with the same
+//! bits as without the loss. Without worker 0 the run ends, with its last checkpoint.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use tidemill_data::{Loader, Shards};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::group::{Group, Kind, Message, ended, expect};
+use crate::group::{Group, Kind, Message, end_all, ended, expect, report_lost};
 use crate::metrics::Meter;
 use crate::tree::{Tree, spans};
 
@@ -34,7 +34,7 @@ pub struct Workers {
     generation: u64,
     /// Adds up this worker's part.
     part: Tree,
-    /// Whether the others have been told that the run is over.
+    /// Whether [`Kind::End`] has been sent.
     is_over: bool,
 }
 
@@ -62,10 +62,7 @@ impl Workers {
 
     /// Consecutive shards, as many as others have, or one more.
     fn shards_of(&self, rank: usize) -> Shards {
-        let size = self.members.len();
-        let place = self.members.iter().position(|&member| member == rank).unwrap_or(0);
-        let own = place * self.shards / size..(place + 1) * self.shards / size;
-        Shards { count: self.shards, own }
+        Shards { count: self.shards, own: self.part_of(self.shards, rank) }
     }
 
     /// The number of workers.
@@ -157,14 +154,13 @@ impl Workers {
         Ok(all)
     }
 
-    /// The part of `len` values that a worker adds up.
+    /// A worker's part of `len` shards, or of `len` values to add up.
     fn part_of(&self, len: usize, rank: usize) -> Range<usize> {
-        let size = self.members.len();
         let place = self.members.iter().position(|&member| member == rank).unwrap_or(0);
-        place * len / size..(place + 1) * len / size
+        Shards::all(self.members.len()).rows(len, place)
     }
 
-    /// After an error: goes on without workers that are lost, if that is the reason. Says which, or gives the
+    /// After an error: continues without workers that are lost, if that is the reason. Says which, or gives the
     /// error back. Only worker 0 calls this.
     pub(crate) fn go_on(&mut self, engine: &Engine, error: Error) -> Result<String> {
         let lost = self.group.lost();
@@ -176,7 +172,7 @@ impl Workers {
             1 => "without other workers".to_owned(),
             n => format!("with {n} workers"),
         };
-        Ok(format!("{error}: the run goes on {left}, from step {}", engine.step()))
+        Ok(format!("{error}: the run continues {left}, from step {}", engine.step()))
     }
 
     /// Divides the shards among the others than these, and gives all the state as it is here. Only worker 0 calls this.
@@ -195,10 +191,7 @@ impl Workers {
     /// Tells the others that the run is over, and why where that is an error.
     pub fn end(&mut self, why: &str) {
         if !std::mem::replace(&mut self.is_over, true) {
-            for other in self.others() {
-                // One that is gone needs not be told.
-                drop(self.group.send(other, Message::new(Kind::End, 0).text(why)));
-            }
+            end_all(self.group.as_mut(), why);
         }
     }
 
@@ -255,7 +248,7 @@ impl<'a> Follower<'a> {
     /// Computes this worker's shards of each step until worker 0 ends the run.
     ///
     /// # Errors
-    /// For a batch that cannot be read or does not fit, of which all workers are told; and if worker 0 ends with an
+    /// For a batch that cannot be read or does not fit, which is sent to all workers; and if worker 0 ends with an
     /// error or is gone.
     pub fn run(mut self) -> Result<()> {
         let result = self.follow();
@@ -324,23 +317,11 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// The error, unless it is that another worker than number 0 is lost: then worker 0 is told, and begins a new
+    /// The error, unless it is that another worker than number 0 is lost: that is reported to worker 0, which begins a new
     /// generation.
     fn wait_after(&mut self, error: Error) -> Result<()> {
-        let (lost, rank) = (self.workers.group.lost(), self.workers.group.rank());
-        if lost.contains(&0) {
-            return Err(Error::Run(format!(
-                "{error}. It leads the run, which has ended with it; `tidemill train --resume` continues from its last \
-                 checkpoint"
-            )));
-        }
-        if lost.is_empty() {
-            return Err(error);
-        }
+        report_lost(self.workers.group.as_mut(), error)?;
         self.waits = true;
-        for other in lost.into_iter().filter(|&other| other != rank) {
-            self.workers.group.send(0, Message::new(Kind::Regroup, 0).number(other as u64))?;
-        }
         Ok(())
     }
 }

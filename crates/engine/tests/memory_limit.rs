@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod models;
+
 use std::sync::Arc;
 
 use tidemill_engine::data::Batch;
@@ -10,15 +12,10 @@ use tidemill_engine::memory::Budget;
 use tidemill_engine::nn::{LossSpec, Model, OptimizerSpec};
 use tidemill_engine::{Engine, EngineSpec};
 
+use models::MLP;
+
 const BATCH: usize = 6;
 const STEPS: usize = 3;
-
-const MLP: &str = r#"
-input = { features = 24 }
-layers = [
-  { repeat = { times = 6, layers = [{ dense = { units = 48, activation = "gelu" } }] } },
-  { dense = { units = 5 } },
-]"#;
 
 const DROPOUT: &str = r#"
 input = { features = 24 }

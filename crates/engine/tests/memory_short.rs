@@ -2,16 +2,13 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod models;
+
 use tidemill_engine::memory::{Budget, rss_bytes};
 use tidemill_engine::nn::{LossSpec, Model, OptimizerSpec};
 use tidemill_engine::{Engine, EngineSpec};
 
-const MLP: &str = r#"
-input = { features = 24 }
-layers = [
-  { repeat = { times = 6, layers = [{ dense = { units = 48, activation = "gelu" } }] } },
-  { dense = { units = 5 } },
-]"#;
+use models::MLP;
 
 #[test]
 fn memory_that_is_short_gives_a_smaller_plan_and_too_little_an_error() {

@@ -1,10 +1,11 @@
 //! What a plan promises its target and its runner.
 #![allow(clippy::unwrap_used)]
 
-use tidemill_graph::{
-    Binary, DType, Graph, Loss, MatMul, Role, Rule, TensorId, Update, WeightDecay, gradients, hyper,
-};
+mod training;
+
+use tidemill_graph::{Binary, DType, Graph, Loss, MatMul, TensorId};
 use tidemill_plan::{KernelSpec, Method, Options, Place, Plan, Target};
+use training::updates;
 
 /// Remembers what it was asked about.
 #[derive(Default)]
@@ -34,14 +35,7 @@ fn dense() -> (Graph, TensorId, TensorId) {
     let loss = Loss::SparseCrossEntropy { label_smoothing: 0.0 };
     let losses = graph.apply(loss, &[logits, labels]).unwrap();
     let mean = graph.apply(Loss::WeightedMean, &[losses, weights]).unwrap();
-    let parameters: Vec<TensorId> = graph.with_role(Role::Parameter).collect();
-    let found = gradients(&mut graph, mean, &parameters).unwrap();
-    graph.hyper = Some(graph.input("hyper", &[hyper::LEN], DType::F32));
-    for (parameter, gradient) in parameters.into_iter().zip(found) {
-        let (gradient, slots) = (gradient.unwrap(), vec![]);
-        let (rule, decay) = (Rule::Sgd, WeightDecay::None);
-        graph.updates.push(Update { parameter, gradient, slots, rule, decay });
-    }
+    updates(&mut graph, mean);
     graph.output("scores", logits);
     graph.output("errors", losses);
     (graph, logits, losses)

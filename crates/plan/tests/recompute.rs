@@ -1,16 +1,16 @@
 //! Plans for small arenas do the same as those without a limit, in memory that they have.
 #![allow(clippy::unwrap_used)]
 
+mod training;
+
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use tidemill_graph::{
-    Binary, DType, Graph, Loss, MatMul, Role, Rule, TensorId, Unary, Update, WeightDecay,
-    gradients, hyper,
-};
+use tidemill_graph::{Binary, DType, Graph, Loss, MatMul, Unary};
 use tidemill_plan::null::NullTarget;
 use tidemill_plan::{Options, Place, Plan};
+use training::updates;
 
 const ROWS: usize = 64;
 const UNITS: usize = 16;
@@ -34,14 +34,7 @@ fn blocks(count: usize) -> Graph {
     let loss = Loss::SparseCrossEntropy { label_smoothing: 0.0 };
     let losses = graph.apply(loss, &[x, labels]).unwrap();
     let mean = graph.apply(Loss::WeightedMean, &[losses, weights]).unwrap();
-    let parameters: Vec<TensorId> = graph.with_role(Role::Parameter).collect();
-    let found = gradients(&mut graph, mean, &parameters).unwrap();
-    graph.hyper = Some(graph.input("hyper", &[hyper::LEN], DType::F32));
-    for (parameter, gradient) in parameters.into_iter().zip(found) {
-        let (gradient, slots) = (gradient.unwrap(), vec![]);
-        let (rule, decay) = (Rule::Sgd, WeightDecay::None);
-        graph.updates.push(Update { parameter, gradient, slots, rule, decay });
-    }
+    updates(&mut graph, mean);
     graph.output("losses", losses);
     graph.output("loss", mean);
     graph

@@ -1,7 +1,7 @@
 //! The workers of a run: threads of this process, each with a model of its own, or other processes.
 //!
 //! Worker 0 is the run: it opens the folder, measures, writes checkpoints. The others ([`work`]) need
-//! the data and nothing else: what they run is told to them.
+//! the data and nothing else: worker 0 sends them what they run.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,7 +15,7 @@ use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::data::{Known, Shards, digest};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::Existing;
-use tidemill_engine::group::{Group, Kind, Local, Message, ended};
+use tidemill_engine::group::{Group, Kind, Local, Message, end_all, ended, report_lost};
 use tidemill_engine::page::number::plural;
 use tidemill_engine::parallel::{Follower, Workers};
 use tidemill_recipe::data::RunData;
@@ -46,15 +46,13 @@ pub struct Given {
     group: Arc<Mutex<Kept>>,
 }
 
-/// A group that no run has taken yet. If none does, since it cannot start, the others are told.
+/// A group that no run has taken yet. If none does, since it cannot start, the others get [`Kind::End`].
 struct Kept(Option<Box<dyn Group>>);
 
 impl Drop for Kept {
     fn drop(&mut self) {
         if let Some(group) = &mut self.0 {
-            for other in 1..group.size() {
-                drop(group.send(other, Message::new(Kind::End, 0).text("it cannot start the run")));
-            }
+            end_all(group.as_mut(), "it cannot start the run");
         }
     }
 }
@@ -193,7 +191,7 @@ impl<'a> Leader<'a> {
             let meter = empty_meter(&file, &engine, &data);
             let follow = move || {
                 let remake = |shards: Shards, at: u64| loader(&file, &data, at, &reading, shards);
-                // What ends it early is told to worker 0, which ends the run with it.
+                // An error is sent to worker 0, which ends the run with it.
                 drop(Follower::new(&mut engine, &remake, meter, workers).run());
             };
             let thread = std::thread::Builder::new().name("worker".into()).spawn(follow);
@@ -220,10 +218,7 @@ impl<'a> Leader<'a> {
                     Ok(message) if message.kind == Kind::Hello => break,
                     Ok(message) => {
                         let error = ended(group.as_ref(), other, &message.text);
-                        for other in 1..size {
-                            let end = Message::new(Kind::End, 0).text(error.to_string());
-                            drop(group.send(other, end));
-                        }
+                        end_all(group.as_mut(), &error.to_string());
                         return Err(error);
                     }
                     Err(e) => {
@@ -250,16 +245,7 @@ impl<'a> Leader<'a> {
             recipe: self.file.to_toml(),
             known: self.data.train.known().cloned(),
             tokenizer: self.file.tokenizer().map(|tokenizer| tokenizer.to_json()),
-            same: self.same(self.file, self.data, self.engine),
-        }
-    }
-
-    fn same(&self, file: &RecipeFile, data: &RunData, engine: &Engine) -> Same {
-        Same {
-            recipe: file.sha256(),
-            options: file.data_options_sha256(),
-            data: digest(data.train.as_ref()),
-            instructions: engine.instructions().to_owned(),
+            same: Same::of(self.file, self.data, self.engine),
         }
     }
 }
@@ -282,6 +268,17 @@ struct Same {
     data: u64,
     /// Kernels for other instructions round differently.
     instructions: String,
+}
+
+impl Same {
+    fn of(file: &RecipeFile, data: &RunData, engine: &Engine) -> Same {
+        Same {
+            recipe: file.sha256(),
+            options: file.data_options_sha256(),
+            data: digest(data.train.as_ref()),
+            instructions: engine.instructions().to_owned(),
+        }
+    }
 }
 
 /// How a process takes part in another one's run.
@@ -324,7 +321,7 @@ pub fn take_part(
     let hello = loop {
         match group.receive(0) {
             Ok(hello) => break hello,
-            Err(e) => forget_lost(group.as_mut(), e)?,
+            Err(e) => report_lost(group.as_mut(), e)?,
         }
     };
     if hello.kind != Kind::Hello {
@@ -344,16 +341,6 @@ pub fn take_part(
     let meter = empty_meter(&file, &engine, &data);
     let remake = |shards: Shards, at: u64| loader(&file, &data, at, &reading, shards);
     Follower::new(&mut engine, &remake, meter, workers).run()
-}
-
-/// The error, unless it is that another worker than number 0 is lost, which worker 0 is told.
-fn forget_lost(group: &mut dyn Group, error: Error) -> Result<()> {
-    let lost = group.lost();
-    if lost.is_empty() || lost.contains(&0) {
-        return Err(error);
-    }
-    let tell = |other: usize| group.send(0, Message::new(Kind::Regroup, 0).number(other as u64));
-    lost.into_iter().try_for_each(tell)
 }
 
 /// The recipe, and the model with its data, as worker 0 has them.
@@ -384,15 +371,15 @@ fn prepare(
     let paths = DataPaths::new(&file.path);
     let start = open(&mut file, &paths, known.as_ref(), &options, &mut |_| {})?;
     let other = |what: &str| Err(Error::Run(format!("its {what} than that of worker 0")));
-    if file.sha256() != same.recipe || file.data_options_sha256() != same.options {
+    let here = Same::of(&file, &start.data, &start.engine);
+    if (&here.recipe, &here.options) != (&same.recipe, &same.options) {
         return other("recipe is another one");
     }
-    if digest(start.data.train.as_ref()) != same.data {
+    if here.data != same.data {
         return other("training data is other data");
     }
-    let here = start.engine.instructions();
-    if here != same.instructions {
-        let there = same.instructions;
+    let (here, there) = (here.instructions, same.instructions);
+    if here != there {
         return Err(Error::Run(format!(
             "its processor computes with {here} and that of worker 0 with {there}, which rounds \
              differently: set TIDEMILL_ISA to one that all have"

@@ -64,7 +64,7 @@ pub(crate) struct Arguments {
 /// What connects the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Transport {
-    /// TCP: the run goes on when a worker is lost.
+    /// TCP: the run continues when a worker is lost.
     Tcp,
     /// MPI, by a library with the standard ABI; it ends all processes when one is lost.
     Mpi,

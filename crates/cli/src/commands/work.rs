@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         file: None,
         patience: Duration::from_secs(arguments.patience),
         threads: arguments.threads.map(usize::from),
-        // Ctrl-C ends this process at once, and the run goes on with the others.
+        // Ctrl-C ends this process at once, and the run continues with the others.
         interrupt: Arc::default(),
     };
     work(options, &mut |text| tell!("{text}"))?;

@@ -10,9 +10,9 @@ use tidemill_nn::{
     shard_graph, start_graph, step_graph, training_graph_with, update_graph,
 };
 use tidemill_page::number::bytes;
-use tidemill_plan::{Options, Slot, state_slots};
+use tidemill_plan::{Options, state_slots};
 
-use super::shards::{Sharded, first_sum, tree_bytes};
+use super::shards::{Sharded, first_sum, sums_bytes};
 use super::{Compiled, Engine, EngineError, EngineSpec, Places, Purpose, Readers, error};
 use crate::bind::{Converted, Reads, classes};
 use crate::error::Error;
@@ -41,9 +41,7 @@ impl Engine {
             _ => graph?,
         };
         let isa = Isa::detect();
-        let slots = state_slots(&graph);
-        let values: usize = slots[first_sum(&slots)..].iter().map(Slot::len).sum();
-        let sums = if shards.count > 1 { tree_bytes(shards.count, values) as u64 } else { 0 };
+        let sums = sums_bytes(&state_slots(&graph), shards.count);
         let needs = Needs { state: state_bytes(&graph) as u64, sums, ..Needs::default() };
         budget.check(needs, Needs::default(), "")?;
         let prepare = |limit| Prepared::new(isa, &graph, options(purpose, limit));

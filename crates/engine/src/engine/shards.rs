@@ -192,11 +192,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Bytes of the sums that wait for others, of so many values each.
-    pub(super) fn tree_bytes(&self, values: usize) -> usize {
-        tree_bytes(self.spec.shards, values)
-    }
-
     /// Forgets the shards of a step that is not finished.
     pub fn forget_shards(&mut self) {
         if let Some(sharded) = &mut self.sharded {
@@ -227,9 +222,10 @@ impl Engine {
     }
 }
 
-/// Bytes of the sums of shards that wait for others.
-pub(super) fn tree_bytes(shards: usize, values: usize) -> usize {
-    (shards.ilog2() as usize + 1) * values * 4
+/// Bytes of the sums that wait for others, of a state with these tensors.
+pub(super) fn sums_bytes(slots: &[Slot], shards: usize) -> u64 {
+    let values: usize = slots[first_sum(slots)..].iter().map(Slot::len).sum();
+    (values * 4 * (shards.max(1).ilog2() as usize + 1)) as u64
 }
 
 fn whole() -> EngineError {
