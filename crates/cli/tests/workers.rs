@@ -370,6 +370,23 @@ fn what_does_not_fit_is_said_by_all() {
     }
 }
 
+/// What is trained with shards is measured and learns from a stream like other runs.
+#[test]
+fn a_run_with_shards_is_used_like_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), CNN, "");
+    let run = folder.path().join("run");
+    succeed(&[&["train", text(&recipe), "--out", text(&run)], &EIGHT[..]].concat());
+    let figures = succeed(&["eval", text(&run)]);
+    assert!(figures.contains("accuracy"), "{figures}");
+    let images = digits().join("digits/test");
+    let stream = folder.path().join("stream");
+    let learned = tidemill(&["learn", text(&run), "--from", text(&images), "--out", text(&stream)]);
+    assert!(learned.status.success(), "{}", stderr(&learned));
+    let said = stderr(&learned);
+    assert!(said.contains("training.shards has no effect on a stream"), "{said}");
+}
+
 #[test]
 fn prove_compares_workers_and_threads() {
     let folder = tempfile::tempdir().unwrap();

@@ -193,6 +193,11 @@ fn tell_without_effect(file: &RecipeFile, watch: &mut dyn FnMut(LearnEvent<'_>))
              average",
         ));
     }
+    if file.recipe.training.shards > 1 {
+        watch(LearnEvent::Notice(
+            "training.shards has no effect on a stream, whose steps are not shared by workers",
+        ));
+    }
     let metrics = file.recipe.training.metrics.iter().flatten();
     let lacking = metrics.filter(|m| !m.is_prequential());
     let lacking: Vec<String> = lacking.map(|m| m.name()).collect();

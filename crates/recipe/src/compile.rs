@@ -5,16 +5,20 @@ use tidemill_engine::evaluate::{EvaluateOptions, default_batch_size};
 
 use crate::RecipeFile;
 
-/// What to compile for a recipe.
+/// What to compile for a recipe's model where batches are not cut: on streams, and to evaluate and predict.
 pub fn engine_spec(file: &RecipeFile, threads: Option<usize>) -> EngineSpec {
     let r = &file.recipe;
     EngineSpec {
         batch_size: r.batch.batch_size,
         seed: r.training.seed,
         threads,
-        shards: r.training.shards,
         ..EngineSpec::new(r.model.clone(), r.training.loss.clone(), r.training.optimizer.clone())
     }
+}
+
+/// What to compile to train a recipe's model on stored data.
+pub fn training_spec(file: &RecipeFile, threads: Option<usize>) -> EngineSpec {
+    EngineSpec { shards: file.recipe.training.shards, ..engine_spec(file, threads) }
 }
 
 /// How a recipe's model is measured.

@@ -9,7 +9,7 @@
 //! - [`Recipe`] and its sections, with the default of each key; [`online`] is the largest
 //! - [`tables`]: what it says about tables and streams of rows; `tokens`: about texts
 //! - [`DataPaths`]: where data files are; [`data`]: the datasets, opened and shaped for the loss
-//! - [`engine_spec`], [`evaluate_options`]: what a recipe compiles to, and how it is measured
+//! - [`engine_spec`], [`training_spec`], [`evaluate_options`]: what a recipe compiles to, and how it is measured
 //! - [`init`]: a commented recipe for data that is there
 //!
 //! Those who use it find [`stream`] and [`drift`], whose specifications are sections of a recipe, by
@@ -40,7 +40,7 @@ use toml_edit::{Document, DocumentMut};
 pub use tidemill_drift as drift;
 pub use tidemill_stream as stream;
 
-pub use compile::{engine_spec, evaluate_options};
+pub use compile::{engine_spec, evaluate_options, training_spec};
 pub use paths::{DATA_VARIABLE, DataPaths};
 pub use spec::{
     BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec, StopSpec,

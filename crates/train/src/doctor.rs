@@ -14,8 +14,8 @@ use tidemill_engine::evaluate::skipped;
 use tidemill_engine::fields::Truth;
 use tidemill_engine::metrics::Task;
 use tidemill_recipe::data::RunData;
-use tidemill_recipe::engine_spec;
 use tidemill_recipe::{DataPaths, RecipeFile};
+use tidemill_recipe::{engine_spec, training_spec};
 
 /// Something that is, or may be, wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ pub(crate) fn last_batch(file: &RecipeFile, samples: usize) -> Option<usize> {
 fn check_last_batch(file: &RecipeFile, data: &RunData) -> Option<Finding> {
     let n = data.train.len();
     let last = last_batch(file, n)?;
-    let error = engine_spec(file, None).check_training(last).err()?;
+    let error = training_spec(file, None).check_training(last).err()?;
     let what = format!("the last batch of the {n} samples has {last}, and {error}");
     let help = "drop_remainder = true leaves it out; or choose another batch_size";
     Some(Finding::error("batch.batch_size", what, help))

@@ -4,7 +4,7 @@ use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::memory::Budget;
 use tidemill_recipe::data::RunData;
-use tidemill_recipe::{DataPaths, RecipeFile, engine_spec};
+use tidemill_recipe::{DataPaths, RecipeFile, training_spec};
 
 use crate::reading::Reading;
 
@@ -30,7 +30,7 @@ pub fn engine_within(
     if let (Ok(data), true) = (&opened, file.reads_tokens() && file.tokenizer().is_none()) {
         file.set_tokenizer_of(data.train.as_ref())?;
     }
-    let mut spec = engine_spec(file, threads);
+    let mut spec = training_spec(file, threads);
     let (beside, why) = match &opened {
         Ok(data) => {
             spec.batch_size = spec.batch_size.min(data.train.len());

@@ -18,7 +18,7 @@ use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
 use tidemill_engine::{Average, Averaging, Training};
 use tidemill_recipe::data::RunData;
-use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
+use tidemill_recipe::{DataPaths, RecipeFile, evaluate_options, training_spec};
 
 use crate::batch::{Clock, Driver, Event, Position, StoppedBy, measure};
 use crate::doctor;
@@ -228,7 +228,7 @@ pub(crate) fn open(
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Start> {
     let threads = threads_of_each(options);
-    let spec = engine_spec(file, threads);
+    let spec = training_spec(file, threads);
     let small = options.memory.is_none() && spec.batch_size <= LARGE_BATCH;
     // How many tokens the model has is known once the texts are.
     let waits = file.reads_tokens() && file.tokenizer().is_none();
@@ -240,7 +240,7 @@ pub(crate) fn open(
         file.set_tokenizer_of(data.train.as_ref())?;
     }
     let file = &*file;
-    let mut spec = engine_spec(file, threads);
+    let mut spec = training_spec(file, threads);
     let (errors, warnings): (Vec<_>, Vec<_>) =
         doctor::check_all(file, &data).into_iter().partition(|finding| finding.is_error);
     // Also before an error: that a folder of a class is empty may be what explains it.

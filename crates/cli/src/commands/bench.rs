@@ -39,7 +39,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     };
     if file.recipe.training.shards > 1 {
         tell!("note: a step on a whole batch is measured, as with training.shards = 1");
-        file.recipe.training.shards = 1;
     }
     let data = BenchData::open(&mut file)?;
     if !arguments.json && !arguments.kernels {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tidemill_engine::engine::Engine;
 use tidemill_engine::nn::UNKNOWN_VOCABULARY;
 use tidemill_recipe::RecipeFile;
-use tidemill_recipe::engine_spec;
+use tidemill_recipe::training_spec;
 use tidemill_train::bench::BenchData;
 use tidemill_train::memory::engine_within;
 
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         }
         say!("the vocabulary is not known, and {UNKNOWN_VOCABULARY} tokens stand in: {why}\n")?;
     }
-    let engine = Engine::compile(engine_spec(&file, threads))
+    let engine = Engine::compile(training_spec(&file, threads))
         .map_err(|e| Failure::usage(format!("{}: {e}", arguments.recipe.display())))?;
     say!("{}", engine.explain().trim_end())?;
     Ok(ExitCode::SUCCESS)
