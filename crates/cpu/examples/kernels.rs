@@ -11,7 +11,8 @@ use std::time::Instant;
 use tidemill_cpu::gemm::{Activation, Gemm, GemmDesc, args};
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::kernel::Kernel;
-use tidemill_cpu::optimizer::{Optimize, Update};
+use tidemill_cpu::optimizer::{Optimize, OptimizePacked, Update};
+use tidemill_graph::SlotType;
 use tidemill_graph::update::{Rule, WeightDecay};
 
 /// Seconds of one call, the least of many windows.
@@ -269,6 +270,29 @@ fn main() {
                 }
             });
             let bytes = (4 * arrays * len) as f64;
+            println!("{name:<34} {:>9.1} us {:>8.1} GB/s", seconds * 1e6, bytes / seconds * 1e-9);
+        }
+    }
+    for (name, slots) in [("bf16", SlotType::Bf16), ("8bit", SlotType::Bits8)] {
+        for len in [100_480, 1 << 20, 8 << 20] {
+            let name = format!("optimize adam, {name} {len}");
+            if !name.contains(&wanted) {
+                continue;
+            }
+            let kernel = OptimizePacked::new(isa, adam(), slots, 0, len);
+            let mut arrays: Vec<Buffer> = (0..2).map(|i| Buffer::new(len, i)).collect();
+            let mut words = vec![vec![0.0f32; slots.words(len)]; 2];
+            let mut pointers: Vec<*mut f32> = arrays.iter_mut().map(Buffer::ptr).collect();
+            pointers.extend(words.iter_mut().map(|w| w.as_mut_ptr()));
+            let mut hyper = [1e-6, 0.9, 0.9, 1.0, 1.0, 0.0, 0.0, 0.0];
+            pointers.extend([std::ptr::null_mut(), hyper.as_mut_ptr()]);
+            let seconds = measure(|| {
+                for chunk in 0..kernel.chunks() {
+                    // SAFETY: arrays have len elements, slots their words; the set is available.
+                    unsafe { kernel.run(&pointers, chunk, std::ptr::null_mut()) };
+                }
+            });
+            let bytes = (12 * len + 16 * slots.words(len)) as f64;
             println!("{name:<34} {:>9.1} us {:>8.1} GB/s", seconds * 1e6, bytes / seconds * 1e-9);
         }
     }

@@ -16,7 +16,7 @@ use crate::loss::{
 };
 use crate::moments::{ChannelMoments, NormCoefficients, NormGradCoefficients, UpdateMoments};
 use crate::norm::{RowNorm, RowNormGradGamma, RowNormGradInput};
-use crate::optimizer::{ClipScale, Optimize, SquaredNorm, Update};
+use crate::optimizer::{ClipScale, Optimize, OptimizePacked, SquaredNorm, Update};
 use crate::pooling::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad};
 use crate::recurrent::{Recurrent, RecurrentGrad};
 use crate::reduce::{Reduce, ReduceMaxGrad};
@@ -188,6 +188,11 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
             let slot = |i| (i < update.rule.num_slots()).then_some(3 + i);
             let positions = vec![Some(0), Some(2), slot(0), slot(1), slot(2), Some(1)];
             single(Optimize::new(isa, *update, *len), positions)
+        }
+        KernelSpec::OptimizePacked { len, update, slots, stream } => {
+            let slot = |i| (i < update.rule.num_slots()).then_some(3 + i);
+            let positions = vec![Some(0), Some(2), slot(0), slot(1), slot(2), Some(1)];
+            single(OptimizePacked::new(isa, *update, *slots, *stream, *len), positions)
         }
         KernelSpec::SquaredNorm { len } => {
             single(SquaredNorm::new(isa, *len), vec![Some(0), Some(1)])

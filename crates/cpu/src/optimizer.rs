@@ -6,11 +6,13 @@
 //! decay is part of the optimizer, clipping comes before it).
 
 mod norm;
+mod packed;
 mod rule;
 #[cfg(test)]
 mod tests;
 
 pub use norm::{ClipScale, SquaredNorm};
+pub use packed::OptimizePacked;
 pub(crate) use rule::{Coefficients, Splat, code_of, slots_of, update_vector, zero_is_still};
 pub use rule::{bias_corrections, reference_update};
 pub use tidemill_plan::kernel::FusedUpdate as Update;

@@ -2,6 +2,7 @@
 
 use crate::error::GraphError;
 use crate::ops::{Given, Op};
+use crate::packed::SlotType;
 use crate::shape;
 use crate::update::{Clip, Rule, WeightDecay};
 
@@ -67,8 +68,10 @@ pub struct Update {
     pub parameter: TensorId,
     /// Its gradient, of the same shape.
     pub gradient: TensorId,
-    /// Optimizer slots, as many as the rule wants, all of the parameter's shape.
+    /// Optimizer slots, as many as the rule wants, of the parameter's shape; packed ones are I32 words.
     pub slots: Vec<TensorId>,
+    /// How they are kept.
+    pub slot_type: SlotType,
     /// The optimizer's rule.
     pub rule: Rule,
     /// Its weight decay.
@@ -140,6 +143,15 @@ impl Graph {
     /// An f32 tensor that is kept from step to step but not learned by gradient.
     pub fn state(&mut self, name: &str, shape: &[usize]) -> TensorId {
         self.push(name, shape.to_vec(), DType::F32, Role::State, Given::Source.into(), vec![])
+    }
+
+    /// An optimizer's slot of a parameter: of its shape, or packed.
+    pub fn slot(&mut self, name: &str, shape: &[usize], slots: SlotType) -> TensorId {
+        let (shape, dtype) = match slots {
+            SlotType::F32 => (shape.to_vec(), DType::F32),
+            packed => (vec![packed.words(shape.iter().product())], DType::I32),
+        };
+        self.push(name, shape, dtype, Role::State, Given::Source.into(), vec![])
     }
 
     /// A scalar constant.

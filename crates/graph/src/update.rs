@@ -4,6 +4,8 @@
 //! it is still in registers. What changes from step to step (learning rate, bias corrections, the
 //! scale of a global-norm clip) is read from the [`hyper`] vector, never baked into a plan.
 
+use crate::packed::{Code, SIGNED, UNSIGNED};
+
 /// Indices into the step's vector of hyper-parameters, an f32 input of [`hyper::LEN`] values.
 pub mod hyper {
     /// Learning rate of this step, from the schedule.
@@ -114,6 +116,17 @@ impl Rule {
     /// Whether an element whose gradient is 0 stays as it is, with its slots.
     pub fn is_lazy(&self) -> bool {
         matches!(self, Rule::Sgd | Rule::RmsProp { lazy: true, .. })
+    }
+
+    /// The layout of a slot's elements in 8 bits; none where the rule has to keep what is far below the rest, as sums
+    /// that only grow.
+    pub fn slot_code(&self, slot: usize) -> Option<Code> {
+        match (*self, slot) {
+            (Rule::Momentum { .. } | Rule::Lion { .. } | Rule::Adam { .. }, 0) => Some(SIGNED),
+            (Rule::Adam { .. }, 1) | (Rule::RmsProp { lazy: false, .. }, 0) => Some(UNSIGNED),
+            (Rule::RmsProp { lazy: false, .. }, _) => Some(SIGNED),
+            _ => None,
+        }
     }
 
     /// Number of slots: tensors of the parameter's shape that the rule keeps.

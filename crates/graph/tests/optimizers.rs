@@ -107,7 +107,14 @@ fn follow<T: Real>(limit: f64) {
                 slots.push(slot);
             }
             let decay = decay(settings);
-            graph.updates.push(Update { parameter: id, gradient, slots, rule, decay });
+            graph.updates.push(Update {
+                parameter: id,
+                gradient,
+                slots,
+                rule,
+                decay,
+                slot_type: Default::default(),
+            });
         }
         for step in 1..=100 {
             let rate = settings["learning_rate"].as_f64().unwrap();

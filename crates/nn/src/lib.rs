@@ -66,7 +66,7 @@ pub use layer::{
 };
 pub use loss::{BuiltLoss, Link, LossSpec, Targets};
 pub use model::{InputSpec, ModelSpec, ModelSpec as Model, TokensSpec};
-pub use optimizer::{DecayKind, OptimizerSpec, hyper_values};
+pub use optimizer::{DecayKind, OptimizerSpec, SlotsSpec, hyper_values};
 pub use padding::Padding;
 pub use positions::{Positions, RelativeSpec, RotarySpec};
 pub use recurrent::{GruSpec, LstmSpec};

@@ -4,7 +4,7 @@ use crate::error::{ModelError, require};
 use crate::form::name_or_table;
 use crate::schedule::ScheduleSpec;
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Clip, Rule, WeightDecay, decimal, hyper};
+use tidemill_graph::{Clip, Rule, SlotType, WeightDecay, decimal, hyper};
 
 /// How the parameters are updated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,32 @@ name_or_table!(
     OptimizerSpec,
     "an optimizer's name, or a table such as { adam = { learning_rate = 1e-3 } }"
 );
+
+/// How the slots of an optimizer are kept, for parameters of at least 4,096 elements; the others have f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SlotsSpec {
+    /// 4 bytes an element.
+    #[default]
+    #[serde(rename = "f32")]
+    F32,
+    /// bfloat16, 2 bytes an element, rounded at random.
+    #[serde(rename = "bf16")]
+    Bf16,
+    /// 8-bit floats with a scale for each 256 elements, 1.016 bytes an element, rounded at random.
+    #[serde(rename = "8bit")]
+    Bits8,
+}
+
+impl SlotsSpec {
+    /// What the graph calls it.
+    pub fn slot_type(self) -> SlotType {
+        match self {
+            SlotsSpec::F32 => SlotType::F32,
+            SlotsSpec::Bf16 => SlotType::Bf16,
+            SlotsSpec::Bits8 => SlotType::Bits8,
+        }
+    }
+}
 
 /// How weight decay is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +135,9 @@ optimizer! {
     momentum: f64 = 0.0,
     /// Whether to use Nesterov momentum; no by default.
     nesterov: bool = false,
+    /// How the optimizer's slots are kept: `"f32"`, the default; `"bf16"` or `"8bit"` take a half or a quarter of the
+    /// memory and round at random. Learning from a stream keeps f32, whatever is said here.
+    slots: SlotsSpec = SlotsSpec::F32,
 }
 optimizer! {
     /// Options of Adam.
@@ -119,6 +148,9 @@ optimizer! {
     beta2: f64 = 0.999,
     /// Added to the denominator; 1e-7 by default, as in Keras (PyTorch: 1e-8).
     epsilon: f64 = 1e-7,
+    /// How the optimizer's slots are kept: `"f32"`, the default; `"bf16"` or `"8bit"` take a half or a quarter of the
+    /// memory and round at random. For training from stored data.
+    slots: SlotsSpec = SlotsSpec::F32,
 }
 optimizer! {
     /// Options of AdamW.
@@ -129,6 +161,9 @@ optimizer! {
     beta2: f64 = 0.999,
     /// Added to the denominator; 1e-7 by default, as in Keras (PyTorch: 1e-8).
     epsilon: f64 = 1e-7,
+    /// How the optimizer's slots are kept: `"f32"`, the default; `"bf16"` or `"8bit"` take a half or a quarter of the
+    /// memory and round at random. For training from stored data.
+    slots: SlotsSpec = SlotsSpec::F32,
 }
 optimizer! {
     /// Options of RMSprop.
@@ -147,6 +182,9 @@ optimizer! {
     /// Whether elements whose gradient is exactly 0, such as those of features that did not occur,
     /// and their mean squares are left unchanged; no by default.
     lazy: bool = false,
+    /// How the optimizer's slots are kept: `"f32"`, the default; `"bf16"` or `"8bit"` take a half or a quarter of the
+    /// memory and round at random. For training from stored data.
+    slots: SlotsSpec = SlotsSpec::F32,
 }
 optimizer! {
     /// Options of Adagrad.
@@ -163,6 +201,9 @@ optimizer! {
     beta1: f64 = 0.9,
     /// Decay of the momentum; 0.99 by default.
     beta2: f64 = 0.99,
+    /// How the optimizer's slots are kept: `"f32"`, the default; `"bf16"` or `"8bit"` take a half or a quarter of the
+    /// memory and round at random. For training from stored data.
+    slots: SlotsSpec = SlotsSpec::F32,
 }
 optimizer! {
     /// Options of FTRL-proximal.
@@ -299,6 +340,32 @@ impl OptimizerSpec {
         }
     }
 
+    /// How its slots are kept.
+    pub fn slots(&self) -> SlotType {
+        match self {
+            OptimizerSpec::Sgd(o) => o.slots,
+            OptimizerSpec::Adam(o) => o.slots,
+            OptimizerSpec::AdamW(o) => o.slots,
+            OptimizerSpec::RmsProp(o) => o.slots,
+            OptimizerSpec::Lion(o) => o.slots,
+            OptimizerSpec::Adagrad(_) | OptimizerSpec::Ftrl(_) => SlotsSpec::F32,
+        }
+        .slot_type()
+    }
+
+    /// The same with slots of f32, which is what learning from a stream needs: it resets single elements.
+    pub fn with_f32_slots(mut self) -> OptimizerSpec {
+        match &mut self {
+            OptimizerSpec::Sgd(o) => o.slots = SlotsSpec::F32,
+            OptimizerSpec::Adam(o) => o.slots = SlotsSpec::F32,
+            OptimizerSpec::AdamW(o) => o.slots = SlotsSpec::F32,
+            OptimizerSpec::RmsProp(o) => o.slots = SlotsSpec::F32,
+            OptimizerSpec::Lion(o) => o.slots = SlotsSpec::F32,
+            OptimizerSpec::Adagrad(_) | OptimizerSpec::Ftrl(_) => {}
+        }
+        self
+    }
+
     /// The decay of the parameter of this name.
     pub fn weight_decay(&self, parameter: &str) -> WeightDecay {
         let common = self.common();
@@ -348,6 +415,18 @@ impl OptimizerSpec {
                 format!("optimizer.{}", self.name()),
                 "must have at most one of clip_value, clip_norm and global_clip_norm",
             ));
+        }
+        if self.slots() != SlotType::F32 {
+            let message = match self.rule() {
+                Rule::Sgd => "has no effect without momentum, which is all that SGD keeps",
+                Rule::RmsProp { lazy: true, .. } => {
+                    "must be \"f32\" with lazy, which leaves elements exactly as they are"
+                }
+                _ => "",
+            };
+            if !message.is_empty() {
+                return Err(ModelError::new(at("slots"), message));
+            }
         }
         let share = |value: f64, name: &str| {
             require((0.0..1.0).contains(&value), || at(name), "from 0 to below 1", value)

@@ -41,7 +41,14 @@ pub fn shard_graph(
     for Update { parameter, gradient, .. } in std::mem::take(&mut graph.updates) {
         let parameter = sum_of(&mut graph, parameter);
         let (slots, rule, decay) = (vec![], Rule::Sgd, WeightDecay::None);
-        graph.updates.push(Update { parameter, gradient, slots, rule, decay });
+        graph.updates.push(Update {
+            parameter,
+            gradient,
+            slots,
+            rule,
+            decay,
+            slot_type: Default::default(),
+        });
     }
     for (statistic, _) in graph.assignments.clone() {
         sum_of(&mut graph, statistic);
@@ -71,9 +78,10 @@ pub fn update_graph(
             let tensor = |id: TensorId| (whole.tensor(id).name.as_str(), whole.shape(id));
             let (name, shape) = tensor(update.parameter);
             let parameter = graph.parameter(name, shape);
+            let of = shape;
             let slots = update.slots.iter().map(|&slot| {
-                let (name, shape) = tensor(slot);
-                graph.state(name, shape)
+                let (name, _) = tensor(slot);
+                graph.slot(name, of, update.slot_type)
             });
             let slots = slots.collect();
             (Update { parameter, slots, ..update.clone() }, parameter)

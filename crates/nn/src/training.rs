@@ -125,10 +125,11 @@ pub fn training_graph_with(
             let tensor = graph.tensor(parameter);
             (tensor.name.clone(), tensor.shape.clone())
         };
-        let slot = |slot: &str| graph.state(&format!("{name}.{slot}"), &shape);
+        let slot_type = optimizer.slots().of(graph.tensor(parameter).len());
+        let slot = |slot: &str| graph.slot(&format!("{name}.{slot}"), &shape, slot_type);
         let slots = rule.slot_names().into_iter().map(slot).collect();
         let decay = optimizer.weight_decay(&name);
-        graph.updates.push(Update { parameter, gradient, slots, rule, decay });
+        graph.updates.push(Update { parameter, gradient, slots, slot_type, rule, decay });
     }
     Ok(graph)
 }

@@ -80,7 +80,14 @@ fn optimizers_follow_the_trajectories_of_pytorch_and_keras() {
             let slots = rule.slot_names().into_iter().map(slot).collect();
             let decay = spec.weight_decay(parameter);
             slopes.push(gradient);
-            graph.updates.push(Update { parameter: id, gradient, slots, rule, decay });
+            graph.updates.push(Update {
+                parameter: id,
+                gradient,
+                slots,
+                rule,
+                decay,
+                slot_type: Default::default(),
+            });
         }
         graph.hyper = Some(graph.input("hyper", &[hyper::LEN], DType::F32));
         graph.clip = Some(spec.clip()).filter(|clip| *clip != Clip::None);

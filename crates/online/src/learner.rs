@@ -15,6 +15,7 @@ use std::sync::Arc;
 use tidemill_engine::engine::{Engine, EngineError, EngineSpec, State};
 use tidemill_engine::error::Result;
 use tidemill_engine::fields::{Batch, DType, Row};
+use tidemill_engine::graph::SlotType;
 use tidemill_engine::metrics::{Figures, Task};
 use tidemill_engine::nn::ScheduleSpec;
 use tidemill_engine::prequential::{Prequential, PrequentialSpec, Truth};
@@ -82,15 +83,21 @@ impl Learner {
     ///
     /// # Errors
     /// Says which layer does not fit its input.
-    pub fn new(spec: EngineSpec) -> Result<Learner> {
+    pub fn new(mut spec: EngineSpec) -> Result<Learner> {
+        spec.optimizer = spec.optimizer.with_f32_slots();
         Self::with(Engine::compile(spec)?, PrequentialSpec::default(), GuardSpec::default())
     }
 
     /// Goes on with a compiled model, such as one that was trained in batches.
     ///
     /// # Errors
-    /// If a step of one event cannot be compiled.
+    /// If a step of one event cannot be compiled, or if the optimizer's slots are not of f32.
     pub fn with(engine: Engine, metrics: PrequentialSpec, guard: GuardSpec) -> Result<Learner> {
+        if engine.spec().optimizer.slots() != SlotType::F32 {
+            let what = "the optimizer's slots must be f32 to learn from a stream; \
+                        help: compile the engine with OptimizerSpec::with_f32_slots";
+            return Err(EngineError(what.into()).into());
+        }
         let (loss, num_outputs) = (&engine.spec().loss, engine.num_outputs());
         let task = Task::of(loss);
         let scorer = Scorer {

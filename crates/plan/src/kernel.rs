@@ -7,7 +7,7 @@ use crate::eltwise::Program;
 use tidemill_graph::{
     AttentionShape, Cell, ConvShape, CopyShape, Lookup, PoolShape, Product, Rotary, Sequences,
 };
-use tidemill_graph::{Normalization, Reduction, Rule, ScanShape, WeightDecay};
+use tidemill_graph::{Normalization, Reduction, Rule, ScanShape, SlotType, WeightDecay};
 
 /// What a kernel does to a tile of its output before it is stored:
 /// `y = relu(acc + bias + residual) * (mask > 0)`, each part optional. The extra inputs follow the
@@ -311,6 +311,17 @@ pub enum KernelSpec {
         /// The rule.
         update: FusedUpdate,
     },
+    /// The same with packed slots, whose words are the state after the parameter.
+    OptimizePacked {
+        /// Elements.
+        len: usize,
+        /// The rule.
+        update: FusedUpdate,
+        /// How the slots are kept.
+        slots: SlotType,
+        /// The number of the update, which its random numbers are keyed by.
+        stream: u32,
+    },
     /// `(gradient) -> norm^2`, as one partial sum for each [`NORM_CHUNK`] elements.
     SquaredNorm {
         /// Elements.
@@ -384,6 +395,7 @@ impl KernelSpec {
             Pad { .. } => "pad",
             Copy { .. } => "copy",
             Optimize { .. } => "update",
+            OptimizePacked { .. } => "update, packed",
             SquaredNorm { .. } => "squared norm",
             ClipScale { .. } => "clip scale",
         }
@@ -423,6 +435,7 @@ impl KernelSpec {
             Recurrent(s, _) | RecurrentGrad(s) => s.products() + 12 * s.batch * s.time * s.width(),
             Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),
             Optimize { len, .. } => 10 * len,
+            OptimizePacked { len, .. } => 60 * len,
             SquaredNorm { len } => 2 * len,
             Embedding(_)
             | BroadcastTo { .. }
@@ -443,7 +456,7 @@ impl KernelSpec {
             Gemm(_, _, update) | ConvGradWeight(_, _, update) | EmbeddingGrad(_, update) => {
                 update.as_ref()
             }
-            Optimize { update, .. } => Some(update),
+            Optimize { update, .. } | OptimizePacked { update, .. } => Some(update),
             _ => None,
         }
     }

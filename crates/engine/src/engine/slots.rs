@@ -24,7 +24,7 @@ impl Engine {
     }
 
     /// Which of the rule's slots a tensor of the state is, if it is one.
-    fn optimizer_slot(&self, index: usize) -> Option<usize> {
+    pub(super) fn optimizer_slot(&self, index: usize) -> Option<usize> {
         let slots = self.slots();
         let slot = &slots[index];
         let of = |name: &str| slot.name.strip_suffix(name).and_then(|rest| rest.strip_suffix('.'));

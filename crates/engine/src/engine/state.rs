@@ -1,6 +1,10 @@
 //! The state as tensors: copied out, copied over another one, taken over.
 
+use std::borrow::Cow;
+
 use safetensors::tensor::Dtype;
+use tidemill_fields::DType;
+use tidemill_graph::packed::{self, SlotType};
 
 use super::{Element, Engine, EngineError, StateValues};
 
@@ -71,9 +75,18 @@ impl Engine {
             name: slot.name.clone(),
             shape: slot.shape.clone(),
             parameter: slot.parameter,
-            values: self.runtime.state(i).to_vec().into(),
+            values: self.values_of(slot, i),
         };
         State { tensors: slots.map(tensor).collect() }
+    }
+
+    /// The values of a tensor: floats, or the words of packed slots.
+    fn values_of(&self, slot: &tidemill_plan::Slot, index: usize) -> StateValues {
+        let values = self.runtime.state(index);
+        match slot.dtype {
+            DType::F32 => values.to_vec().into(),
+            DType::I32 => values.iter().map(|v| v.to_bits() as i32).collect::<Vec<i32>>().into(),
+        }
     }
 
     /// Copies the state over another one of this model, into the memory that has; by several
@@ -100,7 +113,11 @@ impl Engine {
         }
         let tensors = to.tensors.iter_mut().enumerate();
         copy_all(tensors.filter_map(|(i, t)| {
-            let to = f32::slice_mut(&mut t.values)?;
+            let to = match &mut t.values {
+                StateValues::F32(values) => values,
+                StateValues::I32(words) => bytemuck::cast_slice_mut(words),
+                _ => return None,
+            };
             Some((self.runtime.state(i), to))
         }));
         true
@@ -133,23 +150,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes over a state; names and shapes must be the same, and values `F32`.
+    /// Takes over a state; names, shapes and types must be the same, but that an optimizer's slots may be packed in
+    /// another way.
     pub fn set_state(&mut self, tensors: &[StateTensor]) -> Result<(), EngineError> {
         let slots = self.slots().to_vec();
-        for slot in &slots {
+        let mut values = Vec::with_capacity(slots.len());
+        for (i, slot) in slots.iter().enumerate() {
             let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) else {
                 return Err(EngineError(format!(
                     "the model has the tensor {} {:?}, which the given state lacks",
                     slot.name, slot.shape
                 )));
             };
-            tensor.elements::<f32>()?;
-            if tensor.shape != slot.shape {
-                return Err(EngineError(format!(
-                    "the tensor {} is {:?} in the model and {:?} in the given state",
-                    slot.name, slot.shape, tensor.shape
-                )));
-            }
+            values.push(match (fits(slot, tensor), self.repacked(i, tensor)) {
+                (false, Some(values)) => values.into(),
+                _ => taken(slot, tensor)?,
+            });
         }
         if let Some(extra) = tensors.iter().find(|t| slots.iter().all(|s| s.name != t.name)) {
             return Err(EngineError(format!(
@@ -157,18 +173,61 @@ impl Engine {
                 extra.name, extra.shape
             )));
         }
-        for (i, slot) in slots.iter().enumerate() {
-            if let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) {
-                self.runtime.state_mut(i).copy_from_slice(tensor.elements()?);
-            }
+        for (i, values) in values.iter().enumerate() {
+            self.runtime.state_mut(i).copy_from_slice(values);
         }
         Ok(())
+    }
+
+    /// The values of an optimizer's slot that the given state has packed in another way than this model.
+    fn repacked(&self, index: usize, tensor: &StateTensor) -> Option<Vec<f32>> {
+        let place = self.optimizer_slot(index)?;
+        let code = self.rule.slot_code(place)?;
+        let slot = &self.slots()[index];
+        let (parameter, _) = slot.name.rsplit_once('.')?;
+        let shape = self.tensor_shape(self.find_tensor(parameter)?);
+        let len = shape.iter().product();
+        let elements = match &tensor.values {
+            StateValues::F32(values) if tensor.shape == shape => values.clone(),
+            StateValues::I32(words) => [SlotType::Bf16, SlotType::Bits8]
+                .into_iter()
+                .find(|slots| tensor.shape == [slots.words(len)])
+                .map(|slots| packed::unpack(slots, code, len, words))?,
+            _ => return None,
+        };
+        match self.spec.optimizer.slots().of(len) {
+            SlotType::F32 => Some(elements),
+            // to the nearest number
+            slots => Some(bytemuck::cast_vec(packed::pack(slots, code, &elements, |_| 0x8000))),
+        }
+    }
+}
+
+/// The values of a tensor that is what the slot is.
+fn taken<'t>(
+    slot: &tidemill_plan::Slot,
+    tensor: &'t StateTensor,
+) -> Result<Cow<'t, [f32]>, EngineError> {
+    let values = match slot.dtype {
+        DType::F32 => tensor.elements()?,
+        DType::I32 => bytemuck::cast_slice(tensor.elements::<i32>()?),
+    };
+    match tensor.shape == slot.shape {
+        true => Ok(values.into()),
+        false => Err(EngineError(format!(
+            "the tensor {} is {:?} in the model and {:?} in the given state",
+            slot.name, slot.shape, tensor.shape
+        ))),
     }
 }
 
 /// Whether a tensor may hold the values of a slot.
 fn fits(slot: &tidemill_plan::Slot, tensor: &StateTensor) -> bool {
-    tensor.shape == slot.shape && tensor.dtype() == Dtype::F32
+    let dtype = match slot.dtype {
+        DType::F32 => Dtype::F32,
+        DType::I32 => Dtype::I32,
+    };
+    tensor.shape == slot.shape && tensor.dtype() == dtype
 }
 
 /// Values that a thread copies at least: starting one costs as much as copying some of them.

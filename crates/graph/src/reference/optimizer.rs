@@ -2,7 +2,9 @@
 
 use super::{Real, Values};
 use crate::error::GraphError;
-use crate::graph::Graph;
+use crate::graph::{Graph, Update};
+use crate::packed::{self, SlotType};
+use crate::random::philox4x32;
 use crate::update::{CLIP_EPSILON, Clip, Rule, WeightDecay, decimal, hyper};
 
 /// Applies the graph's updates and assignments to the values of a finished [`super::evaluate`]:
@@ -33,12 +35,12 @@ pub fn apply_updates<T: Real>(graph: &Graph, values: &mut Values<T>) -> Result<(
         if let Clip::GlobalNorm(limit) = clip {
             hyper[hyper::GRADIENT_SCALE] = clip_scale(gradients.iter().flatten(), limit);
         }
-        for (update, gradient) in graph.updates.iter().zip(&mut gradients) {
+        for (place, (update, gradient)) in graph.updates.iter().zip(&mut gradients).enumerate() {
             clip_gradient(gradient, hyper[hyper::GRADIENT_SCALE], clip);
             let mut w = values.expect(graph, update.parameter)?.to_vec();
             let mut slots = vec![];
-            for &slot in &update.slots {
-                slots.push(values.expect(graph, slot)?.to_vec());
+            for index in 0..update.slots.len() {
+                slots.push(slot_values(graph, values, update, index)?);
             }
             for (index, w) in w.iter_mut().enumerate() {
                 let mut slot = [T::ZERO; 3];
@@ -58,8 +60,23 @@ pub fn apply_updates<T: Real>(graph: &Graph, values: &mut Values<T>) -> Result<(
                 }
             }
             values.set(update.parameter, w);
-            for (&id, slot) in update.slots.iter().zip(slots) {
-                values.set(id, slot);
+            let step = hyper[hyper::STEP].to_f64() as u32;
+            for (index, (&id, slot)) in update.slots.iter().zip(slots).enumerate() {
+                match update.slot_type {
+                    SlotType::F32 => values.set(id, slot),
+                    fewer => {
+                        let slot: Vec<f32> = slot.iter().map(|v| v.to_f64() as f32).collect();
+                        let ([c2, c3], key) = packed::stream(place as u32, step);
+                        let random = |i: usize| {
+                            let words = philox4x32([(i / 4) as u32, 0, c2, c3], key);
+                            packed::random_bits(words[i % 4], index)
+                        };
+                        values.set_ints(
+                            id,
+                            packed::pack(fewer, code_of(update, index)?, &slot, random),
+                        );
+                    }
+                }
             }
         }
     }
@@ -67,6 +84,30 @@ pub fn apply_updates<T: Real>(graph: &Graph, values: &mut Values<T>) -> Result<(
         values.by_tensor[state] = Some(value);
     }
     Ok(())
+}
+
+fn code_of(update: &Update, slot: usize) -> Result<packed::Code, GraphError> {
+    update.rule.slot_code(slot).ok_or_else(|| {
+        GraphError::new(format!("the rule {:?} cannot have packed slots", update.rule))
+    })
+}
+
+/// The elements of a slot before the step.
+fn slot_values<T: Real>(
+    graph: &Graph,
+    values: &Values<T>,
+    update: &Update,
+    slot: usize,
+) -> Result<Vec<T>, GraphError> {
+    let id = update.slots[slot];
+    if update.slot_type == SlotType::F32 {
+        return Ok(values.expect(graph, id)?.to_vec());
+    }
+    let words = values.ints(id).ok_or_else(|| super::missing(graph.tensor(id)))?;
+    super::check_length(graph.tensor(id), words.len())?;
+    let len = graph.tensor(update.parameter).len();
+    let elements = packed::unpack(update.slot_type, code_of(update, slot)?, len, words);
+    Ok(elements.into_iter().map(T::of).collect())
 }
 
 /// `min(1, limit / (norm + 1e-6))` with the L2 norm of the gradients, as [`Clip`] says; a norm that

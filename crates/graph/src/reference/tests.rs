@@ -18,7 +18,14 @@ fn a_training_step() {
     graph.hyper = Some(hyper);
     for (parameter, gradient) in [(a, da), (b, db)] {
         let (rule, decay) = (Rule::Sgd, WeightDecay::None);
-        graph.updates.push(Update { parameter, gradient, slots: vec![], rule, decay });
+        graph.updates.push(Update {
+            parameter,
+            gradient,
+            slots: vec![],
+            rule,
+            decay,
+            slot_type: Default::default(),
+        });
     }
     let feeds = Values::<f64>::new(&graph)
         .with(a, vec![1.0, 2.0])

@@ -95,7 +95,7 @@ impl Learner {
         let mut wanted = engine_spec(file, threads);
         // Steps have plans of their own, by the lengths of their texts.
         wanted.batch_size = 1;
-        wanted.optimizer = wanted.optimizer.or_clipped(CLIP);
+        wanted.optimizer = wanted.optimizer.or_clipped(CLIP).with_f32_slots();
         // The slow weights, and a copy of all that is being written.
         let budget = Budget { limit: memory, copies: 2, ..Budget::default() };
         let compile = |spec: EngineSpec| Engine::compile_within(spec, 0.0, budget);

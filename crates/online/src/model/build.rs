@@ -50,6 +50,7 @@ pub fn build_network(
         .map_err(|(key, what)| file.error_at(&format!("online.{key}"), &what))?;
     let replayed = continual.replay.as_ref().map_or(0, |replay| replay.per_step);
     compiled.batch_size = spec.most() + replayed;
+    compiled.optimizer = compiled.optimizer.with_f32_slots();
     let shift = spec.labels.as_ref().map_or(0.0, |l| l.shift());
     // What it is checked for now is refused before it is taken; the rest is known further down.
     let budget = Budget { limit: memory, ..Budget::default() };

@@ -9,8 +9,14 @@ pub(super) fn absorb(schedule: &mut Schedule) {
     let producers = schedule.producers();
     let readers = schedule.readers();
     for id in 0..schedule.nodes.len() {
-        let Work::Kernel(KernelSpec::Optimize { update, .. }) = schedule.nodes[id].work else {
-            continue;
+        let update = match schedule.nodes[id].work {
+            Work::Kernel(KernelSpec::Optimize { update, .. }) => update,
+            Work::Kernel(KernelSpec::OptimizePacked { .. }) => {
+                let why = "not in the gradient's kernel: packed slots are updated by blocks";
+                schedule.nodes[id].notes.push(why.into());
+                continue;
+            }
+            _ => continue,
         };
         let gradient = schedule.nodes[id].inputs[0];
         let refuse = |schedule: &mut Schedule, why: String| {

@@ -3,7 +3,7 @@
 use super::Lowering;
 use crate::ir::{ValueId, Work};
 use crate::kernel::{FusedUpdate, KernelSpec, NORM_CHUNK};
-use tidemill_graph::{Clip, hyper};
+use tidemill_graph::{Clip, SlotType, hyper};
 
 impl Lowering<'_> {
     pub(super) fn updates(&mut self) {
@@ -50,7 +50,11 @@ impl Lowering<'_> {
             };
             let rule = FusedUpdate { rule: update.rule, decay: update.decay, clip_value };
             let parameter = graph.tensor(update.parameter);
-            let spec = KernelSpec::Optimize { len: parameter.len(), update: rule };
+            let (len, stream) = (parameter.len(), index as u32);
+            let spec = match update.slot_type {
+                SlotType::F32 => KernelSpec::Optimize { len, update: rule },
+                slots => KernelSpec::OptimizePacked { len, update: rule, slots, stream },
+            };
             let inputs = vec![self.get(update.gradient), hyper_value];
             self.node(&parameter.name, Work::Kernel(spec), inputs, vec![]);
             let mut state = vec![update.parameter];

@@ -10,6 +10,13 @@ pub fn updates(graph: &mut Graph, mean: TensorId) {
     for (parameter, gradient) in parameters.into_iter().zip(found) {
         let (gradient, slots) = (gradient.unwrap(), vec![]);
         let (rule, decay) = (Rule::Sgd, WeightDecay::None);
-        graph.updates.push(Update { parameter, gradient, slots, rule, decay });
+        graph.updates.push(Update {
+            parameter,
+            gradient,
+            slots,
+            rule,
+            decay,
+            slot_type: Default::default(),
+        });
     }
 }
