@@ -21,13 +21,13 @@ mod slots;
 mod state;
 mod values;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tidemill_cpu::runtime::{Input, InputError, PlanId, Runtime};
 use tidemill_cpu::threads::{Beside, NOTHING};
 use tidemill_fields::{Batch, Signature};
 use tidemill_graph::{Rule, hyper};
 use tidemill_nn::{Custom, CustomMetric, Extent, LossSpec, ModelSpec, OptimizerSpec, hyper_values};
-use tidemill_plan::Plan;
+use tidemill_plan::{Plan, Rates};
 
 pub use decode::{Continued, Decoding, Next};
 pub use safetensors::tensor::Dtype;
@@ -149,6 +149,8 @@ pub struct Engine {
     compiled: Vec<Compiled>,
     last: Option<usize>,
     step: u64,
+    /// The machine's rates, once they were measured.
+    rates: OnceLock<Rates>,
     /// The step at which the optimizer's slots began.
     slots_from: u64,
     /// What the model and its loss read.

@@ -1,15 +1,16 @@
 //! Data-parallel training: workers that compute the shards of each batch together.
 //!
 //! Each worker has the whole model, computes some of the shards, and adds them as far as it can
-//! ([`Tree`]). Worker `j` then gets all others' sums for part `j` of the values, adds them in the tree's
-//! order, and sends its part of the whole sum to all. So each sends and receives `2 (p - 1) / p` of the
-//! values, as a ring does, and every bit is the same for any number `p` of workers. Then each makes the
-//! same update.
+//! ([`Tree`]). Then they make the whole sum of what they have (`exchange`): each sends and receives
+//! `2 (p - 1) / p` of the values, as a ring does, and every bit is the same for any number `p` of workers.
+//! Then each makes the same update.
 //!
 //! Worker 0 leads ([`crate::training`]), the others follow ([`Follower`]). When one of them is lost, worker 0
 //! divides the shards among the remaining workers, sends them its state, and repeats the step: a new
 //! generation begins. Since sums do not depend on which worker computes which shard, the run ends with the same
 //! bits as without the loss. Without worker 0 the run ends, with its last checkpoint.
+
+mod exchange;
 
 use std::ops::Range;
 
@@ -17,9 +18,9 @@ use tidemill_data::{Loader, Shards};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::group::{Group, Kind, Message, end_all, ended, expect, report_lost};
+use crate::group::{Group, Kind, Message, end_all, ended, report_lost};
 use crate::metrics::Meter;
-use crate::tree::{Tree, spans};
+use crate::tree::Tree;
 
 /// Makes a loader of some shards of each batch from a position on.
 pub type Remake<'a> = &'a dyn Fn(Shards, u64) -> Result<Loader>;
@@ -94,66 +95,6 @@ impl Workers {
         self.tell_all(&Message::new(Kind::Step, step).number(position).values(vec![rate]))
     }
 
-    /// Makes the sums of this worker's shards those of all shards. `measured` is what this worker has measured of
-    /// its own shards, which worker 0 gets: what all have, in the order of the shards.
-    pub(crate) fn exchange(
-        &mut self,
-        engine: &mut Engine,
-        measured: &[Meter],
-    ) -> Result<Vec<Meter>> {
-        let (threads, len) = (engine.threads(), engine.num_sums());
-        let at = [engine.step(), self.generation];
-        let (rank, others) = (self.group.rank(), self.others());
-        let sums = engine.sums()?;
-        for &other in &others {
-            let part = self.part_of(len, other);
-            let values = sums.nodes().iter().flat_map(|n| n.values[part.clone()].iter().copied());
-            let text = if other == 0 { to_json(measured)? } else { String::new() };
-            let message = Message::new(Kind::Sums, at[0]).number(at[1]).text(text);
-            self.group.send(other, message.values(values.collect()))?;
-        }
-        let own = self.part_of(len, rank);
-        let mut all = Vec::new();
-        self.part.clear();
-        for other in self.members.clone() {
-            if other == rank {
-                for node in sums.nodes() {
-                    self.part.push(node.level, node.index, &node.values[own.clone()], threads);
-                }
-                all.extend_from_slice(measured);
-                continue;
-            }
-            let shards = self.shards_of(other).own;
-            let spans = spans(shards.clone());
-            let Message { values, text, .. } = expect(self.group.as_mut(), other, Kind::Sums, at)?;
-            self.check(other, "sums", values.len(), own.len() * spans.len())?;
-            for ((level, index), values) in
-                spans.into_iter().zip(values.chunks_exact(own.len().max(1)))
-            {
-                self.part.push(level, index, values, threads);
-            }
-            if rank == 0 {
-                let measured: Vec<Meter> = serde_json::from_str(&text).map_err(|e| {
-                    Error::Run(format!("the figures of {}: {e}", self.group.name(other)))
-                })?;
-                self.check(other, "figures", measured.len(), shards.len())?;
-                all.extend(measured);
-            }
-        }
-        let summed = self.part.finish(threads).to_vec();
-        let sum = sums.replace(len);
-        sum[own].copy_from_slice(&summed);
-        self.tell_all(&Message::new(Kind::Sum, at[0]).number(at[1]).values(summed))?;
-        for other in others {
-            let values = expect(self.group.as_mut(), other, Kind::Sum, at)?.values;
-            let part = self.part_of(len, other);
-            self.check(other, "values of the sum", values.len(), part.len())?;
-            sum[part].copy_from_slice(&values);
-        }
-        self.group.flush()?;
-        Ok(all)
-    }
-
     /// A worker's part of `len` shards, or of `len` values to add up.
     fn part_of(&self, len: usize, rank: usize) -> Range<usize> {
         let place = self.members.iter().position(|&member| member == rank).unwrap_or(0);
@@ -218,10 +159,6 @@ impl Drop for Workers {
         let why = if std::thread::panicking() { "it panicked; please report it" } else { "" };
         self.end(why);
     }
-}
-
-fn to_json(meters: &[Meter]) -> Result<String> {
-    serde_json::to_string(meters).map_err(|e| Error::Run(format!("figures cannot be sent: {e}")))
 }
 
 /// A worker that does what worker 0 says.

@@ -64,6 +64,14 @@ impl Tree {
         &self.nodes
     }
 
+    /// The values of the only node; none where there are more of them, or none.
+    pub fn only(&mut self) -> Option<&mut [f32]> {
+        match self.nodes.as_mut_slice() {
+            [node] => Some(&mut node.values),
+            _ => None,
+        }
+    }
+
     /// The sum, once all shards are in.
     pub fn finish(&mut self, threads: usize) -> &[f32] {
         while let [.., left, right] = self.nodes.as_mut_slice() {
@@ -110,7 +118,7 @@ fn is_right_of(left: &Node, level: u32, index: usize) -> bool {
 const PIECE: usize = 1 << 17;
 
 /// `to += from`, by several threads where there is much.
-fn add(to: &mut [f32], from: &[f32], threads: usize) {
+pub(crate) fn add(to: &mut [f32], from: &[f32], threads: usize) {
     both(to, from, threads, |to, from| {
         to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
     });

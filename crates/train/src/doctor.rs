@@ -8,6 +8,7 @@ use tidemill_engine::data::spec::class_counts;
 use tidemill_engine::data::{Batch, Dataset, FillCost, LabelKind, Loader, LoaderOptions};
 use tidemill_engine::nn::check::{Facts, Labels, Severity, check};
 
+use crate::estimate::{Estimate, Planned};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
 use tidemill_engine::evaluate::skipped;
@@ -71,35 +72,50 @@ pub fn check_all(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
     findings
 }
 
-/// Everything, with a first batch through the model; takes as long as a few steps, and the reading
-/// of all files.
-pub fn examine(file: &RecipeFile) -> Result<Vec<Finding>> {
-    Ok(examine_and_describe(file)?.0)
+/// What was found about a recipe, its data and the run.
+pub struct Examined {
+    /// Mistakes and doubts, errors first.
+    pub findings: Vec<Finding>,
+    /// What a table's columns and labels are taken for, and notes about it.
+    pub understood: Vec<String>,
+    /// What the run will take, where there are no errors.
+    pub estimate: Option<Estimate>,
 }
 
-/// The same, with what a table's columns and labels are taken for, and the notes about it.
+/// Everything: the data are read, and a second of steps is made, with `threads` and within `memory` bytes if these are
+/// given.
 ///
 /// # Errors
-/// As [`examine`].
-pub fn examine_and_describe(file: &RecipeFile) -> Result<(Vec<Finding>, Vec<String>)> {
+/// If the data cannot be read, or the run does not fit into the memory.
+pub fn examine(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>) -> Result<Examined> {
     file.only_network()?;
     let data = RunData::open(file, &DataPaths::new(&file.path), None)?;
     let mut file = file.clone();
     file.set_tokenizer_of(data.train.as_ref())?;
     let file = &file;
     let mut findings = check_all(file, &data);
+    let sound = |findings: &[Finding]| findings.iter().all(|f| !f.is_error);
+    // Before all samples are looked at, which leaves more of them in memory than a run has.
+    let planned = match sound(&findings) {
+        true => Some(Planned::new(file, &data, threads, memory)?),
+        false => None,
+    };
     findings.extend(check_samples("batch.data", data.train.as_ref()));
     if let Some(validation) = &data.validation {
         findings.extend(check_samples("batch.validation", validation.as_ref()));
         findings.extend(check_duplicates(data.train.as_ref(), validation.as_ref()));
     }
-    if findings.iter().all(|f| !f.is_error) {
+    if sound(&findings) {
         findings.extend(check_first_loss(file, &data)?);
     }
+    let estimate = match planned {
+        Some(planned) if sound(&findings) => Some(planned.measure(file, &data)?),
+        _ => None,
+    };
     findings.sort_by_key(|f| !f.is_error);
-    let mut lines = data.train.understood().map(|u| u.lines()).unwrap_or_default();
-    lines.extend(data.train.notes().into_iter().map(|note| format!("note: {note}")));
-    Ok((findings, lines))
+    let mut understood = data.train.understood().map(|u| u.lines()).unwrap_or_default();
+    understood.extend(data.train.notes().into_iter().map(|note| format!("note: {note}")));
+    Ok(Examined { findings, understood, estimate })
 }
 
 fn check_model(file: &RecipeFile, data: &RunData) -> Vec<Finding> {

@@ -5,7 +5,7 @@
 //! In the order in which a run uses them:
 //!
 //! - [`run`]: from the recipe to the summary; [`report`]: the page
-//! - [`doctor`]: what is likely wrong before the first step
+//! - [`doctor`]: what is likely wrong before the first step; [`estimate`]: what the run will take
 //! - [`batch`]: the loop over the steps
 //! - `reading`: how it reads its batches; `workers`: who computes the shards of its batches
 //! - `resume`: what has changed since a checkpoint
@@ -18,6 +18,7 @@
 pub mod batch;
 pub mod bench;
 pub mod doctor;
+pub mod estimate;
 pub mod export;
 pub mod extract;
 pub mod generate;

@@ -85,6 +85,7 @@ impl Engine {
             compiled: Vec::new(),
             last: None,
             step: 0,
+            rates: Default::default(),
             slots_from: 0,
             shift,
             compile_seconds: 0.0,

@@ -7,6 +7,7 @@ use tidemill_plan::{Plan, Rates};
 
 use super::compile::options;
 use super::{Compiled, Engine, EngineError};
+use crate::memory::Shares;
 
 impl Engine {
     /// The least time that a training step can take on this machine, in microseconds: each kernel
@@ -15,9 +16,16 @@ impl Engine {
         self.training_plan().predicted_microseconds(self.rates())
     }
 
+    /// Measured once: other figures of the same text are then comparable.
     fn rates(&self) -> Rates {
         let (arena, state, _) = self.runtime.bytes();
-        measure(self.runtime.isa(), self.threads(), arena + state)
+        *self.rates.get_or_init(|| measure(self.runtime.isa(), self.threads(), arena + state))
+    }
+
+    /// What the memory of a run is made of.
+    pub fn memory_shares(&self) -> Shares {
+        let needs = self.needs();
+        self.budget.shares(needs, needs)
     }
 
     /// What the memory of a run is made of, what of a step is computed twice to fit into it, and the predicted time of
@@ -26,8 +34,7 @@ impl Engine {
     /// # Errors
     /// If the model cannot be planned again without a limit.
     pub fn explain_memory(&self) -> Result<String, EngineError> {
-        let needs = self.needs();
-        let shares = self.budget.shares(needs, needs);
+        let shares = self.memory_shares();
         let Compiled { purpose, extent, .. } = &self.compiled[0];
         let graph = self.spec.graph(*purpose, extent, self.shift)?;
         let prepared = Prepared::new(self.runtime.isa(), &graph, options(*purpose, None));
