@@ -115,6 +115,16 @@ fn stops_and_steps_per_epoch() {
     // The data starts over as often as needed.
     let long = ["batch.steps_per_epoch=20", "batch.epochs=3"];
     assert_eq!(stopped("long", &long), (60, 3, "epochs".into()));
+    let epochs = metrics(&folder.path().join("long"));
+    let ends: Vec<u64> = epochs.iter().map(|epoch| epoch["step"].as_u64().unwrap()).collect();
+    assert_eq!(ends, [20, 40, 60]);
+    let short = ["batch.steps_per_epoch=5", "batch.epochs=4"];
+    assert_eq!(stopped("short", &short), (20, 4, "epochs".into()));
+    let epochs = metrics(&folder.path().join("short"));
+    // The data's own end, after 14 steps, is none of an epoch.
+    let samples: Vec<u64> = epochs.iter().map(|epoch| epoch["samples"].as_u64().unwrap()).collect();
+    assert_eq!(samples.len(), 4);
+    assert!(epochs.iter().all(|epoch| epoch["train"]["loss"].as_f64().unwrap() > 0.0));
     let target = ["stop.target={ metric = \"train.accuracy\", value = 0.01 }"];
     assert_eq!(stopped("target", &target), (14, 1, "target".into()));
     let patience = [

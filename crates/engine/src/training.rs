@@ -23,6 +23,8 @@ pub struct Training<'a> {
     /// What is measured of each shard of one batch.
     measured: Vec<Meter>,
     notices: Vec<String>,
+    /// Steps of an epoch and those that are made of it, where epochs are not passes over the data.
+    rounds: Option<(u64, u64)>,
 }
 
 /// A step that was made.
@@ -99,13 +101,29 @@ impl<'a> Training<'a> {
         let mut measured = meters.clone();
         measured.iter_mut().for_each(Meter::reset);
         let (learning_rate, workers, notices) = (0.0, None, Vec::new());
-        Training { engine, learning_rate, meters, custom, loader, workers, measured, notices }
+        let rounds = None;
+        Training {
+            engine,
+            learning_rate,
+            meters,
+            custom,
+            loader,
+            workers,
+            measured,
+            notices,
+            rounds,
+        }
     }
 
     /// With other workers, if there are some, which compute the shards that the loader does not give; `remake` makes the loader
     /// of others when a worker is lost. This worker is number 0.
     pub fn with(self, workers: Option<Workers>, remake: Remake<'a>) -> Training<'a> {
         Training { workers: workers.map(|workers| (workers, remake)), ..self }
+    }
+
+    /// With epochs of so many steps, of which `made` are made of the one under way, in place of passes over the data.
+    pub fn with_epochs_of(self, steps: u64, made: u64) -> Training<'a> {
+        Training { rounds: Some((steps.max(1), made)), ..self }
     }
 
     /// Trains until the loader has no more batches or a callback stops it. Callbacks are called in their
@@ -121,7 +139,7 @@ impl<'a> Training<'a> {
             if all(callbacks, |c| c.before_step(self))? == Flow::Stop {
                 return Ok(());
             }
-            let step = match self.step() {
+            let mut step = match self.step() {
                 Ok(Some(step)) => step,
                 Ok(None) => return Ok(()),
                 Err(error) => {
@@ -131,6 +149,10 @@ impl<'a> Training<'a> {
                     return Err(callbacks.iter_mut().fold(error, |e, c| c.on_error(self, e)));
                 }
             };
+            if let Some((steps, made)) = &mut self.rounds {
+                *made = (*made + 1) % *steps;
+                step.last_in_epoch = *made == 0;
+            }
             let mut flow = all(callbacks, |c| c.after_step(self, &step))?;
             if step.last_in_epoch {
                 if all(callbacks, |c| c.after_epoch(self, &step))? == Flow::Stop {

@@ -144,6 +144,9 @@ pub fn train(
         driver.tell_resumed();
     }
     let mut training = Training::new(&mut engine, loader, meters).with(workers, &remake);
+    if let Some(steps) = file.recipe.batch.steps_per_epoch {
+        training = training.with_epochs_of(steps, driver.course.step_of_epoch(driver.at.step));
+    }
     let stopped_by = driver.run(&mut training)?;
     let meter = training.meter();
     drop(training);
