@@ -35,13 +35,12 @@ name_or_table!(
 
 /// How the slots of an optimizer are kept, for parameters of at least 4,096 elements; the others have f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SlotsSpec {
     /// 4 bytes an element.
     #[default]
-    #[serde(rename = "f32")]
     F32,
     /// bfloat16, 2 bytes an element, rounded at random.
-    #[serde(rename = "bf16")]
     Bf16,
     /// 8-bit floats with a scale for each 256 elements, 1.016 bytes an element, rounded at random.
     #[serde(rename = "8bit")]
