@@ -27,7 +27,7 @@ use crate::join::{Join, TENSOR};
 use crate::journal::{Journal, JournalMark};
 use crate::open::{is_data, open_at};
 use crate::run::{JOURNAL_BYTES, LearnEvent, LearnOptions, LearnOutcome};
-use crate::start::{Before, continues, newest_of, source_of};
+use crate::start::{Before, continues, model_of, source_of};
 use crate::summary::StreamSummary;
 
 /// Records after which a text waits no more for its correction, where the recipe says nothing of it.
@@ -135,7 +135,7 @@ fn start(
     let is_own = session.resumed.is_some();
     let checkpoint = match (session.resumed.take(), &options.model) {
         (Some(own), _) => own,
-        (None, Some(run)) => newest_of(run)?,
+        (None, Some(run)) => model_of(run, options.checkpoint, watch)?,
         (None, None) => {
             let what = "learns from corrections of the texts of a trained model; name the folder of its run";
             return Err(Error::Usage(format!("{}: {what}", file.path.display())));
@@ -262,9 +262,17 @@ fn driver<'a>(
     let mark =
         |of: fn(&CorrectionsState) -> JournalMark| state.as_ref().map(of).unwrap_or_default();
     let bad = state.as_ref().map_or(0, |state| state.counts.bad);
-    let dead = DeadLetters::open(&folder, mark(|s| s.dead_letters), bad, JOURNAL_BYTES)?;
+    let mut dead = DeadLetters::open(&folder, mark(|s| s.dead_letters), bad, JOURNAL_BYTES)?;
     let recent = state.as_ref().map(|state| state.recent.clone()).unwrap_or_default();
     let journal = |name: &str, mark| Journal::open(&folder.join(name), mark, JOURNAL_BYTES);
+    let mut log = journal("corrections.jsonl", mark(|s| s.log))?;
+    let mut quarantine = journal("quarantine.jsonl", learner.state.quarantine)?;
+    let mut audit = journal("audit.jsonl", mark(|s| s.audit))?;
+    for journal in [dead.journal(), &mut log, &mut quarantine, &mut audit] {
+        if let Some(note) = journal.take_note() {
+            watch(LearnEvent::Notice(&note));
+        }
+    }
     let position = position.unwrap_or_default();
     let answers = opened.answers().map(|answers| answers.start(&position, true));
     let meta = base_meta(checkpoint, file, state.as_ref());
@@ -297,9 +305,9 @@ fn driver<'a>(
         counts,
         scores,
         dead: dead.watch(recent, spec.on_bad),
-        log: journal("corrections.jsonl", mark(|s| s.log))?,
-        quarantine: journal("quarantine.jsonl", learner.state.quarantine)?,
-        audit: journal("audit.jsonl", mark(|s| s.audit))?,
+        log,
+        quarantine,
+        audit,
         learner,
         folder: session.folder.clone(),
         writer: &mut session.writer,
