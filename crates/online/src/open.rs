@@ -248,6 +248,7 @@ pub(crate) fn open_at(
         ..OpenOptions::default()
     };
     let mut source = open_source(&options.from, &open_options).map_err(stream_error)?;
+    source.notes().iter().for_each(|note| watch(LearnEvent::Notice(note)));
     if let Some(why) = source.not_seekable() {
         watch(LearnEvent::Notice(&format!(
             "{}: {why}: after a crash, what came since the last checkpoint is lost",
