@@ -85,20 +85,16 @@ fn is_damaged(file: &mut BufReader<File>, found: &Found, format: Format) -> io::
     if format != Format::Old {
         return Ok(format.was_acknowledged(index, &rest));
     }
-    // Of earlier versions it is known only where the length is right and the next record is whole.
-    let mut at = 0;
-    for sequence in [found.next, found.next + 1] {
-        let Some(head) = rest.get(at..at + format.frame()) else { return Ok(false) };
-        let frame = format.parse(0, head);
-        let Some((frame, len)) = frame.and_then(|f| Some((f, f.len()?))) else { return Ok(false) };
-        let from = at + head.len();
-        let Some(record) = rest.get(from..from + len) else { return Ok(false) };
-        if sequence > found.next {
-            return Ok(format.fits(&frame, head, sequence, record));
-        }
-        at = from + len;
-    }
-    Ok(false)
+    // Frames of earlier versions say nothing of those before them; one of the next records that is whole does.
+    Ok((1..rest.len()).any(|at| {
+        let Some(head) = rest.get(at..at + format.frame()) else { return false };
+        let frame = format.parse(0, head).and_then(|f| Some((f, f.len()?)));
+        let record = |len| rest.get(at + head.len()..at + head.len() + len);
+        let Some((frame, record)) = frame.and_then(|(f, len)| Some((f, record(len)?))) else {
+            return false;
+        };
+        (1..=2).any(|i| format.fits(&frame, head, found.next + i, record))
+    }))
 }
 
 /// Cuts a segment off after `bytes`; what is cut off goes to the end of a file beside it. Gives how many
