@@ -280,9 +280,11 @@ fn a_log_of_an_earlier_version_goes_on() {
     append(&Log::open(folder.path(), quick()).unwrap(), 1, 2);
     assert_eq!(segments(folder.path()).len(), 1);
     // A damaged header, a damaged length, a damaged record.
-    for (at, what) in
-        [(9, "its header is damaged"), (17, "record 1 (byte 16) is damaged"), (40, "record 2 (byte 40)")]
-    {
+    for (at, what) in [
+        (9, "its header is damaged"),
+        (17, "record 1 (byte 16) is damaged"),
+        (40, "record 2 (byte 40)"),
+    ] {
         let mut bytes = old.clone();
         bytes[at] ^= 1;
         std::fs::write(&path, &bytes).unwrap();

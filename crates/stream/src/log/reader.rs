@@ -15,6 +15,9 @@ use crate::sync::{lock, wait_while};
 
 const CHUNK: usize = 256 << 10;
 
+/// Where a log has failed, its senders have this long to be answered before its reader ends the process.
+const TOLD: Duration = Duration::from_millis(200);
+
 /// The records of a [`Log`] as a source. It ends when the log is closed.
 #[derive(Debug)]
 pub struct LogSource {
@@ -222,7 +225,9 @@ impl Source for LogSource {
         }
         let state = lock(&self.inner.state);
         let ended = state.closed && state.visible(&self.inner.options) < self.next;
-        if let Some(what) = state.failed.as_ref().filter(|_| !ended) {
+        if let Some(what) = state.failed.clone().filter(|_| !ended) {
+            drop(state);
+            std::thread::sleep(TOLD);
             return Err(Error::io(self.inner.folder.display(), what));
         }
         Ok(if ended { Poll::End } else { Poll::Idle })
