@@ -196,6 +196,69 @@ fn a_log_that_cannot_be_flushed_ends_the_learner() {
     assert_eq!(place.summary()["events"], sent as u64 + 1);
 }
 
+/// Lines of another stream stay where they are; a file that is shorter than its checkpoint says is no reason to
+/// stop.
+#[test]
+fn journals_outlive_other_streams_and_power_cuts() {
+    let place = Place::new(&format!("{CLASSES}[online]\non_bad = \"continue\"\n"));
+    let table = |good: usize, bad: &str| classes(good) + &format!("1,2,{bad},7\n").repeat(3);
+    place.write("data.csv", &table(40, "first"));
+    place.write("more.csv", &table(60, "second"));
+    place.learned("data.csv", &[]);
+    let dead = || std::fs::read_to_string(place.path("run/dead-letter.jsonl")).unwrap();
+    let first = dead();
+    assert_eq!(first.lines().count(), 3);
+    let summary = place.learned("more.csv", &["--resume"]);
+    assert_eq!((&summary["events"], &summary["bad_events"]), (&60.into(), &3.into()));
+    let both = dead();
+    assert!(both.starts_with(&first) && both.lines().count() == 6, "{both}");
+    assert!(both.contains("second"));
+    // As after a power cut.
+    let cut = first.len() + 10;
+    std::fs::write(place.path("run/dead-letter.jsonl"), &both[..cut]).unwrap();
+    place.write("more.csv", &(table(60, "second") + "1,2,third,7\n"));
+    let output = place.learn("more.csv", &["--resume"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let note = format!(
+        "has 3 lines of {} bytes, and the checkpoint says {} bytes",
+        first.len(),
+        both.len()
+    );
+    assert!(stderr(&output).contains(&note), "{}", stderr(&output));
+    assert!(dead().starts_with(&first) && dead().lines().count() == 4, "{}", dead());
+    assert_eq!(place.summary()["bad_events"], 4);
+    std::fs::remove_file(place.path("run/dead-letter.jsonl")).unwrap();
+    let output = place.learn("more.csv", &["--resume"]);
+    assert!(output.status.success() && stderr(&output).contains("dead-letter.jsonl: is not there"));
+}
+
+/// What killed writers leave does not stay.
+#[test]
+fn leftovers_go_when_a_run_is_opened() {
+    let place = Place::new(CLASSES);
+    place.write("data.csv", &classes(100));
+    place.learned("data.csv", &["--until-events", "50"]);
+    let at = |name: &str| place.path("run/checkpoints").join(name);
+    std::fs::create_dir(at(".writing-70")).unwrap();
+    std::fs::write(at(".writing-70/state.safetensors"), "half").unwrap();
+    // Killed while a checkpoint was being replaced where folders cannot be exchanged.
+    std::fs::rename(at("50"), at(".replaced-50")).unwrap();
+    assert!(
+        succeed(&[
+            "eval",
+            text(&place.path("run")),
+            "--data",
+            text(&place.path("data.csv")),
+            "--json"
+        ])
+        .contains("\"step\":50")
+    );
+    // It is no folder to start in, either.
+    place.refused("data.csv", &[], 2);
+    assert_eq!(place.learned("data.csv", &["--resume"])["events"], 100);
+    assert!(files(&place.path("run/checkpoints")).keys().all(|name| !name.starts_with('.')));
+}
+
 /// What a log holds.
 fn records(folder: &Path) -> BTreeMap<u64, String> {
     let log = Log::open(folder, LogOptions::default()).unwrap();

@@ -29,9 +29,17 @@ pub struct Staged {
 
 /// Writes and syncs what is to replace `path`.
 pub fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
+    stage_by(path, |temporary| write_synced(temporary, bytes))
+}
+
+/// Lets `write` write and sync a file that is to replace `path`; one that fails leaves nothing behind.
+pub fn stage_by(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<Staged> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.writing"));
-    write_synced(&temporary, bytes)?;
+    if let Err(e) = write(&temporary) {
+        let _ = remove(&temporary);
+        return Err(e);
+    }
     Ok(Staged { temporary, path: path.to_owned() })
 }
 
@@ -44,7 +52,12 @@ impl Staged {
 
 /// Replaces `path` by `bytes` in one go.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    stage(path, bytes)?.rename()?;
+    replace_by(path, |temporary| write_synced(temporary, bytes))
+}
+
+/// Replaces `path` in one go by what `write` writes and syncs.
+pub fn replace_by(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    stage_by(path, write)?.rename()?;
     match path.parent() {
         Some(parent) => sync_folder(parent),
         None => Ok(()),

@@ -1,5 +1,7 @@
 //! Learning from corrections, from the recipe to the summary.
 
+use std::path::Path;
+
 use tidemill_engine::checkpoint::{Checkpoint, Meta, state_sha256};
 use tidemill_engine::data::DataSpec;
 use tidemill_engine::error::{Error, Result};
@@ -264,15 +266,8 @@ fn driver<'a>(
     let bad = state.as_ref().map_or(0, |state| state.counts.bad);
     let mut dead = DeadLetters::open(&folder, mark(|s| s.dead_letters), bad, JOURNAL_BYTES)?;
     let recent = state.as_ref().map(|state| state.recent.clone()).unwrap_or_default();
-    let journal = |name: &str, mark| Journal::open(&folder.join(name), mark, JOURNAL_BYTES);
-    let mut log = journal("corrections.jsonl", mark(|s| s.log))?;
-    let mut quarantine = journal("quarantine.jsonl", learner.state.quarantine)?;
-    let mut audit = journal("audit.jsonl", mark(|s| s.audit))?;
-    for journal in [dead.journal(), &mut log, &mut quarantine, &mut audit] {
-        if let Some(note) = journal.take_note() {
-            watch(LearnEvent::Notice(&note));
-        }
-    }
+    let marks = [mark(|s| s.log), learner.state.quarantine, mark(|s| s.audit)];
+    let [log, quarantine, audit] = journals(&folder, marks, &mut dead, watch)?;
     let position = position.unwrap_or_default();
     let answers = opened.answers().map(|answers| answers.start(&position, true));
     let meta = base_meta(checkpoint, file, state.as_ref());
@@ -315,6 +310,26 @@ fn driver<'a>(
         until: options.until,
         tell: watch,
     })
+}
+
+/// `corrections.jsonl`, `quarantine.jsonl` and `audit.jsonl`. Says what a user should know of what was found of
+/// these and of the dead letters.
+fn journals(
+    folder: &Path,
+    marks: [JournalMark; 3],
+    dead: &mut DeadLetters,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) -> Result<[Journal; 3]> {
+    let open = |name: &str, mark| Journal::open(&folder.join(name), mark, JOURNAL_BYTES);
+    let [log, quarantine, audit] = marks;
+    let mut all = [
+        open("corrections.jsonl", log)?,
+        open("quarantine.jsonl", quarantine)?,
+        open("audit.jsonl", audit)?,
+    ];
+    let notes = all.iter_mut().chain([dead.journal()]).filter_map(Journal::take_note);
+    notes.for_each(|note| watch(LearnEvent::Notice(&note)));
+    Ok(all)
 }
 
 /// The fields of a checkpoint that stay the same; its samples are those of before this stream.
