@@ -68,11 +68,14 @@ validation = {{ csv = {{ path = "v.csv", label = "y" }} }}
         serde_json::from_str(&printed).unwrap()
     }
 
-    /// Changes a byte of a checkpoint.
+    /// Changes a byte of the checkpoint that a pointer names.
     fn damage(&self, run: &str, pointer: &str) {
-        let folder = self.path(run).join("checkpoints");
-        let name = std::fs::read_to_string(folder.join(pointer)).unwrap();
-        let state = folder.join(name).join("state.safetensors");
+        let name = std::fs::read_to_string(self.path(run).join("checkpoints").join(pointer));
+        self.damage_step(run, &name.unwrap());
+    }
+
+    fn damage_step(&self, run: &str, name: &str) {
+        let state = self.path(run).join("checkpoints").join(name).join("state.safetensors");
         let mut bytes = std::fs::read(&state).unwrap();
         let last = bytes.len() - 100;
         bytes[last] ^= 1;
@@ -141,17 +144,18 @@ fn a_damaged_checkpoint_that_is_asked_for_is_an_error() {
         let output = tidemill(&arguments);
         let error = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{error}");
-        assert!(error.contains("does not match the fingerprint"), "{error}");
-        assert!(error.contains("It is the run's best checkpoint; complete are 150"), "{error}");
+        assert!(error.contains("does not match its SHA-256"), "{error}");
+        assert!(error.contains("It is the run's best one; good are 145, 150: choose"), "{error}");
     }
     assert_eq!(case.figures("run", &[])["step"], 150);
     case.damage("run", "latest");
+    case.damage_step("run", "145");
     let learn = ["learn", text(&run), "--from", text(&rows), "--out", text(&stream)];
     for arguments in [&["eval", text(&run)][..], &learn] {
         let output = tidemill(arguments);
         let error = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{error}");
-        assert!(error.contains("latest checkpoint; and no other one is complete"), "{error}");
+        assert!(error.contains("latest one; no other one is good"), "{error}");
     }
     // Nor does training begin again over it, here or in another folder.
     let (other, kept) = (case.path("more"), run.join("metrics.jsonl"));
@@ -165,13 +169,44 @@ fn a_damaged_checkpoint_that_is_asked_for_is_an_error() {
             more => case.train("run", more),
         };
         assert_eq!(status, Some(2), "{error}");
-        assert!(
-            error.contains("no checkpoint is complete") && error.contains("--force"),
-            "{error}"
-        );
+        assert!(error.contains("no checkpoint is good") && error.contains("--force"), "{error}");
         assert!(error.contains("checkpoints/150: state.safetensors does not match"), "{error}");
     }
     assert_eq!(std::fs::read(&kept).unwrap(), before);
+}
+
+/// A resume says what it continues from instead; whoever uses the weights has to choose.
+#[test]
+fn the_one_before_a_damaged_checkpoint_is_used_when_that_is_said() {
+    let case = Case::new(SGD, "epochs = 6");
+    case.train("run", &[]);
+    let want = (summary(&case.path("run")).state_sha256, metrics(&case.path("run")));
+    case.damage("run", "latest");
+    let run = case.path("run");
+    let rows = case.path("v.csv");
+    let to = case.path("stream");
+    let learn = ["learn", text(&run), "--from", text(&rows), "--out", text(&to)];
+    let predict = ["predict", text(&run), "--data", text(&rows)];
+    for arguments in [&["eval", text(&run)][..], &predict, &learn] {
+        let error = stderr(&tidemill(arguments));
+        assert!(error.contains("good are 20, 25: choose one with --checkpoint"), "{error}");
+        let output = tidemill(&[arguments, &["--checkpoint", "25"]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(stderr(&output).contains("checkpoints/25"), "{}", stderr(&output));
+        let _ = std::fs::remove_dir_all(&to);
+        let output = tidemill(&[arguments, &["--checkpoint", "26"]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("step 26; there are 20, 25, 30"), "{}", stderr(&output));
+    }
+    let (status, notes) = case.train("run", &["--resume"]);
+    assert_eq!(status, Some(0), "{notes}");
+    for part in
+        ["a damaged checkpoint: ", "kept as ", ".damaged-30; the run continues from the one before"]
+    {
+        assert!(notes.contains(part), "{notes}");
+    }
+    assert_eq!((summary(&run).state_sha256, metrics(&run)), want);
+    assert!(run.join("checkpoints/.damaged-30").is_dir());
 }
 
 #[test]

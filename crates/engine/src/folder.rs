@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::aside;
-use crate::checkpoint::{Checkpoints, EpochFigures, files};
+use crate::checkpoint::{Checkpoints, EpochFigures, files, leftovers};
 use crate::error::{Error, Result};
 use crate::summary::Summary;
 
@@ -74,7 +74,11 @@ fn check(path: &Path, existing: Existing) -> Result<()> {
     }
     // What a start that was killed has left is as good as nothing.
     let is_empty = came_to_nothing(path)
-        || std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
+        || match std::fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(e) if e.kind() == ErrorKind::NotFound => true,
+            Err(e) => return Err(Error::read(path, e)),
+        };
     // Whatever else is there is not ours to mix with or to delete.
     if !is_run && !is_empty {
         return Err(Error::Usage(format!(
@@ -89,24 +93,27 @@ fn check(path: &Path, existing: Existing) -> Result<()> {
 /// epoch, and nothing else but the recipe and what opening a stream makes. Only where there is a run's
 /// lock: a recipe that somebody has written is not ours.
 fn came_to_nothing(path: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(path) else { return false };
+    let Ok(mut entries) = std::fs::read_dir(path) else { return false };
     let is_run = path.join("recipe.toml").exists() || path.join("checkpoints").exists();
     path.join(LOCK_FILE).is_file()
-        && entries.flatten().all(|entry| match entry.file_name().to_str() {
-            Some("recipe.toml" | "log" | "spill" | "labels" | LOCK_FILE) => true,
-            Some("metrics.jsonl") if is_run => entry.metadata().is_ok_and(|m| m.len() == 0),
-            Some("checkpoints") => std::fs::read_dir(entry.path())
-                .is_ok_and(|inside| inside.flatten().all(|e| is_hidden(&e.file_name()))),
-            // A file whose writing was broken off.
-            Some(name) if name.starts_with('.') && name.ends_with(".writing") => true,
-            // Left by a run of which nothing else is there.
-            Some(name) => !is_run && RESULTS.contains(&name),
-            None => false,
+        && entries.all(|entry| {
+            entry.is_ok_and(|entry| match entry.file_name().to_str() {
+                Some("recipe.toml" | "log" | "spill" | "labels" | LOCK_FILE) => true,
+                Some("metrics.jsonl") if is_run => entry.metadata().is_ok_and(|m| m.len() == 0),
+                Some("checkpoints") => std::fs::read_dir(entry.path())
+                    .is_ok_and(|mut inside| inside.all(|e| e.is_ok_and(|e| is_unfinished(&e)))),
+                // A file whose writing was broken off.
+                Some(name) if name.starts_with('.') && name.ends_with(".writing") => true,
+                // Left by a run of which nothing else is there.
+                Some(name) => !is_run && RESULTS.contains(&name),
+                None => false,
+            })
         })
 }
 
-fn is_hidden(name: &std::ffi::OsStr) -> bool {
-    name.to_string_lossy().starts_with('.')
+/// Whether a file among the checkpoints is no checkpoint, whole or damaged.
+fn is_unfinished(entry: &std::fs::DirEntry) -> bool {
+    leftovers::is_unfinished(&entry.file_name().to_string_lossy())
 }
 
 const LOCK_FILE: &str = ".lock";

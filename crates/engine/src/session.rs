@@ -25,10 +25,12 @@ pub struct Session {
 impl Session {
     /// Makes the folder of a run, or opens it; `existing` says whether a run may be there, which
     /// [`RunFolder::make_room`] sets aside.
-    /// `keep` recent checkpoints stay. `notice` is given a line about each checkpoint that was torn.
+    /// `keep` recent checkpoints stay. `notice` is given a line about each damaged checkpoint, which is kept
+    /// under another name.
     ///
     /// # Errors
-    /// If `existing` does not allow what is in the folder, or it cannot be written.
+    /// If `existing` does not allow what is in the folder, it cannot be written, or the run has checkpoints
+    /// of which none is good or one cannot be read now. Then no checkpoint is changed.
     pub fn open(
         out: &Path,
         existing: Existing,
@@ -42,11 +44,11 @@ impl Session {
         let checkpoints = folder.checkpoints(keep);
         let mut resumed = None;
         if existing == Existing::Resume {
-            let (found, torn) = checkpoints.newest()?;
-            if let (None, Some(newest)) = (&found, torn.first()) {
-                return Err(damaged(out, newest));
+            checkpoints.clean()?;
+            let (found, damaged) = newest(&checkpoints, out)?;
+            if let Some(found) = &found {
+                keep_damaged(&checkpoints, damaged, found, notice)?;
             }
-            torn.iter().for_each(|what| notice(what));
             resumed = found;
         }
         let writer = Writer::new(checkpoints.clone())?;
@@ -54,17 +56,19 @@ impl Session {
     }
 
     /// Continues the run in the folder `other` in this new one: takes over its newest complete
-    /// checkpoint, and its best one. `notice` is given a line about each checkpoint that was torn.
+    /// good checkpoint, and its best one. `notice` is given a line about one that is damaged.
     ///
     /// # Errors
     /// If the checkpoints cannot be read or written.
     pub fn continue_from(&mut self, other: &Path, notice: &mut dyn FnMut(&str)) -> Result<()> {
         let theirs = RunFolder::open(other)?.checkpoints(1);
-        let (newest, torn) = theirs.newest()?;
-        if let (None, Some(newest)) = (&newest, torn.first()) {
-            return Err(damaged(other, newest));
+        let (newest, damaged) = newest(&theirs, other)?;
+        if let (Some(error), Some(newest)) = (damaged.first(), &newest) {
+            notice(&format!(
+                "{error}. The run continues from the one before, of step {}",
+                newest.meta.step
+            ));
         }
-        torn.iter().for_each(|what| notice(what));
         let Some(newest) = newest else {
             notice(&format!("{} has no checkpoint: the run starts from scratch", other.display()));
             return Ok(());
@@ -102,12 +106,43 @@ impl Drop for Session {
     }
 }
 
-/// No checkpoint of a run is complete: what it learned is not thrown away in silence.
-fn damaged(run: &Path, newest: &str) -> Error {
-    let newest = newest.split_once(": ").map_or(newest, |(_, what)| what);
-    Error::Usage(format!(
-        "{}: no checkpoint is complete, so that there is nothing to continue from ({newest}). Nothing was \
+/// The newest good checkpoint of the run in the folder `run`, and the errors of the damaged ones after it.
+///
+/// # Errors
+/// If there are checkpoints of which none is good: what a run learned is not thrown away in silence.
+fn newest(checkpoints: &Checkpoints, run: &Path) -> Result<(Option<Checkpoint>, Vec<Error>)> {
+    let (found, damaged) = checkpoints.newest()?;
+    if found.is_some() {
+        return Ok((found, damaged));
+    }
+    let what = match (damaged.first(), checkpoints.damaged()?.first()) {
+        (Some(error), _) => error.to_string(),
+        (None, Some(path)) => format!("{} was damaged", path.display()),
+        (None, None) => return Ok((None, damaged)),
+    };
+    Err(Error::Usage(format!(
+        "{}: no checkpoint is good, so that there is nothing to continue from ({what}). Nothing was \
          deleted: put a copy of a checkpoint back, or start again with --force, which replaces the run",
         run.display()
-    ))
+    )))
+}
+
+/// Keeps damaged checkpoints under other names, and says what the run continues from instead.
+fn keep_damaged(
+    checkpoints: &Checkpoints,
+    damaged: Vec<Error>,
+    found: &Checkpoint,
+    notice: &mut dyn FnMut(&str),
+) -> Result<()> {
+    for error in damaged {
+        let Error::Checkpoint { path, .. } = &error else { continue };
+        let kept = checkpoints.keep_damaged(path)?;
+        notice(&format!(
+            "a damaged checkpoint: {error}. It is kept as {}; the run continues from the one before, of step \
+             {}",
+            kept.display(),
+            found.meta.step
+        ));
+    }
+    Ok(())
 }

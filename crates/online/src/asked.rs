@@ -17,7 +17,7 @@ use tidemill_recipe::stream::{
 use crate::error::stream_error;
 use crate::linear::LinearLearner;
 use crate::model::{StreamModel, build_linear};
-use crate::start::newest_of;
+use crate::start::checkpoint_of;
 use crate::state::StreamState;
 
 /// Bytes of records that are read at once.
@@ -29,6 +29,7 @@ pub struct Asked {
     model: LinearLearner,
     known: Known,
     format: Option<Format>,
+    checkpoint: PathBuf,
 }
 
 /// What the model says of one event.
@@ -48,21 +49,23 @@ pub struct AskedEvent {
 type Each<'a> = dyn FnMut(String, &[f32], Event<'_>) -> Result<()> + 'a;
 
 impl Asked {
-    /// Loads the model of the run in the folder `run`, whose recipe has `online.linear`.
+    /// Loads the model of the run in the folder `run`, whose recipe has `online.linear`: that of the
+    /// checkpoint of `step`, or of the last one.
     ///
     /// # Errors
-    /// If there is no such run, or it has no checkpoint.
-    pub fn open(run: &Path) -> Result<Asked> {
+    /// If there is no such run or checkpoint, or it is damaged or cannot be read.
+    pub fn open(run: &Path, step: Option<u64>) -> Result<Asked> {
         let file = RecipeFile::read(&RunFolder::open(run)?.recipe_path(), &[])?;
         let Some(linear) = &file.recipe.online.linear else {
             return Err(Error::Usage(format!("{}: has no hashed linear model", run.display())));
         };
         let mut model = build_linear(&file, linear, None)?;
-        let checkpoint = newest_of(run)?;
+        let checkpoint = checkpoint_of(run, step)?;
         StreamModel::load(&mut model, &checkpoint)?;
         let state = StreamState::of(&checkpoint.meta)?;
         let format = state.and_then(|state| state.format);
-        Ok(Asked { known: checkpoint.meta.known, file, model, format })
+        let (known, checkpoint) = (checkpoint.meta.known, checkpoint.path);
+        Ok(Asked { known, file, model, format, checkpoint })
     }
 
     /// Whether the recipe of the run in a folder is one of a linear model.
@@ -72,6 +75,11 @@ impl Asked {
     pub fn is_linear(run: &Path) -> Result<bool> {
         let file = RecipeFile::read(&RunFolder::open(run)?.recipe_path(), &[])?;
         Ok(file.recipe.online.linear.is_some())
+    }
+
+    /// Which weights these are, for people.
+    pub fn weights_in_words(&self) -> String {
+        format!("the weights are those of step {} ({})", self.steps(), self.checkpoint.display())
     }
 
     /// Steps learned.

@@ -125,6 +125,8 @@ pub(crate) struct Parts {
     pub(crate) join: Option<Box<Join>>,
     pub(crate) answering: Option<Answering>,
     pub(crate) stream: StreamBase,
+    /// Where `audit.jsonl` stands.
+    pub(crate) audit: JournalMark,
     /// Whether the steps that are in `batches.jsonl` after the checkpoint are taken again.
     pub(crate) replays: bool,
 }
@@ -153,18 +155,23 @@ impl<'a> StreamDriver<'a> {
         same: Option<&StreamState>,
         tell: &'a mut dyn FnMut(LearnEvent<'_>),
     ) -> Result<StreamDriver<'a>> {
-        let Parts { model, input, join, answering, stream, replays } = parts;
+        let Parts { model, input, join, answering, stream, audit, replays } = parts;
         let spec = &file.recipe.online;
         let path = |name: &str| session.folder.path().join(name);
-        let mark = |f: fn(&StreamState) -> JournalMark| same.map(f).unwrap_or_default();
-        let audit = Journal::open(&path("audit.jsonl"), mark(|s| s.audit), JOURNAL_BYTES)?;
+        let mut audit = Journal::open(&path("audit.jsonl"), audit, JOURNAL_BYTES)?;
         let (mut replay, mut batches) = (VecDeque::new(), None);
         if spec.max_batch.is_some() {
-            let (path, mark) = (path("batches.jsonl"), mark(|s| s.batches));
+            let mark = same.map(|s| s.batches).unwrap_or_default();
+            let path = path("batches.jsonl");
             if replays {
                 replay = sizes_after(&path, mark)?;
             }
             batches = Some(Journal::open(&path, mark, u64::MAX)?);
+        }
+        for journal in [Some(&mut audit), batches.as_mut()].into_iter().flatten() {
+            if let Some(note) = journal.take_note() {
+                tell(LearnEvent::Notice(&note));
+            }
         }
         // Its memory is touched here, so that no checkpoint has to.
         let mut spare = State::default();
@@ -396,7 +403,12 @@ impl<'a> StreamDriver<'a> {
             input_length: self.model.input_length(),
             drift: self.model.drift_state(),
             counts: self.input.counts(),
-            dead_letters: self.input.feed.dead_letters(),
+            dead_letters: self
+                .input
+                .feed
+                .dead_letters()
+                .map(|dead| dead.mark())
+                .unwrap_or_default(),
             predictions: self
                 .input
                 .predictions
@@ -420,7 +432,8 @@ impl<'a> StreamDriver<'a> {
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
         let mut copy = spare.unwrap_or_default();
         self.model.copy_state(&mut copy);
-        let (tensor, files) = waiting.map_or((None, Vec::new()), |w| (Some(w.tensor), w.files));
+        let (tensor, mut files) = waiting.map_or((None, Vec::new()), |w| (Some(w.tensor), w.files));
+        files.extend(self.journals().filter_map(Journal::needed));
         let parts = checkpoint::Parts {
             state: copy,
             shared: self.model.shared_states(),
@@ -434,6 +447,14 @@ impl<'a> StreamDriver<'a> {
         let counts = self.input.counts();
         self.clock.save(counts.events + counts.labels);
         Ok(())
+    }
+
+    /// The files whose lengths are in a checkpoint.
+    fn journals(&mut self) -> impl Iterator<Item = &mut Journal> {
+        let Input { feed, predictions, .. } = &mut self.input;
+        let predictions = predictions.as_mut().and_then(Predictions::opened);
+        let others = [feed.dead_letters(), predictions, self.batches.as_mut()];
+        others.into_iter().flatten().chain([&mut self.audit])
     }
 
     /// Whether this process has written a checkpoint.

@@ -20,7 +20,7 @@ pub use dead::{DeadLetters, Recent};
 pub use records::RecordFeed;
 
 use crate::intake::Filled;
-use crate::journal::JournalMark;
+use crate::journal::Journal;
 use crate::sample::Sample;
 
 /// What a feed brings.
@@ -132,8 +132,8 @@ pub trait Feed {
     /// Events that were set aside.
     fn bad(&self) -> u64;
 
-    /// Where the file of those stands.
-    fn dead_letters(&self) -> JournalMark {
-        JournalMark::default()
+    /// The file of those, where there is one.
+    fn dead_letters(&mut self) -> Option<&mut Journal> {
+        None
     }
 }

@@ -91,8 +91,12 @@ pub(crate) fn open(
     let intake = open_intake(file, &options.from, source, format, &spec, known, policy)?;
     encoding.restore(base.known.clone());
     encoding.set_format(spec, look);
-    let mark = start.same().map(|s| s.dead_letters).unwrap_or_default();
-    let dead = DeadLetters::open(folder.path(), mark, counts.bad, JOURNAL_BYTES)?;
+    // Those of another stream that the run has learned from stay before those of this one.
+    let mark = start.own().map(|s| s.dead_letters).unwrap_or_default();
+    let mut dead = DeadLetters::open(folder.path(), mark, counts.bad, JOURNAL_BYTES)?;
+    if let Some(note) = dead.journal().take_note() {
+        watch(LearnEvent::Notice(&note));
+    }
     let recent = start.same().map(|s| s.recent.clone()).unwrap_or_default();
     let dead = dead.watch(recent, file.recipe.online.on_bad);
     let position = start.same().map(|s| s.position.clone()).unwrap_or_default();
@@ -244,6 +248,7 @@ pub(crate) fn open_at(
         ..OpenOptions::default()
     };
     let mut source = open_source(&options.from, &open_options).map_err(stream_error)?;
+    source.notes().iter().for_each(|note| watch(LearnEvent::Notice(note)));
     if let Some(why) = source.not_seekable() {
         watch(LearnEvent::Notice(&format!(
             "{}: {why}: after a crash, what came since the last checkpoint is lost",

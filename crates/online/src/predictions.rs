@@ -19,6 +19,8 @@ pub(crate) struct Predictions {
     path: PathBuf,
     /// Opened with the first line of a new file.
     journal: Option<Journal>,
+    /// What a user should know of the file that was found.
+    note: Option<String>,
     task: Task,
     /// The events of the step under way.
     step: Vec<Event>,
@@ -52,12 +54,16 @@ impl Predictions {
         class_names: Vec<String>,
     ) -> Result<Predictions> {
         let is_there = path.exists();
-        let journal = match mark.bytes > 0 && is_there {
-            true => Some(Journal::open(path, mark, u64::MAX)?),
-            false => None,
-        };
+        let is_open = mark.bytes > 0 && is_there;
+        let journal = is_open.then(|| Journal::open(path, mark, u64::MAX)).transpose()?;
+        let note = (mark.bytes > 0 && !is_there).then(|| {
+            let path = path.display();
+            format!(
+                "{path}: is not there, and had the events before the checkpoint: it begins again"
+            )
+        });
         let (path, step) = (path.to_owned(), Vec::new());
-        let mut predictions = Predictions { path, journal, task, step, class_names };
+        let mut predictions = Predictions { path, journal, note, task, step, class_names };
         if is_there {
             let open = OpenOptions::new().append(true).open(&predictions.path);
             open.map_err(|e| Error::write(&predictions.path, e))?;
@@ -132,6 +138,16 @@ impl Predictions {
 
     fn name(&self, class: usize, labels: Option<&Labels>) -> String {
         class_name(class, labels, &self.class_names)
+    }
+
+    /// The file, once it has a line.
+    pub(crate) fn opened(&mut self) -> Option<&mut Journal> {
+        self.journal.as_mut()
+    }
+
+    /// What a user should know of the file that was found; once.
+    pub(crate) fn take_note(&mut self) -> Option<String> {
+        self.note.take().or_else(|| self.journal.as_mut()?.take_note())
     }
 
     /// Where the file stands.

@@ -35,6 +35,8 @@ pub struct LearnOptions {
     pub existing: Existing,
     /// A run whose newest weights are started from, where `out` is another folder.
     pub model: Option<PathBuf>,
+    /// The step of that run's checkpoint; its last one by default.
+    pub checkpoint: Option<u64>,
     /// Only score the events, without learning from them.
     pub frozen: bool,
     /// The same stream scored by a model that did not learn from it, to be shown beside.
@@ -134,7 +136,11 @@ pub fn learn(
     if let Some(path) = &options.predictions {
         let mark = start.same().map(|s| s.predictions).unwrap_or_default();
         let (task, names) = (file.recipe.task(), base.class_names.clone());
-        input.predictions = Some(Predictions::open(path, mark, task, names)?);
+        let mut predictions = Predictions::open(path, mark, task, names)?;
+        if let Some(note) = predictions.take_note() {
+            watch(LearnEvent::Notice(&note));
+        }
+        input.predictions = Some(predictions);
         model.keep_predictions();
     }
     file.absolute_paths();
@@ -146,7 +152,8 @@ pub fn learn(
     let stream = StreamBase { source: start.source.clone(), format, batch_steps, meta: base };
     // Of a run that was killed before its first checkpoint as well.
     let replays = existing == Existing::Resume && (start.same().is_some() || start.is_new());
-    let parts = Parts { model, input, join, answering, stream, replays };
+    let audit = start.own().map(|s| s.audit).unwrap_or_default();
+    let parts = Parts { model, input, join, answering, stream, audit, replays };
     let mut driver = StreamDriver::new(&file, options, &mut session, parts, start.same(), watch)?;
     let ended_by = match driver.run() {
         Ok(ended_by) => ended_by,

@@ -48,7 +48,7 @@ impl Start {
     ) -> Result<Start> {
         let is_own = resumed.is_some();
         let checkpoint = match (resumed, &options.model) {
-            (None, Some(run)) => Some(newest_of(run)?),
+            (None, Some(run)) => Some(model_of(run, options.checkpoint, watch)?),
             (resumed, _) => resumed,
         };
         let state = match &checkpoint {
@@ -90,6 +90,11 @@ impl Start {
     /// with figures of its own.
     pub(crate) fn same(&self) -> Option<&StreamState> {
         self.state.as_ref().filter(|_| self.continues)
+    }
+
+    /// What the run itself knows of the stream that it learned from last, be it this one or another.
+    pub(crate) fn own(&self) -> Option<&StreamState> {
+        self.state.as_ref().filter(|_| self.is_own)
     }
 
     /// What waited for its label.
@@ -151,23 +156,53 @@ impl Start {
 }
 
 /// Whether the newest checkpoint of the run in a folder is one of a stream.
-pub fn learned_from_stream(run: &Path) -> bool {
-    let found = RunFolder::open(run).and_then(|folder| folder.checkpoints(1).latest());
-    found.is_ok_and(|found| found.is_some_and(|checkpoint| checkpoint.meta.stream.is_some()))
+///
+/// # Errors
+/// If it cannot be read now.
+pub fn learned_from_stream(run: &Path) -> Result<bool> {
+    let Ok(folder) = RunFolder::open(run) else { return Ok(false) };
+    let found = folder.checkpoints(1).newest()?.0;
+    Ok(found.is_some_and(|checkpoint| checkpoint.meta.stream.is_some()))
 }
 
 /// Whether the run in a folder has taken no step and no event, as one whose records were all bad.
 pub(crate) fn has_learned_nothing(run: &Path) -> Result<bool> {
     let Ok(folder) = RunFolder::open(run) else { return Ok(false) };
-    let Some(checkpoint) = folder.checkpoints(1).newest()?.0 else { return Ok(false) };
+    let (Some(checkpoint), damaged) = folder.checkpoints(1).newest()? else { return Ok(false) };
+    // What those after it had learned is not known.
+    if !damaged.is_empty() {
+        return Ok(false);
+    }
     let state = StreamState::of(&checkpoint.meta)?;
     Ok(checkpoint.meta.step == 0 && state.is_some_and(|s| s.counts.events + s.counts.labels == 0))
 }
 
-pub(crate) fn newest_of(run: &Path) -> Result<Checkpoint> {
-    let found = RunFolder::open(run)?.checkpoints(1).latest()?;
+/// The checkpoint of another run, of its last step or a chosen one, whose model this one starts with.
+///
+/// # Errors
+/// If there is none, or it is damaged or cannot be read.
+pub(crate) fn model_of(
+    run: &Path,
+    step: Option<u64>,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) -> Result<Checkpoint> {
+    let found = checkpoint_of(run, step)?;
+    watch(LearnEvent::Notice(&format!("starting with the model of {}", found.path.display())));
+    Ok(found)
+}
+
+/// The checkpoint of a run: that of `step`, or the last one.
+///
+/// # Errors
+/// If there is none, or it is damaged or cannot be read.
+pub(crate) fn checkpoint_of(run: &Path, step: Option<u64>) -> Result<Checkpoint> {
+    let checkpoints = RunFolder::open(run)?.checkpoints(1);
+    let found = match step {
+        Some(step) => Some(checkpoints.of_step(step)?),
+        None => checkpoints.latest()?,
+    };
     found.ok_or_else(|| {
-        Error::Usage(format!("{}: has no complete checkpoint; train it first", run.display()))
+        Error::Usage(format!("{}: has no checkpoint; train it first", run.display()))
     })
 }
 

@@ -85,6 +85,7 @@ fn options(from: &str, out: &Path, stop: u64, threads: usize) -> LearnOptions {
         out: out.to_owned(),
         existing: if out.exists() { Existing::Resume } else { Existing::Refuse },
         model: None,
+        checkpoint: None,
         frozen: false,
         beside: None,
         from_start: false,

@@ -132,6 +132,7 @@ fn run(
         out: out.to_owned(),
         existing,
         model: None,
+        checkpoint: None,
         frozen: false,
         beside: None,
         from_start: false,

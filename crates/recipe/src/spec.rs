@@ -235,7 +235,8 @@ pub struct CheckpointSpec {
     pub every_epochs: u64,
     /// Also write a checkpoint every this many steps; off by default.
     pub every_steps: Option<u64>,
-    /// Number of recent checkpoints that are kept beside the best one; 1 by default.
+    /// Number of recent checkpoints that are kept beside the best one; 2 by default, so that a run
+    /// whose newest one is damaged can continue from the one before.
     pub keep: usize,
     /// The metric that decides which checkpoint is the best. By default `validation.loss`, if there
     /// is validation data.
@@ -244,7 +245,7 @@ pub struct CheckpointSpec {
 
 impl Default for CheckpointSpec {
     fn default() -> Self {
-        Self { every_epochs: 1, every_steps: None, keep: 1, best: None }
+        Self { every_epochs: 1, every_steps: None, keep: 2, best: None }
     }
 }
 

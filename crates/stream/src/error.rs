@@ -17,6 +17,14 @@ pub enum Error {
         /// What failed.
         what: String,
     },
+    /// Writing failed so that it is not known what was kept.
+    #[error("{place}: {what}; whether the records were kept is not known")]
+    Unknown {
+        /// A path.
+        place: String,
+        /// What failed.
+        what: String,
+    },
     /// The place to go on from is no longer there.
     #[error("{place}: cannot go on from {position}: {what}")]
     Gone {

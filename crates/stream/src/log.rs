@@ -2,12 +2,15 @@
 //! [`Fsync::Always`] after power loss, exactly once and in order.
 //!
 //! The folder holds segments, each named by the sequence number of its first record. A segment is
-//! a header and records, each framed with its length, a CRC-32, and the time. A crash can only tear
-//! the end of the last segment; opening the log cuts that off, which no sender was told is taken.
+//! a header and records, each framed with its length, checks (CRC-32), and the time. A crash can only tear
+//! the end of the last segment; opening the log cuts that off, keeps it beside the segment
+//! (`NAME.log.torn`), and says so ([`Log::notes`]). Where what follows shows that it had been acknowledged,
+//! it is not cut off: it was damaged, and that is an error.
 //! One process at a time has a log open. Sequence numbers start at 1 and have no gaps.
 
 mod keys;
 mod reader;
+mod scan;
 mod segment;
 mod writer;
 
@@ -143,6 +146,7 @@ impl Log {
         for first in segment::list(folder).unwrap_or_default() {
             let path = segment::path(folder, first);
             std::fs::remove_file(&path).map_err(|e| Error::io(path.display(), e))?;
+            let _ = std::fs::remove_file(segment::torn_path(folder, first));
         }
         Log::open(folder, options)
     }
@@ -151,9 +155,13 @@ impl Log {
     /// or none of them are taken, except that a crash may keep the first of them.
     ///
     /// # Errors
-    /// [`Error::Full`] at the bound. After a failed flush the log takes nothing more: what the disk
-    /// then holds is not known.
-    pub fn append<'a>(&self, records: impl IntoIterator<Item = &'a [u8]>) -> Result<Sequences> {
+    /// [`Error::Full`] at the bound. [`Error::Unknown`] where flushing fails: whether the disk has the
+    /// records is not known then. After that the log takes nothing more ([`Log::failure`]), and its
+    /// sources end with that error.
+    pub fn append<'a>(
+        &self,
+        records: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>,
+    ) -> Result<Sequences> {
         self.inner.append(None, records.into_iter())
     }
 
@@ -209,6 +217,16 @@ impl Log {
     pub fn close(&self) {
         lock(&self.inner.state).closed = true;
         self.inner.changed.notify_all();
+    }
+
+    /// Why it takes nothing more, after a failed flush or write.
+    pub fn failure(&self) -> Option<String> {
+        lock(&self.inner.state).failed.clone()
+    }
+
+    /// What a user should know of what was found when it was opened.
+    pub fn notes(&self) -> Vec<String> {
+        lock(&self.inner.state).notes.clone()
     }
 
     /// What it has seen.

@@ -65,6 +65,11 @@ pub trait Source: Send {
     /// What it has seen.
     fn counters(&self) -> Counters;
 
+    /// What a user should know of what was found when it was opened.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Where a learner's answers go, if senders can wait for them; they belong to the positions of records.
     fn answers(&self) -> Option<Arc<Answers>> {
         None

@@ -1,20 +1,18 @@
 //! The embedded log: what it acknowledged is there once, whatever kills the process.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/logs.rs"]
+mod logs;
+
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tidemill_stream::{
-    Error, Fsync, KEYS, Log, LogOptions, LogSource, Mark, Poll, Position, Records, Source,
-};
+use logs::*;
+use tidemill_stream::{Error, Fsync, KEYS, Log, LogOptions, Mark, Poll, Position, Records, Source};
 
 const WAIT: Duration = Duration::from_secs(10);
-
-fn quick() -> LogOptions {
-    LogOptions { fsync: Fsync::Never, ..LogOptions::default() }
-}
 
 fn position(sequence: u64) -> Position {
     let mut position = Position::default();
@@ -43,36 +41,6 @@ fn old_keys_are_forgotten() {
     assert_eq!((once(&log, 9), once(&log, 11)), (next, 12));
     assert_eq!(once(&log, 10), next + 1);
     assert!(std::fs::metadata(folder.path().join("keys")).unwrap().len() < 3 << 20);
-}
-
-/// All records that are there, with their sequence numbers.
-fn all(source: &mut LogSource) -> Vec<(u64, String)> {
-    let (mut out, mut records) = (Vec::new(), Records::default());
-    while source.poll(&mut records, 5000, Duration::ZERO).unwrap() == Poll::Some {
-        let text = |b: &[u8]| String::from_utf8(b.to_vec()).unwrap();
-        out.extend(records.iter().map(|r| (r.mark.major, text(r.bytes))));
-        records.clear();
-    }
-    out
-}
-
-fn append(log: &Log, from: u64, to: u64) {
-    for i in from..=to {
-        let record = format!("record {i}");
-        let got = log.append([record.as_bytes()]).unwrap();
-        assert_eq!((got.first, got.last), (i, i));
-    }
-}
-
-fn expect(from: u64, to: u64) -> Vec<(u64, String)> {
-    (from..=to).map(|i| (i, format!("record {i}"))).collect()
-}
-
-fn segments(folder: &Path) -> Vec<PathBuf> {
-    let paths = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
-    let mut paths: Vec<_> = paths.filter(|p| p.extension().is_some_and(|e| e == "log")).collect();
-    paths.sort();
-    paths
 }
 
 #[test]
@@ -175,57 +143,6 @@ fn old_segments_go() {
     append(&log, 11, 11);
     drop(log);
     assert_eq!(all(&mut Log::open(folder.path(), quick()).unwrap().source()), expect(11, 11));
-}
-
-#[test]
-fn a_torn_end_is_cut_off_at_every_byte() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = Log::open(folder.path(), quick()).unwrap();
-    append(&log, 1, 3);
-    drop(log);
-    let path = segments(folder.path()).pop().unwrap();
-    let whole = std::fs::read(&path).unwrap();
-    let frame = (whole.len() - 16) / 3;
-    for cut in 0..=whole.len() {
-        std::fs::write(&path, &whole[..cut]).unwrap();
-        let log = Log::open(folder.path(), quick()).unwrap();
-        let kept = cut.saturating_sub(16) / frame;
-        assert_eq!(log.last(), kept as u64, "cut at {cut}");
-        append(&log, kept as u64 + 1, 5);
-        assert_eq!(all(&mut log.source()), expect(1, 5));
-    }
-    // As a power loss leaves it: the length is there, the bytes are not, or are others.
-    for fill in [0, 0xff, 0x5a] {
-        let mut torn = whole.clone();
-        torn.extend(vec![fill; 100]);
-        std::fs::write(&path, &torn).unwrap();
-        let log = Log::open(folder.path(), quick()).unwrap();
-        assert_eq!((log.last(), log.counters().torn_bytes), (3, 100));
-    }
-}
-
-#[test]
-fn a_damaged_record_is_told_and_not_cut_off() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = LogOptions { segment_bytes: 200, ..quick() };
-    let log = Log::open(folder.path(), options.clone()).unwrap();
-    append(&log, 1, 20);
-    drop(log);
-    let paths = segments(folder.path());
-    let flip = |path: &Path, at: usize| {
-        let mut bytes = std::fs::read(path).unwrap();
-        bytes[at] ^= 1;
-        std::fs::write(path, bytes).unwrap();
-    };
-    flip(&paths[0], 36);
-    let log = Log::open(folder.path(), options.clone()).unwrap();
-    let error = log.source().poll(&mut Records::default(), 1000, WAIT).unwrap_err().to_string();
-    assert!(error.contains("0001.log: record 1 is damaged"), "{error}");
-    drop(log);
-    let last = paths.last().unwrap();
-    flip(last, 36);
-    let error = Log::open(folder.path(), options).unwrap_err().to_string();
-    assert!(error.contains("is damaged and the one after it is whole"), "{error}");
 }
 
 /// With a small file system: `mount -t tmpfs -o size=300k tmpfs DIR`, then

@@ -194,12 +194,18 @@ fn a_key_is_taken_once() {
         first
     };
     let segment = folder.path().join(format!("{:020}.log", 1));
-    let whole = std::fs::metadata(&segment).unwrap().len();
+    let len = || std::fs::metadata(&segment).unwrap().len();
     let mut source = open();
+    let whole = len();
     assert_eq!(Client::new(source.address()).post(key, "one\ntwo"), first);
     assert_eq!(texts(&mut source, 5), ["one", "two", "three", "one", "two"]);
     idle(&mut source);
     drop(source);
+    // Closing it is marked at its end, which a kill does not.
+    let start = std::time::Instant::now();
+    while len() == whole && start.elapsed() < WAIT {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     // A kill amid the writing of a request: nothing of it was taken.
     let file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
     file.set_len(whole - 1).unwrap();

@@ -7,7 +7,7 @@ use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::{Callback, Engine, Error, Flow, Result, Step, Training};
 
 use crate::Network;
-use crate::network::Measure;
+use crate::network::{Measure, check_finite};
 
 /// Called after an epoch with its number from 1; says whether to continue.
 pub type OnEpoch<'a> = Box<dyn FnMut(u64, &Epoch) -> Flow + 'a>;
@@ -60,7 +60,8 @@ impl Network {
     /// Trains on `data`; called again, it continues with the same optimizer state.
     ///
     /// # Errors
-    /// For data that does not fit the model or cannot be read, and as [`Network::train_on_batch`].
+    /// For data that does not fit the model or cannot be read, as [`Network::train_on_batch`], and if the last
+    /// update left a value that is not finite.
     pub fn fit(&mut self, data: Arc<dyn Dataset>, fit: Fit<'_>) -> Result<Vec<Epoch>> {
         let seed = self.engine.spec().seed;
         let order = if fit.shuffle { Order::Shuffled { seed } } else { Order::Sequential };
@@ -81,7 +82,10 @@ impl Network {
         all.push(&mut own);
         let result = Training::new(&mut self.engine, loader, vec![meter]).run(&mut all);
         self.epochs_done += own.history.len() as u64;
-        result.map(|()| own.history)
+        result?;
+        let after = format!("after step {}", self.engine.step());
+        check_finite(self.engine.state().tensors(), &after)?;
+        Ok(own.history)
     }
 }
 

@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use tidemill_engine::checkpoint::files::replace_by;
 use tidemill_engine::checkpoint::{read_tensors, write_tensors};
 use tidemill_engine::data::{Batch, Dataset, Loader, LoaderOptions};
-use tidemill_engine::engine::{Engine, EngineSpec};
+use tidemill_engine::engine::{Engine, EngineSpec, StateTensor};
 use tidemill_engine::evaluate::{EvaluateOptions, default_batch_size, evaluate};
 use tidemill_engine::metrics::{Figures, Metric, Task};
 use tidemill_engine::nn::{LossSpec, Model, OptimizerSpec};
@@ -172,22 +173,27 @@ impl Network {
         self.engine.num_outputs()
     }
 
-    /// Writes weights, optimizer state and statistics as a safetensors file.
+    /// Writes weights, optimizer state and statistics as a safetensors file, which takes the place of one
+    /// that is there at once.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If the file cannot be written, or a value is not finite; a file that is there stays then.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        write_tensors(path.as_ref(), self.engine.step(), self.engine.state().tensors())
+        let (path, state) = (path.as_ref(), self.engine.state());
+        check_finite(state.tensors(), &format!("{}: is not written", path.display()))?;
+        replace_by(path, |file| write_tensors(file, self.engine.step(), state.tensors()))
     }
 
     /// Takes over what [`Network::save`] wrote.
     ///
     /// # Errors
-    /// If the file is not one of this model, naming the first tensor that differs.
+    /// If the file is not one of this model, naming the first tensor that differs, or has a value that is not
+    /// finite. The network is as it was then.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let tensors =
             read_tensors(path).map_err(|why| Error::Run(format!("{}: {why}", path.display())))?;
+        check_finite(&tensors, &format!("{}: is not taken over", path.display()))?;
         Ok(self.engine.set_state(&tensors)?)
     }
 
@@ -199,6 +205,19 @@ impl Network {
     /// The compiled model itself.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
+    }
+}
+
+/// # Errors
+/// If a value is not finite, naming its tensor; `what` says what is not done then.
+pub(crate) fn check_finite(tensors: &[StateTensor], what: &str) -> Result<()> {
+    match tensors.iter().find(|tensor| !tensor.values.is_finite()) {
+        Some(bad) => Err(Error::Run(format!(
+            "{what}: {} holds a value that is not finite; help: load weights from before, lower the \
+             learning rate, or clip gradients",
+            bad.name
+        ))),
+        None => Ok(()),
     }
 }
 

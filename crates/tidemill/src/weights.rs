@@ -7,6 +7,7 @@ use tidemill_engine::engine::StateTensor;
 use tidemill_engine::{Error, Result};
 
 use crate::Network;
+use crate::network::check_finite;
 
 impl Network {
     /// The names of the weights, such as `layers.1.dense.kernel`, and of what else the model itself keeps,
@@ -53,11 +54,12 @@ impl Network {
     /// The same from a file that [`Network::save`] wrote, or the `state.safetensors` of a checkpoint.
     ///
     /// # Errors
-    /// If the file cannot be read, or has no weights in common with this model.
+    /// If the file cannot be read, has a value that is not finite, or has no weights in common with this model.
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<Vec<String>> {
         let path = path.as_ref();
         let tensors =
             read_tensors(path).map_err(|why| Error::Run(format!("{}: {why}", path.display())))?;
+        check_finite(&tensors, &format!("{}: is not taken over", path.display()))?;
         self.take(&tensors, &path.display().to_string())
     }
 

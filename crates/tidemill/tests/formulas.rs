@@ -159,6 +159,7 @@ fn on_line(file: &RecipeFile, folder: &Path, out: PathBuf) -> Vec<Vec<f32>> {
         out: out.clone(),
         existing: Existing::Refuse,
         model: None,
+        checkpoint: None,
         frozen: false,
         beside: None,
         from_start: false,

@@ -201,6 +201,36 @@ fn what_is_not_finite_is_an_error() {
     assert!(message.contains("layers.0.dense.kernel has values that are not finite"), "{message}");
 }
 
+/// As in a run: what is not finite is not written, not taken over, and not the result of training.
+#[test]
+fn weights_that_are_not_finite_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weights.safetensors");
+    let mut good = network(model());
+    fit(&mut good, 1);
+    good.save(&file).unwrap();
+    let saved = std::fs::read(&file).unwrap();
+    // The loss of the only step is finite, and its update is not.
+    let mut bad = network(model());
+    let rate: Option<Box<dyn FnMut(u64) -> f64>> = Some(Box::new(|_| f64::INFINITY));
+    let once = Fit { batch_size: 50, learning_rate: rate, ..Fit::default() };
+    let message = bad.fit(classes(50), once).unwrap_err().to_string();
+    assert!(message.contains("after step 1: layers.0.dense"), "{message}");
+    let message = bad.save(&file).unwrap_err().to_string();
+    assert!(message.contains("is not written: layers.0.dense"), "{message}");
+    assert_eq!(std::fs::read(&file).unwrap(), saved);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let mut damaged = saved;
+    let end = damaged.len() - 4;
+    damaged[end..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&file, damaged).unwrap();
+    let before = good.weight("layers.0.dense.kernel").unwrap().to_vec();
+    for message in [good.load(&file).unwrap_err(), good.load_weights(&file).unwrap_err()] {
+        assert!(message.to_string().contains("is not taken over"), "{message}");
+    }
+    assert_eq!(good.weight("layers.0.dense.kernel").unwrap(), before);
+}
+
 #[test]
 fn ids_beyond_a_vocabulary_are_errors() {
     // Ids of an input of ids: by its vocabulary, and by the rows of the table that reads them.

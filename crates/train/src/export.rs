@@ -18,7 +18,7 @@ pub fn tokenizer_of(path: &Path) -> Result<Arc<Tokenizer>> {
         return Ok(Arc::new(read_tokenizer(path)?));
     }
     let checkpoint = RunFolder::open(path)?.checkpoints(1).latest()?.ok_or_else(|| {
-        Error::Usage(format!("{}: has no complete checkpoint; train it first", path.display()))
+        Error::Usage(format!("{}: has no checkpoint; train it first", path.display()))
     })?;
     checkpoint.tokenizer()?.ok_or_else(|| {
         Error::Usage(format!("{}: its model reads no tokens of a tokenizer", path.display()))

@@ -32,6 +32,19 @@ pub enum Weights {
     Latest,
     /// Those of its best epoch.
     Best,
+    /// Those of the checkpoint of this step.
+    Step(u64),
+}
+
+impl Weights {
+    /// Those that the options `--best` and `--checkpoint STEP` of a command ask for.
+    pub fn asked_for(best: bool, step: Option<u64>) -> Weights {
+        match (step, best) {
+            (Some(step), _) => Weights::Step(step),
+            (None, true) => Weights::Best,
+            (None, false) => Weights::Latest,
+        }
+    }
 }
 
 /// A run's model with its weights.
@@ -76,10 +89,11 @@ impl Trained {
         let found = match weights {
             Weights::Latest => checkpoints.latest()?,
             Weights::Best => checkpoints.best_or_newest()?,
+            Weights::Step(step) => Some(checkpoints.of_step(step)?),
         };
         let Some(checkpoint) = found else {
             return Err(Error::Usage(format!(
-                "{}: has no complete checkpoint; train it first",
+                "{}: has no checkpoint; train it first",
                 run.display()
             )));
         };

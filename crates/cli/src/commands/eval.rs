@@ -26,6 +26,9 @@ pub(crate) struct Arguments {
     /// Use the weights of the best epoch instead of the last.
     #[arg(long)]
     best: bool,
+    /// Use the weights of the checkpoint of this step.
+    #[arg(long, value_name = "STEP", conflicts_with = "best")]
+    checkpoint: Option<u64>,
     /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -38,7 +41,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
     if Asked::is_linear(&arguments.run)? {
-        let mut model = Asked::open(&arguments.run)?;
+        let mut model = Asked::open(&arguments.run, arguments.checkpoint)?;
+        tell!("note: {}", model.weights_in_words());
         let figures = model.evaluate(&arguments.data)?;
         if arguments.json {
             say!("{}", json!({ "step": model.steps(), "figures": figures }))?;
@@ -47,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let weights = if arguments.best { Weights::Best } else { Weights::Latest };
+    let weights = Weights::asked_for(arguments.best, arguments.checkpoint);
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     if let Some(what) = arguments.search.given().filter(|_| !model.translates()) {
         let what = format!("{what} is for models that make texts of texts");

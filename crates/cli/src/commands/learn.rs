@@ -38,6 +38,10 @@ pub(crate) struct Arguments {
     /// Continue from the newest checkpoint in the run's folder, if there is one.
     #[arg(long)]
     resume: bool,
+    /// With the folder of a run and --out: start with the model of its checkpoint of this step [default: the
+    /// last].
+    #[arg(long, value_name = "STEP", conflicts_with = "resume")]
+    checkpoint: Option<u64>,
     /// With the folder of a run: read its last stream from the start again.
     #[arg(long, alias = "anew")]
     from_start: bool,
@@ -90,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let (recipe, mut out) = places(&arguments.recipe, arguments.out.as_deref());
     let is_run = out == arguments.recipe && out.join("checkpoints").is_dir();
     // A run that was trained in batches stays as it is, and its figures stay those of its weights.
-    let is_batch = is_run && arguments.out.is_none() && !is_stream_run(&out);
+    let is_batch = is_run && arguments.out.is_none() && !is_stream_run(&out)?;
     if is_batch {
         let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
         out.set_file_name(format!("{name}-stream"));
@@ -98,6 +102,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         tell!("note: {run} stays as it is; the run that learns from the stream is {out}");
     }
     let is_run = is_run && !is_batch;
+    if arguments.checkpoint.is_some() && (is_run || !arguments.recipe.is_dir()) {
+        let what = "--checkpoint: chooses what a new run starts with: name the folder of a run, and \
+                    another folder with --out";
+        return Err(Failure::usage(what));
+    }
     let file = RecipeFile::read(&recipe, &arguments.set)?;
     if arguments.rate.is_some_and(|r| !(r > 0.0 && r.is_finite())) {
         return Err(Failure::usage("--rate: must be above 0"));
@@ -111,6 +120,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         },
         out,
         model: arguments.recipe.join("recipe.toml").is_file().then(|| arguments.recipe.clone()),
+        checkpoint: arguments.checkpoint,
         frozen: arguments.frozen,
         beside: None,
         from_start: arguments.from_start,
@@ -161,13 +171,13 @@ fn learned_something(summary: &StreamSummary, from: &str) -> Result<()> {
 }
 
 /// Whether the run in a folder has learned from a stream last.
-fn is_stream_run(run: &Path) -> bool {
+fn is_stream_run(run: &Path) -> Result<bool> {
     let summary = std::fs::read(run.join("summary.json")).ok();
     let summary = summary.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
     match summary {
-        Some(summary) => summary.get("source").is_some(),
+        Some(summary) => Ok(summary.get("source").is_some()),
         // One that was killed.
-        None => learned_from_stream(run),
+        None => Ok(learned_from_stream(run)?),
     }
 }
 

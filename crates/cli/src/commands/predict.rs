@@ -44,6 +44,9 @@ pub(crate) struct Arguments {
     /// Use the weights of the best epoch instead of the last.
     #[arg(long)]
     best: bool,
+    /// Use the weights of the checkpoint of this step.
+    #[arg(long, value_name = "STEP", conflicts_with = "best")]
+    checkpoint: Option<u64>,
     /// Print JSON lines instead of CSV.
     #[arg(long)]
     json: bool,
@@ -62,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if Asked::is_linear(&arguments.run)? {
         return linear(arguments);
     }
-    let weights = if arguments.best { Weights::Best } else { Weights::Latest };
+    let weights = Weights::asked_for(arguments.best, arguments.checkpoint);
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let names = model.class_names.clone();
     tell!("note: {}", model.weights_in_words());
@@ -220,7 +223,8 @@ fn linear(arguments: &Arguments) -> Result {
         let what = "--keep is for networks; a linear model passes on no columns";
         return Err(Failure::from(Error::Usage(what.into())));
     }
-    let mut model = Asked::open(&arguments.run)?;
+    let mut model = Asked::open(&arguments.run, arguments.checkpoint)?;
+    tell!("note: {}", model.weights_in_words());
     let names = model.names();
     let mut printer = Printer::new(arguments, &names);
     let result = model.predict(&arguments.data, &mut |event| {

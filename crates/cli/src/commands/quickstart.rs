@@ -127,6 +127,7 @@ fn stream(out: &Path, recipe: &Path) -> Result {
         out: out.join("frozen"),
         existing: Existing::Replace,
         model: Some(run.clone()),
+        checkpoint: None,
         frozen: true,
         beside: None,
         from_start: false,

@@ -29,9 +29,17 @@ pub struct Staged {
 
 /// Writes and syncs what is to replace `path`.
 pub fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
+    stage_by(path, |temporary| write_synced(temporary, bytes))
+}
+
+/// Lets `write` write and sync a file that is to replace `path`; one that fails leaves nothing behind.
+pub fn stage_by(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<Staged> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.writing"));
-    write_synced(&temporary, bytes)?;
+    if let Err(e) = write(&temporary) {
+        let _ = remove(&temporary);
+        return Err(e);
+    }
     Ok(Staged { temporary, path: path.to_owned() })
 }
 
@@ -44,7 +52,12 @@ impl Staged {
 
 /// Replaces `path` by `bytes` in one go.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    stage(path, bytes)?.rename()?;
+    replace_by(path, |temporary| write_synced(temporary, bytes))
+}
+
+/// Replaces `path` in one go by what `write` writes and syncs.
+pub fn replace_by(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    stage_by(path, write)?.rename()?;
     match path.parent() {
         Some(parent) => sync_folder(parent),
         None => Ok(()),
@@ -61,16 +74,44 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Moves a finished folder to its name; what lies there from before stays until then.
-pub fn replace_folder(from: &Path, to: &Path) -> Result<()> {
-    let name = to.file_name().unwrap_or_default().to_string_lossy();
-    let old = to.with_file_name(format!(".replaced-{name}"));
-    remove(&old)?;
-    if to.exists() {
-        fs::rename(to, &old).map_err(|e| Error::write(to, e))?;
+/// Moves a finished folder to its name. One that is there from before is exchanged for it in one go; where
+/// the file system cannot do that, it is at `old` for a moment.
+pub fn replace_folder(from: &Path, to: &Path, old: &Path) -> Result<()> {
+    let fail = |e| Error::write(to, e);
+    if !to.try_exists().map_err(fail)? {
+        return fs::rename(from, to).map_err(fail);
     }
-    fs::rename(from, to).map_err(|e| Error::write(to, e))?;
-    remove(&old)
+    if exchange(from, to).map_err(fail)? {
+        // What was there before goes only when the exchange is on disk.
+        to.parent().map_or(Ok(()), sync_folder)?;
+        return remove(from);
+    }
+    remove(old)?;
+    fs::rename(to, old).map_err(fail)?;
+    if let Err(e) = fs::rename(from, to) {
+        // If this fails as well, the next one to open the run brings it back.
+        let _ = fs::rename(old, to);
+        return Err(fail(e));
+    }
+    to.parent().map_or(Ok(()), sync_folder)?;
+    remove(old)
+}
+
+/// Exchanges two folders in one go; false where that cannot be.
+fn exchange(a: &Path, b: &Path) -> std::io::Result<bool> {
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+            Ok(()) => return Ok(true),
+            // What kernels and file systems without it say.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    let _ = (a, b);
+    Ok(false)
 }
 
 /// Removes a file or folder; that there is none is fine.

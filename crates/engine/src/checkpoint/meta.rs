@@ -56,6 +56,14 @@ pub struct Meta {
     /// What the online driver knows of the stream that was being learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Attachment>,
+    /// Whether there is a manifest of its files, without which it is not whole. What earlier versions wrote
+    /// has none; whatever is written now has one.
+    #[serde(default, serialize_with = "always")]
+    pub has_manifest: bool,
+}
+
+fn always<S: serde::Serializer>(_: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(true)
 }
 
 impl Meta {
@@ -80,6 +88,7 @@ impl Meta {
             tokenizer: None,
             course: None,
             stream: None,
+            has_manifest: true,
         }
     }
 }

@@ -3,23 +3,31 @@
 //! ```text
 //! checkpoints/3750/state.safetensors   parameters, optimizer slots, running statistics
 //! checkpoints/3750/meta.json           step, seed, metrics so far, fingerprints
+//! checkpoints/3750/manifest.sha256     SHA-256 of both, written last
 //! checkpoints/latest                   "3750"
 //! checkpoints/best                     "1875"
 //! ```
+//!
+//! A checkpoint is in one of four states, and they are never taken for each other: *good*; *absent*, which
+//! alone means that there is nothing to continue from; *damaged* ([`Error::Checkpoint`]); and *unreadable
+//! now* ([`Error::Io`]), when the system refuses to read it.
 
 pub mod files;
+pub(crate) mod leftovers;
+mod manifest;
 mod meta;
 mod tensors;
 mod writer;
 
 use std::borrow::Borrow;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub use meta::{Attachment, Best, Course, EpochFigures, Meta};
 pub use tensors::{
     first_difference, read as read_tensors, sha256, state_sha256, write as write_tensors,
 };
-pub use writer::{Parts, Writer};
+pub use writer::{Needed, Parts, Writer};
 
 use std::sync::Arc;
 
@@ -118,17 +126,18 @@ impl Checkpoints {
             )));
         }
         files::make_folder(&self.folder)?;
+        // Room that killed or failed writers have left taken.
+        leftovers::remove_unfinished(&self.folder)?;
         let name = meta.step.to_string();
         let path = self.folder.join(&name);
-        let temporary = self.folder.join(format!(".writing-{name}"));
-        files::remove(&temporary)?;
-        files::make_folder(&temporary)?;
-        tensors::write(&temporary.join(STATE_FILE), meta.step, tensors)?;
-        let json = serde_json::to_vec(meta)
-            .map_err(|e| Error::Run(format!("a checkpoint's metadata cannot be written: {e}")))?;
-        files::write_synced(&temporary.join(META_FILE), &json)?;
-        files::sync_folder(&temporary)?;
-        files::replace_folder(&temporary, &path)?;
+        let temporary = leftovers::writing(&self.folder, &name);
+        let written = write_files(&temporary, meta, tensors)
+            .and_then(|()| files::replace_folder(&temporary, &path, &self.replaced(&name)));
+        if let Err(e) = written {
+            // A full disk needs it. What the writing failed of is what the user has to know.
+            let _ = files::remove(&temporary);
+            return Err(e);
+        }
         if meta.best.as_ref().is_some_and(|b| b.step == meta.step) {
             files::stage(&self.folder.join("best"), name.as_bytes())?.rename()?;
         }
@@ -140,71 +149,120 @@ impl Checkpoints {
         Ok(path)
     }
 
-    /// The newest complete checkpoint and a line about each one that was torn; `None` when there is
-    /// no complete one.
-    pub fn newest(&self) -> Result<(Option<Checkpoint>, Vec<String>)> {
-        let mut notices = Vec::new();
-        let mut steps = self.steps()?;
-        steps.sort_unstable();
-        for step in steps.into_iter().rev() {
-            match self.read(&step.to_string()) {
-                Ok(checkpoint) => return Ok((Some(checkpoint), notices)),
-                Err(e) => notices.push(format!("ignored a checkpoint that is not complete: {e}")),
-            }
-        }
-        Ok((None, notices))
-    }
-
-    /// The checkpoint that `best` points to; the newest complete one where there is no such pointer.
+    /// The newest good checkpoint, and the errors of those after it that are damaged; `None` when there
+    /// is no good one.
     ///
     /// # Errors
-    /// If it is damaged: the weights of another one are not what was asked for.
+    /// If one cannot be read now: it may be good, and an older one is not what was asked for.
+    pub fn newest(&self) -> Result<(Option<Checkpoint>, Vec<Error>)> {
+        let mut damaged = Vec::new();
+        for step in self.steps()?.into_iter().rev() {
+            match self.read(&step.to_string()) {
+                Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
+                Err(e @ Error::Checkpoint { .. }) => damaged.push(e),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok((None, damaged))
+    }
+
+    /// The checkpoint that `best` points to, or that the newest one calls the best; the newest where
+    /// there is none.
+    ///
+    /// # Errors
+    /// If it is damaged or cannot be read: the weights of another one are not what was asked for.
     pub fn best_or_newest(&self) -> Result<Option<Checkpoint>> {
         self.pointed_or_newest("best")
     }
 
-    /// The checkpoint that `latest` points to; the newest complete one where there is no such pointer:
-    /// what a user of the run's weights gets.
+    /// The checkpoint that `latest` points to; the newest where there is no such pointer: what a user of
+    /// the run's weights gets.
     ///
     /// # Errors
-    /// If it is damaged: the weights of another one are not what was asked for.
+    /// If it is damaged or cannot be read: the weights of another one are not what was asked for.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
         self.pointed_or_newest("latest")
     }
 
-    fn pointed_or_newest(&self, pointer: &str) -> Result<Option<Checkpoint>> {
-        let name = std::fs::read_to_string(self.folder.join(pointer)).unwrap_or_default();
-        let name = name.trim();
-        // A pointer may be on disk before its checkpoint is.
-        if name.is_empty() || !self.folder.join(name).exists() {
-            return Ok(self.newest()?.0);
-        }
-        let damaged = |e: Error| {
-            let left = self.complete(name);
-            let left = match &left[..] {
-                [] => "and no other one is complete".to_owned(),
-                left => format!(
-                    "complete are {}; move the damaged one away to use the newest of those",
-                    left.join(", ")
-                ),
+    /// The checkpoint of `step`.
+    ///
+    /// # Errors
+    /// If there is none, or it is damaged or cannot be read.
+    pub fn of_step(&self, step: u64) -> Result<Checkpoint> {
+        let steps = self.steps()?;
+        if !steps.contains(&step) {
+            let there = match &steps[..] {
+                [] => "it has none".to_owned(),
+                steps => format!("there are {}", in_words(steps)),
             };
-            match e {
-                Error::Checkpoint { path, what } => {
-                    let what = format!("{what}. It is the run's {pointer} checkpoint; {left}");
-                    Error::Checkpoint { path, what }
-                }
-                e => e,
-            }
-        };
-        self.read(name).map(Some).map_err(damaged)
+            let run = self.folder.parent().unwrap_or(&self.folder).display();
+            let what = format!("{run}: has no checkpoint of step {step}; {there}");
+            return Err(Error::Usage(what));
+        }
+        self.read(&step.to_string()).map_err(|e| self.with_others(e, step, "that was asked for"))
     }
 
-    /// The names of the complete checkpoints but `other`.
-    fn complete(&self, other: &str) -> Vec<String> {
-        let mut steps = self.steps().unwrap_or_default();
-        steps.sort_unstable();
-        let names = steps.iter().map(u64::to_string);
-        names.filter(|name| name != other && self.read(name).is_ok()).collect()
+    fn pointed_or_newest(&self, pointer: &str) -> Result<Option<Checkpoint>> {
+        // Twice at most: a run that goes on may just have removed what the pointer named.
+        for last in [false, true] {
+            let Some(step) = self.pointed(pointer)? else { break };
+            match self.read(&step.to_string()) {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Err(_) if !last && self.pointed(pointer)? != Some(step) => {}
+                Err(e) => {
+                    return Err(self.with_others(e, step, &format!("the run's {pointer} one")));
+                }
+            }
+        }
+        let steps = self.steps()?;
+        let Some(&newest) = steps.last() else {
+            let damaged = self.damaged()?;
+            return match damaged.first() {
+                Some(path) => Err(Error::Checkpoint {
+                    path: path.clone(),
+                    what: "is damaged, and the run has no other checkpoint".into(),
+                }),
+                None => Ok(None),
+            };
+        };
+        let found = self.read(&newest.to_string());
+        let found = found.map_err(|e| self.with_others(e, newest, "the run's newest one"))?;
+        // A power cut may keep the checkpoint and lose the pointer.
+        match &found.meta.best {
+            Some(best)
+                if pointer == "best" && best.step != newest && steps.contains(&best.step) =>
+            {
+                self.of_step(best.step).map(Some)
+            }
+            _ => Ok(Some(found)),
+        }
+    }
+
+    /// The step that a pointer names, if there is a checkpoint of it. A pointer may be on disk before its
+    /// checkpoint is.
+    fn pointed(&self, pointer: &str) -> Result<Option<u64>> {
+        let path = self.folder.join(pointer);
+        let name = match std::fs::read(&path) {
+            Ok(name) => name,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::read(&path, e)),
+        };
+        let step = str::from_utf8(&name).ok().and_then(|name| name.trim().parse().ok());
+        let steps = self.steps()?;
+        Ok(step.filter(|step| steps.contains(step)))
+    }
+
+    /// The error of the checkpoint of `step`, with what else there is.
+    fn with_others(&self, error: Error, step: u64, which: &str) -> Error {
+        let Error::Checkpoint { path, what } = error else { return error };
+        let steps = self.steps().unwrap_or_default().into_iter();
+        let good: Vec<u64> =
+            steps.filter(|s| *s != step && self.read(&s.to_string()).is_ok()).collect();
+        let left = match &good[..] {
+            [] => "no other one is good".to_owned(),
+            good => format!("good are {}: choose one with --checkpoint", in_words(good)),
+        };
+        Error::Checkpoint { path, what: format!("{what}. It is {which}; {left}") }
     }
 
     /// Points `latest` to the checkpoint of `step`; a resume continues from the newest all the same.
@@ -213,36 +271,64 @@ impl Checkpoints {
     }
 
     /// Reads and verifies one checkpoint by name.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if it is damaged, [`Error::Io`] if it cannot be read now.
     pub fn read(&self, name: &str) -> Result<Checkpoint> {
-        let path = self.folder.join(name);
-        let torn = |what: String| Error::Checkpoint { path: path.clone(), what };
-        let json = std::fs::read(path.join(META_FILE))
-            .map_err(|e| torn(format!("{META_FILE} cannot be read: {e}")))?;
+        match self.read_at(name) {
+            // One of the same step may have taken its place between its files.
+            Err(Error::Checkpoint { .. }) => self.read_at(name),
+            read => read,
+        }
+    }
+
+    fn read_at(&self, name: &str) -> Result<Checkpoint> {
+        let mut path = self.folder.join(name);
+        if path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+            path = self.replaced(name);
+        }
+        let damaged = |what: String| Error::Checkpoint { path: path.clone(), what };
+        let json = read_file(&path, META_FILE)?;
+        let state = read_file(&path, STATE_FILE)?;
+        let manifest = match read_file(&path, manifest::FILE) {
+            Ok(manifest) => Some(manifest),
+            Err(Error::Checkpoint { .. }) => None,
+            Err(e) => return Err(e),
+        };
+        let different = manifest.as_ref().and_then(|m| manifest::difference(m, &json, &state));
+        if let Some(what) = different {
+            return Err(damaged(what));
+        }
         let meta: Meta = serde_json::from_slice(&json)
-            .map_err(|e| torn(format!("{META_FILE} is damaged: {e}")))?;
-        let tensors = tensors::read(&path.join(STATE_FILE)).map_err(torn)?;
+            .map_err(|e| damaged(format!("{META_FILE} is damaged: {e}")))?;
+        if meta.has_manifest && manifest.is_none() {
+            return Err(damaged(format!("{} is missing", manifest::FILE)));
+        }
+        let tensors = tensors::parse(&state).map_err(damaged)?;
+        drop(state);
         if state_sha256(&tensors) != meta.state_sha256 {
-            return Err(torn(format!(
+            return Err(damaged(format!(
                 "{STATE_FILE} does not match the fingerprint in {META_FILE}"
             )));
         }
         Ok(Checkpoint { path, meta, tensors })
     }
 
-    /// Steps that have a folder, complete or not.
+    fn replaced(&self, name: &str) -> PathBuf {
+        leftovers::replaced(&self.folder, name)
+    }
+
+    /// Steps that have a folder, good or not, in order.
     fn steps(&self) -> Result<Vec<u64>> {
-        let entries = match std::fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Error::read(&self.folder, e)),
-        };
-        let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
-        Ok(names.filter_map(|n| n.parse().ok()).collect())
+        let names = leftovers::names(&self.folder)?;
+        let mut steps: Vec<u64> = names.iter().filter_map(|n| leftovers::step_of(n)).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        Ok(steps)
     }
 
     fn prune(&self, meta: &Meta) -> Result<()> {
-        let mut steps = self.steps()?;
-        steps.sort_unstable();
+        let steps = self.steps()?;
         let best = meta.best.as_ref().map(|b| b.step);
         // Steps beyond this one are left from a run that was resumed from an older checkpoint.
         let (older, newer): (Vec<u64>, Vec<u64>) = steps.into_iter().partition(|&s| s <= meta.step);
@@ -252,6 +338,37 @@ impl Checkpoints {
         }
         Ok(())
     }
+}
+
+/// Writes and syncs the files of a checkpoint.
+fn write_files<T: Borrow<StateTensor>>(folder: &Path, meta: &Meta, tensors: &[T]) -> Result<()> {
+    files::make_folder(folder)?;
+    tensors::write(&folder.join(STATE_FILE), meta.step, tensors)?;
+    let json = serde_json::to_vec(meta)
+        .map_err(|e| Error::Run(format!("a checkpoint's metadata cannot be written: {e}")))?;
+    files::write_synced(&folder.join(META_FILE), &json)?;
+    manifest::write(folder)?;
+    files::sync_folder(folder)
+}
+
+/// Reads a file of a checkpoint.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if it is not there, or no file: that does not pass. Whatever else keeps a file
+/// from being read may.
+fn read_file(folder: &Path, name: &str) -> Result<Vec<u8>> {
+    let path = folder.join(name);
+    std::fs::read(&path).map_err(|e| match e.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+            Error::Checkpoint { path: folder.to_owned(), what: format!("{name} is missing") }
+        }
+        _ => Error::read(&path, e),
+    })
+}
+
+/// Steps as a list.
+fn in_words(steps: &[u64]) -> String {
+    steps.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

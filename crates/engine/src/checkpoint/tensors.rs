@@ -56,9 +56,14 @@ pub fn write<T: Borrow<StateTensor>>(path: &Path, step: u64, tensors: &[T]) -> R
 /// Reads what [`write()`] wrote, in its order; the error says what is damaged.
 pub fn read(path: &Path) -> std::result::Result<Vec<StateTensor>, String> {
     let bytes = std::fs::read(path).map_err(|e| format!("the state cannot be read: {e}"))?;
+    parse(&bytes)
+}
+
+/// The tensors in the bytes of such a file.
+pub(super) fn parse(bytes: &[u8]) -> std::result::Result<Vec<StateTensor>, String> {
     let damaged = |e: safetensors::SafeTensorError| format!("the state is damaged: {e}");
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let about = header.metadata().clone().unwrap_or_default();
     let order = about.get("tidemill.order").ok_or("the state was not written by tidemill")?;
     let mut tensors = Vec::with_capacity(file.len());
@@ -93,7 +98,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 

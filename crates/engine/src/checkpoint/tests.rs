@@ -47,6 +47,7 @@ fn meta(step: u64, tensors: &[StateTensor]) -> Meta {
         known: Default::default(),
         tokenizer: None,
         course: None,
+        has_manifest: true,
     }
 }
 
@@ -245,7 +246,7 @@ fn the_damaged_one_that_was_asked_for_is_an_error() {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&state, &bytes).unwrap();
     let error = checkpoints.latest().unwrap_err().to_string();
-    for part in ["checkpoints/30: ", "latest checkpoint; complete are 10, 20; move the damaged"] {
+    for part in ["checkpoints/30: ", "the run's latest one; good are 10, 20: choose one with"] {
         assert!(error.contains(part), "{error}");
     }
     // A resume says what it passes over and continues from the one before.
@@ -253,4 +254,168 @@ fn the_damaged_one_that_was_asked_for_is_an_error() {
     // The pointer may be on disk before its checkpoint is.
     std::fs::remove_dir_all(at("30")).unwrap();
     assert_eq!(checkpoints.latest().unwrap().unwrap().meta.step, 20);
+}
+
+fn flip(path: &Path, bit: usize) {
+    use std::io::{Read, Seek, SeekFrom, Write};
+    let mut file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let (mut byte, place) = ([0], SeekFrom::Start(bit as u64 / 8));
+    file.seek(place).and_then(|_| file.read_exact(&mut byte)).unwrap();
+    byte[0] ^= 1 << (bit % 8);
+    file.seek(place).and_then(|_| file.write_all(&byte)).unwrap();
+}
+
+/// Each of 1,000 flipped bits in each file is an error that names the checkpoint.
+#[test]
+fn a_flipped_bit_is_never_taken_for_a_checkpoint() {
+    // In memory where that can be: thousands of small files are written.
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 2);
+    let all = of_all_types();
+    let path = checkpoints.write(&meta(7, &all), &all).unwrap();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    for file in [STATE_FILE, META_FILE, manifest::FILE] {
+        let file = path.join(file);
+        let bits = std::fs::metadata(&file).unwrap().len() as usize * 8;
+        for _ in 0..1000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let bit = (state % bits as u64) as usize;
+            flip(&file, bit);
+            let error = checkpoints.latest().unwrap_err();
+            assert!(matches!(error, Error::Checkpoint { .. }), "bit {bit} of {file:?}: {error}");
+            flip(&file, bit);
+        }
+    }
+    assert_eq!(checkpoints.latest().unwrap().unwrap().tensors, all);
+    std::fs::remove_file(path.join(manifest::FILE)).unwrap();
+    let error = checkpoints.latest().unwrap_err().to_string();
+    assert!(error.contains("manifest.sha256 is missing"), "{error}");
+}
+
+/// What an earlier version wrote has no manifest.
+#[test]
+fn a_checkpoint_of_an_earlier_version_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 2);
+    let path = checkpoints.write(&meta(7, &tensors(1.0)), &tensors(1.0)).unwrap();
+    std::fs::remove_file(path.join(manifest::FILE)).unwrap();
+    let text = std::fs::read_to_string(path.join(META_FILE)).unwrap();
+    let old = text.replace(r#","has_manifest":true"#, "");
+    assert_ne!(old, text);
+    std::fs::write(path.join(META_FILE), old).unwrap();
+    let found = checkpoints.latest().unwrap().unwrap();
+    // And is written again with one.
+    let path = checkpoints.write(&found.meta, &found.tensors).unwrap();
+    assert!(path.join(manifest::FILE).is_file());
+    assert!(checkpoints.latest().unwrap().is_some());
+}
+
+/// What the system refuses to read now is neither absent nor damaged.
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_read_now_is_an_error_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 2);
+    for step in [10, 20] {
+        checkpoints.write(&meta(step, &tensors(1.0)), &tensors(1.0)).unwrap();
+    }
+    let at = |name: &str| folder.path().join("checkpoints").join(name);
+    let unreadable = |path: &Path| {
+        let aside = folder.path().join("aside");
+        std::fs::rename(path, &aside).unwrap();
+        // A loop of links.
+        std::os::unix::fs::symlink(path, path).unwrap();
+        let error = checkpoints.newest().map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{path:?}: {error}");
+        assert!(checkpoints.latest().is_err());
+        assert!(checkpoints.clean().is_ok());
+        std::fs::remove_file(path).unwrap();
+        std::fs::rename(&aside, path).unwrap();
+    };
+    for file in [STATE_FILE, META_FILE, manifest::FILE] {
+        unreadable(&at("20").join(file));
+    }
+    unreadable(&at("20"));
+    assert_eq!(checkpoints.newest().unwrap().0.unwrap().meta.step, 20);
+    // Nor is a pointer that cannot be read none.
+    std::fs::remove_file(at("latest")).unwrap();
+    std::os::unix::fs::symlink(at("latest"), at("latest")).unwrap();
+    assert!(matches!(checkpoints.latest(), Err(Error::Io { .. })));
+}
+
+#[test]
+fn what_killed_writers_leave_is_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 2);
+    for step in [10, 20] {
+        checkpoints.write(&meta(step, &tensors(1.0)), &tensors(1.0)).unwrap();
+    }
+    let at = |name: &str| folder.path().join("checkpoints").join(name);
+    // Killed between the two renames that replace a checkpoint where folders cannot be exchanged.
+    std::fs::rename(at("20"), at(".replaced-20")).unwrap();
+    std::fs::create_dir(at(".writing-20")).unwrap();
+    std::fs::write(at(".latest.writing"), "20").unwrap();
+    assert_eq!(checkpoints.newest().unwrap().0.unwrap().meta.step, 20);
+    assert_eq!(checkpoints.latest().unwrap().unwrap().meta.step, 20);
+    checkpoints.clean().unwrap();
+    let mut names = leftovers::names(&at("")).unwrap();
+    names.sort_unstable();
+    assert_eq!(names, ["10", "20", "latest"]);
+    // And after them.
+    std::fs::create_dir(at(".replaced-20")).unwrap();
+    checkpoints.clean().unwrap();
+    assert!(!at(".replaced-20").exists());
+    assert_eq!(checkpoints.latest().unwrap().unwrap().meta.step, 20);
+}
+
+#[test]
+fn one_of_the_same_step_takes_the_place_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 2);
+    for value in [1.0, 2.0] {
+        checkpoints.write(&meta(10, &tensors(value)), &tensors(value)).unwrap();
+        let found = checkpoints.latest().unwrap().unwrap();
+        assert_eq!(found.tensors, tensors(value));
+    }
+    let mut names = leftovers::names(&folder.path().join("checkpoints")).unwrap();
+    names.sort_unstable();
+    assert_eq!(names, ["10", "latest"]);
+}
+
+/// Damaged ones are kept, and the run is never taken for one that has not begun.
+#[test]
+fn damaged_ones_are_kept_and_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 1);
+    checkpoints.write(&meta(10, &tensors(1.0)), &tensors(1.0)).unwrap();
+    let at = |name: &str| folder.path().join("checkpoints").join(name);
+    checkpoints.keep_damaged(&at("10")).unwrap();
+    checkpoints.write(&meta(10, &tensors(2.0)), &tensors(2.0)).unwrap();
+    assert_eq!(checkpoints.keep_damaged(&at("10")).unwrap(), at(".damaged-10-2"));
+    let error = checkpoints.latest().unwrap_err().to_string();
+    assert!(error.contains(".damaged-10") && error.contains("no other checkpoint"), "{error}");
+    for step in 20..24 {
+        checkpoints.write(&meta(step, &tensors(2.0)), &tensors(2.0)).unwrap();
+    }
+    assert_eq!(checkpoints.damaged().unwrap().len(), 2);
+    assert_eq!(checkpoints.steps().unwrap(), [23]);
+    let error = checkpoints.of_step(10).unwrap_err();
+    assert!(error.is_usage() && error.to_string().contains("there are 23"), "{error}");
+}
+
+/// A power cut may keep the checkpoints and lose the pointer to the best one.
+#[test]
+fn the_best_is_found_without_its_pointer() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 2);
+    for step in 1..=6 {
+        let mut meta = meta(step, &tensors(1.0));
+        let best = step.min(2);
+        meta.best = Some(Best { metric: "m".into(), value: 0.5, step: best, epoch: best });
+        checkpoints.write(&meta, &tensors(1.0)).unwrap();
+    }
+    std::fs::write(folder.path().join("checkpoints/best"), "7").unwrap();
+    assert_eq!(checkpoints.best_or_newest().unwrap().unwrap().meta.step, 2);
 }

@@ -1,6 +1,7 @@
 //! Writes files beside the training, since syncing them takes longer than many steps.
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -21,9 +22,34 @@ pub struct Parts {
     /// Further tensors.
     pub tensors: Vec<StateTensor>,
     /// Files that must be on disk before the checkpoint is, since it refers to them.
-    pub files: Vec<File>,
+    pub files: Vec<Needed>,
     /// Makes the attachment, on the thread that writes.
     pub attach: Box<dyn FnOnce() -> Result<Attachment> + Send>,
+}
+
+/// A file that a checkpoint refers to.
+#[derive(Clone, Debug)]
+pub struct Needed {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Shared, so that a checkpoint opens no file for it.
+    pub file: Arc<File>,
+}
+
+impl Needed {
+    /// Waits until the files are on disk, and the folders that they are in: a new one would else be
+    /// nowhere after a power cut.
+    fn sync(all: &[Needed]) -> Result<()> {
+        let mut folders: Vec<&Path> = Vec::new();
+        for Needed { path, file } in all {
+            file.sync_all().map_err(|e| Error::write(path, e))?;
+            let folder = path.parent().unwrap_or(Path::new("."));
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+        folders.into_iter().try_for_each(super::files::sync_folder)
+    }
 }
 
 /// A thread that writes one thing at a time; a second waits for the first, so that at most two
@@ -79,10 +105,7 @@ impl Writer {
         self.run(move || {
             let Parts { state, shared, tensors, files, attach } = parts;
             // What the checkpoint refers to is on disk before it is.
-            for file in files {
-                let fail = |e| Error::Run(format!("events that wait cannot be written: {e}"));
-                file.sync_all().map_err(fail)?;
-            }
+            Needed::sync(&files)?;
             meta.stream = Some(attach()?);
             let shared = shared.iter().flat_map(|state| state.tensors());
             let all: Vec<&StateTensor> =

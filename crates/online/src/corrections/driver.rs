@@ -258,11 +258,14 @@ impl Driver<'_> {
         };
         let mut tensors = self.learner.tensors();
         tensors.push(waiting.tensor);
+        let mut files = waiting.files;
+        let journals = [self.dead.journal(), &mut self.log, &mut self.quarantine, &mut self.audit];
+        files.extend(journals.into_iter().filter_map(Journal::needed));
         let parts = checkpoint::Parts {
             state: self.learner.engine().state(),
             shared: Vec::new(),
             tensors,
-            files: waiting.files,
+            files,
             attach: Box::new(move || Attachment::new(&state)),
         };
         let back: Arc<std::sync::Mutex<Option<State>>> = Arc::default();

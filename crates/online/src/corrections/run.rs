@@ -1,5 +1,7 @@
 //! Learning from corrections, from the recipe to the summary.
 
+use std::path::Path;
+
 use tidemill_engine::checkpoint::{Checkpoint, Meta, state_sha256};
 use tidemill_engine::data::DataSpec;
 use tidemill_engine::error::{Error, Result};
@@ -27,7 +29,7 @@ use crate::join::{Join, TENSOR};
 use crate::journal::{Journal, JournalMark};
 use crate::open::{is_data, open_at};
 use crate::run::{JOURNAL_BYTES, LearnEvent, LearnOptions, LearnOutcome};
-use crate::start::{Before, continues, newest_of, source_of};
+use crate::start::{Before, continues, model_of, source_of};
 use crate::summary::StreamSummary;
 
 /// Records after which a text waits no more for its correction, where the recipe says nothing of it.
@@ -135,7 +137,7 @@ fn start(
     let is_own = session.resumed.is_some();
     let checkpoint = match (session.resumed.take(), &options.model) {
         (Some(own), _) => own,
-        (None, Some(run)) => newest_of(run)?,
+        (None, Some(run)) => model_of(run, options.checkpoint, watch)?,
         (None, None) => {
             let what = "learns from corrections of the texts of a trained model; name the folder of its run";
             return Err(Error::Usage(format!("{}: {what}", file.path.display())));
@@ -262,9 +264,10 @@ fn driver<'a>(
     let mark =
         |of: fn(&CorrectionsState) -> JournalMark| state.as_ref().map(of).unwrap_or_default();
     let bad = state.as_ref().map_or(0, |state| state.counts.bad);
-    let dead = DeadLetters::open(&folder, mark(|s| s.dead_letters), bad, JOURNAL_BYTES)?;
+    let mut dead = DeadLetters::open(&folder, mark(|s| s.dead_letters), bad, JOURNAL_BYTES)?;
     let recent = state.as_ref().map(|state| state.recent.clone()).unwrap_or_default();
-    let journal = |name: &str, mark| Journal::open(&folder.join(name), mark, JOURNAL_BYTES);
+    let marks = [mark(|s| s.log), learner.state.quarantine, mark(|s| s.audit)];
+    let [log, quarantine, audit] = journals(&folder, marks, &mut dead, watch)?;
     let position = position.unwrap_or_default();
     let answers = opened.answers().map(|answers| answers.start(&position, true));
     let meta = base_meta(checkpoint, file, state.as_ref());
@@ -297,9 +300,9 @@ fn driver<'a>(
         counts,
         scores,
         dead: dead.watch(recent, spec.on_bad),
-        log: journal("corrections.jsonl", mark(|s| s.log))?,
-        quarantine: journal("quarantine.jsonl", learner.state.quarantine)?,
-        audit: journal("audit.jsonl", mark(|s| s.audit))?,
+        log,
+        quarantine,
+        audit,
         learner,
         folder: session.folder.clone(),
         writer: &mut session.writer,
@@ -307,6 +310,26 @@ fn driver<'a>(
         until: options.until,
         tell: watch,
     })
+}
+
+/// `corrections.jsonl`, `quarantine.jsonl` and `audit.jsonl`. Says what a user should know of what was found of
+/// these and of the dead letters.
+fn journals(
+    folder: &Path,
+    marks: [JournalMark; 3],
+    dead: &mut DeadLetters,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) -> Result<[Journal; 3]> {
+    let open = |name: &str, mark| Journal::open(&folder.join(name), mark, JOURNAL_BYTES);
+    let [log, quarantine, audit] = marks;
+    let mut all = [
+        open("corrections.jsonl", log)?,
+        open("quarantine.jsonl", quarantine)?,
+        open("audit.jsonl", audit)?,
+    ];
+    let notes = all.iter_mut().chain([dead.journal()]).filter_map(Journal::take_note);
+    notes.for_each(|note| watch(LearnEvent::Notice(&note)));
+    Ok(all)
 }
 
 /// The fields of a checkpoint that stay the same; its samples are those of before this stream.

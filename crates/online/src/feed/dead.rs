@@ -156,6 +156,11 @@ impl DeadLetters {
     pub fn mark(&self) -> JournalMark {
         self.journal.mark()
     }
+
+    /// The file itself.
+    pub(crate) fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use tidemill_recipe::stream::{Content, Events, Note, Position, Record, Schema};
 
 use super::{Came, DeadLetters, Feed, Item, Recent, Take};
 use crate::intake::{Filled, Intake, RecordKind};
-use crate::journal::JournalMark;
+use crate::journal::Journal;
 
 /// The records of a source.
 pub struct RecordFeed {
@@ -166,7 +166,7 @@ impl Feed for RecordFeed {
         self.seen.dead.count()
     }
 
-    fn dead_letters(&self) -> JournalMark {
-        self.seen.dead.mark()
+    fn dead_letters(&mut self) -> Option<&mut Journal> {
+        Some(self.seen.dead.journal())
     }
 }

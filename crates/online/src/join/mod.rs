@@ -49,7 +49,6 @@ pub(crate) mod texts;
 pub(crate) mod time;
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,6 +61,7 @@ use arrived::{Arrived, Ready};
 use bytes::{In, Out, to_tensor};
 use kept::{Given, Place, Status};
 use store::{Limits, Store};
+use tidemill_engine::checkpoint::Needed;
 use tidemill_engine::engine::StateTensor;
 use tidemill_engine::error::{Error, Result};
 use tidemill_recipe::online::join::{JoinSpec, Missing};
@@ -122,7 +122,7 @@ pub struct Waiting {
     /// All but the events that are on disk.
     pub tensor: StateTensor,
     /// Files that must be on disk before the checkpoint is.
-    pub files: Vec<File>,
+    pub files: Vec<Needed>,
 }
 
 /// What is said to whoever sent the last record.

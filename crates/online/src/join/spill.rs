@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::sample::fnv;
+use tidemill_engine::checkpoint::Needed;
 use tidemill_engine::error::{Error, Result};
 
 /// A segment is closed once it has this many bytes.
@@ -36,7 +38,7 @@ pub(super) struct Spill {
     folder: PathBuf,
     segments: BTreeMap<u64, Segment>,
     /// The segment that is written to.
-    active: Option<(u64, File)>,
+    active: Option<(u64, Arc<File>)>,
     /// The file read last.
     reading: Option<(u64, File)>,
     next: u64,
@@ -46,7 +48,7 @@ pub(super) struct Spill {
     /// How many checkpoints are kept.
     keep: u64,
     /// Whether something was written since the last checkpoint.
-    unsynced: Vec<File>,
+    unsynced: Vec<Needed>,
 }
 
 impl Spill {
@@ -104,7 +106,7 @@ impl Spill {
         if self.active.as_ref().is_some_and(|(n, _)| self.segments[n].bytes >= SEGMENT) {
             self.active = None;
         }
-        let (segment, mut file) = match self.active.take() {
+        let (segment, file) = match self.active.take() {
             Some(active) => active,
             None => self.start()?,
         };
@@ -112,7 +114,7 @@ impl Spill {
         // One write: a check of the bytes and the bytes.
         let mut record = fnv(bytes).to_le_bytes().to_vec();
         record.extend_from_slice(bytes);
-        file.write_all(&record).map_err(|e| Error::write(&path, e))?;
+        (&*file).write_all(&record).map_err(|e| Error::write(&path, e))?;
         self.active = Some((segment, file));
         let len = bytes.len() as u64;
         let about = self.segments.entry(segment).or_default();
@@ -121,13 +123,13 @@ impl Spill {
         Ok(Spot { segment, offset, len })
     }
 
-    fn start(&mut self) -> Result<(u64, File)> {
+    fn start(&mut self) -> Result<(u64, Arc<File>)> {
         tidemill_engine::checkpoint::files::make_folder(&self.folder)?;
         let (segment, path) = (self.next, self.path(self.next));
         self.next += 1;
         let fail = |e| Error::write(&path, e);
-        let file = File::create(&path).map_err(fail)?;
-        self.unsynced.push(file.try_clone().map_err(fail)?);
+        let file = Arc::new(File::create(&path).map_err(fail)?);
+        self.unsynced.push(Needed { path: path.clone(), file: file.clone() });
         self.segments.insert(segment, Segment::default());
         Ok((segment, file))
     }
@@ -178,7 +180,7 @@ impl Spill {
 
     /// Before a checkpoint is written, when all before it are on disk: removes what none of the kept
     /// ones needs, and gives the files that must be on disk before the checkpoint is.
-    pub fn checkpoint(&mut self, is_new: bool) -> Result<Vec<File>> {
+    pub fn checkpoint(&mut self, is_new: bool) -> Result<Vec<Needed>> {
         let (checkpoints, keep) = (self.checkpoints, self.keep);
         let (gone, rest) = std::mem::take(&mut self.retired)
             .into_iter()
@@ -195,16 +197,10 @@ impl Spill {
             }
         }
         self.checkpoints += u64::from(is_new);
-        let mut files = std::mem::take(&mut self.unsynced);
+        let files = std::mem::take(&mut self.unsynced);
+        // What comes next goes into the same file.
         if let Some((segment, file)) = &self.active {
-            let path = self.path(*segment);
-            // What comes next goes into the same file.
-            let clone = || file.try_clone().map_err(|e| Error::write(&path, e));
-            files.push(clone()?);
-            self.unsynced.push(clone()?);
-        }
-        if !files.is_empty() {
-            files.push(File::open(&self.folder).map_err(|e| Error::read(&self.folder, e))?);
+            self.unsynced.push(Needed { path: self.path(*segment), file: file.clone() });
         }
         Ok(files)
     }

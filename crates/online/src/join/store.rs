@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::bytes::{In, Out};
 use super::kept::{Place, Status};
 use super::spill::{Spill, Spot};
+use tidemill_engine::checkpoint::Needed;
 use tidemill_engine::error::Result;
 
 /// What an id takes in the index, beside its own bytes: the entry, its key, its place in the order.
@@ -231,7 +232,7 @@ impl Store {
     }
 
     /// See [`Spill::checkpoint`].
-    pub fn checkpoint(&mut self, is_new: bool) -> Result<Vec<std::fs::File>> {
+    pub fn checkpoint(&mut self, is_new: bool) -> Result<Vec<Needed>> {
         self.spill.checkpoint(is_new)
     }
 

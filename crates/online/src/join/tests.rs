@@ -34,6 +34,7 @@ fn options(from: &Path, out: &Path, events: Option<u64>) -> LearnOptions {
         out: out.to_owned(),
         existing: Existing::Resume,
         model: None,
+        checkpoint: None,
         frozen: false,
         beside: None,
         from_start: false,

@@ -56,16 +56,22 @@ pub(crate) struct Slot {
     place: u64,
 }
 
-/// The slots of the log in `folder`; none where no key came.
-pub(crate) fn read(folder: &Path) -> io::Result<Vec<Slot>> {
+/// The slots in use of the log in `folder`, and how many are damaged; none where no key came.
+pub(crate) fn read(folder: &Path) -> io::Result<(Vec<Slot>, usize)> {
     let mut bytes = Vec::new();
     match File::open(folder.join(NAME)) {
         Ok(file) => file.take((KEYS * SLOT) as u64).read_to_end(&mut bytes)?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
         Err(e) => return Err(e),
     };
-    let slots = (0..).zip(bytes.chunks_exact(SLOT));
-    Ok(slots.filter_map(|(place, bytes)| parse(bytes, place)).collect())
+    let (mut slots, mut damaged) = (Vec::new(), 0);
+    for (place, bytes) in (0..).zip(bytes.chunks_exact(SLOT)) {
+        match parse(bytes, place) {
+            Some(slot) => slots.push(slot),
+            None => damaged += usize::from(bytes.iter().any(|&b| b != 0)),
+        }
+    }
+    Ok((slots, damaged))
 }
 
 impl Keys {

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::segment::{self, FRAME, Frame, HEADER};
+use super::segment::{self, Format};
 use super::{Fsync, Inner, Log};
 use crate::error::{Error, Result};
 use crate::position::{Mark, Position};
@@ -14,6 +14,9 @@ use crate::source::{Counters, Poll, Source};
 use crate::sync::{lock, wait_while};
 
 const CHUNK: usize = 256 << 10;
+
+/// Where a log has failed, its senders have this long to be answered before its reader ends the process.
+const TOLD: Duration = Duration::from_millis(200);
 
 /// The records of a [`Log`] as a source. It ends when the log is closed.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub struct LogSource {
 #[derive(Debug)]
 struct Open {
     file: File,
+    format: Format,
     first: u64,
     /// Where in it the buffer ends.
     offset: u64,
@@ -70,7 +74,7 @@ impl LogSource {
         let (options, next) = (&self.inner.options, self.next);
         let state = lock(&self.inner.state);
         let state = wait_while(&self.inner.changed, state, time, |s| {
-            s.visible(options) < next && !s.closed
+            s.visible(options) < next && !s.closed && s.failed.is_none()
         });
         let (visible, first) = (state.visible(options), state.first());
         if next < first {
@@ -124,33 +128,39 @@ impl LogSource {
         let inner = self.inner.clone();
         let path = || segment::path(&inner.folder, readable.first);
         if self.open.as_ref().is_none_or(|o| o.first != readable.first || o.sequence > self.next) {
-            let file = match File::open(path()) {
+            let mut file = match File::open(path()) {
                 Ok(file) => file,
                 // Dropped unread a moment ago: the next look goes on after it.
                 Err(_) if self.log().first() > self.next => return Ok(()),
                 Err(e) => return Err(Error::io(path().display(), e)),
             };
             let (first, sequence) = (readable.first, readable.first);
-            self.open = Some(Open { file, first, offset: HEADER, sequence });
+            let format =
+                Format::read(&mut file, first).map_err(|e| Error::io(path().display(), e))?;
+            let Some(format) = format else {
+                let what = "its header is damaged; restore the file";
+                return Err(Error::io(path().display(), what));
+            };
+            self.open = Some(Open { file, format, first, offset: format.header(), sequence });
             self.buffer.clear();
             self.start = 0;
         }
         while self.next <= readable.last && records.footprint() < limit {
-            self.need(FRAME, readable)?;
-            let frame = Frame::parse(&self.buffer[self.start..self.start + FRAME]);
-            let Some(open) = &mut self.open else { break };
-            let sequence = open.sequence;
-            let left = readable.bytes.saturating_sub(open.offset) as usize;
+            let Some(Open { format, first, sequence, .. }) = self.open else { break };
+            let size = format.frame();
+            self.need(size, readable)?;
+            let left = readable.bytes.saturating_sub(self.open.as_ref().map_or(0, |o| o.offset));
+            let there = left as usize + self.buffer.len() - self.start - size;
+            let frame = format.parse(sequence - first, &self.buffer[self.start..self.start + size]);
+            let frame = frame.and_then(|f| Some((f, f.len().filter(|len| *len <= there)?)));
             let damaged = || {
                 let what = format!("record {sequence} is damaged; restore the file");
                 Err(Error::io(path().display(), what))
             };
-            if frame.len > left + self.buffer.len() - self.start - FRAME {
-                return damaged();
-            }
-            self.need(FRAME + frame.len, readable)?;
-            let record = &self.buffer[self.start + FRAME..self.start + FRAME + frame.len];
-            if !frame.fits(sequence, record) {
+            let Some((frame, len)) = frame else { return damaged() };
+            self.need(size + len, readable)?;
+            let (head, record) = self.buffer[self.start..self.start + size + len].split_at(size);
+            if !format.fits(&frame, head, sequence, record) {
                 return damaged();
             }
             if sequence == self.next {
@@ -165,7 +175,7 @@ impl LogSource {
                 self.counters.bytes += record.len() as u64;
                 self.next += 1;
             }
-            self.start += FRAME + frame.len;
+            self.start += size + len;
             if let Some(open) = &mut self.open {
                 open.sequence = sequence + 1;
             }
@@ -215,6 +225,11 @@ impl Source for LogSource {
         }
         let state = lock(&self.inner.state);
         let ended = state.closed && state.visible(&self.inner.options) < self.next;
+        if let Some(what) = state.failed.clone().filter(|_| !ended) {
+            drop(state);
+            std::thread::sleep(TOLD);
+            return Err(Error::io(self.inner.folder.display(), what));
+        }
         Ok(if ended { Poll::End } else { Poll::Idle })
     }
 
@@ -224,5 +239,9 @@ impl Source for LogSource {
 
     fn counters(&self) -> Counters {
         self.counters.clone()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.log().notes()
     }
 }

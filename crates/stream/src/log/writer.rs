@@ -8,7 +8,8 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::keys::{self, Keys, Seen};
-use super::segment::{self, HEADER, Segment};
+use super::scan::{cut, scan};
+use super::segment::{self, Format, HEADER, Segment};
 use super::{Fsync, Inner, LogCounters, LogOptions, Sequences};
 use crate::error::{Error, Result};
 use crate::sync::{lock, now_us, wait};
@@ -24,6 +25,8 @@ pub(crate) struct State {
     /// In order; records are appended to the last.
     pub(crate) segments: VecDeque<Segment>,
     file: Arc<File>,
+    /// Of the last segment.
+    salt: u32,
     /// The keys that requests came with; opened when the first one comes.
     keys: Option<Keys>,
     /// The sequence number of the next record.
@@ -35,7 +38,10 @@ pub(crate) struct State {
     pub(crate) flushes: VecDeque<(u64, u64, u64)>,
     /// A thread is forcing records to the disk.
     flushing: bool,
-    failed: Option<String>,
+    /// Why the log takes nothing more.
+    pub(crate) failed: Option<String>,
+    /// What a user should know of what was found when it was opened.
+    pub(crate) notes: Vec<String>,
     committed: u64,
     pub(crate) closed: bool,
     pub(crate) counters: LogCounters,
@@ -49,52 +55,85 @@ impl State {
         let flush = options.fsync != Fsync::Never;
         let found = segment::list(folder).map_err(fail)?;
         let (mut segments, mut counters) = (VecDeque::new(), LogCounters::default());
-        let last = found.last().copied();
-        let slots = keys::read(folder).map_err(fail)?;
+        let (slots, lost_keys) = keys::read(folder).map_err(fail)?;
+        let mut notes = Vec::new();
+        if lost_keys > 0 {
+            notes.push(format!(
+                "{}: {lost_keys} keys of requests are damaged: what came with them is taken again if it is sent \
+                 again",
+                folder.join("keys").display()
+            ));
+        }
         for &first in &found[..found.len().saturating_sub(1)] {
             let meta = std::fs::metadata(segment::path(folder, first)).map_err(fail)?;
             let written = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
             let last_us = written.map_or(0, |t| t.as_micros() as u64);
             segments.push_back(Segment { first, bytes: meta.len(), last_us });
         }
-        let (file, next) = if let Some(first) = last {
-            let (mut last, mut next) = segment::scan(folder, first, u64::MAX)?;
+        let (mut last, mut next) = (None, 1);
+        if let Some(&first) = found.last() {
+            let mut end = scan(folder, first, u64::MAX)?;
             // A request with a key is taken as a whole or not at all.
             let torn = slots.iter().map(|slot| slot.seen.got);
-            let torn = torn.filter(|got| got.first < next && got.last >= next).map(|got| got.first);
-            if let Some(torn) = torn.min() {
-                (last, next) = segment::scan(folder, first, torn)?;
+            let torn = torn.filter(|got| got.first < end.next && got.last >= end.next);
+            if let Some(torn) = torn.map(|got| got.first).min() {
+                end = scan(folder, first, torn)?;
+                end.is_closed = false;
             }
-            let path = segment::path(folder, first);
-            let file = if last.bytes == 0 {
-                last.bytes = HEADER;
-                segment::create(folder, first, flush).map_err(fail)?
-            } else {
-                let file = OpenOptions::new().append(true).open(path).map_err(fail)?;
-                counters.torn_bytes = file.metadata().map_err(fail)?.len() - last.bytes;
-                file.set_len(last.bytes).map_err(fail)?;
+            next = end.next;
+            if end.format.is_some() && next > first {
+                let open = OpenOptions::new().append(true).open(segment::path(folder, first));
+                let file = open.map_err(fail)?;
+                if end.is_closed {
+                    file.set_len(end.segment.bytes).map_err(fail)?;
+                } else {
+                    counters.torn_bytes = cut(folder, first, &file, end.segment.bytes)?;
+                }
                 if flush {
                     file.sync_all().map_err(fail)?;
                 }
-                file
-            };
-            segments.push_back(last);
-            (file, next)
-        } else {
-            segments.push_back(Segment { first: 1, bytes: HEADER, last_us: now_us() });
-            (segment::create(folder, 1, flush).map_err(fail)?, 1)
+                segments.push_back(end.segment);
+                last = match end.format {
+                    Some(Format::New { salt }) => Some((file, salt)),
+                    // What earlier versions wrote is only read.
+                    _ => None,
+                };
+            } else if end.format.is_some() && !end.is_closed {
+                // It is made again below.
+                let open = OpenOptions::new().append(true).open(segment::path(folder, first));
+                counters.torn_bytes = cut(folder, first, &open.map_err(fail)?, end.segment.bytes)?;
+            }
+        }
+        if counters.torn_bytes > 0 {
+            let first = found.last().copied().unwrap_or(next);
+            notes.push(format!(
+                "{}: {} bytes from record {next} on are not whole, as when a process is killed while it \
+                 writes: they were cut off and are kept in {}",
+                segment::path(folder, first).display(),
+                counters.torn_bytes,
+                segment::torn_path(folder, first).display()
+            ));
+        }
+        let (file, salt) = match last {
+            Some(last) => last,
+            None => {
+                segments.push_back(Segment { first: next, bytes: HEADER, last_us: now_us() });
+                segment::create(folder, next, flush).map_err(fail)?
+            }
         };
         let keys = (!slots.is_empty()).then(|| Keys::open(folder, slots, next));
         let keys = keys.transpose().map_err(fail)?;
         Ok(State {
             segments,
             file: Arc::new(file),
+            salt,
             keys,
             next,
             durable: next - 1,
             flushes: VecDeque::with_capacity(FLUSHES),
             flushing: false,
             failed: None,
+            notes,
             committed: 0,
             closed: false,
             counters,
@@ -149,7 +188,8 @@ impl State {
             // Records that now went into this segment would be hidden by that one.
             self.failed = Some("a half made segment could not be removed".to_owned());
         }
-        self.file = Arc::new(made.map_err(fail)?);
+        let (file, salt) = made.map_err(fail)?;
+        (self.file, self.salt) = (Arc::new(file), salt);
         self.segments.push_back(Segment { first: self.next, bytes: HEADER, last_us: now_us() });
         Ok(())
     }
@@ -183,9 +223,46 @@ impl State {
             }
             let path = segment::path(folder, oldest.first);
             std::fs::remove_file(&path).map_err(|e| Error::io(path.display(), e))?;
+            // What opening it cut off goes with it.
+            let _ = std::fs::remove_file(segment::torn_path(folder, oldest.first));
             self.segments.pop_front();
             let read = self.committed.max(oldest.first - 1);
             self.counters.dropped_unread += last.saturating_sub(read);
+        }
+    }
+
+    /// Puts the frames of records into the buffer, which are to go to the end of the last segment.
+    fn encode<'a>(
+        &mut self,
+        records: impl Iterator<Item = &'a [u8]>,
+        options: &LogOptions,
+        time: u64,
+    ) {
+        self.buffer.clear();
+        let (mut index, mut waiting) = self.place(options);
+        for record in records {
+            segment::encode(&mut self.buffer, self.salt, index, waiting, time, record);
+            (index, waiting) = (index + 1, waiting.saturating_add(1));
+        }
+    }
+
+    /// The place of the next record in the last segment, and how many before it are not acknowledged yet.
+    fn place(&self, options: &LogOptions) -> (u32, u32) {
+        let first = self.segments.back().map_or(self.next, |s| s.first);
+        let waiting = self.next - 1 - self.visible(options);
+        ((self.next - first) as u32, waiting.try_into().unwrap_or(u32::MAX))
+    }
+
+    /// Marks the end of a log that is closed, so that nothing before it can be taken for torn.
+    fn mark_end(&mut self, options: &LogOptions) {
+        let Some(last) = self.segments.back().filter(|_| self.failed.is_none()) else { return };
+        let bytes = last.bytes;
+        let (index, waiting) = self.place(options);
+        self.buffer.clear();
+        segment::encode_end(&mut self.buffer, self.salt, index, waiting, now_us());
+        if (&*self.file).write_all(&self.buffer).is_err() {
+            // Without a mark the log is one of a process that was killed.
+            let _ = self.file.set_len(bytes);
         }
     }
 
@@ -211,7 +288,20 @@ impl Inner {
     pub(crate) fn append<'a>(
         &self,
         key: Option<([u8; 16], u32)>,
-        records: impl Iterator<Item = &'a [u8]>,
+        records: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Result<Sequences> {
+        let appended = self.try_append(key, records);
+        if appended.is_err() {
+            // Readers end where it has failed for good.
+            self.changed.notify_all();
+        }
+        appended
+    }
+
+    fn try_append<'a>(
+        &self,
+        key: Option<([u8; 16], u32)>,
+        records: impl Iterator<Item = &'a [u8]> + Clone,
     ) -> Result<Sequences> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
@@ -230,25 +320,19 @@ impl Inner {
             return Ok(seen.got);
         }
         let (first, time) = (state.next, now_us());
-        let mut next = first;
-        state.buffer.clear();
-        for record in records {
+        let (mut next, mut more) = (first, 0);
+        for record in records.clone() {
             if record.len() > MAX_RECORD {
                 let what = format!("a record of {} bytes is too long for a log", record.len());
                 return Err(Error::Usage(what));
             }
-            segment::encode(&mut state.buffer, next, time, record);
-            next += 1;
+            (next, more) = (next + 1, more + segment::bytes_of(record));
         }
         if next == first {
             return Ok(Sequences { first, last: first - 1 });
         }
-        let more = state.buffer.len() as u64;
-        state.retain(&self.folder, &self.options, more)?;
-        let bound = self.options.segment_bytes.min(self.options.max_bytes / 4);
-        if state.segments.back().is_some_and(|s| s.bytes > HEADER && s.bytes + more > bound) {
-            state.roll(&self.folder, &self.options)?;
-        }
+        self.make_room(state, next - first, more)?;
+        state.encode(records, &self.options, time);
         let got = Sequences { first, last: next - 1 };
         if let Some((hash, crc)) = key {
             let put = state.keys(&self.folder)?.put(hash, Seen { got, crc });
@@ -278,6 +362,21 @@ impl Inner {
         Ok(got)
     }
 
+    /// Removes old segments and starts a new one where that is needed for so many more records and bytes.
+    fn make_room(&self, state: &mut State, records: u64, more: u64) -> Result<()> {
+        state.retain(&self.folder, &self.options, more)?;
+        let bound = self.options.segment_bytes.min(self.options.max_bytes / 4);
+        let next = state.next;
+        let is_full = |s: &Segment| {
+            s.bytes > HEADER
+                && (s.bytes + more > bound || next + records - s.first > u64::from(u32::MAX))
+        };
+        match state.segments.back().is_some_and(is_full) {
+            true => state.roll(&self.folder, &self.options),
+            false => Ok(()),
+        }
+    }
+
     fn usable(&self, state: &State) -> Result<()> {
         let what = match &state.failed {
             Some(what) => what.as_str(),
@@ -292,7 +391,8 @@ impl Inner {
     fn flush<'a>(&'a self, mut state: MutexGuard<'a, State>, last: u64) -> Result<()> {
         while state.durable < last {
             if let Some(what) = &state.failed {
-                return Err(Error::io(self.folder.display(), what));
+                let place = self.folder.display().to_string();
+                return Err(Error::Unknown { place, what: what.clone() });
             }
             if state.flushing {
                 state = wait(&self.changed, state);
@@ -344,6 +444,7 @@ pub(crate) fn flush_every(inner: &Arc<Inner>, interval: Duration) -> Result<()> 
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        lock(&self.state).mark_end(&self.options);
         if let Fsync::Interval(_) = self.options.fsync {
             // Best effort: what it should have kept was promised for the next interval only.
             let _ = lock(&self.state).file.sync_data();

@@ -144,9 +144,10 @@ impl Take {
                 Ok(taken) => taken,
                 Err((status, text)) => (status, error(&text)),
             },
-            ("GET", "/health") => {
-                (200, format!("{{\"status\":\"ok\",\"sequence\":{}}}\n", self.log.last()))
-            }
+            ("GET", "/health") => match self.log.failure() {
+                Some(what) => (503, error(&what)),
+                None => (200, format!("{{\"status\":\"ok\",\"sequence\":{}}}\n", self.log.last())),
+            },
             (_, "/events" | "/health") => (405, error("POST /events, or GET /health")),
             _ => (404, error("there is POST /events, and GET /health")),
         }
@@ -187,7 +188,13 @@ impl Take {
                 Err((503, "the log is full until the learner has caught up".into()))
             }
             Err(Error::Usage(what)) if head.idempotency_key.is_some() => Err((422, what)),
-            Err(_) => Err((500, "the log cannot be written".into())),
+            Err(Error::Unknown { what, .. }) => {
+                Err((500, format!("{what}: whether the events were kept is not known")))
+            }
+            Err(_) => match self.log.failure() {
+                Some(what) => Err((503, format!("the log takes nothing more: {what}"))),
+                None => Err((500, "the log cannot be written".into())),
+            },
         }
     }
 }
@@ -235,6 +242,10 @@ impl Source for HttpSource {
 
     fn counters(&self) -> Counters {
         Counters { reopened: self.listener.accepted(), ..self.source.counters() }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.source.notes()
     }
 
     fn answers(&self) -> Option<Arc<Answers>> {
