@@ -5,6 +5,7 @@
 //! - [`compare`]: batch and online learning side by side on the same events
 //! - [`measure`]: what is found out ([`Evidence`])
 //! - [`mod@decide`]: from that to an answer ([`Advice`]), a pure function
+//! - [`workers`]: how many workers a step of batch training is worth
 //! - [`words`]: the answer's reasons, and what would change it; `page`: the same for people
 
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@ pub mod decide;
 pub mod measure;
 mod page;
 pub mod words;
+pub mod workers;
 
 use serde::Serialize;
 

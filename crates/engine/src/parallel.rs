@@ -20,10 +20,15 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::group::{Group, Kind, Message, end_all, ended, report_lost};
 use crate::metrics::Meter;
-use crate::tree::Tree;
+use crate::tree::{Tree, spans};
 
 /// Makes a loader of some shards of each batch from a position on.
 pub type Remake<'a> = &'a dyn Fn(Shards, u64) -> Result<Loader>;
+
+/// The nodes of the tree that a range of shards adds up to, each as many bytes as the model's sums.
+pub fn nodes(shards: Range<usize>) -> usize {
+    spans(shards).len()
+}
 
 /// This worker among those of a group.
 pub struct Workers {

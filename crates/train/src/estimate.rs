@@ -11,7 +11,7 @@ use tidemill_engine::metrics::Meter;
 use tidemill_engine::page::number::{bytes, count, duration, plural, seconds};
 use tidemill_engine::training::{Callback, Flow, Step, Training};
 use tidemill_recipe::data::RunData;
-use tidemill_recipe::{RecipeFile, training_spec};
+use tidemill_recipe::{DataPaths, RecipeFile, training_spec};
 
 use crate::memory::copies;
 use crate::reading::{Reading, loader};
@@ -91,6 +91,61 @@ impl Planned {
             steps: course.run_steps,
         })
     }
+}
+
+/// What a step with shards consists of.
+#[derive(Clone, Copy, Debug)]
+pub struct StepParts {
+    /// Samples of a batch.
+    pub batch: usize,
+    /// Seconds of a shard with its gradients.
+    pub shard_seconds: f64,
+    /// Seconds of the update.
+    pub update_seconds: f64,
+    /// Bytes of the sums that workers exchange.
+    pub bytes: u64,
+}
+
+/// Makes steps of the recipe for about a second, with an engine that is thrown away, and takes the time of their parts.
+/// `training.shards` has to be above 1.
+///
+/// # Errors
+/// If the run does not fit, or the data cannot be read.
+pub fn step_parts(file: &RecipeFile, threads: Option<usize>) -> Result<StepParts> {
+    file.only_network()?;
+    let data = RunData::open(file, &DataPaths::new(&file.path), None)?;
+    let mut file = file.clone();
+    file.set_tokenizer_of(data.train.as_ref())?;
+    let Planned { mut engine, reading, .. } = Planned::new(&file, &data, threads, None)?;
+    let count = engine.shards();
+    let mut loader = loader(&file, &data, 0, &reading, Shards::all(count))?;
+    let rate = engine.spec().optimizer.schedule().at(0) as f32;
+    let (mut times, mut steps) = ([0.0; 2], 0u64);
+    let start = Instant::now();
+    while steps <= COLD || start.elapsed() < MEASURED {
+        if steps == COLD {
+            times = [0.0; 2];
+        }
+        engine.forget_shards();
+        for shard in 0..count {
+            let Some(batch) = loader.next_batch()? else { continue };
+            engine.check(batch)?;
+            let begun = Instant::now();
+            engine.train_shard(shard, shard + 1 == count, batch, &|| false)?;
+            times[0] += begun.elapsed().as_secs_f64();
+        }
+        let begun = Instant::now();
+        engine.update(rate)?;
+        times[1] += begun.elapsed().as_secs_f64();
+        steps += 1;
+    }
+    let measured = (steps - COLD) as f64;
+    Ok(StepParts {
+        batch: file.recipe.batch.batch_size.min(data.train.len()),
+        shard_seconds: times[0] / measured / count as f64,
+        update_seconds: times[1] / measured,
+        bytes: 4 * engine.num_sums() as u64,
+    })
 }
 
 /// Ends the training after [`MEASURED`].

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tidemill_advise::words::{quality, short, speed};
+use tidemill_advise::workers::{Network, Parts, Predicted, best, predict};
 use tidemill_advise::{Advised, Evidence, advise};
 use tidemill_engine::page::number::{bytes, count};
 use tidemill_recipe::RecipeFile;
+use tidemill_train::estimate::{StepParts, step_parts};
 
 use super::compare::Measuring;
 use crate::failure::{Failure, Result};
@@ -21,6 +23,13 @@ pub(crate) struct Arguments {
     /// Events per second that the deployed system must keep up with.
     #[arg(long, value_name = "EVENTS_PER_SECOND")]
     rate: Option<f64>,
+    /// How many workers a step of batch training is worth: predicts its time for these numbers of them.
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "network",
+        value_parser = clap::value_parser!(u16).range(1..=4096))]
+    workers: Vec<u16>,
+    /// The network between them: 1gbe, 10gbe, 25gbe, 100gbe, or a latency and a rate such as 20us,1.2GB/s.
+    #[arg(long, value_name = "NETWORK", requires = "workers")]
+    network: Option<Network>,
     #[command(flatten)]
     measuring: Measuring,
 }
@@ -32,6 +41,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let file = RecipeFile::read(&arguments.recipe, &arguments.measuring.set)?;
     if arguments.rate.is_some_and(|r| !(r > 0.0 && r.is_finite())) {
         return Err(Failure::usage("--rate: must be above 0"));
+    }
+    if let Some(network) = &arguments.network {
+        return on_workers(file, arguments, network);
     }
     let options = arguments.measuring.options(&arguments.recipe, "advise");
     let watch = Watch::new();
@@ -46,6 +58,85 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     say!("{}", text(&found))?;
     say!("page: {}", options.out.join("advise.html").display())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Predicts a step by several workers, from the parts of one that are measured here.
+fn on_workers(mut file: RecipeFile, arguments: &Arguments, network: &Network) -> Result {
+    let numbers: Vec<usize> =
+        std::iter::once(1).chain(arguments.workers.iter().map(|&n| usize::from(n))).collect();
+    let most = numbers.iter().copied().max().unwrap_or(1);
+    let mut assumed = String::new();
+    if file.recipe.training.shards < 2 {
+        let shards = most.min(file.recipe.batch.batch_size).max(2);
+        file.recipe.training.shards = shards;
+        assumed = format!("training.shards = {shards} is assumed; the recipe has none\n");
+    }
+    let found = step_parts(&file, arguments.measuring.threads())?;
+    let shards = file.recipe.training.shards;
+    let StepParts { batch, shard_seconds, update_seconds, bytes } = found;
+    let parts = Parts { shards, batch, shard_seconds, update_seconds, bytes };
+    let mut all: Vec<Predicted> = numbers.iter().map(|&n| predict(&parts, n, network)).collect();
+    all.sort_by_key(|p| p.workers);
+    all.dedup_by_key(|p| p.workers);
+    if arguments.measuring.json {
+        let line = serde_json::json!({ "network": network, "parts": parts, "workers": all });
+        say!("{line}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{assumed}{}", workers_text(&parts, &all, network))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn workers_text(parts: &Parts, all: &[Predicted], network: &Network) -> String {
+    let milliseconds = |seconds: f64| format!("{:.2} ms", seconds * 1e3);
+    let mut text = format!(
+        "a step of {} samples: {} shards of {}, an update of {}; {} of sums\n\
+         network: {:.0} us and {:.2} GB/s\n\n\
+         {:>7} {:>7} {:>12} {:>12} {:>12} {:>9} {:>11}\n",
+        parts.batch,
+        parts.shards,
+        milliseconds(parts.shard_seconds),
+        milliseconds(parts.update_seconds),
+        bytes(parts.bytes),
+        network.latency * 1e6,
+        network.rate / 1e9,
+        "workers",
+        "shards",
+        "step",
+        "exchange",
+        "samples/s",
+        "speed-up",
+        "efficiency",
+    );
+    for p in all {
+        text += &format!(
+            "{:>7} {:>7} {:>12} {:>12} {:>12} {:>9.2} {:>9.0} %\n",
+            p.workers,
+            p.shards,
+            milliseconds(p.seconds),
+            milliseconds(p.exchange),
+            speed(p.samples_per_second),
+            p.speedup,
+            100.0 * p.efficiency(),
+        );
+    }
+    text += "\n";
+    match best(all) {
+        Some(best) if best.workers > 1 => {
+            let n = best.workers;
+            text += &format!(
+                "{n} workers: {:.2} times the samples of one in the same time",
+                best.speedup
+            );
+            if best.shards > parts.shards {
+                text += &format!(", with training.shards = {n} and batches as much larger");
+            }
+        }
+        _ => {
+            text += "one worker: the exchange takes longer than what others would compute is worth"
+        }
+    }
+    text
 }
 
 fn text(found: &Advised) -> String {

@@ -55,6 +55,10 @@ pub(crate) struct Measuring {
 }
 
 impl Measuring {
+    pub(crate) fn threads(&self) -> Option<usize> {
+        self.threads.map(usize::from)
+    }
+
     /// The same for the library; `what` is the end of the folder's name.
     pub(crate) fn options(&self, recipe: &Path, what: &str) -> Options {
         let stem = recipe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
