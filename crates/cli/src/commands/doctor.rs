@@ -38,15 +38,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         let kind = if finding.is_error { "error" } else { "warning" };
         say!("{kind}: {}", file.error_at(&finding.key, &finding.message()))?;
     }
-    if let Some(estimate) = estimate {
-        say!("{estimate}")?;
-    }
     let errors = findings.iter().filter(|f| f.is_error).count();
     match findings.len() {
         0 => say!("no problems found")?,
         n => {
             say!("{}, {}", plural(errors as u64, "error"), plural((n - errors) as u64, "warning"))?
         }
+    }
+    if let Some(estimate) = estimate {
+        say!("{estimate}")?;
     }
     Ok(if errors > 0 { ExitCode::from(USAGE) } else { ExitCode::SUCCESS })
 }
