@@ -205,6 +205,17 @@ impl Log {
         self.inner.commit(sequence)
     }
 
+    /// Why it takes nothing more, if writing has failed so that what the disk holds is not known.
+    pub fn failed(&self) -> Option<String> {
+        lock(&self.inner.state).failed.clone()
+    }
+
+    /// As after a failed write.
+    #[cfg(test)]
+    pub(crate) fn fail(&self, why: &str) {
+        lock(&self.inner.state).failed = Some(why.to_owned());
+    }
+
     /// Takes no more records; sources end after the last.
     pub fn close(&self) {
         lock(&self.inner.state).closed = true;

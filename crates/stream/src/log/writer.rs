@@ -35,7 +35,7 @@ pub(crate) struct State {
     pub(crate) flushes: VecDeque<(u64, u64, u64)>,
     /// A thread is forcing records to the disk.
     flushing: bool,
-    failed: Option<String>,
+    pub(crate) failed: Option<String>,
     committed: u64,
     pub(crate) closed: bool,
     pub(crate) counters: LogCounters,

@@ -7,22 +7,36 @@ use memchr::memchr_iter;
 use tidemill_table::formats::{check_json, json_lines};
 use tidemill_table::{Events, Format, FormatSpec, decoder};
 
+use super::budget::Held;
+use super::receive::{too_large, too_many};
+
 /// Why a body is not taken: a status and what to answer.
 pub(super) type Refused = (u16, String);
 
+/// So much is unpacked at once.
+const PIECE: usize = 64 << 10;
+
 /// The body as it was before its `encoding`, of at most `max` bytes.
-pub(super) fn decoded(body: Vec<u8>, encoding: &str, max: usize) -> Result<Vec<u8>, Refused> {
+pub(super) fn decoded(
+    body: Vec<u8>,
+    encoding: &str,
+    max: usize,
+    held: &mut Held,
+) -> Result<Vec<u8>, Refused> {
     match encoding {
         "" | "identity" => Ok(body),
         "gzip" | "x-gzip" => {
             let mut text = Vec::new();
-            let mut input = MultiGzDecoder::new(Cursor::new(body)).take(max as u64 + 1);
-            match input.read_to_end(&mut text) {
-                Err(e) => Err((400, format!("the body is no whole gzip: {e}"))),
-                Ok(_) if text.len() > max => {
-                    Err((413, "the body is too large; send fewer events at once".into()))
+            let mut input = MultiGzDecoder::new(Cursor::new(body));
+            loop {
+                let before = text.len();
+                match Read::by_ref(&mut input).take(PIECE as u64).read_to_end(&mut text) {
+                    Err(e) => return Err((400, format!("the body is no whole gzip: {e}"))),
+                    Ok(_) if text.len() > max => return Err(too_large()),
+                    Ok(0) => return Ok(text),
+                    Ok(_) if !held.grow(text.len() - before) => return Err(too_many()),
+                    Ok(_) => {}
                 }
-                Ok(_) => Ok(text),
             }
         }
         other => {
