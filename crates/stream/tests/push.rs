@@ -123,6 +123,16 @@ fn what_is_acknowledged_can_be_read() {
     assert_eq!(client.post("", "1 |a b:2").0, 200);
     assert_eq!(client.post("", "x |a b:1").0, 400);
     assert_eq!(client.post(json, "{\"a\":1}").0, 415);
+
+    let folder = tempfile::tempdir().unwrap();
+    let options = HttpOptions { format: Some(Format::Csv), ..HttpOptions::default() };
+    let source = http(folder.path(), LogOptions::default(), &options);
+    let mut client = Client::new(source.address());
+    assert_eq!(client.post("", "a,b\n1,{x}").0, 200);
+    let (status, answer) = client.post("", "1,2\n{\"a\":1}");
+    assert!(status == 415 && answer.contains("event 2: it is JSON"), "{answer}");
+    assert_eq!(client.post("", "1,\0").0, 400);
+    assert_eq!(source.log().last(), 2);
 }
 
 /// A request that comes again with its key is answered as before and taken once, also after a kill.

@@ -3,7 +3,7 @@
 use std::io::{Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 use tidemill_table::formats::{check_json, json_lines};
 use tidemill_table::{Events, Format, FormatSpec, decoder};
 
@@ -98,26 +98,34 @@ pub(super) fn check<'a>(
     format: Option<Format>,
 ) -> Result<(), Refused> {
     // Each record of these formats is read by itself.
-    let lines = match format {
+    let mut lines = match format {
         Some(format @ (Format::Vw | Format::Libsvm)) => {
             decoder(&FormatSpec::default(), format, None).ok()
         }
         _ => None,
     };
-    let (mut lines, mut decoded) = (lines, Events::default());
+    let mut decoded = Events::default();
     for (i, event) in events.enumerate() {
+        let refused = |status, what: &str| {
+            Err((status, format!("event {}: {what}; nothing of this request was taken", i + 1)))
+        };
         let checked = match (format, &mut lines) {
             (Some(Format::JsonLines), _) => check_json(event),
             (_, Some(lines)) => {
                 decoded.clear();
                 lines.decode(event, false, &mut decoded).map(|_| ())
             }
+            // Rows mean what the columns say, which senders may have named in an earlier request. But this is no row.
+            (Some(format), None) if event.starts_with(b"{") && check_json(event).is_ok() => {
+                return refused(415, &format!("it is JSON, and this stream takes {format:?}"));
+            }
+            (Some(_), None) if memchr(0, event).is_some() => {
+                return refused(400, "it is no text");
+            }
             _ => Ok(()),
         };
         if let Err(bad) = checked {
-            let what =
-                format!("event {}: {}; nothing of this request was taken", i + 1, bad.reason);
-            return Err((400, what));
+            return refused(400, &bad.reason.to_string());
         }
     }
     Ok(())

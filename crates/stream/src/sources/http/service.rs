@@ -146,7 +146,11 @@ impl Head {
             content_type: text(CONTENT_TYPE).split(';').next().unwrap_or_default().trim().into(),
             content_encoding: text(CONTENT_ENCODING),
             idempotency_key: key,
-            waits: headers.get_all("prefer").iter().filter_map(|value| waits(&lower(value))).last(),
+            waits: headers
+                .get_all("prefer")
+                .iter()
+                .filter_map(|value| waits(&lower(value)))
+                .next_back(),
         })
     }
 }
