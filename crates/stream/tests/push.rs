@@ -288,8 +288,10 @@ fn killed_servers_lose_nothing() {
         let address = format!("127.0.0.1:{}", port.unwrap()).parse().unwrap();
         let clients: Vec<_> = (0..3)
             .map(|c| {
+                // Before the kill, however long the thread takes to start.
+                let mut client = Client::new(address);
                 std::thread::spawn(move || {
-                    let (mut client, mut acks) = (Client::new(address), Vec::new());
+                    let mut acks = Vec::new();
                     for i in 0.. {
                         let text = format!("{round} {c} {i}");
                         let Some((200, answer)) = client.try_post("", &text) else { break };

@@ -209,6 +209,8 @@ async fn requests(
     });
     let mut connection = Builder::new()
         .half_close(true)
+        // So that a request with an `Idempotency-Key` is answered the second time as it was the first time.
+        .auto_date_header(false)
         .title_case_headers(true)
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD)
