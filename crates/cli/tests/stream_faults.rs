@@ -292,6 +292,29 @@ fn a_file_whose_last_line_had_no_end_goes_on() {
     assert!(says.contains("hold other text"), "{says}");
 }
 
+/// An address that other machines reach needs a token, which is no secret if it is short.
+#[test]
+fn other_machines_send_with_a_token_only() {
+    let place = Place::new(&format!("{CLASSES}[stream]\nformat = \"json\"\n"));
+    let remote = "http://0.0.0.0:0";
+    let refused = |from: &str, more: &[&str]| place.refused(from, more, 2);
+    assert!(refused(remote, &[]).contains("--allow-remote"));
+    let says = refused(remote, &["--allow-remote"]);
+    assert!(says.contains("--token-file") && says.contains("TIDEMILL_TOKEN"), "{says}");
+    assert!(
+        refused("tcp://0.0.0.0:0", &["--allow-remote"]).contains("nothing protects lines over TCP")
+    );
+    place.write("tokens", "too-short\n");
+    let tokens = place.path("tokens");
+    let says = refused(remote, &["--allow-remote", "--token-file", text(&tokens)]);
+    assert!(says.contains("line 1: a token has 16 characters or more"), "{says}");
+    assert!(!says.contains("too-short"), "{says}");
+    if !cfg!(feature = "tls") {
+        let files = ["--tls-cert", text(&tokens), "--tls-key", text(&tokens)];
+        assert!(refused("http://127.0.0.1:0", &files).contains("--features tls"));
+    }
+}
+
 /// Events by HTTP are known by the log that they are kept in.
 #[test]
 fn another_port_is_the_same_stream() {

@@ -244,7 +244,7 @@ pub(crate) fn open_at(
     let open_options = OpenOptions {
         log_folder: Some(folder.path().join("log")),
         format: Some(format),
-        allow_remote: options.allow_remote,
+        access: options.access.clone(),
         ..OpenOptions::default()
     };
     let mut source = open_source(&options.from, &open_options).map_err(stream_error)?;

@@ -9,6 +9,7 @@ use tidemill_engine::error::Result;
 use tidemill_engine::folder::{Existing, RunFolder};
 use tidemill_engine::prequential::Prequential;
 use tidemill_engine::session::Session;
+use tidemill_recipe::stream::Access;
 use tidemill_recipe::{ClassWeight, RecipeFile};
 
 use crate::driver::{Parts, StreamBase, StreamDriver, StreamEnd, StreamProgress, Until};
@@ -51,8 +52,8 @@ pub struct LearnOptions {
     pub until: Until,
     /// Samples a second of a replayed dataset; as fast as they are learned from by default.
     pub rate: Option<f64>,
-    /// Whether to listen on addresses that other machines reach.
-    pub allow_remote: bool,
+    /// Who may send, if the stream is an address that is listened on.
+    pub access: Access,
     /// A file for what was predicted for each event before it was learned from, as CSV.
     pub predictions: Option<PathBuf>,
     /// Set to true to end the run with a checkpoint.

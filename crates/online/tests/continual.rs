@@ -94,7 +94,7 @@ fn options(from: &str, out: &Path, stop: u64, threads: usize) -> LearnOptions {
         until: Until { events: Some(stop), seconds: None },
         rate: None,
         predictions: None,
-        allow_remote: false,
+        access: Default::default(),
         interrupt: Arc::default(),
     }
 }

@@ -141,7 +141,7 @@ fn run(
         until: Until { events, seconds: None },
         rate: None,
         predictions: None,
-        allow_remote: false,
+        access: Default::default(),
         interrupt: Default::default(),
     };
     learn(file, &options, &mut |_| {}).unwrap().summary

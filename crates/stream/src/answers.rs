@@ -1,9 +1,13 @@
 //! What a learner answers to the records of a log, for the senders that wait for it.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use crate::position::Position;
 use crate::sync::lock;
@@ -20,7 +24,7 @@ const KEPT: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Answers {
     given: Mutex<Given>,
-    came: Condvar,
+    came: Notify,
     are_given: AtomicBool,
     /// Whether senders wait who do not say whether they do.
     by_default: AtomicBool,
@@ -54,7 +58,7 @@ impl Answers {
 
     /// The answers to the records from `first` to `last`, waiting for as long as the sender `prefers`, if it says so; `null`
     /// stands for one that has not come. Nothing where a learner does not answer, or the sender does not wait.
-    pub(crate) fn wait(
+    pub(crate) async fn wait(
         &self,
         first: u64,
         last: u64,
@@ -66,21 +70,23 @@ impl Answers {
             return None;
         }
         let end = Instant::now() + most;
-        let mut given = lock(&self.given);
         loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let all = given.to(last).is_some();
-            if all || left.is_zero() || !self.are_given.load(Relaxed) {
-                let to = |sequence| given.to(sequence).unwrap_or("null").to_owned();
-                return Some((first..=last).map(to).collect());
+            // Before the look, so that no answer comes unseen between the two.
+            let mut came = pin!(self.came.notified());
+            came.as_mut().enable();
+            let late = Instant::now() >= end;
+            if let Some(found) = self.look(first, last, late || !self.are_given.load(Relaxed)) {
+                return Some(found);
             }
-            // A wake-up that was missed costs this long.
-            let wait = left.min(Duration::from_millis(100));
-            given = match self.came.wait_timeout(given, wait) {
-                Ok((given, _)) => given,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            let _ = timeout_at(end, came).await;
         }
+    }
+
+    /// The answers once all are there; what is there with `now`.
+    fn look(&self, first: u64, last: u64, now: bool) -> Option<Vec<String>> {
+        let given = lock(&self.given);
+        let to = |sequence| given.to(sequence).unwrap_or("null").to_owned();
+        (now || given.to(last).is_some()).then(|| (first..=last).map(to).collect())
     }
 }
 
@@ -99,14 +105,14 @@ impl Answerer {
             given.by_sequence.pop_first();
         }
         drop(given);
-        self.0.came.notify_all();
+        self.0.came.notify_waiters();
     }
 }
 
 impl Drop for Answerer {
     fn drop(&mut self) {
         self.0.are_given.store(false, Relaxed);
-        self.0.came.notify_all();
+        self.0.came.notify_waiters();
     }
 }
 
@@ -120,6 +126,16 @@ fn sequence(position: &Position) -> u64 {
 mod tests {
     use super::*;
 
+    fn wait(
+        answers: &Answers,
+        first: u64,
+        last: u64,
+        prefers: Option<Duration>,
+    ) -> Option<Vec<String>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(answers.wait(first, last, prefers))
+    }
+
     fn at(sequence: u64) -> Position {
         let mut position = Position::default();
         position.advance("", crate::position::Mark { major: sequence, minor: 0 });
@@ -130,22 +146,22 @@ mod tests {
     fn answers_wait_and_are_waited_for() {
         let answers = Arc::new(Answers::default());
         let long = Some(Duration::from_secs(60));
-        assert_eq!(answers.wait(1, 1, long), None);
+        assert_eq!(wait(&answers, 1, 1, long), None);
         let answerer = answers.clone().start(&at(0), false);
         answerer.give(&at(1), "1".into());
         let giver = std::thread::spawn(move || {
             answerer.give(&at(2), "2".into());
             answerer
         });
-        assert_eq!(answers.wait(1, 2, long).unwrap(), ["1", "2"]);
+        assert_eq!(wait(&answers, 1, 2, long).unwrap(), ["1", "2"]);
         let answerer = giver.join().unwrap();
-        assert_eq!(answers.wait(1, 2, None), None);
-        assert_eq!(answers.wait(1, 2, Some(Duration::ZERO)), None);
+        assert_eq!(wait(&answers, 1, 2, None), None);
+        assert_eq!(wait(&answers, 1, 2, Some(Duration::ZERO)), None);
         let short = Some(Duration::from_millis(1));
-        assert_eq!(answers.wait(1, 2, short).unwrap(), ["1", "2"]);
-        assert_eq!(answers.wait(2, 3, short).unwrap(), ["2", "null"]);
+        assert_eq!(wait(&answers, 1, 2, short).unwrap(), ["1", "2"]);
+        assert_eq!(wait(&answers, 2, 3, short).unwrap(), ["2", "null"]);
         drop(answerer);
-        assert_eq!(answers.wait(4, 4, long), None);
+        assert_eq!(wait(&answers, 4, 4, long), None);
     }
 
     #[test]
@@ -154,6 +170,6 @@ mod tests {
         let answerer = answers.clone().start(&at(0), true);
         (1..=10_000).for_each(|i| answerer.give(&at(i), "0".into()));
         assert_eq!(lock(&answers.given).by_sequence.len(), KEPT);
-        assert_eq!(answers.wait(1, 1, None).unwrap(), ["null"]);
+        assert_eq!(wait(&answers, 1, 1, None).unwrap(), ["null"]);
     }
 }

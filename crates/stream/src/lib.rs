@@ -7,6 +7,7 @@
 //! - [`source`]: the [`Source`] trait; [`records`] is what a source gives, [`position`] is where
 //!   it stands
 //! - [`content`]: whether a file is the one that was read
+//! - [`access`]: who may send to a source that listens
 //! - [`open()`]: a source from an address; [`sources`] are those for files and sockets
 //! - [`log`]: events kept on disk from when their sender is told so until they are learned
 //! - [`queue`]: a thread that reads a source ahead of the learner, in bounded memory
@@ -14,6 +15,7 @@
 //! What records hold is for `tidemill-table` to say; its items are re-exported here.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod answers;
 pub mod content;
 pub mod error;
@@ -29,6 +31,7 @@ pub mod source;
 pub mod sources;
 mod sync;
 
+pub use access::{Access, TlsFiles, Tokens};
 pub use answers::{Answerer, Answers};
 pub use content::{Compared, Content};
 pub use error::{Error, Result};

@@ -213,6 +213,12 @@ impl Log {
         self.inner.commit(sequence)
     }
 
+    /// As after a failed write.
+    #[cfg(test)]
+    pub(crate) fn fail(&self, why: &str) {
+        lock(&self.inner.state).failed = Some(why.to_owned());
+    }
+
     /// Takes no more records; sources end after the last.
     pub fn close(&self) {
         lock(&self.inner.state).closed = true;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tidemill_table::formats::look::HEAD_BYTES;
 use tidemill_table::{Format, FormatSpec};
 
+use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::lines::MAX_RECORD;
 use crate::log::{Log, LogOptions};
@@ -25,8 +26,8 @@ pub struct OpenOptions {
     /// Of longer records only the beginning is given, marked as too long; by HTTP, larger bodies are refused. 16 MiB;
     /// by TCP never more than 1 MiB.
     pub max_record: usize,
-    /// Whether sources may listen on addresses that other machines reach.
-    pub allow_remote: bool,
+    /// Who may send to a source that listens.
+    pub access: Access,
     /// Connections at once that a listening source takes. 256.
     pub max_connections: usize,
     /// How long a file of a folder must be unchanged to be complete. Two seconds.
@@ -46,7 +47,7 @@ impl Default for OpenOptions {
     fn default() -> Self {
         OpenOptions {
             max_record: MAX_RECORD,
-            allow_remote: false,
+            access: Access::default(),
             max_connections: 256,
             settle: Duration::from_secs(2),
             log_folder: None,
@@ -111,9 +112,9 @@ pub fn open(uri: &str, options: &OpenOptions) -> Result<Box<dyn Source>> {
             Box::new(log.source())
         }
         "tcp" => {
-            let (max_connections, allow_remote) = (options.max_connections, options.allow_remote);
+            let (max_connections, access) = (options.max_connections, options.access.clone());
             let max_record = max.min(TcpOptions::default().max_record);
-            let tcp = TcpOptions { max_record, max_connections, allow_remote };
+            let tcp = TcpOptions { max_record, max_connections, access };
             Box::new(TcpSource::bind(rest.trim_end_matches('/'), &tcp)?)
         }
         "http" => http(uri, rest, options)?,
@@ -315,7 +316,7 @@ fn http(uri: &str, rest: &str, options: &OpenOptions) -> Result<Box<dyn Source>>
     let http = HttpOptions {
         max_body: options.max_record,
         max_connections: options.max_connections,
-        allow_remote: options.allow_remote,
+        access: options.access.clone(),
         format: options.format,
         ..HttpOptions::default()
     };

@@ -11,7 +11,6 @@ mod listener;
 mod nats;
 #[cfg(feature = "redis")]
 mod redis;
-mod request;
 mod stdin;
 mod tail;
 mod tcp;

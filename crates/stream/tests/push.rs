@@ -3,63 +3,19 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::client::Client;
 use common::{WAIT, idle, take, texts};
 use tidemill_stream::sources::{HttpOptions, HttpSource, TcpOptions, TcpSource};
 use tidemill_stream::{
-    Format, Fsync, Log, LogOptions, OpenOptions, Poll, QueueOptions, Reader, Records, Source, open,
+    Access, Format, Fsync, Log, LogOptions, OpenOptions, Poll, QueueOptions, Reader, Records,
+    Source, open,
 };
-
-/// A client that keeps its connection.
-struct Client(TcpStream);
-
-impl Client {
-    fn new(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(WAIT)).unwrap();
-        Client(stream)
-    }
-
-    /// Sends a raw request; gives the status and the whole answer.
-    fn send(&mut self, request: &str) -> (u16, String) {
-        self.try_send(request).expect("closed without an answer")
-    }
-
-    fn try_send(&mut self, request: &str) -> Option<(u16, String)> {
-        self.0.write_all(request.as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        loop {
-            let text = String::from_utf8_lossy(&answer).into_owned();
-            if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                let len = head.split("Content-Length: ").nth(1).unwrap();
-                let len: usize = len.split("\r\n").next().unwrap().parse().unwrap();
-                if body.len() == len {
-                    return Some((head.split(' ').nth(1).unwrap().parse().unwrap(), text));
-                }
-            }
-            let mut part = [0; 4096];
-            let n = self.0.read(&mut part).ok().filter(|n| *n > 0)?;
-            answer.extend_from_slice(&part[..n]);
-        }
-    }
-
-    fn post(&mut self, headers: &str, body: &str) -> (u16, String) {
-        self.try_post(headers, body).expect("closed without an answer")
-    }
-
-    fn try_post(&mut self, headers: &str, body: &str) -> Option<(u16, String)> {
-        let len = body.len();
-        self.try_send(&format!(
-            "POST /events HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len}\r\n\r\n{body}"
-        ))
-    }
-}
 
 fn http(folder: &Path, log: LogOptions, options: &HttpOptions) -> HttpSource {
     HttpSource::bind("127.0.0.1:0", Log::open(folder, log).unwrap(), options).unwrap()
@@ -88,13 +44,10 @@ fn events_are_pushed_by_http_and_kept() {
     let (status, answer) = client.post("", &"x".repeat(1001));
     assert!(status == 413 && answer.contains("Connection: close"), "{answer}");
     let mut long = Client::new(source.address());
-    assert_eq!(
-        long.send("POST /events HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\n").0,
-        413
-    );
+    let chunk = format!("fff\r\n{}\r\n", "x".repeat(0xfff));
+    let chunked = "POST /events HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(long.send(&format!("{chunked}{chunk}")).0, 413);
     assert_eq!(Client::new(source.address()).send("nonsense\r\n\r\n").0, 400);
-    let both = "POST /events HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    assert_eq!(Client::new(source.address()).send(both).0, 400);
 
     let before = now_us();
     let read = take(&mut source, 5);
@@ -170,6 +123,16 @@ fn what_is_acknowledged_can_be_read() {
     assert_eq!(client.post("", "1 |a b:2").0, 200);
     assert_eq!(client.post("", "x |a b:1").0, 400);
     assert_eq!(client.post(json, "{\"a\":1}").0, 415);
+
+    let folder = tempfile::tempdir().unwrap();
+    let options = HttpOptions { format: Some(Format::Csv), ..HttpOptions::default() };
+    let source = http(folder.path(), LogOptions::default(), &options);
+    let mut client = Client::new(source.address());
+    assert_eq!(client.post("", "a,b\n1,{x}").0, 200);
+    let (status, answer) = client.post("", "1,2\n{\"a\":1}");
+    assert!(status == 415 && answer.contains("event 2: it is JSON"), "{answer}");
+    assert_eq!(client.post("", "1,\0").0, 400);
+    assert_eq!(source.log().last(), 2);
 }
 
 /// A request that comes again with its key is answered as before and taken once, also after a kill.
@@ -241,40 +204,6 @@ fn a_full_log_is_told_until_the_learner_has_caught_up() {
 }
 
 #[test]
-fn too_many_connections_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = HttpOptions { max_connections: 2, ..HttpOptions::default() };
-    let source = http(folder.path(), LogOptions::default(), &options);
-    let mut clients = [Client::new(source.address()), Client::new(source.address())];
-    for client in &mut clients {
-        assert_eq!(client.send("GET /health HTTP/1.1\r\n\r\n").0, 200);
-    }
-    assert_eq!(Client::new(source.address()).send("").0, 503);
-}
-
-#[test]
-fn bodies_share_a_bound() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = HttpOptions { all_bodies: 1000, ..HttpOptions::default() };
-    let source = http(folder.path(), LogOptions::default(), &options);
-    let mut slow = Client::new(source.address());
-    let head = b"POST /events HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 900\r\n\r\n";
-    slow.0.write_all(head).unwrap();
-    // Its 900 bytes are set aside once it is told to go on.
-    let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-    let mut told = vec![0; go_on.len()];
-    slow.0.read_exact(&mut told).unwrap();
-    assert_eq!(told, go_on.as_bytes());
-    let event = "x".repeat(200);
-    assert_eq!(Client::new(source.address()).post("", &event).0, 503);
-    assert_eq!(Client::new(source.address()).post("", "small").0, 200);
-    assert_eq!(slow.send(&"x".repeat(900)).0, 200);
-    for _ in 0..20 {
-        assert_eq!(slow.post("", &event).0, 200);
-    }
-}
-
-#[test]
 fn tcp_lines_of_several_clients() {
     let mut source = TcpSource::bind("127.0.0.1:0", &TcpOptions::default()).unwrap();
     let address = source.address();
@@ -307,11 +236,16 @@ fn tcp_lines_of_several_clients() {
 
 #[test]
 fn only_this_machine_may_send() {
-    let error = |uri: &str| open(uri, &OpenOptions::default()).err().unwrap().to_string();
+    let error_with =
+        |uri: &str, options: &OpenOptions| open(uri, options).err().unwrap().to_string();
+    let error = |uri: &str| error_with(uri, &OpenOptions::default());
     assert!(error("tcp://0.0.0.0:0").contains("listen on 127.0.0.1"));
     assert!(error("http://127.0.0.1:0").contains("give a folder"));
-    let allowed = OpenOptions { allow_remote: true, ..OpenOptions::default() };
-    assert!(open("tcp://0.0.0.0:0", &allowed).is_ok());
+    let access = Access { allow_remote: true, ..Access::default() };
+    let allowed = OpenOptions { access, ..OpenOptions::default() };
+    assert!(error_with("tcp://0.0.0.0:0", &allowed).contains("--insecure"));
+    let access = Access { insecure: true, ..allowed.access.clone() };
+    assert!(open("tcp://0.0.0.0:0", &OpenOptions { access, ..allowed }).is_ok());
     let folder = tempfile::tempdir().unwrap();
     let log_folder = Some(folder.path().to_path_buf());
     let options = OpenOptions { log_folder, ..OpenOptions::default() };
@@ -360,8 +294,10 @@ fn killed_servers_lose_nothing() {
         let address = format!("127.0.0.1:{}", port.unwrap()).parse().unwrap();
         let clients: Vec<_> = (0..3)
             .map(|c| {
+                // Before the kill, however long the thread takes to start.
+                let mut client = Client::new(address);
                 std::thread::spawn(move || {
-                    let (mut client, mut acks) = (Client::new(address), Vec::new());
+                    let mut acks = Vec::new();
                     for i in 0.. {
                         let text = format!("{round} {c} {i}");
                         let Some((200, answer)) = client.try_post("", &text) else { break };

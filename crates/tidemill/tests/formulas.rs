@@ -168,7 +168,7 @@ fn on_line(file: &RecipeFile, folder: &Path, out: PathBuf) -> Vec<Vec<f32>> {
         until: Until::default(),
         rate: None,
         predictions: None,
-        allow_remote: false,
+        access: Default::default(),
         interrupt: Arc::default(),
     };
     learn(file.clone(), &options, &mut |_| {}).unwrap();

@@ -16,6 +16,7 @@ use tidemill_online::{
 use tidemill_recipe::DATA_VARIABLE;
 use tidemill_recipe::RecipeFile;
 
+use super::access::AccessArguments;
 use super::train::places;
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::print::{say, tell};
@@ -45,9 +46,8 @@ pub(crate) struct Arguments {
     /// With the folder of a run: read its last stream from the start again.
     #[arg(long, alias = "anew")]
     from_start: bool,
-    /// Listen on an address that other machines reach; anyone there can send events.
-    #[arg(long)]
-    allow_remote: bool,
+    #[command(flatten)]
+    access: AccessArguments,
     /// Write what was predicted for each event before it was learned from to this file, as CSV.
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
@@ -129,7 +129,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         until: Until { events: arguments.until_events, seconds: arguments.until_seconds },
         rate: arguments.rate,
         predictions: arguments.predictions.clone(),
-        allow_remote: arguments.allow_remote,
+        access: arguments.access.access()?,
         interrupt: interrupt::flag(),
     };
     let outcome = shown(file, &options, true)?;

@@ -1,5 +1,6 @@
 //! One file for each command: its arguments, and what it prints.
 
+mod access;
 pub(crate) mod advise;
 pub(crate) mod bench;
 pub(crate) mod compare;

@@ -136,7 +136,7 @@ fn stream(out: &Path, recipe: &Path) -> Result {
         until: Until::default(),
         rate: None,
         predictions: None,
-        allow_remote: false,
+        access: Default::default(),
         interrupt: interrupt::flag(),
     };
     let frozen = learn::shown(file.clone(), &options, false)?;

@@ -43,7 +43,7 @@ fn options(from: &Path, out: &Path, events: Option<u64>) -> LearnOptions {
         until: Until { events, seconds: None },
         rate: None,
         predictions: None,
-        allow_remote: false,
+        access: Default::default(),
         interrupt: Default::default(),
     }
 }

@@ -1,47 +1,79 @@
 //! Events that are pushed by HTTP, kept in the embedded log before they are acknowledged.
+//!
+//! One thread reads the requests of all connections ([`hyper`] on one thread of tokio); a few others write to the log.
 
 mod body;
+mod budget;
+mod connections;
+mod guard;
+mod receive;
+mod server;
+mod service;
+mod tls;
 
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_table::Format;
 
-use super::listener::{Listener, Serve};
-use super::request::{Budget, Connection, Failure, Head, answer};
+use crate::access::{self, Access};
 use crate::answers::Answers;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lines::MAX_RECORD;
 use crate::log::{Log, LogSource};
 use crate::position::Position;
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
+use budget::Budget;
+use connections::{Bounds, Connections};
+use guard::Guard;
+use receive::Allowed;
+use server::Server;
+use service::Service;
+use tls::Tls;
 
 /// How requests are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpOptions {
     /// Larger bodies are refused with 413. 16 MiB.
     pub max_body: usize,
-    /// Bodies of all connections together; what does not fit is refused with 503. 64 MiB.
+    /// Bodies of all requests together, as far as they have come; what does not fit is refused with 503. 64 MiB.
     pub all_bodies: usize,
-    /// More connections at once are refused with 503. 256.
+    /// So much of each body does not count for that, so that large bodies do not keep small ones out. 64 KiB.
+    pub free_body: usize,
+    /// Connections at once, if the process may have more than twice as many file descriptors. With one more, the idlest is
+    /// closed; 503 if all are being answered. One other machine has at most a quarter of them. 256.
     pub max_connections: usize,
-    /// A connection that sends nothing for so long is closed. A minute.
+    /// A connection without a request is closed after this time. A minute.
     pub idle: Duration,
-    /// Whether addresses that other machines reach may be listened on.
-    pub allow_remote: bool,
+    /// A connection is closed if the head of its request is not complete after this time. Ten seconds.
+    pub head: Duration,
+    /// A body of which fewer than `least_bytes` come within this time is refused with 408. Ten seconds.
+    pub body: Duration,
+    /// See `body`. 10,000.
+    pub least_bytes: usize,
+    /// Who may send.
+    pub access: Access,
     /// What events are checked for before they are acknowledged; nothing where it is not known.
     pub format: Option<Format>,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        let idle = Duration::from_secs(60);
-        let (max_body, all_bodies, max_connections) = (MAX_RECORD, 4 * MAX_RECORD, 256);
-        let (allow_remote, format) = (false, None);
-        HttpOptions { max_body, all_bodies, max_connections, idle, allow_remote, format }
+        let ten = Duration::from_secs(10);
+        HttpOptions {
+            max_body: MAX_RECORD,
+            all_bodies: 4 * MAX_RECORD,
+            free_body: 64 << 10,
+            max_connections: 256,
+            idle: 6 * ten,
+            head: ten,
+            body: ten,
+            least_bytes: 10_000,
+            access: Access::default(),
+            format: None,
+        }
     }
 }
 
@@ -51,18 +83,21 @@ impl Default for HttpOptions {
 ///   array of them; with any other each line is one. It may be gzipped. Answers
 ///   `{"accepted":n,"sequence":last}` once the log has them. Where the format is known, a body with
 ///   an event that cannot be read is refused as a whole: 400 says which, 415 that it is of another
-///   kind. 413 is for too large a body, 503 with `Retry-After` for a full log. A request with an
+///   kind. 413 is for too large a body, 408 for one that comes too slowly, 503 with `Retry-After` for a full log, or one
+///   whose disk has failed. A request with an
 ///   `Idempotency-Key` that came before is answered as it was then, and its events are not taken
 ///   again; 422 where they are other events. Where a learner answers records ([`Answers`]), the response waits for
 ///   that where the request prefers it (`Prefer: wait=10`, RFC 7240), or the learner does and the request does not say
 ///   `Prefer: respond-async`; it has `"answers":[...]`, one for each event, `null` for one that took longer.
-/// - `GET /health`: `{"status":"ok","sequence":last}`.
+/// - `GET /health`: `{"status":"ok","sequence":last}`; 503 and `{"status":"failed","error":cause,...}` once the log takes nothing
+///   more.
 ///
-/// Web pages of other sites are refused (403), though a browser would send what they post.
+/// With tokens ([`Access`]) a request without one is refused (401); `/health` says no more than the status to it. Web pages of other
+/// sites are refused (403), though a browser would send what they post: they have another `Origin`, or another `Host`.
 #[derive(Debug)]
 pub struct HttpSource {
     // Before the log: no request comes after this is dropped.
-    listener: Listener,
+    server: Server,
     source: LogSource,
     answers: Arc<Answers>,
 }
@@ -71,152 +106,37 @@ impl HttpSource {
     /// Listens on `address` and keeps events in `log`.
     ///
     /// # Errors
-    /// If that fails, or other machines could connect.
+    /// If that fails, or other machines could connect that may not, or the files of a certificate are invalid.
     pub fn bind(address: &str, log: Log, options: &HttpOptions) -> Result<HttpSource> {
-        let source = log.source();
-        let (remote, bound) = (options.allow_remote, options.max_connections);
-        let budget = Budget::new(options.all_bodies);
-        let answers = Arc::new(Answers::default());
-        let take = Take { log, options: options.clone(), budget, answers: answers.clone() };
-        Ok(HttpSource { listener: Listener::start(address, remote, bound, take)?, source, answers })
+        let access = &options.access;
+        let addresses = access.addresses(address, true)?;
+        let is_local = addresses.iter().all(|a| a.ip().is_loopback());
+        let tls = access.tls.as_ref().map(Tls::open).transpose()?;
+        let most = access::connections(options.max_connections);
+        let bounds = Bounds { most, head: options.head, idle: options.idle };
+        let (bytes, least, time) = (options.max_body, options.least_bytes, options.body);
+        let (source, answers) = (log.source(), Arc::new(Answers::default()));
+        let service = Service {
+            log,
+            format: options.format,
+            guard: Guard::new(access.tokens.clone(), is_local, address),
+            allowed: Allowed { bytes, least, time },
+            budget: Budget::new(options.all_bodies, options.free_body),
+            answers: answers.clone(),
+        };
+        let server = Server::start(address, &addresses, Connections::new(bounds), service, tls)?;
+        Ok(HttpSource { server, source, answers })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.listener.address()
+        self.server.address()
     }
 
     /// Where the events are kept.
     pub fn log(&self) -> Log {
         self.source.log()
     }
-}
-
-struct Take {
-    log: Log,
-    options: HttpOptions,
-    budget: Budget,
-    answers: Arc<Answers>,
-}
-
-impl Serve for Take {
-    fn serve(&self, stream: TcpStream) {
-        let _ = stream.set_nodelay(true);
-        let _ = stream.set_read_timeout(Some(self.options.idle));
-        let _ = stream.set_write_timeout(Some(self.options.idle));
-        let mut connection = Connection::new(stream, self.options.max_body, &self.budget);
-        loop {
-            let mut body = Vec::new();
-            let read = connection.head();
-            let read = read.and_then(|head| connection.body(&head, &mut body).map(|()| head));
-            match read {
-                Ok(head) => {
-                    let (status, text) = self.respond(&head, std::mem::take(&mut body));
-                    if connection.answer(status, head.close, &text).is_err() || head.close {
-                        return;
-                    }
-                }
-                Err(Failure::Gone) => return,
-                Err(Failure::Refuse(status, text)) => {
-                    if connection.answer(status, true, &error(text)).is_ok() {
-                        connection.linger();
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    fn refuse(&self, mut stream: TcpStream) {
-        let _ = stream.set_write_timeout(Some(Duration::from_millis(100)));
-        let text = error("too many connections at once");
-        let _ = stream.write_all(answer(503, true, &text).as_bytes());
-    }
-}
-
-impl Take {
-    fn respond(&self, head: &Head, body: Vec<u8>) -> (u16, String) {
-        if head.origin.as_deref().is_some_and(is_foreign) {
-            return (403, error("web pages of other sites may not send events"));
-        }
-        match (head.method.as_str(), head.path.as_str()) {
-            ("POST", "/events") => match self.append(body, head) {
-                Ok(taken) => taken,
-                Err((status, text)) => (status, error(&text)),
-            },
-            ("GET", "/health") => match self.log.failure() {
-                Some(what) => (503, error(&what)),
-                None => (200, format!("{{\"status\":\"ok\",\"sequence\":{}}}\n", self.log.last())),
-            },
-            (_, "/events" | "/health") => (405, error("POST /events, or GET /health")),
-            _ => (404, error("there is POST /events, and GET /health")),
-        }
-    }
-
-    fn append(
-        &self,
-        body: Vec<u8>,
-        head: &Head,
-    ) -> std::result::Result<(u16, String), body::Refused> {
-        let HttpOptions { max_body, format, .. } = self.options;
-        let content_type = head.content_type.split(';').next().unwrap_or_default().trim();
-        // What is unpacked or laid out again takes memory of its own.
-        let copied = if head.content_encoding.is_empty() { body.len() } else { max_body };
-        let Some(_held) = self.budget.hold(if format.is_some() { copied } else { 0 }) else {
-            return Err((503, "too many large bodies at once".into()));
-        };
-        let body = body::decoded(body, &head.content_encoding, max_body)?;
-        let body = body::laid_out(body, content_type, format)?;
-        let one = format.is_none() && content_type == "application/json";
-        body::check(body::events(&body, one), format)?;
-        let events = body::events(&body, one);
-        let appended = match &head.idempotency_key {
-            Some(key) => self.log.append_once(key, events),
-            None => self.log.append(events),
-        };
-        match appended {
-            Ok(got) if got.last < got.first => Err((400, "the body holds no event".into())),
-            Ok(got) => {
-                let accepted = got.last + 1 - got.first;
-                let mut text = format!("{{\"accepted\":{accepted},\"sequence\":{}", got.last);
-                if let Some(answers) = self.answers.wait(got.first, got.last, head.waits) {
-                    text += &format!(",\"answers\":[{}]", answers.join(","));
-                }
-                Ok((200, text + "}\n"))
-            }
-            Err(Error::Full { .. }) => {
-                Err((503, "the log is full until the learner has caught up".into()))
-            }
-            Err(Error::Usage(what)) if head.idempotency_key.is_some() => Err((422, what)),
-            Err(Error::Unknown { what, .. }) => {
-                Err((500, format!("{what}: whether the events were kept is not known")))
-            }
-            Err(_) => match self.log.failure() {
-                Some(what) => Err((503, format!("the log takes nothing more: {what}"))),
-                None => Err((500, "the log cannot be written".into())),
-            },
-        }
-    }
-}
-
-/// An answer of JSON that says what was wrong.
-fn error(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push(' '),
-            c => quoted.push(c),
-        }
-    }
-    format!("{{\"error\":\"{quoted}\"}}\n")
-}
-
-/// Whether `origin` is not of this machine.
-fn is_foreign(origin: &str) -> bool {
-    let host = origin.split_once("://").map_or(origin, |(_, host)| host);
-    let host = if host.starts_with('[') { host } else { host.split(':').next().unwrap_or(host) };
-    !(host == "localhost" || host == "127.0.0.1" || host.starts_with("[::1]"))
 }
 
 impl Source for HttpSource {
@@ -241,7 +161,7 @@ impl Source for HttpSource {
     }
 
     fn counters(&self) -> Counters {
-        Counters { reopened: self.listener.accepted(), ..self.source.counters() }
+        Counters { reopened: self.server.accepted(), ..self.source.counters() }
     }
 
     fn notes(&self) -> Vec<String> {
@@ -250,5 +170,62 @@ impl Source for HttpSource {
 
     fn answers(&self) -> Option<Arc<Answers>> {
         Some(self.answers.clone())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::access::Tokens;
+    use crate::log::LogOptions;
+
+    fn asked(source: &HttpSource, request: &str) -> String {
+        let mut stream = TcpStream::connect(source.address()).unwrap();
+        let (method, body) = request.split_once(' ').unwrap();
+        let len = if method == "POST" { 3 } else { 0 };
+        let head = "Host: localhost\r\nConnection: close";
+        write!(stream, "{method} {body} HTTP/1.1\r\n{head}\r\nContent-Length: {len}\r\n\r\n")
+            .unwrap();
+        stream.write_all(&b"one"[..len]).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn a_failed_log_is_in_its_health() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::open(folder.path(), LogOptions::default()).unwrap();
+        let source = HttpSource::bind("127.0.0.1:0", log, &HttpOptions::default()).unwrap();
+        assert!(asked(&source, "POST /events").starts_with("HTTP/1.1 200 "));
+        assert!(asked(&source, "GET /health").ends_with("{\"status\":\"ok\",\"sequence\":1}\n"));
+        source.log().fail("flushing to disk failed: \"EIO\"");
+        let answer = asked(&source, "GET /health");
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        let body = "{\"status\":\"failed\",\"error\":\"flushing to disk failed: \\\"EIO\\\"\",\"sequence\":1}\n";
+        assert!(answer.ends_with(body), "{answer}");
+        let answer = asked(&source, "POST /events");
+        assert!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.contains("takes nothing"),
+            "{answer}"
+        );
+    }
+
+    #[test]
+    fn a_failure_is_no_news_for_strangers() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::open(folder.path(), LogOptions::default()).unwrap();
+        let access =
+            Access { tokens: Tokens::parse("0123456789abcdef").unwrap(), ..Access::default() };
+        let options = HttpOptions { access, ..HttpOptions::default() };
+        let source = HttpSource::bind("127.0.0.1:0", log, &options).unwrap();
+        source.log().fail("flushing to disk failed");
+        let answer = asked(&source, "GET /health");
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.ends_with("{\"status\":\"failed\"}\n"), "{answer}");
     }
 }

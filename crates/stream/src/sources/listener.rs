@@ -1,12 +1,12 @@
 //! Accepts connections, a bounded number, each with a thread of its own, until it is dropped.
 
 use std::collections::HashMap;
-use std::net::ToSocketAddrs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::access::{self, Access};
 use crate::error::{Error, Result};
 use crate::sync::{lock, wait_while};
 
@@ -29,7 +29,6 @@ struct State {
     /// What is open, to be shut at the end.
     open: HashMap<u64, TcpStream>,
     accepted: u64,
-    refused: u64,
     stop: bool,
 }
 
@@ -37,29 +36,19 @@ struct State {
 pub(crate) trait Serve: Send + Sync + 'static {
     /// Serves one until its end.
     fn serve(&self, stream: TcpStream);
-
-    /// Says that there are too many.
-    fn refuse(&self, stream: TcpStream);
 }
 
 impl Listener {
-    /// Listens on `address`, which must be of this machine only unless `remote`. At most `bound`
-    /// connections at once.
+    /// Listens on `address`, if `access` allows it. At most `bound` connections at once.
     pub(crate) fn start(
         address: &str,
-        remote: bool,
+        access: &Access,
         bound: usize,
         serve: impl Serve,
     ) -> Result<Listener> {
         let fail = |e| Error::io(address, e);
-        let found: Vec<SocketAddr> = address.to_socket_addrs().map_err(fail)?.collect();
-        if !remote && !found.iter().all(|a| a.ip().is_loopback()) {
-            let what = format!(
-                "{address} can be reached from other machines, and anyone there could send \
-                 events; listen on 127.0.0.1, or allow it with --allow-remote"
-            );
-            return Err(Error::Usage(what));
-        }
+        let found = access.addresses(address, false)?;
+        let bound = access::connections(bound);
         let listener = TcpListener::bind(&found[..]).map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         let shared = Arc::new(Shared::default());
@@ -96,10 +85,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, bound: usize, serve: &Ar
             continue;
         };
         if state.open.len() >= bound {
-            state.refused += 1;
-            drop(state);
-            serve.refuse(stream);
-            continue;
+            continue; // It is closed.
         }
         state.accepted += 1;
         let id = state.accepted;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::listener::{Listener, Serve};
+use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::inlet::Inlet;
 use crate::lines::Lines;
@@ -22,13 +23,13 @@ pub struct TcpOptions {
     pub max_record: usize,
     /// More connections at once are closed when they come. 256.
     pub max_connections: usize,
-    /// Whether addresses that other machines reach may be listened on.
-    pub allow_remote: bool,
+    /// Who may send: lines have no tokens.
+    pub access: Access,
 }
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        TcpOptions { max_record: 1 << 20, max_connections: 256, allow_remote: false }
+        TcpOptions { max_record: 1 << 20, max_connections: 256, access: Access::default() }
     }
 }
 
@@ -65,8 +66,6 @@ impl Serve for Receive {
             }
         }
     }
-
-    fn refuse(&self, _stream: TcpStream) {}
 }
 
 impl TcpSource {
@@ -77,8 +76,8 @@ impl TcpSource {
     pub fn bind(address: &str, options: &TcpOptions) -> Result<TcpSource> {
         let inlet = Arc::new(Inlet::default());
         let receive = Receive { inlet: inlet.clone(), max_record: options.max_record };
-        let (remote, bound) = (options.allow_remote, options.max_connections);
-        let listener = Listener::start(address, remote, bound, receive)?;
+        let bound = options.max_connections;
+        let listener = Listener::start(address, &options.access, bound, receive)?;
         Ok(TcpSource { inlet, listener })
     }
 

@@ -1,6 +1,7 @@
 //! What the tests of sources share.
 #![allow(clippy::unwrap_used, dead_code, unused_imports)]
 
+pub mod client;
 pub mod server;
 
 use std::time::{Duration, Instant};

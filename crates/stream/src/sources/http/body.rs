@@ -3,26 +3,40 @@
 use std::io::{Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 use tidemill_table::formats::{check_json, json_lines};
 use tidemill_table::{Events, Format, FormatSpec, decoder};
+
+use super::budget::Held;
+use super::receive::{too_large, too_many};
 
 /// Why a body is not taken: a status and what to answer.
 pub(super) type Refused = (u16, String);
 
+/// So much is unpacked at once.
+const PIECE: usize = 64 << 10;
+
 /// The body as it was before its `encoding`, of at most `max` bytes.
-pub(super) fn decoded(body: Vec<u8>, encoding: &str, max: usize) -> Result<Vec<u8>, Refused> {
+pub(super) fn decoded(
+    body: Vec<u8>,
+    encoding: &str,
+    max: usize,
+    held: &mut Held,
+) -> Result<Vec<u8>, Refused> {
     match encoding {
         "" | "identity" => Ok(body),
         "gzip" | "x-gzip" => {
             let mut text = Vec::new();
-            let mut input = MultiGzDecoder::new(Cursor::new(body)).take(max as u64 + 1);
-            match input.read_to_end(&mut text) {
-                Err(e) => Err((400, format!("the body is no whole gzip: {e}"))),
-                Ok(_) if text.len() > max => {
-                    Err((413, "the body is too large; send fewer events at once".into()))
+            let mut input = MultiGzDecoder::new(Cursor::new(body));
+            loop {
+                let before = text.len();
+                match Read::by_ref(&mut input).take(PIECE as u64).read_to_end(&mut text) {
+                    Err(e) => return Err((400, format!("the body is no whole gzip: {e}"))),
+                    Ok(_) if text.len() > max => return Err(too_large()),
+                    Ok(0) => return Ok(text),
+                    Ok(_) if !held.grow(text.len() - before) => return Err(too_many()),
+                    Ok(_) => {}
                 }
-                Ok(_) => Ok(text),
             }
         }
         other => {
@@ -84,26 +98,34 @@ pub(super) fn check<'a>(
     format: Option<Format>,
 ) -> Result<(), Refused> {
     // Each record of these formats is read by itself.
-    let lines = match format {
+    let mut lines = match format {
         Some(format @ (Format::Vw | Format::Libsvm)) => {
             decoder(&FormatSpec::default(), format, None).ok()
         }
         _ => None,
     };
-    let (mut lines, mut decoded) = (lines, Events::default());
+    let mut decoded = Events::default();
     for (i, event) in events.enumerate() {
+        let refused = |status, what: &str| {
+            Err((status, format!("event {}: {what}; nothing of this request was taken", i + 1)))
+        };
         let checked = match (format, &mut lines) {
             (Some(Format::JsonLines), _) => check_json(event),
             (_, Some(lines)) => {
                 decoded.clear();
                 lines.decode(event, false, &mut decoded).map(|_| ())
             }
+            // Rows mean what the columns say, which senders may have named in an earlier request. But this is no row.
+            (Some(format), None) if event.starts_with(b"{") && check_json(event).is_ok() => {
+                return refused(415, &format!("it is JSON, and this stream takes {format:?}"));
+            }
+            (Some(_), None) if memchr(0, event).is_some() => {
+                return refused(400, "it is no text");
+            }
             _ => Ok(()),
         };
         if let Err(bad) = checked {
-            let what =
-                format!("event {}: {}; nothing of this request was taken", i + 1, bad.reason);
-            return Err((400, what));
+            return refused(400, &bad.reason.to_string());
         }
     }
     Ok(())
