@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::answers::Answers;
 use crate::error::Result;
+use crate::health::Health;
 use crate::position::Position;
 use crate::records::Records;
 
@@ -64,6 +65,11 @@ pub trait Source: Send {
 
     /// What it has seen.
     fn counters(&self) -> Counters;
+
+    /// Where a learner says what is wrong with the records, if others can ask for it there.
+    fn health(&self) -> Option<Arc<Health>> {
+        None
+    }
 
     /// Where a learner's answers go, if senders can wait for them; they belong to the positions of records.
     fn answers(&self) -> Option<Arc<Answers>> {

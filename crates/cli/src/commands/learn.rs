@@ -102,6 +102,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if arguments.rate.is_some_and(|r| !(r > 0.0 && r.is_finite())) {
         return Err(Failure::usage("--rate: must be above 0"));
     }
+    if arguments.until_seconds.is_some_and(|s| !(s >= 0.0 && s.is_finite())) {
+        return Err(Failure::usage("--until-seconds: must be a number of 0 or more"));
+    }
     let options = LearnOptions {
         from: stream_address(&arguments.from),
         existing: match (arguments.resume || is_run, arguments.force) {

@@ -181,7 +181,8 @@ impl Driver<'_> {
         }
         if !self.writer.is_busy()? {
             self.on_disk()?;
-            if self.clock.is_checkpoint_due(records, self.spec) {
+            if self.clock.is_checkpoint_due(records, self.spec) && records > self.clock.saved_events
+            {
                 self.checkpoint()?;
             }
         }

@@ -296,7 +296,7 @@ fn driver<'a>(
         left: others,
         counts,
         scores,
-        dead: dead.watch(recent, spec.on_bad),
+        dead: dead.watch(recent, spec.on_bad, &options.from),
         log: journal("corrections.jsonl", mark(|s| s.log))?,
         quarantine: journal("quarantine.jsonl", learner.state.quarantine)?,
         audit: journal("audit.jsonl", mark(|s| s.audit))?,

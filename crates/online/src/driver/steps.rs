@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidemill_engine::error::{Error, Result};
 
+use super::clock::duration;
 use super::{LOOK_EVERY, StreamDriver, WAIT};
 use crate::ahead::Ahead;
 use crate::intake::Filled;
@@ -44,8 +45,8 @@ impl StreamDriver<'_> {
             let wait = match (adaptive && waiting > 0, deadline) {
                 (false, _) => WAIT,
                 (true, None) => {
-                    let delay = Duration::from_secs_f64(self.spec.max_delay_ms / 1e3);
-                    deadline = Some(Instant::now() + delay);
+                    let delay = duration(self.spec.max_delay_ms / 1e3);
+                    deadline = Instant::now().checked_add(delay);
                     delay
                 }
                 (true, Some(deadline)) => deadline.saturating_duration_since(Instant::now()),

@@ -134,6 +134,10 @@ impl Feed for RecordFeed {
         self.seen.dead.take_first()
     }
 
+    fn flood(&mut self) -> Option<String> {
+        self.seen.dead.take_flood()
+    }
+
     fn recent(&self) -> Recent {
         self.seen.dead.recent().clone()
     }

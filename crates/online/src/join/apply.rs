@@ -31,7 +31,7 @@ impl Join {
         self.say(|_| Said::Nothing);
         // What labels are was guessed before one was seen.
         if self.guessed && event.label() != Value::Missing {
-            encoding.see_label(event.label())?;
+            good!(encoding.see_label(event.label()));
             self.guessed = false;
         }
         let number;

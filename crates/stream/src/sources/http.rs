@@ -13,6 +13,7 @@ use super::listener::{Listener, Serve};
 use super::request::{Budget, Connection, Failure, Head, answer};
 use crate::answers::Answers;
 use crate::error::{Error, Result};
+use crate::health::Health;
 use crate::lines::MAX_RECORD;
 use crate::log::{Log, LogSource};
 use crate::position::Position;
@@ -56,7 +57,8 @@ impl Default for HttpOptions {
 ///   again; 422 where they are other events. Where a learner answers records ([`Answers`]), the response waits for
 ///   that where the request prefers it (`Prefer: wait=10`, RFC 7240), or the learner does and the request does not say
 ///   `Prefer: respond-async`; it has `"answers":[...]`, one for each event, `null` for one that took longer.
-/// - `GET /health`: `{"status":"ok","sequence":last}`.
+/// - `GET /health`: `{"status":"ok","sequence":last}`; where nearly all records are bad, the status is `"bad records"` and
+///   `"bad"` says what the learner says of them.
 ///
 /// Web pages of other sites are refused (403), though a browser would send what they post.
 #[derive(Debug)]
@@ -65,6 +67,7 @@ pub struct HttpSource {
     listener: Listener,
     source: LogSource,
     answers: Arc<Answers>,
+    health: Arc<Health>,
 }
 
 impl HttpSource {
@@ -77,8 +80,11 @@ impl HttpSource {
         let (remote, bound) = (options.allow_remote, options.max_connections);
         let budget = Budget::new(options.all_bodies);
         let answers = Arc::new(Answers::default());
-        let take = Take { log, options: options.clone(), budget, answers: answers.clone() };
-        Ok(HttpSource { listener: Listener::start(address, remote, bound, take)?, source, answers })
+        let health = Arc::new(Health::default());
+        let (answered, asked) = (answers.clone(), health.clone());
+        let take = Take { log, options: options.clone(), budget, answers: answered, health: asked };
+        let listener = Listener::start(address, remote, bound, take)?;
+        Ok(HttpSource { listener, source, answers, health })
     }
 
     /// Where it listens.
@@ -97,6 +103,7 @@ struct Take {
     options: HttpOptions,
     budget: Budget,
     answers: Arc<Answers>,
+    health: Arc<Health>,
 }
 
 impl Serve for Take {
@@ -145,7 +152,12 @@ impl Take {
                 Err((status, text)) => (status, error(&text)),
             },
             ("GET", "/health") => {
-                (200, format!("{{\"status\":\"ok\",\"sequence\":{}}}\n", self.log.last()))
+                let (status, bad) = match self.health.bad() {
+                    None => ("ok", String::new()),
+                    Some(what) => ("bad records", format!(",\"bad\":\"{}\"", quoted(&what))),
+                };
+                let last = self.log.last();
+                (200, format!("{{\"status\":\"{status}\",\"sequence\":{last}{bad}}}\n"))
             }
             (_, "/events" | "/health") => (405, error("POST /events, or GET /health")),
             _ => (404, error("there is POST /events, and GET /health")),
@@ -194,6 +206,11 @@ impl Take {
 
 /// An answer of JSON that says what was wrong.
 fn error(text: &str) -> String {
+    format!("{{\"error\":\"{}\"}}\n", quoted(text))
+}
+
+/// A text within quotes of JSON.
+fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -202,7 +219,7 @@ fn error(text: &str) -> String {
             c => quoted.push(c),
         }
     }
-    format!("{{\"error\":\"{quoted}\"}}\n")
+    quoted
 }
 
 /// Whether `origin` is not of this machine.
@@ -235,6 +252,10 @@ impl Source for HttpSource {
 
     fn counters(&self) -> Counters {
         Counters { reopened: self.listener.accepted(), ..self.source.counters() }
+    }
+
+    fn health(&self) -> Option<Arc<Health>> {
+        Some(self.health.clone())
     }
 
     fn answers(&self) -> Option<Arc<Answers>> {
