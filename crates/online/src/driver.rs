@@ -108,6 +108,8 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) clock: StreamClock,
     /// The position of a checkpoint that is being written.
     pub(crate) written: Option<Position>,
+    /// Until when a step that adapts waits for more events.
+    deadline: Option<Instant>,
     /// Where the stream stood at the last checkpoint.
     saved_position: Option<Position>,
     /// Events encoded before they are learned from one by one, where steps are of one event.
@@ -197,6 +199,7 @@ impl<'a> StreamDriver<'a> {
             noted: Vec::new(),
             clock: StreamClock::start(same.map_or(0.0, |s| s.wall_seconds), events),
             written: None,
+            deadline: None,
             saved_position,
             lags: Lags::default(),
             spare: Arc::new(Mutex::new(Some(spare))),

@@ -314,16 +314,17 @@ impl Encoding {
         Ok(label.map(|()| weight))
     }
 
-    /// The inputs of an event whose label is taken later, and the rows of tables that were freed for
-    /// it.
+    /// An event whose label is taken later.
     pub(crate) fn encode_inputs<'a>(
         &'a mut self,
         event: Event<'a>,
-    ) -> OrBad<(Inputs<'a>, Vec<FreedRow>)> {
+    ) -> OrBad<Sample<'a>> {
+        let weight = good!(self.check(event)?);
         good!(self.encode_fields(None, event)?);
-        let Encoding { inputs, hashed, one, freed, .. } = self;
+        let Encoding { inputs, known, hashed, one, freed, .. } = self;
         let inputs = good!(inputs_of(inputs, hashed, one, event));
-        Ok(Ok((inputs, std::mem::take(freed))))
+        let (freed, encoder) = (std::mem::take(freed), known.encoder.as_ref());
+        Ok(Ok(Sample { weight, freed, encoder, ..Sample::new(inputs, Truth::Unknown) }))
     }
 
     /// Whether a label can be taken; nothing is learned from it.

@@ -37,6 +37,7 @@ pub struct Intake {
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     blocks: VecDeque<Block>,
+    lines: bool,
     /// Blocks that there are, wherever.
     owned: usize,
     schema: Option<Schema>,
@@ -147,6 +148,7 @@ impl Intake {
             thread: Some(thread),
             stop,
             blocks: VecDeque::new(),
+            lines,
             owned: OWNED,
             schema: None,
             notes: Vec::new(),
@@ -188,6 +190,11 @@ impl Intake {
                 Err(Error::Run("the decoding thread has ended; please report it".into()))
             }
         }
+    }
+
+    /// Whether records are lines of files.
+    pub(crate) fn is_of_lines(&self) -> bool {
+        self.lines
     }
 
     /// What a user should know of the records that were decoded.

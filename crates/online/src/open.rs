@@ -109,7 +109,7 @@ pub(crate) fn open(
         let task = (file.recipe.task(), &file.recipe.training.loss);
         Answering::start(answers, &position, task, base.class_names.clone())
     });
-    let feed = Box::new(RecordFeed::new(intake, dead, position, content));
+    let feed = Box::new(RecordFeed::new(intake, dead, position, content).skip(&options.skip));
     let input = Input::new(feed, encoding, counts);
     Ok(Opened { input, join, answering, format: Some(format) })
 }

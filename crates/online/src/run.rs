@@ -51,6 +51,9 @@ pub struct LearnOptions {
     pub rate: Option<f64>,
     /// Whether to listen on addresses that other machines reach.
     pub allow_remote: bool,
+    /// Records that are set aside unseen, by their numbers as messages give them: lines of files, sequence numbers of
+    /// other streams.
+    pub skip: Vec<String>,
     /// A file for what was predicted for each event before it was learned from, as CSV.
     pub predictions: Option<PathBuf>,
     /// Set to true to end the run with a checkpoint.

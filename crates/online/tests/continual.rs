@@ -93,6 +93,7 @@ fn options(from: &str, out: &Path, stop: u64, threads: usize) -> LearnOptions {
         until: Until { events: Some(stop), seconds: None },
         rate: None,
         predictions: None,
+        skip: Vec::new(),
         allow_remote: false,
         interrupt: Arc::default(),
     }

@@ -167,6 +167,7 @@ fn on_line(file: &RecipeFile, folder: &Path, out: PathBuf) -> Vec<Vec<f32>> {
         until: Until::default(),
         rate: None,
         predictions: None,
+        skip: Vec::new(),
         allow_remote: false,
         interrupt: Arc::default(),
     };

@@ -47,6 +47,9 @@ pub(crate) struct Arguments {
     /// Write what was predicted for each event before it was learned from to this file, as CSV.
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
+    /// Set this record aside unseen, by the number that a message gives; may be repeated.
+    #[arg(long = "skip-record", value_name = "N")]
+    skip_record: Vec<String>,
     /// Score the events without learning from them.
     #[arg(long)]
     frozen: bool,
@@ -122,6 +125,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         until: Until { events: arguments.until_events, seconds: arguments.until_seconds },
         rate: arguments.rate,
         predictions: arguments.predictions.clone(),
+        skip: arguments.skip_record.clone(),
         allow_remote: arguments.allow_remote,
         interrupt: interrupt::flag(),
     };

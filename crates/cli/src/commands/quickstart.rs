@@ -135,6 +135,7 @@ fn stream(out: &Path, recipe: &Path) -> Result {
         until: Until::default(),
         rate: None,
         predictions: None,
+        skip: Vec::new(),
         allow_remote: false,
         interrupt: interrupt::flag(),
     };

@@ -1,6 +1,5 @@
 //! `.npz` archives: a ZIP file with an array in each member, stored or deflated.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use rawzip::{
     ZipVerification,
 };
 
+use crate::source::open_file;
 use crate::{Error, Result};
 
 /// An archive and where its arrays are.

@@ -109,6 +109,7 @@ fn waiting(file: &RecipeFile) -> Result<JoinSpec> {
         id: None,
         time: None,
         window: WINDOW,
+        max_ahead: None,
         memory_bytes: WAITING_BYTES,
         spill_bytes: 1 << 30,
         missing: Missing::Drop,

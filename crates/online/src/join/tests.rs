@@ -42,6 +42,7 @@ fn options(from: &Path, out: &Path, events: Option<u64>) -> LearnOptions {
         until: Until { events, seconds: None },
         rate: None,
         predictions: None,
+        skip: Vec::new(),
         allow_remote: false,
         interrupt: Default::default(),
     }
