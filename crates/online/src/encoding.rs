@@ -315,10 +315,7 @@ impl Encoding {
     }
 
     /// An event whose label is taken later.
-    pub(crate) fn encode_inputs<'a>(
-        &'a mut self,
-        event: Event<'a>,
-    ) -> OrBad<Sample<'a>> {
+    pub(crate) fn encode_inputs<'a>(&'a mut self, event: Event<'a>) -> OrBad<Sample<'a>> {
         let weight = good!(self.check(event)?);
         good!(self.encode_fields(None, event)?);
         let Encoding { inputs, known, hashed, one, freed, .. } = self;

@@ -302,3 +302,47 @@ impl Drop for Intake {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Cursor;
+
+    use tidemill_recipe::stream::sources::ReadSource;
+    use tidemill_recipe::stream::{Format, FormatSpec, QueueOptions, decoder};
+
+    use super::*;
+
+    /// Records of two bytes that stand for a thousand values each: blocks end by what they take decoded.
+    #[test]
+    fn blocks_are_bounded_by_what_they_take_decoded() {
+        let columns: Vec<String> = (0..1000).map(|i| format!("\"k{i}\":{i}")).collect();
+        let text = format!("{{{}}}\n{}", columns.join(","), "{\"k1\":2}\n".repeat(5000));
+        let source = ReadSource::new("test", Cursor::new(text), 1 << 24, true).unwrap();
+        let reader = Reader::spawn(Box::new(source), QueueOptions::default()).unwrap();
+        let make = |schema| Ok(decoder(&FormatSpec::default(), Format::JsonLines, schema).unwrap());
+        let decoding = Decoding::new(Box::new(make), None, false, None).unwrap();
+        let mut intake = Intake::new(reader, decoding, true).unwrap();
+        let (mut events, mut line) = (0, 0);
+        loop {
+            let filled = intake.fill(Duration::from_secs(5)).unwrap();
+            for block in &intake.blocks {
+                assert!(block.events.footprint() < 1 << 21, "{}", block.events.footprint());
+            }
+            while intake
+                .take(|record, kind, last| {
+                    // Each record once, in order, also where blocks end between them.
+                    line += 1;
+                    assert!(last && record.mark.minor == line);
+                    events += usize::from(matches!(kind, RecordKind::Event(_)));
+                    Ok(())
+                })
+                .unwrap()
+            {}
+            if filled == Filled::End {
+                break;
+            }
+        }
+        assert_eq!(events, 5001);
+    }
+}

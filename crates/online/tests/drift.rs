@@ -140,6 +140,7 @@ fn run(
         until: Until { events, seconds: None },
         rate: None,
         predictions: None,
+        skip: Vec::new(),
         allow_remote: false,
         interrupt: Default::default(),
     };

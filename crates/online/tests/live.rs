@@ -114,13 +114,14 @@ fn headers_that_do_not_fit_are_set_aside() {
     let live = Live::new("[stream]\nformat = \"csv\"\nlabel = \"y\"\n");
     let (rows, wrong) = (["0.1,0.2,1"; 20], ["hello", "q,w", "y,q", "oops", "1,2,3,4,5"]);
     live.send(&wrong);
-    assert_eq!(live.counts(), (0, 5));
+    // One of them could be the header of rows to come.
+    assert_eq!(live.counts(), (0, 4));
     live.send(&["a,b,y"]);
     live.send(&["oops,0.2,1"]);
     live.send(&rows);
     live.send(&wrong);
     live.send(&rows);
-    assert_eq!(live.counts(), (40, 11), "{}", live.dead());
+    assert_eq!(live.counts(), (40, 10), "{}", live.dead());
 
     let live = Live::new("[stream]\nformat = \"arff\"\n");
     let good = ["@attribute a numeric", "@attribute b numeric", "@attribute y {0,1}", "@data"];
@@ -207,7 +208,7 @@ fn a_record_can_be_skipped_by_its_number() {
 #[test]
 fn outliers_do_not_roll_a_good_model_back() {
     let live = Live::new(
-        "[stream]\nformat = \"json_lines\"\nlabel = \"y\"\n[online.guard]\nkeep_every = 5000\n",
+        "[stream]\nformat = \"json_lines\"\nlabel = \"y\"\n[online.features]\nstandardize = \"none\"\n[online.guard]\nkeep_every = 5000\n",
     );
     let good = |i: usize| {
         let (a, b) = ((i * 7 % 100) as f32 / 50.0 - 1.0, (i * 13 % 100) as f32 / 50.0 - 1.0);
@@ -227,7 +228,13 @@ fn outliers_do_not_roll_a_good_model_back() {
         .collect();
     live.send(&mixed);
     let (outcome, _) = live.learn();
-    assert!(outcome.summary.refused >= 30, "{:?}", outcome.summary.refused);
+    let dead = std::fs::read_to_string(live.path("run/dead-letter.jsonl")).unwrap_or_default();
+    assert!(
+        outcome.summary.refused >= 30,
+        "{:?} {} {dead}",
+        outcome.summary.refused,
+        outcome.summary.bad_events
+    );
     assert_eq!(outcome.summary.rollbacks, 0);
 }
 
@@ -247,13 +254,17 @@ fn a_freed_row_is_nobody_s() {
         let recipe = format!(
             "{}[stream]\nformat = \"json_lines\"\nlabel = \"y\"\nid = \"id\"\n[online]\n{more}\
              features = {{ categorical = {{ u = {{ embedding = {{ capacity = 5, expiry = 100 }} }} }} }}\n{labels}",
-            NET.replace("{ dense = { units = 2 } }", "{ entity_embedding = { vocabulary = [6], units = 4 } }, { dense = { units = 2 } }")
+            NET.replace(
+                "{ dense = { units = 2 } }",
+                "{ entity_embedding = { vocabulary = [6], units = 4 } }, { dense = { units = 2 } }"
+            )
         );
         let live = Live { folder: tempfile::tempdir().unwrap(), recipe };
         let event = |i: usize| {
             let a = (i * 7 % 100) as f32 / 50.0 - 1.0;
             // The new user's events have no label: nothing can be learned of it but by others' events.
-            let label = if i < 2400 { format!(",\"y\":{}", u8::from(i % 5 == 0)) } else { String::new() };
+            let label =
+                if i < 2400 { format!(",\"y\":{}", u8::from(i % 5 == 0)) } else { String::new() };
             format!("{{\"id\":\"e{i}\",\"u\":\"{}\",\"a\":{a}{label}}}", user(i))
         };
         live.send(&(0..2420).map(event).collect::<Vec<_>>());

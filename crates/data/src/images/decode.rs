@@ -159,7 +159,9 @@ mod tests {
     #[test]
     fn rubbish_is_an_error() {
         for bytes in [&b""[..], b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a"] {
-            let text = decode(bytes, ColorMode::Rgb, MostPixels::STORED, "a/b.png").unwrap_err().to_string();
+            let text = decode(bytes, ColorMode::Rgb, MostPixels::STORED, "a/b.png")
+                .unwrap_err()
+                .to_string();
             assert!(text.starts_with("a/b.png: cannot be decoded"), "{text}");
             assert!(!text.contains('\n'), "{text:?}");
         }

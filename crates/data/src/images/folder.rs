@@ -11,8 +11,8 @@ use super::archive::{self, Store};
 use super::cache::SampleCache;
 use super::listing::{self, Listing};
 use super::{
-    BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, MostPixels, decode,
-    pixels_of, split,
+    BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, MostPixels,
+    decode, pixels_of, split,
 };
 use crate::fingerprint::Hash;
 use crate::normalize::Affine;

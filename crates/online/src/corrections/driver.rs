@@ -213,6 +213,9 @@ impl Driver<'_> {
 
     /// What a user should know of the records so far.
     fn tell_notes(&mut self) {
+        if let Some(what) = self.dead.take_flood() {
+            (self.tell)(LearnEvent::Notice(&what));
+        }
         if let Some(what) = self.dead.take_first() {
             (self.tell)(LearnEvent::Notice(&what));
         }

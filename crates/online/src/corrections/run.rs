@@ -265,6 +265,7 @@ fn driver<'a>(
     let bad = state.as_ref().map_or(0, |state| state.counts.bad);
     let dead = DeadLetters::open(&folder, mark(|s| s.dead_letters), bad, JOURNAL_BYTES)?;
     let recent = state.as_ref().map(|state| state.recent.clone()).unwrap_or_default();
+    let dead = dead.watch(recent, spec.on_bad, &options.from).tell(opened.health());
     let journal = |name: &str, mark| Journal::open(&folder.join(name), mark, JOURNAL_BYTES);
     let position = position.unwrap_or_default();
     let answers = opened.answers().map(|answers| answers.start(&position, true));
@@ -297,7 +298,7 @@ fn driver<'a>(
         left: others,
         counts,
         scores,
-        dead: dead.watch(recent, spec.on_bad, &options.from),
+        dead,
         log: journal("corrections.jsonl", mark(|s| s.log))?,
         quarantine: journal("quarantine.jsonl", learner.state.quarantine)?,
         audit: journal("audit.jsonl", mark(|s| s.audit))?,

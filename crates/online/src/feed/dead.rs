@@ -27,6 +27,8 @@ pub struct DeadLetters {
     count: u64,
     recent: Recent,
     on_bad: OnBad,
+    /// Whether records come from whoever sends some: then none of them ends learning.
+    live: bool,
     /// What to report of the first one; none once that was reported.
     first: Option<Option<String>>,
     /// Why the last one was set aside, once there are too many.
@@ -93,6 +95,7 @@ impl DeadLetters {
             count,
             recent: Recent::default(),
             on_bad: OnBad::Continue,
+            live: false,
             first: None,
             last: String::new(),
             flood: Flood::default(),
@@ -103,8 +106,9 @@ impl DeadLetters {
 
     /// Watches the share of them from here on, after those of `recent`, of a stream `from` this address.
     pub fn watch(self, recent: Recent, on_bad: Option<OnBad>, from: &str) -> DeadLetters {
-        let usual = if is_live(from) { OnBad::Continue } else { OnBad::Stop };
-        DeadLetters { recent, on_bad: on_bad.unwrap_or(usual), ..self }
+        let live = is_live(from);
+        let usual = if live { OnBad::Continue } else { OnBad::Stop };
+        DeadLetters { recent, on_bad: on_bad.unwrap_or(usual), live, ..self }
     }
 
     /// Tells `health` when nearly all records are bad.
@@ -166,10 +170,10 @@ impl DeadLetters {
     /// Sets a record aside.
     ///
     /// # Errors
-    /// If it says that the stream does not fit the recipe, or cannot be written down.
+    /// If it says that a file does not fit the recipe, or cannot be written down.
     pub(crate) fn write_dead_letter(&mut self, record: &Record<'_>, bad: &BadEvent) -> Result<()> {
         self.count += 1;
-        if bad.fatal {
+        if bad.fatal && !self.live {
             let what = format!("the stream does not fit the recipe: {}", bad.reason);
             return Err(Error::Usage(what));
         }

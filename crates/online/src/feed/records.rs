@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use tidemill_engine::error::{Error, Result};
-use tidemill_recipe::stream::{
-    BadEvent, Content, Events, Mark, Note, Position, Record, Schema,
-};
+use tidemill_recipe::stream::{BadEvent, Content, Events, Mark, Note, Position, Record, Schema};
 
 use super::{Came, DeadLetters, Feed, Item, Recent, Take};
 use crate::intake::{Filled, Intake, RecordKind};
@@ -51,7 +49,9 @@ impl Seen {
             Error::Engine(e) => e.to_string(),
             other => return other,
         };
-        Error::Run(format!("{what}; it is record {number}: --skip-record {number} sets it aside unseen"))
+        Error::Run(format!(
+            "{what}; it is record {number}: --skip-record {number} sets it aside unseen"
+        ))
     }
 
     fn record(&mut self, record: &Record<'_>) {

@@ -49,7 +49,9 @@ impl Join {
         if let Some(id) = id.filter(|id| id.len() > MAX_ID_BYTES) {
             let (len, id) = (id.len(), id.chars().take(20).flat_map(char::escape_debug));
             let id: String = id.collect();
-            return set_aside(format!("the id `{id}...` has {len} bytes, and {MAX_ID_BYTES} are the most"));
+            return set_aside(format!(
+                "the id `{id}...` has {len} bytes, and {MAX_ID_BYTES} are the most"
+            ));
         }
         let at = match &self.spec.time {
             None => Some(self.clock.now.map_or(0, |before| before + 1)),

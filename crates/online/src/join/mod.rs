@@ -61,8 +61,8 @@ use tidemill_recipe::stream::{BadEvent, Label};
 use crate::encoding::OrBad;
 use crate::sample::Scale;
 use arrived::{Arrived, Ready};
-use clock::{Clock, Seen};
 use bytes::{In, Out, to_tensor};
+use clock::{Clock, Seen};
 use kept::{Given, Place, Status};
 use store::{Limits, Store};
 use tidemill_engine::engine::StateTensor;
@@ -217,7 +217,8 @@ impl Join {
                 Ok(Ok(at))
             }
             Seen::Ahead(by) => {
-                let (by, most) = (by as f64 / time::SECOND, self.limits.ahead as f64 / time::SECOND);
+                let (by, most) =
+                    (by as f64 / time::SECOND, self.limits.ahead as f64 / time::SECOND);
                 Ok(Err(BadEvent::new(format!(
                     "its time is {by} seconds after that of the records before it, and {most} are the most \
                      (online.labels.max_ahead): the clock is wrong, unless the next records say the same"

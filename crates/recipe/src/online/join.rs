@@ -78,7 +78,8 @@ impl JoinSpec {
             let window = self.window;
             return Err(("window", format!("must be above 0 and at most 9e11, found {window}")));
         }
-        if let Some(ahead) = self.max_ahead.filter(|ahead| !(*ahead > 0.0 && *ahead <= MAX_WINDOW)) {
+        if let Some(ahead) = self.max_ahead.filter(|ahead| !(*ahead > 0.0 && *ahead <= MAX_WINDOW))
+        {
             return Err(("max_ahead", format!("must be above 0 and at most 9e11, found {ahead}")));
         }
         if self.time.is_none() && self.window.fract() != 0.0 {
