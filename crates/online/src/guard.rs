@@ -124,7 +124,8 @@ impl Guard {
     /// those that were not have risen. Anyone may send some outliers; they judge no model that does well on the rest.
     pub fn doubts_model(&self) -> bool {
         let steps = self.spec.within.min(self.steps);
-        2 * self.recent.len() as u64 > steps || self.deviations(self.newest) > RISEN
+        let refused = self.recent.iter().filter(|&&step| step > self.steps - steps).count();
+        2 * refused as u64 > steps || self.deviations(self.newest) > RISEN
     }
 
     /// The last good state was restored: the guard starts over with what it takes as usual.
@@ -212,10 +213,14 @@ mod tests {
         assert!(guard.wants_rollback());
         // Most of them, or losses that rise.
         let mut other = settled();
-        (0..60).for_each(|_| drop(other.judge(1e9, true)));
+        for _ in 0..60 {
+            other.judge(1e9, true);
+        }
         assert!(other.wants_rollback() && other.doubts_model());
         let mut risen = settled();
-        (0..10).for_each(|_| drop(risen.judge(4.0, true)));
+        for _ in 0..10 {
+            risen.judge(4.0, true);
+        }
         assert!(risen.doubts_model(), "{risen:?}");
     }
 

@@ -120,7 +120,7 @@ impl Join {
         };
         let given = Given::of(event.label());
         let here = given.is_some();
-        let due = at.saturating_add(self.limits.window);
+        let due = at.saturating_add(self.window);
         let Some(label) = given.or_else(|| early.clone()) else {
             self.say(|join| {
                 let Arrived { logits, mean, deviation, .. } = &join.scratch;
@@ -203,7 +203,7 @@ impl Join {
         self.say(|_| Said::Label(id.to_owned(), what));
         match self.store.status(id) {
             None => {
-                let until = self.clock.now.unwrap_or(0).saturating_add(self.limits.window);
+                let until = self.clock.now.unwrap_or(0).saturating_add(self.window);
                 self.store.keep(id.into(), until, Status::Early(given))?;
                 self.make_room();
                 Ok(Ok(()))

@@ -2,8 +2,8 @@
 
 use super::bytes::{In, Out};
 
-/// A time so many windows before the newest one is far from it.
-const FAR_WINDOWS: i64 = 10;
+/// A time so many windows before the newest one is far from it, and so many after it where nothing else is said.
+pub(super) const FAR_WINDOWS: i64 = 10;
 /// So many records in a row whose times are far on the same side are right.
 const CONFIRMED: u32 = 8;
 /// A time up to so many usual steps ahead of the newest is the next one, however short the window is.
@@ -33,7 +33,7 @@ pub(super) struct Clock {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub ahead: i64,
-    pub window: i64,
+    pub behind: i64,
 }
 
 impl Clock {
@@ -44,10 +44,9 @@ impl Clock {
             self.now = Some(at);
             return Seen::Time(at);
         };
-        let far = limits.window.saturating_mul(FAR_WINDOWS);
         let ahead = at.saturating_sub(now);
         let most = limits.ahead.max(self.step.saturating_mul(STEPS));
-        if ahead <= most && ahead >= -far {
+        if ahead <= most && ahead >= -limits.behind {
             self.strays.0 = 0;
             self.step += (ahead.max(0) - self.step) / 16;
             self.now = Some(now.max(at));
@@ -58,7 +57,7 @@ impl Clock {
         let agrees = count > 0
             && match (ahead > 0, last > now) {
                 (true, true) => at >= last.saturating_sub(limits.ahead),
-                (false, false) => at.saturating_sub(last).saturating_abs() <= far,
+                (false, false) => at.saturating_sub(last).saturating_abs() <= limits.behind,
                 _ => false,
             };
         self.strays = if agrees { (count + 1, first, at) } else { (1, at, at) };
@@ -103,7 +102,7 @@ impl Clock {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { ahead: 60, window: 60 };
+    const LIMITS: Limits = Limits { ahead: 60, behind: 600 };
 
     /// How many of these times are taken for wrong, and the newest time in the end.
     fn ahead(times: impl IntoIterator<Item = i64>) -> (usize, Option<i64>) {

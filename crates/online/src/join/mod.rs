@@ -19,8 +19,8 @@
 //! - Inputs stay what they were made when the event came. An id that loses its row of an embedding
 //!   table within the window leaves its events with a row that is another's: such tables should
 //!   have more rows than a window has ids.
-//! - An event with a time more than `max_ahead` after the newest one is set aside, and one of more than ten windows
-//!   before it closes none, until eight records in a row agree: then that is the present.
+//! - An event with a time more than `max_ahead` (ten windows by default) after the newest one is set aside, and one of more
+//!   than ten windows before it closes none, until eight records in a row agree: then that is the present.
 //! - When memory and the room on disk are full, the oldest events are *evicted*: not learned from.
 //!
 //! # Layout
@@ -74,12 +74,17 @@ pub(crate) const TENSOR: &str = "labels/waiting";
 /// The first byte of what is in it.
 const VERSION: u8 = 3;
 
-/// The window, and how far ahead a time may be, in units of [`time`].
+/// How far a time may be from the newest one, in units of [`time`].
 fn limits_of(spec: &JoinSpec) -> clock::Limits {
+    let far = units_of(spec, spec.window).saturating_mul(clock::FAR_WINDOWS);
+    let ahead = spec.max_ahead.map_or(far, |ahead| units_of(spec, ahead));
+    clock::Limits { ahead, behind: far }
+}
+
+/// A time between two records in units of [`time`].
+fn units_of(spec: &JoinSpec, length: f64) -> i64 {
     let scale = if spec.time.is_some() { time::SECOND } else { 1.0 };
-    let units = |seconds: f64| (seconds * scale).round().max(1.0) as i64;
-    let window = units(spec.window);
-    clock::Limits { ahead: spec.max_ahead.map_or(window, units), window }
+    (length * scale).round().max(1.0) as i64
 }
 
 /// What became of labels and of the events that waited for them.
@@ -144,6 +149,7 @@ pub(crate) enum Said {
 pub(crate) struct Join {
     spec: JoinSpec,
     seed: u64,
+    window: i64,
     limits: clock::Limits,
     folder: PathBuf,
     keep: u64,
@@ -172,6 +178,7 @@ impl Join {
     pub(crate) fn new(spec: &JoinSpec, seed: u64, folder: &Path, keep: usize) -> Result<Join> {
         let limits = Limits { memory: spec.memory_bytes, disk: spec.spill_bytes };
         Ok(Join {
+            window: units_of(spec, spec.window),
             limits: limits_of(spec),
             spec: spec.clone(),
             seed,
@@ -233,7 +240,7 @@ impl Join {
         while let Some(id) = self.store.overdue(now) {
             let Some((due, Status::Waiting(place))) = self.store.remove(&id) else { break };
             self.counts.missing += 1;
-            let until = due.saturating_add(self.limits.window);
+            let until = due.saturating_add(self.window);
             self.store.keep(id.clone(), until, Status::Expired)?;
             match self.spec.missing {
                 Missing::Drop => self.store.free(place),

@@ -59,7 +59,7 @@ impl Join {
         at: i64,
         keep: impl FnOnce() -> Result<Vec<u8>>,
     ) -> Result<TextCame> {
-        let due = at.saturating_add(self.limits.window);
+        let due = at.saturating_add(self.window);
         let early = match self.store.status(id) {
             None => None,
             Some(Status::Early(given)) => Some(given.clone()),
@@ -94,7 +94,7 @@ impl Join {
         let given = Given::Text(text.into());
         match self.store.status(id) {
             None => {
-                let until = self.clock.now.unwrap_or(0).saturating_add(self.limits.window);
+                let until = self.clock.now.unwrap_or(0).saturating_add(self.window);
                 self.store.keep(Arc::from(id), until, Status::Early(given))?;
                 self.make_room();
                 Ok(CorrectionCame::Early)
@@ -141,7 +141,7 @@ impl Join {
             self.counts.repeated += 1;
             return Ok(false);
         }
-        let due = at.saturating_add(self.limits.window);
+        let due = at.saturating_add(self.window);
         self.counts.joined += 1;
         self.answered(id.into(), due, Given::Text(text.into()))?;
         Ok(true)

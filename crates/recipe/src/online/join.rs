@@ -22,7 +22,7 @@ pub struct JoinSpec {
     /// without `time`.
     pub window: f64,
     /// How far the time of an event may be after the newest one: in seconds, or in records without `time`. An event that is
-    /// further ahead is set aside, since its clock is wrong, until eight records in a row agree. By default the window, and
+    /// further ahead is set aside, since its clock is wrong, until eight records in a row agree. By default ten windows, and
     /// more where records are usually further apart.
     #[serde(default)]
     pub max_ahead: Option<f64>,
