@@ -123,9 +123,21 @@ impl Guard {
     /// Whether events that are not outliers speak against the model: most of the last ones are refused, or the losses of
     /// those that were not have risen. Anyone may send some outliers; they judge no model that does well on the rest.
     pub fn doubts_model(&self) -> bool {
+        let (refused, steps) = self.lately();
+        2 * refused > steps || self.deviations(self.newest) > RISEN
+    }
+
+    /// Whether all of the last steps were refused: nothing is learned any more, so that the stream may be another one.
+    pub fn refuses_all(&self) -> bool {
+        let (refused, steps) = self.lately();
+        refused == steps
+    }
+
+    /// How many of how many of the last steps were refused.
+    fn lately(&self) -> (u64, u64) {
         let steps = self.spec.within.min(self.steps);
         let refused = self.recent.iter().filter(|&&step| step > self.steps - steps).count();
-        2 * refused as u64 > steps || self.deviations(self.newest) > RISEN
+        (refused as u64, steps)
     }
 
     /// The last good state was restored: the guard starts over with what it takes as usual.

@@ -71,6 +71,9 @@ impl Learner {
         if !now.iter().all(|tensor| tensor.values.is_finite()) {
             return Ok(true);
         }
+        if self.scorer.guard.refuses_all() {
+            return Ok(true);
+        }
         if !self.scorer.guard.doubts_model() {
             return Ok(false);
         }
