@@ -11,7 +11,7 @@ use tidemill_engine::metrics::Task;
 use tidemill_recipe::online::GuardSpec;
 
 /// Losses have risen whose newest are so many standard deviations above the mean of all.
-const RISEN: f64 = 2.0;
+const RISEN: f64 = 1.0;
 
 /// What the guard says about an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,11 +120,16 @@ impl Guard {
         self.spec.rollback_after > 0 && self.recent.len() >= self.spec.rollback_after
     }
 
-    /// Whether events that are not outliers speak against the model: most of the last ones are refused, or the losses of
-    /// those that were not have risen. Anyone may send some outliers; they judge no model that does well on the rest.
-    pub fn doubts_model(&self) -> bool {
+    /// Whether most of the last steps were refused. Anyone may send some outliers; they judge no model that does well on the
+    /// rest.
+    pub fn refuses_most(&self) -> bool {
         let (refused, steps) = self.lately();
-        2 * refused > steps || self.deviations(self.newest) > RISEN
+        2 * refused > steps
+    }
+
+    /// Whether the losses of the steps that were taken have risen as well.
+    pub fn losses_rose(&self) -> bool {
+        self.deviations(self.newest) > RISEN
     }
 
     /// Whether all of the last steps were refused: nothing is learned any more, so that the stream may be another one.
@@ -220,7 +225,7 @@ mod tests {
         let mut guard = settled();
         for i in 0..1000 {
             guard.judge(if i % 4 == 0 { 1e9 } else { 0.5 }, true);
-            assert!(!guard.doubts_model(), "{i}");
+            assert!(!guard.refuses_most() && !guard.losses_rose(), "{i}");
         }
         assert!(guard.wants_rollback());
         // Most of them, or losses that rise.
@@ -228,12 +233,12 @@ mod tests {
         for _ in 0..60 {
             other.judge(1e9, true);
         }
-        assert!(other.wants_rollback() && other.doubts_model());
+        assert!(other.wants_rollback() && other.refuses_most() && !other.refuses_all());
         let mut risen = settled();
         for _ in 0..10 {
             risen.judge(4.0, true);
         }
-        assert!(risen.doubts_model(), "{risen:?}");
+        assert!(risen.losses_rose(), "{risen:?}");
     }
 
     #[test]

@@ -71,10 +71,11 @@ impl Learner {
         if !now.iter().all(|tensor| tensor.values.is_finite()) {
             return Ok(true);
         }
-        if self.scorer.guard.refuses_all() {
+        let guard = &self.scorer.guard;
+        if guard.refuses_all() || guard.losses_rose() {
             return Ok(true);
         }
-        if !self.scorer.guard.doubts_model() {
+        if !guard.refuses_most() {
             return Ok(false);
         }
         let good = split(unmark_good(good).into_tensors());
