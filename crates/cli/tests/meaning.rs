@@ -344,8 +344,13 @@ fn labels_that_repeat_their_inputs_and_stray_times() {
         for inputs in [false, true] {
             let data = events(inputs, stray);
             let (summary, notes) = learned((2, 1, joined), "data.jsonl", data.as_bytes(), false);
-            assert_eq!(counts(&summary), (60, 0), "{notes}");
-            assert_eq!(summary["labels"]["joined"], 60, "{stray:?} {inputs} {}", summary["labels"]);
+            // An event far ahead of the others is set aside, and a label that repeats its inputs is the event then. The
+            // first one is ahead of nothing.
+            let bad = u64::from(stray == Some(20));
+            let events = if inputs { 60 } else { 60 - bad };
+            assert_eq!(counts(&summary), (events, bad), "{notes}");
+            let labels = &summary["labels"];
+            assert_eq!(labels["joined"], 60 - bad, "{stray:?} {inputs} {labels}");
             assert_eq!(summary["labels"]["missing"], 0);
         }
     }

@@ -11,9 +11,29 @@ use crate::{Error, Result};
 /// Large enough that inflating does not wait for system calls, small beside any bar on memory.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// A regular file: opening a pipe waits for a writer, and a device has no end.
+pub(crate) fn open_file(path: &Path) -> Result<File> {
+    let meta = std::fs::metadata(path).map_err(|e| Error::read(path, e))?;
+    if !(meta.is_file() || meta.is_dir()) {
+        let what = "is a pipe, a socket or a device, and not a file that can be read as data; remove it, or name a file";
+        return Err(Error::format(path, what));
+    }
+    File::open(path).map_err(|e| Error::read(path, e))
+}
+
+/// All bytes of a regular file of at most `most` bytes, into `buffer`.
+pub(crate) fn read_within(path: &Path, most: u64, buffer: &mut Vec<u8>) -> Result<()> {
+    let mut file = open_file(path)?.take(most + 1);
+    file.read_to_end(buffer).map_err(|e| Error::read(path, e))?;
+    if buffer.len() as u64 > most {
+        return Err(Error::format(path, format!("is larger than {} MiB", most >> 20)));
+    }
+    Ok(())
+}
+
 /// A reader of `path`'s content; gzip is told by its first two bytes, not by the name.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>> {
-    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let file = open_file(path)?;
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
     // `File::open` succeeds on a folder; the first read tells.
     let start = reader.fill_buf().map_err(|e| Error::read(path, e))?;

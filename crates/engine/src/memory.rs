@@ -11,6 +11,9 @@ const SLACK: u64 = 4 << 20;
 /// For what making plans and running them leaves in the allocator, where an arena takes all that is left beside it.
 const RESERVE: u64 = 6 << 20;
 
+/// Addresses that a process takes beside its memory: stacks of threads, and arenas of the allocator.
+const ADDRESSES: u64 = 16 << 20;
+
 /// What a run may take, and what of it comes on top of its engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
@@ -188,7 +191,13 @@ fn available_bytes() -> Option<u64> {
     // What a group uses counts cached files, which give way, so that it says nothing.
     let groups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
     let group = groups.iter().filter_map(|path| read(path)?.trim().parse::<u64>().ok()).min();
-    Some(group.map_or(machine, |group| machine.min(group.saturating_sub(rss_bytes()))))
+    let left = group.map_or(machine, |group| machine.min(group.saturating_sub(rss_bytes())));
+    // What `ulimit -v` leaves of addresses, without those that threads and the allocator will take.
+    let limits = read("/proc/self/limits").unwrap_or_default();
+    let space = limits.lines().find_map(|line| line.strip_prefix("Max address space"));
+    let space = space.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    let space = space.map(|most| most.saturating_sub(status_bytes("VmSize:") + ADDRESSES));
+    Some(space.map_or(left, |space| left.min(space)))
 }
 
 /// A line of Linux's `/proc/self/status`; 0 on other systems.

@@ -108,6 +108,10 @@ pub(crate) struct StreamDriver<'a> {
     pub(crate) clock: StreamClock,
     /// The position of a checkpoint that is being written.
     pub(crate) written: Option<Position>,
+    /// Until when a step that adapts waits for more events.
+    deadline: Option<Instant>,
+    /// Where the stream stood at the last checkpoint.
+    saved_position: Option<Position>,
     /// Events encoded before they are learned from one by one, where steps are of one event.
     ahead: Option<Ahead>,
     /// From acknowledged to learned, in this process.
@@ -177,6 +181,7 @@ impl<'a> StreamDriver<'a> {
         let mut spare = State::default();
         model.copy_state(&mut spare);
         let events = input.counts().events;
+        let saved_position = Some(input.feed.position().clone());
         let one_by_one = spec.most() == 1 && spec.max_batch.is_none() && join.is_none();
         let looked_at = input.predictions.is_some() || spec.drift.features;
         let may_be = one_by_one && !looked_at && input.feed.is_of_records();
@@ -201,6 +206,8 @@ impl<'a> StreamDriver<'a> {
             noted: Vec::new(),
             clock: StreamClock::start(same.map_or(0.0, |s| s.wall_seconds), events),
             written: None,
+            deadline: None,
+            saved_position,
             lags: Lags::default(),
             spare: Arc::new(Mutex::new(Some(spare))),
             longest_stall: Duration::ZERO,
@@ -372,10 +379,16 @@ impl<'a> StreamDriver<'a> {
             self.tell_first_bad();
             self.tell_notes();
         }
+        if let Some(what) = self.input.feed.flood() {
+            (self.tell)(LearnEvent::Notice(&what));
+        }
         // Learning does not wait for a checkpoint that is being written: the next one is due then.
         if !self.writer.is_busy()? {
             self.commit()?;
-            if self.clock.is_checkpoint_due(events, self.spec) {
+            // Records that are no events count as well: a source keeps them until a checkpoint is behind them.
+            if self.clock.is_checkpoint_due(events, self.spec)
+                && (events > self.clock.saved_events || self.has_moved())
+            {
                 self.checkpoint()?;
             }
         }
@@ -384,6 +397,11 @@ impl<'a> StreamDriver<'a> {
         }
         let late = self.until.seconds.is_some_and(|s| self.clock.total() >= s);
         Ok(late.then_some(StreamEnd::WallSeconds))
+    }
+
+    /// Whether a record was taken since the last checkpoint.
+    fn has_moved(&self) -> bool {
+        self.saved_position.as_ref() != Some(self.input.feed.position())
     }
 
     /// Copies the state and hands it to the writer; the source hears of it once it is on disk.
@@ -442,6 +460,7 @@ impl<'a> StreamDriver<'a> {
             attach: Box::new(move || Attachment::new(&state)),
         };
         self.writer.write_parts(meta, parts, self.spare.clone())?;
+        self.saved_position = Some(position.clone());
         self.written = Some(position);
         self.longest_stall = self.longest_stall.max(start.elapsed());
         let counts = self.input.counts();

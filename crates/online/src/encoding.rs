@@ -5,19 +5,15 @@ use std::collections::BTreeSet;
 use tidemill_engine::data::{Known, TableInputs};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::{Batch, Truth};
-use tidemill_engine::metrics::Task;
-use tidemill_engine::nn::{LossSpec, ModelSpec};
+use tidemill_engine::nn::LossSpec;
 use tidemill_recipe::RecipeFile;
-use tidemill_recipe::online::OnlineSpec;
-use tidemill_recipe::online::join::Missing;
 use tidemill_recipe::stream::features::{Encoder, FreedRow, HashedColumns, Label, Labels};
 use tidemill_recipe::stream::{
-    BadEvent, Event, Events, FeaturesSpec, FormatSpec, Look, Note, Schema, Understood, Value,
+    BadEvent, Event, Events, FormatSpec, Look, Note, Schema, Understood, Value,
 };
-use tidemill_recipe::tables::check_inputs;
 
 use crate::ahead::{Ahead, Encoded};
-use crate::error::stream_error;
+use crate::fitting::Fitting;
 use crate::images::Images;
 use crate::model::{StreamModel, Takes};
 use crate::sample::{Inputs, Sample, Scale, truth_of};
@@ -25,13 +21,9 @@ use crate::weights::ClassWeights;
 
 /// Encodes the events of a stream, and learns how from them as they come.
 pub struct Encoding {
-    spec: OnlineSpec,
-    model: ModelSpec,
-    task: Task,
+    fitting: Fitting,
     loss: LossSpec,
-    /// What the model takes, and how many outputs it has.
     takes: Takes,
-    outputs: usize,
     images: Option<Images>,
     /// What the model's named inputs read of an event.
     inputs: TableInputs,
@@ -45,7 +37,6 @@ pub struct Encoding {
     prepared: bool,
     /// How a linear model sees events.
     hashed: Option<HashedColumns>,
-    class_names: Vec<String>,
     class_weights: ClassWeights,
     /// The event in hand, as a network takes it.
     one: Batch,
@@ -84,12 +75,9 @@ impl Encoding {
         };
         one.resize(1);
         Ok(Encoding {
-            spec: OnlineSpec { features: file.features()?, ..file.recipe.online.clone() },
-            model: file.recipe.model.clone(),
-            task: file.recipe.task(),
+            fitting: Fitting::new(file, model, class_names)?,
             loss: file.recipe.training.loss.clone(),
             takes,
-            outputs: model.num_outputs(),
             images: Images::of(file)?,
             inputs: file.table_inputs(),
             known: Known::default(),
@@ -99,7 +87,6 @@ impl Encoding {
             hints: Vec::new(),
             prepared: false,
             hashed: None,
-            class_names,
             class_weights: ClassWeights::of_recipe(file),
             one,
             value: [0.0],
@@ -131,6 +118,11 @@ impl Encoding {
             column.sample.clone_from(sample);
         }
         Some(now)
+    }
+
+    /// What events must be like.
+    pub(crate) fn fitting(&self) -> &Fitting {
+        &self.fitting
     }
 
     /// Whether this run has taken columns and labels for something, at its first events.
@@ -184,10 +176,7 @@ impl Encoding {
         };
         match &self.takes {
             Takes::Features => {
-                let interactions = self.spec.linear.as_ref().map_or(&[][..], |l| &l.interactions);
-                let hashed = HashedColumns::new(schema, interactions);
-                let wrong = |what| Error::Usage(format!("online.linear.interactions {what}"));
-                self.hashed = Some(hashed.map_err(wrong)?);
+                self.hashed = Some(self.fitting.hashed(schema)?);
             }
             Takes::Fields(_) => {
                 if schema.sparse {
@@ -198,7 +187,8 @@ impl Encoding {
                     ));
                 }
                 if self.known.encoder.is_none() && self.images.is_none() {
-                    self.known.encoder = Some(self.encoder(schema, &first)?);
+                    let hints = Fitting::hints(self.notes.iter().chain(&self.hints));
+                    self.known.encoder = Some(self.fitting.encoder(schema, &first, &hints)?);
                 }
             }
         }
@@ -206,7 +196,7 @@ impl Encoding {
         if self.known.labels.is_none() {
             let seen: Vec<_> = (0..first.len()).map(|i| first.get(i).label()).collect();
             let seen: Vec<_> = seen.into_iter().filter(|l| *l != Value::Missing).collect();
-            self.known.labels = Some(self.labels(&seen, found.as_ref())?);
+            self.known.labels = Some(self.fitting.labels(&seen, found.as_ref())?);
             guessed = seen.is_empty();
         }
         if self.known.schema.is_none() {
@@ -222,65 +212,13 @@ impl Encoding {
         Ok(guessed)
     }
 
-    /// The encoder for columns of which the first events are known. Columns without any value so far are
-    /// numbers, or texts where that alone fits the model.
-    fn encoder(&self, schema: &Schema, first: &Events) -> Result<Encoder> {
-        let encoder = Encoder::new(&self.spec.features, schema, first).map_err(stream_error)?;
-        let Err(unfit) = check_inputs(&encoder, &self.model) else { return Ok(encoder) };
-        let features = FeaturesSpec { unknown_is_text: true, ..self.spec.features.clone() };
-        let other = Encoder::new(&features, schema, first).map_err(stream_error)?;
-        match check_inputs(&other, &self.model) {
-            Ok(()) => Ok(other),
-            Err(_) => {
-                let hints = self.notes.iter().chain(&self.hints).map(|note| format!("; {note}"));
-                Err(Error::Usage(format!("{unfit}{}", hints.collect::<String>())))
-            }
-        }
-    }
-
     /// Decides again what labels are, now that one was seen.
-    pub(crate) fn see_label(&mut self, label: Value<'_>) -> Result<()> {
+    pub(crate) fn see_label(&mut self, label: Value<'_>) -> std::result::Result<(), BadEvent> {
         if !self.known.labels.as_ref().is_some_and(Labels::is_known) {
-            self.known.labels = Some(self.labels(&[label], None)?);
+            let labels = self.fitting.labels(&[label], None);
+            self.known.labels = Some(labels.map_err(|e| BadEvent::new(e.to_string()))?);
         }
         Ok(())
-    }
-
-    /// What labels like the ones seen are: of a file, `found` are all of its start.
-    fn labels(&self, seen: &[Value<'_>], found: Option<&BTreeSet<String>>) -> Result<Labels> {
-        let outputs = self.outputs;
-        let named = self.spec.classes.as_ref().unwrap_or(&self.class_names);
-        let negative = self.spec.labels.as_ref().is_some_and(|l| l.missing == Missing::Negative);
-        // A few labels may be broken.
-        let most = |fits: &dyn Fn(f64) -> bool| {
-            let fitting = seen.iter().filter(|l| matches!(**l, Value::Number(n) if fits(n)));
-            10 * fitting.count() >= 9 * seen.len()
-        };
-        let output = |n: f64| n >= 0.0 && n < outputs as f64 && n.fract() == 0.0;
-        let labels = match self.task {
-            task if !task.has_classes() => {
-                let scale = self.spec.scale_targets && task.in_any_units();
-                Labels::values(scale && outputs == 1)
-            }
-            _ if !named.is_empty() => Labels::classes(outputs.max(2), named),
-            // Class 0 is the one of events whose label never comes.
-            Task::Binary if negative && most(&|n| matches!(n, 0.0 | 1.0 | -1.0)) => Labels::Binary,
-            Task::Classes if negative && most(&output) => {
-                Labels::classes(outputs, &["0".to_owned()])
-            }
-            _ => match found {
-                Some(found) if !negative => Labels::found(outputs.max(2), found),
-                _ => Labels::classes(outputs.max(2), &[]),
-            },
-        };
-        if negative && labels.names().is_empty() && self.task.has_classes() {
-            return Err(Error::Usage(
-                "online.labels.missing = \"negative\" means class 0, and the labels are no numbers: \
-                 name the classes in online.classes, the negative one first"
-                    .into(),
-            ));
-        }
-        Ok(labels)
     }
 
     /// An event as the model takes it, or why it is bad. Nothing is learned from a bad event.
@@ -333,14 +271,15 @@ impl Encoding {
 
     /// What the class of a sample that is not an event weighs; 1 where labels are no classes.
     pub(crate) fn class_weight(&mut self, truth: Truth<'_>) -> f32 {
-        let Encoding { task, known, class_names, class_weights, .. } = self;
+        let Encoding { fitting, known, class_weights, .. } = self;
+        let (task, class_names) = (fitting.task(), fitting.class_names());
         let class = if task.has_classes() { task.class(truth) } else { None };
         class.map_or(1.0, |class| class_weights.of(class, || names_of(known, class_names)))
     }
 
     /// The classes that the recipe has weights for and that have not come.
     pub(crate) fn weights_without_class(&self) -> Vec<&str> {
-        self.class_weights.unknown(&names_of(&self.known, &self.class_names))
+        self.class_weights.unknown(&names_of(&self.known, self.fitting.class_names()))
     }
 
     /// Encodes the fields of a network's inputs into a row of a batch, or into the event in hand.
@@ -375,16 +314,14 @@ impl Encoding {
         Ok(label.map(|()| weight))
     }
 
-    /// The inputs of an event whose label is taken later, and the rows of tables that were freed for
-    /// it.
-    pub(crate) fn encode_inputs<'a>(
-        &'a mut self,
-        event: Event<'a>,
-    ) -> OrBad<(Inputs<'a>, Vec<FreedRow>)> {
+    /// An event whose label is taken later.
+    pub(crate) fn encode_inputs<'a>(&'a mut self, event: Event<'a>) -> OrBad<Sample<'a>> {
+        let weight = good!(self.check(event)?);
         good!(self.encode_fields(None, event)?);
-        let Encoding { inputs, hashed, one, freed, .. } = self;
+        let Encoding { inputs, known, hashed, one, freed, .. } = self;
         let inputs = good!(inputs_of(inputs, hashed, one, event));
-        Ok(Ok((inputs, std::mem::take(freed))))
+        let (freed, encoder) = (std::mem::take(freed), known.encoder.as_ref());
+        Ok(Ok(Sample { weight, freed, encoder, ..Sample::new(inputs, Truth::Unknown) }))
     }
 
     /// Whether a label can be taken; nothing is learned from it.
@@ -397,7 +334,7 @@ impl Encoding {
 
     /// Whether the loss is defined for a label that is a value.
     fn in_range(&self, label: Value<'_>) -> std::result::Result<(), BadEvent> {
-        if self.task.has_classes() {
+        if self.fitting.task().has_classes() {
             return Ok(());
         }
         let Some(target) = Labels::number(label) else { return Ok(()) };

@@ -3,11 +3,12 @@
 //! # Layout
 //!
 //! - [`Feed`]: events in their order, and what a checkpoint keeps of them
-//! - [`records`]: the records of a source; [`dead`]: those that were set aside
+//! - [`records`]: the records of a source; [`dead`]: those that were set aside; `flood`: nearly all of them
 //! - [`data`]: a dataset that is replayed
 
 pub mod data;
 pub mod dead;
+mod flood;
 pub mod records;
 
 use std::time::Duration;
@@ -94,6 +95,11 @@ pub trait Feed {
 
     /// What to report of the first record of this process that was set aside, once.
     fn first_bad(&mut self) -> Option<String> {
+        None
+    }
+
+    /// What to report of nearly all records being set aside, or not any more, once for each time.
+    fn flood(&mut self) -> Option<String> {
         None
     }
 

@@ -2,12 +2,16 @@
 //!
 //! An update is judged by the losses of its events, before anything has changed: one that is not
 //! finite, or that lies far above the running mean, is not applied. Many refusals in a short time
-//! mean that it is the model that is wrong and not the events: then the last good state is restored.
+//! may mean that it is the model that is wrong and not the events: then the last good state is restored, if
+//! that does better.
 
 use serde::{Deserialize, Serialize};
 
 use tidemill_engine::metrics::Task;
 use tidemill_recipe::online::GuardSpec;
+
+/// Losses have risen whose newest are so many standard deviations above the mean of all.
+const RISEN: f64 = 1.0;
 
 /// What the guard says about an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +34,9 @@ pub struct Guard {
     count: u64,
     mean: f64,
     variance: f64,
+    /// Mean of about the last 20 of them.
+    #[serde(default)]
+    newest: f64,
     /// Steps asked about.
     steps: u64,
     /// The steps among the last `within` that were refused.
@@ -53,6 +60,7 @@ impl Guard {
             count: 0,
             mean: 0.0,
             variance: 0.0,
+            newest: 0.0,
             steps: 0,
             recent: Vec::new(),
             refused: 0,
@@ -83,11 +91,15 @@ impl Guard {
         if self.spec.spike == 0.0 || self.count < self.spec.window.min(200) {
             return Verdict::Apply;
         }
+        let z = self.deviations(loss);
+        if z > self.spec.spike { Verdict::Spike(z) } else { Verdict::Apply }
+    }
+
+    /// How many standard deviations a loss lies above the running mean.
+    fn deviations(&self, loss: f64) -> f64 {
         // A deviation below a tenth of the mean says more about luck than about the stream.
         let least = (0.1 * self.mean.abs()).max(0.5 * self.ignorance).max(1e-6);
-        let deviation = self.variance.sqrt().max(least);
-        let z = (loss - self.mean) / deviation;
-        if z > self.spec.spike { Verdict::Spike(z) } else { Verdict::Apply }
+        (loss - self.mean) / self.variance.sqrt().max(least)
     }
 
     /// Mean and variance that fade, with equal weights until there are enough (West 1979).
@@ -97,20 +109,47 @@ impl Guard {
         let distance = loss - self.mean;
         self.mean += rate * distance;
         self.variance = (1.0 - rate) * (self.variance + rate * distance * distance);
+        self.newest += (loss - self.newest) / self.count.min(20) as f64;
     }
 
-    /// After a refusal: whether the last good state should be restored. If so, the guard starts over
-    /// with what it takes as usual.
+    /// After a refusal: whether there were so many of them lately that the model may be what is wrong, and not the
+    /// events.
     pub fn wants_rollback(&mut self) -> bool {
         let since = self.steps.saturating_sub(self.spec.within);
         self.recent.retain(|&step| step > since);
-        let wanted = self.spec.rollback_after > 0 && self.recent.len() >= self.spec.rollback_after;
-        if wanted {
-            self.recent.clear();
-            (self.count, self.mean, self.variance) = (0, 0.0, 0.0);
-            self.rollbacks += 1;
-        }
-        wanted
+        self.spec.rollback_after > 0 && self.recent.len() >= self.spec.rollback_after
+    }
+
+    /// Whether most of the last steps were refused. Anyone may send some outliers; they judge no model that does well on the
+    /// rest.
+    pub fn refuses_most(&self) -> bool {
+        let (refused, steps) = self.lately();
+        2 * refused > steps
+    }
+
+    /// Whether the losses of the steps that were taken have risen as well.
+    pub fn losses_rose(&self) -> bool {
+        self.deviations(self.newest) > RISEN
+    }
+
+    /// Whether all of the last steps were refused: nothing is learned any more, so that the stream may be another one.
+    pub fn refuses_all(&self) -> bool {
+        let (refused, steps) = self.lately();
+        refused == steps
+    }
+
+    /// How many of how many of the last steps were refused.
+    fn lately(&self) -> (u64, u64) {
+        let steps = self.spec.within.min(self.steps);
+        let refused = self.recent.iter().filter(|&&step| step > self.steps - steps).count();
+        (refused as u64, steps)
+    }
+
+    /// The last good state was restored: the guard starts over with what it takes as usual.
+    pub fn start_over(&mut self) {
+        self.recent.clear();
+        (self.count, self.mean, self.variance, self.newest) = (0, 0.0, 0.0, 0.0);
+        self.rollbacks += 1;
     }
 
     /// Whether the state after this step is one to roll back to: every so many steps, and nothing
@@ -174,9 +213,32 @@ mod tests {
             assert!(guard.judge(1e9, true) != Verdict::Apply);
             assert_eq!(guard.wants_rollback(), refused == 10);
         }
+        guard.start_over();
         // What was a spike may be the new normal.
         assert_eq!(guard.judge(1e9, true), Verdict::Apply);
         assert_eq!((guard.refused, guard.rollbacks), (10, 1));
+    }
+
+    /// Ten outliers among events on which the model does as well as ever.
+    #[test]
+    fn outliers_do_not_speak_against_the_model() {
+        let mut guard = settled();
+        for i in 0..1000 {
+            guard.judge(if i % 4 == 0 { 1e9 } else { 0.5 }, true);
+            assert!(!guard.refuses_most() && !guard.losses_rose(), "{i}");
+        }
+        assert!(guard.wants_rollback());
+        // Most of them, or losses that rise.
+        let mut other = settled();
+        for _ in 0..60 {
+            other.judge(1e9, true);
+        }
+        assert!(other.wants_rollback() && other.refuses_most() && !other.refuses_all());
+        let mut risen = settled();
+        for _ in 0..10 {
+            risen.judge(4.0, true);
+        }
+        assert!(risen.losses_rose(), "{risen:?}");
     }
 
     #[test]

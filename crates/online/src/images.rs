@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use tidemill_engine::data::images::{Fit, decode};
+use tidemill_engine::data::images::{Fit, MostPixels, decode};
 use tidemill_engine::data::normalize::Affine;
 use tidemill_engine::data::{DataSpec, ImageDirectorySpec, InputSpec};
 use tidemill_recipe::stream::BadEvent;
@@ -17,6 +17,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// Makes rows of images, as the recipe's image folder does.
 pub struct Images {
     fit: Fit,
+    most: MostPixels,
     affine: Affine,
     folder: PathBuf,
 }
@@ -44,7 +45,11 @@ impl Images {
         let affine = spec.normalize.unwrap_or_default().compile(channels, 1.0 / 255.0)?;
         let folder = stream.image_folder.as_deref().unwrap_or(".");
         let folder = DataPaths::new(&file.path).resolve(folder);
-        Ok(Some(Images { fit, affine, folder }))
+        let most = match stream.image_pixels {
+            Some(pixels) => MostPixels::exactly(pixels),
+            None => MostPixels::of_event(fit.shape.height * fit.shape.width),
+        };
+        Ok(Some(Images { fit, most, affine, folder }))
     }
 
     /// Fills a row with the image that `text` names or holds.
@@ -55,7 +60,7 @@ impl Images {
             None => self.read(text)?,
         };
         let place = "the image";
-        let image = decode(&bytes, self.fit.shape.color, place);
+        let image = decode(&bytes, self.fit.shape.color, self.most, place);
         let pixels = image.and_then(|image| self.fit.apply(image, place));
         let pixels = pixels.map_err(|e| BadEvent::new(e.to_string()))?;
         self.affine.fill_u8(&pixels, row);

@@ -1,28 +1,32 @@
 //! Records read, decoded and kept in order until they are learned from.
+//!
+//! # Layout
+//!
+//! - [`Intake`]: decoded blocks, in order
+//! - `work`: the thread that decodes; `decoding`: its decoder, and which first event it takes
+
+mod decoding;
+mod work;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidemill_recipe::stream::{
-    BadEvent, Decoded, Decoder, Event, Events, Mark, Next, Note, Place, Reader, Record, Records,
-    Schema,
-};
+use tidemill_recipe::stream::{BadEvent, Event, Events, Note, Reader, Record, Records, Schema};
 
 use tidemill_engine::error::{Error, Result};
 
-use crate::error::stream_error;
+pub(crate) use decoding::{Decoding, Fits};
+use work::Work;
 
 /// Decoded blocks that may wait; more of them would only take memory.
 const BLOCKS: usize = 2;
 /// Blocks in all: also one that is being decoded, and one that is being learned from. Their number is
 /// fixed, since otherwise it would grow whenever the learner is late to hand one back.
 const OWNED: usize = BLOCKS + 2;
-/// How long the decoding thread waits for records before it looks for its end.
-const POLL: Duration = Duration::from_millis(50);
 
 /// Decoded blocks of a source, in order. A thread of its own decodes while the learner learns;
 /// what comes out does not depend on when.
@@ -33,6 +37,7 @@ pub struct Intake {
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     blocks: VecDeque<Block>,
+    lines: bool,
     /// Blocks that there are, wherever.
     owned: usize,
     schema: Option<Schema>,
@@ -75,20 +80,17 @@ fn cost(record: &[u8]) -> usize {
     record.len() + 64
 }
 
-/// Why a record is bad of which only the beginning was read.
-fn too_long(beginning: &[u8]) -> BadEvent {
-    let hint = match beginning.trim_ascii_start().first() {
-        Some(b'[') => {
-            "; it begins like a JSON array: send its items one a line, as `jq -c '.[]'` does"
-        }
-        _ => "",
-    };
-    BadEvent::new(format!(
-        "the record is longer than its source allows (16 MiB; 1 MiB over TCP){hint}"
-    ))
-}
-
 impl Block {
+    /// Makes room for other records, which it keeps; events that took much more than `most` bytes do not keep that.
+    fn clear(&mut self, most: usize) {
+        if self.events.footprint() > 4 * most {
+            self.events = Events::default();
+        }
+        self.events.clear();
+        self.outcomes.clear();
+        (self.next, self.rest, self.schema) = (0, false, None);
+    }
+
     /// Memory of the records that are no events.
     fn held(&self) -> usize {
         let others = self.outcomes.iter();
@@ -120,122 +122,12 @@ pub enum Filled {
     End,
 }
 
-/// The decoding thread.
-struct Work {
-    reader: Arc<Reader>,
-    decoder: Box<dyn Decoder>,
-    /// Whether records are lines of files.
-    lines: bool,
-    known: bool,
-    /// Where the last record ends, and the part that it is of.
-    last: Mark,
-    part: Arc<str>,
-    out: SyncSender<Result<Option<Block>>>,
-    used: Receiver<Block>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Work {
-    fn run(mut self) {
-        while !self.stop.load(Relaxed) {
-            let sent = match self.reader.next(POLL) {
-                Ok(Next::Idle) => continue,
-                Ok(Next::End) => {
-                    let Ok(block) = self.used.recv() else { return };
-                    let last = self.rest(block);
-                    if self.out.send(Ok(Some(last))).is_ok() {
-                        let _ = self.out.send(Ok(None));
-                    }
-                    return;
-                }
-                Ok(Next::Records(records)) => {
-                    // None comes any more at the end.
-                    let Ok(mut block) = self.used.recv() else { return };
-                    self.reader.give_back(std::mem::take(&mut block.records));
-                    let block = self.decode(records, block);
-                    self.out.send(Ok(Some(block)))
-                }
-                Err(e) => self.out.send(Err(stream_error(e))),
-            };
-            // Nobody listens any more.
-            if sent.is_err() {
-                return;
-            }
-        }
-    }
-
-    fn decode(&mut self, records: Records, mut block: Block) -> Block {
-        block.events.clear();
-        block.outcomes.clear();
-        (block.next, block.rest, block.schema) = (0, false, None);
-        block.records = records;
-        for (i, record) in block.records.iter().enumerate() {
-            if record.too_long {
-                block.outcomes.push((i, Outcome::Bad(too_long(record.bytes))));
-                continue;
-            }
-            block.events.set_place(match self.lines {
-                true => Place::Line(record.mark.minor),
-                false => Place::Record(record.mark.major),
-            });
-            let outcome = match self.decoder.decode(record.bytes, record.first, &mut block.events) {
-                Ok(Decoded::Event) => Outcome::Event(block.events.len() - 1),
-                Ok(Decoded::Header) => match self.decoder.schema() {
-                    Some(schema) => Outcome::Header(Box::new(schema.clone())),
-                    None => Outcome::Nothing,
-                },
-                Ok(Decoded::Nothing) if self.decoder.is_open() => Outcome::Open,
-                Ok(Decoded::Nothing) => Outcome::Nothing,
-                Err(bad) => Outcome::Bad(bad),
-            };
-            for lost in self.decoder.take_lost() {
-                block.outcomes.push((i, Outcome::Bad(lost)));
-            }
-            if !self.known && !block.events.is_empty() {
-                self.known = true;
-                block.schema = self.decoder.schema().cloned().map(Box::new);
-            }
-            block.outcomes.push((i, outcome));
-            self.last = record.mark;
-            if record.begins {
-                self.part = record.part.into();
-            }
-        }
-        block.notes = self.notes();
-        block
-    }
-
-    fn notes(&self) -> Vec<Note> {
-        let mut notes = self.decoder.notes();
-        notes.extend(self.decoder.gaps());
-        notes
-    }
-
-    /// What is left at the end of the stream and is no event, as a block.
-    fn rest(&mut self, mut block: Block) -> Block {
-        self.reader.give_back(std::mem::take(&mut block.records));
-        let (mut records, lost) = (Records::default(), self.decoder.finish());
-        if !self.part.is_empty() {
-            records.set_part(&self.part);
-        }
-        for bad in &lost {
-            records.push(bad.reason.as_bytes(), self.last, 0, false);
-        }
-        block.events.clear();
-        block.outcomes = lost.into_iter().map(Outcome::Bad).enumerate().collect();
-        (block.records, block.next, block.schema) = (records, 0, None);
-        block.rest = true;
-        block.notes = self.notes();
-        block
-    }
-}
-
 impl Intake {
     /// Decodes what `reader` gives; `lines` says whether records are lines of files.
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn new(reader: Reader, decoder: Box<dyn Decoder>, lines: bool) -> Result<Intake> {
+    pub(crate) fn new(reader: Reader, decoding: Decoding, lines: bool) -> Result<Intake> {
         let reader = Arc::new(reader);
         let (out, decoded) = sync_channel(BLOCKS);
         let (used, back) = channel();
@@ -244,17 +136,7 @@ impl Intake {
             let _ = used.send(Block::default());
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let work = Work {
-            reader: reader.clone(),
-            decoder,
-            lines,
-            known: false,
-            last: Mark::default(),
-            part: "".into(),
-            out,
-            used: back,
-            stop: stop.clone(),
-        };
+        let work = Work::new(reader.clone(), decoding, lines, (out, back), stop.clone());
         let thread = std::thread::Builder::new()
             .name("decode".into())
             .spawn(move || work.run())
@@ -266,6 +148,7 @@ impl Intake {
             thread: Some(thread),
             stop,
             blocks: VecDeque::new(),
+            lines,
             owned: OWNED,
             schema: None,
             notes: Vec::new(),
@@ -307,6 +190,11 @@ impl Intake {
                 Err(Error::Run("the decoding thread has ended; please report it".into()))
             }
         }
+    }
+
+    /// Whether records are lines of files.
+    pub(crate) fn is_of_lines(&self) -> bool {
+        self.lines
     }
 
     /// What a user should know of the records that were decoded.
@@ -412,5 +300,49 @@ impl Drop for Intake {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Cursor;
+
+    use tidemill_recipe::stream::sources::ReadSource;
+    use tidemill_recipe::stream::{Format, FormatSpec, QueueOptions, decoder};
+
+    use super::*;
+
+    /// Records of two bytes that stand for a thousand values each: blocks end by what they take decoded.
+    #[test]
+    fn blocks_are_bounded_by_what_they_take_decoded() {
+        let columns: Vec<String> = (0..1000).map(|i| format!("\"k{i}\":{i}")).collect();
+        let text = format!("{{{}}}\n{}", columns.join(","), "{\"k1\":2}\n".repeat(5000));
+        let source = ReadSource::new("test", Cursor::new(text), 1 << 24, true).unwrap();
+        let reader = Reader::spawn(Box::new(source), QueueOptions::default()).unwrap();
+        let make = |schema| Ok(decoder(&FormatSpec::default(), Format::JsonLines, schema).unwrap());
+        let decoding = Decoding::new(Box::new(make), None, false, None).unwrap();
+        let mut intake = Intake::new(reader, decoding, true).unwrap();
+        let (mut events, mut line) = (0, 0);
+        loop {
+            let filled = intake.fill(Duration::from_secs(5)).unwrap();
+            for block in &intake.blocks {
+                assert!(block.events.footprint() < 1 << 21, "{}", block.events.footprint());
+            }
+            while intake
+                .take(|record, kind, last| {
+                    // Each record once, in order, also where blocks end between them.
+                    line += 1;
+                    assert!(last && record.mark.minor == line);
+                    events += usize::from(matches!(kind, RecordKind::Event(_)));
+                    Ok(())
+                })
+                .unwrap()
+            {}
+            if filled == Filled::End {
+                break;
+            }
+        }
+        assert_eq!(events, 5001);
     }
 }

@@ -388,8 +388,9 @@ impl Learner {
             }
             return Ok(applied);
         }
-        let rolled_back = self.scorer.guard.wants_rollback();
+        let rolled_back = self.scorer.guard.wants_rollback() && self.is_wrong()?;
         if rolled_back {
+            self.scorer.guard.start_over();
             self.roll_back()?;
         }
         Ok(Learned { verdict, rolled_back })

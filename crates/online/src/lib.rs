@@ -6,6 +6,7 @@
 //!
 //! - [`intake`]: records read, decoded and kept in order until they are learned from
 //! - [`feed`]: the events of a stream in order: records, or a dataset that is replayed
+//! - `fitting`: what columns and labels of first events are, and whether they fit the model
 //! - [`encoding`]: an event becomes a [`Sample`]; [`images`]: where its input is an image
 //! - [`input`]: a feed with its encoding; [`open`](mod@open): that of an address
 //! - `ahead`: events that are encoded some before they are learned from
@@ -41,6 +42,7 @@ pub mod driver;
 pub mod encoding;
 pub mod error;
 pub mod feed;
+mod fitting;
 pub mod guard;
 pub mod images;
 pub mod input;

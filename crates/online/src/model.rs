@@ -9,7 +9,7 @@ use tidemill_engine::engine::{State, StateTensor};
 use tidemill_engine::error::Result;
 use tidemill_engine::fields::Signature;
 use tidemill_engine::prequential::{Prequential, Truth};
-use tidemill_recipe::stream::features::FreedRow;
+use tidemill_recipe::stream::features::{Encoder, FreedRow};
 
 pub(crate) use build::build_linear;
 pub use build::{build, build_network};
@@ -85,8 +85,9 @@ pub trait StreamModel {
     /// From here on events are scored, and nothing is learned from them.
     fn freeze(&mut self);
 
-    /// These rows of embedding tables belong to other ids from here on.
-    fn reset_rows(&mut self, _freed: &[FreedRow]) {}
+    /// An event was encoded: these rows of embedding tables belong to other ids from here on, and `encoder` has the
+    /// numbers of its columns. Called once for each event, whenever its label comes.
+    fn see(&mut self, _freed: &[FreedRow], _encoder: Option<&Encoder>) {}
 
     /// From here on [`StreamModel::predicted`] gives what was predicted, also for events without
     /// labels.

@@ -13,7 +13,7 @@ use tidemill_recipe::stream::{
     Content, Format, FormatSpec, Look, Note, OpenOptions, Policy, Position, QueueOptions, Reader,
     Schema, Source, decoder, file_of, format_of,
     formats::look::{HEAD_BYTES, lost_column},
-    head_of, is_files, look, open as open_source,
+    head_of, is_files, is_live, look, open as open_source,
 };
 use tidemill_recipe::tables::wanted_inputs;
 use tidemill_recipe::{DataPaths, RecipeFile};
@@ -23,7 +23,7 @@ use crate::encoding::Encoding;
 use crate::error::stream_error;
 use crate::feed::{DataFeed, DeadLetters, Feed, RecordFeed};
 use crate::input::{Counts, Input};
-use crate::intake::Intake;
+use crate::intake::{Decoding, Fits, Intake};
 use crate::join::{Join, Said};
 use crate::journal::JournalMark;
 use crate::model::{StreamModel, Takes};
@@ -88,8 +88,10 @@ pub(crate) fn open(
     folder.make_room()?;
     let known = base.known.schema.clone();
     let answers = source.answers();
-    let intake = open_intake(file, &options.from, source, format, &spec, known, policy)?;
+    let health = source.health();
     encoding.restore(base.known.clone());
+    let reader = Reader::spawn(source, queue_of(file, policy)).map_err(stream_error)?;
+    let intake = open_intake(&options.from, reader, format, &spec, known, &encoding)?;
     encoding.set_format(spec, look);
     // Those of another stream that the run has learned from stay before those of this one.
     let mark = start.own().map(|s| s.dead_letters).unwrap_or_default();
@@ -98,7 +100,7 @@ pub(crate) fn open(
         watch(LearnEvent::Notice(&note));
     }
     let recent = start.same().map(|s| s.recent.clone()).unwrap_or_default();
-    let dead = dead.watch(recent, file.recipe.online.on_bad);
+    let dead = dead.watch(recent, file.recipe.online.on_bad, &options.from).tell(health);
     let position = start.same().map(|s| s.position.clone()).unwrap_or_default();
     // What an earlier version has not kept in mind cannot be made up for.
     let content = match start.same() {
@@ -111,7 +113,7 @@ pub(crate) fn open(
         let task = (file.recipe.task(), &file.recipe.training.loss);
         Answering::start(answers, &position, task, base.class_names.clone())
     });
-    let feed = Box::new(RecordFeed::new(intake, dead, position, content));
+    let feed = Box::new(RecordFeed::new(intake, dead, position, content).skip(&options.skip));
     let input = Input::new(feed, encoding, counts);
     Ok(Opened { input, join, answering, format: Some(format) })
 }
@@ -140,7 +142,8 @@ pub fn open_to_read(
         let options = OpenOptions { format: Some(format), ..OpenOptions::default() };
         let source = open_source(from, &options).map_err(stream_error)?;
         let (spec, look) = spec_of(file, from, format, None, model)?;
-        let intake = open_intake(file, from, source, format, &spec, None, Policy::Block)?;
+        let reader = Reader::spawn(source, queue_of(file, Policy::Block)).map_err(stream_error)?;
+        let intake = open_intake(from, reader, format, &spec, None, &encoding)?;
         encoding.set_format(spec, look);
         let dead = DeadLetters::open(folder, JournalMark::default(), 0, dead_bytes)?;
         Box::new(RecordFeed::new(intake, dead, Position::default(), None))
@@ -266,20 +269,27 @@ pub(crate) fn open_at(
     Ok(source)
 }
 
-/// The records of a source, read and decoded ahead.
+/// The records of a source, decoded ahead.
 fn open_intake(
-    file: &RecipeFile,
     from: &str,
-    source: Box<dyn Source>,
+    reader: Reader,
     format: Format,
     spec: &FormatSpec,
     schema: Option<Schema>,
-    policy: Policy,
+    encoding: &Encoding,
 ) -> Result<Intake> {
-    let decoder = decoder(spec, format, schema);
-    let queue = QueueOptions { bytes: file.recipe.online.queue_bytes, policy };
-    let reader = Reader::spawn(source, queue).map_err(stream_error)?;
-    Intake::new(reader, decoder.map_err(stream_error)?, from == "-" || is_files(from))
+    let (spec, live) = (FormatSpec { live: is_live(from), ..spec.clone() }, is_live(from));
+    let make = move |schema| decoder(&spec, format, schema).map_err(stream_error);
+    let (fitting, known) = (encoding.fitting().clone(), encoding.known());
+    let (columns, labels) = (known.encoder.is_some(), known.labels.is_some());
+    let fits: Box<Fits> = Box::new(move |schema, first| fitting.check(schema, first, columns));
+    let fits = (!(columns && labels)).then_some(fits);
+    let decoding = Decoding::new(Box::new(make), schema, live, fits)?;
+    Intake::new(reader, decoding, from == "-" || is_files(from))
+}
+
+fn queue_of(file: &RecipeFile, policy: Policy) -> QueueOptions {
+    QueueOptions { bytes: file.recipe.online.queue_bytes, policy }
 }
 
 fn policy(spec: &OnlineSpec, folder: &RunFolder) -> Policy {

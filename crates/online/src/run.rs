@@ -54,6 +54,9 @@ pub struct LearnOptions {
     pub rate: Option<f64>,
     /// Who may send, if the stream is an address that is listened on.
     pub access: Access,
+    /// Records that are set aside unseen, by their numbers as messages give them: lines of files, sequence numbers of
+    /// other streams.
+    pub skip: Vec<String>,
     /// A file for what was predicted for each event before it was learned from, as CSV.
     pub predictions: Option<PathBuf>,
     /// Set to true to end the run with a checkpoint.

@@ -59,12 +59,15 @@ fn recipe(folder: &Path, set: &[&str]) -> RecipeFile {
     RecipeFile::parse(RECIPE, &folder.join("recipe.toml"), &set).unwrap()
 }
 
-/// Events, some of them in a row with wrong labels: enough for a rollback.
+/// Events, so many of them in a row far out and with wrong labels that the guard refuses all it sees: enough for a rollback.
 fn stream(folder: &Path, events: u64) -> String {
     let mut lines = String::new();
     for i in 0..events {
         let (x, class) = event(i);
-        let class = if (700..730).contains(&i) { (class + 1) % 3 } else { class };
+        let (x, class) = match i {
+            700..820 => (x.map(|v| v * 1e6), (class + 1) % 3),
+            _ => (x, class),
+        };
         lines += &format!("{{\"x\": {x:?}, \"label\": {class}}}\n");
     }
     let path = folder.join("events.jsonl");
@@ -95,6 +98,7 @@ fn options(from: &str, out: &Path, stop: u64, threads: usize) -> LearnOptions {
         rate: None,
         predictions: None,
         access: Default::default(),
+        skip: Vec::new(),
         interrupt: Arc::default(),
     }
 }

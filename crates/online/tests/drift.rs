@@ -142,6 +142,7 @@ fn run(
         rate: None,
         predictions: None,
         access: Default::default(),
+        skip: Vec::new(),
         interrupt: Default::default(),
     };
     learn(file, &options, &mut |_| {}).unwrap().summary

@@ -10,6 +10,7 @@
 //! - [`access`]: who may send to a source that listens
 //! - [`open()`]: a source from an address; [`sources`] are those for files and sockets
 //! - [`log`]: events kept on disk from when their sender is told so until they are learned
+//! - [`health`]: what a learner says of the records, for whoever asks the source
 //! - [`queue`]: a thread that reads a source ahead of the learner, in bounded memory
 //!
 //! What records hold is for `tidemill-table` to say; its items are re-exported here.
@@ -19,6 +20,7 @@ pub mod access;
 pub mod answers;
 pub mod content;
 pub mod error;
+pub mod health;
 mod inlet;
 mod lines;
 pub mod log;
@@ -35,8 +37,9 @@ pub use access::{Access, TlsFiles, Tokens};
 pub use answers::{Answerer, Answers};
 pub use content::{Compared, Content};
 pub use error::{Error, Result};
+pub use health::Health;
 pub use log::{Fsync, KEYS, Log, LogOptions, LogSource};
-pub use open::{OpenOptions, file_of, format_of, head_of, identity, is_files, open};
+pub use open::{OpenOptions, file_of, format_of, head_of, identity, is_files, is_live, open};
 pub use position::{Mark, Position};
 pub use queue::{Next, Policy, QueueOptions, Reader};
 pub use records::{Record, Records};

@@ -154,6 +154,11 @@ pub fn is_files(uri: &str) -> bool {
     file_of(uri).is_some() || matches!(split(uri).0, "tail" | "dir")
 }
 
+/// Whether records come from whoever sends some, as opposed to files that someone has put there.
+pub fn is_live(uri: &str) -> bool {
+    file_of(uri).is_none() && split(uri).0 != "dir"
+}
+
 /// The file that an address names; none if it names something else, or there is no such file.
 pub fn file_of(uri: &str) -> Option<&Path> {
     let path = match split(uri) {

@@ -56,6 +56,9 @@ impl Default for QueueOptions {
 /// Blocks of a full queue: few, since handing one over costs as much as decoding some records.
 const BLOCKS: usize = 8;
 
+/// Records that took more memory than this do not keep it.
+const MOST_KEPT: usize = 4 << 20;
+
 /// What [`Reader::next`] gives.
 #[derive(Debug)]
 pub enum Next {
@@ -176,6 +179,10 @@ impl Reader {
     /// Hands back the memory of records.
     pub fn give_back(&self, mut records: Records) {
         records.clear();
+        if records.capacity() > MOST_KEPT {
+            // One very long record is not a reason to hold as much for good.
+            records = Records::with_footprint(self.shared.block);
+        }
         let mut state = lock(&self.shared.state);
         // Memory that is dropped here and allocated again by another thread leaves a hole, so that a stream
         // would grow. Of what has been used there is no more than the queue and its users ever held.

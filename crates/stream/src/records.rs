@@ -142,6 +142,24 @@ impl Records {
         self.parts.extend(other.parts.iter().map(|p| Part { start: p.start + len, ..p.clone() }));
     }
 
+    /// Takes the place of what is there: the records of `range` of `other`.
+    pub fn copy(&mut self, other: &Records, range: std::ops::Range<usize>) {
+        self.clear();
+        for i in range {
+            let part = other.parts.partition_point(|part| part.start <= i).checked_sub(1);
+            if let Some(part) = part.map(|part| &other.parts[part]) {
+                self.begin(&part.name, part.alone);
+            }
+            self.bytes.extend_from_slice(other.get(i).bytes);
+            self.heads.push(Head { end: self.bytes.len(), ..other.heads[i] });
+        }
+    }
+
+    /// Memory that is held for records, in use or not.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.heads.capacity() * size_of::<Head>()
+    }
+
     /// Numbers the records from `first` on, in place of what their marks were.
     pub(crate) fn number(&mut self, first: u64) {
         for (head, major) in self.heads.iter_mut().zip(first..) {
@@ -225,6 +243,12 @@ mod tests {
         assert_eq!(texts(&a), own(&expect));
         a.retain(|i| i == 1 || i == 3);
         assert_eq!(texts(&a), own(&[expect[1], expect[3]]));
+        let mut copied = Records::default();
+        copied.push(b"old", mark(9), 0, false);
+        copied.copy(&b, 1..3);
+        assert_eq!(texts(&copied), own(&expect[2..]));
+        copied.copy(&b, 0..2);
+        assert_eq!(texts(&copied), own(&expect[1..3]));
         a.push(b"five", mark(5), 0, false);
         assert_eq!(a.get(2).part, "q");
     }

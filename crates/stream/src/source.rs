@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::answers::Answers;
 use crate::error::Result;
+use crate::health::Health;
 use crate::position::Position;
 use crate::records::Records;
 
@@ -68,6 +69,11 @@ pub trait Source: Send {
     /// What a user should know of what was found when it was opened.
     fn notes(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Where a learner says what is wrong with the records, if others can ask for it there.
+    fn health(&self) -> Option<Arc<Health>> {
+        None
     }
 
     /// Where a learner's answers go, if senders can wait for them; they belong to the positions of records.

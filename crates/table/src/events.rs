@@ -190,6 +190,15 @@ impl Events {
         (self.columns, self.width)
     }
 
+    /// Memory that the events take: what bounds blocks, since a short record may stand for many values.
+    pub fn footprint(&self) -> usize {
+        size_of_val(&*self.values)
+            + size_of_val(&*self.vectors)
+            + size_of_val(&*self.sparse)
+            + size_of_val(&*self.heads)
+            + self.text.len()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.heads.is_empty()
@@ -301,6 +310,12 @@ impl Draft<'_> {
     pub fn vector(&mut self) -> &mut [f32] {
         let start = self.events.heads.len() * self.events.width;
         &mut self.events.vectors[start..]
+    }
+
+    /// Sparse features so far.
+    pub(crate) fn num_features(&self) -> usize {
+        let before = self.events.heads.last().map_or(0, |head| head.sparse_end);
+        self.events.sparse.len() - before
     }
 
     /// Appends a sparse feature.

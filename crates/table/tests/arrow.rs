@@ -78,3 +78,23 @@ fn what_is_no_arrow_or_cut_off_says_so() {
     bytes.truncate(bytes.len() - 100);
     assert!(read(bytes).is_err());
 }
+
+#[test]
+fn damaged_files_are_errors() {
+    let mut whole = Vec::new();
+    let batch = batch();
+    let mut writer = StreamWriter::try_new(&mut whole, &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    for at in 0..whole.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= flip;
+            // It may be read as other values; what matters is that it comes back.
+            if let Ok(mut input) = arrow_lines("test", Box::new(Cursor::new(bytes))) {
+                let _ = input.by_ref().take(1 << 20).read_to_end(&mut Vec::new());
+            }
+        }
+    }
+}

@@ -169,6 +169,7 @@ fn on_line(file: &RecipeFile, folder: &Path, out: PathBuf) -> Vec<Vec<f32>> {
         rate: None,
         predictions: None,
         access: Default::default(),
+        skip: Vec::new(),
         interrupt: Arc::default(),
     };
     learn(file.clone(), &options, &mut |_| {}).unwrap();

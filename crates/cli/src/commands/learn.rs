@@ -51,6 +51,9 @@ pub(crate) struct Arguments {
     /// Write what was predicted for each event before it was learned from to this file, as CSV.
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
+    /// Set this record aside unseen, by the number that a message gives; may be repeated.
+    #[arg(long = "skip-record", value_name = "N")]
+    skip_record: Vec<String>,
     /// Score the events without learning from them.
     #[arg(long)]
     frozen: bool,
@@ -111,6 +114,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if arguments.rate.is_some_and(|r| !(r > 0.0 && r.is_finite())) {
         return Err(Failure::usage("--rate: must be above 0"));
     }
+    if arguments.until_seconds.is_some_and(|s| !(s >= 0.0 && s.is_finite())) {
+        return Err(Failure::usage("--until-seconds: must be a number of 0 or more"));
+    }
     let options = LearnOptions {
         from: stream_address(&arguments.from),
         existing: match (arguments.resume || is_run, arguments.force) {
@@ -130,6 +136,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         rate: arguments.rate,
         predictions: arguments.predictions.clone(),
         access: arguments.access.access()?,
+        skip: arguments.skip_record.clone(),
         interrupt: interrupt::flag(),
     };
     let outcome = shown(file, &options, true)?;

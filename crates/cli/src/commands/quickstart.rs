@@ -137,6 +137,7 @@ fn stream(out: &Path, recipe: &Path) -> Result {
         rate: None,
         predictions: None,
         access: Default::default(),
+        skip: Vec::new(),
         interrupt: interrupt::flag(),
     };
     let frozen = learn::shown(file.clone(), &options, false)?;

@@ -7,9 +7,14 @@ use std::path::{Path, PathBuf};
 
 use super::listing::{Listing, is_image};
 use super::{ImageDirectorySpec, LabelSource};
-use crate::source::{open, read_error};
+use crate::source::{open, open_file, read_error, read_within};
 use crate::tree::{in_order, number_classes};
 use crate::{Error, Result};
+
+/// A larger file is no image.
+pub(super) const MOST_FILE_BYTES: u64 = 256 << 20;
+/// An archive that unpacks to more than so many times its size holds no images.
+const MOST_RATIO: u64 = 100;
 
 /// Where the bytes of images are.
 #[derive(Debug)]
@@ -29,8 +34,7 @@ impl Store {
         match self {
             Self::Folder(root) => {
                 let path = root.join(name);
-                let mut file = File::open(&path).map_err(|e| Error::read(&path, e))?;
-                file.read_to_end(buffer).map_err(|e| Error::read(&path, e))?;
+                read_within(&path, MOST_FILE_BYTES, buffer)?;
             }
             // A handle of its own for each read lets threads read at once without a lock.
             Self::Tar { path, spans } => {
@@ -71,7 +75,10 @@ pub(super) fn list(
     spec: &ImageDirectorySpec,
     like: &[String],
 ) -> Result<(Listing, Store)> {
-    let mut file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let mut file = open_file(path)?;
+    // Images are compressed already: what unpacks to so much more is none.
+    let packed = file.metadata().map_err(|e| Error::read(path, e))?.len();
+    let most = packed.saturating_mul(MOST_RATIO).max(MOST_FILE_BYTES);
     let mut magic = [0; 2];
     let gzipped = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
     let root = spec.root.as_deref().unwrap_or("").trim_matches('/');
@@ -112,8 +119,20 @@ pub(super) fn list(
                 format!("{name} is no plain file; pack the files themselves (tar --dereference)"),
             ));
         }
-        let len = u32::try_from(entry.size())
-            .map_err(|_| Error::format(path, format!("{name} is larger than 4 GB")))?;
+        let len = u32::try_from(entry.size()).ok();
+        let Some(len) = len.filter(|len| u64::from(*len) <= MOST_FILE_BYTES) else {
+            let what = format!("{name} is larger than {} MiB; no image is", MOST_FILE_BYTES >> 20);
+            return Err(Error::format(path, what));
+        };
+        if gzipped && bytes.len() as u64 + u64::from(len) > most {
+            return Err(Error::format(
+                path,
+                format!(
+                    "unpacks to more than {MOST_RATIO} times its size at {name}, as no archive of images does; \
+                     pack it as a plain tar file, or unpack it into a folder"
+                ),
+            ));
+        }
         let start = if gzipped { bytes.len() as u64 } else { entry.raw_file_position() };
         if gzipped {
             entry.read_to_end(&mut bytes).map_err(broken)?;

@@ -4,16 +4,20 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::{ColorMode, complete};
+use super::{ColorMode, MostPixels, complete};
 use crate::{Error, RawImage, Result};
 
-/// A file that asks for more is taken for a decompression bomb.
-const MAX_BYTES: u64 = 1 << 30;
+/// What a decoder may take for each pixel, and besides.
+const BYTES_PER_PIXEL: u64 = 16;
+const SLACK: u64 = 1 << 20;
 
 /// Decodes JPEG, PNG, BMP, GIF (its first frame) or WebP, told by content; turns the image
 /// upright as its EXIF data says; opacity is dropped unless `color` wants it. `place` names the
-/// image in errors.
-pub fn decode(bytes: &[u8], color: ColorMode, place: &str) -> Result<RawImage> {
+/// image in errors. What would take more than `most` allows is an error before any memory is taken for it.
+///
+/// # Errors
+/// If it cannot be decoded, or has too many pixels.
+pub fn decode(bytes: &[u8], color: ColorMode, most: MostPixels, place: &str) -> Result<RawImage> {
     let fail = |what: String| {
         let what = what.trim_end().to_owned(); // some decoders end their messages with a line break
         Error::Image { place: place.to_owned(), what }
@@ -31,15 +35,19 @@ pub fn decode(bytes: &[u8], color: ColorMode, place: &str) -> Result<RawImage> {
         return Err(fail("the file is truncated: its end is missing".into()));
     }
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_BYTES);
+    let most = most.of(bytes.len());
+    limits.max_alloc = Some(most.saturating_mul(BYTES_PER_PIXEL) + SLACK);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|e| fail(e.to_string()))?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
         return Err(fail(format!("it has {width} x {height} pixels")));
     }
-    if decoder.total_bytes() > MAX_BYTES {
-        return Err(fail(format!("{width} x {height} pixels are more than is taken for sane")));
+    if u64::from(width) * u64::from(height) > most {
+        return Err(fail(format!(
+            "{width} x {height} pixels in {} bytes are too many; {most} are the most here, so make it smaller",
+            bytes.len()
+        )));
     }
     // A broken orientation is no reason to lose the image.
     let orientation = decoder.orientation().ok();
@@ -132,15 +140,34 @@ mod tests {
         assert_eq!(recolor::<1>(vec![0, 200], ColorMode::Grayscale), [0, 200]);
     }
 
+    /// A lossless WebP of one colour and 16383 x 16383 pixels, in 38 bytes.
+    const BOMB: &[u8] = b"RIFF\x1e\x00\x00\x00WEBPVP8L\x11\x00\x00\x00/\xfe\xbf\xff\x0f\x07\xd0\x83\x1e\xf4\xa0\xff\x81\x88\xe8\x7f\x00\x00";
+
+    #[test]
+    fn a_small_file_of_many_pixels_is_refused_by_its_header() {
+        for most in [MostPixels::STORED, MostPixels::of_event(28 * 28)] {
+            let text = decode(BOMB, ColorMode::Rgb, most, "b").unwrap_err().to_string();
+            assert!(text.contains("16383 x 16383 pixels in 38 bytes are too many"), "{text}");
+        }
+        // An event may have a photo, and not a million pixels in a few bytes.
+        let most = MostPixels::of_event(28 * 28);
+        assert_eq!((most.of(38), most.of(1 << 20)), (65_536 + 38 * 1024, 1 << 20));
+        assert_eq!(MostPixels::of_event(224 * 224).of(1 << 20), 64 * 224 * 224);
+        assert_eq!(MostPixels::of_event(2000 * 2000).of(1 << 20), 4 << 20);
+    }
+
     #[test]
     fn rubbish_is_an_error() {
         for bytes in [&b""[..], b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a"] {
-            let text = decode(bytes, ColorMode::Rgb, "a/b.png").unwrap_err().to_string();
+            let text = decode(bytes, ColorMode::Rgb, MostPixels::STORED, "a/b.png")
+                .unwrap_err()
+                .to_string();
             assert!(text.starts_with("a/b.png: cannot be decoded"), "{text}");
             assert!(!text.contains('\n'), "{text:?}");
         }
         // A format that is known but not read.
-        let text = decode(b"II*\0\x08\0\0\0", ColorMode::Rgb, "a.tif").unwrap_err().to_string();
+        let tiff = decode(b"II*\0\x08\0\0\0", ColorMode::Rgb, MostPixels::STORED, "a.tif");
+        let text = tiff.unwrap_err().to_string();
         assert!(text.ends_with("it is none of JPEG, PNG, BMP, GIF and WebP"), "{text}");
     }
 }

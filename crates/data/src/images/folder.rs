@@ -11,11 +11,12 @@ use super::archive::{self, Store};
 use super::cache::SampleCache;
 use super::listing::{self, Listing};
 use super::{
-    BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, decode,
-    pixels_of, split,
+    BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, MostPixels,
+    decode, pixels_of, split,
 };
 use crate::fingerprint::Hash;
 use crate::normalize::Affine;
+use crate::source::read_within;
 use crate::{Dataset, Error, FillCost, Info, InputSpec, LabelKind, RawImage, Result};
 
 /// Reasons kept for people; the count goes on.
@@ -158,7 +159,7 @@ impl ImageFolder {
         let name = self.listing.names.get(index);
         let mut bytes = Vec::new();
         self.store.read(index, name, &mut bytes)?;
-        decode(&bytes, ColorMode::Rgb, &self.store.describe(name))
+        decode(&bytes, ColorMode::Rgb, MostPixels::STORED, &self.store.describe(name))
     }
 
     /// Reads, decodes and fits image `index`.
@@ -167,7 +168,7 @@ impl ImageFolder {
         BYTES.with_borrow_mut(|bytes| {
             self.store.read(index, name, bytes)?;
             let place = self.store.describe(name);
-            let image = decode(bytes, self.fit.shape.color, &place)?;
+            let image = decode(bytes, self.fit.shape.color, MostPixels::STORED, &place)?;
             // One huge file must not make every thread hold its size for ever.
             if bytes.capacity() > 4 << 20 {
                 *bytes = Vec::new();
@@ -309,9 +310,10 @@ impl Dataset for ImageFolder {
 
 /// Reads and decodes one image file to the sample that a model takes; 8-bit values.
 pub fn load(path: &Path, fit: &Fit) -> Result<RawImage> {
-    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    let mut bytes = Vec::new();
+    read_within(path, archive::MOST_FILE_BYTES, &mut bytes)?;
     let place = path.display().to_string();
-    let pixels = fit.apply(decode(&bytes, fit.shape.color, &place)?, &place)?;
+    let pixels = fit.apply(decode(&bytes, fit.shape.color, MostPixels::STORED, &place)?, &place)?;
     let (height, width) = (fit.shape.height, fit.shape.width);
     Ok(RawImage { height, width, channels: fit.shape.color.channels(), pixels })
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{ColorMode, Fit};
+use super::{ColorMode, Fit, MostPixels};
 use crate::{Error, RawImage, Result};
 
 const WHAT: &str = "this build reads and writes no images; enable the feature `images`";
@@ -11,7 +11,7 @@ const WHAT: &str = "this build reads and writes no images; enable the feature `i
 ///
 /// # Errors
 /// Always.
-pub fn decode(_: &[u8], _: ColorMode, place: &str) -> Result<RawImage> {
+pub fn decode(_: &[u8], _: ColorMode, _: MostPixels, place: &str) -> Result<RawImage> {
     Err(left_out(place))
 }
 

@@ -1,6 +1,5 @@
 //! `.npz` archives: a ZIP file with an array in each member, stored or deflated.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use rawzip::{
     ZipVerification,
 };
 
+use crate::source::open_file;
 use crate::{Error, Result};
 
 /// An archive and where its arrays are.
@@ -32,7 +32,7 @@ impl Archive {
     /// Reads the directory of an archive.
     pub(super) fn open(path: &Path) -> Result<Archive> {
         let damaged = |e| Error::format(path, format!("is no .npz archive, or a part of one: {e}"));
-        let file = File::open(path).map_err(|e| Error::read(path, e))?;
+        let file = open_file(path)?;
         let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
         let zip = ZipArchive::from_file(file, &mut buffer).map_err(damaged)?;
         let mut members = Vec::new();

@@ -22,14 +22,17 @@ pub use tagged::TaggedSpec;
 pub use tokens::{TextContext, read_tokenizer, read_utf8};
 pub use windows::{TextFileSpec, Texts, Windows};
 
+use std::io::Read;
 use std::path::Path;
 
+use crate::source::open_file;
 use crate::{Error, Result};
 
 /// A file's text: UTF-8, or Latin-1 where it is not valid UTF-8. A mark of byte order at its start is
 /// left out.
 fn read(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    let mut bytes = Vec::new();
+    open_file(path)?.read_to_end(&mut bytes).map_err(|e| Error::read(path, e))?;
     Ok(decode(bytes))
 }
 

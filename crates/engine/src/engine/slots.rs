@@ -1,6 +1,6 @@
 //! Single tensors of the state, and the optimizer's slots.
 
-use super::Engine;
+use super::{Engine, StateTensor, StateValues};
 
 impl Engine {
     /// Where a tensor of the state is, by name, for [`Engine::tensor`].
@@ -59,28 +59,36 @@ impl Engine {
     /// Gives row `row` of table `table` of the model's entity embeddings to another id: it becomes
     /// what is known of ids without a row of their own, row 0, and its optimizer slots are reset.
     pub fn reset_row(&mut self, table: usize, row: usize) {
-        let rule = self.rule;
-        let part = format!(".entity_embedding.table{table}");
         for index in 0..self.kept {
-            let slot = &self.slots()[index];
-            let Some(rest) = slot.name.find(&part).map(|at| &slot.name[at + part.len()..]) else {
-                continue;
-            };
-            let start = match rest.strip_prefix('.') {
-                None if rest.is_empty() => None,
-                Some(name) => rule.slot_names().iter().position(|n| *n == name),
-                None => continue,
-            };
-            let units = slot.shape.last().copied().unwrap_or(1);
-            let values = self.runtime.state_mut(index);
-            if (row + 1) * units > values.len() {
-                continue;
-            }
-            match start {
-                None => values.copy_within(..units, row * units),
-                Some(i) => values[row * units..(row + 1) * units].fill(rule.slot_start_of(i)),
+            if let Some(reset) = self.row_reset(&self.slots()[index].name, table) {
+                reset.apply(self.runtime.state_mut(index), row);
             }
         }
+    }
+
+    /// The same in tensors of a state that is kept elsewhere, under its names or marked ones.
+    pub fn reset_row_in(&self, tensors: &mut [StateTensor], table: usize, row: usize) {
+        for tensor in tensors {
+            if let StateValues::F32(values) = &mut tensor.values
+                && let Some(reset) = self.row_reset(&tensor.name, table)
+            {
+                reset.apply(values, row);
+            }
+        }
+    }
+
+    /// How a row of a tensor is reset, if that is of this table of the entity embeddings or one of its slots.
+    fn row_reset(&self, name: &str, table: usize) -> Option<RowReset> {
+        let part = format!(".entity_embedding.table{table}");
+        let rest = name.find(&part).map(|at| &name[at + part.len()..])?;
+        let start = match rest.strip_prefix('.') {
+            None if rest.is_empty() => None,
+            None => return None,
+            Some(slot) => self.rule.slot_names().iter().position(|n| *n == slot),
+        };
+        let units = self.slots().iter().find(|slot| slot.name.ends_with(&part))?.shape.last();
+        let units = units.copied().unwrap_or(1);
+        Some(RowReset { units, start: start.map(|slot| self.rule.slot_start_of(slot)) })
     }
 
     /// Resets the optimizer's slots, with their bias corrections; parameters stay.
@@ -102,5 +110,24 @@ impl Engine {
     /// Sets the steps since the optimizer's slots began, after a state of that age was taken over.
     pub fn set_slot_age(&mut self, age: u64) {
         self.slots_from = self.step.saturating_sub(age);
+    }
+}
+
+/// How a row of a table is reset: to what slots start as, or to row 0.
+struct RowReset {
+    units: usize,
+    start: Option<f32>,
+}
+
+impl RowReset {
+    fn apply(&self, values: &mut [f32], row: usize) {
+        let units = self.units;
+        if (row + 1) * units > values.len() {
+            return;
+        }
+        match self.start {
+            None => values.copy_within(..units, row * units),
+            Some(start) => values[row * units..(row + 1) * units].fill(start),
+        }
     }
 }

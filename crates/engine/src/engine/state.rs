@@ -56,6 +56,11 @@ impl State {
         &self.tensors
     }
 
+    /// All tensors, to be changed.
+    pub fn tensors_mut(&mut self) -> &mut [StateTensor] {
+        &mut self.tensors
+    }
+
     /// The tensors themselves.
     pub fn into_tensors(self) -> Vec<StateTensor> {
         self.tensors

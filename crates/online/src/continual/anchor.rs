@@ -5,7 +5,7 @@ use tidemill_engine::data::Batch;
 
 use super::saved::{find, tensor};
 use super::{AnchorSpec, probe};
-use tidemill_engine::engine::{Engine, EngineError, EngineSpec, StateTensor};
+use tidemill_engine::engine::{Engine, EngineError, EngineSpec, StateTensor, StateValues};
 
 /// Steps between pulls. A pull goes over all weights, which costs as much as a step of one event.
 const EVERY: u64 = 8;
@@ -74,6 +74,19 @@ impl Anchor {
                     for ((now, &before), &f) in weights.zip(fisher) {
                         *now = towards(*now, before, s * f);
                     }
+                }
+            }
+        }
+    }
+
+    /// A row of a table belongs to another id: there is nothing of it to keep near to but what is known of all.
+    pub(super) fn reset_row(&mut self, engine: &Engine, table: usize, row: usize) {
+        for (i, (_, name, before)) in self.weights.iter_mut().enumerate() {
+            for values in [Some(before), self.fisher.get_mut(i)].into_iter().flatten() {
+                let mut one = [tensor(name, &[values.len()], std::mem::take(values))];
+                engine.reset_row_in(&mut one, table, row);
+                if let [StateTensor { values: StateValues::F32(reset), .. }] = one {
+                    *values = reset;
                 }
             }
         }

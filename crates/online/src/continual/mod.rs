@@ -16,6 +16,7 @@ mod replay;
 pub(crate) mod saved;
 
 use tidemill_engine::data::Batch;
+use tidemill_engine::fields::DType;
 use tidemill_engine::nn::OptimizerSpec;
 
 use anchor::Anchor;
@@ -23,6 +24,7 @@ pub(crate) use anchor::Fisher;
 use backprop::ContinualBackprop;
 use perturb::perturb;
 use replay::Replay;
+pub(crate) use replay::numbers;
 pub use tidemill_recipe::online::continual::{
     AnchorSpec, ContinualBackpropSpec, ContinualSpec, EwcSpec, PlasticitySpec, ReplayPolicy,
     ReplaySpec, ShrinkAndPerturbSpec,
@@ -111,6 +113,29 @@ impl Continual {
         Ok(())
     }
 
+    /// A row of a table belongs to another id from here on: events of the old one are forgotten.
+    pub(super) fn reset_row(&mut self, engine: &Engine, table: usize, row: usize) {
+        if let (Some(replay), Some(place)) = (&mut self.replay, place_of(engine, table)) {
+            replay.forget(place, row as f32);
+        }
+        if let Some(anchor) = &mut self.anchor {
+            anchor.reset_row(engine, table, row);
+        }
+    }
+
+    /// The same in what was saved of it.
+    pub(super) fn reset_row_in(
+        &self,
+        engine: &Engine,
+        tensors: &mut [StateTensor],
+        table: usize,
+        row: usize,
+    ) {
+        if let (Some(replay), Some(place)) = (&self.replay, place_of(engine, table)) {
+            replay.forget_in(tensors, place, row as f32);
+        }
+    }
+
     /// Samples that an anchor wants to see before the first step.
     pub(super) fn anchor_samples(&self) -> usize {
         self.anchor.as_ref().map_or(0, Anchor::samples)
@@ -163,4 +188,13 @@ impl Continual {
         }
         Ok(())
     }
+}
+
+/// Where the numbers of an event have the row of an entity embedding's table.
+pub(super) fn place_of(engine: &Engine, table: usize) -> Option<usize> {
+    let tables = engine.spec().model.entity_embedding()?;
+    let inputs = engine.signature().inputs();
+    let width = inputs.iter().find(|field| field.dtype == DType::F32)?.inner();
+    let before: usize = tables.tables().take(table).map(|(_, tokens)| tokens).sum();
+    Some(width.checked_sub(tables.num_ids())? + before)
 }

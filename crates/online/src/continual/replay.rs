@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tidemill_engine::fields::{Batch, Signature, Truth, Values};
+use tidemill_engine::fields::{Batch, DType, Signature, Truth, Values};
 
 use super::random::{Purpose, below};
-use super::saved::{fill, find, tensor};
+use super::saved::{CONTINUAL, fill, find, tensor};
 use super::{ReplayPolicy, ReplaySpec};
-use tidemill_engine::engine::{EngineError, StateTensor};
+use tidemill_engine::engine::{EngineError, StateTensor, StateValues};
 
 /// The memory. Rows are as the model takes them, so after encoding and scaling.
 #[derive(Clone, Debug)]
@@ -53,6 +53,45 @@ impl Replay {
     /// Rows stored.
     pub(super) fn len(&self) -> usize {
         self.rows.len
+    }
+
+    /// Forgets the events of an id whose row of a table was freed: value `value` at `place` of the numbers.
+    pub(super) fn forget(&mut self, place: usize, value: f32) {
+        let Some(width) = numbers(&self.rows).map(|(_, width)| width) else { return };
+        let Some((column, _)) = numbers(&self.rows) else { return };
+        let Values::F32(values) = &self.rows.columns[column].values else { return };
+        let is_of = |row: &[f32]| row.get(place) == Some(&value);
+        let gone: Vec<bool> = values.chunks_exact(width).take(self.len()).map(is_of).collect();
+        if !gone.contains(&true) {
+            return;
+        }
+        let empty = Batch::new(self.rows.signature().clone());
+        let old = std::mem::replace(&mut self.rows, empty);
+        let classes = std::mem::take(&mut self.classes);
+        for (row, class) in classes.into_iter().enumerate() {
+            if gone[row] {
+                self.stored_of[class] -= 1;
+            } else {
+                self.rows.push_row(&old, row);
+                self.classes.push(class);
+            }
+        }
+    }
+
+    /// The same in what was saved under marked names: there such events weigh nothing from here on.
+    pub(super) fn forget_in(&self, tensors: &mut [StateTensor], place: usize, value: f32) {
+        let Some((column, width)) = numbers(&self.rows) else { return };
+        let name = format!("{CONTINUAL}replay.{}", self.rows.signature().fields()[column].name);
+        let found = tensors.iter().find(|t| t.name.ends_with(&name));
+        let Some(values) = found.and_then(|t| t.elements::<f32>().ok()) else { return };
+        let is_of = |row: &[f32]| row.get(place) == Some(&value);
+        let gone: Vec<bool> = values.chunks_exact(width).map(is_of).collect();
+        let name = format!("{CONTINUAL}replay.weights");
+        let weights = tensors.iter_mut().find(|t| t.name.ends_with(&name));
+        if let Some(StateValues::F32(weights)) = weights.map(|t| &mut t.values) {
+            let rows = weights.iter_mut().zip(gone).filter(|(_, gone)| *gone);
+            rows.for_each(|(weight, _)| *weight = 0.0);
+        }
     }
 
     /// Adds `per_step` rows to a batch: different ones, or all over again where there are fewer.
@@ -221,6 +260,13 @@ impl Replay {
     }
 }
 
+/// Which column of rows has the numbers, of which the last are rows of tables, and how wide it is.
+pub(crate) fn numbers(rows: &Batch) -> Option<(usize, usize)> {
+    let inputs = rows.signature().inputs();
+    let column = inputs.iter().position(|field| field.dtype == DType::F32)?;
+    Some((column, inputs[column].inner().max(1)))
+}
+
 /// A class number, the largest of several targets, or whether the only one is 1.
 fn class_of(truth: Truth<'_>, classes: usize) -> usize {
     let class = match truth {
@@ -238,9 +284,8 @@ fn class_of(truth: Truth<'_>, classes: usize) -> usize {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::saved::CONTINUAL;
     use super::*;
-    use tidemill_engine::fields::{DType, Dim, Field};
+    use tidemill_engine::fields::{Dim, Field};
 
     fn memory(policy: ReplayPolicy, capacity: usize, seed: u64) -> Replay {
         Replay::new(
@@ -305,6 +350,22 @@ mod tests {
             memory.take_off(&mut batch, 1);
         }
         assert!(drawn.iter().all(|n| (240..360).contains(n)), "{drawn:?}");
+    }
+
+    #[test]
+    fn events_of_a_row_that_was_freed_are_forgotten() {
+        let mut memory = memory(ReplayPolicy::ClassBalanced, 10, 1);
+        (0..10).for_each(|i| see(&mut memory, (i % 5) as f32, i % 3));
+        let mut saved = memory.tensors();
+        memory.forget_in(&mut saved, 0, 3.0);
+        memory.forget(0, 3.0);
+        assert_eq!(memory.rows.x(), [0.0, 1.0, 2.0, 4.0, 0.0, 1.0, 2.0, 4.0]);
+        assert_eq!((memory.classes.len(), memory.stored_of.iter().sum::<usize>()), (8, 8));
+        let mut restored = Replay::new(memory.spec.clone(), 1, memory.rows.signature(), 3);
+        assert!(restored.restore(&saved).unwrap());
+        let weights = |x: f32| if x == 3.0 { 0.0 } else { 1.0 };
+        let rows = restored.rows.x().iter().zip(&restored.rows.weights);
+        assert!(restored.len() == 10 && rows.clone().all(|(x, w)| *w == weights(*x)), "{rows:?}");
     }
 
     #[test]

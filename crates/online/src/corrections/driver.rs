@@ -181,7 +181,8 @@ impl Driver<'_> {
         }
         if !self.writer.is_busy()? {
             self.on_disk()?;
-            if self.clock.is_checkpoint_due(records, self.spec) {
+            if self.clock.is_checkpoint_due(records, self.spec) && records > self.clock.saved_events
+            {
                 self.checkpoint()?;
             }
         }
@@ -212,6 +213,9 @@ impl Driver<'_> {
 
     /// What a user should know of the records so far.
     fn tell_notes(&mut self) {
+        if let Some(what) = self.dead.take_flood() {
+            (self.tell)(LearnEvent::Notice(&what));
+        }
         if let Some(what) = self.dead.take_first() {
             (self.tell)(LearnEvent::Notice(&what));
         }

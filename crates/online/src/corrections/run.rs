@@ -111,6 +111,7 @@ fn waiting(file: &RecipeFile) -> Result<JoinSpec> {
         id: None,
         time: None,
         window: WINDOW,
+        max_ahead: None,
         memory_bytes: WAITING_BYTES,
         spill_bytes: 1 << 30,
         missing: Missing::Drop,
@@ -268,6 +269,7 @@ fn driver<'a>(
     let recent = state.as_ref().map(|state| state.recent.clone()).unwrap_or_default();
     let marks = [mark(|s| s.log), learner.state.quarantine, mark(|s| s.audit)];
     let [log, quarantine, audit] = journals(&folder, marks, &mut dead, watch)?;
+    let dead = dead.watch(recent, spec.on_bad, &options.from).tell(opened.health());
     let position = position.unwrap_or_default();
     let answers = opened.answers().map(|answers| answers.start(&position, true));
     let meta = base_meta(checkpoint, file, state.as_ref());
@@ -299,7 +301,7 @@ fn driver<'a>(
         left: others,
         counts,
         scores,
-        dead: dead.watch(recent, spec.on_bad),
+        dead,
         log,
         quarantine,
         audit,

@@ -9,6 +9,12 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// From the start to the first checkpoint: a stream that is over sooner has the one of its end.
 const FIRST_CHECKPOINT: Duration = Duration::from_millis(100);
 
+/// So many seconds, or the longest that a wait may be: a recipe may say 1e308.
+pub(crate) fn duration(seconds: f64) -> Duration {
+    const LONGEST: f64 = 3.2e8;
+    Duration::from_secs_f64(seconds.clamp(0.0, LONGEST))
+}
+
 /// When to look around, to tell, to save.
 pub(crate) struct StreamClock {
     pub(crate) start: Instant,
@@ -55,15 +61,14 @@ impl StreamClock {
         Some(rate)
     }
 
-    /// Whether it is time for a checkpoint of what came since the last one. The first one is soon: a disk that cannot be
+    /// Whether it is time for a checkpoint, if anything came since the last one. The first one is soon: a disk that cannot be
     /// written is found out before much has been learned, and what a checkpoint takes of memory is taken before the stream is
     /// long.
     pub(crate) fn is_checkpoint_due(&self, events: u64, spec: &OnlineSpec) -> bool {
         let (since, elapsed) = (events - self.saved_events, self.saved.elapsed());
-        let due = (!self.has_saved && elapsed >= FIRST_CHECKPOINT)
+        (!self.has_saved && elapsed >= FIRST_CHECKPOINT)
             || elapsed.as_secs_f64() >= spec.checkpoint_seconds
-            || spec.checkpoint_events.is_some_and(|n| since >= n);
-        due && since > 0
+            || spec.checkpoint_events.is_some_and(|n| since >= n)
     }
 
     /// A checkpoint was handed to the writer.

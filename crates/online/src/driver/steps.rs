@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidemill_engine::error::{Error, Result};
 
+use super::clock::duration;
 use super::{LOOK_EVERY, StreamDriver, WAIT};
 use crate::ahead::Ahead;
 use crate::intake::Filled;
@@ -36,24 +37,28 @@ impl StreamDriver<'_> {
         }
         // A step of fixed size waits until it is full; one that adapts, for at most its delay.
         let adaptive = self.spec.max_batch.is_some();
-        let mut deadline = None;
         let mut ended = false;
         let bad = self.spec.queue_bytes;
         while self.input.feed.waiting() < most && self.input.feed.events_within(bad).is_none() {
             let waiting = self.input.feed.waiting();
-            let wait = match (adaptive && waiting > 0, deadline) {
-                (false, _) => WAIT,
-                (true, None) => {
-                    let delay = Duration::from_secs_f64(self.spec.max_delay_ms / 1e3);
-                    deadline = Some(Instant::now() + delay);
-                    delay
+            let wait = match adaptive && waiting > 0 {
+                false => {
+                    self.deadline = None;
+                    WAIT
                 }
-                (true, Some(deadline)) => deadline.saturating_duration_since(Instant::now()),
+                true => {
+                    let delay = duration(self.spec.max_delay_ms / 1e3);
+                    let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + delay);
+                    deadline.saturating_duration_since(Instant::now())
+                }
             };
+            // However long a step may wait, limits and Ctrl-C do not.
+            let is_last = wait <= WAIT;
+            let wait = wait.min(WAIT);
             match self.input.feed.fill(wait)? {
                 Filled::Some if self.passes_all()? => return Ok(Some(0)),
                 Filled::Some => {}
-                Filled::Idle if adaptive && self.input.feed.waiting() > 0 => break,
+                Filled::Idle if adaptive && is_last && self.input.feed.waiting() > 0 => break,
                 Filled::Idle => return Ok(Some(0)),
                 Filled::End => {
                     ended = true;
@@ -61,6 +66,7 @@ impl StreamDriver<'_> {
                 }
             }
         }
+        self.deadline = None;
         // Events that wait for others while many bad records come would keep all of those in memory.
         let most = most.min(self.input.feed.events_within(bad).unwrap_or(most)).max(1);
         let waiting = self.input.feed.waiting();

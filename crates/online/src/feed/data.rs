@@ -9,6 +9,7 @@ use tidemill_engine::fields::{Batch, Truth};
 use tidemill_recipe::stream::{Mark, Position};
 
 use super::{Came, Feed, Item, Take};
+use crate::driver::clock::duration;
 use crate::intake::Filled;
 use crate::sample::{Inputs, Sample, Scale};
 
@@ -73,7 +74,7 @@ impl Feed for DataFeed {
         let Some(rate) = self.rate.filter(|_| due < self.data.len() as u64) else {
             return Ok(Filled::End);
         };
-        let until = Duration::from_secs_f64((due + 1 - self.first) as f64 / rate);
+        let until = duration((due + 1 - self.first) as f64 / rate);
         std::thread::sleep(until.saturating_sub(self.start.elapsed()).min(wait));
         Ok(if self.due() > due { Filled::Some } else { Filled::Idle })
     }

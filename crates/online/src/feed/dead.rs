@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidemill_engine::error::{Error, Result};
 use tidemill_recipe::online::OnBad;
-use tidemill_recipe::stream::{BadEvent, Position, Record};
+use tidemill_recipe::stream::{BadEvent, Health, Position, Record, is_live};
 
+use super::flood::{Flood, Turn};
 use crate::journal::{Journal, JournalMark};
 
 /// Bytes of a record that are written down.
@@ -25,10 +27,16 @@ pub struct DeadLetters {
     count: u64,
     recent: Recent,
     on_bad: OnBad,
+    /// Whether records come from whoever sends some: then none of them ends learning.
+    live: bool,
     /// What to report of the first one; none once that was reported.
     first: Option<Option<String>>,
     /// Why the last one was set aside, once there are too many.
     last: String,
+    /// Whether nearly all are bad, what to report of that, and where others ask for it.
+    flood: Flood,
+    turned: Option<Turn>,
+    health: Option<Arc<Health>>,
 }
 
 /// Which of the last 1,000 records were set aside.
@@ -82,18 +90,56 @@ impl DeadLetters {
     /// If the file cannot be opened.
     pub fn open(folder: &Path, mark: JournalMark, count: u64, limit: u64) -> Result<DeadLetters> {
         let journal = Journal::open(&folder.join("dead-letter.jsonl"), mark, limit)?;
-        let (recent, on_bad) = (Recent::default(), OnBad::Continue);
-        Ok(DeadLetters { journal, count, recent, on_bad, first: None, last: String::new() })
+        Ok(DeadLetters {
+            journal,
+            count,
+            recent: Recent::default(),
+            on_bad: OnBad::Continue,
+            live: false,
+            first: None,
+            last: String::new(),
+            flood: Flood::default(),
+            turned: None,
+            health: None,
+        })
     }
 
-    /// Watches the share of them from here on, after those of `recent`.
-    pub fn watch(self, recent: Recent, on_bad: OnBad) -> DeadLetters {
-        DeadLetters { recent, on_bad, ..self }
+    /// Watches the share of them from here on, after those of `recent`, of a stream `from` this address.
+    pub fn watch(self, recent: Recent, on_bad: Option<OnBad>, from: &str) -> DeadLetters {
+        let live = is_live(from);
+        let usual = if live { OnBad::Continue } else { OnBad::Stop };
+        DeadLetters { recent, on_bad: on_bad.unwrap_or(usual), live, ..self }
+    }
+
+    /// Tells `health` when nearly all records are bad.
+    pub(crate) fn tell(self, health: Option<Arc<Health>>) -> DeadLetters {
+        DeadLetters { health, ..self }
     }
 
     /// Counts a record for the share of bad ones.
     pub(crate) fn count_recent(&mut self, bad: bool) {
         self.recent.push(bad);
+        if let Some(turn) = self.flood.push(bad) {
+            self.turned = Some(turn);
+        }
+    }
+
+    /// What to report of nearly all records being bad, or not any more, once for each time.
+    pub(crate) fn take_flood(&mut self) -> Option<String> {
+        let (what, is_bad) = match self.turned.take()? {
+            Turn::Begins { bad, of } => {
+                let (last, path) = (&self.last, self.journal.path().display());
+                let what = format!(
+                    "{bad} of the last {of} records were set aside, see {path}; the last one: {last}"
+                );
+                (what, true)
+            }
+            Turn::Ends => ("records that can be learned from come again".to_owned(), false),
+        };
+        if let Some(health) = &self.health {
+            health.set(is_bad.then(|| what.clone()));
+        }
+        Some(what)
     }
 
     /// Which of the last records were set aside.
@@ -124,10 +170,10 @@ impl DeadLetters {
     /// Sets a record aside.
     ///
     /// # Errors
-    /// If it says that the stream does not fit the recipe, or cannot be written down.
+    /// If it says that a file does not fit the recipe, or cannot be written down.
     pub(crate) fn write_dead_letter(&mut self, record: &Record<'_>, bad: &BadEvent) -> Result<()> {
         self.count += 1;
-        if bad.fatal {
+        if bad.fatal && !self.live {
             let what = format!("the stream does not fit the recipe: {}", bad.reason);
             return Err(Error::Usage(what));
         }

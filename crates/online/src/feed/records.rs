@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidemill_engine::error::{Error, Result};
-use tidemill_recipe::stream::{Content, Events, Note, Position, Record, Schema};
+use tidemill_recipe::stream::{BadEvent, Content, Events, Mark, Note, Position, Record, Schema};
 
 use super::{Came, DeadLetters, Feed, Item, Recent, Take};
 use crate::intake::{Filled, Intake, RecordKind};
@@ -21,9 +21,39 @@ struct Seen {
     position: Position,
     acknowledged: u64,
     content: Option<Content>,
+    /// Numbers of records that are set aside unseen.
+    skip: Vec<String>,
+    /// Whether records are lines.
+    lines: bool,
 }
 
 impl Seen {
+    /// The number of a record, as users give it.
+    fn number(&self, record: &Record<'_>) -> String {
+        match (self.lines, record.mark) {
+            (true, mark) => mark.minor.to_string(),
+            (false, Mark { major, minor: 0 }) => major.to_string(),
+            (false, Mark { major, minor }) => format!("{major}-{minor}"),
+        }
+    }
+
+    fn is_skipped(&self, record: &Record<'_>) -> bool {
+        !self.skip.is_empty() && self.skip.contains(&self.number(record))
+    }
+
+    /// An error at a record, and how to go on without it.
+    fn at(&self, record: &Record<'_>, error: Error) -> Error {
+        let number = self.number(record);
+        let what = match error {
+            Error::Run(what) => what,
+            Error::Engine(e) => e.to_string(),
+            other => return other,
+        };
+        Error::Run(format!(
+            "{what}; it is record {number}: --skip-record {number} sets it aside unseen"
+        ))
+    }
+
     fn record(&mut self, record: &Record<'_>) {
         self.position.take(record);
         self.acknowledged = record.acknowledged;
@@ -42,7 +72,14 @@ impl RecordFeed {
         position: Position,
         content: Option<Content>,
     ) -> RecordFeed {
-        RecordFeed { intake, seen: Seen { dead, position, acknowledged: 0, content } }
+        let (skip, lines) = (Vec::new(), intake.is_of_lines());
+        RecordFeed { intake, seen: Seen { dead, position, acknowledged: 0, content, skip, lines } }
+    }
+
+    /// Sets these records aside unseen, by their numbers.
+    pub(crate) fn skip(mut self, numbers: &[String]) -> RecordFeed {
+        self.seen.skip = numbers.to_vec();
+        self
     }
 }
 
@@ -70,13 +107,17 @@ impl Feed for RecordFeed {
             let more = intake.take(|record, kind, last| {
                 let taken = match kind {
                     RecordKind::Nothing => Ok(()),
+                    RecordKind::Event(_) if seen.is_skipped(&record) => {
+                        came = Some(Came::SetAside);
+                        Err(BadEvent::expected("it was skipped, as --skip-record says"))
+                    }
                     RecordKind::Header(schema) => take(Item::Header(schema))?,
                     RecordKind::Bad(bad) => {
                         seen.dead.count_recent(true);
                         Err(bad.clone())
                     }
                     RecordKind::Event(event) => {
-                        let taken = take(Item::Event(event))?;
+                        let taken = take(Item::Event(event)).map_err(|e| seen.at(&record, e))?;
                         came = Some(if taken.is_ok() { Came::Taken } else { Came::SetAside });
                         seen.dead.count_recent(taken.as_ref().is_err_and(|bad| !bad.expected));
                         taken
@@ -132,6 +173,10 @@ impl Feed for RecordFeed {
 
     fn first_bad(&mut self) -> Option<String> {
         self.seen.dead.take_first()
+    }
+
+    fn flood(&mut self) -> Option<String> {
+        self.seen.dead.take_flood()
     }
 
     fn recent(&self) -> Recent {

@@ -8,7 +8,10 @@ use super::{Join, Said, time};
 use crate::encoding::{Encoding, OrBad, good};
 use crate::input::Counts;
 use crate::model::StreamModel;
-use crate::sample::{Inputs, Scale};
+use crate::sample::{Inputs, Sample, Scale};
+
+/// A longer id is a mistake; what waits for labels has to fit into memory.
+const MAX_ID_BYTES: usize = 256;
 
 fn set_aside(reason: String) -> OrBad<()> {
     Ok(Err(BadEvent::new(reason)))
@@ -31,7 +34,7 @@ impl Join {
         self.say(|_| Said::Nothing);
         // What labels are was guessed before one was seen.
         if self.guessed && event.label() != Value::Missing {
-            encoding.see_label(event.label())?;
+            good!(encoding.see_label(event.label()));
             self.guessed = false;
         }
         let number;
@@ -43,8 +46,15 @@ impl Join {
             }
             Value::Missing => None,
         };
+        if let Some(id) = id.filter(|id| id.len() > MAX_ID_BYTES) {
+            let (len, id) = (id.len(), id.chars().take(20).flat_map(char::escape_debug));
+            let id: String = id.collect();
+            return set_aside(format!(
+                "the id `{id}...` has {len} bytes, and {MAX_ID_BYTES} are the most"
+            ));
+        }
         let at = match &self.spec.time {
-            None => Some(self.watermark.map_or(0, |before| before + 1)),
+            None => Some(self.clock.now.map_or(0, |before| before + 1)),
             Some(_) => good!(time::units(event.time())),
         };
         // A label record may repeat the inputs of its event.
@@ -58,7 +68,8 @@ impl Join {
                 return set_aside("has neither inputs nor a label".into());
             };
             if let Some(at) = at {
-                self.see_time(at)?;
+                // A label says what it says also where its clock is wrong.
+                let _ = self.see_time(at)?;
             }
             counts.labels += 1;
             return self.take_label(encoding, id, given);
@@ -67,7 +78,7 @@ impl Join {
             let name = self.spec.time.as_deref().unwrap_or_default();
             return set_aside(format!("an event needs a time, and `{name}` is missing"));
         };
-        let at = self.see_time(at)?;
+        let at = good!(self.see_time(at)?);
         let id = match id.map(|id| (id, self.store.status(id))) {
             Some((_, Some(status))) if !matches!(status, Status::Early(_)) => {
                 self.counts.repeated += 1;
@@ -143,9 +154,8 @@ impl Join {
         id: Option<&str>,
     ) -> OrBad<()> {
         let scaling = encoding.scaling();
-        let weight = good!(encoding.check(event)?);
-        let (inputs, freed) = good!(encoding.encode_inputs(event)?);
-        model.reset_rows(&freed);
+        let Sample { inputs, weight, freed, encoder, .. } = good!(encoding.encode_inputs(event)?);
+        model.see(&freed, encoder);
         // What was predicted before was with other weights.
         self.steps += freed.len() as u64;
         let Arrived { row, fields, features, logits, .. } = &mut self.scratch;
@@ -193,7 +203,7 @@ impl Join {
         self.say(|_| Said::Label(id.to_owned(), what));
         match self.store.status(id) {
             None => {
-                let until = self.watermark.unwrap_or(0).saturating_add(self.window);
+                let until = self.clock.now.unwrap_or(0).saturating_add(self.window);
                 self.store.keep(id.into(), until, Status::Early(given))?;
                 self.make_room();
                 Ok(Ok(()))

@@ -19,13 +19,13 @@
 //! - Inputs stay what they were made when the event came. An id that loses its row of an embedding
 //!   table within the window leaves its events with a row that is another's: such tables should
 //!   have more rows than a window has ids.
-//! - A time more than ten windows away from the newest one is a wrong clock until eight records in a row
-//!   agree on it: it neither closes windows nor is taken for the present before that.
+//! - An event with a time more than `max_ahead` (ten windows by default) after the newest one is set aside, and one of more
+//!   than ten windows before it closes none, until eight records in a row agree: then that is the present.
 //! - When memory and the room on disk are full, the oldest events are *evicted*: not learned from.
 //!
 //! # Layout
 //!
-//! - `time`: event time
+//! - `time`: event time; `clock`: the newest time that records agree on
 //! - `arrived`: what is made of an event; `kept`: what is known of an id; `store`: all ids;
 //!   `spill`: events on disk
 //! - `apply`: events and labels taken; `learn`: given to the model when both are there; `drive`: the
@@ -37,6 +37,7 @@
 mod apply;
 mod arrived;
 pub(crate) mod bytes;
+mod clock;
 mod drive;
 mod kept;
 mod learn;
@@ -54,11 +55,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidemill_engine::fields::Batch;
-use tidemill_recipe::stream::Label;
+use tidemill_recipe::stream::{BadEvent, Label};
 
+use crate::encoding::OrBad;
 use crate::sample::Scale;
 use arrived::{Arrived, Ready};
 use bytes::{In, Out, to_tensor};
+use clock::{Clock, Seen};
 use kept::{Given, Place, Status};
 use store::{Limits, Store};
 use tidemill_engine::checkpoint::Needed;
@@ -69,16 +72,19 @@ use tidemill_recipe::online::join::{JoinSpec, Missing};
 /// The name of the tensor of a checkpoint that holds what waits.
 pub(crate) const TENSOR: &str = "labels/waiting";
 /// The first byte of what is in it.
-const VERSION: u8 = 2;
-/// A time so many windows from the newest one is far from it.
-const FAR_WINDOWS: i64 = 10;
-/// So many records in a row whose times are far, and near one another, are right.
-const CONFIRMED: u32 = 8;
+const VERSION: u8 = 3;
 
-/// The window in units of [`time`].
-fn window_units(spec: &JoinSpec) -> i64 {
+/// How far a time may be from the newest one, in units of [`time`].
+fn limits_of(spec: &JoinSpec) -> clock::Limits {
+    let far = units_of(spec, spec.window).saturating_mul(clock::FAR_WINDOWS);
+    let ahead = spec.max_ahead.map_or(far, |ahead| units_of(spec, ahead));
+    clock::Limits { ahead, behind: far }
+}
+
+/// A time between two records in units of [`time`].
+fn units_of(spec: &JoinSpec, length: f64) -> i64 {
     let scale = if spec.time.is_some() { time::SECOND } else { 1.0 };
-    (spec.window * scale).round().max(1.0) as i64
+    (length * scale).round().max(1.0) as i64
 }
 
 /// What became of labels and of the events that waited for them.
@@ -144,13 +150,11 @@ pub(crate) struct Join {
     spec: JoinSpec,
     seed: u64,
     window: i64,
+    limits: clock::Limits,
     folder: PathBuf,
     keep: u64,
     counts: JoinCounts,
-    /// The time of the newest record; none before the first.
-    watermark: Option<i64>,
-    /// How many records in a row had a time far from it, and the time of the last one.
-    strays: (u32, i64),
+    clock: Clock,
     /// Steps learned, also those that were refused: whether a prediction is still the present one.
     steps: u64,
     /// Whether what labels look like was decided without having seen one.
@@ -174,14 +178,14 @@ impl Join {
     pub(crate) fn new(spec: &JoinSpec, seed: u64, folder: &Path, keep: usize) -> Result<Join> {
         let limits = Limits { memory: spec.memory_bytes, disk: spec.spill_bytes };
         Ok(Join {
-            window: window_units(spec),
+            window: units_of(spec, spec.window),
+            limits: limits_of(spec),
             spec: spec.clone(),
             seed,
             folder: folder.to_owned(),
             keep: keep as u64,
             counts: JoinCounts::default(),
-            watermark: None,
-            strays: (0, 0),
+            clock: Clock::default(),
             steps: 0,
             guessed: false,
             store: Store::new(limits, folder, keep as u64)?,
@@ -208,41 +212,31 @@ impl Join {
 
     /// A record has this time: time advances, unless it is far from the present and nothing else
     /// confirms it. Gives the time from which the record's own window runs.
-    fn see_time(&mut self, at: i64) -> Result<i64> {
-        let Some(now) = self.watermark else {
-            self.advance(at)?;
-            return Ok(at);
-        };
-        let far = self.window.saturating_mul(FAR_WINDOWS);
-        if self.spec.time.is_none() || (at.saturating_sub(now)).saturating_abs() <= far {
-            self.strays = (0, 0);
-            self.advance(at)?;
-            return Ok(at);
+    fn see_time(&mut self, at: i64) -> OrBad<i64> {
+        if self.spec.time.is_none() {
+            self.clock.now = self.clock.now.max(Some(at));
+            self.close_windows()?;
+            return Ok(Ok(at));
         }
-        // Times that agree with one another, and not with the present.
-        let (count, last) = self.strays;
-        let agrees = count > 0 && at.saturating_sub(last).saturating_abs() <= far;
-        self.strays = (if agrees { count + 1 } else { 1 }, at);
-        if self.strays.0 == 1 {
-            self.counts.stray_times += 1;
+        match self.clock.see(at, self.limits, &mut self.counts.stray_times) {
+            Seen::Time(at) => {
+                self.close_windows()?;
+                Ok(Ok(at))
+            }
+            Seen::Ahead(by) => {
+                let (by, most) =
+                    (by as f64 / time::SECOND, self.limits.ahead as f64 / time::SECOND);
+                Ok(Err(BadEvent::new(format!(
+                    "its time is {by} seconds after that of the records before it, and {most} are the most \
+                     (online.labels.max_ahead): the clock is wrong, unless the next records say the same"
+                ))))
+            }
         }
-        if self.strays.0 < CONFIRMED {
-            // Its window does not close before one that begins now would.
-            return Ok(at.max(now));
-        }
-        self.strays = (0, 0);
-        if at < now {
-            // The present was wrong.
-            self.watermark = Some(at);
-        }
-        self.advance(at)?;
-        Ok(at)
     }
 
-    /// Time advances to `now`: windows close.
-    fn advance(&mut self, now: i64) -> Result<()> {
-        let now = self.watermark.map_or(now, |before| before.max(now));
-        self.watermark = Some(now);
+    /// Time has advanced: windows close.
+    fn close_windows(&mut self) -> Result<()> {
+        let Some(now) = self.clock.now else { return Ok(()) };
         while let Some(id) = self.store.overdue(now) {
             let Some((due, Status::Waiting(place))) = self.store.remove(&id) else { break };
             self.counts.missing += 1;
@@ -291,10 +285,7 @@ impl Join {
         out.u8(VERSION);
         // No key is missing and no number is too large: JSON of a plain struct.
         out.slice(&serde_json::to_vec(&self.counts).unwrap_or_default());
-        out.u8(u8::from(self.watermark.is_some()));
-        out.i64(self.watermark.unwrap_or(0));
-        out.u64(u64::from(self.strays.0));
-        out.i64(self.strays.1);
+        self.clock.write(&mut out);
         out.u64(self.steps);
         out.u8(u8::from(self.guessed));
         self.store.write(&mut out);
@@ -323,11 +314,7 @@ impl Join {
             return None;
         }
         self.counts = serde_json::from_slice(from.slice()?).ok()?;
-        let has = from.u8()? != 0;
-        self.watermark = Some(from.i64()?).filter(|_| has);
-        if version >= 2 {
-            self.strays = (from.u64()? as u32, from.i64()?);
-        }
+        self.clock = Clock::read(version, from)?;
         self.steps = from.u64()?;
         self.guessed = from.u8()? != 0;
         self.store.read(from)?;

@@ -44,6 +44,7 @@ fn options(from: &Path, out: &Path, events: Option<u64>) -> LearnOptions {
         rate: None,
         predictions: None,
         access: Default::default(),
+        skip: Vec::new(),
         interrupt: Default::default(),
     }
 }

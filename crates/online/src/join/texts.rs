@@ -36,8 +36,10 @@ pub(crate) enum CorrectionCame {
 impl Join {
     /// A record has this time (none where records are counted): windows close. Gives the time from which its own window runs.
     pub(crate) fn record_came(&mut self, at: Option<i64>) -> Result<i64> {
-        let next = self.watermark.map_or(0, |before| before + 1);
-        self.see_time(at.unwrap_or(next))
+        let next = self.clock.now.map_or(0, |before| before + 1);
+        // A text whose clock is wrong is worth an answer all the same.
+        let seen = self.see_time(at.unwrap_or(next))?;
+        Ok(seen.unwrap_or(self.clock.now.unwrap_or(next)))
     }
 
     /// Whether a text with this id has come.
@@ -92,7 +94,7 @@ impl Join {
         let given = Given::Text(text.into());
         match self.store.status(id) {
             None => {
-                let until = self.watermark.unwrap_or(0).saturating_add(self.window);
+                let until = self.clock.now.unwrap_or(0).saturating_add(self.window);
                 self.store.keep(Arc::from(id), until, Status::Early(given))?;
                 self.make_room();
                 Ok(CorrectionCame::Early)

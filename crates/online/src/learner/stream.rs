@@ -6,7 +6,7 @@ use tidemill_engine::checkpoint::Checkpoint;
 use tidemill_engine::engine::{EngineError, State, StateTensor};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::prequential::{Prequential, Truth};
-use tidemill_recipe::stream::features::FreedRow;
+use tidemill_recipe::stream::features::{Encoder, FreedRow};
 
 use super::Learner;
 use crate::drift::challenger::take_challenger;
@@ -35,10 +35,9 @@ impl StreamModel for Learner {
     }
 
     fn take(&mut self, i: usize, sample: &Sample<'_>) -> Result<()> {
-        self.reset_rows(&sample.freed);
-        if let (Some(drift), Some(encoder)) = (&mut self.drift, sample.encoder) {
-            let (names, values) = encoder.numbers();
-            drift.see_columns(|| names.map(str::to_owned).collect(), values);
+        self.see(&sample.freed, sample.encoder);
+        for row in &sample.freed {
+            self.leave_row(i, row);
         }
         match sample.inputs {
             Inputs::Row(x) => {
@@ -92,12 +91,11 @@ impl StreamModel for Learner {
         self.scorer.raw.as_ref().and_then(|raw| raw.get(i * n..(i + 1) * n)).unwrap_or_default()
     }
 
-    fn reset_rows(&mut self, freed: &[FreedRow]) {
-        for row in freed {
-            self.engine.reset_row(row.embedding, row.row);
-            if let Some(drift) = &mut self.drift {
-                drift.reset_row(row.embedding, row.row);
-            }
+    fn see(&mut self, freed: &[FreedRow], encoder: Option<&Encoder>) {
+        self.reset_rows(freed);
+        if let (Some(drift), Some(encoder)) = (&mut self.drift, encoder) {
+            let (names, values) = encoder.numbers();
+            drift.see_columns(|| names.map(str::to_owned).collect(), values);
         }
     }
 

@@ -21,6 +21,11 @@ pub struct JoinSpec {
     /// How long after an event its label may arrive: in seconds of event time, or in records
     /// without `time`.
     pub window: f64,
+    /// How far the time of an event may be after the newest one: in seconds, or in records without `time`. An event that is
+    /// further ahead is set aside, since its clock is wrong, until eight records in a row agree. By default ten windows, and
+    /// more where records are usually further apart.
+    #[serde(default)]
+    pub max_ahead: Option<f64>,
     /// Memory for waiting events and labels, in bytes: their ids, about 200 bytes each, and the
     /// inputs of events; 16 MiB by default.
     #[serde(default = "memory_bytes")]
@@ -72,6 +77,10 @@ impl JoinSpec {
         if !(self.window > 0.0 && self.window <= MAX_WINDOW) {
             let window = self.window;
             return Err(("window", format!("must be above 0 and at most 9e11, found {window}")));
+        }
+        if let Some(ahead) = self.max_ahead.filter(|ahead| !(*ahead > 0.0 && *ahead <= MAX_WINDOW))
+        {
+            return Err(("max_ahead", format!("must be above 0 and at most 9e11, found {ahead}")));
         }
         if self.time.is_none() && self.window.fract() != 0.0 {
             let what = format!("must be a whole number of records, found {}", self.window);

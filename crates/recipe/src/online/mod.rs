@@ -83,8 +83,9 @@ pub struct OnlineSpec {
     /// exactly once.
     pub when_full: WhenFull,
     /// What happens when more than 100 of the last 1,000 records cannot be read or learned from.
-    /// Each of them is in `dead-letter.jsonl`, and is counted, in either case.
-    pub on_bad: OnBad,
+    /// Each of them is in `dead-letter.jsonl`, and is counted, in either case. Default: `stop` for files and folders;
+    /// `continue` for other streams, where whoever sends bad records must not end learning from good ones.
+    pub on_bad: Option<OnBad>,
     /// With `when_full = "spill"`: disk space for waiting events, in bytes; 1 GiB by default.
     pub spill_bytes: u64,
 }
@@ -106,11 +107,10 @@ pub enum WhenFull {
 }
 
 /// What happens when many records are bad.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnBad {
     /// Learning stops with a checkpoint and an error.
-    #[default]
     Stop,
     /// They are set aside and counted, however many there are.
     Continue,
@@ -140,7 +140,7 @@ impl Default for OnlineSpec {
             checkpoint_events: None,
             queue_bytes: 1 << 20,
             when_full: WhenFull::Block,
-            on_bad: OnBad::Stop,
+            on_bad: None,
             spill_bytes: 1 << 30,
         }
     }

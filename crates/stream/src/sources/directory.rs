@@ -21,7 +21,7 @@ const STEP: Duration = Duration::from_millis(50);
 ///   `settle` (by its time stamp: one from the future waits for a later name). What is written to it after that is not read: write elsewhere and rename.
 /// - A new file whose name comes before one that was read is not read: names must ascend, as dates
 ///   and counters do.
-/// - Folders, hidden files (`.x`) and those named `*.tmp`, `*.part` or `*~` are passed over.
+/// - Links, pipes, folders, hidden files (`.x`) and those named `*.tmp`, `*.part` or `*~` are passed over.
 /// - A position names the last file; it must be there to go on, those before it may go.
 #[derive(Debug)]
 pub struct DirectorySource {
@@ -68,7 +68,9 @@ impl DirectorySource {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let passed = name.starts_with('.')
                 || [".tmp", ".part", "~"].iter().any(|end| name.ends_with(end));
-            if !passed && *name > *self.part && entry.path().is_file() {
+            // A link may lead to a file that is not to be read, or to a device without an end.
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            if !passed && *name > *self.part && is_file {
                 names.push(name);
             }
         }
@@ -112,7 +114,8 @@ impl Source for DirectorySource {
     fn seek(&mut self, position: &Position) -> Result<()> {
         let Some((name, &mark)) = position.parts.first_key_value() else { return Ok(()) };
         let path = self.folder.join(name);
-        if !path.is_file() {
+        let meta = std::fs::symlink_metadata(&path);
+        if !meta.is_ok_and(|meta| meta.is_file()) {
             let what = "that file is no longer there; put it back, or start anew";
             return Err(Error::gone(self.folder.display(), position, what));
         }

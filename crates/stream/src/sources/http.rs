@@ -20,6 +20,7 @@ use tidemill_table::Format;
 use crate::access::{self, Access};
 use crate::answers::Answers;
 use crate::error::Result;
+use crate::health::Health;
 use crate::lines::MAX_RECORD;
 use crate::log::{Log, LogSource};
 use crate::position::Position;
@@ -90,7 +91,7 @@ impl Default for HttpOptions {
 ///   that where the request prefers it (`Prefer: wait=10`, RFC 7240), or the learner does and the request does not say
 ///   `Prefer: respond-async`; it has `"answers":[...]`, one for each event, `null` for one that took longer.
 /// - `GET /health`: `{"status":"ok","sequence":last}`; 503 and `{"status":"failed","error":cause,...}` once the log takes nothing
-///   more.
+///   more; where nearly all records are bad, the status is `"bad records"` and `"bad"` says what the learner says of them.
 ///
 /// With tokens ([`Access`]) a request without one is refused (401); `/health` says no more than the status to it. Web pages of other
 /// sites are refused (403), though a browser would send what they post: they have another `Origin`, or another `Host`.
@@ -100,6 +101,7 @@ pub struct HttpSource {
     server: Server,
     source: LogSource,
     answers: Arc<Answers>,
+    health: Arc<Health>,
 }
 
 impl HttpSource {
@@ -116,6 +118,7 @@ impl HttpSource {
         let bounds = Bounds { most, head: options.head, idle: options.idle };
         let (bytes, least, time) = (options.max_body, options.least_bytes, options.body);
         let (source, answers) = (log.source(), Arc::new(Answers::default()));
+        let health = Arc::new(Health::default());
         let service = Service {
             log,
             format: options.format,
@@ -123,9 +126,10 @@ impl HttpSource {
             allowed: Allowed { bytes, least, time },
             budget: Budget::new(options.all_bodies, options.free_body),
             answers: answers.clone(),
+            health: health.clone(),
         };
         let server = Server::start(address, &addresses, Connections::new(bounds), service, tls)?;
-        Ok(HttpSource { server, source, answers })
+        Ok(HttpSource { server, source, answers, health })
     }
 
     /// Where it listens.
@@ -166,6 +170,10 @@ impl Source for HttpSource {
 
     fn notes(&self) -> Vec<String> {
         self.source.notes()
+    }
+
+    fn health(&self) -> Option<Arc<Health>> {
+        Some(self.health.clone())
     }
 
     fn answers(&self) -> Option<Arc<Answers>> {

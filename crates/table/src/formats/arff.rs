@@ -3,6 +3,7 @@
 //! Nominal and string attributes are text, also where they look like numbers. A value is missing
 //! where it is `?`.
 
+use super::bounds::Names;
 use super::missing::Missing;
 use super::row::{self, Cell, Role};
 use super::{BadEvent, Decoded, Decoder, FormatSpec, number, short};
@@ -15,6 +16,9 @@ pub(super) struct Arff {
     /// Attributes so far of a file, until its `@data`. Not in checkpoints: after a restart within a
     /// header the rows of that file are refused.
     attributes: Vec<Field>,
+    names: Names,
+    /// Why an attribute of this header cannot be used, where one cannot.
+    wrong: Option<BadEvent>,
     schema: Option<Schema>,
     cells: Vec<Cell>,
     /// What the header of this file lacks, where it was not good.
@@ -28,7 +32,9 @@ impl Arff {
         let cells = schema.as_ref().map_or_else(Vec::new, |s| row::cells(spec, s));
         let (attributes, unquoted) = (Vec::new(), Vec::new());
         let missing = Missing::new(&spec.missing_given());
-        Arff { spec: spec.clone(), attributes, schema, cells, lacks: None, missing, unquoted }
+        let (names, wrong, lacks) = (Names::default(), None, None);
+        let spec = spec.clone();
+        Arff { spec, attributes, names, wrong, schema, cells, lacks, missing, unquoted }
     }
 
     /// A line of the header.
@@ -36,14 +42,30 @@ impl Arff {
         let end = bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len());
         let rest = bytes[end..].trim_ascii();
         match bytes[..end].to_ascii_lowercase().as_slice() {
-            b"@relation" => self.attributes.clear(),
+            b"@relation" => self.begin(),
             b"@attribute" => {
-                let field = attribute(rest, &mut self.unquoted)?;
-                self.attributes.push(field);
+                let bounds = &mut self.names;
+                let field = attribute(rest, &mut self.unquoted).and_then(|field| {
+                    let zero = field.zero.as_ref().map_or(0, String::len);
+                    bounds.add("attribute", &field.name, zero).map(|()| field)
+                });
+                match field {
+                    Ok(field) => self.attributes.push(field),
+                    Err(bad) => {
+                        // Without it, the header means other columns.
+                        self.wrong = Some(BadEvent::new(bad.reason.clone()));
+                        return Err(bad);
+                    }
+                }
             }
             b"@data" => {
                 let row = std::mem::take(&mut self.attributes);
-                let result = self.data(row);
+                let wrong = self.wrong.take();
+                self.begin();
+                let result = match wrong {
+                    Some(bad) if self.spec.live => return Err(bad),
+                    _ => self.data(row),
+                };
                 let schema = self.schema.as_ref();
                 self.cells = schema.map_or_else(Vec::new, |s| row::cells(&self.spec, s));
                 return result;
@@ -58,6 +80,12 @@ impl Arff {
         Ok(())
     }
 
+    /// A header begins.
+    fn begin(&mut self) {
+        self.attributes.clear();
+        (self.names, self.wrong) = (Names::default(), None);
+    }
+
     /// The header is whole.
     fn data(&mut self, row: Vec<Field>) -> Result<()> {
         if row.is_empty() {
@@ -67,9 +95,13 @@ impl Arff {
             self.schema = Some(row::schema(&self.spec, row, &[])?);
             return Ok(());
         };
+        let kept = row::same_columns(schema, row.iter().map(|f| f.name.clone()).collect());
+        if self.spec.live && kept.is_err() {
+            // Others send rows under the header that is known.
+            return kept.map(|_| ());
+        }
         // As with CSV: a header that lacks a column leaves an empty row behind.
         schema.row.clear();
-        let kept = row::same_columns(schema, row.iter().map(|f| f.name.clone()).collect());
         self.lacks = kept.as_ref().err().map(|bad| bad.reason.clone());
         schema.row = kept?;
         for (field, found) in schema.row.iter_mut().zip(row) {
@@ -83,7 +115,7 @@ impl Decoder for Arff {
     fn decode(&mut self, bytes: &[u8], first: bool, events: &mut Events) -> Result<Decoded> {
         let bytes = bytes.trim_ascii();
         if first {
-            self.attributes.clear();
+            self.begin();
         }
         match bytes.first() {
             None | Some(b'%') => return Ok(Decoded::Nothing),

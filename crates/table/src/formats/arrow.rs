@@ -23,6 +23,7 @@ pub fn arrow_lines(
 #[cfg(feature = "arrow")]
 mod with_arrow {
     use std::io::{self, Chain, Cursor, Read};
+    use std::panic::AssertUnwindSafe;
 
     use arrow_ipc::reader::StreamReader;
     use arrow_json::writer::{LineDelimited, WriterBuilder};
@@ -48,9 +49,19 @@ mod with_arrow {
                 start = word(&mut input).map_err(|e| failed(e.to_string()))?;
             }
         }
-        let reader = StreamReader::try_new(Cursor::new(start).chain(input), None)
+        let reader = unhurt(|| StreamReader::try_new(Cursor::new(start).chain(input), None));
+        let reader = reader
+            .map_err(|e| failed(e.to_string()))?
             .map_err(|e| failed(format!("this is no Arrow IPC stream or file: {e}")))?;
         Ok(Box::new(Lines { reader, lines: Vec::new(), at: 0 }))
+    }
+
+    /// Runs what reads a file that may be damaged: `arrow-rs` checks much of what it is told there, and panics at the rest. What
+    /// it has read so far is not used after that.
+    fn unhurt<T>(read: impl FnOnce() -> T) -> io::Result<T> {
+        std::panic::catch_unwind(AssertUnwindSafe(read)).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidData, "the Arrow IPC data is damaged")
+        })
     }
 
     fn word(input: &mut Input) -> io::Result<Vec<u8>> {
@@ -70,7 +81,7 @@ mod with_arrow {
     impl Read for Lines {
         fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
             while self.at == self.lines.len() {
-                let Some(batch) = self.reader.next() else { return Ok(0) };
+                let Some(batch) = unhurt(|| self.reader.next())? else { return Ok(0) };
                 let batch = batch.map_err(io::Error::other)?;
                 self.lines.clear();
                 self.at = 0;
@@ -78,7 +89,8 @@ mod with_arrow {
                 let mut writer = WriterBuilder::new()
                     .with_explicit_nulls(true)
                     .build::<_, LineDelimited>(&mut self.lines);
-                writer.write(&batch).and_then(|()| writer.finish()).map_err(io::Error::other)?;
+                let written = unhurt(|| writer.write(&batch).and_then(|()| writer.finish()))?;
+                written.map_err(io::Error::other)?;
             }
             let len = to.len().min(self.lines.len() - self.at);
             to[..len].copy_from_slice(&self.lines[self.at..self.at + len]);

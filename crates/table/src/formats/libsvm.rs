@@ -4,6 +4,7 @@
 
 use memchr::memchr;
 
+use super::bounds::check_numbers;
 use super::words::{Amount, Words};
 use super::{BadEvent, Decoded, Decoder, number};
 use crate::events::{Events, Feature, Schema, Value};
@@ -57,6 +58,7 @@ impl Decoder for Libsvm {
                     let word = word.shown();
                     BadEvent::new(format!("`{word}` is no `index:value` with a whole index"))
                 })?;
+            check_numbers("features", draft.num_features() + 1)?;
             let value = word.number()?;
             if value != 0.0 {
                 draft.push(Feature { hash, value });

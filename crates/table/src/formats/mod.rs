@@ -6,12 +6,13 @@
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each (`csv` and `json` list their parts);
 //!   `arrow`: Arrow IPC as JSON lines
 //! - [`mod@look`]: what the start of a file says of how it is written; `groups`: of thousands
-//! - `row`: what CSV and ARFF rows share; `missing`: what stands for no value; [`text`]: encodings;
+//! - `bounds`: how much a record may name; `row`: what CSV and ARFF rows share; `missing`: what stands for no value; [`text`]: encodings;
 //!   `number`, `reader` (JSON), `words`, `hash` (VW): the inner loops; `values`: JSON of other layouts
 //!   as JSON lines
 
 mod arff;
 mod arrow;
+mod bounds;
 mod csv;
 mod groups;
 pub(crate) mod hash;

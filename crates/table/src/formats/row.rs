@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::bounds::MOST_NOTES;
 use super::spec::LABELS;
 use super::{BadEvent, FormatSpec, Note, short, short_list};
 use crate::events::{Draft, Field, Schema, Value};
@@ -29,24 +30,30 @@ pub(super) struct Cell {
 /// called by its place, `c3`. Gives the names that were there more than once.
 pub(super) fn unique(names: &mut [String], notes: &mut Vec<Note>) -> Vec<String> {
     let mut doubled = Vec::new();
-    let mut seen: HashSet<String> = HashSet::new();
+    // Of each name, the number that its next double has at least.
+    let mut seen: HashMap<String, usize> = HashMap::new();
     for (i, name) in names.iter_mut().enumerate() {
         let unnamed = name.is_empty();
         let own = if unnamed { format!("c{}", i + 1) } else { name.clone() };
         *name = own.clone();
-        let mut more = 0;
-        while seen.contains(name) {
+        let mut more = seen.get(&own).map_or(0, |next| *next);
+        while seen.contains_key(name) {
+            *name = format!("{own}.{}", more.max(1));
             more += 1;
-            *name = format!("{own}.{more}");
         }
-        if more > 0 && !unnamed {
-            notes.push(Note::once(format!(
-                "two columns are called `{own}`; the one in place {} is `{name}` here",
-                i + 1
-            )));
-            doubled.push(own);
+        if let Some(next) = seen.get_mut(&own) {
+            *next = more;
+            if !unnamed {
+                if doubled.len() < MOST_NOTES {
+                    notes.push(Note::once(format!(
+                        "two columns are called `{own}`; the one in place {} is `{name}` here",
+                        i + 1
+                    )));
+                }
+                doubled.push(own);
+            }
         }
-        seen.insert(name.clone());
+        seen.insert(name.clone(), 1);
     }
     doubled
 }
@@ -120,10 +127,11 @@ pub(super) fn cells(spec: &FormatSpec, schema: &Schema) -> Vec<Cell> {
             inputs.get(name).map_or(Role::Ignore, |i| Role::Input(*i))
         }
     };
+    let texts: HashSet<&String> = schema.texts.iter().collect();
     let cell = |field: &Field| match role(&field.name) {
         // Whether a label is a number is for the labels to say.
         Role::Label => Cell { role: Role::Label, text: spec.text.contains(&field.name) },
-        role => Cell { role, text: field.text || schema.texts.contains(&field.name) },
+        role => Cell { role, text: field.text || texts.contains(&field.name) },
     };
     schema.row.iter().map(cell).collect()
 }
@@ -151,18 +159,27 @@ pub(super) fn lost_name<'n>(
     schema: &Schema,
     names: impl Iterator<Item = &'n String>,
 ) -> String {
-    let unused = names.filter(|n| !schema.columns.contains(n) && schema.label.as_ref() != Some(n));
+    let used: HashSet<&String> = schema.columns.iter().chain(&schema.label).collect();
+    let unused = names.filter(|n| !used.contains(n));
     let nearest = nearest_in_words(lost, unused);
     format!("no {what} `{lost}`, which the model was made with{nearest}")
 }
+
+/// Longer names are not looked at for one that is near, nor more of them.
+const LONGEST_NEAR: usize = 64;
+const MOST_NEAR: usize = 4096;
 
 /// The name that is nearest to one that is not there, in any case of letters.
 pub(crate) fn nearest<'n>(
     lost: &str,
     names: impl Iterator<Item = &'n String>,
 ) -> Option<&'n String> {
+    // The distance takes time by the product of the lengths, and names may be of anyone's making.
     let lower = lost.to_lowercase();
-    names.min_by_key(|name| strsim::damerau_levenshtein(&lower, &name.to_lowercase()))
+    let names = names.filter(|name| name.len() <= LONGEST_NEAR && lower.len() <= LONGEST_NEAR);
+    names
+        .take(MOST_NEAR)
+        .min_by_key(|name| strsim::damerau_levenshtein(&lower, &name.to_lowercase()))
 }
 
 /// `; the nearest name is "price"`, if there are names.

@@ -81,6 +81,9 @@ pub struct FormatSpec {
     /// JSON: key of an image, which is then the only input: the path of an image file, or the
     /// file's content in base64. None by default.
     pub image: Option<String>,
+    /// The most pixels that an image of an event may have; more are refused by the head of the file. By default 64 times
+    /// those of the model's input, at least a million and at most four, and fewer in very small files.
+    pub image_pixels: Option<u64>,
     /// Folder that the paths of images are relative to; by default the folder of the recipe.
     pub image_folder: Option<String>,
     /// Columns or keys that are not inputs.
@@ -126,6 +129,10 @@ pub struct FormatSpec {
     /// the columns of a live stream are.
     #[serde(skip)]
     pub wants: Option<usize>,
+    /// Whether records come from whoever sends some: then a header that lacks columns is set aside, and the one before
+    /// it still counts.
+    #[serde(skip)]
+    pub live: bool,
     /// What groups digits in the file that the columns were learned from.
     #[serde(skip)]
     pub likely_thousands: Option<char>,
@@ -166,6 +173,7 @@ impl Default for FormatSpec {
             weight: None,
             vector: None,
             image: None,
+            image_pixels: None,
             image_folder: None,
             ignore: Vec::new(),
             text: Vec::new(),
@@ -181,6 +189,7 @@ impl Default for FormatSpec {
             short_rows: false,
             by_place: false,
             wants: None,
+            live: false,
             likely_thousands: None,
             section: "stream",
         }

@@ -5,6 +5,7 @@
 
 use memchr::memchr;
 
+use super::bounds::check_numbers;
 use super::hash::vw_hash;
 use super::words::{Amount, Words};
 use super::{BadEvent, Decoded, Decoder, number, short};
@@ -100,6 +101,7 @@ fn namespace(bytes: &[u8], draft: &mut Draft<'_>) -> Result<()> {
         }
     }
     for word in features {
+        check_numbers("features", draft.num_features() + 1)?;
         let value = match word.value {
             Amount::None => scale,
             Amount::Number(_) => scale * word.number()?,

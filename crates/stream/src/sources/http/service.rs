@@ -19,6 +19,7 @@ use super::guard::Guard;
 use super::receive::{Allowed, receive, too_many};
 use crate::answers::Answers;
 use crate::error::Error;
+use crate::health::Health;
 use crate::log::{Log, Sequences};
 
 /// The answer to a connection that is not taken.
@@ -34,6 +35,7 @@ pub(super) struct Service {
     pub(super) allowed: Allowed,
     pub(super) budget: Arc<Budget>,
     pub(super) answers: Arc<Answers>,
+    pub(super) health: Arc<Health>,
 }
 
 /// A status with its JSON.
@@ -108,7 +110,13 @@ impl Service {
         let sequence =
             if told { format!(",\"sequence\":{}", self.log.last()) } else { String::new() };
         match self.log.failure() {
-            None => (200, format!("{{\"status\":\"ok\"{sequence}}}\n")),
+            None => {
+                let (status, bad) = match self.health.bad().filter(|_| told) {
+                    None => ("ok", String::new()),
+                    Some(what) => ("bad records", format!(",\"bad\":\"{}\"", quoted(&what))),
+                };
+                (200, format!("{{\"status\":\"{status}\"{sequence}{bad}}}\n"))
+            }
             Some(cause) => {
                 let cause =
                     if told { format!(",\"error\":\"{}\"", quoted(&cause)) } else { String::new() };

@@ -2,6 +2,7 @@
 
 use memchr::memchr;
 
+use super::super::bounds::{MOST_NAMES, too_many};
 use super::super::missing::Missing;
 use super::super::number::{self, EXACT, Style};
 use super::super::row::{self, Cell, Role};
@@ -193,6 +194,9 @@ impl Fields {
                 Cut::Unquoted => &self.unquoted,
             };
             let text = text::value(value, self.encoding, &mut self.converted, &mut self.odd)?;
+            if fields.len() == MOST_NAMES {
+                return Err(too_many("column"));
+            }
             fields.push(text.to_owned());
             if end == bytes.len() {
                 return Ok(fields);

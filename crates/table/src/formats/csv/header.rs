@@ -2,6 +2,7 @@
 
 use memchr::memchr;
 
+use super::super::bounds::Names;
 use super::super::{LABELS, look, row};
 use super::fields::{Fields, wrong_count};
 use super::{Csv, line_of, plain};
@@ -33,7 +34,8 @@ impl Csv {
                 return Err(BadEvent::new(wrong_count(names.len(), columns.len())));
             }
             None if header => {
-                let mut names = names;
+                let (mut names, mut bound) = (names, Names::default());
+                names.iter().try_for_each(|name| bound.add("column", name, 0))?;
                 index = look::unnamed(&names);
                 let at_end = names.len() - 1;
                 for &i in &index {
@@ -97,6 +99,13 @@ impl Csv {
                 self.notes.push(Note::once(text));
             }
             let row = row::same_columns(schema, names);
+            if self.spec.live {
+                // Others send rows under the header that is known.
+                schema.row = row?;
+                self.cells = row::cells(&self.spec, schema);
+                self.header = line_of(schema, self.fields.delimiter);
+                return Ok(true);
+            }
             schema.row = row.as_ref().map_or_else(|_| Vec::new(), Clone::clone);
             self.cells = row::cells(&self.spec, schema);
             self.header = line_of(schema, self.fields.delimiter);

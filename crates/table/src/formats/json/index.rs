@@ -1,6 +1,6 @@
 //! The keys of events that are used, by their paths.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::row::Role;
 use super::super::spec::LABELS;
@@ -41,8 +41,9 @@ pub(super) struct Key {
 impl Keys {
     pub(super) fn new(spec: &FormatSpec, schema: &Schema) -> Keys {
         let mut keys = Keys::default();
+        let texts: HashSet<&String> = spec.text.iter().chain(&schema.texts).collect();
         let value = |name: &String, role| {
-            let text = spec.text.contains(name) || schema.texts.contains(name) || role == Role::Id;
+            let text = texts.contains(name) || role == Role::Id;
             (name.clone(), Use::Value { role, text })
         };
         // The first that names a key has it.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::super::bounds::{Names, check_numbers};
 use super::super::number;
 use super::super::reader::Reader;
 use super::super::spec::LABELS;
@@ -28,7 +29,8 @@ pub(in crate::formats) fn keys(lines: &[&[u8]], spec: &FormatSpec) -> Option<Fou
             continue;
         }
         let mut reader = Reader::new(line);
-        let read = leaves_of(&mut reader, &mut String::new(), &mut leaves, 0);
+        let (mut path, mut names) = (String::new(), Names::default());
+        let read = leaves_of(&mut reader, &mut path, &mut leaves, &mut names, 0);
         if read.and_then(|()| reader.end()).is_err() || leaves.is_empty() {
             continue;
         }
@@ -86,11 +88,16 @@ fn outer(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
     let (mut reader, mut scratch) = (Reader::new(bytes), String::new());
     let (mut keys, mut inner) = (Vec::new(), Vec::new());
     reader.take(b'{', "an object: `{`")?;
+    let mut names = Names::default();
     while reader.more(b'}', keys.is_empty())? {
-        keys.push(reader.key(&mut scratch)?.to_owned());
+        let key = reader.key(&mut scratch)?;
+        names.add("key", key, 0)?;
+        keys.push(key.to_owned());
         let mut ahead = reader.clone();
         if ahead.peek() == b'{' && ahead.take(b'{', "").is_ok() && ahead.peek() == b'"' {
-            inner.push(ahead.key(&mut scratch)?.to_owned());
+            let key = ahead.key(&mut scratch)?;
+            names.add("key", key, 0)?;
+            inner.push(key.to_owned());
         }
         reader.skip(&mut scratch, 1)?;
     }
@@ -110,6 +117,7 @@ pub(super) fn leaves_of(
     reader: &mut Reader<'_>,
     path: &mut String,
     leaves: &mut Vec<(String, Leaf)>,
+    names: &mut Names,
     depth: usize,
 ) -> Result<()> {
     let (mut scratch, mut first) = (String::new(), true);
@@ -120,15 +128,17 @@ pub(super) fn leaves_of(
         first = false;
         path.truncate(outer);
         path.push_str(reader.key(&mut scratch)?);
+        names.add("key", path, 0)?;
         match reader.peek() {
             b'{' => {
                 path.push('.');
-                leaves_of(reader, path, leaves, depth + 1)?;
+                leaves_of(reader, path, leaves, names, depth + 1)?;
             }
             b'[' => {
                 let mut ahead = reader.clone();
                 reader.skip(&mut scratch, depth + 1)?;
                 if let Ok(count @ 1..) = ahead.numbers(&mut []) {
+                    check_numbers("numbers", count)?;
                     leaves.push((path.clone(), Leaf::Numbers(count)));
                 }
             }

@@ -12,9 +12,12 @@ mod walk;
 
 pub(super) use leaves::keys;
 
+use std::collections::HashSet;
+
 use self::index::Keys;
 use self::leaves::{Leaf, PANDAS, is_pandas, leaves_of, schema};
 use self::walk::{Others, Walk};
+use super::bounds::Names;
 use super::missing::Missing;
 use super::reader::Reader;
 use super::row;
@@ -84,22 +87,25 @@ impl Json {
         }
         let mut leaves = Vec::new();
         let mut reader = Reader::new(bytes);
-        leaves_of(&mut reader, &mut String::new(), &mut leaves, 0)?;
+        leaves_of(&mut reader, &mut String::new(), &mut leaves, &mut Names::default(), 0)?;
         reader.end()?;
         let mut schema = schema(&self.spec, &leaves)?;
         schema.texts =
             schema.columns.iter().filter(|c| self.spec.text.contains(c)).cloned().collect();
-        if let Some(wants) = self.spec.wants
-            && self.spec.columns.is_none()
-            && schema.columns.len() + schema.vector < wants
-            && leaves.iter().all(|(_, leaf)| !matches!(leaf, Leaf::Value { text: true }))
-        {
-            return Err(BadEvent::new(format!(
-                "the event has {} inputs ({}) and the model {wants}: keys are missing, or the model's \
-                 input is wrong",
-                schema.columns.len() + schema.vector,
-                short_list(&schema.columns.join(", "))
-            )));
+        if let Some(wants) = self.spec.wants {
+            let has = schema.columns.len() + schema.vector;
+            let numbers =
+                leaves.iter().all(|(_, leaf)| !matches!(leaf, Leaf::Value { text: true }));
+            let lacks = has < wants && self.spec.columns.is_none() && numbers;
+            // Of a file, more inputs are an error with what to do about them.
+            if lacks || (has > wants && self.spec.live && numbers) {
+                let what = if lacks { "keys are missing" } else { "keys are too many" };
+                return Err(BadEvent::new(format!(
+                    "the event has {has} inputs ({}) and the model {wants}: {what}, or the model's \
+                     input is wrong",
+                    short_list(&schema.columns.join(", "))
+                )));
+            }
         }
         self.keys = Keys::new(&self.spec, &schema);
         self.schema = Some(schema);
@@ -114,11 +120,10 @@ impl Json {
         if self.spec.looked {
             return;
         }
-        for (name, text) in schema.columns.iter().zip(texts) {
-            if text && !schema.texts.contains(name) {
-                schema.texts.push(name.clone());
-            }
-        }
+        let known: HashSet<String> = schema.texts.iter().cloned().collect();
+        let texts =
+            schema.columns.iter().zip(texts).filter(|(name, text)| *text && !known.contains(*name));
+        schema.texts.extend(texts.map(|(name, _)| name.clone()));
         self.keys = Keys::new(&self.spec, schema);
     }
 }
