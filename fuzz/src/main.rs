@@ -28,12 +28,13 @@ const MOST_SECONDS: f64 = 20.0;
 /// The name of a target, and what it does with the bytes.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 14] = [
+const TARGETS: &[Target] = &[
     ("csv", |bytes| streams::records(Format::Csv, bytes)),
     ("json", |bytes| streams::records(Format::JsonLines, bytes)),
     ("vw", |bytes| streams::records(Format::Vw, bytes)),
     ("libsvm", |bytes| streams::records(Format::Libsvm, bytes)),
     ("arff", |bytes| streams::records(Format::Arff, bytes)),
+    #[cfg(feature = "arrow")]
     ("arrow", streams::arrow),
     ("log", streams::log),
     ("table", files::table),
@@ -49,9 +50,10 @@ fn target() -> Target {
     static NAMED: OnceLock<Target> = OnceLock::new();
     *NAMED.get_or_init(|| {
         let name = std::env::var("FUZZ").unwrap_or_default();
-        let found = TARGETS.into_iter().find(|(target, _)| *target == name);
+        let found = TARGETS.iter().copied().find(|(target, _)| *target == name);
         found.unwrap_or_else(|| {
-            let names = TARGETS.map(|(target, _)| target).join(" ");
+            let names: Vec<_> = TARGETS.iter().map(|(target, _)| *target).collect();
+            let names = names.join(" ");
             panic!("FUZZ={name}: no such target; there are {names}")
         })
     })
@@ -72,7 +74,13 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
 /// A folder for the files of this process.
 fn folder() -> &'static std::path::Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    FOLDER.get_or_init(|| tempfile::tempdir().expect("a folder for files")).path()
+    FOLDER
+        .get_or_init(|| {
+            // In memory, where there is such a folder.
+            let found = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+            found.expect("a folder for files")
+        })
+        .path()
 }
 
 /// A file with these bytes.

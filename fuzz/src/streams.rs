@@ -1,11 +1,10 @@
 //! Records of streams in each format, through the encoder; Arrow IPC; segments of the log.
 
-use std::io::{Cursor, Read};
 use std::time::Duration;
 
 use tidemill_stream::{
     Decoded, Encoder, Events, FeaturesSpec, Format, FormatSpec, Fsync, HashedColumns, Labels, Log,
-    LogOptions, Poll, Records, Schema, Source, arrow_lines, decoder,
+    LogOptions, Poll, Records, Schema, Source, decoder,
 };
 
 /// Wider inputs take long and find nothing more.
@@ -73,8 +72,12 @@ fn encoded(schema: &Schema, events: &Events, missing_indicator: bool) {
 }
 
 /// Arrow IPC as lines of JSON.
+#[cfg(feature = "arrow")]
 pub(crate) fn arrow(bytes: &[u8]) {
-    let Ok(mut lines) = arrow_lines("x", Box::new(Cursor::new(bytes.to_vec()))) else { return };
+    use std::io::{Cursor, Read};
+
+    let input = Box::new(Cursor::new(bytes.to_vec()));
+    let Ok(mut lines) = tidemill_stream::arrow_lines("x", input) else { return };
     let (mut part, mut all) = ([0; 4096], 0);
     while let Ok(n @ 1..) = lines.read(&mut part) {
         all += n;
