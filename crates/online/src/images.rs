@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use tidemill_engine::data::images::{Fit, MostPixels, decode};
+use tidemill_engine::data::images::{Fit, MostPixels, decode_within};
 use tidemill_engine::data::normalize::Affine;
 use tidemill_engine::data::{DataSpec, ImageDirectorySpec, InputSpec};
 use tidemill_recipe::stream::BadEvent;
@@ -60,7 +60,7 @@ impl Images {
             None => self.read(text)?,
         };
         let place = "the image";
-        let image = decode(&bytes, self.fit.shape.color, self.most, place);
+        let image = decode_within(&bytes, self.fit.shape.color, self.most, place);
         let pixels = image.and_then(|image| self.fit.apply(image, place));
         let pixels = pixels.map_err(|e| BadEvent::new(e.to_string()))?;
         self.affine.fill_u8(&pixels, row);

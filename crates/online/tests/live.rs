@@ -244,8 +244,8 @@ fn outliers_do_not_roll_a_good_model_back() {
 #[test]
 fn a_freed_row_is_nobody_s() {
     let user = |i: usize| match i {
-        ..2200 => format!("u{}", i % 5),
-        ..2400 => format!("u{}", 1 + i % 4),
+        0..2200 => format!("u{}", i % 5),
+        2200..2400 => format!("u{}", 1 + i % 4),
         _ => "u9".to_owned(),
     };
     let anchor = "anchor = { l2 = 0.1 }\n";
@@ -265,8 +265,11 @@ fn a_freed_row_is_nobody_s() {
         let event = |i: usize| {
             let a = (i * 7 % 100) as f32 / 50.0 - 1.0;
             // The new user's events have no label: nothing can be learned of it but by others' events.
-            let label =
-                if i < 2400 { format!(",\"y\":{}", u8::from(i % 5 == 0)) } else { String::new() };
+            let label = if i < 2400 {
+                format!(",\"y\":{}", u8::from(i.is_multiple_of(5)))
+            } else {
+                String::new()
+            };
             format!("{{\"id\":\"e{i}\",\"u\":\"{}\",\"a\":{a}{label}}}", user(i))
         };
         live.send(&(0..2420).map(event).collect::<Vec<_>>());

@@ -13,11 +13,24 @@ const SLACK: u64 = 1 << 20;
 
 /// Decodes JPEG, PNG, BMP, GIF (its first frame) or WebP, told by content; turns the image
 /// upright as its EXIF data says; opacity is dropped unless `color` wants it. `place` names the
-/// image in errors. What would take more than `most` allows is an error before any memory is taken for it.
+/// image in errors. It may have as many pixels as stored images may ([`MostPixels::STORED`]).
 ///
 /// # Errors
 /// If it cannot be decoded, or has too many pixels.
-pub fn decode(bytes: &[u8], color: ColorMode, most: MostPixels, place: &str) -> Result<RawImage> {
+pub fn decode(bytes: &[u8], color: ColorMode, place: &str) -> Result<RawImage> {
+    decode_within(bytes, color, MostPixels::STORED, place)
+}
+
+/// The same; what has more pixels than `most` allows is an error before any memory is taken for it.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_within(
+    bytes: &[u8],
+    color: ColorMode,
+    most: MostPixels,
+    place: &str,
+) -> Result<RawImage> {
     let fail = |what: String| {
         let what = what.trim_end().to_owned(); // some decoders end their messages with a line break
         Error::Image { place: place.to_owned(), what }
@@ -146,7 +159,7 @@ mod tests {
     #[test]
     fn a_small_file_of_many_pixels_is_refused_by_its_header() {
         for most in [MostPixels::STORED, MostPixels::of_event(28 * 28)] {
-            let text = decode(BOMB, ColorMode::Rgb, most, "b").unwrap_err().to_string();
+            let text = decode_within(BOMB, ColorMode::Rgb, most, "b").unwrap_err().to_string();
             assert!(text.contains("16383 x 16383 pixels in 38 bytes are too many"), "{text}");
         }
         // An event may have a photo, and not a million pixels in a few bytes.
@@ -159,14 +172,12 @@ mod tests {
     #[test]
     fn rubbish_is_an_error() {
         for bytes in [&b""[..], b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a"] {
-            let text = decode(bytes, ColorMode::Rgb, MostPixels::STORED, "a/b.png")
-                .unwrap_err()
-                .to_string();
+            let text = decode(bytes, ColorMode::Rgb, "a/b.png").unwrap_err().to_string();
             assert!(text.starts_with("a/b.png: cannot be decoded"), "{text}");
             assert!(!text.contains('\n'), "{text:?}");
         }
         // A format that is known but not read.
-        let tiff = decode(b"II*\0\x08\0\0\0", ColorMode::Rgb, MostPixels::STORED, "a.tif");
+        let tiff = decode(b"II*\0\x08\0\0\0", ColorMode::Rgb, "a.tif");
         let text = tiff.unwrap_err().to_string();
         assert!(text.ends_with("it is none of JPEG, PNG, BMP, GIF and WebP"), "{text}");
     }

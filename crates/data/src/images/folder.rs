@@ -11,8 +11,8 @@ use super::archive::{self, Store};
 use super::cache::SampleCache;
 use super::listing::{self, Listing};
 use super::{
-    BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, MostPixels,
-    decode, pixels_of, split,
+    BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, decode,
+    pixels_of, split,
 };
 use crate::fingerprint::Hash;
 use crate::normalize::Affine;
@@ -159,7 +159,7 @@ impl ImageFolder {
         let name = self.listing.names.get(index);
         let mut bytes = Vec::new();
         self.store.read(index, name, &mut bytes)?;
-        decode(&bytes, ColorMode::Rgb, MostPixels::STORED, &self.store.describe(name))
+        decode(&bytes, ColorMode::Rgb, &self.store.describe(name))
     }
 
     /// Reads, decodes and fits image `index`.
@@ -168,7 +168,7 @@ impl ImageFolder {
         BYTES.with_borrow_mut(|bytes| {
             self.store.read(index, name, bytes)?;
             let place = self.store.describe(name);
-            let image = decode(bytes, self.fit.shape.color, MostPixels::STORED, &place)?;
+            let image = decode(bytes, self.fit.shape.color, &place)?;
             // One huge file must not make every thread hold its size for ever.
             if bytes.capacity() > 4 << 20 {
                 *bytes = Vec::new();
@@ -313,7 +313,7 @@ pub fn load(path: &Path, fit: &Fit) -> Result<RawImage> {
     let mut bytes = Vec::new();
     read_within(path, archive::MOST_FILE_BYTES, &mut bytes)?;
     let place = path.display().to_string();
-    let pixels = fit.apply(decode(&bytes, fit.shape.color, MostPixels::STORED, &place)?, &place)?;
+    let pixels = fit.apply(decode(&bytes, fit.shape.color, &place)?, &place)?;
     let (height, width) = (fit.shape.height, fit.shape.width);
     Ok(RawImage { height, width, channels: fit.shape.color.channels(), pixels })
 }

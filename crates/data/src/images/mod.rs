@@ -20,15 +20,15 @@ pub(crate) mod split;
 mod without;
 
 #[cfg(feature = "images")]
-pub use decode::decode;
-#[cfg(feature = "images")]
 use decode::pixels_of;
+#[cfg(feature = "images")]
+pub use decode::{decode, decode_within};
 #[cfg(feature = "images")]
 pub use encode::write_png;
 #[cfg(feature = "images")]
 use scale::scale;
 #[cfg(not(feature = "images"))]
-pub use without::{decode, write_png};
+pub use without::{decode, decode_within, write_png};
 #[cfg(not(feature = "images"))]
 use without::{pixels_of, scale};
 

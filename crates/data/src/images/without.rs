@@ -11,7 +11,15 @@ const WHAT: &str = "this build reads and writes no images; enable the feature `i
 ///
 /// # Errors
 /// Always.
-pub fn decode(_: &[u8], _: ColorMode, _: MostPixels, place: &str) -> Result<RawImage> {
+pub fn decode(_: &[u8], _: ColorMode, place: &str) -> Result<RawImage> {
+    Err(left_out(place))
+}
+
+/// An error that says what is left out.
+///
+/// # Errors
+/// Always.
+pub fn decode_within(_: &[u8], _: ColorMode, _: MostPixels, place: &str) -> Result<RawImage> {
     Err(left_out(place))
 }
 

@@ -64,7 +64,7 @@ mod tests {
             // One in a hundred is good, then one in two hundred, then all.
             let bad = match i {
                 ..10_000 => i % 100 != 0,
-                ..25_000 => i % 200 != 0,
+                10_000..25_000 => i % 200 != 0,
                 _ => false,
             };
             turns.extend(flood.push(bad).map(|turn| (i, turn)));

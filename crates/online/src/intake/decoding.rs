@@ -70,10 +70,15 @@ impl Decoding {
         };
         // What was taken for the header may be what was wrong: then this is one itself, or the first row.
         let Ok(fresh) = (self.make)(None) else { return Err(bad) };
-        self.decoder = fresh;
+        let before = std::mem::replace(&mut self.decoder, fresh);
         if let Ok(decoded @ (Decoded::Event | Decoded::Header)) = self.fitting(bytes, true, events)
         {
             return Ok(decoded);
+        }
+        // One that has concluded nothing from the record still has its notes on those before.
+        if before.schema() == self.header.as_ref() {
+            self.decoder = before;
+            return Err(bad);
         }
         match (self.make)(self.header.clone()) {
             Ok(decoder) => self.decoder = decoder,

@@ -83,8 +83,8 @@ pub struct OnlineSpec {
     /// exactly once.
     pub when_full: WhenFull,
     /// What happens when more than 100 of the last 1,000 records cannot be read or learned from.
-    /// Each of them is in `dead-letter.jsonl`, and is counted, in either case. Default: `stop` for files and folders;
-    /// `continue` for other streams, where whoever sends bad records must not end learning from good ones.
+    /// Each of them is in `dead-letter.jsonl`, and is counted, in either case. Default: `stop` for files, folders and standard
+    /// input; `continue` for other streams, where whoever sends bad records must not end learning from good ones.
     pub on_bad: Option<OnBad>,
     /// With `when_full = "spill"`: disk space for waiting events, in bytes; 1 GiB by default.
     pub spill_bytes: u64,
