@@ -108,7 +108,7 @@ fn archives_and_folders_without_end_are_refused() {
     let want = InputSpec::Image { height: 4, width: 4, channels: 3 };
     let open = |name: &str| {
         let spec = ImageDirectorySpec::new(name);
-        ImageFolder::open(&spec, &|name| dir.path().join(name), want.clone(), &[])
+        ImageFolder::open(&spec, &|name| dir.path().join(name), want, &[])
     };
     let told = open("bomb.tar.gz").err().unwrap().to_string();
     assert!(told.contains("and unpacks to more than"), "{told}");
