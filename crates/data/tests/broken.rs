@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use tidemill_data::images::{ColorMode, decode};
-use tidemill_data::{IdxSpec, TableSpec, idx};
+use tidemill_data::images::{ColorMode, ImageDirectorySpec, ImageFolder, decode};
+use tidemill_data::{IdxSpec, InputSpec, TableSpec, idx};
 
 /// A small generator of positions and bits to damage (SplitMix64).
 struct Random(u64);
@@ -85,4 +85,39 @@ fn damaged_tables_never_panic() {
             let _ = spec.open(&|_| path.clone(), None);
         }
     });
+}
+
+/// A gzipped archive of zeros that are called images, and files that have no end.
+#[test]
+fn archives_and_folders_without_end_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bomb.tar.gz");
+    let gzip = flate2::write::GzEncoder::new(
+        std::fs::File::create(&path).unwrap(),
+        flate2::Compression::fast(),
+    );
+    let mut tar = tar::Builder::new(gzip);
+    for class in ["a", "b", "c"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(30 << 20);
+        header.set_mode(0o644);
+        let zeros = std::io::Read::take(std::io::repeat(0), 30 << 20);
+        tar.append_data(&mut header, format!("{class}/1.png"), zeros).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap();
+    let want = InputSpec::Image { height: 4, width: 4, channels: 3 };
+    let open = |name: &str| {
+        let spec = ImageDirectorySpec::new(name);
+        ImageFolder::open(&spec, &|name| dir.path().join(name), want, &[])
+    };
+    let told = open("bomb.tar.gz").err().unwrap().to_string();
+    assert!(told.contains("and unpacks to more than"), "{told}");
+    #[cfg(unix)]
+    {
+        let class = dir.path().join("folder/a");
+        std::fs::create_dir_all(&class).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", class.join("1.png")).unwrap();
+        let told = open("folder").unwrap().original(0).unwrap_err().to_string();
+        assert!(told.contains("is a pipe, a socket or a device"), "{told}");
+    }
 }

@@ -13,8 +13,14 @@ use crate::{Error, Result};
 
 /// A larger file is no image.
 pub(super) const MOST_FILE_BYTES: u64 = 256 << 20;
-/// An archive that unpacks to more than so many times its size holds no images.
-const MOST_RATIO: u64 = 100;
+
+/// What the images of a gzipped archive of so many bytes may take in memory. They are compressed already, so that gzip makes
+/// little of them; a small archive that unpacks to much holds none.
+fn most_unpacked(packed: u64) -> u64 {
+    const FREE: u64 = 48 << 20;
+    const SMALL: u64 = 16 << 20;
+    FREE + packed + 20 * packed.saturating_sub(SMALL)
+}
 
 /// Where the bytes of images are.
 #[derive(Debug)]
@@ -76,9 +82,8 @@ pub(super) fn list(
     like: &[String],
 ) -> Result<(Listing, Store)> {
     let mut file = open_file(path)?;
-    // Images are compressed already: what unpacks to so much more is none.
     let packed = file.metadata().map_err(|e| Error::read(path, e))?.len();
-    let most = packed.saturating_mul(MOST_RATIO).max(MOST_FILE_BYTES);
+    let most = most_unpacked(packed);
     let mut magic = [0; 2];
     let gzipped = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
     let root = spec.root.as_deref().unwrap_or("").trim_matches('/');
@@ -128,8 +133,8 @@ pub(super) fn list(
             return Err(Error::format(
                 path,
                 format!(
-                    "unpacks to more than {MOST_RATIO} times its size at {name}, as no archive of images does; \
-                     pack it as a plain tar file, or unpack it into a folder"
+                    "has {packed} bytes and unpacks to more than {most} at {name}, which would all be in memory; pack \
+                     it as a plain tar file, or unpack it into a folder"
                 ),
             ));
         }
