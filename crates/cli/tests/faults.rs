@@ -158,7 +158,7 @@ fn event(i: usize) -> String {
     )
 }
 
-/// After a failed flush nobody is told that all is well, and the sender that it is not known.
+/// After a failed flush no answer says that events were kept; the one in doubt says that it is not known.
 #[test]
 fn a_log_that_cannot_be_flushed_ends_the_learner() {
     if !strace_works() {

@@ -184,15 +184,11 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
         }
         KernelSpec::ConvGradWeight(c, bias, update) => conv_grad_weight(isa, *c, *bias, update),
         KernelSpec::Optimize { len, update } => {
-            // the call has gradient, hyper, parameter, slots
-            let slot = |i| (i < update.rule.num_slots()).then_some(3 + i);
-            let positions = vec![Some(0), Some(2), slot(0), slot(1), slot(2), Some(1)];
-            single(Optimize::new(isa, *update, *len), positions)
+            single(Optimize::new(isa, *update, *len), update_positions(update))
         }
         KernelSpec::OptimizePacked { len, update, slots, stream } => {
-            let slot = |i| (i < update.rule.num_slots()).then_some(3 + i);
-            let positions = vec![Some(0), Some(2), slot(0), slot(1), slot(2), Some(1)];
-            single(OptimizePacked::new(isa, *update, *slots, *stream, *len), positions)
+            let kernel = OptimizePacked::new(isa, *update, *slots, *stream, *len);
+            single(kernel, update_positions(update))
         }
         KernelSpec::SquaredNorm { len } => {
             single(SquaredNorm::new(isa, *len), vec![Some(0), Some(1)])
@@ -338,6 +334,12 @@ fn by_winograd(
     let conv = WinogradConv::new(isa, desc, pass, relu);
     let phases = vec![phase(filter, vec![weight, workspace]), phase(conv, positions.to_vec())];
     Compiled { phases, method: winograd_method(desc, workspace_len) }
+}
+
+/// Where the arguments of an update are among those of its call: gradient, hyper, parameter, slots.
+fn update_positions(update: &Update) -> Vec<Option<usize>> {
+    let slot = |i| (i < update.rule.num_slots()).then_some(3 + i);
+    vec![Some(0), Some(2), slot(0), slot(1), slot(2), Some(1)]
 }
 
 /// Partial gradients into the workspace, their sum into its first part, then the update from there

@@ -2,7 +2,7 @@
 //!
 //! The length of the file is in each checkpoint, and a resumed run cuts the file there: the events
 //! after it come again, and each line is written once. The file is on disk before the checkpoint is. Where
-//! it is shorter all the same, the run goes on without the lines that are missing, and says so.
+//! it is shorter all the same, the run continues without the lines that are missing, and says so.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -66,7 +66,7 @@ impl Journal {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 journal.bytes = 0;
                 journal.note = Some(format!(
-                    "{}: is not there, and the checkpoint says that it has {} bytes: the run goes on \
+                    "{}: is not there, and the checkpoint says that it has {} bytes: the run continues \
                      without them",
                     path.display(),
                     mark.bytes
@@ -81,7 +81,7 @@ impl Journal {
             journal.bytes = bytes;
             journal.note = Some(format!(
                 "{}: has {lines} lines of {bytes} bytes, and the checkpoint says {} bytes, as after a power \
-                 cut or a change outside Tidemill: the run goes on without the lines that are missing",
+                 cut or a change outside Tidemill: the run continues without the lines that are missing",
                 path.display(),
                 mark.bytes
             ));
@@ -186,7 +186,7 @@ mod tests {
         assert!(!path.exists());
     }
 
-    /// As a power cut may leave it: the run goes on, and says what is missing.
+    /// As a power cut may leave it: the run continues, and says what is missing.
     #[test]
     fn a_journal_that_is_too_short_goes_on() {
         let folder = tempfile::tempdir().unwrap();

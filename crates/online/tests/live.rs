@@ -35,11 +35,8 @@ impl Live {
         log.append(records.iter().map(AsRef::as_ref)).unwrap();
     }
 
-    /// Learns from all that was sent since the last time; with what was noticed.
-    fn learn(&self) -> (LearnOutcome, String) {
-        let path = self.path("recipe.toml");
-        let file = RecipeFile::parse(&self.recipe, &path, &[]).unwrap();
-        let options = LearnOptions {
+    fn options(&self) -> LearnOptions {
+        LearnOptions {
             from: format!("log:{}", self.path("log").display()),
             out: self.path("run"),
             existing: Existing::Resume,
@@ -56,7 +53,14 @@ impl Live {
             predictions: None,
             skip: Vec::new(),
             interrupt: Arc::default(),
-        };
+        }
+    }
+
+    /// Learns from all that was sent since the last time; with what was noticed.
+    fn learn(&self) -> (LearnOutcome, String) {
+        let path = self.path("recipe.toml");
+        let file = RecipeFile::parse(&self.recipe, &path, &[]).unwrap();
+        let options = self.options();
         let mut notices = String::new();
         let outcome = learn(file, &options, &mut |event| {
             if let tidemill_online::LearnEvent::Notice(what) = event {
@@ -184,22 +188,9 @@ fn a_record_can_be_skipped_by_its_number() {
     live.send(&["{\"x\": [0.1, 0.2], \"y\": 1}"; 5]);
     let file = RecipeFile::parse(&live.recipe, &live.path("recipe.toml"), &[]).unwrap();
     let options = LearnOptions {
-        from: format!("log:{}", live.path("log").display()),
-        out: live.path("run"),
         existing: Existing::Refuse,
-        model: None,
-        frozen: false,
-        beside: None,
-        from_start: false,
-        threads: Some(1),
-        memory: None,
-        until: Until::default(),
-        rate: None,
-        access: Default::default(),
-        checkpoint: None,
-        predictions: None,
         skip: vec!["1".into(), "4".into()],
-        interrupt: Arc::default(),
+        ..live.options()
     };
     let outcome = learn(file, &options, &mut |_| {}).unwrap();
     assert_eq!((outcome.summary.events, outcome.summary.bad_events), (3, 2));

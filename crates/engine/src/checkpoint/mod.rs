@@ -203,7 +203,7 @@ impl Checkpoints {
     }
 
     fn pointed_or_newest(&self, pointer: &str) -> Result<Option<Checkpoint>> {
-        // Twice at most: a run that goes on may just have removed what the pointer named.
+        // Twice at most: a run under way may just have removed what the pointer named.
         for last in [false, true] {
             let Some(step) = self.pointed(pointer)? else { break };
             match self.read(&step.to_string()) {

@@ -107,7 +107,7 @@ impl DeadLetters {
     /// Watches the share of them from here on, after those of `recent`, of a stream `from` this address.
     pub fn watch(self, recent: Recent, on_bad: Option<OnBad>, from: &str) -> DeadLetters {
         let live = is_live(from);
-        // Standard input has one sender, who is there to be told.
+        // Standard input has one sender, who reads the error.
         let one = matches!(from, "-" | "stdin:");
         let usual = if live && !one { OnBad::Continue } else { OnBad::Stop };
         DeadLetters { recent, on_bad: on_bad.unwrap_or(usual), live, ..self }
