@@ -330,7 +330,10 @@ mod tests {
     fn against_the_reference() {
         checked([1, 2, 1], &[(1, &[1]), (1, &[]), (0, &[])]);
         // Repeats need blanks; what does not fit has no loss.
-        checked([5, 3, 3], &[(5, &[1, 1, 2]), (3, &[1, 1]), (2, &[1, 1]), (1, &[1, 2]), (5, &[2, 2, 2])]);
+        checked(
+            [5, 3, 3],
+            &[(5, &[1, 1, 2]), (3, &[1, 1]), (2, &[1, 1]), (1, &[1, 2]), (5, &[2, 2, 2])],
+        );
         let many: Vec<i32> = (0..40).map(|i| 1 + (i * 7) % 12).collect();
         checked([130, 13, 40], &[(130, &many), (90, &many[..31]), (60, &[])]);
         // All positions are needed.

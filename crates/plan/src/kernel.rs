@@ -5,7 +5,8 @@
 
 use crate::eltwise::Program;
 use tidemill_graph::{
-    AttentionShape, Cell, ConvShape, CopyShape, CtcShape, Lookup, PoolShape, Product, Rotary, Sequences,
+    AttentionShape, Cell, ConvShape, CopyShape, CtcShape, Lookup, PoolShape, Product, Rotary,
+    Sequences,
 };
 use tidemill_graph::{Normalization, Reduction, Rule, ScanShape, SlotType, WeightDecay};
 

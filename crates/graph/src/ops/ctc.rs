@@ -163,8 +163,7 @@ impl<T: Real> Lattice<T> {
         let count = states.len();
         let log_p: Vec<T> = logits.chunks(classes).flat_map(|row| log_softmax(row)).collect();
         let never = T::of(NEVER);
-        let skips =
-            |s: usize| s >= 2 && states[s] != Ctc::BLANK && states[s] != states[s - 2];
+        let skips = |s: usize| s >= 2 && states[s] != Ctc::BLANK && states[s] != states[s - 2];
         let at = |t: usize, s: usize| log_p[t * classes + states[s]];
         let mut before = vec![never; time * count];
         let mut after = vec![never; time * count];
