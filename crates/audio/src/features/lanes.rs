@@ -33,10 +33,10 @@ pub(super) fn sum(values: &[f32]) -> f32 {
     total(sums)
 }
 
+/// In order: sums by halves would have the compiler make vectors of two lanes of all that comes before.
 #[inline(always)]
-fn total(s: [f32; LANES]) -> f32 {
-    let four = [s[0] + s[4], s[1] + s[5], s[2] + s[6], s[3] + s[7]];
-    (four[0] + four[2]) + (four[1] + four[3])
+fn total(sums: [f32; LANES]) -> f32 {
+    sums[1..].iter().fold(sums[0], |total, sum| total + sum)
 }
 
 /// Natural logarithm of a positive, normal number to about one unit in the last place: the polynomial of Cephes's

@@ -1,15 +1,15 @@
 //! Triangular filters over the bins of a spectrum.
 
-use super::lanes::{LANES, dot};
+use super::lanes::LANES;
 
-/// A bank of filters, each the weights of a few neighbouring bins.
+/// A bank of filters. Those that are neighbours overlap in few bins, so that eight of them together have weights for
+/// little more bins than one after the other, and are computed by one vector.
 #[derive(Clone, Debug)]
 pub(super) struct Bank {
-    /// First bin of each filter, and where its weights end. They are padded to whole lanes by zeros.
-    filters: Vec<(usize, usize)>,
-    weights: Vec<f32>,
-    /// Bins of the spectrum, with those that only meet padding.
-    padded_bins: usize,
+    /// Of each eight filters: the first bin, and how many.
+    groups: Vec<(usize, usize)>,
+    /// Of each bin of a group, the weights of its filters.
+    weights: Vec<[f32; LANES]>,
 }
 
 impl Bank {
@@ -27,9 +27,9 @@ impl Bank {
                 let m = mel(width * at as f64);
                 ((m - left) / (center - left)).min((right - m) / (right - center))
             };
-            (0..fft / 2).map(weight).collect::<Vec<f64>>()
+            (0..fft / 2).map(weight).collect()
         });
-        Bank::new(filters, fft / 2 + 1)
+        Bank::new(filters.collect())
     }
 
     /// Those of librosa by default, which Whisper uses: equally wide in Slaney's mel, which is linear below 1 kHz, and
@@ -52,39 +52,54 @@ impl Bank {
                 let height = ((f - left) / (center - left)).min((right - f) / (right - center));
                 height * 2.0 / (right - left)
             };
-            (0..=fft / 2).map(weight).collect::<Vec<f64>>()
+            (0..=fft / 2).map(weight).collect()
         });
-        Bank::new(filters, fft / 2 + 1)
+        Bank::new(filters.collect())
     }
 
-    /// Of the weights of all bins, of which those above 0 are adjacent.
-    fn new(all: impl Iterator<Item = Vec<f64>>, bins: usize) -> Bank {
-        let mut bank = Bank { filters: vec![], weights: vec![], padded_bins: bins };
-        for weights in all {
-            let first = weights.iter().position(|w| *w > 0.0).unwrap_or(0);
-            let values = weights[first..].iter().take_while(|w| **w > 0.0);
-            bank.weights.extend(values.map(|w| *w as f32));
-            bank.weights.resize(bank.weights.len().next_multiple_of(LANES), 0.0);
-            let start = bank.filters.last().map_or(0, |f| f.1);
-            bank.padded_bins = bank.padded_bins.max(first + bank.weights.len() - start);
-            bank.filters.push((first, bank.weights.len()));
+    /// Of the weights of all bins; those below 0 are none.
+    fn new(filters: Vec<Vec<f64>>) -> Bank {
+        let mut bank = Bank { groups: vec![], weights: vec![] };
+        for filters in filters.chunks(LANES) {
+            let used = |bin: &usize| filters.iter().any(|f| f[*bin] > 0.0);
+            let bins = 0..filters[0].len();
+            let first = bins.clone().find(used).unwrap_or(0);
+            let end = bins.rev().find(used).map_or(first, |last| last + 1);
+            // Even: bins are summed in two sums.
+            let (first, len) = match (end - first) % 2 {
+                0 => (first, end - first),
+                _ if first > 0 => (first - 1, end - first + 1),
+                _ => (first, end - first + 1),
+            };
+            bank.groups.push((first, len));
+            let weight = |bin: usize, lane: usize| {
+                let weight = filters.get(lane).and_then(|f| f.get(bin));
+                weight.map_or(0.0, |w| w.max(0.0) as f32)
+            };
+            let row = |bin| std::array::from_fn(|lane| weight(bin, lane));
+            bank.weights.extend((first..first + len).map(row));
         }
         bank
     }
 
-    /// How long the spectrum must be that filters are applied to; bins beyond its own are 0.
-    pub(super) fn padded_bins(&self) -> usize {
-        self.padded_bins
-    }
-
-    /// What passes each filter.
+    /// What passes each filter; `out` is of whole lanes. After the spectrum's last bin there is a zero.
     #[inline(always)]
     pub(super) fn apply(&self, spectrum: &[f32], out: &mut [f32]) {
-        let mut start = 0;
-        for (&(first, end), out) in self.filters.iter().zip(out) {
-            let weights = &self.weights[start..end];
-            *out = dot(weights, &spectrum[first..first + weights.len()]);
-            start = end;
+        let mut weights = &self.weights[..];
+        for (&(first, len), out) in self.groups.iter().zip(out.as_chunks_mut::<LANES>().0) {
+            let (mine, rest) = weights.split_at(len);
+            let bins = spectrum[first..first + len].as_chunks::<2>().0;
+            let (mut even, mut odd) = ([0.0; LANES], [0.0; LANES]);
+            for (weights, bins) in mine.as_chunks::<2>().0.iter().zip(bins) {
+                for lane in 0..LANES {
+                    even[lane] += weights[0][lane] * bins[0];
+                    odd[lane] += weights[1][lane] * bins[1];
+                }
+            }
+            for lane in 0..LANES {
+                out[lane] = even[lane] + odd[lane];
+            }
+            weights = rest;
         }
     }
 }

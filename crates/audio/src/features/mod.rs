@@ -18,6 +18,7 @@
 mod frames;
 mod lanes;
 mod mel;
+mod power;
 pub(crate) mod spec;
 mod spectrum;
 

@@ -173,9 +173,12 @@ impl FeaturesSpec {
             FeaturesSpec::LogMel(s) => {
                 frames("log_mel", s.sample_rate, s.frame_ms, s.shift_ms)?;
                 let (len, shift) = (s.frame_ms, s.shift_ms);
-                if 2 * samples(s.sample_rate, shift) > samples(s.sample_rate, len) {
+                let [frame, step] = [len, shift].map(|ms| samples(s.sample_rate, ms));
+                if 2 * step > frame || !frame.is_multiple_of(2) {
                     return Err(AudioError::option(format!(
-                        "log_mel.shift_ms = {shift} must be at most half of frame_ms = {len}"
+                        "log_mel: a frame must be an even number of samples and twice shift_ms at least, found {frame} samples for \
+                         frame_ms = {len} and {step} for shift_ms = {shift} at {} Hz",
+                        s.sample_rate
                     )));
                 }
                 within("log_mel.bins", s.bins, 1..=MOST_BINS)

@@ -2,14 +2,12 @@
 
 use std::f64::consts::PI;
 use std::fmt;
-use std::sync::Arc;
 
 use pulp::{Arch, Simd, WithSimd};
-use realfft::num_complex::Complex32;
-use realfft::{RealFftPlanner, RealToComplex};
 
 use super::lanes::{LANES, dot, ln, sum};
 use super::mel::Bank;
+use super::power::Power;
 use super::spec::{FbankSpec, LogMelSpec, MfccSpec, Window};
 
 /// Kaldi's least energy, the epsilon of a float.
@@ -25,15 +23,15 @@ pub(super) struct Spectrum {
     preemphasis: f32,
     /// The window times the scale of samples.
     window: Vec<f32>,
-    fft: Arc<dyn RealToComplex<f32>>,
+    transform: Power,
     /// Samples, with zeros to the length of the transform.
     input: Vec<f32>,
-    output: Vec<Complex32>,
-    scratch: Vec<Complex32>,
-    /// Squares of magnitudes, with zeros that only padding of filters meets.
+    /// Squares of magnitudes, and a zero.
     power: Vec<f32>,
     magnitudes: bool,
     bank: Bank,
+    /// Logarithms of filters, with more to whole lanes.
+    logs: Vec<f32>,
     floor: f32,
     /// What natural logarithms are multiplied by.
     log_scale: f32,
@@ -43,11 +41,8 @@ pub(super) struct Spectrum {
 /// From logarithms of filters to coefficients.
 #[derive(Clone, Debug)]
 struct Cepstra {
-    /// `[coefficients, filters]`, rows padded to whole lanes by zeros.
+    /// `[coefficients, filters]`, rows with zeros to whole lanes.
     matrix: Vec<f32>,
-    /// Logarithms of filters, padded too.
-    logs: Vec<f32>,
-    filters: usize,
     /// Of samples, squared, if the frame's energy is wanted.
     energy_scale: Option<f32>,
 }
@@ -64,7 +59,7 @@ impl Spectrum {
         let bank = Bank::kaldi(spec.bins, spec.sample_rate, fft, spec.low_hz, spec.high());
         let scale = f64::from(spec.scale);
         let window = (0..len).map(|i| (window(spec.window, i, len) * scale) as f32).collect();
-        let mut spectrum = Spectrum::new(window, fft, bank, KALDI_FLOOR);
+        let mut spectrum = Spectrum::new(window, fft, bank, spec.bins, KALDI_FLOOR);
         spectrum.remove_dc = spec.remove_dc;
         spectrum.preemphasis = spec.preemphasis as f32;
         spectrum.magnitudes = !spec.power;
@@ -87,8 +82,7 @@ impl Spectrum {
             }
         }
         let energy_scale = spec.energy.then_some(spec.fbank.scale * spec.fbank.scale);
-        let logs = vec![0.0; padded];
-        let cepstra = Some(Cepstra { matrix, logs, filters, energy_scale });
+        let cepstra = Some(Cepstra { matrix, energy_scale });
         Spectrum { cepstra, ..Spectrum::fbank(&spec.fbank, len) }
     }
 
@@ -96,25 +90,23 @@ impl Spectrum {
         // The window of `torch.hann_window`, which begins anew with the sample after the frame.
         let window = (0..len).map(|i| self::window(Window::Hann, i, len + 1) as f32).collect();
         let bank = Bank::slaney(spec.bins, spec.sample_rate, len);
-        let mut spectrum = Spectrum::new(window, len, bank, WHISPER_FLOOR);
+        let mut spectrum = Spectrum::new(window, len, bank, spec.bins, WHISPER_FLOOR);
         spectrum.log_scale = std::f32::consts::LOG10_E;
         spectrum
     }
 
-    fn new(window: Vec<f32>, fft: usize, bank: Bank, floor: f32) -> Spectrum {
-        let fft = RealFftPlanner::new().plan_fft_forward(fft);
+    fn new(window: Vec<f32>, fft: usize, bank: Bank, bins: usize, floor: f32) -> Spectrum {
         Spectrum {
             arch: Arch::new(),
             remove_dc: false,
             preemphasis: 0.0,
             window,
-            input: fft.make_input_vec(),
-            output: fft.make_output_vec(),
-            scratch: fft.make_scratch_vec(),
-            power: vec![0.0; bank.padded_bins()],
-            fft,
+            transform: Power::new(fft),
+            input: vec![0.0; fft],
+            power: vec![0.0; fft / 2 + 2],
             magnitudes: false,
             bank,
+            logs: vec![0.0; bins.next_multiple_of(LANES)],
             floor,
             log_scale: 1.0,
             cepstra: None,
@@ -124,25 +116,18 @@ impl Spectrum {
     /// The features of a frame.
     pub(super) fn features(&mut self, frame: &[f32], out: &mut [f32]) {
         let mean = self.arch.dispatch(Windowed { spectrum: self, frame });
-        let transformed =
-            self.fft.process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch);
-        debug_assert!(transformed.is_ok(), "buffers were made by the transform: {transformed:?}");
-        let arch = self.arch;
-        match self.cepstra.take() {
-            None => arch.dispatch(Filtered { spectrum: self, out }),
-            Some(mut cepstra) => {
-                let filters = cepstra.filters;
-                arch.dispatch(Filtered { spectrum: self, out: &mut cepstra.logs[..filters] });
-                let rows = cepstra.matrix.chunks_exact(cepstra.logs.len());
-                for (row, out) in rows.zip(out.iter_mut()) {
-                    *out = dot(row, &cepstra.logs);
-                }
-                if let Some(scale) = cepstra.energy_scale {
-                    let energy: f32 = frame.iter().map(|x| (x - mean) * (x - mean)).sum();
-                    out[0] = (energy * scale).max(f32::EPSILON).ln();
-                }
-                self.cepstra = Some(cepstra);
-            }
+        let bins = self.power.len() - 1;
+        self.transform.of(&mut self.input, self.arch, &mut self.power[..bins]);
+        self.arch.dispatch(Filtered { spectrum: self });
+        let Some(cepstra) = &self.cepstra else {
+            return out.copy_from_slice(&self.logs[..out.len()]);
+        };
+        for (row, out) in cepstra.matrix.chunks_exact(self.logs.len()).zip(out.iter_mut()) {
+            *out = dot(row, &self.logs);
+        }
+        if let Some(scale) = cepstra.energy_scale {
+            let energy: f32 = frame.iter().map(|x| (x - mean) * (x - mean)).sum();
+            out[0] = (energy * scale).max(f32::EPSILON).ln();
         }
     }
 }
@@ -190,7 +175,6 @@ impl WithSimd for Windowed<'_> {
 /// From the transform to logarithms of filters.
 struct Filtered<'a> {
     spectrum: &'a mut Spectrum,
-    out: &'a mut [f32],
 }
 
 impl WithSimd for Filtered<'_> {
@@ -198,20 +182,15 @@ impl WithSimd for Filtered<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Filtered { spectrum, out } = self;
-        let power = &mut spectrum.power[..spectrum.output.len()];
-        for (power, x) in power.iter_mut().zip(&spectrum.output) {
-            *power = x.re * x.re + x.im * x.im;
-        }
-        if spectrum.magnitudes {
-            for power in power {
+        let Spectrum { power, logs, bank, magnitudes, floor, log_scale, .. } = self.spectrum;
+        if *magnitudes {
+            for power in power.iter_mut() {
                 *power = power.sqrt();
             }
         }
-        spectrum.bank.apply(&spectrum.power, out);
-        let (floor, scale) = (spectrum.floor, spectrum.log_scale);
-        for value in out {
-            *value = ln(value.max(floor)) * scale;
+        bank.apply(power, logs);
+        for value in logs {
+            *value = ln(value.max(*floor)) * *log_scale;
         }
     }
 }
