@@ -94,7 +94,7 @@ pub fn open_one<'a>(
     let want = input_of(&file.recipe.model);
     let spec = match spec {
         DataSpec::Csv(table) => &DataSpec::Csv(file.table(table)),
-        DataSpec::Text(_) | DataSpec::Parallel(_) | DataSpec::Documents(_) => {
+        DataSpec::Text(_) | DataSpec::Parallel(_) | DataSpec::Documents(_) | DataSpec::Audio(_) => {
             &file.with_context(spec)
         }
         spec => spec,
@@ -132,6 +132,9 @@ pub fn input_of(model: &ModelSpec) -> InputSpec {
         tidemill_engine::nn::InputSpec::Features(n) => InputSpec::Features(n),
         tidemill_engine::nn::InputSpec::Ids { length, .. } => InputSpec::Features(length),
         tidemill_engine::nn::InputSpec::Tokens(tokens) => InputSpec::Tokens(text_ids(tokens)),
+        tidemill_engine::nn::InputSpec::Frames { length, values } => {
+            InputSpec::Frames([length, values])
+        }
     }
 }
 

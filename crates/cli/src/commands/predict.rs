@@ -229,7 +229,7 @@ fn linear(arguments: &Arguments) -> Result {
     let mut printer = Printer::new(arguments, &names);
     let result = model.predict(&arguments.data, &mut |event| {
         let AskedEvent { source, class, probability, outputs } = event;
-        printer.print(&Prediction { source, class, probability, outputs, kept: Vec::new() })
+        printer.print(&Prediction { source, class, probability, outputs, ..Prediction::default() })
     });
     printer.end(result)?;
     Ok(ExitCode::SUCCESS)
@@ -308,6 +308,10 @@ impl Look<'_> {
     fn header(&self, prediction: &Prediction) -> String {
         let mut fields = vec!["file".to_string()];
         fields.extend_from_slice(self.keep);
+        if prediction.text.is_some() {
+            fields.push("text".to_string());
+            return join(&fields);
+        }
         if prediction.class.is_some() {
             fields.extend(["class".to_string(), "probability".to_string()]);
         }
@@ -320,6 +324,10 @@ impl Look<'_> {
     fn csv_line(&self, prediction: &Prediction) -> String {
         let mut fields = vec![prediction.source.clone()];
         fields.extend_from_slice(&prediction.kept);
+        if let Some(text) = &prediction.text {
+            fields.push(text.clone());
+            return join(&fields);
+        }
         if let Some(class) = &prediction.class {
             fields.extend([class.clone(), format!("{:.6}", prediction.probability)]);
         }
@@ -335,6 +343,10 @@ impl Look<'_> {
         if !self.keep.is_empty() {
             let kept = self.keep.iter().cloned().zip(prediction.kept.iter().map(|v| json!(v)));
             line.insert("kept".into(), Value::Object(kept.collect()));
+        }
+        if let Some(text) = &prediction.text {
+            line.insert("text".into(), json!(text));
+            return Value::Object(line);
         }
         if let Some(class) = &prediction.class {
             line.insert("class".into(), json!(class));
