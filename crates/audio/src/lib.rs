@@ -4,15 +4,26 @@
 //!
 //! In the order in which data flows:
 //!
+//! - [`decode`]: samples of files (WAV, FLAC, Ogg Vorbis, MP3) and of live streams; WAV files written
+//! - [`resample`]: other sample rates, and speed
 //! - [`features`]: log mel filter banks and MFCC as Kaldi has them, and Whisper's log mel, sample by sample
 //! - [`AudioError`]: what can go wrong
 //!
 //! All samples are `f32` in -1 to 1, of one channel. Everything that computes is fed with any number of samples at
 //! a time, and gives the same bits however they are cut.
+//!
+//! The feature `compressed` reads more than WAV.
 #![forbid(unsafe_code)]
 
+pub mod decode;
 mod error;
 pub mod features;
+mod lanes;
+pub mod resample;
 
+pub use decode::{
+    ReadOptions, Reader, Report, SampleFormat, StreamFormat, read_file, wav_bytes, write_wav,
+};
 pub use error::{AudioError, Result};
 pub use features::{FbankSpec, Features, FeaturesSpec, LogMelSpec, MfccSpec, Window};
+pub use resample::Resampler;
