@@ -7,6 +7,8 @@
 //! - [`decode`]: samples of files (WAV, FLAC, Ogg Vorbis, MP3) and of live streams; WAV files written
 //! - [`resample`]: other sample rates, and speed
 //! - [`features`]: log mel filter banks and MFCC as Kaldi has them, and Whisper's log mel, sample by sample
+//! - [`cmvn`]: features with mean 0 and deviation 1
+//! - [`augment`]: training samples varied
 //! - [`AudioError`]: what can go wrong
 //!
 //! All samples are `f32` in -1 to 1, of one channel. Everything that computes is fed with any number of samples at
@@ -15,12 +17,19 @@
 //! The feature `compressed` reads more than WAV.
 #![forbid(unsafe_code)]
 
+pub mod augment;
+pub mod cmvn;
 pub mod decode;
 mod error;
 pub mod features;
 mod lanes;
+mod random;
 pub mod resample;
 
+pub use augment::{
+    Augment, AugmentSpec, ConcatenateSpec, Joined, NoiseColor, NoiseSpec, SpecAugmentSpec,
+};
+pub use cmvn::{Cmvn, Moments};
 pub use decode::{
     ReadOptions, Reader, Report, SampleFormat, StreamFormat, read_file, wav_bytes, write_wav,
 };
