@@ -1,6 +1,6 @@
 //! Triangular filters over the bins of a spectrum.
 
-use super::lanes::LANES;
+use crate::lanes::LANES;
 
 /// A bank of filters. Those that are neighbours overlap in few bins, so that eight of them together have weights for
 /// little more bins than one after the other, and are computed by one vector.

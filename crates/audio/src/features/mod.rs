@@ -16,7 +16,6 @@
 //! ```
 
 mod frames;
-mod lanes;
 mod mel;
 mod power;
 pub(crate) mod spec;

@@ -5,10 +5,10 @@ use std::fmt;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::lanes::{LANES, dot, ln, sum};
 use super::mel::Bank;
 use super::power::Power;
 use super::spec::{FbankSpec, LogMelSpec, MfccSpec, Window};
+use crate::lanes::{LANES, dot, ln, sum};
 
 /// Kaldi's least energy, the epsilon of a float.
 const KALDI_FLOOR: f32 = f32::EPSILON;

@@ -2,11 +2,11 @@
 //! wide these are: sums go by lanes, and products are rounded before they are added.
 
 /// Sums that go on side by side.
-pub(super) const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 /// Sum of products; `a` is of whole lanes.
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0; LANES];
     for (a, b) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
         for lane in 0..LANES {
@@ -18,7 +18,7 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// Sum of values.
 #[inline(always)]
-pub(super) fn sum(values: &[f32]) -> f32 {
+pub(crate) fn sum(values: &[f32]) -> f32 {
     let mut sums = [0.0; LANES];
     let chunks = values.chunks_exact(LANES);
     let rest = chunks.remainder();
@@ -42,7 +42,7 @@ fn total(sums: [f32; LANES]) -> f32 {
 /// Natural logarithm of a positive, normal number to about one unit in the last place: the polynomial of Cephes's
 /// `logf`. A call of the standard library's takes as long as eight of these.
 #[inline(always)]
-pub(super) fn ln(x: f32) -> f32 {
+pub(crate) fn ln(x: f32) -> f32 {
     // The exponent for a mantissa between sqrt(1/2) and sqrt(2).
     let exponent = (x.to_bits().wrapping_sub(0x3f35_04f3) as i32) >> 23;
     let m = f32::from_bits(x.to_bits().wrapping_sub((exponent << 23) as u32)) - 1.0;
