@@ -93,11 +93,8 @@ pub fn open_one<'a>(
 ) -> Opened {
     let want = input_of(&file.recipe.model);
     let spec = match spec {
-        DataSpec::Csv(table) => &DataSpec::Csv(file.table(table)),
-        DataSpec::Text(_) | DataSpec::Parallel(_) | DataSpec::Documents(_) | DataSpec::Audio(_) => {
-            &file.with_context(spec)
-        }
-        spec => spec,
+        DataSpec::Csv(table) => DataSpec::Csv(file.table(table)),
+        spec => file.with_context(spec, key == "batch.data"),
     };
     let opened = spec.open_like(&|name| paths.resolve(name), want, known, like);
     // A path that was not found fails in the opening too, but with less to say.

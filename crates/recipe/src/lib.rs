@@ -48,6 +48,8 @@ pub use spec::{
     Target, TextSpec, TrainingSpec,
 };
 
+pub use sounds::{AudioSection, EndpointSpec};
+
 use edit::Override;
 use online::linear::UpdateRule;
 use tidemill_engine::error::{Error, Result};

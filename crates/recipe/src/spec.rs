@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use tidemill_engine::Averaging;
-use tidemill_engine::data::sound::{FbankSpec, FeaturesSpec};
 use tidemill_engine::data::tokens::TokenizerSpec;
 use tidemill_engine::data::{DataSpec, MAX_THREADS};
 use tidemill_engine::nn::{LossSpec, ModelSpec, OptimizerSpec};
 use tidemill_stream::FormatSpec;
 
 use crate::online::OnlineSpec;
+use crate::sounds::AudioSection;
 use tidemill_engine::metrics::{Metric, Task};
 
 /// A whole recipe.
@@ -57,56 +57,6 @@ pub struct TextSpec {
     #[serde(default)]
     pub tokenizer: Option<TokenizerSpec>,
 }
-
-/// `[audio]`: for data of sounds. A model that is given by layers reads `frames`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AudioSection {
-    /// What is computed of the samples of a sound; 40 logarithms of mel filters at 16,000 samples a second by default. Sounds of other rates are
-    /// resampled.
-    pub features: FeaturesSpec,
-    /// Frames of features that the model reads side by side, as one position: 4 of 10 ms make 25 positions a second. 4 by default.
-    pub stack: usize,
-    /// Seconds of the longest sound; longer ones are left out, and counted. 20 by default.
-    pub seconds: f64,
-}
-
-impl Default for AudioSection {
-    fn default() -> AudioSection {
-        let features = FeaturesSpec::Fbank(FbankSpec { bins: 40, ..FbankSpec::default() });
-        AudioSection { features, stack: 4, seconds: 20.0 }
-    }
-}
-
-impl AudioSection {
-    /// The most positions of a sound, and the values of one.
-    pub fn frames(&self) -> [usize; 2] {
-        let positions = self.seconds * 1000.0 / (self.features.shift_ms() * self.stack as f64);
-        [(positions.ceil() as usize).max(1), self.stack * self.features.bins()]
-    }
-
-    fn check(&self) -> Result<(), Wrong> {
-        if let Err(e) = self.features.check() {
-            return wrong("audio.features", e.to_string());
-        }
-        positive("audio.stack", self.stack as u64)?;
-        if self.stack > MAX_STACK {
-            return wrong("audio.stack", format!("must be 1 to {MAX_STACK}, found {}", self.stack));
-        }
-        if !(self.seconds > 0.0 && self.seconds <= MAX_SECONDS) {
-            let found =
-                format!("must be above 0 and at most {MAX_SECONDS}, found {}", self.seconds);
-            return wrong("audio.seconds", found);
-        }
-        Ok(())
-    }
-}
-
-/// More frames side by side are a mistake.
-const MAX_STACK: usize = 64;
-
-/// Longer sounds are not for one sample.
-const MAX_SECONDS: f64 = 600.0;
 
 /// `[training]`
 #[derive(Clone, Debug, Deserialize)]
@@ -323,7 +273,7 @@ impl Default for ReportSpec {
 const MAX_SHARDS: usize = 65_536;
 
 /// The key of a value and what is wrong with it.
-type Wrong = (String, String);
+pub(crate) type Wrong = (String, String);
 
 impl Recipe {
     /// How the model's outputs are read.
@@ -487,11 +437,11 @@ impl Recipe {
     }
 }
 
-fn wrong(key: impl Into<String>, message: impl Into<String>) -> Result<(), Wrong> {
+pub(crate) fn wrong(key: impl Into<String>, message: impl Into<String>) -> Result<(), Wrong> {
     Err((key.into(), message.into()))
 }
 
-fn positive(key: &str, value: u64) -> Result<(), Wrong> {
+pub(crate) fn positive(key: &str, value: u64) -> Result<(), Wrong> {
     if value > 0 { Ok(()) } else { wrong(key, "must be a positive integer, found 0") }
 }
 

@@ -188,15 +188,15 @@ impl RecipeFile {
         }
     }
 
-    /// The data with what other sections say of texts and sounds.
-    pub fn with_context(&self, spec: &DataSpec) -> DataSpec {
+    /// The data with what other sections say of texts and sounds. Only those of training are varied by augmentation.
+    pub fn with_context(&self, spec: &DataSpec, is_training: bool) -> DataSpec {
         let context = self.text_context();
         let mut spec = spec.clone();
         match &mut spec {
             DataSpec::Text(text) => text.context = context,
             DataSpec::Parallel(pairs) => pairs.context = context,
             DataSpec::Documents(documents) => documents.inputs = self.sentence_inputs(),
-            DataSpec::Audio(sounds) => sounds.context = self.audio_context(),
+            DataSpec::Audio(sounds) => sounds.context = self.audio_context(is_training),
             _ => {}
         }
         spec

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_engine::data::audio::sounds_below;
 use tidemill_engine::ctc::greedy;
+use tidemill_engine::data::audio::sounds_below;
 use tidemill_engine::data::images::{BrokenFiles, images_below};
 use tidemill_engine::data::table::{BadRows, Missing};
 use tidemill_engine::data::text::files_below;
+use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::data::{
     DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Known, LabelKind, Like, Loader,
     LoaderOptions, NumpySpec, ParallelSpec, TableSpec, TextDirectorySpec, TextFileSpec,
 };
-use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
@@ -125,6 +125,10 @@ impl Trained {
             _ => meta.class_names,
         };
         Ok(Trained { file, class_names, step, checkpoint, averaged, known, engine })
+    }
+
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -353,7 +357,8 @@ impl Trained {
                     false => found.push(path.clone()),
                 }
             }
-            let DataSpec::Audio(sounds) = self.file.with_context(&DataSpec::Audio(sounds.clone()))
+            let DataSpec::Audio(sounds) =
+                self.file.with_context(&DataSpec::Audio(sounds.clone()), false)
             else {
                 return Err(Error::Usage("the data are no sounds".into()));
             };

@@ -18,4 +18,5 @@ pub(crate) mod quickstart;
 mod quickstart_text;
 mod search;
 pub(crate) mod train;
+mod transcribe;
 pub(crate) mod work;

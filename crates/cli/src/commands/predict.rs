@@ -12,6 +12,7 @@ use tidemill_recipe::stream::features::shortest;
 use tidemill_train::{Extract, Prediction, Sampling, Trained, Translation, Weights};
 
 use super::search::SearchOptions;
+use super::transcribe::{self, Asked as Sound};
 use crate::failure::{Failure, Result};
 use crate::print::{say, tell};
 
@@ -20,9 +21,19 @@ pub(crate) struct Arguments {
     /// The folder of the run.
     run: PathBuf,
     /// Image files and folders of images, or one table, or one IDX file; text files for a model that translates,
-    /// and a file of documents for one that summarizes them.
-    #[arg(long, num_args = 1.., required_unless_present = "text", value_name = "FILES")]
+    /// a file of documents for one that summarizes them; sounds and folders of sounds.
+    #[arg(long, num_args = 1.., required_unless_present_any = ["text", "from"], value_name = "FILES")]
     data: Vec<PathBuf>,
+    /// A sound that is transcribed while it comes: - for standard input (a WAV, such as from `arecord -f S16_LE -r 16000`, or samples as
+    /// --format says), or a file. Prints the text of each utterance.
+    #[arg(long, conflicts_with_all = ["data", "text", "all", "keep"], value_name = "SOURCE")]
+    from: Option<String>,
+    /// Also print what is said so far whenever that changes: on one line of a terminal, elsewhere as JSON lines.
+    #[arg(long, requires = "from")]
+    stream: bool,
+    /// How samples without a header are stored: s16le, f32le, with the rate, such as s16le:16000.
+    #[arg(long, requires = "from", value_name = "FORMAT")]
+    format: Option<String>,
     /// A text that the model continues or translates.
     #[arg(long, conflicts_with_all = ["data", "all", "keep"], value_name = "TEXT")]
     text: Option<String>,
@@ -69,6 +80,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let names = model.class_names.clone();
     tell!("note: {}", model.weights_in_words());
+    if let Some(source) = &arguments.from {
+        let format = arguments.format.as_deref();
+        return transcribe::transcribe(
+            &mut model,
+            &Sound { source, format, stream: arguments.stream, json: arguments.json },
+        );
+    }
     if model.translates() {
         return translate(&mut model, arguments);
     }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidemill_audio::{ReadOptions, Reader};
+use tidemill_audio::{Augment, Cmvn, Moments, ReadOptions, Reader};
 use tidemill_fields::{DType, Dim, Field, Row, Signature};
 use tidemill_table::{FrameMoments, Known};
 use tidemill_text::Tokenizer;
@@ -114,6 +114,7 @@ pub struct AudioDataset {
     store: Store,
     clips: Vec<Clip>,
     context: AudioContext,
+    augment: Option<Augment>,
     known: Known,
     tokenizer: Option<Arc<Tokenizer>>,
     notes: Vec<String>,
@@ -144,6 +145,9 @@ impl AudioDataset {
             Some(tokenizer) => tokenizer.vocabulary() + 1,
             None => labels.class_names.len(),
         };
+        let rate = context.features.sample_rate();
+        let augment = context.augment.as_ref();
+        let augment = augment.map(|spec| Augment::new(spec, rate, context.seed));
         let mut data = AudioDataset {
             info: Info {
                 len: 0,
@@ -154,6 +158,7 @@ impl AudioDataset {
             store,
             clips: vec![],
             context: context.clone(),
+            augment: augment.transpose().map_err(|e| Error::option(e.to_string()))?,
             known: Known { frames: moments, ..Known::default() },
             tokenizer: labels.tokenizer,
             notes: labels.notes,
@@ -171,7 +176,7 @@ impl AudioDataset {
         labels: Vec<Label>,
         mut standard: Standard,
     ) -> Result<()> {
-        let mut moments = self.known.frames.is_none().then(standard::Moments::default);
+        let mut moments = self.known.frames.is_none().then(|| Moments::new(standard.bins()));
         let (mut kept, mut left_out) = (0, LeftOut::default());
         let mut first_error = None;
         for ((place, _), label) in clips.into_iter().zip(labels) {
@@ -186,7 +191,7 @@ impl AudioDataset {
                     continue;
                 }
             };
-            let (bins, width) = (standard.bins(), standard.width());
+            let width = standard.width();
             let frames = standard.raw(&samples);
             let positions = frames.len() / width;
             let needed = match &label {
@@ -203,7 +208,7 @@ impl AudioDataset {
                 continue;
             }
             if let Some(moments) = &mut moments {
-                moments.add(frames, bins);
+                moments.add(frames);
             }
             let keeps = kept + samples.len() <= MOST_KEPT;
             kept += if keeps { samples.len() } else { 0 };
@@ -218,7 +223,9 @@ impl AudioDataset {
         }
         self.info.len = self.clips.len();
         if let Some(moments) = moments {
-            let found = moments.finish();
+            let Cmvn { mean, deviation } =
+                moments.cmvn().map_err(|e| Error::option(e.to_string()))?;
+            let found = FrameMoments { mean, deviation };
             standard.set(found.clone());
             self.known.frames = Some(found);
         }
@@ -245,6 +252,51 @@ impl AudioDataset {
         });
         let warning = read.map_err(|e| Error::Sound { what: e.to_string() })?;
         Ok((samples, warning.map(|warning| format!("{place} {warning}"))))
+    }
+
+    /// The samples of a sound that is in use.
+    fn samples(&self, clip: &Clip) -> Result<Arc<[f32]>> {
+        match &clip.samples {
+            Some(samples) => Ok(samples.clone()),
+            None => Ok(self.decode(clip.place)?.0.into()),
+        }
+    }
+
+    /// A sample as it is varied in an epoch: others joined to it, then its speed and loudness changed, noise added, parts hidden. None where
+    /// that leaves too few positions for its labels, or more than a sample may have.
+    fn varied(
+        &self,
+        augment: &Augment,
+        (epoch, index): (u64, u64),
+        standard: &mut Standard,
+    ) -> Result<Option<(Vec<f32>, Label)>> {
+        let own = &self.clips[index as usize];
+        let mut samples = self.samples(own)?.to_vec();
+        let mut label = own.label.clone();
+        if let Label::Tokens(labels) = &mut label {
+            let mut positions = own.positions;
+            for joined in augment.joined(epoch, index, self.clips.len() as u64) {
+                let other = &self.clips[joined.sample as usize];
+                let (Label::Tokens(more), true) =
+                    (&other.label, 2 * (positions + other.positions) < self.context.positions)
+                else {
+                    continue;
+                };
+                positions += other.positions;
+                samples.resize(samples.len() + joined.pause, 0.0);
+                samples.extend_from_slice(&self.samples(other)?);
+                labels.extend_from_slice(more);
+            }
+        }
+        let samples = augment.sound(epoch, index, samples);
+        let width = standard.width();
+        let frames = standard.hidden(&samples, augment, (epoch, index));
+        let needed = match &label {
+            Label::Tokens(labels) => positions_of(labels).max(1),
+            _ => 1,
+        };
+        let fits = (needed..=self.context.positions).contains(&(frames.len() / width));
+        Ok(fits.then(|| (frames.to_vec(), label)))
     }
 
     /// What the features of the training data are like.
@@ -300,28 +352,28 @@ impl Dataset for AudioDataset {
                 Standard::new(&self.context, self.known.frames.clone()).map_err(Error::option)?
             }
         };
-        let decoded;
-        let samples = match &clip.samples {
-            Some(samples) => samples,
-            None => {
-                decoded = self.decode(clip.place)?.0;
-                &decoded[..]
+        let varied = match (&self.augment, row.epoch()) {
+            (Some(augment), Some(epoch)) => {
+                self.varied(augment, (epoch, index as u64), &mut standard)?
             }
+            _ => None,
         };
-        let width = standard.width();
-        let frames = standard.frames(samples);
+        let (frames, labels) = match &varied {
+            Some((frames, labels)) => (&frames[..], labels),
+            None => (standard.frames(&self.samples(clip)?), &clip.label),
+        };
         let x = row.f32(0)?;
         let len = frames.len().min(x.len());
         x[..len].copy_from_slice(&frames[..len]);
         x[len..].fill(0.0);
-        row.set_length(0, len / width);
-        match &clip.label {
+        match labels {
             Label::Class(class) => row.set_class(*class)?,
             Label::Tokens(labels) => {
                 row.set_ids(1, labels)?;
             }
             Label::Unknown => {}
         }
+        row.set_length(0, len / standard.width());
         lock().push(standard);
         Ok(())
     }
@@ -335,10 +387,15 @@ impl Dataset for AudioDataset {
 
     fn lengths(&self, index: usize) -> Result<Vec<usize>> {
         let clip = &self.clips[index];
-        Ok(match &clip.label {
-            Label::Tokens(labels) => vec![clip.positions, labels.len()],
-            _ => vec![clip.positions, 0],
-        })
+        let labels = if let Label::Tokens(labels) = &clip.label { labels.len() } else { 0 };
+        let Some(augment) = &self.context.augment else { return Ok(vec![clip.positions, labels]) };
+        if augment.concatenate.is_some() {
+            return Ok(vec![self.context.positions; 2]);
+        }
+        let slowest = augment.speed.iter().fold(1.0_f64, |slowest, &speed| slowest.min(speed));
+        // A position more for what is rounded.
+        let most = (clip.positions as f64 / slowest).ceil() as usize + 1;
+        Ok(vec![most.min(self.context.positions), labels])
     }
 
     fn describe(&self, index: usize) -> String {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tidemill_audio::FeaturesSpec;
+use tidemill_audio::{AugmentSpec, FeaturesSpec};
 use tidemill_table::Known;
 
 use super::names::{Named, Names};
@@ -49,6 +49,8 @@ pub struct AudioContext {
     pub positions: usize,
     /// How texts become labels; None where each label is a class.
     pub text: Option<TextContext>,
+    /// How samples of training are varied.
+    pub augment: Option<AugmentSpec>,
     /// The seed of what is done by chance.
     pub seed: u64,
 }
@@ -60,6 +62,7 @@ impl Default for AudioContext {
             stack: 1,
             positions: 2000,
             text: None,
+            augment: None,
             seed: 0,
         }
     }

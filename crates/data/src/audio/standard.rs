@@ -1,12 +1,9 @@
 //! From samples to what a model reads: features, standardized, several frames side by side.
 
-use tidemill_audio::Features;
+use tidemill_audio::{Augment, Cmvn, Features};
 use tidemill_table::FrameMoments;
 
 use super::AudioContext;
-
-/// A deviation below this is that of a value that is always the same.
-const LEAST_DEVIATION: f64 = 1e-3;
 
 /// Makes positions of samples: frames of features, standardized by [`FrameMoments`], `stack` of them side by side. What is left of a sound
 /// after its last whole position is not used.
@@ -14,8 +11,8 @@ const LEAST_DEVIATION: f64 = 1e-3;
 pub struct Standard {
     features: Features,
     stack: usize,
-    /// Subtracted from each value, and what it is then multiplied by; nothing before they are known.
-    moments: Option<(Vec<f32>, Vec<f32>)>,
+    /// What values are standardized by; nothing before that is known.
+    cmvn: Option<Cmvn>,
     frames: Vec<f32>,
 }
 
@@ -28,7 +25,7 @@ impl Standard {
         let features = Features::new(&context.features).map_err(|e| e.to_string())?;
         let bins = features.bins();
         let mut standard =
-            Standard { features, stack: context.stack.max(1), moments: None, frames: vec![] };
+            Standard { features, stack: context.stack.max(1), cmvn: None, frames: vec![] };
         if let Some(moments) = moments {
             if moments.mean.len() != bins || moments.deviation.len() != bins {
                 return Err(format!(
@@ -43,8 +40,8 @@ impl Standard {
 
     /// Sets what values are standardized by.
     pub(super) fn set(&mut self, moments: FrameMoments) {
-        let scales = moments.deviation.iter().map(|d| 1.0 / d).collect();
-        self.moments = Some((moments.mean, scales));
+        let FrameMoments { mean, deviation } = moments;
+        self.cmvn = Some(Cmvn { mean, deviation });
     }
 
     /// Values of a frame.
@@ -78,6 +75,18 @@ impl Standard {
         &self.frames
     }
 
+    /// The same with parts hidden, as the augmentation of a sample in an epoch says.
+    pub(super) fn hidden(
+        &mut self,
+        samples: &[f32],
+        augment: &Augment,
+        (epoch, sample): (u64, u64),
+    ) -> &[f32] {
+        self.frames(samples);
+        augment.features(epoch, sample, &mut self.frames, self.features.bins(), 0.0);
+        &self.frames
+    }
+
     /// Takes samples of a sound that comes, and appends the positions that are complete to `out`.
     pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         let before = self.frames.len();
@@ -97,45 +106,8 @@ impl Standard {
     }
 
     fn standardize(&mut self, from: usize) {
-        let Some((mean, scale)) = &self.moments else { return };
-        for frame in self.frames[from..].chunks_exact_mut(mean.len()) {
-            for ((value, mean), scale) in frame.iter_mut().zip(mean).zip(scale) {
-                *value = (*value - mean) * scale;
-            }
-        }
-    }
-}
-
-/// Sums over frames (Welford 1962).
-#[derive(Debug, Default)]
-pub(super) struct Moments {
-    count: f64,
-    mean: Vec<f64>,
-    squares: Vec<f64>,
-}
-
-impl Moments {
-    /// Adds frames of `bins` values.
-    pub fn add(&mut self, frames: &[f32], bins: usize) {
-        self.mean.resize(bins, 0.0);
-        self.squares.resize(bins, 0.0);
-        for frame in frames.chunks_exact(bins) {
-            self.count += 1.0;
-            for ((&value, mean), squares) in frame.iter().zip(&mut self.mean).zip(&mut self.squares)
-            {
-                let delta = f64::from(value) - *mean;
-                *mean += delta / self.count;
-                *squares += delta * (f64::from(value) - *mean);
-            }
-        }
-    }
-
-    /// Means and deviations.
-    pub fn finish(self) -> FrameMoments {
-        let deviation = |squares: f64| (squares / self.count.max(1.0)).sqrt().max(LEAST_DEVIATION);
-        FrameMoments {
-            mean: self.mean.iter().map(|&mean| mean as f32).collect(),
-            deviation: self.squares.iter().map(|&s| deviation(s) as f32).collect(),
+        if let Some(cmvn) = &self.cmvn {
+            cmvn.apply(&mut self.frames[from..]);
         }
     }
 }
