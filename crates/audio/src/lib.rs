@@ -9,6 +9,8 @@
 //! - [`features`]: log mel filter banks and MFCC as Kaldi has them, and Whisper's log mel, sample by sample
 //! - [`cmvn`]: features with mean 0 and deviation 1
 //! - [`augment`]: training samples varied
+//! - [`manifest`]: tables of recordings with their texts
+//! - [`digits`]: strings of spoken digits made from single ones
 //! - [`AudioError`]: what can go wrong
 //!
 //! All samples are `f32` in -1 to 1, of one channel. Everything that computes is fed with any number of samples at
@@ -20,9 +22,11 @@
 pub mod augment;
 pub mod cmvn;
 pub mod decode;
+pub mod digits;
 mod error;
 pub mod features;
 mod lanes;
+pub mod manifest;
 mod random;
 pub mod resample;
 
@@ -35,4 +39,5 @@ pub use decode::{
 };
 pub use error::{AudioError, Result};
 pub use features::{FbankSpec, Features, FeaturesSpec, LogMelSpec, MfccSpec, Window};
+pub use manifest::Utterance;
 pub use resample::Resampler;

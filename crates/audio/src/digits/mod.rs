@@ -1,0 +1,9 @@
+//! Strings of spoken digits, made from recordings of single ones: something to recognize as it is spoken, with what
+//! was said known to the sample.
+
+mod clips;
+mod spec;
+mod write;
+
+pub use spec::ConnectedDigitsSpec;
+pub use write::{ConnectedDigitsWritten, write_connected_digits};
