@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidemill_audio::{Augment, Cmvn, Moments, ReadOptions, Reader};
+use tidemill_audio::{Augment, Cmvn, Moments};
 use tidemill_fields::{DType, Dim, Field, Row, Signature};
 use tidemill_table::{FrameMoments, Known};
 use tidemill_text::Tokenizer;
@@ -234,24 +234,8 @@ impl AudioDataset {
     }
 
     /// The samples of a sound, at the features' rate, and what people should know of it.
-    fn decode(&self, clip: usize) -> Result<(Vec<f32>, Option<String>)> {
-        let rate = self.context.features.sample_rate();
-        let options = ReadOptions { sample_rate: Some(rate), ..ReadOptions::default() };
-        let place = self.store.describe(clip);
-        let reader = match self.store.member(clip) {
-            Some(bytes) => {
-                let bytes = Box::new(std::io::Cursor::new(bytes.to_vec()));
-                Reader::stream(bytes, &place, None, &options)
-            }
-            None => Reader::open(place.as_ref(), &options),
-        };
-        let mut samples = Vec::new();
-        let read = reader.and_then(|mut reader| {
-            while reader.read(&mut samples)? > 0 {}
-            Ok(reader.report().warnings().into_iter().next())
-        });
-        let warning = read.map_err(|e| Error::Sound { what: e.to_string() })?;
-        Ok((samples, warning.map(|warning| format!("{place} {warning}"))))
+    fn decode(&self, place: usize) -> Result<(Vec<f32>, Option<String>)> {
+        self.store.decode(place, self.context.features.sample_rate())
     }
 
     /// The samples of a sound that is in use.

@@ -1,9 +1,9 @@
 //! What a recipe says of sounds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tidemill_audio::{AugmentSpec, FeaturesSpec};
+use tidemill_audio::{AugmentSpec, FeaturesSpec, Utterance};
 use tidemill_table::Known;
 
 use super::names::{Named, Names};
@@ -13,14 +13,15 @@ use crate::spec::Like;
 use crate::text::TextContext;
 use crate::{Error, Result};
 
-/// Sounds (WAV, FLAC, Ogg Vorbis, MP3) with what is said in them: a folder or a tar file of sounds whose names say it. The model's input is
-/// `frames`, whose size follows from the section `audio`. With the loss `ctc` labels are the tokens of a text; otherwise each label is a class.
+/// Sounds (WAV, FLAC, Ogg Vorbis, MP3) with what is said in them: a manifest, or a folder or a tar file of sounds whose names say it. The
+/// model's input is `frames`, whose size follows from the section `audio`. With the loss `ctc` labels are the tokens of a text; otherwise each label is a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AudioSpec {
-    /// The folder, or the tar file, plain or gzipped.
+    /// The manifest, the folder, or the tar file, plain or gzipped. A manifest is a table (`.csv`, `.tsv`) or JSON lines (`.jsonl`) with the
+    /// columns `path` (in the manifest's folder) and `text`, and where they are wanted `speaker`, `start` and `end` (in seconds).
     pub path: String,
-    /// What the name of a sound says, without its ending: `{label}`, `{speaker}`, `{index}`, and `{}` for what does not matter, such as
+    /// Where there is no manifest: what the name of a sound says, without its ending: `{label}`, `{speaker}`, `{index}`, and `{}` for what does not matter, such as
     /// `"{label}_{speaker}_{index}"`; with a `/`, also the folder. By default the label is the folder, `"{label}/{}"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<String>,
@@ -101,6 +102,41 @@ impl AudioSpec {
         like: Option<Like<'_>>,
     ) -> Result<AudioDataset> {
         let path = resolve(&self.path);
+        let store = Store::open(&path)?;
+        let clips = match store.utterances() {
+            Some(rows) => self.of_manifest(rows)?,
+            None => self.of_names(&path, store.names())?,
+        };
+        if clips.is_empty() {
+            let found = store.names().len();
+            return Err(Error::format(&path, format!("none of {found} sounds are wanted")));
+        }
+        let labels = Labels::new(&self.context, resolve, &clips, like.as_ref())?;
+        AudioDataset::new(store, clips, labels, &self.context, like.and_then(|l| l.known))
+    }
+
+    /// Which rows of a manifest are wanted, and their labels.
+    fn of_manifest(&self, rows: &[Utterance]) -> Result<Vec<(usize, String)>> {
+        for (key, given) in [("names", self.names.is_some()), ("indices", self.indices.is_some())] {
+            if given {
+                let what = format!(
+                    "{key} has no effect: the manifest {} says what is in its sounds",
+                    self.path
+                );
+                return Err(Error::option(what));
+            }
+        }
+        let named = |row: &Utterance| Named {
+            label: row.text.clone(),
+            speaker: row.speaker.clone().unwrap_or_default(),
+            index: None,
+        };
+        let rows = rows.iter().map(named).enumerate();
+        Ok(rows.filter(|(_, row)| self.wants(row)).map(|(place, row)| (place, row.label)).collect())
+    }
+
+    /// Which sounds are wanted by their names, and their labels.
+    fn of_names(&self, path: &Path, all: &[String]) -> Result<Vec<(usize, String)>> {
         let pattern = self.names.as_deref().unwrap_or(BY_FOLDER);
         let names = Names::parse(pattern).map_err(|e| Error::option(format!("names {e}")))?;
         for (key, given, wanted) in [
@@ -114,30 +150,22 @@ impl AudioSpec {
                 )));
             }
         }
-        let store = Store::open(&path)?;
         let mut clips = Vec::new();
-        let mut unnamed = None;
-        for (place, name) in store.names().iter().enumerate() {
-            match names.read(name) {
-                Some(named) if self.wants(&named) => clips.push((place, named.label)),
-                Some(_) => {}
-                None => unnamed = unnamed.or(Some(name.clone())),
+        for (place, name) in all.iter().enumerate() {
+            let named = names.read(name).ok_or_else(|| {
+                let found = all.len();
+                Error::format(
+                    path,
+                    format!(
+                        "has {found} sounds, of which the name {name} is not of the form {pattern}"
+                    ),
+                )
+            })?;
+            if self.wants(&named) {
+                clips.push((place, named.label));
             }
         }
-        if clips.is_empty() {
-            let found = store.names().len();
-            return Err(Error::format(
-                &path,
-                match unnamed {
-                    Some(name) => format!(
-                        "no name of {found} sounds is of the form {pattern}, such as {name}"
-                    ),
-                    None => format!("none of {found} sounds are wanted"),
-                },
-            ));
-        }
-        let labels = Labels::new(&self.context, resolve, &clips, like.as_ref())?;
-        AudioDataset::new(store, clips, labels, &self.context, like.and_then(|l| l.known))
+        Ok(clips)
     }
 
     /// These sounds without labels, for predictions; `known` is what was learned of those of training.

@@ -1,7 +1,10 @@
-//! Where sounds are: files below a folder, or members of an archive, which are kept in memory as they are.
+//! Where sounds are: files below a folder, members of an archive, which are kept in memory as they are, or what a manifest names.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use tidemill_audio::manifest::read_manifest;
+use tidemill_audio::{AudioError, ReadOptions, Reader, Utterance};
 
 use crate::source::{open, read_error};
 use crate::tree::{Found, Tree};
@@ -27,9 +30,20 @@ pub fn sounds_below(folder: &Path) -> Result<Vec<PathBuf>> {
 pub(super) struct Store {
     path: PathBuf,
     names: Vec<String>,
-    /// Of an archive: the bytes of each member.
-    members: Option<Vec<Vec<u8>>>,
+    kind: Kind,
 }
+
+#[derive(Debug)]
+enum Kind {
+    Files,
+    /// The bytes of each member of an archive.
+    Members(Vec<Vec<u8>>),
+    /// What a manifest says of each sound.
+    Manifest(Vec<Utterance>),
+}
+
+/// Endings of manifests.
+const MANIFESTS: [&str; 4] = ["csv", "tsv", "jsonl", "ndjson"];
 
 fn is_sound(name: &str) -> bool {
     let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
@@ -39,11 +53,14 @@ fn is_sound(name: &str) -> bool {
 impl Store {
     /// Lists what is there, sorted by folder and name.
     pub fn open(path: &Path) -> Result<Store> {
+        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        let is_manifest = ending.is_some_and(|ending| MANIFESTS.contains(&ending.as_str()));
         let store = match path.is_dir() {
+            false if is_manifest => Store::manifest(path)?,
             true => {
                 let mut found = Found::default();
                 Tree { follow_links: false, wanted: &is_sound }.list(path, "", &mut found)?;
-                Store { path: path.to_owned(), names: found.files, members: None }
+                Store { path: path.to_owned(), names: found.files, kind: Kind::Files }
             }
             false => Store::archive(path)?,
         };
@@ -57,7 +74,15 @@ impl Store {
     /// These files.
     pub fn of_files(files: &[PathBuf]) -> Store {
         let names = files.iter().map(|file| file.display().to_string()).collect();
-        Store { path: PathBuf::new(), names, members: None }
+        Store { path: PathBuf::new(), names, kind: Kind::Files }
+    }
+
+    /// Sounds are in the folder of the manifest and below it.
+    fn manifest(path: &Path) -> Result<Store> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let rows = read_manifest(path, folder).map_err(sound)?;
+        let names = rows.iter().map(|row| row.name.clone()).collect();
+        Ok(Store { path: folder.to_owned(), names, kind: Kind::Manifest(rows) })
     }
 
     fn archive(path: &Path) -> Result<Store> {
@@ -99,7 +124,7 @@ impl Store {
         found.dedup_by(|a, b| a.0 == b.0);
         found.reverse();
         let (names, members) = found.into_iter().unzip();
-        Ok(Store { path: path.to_owned(), names, members: Some(members) })
+        Ok(Store { path: path.to_owned(), names, kind: Kind::Members(members) })
     }
 
     /// The names of the sounds, with `/`.
@@ -112,8 +137,33 @@ impl Store {
         self.path.join(&self.names[place]).display().to_string()
     }
 
-    /// The bytes of a sound in an archive; None for a file, which is at [`Store::describe`].
-    pub fn member(&self, place: usize) -> Option<&[u8]> {
-        self.members.as_ref().map(|members| members[place].as_slice())
+    /// What a manifest says of each sound; None where there is none.
+    pub fn utterances(&self) -> Option<&[Utterance]> {
+        match &self.kind {
+            Kind::Manifest(rows) => Some(rows),
+            _ => None,
+        }
     }
+
+    /// The samples of a sound at a rate, and what people should know of it.
+    pub fn decode(&self, place: usize, sample_rate: u32) -> Result<(Vec<f32>, Option<String>)> {
+        let options = ReadOptions { sample_rate: Some(sample_rate), ..ReadOptions::default() };
+        let name = self.describe(place);
+        let reader = match &self.kind {
+            Kind::Files => Reader::open(name.as_ref(), &options),
+            Kind::Members(members) => Reader::of_bytes(members[place].clone(), &name, &options),
+            Kind::Manifest(rows) => rows[place].open(sample_rate),
+        };
+        let mut samples = Vec::new();
+        let read = reader.and_then(|mut reader| {
+            while reader.read(&mut samples)? > 0 {}
+            Ok(reader.report().warnings().into_iter().next())
+        });
+        let warning = read.map_err(sound)?;
+        Ok((samples, warning.map(|warning| format!("{name} {warning}"))))
+    }
+}
+
+fn sound(error: AudioError) -> Error {
+    Error::Sound { what: error.to_string() }
 }
