@@ -78,6 +78,8 @@ pub use table::{TableDataset, TableInput, TableInputs, TableSpec};
 pub use text::{
     Document, DocumentsSpec, ParallelSpec, TaggedSpec, TextContext, TextDirectorySpec, TextFileSpec,
 };
+#[cfg(feature = "audio")]
+pub use tidemill_audio as audio;
 pub use tidemill_fields::{Batch, Row, Truth};
 pub use tidemill_table::{Encoder, Known, Understood};
 pub use tidemill_text as tokens;

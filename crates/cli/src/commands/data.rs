@@ -16,6 +16,8 @@ pub(crate) enum Command {
     Digits(Digits),
     /// Write numbers in English and in German words, a line each: a translation to learn.
     Numerals(Numerals),
+    /// Make strings of spoken digits from recordings of single ones, with pauses and noise: speech to learn.
+    ConnectedDigits(super::connected_digits::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -56,6 +58,7 @@ pub(crate) struct Digits {
 pub(crate) fn run(command: &Command) -> Result {
     let d = match command {
         Command::Digits(digits) => digits,
+        Command::ConnectedDigits(arguments) => return super::connected_digits::run(arguments),
         Command::Numerals(n) => {
             let written = write_numerals(&n.out, n.seed, n.train, n.test)?;
             let (train, test) = (count(n.train as u64), count(n.test as u64));

@@ -4,6 +4,7 @@ mod access;
 pub(crate) mod advise;
 pub(crate) mod bench;
 pub(crate) mod compare;
+pub(crate) mod connected_digits;
 pub(crate) mod data;
 pub(crate) mod doctor;
 pub(crate) mod eval;
