@@ -128,7 +128,7 @@ fn manifest_and_sound_agree() {
                 assert!((stop - start).abs_diff(clip) <= 8, "{start} to {stop}");
                 // The tone crosses zero twice in a period.
                 let part = &samples[start + 20..stop - 20];
-                let crossings = part.windows(2).filter(|w| w[0] * w[1] < 0.0).count();
+                let crossings = part.windows(2).filter(|w| (w[0] < 0.0) != (w[1] < 0.0)).count();
                 let hz = crossings as f32 * 8000.0 / 2.0 / part.len() as f32;
                 let speaker =
                     ["ann", "bob", "cid"].iter().position(|s| Some(*s) == row.speaker.as_deref());

@@ -23,6 +23,7 @@ pub(super) struct Compressed {
     decoder: Box<dyn AudioDecoder>,
     track: u32,
     format: StreamFormat,
+    len: Option<u64>,
     /// The first samples, which tell rate and channels.
     first: Vec<f32>,
     damaged: u64,
@@ -34,7 +35,7 @@ pub(super) fn is_known(magic: [u8; 4]) -> bool {
 }
 
 impl Compressed {
-    pub(super) fn open(file: File, place: &str) -> Result<Compressed> {
+    pub(super) fn open(file: File, magic: [u8; 4], place: &str) -> Result<Compressed> {
         let wrong = |what: String| AudioError::format(place, what);
         let stream = MediaSourceStream::new(Box::new(file), Default::default());
         let options = (FormatOptions::default(), MetadataOptions::default());
@@ -54,9 +55,12 @@ impl Compressed {
             .map_err(|error| {
                 wrong(format!("is compressed by what is not read: {error}; convert it with `ffmpeg -i IN OUT.wav`"))
             })?;
-        let format = StreamFormat { sample: SampleFormat::F32, sample_rate: 0, channels: 0 };
+        // MP3 and Vorbis only estimate it.
+        let len = track.num_frames.filter(|_| magic == *b"fLaC");
+        // Of its formats only the end of the range matters, which most recordings have that of.
+        let format = StreamFormat { sample: SampleFormat::S16, sample_rate: 0, channels: 0 };
         let mut source =
-            Compressed { container, decoder, track: id, format, first: vec![], damaged: 0 };
+            Compressed { container, decoder, track: id, format, len, first: vec![], damaged: 0 };
         let mut first = Vec::new();
         // Only the first samples tell for all codecs what they are.
         while first.is_empty() && source.packet(&mut first, place)? {}
@@ -71,6 +75,11 @@ impl Compressed {
 
     pub(super) fn format(&self) -> StreamFormat {
         self.format
+    }
+
+    /// Samples of each channel, if that is known.
+    pub(super) fn len(&self) -> Option<u64> {
+        self.len
     }
 
     /// Packets that were left out.
