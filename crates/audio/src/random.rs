@@ -56,7 +56,7 @@ impl Draws {
     /// One of `0..n`, where `n` is above 0.
     pub(crate) fn below(&mut self, n: u64) -> u64 {
         let word = u64::from(self.word()) << 32 | u64::from(self.word());
-        (u128::from(word) * u128::from(n) >> 64) as u64
+        ((u128::from(word) * u128::from(n)) >> 64) as u64
     }
 
     /// About normal, of mean 0 and deviation 1: the sum of four uniform numbers, without transcendental functions, so

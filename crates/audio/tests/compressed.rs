@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tidemill_audio::{ReadOptions, Report, read_file};
+use tidemill_audio::{ReadOptions, Reader, Report, read_file};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -37,6 +37,8 @@ fn flac_is_exact() {
     let want: Vec<f32> = tone(16_000.0).iter().map(|v| (v * 32_768.0).round() / 32_768.0).collect();
     assert_eq!(samples, want);
     assert_eq!((report.channels, report.source_rate, report.source_samples), (2, 16_000, 4000));
+    let reader = Reader::open(&fixture("tone.flac"), &left).unwrap();
+    assert_eq!(reader.num_samples(), Some(4000));
     let mixed = read("tone.flac", &ReadOptions::default()).0;
     assert!(mixed.iter().zip(&want).all(|(a, b)| *a == b / 2.0));
 }

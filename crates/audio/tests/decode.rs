@@ -36,6 +36,10 @@ fn read_bytes(bytes: &[u8], options: &ReadOptions) -> Result<(Vec<f32>, Report),
     let path = folder.path().join("x.wav");
     fs::write(&path, bytes).unwrap();
     let found = read_file(&path, options).map_err(|e| e.to_string());
+    // What the header tells is what comes.
+    if let (Ok((samples, _)), Ok(reader)) = (&found, Reader::open(&path, options)) {
+        assert_eq!(reader.num_samples(), Some(samples.len() as u64));
+    }
     // A stream of the same gives the same.
     let stream = all(Reader::stream(Box::new(Slow(bytes.to_vec(), 0)), "x.wav", None, options));
     if let (Ok((a, b)), Ok((c, d))) = (&found, &stream) {
@@ -279,6 +283,12 @@ fn raw_samples_are_read_as_they_come() {
             &plain(),
         ))
     };
+    // A header that is there counts.
+    let whole = wav(1, 16, 1, 16_000, &s16(&[1, 2, 3]));
+    assert_eq!(stream(&whole, Some(format)).unwrap().0.len(), 3);
+    let few: Vec<usize> =
+        (0..5).map(|n| stream(&[7; 9][..n], Some(format)).unwrap().0.len()).collect();
+    assert_eq!(few, [0, 0, 1, 1, 2]);
     let floats = StreamFormat { sample: SampleFormat::F32, ..format };
     assert_eq!(stream(&0.5_f32.to_le_bytes(), Some(floats)).unwrap().0, [0.5]);
     let error = stream(&[1, 2, 3, 4, 5], None).unwrap_err();

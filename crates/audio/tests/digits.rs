@@ -20,8 +20,8 @@ fn recordings(folder: &Path) {
             for index in [0, 4, 5, 49] {
                 let len = if index < 5 { 900 } else { 800 };
                 let hz = 200.0 + 100.0 * digit as f32 + 30.0 * s as f32;
-                let tone: Vec<f32> =
-                    (0..len).map(|i| 0.3 * (i as f32 * hz * 6.283 / 8000.0).sin()).collect();
+                let step = hz * std::f32::consts::TAU / 8000.0;
+                let tone: Vec<f32> = (0..len).map(|i| 0.3 * (i as f32 * step).sin()).collect();
                 let name = format!("{digit}_{speaker}_{index}.wav");
                 fs::write(folder.join(name), wav_bytes(&tone, 8000).unwrap()).unwrap();
             }
@@ -128,7 +128,7 @@ fn manifest_and_sound_agree() {
                 assert!((stop - start).abs_diff(clip) <= 8, "{start} to {stop}");
                 // The tone crosses zero twice in a period.
                 let part = &samples[start + 20..stop - 20];
-                let crossings = part.windows(2).filter(|w| w[0] * w[1] < 0.0).count();
+                let crossings = part.windows(2).filter(|w| (w[0] < 0.0) != (w[1] < 0.0)).count();
                 let hz = crossings as f32 * 8000.0 / 2.0 / part.len() as f32;
                 let speaker =
                     ["ann", "bob", "cid"].iter().position(|s| Some(*s) == row.speaker.as_deref());

@@ -13,11 +13,12 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("fields", &[], &[]),
     ("table", &[], &[]),
     ("text", &[], &[]),
+    ("audio", &[], &[]),
     ("stream", &["table"], &[]),
     ("drift", &[], &[]),
     ("page", &[], &[]),
     ("graph", &["fields"], &[]),
-    ("data", &["fields", "table", "text"], &[]),
+    ("data", &["fields", "table", "text", "audio"], &[]),
     ("plan", &["graph"], &[]),
     ("nn", &["fields", "graph"], &[]),
     ("cpu", &["plan", "graph"], &["nn"]),
@@ -151,7 +152,7 @@ fn the_house_has_nine_floors() {
     let highest = floors.iter().map(|f| f.1).max().unwrap();
     println!("{arrows} arrows, {highest} floors: {floors:?}");
     // Each crate has one arrow at least.
-    assert!(arrows <= 39 && highest <= 9, "{arrows} arrows, {highest} floors");
+    assert!(arrows <= 40 && highest <= 9, "{arrows} arrows, {highest} floors");
 }
 
 #[test]

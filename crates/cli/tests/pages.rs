@@ -35,6 +35,7 @@ macro_rules! run {
 }
 run! {
     readme: "README.md",
+    audio: "docs/audio.md",
     batch_or_online: "docs/batch-or-online.md",
     data: "docs/data.md",
     drift: "docs/drift.md",

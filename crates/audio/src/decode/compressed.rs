@@ -1,5 +1,6 @@
 //! FLAC, Ogg Vorbis and MP3, by Symphonia.
 
+
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
@@ -21,6 +22,7 @@ pub(super) struct Compressed {
     decoder: Box<dyn AudioDecoder>,
     track: u32,
     format: StreamFormat,
+    len: Option<u64>,
     /// The first samples, which tell rate and channels.
     first: Vec<f32>,
     damaged: u64,
@@ -32,7 +34,11 @@ pub(super) fn is_known(magic: [u8; 4]) -> bool {
 }
 
 impl Compressed {
-    pub(super) fn open(source: Box<dyn MediaSource>, place: &str) -> Result<Compressed> {
+    pub(super) fn open(
+        source: Box<dyn MediaSource>,
+        magic: [u8; 4],
+        place: &str,
+    ) -> Result<Compressed> {
         let wrong = |what: String| AudioError::format(place, what);
         let stream = MediaSourceStream::new(source, Default::default());
         let options = (FormatOptions::default(), MetadataOptions::default());
@@ -52,9 +58,12 @@ impl Compressed {
             .map_err(|error| {
                 wrong(format!("is compressed by what is not read: {error}; convert it with `ffmpeg -i IN OUT.wav`"))
             })?;
-        let format = StreamFormat { sample: SampleFormat::F32, sample_rate: 0, channels: 0 };
+        // MP3 and Vorbis only estimate it.
+        let len = track.num_frames.filter(|_| magic == *b"fLaC");
+        // Of its formats only the end of the range matters, which most recordings have that of.
+        let format = StreamFormat { sample: SampleFormat::S16, sample_rate: 0, channels: 0 };
         let mut source =
-            Compressed { container, decoder, track: id, format, first: vec![], damaged: 0 };
+            Compressed { container, decoder, track: id, format, len, first: vec![], damaged: 0 };
         let mut first = Vec::new();
         // Only the first samples tell for all codecs what they are.
         while first.is_empty() && source.packet(&mut first, place)? {}
@@ -69,6 +78,11 @@ impl Compressed {
 
     pub(super) fn format(&self) -> StreamFormat {
         self.format
+    }
+
+    /// Samples of each channel, if that is known.
+    pub(super) fn len(&self) -> Option<u64> {
+        self.len
     }
 
     /// Packets that were left out.

@@ -20,7 +20,7 @@ pub struct ReadOptions {
     pub sample_rate: Option<u32>,
     /// The channel to take, from 0; `None` takes the mean of all.
     pub channel: Option<u16>,
-    /// Seconds to begin at.
+    /// Seconds to begin at. What is before is not read of a WAV, and decoded of a compressed file.
     pub start: Option<f64>,
     /// Seconds to end at; `None` is the end of the source.
     pub end: Option<f64>,
@@ -110,18 +110,14 @@ impl Reader {
     /// As [`Reader::open`].
     pub fn of_bytes(bytes: Vec<u8>, name: &str, options: &ReadOptions) -> Result<Reader> {
         #[cfg(feature = "compressed")]
-        if let Some(magic) = bytes.first_chunk::<4>()
-            && super::compressed::is_known(*magic)
+        if let Some(&magic) = bytes.first_chunk::<4>()
+            && super::compressed::is_known(magic)
         {
             let source = Box::new(io::Cursor::new(bytes));
-            let source = super::compressed::Compressed::open(source, name)?;
+            let source = super::compressed::Compressed::open(source, magic, name)?;
             let format = source.format();
-            return Reader::new(
-                name.to_owned(),
-                format,
-                Source::Compressed(Box::new(source)),
-                options,
-            );
+            let source = Source::Compressed(Box::new(source));
+            return Reader::new(name.to_owned(), format, source, options);
         }
         Reader::stream(Box::new(io::Cursor::new(bytes)), name, None, options)
     }
@@ -138,7 +134,7 @@ impl Reader {
             return Err(unknown(&place, magic));
         }
         file.rewind().map_err(|error| AudioError::read(&place, error))?;
-        let source = super::compressed::Compressed::open(Box::new(file), &place)?;
+        let source = super::compressed::Compressed::open(Box::new(file), magic, &place)?;
         let format = source.format();
         Reader::new(place, format, Source::Compressed(Box::new(source)), options)
     }
@@ -158,7 +154,8 @@ impl Reader {
     }
 
     /// Reads a stream as it comes, such as standard input; `name` is what messages call it. With `None` it must begin
-    /// with the header of a WAV, of which the length may be missing, as `arecord` and `ffmpeg` write it to a pipe.
+    /// with the header of a WAV, of which the length may be missing, as `arecord` and `ffmpeg` write it to a pipe. A
+    /// stream that begins with one is read by it, whatever `format` says.
     ///
     /// [`read`](Self::read) gives what has come and does not wait for more.
     ///
@@ -170,33 +167,33 @@ impl Reader {
         format: Option<StreamFormat>,
         options: &ReadOptions,
     ) -> Result<Reader> {
-        let (format, bytes) = match format {
+        let mut magic = [0; 4];
+        let len = fill(&mut input, &mut magic).map_err(|error| AudioError::read(name, error))?;
+        let is_wav = len == 4 && [b"RIFF", b"RF64", b"RIFX"].contains(&&magic);
+        let (format, bytes, first) = match format {
+            _ if is_wav => {
+                let header = wav::read(&mut input, magic, name)?;
+                (header.format, header.bytes, &[][..])
+            }
             Some(format) => {
                 format.check()?;
-                (format, None)
+                (format, None, &magic[..len])
+            }
+            None if len == 0 => {
+                return Err(AudioError::format(name, "is empty: nothing was recorded"));
             }
             None => {
-                let mut magic = [0; 4];
-                let read = fill(&mut input, &mut magic);
-                match read.map_err(|error| AudioError::read(name, error))? {
-                    0 => return Err(AudioError::format(name, "is empty: nothing was recorded")),
-                    4 if [b"RIFF", b"RF64", b"RIFX"].contains(&&magic) => {}
-                    _ => {
-                        return Err(AudioError::format(
-                            name,
-                            format!(
-                                "must begin with the header of a WAV (RIFF), found {}: for samples without one say their format, such as \
-                                 s16le, and their rate",
-                                shown(magic)
-                            ),
-                        ));
-                    }
-                }
-                let header = wav::read(&mut input, magic, name)?;
-                (header.format, header.bytes)
+                let what = format!(
+                    "must begin with the header of a WAV (RIFF), found {}: for samples without one say their format, such as s16le, and \
+                     their rate",
+                    shown(magic)
+                );
+                return Err(AudioError::format(name, what));
             }
         };
-        let pcm = Pcm::new(Input::Stream(input), format, bytes);
+        let mut pcm = Pcm::new(Input::Stream(input), format, bytes);
+        pcm.buffer[..first.len()].copy_from_slice(first);
+        pcm.kept = first.len();
         Reader::new(name.to_owned(), format, Source::Pcm(pcm), options)
     }
 
@@ -247,6 +244,18 @@ impl Reader {
     /// Samples a second of what [`read`](Self::read) gives, if not resampled those of the source.
     pub fn source_rate(&self) -> u32 {
         self.report.source_rate
+    }
+
+    /// How many samples [`read`](Self::read) will give, if the source says so without being decoded: files of WAV and
+    /// FLAC do. Where a file was cut off or damaged, it is those that it should have.
+    pub fn num_samples(&self) -> Option<u64> {
+        let all = match &self.source {
+            Source::Pcm(pcm) => pcm.len(),
+            #[cfg(feature = "compressed")]
+            Source::Compressed(source) => source.len(),
+        }?;
+        let len = all.saturating_sub(self.skip).min(self.remaining.unwrap_or(u64::MAX));
+        Some(self.resampler.as_ref().map_or(len, |r| r.num_samples(len)))
     }
 
     /// Counts so far.
@@ -369,6 +378,19 @@ impl Pcm {
         self.format.sample.bytes() * usize::from(self.format.channels)
     }
 
+    /// Samples of each channel, if that is known; those that were read are not counted.
+    fn len(&self) -> Option<u64> {
+        let bytes = match &self.input {
+            Input::File(file) => {
+                let end = file.metadata().ok()?.len();
+                let rest = end.saturating_sub((&*file).stream_position().ok()?);
+                self.promised.map_or(rest, |promised| promised.min(rest))
+            }
+            Input::Stream(_) => self.promised?,
+        };
+        Some(bytes / self.block() as u64)
+    }
+
     /// Skips samples of a file without reading them; gives how many.
     fn skip(&mut self, samples: u64, place: &str) -> Result<u64> {
         let (block, Input::File(file)) = (self.block() as u64, &mut self.input) else {
@@ -389,6 +411,14 @@ impl Pcm {
 
     /// Appends what there is; whether there may be more.
     fn read(&mut self, out: &mut Vec<f32>, place: &str) -> Result<bool> {
+        let whole = self.kept / self.block() * self.block();
+        if whole > 0 {
+            // The first bytes of a stream, which are here already.
+            self.format.sample.decode(&self.buffer[..whole], out);
+            self.buffer.copy_within(whole..self.kept, 0);
+            self.kept -= whole;
+            return Ok(true);
+        }
         let most = self.promised.unwrap_or(u64::MAX).min(self.buffer.len() as u64) as usize;
         let room = most.min(self.buffer.len() - self.kept);
         if room == 0 {

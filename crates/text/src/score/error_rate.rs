@@ -80,6 +80,14 @@ impl ErrorRate {
     }
 }
 
+/// The units of a text.
+pub(super) fn units(text: &str, unit: Unit) -> Vec<String> {
+    match unit {
+        Unit::Words => split(&single_spaced(text)).into_iter().map(str::to_owned).collect(),
+        Unit::Characters => text.trim_matches(words::is_space).chars().map(String::from).collect(),
+    }
+}
+
 /// jiwer's `RemoveMultipleSpaces`: a single tab is no space.
 fn single_spaced(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -1,12 +1,15 @@
 //! The figures of generated texts, each equal to the program that papers quote:
 //! - [`Bleu`], [`Chrf`], [`Ter`]: sacrebleu 2.6.0, with its signature
 //! - [`Rouge`]: rouge-score 0.1.2
-//! - [`ErrorRate`]: WER and CER of jiwer 4.0.0
+//! - [`ErrorRate`]: WER and CER of jiwer 4.0.0, and [`Alignment`]: which word became which
 //! - [`NewWords`]: how much of what was just corrected comes back right
 //!
 //! Each is an accumulator: `add` takes one line with its references and keeps counts only, `score` can
 //! be asked at any time, and the state can be saved.
 
+mod alignment;
+#[cfg(test)]
+mod alignment_tests;
 mod bleu;
 mod chrf;
 mod edits;
@@ -20,6 +23,7 @@ mod ter;
 mod tests;
 mod words;
 
+pub use alignment::{Alignment, Chunk, Edit};
 pub use bleu::{Bleu, BleuOptions, BleuScore, BleuTokenizer, Smoothing};
 pub use chrf::{Chrf, ChrfOptions, ChrfScore};
 pub use error_rate::{ErrorRate, ErrorRateScore, Unit};
