@@ -125,6 +125,8 @@ impl RecipeFile {
             }
             return Ok(());
         }
+        let checked = self.recipe.audio.check();
+        checked.map_err(|(key, message)| self.error_at(&key, &message))?;
         let [length, values] = self.recipe.audio.frames();
         if let Some(spec) = &mut self.recipe.model.ctc_encoder {
             spec.frames = Some([length, values]);

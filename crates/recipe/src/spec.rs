@@ -335,7 +335,6 @@ impl Recipe {
         {
             return wrong("stop.wall_seconds", format!("must be above 0, found {seconds}"));
         }
-        self.audio.check()?;
         self.training.average.as_ref().map_or(Ok(()), check_average)?;
         self.online.check()?;
         self.check_metrics()?;
