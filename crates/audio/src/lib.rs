@@ -11,6 +11,7 @@
 //! - [`augment`]: training samples varied
 //! - [`manifest`]: tables of recordings with their texts
 //! - [`digits`]: strings of spoken digits made from single ones
+//! - [`tones`]: strings of telephone keys, made without recordings
 //! - [`AudioError`]: what can go wrong
 //!
 //! All samples are `f32` in -1 to 1, of one channel. Everything that computes is fed with any number of samples at
@@ -29,6 +30,7 @@ mod lanes;
 pub mod manifest;
 mod random;
 pub mod resample;
+pub mod tones;
 
 pub use augment::{
     Augment, AugmentSpec, ConcatenateSpec, Joined, NoiseColor, NoiseSpec, SpecAugmentSpec,

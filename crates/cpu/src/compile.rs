@@ -5,6 +5,7 @@ use crate::call::Call;
 use crate::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
 use crate::conv::{ConvForward, ConvGradInput, ConvGradWeight, ConvShape, ReduceUpdate};
 use crate::copying::CopyMixture;
+use crate::ctc::CtcLoss;
 use crate::gather::{Embedding, EmbeddingGrad, EmbeddingUpdate};
 use crate::gemm::split::{self, Combine};
 use crate::gemm::{self, Activation, Gemm, GemmDesc};
@@ -277,6 +278,8 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
             let count = 6 + usize::from(products_apart(shape.scan.cell));
             ordered(RecurrentGrad::new(isa, shape), count)
         }
+        &KernelSpec::Ctc(shape) => ordered(CtcLoss::new(isa, shape, false), 5),
+        &KernelSpec::CtcGrad(shape) => ordered(CtcLoss::new(isa, shape, true), 6),
         KernelSpec::Reduce { reduction, shape, axes } => {
             in_order(Reduce::call(isa, *reduction, shape, axes), 2)
         }

@@ -20,6 +20,7 @@ pub mod call;
 pub mod compile;
 pub mod conv;
 mod copying;
+mod ctc;
 pub mod eltwise;
 pub mod gather;
 pub mod gemm;

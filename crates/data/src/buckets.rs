@@ -48,9 +48,7 @@ impl Buckets {
     pub fn new(data: &dyn Dataset, batch_tokens: usize) -> Result<Buckets> {
         let mut lengths = Vec::with_capacity(data.len());
         for index in 0..data.len() {
-            let row = data.read(index)?;
-            let length = |c: &tidemill_fields::Column| c.lengths.first().map_or(0, |&l| l as usize);
-            lengths.push(row.columns.iter().map(length).collect::<Vec<usize>>());
+            lengths.push(data.lengths(index)?);
         }
         Ok(Buckets::of(&lengths, batch_tokens))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidemill_fields::{Batch, DType, Field, Row, Signature, Truth};
+use tidemill_fields::{Batch, Column, DType, Field, Row, Signature, Truth};
 use tidemill_table::{Known, Understood};
 use tidemill_text::Tokenizer;
 
@@ -115,6 +115,13 @@ pub trait Dataset: Send + Sync {
         self.fill(index, &mut one.row_mut(0))?;
         one.pad();
         Ok(one)
+    }
+
+    /// How long sample `index` is in each field, 0 in those without time; at most, where samples are varied by chance.
+    fn lengths(&self, index: usize) -> Result<Vec<usize>> {
+        let row = self.read(index)?;
+        let length = |c: &Column| c.lengths.first().map_or(0, |&length| length as usize);
+        Ok(row.columns.iter().map(length).collect())
     }
 
     /// Where sample `index` comes from, for people: a path, or a file and line.

@@ -52,6 +52,12 @@ pub enum Error {
         /// What the decoder said.
         what: String,
     },
+    /// A sound could not be decoded.
+    #[error("{what}")]
+    Sound {
+        /// The sound, and what is wrong with it.
+        what: String,
+    },
     /// A dataset fills fields that its samples do not have.
     #[error("a sample cannot be filled: {0}")]
     Field(#[from] tidemill_fields::FieldError),

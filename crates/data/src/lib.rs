@@ -12,6 +12,7 @@
 //! - [`images`]: folders and archives of images, decoded as they are needed ([`ImageFolder`])
 //! - [`fields`]: samples of several fields in memory ([`FieldsDataset`]); [`text`] fills one from
 //!   texts
+//! - [`audio`]: sounds, from files to frames of features ([`AudioDataset`])
 //! - [`order`]: which sample comes at which position ([`Order`]); [`buckets`]: batches of samples of like length
 //! - [`loader`]: filled batches in that order, made ahead by threads ([`Loader`])
 //! - [`digits`] and [`numerals`]: images of digits, and numbers in words of two languages, so that a first run needs no download
@@ -38,6 +39,7 @@
 //! Values are `f32`, samples are laid out height, width, channels (NHWC without the N).
 #![forbid(unsafe_code)]
 
+pub mod audio;
 pub mod buckets;
 pub mod bytes;
 pub mod dataset;
@@ -60,6 +62,7 @@ pub mod table;
 pub mod text;
 mod tree;
 
+pub use audio::{AudioContext, AudioDataset, AudioSpec};
 pub use buckets::Buckets;
 pub use bytes::Bytes;
 pub use dataset::{Dataset, FillCost, Info, LabelKind, RawImage};
@@ -78,8 +81,7 @@ pub use table::{TableDataset, TableInput, TableInputs, TableSpec};
 pub use text::{
     Document, DocumentsSpec, ParallelSpec, TaggedSpec, TextContext, TextDirectorySpec, TextFileSpec,
 };
-#[cfg(feature = "audio")]
-pub use tidemill_audio as audio;
+pub use tidemill_audio as sound;
 pub use tidemill_fields::{Batch, Row, Truth};
 pub use tidemill_table::{Encoder, Known, Understood};
 pub use tidemill_text as tokens;

@@ -9,6 +9,7 @@
 //! data = { tagged = { path = "train.conll" } }
 //! data = { text = { path = "shakespeare.txt", validation_split = 0.1, subset = "training" } }
 //! data = { parallel = { source = "train.en.gz", target = "train.de.gz" } }
+//! data = { audio = { path = "digits.tar.gz", names = "{label}_{speaker}_{index}" } }
 //! data = { documents = { path = "train.jsonl.gz", sentences = "source", summaries = "target" } }
 //! ```
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_table::Known;
 use tidemill_text::Tokenizer;
 
+use crate::audio::{AudioContext, AudioSpec};
 use crate::images::Cache;
 use crate::images::split::Parts;
 use crate::text::words::TextIds;
@@ -53,6 +55,8 @@ pub enum DataSpec {
     Parallel(ParallelSpec),
     /// Documents with summaries, which are made of their sentences.
     Documents(DocumentsSpec),
+    /// Sounds with what is said in them.
+    Audio(AudioSpec),
 }
 
 /// What the model takes as input.
@@ -71,6 +75,8 @@ pub enum InputSpec {
     Features(usize),
     /// Sequences of ids.
     Tokens(TextIds),
+    /// Sequences of at most so many rows of so many values.
+    Frames([usize; 2]),
     /// Whatever the data is.
     Any,
 }
@@ -115,6 +121,7 @@ impl DataSpec {
             DataSpec::Text(text) => vec![&text.path],
             DataSpec::Parallel(pairs) => vec![&pairs.source, &pairs.target],
             DataSpec::Documents(documents) => vec![&documents.path],
+            DataSpec::Audio(sounds) => vec![&sounds.path],
         }
     }
 
@@ -170,6 +177,14 @@ impl DataSpec {
                 let ids = self.tokens(want)?;
                 Box::new(spec.open(resolve, (ids.length, ids.vocabulary), names)?)
             }
+            Self::Audio(spec) => {
+                let like = like();
+                let like = Like {
+                    known: known.or(like.and_then(|l| l.known)),
+                    ..like.unwrap_or_default()
+                };
+                Box::new(spec.open(resolve, Some(like))?)
+            }
             // Its inputs are the model's.
             Self::Documents(spec) => return Ok(Box::new(spec.open(resolve)?)),
             // The context says how long samples are.
@@ -200,6 +215,7 @@ impl DataSpec {
             Self::Text(spec) => &spec.path,
             Self::Parallel(spec) => &spec.source,
             Self::Documents(spec) => &spec.path,
+            Self::Audio(spec) => &spec.path,
         }
     }
 
@@ -220,6 +236,9 @@ impl DataSpec {
                 (spec.path, spec.context) = (String::new(), TextContext::default());
             }
             Self::Parallel(spec) => *spec = ParallelSpec::new("", ""),
+            Self::Audio(spec) => {
+                (spec.path, spec.context) = (String::new(), AudioContext::default());
+            }
             Self::Documents(spec) => {
                 (spec.path, spec.take, spec.inputs) = (String::new(), 1, TableInputs::default());
             }
@@ -235,7 +254,11 @@ impl DataSpec {
             Self::Idx(spec) => !spec.class_names.is_empty(),
             Self::Numpy(spec) => !spec.class_names.is_empty(),
             Self::Tagged(spec) => !spec.class_names.is_empty(),
-            Self::Csv(_) | Self::Text(_) | Self::Parallel(_) | Self::Documents(_) => false,
+            Self::Csv(_)
+            | Self::Text(_)
+            | Self::Parallel(_)
+            | Self::Documents(_)
+            | Self::Audio(_) => false,
         }
     }
 
@@ -267,6 +290,7 @@ impl DataSpec {
             }
             InputSpec::Image { height, width, channels } => vec![height, width, channels],
             InputSpec::Features(n) => vec![n],
+            InputSpec::Frames(frames) => frames.to_vec(),
         };
         let same_count = data.sample_len() == wanted.iter().product::<usize>();
         // A flat model may be fed with images: the values are the same.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tidemill_cpu::runtime::Input;
 use tidemill_fields::{Batch, Column, DType, Field, Signature, Values};
-use tidemill_nn::{Extent, LayerSpec, Link, LossSpec, ModelSpec};
+use tidemill_nn::{CONTEXT, Extent, LayerSpec, Link, LossSpec, ModelSpec};
 use tidemill_plan::Slot;
 
 use crate::engine::EngineError;
@@ -22,6 +22,8 @@ pub(crate) struct Reads {
     /// For each field: ids must be below this.
     vocabulary: Vec<Option<usize>>,
     num_outputs: usize,
+    /// Whether labels are a sequence that is not that of the model's positions.
+    own_labels: bool,
     /// Values of a one-hot row.
     width: usize,
     /// Class numbers must be below this.
@@ -54,7 +56,8 @@ impl Reads {
         let width = if truth.dtype == DType::F32 { truth.most() } else { num_outputs };
         let classes = classes(loss, width);
         let signature = Arc::new(Signature::new(inputs, Some(truth)));
-        Reads { signature, vocabulary, num_outputs, width, classes }
+        let own_labels = loss.has_own_labels();
+        Reads { signature, vocabulary, num_outputs, own_labels, width, classes }
     }
 
     /// Ids of a field must be below this.
@@ -115,7 +118,7 @@ pub(crate) enum Source {
     Step(StepInput),
 }
 
-/// An input of a step that writes a token, see [`tidemill_nn::step_graph`].
+/// An input of a step that writes a token, see [`tidemill_nn::step_graph`], or of a chunk, see [`tidemill_nn::chunk_graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StepInput {
     /// Keys and values of earlier positions, of that attention layer.
@@ -128,6 +131,8 @@ pub(crate) enum StepInput {
     Lengths,
     /// Where the new tokens are in their texts.
     Positions,
+    /// What a layer reads of earlier positions, where a sequence comes in chunks.
+    Context(usize),
 }
 
 impl StepInput {
@@ -139,7 +144,8 @@ impl StepInput {
             "positions" => Some(StepInput::Positions),
             _ => numbered("cached.")
                 .map(StepInput::Cached)
-                .or_else(|| numbered("memory.").map(StepInput::Memory)),
+                .or_else(|| numbered("memory.").map(StepInput::Memory))
+                .or_else(|| numbered(CONTEXT).map(StepInput::Context)),
         }
     }
 }
@@ -214,7 +220,11 @@ impl Binding {
             _ => 0,
         };
         let varies = fields.iter().any(|f| f.time().is_some());
-        let times = if varies { fields.iter().enumerate().map(time).collect() } else { vec![] };
+        let mut times: Vec<usize> =
+            if varies { fields.iter().enumerate().map(time).collect() } else { vec![] };
+        if reads.own_labels && varies {
+            times.push(self.column(fields.len(), batch).map_or(0, |labels| labels.time));
+        }
         Extent { batch: batch.len, times }
     }
 }
@@ -282,7 +292,10 @@ impl Converted {
                 "the loss compares with class numbers, and the labels are values".into(),
             )),
             (Values::F32(x), _) => {
-                let wanted = batch.len * field.most();
+                let wanted = match column.has_time() && field.time().is_some() {
+                    true => batch.len * column.time * field.inner(),
+                    false => batch.len * field.most(),
+                };
                 if x.len() == wanted {
                     return Ok(());
                 }

@@ -12,6 +12,7 @@
 //! - `decode`: texts written token by token
 
 mod check;
+mod chunks;
 mod compile;
 mod decode;
 mod explain;
@@ -29,6 +30,7 @@ use tidemill_graph::{Rule, hyper};
 use tidemill_nn::{Custom, CustomMetric, Extent, LossSpec, ModelSpec, OptimizerSpec, hyper_values};
 use tidemill_plan::{Plan, Rates};
 
+pub use chunks::Chunks;
 pub use decode::{Continued, Decoding, Next};
 pub use safetensors::tensor::Dtype;
 pub use shards::Totals;
@@ -115,6 +117,8 @@ enum Purpose {
     Start,
     /// One more position of each row, with room for so many earlier ones.
     Step(usize),
+    /// A chunk of a sequence that comes in chunks.
+    Chunk,
 }
 
 #[derive(Clone)]

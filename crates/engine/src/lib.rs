@@ -4,6 +4,7 @@
 //!
 //! - [`engine`]: the model compiled into a training step; `bind` brings batches into its form
 //! - [`beam`]: sequences that a model makes of others, searched for; [`translate`]: as texts
+//! - [`ctc`]: labels of sequences without their places, found and searched for
 //! - [`training`]: the loop over the steps of batch training, with its callbacks
 //! - [`parallel`]: workers that compute the shards of a batch together; [`group`]: what connects them;
 //!   `tree`: the sum of the shards of a batch
@@ -26,6 +27,7 @@ mod average;
 pub mod beam;
 mod bind;
 pub mod checkpoint;
+pub mod ctc;
 pub mod engine;
 pub mod error;
 pub mod evaluate;
@@ -51,8 +53,8 @@ pub use tidemill_plan as plan;
 
 pub use average::{Average, Averaging};
 pub use engine::{
-    Continued, Decoding, Engine, EngineError, EngineSpec, Next, State, StateTensor, StateValues,
-    Totals,
+    Chunks, Continued, Decoding, Engine, EngineError, EngineSpec, Next, State, StateTensor,
+    StateValues, Totals,
 };
 pub use error::{Error, Result};
 pub use folder::{Existing, RunFolder};

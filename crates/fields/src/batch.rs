@@ -113,7 +113,8 @@ impl Batch {
     /// The samples from the first one on, to be filled, and their indices.
     pub fn rows_and_indices(&mut self) -> (Row<'_>, &[u32]) {
         let truth = self.signature.truth_index();
-        (Row::of(&mut self.columns, &mut self.weights, truth, 0), &self.indices)
+        let row = Row::of(&mut self.columns, &mut self.weights, truth, 0);
+        (row.in_epoch(self.epoch), &self.indices)
     }
 
     /// The floats of the first field, `[len, dims...]`; none if it has integers.

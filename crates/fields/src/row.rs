@@ -72,6 +72,8 @@ pub struct Row<'a> {
     at: usize,
     /// Samples that were skipped.
     skipped: usize,
+    /// The epoch of a loader that they are filled for.
+    epoch: Option<u64>,
 }
 
 impl<'a> Row<'a> {
@@ -84,7 +86,19 @@ impl<'a> Row<'a> {
         // Pushed one by one: that stays inline, and each event does it.
         let mut parts = SmallVec::new();
         columns.iter_mut().for_each(|column| parts.push(Part::of(column)));
-        Row { parts, weights, truth, at, skipped: 0 }
+        Row { parts, weights, truth, at, skipped: 0, epoch: None }
+    }
+
+    /// Says for which epoch of training they are filled.
+    pub(crate) fn in_epoch(mut self, epoch: u64) -> Row<'a> {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// The epoch that they are filled for; none outside of one. Where samples are varied by chance, such as by augmentation, that is by
+    /// epoch, and outside of one they are as they are.
+    pub fn epoch(&self) -> Option<u64> {
+        self.epoch
     }
 
     /// How many samples there are, this one and those before and after it.
@@ -104,7 +118,7 @@ impl<'a> Row<'a> {
         let (first, rest) = std::mem::take(&mut self.weights).split_at_mut(n);
         self.weights = rest;
         let parts = self.parts.iter_mut().map(|part| part.take(n)).collect();
-        Row { parts, weights: first, truth: self.truth, at: 0, skipped: 0 }
+        Row { parts, weights: first, truth: self.truth, at: 0, skipped: 0, epoch: self.epoch }
     }
 
     /// The floats of a field, to be filled: `[dims...]`, time at its longest.

@@ -159,6 +159,7 @@ impl ModelSpec {
             inputs,
             vocabularies,
             decode,
+            contexts: (rows == Rows::Chunk).then_some(0),
             ..Builder::bare(graph, mode)
         };
         // Ids are no numbers that an output could read.
@@ -168,7 +169,7 @@ impl ModelSpec {
         }
         // The last layers that see positions one by one need see only those that are wanted.
         let split = match rows {
-            Rows::All => self.layers.len(),
+            Rows::All | Rows::Chunk => self.layers.len(),
             Rows::Last => self.layers.iter().rposition(|l| !by_position(l)).map_or(0, |i| i + 1),
         };
         let mut at = builder.layers_from(&self.layers[..split], "layers", 0, at)?;
@@ -247,6 +248,8 @@ pub(crate) enum Rows {
     All,
     /// The last one of each sample.
     Last,
+    /// All of a chunk of a sequence that comes in chunks.
+    Chunk,
 }
 
 /// Whether a layer does the same at each position, from that position alone.
@@ -306,6 +309,8 @@ pub struct Builder<'g> {
     layers: Vec<LayerSummary>,
     /// Set where a text is written token by token.
     pub(crate) decode: Option<Decode>,
+    /// Set where a sequence comes in chunks: how many layers keep what they read of earlier positions.
+    pub(crate) contexts: Option<usize>,
     /// What outputs can read: the features, and what the model's own dense layers give.
     depths: Vec<TensorId>,
 }
@@ -328,6 +333,7 @@ impl<'g> Builder<'g> {
             starts: vec![],
             layers: vec![],
             decode: None,
+            contexts: None,
             depths: vec![],
         }
     }

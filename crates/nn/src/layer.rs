@@ -254,8 +254,8 @@ impl Conv2dSpec {
 }
 
 /// Options of a convolution over a sequence `[batch, time, channels]`. Kernel `[size, channels,
-/// filters]`. Padded so that the sequence keeps its length; positions beyond a sample's end count
-/// as 0.
+/// filters]`, or `[size, channels / groups, filters]`. Padded so that the sequence keeps its length; positions beyond a sample's end
+/// count as 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conv1dSpec {
@@ -268,6 +268,13 @@ pub struct Conv1dSpec {
     /// Distance between the window's positions; 1 by default.
     #[serde(default = "one", deserialize_with = "count", alias = "dilation_rate")]
     pub dilation: usize,
+    /// Whether a window ends with its position, so that no later one is seen, as in WaveNet and Keras's `padding="causal"`; no by
+    /// default: it lies around its position.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub causal: bool,
+    /// Number of channel groups; 1 by default. As many as there are channels is a depthwise convolution.
+    #[serde(default = "one", deserialize_with = "count", skip_serializing_if = "is_one")]
+    pub groups: usize,
     /// Activation of the output; linear by default.
     #[serde(default)]
     pub activation: Activation,
@@ -289,6 +296,8 @@ impl Conv1dSpec {
             filters,
             kernel,
             dilation: 1,
+            causal: false,
+            groups: 1,
             activation: Activation::Linear,
             bias: true,
             kernel_initializer: Initializer::default(),
@@ -574,6 +583,14 @@ layer_from! {
     EmbeddingBag(EmbeddingBagSpec), EntityEmbedding(EntityEmbeddingSpec), Residual(ResidualSpec), Conv1d(Conv1dSpec),
     Concat(ConcatSpec), Attention(AttentionSpec), Encode(EncodeSpec), Positions(PositionsSpec), Copy(CopySpec),
     Gru(GruSpec), Lstm(LstmSpec),
+}
+
+fn is_no(flag: &bool) -> bool {
+    !flag
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
 }
 
 fn yes() -> bool {

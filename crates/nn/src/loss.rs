@@ -4,7 +4,9 @@ use crate::build::{Builder, Mode};
 use crate::custom::{Custom, CustomLoss, check_name, write_loss};
 use crate::error::{ModelError, require};
 use crate::form::name_or_table;
-use crate::loss_ops::{by_token, focus, mean_but_first, pair, sparse, top_level_input};
+use crate::loss_ops::{
+    by_token, focus, mean_but_first, pair, sparse, top_level_input, without_places,
+};
 use serde::{Deserialize, Serialize};
 use tidemill_fields::{Dim, Field};
 use tidemill_graph::{
@@ -31,6 +33,10 @@ pub enum LossSpec {
         #[serde(default)]
         label_smoothing: f64,
     },
+    /// Connectionist temporal classification (Graves et al. 2006) of a sequence and of labels whose places in it are not known, such as
+    /// the words of a sound: minus the logarithm of the probability of all ways to write the labels into the positions, divided by
+    /// their number, as in PyTorch. The first of the model's outputs stands for no label (the blank).
+    Ctc {},
     /// Softmax cross-entropy of logits and one-hot labels, or any distribution over the classes.
     CategoricalCrossentropy {
         /// Share of the target that is spread over all classes; 0 by default.
@@ -132,6 +138,7 @@ impl LossSpec {
         match self {
             LossSpec::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
             LossSpec::TokenCrossentropy { .. } => "token_crossentropy",
+            LossSpec::Ctc {} => "ctc",
             LossSpec::CategoricalCrossentropy { .. } => "categorical_crossentropy",
             LossSpec::SparseCategoricalFocalCrossentropy { .. } => {
                 "sparse_categorical_focal_crossentropy"
@@ -152,10 +159,16 @@ impl LossSpec {
         match self {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
+            | LossSpec::Ctc {}
             | LossSpec::SparseCategoricalFocalCrossentropy { .. } => Targets::ClassIds,
             LossSpec::Custom(loss) => loss.get().targets(),
             _ => Targets::Dense,
         }
+    }
+
+    /// Whether labels are a sequence that is not that of the model's positions.
+    pub fn has_own_labels(&self) -> bool {
+        matches!(self, LossSpec::Ctc {})
     }
 
     /// The least and the greatest target that it is defined for; none where it takes all.
@@ -193,6 +206,7 @@ impl LossSpec {
         match self {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
+            | LossSpec::Ctc {}
             | LossSpec::SparseCategoricalFocalCrossentropy { .. }
             | LossSpec::CategoricalCrossentropy { .. } => Link::Softmax,
             LossSpec::BinaryCrossentropy { .. } | LossSpec::BinaryFocalCrossentropy { .. } => {
@@ -229,17 +243,19 @@ impl LossSpec {
     /// Adds the loss of `logits` `[batch, ...]` to a graph, with inputs `labels` or `targets`, and
     /// `weights` (f32 `[batch]`).
     pub fn build(&self, graph: &mut Graph, logits: TensorId) -> Result<BuiltLoss, GraphError> {
-        self.build_masked(graph, logits, None)
+        self.build_masked(graph, logits, None, None)
     }
 
     /// The same of `logits` `[batch, time, classes]` where `mask` is given: `labels` are
     /// `[batch, time]`, and a further input `labels.mask` (f32 `[batch, time]`) is how much each
-    /// position counts. A sample's loss is the weighted mean over its positions.
+    /// position counts. A sample's loss is the weighted mean over its positions. `labels` is the room for labels where they are a
+    /// sequence of their own ([`LossSpec::has_own_labels`]).
     pub(crate) fn build_masked(
         &self,
         graph: &mut Graph,
         logits: TensorId,
         mask: Option<TensorId>,
+        labels: Option<usize>,
     ) -> Result<BuiltLoss, GraphError> {
         // The scope, and where an error is that names no op.
         let (path, place) = match self {
@@ -250,8 +266,14 @@ impl LossSpec {
             _ => ("loss".to_owned(), self.name().to_owned()),
         };
         graph.enter(path);
-        if let LossSpec::TokenCrossentropy { label_smoothing } = *self {
-            let built = by_token(graph, logits, mask.is_some(), label_smoothing as f32);
+        let whole = match *self {
+            LossSpec::TokenCrossentropy { label_smoothing } => {
+                Some(by_token(graph, logits, mask.is_some(), label_smoothing as f32))
+            }
+            LossSpec::Ctc {} => Some(without_places(graph, logits, mask, labels)),
+            _ => None,
+        };
+        if let Some(built) = whole {
             graph.leave();
             return built.map_err(|error| error.at(&place));
         }
@@ -330,7 +352,7 @@ impl LossSpec {
                 let losses = graph.apply(Binary::Sub, &[rate, counted])?;
                 return mean_but_first(graph, losses);
             }
-            LossSpec::Custom(_) | LossSpec::TokenCrossentropy { .. } => {
+            LossSpec::Custom(_) | LossSpec::TokenCrossentropy { .. } | LossSpec::Ctc {} => {
                 return Err(GraphError::new("is built by itself; please report it"));
             }
         };
@@ -448,6 +470,7 @@ impl LossSpec {
             LossSpec::MeanSquaredError {}
             | LossSpec::MeanAbsoluteError {}
             | LossSpec::Hinge {}
+            | LossSpec::Ctc {}
             | LossSpec::Poisson {} => Ok(()),
         }
     }

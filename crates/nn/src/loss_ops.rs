@@ -2,7 +2,7 @@
 
 use crate::loss::BuiltLoss;
 use tidemill_graph::{
-    Binary, DType, Graph, GraphError, Layout, Loss, Op, PairLoss, Reduce, Reduction, Sequence,
+    Binary, Ctc, DType, Graph, GraphError, Layout, Loss, Op, PairLoss, Reduce, Reduction, Sequence,
     TensorId, Unary,
 };
 
@@ -36,6 +36,36 @@ pub(crate) fn by_token(
     let mean = graph.apply(Loss::WeightedMean, &[losses, each])?;
     let losses = graph.apply(Layout::Reshape(vec![batch, time]), &[losses])?;
     let per_sample = graph.apply(Sequence::WeightedMean, &[losses, counts])?;
+    Ok(BuiltLoss { per_sample, mean })
+}
+
+/// The loss of labels without places: `-ln p` of each sample, divided by the number of its labels.
+pub(crate) fn without_places(
+    graph: &mut Graph,
+    logits: TensorId,
+    mask: Option<TensorId>,
+    labels: Option<usize>,
+) -> Result<BuiltLoss, GraphError> {
+    let shape = graph.shape(logits).to_vec();
+    let (Some(mask), &[batch, time, _]) = (mask, shape.as_slice()) else {
+        return Err(GraphError::new(format!(
+            "takes logits [batch, time, labels] of sequences, but the model gives {shape:?}"
+        ))
+        .help("keep the positions of a sequence: no pooling, and gru and lstm with return_sequences = true"));
+    };
+    let field = graph.tensor(mask).name.trim_end_matches(".mask").to_owned();
+    let lengths = top_level_input(graph, &format!("{field}.lengths"), &[batch], DType::I32);
+    let room = [batch, labels.unwrap_or(time)];
+    let labels = top_level_input(graph, "labels", &room, DType::I32);
+    let label_lengths = top_level_input(graph, "labels.lengths", &[batch], DType::I32);
+    let losses = graph.apply(Ctc::Loss, &[logits, labels, lengths, label_lengths])?;
+    let counted = top_level_input(graph, "labels.mask", &room, DType::F32);
+    let axes = Reduce::Axes { reduction: Reduction::Sum, axes: vec![1], keep_dims: false };
+    let count = graph.apply(axes, &[counted])?;
+    let count = graph.apply(Unary::Clip { low: 1.0, high: f32::MAX }, &[count])?;
+    let per_sample = graph.apply(Binary::Div, &[losses, count])?;
+    let weights = top_level_input(graph, "weights", &[batch], DType::F32);
+    let mean = graph.apply(Loss::WeightedMean, &[per_sample, weights])?;
     Ok(BuiltLoss { per_sample, mean })
 }
 

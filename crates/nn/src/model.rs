@@ -2,6 +2,7 @@
 
 use crate::activation::Activation;
 use crate::bag::BagSpec;
+use crate::ctc_encoder::CtcEncoderSpec;
 use crate::form::count;
 use crate::hedge::HedgedDepth;
 use crate::layer::{
@@ -42,6 +43,16 @@ pub enum InputSpec {
     /// A sequence of at most `length` integer ids, such as the words of a text. `x` is i32 `[batch,
     /// time]`, and layers know how long each sample is.
     Tokens(TokensSpec),
+    /// A sequence of at most `length` rows of so many numbers, such as the spectra of a sound. `x` is f32 `[batch, time,
+    /// values]`, and layers know how long each sample is.
+    Frames {
+        /// Maximum number of rows of a sample.
+        #[serde(deserialize_with = "count")]
+        length: usize,
+        /// Numbers of a row.
+        #[serde(deserialize_with = "count")]
+        values: usize,
+    },
 }
 
 /// A sequence of at most `length` integer ids, and which ids the words of a text become.
@@ -100,6 +111,7 @@ impl InputSpec {
             InputSpec::Ids { length, .. } | InputSpec::Tokens(TokensSpec { length, .. }) => {
                 vec![length]
             }
+            InputSpec::Frames { length, values } => vec![length, values],
         }
     }
 
@@ -108,7 +120,7 @@ impl InputSpec {
         match self {
             InputSpec::Ids { vocabulary, .. }
             | InputSpec::Tokens(TokensSpec { vocabulary, .. }) => Some(vocabulary),
-            InputSpec::Image { .. } | InputSpec::Features(_) => None,
+            InputSpec::Image { .. } | InputSpec::Features(_) | InputSpec::Frames { .. } => None,
         }
     }
 
@@ -119,6 +131,11 @@ impl InputSpec {
             InputSpec::Ids { length, .. } => {
                 Field { name: name.to_owned(), dtype: DType::I32, dims: vec![Dim::Fixed(length)] }
             }
+            InputSpec::Frames { length, values } => Field {
+                name: name.to_owned(),
+                dtype: DType::F32,
+                dims: vec![Dim::Time(length), Dim::Fixed(values)],
+            },
             InputSpec::Image { .. } | InputSpec::Features(_) => Field::numbers(name, &self.shape()),
         }
     }
@@ -163,6 +180,9 @@ pub struct ModelSpec {
     /// Stands for the input and layers of a model that classifies texts by which words they have. Off by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bag: Option<BagSpec>,
+    /// A model of the labels of a sequence as it comes, such as the words of a sound, which stands for input and layers; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ctc_encoder: Option<CtcEncoderSpec>,
     /// Layers that do not learn, by path, such as `layers.0` or `layers.2.residual`, with all layers
     /// inside them: their weights stay as they are, and batch norm uses its running statistics. None by
     /// default.
@@ -224,6 +244,7 @@ impl ModelSpec {
             decoder_only: None,
             encoder_decoder: None,
             bag: None,
+            ctc_encoder: None,
             frozen: vec![],
             hedged_depth: None,
         }

@@ -5,7 +5,7 @@ use tidemill_fields::Truth;
 
 impl LossSpec {
     /// The loss of one sample's logits, as the compiled step has it. NaN for a loss of another crate,
-    /// which only has a graph.
+    /// which only has a graph, and for labels of a sequence.
     pub fn of_sample(&self, logits: &[f32], truth: Truth<'_>) -> f32 {
         let logit = |i: usize| f64::from(logits.get(i).copied().unwrap_or(f32::NAN));
         let target = |i: usize| f64::from(truth.target(i, logits.len()));
@@ -53,7 +53,7 @@ impl LossSpec {
                 (1.0 - sign * x).max(0.0)
             }),
             LossSpec::Poisson {} => mean(&|x, t| x.exp() - t * x),
-            LossSpec::Custom(_) => f64::NAN,
+            LossSpec::Ctc {} | LossSpec::Custom(_) => f64::NAN,
         };
         value as f32
     }

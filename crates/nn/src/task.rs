@@ -12,6 +12,9 @@ pub enum Task {
     /// A token at each position of a sequence: the greatest logit. Positions count alike, whatever sample
     /// they are of.
     Tokens,
+    /// Labels of a sequence without their places in it, such as the words of a sound: what is left of the greatest logits of all positions
+    /// once repeats and blanks are left out.
+    Transcript,
     /// Yes or no for each output: the logit's sign.
     Binary,
     /// The outputs are the values themselves.
@@ -39,6 +42,7 @@ impl Task {
     pub fn of(loss: &LossSpec) -> Task {
         match (loss.link(), loss.targets()) {
             _ if matches!(loss, LossSpec::TokenCrossentropy { .. }) => Task::Tokens,
+            _ if loss.has_own_labels() => Task::Transcript,
             (Link::Softmax, _) | (_, Targets::ClassIds) => Task::Classes,
             (Link::Sigmoid, _) => Task::Binary,
             (Link::Exponential, _) => Task::Counts,
@@ -68,6 +72,7 @@ impl Task {
     pub fn ignorance(self, num_outputs: usize) -> f64 {
         match self {
             Task::Classes | Task::Tokens => (num_outputs.max(2) as f64).ln(),
+            Task::Transcript => 0.0,
             Task::Binary => std::f64::consts::LN_2,
             Task::Values | Task::Counts => 0.0,
         }
@@ -79,7 +84,7 @@ impl Task {
             (Task::Values | Task::Counts, _) => Answer::Values,
             (Task::Binary, [p]) if *p > 0.5 => Answer::Class { class: 1, probability: *p },
             (Task::Binary, [p]) => Answer::Class { class: 0, probability: 1.0 - p },
-            (Task::Binary | Task::Classes | Task::Tokens, outputs) => {
+            (Task::Binary | Task::Classes | Task::Tokens | Task::Transcript, outputs) => {
                 let class = argmax(outputs);
                 let probability = outputs.get(class).copied().unwrap_or(f32::NAN);
                 Answer::Class { class, probability }
@@ -109,6 +114,7 @@ impl Task {
     /// The class that a truth is; the greatest of several values.
     pub fn class(self, truth: Truth<'_>) -> Option<usize> {
         match (truth, self) {
+            (_, Task::Transcript) => None,
             (Truth::Values(v), Task::Classes | Task::Tokens | Task::Values | Task::Counts) => {
                 Some(argmax(v))
             }
@@ -122,6 +128,8 @@ impl Task {
         let wrong = |is: bool| f64::from(u8::from(is));
         match (self, truth) {
             (_, Truth::Unknown) => 0.0,
+            // Of how many positions the logits are is known where they are decoded.
+            (Task::Transcript, _) => f64::NAN,
             (Task::Classes | Task::Tokens, Truth::Classes(classes)) => {
                 let width = logits.len() / classes.len().max(1);
                 let rows = classes.iter().zip(logits.chunks(width.max(1)));

@@ -98,18 +98,21 @@ impl Builder<'_> {
     pub(crate) fn conv1d(&mut self, spec: &Conv1dSpec, at: At) -> Result<At, GraphError> {
         let (mask, [batch, time, channels]) = self.sequence_dims(at)?;
         let x = masked(self.graph, at.x, mask)?;
-        let shape = [spec.kernel, channels, spec.filters];
+        let shape = [spec.kernel, channels / spec.groups, spec.filters];
         let kernel = self.parameter("kernel", &shape, spec.kernel_initializer)?;
-        let row = self.reshaped(x, vec![batch, 1, time, channels])?;
-        let image = [1, spec.kernel, channels, spec.filters];
-        let kernel = self.graph.apply(Layout::Reshape(image.to_vec()), &[kernel])?;
         let around = spec.dilation * (spec.kernel - 1);
-        let geometry = Conv2d {
-            stride: [1, 1],
-            dilation: [1, spec.dilation],
-            padding: [0, 0, around / 2, around - around / 2],
-            groups: 1,
+        let before = if spec.causal { around } else { around / 2 };
+        // What a stream has given before takes the place of the padding.
+        let (x, padding) = match self.chunk_context(x, spec.causal, around)? {
+            Some(x) => (x, [0; 4]),
+            None => (x, [0, 0, before, around - before]),
         };
+        let row = vec![batch, 1, self.graph.shape(x)[1], channels];
+        let row = self.reshaped(x, row)?;
+        let image = [&[1], &shape[..]].concat();
+        let kernel = self.graph.apply(Layout::Reshape(image), &[kernel])?;
+        let (stride, dilation) = ([1, 1], [1, spec.dilation]);
+        let geometry = Conv2d { stride, dilation, padding, groups: spec.groups };
         let y = self.graph.apply(geometry, &[row, kernel])?;
         let y = self.reshaped(y, vec![batch, time, spec.filters])?;
         let bias = spec.bias.then_some((spec.bias_initializer, Fans::of_kernel(&shape)));

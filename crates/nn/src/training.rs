@@ -17,7 +17,8 @@ pub struct Extent {
     /// Samples.
     pub batch: usize,
     /// The room for the positions of each input field that has time, by its place in the model's
-    /// signature; 0 for the others. Empty: each field's longest time.
+    /// signature; 0 for the others. Then, for losses whose labels are a sequence of their own, the room for labels. Empty: each
+    /// field's longest time.
     pub times: Vec<usize>,
 }
 
@@ -25,6 +26,11 @@ impl Extent {
     /// The room in the input field at that place, if it is not the longest.
     pub fn time(&self, field: usize) -> Option<usize> {
         self.times.get(field).copied().filter(|&time| time > 0)
+    }
+
+    /// The room for labels, where they are a sequence of their own.
+    fn labels(&self, model: &ModelSpec) -> Option<usize> {
+        self.time(model.named_inputs().len())
     }
 }
 
@@ -73,14 +79,15 @@ pub fn training_graph_with(
     TrainingOptions { shift, watch, metrics }: TrainingOptions<'_>,
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
-    let built = model.build_watched(&mut graph, &batch.into(), Mode::Train, watch)?;
+    let extent = batch.into();
+    let built = model.build_watched(&mut graph, &extent, Mode::Train, watch)?;
     let logits = output(&mut graph, loss, &built)?;
     let loss_of = |graph: &mut Graph, logits: TensorId| {
         let shifted = match shift {
             0.0 => logits,
             _ => graph.apply(Unary::Affine { scale: 1.0, shift }, &[logits])?,
         };
-        loss.build_masked(graph, shifted, built.mask)
+        loss.build_masked(graph, shifted, built.mask, extent.labels(model))
     };
     let shown = loss_of(&mut graph, logits)?;
     graph.output("loss", shown.mean);
@@ -152,9 +159,10 @@ pub fn evaluation_graph_with(
     metrics: &[Custom<dyn CustomMetric>],
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
-    let built = model.build_all(&mut graph, &batch.into(), Mode::Eval)?;
+    let extent = batch.into();
+    let built = model.build_all(&mut graph, &extent, Mode::Eval)?;
     let logits = output(&mut graph, loss, &built)?;
-    let built_loss = loss.build_masked(&mut graph, logits, built.mask)?;
+    let built_loss = loss.build_masked(&mut graph, logits, built.mask, extent.labels(model))?;
     graph.output("logits", logits);
     graph.output("losses", built_loss.per_sample);
     graph.output("loss", built_loss.mean);

@@ -336,11 +336,12 @@ impl EncoderDecoderSpec {
 
 impl ModelSpec {
     /// The keys that stand for input and layers, and whether each is given.
-    pub fn short_forms(&self) -> [(&'static str, bool); 3] {
+    pub fn short_forms(&self) -> [(&'static str, bool); 4] {
         [
             ("decoder_only", self.decoder_only.is_some()),
             ("encoder_decoder", self.encoder_decoder.is_some()),
             ("bag", self.bag.is_some()),
+            ("ctc_encoder", self.ctc_encoder.is_some()),
         ]
     }
 
@@ -363,6 +364,10 @@ impl ModelSpec {
         }
         if let Some(spec) = &self.bag {
             (self.input, self.inputs, self.layers) = spec.expand()?;
+            return Ok(());
+        }
+        if let Some(spec) = &self.ctc_encoder {
+            (self.input, self.layers) = spec.expand(vocabulary)?;
             return Ok(());
         }
         match (&self.decoder_only, &self.encoder_decoder) {

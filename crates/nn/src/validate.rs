@@ -59,6 +59,9 @@ fn input(spec: InputSpec, path: &str) -> Result<(), ModelError> {
         InputSpec::Ids { length, vocabulary } => {
             &[("ids.length", length), ("ids.vocabulary", vocabulary)]
         }
+        InputSpec::Frames { length, values } => {
+            &[("frames.length", length), ("frames.values", values)]
+        }
         InputSpec::Tokens(tokens) => return ids_of_words(tokens, &format!("{path}.tokens")),
     };
     dims.iter().try_for_each(|&(key, n)| positive(n, || format!("{path}.{key}")))
@@ -152,6 +155,7 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             positive(o.filters, || at("filters"))?;
             positive(o.kernel, || at("kernel"))?;
             positive(o.dilation, || at("dilation"))?;
+            positive(o.groups, || at("groups"))?;
             o.kernel_initializer.validate(&at("kernel_initializer"))?;
             o.bias_initializer.validate(&at("bias_initializer"))
         }

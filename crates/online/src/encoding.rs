@@ -111,7 +111,7 @@ impl Encoding {
 
     /// What columns and labels were taken for.
     pub fn understood(&self) -> Option<Understood> {
-        let Known { schema, encoder, labels, samples } = &self.known;
+        let Known { schema, encoder, labels, samples, .. } = &self.known;
         let (encoder, labels) = (encoder.as_ref(), labels.as_ref());
         let mut now = Understood::new(&self.format, schema.as_ref()?, encoder, labels, None);
         for (column, sample) in now.columns.iter_mut().zip(samples) {

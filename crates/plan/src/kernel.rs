@@ -5,7 +5,8 @@
 
 use crate::eltwise::Program;
 use tidemill_graph::{
-    AttentionShape, Cell, ConvShape, CopyShape, Lookup, PoolShape, Product, Rotary, Sequences,
+    AttentionShape, Cell, ConvShape, CopyShape, CtcShape, Lookup, PoolShape, Product, Rotary,
+    Sequences,
 };
 use tidemill_graph::{Normalization, Reduction, Rule, ScanShape, SlotType, WeightDecay};
 
@@ -242,6 +243,10 @@ pub enum KernelSpec {
     Recurrent(ScanShape, bool),
     /// `(kernel, lengths, y, dy, kept) -> (dx, dp)`, or `-> dx` where [`products_apart`] says that they are the same.
     RecurrentGrad(ScanShape),
+    /// `(logits, labels, lengths, label lengths) -> loss`
+    Ctc(CtcShape),
+    /// `(logits, labels, lengths, label lengths, dloss) -> dlogits`
+    CtcGrad(CtcShape),
     /// `(x) -> y`, general reduction of axes.
     Reduce {
         /// How.
@@ -386,6 +391,8 @@ impl KernelSpec {
                 Cell::Gru { .. } => "gru grad",
                 Cell::Lstm => "lstm grad",
             },
+            Ctc(_) => "ctc",
+            CtcGrad(_) => "ctc grad",
             Reduce { .. } => "reduce",
             ReduceMaxGrad { .. } => "reduce max grad",
             BroadcastTo { .. } => "broadcast",
@@ -433,6 +440,8 @@ impl KernelSpec {
             CopyMixture(c) => c.batch * c.time * (15 * c.tokens + 2 * c.source * c.dim),
             CopyMixtureGrad(c) => c.batch * c.time * (30 * c.tokens + 6 * c.source * c.dim),
             Recurrent(s, _) | RecurrentGrad(s) => s.products() + 12 * s.batch * s.time * s.width(),
+            Ctc(c) => c.batch * c.time * (15 * c.classes + 45 * c.states()),
+            CtcGrad(c) => c.batch * c.time * (30 * c.classes + 110 * c.states()),
             Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),
             Optimize { len, .. } => 10 * len,
             OptimizePacked { len, .. } => 60 * len,

@@ -93,11 +93,8 @@ pub fn open_one<'a>(
 ) -> Opened {
     let want = input_of(&file.recipe.model);
     let spec = match spec {
-        DataSpec::Csv(table) => &DataSpec::Csv(file.table(table)),
-        DataSpec::Text(_) | DataSpec::Parallel(_) | DataSpec::Documents(_) => {
-            &file.with_context(spec)
-        }
-        spec => spec,
+        DataSpec::Csv(table) => DataSpec::Csv(file.table(table)),
+        spec => file.with_context(spec, key == "batch.data"),
     };
     let opened = spec.open_like(&|name| paths.resolve(name), want, known, like);
     // A path that was not found fails in the opening too, but with less to say.
@@ -132,6 +129,9 @@ pub fn input_of(model: &ModelSpec) -> InputSpec {
         tidemill_engine::nn::InputSpec::Features(n) => InputSpec::Features(n),
         tidemill_engine::nn::InputSpec::Ids { length, .. } => InputSpec::Features(length),
         tidemill_engine::nn::InputSpec::Tokens(tokens) => InputSpec::Tokens(text_ids(tokens)),
+        tidemill_engine::nn::InputSpec::Frames { length, values } => {
+            InputSpec::Frames([length, values])
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod message;
 pub mod online;
 mod paths;
 mod reader;
+mod sounds;
 mod spec;
 pub mod tables;
 mod tokens;
@@ -46,6 +47,8 @@ pub use spec::{
     BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec, StopSpec,
     Target, TextSpec, TrainingSpec,
 };
+
+pub use sounds::{AudioSection, EndpointSpec};
 
 use edit::Override;
 use online::linear::UpdateRule;
@@ -98,6 +101,7 @@ impl RecipeFile {
         let recipe: Recipe = source.read()?;
         let mut file = RecipeFile { recipe, path: path.to_owned(), source, tokenizer: None };
         file.check_kind()?;
+        file.check_sounds()?;
         file.check_tokens()?;
         file.expand()?;
         file.check_inputs_of_texts()?;
@@ -116,6 +120,7 @@ impl RecipeFile {
             "training",
             "batch",
             "text",
+            "audio",
             "stream",
             "online",
             "stop",
@@ -281,6 +286,7 @@ impl RecipeFile {
             data.forget_place();
         }
         let parts = format!("{data:?} {:?} {:?}", r.stream, r.online.features);
+        let parts = if self.reads_sounds() { format!("{parts} {:?}", r.audio) } else { parts };
         tidemill_engine::checkpoint::sha256(parts.as_bytes())
     }
 

@@ -10,6 +10,7 @@ use tidemill_engine::nn::{LossSpec, ModelSpec, OptimizerSpec};
 use tidemill_stream::FormatSpec;
 
 use crate::online::OnlineSpec;
+use crate::sounds::AudioSection;
 use tidemill_engine::metrics::{Metric, Task};
 
 /// A whole recipe.
@@ -27,6 +28,9 @@ pub struct Recipe {
     /// How texts become tokens.
     #[serde(default)]
     pub text: TextSpec,
+    /// How sounds become what a model reads.
+    #[serde(default)]
+    pub audio: AudioSection,
     /// The format of a stream's events.
     #[serde(default)]
     pub stream: FormatSpec,
@@ -269,7 +273,7 @@ impl Default for ReportSpec {
 const MAX_SHARDS: usize = 65_536;
 
 /// The key of a value and what is wrong with it.
-type Wrong = (String, String);
+pub(crate) type Wrong = (String, String);
 
 impl Recipe {
     /// How the model's outputs are read.
@@ -331,6 +335,7 @@ impl Recipe {
         {
             return wrong("stop.wall_seconds", format!("must be above 0, found {seconds}"));
         }
+        self.audio.check()?;
         self.training.average.as_ref().map_or(Ok(()), check_average)?;
         self.online.check()?;
         self.check_metrics()?;
@@ -432,11 +437,11 @@ impl Recipe {
     }
 }
 
-fn wrong(key: impl Into<String>, message: impl Into<String>) -> Result<(), Wrong> {
+pub(crate) fn wrong(key: impl Into<String>, message: impl Into<String>) -> Result<(), Wrong> {
     Err((key.into(), message.into()))
 }
 
-fn positive(key: &str, value: u64) -> Result<(), Wrong> {
+pub(crate) fn positive(key: &str, value: u64) -> Result<(), Wrong> {
     if value > 0 { Ok(()) } else { wrong(key, "must be a positive integer, found 0") }
 }
 

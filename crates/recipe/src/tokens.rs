@@ -13,6 +13,7 @@ impl RecipeFile {
     /// Whether its data are texts that a tokenizer makes tokens of.
     pub fn reads_tokens(&self) -> bool {
         matches!(self.recipe.batch.data, Some(DataSpec::Text(_) | DataSpec::Parallel(_)))
+            || self.reads_transcripts()
     }
 
     /// What makes tokens of texts, once it is trained or read.
@@ -53,7 +54,9 @@ impl RecipeFile {
 
     /// Fills in the layers of a model that is given by a few numbers.
     pub(crate) fn expand(&mut self) -> Result<()> {
-        let tokens = self.tokenizer.as_ref().map(|tokenizer| tokenizer.vocabulary());
+        // Beside the tokens of sounds there is the blank.
+        let blank = usize::from(self.reads_transcripts());
+        let tokens = self.tokenizer.as_ref().map(|tokenizer| tokenizer.vocabulary() + blank);
         let expanded = self.recipe.model.expand(tokens);
         expanded.map_err(|ModelError { path, message }| self.error_at(&path, &message))?;
         // The samples of the longest kind that fit.
@@ -78,11 +81,12 @@ impl RecipeFile {
         }
         self.check_ids_of_texts()?;
         if self.recipe.batch.batch_tokens.is_some() {
-            let what = match (self.gives(&["batch", "batch_size"]), self.reads_tokens()) {
+            let has_time = self.reads_tokens() || self.reads_sounds();
+            let what = match (self.gives(&["batch", "batch_size"]), has_time) {
                 (true, _) => Some("has no place beside batch.batch_size; leave one of them out"),
-                (_, false) => {
-                    Some("has no effect: only data of tokens (text, parallel) have tokens")
-                }
+                (_, false) => Some(
+                    "has no effect: only data of tokens (text, parallel) and of sounds (audio) have a length",
+                ),
                 _ if self.gives(&["batch", "drop_remainder"]) => {
                     Some("has no place beside batch.drop_remainder; leave that out")
                 }
@@ -95,7 +99,7 @@ impl RecipeFile {
         match &self.recipe.text.tokenizer {
             Some(_) if !self.reads_tokens() => Err(self.error_at(
                 "text.tokenizer",
-                "has no effect: only data of tokens (text, parallel) have a tokenizer",
+                "has no effect: only data of tokens (text, parallel) and of sounds with the loss ctc have a tokenizer",
             )),
             _ => Ok(()),
         }
@@ -169,23 +173,30 @@ impl RecipeFile {
     fn lengths(&self) -> Vec<usize> {
         let length = |(_, input): (&str, InputSpec)| match input {
             InputSpec::Tokens(tokens) => Some(tokens.length),
+            InputSpec::Frames { length, .. } => Some(length),
             _ => None,
         };
         self.recipe.model.named_inputs().into_iter().filter_map(length).collect()
     }
 
-    /// The data with what other sections say of texts.
-    pub fn with_context(&self, spec: &DataSpec) -> DataSpec {
-        let context = TextContext {
+    /// What other sections say of texts.
+    pub(crate) fn text_context(&self) -> TextContext {
+        TextContext {
             tokenizer: self.recipe.text.tokenizer.clone(),
             trained: self.tokenizer.clone(),
             lengths: self.lengths(),
-        };
+        }
+    }
+
+    /// The data with what other sections say of texts and sounds. Only those of training are varied by augmentation.
+    pub fn with_context(&self, spec: &DataSpec, is_training: bool) -> DataSpec {
+        let context = self.text_context();
         let mut spec = spec.clone();
         match &mut spec {
             DataSpec::Text(text) => text.context = context,
             DataSpec::Parallel(pairs) => pairs.context = context,
             DataSpec::Documents(documents) => documents.inputs = self.sentence_inputs(),
+            DataSpec::Audio(sounds) => sounds.context = self.audio_context(is_training),
             _ => {}
         }
         spec

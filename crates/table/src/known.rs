@@ -18,4 +18,23 @@ pub struct Known {
     /// The first value of each column, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<String>,
+    /// Mean and standard deviation of each value of a frame, where samples are sounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<FrameMoments>,
+}
+
+impl Known {
+    /// Whether something was learned by which other samples must be read.
+    pub fn is_fitted(&self) -> bool {
+        self.encoder.is_some() || self.frames.is_some()
+    }
+}
+
+/// What the values of the frames of sounds are standardized by.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FrameMoments {
+    /// The mean of each value.
+    pub mean: Vec<f32>,
+    /// Its standard deviation.
+    pub deviation: Vec<f32>,
 }

@@ -34,5 +34,5 @@ pub use formats::{
     BadEvent, Decoded, Decoder, Encoding, Format, FormatSpec, Look, Note, arrow_lines, decoder,
     json_lines, look,
 };
-pub use known::Known;
+pub use known::{FrameMoments, Known};
 pub use understood::Understood;

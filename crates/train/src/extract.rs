@@ -93,7 +93,7 @@ impl Trained {
 
     /// The specification of documents, with what the model reads of them.
     fn documents(&self, spec: DataSpec) -> Result<DocumentsSpec> {
-        match self.file.with_context(&spec) {
+        match self.file.with_context(&spec, false) {
             DataSpec::Documents(documents) => Ok(documents),
             _ => Err(Error::Usage("the model does not choose sentences of documents".into())),
         }

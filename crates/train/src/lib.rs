@@ -11,7 +11,7 @@
 //! - `resume`: what has changed since a checkpoint
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
-//!   text; [`translate`]: asked for translations; [`extract`]: asked for
+//!   text; [`translate`]: asked for translations; [`transcribe`]: asked what sounds say; [`extract`]: asked for
 //!   summaries of sentences; [`mod@bench`]: its step, timed; [`fn@prove`]: computed in different ways; [`export`]: what of it is written for other programs
 #![forbid(unsafe_code)]
 
@@ -29,6 +29,7 @@ pub mod report;
 mod resume;
 pub mod run;
 pub mod trained;
+pub mod transcribe;
 pub mod translate;
 pub mod watch;
 mod workers;
@@ -40,5 +41,6 @@ pub use prove::{Proved, prove};
 pub use run::{Outcome, RunOptions, train};
 pub use tidemill_dist::{Launched, Mpi, launched};
 pub use trained::{Prediction, Trained, Weights};
+pub use transcribe::{Heard, Transcription};
 pub use translate::{Beam, Hypothesis, LengthPenalty, Translation};
 pub use workers::{Given, Joined, WorkOptions, WorkerGroup, take_part, work};

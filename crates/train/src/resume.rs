@@ -27,7 +27,7 @@ pub(crate) fn known(
     let checkpoints = Checkpoints::new(run, file.recipe.checkpoint.keep);
     let Some(checkpoint) = checkpoints.newest()?.0 else { return Ok((None, None)) };
     let tokenizer = checkpoint.tokenizer()?;
-    let known = Some(checkpoint.meta.known).filter(|known| known.encoder.is_some());
+    let known = Some(checkpoint.meta.known).filter(Known::is_fitted);
     Ok((known, tokenizer))
 }
 

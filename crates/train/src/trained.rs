@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidemill_engine::ctc::greedy;
+use tidemill_engine::data::audio::sounds_below;
 use tidemill_engine::data::images::{BrokenFiles, images_below};
 use tidemill_engine::data::table::{BadRows, Missing};
 use tidemill_engine::data::text::files_below;
+use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::data::{
     DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Known, LabelKind, Like, Loader,
     LoaderOptions, NumpySpec, ParallelSpec, TableSpec, TextDirectorySpec, TextFileSpec,
@@ -15,6 +18,7 @@ use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
 use tidemill_engine::folder::RunFolder;
+use tidemill_engine::metrics::Task;
 use tidemill_engine::{Average, Averaging};
 use tidemill_recipe::data::{input_of, open_one};
 use tidemill_recipe::stream::Format;
@@ -65,7 +69,7 @@ pub struct Trained {
 }
 
 /// What the model says about one sample.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prediction {
     /// The file, or file and line.
     pub source: String,
@@ -77,6 +81,8 @@ pub struct Prediction {
     pub outputs: Vec<f64>,
     /// The columns of its row that are passed on, as they are written.
     pub kept: Vec<String>,
+    /// The text, where the model writes what a sound says.
+    pub text: Option<String>,
 }
 
 impl Trained {
@@ -119,6 +125,10 @@ impl Trained {
             _ => meta.class_names,
         };
         Ok(Trained { file, class_names, step, checkpoint, averaged, known, engine })
+    }
+
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -227,6 +237,7 @@ impl Trained {
         let mut predicted = 0_u64;
         let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
         let by_position = self.engine.by_position();
+        let tokenizer = self.file.tokenizer().cloned();
         let mut loader = Loader::new(set.clone(), LoaderOptions::one_pass(options.batch_size))?;
         while let Some(batch) = loader.next_batch()? {
             let outputs = self.engine.predict(batch)?;
@@ -243,6 +254,12 @@ impl Trained {
                     (true, Some(&length)) => &row[..length.max(0) as usize * width],
                     _ => row,
                 };
+                if task == Task::Transcript {
+                    let text = tokenizer.as_ref().map(|t| text_of(t, &greedy(row, width)));
+                    each(Prediction { source, text, ..Prediction::default() })?;
+                    predicted += 1;
+                    continue;
+                }
                 let name =
                     |i: usize| self.class_names.get(i).cloned().unwrap_or_else(|| i.to_string());
                 let (class, probability) = task.class_in_words(row, width, name).unzip();
@@ -256,6 +273,7 @@ impl Trained {
                     probability: probability.unwrap_or(1.0),
                     outputs,
                     kept: kept.unwrap_or_default(),
+                    text: None,
                 })?;
                 predicted += 1;
             }
@@ -331,6 +349,21 @@ impl Trained {
             let set = TextDirectorySpec::from_files(&found, ids)?;
             return Ok(Arc::new(set));
         }
+        if let DataSpec::Audio(sounds) = spec {
+            let mut found = Vec::new();
+            for path in files {
+                match path.is_dir() {
+                    true => found.extend(sounds_below(path)?),
+                    false => found.push(path.clone()),
+                }
+            }
+            let DataSpec::Audio(sounds) =
+                self.file.with_context(&DataSpec::Audio(sounds.clone()), false)
+            else {
+                return Err(Error::Usage("the data are no sounds".into()));
+            };
+            return Ok(Arc::new(sounds.of_files(&found, Some(&self.known))?));
+        }
         let mut spec = self.spec_of(spec, files)?;
         match &mut spec {
             DataSpec::Csv(csv) => {
@@ -348,6 +381,7 @@ impl Trained {
             | DataSpec::Text(_)
             | DataSpec::Parallel(_) => {}
             DataSpec::Documents(documents) => documents.unlabelled = true,
+            DataSpec::Audio(_) => {}
         }
         self.open_spec(&spec)
     }
@@ -399,6 +433,8 @@ impl Trained {
                 };
             }
             (DataSpec::TextDirectory(_), _) => return wrong("name one folder"),
+            (DataSpec::Audio(sounds), [path]) => sounds.path = path.clone(),
+            (DataSpec::Audio(_), _) => return wrong("name one folder or archive"),
             (DataSpec::Tagged(tagged), [path]) => tagged.path = path.clone(),
             (DataSpec::Documents(documents), [path]) => documents.path = path.clone(),
             (DataSpec::Tagged(_) | DataSpec::Documents(_), _) => return wrong("name one file"),
@@ -445,7 +481,7 @@ impl Trained {
 
     fn open_spec(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>> {
         let paths = DataPaths::new(&self.file.path);
-        let known = Some(&self.known).filter(|known| known.encoder.is_some());
+        let known = Some(&self.known).filter(|known| known.is_fitted());
         // Classes keep the numbers of the training data, which is not opened.
         let (class_names, num_classes) = (&self.class_names[..], self.class_names.len());
         let num_classes = Some(num_classes).filter(|&n| n > 0);
@@ -453,6 +489,12 @@ impl Trained {
         let like = || Some(Like { class_names, num_classes, known, tokenizer });
         open_one(&self.file, "batch.validation", spec, &paths, known, like)
     }
+}
+
+/// The text of labels of sounds; a label is a token's id plus 1.
+pub(crate) fn text_of(tokenizer: &Tokenizer, labels: &[i32]) -> String {
+    let ids: Vec<i32> = labels.iter().map(|label| label - 1).collect();
+    tokenizer.decode(&ids)
 }
 
 const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];

@@ -1,12 +1,11 @@
 //! FLAC, Ogg Vorbis and MP3, by Symphonia.
 
-use std::fs::File;
 
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 
 use super::pcm::SampleFormat;
@@ -35,9 +34,13 @@ pub(super) fn is_known(magic: [u8; 4]) -> bool {
 }
 
 impl Compressed {
-    pub(super) fn open(file: File, magic: [u8; 4], place: &str) -> Result<Compressed> {
+    pub(super) fn open(
+        source: Box<dyn MediaSource>,
+        magic: [u8; 4],
+        place: &str,
+    ) -> Result<Compressed> {
         let wrong = |what: String| AudioError::format(place, what);
-        let stream = MediaSourceStream::new(Box::new(file), Default::default());
+        let stream = MediaSourceStream::new(source, Default::default());
         let options = (FormatOptions::default(), MetadataOptions::default());
         let probed =
             symphonia::default::get_probe().probe(&Hint::new(), stream, options.0, options.1);

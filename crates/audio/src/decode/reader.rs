@@ -104,6 +104,24 @@ impl Reader {
         }
     }
 
+    /// Opens what a file holds, such as a member of an archive; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn of_bytes(bytes: Vec<u8>, name: &str, options: &ReadOptions) -> Result<Reader> {
+        #[cfg(feature = "compressed")]
+        if let Some(&magic) = bytes.first_chunk::<4>()
+            && super::compressed::is_known(magic)
+        {
+            let source = Box::new(io::Cursor::new(bytes));
+            let source = super::compressed::Compressed::open(source, magic, name)?;
+            let format = source.format();
+            let source = Source::Compressed(Box::new(source));
+            return Reader::new(name.to_owned(), format, source, options);
+        }
+        Reader::stream(Box::new(io::Cursor::new(bytes)), name, None, options)
+    }
+
     #[cfg(feature = "compressed")]
     fn open_compressed(
         mut file: File,
@@ -116,7 +134,7 @@ impl Reader {
             return Err(unknown(&place, magic));
         }
         file.rewind().map_err(|error| AudioError::read(&place, error))?;
-        let source = super::compressed::Compressed::open(file, magic, &place)?;
+        let source = super::compressed::Compressed::open(Box::new(file), magic, &place)?;
         let format = source.format();
         Reader::new(place, format, Source::Compressed(Box::new(source)), options)
     }

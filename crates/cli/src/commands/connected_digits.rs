@@ -1,8 +1,14 @@
 //! `tidemill data connected-digits`
 
 use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tidemill_engine::data::sound::AudioError;
+use tidemill_engine::data::sound::digits::{ConnectedDigitsSpec, write_connected_digits};
+use tidemill_engine::page::number::count;
 
 use crate::failure::{Failure, Result};
+use crate::print::say;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -56,18 +62,7 @@ fn range(text: &str) -> std::result::Result<[f64; 2], String> {
     }
 }
 
-#[cfg(not(feature = "audio"))]
-pub(crate) fn run(_: &Arguments) -> Result {
-    let what = "this build reads no recordings; build it with `--features audio`";
-    Err(Failure::usage(what))
-}
-
-#[cfg(feature = "audio")]
 pub(crate) fn run(a: &Arguments) -> Result {
-    use tidemill_engine::data::audio::AudioError;
-    use tidemill_engine::data::audio::digits::{ConnectedDigitsSpec, write_connected_digits};
-    use tidemill_engine::page::number::count;
-
     let spec = ConnectedDigitsSpec {
         train: a.train,
         test: a.test,
@@ -86,7 +81,7 @@ pub(crate) fn run(a: &Arguments) -> Result {
             error => Failure::failed(error.to_string()),
         })?;
     let verb = if written.reused { "found" } else { "wrote" };
-    crate::print::say!(
+    say!(
         "{verb} {} strings of digits, {:.1} minutes: {} by {}, and {} by {}",
         count(written.strings),
         written.seconds / 60.0,
@@ -95,5 +90,5 @@ pub(crate) fn run(a: &Arguments) -> Result {
         written.test.display(),
         written.test_speakers.join(", ")
     )?;
-    Ok(std::process::ExitCode::SUCCESS)
+    Ok(ExitCode::SUCCESS)
 }

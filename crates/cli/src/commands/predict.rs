@@ -12,6 +12,7 @@ use tidemill_recipe::stream::features::shortest;
 use tidemill_train::{Extract, Prediction, Sampling, Trained, Translation, Weights};
 
 use super::search::SearchOptions;
+use super::transcribe::{self, Asked as Sound};
 use crate::failure::{Failure, Result};
 use crate::print::{say, tell};
 
@@ -20,9 +21,19 @@ pub(crate) struct Arguments {
     /// The folder of the run.
     run: PathBuf,
     /// Image files and folders of images, or one table, or one IDX file; text files for a model that translates,
-    /// and a file of documents for one that summarizes them.
-    #[arg(long, num_args = 1.., required_unless_present = "text", value_name = "FILES")]
+    /// a file of documents for one that summarizes them; sounds and folders of sounds.
+    #[arg(long, num_args = 1.., required_unless_present_any = ["text", "from"], value_name = "FILES")]
     data: Vec<PathBuf>,
+    /// A sound that is transcribed while it comes: - for standard input (a WAV, such as from `arecord -f S16_LE -r 16000`, or samples as
+    /// --format says), or a file. Prints the text of each utterance.
+    #[arg(long, conflicts_with_all = ["data", "text", "all", "keep"], value_name = "SOURCE")]
+    from: Option<String>,
+    /// Also print what is said so far whenever that changes: on one line of a terminal, elsewhere as JSON lines.
+    #[arg(long, requires = "from")]
+    stream: bool,
+    /// How samples without a header are stored: s16le, f32le, with the rate, such as s16le:16000.
+    #[arg(long, requires = "from", value_name = "FORMAT")]
+    format: Option<String>,
     /// A text that the model continues or translates.
     #[arg(long, conflicts_with_all = ["data", "all", "keep"], value_name = "TEXT")]
     text: Option<String>,
@@ -69,6 +80,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
     let names = model.class_names.clone();
     tell!("note: {}", model.weights_in_words());
+    if let Some(source) = &arguments.from {
+        let format = arguments.format.as_deref();
+        return transcribe::transcribe(
+            &mut model,
+            &Sound { source, format, stream: arguments.stream, json: arguments.json },
+        );
+    }
     if model.translates() {
         return translate(&mut model, arguments);
     }
@@ -229,7 +247,7 @@ fn linear(arguments: &Arguments) -> Result {
     let mut printer = Printer::new(arguments, &names);
     let result = model.predict(&arguments.data, &mut |event| {
         let AskedEvent { source, class, probability, outputs } = event;
-        printer.print(&Prediction { source, class, probability, outputs, kept: Vec::new() })
+        printer.print(&Prediction { source, class, probability, outputs, ..Prediction::default() })
     });
     printer.end(result)?;
     Ok(ExitCode::SUCCESS)
@@ -308,6 +326,10 @@ impl Look<'_> {
     fn header(&self, prediction: &Prediction) -> String {
         let mut fields = vec!["file".to_string()];
         fields.extend_from_slice(self.keep);
+        if prediction.text.is_some() {
+            fields.push("text".to_string());
+            return join(&fields);
+        }
         if prediction.class.is_some() {
             fields.extend(["class".to_string(), "probability".to_string()]);
         }
@@ -320,6 +342,10 @@ impl Look<'_> {
     fn csv_line(&self, prediction: &Prediction) -> String {
         let mut fields = vec![prediction.source.clone()];
         fields.extend_from_slice(&prediction.kept);
+        if let Some(text) = &prediction.text {
+            fields.push(text.clone());
+            return join(&fields);
+        }
         if let Some(class) = &prediction.class {
             fields.extend([class.clone(), format!("{:.6}", prediction.probability)]);
         }
@@ -335,6 +361,10 @@ impl Look<'_> {
         if !self.keep.is_empty() {
             let kept = self.keep.iter().cloned().zip(prediction.kept.iter().map(|v| json!(v)));
             line.insert("kept".into(), Value::Object(kept.collect()));
+        }
+        if let Some(text) = &prediction.text {
+            line.insert("text".into(), json!(text));
+            return Value::Object(line);
         }
         if let Some(class) = &prediction.class {
             line.insert("class".into(), json!(class));

@@ -13,7 +13,7 @@ use tidemill_online::{LearnOptions, LearnOutcome};
 use tidemill_recipe::RecipeFile;
 use tidemill_train::{RunOptions, StoppedBy, Trained, Weights};
 
-use super::{learn, quickstart_text, train};
+use super::{learn, quickstart_speech, quickstart_text, train};
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::interrupt;
 use crate::print::{say, tell};
@@ -26,6 +26,9 @@ pub(crate) struct Arguments {
     /// Translate numbers from English to German words instead.
     #[arg(long)]
     text: bool,
+    /// Write down the keys of a telephone from the sound of its tones instead, while they come.
+    #[arg(long, conflicts_with = "text")]
+    speech: bool,
 }
 
 /// The article's model on the digits beside it.
@@ -67,6 +70,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let out = &arguments.out;
     if arguments.text {
         return quickstart_text::run(out);
+    }
+    if arguments.speech {
+        return quickstart_speech::run(out);
     }
     let start = Instant::now();
     let digits = write_folder(&out.join("digits"), 0, TRAIN_PER_CLASS, TEST_PER_CLASS, 28)?;

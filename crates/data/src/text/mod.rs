@@ -11,7 +11,7 @@ mod documents;
 mod folder;
 mod parallel;
 mod tagged;
-mod tokens;
+pub(crate) mod tokens;
 mod windows;
 pub mod words;
 

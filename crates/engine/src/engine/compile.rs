@@ -6,8 +6,8 @@ use tidemill_data::{MAX_THREADS, Shards};
 use tidemill_fields::{DType, Field};
 use tidemill_graph::Graph;
 use tidemill_nn::{
-    Extent, TrainingOptions, evaluation_graph_with, inference_graph, initial_state, next_graph,
-    shard_graph, start_graph, step_graph, training_graph_with, update_graph,
+    Extent, TrainingOptions, chunk_graph, evaluation_graph_with, inference_graph, initial_state,
+    next_graph, shard_graph, start_graph, step_graph, training_graph_with, update_graph,
 };
 use tidemill_page::number::bytes;
 use tidemill_plan::{Options, state_slots};
@@ -251,6 +251,7 @@ impl EngineSpec {
             Purpose::Next => next_graph(&self.model, batch.clone()),
             Purpose::Start => start_graph(&self.model, batch),
             Purpose::Step(capacity) => step_graph(&self.model, batch, capacity),
+            Purpose::Chunk => chunk_graph(&self.model, batch),
         }
         .map_err(error)
     }

@@ -27,16 +27,30 @@ pub enum Metric {
     Mse,
     /// Coefficient of determination, averaged over the outputs.
     R2,
+    /// Labels that are put in, left out or wrong in the best labels of each position, by the number of true labels: the word
+    /// error rate where labels are words.
+    LabelErrorRate,
 }
 
 impl Metric {
     /// The names a recipe may use; `top_5` stands for any `top_K`.
-    pub const NAMES: [&'static str; 9] =
-        ["accuracy", "top_5", "precision", "recall", "f1", "auc", "mae", "mse", "r2"];
+    pub const NAMES: [&'static str; 10] = [
+        "accuracy",
+        "top_5",
+        "precision",
+        "recall",
+        "f1",
+        "auc",
+        "mae",
+        "mse",
+        "r2",
+        "label_error_rate",
+    ];
 
     /// What is measured where nothing is named.
     pub fn default_for(task: Task) -> Vec<Metric> {
         match task {
+            Task::Transcript => vec![Metric::LabelErrorRate],
             _ if task.has_classes() => vec![Metric::Accuracy],
             _ => vec![Metric::Mae],
         }
@@ -53,6 +67,7 @@ impl Metric {
             "mae" => Metric::Mae,
             "mse" => Metric::Mse,
             "r2" => Metric::R2,
+            "label_error_rate" => Metric::LabelErrorRate,
             _ => Metric::TopK(name.strip_prefix("top_")?.parse().ok().filter(|&k| k > 0)?),
         })
     }
@@ -69,13 +84,15 @@ impl Metric {
             Metric::Mae => "mae".into(),
             Metric::Mse => "mse".into(),
             Metric::R2 => "r2".into(),
+            Metric::LabelErrorRate => "label_error_rate".into(),
         }
     }
 
     /// Whether the metric has a meaning for `task`.
     pub fn fits(self, task: Task) -> bool {
         match self {
-            Metric::Accuracy => task.has_classes(),
+            Metric::Accuracy => task.has_classes() && task != Task::Transcript,
+            Metric::LabelErrorRate => task == Task::Transcript,
             // A mean over all tokens of a vocabulary says nothing.
             Metric::Precision | Metric::Recall | Metric::F1 => {
                 matches!(task, Task::Classes | Task::Binary)
@@ -90,13 +107,17 @@ impl Metric {
     pub fn is_prequential(self) -> bool {
         match self {
             Metric::Accuracy | Metric::F1 | Metric::Auc | Metric::Mae | Metric::R2 => true,
-            Metric::TopK(_) | Metric::Precision | Metric::Recall | Metric::Mse => false,
+            Metric::TopK(_)
+            | Metric::Precision
+            | Metric::Recall
+            | Metric::Mse
+            | Metric::LabelErrorRate => false,
         }
     }
 
     /// Whether a greater value of the metric of that name is better; true of all but errors.
     pub fn greater_is_better(name: &str) -> bool {
-        !matches!(name, "loss" | "mae" | "mse")
+        !matches!(name, "loss" | "mae" | "mse" | "label_error_rate")
     }
 
     /// How the figure of that name is written: shares in percent, the loss and errors as they are.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_fields::{Batch, Truth};
 pub use tidemill_nn::{Task, argmax};
 
+use crate::ctc::{edits, greedy};
 pub use classes::{ClassFigures, Confusion};
 pub use custom::CustomMeter;
 pub use metric::Metric;
@@ -37,6 +38,9 @@ pub struct Meter {
     /// Predictions made: one a sample, or one an output for binary tasks.
     predictions: u64,
     correct: u64,
+    /// Labels of sequences, and how many of them had to be changed.
+    #[serde(default)]
+    labels: [u64; 2],
     /// Hits of each `TopK`, in the order of `metrics`.
     top: Vec<u64>,
     confusion: Option<Confusion>,
@@ -67,6 +71,7 @@ impl Meter {
             loss: 0.0,
             predictions: 0,
             correct: 0,
+            labels: [0; 2],
             top: metrics.iter().filter(|m| matches!(m, Metric::TopK(_))).map(|_| 0).collect(),
             confusion: confusion.then(|| Confusion::new(classes)),
             auc: needs(&[Metric::Auc]).then(Auc::default),
@@ -107,6 +112,13 @@ impl Meter {
                 continue;
             }
             match (self.task, batch.truth(i)) {
+                (Task::Transcript, Truth::Classes(labels)) => {
+                    let positions = positions(batch, i).unwrap_or(row.len());
+                    let own = (positions * self.num_outputs).min(row.len());
+                    let found = greedy(&row[..own], self.num_outputs);
+                    self.labels[0] += labels.len() as u64;
+                    self.labels[1] += edits(labels, &found) as u64;
+                }
                 (Task::Classes | Task::Tokens, Truth::Classes(classes)) => {
                     let weights = batch.position_weights(i);
                     let rows = row.chunks_exact(self.num_outputs.max(1)).zip(classes).enumerate();
@@ -251,6 +263,7 @@ impl Meter {
                 Metric::Mae => self.regression.as_ref().map(|r| r.mae() * self.unit),
                 Metric::Mse => self.regression.as_ref().map(|r| r.mse() * self.unit * self.unit),
                 Metric::R2 => self.regression.as_ref().map(Regression::r2),
+                Metric::LabelErrorRate => Some(self.labels[1] as f64 / self.labels[0] as f64),
             };
             // An undefined metric (AUC of one class) is left out rather than written as NaN.
             if let Some(value) = value.filter(|v| v.is_finite()) {
@@ -267,6 +280,7 @@ impl Meter {
         self.loss += other.loss;
         self.predictions += other.predictions;
         self.correct += other.correct;
+        self.labels.iter_mut().zip(other.labels).for_each(|(to, from)| *to += from);
         self.top.iter_mut().zip(&other.top).for_each(|(to, from)| *to += from);
         if let (Some(to), Some(from)) = (&mut self.confusion, &other.confusion) {
             to.merge(from);
@@ -294,6 +308,7 @@ impl Meter {
         self.loss = 0.0;
         self.predictions = 0;
         self.correct = 0;
+        self.labels = [0; 2];
         self.top.fill(0);
         if let Some(confusion) = &mut self.confusion {
             confusion.reset();
@@ -305,6 +320,13 @@ impl Meter {
             regression.reset();
         }
     }
+}
+
+/// How long the first sequence among the inputs of sample `i` is.
+fn positions(batch: &Batch, i: usize) -> Option<usize> {
+    let inputs = batch.signature().inputs().len();
+    let lengths = batch.columns.iter().take(inputs).find_map(|column| column.lengths.get(i))?;
+    Some((*lengths).max(0) as usize)
 }
 
 #[cfg(test)]

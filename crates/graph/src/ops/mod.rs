@@ -12,6 +12,7 @@ mod batch_norm;
 pub(crate) mod binary;
 mod conv;
 mod copying;
+mod ctc;
 mod dropout;
 mod embedding;
 mod given;
@@ -34,6 +35,7 @@ pub use batch_norm::BatchNorm;
 pub use binary::Binary;
 pub use conv::{Conv, Conv2d, ConvShape};
 pub use copying::{COPYING_GRADS, CopyShape, Copying};
+pub use ctc::{Ctc, CtcShape};
 pub use dropout::Dropout;
 pub use embedding::{Embedding, Lookup};
 pub use given::Given;
@@ -158,6 +160,8 @@ families! {
     Copying,
     /// A state carried through sequences.
     Recurrent,
+    /// Labels without their places in time.
+    Ctc,
     /// Elements moved, repeated or left out.
     Layout,
 }

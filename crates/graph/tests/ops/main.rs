@@ -9,6 +9,7 @@ mod binary;
 mod common;
 mod conv;
 mod copying;
+mod ctc;
 mod dropout;
 mod embedding;
 mod layout;
@@ -56,6 +57,7 @@ const BUILDERS: &[Build] = &[
     attention::build,
     rotary::build,
     copying::build,
+    ctc::build,
     recurrent::build,
     layout::build,
 ];

@@ -5,9 +5,9 @@ use crate::fuse::spread::{Fit, spread_of};
 use crate::ir::{Element, Origin, ValueId, Work};
 use crate::kernel::{Epilogue, KernelSpec, kept, products_apart};
 use tidemill_graph::{
-    Attention, AttentionShape, COPYING_GRADS, Conv, CopyShape, Copying, DType, Embedding, Given,
-    Graph, Layout, Loss, Op, PairLossGrad, Pool, Recurrent, Reduce, Reduction, RowNorm, ScanShape,
-    Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad,
+    Attention, AttentionShape, COPYING_GRADS, Conv, CopyShape, Copying, Ctc, CtcShape, DType,
+    Embedding, Given, Graph, Layout, Loss, Op, PairLossGrad, Pool, Recurrent, Reduce, Reduction,
+    RowNorm, ScanShape, Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad,
 };
 use tidemill_graph::{ConvShape, Lookup, PoolShape, Product};
 
@@ -102,6 +102,13 @@ impl Lowering<'_> {
             Op::Recurrent(op) => {
                 let value = self.recurrent(id, *op, &site);
                 return self.finished(id, value);
+            }
+            Op::Ctc(op) => {
+                let shape = CtcShape::new(site.dims(0), site.dims(1));
+                match op {
+                    Ctc::Loss => KernelSpec::Ctc(shape),
+                    Ctc::LossGrad => KernelSpec::CtcGrad(shape),
+                }
             }
             Op::Reduce(Reduce::Axes { reduction, axes, .. }) => {
                 let value = self.reduce(&site, *reduction, axes);

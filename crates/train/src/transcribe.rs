@@ -1,0 +1,210 @@
+//! A run's model that writes what sounds say, asked about a sound while it comes.
+//!
+//! Samples become positions of features, positions become chunks, which the model computes one after the other ([`Chunks`]); a beam search over
+//! labels goes along. The same samples give the same text, however they are cut.
+
+use std::sync::Arc;
+
+use tidemill_engine::Chunks;
+use tidemill_engine::ctc::Prefixes;
+use tidemill_engine::data::audio::Standard;
+use tidemill_engine::data::tokens::Tokenizer;
+use tidemill_engine::error::{Error, Result};
+use tidemill_engine::metrics::Task;
+use tidemill_recipe::EndpointSpec;
+
+use crate::Trained;
+use crate::trained::text_of;
+
+/// Milliseconds of a chunk: text is late by so much at most, and what the model computes of a second does not depend on it.
+pub const CHUNK_MS: f64 = 160.0;
+
+/// Hypotheses that the search keeps.
+pub const BEAM: usize = 8;
+
+/// What is said so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Heard {
+    /// The text of the utterance, or of its part so far.
+    pub text: String,
+    /// The beginning of it that will not change; all of it where the utterance is over.
+    pub stable: String,
+    /// Whether the utterance is over; the next text is that of another one.
+    pub is_final: bool,
+    /// Seconds of sound at which the utterance began, and that were heard so far.
+    pub seconds: [f64; 2],
+}
+
+/// A sound under way.
+pub struct Transcription {
+    standard: Standard,
+    chunks: Chunks,
+    search: Prefixes,
+    tokenizer: Arc<Tokenizer>,
+    endpoint: EndpointSpec,
+    /// Seconds of a position.
+    position: f64,
+    /// Values of positions that wait for a whole chunk.
+    waiting: Vec<f32>,
+    /// Positions so far, and where the utterance began.
+    now: u64,
+    began: u64,
+    /// What was given last.
+    last: Heard,
+}
+
+impl Trained {
+    /// Samples a second that a [`Transcription`] takes.
+    pub fn sample_rate(&self) -> u32 {
+        self.file.recipe.audio.features.sample_rate()
+    }
+
+    /// Whether the model writes what sounds say.
+    pub fn transcribes(&self) -> bool {
+        self.file.recipe.task() == Task::Transcript
+    }
+
+    /// Begins a sound that comes.
+    ///
+    /// # Errors
+    /// If the model does not write what sounds say, or reads positions that have not come yet.
+    pub fn transcription(&mut self) -> Result<Transcription> {
+        let (true, Some(tokenizer)) = (self.transcribes(), self.file.tokenizer().cloned()) else {
+            return Err(Error::Usage("the model does not write what sounds say".into()));
+        };
+        let audio = self.file.recipe.audio.clone();
+        let context = self.file.audio_context(false);
+        let standard = Standard::new(&context, self.known().frames.clone()).map_err(Error::Run)?;
+        let position = audio.features.shift_ms() * audio.stack as f64;
+        let positions = ((CHUNK_MS / position).round() as usize).max(1);
+        let chunks = self.engine_mut().chunks(positions).map_err(|e| {
+            Error::Usage(format!("the model cannot transcribe a sound while it comes: {e}"))
+        })?;
+        Ok(Transcription {
+            standard,
+            chunks,
+            search: Prefixes::new(BEAM),
+            tokenizer,
+            endpoint: audio.endpoint,
+            position: position / 1000.0,
+            waiting: Vec::new(),
+            now: 0,
+            began: 0,
+            last: Heard::default(),
+        })
+    }
+
+    /// Takes samples at [`Trained::sample_rate`], in -1 to 1; gives what is said, whenever that changes.
+    ///
+    /// # Errors
+    /// Those of `each`, and of the engine.
+    pub fn hear(
+        &mut self,
+        transcription: &mut Transcription,
+        samples: &[f32],
+        each: &mut dyn FnMut(&Heard) -> Result<()>,
+    ) -> Result<()> {
+        let t = transcription;
+        t.standard.push(samples, &mut t.waiting);
+        let whole = t.chunks.positions() * t.chunks.width();
+        let mut from = 0;
+        while t.waiting.len() - from >= whole {
+            self.chunk(t, from..from + whole, each)?;
+            from += whole;
+        }
+        t.waiting.drain(..from);
+        Ok(())
+    }
+
+    /// The sound is over: gives the text of its last utterance. The next sample is the first of another sound.
+    ///
+    /// # Errors
+    /// As [`Trained::hear`].
+    pub fn heard_all(
+        &mut self,
+        transcription: &mut Transcription,
+        each: &mut dyn FnMut(&Heard) -> Result<()>,
+    ) -> Result<()> {
+        let t = transcription;
+        let mut rest = Vec::new();
+        t.standard.finish(&mut rest);
+        t.waiting.extend_from_slice(&rest);
+        let whole = t.chunks.positions() * t.chunks.width();
+        let mut from = 0;
+        while from < t.waiting.len() {
+            let to = (from + whole).min(t.waiting.len());
+            self.chunk(t, from..to, each)?;
+            from = to;
+        }
+        t.waiting.clear();
+        t.end(each)?;
+        t.chunks.restart();
+        (t.now, t.began) = (0, 0);
+        Ok(())
+    }
+
+    fn chunk(
+        &mut self,
+        t: &mut Transcription,
+        range: std::ops::Range<usize>,
+        each: &mut dyn FnMut(&Heard) -> Result<()>,
+    ) -> Result<()> {
+        let labels = self.engine().num_outputs();
+        let log = self.engine_mut().next_chunk(&mut t.chunks, &t.waiting[range])?;
+        for row in log.chunks_exact(labels) {
+            t.search.add(row);
+            t.now += 1;
+            if t.is_over() {
+                t.end(each)?;
+            }
+        }
+        t.show(each)
+    }
+}
+
+impl Transcription {
+    /// Whether one of the rules ends the utterance.
+    fn is_over(&self) -> bool {
+        let seconds = |positions: u64| positions as f64 * self.position;
+        let all = self.now - self.began;
+        let (labels, at) = self.search.best();
+        let EndpointSpec { silence, silence_without_speech, longest } = self.endpoint;
+        match at.last() {
+            _ if seconds(all) >= longest => true,
+            None => labels.is_empty() && seconds(all) >= silence_without_speech,
+            Some(&last) => seconds(all - 1 - u64::from(last)) >= silence,
+        }
+    }
+
+    fn heard(&self, is_final: bool) -> Heard {
+        let text = text_of(&self.tokenizer, self.search.best().0);
+        let stable = match is_final {
+            true => text.clone(),
+            false => text_of(&self.tokenizer, self.search.stable()),
+        };
+        let seconds = [self.began, self.now].map(|positions| positions as f64 * self.position);
+        Heard { text, stable, is_final, seconds }
+    }
+
+    /// Gives the text so far, if it has changed.
+    fn show(&mut self, each: &mut dyn FnMut(&Heard) -> Result<()>) -> Result<()> {
+        let heard = self.heard(false);
+        if heard.text != self.last.text || heard.stable != self.last.stable {
+            each(&heard)?;
+            self.last = heard;
+        }
+        Ok(())
+    }
+
+    /// Ends the utterance. What the model has heard stays, so that it knows what comes before the next one; the search begins anew.
+    fn end(&mut self, each: &mut dyn FnMut(&Heard) -> Result<()>) -> Result<()> {
+        let heard = self.heard(true);
+        if !heard.text.is_empty() {
+            each(&heard)?;
+        }
+        self.search = Prefixes::new(BEAM);
+        self.began = self.now;
+        self.last = Heard::default();
+        Ok(())
+    }
+}
