@@ -1,6 +1,5 @@
 //! FLAC, Ogg Vorbis and MP3, by Symphonia.
 
-
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
