@@ -126,8 +126,12 @@ impl Default for FbankSpec {
 
 impl Default for MfccSpec {
     fn default() -> MfccSpec {
-        let fbank = FbankSpec { bins: 23, ..FbankSpec::default() };
-        MfccSpec { cepstra: 13, lifter: 22.0, energy: false, fbank }
+        MfccSpec {
+            cepstra: 13,
+            lifter: 22.0,
+            energy: false,
+            fbank: FbankSpec { bins: 23, ..FbankSpec::default() },
+        }
     }
 }
 
