@@ -24,6 +24,7 @@ use crate::reduce::{Reduce, ReduceMaxGrad};
 use crate::rotary::Rotate;
 use crate::sequence::{MeanOfSteps, MeanOfStepsGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
+use crate::windows::WindowRows;
 use tidemill_graph::{AttentionShape, Normalization};
 use tidemill_plan::kernel::{Epilogue, products_apart};
 use tidemill_plan::{KernelSpec, Method, Target};
@@ -278,6 +279,8 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
             let count = 6 + usize::from(products_apart(shape.scan.cell));
             ordered(RecurrentGrad::new(isa, shape), count)
         }
+        &KernelSpec::Windows(shape) => ordered(WindowRows::new(isa, shape, false), 2),
+        &KernelSpec::WindowsGrad(shape) => ordered(WindowRows::new(isa, shape, true), 2),
         &KernelSpec::Ctc(shape) => ordered(CtcLoss::new(isa, shape, false), 5),
         &KernelSpec::CtcGrad(shape) => ordered(CtcLoss::new(isa, shape, true), 6),
         KernelSpec::Reduce { reduction, shape, axes } => {

@@ -46,3 +46,4 @@ mod step;
 #[cfg(test)]
 mod testing;
 pub mod threads;
+mod windows;

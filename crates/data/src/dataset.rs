@@ -129,6 +129,11 @@ pub trait Dataset: Send + Sync {
         format!("sample {index}")
     }
 
+    /// What is said in sample `index`, where samples are sounds with texts.
+    fn text(&self, _index: usize) -> Option<&str> {
+        None
+    }
+
     /// Sample `index` as an image with 8-bit values before normalization; `None` if it is no image.
     fn raw_image(&self, _index: usize) -> Result<Option<RawImage>> {
         Ok(None)

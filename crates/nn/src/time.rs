@@ -9,7 +9,7 @@ use crate::layer::{Conv1dSpec, EmbeddingBagSpec};
 use crate::loss_ops::top_level_input;
 use tidemill_graph::{
     Binary, Conv2d, DType, Embedding, Graph, GraphError, Layout, Reduce, Reduction, Sequence,
-    TensorId, Unary,
+    TensorId, Unary, Window, Windows,
 };
 
 /// Far below any activation, and finite, so that 0 times it is 0.
@@ -94,7 +94,8 @@ impl Builder<'_> {
         Ok(At { x: self.graph.apply(max, &[x])?, mask: None })
     }
 
-    /// A convolution over the positions: one over images of a single row.
+    /// A convolution over the positions: the product of their windows and the kernel, or, of channels in groups, a convolution of images of
+    /// a single row.
     pub(crate) fn conv1d(&mut self, spec: &Conv1dSpec, at: At) -> Result<At, GraphError> {
         let (mask, [batch, time, channels]) = self.sequence_dims(at)?;
         let x = masked(self.graph, at.x, mask)?;
@@ -104,17 +105,29 @@ impl Builder<'_> {
         let before = if spec.causal { around } else { around / 2 };
         // What a stream has given before takes the place of the padding.
         let (x, padding) = match self.chunk_context(x, spec.causal, around)? {
-            Some(x) => (x, [0; 4]),
-            None => (x, [0, 0, before, around - before]),
+            Some(x) => (x, [0; 2]),
+            None => (x, [before, around - before]),
         };
-        let row = vec![batch, 1, self.graph.shape(x)[1], channels];
-        let row = self.reshaped(x, row)?;
-        let image = [&[1], &shape[..]].concat();
-        let kernel = self.graph.apply(Layout::Reshape(image), &[kernel])?;
-        let (stride, dilation) = ([1, 1], [1, spec.dilation]);
-        let geometry = Conv2d { stride, dilation, padding, groups: spec.groups };
-        let y = self.graph.apply(geometry, &[row, kernel])?;
-        let y = self.reshaped(y, vec![batch, time, spec.filters])?;
+        let y = if spec.groups == 1 {
+            let window = Window { size: spec.kernel, dilation: spec.dilation, padding };
+            let x = match (spec.kernel, padding) {
+                (1, [0, 0]) => x,
+                _ => self.graph.apply(Windows::Gather(window), &[x])?,
+            };
+            let flat = vec![spec.kernel * channels, spec.filters];
+            let kernel = self.graph.apply(Layout::Reshape(flat), &[kernel])?;
+            self.product(at.with(x), kernel, false)?
+        } else {
+            let row = vec![batch, 1, self.graph.shape(x)[1], channels];
+            let row = self.reshaped(x, row)?;
+            let image = [&[1], &shape[..]].concat();
+            let kernel = self.graph.apply(Layout::Reshape(image), &[kernel])?;
+            let (stride, dilation) = ([1, 1], [1, spec.dilation]);
+            let padding = [0, 0, padding[0], padding[1]];
+            let geometry = Conv2d { stride, dilation, padding, groups: spec.groups };
+            let y = self.graph.apply(geometry, &[row, kernel])?;
+            self.reshaped(y, vec![batch, time, spec.filters])?
+        };
         let bias = spec.bias.then_some((spec.bias_initializer, Fans::of_kernel(&shape)));
         Ok(at.with(self.finish(y, bias, spec.activation)?))
     }

@@ -53,6 +53,9 @@ const RECIPES: [(&str, usize, usize); 20] = [
 /// Recipes of models whose size depends on a tokenizer.
 const TOKENS: [&str; 4] = ["aeslc", "multi30k", "shakespeare", "shakespeare-small"];
 
+/// Recipes of models whose input depends on the section `audio`.
+const SOUNDS: [&str; 2] = ["digits-streaming", "fsdd"];
+
 /// Recipes of models that are no network.
 const LINEAR: [&str; 1] = ["hashed-logistic"];
 
@@ -87,7 +90,8 @@ fn no_recipe_is_forgotten() {
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     found.sort();
-    let mut tested: Vec<&str> = RECIPES.iter().map(|r| r.0).chain(LINEAR).chain(TOKENS).collect();
+    let mut tested: Vec<&str> =
+        RECIPES.iter().map(|r| r.0).chain(LINEAR).chain(TOKENS).chain(SOUNDS).collect();
     tested.sort_unstable();
     assert_eq!(found, tested);
 }

@@ -6,7 +6,7 @@
 use crate::eltwise::Program;
 use tidemill_graph::{
     AttentionShape, Cell, ConvShape, CopyShape, CtcShape, Lookup, PoolShape, Product, Rotary,
-    Sequences,
+    Sequences, WindowsShape,
 };
 use tidemill_graph::{Normalization, Reduction, Rule, ScanShape, SlotType, WeightDecay};
 
@@ -247,6 +247,10 @@ pub enum KernelSpec {
     Ctc(CtcShape),
     /// `(logits, labels, lengths, label lengths, dloss) -> dlogits`
     CtcGrad(CtcShape),
+    /// `(x) -> y`
+    Windows(WindowsShape),
+    /// `(dy) -> dx`
+    WindowsGrad(WindowsShape),
     /// `(x) -> y`, general reduction of axes.
     Reduce {
         /// How.
@@ -393,6 +397,8 @@ impl KernelSpec {
             },
             Ctc(_) => "ctc",
             CtcGrad(_) => "ctc grad",
+            Windows(_) => "windows",
+            WindowsGrad(_) => "windows grad",
             Reduce { .. } => "reduce",
             ReduceMaxGrad { .. } => "reduce max grad",
             BroadcastTo { .. } => "broadcast",
@@ -446,7 +452,9 @@ impl KernelSpec {
             Optimize { len, .. } => 10 * len,
             OptimizePacked { len, .. } => 60 * len,
             SquaredNorm { len } => 2 * len,
+            WindowsGrad(w) => w.batch * w.time[1] * w.window.size * w.width,
             Embedding(_)
+            | Windows(_)
             | BroadcastTo { .. }
             | Transpose { .. }
             | Concat { .. }

@@ -479,7 +479,7 @@ impl Trained {
         Ok(spec)
     }
 
-    fn open_spec(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>> {
+    pub(crate) fn open_spec(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>> {
         let paths = DataPaths::new(&self.file.path);
         let known = Some(&self.known).filter(|known| known.is_fitted());
         // Classes keep the numbers of the training data, which is not opened.

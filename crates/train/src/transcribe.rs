@@ -3,15 +3,18 @@
 //! Samples become positions of features, positions become chunks, which the model computes one after the other ([`Chunks`]); a beam search over
 //! labels goes along. The same samples give the same text, however they are cut.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidemill_engine::Chunks;
-use tidemill_engine::ctc::Prefixes;
+use tidemill_engine::ctc::{Prefixes, greedy};
 use tidemill_engine::data::audio::Standard;
 use tidemill_engine::data::tokens::Tokenizer;
+use tidemill_engine::data::tokens::score::{Alignment, ErrorRate, ErrorRateScore, Unit};
+use tidemill_engine::data::{Loader, LoaderOptions};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::metrics::Task;
-use tidemill_recipe::EndpointSpec;
+use tidemill_recipe::{EndpointSpec, evaluate_options};
 
 use crate::Trained;
 use crate::trained::text_of;
@@ -34,6 +37,22 @@ pub struct Heard {
     /// Seconds of sound at which the utterance began, and that were heard so far.
     pub seconds: [f64; 2],
 }
+
+/// How what is written down compares with what was said.
+#[derive(Clone, Debug)]
+pub struct TranscriptFigures {
+    /// Number of sounds.
+    pub sounds: usize,
+    /// Word error rate.
+    pub words: ErrorRateScore,
+    /// Character error rate.
+    pub characters: ErrorRateScore,
+    /// The sounds with the most wrong words, those with the most first; none that are right.
+    pub worst: Vec<(String, Alignment)>,
+}
+
+/// Worst sounds that are kept.
+const WORST: usize = 10;
 
 /// A sound under way.
 pub struct Transcription {
@@ -62,6 +81,53 @@ impl Trained {
     /// Whether the model writes what sounds say.
     pub fn transcribes(&self) -> bool {
         self.file.recipe.task() == Task::Transcript
+    }
+
+    /// What the model writes of the sounds in `data` (the recipe's validation data where none are named), compared with their texts. Sounds are
+    /// read whole.
+    ///
+    /// # Errors
+    /// If the data cannot be read or have no texts.
+    pub fn score_transcripts(&mut self, data: &[PathBuf]) -> Result<TranscriptFigures> {
+        let spec = self.measured(data)?;
+        let set = self.open_spec(&spec)?;
+        let batch_size = evaluate_options(&self.file).batch_size;
+        let mut loader = Loader::new(set.clone(), LoaderOptions::one_pass(batch_size))?;
+        let labels = self.engine().num_outputs();
+        let Some(tokenizer) = self.file.tokenizer().cloned() else {
+            return Err(Error::Usage("the model does not write what sounds say".into()));
+        };
+        let [mut words, mut characters] = [Unit::Words, Unit::Characters].map(ErrorRate::new);
+        let (mut sounds, mut worst) = (0, Vec::new());
+        while let Some(batch) = loader.next_batch()? {
+            let outputs = self.engine_mut().predict(batch)?;
+            let stride = outputs.len() / batch.len.max(1);
+            for (i, row) in outputs.chunks_exact(stride.max(1)).enumerate() {
+                let index = batch.indices[i] as usize;
+                let Some(said) = set.text(index) else { continue };
+                let length = batch.columns[0].lengths[i].max(0) as usize;
+                let found = text_of(&tokenizer, &greedy(&row[..length * labels], labels));
+                words.add(&found, said);
+                characters.add(&found, said);
+                sounds += 1;
+                if found != said {
+                    worst.push((set.describe(index), Alignment::new(&found, said, Unit::Words)));
+                }
+            }
+            // The first of those that are as bad.
+            let wrong = |alignment: &Alignment| {
+                let score = alignment.score();
+                score.substitutions + score.deletions + score.insertions
+            };
+            worst.sort_by_key(|(_, alignment)| std::cmp::Reverse(wrong(alignment)));
+            worst.truncate(WORST);
+        }
+        Ok(TranscriptFigures {
+            sounds,
+            words: words.score(),
+            characters: characters.score(),
+            worst,
+        })
     }
 
     /// Begins a sound that comes.

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use tidemill_engine::data::tokens::score::ErrorRateScore;
 use tidemill_engine::metrics::{ClassFigures, Confusion, Figures, Metric};
 use tidemill_engine::page::number::count;
 use tidemill_online::asked::Asked;
-use tidemill_train::{ExtractFigures, Trained, Weights};
+use tidemill_train::{ExtractFigures, Trained, TranscriptFigures, Weights};
 
 use super::search::SearchOptions;
 use crate::failure::{Failure, Result};
@@ -70,6 +71,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         true => Some(model.score_extracts(&arguments.data)?),
         false => None,
     };
+    let transcripts = match model.transcribes() {
+        true => Some(model.score_transcripts(&arguments.data)?),
+        false => None,
+    };
     let names = &model.class_names;
     let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
     if arguments.json {
@@ -88,6 +93,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         if let Some(found) = &extracts {
             line["summaries"] = summaries_json(found);
         }
+        if let Some(found) = &transcripts {
+            line["transcripts"] = transcripts_json(found);
+        }
         say!("{line}")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -98,6 +106,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     if let Some(found) = &extracts {
         show_summaries(found)?;
+    }
+    if let Some(found) = &transcripts {
+        show_transcripts(found)?;
     }
     if let Some(confusion) = &found.confusion {
         say!("\n{}", per_class(confusion, &name).trim_end())?;
@@ -134,6 +145,43 @@ fn summaries_json(found: &ExtractFigures) -> Value {
         "rouge": found.rouge.score(),
         "lead": found.lead.score(),
         "signature": found.rouge.signature(),
+    })
+}
+
+/// Word and character error rates, and the sounds with the most wrong words.
+fn show_transcripts(found: &TranscriptFigures) -> io::Result<()> {
+    let TranscriptFigures { sounds, words, characters, worst } = found;
+    say!("texts of {} sounds, read whole", count(*sounds as u64))?;
+    say!("  WER  {words}")?;
+    say!("  CER  {characters}")?;
+    for (source, alignment) in worst {
+        say!("\n{source}\n{}", alignment.to_string().trim_end())?;
+    }
+    Ok(())
+}
+
+fn transcripts_json(found: &TranscriptFigures) -> Value {
+    let rate = |score: &ErrorRateScore| {
+        json!({
+            "value": score.value(),
+            "hits": score.hits,
+            "substitutions": score.substitutions,
+            "deletions": score.deletions,
+            "insertions": score.insertions,
+        })
+    };
+    let worst = found.worst.iter().map(|(source, alignment)| {
+        json!({
+            "file": source,
+            "said": alignment.reference.join(" "),
+            "written": alignment.hypothesis.join(" "),
+        })
+    });
+    json!({
+        "sounds": found.sounds,
+        "wer": rate(&found.words),
+        "cer": rate(&found.characters),
+        "worst": worst.collect::<Vec<_>>(),
     })
 }
 

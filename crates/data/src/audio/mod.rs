@@ -38,6 +38,8 @@ const EXAMPLES: usize = 3;
 struct Clip {
     /// Its number in the store.
     place: usize,
+    /// What is said in it, as it is written.
+    text: String,
     label: Label,
     /// Positions of its features.
     positions: usize,
@@ -179,7 +181,7 @@ impl AudioDataset {
         let mut moments = self.known.frames.is_none().then(|| Moments::new(standard.bins()));
         let (mut kept, mut left_out) = (0, LeftOut::default());
         let mut first_error = None;
-        for ((place, _), label) in clips.into_iter().zip(labels) {
+        for ((place, text), label) in clips.into_iter().zip(labels) {
             let samples = match self.decode(place) {
                 Ok((samples, warning)) => {
                     warning.into_iter().for_each(|warning| left_out.add(3, || warning));
@@ -213,7 +215,7 @@ impl AudioDataset {
             let keeps = kept + samples.len() <= MOST_KEPT;
             kept += if keeps { samples.len() } else { 0 };
             let samples = keeps.then(|| samples.into());
-            self.clips.push(Clip { place, label, positions, samples });
+            self.clips.push(Clip { place, text, label, positions, samples });
         }
         self.notes.extend(left_out.notes());
         if self.clips.is_empty() {
@@ -367,6 +369,11 @@ impl Dataset for AudioDataset {
             Label::Class(class) => Some(class),
             _ => None,
         }
+    }
+
+    fn text(&self, index: usize) -> Option<&str> {
+        let clip = &self.clips[index];
+        matches!(clip.label, Label::Tokens(_)).then_some(&clip.text)
     }
 
     fn lengths(&self, index: usize) -> Result<Vec<usize>> {

@@ -29,6 +29,7 @@ mod row_norm;
 mod sequence;
 mod softmax;
 pub(crate) mod unary;
+mod windows;
 
 pub use attention::{Attention, AttentionShape, Heads};
 pub use batch_norm::BatchNorm;
@@ -52,6 +53,7 @@ pub use row_norm::{Normalization, RowNorm};
 pub use sequence::{Sequence, Sequences};
 pub use softmax::Softmax;
 pub use unary::{Saves, Unary, UnaryGrad};
+pub use windows::{Window, Windows, WindowsShape};
 
 use crate::autodiff::{Backward, Done, Node};
 use crate::error::GraphError;
@@ -162,6 +164,8 @@ families! {
     Recurrent,
     /// Labels without their places in time.
     Ctc,
+    /// Windows over positions.
+    Windows,
     /// Elements moved, repeated or left out.
     Layout,
 }

@@ -25,6 +25,7 @@ mod row_norm;
 mod sequence;
 mod softmax;
 mod unary;
+mod windows;
 
 use common::{Check, Random};
 use matmul::DENSE;

@@ -7,7 +7,7 @@ use crate::kernel::{Epilogue, KernelSpec, kept, products_apart};
 use tidemill_graph::{
     Attention, AttentionShape, COPYING_GRADS, Conv, CopyShape, Copying, Ctc, CtcShape, DType,
     Embedding, Given, Graph, Layout, Loss, Op, PairLossGrad, Pool, Recurrent, Reduce, Reduction,
-    RowNorm, ScanShape, Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad,
+    RowNorm, ScanShape, Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad, Windows,
 };
 use tidemill_graph::{ConvShape, Lookup, PoolShape, Product};
 
@@ -108,6 +108,13 @@ impl Lowering<'_> {
                 match op {
                     Ctc::Loss => KernelSpec::Ctc(shape),
                     Ctc::LossGrad => KernelSpec::CtcGrad(shape),
+                }
+            }
+            Op::Windows(op) => {
+                let shape = op.sizes(site.dims(0), site.out());
+                match op {
+                    Windows::Gather(_) => KernelSpec::Windows(shape),
+                    Windows::Scatter { .. } => KernelSpec::WindowsGrad(shape),
                 }
             }
             Op::Reduce(Reduce::Axes { reduction, axes, .. }) => {
