@@ -21,7 +21,7 @@ pub enum FrontEndSpec {
     /// Mel-frequency cepstral coefficients, as Kaldi computes them.
     Mfcc(MfccSpec),
     /// Whisper's logarithms of mel filters. Its scaling by the loudest value of a window of 30 seconds is a
-    /// function of its own, [`whisper_scale`](super::whisper_scale), since a stream does not know that value.
+    /// function of its own, `whisper_scale`, since a stream does not know that value.
     LogMel(LogMelSpec),
 }
 
