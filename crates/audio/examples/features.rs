@@ -8,11 +8,11 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::time::Instant;
 
-use tidemill_audio::{Features, FeaturesSpec};
+use tidemill_audio::{Features, FrontEndSpec};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let spec: FeaturesSpec = serde_json::from_str(arguments.first().ok_or("which features?")?)?;
+    let spec: FrontEndSpec = serde_json::from_str(arguments.first().ok_or("which features?")?)?;
     let option = |name: &str| -> Option<usize> {
         let at = arguments.iter().position(|a| a == name)?;
         arguments.get(at + 1)?.parse().ok()

@@ -40,6 +40,6 @@ pub use decode::{
     ReadOptions, Reader, Report, SampleFormat, StreamFormat, read_file, wav_bytes, write_wav,
 };
 pub use error::{AudioError, Result};
-pub use features::{FbankSpec, Features, FeaturesSpec, LogMelSpec, MfccSpec, Window};
+pub use features::{FbankSpec, Features, FrontEndSpec, LogMelSpec, MfccSpec, Window};
 pub use manifest::Utterance;
 pub use resample::Resampler;

@@ -10,6 +10,7 @@ pub(crate) enum Purpose {
     Mask,
     Concatenate,
     Digits,
+    Voice,
 }
 
 /// A stream of numbers (Philox 4x32-10; Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").

@@ -62,33 +62,34 @@ fn strings_are_a_function_of_the_seed() {
     recordings(&from);
     let out = |name: &str| folder.path().join(name);
     // The folder itself, and the one that holds it.
-    let a = write_connected_digits(&from, &out("a"), &small()).unwrap();
-    let b = write_connected_digits(folder.path(), &out("b"), &small()).unwrap();
+    let a = write_connected_digits(Some(&from), &out("a"), &small()).unwrap();
+    let b = write_connected_digits(Some(folder.path()), &out("b"), &small()).unwrap();
     assert_eq!((a.strings, a.reused, b.reused, a.seconds), (50, false, false, b.seconds));
     assert_eq!(files(&out("a")), files(&out("b")));
-    let again = write_connected_digits(&from, &out("a"), &small()).unwrap();
+    let again = write_connected_digits(Some(&from), &out("a"), &small()).unwrap();
     assert_eq!((again.reused, again.seconds), (true, a.seconds));
 
     let other = ConnectedDigitsSpec { seed: 4, ..small() };
-    let error = write_connected_digits(&from, &out("a"), &other).unwrap_err().to_string();
+    let error = write_connected_digits(Some(&from), &out("a"), &other).unwrap_err().to_string();
     assert!(error.contains("other options"), "{error}");
-    write_connected_digits(&from, &out("c"), &other).unwrap();
+    write_connected_digits(Some(&from), &out("c"), &other).unwrap();
     assert_ne!(files(&out("a")), files(&out("c")));
     // More strings do not change those before.
     let more = ConnectedDigitsSpec { train: 31, ..small() };
-    write_connected_digits(&from, &out("d"), &more).unwrap();
+    write_connected_digits(Some(&from), &out("d"), &more).unwrap();
     let found = |name: &str| fs::read(out(name).join("train/00029.wav")).unwrap();
     assert_eq!(found("a"), found("d"));
 
     // What was broken off is made again.
     let marker = out("a").join("connected-digits.txt");
     let text = fs::read_to_string(&marker).unwrap();
-    fs::write(&marker, format!("{}\nbegun\n", text.lines().next().unwrap())).unwrap();
+    fs::write(&marker, text[..text.find("complete").unwrap()].to_owned() + "begun\n").unwrap();
     fs::remove_file(out("a").join("test/00003.wav")).unwrap();
-    write_connected_digits(&from, &out("a"), &small()).unwrap();
+    write_connected_digits(Some(&from), &out("a"), &small()).unwrap();
     assert_eq!(files(&out("a")), files(&out("b")));
     fs::write(folder.path().join("thesis.tex"), "x").unwrap();
-    let error = write_connected_digits(&from, folder.path(), &small()).unwrap_err().to_string();
+    let error =
+        write_connected_digits(Some(&from), folder.path(), &small()).unwrap_err().to_string();
     assert!(error.contains("is not empty"), "{error}");
 }
 
@@ -104,7 +105,7 @@ fn manifest_and_sound_agree() {
         speed: [1.0, 1.0],
         ..small()
     };
-    let written = write_connected_digits(&from, &out, &quiet).unwrap();
+    let written = write_connected_digits(Some(&from), &out, &quiet).unwrap();
     let mut counts = BTreeSet::new();
     let mut seconds = 0.0;
     for (path, clip) in [(&written.train, 800), (&written.test, 900)] {
@@ -150,7 +151,7 @@ fn speakers_are_held_out() {
     recordings(&from);
     let held = ConnectedDigitsSpec { test_speakers: vec!["bob".into()], ..small() };
     let out = folder.path().join("out");
-    let written = write_connected_digits(&from, &out, &held).unwrap();
+    let written = write_connected_digits(Some(&from), &out, &held).unwrap();
     assert_eq!(
         (written.train_speakers.len(), &written.test_speakers[..]),
         (2, &["bob".to_owned()][..])
@@ -160,7 +161,9 @@ fn speakers_are_held_out() {
     assert_eq!(speakers(&read(&written.test)), BTreeSet::from(["bob"]));
 
     let error = |from: &Path, spec: &ConnectedDigitsSpec| {
-        write_connected_digits(from, &folder.path().join("none"), spec).unwrap_err().to_string()
+        write_connected_digits(Some(from), &folder.path().join("none"), spec)
+            .unwrap_err()
+            .to_string()
     };
     let of = |names: &[&str]| ConnectedDigitsSpec {
         test_speakers: names.iter().map(|n| n.to_string()).collect(),
@@ -183,4 +186,36 @@ fn speakers_are_held_out() {
     fs::write(from.join("3_cid_0.wav"), "no wav").unwrap();
     assert!(error(&from, &small()).contains("3_cid_0.wav: must begin with the header of a WAV"));
     assert!(!folder.path().join("none").exists());
+}
+
+/// Without recordings: ten voices, each digit of its own sound.
+#[test]
+fn digits_are_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = |name: &str| folder.path().join(name);
+    let written = write_connected_digits(None, &out("a"), &small()).unwrap();
+    write_connected_digits(None, &out("b"), &small()).unwrap();
+    assert_eq!(files(&out("a")), files(&out("b")));
+    assert_eq!((written.train_speakers.len(), written.test_speakers.len()), (10, 10));
+    let mut lengths = 0;
+    for row in read_manifest(&written.train, &out("a")).unwrap() {
+        let (samples, report) = read_file(&row.path, &Default::default()).unwrap();
+        assert_eq!(report.warnings(), Vec::<String>::new(), "{}", row.name);
+        assert!(report.peak > 0.05, "{}: {}", row.name, report.peak);
+        lengths += samples.len();
+    }
+    assert!((30 * 4000..30 * 40_000).contains(&lengths), "{lengths}");
+    let held = ConnectedDigitsSpec { test_speakers: vec!["s3".into()], ..small() };
+    let written = write_connected_digits(None, &out("c"), &held).unwrap();
+    assert_eq!(
+        (written.train_speakers.len(), &written.test_speakers[..]),
+        (9, &["s3".to_owned()][..])
+    );
+    let held = ConnectedDigitsSpec { test_speakers: vec!["bob".into()], ..small() };
+    let error = write_connected_digits(None, &out("d"), &held).unwrap_err().to_string();
+    assert!(error.contains("synthesized speech: has no speaker \"bob\""), "{error}");
+    // Computed digits do not go into a folder of recorded ones.
+    recordings(&out("recordings"));
+    let error = write_connected_digits(Some(&out("recordings")), &out("a"), &small()).unwrap_err();
+    assert!(error.to_string().contains("other options"), "{error}");
 }

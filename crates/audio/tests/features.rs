@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use common::base64;
 use serde::Deserialize;
 use tidemill_audio::features::whisper_scale;
-use tidemill_audio::{FbankSpec, Features, FeaturesSpec, LogMelSpec, MfccSpec};
+use tidemill_audio::{FbankSpec, Features, FrontEndSpec, LogMelSpec, MfccSpec};
 
 #[derive(Deserialize)]
 struct Fixtures {
@@ -19,7 +19,7 @@ struct Fixtures {
 #[derive(Deserialize)]
 struct Case {
     by: String,
-    spec: FeaturesSpec,
+    spec: FrontEndSpec,
     frames: usize,
     features: String,
 }
@@ -42,7 +42,7 @@ fn features_equal_those_of_other_programs() {
         let Case { by, spec, frames, features } = case;
         let mut ours = Features::new(&spec).unwrap();
         let mut found = ours.of(&sounds[&spec.sample_rate()]);
-        if matches!(spec, FeaturesSpec::LogMel(_)) {
+        if matches!(spec, FrontEndSpec::LogMel(_)) {
             whisper_scale(&mut found);
         }
         let bytes = base64(&features);
@@ -83,7 +83,7 @@ fn the_same_bits_however_samples_are_cut() {
 /// A frame comes as soon as its last sample is there.
 #[test]
 fn frames_come_at_once() {
-    let mut features = Features::new(&FeaturesSpec::default()).unwrap();
+    let mut features = Features::new(&FrontEndSpec::default()).unwrap();
     let mut out = Vec::new();
     assert_eq!(features.push(&[0.1; 399], &mut out), 0);
     assert_eq!(features.push(&[0.1; 1], &mut out), 1);
@@ -96,10 +96,10 @@ fn frames_come_at_once() {
 #[test]
 fn short_audio_silence_and_one_sample_are_no_trouble() {
     let specs = [
-        FeaturesSpec::default(),
-        FeaturesSpec::Fbank(FbankSpec { snip_edges: false, ..FbankSpec::default() }),
-        FeaturesSpec::Mfcc(MfccSpec { energy: true, ..MfccSpec::default() }),
-        FeaturesSpec::LogMel(LogMelSpec::default()),
+        FrontEndSpec::default(),
+        FrontEndSpec::Fbank(FbankSpec { snip_edges: false, ..FbankSpec::default() }),
+        FrontEndSpec::Mfcc(MfccSpec { energy: true, ..MfccSpec::default() }),
+        FrontEndSpec::LogMel(LogMelSpec::default()),
     ];
     for spec in specs {
         let mut features = Features::new(&spec).unwrap();
@@ -112,14 +112,14 @@ fn short_audio_silence_and_one_sample_are_no_trouble() {
         }
     }
     // Kaldi's silence: the logarithm of a float's epsilon.
-    let silence = Features::new(&FeaturesSpec::default()).unwrap().of(&[0.0; 400]);
+    let silence = Features::new(&FrontEndSpec::default()).unwrap().of(&[0.0; 400]);
     assert!(silence.iter().all(|v| (v - f32::EPSILON.ln()).abs() < 1e-5));
 }
 
 #[test]
 fn wrong_options_are_refused_with_their_names() {
     let refused = |text: &str| {
-        let spec: FeaturesSpec = serde_json::from_str(text).unwrap();
+        let spec: FrontEndSpec = serde_json::from_str(text).unwrap();
         Features::new(&spec).unwrap_err().to_string()
     };
     for (text, wanted) in [
@@ -140,5 +140,5 @@ fn wrong_options_are_refused_with_their_names() {
         let found = refused(text);
         assert!(found.contains(wanted), "{text}: {found}");
     }
-    assert!(serde_json::from_str::<FeaturesSpec>(r#"{"fbank": {"bin": 4}}"#).is_err());
+    assert!(serde_json::from_str::<FrontEndSpec>(r#"{"fbank": {"bin": 4}}"#).is_err());
 }

@@ -1,7 +1,7 @@
 //! What a recipe says about sounds.
 
 use serde::Deserialize;
-use tidemill_engine::data::sound::{AugmentSpec, FbankSpec, FeaturesSpec};
+use tidemill_engine::data::sound::{AugmentSpec, FbankSpec, FrontEndSpec};
 use tidemill_engine::data::{AudioContext, DataSpec};
 use tidemill_engine::error::Result;
 use tidemill_engine::nn::InputSpec;
@@ -15,7 +15,7 @@ use crate::spec::{Wrong, positive, wrong};
 pub struct AudioSection {
     /// What is computed of the samples of a sound; 40 logarithms of mel filters at 16,000 samples a second by default. Sounds of other rates are
     /// resampled.
-    pub features: FeaturesSpec,
+    pub features: FrontEndSpec,
     /// Frames of features that the model reads side by side, as one position: 4 of 10 ms make 25 positions a second. 4 by default.
     pub stack: usize,
     /// Seconds of the longest sound; longer ones are left out, and counted. 20 by default.
@@ -46,7 +46,7 @@ impl Default for EndpointSpec {
 
 impl Default for AudioSection {
     fn default() -> AudioSection {
-        let features = FeaturesSpec::Fbank(FbankSpec { bins: 40, ..FbankSpec::default() });
+        let features = FrontEndSpec::Fbank(FbankSpec { bins: 40, ..FbankSpec::default() });
         AudioSection {
             features,
             stack: 4,

@@ -13,11 +13,11 @@ pub struct AugmentSpec {
     pub speed: Vec<f64>,
     /// The least and the most decibels that samples are made louder by. Default: none.
     pub gain_db: Option<[f64; 2]>,
-    /// Noise that is added.
+    /// Noise that is added. Default: none.
     pub noise: Option<NoiseSpec>,
-    /// Parts of the features that are hidden.
+    /// Parts of the features that are hidden. Default: none.
     pub spec_augment: Option<SpecAugmentSpec>,
-    /// Samples that are joined to one.
+    /// Samples that are joined to one. Default: none.
     pub concatenate: Option<ConcatenateSpec>,
 }
 

@@ -83,7 +83,7 @@ impl Clips {
         Ok(clips)
     }
 
-    fn check(&self, place: &str, spec: &ConnectedDigitsSpec) -> Result<()> {
+    pub(super) fn check(&self, place: &str, spec: &ConnectedDigitsSpec) -> Result<()> {
         let all: Vec<&str> =
             self.train.keys().chain(self.test.keys()).map(String::as_str).collect();
         let missing = spec.test_speakers.iter().find(|s| !self.test.contains_key(*s));

@@ -43,8 +43,8 @@ struct Digits {
     samples: Vec<f32>,
 }
 
-/// Makes strings of the digits that are recorded in `from`, a folder or archive of the Free Spoken Digit Dataset, and
-/// writes them below `out`. A string is spoken by one speaker. Each file is a function of the seed, its set and its
+/// Makes strings of the digits that are recorded in `from`, a folder or archive of the Free Spoken Digit Dataset, or
+/// without it of digits that are computed (of ten voices, s0 to s9), and writes them below `out`. A string is spoken by one speaker. Each file is a function of the seed, its set and its
 /// number, given the recordings and the other options.
 ///
 /// A complete folder of the same arguments is left alone, one that was broken off is written again, and anything
@@ -53,12 +53,15 @@ struct Digits {
 /// # Errors
 /// If recordings are missing or cannot be read, an option is wrong, or files cannot be written.
 pub fn write_connected_digits(
-    from: &Path,
+    from: Option<&Path>,
     out: &Path,
     spec: &ConnectedDigitsSpec,
 ) -> Result<ConnectedDigitsWritten> {
     spec.check()?;
-    let clips = Clips::read(from, spec)?;
+    let clips = match from {
+        Some(from) => Clips::read(from, spec)?,
+        None => Clips::synthesize(spec)?,
+    };
     let names = |set: &BTreeMap<String, Speaker>| set.keys().cloned().collect::<Vec<String>>();
     let mut written = ConnectedDigitsWritten {
         train: out.join("train.csv"),
@@ -70,7 +73,9 @@ pub fn write_connected_digits(
         reused: false,
     };
     let marker = out.join(MARKER);
-    let text = |end: &str| format!("{spec:?}\n{end}\n");
+    // Not the path: the same recordings may be elsewhere the next time.
+    let kind = if from.is_some() { "recorded" } else { "computed" };
+    let text = |end: &str| format!("{spec:?}\nof digits that were {kind}\n{end}\n");
     let found = fs::read_to_string(&marker).unwrap_or_default();
     let complete = text("complete, seconds:");
     if let Some(seconds) = found.strip_prefix(complete.trim_end()) {

@@ -1,9 +1,9 @@
 //! Features of speech: a row of numbers for each 10 ms or so, computed as the samples come.
 //!
 //! ```
-//! use tidemill_audio::{Features, FeaturesSpec, FbankSpec};
+//! use tidemill_audio::{Features, FrontEndSpec, FbankSpec};
 //!
-//! let spec = FeaturesSpec::Fbank(FbankSpec { bins: 40, ..FbankSpec::default() });
+//! let spec = FrontEndSpec::Fbank(FbankSpec { bins: 40, ..FbankSpec::default() });
 //! let mut features = Features::new(&spec)?;
 //! let samples = vec![0.25_f32; 16_000];
 //! let mut frames = Vec::new(); // [frames, bins], row by row
@@ -21,7 +21,7 @@ mod power;
 pub(crate) mod spec;
 mod spectrum;
 
-pub use spec::{FbankSpec, FeaturesSpec, LogMelSpec, MfccSpec, Window};
+pub use spec::{FbankSpec, FrontEndSpec, LogMelSpec, MfccSpec, Window};
 
 use crate::Result;
 use frames::{Edges, Frames};
@@ -40,22 +40,22 @@ impl Features {
     ///
     /// # Errors
     /// If an option is wrong.
-    pub fn new(spec: &FeaturesSpec) -> Result<Features> {
+    pub fn new(spec: &FrontEndSpec) -> Result<Features> {
         spec.check()?;
         let rate = spec.sample_rate();
         let (frame_ms, shift_ms, edges) = match spec {
-            FeaturesSpec::Fbank(s) | FeaturesSpec::Mfcc(MfccSpec { fbank: s, .. }) => {
+            FrontEndSpec::Fbank(s) | FrontEndSpec::Mfcc(MfccSpec { fbank: s, .. }) => {
                 let edges = if s.snip_edges { Edges::Snip } else { Edges::Mirror };
                 (s.frame_ms, s.shift_ms, edges)
             }
-            FeaturesSpec::LogMel(s) => (s.frame_ms, s.shift_ms, Edges::Stft),
+            FrontEndSpec::LogMel(s) => (s.frame_ms, s.shift_ms, Edges::Stft),
         };
         let len = spec::samples(rate, frame_ms);
         let shift = spec::samples(rate, shift_ms);
         let spectrum = match spec {
-            FeaturesSpec::Fbank(s) => Spectrum::fbank(s, len),
-            FeaturesSpec::Mfcc(s) => Spectrum::mfcc(s, len),
-            FeaturesSpec::LogMel(s) => Spectrum::log_mel(s, len),
+            FrontEndSpec::Fbank(s) => Spectrum::fbank(s, len),
+            FrontEndSpec::Mfcc(s) => Spectrum::mfcc(s, len),
+            FrontEndSpec::LogMel(s) => Spectrum::log_mel(s, len),
         };
         Ok(Features { frames: Frames::new(len, shift, edges), spectrum, bins: spec.bins() })
     }

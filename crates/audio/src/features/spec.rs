@@ -15,13 +15,13 @@ const MOST_BINS: usize = 1024;
 /// `{ log_mel = {} }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum FeaturesSpec {
+pub enum FrontEndSpec {
     /// Logarithms of the energies of mel filters, as Kaldi computes them.
     Fbank(FbankSpec),
     /// Mel-frequency cepstral coefficients, as Kaldi computes them.
     Mfcc(MfccSpec),
     /// Whisper's logarithms of mel filters. Its scaling by the loudest value of a window of 30 seconds is a
-    /// function of its own, [`whisper_scale`](super::whisper_scale), since a stream does not know that value.
+    /// function of its own, `whisper_scale`, since a stream does not know that value.
     LogMel(LogMelSpec),
 }
 
@@ -99,9 +99,9 @@ pub enum Window {
     Rectangular,
 }
 
-impl Default for FeaturesSpec {
-    fn default() -> FeaturesSpec {
-        FeaturesSpec::Fbank(FbankSpec::default())
+impl Default for FrontEndSpec {
+    fn default() -> FrontEndSpec {
+        FrontEndSpec::Fbank(FbankSpec::default())
     }
 }
 
@@ -126,8 +126,12 @@ impl Default for FbankSpec {
 
 impl Default for MfccSpec {
     fn default() -> MfccSpec {
-        let fbank = FbankSpec { bins: 23, ..FbankSpec::default() };
-        MfccSpec { cepstra: 13, lifter: 22.0, energy: false, fbank }
+        MfccSpec {
+            cepstra: 13,
+            lifter: 22.0,
+            energy: false,
+            fbank: FbankSpec { bins: 23, ..FbankSpec::default() },
+        }
     }
 }
 
@@ -137,40 +141,40 @@ impl Default for LogMelSpec {
     }
 }
 
-impl FeaturesSpec {
+impl FrontEndSpec {
     /// Samples a second that the features are computed at.
     pub fn sample_rate(&self) -> u32 {
         match self {
-            FeaturesSpec::Fbank(s) => s.sample_rate,
-            FeaturesSpec::Mfcc(s) => s.fbank.sample_rate,
-            FeaturesSpec::LogMel(s) => s.sample_rate,
+            FrontEndSpec::Fbank(s) => s.sample_rate,
+            FrontEndSpec::Mfcc(s) => s.fbank.sample_rate,
+            FrontEndSpec::LogMel(s) => s.sample_rate,
         }
     }
 
     /// Values of a frame.
     pub fn bins(&self) -> usize {
         match self {
-            FeaturesSpec::Fbank(s) => s.bins,
-            FeaturesSpec::Mfcc(s) => s.cepstra,
-            FeaturesSpec::LogMel(s) => s.bins,
+            FrontEndSpec::Fbank(s) => s.bins,
+            FrontEndSpec::Mfcc(s) => s.cepstra,
+            FrontEndSpec::LogMel(s) => s.bins,
         }
     }
 
     /// Milliseconds from one frame to the next.
     pub fn shift_ms(&self) -> f64 {
         match self {
-            FeaturesSpec::Fbank(s) => s.shift_ms,
-            FeaturesSpec::Mfcc(s) => s.fbank.shift_ms,
-            FeaturesSpec::LogMel(s) => s.shift_ms,
+            FrontEndSpec::Fbank(s) => s.shift_ms,
+            FrontEndSpec::Mfcc(s) => s.fbank.shift_ms,
+            FrontEndSpec::LogMel(s) => s.shift_ms,
         }
     }
 
     /// Whether the options are valid.
     pub fn check(&self) -> Result<()> {
         match self {
-            FeaturesSpec::Fbank(s) => s.check("fbank"),
-            FeaturesSpec::Mfcc(s) => s.check(),
-            FeaturesSpec::LogMel(s) => {
+            FrontEndSpec::Fbank(s) => s.check("fbank"),
+            FrontEndSpec::Mfcc(s) => s.check(),
+            FrontEndSpec::LogMel(s) => {
                 frames("log_mel", s.sample_rate, s.frame_ms, s.shift_ms)?;
                 let (len, shift) = (s.frame_ms, s.shift_ms);
                 let [frame, step] = [len, shift].map(|ms| samples(s.sample_rate, ms));

@@ -12,9 +12,10 @@ use crate::print::say;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The recordings: the Free Spoken Digit Dataset's folder, or its archive (.tar.gz).
+    /// The recordings: the Free Spoken Digit Dataset's folder, or its archive (.tar.gz). Without it, digits are
+    /// synthesized, with ten voices: s0 to s9.
     #[arg(long)]
-    from: PathBuf,
+    from: Option<PathBuf>,
     /// The folder to write to.
     #[arg(long)]
     out: PathBuf,
@@ -74,10 +75,11 @@ pub(crate) fn run(a: &Arguments) -> Result {
         snr_db: a.snr_db,
         speed: a.speed,
     };
-    let written = write_connected_digits(&a.from, &a.out, &spec).map_err(|error| match error {
-        AudioError::Option(what) => Failure::usage(what),
-        error => Failure::failed(error.to_string()),
-    })?;
+    let written =
+        write_connected_digits(a.from.as_deref(), &a.out, &spec).map_err(|error| match error {
+            AudioError::Option(what) => Failure::usage(what),
+            error => Failure::failed(error.to_string()),
+        })?;
     let verb = if written.reused { "found" } else { "wrote" };
     say!(
         "{verb} {} strings of digits, {:.1} minutes: {} by {}, and {} by {}",

@@ -52,8 +52,15 @@ fn of_named(source: &Source, place: Place, name: &str) -> Absent {
         Kind::Enum(variants) => {
             let marked =
                 variants.iter().find(|v| v.attrs.iter().any(|a| a.path().is_ident("default")));
-            let marked = marked.unwrap_or_else(|| panic!("{name} has no default"));
-            Absent::Value(format!("\"{}\"", variant(found, &marked.ident.to_string())))
+            let by_hand = source.value(found.place, &format!("{name}::default")).is_some();
+            match marked {
+                Some(marked) => {
+                    Absent::Value(format!("\"{}\"", variant(found, &marked.ident.to_string())))
+                }
+                // One with options: the key says which.
+                None if by_hand => Absent::Said,
+                None => panic!("{name} has no default"),
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tidemill_audio::{AugmentSpec, FeaturesSpec, Utterance};
+use tidemill_audio::{AugmentSpec, FrontEndSpec, Utterance};
 use tidemill_table::Known;
 
 use super::names::{Named, Names};
@@ -43,7 +43,7 @@ pub struct AudioSpec {
 #[derive(Clone, Debug)]
 pub struct AudioContext {
     /// What is computed of the samples.
-    pub features: FeaturesSpec,
+    pub features: FrontEndSpec,
     /// Frames of a position.
     pub stack: usize,
     /// The most positions of a sample; longer ones are left out.
@@ -59,7 +59,7 @@ pub struct AudioContext {
 impl Default for AudioContext {
     fn default() -> AudioContext {
         AudioContext {
-            features: FeaturesSpec::default(),
+            features: FrontEndSpec::default(),
             stack: 1,
             positions: 2000,
             text: None,
