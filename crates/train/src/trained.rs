@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_engine::ctc::greedy;
-use tidemill_engine::data::audio::sounds_below;
 use tidemill_engine::data::images::{BrokenFiles, images_below};
 use tidemill_engine::data::table::{BadRows, Missing};
 use tidemill_engine::data::text::files_below;
-use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::data::{
     DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Known, LabelKind, Like, Loader,
     LoaderOptions, NumpySpec, ParallelSpec, TableSpec, TextDirectorySpec, TextFileSpec,
@@ -24,6 +22,8 @@ use tidemill_recipe::data::{input_of, open_one};
 use tidemill_recipe::stream::Format;
 use tidemill_recipe::stream::features::Labels;
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
+
+use crate::transcribe::text_of;
 
 /// The batch that a model is compiled for which only predicts.
 const MOST_ROWS: usize = 1024;
@@ -349,20 +349,8 @@ impl Trained {
             let set = TextDirectorySpec::from_files(&found, ids)?;
             return Ok(Arc::new(set));
         }
-        if let DataSpec::Audio(sounds) = spec {
-            let mut found = Vec::new();
-            for path in files {
-                match path.is_dir() {
-                    true => found.extend(sounds_below(path)?),
-                    false => found.push(path.clone()),
-                }
-            }
-            let DataSpec::Audio(sounds) =
-                self.file.with_context(&DataSpec::Audio(sounds.clone()), false)
-            else {
-                return Err(Error::Usage("the data are no sounds".into()));
-            };
-            return Ok(Arc::new(sounds.of_files(&found, Some(&self.known))?));
+        if let DataSpec::Audio(_) = spec {
+            return self.open_sounds(spec, files);
         }
         let mut spec = self.spec_of(spec, files)?;
         match &mut spec {
@@ -489,12 +477,6 @@ impl Trained {
         let like = || Some(Like { class_names, num_classes, known, tokenizer });
         open_one(&self.file, "batch.validation", spec, &paths, known, like)
     }
-}
-
-/// The text of labels of sounds; a label is a token's id plus 1.
-pub(crate) fn text_of(tokenizer: &Tokenizer, labels: &[i32]) -> String {
-    let ids: Vec<i32> = labels.iter().map(|label| label - 1).collect();
-    tokenizer.decode(&ids)
 }
 
 const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];

@@ -8,16 +8,15 @@ use std::sync::Arc;
 
 use tidemill_engine::Chunks;
 use tidemill_engine::ctc::{Prefixes, greedy};
-use tidemill_engine::data::audio::Standard;
+use tidemill_engine::data::audio::{Standard, sounds_below};
 use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::data::tokens::score::{Alignment, ErrorRate, ErrorRateScore, Unit};
-use tidemill_engine::data::{Loader, LoaderOptions};
+use tidemill_engine::data::{DataSpec, Dataset, Loader, LoaderOptions};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::metrics::Task;
 use tidemill_recipe::{EndpointSpec, evaluate_options};
 
 use crate::Trained;
-use crate::trained::text_of;
 
 /// Milliseconds of a chunk: text is late by so much at most, and what the model computes of a second does not depend on it.
 pub const CHUNK_MS: f64 = 160.0;
@@ -72,7 +71,32 @@ pub struct Transcription {
     last: Heard,
 }
 
+/// The text of labels of sounds; a label is a token's id plus 1.
+pub(crate) fn text_of(tokenizer: &Tokenizer, labels: &[i32]) -> String {
+    let ids: Vec<i32> = labels.iter().map(|label| label - 1).collect();
+    tokenizer.decode(&ids)
+}
+
 impl Trained {
+    /// Sounds of which nothing is known, in files and folders.
+    pub(crate) fn open_sounds(
+        &self,
+        spec: &DataSpec,
+        files: &[PathBuf],
+    ) -> Result<Arc<dyn Dataset>> {
+        let mut found = Vec::new();
+        for path in files {
+            match path.is_dir() {
+                true => found.extend(sounds_below(path)?),
+                false => found.push(path.clone()),
+            }
+        }
+        match self.file.with_context(spec, false) {
+            DataSpec::Audio(sounds) => Ok(Arc::new(sounds.of_files(&found, Some(self.known()))?)),
+            _ => Err(Error::Usage("the data are no sounds".into())),
+        }
+    }
+
     /// Samples a second that a [`Transcription`] takes.
     pub fn sample_rate(&self) -> u32 {
         self.file.recipe.audio.features.sample_rate()
