@@ -20,7 +20,7 @@ use tidemill_recipe::stream::{BadEvent, Event, Events, Note, Reader, Record, Rec
 use tidemill_engine::error::{Error, Result};
 
 pub(crate) use decoding::{Decoding, Fits};
-use work::Work;
+use work::{MOST_BYTES, Work};
 
 /// Decoded blocks that may wait; more of them would only take memory.
 const BLOCKS: usize = 2;
@@ -279,7 +279,9 @@ impl Intake {
 
     /// Hands back the blocks of which all has been taken.
     fn recycle(&mut self) {
-        while let Some(block) = self.blocks.pop_front_if(|b| b.next == b.outcomes.len()) {
+        while let Some(mut block) = self.blocks.pop_front_if(|b| b.next == b.outcomes.len()) {
+            block.records.clear_long();
+            block.clear(MOST_BYTES);
             // The thread may have ended with the stream.
             let _ = self.used.send(block);
         }

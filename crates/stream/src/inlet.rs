@@ -54,7 +54,7 @@ impl Inlet {
         } else {
             state.waiting.append(records);
         }
-        records.clear();
+        records.clear_long();
         self.filled.notify_one();
         !state.closed
     }
@@ -95,7 +95,7 @@ impl Inlet {
         } else {
             records.append(&state.waiting);
         }
-        state.waiting.clear();
+        state.waiting.clear_long();
         self.room.notify_all();
         Ok(Poll::Some)
     }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use memchr::memchr;
 
 use crate::position::Mark;
-use crate::records::{BEGINNING, Records};
+use crate::records::{BEGINNING, MOST_KEPT, Records};
 
 /// The longest record where nothing else is said.
 pub(crate) const MAX_RECORD: usize = 16 << 20;
@@ -18,6 +18,8 @@ const CHUNK: usize = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Lines {
     buffer: Vec<u8>,
+    /// What it has at first.
+    chunk: usize,
     /// Of the line that is next; bytes from here to `scanned` hold no line end.
     start: usize,
     scanned: usize,
@@ -42,7 +44,19 @@ impl Lines {
         let buffer = vec![0; chunk];
         let (start, scanned, end, too_long) = (0, 0, 0, 0);
         let (skipping, beginning, first) = (false, Vec::new(), true);
-        Lines { buffer, start, scanned, end, max, skipping, beginning, first, mark, too_long }
+        Lines {
+            buffer,
+            chunk,
+            start,
+            scanned,
+            end,
+            max,
+            skipping,
+            beginning,
+            first,
+            mark,
+            too_long,
+        }
     }
 
     /// Forgets what is buffered; the next byte is that after `mark`.
@@ -70,6 +84,9 @@ impl Lines {
     pub(crate) fn fill(&mut self, input: &mut impl Read) -> io::Result<usize> {
         if self.start == self.end {
             (self.start, self.scanned, self.end) = (0, 0, 0);
+            if self.buffer.len() > MOST_KEPT {
+                self.buffer = vec![0; self.chunk];
+            }
         }
         if self.end == self.buffer.len() {
             if self.start > 0 {

@@ -218,4 +218,5 @@ fn complaint(plan: &Plan, call: usize, region: &Region, word: usize) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// A block ends where its events take so much memory: a record of two bytes may stand for as many values as there are
 /// columns.
-const MOST_BYTES: usize = 1 << 20;
+pub(super) const MOST_BYTES: usize = 1 << 20;
 
 /// What the thread gives: blocks, nothing at the end of the stream.
 type Given = Result<Option<Block>>;

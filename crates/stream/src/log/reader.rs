@@ -9,7 +9,7 @@ use super::segment::{self, Format};
 use super::{Fsync, Inner, Log};
 use crate::error::{Error, Result};
 use crate::position::{Mark, Position};
-use crate::records::Records;
+use crate::records::{MOST_KEPT, Records};
 use crate::source::{Counters, Poll, Source};
 use crate::sync::{lock, wait_while};
 
@@ -176,6 +176,9 @@ impl LogSource {
                 self.next += 1;
             }
             self.start += size + len;
+            if self.start == self.buffer.len() && self.buffer.capacity() > MOST_KEPT {
+                (self.buffer, self.start) = (Vec::new(), 0);
+            }
             if let Some(open) = &mut self.open {
                 open.sequence = sequence + 1;
             }
