@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-use tidemill_recipe::stream::{BadEvent, Decoded, Mark, Next, Place, Reader, Records};
+use tidemill_recipe::stream::{BadEvent, Decoded, Mark, Next, Place, Reader, Records, Rows};
 
 use tidemill_engine::error::Result;
 
@@ -35,6 +35,7 @@ pub(super) struct Work {
     out: SyncSender<Given>,
     used: Receiver<Block>,
     stop: Arc<AtomicBool>,
+    rows: Option<Arc<Rows>>,
 }
 
 impl Work {
@@ -48,7 +49,12 @@ impl Work {
     ) -> Work {
         let (out, used) = ways;
         let (known, last, part) = (false, Mark::default(), "".into());
-        Work { reader, decoding, lines, known, last, part, out, used, stop }
+        Work { reader, decoding, lines, known, last, part, out, used, stop, rows: None }
+    }
+
+    /// Tells `rows` what records consist of.
+    pub(super) fn tell(self, rows: Option<Arc<Rows>>) -> Work {
+        Work { rows, ..self }
     }
 
     pub(super) fn run(mut self) {
@@ -137,6 +143,9 @@ impl Work {
             block.outcomes.push((i, outcome));
         }
         block.notes = self.decoding.notes();
+        if let Some(rows) = &self.rows {
+            rows.decoded(self.decoding.schema(), self.last.major);
+        }
         end
     }
 
