@@ -15,8 +15,9 @@ use crate::sync::{lock, wait_while};
 
 const CHUNK: usize = 256 << 10;
 
-/// Where a log has failed, its senders have this long to be answered before its reader ends the process.
-const TOLD: Duration = Duration::from_millis(200);
+/// Where a log has failed, its senders have this long to be answered, and others to see its health, before its reader ends
+/// the process.
+const TOLD: Duration = Duration::from_secs(1);
 
 /// The records of a [`Log`] as a source. It ends when the log is closed.
 #[derive(Debug)]

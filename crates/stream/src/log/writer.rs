@@ -10,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::keys::{self, Keys, Seen};
 use super::scan::{cut, scan};
 use super::segment::{self, Format, HEADER, Segment};
+use super::told::{self, Told};
 use super::{Fsync, Inner, LogCounters, LogOptions, Sequences};
 use crate::error::{Error, Result};
 use crate::sync::{lock, now_us, wait};
@@ -32,6 +33,8 @@ pub(crate) struct State {
     salt: u32,
     /// The keys that requests came with; opened when the first one comes.
     keys: Option<Keys>,
+    /// Where it is noted what senders were told, if that is only what is on disk.
+    told: Option<Told>,
     /// The sequence number of the next record.
     pub(crate) next: u64,
     /// All records up to this are on disk.
@@ -75,12 +78,12 @@ impl State {
         }
         let (mut last, mut next) = (None, 1);
         if let Some(&first) = found.last() {
-            let mut end = scan(folder, first, u64::MAX)?;
+            let mut end = scan(folder, first, u64::MAX, told::read(folder))?;
             // A request with a key is taken as a whole or not at all.
             let torn = slots.iter().map(|slot| slot.seen.got);
             let torn = torn.filter(|got| got.first < end.next && got.last >= end.next);
             if let Some(torn) = torn.map(|got| got.first).min() {
-                end = scan(folder, first, torn)?;
+                end = scan(folder, first, torn, 0)?;
                 end.is_closed = false;
             }
             next = end.next;
@@ -126,11 +129,13 @@ impl State {
         };
         let keys = (!slots.is_empty()).then(|| Keys::open(folder, slots, next));
         let keys = keys.transpose().map_err(fail)?;
+        let told = (options.fsync == Fsync::Always).then(|| Told::open(folder)).transpose();
         Ok(State {
             segments,
             file: Arc::new(file),
             salt,
             keys,
+            told: told.map_err(fail)?,
             next,
             durable: next - 1,
             flushes: VecDeque::with_capacity(FLUSHES),
@@ -164,6 +169,9 @@ impl State {
             self.flushes.truncate(FLUSHES - 1);
             self.flushes.push_front((self.durable + 1, last, now_us()));
             self.durable = last;
+            if let Some(told) = &self.told {
+                told.write(last);
+            }
         }
     }
 
