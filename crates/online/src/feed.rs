@@ -13,7 +13,7 @@ pub mod records;
 
 use std::time::Duration;
 
-use tidemill_engine::error::Result;
+use tidemill_engine::error::{Error, Result};
 use tidemill_recipe::stream::{BadEvent, Content, Event, Events, Note, Position, Schema};
 
 pub use data::DataFeed;
