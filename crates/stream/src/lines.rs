@@ -5,13 +5,16 @@ use std::io::{self, Read};
 use memchr::memchr;
 
 use crate::position::Mark;
-use crate::records::{BEGINNING, MOST_KEPT, Records};
+use crate::records::{BEGINNING, Records};
 
 /// The longest record where nothing else is said.
 pub(crate) const MAX_RECORD: usize = 16 << 20;
 
 /// Read at once; larger reads are not faster (they leave the cache).
 const CHUNK: usize = 256 << 10;
+
+/// A buffer that grew to more than so many times its size does not stay so.
+const KEPT: usize = 16;
 
 /// Lines end with LF or CRLF. Empty lines are no records. Of a line longer than `max` only the
 /// beginning is a record, marked as too long. One buffer, which only grows for lines longer than it.
@@ -84,7 +87,7 @@ impl Lines {
     pub(crate) fn fill(&mut self, input: &mut impl Read) -> io::Result<usize> {
         if self.start == self.end {
             (self.start, self.scanned, self.end) = (0, 0, 0);
-            if self.buffer.len() > MOST_KEPT {
+            if self.buffer.len() > KEPT * self.chunk {
                 self.buffer = vec![0; self.chunk];
             }
         }
@@ -96,7 +99,9 @@ impl Lines {
                 self.start = 0;
             }
             if self.end > self.buffer.len() / 2 {
-                self.buffer.resize(self.buffer.len() * 2, 0);
+                // By less than as much again: several long lines at once are not to take twice their size.
+                let more = (self.buffer.len() / 4).max(self.chunk);
+                self.buffer.resize(self.buffer.len() + more, 0);
             }
         }
         loop {

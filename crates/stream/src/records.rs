@@ -98,7 +98,12 @@ impl Records {
 
     /// As [`Records::clear`], but for the memory of very long records.
     pub fn clear_long(&mut self) {
-        match self.capacity() > MOST_KEPT {
+        self.clear_above(MOST_KEPT);
+    }
+
+    /// As [`Records::clear`], but keeps no more than so many bytes.
+    pub(crate) fn clear_above(&mut self, most: usize) {
+        match self.capacity() > most {
             true => *self = Records::default(),
             false => self.clear(),
         }
