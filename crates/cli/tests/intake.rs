@@ -264,3 +264,26 @@ fn long_inputs_at_once_take_bounded_memory() {
         sleep(Duration::from_millis(50));
     }
 }
+
+/// Lines of 1 MiB, the longest that TCP takes, of many senders at once.
+#[test]
+fn long_lines_of_many_senders_take_bounded_memory() {
+    let learner = Learner::start(&labelled("json_lines"), "tcp");
+    // The first says what events consist of.
+    let mut first = TcpStream::connect(("127.0.0.1", learner.port)).unwrap();
+    first.write_all(b"{\"a\":1,\"b\":2,\"y\":1}\n").unwrap();
+    sleep(Duration::from_millis(300));
+    let base = learner.memory("VmRSS:");
+    let line = "{\"a\":1,\"b\":2,\"y\":1,\"note\":\"".to_owned() + &"x".repeat(MIB - 100);
+    let mut senders: Vec<TcpStream> =
+        (0..64).map(|_| TcpStream::connect(("127.0.0.1", learner.port)).unwrap()).collect();
+    for end in [line.as_bytes(), b"\"}\n"] {
+        senders.iter_mut().for_each(|sender| sender.write_all(end).unwrap());
+        sleep(Duration::from_millis(500));
+    }
+    let peak = learner.memory("VmHWM:");
+    assert!(peak <= base + 64 + 64, "{peak} MiB, {base} without them");
+    drop(senders);
+    sleep(Duration::from_millis(500));
+    assert_eq!(learner.end()["events"], 65);
+}

@@ -83,14 +83,19 @@ impl Lines {
         self.end - self.start
     }
 
-    /// Reads once; 0 at the end of the input.
-    pub(crate) fn fill(&mut self, input: &mut impl Read) -> io::Result<usize> {
+    /// Begins at the start of the buffer again if nothing is left in it, and gives back what long lines took.
+    fn release(&mut self) {
         if self.start == self.end {
             (self.start, self.scanned, self.end) = (0, 0, 0);
             if self.buffer.len() > KEPT * self.chunk {
                 self.buffer = vec![0; self.chunk];
             }
         }
+    }
+
+    /// Reads once; 0 at the end of the input.
+    pub(crate) fn fill(&mut self, input: &mut impl Read) -> io::Result<usize> {
+        self.release();
         if self.end == self.buffer.len() {
             if self.start > 0 {
                 self.buffer.copy_within(self.start..self.end, 0);
@@ -151,6 +156,8 @@ impl Lines {
             };
             self.line(records, self.scanned + found, 1);
         }
+        // Before its reader waits for room for the records.
+        self.release();
     }
 
     /// Appends the last line, which has no line end.
