@@ -102,8 +102,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// A misspelt instruction set would be ignored, and the run would have other bits than expected.
+/// A misspelt instruction set would be ignored, and the run would have other bits than expected; so would a check.
 fn check_environment() -> Result<(), failure::Failure> {
+    if let Ok(name) = std::env::var("TIDEMILL_ARENA")
+        && name != "checked"
+    {
+        let what = format!("TIDEMILL_ARENA = {name:?} means nothing; it may be checked");
+        return Err(failure::Failure::usage(what));
+    }
     const KNOWN: [&str; 3] = ["portable", "avx2", "avx512"];
     match std::env::var("TIDEMILL_ISA") {
         Ok(name) if !KNOWN.contains(&name.as_str()) => Err(failure::Failure::usage(format!(

@@ -8,6 +8,8 @@ mod common;
 mod server;
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -158,6 +160,15 @@ fn event(i: usize) -> String {
     )
 }
 
+/// What `GET /health` is answered.
+fn health(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// After a failed flush no answer says that events were kept; the one in doubt says that it is not known.
 #[test]
 fn a_log_that_cannot_be_flushed_ends_the_learner() {
@@ -181,6 +192,12 @@ fn a_log_that_cannot_be_flushed_ends_the_learner() {
         }
     };
     assert!(answer.contains("whether the events were kept is not known"), "{answer}");
+    // The learner ends a second later; until then whoever asks is told why.
+    let health = health(port);
+    assert!(
+        health.starts_with("HTTP/1.1 503 ") && health.contains("flushing to disk failed"),
+        "{health}"
+    );
     assert_eq!(wait(&mut child), Some(1));
     let output: Output = child.wait_with_output().unwrap();
     assert!(stderr(&output).contains("flushing to disk failed"), "{}", stderr(&output));

@@ -73,6 +73,17 @@ impl AlignedBuffer {
     }
 }
 
+/// From now on the allocator gives each piece of 4 MiB or more back to the system when it is freed. By itself it stops doing so
+/// after the first one, so that a process which once held a few very long records would look as if it still did.
+pub fn return_large_pieces() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: sets two numbers of the allocator, which any thread may do at any time.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 8 << 20);
+    }
+}
+
 /// Asks the system to back memory with huge pages. It may decline, which changes only the speed.
 fn ask_for_huge_pages(start: *mut u8, bytes: usize) {
     #[cfg(target_os = "linux")]

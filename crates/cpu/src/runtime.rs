@@ -1,7 +1,9 @@
 //! Runs plans: one state, one arena, any number of plans over them.
 //!
-//! `shared` runs plans that only read the state, by several threads at once.
+//! `shared` runs plans that only read the state, by several threads at once; `checked` runs plans with a look at what each
+//! kernel touched.
 
+mod checked;
 mod shared;
 
 use crate::buffer::AlignedBuffer;
@@ -9,6 +11,7 @@ use crate::compile::CpuTarget;
 use crate::isa::Isa;
 use crate::step::{Program, Run, Step};
 use crate::threads::{Beside, NOTHING, Pool};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use tidemill_graph::{DType, Graph};
 use tidemill_plan::backend::{check_inputs, find_state};
@@ -41,6 +44,8 @@ impl Prepared {
     /// Compiles a graph for the machine's instructions.
     pub fn new(isa: Isa, graph: &Graph, options: Options) -> Prepared {
         let mut target = CpuTarget::new(isa).by_row(options.by_row);
+        let options =
+            if checked::asked() { Options { gap: checked::GAP, ..options } } else { options };
         let plan = Plan::new(graph, &mut target, options);
         Prepared { program: Program::new(plan, target.compiled()) }
     }
@@ -103,7 +108,7 @@ impl Runtime {
             let threads = pool.threads();
             self.scratch = (0..threads).map(|_| AlignedBuffer::new(step.scratch_len)).collect();
         }
-        let arena_len = step.plan.arena_bytes.div_ceil(4);
+        let arena_len = step.plan.arena_reach.div_ceil(4);
         self.steps.push(step);
         self.states.push(states);
         let new = self.steps.len() - 1;
@@ -182,10 +187,26 @@ impl Runtime {
         beside: Beside<'_>,
     ) -> Result<(), InputError> {
         self.bind(id, inputs)?;
-        let step = &self.steps[id.0];
-        let run = Run::new(step, &self.scratch, 0..step.tasks());
-        alone(&mut self.pool).run(&run, step.parallel, beside);
+        self.run_tasks(id, inputs, 0..self.steps[id.0].tasks(), beside);
         Ok(())
+    }
+
+    /// Runs some tasks of a plan that is bound to its inputs.
+    fn run_tasks(
+        &mut self,
+        id: PlanId,
+        inputs: &[Input<'_>],
+        tasks: Range<usize>,
+        beside: Beside<'_>,
+    ) {
+        if self.steps[id.0].plan.gap > 0 {
+            self.run_checked(id, inputs, tasks);
+            while beside() {}
+            return;
+        }
+        let step = &self.steps[id.0];
+        let run = Run::new(step, &self.scratch, tasks);
+        alone(&mut self.pool).run(&run, step.parallel, beside);
     }
 
     /// Runs a plan up to its gate, where the outputs of the graph's gate are known and nothing of the
@@ -199,24 +220,31 @@ impl Runtime {
     ) -> Result<bool, InputError> {
         let (all, before) = (self.steps[id.0].tasks(), self.steps[id.0].tasks_before_gate());
         self.bind(id, inputs)?;
-        let step = &self.steps[id.0];
-        let run = Run::new(step, &self.scratch, 0..before);
-        alone(&mut self.pool).run(&run, step.parallel, NOTHING);
+        self.run_tasks(id, inputs, 0..before, NOTHING);
         if before == all {
             return Ok(true);
         }
         if !gate(self) {
             return Ok(false);
         }
-        let step = &self.steps[id.0];
-        let run = Run::new(step, &self.scratch, before..all);
-        alone(&mut self.pool).run(&run, step.parallel, NOTHING);
+        self.run_tasks(id, inputs, before..all, NOTHING);
         Ok(true)
     }
 
     /// Whether a plan has a place at which it can be refused.
     pub fn has_gate(&self, id: PlanId) -> bool {
         self.steps[id.0].tasks_before_gate() < self.steps[id.0].tasks()
+    }
+
+    /// Runs some tasks with a look at what each kernel touched; see [`checked`].
+    fn run_checked(&mut self, id: PlanId, inputs: &[Input<'_>], tasks: Range<usize>) {
+        let slots = self.states[id.0].clone();
+        let state = slots.iter().map(|&slot| self.state(slot).to_vec()).collect();
+        let changed = checked::run(&mut self.steps[id.0], &self.arena, state, inputs, tasks);
+        for (slot, values) in slots.into_iter().zip(changed) {
+            self.state_mut(slot).copy_from_slice(&values);
+        }
+        self.rebind(id.0);
     }
 
     fn bind(&mut self, id: PlanId, inputs: &[Input<'_>]) -> Result<(), InputError> {

@@ -13,10 +13,10 @@ use tidemill_plan::{Place, Plan};
 const SERIAL_FLOPS: u64 = 400_000;
 
 /// One kernel with its place in the argument table.
-struct Instr {
-    kernel: Box<dyn Kernel>,
+pub(crate) struct Instr {
+    pub kernel: Box<dyn Kernel>,
     args: Range<usize>,
-    chunks: usize,
+    pub chunks: usize,
 }
 
 /// A plan made executable, for any memory.
@@ -134,6 +134,20 @@ impl Program {
         }
     }
 
+    /// The instructions of some tasks, in order: each with its number and that of its call.
+    pub fn instructions(&self, tasks: Range<usize>) -> Vec<(usize, usize)> {
+        let calls = self.phases.iter().enumerate();
+        let call_of: Vec<usize> =
+            calls.flat_map(|(call, &count)| std::iter::repeat_n(call, count)).collect();
+        let range = |task: &(Range<usize>, usize)| task.0.clone();
+        self.tasks[tasks].iter().flat_map(range).map(|i| (i, call_of[i])).collect()
+    }
+
+    /// An instruction.
+    pub fn instr(&self, index: usize) -> &Instr {
+        &self.instrs[index]
+    }
+
     /// The constant of a buffer.
     pub fn constant(&self, buffer: usize) -> *mut f32 {
         // SAFETY: one constant a buffer.
@@ -174,6 +188,11 @@ impl Step {
         for &(entry, input) in &self.program.patches {
             self.args[entry] = pointer(input);
         }
+    }
+
+    /// The arguments of an instruction.
+    pub fn args(&self, instr: usize) -> &[*mut f32] {
+        &self.args[self.instrs[instr].args.clone()]
     }
 
     /// Runs every instruction on the calling thread and adds each call's microseconds to `totals`.

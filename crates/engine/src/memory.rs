@@ -167,6 +167,11 @@ pub fn check_memory(engine: &Engine, limit: Option<u64>, copies: u64, queue: u64
     Budget { limit, copies, beside: queue, ..Budget::default() }.check(needs, needs, "")
 }
 
+/// From now on memory that very long records took is given back when they are gone.
+pub fn return_large_pieces() {
+    tidemill_cpu::buffer::return_large_pieces();
+}
+
 /// The most resident memory of this process so far, in bytes.
 pub fn peak_rss_bytes() -> u64 {
     status_bytes("VmHWM:")

@@ -311,7 +311,10 @@ impl<'a> StreamDriver<'a> {
     /// Learns from the step, of event `j` of those that were encoded ahead if it is one of them, and writes
     /// down what the guard did.
     pub(super) fn learn(&mut self, of: Option<(&Ahead, usize)>) -> Result<()> {
-        let learned = self.model.step()?;
+        let learned = self.model.step().map_err(|e| {
+            let (_, position) = self.place(of);
+            self.input.feed.at(&position, e)
+        })?;
         self.audit_drift(of)?;
         let (what, deviations) = match learned.verdict {
             Verdict::Apply => return Ok(()),

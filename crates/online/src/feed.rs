@@ -13,7 +13,7 @@ pub mod records;
 
 use std::time::Duration;
 
-use tidemill_engine::error::Result;
+use tidemill_engine::error::{Error, Result};
 use tidemill_recipe::stream::{BadEvent, Content, Event, Events, Note, Position, Schema};
 
 pub use data::DataFeed;
@@ -72,6 +72,11 @@ pub trait Feed {
     /// # Errors
     /// Those of `take`, and if no event waits.
     fn next(&mut self, take: &mut Take<'_>) -> Result<Came>;
+
+    /// An error that came after the events up to `position` were taken, with how to go on without the last of them.
+    fn at(&self, _position: &str, error: Error) -> Error {
+        error
+    }
 
     /// Passes the headers and bad records before the next event, so that they are counted as they
     /// come and take no memory.

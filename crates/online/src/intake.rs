@@ -15,12 +15,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel}
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidemill_recipe::stream::{BadEvent, Event, Events, Note, Reader, Record, Records, Schema};
+use tidemill_recipe::stream::{
+    BadEvent, Event, Events, Note, Reader, Record, Records, Rows, Schema,
+};
 
 use tidemill_engine::error::{Error, Result};
 
 pub(crate) use decoding::{Decoding, Fits};
-use work::Work;
+use work::{MOST_BYTES, Work};
 
 /// Decoded blocks that may wait; more of them would only take memory.
 const BLOCKS: usize = 2;
@@ -123,11 +125,16 @@ pub enum Filled {
 }
 
 impl Intake {
-    /// Decodes what `reader` gives; `lines` says whether records are lines of files.
+    /// Decodes what `reader` gives; `lines` says whether records are lines of files. `rows` is told what they consist of.
     ///
     /// # Errors
     /// If no thread can be started.
-    pub(crate) fn new(reader: Reader, decoding: Decoding, lines: bool) -> Result<Intake> {
+    pub(crate) fn new(
+        reader: Reader,
+        decoding: Decoding,
+        lines: bool,
+        rows: Option<Arc<Rows>>,
+    ) -> Result<Intake> {
         let reader = Arc::new(reader);
         let (out, decoded) = sync_channel(BLOCKS);
         let (used, back) = channel();
@@ -136,7 +143,7 @@ impl Intake {
             let _ = used.send(Block::default());
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let work = Work::new(reader.clone(), decoding, lines, (out, back), stop.clone());
+        let work = Work::new(reader.clone(), decoding, lines, (out, back), stop.clone()).tell(rows);
         let thread = std::thread::Builder::new()
             .name("decode".into())
             .spawn(move || work.run())
@@ -279,7 +286,9 @@ impl Intake {
 
     /// Hands back the blocks of which all has been taken.
     fn recycle(&mut self) {
-        while let Some(block) = self.blocks.pop_front_if(|b| b.next == b.outcomes.len()) {
+        while let Some(mut block) = self.blocks.pop_front_if(|b| b.next == b.outcomes.len()) {
+            block.records.clear_long();
+            block.clear(MOST_BYTES);
             // The thread may have ended with the stream.
             let _ = self.used.send(block);
         }
@@ -322,7 +331,7 @@ mod tests {
         let reader = Reader::spawn(Box::new(source), QueueOptions::default()).unwrap();
         let make = |schema| Ok(decoder(&FormatSpec::default(), Format::JsonLines, schema).unwrap());
         let decoding = Decoding::new(Box::new(make), None, false, None).unwrap();
-        let mut intake = Intake::new(reader, decoding, true).unwrap();
+        let mut intake = Intake::new(reader, decoding, true, None).unwrap();
         let (mut events, mut line) = (0, 0);
         loop {
             let filled = intake.fill(Duration::from_secs(5)).unwrap();

@@ -11,7 +11,7 @@ use tidemill_recipe::data::open_one;
 use tidemill_recipe::online::{OnlineSpec, WhenFull};
 use tidemill_recipe::stream::{
     Content, Format, FormatSpec, Look, Note, OpenOptions, Policy, Position, QueueOptions, Reader,
-    Schema, Source, decoder, file_of, format_of,
+    Rows, Schema, Source, decoder, file_of, format_of,
     formats::look::{HEAD_BYTES, lost_column},
     head_of, is_files, is_live, look, open as open_source,
 };
@@ -88,10 +88,13 @@ pub(crate) fn open(
     folder.make_room()?;
     let known = base.known.schema.clone();
     let answers = source.answers();
-    let health = source.health();
+    let (health, rows) = (source.health(), source.rows());
+    if let Some(rows) = &rows {
+        rows.expect(&spec, format, known.clone(), start.same().map(|s| &s.position));
+    }
     encoding.restore(base.known.clone());
     let reader = Reader::spawn(source, queue_of(file, policy)).map_err(stream_error)?;
-    let intake = open_intake(&options.from, reader, format, &spec, known, &encoding)?;
+    let intake = open_intake((&options.from, reader, rows), format, &spec, known, &encoding)?;
     encoding.set_format(spec, look);
     // Those of another stream that the run has learned from stay before those of this one.
     let mark = start.own().map(|s| s.dead_letters).unwrap_or_default();
@@ -143,7 +146,7 @@ pub fn open_to_read(
         let source = open_source(from, &options).map_err(stream_error)?;
         let (spec, look) = spec_of(file, from, format, None, model)?;
         let reader = Reader::spawn(source, queue_of(file, Policy::Block)).map_err(stream_error)?;
-        let intake = open_intake(from, reader, format, &spec, None, &encoding)?;
+        let intake = open_intake((from, reader, None), format, &spec, None, &encoding)?;
         encoding.set_format(spec, look);
         let dead = DeadLetters::open(folder, JournalMark::default(), 0, dead_bytes)?;
         Box::new(RecordFeed::new(intake, dead, Position::default(), None))
@@ -271,8 +274,7 @@ pub(crate) fn open_at(
 
 /// The records of a source, decoded ahead.
 fn open_intake(
-    from: &str,
-    reader: Reader,
+    (from, reader, rows): (&str, Reader, Option<Arc<Rows>>),
     format: Format,
     spec: &FormatSpec,
     schema: Option<Schema>,
@@ -285,7 +287,7 @@ fn open_intake(
     let fits: Box<Fits> = Box::new(move |schema, first| fitting.check(schema, first, columns));
     let fits = (!(columns && labels)).then_some(fits);
     let decoding = Decoding::new(Box::new(make), schema, live, fits)?;
-    Intake::new(reader, decoding, from == "-" || is_files(from))
+    Intake::new(reader, decoding, from == "-" || is_files(from), rows)
 }
 
 fn queue_of(file: &RecipeFile, policy: Policy) -> QueueOptions {

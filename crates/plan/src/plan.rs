@@ -97,8 +97,12 @@ pub struct Plan {
     /// changes the state; none if there is no such place, since batch norm keeps its statistics on
     /// the way forward, or if the graph names no gate.
     pub gate: Option<usize>,
-    /// Bytes of the arena.
+    /// Bytes of the arena, without the gaps.
     pub arena_bytes: usize,
+    /// Bytes that the buffers' places reach to: those of the arena, and of the gaps.
+    pub arena_reach: usize,
+    /// Bytes that are nobody's before the first buffer of the arena and behind each ([`Options::gap`]).
+    pub gap: usize,
     /// Most bytes alive at one call: no arena can be smaller.
     pub arena_bound: usize,
 }
@@ -140,11 +144,21 @@ pub struct Options {
     /// runs some of them twice, so that their values need not be kept. A plan that is still above the limit is
     /// the smallest that was found.
     pub arena_limit: Option<usize>,
+    /// Bytes to leave free between the buffers of the arena, and at its ends, so that a kernel which reads or writes beyond a
+    /// buffer is found out. They count neither towards the limit nor as bytes of the arena. For tests.
+    pub gap: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { fuse: true, in_place: true, gated: false, by_row: false, arena_limit: None }
+        Options {
+            fuse: true,
+            in_place: true,
+            gated: false,
+            by_row: false,
+            arena_limit: None,
+            gap: 0,
+        }
     }
 }
 
@@ -226,7 +240,11 @@ impl Plan {
         }
         let decisive: Vec<Option<usize>> = schedule.gate.iter().map(|&v| buffer_of[v]).collect();
         let gate = options.gated.then(|| gate(&buffers, &calls, &decisive)).flatten();
-        let placement = assign(&mut buffers, &calls, options.in_place);
+        let placement = assign(&mut buffers, &calls, options.in_place, 0);
+        let arena_reach = match options.gap {
+            0 => placement.bytes,
+            gap => gap + assign(&mut buffers, &calls, options.in_place, gap).bytes,
+        };
         let plan = Plan {
             buffers,
             calls,
@@ -235,6 +253,8 @@ impl Plan {
             outputs,
             gate,
             arena_bytes: placement.bytes,
+            arena_reach,
+            gap: options.gap,
             arena_bound: placement.lower_bound,
         };
         (plan, methods)
@@ -254,6 +274,21 @@ impl Plan {
     /// Number of the input of this name.
     pub fn input(&self, name: &str) -> Option<usize> {
         self.inputs.iter().position(|s| s.name == name)
+    }
+
+    /// The buffers of the arena whose memory holds nothing that is read after a call: those which it is the last to touch,
+    /// but for outputs of the plan and for those whose memory continues as another buffer's.
+    pub fn dying(&self, call: usize) -> impl Iterator<Item = usize> {
+        let args = &self.calls[call].args;
+        let lives = move |b: usize| {
+            self.buffers[b].life.1 > call || self.outputs.iter().any(|&(_, output)| output == b)
+        };
+        let continues = move |b: usize| {
+            let place = self.buffers[b].place;
+            args.iter().any(|&other| lives(other) && self.buffers[other].place == place)
+        };
+        let stored = |b: &usize| matches!(self.buffers[*b].place, Place::Arena(_));
+        args.iter().copied().filter(stored).filter(move |&b| !lives(b) && !continues(b))
     }
 
     /// Buffer of the output of this name.
@@ -297,8 +332,9 @@ pub(crate) fn replaceable(spec: &KernelSpec) -> (Vec<usize>, Vec<usize>) {
     }
 }
 
-/// Gives every arena buffer its offset; in-place pairs share one range.
-fn assign(buffers: &mut [Buffer], calls: &[Call], in_place: bool) -> Placement {
+/// Gives every arena buffer its offset, with `gap` bytes that are nobody's before the first and behind each; in-place pairs
+/// share one range.
+fn assign(buffers: &mut [Buffer], calls: &[Call], in_place: bool, gap: usize) -> Placement {
     let replaceable: Vec<_> = calls.iter().map(|call| replaceable(&call.spec)).collect();
     let mut root: Vec<usize> = (0..buffers.len()).collect();
     if in_place {
@@ -319,7 +355,7 @@ fn assign(buffers: &mut [Buffer], calls: &[Call], in_place: bool) -> Placement {
             continue;
         }
         let (first, last) = buffers[b].life;
-        let bytes = (buffers[b].len * 4).next_multiple_of(ALIGNMENT);
+        let bytes = (buffers[b].len * 4 + gap).next_multiple_of(ALIGNMENT);
         if root[b] == b {
             interval_of[b] = intervals.len();
             intervals.push(Interval { first, last, bytes });
@@ -332,7 +368,7 @@ fn assign(buffers: &mut [Buffer], calls: &[Call], in_place: bool) -> Placement {
     let placement = place(&intervals);
     for (b, buffer) in buffers.iter_mut().enumerate() {
         if let Place::Arena(offset) = &mut buffer.place {
-            *offset = placement.offsets[interval_of[b]];
+            *offset = gap + placement.offsets[interval_of[b]];
         }
     }
     placement

@@ -8,7 +8,11 @@ pub(super) fn explain(
     is_key: impl Fn(&[String], &str) -> bool,
     keys: impl Fn(&[String]) -> Vec<String>,
 ) -> (Vec<String>, String) {
-    let message = message.lines().next().unwrap_or_default().trim();
+    let first = message.lines().next().unwrap_or_default();
+    // A value of several lines is quoted as it is.
+    let joined = message.replace('\n', "\\n");
+    let is_cut = first.matches('`').count() % 2 == 1;
+    let message = if is_cut { joined.trim() } else { first.trim() };
     if let Some((name, known)) = unexpected(message) {
         path.push(name.to_string());
         return (path, format!("is unknown; {}", nearest(name, &known)));
@@ -63,7 +67,7 @@ fn unknown(message: &str) -> Option<(&str, Vec<&str>)> {
         .strip_prefix("unknown field ")
         .or_else(|| message.strip_prefix("unknown variant "))?;
     let name = quoted(rest)?;
-    let known = rest[name.len() + 2..].split('`').skip(1).step_by(2).collect();
+    let known = rest.get(name.len() + 2..)?.split('`').skip(1).step_by(2).collect();
     Some((name, known))
 }
 
@@ -77,7 +81,7 @@ fn unexpected(message: &str) -> Option<(&str, Vec<&str>)> {
 }
 
 fn quoted(text: &str) -> Option<&str> {
-    text.strip_prefix('`')?.split('`').next()
+    text.strip_prefix('`')?.split_once('`').map(|(name, _)| name)
 }
 
 /// `did you mean "x"?`, or all that is known where nothing is near.
@@ -121,5 +125,26 @@ fn value(found: &str) -> String {
         _ if found == "map" => "a table".into(),
         _ if found == "sequence" => "an array".into(),
         _ => found.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of several lines, quotes in them, and messages that end early.
+    #[test]
+    fn any_message_is_explained() {
+        let said = |message: &str| {
+            explain(vec!["training".into(), "loss".into()], message, |_, _| false, |_| Vec::new()).1
+        };
+        let several = said("unknown variant `binary\nx`, expected one of `mse`, `huber`");
+        assert_eq!(several, "= \"binary\\nx\" is unknown; known here: mse, huber");
+        let whole = "unknown variant `a`b\n`c`, expected `mse`\n";
+        for end in 0..=whole.len() {
+            said(&whole[..end]);
+            said(&whole[..end].replace("unknown variant", "unknown field"));
+            said(&whole[..end].replace("unknown variant", "missing field"));
+        }
     }
 }

@@ -11,6 +11,9 @@ use crate::sync::{lock, wait, wait_while};
 /// Records that wait at most; more make their sender wait, and by that the sender's peer.
 const BOUND: usize = 64 << 10;
 
+/// Each of many senders keeps no more memory than this for its next records.
+const MOST_KEPT: usize = 4 * BOUND;
+
 /// Holds records until they are polled, in two blocks that change places.
 #[derive(Debug, Default)]
 pub(crate) struct Inlet {
@@ -54,7 +57,7 @@ impl Inlet {
         } else {
             state.waiting.append(records);
         }
-        records.clear();
+        records.clear_above(MOST_KEPT);
         self.filled.notify_one();
         !state.closed
     }
@@ -95,7 +98,7 @@ impl Inlet {
         } else {
             records.append(&state.waiting);
         }
-        state.waiting.clear();
+        state.waiting.clear_above(MOST_KEPT);
         self.room.notify_all();
         Ok(Poll::Some)
     }

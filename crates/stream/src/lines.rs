@@ -13,11 +13,16 @@ pub(crate) const MAX_RECORD: usize = 16 << 20;
 /// Read at once; larger reads are not faster (they leave the cache).
 const CHUNK: usize = 256 << 10;
 
+/// A buffer that grew to more than so many times its size does not stay so.
+const KEPT: usize = 16;
+
 /// Lines end with LF or CRLF. Empty lines are no records. Of a line longer than `max` only the
 /// beginning is a record, marked as too long. One buffer, which only grows for lines longer than it.
 #[derive(Debug)]
 pub(crate) struct Lines {
     buffer: Vec<u8>,
+    /// What it has at first.
+    chunk: usize,
     /// Of the line that is next; bytes from here to `scanned` hold no line end.
     start: usize,
     scanned: usize,
@@ -42,7 +47,19 @@ impl Lines {
         let buffer = vec![0; chunk];
         let (start, scanned, end, too_long) = (0, 0, 0, 0);
         let (skipping, beginning, first) = (false, Vec::new(), true);
-        Lines { buffer, start, scanned, end, max, skipping, beginning, first, mark, too_long }
+        Lines {
+            buffer,
+            chunk,
+            start,
+            scanned,
+            end,
+            max,
+            skipping,
+            beginning,
+            first,
+            mark,
+            too_long,
+        }
     }
 
     /// Forgets what is buffered; the next byte is that after `mark`.
@@ -66,11 +83,19 @@ impl Lines {
         self.end - self.start
     }
 
-    /// Reads once; 0 at the end of the input.
-    pub(crate) fn fill(&mut self, input: &mut impl Read) -> io::Result<usize> {
+    /// Begins at the start of the buffer again if nothing is left in it, and gives back what long lines took.
+    fn release(&mut self) {
         if self.start == self.end {
             (self.start, self.scanned, self.end) = (0, 0, 0);
+            if self.buffer.len() > KEPT * self.chunk {
+                self.buffer = vec![0; self.chunk];
+            }
         }
+    }
+
+    /// Reads once; 0 at the end of the input.
+    pub(crate) fn fill(&mut self, input: &mut impl Read) -> io::Result<usize> {
+        self.release();
         if self.end == self.buffer.len() {
             if self.start > 0 {
                 self.buffer.copy_within(self.start..self.end, 0);
@@ -79,7 +104,9 @@ impl Lines {
                 self.start = 0;
             }
             if self.end > self.buffer.len() / 2 {
-                self.buffer.resize(self.buffer.len() * 2, 0);
+                // By less than as much again: several long lines at once are not to take twice their size.
+                let more = (self.buffer.len() / 4).max(self.chunk);
+                self.buffer.resize(self.buffer.len() + more, 0);
             }
         }
         loop {
@@ -129,6 +156,8 @@ impl Lines {
             };
             self.line(records, self.scanned + found, 1);
         }
+        // Before its reader waits for room for the records.
+        self.release();
     }
 
     /// Appends the last line, which has no line end.

@@ -4,7 +4,7 @@
 //! The folder holds segments, each named by the sequence number of its first record. A segment is
 //! a header and records, each framed with its length, checks (CRC-32), and the time. A crash can only tear
 //! the end of the last segment; opening the log cuts that off, keeps it beside the segment
-//! (`NAME.log.torn`), and says so ([`Log::notes`]). Where what follows shows that it had been acknowledged,
+//! (`NAME.log.torn`), and says so ([`Log::notes`]). Where what follows, or the file `acknowledged`, shows that it had been acknowledged,
 //! it is not cut off: it was damaged, and that is an error.
 //! One process at a time has a log open. Sequence numbers start at 1 and have no gaps.
 
@@ -12,6 +12,7 @@ mod keys;
 mod reader;
 mod scan;
 mod segment;
+mod told;
 mod writer;
 
 use std::fs::{File, TryLockError};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::position::Position;
-use crate::records::Records;
+use crate::records::{MOST_KEPT, Records};
 use crate::source::{Counters, Source};
 use crate::sync::{lock, wait_while};
 
@@ -55,9 +55,6 @@ impl Default for QueueOptions {
 
 /// Blocks of a full queue: few, since handing one over costs as much as decoding some records.
 const BLOCKS: usize = 8;
-
-/// Records that took more memory than this do not keep it.
-const MOST_KEPT: usize = 4 << 20;
 
 /// What [`Reader::next`] gives.
 #[derive(Debug)]

@@ -7,6 +7,9 @@ use crate::position::Mark;
 /// Bytes that are kept of a record that is too long.
 pub(crate) const BEGINNING: usize = 4096;
 
+/// What held one very long record and more memory than this does not keep it.
+pub(crate) const MOST_KEPT: usize = 4 << 20;
+
 /// A block of records, in the order of the stream.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
@@ -91,6 +94,19 @@ impl Records {
     /// Whether it has no memory yet.
     pub(crate) fn is_new(&self) -> bool {
         self.bytes.capacity() == 0
+    }
+
+    /// As [`Records::clear`], but for the memory of very long records.
+    pub fn clear_long(&mut self) {
+        self.clear_above(MOST_KEPT);
+    }
+
+    /// As [`Records::clear`], but keeps no more than so many bytes.
+    pub(crate) fn clear_above(&mut self, most: usize) {
+        match self.capacity() > most {
+            true => *self = Records::default(),
+            false => self.clear(),
+        }
     }
 
     /// Makes room for other records; keeps the memory.

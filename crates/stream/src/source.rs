@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::health::Health;
 use crate::position::Position;
 use crate::records::Records;
+use crate::rows::Rows;
 
 /// What a poll found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,11 @@ pub trait Source: Send {
 
     /// Where a learner says what is wrong with the records, if others can ask for it there.
     fn health(&self) -> Option<Arc<Health>> {
+        None
+    }
+
+    /// Where a learner says what rows consist of, if the source refuses what is none.
+    fn rows(&self) -> Option<Arc<Rows>> {
         None
     }
 

@@ -169,7 +169,8 @@ fn a_key_is_taken_once() {
     while len() == whole && start.elapsed() < WAIT {
         std::thread::sleep(Duration::from_millis(1));
     }
-    // A kill amid the writing of a request: nothing of it was taken.
+    // A kill amid the writing of a request, before it was answered: nothing of it was taken.
+    std::fs::remove_file(folder.path().join("acknowledged")).unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
     file.set_len(whole - 1).unwrap();
     let source = open();

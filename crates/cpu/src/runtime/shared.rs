@@ -3,7 +3,7 @@
 //! The state and the kernels are shared; what a run writes is in a [`Workspace`] of its own. Nobody
 //! changes the state meanwhile, since that needs the runtime alone.
 
-use super::{Input, InputError, Runtime, bind_inputs};
+use super::{Input, InputError, Runtime, bind_inputs, checked};
 use crate::buffer::AlignedBuffer;
 use crate::step::{Program, Run, Step};
 use crate::threads::{NOTHING, run_alone};
@@ -71,7 +71,7 @@ impl Runtime {
             check_length("state", &tensor.name, tensor.len(), len)?;
         }
         let Workspace { step, arena, scratch } = workspace;
-        let arena_len = program.plan.arena_bytes.div_ceil(4);
+        let arena_len = program.plan.arena_reach.div_ceil(4);
         if arena.as_ref().is_none_or(|a| a.len() < arena_len) {
             *arena = None; // before the larger one
         }
@@ -82,6 +82,12 @@ impl Runtime {
         let step = step.get_or_insert_with(|| Step::new(program.clone()));
         step.bind(|buffer| self.place(program, states, arena, buffer));
         bind_inputs(step, inputs)?;
+        if program.plan.gap > 0 {
+            let state = states.iter().map(|&slot| self.state(slot).to_vec()).collect();
+            checked::run(step, arena, state, inputs, 0..program.tasks());
+            step.bind(|buffer| self.place(program, states, arena, buffer));
+            return Ok(self.result(plan, output, workspace));
+        }
         let pool = match self.pool.try_lock() {
             _ if !step.parallel => None,
             Ok(pool) => Some(pool),
@@ -100,23 +106,35 @@ impl Runtime {
             Some(mut pool) => pool.run(&run, true, NOTHING),
             None => run_alone(&run),
         }
-        let Some(&(_, buffer)) = program.plan.outputs.get(output) else { return Ok(&[]) };
-        if matches!(program.plan.buffers[buffer].place, Place::Input(_)) {
-            return Ok(&[]);
+        Ok(self.result(plan, output, workspace))
+    }
+
+    /// An output of the plan that a workspace has just run.
+    fn result<'w>(
+        &self,
+        plan: &ReadPlan,
+        output: usize,
+        workspace: &'w mut Workspace,
+    ) -> &'w [f32] {
+        let (plan, ReadPlan { program, states }) = (&plan.program.plan, plan);
+        let Some(&(_, buffer)) = plan.outputs.get(output) else { return &[] };
+        let (place, len) = (plan.buffers[buffer].place, plan.buffers[buffer].len);
+        let Some(arena) = &workspace.arena else { return &[] };
+        if matches!(place, Place::Input(_)) {
+            return &[];
         }
-        let (start, len) =
-            (self.place(program, states, arena, buffer), program.plan.buffers[buffer].len);
+        let start = self.place(program, states, arena, buffer);
         let values: *const [f32] = std::ptr::slice_from_raw_parts(start, len);
-        match program.plan.buffers[buffer].place {
+        match place {
             // SAFETY: the values are in the workspace's arena, borrowed as long as the result.
-            Place::Arena(_) => Ok(unsafe { &*values }),
+            Place::Arena(_) => unsafe { &*values },
             // Values of the state or of constants outlive no borrow of the workspace: they are copied.
             _ => {
                 let mut copy = AlignedBuffer::new(len);
                 // SAFETY: `len` values inside the state or the program's constants, which both live
                 // through this function.
                 copy.as_mut_slice().copy_from_slice(unsafe { &*values });
-                Ok(workspace.arena.insert(copy).as_slice())
+                workspace.arena.insert(copy).as_slice()
             }
         }
     }

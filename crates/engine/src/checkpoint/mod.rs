@@ -6,6 +6,7 @@
 //! checkpoints/3750/manifest.sha256     SHA-256 of both, written last
 //! checkpoints/latest                   "3750"
 //! checkpoints/best                     "1875"
+//! checkpoints/pointers.sha256          SHA-256 of these two
 //! ```
 //!
 //! A checkpoint is in one of four states, and they are never taken for each other: *good*; *absent*, which
@@ -16,6 +17,7 @@ pub mod files;
 pub(crate) mod leftovers;
 mod manifest;
 mod meta;
+mod pointers;
 mod tensors;
 mod writer;
 
@@ -138,11 +140,10 @@ impl Checkpoints {
             let _ = files::remove(&temporary);
             return Err(e);
         }
-        if meta.best.as_ref().is_some_and(|b| b.step == meta.step) {
-            files::stage(&self.folder.join("best"), name.as_bytes())?.rename()?;
-        }
-        files::stage(&self.folder.join("latest"), name.as_bytes())?.rename()?;
-        // Once for all three renames, and before an older checkpoint goes. A pointer that is on
+        let is_best = meta.best.as_ref().is_some_and(|b| b.step == meta.step);
+        let names = if is_best { &["best", "latest"][..] } else { &["latest"] };
+        pointers::point(&self.folder, names, meta.step)?;
+        // Once for all renames, and before an older checkpoint goes. A pointer that is on
         // disk before its checkpoint does no harm: readers then take the newest complete one.
         files::sync_folder(&self.folder)?;
         self.prune(meta)?;
@@ -238,18 +239,9 @@ impl Checkpoints {
         }
     }
 
-    /// The step that a pointer names, if there is a checkpoint of it. A pointer may be on disk before its
-    /// checkpoint is.
+    /// The step that a pointer names, if there is a checkpoint of it.
     fn pointed(&self, pointer: &str) -> Result<Option<u64>> {
-        let path = self.folder.join(pointer);
-        let name = match std::fs::read(&path) {
-            Ok(name) => name,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::read(&path, e)),
-        };
-        let step = str::from_utf8(&name).ok().and_then(|name| name.trim().parse().ok());
-        let steps = self.steps()?;
-        Ok(step.filter(|step| steps.contains(step)))
+        pointers::pointed(&self.folder, pointer, &self.steps()?)
     }
 
     /// The error of the checkpoint of `step`, with what else there is.
@@ -267,7 +259,8 @@ impl Checkpoints {
 
     /// Points `latest` to the checkpoint of `step`; a resume continues from the newest all the same.
     pub fn point_latest(&self, step: u64) -> Result<()> {
-        files::write_atomic(&self.folder.join("latest"), step.to_string().as_bytes())
+        pointers::point(&self.folder, &["latest"], step)?;
+        files::sync_folder(&self.folder)
     }
 
     /// Reads and verifies one checkpoint by name.

@@ -362,7 +362,7 @@ fn what_killed_writers_leave_is_settled() {
     checkpoints.clean().unwrap();
     let mut names = leftovers::names(&at("")).unwrap();
     names.sort_unstable();
-    assert_eq!(names, ["10", "20", "latest"]);
+    assert_eq!(names, ["10", "20", "latest", "pointers.sha256"]);
     // And after them.
     std::fs::create_dir(at(".replaced-20")).unwrap();
     checkpoints.clean().unwrap();
@@ -381,7 +381,7 @@ fn one_of_the_same_step_takes_the_place_at_once() {
     }
     let mut names = leftovers::names(&folder.path().join("checkpoints")).unwrap();
     names.sort_unstable();
-    assert_eq!(names, ["10", "latest"]);
+    assert_eq!(names, ["10", "latest", "pointers.sha256"]);
 }
 
 /// Damaged ones are kept, and the run is never taken for one that has not begun.
@@ -418,4 +418,35 @@ fn the_best_is_found_without_its_pointer() {
     }
     std::fs::write(folder.path().join("checkpoints/best"), "7").unwrap();
     assert_eq!(checkpoints.best_or_newest().unwrap().unwrap().meta.step, 2);
+}
+
+/// Steps that differ in one bit: no flipped bit makes a pointer one to another checkpoint.
+#[test]
+fn a_flipped_bit_in_a_pointer_is_harmless() {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 9);
+    for step in [20, 21, 22, 30, 31, 32] {
+        let mut meta = meta(step, &tensors(step as f32));
+        let best = step.min(21);
+        meta.best = Some(Best { metric: "m".into(), value: 0.5, step: best, epoch: best });
+        checkpoints.write(&meta, &tensors(step as f32)).unwrap();
+    }
+    // As training does at its end when the best weights are asked for.
+    checkpoints.point_latest(31).unwrap();
+    let steps = || {
+        let [latest, best] = [checkpoints.latest(), checkpoints.best_or_newest()];
+        [latest, best].map(|found| found.unwrap().unwrap().meta.step)
+    };
+    assert_eq!(steps(), [31, 21]);
+    for name in ["latest", "best", "pointers.sha256"] {
+        let path = folder.path().join("checkpoints").join(name);
+        for bit in 0..std::fs::metadata(&path).unwrap().len() as usize * 8 {
+            flip(&path, bit);
+            assert_eq!(steps(), [31, 21], "bit {bit} of {name}");
+            flip(&path, bit);
+        }
+    }
+    // Without their sums, as earlier versions left them.
+    std::fs::remove_file(folder.path().join("checkpoints/pointers.sha256")).unwrap();
+    assert_eq!(steps(), [31, 21]);
 }

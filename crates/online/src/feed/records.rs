@@ -41,25 +41,33 @@ impl Seen {
         !self.skip.is_empty() && self.skip.contains(&self.number(record))
     }
 
-    /// An error at a record, and how to go on without it.
-    fn at(&self, record: &Record<'_>, error: Error) -> Error {
-        let number = self.number(record);
-        let what = match error {
-            Error::Run(what) => what,
-            Error::Engine(e) => e.to_string(),
-            other => return other,
-        };
-        Error::Run(format!(
-            "{what}; it is record {number}: --skip-record {number} sets it aside unseen"
-        ))
-    }
-
     fn record(&mut self, record: &Record<'_>) {
         self.position.take(record);
         self.acknowledged = record.acknowledged;
         if let Some(content) = &mut self.content {
             content.take(record);
         }
+    }
+}
+
+/// An error at a record of this number, and how to go on without it.
+fn at(number: &str, error: Error) -> Error {
+    let what = match error {
+        Error::Run(what) => what,
+        Error::Engine(e) => e.to_string(),
+        other => return other,
+    };
+    Error::Run(format!(
+        "{what}; it is record {number}: --skip-record {number} sets it aside unseen"
+    ))
+}
+
+/// The number, as users give it, of the record that ends at a position.
+fn number_at(position: &str, lines: bool) -> &str {
+    let mark = position.rsplit(' ').next().unwrap_or(position);
+    match lines {
+        true => mark.rsplit('-').next().unwrap_or(mark),
+        false => mark,
     }
 }
 
@@ -117,7 +125,8 @@ impl Feed for RecordFeed {
                         Err(bad.clone())
                     }
                     RecordKind::Event(event) => {
-                        let taken = take(Item::Event(event)).map_err(|e| seen.at(&record, e))?;
+                        let taken =
+                            take(Item::Event(event)).map_err(|e| at(&seen.number(&record), e))?;
                         came = Some(if taken.is_ok() { Came::Taken } else { Came::SetAside });
                         seen.dead.count_recent(taken.as_ref().is_err_and(|bad| !bad.expected));
                         taken
@@ -140,6 +149,10 @@ impl Feed for RecordFeed {
                 }
             }
         }
+    }
+
+    fn at(&self, position: &str, error: Error) -> Error {
+        at(number_at(position, self.seen.lines), error)
     }
 
     fn pass(&mut self, header: &mut dyn FnMut(&Schema)) -> Result<()> {
@@ -213,5 +226,25 @@ impl Feed for RecordFeed {
 
     fn dead_letters(&mut self) -> Option<&mut Journal> {
         Some(self.seen.dead.journal())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_its_record() {
+        for (position, lines, number) in [
+            ("73584-2628", true, "2628"),
+            ("a b.csv 73584-2628", true, "2628"),
+            ("17", false, "17"),
+            ("1700000000000-3", false, "1700000000000-3"),
+        ] {
+            let error = at(number_at(position, lines), Error::Run("the step failed".into()));
+            let says =
+                format!("the step failed; it is record {number}: --skip-record {number} sets");
+            assert!(error.to_string().starts_with(&says), "{error}");
+        }
     }
 }

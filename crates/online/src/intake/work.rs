@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-use tidemill_recipe::stream::{BadEvent, Decoded, Mark, Next, Place, Reader, Records};
+use tidemill_recipe::stream::{BadEvent, Decoded, Mark, Next, Place, Reader, Records, Rows};
 
 use tidemill_engine::error::Result;
 
@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// A block ends where its events take so much memory: a record of two bytes may stand for as many values as there are
 /// columns.
-const MOST_BYTES: usize = 1 << 20;
+pub(super) const MOST_BYTES: usize = 1 << 20;
 
 /// What the thread gives: blocks, nothing at the end of the stream.
 type Given = Result<Option<Block>>;
@@ -35,6 +35,7 @@ pub(super) struct Work {
     out: SyncSender<Given>,
     used: Receiver<Block>,
     stop: Arc<AtomicBool>,
+    rows: Option<Arc<Rows>>,
 }
 
 impl Work {
@@ -48,7 +49,12 @@ impl Work {
     ) -> Work {
         let (out, used) = ways;
         let (known, last, part) = (false, Mark::default(), "".into());
-        Work { reader, decoding, lines, known, last, part, out, used, stop }
+        Work { reader, decoding, lines, known, last, part, out, used, stop, rows: None }
+    }
+
+    /// Tells `rows` what records consist of.
+    pub(super) fn tell(self, rows: Option<Arc<Rows>>) -> Work {
+        Work { rows, ..self }
     }
 
     pub(super) fn run(mut self) {
@@ -137,6 +143,9 @@ impl Work {
             block.outcomes.push((i, outcome));
         }
         block.notes = self.decoding.notes();
+        if let Some(rows) = &self.rows {
+            rows.decoded(self.decoding.schema(), self.last.major);
+        }
         end
     }
 

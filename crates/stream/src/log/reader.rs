@@ -9,14 +9,15 @@ use super::segment::{self, Format};
 use super::{Fsync, Inner, Log};
 use crate::error::{Error, Result};
 use crate::position::{Mark, Position};
-use crate::records::Records;
+use crate::records::{MOST_KEPT, Records};
 use crate::source::{Counters, Poll, Source};
 use crate::sync::{lock, wait_while};
 
 const CHUNK: usize = 256 << 10;
 
-/// Where a log has failed, its senders have this long to be answered before its reader ends the process.
-const TOLD: Duration = Duration::from_millis(200);
+/// Where a log has failed, its senders have this long to be answered, and others to see its health, before its reader ends
+/// the process.
+const TOLD: Duration = Duration::from_secs(1);
 
 /// The records of a [`Log`] as a source. It ends when the log is closed.
 #[derive(Debug)]
@@ -176,6 +177,9 @@ impl LogSource {
                 self.next += 1;
             }
             self.start += size + len;
+            if self.start == self.buffer.len() && self.buffer.capacity() > MOST_KEPT {
+                (self.buffer, self.start) = (Vec::new(), 0);
+            }
             if let Some(open) = &mut self.open {
                 open.sequence = sequence + 1;
             }

@@ -21,10 +21,12 @@ pub(crate) struct Found {
 
 /// Finds the end of the whole records of the last segment before the record `until`.
 ///
+/// `told` is a record up to which all were acknowledged for certain.
+///
 /// # Errors
 /// If the header is damaged, or a record that had been acknowledged: no crash does that, and cutting it off
 /// would lose it.
-pub(crate) fn scan(folder: &Path, first: u64, until: u64) -> Result<Found> {
+pub(crate) fn scan(folder: &Path, first: u64, until: u64, told: u64) -> Result<Found> {
     let path = segment::path(folder, first);
     let fail = |e: io::Error| Error::io(path.display(), e);
     let file = File::open(&path).map_err(fail)?;
@@ -65,9 +67,11 @@ pub(crate) fn scan(folder: &Path, first: u64, until: u64) -> Result<Found> {
         found.segment.bytes += (head.len() + size) as u64;
         (found.segment.last_us, found.next) = (frame.time, sequence + 1);
     }
-    if found.next < until && is_damaged(&mut file, &found, format).map_err(fail)? {
+    // A log that ends before a record has lost it, or it was cut off by hand.
+    let is_told = found.next <= told && found.segment.bytes < len;
+    if found.next < until && (is_told || is_damaged(&mut file, &found, format).map_err(fail)?) {
         let what = format!(
-            "record {} (byte {}) is damaged, and later ones show that it was whole; restore the file, or cut \
+            "record {} (byte {}) is damaged, and it had been acknowledged; restore the file, or cut \
              it off at that byte to go on without those records",
             found.next, found.segment.bytes
         );

@@ -206,18 +206,20 @@ pub(crate) fn bytes_of(record: &[u8]) -> u64 {
     (FRAME + record.len()) as u64
 }
 
-/// Appends the frame and bytes of the record that is the `index`th of its segment, and that `waiting`
-/// others wait before to be acknowledged.
+/// Appends the frame of the record that is the `index`th of its segment, and that `waiting` others wait before to be
+/// acknowledged, and its bytes if `whole`.
 pub(crate) fn encode(
     out: &mut Vec<u8>,
     salt: u32,
-    index: u32,
-    waiting: u32,
+    [index, waiting]: [u32; 2],
     time: u64,
     record: &[u8],
+    whole: bool,
 ) {
     frame(out, salt, [record.len() as u32, index, waiting], time, record);
-    out.extend_from_slice(record);
+    if whole {
+        out.extend_from_slice(record);
+    }
 }
 
 /// Appends the mark at the end of a log that is closed, after `index` records.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,12 +10,16 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::keys::{self, Keys, Seen};
 use super::scan::{cut, scan};
 use super::segment::{self, Format, HEADER, Segment};
+use super::told::{self, Told};
 use super::{Fsync, Inner, LogCounters, LogOptions, Sequences};
 use crate::error::{Error, Result};
 use crate::sync::{lock, now_us, wait};
 
 /// Flushes that are remembered; a reader that is further behind gives the time of appending.
 const FLUSHES: usize = 256;
+
+/// What is written at once: records of many requests' worth would take as much memory again.
+const PIECE: usize = 256 << 10;
 
 /// Lengths have 32 bits; far below that, something is wrong.
 const MAX_RECORD: usize = 1 << 30;
@@ -29,6 +33,8 @@ pub(crate) struct State {
     salt: u32,
     /// The keys that requests came with; opened when the first one comes.
     keys: Option<Keys>,
+    /// Where it is noted what senders were told, if that is only what is on disk.
+    told: Option<Told>,
     /// The sequence number of the next record.
     pub(crate) next: u64,
     /// All records up to this are on disk.
@@ -72,12 +78,12 @@ impl State {
         }
         let (mut last, mut next) = (None, 1);
         if let Some(&first) = found.last() {
-            let mut end = scan(folder, first, u64::MAX)?;
+            let mut end = scan(folder, first, u64::MAX, told::read(folder))?;
             // A request with a key is taken as a whole or not at all.
             let torn = slots.iter().map(|slot| slot.seen.got);
             let torn = torn.filter(|got| got.first < end.next && got.last >= end.next);
             if let Some(torn) = torn.map(|got| got.first).min() {
-                end = scan(folder, first, torn)?;
+                end = scan(folder, first, torn, 0)?;
                 end.is_closed = false;
             }
             next = end.next;
@@ -123,11 +129,13 @@ impl State {
         };
         let keys = (!slots.is_empty()).then(|| Keys::open(folder, slots, next));
         let keys = keys.transpose().map_err(fail)?;
+        let told = (options.fsync == Fsync::Always).then(|| Told::open(folder)).transpose();
         Ok(State {
             segments,
             file: Arc::new(file),
             salt,
             keys,
+            told: told.map_err(fail)?,
             next,
             durable: next - 1,
             flushes: VecDeque::with_capacity(FLUSHES),
@@ -161,6 +169,9 @@ impl State {
             self.flushes.truncate(FLUSHES - 1);
             self.flushes.push_front((self.durable + 1, last, now_us()));
             self.durable = last;
+            if let Some(told) = &self.told {
+                told.write(last);
+            }
         }
     }
 
@@ -231,21 +242,6 @@ impl State {
         }
     }
 
-    /// Puts the frames of records into the buffer, which are to go to the end of the last segment.
-    fn encode<'a>(
-        &mut self,
-        records: impl Iterator<Item = &'a [u8]>,
-        options: &LogOptions,
-        time: u64,
-    ) {
-        self.buffer.clear();
-        let (mut index, mut waiting) = self.place(options);
-        for record in records {
-            segment::encode(&mut self.buffer, self.salt, index, waiting, time, record);
-            (index, waiting) = (index + 1, waiting.saturating_add(1));
-        }
-    }
-
     /// The place of the next record in the last segment, and how many before it are not acknowledged yet.
     fn place(&self, options: &LogOptions) -> (u32, u32) {
         let first = self.segments.back().map_or(self.next, |s| s.first);
@@ -266,20 +262,59 @@ impl State {
         }
     }
 
-    /// Writes the buffered frames of `count` records to the last segment.
-    fn write(&mut self, place: &Path, count: u64, time: u64) -> Result<()> {
-        let Some(last) = self.segments.back_mut() else { return Ok(()) };
-        if let Err(e) = (&*self.file).write_all(&self.buffer) {
+    /// Writes records to the end of the last segment.
+    fn write<'a>(
+        &mut self,
+        folder: &Path,
+        records: impl Iterator<Item = &'a [u8]>,
+        options: &LogOptions,
+        time: u64,
+    ) -> Result<()> {
+        let Some(before) = self.segments.back().map(|last| last.bytes) else { return Ok(()) };
+        let (count, bytes) = self.write_frames(records, options, time).map_err(|e| {
             // Nothing of it was acknowledged; without it the segment is whole again.
-            if let Err(e) = self.file.set_len(last.bytes) {
+            if let Err(e) = self.file.set_len(before) {
                 self.failed = Some(format!("a half written record could not be cut off: {e}"));
             }
-            return Err(Error::io(place.display(), e));
+            Error::io(folder.display(), e)
+        })?;
+        if let Some(last) = self.segments.back_mut() {
+            (last.bytes, last.last_us) = (before + bytes, time);
         }
-        (last.bytes, last.last_us) = (last.bytes + self.buffer.len() as u64, time);
         self.next += count;
         self.counters.appended += count;
         Ok(())
+    }
+
+    /// Appends the frames of records to the file, in pieces; gives how many records and bytes that were.
+    fn write_frames<'a>(
+        &mut self,
+        records: impl Iterator<Item = &'a [u8]>,
+        options: &LogOptions,
+        time: u64,
+    ) -> io::Result<(u64, u64)> {
+        let (mut index, mut waiting) = self.place(options);
+        let (mut file, mut count, mut bytes) = (&*self.file, 0, 0);
+        self.buffer.clear();
+        for record in records {
+            let place = [index, waiting];
+            // A long record is not copied first.
+            let long = record.len() > PIECE;
+            segment::encode(&mut self.buffer, self.salt, place, time, record, !long);
+            (index, waiting) = (index + 1, waiting.saturating_add(1));
+            count += 1;
+            if long || self.buffer.len() >= PIECE {
+                file.write_all(&self.buffer)?;
+                bytes += self.buffer.len() as u64;
+                self.buffer.clear();
+            }
+            if long {
+                file.write_all(record)?;
+                bytes += record.len() as u64;
+            }
+        }
+        file.write_all(&self.buffer)?;
+        Ok((count, bytes + self.buffer.len() as u64))
     }
 }
 
@@ -332,13 +367,12 @@ impl Inner {
             return Ok(Sequences { first, last: first - 1 });
         }
         self.make_room(state, next - first, more)?;
-        state.encode(records, &self.options, time);
         let got = Sequences { first, last: next - 1 };
         if let Some((hash, crc)) = key {
             let put = state.keys(&self.folder)?.put(hash, Seen { got, crc });
             put.map_err(|e| Error::io(self.folder.display(), e))?;
         }
-        if let Err(e) = state.write(&self.folder, next - first, time) {
+        if let Err(e) = state.write(&self.folder, records, &self.options, time) {
             if key.is_some()
                 && let Err(e) = state.keys(&self.folder)?.take_back()
             {
@@ -346,8 +380,6 @@ impl Inner {
             }
             return Err(e);
         }
-        // One very large batch must not keep its memory for good.
-        state.buffer.shrink_to(1 << 20);
         let last = next - 1;
         if self.options.fsync == Fsync::Always {
             if key.is_some()

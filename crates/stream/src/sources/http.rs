@@ -25,6 +25,7 @@ use crate::lines::MAX_RECORD;
 use crate::log::{Log, LogSource};
 use crate::position::Position;
 use crate::records::Records;
+use crate::rows::Rows;
 use crate::source::{Counters, Poll, Source};
 use budget::Budget;
 use connections::{Bounds, Connections};
@@ -102,6 +103,7 @@ pub struct HttpSource {
     source: LogSource,
     answers: Arc<Answers>,
     health: Arc<Health>,
+    rows: Arc<Rows>,
 }
 
 impl HttpSource {
@@ -119,6 +121,7 @@ impl HttpSource {
         let (bytes, least, time) = (options.max_body, options.least_bytes, options.body);
         let (source, answers) = (log.source(), Arc::new(Answers::default()));
         let health = Arc::new(Health::default());
+        let rows = Arc::new(Rows::new(log.last()));
         let service = Service {
             log,
             format: options.format,
@@ -127,9 +130,10 @@ impl HttpSource {
             budget: Budget::new(options.all_bodies, options.free_body),
             answers: answers.clone(),
             health: health.clone(),
+            rows: rows.clone(),
         };
         let server = Server::start(address, &addresses, Connections::new(bounds), service, tls)?;
-        Ok(HttpSource { server, source, answers, health })
+        Ok(HttpSource { server, source, answers, health, rows })
     }
 
     /// Where it listens.
@@ -174,6 +178,10 @@ impl Source for HttpSource {
 
     fn health(&self) -> Option<Arc<Health>> {
         Some(self.health.clone())
+    }
+
+    fn rows(&self) -> Option<Arc<Rows>> {
+        Some(self.rows.clone())
     }
 
     fn answers(&self) -> Option<Arc<Answers>> {

@@ -26,8 +26,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What is open, to be shut at the end.
-    open: HashMap<u64, TcpStream>,
+    /// What is open, to be shut at the end: the descriptor of the thread that serves it.
+    open: HashMap<u64, Arc<TcpStream>>,
     accepted: u64,
     stop: bool,
 }
@@ -35,7 +35,7 @@ struct State {
 /// What is done with connections.
 pub(crate) trait Serve: Send + Sync + 'static {
     /// Serves one until its end.
-    fn serve(&self, stream: TcpStream);
+    fn serve(&self, stream: &TcpStream);
 }
 
 impl Listener {
@@ -77,8 +77,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, bound: usize, serve: &Ar
         if state.stop {
             break;
         }
-        let copy = stream.and_then(|stream| Ok((stream.try_clone()?, stream)));
-        let Ok((copy, stream)) = copy else {
+        let Ok(stream) = stream.map(Arc::new) else {
             // Out of file descriptors, say: what is open may end meanwhile.
             drop(state);
             std::thread::sleep(Duration::from_millis(20));
@@ -89,11 +88,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, bound: usize, serve: &Ar
         }
         state.accepted += 1;
         let id = state.accepted;
-        state.open.insert(id, copy);
+        state.open.insert(id, stream.clone());
         drop(state);
         let (serve, closing) = (serve.clone(), Closing { shared: shared.clone(), id });
         let body = move || {
-            serve.serve(stream);
+            serve.serve(&stream);
+            drop(stream);
             // The end of the listener waits for the second, and then the first must be gone.
             drop(serve);
             drop(closing);

@@ -48,7 +48,7 @@ struct Receive {
 }
 
 impl Serve for Receive {
-    fn serve(&self, mut stream: TcpStream) {
+    fn serve(&self, mut stream: &TcpStream) {
         let mut lines = Lines::with_chunk(self.max_record, CHUNK);
         let mut records = Records::default();
         let mut too_long = 0;

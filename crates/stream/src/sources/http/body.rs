@@ -45,13 +45,18 @@ pub(super) fn decoded(
     }
 }
 
+/// Whether a body is JSON of any layout.
+pub(super) fn is_json(content_type: &str) -> bool {
+    matches!(content_type, "application/json" | "text/json")
+}
+
 /// Refuses a body of another kind than the stream's format, and JSON of any layout as a value a line.
 pub(super) fn laid_out(
     body: Vec<u8>,
     content_type: &str,
     format: Option<Format>,
 ) -> Result<Vec<u8>, Refused> {
-    let is_json = matches!(content_type, "application/json" | "text/json");
+    let is_json = is_json(content_type);
     let is_csv = matches!(content_type, "text/csv" | "text/tab-separated-values");
     match format {
         None => return Ok(body),
@@ -92,6 +97,11 @@ pub(super) fn events(body: &[u8], one: bool) -> impl Iterator<Item = &[u8]> + Cl
     })
 }
 
+/// Why the event `i` of a body, from 0, makes all of it be refused.
+pub(super) fn refused(status: u16, i: usize, what: &str) -> Refused {
+    (status, format!("event {}: {what}; nothing of this request was taken", i + 1))
+}
+
 /// Refuses events that can be none, whatever the recipe says; then none of the body is taken.
 pub(super) fn check<'a>(
     events: impl Iterator<Item = &'a [u8]>,
@@ -106,9 +116,7 @@ pub(super) fn check<'a>(
     };
     let mut decoded = Events::default();
     for (i, event) in events.enumerate() {
-        let refused = |status, what: &str| {
-            Err((status, format!("event {}: {what}; nothing of this request was taken", i + 1)))
-        };
+        let refused = |status, what: &str| Err(refused(status, i, what));
         let checked = match (format, &mut lines) {
             (Some(Format::JsonLines), _) => check_json(event),
             (_, Some(lines)) => {

@@ -34,7 +34,7 @@ const WRITERS: usize = 64;
 /// Requests that are being answered have this long at the end.
 const END: Duration = Duration::from_secs(1);
 /// How long a closed connection is read on, so that its peer, which may still be sending, gets to read the answer.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(2);
 /// And how many bytes.
 const LINGER_BYTES: usize = 16 << 20;
 

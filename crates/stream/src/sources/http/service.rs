@@ -21,6 +21,7 @@ use crate::answers::Answers;
 use crate::error::Error;
 use crate::health::Health;
 use crate::log::{Log, Sequences};
+use crate::rows::Rows;
 
 /// The answer to a connection that is not taken.
 pub(super) const TOO_MANY: &str = "HTTP/1.1 503 Service Unavailable\r\n\
@@ -36,6 +37,7 @@ pub(super) struct Service {
     pub(super) budget: Arc<Budget>,
     pub(super) answers: Arc<Answers>,
     pub(super) health: Arc<Health>,
+    pub(super) rows: Arc<Rows>,
 }
 
 /// A status with its JSON.
@@ -90,7 +92,8 @@ impl Service {
         let body = receive(request.into_body(), self.allowed, &mut held).await?;
         ticket.enter(Phase::Busy);
         let waits = head.waits;
-        let take = Take { log: self.log.clone(), format: self.format, most: self.allowed.bytes };
+        let (log, rows) = (self.log.clone(), self.rows.clone());
+        let take = Take { log, rows, format: self.format, most: self.allowed.bytes };
         let taken = tokio::task::spawn_blocking(move || take.append(body, &head, &mut held));
         let got = match taken.await {
             Ok(got) => got?,
@@ -175,21 +178,25 @@ fn waits(prefer: &str) -> Option<Duration> {
 /// What takes a body to the log, on a thread that may wait for the disk.
 struct Take {
     log: Log,
+    rows: Arc<Rows>,
     format: Option<Format>,
     most: usize,
 }
 
 impl Take {
     fn append(&self, body: Vec<u8>, head: &Head, held: &mut Held) -> Result<Sequences, Refused> {
-        let Take { log, format, most } = self;
+        let Take { log, rows, format, most } = self;
         let body = body::decoded(body, &head.content_encoding, *most, held)?;
         // JSON is laid out again.
-        if format.is_some() && !held.grow(body.len()) {
+        if format.is_some() && body::is_json(&head.content_type) && !held.grow(body.len()) {
             return Err(too_many());
         }
         let body = body::laid_out(body, &head.content_type, *format)?;
         let one = format.is_none() && head.content_type == "application/json";
         body::check(body::events(&body, one), *format)?;
+        let is_first = log.last() == 0;
+        let checked = rows.check(body::events(&body, one), is_first);
+        let says = checked.map_err(|(i, bad)| body::refused(400, i, &bad.to_string()))?.says;
         let events = body::events(&body, one);
         let appended = match &head.idempotency_key {
             Some(key) => log.append_once(key, events),
@@ -197,7 +204,12 @@ impl Take {
         };
         match appended {
             Ok(got) if got.last < got.first => Err((400, "the body holds no event".into())),
-            Ok(got) => Ok(got),
+            Ok(got) => {
+                if says {
+                    rows.said(got.last);
+                }
+                Ok(got)
+            }
             Err(Error::Full { .. }) => {
                 Err((503, "the log is full until the learner has caught up".into()))
             }
