@@ -4,6 +4,7 @@
 //! - [`model`], [`layer`], [`attention`], [`recurrent`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
 //! - [`build`]: from there to ops, names and start values ([`initializers`]).
 //! - [`custom`]: layers, losses and metrics of other crates, and the [`Builder`] that they build with.
+//! - [`hedge`], [`hats`]: models of several outputs, mixed by how right each was.
 //! - [`hidden`]: which layers have units that can be told apart.
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`task`]: what outputs mean, how wrong they are.
@@ -26,6 +27,7 @@ mod decode;
 pub mod error;
 pub mod form;
 mod frozen;
+pub mod hats;
 pub mod hedge;
 pub mod hidden;
 pub mod initializers;
@@ -57,6 +59,7 @@ pub use copying::CopySpec;
 pub use custom::{Custom, CustomLayer, CustomLoss, CustomMetric};
 pub use decode::{start_graph, step_graph, written_field};
 pub use error::{ModelError, key_path};
+pub use hats::{HATS, HatsSpec};
 pub use hedge::HedgedDepth;
 pub use hidden::HiddenLayer;
 pub use initializers::Initializer;

@@ -3,6 +3,7 @@
 use crate::activation::Activation;
 use crate::bag::BagSpec;
 use crate::form::count;
+use crate::hats::HatsSpec;
 use crate::hedge::HedgedDepth;
 use crate::layer::{
     BatchNormSpec, Conv2dSpec, DenseSpec, EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec,
@@ -172,6 +173,9 @@ pub struct ModelSpec {
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hedged_depth: Option<HedgedDepth>,
+    /// Local codes of columns of numbers (hats), for tables and streams; off by default. `init` writes it for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hats: Option<HatsSpec>,
 }
 
 impl ModelSpec {
@@ -226,6 +230,7 @@ impl ModelSpec {
             bag: None,
             frozen: vec![],
             hedged_depth: None,
+            hats: None,
         }
     }
 

@@ -91,13 +91,13 @@ pub fn training_graph_with(
         graph.gate = vec![logits, shown.per_sample];
     }
     build_metrics(metrics, &mut graph, loss, logits, built.mask)?;
-    let minimized = match (&built.heads, &model.hedged_depth) {
-        (Some((heads, weights)), Some(hedged)) => {
+    let minimized = match (&built.heads, model.mixing()) {
+        (Some((heads, weights)), Some(mixing)) => {
             let mut losses = Vec::new();
             for &head in heads {
                 losses.push(loss_of(&mut graph, head)?.mean);
             }
-            let learned = hedged.learned(&mut graph, *weights, &losses)?;
+            let learned = mixing.learned(&mut graph, *weights, &losses)?;
             graph.assignments.push((*weights, learned));
             let add = |sum, &loss| graph.apply(Binary::Add, &[sum, loss]);
             losses[1..].iter().try_fold(losses[0], add)?
@@ -188,7 +188,7 @@ pub fn next_graph(model: &ModelSpec, batch: impl Into<Extent>) -> Result<Graph, 
     Ok(graph)
 }
 
-/// What a model puts out: its last layer's output, or the mixture of the outputs of all depths.
+/// What a model puts out: its last layer's output, or the mixture of its several outputs.
 fn output(graph: &mut Graph, loss: &LossSpec, built: &Built) -> Result<TensorId, GraphError> {
     match &built.heads {
         None => Ok(built.output),

@@ -37,6 +37,9 @@ impl ModelSpec {
                 return Err(ModelError::new("hedged_depth", what));
             }
         }
+        if let Some(hats) = &self.hats {
+            hats.validate(self)?;
+        }
         sequence(&self.layers, "layers")
     }
 }

@@ -301,6 +301,12 @@ fn streams() -> Vec<Job> {
     vec![
         job("stream default", stream(6, &default, CROSSENTROPY, KINDS), LEARN),
         job(
+            "stream default with hats",
+            stream(24, &default, CROSSENTROPY, KINDS)
+                .replace("[training]", "hats = { columns = 2 }\n[training]"),
+            LEARN,
+        ),
+        job(
             "stream default of words",
             stream(
                 37,

@@ -210,9 +210,9 @@ impl ContinualSpec {
                             at most activations between; take shrink_and_perturb";
                 return Err((key.into(), what.into()));
             }
-            if engine.model.hedged_depth.is_some() {
-                let what = "does not go with hedged_depth, where every hidden layer has an output; take \
-                            shrink_and_perturb";
+            if engine.model.mixes_outputs() {
+                let what = "does not go with hedged_depth and hats.beside, where hidden layers have several \
+                            outputs; take shrink_and_perturb";
                 return Err((key.into(), what.into()));
             }
             if engine.model.trains_otherwise() {
