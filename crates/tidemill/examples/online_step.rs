@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use tidemill::train::online::DriftSpec;
 use tidemill::nn::{HATS, HatsSpec};
+use tidemill::train::online::DriftSpec;
 use tidemill::{Activation, EngineSpec, Learner, LossSpec, Model, OptimizerSpec, Truth};
 
 fn main() -> tidemill::Result<()> {
