@@ -6,7 +6,7 @@ use crate::custom::CustomLayer;
 use crate::decode::Decode;
 use crate::error::ModelError;
 use crate::frozen;
-use crate::hats::{Place, between_zeros};
+use crate::hats::{Expert, Place, between_zeros};
 use crate::initializers::{Fans, Initializer};
 use crate::layer::{
     BatchNormSpec, ConcatSpec, DenseSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec, ResidualSpec,
@@ -15,6 +15,7 @@ use crate::model::{InputSpec, ModelSpec};
 use crate::padding::Padding;
 use crate::training::Extent;
 use std::cell::Cell;
+use std::rc::Rc;
 use tidemill_graph::{
     BatchNorm, Binary, Conv2d, DType, Graph, GraphError, Layout, Normalization, Pool, Pool2d,
     Reduce, Reduction, Role, RowNorm, TensorId, Unary, ops,
@@ -61,6 +62,8 @@ pub(crate) struct Built {
     pub(crate) mask: Option<TensorId>,
     /// Of a model with several outputs: those, that of the whole model last, and their weights.
     pub(crate) heads: Option<(Vec<TensorId>, TensorId)>,
+    /// Further parts of the mixture, whose weights are the last.
+    pub(crate) experts: Vec<Rc<dyn Expert>>,
     pub(crate) layers: Vec<LayerSummary>,
     starts: Vec<(TensorId, Start)>,
     /// Whether a custom layer may do other things in training than in evaluation.
@@ -174,8 +177,13 @@ impl ModelSpec {
             Rows::All => self.layers.len(),
             Rows::Last => self.layers.iter().rposition(|l| !by_position(l)).map_or(0, |i| i + 1),
         };
+        let mut experts = vec![];
         let (At { x: output, mask }, mut heads) = match &self.hats {
-            Some(hats) => builder.with_hats(self, hats)?,
+            Some(hats) => {
+                let with = builder.with_hats(self, hats)?;
+                experts = with.experts;
+                (with.output, with.heads)
+            }
             None => {
                 let mut at = builder.layers_from(&self.layers[..split], "layers", 0, at)?;
                 if rows == Rows::Last {
@@ -190,7 +198,7 @@ impl ModelSpec {
         let Builder { starts, layers, asked, .. } = builder;
         let parameters = starts.iter().map(|&(id, _)| graph.tensor(id).name.as_str());
         frozen::check(&self.frozen, &layers, parameters)?;
-        Ok(Built { output, mask, heads, layers, starts, asks_mode: asked.get() })
+        Ok(Built { output, mask, heads, experts, layers, starts, asks_mode: asked.get() })
     }
 
     /// The layers with their output shapes and parameter counts.

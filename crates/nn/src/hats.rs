@@ -14,9 +14,12 @@ use crate::error::{ModelError, require};
 use crate::form::count;
 use crate::hedge::HedgedDepth;
 use crate::initializers::{Fans, Initializer};
+use crate::loss::LossSpec;
 use crate::model::{InputSpec, ModelSpec};
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{GraphError, Layout, TensorId};
+use std::fmt::Debug;
+use std::rc::Rc;
+use tidemill_graph::{Graph, GraphError, Layout, TensorId};
 
 /// Hats of a column.
 pub const HATS: usize = 9;
@@ -105,6 +108,22 @@ impl ModelSpec {
         self.hedged_depth.or(beside.map(|HatsSpec { rate, share, .. }| HedgedDepth { rate, share }))
     }
 
+    /// The parts of the mixture that a model with hats is, in the order of their weights: the network without hats, the one
+    /// with them, the memory, the last label. None of another model.
+    pub fn expert_names(&self) -> Vec<&'static str> {
+        if !self.hats.is_some_and(|hats| hats.beside) {
+            return vec![];
+        }
+        let further = [("memory", self.memory.is_some()), ("last", self.last_label)];
+        let further = further.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
+        ["plain", "hats"].into_iter().chain(further).collect()
+    }
+
+    /// Whether it keeps what was true of the last samples.
+    pub fn remembers(&self) -> bool {
+        self.memory.is_some() || self.last_label
+    }
+
     /// Whether there are several outputs, whose weights change with each loss.
     pub fn mixes_outputs(&self) -> bool {
         self.mixing().is_some()
@@ -125,6 +144,22 @@ fn num_ids(model: &ModelSpec) -> usize {
     model.entity_embedding().map_or(0, |tables| tables.num_ids())
 }
 
+/// A part of a mixture beside networks.
+pub(crate) trait Expert: Debug {
+    /// What it predicts, `[batch, outputs]`.
+    fn logits(&self, graph: &mut Graph, loss: &LossSpec) -> Result<TensorId, GraphError>;
+
+    /// Keeps what it is to know of a step's samples, beside what the optimizer does to its parameters.
+    fn learn(&self, graph: &mut Graph, loss: &LossSpec) -> Result<(), GraphError>;
+}
+
+/// What was built of a model with hats.
+pub(crate) struct WithHats {
+    pub(crate) output: At,
+    pub(crate) heads: Option<(Vec<TensorId>, TensorId)>,
+    pub(crate) experts: Vec<Rc<dyn Expert>>,
+}
+
 /// Which columns of a tensor are hats.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
@@ -135,11 +170,12 @@ pub(crate) struct Place {
 
 impl Builder<'_> {
     /// The layers; twice where hats are read beside a network without them, which is the first of the heads.
+    /// Further parts of the mixture have the last weights.
     pub(crate) fn with_hats(
         &mut self,
         model: &ModelSpec,
         hats: &HatsSpec,
-    ) -> Result<(At, Option<(Vec<TensorId>, TensorId)>), GraphError> {
+    ) -> Result<WithHats, GraphError> {
         let wrong = || GraphError::new("hats need one input of features");
         let (field, features) = numbers(model).ok_or_else(wrong)?;
         let x = self.inputs[field].1.x;
@@ -148,7 +184,8 @@ impl Builder<'_> {
         if !hats.beside {
             self.hats = Some(place);
             let first = self.inputs[0].1;
-            return Ok((self.sequence(&model.layers, "layers", first)?, None));
+            let output = self.sequence(&model.layers, "layers", first)?;
+            return Ok(WithHats { output, heads: None, experts: vec![] });
         }
         let inputs = self.inputs.clone();
         self.inputs[field].1.x = self.without(&place, ids)?;
@@ -158,10 +195,20 @@ impl Builder<'_> {
         self.inputs = inputs;
         self.hats = Some(place);
         let first = self.inputs[0].1;
-        let with = self.sequence(&model.layers, "hats", first)?;
-        let weights = self.graph.state("hats.weights", &[2]);
+        let output = self.sequence(&model.layers, "hats", first)?;
+        let heads = vec![plain.x, output.x];
+        let outputs = self.last_dim(output.x);
+        let mut experts: Vec<Rc<dyn Expert>> = Vec::new();
+        if let Some(memory) = &model.memory {
+            experts.push(Rc::new(self.memory(memory, &place, hats.columns, outputs)?));
+        }
+        if model.last_label {
+            let batch = self.graph.shape(place.x)[0];
+            experts.push(Rc::new(self.last_label(batch, outputs)));
+        }
+        let weights = self.graph.state("hats.weights", &[heads.len() + experts.len()]);
         self.starts.push((weights, Start::Even));
-        Ok((with, Some((vec![plain.x, with.x], weights))))
+        Ok(WithHats { output, heads: Some((heads, weights)), experts })
     }
 
     /// The columns before and after hats, `[batch, features - len]`.

@@ -4,7 +4,7 @@
 //! - [`model`], [`layer`], [`attention`], [`recurrent`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
 //! - [`build`]: from there to ops, names and start values ([`initializers`]).
 //! - [`custom`]: layers, losses and metrics of other crates, and the [`Builder`] that they build with.
-//! - [`hedge`], [`hats`]: models of several outputs, mixed by how right each was.
+//! - [`hedge`], [`hats`], [`memory`], `last`: models of several outputs, mixed by how right each was.
 //! - [`hidden`]: which layers have units that can be told apart.
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`task`]: what outputs mean, how wrong they are.
@@ -31,9 +31,11 @@ pub mod hats;
 pub mod hedge;
 pub mod hidden;
 pub mod initializers;
+mod last;
 pub mod layer;
 pub mod loss;
 mod loss_ops;
+pub mod memory;
 pub mod model;
 pub mod optimizer;
 mod orthogonal;
@@ -68,6 +70,7 @@ pub use layer::{
     EmbeddingBagSpec, EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec, ResidualSpec,
 };
 pub use loss::{BuiltLoss, Link, LossSpec, Targets};
+pub use memory::MemorySpec;
 pub use model::{InputSpec, ModelSpec, ModelSpec as Model, TokensSpec};
 pub use optimizer::{DecayKind, OptimizerSpec, SlotsSpec, hyper_values};
 pub use padding::Padding;
@@ -78,7 +81,7 @@ pub use shards::{NUM_TOTALS, SUM, TOTALS, shard_graph, update_graph};
 pub use task::{Answer, Task};
 pub use tidemill_fields::argmax;
 pub use training::{
-    Extent, TrainingOptions, evaluation_graph, evaluation_graph_with, inference_graph,
-    initial_state, next_graph, training_graph, training_graph_with,
+    EXPERT_WEIGHTS, Extent, TrainingOptions, evaluation_graph, evaluation_graph_with, expert,
+    inference_graph, initial_state, next_graph, training_graph, training_graph_with,
 };
 pub use transformer::{DecoderOnlySpec, EncoderDecoderSpec, Share, UNKNOWN_VOCABULARY};

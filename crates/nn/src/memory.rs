@@ -18,7 +18,7 @@
 use crate::build::{Builder, Start};
 use crate::error::{ModelError, require};
 use crate::form::count;
-use crate::hats::Place;
+use crate::hats::{Expert, Place};
 use crate::initializers::{Fans, Initializer};
 use crate::loss::{Link, LossSpec, Targets};
 use crate::loss_ops::top_level_input;
@@ -62,7 +62,8 @@ impl MemorySpec {
         let fits = (1..=MOST).contains(&self.events);
         require(fits, || "memory.events".into(), "from 1 to 65536", self.events)?;
         if !model.hats.is_some_and(|hats| hats.beside) {
-            let what = "is mixed with networks with and without hats; set hats, and leave hats.beside on";
+            let what =
+                "is mixed with networks with and without hats; set hats, and leave hats.beside on";
             return Err(ModelError::new("memory", what));
         }
         Ok(())
@@ -137,9 +138,8 @@ impl Builder<'_> {
     }
 }
 
-impl Memory {
-    /// What it predicts, as logits.
-    pub(crate) fn logits(&self, graph: &mut Graph, loss: &LossSpec) -> Result<TensorId, GraphError> {
+impl Expert for Memory {
+    fn logits(&self, graph: &mut Graph, loss: &LossSpec) -> Result<TensorId, GraphError> {
         let outputs = graph.shape(self.mean)[1];
         let spread = |even: f32| Unary::Affine { scale: 1.0 - SPREAD, shift: SPREAD * even };
         let bounded = match loss.link() {
@@ -153,15 +153,9 @@ impl Memory {
     }
 
     /// Puts the events of a step into it. One that weighs nothing has no truth.
-    pub(crate) fn learn(&self, graph: &mut Graph, loss: &LossSpec) -> Result<(), GraphError> {
+    fn learn(&self, graph: &mut Graph, loss: &LossSpec) -> Result<(), GraphError> {
         let [batch, outputs] = [graph.shape(self.mean)[0], graph.shape(self.mean)[1]];
-        let truth = match loss.targets() {
-            Targets::ClassIds => {
-                let labels = top_level_input(graph, "labels", &[batch], DType::I32);
-                graph.apply(Embedding::Rows, &[self.one_hot, labels])?
-            }
-            _ => top_level_input(graph, "targets", &[batch, outputs], DType::F32),
-        };
+        let truth = truth(graph, loss, self.one_hot, [batch, outputs])?;
         let weights = top_level_input(graph, "weights", &[batch], DType::F32);
         let counts = graph.apply(Unary::Clip { low: 0.0, high: 1.0 }, &[weights])?;
         let counts = graph.apply(Layout::Reshape(vec![batch, 1]), &[counts])?;
@@ -174,6 +168,22 @@ impl Memory {
             graph.assignments.push((kept, pushed));
         }
         Ok(())
+    }
+}
+
+/// What is true of the samples, `[batch, outputs]`; of a class a row of `one_hot`.
+pub(crate) fn truth(
+    graph: &mut Graph,
+    loss: &LossSpec,
+    one_hot: TensorId,
+    [batch, outputs]: [usize; 2],
+) -> Result<TensorId, GraphError> {
+    match loss.targets() {
+        Targets::ClassIds => {
+            let labels = top_level_input(graph, "labels", &[batch], DType::I32);
+            graph.apply(Embedding::Rows, &[one_hot, labels])
+        }
+        _ => Ok(top_level_input(graph, "targets", &[batch, outputs], DType::F32)),
     }
 }
 

@@ -40,6 +40,14 @@ impl ModelSpec {
         if let Some(hats) = &self.hats {
             hats.validate(self)?;
         }
+        if let Some(memory) = &self.memory {
+            memory.validate(self)?;
+        }
+        if self.last_label && !self.hats.is_some_and(|hats| hats.beside) {
+            let what =
+                "is mixed with networks with and without hats; set hats, and leave hats.beside on";
+            return Err(ModelError::new("last_label", what));
+        }
         sequence(&self.layers, "layers")
     }
 }

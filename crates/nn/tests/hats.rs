@@ -4,8 +4,8 @@
 use tidemill_graph::Graph;
 use tidemill_nn::{
     Activation, BranchSpec, ConcatSpec, DenseSpec, EntityEmbeddingSpec, HATS, HatsSpec,
-    HedgedDepth, InitialValue, InputSpec, LossSpec, Model, ModelSpec, OptimizerSpec, ResidualSpec,
-    TokensSpec, training_graph,
+    HedgedDepth, InitialValue, InputSpec, LossSpec, MemorySpec, Model, ModelSpec, OptimizerSpec,
+    ResidualSpec, TokensSpec, training_graph,
 };
 
 const LOSS: LossSpec = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
@@ -136,4 +136,42 @@ fn hats_that_do_not_fit_are_refused() {
         wrong(&both)
     );
     with(alone()).hedged_depth(HedgedDepth::default()).validate().unwrap();
+}
+
+#[test]
+fn a_memory_is_mixed_with_networks() {
+    let memory = Some(MemorySpec { events: 5 });
+    let model = ModelSpec { memory, last_label: true, ..with(HatsSpec::new(3)) };
+    model.validate().unwrap();
+    let values = model.initial_values(1).unwrap();
+    assert_eq!(value(&values, "hats.weights").values, [0.25; 4]);
+    assert_eq!(model.expert_names(), ["plain", "hats", "memory", "last"]);
+    assert_eq!(value(&values, "memory.twice").shape, [5, 4]);
+    assert_eq!(value(&values, "memory.truths").shape, [5, 3]);
+    let losses = [
+        (LOSS, 3),
+        (LossSpec::BinaryCrossentropy { label_smoothing: 0.0 }, 1),
+        (LossSpec::MeanSquaredError {}, 1),
+        (LossSpec::Poisson {}, 1),
+    ];
+    for (loss, units) in losses {
+        let mut model = model.clone();
+        model.layers.pop();
+        let model = model.dense(units, Activation::Linear);
+        for batch in [1, 3, 8] {
+            let graph = training_graph(&model, &loss, &OptimizerSpec::sgd(0.1), batch).unwrap();
+            assert_eq!(graph.assignments.len(), 5, "the weights and what is kept");
+            let updated = graph.updates.iter().map(|u| &*graph.tensor(u.parameter).name);
+            let own =
+                updated.filter(|name| name.starts_with("memory.") || name.starts_with("last."));
+            assert_eq!(own.count(), 3, "{loss:?}");
+        }
+    }
+    let wrong = |model: &ModelSpec| model.validate().unwrap_err().to_string();
+    let none = ModelSpec { hats: None, ..model.clone() };
+    assert!(wrong(&none).contains("memory is mixed with networks"), "{}", wrong(&none));
+    let none = ModelSpec { last_label: true, ..plain() };
+    assert!(wrong(&none).contains("last_label is mixed with networks"), "{}", wrong(&none));
+    let none = ModelSpec { memory: Some(MemorySpec { events: 0 }), ..model };
+    assert!(wrong(&none).contains("memory.events must be from 1 to 65536"), "{}", wrong(&none));
 }

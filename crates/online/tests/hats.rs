@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use tidemill_engine::engine::{EngineSpec, StateValues};
-use tidemill_engine::nn::{Activation, HATS, HatsSpec, LossSpec, Model, ModelSpec, OptimizerSpec};
+use tidemill_engine::nn::{
+    Activation, HATS, HatsSpec, LossSpec, MemorySpec, Model, ModelSpec, OptimizerSpec,
+};
 use tidemill_engine::prequential::Truth;
 use tidemill_online::Learner;
 use tidemill_recipe::stream::features::{Encoder, FeaturesSpec, HATS as HATS_OF_ENCODER};
@@ -80,4 +82,65 @@ fn the_network_beside_hats_learns_as_if_they_were_not_there() {
     let x = vec![0.5; hats.width()];
     let said = with.predict(&x).unwrap().to_vec();
     assert!((said.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{said:?}");
+}
+
+/// A memory says what the last events of its kind were, also where no rule of numbers does; it is seen which part
+/// of the mixture is right.
+#[test]
+fn a_memory_of_the_last_events_is_weighed_with_the_networks() {
+    let model = ModelSpec {
+        memory: Some(MemorySpec { events: 200 }),
+        ..Model::features(3 * (1 + HATS)).hats(HatsSpec::new(3))
+    };
+    let mut learner = learner(model, 4);
+    let mut random = 5_u64;
+    let mut next = || {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 40) as f32 / (1 << 24) as f32
+    };
+    // The classes of forty places, which change now and then; the third number says nothing.
+    let mut places: Vec<([f32; 2], usize)> = Vec::new();
+    let mut x = [0.0; 3 * (1 + HATS)];
+    for i in 0..4000 {
+        if i % 500 == 0 {
+            places = (0..40)
+                .map(|_| ([3.0 * next() - 1.5, 3.0 * next() - 1.5], (4.0 * next()) as usize))
+                .collect();
+        }
+        let (place, class) = places[(40.0 * next()) as usize];
+        x[..3].copy_from_slice(&[place[0], place[1], 3.0 * next() - 1.5]);
+        learner.learn(&x, Truth::Class(class)).unwrap();
+    }
+    let figures = learner.figures();
+    let of = |name: &str| figures[name];
+    let (memory, plain) = (of("expert.memory.accuracy"), of("expert.plain.accuracy"));
+    assert!(memory > plain + 0.05, "{memory} from memory, {plain} without");
+    assert!(of("expert.memory.weight") > 0.5 && of("accuracy") > plain + 0.05, "{figures:?}");
+    let shares = ["plain", "hats", "memory"].map(|name| of(&format!("expert.{name}.weight")));
+    assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{shares:?}");
+    // It has found which inputs matter.
+    let state = learner.engine().state();
+    let scale = state.tensors().iter().find(|t| t.name == "memory.scale").unwrap();
+    let StateValues::F32(scale) = &scale.values else { panic!("{scale:?}") };
+    assert!(scale[2] < scale[0].min(scale[1]), "{scale:?}");
+}
+
+/// Labels that come in runs, which no input tells: the last label again is right, of classes and of values.
+#[test]
+fn the_last_label_is_weighed_with_the_networks() {
+    let model = |inputs: usize| ModelSpec {
+        last_label: true,
+        ..Model::features(inputs * (1 + HATS)).hats(HatsSpec::new(inputs))
+    };
+    let mut classes = learner(model(1), 3);
+    let mut x = [0.0; 1 + HATS];
+    for i in 0..2000_usize {
+        x[0] = (i * 7 % 11) as f32 / 5.0 - 1.0;
+        classes.learn(&x, Truth::Class(i / 20 % 3)).unwrap();
+    }
+    let figures = classes.figures();
+    let of = |name: &str| figures[name];
+    assert!(of("expert.last.accuracy") > 0.94 && of("expert.plain.accuracy") < 0.9, "{figures:?}");
+    assert!(of("accuracy") > 0.93 && of("expert.last.weight") > 0.5, "{figures:?}");
 }

@@ -307,6 +307,14 @@ fn streams() -> Vec<Job> {
             LEARN,
         ),
         job(
+            "stream default with a memory and the last label",
+            stream(24, &default, CROSSENTROPY, &format!("batch_size = 2\n{KINDS}")).replace(
+                "[training]",
+                "hats = { columns = 2 }\nmemory = { events = 50 }\nlast_label = true\n[training]",
+            ),
+            LEARN,
+        ),
+        job(
             "stream default of words",
             stream(
                 37,

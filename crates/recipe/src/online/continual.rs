@@ -203,6 +203,11 @@ impl ContinualSpec {
                 return Err((key.into(), what.into()));
             }
         }
+        if let (Some(_), true) = (&self.replay, engine.model.remembers()) {
+            let what = "has no place beside model.memory and model.last_label, which are of the last events: replayed \
+                        ones would take their place";
+            return Err(("replay".into(), what.into()));
+        }
         if let Some(PlasticitySpec::ContinualBackprop(_)) = &self.plasticity {
             let key = "plasticity.continual_backprop";
             if engine.model.hidden_layers().is_empty() {
