@@ -42,7 +42,14 @@ fn init_writes_hats_which_learn_the_same_however_a_run_is_cut() {
         succeed(&[&all[..], more].concat());
         outcome(out)
     };
-    let want = learn(&folder.path().join("whole"), &["--threads", "1"]);
+    let whole = folder.path().join("whole");
+    let want = learn(&whole, &["--threads", "1"]);
+    let figures = &want[3];
+    let of = |name: &str| figures[name].as_f64().unwrap();
+    assert!((of("expert.plain.weight") + of("expert.hats.weight") - 1.0).abs() < 1e-5, "{figures}");
+    assert!(of("accuracy") > 0.8 && of("expert.hats.accuracy") > 0.8, "{figures}");
+    let page = std::fs::read_to_string(whole.join("report.html")).unwrap();
+    assert!(page.contains("Parts of the mixture") && page.contains("network without hats"));
     for threads in ["2", "3"] {
         let found = learn(&folder.path().join(threads), &["--threads", threads]);
         assert_eq!(found, want, "{threads} threads");
@@ -55,9 +62,8 @@ fn init_writes_hats_which_learn_the_same_however_a_run_is_cut() {
     let batches = folder.path().join("batches");
     succeed(&["train", text(&recipe), "--out", text(&batches), "--set", "batch.epochs=2"]);
     succeed(&["learn", text(&batches), "--from", text(&events), "--out", text(&batches)]);
-    let said = folder.path().join("said.csv");
-    succeed(&["predict", text(&batches), text(&events), "--out", text(&said)]);
-    assert_eq!(std::fs::read_to_string(&said).unwrap().lines().count(), 3001);
+    let said = succeed(&["predict", text(&batches), "--data", text(&events)]);
+    assert_eq!(said.lines().count(), 3001, "{said}");
 }
 
 #[test]
