@@ -207,9 +207,11 @@ impl StreamReport<'_> {
                 ["", "sliding.", "fading."].map(|view| cell(&format!("{view}{name}"), scale));
             let _ = write!(page, "<tr><th>{words}</th>{}</tr>", cells.concat());
         }
-        if let Some(&auc) = figures.get("sliding.auc") {
+        if let Some(&auc) = figures.get("auc") {
+            let sliding = figures.get("sliding.auc").map_or(String::new(), |auc| plain(*auc));
+            let auc = plain(auc);
             let _ =
-                write!(page, "<tr><th>ROC AUC</th><td></td><td>{}</td><td></td></tr>", plain(auc));
+                write!(page, "<tr><th>ROC AUC</th><td>{auc}</td><td>{sliding}</td><td></td></tr>");
         }
         page.push_str("</tbody></table></figure>");
     }

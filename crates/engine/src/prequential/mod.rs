@@ -193,6 +193,9 @@ impl Prequential {
                     // A class that the model has no output for yet had no chance.
                     let p = row.get(label as usize).copied().unwrap_or(0.0);
                     classes.add(argmax(row), label as usize, p, window, fading);
+                    if let (&[_, second], 0 | 1) = (row, label) {
+                        classes.add_second(second, label == 1);
+                    }
                     finite &= p.is_finite();
                 }
                 finite
@@ -305,7 +308,7 @@ impl Prequential {
     /// For classes: `accuracy`, `log_loss`, `kappa` (Cohen's), `kappa_m`, `kappa_t`, `macro_f1`
     /// (mean over the classes seen or predicted), `f1` (of the positive class, see [`Prequential::set_positive`], while there are two classes),
     /// `recall.<class>` (of the first hundred classes, where seen), `no_change.accuracy`,
-    /// `prior.accuracy`, `auc` of a binary task. For values: `mae`, `rmse`, `r2`, `no_change.mae`, `mean.mae`; means over
+    /// `prior.accuracy`, `auc` of a binary task and of two outputs. For values: `mae`, `rmse`, `r2`, `no_change.mae`, `mean.mae`; means over
     /// the outputs. Of these `sliding.…` (no recall),
     /// `fading.accuracy` or `fading.mae`; always `events`, `loss`, `fading.loss`; `non_finite`
     /// where any was; of a mixture `expert.<name>.weight`, and `expert.<name>.accuracy` or `expert.<name>.mae` of what
