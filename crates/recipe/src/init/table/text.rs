@@ -186,6 +186,8 @@ pub(super) fn hats(columns: usize) -> String {
     format!(
         "# Each column of numbers has 9 more of these inputs, its hats: they say which values its number is near.
 hats   = {{ columns = {columns} }}
+# On a stream, mixes in what was true of the last events like this one; about twice the time of an event.
+# memory = {{ events = 300 }}
 "
     )
 }
