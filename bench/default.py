@@ -58,12 +58,17 @@ def task_of(name):
     return "value" if name in REGRESSION else "text" if name in WORDS else "class"
 
 
-def settings(name, path, program):
+# Where no column is numbers.
+NO_HATS = "no hats"
+
+
+def settings(name, path, program, hats=True):
     """What the recipe has to be told of a stream: how many inputs and classes it has, and what is text."""
     found = []
     if name in WORDS:
         # A row of 32 for each word takes the place of the first layer.
         found += [
+            NO_HATS,
             f"online.features.categorical={{ {WORDS[name]} = {{ words = {{ buckets = {BUCKETS} }} }} }}",
             "model.input.features=64",
             f"layers[0]={{ entity_embedding = {{ vocabulary = [{BUCKETS + 1}], tokens = [64], units = 32 }} }}",
@@ -76,6 +81,12 @@ def settings(name, path, program):
         found += [f"layers[2].dense.units={len(labels)}", f"online.classes={json.dumps(sorted(labels))}"]
     if name in WORDS:
         return found
+    if hats:
+        status, _, said = learn(program, path, [*found, "model.input.features=1000000", "model.hats.columns=99999"])
+        match = re.search(r"set model.hats.columns to (\d+) and the model's input to { features = (\d+) }", said)
+        if match:
+            return [*found, f"model.hats.columns={match[1]}", f"model.input.features={match[2]}"]
+    found.append(NO_HATS)
     status, _, said = learn(program, path, [*found, "model.input.features=1000000"])
     match = re.search(r"an event of the stream (\d+)", said)
     if status == 0 or not match:
@@ -85,8 +96,12 @@ def settings(name, path, program):
 
 def learn(program, path, sets):
     with tempfile.TemporaryDirectory() as folder:
-        sets = [part for s in sets for part in ("--set", s)]
-        command = [program, "learn", "recipes/stream.toml", "--from", str(path), "--out", folder + "/run", "--json", *sets]
+        recipe = (ROOT / "recipes/stream.toml").read_text()
+        if NO_HATS in sets:
+            recipe = re.sub(r"(?m)^hats .*\n", "", recipe)
+        (pathlib.Path(folder) / "stream.toml").write_text(recipe)
+        sets = [part for s in sets if s != NO_HATS for part in ("--set", s)]
+        command = [program, "learn", folder + "/stream.toml", "--from", str(path), "--out", folder + "/run", "--json", *sets]
         done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
         lines = done.stdout.strip().splitlines()
         return done.returncode, json.loads(lines[-1]) if done.returncode == 0 else None, done.stderr
@@ -207,6 +222,7 @@ def main():
     p.add_argument("--ablation", action="store_true")
     p.add_argument("--seeds", type=int, default=5)
     p.add_argument("--no-river", action="store_true")
+    p.add_argument("--no-hats", action="store_true", help="the default without hats, as it was before them")
     p.add_argument("--set", action="append", default=[], help="a further setting of the recipe, for a trial")
     o = p.parse_args()
     os.makedirs(o.folder, exist_ok=True)
@@ -219,7 +235,8 @@ def main():
     kinds = ["forest"] * o.forest + ["linear"] * o.linear
     for name in names:
         path = make(name, o.folder)
-        ours = means(o.tidemill, name, path, [*settings(name, path, o.tidemill), *o.set], o.seeds)
+        sets = settings(name, path, o.tidemill, hats=not o.no_hats)
+        ours = means(o.tidemill, name, path, [*sets, *o.set], o.seeds)
         if o.no_river:
             print(name, ours, flush=True)
         else:

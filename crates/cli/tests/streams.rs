@@ -115,13 +115,16 @@ features.categorical = { user = { embedding = { capacity = 60, min_count = 2, ex
 }
 
 /// What a stream has by default: the optimizer with its rate by the inputs' length, which here are
-/// long, and words of a text.
+/// long, hats, and words of a text; and all that can be mixed with it.
 #[test]
 fn a_killed_default_ends_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = folder.path().join("recipe.toml");
     let lines = r#"[model]
-input  = { features = 41 }
+input  = { features = 338 }
+hats   = { columns = 33 }
+memory = { events = 30 }
+last_label = true
 layers = [
   { entity_embedding = { vocabulary = [501], tokens = [8], units = 6 } },
   { dense = { units = 16, activation = "leaky_relu" } },

@@ -8,8 +8,9 @@ use tidemill_cpu::runtime::{Input, Runtime};
 use tidemill_graph::reference::{Values, apply_updates, evaluate};
 use tidemill_graph::{DType, Graph, Op, Role, TensorId};
 use tidemill_nn::{
-    Activation, BatchNormSpec, Conv2dSpec, EntityEmbeddingSpec, LayerSpec, LossSpec, Model,
-    ModelSpec, OptimizerSpec, Padding, ResidualSpec, hyper_values, initial_state, training_graph,
+    Activation, BatchNormSpec, Conv2dSpec, EntityEmbeddingSpec, HatsSpec, LayerSpec, LossSpec,
+    MemorySpec, Model, ModelSpec, OptimizerSpec, Padding, ResidualSpec, hyper_values,
+    initial_state, training_graph,
 };
 use tidemill_plan::Options;
 
@@ -119,7 +120,12 @@ fn models() -> Vec<(&'static str, ModelSpec)> {
         .dense(9, relu)
         .dense(10, linear)
         .hedged_depth(Default::default());
+    let hats = Model::features(8 + 1 + 2 * 9).dense(12, relu).dense(9, relu).dense(10, linear);
+    let hats = hats.hats(HatsSpec::new(2));
+    let memory = ModelSpec { memory: Some(MemorySpec { events: 20 }), ..hats.clone() };
     vec![
+        ("hats", hats),
+        ("memory", memory),
         ("tables", tables),
         ("bags", bags),
         ("hedged", hedged),

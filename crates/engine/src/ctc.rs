@@ -177,7 +177,7 @@ mod tests {
             (state >> 8) as f32 / (1 << 24) as f32
         };
         for _ in 0..200 {
-            let (time, outputs) = (5, 3);
+            let (time, outputs) = (5_usize, 3_usize);
             let p: Vec<Vec<f32>> = (0..time)
                 .map(|_| {
                     let row: Vec<f32> = (0..outputs).map(|_| 0.05 + random()).collect();

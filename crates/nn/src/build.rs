@@ -6,6 +6,7 @@ use crate::custom::CustomLayer;
 use crate::decode::Decode;
 use crate::error::ModelError;
 use crate::frozen;
+use crate::hats::{Expert, Place, between_zeros};
 use crate::initializers::{Fans, Initializer};
 use crate::layer::{
     BatchNormSpec, ConcatSpec, DenseSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec, ResidualSpec,
@@ -14,6 +15,7 @@ use crate::model::{InputSpec, ModelSpec};
 use crate::padding::Padding;
 use crate::training::Extent;
 use std::cell::Cell;
+use std::rc::Rc;
 use tidemill_graph::{
     BatchNorm, Binary, Conv2d, DType, Graph, GraphError, Layout, Normalization, Pool, Pool2d,
     Reduce, Reduction, Role, RowNorm, TensorId, Unary, ops,
@@ -58,8 +60,10 @@ pub(crate) struct Built {
     pub(crate) output: TensorId,
     /// The mask `[batch, time]` of the output's positions, where it has time.
     pub(crate) mask: Option<TensorId>,
-    /// With hedged depth: the outputs, the last layer's last, and their weights.
+    /// Of a model with several outputs: those, that of the whole model last, and their weights.
     pub(crate) heads: Option<(Vec<TensorId>, TensorId)>,
+    /// Further parts of the mixture, whose weights are the last.
+    pub(crate) experts: Vec<Rc<dyn Expert>>,
     pub(crate) layers: Vec<LayerSummary>,
     starts: Vec<(TensorId, Start)>,
     /// Whether a custom layer may do other things in training than in evaluation.
@@ -69,6 +73,8 @@ pub(crate) struct Built {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Start {
     Drawn(Initializer, Fans),
+    /// The same with so many rows of zeros from a row on.
+    BetweenZeros(Initializer, Fans, usize, usize),
     /// The same for the four gates of an LSTM, but 1 for the forget gate, the second.
     ForgetOnes(Initializer, Fans),
     /// Means 0, variances 1.
@@ -172,20 +178,28 @@ impl ModelSpec {
             Rows::All | Rows::Chunk => self.layers.len(),
             Rows::Last => self.layers.iter().rposition(|l| !by_position(l)).map_or(0, |i| i + 1),
         };
-        let mut at = builder.layers_from(&self.layers[..split], "layers", 0, at)?;
-        if rows == Rows::Last {
-            at = builder.last_position(at)?;
-        }
-        let At { x: output, mask } =
-            builder.layers_from(&self.layers[split..], "layers", split, at)?;
-        let heads = match (self.hedged_depth, self.layers.last()) {
-            (Some(_), Some(LayerSpec::Dense(last))) => Some(builder.heads(last, output)?),
-            _ => None,
+        let mut experts = vec![];
+        let (At { x: output, mask }, mut heads) = match &self.hats {
+            Some(hats) => {
+                let with = builder.with_hats(self, hats)?;
+                experts = with.experts;
+                (with.output, with.heads)
+            }
+            None => {
+                let mut at = builder.layers_from(&self.layers[..split], "layers", 0, at)?;
+                if rows == Rows::Last {
+                    at = builder.last_position(at)?;
+                }
+                (builder.layers_from(&self.layers[split..], "layers", split, at)?, None)
+            }
         };
+        if let (Some(_), Some(LayerSpec::Dense(last))) = (self.hedged_depth, self.layers.last()) {
+            heads = Some(builder.heads(last, output)?);
+        }
         let Builder { starts, layers, asked, .. } = builder;
         let parameters = starts.iter().map(|&(id, _)| graph.tensor(id).name.as_str());
         frozen::check(&self.frozen, &layers, parameters)?;
-        Ok(Built { output, mask, heads, layers, starts, asks_mode: asked.get() })
+        Ok(Built { output, mask, heads, experts, layers, starts, asks_mode: asked.get() })
     }
 
     /// The layers with their output shapes and parameter counts.
@@ -222,6 +236,11 @@ impl ModelSpec {
             let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
             let values = match start {
                 Start::Drawn(initializer, fans) => initializer.values(seed, &name, &shape, fans),
+                Start::BetweenZeros(initializer, fans, start, len) => {
+                    between_zeros(&shape, start, len, |shape| {
+                        initializer.values(seed, &name, shape, fans)
+                    })
+                }
                 Start::ForgetOnes(initializer, fans) => {
                     let mut values = initializer.values(seed, &name, &shape, fans);
                     let gate = values.len() / 4;
@@ -302,7 +321,9 @@ pub struct Builder<'g> {
     /// Paths of the layers that do not learn.
     frozen: Vec<String>,
     /// The model's inputs by name.
-    inputs: Vec<(String, At)>,
+    pub(crate) inputs: Vec<(String, At)>,
+    /// Where hats are, while a layer may read them.
+    pub(crate) hats: Option<Place>,
     /// How many tokens those have that are tokens.
     pub(crate) vocabularies: Vec<(String, usize)>,
     pub(crate) starts: Vec<(TensorId, Start)>,
@@ -329,6 +350,7 @@ impl<'g> Builder<'g> {
             dropouts: 0,
             frozen: vec![],
             inputs: vec![],
+            hats: None,
             vocabularies: vec![],
             starts: vec![],
             layers: vec![],
@@ -564,7 +586,14 @@ impl Builder<'_> {
         let shape = [inputs, spec.units];
         let (kernel, transpose_b) = match &spec.tied {
             Some(path) => (self.tied(path, &[spec.units, inputs])?, true),
-            None => (self.parameter("kernel", &shape, spec.kernel_initializer)?, false),
+            None => {
+                let kernel = self.parameter("kernel", &shape, spec.kernel_initializer)?;
+                let start = self.kernel_start(x, &shape, spec.kernel_initializer);
+                if let Some((_, drawn)) = self.starts.last_mut() {
+                    *drawn = start;
+                }
+                (kernel, false)
+            }
         };
         let y = self.product(at, kernel, transpose_b)?;
         let fans = Fans::of_kernel(&shape);
@@ -640,6 +669,11 @@ impl Builder<'_> {
             [_] => Ok(first),
             xs => {
                 let joined = self.graph.apply(Layout::Concat { axis: shape.len() - 1 }, xs)?;
+                let mut start = 0;
+                for &x in xs {
+                    self.follow_hats(x, joined, start);
+                    start += self.last_dim(x);
+                }
                 Ok(first.with(joined))
             }
         }
@@ -717,10 +751,13 @@ impl Builder<'_> {
                 self.graph.apply(ops::Embedding::Rows, &[table, flat])?
             });
         }
-        match parts.as_slice() {
-            [one] => Ok(*one),
-            parts => self.graph.apply(Layout::Concat { axis: 1 }, parts),
-        }
+        let y = match parts.as_slice() {
+            [one] => *one,
+            parts => self.graph.apply(Layout::Concat { axis: 1 }, parts)?,
+        };
+        // What is no id stays where it is.
+        self.follow_hats(x, y, 0);
+        Ok(y)
     }
 
     pub(crate) fn scaled(&mut self, x: TensorId, by: f64) -> Result<TensorId, GraphError> {

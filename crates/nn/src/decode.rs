@@ -74,7 +74,7 @@ pub fn written_field(model: &ModelSpec) -> Result<String, GraphError> {
 }
 
 fn decode(model: &ModelSpec, capacity: Option<usize>) -> Result<Decode, GraphError> {
-    if model.hedged_depth.is_some() {
+    if model.mixes_outputs() {
         return Err(GraphError::new("outputs of all depths are not computed by position"));
     }
     Ok(Decode { field: written_field(model)?, capacity, caches: 0, memories: 0 })

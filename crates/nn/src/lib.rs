@@ -4,6 +4,7 @@
 //! - [`model`], [`layer`], [`attention`], [`recurrent`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
 //! - [`build`]: from there to ops, names and start values ([`initializers`]).
 //! - [`custom`]: layers, losses and metrics of other crates, and the [`Builder`] that they build with.
+//! - [`hedge`], [`hats`], [`memory`], `last`: models of several outputs, mixed by how right each was.
 //! - [`hidden`]: which layers have units that can be told apart.
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`task`]: what outputs mean, how wrong they are.
@@ -28,12 +29,15 @@ mod decode;
 pub mod error;
 pub mod form;
 mod frozen;
+pub mod hats;
 pub mod hedge;
 pub mod hidden;
 pub mod initializers;
+mod last;
 pub mod layer;
 pub mod loss;
 mod loss_ops;
+pub mod memory;
 pub mod model;
 pub mod optimizer;
 mod orthogonal;
@@ -61,6 +65,7 @@ pub use ctc_encoder::CtcEncoderSpec;
 pub use custom::{Custom, CustomLayer, CustomLoss, CustomMetric};
 pub use decode::{start_graph, step_graph, written_field};
 pub use error::{ModelError, key_path};
+pub use hats::{HATS, HatsSpec};
 pub use hedge::HedgedDepth;
 pub use hidden::HiddenLayer;
 pub use initializers::Initializer;
@@ -69,6 +74,7 @@ pub use layer::{
     EmbeddingBagSpec, EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec, ResidualSpec,
 };
 pub use loss::{BuiltLoss, Link, LossSpec, Targets};
+pub use memory::MemorySpec;
 pub use model::{InputSpec, ModelSpec, ModelSpec as Model, TokensSpec};
 pub use optimizer::{DecayKind, OptimizerSpec, SlotsSpec, hyper_values};
 pub use padding::Padding;
@@ -79,7 +85,7 @@ pub use shards::{NUM_TOTALS, SUM, TOTALS, shard_graph, update_graph};
 pub use task::{Answer, Task};
 pub use tidemill_fields::argmax;
 pub use training::{
-    Extent, TrainingOptions, evaluation_graph, evaluation_graph_with, inference_graph,
-    initial_state, next_graph, training_graph, training_graph_with,
+    EXPERT_WEIGHTS, Extent, TrainingOptions, evaluation_graph, evaluation_graph_with, expert,
+    inference_graph, initial_state, next_graph, training_graph, training_graph_with,
 };
 pub use transformer::{DecoderOnlySpec, EncoderDecoderSpec, Share, UNKNOWN_VOCABULARY};

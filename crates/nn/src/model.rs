@@ -4,10 +4,12 @@ use crate::activation::Activation;
 use crate::bag::BagSpec;
 use crate::ctc_encoder::CtcEncoderSpec;
 use crate::form::count;
+use crate::hats::HatsSpec;
 use crate::hedge::HedgedDepth;
 use crate::layer::{
     BatchNormSpec, Conv2dSpec, DenseSpec, EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec,
 };
+use crate::memory::MemorySpec;
 use crate::transformer::{DecoderOnlySpec, EncoderDecoderSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -92,6 +94,10 @@ impl TokensSpec {
 
 fn one() -> usize {
     1
+}
+
+fn is_false(given: &bool) -> bool {
+    !given
 }
 
 fn is_one(n: &usize) -> bool {
@@ -192,6 +198,17 @@ pub struct ModelSpec {
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hedged_depth: Option<HedgedDepth>,
+    /// Local codes of columns of numbers (hats), for tables and streams; off by default. `init` writes it for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hats: Option<HatsSpec>,
+    /// A memory of the last events, whose prediction is mixed with those of the networks with and without hats;
+    /// off by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemorySpec>,
+    /// Whether the last label is mixed in as a further prediction, with `hats`. For streams whose labels come with their
+    /// events; off by default.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub last_label: bool,
 }
 
 impl ModelSpec {
@@ -247,6 +264,9 @@ impl ModelSpec {
             ctc_encoder: None,
             frozen: vec![],
             hedged_depth: None,
+            hats: None,
+            memory: None,
+            last_label: false,
         }
     }
 

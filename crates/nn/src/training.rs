@@ -59,7 +59,7 @@ pub struct TrainingOptions<'a> {
 /// Inputs: `x` `[batch, ...]`, or the model's inputs by their names, with `<name>.mask` (f32
 /// `[batch, time]`) for sequences; `labels` (i32 `[batch]`) or `targets` (f32 `[batch, outputs]`) as the
 /// loss wants, `weights` (f32 `[batch]`), `key` (i32 `[4]`, only with dropout), `hyper`.
-/// Outputs: `loss` (scalar), `logits`, `losses` (`[batch]`). State: `<parameter>.<slot>` for the
+/// Outputs: `loss` (scalar), `logits`, `losses` (`[batch]`); of a model with hats `expert.<name>` and `expert.weights`. State: `<parameter>.<slot>` for the
 /// optimizer, `<layer>.moments` for batch norm.
 pub fn training_graph(
     model: &ModelSpec,
@@ -81,7 +81,8 @@ pub fn training_graph_with(
     let mut graph = Graph::new();
     let extent = batch.into();
     let built = model.build_watched(&mut graph, &extent, Mode::Train, watch)?;
-    let logits = output(&mut graph, loss, &built)?;
+    let heads = heads(&mut graph, loss, &built)?;
+    let logits = output(&mut graph, loss, &built, heads.as_ref())?;
     let loss_of = |graph: &mut Graph, logits: TensorId| {
         let shifted = match shift {
             0.0 => logits,
@@ -94,18 +95,25 @@ pub fn training_graph_with(
     graph.output("logits", logits);
     graph.output("losses", shown.per_sample);
     // What is computed in training is then not what an event is scored by.
+    for (name, head) in model.expert_names().iter().zip(heads.iter().flat_map(|heads| &heads.0)) {
+        graph.output(&expert(name), *head);
+    }
     if !built.asks_mode {
         graph.gate = vec![logits, shown.per_sample];
     }
     build_metrics(metrics, &mut graph, loss, logits, built.mask)?;
-    let minimized = match (&built.heads, &model.hedged_depth) {
-        (Some((heads, weights)), Some(hedged)) => {
+    let minimized = match (&heads, model.mixing()) {
+        (Some((heads, weights)), Some(mixing)) => {
             let mut losses = Vec::new();
             for &head in heads {
                 losses.push(loss_of(&mut graph, head)?.mean);
             }
-            let learned = hedged.learned(&mut graph, *weights, &losses)?;
+            let learned = mixing.learned(&mut graph, *weights, &losses)?;
             graph.assignments.push((*weights, learned));
+            if !model.expert_names().is_empty() {
+                graph.output(EXPERT_WEIGHTS, learned);
+            }
+            built.experts.iter().try_for_each(|expert| expert.learn(&mut graph, loss))?;
             let add = |sum, &loss| graph.apply(Binary::Add, &[sum, loss]);
             losses[1..].iter().try_fold(losses[0], add)?
         }
@@ -161,7 +169,8 @@ pub fn evaluation_graph_with(
     let mut graph = Graph::new();
     let extent = batch.into();
     let built = model.build_all(&mut graph, &extent, Mode::Eval)?;
-    let logits = output(&mut graph, loss, &built)?;
+    let heads = heads(&mut graph, loss, &built)?;
+    let logits = output(&mut graph, loss, &built, heads.as_ref())?;
     let built_loss = loss.build_masked(&mut graph, logits, built.mask, extent.labels(model))?;
     graph.output("logits", logits);
     graph.output("losses", built_loss.per_sample);
@@ -179,7 +188,8 @@ pub fn inference_graph(
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
     let built = model.build_all(&mut graph, &batch.into(), Mode::Eval)?;
-    let logits = output(&mut graph, loss, &built)?;
+    let heads = heads(&mut graph, loss, &built)?;
+    let logits = output(&mut graph, loss, &built, heads.as_ref())?;
     let probabilities = loss.probabilities(&mut graph, logits)?;
     graph.output("logits", logits);
     graph.output("probabilities", probabilities);
@@ -196,9 +206,35 @@ pub fn next_graph(model: &ModelSpec, batch: impl Into<Extent>) -> Result<Graph, 
     Ok(graph)
 }
 
-/// What a model puts out: its last layer's output, or the mixture of the outputs of all depths.
-fn output(graph: &mut Graph, loss: &LossSpec, built: &Built) -> Result<TensorId, GraphError> {
-    match &built.heads {
+/// The output of a training graph that has the new weights of the parts of a mixture, in the order of
+/// [`ModelSpec::expert_names`].
+pub const EXPERT_WEIGHTS: &str = "expert.weights";
+
+/// The output of a training graph that has the logits of a part of a mixture.
+pub fn expert(name: &str) -> String {
+    format!("expert.{name}")
+}
+
+/// Several outputs and their weights.
+type Heads = (Vec<TensorId>, TensorId);
+
+/// The outputs that are mixed.
+fn heads(graph: &mut Graph, loss: &LossSpec, built: &Built) -> Result<Option<Heads>, GraphError> {
+    let Some((mut heads, weights)) = built.heads.clone() else { return Ok(None) };
+    for expert in &built.experts {
+        heads.push(expert.logits(graph, loss)?);
+    }
+    Ok(Some((heads, weights)))
+}
+
+/// What a model puts out: its last layer's output, or the mixture of its several outputs.
+fn output(
+    graph: &mut Graph,
+    loss: &LossSpec,
+    built: &Built,
+    heads: Option<&Heads>,
+) -> Result<TensorId, GraphError> {
+    match heads {
         None => Ok(built.output),
         Some((heads, weights)) => mixture(graph, loss, *weights, heads),
     }

@@ -37,6 +37,17 @@ impl ModelSpec {
                 return Err(ModelError::new("hedged_depth", what));
             }
         }
+        if let Some(hats) = &self.hats {
+            hats.validate(self)?;
+        }
+        if let Some(memory) = &self.memory {
+            memory.validate(self)?;
+        }
+        if self.last_label && !self.hats.is_some_and(|hats| hats.beside) {
+            let what =
+                "is mixed with networks with and without hats; set hats, and leave hats.beside on";
+            return Err(ModelError::new("last_label", what));
+        }
         sequence(&self.layers, "layers")
     }
 }

@@ -41,7 +41,7 @@ const RECIPES: [(&str, usize, usize); 20] = [
     ("elec2", 321, 1),
     ("elec2-logistic", 9, 1),
     ("movielens", 177_121, 1),
-    ("stream", 2_722, 2),
+    ("stream", 10_052, 2),
     ("adult", 16_897, 1),
     ("newsgroups", 8_389_268, 20),
     ("banking77", 4_199_309, 77),

@@ -3,9 +3,10 @@
 //! # Layout
 //!
 //! - [`Learner`]: the step
-//! - `scorer`: what sees its outputs before the update
+//! - `scorer`: what sees its outputs before the update; `experts`: those of the parts of a mixture
 //! - `saved`: the state to roll back to; `stream`: the learner as the model of a stream
 
+mod experts;
 mod saved;
 mod scorer;
 mod stream;
@@ -30,6 +31,7 @@ use crate::sample::Scale;
 use crate::state::mark_good;
 use crate::tuning::{InputLength, num_values};
 use crate::{ContinualSpec, DriftSpec, GuardSpec};
+use experts::Experts;
 use scorer::Scorer;
 
 /// A model that learns event by event. Each labelled event is scored with the weights from before
@@ -110,6 +112,7 @@ impl Learner {
             raw: None,
             scales: Vec::new(),
             scored: Vec::new(),
+            experts: Experts::of(&engine.spec().model),
         };
         let schedule = engine.spec().optimizer.schedule().clone();
         let good = Some(Arc::new(mark_good(engine.state())));
@@ -380,7 +383,8 @@ impl Learner {
             verdict == Verdict::Apply
         });
         self.continual.take_off(&mut self.batch, events);
-        run?;
+        let taken = run?;
+        self.scorer.see_experts(&self.engine, &self.batch, taken);
         if verdict == Verdict::Apply {
             self.continual.learned(&mut self.engine, &self.batch, rate)?;
             if self.scorer.guard.is_good() {

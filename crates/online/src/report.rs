@@ -117,6 +117,7 @@ impl StreamReport<'_> {
         page.push_str("</div></section><section><h2>Figures</h2><div class=\"classes\">");
         let figures = self.learning.figures();
         self.table(&mut page, &figures);
+        self.experts(&mut page);
         self.recalls(&mut page);
         page.push_str("</div></section>");
         self.drifts(&mut page);
@@ -206,9 +207,11 @@ impl StreamReport<'_> {
                 ["", "sliding.", "fading."].map(|view| cell(&format!("{view}{name}"), scale));
             let _ = write!(page, "<tr><th>{words}</th>{}</tr>", cells.concat());
         }
-        if let Some(&auc) = figures.get("sliding.auc") {
+        if let Some(&auc) = figures.get("auc") {
+            let sliding = figures.get("sliding.auc").map_or(String::new(), |auc| plain(*auc));
+            let auc = plain(auc);
             let _ =
-                write!(page, "<tr><th>ROC AUC</th><td></td><td>{}</td><td></td></tr>", plain(auc));
+                write!(page, "<tr><th>ROC AUC</th><td>{auc}</td><td>{sliding}</td><td></td></tr>");
         }
         page.push_str("</tbody></table></figure>");
     }
@@ -231,6 +234,42 @@ impl StreamReport<'_> {
             let _ = write!(page, "<tr><th>event {}</th><td>{words}</td></tr>", count(*event));
         }
         page.push_str("</tbody></table></figure></section>");
+    }
+
+    /// The parts of a mixture: why it predicts as it does.
+    fn experts(&self, page: &mut String) {
+        let experts = self.learning.experts();
+        if experts.is_empty() {
+            return;
+        }
+        let by_class = self.learning.task().has_classes();
+        let (score, scale) = match by_class {
+            true => ("accuracy", Scale::Percent),
+            false => ("mean absolute error", Scale::Plain),
+        };
+        let _ = write!(
+            page,
+            "<figure class=\"scroll\"><figcaption><b>Parts of the mixture</b></figcaption><table class=\"figures\">\
+             <thead><tr><th></th><th>share now</th><th>{score} alone</th><th>fading</th></tr></thead><tbody>"
+        );
+        let cell = |v: f64| match scale {
+            Scale::Percent => format!("<td>{:.2}&thinsp;%</td>", 100.0 * v),
+            Scale::Plain => format!("<td>{}</td>", plain(v)),
+        };
+        for expert in experts {
+            let name = match &*expert.name {
+                "plain" => "network without hats",
+                "hats" => "network with hats",
+                "memory" => "memory of the last events",
+                "last" => "the last label again",
+                other => other,
+            };
+            let (name, value, fading) = (escape(name), cell(expert.value), cell(expert.fading));
+            let share = 100.0 * expert.weight;
+            let _ =
+                write!(page, "<tr><th>{name}</th><td>{share:.0}&thinsp;%</td>{value}{fading}</tr>");
+        }
+        page.push_str("</tbody></table></figure>");
     }
 
     fn recalls(&self, page: &mut String) {

@@ -55,13 +55,15 @@ fn squared_norm(x: &[f32]) -> f64 {
     f64::from(sums.iter().sum::<f32>() + rest)
 }
 
-/// How many of a model's inputs, from the first on, are numbers; the others are rows of tables.
+/// How many of a model's inputs, from the first on, are numbers; the others are hats and rows of tables. Hats say
+/// the numbers again: with them, the rate is that of the model without.
 pub fn num_values(model: &ModelSpec) -> usize {
     let inputs: usize = model.input.shape().iter().product();
+    let hats = model.hats.map_or(0, |hats| hats.inputs());
     match (model.entity_embedding(), model.layers.first()) {
-        (Some(tables), _) => inputs.saturating_sub(tables.num_ids()),
+        (Some(tables), _) => inputs.saturating_sub(tables.num_ids() + hats),
         (None, Some(LayerSpec::Embedding(_) | LayerSpec::EmbeddingBag(_))) => 0,
-        _ => inputs,
+        _ => inputs.saturating_sub(hats),
     }
 }
 

@@ -354,10 +354,10 @@ impl Recipe {
                 format!("= {shards} is more than the {size} samples of a batch (batch.batch_size)");
             return wrong(KEY, message);
         }
-        if shards > 1 && self.model.hedged_depth.is_some() {
+        if shards > 1 && self.model.mixes_outputs() {
             return wrong(
                 KEY,
-                "has no meaning with model.hedged_depth, whose weights change with each loss",
+                "has no meaning with model.hedged_depth and model.hats.beside, whose weights change with each loss",
             );
         }
         Ok(())

@@ -20,6 +20,7 @@ impl RecipeFile {
         let inputs = self.table_inputs();
         spec.context.stream.text.extend(inputs.columns().cloned());
         spec.context.features.sequences = inputs.columns().cloned().collect();
+        spec.context.features.hats = self.recipe.model.hats.is_some();
         spec.context.inputs = inputs;
         // Ids are rows of an embedding as they are.
         if let InputSpec::Ids { .. } = self.recipe.model.input {
@@ -116,6 +117,7 @@ impl RecipeFile {
             _ => self.recipe.online.features.clone(),
         };
         features.sequences = self.table_inputs().columns().cloned().collect();
+        features.hats = self.recipe.model.hats.is_some();
         Ok(features)
     }
 }
@@ -149,6 +151,19 @@ pub fn check_inputs(encoder: &Encoder, model: &ModelSpec) -> Result<()> {
     }
     let wants = wanted_inputs(model);
     let has = encoder.width();
+    let columns = encoder.num_numbers();
+    let hats = model.hats.map(|hats| hats.columns).filter(|hats| *hats != columns);
+    if let Some(hats) = hats {
+        let what = match columns {
+            0 => "leave model.hats out".to_owned(),
+            _ => format!(
+                "set model.hats.columns to {columns} and the model's input to {{ features = {has} }}"
+            ),
+        };
+        return Err(Error::Usage(format!(
+            "model.hats is for {hats} columns of numbers and an event of the stream has {columns}; {what}"
+        )));
+    }
     if wants != has {
         let names = encoder.names();
         let few: Vec<&str> = names.iter().take(8).map(String::as_str).collect();

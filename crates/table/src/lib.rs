@@ -26,7 +26,7 @@ pub mod understood;
 pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Place, Schema, Value};
 pub use features::{
-    Categorical, Codes, ColumnKind, Encoder, Evidence, FeaturesSpec, FreedRow, HashedColumns,
+    Categorical, Codes, ColumnKind, Encoder, Evidence, FeaturesSpec, FreedRow, HATS, HashedColumns,
     Label, Labels, Standardize,
 };
 pub use formats::text::Utf16Reader;

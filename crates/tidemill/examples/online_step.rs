@@ -1,11 +1,12 @@
 //! How long a library call takes that predicts and learns one event.
 //!
-//! `online_step --net 8-32-32-2 [--activation tanh] [--defaults] [--seconds 1]` prints
-//! `{"microseconds": ...}`, with plain SGD, or with all that a stream has by default,
-//! the median over windows, and beside it the two halves.
+//! `online_step --net 8-32-32-2 [--activation tanh] [--defaults [--hats]] [--seconds 1]` prints
+//! `{"microseconds": ...}`, with plain SGD, or with all that a stream has by default (hats are made
+//! beforehand, by the encoder), the median over windows, and beside it the two halves.
 
 use std::time::{Duration, Instant};
 
+use tidemill::nn::{HATS, HatsSpec};
 use tidemill::train::online::DriftSpec;
 use tidemill::{Activation, EngineSpec, Learner, LossSpec, Model, OptimizerSpec, Truth};
 
@@ -22,8 +23,13 @@ fn main() -> tidemill::Result<()> {
     };
     let defaults = arguments.iter().any(|a| a == "--defaults");
     let seconds: f64 = option("--seconds", "1").parse().unwrap_or(1.0);
-    let (inputs, outputs) = (widths[0], widths[widths.len() - 1]);
+    let (columns, outputs) = (widths[0], widths[widths.len() - 1]);
+    let hats = arguments.iter().any(|a| a == "--hats");
+    let inputs = if hats { columns * (1 + HATS) } else { columns };
     let mut model = Model::features(inputs);
+    if hats {
+        model = model.hats(HatsSpec::new(columns));
+    }
     for &width in &widths[1..widths.len() - 1] {
         model = model.dense(width, activation);
     }
@@ -44,9 +50,17 @@ fn main() -> tidemill::Result<()> {
         random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (random >> 40) as f32 / (1 << 24) as f32
     };
-    let events: Vec<(Vec<f32>, usize)> = (0..256)
-        .map(|_| ((0..inputs).map(|_| uniform()).collect(), (uniform() * outputs as f32) as usize))
-        .collect();
+    let mut event = || {
+        let mut x: Vec<f32> = (0..columns).map(|_| uniform()).collect();
+        x.resize(inputs, 0.0);
+        // Two neighbours of each column's hats.
+        for hats in x[columns..].chunks_exact_mut(HATS) {
+            let (first, part) = ((uniform() * (HATS - 1) as f32) as usize, uniform());
+            (hats[first], hats[first + 1]) = (1.0 - part, part);
+        }
+        (x, (uniform() * outputs as f32) as usize)
+    };
+    let events: Vec<(Vec<f32>, usize)> = (0..256).map(|_| event()).collect();
     let mut windows = [Vec::new(), Vec::new()];
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     while Instant::now() < end {

@@ -267,6 +267,9 @@ fn live_line(p: &StreamProgress) -> String {
     line
 }
 
+/// Where the most frequent class has more than this share, log loss stands beside accuracy.
+const MOSTLY: f64 = 0.9;
+
 /// The result as a table, and where the rest is.
 pub(crate) fn result(outcome: &LearnOutcome) -> String {
     let stream = &outcome.summary;
@@ -301,6 +304,11 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
         if let Some(&value) = stream.prequential.get(name) {
             row(words, if is_share { percent(value) } else { figure(value) });
         }
+    }
+    // Where nearly all events are of one class, an accuracy says little.
+    let rare = stream.prequential.get("prior.accuracy").is_some_and(|share| *share > MOSTLY);
+    if let (Some(&loss), true) = (stream.prequential.get("log_loss"), rare) {
+        row("log loss (most events are of one class)", figure(loss));
     }
     if let (Some(&f1), Some(class)) = (stream.prequential.get("f1"), &stream.positive_class) {
         row(&format!("F1 of class {class}"), format!("{f1:.4}"));

@@ -14,7 +14,7 @@ pub struct Job {
     pub counts: &'static [&'static str],
 }
 
-fn job(name: &str, recipe: String, commands: &[&'static str]) -> Job {
+pub fn job(name: &str, recipe: String, commands: &[&'static str]) -> Job {
     Job { name: name.into(), recipe, commands: commands.to_vec(), counts: &[] }
 }
 
@@ -24,6 +24,7 @@ pub fn all() -> (Vec<Job>, Vec<String>) {
     jobs.extend(tables());
     jobs.extend(texts());
     jobs.extend(streams());
+    jobs.extend(super::hats::jobs());
     jobs.extend(continual());
     jobs.extend(drifts());
     jobs.extend(linear());
@@ -35,7 +36,7 @@ pub fn all() -> (Vec<Job>, Vec<String>) {
     (jobs, skipped)
 }
 
-const CROSSENTROPY: &str = "loss = \"sparse_categorical_crossentropy\"";
+pub const CROSSENTROPY: &str = "loss = \"sparse_categorical_crossentropy\"";
 const IMAGE: &str = "image = { height = 28, width = 28, channels = 1 }";
 const IDX: &str = r#"data = { idx = { images = "images", labels = "labels" } }
 validation = { idx = { images = "images", labels = "labels", limit = 40 } }"#;
@@ -248,7 +249,7 @@ fn tables() -> Vec<Job> {
 }
 
 /// A recipe of a stream; the sections end with `[online]`.
-fn stream(features: usize, layers: &str, training: &str, online: &str) -> String {
+pub fn stream(features: usize, layers: &str, training: &str, online: &str) -> String {
     format!(
         "[model]\ninput = {{ features = {features} }}\nlayers = [ {layers} ]\n\
          [training]\n{training}\nseed = 3\n[online]\n{online}\n"
@@ -256,8 +257,8 @@ fn stream(features: usize, layers: &str, training: &str, online: &str) -> String
 }
 
 const SMALL: &str = "{ dense = { units = 16, activation = \"relu\" } }, { dense = { units = 3 } }";
-const KINDS: &str = "features.categorical = { kind = { dictionary = { capacity = 3 } } }";
-const LEARN: &[&str] = &["learn --from events.csv"];
+pub const KINDS: &str = "features.categorical = { kind = { dictionary = { capacity = 3 } } }";
+pub const LEARN: &[&str] = &["learn --from events.csv"];
 
 /// Three classes of two numbers and a category.
 fn classes(optimizer: &str, online: &str) -> String {

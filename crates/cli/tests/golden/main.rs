@@ -20,6 +20,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod data;
+mod hats;
 mod jobs;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -109,6 +109,11 @@ impl Classes {
         self.score(guess, usize::from(truth), yes, of_truth, window, fading);
     }
 
+    /// The probability of the second of two classes, for the area under the curve of the two.
+    pub(super) fn add_second(&mut self, second: f32, truth: bool) {
+        self.auc.add(if second.is_finite() { second } else { 0.0 }, truth);
+    }
+
     /// `probability` is that of the true class.
     pub(super) fn add(
         &mut self,
@@ -229,8 +234,8 @@ impl Classes {
         {
             figures.extend([("f1", f1(yes)), ("sliding.f1", f1(yes_in_window))]);
         }
+        figures.extend(self.auc.value().map(|v| ("auc", v)));
         if binary {
-            figures.extend(self.auc.value().map(|v| ("auc", v)));
             figures.extend(self.sliding_auc().map(|v| ("sliding.auc", v)));
         }
     }

@@ -16,6 +16,7 @@
 
 mod classes;
 mod curve;
+mod experts;
 mod values;
 
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,10 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::{Figures, Task, argmax};
 
 pub use curve::Curve;
+pub use experts::ExpertFigures;
 
 use classes::Classes;
+use experts::Experts;
 use values::Values;
 
 /// Metrics of a stream. Each event is scored before it is learned from.
@@ -108,6 +111,9 @@ pub struct Prequential {
     fading_loss: Fading,
     scores: Scores,
     curve: Curve,
+    /// The parts of a model that is a mixture.
+    #[serde(default, skip_serializing_if = "Experts::is_empty")]
+    experts: Experts,
     /// The class of two that `f1` is of.
     #[serde(skip, default = "second")]
     positive: usize,
@@ -145,6 +151,7 @@ impl Prequential {
             scores,
             curve: Curve::new(names, spec.curve_points),
             spec,
+            experts: Experts::default(),
             positive: second(),
         }
     }
@@ -186,6 +193,9 @@ impl Prequential {
                     // A class that the model has no output for yet had no chance.
                     let p = row.get(label as usize).copied().unwrap_or(0.0);
                     classes.add(argmax(row), label as usize, p, window, fading);
+                    if let (&[_, second], 0 | 1) = (row, label) {
+                        classes.add_second(second, label == 1);
+                    }
                     finite &= p.is_finite();
                 }
                 finite
@@ -233,6 +243,45 @@ impl Prequential {
         }
     }
 
+    /// Scores what part `k` of a mixture predicted for an event, as [`Prequential::add`] takes it. A `value` is the
+    /// one output in the units that `target` came in.
+    pub fn add_expert(
+        &mut self,
+        (k, name): (usize, &str),
+        outputs: &[f32],
+        truth: Truth<'_>,
+        value: Option<(f64, f64)>,
+    ) {
+        let hit = |hit: bool| f64::from(u8::from(hit));
+        let score = match (&self.scores, self.task, value) {
+            (Scores::Values(_), _, Some((value, target))) => (value - target).abs(),
+            (Scores::Values(_), ..) => {
+                let Truth::Values(targets) = truth else { return };
+                let off = |(a, b): (&f32, &f32)| f64::from((a - b).abs());
+                outputs.iter().zip(targets).map(off).sum::<f64>() / targets.len().max(1) as f64
+            }
+            (_, Task::Binary, _) => {
+                let yes = truth.target(0, outputs.len()) > 0.5;
+                hit(outputs.first().is_some_and(|p| (*p > 0.5) == yes))
+            }
+            _ => match self.task.class(truth) {
+                Some(class) => hit(argmax(outputs) == class),
+                None => return,
+            },
+        };
+        self.experts.add(k, name, score, self.spec.fading);
+    }
+
+    /// The parts' shares of the mixture from here on.
+    pub fn weigh_experts(&mut self, weights: &[f32]) {
+        self.experts.weigh(weights);
+    }
+
+    /// The parts of a model that is a mixture; none of another one.
+    pub fn experts(&self) -> Vec<ExpertFigures> {
+        self.experts.figures().collect()
+    }
+
     /// Events scored.
     pub fn events(&self) -> u64 {
         self.events
@@ -259,10 +308,11 @@ impl Prequential {
     /// For classes: `accuracy`, `log_loss`, `kappa` (Cohen's), `kappa_m`, `kappa_t`, `macro_f1`
     /// (mean over the classes seen or predicted), `f1` (of the positive class, see [`Prequential::set_positive`], while there are two classes),
     /// `recall.<class>` (of the first hundred classes, where seen), `no_change.accuracy`,
-    /// `prior.accuracy`, `auc` of a binary task. For values: `mae`, `rmse`, `r2`, `no_change.mae`, `mean.mae`; means over
+    /// `prior.accuracy`, `auc` of a binary task and of two outputs. For values: `mae`, `rmse`, `r2`, `no_change.mae`, `mean.mae`; means over
     /// the outputs. Of these `sliding.…` (no recall),
     /// `fading.accuracy` or `fading.mae`; always `events`, `loss`, `fading.loss`; `non_finite`
-    /// where any was.
+    /// where any was; of a mixture `expert.<name>.weight`, and `expert.<name>.accuracy` or `expert.<name>.mae` of what
+    /// each part would have predicted alone.
     ///
     /// At the first event no baseline has a guess: as an accuracy this is a miss, from an error it
     /// is left out, and so is the first event of a model whose targets are scaled. Kappa is 0 where chance alone is always right, as in River; over a sliding
@@ -284,6 +334,8 @@ impl Prequential {
         }
         let named = figures.into_iter().map(|(name, v)| (name.to_string(), v));
         let mut figures: Figures = named.filter(|(_, v)| v.is_finite()).collect();
+        let score = if self.task.has_classes() { "accuracy" } else { "mae" };
+        self.experts.append(score, &mut figures);
         if let Scores::Classes(classes) = &self.scores {
             for recall in classes.recalls().take_while(|r| r.class < 100) {
                 figures.insert(format!("recall.{}", recall.class), recall.value);

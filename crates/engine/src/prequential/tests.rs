@@ -87,7 +87,7 @@ fn equal_to_river() {
 }
 
 #[test]
-fn two_classes_are_a_binary_task_without_an_area() {
+fn two_classes_are_a_binary_task() {
     let fixture = fixture();
     let case = fixture.cases.iter().find(|c| c.task == Task::Binary).unwrap();
     let spec = PrequentialSpec { window: 500, fading: 0.995, ..Default::default() };
@@ -103,6 +103,11 @@ fn two_classes_are_a_binary_task_without_an_area() {
             last = want;
         }
     }
+    let mut binary = Prequential::new(Task::Binary, 1, PrequentialSpec::default());
+    for (&p, &label) in case.outputs.iter().zip(&case.labels) {
+        binary.add(&[p], Truth::Class(label), 0.0, 1.0);
+    }
+    assert_eq!(scores.figures()["auc"], binary.figures()["auc"]);
     assert!(last["kappa_t"] > 0.0);
 }
 

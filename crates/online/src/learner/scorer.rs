@@ -4,6 +4,7 @@ use tidemill_engine::fields::Batch;
 use tidemill_engine::nn::Link;
 use tidemill_engine::prequential::{Prequential, Truth};
 
+use super::experts::Experts;
 use crate::guard::{Guard, Verdict};
 use crate::sample::Scale;
 
@@ -22,6 +23,8 @@ pub(super) struct Scorer {
     pub(super) scales: Vec<Option<Scale>>,
     /// Which events of the step were scored before, by a prediction of their arrival.
     pub(super) scored: Vec<bool>,
+    /// The parts of a model that is a mixture.
+    pub(super) experts: Experts,
 }
 
 /// What came of one event of a step.

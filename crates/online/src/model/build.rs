@@ -43,6 +43,10 @@ pub fn build_network(
         return Err(file.error_at("training.loss", what));
     }
     let spec = &file.recipe.online;
+    if spec.labels.is_some() && file.recipe.model.last_label {
+        let what = "has no place beside online.labels: the last label is not there when labels come late; leave it out";
+        return Err(file.error_at("model.last_label", what));
+    }
     let mut compiled = engine_spec(file, threads);
     let continual = spec.continual();
     continual

@@ -203,6 +203,11 @@ impl ContinualSpec {
                 return Err((key.into(), what.into()));
             }
         }
+        if let (Some(_), true) = (&self.replay, engine.model.remembers()) {
+            let what = "has no place beside model.memory and model.last_label, which are of the last events: replayed \
+                        ones would take their place";
+            return Err(("replay".into(), what.into()));
+        }
         if let Some(PlasticitySpec::ContinualBackprop(_)) = &self.plasticity {
             let key = "plasticity.continual_backprop";
             if engine.model.hidden_layers().is_empty() {
@@ -210,9 +215,9 @@ impl ContinualSpec {
                             at most activations between; take shrink_and_perturb";
                 return Err((key.into(), what.into()));
             }
-            if engine.model.hedged_depth.is_some() {
-                let what = "does not go with hedged_depth, where every hidden layer has an output; take \
-                            shrink_and_perturb";
+            if engine.model.mixes_outputs() {
+                let what = "does not go with hedged_depth and hats.beside, where hidden layers have several \
+                            outputs; take shrink_and_perturb";
                 return Err((key.into(), what.into()));
             }
             if engine.model.trains_otherwise() {

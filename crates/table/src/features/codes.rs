@@ -1,6 +1,7 @@
 //! Rows of a table in memory, small: each category is one number instead of an input for each text.
 
 use super::encoder::Encoder;
+use super::hats::{HATS, write_one};
 use crate::events::Event;
 use crate::formats::BadEvent;
 
@@ -29,6 +30,8 @@ pub(super) enum Part {
     Bits(usize),
     /// So many inputs, one of them 1: a code for all, 0 where none is.
     OneHot(usize),
+    /// Hats of so many columns, the first inputs: a bit each, whether there are any.
+    Hats(usize),
     /// The row of an embedding table: one code.
     Row,
     /// Rows of words: their number is one code, the rest stands in [`Codes::words`].
@@ -39,6 +42,7 @@ impl Part {
     fn inputs(self) -> usize {
         match self {
             Part::Plain(n) | Part::Bits(n) | Part::OneHot(n) | Part::Words(n) => n,
+            Part::Hats(n) => HATS * n,
             Part::Row => 1,
         }
     }
@@ -46,7 +50,7 @@ impl Part {
     fn codes(self) -> usize {
         match self {
             Part::Plain(n) => n,
-            Part::Bits(n) => n.div_ceil(32),
+            Part::Bits(n) | Part::Hats(n) => n.div_ceil(32),
             Part::OneHot(_) | Part::Row | Part::Words(_) => 1,
         }
     }
@@ -114,7 +118,8 @@ impl Codes {
     /// If there is no such row, or `x` is not as long as a row is wide.
     pub fn fill(&self, index: usize, x: &mut [f32]) {
         assert_eq!(x.len(), self.width, "inputs");
-        let mut codes = &self.fixed[index * self.stride..(index + 1) * self.stride];
+        let row = &self.fixed[index * self.stride..(index + 1) * self.stride];
+        let mut codes = row;
         let first = index.checked_sub(1).and_then(|i| self.ends.get(i)).copied().unwrap_or(0);
         let mut words = &self.words[first..];
         let mut rest = x;
@@ -137,6 +142,14 @@ impl Codes {
                     x.fill(0.0);
                     if let Some(place) = own[0].checked_sub(1) {
                         x[place as usize] = 1.0;
+                    }
+                }
+                Part::Hats(_) => {
+                    x.fill(0.0);
+                    for (i, x) in x.chunks_exact_mut(HATS).enumerate() {
+                        if own[i / 32] >> (i % 32) & 1 == 1 {
+                            write_one(f32::from_bits(row[i]), x);
+                        }
                     }
                 }
                 Part::Row => x[0] = own[0] as f32,

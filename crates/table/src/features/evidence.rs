@@ -143,6 +143,15 @@ impl Evidence {
         mixed.map(|(_, name)| name.clone()).collect()
     }
 
+    /// Different numbers of a column in the order in which they came; not all where they are many.
+    pub(super) fn first_numbers(&self, column: usize) -> Vec<f64> {
+        let keys = self.columns[column].number_keys.iter();
+        let keys = keys.map(|(bits, seen)| (seen.first, f64::from_bits(*bits)));
+        let mut all: Vec<_> = keys.filter(|(_, number)| number.abs() <= MAX_NUMBER).collect();
+        all.sort_unstable_by_key(|(first, _)| *first);
+        all.into_iter().map(|(_, number)| number).collect()
+    }
+
     /// Numbers and texts of a column.
     pub(super) fn counts(&self, column: usize) -> (u64, u64) {
         let Tally { numbers, texts, .. } = self.columns[column];

@@ -7,6 +7,7 @@
 //!   `dictionary`, `ids`: its kinds of columns
 //! - [`evidence`]: what one pass over a table tells of its columns ([`Evidence`]), to fit an encoder
 //! - [`codes`]: rows of a table in memory ([`Codes`])
+//! - [`hats`]: what is near a number, as inputs of its own
 //! - [`hashed`]: columns to hashed features, which nothing is learned about ([`HashedColumns`])
 //! - [`labels`]: labels to classes or scaled targets ([`Labels`])
 //!
@@ -19,6 +20,7 @@ mod dictionary;
 pub mod encoder;
 pub mod evidence;
 pub mod hashed;
+pub mod hats;
 mod ids;
 pub mod labels;
 mod numeric;
@@ -28,6 +30,7 @@ pub use codes::Codes;
 pub use encoder::{ColumnKind, Encoder, FreedRow, Table};
 pub use evidence::Evidence;
 pub use hashed::HashedColumns;
+pub use hats::HATS;
 pub use labels::{Label, Labels, shortest};
 pub use spec::{Categorical, FeaturesSpec, Standardize};
 

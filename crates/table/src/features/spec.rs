@@ -42,6 +42,9 @@ pub struct FeaturesSpec {
     /// the model's inputs.
     #[serde(skip)]
     pub unknown_is_text: bool,
+    /// Whether columns of numbers have hats, see [`super::hats`]; set where the model reads them.
+    #[serde(skip)]
+    pub hats: bool,
     /// Columns that the encoder leaves to inputs of words; set from the model's inputs.
     #[serde(skip)]
     pub sequences: Vec<String>,
@@ -61,6 +64,7 @@ impl Default for FeaturesSpec {
             vector_scale: None,
             vector_offset: None,
             unknown_is_text: false,
+            hats: false,
             sequences: Vec::new(),
         }
     }
@@ -179,6 +183,13 @@ impl FeaturesSpec {
             return usage(format!(
                 "online.features.fill must be at most to {MAX_NUMBER:e}, found {fill}"
             ));
+        }
+        if self.hats && self.standardize != Standardize::Running {
+            return usage(
+                "model.hats has its knots on the standardized scale; leave online.features.standardize out, or \
+                 model.hats"
+                    .into(),
+            );
         }
         if self.fill.is_some() && self.missing_indicator {
             return usage(

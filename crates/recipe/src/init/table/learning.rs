@@ -35,6 +35,8 @@ pub(super) struct Learning {
     pub(super) online: String,
     /// Lines of `[online.features]`.
     pub(super) clip: String,
+    /// Whether columns of numbers have hats.
+    pub(super) hats: bool,
 }
 
 impl Learning {
@@ -52,6 +54,7 @@ impl Learning {
             patience: (epochs / 3).max(5),
             online: String::new(),
             clip: String::new(),
+            hats: !linear,
         };
         match classes {
             Some(classes) => {
@@ -87,6 +90,7 @@ impl Learning {
         self.layers = with_linear_path(&output, "# one output per class");
         self.optimizer = optimizer("sgd", 0.01, "");
         self.online = "learning_rate = 0.01\n".into();
+        self.hats = false;
     }
 
     /// Values may be sums of columns, which hidden layers learn slowly and never exactly.
@@ -116,6 +120,7 @@ impl Learning {
         self.batch_size = 4;
         self.online = format!("learning_rate = {}\n", rate(0.42));
         self.clip = clip(5);
+        self.hats = false;
     }
 }
 

@@ -124,13 +124,19 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
     };
     let sources = [&*source("training"), &*validation, &*stop];
     let features = text::features(table, &learning);
-    let recipe = |input: &str, layers: &str| {
-        text::body(&learning, input, layers, &stream, &features, sources)
+    let recipe = |inputs: [&str; 2], layers: &str| {
+        text::body(&learning, inputs, layers, &stream, &features, sources)
     };
     // The encoder knows how many inputs the columns have; it is asked with a recipe for one.
-    let draft = RecipeFile::parse(&recipe("1", ""), out, &[])?;
-    let encoder = Encoder::new(&draft.recipe.online.features, &table.schema, &table.first);
-    let encoder = encoder.map_err(read::stream)?;
+    let draft = RecipeFile::parse(&recipe(["1", ""], ""), out, &[])?;
+    let mut spec = draft.recipe.online.features;
+    let plain = Encoder::new(&spec, &table.schema, &table.first).map_err(read::stream)?;
+    spec.hats = learning.hats && plain.num_numbers() > 0;
+    let encoder = Encoder::new(&spec, &table.schema, &table.first).map_err(read::stream)?;
+    let hats = match spec.hats {
+        true => text::hats(plain.num_numbers()),
+        false => String::new(),
+    };
     let tables = encoder.tables();
     let embedding = match tables.is_empty() {
         true => String::new(),
@@ -147,7 +153,7 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
             )
         }
     };
-    let body = recipe(&encoder.width().to_string(), &embedding);
+    let body = recipe([&encoder.width().to_string(), &hats], &embedding);
     let (file, from) = (argument(&out.display().to_string()), argument(&data.name));
     let next = vec![
         format!("tidemill learn {file} --from {from}"),

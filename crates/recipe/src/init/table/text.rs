@@ -181,6 +181,17 @@ pub(super) fn features(table: &Table, learning: &Learning) -> String {
     }
 }
 
+/// The lines of the model for hats.
+pub(super) fn hats(columns: usize) -> String {
+    format!(
+        "# Each column of numbers has 9 more of these inputs, its hats: they say which values its number is near.
+hats   = {{ columns = {columns} }}
+# On a stream, mixes in what was true of the last events like this one; about twice the time of an event.
+# memory = {{ events = 300 }}
+"
+    )
+}
+
 /// What ends a run whose validation rows say that it learns no more.
 pub(super) fn stop(patience: usize) -> String {
     format!(
@@ -195,7 +206,7 @@ patience = {{ epochs = {patience}, restore_best = true }}
 /// The recipe of a network.
 pub(super) fn body(
     learning: &Learning,
-    inputs: &str,
+    [inputs, hats]: [&str; 2],
     first: &str,
     stream: &str,
     features: &str,
@@ -210,7 +221,7 @@ pub(super) fn body(
         r#"[model]
 # As many inputs as the columns make: one per number, several per text.
 input  = {{ features = {inputs} }}
-layers = [
+{hats}layers = [
 {first}{layers}]
 
 [training]

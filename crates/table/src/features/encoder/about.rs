@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::category::Category;
+use super::super::hats::{self, HATS};
 use super::Encoder;
 use super::column::Column;
 use crate::formats::Note;
@@ -44,6 +45,11 @@ impl Encoder {
         tables.collect()
     }
 
+    /// How many columns are numbers.
+    pub fn num_numbers(&self) -> usize {
+        self.numbers.len()
+    }
+
     /// The names of the numeric columns, and their values in the event encoded last, as they came; NaN
     /// where one is missing.
     pub fn numbers(&self) -> (impl Iterator<Item = &str>, &[f64]) {
@@ -52,10 +58,11 @@ impl Encoder {
 
     /// What each column is, in the order of the schema.
     pub fn kinds(&self) -> Vec<ColumnKind> {
-        let indicator = usize::from(self.missing_indicator);
+        let hats = if self.hats.is_some() { HATS } else { 0 };
+        let more = usize::from(self.missing_indicator) + hats;
         let number = |column: &Column| {
             let kind = if column.codes.is_some() { "code of a text" } else { "number" };
-            (column.index, column.name.clone(), kind, 1 + indicator)
+            (column.index, column.name.clone(), kind, 1 + more)
         };
         let category = |(column, category): &(Column, Category)| {
             let kind = match category {
@@ -120,6 +127,9 @@ impl Encoder {
             category.names(&column.name, &mut names);
         }
         names.extend((0..self.vector).map(|i| format!("x[{i}]")));
+        if self.hats.is_some() {
+            names.extend(self.numbers.iter().flat_map(|column| hats::names(&column.name)));
+        }
         for (column, category) in rows {
             category.names(&column.name, &mut names);
         }

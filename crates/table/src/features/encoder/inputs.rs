@@ -25,6 +25,9 @@ impl Encoder {
                     }
                     if revised {
                         self.running.reset(j);
+                        if let Some(hats) = &mut self.hats {
+                            hats.reset(j);
+                        }
                     }
                     if taken.is_nan() { fill } else { taken }
                 }
@@ -83,9 +86,13 @@ impl Encoder {
         x: &'x mut [f32],
     ) -> [&'x mut [f32]; 2] {
         let (x, rows) = x.split_at_mut(x.len() - self.rows());
-        let (numbers, rest) = x.split_at_mut(values.len());
+        let (numbers, mut rest) = x.split_at_mut(values.len());
         self.scale(values, numbers);
-        let mut rest = rest;
+        if let Some(hats) = &self.hats {
+            let (others, x) = rest.split_at_mut(rest.len() - hats.width());
+            hats.write(values, numbers, x);
+            rest = others;
+        }
         if self.missing_indicator {
             let (indicators, others) = rest.split_at_mut(values.len());
             for (x, v) in indicators.iter_mut().zip(values) {

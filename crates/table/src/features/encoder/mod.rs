@@ -22,6 +22,7 @@ use self::column::Column;
 use super::bits;
 use super::category::{Category, write_words};
 use super::evidence::Evidence;
+use super::hats::Hats;
 use super::numeric::Running;
 use super::spec::{FeaturesSpec, Standardize};
 use crate::error::{Error, Result};
@@ -35,7 +36,8 @@ type Checked<T> = std::result::Result<T, BadEvent>;
 /// checkpoints.
 ///
 /// The inputs are, in this order and each in the order of the schema's columns: the numbers, their
-/// missing indicators (if asked for), the categories, the vector, the rows of embeddings.
+/// missing indicators (if asked for), the categories, the vector, the numbers' hats (if the model reads them), the
+/// rows of embeddings.
 /// [`Encoder::names`] has them all.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Encoder {
@@ -49,6 +51,9 @@ pub struct Encoder {
     /// Columns that are numbers.
     numbers: Vec<Column>,
     running: Running,
+    /// Which columns have hats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hats: Option<Hats>,
     /// Those with rows of embeddings after all others.
     categories: Vec<(Column, Category)>,
     vector: usize,
@@ -111,6 +116,11 @@ impl Encoder {
         let mut encoder = Encoder::with_kinds(spec, schema, &|index| evidence.is_number(index))?;
         if spec.standardize == Standardize::Running {
             encoder.running = evidence.running(encoder.numbers.iter().map(|c| c.index));
+        }
+        if let Some(hats) = &mut encoder.hats {
+            for (j, column) in encoder.numbers.iter().enumerate() {
+                evidence.first_numbers(column.index).into_iter().for_each(|n| hats.learn_one(j, n));
+            }
         }
         if encoder.vector_running.is_some() {
             encoder.vector_running = Some(evidence.vector());
@@ -177,6 +187,7 @@ impl Encoder {
             fill: spec.fill,
             missing_indicator: spec.missing_indicator,
             running: Running::new(numbers.len(), spec.max_deviations),
+            hats: spec.hats.then(|| Hats::new(numbers.len())),
             values: Vec::new(),
             numbers,
             categories,
@@ -194,7 +205,8 @@ impl Encoder {
     pub fn width(&self) -> usize {
         let categories: usize = self.categories.iter().map(|(_, c)| c.width()).sum();
         let numbers = self.numbers.len() * (1 + usize::from(self.missing_indicator));
-        numbers + categories + self.vector
+        let hats = self.hats.as_ref().map_or(0, Hats::width);
+        numbers + categories + self.vector + hats
     }
 
     /// Learns from an event's inputs and then gives them: what test-then-train uses. What is no number
@@ -211,6 +223,9 @@ impl Encoder {
             self.take(event, &mut values);
             if self.standardize == Standardize::Running {
                 self.running.learn(&values);
+            }
+            if let Some(hats) = &mut self.hats {
+                hats.learn(&values);
             }
             self.vector_values(event, &mut vector);
             if let Some(running) = &mut self.vector_running {

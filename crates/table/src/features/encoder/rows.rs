@@ -16,6 +16,9 @@ impl Encoder {
             self.categories.iter().map(|(_, c)| c).partition(|c| c.is_row());
         parts.extend(others.iter().map(|c| c.part()));
         parts.push(Part::Plain(self.vector));
+        if self.hats.is_some() {
+            parts.push(Part::Hats(self.numbers.len()));
+        }
         parts.extend(rows.iter().map(|c| c.part()));
         parts
     }
@@ -27,10 +30,12 @@ impl Encoder {
         self.scale(&values, &mut x);
         codes.fixed.extend(x.iter().map(|x| x.to_bits()));
         if self.missing_indicator {
-            let bits =
-                |few: &[f64]| few.iter().rev().fold(0, |b, v| b << 1 | u32::from(v.is_nan()));
-            codes.fixed.extend(values.chunks(32).map(bits));
+            codes.fixed.extend(bits(values.iter().map(|v| v.is_nan())));
         }
+        let hats: Vec<u32> = match &self.hats {
+            Some(hats) => bits(values.iter().enumerate().map(|(j, v)| hats.has(j, *v))).collect(),
+            None => Vec::new(),
+        };
         let first_row = self.categories.iter().position(|(_, category)| category.is_row());
         let (others, rows) = self.categories.split_at(first_row.unwrap_or(self.categories.len()));
         for (column, category) in others {
@@ -41,6 +46,7 @@ impl Encoder {
         self.vector_values(event, &mut values);
         self.write_vector(event, &values, &mut x);
         codes.fixed.extend(x.iter().map(|x| x.to_bits()));
+        codes.fixed.extend(hats);
         for (column, category) in rows {
             let value = event.value(column.index);
             if let Category::Words { buckets, most } = category {
@@ -57,4 +63,11 @@ impl Encoder {
         }
         Ok(())
     }
+}
+
+/// Bits in words of 32, the first ones lowest.
+fn bits(all: impl ExactSizeIterator<Item = bool>) -> impl Iterator<Item = u32> {
+    let mut words = vec![0; all.len().div_ceil(32)];
+    all.enumerate().filter(|(_, bit)| *bit).for_each(|(i, _)| words[i / 32] |= 1 << (i % 32));
+    words.into_iter()
 }

@@ -1,0 +1,201 @@
+//! A memory of the last events, beside networks: what was true of those that are like this one.
+//!
+//! Where classes follow from recent neighbours, a network of gradients forgets or never learns what the last few
+//! hundred events say at once. The memory weighs them by a softmax of their distance, which is attention to all of
+//! them, and predicts the weighted mean of what was true of them:
+//!
+//! ```text
+//! a_i = -sum_j s_j (x_j - m_ij)^2 + c      c is the same for all i, so that it is left out
+//!     = (s * 2 m_i) . x - s . m_i^2
+//! p   = sum_i softmax(a)_i y_i
+//! ```
+//!
+//! The scales `s_j = exp(5 theta_j) 10 / columns` are learned from the memory's own loss, one for each input: which
+//! inputs tell events apart is found, as the nearest neighbours of all inputs alike are often those of noise. `m`, `m^2`
+//! and `y` are tensors of the state: each step puts its events first and drops as many of the oldest, so that
+//! checkpoints, readers and a return to a good state need nothing of their own.
+
+use crate::build::{Builder, Start};
+use crate::error::{ModelError, require};
+use crate::form::count;
+use crate::hats::{Expert, Place};
+use crate::initializers::{Fans, Initializer};
+use crate::loss::{Link, LossSpec, Targets};
+use crate::loss_ops::top_level_input;
+use crate::model::ModelSpec;
+use serde::{Deserialize, Serialize};
+use tidemill_graph::{
+    Binary, DType, Embedding, Graph, GraphError, Layout, MatMul, Softmax, TensorId, Unary,
+};
+
+/// A memory of the last events, whose prediction is mixed with those of the networks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemorySpec {
+    /// Number of events; 300 by default. A step's time grows with it, and with the number of inputs.
+    #[serde(default = "some", deserialize_with = "count")]
+    pub events: usize,
+}
+
+impl Default for MemorySpec {
+    fn default() -> MemorySpec {
+        MemorySpec { events: some() }
+    }
+}
+
+fn some() -> usize {
+    300
+}
+
+/// The most events: the memory is copied in each step.
+const MOST: usize = 1 << 16;
+
+/// By how much faster than other parameters the logarithms of scales are learned.
+const FASTER: f32 = 5.0;
+/// The scales of all columns together at the start.
+const SCALE: f32 = 10.0;
+/// The share of probabilities that is spread evenly: what never came is not impossible.
+const SPREAD: f32 = 0.01;
+
+impl MemorySpec {
+    pub(crate) fn validate(&self, model: &ModelSpec) -> Result<(), ModelError> {
+        let fits = (1..=MOST).contains(&self.events);
+        require(fits, || "memory.events".into(), "from 1 to 65536", self.events)?;
+        if !model.hats.is_some_and(|hats| hats.beside) {
+            let what =
+                "is mixed with networks with and without hats; set hats, and leave hats.beside on";
+            return Err(ModelError::new("memory", what));
+        }
+        Ok(())
+    }
+}
+
+/// A memory in a graph.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// The events of the step, `[batch, inputs]`.
+    x: TensorId,
+    /// `2 m`, `[events, inputs]`.
+    twice: TensorId,
+    /// `-m^2`, `[events, inputs]`.
+    squares: TensorId,
+    /// What was true, `[events, outputs]`.
+    truths: TensorId,
+    /// One row for each class, of which its own is 1: `[outputs, outputs]`.
+    one_hot: TensorId,
+    /// The weighted mean of what was true, `[batch, outputs]`.
+    mean: TensorId,
+}
+
+impl Builder<'_> {
+    /// The memory of what comes before hats.
+    pub(crate) fn memory(
+        &mut self,
+        spec: &MemorySpec,
+        place: &Place,
+        columns: usize,
+        outputs: usize,
+    ) -> Result<Memory, GraphError> {
+        self.graph.enter("memory");
+        let built = self.recall(spec, place, columns, outputs);
+        self.graph.leave();
+        built
+    }
+
+    fn recall(
+        &mut self,
+        spec: &MemorySpec,
+        place: &Place,
+        columns: usize,
+        outputs: usize,
+    ) -> Result<Memory, GraphError> {
+        let (batch, inputs, events) = (self.graph.shape(place.x)[0], place.start, spec.events);
+        let slice = Layout::Slice { start: vec![0, 0], size: vec![batch, inputs] };
+        let x = self.graph.apply(slice, &[place.x])?;
+        let mut kept = |name: &str, shape: [usize; 2], start: Initializer| {
+            let id = self.graph.state(name, &shape);
+            self.starts.push((id, Start::Drawn(start, Fans::of_kernel(&shape))));
+            id
+        };
+        let twice = kept("twice", [events, inputs], Initializer::Zeros);
+        let squares = kept("squares", [events, inputs], Initializer::Zeros);
+        let truths = kept("truths", [events, outputs], Initializer::Zeros);
+        let one_hot = kept("one_hot", [outputs, outputs], Initializer::Identity { gain: 1.0 });
+        let scale = self.graph.parameter("scale", &[1, inputs]);
+        self.starts.push((scale, Start::Drawn(Initializer::Zeros, Fans::of_kernel(&[1, inputs]))));
+        let graph = &mut *self.graph;
+        let shift = (SCALE / columns as f32).ln();
+        let scale = graph.apply(Unary::Affine { scale: FASTER, shift }, &[scale])?;
+        let scale = graph.apply(Unary::Exp, &[scale])?;
+        let scaled = graph.apply(Binary::Mul, &[x, scale])?;
+        let transposed = MatMul { transpose_b: true, ..MatMul::default() };
+        let near = graph.apply(transposed, &[scaled, twice])?;
+        let far = graph.apply(transposed, &[scale, squares])?;
+        let near = graph.apply(Binary::Add, &[near, far])?;
+        let weights = graph.apply(Softmax::Plain, &[near])?;
+        let mean = graph.apply(MatMul::default(), &[weights, truths])?;
+        Ok(Memory { x, twice, squares, truths, one_hot, mean })
+    }
+}
+
+impl Expert for Memory {
+    fn logits(&self, graph: &mut Graph, loss: &LossSpec) -> Result<TensorId, GraphError> {
+        let outputs = graph.shape(self.mean)[1];
+        let spread = |even: f32| Unary::Affine { scale: 1.0 - SPREAD, shift: SPREAD * even };
+        let bounded = match loss.link() {
+            Link::Softmax => spread(1.0 / outputs as f32),
+            Link::Sigmoid => spread(0.5),
+            Link::Exponential => Unary::Clip { low: 1e-6, high: f32::MAX },
+            Link::Identity => return Ok(self.mean),
+        };
+        let p = graph.apply(bounded, &[self.mean])?;
+        loss.logits(graph, p)
+    }
+
+    /// Puts the events of a step into it. One that weighs nothing has no truth.
+    fn learn(&self, graph: &mut Graph, loss: &LossSpec) -> Result<(), GraphError> {
+        let [batch, outputs] = [graph.shape(self.mean)[0], graph.shape(self.mean)[1]];
+        let truth = truth(graph, loss, self.one_hot, [batch, outputs])?;
+        let weights = top_level_input(graph, "weights", &[batch], DType::F32);
+        let counts = graph.apply(Unary::Clip { low: 0.0, high: 1.0 }, &[weights])?;
+        let counts = graph.apply(Layout::Reshape(vec![batch, 1]), &[counts])?;
+        let truth = graph.apply(Binary::Mul, &[truth, counts])?;
+        let twice = graph.apply(Unary::Affine { scale: 2.0, shift: 0.0 }, &[self.x])?;
+        let squares = graph.apply(Unary::Square, &[self.x])?;
+        let squares = graph.apply(Unary::Neg, &[squares])?;
+        for (kept, new) in [(self.twice, twice), (self.squares, squares), (self.truths, truth)] {
+            let pushed = push(graph, kept, new)?;
+            graph.assignments.push((kept, pushed));
+        }
+        Ok(())
+    }
+}
+
+/// What is true of the samples, `[batch, outputs]`; of a class a row of `one_hot`.
+pub(crate) fn truth(
+    graph: &mut Graph,
+    loss: &LossSpec,
+    one_hot: TensorId,
+    [batch, outputs]: [usize; 2],
+) -> Result<TensorId, GraphError> {
+    match loss.targets() {
+        Targets::ClassIds => {
+            let labels = top_level_input(graph, "labels", &[batch], DType::I32);
+            graph.apply(Embedding::Rows, &[one_hot, labels])
+        }
+        _ => Ok(top_level_input(graph, "targets", &[batch, outputs], DType::F32)),
+    }
+}
+
+/// `kept` with the rows of `new` first, without as many at its end.
+fn push(graph: &mut Graph, kept: TensorId, new: TensorId) -> Result<TensorId, GraphError> {
+    let (rows, more) = (graph.shape(kept).to_vec(), graph.shape(new)[0]);
+    let first = |graph: &mut Graph, x: TensorId, len: usize| {
+        graph.apply(Layout::Slice { start: vec![0, 0], size: vec![len, rows[1]] }, &[x])
+    };
+    if more >= rows[0] {
+        return first(graph, new, rows[0]);
+    }
+    let left = first(graph, kept, rows[0] - more)?;
+    graph.apply(Layout::Concat { axis: 0 }, &[new, left])
+}
