@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use tidemill_audio::manifest::{from_names, read_manifest, within};
+use tidemill_audio::manifest::{read_manifest, within};
 use tidemill_audio::{Utterance, write_wav};
 
 fn folder() -> tempfile::TempDir {
@@ -104,20 +104,4 @@ fn no_path_leads_out_of_the_folder() {
         symlink("/dev", inside.join("dev")).unwrap();
         assert!(refused("dev/zero").contains("leads out of"));
     }
-}
-
-#[test]
-fn names_say_what_is_in_the_files() {
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["7_ann_10.wav", "0_bob_2.WAV", "notes.txt"] {
-        fs::write(folder.path().join(name), "").unwrap();
-    }
-    let found = from_names(folder.path(), "{text}_{speaker}_{index}").unwrap();
-    let found: Vec<_> = found.iter().map(|u| (u.text.as_str(), u.speaker.as_deref())).collect();
-    assert_eq!(found, [("0", Some("bob")), ("7", Some("ann"))]);
-    let error = |pattern: &str| from_names(folder.path(), pattern).unwrap_err().to_string();
-    assert!(error("{text}_{speaker}").contains("0_bob_2.WAV: its name has 3 parts"));
-    assert!(error("text_7").contains("parts in braces"));
-    let empty = tempfile::tempdir().unwrap();
-    assert!(from_names(empty.path(), "{text}").unwrap_err().to_string().contains("no recordings"));
 }

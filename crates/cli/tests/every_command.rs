@@ -106,7 +106,8 @@ fn thousands_are_told_from_fractions() {
         ] {
             let noted = said(&uses);
             assert!(noted.contains(note), "{noted}");
-            assert!(noted.contains(&format!("people  number  {number}\n")), "{noted}");
+            // The number itself, and what its hats are.
+            assert!(noted.contains(&format!("people  number  {number}  (10 inputs)\n")), "{noted}");
         }
         // A single row says nothing by itself: it is read as the run's data was.
         let one = folder.path().join("one.csv");

@@ -36,6 +36,7 @@ macro_rules! run {
 run! {
     readme: "README.md",
     audio: "docs/audio.md",
+    speech: "docs/speech.md",
     batch_or_online: "docs/batch-or-online.md",
     data: "docs/data.md",
     drift: "docs/drift.md",

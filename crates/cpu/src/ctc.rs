@@ -19,8 +19,14 @@ use tidemill_graph::{Ctc, CtcShape};
 /// The logarithm of nothing; finite, so that differences are.
 const NEVER: f32 = -1e30;
 
+/// Beside 1 the exponential of less is nothing; that of this is a normal number, and sums of others take a hundred times as long.
+const NOTHING: f32 = -80.0;
+
 /// Values beside a row of states: two are looked at.
 const MARGIN: usize = 2;
+
+/// Values of the widest vector.
+const MOST_LANES: usize = 16;
 
 /// One sample's operands.
 struct Sample {
@@ -74,25 +80,24 @@ impl Sample {
     }
 }
 
-/// `to = e + ln(e^a + e^b + e^(c + skips))` of rows of states; `e` may be absent.
+/// `to = e + ln(e^a + e^b + e^(c + skips))` of rows of so many states, whole vectors; `e` may be absent.
 #[inline(always)]
-unsafe fn step<S: Lanes>([a, b, c, skips, e]: [*const f32; 5], to: *mut f32, states: usize) {
-    // SAFETY: rows have so many states.
+unsafe fn step<S: Lanes>([a, b, c, skips, e]: [*const f32; 5], to: *mut f32, width: usize) {
+    // SAFETY: rows have so many states, and margins.
     unsafe {
-        for s in (0..states).step_by(S::LANES) {
-            let n = states - s;
-            let (a, b) = (load_n::<S>(a.add(s), n), load_n::<S>(b.add(s), n));
-            let c = S::add(load_n::<S>(c.add(s), n), load_n::<S>(skips.add(s), n));
+        for s in (0..width).step_by(S::LANES) {
+            let (a, b) = (S::load(a.add(s)), S::load(b.add(s)));
+            let c = S::add(S::load(c.add(s)), S::load(skips.add(s)));
             let most = S::max(S::max(a, b), c);
-            let sum = S::add(
-                S::add(math::exp::<S>(S::sub(a, most)), math::exp::<S>(S::sub(b, most))),
-                math::exp::<S>(S::sub(c, most)),
-            );
+            let low = S::splat(NOTHING);
+            let (a, b, c) = (S::sub(a, most), S::sub(b, most), S::sub(c, most));
+            let (a, b, c) = (S::max(low, a), S::max(low, b), S::max(low, c));
+            let sum = S::add(S::add(math::exp::<S>(a), math::exp::<S>(b)), math::exp::<S>(c));
             let ways = S::add(most, math::log::<S>(sum));
             // Sums of "never" would go to minus infinity in the end.
             let ways = S::max(S::splat(NEVER), ways);
-            let all = if e.is_null() { ways } else { S::add(ways, load_n::<S>(e.add(s), n)) };
-            store_n::<S>(to.add(s), all, n);
+            let all = if e.is_null() { ways } else { S::add(ways, S::load(e.add(s))) };
+            S::store(to.add(s), all);
         }
     }
 }
@@ -118,9 +123,13 @@ unsafe fn fill(to: *mut f32, len: usize, value: f32) {
 #[inline(always)]
 unsafe fn sample<S: Lanes>(x: &Sample) -> f32 {
     let states = x.states();
+    let width = states.next_multiple_of(S::LANES);
     let is_gradient = !x.dlogits.is_null();
     // SAFETY: by the contract of the kernel below.
     unsafe {
+        // States that fill up the last vector are never reached, nor left.
+        fill(x.skips, width, NEVER);
+        fill(x.emitted, width, NEVER);
         for t in 0..x.time {
             let row = x.logits.add(t * x.classes);
             let most = row_max::<S>(row, x.classes);
@@ -145,9 +154,9 @@ unsafe fn sample<S: Lanes>(x: &Sample) -> f32 {
                 }
             } else {
                 let from = row_of(t - 1);
-                step::<S>([from, from.sub(1), from.sub(2), x.skips, x.emitted], to, states);
+                step::<S>([from, from.sub(1), from.sub(2), x.skips, x.emitted], to, width);
             }
-            scale += rescale::<S>(to, states);
+            scale += rescale::<S>(to, width);
         }
         let total = match x.time {
             0 => 0.0,
@@ -171,6 +180,7 @@ kernel!(fn sample_on(x: &Sample) -> f32 = sample;);
 #[inline(always)]
 unsafe fn gradient<S: Lanes>(x: &Sample) {
     let states = x.states();
+    let width = states.next_multiple_of(S::LANES);
     // SAFETY: by the contract of the kernel below; the two rows after those of the positions are used in turn.
     unsafe {
         fill(x.row(x.time).sub(MARGIN), 2 * x.stride, NEVER);
@@ -185,14 +195,13 @@ unsafe fn gradient<S: Lanes>(x: &Sample) {
             } else {
                 // Ways from the next position's states, with what that position says.
                 x.emit(t + 1);
-                for s in (0..states).step_by(S::LANES) {
-                    let n = states - s;
-                    let sum = S::add(load_n::<S>(next.add(s), n), load_n::<S>(x.emitted.add(s), n));
-                    store_n::<S>(next.add(s), sum, n);
+                for s in (0..width).step_by(S::LANES) {
+                    let sum = S::add(S::load(next.add(s)), S::load(x.emitted.add(s)));
+                    S::store(next.add(s), sum);
                 }
                 let none = std::ptr::null();
-                step::<S>([next, next.add(1), next.add(2), x.skips, none], own, states);
-                rescale::<S>(own, states);
+                step::<S>([next, next.add(1), next.add(2), x.skips, none], own, width);
+                rescale::<S>(own, width);
             }
             let (logits, to) = (x.logits.add(t * x.classes), x.dlogits.add(t * x.classes));
             let (sum, by) = (S::splat(*x.log_sums.add(t)), S::splat(x.dloss));
@@ -203,7 +212,9 @@ unsafe fn gradient<S: Lanes>(x: &Sample) {
             }
             let p = x.emitted;
             row_zip::<S>(x.row(t), own, p, states, |a, b| S::add(a, b));
-            let sum = row_exp::<S>(p, row_max::<S>(p, states), p, states);
+            let (most, low) = (S::splat(row_max::<S>(p, states)), S::splat(NOTHING));
+            row_zip::<S>(p, p, p, states, |p, _| S::max(low, S::sub(p, most)));
+            let sum = row_exp::<S>(p, 0.0, p, states);
             let by = S::splat(x.dloss / sum);
             row_zip::<S>(p, p, p, states, |p, _| S::mul(by, p));
             for s in 0..states {
@@ -233,7 +244,7 @@ impl CtcLoss {
 
     /// Floats of a row of states with its margins.
     fn stride(&self) -> usize {
-        self.shape.states() + 2 * MARGIN
+        self.shape.states().next_multiple_of(MOST_LANES) + 2 * MARGIN
     }
 
     fn rows(&self) -> usize {

@@ -115,6 +115,7 @@ impl Prefixes {
                 }
             }
         }
+        next.retain(|prefix| prefix.total() > f64::NEG_INFINITY);
         // The same order for the same totals: that of the labels.
         next.sort_by(|a, b| b.total().total_cmp(&a.total()).then_with(|| a.labels.cmp(&b.labels)));
         next.truncate(self.width);

@@ -11,11 +11,9 @@
 //!
 //! Others are left alone. In a TSV, quotes are characters like others.
 
-mod names;
 mod rows;
 mod within;
 
-pub use names::from_names;
 pub use rows::read_manifest;
 pub use within::within;
 

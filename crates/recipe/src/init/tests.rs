@@ -34,8 +34,9 @@ fn a_table_has_its_columns_told_apart() {
     assert_eq!(recipe.stream.label.as_deref(), Some("class"));
     assert_eq!(recipe.stream.ignore, ["id"]);
     assert_eq!(recipe.online.classes, Some(vec!["no".to_owned(), "yes".to_owned()]));
-    // A number, three colours and one for others, 64 words.
-    assert!(text.contains("features = 69"), "{text}");
+    // A number and its hats, three colours and one for others, 64 words.
+    assert!(text.contains("features = 78"), "{text}");
+    assert!(text.contains("hats   = { columns = 1 }"), "{text}");
     assert!(text.contains("tokens = [64]"), "{text}");
     assert!(drafted.found[0].contains("200 rows"), "{:?}", drafted.found);
     assert!(drafted.next[0].starts_with("tidemill learn "), "{:?}", drafted.next);

@@ -41,7 +41,7 @@ pub struct Chunk {
 ///
 /// let alignment = Alignment::new("shoe order one", "short one here", Unit::Words);
 /// let shown = alignment.to_string();
-/// assert_eq!(shown, "REF: ***** short one here\nHYP:  shoe order one ****\n         I     S        D\n");
+/// assert_eq!(shown, "REF: **** short one here\nHYP: shoe order one ****\n        I     S        D\n");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alignment {
