@@ -10,7 +10,6 @@ mod store;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidemill_audio::{Augment, Cmvn, Moments};
@@ -122,7 +121,6 @@ pub struct AudioDataset {
     notes: Vec<String>,
     /// Feature extractors that are not in use.
     idle: Mutex<Vec<Standard>>,
-    skipped: AtomicUsize,
 }
 
 impl AudioDataset {
@@ -165,7 +163,6 @@ impl AudioDataset {
             tokenizer: labels.tokenizer,
             notes: labels.notes,
             idle: Mutex::default(),
-            skipped: AtomicUsize::new(0),
         };
         data.scan(clips, labels.each, standard)?;
         Ok(data)
@@ -395,10 +392,6 @@ impl Dataset for AudioDataset {
 
     fn fill_cost(&self) -> FillCost {
         FillCost::Decode
-    }
-
-    fn num_skipped(&self) -> usize {
-        self.skipped.load(Ordering::Relaxed)
     }
 
     fn known(&self) -> Option<&Known> {
