@@ -1,4 +1,4 @@
-//! What can go wrong with audio, told so that a user can put it right.
+//! What can go wrong with audio: where it is, what is wrong, and what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};

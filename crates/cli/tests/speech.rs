@@ -222,6 +222,16 @@ fn classes_come_from_names() {
     assert_eq!(trained["validation"]["accuracy"], 1.0, "{trained}");
     let asked = run(dir.path(), &["predict", "run", "--data", "sounds/high-bob-1.wav", "--json"]);
     assert_eq!(json_lines(&asked)[0]["class"], "high");
+    // What is for texts is no key of classes.
+    for key in ["endpoint = { silence = 0.5 }", "augment = { concatenate = {} }"] {
+        let recipe = CLASSES.replace("stack    = 1", &format!("stack    = 1\n{key}"));
+        std::fs::write(dir.path().join("wrong.toml"), recipe).unwrap();
+        let output = command(&["train", "wrong.toml", "--out", "wrong"])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert!(stderr(&output).contains("has no effect"), "{key}: {}", stderr(&output));
+    }
     // Nothing is written down by a model of classes.
     let output = command(&["predict", "run", "--from", "sounds/high-bob-1.wav"])
         .current_dir(dir.path())

@@ -58,7 +58,7 @@ impl Builder<'_> {
 
 impl Expert for LastLabel {
     fn logits(&self, graph: &mut Graph, loss: &LossSpec) -> Result<TensorId, GraphError> {
-        let (start, told) = match loss.link() {
+        let (start, label) = match loss.link() {
             Link::Softmax => (STRENGTH, self.last),
             Link::Sigmoid => {
                 let signs = Unary::Affine { scale: 2.0, shift: -1.0 };
@@ -72,8 +72,8 @@ impl Expert for LastLabel {
         };
         let strength = Unary::Affine { scale: FASTER, shift: start };
         let strength = graph.apply(strength, &[self.strength])?;
-        let told = graph.apply(Binary::Mul, &[told, strength])?;
-        let one = graph.apply(Binary::Add, &[told, self.bias])?;
+        let label = graph.apply(Binary::Mul, &[label, strength])?;
+        let one = graph.apply(Binary::Add, &[label, self.bias])?;
         if self.batch == 1 {
             return Ok(one);
         }

@@ -20,7 +20,7 @@ pub struct AudioSection {
     pub stack: usize,
     /// Seconds of the longest sound; longer ones are left out, and counted. 20 by default.
     pub seconds: f64,
-    /// How the sounds of training are varied, each epoch anew; not by default. Validation data are as they are.
+    /// How the sounds of training are varied, differently in each epoch; not by default. Validation data are as they are.
     pub augment: Option<AugmentSpec>,
     /// Where an utterance of a sound that comes ends, and the next begins.
     pub endpoint: EndpointSpec,
@@ -127,6 +127,17 @@ impl RecipeFile {
         }
         let checked = self.recipe.audio.check();
         checked.map_err(|(key, message)| self.error_at(&key, &message))?;
+        if !self.reads_transcripts() {
+            for (key, path) in [
+                ("audio.endpoint", &["audio", "endpoint"][..]),
+                ("audio.augment.concatenate", &["audio", "augment", "concatenate"]),
+            ] {
+                if self.gives(path) {
+                    let what = "has no effect: only texts, with the loss ctc, have more than one label; leave it out";
+                    return Err(self.error_at(key, what));
+                }
+            }
+        }
         let [length, values] = self.recipe.audio.frames();
         if let Some(spec) = &mut self.recipe.model.ctc_encoder {
             spec.frames = Some([length, values]);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AudioError, Result};
 
-/// How training samples are varied, each epoch anew; nothing by default. A recipe has
+/// How training samples are varied, differently in each epoch; nothing by default. A recipe has
 /// `{ speed = [0.9, 1.0, 1.1], noise = { snr_db = [10, 30] }, spec_augment = {} }`, for example.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -54,6 +54,19 @@ enum Label {
     Unknown,
 }
 
+impl Label {
+    /// The least number of positions for it: of tokens one for each, and one for the blank between equal neighbours.
+    fn positions(&self) -> usize {
+        match self {
+            Label::Tokens(labels) => {
+                let equal = labels.windows(2).filter(|pair| pair[0] == pair[1]).count();
+                (labels.len() + equal).max(1)
+            }
+            Label::Class(_) | Label::Unknown => 1,
+        }
+    }
+}
+
 /// What the labels of sounds become.
 #[derive(Debug)]
 pub(crate) struct Labels {
@@ -190,24 +203,18 @@ impl AudioDataset {
                     continue;
                 }
             };
-            let width = standard.width();
-            let frames = standard.raw(&samples);
-            let positions = frames.len() / width;
-            let needed = match &label {
-                Label::Tokens(labels) => positions_of(labels).max(1),
-                _ => 1,
-            };
+            let positions = standard.positions(samples.len());
             let describe = || self.store.describe(place);
             if positions > self.context.positions {
                 left_out.add(1, describe);
                 continue;
             }
-            if positions < needed {
+            if positions < label.positions() {
                 left_out.add(2, describe);
                 continue;
             }
             if let Some(moments) = &mut moments {
-                moments.add(frames);
+                moments.add(standard.raw(&samples));
             }
             let keeps = kept + samples.len() <= MOST_KEPT;
             kept += if keeps { samples.len() } else { 0 };
@@ -274,11 +281,7 @@ impl AudioDataset {
         let samples = augment.sound(epoch, index, samples);
         let width = standard.width();
         let frames = standard.hidden(&samples, augment, (epoch, index));
-        let needed = match &label {
-            Label::Tokens(labels) => positions_of(labels).max(1),
-            _ => 1,
-        };
-        let fits = (needed..=self.context.positions).contains(&(frames.len() / width));
+        let fits = (label.positions()..=self.context.positions).contains(&(frames.len() / width));
         Ok(fits.then(|| (frames.to_vec(), label)))
     }
 
@@ -286,11 +289,6 @@ impl AudioDataset {
     pub fn moments(&self) -> Option<&FrameMoments> {
         self.known.frames.as_ref()
     }
-}
-
-/// The least number of positions for labels: one for each, and one for the blank between equal neighbours.
-fn positions_of(labels: &[i32]) -> usize {
-    labels.len() + labels.windows(2).filter(|pair| pair[0] == pair[1]).count()
 }
 
 /// What was left out or is odd, by reason, with examples.

@@ -54,6 +54,11 @@ impl Standard {
         self.stack * self.bins()
     }
 
+    /// Positions of a whole sound of so many samples.
+    pub(super) fn positions(&self, samples: usize) -> usize {
+        self.features.num_frames(samples as u64) as usize / self.stack
+    }
+
     /// The frames of a whole sound as they are, up to the last whole position.
     pub(super) fn raw(&mut self, samples: &[f32]) -> &[f32] {
         self.frames.clear();
