@@ -4,6 +4,7 @@
 //! recipe.toml     the recipe with everything set, readable from anywhere
 //! checkpoints/    see [`crate::checkpoint`]
 //! metrics.jsonl   one line for each epoch
+//! steps.jsonl, metrics.csv, tensorboard/   what `[log]` asks for
 //! summary.json    the result
 //! report.html     the same for people
 //! .lock           the process that writes the run, while there is one
@@ -42,7 +43,7 @@ pub enum Existing {
 
 /// What a run writes and its replacement removes; the recipe, by which a run is known, is the last. The
 /// log (`log/`) stays: the senders of its events have the answer that they are stored.
-const RESULTS: [&str; 12] = [
+const RESULTS: [&str; 15] = [
     "dead-letter.jsonl",
     "corrections.jsonl",
     "quarantine.jsonl",
@@ -51,6 +52,9 @@ const RESULTS: [&str; 12] = [
     "spill",
     "labels",
     "checkpoints",
+    "steps.jsonl",
+    "metrics.csv",
+    "tensorboard",
     "metrics.jsonl",
     "summary.json",
     "report.html",

@@ -21,6 +21,7 @@ pub mod data;
 mod edit;
 pub mod init;
 mod locate;
+mod log;
 mod message;
 pub mod online;
 mod paths;
@@ -48,6 +49,7 @@ pub use spec::{
     Target, TextSpec, TrainingSpec,
 };
 
+pub use log::LogSpec;
 pub use sounds::{AudioSection, EndpointSpec};
 
 use edit::Override;
@@ -125,6 +127,7 @@ impl RecipeFile {
             "online",
             "stop",
             "checkpoint",
+            "log",
             "report",
         ];
         let full = if known.contains(&first) {
@@ -303,6 +306,7 @@ impl RecipeFile {
                     "batch.epochs",
                     "stop.",
                     "checkpoint.",
+                    "log.",
                     "report.",
                 ]
                 .iter()

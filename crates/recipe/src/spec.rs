@@ -9,6 +9,7 @@ use tidemill_engine::data::{DataSpec, MAX_THREADS};
 use tidemill_engine::nn::{LossSpec, ModelSpec, OptimizerSpec};
 use tidemill_stream::FormatSpec;
 
+use crate::log::LogSpec;
 use crate::online::OnlineSpec;
 use crate::sounds::AudioSection;
 use tidemill_engine::metrics::{Metric, Task};
@@ -43,6 +44,9 @@ pub struct Recipe {
     /// When checkpoints are written, and which are kept.
     #[serde(default)]
     pub checkpoint: CheckpointSpec,
+    /// What a run writes for other programs.
+    #[serde(default)]
+    pub log: LogSpec,
     /// The HTML report of a run.
     #[serde(default)]
     pub report: ReportSpec,
@@ -337,6 +341,7 @@ impl Recipe {
         }
         self.training.average.as_ref().map_or(Ok(()), check_average)?;
         self.online.check()?;
+        self.log.check()?;
         self.check_metrics()?;
         self.check_weights()
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tidemill_engine::nn::ScheduleSpec;
 
+use crate::log::Log;
 use crate::watch;
 use tidemill_engine::Average;
 use tidemill_engine::checkpoint::{Course, EpochFigures, Meta};
@@ -126,6 +127,8 @@ pub(crate) struct Driver<'a> {
     pub(crate) base: Meta,
     /// Where epochs and checkpoints go.
     pub(crate) session: &'a mut Session,
+    /// What is written for other programs.
+    pub(crate) log: Log,
     /// The step of the newest checkpoint: the same one is not written twice.
     pub(crate) saved: Option<u64>,
     pub(crate) validate: &'a mut Validate<'a>,
@@ -163,6 +166,9 @@ impl Callback for Driver<'_> {
         if let Some(average) = &mut self.average {
             average.add(training.engine, self.at.step);
         }
+        let epoch = self.course.epoch(self.at.step - 1) + 1;
+        let at = (self.at.total_steps(), epoch, self.at.samples);
+        self.log.step(at, step, self.clock.total())?;
         if !step.last_in_epoch {
             if self.is_checkpoint_step() {
                 self.checkpoint(training)?;
@@ -296,6 +302,7 @@ impl Driver<'_> {
         // The log is started on the writer's thread.
         self.session.writer.wait()?;
         self.session.folder.append_metrics(&figures)?;
+        self.log.epoch(&figures, training.engine)?;
         self.at.history.push(figures);
         training.start_epoch();
         if let Some(epoch) = self.at.history.last() {
@@ -340,6 +347,7 @@ impl Driver<'_> {
             running_shards,
             history: self.at.history.clone(),
             best,
+            log: self.log.state()?,
             ..self.base.clone()
         };
         let mut tensors = training.engine.state().into_tensors();

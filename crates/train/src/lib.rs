@@ -6,7 +6,7 @@
 //!
 //! - [`run`]: from the recipe to the summary; [`report`]: the page
 //! - [`doctor`]: what is likely wrong before the first step; [`estimate`]: what the run will take
-//! - [`batch`]: the loop over the steps
+//! - [`batch`]: the loop over the steps; `log`: what it writes for other programs
 //! - `reading`: how it reads its batches; `workers`: who computes the shards of its batches
 //! - `resume`: what has changed since a checkpoint
 //! - [`watch`]: what a run concludes from its epochs
@@ -22,6 +22,7 @@ pub mod estimate;
 pub mod export;
 pub mod extract;
 pub mod generate;
+mod log;
 pub mod memory;
 mod prove;
 mod reading;

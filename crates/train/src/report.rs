@@ -1,7 +1,7 @@
 //! `report.html` of a run that trained in batches.
 
 mod classes;
-mod mistakes;
+pub(crate) mod mistakes;
 
 use tidemill_engine::checkpoint::EpochFigures;
 use tidemill_engine::evaluate::Evaluation;

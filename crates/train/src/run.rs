@@ -22,6 +22,7 @@ use tidemill_recipe::{DataPaths, RecipeFile, evaluate_options, training_spec};
 
 use crate::batch::{Clock, Driver, Event, Position, StoppedBy, measure};
 use crate::doctor;
+use crate::log::Log;
 use crate::memory::copies;
 use crate::reading::{Reading, loader};
 use crate::report::Report;
@@ -120,6 +121,7 @@ pub fn train(
         None => Ok(None),
     };
     let is_resumed = session.resumed.is_some();
+    let log = open_log(&session, &file, &at, &data, watch)?;
     let averaging = recipe.training.average;
     let average = average(averaging, session.resumed.as_ref(), &engine)?;
     let mut driver = Driver {
@@ -129,6 +131,7 @@ pub fn train(
         base: base_meta(&file, &data, session.resumed.as_ref())?,
         saved: session.resumed.as_ref().map(|c| c.meta.step),
         session: &mut session,
+        log,
         validate: &mut validate,
         average,
         last_validation: None,
@@ -168,6 +171,28 @@ pub fn train(
     let page = page(&file, &data, &engine, &at, &ran, &summary);
     session.finish(&summary, page.as_deref())?;
     Ok(Outcome { summary, stopped_by, folder: session.folder.clone() })
+}
+
+/// The files of the run's log, with some images of the training data at their start.
+fn open_log(
+    session: &Session,
+    file: &RecipeFile,
+    at: &Position,
+    data: &RunData,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<Log> {
+    let spec = &file.recipe.log;
+    let state = session.resumed.as_ref().map(|c| c.meta.log.clone()).unwrap_or_default();
+    let mut log = Log::open(session.folder.path(), spec, &file.to_toml(), &state, &at.history)?;
+    if spec.images > 0 && session.resumed.is_none() {
+        let shown = log.images(data.train.as_ref(), spec.images)?;
+        if shown == 0 {
+            watch(Event::Notice(
+                "log.images: the training data has no images, so that none is shown",
+            ));
+        }
+    }
+    Ok(log)
 }
 
 /// What a run starts with.

@@ -1,5 +1,7 @@
 //! What a checkpoint holds beside the tensors.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -53,6 +55,9 @@ pub struct Meta {
     /// What the batch driver was doing, of which a resume says what has changed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub course: Option<Course>,
+    /// Where the files of the log were.
+    #[serde(default, skip_serializing_if = "LogState::is_empty")]
+    pub log: LogState,
     /// What the online driver knows of the stream that was being learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Attachment>,
@@ -87,6 +92,7 @@ impl Meta {
             known: Known::default(),
             tokenizer: None,
             course: None,
+            log: LogState::default(),
             stream: None,
             has_manifest: true,
         }
@@ -130,6 +136,23 @@ impl Course {
     pub fn end(&self, epochs: u64) -> u64 {
         let left = epochs.saturating_sub(self.first_epoch);
         left.saturating_mul(self.steps_per_epoch).saturating_add(self.first_step)
+    }
+}
+
+/// Where the files of a run's log were, so that a resumed run continues them there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LogState {
+    /// Their lengths in bytes, by their names in the run's folder.
+    pub lengths: BTreeMap<String, u64>,
+    /// The sum of the losses that are in no line yet.
+    pub loss_sum: f64,
+    /// Their number.
+    pub losses: u64,
+}
+
+impl LogState {
+    fn is_empty(&self) -> bool {
+        *self == LogState::default()
     }
 }
 

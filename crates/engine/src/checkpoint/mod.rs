@@ -25,7 +25,7 @@ use std::borrow::Borrow;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-pub use meta::{Attachment, Best, Course, EpochFigures, Meta};
+pub use meta::{Attachment, Best, Course, EpochFigures, LogState, Meta};
 pub use tensors::{
     first_difference, read as read_tensors, sha256, state_sha256, write as write_tensors,
 };

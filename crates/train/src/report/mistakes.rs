@@ -55,7 +55,8 @@ fn short(place: &str) -> String {
     parts.into_iter().rev().collect::<Vec<_>>().join("/")
 }
 
-fn png(image: &RawImage) -> Option<Vec<u8>> {
+/// A thumbnail as PNG.
+pub(crate) fn png(image: &RawImage) -> Option<Vec<u8>> {
     let small = shrink(image);
     let mut bytes = Vec::new();
     let mut encoder =
