@@ -56,6 +56,8 @@ enum Command {
     Explain(commands::explain::Arguments),
     /// Show that a recipe's result does not depend on workers and threads.
     Prove(commands::prove::Arguments),
+    /// Try many learning rates for a few steps, and suggest one.
+    FindRate(commands::find_rate::Arguments),
     /// Measure the time of a training step.
     Bench(commands::bench::Arguments),
     /// Compare batch and online learning on the same events.
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Prove(arguments) => commands::prove::run(&arguments),
+        Command::FindRate(arguments) => commands::find_rate::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Export(arguments) => commands::export::run(&arguments),
         Command::Data(command) => commands::data::run(&command),

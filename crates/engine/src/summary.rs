@@ -25,8 +25,18 @@ pub struct Summary {
     pub train: Figures,
     /// The final weights on the validation data.
     pub validation: Figures,
+    /// Times that the model was rolled back for a spike of the loss (`training.spikes`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rollbacks: u64,
+    /// Steps whose learning that took back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub steps_lost: u64,
     /// Why the run ended.
     pub stopped_by: String,
     /// Over names and bytes of all tensors of the final state.
     pub state_sha256: String,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }

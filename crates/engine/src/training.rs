@@ -177,10 +177,13 @@ impl<'a> Training<'a> {
         let loss = self.engine.train_beside(batch, rate as f32, &|| ahead.piece())?.loss;
         drop(ahead);
         let outputs = self.engine.outputs();
-        if let Some(meter) = self.meters.first_mut() {
-            meter.add(outputs.losses, outputs.logits, batch);
+        // A step without a loss, which is taken back or ends the run, is in no mean.
+        if loss.is_finite() {
+            if let Some(meter) = self.meters.first_mut() {
+                meter.add(outputs.losses, outputs.logits, batch);
+            }
+            self.custom.add(self.engine, &batch.weights);
         }
-        self.custom.add(self.engine, &batch.weights);
         Ok(Some(Step {
             loss,
             why_not_finite: (!loss.is_finite()).then(|| self.engine.why_not_finite(batch)),
@@ -205,9 +208,11 @@ impl<'a> Training<'a> {
             }
         };
         let Some((computed, measured)) = computed else { return Ok(None) };
-        self.meters.iter_mut().zip(&measured).for_each(|(meter, step)| meter.merge(step));
         let rate = self.learning_rate;
         let Totals { loss, samples } = self.engine.update(rate as f32)?;
+        if loss.is_finite() {
+            self.meters.iter_mut().zip(&measured).for_each(|(meter, step)| meter.merge(step));
+        }
         let unknown = || "help: lower the learning rate, or clip gradients".to_owned();
         Ok(Some(Step {
             loss,
@@ -239,6 +244,17 @@ impl<'a> Training<'a> {
             None => measured.to_vec(),
         };
         Ok(Some((computed, all)))
+    }
+
+    /// Gives the model as it is here to the other workers, after a callback has changed it.
+    ///
+    /// # Errors
+    /// If a worker is lost.
+    pub fn share_state(&mut self) -> Result<()> {
+        match &mut self.workers {
+            Some((workers, _)) => workers.share_state(self.engine),
+            None => Ok(()),
+        }
     }
 
     /// What happened to the workers since this was asked last, for people.

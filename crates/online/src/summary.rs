@@ -142,6 +142,8 @@ impl StreamDriver<'_> {
             // Those of batches were measured with other weights.
             train: Figures::new(),
             validation: Figures::new(),
+            rollbacks: 0,
+            steps_lost: 0,
             stopped_by: end.name().to_owned(),
             state_sha256: state_sha256(&model.own_tensors()),
         };

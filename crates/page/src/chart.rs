@@ -26,7 +26,12 @@ pub enum Over {
     /// Events of a stream.
     Events,
     /// Places 0, 1, 2, ... of these names.
-    Named(Vec<String>),
+    Named {
+        /// What the names are of, such as `events`.
+        what: &'static str,
+        /// The names.
+        names: Vec<String>,
+    },
 }
 
 /// One line of a chart; points of (epoch or event, value).
@@ -163,7 +168,7 @@ impl Chart<'_> {
                 at + 4.0
             );
         }
-        let (named, ticks) = (matches!(self.over, Over::Named(_)), self.over.ticks(x0, x1));
+        let (named, ticks) = (matches!(self.over, Over::Named { .. }), self.over.ticks(x0, x1));
         for (i, &tick) in ticks.iter().enumerate() {
             // The last name must not run out of the drawing.
             let anchor = if named && i > 0 && i + 1 == ticks.len() { "end" } else { "middle" };
@@ -253,14 +258,14 @@ impl Over {
         match self {
             Over::Epochs => "epoch",
             Over::Events => "event",
-            Over::Named(_) => "events",
+            Over::Named { what, .. } => what,
         }
     }
 
     /// At most eight to name.
     fn ticks(&self, first: f64, last: f64) -> Vec<f64> {
         let most = match self {
-            Over::Named(names) => return (0..names.len()).map(|i| i as f64).collect(),
+            Over::Named { names, .. } => return (0..names.len()).map(|i| i as f64).collect(),
             Over::Epochs => 8.0,
             // Their names are longer.
             Over::Events => 6.0,
@@ -275,14 +280,14 @@ impl Over {
 
     fn exactly(&self, place: f64) -> String {
         match self {
-            Over::Named(_) => self.label(place),
+            Over::Named { .. } => self.label(place),
             _ => place.to_string(),
         }
     }
 
     fn label(&self, tick: f64) -> String {
         match self {
-            Over::Named(names) => names.get(tick as usize).cloned().unwrap_or_default(),
+            Over::Named { names, .. } => names.get(tick as usize).cloned().unwrap_or_default(),
             Over::Events if tick >= 1e9 => format!("{} G", tick / 1e9),
             Over::Events if tick >= 1e6 => format!("{} M", tick / 1e6),
             Over::Events if tick >= 1e4 => format!("{}k", tick / 1e3),

@@ -28,6 +28,7 @@ mod paths;
 mod reader;
 mod sounds;
 mod spec;
+mod spikes;
 pub mod tables;
 mod tokens;
 
@@ -51,6 +52,7 @@ pub use spec::{
 
 pub use log::LogSpec;
 pub use sounds::{AudioSection, EndpointSpec};
+pub use spikes::Spikes;
 
 use edit::Override;
 use online::linear::UpdateRule;

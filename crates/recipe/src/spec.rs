@@ -12,6 +12,7 @@ use tidemill_stream::FormatSpec;
 use crate::log::LogSpec;
 use crate::online::OnlineSpec;
 use crate::sounds::AudioSection;
+use crate::spikes::Spikes;
 use tidemill_engine::metrics::{Metric, Task};
 
 /// A whole recipe.
@@ -96,6 +97,10 @@ pub struct TrainingSpec {
     /// Lowers the learning rate when a metric stops improving; off by default.
     #[serde(default)]
     pub plateau: Option<Plateau>,
+    /// Rolls the model back when the loss rises all at once or is not a number, as `{}` or with options; off by default, where
+    /// a loss that is not a number ends the run.
+    #[serde(default)]
+    pub spikes: Option<Spikes>,
 }
 
 /// Whether the numbers of an average make sense.
@@ -243,17 +248,28 @@ pub struct CheckpointSpec {
     pub every_epochs: u64,
     /// Also write a checkpoint every this many steps; off by default.
     pub every_steps: Option<u64>,
+    /// Also write a checkpoint when this many minutes of training have passed since the last one; off by default.
+    pub every_minutes: Option<f64>,
     /// Number of recent checkpoints that are kept beside the best one; 2 by default, so that a run
     /// whose newest one is damaged can continue from the one before.
     pub keep: usize,
     /// The metric that decides which checkpoint is the best. By default `validation.loss`, if there
     /// is validation data.
     pub best: Option<String>,
+    /// Number of best checkpoints that are kept, by the same metric; 1 by default.
+    pub keep_best: usize,
 }
 
 impl Default for CheckpointSpec {
     fn default() -> Self {
-        Self { every_epochs: 1, every_steps: None, keep: 2, best: None }
+        Self {
+            every_epochs: 1,
+            every_steps: None,
+            every_minutes: None,
+            keep: 2,
+            best: None,
+            keep_best: 1,
+        }
     }
 }
 
@@ -318,6 +334,12 @@ impl Recipe {
         positive("batch.validation_every", b.validation_every)?;
         positive("checkpoint.every_epochs", c.every_epochs)?;
         positive("checkpoint.keep", c.keep as u64)?;
+        positive("checkpoint.keep_best", c.keep_best as u64)?;
+        if c.keep_best > 1 && self.best_metric().is_none() {
+            let message = "needs a metric to compare by: set checkpoint.best, or batch.validation";
+            return wrong("checkpoint.keep_best", message);
+        }
+        above_zero("checkpoint.every_minutes", c.every_minutes)?;
         let optional = [
             ("batch.steps_per_epoch", b.steps_per_epoch),
             ("batch.batch_tokens", b.batch_tokens.map(|n| n as u64)),
@@ -334,12 +356,9 @@ impl Recipe {
             let message = format!("must be 0 to {MAX_THREADS}, found {threads}");
             return wrong("batch.data_threads", message);
         }
-        if let Some(seconds) = self.stop.wall_seconds
-            && (seconds.is_nan() || seconds <= 0.0)
-        {
-            return wrong("stop.wall_seconds", format!("must be above 0, found {seconds}"));
-        }
+        above_zero("stop.wall_seconds", self.stop.wall_seconds)?;
         self.training.average.as_ref().map_or(Ok(()), check_average)?;
+        self.training.spikes.as_ref().map_or(Ok(()), Spikes::check)?;
         self.online.check()?;
         self.log.check()?;
         self.check_metrics()?;
@@ -447,6 +466,15 @@ pub(crate) fn wrong(key: impl Into<String>, message: impl Into<String>) -> Resul
 
 pub(crate) fn positive(key: &str, value: u64) -> Result<(), Wrong> {
     if value > 0 { Ok(()) } else { wrong(key, "must be a positive integer, found 0") }
+}
+
+fn above_zero(key: &str, value: Option<f64>) -> Result<(), Wrong> {
+    match value {
+        Some(value) if value.is_nan() || value <= 0.0 => {
+            wrong(key, format!("must be above 0, found {value}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn no_model() -> ModelSpec {

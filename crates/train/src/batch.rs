@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tidemill_engine::nn::ScheduleSpec;
 
 use crate::log::Log;
+use crate::spikes::{Verdict, Watch};
 use crate::watch;
 use tidemill_engine::Average;
 use tidemill_engine::checkpoint::{Course, EpochFigures, Meta};
@@ -131,9 +132,13 @@ pub(crate) struct Driver<'a> {
     pub(crate) log: Log,
     /// The step of the newest checkpoint: the same one is not written twice.
     pub(crate) saved: Option<u64>,
+    /// The seconds trained then.
+    pub(crate) saved_at: f64,
     pub(crate) validate: &'a mut Validate<'a>,
     /// The averaged weights, if the recipe wants some: they are what is measured.
     pub(crate) average: Option<Average>,
+    /// Rolls the model back where the loss rises all at once.
+    pub(crate) spikes: Option<Watch>,
     /// What the last validation found, and at which step.
     pub(crate) last_validation: Option<(u64, Evaluation)>,
     pub(crate) interrupt: &'a AtomicBool,
@@ -160,6 +165,9 @@ impl Callback for Driver<'_> {
     fn after_step(&mut self, training: &mut Training<'_>, step: &Step) -> Result<Flow> {
         self.at.advance(step);
         training.take_notices().iter().for_each(|notice| (self.watch)(Event::Notice(notice)));
+        if self.rolled_back(training, step)? {
+            return Ok(Flow::Continue);
+        }
         if let Some(why) = &step.why_not_finite {
             return Err(self.not_finite(step.loss, why));
         }
@@ -203,6 +211,23 @@ impl Driver<'_> {
         training.run(&mut [self])?;
         self.checkpoint(training)?;
         Ok(self.stopped_by)
+    }
+
+    /// Takes back what was learned since some steps where the loss of this one is a spike.
+    fn rolled_back(&mut self, training: &mut Training<'_>, step: &Step) -> Result<bool> {
+        let Some(watch) = &mut self.spikes else { return Ok(false) };
+        match watch.step(training.engine, self.at.step, step.loss)? {
+            Verdict::Good => Ok(false),
+            Verdict::RolledBack(what) => {
+                (self.watch)(Event::Notice(&what));
+                training.share_state()?;
+                Ok(true)
+            }
+            Verdict::TooOften(what) => {
+                self.session.writer.wait()?;
+                Err(Error::Run(what))
+            }
+        }
     }
 
     /// Says where a resumed run continues, or why nothing is left to do.
@@ -317,19 +342,28 @@ impl Driver<'_> {
         }
     }
 
-    fn is_best(&self) -> bool {
-        let best = self.recipe.best_metric().and_then(|m| watch::best(&self.at.history, &m));
-        best.is_some_and(|b| b.step == self.at.total_steps())
+    /// The steps of the best epochs, as many as are kept.
+    fn best_steps(&self) -> Vec<u64> {
+        let (metric, most) = (self.recipe.best_metric(), self.recipe.checkpoint.keep_best);
+        metric.map_or_else(Vec::new, |m| watch::best_steps(&self.at.history, &m, most))
     }
 
+    fn is_best(&self) -> bool {
+        self.best_steps().contains(&self.at.total_steps())
+    }
+
+    /// Whether a checkpoint is due within an epoch.
     fn is_checkpoint_step(&self) -> bool {
-        self.recipe.checkpoint.every_steps.is_some_and(|n| self.at.step.is_multiple_of(n))
+        let spec = &self.recipe.checkpoint;
+        spec.every_steps.is_some_and(|n| self.at.step.is_multiple_of(n))
+            || spec.every_minutes.is_some_and(|m| self.clock.total() - self.saved_at >= 60.0 * m)
     }
 
     fn checkpoint(&mut self, training: &Training<'_>) -> Result<()> {
         if self.saved.replace(self.at.total_steps()) == Some(self.at.total_steps()) {
             return Ok(());
         }
+        self.saved_at = self.clock.total();
         let (running, running_shards) = match training.meters().split_first() {
             Some((first, others)) => (first.clone(), others.to_vec()),
             None => (training.meter(), Vec::new()),
@@ -348,12 +382,15 @@ impl Driver<'_> {
             history: self.at.history.clone(),
             best,
             log: self.log.state()?,
+            spikes: self.spikes.as_ref().map(Watch::state),
+            next_best: self.best_steps(),
             ..self.base.clone()
         };
         let mut tensors = training.engine.state().into_tensors();
         if let Some(average) = &self.average {
             tensors.extend(average.tensors(training.engine));
         }
+        tensors.extend(self.spikes.iter().flat_map(Watch::tensors));
         self.session.writer.write(meta, tensors)
     }
 

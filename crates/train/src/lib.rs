@@ -6,13 +6,14 @@
 //!
 //! - [`run`]: from the recipe to the summary; [`report`]: the page
 //! - [`doctor`]: what is likely wrong before the first step; [`estimate`]: what the run will take
-//! - [`batch`]: the loop over the steps; `log`: what it writes for other programs
+//! - [`batch`]: the loop over the steps; `log`: what it writes for other programs;
+//!   `spikes`: losses that rise all at once
 //! - `reading`: how it reads its batches; `workers`: who computes the shards of its batches
 //! - `resume`: what has changed since a checkpoint
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
 //!   text; [`translate`]: asked for translations; [`transcribe`]: asked what sounds say; [`extract`]: asked for
-//!   summaries of sentences; [`mod@bench`]: its step, timed; [`fn@prove`]: computed in different ways; [`export`]: what of it is written for other programs
+//!   summaries of sentences; [`mod@bench`]: its step, timed; [`fn@prove`]: computed in different ways; [`rates`]: tried with many learning rates; [`export`]: what of it is written for other programs
 #![forbid(unsafe_code)]
 
 pub mod batch;
@@ -25,10 +26,12 @@ pub mod generate;
 mod log;
 pub mod memory;
 mod prove;
+pub mod rates;
 mod reading;
 pub mod report;
 mod resume;
 pub mod run;
+mod spikes;
 pub mod trained;
 pub mod transcribe;
 pub mod translate;

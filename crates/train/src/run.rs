@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tidemill_engine::checkpoint::{
-    Attachment, Checkpoint, Course, EpochFigures, Meta, state_sha256,
+    Attachment, Checkpoint, Course, EpochFigures, Meta, SpikeState, state_sha256,
 };
 use tidemill_engine::data::{FillCost, Known, Loader, LoaderOptions, Shards};
 use tidemill_engine::engine::{Engine, EngineSpec};
@@ -27,6 +27,7 @@ use crate::memory::copies;
 use crate::reading::{Reading, loader};
 use crate::report::Report;
 use crate::resume::{self, Continued, known, old_recipe};
+use crate::spikes::Watch;
 use crate::workers::{Leader, WorkerGroup};
 
 /// How a recipe is run.
@@ -122,6 +123,9 @@ pub fn train(
     };
     let is_resumed = session.resumed.is_some();
     let log = open_log(&session, &file, &at, &data, watch)?;
+    let spikes = recipe.training.spikes.clone();
+    let spikes =
+        spikes.map(|s| Watch::new(s, &engine, at.step, session.resumed.as_ref())).transpose()?;
     let averaging = recipe.training.average;
     let average = average(averaging, session.resumed.as_ref(), &engine)?;
     let mut driver = Driver {
@@ -130,8 +134,10 @@ pub fn train(
         course,
         base: base_meta(&file, &data, session.resumed.as_ref())?,
         saved: session.resumed.as_ref().map(|c| c.meta.step),
+        saved_at: at.wall_seconds,
         session: &mut session,
         log,
+        spikes,
         validate: &mut validate,
         average,
         last_validation: None,
@@ -153,7 +159,8 @@ pub fn train(
     let stopped_by = driver.run(&mut training)?;
     let meter = training.meter();
     drop(training);
-    let Driver { at, course, clock, last_validation, mut average, .. } = driver;
+    let Driver { at, course, clock, last_validation, mut average, spikes, .. } = driver;
+    let spikes = spikes.map(|watch| watch.state()).unwrap_or_default();
     let wall_seconds = clock.total();
     tell_skipped(&data, watch);
     let restored = restore_best(&file, stopped_by, &mut session, &mut engine, watch)?;
@@ -166,7 +173,7 @@ pub fn train(
         _ if stopped_by == StoppedBy::Interrupt => None,
         _ => measure(&mut engine, &mut average, &mut validate)?,
     };
-    let ran = Ran { epochs: course.epoch(at.step), wall_seconds, stopped_by, measured };
+    let ran = Ran { epochs: course.epoch(at.step), wall_seconds, stopped_by, measured, spikes };
     let summary = summary(&engine, &at, &meter, &ran);
     let page = page(&file, &data, &engine, &at, &ran, &summary);
     session.finish(&summary, page.as_deref())?;
@@ -346,6 +353,7 @@ struct Ran {
     stopped_by: StoppedBy,
     /// The final weights on the validation data.
     measured: Option<Evaluation>,
+    spikes: SpikeState,
 }
 
 fn summary(engine: &Engine, at: &Position, meter: &Meter, ran: &Ran) -> Summary {
@@ -359,6 +367,8 @@ fn summary(engine: &Engine, at: &Position, meter: &Meter, ran: &Ran) -> Summary 
         arena_bytes: engine.arena_bytes() as u64,
         train: train_figures(meter, &at.history),
         validation: ran.measured.as_ref().map_or_else(Figures::new, |m| m.figures.clone()),
+        rollbacks: ran.spikes.rollbacks,
+        steps_lost: ran.spikes.steps_lost,
         stopped_by: ran.stopped_by.name().to_string(),
         state_sha256: state_sha256(engine.state().tensors()),
     }

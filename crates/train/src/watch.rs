@@ -38,6 +38,18 @@ pub(crate) fn best(history: &[EpochFigures], metric: &str) -> Option<Best> {
     best
 }
 
+/// The steps of the best epochs by a metric, so many at most; of equals the first ones.
+pub(crate) fn best_steps(history: &[EpochFigures], metric: &str, most: usize) -> Vec<u64> {
+    let mut all: Vec<(f64, u64)> =
+        history.iter().filter_map(|e| Some((figure(e, metric)?, e.step))).collect();
+    // Stable: the first of equals stays the first.
+    match greater_is_better(metric) {
+        true => all.sort_by(|a, b| b.0.total_cmp(&a.0)),
+        false => all.sort_by(|a, b| a.0.total_cmp(&b.0)),
+    }
+    all.into_iter().take(most).map(|(_, step)| step).collect()
+}
+
 /// Whether the last epoch reached the target.
 pub(crate) fn reached(history: &[EpochFigures], target: &Target) -> bool {
     let value = history.last().and_then(|e| figure(e, &target.metric));

@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod export;
+pub(crate) mod find_rate;
 pub(crate) mod init;
 pub(crate) mod learn;
 pub(crate) mod manual;

@@ -58,6 +58,12 @@ pub struct Meta {
     /// Where the files of the log were.
     #[serde(default, skip_serializing_if = "LogState::is_empty")]
     pub log: LogState,
+    /// What the watch over spikes of the loss knows; the state to roll back to is among the tensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spikes: Option<SpikeState>,
+    /// The steps of the best epochs beside `best`, whose checkpoints stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_best: Vec<u64>,
     /// What the online driver knows of the stream that was being learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Attachment>,
@@ -93,6 +99,8 @@ impl Meta {
             tokenizer: None,
             course: None,
             log: LogState::default(),
+            spikes: None,
+            next_best: Vec::new(),
             stream: None,
             has_manifest: true,
         }
@@ -154,6 +162,25 @@ impl LogState {
     fn is_empty(&self) -> bool {
         *self == LogState::default()
     }
+}
+
+/// The losses of a run, and what was rolled back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpikeState {
+    /// Of the losses of the last steps.
+    pub mean: f64,
+    /// The same.
+    pub variance: f64,
+    /// Losses that mean and variance are of.
+    pub count: u64,
+    /// The step whose state is kept.
+    pub good: u64,
+    /// Rollbacks to it.
+    pub since: u64,
+    /// Rollbacks of the run.
+    pub rollbacks: u64,
+    /// Steps whose learning they took back.
+    pub steps_lost: u64,
 }
 
 /// What somebody else keeps in a checkpoint: JSON that is written and read back as it is.

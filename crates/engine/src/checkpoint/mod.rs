@@ -25,7 +25,7 @@ use std::borrow::Borrow;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-pub use meta::{Attachment, Best, Course, EpochFigures, LogState, Meta};
+pub use meta::{Attachment, Best, Course, EpochFigures, LogState, Meta, SpikeState};
 pub use tensors::{
     first_difference, read as read_tensors, sha256, state_sha256, write as write_tensors,
 };
@@ -326,7 +326,7 @@ impl Checkpoints {
         // Steps beyond this one are left from a run that was resumed from an older checkpoint.
         let (older, newer): (Vec<u64>, Vec<u64>) = steps.into_iter().partition(|&s| s <= meta.step);
         let old = older.iter().rev().skip(self.keep).copied();
-        for step in old.chain(newer).filter(|&s| Some(s) != best) {
+        for step in old.chain(newer).filter(|s| Some(*s) != best && !meta.next_best.contains(s)) {
             files::remove(&self.folder.join(step.to_string()))?;
         }
         Ok(())

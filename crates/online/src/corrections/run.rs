@@ -360,6 +360,8 @@ fn summary(driver: &Driver<'_>, ended_by: StreamEnd) -> StreamSummary {
         arena_bytes: engine.arena_bytes() as u64,
         train: Figures::new(),
         validation: Figures::new(),
+        rollbacks: 0,
+        steps_lost: 0,
         stopped_by: ended_by.name().to_owned(),
         state_sha256: state_sha256(&tensors),
     };
