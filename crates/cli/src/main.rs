@@ -56,6 +56,10 @@ enum Command {
     Explain(commands::explain::Arguments),
     /// Show that a recipe's result does not depend on workers and threads.
     Prove(commands::prove::Arguments),
+    /// Compare runs: a table, and a page with their curves.
+    Runs(commands::runs::Arguments),
+    /// Train a recipe with different values of its keys, and compare the results.
+    Search(commands::search::Arguments),
     /// Try many learning rates for a few steps, and suggest one.
     FindRate(commands::find_rate::Arguments),
     /// Measure the time of a training step.
@@ -92,6 +96,8 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Prove(arguments) => commands::prove::run(&arguments),
+        Command::Runs(arguments) => commands::runs::run(&arguments),
+        Command::Search(arguments) => commands::search::run(&arguments),
         Command::FindRate(arguments) => commands::find_rate::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Export(arguments) => commands::export::run(&arguments),

@@ -110,6 +110,26 @@ pub(crate) fn set_paths(document: &mut DocumentMut, found: &[(String, String)]) 
     }
 }
 
+/// Makes one of several folds of the training data (`"2/5"`) the validation data, and the others the training data. False where
+/// there are no data to cut.
+pub(crate) fn set_fold(document: &mut DocumentMut, fold: &str) -> bool {
+    let Some(batch) = document.get_mut("batch").and_then(Item::as_table_like_mut) else {
+        return false;
+    };
+    let Some(data) = batch.get("data").cloned() else { return false };
+    for (key, subset) in [("data", "training"), ("validation", "validation")] {
+        let mut side = data.clone();
+        let Some(kind) = side.as_table_like_mut().and_then(|t| t.iter_mut().next()) else {
+            return false;
+        };
+        let Some(options) = kind.1.as_table_like_mut() else { return false };
+        options.insert("validation_split", Item::Value(Value::from(fold)));
+        options.insert("subset", Item::Value(Value::from(subset)));
+        batch.insert(key, side);
+    }
+    true
+}
+
 /// Says where the paths of a stream's images start.
 pub(crate) fn set_image_folder(document: &mut DocumentMut, folder: &str) {
     if let Some(stream) = document.get_mut("stream").and_then(Item::as_table_like_mut) {

@@ -265,6 +265,19 @@ impl RecipeFile {
         edit::set_paths(&mut self.source.edited, &paths.found());
     }
 
+    /// The same recipe with the fold `number` of `of` (from 1) of its training data for validation and the others for training.
+    ///
+    /// # Errors
+    /// If its data has no folds, such as one long text.
+    pub fn with_fold(&self, number: usize, of: usize) -> Result<RecipeFile> {
+        let mut document = self.source.edited.clone();
+        if !edit::set_fold(&mut document, &format!("{number}/{of}")) {
+            self.batch_data()?;
+            return Err(self.error_at("batch.data", "has no folds"));
+        }
+        RecipeFile::parse(&document.to_string(), &self.path, &[])
+    }
+
     /// Makes the names of the data absolute, where they are found, so that the copy in a run's folder
     /// can be read from anywhere.
     pub fn absolute_paths(&mut self) {

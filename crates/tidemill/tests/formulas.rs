@@ -147,6 +147,7 @@ fn by_batches(file: &RecipeFile, out: PathBuf) -> Vec<Vec<f32>> {
         threads: Some(1),
         memory: None,
         workers: tidemill_train::WorkerGroup::One,
+        pause_after: None,
         interrupt: Arc::default(),
     };
     train(file.clone(), &options, &mut |_| {}).unwrap();

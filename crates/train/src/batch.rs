@@ -32,6 +32,8 @@ pub enum StoppedBy {
     Target,
     /// `stop.patience`
     Patience,
+    /// [`RunOptions::pause_after`](crate::RunOptions::pause_after)
+    Pause,
     /// Ctrl-C, or the library's flag.
     Interrupt,
 }
@@ -45,6 +47,7 @@ impl StoppedBy {
             StoppedBy::WallSeconds => "wall_seconds",
             StoppedBy::Target => "target",
             StoppedBy::Patience => "patience",
+            StoppedBy::Pause => "pause",
             StoppedBy::Interrupt => "interrupt",
         }
     }
@@ -142,6 +145,8 @@ pub(crate) struct Driver<'a> {
     /// What the last validation found, and at which step.
     pub(crate) last_validation: Option<(u64, Evaluation)>,
     pub(crate) interrupt: &'a AtomicBool,
+    /// The epoch after which it ends for now.
+    pub(crate) pause: Option<u64>,
     pub(crate) watch: &'a mut dyn FnMut(Event<'_>),
     pub(crate) clock: Clock,
     /// What the process may take.
@@ -235,7 +240,7 @@ impl Driver<'_> {
         let (step, epoch) = (self.at.total_steps(), self.course.epoch(self.at.step));
         let stop = &self.recipe.stop;
         let more = match self.reason_to_stop() {
-            None | Some(StoppedBy::Interrupt) => {
+            None | Some(StoppedBy::Interrupt | StoppedBy::Pause) => {
                 let text = format!("continuing from step {step} (epoch {})", epoch + 1);
                 return (self.watch)(Event::Notice(&text));
             }
@@ -292,6 +297,9 @@ impl Driver<'_> {
         // Only the end of an epoch brings new figures to judge by.
         if self.course.step_of_epoch(self.at.step) != 0 || self.at.step == 0 {
             return None;
+        }
+        if self.pause.is_some_and(|n| self.course.epoch(self.at.step) >= n) {
+            return Some(StoppedBy::Pause);
         }
         let history = &self.at.history;
         if stop.target.as_ref().is_some_and(|t| watch::reached(history, t)) {

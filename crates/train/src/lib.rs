@@ -14,6 +14,7 @@
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
 //!   text; [`translate`]: asked for translations; [`transcribe`]: asked what sounds say; [`extract`]: asked for
 //!   summaries of sentences; [`mod@bench`]: its step, timed; [`fn@prove`]: computed in different ways; [`rates`]: tried with many learning rates; [`export`]: what of it is written for other programs
+//! - [`runs`]: several runs side by side; `search`: runs with different values of keys
 #![forbid(unsafe_code)]
 
 pub mod batch;
@@ -31,6 +32,8 @@ mod reading;
 pub mod report;
 mod resume;
 pub mod run;
+pub mod runs;
+pub mod search;
 mod spikes;
 pub mod trained;
 pub mod transcribe;

@@ -68,6 +68,7 @@ pub fn prove(
                 memory: None,
                 from: None,
                 workers: WorkerGroup::Local(workers),
+                pause_after: None,
                 interrupt: interrupt.clone(),
             };
             last = Some(train(file, &options, &mut |_| {})?);

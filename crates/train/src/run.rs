@@ -45,6 +45,8 @@ pub struct RunOptions {
     pub from: Option<PathBuf>,
     /// Who computes the shards of its batches.
     pub workers: WorkerGroup,
+    /// End for now when so many epochs are done: schedules span the whole run, which a resume continues.
+    pub pause_after: Option<u64>,
     /// Set to true to end the run with a checkpoint.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -142,6 +144,7 @@ pub fn train(
         average,
         last_validation: None,
         interrupt: &options.interrupt,
+        pause: options.pause_after,
         watch: &mut *watch,
         clock: Clock::start(&at),
         at,
@@ -472,7 +475,7 @@ fn restore_best(
 ) -> Result<Option<Checkpoint>> {
     let wanted = file.recipe.stop.patience.as_ref().is_some_and(|p| p.restore_best);
     // An interrupted run is not over.
-    if !wanted || stopped_by == StoppedBy::Interrupt {
+    if !wanted || matches!(stopped_by, StoppedBy::Interrupt | StoppedBy::Pause) {
         return Ok(None);
     }
     // The best one may be the last one.

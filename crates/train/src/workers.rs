@@ -366,6 +366,7 @@ fn prepare(
         memory: None,
         from: None,
         workers: WorkerGroup::One,
+        pause_after: None,
         interrupt: Arc::default(),
     };
     let paths = DataPaths::new(&file.path);

@@ -11,7 +11,7 @@ use tidemill_engine::page::number::count;
 use tidemill_online::asked::Asked;
 use tidemill_train::{ExtractFigures, Trained, TranscriptFigures, Weights};
 
-use super::search::SearchOptions;
+use super::beam::SearchOptions;
 use crate::failure::{Failure, Result};
 use crate::print::{say, tell};
 use crate::table::table;

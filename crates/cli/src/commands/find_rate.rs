@@ -54,6 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         memory: None,
         from: None,
         workers: WorkerGroup::One,
+        pause_after: None,
         interrupt: Arc::default(),
     };
     let rates = find_rate(file, &options, Sweep { from, to, steps }, &mut |event| {

@@ -2,6 +2,7 @@
 
 mod access;
 pub(crate) mod advise;
+mod beam;
 pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod connected_digits;
@@ -11,6 +12,7 @@ pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod find_rate;
+mod folds;
 pub(crate) mod init;
 pub(crate) mod learn;
 pub(crate) mod manual;
@@ -19,7 +21,8 @@ pub(crate) mod prove;
 pub(crate) mod quickstart;
 mod quickstart_speech;
 mod quickstart_text;
-mod search;
+pub(crate) mod runs;
+pub(crate) mod search;
 pub(crate) mod train;
 mod transcribe;
 pub(crate) mod work;

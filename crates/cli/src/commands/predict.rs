@@ -11,7 +11,7 @@ use tidemill_online::asked::{Asked, AskedEvent};
 use tidemill_recipe::stream::features::shortest;
 use tidemill_train::{Extract, Prediction, Sampling, Trained, Translation, Weights};
 
-use super::search::SearchOptions;
+use super::beam::SearchOptions;
 use super::transcribe::{self, Asked as Sound};
 use crate::failure::{Failure, Result};
 use crate::print::{say, tell};

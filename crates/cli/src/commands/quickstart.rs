@@ -109,6 +109,7 @@ pub(super) fn train_in(out: &Path, text: &str, doing: &str) -> Result<Option<Pat
         threads: None,
         memory: None,
         workers: tidemill_train::WorkerGroup::One,
+        pause_after: None,
         interrupt: interrupt::flag(),
     };
     let outcome = train::train(RecipeFile::read(&recipe, &[])?, &options)?;

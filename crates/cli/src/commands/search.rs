@@ -1,49 +1,250 @@
-//! How `predict` and `eval` search for texts.
+//! `tidemill search`
 
-use tidemill_train::{Beam, LengthPenalty};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
-use crate::failure::Failure;
+use tidemill_recipe::RecipeFile;
+use tidemill_train::runs::{self, RunShown, common_metric, sort_by};
+use tidemill_train::search::{Over, grid, list, random, rungs};
 
-/// Options of models that make texts of texts.
+use super::runs::table;
+use crate::failure::{Failure, INTERRUPTED, Result};
+use crate::interrupt;
+use crate::print::{say, tell};
+
 #[derive(clap::Args)]
-pub(super) struct SearchOptions {
-    /// Hypotheses that are kept in the search for each text, of models that make texts of texts [default: 5].
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    beam: Option<u16>,
-    /// How hypotheses of different lengths are compared, of models that make texts of texts: none, power=ALPHA (the default, of 1) or gnmt=ALPHA.
-    #[arg(long, value_name = "OPTIONS")]
-    length_penalty: Option<String>,
-    /// No tokens in a row, this many, come twice in a text that is made of another: with 2 no pair of tokens does [default: any may].
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    no_repeat_ngram: Option<u16>,
+pub(crate) struct Arguments {
+    /// The recipe, a TOML file.
+    recipe: PathBuf,
+    /// A key and what is tried: values (batch.batch_size=32,64), a range of numbers (training.seed=0..99), or one drawn by its
+    /// logarithms (training.optimizer.adam.learning_rate=log:1e-4..1e-1). May be repeated; all combinations are tried.
+    #[arg(long, value_name = "KEY=VALUES", required = true)]
+    over: Vec<String>,
+    /// Draw so many combinations at random, in place of all.
+    #[arg(long, value_name = "TRIALS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    random: Option<u32>,
+    /// Seed of --random.
+    #[arg(long, default_value_t = 0, requires = "random")]
+    seed: u64,
+    /// Successive halving: train all trials for some epochs, the best one of so many for so many times as many epochs, and so on up to
+    /// the recipe's epochs.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=100))]
+    halving: Option<u16>,
+    /// Figure that trials are compared by, the best of their epochs [default: accuracy where all have it, else loss].
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// Number of trials that run at the same time, each in a process of its own with a share of the cores.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: u16,
+    /// Folder of the trials; a search that is there continues [default: searches/ and the recipe's name].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Override a value of the recipe in all trials; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
-impl SearchOptions {
-    /// The first of them that is given.
-    pub(super) fn given(&self) -> Option<&'static str> {
-        let options = [
-            ("--beam", self.beam.is_some()),
-            ("--length-penalty", self.length_penalty.is_some()),
-            ("--no-repeat-ngram", self.no_repeat_ngram.is_some()),
-        ];
-        options.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
-    }
+/// One set of values.
+struct Trial {
+    folder: PathBuf,
+    name: String,
+    set: Vec<String>,
+    /// Whether its process failed.
+    failed: bool,
+}
 
-    /// The search for so many texts of each.
-    pub(super) fn beam(&self, n_best: usize) -> Result<Beam, Failure> {
-        let default = Beam::default();
-        let width = match self.beam.map(usize::from) {
-            Some(beam) if beam < n_best => {
-                let what = format!("--n-best {n_best}: is more than --beam {beam} keeps");
-                return Err(Failure::usage(what));
-            }
-            Some(beam) => beam,
-            None => default.width.max(n_best),
-        };
-        let penalty = match &self.length_penalty {
-            Some(text) => LengthPenalty::parse(text)?,
-            None => default.penalty,
-        };
-        Ok(Beam { width, penalty, no_repeat: self.no_repeat_ngram.map_or(0, usize::from) })
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let over: Vec<Over> =
+        arguments.over.iter().map(|o| Over::parse(o)).collect::<std::result::Result<_, _>>()?;
+    let sets = match arguments.random {
+        Some(n) => random(&over, n as usize, arguments.seed),
+        None => grid(&over)?,
+    };
+    // A wrong key or value fails here, not in some trial at night.
+    let mut epochs = 1;
+    for set in &sets {
+        epochs = RecipeFile::read(&arguments.recipe, &[&arguments.set[..], set].concat())?
+            .recipe
+            .epochs();
     }
+    let name = arguments.recipe.file_stem().unwrap_or_default();
+    let out = arguments.out.clone().unwrap_or_else(|| Path::new("searches").join(name));
+    std::fs::create_dir_all(&out).map_err(|e| cannot(&out, "made", &e))?;
+    list(&out, &sets)?;
+    let mut trials: Vec<Trial> =
+        sets.into_iter().enumerate().map(|(i, set)| trial(&out, i, set)).collect();
+    let plan = match arguments.halving {
+        Some(eta) => rungs(trials.len(), epochs, eta.into()),
+        None => vec![(epochs, trials.len())],
+    };
+    let mut shown = Vec::new();
+    for &(until, count) in &plan {
+        if plan.len() > 1 {
+            tell!("{count} trials up to epoch {until}");
+        }
+        let pause = (until < epochs).then_some(until);
+        if !train_all(arguments, &mut trials[..count], pause)? {
+            tell!("interrupted: the same command continues the search");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        shown = read(&trials)?;
+        let metric = arguments.by.clone().unwrap_or_else(|| common_metric(&shown).to_owned());
+        sort_by(&mut shown, &metric);
+        let place = |t: &Trial| shown.iter().position(|s| s.path == t.folder).unwrap_or(usize::MAX);
+        // Only those of this rung are compared; the others stay behind them.
+        trials[..count].sort_by_key(place);
+    }
+    conclude(arguments, &out, &trials, shown)
+}
+
+fn cannot(path: &Path, what: &str, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("{}: cannot be {what}: {error}", path.display()))
+}
+
+fn trial(out: &Path, index: usize, set: Vec<String>) -> Trial {
+    let number = format!("{:03}", index + 1);
+    let short = |one: &String| {
+        let (key, value) = one.split_once('=').unwrap_or((one, ""));
+        format!("{}={value}", key.rsplit('.').next().unwrap_or(key))
+    };
+    let values: Vec<String> = set.iter().map(short).collect();
+    Trial {
+        folder: out.join(&number),
+        name: format!("{number} {}", values.join(" ")),
+        set,
+        failed: false,
+    }
+}
+
+/// Trains these trials, some at a time; false if it was interrupted.
+fn train_all(arguments: &Arguments, trials: &mut [Trial], pause: Option<u64>) -> Result<bool> {
+    let interrupt = interrupt::flag();
+    let mut running: Vec<(usize, Child)> = Vec::new();
+    let mut waiting: Vec<usize> =
+        (0..trials.len()).rev().filter(|&i| !is_done(&trials[i], pause)).collect();
+    let mut since: Option<Instant> = None;
+    loop {
+        while !interrupt.load(Relaxed) && running.len() < usize::from(arguments.jobs) {
+            let Some(next) = waiting.pop() else { break };
+            running.push((next, start(arguments, &trials[next], pause)?));
+        }
+        if running.is_empty() {
+            return Ok(!interrupt.load(Relaxed));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        if interrupt.load(Relaxed) {
+            // Ctrl-C reaches them too, and they write a checkpoint; other signals do not.
+            if since.get_or_insert_with(Instant::now).elapsed() > Duration::from_secs(10) {
+                running.iter_mut().for_each(|(_, child)| drop(child.kill()));
+            }
+        }
+        let mut i = 0;
+        while i < running.len() {
+            let ended = running[i]
+                .1
+                .try_wait()
+                .map_err(|e| Failure::failed(format!("a trial cannot be waited for: {e}")))?;
+            let Some(status) = ended else {
+                i += 1;
+                continue;
+            };
+            let (which, _) = running.swap_remove(i);
+            let trial = &mut trials[which];
+            trial.failed = !status.success() && !interrupt.load(Relaxed);
+            report(trial);
+        }
+    }
+}
+
+/// Whether a trial is as far as it should come.
+fn is_done(trial: &Trial, pause: Option<u64>) -> bool {
+    match runs::read(&trial.folder, String::new()) {
+        Ok(RunShown { stopped_by: Some(why), epochs, .. }) => match why.as_str() {
+            "interrupt" => false,
+            "pause" => pause.is_some_and(|until| epochs >= until),
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+fn start(arguments: &Arguments, trial: &Trial, pause: Option<u64>) -> Result<Child> {
+    let program = std::env::current_exe()
+        .map_err(|e| Failure::failed(format!("this program cannot be found: {e}")))?;
+    let log = log_of(trial);
+    let file = File::options()
+        .append(true)
+        .create(true)
+        .open(&log)
+        .map_err(|e| cannot(&log, "written", &e))?;
+    let other = file.try_clone().map_err(|e| cannot(&log, "written", &e))?;
+    let mut command = Command::new(program);
+    command.arg("train").arg(&arguments.recipe).arg("--resume").arg("--out").arg(&trial.folder);
+    for set in arguments.set.iter().chain(&trial.set) {
+        command.arg("--set").arg(set);
+    }
+    if let Some(until) = pause {
+        command.arg("--pause-after").arg(until.to_string());
+    }
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    if arguments.jobs > 1 {
+        command.arg("--threads").arg((cores / usize::from(arguments.jobs)).max(1).to_string());
+    }
+    command.stdin(Stdio::null()).stdout(file).stderr(other);
+    command.spawn().map_err(|e| Failure::failed(format!("a trial cannot be started: {e}")))
+}
+
+fn log_of(trial: &Trial) -> PathBuf {
+    trial.folder.with_extension("log")
+}
+
+fn report(trial: &Trial) {
+    if trial.failed {
+        let text = std::fs::read_to_string(log_of(trial)).unwrap_or_default();
+        let why = text.lines().rfind(|line| line.starts_with("error")).unwrap_or("see its log");
+        tell!("{}: failed: {why} ({})", trial.name, log_of(trial).display());
+        return;
+    }
+    if let Ok(run) = runs::read(&trial.folder, String::new()) {
+        let figures = tidemill_train::watch::in_words(&run.figures);
+        tell!("{}: {figures} after {} epochs", trial.name, run.epochs);
+    }
+}
+
+/// The trials that have results.
+fn read(trials: &[Trial]) -> Result<Vec<RunShown>> {
+    let there = trials.iter().filter(|trial| trial.folder.is_dir());
+    let all: Vec<RunShown> = there
+        .map(|t| runs::read(&t.folder, t.name.clone()))
+        .collect::<std::result::Result<_, _>>()?;
+    Ok(all.into_iter().filter(|run| !run.figures.is_empty()).collect())
+}
+
+fn conclude(arguments: &Arguments, out: &Path, trials: &[Trial], shown: Vec<RunShown>) -> Result {
+    let page = out.join("search.html");
+    let title = format!("Search {}", arguments.recipe.file_stem().unwrap_or_default().display());
+    std::fs::write(&page, runs::page(&title, &shown)).map_err(|e| cannot(&page, "written", &e))?;
+    let metric = arguments.by.clone().unwrap_or_else(|| common_metric(&shown).to_owned());
+    say!("{}", table(&shown, &metric).trim_end())?;
+    say!("page: {}", page.display())?;
+    let failed = trials.iter().filter(|trial| trial.failed).count();
+    if failed > 0 {
+        tell!("{failed} of {} trials failed", trials.len());
+    }
+    let best = shown.first().and_then(|best| trials.iter().find(|t| t.folder == best.path));
+    let Some(best) = best else {
+        return Err(Failure::failed("no trial has a result"));
+    };
+    let set: Vec<String> =
+        arguments.set.iter().chain(&best.set).map(|s| format!("--set {s}")).collect();
+    say!(
+        "best: {} (tidemill train {} {})",
+        best.folder.display(),
+        arguments.recipe.display(),
+        set.join(" ")
+    )?;
+    Ok(ExitCode::SUCCESS)
 }

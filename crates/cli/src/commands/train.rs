@@ -15,6 +15,7 @@ use tidemill_train::{
     launched, take_part, work,
 };
 
+use super::folds;
 use crate::failure::{Failure, INTERRUPTED, Result};
 use crate::print::say;
 use crate::progress::Display;
@@ -31,16 +32,16 @@ pub(crate) struct Arguments {
     out: Option<PathBuf>,
     /// Continue from the newest checkpoint in the run's folder, if there is one.
     #[arg(long)]
-    resume: bool,
+    pub(super) resume: bool,
     /// Delete and replace an existing run in the folder.
     #[arg(long, conflicts_with = "resume")]
-    force: bool,
+    pub(super) force: bool,
     /// Override a value of the recipe, such as batch.epochs=3; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Number of threads of each worker [default: all cores, divided among the workers].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    pub(super) threads: Option<u16>,
     /// Number of workers that share each batch, each with its own copy of the model and threads. The result does not depend
     /// on it. Needs training.shards of as many or more.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -55,7 +56,18 @@ pub(crate) struct Arguments {
     /// Memory limit for the run, such as 512MB: values of a step are computed twice where they cannot be kept; fails before
     /// the first step if that does not suffice.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
-    memory: Option<u64>,
+    pub(super) memory: Option<u64>,
+    /// End for now after so many epochs in all; --resume continues. Schedules span the whole run all the same.
+    #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) pause_after: Option<u64>,
+    /// Hold out one of several parts of the training data for validation, such as 2/5, in place of batch.validation; each part has its
+    /// share of each class.
+    #[arg(long, value_name = "K/N", value_parser = folds::fold, conflicts_with = "folds")]
+    fold: Option<[usize; 2]>,
+    /// Train so many runs, each with another part of the data for validation (cross-validation), in folders below the run's; prints mean
+    /// and standard deviation.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000), conflicts_with_all = ["workers", "json"])]
+    folds: Option<u16>,
     /// Print the summary as one line of JSON at the end.
     #[arg(long)]
     json: bool,
@@ -74,6 +86,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let (recipe, out) = places(&arguments.recipe, arguments.out.as_deref());
     let is_run = out == arguments.recipe && out.join("checkpoints").is_dir();
     let file = RecipeFile::read(&recipe, &arguments.set)?;
+    if let Some(n) = arguments.folds {
+        return folds::run(arguments, &file, &out, n.into());
+    }
+    let file = match arguments.fold {
+        Some([number, of]) => file.with_fold(number, of)?,
+        None => file,
+    };
     let is_other = arguments.recipe.join("checkpoints").is_dir() && !is_run;
     let launched = match (arguments.workers, arguments.transport) {
         (Some(1), _) => None,
@@ -117,6 +136,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         threads,
         memory: arguments.memory,
         workers,
+        pause_after: arguments.pause_after,
         interrupt: interrupt::flag(),
     };
     let outcome = train(file, &options)?;

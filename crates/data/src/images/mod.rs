@@ -70,3 +70,4 @@ pub use spec::{
     BrokenFiles, Cache, ColorMode, ImageDirectorySpec, Interpolation, LabelMode, LabelSource,
     Subset,
 };
+pub use split::{Fold, Share};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Share;
 use crate::Normalize;
 
 /// `data = { image_directory = { path = "digits/train" } }`.
@@ -44,9 +45,9 @@ pub struct ImageDirectorySpec {
     /// Resizes the image to fit into the model's input and adds black borders, instead of distorting it.
     #[serde(default)]
     pub pad_to_aspect_ratio: bool,
-    /// Share of the samples kept for validation; needs `subset`. Not split by default.
+    /// Share of the samples kept for validation, or a fold of them such as `"2/5"` (the second of five); needs `subset`. Not split by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_split: Option<f64>,
+    pub validation_split: Option<Share>,
     /// The side of the split that this data is. Required with `validation_split`, left out
     /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,31 +4,96 @@
 //! this is that generator: MT19937 (Matsumoto and Nishimura 1998), seeded by one 32-bit number,
 //! and a Fisher-Yates shuffle from the end with masked rejection.
 
+use serde::{Deserialize, Serialize};
 use tidemill_fields::Row;
 use tidemill_table::{Known, Understood};
 
 use super::Subset;
 use crate::{Dataset, Error, FillCost, Info, RawImage, Result};
 
+/// How much of the samples is for validation.
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "a number between 0 and 1, or a fold such as \"2/5\"")]
+pub enum Share {
+    /// A share, above 0 and below 1.
+    Fraction(f64),
+    /// One of several parts of the same size.
+    Fold(Fold),
+}
+
+/// One of several parts of the same size, `"2/5"` in a recipe: the second of five. Each has its share of each class
+/// (Kohavi 1995), where there are classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Fold {
+    /// Which part, from 1.
+    pub number: usize,
+    /// The number of parts, 2 or more.
+    pub of: usize,
+}
+
+impl TryFrom<String> for Fold {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Fold, String> {
+        let parts = text.split_once('/');
+        let parts = parts.and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
+        match parts {
+            Some((number, of)) if of >= 2 && (1..=of).contains(&number) => Ok(Fold { number, of }),
+            _ => Err(format!(
+                "must be a number between 0 and 1, or a fold such as \"2/5\", the second of five; found \"{text}\""
+            )),
+        }
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Share::Fraction(share) => write!(f, "{share:?}"),
+            Share::Fold(Fold { number, of }) => write!(f, "\"{number}/{of}\""),
+        }
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: serde::Serializer>(
+        &self,
+        serializer: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Share::Fraction(share) => serializer.serialize_f64(*share),
+            Share::Fold(Fold { number, of }) => serializer.serialize_str(&format!("{number}/{of}")),
+        }
+    }
+}
+
+// As a share was written when there were no folds: the fingerprints of options are made of it.
+impl std::fmt::Debug for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
 /// The options of a split, which all sources of samples have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parts {
-    fraction: Option<f64>,
+    share: Option<Share>,
     subset: Option<Subset>,
     seed: u32,
 }
 
 impl Parts {
     /// The options by the names that they have in a recipe.
-    pub(crate) fn of(validation_split: Option<f64>, subset: Option<Subset>, seed: u32) -> Parts {
-        Parts { fraction: validation_split, subset, seed }
+    pub(crate) fn of(validation_split: Option<Share>, subset: Option<Subset>, seed: u32) -> Parts {
+        Parts { share: validation_split, subset, seed }
     }
 
-    /// The share for validation and the wanted side, if there is a split. `path` names the data in errors.
-    pub(crate) fn checked(self, path: &str) -> Result<Option<(f64, Subset)>> {
-        let (fraction, subset) = match (self.fraction, self.subset) {
+    /// What is for validation and the wanted side, if there is a split. `path` names the data in errors.
+    pub(crate) fn checked(self, path: &str) -> Result<Option<(Share, Subset)>> {
+        let (share, subset) = match (self.share, self.subset) {
             (None, None) => return Ok(None),
-            (Some(fraction), Some(subset)) => (fraction, subset),
+            (Some(share), Some(subset)) => (share, subset),
             (Some(_), None) => {
                 return Err(Error::option(format!(
                     "{path}: validation_split needs subset = \"training\" or \"validation\""
@@ -40,36 +105,50 @@ impl Parts {
                 )));
             }
         };
-        if !(fraction > 0.0 && fraction < 1.0) {
-            return Err(Error::option(format!(
-                "{path}: validation_split must be between 0 and 1, found {fraction}"
-            )));
+        match share {
+            Share::Fraction(fraction) if !(fraction > 0.0 && fraction < 1.0) => Err(Error::option(
+                format!("{path}: validation_split must be between 0 and 1, found {fraction}"),
+            )),
+            _ => Ok(Some((share, subset))),
         }
-        Ok(Some((fraction, subset)))
     }
 
     /// The samples (sorted) of `n` that are on the wanted side; none means all. `path` names the data
-    /// in errors.
-    pub(crate) fn kept(self, path: &str, n: usize) -> Result<Option<Vec<u32>>> {
-        let Some((fraction, subset)) = self.checked(path)? else { return Ok(None) };
-        let side = split(n, fraction, self.seed, subset == Subset::Validation);
+    /// in errors, and `class` gives the class of a sample, where it has one.
+    pub(crate) fn kept(
+        self,
+        path: &str,
+        n: usize,
+        class: &dyn Fn(usize) -> Option<u32>,
+    ) -> Result<Option<Vec<u32>>> {
+        let Some((share, subset)) = self.checked(path)? else { return Ok(None) };
+        let validation = subset == Subset::Validation;
+        let side = match share {
+            Share::Fraction(fraction) => split(n, fraction, self.seed, validation),
+            Share::Fold(fold) => fold.side(shuffled(n, self.seed), class, validation),
+        };
         if side.is_empty() {
             return Err(Error::option(format!(
-                "{path}: validation_split = {fraction} leaves no samples of {n} for this subset"
+                "{path}: validation_split = {share} leaves no samples of {n} for this subset"
             )));
         }
         Ok(Some(side))
     }
 
     /// The samples (sorted) of `n` that are trained on, whichever side is wanted; none means all.
-    pub(crate) fn training(self, path: &str, n: usize) -> Result<Option<Vec<u32>>> {
+    pub(crate) fn training(
+        self,
+        path: &str,
+        n: usize,
+        class: &dyn Fn(usize) -> Option<u32>,
+    ) -> Result<Option<Vec<u32>>> {
         let subset = self.subset.map(|_| Subset::Training);
-        Parts { subset, ..self }.kept(path, n)
+        Parts { subset, ..self }.kept(path, n, class)
     }
 
     /// The wanted side of `data`.
     pub(crate) fn side(self, path: &str, data: Box<dyn Dataset>) -> Result<Box<dyn Dataset>> {
-        match self.kept(path, data.len())? {
+        match self.kept(path, data.len(), &|i| data.class(i))? {
             None => Ok(data),
             Some(indices) => {
                 let info = Info { len: indices.len(), ..data.info().clone() };
@@ -146,16 +225,42 @@ impl Dataset for Side {
 
 /// The indices (sorted) of one side of the split of `n` files.
 pub(crate) fn split(n: usize, fraction: f64, seed: u32, validation: bool) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..n as u32).collect();
-    let mut generator = Mt19937::new(seed);
-    for i in (1..n).rev() {
-        order.swap(i, generator.below(i as u32) as usize);
-    }
+    let order = shuffled(n, seed);
     let num_validation = (fraction * n as f64) as usize;
     let cut = n - num_validation;
     let mut side = if validation { order[cut..].to_vec() } else { order[..cut].to_vec() };
     side.sort_unstable();
     side
+}
+
+/// The samples in NumPy's order for the seed.
+fn shuffled(n: usize, seed: u32) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..n as u32).collect();
+    let mut generator = Mt19937::new(seed);
+    for i in (1..n).rev() {
+        order.swap(i, generator.below(i as u32) as usize);
+    }
+    order
+}
+
+impl Fold {
+    /// The samples (sorted) of this part of `order`, or of the others.
+    fn side(
+        self,
+        mut order: Vec<u32>,
+        class: &dyn Fn(usize) -> Option<u32>,
+        validation: bool,
+    ) -> Vec<u32> {
+        // Class after class, each in its own order, dealt to the parts in turn: no part has more than one sample more than
+        // another, of any class.
+        order.sort_by_key(|&i| class(i as usize));
+        let is_in = |place: usize| place % self.of == self.number - 1;
+        let dealt = order.into_iter().enumerate();
+        let mut side: Vec<u32> =
+            dealt.filter(|(place, _)| is_in(*place) == validation).map(|(_, i)| i).collect();
+        side.sort_unstable();
+        side
+    }
 }
 
 struct Mt19937 {
@@ -234,6 +339,44 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 4);
+    }
+
+    #[test]
+    fn folds_have_their_share_of_each_class() {
+        let class = |i: usize| Some(u32::from(i % 10 == 0) + u32::from(i % 25 == 0));
+        let mut all = Vec::new();
+        for number in 1..=4 {
+            let parts =
+                Parts::of(Some(Share::Fold(Fold { number, of: 4 })), Some(Subset::Validation), 7);
+            let fold = parts.kept("x", 203, &class).unwrap().unwrap();
+            let others = parts.training("x", 203, &class).unwrap().unwrap();
+            assert_eq!(fold.len() + others.len(), 203);
+            assert!(others.iter().all(|i| !fold.contains(i)));
+            for c in 0..3 {
+                let count = |of: &mut dyn Iterator<Item = usize>| {
+                    of.filter(|&i| class(i) == Some(c)).count()
+                };
+                let (own, total) =
+                    (count(&mut fold.iter().map(|&i| i as usize)), count(&mut (0..203)));
+                assert!(
+                    (total / 4..=total.div_ceil(4)).contains(&own),
+                    "class {c}: {own} of {total}"
+                );
+            }
+            all.extend(fold);
+        }
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..203));
+        let wrong = Fold::try_from("6/5".to_owned()).unwrap_err();
+        assert!(wrong.contains("found \"6/5\""), "{wrong}");
+        assert_eq!(
+            format!(
+                "{:?} {:?}",
+                Some(Share::Fraction(0.2)),
+                Share::Fold(Fold { number: 2, of: 5 })
+            ),
+            "Some(0.2) \"2/5\""
+        );
     }
 
     #[test]

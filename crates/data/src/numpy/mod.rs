@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::images::Subset;
+use crate::images::{Share, Subset};
 use crate::memory::{Features, Labels};
 use crate::source::open;
 use crate::{Error, MemoryDataset, Normalize, Result};
@@ -42,9 +42,9 @@ pub struct NumpySpec {
     /// Use only this many samples from the start; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Share of the samples kept for validation; needs `subset`. Not split by default.
+    /// Share of the samples kept for validation, or a fold of them such as `"2/5"` (the second of five); needs `subset`. Not split by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_split: Option<f64>,
+    pub validation_split: Option<Share>,
     /// The side of the split that this data is. Required with `validation_split`, left out
     /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]

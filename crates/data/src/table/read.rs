@@ -31,7 +31,9 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
         let mut fitted = fit(spec, path)?;
         let all = read(spec, path, &fitted, true)?;
         let parts = Parts::of(spec.validation_split, spec.subset, spec.seed);
-        let Some(training) = parts.training(&spec.path, all.len())? else { return Ok(all) };
+        let Some(training) = parts.training(&spec.path, all.len(), &|i| all.class(i))? else {
+            return Ok(all);
+        };
         let line = |&row: &u32| u64::from(all.lines[row as usize]);
         let lines: Vec<u64> = training.iter().map(line).collect();
         drop(all);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_table::{Encoding, FeaturesSpec, Format, FormatSpec, Known};
 
 use super::{TableDataset, TableInputs, read};
-use crate::images::Subset;
+use crate::images::{Share, Subset};
 use crate::{Normalize, Result};
 
 /// `data = { csv = { path = "...", label = "class" } }`.
@@ -90,10 +90,10 @@ pub struct TableSpec {
     /// Use only this many rows from the start; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Share of the rows kept for validation; needs `subset`. Not split by default. Columns are
+    /// Share of the rows kept for validation, or a fold of them such as `"2/5"` (the second of five); needs `subset`. Not split by default. Columns are
     /// learned from the training rows alone, classes from all rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_split: Option<f64>,
+    pub validation_split: Option<Share>,
     /// The side of the split that this data is. Required with `validation_split`, left out
     /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,8 +7,8 @@ use tidemill_fields::Field;
 
 use super::read;
 use super::words::TextIds;
-use crate::images::Subset;
 use crate::images::split::Parts;
+use crate::images::{Share, Subset};
 use crate::tree::{Found, Tree, entries, number_classes};
 use crate::{Error, FieldValues, FieldsDataset, Result};
 
@@ -23,9 +23,9 @@ pub struct TextDirectorySpec {
     /// Names of the sub-folders in the order of their class numbers; sorted by name when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_names: Option<Vec<String>>,
-    /// Share of the texts kept for validation; needs `subset`. Not split by default.
+    /// Share of the texts kept for validation, or a fold of them such as `"2/5"` (the second of five); needs `subset`. Not split by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_split: Option<f64>,
+    pub validation_split: Option<Share>,
     /// The side of the split that this data is. Required with `validation_split`, left out otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subset: Option<Subset>,
@@ -82,7 +82,7 @@ impl TextDirectorySpec {
             return Err(Error::option(format!("{}: has no texts", root.display())));
         }
         let parts = Parts::of(self.validation_split, self.subset, self.seed);
-        if let Some(kept) = parts.kept(&self.path, files.len())? {
+        if let Some(kept) = parts.kept(&self.path, files.len(), &|i| Some(files[i].1 as u32))? {
             files = kept.into_iter().map(|i| files[i as usize].clone()).collect();
         }
         let (files, classes): (Vec<PathBuf>, Vec<i32>) = files.into_iter().unzip();

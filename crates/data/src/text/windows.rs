@@ -9,8 +9,8 @@ use tidemill_text::Tokenizer;
 
 use super::parallel::ends;
 use super::tokens::{Coverage, TextContext, read_utf8};
-use crate::images::Subset;
 use crate::images::split::Parts;
+use crate::images::{Share, Subset};
 use crate::{Dataset, Error, Info, LabelKind, Result};
 
 /// A text file, gzipped or not, from which a model of tokens learns what comes next: a sample is a window of as many
@@ -30,7 +30,7 @@ pub struct TextFileSpec {
     pub texts: Option<Texts>,
     /// Share of the text, at its end, kept for validation; needs `subset`. Not split by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_split: Option<f64>,
+    pub validation_split: Option<Share>,
     /// The side of the split that this data is. Required with `validation_split`, left out otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subset: Option<Subset>,
@@ -167,7 +167,16 @@ impl TextFileSpec {
     /// The side of the split that this data is.
     fn part<'t>(&self, text: &'t str) -> Result<&'t str> {
         let parts = Parts::of(self.validation_split, self.subset, 0);
-        let Some((share, subset)) = parts.checked(&self.path)? else { return Ok(text) };
+        let (share, subset) = match parts.checked(&self.path)? {
+            None => return Ok(text),
+            Some((Share::Fraction(share), subset)) => (share, subset),
+            Some((Share::Fold(_), _)) => {
+                return Err(Error::option(format!(
+                    "{}: validation_split: folds are of samples, and this is one text; use a share such as 0.1",
+                    self.path
+                )));
+            }
+        };
         // By characters, so that texts of one byte a character are cut where others cut them.
         let characters = text.chars().count();
         let kept = ((1.0 - share) * characters as f64) as usize;
@@ -321,7 +330,8 @@ mod tests {
             std::fs::write(file.path(), text).unwrap();
             let context =
                 TextContext { tokenizer: tokenizer.clone(), trained: None, lengths: vec![3] };
-            let (validation_split, subset) = (split.map(|s| s.0), split.map(|s| s.1));
+            let (validation_split, subset) =
+                (split.map(|s| Share::Fraction(s.0)), split.map(|s| s.1));
             let spec = TextFileSpec {
                 context,
                 texts: Some(texts),
@@ -361,7 +371,7 @@ mod tests {
     #[test]
     fn the_end_is_for_validation() {
         let spec = |subset| TextFileSpec {
-            validation_split: Some(0.3),
+            validation_split: Some(Share::Fraction(0.3)),
             subset: Some(subset),
             ..TextFileSpec::new("t")
         };
@@ -379,7 +389,8 @@ mod tests {
         assert!(
             error("abc", 3, spec).contains("stride must be from 1 to the model's context of 3")
         );
-        let spec = TextFileSpec { validation_split: Some(0.1), ..TextFileSpec::new("t") };
+        let spec =
+            TextFileSpec { validation_split: Some(Share::Fraction(0.1)), ..TextFileSpec::new("t") };
         assert!(error("abc", 3, spec).contains("validation_split needs subset"));
     }
 }
