@@ -39,6 +39,7 @@ run! {
     speech: "docs/speech.md",
     batch_or_online: "docs/batch-or-online.md",
     data: "docs/data.md",
+    fit: "docs/fit.md",
     drift: "docs/drift.md",
     exactness: "docs/exactness.md",
     forgetting: "docs/forgetting.md",

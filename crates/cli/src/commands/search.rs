@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use tidemill_engine::page::number::plural;
 use tidemill_recipe::RecipeFile;
 use tidemill_train::runs::{self, RunShown, common_metric, sort_by};
 use tidemill_train::search::{Over, grid, list, random, rungs};
@@ -83,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let mut shown = Vec::new();
     for &(until, count) in &plan {
         if plan.len() > 1 {
-            tell!("{count} trials up to epoch {until}");
+            tell!("{} up to epoch {until}", plural(count as u64, "trial"));
         }
         let pause = (until < epochs).then_some(until);
         if !train_all(arguments, &mut trials[..count], pause)? {
@@ -210,7 +211,7 @@ fn report(trial: &Trial) {
     }
     if let Ok(run) = runs::read(&trial.folder, String::new()) {
         let figures = tidemill_train::watch::in_words(&run.figures);
-        tell!("{}: {figures} after {} epochs", trial.name, run.epochs);
+        tell!("{}: {figures} after {}", trial.name, plural(run.epochs, "epoch"));
     }
 }
 

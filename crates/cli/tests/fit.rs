@@ -1,0 +1,419 @@
+//! What people expect of training on stored data beside the training itself: logs for other programs, spikes of the loss rolled back,
+//! the best checkpoints kept, cross-validation, search, the range of learning rates, runs compared.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::*;
+
+/// Trains the digits with a recipe into `folder`/`run`.
+fn train(recipe: &Path, run: &Path, more: &[&str]) -> String {
+    let arguments = ["train", text(recipe), "--out", text(run), "--threads", "1"];
+    let output = tidemill(&[&arguments[..], more].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    stderr(&output)
+}
+
+/// The lines of `steps.jsonl` without the time.
+fn steps(run: &Path) -> Vec<serde_json::Value> {
+    let lines = std::fs::read_to_string(run.join("steps.jsonl")).unwrap();
+    let line = |line: &str| {
+        let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+        value.as_object_mut().unwrap().remove("wall_seconds").unwrap();
+        value
+    };
+    lines.lines().map(line).collect()
+}
+
+/// `metrics.csv` without its column of the time.
+fn table(run: &Path) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(run.join("metrics.csv")).unwrap();
+    let row = |line: &str| {
+        let fields = line.split(',').enumerate().filter(|(i, _)| *i != 4);
+        fields.map(|(_, field)| field.to_owned()).collect()
+    };
+    text.lines().map(row).collect()
+}
+
+/// A record of TensorBoard's file without its time (the first field, a double) and sums: what must be equal.
+fn records(path: &Path) -> Vec<Vec<u8>> {
+    let bytes = std::fs::read(path).unwrap();
+    let (mut at, mut found) = (0, Vec::new());
+    while at < bytes.len() {
+        let len = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+        found.push(bytes[at + 12 + 9..at + 12 + len].to_vec());
+        at += len + 16;
+    }
+    found
+}
+
+const LOG: &str =
+    "[log]\nevery_steps = 4\ncsv = true\ntensorboard = true\nhistograms = 2\nimages = 2\n";
+
+fn events(run: &Path, side: &str) -> PathBuf {
+    run.join("tensorboard").join(side).join("events.out.tfevents.0000000000.tidemill")
+}
+
+#[test]
+fn logs_continue_where_the_checkpoint_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, LOG);
+    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
+    train(&recipe, &whole, &[]);
+    // Ends within an epoch and within four steps; lines after the checkpoint are those of a killed run.
+    train(&recipe, &cut, &["--set", "stop.steps=21"]);
+    for file in ["steps.jsonl", "metrics.csv"]
+        .map(|name| cut.join(name))
+        .into_iter()
+        .chain([events(&cut, "train")])
+    {
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes.extend(b"what was written after the checkpoint");
+        std::fs::write(&file, bytes).unwrap();
+    }
+    train(&recipe, &cut, &["--resume"]);
+    assert_eq!(summary(&cut).state_sha256, summary(&whole).state_sha256);
+    assert_eq!(steps(&cut), steps(&whole));
+    assert_eq!(steps(&whole).len() as u64, summary(&whole).steps / 4);
+    assert_eq!(table(&cut), table(&whole));
+    assert_eq!(
+        table(&whole)[0][4..],
+        ["train.accuracy", "train.loss", "validation.accuracy", "validation.loss"]
+    );
+    assert_eq!(table(&whole).len(), 5);
+    for side in ["train", "validation"] {
+        // The recipe, which is written at the start, has other values of `stop`.
+        let equal = |run: &Path| records(&events(run, side)).split_off(2);
+        assert_eq!(equal(&cut), equal(&whole));
+    }
+    // Events that are wanted later have the epochs before, and a log that is gone is begun again.
+    std::fs::remove_dir_all(cut.join("tensorboard")).unwrap();
+    train(&recipe, &cut, &["--resume", "--set", "batch.epochs=5"]);
+    assert_eq!(records(&events(&cut, "validation")).len(), 1 + 2 * 5);
+}
+
+/// Reads a run's events with TensorBoard's own reader.
+const READER: &str = r#"
+import sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+for side in ("train", "validation"):
+    a = EventAccumulator(f"{sys.argv[1]}/tensorboard/{side}", size_guidance={"scalars": 0, "histograms": 0, "images": 0, "tensors": 0})
+    a.Reload()
+    for tag in sorted(a.Tags()["scalars"]):
+        print(side, tag, *(f"{e.step}:{e.value:.6g}" for e in a.Scalars(tag)))
+    for tag in sorted(a.Tags()["histograms"]):
+        h = a.Histograms(tag)
+        print(side, tag, *(f"{e.step}:{e.histogram_value.num:g}" for e in h))
+    for tag in sorted(a.Tags()["images"]):
+        i = a.Images(tag)[0]
+        print(side, tag, f"{i.width}x{i.height}")
+    for tag in a.Tags()["tensors"]:
+        print(side, tag, "[model]" in a.Tensors(tag)[0].tensor_proto.string_val[0].decode())
+"#;
+
+#[test]
+fn tensorboard_reads_the_events() {
+    let python = std::env::var("TIDEMILL_PYTHON").unwrap_or_else(|_| "python3".into());
+    let there = Command::new(&python).args(["-c", "import tensorboard"]).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: {python} has no module tensorboard");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&recipe(folder.path(), MLP, LOG), &run, &[]);
+    let read = Command::new(&python).args(["-c", READER, text(&run)]).output().unwrap();
+    let said = String::from_utf8(read.stdout).unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let line = |start: &str| {
+        said.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("{start}: {said}"))
+    };
+    let (last, lines) = (metrics(&run).pop().unwrap(), steps(&run));
+    let loss = last["validation"]["loss"].as_f64().unwrap() as f32;
+    let value: f32 = line("validation epoch_loss ").rsplit_once("4:").unwrap().1.parse().unwrap();
+    assert!((value - loss).abs() < 1e-4 * loss, "{value} {loss}");
+    assert_eq!(line("train batch_loss ").split(' ').count(), 2 + lines.len());
+    assert_eq!(
+        line("train epoch_learning_rate "),
+        "train epoch_learning_rate 1:0.002 2:0.002 3:0.002 4:0.002"
+    );
+    assert_eq!(
+        line("train layers.1.dense.kernel/histogram"),
+        "train layers.1.dense.kernel/histogram 2:6144 4:6144"
+    );
+    assert_eq!(line("train data/1"), "train data/1 16x16");
+    assert_eq!(line("train recipe"), "train recipe True");
+}
+
+/// Two columns and a value; row 300 has a target or an input that no step recovers from.
+fn outlier(folder: &Path, input: &str, target: &str) -> PathBuf {
+    let mut text = "a,b,y\n".to_owned();
+    let mut next = random();
+    for i in 0..400 {
+        let (a, b) = (next(1000) as f64 / 500.0 - 1.0, next(1000) as f64 / 500.0 - 1.0);
+        let y = if i == 300 {
+            target.to_owned()
+        } else {
+            format!("{:.4}", a - 0.5 * b + 0.05 * next(10) as f64)
+        };
+        let a = if i == 300 { input.to_owned() } else { a.to_string() };
+        text += &format!("{a},{b},{y}\n");
+    }
+    std::fs::write(folder.join("t.csv"), text).unwrap();
+    let path = folder.join("spike.toml");
+    let recipe = r#"[model]
+input = { features = 2 }
+layers = [{ dense = { units = 16, activation = "relu" } }, { dense = { units = 1 } }]
+[training]
+loss = "mse"
+optimizer = { sgd = { learning_rate = 0.05, momentum = 0.9 } }
+spikes = { window = 20, every = 10 }
+[batch]
+data = { csv = { path = "t.csv", label = "y", standardize = false } }
+batch_size = 8
+epochs = 3
+shuffle = false
+"#;
+    std::fs::write(&path, recipe).unwrap();
+    path
+}
+
+#[test]
+fn a_spike_is_rolled_back_and_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, input, target) in [("finite", "0.5", "1e6"), ("infinite", "1e19", "-1e19")] {
+        let recipe = outlier(folder.path(), input, target);
+        let run = folder.path().join(name);
+        let said = train(&recipe, &run, &[]);
+        // Row 300 is in step 38 of each epoch of 50; the state of step 30 of that epoch comes back.
+        for (step, back) in [(38, 30), (88, 80), (138, 130)] {
+            assert!(said.contains(&format!("at step {step}")), "{said}");
+            assert!(said.contains(&format!("the weights of step {back} are back")), "{said}");
+        }
+        let found: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(run.join("summary.json")).unwrap())
+                .unwrap();
+        assert_eq!((&found["rollbacks"], &found["steps_lost"]), (&3.into(), &24.into()));
+        // The same after a resume between the state that is kept and the spike.
+        let cut = folder.path().join(format!("{name}-cut"));
+        for stop in ["35", "84", "1000"] {
+            train(&recipe, &cut, &["--resume", "--set", &format!("stop.steps={stop}")]);
+        }
+        assert_eq!(summary(&cut).state_sha256, summary(&run).state_sha256);
+    }
+    // A model that cannot be saved ends, with the reason.
+    let recipe = outlier(folder.path(), "1", "1");
+    let output = tidemill(&[
+        "train",
+        text(&recipe),
+        "--out",
+        text(&folder.path().join("hopeless")),
+        "--set",
+        "training.optimizer.sgd.learning_rate=1e30",
+    ]);
+    assert!(
+        stderr(&output).contains("rolled back to step 0 3 times (training.spikes.most)"),
+        "{output:?}"
+    );
+    let wrong = tidemill(&["train", text(&recipe), "--set", "training.spikes.every=0"]);
+    assert!(stderr(&wrong).contains("must be a positive integer"), "{wrong:?}");
+}
+
+#[test]
+fn workers_take_part_in_a_rollback() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = outlier(folder.path(), "1", "1e6");
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let shards = ["--set", "training.shards=4"];
+    train(&recipe, &one, &shards);
+    let output = tidemill(
+        &[
+            &["train", text(&recipe), "--out", text(&two), "--workers", "2", "--threads", "1"][..],
+            &shards,
+        ]
+        .concat(),
+    );
+    assert!(stderr(&output).contains("the weights of step 30 are back"), "{output:?}");
+    assert_eq!(summary(&two).state_sha256, summary(&one).state_sha256);
+}
+
+#[test]
+fn the_best_checkpoints_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(
+        folder.path(),
+        MLP,
+        "[checkpoint]\nkeep = 1\nkeep_best = 3\nbest = \"validation.loss\"\n",
+    );
+    let run = folder.path().join("run");
+    train(&recipe, &run, &["--set", "batch.epochs=6"]);
+    let mut epochs: Vec<(f64, String)> = metrics(&run)
+        .iter()
+        .map(|m| (m["validation"]["loss"].as_f64().unwrap(), m["step"].to_string()))
+        .collect();
+    let last = epochs.last().unwrap().1.clone();
+    epochs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut wanted: Vec<String> = epochs.into_iter().take(3).map(|(_, step)| step).collect();
+    if !wanted.contains(&last) {
+        wanted.push(last);
+    }
+    let entries = std::fs::read_dir(run.join("checkpoints")).unwrap();
+    let mut found: Vec<String> = entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.parse::<u64>().is_ok())
+        .collect();
+    wanted.sort();
+    found.sort();
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn a_checkpoint_is_written_by_the_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "[checkpoint]\nevery_minutes = 1e-9\nkeep = 1000\n");
+    let run = folder.path().join("run");
+    train(&recipe, &run, &["--set", "batch.epochs=1", "--set", "stop.steps=5"]);
+    for step in 1..=5 {
+        assert!(run.join("checkpoints").join(step.to_string()).is_dir(), "{step}");
+    }
+}
+
+#[test]
+fn folds_cut_the_data_and_are_summed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let run = folder.path().join("folds");
+    let arguments =
+        ["train", text(&recipe), "--out", text(&run), "--folds", "3", "--set", "batch.epochs=1"];
+    let said = succeed(&arguments);
+    assert!(said.contains("fold 3/3") && said.contains("on average over 3 folds"), "{said}");
+    let written = std::fs::read_to_string(run.join("folds.json")).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+    let accuracies: Vec<f64> =
+        (1..=3).map(|k| summary(&run.join(format!("fold-{k}"))).validation["accuracy"]).collect();
+    let mean = accuracies.iter().sum::<f64>() / 3.0;
+    assert!((written["accuracy"]["mean"].as_f64().unwrap() - mean).abs() < 1e-9);
+    // 120 samples, 12 of each class: two thirds are trained on.
+    assert_eq!(summary(&run.join("fold-2")).samples, 80);
+    // Those that are done are not trained again, and a run of one fold is the same.
+    assert!(succeed(&[&arguments[..], &["--resume"]].concat()).contains("on average over 3 folds"));
+    let one = folder.path().join("one");
+    train(&recipe, &one, &["--fold", "2/3", "--set", "batch.epochs=1"]);
+    assert_eq!(summary(&one).state_sha256, summary(&run.join("fold-2")).state_sha256);
+    let wrong = tidemill(&["train", text(&recipe), "--fold", "4/3"]);
+    assert!(stderr(&wrong).contains("such as 2/5"), "{wrong:?}");
+}
+
+#[test]
+fn a_search_finds_the_better_rate_and_continues() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let out = folder.path().join("search");
+    let arguments = [
+        "search",
+        text(&recipe),
+        "--out",
+        text(&out),
+        "--over",
+        "training.optimizer.adam.learning_rate=1e-6,5e-3",
+        "--over",
+        "batch.batch_size=9,18",
+        "--halving",
+        "2",
+        "--jobs",
+        "2",
+    ];
+    let said = succeed(&arguments);
+    let best = said.lines().find(|line| line.starts_with("best: ")).unwrap();
+    assert!(best.contains("learning_rate=5e-3"), "{said}");
+    assert!(said.lines().next().unwrap().starts_with("run "), "{said}");
+    // The best of four has all epochs, the worst ones a quarter.
+    let epochs: Vec<u64> = (1..=4).map(|k| summary(&out.join(format!("{k:03}"))).epochs).collect();
+    let mut sorted = epochs.clone();
+    sorted.sort();
+    assert_eq!(sorted, [1, 1, 2, 4], "{said}");
+    // A trial that was paused and resumed is the run of the recipe.
+    let which = epochs.iter().position(|&n| n == 4).unwrap();
+    let (rate, size) = [("1e-6", "9"), ("1e-6", "18"), ("5e-3", "9"), ("5e-3", "18")][which];
+    let run = folder.path().join("run");
+    let (rate, size) = (
+        format!("training.optimizer.adam.learning_rate={rate}"),
+        format!("batch.batch_size={size}"),
+    );
+    train(&recipe, &run, &["--set", &rate, "--set", &size]);
+    assert_eq!(
+        summary(&run).state_sha256,
+        summary(&out.join(format!("{:03}", which + 1))).state_sha256
+    );
+    assert_eq!(succeed(&arguments), said);
+    let page = std::fs::read_to_string(out.join("search.html")).unwrap();
+    assert!(page.contains("<table>") && page.contains("002 "), "{page}");
+    let other =
+        tidemill(&["search", text(&recipe), "--out", text(&out), "--over", "batch.batch_size=3,9"]);
+    assert!(stderr(&other).contains("holds a search over other values"), "{other:?}");
+    let wrong = tidemill(&["search", text(&recipe), "--over", "batch.bach_size=3,9"]);
+    assert!(stderr(&wrong).contains("batch_size"), "{wrong:?}");
+    // Runs below a folder are compared.
+    let listed =
+        succeed(&["runs", text(folder.path()), "--out", text(&folder.path().join("runs.html"))]);
+    assert!(listed.contains("search/001") && listed.contains("run "), "{listed}");
+    assert_eq!(listed.lines().count(), 1 + 5 + 1);
+    let none = tempfile::tempdir().unwrap();
+    assert!(stderr(&tidemill(&["runs", text(none.path())])).contains("no run is in it"));
+}
+
+#[test]
+fn a_rate_is_suggested() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let picture = folder.path().join("rates.svg");
+    let said = succeed(&[
+        "find-rate",
+        text(&recipe),
+        "--steps",
+        "60",
+        "--out",
+        text(&picture),
+        "--threads",
+        "1",
+    ]);
+    let rate: f64 = said
+        .split("learning_rate = ")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((1e-4..0.1).contains(&rate), "{said}");
+    assert!(std::fs::read_to_string(picture).unwrap().starts_with("<svg"));
+    let output = tidemill(&["find-rate", text(&recipe), "--from", "1", "--to", "0.1"]);
+    assert_eq!(output.status.code(), Some(2));
+    // It leaves nothing behind.
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn keys_of_the_log_without_effect_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    for (set, what) in [
+        ("log.images=3", "without log.tensorboard"),
+        ("log.every_steps=0", "must be a positive integer"),
+        ("checkpoint.every_minutes=-1", "must be above 0"),
+    ] {
+        let output = tidemill(&[
+            "train",
+            text(&recipe),
+            "--out",
+            text(&folder.path().join("x")),
+            "--set",
+            set,
+        ]);
+        assert!(stderr(&output).contains(what), "{output:?}");
+    }
+}
