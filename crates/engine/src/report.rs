@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use tidemill_page::chart::{Chart, Line, Over};
 use tidemill_page::html::{self, escape, machine};
-use tidemill_page::number::{bytes, count, duration, plural, value};
+use tidemill_page::number::{Scale, bytes, count, duration, plural, value};
 
 use crate::checkpoint::EpochFigures;
 use crate::metrics::{Figures, Metric};
@@ -140,6 +140,14 @@ impl Report<'_> {
             ];
             let (title, scale) = (words(name), Metric::scale(name));
             Chart { title, scale, over: Over::Epochs, lines: &lines }.write(page);
+        }
+        let rates: Vec<(f64, f64)> =
+            self.history.iter().map(|e| (e.epoch as f64, e.learning_rate)).collect();
+        // One that stays says nothing.
+        if rates.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+            let lines = [Line::new("other", "at the end of the epoch", rates)];
+            let title = "Learning rate".to_owned();
+            Chart { title, scale: Scale::Plain, over: Over::Epochs, lines: &lines }.write(page);
         }
         page.push_str("</div></section>");
     }

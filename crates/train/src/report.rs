@@ -5,10 +5,15 @@ pub(crate) mod mistakes;
 
 use tidemill_engine::checkpoint::EpochFigures;
 use tidemill_engine::evaluate::Evaluation;
+use tidemill_engine::metrics::Metric;
+use tidemill_engine::page::html::escape;
+use tidemill_engine::page::number::{count, plural};
 use tidemill_engine::report::Report as Page;
 use tidemill_engine::summary::Summary;
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::data::RunData;
+
+use crate::watch;
 
 /// Everything that the page shows.
 pub struct Report<'a> {
@@ -49,7 +54,7 @@ impl Report<'_> {
             figures,
             measured_on,
             speed: "samples, validation included",
-            cards: Vec::new(),
+            cards: self.cards(),
             history: self.history,
             curves: "Curves",
             before: String::new(),
@@ -59,6 +64,24 @@ impl Report<'_> {
             num_parameters: self.num_parameters,
         }
         .page()
+    }
+
+    /// The best epoch, where the recipe measures one, and what was rolled back.
+    fn cards(&self) -> Vec<(String, String, String)> {
+        let metric = self.file.recipe.best_metric();
+        let best = metric.and_then(|metric| watch::best(self.history, &metric));
+        let mut cards = Vec::new();
+        if let (Some(best), true) = (best, self.history.len() > 1) {
+            let name = best.metric.rsplit('.').next().unwrap_or(&best.metric);
+            let note =
+                format!("{} {}", best.metric.replace('.', " "), Metric::text(name, best.value));
+            cards.push(("Best epoch".into(), best.epoch.to_string(), escape(&note)));
+        }
+        if self.summary.rollbacks > 0 {
+            let note = format!("{} taken back", plural(self.summary.steps_lost, "step"));
+            cards.push(("Rollbacks".into(), count(self.summary.rollbacks), note));
+        }
+        cards
     }
 
     /// The classes, and the worst mistakes.

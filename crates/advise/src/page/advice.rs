@@ -21,7 +21,7 @@ pub(crate) fn write_advice(folder: &Path, advised: &Advised) -> Result<()> {
         let chart = Chart {
             title,
             scale: scale(e.more_is_better),
-            over: Over::Named { what: "events", names: names },
+            over: Over::Named { what: "events", names },
             lines: &lines,
         };
         write_synced(&folder.join(name), chart.picture().as_bytes())?;
@@ -85,7 +85,7 @@ fn page(advised: &Advised) -> String {
     }
     page.push_str("<section><h2>Measured</h2><div class=\"charts\">");
     for (title, names, lines) in [by_interval(e), by_delay(e)] {
-        let over = Over::Named { what: "events", names: names };
+        let over = Over::Named { what: "events", names };
         Chart { title, scale: scale(e.more_is_better), over, lines: &lines }.write(&mut page);
     }
     page.push_str("</div></section><section><h2>On line, by events of a step</h2><div class=\"classes wide\">");

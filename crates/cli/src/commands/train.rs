@@ -244,6 +244,10 @@ pub(crate) fn result(outcome: &Outcome) -> String {
     if s.peak_rss_bytes > 0 {
         rows.push(("peak memory".into(), bytes(s.peak_rss_bytes)));
     }
+    if s.rollbacks > 0 {
+        let lost = format!("{} ({} taken back)", count(s.rollbacks), plural(s.steps_lost, "step"));
+        rows.push(("rollbacks".into(), lost));
+    }
     rows.push(("stopped by".into(), s.stopped_by.clone()));
     rows.push(("run".into(), outcome.folder.path().display().to_string()));
     let report = outcome.folder.report_path();

@@ -60,7 +60,7 @@ impl ImageFolder {
             (listing::list(&root, spec, like)?, Store::Folder(root))
         };
         let parts = split::Parts::of(spec.validation_split, spec.subset, spec.seed);
-        let class = |i: usize| listing.classes.get(i).map(|&class| class as u32);
+        let class = |i: usize| listing.classes.get(i).copied();
         if let Some(kept) = parts.kept(&spec.path, listing.names.len(), &class)? {
             let mut names = listing::Names::default();
             kept.iter().for_each(|&i| names.push(listing.names.get(i as usize)));
