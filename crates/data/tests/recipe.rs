@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde::{Deserialize, Serialize};
-use tidemill_data::images::{Cache, ColorMode, Subset};
+use tidemill_data::images::{Cache, ColorMode, Share, Subset};
 use tidemill_data::table::{ColumnName, Missing};
 use tidemill_data::{DataSpec, ImageDirectorySpec, TableSpec};
 
@@ -28,7 +28,7 @@ fn image_directory() {
     let mut want = ImageDirectorySpec::new("digits/train");
     want.image_size = Some([28, 28]);
     want.color_mode = Some(ColorMode::Grayscale);
-    want.validation_split = Some(0.2);
+    want.validation_split = Some(Share::Fraction(0.2));
     want.subset = Some(Subset::Training);
     want.seed = 1;
     assert_eq!(spec, DataSpec::ImageDirectory(want));

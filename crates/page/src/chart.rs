@@ -224,6 +224,12 @@ fn label(v: f64, scale: Scale, tick: bool) -> String {
             let text = format!("{v:.4}");
             text.trim_end_matches('0').trim_end_matches('.').to_string()
         }
+        // Short: what is wider than the margin would be cut.
+        (Scale::Plain, true) if v != 0.0 && v.abs() < 1e-3 => {
+            let text = format!("{v:.2e}");
+            let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+            format!("{}e{power}", digits.trim_end_matches('0').trim_end_matches('.'))
+        }
         (Scale::Plain, _) => plain(v),
     }
 }

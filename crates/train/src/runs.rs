@@ -239,7 +239,7 @@ pub fn page(title: &str, runs: &[RunShown]) -> String {
 
 fn table(page: &mut String, runs: &[RunShown], names: &[&str]) {
     page.push_str(
-        "<section><h2>Runs</h2><div class=\"wide\"><table><thead><tr><th>run</th><th>ended by</th>",
+        "<section><h2>Runs</h2><div class=\"scroll\"><table class=\"runs\"><thead><tr><th>run</th><th>ended by</th>",
     );
     for name in names {
         let _ = write!(page, "<th class=\"n\">{}</th>", escape(name));
