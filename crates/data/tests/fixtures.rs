@@ -192,7 +192,7 @@ fn the_split_of_deep_folders_is_that_of_keras() {
     for (side, want) in sides {
         let mut spec = ImageDirectorySpec::new("d");
         spec.image_size = Some([2, 2]);
-        (spec.validation_split, spec.seed) = (Some(0.3), 5);
+        (spec.validation_split, spec.seed) = (Some(tidemill_data::images::Share::Fraction(0.3)), 5);
         spec.subset = Some(if side == "training" { Subset::Training } else { Subset::Validation });
         let open = |spec: &ImageDirectorySpec, path: &Path| {
             let data = ImageFolder::open(spec, &|_| path.to_owned(), InputSpec::Any, &[]).unwrap();

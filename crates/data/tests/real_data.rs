@@ -124,7 +124,7 @@ fn cifar_inside_its_archive() {
 #[test]
 fn cifar_split_and_label_modes() {
     let mut spec = cifar("train");
-    spec.validation_split = Some(0.2);
+    spec.validation_split = Some(tidemill_data::images::Share::Fraction(0.2));
     spec.seed = 7;
     spec.label_mode = LabelMode::Categorical;
     let side = |subset| {

@@ -343,7 +343,8 @@ mod tests {
 
     #[test]
     fn folds_have_their_share_of_each_class() {
-        let class = |i: usize| Some(u32::from(i % 10 == 0) + u32::from(i % 25 == 0));
+        let class =
+            |i: usize| Some(u32::from(i.is_multiple_of(10)) + u32::from(i.is_multiple_of(25)));
         let mut all = Vec::new();
         for number in 1..=4 {
             let parts =

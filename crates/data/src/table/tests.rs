@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use tidemill_table::{Categorical, Encoding, Format, Known};
 
 use super::*;
-use crate::images::Subset;
+use crate::images::{Share, Subset};
 use crate::{Dataset, Error, LabelKind, Normalize, Result, Truth};
 
 fn read(text: &str, edit: impl FnOnce(&mut TableSpec)) -> Result<TableDataset> {
@@ -303,7 +303,8 @@ fn a_split_table_is_learned_from_its_training_rows() {
         numbers.iter().enumerate().map(|(i, v)| format!("{v},t{i},{}\n", 2.0 * v)).collect();
     let side = |subset: Option<Subset>, more: &dyn Fn(&mut TableSpec)| {
         read(&format!("x,kind,y\n{text}"), |s| {
-            (s.validation_split, s.subset, s.seed) = (subset.map(|_| 0.25), subset, 3);
+            (s.validation_split, s.subset, s.seed) =
+                (subset.map(|_| Share::Fraction(0.25)), subset, 3);
             s.label_type = Some(LabelType::Value);
             s.scale_targets = true;
             more(s);

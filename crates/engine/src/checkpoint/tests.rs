@@ -47,6 +47,9 @@ fn meta(step: u64, tensors: &[StateTensor]) -> Meta {
         known: Default::default(),
         tokenizer: None,
         course: None,
+        log: Default::default(),
+        spikes: None,
+        next_best: vec![],
         has_manifest: true,
     }
 }

@@ -73,6 +73,8 @@ fn page(epochs: u64) -> String {
         arena_bytes: 1_000_000,
         train: Figures::new(),
         validation: history.last().map(|e| e.validation.clone()).unwrap_or_default(),
+        rollbacks: 1,
+        steps_lost: 20,
         stopped_by: "epochs".into(),
         state_sha256: "abc".into(),
     };
