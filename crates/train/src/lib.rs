@@ -6,7 +6,7 @@
 //!
 //! - [`run`]: from the recipe to the summary; [`report`]: the page
 //! - [`doctor`]: what is likely wrong before the first step; [`estimate`]: what the run will take
-//! - [`batch`]: the loop over the steps; `log`: what it writes for other programs;
+//! - [`batch`]: the loop over the steps; `place`: where it is; `log`: what it writes for other programs;
 //!   `spikes`: losses that rise all at once
 //! - `reading`: how it reads its batches; `workers`: who computes the shards of its batches
 //! - `resume`: what has changed since a checkpoint
@@ -26,6 +26,7 @@ pub mod extract;
 pub mod generate;
 mod log;
 pub mod memory;
+mod place;
 mod prove;
 pub mod rates;
 mod reading;

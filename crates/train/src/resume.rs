@@ -10,7 +10,7 @@ use tidemill_engine::nn::ScheduleSpec;
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::data::RunData;
 
-use crate::batch::Position;
+use crate::place::Position;
 use crate::run::RunOptions;
 
 /// What a run that continues knows of the columns of its table, and its tokenizer: tables and texts are read

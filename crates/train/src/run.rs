@@ -20,10 +20,11 @@ use tidemill_engine::{Average, Averaging, Training};
 use tidemill_recipe::data::RunData;
 use tidemill_recipe::{DataPaths, RecipeFile, evaluate_options, training_spec};
 
-use crate::batch::{Clock, Driver, Event, Position, StoppedBy, measure};
+use crate::batch::{Driver, Event, StoppedBy, measure};
 use crate::doctor;
 use crate::log::Log;
 use crate::memory::copies;
+use crate::place::{Clock, Position};
 use crate::reading::{Reading, loader};
 use crate::report::Report;
 use crate::resume::{self, Continued, known, old_recipe};
