@@ -12,7 +12,8 @@
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
 //!   text; [`translate`]: asked for translations; [`transcribe`]: asked what sounds say; [`extract`]: asked for
-//!   summaries of sentences; [`mod@bench`]: its step, timed; [`fn@prove`]: computed in different ways; [`export`]: what of it is written for other programs
+//!   summaries of sentences; [`mod@bench`]: its step, timed; [`fn@prove`]: computed in different ways; [`export`]: what of it is written for other programs;
+//!   `onnx`: its graph in ONNX's format
 #![forbid(unsafe_code)]
 
 pub mod batch;
@@ -23,6 +24,7 @@ pub mod export;
 pub mod extract;
 pub mod generate;
 pub mod memory;
+mod onnx;
 mod prove;
 mod reading;
 pub mod report;
