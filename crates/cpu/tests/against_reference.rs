@@ -61,6 +61,7 @@ fn block(filters: usize, stride: usize) -> ResidualSpec {
         ],
         shortcut,
         activation: Activation::Relu,
+        drop_path: 0.0,
     }
 }
 

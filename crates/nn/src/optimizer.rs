@@ -2,9 +2,11 @@
 
 use crate::error::{ModelError, require};
 use crate::form::name_or_table;
+use crate::frozen;
 use crate::schedule::ScheduleSpec;
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Clip, Rule, SlotType, WeightDecay, decimal, hyper};
+use std::collections::BTreeMap;
+use tidemill_graph::{Clip, GraphError, Rule, SlotType, WeightDecay, decimal, hyper};
 
 /// How the parameters are updated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +90,10 @@ macro_rules! optimizer {
             /// Parameters without weight decay, by the last part of their names, such as `bias`,
             /// `gamma`, `beta`; none by default, as in PyTorch.
             pub exclude: Vec<String>,
+            /// Factors of the learning rate by the paths of layers, such as `{ "layers.0" = 0.1 }`, with all layers inside
+            /// them; of several the longest path decides, and `*` stands for any part of a path. All 1 by default.
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            pub rates: BTreeMap<String, f64>,
             /// Clips each element of each gradient to plus and minus this value; off by default.
             #[serde(alias = "clipvalue", skip_serializing_if = "Option::is_none")]
             pub clip_value: Option<f64>,
@@ -111,6 +117,7 @@ macro_rules! optimizer {
                     weight_decay: $decay,
                     decay: DecayKind::$kind,
                     exclude: vec![],
+                    rates: BTreeMap::new(),
                     clip_value: None,
                     clip_norm: None,
                     global_clip_norm: None,
@@ -227,6 +234,7 @@ struct Common<'a> {
     weight_decay: f64,
     decay: DecayKind,
     exclude: &'a [String],
+    rates: &'a BTreeMap<String, f64>,
     clips: [Option<f64>; 3],
 }
 
@@ -238,6 +246,7 @@ macro_rules! common {
                 weight_decay: o.weight_decay,
                 decay: o.decay,
                 exclude: &o.exclude,
+                rates: &o.rates,
                 clips: [o.clip_value, o.clip_norm, o.global_clip_norm],
             },)*
         }
@@ -378,6 +387,31 @@ impl OptimizerSpec {
         }
     }
 
+    /// The factor of the learning rate of the parameter of that name.
+    pub fn rate(&self, parameter: &str) -> f32 {
+        let fits = self.common().rates.iter().filter(|(path, _)| frozen::covers(path, parameter));
+        let longest = fits.max_by_key(|(path, _)| path.split('.').count());
+        longest.map_or(1.0, |(_, &rate)| rate as f32)
+    }
+
+    /// Fails for a path of `rates` that none of the learned parameters is in.
+    pub(crate) fn check_rates<'a>(
+        &self,
+        parameters: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<(), GraphError> {
+        for path in self.common().rates.keys() {
+            if !parameters.clone().any(|parameter| frozen::covers(path, parameter)) {
+                let known: Vec<&str> = parameters.collect();
+                return Err(GraphError::new(format!(
+                    "no layer that learns has the path \"{path}\""
+                ))
+                .help(format!("its parameters are {}", known.join(", ")))
+                .at("optimizer.rates"));
+            }
+        }
+        Ok(())
+    }
+
     /// The same with all gradients together clipped to an L2 norm, where nothing is said of clipping.
     pub fn or_clipped(mut self, norm: f64) -> OptimizerSpec {
         if self.clip() == Clip::None {
@@ -408,6 +442,15 @@ impl OptimizerSpec {
         {
             let limit = limit.unwrap_or(1.0);
             require(limit > 0.0, || at(name), "above 0", limit)?;
+        }
+        for (path, &rate) in common.rates {
+            let sound = rate > 0.0 && rate.is_finite();
+            require(
+                sound,
+                || at(&format!("rates.\"{path}\"")),
+                "above 0 (frozen has the layers that do not learn)",
+                rate,
+            )?;
         }
         if common.clips.iter().flatten().count() > 1 {
             return Err(ModelError::new(

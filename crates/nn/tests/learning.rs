@@ -101,6 +101,7 @@ fn convolution() -> Model {
         layers: vec![same(6, 2, 3), norm(), Activation::Relu.into(), same(6, 1, 3), norm()],
         shortcut: vec![same(6, 2, 1), norm()],
         activation: Activation::Relu,
+        drop_path: 0.0,
     };
     Model::image(6, 6, 2).layer(same(4, 1, 3)).layer(norm()).layer(block).global_avg_pool()
 }

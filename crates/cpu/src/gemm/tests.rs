@@ -275,6 +275,7 @@ fn random_blockings() {
                 rule: rules()[random.below(5)],
                 decay: WeightDecay::L2(0.01),
                 clip_value: Some(2.0),
+                rate: 1.0,
             });
         }
         let blocking = Blocking {
@@ -323,7 +324,7 @@ fn updates_in_the_epilogue() {
             for decay in [WeightDecay::None, WeightDecay::L2(0.1), WeightDecay::Decoupled(0.1)] {
                 for clip_value in [None, Some(0.3)] {
                     let mut d = GemmDesc::new(m, n, k, true, false);
-                    d.epilogue.update = Some(Update { rule, decay, clip_value });
+                    d.epilogue.update = Some(Update { rule, decay, clip_value, rate: 1.0 });
                     check(&d, None, seed as u64);
                 }
             }
@@ -384,6 +385,7 @@ fn vectors_with_zeros() {
                 rule: Rule::Sgd,
                 decay: WeightDecay::None,
                 clip_value: None,
+                rate: 1.0,
             });
             d.epilogue.bias = !update;
             let mut start = buffers(&d, &mut random);
@@ -404,7 +406,7 @@ fn narrow_updates_leave_out_zeros() {
             for run in [1, 5, 40] {
                 let mut d = GemmDesc::new(m, n, 1, true, false);
                 d.epilogue.update =
-                    Some(Update { rule, decay: WeightDecay::None, clip_value: None });
+                    Some(Update { rule, decay: WeightDecay::None, clip_value: None, rate: 1.0 });
                 for first in [run, 0] {
                     let mut start = buffers(&d, &mut random);
                     for (i, x) in start[args::A].iter_mut().enumerate() {
@@ -472,7 +474,8 @@ fn ragged_rows() {
         d.time = time;
         d.epilogue = random_epilogue(&mut random);
         if transpose_a && random.below(2) == 0 {
-            let update = Update { rule: Rule::Sgd, decay: WeightDecay::None, clip_value: None };
+            let update =
+                Update { rule: Rule::Sgd, decay: WeightDecay::None, clip_value: None, rate: 1.0 };
             d.epilogue = Epilogue { update: Some(update), ..Default::default() };
         }
         let start = buffers(&d, &mut random);
