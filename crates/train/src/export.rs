@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tidemill_engine::StateValues;
 use tidemill_engine::checkpoint::files::write_atomic;
+use tidemill_engine::checkpoint::write_tensors;
 use tidemill_engine::data::idx;
 use tidemill_engine::data::memory::Features;
 use tidemill_engine::data::normalize::Affine;
@@ -14,9 +15,11 @@ use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::data::{DataSpec, InputSpec, Normalize};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::RunFolder;
+use tidemill_engine::nn::Names;
 use tidemill_recipe::DataPaths;
 use tidemill_recipe::data::input_of;
 
+use crate::names;
 use crate::onnx;
 use crate::trained::Trained;
 
@@ -119,6 +122,30 @@ pub fn write_onnx(model: &Trained, path: &Path, options: OnnxOptions) -> Result<
         .map_err(|e| Error::Usage(format!("the model cannot be written as ONNX: {e}")))?;
     write_atomic(path, &bytes)?;
     Ok(OnnxFile { bytes: bytes.len(), input })
+}
+
+/// Writes a run's weights and running statistics as a safetensors file, which is replaced at once: under their own names, or
+/// as PyTorch's `load_state_dict` takes them. Gives how many tensors that are.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_safetensors(model: &Trained, path: &Path, names: Names) -> Result<usize> {
+    let engine = model.engine();
+    let weights: Vec<&str> = engine.weights().map(|(_, name)| name).collect();
+    let mut tensors = engine.state().into_tensors();
+    tensors.retain(|tensor| weights.contains(&tensor.name.as_str()));
+    if names == Names::Torch {
+        let summary = model.file.recipe.model.summary();
+        let layers = summary.map_err(|e| Error::Usage(e.to_string()))?;
+        tensors = names::to_torch(&tensors, &layers, model.step);
+    }
+    // Written beside it first, so that no half of a file is there under its name.
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = Path::new(&part);
+    write_tensors(part, model.step, &tensors)?;
+    std::fs::rename(part, path).map_err(|e| Error::write(path, e))?;
+    Ok(tensors.len())
 }
 
 /// How the pixels of a run's images become the model's input, and whether they are bytes.

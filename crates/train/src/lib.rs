@@ -8,7 +8,7 @@
 //! - [`doctor`]: what is likely wrong before the first step; [`estimate`]: what the run will take
 //! - [`batch`]: the loop over the steps
 //! - `reading`: how it reads its batches; `workers`: who computes the shards of its batches
-//! - `resume`: what has changed since a checkpoint
+//! - `resume`: what has changed since a checkpoint; `transfer`: initial weights from elsewhere; `names`: as PyTorch calls them
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
 //!   text; [`translate`]: asked for translations; [`transcribe`]: asked what sounds say; [`extract`]: asked for
@@ -24,6 +24,7 @@ pub mod export;
 pub mod extract;
 pub mod generate;
 pub mod memory;
+mod names;
 mod onnx;
 mod prove;
 mod reading;
@@ -32,6 +33,7 @@ mod resume;
 pub mod run;
 pub mod trained;
 pub mod transcribe;
+mod transfer;
 pub mod translate;
 pub mod watch;
 mod workers;

@@ -26,6 +26,7 @@ use crate::memory::copies;
 use crate::reading::{Reading, loader};
 use crate::report::Report;
 use crate::resume::{self, Continued, known, old_recipe};
+use crate::transfer;
 use crate::workers::{Leader, WorkerGroup};
 
 /// How a recipe is run.
@@ -97,7 +98,10 @@ pub fn train(
         Some(checkpoint) => {
             restore(&file, old_recipe.as_deref(), checkpoint, &mut engine, &data, &mut notice)?
         }
-        None => start(&file, &engine, &data),
+        None => {
+            transfer::load(&file, &paths, &mut engine, &mut notice)?;
+            start(&file, &engine, &data)
+        }
     };
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
     file.set_paths(&paths);

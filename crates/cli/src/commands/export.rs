@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use tidemill_engine::nn::Names;
 use tidemill_engine::page::number::count;
-use tidemill_train::export::{OnnxOptions, tokenizer_of, write_onnx, write_tokenizer};
+use tidemill_train::export::{
+    OnnxOptions, tokenizer_of, write_onnx, write_safetensors, write_tokenizer,
+};
 use tidemill_train::{Trained, Weights};
 
 use crate::failure::Result;
@@ -27,12 +30,24 @@ pub(crate) struct Arguments {
     /// The ONNX model reads images as floats that the recipe has scaled, instead of as bytes that it scales itself.
     #[arg(long, requires = "onnx")]
     float_input: bool,
+    /// Write the weights and running statistics to this file as safetensors.
+    #[arg(long, value_name = "FILE", group = "what")]
+    safetensors: Option<PathBuf>,
+    /// What the tensors of the safetensors file are called: as in checkpoints, or as PyTorch's load_state_dict takes them.
+    #[arg(long, value_enum, default_value = "own", requires = "safetensors")]
+    names: NamesOption,
     /// Use the weights of the best epoch instead of the last.
     #[arg(long)]
     best: bool,
     /// Use the weights of the checkpoint of this step.
     #[arg(long, value_name = "STEP", conflicts_with = "best")]
     checkpoint: Option<u64>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum NamesOption {
+    Own,
+    Torch,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
@@ -44,6 +59,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     if let Some(file) = &arguments.onnx {
         onnx(arguments, file)?;
+    }
+    if let Some(file) = &arguments.safetensors {
+        let names = match arguments.names {
+            NamesOption::Own => Names::Own,
+            NamesOption::Torch => Names::Torch,
+        };
+        let tensors = count(write_safetensors(&model(arguments)?, file, names)? as u64);
+        say!("wrote {tensors} tensors: {}", file.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }
