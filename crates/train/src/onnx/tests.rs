@@ -99,6 +99,29 @@ const MODELS: &[(&str, &str, &str)] = &[
         "sparse_categorical_crossentropy",
     ),
     (
+        "gated",
+        r#"{"input": {"image": {"height": 8, "width": 6, "channels": 3}}, "layers": [
+            {"conv2d": {"filters": 8, "kernel": 3, "padding": "same", "activation": "hard_swish"}},
+            {"residual": {"drop_path": 0.2, "layers": [{"batch_norm": {}}, {"multiply": {"layers": [{"global_avg_pool": {}}, {"dense": {"units": 4, "activation": "relu"}},
+                {"dense": {"units": 8, "activation": "hard_sigmoid"}}]}}, {"layer_scale": {"initial": 0.5}}]}},
+            {"layer_norm": {}}, {"global_max_pool": {}}, {"dense": {"units": 4}}]}"#,
+        "sparse_categorical_crossentropy",
+    ),
+    (
+        "hats",
+        r#"{"input": {"features": 27}, "layers": [{"dense": {"units": 12, "activation": "relu"}}, {"dense": {"units": 9, "activation": "relu"}},
+            {"dense": {"units": 3}}], "hats": {"columns": 2}}"#,
+        "sparse_categorical_crossentropy",
+    ),
+    (
+        "summary",
+        r#"{"inputs": {"source": {"tokens": {"length": 7, "vocabulary": 11}}, "target": {"tokens": {"length": 6, "vocabulary": 11}}}, "layers": [
+            {"encode": {"input": "source", "name": "memory", "layers": [{"embedding": {"vocabulary": 11, "units": 8}}]}},
+            {"concat": {"branches": [{"input": "target", "layers": [{"embedding": {"vocabulary": 11, "units": 8}}]}]}},
+            {"copy": {"input": "source", "over": "memory", "layers": [{"dense": {"units": 11}}]}}]}"#,
+        "token_crossentropy",
+    ),
+    (
         "sounds",
         r#"{"input": {"frames": {"length": 11, "values": 4}}, "layers": [{"dense": {"units": 8}},
             {"residual": {"layers": [{"layer_norm": {}}, {"conv1d": {"filters": 8, "kernel": 3, "causal": true, "dilation": 2, "activation": "silu"}}, {"dense": {"units": 8}}]}},
