@@ -91,7 +91,7 @@ epochs = 2
         let python = std::env::var_os("TIDEMILL_PYTHON").unwrap_or_else(|| "python3".into());
         let all = format!(
             "import sys, json\ntry:\n    import numpy as np\n{}\nexcept ImportError as e:\n    print(e)\n    sys.exit(77)\n\
-             pixels = np.fromfile('images', dtype=np.uint8)[16:].reshape(90, 8, 8, 1)\n\
+             pixels = np.fromfile('images', dtype=np.uint8)[16:][:5760].reshape(90, 8, 8, 1)\n\
              expected = np.array([list(json.loads(l)['outputs'].values()) for l in open('predicted.jsonl')])\n{}",
             script.split_once("\n\n").unwrap().0,
             script.split_once("\n\n").unwrap().1,
@@ -284,4 +284,68 @@ fn rates_of_layers_that_are_not_there_are_refused() {
     assert!(stderr(&output).contains("layers.9"), "{}", stderr(&output));
     place.recipe("r.toml", 4, "", "optimizer = { adam = { rates = { \"layers.0\" = 0.1 } } }");
     place.says(&["train", "r.toml", "--out", "run"]);
+}
+
+/// Weights of torchvision's model give its outputs, under its names.
+#[test]
+fn weights_of_torchvision_are_taken_by_their_names() {
+    let place = Place::new();
+    let pixels: Vec<u8> = (0..90 * 32 * 32 * 3usize).map(|i| (i * 7919 % 251) as u8).collect();
+    place.idx("images", &[90, 32, 32, 3], &pixels);
+    std::fs::write(place.path("predicted.jsonl"), "").unwrap();
+    let there = place.python(
+        "    import torch\n    from torchvision.models import resnet18\n    from safetensors.torch import save_file\n\n\
+         torch.manual_seed(3)\n\
+         model = resnet18(num_classes=4)\n\
+         for module in model.modules():\n\
+         \x20   if isinstance(module, torch.nn.BatchNorm2d):\n\
+         \x20       module.running_mean.uniform_(-0.2, 0.2)\n\
+         \x20       module.running_var.uniform_(0.5, 1.5)\n\
+         save_file(model.state_dict(), 'tv.safetensors')\n\
+         model.eval()\n\
+         x = np.fromfile('images', dtype=np.uint8)[20:].reshape(90, 32, 32, 3)\n\
+         x = torch.tensor(x.astype(np.float32) / 255).permute(0, 3, 1, 2)\n\
+         np.save('expected.npy', model(x).softmax(1).detach().numpy())\n",
+    );
+    if !there {
+        return;
+    }
+    // What is not frozen does not move at such a rate.
+    let recipe = r#"[model]
+vision = { name = "resnet18", classes = 4 }
+input  = { image = { height = 32, width = 32, channels = 3 } }
+from   = { safetensors = "tv.safetensors", names = "torchvision" }
+frozen = ["layers.*.batch_norm", "layers.*.residual"]
+[training]
+loss = "sparse_categorical_crossentropy"
+optimizer = { sgd = { learning_rate = 1e-30 } }
+[batch]
+data = { idx = { images = "images", labels = "labels" } }
+steps_per_epoch = 1
+"#;
+    std::fs::write(place.path("r.toml"), recipe).unwrap();
+    let says = place.says(&["train", "r.toml", "--out", "run"]);
+    assert!(
+        says.contains("102 tensors are taken, 0 keep their random start, 0 of the source are left"),
+        "{says}"
+    );
+    place.predicted("run");
+    place.python(
+        "    import json\n\n\
+         wanted = np.load('expected.npy')\n\
+         assert np.abs(expected - wanted).max() < 1e-5, np.abs(expected - wanted).max()\n",
+    );
+    let other = recipe
+        .replace(
+            "vision = { name = \"resnet18\", classes = 4 }\n",
+            "layers = [{ flatten = {} }, { dense = { units = 4 } }]\n",
+        )
+        .replace("frozen = [\"layers.*.batch_norm\", \"layers.*.residual\"]", "");
+    std::fs::write(place.path("r.toml"), other).unwrap();
+    let refused = place.run(&["train", "r.toml", "--out", "run", "--force"]);
+    assert!(
+        stderr(&refused).contains("model.from.names") && stderr(&refused).contains("model.vision"),
+        "{}",
+        stderr(&refused)
+    );
 }

@@ -2,11 +2,11 @@
 
 use crate::error::{ModelError, require};
 use crate::form::name_or_table;
-use crate::frozen;
+use crate::rates::check_factors;
 use crate::schedule::ScheduleSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use tidemill_graph::{Clip, GraphError, Rule, SlotType, WeightDecay, decimal, hyper};
+use tidemill_graph::{Clip, Rule, SlotType, decimal, hyper};
 
 /// How the parameters are updated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -229,12 +229,12 @@ optimizer! {
 }
 
 /// The options that all optimizers have.
-struct Common<'a> {
+pub(crate) struct Common<'a> {
     learning_rate: &'a ScheduleSpec,
-    weight_decay: f64,
-    decay: DecayKind,
-    exclude: &'a [String],
-    rates: &'a BTreeMap<String, f64>,
+    pub(crate) weight_decay: f64,
+    pub(crate) decay: DecayKind,
+    pub(crate) exclude: &'a [String],
+    pub(crate) rates: &'a BTreeMap<String, f64>,
     clips: [Option<f64>; 3],
 }
 
@@ -374,44 +374,6 @@ impl OptimizerSpec {
         self
     }
 
-    /// The decay of the parameter of this name.
-    pub fn weight_decay(&self, parameter: &str) -> WeightDecay {
-        let common = self.common();
-        let leaf = parameter.rsplit('.').next().unwrap_or(parameter);
-        if common.weight_decay == 0.0 || common.exclude.iter().any(|name| name == leaf) {
-            return WeightDecay::None;
-        }
-        match common.decay {
-            DecayKind::L2 => WeightDecay::L2(common.weight_decay as f32),
-            DecayKind::Decoupled => WeightDecay::Decoupled(common.weight_decay as f32),
-        }
-    }
-
-    /// The factor of the learning rate of the parameter of that name.
-    pub fn rate(&self, parameter: &str) -> f32 {
-        let fits = self.common().rates.iter().filter(|(path, _)| frozen::covers(path, parameter));
-        let longest = fits.max_by_key(|(path, _)| path.split('.').count());
-        longest.map_or(1.0, |(_, &rate)| rate as f32)
-    }
-
-    /// Fails for a path of `rates` that none of the learned parameters is in.
-    pub(crate) fn check_rates<'a>(
-        &self,
-        parameters: impl Iterator<Item = &'a str> + Clone,
-    ) -> Result<(), GraphError> {
-        for path in self.common().rates.keys() {
-            if !parameters.clone().any(|parameter| frozen::covers(path, parameter)) {
-                let known: Vec<&str> = parameters.collect();
-                return Err(GraphError::new(format!(
-                    "no layer that learns has the path \"{path}\""
-                ))
-                .help(format!("its parameters are {}", known.join(", ")))
-                .at("optimizer.rates"));
-            }
-        }
-        Ok(())
-    }
-
     /// The same with all gradients together clipped to an L2 norm, where nothing is said of clipping.
     pub fn or_clipped(mut self, norm: f64) -> OptimizerSpec {
         if self.clip() == Clip::None {
@@ -443,15 +405,7 @@ impl OptimizerSpec {
             let limit = limit.unwrap_or(1.0);
             require(limit > 0.0, || at(name), "above 0", limit)?;
         }
-        for (path, &rate) in common.rates {
-            let sound = rate > 0.0 && rate.is_finite();
-            require(
-                sound,
-                || at(&format!("rates.\"{path}\"")),
-                "above 0 (frozen has the layers that do not learn)",
-                rate,
-            )?;
-        }
+        check_factors(common.rates, &at)?;
         if common.clips.iter().flatten().count() > 1 {
             return Err(ModelError::new(
                 format!("optimizer.{}", self.name()),
@@ -509,7 +463,7 @@ impl OptimizerSpec {
         }
     }
 
-    fn common(&self) -> Common<'_> {
+    pub(crate) fn common(&self) -> Common<'_> {
         common!(self, Sgd Adam AdamW RmsProp Adagrad Lion Ftrl)
     }
 }

@@ -85,12 +85,8 @@ impl VisionSpec {
             head.push(LayerSpec::Dropout { rate: dropout });
         }
         let (mut layers, init) = match self.name {
-            Vision::Resnet18 => {
-                (resnet([2, 2, 2, 2], false, drop_path), Initializer::KaimingUniformA5)
-            }
-            Vision::Resnet50 => {
-                (resnet([3, 4, 6, 3], true, drop_path), Initializer::KaimingUniformA5)
-            }
+            Vision::Resnet18 => (resnet(RESNET18, false, drop_path), Initializer::KaimingUniformA5),
+            Vision::Resnet50 => (resnet(RESNET50, true, drop_path), Initializer::KaimingUniformA5),
             Vision::MobilenetV3Small => (mobilenet(SMALL, 1024, drop_path), normal(0.01)),
             Vision::MobilenetV3Large => (mobilenet(LARGE, 1280, drop_path), normal(0.01)),
             Vision::EfficientnetB0 => (
@@ -220,10 +216,14 @@ fn squeeze(channels: usize, inner: usize, activation: Activation, gate: Activati
     LayerSpec::Multiply { layers }
 }
 
-/// Kernel, expanded channels, output channels, squeeze and excite, hard swish, stride.
-type Inverted = (usize, usize, usize, bool, bool, usize);
+/// Blocks of each stage.
+pub(crate) const RESNET18: [usize; 4] = [2, 2, 2, 2];
+pub(crate) const RESNET50: [usize; 4] = [3, 4, 6, 3];
 
-const LARGE: &[Inverted] = &[
+/// Kernel, expanded channels, output channels, squeeze and excite, hard swish, stride.
+pub(crate) type Inverted = (usize, usize, usize, bool, bool, usize);
+
+pub(crate) const LARGE: &[Inverted] = &[
     (3, 16, 16, false, false, 1),
     (3, 64, 24, false, false, 2),
     (3, 72, 24, false, false, 1),
@@ -241,7 +241,7 @@ const LARGE: &[Inverted] = &[
     (5, 960, 160, true, true, 1),
 ];
 
-const SMALL: &[Inverted] = &[
+pub(crate) const SMALL: &[Inverted] = &[
     (3, 16, 16, true, false, 2),
     (3, 72, 24, false, false, 2),
     (3, 88, 24, false, false, 1),
@@ -291,23 +291,24 @@ fn mobilenet(blocks: &[Inverted], last: usize, drop_path: f64) -> Vec<LayerSpec>
     layers
 }
 
+/// Of EfficientNet-B0's stages: expansion, kernel, stride of the first block, output channels, blocks.
+pub(crate) const EFFICIENTNET: [[usize; 5]; 7] = [
+    [1, 3, 1, 16, 1],
+    [6, 3, 2, 24, 2],
+    [6, 5, 2, 40, 2],
+    [6, 3, 2, 80, 3],
+    [6, 5, 1, 112, 3],
+    [6, 5, 2, 192, 4],
+    [6, 3, 1, 320, 1],
+];
+
 fn efficientnet(drop_path: f64) -> Vec<LayerSpec> {
-    // Expansion, kernel, stride of the first block, output channels, blocks.
-    const STAGES: [[usize; 5]; 7] = [
-        [1, 3, 1, 16, 1],
-        [6, 3, 2, 24, 2],
-        [6, 5, 2, 40, 2],
-        [6, 3, 2, 80, 3],
-        [6, 5, 1, 112, 3],
-        [6, 5, 2, 192, 4],
-        [6, 3, 1, 320, 1],
-    ];
     let norm = || norm(0.9, 1e-5);
     let silu = || LayerSpec::from(Activation::Silu);
     let mut layers = vec![conv(32, 3, 2), norm(), silu()];
-    let total: usize = STAGES.iter().map(|stage| stage[4]).sum();
+    let total: usize = EFFICIENTNET.iter().map(|stage| stage[4]).sum();
     let (mut before, mut at) = (32, 0);
-    for [expansion, kernel, first, filters, times] in STAGES {
+    for [expansion, kernel, first, filters, times] in EFFICIENTNET {
         for block in 0..times {
             let stride = if block == 0 { first } else { 1 };
             let expanded = expansion * before;

@@ -134,7 +134,7 @@ pub fn write_safetensors(model: &Trained, path: &Path, names: Names) -> Result<u
     let weights: Vec<&str> = engine.weights().map(|(_, name)| name).collect();
     let mut tensors = engine.state().into_tensors();
     tensors.retain(|tensor| weights.contains(&tensor.name.as_str()));
-    if names == Names::Torch {
+    if names != Names::Own {
         let summary = model.file.recipe.model.summary();
         let layers = summary.map_err(|e| Error::Usage(e.to_string()))?;
         tensors = names::to_torch(&tensors, &layers, model.step);

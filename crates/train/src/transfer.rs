@@ -3,24 +3,52 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tidemill_engine::checkpoint::read_weights;
+use tidemill_engine::checkpoint::{Course, read_weights};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::metrics::Meter;
 use tidemill_engine::nn::{FromSpec, LayerSummary, Names};
 use tidemill_engine::{StateTensor, StateValues};
+use tidemill_recipe::data::RunData;
 use tidemill_recipe::{DataPaths, RecipeFile};
 
+use crate::batch::Position;
 use crate::names::{self, Named};
+use crate::resume;
+use crate::run::empty_meter;
 use crate::trained::{Trained, Weights};
 
 /// Tensors that a table names one by one; of more it says how many.
 const SHOWN: usize = 20;
 
+/// A run that starts now, with its initial weights.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn start(
+    file: &RecipeFile,
+    paths: &DataPaths,
+    engine: &mut Engine,
+    data: &RunData,
+    notice: &mut dyn FnMut(&str),
+) -> Result<(Position, Course, Vec<Meter>)> {
+    load(file, paths, engine, notice)?;
+    let at = Position {
+        step: 0,
+        online_steps: 0,
+        samples: 0,
+        data: 0,
+        history: Vec::new(),
+        wall_seconds: 0.0,
+    };
+    Ok((at, resume::course(file, data), vec![empty_meter(file, engine, data)]))
+}
+
 /// Takes the initial weights from where the recipe says, and says which.
 ///
 /// # Errors
 /// If there is no such run or file, or nothing in it fits the model.
-pub(crate) fn load(
+fn load(
     file: &RecipeFile,
     paths: &DataPaths,
     engine: &mut Engine,
@@ -45,7 +73,16 @@ pub(crate) fn load(
     };
     let summary = file.recipe.model.summary();
     let layers = summary.map_err(|e| Error::Usage(e.to_string()))?;
-    let taken = take(spec, &layers, &given, engine).map_err(|what| wrong(".rename", &what))?;
+    let mut spec = spec.clone();
+    if spec.names == Names::Torchvision {
+        let Some(vision) = &file.recipe.model.vision else {
+            return Err(wrong(".names", "is for a model that model.vision names"));
+        };
+        let mut rename = vision.torchvision_names().map_err(|e| Error::Usage(e.to_string()))?;
+        rename.append(&mut spec.rename);
+        spec.rename = rename;
+    }
+    let taken = take(&spec, &layers, &given, engine).map_err(|what| wrong(".rename", &what))?;
     if taken.taken.is_empty() {
         let why = taken.table(what);
         return Err(wrong(
@@ -82,7 +119,8 @@ fn take(
     engine: &mut Engine,
 ) -> std::result::Result<Taken, String> {
     let renamed = |name: &str| rename(&spec.rename, name);
-    for (ours, theirs) in &spec.rename {
+    let given_by_user = spec.rename.iter().filter(|_| spec.names != Names::Torchvision);
+    for (ours, theirs) in given_by_user {
         let is_there = given.keys().any(|name| starts(name, theirs).is_some());
         if !is_there {
             return Err(format!(
@@ -97,7 +135,7 @@ fn take(
         let shape = engine.tensor_shape(place).to_vec();
         let parts: Vec<(Option<Named>, String, Vec<usize>)> = match spec.names {
             Names::Own => vec![(None, renamed(&name), shape.clone())],
-            Names::Torch => names::torch(&name, layers)
+            Names::Torch | Names::Torchvision => names::torch(&name, layers)
                 .into_iter()
                 .map(|named| (renamed(&named.name), named))
                 .map(|(theirs, named)| {
@@ -110,7 +148,7 @@ fn take(
         for (_, theirs, shape) in &parts {
             fault = fault.or(match given.get(theirs) {
                 None => Some(format!("the source has no {theirs}")),
-                Some(tensor) if tensor.shape != *shape => {
+                Some(tensor) if without_ones(&tensor.shape) != without_ones(shape) => {
                     Some(format!("{theirs} is {:?}, and {shape:?} is wanted", tensor.shape))
                 }
                 Some(tensor) if !matches!(tensor.values, StateValues::F32(_)) => {
@@ -144,6 +182,14 @@ fn take(
     let left = given.keys().filter(|name| !used.contains(name) && !is_slot(name));
     taken.left = left.cloned().collect();
     Ok(taken)
+}
+
+/// Dims without those of 1 at the end: a convolution of single pixels is a dense layer.
+fn without_ones(mut shape: &[usize]) -> &[usize] {
+    while let [rest @ .., 1] = shape {
+        shape = rest;
+    }
+    shape
 }
 
 /// The rest of a name below a path, if it is there.

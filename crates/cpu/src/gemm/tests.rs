@@ -168,6 +168,10 @@ fn compare(d: &GemmDesc, blocking: Option<Blocking>, start: Vec<Vec<f32>>) {
     }
 }
 
+fn plain(rule: Rule) -> Update {
+    Update { rule, decay: WeightDecay::None, clip_value: None, rate: 1.0 }
+}
+
 #[test]
 fn every_width_and_small_height() {
     for n in 1..=70 {
@@ -381,12 +385,7 @@ fn vectors_with_zeros() {
     ] {
         for (transpose_b, update) in [(false, false), (true, false), (false, true)] {
             let mut d = GemmDesc::new(m, n, k, k == 1, transpose_b);
-            d.epilogue.update = update.then_some(Update {
-                rule: Rule::Sgd,
-                decay: WeightDecay::None,
-                clip_value: None,
-                rate: 1.0,
-            });
+            d.epilogue.update = update.then_some(plain(Rule::Sgd));
             d.epilogue.bias = !update;
             let mut start = buffers(&d, &mut random);
             for x in &mut start[args::A] {
@@ -405,8 +404,7 @@ fn narrow_updates_leave_out_zeros() {
         for rule in rules() {
             for run in [1, 5, 40] {
                 let mut d = GemmDesc::new(m, n, 1, true, false);
-                d.epilogue.update =
-                    Some(Update { rule, decay: WeightDecay::None, clip_value: None, rate: 1.0 });
+                d.epilogue.update = Some(plain(rule));
                 for first in [run, 0] {
                     let mut start = buffers(&d, &mut random);
                     for (i, x) in start[args::A].iter_mut().enumerate() {
@@ -474,9 +472,7 @@ fn ragged_rows() {
         d.time = time;
         d.epilogue = random_epilogue(&mut random);
         if transpose_a && random.below(2) == 0 {
-            let update =
-                Update { rule: Rule::Sgd, decay: WeightDecay::None, clip_value: None, rate: 1.0 };
-            d.epilogue = Epilogue { update: Some(update), ..Default::default() };
+            d.epilogue = Epilogue { update: Some(plain(Rule::Sgd)), ..Default::default() };
         }
         let start = buffers(&d, &mut random);
         compare(&d, None, start.clone());

@@ -75,7 +75,7 @@ pub enum Averaged {
 impl Metric {
     /// The names a recipe may use; `top_5` stands for any `top_K`, `absolute_error_p90` for any hundredth, `fbeta_2` for any
     /// beta, and `_macro`, `_micro` or `_weighted` may follow `precision`, `recall`, `f1` and `fbeta_2`.
-    pub const NAMES: [&'static str; 25] = [
+    pub const NAMES: [&'static str; 22] = [
         "accuracy",
         "top_5",
         "precision",
@@ -85,11 +85,7 @@ impl Metric {
         "mae",
         "mse",
         "r2",
-        "label_error_rate",
-        "f1_micro",
-        "precision_weighted",
-        "recall_macro",
-        "fbeta_2",
+        "fbeta_2_weighted",
         "balanced_accuracy",
         "cohen_kappa",
         "mcc",
@@ -101,6 +97,7 @@ impl Metric {
         "mape",
         "median_absolute_error",
         "absolute_error_p90",
+        "label_error_rate",
     ];
 
     /// What is measured where nothing is named.
