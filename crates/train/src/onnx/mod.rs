@@ -71,9 +71,10 @@ pub(crate) fn model(
         y = writer.node("Mul", &[y, factor], &[]);
         y = writer.node("Add", &[y, summand], &[]);
     }
-    writer.nodes.push(wire::node("Identity", &[y], &[wanted.to_owned()], &[]));
+    writer.add("Identity", &[y], &[wanted.to_owned()], &[]);
     let output = wire::value(wanted, Type::Float, &writer.named_dims(output)?);
-    let Writer { nodes, initializers, inputs, .. } = writer;
+    let initializers = writer.constants();
+    let Writer { nodes, inputs, .. } = writer;
     let metadata = content.metadata;
     Ok(wire::model(&Parts { nodes, initializers, inputs, output, metadata }))
 }

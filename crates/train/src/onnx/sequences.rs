@@ -214,7 +214,7 @@ impl Writer<'_> {
         let table = |w: &mut Self, name: &str, values: Vec<f32>| {
             let base = op.base;
             w.once(&format!("{name}/{longest}/{dim}/{base}/{inverse}"), |w| {
-                let name = format!("rotary_{name}_{}", w.initializers.len());
+                let name = format!("rotary_{name}_{}", w.next_constant());
                 let all = w.floats(&name, &[longest, 1, 1, half], &values);
                 let [start, axis] = [w.ints(&[0]), w.ints(&[0])];
                 Ok(w.node("Slice", &[all, start, time.clone(), axis], &[]))

@@ -194,6 +194,15 @@ fn write_case(folder: &Path, name: &str, model: &str, loss: &str) {
                 values.set(id, all);
                 of_output = Some(lengths);
             }
+            (Role::Input, DType::F32) if field(".last").is_some() => {
+                let (lengths, time) = (long(field(".last").unwrap()), tensor.shape[1]);
+                let row = |l: &i32| {
+                    (0..time).map(|t| f64::from(t + 1 == *l as usize)).collect::<Vec<_>>()
+                };
+                values.set(id, lengths.iter().flat_map(row).collect());
+                let name = tensor.name.replace(".last", ".lengths");
+                inputs.insert(name, json!({"type": "int64", "shape": [5], "values": lengths}));
+            }
             (Role::Input, DType::I32) if field(".lengths").is_some() => {
                 let lengths = long(field(".lengths").unwrap());
                 let given = json!({"type": "int64", "shape": [5], "values": lengths});

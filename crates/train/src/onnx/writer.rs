@@ -1,6 +1,6 @@
 //! Nodes, constants and names: what the ops are written with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tidemill_engine::graph::{DType, GraphError, Role, TensorId};
 
@@ -20,7 +20,10 @@ pub(super) struct Writer<'a> {
     /// By input: each value is multiplied by the first and the second is added, for each channel; the input is then bytes.
     pixels: &'a HashMap<String, [Vec<f32>; 2]>,
     pub(super) nodes: Vec<Message>,
-    pub(super) initializers: Vec<Message>,
+    /// Constants by name; only those that a node reads are written.
+    initializers: Vec<(String, Message)>,
+    /// The names that nodes read.
+    read: HashSet<String>,
     pub(super) inputs: Vec<Message>,
     /// By tensor: the name of its value.
     plain: Vec<Option<String>>,
@@ -46,6 +49,7 @@ impl<'a> Writer<'a> {
             pixels,
             nodes: vec![],
             initializers: vec![],
+            read: HashSet::new(),
             inputs: vec![],
             plain: none.clone(),
             channels_first: none,
@@ -79,7 +83,7 @@ impl<'a> Writer<'a> {
         attributes: &[Attribute],
     ) -> String {
         let name = self.new_name(kind);
-        self.nodes.push(wire::node(kind, inputs, std::slice::from_ref(&name), attributes));
+        self.add(kind, inputs, std::slice::from_ref(&name), attributes);
         name
     }
 
@@ -93,8 +97,31 @@ impl<'a> Writer<'a> {
     ) -> Vec<String> {
         let name = self.new_name(kind);
         let names: Vec<String> = (0..outputs).map(|i| format!("{name}.{i}")).collect();
-        self.nodes.push(wire::node(kind, inputs, &names, attributes));
+        self.add(kind, inputs, &names, attributes);
         names
+    }
+
+    /// A node with outputs of those names.
+    pub(super) fn add<S: AsRef<str>>(
+        &mut self,
+        kind: &str,
+        inputs: &[S],
+        outputs: &[String],
+        attributes: &[Attribute],
+    ) {
+        self.read.extend(inputs.iter().map(|input| input.as_ref().to_owned()));
+        self.nodes.push(wire::node(kind, inputs, outputs, attributes));
+    }
+
+    /// The constants that are read.
+    pub(super) fn constants(&mut self) -> Vec<Message> {
+        let all = std::mem::take(&mut self.initializers).into_iter();
+        all.filter(|(name, _)| self.read.contains(name)).map(|(_, tensor)| tensor).collect()
+    }
+
+    /// A number that no other constant has.
+    pub(super) fn next_constant(&self) -> usize {
+        self.initializers.len()
     }
 
     /// A value that is made at its first use.
@@ -114,7 +141,7 @@ impl<'a> Writer<'a> {
     /// Constant floats.
     pub(super) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
         let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.initializers.push(wire::tensor(name, dims, Type::Float, &raw));
+        self.initializers.push((name.to_owned(), wire::tensor(name, dims, Type::Float, &raw)));
         name.to_owned()
     }
 
@@ -139,7 +166,7 @@ impl<'a> Writer<'a> {
         }
         let name = format!("whole_{}", self.once.len());
         let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.initializers.push(wire::tensor(&name, dims, Type::Int64, &raw));
+        self.initializers.push((name.clone(), wire::tensor(&name, dims, Type::Int64, &raw)));
         self.once.insert(key, name.clone());
         name
     }
@@ -223,6 +250,9 @@ impl<'a> Writer<'a> {
         if let Some(field) = tensor.name.strip_suffix(".lengths") {
             return self.lengths(field);
         }
+        if let Some(field) = tensor.name.strip_suffix(".last") {
+            return self.last(field);
+        }
         if let Some([factors, summands]) = self.pixels.get(&tensor.name) {
             let bytes = self.declare(id, Type::Uint8)?;
             let to = Attribute::Int("to", Type::Float as i64);
@@ -267,13 +297,25 @@ impl<'a> Writer<'a> {
     /// 1 up to each sample's end, else 0: f32 `[batch, time]`.
     fn mask(&mut self, field: &str) -> Written<String> {
         let lengths = self.lengths(field)?;
+        self.compared(field, lengths, "Less")
+    }
+
+    /// 1 at each sample's last position, else 0: f32 `[batch, time]`.
+    fn last(&mut self, field: &str) -> Written<String> {
+        let (lengths, one) = (self.lengths(field)?, self.whole(&[], &[1]));
+        let last = self.node("Sub", &[lengths, one], &[]);
+        self.compared(field, last, "Equal")
+    }
+
+    /// Whether the positions of an input compare so with a number for each sample.
+    fn compared(&mut self, field: &str, lengths: String, how: &str) -> Written<String> {
         let Some(of) = self.sizes.graph.find(field) else {
             return Err(GraphError::new(format!("a mask of no input {field}; please report it")));
         };
         let axes = self.ints(&[1]);
         let ends = self.node("Unsqueeze", &[lengths, axes], &[]);
         let positions = self.positions(of, 1)?;
-        let inside = self.node("Less", &[positions, ends], &[]);
+        let inside = self.node(how, &[positions, ends], &[]);
         Ok(self.node("Cast", &[inside], &[Attribute::Int("to", Type::Float as i64)]))
     }
 
