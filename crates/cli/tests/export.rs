@@ -231,6 +231,28 @@ fn weights_of_another_run_are_taken_where_they_fit() {
     assert_eq!(a[kernel], b[kernel]);
     assert_ne!(a["layers.1.batch_norm.gamma"], b["layers.1.batch_norm.gamma"]);
 
+    // All workers start from them.
+    let sums = ["1", "3"].map(|workers| {
+        place.says(&[
+            "train",
+            "b.toml",
+            "--out",
+            workers,
+            "--set",
+            "training.shards=3",
+            "--workers",
+            workers,
+        ]);
+        summary(&place.path(workers)).state_sha256
+    });
+    assert_eq!(sums[0], sums[1]);
+    let stream = "[model]\ninput = { features = 2 }\nlayers = [{ dense = { units = 2 } }]\nfrom = { run = 'a' }\n\
+                  [training]\nloss = 'sparse_categorical_crossentropy'\n[stream]\nlabel = 'class'\n";
+    std::fs::write(place.path("s.toml"), stream).unwrap();
+    std::fs::write(place.path("s.csv"), "a,b,class\n1,2,x\n2,1,y\n").unwrap();
+    let says = place.says(&["learn", "s.toml", "--from", "s.csv", "--out", "stream"]);
+    assert!(says.contains("model.from has no effect on a stream"), "{says}");
+
     // A resume continues from its own weights, whether the other run is still there or not.
     place.says(&["train", "b.toml", "--out", "cut", "--set", "stop.steps=3"]);
     std::fs::rename(place.path("a"), place.path("elsewhere")).unwrap();

@@ -195,7 +195,8 @@ pub struct ModelSpec {
     /// left out; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vision: Option<VisionSpec>,
-    /// Where the initial weights come from, as far as names and shapes match: another run or a file. Random by default.
+    /// Where the initial weights come from, as far as names and shapes match: another run or a file. Random by
+    /// default. For training on stored data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<FromSpec>,
     /// Layers that do not learn, by path, such as `layers.0` or `layers.2.residual`, with all layers

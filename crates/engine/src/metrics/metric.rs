@@ -262,10 +262,7 @@ impl Metric {
 
     /// Whether it is among the figures of a stream.
     pub fn is_prequential(self) -> bool {
-        match self {
-            Metric::Accuracy | Metric::F1 | Metric::Auc | Metric::Mae | Metric::R2 => true,
-            _ => false,
-        }
+        matches!(self, Metric::Accuracy | Metric::F1 | Metric::Auc | Metric::Mae | Metric::R2)
     }
 
     /// Whether a greater value of the metric of that name is better; true of all but errors.
