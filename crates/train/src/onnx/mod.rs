@@ -73,8 +73,7 @@ pub(crate) fn model(
     }
     writer.add("Identity", &[y], &[wanted.to_owned()], &[]);
     let output = wire::value(wanted, Type::Float, &writer.named_dims(output)?);
-    let initializers = writer.constants();
-    let Writer { nodes, inputs, .. } = writer;
+    let [nodes, initializers, inputs] = writer.finish(wanted);
     let metadata = content.metadata;
     Ok(wire::model(&Parts { nodes, initializers, inputs, output, metadata }))
 }

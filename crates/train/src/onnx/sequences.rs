@@ -1,8 +1,8 @@
 //! Ops on sequences: attention, positions, recurrent layers, windows, means.
 
 use tidemill_engine::graph::{
-    Attention, Cell, Copying, GraphError, Heads, Recurrent, Relative, Rotary, Sequence, TensorId,
-    Windows,
+    Attention, Binary, Cell, Copying, GraphError, Heads, MatMul, Op, Recurrent, Relative, Rotary,
+    Sequence, TensorId, Windows,
 };
 
 use super::wire::{Attribute, Type};
@@ -25,7 +25,7 @@ fn perm(axes: &[i64]) -> [Attribute; 1] {
     [Attribute::Ints("perm", axes.to_vec())]
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     pub(super) fn sequence(&mut self, op: Sequence, x: &[TensorId]) -> Written<String> {
         let Sequence::WeightedMean = op else { return of_training() };
         let [values, weights] = [self.get(x[0])?, self.get(x[1])?];
@@ -249,8 +249,7 @@ impl Writer<'_> {
         })
     }
 
-    /// A recurrent layer, whose inputs are already products: ONNX's layers multiply them by a kernel of their own, which is a
-    /// permutation of the gates here.
+    /// A recurrent layer. Here its inputs are already products, with a bias of their own; in ONNX the layer makes them.
     pub(super) fn recurrent(&mut self, op: Recurrent, x: &[TensorId]) -> Written<String> {
         let Recurrent::States(scan) = op else { return of_training() };
         let units = self.shape(x[1])[0];
@@ -260,28 +259,40 @@ impl Writer<'_> {
             Cell::Lstm => ("LSTM", &[0, 3, 1, 2]),
         };
         let width = order.len() * units;
-        let Some(kernel) = self.weights(x[1]) else {
-            return without_form("has a recurrent kernel that is computed");
+        let recurrent_bias = x.get(3).map(|&id| self.weights(id));
+        let (Some(recurrent), false) = (self.weights(x[1]), recurrent_bias == Some(None)) else {
+            return without_form("has a recurrent kernel or bias that is computed");
         };
-        let bias = x.get(3).map(|&id| self.weights(id));
-        if bias == Some(None) {
-            return without_form("has a bias that is computed");
-        }
         let rows = order.iter().flat_map(|gate| gate * units..(gate + 1) * units);
         let rows: Vec<usize> = rows.collect();
-        let mut inputs = vec![0.0; width * width];
-        rows.iter().enumerate().for_each(|(to, from)| inputs[to * width + from] = 1.0);
-        let turned: Vec<f32> =
-            rows.iter().flat_map(|&row| (0..units).map(move |i| kernel[i * width + row])).collect();
-        let recurrent = bias.flatten().map(|bias| rows.iter().map(|&row| bias[row]));
-        let mut biases = vec![0.0; width];
-        biases.extend(recurrent.into_iter().flatten());
-        biases.resize(2 * width, 0.0);
+        let identity: Vec<f32>;
+        let (read, kernel, bias) = match self.product_of(x[0]) {
+            Some(found) => found,
+            None => {
+                identity =
+                    (0..width * width).map(|i| f32::from(u8::from(i % (width + 1) == 0))).collect();
+                (x[0], &identity[..], None)
+            }
+        };
+        // [in, gates] to [gates, in]
+        let turned = |kernel: &[f32]| -> Vec<f32> {
+            let inputs = kernel.len() / width;
+            rows.iter()
+                .flat_map(|&row| (0..inputs).map(move |i| (i, row)))
+                .map(|(i, row)| kernel[i * width + row])
+                .collect()
+        };
+        let of_gates = |bias: Option<&[f32]>| -> Vec<f32> {
+            rows.iter().map(|&row| bias.map_or(0.0, |bias| bias[row])).collect()
+        };
+        let biases = [of_gates(bias), of_gates(recurrent_bias.flatten())].concat();
+        let inputs = kernel.len() / width;
         let name = self.sizes.graph.tensor(x[1]).name.clone();
-        let gates = self.floats(&format!("{name}.gates"), &[1, width, width], &inputs);
-        let kernel = self.floats(&format!("{name}.turned"), &[1, width, units], &turned);
+        let gates = self.floats(&format!("{name}.inputs"), &[1, width, inputs], &turned(kernel));
+        let dims = [1, width, units];
+        let kernel = self.floats(&format!("{name}.turned"), &dims, &turned(recurrent));
         let biases = self.floats(&format!("{name}.biases"), &[1, 2 * width], &biases);
-        let [sequence, lengths] = [self.get(x[0])?, self.get(x[2])?];
+        let [sequence, lengths] = [self.get(read)?, self.get(x[2])?];
         let by_time = self.node("Transpose", &[sequence], &perm(&[1, 0, 2]));
         let ends = self.node("Cast", &[lengths], &[Attribute::Int("to", Type::Int32 as i64)]);
         let direction = if scan.reverse { "reverse" } else { "forward" };
@@ -296,6 +307,25 @@ impl Writer<'_> {
         let axis = self.ints(&[1]);
         let states = self.node("Squeeze", &[states, axis], &[]);
         Ok(self.node("Transpose", &[states], &perm(&[1, 0, 2])))
+    }
+
+    /// What a value is the product of, with the kernel and the bias, where those are weights.
+    fn product_of(&self, id: TensorId) -> Option<(TensorId, &'a [f32], Option<&'a [f32]>)> {
+        let graph = &self.sizes.graph;
+        let (product, bias) = match &graph.tensor(id).op {
+            Op::Binary(Binary::Add) => {
+                let inputs = &graph.tensor(id).inputs;
+                (inputs[0], Some(self.weights(inputs[1])?))
+            }
+            _ => (id, None),
+        };
+        let tensor = graph.tensor(product);
+        match &tensor.op {
+            Op::MatMul(MatMul { transpose_a: false, transpose_b: false, .. }) => {
+                Some((tensor.inputs[0], self.weights(tensor.inputs[1])?, bias))
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn copying(&mut self, op: Copying, x: &[TensorId]) -> Written<String> {

@@ -13,18 +13,23 @@ pub(super) type Written<T = ()> = Result<T, GraphError>;
 const TO_FIRST: [i64; 4] = [0, 3, 1, 2];
 const TO_LAST: [i64; 4] = [0, 2, 3, 1];
 
+/// A node with the names that it reads and gives.
+struct Node {
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+    message: Message,
+}
+
 /// What has been written so far.
 pub(super) struct Writer<'a> {
     pub(super) sizes: &'a Sizes,
     weights: &'a HashMap<String, Vec<f32>>,
     /// By input: each value is multiplied by the first and the second is added, for each channel; the input is then bytes.
     pixels: &'a HashMap<String, [Vec<f32>; 2]>,
-    pub(super) nodes: Vec<Message>,
-    /// Constants by name; only those that a node reads are written.
+    nodes: Vec<Node>,
+    /// Constants and inputs by name. Only what the output depends on is written.
     initializers: Vec<(String, Message)>,
-    /// The names that nodes read.
-    read: HashSet<String>,
-    pub(super) inputs: Vec<Message>,
+    inputs: Vec<(String, Message)>,
     /// By tensor: the name of its value.
     plain: Vec<Option<String>>,
     /// The same with channels before rows and columns.
@@ -49,7 +54,6 @@ impl<'a> Writer<'a> {
             pixels,
             nodes: vec![],
             initializers: vec![],
-            read: HashSet::new(),
             inputs: vec![],
             plain: none.clone(),
             channels_first: none,
@@ -109,14 +113,29 @@ impl<'a> Writer<'a> {
         outputs: &[String],
         attributes: &[Attribute],
     ) {
-        self.read.extend(inputs.iter().map(|input| input.as_ref().to_owned()));
-        self.nodes.push(wire::node(kind, inputs, outputs, attributes));
+        self.nodes.push(Node {
+            inputs: inputs.iter().map(|input| input.as_ref().to_owned()).collect(),
+            outputs: outputs.to_vec(),
+            message: wire::node(kind, inputs, outputs, attributes),
+        });
     }
 
-    /// The constants that are read.
-    pub(super) fn constants(&mut self) -> Vec<Message> {
-        let all = std::mem::take(&mut self.initializers).into_iter();
-        all.filter(|(name, _)| self.read.contains(name)).map(|(_, tensor)| tensor).collect()
+    /// The nodes, constants and inputs that an output depends on.
+    pub(super) fn finish(self, output: &str) -> [Vec<Message>; 3] {
+        let mut read = HashSet::from([output.to_owned()]);
+        let mut nodes = Vec::new();
+        for node in self.nodes.into_iter().rev() {
+            if node.outputs.iter().any(|output| read.contains(output)) {
+                read.extend(node.inputs);
+                nodes.push(node.message);
+            }
+        }
+        nodes.reverse();
+        let of = |all: Vec<(String, Message)>| {
+            let own = all.into_iter().filter(|(name, _)| read.contains(name));
+            own.map(|(_, message)| message).collect()
+        };
+        [nodes, of(self.initializers), of(self.inputs)]
     }
 
     /// A number that no other constant has.
@@ -272,7 +291,7 @@ impl<'a> Writer<'a> {
     fn declare(&mut self, id: TensorId, kind: Type) -> Written<String> {
         let name = self.sizes.graph.tensor(id).name.clone();
         let dims = self.named_dims(id)?;
-        self.inputs.push(wire::value(&name, kind, &dims));
+        self.inputs.push((name.clone(), wire::value(&name, kind, &dims)));
         Ok(name)
     }
 
@@ -289,7 +308,8 @@ impl<'a> Writer<'a> {
     pub(super) fn lengths(&mut self, field: &str) -> Written<String> {
         self.once(&format!("lengths/{field}"), |w| {
             let name = format!("{field}.lengths");
-            w.inputs.push(wire::value(&name, Type::Int64, &[Dim::Named("batch".into())]));
+            let value = wire::value(&name, Type::Int64, &[Dim::Named("batch".into())]);
+            w.inputs.push((name.clone(), value));
             Ok(name)
         })
     }
