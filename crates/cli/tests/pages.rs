@@ -46,6 +46,7 @@ run! {
     introduction: "docs/introduction.md",
     late_labels: "docs/late-labels.md",
     library: "docs/library.md",
+    other_programs: "docs/other-programs.md",
     recipes: "docs/recipes.md",
     self_tuning: "docs/self-tuning.md",
     speed: "docs/speed.md",

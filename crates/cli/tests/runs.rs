@@ -246,17 +246,18 @@ fn weights_are_read_by_python() {
         state = load_file(sys.argv[1])\n\
         print(sum(v.size for v in state.values()), sorted(state)[0])\n";
     let state = run.join("checkpoints/14/state.safetensors");
-    let output = Command::new("python3").args(["-c", script, text(&state)]).output();
+    let python = std::env::var_os("TIDEMILL_PYTHON").unwrap_or_else(|| "python3".into());
+    let output = Command::new(python).args(["-c", script, text(&state)]).output();
     match output {
         Ok(output) if output.status.success() => {
             let printed = String::from_utf8(output.stdout).unwrap();
             assert!(printed.contains("layers."), "{printed}");
         }
         Ok(output) if output.status.code() == Some(77) => {
-            eprintln!("SKIPPED: python3 has no safetensors");
+            eprintln!("SKIPPED: Python has no safetensors");
         }
         Ok(output) => panic!("{}", stderr(&output)),
-        Err(e) => eprintln!("SKIPPED: python3 cannot be run: {e}"),
+        Err(e) => eprintln!("SKIPPED: Python cannot be run: {e}"),
     }
 }
 
@@ -337,4 +338,55 @@ fn bench_and_explain_need_no_data() {
     }
     let found = tidemill(&["bench", text(&recipe), "--batch-size", "2"]);
     assert_eq!(stderr(&found), "");
+}
+
+#[test]
+fn metrics_are_those_that_the_recipe_names_whoever_computes_the_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let names = [
+        "auc",
+        "average_precision",
+        "balanced_accuracy",
+        "brier_score",
+        "cohen_kappa",
+        "ece",
+        "f1_weighted",
+        "fbeta_2",
+        "log_loss",
+        "mcc",
+        "precision_micro",
+        "top_3",
+    ];
+    let set = format!("training.metrics={names:?}");
+    let run = |name: &str, more: &[&str]| {
+        let run = folder.path().join(name);
+        let train = [
+            "train",
+            text(&recipe),
+            "--out",
+            text(&run),
+            "--set",
+            &set,
+            "--set",
+            "training.shards=3",
+        ];
+        succeed(&[&train[..], more].concat());
+        (summary(&run), metrics(&run))
+    };
+    let (one, lines) = run("one", &[]);
+    let found: Vec<&str> =
+        one.validation.keys().map(String::as_str).filter(|k| *k != "loss").collect();
+    assert_eq!(found, names);
+    // The loss of this recipe is the log loss, and the micro average of precision is the accuracy.
+    let close = |a: &str, b: &str| (one.validation[a] - one.validation[b]).abs() < 1e-5;
+    assert!(close("loss", "log_loss"), "{:?}", one.validation);
+    let (three, others) = run("three", &["--workers", "3"]);
+    assert_eq!((one.state_sha256, one.validation), (three.state_sha256, three.validation));
+    assert_eq!(lines, others);
+    let wrong = tidemill(&["train", text(&recipe), "--set", "training.metrics=[\"rmse\"]"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("rmse"), "{}", stderr(&wrong));
+    let wrong = tidemill(&["train", text(&recipe), "--set", "training.metrics=[\"fbeta_0\"]"]);
+    assert!(stderr(&wrong).contains("must be one of"), "{}", stderr(&wrong));
 }

@@ -134,11 +134,12 @@ fn adam() -> Update {
         rule: Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
         decay: WeightDecay::None,
         clip_value: None,
+        rate: 1.0,
     }
 }
 
 fn sgd() -> Update {
-    Update { rule: Rule::Sgd, decay: WeightDecay::None, clip_value: None }
+    Update { rule: Rule::Sgd, decay: WeightDecay::None, clip_value: None, rate: 1.0 }
 }
 
 fn products() -> Vec<(String, GemmDesc, bool)> {

@@ -392,7 +392,7 @@ mod tests {
         ];
         for [rows, cols, len, bag] in shapes {
             for (rule, clip_value) in rules.into_iter().flat_map(|r| [(r, None), (r, Some(0.5))]) {
-                let update = Update { rule, decay: WeightDecay::None, clip_value };
+                let update = Update { rule, decay: WeightDecay::None, clip_value, rate: 1.0 };
                 let mut hyper = vec![0.0; 8];
                 (hyper[0], hyper[1], hyper[2], hyper[3], hyper[4]) = (0.1, 1.0, 1.0, 1.0, 16.0);
                 let outputs = len.checked_div(bag).unwrap_or(len);

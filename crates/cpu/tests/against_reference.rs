@@ -61,6 +61,7 @@ fn block(filters: usize, stride: usize) -> ResidualSpec {
         ],
         shortcut,
         activation: Activation::Relu,
+        drop_path: 0.0,
     }
 }
 
@@ -107,6 +108,16 @@ fn models() -> Vec<(&'static str, ModelSpec)> {
         ),
         ..Model::image(8, 6, 4)
     };
+    let gated = ModelSpec {
+        layers: recipe(
+            "{ conv2d = { filters = 8, kernel = 3, padding = 'same', activation = 'hard_swish' } }, \
+             { residual = { drop_path = 0.4, layers = [ \
+             { multiply = { layers = [{ global_avg_pool = {} }, { dense = { units = 4, activation = 'relu' } }, \
+             { dense = { units = 8, activation = 'hard_sigmoid' } }] } }, { layer_scale = { initial = 0.5 } }] } }, \
+             { global_avg_pool = {} }, { dense = { units = 10 } }",
+        ),
+        ..Model::image(6, 5, 3)
+    };
     let words = Model::ids(6, 30).embedding(8).flatten().dense(10, linear);
     let tables = Model::features(5)
         .layer(EntityEmbeddingSpec::new(&[40, 30], 4))
@@ -135,6 +146,7 @@ fn models() -> Vec<(&'static str, ModelSpec)> {
         ("valid", valid),
         ("resnet", resnet),
         ("depthwise", depthwise),
+        ("gated", gated),
         ("words", words),
     ]
 }
@@ -344,6 +356,10 @@ fn every_optimizer_steps_as_the_reference_does() {
         "{ rmsprop = { epsilon = 1e-2, momentum = 0.9, centered = true } }",
         "{ adagrad = {} }",
         "{ ftrl = { l1 = 0.001, l2 = 0.01 } }",
+        "{ sgd = { momentum = 0.9, rates = { 'layers.0' = 0.1, 'layers.*.dense.bias' = 3.0 } } }",
+        "{ adamw = { epsilon = 1e-3, weight_decay = 0.1, rates = { 'layers.0' = 0.1 } } }",
+        "{ adam = { epsilon = 1e-3, global_clip_norm = 0.1, rates = { 'layers.1' = 0.5 } } }",
+        "{ ftrl = { l2 = 0.01, rates = { 'layers.0' = 0.5 } } }",
     ] {
         let case = Case {
             name: text.into(),

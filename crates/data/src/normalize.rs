@@ -58,6 +58,16 @@ pub struct Affine {
 }
 
 impl Affine {
+    /// By what values are multiplied, for each channel.
+    pub fn factors(&self) -> &[f32] {
+        &self.mul
+    }
+
+    /// What is added then, for each channel.
+    pub fn summands(&self) -> &[f32] {
+        &self.add
+    }
+
     /// Converts 8-bit values; `values` and `x` are equally long, channels innermost.
     pub fn fill_u8(&self, values: &[u8], x: &mut [f32]) {
         if self.uniform {

@@ -76,6 +76,8 @@ pub struct Update {
     pub rule: Rule,
     /// Its weight decay.
     pub decay: WeightDecay,
+    /// Factor of the step's learning rate, for this parameter alone.
+    pub rate: f32,
 }
 
 /// What is computed.

@@ -114,6 +114,7 @@ fn follow<T: Real>(limit: f64) {
                 rule,
                 decay,
                 slot_type: Default::default(),
+                rate: 1.0,
             });
         }
         for step in 1..=100 {

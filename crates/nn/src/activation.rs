@@ -2,7 +2,7 @@
 
 use crate::form::name_or_table;
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Graph, GraphError, Softmax, TensorId, Unary};
+use tidemill_graph::{Binary, Graph, GraphError, Softmax, TensorId, Unary};
 
 /// A function applied to the output of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,11 @@ pub enum Activation {
     /// `x sigmoid(x)`, also called swish.
     #[serde(alias = "swish")]
     Silu,
+    /// `min(max(x / 6 + 1/2, 0), 1)`, which resembles a sigmoid (PyTorch's form).
+    HardSigmoid,
+    /// `x` times its hard sigmoid (Howard et al. 2019).
+    #[serde(alias = "hard_silu")]
+    HardSwish,
     /// `1 / (1 + e^-x)`
     Sigmoid,
     /// Hyperbolic tangent.
@@ -66,6 +71,8 @@ impl Activation {
             Activation::Gelu => "gelu",
             Activation::GeluTanh => "gelu_tanh",
             Activation::Silu => "silu",
+            Activation::HardSigmoid => "hard_sigmoid",
+            Activation::HardSwish => "hard_swish",
             Activation::Sigmoid => "sigmoid",
             Activation::Tanh => "tanh",
             Activation::Softplus => "softplus",
@@ -78,6 +85,11 @@ impl Activation {
         let unary = match self {
             Activation::Linear => return Ok(x),
             Activation::Softmax => return graph.apply(Softmax::Plain, &[x]),
+            Activation::HardSigmoid => return hard_sigmoid(graph, x),
+            Activation::HardSwish => {
+                let share = hard_sigmoid(graph, x)?;
+                return graph.apply(Binary::Mul, &[x, share]);
+            }
             Activation::Relu => Unary::Relu,
             Activation::LeakyRelu { slope } => Unary::LeakyRelu { slope: slope as f32 },
             Activation::Elu { alpha } => Unary::Elu { alpha: alpha as f32 },
@@ -90,4 +102,9 @@ impl Activation {
         };
         graph.apply(unary, &[x])
     }
+}
+
+fn hard_sigmoid(graph: &mut Graph, x: TensorId) -> Result<TensorId, GraphError> {
+    let line = graph.apply(Unary::Affine { scale: 1.0 / 6.0, shift: 0.5 }, &[x])?;
+    graph.apply(Unary::Clip { low: 0.0, high: 1.0 }, &[line])
 }

@@ -276,7 +276,13 @@ fn by_position(layer: &LayerSpec) -> bool {
     use LayerSpec::*;
     matches!(
         layer,
-        Dense(_) | LayerNorm { .. } | RmsNorm { .. } | Dropout { .. } | Activation(_) | Softmax {}
+        Dense(_)
+            | LayerNorm { .. }
+            | RmsNorm { .. }
+            | Dropout { .. }
+            | Activation(_)
+            | Softmax {}
+            | LayerScale { .. }
     )
 }
 
@@ -456,6 +462,7 @@ impl Builder<'_> {
         match layer {
             // What joins or repeats layers, and what ends or reads the positions of a sequence.
             Residual(spec) => self.residual(spec, at),
+            Multiply { layers } => self.multiplied(layers, at),
             Concat(spec) => self.branches(spec, at),
             Repeat { times, layers } => {
                 (0..*times).try_fold(at, |at, time| self.sequence(layers, &time.to_string(), at))
@@ -488,6 +495,7 @@ impl Builder<'_> {
         use LayerSpec::*;
         match layer {
             Residual(_)
+            | Multiply { .. }
             | Concat(_)
             | Repeat { .. }
             | Conv1d(_)
@@ -573,6 +581,11 @@ impl Builder<'_> {
                 self.scaled(rows, spec.scale)
             }
             EntityEmbedding(spec) => self.entity_embedding(x, spec),
+            LayerScale { initial } => {
+                let start = Initializer::Constant { value: *initial };
+                let gamma = self.parameter("gamma", &[self.last_dim(x)], start)?;
+                self.graph.apply(Binary::Mul, &[x, gamma])
+            }
         }
     }
 
@@ -633,8 +646,44 @@ impl Builder<'_> {
             return Err(GraphError::new(format!("the layers give {a:?}, the shortcut {b:?}"))
                 .help("give the shortcut a conv2d of kernel 1 with the same filters and stride"));
         }
-        let sum = self.graph.apply(Binary::Add, &[main.x, other.x])?;
+        let own = self.dropped_path(main.x, spec.drop_path)?;
+        let sum = self.graph.apply(Binary::Add, &[own, other.x])?;
         Ok(main.with(spec.activation.build(self.graph, sum)?))
+    }
+
+    /// A value that is left out for whole samples, and scaled up for the others.
+    fn dropped_path(&mut self, x: TensorId, rate: f64) -> Result<TensorId, GraphError> {
+        if rate == 0.0 || self.mode == Mode::Eval {
+            return Ok(x);
+        }
+        let mut shape = vec![1; self.graph.shape(x).len()];
+        shape[0] = self.graph.shape(x)[0];
+        let one = self.graph.constant(1.0);
+        let ones = self.graph.apply(Layout::BroadcastTo(shape), &[one])?;
+        let kept = self.dropout(ones, rate)?;
+        self.graph.apply(Binary::Mul, &[x, kept])
+    }
+
+    /// `x` times what layers make of it.
+    fn multiplied(&mut self, layers: &[LayerSpec], at: At) -> Result<At, GraphError> {
+        let factor = self.sequence(layers, "layers", at)?;
+        let (x, by) = (self.graph.shape(at.x).to_vec(), self.graph.shape(factor.x).to_vec());
+        // A row of a sample goes along all its pixels.
+        let mut wide = vec![1; x.len()];
+        wide[0] = by[0];
+        if by.len() == 2 && x.len() > 2 {
+            wide[x.len() - 1] = by[1];
+        } else {
+            wide = by.clone();
+        }
+        let fits =
+            wide.len() == x.len() && wide.iter().zip(&x).all(|(by, of)| by == of || *by == 1);
+        if !fits {
+            return Err(GraphError::new(format!("the layers give {by:?} for an input of {x:?}"))
+                .help("end them with as many values as the input has channels"));
+        }
+        let factor = self.reshaped(factor.x, wide)?;
+        Ok(at.with(self.graph.apply(Binary::Mul, &[at.x, factor])?))
     }
 
     /// The branches' outputs, joined along the last dim.

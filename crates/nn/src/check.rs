@@ -207,7 +207,7 @@ impl Report {
                     self.each_layer(model, &block.layers, &nested("layers"), facts);
                     self.each_layer(model, &block.shortcut, &nested("shortcut"), facts);
                 }
-                LayerSpec::Repeat { layers, .. } => {
+                LayerSpec::Repeat { layers, .. } | LayerSpec::Multiply { layers } => {
                     self.each_layer(model, layers, &nested("layers"), facts);
                 }
                 _ => {}

@@ -37,6 +37,7 @@ fn goes_by_chunks(layer: &LayerSpec) -> bool {
         | Dropout { .. }
         | Activation(_)
         | Softmax {}
+        | LayerScale { .. }
         | Residual(_)
         | Repeat { .. } => true,
         Conv1d(spec) => spec.causal || spec.kernel == 1,

@@ -73,8 +73,7 @@ impl CtcEncoderSpec {
             DenseSpec::new(self.units).into(),
         ];
         drop(&mut branch);
-        let activation = Activation::Linear;
-        let block = ResidualSpec { layers: branch, shortcut: vec![], activation };
+        let block = ResidualSpec::new(branch);
         layers.push(LayerSpec::Repeat { times: self.layers, layers: vec![block.into()] });
         layers.push(LayerSpec::LayerNorm { epsilon: EPSILON });
         layers.push(DenseSpec::new(labels).into());

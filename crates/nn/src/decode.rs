@@ -99,6 +99,7 @@ fn goes_by_position(layer: &LayerSpec) -> bool {
             | Softmax {}
             | Embedding(_)
             | Positions(_)
+            | LayerScale { .. }
             | Residual(_)
             | Concat(_)
             | Repeat { .. }

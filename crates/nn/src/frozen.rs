@@ -36,8 +36,13 @@ impl ModelSpec {
 
 /// Whether `path` is one of the frozen layers or inside one.
 pub(crate) fn contains(frozen: &[String], path: &str) -> bool {
-    let inside = |rest: &str| rest.is_empty() || rest.starts_with('.');
-    frozen.iter().any(|layer| path.strip_prefix(layer.as_str()).is_some_and(inside))
+    frozen.iter().any(|layer| covers(layer, path))
+}
+
+/// Whether `path` is that of a layer or inside it. A part of the layer's path that is `*` stands for any.
+pub(crate) fn covers(layer: &str, path: &str) -> bool {
+    let mut parts = path.split('.');
+    layer.split('.').all(|own| parts.next().is_some_and(|part| own == part || own == "*"))
 }
 
 /// Fails for a path that neither a layer nor one of the parameters has.
@@ -47,7 +52,7 @@ pub(crate) fn check<'a>(
     parameters: impl Iterator<Item = &'a str> + Clone,
 ) -> Result<(), GraphError> {
     for path in frozen {
-        if !parameters.clone().any(|parameter| parameter == path)
+        if !parameters.clone().any(|parameter| covers(path, parameter))
             && !layers.iter().any(|layer| contains(std::slice::from_ref(path), &layer.path))
         {
             let known: Vec<&str> = layers.iter().map(|layer| layer.path.as_str()).collect();

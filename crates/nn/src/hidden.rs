@@ -59,6 +59,7 @@ impl ModelSpec {
         let otherwise = |layer: &LayerSpec| match layer {
             LayerSpec::Dropout { rate } => *rate > 0.0,
             // What a custom layer does in training is not known.
+            LayerSpec::Residual(block) => block.drop_path > 0.0,
             LayerSpec::BatchNorm(_) | LayerSpec::Custom(_) => true,
             _ => false,
         };

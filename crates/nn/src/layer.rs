@@ -83,6 +83,17 @@ pub enum LayerSpec {
     Positions(PositionsSpec),
     /// `activation(layers(x) + shortcut(x))`
     Residual(ResidualSpec),
+    /// The input, multiplied by what layers make of it, such as a squeeze-and-excite block.
+    Multiply {
+        /// The layers. Of images they may give a value for each channel.
+        layers: Vec<LayerSpec>,
+    },
+    /// Multiplies each value of the last dimension by a learned number (layer scale).
+    LayerScale {
+        /// What the numbers start as; 1e-6 by default.
+        #[serde(default = "layer_scale")]
+        initial: f64,
+    },
     /// The outputs of several branches, joined along the last dimension.
     Concat(ConcatSpec),
     /// Repeats a list of layers; each repetition has its own parameters.
@@ -129,6 +140,8 @@ impl LayerSpec {
             Copy(_) => "copy",
             Positions(_) => "positions",
             Residual(_) => "residual",
+            Multiply { .. } => "multiply",
+            LayerScale { .. } => "layer_scale",
             Concat(_) => "concat",
             Repeat { .. } => "repeat",
             Custom(layer) => layer.get().name(),
@@ -141,6 +154,7 @@ impl LayerSpec {
     pub fn nested(&self) -> Vec<(String, &[LayerSpec])> {
         match self {
             LayerSpec::Repeat { layers, .. }
+            | LayerSpec::Multiply { layers }
             | LayerSpec::Encode(EncodeSpec { layers, .. })
             | LayerSpec::Copy(CopySpec { layers, .. }) => vec![("layers".into(), layers)],
             LayerSpec::Residual(block) => {
@@ -504,6 +518,17 @@ pub struct ResidualSpec {
     /// Activation of the sum; linear by default.
     #[serde(default)]
     pub activation: Activation,
+    /// Probability that a sample goes through the shortcut alone during training (stochastic depth, Huang et al. 2016); 0 by
+    /// default.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop_path: f64,
+}
+
+impl ResidualSpec {
+    /// The sum of layers and what they read.
+    pub fn new(layers: Vec<LayerSpec>) -> ResidualSpec {
+        ResidualSpec { layers, shortcut: vec![], activation: Activation::Linear, drop_path: 0.0 }
+    }
 }
 
 /// Several branches side by side, whose outputs are joined along the last dim.
@@ -591,6 +616,14 @@ fn is_no(flag: &bool) -> bool {
 
 fn is_one(n: &usize) -> bool {
     *n == 1
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+fn layer_scale() -> f64 {
+    1e-6
 }
 
 fn yes() -> bool {

@@ -11,7 +11,7 @@
 //! - `decode`: texts written token by token, with what is kept of earlier positions.
 //! - [`training`]: all of them together as training, evaluation and inference graphs.
 //! - `shards`: a step whose batch is cut into shards.
-//! - [`transformer`], [`bag`]: models that are given by a few numbers.
+//! - [`transformer`], [`bag`], [`vision`]: models that are given by a few numbers.
 //! - [`mod@check`]: what looks wrong before the first step.
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,7 @@ pub mod custom;
 mod decode;
 pub mod error;
 pub mod form;
+mod from;
 mod frozen;
 pub mod hats;
 pub mod hedge;
@@ -44,15 +45,18 @@ mod orthogonal;
 pub mod padding;
 pub mod positions;
 mod random;
+mod rates;
 pub mod recurrent;
 mod scalar;
 pub mod schedule;
 mod shards;
 pub mod task;
 mod time;
+mod torchvision;
 pub mod training;
 pub mod transformer;
 mod validate;
+pub mod vision;
 
 pub use activation::Activation;
 pub use attention::{AttentionSpec, EncodeSpec, PositionKind, PositionsSpec};
@@ -65,6 +69,7 @@ pub use ctc_encoder::CtcEncoderSpec;
 pub use custom::{Custom, CustomLayer, CustomLoss, CustomMetric};
 pub use decode::{start_graph, step_graph, written_field};
 pub use error::{ModelError, key_path};
+pub use from::{FromSpec, Names};
 pub use hats::{HATS, HatsSpec};
 pub use hedge::HedgedDepth;
 pub use hidden::HiddenLayer;
@@ -89,3 +94,4 @@ pub use training::{
     inference_graph, initial_state, next_graph, training_graph, training_graph_with,
 };
 pub use transformer::{DecoderOnlySpec, EncoderDecoderSpec, Share, UNKNOWN_VOCABULARY};
+pub use vision::{Vision, VisionSpec};

@@ -4,6 +4,7 @@ use crate::activation::Activation;
 use crate::bag::BagSpec;
 use crate::ctc_encoder::CtcEncoderSpec;
 use crate::form::count;
+use crate::from::FromSpec;
 use crate::hats::HatsSpec;
 use crate::hedge::HedgedDepth;
 use crate::layer::{
@@ -11,6 +12,7 @@ use crate::layer::{
 };
 use crate::memory::MemorySpec;
 use crate::transformer::{DecoderOnlySpec, EncoderDecoderSpec};
+use crate::vision::VisionSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tidemill_fields::{DType, Dim, Field, Signature};
@@ -189,8 +191,16 @@ pub struct ModelSpec {
     /// A model of the labels of a sequence as it comes, such as the words of a sound, which stands for input and layers; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ctc_encoder: Option<CtcEncoderSpec>,
+    /// A known model of images, such as `{ name = "resnet50", classes = 1000 }`, which stands for the layers, and for the input where that is
+    /// left out; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vision: Option<VisionSpec>,
+    /// Where the initial weights come from, as far as names and shapes match: another run or a file. Random by
+    /// default. For training on stored data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<FromSpec>,
     /// Layers that do not learn, by path, such as `layers.0` or `layers.2.residual`, with all layers
-    /// inside them: their weights stay as they are, and batch norm uses its running statistics. None by
+    /// inside them; `*` stands for any part of a path: their weights stay as they are, and batch norm uses its running statistics. None by
     /// default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frozen: Vec<String>,
@@ -262,6 +272,8 @@ impl ModelSpec {
             encoder_decoder: None,
             bag: None,
             ctc_encoder: None,
+            vision: None,
+            from: None,
             frozen: vec![],
             hedged_depth: None,
             hats: None,
@@ -357,7 +369,9 @@ impl ModelSpec {
                     walk(&block.layers, input, names, found);
                     walk(&block.shortcut, input, names, found);
                 }
-                Some(LayerSpec::Repeat { layers, .. }) => walk(layers, input, names, found),
+                Some(LayerSpec::Repeat { layers, .. } | LayerSpec::Multiply { layers }) => {
+                    walk(layers, input, names, found);
+                }
                 Some(layer) => found.push((input, layer)),
                 None => {}
             }

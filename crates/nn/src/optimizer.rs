@@ -2,9 +2,11 @@
 
 use crate::error::{ModelError, require};
 use crate::form::name_or_table;
+use crate::rates::check_factors;
 use crate::schedule::ScheduleSpec;
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Clip, Rule, SlotType, WeightDecay, decimal, hyper};
+use std::collections::BTreeMap;
+use tidemill_graph::{Clip, Rule, SlotType, decimal, hyper};
 
 /// How the parameters are updated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +90,10 @@ macro_rules! optimizer {
             /// Parameters without weight decay, by the last part of their names, such as `bias`,
             /// `gamma`, `beta`; none by default, as in PyTorch.
             pub exclude: Vec<String>,
+            /// Factors of the learning rate by the paths of layers, such as `{ "layers.0" = 0.1 }`, with all layers inside
+            /// them; of several the longest path decides, and `*` stands for any part of a path. All 1 by default.
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            pub rates: BTreeMap<String, f64>,
             /// Clips each element of each gradient to plus and minus this value; off by default.
             #[serde(alias = "clipvalue", skip_serializing_if = "Option::is_none")]
             pub clip_value: Option<f64>,
@@ -111,6 +117,7 @@ macro_rules! optimizer {
                     weight_decay: $decay,
                     decay: DecayKind::$kind,
                     exclude: vec![],
+                    rates: BTreeMap::new(),
                     clip_value: None,
                     clip_norm: None,
                     global_clip_norm: None,
@@ -222,11 +229,12 @@ optimizer! {
 }
 
 /// The options that all optimizers have.
-struct Common<'a> {
+pub(crate) struct Common<'a> {
     learning_rate: &'a ScheduleSpec,
-    weight_decay: f64,
-    decay: DecayKind,
-    exclude: &'a [String],
+    pub(crate) weight_decay: f64,
+    pub(crate) decay: DecayKind,
+    pub(crate) exclude: &'a [String],
+    pub(crate) rates: &'a BTreeMap<String, f64>,
     clips: [Option<f64>; 3],
 }
 
@@ -238,6 +246,7 @@ macro_rules! common {
                 weight_decay: o.weight_decay,
                 decay: o.decay,
                 exclude: &o.exclude,
+                rates: &o.rates,
                 clips: [o.clip_value, o.clip_norm, o.global_clip_norm],
             },)*
         }
@@ -365,19 +374,6 @@ impl OptimizerSpec {
         self
     }
 
-    /// The decay of the parameter of this name.
-    pub fn weight_decay(&self, parameter: &str) -> WeightDecay {
-        let common = self.common();
-        let leaf = parameter.rsplit('.').next().unwrap_or(parameter);
-        if common.weight_decay == 0.0 || common.exclude.iter().any(|name| name == leaf) {
-            return WeightDecay::None;
-        }
-        match common.decay {
-            DecayKind::L2 => WeightDecay::L2(common.weight_decay as f32),
-            DecayKind::Decoupled => WeightDecay::Decoupled(common.weight_decay as f32),
-        }
-    }
-
     /// The same with all gradients together clipped to an L2 norm, where nothing is said of clipping.
     pub fn or_clipped(mut self, norm: f64) -> OptimizerSpec {
         if self.clip() == Clip::None {
@@ -409,6 +405,7 @@ impl OptimizerSpec {
             let limit = limit.unwrap_or(1.0);
             require(limit > 0.0, || at(name), "above 0", limit)?;
         }
+        check_factors(common.rates, &at)?;
         if common.clips.iter().flatten().count() > 1 {
             return Err(ModelError::new(
                 format!("optimizer.{}", self.name()),
@@ -466,7 +463,7 @@ impl OptimizerSpec {
         }
     }
 
-    fn common(&self) -> Common<'_> {
+    pub(crate) fn common(&self) -> Common<'_> {
         common!(self, Sgd Adam AdamW RmsProp Adagrad Lion Ftrl)
     }
 }

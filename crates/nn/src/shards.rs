@@ -48,6 +48,7 @@ pub fn shard_graph(
             rule,
             decay,
             slot_type: Default::default(),
+            rate: 1.0,
         });
     }
     for (statistic, _) in graph.assignments.clone() {

@@ -126,6 +126,7 @@ pub fn training_graph_with(
             .help("leave one of them out of frozen")
             .at("frozen"));
     }
+    optimizer.check_rates(parameters.iter().map(|&id| graph.tensor(id).name.as_str()))?;
     let slopes = gradients(&mut graph, minimized, &parameters)?;
     graph.hyper = Some(graph.input("hyper", &[hyper::LEN], DType::F32));
     graph.clip = match optimizer.clip() {
@@ -144,7 +145,8 @@ pub fn training_graph_with(
         let slot = |slot: &str| graph.slot(&format!("{name}.{slot}"), &shape, slot_type);
         let slots = rule.slot_names().into_iter().map(slot).collect();
         let decay = optimizer.weight_decay(&name);
-        graph.updates.push(Update { parameter, gradient, slots, slot_type, rule, decay });
+        let rate = optimizer.rate(&name);
+        graph.updates.push(Update { parameter, gradient, slots, slot_type, rule, decay, rate });
     }
     Ok(graph)
 }

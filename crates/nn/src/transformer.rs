@@ -162,7 +162,7 @@ impl Blocks {
         let mut layers = vec![LayerSpec::LayerNorm { epsilon: EPSILON }];
         layers.extend(branch);
         self.drop(&mut layers);
-        ResidualSpec { layers, shortcut: vec![], activation: Activation::Linear }.into()
+        ResidualSpec::new(layers).into()
     }
 
     fn attention(&self, causal: bool, over: Option<&str>) -> LayerSpec {
@@ -336,12 +336,13 @@ impl EncoderDecoderSpec {
 
 impl ModelSpec {
     /// The keys that stand for input and layers, and whether each is given.
-    pub fn short_forms(&self) -> [(&'static str, bool); 4] {
+    pub fn short_forms(&self) -> [(&'static str, bool); 5] {
         [
             ("decoder_only", self.decoder_only.is_some()),
             ("encoder_decoder", self.encoder_decoder.is_some()),
             ("bag", self.bag.is_some()),
             ("ctc_encoder", self.ctc_encoder.is_some()),
+            ("vision", self.vision.is_some()),
         ]
     }
 
@@ -361,6 +362,10 @@ impl ModelSpec {
         if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {
             let what = format!("has no place beside {first}; leave one of them out");
             return Err(ModelError::new(second, what));
+        }
+        if let Some(spec) = &self.vision {
+            (self.input, self.layers) = spec.expand(self.input)?;
+            return Ok(());
         }
         if let Some(spec) = &self.bag {
             (self.input, self.inputs, self.layers) = spec.expand()?;

@@ -243,8 +243,19 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             if o.layers.is_empty() {
                 return Err(ModelError::new(at("layers"), "must not be empty"));
             }
+            let share = (0.0..1.0).contains(&o.drop_path);
+            require(share, || at("drop_path"), "from 0 to below 1", o.drop_path)?;
             sequence(&o.layers, &at("layers"))?;
             sequence(&o.shortcut, &at("shortcut"))
+        }
+        Multiply { layers } => {
+            if layers.is_empty() {
+                return Err(ModelError::new(at("layers"), "must not be empty"));
+            }
+            sequence(layers, &at("layers"))
+        }
+        LayerScale { initial } => {
+            require(initial.is_finite(), || at("initial"), "finite", *initial)
         }
         Custom(layer) => check_name(layer.get().name(), "layer", path),
         Repeat { times, layers } => {

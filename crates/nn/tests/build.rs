@@ -24,6 +24,7 @@ fn model() -> Model {
         ],
         shortcut: vec![Conv2dSpec { stride: [2, 2], ..conv(8, 1) }.into()],
         activation: Activation::Relu,
+        drop_path: 0.0,
     };
     Model::image(8, 8, 3)
         .layer(conv(4, 3))
@@ -220,6 +221,7 @@ fn shape_errors_name_the_layer_and_a_way_out() {
         layers: vec![conv(8, 3).into()],
         shortcut: vec![],
         activation: Activation::Relu,
+        drop_path: 0.0,
     };
     assert_eq!(
         message(Model::image(8, 8, 4).layer(block)),

@@ -87,6 +87,7 @@ fn optimizers_follow_the_trajectories_of_pytorch_and_keras() {
                 rule,
                 decay,
                 slot_type: Default::default(),
+                rate: 1.0,
             });
         }
         graph.hyper = Some(graph.input("hyper", &[hyper::LEN], DType::F32));

@@ -95,6 +95,7 @@ fn hats_are_followed_to_the_kernel_that_reads_them() {
         layers: layers(Model::features(1)).layers,
         shortcut: vec![DenseSpec::new(3).into()],
         activation: Activation::Linear,
+        drop_path: 0.0,
     };
     let linear = beside(Model::features(2 + 2 * HATS).layer(linear));
     for kernel in

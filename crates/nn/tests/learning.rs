@@ -101,6 +101,7 @@ fn convolution() -> Model {
         layers: vec![same(6, 2, 3), norm(), Activation::Relu.into(), same(6, 1, 3), norm()],
         shortcut: vec![same(6, 2, 1), norm()],
         activation: Activation::Relu,
+        drop_path: 0.0,
     };
     Model::image(6, 6, 2).layer(same(4, 1, 3)).layer(norm()).layer(block).global_avg_pool()
 }
@@ -251,4 +252,48 @@ fn hedged_depths_are_mixed_and_weighed() {
         let plain = ModelSpec { hedged_depth: None, ..model.clone() };
         assert_eq!(model.num_parameters().unwrap(), plain.num_parameters().unwrap() + heads);
     }
+}
+
+/// A factor of the learning rate is that rate for its layers, and leaves the others as they are.
+#[test]
+fn layers_have_rates_of_their_own() {
+    let loss = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
+    let model = Model::features(9).dense(16, Activation::Relu).dense(3, Activation::Linear);
+    let after = |text: &str| {
+        let optimizer: OptimizerSpec = serde_json::from_str(text).unwrap();
+        let graph = training_graph(&model, &loss, &optimizer, BATCH).unwrap();
+        let mut values = feeds(&graph, &model, 3);
+        let rate = optimizer.schedule().clone().over(1).at(0) as f32;
+        let hyper = tidemill_nn::hyper_values(&optimizer.rule(), f64::from(rate), 1);
+        values.set(graph.hyper.unwrap(), hyper.iter().map(|&v| v.into()).collect());
+        let mut values = evaluate(&graph, values).unwrap();
+        apply_updates(&graph, &mut values).unwrap();
+        let of = |name: &str| values.get(graph.find(name).unwrap()).unwrap().to_vec();
+        ["layers.0.dense.kernel", "layers.1.dense.kernel", "layers.1.dense.bias"].map(of)
+    };
+    let plain = after(r#"{"adam": {"learning_rate": 0.5}}"#);
+    let slow = after(r#"{"adam": {"learning_rate": 0.05}}"#);
+    let rates = r#"{"adam": {"learning_rate": 0.5, "rates": {"layers.1": 0.1, "layers.*.dense.bias": 1.0}}}"#;
+    let [first, kernel, bias] = after(rates);
+    assert_eq!((&first, &bias), (&plain[0], &plain[2]));
+    let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-8);
+    assert!(close(&kernel, &slow[1]) && !close(&kernel, &plain[1]));
+
+    let optimizer: OptimizerSpec =
+        serde_json::from_str(r#"{"sgd": {"rates": {"layers.2": 0.1}}}"#).unwrap();
+    let error = training_graph(&model, &loss, &optimizer, BATCH).unwrap_err().to_string();
+    assert!(error.contains("no layer that learns has the path \"layers.2\""), "{error}");
+    let optimizer: OptimizerSpec =
+        serde_json::from_str(r#"{"sgd": {"rates": {"layers.0": 0.0}}}"#).unwrap();
+    assert!(optimizer.validate().unwrap_err().message.contains("above 0"));
+}
+
+#[test]
+fn frozen_layers_are_named_by_patterns() {
+    let mut model = Model::features(9).dense(16, Activation::Relu).dense(3, Activation::Linear);
+    model.frozen = vec!["layers.*.dense.bias".into()];
+    assert!(model.is_frozen("layers.1.dense.bias") && !model.is_frozen("layers.1.dense.kernel"));
+    model.summary().unwrap();
+    model.frozen = vec!["layers.*.conv2d".into()];
+    assert!(model.summary().unwrap_err().to_string().contains("layers.*.conv2d"));
 }

@@ -26,7 +26,7 @@ fn recipe(name: &str) -> Recipe {
 }
 
 /// Recipe, learned values as `count_params` of Keras gives them without running statistics, outputs.
-const RECIPES: [(&str, usize, usize); 20] = [
+const RECIPES: [(&str, usize, usize); 21] = [
     ("article-batch", 101_770, 10),
     ("article-sgd", 101_770, 10),
     ("article-online", 101_770, 10),
@@ -38,6 +38,7 @@ const RECIPES: [(&str, usize, usize); 20] = [
     ("fashion-cnn", 421_642, 10),
     // 270,906 for convolutions, shortcuts and the dense layer, 1,568 for 21 batch norms.
     ("cifar-resnet", 272_474, 10),
+    ("imagenet-resnet50", 25_557_032, 1000),
     ("elec2", 321, 1),
     ("elec2-logistic", 9, 1),
     ("movielens", 177_121, 1),

@@ -206,6 +206,12 @@ fn tell_without_effect(file: &RecipeFile, watch: &mut dyn FnMut(LearnEvent<'_>))
              average",
         ));
     }
+    if file.recipe.model.from.is_some() {
+        watch(LearnEvent::Notice(
+            "model.from has no effect on a stream, which starts from the weights of the run that it continues, or \
+             from random ones: train on stored data with it first, then learn from the stream with that run",
+        ));
+    }
     if file.recipe.training.shards > 1 {
         watch(LearnEvent::Notice(
             "training.shards has no effect on a stream, whose steps are not shared by workers",

@@ -35,6 +35,8 @@ pub struct FusedUpdate {
     pub decay: WeightDecay,
     /// Clip each element to `[-v, v]`.
     pub clip_value: Option<f32>,
+    /// Factor of the learning rate.
+    pub rate: f32,
 }
 
 /// Values of a unit that the gradients of a recurrent layer need of each position: its gates, then of a GRU the recurrent

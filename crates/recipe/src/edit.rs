@@ -102,6 +102,11 @@ fn empty() -> Item {
 
 /// Replaces the named files and folders of `[batch]` by where they were found.
 pub(crate) fn set_paths(document: &mut DocumentMut, found: &[(String, String)]) {
+    if let Some(model) = document.get_mut("model").and_then(Item::as_table_like_mut)
+        && let Some(from) = model.get_mut("from")
+    {
+        replace(from, found);
+    }
     let Some(batch) = document.get_mut("batch").and_then(Item::as_table_like_mut) else { return };
     for section in ["data", "validation"] {
         if let Some(item) = batch.get_mut(section) {
@@ -143,7 +148,8 @@ fn replace(item: &mut Item, found: &[(String, String)]) {
     for key in keys {
         let Some(child) = table.get_mut(&key) else { continue };
         // Only keys that hold files; a `subset` may have the name of a folder.
-        const FILES: [&str; 7] = ["path", "images", "labels", "x", "y", "source", "target"];
+        const FILES: [&str; 9] =
+            ["path", "images", "labels", "x", "y", "source", "target", "run", "safetensors"];
         let is_file = FILES.contains(&key.as_str());
         let new = child.as_str().and_then(|s| found.iter().find(|(name, _)| name == s));
         match new {

@@ -322,6 +322,7 @@ impl RecipeFile {
                     "stop.",
                     "checkpoint.",
                     "log.",
+                    "model.from.",
                     "report.",
                 ]
                 .iter()
@@ -334,9 +335,14 @@ impl RecipeFile {
     pub fn sha256(&self) -> String {
         let r = &self.recipe;
         let b = &r.batch;
+        let mut model = r.model.clone();
+        if let Some(from) = &mut model.from {
+            // Paths are written as they were found, and a resume does not read them again.
+            (from.run, from.safetensors) = (None, None);
+        }
         let parts = format!(
             "{:?} {:?} {:?} {:?} {:?} {} {:?} {:?} {} {} {:?} {:?}",
-            r.model,
+            model,
             r.training.loss,
             r.training.optimizer,
             r.training.seed,
@@ -349,6 +355,8 @@ impl RecipeFile {
             r.online.deciding(),
             r.training.average
         );
+        // Recipes from before there were these keys keep their number.
+        let parts = LATER_DEFAULTS.iter().fold(parts, |parts, text| parts.replace(text, ""));
         // Recipes from before there were shards keep their number.
         let parts = match r.training.shards {
             1 => parts,
@@ -357,6 +365,9 @@ impl RecipeFile {
         tidemill_engine::checkpoint::sha256(parts.as_bytes())
     }
 }
+
+/// Keys without effect, as [`RecipeFile::sha256`] sees them, that recipes did not always have.
+const LATER_DEFAULTS: [&str; 3] = [", vision: None, from: None", ", drop_path: 0.0", ", rates: {}"];
 
 impl Source {
     fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Source> {

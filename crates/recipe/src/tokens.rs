@@ -72,7 +72,8 @@ impl RecipeFile {
         let model = &self.recipe.model;
         if let Some((name, _)) = model.short_forms().iter().find(|(_, given)| *given) {
             for key in ["input", "inputs", "layers"] {
-                if self.gives(&["model", key]) {
+                // A model of images may have images of any size.
+                if (*name, key) != ("vision", "input") && self.gives(&["model", key]) {
                     let what =
                         format!("has no place beside {name}, which stands for it; leave one out");
                     return Err(self.error_at(&format!("model.{key}"), &what));

@@ -9,11 +9,12 @@
 //! - [`batch`]: the loop over the steps; `place`: where it is; `log`: what it writes for other programs;
 //!   `spikes`: losses that rise all at once
 //! - `reading`: how it reads its batches; `workers`: who computes the shards of its batches
-//! - `resume`: what has changed since a checkpoint
+//! - `resume`: what has changed since a checkpoint; `transfer`: initial weights from elsewhere; `names`: as PyTorch calls them
 //! - [`watch`]: what a run concludes from its epochs
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
 //!   text; [`translate`]: asked for translations; [`transcribe`]: asked what sounds say; [`extract`]: asked for
-//!   summaries of sentences; [`mod@bench`]: its step, timed; [`fn@prove`]: computed in different ways; [`rates`]: tried with many learning rates; [`export`]: what of it is written for other programs
+//!   summaries of sentences; [`mod@bench`]: its step, timed; [`fn@prove`]: computed in different ways; [`rates`]: tried with many learning rates; [`export`]: what of it is written for other programs;
+//!   `onnx`: its graph in ONNX's format; `protobuf`: how such messages are written
 //! - [`runs`]: several runs side by side; `search`: runs with different values of keys
 #![forbid(unsafe_code)]
 
@@ -26,7 +27,10 @@ pub mod extract;
 pub mod generate;
 mod log;
 pub mod memory;
+mod names;
+mod onnx;
 mod place;
+mod protobuf;
 mod prove;
 pub mod rates;
 mod reading;
@@ -38,6 +42,7 @@ pub mod search;
 mod spikes;
 pub mod trained;
 pub mod transcribe;
+mod transfer;
 pub mod translate;
 pub mod watch;
 mod workers;

@@ -29,6 +29,7 @@ use crate::reading::{Reading, loader};
 use crate::report::Report;
 use crate::resume::{self, Continued, known, old_recipe};
 use crate::spikes::Watch;
+use crate::transfer::start;
 use crate::workers::{Leader, WorkerGroup};
 
 /// How a recipe is run.
@@ -102,7 +103,7 @@ pub fn train(
         Some(checkpoint) => {
             restore(&file, old_recipe.as_deref(), checkpoint, &mut engine, &data, &mut notice)?
         }
-        None => start(&file, &engine, &data),
+        None => start(&file, &paths, &mut engine, &data, &mut notice)?,
     };
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
     file.set_paths(&paths);
@@ -417,18 +418,6 @@ fn base_meta(file: &RecipeFile, data: &RunData, resumed: Option<&Checkpoint>) ->
         stream: resumed.and_then(|c| c.meta.stream.clone()),
         ..Meta::new(file.recipe.training.seed, file.recipe.task(), file.sha256())
     })
-}
-
-fn start(file: &RecipeFile, engine: &Engine, data: &RunData) -> (Position, Course, Vec<Meter>) {
-    let at = Position {
-        step: 0,
-        online_steps: 0,
-        samples: 0,
-        data: 0,
-        history: Vec::new(),
-        wall_seconds: 0.0,
-    };
-    (at, resume::course(file, data), vec![empty_meter(file, engine, data)])
 }
 
 /// What measures the training batches.

@@ -262,7 +262,7 @@ fn sums_then_updates() {
     use tidemill_graph::update::{Rule, WeightDecay};
     let mut random = Random(3);
     let rule = Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
-    let update = Update { rule, decay: WeightDecay::L2(0.1), clip_value: None };
+    let update = Update { rule, decay: WeightDecay::L2(0.1), clip_value: None, rate: 1.0 };
     for isa in Isa::available() {
         for (len, count) in [(1, 1), (37, 3), (20_000, 5)] {
             let partials = random.values(count * (len + 2));

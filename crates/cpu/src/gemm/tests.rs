@@ -168,6 +168,10 @@ fn compare(d: &GemmDesc, blocking: Option<Blocking>, start: Vec<Vec<f32>>) {
     }
 }
 
+fn plain(rule: Rule) -> Update {
+    Update { rule, decay: WeightDecay::None, clip_value: None, rate: 1.0 }
+}
+
 #[test]
 fn every_width_and_small_height() {
     for n in 1..=70 {
@@ -275,6 +279,7 @@ fn random_blockings() {
                 rule: rules()[random.below(5)],
                 decay: WeightDecay::L2(0.01),
                 clip_value: Some(2.0),
+                rate: 1.0,
             });
         }
         let blocking = Blocking {
@@ -323,7 +328,7 @@ fn updates_in_the_epilogue() {
             for decay in [WeightDecay::None, WeightDecay::L2(0.1), WeightDecay::Decoupled(0.1)] {
                 for clip_value in [None, Some(0.3)] {
                     let mut d = GemmDesc::new(m, n, k, true, false);
-                    d.epilogue.update = Some(Update { rule, decay, clip_value });
+                    d.epilogue.update = Some(Update { rule, decay, clip_value, rate: 1.0 });
                     check(&d, None, seed as u64);
                 }
             }
@@ -380,11 +385,7 @@ fn vectors_with_zeros() {
     ] {
         for (transpose_b, update) in [(false, false), (true, false), (false, true)] {
             let mut d = GemmDesc::new(m, n, k, k == 1, transpose_b);
-            d.epilogue.update = update.then_some(Update {
-                rule: Rule::Sgd,
-                decay: WeightDecay::None,
-                clip_value: None,
-            });
+            d.epilogue.update = update.then_some(plain(Rule::Sgd));
             d.epilogue.bias = !update;
             let mut start = buffers(&d, &mut random);
             for x in &mut start[args::A] {
@@ -403,8 +404,7 @@ fn narrow_updates_leave_out_zeros() {
         for rule in rules() {
             for run in [1, 5, 40] {
                 let mut d = GemmDesc::new(m, n, 1, true, false);
-                d.epilogue.update =
-                    Some(Update { rule, decay: WeightDecay::None, clip_value: None });
+                d.epilogue.update = Some(plain(rule));
                 for first in [run, 0] {
                     let mut start = buffers(&d, &mut random);
                     for (i, x) in start[args::A].iter_mut().enumerate() {
@@ -472,8 +472,7 @@ fn ragged_rows() {
         d.time = time;
         d.epilogue = random_epilogue(&mut random);
         if transpose_a && random.below(2) == 0 {
-            let update = Update { rule: Rule::Sgd, decay: WeightDecay::None, clip_value: None };
-            d.epilogue = Epilogue { update: Some(update), ..Default::default() };
+            d.epilogue = Epilogue { update: Some(plain(Rule::Sgd)), ..Default::default() };
         }
         let start = buffers(&d, &mut random);
         compare(&d, None, start.clone());

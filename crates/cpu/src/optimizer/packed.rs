@@ -256,7 +256,7 @@ mod tests {
 
     /// Five steps on packed slots: the bits of unpacking, the usual kernel, and packing.
     fn check(isa: Isa, rule: Rule, slots: SlotType, len: usize) {
-        let update = Update { rule, decay: WeightDecay::L2(0.01), clip_value: None };
+        let update = Update { rule, decay: WeightDecay::L2(0.01), clip_value: None, rate: 1.0 };
         let (plain, kernel) =
             (Optimize::new(isa, update, len), OptimizePacked::new(isa, update, slots, 3, len));
         let value = |i: usize| (i as f32 * 0.37).sin() * (i % 17) as f32;

@@ -105,10 +105,10 @@ impl Coefficients {
     /// # Safety
     /// `hyper` points to the `hyper::LEN` values of the step.
     pub(crate) unsafe fn new(update: &Update, hyper: *const f32) -> Coefficients {
-        let Update { rule, decay, clip_value } = update;
+        let Update { rule, decay, clip_value, rate: factor } = update;
         // SAFETY: all indices are below hyper::LEN.
         let at = |i: usize| unsafe { *hyper.add(i) };
-        let rate = at(hyper::LEARNING_RATE);
+        let rate = at(hyper::LEARNING_RATE) * factor;
         let rest = |beta: f32| (1.0 - decimal_fast(beta)) as f32;
         let mut p = [0.0; 6];
         let mut rule_rate = rate;

@@ -98,7 +98,7 @@ fn check(isa: Isa, update: Update, len: usize) {
         let h = h.map(f64::from);
         for i in 0..len {
             let (w, s) = (&mut exact[i], &mut exact_slots[i]);
-            let Update { rule, decay, clip_value } = &update;
+            let Update { rule, decay, clip_value, .. } = &update;
             reference_update(rule, decay, *clip_value, &h, f64::from(g[i]), w, s);
         }
     }
@@ -124,17 +124,17 @@ fn rules_equal_the_reference() {
         for rule in rules() {
             for decay in [WeightDecay::None, WeightDecay::L2(0.1), WeightDecay::Decoupled(0.1)] {
                 for clip_value in [None, Some(0.4)] {
-                    check(isa, Update { rule, decay, clip_value }, 37);
+                    check(isa, Update { rule, decay, clip_value, rate: 1.0 }, 37);
                 }
             }
-            let update = Update { rule, decay: WeightDecay::None, clip_value: None };
+            let update = Update { rule, decay: WeightDecay::None, clip_value: None, rate: 1.0 };
             for len in 0..20 {
                 check(isa, update, len);
             }
         }
         let rule = Rule::Momentum { momentum: 0.9, nesterov: true };
         for len in [CHUNK, CHUNK + 1, 2 * CHUNK + 33] {
-            check(isa, Update { rule, decay: WeightDecay::None, clip_value: None }, len);
+            check(isa, Update { rule, decay: WeightDecay::None, clip_value: None, rate: 1.0 }, len);
         }
     }
 }
@@ -143,7 +143,8 @@ fn rules_equal_the_reference() {
 fn not_a_number_stays_and_vanishing_state_becomes_zero() {
     for isa in Isa::available() {
         for rule in rules() {
-            let update = Update { rule, decay: WeightDecay::None, clip_value: Some(1.0) };
+            let update =
+                Update { rule, decay: WeightDecay::None, clip_value: Some(1.0), rate: 1.0 };
             let kernel = Optimize::new(isa, update, 3);
             let (mut g, mut w) = ([f32::NAN, 0.0, 0.5], [1.0f32; 3]);
             let mut s = vec![vec![1e-37; 3]; 3];
@@ -238,7 +239,7 @@ fn setting(optimizer: &str, h: &Value) -> (Update, f32, Option<f32>, Option<f32>
         (_, Some(lambda)) => WeightDecay::Decoupled(lambda),
         _ => WeightDecay::None,
     };
-    let update = Update { rule, decay, clip_value: maybe("clip_value") };
+    let update = Update { rule, decay, clip_value: maybe("clip_value"), rate: 1.0 };
     (update, number("learning_rate"), maybe("clip_norm"), maybe("clip_global_norm"))
 }
 
@@ -318,8 +319,11 @@ fn corrected_rmsprop_is_adam_without_momentum() {
     for isa in Isa::available() {
         let mut ends = Vec::new();
         for rule in [adam, rmsprop(false), rmsprop(true)] {
-            let kernel =
-                Optimize::new(isa, Update { rule, decay: WeightDecay::None, clip_value: None }, 50);
+            let kernel = Optimize::new(
+                isa,
+                Update { rule, decay: WeightDecay::None, clip_value: None, rate: 1.0 },
+                50,
+            );
             let mut random = Random(3);
             let mut w = random.values(50);
             let mut s = vec![vec![0.0; 50]; 3];

@@ -27,7 +27,8 @@ use std::path::{Path, PathBuf};
 
 pub use meta::{Attachment, Best, Course, EpochFigures, LogState, Meta, SpikeState};
 pub use tensors::{
-    first_difference, read as read_tensors, sha256, state_sha256, write as write_tensors,
+    first_difference, read as read_tensors, read_weights, sha256, state_sha256,
+    write as write_tensors,
 };
 pub use writer::{Needed, Parts, Writer};
 

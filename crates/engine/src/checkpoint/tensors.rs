@@ -1,7 +1,7 @@
 //! Tensors as a safetensors file, and their fingerprint.
 
 use std::borrow::{Borrow, Cow};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
 
@@ -57,6 +57,46 @@ pub fn write<T: Borrow<StateTensor>>(path: &Path, step: u64, tensors: &[T]) -> R
 pub fn read(path: &Path) -> std::result::Result<Vec<StateTensor>, String> {
     let bytes = std::fs::read(path).map_err(|e| format!("the state cannot be read: {e}"))?;
     parse(&bytes)
+}
+
+/// The tensors of any safetensors file, by name. Floats of 16 bits become floats of 32.
+///
+/// # Errors
+/// If it cannot be read or is damaged; what is wrong is said.
+pub fn read_weights(path: &Path) -> Result<BTreeMap<String, StateTensor>> {
+    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    let damaged = |e| Error::Usage(format!("{}: is no safetensors file: {e}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let halves = || view.data().chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+        let values = match view.dtype() {
+            Dtype::BF16 => {
+                let wide = halves().map(|half| f32::from_bits(u32::from(half) << 16));
+                Some(wide.collect::<Vec<f32>>().into())
+            }
+            Dtype::F16 => Some(halves().map(half_to_float).collect::<Vec<f32>>().into()),
+            dtype => StateValues::of_bytes(dtype, view.data()),
+        };
+        // What is of another type is no weight.
+        let Some(values) = values else { continue };
+        let (name, shape) = (name.to_owned(), view.shape().to_vec());
+        tensors.insert(name.clone(), StateTensor { name, shape, parameter: true, values });
+    }
+    Ok(tensors)
+}
+
+/// An IEEE float of 16 bits.
+fn half_to_float(half: u16) -> f32 {
+    let sign = u32::from(half >> 15) << 31;
+    let (exponent, fraction) = (u32::from(half >> 10 & 31), u32::from(half & 1023));
+    let magnitude = match exponent {
+        // Below 2^-14 the exponent stays.
+        0 => fraction as f32 / 16_777_216.0,
+        31 => f32::from_bits(0x7f80_0000 | fraction << 13),
+        _ => f32::from_bits((exponent + 112) << 23 | fraction << 13),
+    };
+    f32::from_bits(magnitude.to_bits() | sign)
 }
 
 /// The tensors in the bytes of such a file.
@@ -126,4 +166,18 @@ pub fn first_difference(model: &[StateTensor], saved: &[StateTensor]) -> Option<
     }
     let extra = saved.iter().find(|t| model.iter().all(|m| m.name != t.name))?;
     Some(format!("the checkpoint has {}, the model has not", extra.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::half_to_float;
+
+    #[test]
+    fn halves_have_their_values() {
+        let halves = [0x3c00, 0xc000, 0x7bff, 0x0400, 0x0001, 0x8000, 0x7c00, 0x3555];
+        let floats =
+            [1.0, -2.0, 65504.0, 6.103_515_6e-5, 5.960_464_5e-8, -0.0, f32::INFINITY, 0.333_251_95];
+        assert_eq!(halves.map(half_to_float), floats);
+        assert!(half_to_float(0x7e00).is_nan());
+    }
 }

@@ -79,6 +79,7 @@ state_values! {
     F32(f32): "Floats of 32 bits: all that a model learns.",
     F64(f64): "Floats of 64 bits: sums over a run.",
     I32(i32): "Integers: labels, ids, lengths.",
+    I64(i64): "Counts of other programs.",
     U64(u64): "Counts.",
     U8(u8): "Bytes."
 }
@@ -97,7 +98,10 @@ impl StateValues {
         match self {
             StateValues::F32(values) => values.iter().all(|v| v.is_finite()),
             StateValues::F64(values) => values.iter().all(|v| v.is_finite()),
-            StateValues::I32(_) | StateValues::U64(_) | StateValues::U8(_) => true,
+            StateValues::I32(_)
+            | StateValues::I64(_)
+            | StateValues::U64(_)
+            | StateValues::U8(_) => true,
         }
     }
 }

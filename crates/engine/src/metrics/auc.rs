@@ -6,18 +6,24 @@ use serde::{Deserialize, Serialize};
 /// area by at most half of that, whatever the scores are like. Two pieces side by side have more than
 /// one share together, so that there are at most twice as many.
 const SHARES: u64 = 4096;
-/// Scores that wait to be sorted into the summary.
-const WAITING: usize = 4096;
 
 /// Scores of both truths in their order: each score by itself while there are few different ones,
 /// then pieces of neighbouring scores of about the same number of samples. Scores may all be within a
 /// thousandth of each other; a histogram over their range would tie them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Saved", into = "Saved")]
 pub(crate) struct Auc {
     pieces: Vec<Piece>,
+    /// Scores that wait to be sorted into the summary: at most as many as shares.
     waiting: Vec<Piece>,
     samples: u64,
+    shares: u64,
+}
+
+impl Default for Auc {
+    fn default() -> Auc {
+        Auc::with_shares(SHARES)
+    }
 }
 
 /// Scores next to each other that count as tied.
@@ -31,12 +37,21 @@ struct Piece {
 }
 
 impl Auc {
+    /// One of several, which take less memory together: the area is exact within a half of a share.
+    pub(crate) fn with_shares(shares: u64) -> Auc {
+        Auc { pieces: Vec::new(), waiting: Vec::new(), samples: 0, shares }
+    }
+
     /// Counts a score. NaN is above all.
     pub(crate) fn add(&mut self, score: f32, truth: bool) {
         let (negatives, positives) = (u64::from(!truth), u64::from(truth));
         self.waiting.push(Piece { score: ordered(score), negatives, positives });
         self.samples += 1;
-        if self.waiting.len() >= WAITING {
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if self.waiting.len() as u64 >= self.shares {
             self.pieces = self.all();
             self.waiting.clear();
         }
@@ -50,7 +65,7 @@ impl Auc {
         // Stable, and nearly sorted.
         sorted.sort_by_key(|piece| piece.score);
         let mut joined: Vec<Piece> = Vec::with_capacity(sorted.len());
-        let share = self.samples / SHARES;
+        let share = self.samples / self.shares;
         for piece in sorted {
             match joined.last_mut() {
                 Some(last) if last.score == piece.score || last.len() + piece.len() <= share => {
@@ -77,14 +92,24 @@ impl Auc {
         (negatives > 0.0 && positives > 0.0).then(|| area / (negatives * positives))
     }
 
+    /// The mean precision over the positives, from the greatest score down (average precision): the area under the curve of
+    /// precision by recall, as steps. Ties count together. `None` without a positive.
+    pub(crate) fn average_precision(&self) -> Option<f64> {
+        let (mut negatives, mut positives, mut area) = (0.0, 0.0, 0.0);
+        for piece in self.all().into_iter().rev() {
+            let (n, p) = (piece.negatives as f64, piece.positives as f64);
+            negatives += n;
+            positives += p;
+            area += p * positives / (positives + negatives);
+        }
+        (positives > 0.0).then(|| area / positives)
+    }
+
     /// Counts what another one has counted.
     pub(crate) fn merge(&mut self, other: &Auc) {
         self.samples += other.samples;
         self.waiting.extend(other.pieces.iter().chain(&other.waiting));
-        if self.waiting.len() >= WAITING {
-            self.pieces = self.all();
-            self.waiting.clear();
-        }
+        self.settle();
     }
 
     /// Forgets all scores; keeps the memory.
@@ -118,19 +143,29 @@ fn ordered(score: f32) -> u32 {
 struct Saved {
     pieces: Vec<Piece>,
     waiting: Vec<Piece>,
+    #[serde(default = "shares", skip_serializing_if = "is_usual")]
+    shares: u64,
+}
+
+fn shares() -> u64 {
+    SHARES
+}
+
+fn is_usual(shares: &u64) -> bool {
+    *shares == SHARES
 }
 
 impl From<Auc> for Saved {
     fn from(auc: Auc) -> Saved {
-        Saved { pieces: auc.pieces, waiting: auc.waiting }
+        Saved { pieces: auc.pieces, waiting: auc.waiting, shares: auc.shares }
     }
 }
 
 impl From<Saved> for Auc {
     fn from(saved: Saved) -> Auc {
-        let Saved { pieces, waiting } = saved;
+        let Saved { pieces, waiting, shares } = saved;
         let samples = pieces.iter().chain(&waiting).map(Piece::len).sum();
-        Auc { pieces, waiting, samples }
+        Auc { pieces, waiting, samples, shares }
     }
 }
 

@@ -7,6 +7,8 @@ mod auc;
 mod classes;
 mod custom;
 mod metric;
+mod probabilities;
+mod quantiles;
 mod regression;
 
 use std::collections::BTreeMap;
@@ -16,11 +18,14 @@ use tidemill_fields::{Batch, Truth};
 pub use tidemill_nn::{Task, argmax};
 
 use crate::ctc::{edits, greedy};
-pub use classes::{ClassFigures, Confusion};
+pub use classes::{ClassFigures, Confusion, Score};
 pub use custom::CustomMeter;
-pub use metric::Metric;
+pub use metric::{Averaged, Metric};
 
 pub(crate) use auc::Auc;
+use classes::Mean;
+use probabilities::Probabilities;
+use quantiles::Quantiles;
 use regression::Regression;
 
 /// Named results, such as `loss` and `accuracy`.
@@ -46,6 +51,11 @@ pub struct Meter {
     confusion: Option<Confusion>,
     auc: Option<Auc>,
     regression: Option<Regression>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    probabilities: Option<Probabilities>,
+    /// The absolute errors of each output, where quantiles of them are wanted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Quantiles>,
     /// What 1 of an output is in the units of the labels.
     #[serde(default = "one")]
     unit: f64,
@@ -60,9 +70,14 @@ impl Meter {
     /// are left out (a recipe that names one has been refused before).
     pub fn new(task: Task, num_outputs: usize, metrics: &[Metric]) -> Meter {
         let metrics: Vec<Metric> = metrics.iter().copied().filter(|m| m.fits(task)).collect();
-        let needs = |wanted: &[Metric]| metrics.iter().any(|m| wanted.contains(m));
-        let confusion = needs(&[Metric::Precision, Metric::Recall, Metric::F1]);
+        let needs = |wanted: &dyn Fn(Metric) -> bool| metrics.iter().any(|&m| wanted(m));
+        let confusion = needs(&Metric::is_of_confusion);
         let classes = if task == Task::Binary { 2 } else { num_outputs };
+        // The area of yes and no has a summary of its own, as streams have it.
+        let own_area = |m: Metric| m == Metric::Auc && task == Task::Binary;
+        let probabilities = needs(&|m| m.is_of_probabilities() && !own_area(m));
+        let curves = needs(&|m| m.is_of_curves() && !own_area(m));
+        let errors = if needs(&|m| m.quantile().is_some()) { num_outputs } else { 0 };
         Meter {
             task,
             num_outputs,
@@ -74,8 +89,10 @@ impl Meter {
             labels: [0; 2],
             top: metrics.iter().filter(|m| matches!(m, Metric::TopK(_))).map(|_| 0).collect(),
             confusion: confusion.then(|| Confusion::new(classes)),
-            auc: needs(&[Metric::Auc]).then(Auc::default),
+            auc: needs(&own_area).then(Auc::default),
             regression: (!task.has_classes()).then(|| Regression::new(num_outputs)),
+            probabilities: probabilities.then(|| Probabilities::new(classes, curves)),
+            errors: vec![Quantiles::default(); errors],
             metrics,
             unit: 1.0,
         }
@@ -139,6 +156,11 @@ impl Meter {
                     }
                 }
                 (_, truth) => {
+                    let outputs = self.errors.len();
+                    for (o, errors) in self.errors.iter_mut().enumerate() {
+                        let predicted = f64::from(self.task.value(row[o]));
+                        errors.add((predicted - f64::from(truth.target(o, outputs))).abs());
+                    }
                     if let Some(regression) = &mut self.regression {
                         regression.add(row.iter().map(|&x| self.task.value(x)), truth);
                     }
@@ -189,6 +211,9 @@ impl Meter {
         if let Some(confusion) = &mut self.confusion {
             confusion.add(truth, predicted);
         }
+        if let Some(probabilities) = &mut self.probabilities {
+            probabilities.add_class(row, truth);
+        }
         if self.top.is_empty() {
             return;
         }
@@ -216,6 +241,9 @@ impl Meter {
         }
         if let Some(auc) = &mut self.auc {
             auc.add(logit, truth);
+        }
+        if let Some(probabilities) = &mut self.probabilities {
+            probabilities.add_binary(logit, truth);
         }
     }
 
@@ -259,11 +287,12 @@ impl Meter {
                 Metric::Precision => macro_mean.map(|m| m.precision),
                 Metric::Recall => macro_mean.map(|m| m.recall),
                 Metric::F1 => macro_mean.map(|m| m.f1),
-                Metric::Auc => self.auc.as_ref().and_then(Auc::value),
+                Metric::Auc if self.task == Task::Binary => self.auc.as_ref().and_then(Auc::value),
                 Metric::Mae => self.regression.as_ref().map(|r| r.mae() * self.unit),
                 Metric::Mse => self.regression.as_ref().map(|r| r.mse() * self.unit * self.unit),
                 Metric::R2 => self.regression.as_ref().map(Regression::r2),
                 Metric::LabelErrorRate => Some(self.labels[1] as f64 / self.labels[0] as f64),
+                other => self.further(other),
             };
             // An undefined metric (AUC of one class) is left out rather than written as NaN.
             if let Some(value) = value.filter(|v| v.is_finite()) {
@@ -271,6 +300,41 @@ impl Meter {
             }
         }
         figures
+    }
+
+    /// The metrics of classes, probabilities and errors that have no sums of their own here.
+    fn further(&self, metric: Metric) -> Option<f64> {
+        let (confusion, probabilities) = (self.confusion.as_ref(), self.probabilities.as_ref());
+        let regression = self.regression.as_ref();
+        match metric {
+            Metric::Averaged(score, how) => confusion.map(|c| {
+                c.averaged(
+                    score,
+                    match how {
+                        Averaged::Usual if self.task == Task::Binary => Mean::Class(1),
+                        Averaged::Usual | Averaged::Macro => Mean::Macro,
+                        Averaged::Micro => Mean::Micro,
+                        Averaged::Weighted => Mean::Weighted,
+                    },
+                )
+            }),
+            Metric::BalancedAccuracy => confusion.map(Confusion::balanced_accuracy),
+            Metric::CohenKappa => confusion.map(Confusion::kappa),
+            Metric::Mcc => confusion.map(Confusion::matthews),
+            Metric::LogLoss => probabilities.map(Probabilities::log_loss),
+            Metric::Brier => probabilities.map(Probabilities::brier),
+            Metric::Ece => probabilities.map(Probabilities::calibration_error),
+            Metric::Auc => probabilities.and_then(Probabilities::roc_auc),
+            Metric::AveragePrecision => probabilities.and_then(Probabilities::average_precision),
+            Metric::Rmse => regression.map(|r| r.rmse() * self.unit),
+            // Scaled targets are not in proportion to the labels.
+            Metric::Mape => regression.filter(|_| self.unit == 1.0).map(Regression::mape),
+            _ => {
+                let share = metric.quantile()?;
+                let sum: f64 = self.errors.iter().map(|errors| errors.at(share)).sum();
+                Some(sum / self.errors.len() as f64 * self.unit)
+            }
+        }
     }
 
     /// Takes in what another meter of the same metrics has.
@@ -291,6 +355,10 @@ impl Meter {
         if let (Some(to), Some(from)) = (&mut self.regression, &other.regression) {
             to.merge(from);
         }
+        if let (Some(to), Some(from)) = (&mut self.probabilities, &other.probabilities) {
+            to.merge(from);
+        }
+        self.errors.iter_mut().zip(&other.errors).for_each(|(to, from)| to.merge(from));
     }
 
     /// What meters of the shards of batches have measured together, added in their order.
@@ -319,6 +387,10 @@ impl Meter {
         if let Some(regression) = &mut self.regression {
             regression.reset();
         }
+        if let Some(probabilities) = &mut self.probabilities {
+            probabilities.reset();
+        }
+        self.errors.iter_mut().for_each(Quantiles::reset);
     }
 }
 

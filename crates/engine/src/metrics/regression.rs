@@ -19,6 +19,9 @@ struct Sums {
     target_squares: f64,
     absolute_errors: f64,
     squared_errors: f64,
+    /// Of the errors by their targets.
+    #[serde(default)]
+    relative_errors: f64,
 }
 
 impl Regression {
@@ -39,6 +42,7 @@ impl Regression {
             sums.target_squares += centred * centred;
             sums.absolute_errors += (p - t).abs();
             sums.squared_errors += (p - t) * (p - t);
+            sums.relative_errors += (p - t).abs() / t.abs().max(f64::EPSILON);
         }
     }
 
@@ -55,6 +59,7 @@ impl Regression {
             sums.target_squares += other.target_squares + 2.0 * by * other.target + n * by * by;
             sums.absolute_errors += other.absolute_errors;
             sums.squared_errors += other.squared_errors;
+            sums.relative_errors += other.relative_errors;
         }
         self.samples += other.samples;
     }
@@ -69,6 +74,14 @@ impl Regression {
 
     pub(super) fn mse(&self) -> f64 {
         self.mean(|s| s.squared_errors / self.samples as f64)
+    }
+
+    pub(super) fn rmse(&self) -> f64 {
+        self.mean(|s| (s.squared_errors / self.samples as f64).sqrt())
+    }
+
+    pub(super) fn mape(&self) -> f64 {
+        self.mean(|s| s.relative_errors / self.samples as f64)
     }
 
     pub(super) fn r2(&self) -> f64 {

@@ -38,6 +38,8 @@ pub fn apply_updates<T: Real>(graph: &Graph, values: &mut Values<T>) -> Result<(
         for (place, (update, gradient)) in graph.updates.iter().zip(&mut gradients).enumerate() {
             clip_gradient(gradient, hyper[hyper::GRADIENT_SCALE], clip);
             let mut w = values.expect(graph, update.parameter)?.to_vec();
+            let mut hyper = hyper.clone();
+            hyper[hyper::LEARNING_RATE] = hyper[hyper::LEARNING_RATE] * T::of(update.rate);
             let mut slots = vec![];
             for index in 0..update.slots.len() {
                 slots.push(slot_values(graph, values, update, index)?);

@@ -25,6 +25,7 @@ fn a_training_step() {
             rule,
             decay,
             slot_type: Default::default(),
+            rate: 1.0,
         });
     }
     let feeds = Values::<f64>::new(&graph)

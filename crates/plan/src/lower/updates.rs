@@ -48,7 +48,12 @@ impl Lowering<'_> {
                 Some(Clip::Value(v)) => Some(v),
                 _ => None,
             };
-            let rule = FusedUpdate { rule: update.rule, decay: update.decay, clip_value };
+            let rule = FusedUpdate {
+                rule: update.rule,
+                decay: update.decay,
+                clip_value,
+                rate: update.rate,
+            };
             let parameter = graph.tensor(update.parameter);
             let (len, stream) = (parameter.len(), index as u32);
             let spec = match update.slot_type {

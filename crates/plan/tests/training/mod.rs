@@ -17,6 +17,7 @@ pub fn updates(graph: &mut Graph, mean: TensorId) {
             rule,
             decay,
             slot_type: Default::default(),
+            rate: 1.0,
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Events for TensorBoard, with the names that Keras's callback gives them: `epoch_loss`, `epoch_learning_rate`,
+//! Events for TensorBoard (`event.proto`, `summary.proto`) in records of TFRecord, with the names that Keras's callback gives them: `epoch_loss`, `epoch_learning_rate`,
 //! `batch_loss`, histograms by parameter, and the recipe as a text; training and validation are runs beside each other.
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use tidemill_engine::error::Result;
 use tidemill_engine::metrics::Figures;
 
 use super::appended::Appended;
-use super::record::Message;
+use crate::protobuf::Message;
 
 /// The files of training and of validation.
 const TRAIN: &str = "tensorboard/train/events.out.tfevents.0000000000.tidemill";
@@ -44,10 +44,10 @@ impl Events {
             events.validation = None;
             begin(&mut events.train)?;
             let text = format!("```toml\n{recipe}\n```");
-            let value = Message::default()
+            let value = Message::new()
                 .text(1, "recipe")
-                .message(8, string(&text))
-                .message(9, plugin("text"));
+                .message(8, &string(&text))
+                .message(9, &plugin("text"));
             event(&mut events.train, 0, value)?;
             history.iter().try_for_each(|epoch| events.epoch(epoch))?;
         }
@@ -95,7 +95,7 @@ impl Events {
     /// The values of a parameter.
     pub(super) fn histogram(&mut self, epoch: u64, name: &str, values: &[f32]) -> Result<()> {
         let value =
-            Message::default().text(1, &format!("{name}/histogram")).message(5, buckets(values));
+            Message::new().text(1, &format!("{name}/histogram")).message(5, &buckets(values));
         event(&mut self.train, epoch, value)
     }
 
@@ -103,40 +103,40 @@ impl Events {
     pub(super) fn image(&mut self, name: &str, png: &[u8]) -> Result<()> {
         let size = |at: usize| {
             let bytes = png.get(at..at + 4).and_then(|b| b.try_into().ok()).unwrap_or_default();
-            u64::from(u32::from_be_bytes(bytes))
+            i64::from(u32::from_be_bytes(bytes))
         };
-        let image = Message::default().integer(1, size(20)).integer(2, size(16));
-        let image = image.integer(3, 3).bytes(4, png);
-        event(&mut self.train, 0, Message::default().text(1, name).message(4, image))
+        let image = Message::new().int(1, size(20)).int(2, size(16));
+        let image = image.int(3, 3).bytes(4, png);
+        event(&mut self.train, 0, Message::new().text(1, name).message(4, &image))
     }
 }
 
 /// The first record of a file.
 fn begin(file: &mut Appended) -> Result<()> {
-    let message = Message::default().double(1, now()).text(3, "brain.Event:2");
-    file.write(&message.record())
+    let message = Message::new().double(1, now()).text(3, "brain.Event:2");
+    file.write(&record(message))
 }
 
 /// Writes `Summary.Value` as an event.
 fn event(file: &mut Appended, step: u64, value: Message) -> Result<()> {
-    let summary = Message::default().message(1, value);
-    let message = Message::default().double(1, now()).integer(2, step).message(5, summary);
-    file.write(&message.record())
+    let summary = Message::new().message(1, &value);
+    let message = Message::new().double(1, now()).int(2, step as i64).message(5, &summary);
+    file.write(&record(message))
 }
 
 fn scalar(file: &mut Appended, step: u64, name: &str, value: f64) -> Result<()> {
-    event(file, step, Message::default().text(1, name).float(2, value as f32))
+    event(file, step, Message::new().text(1, name).float(2, value as f32))
 }
 
 /// A `TensorProto` of one string.
 fn string(text: &str) -> Message {
-    let shape = Message::default().message(2, Message::default().integer(1, 1));
-    Message::default().integer(1, 7).message(2, shape).text(8, text)
+    let shape = Message::new().message(2, &Message::new().int(1, 1));
+    Message::new().int(1, 7).message(2, &shape).text(8, text)
 }
 
 /// `SummaryMetadata`: what shows the value.
 fn plugin(name: &str) -> Message {
-    Message::default().message(1, Message::default().text(1, name))
+    Message::new().message(1, &Message::new().text(1, name))
 }
 
 /// Seconds since 1970.
@@ -157,9 +157,22 @@ fn buckets(values: &[f32]) -> Message {
         counts[(((v - least) / width) as usize).min(BUCKETS - 1)] += 1.0;
     }
     if count == 0.0 {
-        return Message::default().doubles(6, &[0.0]).doubles(7, &[0.0]);
+        return Message::new().doubles(6, &[0.0]).doubles(7, &[0.0]);
     }
     let limits: Vec<f64> = (1..=BUCKETS).map(|i| least + width * i as f64).collect();
-    let message = Message::default().double(1, least).double(2, most).double(3, count);
+    let message = Message::new().double(1, least).double(2, most).double(3, count);
     message.double(4, sum).double(5, squares).doubles(6, &limits).doubles(7, &counts)
+}
+
+/// A record of TFRecord: the length and the bytes of a message, each with a sum.
+fn record(message: Message) -> Vec<u8> {
+    let bytes = message.into_bytes();
+    let length = (bytes.len() as u64).to_le_bytes();
+    [&length[..], &masked(&length), &bytes, &masked(&bytes)].concat()
+}
+
+/// TFRecord's sum: CRC-32C, turned and shifted, so that sums of data with sums in them stay good.
+fn masked(bytes: &[u8]) -> [u8; 4] {
+    let sum = crc32c::crc32c(bytes);
+    sum.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }

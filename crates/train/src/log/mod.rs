@@ -6,7 +6,6 @@
 mod appended;
 mod csv;
 mod events;
-mod record;
 
 use std::path::Path;
 use std::time::Instant;
