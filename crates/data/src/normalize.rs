@@ -74,6 +74,13 @@ impl Affine {
         }
     }
 
+    /// The 8-bit values that these were, rounded; what is beyond is cut off.
+    pub fn undo_u8(&self, values: &[f32]) -> Vec<u8> {
+        let c = self.mul.len();
+        let undo = |(i, v): (usize, &f32)| ((v - self.add[i % c]) / self.mul[i % c]).round();
+        values.iter().enumerate().map(undo).map(|v| v.clamp(0.0, 255.0) as u8).collect()
+    }
+
     /// Converts floats; `values` and `x` are equally long, channels innermost.
     pub fn fill_f32(&self, values: &[f32], x: &mut [f32]) {
         if self.uniform && self.mul[0] == 1.0 && self.add[0] == 0.0 {

@@ -16,6 +16,7 @@
 //! its name.
 #![forbid(unsafe_code)]
 
+mod augment;
 mod compile;
 pub mod data;
 mod edit;
@@ -102,6 +103,7 @@ impl RecipeFile {
         let mut file = RecipeFile { recipe, path: path.to_owned(), source, tokenizer: None };
         file.check_kind()?;
         file.check_sounds()?;
+        file.check_augment()?;
         file.check_tokens()?;
         file.expand()?;
         file.check_inputs_of_texts()?;
@@ -334,6 +336,10 @@ impl RecipeFile {
         let parts = match r.training.shards {
             1 => parts,
             shards => format!("{parts} {shards} shards"),
+        };
+        let parts = match &b.augment {
+            None => parts,
+            Some(augment) => format!("{parts} {augment:?}"),
         };
         tidemill_engine::checkpoint::sha256(parts.as_bytes())
     }

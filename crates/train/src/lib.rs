@@ -6,6 +6,7 @@
 //!
 //! - [`run`]: from the recipe to the summary; [`report`]: the page
 //! - [`doctor`]: what is likely wrong before the first step; [`estimate`]: what the run will take
+//! - [`preview`]: what augmentation makes of training images
 //! - [`batch`]: the loop over the steps
 //! - `reading`: how it reads its batches; `workers`: who computes the shards of its batches
 //! - `resume`: what has changed since a checkpoint
@@ -23,6 +24,7 @@ pub mod export;
 pub mod extract;
 pub mod generate;
 pub mod memory;
+pub mod preview;
 mod prove;
 mod reading;
 pub mod report;

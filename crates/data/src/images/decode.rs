@@ -5,6 +5,7 @@ use std::io::Cursor;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::{ColorMode, MostPixels, complete};
+use crate::augment::Window;
 use crate::{Error, RawImage, Result};
 
 /// What a decoder may take for each pixel, and besides.
@@ -73,6 +74,21 @@ pub fn decode_within(
         width: image.width() as usize,
         channels: color.channels(),
         pixels: convert(image, color),
+    })
+}
+
+/// A window of an image, `draw`n for its `[height, width]`, for a sample of `size`; all of it where none is drawn.
+pub(super) fn decode_window(
+    bytes: &[u8],
+    color: ColorMode,
+    _size: [usize; 2],
+    draw: &dyn Fn([usize; 2]) -> Option<Window>,
+    place: &str,
+) -> Result<RawImage> {
+    let image = decode(bytes, color, place)?;
+    Ok(match draw([image.height, image.width]) {
+        Some(window) => window.cut(&image),
+        None => image,
     })
 }
 

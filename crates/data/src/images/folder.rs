@@ -12,8 +12,9 @@ use super::cache::SampleCache;
 use super::listing::{self, Listing};
 use super::{
     BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, decode,
-    pixels_of, split,
+    decode_window, pixels_of, resized, split,
 };
+use crate::augment::{Augment, Mix};
 use crate::fingerprint::Hash;
 use crate::normalize::Affine;
 use crate::source::read_within;
@@ -32,6 +33,7 @@ pub struct ImageFolder {
     affine: Affine,
     label_mode: LabelMode,
     broken_files: BrokenFiles,
+    augment: Option<Augment>,
     cache: Option<SampleCache>,
     /// Broken samples and why; the reasons of all but the first few are empty.
     skipped: Mutex<BTreeMap<u32, String>>,
@@ -107,17 +109,27 @@ impl ImageFolder {
                 spec.path
             )));
         }
+        let windows = spec.augment.as_ref().is_some_and(Augment::takes_windows);
+        if windows && !matches!(spec.cache, Cache::Auto | Cache::Never) {
+            return Err(Error::option(format!(
+                "{}: cache keeps samples of one size, and batch.augment.random_resized_crop cuts each out of its file's image; leave cache out",
+                spec.path
+            )));
+        }
         let n = listing.names.len();
         let bytes = (n * fit.shape.len()) as u64;
         let cached = match spec.cache {
             Cache::Always => true,
             Cache::Never => false,
-            Cache::Auto => bytes <= Cache::AUTO_BYTES,
+            Cache::Auto => !windows && bytes <= Cache::AUTO_BYTES,
             Cache::Bytes(limit) => bytes <= limit,
         };
         let channels = fit.shape.color.channels();
         let affine = spec.normalize.clone().unwrap_or_default().compile(channels, 1.0 / 255.0)?;
         let shape = [fit.shape.height, fit.shape.width, channels];
+        if let Some(augment) = &spec.augment {
+            augment.fits(&shape, &spec.path)?;
+        }
         let kind = match label_mode {
             LabelMode::Int => LabelKind::Class { num_classes },
             LabelMode::Categorical => LabelKind::Values { len: num_classes },
@@ -136,6 +148,7 @@ impl ImageFolder {
             affine,
             label_mode,
             broken_files: spec.broken_files,
+            augment: spec.augment.clone(),
             cache: cached.then(|| SampleCache::new(n)),
             skipped: Mutex::default(),
         })
@@ -162,24 +175,76 @@ impl ImageFolder {
         decode(&bytes, ColorMode::Rgb, &self.store.describe(name))
     }
 
-    /// Reads, decodes and fits image `index`.
-    fn decode(&self, index: usize) -> Result<Vec<u8>> {
+    /// Reads and decodes image `index` by `decode`, which gets the file's bytes and what people call it.
+    fn decode(
+        &self,
+        index: usize,
+        decode: impl FnOnce(&[u8], &str) -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
         let name = self.listing.names.get(index);
         BYTES.with_borrow_mut(|bytes| {
             self.store.read(index, name, bytes)?;
-            let place = self.store.describe(name);
-            let image = decode(bytes, self.fit.shape.color, &place)?;
+            let pixels = decode(bytes, &self.store.describe(name));
             // One huge file must not make every thread hold its size for ever.
             if bytes.capacity() > 4 << 20 {
                 *bytes = Vec::new();
             }
-            self.fit.apply(image, &place)
+            pixels
         })
     }
 
-    /// [`Self::decode`] under the policy for broken files: those of skipped ones are empty.
+    /// The pixels of sample `index`, fitted to its shape.
     fn pixels(&self, index: usize) -> Result<Vec<u8>> {
-        match self.decode(index) {
+        self.usable(index, |bytes, place| {
+            self.fit.apply(decode(bytes, self.fit.shape.color, place)?, place)
+        })
+    }
+
+    /// The pixels of a window of image `index`, as it is drawn for an epoch, in the sample's size.
+    fn window(&self, augment: &Augment, epoch: u64, index: usize) -> Result<Vec<u8>> {
+        let [height, width, _] = self.shape;
+        let draw = |size| augment.window(size, epoch, index as u64);
+        self.usable(index, |bytes, place| {
+            let image = decode_window(bytes, self.fit.shape.color, [height, width], &draw, place)?;
+            Ok(resized(image, height, width, place)?.pixels)
+        })
+    }
+
+    /// Sample `index` as it is varied in an epoch.
+    fn fill_varied(
+        &self,
+        augment: &Augment,
+        epoch: u64,
+        index: usize,
+        row: &mut Row<'_>,
+    ) -> Result<()> {
+        let pixels = match &self.cache {
+            _ if augment.takes_windows() => self.window(augment, epoch, index)?,
+            Some(cache) => match cache.get(index) {
+                Some(pixels) => pixels.to_vec(),
+                None => cache.put(index, self.pixels(index)?).to_vec(),
+            },
+            None => self.pixels(index)?,
+        };
+        let [height, width, channels] = self.shape;
+        let mut image = RawImage { height, width, channels, pixels };
+        if !image.pixels.is_empty() {
+            image = augment.vary(image, epoch, index as u64);
+        }
+        self.put(index, &image.pixels, row)?;
+        if !image.pixels.is_empty() {
+            augment.erase(row.f32(0)?, self.shape, epoch, index as u64);
+        }
+        Ok(())
+    }
+
+    /// [`Self::decode`] under the policy for broken files: those of skipped ones are empty.
+    fn usable(
+        &self,
+        index: usize,
+        by: impl FnOnce(&[u8], &str) -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
+        match self.decode(index, by) {
             Err(error) if self.broken_files == BrokenFiles::Skip => {
                 let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
                 let few = skipped.len() < MAX_REASONS;
@@ -223,6 +288,9 @@ impl Dataset for ImageFolder {
     }
 
     fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()> {
+        if let (Some(augment), Some(epoch)) = (&self.augment, row.epoch()) {
+            return self.fill_varied(augment, epoch, index, row);
+        }
         let Some(cache) = &self.cache else {
             return self.put(index, &self.pixels(index)?, row);
         };
@@ -250,9 +318,22 @@ impl Dataset for ImageFolder {
         Ok((!image.pixels.is_empty()).then_some(image))
     }
 
+    fn shown(&self, values: &[f32]) -> Option<RawImage> {
+        let [height, width, channels] = self.shape;
+        let pixels = self.affine.undo_u8(values);
+        Some(RawImage { height, width, channels, pixels })
+    }
+
+    fn mix(&self) -> Option<Mix> {
+        self.augment.as_ref()?.mix()
+    }
+
     fn fill_cost(&self) -> FillCost {
         match &self.cache {
-            Some(cache) if cache.is_full() => FillCost::Copy,
+            Some(cache) if cache.is_full() => match self.augment {
+                Some(_) => FillCost::Compute,
+                None => FillCost::Copy,
+            },
             _ => FillCost::Decode,
         }
     }

@@ -20,9 +20,9 @@ pub(crate) mod split;
 mod without;
 
 #[cfg(feature = "images")]
-use decode::pixels_of;
-#[cfg(feature = "images")]
 pub use decode::{decode, decode_within};
+#[cfg(feature = "images")]
+use decode::{decode_window, pixels_of};
 #[cfg(feature = "images")]
 pub use encode::write_png;
 #[cfg(feature = "images")]
@@ -30,7 +30,7 @@ use scale::scale;
 #[cfg(not(feature = "images"))]
 pub use without::{decode, decode_within, write_png};
 #[cfg(not(feature = "images"))]
-use without::{pixels_of, scale};
+use without::{decode_window, pixels_of, scale};
 
 /// How many pixels an image may have, by the bytes of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,7 @@ impl MostPixels {
 
 pub use folder::{ImageFolder, load};
 pub use listing::images_below;
+pub(crate) use resize::resized;
 pub use resize::{Fit, ImageShape};
 pub use spec::{
     BrokenFiles, Cache, ColorMode, ImageDirectorySpec, Interpolation, LabelMode, LabelSource,

@@ -126,6 +126,30 @@ impl Fit {
     }
 }
 
+/// An image in another size: bilinear, averaged where it is made smaller, as torchvision resizes crops.
+pub(crate) fn resized(
+    image: RawImage,
+    height: usize,
+    width: usize,
+    place: &str,
+) -> Result<RawImage> {
+    let channels = image.channels;
+    let color = match channels {
+        1 => ColorMode::Grayscale,
+        3 => ColorMode::Rgb,
+        _ => ColorMode::Rgba,
+    };
+    let shape = ImageShape { height, width, color };
+    let fit = Fit {
+        shape,
+        interpolation: Interpolation::Bilinear,
+        antialias: true,
+        crop: false,
+        pad: false,
+    };
+    Ok(RawImage { height, width, channels, pixels: fit.apply(image, place)? })
+}
+
 /// Where an image of another aspect ratio comes to be in a padded sample.
 struct Inner {
     height: usize,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Normalize;
+use crate::{Augment, Normalize};
 
 /// `data = { image_directory = { path = "digits/train" } }`.
 ///
@@ -67,6 +67,9 @@ pub struct ImageDirectorySpec {
     /// How pixels are scaled; multiplied by 1/255 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalize: Option<Normalize>,
+    /// How training samples are varied, from `batch.augment`.
+    #[serde(skip)]
+    pub augment: Option<Augment>,
 }
 
 fn yes() -> bool {
@@ -95,6 +98,7 @@ impl ImageDirectorySpec {
             cache: Cache::default(),
             broken_files: BrokenFiles::default(),
             normalize: None,
+            augment: None,
         }
     }
 }

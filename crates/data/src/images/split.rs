@@ -8,6 +8,7 @@ use tidemill_fields::Row;
 use tidemill_table::{Known, Understood};
 
 use super::Subset;
+use crate::augment::Mix;
 use crate::{Dataset, Error, FillCost, Info, RawImage, Result};
 
 /// The options of a split, which all sources of samples have.
@@ -105,6 +106,14 @@ impl Dataset for Side {
 
     fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {
         self.data.raw_image(self.indices[index] as usize)
+    }
+
+    fn shown(&self, values: &[f32]) -> Option<RawImage> {
+        self.data.shown(values)
+    }
+
+    fn mix(&self) -> Option<Mix> {
+        self.data.mix()
     }
 
     fn touch(&self, index: usize) {
