@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::{ColorMode, MostPixels, complete};
+use super::{ColorMode, MostPixels, complete, jpeg, resized_part};
 use crate::augment::Window;
 use crate::{Error, RawImage, Result};
 
@@ -77,19 +77,33 @@ pub fn decode_within(
     })
 }
 
-/// A window of an image, `draw`n for its `[height, width]`, for a sample of `size`; all of it where none is drawn.
+/// A window of an image, `draw`n for its `[height, width]`, in the `size` and colours of a sample; all of it where none is drawn. Of
+/// usual JPEG files no more is decoded than it takes.
 pub(super) fn decode_window(
     bytes: &[u8],
     color: ColorMode,
-    _size: [usize; 2],
+    size: [usize; 2],
     draw: &dyn Fn([usize; 2]) -> Option<Window>,
     place: &str,
-) -> Result<RawImage> {
-    let image = decode(bytes, color, place)?;
-    Ok(match draw([image.height, image.width]) {
-        Some(window) => window.cut(&image),
-        None => image,
-    })
+) -> Result<Vec<u8>> {
+    let most = MostPixels::STORED.of(bytes.len());
+    let part = complete::jpeg(bytes).then(|| jpeg::window(bytes, size, draw, most)).flatten();
+    let (image, window) = match part {
+        Some(part) => {
+            let RawImage { height, width, channels, pixels } = part.image;
+            let pixels = match channels {
+                1 => recolor::<1>(pixels, color),
+                _ => recolor::<3>(pixels, color),
+            };
+            (RawImage { height, width, channels: color.channels(), pixels }, Some(part.place))
+        }
+        None => {
+            let image = decode(bytes, color, place)?;
+            let window = draw([image.height, image.width]);
+            (if let Some(window) = window { window.cut(&image) } else { image }, None)
+        }
+    };
+    resized_part(image, window, size[0], size[1], place)
 }
 
 /// The bytes that the pixels of an image file take in four channels, by its head alone.

@@ -12,7 +12,7 @@ use super::cache::SampleCache;
 use super::listing::{self, Listing};
 use super::{
     BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, decode,
-    decode_window, pixels_of, resized, split,
+    decode_window, pixels_of, split,
 };
 use crate::augment::{Augment, Mix};
 use crate::fingerprint::Hash;
@@ -205,8 +205,7 @@ impl ImageFolder {
         let [height, width, _] = self.shape;
         let draw = |size| augment.window(size, epoch, index as u64);
         self.usable(index, |bytes, place| {
-            let image = decode_window(bytes, self.fit.shape.color, [height, width], &draw, place)?;
-            Ok(resized(image, height, width, place)?.pixels)
+            decode_window(bytes, self.fit.shape.color, [height, width], &draw, place)
         })
     }
 

@@ -9,6 +9,8 @@ mod decode;
 #[cfg(feature = "images")]
 mod encode;
 mod folder;
+#[cfg(feature = "images")]
+mod jpeg;
 mod keras;
 mod listing;
 mod resize;
@@ -66,6 +68,8 @@ impl MostPixels {
 pub use folder::{ImageFolder, load};
 pub use listing::images_below;
 pub(crate) use resize::resized;
+#[cfg(feature = "images")]
+use resize::resized_part;
 pub use resize::{Fit, ImageShape};
 pub use spec::{
     BrokenFiles, Cache, ColorMode, ImageDirectorySpec, Interpolation, LabelMode, LabelSource,

@@ -32,7 +32,14 @@ pub fn write_png(_: &RawImage, _: impl Write) -> io::Result<()> {
     Err(io::Error::other(WHAT))
 }
 
-pub(super) fn scale(_: &Fit, _: RawImage, _: usize, _: usize, place: &str) -> Result<Vec<u8>> {
+pub(super) fn scale(
+    _: &Fit,
+    _: RawImage,
+    _: Option<[f64; 4]>,
+    _: usize,
+    _: usize,
+    place: &str,
+) -> Result<Vec<u8>> {
     Err(left_out(place))
 }
 
@@ -42,7 +49,7 @@ pub(super) fn decode_window(
     _: [usize; 2],
     _: &dyn Fn([usize; 2]) -> Option<Window>,
     place: &str,
-) -> Result<RawImage> {
+) -> Result<Vec<u8>> {
     Err(left_out(place))
 }
 
