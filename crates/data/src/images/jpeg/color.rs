@@ -89,12 +89,11 @@ pub(super) fn convert(head: &Head, region: &Region, planes: &[Vec<u8>; 3]) -> Ra
         let r = &red.raised(y, &mut sums, &mut reds)[from..from + width];
         for (((rgb, &y), &b), &r) in out.as_chunks_mut::<3>().0.iter_mut().zip(own).zip(b).zip(r) {
             let (y, b, r) = (i32::from(y), i32::from(b) - 128, i32::from(r) - 128);
-            let values = [
-                y + ((91_881 * r + 32_768) >> 16),
-                y + ((-22_554 * b - 46_802 * r + 32_768) >> 16),
-                y + ((116_130 * b + 32_768) >> 16),
+            *rgb = [
+                (y + ((91_881 * r + 32_768) >> 16)).clamp(0, 255) as u8,
+                (y + ((-22_554 * b - 46_802 * r + 32_768) >> 16)).clamp(0, 255) as u8,
+                (y + ((116_130 * b + 32_768) >> 16)).clamp(0, 255) as u8,
             ];
-            *rgb = values.map(|v| v.clamp(0, 255) as u8);
         }
     }
     RawImage { height, width, channels: 3, pixels }

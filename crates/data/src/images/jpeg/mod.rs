@@ -63,16 +63,33 @@ pub(super) fn window(
     let side = scale(window, size);
     SCRATCH.with_borrow_mut(|scratch| {
         let region = scan::Region::new(&head, window, side);
-        let image = pulp::Arch::new().dispatch(|| {
-            scan::decode(&head, bytes, &region, scratch)?;
-            Some(color::convert(&head, &region, &scratch.planes))
-        })?;
+        let decoding = Decoding { head: &head, bytes, region: &region, scratch };
+        let image = pulp::Arch::new().dispatch(decoding)?;
         // One huge file must not make every thread hold its size for ever.
         if scratch.data.capacity() > 8 << 20 {
             *scratch = Scratch::default();
         }
         Some(Part { image, place: region.place(window) })
     })
+}
+
+/// What is compiled for the instruction set at hand; integers alone, so that the bits are the same with any.
+struct Decoding<'a> {
+    head: &'a Head,
+    bytes: &'a [u8],
+    region: &'a scan::Region,
+    scratch: &'a mut Scratch,
+}
+
+impl pulp::WithSimd for Decoding<'_> {
+    type Output = Option<RawImage>;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) -> Option<RawImage> {
+        let Decoding { head, bytes, region, scratch } = self;
+        scan::decode(head, bytes, region, scratch)?;
+        Some(color::convert(head, region, &scratch.planes))
+    }
 }
 
 #[cfg(test)]
