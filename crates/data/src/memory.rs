@@ -203,7 +203,7 @@ impl MemoryDataset {
         let index = index as u64;
         let (height, width) = (image.height, image.width);
         if let Some(window) = augment.window([height, width], epoch, index) {
-            image = resized(window.cut(&image), height, width, &self.file)?;
+            image = resized(window.cut(&image), height, width);
         }
         let image = augment.vary(image, epoch, index);
         self.affine.fill_u8(&image.pixels, x);

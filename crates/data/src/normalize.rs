@@ -128,7 +128,7 @@ impl pulp::WithSimd for Uniform<'_> {
     }
 }
 
-/// [`Affine::fill_u8`] of three channels, eight pixels at a time.
+/// [`Affine::fill_u8`] of three channels, 32 pixels at a time: a loop that is long enough to become one of wide registers.
 struct Three<'a> {
     values: &'a [u8],
     x: &'a mut [f32],
@@ -142,14 +142,14 @@ impl pulp::WithSimd for Three<'_> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
         let Three { values, x, mul, add } = self;
-        let (mut muls, mut adds) = ([0.0; 24], [0.0; 24]);
-        for i in 0..24 {
+        let (mut muls, mut adds) = ([0.0; 96], [0.0; 96]);
+        for i in 0..96 {
             (muls[i], adds[i]) = (mul[i % 3], add[i % 3]);
         }
-        let (pixels, rest) = values.as_chunks::<24>();
-        let (out, out_rest) = x.as_chunks_mut::<24>();
+        let (pixels, rest) = values.as_chunks::<96>();
+        let (out, out_rest) = x.as_chunks_mut::<96>();
         for (out, pixels) in out.iter_mut().zip(pixels) {
-            for i in 0..24 {
+            for i in 0..96 {
                 out[i] = f32::from(pixels[i]) * muls[i] + adds[i];
             }
         }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_pixels_at_a_time_have_the_same_bits() {
+    fn many_pixels_at_a_time_have_the_same_bits() {
         let n = Normalize {
             scale: None,
             mean: vec![0.485, 0.456, 0.406],

@@ -4,7 +4,8 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::{ColorMode, MostPixels, complete, jpeg, resized_part};
+use super::window::resized_window;
+use super::{ColorMode, MostPixels, complete, jpeg};
 use crate::augment::Window;
 use crate::{Error, RawImage, Result};
 
@@ -95,15 +96,22 @@ pub(super) fn decode_window(
                 1 => recolor::<1>(pixels, color),
                 _ => recolor::<3>(pixels, color),
             };
-            (RawImage { height, width, channels: color.channels(), pixels }, Some(part.place))
+            (RawImage { height, width, channels: color.channels(), pixels }, part.place)
         }
         None => {
             let image = decode(bytes, color, place)?;
             let window = draw([image.height, image.width]);
-            (if let Some(window) = window { window.cut(&image) } else { image }, None)
+            let image = if let Some(window) = window { window.cut(&image) } else { image };
+            let all = [0.0, 0.0, image.width as f64, image.height as f64];
+            (image, all)
         }
     };
-    resized_part(image, window, size[0], size[1], place)
+    if window == [0.0, 0.0, size[1] as f64, size[0] as f64]
+        && (image.height, image.width) == (size[0], size[1])
+    {
+        return Ok(image.pixels);
+    }
+    Ok(resized_window(&image, window, size[0], size[1]))
 }
 
 /// The bytes that the pixels of an image file take in four channels, by its head alone.

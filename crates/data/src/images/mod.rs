@@ -18,6 +18,7 @@ mod resize;
 mod scale;
 mod spec;
 pub(crate) mod split;
+mod window;
 #[cfg(not(feature = "images"))]
 mod without;
 
@@ -67,11 +68,9 @@ impl MostPixels {
 
 pub use folder::{ImageFolder, load};
 pub use listing::images_below;
-pub(crate) use resize::resized;
-#[cfg(feature = "images")]
-use resize::resized_part;
 pub use resize::{Fit, ImageShape};
 pub use spec::{
     BrokenFiles, Cache, ColorMode, ImageDirectorySpec, Interpolation, LabelMode, LabelSource,
     Subset,
 };
+pub(crate) use window::resized;

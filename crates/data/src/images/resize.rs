@@ -122,48 +122,8 @@ impl Fit {
             }
             _ => {}
         }
-        scale(self, image, None, height, width, place)
+        scale(self, image, height, width, place)
     }
-}
-
-/// An image in another size: bilinear, averaged where it is made smaller, as torchvision resizes crops.
-pub(crate) fn resized(
-    image: RawImage,
-    height: usize,
-    width: usize,
-    place: &str,
-) -> Result<RawImage> {
-    let channels = image.channels;
-    let pixels = resized_part(image, None, height, width, place)?;
-    Ok(RawImage { height, width, channels, pixels })
-}
-
-/// The same of a window, which may begin and end within pixels: left, top, width and height; all of it where there is none.
-pub(super) fn resized_part(
-    image: RawImage,
-    window: Option<[f64; 4]>,
-    height: usize,
-    width: usize,
-    place: &str,
-) -> Result<Vec<u8>> {
-    let all = [0.0, 0.0, image.width as f64, image.height as f64];
-    let window = window.filter(|window| *window != all);
-    if window.is_none() && (image.height, image.width) == (height, width) {
-        return Ok(image.pixels);
-    }
-    let color = match image.channels {
-        1 => ColorMode::Grayscale,
-        3 => ColorMode::Rgb,
-        _ => ColorMode::Rgba,
-    };
-    let fit = Fit {
-        shape: ImageShape { height, width, color },
-        interpolation: Interpolation::Bilinear,
-        antialias: true,
-        crop: false,
-        pad: false,
-    };
-    scale(&fit, image, window, height, width, place)
 }
 
 /// Where an image of another aspect ratio comes to be in a padded sample.

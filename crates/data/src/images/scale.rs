@@ -14,19 +14,18 @@ thread_local! {
     static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new());
 }
 
-/// The pixels of `image` in another size, or those of a window in it: left, top, width and height.
+/// The pixels of `image` in another size.
 pub(super) fn scale(
     fit: &Fit,
     mut image: RawImage,
-    window: Option<[f64; 4]>,
     height: usize,
     width: usize,
     place: &str,
 ) -> Result<Vec<u8>> {
     match fit.shape.color {
-        ColorMode::Grayscale => scale_as::<U8>(fit, &mut image, window, height, width),
-        ColorMode::Rgb => scale_as::<U8x3>(fit, &mut image, window, height, width),
-        ColorMode::Rgba => scale_as::<U8x4>(fit, &mut image, window, height, width),
+        ColorMode::Grayscale => scale_as::<U8>(fit, &mut image, height, width),
+        ColorMode::Rgb => scale_as::<U8x3>(fit, &mut image, height, width),
+        ColorMode::Rgba => scale_as::<U8x4>(fit, &mut image, height, width),
     }
     .map_err(|what| Error::Image { place: place.to_owned(), what })
 }
@@ -36,7 +35,6 @@ pub(super) fn scale(
 fn scale_as<P: PixelTrait>(
     fit: &Fit,
     image: &mut RawImage,
-    window: Option<[f64; 4]>,
     height: usize,
     width: usize,
 ) -> std::result::Result<Vec<u8>, String> {
@@ -46,10 +44,7 @@ fn scale_as<P: PixelTrait>(
     let mut out = vec![0; height * width * P::size()];
     let mut target = TypedImage::<P>::from_buffer(width as u32, height as u32, &mut out)
         .map_err(|e| e.to_string())?;
-    let mut options = ResizeOptions::new().resize_alg(algorithm(fit)).use_alpha(false);
-    if let Some([left, top, width, height]) = window {
-        options = options.crop(left, top, width, height);
-    }
+    let options = ResizeOptions::new().resize_alg(algorithm(fit)).use_alpha(false);
     RESIZER
         .with_borrow_mut(|resizer| resizer.resize_typed(&source, &mut target, &options))
         .map_err(|e| e.to_string())?;

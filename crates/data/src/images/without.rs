@@ -32,14 +32,7 @@ pub fn write_png(_: &RawImage, _: impl Write) -> io::Result<()> {
     Err(io::Error::other(WHAT))
 }
 
-pub(super) fn scale(
-    _: &Fit,
-    _: RawImage,
-    _: Option<[f64; 4]>,
-    _: usize,
-    _: usize,
-    place: &str,
-) -> Result<Vec<u8>> {
+pub(super) fn scale(_: &Fit, _: RawImage, _: usize, _: usize, place: &str) -> Result<Vec<u8>> {
     Err(left_out(place))
 }
 

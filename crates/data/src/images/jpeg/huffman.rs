@@ -185,36 +185,54 @@ impl<'a> Bits<'a> {
         mut put: impl FnMut(usize, i32),
     ) -> Option<()> {
         let mut place = 1;
-        while place < 64 {
+        loop {
             self.refill();
-            let mut entry = table.short[(self.bits >> (64 - LOOK)) as usize];
-            if entry == 0 {
-                let (symbol, len) = table.long.find((self.bits >> 48) as u32)?;
-                // All of its bits are used by the code.
-                entry = match symbol & 15 {
-                    0 => entry_of_none(symbol, len),
-                    size => u32::from(size) << 16 | u32::from(symbol >> 4) << 8 | UNREAD | len,
-                };
-            }
-            place += (entry >> 8 & 0xff) as usize;
-            if entry & UNREAD == 0 {
+            // Three short ones leave enough bits for a long one.
+            for _ in 0..3 {
+                let entry = table.short[(self.bits >> (64 - LOOK)) as usize];
+                if entry == 0 || entry & UNREAD != 0 {
+                    let value = self.unread(entry, table, &mut place)?;
+                    if place < 64 {
+                        put(place, value);
+                    }
+                    place += 1;
+                    break;
+                }
+                place += (entry >> 8 & 0xff) as usize;
                 self.skip(entry & 0x7f);
                 if place > 63 {
                     return Some(());
                 }
                 put(place, entry as i32 >> 16);
-            } else {
-                self.skip(entry & 0x7f);
-                let size = entry >> 16;
-                let value = extended(self.take(size), size);
+                place += 1;
                 if place > 63 {
-                    return None;
+                    return Some(());
                 }
-                put(place, value);
             }
-            place += 1;
+            if place > 63 {
+                return Some(());
+            }
         }
-        Some(())
+    }
+
+    /// A frequency whose value, or whose code, is not in the table; none where it is beyond the block.
+    #[inline(always)]
+    fn unread(&mut self, mut entry: u32, table: &AcTable, place: &mut usize) -> Option<i32> {
+        if entry == 0 {
+            let (symbol, len) = table.long.find((self.bits >> 48) as u32)?;
+            entry = match symbol & 15 {
+                0 => entry_of_none(symbol, len),
+                size => u32::from(size) << 16 | u32::from(symbol >> 4) << 8 | UNREAD | len,
+            };
+        }
+        *place += (entry >> 8 & 0xff) as usize;
+        self.skip(entry & 0x7f);
+        if entry & UNREAD == 0 {
+            return Some(0);
+        }
+        let size = entry >> 16;
+        let value = extended(self.take(size), size);
+        (*place < 64).then_some(value)
     }
 }
 

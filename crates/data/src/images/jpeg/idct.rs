@@ -4,104 +4,79 @@
 use std::array::from_fn;
 use std::sync::LazyLock;
 
-/// Eight values at once. Loops over them are written out: closures over arrays are not inlined into code for wider registers.
-type Lanes = [i32; 8];
+/// Blocks that are computed together.
+pub(super) const TOGETHER: usize = 8;
 
-#[inline(always)]
-fn add(a: Lanes, b: Lanes) -> Lanes {
-    let mut out = [0; 8];
-    for i in 0..8 {
-        out[i] = a[i].wrapping_add(b[i]);
-    }
-    out
-}
+/// One frequency, or one row of pixels, of [`TOGETHER`] blocks.
+type Line = [i32; 8 * TOGETHER];
 
-#[inline(always)]
-fn sub(a: Lanes, b: Lanes) -> Lanes {
-    let mut out = [0; 8];
-    for i in 0..8 {
-        out[i] = a[i].wrapping_sub(b[i]);
-    }
-    out
-}
+/// [`TOGETHER`] blocks: `tile[u][8 * block + v]` is the frequency of `u` waves along a row and `v` along a column. The loops over
+/// lines are long enough that the compiler makes wide registers of them; loops over 8 values it would unroll.
+pub(super) type Tile = [Line; 8];
 
-#[inline(always)]
-fn mul(a: Lanes, factor: i32) -> Lanes {
-    let mut out = [0; 8];
-    for i in 0..8 {
-        out[i] = a[i].wrapping_mul(factor);
-    }
-    out
-}
-
-/// Without its lowest `drop` binary digits, rounded.
-#[inline(always)]
-fn rounded(a: Lanes, drop: u32) -> Lanes {
-    let mut out = [0; 8];
-    for i in 0..8 {
-        out[i] = a[i].wrapping_add(1 << (drop - 1)) >> drop;
-    }
-    out
-}
-
-/// One dimension of eight lines at once: `v[k]` has frequency `k` of each. The result has 13 binary digits more, of which `drop` are
+/// One dimension of all lines: `from[k]` has frequency `k` of each. The result has 13 binary digits more, of which `DROP` are
 /// rounded off.
 #[inline(always)]
-fn lines(v: &[Lanes; 8], drop: u32) -> [Lanes; 8] {
-    // The even part.
-    let z1 = mul(add(v[2], v[6]), 4433);
-    let (t2, t3) = (add(z1, mul(v[6], -15137)), add(z1, mul(v[2], 6270)));
-    let (t0, t1) = (mul(add(v[0], v[4]), 1 << 13), mul(sub(v[0], v[4]), 1 << 13));
-    let [e0, e1, e2, e3] = [add(t0, t3), add(t1, t2), sub(t1, t2), sub(t0, t3)];
-    // The odd part.
-    let z5 = mul(add(add(v[7], v[3]), add(v[5], v[1])), 9633);
-    let z1 = mul(add(v[7], v[1]), -7373);
-    let z2 = mul(add(v[5], v[3]), -20995);
-    let z3 = add(mul(add(v[7], v[3]), -16069), z5);
-    let z4 = add(mul(add(v[5], v[1]), -3196), z5);
-    let o0 = add(mul(v[1], 12299), add(z1, z4));
-    let o1 = add(mul(v[3], 25172), add(z2, z3));
-    let o2 = add(mul(v[5], 16819), add(z2, z4));
-    let o3 = add(mul(v[7], 2446), add(z1, z3));
-    [
-        rounded(add(e0, o0), drop),
-        rounded(add(e1, o1), drop),
-        rounded(add(e2, o2), drop),
-        rounded(add(e3, o3), drop),
-        rounded(sub(e3, o3), drop),
-        rounded(sub(e2, o2), drop),
-        rounded(sub(e1, o1), drop),
-        rounded(sub(e0, o0), drop),
-    ]
+fn lines<const DROP: u32>(from: &Tile, to: &mut Tile) {
+    let half = 1 << (DROP - 1);
+    for i in 0..8 * TOGETHER {
+        // The even part.
+        let (v0, v2, v4, v6) = (from[0][i], from[2][i], from[4][i], from[6][i]);
+        let z1 = v2.wrapping_add(v6).wrapping_mul(4433);
+        let t2 = z1.wrapping_add(v6.wrapping_mul(-15137));
+        let t3 = z1.wrapping_add(v2.wrapping_mul(6270));
+        let t0 = v0.wrapping_add(v4).wrapping_mul(1 << 13).wrapping_add(half);
+        let t1 = v0.wrapping_sub(v4).wrapping_mul(1 << 13).wrapping_add(half);
+        let (e0, e1) = (t0.wrapping_add(t3), t1.wrapping_add(t2));
+        let (e2, e3) = (t1.wrapping_sub(t2), t0.wrapping_sub(t3));
+        // The odd part.
+        let (v1, v3, v5, v7) = (from[1][i], from[3][i], from[5][i], from[7][i]);
+        let (a, b) = (v7.wrapping_add(v3), v5.wrapping_add(v1));
+        let z5 = a.wrapping_add(b).wrapping_mul(9633);
+        let z1 = v7.wrapping_add(v1).wrapping_mul(-7373);
+        let z2 = v5.wrapping_add(v3).wrapping_mul(-20995);
+        let z3 = a.wrapping_mul(-16069).wrapping_add(z5);
+        let z4 = b.wrapping_mul(-3196).wrapping_add(z5);
+        let o0 = v1.wrapping_mul(12299).wrapping_add(z1).wrapping_add(z4);
+        let o1 = v3.wrapping_mul(25172).wrapping_add(z2).wrapping_add(z3);
+        let o2 = v5.wrapping_mul(16819).wrapping_add(z2).wrapping_add(z4);
+        let o3 = v7.wrapping_mul(2446).wrapping_add(z1).wrapping_add(z3);
+        to[0][i] = e0.wrapping_add(o0) >> DROP;
+        to[1][i] = e1.wrapping_add(o1) >> DROP;
+        to[2][i] = e2.wrapping_add(o2) >> DROP;
+        to[3][i] = e3.wrapping_add(o3) >> DROP;
+        to[4][i] = e3.wrapping_sub(o3) >> DROP;
+        to[5][i] = e2.wrapping_sub(o2) >> DROP;
+        to[6][i] = e1.wrapping_sub(o1) >> DROP;
+        to[7][i] = e0.wrapping_sub(o0) >> DROP;
+    }
 }
 
+/// Each block with its rows and columns exchanged.
 #[inline(always)]
-fn transposed(v: &[Lanes; 8]) -> [Lanes; 8] {
-    let mut out = [[0; 8]; 8];
-    for i in 0..8 {
-        for k in 0..8 {
-            out[i][k] = v[k][i];
+fn transposed(from: &Tile, to: &mut Tile) {
+    for block in 0..TOGETHER {
+        for v in 0..8 {
+            for x in 0..8 {
+                to[v][8 * block + x] = from[x][8 * block + v];
+            }
         }
     }
-    out
 }
 
-/// 8 x 8 pixels into `out`, whose rows are `stride` apart. `block` has the frequencies by columns: `block[8 * u + v]` is the one of `u`
-/// waves along a row and `v` along a column.
+/// 8 x 8 pixels of each block of a tile into `out`, whose rows are `stride` apart; the first `width` pixels of each row.
 #[inline(always)]
-pub(super) fn eight(block: &[i32; 64], out: &mut [u8], stride: usize) {
-    let mut columns = [[0; 8]; 8];
-    for (column, from) in columns.iter_mut().zip(block.as_chunks::<8>().0) {
-        *column = *from;
-    }
-    let rows = transposed(&lines(&columns, 11));
-    let pixels = lines(&rows, 18);
-    for y in 0..8 {
-        let mut row = [0; 8];
-        for x in 0..8 {
-            row[x] = (pixels[y][x] + 128).clamp(0, 255) as u8;
+pub(super) fn eight(tile: &mut Tile, out: &mut [u8], width: usize, stride: usize) {
+    let mut other = [[0; 8 * TOGETHER]; 8];
+    lines::<11>(tile, &mut other);
+    transposed(&other, tile);
+    lines::<18>(tile, &mut other);
+    for (y, line) in other.iter().enumerate() {
+        let mut row = [0u8; 8 * TOGETHER];
+        for i in 0..8 * TOGETHER {
+            row[i] = (line[i] + 128).clamp(0, 255) as u8;
         }
-        out[y * stride..y * stride + 8].copy_from_slice(&row);
+        out[y * stride..y * stride + width].copy_from_slice(&row[..width]);
     }
 }
 
@@ -119,15 +94,15 @@ static BASES: LazyLock<[[[i32; 4]; 4]; 3]> = LazyLock::new(|| {
     })
 });
 
-/// The same of `n` x `n` pixels, `n` 1, 2 or 4: those of an image of which each pixel is the mean of many.
-pub(super) fn fewer(block: &[i32; 64], n: usize, out: &mut [u8], stride: usize) {
+/// `n` x `n` pixels of one block of a tile, `n` 1, 2 or 4: those of an image of which each pixel is the mean of many.
+pub(super) fn fewer(tile: &Tile, block: usize, n: usize, out: &mut [u8], stride: usize) {
     let basis = &BASES[n.trailing_zeros() as usize];
     // [y][u], with 13 - 8 digits more.
     let mut columns = [[0; 4]; 4];
     for (y, row) in columns.iter_mut().enumerate().take(n) {
         for (u, cell) in row.iter_mut().enumerate().take(n) {
-            let sum: i64 =
-                (0..n).map(|v| i64::from(basis[y][v]) * i64::from(block[8 * u + v])).sum();
+            let value = |v: usize| i64::from(tile[u][8 * block + v]);
+            let sum: i64 = (0..n).map(|v| i64::from(basis[y][v]) * value(v)).sum();
             *cell = sum >> 8;
         }
     }
@@ -136,14 +111,5 @@ pub(super) fn fewer(block: &[i32; 64], n: usize, out: &mut [u8], stride: usize) 
             let sum: i64 = (0..n).map(|u| i64::from(basis[x][u]) * row[u]).sum();
             out[y * stride + x] = (((sum + (1 << 17)) >> 18) + 128).clamp(0, 255) as u8;
         }
-    }
-}
-
-/// All pixels alike: a block of which only the mean is known, times 8.
-#[inline(always)]
-pub(super) fn flat(mean: i32, n: usize, out: &mut [u8], stride: usize) {
-    let value = ((mean.wrapping_add(4) >> 3) + 128).clamp(0, 255) as u8;
-    for y in 0..n {
-        out[y * stride..y * stride + n].fill(value);
     }
 }

@@ -5,10 +5,10 @@ use std::ops::Range;
 use super::Scratch;
 use super::head::Head;
 use super::huffman::Bits;
-use super::idct;
+use super::idct::{self, TOGETHER, Tile};
 use crate::augment::Window;
 
-/// Where frequencies in zigzag order are in a block that is stored by columns.
+/// Where frequencies in zigzag order are in a block: waves along a row times 8, and along a column.
 const BY_COLUMNS: [u8; 64] = {
     let mut places = [0; 64];
     let (mut row, mut column, mut k) = (0usize, 0usize, 0);
@@ -126,6 +126,59 @@ fn unstuffed(bytes: &[u8], start: usize, data: &mut Vec<u8>) -> Vec<usize> {
     starts
 }
 
+/// The frequencies of the blocks of one plane in one row of units.
+struct Rows {
+    /// Blocks side by side and one above another in a unit.
+    across: usize,
+    down: usize,
+    /// Pixels of a block's side.
+    side: usize,
+    /// Pixels of a row of the plane.
+    stride: usize,
+    /// Tiles of a row of blocks.
+    width: usize,
+    tiles: Vec<Tile>,
+}
+
+impl Rows {
+    fn new(head: &Head, region: &Region, plane: usize) -> Rows {
+        let component = &head.components[plane];
+        let [across, down] = component.blocks;
+        let side = region.side_of(head, plane);
+        let blocks = region.columns.len() * across;
+        let width = blocks.div_ceil(TOGETHER);
+        let tiles = vec![[[0; 8 * TOGETHER]; 8]; width * down];
+        Rows { across, down, side, stride: blocks * side, width, tiles }
+    }
+
+    /// The tile of a block of a unit, and where in its lines the block begins.
+    #[inline(always)]
+    fn block(&mut self, unit: usize, i: usize) -> (&mut Tile, usize) {
+        let column = unit * self.across + i % self.across;
+        let tile = i / self.across * self.width + column / TOGETHER;
+        (&mut self.tiles[tile], column % TOGETHER * 8)
+    }
+
+    /// From frequencies to pixels: row `row` of units of the region. The frequencies are 0 then.
+    #[inline(always)]
+    fn compute(&mut self, row: usize, plane: &mut [u8]) {
+        let Rows { down, side, stride, width, .. } = *self;
+        for (at, tile) in self.tiles.iter_mut().enumerate() {
+            let (y, x) = ((row * down + at / width) * side, at % width * TOGETHER * side);
+            let out = &mut plane[y * stride + x..];
+            let pixels = (stride - x).min(TOGETHER * side);
+            if side == 8 {
+                idct::eight(tile, out, pixels, stride);
+            } else {
+                for block in 0..pixels / side {
+                    idct::fewer(tile, block, side, &mut out[block * side..], stride);
+                }
+            }
+            *tile = [[0; 8 * TOGETHER]; 8];
+        }
+    }
+}
+
 /// Decodes the planes of a region; none where the data is broken.
 #[inline(always)]
 pub(super) fn decode(
@@ -135,58 +188,47 @@ pub(super) fn decode(
     scratch: &mut Scratch,
 ) -> Option<()> {
     let starts = unstuffed(bytes, head.start, &mut scratch.data);
-    for (plane, values) in scratch.planes.iter_mut().enumerate().take(head.components.len()) {
+    let mut planes = Vec::with_capacity(3);
+    for (plane, component) in head.components.iter().enumerate() {
         let [rows, columns] = region.plane(head, plane);
-        values.resize(rows * columns, 0);
+        scratch.planes[plane].resize(rows * columns, 0);
+        let (dc, ac) = (head.dc[component.dc].as_deref()?, head.ac[component.ac].as_deref()?);
+        planes.push((Rows::new(head, region, plane), head.factors(component), dc, ac));
     }
     let mut bits = Bits::new(&scratch.data, 0);
     let mut means = [0i32; 3];
-    let mut block = [0i32; 64];
-    let factors: Vec<[i32; 64]> = head.components.iter().map(|c| head.factors(c)).collect();
     for row in 0..region.rows.end {
+        let in_rows = region.rows.contains(&row);
         for column in 0..region.units {
             let unit = row * region.units + column;
             if head.restart > 0 && unit > 0 && unit.is_multiple_of(head.restart) {
                 bits = Bits::new(&scratch.data, *starts.get(unit / head.restart)?);
                 means = [0; 3];
             }
-            let wanted = region.rows.contains(&row) && region.columns.contains(&column);
-            for (plane, component) in head.components.iter().enumerate() {
-                let (dc, ac) = (head.dc[component.dc].as_ref()?, head.ac[component.ac].as_ref()?);
-                let factors = &factors[plane];
-                let [across, down] = component.blocks;
-                let side = region.side_of(head, plane);
-                let stride = region.columns.len() * across * side;
-                for i in 0..across * down {
-                    means[plane] = means[plane].wrapping_add(bits.difference(dc)?);
+            let wanted = in_rows && region.columns.contains(&column);
+            for ((rows, factors, dc, ac), mean) in planes.iter_mut().zip(&mut means) {
+                for i in 0..rows.across * rows.down {
+                    *mean = mean.wrapping_add(bits.difference(dc)?);
                     if !wanted {
                         bits.frequencies(ac, |_, _| {})?;
                         continue;
                     }
-                    let mut any = false;
+                    let (tile, first) = rows.block(column - region.columns.start, i);
+                    tile[0][first] = mean.wrapping_mul(factors[0]);
                     bits.frequencies(ac, |k, value| {
-                        block[usize::from(BY_COLUMNS[k & 63])] = value * factors[k & 63];
-                        any = true;
+                        let place = usize::from(BY_COLUMNS[k & 63]);
+                        tile[place / 8 & 7][first + place % 8] = value * factors[k & 63];
                     })?;
-                    let mean = means[plane].wrapping_mul(factors[0]);
-                    let y = ((row - region.rows.start) * down + i / across) * side;
-                    let x = ((column - region.columns.start) * across + i % across) * side;
-                    let out = &mut scratch.planes[plane][y * stride + x..];
-                    if !any {
-                        idct::flat(mean, side, out, stride);
-                        continue;
-                    }
-                    block[0] = mean;
-                    match side {
-                        8 => idct::eight(&block, out, stride),
-                        n => idct::fewer(&block, n, out, stride),
-                    }
-                    block = [0; 64];
                 }
             }
         }
         if bits.overrun() {
             return None;
+        }
+        if in_rows {
+            for ((rows, ..), plane) in planes.iter_mut().zip(&mut scratch.planes) {
+                rows.compute(row - region.rows.start, plane);
+            }
         }
     }
     Some(())
