@@ -10,6 +10,7 @@ use tidemill_fields::{Field, Row};
 use super::archive::{self, Store};
 use super::cache::SampleCache;
 use super::listing::{self, Listing};
+use super::shards;
 use super::{
     BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, decode,
     decode_window, pixels_of, split,
@@ -55,7 +56,12 @@ impl ImageFolder {
     ) -> Result<Self> {
         let fit = Fit::new(spec, want)?;
         let path = resolve(&spec.path);
-        let (mut listing, mut store) = if path.is_file() {
+        let several = path.to_str().and_then(shards::shards).filter(|_| !path.exists());
+        let (mut listing, mut store) = if let Some(several) = several {
+            shards::list(several.iter().map(PathBuf::from).collect(), spec, like)?
+        } else if path.is_file() && shards::is_one(&path) {
+            shards::list(vec![path], spec, like)?
+        } else if path.is_file() {
             archive::list(&path, spec, like)?
         } else {
             let root = spec.root.as_ref().map_or(path.clone(), |root| path.join(root));
@@ -172,7 +178,7 @@ impl ImageFolder {
         let name = self.listing.names.get(index);
         let mut bytes = Vec::new();
         self.store.read(index, name, &mut bytes)?;
-        decode(&bytes, ColorMode::Rgb, &self.store.describe(name))
+        decode(&bytes, ColorMode::Rgb, &self.store.describe(index, name))
     }
 
     /// Reads and decodes image `index` by `decode`, which gets the file's bytes and what people call it.
@@ -184,7 +190,7 @@ impl ImageFolder {
         let name = self.listing.names.get(index);
         BYTES.with_borrow_mut(|bytes| {
             self.store.read(index, name, bytes)?;
-            let pixels = decode(bytes, &self.store.describe(name));
+            let pixels = decode(bytes, &self.store.describe(index, name));
             // One huge file must not make every thread hold its size for ever.
             if bytes.capacity() > 4 << 20 {
                 *bytes = Vec::new();
@@ -304,7 +310,7 @@ impl Dataset for ImageFolder {
     }
 
     fn describe(&self, index: usize) -> String {
-        self.store.describe(self.listing.names.get(index))
+        self.store.describe(index, self.listing.names.get(index))
     }
 
     fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {

@@ -16,6 +16,7 @@ mod listing;
 mod resize;
 #[cfg(feature = "images")]
 mod scale;
+mod shards;
 mod spec;
 pub(crate) mod split;
 mod window;
@@ -69,6 +70,7 @@ impl MostPixels {
 pub use folder::{ImageFolder, load};
 pub use listing::images_below;
 pub use resize::{Fit, ImageShape};
+pub use shards::shards;
 pub use spec::{
     BrokenFiles, Cache, ColorMode, ImageDirectorySpec, Interpolation, LabelMode, LabelSource,
     Subset,

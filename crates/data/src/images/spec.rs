@@ -10,7 +10,8 @@ use crate::{Augment, Normalize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageDirectorySpec {
-    /// A folder with one sub-folder per class, or a `.tar` or `.tar.gz` archive of one.
+    /// A folder with one sub-folder per class, or a `.tar` or `.tar.gz` archive of one; or plain tar files in the layout of WebDataset
+    /// (`KEY.jpg`, and `KEY.cls` with the number or name of its class), one or many: `shards/train-{000000..000146}.tar`.
     pub path: String,
     /// The folder inside an archive; its top level when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
