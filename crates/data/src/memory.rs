@@ -2,8 +2,8 @@
 
 use tidemill_fields::{Field, Row};
 
+use crate::augment::crop::resized_crop;
 use crate::augment::{Augment, Mix};
-use crate::images::resized;
 use crate::normalize::{Affine, Normalize};
 use crate::{Bytes, Dataset, Error, FillCost, Info, LabelKind, RawImage, Result};
 
@@ -203,7 +203,7 @@ impl MemoryDataset {
         let index = index as u64;
         let (height, width) = (image.height, image.width);
         if let Some(window) = augment.window([height, width], epoch, index) {
-            image = resized(window.cut(&image), height, width);
+            image = resized_crop(&image, window, height, width);
         }
         let image = augment.vary(image, epoch, index);
         self.affine.fill_u8(&image.pixels, x);

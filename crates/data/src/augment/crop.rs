@@ -2,6 +2,7 @@
 
 use super::warp::Beyond;
 use crate::RawImage;
+use crate::images::resized;
 use crate::random::Stream;
 
 /// A window of an image.
@@ -78,6 +79,11 @@ impl Window {
         rows.for_each(|row| pixels.extend_from_slice(&row[self.left * c..][..self.width * c]));
         RawImage { height: self.height, width: self.width, channels: c, pixels }
     }
+}
+
+/// A window of an image in another size: bilinear, averaged where it becomes smaller.
+pub fn resized_crop(image: &RawImage, window: Window, height: usize, width: usize) -> RawImage {
+    resized(window.cut(image), height, width)
 }
 
 /// The image with borders of `padding` pixels, and of that the window of its own size whose corner is at `top` and `left`.

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::window::resized_window;
+use super::window::{resized, resized_window};
 use super::{ColorMode, MostPixels, complete, jpeg};
 use crate::augment::Window;
 use crate::{Error, RawImage, Result};
@@ -87,31 +87,53 @@ pub(super) fn decode_window(
     draw: &dyn Fn([usize; 2]) -> Option<Window>,
     place: &str,
 ) -> Result<Vec<u8>> {
-    let most = MostPixels::STORED.of(bytes.len());
-    let part = complete::jpeg(bytes).then(|| jpeg::window(bytes, size, draw, most)).flatten();
-    let (image, window) = match part {
-        Some(part) => {
-            let RawImage { height, width, channels, pixels } = part.image;
-            let pixels = match channels {
-                1 => recolor::<1>(pixels, color),
-                _ => recolor::<3>(pixels, color),
-            };
-            (RawImage { height, width, channels: color.channels(), pixels }, part.place)
-        }
-        None => {
-            let image = decode(bytes, color, place)?;
-            let window = draw([image.height, image.width]);
-            let image = if let Some(window) = window { window.cut(&image) } else { image };
-            let all = [0.0, 0.0, image.width as f64, image.height as f64];
-            (image, all)
-        }
+    let Some((image, window, turn)) = part(bytes, color, size, draw) else {
+        let image = decode(bytes, color, place)?;
+        let window = draw([image.height, image.width]);
+        let image = if let Some(window) = window { window.cut(&image) } else { image };
+        return Ok(resized(image, size[0], size[1]).pixels);
     };
-    if window == [0.0, 0.0, size[1] as f64, size[0] as f64]
-        && (image.height, image.width) == (size[0], size[1])
+    let [height, width] = turn.size(size);
+    let pixels = if window == [0.0, 0.0, width as f64, height as f64]
+        && (image.height, image.width) == (height, width)
     {
-        return Ok(image.pixels);
+        image.pixels
+    } else {
+        resized_window(&image, window, height, width)
+    };
+    Ok(turn.upright(RawImage { height, width, channels: image.channels, pixels }).pixels)
+}
+
+/// An image that is at least as large as a sample of `size`, in a fraction of its own size where that suffices.
+pub(super) fn decode_reduced(
+    bytes: &[u8],
+    color: ColorMode,
+    size: [usize; 2],
+    place: &str,
+) -> Result<RawImage> {
+    let whole = |[height, width]: [usize; 2]| Some(Window { top: 0, left: 0, height, width });
+    match part(bytes, color, size, &whole) {
+        Some((image, _, turn)) => Ok(turn.upright(image)),
+        None => decode(bytes, color, place),
     }
-    Ok(resized_window(&image, window, size[0], size[1]))
+}
+
+/// The part of a usual JPEG file that has a window, where the window is in it, and how it is turned upright.
+fn part(
+    bytes: &[u8],
+    color: ColorMode,
+    size: [usize; 2],
+    draw: &dyn Fn([usize; 2]) -> Option<Window>,
+) -> Option<(RawImage, [f64; 4], jpeg::Turn)> {
+    let most = MostPixels::STORED.of(bytes.len());
+    let part = complete::jpeg(bytes).then(|| jpeg::window(bytes, size, draw, most)).flatten()?;
+    let RawImage { height, width, channels, pixels } = part.image;
+    let pixels = match channels {
+        1 => recolor::<1>(pixels, color),
+        _ => recolor::<3>(pixels, color),
+    };
+    let image = RawImage { height, width, channels: color.channels(), pixels };
+    Some((image, part.place, part.turn))
 }
 
 /// The bytes that the pixels of an image file take in four channels, by its head alone.

@@ -13,7 +13,7 @@ use super::listing::{self, Listing};
 use super::shards;
 use super::{
     BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, decode,
-    decode_window, pixels_of, split,
+    decode_reduced, decode_window, pixels_of, split,
 };
 use crate::augment::{Augment, Mix};
 use crate::fingerprint::Hash;
@@ -35,6 +35,7 @@ pub struct ImageFolder {
     label_mode: LabelMode,
     broken_files: BrokenFiles,
     augment: Option<Augment>,
+    reduced_decoding: bool,
     cache: Option<SampleCache>,
     /// Broken samples and why; the reasons of all but the first few are empty.
     skipped: Mutex<BTreeMap<u32, String>>,
@@ -155,6 +156,7 @@ impl ImageFolder {
             label_mode,
             broken_files: spec.broken_files,
             augment: spec.augment.clone(),
+            reduced_decoding: spec.reduced_decoding,
             cache: cached.then(|| SampleCache::new(n)),
             skipped: Mutex::default(),
         })
@@ -201,8 +203,13 @@ impl ImageFolder {
 
     /// The pixels of sample `index`, fitted to its shape.
     fn pixels(&self, index: usize) -> Result<Vec<u8>> {
+        let (color, [height, width, _]) = (self.fit.shape.color, self.shape);
         self.usable(index, |bytes, place| {
-            self.fit.apply(decode(bytes, self.fit.shape.color, place)?, place)
+            let image = match self.reduced_decoding {
+                true => decode_reduced(bytes, color, [height, width], place)?,
+                false => decode(bytes, color, place)?,
+            };
+            self.fit.apply(image, place)
         })
     }
 

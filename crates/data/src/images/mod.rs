@@ -26,7 +26,7 @@ mod without;
 #[cfg(feature = "images")]
 pub use decode::{decode, decode_within};
 #[cfg(feature = "images")]
-use decode::{decode_window, pixels_of};
+use decode::{decode_reduced, decode_window, pixels_of};
 #[cfg(feature = "images")]
 pub use encode::write_png;
 #[cfg(feature = "images")]
@@ -34,7 +34,7 @@ use scale::scale;
 #[cfg(not(feature = "images"))]
 pub use without::{decode, decode_within, write_png};
 #[cfg(not(feature = "images"))]
-use without::{decode_window, pixels_of, scale};
+use without::{decode_reduced, decode_window, pixels_of, scale};
 
 /// How many pixels an image may have, by the bytes of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

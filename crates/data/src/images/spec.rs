@@ -59,6 +59,10 @@ pub struct ImageDirectorySpec {
     /// Whether links to folders are followed.
     #[serde(default)]
     pub follow_links: bool,
+    /// Decodes JPEG files that are at least twice as high and wide as a sample at 1/2, 1/4 or 1/8 of their size, and resizes that: several
+    /// times as fast for photos. Values differ by a few steps of 255 from those of the usual decoder.
+    #[serde(default)]
+    pub reduced_decoding: bool,
     /// Whether decoded samples are kept in memory: `"auto"` keeps them if they take 16 MiB or less.
     #[serde(default)]
     pub cache: Cache,
@@ -96,6 +100,7 @@ impl ImageDirectorySpec {
             subset: None,
             seed: 0,
             follow_links: false,
+            reduced_decoding: false,
             cache: Cache::default(),
             broken_files: BrokenFiles::default(),
             normalize: None,

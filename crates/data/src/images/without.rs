@@ -36,6 +36,15 @@ pub(super) fn scale(_: &Fit, _: RawImage, _: usize, _: usize, place: &str) -> Re
     Err(left_out(place))
 }
 
+pub(super) fn decode_reduced(
+    _: &[u8],
+    _: ColorMode,
+    _: [usize; 2],
+    place: &str,
+) -> Result<RawImage> {
+    Err(left_out(place))
+}
+
 pub(super) fn decode_window(
     _: &[u8],
     _: ColorMode,

@@ -1,6 +1,7 @@
 //! The segments of a JPEG file up to its pixels.
 
 use super::huffman::{AcTable, DcTable};
+use super::turn::Turn;
 
 /// One plane of an image.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +26,8 @@ pub(super) struct Head {
     pub(super) ac: [Option<Box<AcTable>>; 4],
     /// Units between restarts; 0 where there are none.
     pub(super) restart: usize,
+    /// How the image is to be turned.
+    pub(super) turn: Option<Turn>,
     /// Where the coded data begins.
     pub(super) start: usize,
 }
@@ -65,8 +68,10 @@ impl Head {
                 0xee if segment.starts_with(b"Adobe") && segment.get(11) != Some(&1) => {
                     return None;
                 }
-                // Turned by its metadata, perhaps: that is found out where whole images are decoded.
-                0xe1 if segment.starts_with(b"Exif") && turned(segment) => return None,
+                // Of several, the first counts.
+                0xe1 if segment.starts_with(b"Exif") && head.turn.is_none() => {
+                    head.turn = Some(Turn::read(segment.get(6..)?).unwrap_or_default());
+                }
                 0xe0..=0xef | 0xfe => {}
                 _ => return None,
             }
@@ -158,26 +163,4 @@ impl Head {
     pub(super) fn unit(&self) -> [usize; 2] {
         self.components.first().map_or([1, 1], |first| first.blocks)
     }
-}
-
-/// Whether EXIF data says that the image is to be turned, or may say so.
-fn turned(segment: &[u8]) -> bool {
-    let read = || {
-        let tiff = segment.get(6..)?;
-        let big = tiff.starts_with(b"MM");
-        let half = |at: usize| {
-            let two = *tiff.get(at..at + 2)?.as_array::<2>()?;
-            Some(usize::from(if big { u16::from_be_bytes(two) } else { u16::from_le_bytes(two) }))
-        };
-        let (first, second) = (half(4)?, half(6)?);
-        let table = if big { first << 16 | second } else { second << 16 | first };
-        for entry in 0..half(table)? {
-            let at = table + 2 + 12 * entry;
-            if half(at)? == 0x0112 {
-                return half(at + 8);
-            }
-        }
-        Some(1)
-    };
-    read() != Some(1)
 }

@@ -7,7 +7,7 @@
 //! Only what cameras and web sites write is known: sequential Huffman coding of 8 bits, grey or YCbCr with colours in full, half or
 //! quarter resolution. Anything else, and anything that is not as it should be, gives none: then the image is decoded as a whole.
 //!
-//! - `head`: the segments before the pixels; `huffman`: codes and bits; `scan`: from bits to planes
+//! - `head`: the segments before the pixels; `turn`: images that are stored lying; `huffman`: codes and bits; `scan`: from bits to planes
 //! - `idct`: from frequencies to pixels; `color`: from planes to RGB
 
 mod color;
@@ -15,12 +15,14 @@ mod head;
 mod huffman;
 mod idct;
 mod scan;
+mod turn;
 
 use std::cell::RefCell;
 
 use crate::RawImage;
 use crate::augment::Window;
 use head::Head;
+pub(super) use turn::Turn;
 
 /// A part of an image at some scale, and where in it the window is that was asked for.
 pub(super) struct Part {
@@ -28,6 +30,8 @@ pub(super) struct Part {
     pub(super) image: RawImage,
     /// Of the window in them: left, top, width and height.
     pub(super) place: [f64; 4],
+    /// What is still to be done to it.
+    pub(super) turn: Turn,
 }
 
 /// Memory that is worth keeping from image to image.
@@ -48,7 +52,7 @@ fn scale(window: Window, size: [usize; 2]) -> usize {
     [1, 2, 4].into_iter().find(|&n| fits(n)).unwrap_or(8)
 }
 
-/// The window that is drawn for an image of `[height, width]`, for a sample of `size`; none where the file is of another kind, or broken.
+/// The window that is drawn for an upright image of `[height, width]`, for a sample of `size`; none where the file is of another kind, or broken.
 pub(super) fn window(
     bytes: &[u8],
     size: [usize; 2],
@@ -59,8 +63,9 @@ pub(super) fn window(
     if (head.width * head.height) as u64 > most_pixels {
         return None;
     }
-    let window = draw([head.height, head.width])?;
-    let side = scale(window, size);
+    let (turn, stored) = (head.turn.unwrap_or_default(), [head.height, head.width]);
+    let window = turn.stored(draw(turn.size(stored))?, stored);
+    let side = scale(window, turn.size(size));
     SCRATCH.with_borrow_mut(|scratch| {
         let region = scan::Region::new(&head, window, side);
         let decoding = Decoding { head: &head, bytes, region: &region, scratch };
@@ -69,7 +74,7 @@ pub(super) fn window(
         if scratch.data.capacity() > 8 << 20 {
             *scratch = Scratch::default();
         }
-        Some(Part { image, place: region.place(window) })
+        Some(Part { image, place: region.place(window), turn })
     })
 }
 

@@ -217,7 +217,7 @@ pub(super) fn decode(
                     tile[0][first] = mean.wrapping_mul(factors[0]);
                     bits.frequencies(ac, |k, value| {
                         let place = usize::from(BY_COLUMNS[k & 63]);
-                        tile[place / 8 & 7][first + place % 8] = value * factors[k & 63];
+                        tile[(place / 8) & 7][first + place % 8] = value * factors[k & 63];
                     })?;
                 }
             }
