@@ -288,6 +288,10 @@ impl RecipeFile {
             data.forget_place();
         }
         let parts = format!("{data:?} {:?} {:?}", r.stream, r.online.features);
+        // Recipes from before there were these options keep their number.
+        let parts = [", augment: None", ", reduced_decoding: false"]
+            .iter()
+            .fold(parts, |parts, option| parts.replace(option, ""));
         let parts = if self.reads_sounds() { format!("{parts} {:?}", r.audio) } else { parts };
         tidemill_engine::checkpoint::sha256(parts.as_bytes())
     }
