@@ -47,6 +47,19 @@ fn training_has_the_same_bits_for_any_threads_and_after_a_stop_within_an_epoch()
 }
 
 #[test]
+fn workers_mix_the_pieces_of_batches_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, ALL);
+    let run = |workers: &str| {
+        let out = folder.path().join(workers);
+        let more = ["--set", "training.shards=3", "--set", "batch.epochs=1", "--workers", workers];
+        succeed(&[&["train", text(&recipe), "--out", text(&out)], &more[..]].concat());
+        summary(&out).state_sha256
+    };
+    assert_eq!(run("1"), run("2"));
+}
+
+#[test]
 fn windows_of_images_are_drawn_by_epoch_and_sample() {
     let folder = tempfile::tempdir().unwrap();
     let more = "augment = { random_resized_crop = { scale = [0.3, 1] }, horizontal_flip = 0.5 }";

@@ -88,6 +88,27 @@ fn smaller_scales_are_means_of_the_full_one() {
 }
 
 #[test]
+fn samples_of_reduced_images_are_near_those_of_whole_ones() {
+    use crate::images::{ImageDirectorySpec, ImageFolder};
+    use crate::{Dataset, InputSpec};
+    let names = ["baseline.jpg", "subsampled.jpg", "turned6.jpg", "progressive.jpg", "rgb.png"];
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let files: Vec<_> = names.iter().map(|name| dir.join(name)).collect();
+    let want = InputSpec::Image { height: 5, width: 6, channels: 3 };
+    let samples = |reduced_decoding: bool| -> Vec<Vec<u8>> {
+        let spec = ImageDirectorySpec { reduced_decoding, ..ImageDirectorySpec::new("x") };
+        let folder = ImageFolder::from_files(&files, &spec, want).unwrap();
+        (0..names.len()).map(|i| folder.raw_image(i).unwrap().unwrap().pixels).collect()
+    };
+    for ((whole, reduced), name) in samples(false).iter().zip(samples(true)).zip(names) {
+        let far = |(a, b): (&u8, &u8)| f64::from((i32::from(*a) - i32::from(*b)).abs());
+        let mean = whole.iter().zip(&reduced).map(far).sum::<f64>() / whole.len() as f64;
+        assert!(mean < 8.0, "{name}: {mean}");
+        assert_eq!(mean == 0.0, ["progressive.jpg", "rgb.png"].contains(&name), "{name}: {mean}");
+    }
+}
+
+#[test]
 fn images_that_are_stored_lying_are_turned() {
     for number in 1..=8 {
         let name = format!("turned{number}.jpg");
