@@ -43,6 +43,7 @@ run! {
     drift: "docs/drift.md",
     exactness: "docs/exactness.md",
     forgetting: "docs/forgetting.md",
+    images: "docs/images.md",
     introduction: "docs/introduction.md",
     late_labels: "docs/late-labels.md",
     library: "docs/library.md",

@@ -6,6 +6,7 @@ use tidemill_fields::{Batch, Column, DType, Field, Row, Signature, Truth};
 use tidemill_table::{Known, Understood};
 use tidemill_text::Tokenizer;
 
+use crate::augment::Mix;
 use crate::{Result, fingerprint};
 
 /// What is known of a dataset before a sample is read.
@@ -139,6 +140,17 @@ pub trait Dataset: Send + Sync {
         Ok(None)
     }
 
+    /// The image that a filled sample is, `values` those of its first input: normalization undone, to 8 bits. None where samples are no
+    /// images.
+    fn shown(&self, _values: &[f32]) -> Option<RawImage> {
+        None
+    }
+
+    /// What is done to the samples of a batch together, where training data are varied so.
+    fn mix(&self) -> Option<Mix> {
+        None
+    }
+
     /// Says that sample `index` is filled soon, so that its memory can be fetched meanwhile.
     fn touch(&self, _index: usize) {}
 
@@ -217,6 +229,8 @@ pub enum LabelKind {
 pub enum FillCost {
     /// A copy out of memory: done where it is needed.
     Copy,
+    /// Computed from what is in memory: done ahead by background threads.
+    Compute,
     /// A file is read and decoded: done ahead by background threads.
     Decode,
 }

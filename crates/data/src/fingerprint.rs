@@ -39,7 +39,7 @@ impl Hash {
 pub fn digest(data: &dyn Dataset) -> u64 {
     let mut hash = Hash::new();
     hash.add(data.fingerprint());
-    if data.fill_cost() == FillCost::Copy {
+    if data.fill_cost() != FillCost::Decode {
         add_values(&mut hash, data, 1);
         return hash.finish();
     }

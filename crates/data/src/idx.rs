@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::images::{Share, Subset};
 use crate::memory::{Features, Labels};
 use crate::source::{open, read_error};
-use crate::{Bytes, Error, MemoryDataset, Normalize, Result};
+use crate::{Augment, Bytes, Error, MemoryDataset, Normalize, Result};
 
 /// `data = { idx = { images = "...", labels = "..." } }`; both files may be gzipped.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct IdxSpec {
     /// taken as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalize: Option<Normalize>,
+    /// How training samples are varied, from `batch.augment`.
+    #[serde(skip)]
+    pub augment: Option<Augment>,
 }
 
 impl IdxSpec {
@@ -90,6 +93,9 @@ impl IdxSpec {
             MemoryDataset::new(images.values, &shape, labels)?.with_file(self.images.clone());
         if let Some(normalize) = &self.normalize {
             data = data.with_normalize(normalize)?;
+        }
+        if let Some(augment) = &self.augment {
+            data = data.with_augment(augment.clone(), &self.images)?;
         }
         if !self.class_names.is_empty() {
             data = data.with_class_names(self.class_names.clone())?;

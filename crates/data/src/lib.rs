@@ -13,6 +13,7 @@
 //! - [`fields`]: samples of several fields in memory ([`FieldsDataset`]); [`text`] fills one from
 //!   texts
 //! - [`audio`]: sounds, from files to frames of features ([`AudioDataset`])
+//! - [`augment`]: training images varied, by (seed, epoch, sample)
 //! - [`order`]: which sample comes at which position ([`Order`]); [`buckets`]: batches of samples of like length
 //! - [`loader`]: filled batches in that order, made ahead by threads ([`Loader`])
 //! - [`digits`] and [`numerals`]: images of digits, and numbers in words of two languages, so that a first run needs no download
@@ -40,6 +41,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audio;
+pub mod augment;
 pub mod buckets;
 pub mod bytes;
 pub mod dataset;
@@ -63,6 +65,7 @@ pub mod text;
 mod tree;
 
 pub use audio::{AudioContext, AudioDataset, AudioSpec};
+pub use augment::{Augment, ImageAugmentSpec};
 pub use buckets::Buckets;
 pub use bytes::Bytes;
 pub use dataset::{Dataset, FillCost, Info, LabelKind, RawImage};

@@ -2,8 +2,10 @@
 
 use tidemill_fields::{Field, Row};
 
+use crate::augment::crop::resized_crop;
+use crate::augment::{Augment, Mix};
 use crate::normalize::{Affine, Normalize};
-use crate::{Bytes, Dataset, Error, Info, LabelKind, RawImage, Result};
+use crate::{Bytes, Dataset, Error, FillCost, Info, LabelKind, RawImage, Result};
 
 /// Lines that are fetched ahead; the hardware follows on its own after the first ones.
 const MAX_TOUCHED_LINES: usize = 16;
@@ -51,6 +53,7 @@ pub struct MemoryDataset {
     shape: Vec<usize>,
     sample_len: usize,
     affine: Affine,
+    augment: Option<Augment>,
     /// The file that samples come from; empty for arrays.
     file: String,
 }
@@ -107,6 +110,7 @@ impl MemoryDataset {
             shape: shape.to_vec(),
             sample_len,
             affine,
+            augment: None,
             file: String::new(),
         })
     }
@@ -172,6 +176,41 @@ impl MemoryDataset {
         Ok(self)
     }
 
+    /// The same data, of which the samples of training are varied; `path` names it in errors.
+    ///
+    /// # Errors
+    /// If samples are no images of 8 bits.
+    pub fn with_augment(mut self, augment: Augment, path: &str) -> Result<Self> {
+        augment.fits(&self.shape, path)?;
+        if !matches!(self.features, Features::U8(_)) {
+            return Err(Error::option(format!(
+                "{path}: batch.augment varies images of unsigned bytes, and these are other numbers; store them as they were, with normalize instead"
+            )));
+        }
+        self.augment = Some(augment);
+        Ok(self)
+    }
+
+    /// Fills sample `index` as it is varied in an epoch.
+    fn fill_varied(
+        &self,
+        augment: &Augment,
+        epoch: u64,
+        index: usize,
+        x: &mut [f32],
+    ) -> Result<()> {
+        let Some(mut image) = self.raw_image(index)? else { return Ok(()) };
+        let index = index as u64;
+        let (height, width) = (image.height, image.width);
+        if let Some(window) = augment.window([height, width], epoch, index) {
+            image = resized_crop(&image, window, height, width);
+        }
+        let image = augment.vary(image, epoch, index);
+        self.affine.fill_u8(&image.pixels, x);
+        augment.erase(x, [height, width, image.channels], epoch, index);
+        Ok(())
+    }
+
     pub(crate) fn with_file(mut self, file: String) -> Self {
         self.file = file;
         self
@@ -199,10 +238,12 @@ impl Dataset for MemoryDataset {
 
     fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()> {
         let range = index * self.sample_len..(index + 1) * self.sample_len;
+        let epoch = row.epoch();
         let x = row.f32(0)?;
-        match &self.features {
-            Features::U8(v) => self.affine.fill_u8(&v[range], x),
-            Features::F32(v) => self.affine.fill_f32(&v[range], x),
+        match (&self.features, &self.augment, epoch) {
+            (_, Some(augment), Some(epoch)) => self.fill_varied(augment, epoch, index, x)?,
+            (Features::U8(v), ..) => self.affine.fill_u8(&v[range], x),
+            (Features::F32(v), ..) => self.affine.fill_f32(&v[range], x),
         }
         match &self.labels {
             Labels::Classes(c) => row.set_class(c[index])?,
@@ -212,6 +253,23 @@ impl Dataset for MemoryDataset {
             Labels::None => {}
         }
         Ok(())
+    }
+
+    fn shown(&self, values: &[f32]) -> Option<RawImage> {
+        let &[height, width, channels @ (1 | 3 | 4)] = self.shape.as_slice() else { return None };
+        let pixels = self.affine.undo_u8(values);
+        Some(RawImage { height, width, channels, pixels })
+    }
+
+    fn mix(&self) -> Option<Mix> {
+        self.augment.as_ref()?.mix()
+    }
+
+    fn fill_cost(&self) -> FillCost {
+        match self.augment {
+            Some(_) => FillCost::Compute,
+            None => FillCost::Copy,
+        }
     }
 
     /// A load of each cache line, of which several are under way at once: in random order a sample

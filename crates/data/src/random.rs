@@ -49,6 +49,47 @@ impl Stream {
         low + (high - low) * self.unit()
     }
 
+    /// Uniform in `[0, 1)`, in 53 bits.
+    pub(crate) fn double(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Uniform from the first to the second.
+    pub(crate) fn between(&mut self, [low, high]: [f64; 2]) -> f64 {
+        low + (high - low) * self.double()
+    }
+
+    /// One of `0..n`, all as likely but for 1 in 2^64 / n.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
+    }
+
+    /// From Beta(alpha, alpha), by two Gamma variates (Marsaglia and Tsang 2000).
+    pub(crate) fn beta(&mut self, alpha: f64) -> f64 {
+        let (a, b) = (self.ln_gamma_variate(alpha), self.ln_gamma_variate(alpha));
+        // In logarithms: for a small alpha both are often too small for a float.
+        1.0 / (1.0 + (b - a).exp())
+    }
+
+    /// The logarithm of a variate of Gamma(alpha, 1).
+    fn ln_gamma_variate(&mut self, alpha: f64) -> f64 {
+        // Below 1: a variate of alpha + 1 times a power of a uniform one.
+        let (shape, boost) = match alpha < 1.0 {
+            true => (alpha + 1.0, (1.0 - self.double()).ln() / alpha),
+            false => (alpha, 0.0),
+        };
+        let d = shape - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let radius = (-2.0 * (1.0 - self.double()).ln()).sqrt();
+            let x = radius * (std::f64::consts::TAU * self.double()).cos();
+            let v = (1.0 + c * x).powi(3);
+            if v > 0.0 && (1.0 - self.double()).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return (d * v).ln() + boost;
+            }
+        }
+    }
+
     /// About normal, mean 0 and deviation 1, by the sum of 4 uniform 16-bit values: no
     /// transcendental functions, so the same bits on every machine.
     pub(crate) fn normal(&mut self) -> f32 {
@@ -75,6 +116,20 @@ mod tests {
         }
         assert!((sum / f64::from(n)).abs() < 0.02);
         assert!((square / f64::from(n) - 1.0).abs() < 0.02);
+    }
+
+    #[test]
+    fn beta_has_its_mean_and_variance() {
+        for alpha in [0.2, 1.0, 4.0] {
+            let mut stream = Stream::new(key(3, &[5]));
+            let n = 50_000;
+            let all: Vec<f64> = (0..n).map(|_| stream.beta(alpha)).collect();
+            let mean = all.iter().sum::<f64>() / f64::from(n);
+            let variance = all.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / f64::from(n);
+            assert!((mean - 0.5).abs() < 0.01, "{alpha}: {mean}");
+            assert!((variance - 0.25 / (2.0 * alpha + 1.0)).abs() < 0.004, "{alpha}: {variance}");
+            assert!(all.iter().all(|v| (0.0..=1.0).contains(v)));
+        }
     }
 
     #[test]

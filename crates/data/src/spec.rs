@@ -225,6 +225,7 @@ impl DataSpec {
         match self {
             Self::ImageDirectory(spec) => {
                 (spec.path, spec.root) = (String::new(), None);
+                spec.augment = None;
                 spec.cache = Cache::default();
             }
             Self::Idx(spec) => (spec.images, spec.labels, spec.limit) = (String::new(), None, None),

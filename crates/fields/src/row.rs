@@ -172,13 +172,23 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Sets the sample's class.
+    /// Sets the sample's class; where its truth is a value for each class, as a one-hot row.
     ///
     /// # Errors
-    /// If its truth is no class.
+    /// If its truth is no class, or has no value for it.
     #[inline]
     pub fn set_class(&mut self, class: u32) -> Result<(), FieldError> {
         let truth = self.truth.ok_or_else(no_truth)?;
+        if let Some(Part { cells: Cells::F32(_), .. }) = self.parts.get(truth) {
+            let values = self.f32(truth)?;
+            values.fill(0.0);
+            let len = values.len();
+            let cell = values.get_mut(class as usize).ok_or_else(|| {
+                FieldError(format!("class {class} has no place in a truth of {len} values"))
+            })?;
+            *cell = 1.0;
+            return Ok(());
+        }
         match self.i32(truth)? {
             [cell] => {
                 *cell = class as i32;

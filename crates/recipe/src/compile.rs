@@ -18,7 +18,11 @@ pub fn engine_spec(file: &RecipeFile, threads: Option<usize>) -> EngineSpec {
 
 /// What to compile to train a recipe's model on stored data.
 pub fn training_spec(file: &RecipeFile, threads: Option<usize>) -> EngineSpec {
-    EngineSpec { shards: file.recipe.training.shards, ..engine_spec(file, threads) }
+    EngineSpec {
+        shards: file.recipe.training.shards,
+        loss: file.training_loss(),
+        ..engine_spec(file, threads)
+    }
 }
 
 /// How a recipe's model is measured.

@@ -16,6 +16,7 @@
 //! its name.
 #![forbid(unsafe_code)]
 
+mod augment;
 mod compile;
 pub mod data;
 mod edit;
@@ -106,6 +107,7 @@ impl RecipeFile {
         let mut file = RecipeFile { recipe, path: path.to_owned(), source, tokenizer: None };
         file.check_kind()?;
         file.check_sounds()?;
+        file.check_augment()?;
         file.check_tokens()?;
         file.expand()?;
         file.check_inputs_of_texts()?;
@@ -304,6 +306,10 @@ impl RecipeFile {
             data.forget_place();
         }
         let parts = format!("{data:?} {:?} {:?}", r.stream, r.online.features);
+        // Recipes from before there were these options keep their number.
+        let parts = [", augment: None", ", reduced_decoding: false"]
+            .iter()
+            .fold(parts, |parts, option| parts.replace(option, ""));
         let parts = if self.reads_sounds() { format!("{parts} {:?}", r.audio) } else { parts };
         tidemill_engine::checkpoint::sha256(parts.as_bytes())
     }
@@ -361,6 +367,10 @@ impl RecipeFile {
         let parts = match r.training.shards {
             1 => parts,
             shards => format!("{parts} {shards} shards"),
+        };
+        let parts = match &b.augment {
+            None => parts,
+            Some(augment) => format!("{parts} {augment:?}"),
         };
         tidemill_engine::checkpoint::sha256(parts.as_bytes())
     }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use tidemill_engine::data::images::shards;
 use tidemill_engine::error::{Error, Result};
 
 /// Names the folder in which relative data paths are looked up second.
@@ -43,7 +44,7 @@ impl DataPaths {
     /// Where `name` is. One that is nowhere is remembered for [`DataPaths::check`].
     pub fn resolve(&self, name: &str) -> PathBuf {
         let tried = self.tried(name);
-        match tried.iter().find(|p| p.exists()) {
+        match tried.iter().find(|p| is_there(p)) {
             Some(path) => {
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
                 self.found.borrow_mut().push((name.to_string(), path.clone()));
@@ -91,6 +92,12 @@ impl DataPaths {
         let found = self.found.borrow();
         found.iter().map(|(name, path)| (name.clone(), path.display().to_string())).collect()
     }
+}
+
+/// Whether a file or folder exists, or the first of several shards.
+fn is_there(path: &Path) -> bool {
+    let first = || shards(path.to_str()?)?.into_iter().next();
+    path.exists() || first().is_some_and(|first| Path::new(&first).exists())
 }
 
 #[cfg(test)]

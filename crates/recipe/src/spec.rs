@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use tidemill_engine::Averaging;
 use tidemill_engine::data::tokens::TokenizerSpec;
-use tidemill_engine::data::{DataSpec, MAX_THREADS};
+use tidemill_engine::data::{DataSpec, ImageAugmentSpec, MAX_THREADS};
 use tidemill_engine::nn::{LossSpec, ModelSpec, OptimizerSpec};
 use tidemill_stream::FormatSpec;
 
@@ -172,8 +172,11 @@ pub struct BatchSpec {
     pub validation_every: u64,
     /// Number of samples evaluated at a time. Chosen for speed and little memory by default.
     pub validation_batch_size: Option<usize>,
-    /// Number of threads that decode samples ahead. By default one per core if the data needs
-    /// decoding.
+    /// How training images are varied, differently in each epoch, for data of `image_directory`, `idx` and `numpy`. Off by default;
+    /// validation images are as they are.
+    pub augment: Option<ImageAugmentSpec>,
+    /// Number of threads that decode and vary samples ahead. By default one per core if the data needs
+    /// decoding or varying.
     pub data_threads: Option<usize>,
 }
 
@@ -190,6 +193,7 @@ impl Default for BatchSpec {
             drop_remainder: false,
             validation_every: 1,
             validation_batch_size: None,
+            augment: None,
             data_threads: None,
         }
     }

@@ -189,7 +189,7 @@ impl RecipeFile {
         }
     }
 
-    /// The data with what other sections say of texts and sounds. Only those of training are varied by augmentation.
+    /// The data with what other sections say of texts, sounds and images. Only those of training are varied by augmentation.
     pub fn with_context(&self, spec: &DataSpec, is_training: bool) -> DataSpec {
         let context = self.text_context();
         let mut spec = spec.clone();
@@ -197,6 +197,9 @@ impl RecipeFile {
             DataSpec::Text(text) => text.context = context,
             DataSpec::Parallel(pairs) => pairs.context = context,
             DataSpec::Documents(documents) => documents.inputs = self.sentence_inputs(),
+            DataSpec::ImageDirectory(folder) => folder.augment = self.augment(is_training),
+            DataSpec::Idx(idx) => idx.augment = self.augment(is_training),
+            DataSpec::Numpy(arrays) => arrays.augment = self.augment(is_training),
             DataSpec::Audio(sounds) => sounds.context = self.audio_context(is_training),
             _ => {}
         }

@@ -6,6 +6,7 @@
 //!
 //! - [`run`]: from the recipe to the summary; [`report`]: the page
 //! - [`doctor`]: what is likely wrong before the first step; [`estimate`]: what the run will take
+//! - [`preview`]: what augmentation makes of training images
 //! - [`batch`]: the loop over the steps; `place`: where it is; `log`: what it writes for other programs;
 //!   `spikes`: losses that rise all at once
 //! - `reading`: how it reads its batches; `workers`: who computes the shards of its batches
@@ -30,6 +31,7 @@ pub mod memory;
 mod names;
 mod onnx;
 mod place;
+pub mod preview;
 mod protobuf;
 mod prove;
 pub mod rates;

@@ -66,6 +66,7 @@ pub(crate) fn loader(
     options.shards = shards;
     options.threads = reading.threads;
     options.memory_bytes = reading.memory_bytes.unwrap_or(options.memory_bytes);
+    options.mix = data.train.mix();
     options.class_weights = class_weights(file, data.train.as_ref())?;
     Loader::new(data.train.clone(), options).map_err(|e| match e {
         tidemill_engine::data::Error::Option { what } => {

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use tidemill_engine::data::digits::write_folder;
 use tidemill_engine::data::numerals::write_numerals;
-use tidemill_engine::page::number::count;
+use tidemill_engine::page::number::{count, plural};
+use tidemill_recipe::RecipeFile;
+use tidemill_train::preview::preview;
 
 use crate::failure::Result;
 use crate::print::say;
@@ -16,8 +18,28 @@ pub(crate) enum Command {
     Digits(Digits),
     /// Write numbers in English and in German words, a line each: a translation to learn.
     Numerals(Numerals),
+    /// Draw a sheet of training images as augmentation varies them: a PNG file with a row for each sample.
+    Preview(Preview),
     /// Make strings of spoken digits from recordings of single ones, with pauses and noise: speech to learn.
     ConnectedDigits(super::connected_digits::Arguments),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Preview {
+    /// The recipe, a TOML file.
+    recipe: PathBuf,
+    /// The PNG file to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// Number of samples, one a row.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
+    samples: u16,
+    /// Number of variants of each, those of the first epochs.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
+    variants: u16,
+    /// Override a value of the recipe, such as batch.augment.horizontal_flip=0.5; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -59,6 +81,20 @@ pub(crate) fn run(command: &Command) -> Result {
     let d = match command {
         Command::Digits(digits) => digits,
         Command::ConnectedDigits(arguments) => return super::connected_digits::run(arguments),
+        Command::Preview(p) => {
+            let file = RecipeFile::read(&p.recipe, &p.set)?;
+            let (samples, variants) = (usize::from(p.samples), usize::from(p.variants));
+            let shown = preview(&file, samples, variants, &p.out)?;
+            say!(
+                "wrote {}: {} as they are, and {variants} variants of each",
+                p.out.display(),
+                plural(shown as u64, "sample")
+            )?;
+            if file.recipe.batch.augment.is_none() {
+                say!("the recipe has no batch.augment, so that all variants are alike")?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Numerals(n) => {
             let written = write_numerals(&n.out, n.seed, n.train, n.test)?;
             let (train, test) = (count(n.train as u64), count(n.test as u64));

@@ -22,13 +22,24 @@ fn most_unpacked(packed: u64) -> u64 {
     FREE + packed + 20 * packed.saturating_sub(SMALL)
 }
 
+/// Where a member of one of several files is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// Where it begins.
+    pub(super) start: u64,
+    /// Its bytes.
+    pub(super) len: u32,
+    /// The number of the file.
+    pub(super) file: u32,
+}
+
 /// Where the bytes of images are.
 #[derive(Debug)]
 pub(super) enum Store {
     /// Files below a folder.
     Folder(PathBuf),
-    /// Members of a plain tar file, read in place: where each one begins, and its length.
-    Tar { path: PathBuf, spans: Vec<(u64, u32)> },
+    /// Members of plain tar files, read in place.
+    Tar { paths: Vec<PathBuf>, spans: Vec<Span> },
     /// Members of a gzipped tar file, kept in memory as they are (images are compressed already).
     Memory { path: PathBuf, bytes: Vec<u8>, spans: Vec<(u64, u32)> },
 }
@@ -43,8 +54,9 @@ impl Store {
                 read_within(&path, MOST_FILE_BYTES, buffer)?;
             }
             // A handle of its own for each read lets threads read at once without a lock.
-            Self::Tar { path, spans } => {
-                let (start, len) = spans[index];
+            Self::Tar { paths, spans } => {
+                let Span { start, len, file } = spans[index];
+                let path = &paths[file as usize];
                 let mut file = File::open(path).map_err(|e| Error::read(path, e))?;
                 file.seek(SeekFrom::Start(start)).map_err(|e| Error::read(path, e))?;
                 file.take(u64::from(len)).read_to_end(buffer).map_err(|e| Error::read(path, e))?;
@@ -57,21 +69,133 @@ impl Store {
         Ok(())
     }
 
-    /// What people call image `name`.
-    pub(super) fn describe(&self, name: &str) -> String {
+    /// What people call image `index`, called `name`.
+    pub(super) fn describe(&self, index: usize, name: &str) -> String {
         match self {
             Self::Folder(root) => root.join(name).display().to_string(),
-            Self::Tar { path, .. } | Self::Memory { path, .. } => {
-                format!("{}:{name}", path.display())
+            Self::Tar { paths, spans } => {
+                format!("{}:{name}", paths[spans[index].file as usize].display())
             }
+            Self::Memory { path, .. } => format!("{}:{name}", path.display()),
         }
     }
 
     /// Keeps only the chosen images.
     pub(super) fn keep(&mut self, indices: &[u32]) {
-        if let Self::Tar { spans, .. } | Self::Memory { spans, .. } = self {
-            *spans = indices.iter().map(|&i| spans[i as usize]).collect();
+        match self {
+            Self::Folder(_) => {}
+            Self::Tar { spans, .. } => {
+                *spans = indices.iter().map(|&i| spans[i as usize]).collect();
+            }
+            Self::Memory { spans, .. } => {
+                *spans = indices.iter().map(|&i| spans[i as usize]).collect();
+            }
         }
+    }
+}
+
+/// An error of reading a tar file.
+fn broken(path: &Path, e: std::io::Error) -> Error {
+    match e.kind() {
+        std::io::ErrorKind::Other => Error::format(
+            path,
+            "is neither a folder of images nor a sound tar file of one, plain or gzipped",
+        ),
+        _ => read_error(path, e),
+    }
+}
+
+/// What a tar file has below a root.
+#[derive(Default)]
+struct Members {
+    /// The bytes of the file.
+    packed: u64,
+    gzipped: bool,
+    /// The contents of images, of a gzipped file.
+    bytes: Vec<u8>,
+    /// The order inside the archive is an accident, and a later member replaces an earlier one.
+    members: BTreeMap<String, (u64, u32)>,
+    links: Vec<(String, String)>,
+    classes: BTreeSet<String>,
+}
+
+impl Members {
+    fn gather<R: Read>(
+        &mut self,
+        path: &Path,
+        root: &str,
+        entries: tar::Entries<'_, R>,
+    ) -> Result<()> {
+        let broken = |e| broken(path, e);
+        let most = most_unpacked(self.packed);
+        for entry in entries {
+            let mut entry = entry.map_err(broken)?;
+            let kind = entry.header().entry_type();
+            let name = entry.path().map_err(broken)?.to_string_lossy().into_owned();
+            let Some(name) = below(root, &name) else { continue };
+            // As in a folder, one without images is a class too.
+            match name.split_once('/') {
+                Some((class, _)) => self.classes.insert(class.to_owned()),
+                None => kind.is_dir() && self.classes.insert(name.to_owned()),
+            };
+            if kind.is_dir() || !is_image(name.rsplit('/').next().unwrap_or(name)) {
+                continue;
+            }
+            let name = name.to_owned();
+            if let (true, Some(target)) = (kind.is_hard_link(), entry.link_name().map_err(broken)?)
+            {
+                self.links.push((name, target.to_string_lossy().into_owned()));
+                continue;
+            }
+            if !kind.is_file() {
+                return Err(Error::format(
+                    path,
+                    format!(
+                        "{name} is no plain file; pack the files themselves (tar --dereference)"
+                    ),
+                ));
+            }
+            let len = u32::try_from(entry.size()).ok();
+            let Some(len) = len.filter(|len| u64::from(*len) <= MOST_FILE_BYTES) else {
+                let what =
+                    format!("{name} is larger than {} MiB; no image is", MOST_FILE_BYTES >> 20);
+                return Err(Error::format(path, what));
+            };
+            let start = match self.gzipped {
+                true => self.unpack(path, &name, (most, len), &mut entry)?,
+                false => entry.raw_file_position(),
+            };
+            if !self.gzipped && start + u64::from(len) > self.packed {
+                return Err(read_error(path, std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.members.insert(name, (start, len));
+        }
+        Ok(())
+    }
+
+    /// Keeps the content of an image of a gzipped file.
+    fn unpack(
+        &mut self,
+        path: &Path,
+        name: &str,
+        (most, len): (u64, u32),
+        entry: &mut impl Read,
+    ) -> Result<u64> {
+        let (start, packed) = (self.bytes.len() as u64, self.packed);
+        if start + u64::from(len) > most {
+            return Err(Error::format(
+                path,
+                format!(
+                    "has {packed} bytes and unpacks to more than {most} at {name}, which would all be in memory; pack \
+                     it as a plain tar file, or unpack it into a folder"
+                ),
+            ));
+        }
+        entry.read_to_end(&mut self.bytes).map_err(|e| broken(path, e))?;
+        if self.bytes.len() as u64 != start + u64::from(len) {
+            return Err(Error::format(path, format!("is truncated inside {name}")));
+        }
+        Ok(start)
     }
 }
 
@@ -83,70 +207,20 @@ pub(super) fn list(
 ) -> Result<(Listing, Store)> {
     let mut file = open_file(path)?;
     let packed = file.metadata().map_err(|e| Error::read(path, e))?.len();
-    let most = most_unpacked(packed);
     let mut magic = [0; 2];
     let gzipped = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
     let root = spec.root.as_deref().unwrap_or("").trim_matches('/');
-    let mut bytes = Vec::new();
-    // The order inside the archive is an accident, and a later member replaces an earlier one.
-    let mut members = BTreeMap::<String, (u64, u32)>::new();
-    let mut links = Vec::new();
-    let mut classes = BTreeSet::new();
-    let mut archive = tar::Archive::new(open(path)?);
-    let broken = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::Other => Error::format(
-            path,
-            "is neither a folder of images nor a sound tar file of one, plain or gzipped",
-        ),
-        _ => read_error(path, e),
-    };
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        let kind = entry.header().entry_type();
-        let name = entry.path().map_err(broken)?.to_string_lossy().into_owned();
-        let Some(name) = below(root, &name) else { continue };
-        // As in a folder, one without images is a class too.
-        match name.split_once('/') {
-            Some((class, _)) => classes.insert(class.to_owned()),
-            None => kind.is_dir() && classes.insert(name.to_owned()),
-        };
-        if kind.is_dir() || !is_image(name.rsplit('/').next().unwrap_or(name)) {
-            continue;
-        }
-        let name = name.to_owned();
-        if let (true, Some(target)) = (kind.is_hard_link(), entry.link_name().map_err(broken)?) {
-            links.push((name, target.to_string_lossy().into_owned()));
-            continue;
-        }
-        if !kind.is_file() {
-            return Err(Error::format(
-                path,
-                format!("{name} is no plain file; pack the files themselves (tar --dereference)"),
-            ));
-        }
-        let len = u32::try_from(entry.size()).ok();
-        let Some(len) = len.filter(|len| u64::from(*len) <= MOST_FILE_BYTES) else {
-            let what = format!("{name} is larger than {} MiB; no image is", MOST_FILE_BYTES >> 20);
-            return Err(Error::format(path, what));
-        };
-        if gzipped && bytes.len() as u64 + u64::from(len) > most {
-            return Err(Error::format(
-                path,
-                format!(
-                    "has {packed} bytes and unpacks to more than {most} at {name}, which would all be in memory; pack \
-                     it as a plain tar file, or unpack it into a folder"
-                ),
-            ));
-        }
-        let start = if gzipped { bytes.len() as u64 } else { entry.raw_file_position() };
-        if gzipped {
-            entry.read_to_end(&mut bytes).map_err(broken)?;
-            if bytes.len() as u64 != start + u64::from(len) {
-                return Err(Error::format(path, format!("is truncated inside {name}")));
-            }
-        }
-        members.insert(name, (start, len));
+    let mut found = Members { packed, gzipped, ..Members::default() };
+    let broken = |e| broken(path, e);
+    if gzipped {
+        let mut archive = tar::Archive::new(open(path)?);
+        found.gather(path, root, archive.entries().map_err(broken)?)?;
+    } else {
+        // The contents are passed over.
+        let mut archive = tar::Archive::new(open_file(path)?);
+        found.gather(path, root, archive.entries_with_seek().map_err(broken)?)?;
     }
+    let Members { mut bytes, mut members, links, classes, .. } = found;
     bytes.shrink_to_fit();
     for (name, target) in links {
         let Some(&span) = below(root, &target).and_then(|target| members.get(target)) else {
@@ -162,7 +236,10 @@ pub(super) fn list(
     let path = path.to_owned();
     let store = match gzipped {
         true => Store::Memory { path, bytes, spans },
-        false => Store::Tar { path, spans },
+        false => {
+            let span = |(start, len)| Span { start, len, file: 0 };
+            Store::Tar { paths: vec![path], spans: spans.into_iter().map(span).collect() }
+        }
     };
     Ok((listing, store))
 }

@@ -4,7 +4,9 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::{ColorMode, MostPixels, complete};
+use super::window::{resized, resized_window};
+use super::{ColorMode, MostPixels, complete, jpeg};
+use crate::augment::Window;
 use crate::{Error, RawImage, Result};
 
 /// What a decoder may take for each pixel, and besides.
@@ -74,6 +76,64 @@ pub fn decode_within(
         channels: color.channels(),
         pixels: convert(image, color),
     })
+}
+
+/// A window of an image, `draw`n for its `[height, width]`, in the `size` and colours of a sample; all of it where none is drawn. Of
+/// usual JPEG files no more is decoded than it takes.
+pub(super) fn decode_window(
+    bytes: &[u8],
+    color: ColorMode,
+    size: [usize; 2],
+    draw: &dyn Fn([usize; 2]) -> Option<Window>,
+    place: &str,
+) -> Result<Vec<u8>> {
+    let Some((image, window, turn)) = part(bytes, color, size, draw) else {
+        let image = decode(bytes, color, place)?;
+        let window = draw([image.height, image.width]);
+        let image = if let Some(window) = window { window.cut(&image) } else { image };
+        return Ok(resized(image, size[0], size[1]).pixels);
+    };
+    let [height, width] = turn.size(size);
+    let pixels = if window == [0.0, 0.0, width as f64, height as f64]
+        && (image.height, image.width) == (height, width)
+    {
+        image.pixels
+    } else {
+        resized_window(&image, window, height, width)
+    };
+    Ok(turn.upright(RawImage { height, width, channels: image.channels, pixels }).pixels)
+}
+
+/// An image that is at least as large as a sample of `size`, in a fraction of its own size where that suffices.
+pub(super) fn decode_reduced(
+    bytes: &[u8],
+    color: ColorMode,
+    size: [usize; 2],
+    place: &str,
+) -> Result<RawImage> {
+    let whole = |[height, width]: [usize; 2]| Some(Window { top: 0, left: 0, height, width });
+    match part(bytes, color, size, &whole) {
+        Some((image, _, turn)) => Ok(turn.upright(image)),
+        None => decode(bytes, color, place),
+    }
+}
+
+/// The part of a usual JPEG file that has a window, where the window is in it, and how it is turned upright.
+fn part(
+    bytes: &[u8],
+    color: ColorMode,
+    size: [usize; 2],
+    draw: &dyn Fn([usize; 2]) -> Option<Window>,
+) -> Option<(RawImage, [f64; 4], jpeg::Turn)> {
+    let most = MostPixels::STORED.of(bytes.len());
+    let part = complete::jpeg(bytes).then(|| jpeg::window(bytes, size, draw, most)).flatten()?;
+    let RawImage { height, width, channels, pixels } = part.image;
+    let pixels = match channels {
+        1 => recolor::<1>(pixels, color),
+        _ => recolor::<3>(pixels, color),
+    };
+    let image = RawImage { height, width, channels: color.channels(), pixels };
+    Some((image, part.place, part.turn))
 }
 
 /// The bytes that the pixels of an image file take in four channels, by its head alone.

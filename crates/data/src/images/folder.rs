@@ -10,10 +10,12 @@ use tidemill_fields::{Field, Row};
 use super::archive::{self, Store};
 use super::cache::SampleCache;
 use super::listing::{self, Listing};
+use super::shards;
 use super::{
     BrokenFiles, Cache, ColorMode, Fit, ImageDirectorySpec, LabelMode, LabelSource, decode,
-    pixels_of, split,
+    decode_reduced, decode_window, pixels_of, split,
 };
+use crate::augment::{Augment, Mix};
 use crate::fingerprint::Hash;
 use crate::normalize::Affine;
 use crate::source::read_within;
@@ -32,6 +34,8 @@ pub struct ImageFolder {
     affine: Affine,
     label_mode: LabelMode,
     broken_files: BrokenFiles,
+    augment: Option<Augment>,
+    reduced_decoding: bool,
     cache: Option<SampleCache>,
     /// Broken samples and why; the reasons of all but the first few are empty.
     skipped: Mutex<BTreeMap<u32, String>>,
@@ -53,7 +57,12 @@ impl ImageFolder {
     ) -> Result<Self> {
         let fit = Fit::new(spec, want)?;
         let path = resolve(&spec.path);
-        let (mut listing, mut store) = if path.is_file() {
+        let several = path.to_str().and_then(shards::shards).filter(|_| !path.exists());
+        let (mut listing, mut store) = if let Some(several) = several {
+            shards::list(several.iter().map(PathBuf::from).collect(), spec, like)?
+        } else if path.is_file() && shards::is_one(&path) {
+            shards::list(vec![path], spec, like)?
+        } else if path.is_file() {
             archive::list(&path, spec, like)?
         } else {
             let root = spec.root.as_ref().map_or(path.clone(), |root| path.join(root));
@@ -108,17 +117,27 @@ impl ImageFolder {
                 spec.path
             )));
         }
+        let windows = spec.augment.as_ref().is_some_and(Augment::takes_windows);
+        if windows && !matches!(spec.cache, Cache::Auto | Cache::Never) {
+            return Err(Error::option(format!(
+                "{}: cache keeps samples of one size, and batch.augment.random_resized_crop cuts each out of its file's image; leave cache out",
+                spec.path
+            )));
+        }
         let n = listing.names.len();
         let bytes = (n * fit.shape.len()) as u64;
         let cached = match spec.cache {
             Cache::Always => true,
             Cache::Never => false,
-            Cache::Auto => bytes <= Cache::AUTO_BYTES,
+            Cache::Auto => !windows && bytes <= Cache::AUTO_BYTES,
             Cache::Bytes(limit) => bytes <= limit,
         };
         let channels = fit.shape.color.channels();
         let affine = spec.normalize.clone().unwrap_or_default().compile(channels, 1.0 / 255.0)?;
         let shape = [fit.shape.height, fit.shape.width, channels];
+        if let Some(augment) = &spec.augment {
+            augment.fits(&shape, &spec.path)?;
+        }
         let kind = match label_mode {
             LabelMode::Int => LabelKind::Class { num_classes },
             LabelMode::Categorical => LabelKind::Values { len: num_classes },
@@ -137,6 +156,8 @@ impl ImageFolder {
             affine,
             label_mode,
             broken_files: spec.broken_files,
+            augment: spec.augment.clone(),
+            reduced_decoding: spec.reduced_decoding,
             cache: cached.then(|| SampleCache::new(n)),
             skipped: Mutex::default(),
         })
@@ -160,27 +181,83 @@ impl ImageFolder {
         let name = self.listing.names.get(index);
         let mut bytes = Vec::new();
         self.store.read(index, name, &mut bytes)?;
-        decode(&bytes, ColorMode::Rgb, &self.store.describe(name))
+        decode(&bytes, ColorMode::Rgb, &self.store.describe(index, name))
     }
 
-    /// Reads, decodes and fits image `index`.
-    fn decode(&self, index: usize) -> Result<Vec<u8>> {
+    /// Reads and decodes image `index` by `decode`, which gets the file's bytes and what people call it.
+    fn decode(
+        &self,
+        index: usize,
+        decode: impl FnOnce(&[u8], &str) -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
         let name = self.listing.names.get(index);
         BYTES.with_borrow_mut(|bytes| {
             self.store.read(index, name, bytes)?;
-            let place = self.store.describe(name);
-            let image = decode(bytes, self.fit.shape.color, &place)?;
+            let pixels = decode(bytes, &self.store.describe(index, name));
             // One huge file must not make every thread hold its size for ever.
             if bytes.capacity() > 4 << 20 {
                 *bytes = Vec::new();
             }
-            self.fit.apply(image, &place)
+            pixels
         })
     }
 
-    /// [`Self::decode`] under the policy for broken files: those of skipped ones are empty.
+    /// The pixels of sample `index`, fitted to its shape.
     fn pixels(&self, index: usize) -> Result<Vec<u8>> {
-        match self.decode(index) {
+        let (color, [height, width, _]) = (self.fit.shape.color, self.shape);
+        self.usable(index, |bytes, place| {
+            let image = match self.reduced_decoding {
+                true => decode_reduced(bytes, color, [height, width], place)?,
+                false => decode(bytes, color, place)?,
+            };
+            self.fit.apply(image, place)
+        })
+    }
+
+    /// The pixels of a window of image `index`, as it is drawn for an epoch, in the sample's size.
+    fn window(&self, augment: &Augment, epoch: u64, index: usize) -> Result<Vec<u8>> {
+        let [height, width, _] = self.shape;
+        let draw = |size| augment.window(size, epoch, index as u64);
+        self.usable(index, |bytes, place| {
+            decode_window(bytes, self.fit.shape.color, [height, width], &draw, place)
+        })
+    }
+
+    /// Sample `index` as it is varied in an epoch.
+    fn fill_varied(
+        &self,
+        augment: &Augment,
+        epoch: u64,
+        index: usize,
+        row: &mut Row<'_>,
+    ) -> Result<()> {
+        let pixels = match &self.cache {
+            _ if augment.takes_windows() => self.window(augment, epoch, index)?,
+            Some(cache) => match cache.get(index) {
+                Some(pixels) => pixels.to_vec(),
+                None => cache.put(index, self.pixels(index)?).to_vec(),
+            },
+            None => self.pixels(index)?,
+        };
+        let [height, width, channels] = self.shape;
+        let mut image = RawImage { height, width, channels, pixels };
+        if !image.pixels.is_empty() {
+            image = augment.vary(image, epoch, index as u64);
+        }
+        self.put(index, &image.pixels, row)?;
+        if !image.pixels.is_empty() {
+            augment.erase(row.f32(0)?, self.shape, epoch, index as u64);
+        }
+        Ok(())
+    }
+
+    /// [`Self::decode`] under the policy for broken files: those of skipped ones are empty.
+    fn usable(
+        &self,
+        index: usize,
+        by: impl FnOnce(&[u8], &str) -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
+        match self.decode(index, by) {
             Err(error) if self.broken_files == BrokenFiles::Skip => {
                 let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
                 let few = skipped.len() < MAX_REASONS;
@@ -224,6 +301,9 @@ impl Dataset for ImageFolder {
     }
 
     fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()> {
+        if let (Some(augment), Some(epoch)) = (&self.augment, row.epoch()) {
+            return self.fill_varied(augment, epoch, index, row);
+        }
         let Some(cache) = &self.cache else {
             return self.put(index, &self.pixels(index)?, row);
         };
@@ -238,7 +318,7 @@ impl Dataset for ImageFolder {
     }
 
     fn describe(&self, index: usize) -> String {
-        self.store.describe(self.listing.names.get(index))
+        self.store.describe(index, self.listing.names.get(index))
     }
 
     fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {
@@ -251,9 +331,22 @@ impl Dataset for ImageFolder {
         Ok((!image.pixels.is_empty()).then_some(image))
     }
 
+    fn shown(&self, values: &[f32]) -> Option<RawImage> {
+        let [height, width, channels] = self.shape;
+        let pixels = self.affine.undo_u8(values);
+        Some(RawImage { height, width, channels, pixels })
+    }
+
+    fn mix(&self) -> Option<Mix> {
+        self.augment.as_ref()?.mix()
+    }
+
     fn fill_cost(&self) -> FillCost {
         match &self.cache {
-            Some(cache) if cache.is_full() => FillCost::Copy,
+            Some(cache) if cache.is_full() => match self.augment {
+                Some(_) => FillCost::Compute,
+                None => FillCost::Copy,
+            },
             _ => FillCost::Decode,
         }
     }

@@ -24,6 +24,17 @@ impl Names {
         &self.text[start..self.ends[index] as usize]
     }
 
+    /// Makes room for so many, of so many bytes together.
+    pub(super) fn reserve(&mut self, names: usize, bytes: usize) {
+        self.ends.reserve_exact(names);
+        self.text.reserve_exact(bytes);
+    }
+
+    /// The bytes of all.
+    pub(super) fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }

@@ -9,20 +9,24 @@ mod decode;
 #[cfg(feature = "images")]
 mod encode;
 mod folder;
+#[cfg(feature = "images")]
+mod jpeg;
 mod keras;
 mod listing;
 mod resize;
 #[cfg(feature = "images")]
 mod scale;
+mod shards;
 mod spec;
 pub(crate) mod split;
+mod window;
 #[cfg(not(feature = "images"))]
 mod without;
 
 #[cfg(feature = "images")]
-use decode::pixels_of;
-#[cfg(feature = "images")]
 pub use decode::{decode, decode_within};
+#[cfg(feature = "images")]
+use decode::{decode_reduced, decode_window, pixels_of};
 #[cfg(feature = "images")]
 pub use encode::write_png;
 #[cfg(feature = "images")]
@@ -30,7 +34,7 @@ use scale::scale;
 #[cfg(not(feature = "images"))]
 pub use without::{decode, decode_within, write_png};
 #[cfg(not(feature = "images"))]
-use without::{pixels_of, scale};
+use without::{decode_reduced, decode_window, pixels_of, scale};
 
 /// How many pixels an image may have, by the bytes of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +70,10 @@ impl MostPixels {
 pub use folder::{ImageFolder, load};
 pub use listing::images_below;
 pub use resize::{Fit, ImageShape};
+pub use shards::shards;
 pub use spec::{
     BrokenFiles, Cache, ColorMode, ImageDirectorySpec, Interpolation, LabelMode, LabelSource,
     Subset,
 };
 pub use split::{Fold, Share};
+pub(crate) use window::resized;

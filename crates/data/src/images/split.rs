@@ -9,6 +9,7 @@ use tidemill_fields::Row;
 use tidemill_table::{Known, Understood};
 
 use super::Subset;
+use crate::augment::Mix;
 use crate::{Dataset, Error, FillCost, Info, RawImage, Result};
 
 /// How much of the samples is for validation.
@@ -184,6 +185,14 @@ impl Dataset for Side {
 
     fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {
         self.data.raw_image(self.indices[index] as usize)
+    }
+
+    fn shown(&self, values: &[f32]) -> Option<RawImage> {
+        self.data.shown(values)
+    }
+
+    fn mix(&self) -> Option<Mix> {
+        self.data.mix()
     }
 
     fn touch(&self, index: usize) {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::{ColorMode, Fit, MostPixels};
+use crate::augment::Window;
 use crate::{Error, RawImage, Result};
 
 const WHAT: &str = "this build reads and writes no images; enable the feature `images`";
@@ -32,6 +33,25 @@ pub fn write_png(_: &RawImage, _: impl Write) -> io::Result<()> {
 }
 
 pub(super) fn scale(_: &Fit, _: RawImage, _: usize, _: usize, place: &str) -> Result<Vec<u8>> {
+    Err(left_out(place))
+}
+
+pub(super) fn decode_reduced(
+    _: &[u8],
+    _: ColorMode,
+    _: [usize; 2],
+    place: &str,
+) -> Result<RawImage> {
+    Err(left_out(place))
+}
+
+pub(super) fn decode_window(
+    _: &[u8],
+    _: ColorMode,
+    _: [usize; 2],
+    _: &dyn Fn([usize; 2]) -> Option<Window>,
+    place: &str,
+) -> Result<Vec<u8>> {
     Err(left_out(place))
 }
 

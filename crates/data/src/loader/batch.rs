@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidemill_fields::{Batch, Row, Truth};
+use tidemill_fields::{Batch, Row, Signature, Truth};
 
+use super::soft;
 use crate::buckets::{Buckets, EpochBatches};
 use crate::{Dataset, FillCost, LoaderOptions, Result};
 
@@ -34,9 +35,9 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The bytes of a full batch of `data`.
-pub(super) fn bytes_of(data: &dyn Dataset, batch_size: usize) -> usize {
-    let fields = data.info().signature.fields().iter();
+/// The bytes of a full batch of `data`, of samples like this.
+pub(super) fn bytes_of(data: &dyn Dataset, signature: &Signature, batch_size: usize) -> usize {
+    let fields = signature.fields().iter();
     let sample_len: usize = fields.map(|field| field.most()).sum();
     4 * batch_size.min(data.len()) * (sample_len + 2)
 }
@@ -45,6 +46,8 @@ pub(super) fn bytes_of(data: &dyn Dataset, batch_size: usize) -> usize {
 pub(super) struct Filler {
     data: Arc<dyn Dataset>,
     options: LoaderOptions,
+    /// What a sample of a batch is.
+    signature: Arc<Signature>,
     samples_per_epoch: u64,
     /// Elements of one sample.
     sample_len: usize,
@@ -70,18 +73,19 @@ impl Filler {
     pub(super) fn new(
         data: Arc<dyn Dataset>,
         options: LoaderOptions,
+        signature: Arc<Signature>,
         samples_per_epoch: u64,
     ) -> Self {
-        let fields = data.info().signature.fields();
+        let fields = signature.fields();
         let sample_len = fields.iter().map(|field| field.most()).sum();
         let epochs = Mutex::default();
-        Self { data, options, samples_per_epoch, sample_len, epochs }
+        Self { data, options, signature, samples_per_epoch, sample_len, epochs }
     }
 
     /// A batch with room for everything.
     pub(super) fn empty_batch(&self) -> Batch {
         let n = self.batch_size().min(self.data.len());
-        let mut batch = Batch::new(self.data.info().signature.clone());
+        let mut batch = Batch::new(self.signature.clone());
         batch.reserve(n);
         batch.indices.reserve(n);
         batch
@@ -89,7 +93,7 @@ impl Filler {
 
     /// The bytes of one full batch.
     pub(super) fn batch_bytes(&self) -> usize {
-        bytes_of(self.data.as_ref(), self.batch_size())
+        bytes_of(self.data.as_ref(), &self.signature, self.batch_size())
     }
 
     /// Samples of one full batch, or of its largest piece.
@@ -154,12 +158,21 @@ impl Filler {
     pub(super) fn fill(&self, position: u64, batch: &mut Batch) -> Result<()> {
         let rows = self.start(position, batch);
         batch.num_skipped = self.fill_rows(rows)?;
-        self.pad(batch);
+        self.finish(position, batch);
         Ok(())
     }
 
+    /// What is done to a batch, once all of its samples are filled.
+    pub(super) fn finish(&self, position: u64, batch: &mut Batch) {
+        if let Some(mix) = &self.options.mix {
+            let piece = self.options.shards.own.start as u64 + self.place(position).piece;
+            soft::apply(mix, batch, piece);
+        }
+        self.pad(batch);
+    }
+
     /// Takes room that no sample of a filled batch needs.
-    pub(super) fn pad(&self, batch: &mut Batch) {
+    fn pad(&self, batch: &mut Batch) {
         let Some(buckets) = &self.options.buckets else { return batch.pad() };
         let Place { epoch, number, .. } = self.place(batch.position * self.pieces());
         batch.pad_to(buckets.rooms(&self.epoch(buckets, epoch), number));

@@ -63,7 +63,7 @@ impl Inline {
         if ahead.complete && !ahead.failed {
             std::mem::swap(&mut self.current, &mut self.next);
             self.current.num_skipped = ahead.skipped;
-            self.filler.pad(&mut self.current);
+            self.filler.finish(self.position, &mut self.current);
         } else {
             // Also after a failure: once more in order, so that the first error is told.
             self.filler.fill(self.position, &mut self.current)?;

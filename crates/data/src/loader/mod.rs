@@ -8,6 +8,7 @@
 mod batch;
 mod inline;
 mod prefetch;
+mod soft;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use prefetch::Prefetch;
 
 use tidemill_fields::Batch;
 
+use crate::augment::Mix;
 use crate::{Buckets, Dataset, Error, FillCost, Order, Result};
 
 /// More threads than that decode nothing sooner, and the system may fail when it starts them.
@@ -49,6 +51,8 @@ pub struct LoaderOptions {
     pub class_weights: Vec<f32>,
     /// A weight for each sample of the dataset, by index.
     pub sample_weights: Option<Arc<[f32]>>,
+    /// What is done to the samples of a batch together; labels are values then, one for each class.
+    pub mix: Option<Mix>,
     /// How each batch is cut, and which pieces are wanted.
     pub shards: Shards,
 }
@@ -102,6 +106,7 @@ impl LoaderOptions {
             memory_bytes: 8 << 20,
             class_weights: Vec::new(),
             sample_weights: None,
+            mix: None,
             shards: Shards::default(),
         }
     }
@@ -115,7 +120,9 @@ impl LoaderOptions {
     fn threads_for(&self, data: &dyn Dataset) -> usize {
         self.threads.unwrap_or_else(|| match data.fill_cost() {
             FillCost::Copy => 0,
-            FillCost::Decode => thread::available_parallelism().map_or(1, |n| n.get().min(8)),
+            FillCost::Compute | FillCost::Decode => {
+                thread::available_parallelism().map_or(1, |n| n.get().min(8))
+            }
         })
     }
 
@@ -123,7 +130,7 @@ impl LoaderOptions {
     pub fn bytes(&self, data: &dyn Dataset) -> u64 {
         let threads = self.threads_for(data);
         let batch_size = self.shards.most_rows(self.batch_size);
-        let batch = batch::bytes_of(data, batch_size);
+        let batch = batch::bytes_of(data, &data.info().signature, batch_size);
         let batches = match threads {
             0 => 2,
             threads => {
@@ -159,6 +166,7 @@ impl Loader {
     /// A loader over `data`; starts its threads, if it needs some.
     pub fn new(data: Arc<dyn Dataset>, options: LoaderOptions) -> Result<Self> {
         check(data.as_ref(), &options)?;
+        let signature = soft::signature(data.as_ref(), options.mix.as_ref())?;
         let (n, batch_size) = (data.len() as u64, options.batch_size as u64);
         let samples_per_epoch = if options.drop_last { n - n % batch_size } else { n };
         let end = options.epochs.map_or(u64::MAX, |e| e.saturating_mul(samples_per_epoch));
@@ -172,7 +180,7 @@ impl Loader {
             Some(buckets) => buckets.batches() as u64,
             None => samples_per_epoch.div_ceil(batch_size),
         };
-        let filler = Filler::new(data.clone(), options, samples_per_epoch);
+        let filler = Filler::new(data.clone(), options, signature, samples_per_epoch);
         let filler = Arc::new(filler);
         let mode = if threads == 0 {
             Mode::Inline(Box::new(Inline::new(filler, position, end)))

@@ -3,7 +3,7 @@ use crate::LabelKind;
 use crate::{Info, MemoryDataset, Row};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tidemill_fields::Field;
+use tidemill_fields::{Field, Truth};
 
 /// Decodes slowly and unevenly; sample `i` is `[i, -i]`, its class `i % 3`.
 struct Slow {
@@ -370,4 +370,117 @@ fn pieces_of_batches_are_their_rows_whoever_wants_them() {
             }
         }
     }
+}
+
+/// Small images of 5 classes, varied in all ways.
+fn varied(mixes: bool) -> (Arc<dyn Dataset>, LoaderOptions) {
+    use crate::augment::{Augment, ImageAugmentSpec};
+    let side = 9;
+    let pixels = (0..40 * side * side * 3).map(|i| (i * 31 % 251) as u8).collect();
+    let labels = (0..40).map(|i| i % 5).collect();
+    let text = r#"
+        random_crop = { padding = 2, padding_mode = "reflect" }
+        horizontal_flip = 0.5
+        affine = { rotate = 20, translate = [0.1, 0.1], scale = [0.8, 1.2], shear = [5, 5] }
+        elastic = { alpha = 20, sigma = 1 }
+        rand_augment = {}
+        color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.1 }
+        grayscale = 0.2
+        blur = { size = 3 }
+        erase = { value = "noise" }
+    "#;
+    let mix = if mixes { "mixup = { alpha = 0.3 }\ncutmix = { probability = 0.9 }" } else { "" };
+    let spec: ImageAugmentSpec = toml::from_str(&format!("{text}{mix}")).unwrap();
+    spec.check().unwrap();
+    let data = MemoryDataset::images(pixels, &[side, side, 3], labels).unwrap();
+    let data = data.with_augment(Augment::new(spec, 11), "x").unwrap();
+    let options = LoaderOptions {
+        epochs: Some(3),
+        mix: data.mix(),
+        ..LoaderOptions::new(7, Order::Shuffled { seed: 4 })
+    };
+    (Arc::new(data), options)
+}
+
+#[test]
+fn varied_samples_have_the_same_bits_for_any_threads_and_after_a_resume() {
+    for mixes in [false, true] {
+        let (data, options) = varied(mixes);
+        let all = |threads: usize, position: u64| {
+            let options = LoaderOptions { threads: Some(threads), position, ..options.clone() };
+            let mut loader = Loader::new(data.clone(), options).unwrap();
+            let mut batches = Vec::new();
+            while let Some(batch) = loader.next_batch().unwrap() {
+                batches.push(batch.clone());
+            }
+            batches
+        };
+        let one = all(0, 0);
+        assert_eq!(one.len(), 18);
+        for threads in [1, 2, 5] {
+            assert_eq!(all(threads, 0), one, "{threads} threads");
+        }
+        // In the middle of the second epoch.
+        let at = one[8].next_position;
+        assert_eq!(all(2, at), one[9..]);
+        let mut ahead =
+            Loader::new(data.clone(), LoaderOptions { threads: Some(0), ..options.clone() })
+                .unwrap();
+        for want in &one {
+            let (batch, rest) = ahead.next_and_ahead().unwrap().unwrap();
+            assert_eq!(batch, want);
+            while rest.piece() {}
+        }
+        // Another epoch has other variants of a sample.
+        let sample = |epoch: usize| {
+            let mut rows = one[6 * epoch..6 * epoch + 6].iter().flat_map(|batch| {
+                batch.indices.iter().enumerate().map(move |(i, &index)| (index, batch, i))
+            });
+            let (_, batch, i) = rows.find(|(index, ..)| *index == 3).unwrap();
+            batch.columns[0].bits(i)
+        };
+        assert_ne!(sample(0), sample(1));
+    }
+}
+
+#[test]
+fn mixed_labels_sum_to_one_and_have_at_most_two_classes() {
+    let (data, options) = varied(true);
+    let mut loader = Loader::new(data, options).unwrap();
+    let (mut soft, mut samples) = (0, 0);
+    while let Some(batch) = loader.next_batch().unwrap() {
+        for i in 0..batch.len {
+            let Truth::Values(row) = batch.truth(i) else { panic!("no values") };
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6 && row.len() == 5);
+            assert!(row.iter().filter(|v| **v > 0.0).count() <= 2);
+            soft += usize::from(row.iter().all(|&v| v < 0.999));
+            samples += 1;
+        }
+    }
+    assert!(samples == 120 && soft > 40, "{soft} of {samples}");
+}
+
+#[test]
+fn mixing_is_that_of_torchvision() {
+    use crate::augment::Window;
+    use crate::augment::mix::How;
+    // torchvision.transforms.v2: x.roll(1, 0) * (1 - lam) + x * lam.
+    let batch = || {
+        let x = (0..12).map(|v| v as f32).collect();
+        Batch::of_x(x, &[2, 2, 1]).with_targets(vec![1., 0., 0., 0., 1., 0., 0., 0., 1.], 3)
+    };
+    let mut whole = batch();
+    How::Whole(0.75).apply(&mut whole, [2, 2, 1]);
+    assert_eq!(whole.x(), [2.0, 3.0, 4.0, 5.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]);
+    assert_eq!(whole.targets(), [0.75, 0.0, 0.25, 0.25, 0.75, 0.0, 0.0, 0.25, 0.75]);
+    let mut part = batch();
+    How::Part(Window { top: 1, left: 0, height: 1, width: 1 }).apply(&mut part, [2, 2, 1]);
+    assert_eq!(part.x(), [0.0, 1.0, 10.0, 3.0, 4.0, 5.0, 2.0, 7.0, 8.0, 9.0, 6.0, 11.0]);
+    assert_eq!(part.targets(), [0.75, 0.0, 0.25, 0.25, 0.75, 0.0, 0.0, 0.25, 0.75]);
+    // One that was left out is not mixed, nor into another.
+    let mut skipped = batch();
+    skipped.weights[1] = 0.0;
+    How::Whole(0.5).apply(&mut skipped, [2, 2, 1]);
+    assert_eq!(skipped.x(), [4.0, 5.0, 6.0, 7.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0]);
+    assert_eq!(skipped.weights, [1.0, 0.0, 1.0]);
 }

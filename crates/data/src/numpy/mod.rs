@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::images::{Share, Subset};
 use crate::memory::{Features, Labels};
 use crate::source::open;
-use crate::{Error, MemoryDataset, Normalize, Result};
+use crate::{Augment, Error, MemoryDataset, Normalize, Result};
 use archive::Archive;
 use npy::{Array, Values};
 
@@ -56,6 +56,9 @@ pub struct NumpySpec {
     /// as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalize: Option<Normalize>,
+    /// How training samples are varied, from `batch.augment`.
+    #[serde(skip)]
+    pub augment: Option<Augment>,
 }
 
 /// What the labels of an array are.
@@ -141,6 +144,9 @@ impl NumpySpec {
             .with_file(self.main_path().to_owned());
         if let Some(normalize) = &self.normalize {
             data = data.with_normalize(normalize)?;
+        }
+        if let Some(augment) = &self.augment {
+            data = data.with_augment(augment.clone(), self.main_path())?;
         }
         if !class_names.is_empty() {
             data = data.with_class_names(class_names)?;
