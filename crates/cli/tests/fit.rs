@@ -241,6 +241,52 @@ fn workers_take_part_in_a_rollback() {
 }
 
 #[test]
+fn rare_classes_come_as_often_as_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut next = random();
+    let mut text = "a,b,y\n".to_owned();
+    for i in 0..300 {
+        let rare = i % 30 == 0;
+        let a = next(1000) as f64 / 1000.0 + if rare { 0.3 } else { 0.0 };
+        text += &format!("{a},{},{}\n", next(100), if rare { "rare" } else { "usual" });
+    }
+    std::fs::write(folder.path().join("t.csv"), text).unwrap();
+    let path = folder.path().join("rare.toml");
+    let recipe = r#"[model]
+input = { features = 2 }
+layers = [{ dense = { units = 16, activation = "relu" } }, { dense = { units = 2 } }]
+[training]
+loss = "sparse_categorical_crossentropy"
+optimizer = { adam = { learning_rate = 0.01 } }
+metrics = ["accuracy", "recall"]
+[batch]
+data = { csv = { path = "t.csv", label = "y" } }
+batch_size = 10
+epochs = 10
+balanced = true
+"#;
+    std::fs::write(&path, recipe).unwrap();
+    let (run, cut) = (folder.path().join("run"), folder.path().join("cut"));
+    let said = train(&path, &run, &[]);
+    assert!(
+        said.contains("about 150 samples of each of 2 classes, which have 10 to 290"),
+        "{said}"
+    );
+    for more in [&["--set", "stop.steps=77"][..], &["--resume"]] {
+        train(&path, &cut, more);
+    }
+    assert_eq!(summary(&cut).state_sha256, summary(&run).state_sha256);
+    assert_eq!((summary(&run).steps, summary(&run).samples), (300, 3000));
+    // Without it, a model that says "usual" of all is right in 29 of 30.
+    let recall = |run: &Path| metrics(run).pop().unwrap()["train"]["recall"].as_f64().unwrap();
+    let plain = folder.path().join("plain");
+    train(&path, &plain, &["--set", "batch.balanced=false"]);
+    assert!(recall(&run) > recall(&plain) + 0.05, "{} {}", recall(&run), recall(&plain));
+    let wrong = tidemill(&["train", common::text(&path), "--set", "batch.shuffle=false"]);
+    assert!(stderr(&wrong).contains("batch.balanced has no meaning with"), "{wrong:?}");
+}
+
+#[test]
 fn the_best_checkpoints_stay() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = recipe(

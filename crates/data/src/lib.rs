@@ -42,6 +42,7 @@
 
 pub mod audio;
 pub mod augment;
+mod balanced;
 pub mod buckets;
 pub mod bytes;
 pub mod dataset;
@@ -66,6 +67,7 @@ mod tree;
 
 pub use audio::{AudioContext, AudioDataset, AudioSpec};
 pub use augment::{Augment, ImageAugmentSpec};
+pub use balanced::Balanced;
 pub use buckets::Buckets;
 pub use bytes::Bytes;
 pub use dataset::{Dataset, FillCost, Info, LabelKind, RawImage};

@@ -101,6 +101,11 @@ impl<'a> Row<'a> {
         self.epoch
     }
 
+    /// Sets the epoch that what fills them next varies them by.
+    pub fn set_epoch(&mut self, epoch: u64) {
+        self.epoch = Some(epoch);
+    }
+
     /// How many samples there are, this one and those before and after it.
     pub fn samples(&self) -> usize {
         self.weights.len()

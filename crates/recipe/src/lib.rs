@@ -30,6 +30,7 @@ mod reader;
 mod sounds;
 mod spec;
 mod spikes;
+mod stop;
 pub mod tables;
 mod tokens;
 
@@ -47,9 +48,9 @@ pub use tidemill_stream as stream;
 pub use compile::{engine_spec, evaluate_options, training_spec};
 pub use paths::{DATA_VARIABLE, DataPaths};
 pub use spec::{
-    BatchSpec, CheckpointSpec, ClassWeight, Patience, Plateau, Recipe, ReportSpec, StopSpec,
-    Target, TextSpec, TrainingSpec,
+    BatchSpec, CheckpointSpec, ClassWeight, Plateau, Recipe, ReportSpec, TextSpec, TrainingSpec,
 };
+pub use stop::{Patience, StopSpec, Target};
 
 pub use log::LogSpec;
 pub use sounds::{AudioSection, EndpointSpec};
@@ -371,6 +372,11 @@ impl RecipeFile {
         let parts = match &b.augment {
             None => parts,
             Some(augment) => format!("{parts} {augment:?}"),
+        };
+        let parts = if b.balanced { format!("{parts} balanced") } else { parts };
+        let parts = match &r.training.spikes {
+            None => parts,
+            Some(spikes) => format!("{parts} {spikes:?}"),
         };
         tidemill_engine::checkpoint::sha256(parts.as_bytes())
     }

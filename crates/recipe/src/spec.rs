@@ -13,6 +13,7 @@ use crate::log::LogSpec;
 use crate::online::OnlineSpec;
 use crate::sounds::AudioSection;
 use crate::spikes::Spikes;
+use crate::stop::StopSpec;
 use tidemill_engine::metrics::{Metric, Task};
 
 /// A whole recipe.
@@ -166,6 +167,9 @@ pub struct BatchSpec {
     pub steps_per_epoch: Option<u64>,
     /// Whether each pass has a new random order; yes by default.
     pub shuffle: bool,
+    /// Whether each class comes equally often: an epoch has as many steps as before, with samples of rare classes several times and
+    /// of frequent ones in turn. No by default, where each sample comes once.
+    pub balanced: bool,
     /// Whether to leave out the smaller last batch of a pass; no by default.
     pub drop_remainder: bool,
     /// Epochs between evaluations on the validation data; 1 by default.
@@ -190,6 +194,7 @@ impl Default for BatchSpec {
             epochs: 1,
             steps_per_epoch: None,
             shuffle: true,
+            balanced: false,
             drop_remainder: false,
             validation_every: 1,
             validation_batch_size: None,
@@ -197,51 +202,6 @@ impl Default for BatchSpec {
             data_threads: None,
         }
     }
-}
-
-/// `[stop]`: whichever comes first.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StopSpec {
-    /// Stop after this many epochs, if `batch.epochs` is not smaller. Only `batch.epochs` counts by
-    /// default.
-    pub epochs: Option<u64>,
-    /// Stop after this many steps; off by default.
-    pub steps: Option<u64>,
-    /// Stop after this many seconds of training; off by default.
-    pub wall_seconds: Option<f64>,
-    /// Stop once a metric reaches a value; off by default.
-    pub target: Option<Target>,
-    /// Early stopping: stop when a metric has not improved for some epochs; off by default.
-    pub patience: Option<Patience>,
-}
-
-/// Stop once a metric reaches a value.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    /// The metric, such as `validation.accuracy`.
-    pub metric: String,
-    /// The value: a lower bound for metrics such as accuracy, an upper bound for losses and errors.
-    pub value: f64,
-}
-
-/// Early stopping.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Patience {
-    /// The metric; `validation.loss` by default.
-    #[serde(default = "validation_loss")]
-    pub metric: String,
-    /// Number of epochs without improvement. Epochs that are not evaluated count as well.
-    pub epochs: u64,
-    /// Smallest change that counts as an improvement; 0 by default.
-    #[serde(default)]
-    pub min_delta: f64,
-    /// Whether the run ends with the weights of the best epoch instead of the last, whatever ends it but
-    /// an interrupt; no by default.
-    #[serde(default)]
-    pub restore_best: bool,
 }
 
 /// `[checkpoint]`
@@ -359,6 +319,13 @@ impl Recipe {
         if let Some(threads) = b.data_threads.filter(|&n| n > MAX_THREADS) {
             let message = format!("must be 0 to {MAX_THREADS}, found {threads}");
             return wrong("batch.data_threads", message);
+        }
+        if b.balanced && (b.batch_tokens.is_some() || !b.shuffle) {
+            let key = if b.shuffle { "batch_tokens" } else { "shuffle = false" };
+            return wrong(
+                "batch.balanced",
+                format!("has no meaning with batch.{key}; leave one of them out"),
+            );
         }
         above_zero("stop.wall_seconds", self.stop.wall_seconds)?;
         self.training.average.as_ref().map_or(Ok(()), check_average)?;
@@ -485,7 +452,7 @@ fn no_model() -> ModelSpec {
     ModelSpec::features(0)
 }
 
-fn validation_loss() -> String {
+pub(crate) fn validation_loss() -> String {
     "validation.loss".into()
 }
 

@@ -4,7 +4,7 @@
 //!
 //! In the order in which a run uses them:
 //!
-//! - [`run`]: from the recipe to the summary; [`report`]: the page
+//! - [`run`]: from the recipe to the summary; `open`: data and model before the first step; [`report`]: the page
 //! - [`doctor`]: what is likely wrong before the first step; [`estimate`]: what the run will take
 //! - [`preview`]: what augmentation makes of training images
 //! - [`batch`]: the loop over the steps; `place`: where it is; `log`: what it writes for other programs;
@@ -30,6 +30,7 @@ mod log;
 pub mod memory;
 mod names;
 mod onnx;
+mod open;
 mod place;
 pub mod preview;
 mod protobuf;

@@ -8,8 +8,9 @@ use tidemill_engine::training::{Callback, Flow, Step, Training};
 use tidemill_recipe::{DataPaths, RecipeFile};
 
 use crate::batch::Event;
+use crate::open::{Start, open};
 use crate::reading::loader;
-use crate::run::{RunOptions, Start, empty_meter, open};
+use crate::run::{RunOptions, empty_meter};
 
 /// The rates that are tried.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,8 @@
 //! How a run reads its batches.
 
-use tidemill_engine::data::{FillCost, Loader, LoaderOptions, Order, Shards};
+use std::sync::Arc;
+
+use tidemill_engine::data::{Balanced, Dataset, FillCost, Loader, LoaderOptions, Order, Shards};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::EvaluateOptions;
 use tidemill_engine::memory::rss_bytes;
@@ -16,6 +18,15 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// How a pass over validation data reads.
+    pub(crate) fn evaluation(&self, file: &RecipeFile) -> EvaluateOptions {
+        EvaluateOptions {
+            data_threads: self.threads,
+            read_ahead: self.memory_bytes,
+            ..evaluate_options(file)
+        }
+    }
+
     /// As the recipe says; with as little as possible where the memory does not suffice for more.
     /// Gives also the bytes that caches, batches and decoding take.
     pub(crate) fn within(file: &RecipeFile, data: &RunData, limit: Option<u64>) -> (Reading, u64) {
@@ -25,11 +36,7 @@ impl Reading {
         let sets = || std::iter::once(&data.train).chain(&data.validation);
         let caches: u64 = sets().map(|set| set.bytes_to_come()).sum();
         let bytes = |reading: &Reading| {
-            let pass = EvaluateOptions {
-                data_threads: reading.threads,
-                read_ahead: reading.memory_bytes,
-                ..evaluate_options(file)
-            };
+            let pass = reading.evaluation(file);
             let shards = Shards::all(file.recipe.training.shards);
             let train = LoaderOptions { batch_size: recipe.batch_size, shards, ..pass.pass() };
             let validation = data.validation.as_ref().map(|set| pass.pass().bytes(set.as_ref()));
@@ -68,10 +75,24 @@ pub(crate) fn loader(
     options.memory_bytes = reading.memory_bytes.unwrap_or(options.memory_bytes);
     options.mix = data.train.mix();
     options.class_weights = class_weights(file, data.train.as_ref())?;
-    Loader::new(data.train.clone(), options).map_err(|e| match e {
+    let refused = |key: &str, e| match e {
         tidemill_engine::data::Error::Option { what } => {
-            file.error_at("batch", &format!("fails: {what}"))
+            file.error_at(key, &format!("fails: {what}"))
         }
         e => Error::Data(e),
-    })
+    };
+    let train: Arc<dyn Dataset> = match balanced(file, data) {
+        Some(balanced) => Arc::new(balanced.map_err(|e| refused("batch.balanced", e))?),
+        None => data.train.clone(),
+    };
+    Loader::new(train, options).map_err(|e| refused("batch", e))
+}
+
+/// The training data with each class equally often, if the recipe wants that.
+pub(crate) fn balanced(
+    file: &RecipeFile,
+    data: &RunData,
+) -> Option<tidemill_engine::data::Result<Balanced>> {
+    let seed = file.recipe.training.seed;
+    file.recipe.batch.balanced.then(|| Balanced::new(data.train.clone(), seed))
 }

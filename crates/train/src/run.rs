@@ -7,27 +7,26 @@ use std::sync::atomic::AtomicBool;
 use tidemill_engine::checkpoint::{
     Attachment, Checkpoint, Course, EpochFigures, Meta, SpikeState, state_sha256,
 };
-use tidemill_engine::data::{FillCost, Known, Loader, LoaderOptions, Shards};
-use tidemill_engine::engine::{Engine, EngineSpec};
-use tidemill_engine::error::{Error, Result};
-use tidemill_engine::evaluate::{EvaluateOptions, Evaluation, evaluate, skipped, unit};
-use tidemill_engine::folder::{Existing, RunFolder, restore as restore_folder};
-use tidemill_engine::memory::{Budget, peak_rss_bytes};
+use tidemill_engine::data::{Known, Shards};
+use tidemill_engine::engine::Engine;
+use tidemill_engine::error::Result;
+use tidemill_engine::evaluate::{Evaluation, evaluate, skipped, unit};
+use tidemill_engine::folder::{Existing, RunFolder};
+use tidemill_engine::memory::peak_rss_bytes;
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
 use tidemill_engine::{Average, Averaging, Training};
 use tidemill_recipe::data::RunData;
-use tidemill_recipe::{DataPaths, RecipeFile, evaluate_options, training_spec};
+use tidemill_recipe::{DataPaths, RecipeFile};
 
 use crate::batch::{Driver, Event, StoppedBy, measure};
-use crate::doctor;
 use crate::log::Log;
-use crate::memory::copies;
+use crate::open::{Start, check_validation, look_up, open};
 use crate::place::{Clock, Position};
-use crate::reading::{Reading, loader};
+use crate::reading::{balanced, loader};
 use crate::report::Report;
-use crate::resume::{self, Continued, known, old_recipe};
+use crate::resume::{self, Continued, old_recipe};
 use crate::spikes::Watch;
 use crate::transfer::start;
 use crate::workers::{Leader, WorkerGroup};
@@ -89,15 +88,10 @@ pub fn train(
     let known = look_up(&mut file, options, watch)?;
     let Start { data, mut engine, reading, budget } =
         open(&mut file, &paths, known.as_ref(), options, watch)?;
-    tell_notes(&data, watch);
+    tell_notes(&file, &data, watch);
     check_validation(&data, &reading)?;
-    let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(Event::Notice(what));
-    let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
-    session.folder.make_room()?;
-    if let (Some(from), None) = (&options.from, &session.resumed) {
-        session.continue_from(from, &mut notice)?;
-    }
+    let mut session = open_session(options, file.recipe.checkpoint.keep, &mut notice)?;
     let old_recipe = old_recipe(options);
     let (at, course, meters) = match &session.resumed {
         Some(checkpoint) => {
@@ -116,20 +110,17 @@ pub fn train(
     let remake = |shards: Shards, position: u64| loader(&file, &data, position, &reading, shards);
     let loader = remake(own, at.data)?;
     let recipe = file.recipe.clone();
-    let evaluation = EvaluateOptions {
-        data_threads: reading.threads,
-        read_ahead: reading.memory_bytes,
-        ..evaluate_options(&file)
-    };
     let mut validate = |engine: &mut Engine| match &data.validation {
-        Some(data) => evaluate(engine, data, &evaluation).map(Some),
+        Some(data) => evaluate(engine, data, &reading.evaluation(&file)).map(Some),
         None => Ok(None),
     };
-    let is_resumed = session.resumed.is_some();
     let log = open_log(&session, &file, &at, &data, watch)?;
-    let spikes = recipe.training.spikes.clone();
-    let spikes =
-        spikes.map(|s| Watch::new(s, &engine, at.step, session.resumed.as_ref())).transpose()?;
+    let spikes = recipe
+        .training
+        .spikes
+        .clone()
+        .map(|spec| Watch::new(spec, &engine, at.step, session.resumed.as_ref()))
+        .transpose()?;
     let averaging = recipe.training.average;
     let average = average(averaging, session.resumed.as_ref(), &engine)?;
     let mut driver = Driver {
@@ -154,7 +145,7 @@ pub fn train(
         factor: 1.0,
         stopped_by: StoppedBy::Epochs,
     };
-    if is_resumed {
+    if driver.saved.is_some() {
         driver.tell_resumed();
     }
     let mut training = Training::new(&mut engine, loader, meters).with(workers, &remake);
@@ -165,7 +156,6 @@ pub fn train(
     let meter = training.meter();
     drop(training);
     let Driver { at, course, clock, last_validation, mut average, spikes, .. } = driver;
-    let spikes = spikes.map(|watch| watch.state()).unwrap_or_default();
     let wall_seconds = clock.total();
     tell_skipped(&data, watch);
     let restored = restore_best(&file, stopped_by, &mut session, &mut engine, watch)?;
@@ -178,11 +168,31 @@ pub fn train(
         _ if stopped_by == StoppedBy::Interrupt => None,
         _ => measure(&mut engine, &mut average, &mut validate)?,
     };
-    let ran = Ran { epochs: course.epoch(at.step), wall_seconds, stopped_by, measured, spikes };
+    let ran = Ran {
+        epochs: course.epoch(at.step),
+        wall_seconds,
+        stopped_by,
+        measured,
+        spikes: spikes.map(|watch| watch.state()).unwrap_or_default(),
+    };
     let summary = summary(&engine, &at, &meter, &ran);
     let page = page(&file, &data, &engine, &at, &ran, &summary);
     session.finish(&summary, page.as_deref())?;
     Ok(Outcome { summary, stopped_by, folder: session.folder.clone() })
+}
+
+/// Opens the run's folder, and finds the checkpoint that it continues from.
+fn open_session(
+    options: &RunOptions,
+    keep: usize,
+    notice: &mut dyn FnMut(&str),
+) -> Result<Session> {
+    let mut session = Session::open(&options.out, options.existing, keep, notice)?;
+    session.folder.make_room()?;
+    if let (Some(from), None) = (&options.from, &session.resumed) {
+        session.continue_from(from, notice)?;
+    }
+    Ok(session)
 }
 
 /// The files of the run's log, with some images of the training data at their start.
@@ -207,31 +217,6 @@ fn open_log(
     Ok(log)
 }
 
-/// What a run starts with.
-pub(crate) struct Start {
-    pub(crate) data: RunData,
-    pub(crate) engine: Engine,
-    pub(crate) reading: Reading,
-    budget: Budget,
-}
-
-/// What a run that continues knows of columns; its tokenizer becomes the recipe's.
-fn look_up(
-    file: &mut RecipeFile,
-    options: &RunOptions,
-    watch: &mut dyn FnMut(Event<'_>),
-) -> Result<Option<Known>> {
-    // Before its columns are looked up.
-    if let Some(text) = restore_folder(&options.out)? {
-        watch(Event::Notice(&text));
-    }
-    let (known, tokenizer) = known(file, options)?;
-    if let Some(tokenizer) = tokenizer {
-        file.set_tokenizer(tokenizer)?;
-    }
-    Ok(known)
-}
-
 /// The averaged weights, if the recipe wants some, as the run starts.
 fn average(
     how: Option<Averaging>,
@@ -243,102 +228,6 @@ fn average(
         (Some(how), None) => Ok(Some(Average::new(engine, how))),
         (Some(how), Some(checkpoint)) => Average::restore(engine, how, checkpoint).map(Some),
     }
-}
-
-/// The threads of each worker; all cores where there is one.
-fn threads_of_each(options: &RunOptions) -> Option<usize> {
-    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
-    match (options.threads, options.workers.local_size()) {
-        (None, 1) => None,
-        (None, workers) => Some((cores() / workers).max(1)),
-        (given, _) => given,
-    }
-}
-
-/// A larger batch may be more than all samples, and memory for it is better not taken.
-const LARGE_BATCH: usize = 1024;
-
-/// Opens the data and compiles the model, at the same time where memory does not matter; a mistake in
-/// the data is reported first.
-pub(crate) fn open(
-    file: &mut RecipeFile,
-    paths: &DataPaths,
-    known: Option<&Known>,
-    options: &RunOptions,
-    watch: &mut dyn FnMut(Event<'_>),
-) -> Result<Start> {
-    let threads = threads_of_each(options);
-    let spec = training_spec(file, threads);
-    let small = options.memory.is_none() && spec.batch_size <= LARGE_BATCH;
-    // How many tokens the model has is known once the texts are.
-    let waits = file.reads_tokens() && file.tokenizer().is_none();
-    let (data, engine) = match small && !waits {
-        true => open_both(file, paths, known, spec)?,
-        false => (RunData::open(file, paths, known)?, None),
-    };
-    if waits {
-        file.set_tokenizer_of(data.train.as_ref())?;
-    }
-    let file = &*file;
-    let mut spec = training_spec(file, threads);
-    let (errors, warnings): (Vec<_>, Vec<_>) =
-        doctor::check_all(file, &data).into_iter().partition(|finding| finding.is_error);
-    // Also before an error: that a folder of a class is empty may be what explains it.
-    warnings.iter().for_each(|finding| watch(Event::Notice(&finding.to_string())));
-    if let Some(finding) = errors.first() {
-        return Err(file.error_at(&finding.key, &finding.message()));
-    }
-    let (reading, beside) = Reading::within(file, &data, options.memory);
-    let copies = copies(file);
-    let others = options.workers.local_size() as u64 - 1;
-    let budget = Budget { limit: options.memory, copies, beside, others, ..Budget::default() };
-    spec.batch_size = spec.batch_size.min(data.train.len());
-    let mut engine = match engine {
-        Some(engine) => engine?,
-        None => Engine::compile_within(spec, 0.0, budget)?,
-    };
-    let evaluated = data.validation.as_ref().map_or(Vec::new(), |set| {
-        let size = evaluate_options(file).batch_size.min(set.len());
-        let rest = Some(set.len() % size).filter(|&rest| rest > 0);
-        std::iter::once(size).chain(rest).collect()
-    });
-    engine.prepare(doctor::last_batch(file, data.train.len()), &evaluated)?;
-    Ok(Start { data, engine, reading, budget })
-}
-
-type Both = (RunData, Option<Result<Engine>>);
-
-fn open_both(
-    file: &RecipeFile,
-    paths: &DataPaths,
-    known: Option<&Known>,
-    spec: EngineSpec,
-) -> Result<Both> {
-    let (data, engine) = std::thread::scope(|scope| {
-        let compile = std::thread::Builder::new().name("compile".into());
-        let budget = Budget { copies: 2, ..Budget::default() };
-        let engine = compile.spawn_scoped(scope, move || Engine::compile_within(spec, 0.0, budget));
-        let data = RunData::open(file, paths, known);
-        let ended = |_| Error::Run("the thread that compiles has ended; please report it".into());
-        let engine = engine.map_err(|e| Error::Run(format!("no thread can be started: {e}")));
-        (data, engine.and_then(|thread| thread.join().map_err(ended)?))
-    });
-    Ok((data?, Some(engine)))
-}
-
-/// Reads the validation data if it is decoded file by file: one that is broken would end the run at the
-/// end of its first epoch. Where all of it is kept in memory this is no work done twice.
-fn check_validation(data: &RunData, reading: &Reading) -> Result<()> {
-    let Some(set) = &data.validation else { return Ok(()) };
-    if set.fill_cost() != FillCost::Decode {
-        return Ok(());
-    }
-    let mut pass = LoaderOptions::one_pass(8);
-    pass.threads = reading.threads;
-    pass.memory_bytes = reading.memory_bytes.unwrap_or(pass.memory_bytes);
-    let mut loader = Loader::new(set.clone(), pass)?;
-    while loader.next_batch()?.is_some() {}
-    Ok(())
 }
 
 /// Writes the resolved recipe and the log of the epochs so far, beside the first steps.
@@ -489,7 +378,7 @@ fn restore_best(
     Ok(Some(best))
 }
 
-fn tell_notes(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {
+fn tell_notes(file: &RecipeFile, data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {
     let sets = [("batch.data", Some(&data.train)), ("batch.validation", data.validation.as_ref())];
     if let Some(understood) = data.train.understood() {
         let lines = understood.lines().join("\n  ");
@@ -499,6 +388,9 @@ fn tell_notes(data: &RunData, watch: &mut dyn FnMut(Event<'_>)) {
         for note in set.map(|set| set.notes()).unwrap_or_default() {
             watch(Event::Notice(&format!("{key}: {note}")));
         }
+    }
+    if let Some(Ok(balanced)) = balanced(file, data) {
+        watch(Event::Notice(&format!("batch.balanced: {}", balanced.in_words())));
     }
     if let Some(buckets) = &data.buckets {
         watch(Event::Notice(&format!("batch.batch_tokens: {}", buckets.in_words())));

@@ -22,8 +22,9 @@ use tidemill_recipe::data::RunData;
 use tidemill_recipe::{DataPaths, RecipeFile};
 
 use crate::batch::Event;
+use crate::open::{Start, open};
 use crate::reading::{Reading, loader};
-use crate::run::{RunOptions, Start, empty_meter, open};
+use crate::run::{RunOptions, empty_meter};
 
 /// Who computes the shards of a run's batches.
 #[derive(Clone, Debug, Default)]
