@@ -115,12 +115,7 @@ pub fn train(
         None => Ok(None),
     };
     let log = open_log(&session, &file, &at, &data, watch)?;
-    let spikes = recipe
-        .training
-        .spikes
-        .clone()
-        .map(|spec| Watch::new(spec, &engine, at.step, session.resumed.as_ref()))
-        .transpose()?;
+    let spikes = Watch::of(&recipe.training, &engine, at.step, session.resumed.as_ref())?;
     let averaging = recipe.training.average;
     let average = average(averaging, session.resumed.as_ref(), &engine)?;
     let mut driver = Driver {
@@ -162,19 +157,15 @@ pub fn train(
     if let (Some(best), Some(how)) = (&restored, averaging) {
         average = Some(Average::restore(&engine, how, best)?);
     }
-    let measured = match last_validation {
-        Some((step, found)) if step == at.total_steps() && restored.is_none() => Some(found),
+    let known = last_validation.filter(|(step, _)| *step == at.total_steps() && restored.is_none());
+    let measured = match (known, stopped_by) {
+        (Some((_, found)), _) => Some(found),
         // An interrupt should end the program soon; the checkpoint can be measured later.
-        _ if stopped_by == StoppedBy::Interrupt => None,
-        _ => measure(&mut engine, &mut average, &mut validate)?,
+        (None, StoppedBy::Interrupt) => None,
+        (None, _) => measure(&mut engine, &mut average, &mut validate)?,
     };
-    let ran = Ran {
-        epochs: course.epoch(at.step),
-        wall_seconds,
-        stopped_by,
-        measured,
-        spikes: spikes.map(|watch| watch.state()).unwrap_or_default(),
-    };
+    let spikes = spikes.map(|watch| watch.state()).unwrap_or_default();
+    let ran = Ran { epochs: course.epoch(at.step), wall_seconds, stopped_by, measured, spikes };
     let summary = summary(&engine, &at, &meter, &ran);
     let page = page(&file, &data, &engine, &at, &ran, &summary);
     session.finish(&summary, page.as_deref())?;

@@ -3,7 +3,7 @@
 use tidemill_engine::checkpoint::{Checkpoint, SpikeState};
 use tidemill_engine::engine::{Engine, State, StateTensor};
 use tidemill_engine::error::Result;
-use tidemill_recipe::Spikes;
+use tidemill_recipe::{Spikes, TrainingSpec};
 
 /// What the names of the tensors to roll back to start with in a checkpoint.
 const GROUP: &str = "good/";
@@ -28,8 +28,19 @@ pub(crate) enum Verdict {
 }
 
 impl Watch {
+    /// The watch that a recipe wants.
+    pub(crate) fn of(
+        spec: &TrainingSpec,
+        engine: &Engine,
+        step: u64,
+        resumed: Option<&Checkpoint>,
+    ) -> Result<Option<Watch>> {
+        let spikes = spec.spikes.clone();
+        spikes.map(|spikes| Watch::new(spikes, engine, step, resumed)).transpose()
+    }
+
     /// Of a run as it starts, or as it was at a checkpoint after `step` steps of batch training. One that had no watch begins one.
-    pub(crate) fn new(
+    fn new(
         spec: Spikes,
         engine: &Engine,
         step: u64,
