@@ -25,6 +25,9 @@ fn perm(axes: &[i64]) -> [Attribute; 1] {
     [Attribute::Ints("perm", axes.to_vec())]
 }
 
+/// What a product reads, its kernel and the bias that is added, where there is one.
+type Factors<'a> = (TensorId, &'a [f32], Option<&'a [f32]>);
+
 impl<'a> Writer<'a> {
     pub(super) fn sequence(&mut self, op: Sequence, x: &[TensorId]) -> Written<String> {
         let Sequence::WeightedMean = op else { return of_training() };
@@ -310,7 +313,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What a value is the product of, with the kernel and the bias, where those are weights.
-    fn product_of(&self, id: TensorId) -> Option<(TensorId, &'a [f32], Option<&'a [f32]>)> {
+    fn product_of(&self, id: TensorId) -> Option<Factors<'a>> {
         let graph = &self.sizes.graph;
         let (product, bias) = match &graph.tensor(id).op {
             Op::Binary(Binary::Add) => {
