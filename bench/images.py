@@ -8,7 +8,8 @@
 FOLDER has a folder of images for each class, such as the unpacked `imagenet_sample_150`. Each peer is given its fastest way:
 torchvision decodes with `torchvision.io` (and with Pillow), transforms with v2 on 8-bit tensors, and has its best number of
 workers; tf.data decodes only the crop, resizes without averaging, and maps in parallel. Batches are of 32; each figure is the best of
-its rounds, in images a second on the cores that the process may use. `--threads 1` counts one thread of each.
+its rounds, in images a second on the cores that the process may use, and in CPU time, which others on the machine change less; of
+torchvision that is without workers. `--threads 1` counts one thread of each.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import glob
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import time
@@ -26,6 +28,20 @@ import machine
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "target/release/examples/images"
 REPEATS = 8
+
+
+def measured(pass_over, counts_cpu):
+    """Images a second, and milliseconds of CPU time for one, of the best of three passes after each one's first batch."""
+    rate, cpu = 0.0, None
+    for _ in range(3):
+        sizes = pass_over()
+        next(sizes)
+        start, used = time.perf_counter(), time.process_time()
+        count = sum(sizes)
+        rate = max(rate, count / (time.perf_counter() - start))
+        if counts_cpu:
+            cpu = min(cpu or 1e9, (time.process_time() - used) / count * 1e3)
+    return rate, cpu
 
 
 def torchvision_rate(folder, workers, reader):
@@ -61,15 +77,8 @@ def torchvision_rate(folder, workers, reader):
             return self.transform(image), 0
 
     loader = torch.utils.data.DataLoader(Files(), batch_size=32, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
-    best = 0.0
-    for _ in range(3):
-        batches = iter(loader)
-        images, _ = next(batches)
-        start, count = time.perf_counter(), 0
-        for images, _ in batches:
-            count += len(images)
-        best = max(best, count / (time.perf_counter() - start))
-    return best
+    # Of worker processes the time is not counted.
+    return measured(lambda: (len(images) for images, _ in loader), workers == 0)
 
 
 def tensorflow_rate(folder, threads):
@@ -94,15 +103,7 @@ def tensorflow_rate(folder, threads):
     options.threading.private_threadpool_size = threads
     data = tf.data.Dataset.from_tensor_slices(files * REPEATS).shuffle(len(files) * REPEATS)
     data = data.map(sample, num_parallel_calls=threads, deterministic=False).batch(32).prefetch(4).with_options(options)
-    best = 0.0
-    for _ in range(3):
-        batches = iter(data)
-        next(batches)
-        start, count = time.perf_counter(), 0
-        for images in batches:
-            count += len(images)
-        best = max(best, count / (time.perf_counter() - start))
-    return best
+    return measured(lambda: (len(images) for images in data), True)
 
 
 def child(python, *arguments):
@@ -126,23 +127,30 @@ def main():
     threads = options.threads
     best = {}
     for _ in range(options.rounds):
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         out = subprocess.run([PROGRAM, options.folder, str(threads), "9"], stdout=subprocess.PIPE, check=True, text=True).stdout
-        found = {"tidemill": json.loads(out)["images_per_second"]}
-        counts = [0] if threads == 1 else range(threads - 1, threads + 3)
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
+        images = 9 * len(glob.glob(os.path.join(options.folder, "*", "*")))
+        found = {"tidemill": (json.loads(out)["images_per_second"], seconds / images * 1e3)}
+        counts = [0] if threads == 1 else [0, *range(threads - 1, threads + 3)]
         for reader in ["io", "pillow"]:
             for workers in counts:
                 found[f"torchvision, {reader}, {workers} workers"] = child(sys.executable, options.folder, "--peer", "torch", workers, reader)
         for parallel in [1] if threads == 1 else [threads, threads + 2]:
             found[f"tf.data, {parallel} threads"] = child(options.tensorflow, options.folder, "--peer", "tf", parallel)
-        for name, rate in found.items():
-            best[name] = max(best.get(name, 0.0), rate)
+        for name, (rate, cpu) in found.items():
+            known = best.get(name, (0.0, cpu))
+            best[name] = (max(known[0], rate), cpu and min(known[1], cpu))
     print(machine.describe({}))
-    print("| program | images a second | Tidemill by it |\n| --- | --- | --- |")
-    for name, rate in best.items():
-        print(f"| {name} | {rate:.0f} | {best['tidemill'] / rate:.2f} |")
+    print("| program | images a second | CPU ms an image | Tidemill's rate by it |\n| --- | --- | --- | --- |")
+    own_rate, own_cpu = best["tidemill"]
+    for name, (rate, cpu) in best.items():
+        print(f"| {name} | {rate:.0f} | {f'{cpu:.2f}' if cpu else '-'} | {own_rate / rate:.2f} |")
     for kind in ["torchvision", "tf.data"]:
-        rate = max(rate for name, rate in best.items() if name.startswith(kind))
-        print(f"Tidemill is {best['tidemill'] / rate:.2f} x as fast as the fastest of {kind}")
+        of_kind = [figures for name, figures in best.items() if name.startswith(kind)]
+        rate, cpu = max(rate for rate, _ in of_kind), min(cpu for _, cpu in of_kind if cpu)
+        print(f"Tidemill is {own_rate / rate:.2f} x as fast as the fastest of {kind}, and takes 1 / {cpu / own_cpu:.2f} of the CPU time")
 
 
 if __name__ == "__main__":
