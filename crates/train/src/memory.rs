@@ -9,9 +9,11 @@ use tidemill_recipe::{DataPaths, RecipeFile, training_spec};
 use crate::reading::Reading;
 
 /// Copies of the state that a run has beside it at most: one that is being written as a checkpoint, and the next. So it
-/// is with averages, beside themselves.
+/// is with averages, beside themselves, and with the state to roll back to, which is a copy itself.
 pub(crate) fn copies(file: &RecipeFile) -> u64 {
-    if file.recipe.training.average.is_some() { 4 } else { 2 }
+    let training = &file.recipe.training;
+    let averages = if training.average.is_some() { 2 } else { 0 };
+    2 + averages + if training.spikes.is_some() { 3 } else { 0 }
 }
 
 /// The engine of a run within so many bytes, as `train` compiles it, and why data that are read ahead are not
