@@ -346,6 +346,19 @@ fn folds_cut_the_data_and_are_summed_up() {
     assert_eq!(summary(&run.join("fold-2")).samples, 80);
     // Those that are done are not trained again, and a run of one fold is the same.
     assert!(succeed(&[&arguments[..], &["--resume"]].concat()).contains("on average over 3 folds"));
+    // Others hold out other parts: they are no continuation.
+    let four = tidemill(
+        &[&["train", text(&recipe), "--out", text(&run), "--resume"][..], &["--folds", "4"]]
+            .concat(),
+    );
+    assert!(stderr(&four).contains("holds 3 folds"), "{four:?}");
+    let many = folder.path().join("many");
+    let many = tidemill(&["train", text(&recipe), "--out", text(&many), "--folds", "121"]);
+    assert!(stderr(&many).contains("leaves no samples of 120"), "{many:?}");
+    let longer = [&arguments[..7], &["batch.epochs=2", "--resume"]].concat();
+    succeed(&longer);
+    assert_eq!(summary(&run.join("fold-3")).epochs, 2);
+    train(&recipe, &run, &["--folds", "3", "--force", "--set", "batch.epochs=1"]);
     let one = folder.path().join("one");
     train(&recipe, &one, &["--fold", "2/3", "--set", "batch.epochs=1"]);
     assert_eq!(summary(&one).state_sha256, summary(&run.join("fold-2")).state_sha256);
@@ -402,6 +415,16 @@ fn a_search_finds_the_better_rate_and_continues() {
     assert!(stderr(&other).contains("holds a search over other values"), "{other:?}");
     let wrong = tidemill(&["search", text(&recipe), "--over", "batch.bach_size=3,9"]);
     assert!(stderr(&wrong).contains("batch_size"), "{wrong:?}");
+    let wrong =
+        tidemill(&["search", text(&recipe), "--over", "batch.batch_size=3,9", "--by", "nope"]);
+    assert!(stderr(&wrong).contains("which has loss, accuracy"), "{wrong:?}");
+    // A run that is damaged does not keep the others from being compared.
+    let damaged = folder.path().join("damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    std::fs::write(damaged.join("recipe.toml"), "").unwrap();
+    std::fs::write(damaged.join("metrics.jsonl"), "nothing\n").unwrap();
+    let told = tidemill(&["runs", text(folder.path()), "--by", "validation.loss"]);
+    assert!(told.status.success() && stderr(&told).contains("left out: "), "{told:?}");
     // Runs below a folder are compared.
     let listed =
         succeed(&["runs", text(folder.path()), "--out", text(&folder.path().join("runs.html"))]);
@@ -437,6 +460,11 @@ fn a_rate_is_suggested() {
         .unwrap();
     assert!((1e-4..0.1).contains(&rate), "{said}");
     assert!(std::fs::read_to_string(picture).unwrap().starts_with("<svg"));
+    let nothing =
+        succeed(&["find-rate", text(&recipe), "--from", "1e-12", "--to", "1e-11", "--steps", "30"]);
+    assert!(nothing.contains("no rate is suggested"), "{nothing}");
+    let wrong = tidemill(&["find-rate", text(&recipe), "--out", "rates.png"]);
+    assert!(stderr(&wrong).contains("FILE.svg"), "{wrong:?}");
     let output = tidemill(&["find-rate", text(&recipe), "--from", "1", "--to", "0.1"]);
     assert_eq!(output.status.code(), Some(2));
     // It leaves nothing behind.

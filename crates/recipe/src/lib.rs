@@ -48,9 +48,9 @@ pub use tidemill_stream as stream;
 pub use compile::{engine_spec, evaluate_options, training_spec};
 pub use paths::{DATA_VARIABLE, DataPaths};
 pub use spec::{
-    BatchSpec, CheckpointSpec, ClassWeight, Plateau, Recipe, ReportSpec, TextSpec, TrainingSpec,
+    BatchSpec, CheckpointSpec, ClassWeight, Recipe, ReportSpec, TextSpec, TrainingSpec,
 };
-pub use stop::{Patience, StopSpec, Target};
+pub use stop::{Patience, Plateau, StopSpec, Target};
 
 pub use log::LogSpec;
 pub use sounds::{AudioSection, EndpointSpec};

@@ -13,7 +13,7 @@ use crate::log::LogSpec;
 use crate::online::OnlineSpec;
 use crate::sounds::AudioSection;
 use crate::spikes::Spikes;
-use crate::stop::StopSpec;
+use crate::stop::{Plateau, StopSpec, validation_loss};
 use tidemill_engine::metrics::{Metric, Task};
 
 /// A whole recipe.
@@ -125,27 +125,6 @@ pub enum ClassWeight {
     Named(String),
     /// The weight of each class; classes that are left out weigh 1.
     Each(BTreeMap<String, f64>),
-}
-
-/// Lowers the learning rate when a metric has not improved for some epochs.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Plateau {
-    /// The metric; `validation.loss` by default.
-    #[serde(default = "validation_loss")]
-    pub metric: String,
-    /// Factor by which the learning rate is multiplied; 0.1 by default.
-    #[serde(default = "tenth")]
-    pub factor: f64,
-    /// Number of epochs without improvement; 10 by default. Epochs that are not evaluated count as well.
-    #[serde(default = "ten")]
-    pub epochs: u64,
-    /// Smallest change that counts as an improvement; 1e-4 by default.
-    #[serde(default = "plateau_delta")]
-    pub min_delta: f64,
-    /// Lower bound of the learning rate; 0 by default.
-    #[serde(default)]
-    pub min_learning_rate: f64,
 }
 
 /// `[batch]`
@@ -452,22 +431,6 @@ fn no_model() -> ModelSpec {
     ModelSpec::features(0)
 }
 
-pub(crate) fn validation_loss() -> String {
-    "validation.loss".into()
-}
-
 fn one_shard() -> usize {
     1
-}
-
-fn ten() -> u64 {
-    10
-}
-
-fn tenth() -> f64 {
-    0.1
-}
-
-fn plateau_delta() -> f64 {
-    1e-4
 }

@@ -1,8 +1,6 @@
-//! When a run ends before its last epoch.
+//! What a run concludes from its epochs: when to end, when to learn more slowly.
 
 use serde::Deserialize;
-
-use crate::spec::validation_loss;
 
 /// `[stop]`: whichever comes first.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -47,4 +45,41 @@ pub struct Patience {
     /// an interrupt; no by default.
     #[serde(default)]
     pub restore_best: bool,
+}
+
+/// Lowers the learning rate when a metric has not improved for some epochs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plateau {
+    /// The metric; `validation.loss` by default.
+    #[serde(default = "validation_loss")]
+    pub metric: String,
+    /// Factor by which the learning rate is multiplied; 0.1 by default.
+    #[serde(default = "tenth")]
+    pub factor: f64,
+    /// Number of epochs without improvement; 10 by default. Epochs that are not evaluated count as well.
+    #[serde(default = "ten")]
+    pub epochs: u64,
+    /// Smallest change that counts as an improvement; 1e-4 by default.
+    #[serde(default = "plateau_delta")]
+    pub min_delta: f64,
+    /// Lower bound of the learning rate; 0 by default.
+    #[serde(default)]
+    pub min_learning_rate: f64,
+}
+
+pub(crate) fn validation_loss() -> String {
+    "validation.loss".into()
+}
+
+fn ten() -> u64 {
+    10
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn plateau_delta() -> f64 {
+    1e-4
 }

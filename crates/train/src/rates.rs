@@ -39,7 +39,7 @@ pub struct Tried {
 pub struct Rates {
     /// The steps, up to where the loss was several times the least one.
     pub tried: Vec<Tried>,
-    /// The rate at which the smoothed loss fell the fastest; none where it did not fall.
+    /// The rate at which the smoothed loss fell the fastest; none where it did not fall by more than the batches differ.
     pub steepest: Option<f64>,
     /// The rate at which it was the least.
     pub least: Option<f64>,
@@ -122,7 +122,14 @@ impl Rates {
         let steepest = falls
             .map(|w| (w[1].learning_rate, w[2].smooth - w[0].smooth))
             .min_by(|a, b| a.1.total_cmp(&b.1));
-        self.steepest = steepest.filter(|s| s.1 < 0.0).map(|s| s.0);
+        let fall = match (judged.first(), least) {
+            (Some(first), Some(least)) => first.smooth - least.smooth,
+            _ => 0.0,
+        };
+        // How far a batch is from the average of those before it.
+        let apart: f64 = judged.iter().map(|t| (t.loss - t.smooth).powi(2)).sum();
+        let spread = (apart / judged.len().max(1) as f64).sqrt();
+        self.steepest = steepest.filter(|s| s.1 < 0.0 && fall > spread).map(|s| s.0);
     }
 
     /// The loss by the rate as an SVG picture.

@@ -44,9 +44,11 @@ const DEPTH: usize = 4;
 
 /// The runs in a folder and below it, by name.
 ///
+/// One whose files cannot be read is left out, and `skipped` is given why.
+///
 /// # Errors
-/// If the folder cannot be read, or a run's files are damaged.
-pub fn runs_below(folder: &Path) -> Result<Vec<RunShown>> {
+/// If the folder cannot be read.
+pub fn runs_below(folder: &Path, skipped: &mut dyn FnMut(Error)) -> Result<Vec<RunShown>> {
     let mut found = Vec::new();
     search(folder, DEPTH, &mut found)?;
     found.sort();
@@ -55,7 +57,8 @@ pub fn runs_below(folder: &Path) -> Result<Vec<RunShown>> {
         Ok(rest) => rest.display().to_string(),
         Err(_) => path.display().to_string(),
     };
-    found.iter().map(|path| read(path, name(path))).collect()
+    let each = found.iter().filter_map(|path| read(path, name(path)).map_err(&mut *skipped).ok());
+    Ok(each.collect())
 }
 
 fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
@@ -115,8 +118,9 @@ pub fn read(path: &Path, name: String) -> Result<RunShown> {
     let measured = history.iter().rev().find(|epoch| !epoch.validation.is_empty());
     let (figures, validated) = match (&ended, measured, last) {
         (Some(e), ..) if !e.validation.is_empty() => (e.validation.clone(), true),
+        // Of an interrupted run the last weights are not measured: those of its last epoch are.
+        (_, Some(epoch), _) => (epoch.validation.clone(), true),
         (Some(e), ..) => (e.train.clone(), false),
-        (None, Some(epoch), _) => (epoch.validation.clone(), true),
         (None, None, Some(epoch)) => (epoch.train.clone(), false),
         (None, None, None) => (Figures::new(), false),
     };
@@ -177,6 +181,11 @@ impl RunShown {
 pub fn common_metric(runs: &[RunShown]) -> &'static str {
     let have = |name: &str| runs.iter().all(|run| run.figures.contains_key(name));
     if !runs.is_empty() && have("accuracy") { "accuracy" } else { "loss" }
+}
+
+/// The name of a figure without the side that `checkpoint.best` and others write before it: `validation.loss` is `loss`.
+pub fn figure(name: &str) -> &str {
+    name.strip_prefix("validation.").unwrap_or(name)
 }
 
 /// Puts the best run by a figure first; those without it come last.

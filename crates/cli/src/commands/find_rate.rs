@@ -46,6 +46,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             "--from {from} --to {to}: the rates must be above 0, and the last one above the first"
         )));
     }
+    if let Some(out) = arguments.out.as_ref().filter(|o| o.extension().is_none_or(|e| e != "svg")) {
+        let what = format!("--out {}: the picture is an SVG file, FILE.svg", out.display());
+        return Err(Failure::usage(what));
+    }
     let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
     let options = RunOptions {
         out: PathBuf::new(),
@@ -101,7 +105,8 @@ fn print(rates: &Rates) -> Result<()> {
             steepest.min(least / 2.0)
         )?,
         _ => say!(
-            "the loss did not fall: no rate can be suggested; try a smaller --from, or look at the data"
+            "the loss did not fall by more than batches differ, so that no rate is suggested; try other values of \
+             --from and --to, more --steps, or look at the data"
         )?,
     }
     Ok(())

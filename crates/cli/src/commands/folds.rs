@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use tidemill_engine::Existing;
 use tidemill_engine::metrics::Metric;
-use tidemill_recipe::RecipeFile;
-use tidemill_train::runs::{self, RunShown, common_metric, mean_and_deviation};
+use tidemill_recipe::data::RunData;
+use tidemill_recipe::{DataPaths, RecipeFile};
+use tidemill_train::runs::{self, common_metric, mean_and_deviation};
 use tidemill_train::{RunOptions, StoppedBy, WorkerGroup};
 
 use super::runs::table;
@@ -24,17 +25,16 @@ pub(super) fn fold(text: &str) -> std::result::Result<[usize; 2], String> {
     }
 }
 
-/// Trains one run for each fold, in folders `fold-1`, `fold-2`, ...
+/// Trains one run for each fold, in folders `fold-1`, `fold-2`, ... With --resume, those that are there continue.
 pub(super) fn run(arguments: &Arguments, file: &RecipeFile, out: &Path, folds: usize) -> Result {
+    // The last fold is the first one without samples.
+    let last = file.with_fold(folds, folds)?;
+    RunData::open(&last, &DataPaths::new(&last.path), None)?;
+    begin(arguments, out, folds)?;
     let mut shown = Vec::new();
     for number in 1..=folds {
         let file = file.with_fold(number, folds)?;
         let (name, folder) = (format!("fold {number}/{folds}"), out.join(format!("fold-{number}")));
-        let done = arguments.resume.then(|| finished(&folder, &name)).flatten();
-        if let Some(run) = done {
-            shown.push(run);
-            continue;
-        }
         tell!("{name}");
         let options = RunOptions {
             out: folder.clone(),
@@ -62,24 +62,38 @@ pub(super) fn run(arguments: &Arguments, file: &RecipeFile, out: &Path, folds: u
         let (mean, deviation) = (Metric::text(name, *mean), Metric::text(name, *deviation));
         say!("{name}: {mean} on average over {folds} folds, standard deviation {deviation}")?;
     }
-    write(out, &figures)?;
+    write(out, folds, &figures)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A fold's run that is over.
-fn finished(folder: &Path, name: &str) -> Option<RunShown> {
-    let run = runs::read(folder, name.to_owned()).ok()?;
-    let over = run.stopped_by.as_deref().is_some_and(|why| !["interrupt", "pause"].contains(&why));
-    over.then_some(run)
+/// Marks the folder as one of so many folds; one of another number of them cannot continue as these.
+fn begin(arguments: &Arguments, out: &Path, folds: usize) -> Result<()> {
+    let there = std::fs::read_to_string(out.join(FILE)).ok();
+    let there = there.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let there = there.and_then(|value| value["folds"].as_u64());
+    if let Some(n) = there.filter(|&n| n != folds as u64 && !arguments.force) {
+        return Err(Failure::usage(format!(
+            "{}: holds {n} folds, and other parts of the data are held out by {folds}; replace them with --force, or name another \
+             folder with --out",
+            out.display()
+        )));
+    }
+    std::fs::create_dir_all(out)
+        .map_err(|e| Failure::failed(format!("{}: cannot be made: {e}", out.display())))?;
+    if there == Some(folds as u64) { Ok(()) } else { write(out, folds, &[]) }
 }
 
-/// `folds.json`: mean and standard deviation of each figure.
-fn write(out: &Path, figures: &[(String, f64, f64)]) -> Result<()> {
+/// Below the folder of the folds.
+const FILE: &str = "folds.json";
+
+/// The number of folds, then mean and standard deviation of each figure.
+fn write(out: &Path, folds: usize, figures: &[(String, f64, f64)]) -> Result<()> {
     let one = |(name, mean, deviation): &(String, f64, f64)| {
         (name.clone(), serde_json::json!({ "mean": mean, "standard_deviation": deviation }))
     };
-    let all: serde_json::Map<_, _> = figures.iter().map(one).collect();
-    let path = out.join("folds.json");
+    let mut all: serde_json::Map<_, _> = figures.iter().map(one).collect();
+    all.insert("folds".into(), folds.into());
+    let path = out.join(FILE);
     let text = serde_json::Value::Object(all).to_string() + "\n";
     std::fs::write(&path, text)
         .map_err(|e| Failure::failed(format!("{}: cannot be written: {e}", path.display())))

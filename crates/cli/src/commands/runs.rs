@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use tidemill_engine::metrics::Metric;
 use tidemill_engine::page::number::{count, duration};
-use tidemill_train::runs::{RunShown, common_metric, page, runs_below, sort_by};
+use tidemill_train::runs::{RunShown, common_metric, figure, page, runs_below, sort_by};
 
 use crate::failure::{Failure, Result};
-use crate::print::say;
+use crate::print::{say, tell};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -27,12 +27,12 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
-    let mut runs = runs_below(&arguments.folder)?;
+    let mut runs = runs_below(&arguments.folder, &mut |error| tell!("note: left out: {error}"))?;
     if runs.is_empty() {
         let what = format!("{}: no run is in it or below it", arguments.folder.display());
         return Err(Failure::failed(what));
     }
-    let metric = match &arguments.by {
+    let metric = match arguments.by.as_deref().map(figure) {
         Some(name) if runs.iter().all(|run| run.best(name).is_none()) => {
             let mut known: Vec<&String> = runs.iter().flat_map(|r| r.figures.keys()).collect();
             known.sort();
@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             let what = format!("--by {name}: no run has it; they have {}", known.join(", "));
             return Err(Failure::usage(what));
         }
-        Some(name) => name.clone(),
+        Some(name) => name.to_owned(),
         None => common_metric(&runs).to_owned(),
     };
     sort_by(&mut runs, &metric);

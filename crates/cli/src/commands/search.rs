@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// The recipe, a TOML file.
     recipe: PathBuf,
     /// A key and what is tried: values (batch.batch_size=32,64), a range of numbers (training.seed=0..99), or one drawn by its
-    /// logarithms (training.optimizer.adam.learning_rate=log:1e-4..1e-1). May be repeated; all combinations are tried.
+    /// logarithms (training.optimizer.adam.learning_rate=log:1e-4..1e-1). May be repeated: all combinations of values are tried; ranges need --random.
     #[arg(long, value_name = "KEY=VALUES", required = true)]
     over: Vec<String>,
     /// Draw so many combinations at random, in place of all.
@@ -67,14 +67,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     // A wrong key or value fails here, not in some trial at night.
     let mut epochs = 1;
     for set in &sets {
-        epochs = RecipeFile::read(&arguments.recipe, &[&arguments.set[..], set].concat())?
-            .recipe
-            .epochs();
+        let file = RecipeFile::read(&arguments.recipe, &[&arguments.set[..], set].concat())?;
+        arguments.by.as_ref().map_or(Ok(()), |name| check_figure(name, &file))?;
+        epochs = file.recipe.epochs();
     }
     let name = arguments.recipe.file_stem().unwrap_or_default();
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("searches").join(name));
     std::fs::create_dir_all(&out).map_err(|e| cannot(&out, "made", &e))?;
-    list(&out, &sets)?;
+    let whole = |set: &Vec<String>| [&arguments.set[..], set].concat();
+    list(&out, &sets.iter().map(whole).collect::<Vec<_>>())?;
     let mut trials: Vec<Trial> =
         sets.into_iter().enumerate().map(|(i, set)| trial(&out, i, set)).collect();
     let plan = match arguments.halving {
@@ -87,12 +88,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             tell!("{} up to epoch {until}", plural(count as u64, "trial"));
         }
         let pause = (until < epochs).then_some(until);
-        if !train_all(arguments, &mut trials[..count], pause)? {
+        if !train_all(arguments, &mut trials[..count], until, pause)? {
             tell!("interrupted: the same command continues the search");
             return Ok(ExitCode::from(INTERRUPTED));
         }
         shown = read(&trials)?;
-        let metric = arguments.by.clone().unwrap_or_else(|| common_metric(&shown).to_owned());
+        let metric = metric(arguments, &shown);
         sort_by(&mut shown, &metric);
         let place = |t: &Trial| shown.iter().position(|s| s.path == t.folder).unwrap_or(usize::MAX);
         // Only those of this rung are compared; the others stay behind them.
@@ -120,12 +121,37 @@ fn trial(out: &Path, index: usize, set: Vec<String>) -> Trial {
     }
 }
 
+/// The figure that trials are compared by.
+fn metric(arguments: &Arguments, shown: &[RunShown]) -> String {
+    let named = arguments.by.as_deref().map(runs::figure);
+    named.unwrap_or_else(|| common_metric(shown)).to_owned()
+}
+
+/// Whether the recipe measures the figure that is asked for.
+fn check_figure(name: &str, file: &RecipeFile) -> Result<()> {
+    let metrics = file.recipe.metrics();
+    let known: Vec<String> =
+        std::iter::once("loss".to_owned()).chain(metrics.iter().map(|m| m.name())).collect();
+    match known.iter().any(|known| known == runs::figure(name)) {
+        true => Ok(()),
+        false => Err(Failure::usage(format!(
+            "--by {name}: is no figure of the recipe, which has {} (training.metrics)",
+            known.join(", ")
+        ))),
+    }
+}
+
 /// Trains these trials, some at a time; false if it was interrupted.
-fn train_all(arguments: &Arguments, trials: &mut [Trial], pause: Option<u64>) -> Result<bool> {
+fn train_all(
+    arguments: &Arguments,
+    trials: &mut [Trial],
+    until: u64,
+    pause: Option<u64>,
+) -> Result<bool> {
     let interrupt = interrupt::flag();
     let mut running: Vec<(usize, Child)> = Vec::new();
     let mut waiting: Vec<usize> =
-        (0..trials.len()).rev().filter(|&i| !is_done(&trials[i], pause)).collect();
+        (0..trials.len()).rev().filter(|&i| !is_done(&trials[i], until)).collect();
     let mut since: Option<Instant> = None;
     loop {
         while !interrupt.load(Relaxed) && running.len() < usize::from(arguments.jobs) {
@@ -160,12 +186,12 @@ fn train_all(arguments: &Arguments, trials: &mut [Trial], pause: Option<u64>) ->
     }
 }
 
-/// Whether a trial is as far as it should come.
-fn is_done(trial: &Trial, pause: Option<u64>) -> bool {
+/// Whether a trial has as many epochs as it should, or has stopped for another reason of its own.
+fn is_done(trial: &Trial, until: u64) -> bool {
     match runs::read(&trial.folder, String::new()) {
         Ok(RunShown { stopped_by: Some(why), epochs, .. }) => match why.as_str() {
             "interrupt" => false,
-            "pause" => pause.is_some_and(|until| epochs >= until),
+            "pause" | "epochs" => epochs >= until,
             _ => true,
         },
         _ => false,
@@ -228,7 +254,7 @@ fn conclude(arguments: &Arguments, out: &Path, trials: &[Trial], shown: Vec<RunS
     let page = out.join("search.html");
     let title = format!("Search {}", arguments.recipe.file_stem().unwrap_or_default().display());
     std::fs::write(&page, runs::page(&title, &shown)).map_err(|e| cannot(&page, "written", &e))?;
-    let metric = arguments.by.clone().unwrap_or_else(|| common_metric(&shown).to_owned());
+    let metric = metric(arguments, &shown);
     say!("{}", table(&shown, &metric).trim_end())?;
     say!("page: {}", page.display())?;
     let failed = trials.iter().filter(|trial| trial.failed).count();
@@ -240,7 +266,7 @@ fn conclude(arguments: &Arguments, out: &Path, trials: &[Trial], shown: Vec<RunS
         return Err(Failure::failed("no trial has a result"));
     };
     let set: Vec<String> =
-        arguments.set.iter().chain(&best.set).map(|s| format!("--set {s}")).collect();
+        arguments.set.iter().chain(&best.set).map(|s| format!("--set {}", quoted(s))).collect();
     say!(
         "best: {} (tidemill train {} {})",
         best.folder.display(),
@@ -248,4 +274,13 @@ fn conclude(arguments: &Arguments, out: &Path, trials: &[Trial], shown: Vec<RunS
         set.join(" ")
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// As a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=.,:/@%".contains(c);
+    match text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
