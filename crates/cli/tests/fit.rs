@@ -362,6 +362,9 @@ fn folds_cut_the_data_and_are_summed_up() {
     let one = folder.path().join("one");
     train(&recipe, &one, &["--fold", "2/3", "--set", "batch.epochs=1"]);
     assert_eq!(summary(&one).state_sha256, summary(&run.join("fold-2")).state_sha256);
+    let other =
+        tidemill(&["train", text(&recipe), "--out", text(&one), "--resume", "--fold", "1/3"]);
+    assert!(stderr(&other).contains("holds out fold 2/3"), "{other:?}");
     let wrong = tidemill(&["train", text(&recipe), "--fold", "4/3"]);
     assert!(stderr(&wrong).contains("such as 2/5"), "{wrong:?}");
 }
@@ -418,6 +421,15 @@ fn a_search_finds_the_better_rate_and_continues() {
     let wrong =
         tidemill(&["search", text(&recipe), "--over", "batch.batch_size=3,9", "--by", "nope"]);
     assert!(stderr(&wrong).contains("which has loss, accuracy"), "{wrong:?}");
+    let twice = tidemill(&[
+        "search",
+        text(&recipe),
+        "--over",
+        "training.seed=1",
+        "--over",
+        "training.seed=2",
+    ]);
+    assert!(stderr(&twice).contains("is given twice"), "{twice:?}");
     // A run that is damaged does not keep the others from being compared.
     let damaged = folder.path().join("damaged");
     std::fs::create_dir(&damaged).unwrap();
@@ -443,7 +455,7 @@ fn a_rate_is_suggested() {
         "find-rate",
         text(&recipe),
         "--steps",
-        "60",
+        "100",
         "--out",
         text(&picture),
         "--threads",

@@ -40,6 +40,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use tidemill_engine::data::DataSpec;
 use tidemill_engine::data::tokens::Tokenizer;
+use tidemill_engine::metrics::Metric;
 use toml_edit::{Document, DocumentMut};
 
 pub use tidemill_drift as drift;
@@ -210,6 +211,11 @@ impl RecipeFile {
             _ => false,
         };
         let wanted = [self.gives(keys[0]) && self.recipe.online.scale_targets, table];
+        let metrics = self.recipe.metrics();
+        if let (true, Some(i)) = (table, metrics.iter().position(|m| *m == Metric::Mape)) {
+            let what = "= \"mape\" is a share of the labels, which batch.data.csv.scale_targets = true moves; leave one of them out";
+            return Err(self.error_at(&format!("training.metrics[{i}]"), what));
+        }
         for (key, _) in keys.iter().zip(wanted).filter(|(_, wanted)| *wanted) {
             if !self.recipe.task().in_any_units() {
                 let loss = self.recipe.training.loss.name();
@@ -279,6 +285,13 @@ impl RecipeFile {
             return Err(self.error_at("batch.data", "has no folds"));
         }
         RecipeFile::parse(&document.to_string(), &self.path, &[])
+    }
+
+    /// The fold of the training data that is held out, such as `2/3`, if one is.
+    pub fn fold(&self) -> Option<String> {
+        let data = self.source.edited.get("batch")?.get("data")?.as_table_like()?;
+        let (_, options) = data.iter().next()?;
+        Some(options.get("validation_split")?.as_str()?.to_owned())
     }
 
     /// Makes the names of the data absolute, where they are found, so that the copy in a run's folder

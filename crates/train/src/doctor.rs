@@ -150,7 +150,10 @@ pub(crate) fn last_batch(file: &RecipeFile, samples: usize) -> Option<usize> {
 fn check_last_batch(file: &RecipeFile, data: &RunData) -> Option<Finding> {
     let n = data.train.len();
     let last = last_batch(file, n)?;
-    let error = training_spec(file, None).check_training(last).err()?;
+    let spec = training_spec(file, None);
+    // What is wrong with whole batches too is said where the model is compiled.
+    spec.check_training(spec.batch_size).ok()?;
+    let error = spec.check_training(last).err()?;
     let what = format!("the last batch of the {n} samples has {last}, and {error}");
     let help = "drop_remainder = true leaves it out; or choose another batch_size";
     Some(Finding::error("batch.batch_size", what, help))
@@ -228,10 +231,12 @@ fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
             && most >= 10 * least
             && key == "batch.data"
             && file.recipe.training.class_weight.is_none()
+            && !file.recipe.batch.balanced
         {
             let what =
                 format!("class {} has {most} samples, {} has {least}", name(big), name(small));
-            let help = "training.class_weight = \"balanced\" makes up for it";
+            let help =
+                "training.class_weight = \"balanced\" or batch.balanced = true makes up for it";
             findings.push(Finding::warning(key, what, help));
         }
     }

@@ -126,9 +126,11 @@ impl Rates {
             (Some(first), Some(least)) => first.smooth - least.smooth,
             _ => 0.0,
         };
-        // How far a batch is from the average of those before it.
-        let apart: f64 = judged.iter().map(|t| (t.loss - t.smooth).powi(2)).sum();
-        let spread = (apart / judged.len().max(1) as f64).sqrt();
+        // How much batches differ before any rate matters.
+        let start = &self.tried[..self.tried.len().min(FIRST)];
+        let n = start.len().max(1) as f64;
+        let mean = start.iter().map(|t| t.loss).sum::<f64>() / n;
+        let spread = (start.iter().map(|t| (t.loss - mean).powi(2)).sum::<f64>() / n).sqrt();
         self.steepest = steepest.filter(|s| s.1 < 0.0 && fall > spread).map(|s| s.0);
     }
 

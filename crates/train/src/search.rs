@@ -91,6 +91,20 @@ fn split(values: &str) -> Vec<String> {
     parts.into_iter().map(|part| part.trim().to_owned()).collect()
 }
 
+/// Whether a key is there twice.
+///
+/// # Errors
+/// If one is: only its last value would have an effect.
+pub fn check_keys(over: &[Over]) -> Result<()> {
+    let twice = over.iter().enumerate().find(|(i, o)| over[..*i].iter().any(|p| p.key == o.key));
+    match twice {
+        Some((_, Over { key, .. })) => {
+            Err(Error::Usage(format!("--over {key}: is given twice; name all its values at once")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// All combinations of the values, each as `KEY=VALUE`; the last key changes first.
 ///
 /// # Errors
@@ -177,16 +191,22 @@ pub fn rungs(trials: usize, epochs: u64, eta: usize) -> Vec<(u64, usize)> {
 struct Listed {
     trial: usize,
     set: Vec<String>,
+    /// Of what decides the weights in the recipe with these values.
+    recipe_sha256: String,
 }
 
-/// Writes which trial of a search has which values into its folder, `trials.jsonl`. A search that is there may have fewer or more
+/// Writes which trial of a search has which values, and the number of its recipe, into its folder, `trials.jsonl`. A search that is there may have fewer or more
 /// trials, which then must be the same.
 ///
 /// # Errors
 /// If it is a search over other values, or the file cannot be written.
-pub fn list(folder: &Path, sets: &[Vec<String>]) -> Result<()> {
+pub fn list(folder: &Path, sets: &[(Vec<String>, String)]) -> Result<()> {
     let path = folder.join("trials.jsonl");
-    let listed = |(i, set): (usize, &Vec<String>)| Listed { trial: i + 1, set: set.clone() };
+    let listed = |(i, (set, sha)): (usize, &(Vec<String>, String))| Listed {
+        trial: i + 1,
+        set: set.clone(),
+        recipe_sha256: sha.clone(),
+    };
     let all: Vec<Listed> = sets.iter().enumerate().map(listed).collect();
     if let Ok(text) = std::fs::read_to_string(&path) {
         let there: Option<Vec<Listed>> =
@@ -194,7 +214,7 @@ pub fn list(folder: &Path, sets: &[Vec<String>]) -> Result<()> {
         let same = |there: &Vec<Listed>| all.starts_with(there) || there.starts_with(&all);
         if !there.as_ref().is_some_and(same) {
             return Err(Error::Usage(format!(
-                "{}: holds a search over other values; name another folder with --out",
+                "{}: holds a search over other values, or of a recipe that has changed; name another folder with --out",
                 folder.display()
             )));
         }

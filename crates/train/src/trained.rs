@@ -489,7 +489,8 @@ fn is_image(path: &Path) -> bool {
 /// That what is named on the command line is there: what is found in folders may be broken, and this
 /// may be misspelled.
 pub(crate) fn check_exist(files: &[PathBuf]) -> Result<()> {
-    match files.iter().find(|file| !file.exists()) {
+    // `train-{000000..000003}.tar` names several shards, which are looked for where they are opened.
+    match files.iter().find(|file| !file.exists() && !file.to_string_lossy().contains('{')) {
         Some(file) => {
             Err(Error::Usage(format!("--data {}: there is no such file", file.display())))
         }

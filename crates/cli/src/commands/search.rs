@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tidemill_engine::page::number::plural;
 use tidemill_recipe::RecipeFile;
 use tidemill_train::runs::{self, RunShown, common_metric, sort_by};
-use tidemill_train::search::{Over, grid, list, random, rungs};
+use tidemill_train::search::{Over, check_keys, grid, list, random, rungs};
 
 use super::runs::table;
 use crate::failure::{Failure, INTERRUPTED, Result};
@@ -60,22 +60,25 @@ struct Trial {
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let over: Vec<Over> =
         arguments.over.iter().map(|o| Over::parse(o)).collect::<std::result::Result<_, _>>()?;
+    check_keys(&over)?;
     let sets = match arguments.random {
-        Some(n) => random(&over, n as usize, arguments.seed),
+        Some(n) => different(random(&over, n as usize, arguments.seed)),
         None => grid(&over)?,
     };
     // A wrong key or value fails here, not in some trial at night.
-    let mut epochs = 1;
+    let (mut epochs, mut listed) = (1, Vec::new());
     for set in &sets {
-        let file = RecipeFile::read(&arguments.recipe, &[&arguments.set[..], set].concat())?;
+        let whole = [&arguments.set[..], set].concat();
+        let file = RecipeFile::read(&arguments.recipe, &whole)?;
         arguments.by.as_ref().map_or(Ok(()), |name| check_figure(name, &file))?;
         epochs = file.recipe.epochs();
+        listed.push((whole, file.sha256()));
     }
     let name = arguments.recipe.file_stem().unwrap_or_default();
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("searches").join(name));
     std::fs::create_dir_all(&out).map_err(|e| cannot(&out, "made", &e))?;
-    let whole = |set: &Vec<String>| [&arguments.set[..], set].concat();
-    list(&out, &sets.iter().map(whole).collect::<Vec<_>>())?;
+    let _lock = lock(&out)?;
+    list(&out, &listed)?;
     let mut trials: Vec<Trial> =
         sets.into_iter().enumerate().map(|(i, set)| trial(&out, i, set)).collect();
     let plan = match arguments.halving {
@@ -100,6 +103,39 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         trials[..count].sort_by_key(place);
     }
     conclude(arguments, &out, &trials, shown)
+}
+
+/// Sets of values without those that were drawn before.
+fn different(drawn: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let mut sets: Vec<Vec<String>> = Vec::new();
+    let all = drawn.len();
+    drawn.into_iter().for_each(|set| {
+        if !sets.contains(&set) {
+            sets.push(set)
+        }
+    });
+    if sets.len() < all {
+        tell!(
+            "note: {} of {all} drawn trials are the same as others, and are left out",
+            all - sets.len()
+        );
+    }
+    sets
+}
+
+/// One search at a time uses a folder; the system gives the lock back when the process ends.
+fn lock(out: &Path) -> Result<File> {
+    let path = out.join(".lock");
+    let file = File::options().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|e| cannot(&path, "written", &e))?;
+    match file.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => Err(Failure::usage(format!(
+            "{}: another process is searching there; wait for it, or name another folder with --out",
+            out.display()
+        ))),
+        // A file system without locks: better a search without one than none.
+        _ => Ok(file),
+    }
 }
 
 fn cannot(path: &Path, what: &str, error: &std::io::Error) -> Failure {

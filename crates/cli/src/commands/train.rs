@@ -90,7 +90,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         return folds::run(arguments, &file, &out, n.into());
     }
     let file = match arguments.fold {
-        Some([number, of]) => file.with_fold(number, of)?,
+        Some([number, of]) => {
+            let old = out.join("recipe.toml");
+            let held = if arguments.resume && old.is_file() {
+                RecipeFile::read(&old, &[])?.fold()
+            } else {
+                None
+            };
+            let wanted = format!("{number}/{of}");
+            if let Some(held) = held.filter(|held| *held != wanted) {
+                return Err(Failure::usage(format!(
+                    "{}: holds out fold {held}, so that it has learned from fold {wanted}; name another folder with --out",
+                    out.display()
+                )));
+            }
+            file.with_fold(number, of)?
+        }
         None => file,
     };
     let is_other = arguments.recipe.join("checkpoints").is_dir() && !is_run;

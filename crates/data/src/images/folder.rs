@@ -314,7 +314,7 @@ impl Dataset for ImageFolder {
     }
 
     fn class(&self, index: usize) -> Option<u32> {
-        (self.label_mode == LabelMode::Int).then(|| self.listing.classes[index])
+        (self.label_mode != LabelMode::None).then(|| self.listing.classes[index])
     }
 
     fn describe(&self, index: usize) -> String {

@@ -45,8 +45,9 @@ struct Shard {
     texts: Vec<String>,
 }
 
-/// A member's key and its ending: the name is cut at the first dot after its folders.
+/// A member's key and its ending: the name is cut at the first dot after its folders. `tar cf shard.tar .` begins each name with `./`.
 fn key(name: &str) -> Option<(&str, &str)> {
+    let name = name.strip_prefix("./").unwrap_or(name);
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = base + name[base..].find('.')?;
     (dot > base).then(|| (&name[..dot], &name[dot + 1..]))
@@ -283,5 +284,6 @@ mod tests {
         assert_eq!(key("a.b/n01.x.jpg"), Some(("a.b/n01", "x.jpg")));
         assert_eq!(key("7.cls"), Some(("7", "cls")));
         assert_eq!((key("a/.cls"), key("none")), (None, None));
+        assert_eq!(key("./b/0.png"), Some(("b/0", "png")));
     }
 }
