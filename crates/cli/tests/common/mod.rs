@@ -138,3 +138,11 @@ pub fn dice() -> impl FnMut() -> f64 {
         (state >> 11) as f64 / (1u64 << 53) as f64
     }
 }
+
+/// Trains a recipe into the folder `run`; gives what was said.
+pub fn train(recipe: &Path, run: &Path, more: &[&str]) -> String {
+    let arguments = ["train", text(recipe), "--out", text(run), "--threads", "1"];
+    let output = tidemill(&[&arguments[..], more].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    stderr(&output)
+}
