@@ -151,12 +151,24 @@ fn check_last_batch(file: &RecipeFile, data: &RunData) -> Option<Finding> {
     let n = data.train.len();
     let last = last_batch(file, n)?;
     let spec = training_spec(file, None);
-    // What is wrong with whole batches too is said where the model is compiled.
-    spec.check_training(spec.batch_size).ok()?;
+    if let Err(error) = spec.check_training(spec.batch_size) {
+        return Some(whole_batch(&error.to_string()));
+    }
     let error = spec.check_training(last).err()?;
     let what = format!("the last batch of the {n} samples has {last}, and {error}");
     let help = "drop_remainder = true leaves it out; or choose another batch_size";
     Some(Finding::error("batch.batch_size", what, help))
+}
+
+/// What is wrong with a step whatever its batch, at the key that the error begins with.
+fn whole_batch(error: &str) -> Finding {
+    let (what, help) = error.split_once("; help: ").unwrap_or((error, ""));
+    let (key, what) = match what.split_once(": ") {
+        Some(("optimizer.rates", what)) => ("training.optimizer", what),
+        Some(("frozen", what)) => ("model.frozen", what),
+        _ => ("model", what),
+    };
+    Finding::error(key, what.to_owned(), help)
 }
 
 /// Whether each label is one that the model has an output for.
