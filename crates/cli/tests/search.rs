@@ -113,8 +113,8 @@ fn a_search_finds_the_better_rate_and_continues() {
     std::fs::create_dir(&damaged).unwrap();
     std::fs::write(damaged.join("recipe.toml"), "").unwrap();
     std::fs::write(damaged.join("metrics.jsonl"), "nothing\n").unwrap();
-    let told = tidemill(&["runs", text(folder.path()), "--by", "validation.loss"]);
-    assert!(told.status.success() && stderr(&told).contains("left out: "), "{told:?}");
+    let listing = tidemill(&["runs", text(folder.path()), "--by", "validation.loss"]);
+    assert!(listing.status.success() && stderr(&listing).contains("left out: "), "{listing:?}");
     // Runs below a folder are compared.
     let listed =
         succeed(&["runs", text(folder.path()), "--out", text(&folder.path().join("runs.html"))]);

@@ -46,7 +46,7 @@ impl OptimizerSpec {
     }
 }
 
-/// Fails for a factor that makes no sense.
+/// Fails for an invalid factor.
 pub(crate) fn check_factors(
     rates: &BTreeMap<String, f64>,
     at: &impl Fn(&str) -> String,

@@ -51,7 +51,7 @@ pub struct Rates {
 const KEPT: f64 = 0.9;
 /// The test ends where the smoothed loss is so many times the least one.
 const DIVERGED: f64 = 4.0;
-/// Steps at the start of which the average tells little.
+/// The first steps, whose average is of few losses.
 const FIRST: usize = 10;
 
 struct Test {

@@ -152,7 +152,7 @@ fn history(run: &Path) -> Result<Vec<EpochFigures>> {
     whole.lines().enumerate().map(epoch).collect()
 }
 
-/// The process that holds a run's lock, where the system tells whether it is there.
+/// The process that holds a run's lock, where the system says whether it is there.
 fn writer(run: &Path) -> Option<u32> {
     let text = std::fs::read_to_string(run.join(".lock")).ok()?;
     let id: u32 = text.trim().parse().ok()?;
@@ -198,7 +198,7 @@ pub fn sort_by(runs: &mut [RunShown], metric: &str) {
     });
 }
 
-/// Lines that can be told apart in one chart.
+/// Lines that can be distinguished in one chart.
 const LINES: [&str; 8] = ["run0", "run1", "run2", "run3", "run4", "run5", "run6", "run7"];
 
 /// A page with a table of runs, in their order, and the curves of the first ones over each other.

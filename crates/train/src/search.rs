@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tidemill_engine::checkpoint::files;
+use tidemill_engine::data::random::unit_at;
 use tidemill_engine::error::{Error, Result};
 
 /// A key and the values that are tried.
@@ -128,14 +129,10 @@ pub fn grid(over: &[Over]) -> Result<Vec<Vec<String>>> {
 
 /// So many sets of values drawn at random, each as `KEY=VALUE`; the same for the same seed, and the first ones of a larger number.
 pub fn random(over: &[Over], count: usize, seed: u64) -> Vec<Vec<String>> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
-    // SplitMix64 (Steele et al. 2014): from 0 to below 1.
+    let (base, mut drawn) = (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1), 0);
     let mut next = move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        drawn += 1;
+        unit_at(base, drawn - 1)
     };
     let mut draw = |Over { key, values }: &Over| match values {
         Values::Each(each) => {
@@ -170,20 +167,20 @@ fn round(value: f64) -> String {
 /// The epochs at which trials are compared, and how many of them go further: successive halving (Jamieson and Talwalkar 2016) with
 /// the best of each `eta` trials.
 pub fn rungs(trials: usize, epochs: u64, eta: usize) -> Vec<(u64, usize)> {
-    let mut rungs = vec![(epochs, 0)];
+    let mut rungs = vec![epochs];
     let (mut left, mut at) = (trials, epochs);
     let mut counts = vec![trials];
     while left > 1 && at > 1 {
         left = (left / eta).max(1);
         at = (at / eta as u64).max(1);
         counts.push(left);
-        rungs.push((at, 0));
+        rungs.push(at);
         if at == 1 {
             break;
         }
     }
     rungs.reverse();
-    rungs.iter().zip(counts).map(|(&(epochs, _), count)| (epochs, count)).collect()
+    rungs.into_iter().zip(counts).collect()
 }
 
 /// What `trials.jsonl` has of a trial.

@@ -286,7 +286,7 @@ impl Transcription {
         Ok(())
     }
 
-    /// Ends the utterance. What the model has heard stays, so that it knows what comes before the next one; the search begins anew.
+    /// Ends the utterance. What the model has heard stays, so that it knows what comes before the next one; the search starts again.
     fn end(&mut self, each: &mut dyn FnMut(&Heard) -> Result<()>) -> Result<()> {
         let heard = self.heard(true);
         if !heard.text.is_empty() {

@@ -87,7 +87,7 @@ impl Spectrum {
     }
 
     pub(super) fn log_mel(spec: &LogMelSpec, len: usize) -> Spectrum {
-        // The window of `torch.hann_window`, which begins anew with the sample after the frame.
+        // The window of `torch.hann_window`, which starts again with the sample after the frame.
         let window = (0..len).map(|i| self::window(Window::Hann, i, len + 1) as f32).collect();
         let bank = Bank::slaney(spec.bins, spec.sample_rate, len);
         let mut spectrum = Spectrum::new(window, len, bank, spec.bins, WHISPER_FLOOR);
