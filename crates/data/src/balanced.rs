@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use tidemill_fields::Row;
-use tidemill_table::{Known, Understood};
-use tidemill_text::Tokenizer;
 
-use crate::augment::Mix;
 use crate::order::Order;
 use crate::random::key;
-use crate::{Dataset, Error, FillCost, Info, RawImage, Result};
+use crate::view::View;
+use crate::{Dataset, Error, Result};
 
 /// A dataset of as many samples as another one, in whose epochs each class has the same number of samples, give or take one: those of
 /// rare classes come several times, of frequent ones in each epoch others. Which ones is a pure function of (seed, epoch, index).
@@ -72,79 +70,27 @@ impl Balanced {
     }
 }
 
-impl Dataset for Balanced {
-    fn info(&self) -> &Info {
-        self.data.info()
+impl View for Balanced {
+    fn data(&self) -> &dyn Dataset {
+        &*self.data
+    }
+
+    fn sample(&self, index: usize) -> usize {
+        self.drawn(index, 0).0
     }
 
     fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()> {
-        let Some(epoch) = row.epoch() else {
-            return self.data.fill(self.drawn(index, 0).0, row);
-        };
-        let (sample, round) = self.drawn(index, epoch);
-        // One that comes twice in an epoch is varied in two ways.
-        row.set_epoch(round);
+        let (sample, round) = self.drawn(index, row.epoch().unwrap_or(0));
+        if row.epoch().is_some() {
+            // One that comes twice in an epoch is varied in two ways.
+            row.set_epoch(round);
+        }
         self.data.fill(sample, row)
     }
 
-    fn class(&self, index: usize) -> Option<u32> {
-        self.data.class(self.drawn(index, 0).0)
-    }
-
-    fn describe(&self, index: usize) -> String {
-        self.data.describe(self.drawn(index, 0).0)
-    }
-
-    fn lengths(&self, index: usize) -> Result<Vec<usize>> {
-        self.data.lengths(self.drawn(index, 0).0)
-    }
-
-    fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {
-        self.data.raw_image(self.drawn(index, 0).0)
-    }
-
-    fn shown(&self, values: &[f32]) -> Option<RawImage> {
-        self.data.shown(values)
-    }
-
-    fn mix(&self) -> Option<Mix> {
-        self.data.mix()
-    }
-
-    fn fill_cost(&self) -> FillCost {
-        self.data.fill_cost()
-    }
-
-    fn bytes_to_come(&self) -> u64 {
-        self.data.bytes_to_come()
-    }
-
-    fn bytes_to_read(&self) -> u64 {
-        self.data.bytes_to_read()
-    }
-
+    /// That of the samples, however they are drawn.
     fn fingerprint(&self) -> u64 {
         self.data.fingerprint()
-    }
-
-    fn num_skipped(&self) -> usize {
-        self.data.num_skipped()
-    }
-
-    fn skipped_examples(&self) -> Vec<String> {
-        self.data.skipped_examples()
-    }
-
-    fn known(&self) -> Option<&Known> {
-        self.data.known()
-    }
-
-    fn understood(&self) -> Option<&Understood> {
-        self.data.understood()
-    }
-
-    fn tokenizer(&self) -> Option<&Arc<Tokenizer>> {
-        self.data.tokenizer()
     }
 }
 

@@ -64,6 +64,7 @@ pub mod spec;
 pub mod table;
 pub mod text;
 mod tree;
+mod view;
 
 pub use audio::{AudioContext, AudioDataset, AudioSpec};
 pub use augment::{Augment, ImageAugmentSpec};

@@ -162,6 +162,12 @@ impl Graph {
         self.push("constant", vec![], DType::F32, Role::Computed, op, vec![])
     }
 
+    /// A scalar i32 constant.
+    pub fn integer(&mut self, value: i32) -> TensorId {
+        let op = Given::Integer(value).into();
+        self.push("integer", vec![], DType::I32, Role::Computed, op, vec![])
+    }
+
     /// Applies an op; the shape is inferred and checked.
     pub fn apply(
         &mut self,

@@ -1,13 +1,13 @@
 //! Attention, what it reads beside its own sequence, and positions.
 
-use crate::build::{At, Builder, Start};
+use crate::build::Start;
 use crate::form::count;
 use crate::initializers::{Fans, Initializer};
 use crate::layer::LayerSpec;
-use crate::loss_ops::top_level_input;
+use crate::layers::{At, Builder};
 use crate::positions::{RelativeSpec, RotarySpec};
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Attention, Binary, DType, GraphError, Heads, MatMul, TensorId};
+use tidemill_graph::{Attention, Binary, GraphError, Heads, MatMul, TensorId};
 
 /// Options of an attention layer. Multi-head attention over a sequence `[batch, time, units]`, whose output has the same
 /// units. Its parameters are the kernels and biases of `qkv` (queries, keys and values side by side, each head after the
@@ -135,13 +135,6 @@ pub(crate) struct Projection<'a> {
 }
 
 impl Builder<'_> {
-    /// The lengths of the sequences with this mask, i32 `[batch]`.
-    pub(crate) fn lengths(&mut self, mask: TensorId) -> TensorId {
-        let (name, batch) = (self.graph.tensor(mask).name.clone(), self.graph.shape(mask)[0]);
-        let field = name.strip_suffix(".mask").unwrap_or(&name);
-        top_level_input(self.graph, &format!("{field}.lengths"), &[batch], DType::I32)
-    }
-
     /// A matrix times each row; of a sequence those up to its sample's end, so that no time is spent on padding.
     pub(crate) fn product(
         &mut self,
@@ -152,12 +145,13 @@ impl Builder<'_> {
         let mut product = MatMul { transpose_b, ..MatMul::default() };
         let rows = |shape: &[usize]| shape.iter().rev().skip(1).product::<usize>();
         match at.mask {
-            Some(mask) if !self.is_step(at) => {
+            Some(mask) if self.is_ragged(mask) && !self.is_step(at) => {
                 product.ragged = rows(self.graph.shape(at.x)) == self.graph.tensor(mask).len();
             }
             _ => {}
         }
-        let lengths = at.mask.filter(|_| product.ragged).map(|mask| self.lengths(mask));
+        let ragged = at.mask.filter(|_| product.ragged);
+        let lengths = ragged.map(|mask| self.lengths(mask)).transpose()?;
         let inputs: Vec<TensorId> = [at.x, kernel].into_iter().chain(lengths).collect();
         self.graph.apply(product, &inputs)
     }
@@ -200,7 +194,7 @@ impl Builder<'_> {
             initializer: spec.kernel_initializer,
             bias: spec.bias,
         };
-        let lengths = self.lengths(mask);
+        let lengths = self.lengths(mask)?;
         let y = match &spec.over {
             None => {
                 let mut qkv = self.project(at, &projection("qkv", spec.heads + 2 * keys))?;
@@ -229,7 +223,7 @@ impl Builder<'_> {
                         kv
                     }
                 };
-                let of_keys = self.lengths(mask);
+                let of_keys = self.lengths(mask)?;
                 let inputs = [q, kv, lengths, of_keys];
                 let inputs: Vec<TensorId> = inputs.into_iter().chain(key).collect();
                 self.graph.apply(Attention::Across(heads), &inputs)?

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::embedding::EmbeddingBagSpec;
 use crate::error::{ModelError, require};
 use crate::form::count;
-use crate::layer::{BranchSpec, ConcatSpec, DenseSpec, EmbeddingBagSpec, LayerSpec};
+use crate::joins::{BranchSpec, ConcatSpec};
+use crate::layer::{DenseSpec, LayerSpec};
 use crate::model::{InputSpec, TokensSpec};
 use crate::validate::ids_of_words;
 use serde::{Deserialize, Serialize};

@@ -2,9 +2,10 @@
 //!
 //! All of it is [`Builder::apply`] in the end, which takes any op of [`tidemill_graph`].
 
-use crate::build::{At, Builder, Mode, Start};
+use crate::build::{Mode, Start};
 use crate::initializers::{Fans, Initializer};
 use crate::layer::LayerSpec;
+use crate::layers::{At, Builder};
 use tidemill_graph::{
     Binary, DType, GraphError, Layout, MatMul, Op, Reduce, Reduction, Role, Sequence, Softmax,
     TensorId, Unary, ops,

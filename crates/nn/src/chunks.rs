@@ -3,8 +3,9 @@
 //! For models whose layers compute a position from itself and, by causal convolutions, from earlier ones. A chunk gives the values that the
 //! whole sequence would have, up to the rounding of sums that are computed in another order.
 
-use crate::build::{Builder, Mode, Rows};
+use crate::build::{Mode, Rows};
 use crate::layer::LayerSpec;
+use crate::layers::Builder;
 use crate::loss_ops::top_level_input;
 use crate::model::ModelSpec;
 use crate::training::Extent;
@@ -31,17 +32,9 @@ pub fn chunk_graph(model: &ModelSpec, extent: &Extent) -> Result<Graph, GraphErr
 fn goes_by_chunks(layer: &LayerSpec) -> bool {
     use LayerSpec::*;
     match layer {
-        Dense(_)
-        | LayerNorm { .. }
-        | RmsNorm { .. }
-        | Dropout { .. }
-        | Activation(_)
-        | Softmax {}
-        | LayerScale { .. }
-        | Residual(_)
-        | Repeat { .. } => true,
+        Residual(_) | Repeat { .. } => true,
         Conv1d(spec) => spec.causal || spec.kernel == 1,
-        _ => false,
+        other => other.is_by_position(),
     }
 }
 

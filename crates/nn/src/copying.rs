@@ -1,9 +1,9 @@
 //! Words that are copied from a source.
 
 use crate::attention::Projection;
-use crate::build::{At, Builder};
 use crate::initializers::Initializer;
 use crate::layer::LayerSpec;
+use crate::layers::{At, Builder};
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{Copying, DType, GraphError};
 
@@ -65,7 +65,7 @@ impl Builder<'_> {
                 keys
             }
         };
-        let lengths = self.lengths(mask);
+        let lengths = self.lengths(mask)?;
         let inputs = [logits.x, query, keys, ids.x, lengths];
         Ok(at.with(self.graph.apply(Copying::Mix, &inputs)?))
     }

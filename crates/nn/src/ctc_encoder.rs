@@ -3,8 +3,10 @@
 use crate::activation::Activation;
 use crate::error::{ModelError, require};
 use crate::form::count;
-use crate::layer::{Conv1dSpec, DenseSpec, LayerSpec, ResidualSpec};
+use crate::joins::ResidualSpec;
+use crate::layer::{DenseSpec, LayerSpec};
 use crate::model::InputSpec;
+use crate::time::Conv1dSpec;
 use serde::{Deserialize, Serialize};
 
 /// Added to the variance in layer normalization.

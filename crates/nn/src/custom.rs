@@ -31,9 +31,10 @@
 //! # Ok::<(), GraphError>(())
 //! ```
 
-use crate::build::{Builder, Mode};
+use crate::build::Mode;
 use crate::error::ModelError;
 use crate::layer::LayerSpec;
+use crate::layers::Builder;
 use crate::loss::{Link, LossSpec, Targets};
 use serde::Serializer;
 use std::sync::Arc;

@@ -4,8 +4,9 @@
 //! those of what other inputs say (an encoder's output). A step computes one new position of each row from those. Both are
 //! there for models whose layers compute a position from itself and, by causal attention, from earlier ones.
 
-use crate::build::{At, Builder, Mode, Rows};
+use crate::build::{Mode, Rows};
 use crate::layer::LayerSpec;
+use crate::layers::{At, Builder};
 use crate::loss_ops::top_level_input;
 use crate::model::ModelSpec;
 use crate::training::Extent;
@@ -89,24 +90,9 @@ impl Decode {
 /// Whether a layer computes a position from itself alone, or is made of such layers and attention.
 fn goes_by_position(layer: &LayerSpec) -> bool {
     use LayerSpec::*;
-    matches!(
-        layer,
-        Dense(_)
-            | LayerNorm { .. }
-            | RmsNorm { .. }
-            | Dropout { .. }
-            | Activation(_)
-            | Softmax {}
-            | Embedding(_)
-            | Positions(_)
-            | LayerScale { .. }
-            | Residual(_)
-            | Concat(_)
-            | Repeat { .. }
-            | Attention(_)
-            | Copy(_)
-            | Encode(_)
-    )
+    let joins = matches!(layer, Residual(_) | Concat(_) | Repeat { .. } | Copy(_) | Encode(_));
+    let reads = matches!(layer, Embedding(_) | Positions(_) | Attention(_));
+    layer.is_by_position() || joins || reads
 }
 
 impl ModelSpec {

@@ -1,6 +1,6 @@
 //! What can be wrong with a specification.
 
-/// A value that makes no sense, by its key path, so that the reader of a recipe can add file and
+/// A value that has no meaning, by its key path, so that the reader of a recipe can add file and
 /// line: `layers[2].dense.units must be a positive integer, found -5`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path} {message}")]

@@ -28,6 +28,30 @@ impl ModelSpec {
         self
     }
 
+    /// Lets layers learn that are frozen; paths are as in [`ModelSpec::freeze_layer`].
+    ///
+    /// # Errors
+    /// If the model has no such layer, or it is not frozen.
+    pub fn thaw(&mut self, paths: &[String]) -> Result<(), GraphError> {
+        let layers = self.summary()?;
+        let values = self.initial_values(0)?;
+        let names = || values.iter().map(|value| value.name.as_str());
+        check(paths, &layers, names())?;
+        // Each layer without others in it, and each tensor, by itself: a block may be frozen of which a part is to learn.
+        let holds =
+            |path: &str| layers.iter().any(|l| l.path.len() > path.len() && covers(path, &l.path));
+        let all = layers.iter().map(|layer| layer.path.as_str()).filter(|path| !holds(path));
+        let all: Vec<&str> = all.chain(names()).collect();
+        for path in paths {
+            if !all.iter().any(|own| covers(path, own) && self.is_frozen(own)) {
+                return Err(GraphError::new(format!("\"{path}\" is not frozen")));
+            }
+        }
+        let kept = all.into_iter().filter(|own| self.is_frozen(own) && !contains(paths, own));
+        self.frozen = kept.map(str::to_owned).collect();
+        Ok(())
+    }
+
     /// Whether a layer, or a tensor of a layer, is frozen.
     pub fn is_frozen(&self, path: &str) -> bool {
         contains(&self.frozen, path)

@@ -9,11 +9,12 @@
 //! hats, and the outputs are mixed by how right each was (weights of Bayes with a fixed share, as in
 //! [`crate::hedge`]).
 
-use crate::build::{At, Builder, Start};
+use crate::build::Start;
 use crate::error::{ModelError, require};
 use crate::form::count;
 use crate::hedge::HedgedDepth;
 use crate::initializers::{Fans, Initializer};
+use crate::layers::{At, Builder};
 use crate::loss::LossSpec;
 use crate::model::{InputSpec, ModelSpec};
 use serde::{Deserialize, Serialize};

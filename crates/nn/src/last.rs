@@ -7,9 +7,10 @@
 //! Strength and biases are learned from its own loss. The last label is a tensor of the state. As an input of a network it
 //! often hurts, since it is right so often that nothing else is learned; as a part of a mixture it is safe.
 
-use crate::build::{Builder, Start};
+use crate::build::Start;
 use crate::hats::Expert;
 use crate::initializers::{Fans, Initializer};
+use crate::layers::Builder;
 use crate::loss::{Link, LossSpec};
 use crate::loss_ops::top_level_input;
 use crate::memory::truth;

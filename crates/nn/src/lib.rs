@@ -1,11 +1,13 @@
 //! Layers, losses, optimizers, schedules and initializers: builds graphs.
 //!
 //! # Layout
-//! - [`model`], [`layer`], [`attention`], [`recurrent`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
-//! - [`build`]: from there to ops, names and start values ([`initializers`]).
+//! - [`model`], [`layer`], [`activation`], [`padding`]: a model as a recipe writes it; `validate`.
+//! - [`images`], [`time`], [`attention`], [`positions`], [`recurrent`], [`embedding`], [`joins`]: families of layers, each with its options and
+//!   how it becomes ops.
+//! - [`build`], `layers`: a whole model's ops, names and start values ([`initializers`]).
 //! - [`custom`]: layers, losses and metrics of other crates, and the [`Builder`] that they build with.
 //! - [`hedge`], [`hats`], [`memory`], `last`: models of several outputs, mixed by how right each was.
-//! - [`hidden`]: which layers have units that can be told apart.
+//! - [`hidden`]: the hidden layers, whose units can be followed one by one.
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`task`]: what outputs mean, how wrong they are.
 //! - `decode`: texts written token by token, with what is kept of earlier positions.
@@ -26,6 +28,7 @@ pub mod copying;
 mod ctc_encoder;
 pub mod custom;
 mod decode;
+pub mod embedding;
 pub mod error;
 pub mod form;
 mod from;
@@ -33,9 +36,12 @@ mod frozen;
 pub mod hats;
 pub mod hedge;
 pub mod hidden;
+pub mod images;
 pub mod initializers;
+pub mod joins;
 mod last;
 pub mod layer;
+mod layers;
 pub mod loss;
 mod loss_ops;
 pub mod memory;
@@ -51,7 +57,7 @@ mod scalar;
 pub mod schedule;
 mod shards;
 pub mod task;
-mod time;
+pub mod time;
 mod torchvision;
 pub mod training;
 pub mod transformer;
@@ -61,23 +67,24 @@ pub mod vision;
 pub use activation::Activation;
 pub use attention::{AttentionSpec, EncodeSpec, PositionKind, PositionsSpec};
 pub use bag::BagSpec;
-pub use build::{Builder, InitialValue, LayerSummary, Mode};
+pub use build::{InitialValue, LayerSummary, Mode};
 pub use check::{Facts, Finding, Labels, Severity, check};
 pub use chunks::{CONTEXT, chunk_graph};
 pub use copying::CopySpec;
 pub use ctc_encoder::CtcEncoderSpec;
 pub use custom::{Custom, CustomLayer, CustomLoss, CustomMetric};
 pub use decode::{start_graph, step_graph, written_field};
+pub use embedding::{EmbeddingBagSpec, EmbeddingSpec, EntityEmbeddingSpec};
 pub use error::{ModelError, key_path};
 pub use from::{FromSpec, Names};
 pub use hats::{HATS, HatsSpec};
 pub use hedge::HedgedDepth;
 pub use hidden::HiddenLayer;
+pub use images::{BatchNormSpec, Conv2dSpec, DepthwiseConv2dSpec, PoolSpec};
 pub use initializers::Initializer;
-pub use layer::{
-    BatchNormSpec, BranchSpec, ConcatSpec, Conv1dSpec, Conv2dSpec, DenseSpec, DepthwiseConv2dSpec,
-    EmbeddingBagSpec, EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec, ResidualSpec,
-};
+pub use joins::{BranchSpec, ConcatSpec, ResidualSpec};
+pub use layer::{DenseSpec, LayerSpec};
+pub use layers::Builder;
 pub use loss::{BuiltLoss, Link, LossSpec, Targets};
 pub use memory::MemorySpec;
 pub use model::{InputSpec, ModelSpec, ModelSpec as Model, TokensSpec};
@@ -89,6 +96,7 @@ pub use schedule::ScheduleSpec;
 pub use shards::{NUM_TOTALS, SUM, TOTALS, shard_graph, update_graph};
 pub use task::{Answer, Task};
 pub use tidemill_fields::argmax;
+pub use time::Conv1dSpec;
 pub use training::{
     EXPERT_WEIGHTS, Extent, TrainingOptions, evaluation_graph, evaluation_graph_with, expert,
     inference_graph, initial_state, next_graph, training_graph, training_graph_with,

@@ -1,9 +1,10 @@
 //! Losses by Keras's names. All that are about classes take logits, not probabilities.
 
-use crate::build::{Builder, Mode};
+use crate::build::Mode;
 use crate::custom::{Custom, CustomLoss, check_name, write_loss};
 use crate::error::{ModelError, require};
 use crate::form::name_or_table;
+use crate::layers::Builder;
 use crate::loss_ops::{
     by_token, focus, mean_but_first, pair, sparse, top_level_input, without_places,
 };

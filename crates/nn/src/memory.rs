@@ -15,11 +15,12 @@
 //! and `y` are tensors of the state: each step puts its events first and drops as many of the oldest, so that
 //! checkpoints, readers and a return to a good state need nothing of their own.
 
-use crate::build::{Builder, Start};
+use crate::build::Start;
 use crate::error::{ModelError, require};
 use crate::form::count;
 use crate::hats::{Expert, Place};
 use crate::initializers::{Fans, Initializer};
+use crate::layers::Builder;
 use crate::loss::{Link, LossSpec, Targets};
 use crate::loss_ops::top_level_input;
 use crate::model::ModelSpec;

@@ -3,13 +3,13 @@
 use crate::activation::Activation;
 use crate::bag::BagSpec;
 use crate::ctc_encoder::CtcEncoderSpec;
+use crate::embedding::{EmbeddingSpec, EntityEmbeddingSpec};
 use crate::form::count;
 use crate::from::FromSpec;
 use crate::hats::HatsSpec;
 use crate::hedge::HedgedDepth;
-use crate::layer::{
-    BatchNormSpec, Conv2dSpec, DenseSpec, EmbeddingSpec, EntityEmbeddingSpec, LayerSpec, PoolSpec,
-};
+use crate::images::{BatchNormSpec, Conv2dSpec, PoolSpec};
+use crate::layer::{DenseSpec, LayerSpec};
 use crate::memory::MemorySpec;
 use crate::transformer::{DecoderOnlySpec, EncoderDecoderSpec};
 use crate::vision::VisionSpec;

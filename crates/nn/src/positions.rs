@@ -1,10 +1,11 @@
 //! Positions that attention knows of itself, without a table that is added to what it reads.
 
 use crate::attention::PositionKind;
-use crate::build::{At, Builder, Start};
+use crate::build::Start;
 use crate::error::{ModelError, require};
 use crate::form::{count, name_or_table};
 use crate::initializers::{Fans, Initializer};
+use crate::layers::{At, Builder};
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{GraphError, Relative, Rotary, TensorId};
 

@@ -1,9 +1,10 @@
 //! Recurrent layers.
 
-use crate::build::{At, Builder, Start};
+use crate::build::Start;
 use crate::error::ModelError;
 use crate::form::count;
 use crate::initializers::{Fans, Initializer};
+use crate::layers::{At, Builder};
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{Binary, Cell, GraphError, Layout, Recurrent, Scan, TensorId};
 
@@ -197,7 +198,7 @@ impl Builder<'_> {
         let shape = [units, width];
         let kernel = self.graph.parameter(&format!("{prefix}recurrent_kernel"), &shape);
         self.starts.push((kernel, Start::Drawn(spec.recurrent, Fans::of_kernel(&shape))));
-        let mut given = vec![inputs, kernel, self.lengths(mask)];
+        let mut given = vec![inputs, kernel, self.lengths(mask)?];
         if spec.cell.has_bias() {
             let bias = self.graph.parameter(&format!("{prefix}recurrent_bias"), &[width]);
             self.starts.push((bias, Start::Drawn(spec.of_bias, Fans::of_kernel(&shape))));

@@ -3,14 +3,89 @@
 //! A sequence is `[batch, time, ...]` with a mask `[batch, time]` that is 1 up to each sample's end.
 //! What lies beyond the end never reaches a sample's output, nor the gradient.
 
-use crate::build::{At, Builder};
-use crate::initializers::Fans;
-use crate::layer::{Conv1dSpec, EmbeddingBagSpec};
+use crate::activation::Activation;
+use crate::form::count;
+use crate::initializers::{Fans, Initializer};
+use crate::layers::{At, Builder};
 use crate::loss_ops::top_level_input;
+use serde::{Deserialize, Serialize};
 use tidemill_graph::{
-    Binary, Conv2d, DType, Embedding, Graph, GraphError, Layout, Reduce, Reduction, Sequence,
-    TensorId, Unary, Window, Windows,
+    Binary, Conv2d, DType, Graph, GraphError, Layout, Reduce, Reduction, Role, Sequence, TensorId,
+    Unary, Window, Windows,
 };
+
+/// Options of a convolution over a sequence `[batch, time, channels]`. Kernel `[size, channels,
+/// filters]`, or `[size, channels / groups, filters]`. Padded so that the sequence keeps its length; positions beyond a sample's end
+/// count as 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conv1dSpec {
+    /// Number of output channels.
+    #[serde(deserialize_with = "count")]
+    pub filters: usize,
+    /// Number of positions of the window.
+    #[serde(deserialize_with = "count", alias = "kernel_size")]
+    pub kernel: usize,
+    /// Distance between the window's positions; 1 by default.
+    #[serde(default = "one", deserialize_with = "count", alias = "dilation_rate")]
+    pub dilation: usize,
+    /// Whether a window ends with its position, so that no later one is seen, as in WaveNet and Keras's `padding="causal"`; no by
+    /// default: it lies around its position.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub causal: bool,
+    /// Number of channel groups; 1 by default. As many as there are channels is a depthwise convolution.
+    #[serde(default = "one", deserialize_with = "count", skip_serializing_if = "is_one")]
+    pub groups: usize,
+    /// Activation of the output; linear by default.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether a bias is added; yes by default.
+    #[serde(default = "yes", alias = "use_bias")]
+    pub bias: bool,
+    /// How the kernel is initialized; Glorot uniform by default.
+    #[serde(default)]
+    pub kernel_initializer: Initializer,
+    /// How the bias is initialized; zeros by default.
+    #[serde(default = "zeros")]
+    pub bias_initializer: Initializer,
+}
+
+impl Conv1dSpec {
+    /// This many filters of `kernel` positions, the rest by default.
+    pub fn new(filters: usize, kernel: usize) -> Conv1dSpec {
+        Conv1dSpec {
+            filters,
+            kernel,
+            dilation: 1,
+            causal: false,
+            groups: 1,
+            activation: Activation::Linear,
+            bias: true,
+            kernel_initializer: Initializer::default(),
+            bias_initializer: zeros(),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_no(flag: &bool) -> bool {
+    !flag
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
+}
+
+fn zeros() -> Initializer {
+    Initializer::Zeros
+}
 
 /// Far below any activation, and finite, so that 0 times it is 0.
 const BELOW_ALL: f32 = -1e30;
@@ -46,40 +121,69 @@ impl Builder<'_> {
     /// and 0 elsewhere.
     pub(crate) fn last_position(&mut self, at: At) -> Result<At, GraphError> {
         let (mask, [batch, time, _]) = self.sequence_dims(at)?;
+        if !self.is_ragged(mask) {
+            return Err(GraphError::new(
+                "the positions are those of an image, which has no last one",
+            ));
+        }
         let field = self.graph.tensor(mask).name.trim_end_matches(".mask").to_owned();
         let last =
             top_level_input(self.graph, &format!("{field}.last"), &[batch, time], DType::F32);
         Ok(At { x: self.graph.apply(Sequence::WeightedMean, &[at.x, last])?, mask: None })
     }
 
+    /// A sequence in which all samples have all positions, and so no input says how many.
+    fn whole(&mut self, x: TensorId) -> Result<At, GraphError> {
+        let shape = self.graph.shape(x)[..2].to_vec();
+        let one = self.graph.constant(1.0);
+        let mask = self.graph.apply(Layout::BroadcastTo(shape), &[one])?;
+        Ok(At { x, mask: Some(mask) })
+    }
+
+    /// Whether samples may be of different lengths, which the input of this mask says.
+    pub(crate) fn is_ragged(&self, mask: TensorId) -> bool {
+        self.graph.tensor(mask).role == Role::Input
+    }
+
+    /// The lengths of the sequences with this mask, i32 `[batch]`.
+    pub(crate) fn lengths(&mut self, mask: TensorId) -> Result<TensorId, GraphError> {
+        let (name, shape) = (self.graph.tensor(mask).name.clone(), self.graph.shape(mask).to_vec());
+        if !self.is_ragged(mask) {
+            let time = self.graph.integer(shape[1] as i32);
+            return self.graph.apply(Layout::BroadcastTo(vec![shape[0]]), &[time]);
+        }
+        let field = name.strip_suffix(".mask").unwrap_or(&name);
+        Ok(top_level_input(self.graph, &format!("{field}.lengths"), &shape[..1], DType::I32))
+    }
+
+    pub(crate) fn image_to_sequence(
+        &mut self,
+        x: TensorId,
+        class_token: bool,
+    ) -> Result<At, GraphError> {
+        let [batch, height, width, channels] = self.image(x)?;
+        let pixels = self.reshaped(x, vec![batch, height * width, channels])?;
+        if !class_token {
+            return self.whole(pixels);
+        }
+        let token = self.parameter("class_token", &[1, 1, channels], Initializer::Zeros)?;
+        let row = Layout::BroadcastTo(vec![batch, 1, channels]);
+        let row = self.graph.apply(row, &[token])?;
+        let all = self.graph.apply(Layout::Concat { axis: 1 }, &[row, pixels])?;
+        self.whole(all)
+    }
+
+    pub(crate) fn first_position(&mut self, at: At) -> Result<At, GraphError> {
+        let (_, [batch, _, units]) = self.sequence_dims(at)?;
+        let first = Layout::Slice { start: vec![0; 3], size: vec![batch, 1, units] };
+        let first = self.graph.apply(first, &[at.x])?;
+        Ok(At { x: self.reshaped(first, vec![batch, units])?, mask: None })
+    }
+
     /// The mean of the positions up to each sample's end.
     pub(crate) fn mean_over_time(&mut self, at: At) -> Result<At, GraphError> {
         let (mask, _) = self.sequence_dims(at)?;
         Ok(At { x: self.graph.apply(Sequence::WeightedMean, &[at.x, mask])?, mask: None })
-    }
-
-    /// The mean of a table's rows for a sample's ids: their sum in one pass, then one division, so that there is no
-    /// tensor with a row for each position.
-    pub(crate) fn embedding_bag(
-        &mut self,
-        spec: &EmbeddingBagSpec,
-        at: At,
-    ) -> Result<At, GraphError> {
-        let shape = self.graph.shape(at.x);
-        let (Some(mask), &[batch, _]) = (at.mask, shape) else {
-            return Err(GraphError::new(format!(
-                "takes ids [batch, time], but its input is {shape:?}"
-            ))
-            .help("put it first, and give the model an input of tokens"));
-        };
-        let table = self.parameter("table", &[spec.vocabulary, spec.units], spec.initializer)?;
-        let sum = self.graph.apply(Embedding::Bag, &[table, at.x])?;
-        let axes = Reduce::Axes { reduction: Reduction::Sum, axes: vec![1], keep_dims: false };
-        let ids = self.graph.apply(axes, &[mask])?;
-        // A row that fills up a batch has no ids: its mean is 0.
-        let ids = self.graph.apply(Unary::Clip { low: 1.0, high: f32::MAX }, &[ids])?;
-        let ids = self.graph.apply(Layout::Reshape(vec![batch, 1]), &[ids])?;
-        Ok(At { x: self.graph.apply(Binary::Div, &[sum, ids])?, mask: None })
     }
 
     /// The maximum of the positions up to each sample's end.

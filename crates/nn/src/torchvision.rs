@@ -3,7 +3,9 @@
 use crate::error::ModelError;
 use crate::layer::LayerSpec;
 use crate::model::InputSpec;
-use crate::vision::{EFFICIENTNET, Inverted, LARGE, RESNET18, RESNET50, SMALL, Vision, VisionSpec};
+use crate::vision::{
+    EFFICIENTNET, Inverted, LARGE, RESNET18, RESNET50, SMALL, VIT_BLOCKS, Vision, VisionSpec,
+};
 use std::collections::BTreeMap;
 
 impl VisionSpec {
@@ -23,6 +25,7 @@ impl VisionSpec {
             Vision::MobilenetV3Large => mobilenet(LARGE),
             Vision::EfficientnetB0 => efficientnet(),
             Vision::ConvnextTiny => convnext(),
+            Vision::VitSmall | Vision::VitBase => vision_transformer(),
         };
         Ok(paths.into_iter().zip(names).collect())
     }
@@ -39,6 +42,10 @@ fn learned(layers: &[LayerSpec], prefix: &str, paths: &mut Vec<String>) {
             | LayerSpec::BatchNorm(_)
             | LayerSpec::LayerNorm { .. } => paths.push(path),
             LayerSpec::LayerScale { .. } => paths.push(format!("{path}.gamma")),
+            // Each has a name of its own there, and not of a module with a weight.
+            LayerSpec::ImageToSequence { .. } => paths.push(format!("{path}.class_token")),
+            LayerSpec::Positions(_) => paths.push(format!("{path}.weight")),
+            LayerSpec::Attention(_) => paths.push(path),
             other => {
                 for (name, layers) in other.nested() {
                     learned(layers, &format!("{path}.{name}"), paths);
@@ -131,6 +138,20 @@ fn convnext() -> Vec<String> {
     names
 }
 
+fn vision_transformer() -> Vec<String> {
+    let mut names =
+        ["conv_proj", "class_token", "encoder.pos_embedding"].map(str::to_owned).to_vec();
+    for block in 0..VIT_BLOCKS {
+        let module = format!("encoder.layers.encoder_layer_{block}");
+        names.extend(
+            ["ln_1", "self_attention", "ln_2", "mlp.0", "mlp.3"]
+                .map(|part| format!("{module}.{part}")),
+        );
+    }
+    names.extend(["encoder.ln", "heads.head"].map(str::to_owned));
+    names
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -145,6 +166,8 @@ mod tests {
             (Vision::MobilenetV3Large, 110),
             (Vision::EfficientnetB0, 131),
             (Vision::ConvnextTiny, 100),
+            (Vision::VitSmall, 65),
+            (Vision::VitBase, 65),
         ];
         for (name, number) in all {
             let spec = VisionSpec::new(name);

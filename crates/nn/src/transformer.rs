@@ -6,10 +6,12 @@
 use crate::activation::Activation;
 use crate::attention::{AttentionSpec, EncodeSpec, PositionsSpec};
 use crate::copying::CopySpec;
+use crate::embedding::EmbeddingSpec;
 use crate::error::ModelError;
 use crate::form::count;
 use crate::initializers::Initializer;
-use crate::layer::{BranchSpec, ConcatSpec, DenseSpec, EmbeddingSpec, LayerSpec, ResidualSpec};
+use crate::joins::{BranchSpec, ConcatSpec, ResidualSpec};
+use crate::layer::{DenseSpec, LayerSpec};
 use crate::model::{InputSpec, ModelSpec, TokensSpec};
 use crate::positions::Positions;
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,7 @@ use crate::model::{InputSpec, ModelSpec, TokensSpec};
 use crate::padding::Padding;
 
 impl ModelSpec {
-    /// Fails at the first value that makes no sense, by its key path, such as
+    /// Fails at the first value that has no meaning, by its key path, such as
     /// `layers[2].dense.units must be a positive integer, found 0`.
     pub fn validate(&self) -> Result<(), ModelError> {
         if self.inputs.is_empty() {
@@ -107,6 +107,7 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
     let epsilon = |e: f64| require(e > 0.0 && e.is_finite(), || at("epsilon"), "above 0", e);
     match layer {
         Flatten {} | GlobalAvgPool {} | GlobalMaxPool {} | Activation(_) | Softmax {} => Ok(()),
+        ImageToSequence { .. } | FirstPosition {} => Ok(()),
         Reshape { shape } => require(
             !shape.is_empty() && !shape.contains(&0),
             || at("shape"),

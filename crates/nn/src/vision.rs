@@ -1,12 +1,13 @@
 //! Known models of images, layer by layer as in torchvision, whose numbers of parameters and settings they have.
 
 use crate::activation::Activation;
+use crate::attention::{AttentionSpec, PositionKind, PositionsSpec};
 use crate::error::{ModelError, require};
 use crate::form::count;
+use crate::images::{BatchNormSpec, Conv2dSpec, DepthwiseConv2dSpec, PoolSpec};
 use crate::initializers::{Distribution, FanMode, Initializer};
-use crate::layer::{
-    BatchNormSpec, Conv2dSpec, DenseSpec, DepthwiseConv2dSpec, LayerSpec, PoolSpec, ResidualSpec,
-};
+use crate::joins::ResidualSpec;
+use crate::layer::{DenseSpec, LayerSpec};
 use crate::model::InputSpec;
 use crate::padding::Padding;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisionSpec {
-    /// Which one: `"resnet18"`, `"resnet50"`, `"mobilenet_v3_small"`, `"mobilenet_v3_large"`, `"efficientnet_b0"` or `"convnext_tiny"`.
+    /// Which one: `"resnet18"`, `"resnet50"`, `"mobilenet_v3_small"`, `"mobilenet_v3_large"`, `"efficientnet_b0"`, `"convnext_tiny"`,
+    /// `"vit_small"` or `"vit_base"`.
     pub name: Vision,
     /// Number of classes; 1000 by default.
     #[serde(default = "thousand", deserialize_with = "count")]
@@ -46,6 +48,10 @@ pub enum Vision {
     EfficientnetB0,
     /// Liu et al. 2022.
     ConvnextTiny,
+    /// Dosovitskiy et al. 2020 and Touvron et al. 2020: patches of 16 x 16 pixels, 12 blocks of 384 values and 6 heads.
+    VitSmall,
+    /// Dosovitskiy et al. 2020: patches of 16 x 16 pixels, 12 blocks of 768 values and 12 heads.
+    VitBase,
 }
 
 fn thousand() -> usize {
@@ -73,6 +79,7 @@ impl VisionSpec {
             Vision::MobilenetV3Small | Vision::MobilenetV3Large => (0.2, 0.0),
             Vision::EfficientnetB0 => (0.2, 0.2),
             Vision::ConvnextTiny => (0.0, 0.1),
+            Vision::VitSmall | Vision::VitBase => (0.0, 0.0),
         };
         let [dropout, drop_path] =
             [self.dropout.unwrap_or(dropout), self.drop_path.unwrap_or(drop_path)];
@@ -98,6 +105,8 @@ impl VisionSpec {
                 },
             ),
             Vision::ConvnextTiny => (convnext(drop_path), short()),
+            Vision::VitSmall => (vision_transformer(input, 384, drop_path)?, Initializer::Zeros),
+            Vision::VitBase => (vision_transformer(input, 768, drop_path)?, Initializer::Zeros),
         };
         layers.extend(head);
         layers.push(DenseSpec { kernel_initializer: init, ..DenseSpec::new(self.classes) }.into());
@@ -384,6 +393,59 @@ fn convnext(drop_path: f64) -> Vec<LayerSpec> {
     layers
 }
 
+/// Rows and columns of a patch.
+const PATCH: usize = 16;
+
+/// Blocks of a vision transformer.
+pub(crate) const VIT_BLOCKS: usize = 12;
+
+/// Heads of 64 values, and four times as many hidden units as values.
+fn vision_transformer(
+    input: InputSpec,
+    units: usize,
+    drop_path: f64,
+) -> Result<Vec<LayerSpec>, ModelError> {
+    let InputSpec::Image { height, width, channels } = input else { return Ok(vec![]) };
+    if height < PATCH || width < PATCH {
+        let what = format!("has {height} x {width} pixels, less than a patch of {PATCH} x {PATCH}");
+        return Err(ModelError::new("input", what));
+    }
+    let norm = || LayerSpec::LayerNorm { epsilon: 1e-6 };
+    let inputs = (PATCH * PATCH * channels) as f64;
+    let patches = Conv2dSpec {
+        stride: [PATCH, PATCH],
+        kernel_initializer: Initializer::TruncatedNormal {
+            mean: 0.0,
+            stddev: inputs.sqrt().recip(),
+        },
+        ..Conv2dSpec::new(units, PATCH)
+    };
+    let positions = PositionsSpec {
+        length: (height / PATCH) * (width / PATCH) + 1,
+        kind: PositionKind::Learned,
+        scale: 1.0,
+        initializer: normal(0.02),
+    };
+    let tiny = Initializer::Normal { mean: 0.0, stddev: 1e-6 };
+    let dense = |units, activation| {
+        LayerSpec::from(DenseSpec { activation, bias_initializer: tiny, ..DenseSpec::new(units) })
+    };
+    let mut layers = vec![
+        patches.into(),
+        LayerSpec::ImageToSequence { class_token: true },
+        LayerSpec::Positions(positions),
+    ];
+    for block in 0..VIT_BLOCKS {
+        let drop_path = share(drop_path, block, VIT_BLOCKS - 1);
+        let residual = |own| LayerSpec::from(ResidualSpec { drop_path, ..ResidualSpec::new(own) });
+        layers.push(residual(vec![norm(), AttentionSpec::new(units / 64).into()]));
+        let hidden = dense(4 * units, Activation::Gelu);
+        layers.push(residual(vec![norm(), hidden, dense(units, Activation::Linear)]));
+    }
+    layers.extend([norm(), LayerSpec::FirstPosition {}]);
+    Ok(layers)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -400,6 +462,9 @@ mod tests {
             (Vision::MobilenetV3Large, 5_483_032),
             (Vision::EfficientnetB0, 5_288_548),
             (Vision::ConvnextTiny, 28_589_128),
+            // timm's count.
+            (Vision::VitSmall, 22_050_664),
+            (Vision::VitBase, 86_567_656),
         ];
         for (name, parameters) in counts {
             let mut model = ModelSpec::of(InputSpec::none());

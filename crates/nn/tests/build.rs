@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use tidemill_graph::{Clip, DType, Graph, Op, Role, WeightDecay};
-use tidemill_nn::layer::{BatchNormSpec, Conv2dSpec, ResidualSpec};
 use tidemill_nn::optimizer::{Adam, AdamW, Sgd};
 use tidemill_nn::{
     Activation, DepthwiseConv2dSpec, LayerSpec, LossSpec, Mode, Model, OptimizerSpec, Padding,
     evaluation_graph, inference_graph, initial_state, training_graph,
 };
+use tidemill_nn::{BatchNormSpec, Conv2dSpec, ResidualSpec};
 
 const SPARSE: LossSpec = LossSpec::SparseCategoricalCrossentropy { label_smoothing: 0.0 };
 

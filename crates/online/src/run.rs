@@ -119,6 +119,7 @@ pub fn learn(
         }
     }
     prepare(&mut file)?;
+    thaw(&mut file, options)?;
     tell_without_effect(&file, watch);
     let mut model = build(&file, options.threads, options.memory)?;
     let keep = file.recipe.checkpoint.keep;
@@ -192,6 +193,25 @@ pub fn learn(
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
 }
 
+/// Lets the layers learn that did when the run ended which is continued.
+fn thaw(file: &mut RecipeFile, options: &LearnOptions) -> Result<()> {
+    if file.recipe.training.unfreeze.is_empty() {
+        return Ok(());
+    }
+    let own = RunFolder::open(&options.out).ok();
+    let (folder, step) = match own {
+        Some(own) => (Some(own), None),
+        None => (options.model.as_deref().map(RunFolder::open).transpose()?, options.checkpoint),
+    };
+    let checkpoints = folder.map(|folder| folder.checkpoints(1));
+    let found = match (checkpoints, step) {
+        (Some(checkpoints), Some(step)) => Some(checkpoints.of_step(step)?),
+        (Some(checkpoints), None) => checkpoints.newest()?.0,
+        (None, _) => None,
+    };
+    file.thaw(found.map_or(0, |checkpoint| checkpoint.meta.epoch))
+}
+
 /// Names what the recipe says and a stream does not heed.
 fn tell_without_effect(file: &RecipeFile, watch: &mut dyn FnMut(LearnEvent<'_>)) {
     if let Some(ClassWeight::Named(word)) = &file.recipe.training.class_weight {
@@ -210,6 +230,11 @@ fn tell_without_effect(file: &RecipeFile, watch: &mut dyn FnMut(LearnEvent<'_>))
         watch(LearnEvent::Notice(
             "model.from has no effect on a stream, which starts from the weights of the run that it continues, or \
              from random ones: train on stored data with it first, then learn from the stream with that run",
+        ));
+    }
+    if !file.recipe.training.unfreeze.is_empty() && !file.recipe.model.frozen.is_empty() {
+        watch(LearnEvent::Notice(
+            "training.unfreeze has no effect on a stream, which has no epochs: layers that are frozen where it starts stay frozen",
         ));
     }
     if file.recipe.training.shards > 1 {

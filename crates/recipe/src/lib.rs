@@ -33,6 +33,7 @@ mod spikes;
 mod stop;
 pub mod tables;
 mod tokens;
+mod unfreeze;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub use stop::{Patience, Plateau, StopSpec, Target};
 pub use log::LogSpec;
 pub use sounds::{AudioSection, EndpointSpec};
 pub use spikes::Spikes;
+pub use unfreeze::Unfreeze;
 
 use edit::Override;
 use online::linear::UpdateRule;
@@ -71,6 +73,8 @@ pub struct RecipeFile {
     source: Source,
     /// What makes tokens of texts, once it is trained or read.
     tokenizer: Option<Arc<Tokenizer>>,
+    /// `model.frozen` as it is written, where layers have been taken out of it.
+    frozen: Option<Vec<String>>,
 }
 
 /// The text of a recipe, and what was set over it.
@@ -106,7 +110,8 @@ impl RecipeFile {
     pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<RecipeFile> {
         let source = Source::parse(text, path, overrides)?;
         let recipe: Recipe = source.read()?;
-        let mut file = RecipeFile { recipe, path: path.to_owned(), source, tokenizer: None };
+        let mut file =
+            RecipeFile { recipe, path: path.to_owned(), source, tokenizer: None, frozen: None };
         file.check_kind()?;
         file.check_sounds()?;
         file.check_augment()?;
@@ -356,6 +361,7 @@ impl RecipeFile {
         let r = &self.recipe;
         let b = &r.batch;
         let mut model = r.model.clone();
+        self.frozen.iter().for_each(|frozen| model.frozen.clone_from(frozen));
         if let Some(from) = &mut model.from {
             // Paths are written as they were found, and a resume does not read them again.
             (from.run, from.safetensors) = (None, None);
@@ -385,6 +391,10 @@ impl RecipeFile {
         let parts = match &b.augment {
             None => parts,
             Some(augment) => format!("{parts} {augment:?}"),
+        };
+        let parts = match r.training.unfreeze.as_slice() {
+            [] => parts,
+            steps => format!("{parts} {steps:?}"),
         };
         let parts = if b.balanced { format!("{parts} balanced") } else { parts };
         let parts = match &r.training.spikes {

@@ -14,6 +14,7 @@ use crate::online::OnlineSpec;
 use crate::sounds::AudioSection;
 use crate::spikes::Spikes;
 use crate::stop::{Plateau, StopSpec, validation_loss};
+use crate::unfreeze::Unfreeze;
 use tidemill_engine::metrics::{Metric, Task};
 
 /// A whole recipe.
@@ -98,6 +99,10 @@ pub struct TrainingSpec {
     /// Lowers the learning rate when a metric stops improving; off by default.
     #[serde(default)]
     pub plateau: Option<Plateau>,
+    /// Layers of `model.frozen` that learn from a later epoch on, such as `[{ epoch = 3, layers = ["layers.4"] }]`; none by
+    /// default. For training on stored data in one process.
+    #[serde(default)]
+    pub unfreeze: Vec<Unfreeze>,
     /// Rolls the model back when the loss rises all at once or is not a number, as `{}` or with options; off by default, where
     /// a loss that is not a number ends the run.
     #[serde(default)]
@@ -309,6 +314,7 @@ impl Recipe {
         above_zero("stop.wall_seconds", self.stop.wall_seconds)?;
         self.training.average.as_ref().map_or(Ok(()), check_average)?;
         self.training.spikes.as_ref().map_or(Ok(()), Spikes::check)?;
+        self.check_unfreeze()?;
         self.online.check()?;
         self.log.check()?;
         self.check_metrics()?;

@@ -34,6 +34,8 @@ pub enum StoppedBy {
     Patience,
     /// [`RunOptions::pause_after`](crate::RunOptions::pause_after)
     Pause,
+    /// `training.unfreeze`: other layers learn from here on.
+    Unfreeze,
     /// Ctrl-C, or the library's flag.
     Interrupt,
 }
@@ -48,6 +50,7 @@ impl StoppedBy {
             StoppedBy::Target => "target",
             StoppedBy::Patience => "patience",
             StoppedBy::Pause => "pause",
+            StoppedBy::Unfreeze => "unfreeze",
             StoppedBy::Interrupt => "interrupt",
         }
     }
@@ -133,6 +136,8 @@ pub(crate) struct Driver<'a> {
     pub(crate) pause: Option<u64>,
     pub(crate) watch: &'a mut dyn FnMut(Event<'_>),
     pub(crate) clock: Clock,
+    /// The number of epochs after which further layers learn.
+    pub(crate) unfreeze: Option<u64>,
     /// What the process may take.
     pub(crate) budget: Budget,
     /// The factor that plateaus so far put on the learning rate.
@@ -224,7 +229,7 @@ impl Driver<'_> {
         let (step, epoch) = (self.at.total_steps(), self.course.epoch(self.at.step));
         let stop = &self.recipe.stop;
         let more = match self.reason_to_stop() {
-            None | Some(StoppedBy::Interrupt | StoppedBy::Pause) => {
+            None | Some(StoppedBy::Interrupt | StoppedBy::Pause | StoppedBy::Unfreeze) => {
                 let text = format!("continuing from step {step} (epoch {})", epoch + 1);
                 return (self.watch)(Event::Notice(&text));
             }
@@ -284,6 +289,9 @@ impl Driver<'_> {
         }
         if self.pause.is_some_and(|n| self.course.epoch(self.at.step) >= n) {
             return Some(StoppedBy::Pause);
+        }
+        if self.unfreeze.is_some_and(|n| self.course.epoch(self.at.step) >= n) {
+            return Some(StoppedBy::Unfreeze);
         }
         let history = &self.at.history;
         if stop.target.as_ref().is_some_and(|t| watch::reached(history, t)) {

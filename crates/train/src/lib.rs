@@ -47,6 +47,7 @@ pub mod trained;
 pub mod transcribe;
 mod transfer;
 pub mod translate;
+mod unfreeze;
 pub mod watch;
 mod workers;
 

@@ -29,6 +29,7 @@ use crate::report::Report;
 use crate::resume::{self, Continued, old_recipe};
 use crate::spikes::Watch;
 use crate::transfer::start;
+use crate::unfreeze;
 use crate::workers::{Leader, WorkerGroup};
 
 /// How a recipe is run.
@@ -77,15 +78,31 @@ pub struct Outcome {
 
 /// Trains as the recipe says.
 pub fn train(
-    mut file: RecipeFile,
+    file: RecipeFile,
     options: &RunOptions,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
+    let mut options = options.clone();
+    loop {
+        if let Some(outcome) = train_until_unfrozen(file.clone(), &options, watch)? {
+            return Ok(outcome);
+        }
+        options.existing = Existing::Resume;
+    }
+}
+
+/// The same, up to the epoch from which further layers learn: another step is compiled then. None if there is one.
+fn train_until_unfrozen(
+    mut file: RecipeFile,
+    options: &RunOptions,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<Option<Outcome>> {
     file.only_network()?;
     options.workers.check(&file)?;
     let listener = options.workers.listen()?;
     let paths = DataPaths::new(&file.path);
     let known = look_up(&mut file, options, watch)?;
+    let epochs = unfreeze::start(&mut file, options)?;
     let Start { data, mut engine, reading, budget } =
         open(&mut file, &paths, known.as_ref(), options, watch)?;
     tell_notes(&file, &data, watch);
@@ -133,6 +150,7 @@ pub fn train(
         last_validation: None,
         interrupt: &options.interrupt,
         pause: options.pause_after,
+        unfreeze: file.next_thaw(epochs),
         watch: &mut *watch,
         clock: Clock::start(&at),
         at,
@@ -150,6 +168,17 @@ pub fn train(
     let stopped_by = driver.run(&mut training)?;
     let meter = training.meter();
     drop(training);
+    if stopped_by == StoppedBy::Unfreeze {
+        let epoch = driver.course.epoch(driver.at.step);
+        let layers = file.thawed(epoch).join(", ");
+        drop(driver);
+        watch(Event::Notice(&format!(
+            "training.unfreeze: from epoch {} on, {layers} learn as well",
+            epoch + 1
+        )));
+        session.writer.wait()?;
+        return Ok(None);
+    }
     let Driver { at, course, clock, last_validation, mut average, spikes, .. } = driver;
     let wall_seconds = clock.total();
     tell_skipped(&data, watch);
@@ -169,7 +198,7 @@ pub fn train(
     let summary = summary(&engine, &at, &meter, &ran);
     let page = page(&file, &data, &engine, &at, &ran, &summary);
     session.finish(&summary, page.as_deref())?;
-    Ok(Outcome { summary, stopped_by, folder: session.folder.clone() })
+    Ok(Some(Outcome { summary, stopped_by, folder: session.folder.clone() }))
 }
 
 /// Opens the run's folder, and finds the checkpoint that it continues from.

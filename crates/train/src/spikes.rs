@@ -60,6 +60,10 @@ impl Watch {
             let found =
                 checkpoint.tensors.iter().find(|t| t.name == name && t.shape == tensor.shape);
             let Some(found) = found else {
+                // Of a parameter that was frozen then.
+                if checkpoint.tensors.iter().all(|t| t.name != tensor.name) {
+                    continue;
+                }
                 return Err(checkpoint.misfit(&format!("the tensor {name} is missing")));
             };
             tensor.values = found.values.clone();

@@ -106,6 +106,7 @@ impl Trained {
         if let Some(tokenizer) = checkpoint.tokenizer()? {
             file.set_tokenizer(tokenizer)?;
         }
+        file.thaw(checkpoint.meta.epoch)?;
         let mut spec = engine_spec(&file, threads);
         // No step of training is taken, so that its memory need not be that of a large batch.
         // Sequences come in plans of their own, and a batch of them at their longest is large.

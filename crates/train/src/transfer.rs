@@ -184,9 +184,10 @@ fn take(
     Ok(taken)
 }
 
-/// Dims without those of 1 at the end: a convolution of single pixels is a dense layer.
+/// Dims without those of 1 at either end: a convolution of single pixels is a dense layer, and a table of positions may be
+/// there for a batch of one.
 fn without_ones(mut shape: &[usize]) -> &[usize] {
-    while let [rest @ .., 1] = shape {
+    while let [rest @ .., 1] | [1, rest @ ..] = shape {
         shape = rest;
     }
     shape

@@ -5,12 +5,10 @@
 //! and a Fisher-Yates shuffle from the end with masked rejection.
 
 use serde::{Deserialize, Serialize};
-use tidemill_fields::Row;
-use tidemill_table::{Known, Understood};
 
 use super::Subset;
-use crate::augment::Mix;
-use crate::{Dataset, Error, FillCost, Info, RawImage, Result};
+use crate::view::View;
+use crate::{Dataset, Error, Info, Result};
 
 /// How much of the samples is for validation.
 #[derive(Clone, Copy, PartialEq, Deserialize)]
@@ -166,69 +164,17 @@ struct Side {
     info: Info,
 }
 
-impl Dataset for Side {
+impl View for Side {
+    fn data(&self) -> &dyn Dataset {
+        &*self.data
+    }
+
+    fn sample(&self, index: usize) -> usize {
+        self.indices[index] as usize
+    }
+
     fn info(&self) -> &Info {
         &self.info
-    }
-
-    fn fill(&self, index: usize, row: &mut Row<'_>) -> Result<()> {
-        self.data.fill(self.indices[index] as usize, row)
-    }
-
-    fn class(&self, index: usize) -> Option<u32> {
-        self.data.class(self.indices[index] as usize)
-    }
-
-    fn describe(&self, index: usize) -> String {
-        self.data.describe(self.indices[index] as usize)
-    }
-
-    fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {
-        self.data.raw_image(self.indices[index] as usize)
-    }
-
-    fn shown(&self, values: &[f32]) -> Option<RawImage> {
-        self.data.shown(values)
-    }
-
-    fn mix(&self) -> Option<Mix> {
-        self.data.mix()
-    }
-
-    fn touch(&self, index: usize) {
-        self.data.touch(self.indices[index] as usize);
-    }
-
-    fn fill_cost(&self) -> FillCost {
-        self.data.fill_cost()
-    }
-
-    fn bytes_to_come(&self) -> u64 {
-        self.data.bytes_to_come()
-    }
-
-    fn bytes_to_read(&self) -> u64 {
-        self.data.bytes_to_read()
-    }
-
-    fn num_skipped(&self) -> usize {
-        self.data.num_skipped()
-    }
-
-    fn skipped_examples(&self) -> Vec<String> {
-        self.data.skipped_examples()
-    }
-
-    fn known(&self) -> Option<&Known> {
-        self.data.known()
-    }
-
-    fn notes(&self) -> Vec<String> {
-        self.data.notes()
-    }
-
-    fn understood(&self) -> Option<&Understood> {
-        self.data.understood()
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Given {
     Source,
     /// A scalar (shape `[]`).
     Constant(f32),
+    /// A scalar i32.
+    Integer(i32),
 }
 
 impl Family for Given {
@@ -20,6 +22,7 @@ impl Family for Given {
         match self {
             Given::Source => "source",
             Given::Constant(_) => "constant",
+            Given::Integer(_) => "integer",
         }
     }
 
@@ -32,7 +35,7 @@ impl Family for Given {
             Given::Source => {
                 Err(dims.error("has no shape rule").help("make it with input, parameter or state"))
             }
-            Given::Constant(_) => Ok(vec![]),
+            Given::Constant(_) | Given::Integer(_) => Ok(vec![]),
         }
     }
 
@@ -44,6 +47,7 @@ impl Family for Given {
         match self {
             Given::Source => Err(args.missing()),
             Given::Constant(value) => Ok(vec![T::of(*value)].into()),
+            Given::Integer(value) => Ok(Value::Int(vec![*value])),
         }
     }
 }

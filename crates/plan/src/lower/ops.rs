@@ -75,6 +75,11 @@ impl Lowering<'_> {
                     let value = self.value(site.name(), 1, DType::F32, Origin::Constant(*c));
                     return self.finished(id, value);
                 }
+                Given::Integer(n) => {
+                    let bits = Origin::Constant(f32::from_bits(*n as u32));
+                    let value = self.value(site.name(), 1, DType::I32, bits);
+                    return self.finished(id, value);
+                }
             },
             Op::Unary(op) => return self.elementwise(id, Element::Unary(*op), &site),
             Op::UnaryGrad(UnaryGrad(op)) => {

@@ -6,7 +6,7 @@ use tidemill_stream::features::Labels;
 use tidemill_stream::formats::number::mostly_numbers;
 use tidemill_stream::{Event, Schema, Value};
 
-/// More different values than this are not told apart.
+/// Different values are counted up to this number.
 const MANY: usize = 20_000;
 
 /// What was seen of one column.

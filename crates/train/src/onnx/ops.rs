@@ -25,6 +25,7 @@ impl Writer<'_> {
         let written = match &tensor.op {
             Op::Given(Given::Source) => return Ok(()),
             Op::Given(Given::Constant(value)) => Ok(self.scalar(*value)),
+            Op::Given(Given::Integer(value)) => Ok(self.ints(&[i64::from(*value)])),
             Op::MatMul(op) => self.matmul(*op, x),
             Op::Conv(op) => {
                 return self.conv(id, op, x).map_err(|e| at(e, &tensor.name, &tensor.op));

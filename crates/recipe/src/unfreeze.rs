@@ -1,0 +1,72 @@
+//! Layers that learn from a later epoch on.
+
+use serde::Deserialize;
+
+use crate::RecipeFile;
+use crate::spec::{Recipe, Wrong, positive, wrong};
+use tidemill_engine::error::Result;
+
+/// Frozen layers learn from an epoch on, as models are fine-tuned: the new layers first, then those below them (Howard and Ruder
+/// 2018, gradual unfreezing). What the optimizer keeps for their weights starts there.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unfreeze {
+    /// The first epoch in which the layers learn, from 2.
+    pub epoch: u64,
+    /// The layers, by path as in `model.frozen`, which they are part of.
+    pub layers: Vec<String>,
+}
+
+impl Recipe {
+    pub(crate) fn check_unfreeze(&self) -> std::result::Result<(), Wrong> {
+        for (i, step) in self.training.unfreeze.iter().enumerate() {
+            let key = format!("training.unfreeze[{i}].epoch");
+            positive(&key, step.epoch)?;
+            if step.epoch == 1 {
+                return wrong(
+                    key,
+                    "= 1 is the start of the run: leave the layers out of model.frozen",
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RecipeFile {
+    /// The layers that learn, though they were frozen at the start, once so many epochs are done.
+    pub fn thawed(&self, epochs: u64) -> Vec<String> {
+        let steps = self.recipe.training.unfreeze.iter().filter(|step| step.epoch <= epochs + 1);
+        steps.flat_map(|step| step.layers.clone()).collect()
+    }
+
+    /// The number of epochs after which the next layers learn, once so many are done.
+    pub fn next_thaw(&self, epochs: u64) -> Option<u64> {
+        let starts = self.recipe.training.unfreeze.iter().map(|step| step.epoch - 1);
+        starts.filter(|&start| start > epochs).min()
+    }
+
+    /// Takes the layers out of `model.frozen` that learn once so many epochs are done. The recipe's text stays as it is.
+    ///
+    /// # Errors
+    /// If the model has no such layers, or they were not frozen.
+    pub fn thaw(&mut self, epochs: u64) -> Result<()> {
+        for (i, step) in self.recipe.training.unfreeze.iter().enumerate() {
+            for layer in &step.layers {
+                if let Err(e) = self.recipe.model.clone().thaw(std::slice::from_ref(layer)) {
+                    let key = format!("training.unfreeze[{i}].layers");
+                    return Err(self.error_at(&key, &e.to_string()));
+                }
+            }
+        }
+        let paths = self.thawed(epochs);
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let mut model = self.recipe.model.clone();
+        model.thaw(&paths).map_err(|e| self.error_at("training.unfreeze", &e.to_string()))?;
+        let frozen = std::mem::replace(&mut self.recipe.model, model).frozen;
+        self.frozen.get_or_insert(frozen);
+        Ok(())
+    }
+}
