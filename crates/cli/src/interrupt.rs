@@ -16,5 +16,24 @@ pub(crate) fn flag() -> Arc<AtomicBool> {
             process::exit(i32::from(INTERRUPTED));
         }
     });
+    #[cfg(unix)]
+    with_parent(&flag);
     flag
+}
+
+/// Names the process whose end ends this one, which it has started.
+pub(crate) const PARENT: &str = "TIDEMILL_PARENT";
+
+/// Sets the flag when that process is gone, so that what it has started does not stay behind.
+#[cfg(unix)]
+fn with_parent(flag: &Arc<AtomicBool>) {
+    let parent = std::env::var(PARENT).ok().and_then(|text| text.parse::<u32>().ok());
+    let (Some(parent), flag) = (parent, flag.clone()) else { return };
+    // Without the thread the program still works.
+    let _ = std::thread::Builder::new().name("parent".into()).spawn(move || {
+        while std::os::unix::process::parent_id() == parent {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        flag.store(true, SeqCst);
+    });
 }

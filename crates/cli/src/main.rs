@@ -58,6 +58,8 @@ enum Command {
     Prove(commands::prove::Arguments),
     /// Compare runs: a table, and a page with their curves.
     Runs(commands::runs::Arguments),
+    /// Watch runs in the terminal: a table, and the curves of one of them.
+    Top(commands::top::Arguments),
     /// Train a recipe with different values of its keys, and compare the results.
     Search(commands::search::Arguments),
     /// Try many learning rates for a few steps, and suggest one.
@@ -97,6 +99,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Prove(arguments) => commands::prove::run(&arguments),
         Command::Runs(arguments) => commands::runs::run(&arguments),
+        Command::Top(arguments) => commands::top::run(&arguments),
         Command::Search(arguments) => commands::search::run(&arguments),
         Command::FindRate(arguments) => commands::find_rate::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),

@@ -333,6 +333,12 @@ impl LossSpec {
                 let losses = focus(graph, losses, gamma as f32)?;
                 return mean_but_first(graph, losses);
             }
+            LossSpec::CategoricalCrossentropy { .. } if shape.last() == Some(&1) => {
+                return Err(GraphError::new(
+                    "takes an output for each class, and the model gives 1",
+                )
+                .help("give the last layer a unit for each class, or take binary_crossentropy"));
+            }
             LossSpec::CategoricalCrossentropy { label_smoothing } => {
                 Op::Loss(Loss::DenseCrossEntropy { label_smoothing: label_smoothing as f32 })
             }

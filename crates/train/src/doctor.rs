@@ -9,6 +9,7 @@ use tidemill_engine::data::{Batch, Dataset, FillCost, LabelKind, Loader, LoaderO
 use tidemill_engine::nn::check::{Facts, Labels, Severity, check};
 
 use crate::estimate::{Estimate, Planned};
+use crate::near::{self, Print};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
 use tidemill_engine::evaluate::skipped;
@@ -100,10 +101,18 @@ pub fn examine(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>) -
         true => Some(Planned::new(file, &data, threads, memory)?),
         false => None,
     };
-    findings.extend(check_samples("batch.data", data.train.as_ref()));
+    let train = data.train.as_ref();
+    let mut prints = Vec::new();
+    findings.extend(check_samples("batch.data", train, &mut prints));
+    findings.extend(check_copies(train, &prints, train, &prints));
     if let Some(validation) = &data.validation {
-        findings.extend(check_samples("batch.validation", validation.as_ref()));
-        findings.extend(check_duplicates(data.train.as_ref(), validation.as_ref()));
+        let validation = validation.as_ref();
+        let mut others = Vec::new();
+        findings.extend(check_samples("batch.validation", validation, &mut others));
+        findings.extend(match check_duplicates(train, validation) {
+            Some(finding) => Some(finding),
+            None => check_copies(validation, &others, train, &prints),
+        });
     }
     if sound(&findings) {
         findings.extend(check_first_loss(file, &data)?);
@@ -281,27 +290,41 @@ fn probes(data: &dyn Dataset, most: usize) -> impl Iterator<Item = usize> {
     (0..data.len()).step_by(step)
 }
 
-/// The errors of all samples that cannot be read, by several threads.
-fn broken(data: &dyn Dataset) -> Vec<String> {
+/// Reads all samples, by several threads: the errors of those that cannot be read, and what images are compared by.
+fn read_all(data: &dyn Dataset) -> (Vec<String>, Vec<(usize, Print)>) {
+    type Read = std::result::Result<Option<Print>, String>;
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let share = |thread: usize| -> Vec<(usize, String)> {
-        let error = |i: usize| Some((i, data.read(i).err()?.to_string()));
-        (thread..data.len()).step_by(threads).filter_map(error).collect()
+    let one = |i: usize| -> Read {
+        let sample = data.read(i).map_err(|e| e.to_string())?;
+        // One that is left out is no copy of another.
+        let kept = sample.weights[0] != 0.0;
+        Ok(data.shown(sample.x()).filter(|_| kept).map(|image| Print::of(&image)))
     };
-    let mut found: Vec<(usize, String)> = std::thread::scope(|scope| {
+    let share = |thread: usize| -> Vec<(usize, Read)> {
+        (thread..data.len()).step_by(threads).map(|i| (i, one(i))).collect()
+    };
+    let mut read: Vec<(usize, Read)> = std::thread::scope(|scope| {
         let share = &share;
         let running: Vec<_> = (0..threads).map(|t| scope.spawn(move || share(t))).collect();
         running.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     });
-    found.sort();
-    found.into_iter().map(|(_, error)| error).collect()
+    read.sort_by_key(|(i, _)| *i);
+    let (mut errors, mut prints) = (Vec::new(), Vec::new());
+    for (i, result) in read {
+        match result {
+            Ok(print) => prints.extend(print.map(|print| (i, print))),
+            Err(error) => errors.push(error),
+        }
+    }
+    (errors, prints)
 }
 
 /// Whether samples can be read, and differ.
-fn check_samples(key: &str, data: &dyn Dataset) -> Vec<Finding> {
+fn check_samples(key: &str, data: &dyn Dataset, prints: &mut Vec<(usize, Print)>) -> Vec<Finding> {
     // Files are read all: one that is broken would end a run, however late it comes.
     if data.fill_cost() == FillCost::Decode {
-        let broken = broken(data);
+        let (broken, read) = read_all(data);
+        *prints = read;
         match &broken[..] {
             [] => {}
             [one] => return vec![Finding::error(key, one.clone(), "")],
@@ -372,6 +395,35 @@ fn check_duplicates(train: &dyn Dataset, validation: &dyn Dataset) -> Option<Fin
     );
     let help = "measure on data that is not learned from";
     Some(Finding::warning("batch.validation", what, help))
+}
+
+/// Images of files that are nearly the same as others, of the same set or of the training data.
+fn check_copies(
+    set: &dyn Dataset,
+    images: &[(usize, Print)],
+    train: &dyn Dataset,
+    others: &[(usize, Print)],
+) -> Option<Finding> {
+    let copies = near::copies(images, others);
+    let &(image, other) = copies.first()?;
+    let (count, within) = (copies.len(), std::ptr::eq(images, others));
+    let (key, of, help) = match within {
+        true => {
+            ("batch.data", "others there", "leave copies out, unless they are to count more often")
+        }
+        false => (
+            "batch.validation",
+            "images of the training data",
+            "measure on data that is not learned from",
+        ),
+    };
+    let verb = if count == 1 { "image is" } else { "images are" };
+    let what = format!(
+        "{count} {verb} nearly the same as {of}, such as {} and {}",
+        set.describe(image),
+        train.describe(other)
+    );
+    Some(Finding::warning(key, what, help))
 }
 
 /// FNV-1a over the bits, eight bytes at a time; a chance hit among 10^5 samples is unlikely.

@@ -29,6 +29,7 @@ pub mod generate;
 mod log;
 pub mod memory;
 mod names;
+mod near;
 mod onnx;
 mod open;
 mod place;

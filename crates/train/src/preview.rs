@@ -22,6 +22,10 @@ const WIDE_GAP: usize = 16;
 /// # Errors
 /// If the data are no images, cannot be read, or the file cannot be written.
 pub fn preview(file: &RecipeFile, samples: usize, variants: usize, to: &Path) -> Result<usize> {
+    if to.extension().is_none_or(|end| !end.eq_ignore_ascii_case("png")) {
+        let what = format!("{}: is to be a PNG file, whose name ends in .png", to.display());
+        return Err(Error::Usage(what));
+    }
     let paths = DataPaths::new(&file.path);
     let data = open_one(file, "batch.data", file.batch_data()?, &paths, None, || None)?;
     let samples = samples.min(data.len());

@@ -188,6 +188,18 @@ pub fn figure(name: &str) -> &str {
     name.strip_prefix("validation.").unwrap_or(name)
 }
 
+/// The names of a run's figures over its epochs.
+pub fn figure_names(run: &RunShown) -> Vec<&String> {
+    let figures =
+        run.history.iter().flat_map(|epoch| epoch.validation.keys().chain(epoch.train.keys()));
+    figures.fold(Vec::new(), |mut names, name| {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        names
+    })
+}
+
 /// Puts the best run by a figure first; those without it come last.
 pub fn sort_by(runs: &mut [RunShown], metric: &str) {
     let greater = Metric::greater_is_better(metric);

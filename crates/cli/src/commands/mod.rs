@@ -23,6 +23,7 @@ mod quickstart_speech;
 mod quickstart_text;
 pub(crate) mod runs;
 pub(crate) mod search;
+pub(crate) mod top;
 pub(crate) mod train;
 mod transcribe;
 pub(crate) mod work;

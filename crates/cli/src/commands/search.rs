@@ -256,6 +256,7 @@ fn start(arguments: &Arguments, trial: &Trial, pause: Option<u64>) -> Result<Chi
     if arguments.jobs > 1 {
         command.arg("--threads").arg((cores / usize::from(arguments.jobs)).max(1).to_string());
     }
+    command.env(interrupt::PARENT, std::process::id().to_string());
     command.stdin(Stdio::null()).stdout(file).stderr(other);
     command.spawn().map_err(|e| Failure::failed(format!("a trial cannot be started: {e}")))
 }

@@ -1,6 +1,6 @@
 //! Whether the options of augmentation are valid.
 
-use super::ImageAugmentSpec;
+use super::{AffineSpec, ImageAugmentSpec};
 
 /// The key below `augment`, and what is wrong with its value.
 pub type Wrong = (String, String);
@@ -88,6 +88,17 @@ impl ImageAugmentSpec {
 
     fn check_warps(&self) -> Result<(), Wrong> {
         if let Some(affine) = &self.affine {
+            let still = AffineSpec {
+                rotate: 0.0,
+                translate: [0.0; 2],
+                scale: [1.0; 2],
+                shear: [0.0; 2],
+                ..affine.clone()
+            };
+            if *affine == still {
+                let what = "does nothing: give it rotate, translate, scale or shear";
+                return Err(("affine".into(), what.into()));
+            }
             within("affine.rotate", affine.rotate, 0.0, 180.0)?;
             within("affine.probability", affine.probability, 0.0, 1.0)?;
             range("affine.scale", affine.scale, 100.0)?;
