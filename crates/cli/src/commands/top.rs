@@ -6,7 +6,6 @@ use std::path::PathBuf;
 pub(crate) struct Arguments {
     /// Folder with runs, in it or below it.
     #[arg(default_value = "runs")]
-    #[cfg_attr(not(feature = "top"), expect(dead_code))]
     folder: PathBuf,
 }
 

@@ -108,6 +108,14 @@ const MODELS: &[(&str, &str, &str)] = &[
         "sparse_categorical_crossentropy",
     ),
     (
+        "vision-transformer",
+        r#"{"input": {"image": {"height": 8, "width": 12, "channels": 3}}, "layers": [{"conv2d": {"filters": 8, "kernel": 4, "stride": 4}},
+            {"image_to_sequence": {"class_token": true}}, {"positions": {"length": 7}},
+            {"residual": {"layers": [{"layer_norm": {}}, {"attention": {"heads": 2}}]}},
+            {"concat": {"branches": [{"layers": [{"first_position": {}}]}, {"layers": [{"global_avg_pool": {}}]}]}}, {"dense": {"units": 4}}]}"#,
+        "sparse_categorical_crossentropy",
+    ),
+    (
         "hats",
         r#"{"input": {"features": 27}, "layers": [{"dense": {"units": 12, "activation": "relu"}}, {"dense": {"units": 9, "activation": "relu"}},
             {"dense": {"units": 3}}], "hats": {"columns": 2}}"#,
