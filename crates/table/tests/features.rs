@@ -3,46 +3,12 @@
 
 mod common;
 
-use common::{line, lines, made, real};
+use common::{bits, encode, encoder, events, line, lines, made, real, saved};
 use proptest::prelude::*;
 use serde_json::json;
 use tidemill_table::{
-    Encoder, Events, Evidence, FeaturesSpec, Format, FreedRow, Label, Labels, Schema, Value,
+    Encoder, Events, Evidence, FeaturesSpec, Format, FreedRow, Label, Labels, Value,
 };
-
-/// Events of a schema with columns `a`, `b`, ..., by rows of CSV with names.
-fn events(text: &str) -> (Events, Schema) {
-    let mut csv = made(Format::Csv, json!({ "label": "y" }), None);
-    let (events, bad) = lines(&mut *csv, text);
-    assert!(bad.is_empty(), "{bad:?}");
-    (events, csv.schema().unwrap().clone())
-}
-
-fn encoder(spec: serde_json::Value, (events, schema): &(Events, Schema)) -> Encoder {
-    let spec: FeaturesSpec = serde_json::from_value(spec).unwrap();
-    Encoder::new(&spec, schema, events).unwrap()
-}
-
-fn encode(encoder: &mut Encoder, events: &Events, i: usize) -> Result<Vec<f32>, String> {
-    let mut x = vec![f32::NAN; encoder.width()];
-    encoder.encode(events.get(i), &mut x).map_err(|bad| bad.reason)?;
-    let mut again = vec![f32::NAN; encoder.width()];
-    encoder.transform(events.get(i), &mut again).unwrap();
-    assert_eq!(bits(&x), bits(&again));
-    Ok(x)
-}
-
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|x| x.to_bits()).collect()
-}
-
-/// The same state after a checkpoint.
-fn saved(encoder: &Encoder) -> Encoder {
-    let text = serde_json::to_string(encoder).unwrap();
-    let back: Encoder = serde_json::from_str(&text).unwrap();
-    assert_eq!(serde_json::to_string(&back).unwrap(), text);
-    back
-}
 
 #[test]
 fn running_statistics_are_those_of_two_passes() {

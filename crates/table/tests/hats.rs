@@ -3,43 +3,9 @@
 
 mod common;
 
-use common::{lines, made};
+use common::{bits, encode, encoder, events, saved};
 use serde_json::json;
-use tidemill_table::{Encoder, Events, Evidence, FeaturesSpec, Format, HATS, Schema};
-
-/// Events of a schema with columns `a`, `b`, ..., by rows of CSV with names.
-fn events(text: &str) -> (Events, Schema) {
-    let mut csv = made(Format::Csv, json!({ "label": "y" }), None);
-    let (events, bad) = lines(&mut *csv, text);
-    assert!(bad.is_empty(), "{bad:?}");
-    (events, csv.schema().unwrap().clone())
-}
-
-fn encoder(spec: serde_json::Value, (events, schema): &(Events, Schema)) -> Encoder {
-    let spec: FeaturesSpec = serde_json::from_value(spec).unwrap();
-    Encoder::new(&spec, schema, events).unwrap()
-}
-
-fn encode(encoder: &mut Encoder, events: &Events, i: usize) -> Result<Vec<f32>, String> {
-    let mut x = vec![f32::NAN; encoder.width()];
-    encoder.encode(events.get(i), &mut x).map_err(|bad| bad.reason)?;
-    let mut again = vec![f32::NAN; encoder.width()];
-    encoder.transform(events.get(i), &mut again).unwrap();
-    assert_eq!(bits(&x), bits(&again));
-    Ok(x)
-}
-
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|x| x.to_bits()).collect()
-}
-
-/// The same state after a checkpoint.
-fn saved(encoder: &Encoder) -> Encoder {
-    let text = serde_json::to_string(encoder).unwrap();
-    let back: Encoder = serde_json::from_str(&text).unwrap();
-    assert_eq!(serde_json::to_string(&back).unwrap(), text);
-    back
-}
+use tidemill_table::{Encoder, Evidence, FeaturesSpec, HATS};
 
 /// Hats come after all inputs but rows of embeddings, and say where a number is among the column's.
 #[test]

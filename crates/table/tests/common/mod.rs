@@ -4,8 +4,10 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use tidemill_table::{
-    BadEvent, Decoded, Decoder, Event, Events, Format, FormatSpec, Schema, Value, decoder,
+    BadEvent, Decoded, Decoder, Encoder, Event, Events, FeaturesSpec, Format, FormatSpec, Schema,
+    Value, decoder,
 };
 
 /// A decoder with the keys of `toml`-like JSON.
@@ -93,4 +95,38 @@ pub fn murmur3(bytes: &[u8], seed: u32) -> u32 {
         h = (h ^ (h >> shift)).wrapping_mul(factor);
     }
     h
+}
+
+/// Events of a schema with columns `a`, `b`, ..., by rows of CSV with names.
+pub fn events(text: &str) -> (Events, Schema) {
+    let mut csv = made(Format::Csv, json!({ "label": "y" }), None);
+    let (events, bad) = lines(&mut *csv, text);
+    assert!(bad.is_empty(), "{bad:?}");
+    (events, csv.schema().unwrap().clone())
+}
+
+pub fn encoder(spec: serde_json::Value, (events, schema): &(Events, Schema)) -> Encoder {
+    let spec: FeaturesSpec = serde_json::from_value(spec).unwrap();
+    Encoder::new(&spec, schema, events).unwrap()
+}
+
+pub fn encode(encoder: &mut Encoder, events: &Events, i: usize) -> Result<Vec<f32>, String> {
+    let mut x = vec![f32::NAN; encoder.width()];
+    encoder.encode(events.get(i), &mut x).map_err(|bad| bad.reason)?;
+    let mut again = vec![f32::NAN; encoder.width()];
+    encoder.transform(events.get(i), &mut again).unwrap();
+    assert_eq!(bits(&x), bits(&again));
+    Ok(x)
+}
+
+pub fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+/// The same state after a checkpoint.
+pub fn saved(encoder: &Encoder) -> Encoder {
+    let text = serde_json::to_string(encoder).unwrap();
+    let back: Encoder = serde_json::from_str(&text).unwrap();
+    assert_eq!(serde_json::to_string(&back).unwrap(), text);
+    back
 }
