@@ -67,3 +67,28 @@ fn paths_and_base64_are_the_same_images_and_bad_ones_are_set_aside() {
     let dead = std::fs::read_to_string(folder.path().join("paths/dead-letter.jsonl")).unwrap();
     assert!(dead.contains("must be relative") && dead.contains("none.png"), "{dead}");
 }
+
+#[test]
+fn copies_of_images_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let digits = digits().join("digits");
+    for side in ["train", "test"] {
+        for class in ["3", "7"] {
+            let (from, to) = (digits.join(side).join(class), folder.path().join(side).join(class));
+            std::fs::create_dir_all(&to).unwrap();
+            for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    let recipe = folder.path().join("recipe.toml");
+    succeed(&["init", text(folder.path()), "--out", text(&recipe)]);
+    let said = || succeed(&["doctor", text(&recipe)]);
+    assert!(!said().contains("nearly the same"), "{}", said());
+    let seven = folder.path().join("train/7");
+    let mut files: Vec<_> = std::fs::read_dir(&seven).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    std::fs::copy(&files[0], seven.join("copy.png")).unwrap();
+    assert!(said().contains("1 image is nearly the same as others there, such as"), "{}", said());
+    assert!(said().contains("copy.png and"), "{}", said());
+}

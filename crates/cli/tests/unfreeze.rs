@@ -124,7 +124,10 @@ fn layers_that_cannot_be_unfrozen_are_refused() {
         let said = refused(unfreeze, &[]);
         assert!(said.contains(part) && said.contains("training.unfreeze"), "{said}");
     }
-    let said = refused("{ epoch = 2, layers = [\"layers.1\"] }", &["--workers", "2"]);
+    let said = refused(
+        "{ epoch = 2, layers = [\"layers.1\"] }",
+        &["--workers", "2", "--set", "training.shards=2"],
+    );
     assert!(said.contains("training.unfreeze") && said.contains("--workers"), "{said}");
 }
 
@@ -147,6 +150,7 @@ fn a_vision_transformer_learns_with_the_same_bits_for_any_number_of_threads() {
     let run = |threads: &str, more: &[&str]| {
         let run = folder.path().join(format!("run-{threads}-{}", more.len()));
         let start = ["train", text(&recipe), "--out", text(&run), "--threads", threads];
+        let start = [&start[..], &["--set", "batch.epochs=30"]].concat();
         succeed(&[&start[..], more].concat());
         summary(&run)
     };

@@ -36,7 +36,7 @@ mod shown {
         Axis, Block, Cell, Chart, Dataset, GraphType, Paragraph, Row, Table, TableState,
     };
     use tidemill_engine::metrics::Metric;
-    use tidemill_engine::page::number::{count, duration};
+    use tidemill_engine::page::number::{count, duration, plural};
     use tidemill_train::runs::{RunShown, figure_names, runs_below};
 
     use super::Arguments;
@@ -135,11 +135,8 @@ mod shown {
                 0 => String::new(),
                 n => format!(", {n} that cannot be read"),
             };
-            let text = format!(
-                "{}: {} runs, {running} running{damaged}",
-                folder.display(),
-                self.runs.len()
-            );
+            let runs = plural(self.runs.len() as u64, "run");
+            let text = format!("{}: {runs}, {running} running{damaged}", folder.display());
             frame.render_widget(Paragraph::new(text).style(Modifier::BOLD), head);
             self.draw_table(frame, table);
             if let Some(run) = self.table.selected().and_then(|i| self.runs.get(i)) {
@@ -161,8 +158,8 @@ mod shown {
                 names
             });
             // As many figures as there is room for.
-            let room = usize::from(area.width).saturating_sub(62) / 12;
-            let names = &names[..names.len().min(room.max(1))];
+            let room = usize::from(area.width).saturating_sub(56) / 12;
+            let names = &names[..names.len().min(room)];
             let right = |text: String| Cell::from(Line::from(text).right_aligned());
             let head = ["run", "state", "epochs", "steps", "time"].map(String::from);
             let head = head.into_iter().enumerate().map(|(i, text)| match i {
@@ -187,7 +184,7 @@ mod shown {
                 ];
                 Row::new(own.into_iter().chain(names.iter().map(figure)))
             });
-            let widths = [Constraint::Min(16), Constraint::Length(12), Constraint::Length(7)];
+            let widths = [Constraint::Min(10), Constraint::Length(12), Constraint::Length(7)];
             let widths = widths.into_iter().chain([Constraint::Length(11), Constraint::Length(9)]);
             let widths =
                 widths.chain(names.iter().map(|name| Constraint::Length(name.len().max(9) as u16)));
@@ -242,7 +239,11 @@ mod shown {
         let chart = Chart::new(lines)
             .block(block.title(format!("{}: {name}", run.name)))
             .x_axis(Axis::default().title("epoch").bounds(x).labels(x.map(|v| format!("{v:.0}"))))
-            .y_axis(Axis::default().bounds(y).labels(y.map(|v| Metric::text(name, v))));
+            .y_axis(
+                Axis::default()
+                    .bounds(y)
+                    .labels([y[0], (y[0] + y[1]) / 2.0, y[1]].map(|v| Metric::text(name, v))),
+            );
         frame.render_widget(chart, area);
     }
 
