@@ -128,3 +128,26 @@ fn broken_shards_are_errors_that_name_them() {
     let error = told();
     assert!(error.contains("0000.png has no 0000.cls beside it"), "{error}");
 }
+
+#[test]
+fn a_recipe_is_written_for_shards_and_they_are_predicted_on() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "train", |digit| format!("digit-{digit}"));
+    let shards = folder.path().join("train-{000000..000002}.tar");
+    let (recipe, run) = (folder.path().join("r.toml"), folder.path().join("run"));
+    let said = succeed(&["init", text(&shards), "--out", text(&recipe)]);
+    assert!(said.contains("120 images of 10 classes (digit-0, digit-1,"), "{said}");
+    let epochs = ["--set", "batch.epochs=1"];
+    succeed(&[&["train", text(&recipe), "--out", text(&run)], &epochs[..]].concat());
+    let predicted = |data: &Path| succeed(&["predict", text(&run), "--data", text(data)]);
+    assert_eq!(predicted(&shards).lines().count(), 121);
+    let one = predicted(&folder.path().join("train-000001.tar"));
+    assert_eq!(one.lines().count(), 41);
+    assert!(one.contains("digit-"), "{one}");
+    // Gzipped, they are no shards that could be read in place.
+    let gzipped = folder.path().join("train-000001.tar.gz");
+    let pack = Command::new("gzip").arg("-c").arg(folder.path().join("train-000001.tar")).output();
+    std::fs::write(&gzipped, pack.unwrap().stdout).unwrap();
+    let refused = tidemill(&["init", text(&gzipped), "--out", text(&folder.path().join("g.toml"))]);
+    assert!(stderr(&refused).contains("must be plain tar files"), "{}", stderr(&refused));
+}

@@ -10,7 +10,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_recipe::DataPaths;
 
 use crate::Trained;
-use crate::trained::check_exist;
+use crate::files::check_exist;
 
 /// A sentence of a summary.
 #[derive(Clone, Debug, PartialEq)]

@@ -25,6 +25,7 @@ pub mod doctor;
 pub mod estimate;
 pub mod export;
 pub mod extract;
+mod files;
 pub mod generate;
 mod log;
 pub mod memory;

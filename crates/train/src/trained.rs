@@ -5,24 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_engine::ctc::greedy;
-use tidemill_engine::data::images::{BrokenFiles, images_below};
-use tidemill_engine::data::table::{BadRows, Missing};
-use tidemill_engine::data::text::files_below;
-use tidemill_engine::data::{
-    DataSpec, Dataset, ImageDirectorySpec, ImageFolder, InputSpec, Known, LabelKind, Like, Loader,
-    LoaderOptions, NumpySpec, ParallelSpec, TableSpec, TextDirectorySpec, TextFileSpec,
-};
+use tidemill_engine::data::{DataSpec, Dataset, Known, LabelKind, Like, Loader, LoaderOptions};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
 use tidemill_engine::folder::RunFolder;
 use tidemill_engine::metrics::Task;
 use tidemill_engine::{Average, Averaging};
-use tidemill_recipe::data::{input_of, open_one};
-use tidemill_recipe::stream::Format;
+use tidemill_recipe::data::open_one;
 use tidemill_recipe::stream::features::Labels;
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
+use crate::files::check_exist;
 use crate::transcribe::text_of;
 
 /// The batch that a model is compiled for which only predicts.
@@ -304,170 +298,6 @@ impl Trained {
         }
     }
 
-    fn open_files(&self, files: &[PathBuf]) -> Result<Arc<dyn Dataset>> {
-        let spec = &self.data_spec()?;
-        let input = input_of(&self.file.recipe.model);
-        let folder = match spec {
-            DataSpec::ImageDirectory(folder) => Some(folder.clone()),
-            // A model that learned images from IDX files is asked about image files as well.
-            DataSpec::Idx(idx)
-                if matches!(input, InputSpec::Image { .. })
-                    && files.iter().all(|f| f.is_dir() || is_image(f)) =>
-            {
-                let normalize = idx.normalize.clone();
-                Some(ImageDirectorySpec { normalize, ..ImageDirectorySpec::new("") })
-            }
-            _ => None,
-        };
-        if let Some(folder) = folder {
-            let mut found = Vec::new();
-            for path in files {
-                match path.is_dir() {
-                    true => found.extend(images_below(path, folder.follow_links)?),
-                    false => found.push(path.clone()),
-                }
-            }
-            let folder = ImageDirectorySpec { broken_files: BrokenFiles::Skip, ..folder };
-            if found.is_empty() {
-                let named: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
-                return Err(Error::Usage(format!(
-                    "--data {}: has no images ({})",
-                    named.join(" "),
-                    IMAGE_ENDINGS.map(|e| format!(".{e}")).join(", ")
-                )));
-            }
-            let set = ImageFolder::from_files(&found, &folder, input)?;
-            return Ok(Arc::new(set));
-        }
-        if let (DataSpec::TextDirectory(_), InputSpec::Tokens(ids)) = (spec, input) {
-            let mut found = Vec::new();
-            for path in files {
-                match path.is_dir() {
-                    true => found.extend(files_below(path)?),
-                    false => found.push(path.clone()),
-                }
-            }
-            let set = TextDirectorySpec::from_files(&found, ids)?;
-            return Ok(Arc::new(set));
-        }
-        if let DataSpec::Audio(_) = spec {
-            return self.open_sounds(spec, files);
-        }
-        let mut spec = self.spec_of(spec, files)?;
-        match &mut spec {
-            DataSpec::Csv(csv) => {
-                csv.context.unlabelled = true;
-                csv.bad_rows = BadRows::Skip;
-                if csv.missing == Missing::Fail {
-                    csv.missing = Missing::Skip;
-                }
-            }
-            DataSpec::Idx(idx) => idx.labels = None,
-            DataSpec::Numpy(arrays) => arrays.y = None,
-            DataSpec::ImageDirectory(_)
-            | DataSpec::TextDirectory(_)
-            | DataSpec::Tagged(_)
-            | DataSpec::Text(_)
-            | DataSpec::Parallel(_) => {}
-            DataSpec::Documents(documents) => documents.unlabelled = true,
-            DataSpec::Audio(_) => {}
-        }
-        self.open_spec(&spec)
-    }
-
-    /// The recipe's training data; a table where the model has learned from a stream of columns.
-    pub(crate) fn data_spec(&self) -> Result<DataSpec> {
-        match &self.file.recipe.batch.data {
-            None if self.known.encoder.is_some() => Ok(DataSpec::Csv(TableSpec::new(""))),
-            None if matches!(input_of(&self.file.recipe.model), InputSpec::Image { .. }) => {
-                Ok(DataSpec::ImageDirectory(ImageDirectorySpec::new("")))
-            }
-            _ => self.file.batch_data().cloned(),
-        }
-    }
-
-    /// The recipe's kind of data, of other files.
-    pub(crate) fn spec_of(&self, spec: &DataSpec, files: &[PathBuf]) -> Result<DataSpec> {
-        let mut names = Vec::with_capacity(files.len());
-        for file in files {
-            // Named from where the user is, not from the recipe.
-            let path = std::path::absolute(file).map_err(|e| Error::read(file, e))?;
-            names.push(path.display().to_string());
-        }
-        let wrong = |what: &str| Err(Error::Usage(format!("--data: {what}")));
-        let mut spec = spec.clone();
-        match (&mut spec, names.as_slice()) {
-            (DataSpec::ImageDirectory(folder), [path]) => {
-                *folder = ImageDirectorySpec {
-                    path: path.clone(),
-                    validation_split: None,
-                    subset: None,
-                    ..folder.clone()
-                };
-            }
-            (DataSpec::ImageDirectory(_), _) => return wrong("name one folder or archive"),
-            (DataSpec::Csv(csv), [path]) => {
-                // The recipe's format is that of the file that it names.
-                csv.format = csv.format.filter(|_| Format::by_name(path).is_none());
-                csv.path = path.clone();
-                (csv.limit, csv.validation_split, csv.subset) = (None, None, None);
-            }
-            (DataSpec::Csv(_), _) => return wrong("name one table"),
-            (DataSpec::TextDirectory(texts), [path]) => {
-                *texts = TextDirectorySpec {
-                    path: path.clone(),
-                    validation_split: None,
-                    subset: None,
-                    ..texts.clone()
-                };
-            }
-            (DataSpec::TextDirectory(_), _) => return wrong("name one folder"),
-            (DataSpec::Audio(sounds), [path]) => sounds.path = path.clone(),
-            (DataSpec::Audio(_), _) => return wrong("name one folder or archive"),
-            (DataSpec::Tagged(tagged), [path]) => tagged.path = path.clone(),
-            (DataSpec::Documents(documents), [path]) => documents.path = path.clone(),
-            (DataSpec::Tagged(_) | DataSpec::Documents(_), _) => return wrong("name one file"),
-            (DataSpec::Idx(idx), [images, labels @ ..]) if labels.len() < 2 => {
-                idx.images = images.clone();
-                idx.labels = labels.first().cloned();
-                (idx.limit, idx.validation_split, idx.subset) = (None, None, None);
-            }
-            (DataSpec::Numpy(arrays), [archive]) if archive.ends_with(".npz") => {
-                arrays.path = Some(archive.clone());
-                (arrays.limit, arrays.validation_split, arrays.subset) = (None, None, None);
-            }
-            (DataSpec::Numpy(arrays), [x, y @ ..]) if y.len() < 2 => {
-                *arrays = NumpySpec {
-                    path: None,
-                    x: x.clone(),
-                    y: y.first().cloned(),
-                    limit: None,
-                    validation_split: None,
-                    subset: None,
-                    ..arrays.clone()
-                };
-            }
-            (DataSpec::Numpy(_), _) => {
-                return wrong(
-                    "name one .npz archive, or the .npy file of samples and that of labels",
-                );
-            }
-            (DataSpec::Text(text), [path]) => {
-                let (stride, texts) = (text.stride, text.texts);
-                *text = TextFileSpec { stride, texts, ..TextFileSpec::new(path) };
-            }
-            (DataSpec::Text(_), _) => return wrong("name one text file"),
-            (DataSpec::Parallel(pairs), [source, target]) => {
-                *pairs = ParallelSpec::new(source, target);
-            }
-            (DataSpec::Parallel(_), _) => {
-                return wrong("name the file of sources and that of targets");
-            }
-            (DataSpec::Idx(_), _) => return wrong("name the file of images and that of labels"),
-        }
-        Ok(spec)
-    }
-
     pub(crate) fn open_spec(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>> {
         let paths = DataPaths::new(&self.file.path);
         let known = Some(&self.known).filter(|known| known.is_fitted());
@@ -477,24 +307,5 @@ impl Trained {
         let tokenizer = self.file.tokenizer();
         let like = || Some(Like { class_names, num_classes, known, tokenizer });
         open_one(&self.file, "batch.validation", spec, &paths, known, like)
-    }
-}
-
-const IMAGE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];
-
-fn is_image(path: &Path) -> bool {
-    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    ending.is_some_and(|e| IMAGE_ENDINGS.contains(&e.as_str()))
-}
-
-/// That what is named on the command line is there: what is found in folders may be broken, and this
-/// may be misspelled.
-pub(crate) fn check_exist(files: &[PathBuf]) -> Result<()> {
-    // `train-{000000..000003}.tar` names several shards, which are looked for where they are opened.
-    match files.iter().find(|file| !file.exists() && !file.to_string_lossy().contains('{')) {
-        Some(file) => {
-            Err(Error::Usage(format!("--data {}: there is no such file", file.display())))
-        }
-        None => Ok(()),
     }
 }

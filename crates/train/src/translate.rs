@@ -14,7 +14,7 @@ pub use tidemill_engine::beam::{Beam, LengthPenalty};
 pub use tidemill_engine::translate::{Hypothesis, Translation};
 
 use crate::Trained;
-use crate::trained::check_exist;
+use crate::files::check_exist;
 
 /// How generated texts compare with those of people.
 #[derive(Clone, Debug)]

@@ -70,7 +70,7 @@ impl MostPixels {
 pub use folder::{ImageFolder, load};
 pub use listing::images_below;
 pub use resize::{Fit, ImageShape};
-pub use shards::shards;
+pub use shards::{is_shards, shards};
 pub use spec::{
     BrokenFiles, Cache, ColorMode, ImageDirectorySpec, Interpolation, LabelMode, LabelSource,
     Subset,

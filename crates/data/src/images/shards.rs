@@ -53,6 +53,15 @@ fn key(name: &str) -> Option<(&str, &str)> {
     (dot > base).then(|| (&name[..dot], &name[dot + 1..]))
 }
 
+/// Whether a path is that of a shard, or a pattern of shards of which the first is there.
+pub fn is_shards(path: &Path) -> bool {
+    let several = path.to_str().and_then(shards).filter(|_| !path.exists());
+    match several.as_deref() {
+        Some([first, ..]) => Path::new(first).is_file(),
+        _ => path.is_file() && is_one(path),
+    }
+}
+
 /// Whether a plain tar file is in this layout, by its first members.
 pub(super) fn is_one(path: &Path) -> bool {
     let Ok(file) = open_file(path) else { return false };

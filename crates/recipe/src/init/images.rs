@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use tidemill_engine::data::images::LabelSource;
+use tidemill_engine::data::images::{LabelSource, is_shards};
+use tidemill_engine::data::spec::class_counts;
 use tidemill_engine::data::{Dataset, ImageDirectorySpec, ImageFolder, InputSpec};
-use tidemill_engine::error::Result;
+use tidemill_engine::error::{Error, Result};
 
 use super::text::{argument, few, plural, quoted};
 use super::tree::Tree;
@@ -30,14 +31,26 @@ struct Look {
 }
 
 pub(super) fn draft(data: &Data, out: &Path) -> Result<Draft> {
+    let shards = is_shards(&data.path);
     let all = ImageDirectorySpec {
-        labels: LabelSource::None,
+        labels: if shards { LabelSource::Inferred } else { LabelSource::None },
         ..ImageDirectorySpec::new(data.path.display().to_string())
     };
     let want = InputSpec::Image { height: 1, width: 1, channels: 3 };
     let images = ImageFolder::open(&all, &|name| name.into(), want, &[])?;
     let names: Vec<&str> = (0..images.len()).map(|i| images.name(i)).collect();
-    let mut tree = Tree::of(&data.name, "images", &names)?;
+    let mut tree = match shards {
+        true => {
+            let counts = class_counts(&images).into_iter().map(|n| n as usize);
+            Tree::of_classes(images.class_names().iter().cloned().zip(counts).collect())
+        }
+        false => Tree::of(&data.name, "images", &names).map_err(|e| match data.path.is_dir() {
+            true => e,
+            false => Error::Usage(format!(
+                "{e}. Shards with a KEY.cls beside each KEY.jpg must be plain tar files, named .tar"
+            )),
+        })?,
+    };
     let empty = if data.path.is_dir() { tree.add_empty(&data.path) } else { Vec::new() };
     let look = Look::at(&images)?;
     let recipe = out.display().to_string();

@@ -23,6 +23,7 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
+use tidemill_engine::data::images::is_shards;
 use tidemill_engine::error::{Error, Result};
 use tidemill_stream::Format;
 
@@ -114,7 +115,7 @@ impl Data {
     /// The data at `given`, or there below `$TIDEMILL_DATA`, as recipes look it up.
     fn find(given: &Path, out: &Path) -> Result<Data> {
         let text = given.display().to_string();
-        if given.exists() {
+        if given.exists() || is_shards(given) {
             let beside =
                 out.parent().is_none_or(|p| p.as_os_str().is_empty() || p == Path::new("."));
             let name = match beside || given.is_absolute() {
@@ -127,7 +128,7 @@ impl Data {
             return Ok(Data { path: given.to_owned(), name });
         }
         let root = std::env::var_os(DATA_VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from);
-        match root.map(|root| root.join(given)).filter(|path| path.exists()) {
+        match root.map(|root| root.join(given)).filter(|path| path.exists() || is_shards(path)) {
             Some(path) => Ok(Data { path, name: text }),
             None => Err(Error::Usage(format!("{text}: there is no such file or folder"))),
         }

@@ -63,12 +63,17 @@ impl Tree {
         }
         let wrong = match tree.classes.len() {
             0 => "but no sub-folder for each class",
-            1 => "of one class only, so that there is nothing to tell apart",
+            1 => "of one class only, so that there is nothing to learn",
             _ => return Ok(tree),
         };
         Err(Error::Usage(format!(
             "{data}: has {what}, {wrong}; put each class into a folder of its own"
         )))
+    }
+
+    /// Of data that lie in no folders, by the number of samples of each class.
+    pub(super) fn of_classes(classes: BTreeMap<String, usize>) -> Tree {
+        Tree { root: Vec::new(), split: None, classes, validation: 0 }
     }
 
     /// The folder of a part, from the name of the data.
