@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Numerals(Numerals),
     /// Draw a sheet of training images as augmentation varies them: a PNG file with a row for each sample.
     Preview(Preview),
+    /// Make images smaller once and put them into shards: tar files with KEY.jpg and KEY.cls, from which training reads faster.
+    Pack(super::pack::Arguments),
     /// Make strings of spoken digits from recordings of single ones, with pauses and noise: speech to learn.
     ConnectedDigits(super::connected_digits::Arguments),
 }
@@ -81,6 +83,7 @@ pub(crate) fn run(command: &Command) -> Result {
     let d = match command {
         Command::Digits(digits) => digits,
         Command::ConnectedDigits(arguments) => return super::connected_digits::run(arguments),
+        Command::Pack(arguments) => return super::pack::run(arguments),
         Command::Preview(p) => {
             let file = RecipeFile::read(&p.recipe, &p.set)?;
             let (samples, variants) = (usize::from(p.samples), usize::from(p.variants));

@@ -16,6 +16,7 @@ mod folds;
 pub(crate) mod init;
 pub(crate) mod learn;
 pub(crate) mod manual;
+mod pack;
 pub(crate) mod predict;
 pub(crate) mod prove;
 pub(crate) mod quickstart;

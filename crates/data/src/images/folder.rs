@@ -179,9 +179,17 @@ impl ImageFolder {
     /// If the file cannot be read or decoded.
     pub fn original(&self, index: usize) -> Result<RawImage> {
         let name = self.listing.names.get(index);
+        decode(&self.file(index)?, ColorMode::Rgb, &self.store.describe(index, name))
+    }
+
+    /// The bytes of the file of image `index`.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn file(&self, index: usize) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.store.read(index, name, &mut bytes)?;
-        decode(&bytes, ColorMode::Rgb, &self.store.describe(index, name))
+        self.store.read(index, self.listing.names.get(index), &mut bytes)?;
+        Ok(bytes)
     }
 
     /// Reads and decodes image `index` by `decode`, which gets the file's bytes and what people call it.

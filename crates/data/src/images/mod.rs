@@ -13,6 +13,8 @@ mod folder;
 mod jpeg;
 mod keras;
 mod listing;
+#[cfg(feature = "images")]
+mod pack;
 mod resize;
 #[cfg(feature = "images")]
 mod scale;
@@ -29,6 +31,8 @@ pub use decode::{decode, decode_within};
 use decode::{decode_reduced, decode_window, pixels_of};
 #[cfg(feature = "images")]
 pub use encode::write_png;
+#[cfg(feature = "images")]
+pub use pack::{Pack, Packed};
 #[cfg(feature = "images")]
 use scale::scale;
 #[cfg(not(feature = "images"))]
