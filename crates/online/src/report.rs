@@ -7,6 +7,7 @@ use tidemill_engine::checkpoint::EpochFigures;
 use tidemill_engine::metrics::Figures;
 use tidemill_engine::page::chart::{Chart, Line, Over};
 use tidemill_engine::page::html::escape;
+use tidemill_engine::page::matrix::{MOST_CLASSES as MOST_IN_MATRIX, Matrix};
 use tidemill_engine::page::number::{Scale, count, plain};
 use tidemill_engine::prequential::Prequential;
 use tidemill_engine::report::Report;
@@ -119,6 +120,7 @@ impl StreamReport<'_> {
         self.table(&mut page, &figures);
         self.experts(&mut page);
         self.recalls(&mut page);
+        self.confusion(&mut page);
         page.push_str("</div></section>");
         self.drifts(&mut page);
         page
@@ -270,6 +272,17 @@ impl StreamReport<'_> {
                 write!(page, "<tr><th>{name}</th><td>{share:.0}&thinsp;%</td>{value}{fading}</tr>");
         }
         page.push_str("</tbody></table></figure>");
+    }
+
+    fn confusion(&self, page: &mut String) {
+        let Some(confusion) = self.learning.confusion(MOST_IN_MATRIX) else { return };
+        let name = |class: usize| {
+            self.class_names.get(class).cloned().unwrap_or_else(|| class.to_string())
+        };
+        let count = |truth, predicted| confusion.count(truth, predicted);
+        let title = format!("Confusion, {}", self.window());
+        let classes = confusion.num_classes();
+        Matrix { title: &title, classes, count: &count, name: &name }.write(page);
     }
 
     fn recalls(&self, page: &mut String) {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::{Fading, Recall};
-use crate::metrics::Auc;
+use crate::metrics::{Auc, Confusion};
 
 /// The figures of the curve.
 pub(super) const CURVES: [&str; 9] = [
@@ -255,6 +255,18 @@ impl Classes {
             yes += tied_yes;
         }
         (no > 0.0 && yes > 0.0).then(|| area / (no * yes))
+    }
+
+    /// How often each class was taken for each among the last events; of the classes from 0 to the largest number there. None if
+    /// those are more than `most`.
+    pub(super) fn confusion(&self, most: usize) -> Option<Confusion> {
+        let classes = self.window.iter().map(|e| e.truth.max(e.guess) as usize + 1).max()?;
+        if classes > most {
+            return None;
+        }
+        let mut confusion = Confusion::new(classes.max(2));
+        self.window.iter().for_each(|e| confusion.add(e.truth as usize, e.guess as usize));
+        Some(confusion)
     }
 
     /// Of the classes that were seen, in their order.

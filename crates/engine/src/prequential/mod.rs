@@ -21,7 +21,7 @@ mod values;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::{Figures, Task, argmax};
+use crate::metrics::{Confusion, Figures, Task, argmax};
 
 pub use curve::Curve;
 pub use experts::ExpertFigures;
@@ -349,6 +349,15 @@ impl Prequential {
         match &self.scores {
             Scores::Classes(classes) => classes.recalls().collect(),
             Scores::Values(_) => Vec::new(),
+        }
+    }
+
+    /// How often each class was taken for each among the events of the window; none for tasks without classes, and where there are more than
+    /// `most` classes.
+    pub fn confusion(&self, most: usize) -> Option<Confusion> {
+        match &self.scores {
+            Scores::Classes(classes) => classes.confusion(most),
+            Scores::Values(_) => None,
         }
     }
 

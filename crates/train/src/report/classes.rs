@@ -4,10 +4,8 @@ use std::fmt::Write;
 
 use tidemill_engine::metrics::Confusion;
 use tidemill_engine::page::html::escape;
+use tidemill_engine::page::matrix::{MOST_CLASSES, Matrix};
 use tidemill_engine::page::number::count;
-
-/// Above this a matrix with counts is no longer readable; the table and the pairs remain.
-const MOST_IN_MATRIX: usize = 24;
 
 pub(super) fn write(page: &mut String, confusion: &Confusion, names: &[String]) {
     let n = confusion.num_classes();
@@ -16,59 +14,15 @@ pub(super) fn write(page: &mut String, confusion: &Confusion, names: &[String]) 
     }
     let name = |i: usize| names.get(i).map_or_else(|| i.to_string(), |s| escape(s));
     page.push_str("<section><h2>Classes</h2><div class=\"classes\">");
-    if n <= MOST_IN_MATRIX {
-        matrix(page, confusion, &name);
+    if n <= MOST_CLASSES {
+        let plain = |i: usize| names.get(i).cloned().unwrap_or_else(|| i.to_string());
+        let count = |truth, predicted| confusion.count(truth, predicted);
+        Matrix { title: "Confusion", classes: n, count: &count, name: &plain }.write(page);
     }
     table(page, confusion, &name);
     page.push_str("</div>");
     pairs(page, confusion, &name);
     page.push_str("</section>");
-}
-
-fn matrix(page: &mut String, confusion: &Confusion, name: &dyn Fn(usize) -> String) {
-    let n = confusion.num_classes();
-    let longest = (0..n).map(|i| name(i).chars().count()).max().unwrap_or(0);
-    let upright = if longest > 3 { " class=\"tall\"" } else { "" };
-    page.push_str(
-        "<figure class=\"scroll\"><figcaption><b>Confusion</b>\
-         <span class=\"legend\">rows: true class, columns: predicted</span></figcaption>\
-         <table class=\"matrix\"><thead><tr><th></th>",
-    );
-    for class in 0..n {
-        let _ = write!(page, "<th{upright}><span>{}</span></th>", name(class));
-    }
-    page.push_str("</tr></thead><tbody>");
-    let worst = (0..n)
-        .flat_map(|t| (0..n).filter(move |&p| p != t).map(move |p| (t, p)))
-        .map(|(t, p)| confusion.count(t, p))
-        .max()
-        .unwrap_or(0)
-        .max(1);
-    for truth in 0..n {
-        let _ = write!(page, "<tr><th>{}</th>", name(truth));
-        let support = confusion.support(truth).max(1);
-        for predicted in 0..n {
-            let cell = confusion.count(truth, predicted);
-            if cell == 0 {
-                page.push_str("<td></td>");
-                continue;
-            }
-            // Right answers by their share of the class, mistakes by the worst one: a few
-            // mistakes would not show on one common scale.
-            let (class, share) = match truth == predicted {
-                true => ("hit", cell as f64 / support as f64),
-                false => ("miss", (cell as f64 / worst as f64).sqrt()),
-            };
-            let _ = write!(
-                page,
-                "<td class=\"{class}\" style=\"--s:{share:.2}\" title=\"{} as {}: {cell}\">{cell}</td>",
-                name(truth),
-                name(predicted)
-            );
-        }
-        page.push_str("</tr>");
-    }
-    page.push_str("</tbody></table></figure>");
 }
 
 fn table(page: &mut String, confusion: &Confusion, name: &dyn Fn(usize) -> String) {
