@@ -1,4 +1,4 @@
-//! From layers to ops.
+//! From layers to ops: the [`Builder`], which goes through a model's layers, and the layers of no larger family.
 
 use std::cell::Cell;
 
@@ -14,12 +14,13 @@ use tidemill_graph::{
     Binary, Graph, GraphError, Layout, Normalization, Pool, Reduction, Role, RowNorm, TensorId,
     Unary, ops,
 };
+
 /// What a layer reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct At {
     /// `[batch, ...]`, or `[batch, time, ...]` where there is a mask.
     pub(crate) x: TensorId,
-    /// f32 `[batch, time]`: 1 up to each sample's end, then 0.
+    /// f32 `[batch, time]`: 1 up to each sample's end, then 0. An input of the graph, or ones where all samples have all positions.
     pub(crate) mask: Option<TensorId>,
 }
 
