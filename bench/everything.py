@@ -14,7 +14,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ON = [
     "training.average={ema=0.999}",
-    'training.metrics=["accuracy", "top_5_accuracy", "f1_macro", "cohen_kappa", "log_loss", "ece"]',
+    'training.metrics=["accuracy", "top_5", "f1_macro", "cohen_kappa", "log_loss", "ece"]',
     "training.spikes={}",
     "log.every_steps=10",
     "log.csv=true",
