@@ -58,6 +58,13 @@ impl ModelSpec {
     }
 }
 
+impl ModelSpec {
+    /// Whether a tensor is one of a layer that learns later.
+    pub(crate) fn learns_later(&self, path: &str) -> bool {
+        contains(&self.later, path)
+    }
+}
+
 /// Whether `path` is one of the frozen layers or inside one.
 pub(crate) fn contains(frozen: &[String], path: &str) -> bool {
     frozen.iter().any(|layer| covers(layer, path))

@@ -202,10 +202,13 @@ impl Builder<'_> {
             GlobalAvgPool {} if at.mask.is_some() => self.mean_over_time(at),
             GlobalMaxPool {} if at.mask.is_some() => self.max_over_time(at),
             Flatten {} | Reshape { .. } | BatchNorm(_) if at.mask.is_some() => {
-                let what = "does not go with sequences, whose samples have different lengths";
+                let what = match at.mask.is_some_and(|mask| self.is_ragged(mask)) {
+                    true => "does not go with sequences, whose samples have different lengths",
+                    false => "does not go with the positions of a sequence",
+                };
                 Err(GraphError::new(what).help(match layer {
                     BatchNorm(_) => "use layer_norm",
-                    _ => "insert { global_avg_pool = {} } or { global_max_pool = {} } before it",
+                    _ => "insert { global_avg_pool = {} }, { global_max_pool = {} } or { first_position = {} } before it",
                 }))
             }
             other => Ok(at.with(self.plain(other, at.x)?)),

@@ -204,6 +204,9 @@ pub struct ModelSpec {
     /// default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frozen: Vec<String>,
+    /// Frozen layers that learn later, which rates may name; a recipe has them in `training.unfreeze`.
+    #[serde(skip)]
+    pub later: Vec<String>,
     /// Hedged depth: an output at every hidden layer, weighted by how well each predicts; off by
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -275,6 +278,7 @@ impl ModelSpec {
             vision: None,
             from: None,
             frozen: vec![],
+            later: vec![],
             hedged_depth: None,
             hats: None,
             memory: None,

@@ -111,7 +111,7 @@ impl Builder<'_> {
                 "takes a sequence [batch, time, units], but its input is {shape:?}"
             ))
             .help(
-                "give the model an input of tokens, and let the layers before keep its positions (gru and lstm with \
+                "give the model an input of tokens, or make a sequence of an image with { image_to_sequence = {} }, and let the layers before keep its positions (gru and lstm with \
                  return_sequences = true)",
             )),
         }
@@ -120,11 +120,9 @@ impl Builder<'_> {
     /// Each sample's last position, `[batch, units]`: an input `<field>.last`, f32 `[batch, time]`, is 1 there
     /// and 0 elsewhere.
     pub(crate) fn last_position(&mut self, at: At) -> Result<At, GraphError> {
-        let (mask, [batch, time, _]) = self.sequence_dims(at)?;
+        let (mask, [batch, time, units]) = self.sequence_dims(at)?;
         if !self.is_ragged(mask) {
-            return Err(GraphError::new(
-                "the positions are those of an image, which has no last one",
-            ));
+            return self.position(at.x, time - 1, [batch, units]);
         }
         let field = self.graph.tensor(mask).name.trim_end_matches(".mask").to_owned();
         let last =
@@ -175,9 +173,19 @@ impl Builder<'_> {
 
     pub(crate) fn first_position(&mut self, at: At) -> Result<At, GraphError> {
         let (_, [batch, _, units]) = self.sequence_dims(at)?;
-        let first = Layout::Slice { start: vec![0; 3], size: vec![batch, 1, units] };
-        let first = self.graph.apply(first, &[at.x])?;
-        Ok(At { x: self.reshaped(first, vec![batch, units])?, mask: None })
+        self.position(at.x, 0, [batch, units])
+    }
+
+    /// One position of each sample.
+    fn position(
+        &mut self,
+        x: TensorId,
+        index: usize,
+        [batch, units]: [usize; 2],
+    ) -> Result<At, GraphError> {
+        let one = Layout::Slice { start: vec![0, index, 0], size: vec![batch, 1, units] };
+        let one = self.graph.apply(one, &[x])?;
+        Ok(At { x: self.reshaped(one, vec![batch, units])?, mask: None })
     }
 
     /// The mean of the positions up to each sample's end.

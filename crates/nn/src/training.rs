@@ -126,7 +126,10 @@ pub fn training_graph_with(
             .help("leave one of them out of frozen")
             .at("frozen"));
     }
-    optimizer.check_rates(parameters.iter().map(|&id| graph.tensor(id).name.as_str()))?;
+    let all = graph.with_role(Role::Parameter).map(|id| graph.tensor(id).name.as_str());
+    let learns = |name: &&str| !model.is_frozen(name) || model.learns_later(name);
+    let named: Vec<&str> = all.filter(learns).collect();
+    optimizer.check_rates(named.into_iter())?;
     let slopes = gradients(&mut graph, minimized, &parameters)?;
     graph.hyper = Some(graph.input("hyper", &[hyper::LEN], DType::F32));
     graph.clip = match optimizer.clip() {

@@ -112,6 +112,8 @@ impl RecipeFile {
         let recipe: Recipe = source.read()?;
         let mut file =
             RecipeFile { recipe, path: path.to_owned(), source, tokenizer: None, frozen: None };
+        let later = file.recipe.training.unfreeze.iter().flat_map(|step| step.layers.clone());
+        file.recipe.model.later = later.collect();
         file.check_kind()?;
         file.check_sounds()?;
         file.check_augment()?;
@@ -362,6 +364,7 @@ impl RecipeFile {
         let b = &r.batch;
         let mut model = r.model.clone();
         self.frozen.iter().for_each(|frozen| model.frozen.clone_from(frozen));
+        model.later = Vec::new();
         if let Some(from) = &mut model.from {
             // Paths are written as they were found, and a resume does not read them again.
             (from.run, from.safetensors) = (None, None);
@@ -406,7 +409,8 @@ impl RecipeFile {
 }
 
 /// Keys without effect, as [`RecipeFile::sha256`] sees them, that recipes did not always have.
-const LATER_DEFAULTS: [&str; 3] = [", vision: None, from: None", ", drop_path: 0.0", ", rates: {}"];
+const LATER_DEFAULTS: [&str; 4] =
+    [", vision: None, from: None", ", drop_path: 0.0", ", rates: {}", ", later: []"];
 
 impl Source {
     fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Source> {

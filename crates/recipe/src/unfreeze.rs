@@ -5,9 +5,11 @@ use serde::Deserialize;
 use crate::RecipeFile;
 use crate::spec::{Recipe, Wrong, positive, wrong};
 use tidemill_engine::error::Result;
+use tidemill_engine::graph::GraphError;
 
 /// Frozen layers learn from an epoch on, as models are fine-tuned: the new layers first, then those below them (Howard and Ruder
-/// 2018, gradual unfreezing). What the optimizer keeps for their weights starts there.
+/// 2018, gradual unfreezing). What the optimizer keeps, such as Adam's moments, begins at 0 there for all layers, as where a model of Keras is
+/// compiled again.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unfreeze {
@@ -22,6 +24,10 @@ impl Recipe {
         for (i, step) in self.training.unfreeze.iter().enumerate() {
             let key = format!("training.unfreeze[{i}].epoch");
             positive(&key, step.epoch)?;
+            if step.layers.is_empty() {
+                let key = format!("training.unfreeze[{i}].layers");
+                return wrong(key, "must name layers, as model.frozen does");
+            }
             if step.epoch == 1 {
                 return wrong(
                     key,
@@ -40,6 +46,17 @@ impl RecipeFile {
         steps.flat_map(|step| step.layers.clone()).collect()
     }
 
+    /// The layers that learn from there on, once so many epochs are done.
+    pub fn thaws_at(&self, epochs: u64) -> Vec<String> {
+        let steps = self.recipe.training.unfreeze.iter().filter(|step| step.epoch == epochs + 1);
+        steps.flat_map(|step| step.layers.clone()).collect()
+    }
+
+    /// Whether layers learn from there on, once so many epochs are done.
+    pub fn starts_to_thaw(&self, epochs: u64) -> bool {
+        self.recipe.training.unfreeze.iter().any(|step| step.epoch == epochs + 1)
+    }
+
     /// The number of epochs after which the next layers learn, once so many are done.
     pub fn next_thaw(&self, epochs: u64) -> Option<u64> {
         let starts = self.recipe.training.unfreeze.iter().map(|step| step.epoch - 1);
@@ -51,11 +68,22 @@ impl RecipeFile {
     /// # Errors
     /// If the model has no such layers, or they were not frozen.
     pub fn thaw(&mut self, epochs: u64) -> Result<()> {
+        if let Some(frozen) = self.frozen.take() {
+            self.recipe.model.frozen = frozen;
+        }
+        let words = |e: GraphError| match e.help {
+            Some(help) => format!(": {}; help: {help}", e.message),
+            None => format!(": {}", e.message),
+        };
+        if let Err(e) = self.recipe.model.summary() {
+            let key = if e.path == "frozen" { "model.frozen" } else { "model" };
+            return Err(self.error_at(key, &words(e)));
+        }
         for (i, step) in self.recipe.training.unfreeze.iter().enumerate() {
             for layer in &step.layers {
                 if let Err(e) = self.recipe.model.clone().thaw(std::slice::from_ref(layer)) {
                     let key = format!("training.unfreeze[{i}].layers");
-                    return Err(self.error_at(&key, &e.to_string()));
+                    return Err(self.error_at(&key, &words(e)));
                 }
             }
         }
@@ -64,7 +92,7 @@ impl RecipeFile {
             return Ok(());
         }
         let mut model = self.recipe.model.clone();
-        model.thaw(&paths).map_err(|e| self.error_at("training.unfreeze", &e.to_string()))?;
+        model.thaw(&paths).map_err(|e| self.error_at("training.unfreeze", &words(e)))?;
         let frozen = std::mem::replace(&mut self.recipe.model, model).frozen;
         self.frozen.get_or_insert(frozen);
         Ok(())

@@ -285,6 +285,22 @@ fn a_header_that_comes_again_and_booleans() {
 }
 
 #[test]
+fn a_name_that_is_also_a_value_of_its_column_does_not_hide_a_header() {
+    let spam = "len,caps,spam\n3,1,spam\n2,0,ham\n5,1,spam\n4,2,ham\n";
+    for spec in [json!({}), json!({ "label": "spam" })] {
+        let (events, columns, _) = read(Format::Csv, spec, spam);
+        assert_eq!((events.len(), columns), (4, vec!["len".to_owned(), "caps".to_owned()]));
+    }
+    let (events, columns, _) =
+        read(Format::Csv, json!({}), "x,z,flag\n1,z,yes\n2,q,no\n3,z,yes\n4,r,no\n");
+    assert_eq!((events.len(), columns), (4, vec!["x".to_owned(), "z".to_owned()]));
+    // No header: values that come again, also where the first number is broken.
+    let rows = "red,small,yes\nblue,large,no\nred,large,yes\nblue,small,no\n";
+    assert_eq!(read(Format::Csv, json!({}), rows).0.len(), 4);
+    assert_eq!(read(Format::Csv, json!({}), "1o5,red\n17,blue\n12,red\n15,blue\n").0.len(), 4);
+}
+
+#[test]
 fn an_input_that_is_called_like_a_label_is_noted() {
     let (_, columns, notes) = read(Format::Csv, json!({}), "a,label,class\n1,2,0\n2,3,1\n");
     assert_eq!(columns, ["a", "label"]);

@@ -237,7 +237,9 @@ impl Driver<'_> {
                 Some(n) if n < self.recipe.batch.epochs => {
                     format!("set stop.epochs to more than {n}")
                 }
-                _ => format!("set batch.epochs to more than {}", self.recipe.batch.epochs),
+                _ => {
+                    format!("set batch.epochs to more than {}", self.recipe.batch.epochs.max(epoch))
+                }
             },
             Some(StoppedBy::Steps) => "set stop.steps to more, or leave it out".to_owned(),
             Some(StoppedBy::WallSeconds) => {
@@ -383,6 +385,7 @@ impl Driver<'_> {
             best,
             log: self.log.state()?,
             spikes: self.spikes.as_ref().map(Watch::state),
+            slot_age: Some(training.engine.slot_age()).filter(|&age| age != training.engine.step()),
             next_best: self.best_steps(),
             ..self.base.clone()
         };

@@ -65,6 +65,14 @@ impl fmt::Display for Finding {
 pub fn check_all(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
     let mut findings = check_model(file, data);
     findings.extend(check_labels(file, data));
+    for (i, step) in file.recipe.training.unfreeze.iter().enumerate() {
+        let (epochs, layers) = (file.recipe.epochs(), step.layers.join(", "));
+        if step.epoch > epochs {
+            let what = format!("the run has {epochs} epochs, so that {layers} never learn");
+            let key = format!("training.unfreeze[{i}].epoch");
+            findings.push(Finding::warning(&key, what, "make batch.epochs more, or this less"));
+        }
+    }
     // What the model itself says of it comes first.
     if findings.iter().all(|f| !f.is_error) {
         findings.extend(check_last_batch(file, data));
@@ -97,8 +105,13 @@ pub fn examine(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>) -
     let mut findings = check_all(file, &data);
     let sound = |findings: &[Finding]| findings.iter().all(|f| !f.is_error);
     // Before all samples are looked at, which leaves more of them in memory than a run has.
+    // Of layers that learn later, too: its steps are the largest and slowest.
+    let mut whole = file.clone();
+    if sound(&findings) && whole.next_thaw(0).is_some() {
+        whole.thaw(u64::MAX - 1)?;
+    }
     let planned = match sound(&findings) {
-        true => Some(Planned::new(file, &data, threads, memory)?),
+        true => Some(Planned::new(&whole, &data, threads, memory)?),
         false => None,
     };
     let train = data.train.as_ref();
@@ -418,11 +431,14 @@ fn check_copies(
         ),
     };
     let verb = if count == 1 { "image is" } else { "images are" };
-    let what = format!(
-        "{count} {verb} nearly the same as {of}, such as {} and {}",
-        set.describe(image),
-        train.describe(other)
-    );
+    let pair = |(image, other)| format!("{} and {}", set.describe(image), train.describe(other));
+    let mut what =
+        format!("{count} {verb} nearly the same as {of}, such as {}", pair((image, other)));
+    let unlike = |&(image, other): &(usize, usize)| set.class(image) != train.class(other);
+    if let Some(&example) = copies.iter().find(|pair| unlike(pair)) {
+        let n = copies.iter().filter(|pair| unlike(pair)).count();
+        what += &format!("; {n} of them of another class, such as {}", pair(example));
+    }
     Some(Finding::warning(key, what, help))
 }
 

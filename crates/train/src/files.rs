@@ -47,6 +47,10 @@ impl Trained {
             };
             return Ok(Arc::new(ImageFolder::open(&archive, &|name| name.into(), input, &[])?));
         }
+        if folder.is_some() && files.len() > 1 && files.iter().any(|path| is_archive(path)) {
+            let what = "--data: name one archive, or several shards by a pattern in quotes, such as 'train-{000000..000002}.tar'";
+            return Err(Error::Usage(what.into()));
+        }
         if let Some(folder) = folder {
             let mut found = Vec::new();
             for path in files {

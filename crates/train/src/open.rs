@@ -92,6 +92,14 @@ pub(crate) fn open(
         Some(engine) => engine?,
         None => Engine::compile_within(spec, 0.0, budget)?,
     };
+    if options.memory.is_some() && file.next_thaw(0).is_some() {
+        // The last of its steps takes the most; better no run than one that ends in the middle.
+        let mut whole = file.clone();
+        whole.thaw(u64::MAX - 1)?;
+        let mut spec = training_spec(&whole, threads);
+        spec.batch_size = spec.batch_size.min(data.train.len());
+        Engine::compile_within(spec, 0.0, budget)?;
+    }
     let evaluated = data.validation.as_ref().map_or(Vec::new(), |set| {
         let size = evaluate_options(file).batch_size.min(set.len());
         let rest = Some(set.len() % size).filter(|&rest| rest > 0);

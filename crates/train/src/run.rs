@@ -82,12 +82,13 @@ pub fn train(
     options: &RunOptions,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
-    let mut options = options.clone();
+    let (mut options, mut is_first) = (options.clone(), true);
     loop {
-        if let Some(outcome) = train_until_unfrozen(file.clone(), &options, watch)? {
+        if let Some(outcome) = train_until_unfrozen(file.clone(), &options, is_first, watch)? {
             return Ok(outcome);
         }
         options.existing = Existing::Resume;
+        is_first = false;
     }
 }
 
@@ -95,6 +96,7 @@ pub fn train(
 fn train_until_unfrozen(
     mut file: RecipeFile,
     options: &RunOptions,
+    is_first: bool,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Option<Outcome>> {
     file.only_network()?;
@@ -116,6 +118,14 @@ fn train_until_unfrozen(
         }
         None => start(&file, &paths, &mut engine, &data, &mut notice)?,
     };
+    if file.starts_to_thaw(course.epoch(at.step)) && course.step_of_epoch(at.step) == 0 {
+        // The corrections of their bias count steps since the slots began, which is the same for all parameters.
+        engine.reset_slots();
+    }
+    if let (Some(from), Some(_)) = (&file.recipe.model.from, &session.resumed) {
+        // What is not there any more stays as it is written.
+        from.run.iter().chain(&from.safetensors).for_each(|name| drop(paths.resolve(name)));
+    }
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
     file.set_paths(&paths);
     write_start(&mut session, &file, &at)?;
@@ -158,7 +168,7 @@ fn train_until_unfrozen(
         factor: 1.0,
         stopped_by: StoppedBy::Epochs,
     };
-    if driver.saved.is_some() {
+    if driver.saved.is_some() && is_first {
         driver.tell_resumed();
     }
     let mut training = Training::new(&mut engine, loader, meters).with(workers, &remake);
@@ -170,7 +180,7 @@ fn train_until_unfrozen(
     drop(training);
     if stopped_by == StoppedBy::Unfreeze {
         let epoch = driver.course.epoch(driver.at.step);
-        let layers = file.thawed(epoch).join(", ");
+        let layers = file.thaws_at(epoch).join(", ");
         drop(driver);
         watch(Event::Notice(&format!(
             "training.unfreeze: from epoch {} on, {layers} learn as well",

@@ -34,6 +34,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(a: &Arguments) -> Result {
+    if a.out.is_dir() || a.out.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(Failure::usage(format!(
+            "--out {}: is a folder; add what the names of the shards start with, such as {}",
+            a.out.display(),
+            a.out.join("train").display()
+        )));
+    }
     if let Some(folder) = a.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)
             .map_err(|e| Failure::failed(format!("{}: cannot be made: {e}", folder.display())))?;
@@ -45,7 +52,12 @@ pub(crate) fn run(a: &Arguments) -> Result {
         skip_broken: a.skip_broken,
         seed: a.seed,
     };
-    let packed = pack.write(&a.data, &a.out)?;
+    let packed = pack.write(&a.data, &a.out).map_err(|e| match e {
+        tidemill_engine::data::Error::Image { .. } => {
+            Failure::failed(format!("{e}; --skip-broken leaves such images out"))
+        }
+        e => e.into(),
+    })?;
     for why in packed.left_out.iter().take(20) {
         tell!("left out: {why}");
     }
@@ -67,6 +79,15 @@ pub(crate) fn run(a: &Arguments) -> Result {
         count(packed.resized as u64),
         packed.bytes as f64 / 1e6
     )?;
-    say!("recipe: data = {{ image_directory = {{ path = \"{name}\" }} }}")?;
+    let names = match packed.numbered.as_slice() {
+        [] => String::new(),
+        names => format!(", class_names = {names:?}"),
+    };
+    say!("recipe: data = {{ image_directory = {{ path = \"{name}\"{names} }} }}")?;
+    if !names.is_empty() {
+        say!(
+            "the folders are called as numbers, and the shards have the numbers of the classes: class_names gives them their names"
+        )?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -63,12 +63,17 @@ mod shown {
         }
         // Before the terminal changes, so that an error can be read.
         let mut top = Top::read(&arguments.folder, None)?;
+        // A signal ends it like the key, so that the terminal is as it was.
+        let interrupt = crate::interrupt::flag();
         let failed =
             |e: std::io::Error| Failure::failed(format!("the terminal cannot be used: {e}"));
         let mut terminal = ratatui::try_init().map_err(failed)?;
         let ended = loop {
             if let Err(e) = terminal.draw(|frame| top.draw(frame, &arguments.folder)) {
                 break Err(failed(e));
+            }
+            if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
+                break Ok(ExitCode::SUCCESS);
             }
             match key() {
                 Err(e) => break Err(failed(e)),

@@ -41,6 +41,8 @@ pub struct Packed {
     pub left_out: Vec<String>,
     /// Bytes of the shards.
     pub bytes: u64,
+    /// The names of the classes where the shards have their numbers: names that are numbers would be taken for those.
+    pub numbered: Vec<String>,
 }
 
 /// Images that are worked on at the same time, which bounds the memory.
@@ -67,7 +69,22 @@ impl Pack {
         let images = ImageFolder::open(&spec, &|name| name.into(), want, &[])?;
         let order = Order::Shuffled { seed: self.seed }.epoch(0, images.len());
         let indices: Vec<usize> = (0..images.len()).map(|at| order.index(at)).collect();
+        let names = images.class_names();
+        let parts = ["train", "training", "validation", "valid", "val", "dev", "test", "testing"];
+        if names.iter().all(|name| parts.contains(&name.to_lowercase().as_str())) {
+            let (path, parts) = (path.display(), names.join(" and "));
+            let what = format!(
+                "{path}: its folders are parts of the data and no classes ({parts}); pack each of them"
+            );
+            return Err(Error::option(what));
+        }
+        let is_number =
+            |name: &String| !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
+        let in_order = names.iter().enumerate().all(|(i, name)| *name == i.to_string());
         let mut packed = Packed::default();
+        if names.iter().any(is_number) && !in_order {
+            packed.numbered = names.to_vec();
+        }
         for (number, of_shard) in indices.chunks(self.per_shard.max(1)).enumerate() {
             let name = format!("{}-{number:06}.tar", prefix.display());
             self.shard(&images, of_shard, PathBuf::from(name), &mut packed)?;
@@ -85,10 +102,30 @@ impl Pack {
         // A shard that is there is whole: it has its name only then.
         let part = path.with_extension("tar.part");
         if path.exists() {
-            return Err(Error::option(format!("{}: exists already", path.display())));
+            let what =
+                "exists already; remove it and those beside it, or give the shards another name";
+            return Err(Error::option(format!("{}: {what}", path.display())));
         }
-        let write = |e: std::io::Error| Error::write(&part, e);
-        let mut tar = tar::Builder::new(BufWriter::new(File::create(&part).map_err(write)?));
+        let done = self.write_part(images, indices, &part, packed);
+        if done.is_err() {
+            // What is there is of no use; that it cannot be removed is no further error.
+            let _ = std::fs::remove_file(&part);
+        }
+        done?;
+        std::fs::rename(&part, &path).map_err(|e| Error::write(&path, e))?;
+        packed.shards.push(path);
+        Ok(())
+    }
+
+    fn write_part(
+        &self,
+        images: &ImageFolder,
+        indices: &[usize],
+        part: &Path,
+        packed: &mut Packed,
+    ) -> Result<()> {
+        let write = |e: std::io::Error| Error::write(part, e);
+        let mut tar = tar::Builder::new(BufWriter::new(File::create(part).map_err(write)?));
         for some in indices.chunks(AT_ONCE) {
             for member in self.members(images, some) {
                 let member = match member {
@@ -100,9 +137,12 @@ impl Pack {
                     Err(e) => return Err(e),
                 };
                 let key = format!("{:09}", packed.images);
-                let class = images.class_names()[member.class as usize].as_bytes();
+                let class = match packed.numbered.is_empty() {
+                    true => images.class_names()[member.class as usize].clone(),
+                    false => member.class.to_string(),
+                };
                 append(&mut tar, &format!("{key}.{}", member.ending), &member.bytes)
-                    .and_then(|()| append(&mut tar, &format!("{key}.cls"), class))
+                    .and_then(|()| append(&mut tar, &format!("{key}.cls"), class.as_bytes()))
                     .map_err(write)?;
                 packed.images += 1;
                 packed.resized += usize::from(member.resized);
@@ -110,10 +150,7 @@ impl Pack {
         }
         let file = tar.into_inner().and_then(|buffer| Ok(buffer.into_inner()?)).map_err(write)?;
         packed.bytes += file.metadata().map_err(write)?.len();
-        file.sync_all().map_err(write)?;
-        std::fs::rename(&part, &path).map_err(|e| Error::write(&path, e))?;
-        packed.shards.push(path);
-        Ok(())
+        file.sync_all().map_err(write)
     }
 
     /// The files of some images, by as many threads as there are cores.
@@ -212,11 +249,32 @@ mod tests {
             assert_eq!(bytes("a"), bytes("b"));
         }
         assert!(pack.write(&path("data"), &path("a")).is_err());
+        // Folders that are called as numbers keep their classes.
+        for (class, old) in [("7", "cat"), ("12", "dog")] {
+            std::fs::rename(path("data").join(old), path("data").join(class)).unwrap();
+        }
+        let packed = pack.write(&path("data"), &path("n")).unwrap();
+        assert_eq!(packed.numbered, ["12", "7"]);
+        let spec =
+            ImageDirectorySpec::new(format!("{}-{{000000..000002}}.tar", path("n").display()));
+        let read = ImageFolder::open(&spec, &|name| name.into(), want, &[]).unwrap();
+        assert_eq!(read.class_names(), ["0", "1"]);
+        assert_eq!((0..7).filter(|&i| read.class(i) == 0).count(), 4);
+        for (class, old) in [("7", "cat"), ("12", "dog")] {
+            std::fs::rename(path("data").join(class), path("data").join(old)).unwrap();
+        }
         // A broken image is an error, or left out and named.
         std::fs::write(path("data/cat/9.png"), "no image").unwrap();
         assert!(pack.write(&path("data"), &path("c")).unwrap_err().to_string().contains("9.png"));
         let skipping = Pack { skip_broken: true, ..pack };
         let packed = skipping.write(&path("data"), &path("d")).unwrap();
         assert_eq!((packed.images, packed.left_out.len()), (7, 1));
+        assert!(!path("c-000000.tar.part").exists());
+        // Parts are no classes.
+        for (part, old) in [("train", "cat"), ("test", "dog")] {
+            std::fs::rename(path("data").join(old), path("data").join(part)).unwrap();
+        }
+        let error = skipping.write(&path("data"), &path("e")).unwrap_err().to_string();
+        assert!(error.contains("parts of the data"), "{error}");
     }
 }

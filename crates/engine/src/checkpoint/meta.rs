@@ -61,6 +61,9 @@ pub struct Meta {
     /// What the watch over spikes of the loss knows; the state to roll back to is among the tensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spikes: Option<SpikeState>,
+    /// Steps since the optimizer's slots began, where that is not all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_age: Option<u64>,
     /// The steps of the best epochs beside `best`, whose checkpoints stay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub next_best: Vec<u64>,
@@ -100,6 +103,7 @@ impl Meta {
             course: None,
             log: LogState::default(),
             spikes: None,
+            slot_age: None,
             next_best: Vec::new(),
             stream: None,
             has_manifest: true,

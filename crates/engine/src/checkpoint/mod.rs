@@ -82,6 +82,9 @@ impl Checkpoint {
         }
         engine.set_state(&tensors)?;
         engine.set_step(self.meta.step);
+        if let Some(age) = self.meta.slot_age {
+            engine.set_slot_age(age);
+        }
         Ok(())
     }
 

@@ -291,6 +291,14 @@ fn header(lines: &[&[u8]], format: Format, spec: &FormatSpec) -> Option<bool> {
         if i < row.columns() { row.value(i) } else { row.label() }
     };
     let places = 0..=first.columns();
+    let name = |i: usize| match cell(0, i) {
+        Value::Text(text) => Some(text),
+        _ => None,
+    };
+    // Only a header has the label that is asked for.
+    if spec.label.is_some() && places.clone().any(|i| name(i) == spec.label.as_deref()) {
+        return Some(true);
+    }
     // The header of another file that was put behind it is none of the others.
     let same = |row: usize| places.clone().all(|i| cell(row, i) == cell(0, i));
     let others: Vec<usize> = (1..seen.len()).filter(|row| !same(*row)).collect();
@@ -298,26 +306,28 @@ fn header(lines: &[&[u8]], format: Format, spec: &FormatSpec) -> Option<bool> {
     let is_text = |i: &usize| cell(0, *i).is_text();
     let texts = places.clone().filter(is_text).count();
     // A value, as it comes again.
-    let again = |i: usize| others().any(|row| cell(row, i) == cell(0, i));
-    if places.clone().filter(is_text).any(again) {
-        return Some(false);
-    }
-    let above_numbers = |i: usize| {
+    let again = |i: &usize| others().any(|row| cell(row, *i) == cell(0, *i));
+    let again = places.clone().filter(is_text).filter(again).count();
+    let above_numbers = |i: &usize| {
+        let i = *i;
         let text = |row| match cell(row, i) {
             value @ Value::Text(text) => value.is_text() && !number::leading_zero(text.as_bytes()),
             _ => false,
         };
         others().any(|row| matches!(cell(row, i), Value::Number(_))) && !others().any(text)
     };
-    if places.clone().filter(is_text).any(above_numbers) {
+    let above: Vec<usize> = places.clone().filter(is_text).filter(above_numbers).collect();
+    let named = places.clone().filter(|i| name(*i).is_some_and(|name| LABELS.contains(&name)));
+    let (above_all, named) = (above.len(), named.count());
+    // A name may be one of its column's values, too; and a first number may be broken, which begins with a digit then.
+    let is_word =
+        |i: &usize| name(*i).is_some_and(|name| !name.starts_with(|c: char| c.is_ascii_digit()));
+    let words = above.iter().any(is_word);
+    if above_all + named > again || (again > 0 && above_all + named == again && words) {
         return Some(true);
     }
-    let named = |i: usize| match cell(0, i) {
-        Value::Text(text) => spec.label.as_deref() == Some(text) || LABELS.contains(&text),
-        _ => false,
-    };
-    if places.clone().any(named) {
-        return Some(true);
+    if again > 0 {
+        return Some(false);
     }
     // 0, 1, 2, ... above something else.
     let width = first.columns() + 1;
