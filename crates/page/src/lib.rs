@@ -4,9 +4,15 @@
 //!
 //! - [`html`]: the frame of a page, its cards, escaped text
 //! - [`chart`]: line charts as inline SVG, and as pictures that stand alone
-//! - [`number`]: counts, shares, bytes and durations as people read them
+//! - [`bars`]: named values as a picture
+//! - [`counts`]: histograms, and points of two values
+//! - `frame`: the axes that all drawings have
+//! - [`number`]: counts, shares, bytes, durations and dates as people read them
 #![forbid(unsafe_code)]
 
+pub mod bars;
 pub mod chart;
+pub mod counts;
+mod frame;
 pub mod html;
 pub mod number;
