@@ -50,6 +50,8 @@ enum Command {
     Eval(commands::eval::Arguments),
     /// Predict on files with a trained model.
     Predict(commands::predict::Arguments),
+    /// Measure how much a trained model owes to each column of a table.
+    Importance(commands::importance::Arguments),
     /// Check a recipe and its data for mistakes before training.
     Doctor(commands::doctor::Arguments),
     /// Show how a recipe's training step is computed: kernels, fusions, memory, expected time.
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => commands::compare::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
+        Command::Importance(arguments) => commands::importance::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Prove(arguments) => commands::prove::run(&arguments),

@@ -1,10 +1,11 @@
 //! Reading files that may be compressed.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
+use tidemill_table::formats::parquet::{is_parquet, parquet_rows};
 
 use crate::{Error, Result};
 
@@ -42,6 +43,18 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>> {
     } else {
         Ok(Box::new(reader))
     }
+}
+
+/// A reader of the rows of a table: as [`open`], and those of a Parquet file as CSV.
+pub(crate) fn open_table(path: &Path) -> Result<Box<dyn Read + Send>> {
+    let mut file = open_file(path)?;
+    let mut head = [0; 4];
+    // A folder, or a file of fewer bytes, which `open` reports.
+    if file.read_exact(&mut head).is_err() || !is_parquet(&head) {
+        return open(path);
+    }
+    file.rewind().map_err(|e| Error::read(path, e))?;
+    parquet_rows(&path.display().to_string(), file).map_err(|e| Error::option(e.to_string()))
 }
 
 /// A reading error of `path`, where running out of data means a cut or broken file.

@@ -165,8 +165,10 @@ impl DataSpec {
             }
             Self::Csv(spec) => {
                 let known = known.or_else(|| like().and_then(|l| l.known));
+                let data = spec.open(resolve, known)?;
+                let groups = data.groups();
                 let parts = Parts::of(spec.validation_split, spec.subset, spec.seed);
-                parts.side(&spec.path, Box::new(spec.open(resolve, known)?))?
+                parts.together(groups.as_deref()).side(&spec.path, Box::new(data))?
             }
             Self::TextDirectory(spec) => {
                 let names = like().map_or(&[][..], |l| l.class_names);

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use tidemill_data::{Dataset, Loader, LoaderOptions};
+use tidemill_nn::Link;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::metrics::{Confusion, CustomMeter, Figures, Meter, Metric, Task, argmax};
+use crate::metrics::{
+    Calibration, Confusion, CustomMeter, Figures, Meter, Metric, Residuals, RocCurve, Task, argmax,
+};
 
 /// How data is measured.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub struct EvaluateOptions {
     pub batch_size: usize,
     /// Worst mistakes to keep.
     pub mistakes: usize,
+    /// Whether to count what is drawn: calibration, ROC curves, residuals.
+    pub drawn: bool,
     /// Threads that decode ahead.
     pub data_threads: Option<usize>,
     /// Bytes of batches that wait; the loader's default where none.
@@ -44,6 +49,12 @@ pub struct Evaluation {
     pub confusion: Option<Confusion>,
     /// Wrong predictions, the most confident ones first.
     pub mistakes: Vec<Mistake>,
+    /// How often predicted classes are right, by their probability; where it is drawn.
+    pub calibration: Option<Calibration>,
+    /// The ROC curves of classes, where they are drawn.
+    pub curves: Vec<RocCurve>,
+    /// The errors of each output that is a value, where they are drawn.
+    pub residuals: Vec<Residuals>,
     /// What was left out because it is broken, if anything.
     pub skipped: Option<String>,
     /// What else a user should know of the data.
@@ -102,6 +113,14 @@ pub fn evaluate(
     let meter =
         Meter::new(options.task, num_outputs, &options.metrics).in_units(unit(data.as_ref()));
     let mut meter = meter.with_confusion();
+    let mut residuals = Vec::new();
+    if options.drawn {
+        meter = meter.with_curves();
+        residuals = Residuals::of(options.task, num_outputs);
+    }
+    let probable = matches!(engine.spec().loss.link(), Link::Softmax | Link::Sigmoid);
+    let labels = data.known().and_then(|known| known.labels.as_ref());
+    let unscale = |value| labels.map_or(f64::from(value), |labels| labels.unscale(value));
     let mut mistakes = Mistakes::new(options.mistakes);
     let mut loader = Loader::new(data.clone(), options.pass())?;
     let by_position = engine.by_position();
@@ -116,6 +135,7 @@ pub fn evaluate(
         meter.add(outputs.losses, outputs.logits, batch);
         custom.add(engine, &batch.weights);
         let outputs = engine.outputs();
+        Residuals::add(&mut residuals, options.task, outputs.logits, batch, &unscale);
         if options.task != Task::Classes || options.mistakes == 0 || by_position {
             continue;
         }
@@ -135,6 +155,9 @@ pub fn evaluate(
         figures,
         confusion: meter.confusion().cloned(),
         mistakes: mistakes.finish(),
+        calibration: meter.calibration().filter(|_| options.drawn && probable),
+        curves: if options.drawn { meter.roc_curves() } else { Vec::new() },
+        residuals,
         skipped: skipped(data.as_ref()),
         notes: data.notes(),
     })

@@ -2,10 +2,12 @@
 //! sections of what it alone knows.
 
 use std::fmt::Write;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidemill_page::chart::{Chart, Line, Over};
-use tidemill_page::html::{self, escape, machine};
-use tidemill_page::number::{Scale, bytes, count, duration, plural, value};
+use tidemill_page::html::{self, command, escape, machine};
+use tidemill_page::number::{Scale, bytes, count, date, duration, plural, value};
 
 use crate::checkpoint::EpochFigures;
 use crate::metrics::{Figures, Metric};
@@ -15,6 +17,10 @@ use crate::summary::Summary;
 pub struct Report<'a> {
     /// The recipe's name.
     pub title: &'a str,
+    /// The run's folder.
+    pub run: &'a Path,
+    /// What it learned from and was measured on: what it is, and where and how much. Plain text.
+    pub data: Vec<(&'static str, String)>,
     /// The recipe's text, resolved.
     pub recipe: &'a str,
     /// The run's seed.
@@ -55,8 +61,9 @@ impl Report<'_> {
     pub fn page(&self) -> String {
         let title = escape(self.title);
         let mut page = String::with_capacity(64 * 1024);
-        html::start(&mut page, &title);
-        self.header(&mut page, &title);
+        let run = escape(&self.run.display().to_string());
+        html::start(&mut page, &format!("{title} in {run}"));
+        self.header(&mut page, &title, &run);
         self.cards(&mut page);
         page.push_str(&self.before);
         self.curves(&mut page);
@@ -66,7 +73,7 @@ impl Report<'_> {
         page
     }
 
-    fn header(&self, page: &mut String, title: &str) {
+    fn header(&self, page: &mut String, title: &str, run: &str) {
         let s = self.summary;
         let ended = match s.stopped_by.as_str() {
             "epochs" => "all epochs done".to_string(),
@@ -82,7 +89,8 @@ impl Report<'_> {
         let _ = write!(
             page,
             "<header><p class=\"eyebrow\">tidemill run</p><h1>{title}</h1>\
-             <p class=\"sub\">{}, {}, {} in {} &middot; {ended}</p></header>",
+             <p class=\"sub\">{}, {}, {} in {} &middot; {ended}</p>\
+             <p class=\"sub\"><code>{run}</code></p></header>",
             plural(self.length.1, self.length.0),
             plural(s.steps, "step"),
             plural(s.samples, "sample"),
@@ -156,14 +164,18 @@ impl Report<'_> {
         let s = self.summary;
         page.push_str("<section><h2>How it ran</h2>");
         let (processor, cores) = machine();
-        let rows = [
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let mut rows: Vec<(&str, String)> =
+            vec![("ended", date(now)), ("command", format!("<code>{}</code>", escape(&command())))];
+        rows.extend(self.data.iter().map(|(name, what)| (*name, escape(what))));
+        rows.extend([
             ("machine", format!("{}, {cores} cores", escape(&processor))),
             ("system", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
             ("threads of a step", self.threads.to_string()),
             ("tidemill", env!("CARGO_PKG_VERSION").to_string()),
             ("seed", self.seed.to_string()),
             ("state", format!("<code>{}</code>", escape(&s.state_sha256))),
-        ];
+        ]);
         page.push_str("<dl>");
         for (name, text) in rows {
             let _ = write!(page, "<dt>{name}</dt><dd>{text}</dd>");

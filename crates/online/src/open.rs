@@ -166,6 +166,9 @@ fn spec_of(
     let mut own = file.stream_format(format)?;
     let wants = matches!(model.takes(), Takes::Fields(_)) && own.image.is_none();
     own.wants = wants.then(|| wanted_inputs(&file.recipe.model));
+    if let Some(path) = file_of(from) {
+        own = own.of_file(path);
+    }
     let has_look = matches!(format, Format::Csv | Format::Tsv | Format::JsonLines);
     if !has_look || file_of(from).is_none() {
         return Ok((own, None));

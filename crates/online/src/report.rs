@@ -1,12 +1,13 @@
 //! The sections of the page that a stream has: its figures over the events, with the baselines.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use crate::drift::DriftState;
 use tidemill_engine::checkpoint::EpochFigures;
 use tidemill_engine::metrics::Figures;
 use tidemill_engine::page::chart::{Chart, Line, Over};
-use tidemill_engine::page::html::escape;
+use tidemill_engine::page::html::{escape, without_credentials};
 use tidemill_engine::page::matrix::{MOST_CLASSES as MOST_IN_MATRIX, Matrix};
 use tidemill_engine::page::number::{Scale, count, plain};
 use tidemill_engine::prequential::Prequential;
@@ -19,6 +20,7 @@ use crate::summary::StreamSummary;
 /// The page of a run that learned from a stream; `history` are the epochs of batch training before.
 pub(crate) fn page(
     file: &RecipeFile,
+    (folder, from): (&Path, &str),
     summary: &StreamSummary,
     stream: &StreamReport<'_>,
     history: &[EpochFigures],
@@ -44,6 +46,8 @@ pub(crate) fn page(
     let resources = model.resources();
     Report {
         title: &file.path.file_stem().map(|s| s.to_string_lossy()).unwrap_or_default(),
+        run: folder,
+        data: read_in_words(from, summary),
         recipe: &file.to_toml(),
         seed: file.recipe.training.seed,
         summary: run,
@@ -61,6 +65,15 @@ pub(crate) fn page(
         num_parameters: resources.num_parameters,
     }
     .page()
+}
+
+/// Where the events came from, and how many could be used.
+pub(crate) fn read_in_words(from: &str, summary: &StreamSummary) -> Vec<(&'static str, String)> {
+    let mut rows = vec![("stream", without_credentials(from)), ("events", count(summary.events))];
+    if summary.bad_events > 0 {
+        rows.push(("set aside", format!("{}, see dead-letter.jsonl", count(summary.bad_events))));
+    }
+    rows
 }
 
 /// What a stream was scored on, for the page.

@@ -281,5 +281,12 @@ fn report(
         class_names: &names,
         drift: drift.as_ref(),
     };
-    page(file, summary, &stream, &base.history, driver.model.as_ref())
+    page(
+        file,
+        (&options.out, &options.from),
+        summary,
+        &stream,
+        &base.history,
+        driver.model.as_ref(),
+    )
 }

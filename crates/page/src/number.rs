@@ -90,9 +90,37 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// `2026-11-27 21:30 UTC`, of seconds since 1970.
+pub fn date(seconds: u64) -> String {
+    let (days, minutes) = ((seconds / 86_400) as i64, seconds % 86_400 / 60);
+    // Hinnant's `civil_from_days`: years begin in March, so that the leap day is their last.
+    let days = days + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + 400 * era + i64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_825_599, "2000-02-29 11:59 UTC"),
+            (951_868_800, "2000-03-01 00:00 UTC"),
+            (1_795_485_059, "2026-11-24 01:50 UTC"),
+            (4_102_444_800, "2100-01-01 00:00 UTC"),
+        ] {
+            assert_eq!(date(seconds), text);
+        }
+    }
 
     #[test]
     fn numbers_for_people() {

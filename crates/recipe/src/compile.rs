@@ -34,6 +34,7 @@ pub fn evaluate_options(file: &RecipeFile) -> EvaluateOptions {
         metrics: r.metrics(),
         batch_size: batch_size.unwrap_or_else(|| default_batch_size(r.batch.batch_size)),
         mistakes: if r.report.html { r.report.mistakes } else { 0 },
+        drawn: false,
         data_threads: r.batch.data_threads,
         read_ahead: None,
     }

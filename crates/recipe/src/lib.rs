@@ -328,7 +328,7 @@ impl RecipeFile {
         }
         let parts = format!("{data:?} {:?} {:?}", r.stream, r.online.features);
         // Recipes from before there were these options keep their number.
-        let parts = [", augment: None", ", reduced_decoding: false"]
+        let parts = [", augment: None", ", reduced_decoding: false", ", group: None"]
             .iter()
             .fold(parts, |parts, option| parts.replace(option, ""));
         let parts = if self.reads_sounds() { format!("{parts} {:?}", r.audio) } else { parts };

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use tidemill_table::Utf16Reader;
+pub(crate) use tidemill_table::formats::parquet::{is_parquet, parquet_rows};
 pub(crate) use tidemill_table::formats::{JSON_LOOK, is_spread, json_lines};
 
 use crate::error::{Error, Result};
@@ -13,13 +14,12 @@ use crate::error::{Error, Result};
 pub(crate) const MAGIC: usize = 8;
 
 /// Kinds that are not unpacked: how they begin, what they are called, and what unpacks them.
-const OTHERS: [(&[u8], &str, &str); 7] = [
+const OTHERS: [(&[u8], &str, &str); 6] = [
     (&[0x28, 0xb5, 0x2f, 0xfd], "compressed with zstd", "zstd -dc"),
     (&[0xfd, b'7', b'z', b'X', b'Z', 0], "compressed with xz", "xz -dc"),
     (b"BZh", "compressed with bzip2", "bzip2 -dc"),
     (&[0x04, 0x22, 0x4d, 0x18], "compressed with lz4", "lz4 -dc"),
     (b"PK\x03\x04", "a zip archive (or a spreadsheet, which is one)", "unzip -p"),
-    (b"PAR1", "a Parquet file", "your database or pandas"),
     (b"SQLite f", "an SQLite database", "sqlite3"),
 ];
 
@@ -51,6 +51,11 @@ pub(crate) fn unpack(
     let mut magic = Vec::new();
     let read = Read::by_ref(&mut input).take(MAGIC as u64).read_to_end(&mut magic);
     read.map_err(|e| Error::io(&place, e))?;
+    if is_parquet(&magic) {
+        return Err(Error::Usage(format!(
+            "{place}: is a Parquet file, which is read from its end: name a file in place of a pipe"
+        )));
+    }
     let gzip = is_gzip(&place, &magic)?;
     let input = Cursor::new(magic).chain(input);
     let text: Box<dyn Read + Send> =

@@ -235,6 +235,7 @@ impl Measure {
             metrics: self.metrics.clone(),
             batch_size: default_batch_size(engine.spec().batch_size),
             mistakes: 0,
+            drawn: false,
             data_threads: None,
             read_ahead: None,
         };

@@ -88,19 +88,20 @@ pub struct Progress {
     pub seconds_left: f64,
 }
 
-/// Measures the validation data, if there is any.
-pub(crate) type Validate<'a> = dyn FnMut(&mut Engine) -> Result<Option<Evaluation>> + 'a;
+/// Measures the validation data, if there is any; where that is for the page, also what it draws.
+pub(crate) type Validate<'a> = dyn FnMut(&mut Engine, bool) -> Result<Option<Evaluation>> + 'a;
 
 /// Measures the weights that are predicted with.
 pub(crate) fn measure(
     engine: &mut Engine,
     average: &mut Option<Average>,
     validate: &mut Validate<'_>,
+    for_page: bool,
 ) -> Result<Option<Evaluation>> {
     if let Some(average) = average {
         average.swap(engine);
     }
-    let found = validate(engine);
+    let found = validate(engine, for_page);
     if let Some(average) = average {
         average.swap(engine);
     }
@@ -310,7 +311,7 @@ impl Driver<'_> {
             average.end_epoch(training.engine);
         }
         let validation = match epoch.is_multiple_of(self.recipe.batch.validation_every) || last {
-            true => match measure(training.engine, &mut self.average, self.validate) {
+            true => match measure(training.engine, &mut self.average, self.validate, last) {
                 Ok(found) => found,
                 Err(e) => return Err(self.keep(training, e)),
             },

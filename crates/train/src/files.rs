@@ -134,6 +134,7 @@ impl Trained {
                     path: path.clone(),
                     validation_split: None,
                     subset: None,
+                    group: None,
                     ..folder.clone()
                 };
             }
@@ -142,7 +143,7 @@ impl Trained {
                 // The recipe's format is that of the file that it names.
                 csv.format = csv.format.filter(|_| Format::by_name(path).is_none());
                 csv.path = path.clone();
-                (csv.limit, csv.validation_split, csv.subset) = (None, None, None);
+                csv.take_all();
             }
             (DataSpec::Csv(_), _) => return wrong("name one table"),
             (DataSpec::TextDirectory(texts), [path]) => {

@@ -15,7 +15,7 @@
 //! - [`trained`]: a run's model, measured on other data or asked about files; [`generate`]: asked to continue a
 //!   text; [`translate`]: asked for translations; [`transcribe`]: asked what sounds say; [`extract`]: asked for
 //!   summaries of sentences; [`mod@bench`]: its step, timed; [`fn@prove`]: computed in different ways; [`rates`]: tried with many learning rates; [`export`]: what of it is written for other programs;
-//!   `onnx`: its graph in ONNX's format; `protobuf`: how such messages are written
+//!   [`importance`]: how much it owes to each column of a table; `onnx`: its graph in ONNX's format; `protobuf`: how such messages are written
 //! - [`runs`]: several runs side by side; `search`: runs with different values of keys
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod export;
 pub mod extract;
 mod files;
 pub mod generate;
+pub mod importance;
 mod log;
 pub mod memory;
 mod names;
@@ -56,6 +57,7 @@ mod workers;
 pub use batch::{Event, Progress, StoppedBy};
 pub use extract::{Extract, ExtractFigures, Extracted};
 pub use generate::Sampling;
+pub use importance::{Importance, ImportanceOptions};
 pub use prove::{Proved, prove};
 pub use run::{Outcome, RunOptions, train};
 pub use tidemill_dist::{Launched, Mpi, launched};

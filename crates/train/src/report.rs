@@ -1,9 +1,13 @@
 //! `report.html` of a run that trained in batches.
 
 mod classes;
+mod drawn;
 pub(crate) mod mistakes;
 
+use std::path::Path;
+
 use tidemill_engine::checkpoint::EpochFigures;
+use tidemill_engine::data::DataSpec;
 use tidemill_engine::evaluate::Evaluation;
 use tidemill_engine::metrics::Metric;
 use tidemill_engine::page::html::escape;
@@ -19,6 +23,8 @@ use crate::watch;
 pub struct Report<'a> {
     /// The recipe, resolved.
     pub file: &'a RecipeFile,
+    /// The run's folder.
+    pub run: &'a Path,
     /// The run's result.
     pub summary: &'a Summary,
     /// Its epochs.
@@ -47,6 +53,8 @@ impl Report<'_> {
         };
         Page {
             title: &self.file.path.file_stem().map(|s| s.to_string_lossy()).unwrap_or_default(),
+            run: self.run,
+            data: self.data_in_words(),
             recipe: &self.file.to_toml(),
             seed: self.file.recipe.training.seed,
             summary,
@@ -84,9 +92,30 @@ impl Report<'_> {
         cards
     }
 
-    /// The classes, and the worst mistakes.
+    /// Where the data is, and how much of it there is.
+    fn data_in_words(&self) -> Vec<(&'static str, String)> {
+        let Some(data) = self.data else { return Vec::new() };
+        let batch = &self.file.recipe.batch;
+        let words = |spec: Option<&DataSpec>, samples: usize| {
+            let files = spec.map(|spec| spec.files().join(", ")).unwrap_or_default();
+            format!("{files}: {}", plural(samples as u64, "sample"))
+        };
+        let mut rows = vec![("training data", words(batch.data.as_ref(), data.train.len()))];
+        if let Some(validation) = &data.validation {
+            rows.push(("validation data", words(batch.validation.as_ref(), validation.len())));
+        }
+        if !self.class_names.is_empty() {
+            rows.push(("classes", count(self.class_names.len() as u64)));
+        }
+        rows
+    }
+
+    /// What the validation data showed: how right probabilities are, errors, classes, and the worst mistakes.
     fn sections(&self) -> String {
         let mut page = String::new();
+        if let Some(evaluation) = self.evaluation {
+            drawn::write(&mut page, evaluation, self.class_names);
+        }
         if let Some(confusion) = self.evaluation.and_then(|e| e.confusion.as_ref()) {
             classes::write(&mut page, confusion, self.class_names);
         }

@@ -10,7 +10,7 @@ use tidemill_engine::checkpoint::{
 use tidemill_engine::data::{Known, Shards};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
-use tidemill_engine::evaluate::{Evaluation, evaluate, skipped, unit};
+use tidemill_engine::evaluate::{EvaluateOptions, Evaluation, evaluate, skipped, unit};
 use tidemill_engine::folder::{Existing, RunFolder};
 use tidemill_engine::memory::peak_rss_bytes;
 use tidemill_engine::metrics::{Figures, Meter};
@@ -137,8 +137,12 @@ fn train_until_unfrozen(
     let remake = |shards: Shards, position: u64| loader(&file, &data, position, &reading, shards);
     let loader = remake(own, at.data)?;
     let recipe = file.recipe.clone();
-    let mut validate = |engine: &mut Engine| match &data.validation {
-        Some(data) => evaluate(engine, data, &reading.evaluation(&file)).map(Some),
+    let mut validate = |engine: &mut Engine, for_page: bool| match &data.validation {
+        Some(data) => {
+            let drawn = for_page && file.recipe.report.html;
+            let options = EvaluateOptions { drawn, ..reading.evaluation(&file) };
+            evaluate(engine, data, &options).map(Some)
+        }
         None => Ok(None),
     };
     let log = open_log(&session, &file, &at, &data, watch)?;
@@ -196,19 +200,28 @@ fn train_until_unfrozen(
     if let (Some(best), Some(how)) = (&restored, averaging) {
         average = Some(Average::restore(&engine, how, best)?);
     }
-    let known = last_validation.filter(|(step, _)| *step == at.total_steps() && restored.is_none());
-    let measured = match (known, stopped_by) {
-        (Some((_, found)), _) => Some(found),
-        // An interrupt should end the program soon; the checkpoint can be measured later.
-        (None, StoppedBy::Interrupt) => None,
-        (None, _) => measure(&mut engine, &mut average, &mut validate)?,
+    let last = last_validation.filter(|(step, _)| *step == at.total_steps() && restored.is_none());
+    let last = last.map(|(_, found)| found);
+    let measured = match is_drawn(last.is_some(), stopped_by, &file) {
+        true => last,
+        false => measure(&mut engine, &mut average, &mut validate, true)?,
     };
     let spikes = spikes.map(|watch| watch.state()).unwrap_or_default();
     let ran = Ran { epochs: course.epoch(at.step), wall_seconds, stopped_by, measured, spikes };
     let summary = summary(&engine, &at, &meter, &ran);
-    let page = page(&file, &data, &engine, &at, &ran, &summary);
+    let page = page(&file, session.folder.path(), &data, &engine, &at, &ran, &summary);
     session.finish(&summary, page.as_deref())?;
     Ok(Some(Outcome { summary, stopped_by, folder: session.folder.clone() }))
+}
+
+/// Whether the last validation, where there was one of the final weights, is all that the page needs. Nothing is drawn of one that
+/// was not known to be the last; an interrupt should end the program soon, and its checkpoint can be measured later.
+fn is_drawn(is_there: bool, stopped_by: StoppedBy, file: &RecipeFile) -> bool {
+    match stopped_by {
+        StoppedBy::Interrupt => true,
+        StoppedBy::Pause | StoppedBy::Epochs => is_there,
+        _ => is_there && !file.recipe.report.html,
+    }
 }
 
 /// Opens the run's folder, and finds the checkpoint that it continues from.
@@ -301,6 +314,7 @@ fn summary(engine: &Engine, at: &Position, meter: &Meter, ran: &Ran) -> Summary 
 /// The page about the run, if the recipe wants it.
 fn page(
     file: &RecipeFile,
+    run: &Path,
     data: &RunData,
     engine: &Engine,
     at: &Position,
@@ -310,6 +324,7 @@ fn page(
     file.recipe.report.html.then(|| {
         Report {
             file,
+            run,
             summary,
             history: &at.history,
             evaluation: ran.measured.as_ref(),

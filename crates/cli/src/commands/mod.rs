@@ -13,6 +13,7 @@ pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod find_rate;
 mod folds;
+pub(crate) mod importance;
 pub(crate) mod init;
 pub(crate) mod learn;
 pub(crate) mod manual;

@@ -3,7 +3,6 @@
 //! - [`AudioSpec`]: what a recipe says; `names`: what the names of files say; `store`: where sounds are
 //! - [`AudioDataset`]: the samples; [`Standard`]: from samples to frames, alike in files and in streams
 
-mod names;
 mod spec;
 mod standard;
 mod store;

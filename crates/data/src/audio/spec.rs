@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use tidemill_audio::{AugmentSpec, FrontEndSpec, Utterance};
 use tidemill_table::Known;
 
-use super::names::{Named, Names};
 use super::store::Store;
 use super::{AudioDataset, Labels};
+use crate::names::{Named, Names};
 use crate::spec::Like;
 use crate::text::TextContext;
 use crate::{Error, Result};
@@ -129,7 +129,7 @@ impl AudioSpec {
         let named = |row: &Utterance| Named {
             label: row.text.clone(),
             speaker: row.speaker.clone().unwrap_or_default(),
-            index: None,
+            ..Named::default()
         };
         let rows = rows.iter().map(named).enumerate();
         Ok(rows.filter(|(_, row)| self.wants(row)).map(|(place, row)| (place, row.label)).collect())
@@ -138,7 +138,7 @@ impl AudioSpec {
     /// Which sounds are wanted by their names, and their labels.
     fn of_names(&self, path: &Path, all: &[String]) -> Result<Vec<(usize, String)>> {
         let pattern = self.names.as_deref().unwrap_or(BY_FOLDER);
-        let names = Names::parse(pattern).map_err(|e| Error::option(format!("names {e}")))?;
+        let names = Names::of_sounds(pattern).map_err(|e| Error::option(format!("names {e}")))?;
         for (key, given, wanted) in [
             ("speakers", !self.speakers.is_empty(), "{speaker}"),
             ("except_speakers", !self.except_speakers.is_empty(), "{speaker}"),

@@ -17,6 +17,8 @@ use super::{
 };
 use crate::augment::{Augment, Mix};
 use crate::fingerprint::Hash;
+use crate::groups::group;
+use crate::names::Names;
 use crate::normalize::Affine;
 use crate::source::read_within;
 use crate::{Dataset, Error, FillCost, Info, InputSpec, LabelKind, RawImage, Result};
@@ -68,7 +70,9 @@ impl ImageFolder {
             let root = spec.root.as_ref().map_or(path.clone(), |root| path.join(root));
             (listing::list(&root, spec, like)?, Store::Folder(root))
         };
+        let groups = groups(spec, &listing)?;
         let parts = split::Parts::of(spec.validation_split, spec.subset, spec.seed);
+        let parts = parts.together(groups.as_deref());
         let class = |i: usize| listing.classes.get(i).copied();
         if let Some(kept) = parts.kept(&spec.path, listing.names.len(), &class)? {
             let mut names = listing::Names::default();
@@ -301,6 +305,26 @@ impl ImageFolder {
         }
         Ok(())
     }
+}
+
+/// The group of each image by its name, where the split keeps groups together.
+fn groups(spec: &ImageDirectorySpec, listing: &Listing) -> Result<Option<Vec<u64>>> {
+    let Some(pattern) = &spec.group else { return Ok(None) };
+    let option = |what: String| Error::option(format!("{}: group {what}", spec.path));
+    if spec.validation_split.is_none() {
+        return Err(option("needs validation_split, whose sides it keeps groups on".into()));
+    }
+    let names = Names::of_groups(pattern).map_err(option)?;
+    let one = |i: usize| {
+        let name = listing.names.get(i);
+        let named = names.read(name);
+        named.map(|named| group(&named.group)).ok_or_else(|| {
+            option(format!(
+                "= {pattern:?} does not fit the name {name:?}; rename the file, or change it"
+            ))
+        })
+    };
+    (0..listing.names.len()).map(one).collect::<Result<Vec<u64>>>().map(Some)
 }
 
 impl Dataset for ImageFolder {

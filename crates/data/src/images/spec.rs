@@ -57,6 +57,10 @@ pub struct ImageDirectorySpec {
     /// Keras.
     #[serde(default)]
     pub seed: u32,
+    /// What in a file's name says which images belong together and stay on one side of the split, such as `"{group}_{}"` for
+    /// `patient7_12.png`; with a `/`, also the folder. None by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Whether links to folders are followed.
     #[serde(default)]
     pub follow_links: bool,
@@ -100,6 +104,7 @@ impl ImageDirectorySpec {
             validation_split: None,
             subset: None,
             seed: 0,
+            group: None,
             follow_links: false,
             reduced_decoding: false,
             cache: Cache::default(),

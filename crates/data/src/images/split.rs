@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Subset;
+use crate::groups;
 use crate::view::View;
 use crate::{Dataset, Error, Info, Result};
 
@@ -76,16 +77,27 @@ impl std::fmt::Debug for Share {
 
 /// The options of a split, which all sources of samples have.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Parts {
+pub(crate) struct Parts<'a> {
     share: Option<Share>,
     subset: Option<Subset>,
     seed: u32,
+    /// The group of each sample, where groups stay together.
+    groups: Option<&'a [u64]>,
 }
 
-impl Parts {
+impl<'a> Parts<'a> {
     /// The options by the names that they have in a recipe.
-    pub(crate) fn of(validation_split: Option<Share>, subset: Option<Subset>, seed: u32) -> Parts {
-        Parts { share: validation_split, subset, seed }
+    pub(crate) fn of(
+        validation_split: Option<Share>,
+        subset: Option<Subset>,
+        seed: u32,
+    ) -> Parts<'a> {
+        Parts { share: validation_split, subset, seed, groups: None }
+    }
+
+    /// The same with samples of one group on one side; without groups as before.
+    pub(crate) fn together(self, groups: Option<&'a [u64]>) -> Parts<'a> {
+        Parts { groups, ..self }
     }
 
     /// What is for validation and the wanted side, if there is a split. `path` names the data in errors.
@@ -122,9 +134,10 @@ impl Parts {
     ) -> Result<Option<Vec<u32>>> {
         let Some((share, subset)) = self.checked(path)? else { return Ok(None) };
         let validation = subset == Subset::Validation;
-        let side = match share {
-            Share::Fraction(fraction) => split(n, fraction, self.seed, validation),
-            Share::Fold(fold) => fold.side(shuffled(n, self.seed), class, validation),
+        let side = match (self.groups, share) {
+            (Some(groups), _) => together(path, groups, share, self.seed, validation)?,
+            (None, Share::Fraction(fraction)) => split(n, fraction, self.seed, validation),
+            (None, Share::Fold(fold)) => fold.side(shuffled(n, self.seed), class, validation),
         };
         if side.is_empty() {
             return Err(Error::option(format!(
@@ -176,6 +189,24 @@ impl View for Side {
     fn info(&self) -> &Info {
         &self.info
     }
+}
+
+/// The samples (sorted) of one side where groups stay together.
+fn together(
+    path: &str,
+    groups: &[u64],
+    share: Share,
+    seed: u32,
+    validation: bool,
+) -> Result<Vec<u32>> {
+    let held_out = groups::validation(groups, share, seed).map_err(|what| {
+        Error::option(format!("{path}: validation_split = {share} by group {what}"))
+    })?;
+    Ok((0..)
+        .zip(held_out)
+        .filter(|(_, held_out)| *held_out == validation)
+        .map(|(i, _)| i)
+        .collect())
 }
 
 /// The indices (sorted) of one side of the split of `n` files.

@@ -1,5 +1,7 @@
 //! The rows of a table in memory.
 
+use std::sync::Arc;
+
 use tidemill_fields::Row;
 use tidemill_table::{Codes, Known, Understood};
 
@@ -19,6 +21,8 @@ pub struct TableDataset {
     pub(super) file: String,
     /// The line of each row.
     pub(super) lines: Vec<u32>,
+    /// The group of each row, where the split keeps groups together.
+    pub(super) groups: Option<Arc<[u64]>>,
     pub(super) skipped: (usize, Vec<String>),
     pub(super) notes: Vec<String>,
     pub(super) understood: Understood,
@@ -29,6 +33,11 @@ pub struct TableDataset {
 }
 
 impl TableDataset {
+    /// The group of each row, where the split keeps groups together.
+    pub(crate) fn groups(&self) -> Option<Arc<[u64]>> {
+        self.groups.clone()
+    }
+
     /// The bytes that rows and labels take.
     pub fn bytes(&self) -> usize {
         let labels = match &self.labels {

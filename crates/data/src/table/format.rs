@@ -86,10 +86,31 @@ impl TableSpec {
             inputs.retain(|name| !excluded.contains(name));
         }
         spec.ignore.extend(excluded);
+        self.set_group(&mut spec, names)?;
         // A category is its text, also where that looks like a number.
         spec.text.extend(names.find_all("categorical", &self.categorical)?);
         spec.text.extend(self.context.features.categorical.keys().cloned());
         Ok(spec)
+    }
+
+    /// Reads the column that names groups as the id of a row, which is a text and no input.
+    pub(super) fn set_group(&self, spec: &mut FormatSpec, names: &Names) -> Result<()> {
+        let Some(group) = &self.group else { return Ok(()) };
+        let option = |what: &str| Err(Error::option(format!("{}: group {what}", self.path)));
+        if self.validation_split.is_none() {
+            return option("needs validation_split, whose sides it keeps groups on");
+        }
+        let name = names.find("group", group)?;
+        if spec.label.as_ref() == Some(&name) {
+            return option("is the label's column; name another one");
+        }
+        if spec.inputs.as_ref().is_some_and(|inputs| inputs.contains(&name)) {
+            return option(&format!(
+                "is the column \"{name}\", which features has too; take it out there"
+            ));
+        }
+        spec.id = Some(name);
+        Ok(())
     }
 
     /// How columns become inputs.
@@ -187,6 +208,7 @@ impl TableSpec {
         }
         if spec.ignore.is_empty() {
             spec.ignore = all("exclude", &self.exclude)?;
+            spec.ignore.extend(self.group.as_ref().map(|g| named("group", g)).transpose()?);
         }
         if spec.columns.is_none() {
             spec.inputs = self.features.as_deref().map(|f| all("features", f)).transpose()?;

@@ -30,7 +30,9 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
     let Some(known) = known else {
         let mut fitted = fit(spec, path)?;
         let all = read(spec, path, &fitted, true)?;
+        let groups = all.groups();
         let parts = Parts::of(spec.validation_split, spec.subset, spec.seed);
+        let parts = parts.together(groups.as_deref());
         let Some(training) = parts.training(&spec.path, all.len(), &|i| all.class(i))? else {
             return Ok(all);
         };
@@ -41,9 +43,12 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
         return read(spec, path, &fitted, true);
     };
     let likely_thousands = known.schema.as_ref().and_then(|schema| schema.thousands);
-    let own = FormatSpec { likely_thousands, ..spec.known_format(path) };
+    let mut own = FormatSpec { likely_thousands, ..spec.known_format(path).of_file(path) };
     let format = own.format.unwrap_or(Format::Csv);
     let found = Head::read(path, format)?.look(spec, &own)?;
+    if spec.group.is_some() {
+        spec.set_group(&mut own, &Names::read(&found.spec, format, path)?)?;
+    }
     let fitted = Fit {
         known: known.clone(),
         // The columns are known; how they are written is for each file to say.
@@ -140,7 +145,7 @@ fn read(spec: &TableSpec, path: &Path, fit: &Fit, is_training: bool) -> Result<T
 
 /// How the fields of a file are written.
 pub(super) fn written(spec: &TableSpec, path: &Path, format: Format) -> Result<FormatSpec> {
-    Ok(Head::read(path, format)?.look(spec, &spec.plain(format))?.spec)
+    Ok(Head::read(path, format)?.look(spec, &spec.plain(format).of_file(path))?.spec)
 }
 
 /// The start of a file.
@@ -156,7 +161,8 @@ impl Head {
     fn read(path: &Path, format: Format) -> Result<Head> {
         let mut head = Head { format, bytes: Vec::new(), is_whole: true };
         if matches!(format, Format::Csv | Format::Tsv | Format::JsonLines) {
-            let mut input: Box<dyn Read + Send> = Box::new(Utf16Reader::new(source::open(path)?));
+            let mut input: Box<dyn Read + Send> =
+                Box::new(Utf16Reader::new(source::open_table(path)?));
             if format == Format::JsonLines {
                 input = json_lines(input).map_err(|e| source::read_error(path, e))?;
             }
@@ -288,7 +294,7 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<Fit> {
         );
     }
     let format = spec.format(path);
-    let plain = spec.plain(format);
+    let plain = spec.plain(format).of_file(path);
     plain.check(format).map_err(|e| Error::option(format!("{}: {e}", spec.path)))?;
     let bare = FormatSpec { label: None, id: None, weight: None, time: None, ..plain.clone() };
     let head = Head::read(path, format)?;
@@ -296,7 +302,7 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<Fit> {
     let (delimiter, header) = (found.spec.delimiter, found.spec.header);
     let skip_rows = found.spec.skip_rows;
     let names = Names::read(&FormatSpec { delimiter, header, skip_rows, ..plain }, format, path)?;
-    let own = spec.format_spec(format, &names)?;
+    let own = spec.format_spec(format, &names)?.of_file(path);
     let features = spec.features_spec(&names)?;
     let found = head.look(spec, &FormatSpec { delimiter, header, skip_rows, ..own })?;
     let (mut format_spec, mut notes, first) = (found.spec, found.notes, found.events);

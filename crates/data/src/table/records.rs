@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use memchr::memchr;
 use tidemill_table::{Format, Utf16Reader, arrow_lines, json_lines};
 
-use crate::source::{open, read_error};
+use crate::source::{open_table, read_error};
 use crate::{Error, Result};
 
 /// A longer line is none.
@@ -47,7 +47,7 @@ impl Records {
     /// Opens a file; `quotes` is what is between the fields of formats whose fields may be quoted, and
     /// around them.
     pub(super) fn open(path: &Path, format: Format, quotes: Option<(u8, u8)>) -> Result<Records> {
-        let mut input = open(path)?;
+        let mut input = open_table(path)?;
         if format == Format::Arrow {
             let lines = arrow_lines(&path.display().to_string(), input);
             input = lines.map_err(|e| Error::option(e.to_string()))?;

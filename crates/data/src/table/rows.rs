@@ -8,6 +8,7 @@ use tidemill_table::{
 };
 
 use super::{BadRows, Missing, TableDataset, TableInputs, TableSpec};
+use crate::groups::group;
 use crate::memory::Labels as Stored;
 use crate::{Error, FieldValues, Info, LabelKind, Result};
 
@@ -38,6 +39,16 @@ fn shown(value: Value<'_>) -> String {
     Labels::name(value).unwrap_or_default().chars().take(40).flat_map(char::escape_debug).collect()
 }
 
+/// The group of a row by the column that names it.
+fn group_of(value: Value<'_>) -> Result<u64, Refusal> {
+    match Labels::name(value) {
+        Some(text) => Ok(group(&text)),
+        None => Err(Refusal::Missing(
+            "the group is missing, by which the split keeps rows together".into(),
+        )),
+    }
+}
+
 /// The rows taken so far.
 pub(super) struct Rows<'a> {
     spec: &'a TableSpec,
@@ -48,6 +59,8 @@ pub(super) struct Rows<'a> {
     values: Vec<f32>,
     weights: Vec<f32>,
     lines: Vec<u32>,
+    /// The group of each row, where the split keeps groups together.
+    groups: Option<Vec<u64>>,
     /// The words of each text column that an input reads.
     words: Vec<FieldValues>,
     /// Texts that are longer than their input.
@@ -86,6 +99,7 @@ impl<'a> Rows<'a> {
             words: spec.context.inputs.words().map(|_| FieldValues::sequences()).collect(),
             cut: 0,
             lines: Vec::with_capacity(num_rows),
+            groups: spec.group.as_ref().map(|_| Vec::with_capacity(num_rows)),
             with_missing: 0,
             missing: Vec::new(),
             odd: BTreeMap::new(),
@@ -127,6 +141,10 @@ impl<'a> Rows<'a> {
             return Err(Refusal::Missing(format!("column `{name}` is missing{help}")));
         }
         let label = self.label(event.label(), schema)?;
+        let group = match self.groups {
+            None => None,
+            Some(_) => Some(group_of(event.id())?),
+        };
         let mut texts = Vec::new();
         for (_, column, how) in self.spec.context.inputs.words() {
             let mut ids = Vec::new();
@@ -142,6 +160,7 @@ impl<'a> Rows<'a> {
             Some(Label::Value(value)) => self.values.push(value),
             None => {}
         }
+        self.groups.iter_mut().for_each(|groups| groups.extend(group));
         if self.spec.context.stream.weight.is_some() {
             self.weights.push(event.weight());
         }
@@ -271,6 +290,7 @@ impl<'a> Rows<'a> {
             weights: self.weights,
             file: spec.path.clone(),
             lines: self.lines,
+            groups: self.groups.map(Into::into),
             skipped: (self.num_skipped, self.reasons),
             notes,
             understood,

@@ -101,6 +101,10 @@ pub struct TableSpec {
     /// Random seed of the split; 0 by default.
     #[serde(default)]
     pub seed: u32,
+    /// The column whose equal values stay on one side of the split, such as a patient or a shop; it is no feature. Which side
+    /// a group is on follows from its value and the seed. None by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<ColumnName>,
     /// Instead of `standardize`: `(number * scale - mean) / std`, the same for all columns; off by
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,9 +158,16 @@ impl TableSpec {
             validation_split: None,
             subset: None,
             seed: 0,
+            group: None,
             normalize: None,
             context: Box::default(),
         }
+    }
+
+    /// Takes all rows of the file, on neither side of a split.
+    pub fn take_all(&mut self) {
+        (self.limit, self.validation_split, self.subset) = (None, None, None);
+        self.group = None;
     }
 
     /// Reads the table; `resolve` finds a named path. `known` is what was learned of the training

@@ -382,3 +382,75 @@ fn text_that_is_not_utf8_is_latin_1_or_a_bad_row() {
     spec.bad_rows = BadRows::Skip;
     assert_eq!(spec.open(&|_| path.clone(), None).unwrap().len(), 1);
 }
+
+/// Rows of a group are all on one side, the column is no input, and what is learned is that of the training rows.
+#[test]
+fn a_split_by_group_keeps_groups_together() {
+    let text: String = (0..60).map(|i| format!("{i},{},p{}\n", i % 2, i * 7 % 12)).collect();
+    let text = format!("x,y,patient\n{text}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &text).unwrap();
+    let path = file.path().to_owned();
+    let open = |share: Share, subset: Subset, more: &dyn Fn(&mut TableSpec)| {
+        let mut spec = TableSpec::new("t.csv");
+        spec.label = Some("y".into());
+        (spec.validation_split, spec.subset) = (Some(share), Some(subset));
+        spec.group = Some("patient".into());
+        more(&mut spec);
+        crate::DataSpec::Csv(spec).open(&|_| path.clone(), crate::InputSpec::Any)
+    };
+    let patients = |data: &dyn Dataset| -> std::collections::BTreeSet<usize> {
+        let line =
+            |i: usize| data.describe(i).rsplit(':').next().unwrap().parse::<usize>().unwrap();
+        (0..data.len()).map(|i| (line(i) - 2) * 7 % 12).collect()
+    };
+    let share = Share::Fraction(0.25);
+    let train = open(share, Subset::Training, &|_| ()).unwrap();
+    let held_out = open(share, Subset::Validation, &|_| ()).unwrap();
+    assert_eq!((train.len(), held_out.len(), train.sample_len()), (45, 15, 1));
+    assert!(patients(train.as_ref()).is_disjoint(&patients(held_out.as_ref())));
+    let sum: f32 = (0..45).map(|i| train.read(i).unwrap().columns[0].f32()[0]).sum();
+    assert!(sum.abs() < 1e-4, "standardized by the training rows: {sum}");
+    // By the place of the column, the same; with another seed, others.
+    let by_place = open(share, Subset::Validation, &|s| s.group = Some((-1).into())).unwrap();
+    assert_eq!(patients(by_place.as_ref()), patients(held_out.as_ref()));
+    let mut seeds = (1..9).map(|seed| open(share, Subset::Validation, &|s| s.seed = seed).unwrap());
+    assert!(seeds.any(|other| patients(other.as_ref()) != patients(held_out.as_ref())));
+    let mut all = Vec::new();
+    for number in 1..=3 {
+        let fold = Share::Fold(crate::images::Fold { number, of: 3 });
+        all.extend(patients(open(fold, Subset::Validation, &|_| ()).unwrap().as_ref()));
+    }
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..12));
+
+    let error = |more: &dyn Fn(&mut TableSpec)| {
+        open(share, Subset::Training, more).err().unwrap().to_string()
+    };
+    let none = error(&|s| (s.validation_split, s.subset) = (None, None));
+    assert!(none.contains("group needs validation_split"), "{none}");
+    let unknown = error(&|s| s.group = Some("who".into()));
+    assert!(
+        unknown.contains("group: there is no column \"who\"; the columns are x, y"),
+        "{unknown}"
+    );
+    assert!(error(&|s| s.group = Some("y".into())).contains("is the label's column"));
+    let both = error(&|s| s.features = Some(vec!["x".into(), "patient".into()]));
+    assert!(both.contains("features has too"), "{both}");
+    let folds = error(&|s| {
+        s.validation_split = Some(Share::Fold(crate::images::Fold { number: 1, of: 20 }));
+    });
+    assert!(folds.contains("\"1/20\" by group finds 12 groups, too few for 20 folds"), "{folds}");
+
+    // A row without a group is left out and counted, as one without a label.
+    std::fs::write(&path, text.replacen(",p7\n", ",\n", 1)).unwrap();
+    let (train, held_out) = (
+        open(share, Subset::Training, &|_| ()).unwrap(),
+        open(share, Subset::Validation, &|_| ()).unwrap(),
+    );
+    assert_eq!((train.len() + held_out.len(), train.num_skipped()), (59, 1));
+    let why = train.skipped_examples().join("");
+    assert!(why.contains(":3: the group is missing"), "{why}");
+    let fails = error(&|s| s.missing = Missing::Fail);
+    assert!(fails.contains("the group is missing"), "{fails}");
+}

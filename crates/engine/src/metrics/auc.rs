@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// one share together, so that there are at most twice as many.
 const SHARES: u64 = 4096;
 
+/// How far points of a drawn curve are from each other at least, across and up together.
+const STEP: f64 = 0.015;
+
 /// Scores of both truths in their order: each score by itself while there are few different ones,
 /// then pieces of neighbouring scores of about the same number of samples. Scores may all be within a
 /// thousandth of each other; a histogram over their range would tie them.
@@ -90,6 +93,32 @@ impl Auc {
             positives += p;
         }
         (negatives > 0.0 && positives > 0.0).then(|| area / (negatives * positives))
+    }
+
+    /// The curve whose area that is: the shares of negatives and of positives that score above a threshold, from (0, 0) to
+    /// (1, 1). Its points are about as far from each other as a hundredth of its length; `None` while one of the two has not
+    /// been seen.
+    pub(crate) fn curve(&self) -> Option<Vec<(f64, f64)>> {
+        let pieces = self.all();
+        let sum = |of: fn(&Piece) -> u64| pieces.iter().map(of).sum::<u64>() as f64;
+        let (negatives, positives) = (sum(|p| p.negatives), sum(|p| p.positives));
+        if negatives == 0.0 || positives == 0.0 {
+            return None;
+        }
+        let mut points = vec![(0.0, 0.0)];
+        let (mut last, mut n, mut p) = ((0.0, 0.0), 0, 0);
+        for piece in pieces.iter().rev() {
+            (n, p) = (n + piece.negatives, p + piece.positives);
+            let point = (n as f64 / negatives, p as f64 / positives);
+            if point.0 - last.0 + point.1 - last.1 >= STEP {
+                points.push(point);
+                last = point;
+            }
+        }
+        if last != (1.0, 1.0) {
+            points.push((1.0, 1.0));
+        }
+        Some(points)
     }
 
     /// The mean precision over the positives, from the greatest score down (average precision): the area under the curve of
@@ -226,6 +255,24 @@ mod tests {
                 assert!(auc.all().len() <= 2 * SHARES as usize + 2, "{}", auc.all().len());
             }
         }
+    }
+
+    #[test]
+    fn the_curve_has_the_area() {
+        for len in [3_usize, 100, 200_000] {
+            let mut auc = Auc::default();
+            let mut scores = scores(len, 0.0, 8.0);
+            // Both truths are there.
+            (scores[0].1, scores[1].1) = (true, false);
+            scores.iter().for_each(|&(score, truth)| auc.add(score, truth));
+            let curve = auc.curve().unwrap();
+            assert_eq!((curve[0], curve[curve.len() - 1]), ((0.0, 0.0), (1.0, 1.0)));
+            assert!(curve.len() <= 140, "{}", curve.len());
+            let pairs = curve.windows(2);
+            let area: f64 = pairs.map(|w| (w[1].0 - w[0].0) * (w[1].1 + w[0].1) / 2.0).sum();
+            assert!((area - auc.value().unwrap()).abs() < 2e-3, "{len}: {area}");
+        }
+        assert_eq!(Auc::default().curve(), None);
     }
 
     #[test]

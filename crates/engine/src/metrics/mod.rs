@@ -6,6 +6,7 @@
 mod auc;
 mod classes;
 mod custom;
+mod drawn;
 mod metric;
 mod probabilities;
 mod quantiles;
@@ -20,6 +21,7 @@ pub use tidemill_nn::{Task, argmax};
 use crate::ctc::{edits, greedy};
 pub use classes::{ClassFigures, Confusion, Score};
 pub use custom::CustomMeter;
+pub use drawn::{Calibration, CalibrationBin, Residuals, RocCurve};
 pub use metric::{Averaged, Metric};
 
 pub(crate) use auc::Auc;
@@ -111,6 +113,18 @@ impl Meter {
         let wanted = matches!(self.task, Task::Classes | Task::Binary);
         if wanted && classes <= 1000 && self.confusion.is_none() {
             self.confusion = Some(Confusion::new(classes));
+        }
+        self
+    }
+
+    /// Also counts what is drawn of probabilities, where outputs are some: how often they are right, and the ROC curves of
+    /// at most 32 classes.
+    pub fn with_curves(mut self) -> Meter {
+        let classes = if self.task == Task::Binary { 2 } else { self.num_outputs };
+        if matches!(self.task, Task::Classes | Task::Binary) {
+            let curves = self.metrics.iter().any(|metric| metric.is_of_curves());
+            self.probabilities =
+                Some(Probabilities::new(classes, curves || classes <= drawn::MOST_CURVES));
         }
         self
     }
@@ -266,6 +280,17 @@ impl Meter {
     /// True against predicted classes, where counted.
     pub fn confusion(&self) -> Option<&Confusion> {
         self.confusion.as_ref()
+    }
+
+    /// How often predicted classes are right by their probability, where counted.
+    pub fn calibration(&self) -> Option<Calibration> {
+        let counted = self.probabilities.as_ref().filter(|_| self.predictions > 0);
+        counted.map(Probabilities::calibration)
+    }
+
+    /// The ROC curves, where counted.
+    pub fn roc_curves(&self) -> Vec<RocCurve> {
+        self.probabilities.as_ref().map(Probabilities::roc_curves).unwrap_or_default()
     }
 
     /// The loss and all metrics that are defined on what was seen.

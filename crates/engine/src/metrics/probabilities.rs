@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::auc::Auc;
+use super::drawn::{Calibration, CalibrationBin, RocCurve};
 
 /// Bins of the calibration error.
 const BINS: usize = 15;
@@ -107,6 +108,24 @@ impl Probabilities {
     pub(super) fn calibration_error(&self) -> f64 {
         let gap = |&(_, sum, hits): &(u64, f64, u64)| (sum - hits as f64).abs();
         self.bins.iter().map(gap).sum::<f64>() / self.samples as f64
+    }
+
+    /// What that error is made of.
+    pub(super) fn calibration(&self) -> Calibration {
+        let bin = |&(count, sum, hits): &(u64, f64, u64)| {
+            let n = count.max(1) as f64;
+            CalibrationBin { count, probability: sum / n, right: hits as f64 / n }
+        };
+        Calibration { error: self.calibration_error(), bins: self.bins.iter().map(bin).collect() }
+    }
+
+    /// The ROC curves of the classes of which, and of whose others, samples were seen. Of two classes that of the second.
+    pub(super) fn roc_curves(&self) -> Vec<RocCurve> {
+        let first = usize::from(self.curves.len() == 1);
+        let one = |(i, auc): (usize, &Auc)| {
+            Some(RocCurve { class: first + i, area: auc.value()?, points: auc.curve()? })
+        };
+        self.curves.iter().enumerate().filter_map(one).collect()
     }
 
     /// The area under the ROC curve; of several classes the mean of each against the others, over those that were seen.

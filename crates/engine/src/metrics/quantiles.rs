@@ -49,6 +49,11 @@ impl Quantiles {
         joined
     }
 
+    /// The errors in their order, with how many there are of each; neighbours are joined where there are many.
+    pub(super) fn pieces(&self) -> Vec<(f64, u64)> {
+        self.all()
+    }
+
     /// The error that a share of all are below, between two as NumPy's `quantile` has it.
     pub(super) fn at(&self, share: f64) -> f64 {
         let pieces = self.all();

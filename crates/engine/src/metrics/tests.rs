@@ -138,3 +138,37 @@ fn meters_of_parts_have_the_figures_of_the_whole() {
         assert_eq!(merged.confusion(), meters[0].confusion());
     }
 }
+
+#[test]
+fn what_is_drawn_has_the_values_of_the_metrics() {
+    let metrics = [Metric::Ece, Metric::Auc];
+    for (task, outputs) in [(Task::Classes, 3), (Task::Binary, 1)] {
+        let mut plain = Meter::new(task, outputs, &metrics);
+        let mut drawn = Meter::new(task, outputs, &[]).with_curves();
+        let mut state = 7u32;
+        let mut random = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32
+        };
+        for _ in 0..50 {
+            let logits: Vec<f32> = (0..20 * outputs).map(|_| 4.0 * random() - 2.0).collect();
+            let classes = if outputs == 1 { 2.0 } else { 3.0 };
+            let labels = (0..20).map(|_| (classes * random()) as i32).collect();
+            let batch = Batch::of_x(vec![0.0; 20], &[1]).with_classes(labels);
+            plain.add(&[0.0; 20], &logits, &batch);
+            drawn.add(&[0.0; 20], &logits, &batch);
+        }
+        let calibration = drawn.calibration().unwrap();
+        assert_eq!(calibration.error, plain.figures()["ece"]);
+        let bins = calibration.bins.iter();
+        let error: f64 =
+            bins.map(|b| b.count as f64 * (b.probability - b.right).abs() / 1000.0).sum();
+        assert!((error - calibration.error).abs() < 1e-12);
+        let curves = drawn.roc_curves();
+        let mean = curves.iter().map(|c| c.area).sum::<f64>() / curves.len() as f64;
+        assert!((mean - plain.figures()["auc"]).abs() < 1e-3, "{mean}");
+        assert_eq!(curves.len(), outputs);
+        assert!(drawn.figures().keys().eq(["loss"]));
+    }
+    assert!(Meter::new(Task::Values, 1, &[]).with_curves().calibration().is_none());
+}

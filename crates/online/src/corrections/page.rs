@@ -1,6 +1,7 @@
 //! The page of a run that learned from corrections.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use tidemill_engine::metrics::Figures;
 use tidemill_engine::page::chart::{Chart, Line, Over};
@@ -11,6 +12,7 @@ use tidemill_recipe::RecipeFile;
 
 use super::driver::Driver;
 use super::figures::Point;
+use crate::report::read_in_words;
 use crate::summary::StreamSummary;
 
 /// The rows of the table of figures: words, the figure's name, and how it is written.
@@ -29,7 +31,12 @@ const ROWS: [(&str, &str, Scale); 11] = [
 ];
 
 /// The page.
-pub(super) fn page(file: &RecipeFile, driver: &Driver<'_>, summary: &StreamSummary) -> String {
+pub(super) fn page(
+    file: &RecipeFile,
+    (folder, from): (&Path, &str),
+    driver: &Driver<'_>,
+    summary: &StreamSummary,
+) -> String {
     let top: Figures = ["bleu", "chrf", "ter"]
         .iter()
         .filter_map(|&name| Some((name.to_owned(), *summary.prequential.get(name)?)))
@@ -40,6 +47,8 @@ pub(super) fn page(file: &RecipeFile, driver: &Driver<'_>, summary: &StreamSumma
     let card = ("In quarantine".into(), count(waiting), escape(note));
     Report {
         title: &file.path.file_stem().map(|s| s.to_string_lossy()).unwrap_or_default(),
+        run: folder,
+        data: read_in_words(from, summary),
         recipe: &file.to_toml(),
         seed: file.recipe.training.seed,
         summary: &summary.run,

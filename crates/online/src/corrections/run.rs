@@ -176,7 +176,11 @@ fn start(
     let ended_by = driver.run()?;
     driver.on_disk()?;
     let summary = summary(&driver, ended_by);
-    let html = file.recipe.report.html.then(|| page(file, &driver, &summary));
+    let html = file
+        .recipe
+        .report
+        .html
+        .then(|| page(file, (&options.out, &options.from), &driver, &summary));
     drop(driver);
     session.finish(&summary, html.as_deref())?;
     if folder.is_replacing() {

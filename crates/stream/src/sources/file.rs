@@ -1,4 +1,4 @@
-//! A file, plain or gzipped, read from its start or a position to its end.
+//! A file, plain, gzipped or Parquet, read from its start or a position to its end.
 
 use std::fmt;
 use std::fs::File;
@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::lines::{Lines, MAX_RECORD};
-use crate::packed::{JSON_LOOK, MAGIC, is_gzip, is_spread, is_utf16, skip, unpack};
+use crate::packed::{
+    JSON_LOOK, MAGIC, is_gzip, is_parquet, is_spread, is_utf16, parquet_rows, skip, unpack,
+};
 use crate::position::{Mark, Position};
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
 
 /// The lines of a file. What starts with the gzip magic is decompressed, whatever its name, and JSON
-/// that is an array, or has values over several lines, is read as one value a line.
+/// that is an array, or has values over several lines, is read as one value a line. A Parquet file is read as CSV.
 ///
 /// A position in a plain file is a place to seek to; any other file is read again up to it.
 #[derive(Debug)]
@@ -70,6 +72,10 @@ impl FileSource {
         let is_plain =
             !(is_gzip(path.display(), &head)? || is_utf16(&head) || json && is_spread(&head));
         let input = match is_plain {
+            _ if is_parquet(&head) => {
+                let rows = parquet_rows(&path.display().to_string(), file);
+                Input::Unpacked(rows.map_err(|e| Error::Usage(e.to_string()))?)
+            }
             true => Input::Plain(file),
             false => Input::Unpacked(unpack(path.display(), file, json)?),
         };

@@ -1,10 +1,10 @@
-//! Records decoded into events: CSV, JSON lines, VW text, libsvm, ARFF, Arrow IPC.
+//! Records decoded into events: CSV, JSON lines, VW text, libsvm, ARFF, Arrow IPC, Parquet.
 //!
 //! # Layout
 //!
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each (`csv` and `json` list their parts);
-//!   `arrow`: Arrow IPC as JSON lines
+//!   `arrow`: Arrow IPC as JSON lines; [`parquet`]: Parquet files as CSV
 //! - [`mod@look`]: what the start of a file says of how it is written; `groups`: of thousands
 //! - `bounds`: how much a record may name; `row`: what CSV and ARFF rows share; `missing`: what stands for no value; [`text`]: encodings;
 //!   `number`, `reader` (JSON), `words`, `hash` (VW): the inner loops; `values`: JSON of other layouts
@@ -21,6 +21,7 @@ mod libsvm;
 pub mod look;
 mod missing;
 pub mod number;
+pub mod parquet;
 mod reader;
 pub(crate) mod row;
 pub mod spec;

@@ -34,7 +34,8 @@ impl Format {
             [".gz", ".zst", ".bz2"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(&name);
         let (_, ending) = name.rsplit_once('.')?;
         Some(match ending {
-            "csv" | "data" => Format::Csv,
+            // Those of Parquet are read as rows of CSV.
+            "csv" | "data" | "parquet" | "pq" => Format::Csv,
             "tsv" => Format::Tsv,
             "json" | "jsonl" | "ndjson" => Format::JsonLines,
             "vw" => Format::Vw,

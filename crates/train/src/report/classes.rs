@@ -7,6 +7,9 @@ use tidemill_engine::page::html::escape;
 use tidemill_engine::page::matrix::{MOST_CLASSES, Matrix};
 use tidemill_engine::page::number::count;
 
+/// Rows of the table; `tidemill eval` lists all.
+const MOST_ROWS: usize = 60;
+
 pub(super) fn write(page: &mut String, confusion: &Confusion, names: &[String]) {
     let n = confusion.num_classes();
     if n < 2 || confusion.total() == 0 {
@@ -26,10 +29,28 @@ pub(super) fn write(page: &mut String, confusion: &Confusion, names: &[String]) 
 }
 
 fn table(page: &mut String, confusion: &Confusion, name: &dyn Fn(usize) -> String) {
-    page.push_str(
-        "<figure class=\"scroll\"><figcaption><b>By class</b></figcaption><table class=\"bars\">\
-         <thead><tr><th>class</th><th>samples</th><th>precision</th><th>recall</th><th>F1</th></tr>\
-         </thead><tbody>",
+    let mut shown: Vec<usize> = (0..confusion.num_classes()).collect();
+    let mut note = String::new();
+    if shown.len() > MOST_CLASSES {
+        let f1 = |class: usize| confusion.of_class(class).f1;
+        // A class without a sample or a prediction has no F1, and is no mistake.
+        shown.retain(|&class| confusion.support(class) + confusion.predicted(class) > 0);
+        shown.sort_by(|&a, &b| f1(a).total_cmp(&f1(b)).then(a.cmp(&b)));
+        note = "the lowest F1 first".into();
+        let more = shown.len().saturating_sub(MOST_ROWS);
+        if more > 0 {
+            note = format!(
+                "the {MOST_ROWS} lowest F1; tidemill eval lists {} more",
+                count(more as u64)
+            );
+            shown.truncate(MOST_ROWS);
+        }
+    }
+    let _ = write!(
+        page,
+        "<figure class=\"scroll\"><figcaption><b>By class</b><span class=\"legend\">{note}</span></figcaption>\
+         <table class=\"bars\"><thead><tr><th>class</th><th>samples</th><th>precision</th><th>recall</th><th>F1</th></tr>\
+         </thead><tbody>"
     );
     let row = |page: &mut String, label: &str, f: tidemill_engine::metrics::ClassFigures| {
         let cell = |v: f64| format!("<td style=\"--s:{v:.3}\"><span>{:.1}</span></td>", 100.0 * v);
@@ -42,7 +63,7 @@ fn table(page: &mut String, confusion: &Confusion, name: &dyn Fn(usize) -> Strin
             cell(f.f1)
         );
     };
-    for class in 0..confusion.num_classes() {
+    for class in shown {
         row(page, &name(class), confusion.of_class(class));
     }
     page.push_str("</tbody><tfoot>");

@@ -59,8 +59,7 @@ fn page(epochs: u64) -> String {
             Mistake { index: 2, truth: 2, predicted: 1, probability: 0.9, loss: 3.0 },
             Mistake { index: 0, truth: 0, predicted: 2, probability: 0.6, loss: 1.0 },
         ],
-        skipped: None,
-        notes: Vec::new(),
+        ..Evaluation::default()
     };
     let history = history(epochs);
     let summary = Summary {
@@ -80,6 +79,7 @@ fn page(epochs: u64) -> String {
     };
     let report = Report {
         file: &file,
+        run: Path::new("runs/<a>"),
         summary: &summary,
         history: &history,
         evaluation: Some(&evaluation),
@@ -98,12 +98,32 @@ fn the_page_needs_nothing_else() {
     assert!(!page.contains("<script") && !page.contains("http"), "no script, no link");
     assert!(page.contains("dog &amp; co") && page.contains("my &lt;recipe&gt;"));
     assert_eq!(page.matches("data:image/png;base64,").count(), 2);
+    assert!(page.contains("my &lt;recipe&gt; in runs/&lt;a&gt; - tidemill</title>"), "{page}");
+    assert!(page.contains("a: 4 samples"), "{page}");
     assert!(page.contains("12,345") && page.contains("93.00"));
     assert!(page.contains(">sample 2</span>") && page.contains("90&nbsp;%"), "{page}");
     for tag in ["section", "figure", "table", "svg", "div", "span", "details", "dl"] {
         let (open, close) = (format!("<{tag}"), format!("</{tag}>"));
         assert_eq!(page.matches(&open).count(), page.matches(&close).count(), "{tag}");
     }
+}
+
+#[test]
+fn of_many_classes_the_worst_come_first() {
+    let mut confusion = Confusion::new(100);
+    for class in 0..90 {
+        for sample in 0..90 {
+            confusion.add(class, if sample < class { class } else { 99 });
+        }
+    }
+    let mut page = String::new();
+    classes::write(&mut page, &confusion, &[]);
+    assert!(!page.contains("class=\"matrix\""), "too many for a matrix");
+    let rows: Vec<&str> = page.split("<tr><th>").skip(1).collect();
+    // A header, 60 classes and the mean; classes that were not seen are left out.
+    let names: Vec<&str> = rows.iter().filter_map(|row| row.split('<').next()).collect();
+    assert_eq!((names.len(), names[1], names[2], names[61]), (62, "0", "99", "mean"));
+    assert!(page.contains("the 60 lowest F1; tidemill eval lists 31 more"), "{page}");
 }
 
 #[test]

@@ -83,6 +83,10 @@ pub(super) fn header(data: &Data, format: Format, delimiter: Option<char>) -> Re
     if !matches!(format, Format::Csv | Format::Tsv) {
         return Ok(None);
     }
+    // Where the file itself says it, no look is needed.
+    if let known @ Some(_) = FormatSpec::default().of_file(&data.path).header {
+        return Ok(known);
+    }
     let spec = FormatSpec {
         format: Some(format),
         delimiter,

@@ -1,5 +1,7 @@
 //! What columns and inputs are, for people and for the learner.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::category::Category;
@@ -81,6 +83,41 @@ impl Encoder {
             inputs,
         };
         all.into_iter().map(kind).collect()
+    }
+
+    /// The inputs that each column makes, in the order of the schema; those of a vector of numbers at the end, as `vector`.
+    pub fn inputs_of_columns(&self) -> Vec<(String, Vec<Range<usize>>)> {
+        let n = self.numbers.len();
+        let mut all: Vec<(usize, String, Vec<Range<usize>>)> = Vec::new();
+        let mut next = 0;
+        let mut take = |inputs: usize| {
+            next += inputs;
+            next - inputs..next
+        };
+        for column in &self.numbers {
+            all.push((column.index, column.name.clone(), vec![take(1)]));
+        }
+        if self.missing_indicator {
+            all.iter_mut().for_each(|(.., own)| own.push(take(1)));
+        }
+        let first_row = self.categories.iter().position(|(_, category)| category.is_row());
+        let (others, rows) = self.categories.split_at(first_row.unwrap_or(self.categories.len()));
+        for (column, category) in others {
+            all.push((column.index, column.name.clone(), vec![take(category.width())]));
+        }
+        let vector = take(self.vector);
+        if self.hats.is_some() {
+            all.iter_mut().take(n).for_each(|(.., own)| own.push(take(HATS)));
+        }
+        for (column, category) in rows {
+            all.push((column.index, column.name.clone(), vec![take(category.width())]));
+        }
+        all.sort_by_key(|(index, ..)| *index);
+        let mut all: Vec<_> = all.into_iter().map(|(_, name, own)| (name, own)).collect();
+        if self.vector > 0 {
+            all.push(("vector".to_owned(), vec![vector]));
+        }
+        all
     }
 
     /// What a user should know of columns whose values are of two kinds.

@@ -1,16 +1,17 @@
-//! What the names of files say, by a pattern.
+//! What the names of files say, by a pattern: of sounds, and of images that belong together.
 
 /// What a name says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Named {
-    pub label: String,
-    pub speaker: String,
-    pub index: Option<u64>,
+pub(crate) struct Named {
+    pub(crate) label: String,
+    pub(crate) speaker: String,
+    pub(crate) group: String,
+    pub(crate) index: Option<u64>,
 }
 
 /// A pattern of names.
 #[derive(Clone, Debug)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// What stands before each field, and which field it is.
     parts: Vec<(String, Part)>,
     /// What stands after the last.
@@ -21,28 +22,47 @@ pub(super) struct Names {
 enum Part {
     Label,
     Speaker,
+    Group,
     Index,
     Any,
 }
 
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Part::Label => "label",
+            Part::Speaker => "speaker",
+            Part::Group => "group",
+            Part::Index => "index",
+            Part::Any => "",
+        }
+    }
+}
+
 impl Names {
-    /// Of a pattern such as `{label}_{speaker}_{index}`. The error continues a sentence.
-    pub fn parse(pattern: &str) -> Result<Names, String> {
+    /// Of a pattern of sounds, such as `{label}_{speaker}_{index}`. The error continues a sentence.
+    pub(crate) fn of_sounds(pattern: &str) -> Result<Names, String> {
+        Names::parse(pattern, &[Part::Label, Part::Speaker, Part::Index])
+    }
+
+    /// Of a pattern that says which files belong together, such as `{group}_{}`. The error continues a sentence.
+    pub(crate) fn of_groups(pattern: &str) -> Result<Names, String> {
+        Names::parse(pattern, &[Part::Group])
+    }
+
+    /// With these fields, of which the first must be there.
+    fn parse(pattern: &str, known: &[Part]) -> Result<Names, String> {
         let mut rest = pattern;
         let mut parts: Vec<(String, Part)> = Vec::new();
         while let Some((before, after)) = rest.split_once('{') {
             let wrong = || format!("= {pattern:?} has a {{ without its }}");
             let (name, after) = after.split_once('}').ok_or_else(wrong)?;
-            let part = match name {
-                "label" => Part::Label,
-                "speaker" => Part::Speaker,
-                "index" => Part::Index,
-                "" => Part::Any,
-                _ => {
-                    return Err(format!(
-                        "= {pattern:?} has {{{name}}}; known are {{label}}, {{speaker}}, {{index}} and {{}}"
-                    ));
-                }
+            let mut all = known.iter().copied().chain([Part::Any]);
+            let Some(part) = all.find(|part| part.name() == name) else {
+                let names: Vec<String> =
+                    known.iter().map(|p| format!("{{{}}}", p.name())).collect();
+                let names = names.join(", ");
+                return Err(format!("= {pattern:?} has {{{name}}}; known are {names} and {{}}"));
             };
             if part != Part::Any && parts.iter().any(|(_, other)| *other == part) {
                 return Err(format!("= {pattern:?} has {{{name}}} twice"));
@@ -53,15 +73,15 @@ impl Names {
             parts.push((before.to_owned(), part));
             rest = after;
         }
-        if !parts.iter().any(|(_, part)| *part == Part::Label) {
-            return Err(format!("= {pattern:?} lacks {{label}}"));
+        if let Some(needed) = known.first().filter(|&&p| parts.iter().all(|(_, part)| *part != p)) {
+            return Err(format!("= {pattern:?} lacks {{{}}}", needed.name()));
         }
         Ok(Names { parts, end: rest.to_owned() })
     }
 
     /// What a name (a path with `/`) says; None where it is of another form. The name's ending and folders that the pattern has not are left
     /// out.
-    pub fn read(&self, path: &str) -> Option<Named> {
+    pub(crate) fn read(&self, path: &str) -> Option<Named> {
         let folders = self.parts.iter().map(|(text, _)| text).chain([&self.end]);
         let wanted = folders.map(|text| text.matches('/').count()).sum::<usize>();
         let segments: Vec<&str> = path.split('/').collect();
@@ -86,6 +106,7 @@ impl Names {
             match part {
                 Part::Label => named.label = value.to_owned(),
                 Part::Speaker => named.speaker = value.to_owned(),
+                Part::Group => named.group = value.to_owned(),
                 Part::Index => named.index = Some(value.parse().ok()?),
                 Part::Any => {}
             }
@@ -100,7 +121,7 @@ mod tests {
     use super::*;
 
     fn read(pattern: &str, path: &str) -> Option<(String, String, Option<u64>)> {
-        let Named { label, speaker, index } = Names::parse(pattern).unwrap().read(path)?;
+        let Named { label, speaker, index, .. } = Names::of_sounds(pattern).unwrap().read(path)?;
         Some((label, speaker, index))
     }
 
@@ -123,8 +144,21 @@ mod tests {
     }
 
     #[test]
+    fn names_say_what_belongs_together() {
+        let read =
+            |pattern: &str, path: &str| Some(Names::of_groups(pattern).unwrap().read(path)?.group);
+        assert_eq!(read("{group}_{}", "cat/p12_left.png"), Some("p12".into()));
+        assert_eq!(read("{}/{group}-{}", "cat/p12-3.png"), Some("p12".into()));
+        assert_eq!(read("{group}/{}", "video 7/0001.jpg"), Some("video 7".into()));
+        assert_eq!(read("{group}_{}", "cat/p12.png"), None);
+        let wrong = Names::of_groups("{label}_{group}").unwrap_err();
+        assert!(wrong.contains("known are {group} and {}"), "{wrong}");
+        assert!(Names::of_groups("{}").unwrap_err().contains("lacks {group}"));
+    }
+
+    #[test]
     fn wrong_patterns_are_errors() {
-        let error = |pattern: &str| Names::parse(pattern).unwrap_err();
+        let error = |pattern: &str| Names::of_sounds(pattern).unwrap_err();
         assert!(error("{speaker}").contains("lacks {label}"));
         assert!(error("{label}{index}").contains("nothing between"));
         assert!(error("{label}_{label}").contains("twice"));
