@@ -78,6 +78,16 @@ fn layers_learn_from_their_epoch_on_and_a_resume_anywhere_has_the_same_bits() {
     };
     assert!(!slots(2, "layers.1") && slots(2, "layers.2") && slots(4, "layers.1"));
 
+    // The first step of a layer is no longer than Adam's rate: the bias of its moments is corrected from there on.
+    run("first", &["--set", &format!("stop.steps={}", steps + 1)]);
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    };
+    let (before, after) =
+        (floats(&ends[1][KERNELS[1]]), floats(&tensors(&path("first"))[KERNELS[1]]));
+    let longest = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!((1e-3..2.01e-3).contains(&longest), "{longest}");
+
     for stop in [1, steps - 1, steps, steps + 1, 3 * steps, 3 * steps + 4] {
         let name = format!("cut-{stop}");
         run(&name, &["--set", &format!("stop.steps={stop}")]);
@@ -119,11 +129,25 @@ fn layers_that_cannot_be_unfrozen_are_refused() {
         ("{ epoch = 2, layers = [\"layers.3\"] }", "\"layers.3\" is not frozen"),
         ("{ epoch = 1, layers = [\"layers.1\"] }", "is the start of the run"),
         ("{ epoch = 0, layers = [\"layers.1\"] }", "training.unfreeze[0].epoch"),
+        ("{ epoch = 2, layers = [] }", "must name layers"),
     ];
     for (unfreeze, part) in cases {
         let said = refused(unfreeze, &[]);
         assert!(said.contains(part) && said.contains("training.unfreeze"), "{said}");
     }
+    // An epoch that the run does not reach is said; rates may name layers that learn later, and no others.
+    let late = "training.unfreeze=[{ epoch = 9, layers = [\"layers.1\"] }]";
+    let start = ["--set", FROZEN[1], "--set", late, "--set", "batch.epochs=1"];
+    let rate = |layer: &str| {
+        format!("training.optimizer={{ adam = {{ rates = {{ \"{layer}\" = 0.1 }} }} }}")
+    };
+    let said = train(&recipe, &run, &[&start[..], &["--set", &rate("layers.1")]].concat());
+    assert!(said.contains("so that layers.1 never learn"), "{said}");
+    let of_frozen = rate("layers.2");
+    let arguments = ["train", text(&recipe), "--out", text(&run), "--force", "--set", &of_frozen];
+    let output = tidemill(&[&arguments[..], &start[..]].concat());
+    assert!(stderr(&output).contains("no layer that learns has the path"), "{}", stderr(&output));
+    std::fs::remove_dir_all(&run).unwrap();
     let said = refused(
         "{ epoch = 2, layers = [\"layers.1\"] }",
         &["--workers", "2", "--set", "training.shards=2"],
