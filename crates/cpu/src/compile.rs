@@ -2,6 +2,7 @@
 
 use crate::attention::{Attention, AttentionGrad, CachedAttention};
 use crate::call::Call;
+use crate::conv::depthwise::{self, DepthwiseConv, DepthwiseGradWeight};
 use crate::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
 use crate::conv::{ConvForward, ConvGradInput, ConvGradWeight, ConvShape, ReduceUpdate};
 use crate::copying::CopyMixture;
@@ -166,7 +167,11 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
             let (x, w) = (next.take(), next.take());
             let (bias, residual) = (next.take_if(epilogue.bias), next.take_if(epilogue.residual));
             let y = next.take();
-            if winograd::applies(isa, c) {
+            if depthwise::applies(c) {
+                let kernel = DepthwiseConv::new(isa, c, Pass::Forward, epilogue.relu);
+                return single(kernel, vec![x, w, bias, None, residual, y]);
+            }
+            if winograd::pays(isa, c) {
                 let positions = [x, w, bias, None, residual, y];
                 return by_winograd(isa, c, Pass::Forward, epilogue.relu, positions);
             }
@@ -178,7 +183,11 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
             let (dy, w) = (next.take(), next.take());
             let (residual, mask) = (next.take_if(epilogue.residual), next.take_if(epilogue.mask));
             let dx = next.take();
-            if winograd::applies(isa, c) {
+            if depthwise::applies(c) {
+                let kernel = DepthwiseConv::new(isa, c, Pass::GradInput, false);
+                return single(kernel, vec![dy, w, None, mask, residual, dx]);
+            }
+            if winograd::pays(isa, c) {
                 let positions = [dy, w, None, mask, residual, dx];
                 return by_winograd(isa, c, Pass::GradInput, false, positions);
             }
@@ -352,9 +361,13 @@ fn update_positions(update: &Update) -> Vec<Option<usize>> {
 /// (or a copy to where the gradient is wanted).
 fn conv_grad_weight(isa: Isa, desc: ConvShape, bias: bool, update: &Option<Update>) -> Compiled {
     let len = desc.w_len();
-    let by_winograd = winograd::applies(isa, &desc);
+    let by_winograd = winograd::pays(isa, &desc);
     let (main, stride, count): (Box<dyn Kernel>, _, _) = if by_winograd {
         let kernel = WinogradGradWeight::new(isa, &desc, bias);
+        let (stride, count) = (kernel.partial_len(), kernel.partials());
+        (Box::new(kernel), stride, count)
+    } else if depthwise::applies(&desc) {
+        let kernel = DepthwiseGradWeight::new(isa, &desc, bias);
         let (stride, count) = (kernel.partial_len(), kernel.partials());
         (Box::new(kernel), stride, count)
     } else {

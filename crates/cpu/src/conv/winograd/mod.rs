@@ -31,8 +31,7 @@ const PLACES: usize = 16;
 /// Tiles below which the transform of the filter costs more than it saves.
 const MIN_TILES: usize = 16;
 
-/// Whether [`WinogradConv`] and [`WinogradGradWeight`] can do a convolution, and faster than the
-/// direct way.
+/// Whether [`WinogradConv`] and [`WinogradGradWeight`] can do a convolution.
 pub fn applies(isa: Isa, d: &ConvShape) -> bool {
     let lanes = isa.lanes();
     let tiles = d.batch * d.out_h.div_ceil(2) * d.out_w.div_ceil(2);
@@ -45,6 +44,12 @@ pub fn applies(isa: Isa, d: &ConvShape) -> bool {
         && d.pad_top <= 2
         && d.pad_left <= 2
         && tiles >= MIN_TILES
+}
+
+/// Whether they are faster than the direct way. With 16 channels the transforms take as long as the products
+/// that they save: AVX-512 of an Emerald Rapids does 118 to 130 GFLOP/s directly, 90 to 102 so.
+pub fn pays(isa: Isa, d: &ConvShape) -> bool {
+    applies(isa, d) && d.in_c.max(d.out_c) > isa.lanes()
 }
 
 /// Which way a convolution goes.
