@@ -229,7 +229,6 @@ fn main() {
         }
         println!("  {}, {}, {} chunks", forward.chunks(), input.chunks(), weight.chunks());
         if depthwise::applies(d) {
-            let null = null;
             let forward = DepthwiseConv::new(isa, d, Pass::Forward, true);
             let forward_args = Args(vec![xp, wp, bias.as_mut_ptr(), null, null, yp]);
             let input = DepthwiseConv::new(isa, d, Pass::GradInput, false);
@@ -277,7 +276,7 @@ fn by_product(isa: Isa, d: &ConvShape, peak: f64, [x, y, w, dx, partials, dw]: [
     let pixels = d.batch * d.out_h * d.out_w;
     let forward = GemmDesc::new(pixels, d.out_c, d.in_c, false, false);
     let input = GemmDesc::new(pixels, d.in_c, d.out_c, false, true);
-    let parts = (1..=8).rev().find(|n| pixels.is_multiple_of(*n)).unwrap();
+    let parts = (1..=8).rev().find(|n| pixels.is_multiple_of(*n)).unwrap_or(1);
     let k = pixels / parts;
     let weight = GemmDesc {
         batch: parts,
