@@ -144,13 +144,9 @@ fn buffer(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.01).collect()
 }
 
-fn main() {
-    let filter = std::env::args().nth(1).unwrap_or_default();
-    let isa = Isa::detect();
-    let peak = peak(isa);
-    println!("{}: peak {:.1} GFLOP/s per core, measured", isa.name(), peak / 1e9);
-    println!("GFLOP/s (% of peak), 1 thread; in brackets 2 threads (% of twice the peak)");
-    let shapes = [
+/// Shapes of MNIST's networks, ResNet-20, ResNet-50 and MobileNetV3.
+fn shapes() -> Vec<(&'static str, ConvShape)> {
+    vec![
         ("mnist1", desc([32, 28, 1, 32], 3, 1, 1)),
         ("mnist2", desc([32, 14, 32, 64], 3, 1, 1)),
         ("mnist2 b128", desc([128, 14, 32, 64], 3, 1, 1)),
@@ -198,7 +194,16 @@ fn main() {
         ("depthwise 14", desc([32, 14, 672, 672], 3, 1, 672)),
         ("depthwise 7", desc([32, 7, 960, 960], 5, 1, 960)),
         ("r20b b1", desc([1, 16, 32, 32], 3, 1, 1)),
-    ];
+    ]
+}
+
+fn main() {
+    let filter = std::env::args().nth(1).unwrap_or_default();
+    let isa = Isa::detect();
+    let peak = peak(isa);
+    println!("{}: peak {:.1} GFLOP/s per core, measured", isa.name(), peak / 1e9);
+    println!("GFLOP/s (% of peak), 1 thread; in brackets 2 threads (% of twice the peak)");
+    let shapes = shapes();
     let titles = ["forward", "dx", "dw"];
     println!("{:12} {:>23} {:>23} {:>23}", "", titles[0], titles[1], titles[2]);
     for (name, d) in shapes.iter().filter(|shape| shape.0.contains(&filter)) {
