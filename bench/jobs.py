@@ -9,6 +9,9 @@ RECIPES = {
     "mlp-adam": "mnist-article",
     "cnn": "mnist-cnn",
     "resnet": "cifar-resnet",
+    "resnet50": "imagenet-resnet50 --set training.shards=1 --set training.loss=sparse_categorical_crossentropy",
+    "mobilenet": "imagenet-resnet50 --set training.shards=1 --set training.loss=sparse_categorical_crossentropy"
+    ' --set model.vision={name="mobilenet_v3_large",dropout=0.0}',
     "whole": "mnist-article",
 }
 
@@ -17,7 +20,7 @@ RECIPES = {
 class Job:
     name: str
     title: str
-    model: str  # mlp, cnn or resnet
+    model: str  # mlp, cnn, resnet, resnet50 or mobilenet
     optimizer: str  # sgd, adam or momentum
     batch_size: int
     recipe: str
@@ -35,7 +38,9 @@ STEP_JOBS = [
     Job("mlp-1024", "same, batch 1024, Adam", "mlp", "adam", 1024, RECIPES["mlp-adam"], 1.3),
     Job("cnn-32", "CNN 32-64 3x3 + 128, batch 32, Adam", "cnn", "adam", 32, RECIPES["cnn"], 1.6),
     Job("cnn-128", "same, batch 128, Adam", "cnn", "adam", 128, RECIPES["cnn"], 1.6),
-    Job("resnet-64", "ResNet-20 on 32x32, batch 64, momentum", "resnet", "momentum", 64, RECIPES["resnet"], 1.3),
+    Job("resnet-64", "ResNet-20 on 32x32, batch 64, momentum", "resnet", "momentum", 64, RECIPES["resnet"], 1.8),
+    Job("resnet50-16", "ResNet-50 on 224x224, batch 16, momentum", "resnet50", "momentum", 16, RECIPES["resnet50"], 1.3),
+    Job("mobilenet-32", "MobileNetV3-large on 224x224, batch 32, momentum", "mobilenet", "momentum", 32, RECIPES["mobilenet"], 2.0),
 ]
 
 WHOLE_TITLE = "whole job: the article's model on MNIST, batch 32, 5 epochs, process start to weights on disk"

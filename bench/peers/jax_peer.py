@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from data import batches
+from vision import MODELS, PARAMETERS
 from worker import Worker
 
 # Steps of one call of the scanned variant.
@@ -103,8 +104,55 @@ def resnet20():
     return parameters, [n[1] for n in norms], apply
 
 
+class Vision:
+    """Makes the layers of a model of `vision`, with given parameters or, in a first call, new ones."""
+
+    relu, hard_swish = staticmethod(jax.nn.relu), staticmethod(jax.nn.hard_swish)
+    hard_sigmoid, mean = staticmethod(jax.nn.hard_sigmoid), staticmethod(lambda x: x.mean((1, 2)))
+    max_pool = staticmethod(lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME"))
+
+    def __init__(self, parameters=None, running=None):
+        self.random = np.random.default_rng(1)
+        self.given, self.parameters, self.running, self.updates = parameters, parameters or [], running or [], []
+        self.at = 0
+
+    def next(self, make):
+        if self.given is None:
+            self.parameters.append(make())
+        self.at += 1
+        return self.parameters[self.at - 1]
+
+    def unit(self, x, filters, kernel, stride=1, depthwise=False):
+        cin = 1 if depthwise else x.shape[-1]
+        p = self.next(lambda: {"w": glorot(self.random, kernel, kernel, cin, filters), "norm": init_norm(filters)[0]})
+        if self.given is None:
+            self.running.append(init_norm(filters)[1])
+        names = ("NHWC", "HWIO", "NHWC")
+        x = lax.conv_general_dilated(x, p["w"], (stride, stride), "SAME", dimension_numbers=names,
+                                     feature_group_count=x.shape[-1] // cin)  # fmt: skip
+        return batch_norm(x, p["norm"], self.running[len(self.updates)], self.updates)
+
+    def dense(self, x, units):
+        p = self.next(lambda: dense(self.random, x.shape[-1], units))
+        return x @ p["w"] + p["b"]
+
+
+def vision(kind):
+    made = Vision()
+    with jax.ensure_compile_time_eval():
+        MODELS[kind](made, jnp.zeros((1, 224, 224, 3)))
+    assert sum(p.size for p in jax.tree.leaves(made.parameters)) == PARAMETERS[kind]
+
+    def apply(p, running, x):
+        net = Vision(p, running)
+        return MODELS[kind](net, x), net.updates
+
+    return made.parameters, made.running, apply
+
+
 def make_step(job, by_window):
-    parameters, running, apply = {"mlp": mlp, "cnn": lambda: cnn(by_window), "resnet": resnet20}[job["model"]]()
+    made = {"mlp": mlp, "cnn": lambda: cnn(by_window), "resnet": resnet20}.get(job["model"], lambda: vision(job["model"]))
+    parameters, running, apply = made()
     zeros = lambda: jax.tree.map(jnp.zeros_like, parameters)
     slots = {"sgd": lambda: (), "momentum": zeros, "adam": lambda: (zeros(), zeros(), jnp.zeros(()))}[job["optimizer"]]()
 

@@ -12,6 +12,7 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from data import batches  # noqa: E402
+from vision import MODELS, PARAMETERS  # noqa: E402
 from worker import Worker  # noqa: E402
 
 tf.config.threading.set_intra_op_parallelism_threads(2)
@@ -63,9 +64,9 @@ class Model:
         running = (self.variable(np.zeros(cout), False), self.variable(np.ones(cout), False))
         return self.glorot(kernel, kernel, cin, cout), norm, running, stride
 
-    def apply_unit(self, x, unit):
+    def apply_unit(self, x, unit, depthwise=None):
         w, (gamma, beta), (mean, var), stride = unit
-        x = tf.nn.conv2d(x, w, stride, "SAME")
+        x = depthwise(x, w) if depthwise else tf.nn.conv2d(x, w, stride, "SAME")
         x, batch_mean, batch_var = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=1e-5, is_training=True)
         mean.assign(0.9 * mean + 0.1 * batch_mean)
         var.assign(0.9 * var + 0.1 * batch_var)
@@ -94,8 +95,47 @@ class Model:
         return tf.nn.relu(x @ w1 + b1) @ w2 + b2
 
 
+class Vision(Model):
+    """A model of `vision`: its variables are made in the first call, which must be outside of a `tf.function`."""
+
+    def __init__(self, kind):
+        self.kind, self.random = kind, np.random.default_rng(1)
+        self.weights, self.running, self.made, self.at = [], [], [], None
+        self(tf.zeros((1, 224, 224, 3)), True)
+        assert sum(int(tf.size(w)) for w in self.weights) == PARAMETERS[kind]
+
+    relu, hard_swish = staticmethod(tf.nn.relu), staticmethod(lambda x: x * tf.nn.relu6(x + 3) / 6)
+    hard_sigmoid = staticmethod(lambda x: tf.nn.relu6(x + 3) / 6)
+    mean = staticmethod(lambda x: tf.reduce_mean(x, (1, 2)))
+    max_pool = staticmethod(lambda x: tf.nn.max_pool2d(x, 3, 2, "SAME"))
+
+    def next(self, make):
+        if self.at is None:
+            self.made.append(make())
+            return self.made[-1]
+        self.at += 1
+        return self.made[self.at - 1]
+
+    def unit(self, x, filters, kernel, stride=1, depthwise=False):
+        if not depthwise:
+            return self.apply_unit(x, self.next(lambda: Model.unit(self, kernel, x.shape[-1], filters, stride)))
+        # [k, k, 1, c] in the making, [k, k, c, 1] for the op
+        unit = self.next(lambda: Model.unit(self, kernel, 1, filters, stride))
+        return self.apply_unit(x, unit, lambda x, w: tf.nn.depthwise_conv2d(x, tf.reshape(w, (kernel, kernel, filters, 1)),
+                                                                            (1, stride, stride, 1), "SAME"))  # fmt: skip
+
+    def dense(self, x, units):
+        w, b = self.next(lambda: Model.dense(self, x.shape[-1], units))
+        return x @ w + b
+
+    def __call__(self, x, by_window):
+        out = MODELS[self.kind](self, x)
+        self.at = 0
+        return out
+
+
 def make_step(job, by_window):
-    model = Model(job["model"])
+    model = (Vision if job["model"] in MODELS else Model)(job["model"])
     slot = lambda: [tf.Variable(tf.zeros_like(w)) for w in model.weights]
     first, second, count = slot(), slot(), tf.Variable(0.0)
 

@@ -4,6 +4,7 @@ import sys
 
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 from data import batches
@@ -57,6 +58,10 @@ def make_model(kind):
             nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
             nn.Flatten(), nn.Linear(3136, 128), nn.ReLU(), nn.Linear(128, 10),
         )  # fmt: skip
+    if kind == "resnet50":
+        return torchvision.models.resnet50()
+    if kind == "mobilenet":
+        return torchvision.models.mobilenet_v3_large(dropout=0.0)
     return resnet20()
 
 

@@ -13,8 +13,10 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tidemill_cpu::conv::depthwise::{self, DepthwiseConv, DepthwiseGradWeight};
 use tidemill_cpu::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
 use tidemill_cpu::conv::{ConvForward, ConvGradInput, ConvGradWeight, ConvShape, ReduceUpdate};
+use tidemill_cpu::gemm::{Gemm, GemmDesc, args};
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::kernel;
 use tidemill_cpu::kernel::Kernel;
@@ -142,13 +144,9 @@ fn buffer(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.01).collect()
 }
 
-fn main() {
-    let filter = std::env::args().nth(1).unwrap_or_default();
-    let isa = Isa::detect();
-    let peak = peak(isa);
-    println!("{}: peak {:.1} GFLOP/s per core, measured", isa.name(), peak / 1e9);
-    println!("GFLOP/s (% of peak), 1 thread; in brackets 2 threads (% of twice the peak)");
-    let shapes = [
+/// Shapes of MNIST's networks, ResNet-20, ResNet-50 and MobileNetV3.
+fn shapes() -> Vec<(&'static str, ConvShape)> {
+    vec![
         ("mnist1", desc([32, 28, 1, 32], 3, 1, 1)),
         ("mnist2", desc([32, 14, 32, 64], 3, 1, 1)),
         ("mnist2 b128", desc([128, 14, 32, 64], 3, 1, 1)),
@@ -157,6 +155,7 @@ fn main() {
         ("r20b", desc([32, 16, 32, 32], 3, 1, 1)),
         ("r20c", desc([32, 8, 64, 64], 3, 1, 1)),
         ("r20a b128", desc([128, 32, 16, 16], 3, 1, 1)),
+        ("r20a b64", desc([64, 32, 16, 16], 3, 1, 1)),
         ("r20c b128", desc([128, 8, 64, 64], 3, 1, 1)),
         ("r20ab s2", desc([32, 32, 16, 32], 3, 2, 1)),
         ("r20bc s2", desc([32, 16, 32, 64], 3, 2, 1)),
@@ -166,9 +165,45 @@ fn main() {
         ("c256 h14", desc([8, 14, 256, 256], 3, 1, 1)),
         ("1x1 64-256", desc([8, 56, 64, 256], 1, 1, 1)),
         ("1x1 512 h7", desc([32, 7, 512, 512], 1, 1, 1)),
+        ("1x1 256-64", desc([8, 56, 256, 64], 1, 1, 1)),
+        ("1x1 256-128", desc([16, 56, 256, 128], 1, 1, 1)),
+        ("1x1 512-128", desc([16, 28, 512, 128], 1, 1, 1)),
+        ("1x1 128-512", desc([16, 28, 128, 512], 1, 1, 1)),
+        ("1x1 1024-256", desc([16, 14, 1024, 256], 1, 1, 1)),
+        ("1x1 256-1024", desc([16, 14, 256, 1024], 1, 1, 1)),
+        ("1x1 2048-512", desc([16, 7, 2048, 512], 1, 1, 1)),
+        ("1x1 512-2048", desc([16, 7, 512, 2048], 1, 1, 1)),
+        ("1x1 16-64", desc([32, 112, 16, 64], 1, 1, 1)),
+        ("1x1 64-24", desc([32, 56, 64, 24], 1, 1, 1)),
+        ("1x1 24-72", desc([32, 56, 24, 72], 1, 1, 1)),
+        ("1x1 40-120", desc([32, 28, 40, 120], 1, 1, 1)),
+        ("1x1 200-80", desc([32, 14, 200, 80], 1, 1, 1)),
+        ("1x1 112-672", desc([32, 14, 112, 672], 1, 1, 1)),
+        ("1x1 672-112", desc([32, 14, 672, 112], 1, 1, 1)),
+        ("1x1 160-960", desc([32, 7, 160, 960], 1, 1, 1)),
+        ("1x1 s2 256", desc([16, 56, 256, 512], 1, 2, 1)),
+        ("1x1 s2 1024", desc([16, 14, 1024, 2048], 1, 2, 1)),
+        ("3x3 s2 128", desc([16, 56, 128, 128], 3, 2, 1)),
+        ("3x3 s2 512", desc([16, 14, 512, 512], 3, 2, 1)),
+        ("c512 h7", desc([16, 7, 512, 512], 3, 1, 1)),
+        ("7x7 stem", desc([16, 224, 3, 64], 7, 2, 1)),
         ("depthwise", desc([8, 28, 128, 128], 3, 1, 128)),
+        ("depthwise s2", desc([32, 112, 64, 64], 3, 2, 64)),
+        ("depthwise 56", desc([32, 56, 72, 72], 3, 1, 72)),
+        ("depthwise 5x5", desc([32, 28, 120, 120], 5, 1, 120)),
+        ("depthwise 14", desc([32, 14, 672, 672], 3, 1, 672)),
+        ("depthwise 7", desc([32, 7, 960, 960], 5, 1, 960)),
         ("r20b b1", desc([1, 16, 32, 32], 3, 1, 1)),
-    ];
+    ]
+}
+
+fn main() {
+    let filter = std::env::args().nth(1).unwrap_or_default();
+    let isa = Isa::detect();
+    let peak = peak(isa);
+    println!("{}: peak {:.1} GFLOP/s per core, measured", isa.name(), peak / 1e9);
+    println!("GFLOP/s (% of peak), 1 thread; in brackets 2 threads (% of twice the peak)");
+    let shapes = shapes();
     let titles = ["forward", "dx", "dw"];
     println!("{:12} {:>23} {:>23} {:>23}", "", titles[0], titles[1], titles[2]);
     for (name, d) in shapes.iter().filter(|shape| shape.0.contains(&filter)) {
@@ -177,7 +212,7 @@ fn main() {
         let (mut dx, mut mask) = (buffer(d.x_len()), buffer(d.x_len()));
         let null = std::ptr::null_mut();
         let weight = ConvGradWeight::new(isa, *d, true);
-        let mut partials = buffer(weight.workspace_len());
+        let mut partials = buffer(weight.workspace_len().max(8 * d.w_len()));
         let reduce = ReduceUpdate::new(isa, d.w_len(), weight.partials(), weight.partial_len());
         let mut dw = buffer(d.w_len());
         let [xp, yp, wp] = [&mut x, &mut y, &mut w].map(|v| v.as_mut_ptr());
@@ -198,6 +233,37 @@ fn main() {
             print_rates(one, two, peak);
         }
         println!("  {}, {}, {} chunks", forward.chunks(), input.chunks(), weight.chunks());
+        if depthwise::applies(d) {
+            let forward = DepthwiseConv::new(isa, d, Pass::Forward, true);
+            let forward_args = Args(vec![xp, wp, bias.as_mut_ptr(), null, null, yp]);
+            let input = DepthwiseConv::new(isa, d, Pass::GradInput, false);
+            let input_args = Args(vec![yp, wp, null, mask.as_mut_ptr(), null, dx.as_mut_ptr()]);
+            let weight = DepthwiseGradWeight::new(isa, d, true);
+            let reduce = ReduceUpdate::new(isa, d.w_len(), weight.partials(), weight.partial_len());
+            let mut partials = buffer(weight.partials() * weight.partial_len());
+            let weight_args = Args(vec![xp, yp, partials.as_mut_ptr()]);
+            let reduce_args = Args(vec![partials.as_mut_ptr(), dw.as_mut_ptr()]);
+            let pairs: [(&dyn Kernel, &Args); 3] =
+                [(&forward, &forward_args), (&input, &input_args), (&weight, &weight_args)];
+            print!("{:12}", "  new");
+            for (i, (kernel, args)) in pairs.into_iter().enumerate() {
+                let sum = if i == 2 { one_thread(&reduce, &reduce_args.0) } else { 0.0 };
+                print_rates(
+                    flops / (one_thread(kernel, &args.0) + sum),
+                    flops / (two_threads(kernel, args) + sum),
+                    peak,
+                );
+            }
+            println!();
+        }
+        if (d.kernel_h, d.stride) == (1, [1, 1]) {
+            by_product(
+                isa,
+                d,
+                peak,
+                [xp, yp, wp, dx.as_mut_ptr(), partials.as_mut_ptr(), dw.as_mut_ptr()],
+            );
+        }
         if winograd::applies(isa, d) {
             by_winograd(isa, d, peak, [xp, yp, wp, bias.as_mut_ptr()], [&mut mask, &mut dx]);
         }
@@ -208,6 +274,33 @@ fn main() {
 fn print_rates(one: f64, two: f64, peak: f64) {
     let [of_one, of_two] = [one / peak * 100.0, two / peak * 50.0];
     print!(" {:6.1} ({of_one:2.0}%) [{:5.0} {of_two:2.0}%]", one / 1e9, two / 1e9);
+}
+
+/// The same figures for products of matrices.
+fn by_product(isa: Isa, d: &ConvShape, peak: f64, [x, y, w, dx, partials, dw]: [*mut f32; 6]) {
+    let pixels = d.batch * d.out_h * d.out_w;
+    let forward = GemmDesc::new(pixels, d.out_c, d.in_c, false, false);
+    let input = GemmDesc::new(pixels, d.in_c, d.out_c, false, true);
+    let parts = (1..=8).rev().find(|n| pixels.is_multiple_of(*n)).unwrap_or(1);
+    let k = pixels / parts;
+    let weight = GemmDesc {
+        batch: parts,
+        batch_strides: [k * d.in_c, k * d.out_c, d.in_c * d.out_c],
+        ..GemmDesc::new(d.in_c, d.out_c, k, true, false)
+    };
+    let reduce = ReduceUpdate::new(isa, d.w_len(), parts, d.w_len());
+    print!("{:12}", "  gemm");
+    for (desc, a, b, c) in [(forward, x, w, y), (input, y, w, dx), (weight, x, y, partials)] {
+        let kernel = Gemm::new(isa, &desc);
+        let mut list = vec![std::ptr::null_mut(); args::LEN];
+        (list[args::A], list[args::B], list[args::C]) = (a, b, c);
+        let list = Args(list);
+        let extra = if desc.batch > 1 { one_thread(&reduce, &[partials, dw]) } else { 0.0 };
+        let one = d.flops() as f64 / (one_thread(&kernel, &list.0) + extra);
+        let two = d.flops() as f64 / (two_threads(&kernel, &list) + extra);
+        print_rates(one, two, peak);
+    }
+    println!();
 }
 
 /// The same figures for Winograd's way, with the direct way's FLOPs, so that they compare.

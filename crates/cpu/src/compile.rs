@@ -2,6 +2,7 @@
 
 use crate::attention::{Attention, AttentionGrad, CachedAttention};
 use crate::call::Call;
+use crate::conv::depthwise::{self, DepthwiseConv, DepthwiseGradWeight};
 use crate::conv::winograd::{self, Pass, WinogradConv, WinogradFilter, WinogradGradWeight};
 use crate::conv::{ConvForward, ConvGradInput, ConvGradWeight, ConvShape, ReduceUpdate};
 use crate::copying::CopyMixture;
@@ -166,6 +167,10 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
             let (x, w) = (next.take(), next.take());
             let (bias, residual) = (next.take_if(epilogue.bias), next.take_if(epilogue.residual));
             let y = next.take();
+            if depthwise::applies(c) {
+                let kernel = DepthwiseConv::new(isa, c, Pass::Forward, epilogue.relu);
+                return single(kernel, vec![x, w, bias, None, residual, y]);
+            }
             if winograd::applies(isa, c) {
                 let positions = [x, w, bias, None, residual, y];
                 return by_winograd(isa, c, Pass::Forward, epilogue.relu, positions);
@@ -178,6 +183,10 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
             let (dy, w) = (next.take(), next.take());
             let (residual, mask) = (next.take_if(epilogue.residual), next.take_if(epilogue.mask));
             let dx = next.take();
+            if depthwise::applies(c) {
+                let kernel = DepthwiseConv::new(isa, c, Pass::GradInput, false);
+                return single(kernel, vec![dy, w, None, mask, residual, dx]);
+            }
             if winograd::applies(isa, c) {
                 let positions = [dy, w, None, mask, residual, dx];
                 return by_winograd(isa, c, Pass::GradInput, false, positions);
@@ -355,6 +364,10 @@ fn conv_grad_weight(isa: Isa, desc: ConvShape, bias: bool, update: &Option<Updat
     let by_winograd = winograd::applies(isa, &desc);
     let (main, stride, count): (Box<dyn Kernel>, _, _) = if by_winograd {
         let kernel = WinogradGradWeight::new(isa, &desc, bias);
+        let (stride, count) = (kernel.partial_len(), kernel.partials());
+        (Box::new(kernel), stride, count)
+    } else if depthwise::applies(&desc) {
+        let kernel = DepthwiseGradWeight::new(isa, &desc, bias);
         let (stride, count) = (kernel.partial_len(), kernel.partials());
         (Box::new(kernel), stride, count)
     } else {

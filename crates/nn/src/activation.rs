@@ -2,7 +2,7 @@
 
 use crate::form::name_or_table;
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Binary, Graph, GraphError, Softmax, TensorId, Unary};
+use tidemill_graph::{Graph, GraphError, Softmax, TensorId, Unary};
 
 /// A function applied to the output of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -86,16 +86,13 @@ impl Activation {
             Activation::Linear => return Ok(x),
             Activation::Softmax => return graph.apply(Softmax::Plain, &[x]),
             Activation::HardSigmoid => return hard_sigmoid(graph, x),
-            Activation::HardSwish => {
-                let share = hard_sigmoid(graph, x)?;
-                return graph.apply(Binary::Mul, &[x, share]);
-            }
             Activation::Relu => Unary::Relu,
             Activation::LeakyRelu { slope } => Unary::LeakyRelu { slope: slope as f32 },
             Activation::Elu { alpha } => Unary::Elu { alpha: alpha as f32 },
             Activation::Gelu => Unary::GeluErf,
             Activation::GeluTanh => Unary::GeluTanh,
             Activation::Silu => Unary::Silu,
+            Activation::HardSwish => Unary::HardSwish,
             Activation::Sigmoid => Unary::Sigmoid,
             Activation::Tanh => Unary::Tanh,
             Activation::Softplus => Unary::Softplus,

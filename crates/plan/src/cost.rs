@@ -64,6 +64,7 @@ fn transcendental(spec: &KernelSpec) -> f64 {
                 | Unary::Affine { .. }
                 | Unary::Relu
                 | Unary::LeakyRelu { .. }
+                | Unary::HardSwish
         ),
         Step::PairLossGrad(..) | Step::Dropout { .. } => true,
         _ => false,

@@ -41,6 +41,8 @@ pub enum Element {
     Unary(Unary),
     /// `(saved, dy)`
     UnaryGrad(Unary),
+    /// `(a, b, c, dy)`: the gradient of a unary op of `a * b + c`, which is computed again and not read.
+    UnaryGradOfMulAdd(Unary),
     /// `f(a, b)`
     Binary(Binary),
     /// `(x, t, dy)`

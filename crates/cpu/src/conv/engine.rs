@@ -9,8 +9,8 @@
 //! with zeros around it unless the image needs none, then for each panel sweep columns of tiles.
 
 use super::pack::{PackFn, Window, copy_window, pack_rows_on, pack_transposed_on};
-use super::tile::{TileArgs, TileFn, Walk, block_lengths, max_pixels, tile_fn};
-use super::{ConvShape, Panel, is_depthwise, panels, split_even};
+use super::tile::{TileArgs, TileFn, block_lengths, max_pixels, tile_fn};
+use super::{ConvShape, Panel, panels, split_even};
 use crate::isa::Isa;
 
 /// Packed weights of a panel group stay below this many values, so that they share L2 (256 KB).
@@ -47,8 +47,6 @@ pub(super) struct Engine {
     batch: usize,
     source: [usize; 3],
     output: [usize; 3],
-    /// Whether k runs over taps alone and channels are lanes.
-    depthwise: bool,
     transposed: bool,
     /// Source channels per group, and the weight's `cin / groups` and `cout`.
     depth: usize,
@@ -65,6 +63,8 @@ pub(super) struct Engine {
     lanes: usize,
     /// Output channels per group.
     group_channels: usize,
+    /// Taps of all phases.
+    num_taps: usize,
     /// Source coordinates of the first value that output row 0 and column 0 need.
     origin: [isize; 2],
     /// Rows that one phase row needs beyond its first.
@@ -156,9 +156,8 @@ impl Engine {
         ys: Vec<AxisPhase>,
         xs: Vec<AxisPhase>,
     ) -> Engine {
-        let depthwise = is_depthwise(d);
-        let groups = if depthwise { 1 } else { d.groups };
-        let depth = if depthwise { 1 } else { source[2] / groups };
+        let groups = d.groups;
+        let depth = source[2] / groups;
         let panels = panels(groups, output[2] / groups, isa.lanes());
 
         let (low_y, high_y, end_y) = extent(&ys, in_step[0]);
@@ -182,7 +181,7 @@ impl Engine {
                             (ty - low_y) as usize * pitch + (tx - low_x) as usize * source[2];
                         let adjacent = i > 0 && x.taps[i - 1].1 + 1 == tx;
                         match phase_runs.last_mut() {
-                            Some(last) if adjacent && groups == 1 && !depthwise => last.1 += depth,
+                            Some(last) if adjacent && groups == 1 => last.1 += depth,
                             _ => phase_runs.push((offset, depth)),
                         }
                         taps.push(ky * d.kernel_w + kx);
@@ -198,11 +197,11 @@ impl Engine {
             .copied()
             .find(|unit| runs.iter().flatten().all(|run| run.1.is_multiple_of(*unit)))
             .unwrap_or(1);
-        let walk = if depthwise { Walk::Depthwise } else { Walk::Dense(unit) };
         for (phase, runs) in phases.iter_mut().zip(&runs) {
             let blocks = runs.iter().flat_map(|run| (0..run.1).step_by(unit).map(|k| run.0 + k));
             phase.offsets = blocks.map(|offset| offset as u32).collect();
         }
+        let num_taps = phases.iter().map(|phase| phase.taps.len()).sum();
         let max_rows = ys.iter().map(|y| y.count).max().unwrap_or(0);
         let k_total = d.kernel_h * d.kernel_w * depth;
         let width = |p: &Panel| p.registers * isa.lanes();
@@ -237,13 +236,12 @@ impl Engine {
         };
         let table = |registers| {
             let pixels = 1..=max_pixels(isa, registers);
-            pixels.map(|p| tile_fn(isa, walk, p, registers)).collect()
+            pixels.map(|p| tile_fn(isa, unit, p, registers)).collect()
         };
         Engine {
             batch: d.batch,
             source,
             output,
-            depthwise,
             transposed,
             depth,
             weight_in: d.in_c / d.groups,
@@ -257,6 +255,7 @@ impl Engine {
             panels,
             lanes: isa.lanes(),
             group_channels: output[2] / groups,
+            num_taps,
             origin: [low_y, low_x],
             reach,
             band_columns,
@@ -321,7 +320,7 @@ impl Engine {
                 // is weight_in and group * len channels are below weight_out; transposed, rows
                 // are the weight_in input channels and depth counts output channels.
                 unsafe {
-                    if self.transposed && !self.depthwise {
+                    if self.transposed {
                         let row = tap * self.weight_in + panel.start;
                         let from = weight.add(row * self.weight_out + panel.group * self.depth);
                         let pack = self.pack_transposed;
@@ -357,6 +356,7 @@ impl Engine {
         band: *mut f32,
     ) {
         let [_, w, c] = self.source;
+        let first = rows.start;
         let top = (rows.start * self.in_step[0]) as isize + self.origin[0];
         // SAFETY: image < batch. In place, all coordinates that tiles read are inside the image,
         // as `build` checked; else the window has every row and column that the band reads.
@@ -376,72 +376,79 @@ impl Engine {
                 (band.cast_const(), self.band_columns * c)
             }
         };
-        let mut packed = packed;
-        for panel in panels {
-            let width = panel.registers * self.lanes;
+        // All channels of a few pixels, then the next pixels: memory is then written in its order. Channel by channel
+        // of a whole band, each line of the output waited for memory by itself.
+        let step = if panels.len() == 1 { rows.len() } else { 1 };
+        for start in rows.clone().step_by(step) {
+            let mut first_tap = 0;
             for phase in &self.phases {
-                let depth = phase.taps.len() * self.depth;
-                let b = if self.weight_in_place { args.weight } else { packed };
-                let end = rows.end.min(phase.count[0]);
-                if rows.start < end {
+                let rows = start..(start + step).min(rows.end).min(phase.count[0]);
+                if !rows.is_empty() {
+                    let a = a.wrapping_add((rows.start - first) * self.in_step[0] * pitch);
+                    let b = if self.weight_in_place { args.weight } else { packed };
                     // SAFETY: rows are inside the phase and their sources inside the band.
                     unsafe {
-                        self.sweep(args, panel, phase, image, rows.start..end, (a, pitch), b)
-                    };
+                        self.sweep(args, panels, phase, image, rows, (a, pitch), (b, first_tap));
+                    }
                 }
-                packed = packed.wrapping_add(depth * width);
+                first_tap += phase.taps.len();
             }
         }
     }
 
-    /// All tiles of a panel, a phase and some rows.
+    /// All tiles of some panels, a phase and some rows.
     ///
     /// # Safety
-    /// As [`Engine::run`]; `a` is the source of the first row, `b` the panel's weights.
+    /// As [`Engine::run`]; `a` is the source of the first row, `b` the panels' weights, of which the phase's start
+    /// after so many taps.
     #[allow(clippy::too_many_arguments)]
     unsafe fn sweep(
         &self,
         args: &EngineArgs,
-        panel: &Panel,
+        panels: &[Panel],
         phase: &Phase,
         image: usize,
         rows: std::ops::Range<usize>,
         (a, pitch): (*const f32, usize),
-        b: *const f32,
+        (b, first_tap): (*const f32, usize),
     ) {
         let [h, w, c] = self.output;
-        let channel = self.first_channel(panel);
-        let source_channel = if self.depthwise { panel.start } else { panel.group * self.depth };
-        let a = a.wrapping_add(source_channel);
         let y = phase.first[0] + rows.start * self.out_step[0];
-        let base = ((image * h + y) * w + phase.first[1]) * c + channel;
+        let base = ((image * h + y) * w + phase.first[1]) * c;
         let shift = |p: *const f32, by: usize| if p.is_null() { p } else { p.wrapping_add(by) };
         // a phase that no tap reaches: nothing to mask
         let zero = phase.offsets.is_empty() && args.residual.is_null();
-        let tiles = &self.tiles[panel.registers - 1];
-        for (start, pixels) in split_even(phase.count[1], tiles.len()) {
-            let at = base + start * self.out_step[1] * c;
-            let tile = TileArgs {
-                a: a.wrapping_add(start * self.in_step[1] * self.source[2]),
-                a_row: self.in_step[0] * pitch,
-                a_step: self.in_step[1] * self.source[2],
-                offsets: phase.offsets.as_ptr(),
-                num_offsets: phase.offsets.len(),
-                b,
-                rows: rows.len(),
-                y: args.output.wrapping_add(at),
-                y_row: self.out_step[0] * w * c,
-                y_step: self.out_step[1] * c,
-                n: panel.len,
-                bias: shift(args.bias, channel),
-                residual: shift(args.residual, at),
-                mask: if zero { std::ptr::null() } else { shift(args.mask, at) },
-                relu: args.relu,
-            };
-            // SAFETY: row r and pixel i of the tile are output row y + r * out_step, column
-            // first + (start + i) * out_step, inside the output by the phase's counts; its source
-            // values are inside the band (or the image) by the extents in `build`.
-            unsafe { tiles[pixels - 1](&tile) };
+        let widest = panels.iter().map(|panel| self.tiles[panel.registers - 1].len()).min();
+        for (start, pixels) in split_even(phase.count[1], widest.unwrap_or(1)) {
+            let mut b = b;
+            for panel in panels {
+                let width = panel.registers * self.lanes;
+                let channel = self.first_channel(panel);
+                let source_channel = panel.group * self.depth;
+                let at = base + start * self.out_step[1] * c + channel;
+                let tile = TileArgs {
+                    a: a.wrapping_add(source_channel + start * self.in_step[1] * self.source[2]),
+                    a_row: self.in_step[0] * pitch,
+                    a_step: self.in_step[1] * self.source[2],
+                    offsets: phase.offsets.as_ptr(),
+                    num_offsets: phase.offsets.len(),
+                    b: b.wrapping_add(first_tap * self.depth * width),
+                    rows: rows.len(),
+                    y: args.output.wrapping_add(at),
+                    y_row: self.out_step[0] * w * c,
+                    y_step: self.out_step[1] * c,
+                    n: panel.len,
+                    bias: shift(args.bias, channel),
+                    residual: shift(args.residual, at),
+                    mask: if zero { std::ptr::null() } else { shift(args.mask, at) },
+                    relu: args.relu,
+                };
+                // SAFETY: row r and pixel i of the tile are output row y + r * out_step, column
+                // first + (start + i) * out_step, inside the output by the phase's counts; its source
+                // values are inside the band (or the image) by the extents in `build`.
+                unsafe { self.tiles[panel.registers - 1][pixels - 1](&tile) };
+                b = b.wrapping_add(self.num_taps * self.depth * width);
+            }
         }
     }
 }

@@ -14,16 +14,12 @@ pub(super) struct GradTileArgs {
     pub a: *const f32,
     pub a_row: usize,
     pub a_step: usize,
-    /// Depthwise only: offset of each tap.
-    pub offsets: *const usize,
     /// dy `[rows][columns][NV * LANES]`, padded with zeros.
     pub b: *const f32,
     pub rows: usize,
     pub columns: usize,
     /// Sums `[MR][NV * LANES]`.
     pub out: *mut f32,
-    /// Depthwise only: readable channels of x, in `(NV - 1) * LANES + 1 ..= NV * LANES`.
-    pub n: usize,
     /// Start from zero instead of from `out`.
     pub first: bool,
 }
@@ -93,35 +89,6 @@ unsafe fn dense<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs) {
     }
 }
 
-/// `out[tap, n] += sum over pixels p of a[p + offset(tap), n] * b[p, n]`, channel by channel.
-///
-/// # Safety
-/// As [`dense`], with `n` readable values at each pixel and offset.
-#[inline(always)]
-unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize>(t: &GradTileArgs) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let mut acc = begin::<S, MR, NV>(t);
-        let mut b = t.b;
-        for row in 0..t.rows {
-            let mut a = t.a.add(row * t.a_row);
-            for _ in 0..t.columns {
-                unroll!(V < NV of 2, {
-                    let at = V * S::LANES;
-                    let bv = S::load(b.add(at));
-                    unroll!(I < MR, {
-                        let x = load_n::<S>(a.add(*t.offsets.add(I) + at), t.n - at);
-                        acc[I][V] = S::fma(x, bv, acc[I][V]);
-                    });
-                });
-                b = b.add(NV * S::LANES);
-                a = a.wrapping_add(t.a_step);
-            }
-        }
-        end::<S, MR, NV>(t, &acc);
-    }
-}
-
 /// `out[n] (+)= sum over p of b[p, n]` for rows of `width` values.
 ///
 /// # Safety
@@ -165,27 +132,17 @@ kernel!(pub(super) fn sum_rows_on(b: *const f32, pixels: usize, width: usize, ou
 #[cfg(target_arch = "x86_64")]
 tile_table!(Avx512, GradTileArgs, avx512_dense, dense);
 #[cfg(target_arch = "x86_64")]
-tile_table!(Avx512, GradTileArgs, avx512_depthwise, depthwise);
-#[cfg(target_arch = "x86_64")]
 tile_table!(Avx2, GradTileArgs, avx2_dense, dense);
-#[cfg(target_arch = "x86_64")]
-tile_table!(Avx2, GradTileArgs, avx2_depthwise, depthwise);
 tile_table!(Baseline, GradTileArgs, portable_dense, dense);
-tile_table!(Baseline, GradTileArgs, portable_depthwise, depthwise);
 
-/// The tile function for at most [`max_rows`] weight rows (taps, if depthwise).
-pub(super) fn grad_tile_fn(isa: Isa, depthwise: bool, rows: usize, registers: usize) -> GradTileFn {
-    let table = match (isa, depthwise) {
+/// The tile function for at most [`max_rows`] weight rows.
+pub(super) fn grad_tile_fn(isa: Isa, rows: usize, registers: usize) -> GradTileFn {
+    let table = match isa {
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, false) => avx512_dense,
+        Isa::Avx512 => avx512_dense,
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, true) => avx512_depthwise,
-        #[cfg(target_arch = "x86_64")]
-        (Isa::Avx2, false) => avx2_dense,
-        #[cfg(target_arch = "x86_64")]
-        (Isa::Avx2, true) => avx2_depthwise,
-        (_, false) => portable_dense,
-        (_, true) => portable_depthwise,
+        Isa::Avx2 => avx2_dense,
+        _ => portable_dense,
     };
     table(rows, registers).expect("tiles are cut to the sizes of the table")
 }

@@ -8,8 +8,8 @@
 
 use super::engine::group_range;
 use super::grad_tile::{GradTileArgs, GradTileFn, grad_tile_fn, max_rows, sum_rows_on};
-use super::pack::{PackFn, Window, copy_rows_on, copy_window, pack_rows_on};
-use super::{ConvShape, Panel, check, flattened, is_depthwise, panels, split_even};
+use super::pack::{PackFn, Window, ask_for, copy_rows_on, copy_window, pack_rows_on};
+use super::{ConvShape, Panel, check, flattened, panels, split_even};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
 
@@ -29,9 +29,9 @@ const CHUNKS: usize = 16;
 /// Work of a chunk worth a thread, about 4 us.
 const CHUNK_FLOPS: usize = 400_000;
 
-/// A tile's rows of the weight: contiguous in x and in the weight (or taps, if depthwise).
+/// A tile's rows of the weight: contiguous in x and in the weight.
 struct RowTile {
-    /// Offset in the padded x; depthwise: index into `offsets`.
+    /// Offset in the padded x.
     offset: usize,
     /// First row of the weight, seen as `[kh * kw * cin / groups, cout]`.
     row: usize,
@@ -47,7 +47,6 @@ struct RowTile {
 pub struct ConvGradWeight {
     desc: ConvShape,
     bias: bool,
-    depthwise: bool,
     lanes: usize,
     panels: Vec<Panel>,
     image_blocks: usize,
@@ -59,7 +58,6 @@ pub struct ConvGradWeight {
     reach: usize,
     /// By registers - 1.
     row_tiles: [Vec<RowTile>; 2],
-    offsets: Vec<usize>,
     /// One full panel: dy is what packing would make.
     dy_in_place: bool,
     pack_rows: PackFn,
@@ -87,9 +85,8 @@ impl ConvGradWeight {
     pub fn new(isa: Isa, desc: ConvShape, bias: bool) -> ConvGradWeight {
         check(&desc);
         let d = grouped(flattened(desc));
-        let depthwise = is_depthwise(&d);
-        let groups = if depthwise { 1 } else { d.groups };
-        let depth = if depthwise { 1 } else { d.in_c / groups };
+        let groups = d.groups;
+        let depth = d.in_c / groups;
         let panels = panels(groups, d.out_c / groups, isa.lanes());
 
         let span = |out: usize, stride: usize, kernel: usize, dilation: usize| {
@@ -107,7 +104,7 @@ impl ConvGradWeight {
             for kx in 0..d.kernel_w {
                 let offset = ky * d.dilation[0] * pitch + kx * d.dilation[1] * d.in_c;
                 match runs.last_mut() {
-                    Some(last) if kx > 0 && d.dilation[1] == 1 && groups == 1 && !depthwise => {
+                    Some(last) if kx > 0 && d.dilation[1] == 1 && groups == 1 => {
                         last.1 += depth;
                     }
                     _ => runs.push((offset, depth)),
@@ -117,12 +114,6 @@ impl ConvGradWeight {
         let tiles_of = |registers: usize| {
             let max = max_rows(isa, registers);
             let mut tiles = Vec::new();
-            if depthwise {
-                for (start, rows) in split_even(runs.len(), max) {
-                    tiles.push(RowTile { offset: start, row: start, rows });
-                }
-                return tiles;
-            }
             let mut row = 0;
             for &(offset, len) in &runs {
                 for (start, rows) in split_even(len, max) {
@@ -153,12 +144,11 @@ impl ConvGradWeight {
         let band_rows = d.out_h.div_ceil(d.out_h.div_ceil(band_rows));
         let table = |registers| {
             let rows = 1..=max_rows(isa, registers);
-            rows.map(|r| grad_tile_fn(isa, depthwise, r, registers)).collect()
+            rows.map(|r| grad_tile_fn(isa, r, registers)).collect()
         };
         ConvGradWeight {
             desc: d,
             bias,
-            depthwise,
             lanes: isa.lanes(),
             image_blocks,
             panel_groups,
@@ -171,7 +161,6 @@ impl ConvGradWeight {
             pack_rows: pack_rows_on(isa),
             copy_rows: copy_rows_on(isa),
             panel_batch,
-            offsets: runs.iter().map(|run| run.0).collect(),
             tiles: [table(1), table(2)],
             sum_rows: sum_rows_on(isa),
             panels,
@@ -216,8 +205,7 @@ impl ConvGradWeight {
 
     /// The first output channel of a panel.
     fn first_channel(&self, panel: &Panel) -> usize {
-        let groups = if self.depthwise { 1 } else { self.desc.groups };
-        panel.group * (self.desc.out_c / groups) + panel.start
+        panel.group * (self.desc.out_c / self.desc.groups) + panel.start
     }
 
     /// One band of one image for some panels: adds to `sums[panel][weight row][width]` and to the
@@ -245,7 +233,10 @@ impl ConvGradWeight {
         let (a, pitch, packed) = unsafe {
             let packed = scratch.add(self.band_values());
             if self.band_columns == 0 {
-                (x.add(top as usize * d.in_w * d.in_c), d.in_w * d.in_c, packed)
+                let a = x.add(top as usize * d.in_w * d.in_c);
+                let seen = (rows.len() - 1) * d.stride[0] + self.reach + 1;
+                ask_for(a, d.in_w * d.in_c, seen, d.in_w * d.in_c);
+                (a, d.in_w * d.in_c, packed)
             } else {
                 let window = Window {
                     top,
@@ -257,7 +248,11 @@ impl ConvGradWeight {
                 (scratch.cast_const(), self.band_columns * d.in_c, packed)
             }
         };
-        let groups = if self.depthwise { 1 } else { d.groups };
+        if let ([first, _, ..], [.., last]) = (panels, panels) {
+            let (start, end) = (self.first_channel(first), self.first_channel(last) + last.len);
+            let at = rows.start * d.out_w * d.out_c + start;
+            ask_for(dy.wrapping_add(at), d.out_c, rows.len() * d.out_w, end - start);
+        }
         for panel in panels {
             let width = panel.registers * self.lanes;
             let channel = self.first_channel(panel);
@@ -277,26 +272,18 @@ impl ConvGradWeight {
                 }
                 b
             };
-            let source_channel =
-                if self.depthwise { panel.start } else { panel.group * (d.in_c / groups) };
+            let source_channel = panel.group * (d.in_c / d.groups);
             for tile in &self.row_tiles[panel.registers - 1] {
-                let mut args = GradTileArgs {
-                    a: a.wrapping_add(source_channel),
+                let args = GradTileArgs {
+                    a: a.wrapping_add(source_channel + tile.offset),
                     a_row: d.stride[0] * pitch,
                     a_step: d.stride[1] * d.in_c,
-                    offsets: std::ptr::null(),
                     b,
                     rows: rows.len(),
                     columns: d.out_w,
                     out: sums.wrapping_add(tile.row * width),
-                    n: panel.len,
                     first,
                 };
-                if self.depthwise {
-                    args.offsets = self.offsets[tile.offset..].as_ptr();
-                } else {
-                    args.a = args.a.wrapping_add(tile.offset);
-                }
                 // SAFETY: the tile's rows are rows of the weight, its sources inside the band.
                 unsafe { self.tiles[panel.registers - 1][tile.rows - 1](&args) };
             }

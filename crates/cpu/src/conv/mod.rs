@@ -8,11 +8,13 @@
 //! - [`ConvGradWeight`] sums outer products over pixels into one partial per image block, a fixed
 //!   number by shape; [`ReduceUpdate`] adds the partials in a fixed order. Bits therefore do not
 //!   depend on the number of threads.
+//! - [`depthwise`]: where each channel sees itself alone; [`winograd`]: 3x3 windows with fewer multiplications.
 //! - `tile`, `grad_tile`: the register tiles that do the work; `pack`: copies into scratch.
 
 #[macro_use]
 mod tile;
 
+pub mod depthwise;
 mod engine;
 mod forward;
 mod grad_input;
@@ -31,11 +33,6 @@ pub use grad_input::ConvGradInput;
 pub use grad_weight::ConvGradWeight;
 pub use reduce::ReduceUpdate;
 pub use tidemill_graph::ConvShape;
-
-/// Whether every output channel sees one input channel, its own.
-fn is_depthwise(d: &ConvShape) -> bool {
-    d.groups > 1 && d.groups == d.in_c && d.in_c == d.out_c
-}
 
 /// A 1x1 convolution does not see rows: images narrower than a tile become one row each.
 fn flattened(mut d: ConvShape) -> ConvShape {

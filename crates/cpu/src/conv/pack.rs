@@ -1,6 +1,6 @@
 //! Copies into scratch: weight panels and zero-padded image bands.
 
-use crate::simd::{Simd, load_n, store_n};
+use crate::simd::{Simd, load_n, prefetch, store_n};
 
 /// Copies rows of values into rows of another length: from, their step, how many, their length,
 /// to, the step there.
@@ -90,6 +90,16 @@ unsafe fn pack_transposed<S: Simd>(
     }
 }
 kernel!(pub(super) fn pack_transposed_on(src: *const f32, ld: usize, rows: usize, n: usize, dst: *mut f32, width: usize) = pack_transposed;);
+
+/// Asks for `rows` rows of `n` values, `ld` apart, in their order, for code that will read pieces of them in another one.
+pub(super) fn ask_for(src: *const f32, ld: usize, rows: usize, n: usize) {
+    const LINE: usize = 16;
+    for row in 0..rows {
+        for i in (0..n).step_by(LINE) {
+            prefetch(src.wrapping_add(row * ld + i));
+        }
+    }
+}
 
 /// The part of an image that a band of output rows sees, in coordinates that may lie outside.
 #[derive(Clone, Copy, Debug)]

@@ -231,39 +231,6 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const KU: usize>(t: &T
     }
 }
 
-/// A depthwise tile column: every offset is one tap of `n` channels, `b` one row per tap.
-///
-/// # Safety
-/// As [`tile`], with `n` readable source values at each offset.
-#[inline(always)]
-unsafe fn depthwise<S: Simd, const MR: usize, const NV: usize>(t: &TileArgs) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        for row in 0..t.rows {
-            let mut acc = [[S::splat(0.0); NV]; MR];
-            let a = t.a.add(row * t.a_row);
-            let mut b = t.b;
-            for tap in 0..t.num_offsets {
-                let mut p = [a.add(*t.offsets.add(tap) as usize); 6];
-                for j in 1..6 {
-                    p[j] = p[0].wrapping_add(3 * j * t.a_step);
-                }
-                unroll!(V < NV of 2, {
-                    let at = V * S::LANES;
-                    let bv = S::load(b.add(at));
-                    unroll!(I < MR, {
-                        let from = p[I / 3].add(I % 3 * t.a_step + at);
-                        let x = load_n::<S>(from, t.n - at);
-                        acc[I][V] = S::fma(x, bv, acc[I][V]);
-                    });
-                });
-                b = b.wrapping_add(NV * S::LANES);
-            }
-            finish::<S, MR, NV>(t, acc, row);
-        }
-    }
-}
-
 /// Defines `name(pixels, registers)`: the tile function of an instruction set, or none so large.
 /// Entry functions carry the target feature; each constant pair is one of them.
 macro_rules! tile_table {
@@ -305,42 +272,30 @@ mod x86 {
     tile_table!(Avx512, TileArgs, avx512_dense1, tile, 1);
     tile_table!(Avx512, TileArgs, avx512_dense3, tile, 3);
     tile_table!(Avx512, TileArgs, avx512_dense4, tile, 4);
-    tile_table!(Avx512, TileArgs, avx512_depthwise, depthwise);
     tile_table!(Avx2, TileArgs, avx2_dense1, tile, 1);
     tile_table!(Avx2, TileArgs, avx2_dense4, tile, 4);
-    tile_table!(Avx2, TileArgs, avx2_depthwise, depthwise);
 
-    pub(super) fn table(isa: Isa, walk: Walk) -> Table {
-        match (isa, walk) {
-            (Isa::Avx512, Walk::Dense(4)) => avx512_dense4,
-            (Isa::Avx512, Walk::Dense(3)) => avx512_dense3,
-            (Isa::Avx512, Walk::Dense(_)) => avx512_dense1,
-            (Isa::Avx512, Walk::Depthwise) => avx512_depthwise,
-            (Isa::Avx2, Walk::Dense(4)) => avx2_dense4,
-            (Isa::Avx2, Walk::Dense(_)) => avx2_dense1,
-            (Isa::Avx2, Walk::Depthwise) => avx2_depthwise,
-            (_, walk) => super::portable_table(walk),
+    pub(super) fn table(isa: Isa, unit: usize) -> Table {
+        match (isa, unit) {
+            (Isa::Avx512, 4) => avx512_dense4,
+            (Isa::Avx512, 3) => avx512_dense3,
+            (Isa::Avx512, _) => avx512_dense1,
+            (Isa::Avx2, 4) => avx2_dense4,
+            (Isa::Avx2, _) => avx2_dense1,
+            _ => super::portable_dense,
         }
     }
 }
 #[cfg(not(target_arch = "x86_64"))]
 mod x86 {
-    pub(super) fn table(_: super::Isa, walk: super::Walk) -> super::Table {
-        super::portable_table(walk)
+    pub(super) fn table(_: super::Isa, _: usize) -> super::Table {
+        super::portable_dense
     }
 }
 
 tile_table!(Baseline, TileArgs, portable_dense, tile, 1);
-tile_table!(Baseline, TileArgs, portable_depthwise, depthwise);
 
 type Table = fn(usize, usize) -> Option<TileFn>;
-
-fn portable_table(walk: Walk) -> Table {
-    match walk {
-        Walk::Dense(_) => portable_dense,
-        Walk::Depthwise => portable_depthwise,
-    }
-}
 
 /// Lengths of blocks that an instruction set has tiles for besides 1, longest first: compile time
 /// is what limits them.
@@ -352,17 +307,8 @@ pub(super) fn block_lengths(isa: Isa) -> &'static [usize] {
     }
 }
 
-/// How a tile function walks the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Walk {
-    /// Blocks of 1, 3 or 4 contiguous values, each with an offset.
-    Dense(usize),
-    /// One offset for each tap, channels as lanes.
-    Depthwise,
-}
-
-/// The tile function for at most [`max_pixels`] pixels.
-pub(super) fn tile_fn(isa: Isa, walk: Walk, pixels: usize, registers: usize) -> TileFn {
-    let tile = x86::table(isa, walk)(pixels, registers);
+/// The tile function for at most [`max_pixels`] pixels that walks the source in blocks of `unit` contiguous values.
+pub(super) fn tile_fn(isa: Isa, unit: usize, pixels: usize, registers: usize) -> TileFn {
+    let tile = x86::table(isa, unit)(pixels, registers);
     tile.expect("tiles are cut to the sizes of the table")
 }

@@ -4,13 +4,14 @@
 //! tile is some whole rows; four tiles are run together, so that values of a column and sums are
 //! loaded once for four vectors.
 
+use super::steps::{hard_swish_of, hard_swish_slope};
 use crate::isa::Isa;
 use crate::simd::Simd;
 use tidemill_graph::{Binary, Unary};
 use tidemill_plan::eltwise::{Sink, Spread, Step};
 
 /// Most inputs and outputs of a kind that a pattern has.
-pub(super) const MANY: usize = 3;
+pub(super) const MANY: usize = 5;
 
 /// Where a fused loop reads and writes; unused entries are not read.
 pub(super) struct Pointers {
@@ -164,6 +165,9 @@ patterns! {
     "full relu(fma(F0,R0,R1));" norm_relu [1 2 1 0] |x, r, acc| {
         [relu::<S>(S::fma(x[0], r[0], r[1]))]
     }
+    "full hard_swish(fma(F0,R0,R1));" norm_hard_swish [1 2 1 0] |x, r, acc| {
+        [hard_swish_of::<S>(S::fma(x[0], r[0], r[1]))]
+    }
     "full add(F0,fma(F1,R0,R1));" norm_add [2 2 1 0] |x, r, acc| {
         [S::add(x[0], S::fma(x[1], r[0], r[1]))]
     }
@@ -200,6 +204,47 @@ patterns! {
         acc[1] = S::add(acc[1], d);
         [d]
     }
+    // the same, of an activation whose input is computed again
+    "sums mul(F0,relu'(fma(F0,R0,R1),F1));sums relu'(fma(F0,R0,R1),F1);"
+    norm_relu_sums [2 2 0 2] |x, r, acc| {
+        let d = gate::<S>(S::fma(x[0], r[0], r[1]), x[1]);
+        acc[0] = S::fma(x[0], d, acc[0]);
+        acc[1] = S::add(acc[1], d);
+        []
+    }
+    "full fma(R0,relu'(fma(F0,R1,R2),F1),fma(F0,R3,R4));" norm_relu_grad [2 5 1 0] |x, r, acc| {
+        let d = gate::<S>(S::fma(x[0], r[1], r[2]), x[1]);
+        [S::fma(r[0], d, S::fma(x[0], r[3], r[4]))]
+    }
+    "sums hard_swish'(fma(F0,R0,R1),F1);sums mul(F0,hard_swish'(fma(F0,R0,R1),F1));"
+    norm_hard_swish_sums [2 2 0 2] |x, r, acc| {
+        let d = S::mul(hard_swish_slope::<S>(S::fma(x[0], r[0], r[1])), x[1]);
+        acc[0] = S::add(acc[0], d);
+        acc[1] = S::fma(x[0], d, acc[1]);
+        []
+    }
+    "full fma(R0,hard_swish'(fma(F0,R1,R2),F1),fma(F0,R3,R4));"
+    norm_hard_swish_grad [2 5 1 0] |x, r, acc| {
+        let d = S::mul(hard_swish_slope::<S>(S::fma(x[0], r[1], r[2])), x[1]);
+        [S::fma(r[0], d, S::fma(x[0], r[3], r[4]))]
+    }
+    // the same after the sum of two gradients, which the last part of the gradient reads, too
+    "full add(F0,F1);sums mul(F2,relu'(fma(F2,R0,R1),add(F0,F1)));sums relu'(fma(F2,R0,R1),add(F0,F1));"
+    add_norm_relu_sums [3 2 1 2] |x, r, acc| {
+        let dy = S::add(x[0], x[1]);
+        let d = gate::<S>(S::fma(x[2], r[0], r[1]), dy);
+        acc[0] = S::fma(x[2], d, acc[0]);
+        acc[1] = S::add(acc[1], d);
+        [dy]
+    }
+    "full add(F0,F1);sums hard_swish'(fma(F2,R0,R1),add(F0,F1));sums mul(F2,hard_swish'(fma(F2,R0,R1),add(F0,F1)));"
+    add_norm_hard_swish_sums [3 2 1 2] |x, r, acc| {
+        let dy = S::add(x[0], x[1]);
+        let d = S::mul(hard_swish_slope::<S>(S::fma(x[2], r[0], r[1])), dy);
+        acc[0] = S::add(acc[0], d);
+        acc[1] = S::fma(x[2], d, acc[1]);
+        [dy]
+    }
     // batch norm backward: p dy + (q x + r)
     "full fma(F0,R0,fma(F1,R1,R2));" norm_grad [2 3 1 0] |x, r, acc| {
         [S::fma(x[0], r[0], S::fma(x[1], r[1], r[2]))]
@@ -235,6 +280,8 @@ fn operation(steps: &[Step], inputs: &[Spread], v: usize) -> Option<(&'static st
     Some(match steps[v] {
         Step::Unary(Unary::Relu, a) => ("relu", vec![a]),
         Step::UnaryGrad(Unary::Relu, y, dy) => ("relu'", vec![y, dy]),
+        Step::Unary(Unary::HardSwish, a) => ("hard_swish", vec![a]),
+        Step::UnaryGrad(Unary::HardSwish, x, dy) => ("hard_swish'", vec![x, dy]),
         Step::Binary(Binary::Add, a, b) => ("add", sorted(a, b)?.to_vec()),
         Step::Binary(Binary::Mul, a, b) => ("mul", sorted(a, b)?.to_vec()),
         Step::MulAdd(a, b, c) => {

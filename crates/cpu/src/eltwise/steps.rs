@@ -84,6 +84,27 @@ unsafe fn neg<S: Simd>(x: S::V) -> S::V {
     unsafe { S::sub(S::splat(0.0), x) }
 }
 
+/// `x min(max(x / 6 + 1/2, 0), 1)`; NaN stays.
+#[inline(always)]
+pub(super) unsafe fn hard_swish_of<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: as the caller's.
+    unsafe {
+        let line = S::fma(x, S::splat(1.0 / 6.0), S::splat(0.5));
+        S::mul(x, S::min(S::splat(1.0), S::max(S::splat(0.0), line)))
+    }
+}
+
+/// Its slope: 0, `x / 3 + 1/2`, 1.
+#[inline(always)]
+pub(super) unsafe fn hard_swish_slope<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: as the caller's.
+    unsafe {
+        let slope = S::fma(x, S::splat(1.0 / 3.0), S::splat(0.5));
+        let above = S::select(S::gt(x, S::splat(3.0)), S::splat(1.0), slope);
+        S::select(S::gt(S::splat(-3.0), x), S::splat(0.0), above)
+    }
+}
+
 #[inline(always)]
 unsafe fn sign_of<S: Simd>(x: S::V) -> S::V {
     // SAFETY: as the caller's.
@@ -182,6 +203,7 @@ steps! {
         S::mul(S::mul(a, S::splat(0.5)), S::add(S::splat(1.0), math::tanh::<S>(inner)))
     }
     silu(a b c, p) { S::mul(a, math::sigmoid::<S>(a)) }
+    hard_swish(a b c, p) { hard_swish_of::<S>(a) }
     sigmoid(a b c, p) { math::sigmoid::<S>(a) }
     tanh(a b c, p) { math::tanh::<S>(a) }
     softplus(a b c, p) { math::softplus::<S>(a) }
@@ -230,6 +252,7 @@ steps! {
         let slope = S::fma(a, S::sub(S::splat(1.0), s), S::splat(1.0));
         S::mul(S::mul(s, slope), b)
     }
+    hard_swish_grad(a b c, p) { S::mul(hard_swish_slope::<S>(a), b) }
     cube_grad(a b c, p) { S::mul(S::mul(S::mul(a, a), S::splat(3.0)), b) }
     pow_grad(a b c, p) { S::mul(S::mul(S::map(a, |x| x.powf(p[0] - 1.0)), S::splat(p[0])), b) }
     clip_grad(a b c, p) {
@@ -325,6 +348,7 @@ pub(super) fn unary(isa: Isa, op: Unary) -> StepKernel {
         GeluErf => entry(gelu_erf::pick, isa, none, 2.0 * HEAVY),
         GeluTanh => entry(gelu_tanh::pick, isa, none, 1.5 * HEAVY),
         Silu => entry(silu::pick, isa, none, HEAVY),
+        HardSwish => entry(hard_swish::pick, isa, none, CHEAP),
         Sigmoid => entry(sigmoid::pick, isa, none, HEAVY),
         Tanh => entry(tanh::pick, isa, none, HEAVY),
         Softplus => entry(softplus::pick, isa, none, 1.5 * HEAVY),
@@ -357,6 +381,7 @@ pub(super) fn unary_grad(isa: Isa, op: Unary) -> StepKernel {
         GeluErf => entry(gelu_erf_grad::pick, isa, none, 3.0 * HEAVY),
         GeluTanh => entry(gelu_tanh_grad::pick, isa, none, 1.5 * HEAVY),
         Silu => entry(silu_grad::pick, isa, none, HEAVY),
+        HardSwish => entry(hard_swish_grad::pick, isa, none, CHEAP),
         Sigmoid => entry(sigmoid_grad::pick, isa, none, CHEAP),
         Tanh => entry(tanh_grad::pick, isa, none, CHEAP),
         Softplus => entry(softplus_grad::pick, isa, none, HEAVY),

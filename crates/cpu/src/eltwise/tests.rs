@@ -58,6 +58,7 @@ fn unary(op: Unary, x: f64) -> f64 {
             0.5 * x * (1.0 + (c * (x + 0.044715 * x.powi(3))).tanh())
         }
         Silu => x * sigmoid(x),
+        HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
         Sigmoid => sigmoid(x),
         Tanh => x.tanh(),
         Softplus => x.exp().ln_1p(),
@@ -344,6 +345,7 @@ fn every_step() {
         GeluErf,
         GeluTanh,
         Silu,
+        HardSwish,
         Sigmoid,
         Tanh,
         Softplus,
@@ -566,6 +568,8 @@ fn every_pattern() {
         p.steps.push(match word.as_str() {
             "relu" => Step::Unary(Unary::Relu, v[0]),
             "relu'" => Step::UnaryGrad(Unary::Relu, v[0], v[1]),
+            "hard_swish" => Step::Unary(Unary::HardSwish, v[0]),
+            "hard_swish'" => Step::UnaryGrad(Unary::HardSwish, v[0], v[1]),
             // exchanged: the canonical form must not care
             "add" => Step::Binary(Binary::Add, v[1], v[0]),
             "mul" => Step::Binary(Binary::Mul, v[1], v[0]),

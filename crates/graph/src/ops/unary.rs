@@ -44,6 +44,8 @@ pub enum Unary {
     GeluTanh,
     /// `x sigmoid(x)`
     Silu,
+    /// `x min(max(x / 6 + 1/2, 0), 1)` (Howard et al. 2019)
+    HardSwish,
     /// `1 / (1 + e^-x)`
     Sigmoid,
     /// Hyperbolic tangent.
@@ -103,6 +105,7 @@ impl Unary {
             GeluErf => "gelu",
             GeluTanh => "gelu_tanh",
             Silu => "silu",
+            HardSwish => "hard_swish",
             Sigmoid => "sigmoid",
             Tanh => "tanh",
             Softplus => "softplus",
@@ -123,9 +126,8 @@ impl Unary {
                 Saves::Output
             }
             Softplus => Saves::Output,
-            Abs | Square | GeluErf | GeluTanh | Silu | Log | Pow { .. } | Clip { .. } => {
-                Saves::Input
-            }
+            Abs | Square | GeluErf | GeluTanh | Silu | HardSwish | Log => Saves::Input,
+            Pow { .. } | Clip { .. } => Saves::Input,
         }
     }
 }
@@ -200,6 +202,9 @@ impl Family for UnaryGrad {
 /// `sqrt(2 / pi)` and the cubic term of the tanh form of GELU.
 const GELU_TANH: (f64, f64) = (0.797_884_560_802_865_4, 0.044715);
 
+/// The share of x that a hard swish lets through, of `x / 6 + 1/2`.
+const HARD_SHARE: Unary = Unary::Clip { low: 0.0, high: 1.0 };
+
 /// `f(x)`
 pub fn unary<T: Real>(op: Unary, x: T) -> T {
     let (zero, one, half) = (T::ZERO, T::ONE, T::of(0.5));
@@ -220,6 +225,7 @@ pub fn unary<T: Real>(op: Unary, x: T) -> T {
         Unary::GeluErf => half * x * (one + (x * T::from_f64(0.5_f64.sqrt())).erf()),
         Unary::GeluTanh => half * x * (one + gelu_inner(x).tanh()),
         Unary::Silu => x * x.sigmoid(),
+        Unary::HardSwish => x * unary(HARD_SHARE, x / T::of(6.0) + half),
         Unary::Sigmoid => x.sigmoid(),
         Unary::Tanh => x.tanh(),
         Unary::Softplus => x.softplus(),
@@ -276,6 +282,11 @@ pub fn unary_slope<T: Real>(op: Unary, saved: T) -> T {
         Unary::Silu => {
             let s = saved.sigmoid();
             s * (one + saved * (one - s))
+        }
+        Unary::HardSwish => {
+            let line = saved / T::of(6.0) + half;
+            let bend = unary_slope(HARD_SHARE, line) / T::of(6.0);
+            unary(HARD_SHARE, line) + saved * bend
         }
         Unary::Log => one / saved,
         Unary::Pow { exponent: 0.0 } => zero,

@@ -56,7 +56,7 @@ proptest! {
 }
 
 /// Op, and whether its input must be positive (or at least not near 0).
-const UNARY: [(Unary, bool); 23] = [
+const UNARY: [(Unary, bool); 24] = [
     (Unary::Neg, false),
     (Unary::Abs, false),
     (Unary::Square, false),
@@ -70,6 +70,7 @@ const UNARY: [(Unary, bool); 23] = [
     (Unary::GeluErf, false),
     (Unary::GeluTanh, false),
     (Unary::Silu, false),
+    (Unary::HardSwish, false),
     (Unary::Sigmoid, false),
     (Unary::Tanh, false),
     (Unary::Softplus, false),

@@ -205,9 +205,13 @@ fn emit(schedule: &mut Schedule, group: &Group) {
             outputs.push(out);
             continue;
         }
-        program.steps.push(match *op {
+        let step = match *op {
             Element::Unary(u) => Step::Unary(u, args[0]),
             Element::UnaryGrad(u) => Step::UnaryGrad(u, args[0], args[1]),
+            Element::UnaryGradOfMulAdd(u) => {
+                program.steps.push(Step::MulAdd(args[0], args[1], args[2]));
+                Step::UnaryGrad(u, program.steps.len() - 1, args[3])
+            }
             Element::Binary(b) => Step::Binary(b, args[0], args[1]),
             Element::PairLossGrad(l) => Step::PairLossGrad(l, args[0], args[1], args[2]),
             Element::MulAdd => Step::MulAdd(args[0], args[1], args[2]),
@@ -216,7 +220,8 @@ fn emit(schedule: &mut Schedule, group: &Group) {
                 Step::Dropout { a: args[0], rate, stream }
             }
             Element::SumRows { .. } | Element::SumColumns { .. } | Element::SumAll(_) => continue,
-        });
+        };
+        program.steps.push(step);
         step_of.push((out, program.steps.len() - 1));
         let stays = readers[out].iter().all(|r| {
             let sum = matches!(schedule.nodes[*r].work, Work::Element { .. });
@@ -249,6 +254,7 @@ fn element_name(op: Element) -> &'static str {
     match op {
         Element::Unary(u) => u.name(),
         Element::UnaryGrad(_) => "grad",
+        Element::UnaryGradOfMulAdd(_) => "scale+shift grad",
         Element::Binary(b) => b.name(),
         Element::PairLossGrad(_) => "loss grad",
         Element::MulAdd => "scale+shift",

@@ -1,6 +1,7 @@
 //! Fusion: epilogues into matrix and convolution kernels, updates into the kernels that finish a
 //! gradient, and elementwise nodes into programs.
 
+mod again;
 mod elements;
 mod epilogue;
 pub(crate) mod spread;
@@ -15,6 +16,7 @@ pub fn fuse(schedule: &mut Schedule, enabled: bool) {
         epilogue::absorb_chains(schedule);
         epilogue::absorb_bias_sums(schedule);
         updates::absorb(schedule);
+        again::normalized(schedule);
     }
     elements::group(schedule, enabled);
 }

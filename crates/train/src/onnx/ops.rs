@@ -175,6 +175,7 @@ impl Writer<'_> {
                 let sigmoid = plain(self, "Sigmoid");
                 self.node("Mul", &[x, &sigmoid], &[])
             }
+            Unary::HardSwish => plain(self, "HardSwish"),
             Unary::Sigmoid => plain(self, "Sigmoid"),
             Unary::Tanh => plain(self, "Tanh"),
             Unary::Softplus => plain(self, "Softplus"),

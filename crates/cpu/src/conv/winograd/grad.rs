@@ -63,7 +63,7 @@ impl WinogradGradWeight {
         let block = BLOCK_VALUES / (PLACES * (d.in_c + width));
         let table = |registers| {
             let rows = 1..=max_rows(isa, registers);
-            rows.map(|r| grad_tile_fn(isa, false, r, registers)).collect()
+            rows.map(|r| grad_tile_fn(isa, r, registers)).collect()
         };
         WinogradGradWeight {
             tiling,
@@ -139,12 +139,10 @@ impl WinogradGradWeight {
                         a: from.at.add(place * from.plane + row),
                         a_row: 0,
                         a_step: c,
-                        offsets: std::ptr::null(),
                         b: dy.at.add(place * dy.plane),
                         rows: 1,
                         columns: count,
                         out: sums.add((place * c + row) * width),
-                        n: panel.len,
                         first,
                     };
                     tiles[rows - 1](&tile);

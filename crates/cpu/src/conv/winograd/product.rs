@@ -1,7 +1,7 @@
 //! The forward pass and the gradient of the input.
 
 use super::super::engine::group_range;
-use super::super::tile::{TileArgs, TileFn, Walk, block_lengths, max_pixels, tile_fn};
+use super::super::tile::{TileArgs, TileFn, block_lengths, max_pixels, tile_fn};
 use super::super::{ConvShape, Panel, check, panels, split_even};
 use super::transform::{Finish, Planes, product_on, source_on};
 use super::{PLACES, Pass, Run, Tiling, plane_len};
@@ -53,7 +53,7 @@ impl WinogradConv {
         let unit = unit.unwrap_or(1);
         let table = |registers| {
             let tiles = 1..=max_pixels(isa, registers);
-            tiles.map(|n| tile_fn(isa, Walk::Dense(unit), n, registers)).collect()
+            tiles.map(|n| tile_fn(isa, unit, n, registers)).collect()
         };
         WinogradConv {
             tiling,
