@@ -195,6 +195,11 @@ impl StreamReport<'_> {
             let points = course(self.learning, figure);
             drawn.push(Line::new(class, name, points));
         }
+        let rises = self.drift.map(DriftState::rises).unwrap_or_default();
+        if !rises.is_empty() {
+            let points = rises.into_iter().map(|event| (event as f64, 0.0)).collect();
+            drawn.push(Line::new("mark", "errors rose", points));
+        }
         Chart { title, scale, over: Over::Events, lines: &drawn }.write(page);
     }
 

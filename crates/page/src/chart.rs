@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::frame::{Axis, Frame, HEIGHT, WIDTH, end, label};
+use crate::frame::{Axis, BOTTOM, Frame, HEIGHT, TOP, WIDTH, end, label};
 use crate::html::escape;
 use crate::number::Scale;
 
@@ -47,7 +47,8 @@ pub enum Over {
 /// One line of a chart; points of (epoch, event or other number, value).
 pub struct Line {
     /// Its class in the style sheet: `train`, `valid`, `other`, `dashed`, `dotted`, `run0` to `run7` for lines of
-    /// one kind, or `guide` for what lines are compared with, which has no figure and no dots.
+    /// one kind, `guide` for what lines are compared with, which has no figure and no dots, or `mark` for places whose
+    /// values do not matter: each is a line from the bottom to the top.
     pub class: &'static str,
     /// Its name in the legend; plain text.
     pub name: Cow<'static, str>,
@@ -71,8 +72,13 @@ impl Line {
         self.figure.or(self.points.last().map(|p| p.1))
     }
 
+    /// Whether it has no figure and no dots.
     fn is_guide(&self) -> bool {
-        self.class == "guide"
+        self.class == "guide" || self.is_mark()
+    }
+
+    fn is_mark(&self) -> bool {
+        self.class == "mark"
     }
 }
 
@@ -132,7 +138,7 @@ impl Chart<'_> {
 
     /// Appends the chart to a page.
     pub fn write(&self, page: &mut String) {
-        let all = || self.lines.iter().flat_map(|l| l.points.iter());
+        let all = || self.lines.iter().filter(|l| !l.is_mark()).flat_map(|l| l.points.iter());
         let Some(&(first, _)) = all().next() else { return };
         let fold = |f: fn(f64, f64) -> f64, pick: fn(&(f64, f64)) -> f64, start: f64| {
             all().map(pick).fold(start, f)
@@ -159,6 +165,14 @@ impl Chart<'_> {
     }
 
     fn line(&self, page: &mut String, frame: &Frame<'_>, line: &Line) {
+        if line.is_mark() {
+            let x = |place: &(f64, f64)| frame.x(place.0);
+            for x in line.points.iter().map(x).filter(|x| x.is_finite()) {
+                let _ =
+                    write!(page, "<path class=\"mark\" d=\"M{x:.1} {TOP}V{}\"/>", HEIGHT - BOTTOM);
+            }
+            return;
+        }
         let step = line.points.len().div_ceil(MOST_POINTS).max(1);
         let last = line.points.len().saturating_sub(1);
         let shown = |i: &usize| i.is_multiple_of(step) || *i == last;

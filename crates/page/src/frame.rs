@@ -10,8 +10,8 @@ use crate::number::{Scale, percent, plain};
 pub(crate) const WIDTH: f64 = 480.0;
 pub(crate) const HEIGHT: f64 = 258.0;
 const RIGHT: f64 = 14.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = 48.0;
+pub(crate) const TOP: f64 = 12.0;
+pub(crate) const BOTTOM: f64 = 48.0;
 
 /// The width of a digit where text is largest, which is on narrow screens (`style.css`).
 const DIGIT: f64 = 8.6;

@@ -280,7 +280,7 @@ impl Drift {
         let now = self.state.events;
         self.state.moved.retain(|(at, _)| now - at <= RECENT);
         let rose = after > before;
-        let what = if rose { "drift: errors rose" } else { "drift: errors fell" };
+        let what = if rose { state::ROSE } else { "drift: errors fell" };
         match rose {
             true => self.state.counts.alarms += 1,
             false => self.state.counts.falls += 1,

@@ -32,6 +32,9 @@ pub struct DriftState {
     pub(super) listed: VecDeque<(u64, String)>,
 }
 
+/// How the note of a rise begins.
+pub(super) const ROSE: &str = "drift: errors rose";
+
 impl DriftState {
     /// What was counted so far.
     pub fn counts(&self) -> &DriftCounts {
@@ -41,6 +44,12 @@ impl DriftState {
     /// The last notes: labelled events by then, and the note in words.
     pub fn listed(&self) -> impl Iterator<Item = &(u64, String)> {
         self.listed.iter()
+    }
+
+    /// The labelled events after which errors rose, of the last notes.
+    pub fn rises(&self) -> Vec<u64> {
+        let rose = self.listed.iter().filter(|(_, words)| words.starts_with(ROSE));
+        rose.map(|&(event, _)| event).collect()
     }
 
     pub(super) fn remember(&mut self, note: &DriftNote) {
