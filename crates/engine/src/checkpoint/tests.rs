@@ -48,6 +48,7 @@ fn meta(step: u64, tensors: &[StateTensor]) -> Meta {
         tokenizer: None,
         course: None,
         log: Default::default(),
+        slot_age: None,
         spikes: None,
         next_best: vec![],
         has_manifest: true,
