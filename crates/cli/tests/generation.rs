@@ -169,7 +169,7 @@ seed      = 2
 data         = { parallel = { source = "train.en", target = "train.de" } }
 validation   = { parallel = { source = "test.en", target = "test.de" } }
 batch_tokens = 200
-epochs       = 12
+epochs       = 20
 "#;
 
 const WORDS: [(&str, &str); 10] = [

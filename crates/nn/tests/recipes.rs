@@ -26,7 +26,7 @@ fn recipe(name: &str) -> Recipe {
 }
 
 /// Recipe, learned values as `count_params` of Keras gives them without running statistics, outputs.
-const RECIPES: [(&str, usize, usize); 21] = [
+const RECIPES: [(&str, usize, usize); 23] = [
     ("article-batch", 101_770, 10),
     ("article-sgd", 101_770, 10),
     ("article-online", 101_770, 10),
@@ -44,6 +44,8 @@ const RECIPES: [(&str, usize, usize); 21] = [
     ("movielens", 177_121, 1),
     ("stream", 10_052, 2),
     ("adult", 16_897, 1),
+    ("bikes", 12_936, 1),
+    ("covertype", 220_174, 7),
     ("newsgroups", 8_389_268, 20),
     ("banking77", 4_199_309, 77),
     ("banking77-gru", 1_217_357, 77),

@@ -111,13 +111,7 @@ pub fn learn(
         return Err(file.error_at("online.corrections", what));
     }
     let given = file.clone();
-    if let Some(path) = &options.predictions {
-        predictions::check(path, &options.from)?;
-        if file.recipe.online.labels.is_some() {
-            let what = "has labels that come later, for which --predictions is not there yet; leave one out";
-            return Err(file.error_at("online.labels", what));
-        }
-    }
+    check_predictions(&file, options)?;
     prepare(&mut file)?;
     thaw(&mut file, options)?;
     tell_without_effect(&file, watch);
@@ -191,6 +185,18 @@ pub fn learn(
         watch(LearnEvent::Notice(&text));
     }
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
+}
+
+/// Whether predictions can be written where they are asked for.
+fn check_predictions(file: &RecipeFile, options: &LearnOptions) -> Result<()> {
+    let Some(path) = &options.predictions else { return Ok(()) };
+    predictions::check(path, &options.from)?;
+    if file.recipe.online.labels.is_some() {
+        let what =
+            "has labels that come later, for which --predictions is not there yet; leave one out";
+        return Err(file.error_at("online.labels", what));
+    }
+    Ok(())
 }
 
 /// Lets the layers learn that did when the run ended which is continued.

@@ -54,30 +54,41 @@ impl Print {
     }
 }
 
-/// Means over `width` x `height` areas, three values each.
+/// Means over `width` x `height` areas, three values each. Pixels at the border of two areas count for both, by their shares.
 fn shrunk(image: &RawImage, width: usize, height: usize) -> Vec<u8> {
-    let span = |i: usize, of: usize, len: usize| {
-        let start = (i * len / of).min(len.saturating_sub(1));
-        start..((i + 1) * len / of).max(start + 1)
-    };
+    let (rows, columns) = (areas(height, image.height), areas(width, image.width));
+    let third = usize::from(image.channels >= 3);
     let mut means = Vec::with_capacity(3 * width * height);
-    for row in 0..height {
-        for column in 0..width {
-            let (ys, xs) = (span(row, height, image.height), span(column, width, image.width));
-            let (mut sums, count) = ([0u32; 3], (ys.len() * xs.len()) as u32);
-            for y in ys {
-                for x in xs.clone() {
+    for row in &rows {
+        for column in &columns {
+            let (mut sums, mut weights) = ([0.0; 3], 0.0);
+            for &(y, of_row) in row {
+                for &(x, of_column) in column {
                     let pixel = &image.pixels[(y * image.width + x) * image.channels..];
-                    let third = usize::from(image.channels >= 3);
+                    let weight = of_row * of_column;
+                    weights += weight;
                     for (c, sum) in sums.iter_mut().enumerate() {
-                        *sum += u32::from(pixel[c * third]);
+                        *sum += weight * f64::from(pixel[c * third]);
                     }
                 }
             }
-            means.extend(sums.map(|sum| (sum / count) as u8));
+            means.extend(sums.map(|sum| (sum / weights + 0.5) as u8));
         }
     }
     means
+}
+
+/// `len` pixels cut into equal parts: of each the pixels that it has, with their shares.
+fn areas(parts: usize, len: usize) -> Vec<Vec<(usize, f64)>> {
+    let at = |part: usize| part as f64 * len as f64 / parts as f64;
+    let pixels = |part: usize| {
+        let (start, end) = (at(part), at(part + 1));
+        let last = (end.ceil() as usize).min(len);
+        let share = |pixel: usize| end.min(pixel as f64 + 1.0) - start.max(pixel as f64);
+        let pixels = (start as usize..last).map(|pixel| (pixel, share(pixel)));
+        pixels.filter(|(_, share)| *share > 0.0).collect()
+    };
+    (0..parts).map(pixels).collect()
 }
 
 /// For images that have a copy among `others`, where both are; each image once, by its place. `others` may be the images themselves, of

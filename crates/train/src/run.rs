@@ -111,25 +111,11 @@ fn train_until_unfrozen(
     check_validation(&data, &reading)?;
     let mut notice = |what: &str| watch(Event::Notice(what));
     let mut session = open_session(options, file.recipe.checkpoint.keep, &mut notice)?;
-    let old_recipe = old_recipe(options);
-    let (at, course, meters) = match &session.resumed {
-        Some(checkpoint) => {
-            restore(&file, old_recipe.as_deref(), checkpoint, &mut engine, &data, &mut notice)?
-        }
-        None => start(&file, &paths, &mut engine, &data, &mut notice)?,
-    };
-    if file.starts_to_thaw(course.epoch(at.step)) && course.step_of_epoch(at.step) == 0 {
-        // The corrections of their bias count steps since the slots began, which is the same for all parameters.
-        engine.reset_slots();
-    }
-    if let (Some(from), Some(_)) = (&file.recipe.model.from, &session.resumed) {
-        // What is not there any more stays as it is written.
-        from.run.iter().chain(&from.safetensors).for_each(|name| drop(paths.resolve(name)));
-    }
+    let (at, course, meters) =
+        begin(&file, &paths, options, &session, &mut engine, &data, &mut notice)?;
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
     file.set_paths(&paths);
     write_start(&mut session, &file, &at)?;
-
     let shards = engine.shards();
     let leader = Leader::new(&file, &data, &engine, reading, &options.interrupt);
     let workers = options.workers.start(listener, leader, watch)?;
@@ -183,15 +169,9 @@ fn train_until_unfrozen(
     let meter = training.meter();
     drop(training);
     if stopped_by == StoppedBy::Unfreeze {
-        let epoch = driver.course.epoch(driver.at.step);
-        let layers = file.thaws_at(epoch).join(", ");
+        let epochs = driver.course.epoch(driver.at.step);
         drop(driver);
-        watch(Event::Notice(&format!(
-            "training.unfreeze: from epoch {} on, {layers} learn as well",
-            epoch + 1
-        )));
-        session.writer.wait()?;
-        return Ok(None);
+        return tell_unfrozen(&file, epochs, &mut session, watch).map(|()| None);
     }
     let Driver { at, course, clock, last_validation, mut average, spikes, .. } = driver;
     let wall_seconds = clock.total();
@@ -222,6 +202,47 @@ fn is_drawn(is_there: bool, stopped_by: StoppedBy, file: &RecipeFile) -> bool {
         StoppedBy::Pause | StoppedBy::Epochs => is_there,
         _ => is_there && !file.recipe.report.html,
     }
+}
+
+/// Where the run starts or continues, with the engine's state as it is there.
+fn begin(
+    file: &RecipeFile,
+    paths: &DataPaths,
+    options: &RunOptions,
+    session: &Session,
+    engine: &mut Engine,
+    data: &RunData,
+    notice: &mut dyn FnMut(&str),
+) -> Result<(Position, Course, Vec<Meter>)> {
+    let Some(checkpoint) = &session.resumed else {
+        return start(file, paths, engine, data, notice);
+    };
+    let old_recipe = old_recipe(options);
+    let begun = restore(file, old_recipe.as_deref(), checkpoint, engine, data, notice)?;
+    let (at, course, _) = &begun;
+    if course.step_of_epoch(at.step) == 0 && file.starts_to_thaw(course.epoch(at.step)) {
+        // The corrections of their bias count steps since the slots began, which is the same for all parameters.
+        engine.reset_slots();
+    }
+    if let Some(from) = &file.recipe.model.from {
+        // What is not there any more stays as it is written.
+        from.run.iter().chain(&from.safetensors).for_each(|name| drop(paths.resolve(name)));
+    }
+    Ok(begun)
+}
+
+/// Says which layers learn from here on, once the checkpoint is written from which the run continues.
+fn tell_unfrozen(
+    file: &RecipeFile,
+    epochs: u64,
+    session: &mut Session,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<()> {
+    session.writer.wait()?;
+    let layers = file.thaws_at(epochs).join(", ");
+    let what = format!("from epoch {} on, {layers} learn as well", epochs + 1);
+    watch(Event::Notice(&format!("training.unfreeze: {what}")));
+    Ok(())
 }
 
 /// Opens the run's folder, and finds the checkpoint that it continues from.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::lines::Lines;
-use crate::packed::{MAGIC, is_gzip};
+use crate::packed::{MAGIC, is_gzip, is_parquet};
 use crate::position::{Mark, Position};
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
@@ -58,6 +58,12 @@ impl Open {
         }
         let mut head = [0; MAGIC];
         let read = self.file.read_at(&mut head, 0).map_err(|e| Error::io(path.display(), e))?;
+        if is_parquet(&head[..read]) {
+            return Err(Error::Usage(format!(
+                "{}: is a Parquet file, which is read from its end and cannot be followed: leave out tail:",
+                path.display()
+            )));
+        }
         if is_gzip(path.display(), &head[..read])? {
             let what =
                 "is gzipped, and only plain text can be followed; give its path without `tail:`";
