@@ -41,7 +41,7 @@ pub(super) fn draft(data: &Data, out: &Path) -> Result<Draft> {
     let names: Vec<&str> = (0..images.len()).map(|i| images.name(i)).collect();
     let mut tree = match shards {
         true => {
-            let counts = class_counts(&images).into_iter().map(|n| n as usize);
+            let counts = class_counts(&images);
             Tree::of_classes(images.class_names().iter().cloned().zip(counts).collect())
         }
         false => Tree::of(&data.name, "images", &names).map_err(|e| match data.path.is_dir() {
