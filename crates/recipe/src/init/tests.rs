@@ -88,6 +88,16 @@ fn headers_are_told_from_rows() {
     let (drafted, text) = try_draft("bare", &bare, Some("c1")).unwrap();
     assert!(text.contains("header = false") && text.contains("format = \"tsv\""), "{text}");
     assert!(drafted.found[0].contains("60 rows"), "{:?}", drafted.found);
+    // A name that is also a value of its column.
+    let mut spam = String::from("len,caps,spam\n");
+    for i in 0..40 {
+        spam += &format!("{},{},{}\n", i % 7, i % 3, ["ham", "spam"][i % 2]);
+    }
+    for label in [None, Some("spam")] {
+        let (drafted, text) = try_draft("spam.csv", &spam, label).unwrap();
+        assert!(drafted.found[0].contains("40 rows"), "{:?}", drafted.found);
+        assert!(text.contains("header = true") && text.contains("label = \"spam\""), "{text}");
+    }
     // Where the looks decide, nothing is said.
     assert!(!drafted_text(&rows(30)).contains("header ="));
 }

@@ -22,7 +22,7 @@ pub(super) fn draft(data: &Data, label: Option<&str>, out: &Path) -> Result<Draf
     let mut spec = FormatSpec {
         format: Some(format),
         delimiter,
-        header: read::header(data, format, delimiter)?,
+        header: read::header(data, format, delimiter, label)?,
         label: label.map(str::to_owned),
         ..FormatSpec::default()
     };

@@ -79,7 +79,12 @@ fn start(path: &Path) -> Result<String> {
 
 /// Whether the first row names the columns, where it has to be said: `None` if the row's own looks
 /// decide it rightly, or if the format has no such row.
-pub(super) fn header(data: &Data, format: Format, delimiter: Option<char>) -> Result<Option<bool>> {
+pub(super) fn header(
+    data: &Data,
+    format: Format,
+    delimiter: Option<char>,
+    label: Option<&str>,
+) -> Result<Option<bool>> {
     if !matches!(format, Format::Csv | Format::Tsv) {
         return Ok(None);
     }
@@ -111,16 +116,32 @@ pub(super) fn header(data: &Data, format: Format, delimiter: Option<char>) -> Re
     let is_text = |i: &usize| cell(first, *i).is_text();
     // By its looks a row without a number or a gap is a header.
     let looks = places.clone().all(|i| is_text(&i));
-    let mut names = false;
-    for i in places.filter(is_text) {
-        if others().any(|row| cell(row, i) == cell(first, i)) {
-            // A value, as it comes again.
-            return Ok(looks.then_some(false));
-        }
-        names |= others().any(|row| matches!(cell(row, i), Value::Number(_)))
-            && others().all(|row| !cell(row, i).is_text());
+    let name = |i: usize| match cell(first, i) {
+        Value::Text(text) => Some(text),
+        _ => None,
+    };
+    // Only a header has the label that is asked for.
+    if label.is_some() && places.clone().any(|i| name(i) == label) {
+        return Ok(Some(true));
     }
-    Ok((names && !looks).then_some(true))
+    // The same rule as that of a run (`formats::look`).
+    let again = |i: &usize| others().any(|row| cell(row, *i) == cell(first, *i));
+    let again = places.clone().filter(is_text).filter(again).count();
+    let above_numbers = |i: &usize| {
+        others().any(|row| matches!(cell(row, *i), Value::Number(_)))
+            && others().all(|row| !cell(row, *i).is_text())
+    };
+    let above: Vec<usize> = places.filter(is_text).filter(above_numbers).collect();
+    let is_word =
+        |i: &usize| name(*i).is_some_and(|n| !n.starts_with(|c: char| c.is_ascii_digit()));
+    if again > 0 && (above.len() > again || above.len() == again && above.iter().any(is_word)) {
+        return Ok(Some(true));
+    }
+    if again > 0 {
+        // Values, as they come again.
+        return Ok(looks.then_some(false));
+    }
+    Ok((!above.is_empty() && !looks).then_some(true))
 }
 
 /// A value of a row; its label is the last one.
