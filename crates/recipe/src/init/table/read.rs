@@ -96,6 +96,8 @@ pub(super) fn header(
         format: Some(format),
         delimiter,
         header: Some(false),
+        // A first row that is a header must not make texts of its columns.
+        looked: true,
         ..FormatSpec::default()
     };
     let mut decoder = decoder(&spec, format, None).map_err(stream)?;
