@@ -3,10 +3,11 @@
 //! Where the samples of a group are alike, some of them on the side that is learned from make the others look easy. Which side a
 //! group is on follows from its text, the seed and the sizes of the groups, and not from the order of the samples.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::fingerprint::Hash;
 use crate::images::{Fold, Share};
+use crate::random::{GOLDEN, mix};
 
 /// The group of a sample, from its text.
 pub(crate) fn group(text: &str) -> u64 {
@@ -33,8 +34,8 @@ pub(crate) fn validation(groups: &[u64], share: Share, seed: u32) -> Result<Vec<
         Share::Fraction(fraction) => fraction_of(all, fraction * groups.len() as f64)?,
         Share::Fold(fold) => fold_of(all, fold)?,
     };
-    let chosen: HashMap<u64, ()> = chosen.into_iter().map(|group| (group, ())).collect();
-    Ok(groups.iter().map(|group| chosen.contains_key(group)).collect())
+    let chosen: HashSet<u64> = chosen.into_iter().collect();
+    Ok(groups.iter().map(|group| chosen.contains(group)).collect())
 }
 
 /// Groups in their order, each taken where that brings the number of samples nearer to the wanted one.
@@ -81,12 +82,9 @@ fn fold_of(mut groups: Vec<Group>, fold: Fold) -> Result<Vec<u64>, String> {
     Ok(chosen)
 }
 
-/// A number by which groups are ordered (the last steps of SplitMix64).
+/// A number by which groups are ordered.
 fn mixed(group: u64, seed: u32) -> u64 {
-    let n = group ^ u64::from(seed).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ (n >> 31)
+    mix(group ^ u64::from(seed).wrapping_add(1).wrapping_mul(GOLDEN))
 }
 
 #[cfg(test)]

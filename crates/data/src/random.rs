@@ -1,7 +1,7 @@
 //! Counter-based randomness: a value is a pure function of a seed and a few counters.
 
 /// The golden ratio of 2^64, the increment of SplitMix64.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood 2014; constants of Stafford's mix 13).
 pub(crate) const fn mix(x: u64) -> u64 {

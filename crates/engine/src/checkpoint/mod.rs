@@ -76,8 +76,9 @@ impl Checkpoint {
     /// If the checkpoint is one of another model.
     pub fn load_into(&self, engine: &mut Engine) -> Result<()> {
         let mut tensors = own_tensors(&self.tensors);
-        tensors.extend(self.slots_of_frozen(engine));
-        if let Some(what) = first_difference(engine.state().tensors(), &tensors) {
+        let state = engine.state();
+        tensors.extend(self.slots_of_frozen(engine, state.tensors()));
+        if let Some(what) = first_difference(state.tensors(), &tensors) {
             return Err(self.misfit(&what));
         }
         engine.set_state(&tensors)?;
@@ -90,21 +91,20 @@ impl Checkpoint {
 
     /// The optimizer's slots of parameters that learn now and were frozen when the checkpoint was written, as they start. Of those
     /// that learned it has them.
-    fn slots_of_frozen(&self, engine: &Engine) -> Vec<StateTensor> {
+    fn slots_of_frozen(&self, engine: &Engine, state: &[StateTensor]) -> Vec<StateTensor> {
         let has = |name: &str| self.tensors.iter().any(|t| t.name == name);
         let slots: Vec<Vec<usize>> = engine
             .parameters()
             .map(|(_, name)| engine.slots_of(name).into_iter().map(|(place, _)| place).collect())
             .collect();
-        let state = engine.state();
         let (frozen, learned): (Vec<_>, Vec<_>) = slots
             .into_iter()
             .filter(|slots| !slots.is_empty())
-            .partition(|slots| slots.iter().all(|&place| !has(&state.tensors()[place].name)));
+            .partition(|slots| slots.iter().all(|&place| !has(&state[place].name)));
         // Where none learned, it is another optimizer.
         match learned.is_empty() {
             true => Vec::new(),
-            false => frozen.into_iter().flatten().map(|p| state.tensors()[p].clone()).collect(),
+            false => frozen.into_iter().flatten().map(|p| state[p].clone()).collect(),
         }
     }
 
