@@ -22,17 +22,24 @@ use std::fmt::Debug;
 use std::rc::Rc;
 use tidemill_graph::{Graph, GraphError, Layout, TensorId};
 
-/// Hats of a column.
+/// Hats of a column where the recipe does not say.
 pub const HATS: usize = 9;
+
+/// As few, and as many.
+const KNOTS: std::ops::RangeInclusive<usize> = 3..=255;
 
 /// Hats: local codes of the columns of numbers, and how outputs with and without them are mixed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HatsSpec {
-    /// Number of columns of numbers, all of which have hats. Each has 9 further inputs, which count in `input`
+    /// Number of columns of numbers, all of which have hats. Each has `knots` further inputs, which count in `input`
     /// and come after all inputs but rows of embeddings.
     #[serde(deserialize_with = "count")]
     pub columns: usize,
+    /// Hats of a column, each at a knot of its own, from 3 to 255; 9 by default. The knots are quantiles of the column's different values in
+    /// the training table; on a stream, fixed places on the standardized scale.
+    #[serde(default = "nine", deserialize_with = "count")]
+    pub knots: usize,
     /// Whether the layers are there twice, once without hats; their outputs are then weighted by how
     /// well each predicts. Yes by default.
     #[serde(default = "yes")]
@@ -45,6 +52,10 @@ pub struct HatsSpec {
     /// for good; 0.01 by default.
     #[serde(default = "hundredth")]
     pub share: f64,
+}
+
+fn nine() -> usize {
+    HATS
 }
 
 fn yes() -> bool {
@@ -62,30 +73,31 @@ fn hundredth() -> f64 {
 impl HatsSpec {
     /// Hats of so many columns.
     pub fn new(columns: usize) -> HatsSpec {
-        HatsSpec { columns, beside: yes(), rate: one(), share: hundredth() }
+        HatsSpec { columns, knots: HATS, beside: yes(), rate: one(), share: hundredth() }
     }
 
     /// Inputs that are hats.
     pub fn inputs(&self) -> usize {
-        HATS * self.columns
+        self.knots.saturating_mul(self.columns)
     }
 
     pub(crate) fn validate(&self, model: &ModelSpec) -> Result<(), ModelError> {
         let at = |option: &str| format!("hats.{option}");
         require(self.columns > 0, || at("columns"), "a positive integer", self.columns)?;
+        require(KNOTS.contains(&self.knots), || at("knots"), "from 3 to 255", self.knots)?;
         require(self.rate > 0.0, || at("rate"), "above 0", self.rate)?;
         require((0.0..=1.0).contains(&self.share), || at("share"), "from 0 to 1", self.share)?;
         let Some((_, features)) = numbers(model) else {
             let what = "is for a model with one input of features, which are the columns";
             return Err(ModelError::new("hats", what));
         };
-        let wanted = self.columns.saturating_mul(HATS + 1).saturating_add(num_ids(model));
+        let wanted = self.columns.saturating_mul(self.knots + 1).saturating_add(num_ids(model));
         if features < wanted {
             let what = format!(
                 "= {} gives {} inputs of hats beside the columns' own, and the model has {features} inputs; set \
                  features to {wanted} or more",
                 self.columns,
-                self.columns.saturating_mul(HATS)
+                self.inputs()
             );
             return Err(ModelError::new(at("columns"), what));
         }

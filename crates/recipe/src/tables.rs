@@ -20,7 +20,7 @@ impl RecipeFile {
         let inputs = self.table_inputs();
         spec.context.stream.text.extend(inputs.columns().cloned());
         spec.context.features.sequences = inputs.columns().cloned().collect();
-        spec.context.features.hats = self.recipe.model.hats.is_some();
+        spec.context.features.hats = self.recipe.model.hats.map(|hats| hats.knots);
         spec.context.inputs = inputs;
         // Ids are rows of an embedding as they are.
         if let InputSpec::Ids { .. } = self.recipe.model.input {
@@ -117,7 +117,7 @@ impl RecipeFile {
             _ => self.recipe.online.features.clone(),
         };
         features.sequences = self.table_inputs().columns().cloned().collect();
-        features.hats = self.recipe.model.hats.is_some();
+        features.hats = self.recipe.model.hats.map(|hats| hats.knots);
         Ok(features)
     }
 }

@@ -22,7 +22,7 @@ fn hats_are_inputs_of_their_own() {
     });
     let plain = encoder(given.clone(), &data);
     let spec: FeaturesSpec = serde_json::from_value(given).unwrap();
-    let spec = FeaturesSpec { hats: true, ..spec };
+    let spec = FeaturesSpec { hats: Some(HATS), ..spec };
     let mut with = Encoder::new(&spec, &data.1, &data.0).unwrap();
     let (mut without, base, hats) = (plain, 2 + 2 + 4, 2 * HATS);
     assert_eq!((without.width(), with.width()), (base + 1, base + hats + 1));

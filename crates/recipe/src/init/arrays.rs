@@ -40,8 +40,8 @@ pub(super) const FEW: usize = 20;
 pub(super) const FIFTH: &str = "A fifth of the samples is kept for validation.";
 
 /// The keys of a side of a split.
-pub(super) fn part(side: &str) -> String {
-    format!(", validation_split = 0.2, subset = \"{side}\", seed = 1")
+pub(super) fn part(side: &str, share: f64) -> String {
+    format!(", validation_split = {share}, subset = \"{side}\", seed = 1")
 }
 
 /// Samples, and how a recipe names them.
@@ -107,7 +107,7 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
     let source = |keys: &str| format!("{{ numpy = {{ {keys}{normalize} }} }}");
     let beside = held_out.as_ref().zip(validation);
     let beside = beside.map(|(data, (_, keys))| Set { data, source: source(&keys) });
-    let split = |side: &str| source(&format!("{}{}", train.1, part(side)));
+    let split = |side: &str| source(&format!("{}{}", train.1, part(side, 0.2)));
     let (set, beside, kept) = match beside {
         None if data.len() >= FEW => {
             let beside = Set { data: &data, source: split("validation") };

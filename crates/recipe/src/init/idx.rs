@@ -72,7 +72,9 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
     ];
     let split = validation.is_none() && train.data.len() >= FEW;
     let body = match split {
-        true => body(&train.set(&part("training")), Some(&train.set(&part("validation")))),
+        true => {
+            body(&train.set(&part("training", 0.2)), Some(&train.set(&part("validation", 0.2))))
+        }
         false => body(&train.set(""), validation.as_ref().map(|v| v.set("")).as_ref()),
     };
     Ok(Draft { found: found(&train, validation.as_ref(), split), body, next })

@@ -1,7 +1,7 @@
 //! Rows of a table in memory, small: each category is one number instead of an input for each text.
 
 use super::encoder::Encoder;
-use super::hats::{HATS, write_one};
+use super::hats::Hats;
 use crate::events::Event;
 use crate::formats::BadEvent;
 
@@ -10,6 +10,7 @@ use crate::formats::BadEvent;
 #[derive(Clone, Debug, Default)]
 pub struct Codes {
     pub(super) parts: Vec<Part>,
+    hats: Option<Hats>,
     width: usize,
     /// Numbers of a row in `fixed`.
     stride: usize,
@@ -30,8 +31,8 @@ pub(super) enum Part {
     Bits(usize),
     /// So many inputs, one of them 1: a code for all, 0 where none is.
     OneHot(usize),
-    /// Hats of so many columns, the first inputs: a bit each, whether there are any.
-    Hats(usize),
+    /// Hats of so many columns, so many of each: the place of each column's number, NaN where it has none.
+    Hats(usize, usize),
     /// The row of an embedding table: one code.
     Row,
     /// Rows of words: their number is one code, the rest stands in [`Codes::words`].
@@ -42,15 +43,15 @@ impl Part {
     fn inputs(self) -> usize {
         match self {
             Part::Plain(n) | Part::Bits(n) | Part::OneHot(n) | Part::Words(n) => n,
-            Part::Hats(n) => HATS * n,
+            Part::Hats(n, each) => each * n,
             Part::Row => 1,
         }
     }
 
     fn codes(self) -> usize {
         match self {
-            Part::Plain(n) => n,
-            Part::Bits(n) | Part::Hats(n) => n.div_ceil(32),
+            Part::Plain(n) | Part::Hats(n, _) => n,
+            Part::Bits(n) => n.div_ceil(32),
             Part::OneHot(_) | Part::Row | Part::Words(_) => 1,
         }
     }
@@ -58,11 +59,11 @@ impl Part {
 
 impl Codes {
     /// No rows; memory for `rows` of them.
-    pub(super) fn new(parts: Vec<Part>, rows: usize) -> Codes {
+    pub(super) fn new(parts: Vec<Part>, hats: Option<Hats>, rows: usize) -> Codes {
         let stride = parts.iter().map(|p| p.codes()).sum::<usize>();
         let width = parts.iter().map(|p| p.inputs()).sum();
         let fixed = Vec::with_capacity(rows.saturating_mul(stride));
-        Codes { parts, width, stride, fixed, words: Vec::new(), ends: Vec::new() }
+        Codes { parts, hats, width, stride, fixed, words: Vec::new(), ends: Vec::new() }
     }
 
     /// Number of rows.
@@ -144,11 +145,13 @@ impl Codes {
                         x[place as usize] = 1.0;
                     }
                 }
-                Part::Hats(_) => {
+                Part::Hats(_, each) => {
                     x.fill(0.0);
-                    for (i, x) in x.chunks_exact_mut(HATS).enumerate() {
-                        if own[i / 32] >> (i % 32) & 1 == 1 {
-                            write_one(f32::from_bits(row[i]), x);
+                    let columns = own.iter().zip(x.chunks_exact_mut(*each)).enumerate();
+                    for (j, (code, x)) in columns {
+                        let place = f32::from_bits(*code);
+                        if let Some(hats) = self.hats.as_ref().filter(|_| !place.is_nan()) {
+                            hats.write_one(j, place, x);
                         }
                     }
                 }
@@ -169,7 +172,7 @@ impl Codes {
 impl Encoder {
     /// No rows yet of this encoder's inputs; memory for `rows` of them.
     pub fn codes(&self, rows: usize) -> Codes {
-        Codes::new(self.parts(), rows)
+        Codes::new(self.parts(), self.hats.clone(), rows)
     }
 
     /// Appends an event as [`Encoder::transform`] sees it: nothing is learned.

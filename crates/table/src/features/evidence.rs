@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::distinct::Distinct;
 use super::numeric::Running;
 use super::spec::FeaturesSpec;
 use super::{MAX_KEY_BYTES, MAX_NUMBER, number_key};
@@ -24,6 +25,8 @@ pub struct Evidence {
     columns: Vec<Tally>,
     fill: f64,
     values: Vec<f64>,
+    /// Where columns have hats: the different numbers of each.
+    distinct: Vec<Distinct>,
     /// Of the input vector, where it is standardized.
     vector: Running,
     vector_values: Vec<f64>,
@@ -87,6 +90,10 @@ impl Evidence {
             vector: Running::new(width, spec.max_deviations),
             vector_values: vec![0.0; width],
             rows: 0,
+            distinct: vec![
+                Distinct::default();
+                if spec.hats.is_some() { columns.len() } else { 0 }
+            ],
             running: Running::new(columns.len(), spec.max_deviations),
             values: vec![f64::NAN; columns.len()],
             fill: spec.fill.unwrap_or(f64::NAN),
@@ -113,6 +120,7 @@ impl Evidence {
             };
         }
         self.running.learn(&self.values);
+        self.distinct.iter_mut().zip(&self.values).for_each(|(distinct, v)| distinct.add(*v));
         if !self.vector_values.is_empty() {
             for (value, v) in self.vector_values.iter_mut().zip(event.vector()) {
                 let v = f64::from(*v);
@@ -156,6 +164,11 @@ impl Evidence {
     pub(super) fn counts(&self, column: usize) -> (u64, u64) {
         let Tally { numbers, texts, .. } = self.columns[column];
         (numbers, texts)
+    }
+
+    /// The different numbers of a column. The columns must have hats.
+    pub(super) fn distinct(&self, column: usize) -> &Distinct {
+        &self.distinct[column]
     }
 
     /// The statistics of the input vector.

@@ -7,6 +7,7 @@
 //!   `dictionary`, `ids`: its kinds of columns
 //! - [`evidence`]: what one pass over a table tells of its columns ([`Evidence`]), to fit an encoder
 //! - [`codes`]: rows of a table in memory ([`Codes`])
+//! - `distinct`: the different values of a column
 //! - [`hats`]: what is near a number, as inputs of its own
 //! - [`hashed`]: columns to hashed features, which nothing is learned about ([`HashedColumns`])
 //! - [`labels`]: labels to classes or scaled targets ([`Labels`])
@@ -17,6 +18,7 @@ mod bits;
 mod category;
 pub mod codes;
 mod dictionary;
+mod distinct;
 pub mod encoder;
 pub mod evidence;
 pub mod hashed;

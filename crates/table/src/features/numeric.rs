@@ -99,6 +99,12 @@ impl Running {
         (self.means[j], self.squares[j]) = learned(mean, squares, d, inverse);
     }
 
+    /// The standardized value of one number of column `j`, not clipped, by the operations of [`Running::transform`].
+    pub fn place(&self, j: usize, value: f64) -> f32 {
+        let variance = (self.squares[j] * self.inverses[j]) as f32;
+        scaled((value - self.means[j]) as f32, variance, f32::INFINITY)
+    }
+
     /// Standardized values of all columns, clipped; 0 where one is missing or all were the same.
     pub fn transform(&self, values: &[f64], clip: f32, z: &mut [f32]) {
         // In two loops, each of which fits the registers of its type: one loop is thrice as slow.

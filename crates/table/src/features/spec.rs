@@ -42,9 +42,9 @@ pub struct FeaturesSpec {
     /// the model's inputs.
     #[serde(skip)]
     pub unknown_is_text: bool,
-    /// Whether columns of numbers have hats, see [`super::hats`]; set where the model reads them.
+    /// Hats of each column of numbers, see [`super::hats`]; set where the model reads them.
     #[serde(skip)]
-    pub hats: bool,
+    pub hats: Option<usize>,
     /// Columns that the encoder leaves to inputs of words; set from the model's inputs.
     #[serde(skip)]
     pub sequences: Vec<String>,
@@ -64,7 +64,7 @@ impl Default for FeaturesSpec {
             vector_scale: None,
             vector_offset: None,
             unknown_is_text: false,
-            hats: false,
+            hats: None,
             sequences: Vec::new(),
         }
     }
@@ -184,7 +184,7 @@ impl FeaturesSpec {
                 "online.features.fill must be at most to {MAX_NUMBER:e}, found {fill}"
             ));
         }
-        if self.hats && self.standardize != Standardize::Running {
+        if self.hats.is_some() && self.standardize != Standardize::Running {
             return usage(
                 "model.hats has its knots on the standardized scale; leave online.features.standardize out, or \
                  model.hats"

@@ -3,12 +3,29 @@
 use super::super::text::list;
 use super::{Column, Table};
 
-const HIDDEN: &str = "{ dense = { units = 64, activation = { leaky_relu = { slope = 0.1 } } } },
-  { dense = { units = 32, activation = { leaky_relu = { slope = 0.1 } } } },
-";
+/// Two hidden layers of so many units.
+fn hidden(units: [usize; 2]) -> String {
+    let layer = |units| {
+        format!(
+            "{{ dense = {{ units = {units}, activation = {{ leaky_relu = {{ slope = 0.1 }} }} }} }},\n  "
+        )
+    };
+    units.map(layer).concat()
+}
+
+/// Units of the hidden layers.
+const UNITS: [usize; 2] = [64, 32];
+
+/// Hats of a column.
+const KNOTS: usize = 9;
 
 /// A table of fewer rows is small: a stream of it has few steps.
 const SMALL: usize = 2_000;
+
+/// Rows of a large table. Of classes it has more hats, more units, and averaged weights, with which a smaller one is learned by heart.
+pub(super) const LARGE: usize = 10_000;
+const MANY_KNOTS: usize = 13;
+const MANY_UNITS: [usize; 2] = [256, 128];
 
 /// Numbers so far from their mean, in standard deviations, are usual.
 const FAR: f64 = 10.0;
@@ -16,9 +33,8 @@ const FAR: f64 = 10.0;
 const FARTHEST: f64 = 1000.0;
 
 /// Passes over a table: a small one needs more of them.
-fn epochs(rows: usize) -> usize {
-    const LEARNED: usize = 600_000;
-    LEARNED.div_ceil(rows.max(1)).clamp(10, 100)
+fn epochs(rows: usize, samples: usize) -> usize {
+    samples.div_ceil(rows.max(1)).clamp(10, 100)
 }
 
 /// Parts of a recipe.
@@ -35,17 +51,17 @@ pub(super) struct Learning {
     pub(super) online: String,
     /// Lines of `[online.features]`.
     pub(super) clip: String,
-    /// Whether columns of numbers have hats.
-    pub(super) hats: bool,
+    /// Hats of each column of numbers.
+    pub(super) knots: Option<usize>,
 }
 
 impl Learning {
     /// Of a table with these classes, or with values. Of words alone (`linear`) no hidden layer learns:
     /// it learns single texts by heart.
     pub(super) fn of(table: &Table, classes: Option<&[String]>, linear: bool) -> Learning {
-        let epochs = if linear { 10 } else { epochs(table.columns.rows) };
+        let epochs = if linear { 10 } else { epochs(table.columns.rows, 600_000) };
         let mut learning = Learning {
-            layers: if linear { String::new() } else { format!("  {HIDDEN}") },
+            layers: if linear { String::new() } else { format!("  {}", hidden(UNITS)) },
             loss: if classes.is_some() { "sparse_categorical_crossentropy" } else { "huber" },
             optimizer: "# No optimizer: the default needs no tuning.".into(),
             batch_size: 32,
@@ -54,7 +70,7 @@ impl Learning {
             patience: (epochs / 3).max(5),
             online: String::new(),
             clip: String::new(),
-            hats: !linear,
+            knots: (!linear).then_some(KNOTS),
         };
         match classes {
             Some(classes) => {
@@ -62,6 +78,9 @@ impl Learning {
                 match is_wide(table) {
                     true => learning.take_wide(units),
                     false => {
+                        if table.columns.rows >= LARGE && !linear {
+                            learning.take_large(table.columns.rows);
+                        }
                         learning.layers += &format!(
                             "  {{ dense = {{ units = {units} }} }}, # one output per class\n"
                         );
@@ -82,6 +101,17 @@ impl Learning {
         learning
     }
 
+    /// Classes of many rows: chosen on adult and covertype beside boosted trees (docs/data.md).
+    fn take_large(&mut self, rows: usize) {
+        self.layers = format!("  {}", hidden(MANY_UNITS));
+        self.knots = Some(MANY_KNOTS);
+        self.optimizer = format!("{}\n{}", falling(3e-3), "average = { ema = 0.99 }");
+        self.online = STREAM.into();
+        self.batch_size = 128;
+        self.epochs = epochs(rows, 480_000);
+        self.patience = (self.epochs / 3).max(5);
+    }
+
     /// Classes of rows with nearly as many numbers as there are rows: hidden layers alone learn those rows by
     /// heart, and a step of the default moves all weights by as much.
     fn take_wide(&mut self, classes: usize) {
@@ -90,7 +120,7 @@ impl Learning {
         self.layers = with_linear_path(&output, "# one output per class");
         self.optimizer = optimizer("sgd", 0.01, "");
         self.online = "learning_rate = 0.01\n".into();
-        self.hats = false;
+        self.knots = None;
     }
 
     /// Values may be sums of columns, which hidden layers learn slowly and never exactly.
@@ -106,9 +136,8 @@ impl Learning {
         let numbers = columns.inputs.iter().filter(|c| c.is_number());
         let reach = numbers.map(Column::reach).fold(0.0, f64::max);
         if columns.rows >= SMALL || has_rows || reach > FAR {
-            self.optimizer =
-                optimizer("rmsprop", 0.01, ", rho = 0.999, bias_correction = true, lazy = true");
-            self.online = "# The rate of streams without tuning.\nlearning_rate = 2e-3\nnormalized_rate = true\n".into();
+            self.optimizer = falling(0.01);
+            self.online = STREAM.into();
             self.clip = clip(reach.clamp(FAR, FARTHEST).ceil() as u32);
             return;
         }
@@ -120,7 +149,7 @@ impl Learning {
         self.batch_size = 4;
         self.online = format!("learning_rate = {}\n", rate(0.42));
         self.clip = clip(5);
-        self.hats = false;
+        self.knots = None;
     }
 }
 
@@ -137,10 +166,20 @@ fn with_linear_path(output: &str, what: &str) -> String {
     format!(
         "  # A linear path beside the hidden layers; both begin at 0.
   {{ residual = {{ shortcut = [{output}], layers = [
-  {HIDDEN}  {output},
+  {}  {output},
   ] }} }}, {what}
-"
+",
+        hidden(UNITS)
     )
+}
+
+/// What a stream without tuning has beside its optimizer.
+const STREAM: &str =
+    "# The rate of streams without tuning.\nlearning_rate = 2e-3\nnormalized_rate = true\n";
+
+/// The optimizer of streams without tuning, at a rate that falls from `rate` to 0 over the run.
+fn falling(rate: f64) -> String {
+    optimizer("rmsprop", rate, ", rho = 0.999, bias_correction = true, lazy = true")
 }
 
 /// An optimizer whose rate falls to 0 over the run.

@@ -109,7 +109,7 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
     let scale = if classes.is_none() { ", scale_targets = true" } else { "" };
     let source = |side: &str| {
         let part = match text::is_split(table) {
-            true => part(side),
+            true => part(side, text::held_out(table)),
             false => String::new(),
         };
         format!("{{ table = {{ path = {}{skip}{scale}{part} }} }}", quoted(&data.name))
@@ -131,11 +131,11 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
     let draft = RecipeFile::parse(&recipe(["1", ""], ""), out, &[])?;
     let mut spec = draft.recipe.online.features;
     let plain = Encoder::new(&spec, &table.schema, &table.first).map_err(read::stream)?;
-    spec.hats = learning.hats && plain.num_numbers() > 0;
+    spec.hats = learning.knots.filter(|_| plain.num_numbers() > 0);
     let encoder = Encoder::new(&spec, &table.schema, &table.first).map_err(read::stream)?;
     let hats = match spec.hats {
-        true => text::hats(plain.num_numbers()),
-        false => String::new(),
+        Some(knots) => text::hats(plain.num_numbers(), knots),
+        None => String::new(),
     };
     let tables = encoder.tables();
     let embedding = match tables.is_empty() {

@@ -7,7 +7,7 @@ use tidemill_stream::Format;
 use super::super::arrays::FEW;
 use super::super::text::{argument, few, key, list, plural, quoted};
 use super::super::{Data, Draft};
-use super::learning::Learning;
+use super::learning::{LARGE, Learning};
 use super::read::Table;
 use super::{Column, Columns};
 
@@ -68,7 +68,8 @@ pub(super) fn found(
         ));
     }
     if is_split(table) {
-        found.push("A fifth of the rows is kept for validation.".into());
+        let share = if held_out(table) < 0.2 { "tenth" } else { "fifth" };
+        found.push(format!("A {share} of the rows is kept for validation."));
     }
     let odd = used.iter().filter(|column| !column.is_text());
     for (column, (value, line)) in odd.filter_map(|column| Some((column, column.odd.as_ref()?))) {
@@ -90,6 +91,11 @@ pub(super) fn found(
 /// Whether some rows are kept for validation: of a few rows all are for training.
 pub(super) fn is_split(table: &Table) -> bool {
     table.columns.rows >= FEW
+}
+
+/// The share of the rows that is kept for validation, where some are: less of many, since training needs the others.
+pub(super) fn held_out(table: &Table) -> f64 {
+    if table.columns.rows < LARGE { 0.2 } else { 0.1 }
 }
 
 /// The lines of the recipe for the format of the events.
@@ -182,10 +188,10 @@ pub(super) fn features(table: &Table, learning: &Learning) -> String {
 }
 
 /// The lines of the model for hats.
-pub(super) fn hats(columns: usize) -> String {
+pub(super) fn hats(columns: usize, knots: usize) -> String {
     format!(
-        "# Each column of numbers has 9 more of these inputs, its hats: they say which values its number is near.
-hats   = {{ columns = {columns} }}
+        "# Each column of numbers has {knots} more of these inputs, its hats: they say which values its number is near.
+hats   = {{ columns = {columns}, knots = {knots} }}
 # On a stream, mixes in what was true of the last events like this one; about twice the time of an event.
 # memory = {{ events = 300 }}
 "

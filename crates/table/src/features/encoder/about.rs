@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::super::category::Category;
-use super::super::hats::{self, HATS};
+use super::super::hats::Hats;
 use super::Encoder;
 use super::column::Column;
 use crate::formats::Note;
@@ -60,7 +60,7 @@ impl Encoder {
 
     /// What each column is, in the order of the schema.
     pub fn kinds(&self) -> Vec<ColumnKind> {
-        let hats = if self.hats.is_some() { HATS } else { 0 };
+        let hats = self.hats.as_ref().map_or(0, Hats::each);
         let more = usize::from(self.missing_indicator) + hats;
         let number = |column: &Column| {
             let kind = if column.codes.is_some() { "code of a text" } else { "number" };
@@ -106,8 +106,8 @@ impl Encoder {
             all.push((column.index, column.name.clone(), vec![take(category.width())]));
         }
         let vector = take(self.vector);
-        if self.hats.is_some() {
-            all.iter_mut().take(n).for_each(|(.., own)| own.push(take(HATS)));
+        if let Some(hats) = &self.hats {
+            all.iter_mut().take(n).for_each(|(.., own)| own.push(take(hats.each())));
         }
         for (column, category) in rows {
             all.push((column.index, column.name.clone(), vec![take(category.width())]));
@@ -164,8 +164,9 @@ impl Encoder {
             category.names(&column.name, &mut names);
         }
         names.extend((0..self.vector).map(|i| format!("x[{i}]")));
-        if self.hats.is_some() {
-            names.extend(self.numbers.iter().flat_map(|column| hats::names(&column.name)));
+        if let Some(hats) = &self.hats {
+            let numbers = self.numbers.iter().enumerate();
+            names.extend(numbers.flat_map(|(j, column)| hats.names(j, &column.name)));
         }
         for (column, category) in rows {
             category.names(&column.name, &mut names);

@@ -87,11 +87,16 @@ impl Encoder {
     ) -> [&'x mut [f32]; 2] {
         let (x, rows) = x.split_at_mut(x.len() - self.rows());
         let (numbers, mut rest) = x.split_at_mut(values.len());
-        self.scale(values, numbers);
+        let clip = self.clip as f32;
+        let hats_clip = self.hats.as_ref().map_or(clip, |hats| hats.clip(clip));
+        self.scale(values, hats_clip, numbers);
         if let Some(hats) = &self.hats {
             let (others, x) = rest.split_at_mut(rest.len() - hats.width());
             hats.write(values, numbers, x);
             rest = others;
+        }
+        if hats_clip > clip {
+            numbers.iter_mut().for_each(|z| *z = z.clamp(-clip, clip));
         }
         if self.missing_indicator {
             let (indicators, others) = rest.split_at_mut(values.len());
@@ -105,15 +110,15 @@ impl Encoder {
         [categories, rows]
     }
 
-    /// The inputs of these numbers.
-    pub(super) fn scale(&self, values: &[f64], x: &mut [f32]) {
+    /// The inputs of these numbers; those that are standardized are clipped at `clip`.
+    pub(super) fn scale(&self, values: &[f64], clip: f32, x: &mut [f32]) {
         let map = |x: &mut [f32], f: &dyn Fn(f64) -> f64| {
             for (x, v) in x.iter_mut().zip(values) {
                 *x = if v.is_nan() { 0.0 } else { f(*v) as f32 };
             }
         };
         match self.standardize {
-            Standardize::Running => self.running.transform(values, self.clip as f32, x),
+            Standardize::Running => self.running.transform(values, clip, x),
             Standardize::None => map(x, &|v| v),
             Standardize::Scale { multiply, add } => map(x, &|v| v * multiply + add),
         }

@@ -53,7 +53,7 @@ pub struct Encoder {
     running: Running,
     /// Which columns have hats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    hats: Option<Hats>,
+    pub(super) hats: Option<Hats>,
     /// Those with rows of embeddings after all others.
     categories: Vec<(Column, Category)>,
     vector: usize,
@@ -121,6 +121,8 @@ impl Encoder {
             for (j, column) in encoder.numbers.iter().enumerate() {
                 evidence.first_numbers(column.index).into_iter().for_each(|n| hats.learn_one(j, n));
             }
+            let columns = encoder.numbers.iter().map(|column| evidence.distinct(column.index));
+            hats.fit(columns, |j, value| encoder.running.place(j, value));
         }
         if encoder.vector_running.is_some() {
             encoder.vector_running = Some(evidence.vector());
@@ -187,7 +189,7 @@ impl Encoder {
             fill: spec.fill,
             missing_indicator: spec.missing_indicator,
             running: Running::new(numbers.len(), spec.max_deviations),
-            hats: spec.hats.then(|| Hats::new(numbers.len())),
+            hats: spec.hats.map(|each| Hats::new(numbers.len(), each)),
             values: Vec::new(),
             numbers,
             categories,

@@ -16,8 +16,8 @@ impl Encoder {
             self.categories.iter().map(|(_, c)| c).partition(|c| c.is_row());
         parts.extend(others.iter().map(|c| c.part()));
         parts.push(Part::Plain(self.vector));
-        if self.hats.is_some() {
-            parts.push(Part::Hats(self.numbers.len()));
+        if let Some(hats) = &self.hats {
+            parts.push(Part::Hats(self.numbers.len(), hats.each()));
         }
         parts.extend(rows.iter().map(|c| c.part()));
         parts
@@ -27,15 +27,19 @@ impl Encoder {
     pub(in crate::features) fn append(&self, event: Event<'_>, codes: &mut Codes) -> Checked<()> {
         let (mut values, mut x) = (Vec::new(), vec![0.0; self.numbers.len()]);
         self.check(event, &mut values)?;
-        self.scale(&values, &mut x);
+        self.scale(&values, self.clip as f32, &mut x);
         codes.fixed.extend(x.iter().map(|x| x.to_bits()));
         if self.missing_indicator {
             codes.fixed.extend(bits(values.iter().map(|v| v.is_nan())));
         }
-        let hats: Vec<u32> = match &self.hats {
-            Some(hats) => bits(values.iter().enumerate().map(|(j, v)| hats.has(j, *v))).collect(),
-            None => Vec::new(),
-        };
+        let mut hats: Vec<u32> = Vec::new();
+        if let Some(own) = &self.hats {
+            self.scale(&values, own.clip(self.clip as f32), &mut x);
+            let places = values.iter().zip(&x).enumerate();
+            let place =
+                |(j, (v, z)): (usize, (&f64, &f32))| if own.has(j, *v) { *z } else { f32::NAN };
+            hats.extend(places.map(place).map(f32::to_bits));
+        }
         let first_row = self.categories.iter().position(|(_, category)| category.is_row());
         let (others, rows) = self.categories.split_at(first_row.unwrap_or(self.categories.len()));
         for (column, category) in others {
