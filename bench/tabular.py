@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The recipe that `tidemill init` writes for a table, untouched, beside scikit-learn's HistGradientBoosting at its defaults.
+"""The recipe that `tidemill init --batch` writes for a table, untouched, beside scikit-learn's HistGradientBoosting at its defaults.
 
     python bench/tabular.py [--data ../shared/data] [--jobs adult,covertype,bikes] [--seeds 1,2,3] [--tidemill target/release/tidemill]
                             [--set KEY=VALUE]...
 
 Both are given the same training rows and measured on the same test rows, which neither sees before: those of the dataset (adult), or a
-fifth drawn by the seed 0 (covertype, bikes). `init` keeps a fifth of the training rows for validation; HistGradientBoosting keeps a tenth
-where it stops early, which is its default for more than 10,000 rows. --set changes the recipe, for experiments.
+fifth drawn by the seed 0 (covertype, bikes). Both keep a tenth of the training rows to stop early by, which is HistGradientBoosting's
+default for more than 10,000 rows. --set changes the recipe, for experiments.
 Needs scikit-learn and numpy.
 """
 
@@ -86,7 +86,7 @@ def ours(program, kind, head, train, test, seed, settings):
         folder = pathlib.Path(folder)
         write(folder / "train.csv", head, train)
         write(folder / "test.csv", head, test)
-        run([program, "init", "train.csv", "--label", head[-1], "--out", "r.toml"], folder)
+        run([program, "init", "train.csv", "--label", head[-1], "--batch", "--out", "r.toml"], folder)
         lines = (folder / "r.toml").read_text()
         (folder / "r.toml").write_text(re.sub(r"(?m)^seed = \d+", f"seed = {seed}", lines))
         start = time.monotonic()

@@ -131,6 +131,7 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
             format!("tidemill doctor {recipe}"),
             format!("tidemill learn {recipe} --from data: --out runs/stream"),
         ],
+        for_batches: false,
     })
 }
 

@@ -77,7 +77,7 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
         }
         false => body(&train.set(""), validation.as_ref().map(|v| v.set("")).as_ref()),
     };
-    Ok(Draft { found: found(&train, validation.as_ref(), split), body, next })
+    Ok(Draft { found: found(&train, validation.as_ref(), split), body, next, for_batches: false })
 }
 
 /// The IDX files that are meant: those of a folder, or those given and, for a single one, its partner

@@ -65,7 +65,7 @@ pub(super) fn draft(data: &Data, out: &Path) -> Result<Draft> {
         let from = argument(&train);
         next.push(format!("tidemill learn {} --from {from} --out runs/stream", argument(&recipe)));
     }
-    Ok(Draft { found, body: body(data, &tree, &look), next })
+    Ok(Draft { found, body: body(data, &tree, &look), next, for_batches: false })
 }
 
 impl Look {

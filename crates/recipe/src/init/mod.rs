@@ -38,6 +38,9 @@ pub struct Init {
     /// The column of a table that is to be predicted; found by its name, or the last one, if not
     /// given.
     pub label: Option<String>,
+    /// Whether the recipe is for training in batches alone. A large table of classes then has more hats and larger layers; it is
+    /// said where that changes nothing.
+    pub batch: bool,
     /// The recipe's file.
     pub out: PathBuf,
     /// Whether a file that is there may be replaced.
@@ -59,7 +62,12 @@ struct Draft {
     /// The recipe below its first comment.
     body: String,
     next: Vec<String>,
+    /// Whether it is for training in batches alone.
+    for_batches: bool,
 }
+
+/// Said where a recipe for batches alone is asked for, and there is none.
+const ONE_FOR_BOTH: &str = "--batch changes nothing here: it is for tables of 10,000 rows or more, with classes and with other columns than prose.";
 
 /// Looks at the data and writes a recipe for it.
 ///
@@ -91,9 +99,13 @@ pub fn init(wanted: &Init) -> Result<Drafted> {
             let what = "is a folder of tables; name one of them";
             return Err(Error::Usage(format!("{}: {what}", first.name)));
         }
-        Kind::Table => table::draft(first, wanted.label.as_deref(), out)?,
+        Kind::Table => table::draft(first, wanted, out)?,
     };
-    let head = text::head(&draft.found, &draft.next);
+    let mut found = draft.found;
+    if wanted.batch && !draft.for_batches {
+        found.push(ONE_FOR_BOTH.to_owned());
+    }
+    let head = text::head(&found, &draft.next);
     let text = format!("{head}\n{}", draft.body);
     // What cannot be read back is a mistake of this module.
     RecipeFile::parse(&text, out, &[])?;
@@ -101,7 +113,7 @@ pub fn init(wanted: &Init) -> Result<Drafted> {
         std::fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
     }
     std::fs::write(out, text).map_err(|e| Error::write(out, e))?;
-    Ok(Drafted { found: draft.found, next: draft.next })
+    Ok(Drafted { found, next: draft.next })
 }
 
 /// Where some data is, and what the recipe calls it.

@@ -11,7 +11,7 @@ fn try_draft(name: &str, content: &str, label: Option<&str>) -> Result<(Drafted,
     std::fs::write(&data, content).unwrap();
     let out = folder.path().join("recipe.toml");
     let label = label.map(str::to_owned);
-    let wanted = Init { data: vec![data], label, out: out.clone(), force: false };
+    let wanted = Init { data: vec![data], label, batch: false, out: out.clone(), force: false };
     let drafted = init(&wanted)?;
     Ok((drafted, std::fs::read_to_string(out).unwrap()))
 }
@@ -195,7 +195,8 @@ fn a_folder_of_texts() {
         }
     }
     let (data, out) = (folder.path().join("mails"), folder.path().join("recipe.toml"));
-    let wanted = Init { data: vec![data], label: None, out: out.clone(), force: false };
+    let wanted =
+        Init { data: vec![data], label: None, batch: false, out: out.clone(), force: false };
     let found = init(&wanted).unwrap().found;
     assert!(found[0].contains("20 texts of 2 classes (ham, spam)"), "{found:?}");
     let text = std::fs::read_to_string(out).unwrap();
@@ -215,6 +216,7 @@ fn what_cannot_be_used_is_an_error() {
     let nothing = Init {
         data: vec!["nowhere.csv".into()],
         label: None,
+        batch: false,
         out: "recipe.toml".into(),
         force: false,
     };
@@ -227,10 +229,40 @@ fn a_recipe_is_not_overwritten() {
     let (data, out) = (folder.path().join("a.csv"), folder.path().join("recipe.toml"));
     std::fs::write(&data, rows(30)).unwrap();
     std::fs::write(&out, "mine").unwrap();
-    let mut wanted = Init { data: vec![data], label: None, out: out.clone(), force: false };
+    let mut wanted =
+        Init { data: vec![data], label: None, batch: false, out: out.clone(), force: false };
     assert!(init(&wanted).unwrap_err().to_string().contains("exists already"));
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "mine");
     wanted.force = true;
     init(&wanted).unwrap();
     assert_ne!(std::fs::read_to_string(&out).unwrap(), "mine");
+}
+
+#[test]
+fn a_large_table_has_a_recipe_for_batches_alone() {
+    let of = |rows: usize, batch: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let mut csv = String::from("a,b,class\n");
+        for i in 0..rows {
+            csv += &format!("{}.5,{},c{}\n", i * 37 % 1000, i * 7 % 11, i % 3);
+        }
+        std::fs::write(folder.join("t.csv"), csv).unwrap();
+        let out = folder.join("recipe.toml");
+        let data = vec![folder.join("t.csv")];
+        let wanted = Init { data, label: None, batch, out: out.clone(), force: false };
+        let found = init(&wanted).unwrap().found.join(" ");
+        (found, std::fs::read_to_string(out).unwrap())
+    };
+    let (found, text) = of(10_000, true);
+    assert!(found.contains("A tenth of the rows") && !found.contains("--batch"), "{found}");
+    for part in ["features = 28 }", "knots = 13", "units = 256", "ema = 0.99", "epochs     = 48"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (found, text) = of(10_000, false);
+    assert!(found.contains("--batch gives it larger layers"), "{found}");
+    assert!(text.contains("knots = 9") && text.contains("units = 64"), "{text}");
+    let (found, _) = of(9_999, true);
+    assert!(found.contains("--batch changes nothing here"), "{found}");
+    assert!(!of(9_999, false).0.contains("--batch"));
 }

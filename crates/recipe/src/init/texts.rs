@@ -44,7 +44,7 @@ pub(super) fn draft(data: &Data, out: &Path) -> Result<Draft> {
     found.extend(super::text::empty(&empty));
     let recipe = argument(&out.display().to_string());
     let next = vec![format!("tidemill train {recipe}"), format!("tidemill doctor {recipe}")];
-    Ok(Draft { found, body: body(data, &tree, classes.len(), length), next })
+    Ok(Draft { found, body: body(data, &tree, classes.len(), length), next, for_batches: false })
 }
 
 /// The names of the files below a folder, with `/`; hidden ones are left out.

@@ -5,12 +5,12 @@ use super::{Column, Table};
 
 /// Two hidden layers of so many units.
 fn hidden(units: [usize; 2]) -> String {
-    let layer = |units| {
+    let [first, second] = units.map(|units| {
         format!(
-            "{{ dense = {{ units = {units}, activation = {{ leaky_relu = {{ slope = 0.1 }} }} }} }},\n  "
+            "{{ dense = {{ units = {units}, activation = {{ leaky_relu = {{ slope = 0.1 }} }} }} }},\n"
         )
-    };
-    units.map(layer).concat()
+    });
+    format!("{first}  {second}")
 }
 
 /// Units of the hidden layers.
@@ -53,12 +53,22 @@ pub(super) struct Learning {
     pub(super) clip: String,
     /// Hats of each column of numbers.
     pub(super) knots: Option<usize>,
+    /// Whether larger layers are better in batches.
+    pub(super) is_large: bool,
+    /// Whether it has them, and so is slow on a stream.
+    pub(super) for_batches: bool,
 }
 
 impl Learning {
     /// Of a table with these classes, or with values. Of words alone (`linear`) no hidden layer learns:
     /// it learns single texts by heart.
-    pub(super) fn of(table: &Table, classes: Option<&[String]>, linear: bool) -> Learning {
+    /// With `batch` for training in batches alone, where that is another recipe.
+    pub(super) fn of(
+        table: &Table,
+        classes: Option<&[String]>,
+        linear: bool,
+        batch: bool,
+    ) -> Learning {
         let epochs = if linear { 10 } else { epochs(table.columns.rows, 600_000) };
         let mut learning = Learning {
             layers: if linear { String::new() } else { format!("  {}", hidden(UNITS)) },
@@ -71,6 +81,8 @@ impl Learning {
             online: String::new(),
             clip: String::new(),
             knots: (!linear).then_some(KNOTS),
+            is_large: false,
+            for_batches: false,
         };
         match classes {
             Some(classes) => {
@@ -78,7 +90,8 @@ impl Learning {
                 match is_wide(table) {
                     true => learning.take_wide(units),
                     false => {
-                        if table.columns.rows >= LARGE && !linear {
+                        learning.is_large = table.columns.rows >= LARGE && !linear;
+                        if batch && learning.is_large {
                             learning.take_large(table.columns.rows);
                         }
                         learning.layers += &format!(
@@ -103,6 +116,7 @@ impl Learning {
 
     /// Classes of many rows: chosen on adult and covertype beside boosted trees (docs/data.md).
     fn take_large(&mut self, rows: usize) {
+        self.for_batches = true;
         self.layers = format!("  {}", hidden(MANY_UNITS));
         self.knots = Some(MANY_KNOTS);
         self.optimizer = format!("{}\n{}", falling(3e-3), "average = { ema = 0.99 }");

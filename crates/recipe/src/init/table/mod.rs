@@ -14,10 +14,11 @@ use self::read::Table;
 use super::arrays::part;
 use super::columns::{Column, Columns};
 use super::text::{argument, quoted};
-use super::{Data, Draft};
+use super::{Data, Draft, Init};
 use crate::RecipeFile;
 
-pub(super) fn draft(data: &Data, label: Option<&str>, out: &Path) -> Result<Draft> {
+pub(super) fn draft(data: &Data, wanted: &Init, out: &Path) -> Result<Draft> {
+    let label = wanted.label.as_deref();
     let (format, delimiter) = read::format(data)?;
     let mut spec = FormatSpec {
         format: Some(format),
@@ -38,7 +39,7 @@ pub(super) fn draft(data: &Data, label: Option<&str>, out: &Path) -> Result<Draf
     spec.text = texts(&table);
     let plain = spec.ignore.is_empty() && spec.text.is_empty();
     let table = if plain { table } else { read::table(data, &spec)? };
-    dense(data, &table, &ignored, out)
+    dense(data, &table, &ignored, wanted.batch, out)
 }
 
 /// Columns that say nothing about the label, and why.
@@ -86,7 +87,13 @@ fn texts(table: &Table) -> Vec<String> {
 }
 
 /// A recipe for events of columns.
-fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> Result<Draft> {
+fn dense(
+    data: &Data,
+    table: &Table,
+    ignored: &[(String, &str)],
+    batch: bool,
+    out: &Path,
+) -> Result<Draft> {
     let columns = &table.columns;
     let classes = columns.label.classes();
     if columns.label.len() == 0 {
@@ -117,7 +124,7 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
     // Of words alone a linear model is the better one.
     let linear = table.schema.vector == 0 && columns.inputs.iter().all(Column::is_prose);
     let units = if linear { 64 } else { 16 };
-    let learning = Learning::of(table, classes.as_deref(), linear);
+    let learning = Learning::of(table, classes.as_deref(), linear, batch);
     let (validation, stop) = match text::is_split(table) {
         true => (format!("validation = {}", source("validation")), text::stop(learning.patience)),
         false => ("# validation = { table = { path = \"...\" } }".to_owned(), String::new()),
@@ -160,5 +167,11 @@ fn dense(data: &Data, table: &Table, ignored: &[(String, &str)], out: &Path) -> 
         format!("tidemill train {file} --out runs/batch"),
         format!("tidemill advise {file} --from {from}"),
     ];
-    Ok(Draft { found: text::found(data, table, classes.as_deref(), ignored), body, next })
+    let mut found = text::found(data, table, classes.as_deref(), ignored);
+    if learning.is_large && !learning.for_batches {
+        found.push(
+            "For training in batches alone, --batch gives it larger layers, which are slow on a stream.".into(),
+        );
+    }
+    Ok(Draft { found, body, next, for_batches: learning.for_batches })
 }

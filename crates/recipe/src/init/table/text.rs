@@ -277,5 +277,6 @@ guard  = {{ spike = 0 }}
         plural(table.columns.rows, "event")
     )];
     let (recipe, from) = (argument(&out.display().to_string()), argument(&data.name));
-    Draft { found, body, next: vec![format!("tidemill learn {recipe} --from {from}")] }
+    let next = vec![format!("tidemill learn {recipe} --from {from}")];
+    Draft { found, body, next, for_batches: false }
 }
