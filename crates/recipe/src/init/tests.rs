@@ -261,7 +261,7 @@ fn a_large_table_has_a_recipe_for_batches_alone() {
     }
     let (found, text) = of(10_000, false);
     assert!(found.contains("--batch gives it larger layers"), "{found}");
-    assert!(text.contains("knots = 9") && text.contains("units = 64"), "{text}");
+    assert!(text.contains("columns = 2 }") && text.contains("units = 64"), "{text}");
     let (found, _) = of(9_999, true);
     assert!(found.contains("--batch changes nothing here"), "{found}");
     assert!(!of(9_999, false).0.contains("--batch"));

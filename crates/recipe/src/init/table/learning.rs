@@ -1,5 +1,7 @@
 //! How a table's recipe learns: the layers, and what differs between classes and values.
 
+use tidemill_engine::nn::HATS;
+
 use super::super::text::list;
 use super::{Column, Table};
 
@@ -15,9 +17,6 @@ fn hidden(units: [usize; 2]) -> String {
 
 /// Units of the hidden layers.
 const UNITS: [usize; 2] = [64, 32];
-
-/// Hats of a column.
-const KNOTS: usize = 9;
 
 /// A table of fewer rows is small: a stream of it has few steps.
 const SMALL: usize = 2_000;
@@ -80,7 +79,7 @@ impl Learning {
             patience: (epochs / 3).max(5),
             online: String::new(),
             clip: String::new(),
-            knots: (!linear).then_some(KNOTS),
+            knots: (!linear).then_some(HATS),
             is_large: false,
             for_batches: false,
         };
@@ -120,7 +119,7 @@ impl Learning {
         self.layers = format!("  {}", hidden(MANY_UNITS));
         self.knots = Some(MANY_KNOTS);
         self.optimizer = format!("{}\n{}", falling(3e-3), "average = { ema = 0.99 }");
-        self.online = STREAM.into();
+        self.online = "# A quarter of the rate of smaller layers.\nlearning_rate = 5e-4\nnormalized_rate = true\n".into();
         self.batch_size = 128;
         self.epochs = epochs(rows, 480_000);
         self.patience = (self.epochs / 3).max(5);

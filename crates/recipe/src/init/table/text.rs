@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tidemill_engine::nn::HATS;
 use tidemill_stream::Format;
 
 use super::super::arrays::FEW;
@@ -189,9 +190,13 @@ pub(super) fn features(table: &Table, learning: &Learning) -> String {
 
 /// The lines of the model for hats.
 pub(super) fn hats(columns: usize, knots: usize) -> String {
+    let given = match knots {
+        HATS => String::new(),
+        _ => format!(", knots = {knots}"),
+    };
     format!(
         "# Each column of numbers has {knots} more of these inputs, its hats: they say which values its number is near.
-hats   = {{ columns = {columns}, knots = {knots} }}
+hats   = {{ columns = {columns}{given} }}
 # On a stream, mixes in what was true of the last events like this one; about twice the time of an event.
 # memory = {{ events = 300 }}
 "
