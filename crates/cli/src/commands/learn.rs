@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     /// Set this record aside unseen, by the number that a message gives; may be repeated.
     #[arg(long = "skip-record", value_name = "N")]
     skip_record: Vec<String>,
-    /// Score the events without learning from them.
+    /// Score the events with the weights as they are; only the running means, deviations and texts of columns follow the stream.
     #[arg(long)]
     frozen: bool,
     /// Delete and replace an existing run in the folder.

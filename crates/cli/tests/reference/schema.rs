@@ -262,7 +262,7 @@ pub fn shape(source: &Source, place: Place, ty: &syn::Type) -> Shape {
         "String" => words("string"),
         "char" => words("one character"),
         "f32" | "f64" => words("number"),
-        "u8" | "u16" | "u32" | "u64" | "usize" => words("integer, 0 or more"),
+        "u8" | "u16" | "u32" | "u64" | "usize" => words("whole number"),
         "i32" | "i64" => words("integer"),
         name => {
             let found = source.find(place, name).unwrap_or_else(|| panic!("where is {name}?"));
