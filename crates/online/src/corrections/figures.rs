@@ -89,10 +89,9 @@ impl TextScores {
                 rouge: Rouge::new(Default::default()),
                 sliding: None,
             },
-            true => Measured::Said {
-                words: ErrorRate::new(Unit::Words),
-                speakers: BTreeMap::new(),
-            },
+            true => {
+                Measured::Said { words: ErrorRate::new(Unit::Words), speakers: BTreeMap::new() }
+            }
         };
         TextScores {
             corrections: 0,

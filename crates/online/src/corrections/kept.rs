@@ -102,9 +102,8 @@ mod tests {
 
     #[test]
     fn the_newest_are_kept_and_come_back() {
-        let pair = |i: i32| {
-            Pair { source: Read::Tokens(vec![i, -i]), target: vec![i; i as usize % 3] }
-        };
+        let pair =
+            |i: i32| Pair { source: Read::Tokens(vec![i, -i]), target: vec![i; i as usize % 3] };
         let mut kept = Kept::new(5, None);
         (1..=9).for_each(|i| kept.push(pair(i)));
         let mut again = Kept::new(5, None);

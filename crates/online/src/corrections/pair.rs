@@ -13,7 +13,10 @@ use super::source::Source;
 pub(super) enum Read {
     Tokens(Vec<i32>),
     /// Frames of so many values.
-    Frames { values: Vec<f32>, width: usize },
+    Frames {
+        values: Vec<f32>,
+        width: usize,
+    },
 }
 
 /// What a model reads and its correction as tokens, without those that begin and end a text.
@@ -48,7 +51,10 @@ pub(super) struct Made {
 pub(super) enum Shape {
     Texts(Texts),
     /// Of sounds, with the most positions that the model learns from.
-    Sounds { standard: Standard, positions: usize },
+    Sounds {
+        standard: Standard,
+        positions: usize,
+    },
 }
 
 impl Shape {
@@ -158,7 +164,8 @@ impl Room {
     pub fn of(pair: &Pair) -> Room {
         let is_sound = usize::from(matches!(pair.source, Read::Frames { .. }));
         let [source, target] = pair.lengths();
-        let room = |length: usize, kind: usize| length.next_multiple_of(STEPS[kind]).max(LEAST[kind]);
+        let room =
+            |length: usize, kind: usize| length.next_multiple_of(STEPS[kind]).max(LEAST[kind]);
         Room([room(source, is_sound), room(target, 0)])
     }
 

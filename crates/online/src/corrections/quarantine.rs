@@ -147,8 +147,7 @@ fn of_text(
     }
     let words = correction.split_whitespace().count();
     let is_copy = is_same(source, correction) && !is_same(source, hypothesis);
-    (!limits.copies && words >= 4 && is_copy)
-        .then(|| "it is its source, word for word".to_owned())
+    (!limits.copies && words >= 4 && is_copy).then(|| "it is its source, word for word".to_owned())
 }
 
 /// What is garbage beside the sound that it says the words of. Words may come again and again, as digits do.
@@ -276,8 +275,7 @@ mod tests {
             let made = Made { pair, is_cut: false, is_unknown };
             let mut losses = Losses::default();
             (0..100).for_each(|_| losses.add(0.5));
-            let of =
-                Judged { source: &source, made: &made, hypothesis: "nine", correction, loss };
+            let of = Judged { source: &source, made: &made, hypothesis: "nine", correction, loss };
             reason(&QuarantineSpec::default(), Some(&usual), &losses, of)
         };
         let noise = [0.1, -0.2, 0.05];

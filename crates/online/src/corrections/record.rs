@@ -321,20 +321,35 @@ mod tests {
     use super::*;
 
     fn reading(format: Format) -> Reading {
-        Reading::new(&CorrectionsSpec::default(), "id", Some("at"), format, &FormatSpec::default(), false)
+        Reading::new(
+            &CorrectionsSpec::default(),
+            "id",
+            Some("at"),
+            format,
+            &FormatSpec::default(),
+            false,
+        )
     }
 
     #[test]
     fn sounds_have_names_of_their_own() {
         let spec = CorrectionsSpec::default();
-        let mut json = Reading::new(&spec, "id", None, Format::JsonLines, &FormatSpec::default(), true);
-        let nemo = r#"{"audio_filepath": "a.wav", "duration": 1.5, "offset": 2, "text": "one two"}"#;
+        let mut json =
+            Reading::new(&spec, "id", None, Format::JsonLines, &FormatSpec::default(), true);
+        let nemo =
+            r#"{"audio_filepath": "a.wav", "duration": 1.5, "offset": 2, "text": "one two"}"#;
         let one = json.read(nemo.as_bytes(), false).unwrap().unwrap();
-        assert_eq!((one.source.as_deref(), one.correction.as_deref()), (Some("a.wav"), Some("one two")));
+        assert_eq!(
+            (one.source.as_deref(), one.correction.as_deref()),
+            (Some("a.wav"), Some("one two"))
+        );
         assert_eq!(one.sound.parts, [None, None, Some(2.0), Some(1.5)]);
         let sent = r#"{"id": 1, "audio": "UklGRg", "speaker": "anna", "sample_rate": 8000}"#;
         let one = json.read(sent.as_bytes(), false).unwrap().unwrap();
-        assert_eq!((one.source.as_deref(), one.sound.speaker.as_deref()), (Some("UklGRg"), Some("anna")));
+        assert_eq!(
+            (one.source.as_deref(), one.sound.speaker.as_deref()),
+            (Some("UklGRg"), Some("anna"))
+        );
         assert_eq!(one.sound.sample_rate, Some(8000.0));
         let mut bad = |text: &str| json.read(text.as_bytes(), false).unwrap_err().reason;
         assert!(bad(r#"{"path": "a.wav", "start": -1}"#).contains("its start is `-1`"));
@@ -398,7 +413,8 @@ mod tests {
         assert_eq!(one.correction.as_deref(), Some("zwei"));
         // Where the recipe says that nothing is quoted, a quote is a character.
         let spec = FormatSpec { quote: Some(String::new()), ..FormatSpec::default() };
-        let mut plain = Reading::new(&CorrectionsSpec::default(), "id", None, Format::Csv, &spec, false);
+        let mut plain =
+            Reading::new(&CorrectionsSpec::default(), "id", None, Format::Csv, &spec, false);
         assert_eq!(plain.read(b"text,summary", true).unwrap(), None);
         let one = plain.read(b"5\" disks,disks", false).unwrap().unwrap();
         assert_eq!(one.source.as_deref(), Some("5\" disks"));

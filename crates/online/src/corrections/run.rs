@@ -89,7 +89,8 @@ fn check(file: &RecipeFile, options: &LearnOptions) -> Result<()> {
             false => "",
         };
         let from = &options.from;
-        let what = format!("{from}: corrections come as records: name a file or another stream{sounds}");
+        let what =
+            format!("{from}: corrections come as records: name a file or another stream{sounds}");
         return Err(Error::Usage(what));
     }
     if !file.reads_transcripts() && file.recipe.online.corrections.sound_folder.is_some() {

@@ -172,8 +172,7 @@ fn encoded(text: &str, is_raw: bool) -> Option<&str> {
         return url.split_once(";base64,").map(|(_, base64)| base64);
     }
     // RIFF, RF64, RIFX, fLaC, OggS, ID3, and a frame of MP3.
-    const BEGINNINGS: [&str; 8] =
-        ["UklGR", "UkY2N", "UklGW", "ZkxhQ", "T2dnU", "SUQz", "//", "/+"];
+    const BEGINNINGS: [&str; 8] = ["UklGR", "UkY2N", "UklGW", "ZkxhQ", "T2dnU", "SUQz", "//", "/+"];
     let is_known = BEGINNINGS.iter().any(|begin| text.starts_with(begin)) && !text.contains('.');
     (is_raw || is_known).then_some(text)
 }
