@@ -134,7 +134,7 @@ fn a_voice_is_learned_to_the_same_bits() {
     // Threads, a cut at a number of sounds, and kills change nothing.
     place.learn(&from, "b", &["--threads", "3", "--until-events", "47"]);
     let (threads, notes) = place.learn(&from, "b", &["--threads", "2", "--resume"]);
-    assert!(notes.contains("continuing after 47 texts"), "{notes}");
+    assert!(notes.contains("continuing after 47 sounds"), "{notes}");
     assert_eq!(result(&threads), result(&whole));
     let run = base().join("base");
     let all = ["learn", text(&run), "--from", &from];

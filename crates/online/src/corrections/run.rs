@@ -173,9 +173,10 @@ fn start(
     let mut left = None;
     if let Some(state) = &mut state {
         left = where_left(file, options, state, &source, watch)?;
+        let what = if file.reads_transcripts() { "sounds" } else { "texts" };
         let text = match &left {
-            Some(left) => format!("continuing after {} texts, from {}", left.texts, left.position),
-            None => format!("{} texts came by other streams before", state.counts.events),
+            Some(left) => format!("continuing after {} {what}, from {}", left.texts, left.position),
+            None => format!("{} {what} came by other streams before", state.counts.events),
         };
         watch(LearnEvent::Notice(&text));
     }
@@ -263,17 +264,10 @@ fn driver<'a>(
     }
     session.folder.make_room()?;
     let spec = &file.recipe.online;
-    let id = labels.id.as_deref().unwrap_or("id");
-    let stream = file.stream_format(format)?;
     let is_sound = learner.standard().is_some();
-    let time = labels.time.as_deref();
-    let mut reading = Reading::new(&spec.corrections, id, time, format, &stream, is_sound);
+    let reading = reading(file, labels, format, left.as_ref(), is_sound)?;
     let standard = learner.standard().cloned();
     let sounds = standard.map(|standard| Sounds::of(file, standard, &options.from)).transpose()?;
-    reading.is_id_given = labels.id.is_some();
-    if let Some(left) = &left {
-        (reading.header, reading.open) = (left.header.clone(), left.open.clone());
-    }
     let seed = file.recipe.training.seed;
     let mut join = Join::new(labels, seed, &folder.join("labels"), file.recipe.checkpoint.keep)?;
     if state.is_some()
@@ -333,6 +327,25 @@ fn driver<'a>(
         until: options.until,
         tell: watch,
     })
+}
+
+/// How records are read, from where the stream was left.
+fn reading(
+    file: &RecipeFile,
+    labels: &JoinSpec,
+    format: Format,
+    left: Option<&Left>,
+    is_sound: bool,
+) -> Result<Reading> {
+    let id = labels.id.as_deref().unwrap_or("id");
+    let (spec, stream) = (&file.recipe.online.corrections, file.stream_format(format)?);
+    let time = labels.time.as_deref();
+    let mut reading = Reading::new(spec, id, time, format, &stream, is_sound);
+    reading.is_id_given = labels.id.is_some();
+    if let Some(left) = left {
+        (reading.header, reading.open) = (left.header.clone(), left.open.clone());
+    }
+    Ok(reading)
 }
 
 /// `corrections.jsonl`, `quarantine.jsonl` and `audit.jsonl`. Says what a user should know of what was found of

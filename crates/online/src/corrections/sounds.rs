@@ -166,15 +166,16 @@ fn part(parts: [Option<f64>; 4]) -> std::result::Result<[Option<f64>; 2], BadEve
     }
 }
 
-/// What of a text is base64: a data URL, samples without a header, or what files of sounds begin with; anything else is a path.
+/// What of a text is base64: a data URL, samples without a header, or what files of sounds begin with. Anything else is a path, as is all that has
+/// a dot: manifests may say the sample rates of their files.
 fn encoded(text: &str, is_raw: bool) -> Option<&str> {
     if let Some(url) = text.strip_prefix("data:") {
         return url.split_once(";base64,").map(|(_, base64)| base64);
     }
     // RIFF, RF64, RIFX, fLaC, OggS, ID3, and a frame of MP3.
     const BEGINNINGS: [&str; 8] = ["UklGR", "UkY2N", "UklGW", "ZkxhQ", "T2dnU", "SUQz", "//", "/+"];
-    let is_known = BEGINNINGS.iter().any(|begin| text.starts_with(begin)) && !text.contains('.');
-    (is_raw || is_known).then_some(text)
+    let is_known = || BEGINNINGS.iter().any(|begin| text.starts_with(begin));
+    (!text.contains('.') && (is_raw || is_known())).then_some(text)
 }
 
 fn of_bytes(
@@ -190,5 +191,37 @@ fn of_bytes(
                 StreamFormat { sample: SampleFormat::S16, sample_rate: rate as u32, channels: 1 };
             Reader::stream(Box::new(std::io::Cursor::new(bytes)), name, Some(format), options)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_sounds_are_distinguished() {
+        let wav = "UklGRiQAAABXQVZF";
+        assert_eq!(encoded(wav, false), Some(wav));
+        assert_eq!(encoded("data:audio/wav;base64,AAAA", false), Some("AAAA"));
+        assert_eq!((encoded("AAAA", true), encoded("AAAA", false)), (Some("AAAA"), None));
+        // A manifest that says the rate of its files.
+        assert_eq!((encoded("a/b.wav", true), encoded("SUQz.mp3", false)), (None, None));
+    }
+
+    #[test]
+    fn files_are_those_beside_the_records() {
+        assert_eq!(folder_of("dir:/data/in"), Some("/data/in".into()));
+        assert_eq!(folder_of("tail:/data/in/new.jsonl"), Some("/data/in".into()));
+        assert_eq!(folder_of("tail:new.jsonl"), Some(".".into()));
+        assert_eq!((folder_of("-"), folder_of("http://127.0.0.1:80")), (None, None));
+    }
+
+    #[test]
+    fn parts_are_those_of_either_kind_of_manifest() {
+        let of = |parts| part(parts).map_err(|e| e.reason);
+        assert_eq!(of([None, None, None, Some(2.0)]), Ok([None, None]));
+        assert_eq!(of([None, None, Some(1.0), Some(2.0)]), Ok([Some(1.0), Some(3.0)]));
+        assert_eq!(of([Some(1.0), Some(2.0), None, None]), Ok([Some(1.0), Some(2.0)]));
+        assert!(of([Some(2.0), Some(2.0), None, None]).is_err_and(|e| e.contains("must end")));
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::page::html::base64;
 use tidemill_recipe::stream::BadEvent;
 
 use super::driver::Driver;
@@ -10,7 +11,6 @@ use super::learner::Served;
 use super::quarantine::{Judged, reason};
 use super::record::Record;
 use super::source::{Source, both, two};
-use crate::base64;
 use crate::join::texts::{CorrectionCame, TextCame};
 use crate::run::LearnEvent;
 
@@ -213,7 +213,7 @@ impl Driver<'_> {
         };
         if line.reason.is_some() {
             if let (Source::Sound(sound), Some(sounds)) = (&source, &self.sounds) {
-                line.audio = Some(base64::encode(&sounds.wav(sound)?));
+                line.audio = Some(base64(&sounds.wav(sound)?));
             }
             self.quarantine.write(&line)?;
             self.learner.state.quarantined += 1;
