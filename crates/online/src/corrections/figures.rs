@@ -32,20 +32,24 @@ pub(super) struct Point {
     pub loss: f64,
 }
 
+/// What texts that are made of other texts are compared by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct OfTexts {
+    bleu: Bleu,
+    chrf: Chrf,
+    ter: Ter,
+    rouge: Rouge,
+    /// BLEU of the last ones; runs of before it was kept have none.
+    #[serde(default)]
+    sliding: Option<Bleu>,
+}
+
 /// What texts are compared by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Measured {
     /// Those that are made of other texts.
-    Texts {
-        bleu: Bleu,
-        chrf: Chrf,
-        ter: Ter,
-        rouge: Rouge,
-        /// BLEU of the last ones; runs of before it was kept have none.
-        #[serde(default)]
-        sliding: Option<Bleu>,
-    },
+    Texts(Box<OfTexts>),
     /// Those that sounds say.
     Said {
         words: ErrorRate,
@@ -82,13 +86,13 @@ impl TextScores {
     /// Of no correction yet, of texts or of what sounds say.
     pub fn new(is_sound: bool) -> TextScores {
         let measured = match is_sound {
-            false => Measured::Texts {
+            false => Measured::Texts(Box::new(OfTexts {
                 bleu: Bleu::new(Default::default()),
                 chrf: Chrf::new(Default::default()),
                 ter: Ter::new(Default::default()),
                 rouge: Rouge::new(Default::default()),
                 sliding: None,
-            },
+            })),
             true => {
                 Measured::Said { words: ErrorRate::new(Unit::Words), speakers: BTreeMap::new() }
             }
@@ -120,7 +124,8 @@ impl TextScores {
         self.last.push_back(Compared(hypothesis.to_owned(), correction.to_owned()));
         let leaves = if self.last.len() > WINDOW { self.last.pop_front() } else { None };
         match &mut self.measured {
-            Measured::Texts { bleu, chrf, ter, rouge, sliding } => {
+            Measured::Texts(texts) => {
+                let OfTexts { bleu, chrf, ter, rouge, sliding } = &mut **texts;
                 bleu.add(hypothesis, &[correction])?;
                 chrf.add(hypothesis, &[correction])?;
                 ter.add(hypothesis, &[correction])?;
@@ -165,7 +170,7 @@ impl TextScores {
     /// The name of the figure that says most.
     pub fn name(&self) -> &'static str {
         match self.measured {
-            Measured::Texts { .. } => "bleu",
+            Measured::Texts(_) => "bleu",
             Measured::Said { .. } => "wer",
         }
     }
@@ -173,7 +178,7 @@ impl TextScores {
     /// That figure, of all corrections.
     fn all(&self) -> f64 {
         match &self.measured {
-            Measured::Texts { bleu, .. } => bleu.score().value,
+            Measured::Texts(texts) => texts.bleu.score().value,
             Measured::Said { words, .. } => words.score().value(),
         }
     }
@@ -185,8 +190,10 @@ impl TextScores {
     /// The same figure, of the last corrections.
     pub fn recent(&self) -> f64 {
         match &self.measured {
-            Measured::Texts { sliding: Some(sliding), .. } => sliding.score().value,
-            Measured::Texts { .. } => bleu_of(&self.last).score().value,
+            Measured::Texts(texts) => match &texts.sliding {
+                Some(sliding) => sliding.score().value,
+                None => bleu_of(&self.last).score().value,
+            },
             Measured::Said { .. } => {
                 let mut words = ErrorRate::new(Unit::Words);
                 self.last.iter().for_each(|Compared(a, b)| words.add(a, b));
@@ -208,7 +215,8 @@ impl TextScores {
         }
         let mut put = |name: &str, value: f64| figures.insert(name.to_owned(), value);
         match &self.measured {
-            Measured::Texts { bleu, chrf, ter, rouge, .. } => {
+            Measured::Texts(texts) => {
+                let OfTexts { bleu, chrf, ter, rouge, .. } = &**texts;
                 let rouge = rouge.score();
                 put("bleu", bleu.score().value);
                 put("sliding.bleu", self.recent());
@@ -240,7 +248,7 @@ impl TextScores {
     pub fn speakers(&self) -> impl Iterator<Item = (&str, ErrorRateScore)> {
         let speakers = match &self.measured {
             Measured::Said { speakers, .. } => Some(speakers),
-            Measured::Texts { .. } => None,
+            Measured::Texts(_) => None,
         };
         speakers.into_iter().flatten().map(|(name, words)| (name.as_str(), words.score()))
     }
@@ -253,7 +261,7 @@ impl TextScores {
     /// With what its values can be compared: the signature of BLEU, or the counts of errors.
     pub fn signature(&self) -> String {
         match &self.measured {
-            Measured::Texts { bleu, .. } => bleu.score().to_string(),
+            Measured::Texts(texts) => texts.bleu.score().to_string(),
             Measured::Said { words, .. } => format!("WER {}", words.score()),
         }
     }
@@ -289,8 +297,8 @@ mod tests {
         assert_eq!((figures["accepted"], figures["loss"]), (0.5, 1.0));
         assert!(figures["bleu"] > 20.0 && scores.curve.len() <= POINTS);
         assert_eq!(scores.curve.last().unwrap().corrections, 2000);
-        let Measured::Texts { sliding, .. } = &scores.measured else { panic!("of texts") };
-        assert_eq!(sliding, &Some(bleu_of(&scores.last)));
+        let Measured::Texts(texts) = &scores.measured else { panic!("of texts") };
+        assert_eq!(texts.sliding, Some(bleu_of(&scores.last)));
         assert_eq!(scores.last.len(), WINDOW);
     }
 

@@ -395,7 +395,7 @@ fn shape_of(
     if file.reads_transcripts() {
         let moments = checkpoint.meta.known.frames.clone();
         let standard = Standard::new(&file.audio_context(false), moments);
-        let standard = standard.map_err(|e| checkpoint.misfit(&e))?;
+        let standard = Box::new(standard.map_err(|e| checkpoint.misfit(&e))?);
         return Ok(Shape::Sounds { standard, positions: file.recipe.audio.frames()[0] });
     }
     Texts::of(engine, tokenizer).map(Shape::Texts).ok_or_else(no_texts)

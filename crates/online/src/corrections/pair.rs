@@ -52,7 +52,7 @@ pub(super) enum Shape {
     Texts(Texts),
     /// Of sounds, with the most positions that the model learns from.
     Sounds {
-        standard: Standard,
+        standard: Box<Standard>,
         positions: usize,
     },
 }

@@ -74,7 +74,7 @@ fn sound(page: &mut String, one: &WrittenWrong) {
         if let Ok(wav) = wav_bytes(&sound.samples, sound.sample_rate) {
             let _ = write!(
                 page,
-                "<audio controls preload=\"none\" src=\"data:audio/wav;base64,{}\"></audio>",
+                "<audio controls preload=\"metadata\" src=\"data:audio/wav;base64,{}\"></audio>",
                 base64(&wav)
             );
         }
