@@ -197,7 +197,7 @@ impl Reading {
     }
 
     /// What the model reads.
-    fn what(&self) -> &'static str {
+    pub fn what(&self) -> &'static str {
         if self.is_sound { "sound" } else { "text" }
     }
 

@@ -99,7 +99,7 @@ impl Driver<'_> {
             (Some(id), None, Some(correction)) => self.correction(&id, &correction),
             (None, None, _) => Ok(Err(BadEvent::new(format!(
                 "a correction needs the id of its {}",
-                if self.sounds.is_some() { "sound" } else { "text" }
+                self.reading.what()
             )))),
             (Some(_), None, None) => Ok(Err(BadEvent::new("has neither a text nor a correction"))),
         };
@@ -129,9 +129,10 @@ impl Driver<'_> {
                     Some((_, hypothesis)) => Ok(Ok(answer(Some(id), &hypothesis, None, false))),
                     None if kept.is_none() => Ok(Ok(json!({ "id": id, "repeated": true }))),
                     None => {
-                        let what =
-                            "another text with this id came before, and waits for its correction";
-                        Ok(Err(BadEvent::expected(what)))
+                        let what = self.reading.what();
+                        Ok(Err(BadEvent::expected(format!(
+                            "another {what} with this id came before, and waits for its correction"
+                        ))))
                     }
                 }
             }
@@ -155,6 +156,7 @@ impl Driver<'_> {
 
     /// The correction of a text that came before, or comes later.
     fn correction(&mut self, id: &str, correction: &str) -> Taken {
+        let what = self.reading.what();
         match self.join.correction_came(id, correction)? {
             CorrectionCame::Joined(kept) => {
                 let Some((source, hypothesis)) = two(&kept) else {
@@ -169,18 +171,18 @@ impl Driver<'_> {
             }
             CorrectionCame::Early => {
                 self.counts.labels += 1;
-                Ok(Ok(json!({ "id": id, "waits": "for its text" })))
+                Ok(Ok(json!({ "id": id, "waits": format!("for its {what}") })))
             }
             CorrectionCame::Duplicate => {
                 self.counts.labels += 1;
                 Ok(Ok(json!({ "id": id, "duplicate": true })))
             }
             CorrectionCame::Contradictory(first) => Ok(Err(BadEvent::expected(format!(
-                "another correction of this text came before it, and counts: {first}"
+                "another correction of this {what} came before it, and counts: {first}"
             )))),
-            CorrectionCame::Late => {
-                Ok(Err(BadEvent::expected("comes late: the window of its text is closed")))
-            }
+            CorrectionCame::Late => Ok(Err(BadEvent::expected(format!(
+                "comes late: the window of its {what} is closed"
+            )))),
         }
     }
 
