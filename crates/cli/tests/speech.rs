@@ -102,6 +102,20 @@ fn keys_are_learned_and_written_down_while_they_come() {
     let right = asked.iter().zip(0..).filter(|(line, i)| line["text"] == text(*i)).count();
     assert!(right > 50, "{right} of 60");
 
+    // The worst sounds, to be seen and heard; what texts and names hold is escaped.
+    std::fs::create_dir(folder.join("<b>")).unwrap();
+    write_wav(&folder.join("<b>/x.wav"), &keys(1, 1, 0).1, SAMPLE_RATE).unwrap();
+    std::fs::write(folder.join("odd.csv"), "path,text\n<b>/x.wav,<script>alert(1)</script> one\n")
+        .unwrap();
+    summary(folder, &["eval", "run", "--data", "odd.csv", "--page", "page.html"]);
+    let page = std::fs::read_to_string(folder.join("page.html")).unwrap();
+    for part in
+        ["data:audio/wav;base64,", "data:image/png;base64,", "&lt;script&gt;", "&lt;b&gt;/x"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("<script") && !page.contains("<b>/"), "not escaped");
+
     // The same sound in pieces of any length gives the same lines.
     let (_, samples) = keys(1, 1, 7);
     let mut long = samples.clone();
@@ -146,6 +160,23 @@ fn faults(folder: &Path) {
     let wav = wav_bytes(&samples, SAMPLE_RATE).unwrap();
     let half = listen(folder, &["--json"], &wav[..wav.len() / 2], 999);
     assert!(half.status.success(), "{}", stderr(&half));
+    // What is longer than the samples of training is heard piece by piece, in the order of the files.
+    let mut long = Vec::new();
+    for i in 0..6 {
+        long.extend_from_slice(&keys(1, 1, i).1);
+        long.resize(long.len() + SAMPLE_RATE as usize, 0.0);
+    }
+    std::fs::create_dir(folder.join("lengths")).unwrap();
+    write_wav(&folder.join("lengths/a.wav"), &long, SAMPLE_RATE).unwrap();
+    write_wav(&folder.join("lengths/b.wav"), &samples, SAMPLE_RATE).unwrap();
+    std::fs::write(folder.join("lengths/c.wav"), "no sound").unwrap();
+    let asked = run(folder, &["predict", "run", "--data", "lengths", "--json"]);
+    let lines = json_lines(&asked);
+    let heard = run(folder, &["predict", "run", "--from", "lengths/a.wav"]);
+    let heard = String::from_utf8(heard.stdout).unwrap().trim().replace('\n', " ");
+    assert_eq!((lines.len(), &lines[0]["text"]), (2, &heard.as_str().into()), "{lines:?}");
+    assert!(heard.split(' ').count() > 6, "{heard}");
+    assert!(stderr(&asked).contains("c.wav"), "{}", stderr(&asked));
     // Another rate is resampled, and a folder may hold what is no sound.
     let mixed = folder.join("mixed");
     std::fs::create_dir(&mixed).unwrap();

@@ -140,6 +140,11 @@ pub trait Dataset: Send + Sync {
         Ok(None)
     }
 
+    /// The samples of sample `index`, where it is a sound.
+    fn raw_sound(&self, _index: usize) -> Result<Option<RawSound>> {
+        Ok(None)
+    }
+
     /// The image that a filled sample is, `values` those of its first input: normalization undone, to 8 bits. None where samples are no
     /// images.
     fn shown(&self, _values: &[f32]) -> Option<RawImage> {
@@ -233,6 +238,15 @@ pub enum FillCost {
     Compute,
     /// A file is read and decoded: done ahead by background threads.
     Decode,
+}
+
+/// Samples of one channel, in -1 to 1.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RawSound {
+    /// The samples, one after the other.
+    pub samples: Vec<f32>,
+    /// Samples a second.
+    pub sample_rate: u32,
 }
 
 /// An image with 8-bit values.

@@ -73,7 +73,7 @@ pub use augment::{Augment, ImageAugmentSpec};
 pub use balanced::Balanced;
 pub use buckets::Buckets;
 pub use bytes::Bytes;
-pub use dataset::{Dataset, FillCost, Info, LabelKind, RawImage};
+pub use dataset::{Dataset, FillCost, Info, LabelKind, RawImage, RawSound};
 pub use error::{Error, Result};
 pub use fields::{FieldValues, FieldsDataset};
 pub use fingerprint::digest;

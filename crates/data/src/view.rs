@@ -7,7 +7,7 @@ use tidemill_table::{Known, Understood};
 use tidemill_text::Tokenizer;
 
 use crate::augment::Mix;
-use crate::{Dataset, FillCost, Info, RawImage, Result};
+use crate::{Dataset, FillCost, Info, RawImage, RawSound, Result};
 
 /// A dataset of samples of another one. It says which; all else is the other's.
 pub(crate) trait View: Send + Sync {
@@ -60,6 +60,10 @@ impl<V: View> Dataset for V {
 
     fn raw_image(&self, index: usize) -> Result<Option<RawImage>> {
         self.data().raw_image(self.sample(index))
+    }
+
+    fn raw_sound(&self, index: usize) -> Result<Option<RawSound>> {
+        self.data().raw_sound(self.sample(index))
     }
 
     fn shown(&self, values: &[f32]) -> Option<RawImage> {

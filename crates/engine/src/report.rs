@@ -222,6 +222,8 @@ fn words(name: &str) -> String {
         "bleu" => "BLEU".into(),
         "chrf" => "chrF2".into(),
         "ter" => "TER".into(),
+        "wer" => "WER".into(),
+        "cer" => "CER".into(),
         _ => {
             let name = name.replace('_', "-");
             let mut letters = name.chars();

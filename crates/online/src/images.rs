@@ -7,6 +7,7 @@ use tidemill_engine::data::normalize::Affine;
 use tidemill_engine::data::{DataSpec, ImageDirectorySpec, InputSpec};
 use tidemill_recipe::stream::BadEvent;
 
+use crate::base64;
 use tidemill_engine::error::Result;
 use tidemill_recipe::data::input_of;
 use tidemill_recipe::{DataPaths, RecipeFile};
@@ -55,7 +56,7 @@ impl Images {
     /// Fills a row with the image that `text` names or holds.
     pub fn fill(&self, text: &str, row: &mut [f32]) -> std::result::Result<(), BadEvent> {
         let bytes = match encoded(text) {
-            Some(base64) => from_base64(base64)
+            Some(base64) => base64::decode(base64)
                 .ok_or_else(|| BadEvent::new("the image is not base64 throughout"))?,
             None => self.read(text)?,
         };
@@ -92,53 +93,4 @@ fn encoded(text: &str) -> Option<&str> {
     }
     let known = text.starts_with("iVBORw0KGgo") || text.starts_with("/9j/");
     known.then_some(text)
-}
-
-/// The bytes of base64 (RFC 4648), with or without padding.
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=').as_bytes();
-    let mut out = Vec::with_capacity(digits.len() / 4 * 3 + 2);
-    for four in digits.chunks(4) {
-        let mut bits = 0u32;
-        for &digit in four {
-            let value = match digit {
-                b'A'..=b'Z' => digit - b'A',
-                b'a'..=b'z' => digit - b'a' + 26,
-                b'0'..=b'9' => digit - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(value);
-        }
-        let len = match four.len() {
-            4 => 3,
-            3 => 2,
-            2 => 1,
-            _ => return None,
-        };
-        bits <<= 6 * (4 - four.len());
-        out.extend_from_slice(&bits.to_be_bytes()[1..1 + len]);
-    }
-    Some(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_of_rfc_4648() {
-        let is =
-            |text, bytes: &str| assert_eq!(from_base64(text).as_deref(), Some(bytes.as_bytes()));
-        is("", "");
-        is("Zg==", "f");
-        is("Zm8=", "fo");
-        is("Zm9v", "foo");
-        is("Zm9vYg", "foob");
-        is("Zm9vYmFy", "foobar");
-        assert_eq!(from_base64("+/+/"), Some(vec![0xfb, 0xff, 0xbf]));
-        assert_eq!(from_base64("Zm9vY"), None);
-        assert_eq!(from_base64("Zm-v"), None);
-    }
 }

@@ -35,6 +35,7 @@
 mod ahead;
 mod answering;
 pub mod asked;
+mod base64;
 pub mod continual;
 mod corrections;
 pub mod drift;

@@ -107,7 +107,7 @@ pub fn learn(
         return Err(file.error_at("batch.data", what));
     }
     if file.keys_of("online").iter().any(|key| key == "corrections") {
-        let what = "has no effect: the model makes no texts of texts";
+        let what = "has no effect: the model makes no texts, of other texts or of sounds";
         return Err(file.error_at("online.corrections", what));
     }
     let given = file.clone();

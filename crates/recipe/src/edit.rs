@@ -142,6 +142,15 @@ pub(crate) fn set_image_folder(document: &mut DocumentMut, folder: &str) {
     }
 }
 
+/// Says where the sounds are that records name.
+pub(crate) fn set_sound_folder(document: &mut DocumentMut, folder: &str) {
+    let online = document.get_mut("online").and_then(Item::as_table_like_mut);
+    let corrections = online.and_then(|online| online.get_mut("corrections"));
+    if let Some(corrections) = corrections.and_then(Item::as_table_like_mut) {
+        corrections.insert("sound_folder", Item::Value(Value::from(folder)));
+    }
+}
+
 fn replace(item: &mut Item, found: &[(String, String)]) {
     let Some(table) = item.as_table_like_mut() else { return };
     let keys: Vec<String> = table.iter().map(|(k, _)| k.to_string()).collect();

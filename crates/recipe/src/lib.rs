@@ -317,6 +317,10 @@ impl RecipeFile {
             let folder = paths.resolve(stream.image_folder.as_deref().unwrap_or("."));
             edit::set_image_folder(&mut self.source.edited, &folder.display().to_string());
         }
+        if let Some(folder) = &self.recipe.online.corrections.sound_folder {
+            let folder = paths.resolve(folder).display().to_string();
+            edit::set_sound_folder(&mut self.source.edited, &folder);
+        }
     }
 
     /// The fingerprint of the options by which samples are read, wherever they are.

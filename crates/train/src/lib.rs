@@ -62,6 +62,6 @@ pub use prove::{Proved, prove};
 pub use run::{Outcome, RunOptions, train};
 pub use tidemill_dist::{Launched, Mpi, launched};
 pub use trained::{Prediction, Trained, Weights};
-pub use transcribe::{Heard, TranscriptFigures, Transcription};
+pub use transcribe::{Heard, TranscriptFigures, Transcription, WrittenWrong};
 pub use translate::{Beam, Hypothesis, LengthPenalty, Translation};
 pub use workers::{Given, Joined, WorkOptions, WorkerGroup, take_part, work};

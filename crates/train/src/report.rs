@@ -3,6 +3,7 @@
 mod classes;
 mod drawn;
 pub(crate) mod mistakes;
+mod sounds;
 
 use std::path::Path;
 
@@ -18,6 +19,8 @@ use tidemill_recipe::RecipeFile;
 use tidemill_recipe::data::RunData;
 
 use crate::watch;
+
+pub use sounds::sounds_page;
 
 /// Everything that the page shows.
 pub struct Report<'a> {

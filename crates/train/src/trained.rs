@@ -1,5 +1,6 @@
 //! A run's model, used: measured on other data, or asked about files.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -217,8 +218,54 @@ impl Trained {
     ) -> Result<Vec<String>> {
         check_exist(files)?;
         let kept = self.kept(files, keep)?;
+        if self.transcribes() {
+            return self.predict_sounds(files, each);
+        }
         let set = self.open_files(files)?;
         self.predict_set(&set, kept.as_ref(), each)
+    }
+
+    /// The same of sounds whose words are written down, in their order: those that are longer than the samples of training are heard piece by
+    /// piece.
+    fn predict_sounds(
+        &mut self,
+        files: &[PathBuf],
+        each: &mut dyn FnMut(Prediction) -> Result<()>,
+    ) -> Result<Vec<String>> {
+        let files = self.sounds_by_length(files)?;
+        let (mut notes, mut first_error) = (Vec::new(), None);
+        let (written, is_over) = (Cell::new(0_u64), Cell::new(false));
+        let mut count = |prediction: Prediction| {
+            written.set(written.get() + 1);
+            each(prediction).inspect_err(|_| is_over.set(true))
+        };
+        for group in files.chunk_by(|a, b| !a.1 && !b.1) {
+            let done = match group {
+                [(path, true)] => self.transcribe_long(path).and_then(|(text, odd)| {
+                    let source = path.display().to_string();
+                    count(Prediction { source, text: Some(text), ..Prediction::default() })?;
+                    Ok(odd)
+                }),
+                group => {
+                    let paths: Vec<PathBuf> = group.iter().map(|(path, _)| path.clone()).collect();
+                    let set = self.open_files(&paths);
+                    set.and_then(|set| self.predict_set(&set, None, &mut count))
+                }
+            };
+            match done {
+                Ok(more) => notes.extend(more),
+                // One that cannot be read keeps none of the others from being written down.
+                Err(e) if files.len() > 1 && !is_over.get() => {
+                    notes.push(e.to_string());
+                    first_error = first_error.or(Some(e));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        match first_error {
+            Some(e) if written.get() == 0 => Err(e),
+            _ => Ok(notes),
+        }
     }
 
     /// The same for the samples of an open dataset.

@@ -3,15 +3,16 @@
 //! Samples become positions of features, positions become chunks, which the model computes one after the other ([`Chunks`]); a beam search over
 //! labels goes along. The same samples give the same text, however they are cut.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_engine::Chunks;
 use tidemill_engine::ctc::{Prefixes, greedy};
 use tidemill_engine::data::audio::{Standard, sounds_below};
+use tidemill_engine::data::sound::{AudioError, ReadOptions, Reader};
 use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::data::tokens::score::{Alignment, ErrorRate, ErrorRateScore, Unit};
-use tidemill_engine::data::{DataSpec, Dataset, Loader, LoaderOptions};
+use tidemill_engine::data::{DataSpec, Dataset, Loader, LoaderOptions, RawSound};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::metrics::Task;
 use tidemill_recipe::{EndpointSpec, evaluate_options};
@@ -47,7 +48,20 @@ pub struct TranscriptFigures {
     /// Character error rate.
     pub characters: ErrorRateScore,
     /// The sounds with the most wrong words, those with the most first; none that are right.
-    pub worst: Vec<(String, Alignment)>,
+    pub worst: Vec<WrittenWrong>,
+}
+
+/// A sound of which something else was written than is said in it.
+#[derive(Clone, Debug)]
+pub struct WrittenWrong {
+    /// Where it is, for people.
+    pub source: String,
+    /// Which word became which.
+    pub words: Alignment,
+    /// Its number in the data.
+    index: usize,
+    /// Its samples, where they were asked for.
+    pub sound: Option<RawSound>,
 }
 
 /// Worst sounds that are kept.
@@ -97,6 +111,52 @@ impl Trained {
         }
     }
 
+    /// Files and sounds of folders one after the other, and whether each is longer than the samples of training.
+    pub(crate) fn sounds_by_length(&self, files: &[PathBuf]) -> Result<Vec<(PathBuf, bool)>> {
+        let options = ReadOptions { sample_rate: Some(self.sample_rate()), ..Default::default() };
+        let most = self.file.recipe.audio.seconds * f64::from(self.sample_rate());
+        // What cannot be opened is said where it is read.
+        let is_long = |path: &Path| {
+            let reader = Reader::open(path, &options).ok();
+            reader.and_then(|reader| reader.num_samples()).is_some_and(|n| n as f64 > most)
+        };
+        let can = self.transcribes() && self.engine().check_chunks().is_ok();
+        let mut found = Vec::new();
+        for path in files {
+            let below = if path.is_dir() { sounds_below(path)? } else { vec![path.clone()] };
+            found.extend(below.into_iter().map(|path| (can && is_long(&path), path)));
+        }
+        Ok(found.into_iter().map(|(is_long, path)| (path, is_long)).collect())
+    }
+
+    /// What a long sound says: the texts of its utterances in one, piece by piece, in memory that does not depend on its length. Also says
+    /// what is odd about it.
+    ///
+    /// # Errors
+    /// As [`Trained::hear`]; and if the file cannot be read.
+    pub(crate) fn transcribe_long(&mut self, path: &Path) -> Result<(String, Vec<String>)> {
+        let options = ReadOptions { sample_rate: Some(self.sample_rate()), ..Default::default() };
+        let unreadable = |e: AudioError| Error::Run(e.to_string());
+        let mut reader = Reader::open(path, &options).map_err(unreadable)?;
+        let mut transcription = self.transcription()?;
+        let mut texts = Vec::new();
+        let mut each = |heard: &Heard| {
+            if heard.is_final {
+                texts.push(heard.text.clone());
+            }
+            Ok(())
+        };
+        let mut samples = Vec::new();
+        while reader.read(&mut samples).map_err(unreadable)? > 0 {
+            self.hear(&mut transcription, &samples, &mut each)?;
+            samples.clear();
+        }
+        self.heard_all(&mut transcription, &mut each)?;
+        let odd = reader.report().warnings().into_iter();
+        let odd = odd.map(|warning| format!("{} {warning}", path.display())).collect();
+        Ok((texts.join(" "), odd))
+    }
+
     /// Samples a second that a [`Transcription`] takes.
     pub fn sample_rate(&self) -> u32 {
         self.file.recipe.audio.features.sample_rate()
@@ -108,11 +168,15 @@ impl Trained {
     }
 
     /// What the model writes of the sounds in `data` (the recipe's validation data where none are named), compared with their texts. Sounds are
-    /// read whole.
+    /// read whole; `with_sounds` also gives the samples of the worst ones.
     ///
     /// # Errors
     /// If the data cannot be read or have no texts.
-    pub fn score_transcripts(&mut self, data: &[PathBuf]) -> Result<TranscriptFigures> {
+    pub fn score_transcripts(
+        &mut self,
+        data: &[PathBuf],
+        with_sounds: bool,
+    ) -> Result<TranscriptFigures> {
         let spec = self.measured(data)?;
         let set = self.open_spec(&spec)?;
         let batch_size = evaluate_options(&self.file).batch_size;
@@ -122,7 +186,7 @@ impl Trained {
             return Err(Error::Usage("the model does not write what sounds say".into()));
         };
         let [mut words, mut characters] = [Unit::Words, Unit::Characters].map(ErrorRate::new);
-        let (mut sounds, mut worst) = (0, Vec::new());
+        let (mut sounds, mut worst) = (0, Vec::<WrittenWrong>::new());
         while let Some(batch) = loader.next_batch()? {
             let outputs = self.engine_mut().predict(batch)?;
             let stride = outputs.len() / batch.len.max(1);
@@ -135,7 +199,9 @@ impl Trained {
                 characters.add(&found, said);
                 sounds += 1;
                 if found != said {
-                    worst.push((set.describe(index), Alignment::new(&found, said, Unit::Words)));
+                    let source = set.describe(index);
+                    let words = Alignment::new(&found, said, Unit::Words);
+                    worst.push(WrittenWrong { source, words, index, sound: None });
                 }
             }
             // The first of those that are as bad.
@@ -143,8 +209,11 @@ impl Trained {
                 let score = alignment.score();
                 score.substitutions + score.deletions + score.insertions
             };
-            worst.sort_by_key(|(_, alignment)| std::cmp::Reverse(wrong(alignment)));
+            worst.sort_by_key(|one| std::cmp::Reverse(wrong(&one.words)));
             worst.truncate(WORST);
+        }
+        for one in worst.iter_mut().filter(|_| with_sounds) {
+            one.sound = set.raw_sound(one.index)?;
         }
         Ok(TranscriptFigures {
             sounds,

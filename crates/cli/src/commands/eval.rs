@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use tidemill_engine::Error;
 use tidemill_engine::data::tokens::score::ErrorRateScore;
 use tidemill_engine::metrics::{ClassFigures, Confusion, Figures, Metric};
 use tidemill_engine::page::number::count;
 use tidemill_online::asked::Asked;
+use tidemill_train::report::sounds_page;
 use tidemill_train::{ExtractFigures, Trained, TranscriptFigures, Weights};
 
 use super::beam::SearchOptions;
@@ -33,6 +35,9 @@ pub(crate) struct Arguments {
     /// Number of threads [default: all cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Write the worst sounds of a model that writes what sounds say to a page (HTML), with spectrograms and sounds that can be played.
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
     #[command(flatten)]
     search: SearchOptions,
     /// Print the result as one line of JSON.
@@ -41,7 +46,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
+    let no_page = || Failure::usage("--page is for models that write what sounds say");
     if Asked::is_linear(&arguments.run)? {
+        if arguments.page.is_some() {
+            return Err(no_page());
+        }
         let mut model = Asked::open(&arguments.run, arguments.checkpoint)?;
         tell!("note: {}", model.weights_in_words());
         let figures = model.evaluate(&arguments.data)?;
@@ -58,6 +67,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         let what = format!("{what} is for models that make texts of texts");
         return Err(Failure::usage(what));
     }
+    if arguments.page.is_some() && !model.transcribes() {
+        return Err(no_page());
+    }
     let beam = arguments.search.beam(1)?;
     let found = model.evaluate(&arguments.data)?;
     for what in found.notes.iter().chain(&found.skipped) {
@@ -72,9 +84,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         false => None,
     };
     let transcripts = match model.transcribes() {
-        true => Some(model.score_transcripts(&arguments.data)?),
+        true => Some(model.score_transcripts(&arguments.data, arguments.page.is_some())?),
         false => None,
     };
+    if let (Some(path), Some(found)) = (&arguments.page, &transcripts) {
+        let page = sounds_page(&arguments.run, &model.weights_in_words(), found);
+        std::fs::write(path, page).map_err(|e| Error::write(path, e))?;
+        tell!("note: the worst sounds are in {}", path.display());
+    }
     let names = &model.class_names;
     let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
     if arguments.json {
@@ -154,8 +171,8 @@ fn show_transcripts(found: &TranscriptFigures) -> io::Result<()> {
     say!("texts of {} sounds, read whole", count(*sounds as u64))?;
     say!("  WER  {words}")?;
     say!("  CER  {characters}")?;
-    for (source, alignment) in worst {
-        say!("\n{source}\n{}", alignment.to_string().trim_end())?;
+    for one in worst {
+        say!("\n{}\n{}", one.source, one.words.to_string().trim_end())?;
     }
     Ok(())
 }
@@ -170,11 +187,11 @@ fn transcripts_json(found: &TranscriptFigures) -> Value {
             "insertions": score.insertions,
         })
     };
-    let worst = found.worst.iter().map(|(source, alignment)| {
+    let worst = found.worst.iter().map(|one| {
         json!({
-            "file": source,
-            "said": alignment.reference.join(" "),
-            "written": alignment.hypothesis.join(" "),
+            "file": one.source,
+            "said": one.words.reference.join(" "),
+            "written": one.words.hypothesis.join(" "),
         })
     });
     json!({

@@ -230,6 +230,7 @@ fn live_line(p: &StreamProgress) -> String {
     if let Some(h) = p.headline {
         line += &match h.name {
             "bleu" => format!("  BLEU {}  recent {}", figure(h.value), figure(h.sliding)),
+            "wer" => format!("  WER {}  recent {}", percent(h.value), percent(h.sliding)),
             "accuracy" => format!(
                 "  accuracy {}  recent {}  last-label baseline {}",
                 percent(h.value),
@@ -256,7 +257,7 @@ fn live_line(p: &StreamProgress) -> String {
     }
     if p.refused > 0 {
         let what = match p.headline {
-            Some(h) if h.name == "bleu" => "in quarantine",
+            Some(h) if ["bleu", "wer"].contains(&h.name) => "in quarantine",
             _ => "refused",
         };
         line += &format!("  {what} {}", count(p.refused));
@@ -285,6 +286,9 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
         ("AUC", "auc", false),
         ("BLEU", "bleu", false),
         ("  of the last 200", "sliding.bleu", false),
+        ("word error rate", "wer", true),
+        ("  of the last 200", "sliding.wer", true),
+        ("character error rate", "cer", true),
         ("chrF2", "chrf", false),
         ("TER", "ter", false),
         ("ROUGE-1", "rouge1", false),

@@ -18,7 +18,7 @@ use tidemill_text::Tokenizer;
 
 use crate::spec::Like;
 use crate::text::tokens::Coverage;
-use crate::{Dataset, Error, FillCost, Info, Result};
+use crate::{Dataset, Error, FillCost, Info, RawSound, Result};
 use store::Store;
 
 pub use spec::{AudioContext, AudioSpec};
@@ -238,9 +238,15 @@ impl AudioDataset {
         Ok(())
     }
 
-    /// The samples of a sound, at the features' rate, and what people should know of it.
+    /// The samples of a sound, at the features' rate, and what people should know of it. Of one that has more positions than a sample may
+    /// have, so many that this can be seen: a file of ten hours is not read.
     fn decode(&self, place: usize) -> Result<(Vec<f32>, Option<String>)> {
-        self.store.decode(place, self.context.features.sample_rate())
+        let features = &self.context.features;
+        let rate = features.sample_rate();
+        let frames = (self.context.positions + 2) * self.context.stack.max(1);
+        // What a frame reads beyond its shift is less than a second.
+        let seconds = frames as f64 * features.shift_ms() / 1000.0 + 1.0;
+        self.store.decode(place, rate, (seconds * f64::from(rate)) as usize)
     }
 
     /// The samples of a sound that is in use.
@@ -368,6 +374,12 @@ impl Dataset for AudioDataset {
     fn text(&self, index: usize) -> Option<&str> {
         let clip = &self.clips[index];
         matches!(clip.label, Label::Tokens(_)).then_some(&clip.text)
+    }
+
+    fn raw_sound(&self, index: usize) -> Result<Option<RawSound>> {
+        let samples = self.samples(&self.clips[index])?.to_vec();
+        let sample_rate = self.context.features.sample_rate();
+        Ok(Some(RawSound { samples, sample_rate }))
     }
 
     fn lengths(&self, index: usize) -> Result<Vec<usize>> {

@@ -55,7 +55,7 @@ impl Standard {
     }
 
     /// Positions of a whole sound of so many samples.
-    pub(super) fn positions(&self, samples: usize) -> usize {
+    pub fn positions(&self, samples: usize) -> usize {
         self.features.num_frames(samples as u64) as usize / self.stack
     }
 

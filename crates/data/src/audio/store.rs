@@ -145,8 +145,13 @@ impl Store {
         }
     }
 
-    /// The samples of a sound at a rate, and what people should know of it.
-    pub fn decode(&self, place: usize, sample_rate: u32) -> Result<(Vec<f32>, Option<String>)> {
+    /// The samples of a sound at a rate, no more of it than `most` and a piece, and what people should know of it.
+    pub fn decode(
+        &self,
+        place: usize,
+        sample_rate: u32,
+        most: usize,
+    ) -> Result<(Vec<f32>, Option<String>)> {
         let options = ReadOptions { sample_rate: Some(sample_rate), ..ReadOptions::default() };
         let name = self.describe(place);
         let reader = match &self.kind {
@@ -156,7 +161,7 @@ impl Store {
         };
         let mut samples = Vec::new();
         let read = reader.and_then(|mut reader| {
-            while reader.read(&mut samples)? > 0 {}
+            while reader.read(&mut samples)? > 0 && samples.len() <= most {}
             Ok(reader.report().warnings().into_iter().next())
         });
         let warning = read.map_err(sound)?;

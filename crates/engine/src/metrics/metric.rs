@@ -296,6 +296,8 @@ impl Metric {
                 | Metric::Mape
                 | Metric::LabelErrorRate,
             ) => Scale::Percent,
+            // Of texts that sounds say, beside the metrics of a recipe.
+            None if matches!(name, "wer" | "cer") => Scale::Percent,
             _ => Scale::Plain,
         }
     }

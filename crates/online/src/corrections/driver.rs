@@ -20,6 +20,7 @@ use tidemill_recipe::stream::{
 use super::figures::TextScores;
 use super::learner::Learner;
 use super::record::Reading;
+use super::sounds::Sounds;
 use super::state::{CorrectionsState, Left};
 use crate::driver::clock::StreamClock;
 use crate::driver::{StreamEnd, StreamProgress, Until};
@@ -50,6 +51,10 @@ pub(super) struct Driver<'a> {
     pub base: Base,
     pub learner: Learner,
     pub reading: Reading,
+    /// How sounds of records are read, where the model writes down what they say.
+    pub sounds: Option<Sounds>,
+    /// Sounds of this session that were odd, with the first of them.
+    pub odd: (u64, String),
     pub source: Box<dyn Source>,
     pub answers: Option<Answerer>,
     pub join: Join,
@@ -110,8 +115,22 @@ impl Driver<'_> {
             }
         };
         self.tell_notes();
+        if self.odd.0 > 1 {
+            let (count, first) = &self.odd;
+            let what = format!("{count} sounds are not quite as they should be; the first {first}");
+            (self.tell)(LearnEvent::Notice(&what));
+        }
         self.checkpoint()?;
         Ok(ended)
+    }
+
+    /// Counts a sound that is not quite as it should be.
+    pub(super) fn note_odd(&mut self, what: &str) {
+        self.odd.0 += 1;
+        if self.odd.0 == 1 {
+            self.odd.1 = what.to_owned();
+            (self.tell)(LearnEvent::Notice(&format!("a sound {what}")));
+        }
     }
 
     /// Records that were taken.
@@ -157,12 +176,12 @@ impl Driver<'_> {
     fn look(&mut self) -> Result<Option<StreamEnd>> {
         let records = self.records();
         if let Some(events_per_second) = self.clock.report(records) {
-            let (bleu, loss) = self.scores.headline();
+            let (value, loss) = self.scores.headline();
             let events = self.scores.corrections();
             let headline = (events > 0).then(|| Headline {
                 events,
-                name: "bleu",
-                value: bleu,
+                name: self.scores.name(),
+                value,
                 sliding: self.scores.recent(),
                 no_change: 0.0,
                 kappa_t: None,

@@ -1,9 +1,10 @@
-//! Learning from corrections of generated texts: a text comes, the model's own version of it is given back, and what a person makes
-//! of that is learned from, whenever it comes.
+//! Learning from corrections of generated texts: a text or a sound comes, what the model makes of it is given back, and what a person
+//! makes of that is learned from, whenever it comes.
 //!
 //! # What happens to a record
 //!
-//! - A text (`{id, source}`) is written by the model, and the hypothesis waits for its correction under its id.
+//! - Of a text (`{id, source}`) or a sound (`{id, audio}`) the model writes a text, and the hypothesis waits for its correction under its
+//!   id.
 //! - A correction (`{id, correction}`) is joined with its text by the rules of [`crate::join`], each exactly once. A record
 //!   with both is joined at once.
 //! - A joined correction is *scored*: its hypothesis is compared with it. Then it is *learned*, in one step with pairs of the training
@@ -16,7 +17,7 @@
 //!
 //! # Layout
 //!
-//! - `record`: what a record says; `pair`: a text and its correction as tokens
+//! - `record`: what a record says; `source`: a text or a sound; `sounds`: sounds decoded; `pair`: what is learned from as values
 //! - `learner`: the two sets of weights, and the step; `kept`: earlier corrections; `stored`: the training data, and what is usual in it
 //! - `rejected`: what of the training data corrections contradict; `quarantine`: what is garbage; `figures`: how good hypotheses were
 //! - `driver`: the loop over the records; `take`: what becomes of one; `state`: all of it in a checkpoint
@@ -32,6 +33,8 @@ mod quarantine;
 mod record;
 mod rejected;
 mod run;
+mod sounds;
+mod source;
 mod state;
 mod stored;
 mod take;

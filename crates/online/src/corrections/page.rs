@@ -16,7 +16,10 @@ use crate::report::read_in_words;
 use crate::summary::StreamSummary;
 
 /// The rows of the table of figures: words, the figure's name, and how it is written.
-const ROWS: [(&str, &str, Scale); 11] = [
+const ROWS: [(&str, &str, Scale); 14] = [
+    ("word error rate (WER) of all corrections", "wer", Scale::Percent),
+    ("word error rate of the last 200", "sliding.wer", Scale::Percent),
+    ("character error rate (CER)", "cer", Scale::Percent),
     ("BLEU of all corrections", "bleu", Scale::Plain),
     ("BLEU of the last 200", "sliding.bleu", Scale::Plain),
     ("chrF2", "chrf", Scale::Plain),
@@ -30,6 +33,9 @@ const ROWS: [(&str, &str, Scale); 11] = [
     ("texts accepted as they were", "accepted", Scale::Percent),
 ];
 
+/// Speakers in the table of them.
+const SPEAKERS: usize = 30;
+
 /// The page.
 pub(super) fn page(
     file: &RecipeFile,
@@ -37,7 +43,7 @@ pub(super) fn page(
     driver: &Driver<'_>,
     summary: &StreamSummary,
 ) -> String {
-    let top: Figures = ["bleu", "chrf", "ter"]
+    let top: Figures = ["bleu", "chrf", "ter", "wer", "cer"]
         .iter()
         .filter_map(|&name| Some((name.to_owned(), *summary.prequential.get(name)?)))
         .collect();
@@ -80,12 +86,15 @@ fn sections(driver: &Driver<'_>, summary: &StreamSummary) -> String {
     let points = |of: fn(&Point) -> f64| -> Vec<(f64, f64)> {
         driver.scores.curve.iter().map(|point| (point.corrections as f64, of(point))).collect()
     };
-    let bleu = [
-        Line::new("train", "since the start", points(|point| point.bleu)),
+    let lines = [
+        Line::new("train", "since the start", points(|point| point.all)),
         Line::new("valid", "last 200", points(|point| point.recent)),
     ];
-    Chart { title: "BLEU".into(), scale: Scale::Plain, over: Over::Events, lines: &bleu }
-        .write(&mut page);
+    let (title, scale) = match driver.scores.name() {
+        "wer" => ("Word error rate", Scale::Percent),
+        _ => ("BLEU", Scale::Plain),
+    };
+    Chart { title: title.into(), scale, over: Over::Events, lines: &lines }.write(&mut page);
     let loss = [Line::new("valid", "of the weights that learn", points(|point| point.loss))];
     let title = "Loss of a token, before it was learned from".into();
     Chart { title, scale: Scale::Plain, over: Over::Events, lines: &loss }.write(&mut page);
@@ -97,6 +106,7 @@ fn sections(driver: &Driver<'_>, summary: &StreamSummary) -> String {
     }
     let signature = escape(&driver.scores.signature());
     let _ = write!(page, "</tbody></table><p class=\"note\">{signature}</p></section>");
+    speakers(driver, &mut page);
     page.push_str(
         "<section><h2>The last corrections</h2><div class=\"scroll\"><table class=\"figures texts\"><thead>\
          <tr><th>written</th><th>corrected</th></tr></thead><tbody>",
@@ -107,4 +117,23 @@ fn sections(driver: &Driver<'_>, summary: &StreamSummary) -> String {
     }
     page.push_str("</tbody></table></div></section>");
     page
+}
+
+/// Errors by who speaks, those with the most first.
+fn speakers(driver: &Driver<'_>, page: &mut String) {
+    let mut all: Vec<_> = driver.scores.speakers().collect();
+    if all.is_empty() {
+        return;
+    }
+    all.sort_by(|a, b| b.1.value().total_cmp(&a.1.value()));
+    page.push_str(
+        "<section><h2>By speaker</h2><div class=\"scroll\"><table class=\"figures\"><thead><tr><th>speaker</th>\
+         <th>word error rate</th><th>words</th></tr></thead><tbody>",
+    );
+    for (name, score) in all.into_iter().take(SPEAKERS) {
+        let (name, rate) = (escape(name), value(score.value(), Scale::Percent));
+        let words = count(score.hits + score.substitutions + score.deletions);
+        let _ = write!(page, "<tr><th>{name}</th><td>{rate}</td><td>{words}</td></tr>");
+    }
+    page.push_str("</tbody></table></div></section>");
 }

@@ -9,6 +9,14 @@ use crate::join::time;
 const SOURCES: [&str; 2] = ["source", "text"];
 /// Names of what it should have written.
 const CORRECTIONS: [&str; 4] = ["correction", "summary", "translation", "target"];
+/// The same where it reads sounds: those of manifests here, of NeMo's, and of events.
+const SOUNDS: [&str; 3] = ["audio", "path", "audio_filepath"];
+const SAID: [&str; 3] = ["correction", "text", "transcript"];
+/// Which part of a file a sound is, in seconds: those of manifests here, then those of NeMo's.
+const PARTS: [&str; 4] = ["start", "end", "offset", "duration"];
+/// Samples a second of samples without a header.
+const SAMPLE_RATE: &str = "sample_rate";
+const SPEAKER: &str = "speaker";
 /// The name of the number of a correction to be released.
 const RELEASE: &str = "release";
 
@@ -25,6 +33,19 @@ pub(super) struct Record {
     pub correction: Option<String>,
     /// The number of a correction that is released from quarantine.
     pub release: Option<u64>,
+    /// What else is said of a sound.
+    pub sound: OfSound,
+}
+
+/// What a record says of a sound beside the sound itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct OfSound {
+    /// Who speaks.
+    pub speaker: Option<String>,
+    /// `start`, `end`, `offset`, `duration`, in seconds.
+    pub parts: [Option<f64>; 4],
+    /// Samples a second of samples without a header.
+    pub sample_rate: Option<f64>,
 }
 
 /// How records are read.
@@ -36,6 +57,8 @@ pub(super) struct Reading {
     time: Option<String>,
     source: Vec<String>,
     correction: Vec<String>,
+    /// Whether the model reads sounds.
+    is_sound: bool,
     /// Whether the recipe names the key of ids.
     pub is_id_given: bool,
     /// The names of the columns of a table, once its first row has come.
@@ -53,7 +76,10 @@ impl Reading {
         time: Option<&str>,
         format: Format,
         stream: &FormatSpec,
+        is_sound: bool,
     ) -> Reading {
+        let (sources, corrections) =
+            if is_sound { (&SOUNDS[..], &SAID[..]) } else { (&SOURCES[..], &CORRECTIONS[..]) };
         let names = |given: &Option<String>, known: &[&str]| match given {
             Some(name) => vec![name.clone()],
             None => known.iter().map(|&name| name.to_owned()).collect(),
@@ -63,8 +89,9 @@ impl Reading {
             spec: stream.clone(),
             id: id.to_owned(),
             time: time.map(str::to_owned),
-            source: names(&spec.source, &SOURCES),
-            correction: names(&spec.correction, &CORRECTIONS),
+            source: names(&spec.source, sources),
+            correction: names(&spec.correction, corrections),
+            is_sound,
             is_id_given: false,
             header: None,
             open: String::new(),
@@ -118,7 +145,8 @@ impl Reading {
         }
         if record.source.is_none() && record.correction.is_none() && record.release.is_none() {
             let what = format!(
-                "has neither a text ({}) nor a correction ({})",
+                "has neither a {} ({}) nor a correction ({})",
+                self.what(),
                 self.source.join(", "),
                 self.correction.join(", ")
             );
@@ -168,6 +196,11 @@ impl Reading {
         self.spec.delimiter = [',', ';', '\t', '|'].into_iter().find(known);
     }
 
+    /// What the model reads.
+    pub fn what(&self) -> &'static str {
+        if self.is_sound { "sound" } else { "text" }
+    }
+
     fn is_known(&self, name: &str) -> bool {
         is_in(&self.source, name) || is_in(&self.correction, name) || name == RELEASE
     }
@@ -182,9 +215,10 @@ impl Reading {
             return Ok(());
         }
         Err(BadEvent::fatal(format!(
-            "its first row must name the columns, and none of {} is a text ({}) or a correction ({}); other names go to \
+            "its first row must name the columns, and none of {} is a {} ({}) or a correction ({}); other names go to \
              online.corrections.source and correction, another divider than a comma to stream.delimiter",
             names.join(", "),
+            self.what(),
             self.source.join(", "),
             self.correction.join(", ")
         )))
@@ -209,7 +243,7 @@ impl Reading {
             })?;
         } else if is_in(&self.source, name) {
             if record.source.is_some() && text.0.is_some() {
-                return Err(twice("text"));
+                return Err(twice(self.what()));
             }
             record.source = text.0.or(record.source.take());
         } else if is_in(&self.correction, name) {
@@ -217,11 +251,33 @@ impl Reading {
                 return Err(twice("correction"));
             }
             record.correction = text.0.or(record.correction.take());
+        } else if self.is_sound && take_of_sound(&mut record.sound, name, &text)? {
         } else if !self.unused.iter().any(|other| other == name) && self.unused.len() < 20 {
             self.unused.push(name.to_owned());
         }
         Ok(())
     }
+}
+
+/// Takes what a record says of its sound; says whether `name` is that of such a value.
+fn take_of_sound(sound: &mut OfSound, name: &str, text: &Text) -> Result<bool, BadEvent> {
+    let seconds = || match text.0.as_deref().map(|text| (text, text.parse::<f64>())) {
+        None => Ok(None),
+        Some((_, Ok(number))) if (0.0..1e9).contains(&number) => Ok(Some(number)),
+        Some((text, _)) => {
+            Err(BadEvent::new(format!("its {name} is `{text}`, which is no number from 0 on")))
+        }
+    };
+    if name == SPEAKER {
+        sound.speaker.clone_from(&text.0);
+    } else if name == SAMPLE_RATE {
+        sound.sample_rate = seconds()?;
+    } else if let Some(i) = PARTS.iter().position(|&part| part == name) {
+        sound.parts[i] = seconds()?;
+    } else {
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 /// Whether a name is one of those, in whatever case.
@@ -265,7 +321,45 @@ mod tests {
     use super::*;
 
     fn reading(format: Format) -> Reading {
-        Reading::new(&CorrectionsSpec::default(), "id", Some("at"), format, &FormatSpec::default())
+        Reading::new(
+            &CorrectionsSpec::default(),
+            "id",
+            Some("at"),
+            format,
+            &FormatSpec::default(),
+            false,
+        )
+    }
+
+    #[test]
+    fn sounds_have_names_of_their_own() {
+        let spec = CorrectionsSpec::default();
+        let mut json =
+            Reading::new(&spec, "id", None, Format::JsonLines, &FormatSpec::default(), true);
+        let nemo =
+            r#"{"audio_filepath": "a.wav", "duration": 1.5, "offset": 2, "text": "one two"}"#;
+        let one = json.read(nemo.as_bytes(), false).unwrap().unwrap();
+        assert_eq!(
+            (one.source.as_deref(), one.correction.as_deref()),
+            (Some("a.wav"), Some("one two"))
+        );
+        assert_eq!(one.sound.parts, [None, None, Some(2.0), Some(1.5)]);
+        let sent = r#"{"id": 1, "audio": "UklGRg", "speaker": "anna", "sample_rate": 8000}"#;
+        let one = json.read(sent.as_bytes(), false).unwrap().unwrap();
+        assert_eq!(
+            (one.source.as_deref(), one.sound.speaker.as_deref()),
+            (Some("UklGRg"), Some("anna"))
+        );
+        assert_eq!(one.sound.sample_rate, Some(8000.0));
+        let mut bad = |text: &str| json.read(text.as_bytes(), false).unwrap_err().reason;
+        assert!(bad(r#"{"path": "a.wav", "start": -1}"#).contains("its start is `-1`"));
+        assert!(bad(r#"{"id": 1}"#).contains("neither a sound (audio, path, audio_filepath)"));
+        // As this program writes manifests; empty times are those of the whole file.
+        let mut table = Reading::new(&spec, "id", None, Format::Csv, &FormatSpec::default(), true);
+        assert_eq!(table.read(b"path,text,speaker,start,end,times", true).unwrap(), None);
+        let one = table.read(b"a.wav,one,theo,,,", false).unwrap().unwrap();
+        assert_eq!((one.sound.speaker.as_deref(), one.sound.parts), (Some("theo"), [None; 4]));
+        assert_eq!(table.unused, ["times"]);
     }
 
     #[test]
@@ -319,7 +413,8 @@ mod tests {
         assert_eq!(one.correction.as_deref(), Some("zwei"));
         // Where the recipe says that nothing is quoted, a quote is a character.
         let spec = FormatSpec { quote: Some(String::new()), ..FormatSpec::default() };
-        let mut plain = Reading::new(&CorrectionsSpec::default(), "id", None, Format::Csv, &spec);
+        let mut plain =
+            Reading::new(&CorrectionsSpec::default(), "id", None, Format::Csv, &spec, false);
         assert_eq!(plain.read(b"text,summary", true).unwrap(), None);
         let one = plain.read(b"5\" disks,disks", false).unwrap().unwrap();
         assert_eq!(one.source.as_deref(), Some("5\" disks"));

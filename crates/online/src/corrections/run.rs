@@ -16,9 +16,11 @@ use tidemill_recipe::online::join::Missing;
 use tidemill_recipe::stream::{Content, Format, format_of, is_files};
 
 use super::driver::{Base, Driver};
+use super::figures::TextScores;
 use super::learner::Learner;
 use super::page::page;
 use super::record::Reading;
+use super::sounds::Sounds;
 use super::state::{CorrectionsState, Left};
 use crate::driver::StreamEnd;
 use crate::driver::clock::StreamClock;
@@ -41,9 +43,9 @@ const WAITING_BYTES: usize = 64 << 20;
 const KEYS: [&str; 6] =
     ["corrections", "labels", "learning_rate", "checkpoint_seconds", "checkpoint_events", "on_bad"];
 
-/// Whether a recipe's model makes texts of texts.
+/// Whether a recipe's model makes texts, of other texts or of sounds.
 pub(crate) fn fits(file: &RecipeFile) -> bool {
-    matches!(file.recipe.batch.data, Some(DataSpec::Parallel(_)))
+    matches!(file.recipe.batch.data, Some(DataSpec::Parallel(_))) || file.reads_transcripts()
 }
 
 /// Learns from a stream of corrections as the recipe says.
@@ -82,9 +84,18 @@ fn check(file: &RecipeFile, options: &LearnOptions) -> Result<()> {
         ));
     }
     if is_data(&options.from) {
+        let sounds = match file.reads_transcripts() {
+            true => "; a file may be a manifest of sounds, and dir:FOLDER reads those of a folder",
+            false => "",
+        };
+        let from = &options.from;
         let what =
-            format!("{}: corrections come as records: name a file or another stream", options.from);
+            format!("{from}: corrections come as records: name a file or another stream{sounds}");
         return Err(Error::Usage(what));
+    }
+    if !file.reads_transcripts() && file.recipe.online.corrections.sound_folder.is_some() {
+        let what = "has no effect: the model makes texts of texts, not of sounds";
+        return Err(file.error_at("online.corrections.sound_folder", what));
     }
     if let Some(key) = file.keys_of("online").into_iter().find(|key| !KEYS.contains(&key.as_str()))
     {
@@ -162,9 +173,10 @@ fn start(
     let mut left = None;
     if let Some(state) = &mut state {
         left = where_left(file, options, state, &source, watch)?;
+        let what = if file.reads_transcripts() { "sounds" } else { "texts" };
         let text = match &left {
-            Some(left) => format!("continuing after {} texts, from {}", left.texts, left.position),
-            None => format!("{} texts came by other streams before", state.counts.events),
+            Some(left) => format!("continuing after {} {what}, from {}", left.texts, left.position),
+            None => format!("{} {what} came by other streams before", state.counts.events),
         };
         watch(LearnEvent::Notice(&text));
     }
@@ -252,13 +264,10 @@ fn driver<'a>(
     }
     session.folder.make_room()?;
     let spec = &file.recipe.online;
-    let id = labels.id.as_deref().unwrap_or("id");
-    let stream = file.stream_format(format)?;
-    let mut reading = Reading::new(&spec.corrections, id, labels.time.as_deref(), format, &stream);
-    reading.is_id_given = labels.id.is_some();
-    if let Some(left) = &left {
-        (reading.header, reading.open) = (left.header.clone(), left.open.clone());
-    }
+    let is_sound = learner.standard().is_some();
+    let reading = reading(file, labels, format, left.as_ref(), is_sound)?;
+    let standard = learner.standard().cloned();
+    let sounds = standard.map(|standard| Sounds::of(file, standard, &options.from)).transpose()?;
     let seed = file.recipe.training.seed;
     let mut join = Join::new(labels, seed, &folder.join("labels"), file.recipe.checkpoint.keep)?;
     if state.is_some()
@@ -282,7 +291,7 @@ fn driver<'a>(
     let others = state.as_ref().map(|state| state.left.clone()).unwrap_or_default();
     let content = left.and_then(|left| left.content);
     let before = state.as_ref().map_or(0.0, |state| state.wall_seconds);
-    let scores = state.as_ref().map(|state| state.scores.clone()).unwrap_or_default();
+    let scores = state.as_ref().map(|state| state.scores.clone());
     Ok(Driver {
         spec,
         base: Base {
@@ -293,6 +302,8 @@ fn driver<'a>(
             frozen: options.frozen,
         },
         reading,
+        sounds,
+        odd: (0, String::new()),
         source: opened,
         answers,
         join,
@@ -304,7 +315,7 @@ fn driver<'a>(
         texts_before: counts.events - here,
         left: others,
         counts,
-        scores,
+        scores: scores.unwrap_or_else(|| TextScores::new(is_sound)),
         dead,
         log,
         quarantine,
@@ -316,6 +327,25 @@ fn driver<'a>(
         until: options.until,
         tell: watch,
     })
+}
+
+/// How records are read, from where the stream was left.
+fn reading(
+    file: &RecipeFile,
+    labels: &JoinSpec,
+    format: Format,
+    left: Option<&Left>,
+    is_sound: bool,
+) -> Result<Reading> {
+    let id = labels.id.as_deref().unwrap_or("id");
+    let (spec, stream) = (&file.recipe.online.corrections, file.stream_format(format)?);
+    let time = labels.time.as_deref();
+    let mut reading = Reading::new(spec, id, time, format, &stream, is_sound);
+    reading.is_id_given = labels.id.is_some();
+    if let Some(left) = left {
+        (reading.header, reading.open) = (left.header.clone(), left.open.clone());
+    }
+    Ok(reading)
 }
 
 /// `corrections.jsonl`, `quarantine.jsonl` and `audit.jsonl`. Says what a user should know of what was found of

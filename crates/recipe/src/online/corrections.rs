@@ -2,23 +2,27 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a model that makes texts of texts (translations, summaries) learns from the texts that people correct its own to.
-/// Nothing of it has to be given.
+/// How a model that makes texts of texts (translations, summaries) or writes down what sounds say learns from the texts that people
+/// correct its own to. Nothing of it has to be given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CorrectionsSpec {
-    /// Key or column of what the model reads. By default `source` or `text`, whichever a record has.
+    /// Key or column of what the model reads. By default `source` or `text`, whichever a record has; of sounds `audio`, `path` or
+    /// `audio_filepath`.
     pub source: Option<String>,
     /// Key or column of what the model should have written. By default `correction`, `summary`, `translation` or
-    /// `target`, whichever a record has.
+    /// `target`, whichever a record has; of sounds `correction`, `text` or `transcript`.
     pub correction: Option<String>,
+    /// The folder of the sounds that records may name, and of no others. By default that of the file of records; where records come
+    /// otherwise, they hold their sounds and name no files.
+    pub sound_folder: Option<String>,
     /// How much a correction weighs in its step beside a stored pair; 2 by default.
     pub weight: f64,
     /// Pairs of the training data in each step, against forgetting; 8 by default. With 0 the training data is not read.
     pub stored: usize,
     /// Earlier corrections in each step; 4 by default.
     pub recent: usize,
-    /// Earlier corrections that are kept for that, the newest; 10,000 by default.
+    /// Earlier corrections that are kept for that, the newest; 10,000 by default. Of sounds at most 64 MB.
     pub capacity: usize,
     /// Corrections over which the learning rate rises to its value, since the optimizer's moments are those of the training;
     /// 20 by default.
@@ -95,6 +99,7 @@ impl Default for CorrectionsSpec {
         CorrectionsSpec {
             source: None,
             correction: None,
+            sound_folder: None,
             weight: 2.0,
             stored: 8,
             recent: 4,

@@ -57,7 +57,11 @@ fn short(place: &str) -> String {
 
 /// A thumbnail as PNG.
 pub(crate) fn png(image: &RawImage) -> Option<Vec<u8>> {
-    let small = shrink(image);
+    encode(&shrink(image))
+}
+
+/// An image as PNG, as large as it is.
+pub(super) fn encode(small: &RawImage) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut encoder =
         png::Encoder::new(&mut bytes, u32::try_from(small.width).ok()?, small.height as u32);
