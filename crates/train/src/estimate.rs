@@ -1,6 +1,7 @@
 //! What a run will take, before it is started: memory by the plan, time by some steps of it.
 
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tidemill_engine::data::Shards;
@@ -13,7 +14,7 @@ use tidemill_engine::training::{Callback, Flow, Step, Training};
 use tidemill_recipe::data::RunData;
 use tidemill_recipe::{DataPaths, RecipeFile, training_spec};
 
-use crate::memory::copies;
+use crate::memory::{copies, folder};
 use crate::reading::{Reading, loader};
 use crate::resume::course;
 
@@ -60,7 +61,8 @@ impl Planned {
         let mut spec = training_spec(file, threads);
         spec.batch_size = spec.batch_size.min(data.train.len());
         let (reading, beside) = Reading::within(file, data, limit);
-        let budget = Budget { limit, copies: copies(file), beside, ..Budget::default() };
+        let (copies, folder) = (copies(file), folder(file, Path::new("runs"), 1));
+        let budget = Budget { limit, copies, beside, folder, ..Budget::default() };
         let engine = Engine::compile_within(spec, 0.0, budget)?;
         let shares = engine.memory_shares();
         Ok(Planned { engine, reading, shares })
