@@ -60,10 +60,11 @@ fn bits(engine: &mut Engine) -> (Vec<u32>, String) {
 }
 
 fn within(spec: EngineSpec, megabytes: u64, folder: &Path) -> Engine {
-    let limit = Some(rss_bytes() + (megabytes << 20));
-    let budget = Budget { limit, folder: Some(folder.to_owned()), ..Budget::default() };
+    let limit = rss_bytes() + (megabytes << 20);
+    let budget =
+        Budget { limit: Some(limit), folder: Some(folder.to_owned()), ..Budget::default() };
     let engine = Engine::compile_within(spec, 0.0, budget).unwrap();
-    assert!(rss_bytes() <= limit.unwrap(), "{} of {limit:?}", rss_bytes());
+    assert!(rss_bytes() <= limit, "{} of {limit}", rss_bytes());
     engine
 }
 

@@ -110,8 +110,7 @@ fn train_until_unfrozen(
     tell_notes(&file, &data, watch);
     check_validation(&data, &reading)?;
     let mut notice = |what: &str| watch(Event::Notice(what));
-    let keep = (file.recipe.checkpoint.keep, engine.is_filed());
-    let mut session = open_session(options, keep, &mut notice)?;
+    let mut session = open_session(options, &file, &engine, &mut notice)?;
     let (at, course, meters) =
         begin(&file, &paths, options, &session, &mut engine, &data, &mut notice)?;
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
@@ -249,9 +248,11 @@ fn tell_unfrozen(
 /// Opens the run's folder, and finds the checkpoint that it continues from.
 fn open_session(
     options: &RunOptions,
-    keep: (usize, bool),
+    file: &RecipeFile,
+    engine: &Engine,
     notice: &mut dyn FnMut(&str),
 ) -> Result<Session> {
+    let keep = (file.recipe.checkpoint.keep, engine.is_filed());
     let mut session = Session::open(&options.out, options.existing, keep, notice)?;
     session.folder.make_room()?;
     if let (Some(from), None) = (&options.from, &session.resumed) {
