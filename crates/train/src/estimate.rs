@@ -28,6 +28,8 @@ const COLD: u64 = 2;
 pub struct Estimate {
     /// The parts of its memory.
     pub shares: Shares,
+    /// What of the state is in a file, where not all of it fits into memory.
+    pub filed: Option<String>,
     /// Mean time of a step, with its data.
     pub step_seconds: f64,
     /// Steps that this is the mean of.
@@ -86,6 +88,7 @@ impl Planned {
         };
         Ok(Estimate {
             shares: self.shares,
+            filed: self.engine.filed_in_words(),
             step_seconds: clock.start.elapsed().as_secs_f64() / measured as f64,
             measured,
             epochs: file.recipe.epochs(),
@@ -173,6 +176,9 @@ impl fmt::Display for Estimate {
         let limit =
             self.shares.limit.map_or(String::new(), |limit| format!(" of {}", bytes(limit)));
         writeln!(f, "memory: {}{limit}", bytes(self.shares.total()))?;
+        if let Some(filed) = &self.filed {
+            writeln!(f, "file: {filed}")?;
+        }
         write!(
             f,
             "time: about {} for {} of {} steps, {} a step ({} made just now; validation is not counted)",
