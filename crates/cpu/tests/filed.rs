@@ -110,6 +110,16 @@ fn any_tensors_in_a_file_leave_the_bits_as_they_are() {
             assert!(run(&some, ahead) == wanted, "{some:?}, {ahead} ahead");
         }
     }
+    let mut random = 1u64;
+    for _ in 0..50 {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let is_in = |i: usize| random >> (20 + i % 40) & 1 == 1;
+        let some: Vec<String> =
+            all.iter().enumerate().filter(|(i, _)| is_in(*i)).map(|(_, n)| n.clone()).collect();
+        let ahead = (random >> 61) as usize % 4;
+        assert!(run(&some, ahead) == wanted, "{some:?}, {ahead} ahead");
+    }
 }
 
 #[test]

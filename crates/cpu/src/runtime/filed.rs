@@ -237,11 +237,14 @@ fn window_of(transfer: Transfer) -> usize {
     window
 }
 
-/// Waits for all transfers.
+/// Waits for all transfers; a kernel that panics has left half of a step.
 struct Idle<'a>(&'a Storage);
 
 impl Drop for Idle<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.file.broken.store(true, Relaxed);
+        }
         self.0.reader.idle();
         self.0.writer.idle();
     }
