@@ -56,6 +56,7 @@ run! {
     texts_classified: "docs/texts-classified.md",
     texts_written: "docs/text.md",
     workers: "docs/workers.md",
+    memory: "docs/memory.md",
 }
 
 /// Runs a page and compares what it prints with what it shows.

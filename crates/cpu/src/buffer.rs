@@ -8,7 +8,7 @@ const HUGE_PAGE: usize = 2 << 20;
 /// From here on a buffer is large. On small pages, scattered over memory, weights and optimizer state
 /// that would fit the L2 cache meet in some of its sets and push each other out: a matter of luck at
 /// each start that was seen to double the time of a step.
-const LARGE: usize = 256 << 10;
+pub(crate) const LARGE: usize = 256 << 10;
 /// Every buffer starts at least at a cache line.
 const LINE: usize = 64;
 

@@ -1,12 +1,13 @@
 //! Runs plans: one state, one arena, any number of plans over them.
 //!
 //! `shared` runs plans that only read the state, by several threads at once; `checked` runs plans with a look at what each
-//! kernel touched.
+//! kernel touched; `filed` reads and writes what of the state is in a file.
 
 mod checked;
+mod filed;
 mod shared;
 
-use crate::buffer::AlignedBuffer;
+use crate::buffer::{AlignedBuffer, LARGE};
 use crate::compile::CpuTarget;
 use crate::isa::Isa;
 use crate::step::{Program, Run, Step};
@@ -15,8 +16,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use tidemill_graph::{DType, Graph};
 use tidemill_plan::backend::{check_inputs, find_state};
+use tidemill_plan::windows::Filed;
 use tidemill_plan::{Options, Place, Plan, Slot, state_slots};
 
+use filed::Storage;
+pub use filed::{StateFile, can_file};
 pub use shared::{ReadPlan, Workspace};
 pub use tidemill_plan::{Input, InputError, PlanId};
 
@@ -33,6 +37,8 @@ pub struct Runtime {
     /// For each step, the runtime's slot of each tensor of its plan's state.
     states: Vec<Vec<usize>>,
     scratch: Vec<AlignedBuffer>,
+    /// What of the state is in a file.
+    storage: Option<Storage>,
 }
 
 /// A graph compiled for a runtime that has no room for it yet.
@@ -43,10 +49,15 @@ pub struct Prepared {
 impl Prepared {
     /// Compiles a graph for the machine's instructions.
     pub fn new(isa: Isa, graph: &Graph, options: Options) -> Prepared {
+        Prepared::filed(isa, graph, options, Filed::default())
+    }
+
+    /// The same where some of the state is in a file.
+    pub fn filed(isa: Isa, graph: &Graph, options: Options, filed: Filed<'_>) -> Prepared {
         let mut target = CpuTarget::new(isa).by_row(options.by_row);
         let options =
             if checked::asked() { Options { gap: checked::GAP, ..options } } else { options };
-        let plan = Plan::new(graph, &mut target, options);
+        let plan = Plan::filed(graph, &mut target, options, filed);
         Prepared { program: Program::new(plan, target.compiled()) }
     }
 
@@ -64,20 +75,27 @@ impl Prepared {
 /// Each state tensor begins at a multiple of so many values, a cache line.
 const PADDING: usize = 16;
 
-/// Bytes that the state of a graph takes.
-pub fn state_bytes(graph: &Graph) -> usize {
-    state_slots(graph).iter().map(|slot| slot.len().next_multiple_of(PADDING) * 4).sum()
+/// Bytes that the state of a graph takes in memory.
+pub fn state_bytes(graph: &Graph, filed: Filed<'_>) -> usize {
+    let slots = state_slots(graph);
+    let held = slots.iter().filter(|slot| !filed.has(slot));
+    held.map(|slot| slot.len().next_multiple_of(PADDING) * 4).sum()
 }
 
 impl Runtime {
     /// A runtime whose state has the tensors of `graph`, all zero.
     pub fn new(isa: Isa, threads: usize, graph: &Graph) -> Runtime {
-        let slots = state_slots(graph);
+        Runtime::of(isa, threads, state_slots(graph), Filed::default())
+    }
+
+    fn of(isa: Isa, threads: usize, slots: Vec<Slot>, filed: Filed<'_>) -> Runtime {
         let mut offsets = Vec::new();
         let mut end = 0;
         for slot in &slots {
             offsets.push(end);
-            end += slot.len().next_multiple_of(PADDING);
+            if !filed.has(slot) {
+                end += slot.len().next_multiple_of(PADDING);
+            }
         }
         Runtime {
             isa,
@@ -89,18 +107,20 @@ impl Runtime {
             steps: Vec::new(),
             states: Vec::new(),
             scratch: Vec::new(),
+            storage: None,
         }
     }
 
     /// Compiles a graph whose state tensors are among the runtime's, by name.
     pub fn add(&mut self, graph: &Graph, options: Options) -> Result<PlanId, InputError> {
-        self.add_prepared(Prepared::new(self.isa, graph, options))
+        self.add_prepared(Prepared::filed(self.isa, graph, options, self.in_file()))
     }
 
     /// Makes room for a compiled graph, whose state tensors are among the runtime's, by name.
     pub fn add_prepared(&mut self, prepared: Prepared) -> Result<PlanId, InputError> {
         let program = prepared.program;
         let states = self.states_of(&program.plan)?;
+        self.check_windows(&program.plan, &states);
         let step = Step::new(Arc::new(program));
         let pool = alone(&mut self.pool);
         pool.reserve(step.tasks());
@@ -108,7 +128,11 @@ impl Runtime {
             let threads = pool.threads();
             self.scratch = (0..threads).map(|_| AlignedBuffer::new(step.scratch_len)).collect();
         }
-        let arena_len = step.plan.arena_reach.div_ceil(4);
+        let mut arena_len = step.plan.arena_reach.div_ceil(4);
+        if !step.plan.windows.is_empty() {
+            // Large enough to begin at a page, as what is read into it without a copy must.
+            arena_len = arena_len.max(LARGE / 4);
+        }
         self.steps.push(step);
         self.states.push(states);
         let new = self.steps.len() - 1;
@@ -165,6 +189,9 @@ impl Runtime {
             Place::Arena(offset) => unsafe { arena.as_mut_ptr().add(offset / 4) },
             Place::State(i) => {
                 let slot = states[i];
+                if self.place_in_file(slot).is_some() {
+                    return std::ptr::null_mut(); // only outputs that are parameters: they have no values here
+                }
                 // SAFETY: offsets and the state's size come from the same table.
                 unsafe { self.state.as_mut_ptr().add(self.offsets[slot]) }
             }
@@ -187,8 +214,7 @@ impl Runtime {
         beside: Beside<'_>,
     ) -> Result<(), InputError> {
         self.bind(id, inputs)?;
-        self.run_tasks(id, inputs, 0..self.steps[id.0].tasks(), beside);
-        Ok(())
+        self.run_tasks(id, inputs, 0..self.steps[id.0].tasks(), beside)
     }
 
     /// Runs some tasks of a plan that is bound to its inputs.
@@ -198,15 +224,26 @@ impl Runtime {
         inputs: &[Input<'_>],
         tasks: Range<usize>,
         beside: Beside<'_>,
-    ) {
+    ) -> Result<(), InputError> {
         if self.steps[id.0].plan.gap > 0 {
             self.run_checked(id, inputs, tasks);
             while beside() {}
-            return;
+            return Ok(());
         }
-        let step = &self.steps[id.0];
-        let run = Run::new(step, &self.scratch, tasks);
-        alone(&mut self.pool).run(&run, step.parallel, beside);
+        let (step, scratch) = (&self.steps[id.0], &self.scratch);
+        let pool = alone(&mut self.pool);
+        match &self.storage {
+            Some(storage) if !step.plan.windows.is_empty() => {
+                let memory = (&self.arena, &self.states[id.0][..]);
+                storage.run(step, memory, tasks, beside, |tasks| {
+                    pool.run(&Run::new(step, scratch, tasks), step.parallel, NOTHING);
+                })
+            }
+            _ => {
+                pool.run(&Run::new(step, scratch, tasks), step.parallel, beside);
+                Ok(())
+            }
+        }
     }
 
     /// Runs a plan up to its gate, where the outputs of the graph's gate are known and nothing of the
@@ -220,14 +257,14 @@ impl Runtime {
     ) -> Result<bool, InputError> {
         let (all, before) = (self.steps[id.0].tasks(), self.steps[id.0].tasks_before_gate());
         self.bind(id, inputs)?;
-        self.run_tasks(id, inputs, 0..before, NOTHING);
+        self.run_tasks(id, inputs, 0..before, NOTHING)?;
         if before == all {
             return Ok(true);
         }
         if !gate(self) {
             return Ok(false);
         }
-        self.run_tasks(id, inputs, before..all, NOTHING);
+        self.run_tasks(id, inputs, before..all, NOTHING)?;
         Ok(true)
     }
 
@@ -284,16 +321,22 @@ impl Runtime {
         &self.slots
     }
 
-    /// Values of a state tensor, by its place in [`Runtime::slots`].
+    /// Values of a state tensor, by its place in [`Runtime::slots`]; none of one that is in the file.
     pub fn state(&self, index: usize) -> &[f32] {
-        let (start, len) = (self.offsets[index], self.slots[index].len());
+        let (start, len) = self.range(index);
         &self.state.as_slice()[start..start + len]
     }
 
-    /// Values of a state tensor, by its place in [`Runtime::slots`].
+    /// Values of a state tensor, by its place in [`Runtime::slots`]; none of one that is in the file.
     pub fn state_mut(&mut self, index: usize) -> &mut [f32] {
-        let (start, len) = (self.offsets[index], self.slots[index].len());
+        let (start, len) = self.range(index);
         &mut self.state.as_mut_slice()[start..start + len]
+    }
+
+    /// The first value of a state tensor, and how many are in memory.
+    fn range(&self, index: usize) -> (usize, usize) {
+        let len = if self.place_in_file(index).is_some() { 0 } else { self.slots[index].len() };
+        (self.offsets[index], len)
     }
 
     /// Values of the state tensors from that one on, each padded with zeros to [`Runtime::padded`].
@@ -360,7 +403,11 @@ impl Runtime {
 
 impl Clone for Runtime {
     /// The same plans over a copy of the state, with an arena and threads of its own. Kernels are shared.
+    ///
+    /// # Panics
+    /// If some of the state is in a file, which has one runtime.
     fn clone(&self) -> Runtime {
+        assert!(self.storage.is_none(), "a runtime whose state is in a file is not copied");
         let arena = AlignedBuffer::new(self.arena.len());
         let mut state = AlignedBuffer::new(self.state.len());
         state.as_mut_slice().copy_from_slice(self.state.as_slice());
@@ -377,6 +424,7 @@ impl Clone for Runtime {
             arena,
             steps: self.steps.iter().map(|step| Step::new(step.program.clone())).collect(),
             states: self.states.clone(),
+            storage: None,
         };
         (0..copy.steps.len()).for_each(|step| copy.rebind(step));
         copy

@@ -7,6 +7,7 @@ use crate::threads::Tasks;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 use tidemill_graph::DType;
+use tidemill_plan::windows::{Transfer, transfers};
 use tidemill_plan::{Place, Plan};
 
 /// Work below this is done by the calling thread alone: waking others costs more.
@@ -40,6 +41,8 @@ pub(crate) struct Program {
     pub parallel: bool,
     /// Tasks before the plan's gate; all of them where it has none.
     before_gate: usize,
+    /// What happens to the plan's windows, each with the task before which it does.
+    pub transfers: Vec<(usize, Transfer)>,
     /// f32 of scratch that each thread must bring.
     pub scratch_len: usize,
 }
@@ -84,6 +87,7 @@ impl Program {
             constants: constant_buffer,
             parallel: false,
             before_gate: usize::MAX,
+            transfers: Vec::new(),
             scratch_len: 0,
             plan,
         };
@@ -123,15 +127,30 @@ impl Program {
     }
 
     fn add_tasks(&mut self, gate: Option<usize>) {
+        let mut first = 0;
+        let starts = self.phases.iter().map(|&count| {
+            first += count;
+            first - count
+        });
+        let starts: Vec<usize> = starts.collect();
+        let start = |call: usize| starts.get(call).copied().unwrap_or(self.instrs.len());
+        let all: Vec<(usize, Transfer)> =
+            transfers(&self.plan.windows).into_iter().map(|(call, t)| (start(call), t)).collect();
+        let mut waiting = all.into_iter().peekable();
         for (i, instr) in self.instrs.iter().enumerate() {
             if gate == Some(i) {
                 self.before_gate = self.tasks.len();
             }
+            let moves = waiting.peek().is_some_and(|&(at, _)| at <= i);
+            while let Some((_, transfer)) = waiting.next_if(|&(at, _)| at <= i) {
+                self.transfers.push((self.tasks.len(), transfer));
+            }
             match self.tasks.last_mut() {
-                Some((run, 1)) if instr.chunks == 1 && gate != Some(i) => run.end = i + 1,
+                Some((run, 1)) if instr.chunks == 1 && gate != Some(i) && !moves => run.end = i + 1,
                 _ => self.tasks.push((i..i + 1, instr.chunks)),
             }
         }
+        self.transfers.extend(waiting.map(|(_, transfer)| (self.tasks.len(), transfer)));
     }
 
     /// The instructions of some tasks, in order: each with its number and that of its call.

@@ -5,6 +5,7 @@
 //! - this file: binding a batch to a plan's inputs, and running
 //! - `compile`: the plans, each for a purpose and a size of batches
 //! - `state`: the state as tensors, copied out and taken over; `values`: what they hold
+//! - `filed`: what of the state is in a file and not in memory
 //! - `slots`: single tensors of the state, and the optimizer's slots begun again
 //! - `explain`: the plan as text; `check`: what is wrong with a batch
 //! - `shards`: a step whose batch is cut into pieces
@@ -16,6 +17,7 @@ mod chunks;
 mod compile;
 mod decode;
 mod explain;
+mod filed;
 mod shards;
 mod shared;
 mod slots;
@@ -35,7 +37,7 @@ pub use decode::{Continued, Decoding, Next};
 pub use safetensors::tensor::Dtype;
 pub use shards::Totals;
 pub use state::{State, StateTensor};
-pub use values::{Element, StateValues};
+pub use values::{Element, StateValues, Stored};
 
 use crate::bind::{Binding, Converted, Given, Reads, Source};
 use crate::memory::{Budget, Needs};
@@ -176,6 +178,8 @@ pub struct Engine {
     written: Option<Option<usize>>,
     /// What it may take.
     budget: Budget,
+    /// The file of that part of the state that is not in memory, to be read.
+    filed: Option<Arc<std::fs::File>>,
 }
 
 impl Engine {
@@ -428,7 +432,7 @@ impl Engine {
         let (arena, state, scratch) = self.runtime.bytes();
         let sums = sums_bytes(self.runtime.slots(), self.shards());
         let (arena, state, scratch) = (arena as u64, state as u64, scratch as u64);
-        Needs { arena, state, scratch, sums }
+        Needs { arena, state, scratch, sums, moved: self.moved() }
     }
 
     /// Bytes of the arena that all plans share.

@@ -1,5 +1,7 @@
 //! The memory of this process, and whether a run fits into what it was given.
 
+use std::path::PathBuf;
+
 use tidemill_page::number::bytes;
 
 use crate::engine::Engine;
@@ -9,13 +11,13 @@ use crate::error::{Error, Result};
 const SLACK: u64 = 4 << 20;
 
 /// For what making plans and running them leaves in the allocator, where an arena takes all that is left beside it.
-const RESERVE: u64 = 6 << 20;
+pub(crate) const RESERVE: u64 = 6 << 20;
 
 /// Addresses that a process takes beside its memory: stacks of threads, and arenas of the allocator.
 const ADDRESSES: u64 = 16 << 20;
 
 /// What a run may take, and what of it comes on top of its engine.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Budget {
     /// Bytes that the process may take in all; what the machine has left where none.
     pub limit: Option<u64>,
@@ -27,6 +29,9 @@ pub struct Budget {
     pub arena: Option<u64>,
     /// Engines beside the first one, each for a worker of this process.
     pub others: u64,
+    /// The folder in which a file may have what of the state does not fit; one above it where it is not there yet. All of
+    /// the state is in memory where none.
+    pub folder: Option<PathBuf>,
 }
 
 /// What an engine takes, in bytes.
@@ -37,11 +42,13 @@ pub(crate) struct Needs {
     pub(crate) scratch: u64,
     /// Sums of shards that wait for others.
     pub(crate) sums: u64,
+    /// The largest tensor of the state that is in a file, which is in memory while a checkpoint is written.
+    pub(crate) moved: u64,
 }
 
 impl Needs {
     fn total(&self) -> u64 {
-        self.arena + self.state + self.scratch + self.sums
+        self.arena + self.state + self.scratch + self.sums + self.moved
     }
 }
 
@@ -58,7 +65,7 @@ impl Budget {
             program: resident + slack,
             beside: self.beside,
             state: engines * needs.state,
-            copies: self.copies * needs.state,
+            copies: self.copies * needs.state + needs.moved,
             arena: engines * needs.arena,
             scratch: engines * (needs.scratch + needs.sums),
             limit: self.limit.or_else(left),

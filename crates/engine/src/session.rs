@@ -18,6 +18,8 @@ pub struct Session {
     pub writer: Writer,
     /// The newest complete checkpoint of a run that is resumed.
     pub resumed: Option<Checkpoint>,
+    /// Whether tensors of checkpoints stay in their files.
+    stored: bool,
     /// Other processes keep away as long as it is held.
     _lock: Lock,
 }
@@ -25,7 +27,7 @@ pub struct Session {
 impl Session {
     /// Makes the folder of a run, or opens it; `existing` says whether a run may be there, which
     /// [`RunFolder::make_room`] sets aside.
-    /// `keep` recent checkpoints stay. `notice` is given a line about each damaged checkpoint, which is kept
+    /// `keep` recent checkpoints stay; `stored` as in [`Checkpoints::stored`]. `notice` is given a line about each damaged checkpoint, which is kept
     /// under another name.
     ///
     /// # Errors
@@ -34,14 +36,14 @@ impl Session {
     pub fn open(
         out: &Path,
         existing: Existing,
-        keep: usize,
+        (keep, stored): (usize, bool),
         notice: &mut dyn FnMut(&str),
     ) -> Result<Session> {
         if let Some(text) = restore(out)? {
             notice(&text);
         }
         let (folder, lock) = RunFolder::create(out, existing)?;
-        let checkpoints = folder.checkpoints(keep);
+        let checkpoints = folder.checkpoints(keep).stored(stored);
         let mut resumed = None;
         if existing == Existing::Resume {
             checkpoints.clean()?;
@@ -52,7 +54,7 @@ impl Session {
             resumed = found;
         }
         let writer = Writer::new(checkpoints.clone())?;
-        Ok(Session { folder, checkpoints, writer, resumed, _lock: lock })
+        Ok(Session { folder, checkpoints, writer, resumed, stored, _lock: lock })
     }
 
     /// Continues the run in the folder `other` in this new one: takes over its newest complete
@@ -61,7 +63,7 @@ impl Session {
     /// # Errors
     /// If the checkpoints cannot be read or written.
     pub fn continue_from(&mut self, other: &Path, notice: &mut dyn FnMut(&str)) -> Result<()> {
-        let theirs = RunFolder::open(other)?.checkpoints(1);
+        let theirs = RunFolder::open(other)?.checkpoints(1).stored(self.stored);
         let (newest, damaged) = newest(&theirs, other)?;
         if let (Some(error), Some(newest)) = (damaged.first(), &newest) {
             notice(&format!(

@@ -118,7 +118,7 @@ fn run(spec: EngineSpec, arena: Option<usize>) -> (usize, Vec<u8>) {
         bits.extend(engine.train(&batch, 1e-2).unwrap().loss.to_bits().to_le_bytes());
     }
     for tensor in engine.state().tensors() {
-        bits.extend(tensor.values.bytes());
+        bits.extend(tensor.values.bytes().unwrap().as_ref());
     }
     (engine.training_plan().arena_bytes, bits)
 }

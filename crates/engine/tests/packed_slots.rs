@@ -94,7 +94,7 @@ fn large_tensors_take_fewer_bytes_and_small_ones_keep_f32() {
         let bytes = |layer: &str| -> f64 {
             let slot = |name: &str| name.ends_with(".kernel.m") || name.ends_with(".kernel.v");
             let of = state.tensors().iter().filter(|t| t.name.contains(layer) && slot(&t.name));
-            of.map(|t| t.values.bytes().len() as f64).sum()
+            of.map(|t| t.values.bytes().unwrap().len() as f64).sum()
         };
         let (large, small) = (bytes("layers.0"), bytes("layers.1"));
         assert!(large / (8.0 * 640.0) <= most, "{slots}: {large}");

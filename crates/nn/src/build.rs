@@ -223,6 +223,20 @@ impl ModelSpec {
 
     /// Start values of all parameters and running statistics under a seed.
     pub fn initial_values(&self, seed: u64) -> Result<Vec<InitialValue>, GraphError> {
+        let mut all = Vec::new();
+        self.each_initial_value(seed, &mut |value| {
+            all.push(value);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// The same one after the other, so that they need not be in memory together.
+    pub fn each_initial_value(
+        &self,
+        seed: u64,
+        take: &mut dyn FnMut(InitialValue) -> Result<(), GraphError>,
+    ) -> Result<(), GraphError> {
         let mut graph = Graph::new();
         let built = self.build_all(&mut graph, &Extent::from(1), Mode::Eval)?;
         let value = |&(id, start): &(TensorId, Start)| {
@@ -250,7 +264,7 @@ impl ModelSpec {
             };
             InitialValue { name, shape, values }
         };
-        Ok(built.starts.iter().map(value).collect())
+        built.starts.iter().map(value).try_for_each(take)
     }
 }
 

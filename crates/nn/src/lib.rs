@@ -98,8 +98,8 @@ pub use task::{Answer, Task};
 pub use tidemill_fields::argmax;
 pub use time::Conv1dSpec;
 pub use training::{
-    EXPERT_WEIGHTS, Extent, TrainingOptions, evaluation_graph, evaluation_graph_with, expert,
-    inference_graph, initial_state, next_graph, training_graph, training_graph_with,
+    EXPERT_WEIGHTS, Extent, TrainingOptions, each_initial, evaluation_graph, evaluation_graph_with,
+    expert, inference_graph, initial_state, next_graph, training_graph, training_graph_with,
 };
 pub use transformer::{DecoderOnlySpec, EncoderDecoderSpec, Share, UNKNOWN_VOCABULARY};
 pub use vision::{Vision, VisionSpec};

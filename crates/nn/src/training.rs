@@ -253,21 +253,40 @@ pub fn initial_state(
     seed: u64,
 ) -> Result<Vec<(TensorId, Vec<f32>)>, GraphError> {
     let mut state = Vec::new();
-    for start in model.initial_values(seed)? {
-        if let Some(id) = graph.find(&start.name) {
-            if graph.shape(id) != start.shape {
-                let (name, here) = (&start.name, graph.shape(id));
-                return Err(GraphError::new(format!(
-                    "{name} has the shape {:?} for one sample and {here:?} for a batch",
-                    start.shape
-                ))
-                .help("the shape of a parameter must not depend on the batch size"));
-            }
-            state.push((id, start.values));
+    each_initial(graph, model, seed, &mut |id, values| {
+        state.push((id, values));
+        Ok(())
+    })?;
+    state.sort_by_key(|&(id, _)| id);
+    Ok(state)
+}
+
+/// The same one after the other, so that they need not be in memory together.
+///
+/// # Errors
+/// As [`initial_state`], and those of `take`.
+pub fn each_initial(
+    graph: &Graph,
+    model: &ModelSpec,
+    seed: u64,
+    take: &mut dyn FnMut(TensorId, Vec<f32>) -> Result<(), GraphError>,
+) -> Result<(), GraphError> {
+    let mut found = Vec::new();
+    model.each_initial_value(seed, &mut |start| {
+        let Some(id) = graph.find(&start.name) else { return Ok(()) };
+        if graph.shape(id) != start.shape {
+            let (name, here) = (&start.name, graph.shape(id));
+            return Err(GraphError::new(format!(
+                "{name} has the shape {:?} for one sample and {here:?} for a batch",
+                start.shape
+            ))
+            .help("the shape of a parameter must not depend on the batch size"));
         }
-    }
+        found.push(id);
+        take(id, start.values)
+    })?;
     for parameter in graph.with_role(Role::Parameter) {
-        if !state.iter().any(|&(id, _)| id == parameter) {
+        if !found.contains(&parameter) {
             let name = &graph.tensor(parameter).name;
             return Err(GraphError::new(format!("{name} is declared in training alone"))
                 .help("declare the same parameters whether is_training or not"));
@@ -275,9 +294,8 @@ pub fn initial_state(
     }
     for update in &graph.updates {
         for (i, &slot) in update.slots.iter().enumerate() {
-            state.push((slot, vec![update.rule.slot_start_of(i); graph.tensor(slot).len()]));
+            take(slot, vec![update.rule.slot_start_of(i); graph.tensor(slot).len()])?;
         }
     }
-    state.sort_by_key(|&(id, _)| id);
-    Ok(state)
+    Ok(())
 }

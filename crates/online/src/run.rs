@@ -123,7 +123,7 @@ pub fn learn(
         Existing::Refuse if has_learned_nothing(&options.out)? => Existing::Replace,
         existing => existing,
     };
-    let mut session = Session::open(&options.out, existing, keep, &mut notice)?;
+    let mut session = Session::open(&options.out, existing, (keep, false), &mut notice)?;
     let is_new = session.resumed.is_none();
     let start = Start::new(&given, options, session.resumed.take(), watch)?;
     start.restore(model.as_mut(), &file, options.frozen, watch)?;
@@ -172,7 +172,7 @@ pub fn learn(
             "training.class_weight has a weight for {class}, and no label was called that"
         )));
     }
-    let summary = driver.summary(ended_by);
+    let summary = driver.summary(ended_by)?;
     let prequential = driver.prequential();
     let page =
         file.recipe.report.html.then(|| report(&file, options, &driver, &summary, &prequential));

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidemill_engine::checkpoint::state_sha256;
+use tidemill_engine::error::Result;
 use tidemill_engine::memory::peak_rss_bytes;
 use tidemill_engine::metrics::Figures;
 use tidemill_engine::prequential::Prequential;
@@ -126,7 +127,7 @@ impl StreamDriver<'_> {
     }
 
     /// The result, once the last checkpoint is on disk.
-    pub(crate) fn summary(&self, end: StreamEnd) -> StreamSummary {
+    pub(crate) fn summary(&self, end: StreamEnd) -> Result<StreamSummary> {
         let (model, base) = (&self.model, &self.stream.meta);
         let (counts, guard) = (self.input.counts(), model.guard());
         let seconds = self.clock.learning.as_secs_f64().max(1e-9);
@@ -145,11 +146,11 @@ impl StreamDriver<'_> {
             rollbacks: 0,
             steps_lost: 0,
             stopped_by: end.name().to_owned(),
-            state_sha256: state_sha256(&model.own_tensors()),
+            state_sha256: state_sha256(&model.own_tensors())?,
         };
         let lag = self.lags.figures();
         let labels = self.input.encoding.known().labels.as_ref();
-        StreamSummary {
+        Ok(StreamSummary {
             run,
             source: self.stream.source.clone(),
             position: self.input.feed.position().to_string(),
@@ -173,6 +174,6 @@ impl StreamDriver<'_> {
             understood: self.input.encoding.understood(),
             notes: self.input.notes(),
             prequential: self.prequential().figures(),
-        }
+        })
     }
 }

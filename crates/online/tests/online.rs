@@ -35,7 +35,7 @@ fn event(i: u64) -> ([f32; 4], usize) {
 
 fn bits(learner: &Learner) -> Vec<u8> {
     let state = learner.engine().state();
-    state.tensors().iter().flat_map(|t| t.values.bytes()).copied().collect()
+    state.tensors().iter().flat_map(|t| t.values.bytes().unwrap().to_vec()).collect()
 }
 
 #[test]

@@ -35,6 +35,19 @@ pub struct InputError {
     found: String,
 }
 
+impl InputError {
+    /// A file of the state of which so many bytes could not be read or written.
+    pub fn of_file(name: impl Into<String>, bytes: usize, found: impl Into<String>) -> InputError {
+        let expected = format!("{bytes} bytes to be read or written");
+        InputError {
+            what: "the file of the state",
+            name: name.into(),
+            expected,
+            found: found.into(),
+        }
+    }
+}
+
 /// A machine that runs plans.
 pub trait Backend {
     /// Plans a graph whose state tensors are among the backend's, by name and shape, and makes the plan

@@ -6,6 +6,7 @@
 //! - [`fuse`]: epilogues, updates where the gradient is finished, fused elementwise programs.
 //! - [`order`]: the order of the kernels. [`memory`]: their buffers' offsets in the arena.
 //! - `recompute`: what is computed twice, where the arena has a limit.
+//! - [`windows`]: state that is in a file, and in the arena only while kernels need it.
 //! - [`plan`]: the result, a flat list of calls of [`kernel`]s and [`eltwise`] programs.
 //! - [`explain`]: the plan as text.
 //!
@@ -25,6 +26,7 @@ pub mod null;
 pub mod order;
 pub mod plan;
 mod recompute;
+pub mod windows;
 
 pub use backend::{Backend, Beside, Input, InputError, PlanId};
 pub use explain::Rates;

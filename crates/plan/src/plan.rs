@@ -8,6 +8,7 @@ use crate::lower::lower;
 use crate::memory::{ALIGNMENT, Interval, Placement, Touch, place, roots};
 use crate::order::order;
 use crate::recompute::{Repeated, recompute};
+use crate::windows::{BLOCK, Filed, Window, Windows};
 use tidemill_graph::{DType, Graph, Role};
 
 /// Where a buffer lives.
@@ -95,7 +96,7 @@ pub struct Plan {
     pub outputs: Vec<(String, usize)>,
     /// For gated plans: how many calls give the outputs of the graph's gate, all before the first that
     /// changes the state; none if there is no such place, since batch norm keeps its statistics on
-    /// the way forward, or if the graph names no gate.
+    /// the way forward, or if the graph names no gate, or some of the state is in a file.
     pub gate: Option<usize>,
     /// Bytes of the arena, without the gaps.
     pub arena_bytes: usize,
@@ -105,6 +106,8 @@ pub struct Plan {
     pub gap: usize,
     /// Most bytes alive at one call: no arena can be smaller.
     pub arena_bound: usize,
+    /// Buffers of the arena that hold tensors of the state which are in a file ([`Plan::filed`]).
+    pub windows: Vec<Window>,
 }
 
 /// What a plan must know of the machine that runs it.
@@ -165,21 +168,37 @@ impl Default for Options {
 impl Plan {
     /// Plans a graph.
     pub fn new(graph: &Graph, target: &mut dyn Target, options: Options) -> Plan {
+        Plan::filed(graph, target, options, Filed::default())
+    }
+
+    /// Plans a graph some of whose state is in a file.
+    pub fn filed(
+        graph: &Graph,
+        target: &mut dyn Target,
+        options: Options,
+        filed: Filed<'_>,
+    ) -> Plan {
         let mut schedule = lower(graph);
         fuse(&mut schedule, options.fuse);
         let order = order(&schedule);
-        let (plan, methods) = Plan::of(graph, &schedule, &order, target, options);
-        match options.arena_limit {
-            Some(limit) if plan.arena_bytes > limit => {
-                let fitted = recompute(&schedule, &order, &methods, limit, options);
-                target.restart();
-                let Repeated { schedule, order, repeats } = fitted;
-                let (mut plan, _) = Plan::of(graph, &schedule, &order, target, options);
-                plan.mark(&order, &repeats);
-                plan
+        let (mut plan, methods) = Plan::of(graph, &schedule, &order, target, options, filed);
+        let Some(limit) = options.arena_limit.filter(|&limit| plan.arena_bytes > limit) else {
+            return plan;
+        };
+        // The search sees no windows: what they take on top is found by planning.
+        let (mut room, turns) = (limit, if filed.names.is_empty() { 1 } else { 3 });
+        for _ in 0..turns {
+            let fitted = recompute(&schedule, &order, &methods, room, options);
+            target.restart();
+            let Repeated { schedule, order, repeats } = fitted;
+            (plan, _) = Plan::of(graph, &schedule, &order, target, options, filed);
+            plan.mark(&order, &repeats);
+            if plan.arena_bytes <= limit || room == 0 {
+                break;
             }
-            _ => plan,
+            room = room.saturating_sub(plan.arena_bytes - limit);
         }
+        plan
     }
 
     /// The plan of a schedule in this order, and how its calls go about their work.
@@ -189,7 +208,10 @@ impl Plan {
         order: &[NodeId],
         target: &mut dyn Target,
         options: Options,
+        filed: Filed<'_>,
     ) -> (Plan, Vec<Method>) {
+        let state = state_slots(graph);
+        let mut windows = Windows::new(schedule, order, &state, filed);
         let mut methods = Vec::with_capacity(order.len());
         let mut buffers: Vec<Buffer> = Vec::new();
         let mut buffer_of: Vec<Option<usize>> = vec![None; schedule.values.len()];
@@ -199,8 +221,14 @@ impl Plan {
             let Work::Kernel(spec) = &node.work else { unreachable!("fusion leaves only kernels") };
             let mut args = Vec::new();
             for &v in node.inputs.iter().chain(&node.outputs).chain(&node.state) {
-                let b = *buffer_of[v].get_or_insert_with(|| {
-                    buffers.push(buffer(schedule, v, position));
+                let window = windows.buffer_at(v, position);
+                let is_window = window.is_some();
+                let b = *window.unwrap_or(&mut buffer_of[v]).get_or_insert_with(|| {
+                    let mut buffer = buffer(schedule, v, position);
+                    if is_window {
+                        buffer.place = Place::Arena(0);
+                    }
+                    buffers.push(buffer);
                     buffers.len() - 1
                 });
                 buffers[b].life.1 = position;
@@ -238,24 +266,32 @@ impl Plan {
             buffers[b].life.1 = calls.len().saturating_sub(1);
             outputs.push((name.clone(), b));
         }
+        let windows = windows.finish(filed.ahead, calls.len());
+        for window in &windows {
+            buffers[window.buffer].life = (window.read, window.written.unwrap_or(window.last));
+        }
         let decisive: Vec<Option<usize>> = schedule.gate.iter().map(|&v| buffer_of[v]).collect();
-        let gate = options.gated.then(|| gate(&buffers, &calls, &decisive)).flatten();
-        let placement = assign(&mut buffers, &calls, options.in_place, 0);
+        let gate = (options.gated && windows.is_empty())
+            .then(|| gate(&buffers, &calls, &decisive))
+            .flatten();
+        let align = if windows.is_empty() { ALIGNMENT } else { BLOCK };
+        let placement = assign(&mut buffers, &calls, options.in_place, 0, align);
         let arena_reach = match options.gap {
             0 => placement.bytes,
-            gap => gap + assign(&mut buffers, &calls, options.in_place, gap).bytes,
+            gap => gap + assign(&mut buffers, &calls, options.in_place, gap, align).bytes,
         };
         let plan = Plan {
             buffers,
             calls,
             inputs: slots(graph, &[Role::Input]),
-            state: state_slots(graph),
+            state,
             outputs,
             gate,
             arena_bytes: placement.bytes,
             arena_reach,
             gap: options.gap,
             arena_bound: placement.lower_bound,
+            windows,
         };
         (plan, methods)
     }
@@ -333,8 +369,14 @@ pub(crate) fn replaceable(spec: &KernelSpec) -> (Vec<usize>, Vec<usize>) {
 }
 
 /// Gives every arena buffer its offset, with `gap` bytes that are nobody's before the first and behind each; in-place pairs
-/// share one range.
-fn assign(buffers: &mut [Buffer], calls: &[Call], in_place: bool, gap: usize) -> Placement {
+/// share one range. All begin at multiples of `align`, after the gap.
+fn assign(
+    buffers: &mut [Buffer],
+    calls: &[Call],
+    in_place: bool,
+    gap: usize,
+    align: usize,
+) -> Placement {
     let replaceable: Vec<_> = calls.iter().map(|call| replaceable(&call.spec)).collect();
     let mut root: Vec<usize> = (0..buffers.len()).collect();
     if in_place {
@@ -355,7 +397,7 @@ fn assign(buffers: &mut [Buffer], calls: &[Call], in_place: bool, gap: usize) ->
             continue;
         }
         let (first, last) = buffers[b].life;
-        let bytes = (buffers[b].len * 4 + gap).next_multiple_of(ALIGNMENT);
+        let bytes = (buffers[b].len * 4 + gap).next_multiple_of(align);
         if root[b] == b {
             interval_of[b] = intervals.len();
             intervals.push(Interval { first, last, bytes });

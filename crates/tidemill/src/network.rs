@@ -211,7 +211,7 @@ impl Network {
 /// # Errors
 /// If a value is not finite, naming its tensor; `what` says what is not done then.
 pub(crate) fn check_finite(tensors: &[StateTensor], what: &str) -> Result<()> {
-    match tensors.iter().find(|tensor| !tensor.values.is_finite()) {
+    match tensors.iter().find(|tensor| !tensor.values.is_finite().unwrap_or(false)) {
         Some(bad) => Err(Error::Run(format!(
             "{what}: {} holds a value that is not finite; help: load weights from before, lower the \
              learning rate, or clip gradients",

@@ -36,7 +36,7 @@ fn network(model: Model) -> Network {
 
 fn bits(network: &Network) -> Vec<(String, Vec<u8>)> {
     let tensors = network.engine().state().into_tensors();
-    tensors.into_iter().map(|t| (t.name, t.values.bytes().to_vec())).collect()
+    tensors.into_iter().map(|t| (t.name, t.values.bytes().unwrap().to_vec())).collect()
 }
 
 fn fit(network: &mut Network, epochs: u64) -> Vec<f64> {

@@ -395,7 +395,12 @@ impl Driver<'_> {
             tensors.extend(average.tensors(training.engine));
         }
         tensors.extend(self.spikes.iter().flat_map(Watch::tensors));
-        self.session.writer.write(meta, tensors)
+        self.session.writer.write(meta, tensors)?;
+        match training.engine.is_filed() {
+            // The next step would change what is written.
+            true => self.session.writer.wait(),
+            false => Ok(()),
+        }
     }
 
     /// Keeps what was learned before an error that has nothing to do with it.

@@ -1,6 +1,7 @@
 //! What a run will take, before it is started: memory by the plan, time by some steps of it.
 
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tidemill_engine::data::Shards;
@@ -13,7 +14,7 @@ use tidemill_engine::training::{Callback, Flow, Step, Training};
 use tidemill_recipe::data::RunData;
 use tidemill_recipe::{DataPaths, RecipeFile, training_spec};
 
-use crate::memory::copies;
+use crate::memory::{copies, folder};
 use crate::reading::{Reading, loader};
 use crate::resume::course;
 
@@ -27,6 +28,8 @@ const COLD: u64 = 2;
 pub struct Estimate {
     /// The parts of its memory.
     pub shares: Shares,
+    /// What of the state is in a file, where not all of it fits into memory.
+    pub filed: Option<String>,
     /// Mean time of a step, with its data.
     pub step_seconds: f64,
     /// Steps that this is the mean of.
@@ -60,7 +63,8 @@ impl Planned {
         let mut spec = training_spec(file, threads);
         spec.batch_size = spec.batch_size.min(data.train.len());
         let (reading, beside) = Reading::within(file, data, limit);
-        let budget = Budget { limit, copies: copies(file), beside, ..Budget::default() };
+        let (copies, folder) = (copies(file), folder(file, Path::new("runs"), 1));
+        let budget = Budget { limit, copies, beside, folder, ..Budget::default() };
         let engine = Engine::compile_within(spec, 0.0, budget)?;
         let shares = engine.memory_shares();
         Ok(Planned { engine, reading, shares })
@@ -84,6 +88,7 @@ impl Planned {
         };
         Ok(Estimate {
             shares: self.shares,
+            filed: self.engine.filed_in_words(),
             step_seconds: clock.start.elapsed().as_secs_f64() / measured as f64,
             measured,
             epochs: file.recipe.epochs(),
@@ -171,6 +176,9 @@ impl fmt::Display for Estimate {
         let limit =
             self.shares.limit.map_or(String::new(), |limit| format!(" of {}", bytes(limit)));
         writeln!(f, "memory: {}{limit}", bytes(self.shares.total()))?;
+        if let Some(filed) = &self.filed {
+            writeln!(f, "file: {filed}")?;
+        }
         write!(
             f,
             "time: about {} for {} of {} steps, {} a step ({} made just now; validation is not counted)",

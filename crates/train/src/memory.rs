@@ -1,5 +1,7 @@
 //! What the memory of a run is made of, before it starts.
 
+use std::path::{Path, PathBuf};
+
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::memory::Budget;
@@ -14,6 +16,15 @@ pub(crate) fn copies(file: &RecipeFile) -> u64 {
     let training = &file.recipe.training;
     let averages = if training.average.is_some() { 2 } else { 0 };
     2 + averages + if training.spikes.is_some() { 3 } else { 0 }
+}
+
+/// The folder whose disk has what of a run's state does not fit into memory, where the run can do with that: those that keep
+/// copies of all weights cannot, nor those whose state goes to workers or begins again in the middle.
+pub(crate) fn folder(file: &RecipeFile, out: &Path, workers: usize) -> Option<PathBuf> {
+    let training = &file.recipe.training;
+    let copies = training.average.is_some() || training.spikes.is_some();
+    let can = !copies && file.next_thaw(0).is_none() && workers == 1;
+    can.then(|| out.to_owned())
 }
 
 /// The engine of a run within so many bytes, as `train` compiles it, and why data that are read ahead are not
@@ -41,6 +52,7 @@ pub fn engine_within(
         Err(why @ (Error::Data(_) | Error::Usage(_))) => (0, Some(why.to_string())),
         Err(_) => (0, Some("the data cannot be opened".to_owned())),
     };
-    let budget = Budget { limit: Some(limit), copies: copies(file), beside, ..Budget::default() };
+    let (copies, folder) = (copies(file), folder(file, Path::new("runs"), 1));
+    let budget = Budget { limit: Some(limit), copies, beside, folder, ..Budget::default() };
     Ok((Engine::compile_within(spec, 0.0, budget)?, why))
 }

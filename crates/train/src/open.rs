@@ -10,7 +10,7 @@ use tidemill_recipe::{DataPaths, RecipeFile, evaluate_options, training_spec};
 
 use crate::batch::Event;
 use crate::doctor;
-use crate::memory::copies;
+use crate::memory::{self, copies};
 use crate::reading::Reading;
 use crate::resume::known;
 use crate::run::RunOptions;
@@ -86,11 +86,14 @@ pub(crate) fn open(
     let (reading, beside) = Reading::within(file, &data, options.memory);
     let copies = copies(file);
     let others = options.workers.local_size() as u64 - 1;
-    let budget = Budget { limit: options.memory, copies, beside, others, ..Budget::default() };
+    let workers = options.workers.size();
+    let folder = options.memory.and_then(|_| memory::folder(file, &options.out, workers));
+    let limit = options.memory;
+    let budget = Budget { limit, copies, beside, others, folder, ..Budget::default() };
     spec.batch_size = spec.batch_size.min(data.train.len());
     let mut engine = match engine {
         Some(engine) => engine?,
-        None => Engine::compile_within(spec, 0.0, budget)?,
+        None => Engine::compile_within(spec, 0.0, budget.clone())?,
     };
     if options.memory.is_some() && file.next_thaw(0).is_some() {
         // The last of its steps takes the most; better no run than one that ends in the middle.
@@ -98,7 +101,10 @@ pub(crate) fn open(
         whole.thaw(u64::MAX - 1)?;
         let mut spec = training_spec(&whole, threads);
         spec.batch_size = spec.batch_size.min(data.train.len());
-        Engine::compile_within(spec, 0.0, budget)?;
+        Engine::compile_within(spec, 0.0, budget.clone())?;
+    }
+    if let Some(what) = engine.filed_in_words() {
+        watch(Event::Notice(&format!("--memory: {what}")));
     }
     let evaluated = data.validation.as_ref().map_or(Vec::new(), |set| {
         let size = evaluate_options(file).batch_size.min(set.len());

@@ -24,7 +24,7 @@ pub(crate) fn known(
     if !is_table && !file.reads_tokens() {
         return Ok((None, None));
     }
-    let checkpoints = Checkpoints::new(run, file.recipe.checkpoint.keep);
+    let checkpoints = Checkpoints::new(run, file.recipe.checkpoint.keep).stored(true);
     let Some(checkpoint) = checkpoints.newest()?.0 else { return Ok((None, None)) };
     let tokenizer = checkpoint.tokenizer()?;
     let known = Some(checkpoint.meta.known).filter(Known::is_fitted);

@@ -110,7 +110,7 @@ fn train_until_unfrozen(
     tell_notes(&file, &data, watch);
     check_validation(&data, &reading)?;
     let mut notice = |what: &str| watch(Event::Notice(what));
-    let mut session = open_session(options, file.recipe.checkpoint.keep, &mut notice)?;
+    let mut session = open_session(options, &file, &engine, &mut notice)?;
     let (at, course, meters) =
         begin(&file, &paths, options, &session, &mut engine, &data, &mut notice)?;
     // Only now: a recipe that does not fit the checkpoint must not take the place of its own.
@@ -188,7 +188,7 @@ fn train_until_unfrozen(
     };
     let spikes = spikes.map(|watch| watch.state()).unwrap_or_default();
     let ran = Ran { epochs: course.epoch(at.step), wall_seconds, stopped_by, measured, spikes };
-    let summary = summary(&engine, &at, &meter, &ran);
+    let summary = summary(&engine, &at, &meter, &ran)?;
     let page = page(&file, session.folder.path(), &data, &engine, &at, &ran, &summary);
     session.finish(&summary, page.as_deref())?;
     Ok(Some(Outcome { summary, stopped_by, folder: session.folder.clone() }))
@@ -248,9 +248,11 @@ fn tell_unfrozen(
 /// Opens the run's folder, and finds the checkpoint that it continues from.
 fn open_session(
     options: &RunOptions,
-    keep: usize,
+    file: &RecipeFile,
+    engine: &Engine,
     notice: &mut dyn FnMut(&str),
 ) -> Result<Session> {
+    let keep = (file.recipe.checkpoint.keep, engine.is_filed());
     let mut session = Session::open(&options.out, options.existing, keep, notice)?;
     session.folder.make_room()?;
     if let (Some(from), None) = (&options.from, &session.resumed) {
@@ -314,8 +316,8 @@ struct Ran {
     spikes: SpikeState,
 }
 
-fn summary(engine: &Engine, at: &Position, meter: &Meter, ran: &Ran) -> Summary {
-    Summary {
+fn summary(engine: &Engine, at: &Position, meter: &Meter, ran: &Ran) -> Result<Summary> {
+    Ok(Summary {
         steps: at.total_steps(),
         samples: at.samples,
         epochs: ran.epochs,
@@ -328,8 +330,8 @@ fn summary(engine: &Engine, at: &Position, meter: &Meter, ran: &Ran) -> Summary 
         rollbacks: ran.spikes.rollbacks,
         steps_lost: ran.spikes.steps_lost,
         stopped_by: ran.stopped_by.name().to_string(),
-        state_sha256: state_sha256(engine.state().tensors()),
-    }
+        state_sha256: state_sha256(engine.state().tensors())?,
+    })
 }
 
 /// The page about the run, if the recipe wants it.

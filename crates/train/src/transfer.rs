@@ -165,10 +165,13 @@ fn take(
             let Some(StateValues::F32(values)) = given.get(&theirs).map(|t| &t.values) else {
                 continue;
             };
-            let here = engine.tensor_mut(place);
             match named {
-                Some(named) => named.put(values, here, &shape),
-                None => here.copy_from_slice(values),
+                Some(named) => {
+                    let mut here = engine.values(place).map_err(|e| e.0)?.into_owned();
+                    named.put(values, &mut here, &shape);
+                    engine.set_values(place, &here).map_err(|e| e.0)?;
+                }
+                None => engine.set_values(place, values).map_err(|e| e.0)?,
             }
             taken.taken.push((name.clone(), theirs.clone()));
             used.push(theirs);

@@ -53,8 +53,8 @@ pub(crate) struct Arguments {
     /// How processes that a launcher has started (mpirun, srun, torchrun) talk to each other.
     #[arg(long, value_enum, default_value_t = Transport::Tcp, conflicts_with = "workers")]
     transport: Transport,
-    /// Memory limit for the run, such as 512MB: values of a step are computed twice where they cannot be kept; fails before
-    /// the first step if that does not suffice.
+    /// Memory limit for the run, such as 512MB: values of a step are computed twice where they cannot be kept, then weights and
+    /// slots are in a file; fails before the first step if that does not suffice.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub(super) memory: Option<u64>,
     /// End for now after so many epochs in all; --resume continues. Schedules span the whole run all the same.

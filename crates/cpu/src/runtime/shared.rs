@@ -49,6 +49,8 @@ impl Runtime {
         let changes = graph.updates.len() + graph.assignments.len();
         check_length("changes of the state by", "a plan that only reads it", 0, changes)?;
         let (program, states) = self.compile(graph, Options::default())?;
+        let filed = states.iter().filter(|&&slot| self.place_in_file(slot).is_some()).count();
+        check_length("tensors that are in a file of", "a state that several read", 0, filed)?;
         Ok(ReadPlan { program: Arc::new(program), states })
     }
 

@@ -29,10 +29,9 @@ pub(super) fn write(folder: &Path) -> Result<()> {
     files::write_synced(&folder.join(FILE), text.as_bytes())
 }
 
-/// What is wrong with files of these bytes, if they are not those of the manifest.
-pub(super) fn difference(manifest: &[u8], meta: &[u8], state: &[u8]) -> Option<String> {
-    let lines = [(META_FILE, meta), (STATE_FILE, state)]
-        .map(|(name, bytes)| (name, line(name, &super::sha256(bytes))));
+/// What is wrong with files of these SHA-256, if they are not those of the manifest.
+pub(super) fn difference(manifest: &[u8], meta: &str, state: &str) -> Option<String> {
+    let lines = [(META_FILE, meta), (STATE_FILE, state)].map(|(name, sum)| (name, line(name, sum)));
     if manifest == lines.each_ref().map(|(_, line)| line.as_str()).concat().as_bytes() {
         return None;
     }
@@ -50,7 +49,7 @@ fn line(name: &str, sum: &str) -> String {
 }
 
 /// Of a file that may be larger than what should be in memory.
-fn sha256_of(path: &Path) -> io::Result<String> {
+pub(super) fn sha256_of(path: &Path) -> io::Result<String> {
     let (mut file, mut hash, mut part) = (File::open(path)?, Sha256::new(), vec![0; PART]);
     loop {
         match file.read(&mut part) {

@@ -22,6 +22,7 @@ mod tensors;
 mod writer;
 
 use std::borrow::Borrow;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,8 @@ const META_FILE: &str = "meta.json";
 pub struct Checkpoints {
     folder: PathBuf,
     keep: usize,
+    /// Whether tensors that are read stay in their files until their values are asked for.
+    stored: bool,
 }
 
 /// A checkpoint read back.
@@ -133,7 +136,14 @@ impl Checkpoint {
 impl Checkpoints {
     /// The checkpoints under `run`; `keep` recent ones stay when a new one is written.
     pub fn new(run: &Path, keep: usize) -> Checkpoints {
-        Checkpoints { folder: run.join("checkpoints"), keep: keep.max(1) }
+        Checkpoints { folder: run.join("checkpoints"), keep: keep.max(1), stored: false }
+    }
+
+    /// The same, but that the values of checkpoints which are read stay in their files
+    /// ([`StateValues::Stored`](crate::engine::StateValues)), where `stored`.
+    #[must_use]
+    pub fn stored(self, stored: bool) -> Checkpoints {
+        Checkpoints { stored, ..self }
     }
 
     /// Removes a run that the one of these checkpoints replaces.
@@ -144,13 +154,14 @@ impl Checkpoints {
     /// Writes a checkpoint, points `latest` (and `best`, when this one is) to it, and removes those
     /// that need not be kept. Returns once all of it is on disk.
     pub fn write<T: Borrow<StateTensor>>(&self, meta: &Meta, tensors: &[T]) -> Result<PathBuf> {
-        let mut all = tensors.iter().map(Borrow::borrow);
-        if let Some(bad) = all.find(|t| !t.values.is_finite()) {
-            return Err(Error::Run(format!(
-                "step {}: {} holds a value that is not finite; no checkpoint is written, the last \
-                 good one stays",
-                meta.step, bad.name
-            )));
+        for tensor in tensors.iter().map(Borrow::borrow) {
+            if !tensor.values.is_finite().map_err(tensors::unread)? {
+                return Err(Error::Run(format!(
+                    "step {}: {} holds a value that is not finite; no checkpoint is written, the \
+                     last good one stays",
+                    meta.step, tensor.name
+                )));
+            }
         }
         files::make_folder(&self.folder)?;
         // Room that killed or failed writers have left taken.
@@ -307,13 +318,14 @@ impl Checkpoints {
         }
         let damaged = |what: String| Error::Checkpoint { path: path.clone(), what };
         let json = read_file(&path, META_FILE)?;
-        let state = read_file(&path, STATE_FILE)?;
+        let state = StateFile::read(&path, self.stored)?;
         let manifest = match read_file(&path, manifest::FILE) {
             Ok(manifest) => Some(manifest),
             Err(Error::Checkpoint { .. }) => None,
             Err(e) => return Err(e),
         };
-        let different = manifest.as_ref().and_then(|m| manifest::difference(m, &json, &state));
+        let sums = (sha256(&json), state.sha256()?);
+        let different = manifest.as_ref().and_then(|m| manifest::difference(m, &sums.0, &sums.1));
         if let Some(what) = different {
             return Err(damaged(what));
         }
@@ -322,9 +334,8 @@ impl Checkpoints {
         if meta.has_manifest && manifest.is_none() {
             return Err(damaged(format!("{} is missing", manifest::FILE)));
         }
-        let tensors = tensors::parse(&state).map_err(damaged)?;
-        drop(state);
-        if state_sha256(&tensors) != meta.state_sha256 {
+        let tensors = state.tensors().map_err(damaged)?;
+        if state_sha256(&tensors)? != meta.state_sha256 {
             return Err(damaged(format!(
                 "{STATE_FILE} does not match the fingerprint in {META_FILE}"
             )));
@@ -369,19 +380,58 @@ fn write_files<T: Borrow<StateTensor>>(folder: &Path, meta: &Meta, tensors: &[T]
     files::sync_folder(folder)
 }
 
+/// The file of a checkpoint's tensors.
+enum StateFile {
+    /// All of it.
+    Read(Vec<u8>),
+    /// It, to be read part by part.
+    Open(PathBuf, File),
+}
+
+impl StateFile {
+    fn read(folder: &Path, stored: bool) -> Result<StateFile> {
+        let path = folder.join(STATE_FILE);
+        match stored {
+            false => read_file(folder, STATE_FILE).map(StateFile::Read),
+            true => match File::open(&path) {
+                Ok(file) => Ok(StateFile::Open(path, file)),
+                Err(e) => Err(missing(folder, STATE_FILE, e)),
+            },
+        }
+    }
+
+    fn sha256(&self) -> Result<String> {
+        match self {
+            StateFile::Read(bytes) => Ok(sha256(bytes)),
+            StateFile::Open(path, _) => manifest::sha256_of(path).map_err(|e| Error::read(path, e)),
+        }
+    }
+
+    fn tensors(self) -> std::result::Result<Vec<StateTensor>, String> {
+        match self {
+            StateFile::Read(bytes) => tensors::parse(&bytes),
+            StateFile::Open(_, file) => tensors::parse_stored(file),
+        }
+    }
+}
+
 /// Reads a file of a checkpoint.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] if it is not there, or no file: that does not pass. Whatever else keeps a file
 /// from being read may.
 fn read_file(folder: &Path, name: &str) -> Result<Vec<u8>> {
-    let path = folder.join(name);
-    std::fs::read(&path).map_err(|e| match e.kind() {
+    std::fs::read(folder.join(name)).map_err(|e| missing(folder, name, e))
+}
+
+/// Why a file of a checkpoint cannot be read.
+fn missing(folder: &Path, name: &str, e: std::io::Error) -> Error {
+    match e.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
             Error::Checkpoint { path: folder.to_owned(), what: format!("{name} is missing") }
         }
-        _ => Error::read(&path, e),
-    })
+        _ => Error::read(&folder.join(name), e),
+    }
 }
 
 /// Steps as a list.

@@ -1,30 +1,40 @@
 //! Tensors as a safetensors file, and their fingerprint.
 
 use std::borrow::{Borrow, Cow};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
-use crate::engine::{StateTensor, StateValues};
+use crate::engine::{StateTensor, StateValues, Stored};
 use crate::error::{Error, Result};
 
-struct Borrowed<'a>(&'a StateTensor);
+struct Borrowed<'a> {
+    tensor: &'a StateTensor,
+    /// Why its values, or those of another one, could not be read.
+    failed: &'a Cell<Option<io::Error>>,
+}
 
 impl View for Borrowed<'_> {
     fn dtype(&self) -> Dtype {
-        self.0.dtype()
+        self.tensor.dtype()
     }
     fn shape(&self) -> &[usize] {
-        &self.0.shape
+        &self.tensor.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self.0.values.bytes())
+        self.tensor.values.bytes().unwrap_or_else(|e| {
+            self.failed.set(Some(e));
+            vec![0; self.data_len()].into()
+        })
     }
     fn data_len(&self) -> usize {
-        self.0.values.bytes().len()
+        self.tensor.values.len() * self.dtype().bitsize() / 8
     }
 }
 
@@ -44,11 +54,13 @@ pub fn write<T: Borrow<StateTensor>>(path: &Path, step: u64, tensors: &[T]) -> R
     about.insert("tidemill.order".into(), order.join("\n"));
     // safetensors makes a file that its owner alone may read; weights are shared like other files.
     let plain = File::create(path).and_then(|f| f.metadata()).map_err(|e| Error::write(path, e))?;
-    let views = tensors().map(|t| (t.name.as_str(), Borrowed(t)));
+    let failed = Cell::new(None);
+    let views = tensors().map(|t| (t.name.as_str(), Borrowed { tensor: t, failed: &failed }));
     safetensors::serialize_to_file(views, Some(about), path).map_err(|e| match e {
         safetensors::SafeTensorError::IoError(e) => Error::write(path, e),
         e => Error::Run(format!("{}: cannot be written: {e}", path.display())),
     })?;
+    failed.into_inner().map_or(Ok(()), |e| Err(unread(e)))?;
     std::fs::set_permissions(path, plain.permissions()).map_err(|e| Error::write(path, e))?;
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::write(path, e))
 }
@@ -123,14 +135,57 @@ pub(super) fn parse(bytes: &[u8]) -> std::result::Result<Vec<StateTensor>, Strin
     Ok(tensors)
 }
 
+/// The tensors of such a file, whose values stay there.
+pub(super) fn parse_stored(file: File) -> std::result::Result<Vec<StateTensor>, String> {
+    let damaged = |e: io::Error| format!("the state is damaged: {e}");
+    let read = || -> io::Result<(Metadata, u64)> {
+        let mut size = [0; 8];
+        (&file).read_exact(&mut size)?;
+        let (size, most) = (u64::from_le_bytes(size), file.metadata()?.len());
+        let mut header = Vec::new();
+        (&file).take(size.min(most)).read_to_end(&mut header)?;
+        let header: Metadata = serde_json::from_slice(&header)?;
+        let end = header.tensors().values().map(|info| info.data_offsets.1).max().unwrap_or(0);
+        match 8 + size + end as u64 == most {
+            true => Ok((header, 8 + size)),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    };
+    let (header, start) = read().map_err(damaged)?;
+    let file = Arc::new(file);
+    let about = header.metadata().clone().unwrap_or_default();
+    let order = about.get("tidemill.order").ok_or("the state was not written by tidemill")?;
+    let names = order.split('\n').filter(|n| !n.is_empty());
+    let tensor = |name: &str| {
+        let info = header.info(name).ok_or(format!("the state is damaged: it lacks {name}"))?;
+        let (at, len) = (start + info.data_offsets.0 as u64, info.shape.iter().product());
+        let stored = Stored::new(file.clone(), at, len, info.dtype, None);
+        Ok(StateTensor {
+            name: name.to_owned(),
+            shape: info.shape.clone(),
+            parameter: about.get(name).is_some_and(|k| k == PARAMETER),
+            values: StateValues::Stored(stored),
+        })
+    };
+    names.map(tensor).collect()
+}
+
 /// The fingerprint of a state: SHA-256 over each tensor's name and little-endian bytes, in order.
-pub fn state_sha256<T: Borrow<StateTensor>>(tensors: &[T]) -> String {
+///
+/// # Errors
+/// If some values are in a file that cannot be read.
+pub fn state_sha256<T: Borrow<StateTensor>>(tensors: &[T]) -> Result<String> {
     let mut hash = Sha256::new();
     for tensor in tensors.iter().map(Borrow::borrow) {
         hash.update(tensor.name.as_bytes());
-        hash.update(tensor.values.bytes());
+        tensor.values.each_part(&mut |part| hash.update(part)).map_err(unread)?;
     }
-    hex(&hash.finalize())
+    Ok(hex(&hash.finalize()))
+}
+
+/// The error of values that are in a file.
+pub(super) fn unread(e: io::Error) -> Error {
+    Error::Run(format!("the state in a file cannot be read: {e}"))
 }
 
 /// SHA-256 in hexadecimal digits.

@@ -87,7 +87,7 @@ impl Writer {
     pub fn write(&mut self, mut meta: Meta, tensors: Vec<StateTensor>) -> Result<()> {
         let checkpoints = self.checkpoints.clone();
         self.run(move || {
-            meta.state_sha256 = state_sha256(&tensors);
+            meta.state_sha256 = state_sha256(&tensors)?;
             checkpoints.write(&meta, &tensors)?;
             checkpoints.settle()
         })
@@ -110,7 +110,7 @@ impl Writer {
             let shared = shared.iter().flat_map(|state| state.tensors());
             let all: Vec<&StateTensor> =
                 state.tensors().iter().chain(shared).chain(&tensors).collect();
-            meta.state_sha256 = state_sha256(&all);
+            meta.state_sha256 = state_sha256(&all)?;
             let written = checkpoints.write(&meta, &all).map(|_| ());
             if let Ok(mut back) = back.lock() {
                 *back = Some(state);

@@ -69,7 +69,9 @@ impl Engine {
                 );
             }
         }
-        match self.weights().find(|&(i, _)| self.tensor(i).iter().any(|v| !v.is_finite())) {
+        let is_bad =
+            |i: usize| self.values(i).is_ok_and(|values| values.iter().any(|v| !v.is_finite()));
+        match self.weights().find(|&(i, _)| is_bad(i)) {
             Some((_, name)) => format!(
                 "{name} has values that are not finite; help: load weights from before, lower the \
                  learning rate, or set clip_norm in the optimizer"

@@ -1,22 +1,23 @@
 //! Compiling: the first plan, and those for further purposes and sizes of batches.
 
 use tidemill_cpu::isa::Isa;
-use tidemill_cpu::runtime::{Prepared, Runtime, state_bytes};
+use tidemill_cpu::runtime::{Prepared, Runtime, can_file, state_bytes};
 use tidemill_data::{MAX_THREADS, Shards};
 use tidemill_fields::{DType, Field};
-use tidemill_graph::Graph;
+use tidemill_graph::{Graph, GraphError, Rule};
 use tidemill_nn::{
-    Extent, TrainingOptions, chunk_graph, evaluation_graph_with, inference_graph, initial_state,
+    Extent, TrainingOptions, chunk_graph, each_initial, evaluation_graph_with, inference_graph,
     next_graph, shard_graph, start_graph, step_graph, training_graph_with, update_graph,
 };
 use tidemill_page::number::bytes;
+use tidemill_plan::windows::Filed;
 use tidemill_plan::{Options, state_slots};
 
 use super::shards::{Sharded, first_sum, sums_bytes};
-use super::{Compiled, Engine, EngineError, EngineSpec, Places, Purpose, Readers, error};
+use super::{Compiled, Engine, EngineError, EngineSpec, Places, Purpose, Readers, error, filed};
 use crate::bind::{Converted, Reads, classes};
 use crate::error::Error;
-use crate::memory::{Budget, Needs};
+use crate::memory::{Budget, Needs, RESERVE, return_large_pieces};
 
 impl Engine {
     /// The same within a budget of memory, which is checked before memory is taken: now, and for each
@@ -41,25 +42,23 @@ impl Engine {
             _ => graph?,
         };
         let isa = Isa::detect();
-        let sums = sums_bytes(&state_slots(&graph), shards.count);
-        let needs = Needs { state: state_bytes(&graph) as u64, sums, ..Needs::default() };
-        budget.check(needs, Needs::default(), "")?;
-        let prepare = |limit| Prepared::new(isa, &graph, options(purpose, limit));
-        let prepared = within(&budget, threads, (needs, Needs::default()), prepare)?;
-        let mut runtime = Runtime::new(isa, threads, &graph);
+        let rule = spec.optimizer.rule();
+        let first = First { graph: &graph, purpose, shards: shards.count, threads, isa };
+        let (prepared, names, ahead) = first.plan(&budget, &rule)?;
+        let (mut runtime, filed) = match (&budget.folder, names.is_empty()) {
+            (Some(folder), false) => {
+                return_large_pieces();
+                let (file, plain) = filed::create(folder, &state_slots(&graph), names, ahead)?;
+                (Runtime::filed(isa, threads, &graph, file).map_err(error)?, Some(plain))
+            }
+            _ => (Runtime::new(isa, threads, &graph), None),
+        };
         // A shard's graph updates nothing, so that it does not know what slots start as.
         let whole = match purpose {
             Purpose::Shard => Some(spec.graph(Purpose::Train, &extent, shift)?),
             _ => None,
         };
-        let whole = whole.as_ref().unwrap_or(&graph);
-        let values = initial_state(whole, &spec.model, spec.seed).map_err(error)?;
-        for (id, values) in values {
-            let name = &whole.tensor(id).name;
-            if let Some(index) = runtime.slots().iter().position(|s| s.name == *name) {
-                runtime.state_mut(index).copy_from_slice(&values);
-            }
-        }
+        begin_state(&mut runtime, whole.as_ref().unwrap_or(&graph), &spec)?;
         let output = spec.model.output_shape().map_err(error)?;
         let longest = spec.model.longest_output().map_err(error)?;
         let inputs = spec.model.signature().inputs().to_vec();
@@ -70,7 +69,7 @@ impl Engine {
             None => output.iter().product(),
         };
         let mut engine = Engine {
-            rule: spec.optimizer.rule(),
+            rule,
             reads: Reads::new(&spec.model, &spec.loss, inputs, truth, num_outputs),
             binding: None,
             converted: Converted::default(),
@@ -93,6 +92,7 @@ impl Engine {
             readers: Readers::default(),
             written: None,
             budget,
+            filed,
         };
         engine.add_prepared(purpose, extent.clone(), prepared)?;
         if purpose == Purpose::Shard {
@@ -111,7 +111,8 @@ impl Engine {
         graph: &Graph,
     ) -> Result<usize, EngineError> {
         let isa = self.runtime.isa();
-        let prepare = |limit| Prepared::new(isa, graph, options(purpose, limit));
+        let filed = self.runtime.in_file();
+        let prepare = |limit| Prepared::filed(isa, graph, options(purpose, limit), filed);
         let held = self.needs();
         let prepared = within(&self.budget, self.threads(), (held, held), prepare);
         self.add_prepared(purpose, extent, prepared.map_err(error)?)
@@ -255,6 +256,57 @@ impl EngineSpec {
         }
         .map_err(error)
     }
+}
+
+/// The first plan of an engine.
+struct First<'a> {
+    graph: &'a Graph,
+    purpose: Purpose,
+    shards: usize,
+    threads: usize,
+    isa: Isa,
+}
+
+impl First<'_> {
+    /// The plan within a budget, what of the state has to be in a file for it, and how far ahead that is read.
+    fn plan(&self, budget: &Budget, rule: &Rule) -> Result<(Prepared, Vec<String>, usize), Error> {
+        match self.within(budget, Filed::default()) {
+            Err(Error::Usage(_)) if budget.folder.is_some() && can_file() => {
+                let candidates = filed::candidates(&state_slots(self.graph), rule);
+                filed::fewest(&candidates, |filed| self.within(budget, filed))
+            }
+            all_in_memory => all_in_memory.map(|prepared| (prepared, Vec::new(), 0)),
+        }
+    }
+
+    fn within(&self, budget: &Budget, filed: Filed<'_>) -> Result<Prepared, Error> {
+        let slots = state_slots(self.graph);
+        let sums = sums_bytes(&slots, self.shards);
+        let (state, moved) = (state_bytes(self.graph, filed) as u64, filed::moved(&slots, filed));
+        let needs = Needs { state, sums, moved, ..Needs::default() };
+        // What is written to a file is made in memory first.
+        let more = if filed.names.is_empty() { 0 } else { RESERVE };
+        let budget = &Budget { beside: budget.beside + more, ..budget.clone() };
+        budget.check(needs, Needs::default(), "")?;
+        let options = |limit| options(self.purpose, limit);
+        let prepare = |limit| Prepared::filed(self.isa, self.graph, options(limit), filed);
+        within(budget, self.threads, (needs, Needs::default()), prepare)
+    }
+}
+
+/// Gives all tensors of a state the values that they start with; `graph` has all of the model's.
+fn begin_state(runtime: &mut Runtime, graph: &Graph, spec: &EngineSpec) -> Result<(), EngineError> {
+    let slots = runtime.slots().to_vec();
+    let mut put = |id, values: Vec<f32>| {
+        let name = &graph.tensor(id).name;
+        let Some(index) = slots.iter().position(|slot| slot.name == *name) else { return Ok(()) };
+        // A file has zeros already.
+        if runtime.place_in_file(index).is_some() && values.iter().all(|v| v.to_bits() == 0) {
+            return Ok(());
+        }
+        runtime.store(index, &values).map_err(|e| GraphError::new(format!("{name}: {e}")))
+    };
+    each_initial(graph, &spec.model, spec.seed, &mut put).map_err(error)
 }
 
 /// How many samples the shards of batches of these lengths have, but for those without any.

@@ -54,7 +54,10 @@ impl Engine {
             ("data cached or read ahead", bytes(shares.beside)),
             ("weights and slots", bytes(shares.state)),
             ("their copies for checkpoints", bytes(shares.copies)),
-            ("arena", arena(usual.arena_bytes)),
+            (
+                if self.is_filed() { "arena, with windows of a file" } else { "arena" },
+                arena(usual.arena_bytes),
+            ),
             (threads.as_str(), bytes(shares.scratch)),
         ] {
             text += &format!("  {name:<30} {size}\n");
@@ -63,6 +66,7 @@ impl Engine {
             plan.calls.iter().map(|call| plan.estimated_microseconds(call)).sum()
         };
         let whole = time(usual);
+        text += &self.filed_in_words().map_or_else(String::new, |what| format!("  {what}\n"));
         let again = plan.recomputed();
         if !again.is_empty() {
             text += "recomputed\n";
@@ -78,6 +82,7 @@ impl Engine {
         if plan.calls.len() > usual.calls.len() {
             text += &format!(" -> {after:.2} ms");
         }
+        text += if self.is_filed() { " beside the file" } else { "" };
         text += " if nothing else took time\n";
         Ok(text)
     }

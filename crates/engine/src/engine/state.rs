@@ -6,7 +6,7 @@ use safetensors::tensor::Dtype;
 use tidemill_fields::DType;
 use tidemill_graph::packed::{self, SlotType};
 
-use super::{Element, Engine, EngineError, StateValues};
+use super::{Element, Engine, EngineError, StateValues, error};
 
 /// One tensor of the state.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +73,7 @@ impl State {
 }
 
 impl Engine {
-    /// A copy of the state, in a fixed order.
+    /// A copy of the state, in a fixed order. What of it is in a file stays there, and changes with the next step.
     pub fn state(&self) -> State {
         let slots = self.slots().iter().enumerate();
         let tensor = |(i, slot): (usize, &tidemill_plan::Slot)| StateTensor {
@@ -87,6 +87,9 @@ impl Engine {
 
     /// The values of a tensor: floats, or the words of packed slots.
     fn values_of(&self, slot: &tidemill_plan::Slot, index: usize) -> StateValues {
+        if let Some(stored) = self.stored(index) {
+            return StateValues::Stored(stored);
+        }
         let values = self.runtime.state(index);
         match slot.dtype {
             DType::F32 => values.to_vec().into(),
@@ -167,9 +170,14 @@ impl Engine {
                     slot.name, slot.shape
                 )));
             };
-            values.push(match (fits(slot, tensor), self.repacked(i, tensor)) {
-                (false, Some(values)) => values.into(),
-                _ => taken(slot, tensor)?,
+            values.push(match (fits(slot, tensor), &tensor.values) {
+                // Read when its turn comes: together they may be more than what is in memory.
+                (true, StateValues::Stored(stored)) => Err(stored),
+                (true, _) => Ok(taken(slot, tensor)?),
+                (false, _) => Ok(match self.repacked(i, held(tensor)?.as_ref()) {
+                    Some(values) => values.into(),
+                    None => taken(slot, tensor)?,
+                }),
             });
         }
         if let Some(extra) = tensors.iter().find(|t| slots.iter().all(|s| s.name != t.name)) {
@@ -179,7 +187,13 @@ impl Engine {
             )));
         }
         for (i, values) in values.iter().enumerate() {
-            self.runtime.state_mut(i).copy_from_slice(values);
+            match values {
+                Ok(values) => self.set_values(i, values)?,
+                Err(stored) => {
+                    let bytes = stored.read().map_err(error)?;
+                    self.set_values(i, &bytemuck::pod_collect_to_vec::<u8, f32>(&bytes))?;
+                }
+            }
         }
         Ok(())
     }
@@ -226,13 +240,28 @@ fn taken<'t>(
     }
 }
 
-/// Whether a tensor may hold the values of a slot.
-fn fits(slot: &tidemill_plan::Slot, tensor: &StateTensor) -> bool {
-    let dtype = match slot.dtype {
+/// A tensor with its values in memory.
+fn held(tensor: &StateTensor) -> Result<Cow<'_, StateTensor>, EngineError> {
+    Ok(match tensor.values.held().map_err(error)? {
+        Cow::Borrowed(_) => Cow::Borrowed(tensor),
+        Cow::Owned(values) => {
+            let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+            Cow::Owned(StateTensor { name, shape, parameter: tensor.parameter, values })
+        }
+    })
+}
+
+/// The type of a slot's values in files.
+pub(super) fn dtype_of(slot: &tidemill_plan::Slot) -> Dtype {
+    match slot.dtype {
         DType::F32 => Dtype::F32,
         DType::I32 => Dtype::I32,
-    };
-    tensor.shape == slot.shape && tensor.dtype() == dtype
+    }
+}
+
+/// Whether a tensor may hold the values of a slot.
+fn fits(slot: &tidemill_plan::Slot, tensor: &StateTensor) -> bool {
+    tensor.shape == slot.shape && tensor.dtype() == dtype_of(slot)
 }
 
 /// Values that a thread copies at least: starting one costs as much as copying some of them.

@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(again.pairs, kept.pairs);
         assert_eq!((again.len(), again.get(0)), (5, Some(&pair(5))));
         let mut damaged = kept.tensor();
-        damaged.values = kept.tensor().values.bytes()[..30].to_vec().into();
+        damaged.values = kept.tensor().values.bytes().unwrap()[..30].to_vec().into();
         let error = Kept::new(5, None).restore(&damaged).unwrap_err();
         assert_eq!(error.to_string(), "corrections/kept is damaged");
         damaged.values = vec![3.0_f32; 30].into();

@@ -104,7 +104,7 @@ impl Learner {
         wanted.optimizer = wanted.optimizer.or_clipped(CLIP).with_f32_slots();
         // The slow weights, and a copy of all that is being written.
         let budget = Budget { limit: memory, copies: 2, ..Budget::default() };
-        let compile = |spec: EngineSpec| Engine::compile_within(spec, 0.0, budget);
+        let compile = |spec: EngineSpec| Engine::compile_within(spec, 0.0, budget.clone());
         let mut engine = compile(wanted.clone())?;
         let frozen = out_of_scope(&engine, spec.scope);
         if !frozen.is_empty() {

@@ -61,7 +61,7 @@ pub(crate) fn learn(
     let labels = waiting(&file)?;
     let keep = file.recipe.checkpoint.keep;
     let mut notice = |what: &str| watch(LearnEvent::Notice(what));
-    let mut session = Session::open(&options.out, options.existing, keep, &mut notice)?;
+    let mut session = Session::open(&options.out, options.existing, (keep, false), &mut notice)?;
     let folder = session.folder.clone();
     let is_own = session.resumed.is_some();
     let result = start(&mut file, options, &labels, &mut session, watch);
@@ -187,7 +187,7 @@ fn start(
     folder.write_recipe(&file.to_toml())?;
     let ended_by = driver.run()?;
     driver.on_disk()?;
-    let summary = summary(&driver, ended_by);
+    let summary = summary(&driver, ended_by)?;
     let html = file
         .recipe
         .report
@@ -377,7 +377,7 @@ fn base_meta(checkpoint: &Checkpoint, file: &RecipeFile, same: Option<&Correctio
 }
 
 /// The result, once the last checkpoint is on disk.
-fn summary(driver: &Driver<'_>, ended_by: StreamEnd) -> StreamSummary {
+fn summary(driver: &Driver<'_>, ended_by: StreamEnd) -> Result<StreamSummary> {
     let engine = driver.learner.engine();
     let seconds = driver.clock.start.elapsed().as_secs_f64().max(1e-9);
     let per_second = (driver.records() - driver.clock.first_event) as f64 / seconds;
@@ -397,10 +397,10 @@ fn summary(driver: &Driver<'_>, ended_by: StreamEnd) -> StreamSummary {
         rollbacks: 0,
         steps_lost: 0,
         stopped_by: ended_by.name().to_owned(),
-        state_sha256: state_sha256(&tensors),
+        state_sha256: state_sha256(&tensors)?,
     };
     let Counts { events, unlabelled, .. } = driver.counts;
-    StreamSummary {
+    Ok(StreamSummary {
         source: driver.base.source.clone(),
         position: driver.position.to_string(),
         events,
@@ -412,5 +412,5 @@ fn summary(driver: &Driver<'_>, ended_by: StreamEnd) -> StreamSummary {
         labels: Some(driver.join.counts()),
         prequential: driver.scores.figures(),
         ..StreamSummary::of(run)
-    }
+    })
 }

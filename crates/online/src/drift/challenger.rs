@@ -107,7 +107,7 @@ pub(super) fn append(state: &mut State, challenger: &Engine) {
     let own: Vec<StateTensor> = challenger.state().into_tensors().into_iter().map(mark).collect();
     // No checkpoint is written of what is not finite; such a challenger is dropped at its next
     // event, or when the run is resumed.
-    if own.iter().all(|t| t.values.is_finite()) {
+    if own.iter().all(|t| t.values.is_finite().unwrap_or(false)) {
         tensors.extend(own);
     }
     *state = State::from_tensors(tensors);

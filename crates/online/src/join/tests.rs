@@ -193,7 +193,7 @@ fn mixed(n: usize) -> Vec<String> {
 fn bits(outcome: &LearnOutcome) -> (String, String, Vec<Vec<u8>>) {
     let newest = outcome.folder.checkpoints(1).latest().unwrap().unwrap();
     let tensors = newest.tensors.iter().filter(|t| t.name != super::TENSOR);
-    let tensors = tensors.map(|t| t.values.bytes().to_vec()).collect();
+    let tensors = tensors.map(|t| t.values.bytes().unwrap().to_vec()).collect();
     let mut summary = outcome.summary.clone();
     (summary.events_per_second, summary.checkpoint_stall_ms) = (0.0, 0.0);
     let run = &mut summary.run;
@@ -415,8 +415,8 @@ fn what_an_earlier_version_kept_is_an_error() {
     let mut newest = checkpoints.latest().unwrap().unwrap();
     let waiting = newest.tensors.iter_mut().find(|t| t.name == super::TENSOR).unwrap();
     waiting.values =
-        waiting.values.bytes().iter().map(|&b| f32::from(b)).collect::<Vec<_>>().into();
-    newest.meta.state_sha256 = state_sha256(&newest.tensors);
+        waiting.values.bytes().unwrap().iter().map(|&b| f32::from(b)).collect::<Vec<_>>().into();
+    newest.meta.state_sha256 = state_sha256(&newest.tensors).unwrap();
     checkpoints.write(&newest.meta, &newest.tensors).unwrap();
     let file = RecipeFile::parse(&text, Path::new("recipe.toml"), &[]).unwrap();
     let error = learn(file, &options(&from, &out, None), &mut |_| {}).unwrap_err().to_string();

@@ -68,7 +68,7 @@ impl Learner {
     pub(super) fn is_wrong(&mut self) -> Result<bool> {
         let Some(good) = &self.good else { return Ok(false) };
         let now = self.engine.state().into_tensors();
-        if !now.iter().all(|tensor| tensor.values.is_finite()) {
+        if !now.iter().all(|tensor| tensor.values.is_finite().unwrap_or(false)) {
             return Ok(true);
         }
         let guard = &self.scorer.guard;

@@ -114,7 +114,7 @@ impl Log {
             events.epoch(figures)?;
             if self.spec.histograms.is_some_and(|n| figures.epoch.is_multiple_of(n)) {
                 for (place, name) in engine.parameters() {
-                    events.histogram(figures.epoch, name, engine.tensor(place))?;
+                    events.histogram(figures.epoch, name, &engine.values(place)?)?;
                 }
             }
         }
