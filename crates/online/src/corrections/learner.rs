@@ -30,7 +30,7 @@ use crate::drift::wealth::Wealth;
 /// The learning rate of corrections where the recipe says none.
 const RATE: f64 = 3e-4;
 /// The same of sounds: a voice is off in all words, where a customer's word is one of many (`bench/speakers.py` on two speakers of fsdd;
-/// 3e-4 leaves more errors, with 2e-3 the other speakers lose).
+/// 3e-4 leaves more errors, 2e-3 takes no more away).
 const RATE_OF_SOUNDS: f64 = 1e-3;
 /// The L2 norm to which gradients are clipped where the recipe says nothing of it: one odd correction moves little.
 const CLIP: f64 = 1.0;
