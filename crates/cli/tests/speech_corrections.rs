@@ -41,7 +41,7 @@ batch_size = 8
 epochs     = 10
 "#;
 
-const LEARN: [&str; 2] = ["--set", "online.learning_rate=1e-3"];
+const LEARN: [&str; 2] = ["--set", "online.corrections.serve=better"];
 
 /// Samples a second as the customer's recorder states them: its tones are 7 % lower than they should be.
 const OFF: u32 = 7440;

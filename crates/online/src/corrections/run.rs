@@ -84,13 +84,10 @@ fn check(file: &RecipeFile, options: &LearnOptions) -> Result<()> {
         ));
     }
     if is_data(&options.from) {
-        let sounds = match file.reads_transcripts() {
-            true => "; a file may be a manifest of sounds, and dir:FOLDER reads those of a folder",
-            false => "",
-        };
+        let sounds = if file.reads_transcripts() { ", such as a manifest of sounds" } else { "" };
         let from = &options.from;
         let what =
-            format!("{from}: corrections come as records: name a file or another stream{sounds}");
+            format!("{from}: corrections come as records: name a file{sounds}, or another stream");
         return Err(Error::Usage(what));
     }
     if !file.reads_transcripts() && file.recipe.online.corrections.sound_folder.is_some() {

@@ -31,8 +31,9 @@ pub struct CorrectionsSpec {
     pub scope: Scope,
     /// Decay of the slow weights, a running mean over the corrections; 0.99 by default.
     pub average: f64,
-    /// Which weights make the texts. By default a test decides between the slow and the fast ones.
-    pub serve: Serve,
+    /// Which weights make the texts. By default a test decides between the slow and the fast ones; of sounds the slow ones do, since the test
+    /// sees only those who correct, and the fast ones forget other voices.
+    pub serve: Option<Serve>,
     /// The chance with which that test may prefer weights that are no better; 0.05 by default.
     pub alpha: f64,
     /// Hypotheses that are kept while a text is searched; 5 by default.
@@ -55,11 +56,10 @@ pub enum Scope {
 }
 
 /// Which weights make texts while a model learns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Serve {
     /// The slow ones at first, then whichever a test on the losses of the corrections finds better.
-    #[default]
     Better,
     /// The running mean.
     Slow,
@@ -107,7 +107,7 @@ impl Default for CorrectionsSpec {
             warmup: 20,
             scope: Scope::All,
             average: 0.99,
-            serve: Serve::Better,
+            serve: None,
             alpha: 0.05,
             beam: 5,
             quarantine: QuarantineSpec::default(),
