@@ -60,7 +60,7 @@ impl StateFile {
     }
 }
 
-/// Whether state may be in a file: not where each kernel is looked after ([`checked`]).
+/// Whether state may be in a file: not where each kernel is looked after (`TIDEMILL_ARENA=checked`).
 pub fn can_file() -> bool {
     cfg!(unix) && !checked::asked()
 }

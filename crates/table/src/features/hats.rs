@@ -1,7 +1,7 @@
 //! Hats: what is near a number, as inputs of its own.
 //!
 //! The knots of a column are places on the standardized scale. Where a table is trained on in batches, they are quantiles of
-//! the column's different values there ([`Distinct`]), or all of its values where they are no more than the knots. A stream has no
+//! the column's different values there (`distinct`), or all of its values where they are no more than the knots. A stream has no
 //! table to find them in: its knots are the normal distribution's quantiles, from 1 to 99 % and evenly between. A number between
 //! two knots has two hats, whose sum is 1: each is 1 at its own knot and falls to 0 at the next one. Beyond the outer
 //! knots it has one. When a column's running scale moves, so does the number that a knot stands for; its place among
