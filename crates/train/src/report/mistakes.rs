@@ -19,17 +19,17 @@ pub(super) fn write(page: &mut String, mistakes: &[Mistake], data: &dyn Dataset,
     for mistake in mistakes {
         let place = data.describe(mistake.index as usize);
         page.push_str("<figure>");
-        match data.raw_image(mistake.index as usize).ok().flatten().and_then(|i| png(&i)) {
-            Some(png) => {
-                let _ = write!(
-                    page,
-                    "<img alt=\"{} taken for {}\" src=\"data:image/png;base64,{}\">",
-                    name(mistake.truth),
-                    name(mistake.predicted),
-                    base64(&png)
-                );
-            }
-            None => page.push_str("<div class=\"none\"></div>"),
+        // Of a row of a table, or of an image that cannot be read any more, its place says which it is.
+        if let Some(png) =
+            data.raw_image(mistake.index as usize).ok().flatten().and_then(|i| png(&i))
+        {
+            let _ = write!(
+                page,
+                "<img alt=\"{} taken for {}\" src=\"data:image/png;base64,{}\">",
+                name(mistake.truth),
+                name(mistake.predicted),
+                base64(&png)
+            );
         }
         let _ = write!(
             page,
