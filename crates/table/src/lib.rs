@@ -13,6 +13,7 @@
 //! - [`features`]: values made into the inputs of a model, learned from a table or online
 //!   ([`Encoder`], [`Labels`])
 //! - [`known`]: all that was learned of a table or stream, for checkpoints ([`Known`])
+//! - [`mix`](mod@mix): bits that depend on all bits of a number
 //! - [`understood`]: what columns and labels were taken for, for people ([`Understood`])
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod events;
 pub mod features;
 pub mod formats;
 pub mod known;
+pub mod mix;
 pub mod understood;
 
 pub use error::{Error, Result};

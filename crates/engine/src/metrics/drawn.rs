@@ -1,6 +1,7 @@
 //! What is drawn of a pass over data, in constant memory: how right probabilities are, how well scores separate classes, and
 //! how wrong predicted values are.
 
+use tidemill_data::random::{GOLDEN, mix};
 use tidemill_fields::Batch;
 use tidemill_nn::Task;
 
@@ -158,10 +159,7 @@ impl Residuals {
 
 /// A number whose bits depend on all those of `n` (SplitMix64; Steele et al. 2014).
 fn scattered(n: u64) -> u64 {
-    let n = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ (n >> 31)
+    mix(n.wrapping_mul(GOLDEN))
 }
 
 #[cfg(test)]

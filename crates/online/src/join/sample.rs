@@ -1,5 +1,7 @@
 //! Which negatives are learned from.
 
+use tidemill_engine::data::random::{GOLDEN, mix};
+
 /// FNV-1a, 64 bits: small, and the same everywhere.
 pub(super) fn fnv(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
@@ -9,11 +11,8 @@ pub(super) fn fnv(bytes: &[u8]) -> u64 {
 /// Whether the event is in the share: a function of its id and the seed alone, so that neither the
 /// order of events nor a kill changes it.
 pub(super) fn is_kept(id: &str, seed: u64, share: f64) -> bool {
-    // SplitMix64's finalizer, since FNV alone leaves patterns of its input in the high bits.
-    let mut hash = fnv(id.as_bytes()) ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^= hash >> 31;
+    // Mixed, since FNV alone leaves patterns of its input in the high bits.
+    let hash = mix(fnv(id.as_bytes()) ^ seed.wrapping_mul(GOLDEN));
     ((hash >> 11) as f64) < share * (1_u64 << 53) as f64
 }
 

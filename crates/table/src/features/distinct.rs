@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::mix::mix;
+
 /// Values that are kept, at most.
 const MOST: usize = 4096;
 
@@ -20,7 +22,8 @@ impl Distinct {
         }
         // -0 is 0.
         let value = value + 0.0;
-        let hash = hash(value.to_bits());
+        // One to one, so that no two values have the same.
+        let hash = mix(value.to_bits());
         let is_full = self.kept.len() == MOST;
         if is_full && self.kept.last_key_value().is_some_and(|(last, _)| hash >= *last) {
             return;
@@ -45,13 +48,6 @@ impl Distinct {
         };
         (0..n).map(at).collect()
     }
-}
-
-/// One to one, so that no two values have the same (the finalizer of SplitMix64).
-fn hash(bits: u64) -> u64 {
-    let x = (bits ^ bits >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ x >> 31
 }
 
 #[cfg(test)]
