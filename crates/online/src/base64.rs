@@ -4,10 +4,12 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// Senders may leave the padding out.
+/// Senders may leave the padding out, and fill the last digit with any bits.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
 );
 
 /// The bytes of a text; none where it is no base64.
@@ -29,6 +31,8 @@ mod tests {
         is("Zm9vYg", "foob");
         is("Zm9vYmFy", "foobar");
         assert_eq!(decode("+/+/"), Some(vec![0xfb, 0xff, 0xbf]));
+        is("Zh", "f");
+        assert_eq!((decode("Zm9vY"), decode("Zm-v")), (None, None));
         assert_eq!((decode("Z"), decode("no!")), (None, None));
     }
 }

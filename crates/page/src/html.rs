@@ -3,6 +3,9 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 /// The style sheet of all pages.
 pub const STYLE: &str = include_str!("style.css");
 
@@ -45,20 +48,9 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// Bytes as base64 (RFC 4648), for pictures inside a page.
+/// Bytes as base64 (RFC 4648), for pictures and sounds inside a page.
 pub fn base64(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0u32, |w, &b| w << 8 | u32::from(b)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            let digit = ALPHABET[(word >> (18 - 6 * i) & 63) as usize];
-            out.push(if i <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    out
+    STANDARD.encode(bytes)
 }
 
 /// The processor's name and how many cores it has, for the page's "machine".
