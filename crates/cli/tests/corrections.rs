@@ -4,11 +4,10 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
+use common::corrections::{Live, Place, result};
 use common::events::{kill_until_done, kills};
 use common::senders::Http;
 use common::{command, random, stderr};
@@ -101,52 +100,13 @@ fn stream(count: usize) -> Vec<Value> {
     records
 }
 
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, records: &[Value]) -> String {
-        let text: String = records.iter().map(|record| record.to_string() + "\n").collect();
-        std::fs::write(self.path(name), text).unwrap();
-        self.path(name).display().to_string()
-    }
-
-    /// Learns from a file with more arguments; gives the summary and what was noted.
-    fn learn(&self, from: &str, run: &str, more: &[&str]) -> (Value, String) {
-        let (base, out) = (base().join("base"), self.path(run));
-        let rate = [&LEARN[..], &["--json"]].concat();
-        let all = ["learn", common::text(&base), "--from", from, "--out", common::text(&out)];
-        let output = command(&[&all[..], &rate[..], more].concat()).output().unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
-        (serde_json::from_slice(&output.stdout).unwrap(), stderr(&output))
-    }
-
-    fn lines(&self, name: &str) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-}
-
-/// What has to be equal, however a stream was learned from.
-fn result(summary: &Value) -> Value {
-    let keys =
-        ["state_sha256", "events", "steps", "labels", "prequential", "quarantined", "bad_events"];
-    keys.iter()
-        .map(|&key| (key.to_owned(), summary[key].clone()))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+fn place() -> Place {
+    Place::new(base().join("base"), &LEARN)
 }
 
 #[test]
 fn a_customers_word_is_learned_to_the_same_bits() {
-    let place = Place::new();
+    let place = place();
     let from = place.write("c.jsonl", &stream(300));
     let (frozen, _) = place.learn(&from, "frozen", &["--frozen"]);
     let (whole, _) = place.learn(&from, "a", &["--threads", "1"]);
@@ -165,8 +125,7 @@ fn a_customers_word_is_learned_to_the_same_bits() {
     let more = ["--set", "online.checkpoint_events=20", "--json"];
     let killed = place.path("k");
     kill_until_done(&[&all[..], &LEARN, &more].concat(), &killed, kills(6), 1.5);
-    let summary: Value =
-        serde_json::from_slice(&std::fs::read(killed.join("summary.json")).unwrap()).unwrap();
+    let summary = place.summary("k");
     assert_eq!(result(&summary), result(&whole));
     assert_eq!(place.lines("k/corrections.jsonl"), place.lines("a/corrections.jsonl"));
     // The run says what it has learned.
@@ -180,7 +139,7 @@ fn a_customers_word_is_learned_to_the_same_bits() {
 
 #[test]
 fn garbage_waits_until_it_is_released() {
-    let place = Place::new();
+    let place = place();
     let mut records = stream(60);
     let bad = [
         json!({"id": "x", "source": "one dog runs", "correction": "aaaaaaaa"}),
@@ -216,7 +175,7 @@ fn garbage_waits_until_it_is_released() {
 
 #[test]
 fn mistakes_are_set_aside_and_said() {
-    let place = Place::new();
+    let place = place();
     let records = [
         json!({"id": 1, "source": "one dog"}),
         json!({"id": 1, "source": "another text"}),
@@ -257,7 +216,7 @@ fn mistakes_are_set_aside_and_said() {
         let run = base().join("base");
         let all = ["learn", common::text(&run), "--from", &from, "--out", "never"];
         let output =
-            command(&[&all[..], more].concat()).current_dir(place.0.path()).output().unwrap();
+            command(&[&all[..], more].concat()).current_dir(place.folder.path()).output().unwrap();
         assert!(!output.status.success(), "{more:?}");
         assert!(!place.path("never").exists(), "{more:?} left a run behind");
         stderr(&output)
@@ -276,7 +235,7 @@ fn mistakes_are_set_aside_and_said() {
 
 #[test]
 fn only_some_weights_learn_where_the_recipe_says_so() {
-    let place = Place::new();
+    let place = place();
     let from = place.write("c.jsonl", &stream(12));
     for scope in ["head", "biases"] {
         let scope_of = format!("online.corrections.scope={scope}");
@@ -287,65 +246,38 @@ fn only_some_weights_learn_where_the_recipe_says_so() {
     }
 }
 
-/// Ends a learner that did not end by itself.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn texts_are_answered_by_http_and_corrections_learned_once() {
-    let place = Place::new();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (run, out) = (base().join("base"), place.path("live"));
-    let from = format!("http://127.0.0.1:{port}");
-    let start = |until: &str| {
-        let all = ["learn", common::text(&run), "--from", &from, "--out", common::text(&out)];
-        let mut learner = command(&[&all[..], &["--resume", "--until-events", until]].concat());
-        Running(learner.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    };
-    let mut http = Http::new(port);
-    // Until the learner listens.
-    let mut ask = |record: Value| -> Value {
-        let begin = Instant::now();
-        loop {
-            match http.post(&[record.to_string()]) {
-                // Before the model is ready records are taken, and not answered.
-                Ok(answer) if answer.get("answers").is_some() => {
-                    return answer["answers"][0].clone();
-                }
-                other => {
-                    assert!(begin.elapsed() < Duration::from_secs(120), "{other:?}");
-                    http = Http::new(port);
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-            }
-        }
-    };
-    let learner = start("1000");
-    let answer = ask(json!({"id": "a", "source": "one dog sees three"}));
+    let place = place();
+    let mut live = Live::new(&place);
+    let learner = live.start("1000");
+    let answer = live.ask(&json!({"id": "a", "source": "one dog sees three"}));
     assert_eq!((&answer["id"], &answer["text"]), (&"a".into(), &"eins Hund sieht drei".into()));
     // Asked again, it says the same.
-    assert_eq!(ask(json!({"id": "a", "source": "one dog sees three"}))["text"], answer["text"]);
-    let learned = ask(json!({"id": "a", "correction": "eins Hund sieht drei"}));
+    assert_eq!(
+        live.ask(&json!({"id": "a", "source": "one dog sees three"}))["text"],
+        answer["text"]
+    );
+    let learned = live.ask(&json!({"id": "a", "correction": "eins Hund sieht drei"}));
     assert_eq!(learned["learned"], true);
-    assert_eq!(ask(json!({"id": "a", "correction": "eins Hund sieht drei"}))["duplicate"], true);
-    let garbage = ask(json!({"source": "one dog", "correction": "aaaaaaa"}));
+    assert_eq!(
+        live.ask(&json!({"id": "a", "correction": "eins Hund sieht drei"}))["duplicate"],
+        true
+    );
+    let garbage = live.ask(&json!({"source": "one dog", "correction": "aaaaaaa"}));
     assert_eq!(garbage["quarantined"], 1);
     drop(learner);
     // After a kill, what was acknowledged is there and is not learned again.
-    let mut learner = start("4");
-    assert_eq!(ask(json!({"id": "a", "correction": "eins Hund sieht drei"}))["duplicate"], true);
-    ask(json!({"id": "b", "source": "two cat"}));
+    let mut learner = live.start("4");
+    assert_eq!(
+        live.ask(&json!({"id": "a", "correction": "eins Hund sieht drei"}))["duplicate"],
+        true
+    );
+    live.ask(&json!({"id": "b", "source": "two cat"}));
     // The learner may end before this request is answered.
-    let _ = Http::new(port).post(&[json!({"id": "c", "source": "three cat"}).to_string()]);
+    let _ = Http::new(live.port).post(&[json!({"id": "c", "source": "three cat"}).to_string()]);
     assert!(learner.0.wait().unwrap().success());
-    let summary: Value =
-        serde_json::from_slice(&std::fs::read(out.join("summary.json")).unwrap()).unwrap();
+    let summary = place.summary("live");
     assert_eq!((&summary["events"], &summary["labels"]["joined"]), (&4.into(), &1.into()));
     assert_eq!(place.lines("live/corrections.jsonl").len(), 1);
 }
@@ -353,7 +285,7 @@ fn texts_are_answered_by_http_and_corrections_learned_once() {
 /// What comes by several streams is learned once, and finds its counterpart.
 #[test]
 fn streams_are_left_and_continued() {
-    let place = Place::new();
+    let place = place();
     let monday = place.write(
         "monday.jsonl",
         &[

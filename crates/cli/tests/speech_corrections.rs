@@ -4,13 +4,12 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use common::corrections::{Live, Place, result};
 use common::events::{kill_until_done, kills};
 use common::senders::Http;
 use common::{command, stderr, text};
@@ -67,62 +66,26 @@ fn customer(i: u64) -> (String, Vec<u8>) {
     (text, wav_bytes(&samples, OFF).unwrap())
 }
 
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// A manifest of recordings of the customer, beside them.
-    fn manifest(&self, count: u64) -> String {
-        let mut table = String::from("path,text,speaker\n");
-        for i in 0..count {
-            let (said, wav) = customer(i);
-            std::fs::write(self.path(&format!("{i}.wav")), wav).unwrap();
-            table += &format!("{i}.wav,{said},anna\n");
-        }
-        std::fs::write(self.path("customer.csv"), table).unwrap();
-        self.path("customer.csv").display().to_string()
-    }
-
-    fn write(&self, name: &str, records: &[Value]) -> String {
-        let lines: String = records.iter().map(|record| record.to_string() + "\n").collect();
-        std::fs::write(self.path(name), lines).unwrap();
-        self.path(name).display().to_string()
-    }
-
-    /// Learns from a file with more arguments; gives the summary and what was noted.
-    fn learn(&self, from: &str, run: &str, more: &[&str]) -> (Value, String) {
-        let (base, out) = (base().join("base"), self.path(run));
-        let all = ["learn", text(&base), "--from", from, "--out", text(&out), "--json"];
-        let output = command(&[&all[..], &LEARN, more].concat()).output().unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
-        (serde_json::from_slice(&output.stdout).unwrap(), stderr(&output))
-    }
-
-    fn lines(&self, name: &str) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
+fn place() -> Place {
+    Place::new(base().join("base"), &LEARN)
 }
 
-/// What has to be equal, however a stream was learned from.
-fn result(summary: &Value) -> Value {
-    let keys =
-        ["state_sha256", "events", "steps", "labels", "prequential", "quarantined", "bad_events"];
-    let values = keys.iter().map(|&key| (key.to_owned(), summary[key].clone()));
-    values.collect::<serde_json::Map<_, _>>().into()
+/// A manifest of recordings of the customer, beside them.
+fn manifest(place: &Place, count: u64) -> String {
+    let mut table = String::from("path,text,speaker\n");
+    for i in 0..count {
+        let (said, wav) = customer(i);
+        std::fs::write(place.path(&format!("{i}.wav")), wav).unwrap();
+        table += &format!("{i}.wav,{said},anna\n");
+    }
+    std::fs::write(place.path("customer.csv"), table).unwrap();
+    place.path("customer.csv").display().to_string()
 }
 
 #[test]
 fn a_voice_is_learned_to_the_same_bits() {
-    let place = Place::new();
-    let from = place.manifest(120);
+    let place = place();
+    let from = manifest(&place, 120);
     let wer = |summary: &Value, name: &str| summary["prequential"][name].as_f64().unwrap();
     let (frozen, _) = place.learn(&from, "frozen", &["--frozen"]);
     let (whole, notes) = place.learn(&from, "a", &["--threads", "1"]);
@@ -141,14 +104,13 @@ fn a_voice_is_learned_to_the_same_bits() {
     let more = ["--set", "online.checkpoint_events=10", "--json"];
     let killed = place.path("k");
     kill_until_done(&[&all[..], &LEARN, &more].concat(), &killed, kills(6), 1.5);
-    let summary: Value =
-        serde_json::from_slice(&std::fs::read(killed.join("summary.json")).unwrap()).unwrap();
+    let summary = place.summary("k");
     assert_eq!(result(&summary), result(&whole));
     assert_eq!(place.lines("k/corrections.jsonl"), learned);
     // The run writes down what it has learned, whole and while it comes.
     let live = place.path("a");
     let right = |folder: &Path| {
-        let asked = ["predict", text(folder), "--data", text(place.0.path()), "--json"];
+        let asked = ["predict", text(folder), "--data", text(place.folder.path()), "--json"];
         let output = command(&asked).output().unwrap();
         let lines = String::from_utf8(output.stdout).unwrap();
         let texts = (0..120).map(|i| customer(i).0).collect::<Vec<_>>();
@@ -165,84 +127,51 @@ fn a_voice_is_learned_to_the_same_bits() {
     assert!(page.contains("Word error rate") && page.contains("By speaker"), "the page");
 }
 
-/// Ends a learner that did not end by itself.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn sounds_are_answered_by_http_and_corrections_learned_once() {
-    let place = Place::new();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (run, out) = (base().join("base"), place.path("live"));
-    let from = format!("http://127.0.0.1:{port}");
-    let start = |until: &str| {
-        let all = ["learn", text(&run), "--from", &from, "--out", text(&out)];
-        let mut learner = command(&[&all[..], &["--resume", "--until-events", until]].concat());
-        Running(learner.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    };
-    let mut http = Http::new(port);
-    // Until the learner listens.
-    let mut ask = |record: Value| -> Value {
-        let begin = Instant::now();
-        loop {
-            match http.post(&[record.to_string()]) {
-                // Before the model is ready records are taken, and not answered.
-                Ok(answer) if answer.get("answers").is_some() => {
-                    return answer["answers"][0].clone();
-                }
-                other => {
-                    assert!(begin.elapsed() < Duration::from_secs(120), "{other:?}");
-                    http = Http::new(port);
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-            }
-        }
-    };
-    let learner = start("1000");
+    let place = place();
+    let mut live = Live::new(&place);
+    let learner = live.start("1000");
     let (said, samples) = keys(1, 1, 3);
     let wav = wav_bytes(&samples, SAMPLE_RATE).unwrap();
     let sound = STANDARD.encode(&wav);
-    let answer = ask(json!({"id": "a", "audio": sound, "speaker": "anna"}));
+    let answer = live.ask(&json!({"id": "a", "audio": sound, "speaker": "anna"}));
     assert_eq!((&answer["id"], &answer["text"]), (&"a".into(), &said.as_str().into()));
     // Asked again, it says the same.
-    assert_eq!(ask(json!({"id": "a", "audio": sound, "speaker": "anna"}))["text"], answer["text"]);
+    assert_eq!(
+        live.ask(&json!({"id": "a", "audio": sound, "speaker": "anna"}))["text"],
+        answer["text"]
+    );
     // The same as samples without a header, and as a data URL.
     let raw = json!({"audio": STANDARD.encode(&wav[44..]), "sample_rate": SAMPLE_RATE});
-    assert_eq!(ask(raw)["text"], answer["text"]);
+    assert_eq!(live.ask(&raw)["text"], answer["text"]);
     let url = json!({"audio": format!("data:audio/wav;base64,{sound}")});
-    assert_eq!(ask(url)["text"], answer["text"]);
-    assert_eq!(ask(json!({"id": "a", "correction": said}))["learned"], true);
-    assert_eq!(ask(json!({"id": "a", "correction": said}))["duplicate"], true);
+    assert_eq!(live.ask(&url)["text"], answer["text"]);
+    assert_eq!(live.ask(&json!({"id": "a", "correction": said}))["learned"], true);
+    assert_eq!(live.ask(&json!({"id": "a", "correction": said}))["duplicate"], true);
     // No file can be named, and garbage waits.
-    let outside = ask(json!({"id": "b", "path": "/etc/passwd"}));
+    let outside = live.ask(&json!({"id": "b", "path": "/etc/passwd"}));
     assert!(outside["set_aside"].as_str().unwrap().contains("sound_folder"), "{outside}");
-    let garbage = ask(json!({"id": "g", "audio": sound, "correction": "one two hello"}));
+    let garbage = live.ask(&json!({"id": "g", "audio": sound, "correction": "one two hello"}));
     assert!(garbage["reason"].as_str().unwrap().contains("vocabulary"), "{garbage}");
     let long = "one ".repeat(60);
-    let garbage = ask(json!({"audio": sound, "correction": long.trim()}));
+    let garbage = live.ask(&json!({"audio": sound, "correction": long.trim()}));
     assert_eq!(garbage["quarantined"], 2, "{garbage}");
     let silent = STANDARD.encode(wav_bytes(&[0.0; 8000], SAMPLE_RATE).unwrap());
-    let silent = ask(json!({"audio": silent, "correction": "one"}));
+    let silent = live.ask(&json!({"audio": silent, "correction": "one"}));
     assert!(silent["reason"].as_str().unwrap().contains("silent"), "{silent}");
     assert!(silent["note"].as_str().unwrap().contains("silent"), "{silent}");
     drop(learner);
     // After a kill, what was acknowledged is there and is not learned again; what was set aside can be released, though its
     // sound is in no file.
-    let mut learner = start("8");
-    assert_eq!(ask(json!({"id": "a", "correction": said}))["duplicate"], true);
-    assert_eq!(ask(json!({"release": 2}))["learned"], true);
-    ask(json!({"id": "c", "audio": sound}));
+    let mut learner = live.start("8");
+    assert_eq!(live.ask(&json!({"id": "a", "correction": said}))["duplicate"], true);
+    assert_eq!(live.ask(&json!({"release": 2}))["learned"], true);
+    live.ask(&json!({"id": "c", "audio": sound}));
     // The learner may end before this request is answered.
-    let _ = Http::new(port).post(&[json!({"id": "d", "audio": sound}).to_string()]);
+    let _ = Http::new(live.port).post(&[json!({"id": "d", "audio": sound}).to_string()]);
     assert!(learner.0.wait().unwrap().success());
-    let summary: Value =
-        serde_json::from_slice(&std::fs::read(out.join("summary.json")).unwrap()).unwrap();
+    let summary = place.summary("live");
     assert_eq!((&summary["quarantined"], &summary["released"]), (&2.into(), &1.into()));
     assert_eq!(place.lines("live/corrections.jsonl").len(), 2, "{summary}");
 }
@@ -250,7 +179,7 @@ fn sounds_are_answered_by_http_and_corrections_learned_once() {
 /// Whatever sounds are like, each is learned from, or set aside with its reason; nothing is lost.
 #[test]
 fn odd_sounds_are_said_and_bad_ones_set_aside() {
-    let place = Place::new();
+    let place = place();
     let (said, samples) = keys(7, 3, 1);
     let write = |name: &str, samples: &[f32], rate| {
         write_wav(&place.path(name), samples, rate).unwrap();
@@ -333,7 +262,8 @@ fn odd_sounds_are_said_and_bad_ones_set_aside() {
     let run = base().join("base");
     let gone = ["--set", "online.corrections.sound_folder=/nowhere/at/all", "--out", "never"];
     let all = ["learn", text(&run), "--from", &elsewhere];
-    let output = command(&[&all[..], &gone].concat()).current_dir(place.0.path()).output().unwrap();
+    let output =
+        command(&[&all[..], &gone].concat()).current_dir(place.folder.path()).output().unwrap();
     assert!(stderr(&output).contains("/nowhere/at/all"), "{}", stderr(&output));
     assert!(!place.path("never").exists());
 }

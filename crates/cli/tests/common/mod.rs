@@ -1,6 +1,7 @@
 //! A small digit folder, recipes over it, and the binary.
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
+pub mod corrections;
 pub mod events;
 pub mod place;
 pub mod senders;
