@@ -74,8 +74,8 @@ impl Sounds {
             None => {
                 let Some(folder) = &self.folder else {
                     return Err(BadEvent::new(
-                        "names a file, and online.corrections.sound_folder says of no folder that records may name \
-                         files in it; a sound itself is base64 of a WAV",
+                        "its sound is neither base64 of a WAV, nor of samples with sample_rate beside it; were it the name \
+                         of a file, online.corrections.sound_folder would have to say in which folder",
                     ));
                 };
                 let path = within(folder, text).map_err(bad)?;

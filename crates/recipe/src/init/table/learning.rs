@@ -52,10 +52,8 @@ pub(super) struct Learning {
     pub(super) clip: String,
     /// Hats of each column of numbers.
     pub(super) knots: Option<usize>,
-    /// Whether larger layers are better in batches.
+    /// Whether larger layers are better in batches, which `batch` asks for.
     pub(super) is_large: bool,
-    /// Whether it has them, and so is slow on a stream.
-    pub(super) for_batches: bool,
 }
 
 impl Learning {
@@ -81,7 +79,6 @@ impl Learning {
             clip: String::new(),
             knots: (!linear).then_some(HATS),
             is_large: false,
-            for_batches: false,
         };
         match classes {
             Some(classes) => {
@@ -115,7 +112,6 @@ impl Learning {
 
     /// Classes of many rows: chosen on adult and covertype beside boosted trees (docs/data.md).
     fn take_large(&mut self, rows: usize) {
-        self.for_batches = true;
         self.layers = format!("  {}", hidden(MANY_UNITS));
         self.knots = Some(MANY_KNOTS);
         self.optimizer = format!("{}\n{}", falling(3e-3), "average = { ema = 0.99 }");

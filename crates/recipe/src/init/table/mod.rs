@@ -168,10 +168,10 @@ fn dense(
         format!("tidemill advise {file} --from {from}"),
     ];
     let mut found = text::found(data, table, classes.as_deref(), ignored);
-    if learning.is_large && !learning.for_batches {
+    if learning.is_large && !batch {
         found.push(
             "For training in batches alone, --batch gives it larger layers, which are slow on a stream.".into(),
         );
     }
-    Ok(Draft { found, body, next, for_batches: learning.for_batches })
+    Ok(Draft { found, body, next, for_batches: learning.is_large && batch })
 }
