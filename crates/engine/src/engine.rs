@@ -6,6 +6,7 @@
 //! - `compile`: the plans, each for a purpose and a size of batches
 //! - `state`: the state as tensors, copied out and taken over; `values`: what they hold
 //! - `filed`: what of the state is in a file and not in memory
+//! - `part`: what of it is here, where several workers keep a part each
 //! - `slots`: single tensors of the state, and the optimizer's slots begun again
 //! - `explain`: the plan as text; `check`: what is wrong with a batch
 //! - `shards`: a step whose batch is cut into pieces
@@ -18,6 +19,7 @@ mod compile;
 mod decode;
 mod explain;
 mod filed;
+mod part;
 mod shards;
 mod shared;
 mod slots;
@@ -29,7 +31,9 @@ use tidemill_cpu::runtime::{Input, InputError, PlanId, Runtime};
 use tidemill_cpu::threads::{Beside, NOTHING};
 use tidemill_fields::{Batch, Signature};
 use tidemill_graph::{Rule, hyper};
-use tidemill_nn::{Custom, CustomMetric, Extent, LossSpec, ModelSpec, OptimizerSpec, hyper_values};
+use tidemill_nn::{
+    Custom, CustomMetric, Extent, LossSpec, ModelSpec, OptimizerSpec, Part, hyper_values,
+};
 use tidemill_plan::{Plan, Rates};
 
 pub use chunks::Chunks;
@@ -41,6 +45,7 @@ pub use values::{Element, StateValues, Stored};
 
 use crate::bind::{Binding, Converted, Given, Reads, Source};
 use crate::memory::{Budget, Needs};
+use part::Parted;
 use shards::{Sharded, sums_bytes};
 use shared::Readers;
 
@@ -65,13 +70,17 @@ pub struct EngineSpec {
     pub shards: usize,
     /// Measured beside the loss in training and evaluation, by ops of the graph.
     pub metrics: Vec<Custom<dyn CustomMetric>>,
+    /// Of several workers that share the shards, and keep a part of the optimizer's slots each, the one that this is; `None`
+    /// keeps all of them.
+    pub part: Option<Part>,
 }
 
 impl EngineSpec {
     /// Batches of 32, seed 0, all cores.
     pub fn new(model: ModelSpec, loss: LossSpec, optimizer: OptimizerSpec) -> EngineSpec {
         let (batch_size, seed, threads, shards, metrics) = (32, 0, None, 1, Vec::new());
-        EngineSpec { model, loss, optimizer, batch_size, seed, threads, shards, metrics }
+        let part = None;
+        EngineSpec { model, loss, optimizer, batch_size, seed, threads, shards, metrics, part }
     }
 }
 
@@ -150,6 +159,8 @@ pub struct Engine {
     kept: usize,
     /// What a step with shards needs besides.
     sharded: Option<Sharded>,
+    /// What of the state other workers keep.
+    parted: Option<Parted>,
     /// The shard that is computed; its randomness depends on it.
     shard: u32,
     compiled: Vec<Compiled>,
@@ -432,7 +443,8 @@ impl Engine {
         let (arena, state, scratch) = self.runtime.bytes();
         let sums = sums_bytes(self.runtime.slots(), self.shards());
         let (arena, state, scratch) = (arena as u64, state as u64, scratch as u64);
-        Needs { arena, state, scratch, sums, moved: self.moved() }
+        let elsewhere = part::elsewhere_bytes(self.whole(), self.slots());
+        Needs { arena, state, scratch, sums, moved: self.moved(), elsewhere }
     }
 
     /// Bytes of the arena that all plans share.

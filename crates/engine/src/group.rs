@@ -28,13 +28,20 @@ pub enum Kind {
     Regroup,
     /// The run is over. Text: why, where that is an error.
     End,
+    /// From worker 0, where each worker keeps a part of the optimizer's slots: the others send theirs.
+    Gather,
+    /// Slots of the worker that sends them.
+    Slots,
+    /// New values of the parameters that the worker which sends them updates. Number: the generation.
+    Weights,
 }
 
 impl Kind {
     /// The kind of this number.
     pub fn of(number: u8) -> Option<Kind> {
-        use Kind::{End, Hello, Regroup, State, Step, Sum, Sums};
-        [Hello, State, Step, Sums, Sum, Regroup, End].into_iter().find(|k| *k as u8 == number)
+        use Kind::{End, Gather, Hello, Regroup, Slots, State, Step, Sum, Sums, Weights};
+        let all = [Hello, State, Step, Sums, Sum, Regroup, End, Gather, Slots, Weights];
+        all.into_iter().find(|kind| *kind as u8 == number)
     }
 }
 
@@ -138,12 +145,14 @@ pub fn expect(
 ) -> Result<Message> {
     loop {
         let message = group.receive(from)?;
-        let in_step = matches!(message.kind, Kind::Sums | Kind::Sum);
+        let in_step = matches!(message.kind, Kind::Sums | Kind::Sum | Kind::Weights);
         if in_step && message.number < generation {
             continue;
         }
-        // Worker 0 has begun a new generation, or another one knows already that it has.
-        if message.kind == Kind::Regroup || in_step && message.number > generation {
+        // Worker 0 has begun a new generation, or another one knows already that it has; or it ends with what was learned before
+        // this step.
+        let begins = matches!(message.kind, Kind::Regroup | Kind::Gather);
+        if begins || in_step && message.number > generation {
             group.put_back(from, message);
             return Err(Error::Run("worker 0 begins the step again".into()));
         }
@@ -208,6 +217,9 @@ pub struct Local {
     rank: usize,
     to: Vec<Sender<Message>>,
     from: Vec<Receiver<Message>>,
+    /// Who sent it, and whether [`Group::lost`] has been asked since.
+    kept: Option<(usize, Message)>,
+    interrupted: bool,
 }
 
 /// How long a thread may compute before it counts as stuck.
@@ -226,7 +238,8 @@ impl Local {
             }
         }
         let ends = senders.into_iter().zip(receivers).enumerate();
-        ends.map(|(rank, (to, from))| Local { rank, to, from }).collect()
+        let local = |(rank, (to, from))| Local { rank, to, from, kept: None, interrupted: false };
+        ends.map(local).collect()
     }
 }
 
@@ -245,7 +258,22 @@ impl Group for Local {
         Ok(())
     }
 
+    fn put_back(&mut self, from: usize, message: Message) {
+        self.kept = Some((from, message));
+        self.interrupted = true;
+    }
+
+    fn lost(&mut self) -> Vec<usize> {
+        match std::mem::take(&mut self.interrupted) {
+            true => vec![self.rank],
+            false => Vec::new(),
+        }
+    }
+
     fn receive(&mut self, from: usize) -> Result<Message> {
+        if let Some((_, message)) = self.kept.take_if(|(sender, _)| *sender == from) {
+            return Ok(message);
+        }
         self.from[from].recv_timeout(PATIENCE).map_err(|e| match e {
             RecvTimeoutError::Disconnected => ended(self, from, ""),
             RecvTimeoutError::Timeout => Error::Run(format!("{} is stuck", self.name(from))),

@@ -44,6 +44,8 @@ pub(crate) struct Needs {
     pub(crate) sums: u64,
     /// The largest tensor of the state that is in a file, which is in memory while a checkpoint is written.
     pub(crate) moved: u64,
+    /// Slots that other workers keep. Worker 0 gathers them for checkpoints.
+    pub(crate) elsewhere: u64,
 }
 
 impl Needs {
@@ -65,7 +67,7 @@ impl Budget {
             program: resident + slack,
             beside: self.beside,
             state: engines * needs.state,
-            copies: self.copies * needs.state + needs.moved,
+            copies: self.copies * (needs.state + needs.elsewhere) + needs.elsewhere + needs.moved,
             arena: engines * needs.arena,
             scratch: engines * (needs.scratch + needs.sums),
             limit: self.limit.or_else(left),

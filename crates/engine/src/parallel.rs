@@ -9,8 +9,12 @@
 //! divides the shards among the remaining workers, sends them its state, and repeats the step: a new
 //! generation begins. Since sums do not depend on which worker computes which shard, the run ends with the same
 //! bits as without the loss. Without worker 0 the run ends, with its last checkpoint.
+//!
+//! Where each keeps a part of the optimizer's slots (`slots`, [`EngineSpec::part`](crate::EngineSpec)), each sums the gradients of
+//! the parameters that it updates, and they exchange new weights in place of the sum; without any of them the run ends.
 
 mod exchange;
+mod slots;
 
 use std::ops::Range;
 
@@ -42,6 +46,8 @@ pub struct Workers {
     part: Tree,
     /// Whether [`Kind::End`] has been sent.
     is_over: bool,
+    /// Whether a worker was lost, with the slots that it keeps.
+    is_broken: bool,
 }
 
 impl Workers {
@@ -58,7 +64,9 @@ impl Workers {
             )));
         }
         let members = (0..size).collect();
-        Ok(Workers { group, shards, members, generation: 0, part: Tree::default(), is_over: false })
+        let part = Tree::default();
+        let (generation, is_over, is_broken) = (0, false, false);
+        Ok(Workers { group, shards, members, generation, part, is_over, is_broken })
     }
 
     /// The shards that are computed here.
@@ -90,9 +98,15 @@ impl Workers {
     /// # Errors
     /// If another worker is gone.
     pub fn share_state(&mut self, engine: &Engine) -> Result<()> {
-        let state = engine.flat_state();
         let message = Message::new(Kind::State, engine.step()).number(engine.slot_age());
-        self.tell_all(&message.values(state))
+        if engine.part().is_none() {
+            return self.tell_all(&message.values(engine.flat_state()));
+        }
+        for other in self.others() {
+            let state = engine.flat_state_for(other)?;
+            self.group.send(other, message.clone().values(state))?;
+        }
+        Ok(())
     }
 
     /// Begins a step on the batch at `position`.
@@ -113,7 +127,7 @@ impl Workers {
         if lost.is_empty() || lost.contains(&0) {
             return Err(error);
         }
-        self.leave_out(&lost, engine)?;
+        self.leave_out(&lost, engine).map_err(|e| Error::Run(format!("{error}: {e}")))?;
         let left = match self.members.len() {
             1 => "without other workers".to_owned(),
             n => format!("with {n} workers"),
@@ -124,8 +138,16 @@ impl Workers {
     /// Divides the shards among the others than these, and gives all the state as it is here. Only worker 0 calls this.
     ///
     /// # Errors
-    /// If nothing can be sent.
+    /// If nothing can be sent, or they kept a part of the optimizer's slots.
     pub fn leave_out(&mut self, lost: &[usize], engine: &Engine) -> Result<()> {
+        if engine.part().is_some() {
+            self.is_broken = true;
+            return Err(Error::Run(
+                "with it a part of the optimizer's state is lost (training.optimizer_state = \"sharded\"), so that the run ends; \
+                 `tidemill train --resume` continues from its last checkpoint, with any number of workers"
+                    .into(),
+            ));
+        }
         self.members.retain(|member| !lost.contains(member));
         self.generation += 1;
         let members = self.members.iter().map(|&member| member as f32).collect();
@@ -209,7 +231,8 @@ impl<'a> Follower<'a> {
             let message = self.next()?;
             match message.kind {
                 // Of a step that could not be finished.
-                Kind::Sums | Kind::Sum => {}
+                Kind::Sums | Kind::Sum | Kind::Weights => {}
+                Kind::Gather => self.workers.give_slots(self.engine)?,
                 Kind::Step if self.waits => {}
                 Kind::State => {
                     self.engine.set_flat_state(&message.values)?;
@@ -234,8 +257,8 @@ impl<'a> Follower<'a> {
                     let Some(done) = done else {
                         return Err(Error::Run(format!("there are no samples at position {at}")));
                     };
-                    match self.workers.exchange(self.engine, &meters) {
-                        Ok(_) => drop(self.engine.update(rate)?),
+                    match self.step(&meters, rate) {
+                        Ok(()) => {}
                         Err(e) => self.wait_after(e)?,
                     }
                     loader = Some((here, done.position));
@@ -247,6 +270,13 @@ impl<'a> Follower<'a> {
                 }
             }
         }
+    }
+
+    /// Makes the step whose shards are computed.
+    fn step(&mut self, measured: &[Meter], rate: f32) -> Result<()> {
+        self.workers.exchange(self.engine, measured)?;
+        self.engine.update(rate)?;
+        self.workers.exchange_weights(self.engine)
     }
 
     /// What worker 0 says next; that another worker is lost is for worker 0 to find out.

@@ -2,7 +2,7 @@
 
 use tidemill_data::{Loader, Shards};
 
-use crate::engine::{Engine, Totals};
+use crate::engine::{Engine, State, Totals};
 use crate::error::{Error, Result};
 use crate::metrics::{CustomMeter, Figures, Meter, Task};
 use crate::parallel::{Computed, Remake, Workers, shards};
@@ -143,10 +143,13 @@ impl<'a> Training<'a> {
                 Ok(Some(step)) => step,
                 Ok(None) => return Ok(()),
                 Err(error) => {
+                    let why = error.to_string();
+                    // Which may need what the other workers keep.
+                    let error = callbacks.iter_mut().fold(error, |e, c| c.on_error(self, e));
                     if let Some((workers, _)) = &mut self.workers {
-                        workers.end(&error.to_string());
+                        workers.end(&why);
                     }
-                    return Err(callbacks.iter_mut().fold(error, |e, c| c.on_error(self, e)));
+                    return Err(error);
                 }
             };
             if let Some((steps, made)) = &mut self.rounds {
@@ -210,6 +213,10 @@ impl<'a> Training<'a> {
         let Some((computed, measured)) = computed else { return Ok(None) };
         let rate = self.learning_rate;
         let Totals { loss, samples } = self.engine.update(rate as f32)?;
+        if let Some((workers, _)) = &mut self.workers {
+            let done = workers.exchange_weights(self.engine);
+            done.or_else(|error| workers.go_on(self.engine, error).map(drop))?;
+        }
         if loss.is_finite() {
             self.meters.iter_mut().zip(&measured).for_each(|(meter, step)| meter.merge(step));
         }
@@ -244,6 +251,17 @@ impl<'a> Training<'a> {
             None => measured.to_vec(),
         };
         Ok(Some((computed, all)))
+    }
+
+    /// A copy of the whole state, also of what other workers keep of it.
+    ///
+    /// # Errors
+    /// If a worker that keeps some of it is lost.
+    pub fn state(&mut self) -> Result<State> {
+        if let Some((workers, _)) = &mut self.workers {
+            workers.gather(self.engine)?;
+        }
+        Ok(self.engine.state())
     }
 
     /// Gives the model as it is here to the other workers, after a callback has changed it.

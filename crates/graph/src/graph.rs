@@ -78,6 +78,9 @@ pub struct Update {
     pub decay: WeightDecay,
     /// Factor of the step's learning rate, for this parameter alone.
     pub rate: f32,
+    /// Whether another worker makes it. The gradient counts towards a norm of all of them here too; nothing else is done, and
+    /// there are no slots.
+    pub elsewhere: bool,
 }
 
 /// What is computed.

@@ -115,6 +115,7 @@ fn follow<T: Real>(limit: f64) {
                 decay,
                 slot_type: Default::default(),
                 rate: 1.0,
+                elsewhere: false,
             });
         }
         for step in 1..=100 {

@@ -7,6 +7,7 @@
 use crate::loss::LossSpec;
 use crate::model::ModelSpec;
 use crate::optimizer::OptimizerSpec;
+use crate::part::Part;
 use crate::training::{Extent, TrainingOptions, training_graph_with};
 use tidemill_graph::update::WeightDecay;
 use tidemill_graph::{DType, Graph, GraphError, Rule, TensorId, Update, hyper};
@@ -49,6 +50,7 @@ pub fn shard_graph(
             decay,
             slot_type: Default::default(),
             rate: 1.0,
+            elsewhere: false,
         });
     }
     for (statistic, _) in graph.assignments.clone() {
@@ -58,8 +60,8 @@ pub fn shard_graph(
     Ok(graph)
 }
 
-/// The update of all parameters from the sums of their gradients, with the optimizer's clipping. Input:
-/// `hyper`. Running statistics are not updated: their new values are the sums themselves.
+/// The update of all parameters from the sums of their gradients, with the optimizer's clipping; with a `part`, of those
+/// whose slots are here. Input: `hyper`. Running statistics are not updated: their new values are the sums themselves.
 ///
 /// # Errors
 /// As [`crate::training_graph`].
@@ -68,8 +70,9 @@ pub fn update_graph(
     loss: &LossSpec,
     optimizer: &OptimizerSpec,
     batch: impl Into<Extent>,
+    part: Option<Part>,
 ) -> Result<Graph, GraphError> {
-    let options = TrainingOptions::default();
+    let options = TrainingOptions { part, ..TrainingOptions::default() };
     let whole = training_graph_with(model, loss, optimizer, batch, options)?;
     let mut graph = Graph::new();
     let updates: Vec<(Update, TensorId)> = whole

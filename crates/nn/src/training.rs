@@ -6,6 +6,7 @@ use crate::hedge::mixture;
 use crate::loss::LossSpec;
 use crate::model::ModelSpec;
 use crate::optimizer::OptimizerSpec;
+use crate::part::Part;
 use tidemill_graph::autodiff::gradients;
 use tidemill_graph::{
     Binary, Clip, DType, Graph, GraphError, Role, Softmax, TensorId, Unary, Update, hyper,
@@ -52,6 +53,8 @@ pub struct TrainingOptions<'a> {
     pub watch: bool,
     /// Further outputs `metric.<name>`.
     pub metrics: &'a [Custom<dyn CustomMetric>],
+    /// Of several workers, the one whose updates and slots are here; all are where none.
+    pub part: Option<Part>,
 }
 
 /// One training step: forward, loss, backward, update.
@@ -76,7 +79,7 @@ pub fn training_graph_with(
     loss: &LossSpec,
     optimizer: &OptimizerSpec,
     batch: impl Into<Extent>,
-    TrainingOptions { shift, watch, metrics }: TrainingOptions<'_>,
+    TrainingOptions { shift, watch, metrics, part }: TrainingOptions<'_>,
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
     let extent = batch.into();
@@ -137,19 +140,36 @@ pub fn training_graph_with(
         clip => Some(clip),
     };
     let rule = optimizer.rule();
-    for (parameter, gradient) in parameters.into_iter().zip(slopes) {
-        // A parameter that the loss does not depend on stays as it is.
-        let Some(gradient) = gradient else { continue };
+    // A parameter that the loss does not depend on stays as it is.
+    let learned =
+        |(parameter, gradient): (TensorId, Option<TensorId>)| Some((parameter, gradient?));
+    let updated: Vec<_> = parameters.into_iter().zip(slopes).filter_map(learned).collect();
+    let lens: Vec<usize> = updated.iter().map(|&(id, _)| graph.tensor(id).len()).collect();
+    let here = part.map(|part| part.own(&lens));
+    for (index, (parameter, gradient)) in updated.into_iter().enumerate() {
+        let elsewhere = here.as_ref().is_some_and(|here| !here[index]);
         let (name, shape) = {
             let tensor = graph.tensor(parameter);
             (tensor.name.clone(), tensor.shape.clone())
         };
         let slot_type = optimizer.slots().of(graph.tensor(parameter).len());
         let slot = |slot: &str| graph.slot(&format!("{name}.{slot}"), &shape, slot_type);
-        let slots = rule.slot_names().into_iter().map(slot).collect();
+        let slots = match elsewhere {
+            true => Vec::new(),
+            false => rule.slot_names().into_iter().map(slot).collect(),
+        };
         let decay = optimizer.weight_decay(&name);
         let rate = optimizer.rate(&name);
-        graph.updates.push(Update { parameter, gradient, slots, slot_type, rule, decay, rate });
+        graph.updates.push(Update {
+            parameter,
+            gradient,
+            slots,
+            slot_type,
+            rule,
+            decay,
+            rate,
+            elsewhere,
+        });
     }
     Ok(graph)
 }

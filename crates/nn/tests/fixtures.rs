@@ -88,6 +88,7 @@ fn optimizers_follow_the_trajectories_of_pytorch_and_keras() {
                 decay,
                 slot_type: Default::default(),
                 rate: 1.0,
+                elsewhere: false,
             });
         }
         graph.hyper = Some(graph.input("hyper", &[hyper::LEN], DType::F32));

@@ -362,7 +362,7 @@ impl Driver<'_> {
             || spec.every_minutes.is_some_and(|m| self.clock.total() - self.saved_at >= 60.0 * m)
     }
 
-    fn checkpoint(&mut self, training: &Training<'_>) -> Result<()> {
+    fn checkpoint(&mut self, training: &mut Training<'_>) -> Result<()> {
         if self.saved.replace(self.at.total_steps()) == Some(self.at.total_steps()) {
             return Ok(());
         }
@@ -390,7 +390,7 @@ impl Driver<'_> {
             next_best: self.best_steps(),
             ..self.base.clone()
         };
-        let mut tensors = training.engine.state().into_tensors();
+        let mut tensors = training.state()?.into_tensors();
         if let Some(average) = &self.average {
             tensors.extend(average.tensors(training.engine));
         }
@@ -404,7 +404,7 @@ impl Driver<'_> {
     }
 
     /// Keeps what was learned before an error that has nothing to do with it.
-    fn keep(&mut self, training: &Training<'_>, error: Error) -> Error {
+    fn keep(&mut self, training: &mut Training<'_>, error: Error) -> Error {
         if self.at.total_steps() == 0 {
             return error;
         }

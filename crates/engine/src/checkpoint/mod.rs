@@ -95,19 +95,22 @@ impl Checkpoint {
     /// The optimizer's slots of parameters that learn now and were frozen when the checkpoint was written, as they start. Of those
     /// that learned it has them.
     fn slots_of_frozen(&self, engine: &Engine, state: &[StateTensor]) -> Vec<StateTensor> {
-        let has = |name: &str| self.tensors.iter().any(|t| t.name == name);
-        let slots: Vec<Vec<usize>> = engine
+        let has = |tensor: &StateTensor| self.tensors.iter().any(|t| t.name == tensor.name);
+        let slots: Vec<Vec<&StateTensor>> = engine
             .parameters()
-            .map(|(_, name)| engine.slots_of(name).into_iter().map(|(place, _)| place).collect())
+            .map(|(_, name)| {
+                let names = engine.names_of_slots(name);
+                state.iter().filter(|t| names.contains(&t.name)).collect()
+            })
             .collect();
         let (frozen, learned): (Vec<_>, Vec<_>) = slots
             .into_iter()
             .filter(|slots| !slots.is_empty())
-            .partition(|slots| slots.iter().all(|&place| !has(&state[place].name)));
+            .partition(|slots| !slots.iter().any(|slot| has(slot)));
         // Where none learned, it is another optimizer.
         match learned.is_empty() {
             true => Vec::new(),
-            false => frozen.into_iter().flatten().map(|p| state[p].clone()).collect(),
+            false => frozen.into_iter().flatten().cloned().collect(),
         }
     }
 

@@ -13,6 +13,7 @@ use tidemill_page::number::bytes;
 use tidemill_plan::windows::Filed;
 use tidemill_plan::{Options, state_slots};
 
+use super::part::{self, Parted};
 use super::shards::{Sharded, first_sum, sums_bytes};
 use super::{Compiled, Engine, EngineError, EngineSpec, Places, Purpose, Readers, error, filed};
 use crate::bind::{Converted, Reads, classes};
@@ -43,7 +44,15 @@ impl Engine {
         };
         let isa = Isa::detect();
         let rule = spec.optimizer.rule();
-        let first = First { graph: &graph, purpose, shards: shards.count, threads, isa };
+        // A shard's graph updates nothing, so that it does not know what slots start as.
+        let whole = match purpose {
+            Purpose::Shard => Some(spec.graph(Purpose::Train, &extent, shift)?),
+            _ => None,
+        };
+        let elsewhere = whole
+            .as_ref()
+            .map_or(0, |whole| part::elsewhere_bytes(&state_slots(whole), &state_slots(&graph)));
+        let first = First { graph: &graph, purpose, shards: shards.count, threads, isa, elsewhere };
         let (prepared, names, ahead) = first.plan(&budget, &rule)?;
         let (mut runtime, filed) = match (&budget.folder, names.is_empty()) {
             (Some(folder), false) => {
@@ -53,12 +62,8 @@ impl Engine {
             }
             _ => (Runtime::new(isa, threads, &graph), None),
         };
-        // A shard's graph updates nothing, so that it does not know what slots start as.
-        let whole = match purpose {
-            Purpose::Shard => Some(spec.graph(Purpose::Train, &extent, shift)?),
-            _ => None,
-        };
         begin_state(&mut runtime, whole.as_ref().unwrap_or(&graph), &spec)?;
+        let parted = whole.zip(spec.part).map(|(whole, part)| Parted::new(part, &whole, &runtime));
         let output = spec.model.output_shape().map_err(error)?;
         let longest = spec.model.longest_output().map_err(error)?;
         let inputs = spec.model.signature().inputs().to_vec();
@@ -79,6 +84,7 @@ impl Engine {
             spec,
             kept: first_sum(runtime.slots()),
             sharded: None,
+            parted,
             shard: 0,
             runtime,
             compiled: Vec::new(),
@@ -229,7 +235,8 @@ impl EngineSpec {
             Purpose::Train | Purpose::Learn | Purpose::Watch => {
                 // A stream is measured event by event, by the driver.
                 let metrics = if purpose == Purpose::Train { &self.metrics[..] } else { &[] };
-                let options = TrainingOptions { shift, watch: purpose == Purpose::Watch, metrics };
+                let watch = purpose == Purpose::Watch;
+                let options = TrainingOptions { shift, watch, metrics, part: None };
                 training_graph_with(
                     &self.model,
                     &self.loss,
@@ -239,11 +246,12 @@ impl EngineSpec {
                 )
             }
             Purpose::Shard => {
-                let options = TrainingOptions { shift, watch: false, metrics: &self.metrics };
+                let (metrics, part) = (&self.metrics[..], self.part);
+                let options = TrainingOptions { shift, watch: false, metrics, part };
                 shard_graph(&self.model, &self.loss, &self.optimizer, batch.clone(), options)
             }
             Purpose::Update => {
-                update_graph(&self.model, &self.loss, &self.optimizer, batch.clone())
+                update_graph(&self.model, &self.loss, &self.optimizer, batch.clone(), self.part)
             }
             Purpose::Evaluate => {
                 evaluation_graph_with(&self.model, &self.loss, batch.clone(), &self.metrics)
@@ -265,6 +273,8 @@ struct First<'a> {
     shards: usize,
     threads: usize,
     isa: Isa,
+    /// Bytes of slots that other workers keep.
+    elsewhere: u64,
 }
 
 impl First<'_> {
@@ -283,7 +293,7 @@ impl First<'_> {
         let slots = state_slots(self.graph);
         let sums = sums_bytes(&slots, self.shards);
         let (state, moved) = (state_bytes(self.graph, filed) as u64, filed::moved(&slots, filed));
-        let needs = Needs { state, sums, moved, ..Needs::default() };
+        let needs = Needs { state, sums, moved, elsewhere: self.elsewhere, ..Needs::default() };
         // What is written to a file is made in memory first.
         let more = if filed.names.is_empty() { 0 } else { RESERVE };
         let budget = &Budget { beside: budget.beside + more, ..budget.clone() };

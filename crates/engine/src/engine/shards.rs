@@ -140,6 +140,7 @@ impl Engine {
     /// # Errors
     /// Where the engine was compiled for whole batches.
     pub fn update(&mut self, learning_rate: f32) -> Result<Totals, EngineError> {
+        self.drop_slots();
         let threads = self.threads();
         let hyper = self.hyper(learning_rate);
         let (kept, slots) = (self.kept, self.runtime.slots().len());

@@ -25,20 +25,29 @@ impl Engine {
 
     /// Which of the rule's slots a tensor of the state is, if it is one.
     pub(super) fn optimizer_slot(&self, index: usize) -> Option<usize> {
-        let slots = self.slots();
-        let slot = &slots[index];
-        let of = |name: &str| slot.name.strip_suffix(name).and_then(|rest| rest.strip_suffix('.'));
-        let is = |of: &str| slots.iter().any(|other| other.parameter && other.name == of);
-        self.rule.slot_names().iter().position(|name| !slot.parameter && of(name).is_some_and(is))
+        let slot = &self.slots()[index];
+        self.place_of_slot(&slot.name).filter(|_| !slot.parameter)
+    }
+
+    /// Which of the rule's slots a tensor of this name is, if it is one.
+    pub(super) fn place_of_slot(&self, name: &str) -> Option<usize> {
+        let of = |slot: &str| name.strip_suffix(slot).and_then(|rest| rest.strip_suffix('.'));
+        let is = |of: &str| self.slots().iter().any(|other| other.parameter && other.name == of);
+        self.rule.slot_names().iter().position(|slot| of(slot).is_some_and(is))
+    }
+
+    /// What the optimizer's slots of a parameter are called.
+    pub fn names_of_slots(&self, parameter: &str) -> Vec<String> {
+        let names = self.rule.slot_names().into_iter();
+        names.map(|slot| format!("{parameter}.{slot}")).collect()
     }
 
     /// Where the optimizer's slots of a parameter are, and what their elements start as.
     pub fn slots_of(&self, parameter: &str) -> Vec<(usize, f32)> {
-        let place = |(i, slot): (usize, &str)| {
-            let index = self.find_tensor(&format!("{parameter}.{slot}"))?;
-            Some((index, self.rule.slot_start_of(i)))
+        let place = |(i, name): (usize, String)| {
+            Some((self.find_tensor(&name)?, self.rule.slot_start_of(i)))
         };
-        self.rule.slot_names().into_iter().enumerate().filter_map(place).collect()
+        self.names_of_slots(parameter).into_iter().enumerate().filter_map(place).collect()
     }
 
     /// The dims of a tensor of the state.

@@ -73,9 +73,10 @@ impl State {
 }
 
 impl Engine {
-    /// A copy of the state, in a fixed order. What of it is in a file stays there, and changes with the next step.
+    /// A copy of the state, in a fixed order. What of it is in a file stays there, and changes with the next step. Slots that
+    /// other workers keep are as they start unless [`Engine::has_all_slots`].
     pub fn state(&self) -> State {
-        let slots = self.slots().iter().enumerate();
+        let slots = self.whole().iter().enumerate();
         let tensor = |(i, slot): (usize, &tidemill_plan::Slot)| StateTensor {
             name: slot.name.clone(),
             shape: slot.shape.clone(),
@@ -85,12 +86,15 @@ impl Engine {
         State { tensors: slots.map(tensor).collect() }
     }
 
-    /// The values of a tensor: floats, or the words of packed slots.
+    /// The values of a tensor of [`Engine::whole`]: floats, or the words of packed slots.
     fn values_of(&self, slot: &tidemill_plan::Slot, index: usize) -> StateValues {
-        if let Some(stored) = self.stored(index) {
-            return StateValues::Stored(stored);
-        }
-        let values = self.runtime.state(index);
+        let values = match (self.place(index), self.kept_elsewhere(index)) {
+            (Some(here), _) => match self.stored(here) {
+                Some(stored) => return StateValues::Stored(stored),
+                None => self.runtime.state(here).into(),
+            },
+            (None, values) => values.unwrap_or_default(),
+        };
         match slot.dtype {
             DType::F32 => values.to_vec().into(),
             DType::I32 => values.iter().map(|v| v.to_bits() as i32).collect::<Vec<i32>>().into(),
@@ -161,9 +165,9 @@ impl Engine {
     /// Takes over a state; names, shapes and types must be the same, but that an optimizer's slots may be packed in
     /// another way.
     pub fn set_state(&mut self, tensors: &[StateTensor]) -> Result<(), EngineError> {
-        let slots = self.slots().to_vec();
+        let slots = self.whole().to_vec();
         let mut values = Vec::with_capacity(slots.len());
-        for (i, slot) in slots.iter().enumerate() {
+        for slot in &slots {
             let Some(tensor) = tensors.iter().find(|t| t.name == slot.name) else {
                 return Err(EngineError(format!(
                     "the model has the tensor {} {:?}, which the given state lacks",
@@ -174,7 +178,7 @@ impl Engine {
                 // Read when its turn comes: together they may be more than what is in memory.
                 (true, StateValues::Stored(stored)) => Err(stored),
                 (true, _) => Ok(taken(slot, tensor)?),
-                (false, _) => Ok(match self.repacked(i, held(tensor)?.as_ref()) {
+                (false, _) => Ok(match self.repacked(slot, held(tensor)?.as_ref()) {
                     Some(values) => values.into(),
                     None => taken(slot, tensor)?,
                 }),
@@ -186,23 +190,25 @@ impl Engine {
                 extra.name, extra.shape
             )));
         }
-        for (i, values) in values.iter().enumerate() {
-            match values {
-                Ok(values) => self.set_values(i, values)?,
+        for (i, values) in values.into_iter().enumerate() {
+            let values = match values {
+                Ok(values) => values,
                 Err(stored) => {
                     let bytes = stored.read().map_err(error)?;
-                    self.set_values(i, &bytemuck::pod_collect_to_vec::<u8, f32>(&bytes))?;
+                    bytemuck::pod_collect_to_vec::<u8, f32>(&bytes).into()
                 }
+            };
+            match (self.place(i), &mut self.parted) {
+                (None, Some(parted)) => parted.others[i] = Some(values.into_owned()),
+                (here, _) => self.set_values(here.unwrap_or(i), &values)?,
             }
         }
         Ok(())
     }
 
     /// The values of an optimizer's slot that the given state has packed in another way than this model.
-    fn repacked(&self, index: usize, tensor: &StateTensor) -> Option<Vec<f32>> {
-        let place = self.optimizer_slot(index)?;
-        let code = self.rule.slot_code(place)?;
-        let slot = &self.slots()[index];
+    fn repacked(&self, slot: &tidemill_plan::Slot, tensor: &StateTensor) -> Option<Vec<f32>> {
+        let code = self.rule.slot_code(self.place_of_slot(&slot.name)?)?;
         let (parameter, _) = slot.name.rsplit_once('.')?;
         let shape = self.tensor_shape(self.find_tensor(parameter)?);
         let len = shape.iter().product();

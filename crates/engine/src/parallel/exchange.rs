@@ -1,5 +1,7 @@
 //! How workers make the sum of all shards from the sums that each has.
 
+use std::ops::Range;
+
 use super::Workers;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -15,6 +17,9 @@ impl Workers {
         engine: &mut Engine,
         measured: &[Meter],
     ) -> Result<Vec<Meter>> {
+        if engine.part().is_some() && !engine.needs_all_sums() {
+            return self.by_owners(engine, measured);
+        }
         match self.rounds() {
             Some(rounds) => self.by_halves(engine, measured, rounds),
             None => self.by_parts(engine, measured),
@@ -92,44 +97,18 @@ impl Workers {
     /// Worker `j` gets all others' sums for part `j` of the values, adds them in the tree's order, and sends its part of
     /// the whole sum to all: 2 (p - 1) messages, for any number of workers.
     fn by_parts(&mut self, engine: &mut Engine, measured: &[Meter]) -> Result<Vec<Meter>> {
-        let (threads, len) = (engine.threads(), engine.num_sums());
+        let len = engine.num_sums();
         let at = [engine.step(), self.generation];
         let (rank, others) = (self.group.rank(), self.others());
-        let sums = engine.sums()?;
-        for &other in &others {
-            let part = self.part_of(len, other);
-            let values = sums.nodes().iter().flat_map(|n| n.values[part.clone()].iter().copied());
-            let text = if other == 0 { to_json(measured)? } else { String::new() };
-            let message = Message::new(Kind::Sums, at[0]).number(at[1]).text(text);
-            self.group.send(other, message.values(values.collect()))?;
-        }
-        let own = self.part_of(len, rank);
-        let mut all = Vec::new();
-        self.part.clear();
-        for other in self.members.clone() {
-            if other == rank {
-                for node in sums.nodes() {
-                    self.part.push(node.level, node.index, &node.values[own.clone()], threads);
-                }
-                all.extend_from_slice(measured);
-                continue;
-            }
-            let shards = self.shards_of(other).own;
-            let spans = spans(shards.clone());
-            let Message { values, text, .. } = expect(self.group.as_mut(), other, Kind::Sums, at)?;
-            self.check(other, "sums", values.len(), own.len() * spans.len())?;
-            for ((level, index), values) in
-                spans.into_iter().zip(values.chunks_exact(own.len().max(1)))
-            {
-                self.part.push(level, index, values, threads);
-            }
-            if rank == 0 {
-                all.extend(self.figures(other, &text, shards.len())?);
-            }
-        }
-        let summed = self.part.finish(threads).to_vec();
-        let sum = sums.replace(len);
-        sum[own].copy_from_slice(&summed);
+        let parts = self.members.iter().map(|&member| (member, self.part_of(len, member)));
+        let parts: Vec<_> = parts.collect();
+        let all = self.reduce(engine, measured, &|worker| {
+            let part = parts.iter().find(|(member, _)| *member == worker);
+            part.map_or(Vec::new(), |(_, part)| vec![part.clone()])
+        })?;
+        let summed = self.part.finish(engine.threads()).to_vec();
+        let sum = engine.sums()?.replace(len);
+        sum[self.part_of(len, rank)].copy_from_slice(&summed);
         self.tell_all(&Message::new(Kind::Sum, at[0]).number(at[1]).values(summed))?;
         for other in others {
             let values = expect(self.group.as_mut(), other, Kind::Sum, at)?.values;
@@ -138,6 +117,73 @@ impl Workers {
             sum[part].copy_from_slice(&values);
         }
         self.group.flush()?;
+        Ok(all)
+    }
+
+    /// Each worker gets all others' sums of the gradients that it updates with, and adds them in the tree's order: p - 1
+    /// messages. The other gradients stay unknown to it.
+    fn by_owners(&mut self, engine: &mut Engine, measured: &[Meter]) -> Result<Vec<Meter>> {
+        let (rank, len, threads) = (self.group.rank(), engine.num_sums(), engine.threads());
+        let workers = 0..self.group.size();
+        let ranges: Vec<_> = workers.map(|worker| engine.sums_for(worker).to_vec()).collect();
+        let all = self.reduce(engine, measured, &|worker| ranges[worker].clone())?;
+        let summed = self.part.finish(threads);
+        let sum = engine.sums()?.replace(len);
+        let mut rest = summed;
+        for range in &ranges[rank] {
+            let (first, others) = rest.split_at(range.len());
+            sum[range.clone()].copy_from_slice(first);
+            rest = others;
+        }
+        self.group.flush()?;
+        Ok(all)
+    }
+
+    /// Leaves in `part` the sum, over all workers, of the values that this one adds up: `ranges` has those of each worker.
+    fn reduce(
+        &mut self,
+        engine: &mut Engine,
+        measured: &[Meter],
+        ranges: &dyn Fn(usize) -> Vec<Range<usize>>,
+    ) -> Result<Vec<Meter>> {
+        let threads = engine.threads();
+        let at = [engine.step(), self.generation];
+        let (rank, others) = (self.group.rank(), self.others());
+        let sums = engine.sums()?;
+        let pick = |values: &[f32], worker: usize, to: &mut Vec<f32>| {
+            ranges(worker).into_iter().for_each(|range| to.extend_from_slice(&values[range]));
+        };
+        for &other in &others {
+            let mut values = Vec::new();
+            sums.nodes().iter().for_each(|node| pick(&node.values, other, &mut values));
+            let text = if other == 0 { to_json(measured)? } else { String::new() };
+            let message = Message::new(Kind::Sums, at[0]).number(at[1]).text(text);
+            self.group.send(other, message.values(values))?;
+        }
+        let own: usize = ranges(rank).iter().map(Range::len).sum();
+        let mut all = Vec::new();
+        self.part.clear();
+        for other in self.members.clone() {
+            if other == rank {
+                for node in sums.nodes() {
+                    let mut values = Vec::with_capacity(own);
+                    pick(&node.values, rank, &mut values);
+                    self.part.push(node.level, node.index, &values, threads);
+                }
+                all.extend_from_slice(measured);
+                continue;
+            }
+            let shards = self.shards_of(other).own;
+            let spans = spans(shards.clone());
+            let Message { values, text, .. } = expect(self.group.as_mut(), other, Kind::Sums, at)?;
+            self.check(other, "sums", values.len(), own * spans.len())?;
+            for ((level, index), values) in spans.into_iter().zip(values.chunks_exact(own.max(1))) {
+                self.part.push(level, index, values, threads);
+            }
+            if rank == 0 {
+                all.extend(self.figures(other, &text, shards.len())?);
+            }
+        }
         Ok(all)
     }
 }

@@ -36,6 +36,9 @@ pub fn apply_updates<T: Real>(graph: &Graph, values: &mut Values<T>) -> Result<(
             hyper[hyper::GRADIENT_SCALE] = clip_scale(gradients.iter().flatten(), limit);
         }
         for (place, (update, gradient)) in graph.updates.iter().zip(&mut gradients).enumerate() {
+            if update.elsewhere {
+                continue;
+            }
             clip_gradient(gradient, hyper[hyper::GRADIENT_SCALE], clip);
             let mut w = values.expect(graph, update.parameter)?.to_vec();
             let mut hyper = hyper.clone();

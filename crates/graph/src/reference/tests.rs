@@ -26,6 +26,7 @@ fn a_training_step() {
             decay,
             slot_type: Default::default(),
             rate: 1.0,
+            elsewhere: false,
         });
     }
     let feeds = Values::<f64>::new(&graph)

@@ -10,26 +10,28 @@ impl Lowering<'_> {
         let graph = self.graph;
         let Some(hyper_id) = graph.hyper else { return };
         let hyper_value = self.get(hyper_id);
-        let norms: Vec<ValueId> = match graph.clip {
-            Some(Clip::Norm(_) | Clip::GlobalNorm(_)) => graph
-                .updates
-                .iter()
-                .map(|u| {
+        let norms: Vec<Option<ValueId>> = graph
+            .updates
+            .iter()
+            .map(|u| match graph.clip {
+                Some(Clip::Norm(_)) if u.elsewhere => None,
+                Some(Clip::Norm(_) | Clip::GlobalNorm(_)) => {
                     let gradient = self.get(u.gradient);
                     let len = graph.tensor(u.gradient).len();
                     let norm = self.computed("norm", len.div_ceil(NORM_CHUNK).max(1));
                     let spec = KernelSpec::SquaredNorm { len };
                     let name = graph.tensor(u.parameter).name.clone();
                     self.node(&name, Work::Kernel(spec), vec![gradient], vec![norm]);
-                    norm
-                })
-                .collect(),
-            _ => vec![],
-        };
-        let clipped = |this: &mut Self, norms: &[ValueId], limit: f32| {
+                    Some(norm)
+                }
+                _ => None,
+            })
+            .collect();
+        let clipped = |this: &mut Self, norms: &[Option<ValueId>], limit: f32| {
             let value = this.computed("hyper", hyper::LEN);
             let mut inputs = vec![hyper_value];
-            inputs.extend(norms);
+            let norms: Vec<ValueId> = norms.iter().flatten().copied().collect();
+            inputs.extend(&norms);
             let counts = norms.iter().map(|&n| this.schedule.values[n].len).collect();
             let spec = KernelSpec::ClipScale { counts, limit };
             this.node("clip", Work::Kernel(spec), inputs, vec![value]);
@@ -39,7 +41,7 @@ impl Lowering<'_> {
             Some(Clip::GlobalNorm(limit)) => Some(clipped(self, &norms, limit)),
             _ => None,
         };
-        for (index, update) in graph.updates.iter().enumerate() {
+        for (index, update) in graph.updates.iter().enumerate().filter(|(_, u)| !u.elsewhere) {
             let hyper_value = match graph.clip {
                 Some(Clip::Norm(limit)) => clipped(self, &norms[index..=index], limit),
                 _ => global.unwrap_or(hyper_value),

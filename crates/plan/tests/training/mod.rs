@@ -18,6 +18,7 @@ pub fn updates(graph: &mut Graph, mean: TensorId) {
             decay,
             slot_type: Default::default(),
             rate: 1.0,
+            elsewhere: false,
         });
     }
 }
