@@ -154,6 +154,72 @@ fn a_run_ends_with_the_same_bits_when_workers_are_killed_or_stopped() {
     assert!(lost > 0, "all runs were over before a worker was killed");
 }
 
+/// Each worker keeps the optimizer's slots of some parameters: the same bits, and what is lost with a worker is said.
+#[test]
+fn a_sharded_optimizer_state_changes_nothing() {
+    const SHARDED: [&str; 2] = ["--set", "training.optimizer_state=\"sharded\""];
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(folder.path(), MLP, "");
+    let path = |name: &str| folder.path().join(name);
+    let train = |out: &Path, more: &[&str]| {
+        let arguments = ["train", text(&recipe), "--out", text(out)];
+        tidemill(&[&arguments[..], &EIGHT, more].concat())
+    };
+    let (one, run) = (path("one"), path("run"));
+    let said = stderr(&train(&one, &SHARDED));
+    assert!(said.contains("training.optimizer_state has no effect with one worker"), "{said}");
+    for workers in ["2", "3", "5"] {
+        let run = path(workers);
+        let output = train(&run, &[&SHARDED[..], &["--workers", workers]].concat());
+        let said = stderr(&output);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("of the optimizer's slots are kept by this worker"), "{said}");
+        same(&run, &one);
+    }
+    // Stopped within an epoch, and continued by others, also by one and by some that have all of it.
+    train(&run, &[&SHARDED[..], &["--set", "stop.steps=19", "--workers", "4"]].concat());
+    train(&run, &["--resume", "--set", "stop.steps=25", "--workers", "2"]);
+    train(&run, &["--resume", "--set", "stop.steps=31"]);
+    train(&run, &[&SHARDED[..], &["--resume", "--workers", "3"]].concat());
+    same(&run, &one);
+
+    // Processes, one of which is killed.
+    let epochs = ["--set", "batch.epochs=300", "--set", "batch.validation_every=100"];
+    let whole = path("whole");
+    train(&whole, &epochs);
+    let killed = path("killed");
+    let arguments = ["train", text(&recipe), "--out", text(&killed)];
+    let leader = Leader::start(&[&arguments[..], &EIGHT, &SHARDED, &epochs].concat(), "3");
+    let [mut victim, mut other] = [leader.worker(), leader.worker()];
+    // The first checkpoint shows that the run is under way.
+    while !killed.join("checkpoints/latest").exists() {
+        sleep(Duration::from_millis(5));
+    }
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    let (ended, said) = leader.end();
+    other.wait().unwrap();
+    // It may have been over before.
+    if !ended {
+        assert!(said.contains("is lost"), "{said}");
+        assert!(said.contains("with it a part of the optimizer's state is lost"), "{said}");
+        assert!(said.contains("`tidemill train --resume` continues"), "{said}");
+    }
+    let output = train(&killed, &[&SHARDED[..], &epochs, &["--resume", "--workers", "2"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    same(&killed, &whole);
+
+    // What it does not go with.
+    for (set, what) in [
+        ("training.shards=1", "needs training.shards of 2 or more"),
+        ("training.optimizer=\"sgd\"", "has no effect with this optimizer"),
+        ("training.spikes={}", "cannot be used with training.spikes"),
+    ] {
+        let said = stderr(&train(&path("bad"), &[&SHARDED[..], &["--set", set]].concat()));
+        assert!(said.contains(what), "{said}");
+    }
+}
+
 #[test]
 fn launchers_are_understood() {
     let folder = tempfile::tempdir().unwrap();

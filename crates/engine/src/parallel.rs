@@ -142,11 +142,7 @@ impl Workers {
     pub fn leave_out(&mut self, lost: &[usize], engine: &Engine) -> Result<()> {
         if engine.part().is_some() {
             self.is_broken = true;
-            return Err(Error::Run(
-                "with it a part of the optimizer's state is lost (training.optimizer_state = \"sharded\"), so that the run ends; \
-                 `tidemill train --resume` continues from its last checkpoint, with any number of workers"
-                    .into(),
-            ));
+            return Err(Error::Run(slots::LOST.into()));
         }
         self.members.retain(|member| !lost.contains(member));
         self.generation += 1;

@@ -11,7 +11,7 @@ use tidemill_engine::memory::return_large_pieces;
 use tidemill_engine::prequential::Prequential;
 use tidemill_engine::session::Session;
 use tidemill_recipe::stream::Access;
-use tidemill_recipe::{ClassWeight, RecipeFile};
+use tidemill_recipe::{ClassWeight, OptimizerState, RecipeFile};
 
 use crate::driver::{Parts, StreamBase, StreamDriver, StreamEnd, StreamProgress, Until};
 use crate::model::build;
@@ -246,6 +246,11 @@ fn tell_without_effect(file: &RecipeFile, watch: &mut dyn FnMut(LearnEvent<'_>))
     if file.recipe.training.shards > 1 {
         watch(LearnEvent::Notice(
             "training.shards has no effect on a stream, whose steps are not shared by workers",
+        ));
+    }
+    if file.recipe.training.optimizer_state == OptimizerState::Sharded {
+        watch(LearnEvent::Notice(
+            "training.optimizer_state has no effect on a stream, which one worker learns from",
         ));
     }
     let metrics = file.recipe.training.metrics.iter().flatten();

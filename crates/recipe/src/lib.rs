@@ -50,7 +50,8 @@ pub use tidemill_stream as stream;
 pub use compile::{engine_spec, evaluate_options, training_spec};
 pub use paths::{DATA_VARIABLE, DataPaths};
 pub use spec::{
-    BatchSpec, CheckpointSpec, ClassWeight, Recipe, ReportSpec, TextSpec, TrainingSpec,
+    BatchSpec, CheckpointSpec, ClassWeight, OptimizerState, Recipe, ReportSpec, TextSpec,
+    TrainingSpec,
 };
 pub use stop::{Patience, Plateau, StopSpec, Target};
 

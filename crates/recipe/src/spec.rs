@@ -88,6 +88,11 @@ pub struct TrainingSpec {
     /// another result. 8 is a good number for up to 8 workers.
     #[serde(default = "one_shard")]
     pub shards: usize,
+    /// Where the optimizer's slots are, such as Adam's moments, when several workers train: `"replicated"`, all of them with each
+    /// worker, by default; or `"sharded"`, where each worker keeps those of some parameters, makes their updates, and gets the
+    /// others' new weights (ZeRO stage 1). The result is the same to the last bit, and checkpoints hold all of it.
+    #[serde(default)]
+    pub optimizer_state: OptimizerState,
     /// Weights of the classes in the loss: `"balanced"`, or a table such as `{ cat = 2.0, "1" = 0.5
     /// }`. All 1 by default. A weight multiplies the gradients of its samples.
     #[serde(default)]
@@ -107,6 +112,17 @@ pub struct TrainingSpec {
     /// a loss that is not a number ends the run.
     #[serde(default)]
     pub spikes: Option<Spikes>,
+}
+
+/// Where the optimizer's slots are when several workers train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerState {
+    /// All of them with each worker.
+    #[default]
+    Replicated,
+    /// Each worker has those of some parameters.
+    Sharded,
 }
 
 /// Whether the numbers of an average make sense.
@@ -334,6 +350,9 @@ impl Recipe {
                 format!("= {shards} is more than the {size} samples of a batch (batch.batch_size)");
             return wrong(KEY, message);
         }
+        if self.training.optimizer_state == OptimizerState::Sharded {
+            self.check_sharded()?;
+        }
         if shards > 1 && self.model.mixes_outputs() {
             return wrong(
                 KEY,
@@ -341,6 +360,27 @@ impl Recipe {
             );
         }
         Ok(())
+    }
+
+    /// Whether each worker may keep a part of the optimizer's slots.
+    fn check_sharded(&self) -> Result<(), Wrong> {
+        let training = &self.training;
+        let what = match () {
+            () if training.shards == 1 => {
+                "needs training.shards of 2 or more, as several workers do"
+            }
+            () if training.optimizer.rule().slot_names().is_empty() => {
+                "has no effect with this optimizer, which keeps nothing beside the weights; leave it out"
+            }
+            () if training.spikes.is_some() => {
+                "cannot be used with training.spikes, which keeps a copy of the whole state; leave one of them out"
+            }
+            () if !training.unfreeze.is_empty() => {
+                "cannot be used with training.unfreeze, after which other slots are kept; leave one of them out"
+            }
+            () => return Ok(()),
+        };
+        wrong("training.optimizer_state", format!("= \"sharded\" {what}"))
     }
 
     fn check_metrics(&self) -> Result<(), Wrong> {

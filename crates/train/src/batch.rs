@@ -430,14 +430,14 @@ impl Driver<'_> {
     }
 
     /// Ends a run that takes more memory than it was given, with a checkpoint.
-    fn stay_within(&mut self, training: &Training<'_>) -> Result<()> {
+    fn stay_within(&mut self, training: &mut Training<'_>) -> Result<()> {
         let Err(e) = self.budget.enforce() else { return Ok(()) };
         self.checkpoint(training)?;
         self.session.writer.wait()?;
         Err(e)
     }
 
-    fn tell(&mut self, training: &Training<'_>) -> Result<()> {
+    fn tell(&mut self, training: &mut Training<'_>) -> Result<()> {
         if !self.clock.is_time_to_report() {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::restore as restore_folder;
 use tidemill_engine::memory::Budget;
 use tidemill_recipe::data::RunData;
-use tidemill_recipe::{DataPaths, RecipeFile, evaluate_options, training_spec};
+use tidemill_recipe::{DataPaths, OptimizerState, RecipeFile, evaluate_options, training_spec};
 
 use crate::batch::Event;
 use crate::doctor;
@@ -50,6 +50,13 @@ fn threads_of_each(options: &RunOptions) -> Option<usize> {
     }
 }
 
+/// What to compile for this worker of a run.
+fn spec_of(file: &RecipeFile, options: &RunOptions) -> EngineSpec {
+    let sharded = file.recipe.training.optimizer_state == OptimizerState::Sharded;
+    let part = Some(options.workers.part()).filter(|part| sharded && part.of > 1);
+    EngineSpec { part, ..training_spec(file, threads_of_each(options)) }
+}
+
 /// A larger batch may be more than all samples, and memory for it is better not taken.
 const LARGE_BATCH: usize = 1024;
 
@@ -62,8 +69,7 @@ pub(crate) fn open(
     options: &RunOptions,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Start> {
-    let threads = threads_of_each(options);
-    let spec = training_spec(file, threads);
+    let spec = spec_of(file, options);
     let small = options.memory.is_none() && spec.batch_size <= LARGE_BATCH;
     // How many tokens the model has is known once the texts are.
     let waits = file.reads_tokens() && file.tokenizer().is_none();
@@ -75,7 +81,7 @@ pub(crate) fn open(
         file.set_tokenizer_of(data.train.as_ref())?;
     }
     let file = &*file;
-    let mut spec = training_spec(file, threads);
+    let mut spec = spec_of(file, options);
     let (errors, warnings): (Vec<_>, Vec<_>) =
         doctor::check_all(file, &data).into_iter().partition(|finding| finding.is_error);
     // Also before an error: that a folder of a class is empty may be what explains it.
@@ -99,7 +105,7 @@ pub(crate) fn open(
         // The last of its steps takes the most; better no run than one that ends in the middle.
         let mut whole = file.clone();
         whole.thaw(u64::MAX - 1)?;
-        let mut spec = training_spec(&whole, threads);
+        let mut spec = spec_of(&whole, options);
         spec.batch_size = spec.batch_size.min(data.train.len());
         Engine::compile_within(spec, 0.0, budget.clone())?;
     }

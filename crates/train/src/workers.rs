@@ -16,10 +16,11 @@ use tidemill_engine::data::{Known, Shards, digest};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::folder::Existing;
 use tidemill_engine::group::{Group, Kind, Local, Message, end_all, ended, report_lost};
-use tidemill_engine::page::number::plural;
+use tidemill_engine::nn::Part;
+use tidemill_engine::page::number::{bytes, plural};
 use tidemill_engine::parallel::{Follower, Workers};
 use tidemill_recipe::data::RunData;
-use tidemill_recipe::{DataPaths, RecipeFile};
+use tidemill_recipe::{DataPaths, OptimizerState, RecipeFile};
 
 use crate::batch::Event;
 use crate::open::{Start, open};
@@ -38,6 +39,8 @@ pub enum WorkerGroup {
     Joined(Joined),
     /// This process, as worker 0 of a group that is there.
     Given(Given),
+    /// Another process, of whose group this one is a worker.
+    Other(Part),
 }
 
 /// A group that is there, until a run takes it.
@@ -90,6 +93,15 @@ impl WorkerGroup {
             WorkerGroup::Local(size) => (*size).max(1),
             WorkerGroup::Joined(joined) => joined.size.max(1),
             WorkerGroup::Given(given) => given.size.max(1),
+            WorkerGroup::Other(part) => part.of,
+        }
+    }
+
+    /// Which of the workers this process is; of threads, the first one.
+    pub(crate) fn part(&self) -> Part {
+        match self {
+            WorkerGroup::Other(part) => *part,
+            _ => Part { number: 0, of: self.size() },
         }
     }
 
@@ -128,6 +140,16 @@ impl WorkerGroup {
         run: Leader<'_>,
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Workers>> {
+        if run.engine.part().is_some() {
+            let [own, others] = run.engine.slot_bytes().map(bytes);
+            watch(Event::Notice(&format!(
+                "training.optimizer_state: {own} of the optimizer's slots are kept by this worker, {others} by the others"
+            )));
+        } else if run.file.recipe.training.optimizer_state == OptimizerState::Sharded {
+            watch(Event::Notice(
+                "training.optimizer_state has no effect with one worker, which keeps all of it",
+            ));
+        }
         match (self, listener) {
             (WorkerGroup::Local(size), _) if *size > 1 => {
                 let threads = plural(run.engine.threads() as u64, "thread");
@@ -185,9 +207,12 @@ impl<'a> Leader<'a> {
         let shards = self.engine.shards();
         let mut groups = Local::group(size).into_iter();
         let leader = groups.next();
-        for group in groups {
-            let (file, data) = (self.file.clone(), self.data.clone());
-            let (mut engine, reading) = (self.engine.clone(), self.reading);
+        for (number, group) in (1..).zip(groups) {
+            let (file, data, reading) = (self.file.clone(), self.data.clone(), self.reading);
+            let mut engine = match self.engine.part() {
+                None => self.engine.clone(),
+                Some(part) => self.engine.with_part(Part { number, ..part })?,
+            };
             let workers = Workers::new(Box::new(group), shards)?;
             let meter = empty_meter(&file, &engine, &data);
             let follow = move || {
@@ -328,7 +353,8 @@ pub fn take_part(
     if hello.kind != Kind::Hello {
         return Err(ended(group.as_ref(), 0, &hello.text));
     }
-    let prepared = prepare(&hello.text, file, threads);
+    let part = Part { number: group.rank(), of: group.size() };
+    let prepared = prepare(&hello.text, file, threads, part);
     let (file, start) = match prepared {
         Ok(prepared) => prepared,
         Err(e) => {
@@ -349,6 +375,7 @@ fn prepare(
     setup: &str,
     own: Option<RecipeFile>,
     threads: Option<usize>,
+    part: Part,
 ) -> Result<(RecipeFile, Start)> {
     let Setup { recipe, known, tokenizer, same } = serde_json::from_str(setup)
         .map_err(|e| Error::Run(format!("what worker 0 runs cannot be read: {e}")))?;
@@ -366,7 +393,7 @@ fn prepare(
         threads,
         memory: None,
         from: None,
-        workers: WorkerGroup::One,
+        workers: WorkerGroup::Other(part),
         pause_after: None,
         interrupt: Arc::default(),
     };

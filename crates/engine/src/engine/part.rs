@@ -137,6 +137,13 @@ impl Engine {
         })
     }
 
+    /// Bytes of the slots that are kept here, and that other workers keep.
+    pub fn slot_bytes(&self) -> [u64; 2] {
+        let is_slot = |slot: &&Slot| self.place_of_slot(&slot.name).is_some();
+        let own = self.slots().iter().filter(is_slot).map(|slot| slot.len() as u64 * 4).sum();
+        [own, elsewhere_bytes(self.whole(), self.slots())]
+    }
+
     /// Whether all slots are here: those of others as well, or no update was made yet, so that they are as they start.
     pub fn has_all_slots(&self) -> bool {
         let Some(parted) = &self.parted else { return true };

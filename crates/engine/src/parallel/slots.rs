@@ -7,6 +7,10 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::group::{Kind, Message, ended, expect};
 
+/// What is said of a worker that is lost.
+pub(super) const LOST: &str = "with it a part of the optimizer's state is lost (training.optimizer_state = \"sharded\"), so that the run ends; \
+     `tidemill train --resume` continues from its last checkpoint, with any number of workers";
+
 impl Workers {
     /// After an update: gives all others the new values of the parameters that are updated here, and takes theirs.
     pub(crate) fn exchange_weights(&mut self, engine: &mut Engine) -> Result<()> {
