@@ -184,7 +184,7 @@ fn a_sharded_optimizer_state_changes_nothing() {
     same(&run, &one);
 
     // Processes, one of which is killed.
-    let epochs = ["--set", "batch.epochs=300", "--set", "batch.validation_every=100"];
+    let epochs = ["--set", "batch.epochs=120", "--set", "batch.validation_every=60"];
     let whole = path("whole");
     train(&whole, &epochs);
     let killed = path("killed");

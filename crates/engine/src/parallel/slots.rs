@@ -34,10 +34,18 @@ impl Workers {
             return Ok(());
         }
         if self.is_over || self.is_broken {
-            return Err(Error::Run(
-                "the optimizer's slots that other workers keep are lost".into(),
-            ));
+            return Err(Error::Run(LOST.into()));
         }
+        self.gather_all(engine).map_err(|error| {
+            self.is_broken = true;
+            match self.group.lost().is_empty() {
+                true => error,
+                false => Error::Run(format!("{error}: {LOST}")),
+            }
+        })
+    }
+
+    fn gather_all(&mut self, engine: &mut Engine) -> Result<()> {
         self.tell_all(&Message::new(Kind::Gather, engine.step()))?;
         for other in self.others() {
             let slots = loop {
