@@ -9,7 +9,7 @@ use tidemill_engine::data::{Batch, Dataset, FillCost, LabelKind, Loader, LoaderO
 use tidemill_engine::nn::check::{Facts, Labels, Severity, check};
 
 use crate::estimate::{Estimate, Planned};
-use crate::near::{self, Print};
+use tidemill_engine::data::images::near::{self, Print};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
 use tidemill_engine::evaluate::skipped;

@@ -31,7 +31,6 @@ pub mod importance;
 mod log;
 pub mod memory;
 mod names;
-mod near;
 mod onnx;
 mod open;
 mod place;

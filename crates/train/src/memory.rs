@@ -18,6 +18,12 @@ pub(crate) fn copies(file: &RecipeFile) -> u64 {
     2 + averages + if training.spikes.is_some() { 3 } else { 0 }
 }
 
+/// The states that a checkpoint has: the run's own, and those of averages and to roll back to.
+pub(crate) fn written_copies(file: &RecipeFile) -> u64 {
+    let training = &file.recipe.training;
+    1 + u64::from(training.average.is_some()) + u64::from(training.spikes.is_some())
+}
+
 /// The folder whose disk has what of a run's state does not fit into memory, where the run can do with that: those that keep
 /// copies of all weights cannot, nor those whose state goes to workers or begins again in the middle.
 pub(crate) fn folder(file: &RecipeFile, out: &Path, workers: usize) -> Option<PathBuf> {

@@ -22,6 +22,7 @@ use tidemill_recipe::{DataPaths, RecipeFile};
 
 use crate::batch::{Driver, Event, StoppedBy, measure};
 use crate::log::Log;
+use crate::memory::written_copies;
 use crate::open::{Start, check_validation, look_up, open};
 use crate::place::{Clock, Position};
 use crate::reading::{balanced, loader};
@@ -255,6 +256,14 @@ fn open_session(
     let keep = (file.recipe.checkpoint.keep, engine.is_filed());
     let mut session = Session::open(&options.out, options.existing, keep, notice)?;
     session.folder.make_room()?;
+    let (recipe, spec) = (&file.recipe, &file.recipe.checkpoint);
+    let bytes = engine.state_bytes() * written_copies(file);
+    let most = spec.keep + usize::from(recipe.best_metric().is_some()) * spec.keep_best + 1;
+    match session.folder.checkpoints(spec.keep).room(bytes, most)? {
+        // A run that is resumed has some of them already.
+        Some(what) if session.resumed.is_none() => notice(&what),
+        _ => {}
+    }
     if let (Some(from), None) = (&options.from, &session.resumed) {
         session.continue_from(from, notice)?;
     }

@@ -13,6 +13,7 @@ mod folder;
 mod jpeg;
 mod keras;
 mod listing;
+pub mod near;
 #[cfg(feature = "images")]
 mod pack;
 mod resize;

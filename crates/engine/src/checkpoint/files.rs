@@ -21,10 +21,17 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|e| Error::write(path, e))
 }
 
-/// A file that is on disk under another name and waits to replace the one at its path.
+/// A file that is on disk under another name and waits to replace the one at its path; dropped, it is removed.
 pub struct Staged {
     temporary: PathBuf,
     path: PathBuf,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // It has another name once it has taken its place.
+        let _ = remove(&self.temporary);
+    }
 }
 
 /// Writes and syncs what is to replace `path`.
@@ -62,6 +69,43 @@ pub fn replace_by(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resul
         Some(parent) => sync_folder(parent),
         None => Ok(()),
     }
+}
+
+/// The bytes that may still be written to the disk of a folder, or of the one above it that is there; none where the system
+/// does not say so.
+pub fn available(folder: &Path) -> Option<u64> {
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    {
+        let disk = rustix::fs::statvfs(existing(folder)).ok()?;
+        disk.f_bavail.checked_mul(disk.f_frsize)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    {
+        let _ = folder;
+        None
+    }
+}
+
+/// Whether the files of a folder are in memory (tmpfs).
+pub fn is_in_memory(folder: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        const TMPFS: u64 = 0x0102_1994;
+        const RAMFS: u64 = 0x8584_58f6;
+        rustix::fs::statfs(existing(folder))
+            .is_ok_and(|disk| [TMPFS, RAMFS].contains(&(disk.f_type as u64)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        false
+    }
+}
+
+/// The folder, or the one above it that is there: a run's folder is made once it is known that the run can start.
+pub fn existing(folder: &Path) -> &Path {
+    let mut above = folder.ancestors().filter(|path| !path.as_os_str().is_empty());
+    above.find(|path| path.is_dir()).unwrap_or(Path::new("."))
 }
 
 /// A rename is on disk once its folder is.

@@ -36,6 +36,7 @@ pub use writer::{Needed, Parts, Writer};
 use std::sync::Arc;
 
 use tidemill_data::tokens::Tokenizer;
+use tidemill_page::number;
 
 use crate::engine::{Engine, StateTensor};
 use crate::error::{Error, Result};
@@ -149,6 +150,30 @@ impl Checkpoints {
         Checkpoints { stored, ..self }
     }
 
+    /// Fails where the disk has no room for a checkpoint of so many bytes; says how many it has room for where these are
+    /// fewer than `most`, and nothing where the system does not say what is left.
+    ///
+    /// # Errors
+    /// If there is no room for one.
+    pub fn room(&self, bytes: u64, most: usize) -> Result<Option<String>> {
+        let Some(left) = files::available(&self.folder) else { return Ok(None) };
+        let (of, run) = (number::bytes(bytes), self.folder.parent().unwrap_or(&self.folder));
+        let (free, place) = (number::bytes(left), run.display());
+        if left < bytes {
+            return Err(Error::Usage(format!(
+                "{place}: the disk has {free} left, and a checkpoint takes {of}: free some, or put the run on another \
+                 disk with --out"
+            )));
+        }
+        let fit = left / bytes.max(1);
+        Ok((fit < most as u64).then(|| {
+            format!(
+                "{place}: the disk has {free} left, room for {fit} checkpoints of {of}; the run has up to {most} at a time \
+                 (checkpoint.keep, checkpoint.keep_best, and one that is being written)"
+            )
+        }))
+    }
+
     /// Removes a run that the one of these checkpoints replaces.
     fn settle(&self) -> Result<()> {
         self.folder.parent().map_or(Ok(()), crate::aside::settle)
@@ -177,7 +202,7 @@ impl Checkpoints {
         if let Err(e) = written {
             // A full disk needs it. What the writing failed of is what the user has to know.
             let _ = files::remove(&temporary);
-            return Err(e);
+            return Err(self.with_last(e));
         }
         let is_best = meta.best.as_ref().is_some_and(|b| b.step == meta.step);
         let names = if is_best { &["best", "latest"][..] } else { &["latest"] };
@@ -187,6 +212,15 @@ impl Checkpoints {
         files::sync_folder(&self.folder)?;
         self.prune(meta)?;
         Ok(path)
+    }
+
+    /// The error of a checkpoint that cannot be written, with what is left.
+    fn with_last(&self, error: Error) -> Error {
+        let Ok((Some(last), _)) = self.newest() else { return error };
+        Error::Run(format!(
+            "{error}; the last checkpoint is that of step {}, from which --resume continues",
+            last.meta.step
+        ))
     }
 
     /// The newest good checkpoint, and the errors of those after it that are damaged; `None` when there

@@ -454,3 +454,41 @@ fn a_flipped_bit_in_a_pointer_is_harmless() {
     std::fs::remove_file(folder.path().join("checkpoints/pointers.sha256")).unwrap();
     assert_eq!(steps(), [31, 21]);
 }
+
+#[test]
+fn a_disk_without_room_for_a_checkpoint_is_found_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    // Also where the run's folder is not there yet.
+    let checkpoints = Checkpoints::new(&folder.path().join("a/run"), 2);
+    let Some(left) = files::available(folder.path()) else { return };
+    let error = checkpoints.room(u64::MAX / 2, 3).unwrap_err().to_string();
+    assert!(error.contains("a/run: the disk has") && error.contains("--out"), "{error}");
+    let few = checkpoints.room(left / 2, 1_000_000).unwrap().unwrap();
+    assert!(few.contains("checkpoint.keep, checkpoint.keep_best"), "{few}");
+    assert_eq!(checkpoints.room(1, 1).unwrap(), None);
+}
+
+#[test]
+fn what_cannot_be_written_says_which_checkpoint_is_left_and_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), 2);
+    let first = tensors(1.0);
+    checkpoints.write(&meta(10, &first), &first).unwrap();
+    // Values that end before they should.
+    let file = Arc::new(tempfile::tempfile().unwrap());
+    let mut second = first.clone();
+    let stored = crate::engine::Stored::new(file, 0, 8, crate::engine::Dtype::U8, None);
+    second[2].values = StateValues::Stored(stored);
+    let error = checkpoints.write(&meta(20, &first), &second).unwrap_err().to_string();
+    assert!(
+        error.contains("the last checkpoint is that of step 10, from which --resume"),
+        "{error}"
+    );
+    let page = folder.path().join("report.html");
+    drop(files::stage(&page, b"half").unwrap());
+    let left = std::fs::read_dir(folder.path()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["checkpoints"]);
+    files::stage(&page, b"whole").unwrap().rename().unwrap();
+    assert_eq!(std::fs::read(&page).unwrap(), b"whole");
+}

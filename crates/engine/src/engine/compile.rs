@@ -297,7 +297,7 @@ impl First<'_> {
         // What is written to a file is made in memory first.
         let more = if filed.names.is_empty() { 0 } else { RESERVE };
         let budget = &Budget { beside: budget.beside + more, ..budget.clone() };
-        budget.check(needs, Needs::default(), "")?;
+        budget.check(needs, Needs::default(), "; the values of a step come on top of that")?;
         let options = |limit| options(self.purpose, limit);
         let prepare = |limit| Prepared::filed(self.isa, self.graph, options(limit), filed);
         within(budget, self.threads, (needs, Needs::default()), prepare)

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -14,6 +14,7 @@ use tidemill_plan::windows::Filed;
 
 use super::values::Stored;
 use super::{Engine, EngineError, error};
+use crate::checkpoint::files;
 use crate::error::{Error, Result};
 
 /// Tensors of fewer bytes stay in memory: they would save little, and each costs a transfer.
@@ -86,7 +87,7 @@ pub(super) fn create(
     names: Vec<String>,
     ahead: usize,
 ) -> Result<(StateFile, Arc<File>)> {
-    let folder = existing(folder);
+    let folder = files::existing(folder);
     let path = folder.join(format!(".tidemill-state-{}", std::process::id()));
     let fail = |e| Error::write(&path, e);
     let mut options = OpenOptions::new();
@@ -104,12 +105,6 @@ pub(super) fn create(
     })?;
     let broken = Arc::new(AtomicBool::new(false));
     Ok((StateFile { file: direct, path, names, ahead, broken }, Arc::new(plain)))
-}
-
-/// The folder, or the one above it that is there: a run's folder is made once it is known that the run can start.
-fn existing(folder: &Path) -> PathBuf {
-    let mut above = folder.ancestors().filter(|path| !path.as_os_str().is_empty());
-    above.find(|path| path.is_dir()).unwrap_or(Path::new(".")).to_owned()
 }
 
 /// The file opened so that the system keeps nothing of it in memory, where it can do that.
@@ -158,9 +153,14 @@ impl Engine {
         let read: usize = plan.windows.iter().map(window).sum();
         let written = plan.windows.iter().filter(|w| w.written.is_some());
         let written: usize = written.map(window).sum();
+        let folder = self.budget.folder.as_deref().filter(|folder| files::is_in_memory(folder));
+        let memory = folder.map_or(String::new(), |folder| {
+            let folder = folder.display();
+            format!("; {folder} is in memory itself (tmpfs), so that this saves none: put the run on a disk with --out")
+        });
         self.is_filed().then(|| {
             format!(
-                "{} of weights and slots are in a file, of which a step reads {} and writes {}",
+                "{} of weights and slots are in a file, of which a step reads {} and writes {}{memory}",
                 bytes(size),
                 bytes(read as u64),
                 bytes(written as u64)

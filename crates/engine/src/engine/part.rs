@@ -144,6 +144,11 @@ impl Engine {
         [own, elsewhere_bytes(self.whole(), self.slots())]
     }
 
+    /// Bytes of the whole state, also of what other workers keep of it.
+    pub fn state_bytes(&self) -> u64 {
+        self.whole().iter().map(|slot| slot.len() as u64 * 4).sum()
+    }
+
     /// Whether all slots are here: those of others as well, or no update was made yet, so that they are as they start.
     pub fn has_all_slots(&self) -> bool {
         let Some(parted) = &self.parted else { return true };

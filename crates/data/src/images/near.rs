@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use tidemill_engine::data::RawImage;
+use crate::RawImage;
 
 /// Rows and columns of the thumbnail that is compared.
 const SIDE: usize = 8;
@@ -19,13 +19,14 @@ const MOST: usize = 64;
 
 /// What is compared of an image.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Print {
+pub struct Print {
     hash: u64,
     thumbnail: Vec<u8>,
 }
 
 impl Print {
-    pub(crate) fn of(image: &RawImage) -> Print {
+    /// Of an image with 1, 3 or 4 values for each pixel.
+    pub fn of(image: &RawImage) -> Print {
         let grey: Vec<u32> = shrunk(image, SIDE + 1, SIDE)
             .chunks_exact(3)
             .map(|p| 299 * u32::from(p[0]) + 587 * u32::from(p[1]) + 114 * u32::from(p[2]))
@@ -93,7 +94,7 @@ fn areas(parts: usize, len: usize) -> Vec<Vec<(usize, f64)>> {
 
 /// For images that have a copy among `others`, where both are; each image once, by its place. `others` may be the images themselves, of
 /// which then those before count.
-pub(crate) fn copies(images: &[(usize, Print)], others: &[(usize, Print)]) -> Vec<(usize, usize)> {
+pub fn copies(images: &[(usize, Print)], others: &[(usize, Print)]) -> Vec<(usize, usize)> {
     let same = std::ptr::eq(images, others);
     let mut by_part: HashMap<(u8, u16), Vec<u32>> = HashMap::new();
     let add = |by_part: &mut HashMap<_, Vec<u32>>, at: usize| {
