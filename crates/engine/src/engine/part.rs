@@ -144,6 +144,22 @@ impl Engine {
         [own, elsewhere_bytes(self.whole(), self.slots())]
     }
 
+    /// The most bytes of slots that one of so many workers would keep.
+    pub fn slot_bytes_of(&self, workers: usize) -> u64 {
+        let slots = |name: &str| {
+            let places = self.slots_of(name).into_iter();
+            places.map(|(place, _)| self.slots()[place].len() as u64 * 4).sum::<u64>()
+        };
+        let parameters = self.slots().iter().filter(|slot| slot.parameter);
+        let updated = parameters.map(|slot| (slot.len(), slots(&slot.name)));
+        let (lens, bytes): (Vec<usize>, Vec<u64>) = updated.filter(|&(_, bytes)| bytes > 0).unzip();
+        let mut kept = vec![0; workers.max(1)];
+        for (owner, bytes) in Part::owners(workers, &lens).into_iter().zip(bytes) {
+            kept[owner] += bytes;
+        }
+        kept.into_iter().max().unwrap_or(0)
+    }
+
     /// Bytes of the whole state, also of what other workers keep of it.
     pub fn state_bytes(&self) -> u64 {
         self.whole().iter().map(|slot| slot.len() as u64 * 4).sum()
