@@ -121,6 +121,7 @@ impl RecipeFile {
         file.expand()?;
         file.check_inputs_of_texts()?;
         file.check_sentences()?;
+        file.check_sets()?;
         file.recipe.check().map_err(|(key, message)| file.error_at(&key, &message))?;
         Ok(file)
     }

@@ -158,6 +158,7 @@ impl<'a> Rows<'a> {
         match label {
             Some(Label::Class(class)) => self.classes.push(class as u32),
             Some(Label::Value(value)) => self.values.push(value),
+            Some(Label::Set(values)) => self.values.extend(values),
             None => {}
         }
         self.groups.iter_mut().for_each(|groups| groups.extend(group));
@@ -264,6 +265,9 @@ impl<'a> Rows<'a> {
         let labels = match self.labels {
             None => Stored::None,
             Some(Labels::Values(_)) => Stored::Values { values: self.values, width: 1 },
+            Some(labels @ Labels::Sets(_)) => {
+                Stored::Values { values: self.values, width: labels.names().len() }
+            }
             Some(_) => Stored::Classes(self.classes),
         };
         let class_names = known.labels.as_ref().map_or_else(Vec::new, Labels::names);

@@ -6,7 +6,7 @@ use tidemill_engine::data::{Dataset, LabelKind, MemoryDataset, NumpySpec, numpy}
 use tidemill_engine::error::{Error, Result};
 
 use super::text::{argument, plural, quoted};
-use super::{Data, Draft};
+use super::{Data, Draft, free_run, no_table};
 
 /// What samples and labels are called in archives, the names for training before those for
 /// validation.
@@ -129,9 +129,9 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
         next: vec![
             format!("tidemill train {recipe}"),
             format!("tidemill doctor {recipe}"),
-            format!("tidemill learn {recipe} --from data: --out runs/stream"),
+            format!("tidemill learn {recipe} --from data: --out {}", free_run("stream")),
         ],
-        for_batches: false,
+        one_for_both: no_table(),
     })
 }
 

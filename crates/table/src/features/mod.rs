@@ -10,7 +10,7 @@
 //! - `distinct`: the different values of a column
 //! - [`hats`]: what is near a number, as inputs of its own
 //! - [`hashed`]: columns to hashed features, which nothing is learned about ([`HashedColumns`])
-//! - [`labels`]: labels to classes or scaled targets ([`Labels`])
+//! - [`labels`]: labels to classes or scaled targets ([`Labels`]); [`sets`]: labels of several classes
 //!
 //! All state is exact: what a checkpoint gives back goes on with the same bits.
 
@@ -26,6 +26,7 @@ pub mod hats;
 mod ids;
 pub mod labels;
 mod numeric;
+pub mod sets;
 pub mod spec;
 
 pub use codes::Codes;
@@ -34,6 +35,7 @@ pub use evidence::Evidence;
 pub use hashed::HashedColumns;
 pub use hats::HATS;
 pub use labels::{Label, Labels, shortest};
+pub use sets::Sets;
 pub use spec::{Categorical, FeaturesSpec, Standardize};
 
 use std::io::Write;

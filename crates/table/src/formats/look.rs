@@ -15,7 +15,7 @@ use super::{
     Decoded, Format, FormatSpec, LABELS, Note, decoder, is_blank, number, short, short_list,
 };
 use crate::events::{Events, Schema, Value};
-use crate::features::Labels;
+use crate::features::{Labels, Sets};
 
 /// Bytes of a file that are looked at: thousands of rows, decoded in a few milliseconds.
 pub const HEAD_BYTES: usize = 1 << 20;
@@ -360,6 +360,7 @@ fn keys(lines: &[&[u8]], found: &mut Look) -> crate::Result<()> {
     let roles = [&spec.label, &spec.id, &spec.time, &spec.weight];
     let is_role = |name: &str| {
         roles.into_iter().any(|role| role.as_deref() == Some(name))
+            || spec.labels.iter().any(|label| label == name)
             || spec.label.is_none() && super::LABELS.contains(&name)
     };
     let rare: Vec<String> = keys
@@ -375,7 +376,7 @@ fn keys(lines: &[&[u8]], found: &mut Look) -> crate::Result<()> {
             keys.events
         )));
     }
-    if spec.label.is_none() {
+    if spec.label.is_none() && spec.labels.is_empty() {
         let is_there = |name: &&&str| keys.values.iter().any(|(n, _)| n == **name);
         spec.label = LABELS.iter().find(is_there).map(|name| name.to_string());
     }
@@ -387,6 +388,7 @@ fn keys(lines: &[&[u8]], found: &mut Look) -> crate::Result<()> {
             .into_iter()
             .any(|other| other.as_ref() == Some(name))
             || (spec.label.is_none() && LABELS.contains(&name.as_str()))
+            || spec.labels.contains(name)
             || spec.ignore.contains(name)
     };
     let columns = keys.values.iter().filter(|(name, n)| often(*n) && !special(name));
@@ -461,7 +463,10 @@ fn decode(lines: &[&[u8]], spec: &FormatSpec, format: Format) -> crate::Result<S
             Value::Missing => false,
         };
         if is_new && !many {
-            seen.labels.extend(Labels::name(event.label()));
+            match spec.set_separator() {
+                Some(by) => seen.labels.extend(Sets::names_in(event.label(), by)),
+                None => seen.labels.extend(Labels::name(event.label())),
+            }
             many = seen.labels.len() > MOST_LABELS;
         }
     }
