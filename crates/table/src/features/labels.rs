@@ -475,6 +475,10 @@ fn target(label: Value<'_>) -> Result<Option<f64>, BadEvent> {
     match label {
         Value::Missing => Ok(None),
         Value::Number(n) if n.abs() <= MAX_NUMBER => Ok(Some(n)),
+        Value::Number(n) if n.is_finite() => {
+            let what = format!("label {n:e} is beyond {MAX_NUMBER:e} (the largest number taken)");
+            Err(BadEvent::new(what))
+        }
         Value::Text(text) => match number::loose(text.as_bytes(), number::Style::default()) {
             Some(n) if n.abs() <= MAX_NUMBER => Ok(Some(n)),
             _ => Err(BadEvent::new(format!("label {} is no finite number", shown(label)))),

@@ -40,8 +40,19 @@ pub use spec::{Categorical, FeaturesSpec, Standardize};
 
 use std::io::Write;
 
+use crate::formats::number;
+
 /// Numbers beyond this are refused: their squares would overflow `f32` within the model.
 pub const MAX_NUMBER: f64 = 1e19;
+
+/// What a value is not that counts as missing in a column of numbers: `no number`, or one that is too large.
+pub fn no_number(value: &str) -> String {
+    let beyond = number::loose(value.as_bytes(), number::Style::default());
+    match beyond.filter(|n| n.is_finite() && n.abs() > MAX_NUMBER) {
+        Some(_) => format!("no number up to {MAX_NUMBER:e}"),
+        None => "no number".to_owned(),
+    }
+}
 
 /// Longer texts are not kept in dictionaries: they count as unknown, so that memory is bounded.
 const MAX_KEY_BYTES: usize = 256;

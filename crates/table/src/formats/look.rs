@@ -84,7 +84,7 @@ pub fn look(head: &[u8], is_whole: bool, spec: &FormatSpec, format: Format) -> c
     lines.retain(trim);
     let mut found = Look { spec: spec.clone(), ..Look::default() };
     match format {
-        Format::Csv | Format::Tsv => rows(&lines, format, &mut found),
+        Format::Csv | Format::Tsv => rows(&lines, format, &mut found)?,
         Format::JsonLines => keys(&lines, &mut found)?,
         _ => {}
     }
@@ -196,16 +196,20 @@ pub(super) fn unnamed(names: &[String]) -> Vec<usize> {
 }
 
 /// Delimiter, rows before the table, and the header of a file of rows.
-fn rows(lines: &[&[u8]], format: Format, found: &mut Look) {
+fn rows(lines: &[&[u8]], format: Format, found: &mut Look) -> crate::Result<()> {
     let spec = &mut found.spec;
     let few = &lines[..lines.len().min(FEW)];
     if few.is_empty() {
-        return;
+        return Ok(());
     }
     if format == Format::Csv && spec.delimiter.is_none() {
         // A title at the start should not decide it.
         let from = few.len().min(4) - 1;
-        let by = delimiter(&few[from.min(few.len() / 2)..], spec.quote_byte());
+        let rows = &few[from.min(few.len() / 2)..];
+        let by = match spec.decimal {
+            Some(',') => beside_commas(rows, spec)?,
+            _ => delimiter(rows, spec.quote_byte()),
+        };
         if by != b',' {
             spec.delimiter = Some(by as char);
             let shown = if by == b'\t' { "tabs".to_owned() } else { format!("`{}`", by as char) };
@@ -233,6 +237,37 @@ fn rows(lines: &[&[u8]], format: Format, found: &mut Look) {
     if spec.decimal.is_none() && spec.thousands.is_none() {
         groups(lines, by, found);
     }
+    Ok(())
+}
+
+/// The delimiter of rows whose numbers have a comma before their decimals. A comma between fields is told from one in a number by
+/// quotes alone.
+fn beside_commas(rows: &[&[u8]], spec: &FormatSpec) -> crate::Result<u8> {
+    let quote = spec.quote_byte();
+    let cuts = |by: u8| {
+        let counts: Vec<usize> = rows.iter().map(|row| count(row, by, quote)).collect();
+        let most = common(&counts);
+        let same = counts.iter().filter(|n| **n == most).count();
+        (most > 1 && 10 * same >= 9 * counts.len()).then_some(most)
+    };
+    let others = [b';', b'\t', b'|'].into_iter().filter_map(|by| Some((cuts(by)?, by)));
+    if let Some((_, by)) = others.max() {
+        return Ok(by);
+    }
+    let quoted = |row: &&[u8]| {
+        quote.is_some_and(|quote| {
+            let inside = row.split(|b| *b == quote).skip(1).step_by(2);
+            inside.into_iter().any(|field| memchr(b',', field).is_some())
+        })
+    };
+    if rows.iter().any(|row| memchr(b',', row).is_some()) && !rows.iter().any(quoted) {
+        return Err(crate::Error::Usage(format!(
+            "{section}.decimal = \",\": commas are all that could be between the fields, and cannot be before decimals too; say \
+             what is between fields in {section}.delimiter, or leave decimal out where it is a comma",
+            section = spec.section
+        )));
+    }
+    Ok(b',')
 }
 
 /// What is between groups of three digits.
