@@ -6,6 +6,7 @@ mod common;
 #[path = "../../stream/tests/common/server.rs"]
 mod server;
 
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -204,8 +204,8 @@ fn targets_are_standardized_by_the_training_samples() {
     let (n, mean) = (100.0, y.iter().sum::<f64>() / 100.0);
     let deviation = (y.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
     let data = open(&scaled, None).unwrap();
-    for i in 0..100 {
-        let want = (y[i] - mean) / deviation;
+    for (i, y) in y.iter().enumerate() {
+        let want = (y - mean) / deviation;
         assert!((f64::from(target(&data, i)) - want).abs() < 1e-5, "{i}");
     }
     // Those for validation do not count, and are scaled like the others.

@@ -333,7 +333,7 @@ fn sets_of_classes_have_the_figures_of_scikit_learn() {
         let spec = PrequentialSpec { window: 10, ..PrequentialSpec::default() };
         let mut scores = Prequential::new(Task::Binary, case.outputs, spec.clone());
         let mut last = Prequential::new(Task::Binary, case.outputs, spec);
-        let mut feed = |scores: &mut Prequential, range: std::ops::Range<usize>| {
+        let feed = |scores: &mut Prequential, range: std::ops::Range<usize>| {
             for (logits, truth) in &samples[range] {
                 let p: Vec<f32> = logits.iter().map(|&x| 1.0 / (1.0 + (-x).exp())).collect();
                 scores.add(&p, Truth::Values(truth), 0.5, 1.0);
