@@ -186,6 +186,10 @@ fn what_cannot_be_a_set_is_said() {
     let mut compared = compared;
     let compared = compared.current_dir(place(ONE).0.path()).output().unwrap();
     assert!(stderr(&compared).contains("are not compared"), "{}", stderr(&compared));
+    let other = place(ONE);
+    other.learned("one.csv", &["--until-events", "100"]);
+    let says = other.refused("one.csv", &["--resume", "--set", "stream.label_separator='|'"], 2);
+    assert!(says.contains("the run has learned with ';'"), "{says}");
     // Of a class that the model has no output for, a value that is neither, and a name with the separator in it.
     let odd = place(ONE);
     odd.write(
