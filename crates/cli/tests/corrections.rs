@@ -171,6 +171,17 @@ fn garbage_waits_until_it_is_released() {
     let more = place.write("more.jsonl", &[json!({"release": 3})]);
     let (summary, _) = place.learn(&more, "a", &["--resume"]);
     assert_eq!(summary["quarantined"], 1);
+    // One that was corrected better since is no longer wanted.
+    let better = [json!({"id": "x", "correction": "eins Hund rennt"}), json!({"release": 1})];
+    let better = place.write("better.jsonl", &better);
+    let (summary, _) = place.learn(&better, "a", &["--resume"]);
+    let dead = place.lines("a/dead-letter.jsonl");
+    let last = dead.last().unwrap()["reason"].as_str().unwrap();
+    let what =
+        "release 1: another correction of its text came after it, and counts: eins Hund rennt";
+    assert_eq!(last, what, "{summary}");
+    assert_eq!(summary["quarantined"], 1);
+    assert_eq!(place.lines("a/corrections.jsonl").last().unwrap()["correction"], "eins Hund rennt");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod common;
 #[path = "../../stream/tests/common/server.rs"]
 mod server;
 
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -333,7 +334,7 @@ fn another_port_is_the_same_stream() {
         let (recipe, run) = (place.path("recipe.toml"), place.path("run"));
         let all = ["learn", text(&recipe), "--from", &from, "--out", text(&run), "--resume"];
         let mut learner = command(&[&all[..], &["--until-events", until]].concat());
-        let mut child = learner.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = learner.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (mut sender, start) = (Http::new(port), Instant::now());
         // One that has enough may end before it has answered, so that more is sent than is needed.
         while child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(60) {
@@ -341,6 +342,9 @@ fn another_port_is_the_same_stream() {
             sleep(Duration::from_millis(20));
         }
         assert_eq!(wait(&mut child), Some(0));
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.contains(&format!("note: listens at {from}\n")), "{said}");
     }
     let summary = place.summary();
     assert_eq!((summary["steps"].as_u64(), summary["events"].as_u64()), (Some(200), Some(200)));

@@ -1,6 +1,7 @@
 //! Samples in memory: arrays from the library API, IDX files.
 
 use tidemill_fields::{Field, Row};
+use tidemill_table::Known;
 
 use crate::augment::crop::resized_crop;
 use crate::augment::{Augment, Mix};
@@ -54,6 +55,10 @@ pub struct MemoryDataset {
     sample_len: usize,
     affine: Affine,
     augment: Option<Augment>,
+    /// Empty where all samples weigh the same.
+    weights: Vec<f32>,
+    /// How targets were standardized, if they were.
+    known: Option<Known>,
     /// The file that samples come from; empty for arrays.
     file: String,
 }
@@ -111,6 +116,8 @@ impl MemoryDataset {
             sample_len,
             affine,
             augment: None,
+            weights: Vec::new(),
+            known: None,
             file: String::new(),
         })
     }
@@ -216,6 +223,18 @@ impl MemoryDataset {
         self
     }
 
+    /// The same with a weight for each sample; with none all weigh the same.
+    pub(crate) fn with_weights(mut self, weights: Vec<f32>) -> Self {
+        self.weights = weights;
+        self
+    }
+
+    /// The same, whose targets were standardized as `labels` says.
+    pub(crate) fn with_scaling(mut self, labels: Option<tidemill_table::Labels>) -> Self {
+        self.known = labels.map(|labels| Known { labels: Some(labels), ..Known::default() });
+        self
+    }
+
     /// The bytes that the values and labels take.
     pub fn bytes(&self) -> usize {
         let features = match &self.features {
@@ -223,6 +242,7 @@ impl MemoryDataset {
             Features::F32(v) => 4 * v.len(),
         };
         features
+            + 4 * self.weights.len()
             + match &self.labels {
                 Labels::Classes(c) => 4 * c.len(),
                 Labels::Values { values, .. } => 4 * values.len(),
@@ -252,7 +272,14 @@ impl Dataset for MemoryDataset {
             }
             Labels::None => {}
         }
+        if let Some(&weight) = self.weights.get(index) {
+            row.set_weight(weight);
+        }
         Ok(())
+    }
+
+    fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
     }
 
     fn shown(&self, values: &[f32]) -> Option<RawImage> {

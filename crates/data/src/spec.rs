@@ -158,7 +158,8 @@ impl DataSpec {
             }
             Self::Numpy(spec) => {
                 let like = like();
-                let data = spec.open(resolve, like.as_ref().map(|l| l.class_names))?;
+                let known = known.or_else(|| like.and_then(|l| l.known));
+                let data = spec.open(resolve, like.as_ref().map(|l| l.class_names), known)?;
                 let data = with_classes_of(data, like.and_then(|l| l.num_classes))?;
                 let parts = Parts::of(spec.validation_split, spec.subset, spec.seed);
                 parts.side(spec.main_path(), Box::new(data))?

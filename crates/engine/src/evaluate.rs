@@ -8,7 +8,8 @@ use tidemill_nn::Link;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::metrics::{
-    Calibration, Confusion, CustomMeter, Figures, Meter, Metric, Residuals, RocCurve, Task, argmax,
+    Calibration, Confusion, CustomMeter, Figures, Meter, Metric, Residuals, RocCurve, Sets, Task,
+    argmax,
 };
 
 /// How data is measured.
@@ -47,6 +48,8 @@ pub struct Evaluation {
     pub figures: Figures,
     /// True against predicted classes, where there are classes.
     pub confusion: Option<Confusion>,
+    /// Yes and no of each class, where any number of classes is true of a sample.
+    pub sets: Option<Sets>,
     /// Wrong predictions, the most confident ones first.
     pub mistakes: Vec<Mistake>,
     /// How often predicted classes are right, by their probability; where it is drawn.
@@ -154,6 +157,7 @@ pub fn evaluate(
     Ok(Evaluation {
         figures,
         confusion: meter.confusion().cloned(),
+        sets: meter.sets().cloned(),
         mistakes: mistakes.finish(),
         calibration: meter.calibration().filter(|_| options.drawn && probable),
         curves: if options.drawn { meter.roc_curves() } else { Vec::new() },

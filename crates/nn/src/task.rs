@@ -94,13 +94,21 @@ impl Task {
 
     /// The class that the outputs of one sample say, as `name` calls it, and how probable it is; of a
     /// sequence with `width` outputs at each position, their classes with spaces between, and the least of
-    /// their probabilities. None where there are no classes.
+    /// their probabilities. With a `separator` any number of classes may be true: those that are more probable than not,
+    /// and how probable this set is, each class by itself as the loss takes them. None where there are no classes.
     pub fn class_in_words(
         self,
         outputs: &[f32],
         width: usize,
+        separator: Option<char>,
         name: impl Fn(usize) -> String,
     ) -> Option<(String, f32)> {
+        if let (Task::Binary, Some(separator)) = (self, separator) {
+            let likely = (0..outputs.len()).filter(|&class| outputs[class] > 0.5);
+            let names: Vec<String> = likely.map(name).collect();
+            let probability = outputs.iter().map(|p| p.max(1.0 - p)).product();
+            return Some((names.join(&separator.to_string()), probability));
+        }
         let (mut names, mut least) = (Vec::new(), 1.0_f32);
         for row in outputs.chunks_exact(width.max(1)) {
             if let Answer::Class { class, probability } = self.answer(row) {

@@ -112,13 +112,9 @@ impl Ahead {
         (slot.events, position.to_string())
     }
 
-    /// Event `j` as a model takes it, or none if it was bad. A value is put into `value`. To be called
-    /// once: the rows that it frees are taken out.
-    pub(crate) fn sample<'a>(
-        &'a mut self,
-        j: usize,
-        value: &'a mut [f32; 1],
-    ) -> Option<Sample<'a>> {
+    /// Event `j` as a model takes it, or none if it was bad. To be called once: the rows that it frees
+    /// are taken out.
+    pub(crate) fn sample(&mut self, j: usize) -> Option<Sample<'_>> {
         let Ahead { batch, single, slots, .. } = self;
         let event = slots[j].event.as_mut()?;
         let freed = std::mem::take(&mut event.freed);
@@ -129,7 +125,7 @@ impl Ahead {
             }
             false => Inputs::Fields(batch, j),
         };
-        let truth = truth_of(event.label, value);
+        let truth = truth_of(event.label.as_ref());
         let (weight, scale) = (event.weight, event.scale);
         Some(Sample { weight, scale, freed, ..Sample::new(inputs, truth) })
     }

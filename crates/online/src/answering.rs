@@ -44,9 +44,14 @@ impl Answering {
                 self.outputs.resize(logits.len(), 0.0);
                 self.link.probabilities(logits, &mut self.outputs);
                 let name = |class| class_name(class, labels, &self.class_names);
-                match self.task.class_in_words(&self.outputs, logits.len(), name) {
+                let separator = labels.and_then(Labels::separator);
+                let found = self.task.class_in_words(&self.outputs, logits.len(), separator, name);
+                match found {
                     Some((class, probability)) => {
-                        answer["prediction"] = json!(class);
+                        answer["prediction"] = match separator {
+                            Some(by) => class.split_terminator(by).collect(),
+                            None => json!(class),
+                        };
                         answer["probability"] = json!(probability);
                     }
                     None => {

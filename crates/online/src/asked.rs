@@ -100,7 +100,8 @@ impl Asked {
         let task = self.model.prequential().task();
         self.read(files, &mut |source, outputs, _| {
             let name = |i: usize| names.get(i).cloned().unwrap_or_else(|| i.to_string());
-            let (class, probability) = task.class_in_words(outputs, outputs.len(), name).unzip();
+            let (class, probability) =
+                task.class_in_words(outputs, outputs.len(), None, name).unzip();
             let labels = labels.as_ref().filter(|_| class.is_none());
             let outputs = Labels::in_units(labels, outputs);
             let probability = probability.unwrap_or(1.0);

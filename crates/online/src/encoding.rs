@@ -40,7 +40,7 @@ pub struct Encoding {
     class_weights: ClassWeights,
     /// The event in hand, as a network takes it.
     one: Batch,
-    value: [f32; 1],
+    label: Option<Label>,
     freed: Vec<FreedRow>,
 }
 
@@ -89,7 +89,7 @@ impl Encoding {
             hashed: None,
             class_weights: ClassWeights::of_recipe(file),
             one,
-            value: [0.0],
+            label: None,
             freed: Vec::new(),
         })
     }
@@ -227,9 +227,10 @@ impl Encoding {
     /// If nothing is known of the stream yet.
     pub(crate) fn encode<'a>(&'a mut self, event: Event<'a>) -> OrBad<Sample<'a>> {
         let Encoded { label, weight, scale, freed } = good!(self.encode_to(None, event)?);
-        let Encoding { inputs, known, hashed, one, value, .. } = self;
+        self.label = label;
+        let Encoding { inputs, known, hashed, one, label, .. } = self;
         let inputs = good!(inputs_of(inputs, hashed, one, event));
-        let truth = truth_of(label, value);
+        let truth = truth_of(label.as_ref());
         let encoder = known.encoder.as_ref();
         Ok(Ok(Sample { inputs, truth, weight, scale, scored: false, freed, encoder }))
     }
@@ -248,9 +249,9 @@ impl Encoding {
         let Some(labels) = &mut known.labels else { return Err(unknown()) };
         let label = good!(labels.encode(event.label()));
         let mut scale = None;
-        match label {
-            None => {}
-            Some(Label::Class(class)) => weight *= class_weights.of(class, || labels.names()),
+        match &label {
+            None | Some(Label::Set(_)) => {}
+            Some(Label::Class(class)) => weight *= class_weights.of(*class, || labels.names()),
             Some(Label::Value(_)) => {
                 let target = Labels::number(event.label());
                 scale = target.map(|target| Scale { target, ..scaling });

@@ -27,6 +27,8 @@ pub(crate) struct Fitting {
     is_image: bool,
     outputs: usize,
     class_names: Vec<String>,
+    /// What is between the classes of a label that has any number of them, and their names where each has a column.
+    sets: Option<(char, Vec<String>)>,
 }
 
 impl Fitting {
@@ -47,6 +49,7 @@ impl Fitting {
             is_image: file.recipe.stream.image.is_some(),
             outputs: model.num_outputs(),
             class_names,
+            sets: file.sets(),
         })
     }
 
@@ -133,10 +136,18 @@ impl Fitting {
         let negative = self.spec.labels.as_ref().is_some_and(|l| l.missing == Missing::Negative);
         // A few labels may be broken.
         let most = |fits: &dyn Fn(f64) -> bool| {
-            let fitting = seen.iter().filter(|l| matches!(**l, Value::Number(n) if fits(n)));
+            let fitting = seen.iter().filter(|label| Labels::number(**label).is_some_and(fits));
             10 * fitting.count() >= 9 * seen.len()
         };
         let output = |n: f64| n >= 0.0 && n < outputs as f64 && n.fract() == 0.0;
+        if let Some((separator, columns)) = &self.sets {
+            let known = match (columns.is_empty(), named.is_empty(), found) {
+                (true, true, Some(found)) => Labels::found(outputs, found),
+                (true, ..) => Labels::classes(outputs, named),
+                (false, ..) => Labels::classes(outputs, columns),
+            };
+            return Ok(known.into_sets(*separator));
+        }
         let labels = match self.task {
             task if !task.has_classes() => {
                 let scale = self.spec.scale_targets && task.in_any_units();

@@ -51,6 +51,8 @@ fn keys(old: &RecipeFile, new: &RecipeFile) -> Vec<Key> {
     }
     keys![
         "stream.label" stream.label,
+        "stream.label_separator" stream.label_separator,
+        "stream.labels" stream.labels,
         "stream.id" stream.id,
         "stream.weight" stream.weight,
         "stream.vector" stream.vector,

@@ -127,7 +127,8 @@ impl Predictions {
                 line += &format!(",{}", outputs.iter().map(value).collect::<Vec<_>>().join(" "));
             } else {
                 let name = |class| self.name(class, labels);
-                let class = self.task.class_in_words(outputs, width, name);
+                let separator = labels.and_then(Labels::separator);
+                let class = self.task.class_in_words(outputs, width, separator, name);
                 let (class, probability) = class.unwrap_or((String::new(), 1.0));
                 line += &format!(",{},{probability}", quoted(&class));
             }

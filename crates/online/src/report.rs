@@ -94,13 +94,15 @@ const MOST_CLASSES: usize = 40;
 /// A row of the table: its words, the figure's name, and how it is written.
 type Row = (&'static str, &'static str, Scale);
 
-const CLASS_ROWS: [Row; 8] = [
+const CLASS_ROWS: [Row; 10] = [
     ("accuracy", "accuracy", Scale::Percent),
+    ("all classes of an event right", "subset_accuracy", Scale::Percent),
     ("accuracy of no change", "no_change.accuracy", Scale::Percent),
     ("accuracy of the prior", "prior.accuracy", Scale::Percent),
     ("Kappa-T, gain over no change", "kappa_t", Scale::Plain),
     ("Kappa-M, gain over the prior", "kappa_m", Scale::Plain),
     ("Kappa, gain over chance", "kappa", Scale::Plain),
+    ("micro F1", "micro_f1", Scale::Percent),
     ("macro F1", "macro_f1", Scale::Percent),
     ("log loss", "log_loss", Scale::Plain),
 ];
@@ -222,7 +224,8 @@ impl StreamReport<'_> {
             (Some(&v), Scale::Plain) => format!("<td>{}</td>", plain(v)),
         };
         let loss = ("loss", "loss", Scale::Plain);
-        for &(words, name, scale) in rows.iter().chain([&loss]) {
+        let there = |row: &&Row| figures.contains_key(row.1);
+        for &(words, name, scale) in rows.iter().chain([&loss]).filter(there) {
             let cells =
                 ["", "sliding.", "fading."].map(|view| cell(&format!("{view}{name}"), scale));
             let _ = write!(page, "<tr><th>{words}</th>{}</tr>", cells.concat());

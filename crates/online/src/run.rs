@@ -254,7 +254,9 @@ fn tell_without_effect(file: &RecipeFile, watch: &mut dyn FnMut(LearnEvent<'_>))
         ));
     }
     let metrics = file.recipe.training.metrics.iter().flatten();
-    let lacking = metrics.filter(|m| !m.is_prequential());
+    let sets = file.sets().is_some();
+    let of_sets = |name: &str| sets && ["subset_accuracy", "f1_micro", "f1_macro"].contains(&name);
+    let lacking = metrics.filter(|m| !m.is_prequential() && !of_sets(&m.name()));
     let lacking: Vec<String> = lacking.map(|m| m.name()).collect();
     if !lacking.is_empty() {
         watch(LearnEvent::Notice(&format!(

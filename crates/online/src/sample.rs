@@ -52,15 +52,13 @@ impl Scale {
     }
 }
 
-/// What a label says of an event; a value is put into `value`.
-pub(crate) fn truth_of(label: Option<Label>, value: &mut [f32; 1]) -> Truth<'_> {
+/// What a label says of an event.
+pub(crate) fn truth_of(label: Option<&Label>) -> Truth<'_> {
     match label {
         None => Truth::Unknown,
-        Some(Label::Class(class)) => Truth::Class(class),
-        Some(Label::Value(target)) => {
-            *value = [target];
-            Truth::Values(value)
-        }
+        Some(Label::Class(class)) => Truth::Class(*class),
+        Some(Label::Value(target)) => Truth::Values(std::slice::from_ref(target)),
+        Some(Label::Set(values)) => Truth::Values(values),
     }
 }
 

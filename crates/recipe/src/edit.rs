@@ -6,6 +6,7 @@ use toml_edit::{DocumentMut, InlineTable, Item, Value};
 
 use super::locate::{index, parse_key};
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::nn::HATS;
 
 /// One `--set`.
 #[derive(Clone, Debug)]
@@ -40,6 +41,41 @@ impl Override {
         put(document.as_item_mut(), &self.path, &self.value)
             .map_err(|what| Error::Recipe(format!("--set {}: {what}", self.text)))
     }
+}
+
+/// With other `model.hats.knots` columns have another number of inputs, which `model.input` counts: it follows, unless it is set too.
+pub(crate) fn widen_for_hats(
+    before: &Item,
+    edited: &mut DocumentMut,
+    overrides: &[Override],
+) -> Result<()> {
+    let sets = |path: &[&str]| overrides.iter().find(|o| o.path.iter().eq(path));
+    let Some(one) = sets(&["model", "hats", "knots"]) else { return Ok(()) };
+    let input = |o: &Override| o.path.len() > 1 && o.path[0] == "model" && o.path[1] == "input";
+    if overrides.iter().any(input) {
+        return Ok(());
+    }
+    let number = |item: &Item, path: &[&str]| {
+        path.iter().try_fold(item, |item, key| item.get(key)).and_then(Item::as_integer)
+    };
+    let knots = number(before, &["model", "hats", "knots"]).unwrap_or(HATS as i64);
+    let (now, model) = (edited.as_item(), ["model", "input", "features"]);
+    let found = (
+        number(now, &["model", "hats", "knots"]),
+        number(now, &["model", "hats", "columns"]),
+        number(now, &model),
+    );
+    let (Some(new), Some(columns), Some(inputs)) = found else { return Ok(()) };
+    let Some(width) = new
+        .checked_sub(knots)
+        .and_then(|more| more.checked_mul(columns))
+        .and_then(|more| inputs.checked_add(more))
+        .filter(|width| *width > 0)
+    else {
+        return Ok(());
+    };
+    put(edited.as_item_mut(), &model.map(str::to_owned), &Value::from(width))
+        .map_err(|what| Error::Recipe(format!("--set {}: {what}", one.text)))
 }
 
 fn put(item: &mut Item, path: &[String], value: &Value) -> std::result::Result<(), String> {

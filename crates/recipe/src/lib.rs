@@ -122,6 +122,7 @@ impl RecipeFile {
         file.expand()?;
         file.check_inputs_of_texts()?;
         file.check_sentences()?;
+        file.check_sets()?;
         file.recipe.check().map_err(|(key, message)| file.error_at(&key, &message))?;
         Ok(file)
     }
@@ -212,17 +213,20 @@ impl RecipeFile {
 
     /// Targets are standardized only where they may be in any units.
     fn check_units(&self) -> Result<()> {
-        let keys: [&[&str]; 2] =
-            [&["online", "scale_targets"], &["batch", "data", "csv", "scale_targets"]];
-        let table = match &self.recipe.batch.data {
-            Some(DataSpec::Csv(table)) => table.scale_targets,
-            _ => false,
+        let (kind, scaled) = match &self.recipe.batch.data {
+            Some(DataSpec::Csv(table)) => ("csv", table.scale_targets),
+            Some(DataSpec::Numpy(arrays)) => ("numpy", arrays.scale_targets),
+            _ => ("csv", false),
         };
-        let wanted = [self.gives(keys[0]) && self.recipe.online.scale_targets, table];
+        let keys: [&[&str]; 2] =
+            [&["online", "scale_targets"], &["batch", "data", kind, "scale_targets"]];
+        let wanted = [self.gives(keys[0]) && self.recipe.online.scale_targets, scaled];
         let metrics = self.recipe.metrics();
-        if let (true, Some(i)) = (table, metrics.iter().position(|m| *m == Metric::Mape)) {
-            let what = "= \"mape\" is a share of the labels, which batch.data.csv.scale_targets = true moves; leave one of them out";
-            return Err(self.error_at(&format!("training.metrics[{i}]"), what));
+        if let (true, Some(i)) = (scaled, metrics.iter().position(|m| *m == Metric::Mape)) {
+            let what = format!(
+                "= \"mape\" is a share of the labels, which batch.data.{kind}.scale_targets = true moves; leave one of them out"
+            );
+            return Err(self.error_at(&format!("training.metrics[{i}]"), &what));
         }
         for (key, _) in keys.iter().zip(wanted).filter(|(_, wanted)| *wanted) {
             if !self.recipe.task().in_any_units() {
@@ -431,6 +435,7 @@ impl Source {
         for one in &overrides {
             one.apply(&mut edited)?;
         }
+        edit::widen_for_hats(spans.as_item(), &mut edited, &overrides)?;
         Ok(Source { file, spans, edited, overrides })
     }
 

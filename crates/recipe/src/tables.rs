@@ -3,10 +3,12 @@
 use tidemill_engine::data::text::PLACE;
 use tidemill_engine::data::{DataSpec, Encoder, TableInput, TableInputs, TableSpec};
 use tidemill_engine::error::{Error, Result};
+use tidemill_engine::metrics::Task;
 use tidemill_engine::nn::{InputSpec, ModelSpec, Targets};
 
 use crate::RecipeFile;
 use crate::data::text_ids;
+use crate::online::join::Missing;
 use crate::stream::features::Table;
 use crate::stream::{FeaturesSpec, Format, FormatSpec, Standardize};
 
@@ -100,6 +102,61 @@ impl RecipeFile {
         spec.text.extend(self.recipe.online.features.categorical.keys().cloned());
         spec.text.extend(self.table_inputs().columns().cloned());
         Ok(spec)
+    }
+
+    /// What is between the classes of a label that has any number of them, and their names where each has a column; none where a label
+    /// is one class.
+    pub fn sets(&self) -> Option<(char, Vec<String>)> {
+        // Which format it is makes no difference.
+        let spec =
+            self.stream_format(Format::JsonLines).unwrap_or_else(|_| self.recipe.stream.clone());
+        let table = match &self.recipe.batch.data {
+            Some(DataSpec::Csv(table)) => {
+                table.label_separator.or((!table.labels.is_empty()).then_some(';'))
+            }
+            _ => None,
+        };
+        let separator = spec.set_separator().or(table)?;
+        Some((separator, spec.labels))
+    }
+
+    /// Where any number of classes is true of a sample, the loss takes a yes or no for each; and what has one class is not for them.
+    pub(crate) fn check_sets(&self) -> Result<()> {
+        if self.sets().is_none() {
+            return Ok(());
+        }
+        let by = ["label_separator", "labels"];
+        let by =
+            by.into_iter().find(|key| self.gives(&["stream", key])).unwrap_or("label_separator");
+        let what = format!(
+            "where any number of classes is true of a sample (stream.{by}, or that of the table)"
+        );
+        let recipe = &self.recipe;
+        if recipe.online.linear.is_some() {
+            let what =
+                format!("has one label, and cannot be used {what}; leave it out for a network");
+            return Err(self.error_at("online.linear", &what));
+        }
+        if recipe.task() != Task::Binary {
+            let name = recipe.training.loss.name();
+            let what = format!(
+                "is {name}, and must be binary_crossentropy {what}: each of the model's outputs is a yes or no"
+            );
+            return Err(self.error_at("training.loss", &what));
+        }
+        if recipe.training.class_weight.is_some() {
+            return Err(self.error_at(
+                "training.class_weight",
+                &format!("has no meaning {what}; leave it out"),
+            ));
+        }
+        if recipe.online.labels.as_ref().is_some_and(|labels| labels.missing == Missing::Negative) {
+            let what = format!(
+                "= \"negative\" has no meaning {what}: write events of none of the classes with an empty set"
+            );
+            return Err(self.error_at("online.labels.missing", &what));
+        }
+        Ok(())
     }
 
     /// How the columns of a stream become inputs: as `[online.features]` and the table of `[batch]`

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use tidemill_engine::nn::InputSpec;
 
 const ARTICLE: &str = r#"[model]
 input  = { image = { height = 28, width = 28, channels = 1 } }
@@ -374,4 +375,20 @@ fn two_kinds_in_one_table_are_told() {
     for (set, want) in cases {
         assert_eq!(message(ARTICLE, &[set]), want);
     }
+}
+
+#[test]
+fn the_input_follows_the_number_of_hats() {
+    let text = "[model]\ninput = { features = 30 }\nhats = { columns = 3 }\nlayers = [{ dense = { units = 2 } }]\n\
+                [training]\nloss = \"sparse_categorical_crossentropy\"\n";
+    let width = |overrides: &[&str]| match parse(text, overrides).unwrap().recipe.model.input {
+        InputSpec::Features(n) => n,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(width(&[]), 30);
+    assert_eq!(width(&["model.hats.knots=5"]), 18);
+    assert_eq!(width(&["model.hats.knots=13"]), 42);
+    // What is said is taken.
+    assert_eq!(width(&["model.hats.knots=5", "model.input.features=20"]), 20);
+    assert_eq!(width(&["model.hats.knots=5", "input={features=21}"]), 21);
 }

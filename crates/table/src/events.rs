@@ -244,7 +244,7 @@ impl Events {
         let (label, id, time) = (none, none, none);
         let (weight, vector, place) = (1.0, true, self.place);
         let head = Head { sparse_end: 0, text_end: 0, label, id, time, weight, vector, place };
-        Draft { events: self, head }
+        Draft { events: self, head, members: Vec::new() }
     }
 
     /// Drops what belongs to no finished event.
@@ -280,6 +280,8 @@ impl Events {
 pub struct Draft<'a> {
     events: &'a mut Events,
     head: Head,
+    /// Of classes that have a column each, whether they are true; none where that is missing.
+    members: Vec<Option<bool>>,
 }
 
 impl Draft<'_> {
@@ -328,6 +330,26 @@ impl Draft<'_> {
     #[inline]
     pub fn label(&mut self, value: Value<'_>) {
         self.head.label = self.slot(value);
+    }
+
+    /// Sets whether class `i` of a set is true.
+    pub fn member(&mut self, i: usize, is_true: Option<bool>) {
+        self.members.resize(self.members.len().max(i + 1), None);
+        self.members[i] = is_true;
+    }
+
+    /// Sets the label to the set of those of `names` that are true, with `separator` after each; it stays missing where one of them is.
+    pub fn label_of(&mut self, names: &[String], separator: char) {
+        let members = std::mem::take(&mut self.members);
+        if members.len() < names.len() || members.contains(&None) {
+            return;
+        }
+        let mut set = String::new();
+        for name in names.iter().zip(members).filter(|(_, is)| *is == Some(true)).map(|(n, _)| n) {
+            set.push_str(name);
+            set.push(separator);
+        }
+        self.label(Value::Text(&set));
     }
 
     /// Sets the id.

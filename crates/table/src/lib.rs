@@ -29,7 +29,7 @@ pub use error::{Error, Result};
 pub use events::{Event, Events, Feature, Field, Place, Schema, Value};
 pub use features::{
     Categorical, Codes, ColumnKind, Encoder, Evidence, FeaturesSpec, FreedRow, HATS, HashedColumns,
-    Label, Labels, Standardize,
+    Label, Labels, Sets, Standardize, no_number,
 };
 pub use formats::text::Utf16Reader;
 pub use formats::{

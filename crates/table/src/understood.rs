@@ -26,6 +26,9 @@ pub struct Understood {
     pub values: bool,
     /// The class that binary figures are about.
     pub positive_class: Option<String>,
+    /// Whether any number of the classes is true of a sample.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sets: bool,
     /// Texts that stand for a missing value, where the recipe says it.
     pub missing: Vec<String>,
     /// The columns of id, time and weight.
@@ -82,14 +85,20 @@ impl Understood {
         };
         let roles = [&schema.label, &spec.id, &spec.time, &spec.weight];
         let used = |name: &String| {
-            schema.columns.contains(name) || roles.into_iter().any(|r| r.as_ref() == Some(name))
+            schema.columns.contains(name)
+                || spec.labels.contains(name)
+                || roles.into_iter().any(|r| r.as_ref() == Some(name))
         };
         let default = spec.missing == FormatSpec::default().missing;
         let delimiter = schema.delimiter.or(spec.delimiter).filter(|_| !schema.row.is_empty());
         Understood {
             columns: schema.columns.iter().enumerate().map(column).collect(),
             vector: schema.vector,
-            label: schema.label.clone(),
+            label: match spec.labels.is_empty() {
+                true => schema.label.clone(),
+                false => Some("in columns of their own".to_owned()),
+            },
+            sets: labels.is_some_and(|labels| labels.separator().is_some()),
             classes: labels.map(Labels::names).unwrap_or_default(),
             values: matches!(labels, Some(Labels::Values(_))),
             positive_class: labels.and_then(Labels::positive_name),
@@ -128,6 +137,7 @@ impl Understood {
             let what = match (self.values, self.classes.is_empty()) {
                 (true, _) => "numbers".to_owned(),
                 (_, true) => "classes, none seen yet".to_owned(),
+                _ if self.sets => format!("any number of the classes {}", list(&self.classes)),
                 _ => format!("classes {}", list(&self.classes)),
             };
             lines.push(format!("label    {label}  {what}"));

@@ -19,7 +19,7 @@ fn the_first_event_fixes_the_columns() {
          {\"b\": 3}",
     );
     assert_eq!(bad, ["none of the keys that are inputs is there (a, b.c, b.d)"]);
-    assert_eq!(all(&events), ["1 | 1 'x' ?", "0 | -0.5 ? 2.5"]);
+    assert_eq!(all(&events), ["'true' | 1 'x' ?", "'false' | -0.5 ? 2.5"]);
     let notes: Vec<String> = decoder.notes().iter().map(|n| n.to_string()).collect();
     assert_eq!(
         notes,

@@ -5,7 +5,9 @@ mod common;
 
 use common::{all, line, lines, made};
 use serde_json::json;
-use tidemill_table::{Events, Format, FormatSpec, Look, decoder, look};
+use tidemill_table::{
+    Events, Format, FormatSpec, Label, Labels, Look, Value, decoder, look, no_number,
+};
 
 fn looked(format: Format, spec: serde_json::Value, text: &[u8]) -> Look {
     let spec: FormatSpec = serde_json::from_value(spec).unwrap();
@@ -333,4 +335,49 @@ fn a_model_with_fewer_inputs_takes_the_keys_that_more_events_have() {
     let found = look(text.as_bytes(), true, &spec, Format::JsonLines).unwrap();
     assert_eq!(found.spec.inputs, Some(vec!["a".to_owned(), "b".to_owned()]));
     assert_eq!(found.events.len(), 3);
+}
+
+#[test]
+fn a_decimal_comma_and_what_is_between_fields() {
+    let comma = |text: &str, more: serde_json::Value| {
+        let mut spec = json!({ "decimal": "," });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let spec: FormatSpec = serde_json::from_value(spec).unwrap();
+        look(text.as_bytes(), true, &spec, Format::Csv).map_err(|e| e.to_string())
+    };
+    // Each row has a comma more than semicolons, as a table of prices and remarks may have.
+    let text = "price;remark;y\n1,5;good, cheap;a\n2,5;bad, dear;b\n3,5;none, so far;a\n";
+    let found = comma(text, json!({})).unwrap();
+    assert_eq!(found.spec.delimiter, Some(';'));
+    assert_eq!(found.events.get(1).value(0), Value::Number(2.5));
+    assert_eq!(comma("a\tb\n1,5\t2\n2,5\t3\n", json!({})).unwrap().spec.delimiter, Some('\t'));
+    // Decimals in quotes, as some programs write them with a comma between fields.
+    let quoted = comma("a,y\n\"1,5\",x\n\"2,5\",y\n", json!({})).unwrap();
+    assert_eq!(quoted.events.get(0).value(0), Value::Number(1.5));
+    // Commas alone may be either.
+    let unclear = comma("a,b,y\n1,5,x\n2,5,y\n", json!({})).unwrap_err();
+    assert!(unclear.contains("say what is between fields in stream.delimiter"), "{unclear}");
+    assert!(comma("a,b,y\n1,5,x\n2,5,y\n", json!({ "delimiter": "," })).is_ok());
+}
+
+#[test]
+fn labels_of_json_that_are_true_or_false_have_those_names() {
+    let lines = b"{\"a\": 1, \"y\": true}\n{\"a\": 2, \"y\": false}\n{\"a\": 2, \"y\": \"true\"}\n";
+    let found = looked(Format::JsonLines, json!({ "label": "y" }), lines);
+    assert_eq!(found.labels.iter().collect::<Vec<_>>(), ["false", "true"]);
+    // As numbers they are 1 and 0.
+    assert_eq!(Labels::number(found.events.get(0).label()), Some(1.0));
+    let mut values = Labels::values(false);
+    assert_eq!(values.encode(found.events.get(1).label()).unwrap(), Some(Label::Value(0.0)));
+    let binary = Labels::Binary.transform(found.events.get(0).label()).unwrap();
+    assert_eq!(binary, Some(Label::Class(1)));
+}
+
+#[test]
+fn numbers_that_are_too_large_are_said_to_be() {
+    assert_eq!(no_number("1e30"), "no number up to 1e19");
+    assert_eq!(no_number("-2e19"), "no number up to 1e19");
+    assert_eq!(no_number("abc"), "no number");
+    let error = Labels::values(true).encode(Value::Number(1e30)).unwrap_err();
+    assert_eq!(error.reason, "label 1e30 is beyond 1e19 (the largest number taken)");
 }

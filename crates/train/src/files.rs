@@ -167,6 +167,7 @@ impl Trained {
             }
             (DataSpec::Numpy(arrays), [archive]) if archive.ends_with(".npz") => {
                 arrays.path = Some(archive.clone());
+                arrays.weights = None;
                 (arrays.limit, arrays.validation_split, arrays.subset) = (None, None, None);
             }
             (DataSpec::Numpy(arrays), [x, y @ ..]) if y.len() < 2 => {
@@ -174,6 +175,7 @@ impl Trained {
                     path: None,
                     x: x.clone(),
                     y: y.first().cloned(),
+                    weights: None,
                     limit: None,
                     validation_split: None,
                     subset: None,

@@ -78,6 +78,8 @@ pub struct Prediction {
     pub kept: Vec<String>,
     /// The text, where the model writes what a sound says.
     pub text: Option<String>,
+    /// Where any number of classes may be true: what is between their names in `class`.
+    pub separator: Option<char>,
 }
 
 impl Trained {
@@ -280,6 +282,7 @@ impl Trained {
         let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
         let by_position = self.engine.by_position();
         let tokenizer = self.file.tokenizer().cloned();
+        let separator = self.separator();
         let mut loader = Loader::new(set.clone(), LoaderOptions::one_pass(options.batch_size))?;
         while let Some(batch) = loader.next_batch()? {
             let outputs = self.engine.predict(batch)?;
@@ -304,7 +307,7 @@ impl Trained {
                 }
                 let name =
                     |i: usize| self.class_names.get(i).cloned().unwrap_or_else(|| i.to_string());
-                let (class, probability) = task.class_in_words(row, width, name).unzip();
+                let (class, probability) = task.class_in_words(row, width, separator, name).unzip();
                 let labels = self.known.labels.as_ref().filter(|_| !task.has_classes());
                 let outputs = Labels::in_units(labels, row);
                 let line = || source.rsplit(':').next().and_then(|line| line.parse::<u64>().ok());
@@ -316,6 +319,7 @@ impl Trained {
                     outputs,
                     kept: kept.unwrap_or_default(),
                     text: None,
+                    separator,
                 })?;
                 predicted += 1;
             }
@@ -323,6 +327,20 @@ impl Trained {
         match (skipped(set.as_ref()), predicted) {
             (Some(what), 0) => Err(Error::Run(format!("nothing could be predicted: {what}"))),
             (what, _) => Ok(set.notes().into_iter().chain(what).collect()),
+        }
+    }
+
+    /// What is between the classes of a prediction that may have several.
+    fn separator(&self) -> Option<char> {
+        let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
+        match &self.known.labels {
+            Some(labels) => labels.separator(),
+            // Arrays of a yes or no for each class; folders of images are classes, of which one is true.
+            None => {
+                let arrays = matches!(self.file.recipe.batch.data, Some(DataSpec::Numpy(_)));
+                let is_set = arrays || self.class_names.is_empty();
+                (task == Task::Binary && width > 1 && is_set).then_some(';')
+            }
         }
     }
 

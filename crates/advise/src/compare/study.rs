@@ -54,6 +54,13 @@ impl<'a> Study<'a> {
         watch: &mut dyn FnMut(&str),
     ) -> Result<Events> {
         file.only_network()?;
+        if file.sets().is_some() {
+            return Err(Error::Usage(
+                "labels of any number of classes are not compared: train in batches and learn from the stream, \
+                 and compare the validation figures with those of the stream"
+                    .into(),
+            ));
+        }
         if options.from == "data:" && file.recipe.batch.data.is_none() {
             return Err(file.error_at("batch.data", "is missing: name the events with --from"));
         }

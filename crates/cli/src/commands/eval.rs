@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use tidemill_engine::Error;
 use tidemill_engine::data::tokens::score::ErrorRateScore;
+use tidemill_engine::evaluate::Evaluation;
 use tidemill_engine::metrics::{ClassFigures, Confusion, Figures, Metric};
 use tidemill_engine::page::number::count;
 use tidemill_online::asked::Asked;
@@ -100,8 +101,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             "checkpoint": model.checkpoint.display().to_string(),
             "figures": found.figures,
         });
+        let classes = of_classes(&found).map(|(classes, _)| per_class_json(&classes, &name));
+        classes.into_iter().for_each(|classes| line["classes"] = classes);
         if let Some(confusion) = &found.confusion {
-            line["classes"] = per_class_json(confusion, &name);
             line["confusion"] = matrix_json(confusion);
         }
         if let Some(texts) = &texts {
@@ -127,11 +129,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if let Some(found) = &transcripts {
         show_transcripts(found)?;
     }
-    if let Some(confusion) = &found.confusion {
-        say!("\n{}", per_class(confusion, &name).trim_end())?;
-        if confusion.num_classes() <= MOST_COLUMNS {
-            say!("\n{}", matrix(confusion, &name).trim_end())?;
-        }
+    if let Some((classes, mean)) = of_classes(&found) {
+        say!("\n{}", per_class(classes, mean, &name).trim_end())?;
+    }
+    if let Some(confusion) = found.confusion.filter(|c| c.num_classes() <= MOST_COLUMNS) {
+        say!("\n{}", matrix(&confusion, &name).trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -205,17 +207,35 @@ fn transcripts_json(found: &TranscriptFigures) -> Value {
 /// A matrix of more classes is wider than a screen; `--json` has it.
 const MOST_COLUMNS: usize = 20;
 
+/// The figures of each class and their mean, where there are classes.
+fn of_classes(found: &Evaluation) -> Option<(Vec<ClassFigures>, ClassFigures)> {
+    match (&found.sets, &found.confusion) {
+        (Some(sets), _) => {
+            let classes = (0..sets.num_classes()).map(|class| sets.of_class(class));
+            Some((classes.collect(), sets.macro_mean()))
+        }
+        (None, Some(confusion)) => {
+            let classes = (0..confusion.num_classes()).map(|class| confusion.of_class(class));
+            Some((classes.collect(), confusion.macro_mean()))
+        }
+        (None, None) => None,
+    }
+}
+
 /// Precision, recall, F1 and samples of each class, then their mean.
-fn per_class(confusion: &Confusion, name: &dyn Fn(usize) -> String) -> String {
+fn per_class(
+    classes: Vec<ClassFigures>,
+    mean: ClassFigures,
+    name: &dyn Fn(usize) -> String,
+) -> String {
     let row = |name: String, of: ClassFigures| {
         let percent = |v: f64| format!("{:.2} %", 100.0 * v);
         vec![name, percent(of.precision), percent(of.recall), percent(of.f1), count(of.support)]
     };
     let mut rows =
         vec![["class", "precision", "recall", "F1", "samples"].map(String::from).to_vec()];
-    let classes = 0..confusion.num_classes();
-    rows.extend(classes.map(|class| row(name(class), confusion.of_class(class))));
-    rows.push(row("mean".into(), confusion.macro_mean()));
+    rows.extend(classes.into_iter().enumerate().map(|(class, of)| row(name(class), of)));
+    rows.push(row("mean".into(), mean));
     columns(&rows)
 }
 
@@ -247,9 +267,8 @@ fn columns(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn per_class_json(confusion: &Confusion, name: &dyn Fn(usize) -> String) -> Value {
-    let one = |class: usize| {
-        let of = confusion.of_class(class);
+fn per_class_json(classes: &[ClassFigures], name: &dyn Fn(usize) -> String) -> Value {
+    let one = |(class, of): (usize, &ClassFigures)| {
         json!({
             "class": name(class),
             "precision": of.precision,
@@ -258,7 +277,7 @@ fn per_class_json(confusion: &Confusion, name: &dyn Fn(usize) -> String) -> Valu
             "samples": of.support,
         })
     };
-    (0..confusion.num_classes()).map(one).collect()
+    classes.iter().enumerate().map(one).collect()
 }
 
 /// Rows are true classes, columns predicted ones.

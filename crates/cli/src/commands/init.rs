@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// The column of a table to predict [default: class, target, label or y, else the last column].
     #[arg(long, value_name = "COLUMN")]
     label: Option<String>,
+    /// Where any number of classes is true of a row: the character between their names in the label, such as ";".
+    #[arg(long, value_name = "CHARACTER")]
+    label_separator: Option<char>,
     /// For training in batches alone: a large table of classes gets larger layers, which are 1 to 2 points better there, and slow on a
     /// stream.
     #[arg(long)]
@@ -31,10 +34,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
-    let Arguments { data, label, batch, out, force } = arguments;
+    let Arguments { data, label, label_separator, batch, out, force } = arguments;
     let wanted = Init {
         data: data.clone(),
         label: label.clone(),
+        label_separator: *label_separator,
         batch: *batch,
         out: out.clone(),
         force: *force,

@@ -282,6 +282,8 @@ pub(crate) fn result(outcome: &LearnOutcome) -> String {
         ("accuracy", "accuracy", true),
         ("  baseline: last label", "no_change.accuracy", true),
         ("  baseline: most frequent", "prior.accuracy", true),
+        ("all classes of an event", "subset_accuracy", true),
+        ("micro F1", "micro_f1", true),
         ("Kappa-T", "kappa_t", false),
         ("AUC", "auc", false),
         ("BLEU", "bleu", false),

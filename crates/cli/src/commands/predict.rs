@@ -323,6 +323,11 @@ impl Look<'_> {
         }
     }
 
+    /// Whether all outputs are shown: also where any number of classes may be true, since each has its probability.
+    fn shows_outputs(&self, prediction: &Prediction) -> bool {
+        self.all || prediction.class.is_none() || prediction.separator.is_some()
+    }
+
     fn header(&self, prediction: &Prediction) -> String {
         let mut fields = vec!["file".to_string()];
         fields.extend_from_slice(self.keep);
@@ -333,7 +338,7 @@ impl Look<'_> {
         if prediction.class.is_some() {
             fields.extend(["class".to_string(), "probability".to_string()]);
         }
-        if self.all || prediction.class.is_none() {
+        if self.shows_outputs(prediction) {
             fields.extend(self.output_names(prediction));
         }
         join(&fields)
@@ -349,7 +354,7 @@ impl Look<'_> {
         if let Some(class) = &prediction.class {
             fields.extend([class.clone(), format!("{:.6}", prediction.probability)]);
         }
-        if self.all || prediction.class.is_none() {
+        if self.shows_outputs(prediction) {
             fields.extend(prediction.outputs.iter().map(|v| v.to_string()));
         }
         join(&fields)
@@ -367,10 +372,16 @@ impl Look<'_> {
             return Value::Object(line);
         }
         if let Some(class) = &prediction.class {
-            line.insert("class".into(), json!(class));
+            match prediction.separator {
+                Some(by) => {
+                    let classes: Vec<&str> = class.split_terminator(by).collect();
+                    line.insert("classes".into(), json!(classes));
+                }
+                None => drop(line.insert("class".into(), json!(class))),
+            }
             line.insert("probability".into(), json!(shortest(prediction.probability)));
         }
-        if self.all || prediction.class.is_none() {
+        if self.shows_outputs(prediction) {
             let outputs = self.output_names(prediction).into_iter().zip(&prediction.outputs);
             let outputs: Map<String, Value> = outputs.map(|(n, v)| (n, json!(v))).collect();
             line.insert("outputs".into(), Value::Object(outputs));

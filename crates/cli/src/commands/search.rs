@@ -261,6 +261,9 @@ fn start(arguments: &Arguments, trial: &Trial, pause: Option<u64>) -> Result<Chi
     command.spawn().map_err(|e| Failure::failed(format!("a trial cannot be started: {e}")))
 }
 
+/// Logs that are named at the end.
+const MOST_LOGS: usize = 5;
+
 fn log_of(trial: &Trial) -> PathBuf {
     trial.folder.with_extension("log")
 }
@@ -296,7 +299,13 @@ fn conclude(arguments: &Arguments, out: &Path, trials: &[Trial], shown: Vec<RunS
     say!("page: {}", page.display())?;
     let failed = trials.iter().filter(|trial| trial.failed).count();
     if failed > 0 {
-        tell!("{failed} of {} trials failed", trials.len());
+        let logs = trials.iter().filter(|trial| trial.failed).map(log_of);
+        let mut logs: Vec<String> = logs.map(|log| log.display().to_string()).collect();
+        if logs.len() > MOST_LOGS {
+            logs.truncate(MOST_LOGS);
+            logs.push("...".to_owned());
+        }
+        tell!("{failed} of {} trials failed; see {}", trials.len(), logs.join(", "));
     }
     let best = shown.first().and_then(|best| trials.iter().find(|t| t.folder == best.path));
     let Some(best) = best else {

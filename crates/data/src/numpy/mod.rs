@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tidemill_table::{Known, Label, Labels as Learned, Value};
 
+use crate::images::split::Parts;
 use crate::images::{Share, Subset};
 use crate::memory::{Features, Labels};
 use crate::source::open;
@@ -36,6 +38,13 @@ pub struct NumpySpec {
     /// What integers in `y` are. By default they are classes; floats are targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<NumpyLabels>,
+    /// Whether values to be predicted are standardized: minus their mean in the training data, divided by their standard deviation. Errors are in
+    /// the units of the labels all the same, and so are predictions; the loss is that of standardized values. Not by default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scale_targets: bool,
+    /// The weights of the samples: an array of the archive or a file, of one number of 0 or more for each. None by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// Names of the classes, in the order of their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
@@ -81,13 +90,16 @@ impl NumpySpec {
     pub fn files(&self) -> Vec<&str> {
         match &self.path {
             Some(path) => vec![path],
-            None => std::iter::once(&self.x).chain(&self.y).map(String::as_str).collect(),
+            None => {
+                let files = std::iter::once(&self.x).chain(&self.y).chain(&self.weights);
+                files.map(String::as_str).collect()
+            }
         }
     }
 
     /// Reads samples and labels; `resolve` finds a named path. `like` are the classes of the training
-    /// data, if this is other data. Classes that are texts are numbered as there, or else in the order of
-    /// the alphabet.
+    /// data, if this is other data, and `known` what was learned of its labels. Classes that are texts are numbered as there, or else in
+    /// the order of the alphabet.
     ///
     /// # Errors
     /// If an array cannot be read, or samples and labels do not belong together.
@@ -95,8 +107,9 @@ impl NumpySpec {
         &self,
         resolve: &dyn Fn(&str) -> PathBuf,
         like: Option<&[String]>,
+        known: Option<&Known>,
     ) -> Result<MemoryDataset> {
-        let (x_place, x) = self.array(&self.x, resolve)?;
+        let (x_place, x) = self.array(&self.x, false, resolve)?;
         let mut shape = x.dims[1..].to_vec();
         match (&shape[..], &x.values) {
             ([], _) => shape.push(1),
@@ -117,6 +130,8 @@ impl NumpySpec {
                 }
                 Features::F32(values)
             }
+            // Only asked for of labels and weights.
+            Values::Doubles(values) => Features::F32(values.iter().map(|&v| v as f32).collect()),
             Values::Integers(values) => {
                 let width = shape.iter().product();
                 Features::F32(floats(&x_place, &values, width, "sample")?)
@@ -126,22 +141,43 @@ impl NumpySpec {
             }
         };
         let mut class_names = self.class_names.clone();
+        let of_samples = |name: &String, what: &str| {
+            let (place, array) = self.array(name, true, resolve)?;
+            match array.dims[0] == x.dims[0] {
+                true => Ok((place, array)),
+                false => Err(place.error(format!(
+                    "has {} {what} for {} samples; are they of one set?",
+                    array.dims[0], x.dims[0]
+                ))),
+            }
+        };
+        let mut scaling = None;
         let labels = match &self.y {
             None => Labels::None,
+            Some(name) if self.scale_targets => {
+                let (place, y) = of_samples(name, "labels")?;
+                let known = known.and_then(|known| known.labels.clone());
+                let (targets, labels) = self.scaled(&place, y, known)?;
+                scaling = Some(labels);
+                targets
+            }
             Some(name) => {
-                let (place, y) = self.array(name, resolve)?;
-                if y.dims[0] != x.dims[0] {
-                    return Err(place.error(format!(
-                        "has {} labels for {} samples; are they of one set?",
-                        y.dims[0], x.dims[0]
-                    )));
-                }
+                let (place, y) = of_samples(name, "labels")?;
                 self.labels(&place, y, like, &mut class_names)?
+            }
+        };
+        let weights = match &self.weights {
+            None => Vec::new(),
+            Some(name) => {
+                let (place, array) = of_samples(name, "weights")?;
+                weights(&place, array)?
             }
         };
         let mut data = MemoryDataset::new(features, &shape, labels)
             .map_err(|e| x_place.error(e.to_string()))?
-            .with_file(self.main_path().to_owned());
+            .with_file(self.main_path().to_owned())
+            .with_weights(weights)
+            .with_scaling(scaling);
         if let Some(normalize) = &self.normalize {
             data = data.with_normalize(normalize)?;
         }
@@ -152,6 +188,48 @@ impl NumpySpec {
             data = data.with_class_names(class_names)?;
         }
         Ok(data)
+    }
+
+    /// One target of each sample, standardized by those that are trained on, or as it is `known`.
+    fn scaled(&self, place: &Place, y: Array, known: Option<Learned>) -> Result<(Labels, Learned)> {
+        let n = y.dims[0];
+        let width: usize = y.dims[1..].iter().product();
+        if width != 1 {
+            return Err(place.error(format!(
+                "has {width} targets for each sample, and scale_targets is for one; scale them in NumPy"
+            )));
+        }
+        let targets: Vec<f64> = match y.values {
+            Values::U8(v) => v.iter().map(|&v| f64::from(v)).collect(),
+            Values::Integers(v) => v.into_iter().map(|v| v as f64).collect(),
+            Values::Floats(v) => v.into_iter().map(f64::from).collect(),
+            Values::Doubles(v) => v,
+            Values::Texts(_) => {
+                return Err(place.error("holds texts, and scale_targets is for numbers".into()));
+            }
+        };
+        let wrong = |i: usize, reason: String| place.error(format!("sample {i}: {reason}"));
+        let labels = match known {
+            Some(known) => known,
+            None => {
+                let parts = Parts::of(self.validation_split, self.subset, self.seed);
+                let training = parts.training(self.main_path(), n, &|_| None)?;
+                let rows = training.unwrap_or_else(|| (0..n as u32).collect());
+                let mut labels = Learned::values(true);
+                for i in rows.into_iter().map(|i| i as usize) {
+                    let learned = labels.encode(Value::Number(targets[i]));
+                    learned.map_err(|bad| wrong(i, bad.reason))?;
+                }
+                labels
+            }
+        };
+        let scaled = targets.into_iter().enumerate().map(|(i, target)| {
+            match labels.transform(Value::Number(target)).map_err(|bad| wrong(i, bad.reason))? {
+                Some(Label::Value(value)) => Ok(value),
+                _ => Err(wrong(i, "the run has learned classes, and no values".into())),
+            }
+        });
+        Ok((Labels::Values { values: scaled.collect::<Result<_>>()?, width: 1 }, labels))
     }
 
     fn labels(
@@ -169,11 +247,17 @@ impl NumpySpec {
         // Rows of integers are one-hot rows.
         let default = match y.values {
             Values::U8(_) | Values::Integers(_) if width == 1 => NumpyLabels::Class,
-            Values::U8(_) | Values::Integers(_) | Values::Floats(_) => NumpyLabels::Values,
+            Values::U8(_) | Values::Integers(_) | Values::Floats(_) | Values::Doubles(_) => {
+                NumpyLabels::Values
+            }
             Values::Texts(_) => NumpyLabels::Class,
         };
+        let values = match y.values {
+            Values::Doubles(v) => Values::Floats(v.into_iter().map(|v| v as f32).collect()),
+            values => values,
+        };
         let numbers = |values: Vec<f32>| Labels::Values { values, width };
-        match (y.values, self.labels.unwrap_or(default)) {
+        match (values, self.labels.unwrap_or(default)) {
             (Values::U8(v), NumpyLabels::Values) => {
                 Ok(numbers(v.iter().map(|&v| f32::from(v)).collect()))
             }
@@ -185,6 +269,7 @@ impl NumpySpec {
                 Some(at) => Err(place.error(format!("has {} as label {}", v[at], at / width))),
                 None => Ok(numbers(v)),
             },
+            (Values::Doubles(_), _) => Err(place.error("is of 64 bits; please report it".into())),
             (Values::Texts(_), NumpyLabels::Values) => {
                 Err(place.error("holds texts, and labels = \"values\" needs numbers".into()))
             }
@@ -226,23 +311,50 @@ impl NumpySpec {
         }
     }
 
-    /// The array of this name, and where it is.
-    fn array(&self, name: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<(Place, Array)> {
+    /// The array of this name, and where it is; floats of 64 bits as they are where `doubles` says so.
+    fn array(
+        &self,
+        name: &str,
+        doubles: bool,
+        resolve: &dyn Fn(&str) -> PathBuf,
+    ) -> Result<(Place, Array)> {
         let place = match &self.path {
             Some(path) => Place { path: resolve(path), array: Some(name.to_owned()) },
             None => Place { path: resolve(name), array: None },
         };
         let array = match &place.array {
-            None => npy::read(open(&place.path)?.as_mut(), self.limit),
-            Some(_) => {
-                Archive::open(&place.path)?.read(name, |file| npy::read(file, self.limit))?
-            }
+            None => npy::read(open(&place.path)?.as_mut(), self.limit, doubles),
+            Some(_) => Archive::open(&place.path)?
+                .read(name, |file| npy::read(file, self.limit, doubles))?,
         };
         let array = array.map_err(|what| place.error(what))?;
         if array.dims[0] == 0 {
             return Err(place.error("has no samples".into()));
         }
         Ok((place, array))
+    }
+}
+
+/// A weight for each sample.
+fn weights(place: &Place, array: Array) -> Result<Vec<f32>> {
+    let width: usize = array.dims[1..].iter().product();
+    if width != 1 {
+        return Err(place.error(format!("has {width} weights for each sample, expected 1")));
+    }
+    let weights: Vec<f32> = match array.values {
+        Values::U8(v) => v.iter().map(|&v| f32::from(v)).collect(),
+        Values::Integers(v) => v.into_iter().map(|v| v as f32).collect(),
+        Values::Floats(v) => v,
+        Values::Doubles(v) => v.into_iter().map(|v| v as f32).collect(),
+        Values::Texts(_) => return Err(place.error("holds texts; weights must be numbers".into())),
+    };
+    match weights.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
+        Some(i) => {
+            let what =
+                format!("has the weight {} of sample {i}; weights are 0 or more", weights[i]);
+            Err(place.error(what))
+        }
+        None => Ok(weights),
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) enum Values {
     Integers(Vec<i64>),
     /// Floats, rounded to 32 bits.
     Floats(Vec<f32>),
+    /// Floats of 64 bits, where those are asked for.
+    Doubles(Vec<f64>),
     /// Texts.
     Texts(Vec<String>),
 }
@@ -55,8 +57,13 @@ pub(super) struct Array {
     pub values: Values,
 }
 
-/// Reads an array, at most `limit` entries of its first dimension. The error is what is wrong with it.
-pub(super) fn read(reader: &mut dyn Read, limit: Option<usize>) -> Result<Array, String> {
+/// Reads an array, at most `limit` entries of its first dimension; floats of 64 bits as they are where `doubles` says so. The error is
+/// what is wrong with it.
+pub(super) fn read(
+    reader: &mut dyn Read,
+    limit: Option<usize>,
+    doubles: bool,
+) -> Result<Array, String> {
     let (kind, big, fortran, mut dims) = header(reader)?;
     let total = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     let total = total.filter(|&n| n.saturating_mul(kind.bytes()) <= MOST_VALUES);
@@ -68,12 +75,13 @@ pub(super) fn read(reader: &mut dyn Read, limit: Option<usize>) -> Result<Array,
     let per_row = total.checked_div(rows).unwrap_or(0);
     // The values of a column-major array are spread over all of it.
     let count = if fortran { total } else { kept * per_row };
-    let mut values = values(reader, kind, big, count)?;
+    let mut values = values(reader, (kind, big, doubles), count)?;
     if fortran && dims.len() > 1 {
         values = match values {
             Values::U8(v) => Values::U8(row_major(&v, &dims).into()),
             Values::Integers(v) => Values::Integers(row_major(&v, &dims)),
             Values::Floats(v) => Values::Floats(row_major(&v, &dims)),
+            Values::Doubles(v) => Values::Doubles(row_major(&v, &dims)),
             Values::Texts(v) => Values::Texts(row_major(&v, &dims)),
         };
     }
@@ -83,6 +91,7 @@ pub(super) fn read(reader: &mut dyn Read, limit: Option<usize>) -> Result<Array,
             Values::U8(v) => *v = v[..count].to_vec().into(),
             Values::Integers(v) => v.truncate(count),
             Values::Floats(v) => v.truncate(count),
+            Values::Doubles(v) => v.truncate(count),
             Values::Texts(v) => v.truncate(count),
         }
     }
@@ -167,7 +176,11 @@ fn parse(text: &str) -> Option<Result<Header, String>> {
     Some(Ok((kind, order == ">", fortran, dims)))
 }
 
-fn values(reader: &mut dyn Read, kind: Kind, big: bool, count: usize) -> Result<Values, String> {
+fn values(
+    reader: &mut dyn Read,
+    (kind, big, doubles): (Kind, bool, bool),
+    count: usize,
+) -> Result<Values, String> {
     let impossible = |e: &dyn std::fmt::Display| format!("is too large: {count} values: {e}");
     if kind == Kind::Unsigned(1) {
         let mut bytes = Bytes::zeroed(count).map_err(|e| impossible(&e))?;
@@ -175,12 +188,14 @@ fn values(reader: &mut dyn Read, kind: Kind, big: bool, count: usize) -> Result<
         return Ok(Values::U8(bytes));
     }
     let mut values = match kind {
+        Kind::Float(8) if doubles => Values::Doubles(Vec::new()),
         Kind::Float(_) => Values::Floats(Vec::new()),
         Kind::Text(_) | Kind::Ascii(_) => Values::Texts(Vec::new()),
         Kind::Bool | Kind::Unsigned(_) | Kind::Signed(_) => Values::Integers(Vec::new()),
     };
     let reserved = match &mut values {
         Values::Floats(v) => v.try_reserve_exact(count),
+        Values::Doubles(v) => v.try_reserve_exact(count),
         Values::Integers(v) => v.try_reserve_exact(count),
         Values::Texts(_) | Values::U8(_) => Ok(()),
     };
@@ -202,6 +217,7 @@ fn values(reader: &mut dyn Read, kind: Kind, big: bool, count: usize) -> Result<
             }
             match &mut values {
                 Values::Floats(v) => v.push(float(value)),
+                Values::Doubles(v) => v.push(value.try_into().map_or(f64::NAN, f64::from_le_bytes)),
                 Values::Integers(v) => v.push(integer(kind, value)?),
                 Values::Texts(v) => v.push(text(kind, big, value)?),
                 Values::U8(_) => {}

@@ -7,7 +7,7 @@ fn folder() -> PathBuf {
 
 /// An array of the fixture's archive as samples, with another one as labels.
 fn of(x: &str, y: Option<&str>) -> Result<MemoryDataset> {
-    spec(x, y).open(&|name| folder().join(name), None)
+    spec(x, y).open(&|name| folder().join(name), None, None)
 }
 
 fn spec(x: &str, y: Option<&str>) -> NumpySpec {
@@ -37,9 +37,9 @@ fn what_numpy_saved_is_read() {
     assert_eq!((0..5).map(|i| data.class(i).unwrap()).collect::<Vec<_>>(), [2, 0, 1, 1, 0]);
 
     let compressed = NumpySpec { path: Some("compressed.npz".into()), ..spec("x", Some("y")) };
-    let compressed = compressed.open(&|name| folder().join(name), None).unwrap();
+    let compressed = compressed.open(&|name| folder().join(name), None, None).unwrap();
     let single = NumpySpec { x: "x.npy".into(), ..NumpySpec::default() };
-    let single = single.open(&|name| folder().join(name), None).unwrap();
+    let single = single.open(&|name| folder().join(name), None, None).unwrap();
     for i in 0..5 {
         assert_eq!(inputs(&compressed, i), inputs(&data, i));
         assert_eq!(inputs(&single, i), inputs(&data, i));
@@ -56,14 +56,17 @@ fn orders_and_types_of_values() {
         assert_eq!(data.class_names(), ["ape", "cat", "dog"]);
         assert_eq!(data.class(0), Some(1));
         let few = NumpySpec { limit: Some(2), ..spec(x, Some("targets")) };
-        let few = few.open(&|name| folder().join(name), None).unwrap();
+        let few = few.open(&|name| folder().join(name), None, None).unwrap();
         assert_eq!((few.len(), few.label_kind()), (2, LabelKind::Values { len: 1 }));
         assert_eq!(inputs(&few, 1), second, "{x}");
     }
     let yes = of("x", Some("yes")).unwrap();
     assert_eq!((yes.class(0), yes.class(1)), (Some(1), Some(0)));
-    let known = spec("x", Some("names"))
-        .open(&|name| folder().join(name), Some(&["dog".into(), "cat".into(), "ape".into()]));
+    let known = spec("x", Some("names")).open(
+        &|name| folder().join(name),
+        Some(&["dog".into(), "cat".into(), "ape".into()]),
+        None,
+    );
     assert_eq!(known.unwrap().class(0), Some(1), "as in the training data");
 }
 
@@ -73,9 +76,10 @@ fn what_is_wrong_is_said() {
     assert!(error("objects", None).contains("Python objects"));
     assert!(error("names", None).contains("samples must be numbers"));
     assert!(error("single", None).contains("a single value"));
-    let error = spec("x", Some("column_major")).open(&|name| folder().join(name), None);
+    let error = spec("x", Some("column_major")).open(&|name| folder().join(name), None, None);
     assert!(error.is_ok(), "rows of three targets");
-    let missing = spec("x", Some("names")).open(&|name| folder().join(name), Some(&["cat".into()]));
+    let missing =
+        spec("x", Some("names")).open(&|name| folder().join(name), Some(&["cat".into()]), None);
     assert!(missing.unwrap_err().to_string().contains("the class \"dog\", which is none of cat"));
 }
 
@@ -85,7 +89,7 @@ fn damaged_archives_are_errors() {
     let temporary = tempfile::tempdir().unwrap();
     let error = |bytes: &[u8]| {
         std::fs::write(temporary.path().join("arrays.npz"), bytes).unwrap();
-        let opened = spec("x", None).open(&|name| temporary.path().join(name), None);
+        let opened = spec("x", None).open(&|name| temporary.path().join(name), None, None);
         opened.unwrap_err().to_string()
     };
     let member = good.windows(5).position(|w| w == b"x.npy").unwrap();
@@ -137,7 +141,7 @@ fn read(header: &str, bytes: &[u8]) -> Result<Array, String> {
     file.extend((header.len() as u16).to_le_bytes());
     file.extend(header.as_bytes());
     file.extend(bytes);
-    npy::read(&mut &file[..], None)
+    npy::read(&mut &file[..], None, false)
 }
 
 #[test]
@@ -162,7 +166,82 @@ fn damaged_arrays_are_errors() {
         assert!(error.contains(message), "{header}: {error}");
     }
     assert!(
-        npy::read(&mut &b"PK\x03\x04abcdefg"[..], None).unwrap_err().contains("no NumPy array")
+        npy::read(&mut &b"PK\x03\x04abcdefg"[..], None, false)
+            .unwrap_err()
+            .contains("no NumPy array")
     );
-    assert!(npy::read(&mut &b"\x93NUM"[..], None).unwrap_err().contains("truncated"));
+    assert!(npy::read(&mut &b"\x93NUM"[..], None, false).unwrap_err().contains("truncated"));
+}
+
+/// Writes an array of doubles.
+fn save(folder: &Path, name: &str, dims: &str, values: &[f64]) {
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({dims}), }}\n");
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.as_bytes());
+    values.iter().for_each(|v| file.extend(v.to_le_bytes()));
+    std::fs::write(folder.join(name), file).unwrap();
+}
+
+fn files(y: &str) -> NumpySpec {
+    NumpySpec { x: "x.npy".into(), y: Some(y.into()), ..NumpySpec::default() }
+}
+
+#[test]
+fn targets_are_standardized_by_the_training_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // Of 32 bits, these would all be 1,700,000,000.
+    let y: Vec<f64> = (0..100).map(|i| 1.7e9 + f64::from(i * 7 % 13)).collect();
+    save(folder, "x.npy", "100, 1", &(0..100).map(f64::from).collect::<Vec<_>>());
+    save(folder, "y.npy", "100,", &y);
+    save(folder, "two.npy", "100, 2", &[y.clone(), y.clone()].concat());
+    let open = |spec: &NumpySpec, known: Option<&Known>| {
+        spec.open(&|name| folder.join(name), None, known).map_err(|e| e.to_string())
+    };
+    let scaled = NumpySpec { scale_targets: true, ..files("y.npy") };
+    let target = |data: &MemoryDataset, i: usize| data.read(i).unwrap().truth(0).target(0, 1);
+    let (n, mean) = (100.0, y.iter().sum::<f64>() / 100.0);
+    let deviation = (y.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let data = open(&scaled, None).unwrap();
+    for (i, y) in y.iter().enumerate() {
+        let want = (y - mean) / deviation;
+        assert!((f64::from(target(&data, i)) - want).abs() < 1e-5, "{i}");
+    }
+    // Those for validation do not count, and are scaled like the others.
+    let side = |subset| {
+        let validation_split = Some(Share::Fraction(0.25));
+        NumpySpec { validation_split, subset: Some(subset), ..scaled.clone() }
+    };
+    let training = open(&side(Subset::Training), None).unwrap();
+    let of = |data: &MemoryDataset| data.known().unwrap().labels.as_ref().unwrap().scaling();
+    assert_ne!(of(&training), of(&data));
+    let validation = open(&side(Subset::Validation), None).unwrap();
+    assert_eq!(of(&validation), of(&training));
+    let other = open(&scaled, training.known()).unwrap();
+    assert_eq!((0..100).map(|i| target(&other, i)).collect::<Vec<_>>(), {
+        (0..100).map(|i| target(&training, i)).collect::<Vec<_>>()
+    });
+    let two = NumpySpec { scale_targets: true, ..files("two.npy") };
+    assert!(open(&two, None).unwrap_err().contains("has 2 targets for each sample"));
+}
+
+#[test]
+fn samples_have_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    save(folder, "x.npy", "4, 1", &[1.0, 2.0, 3.0, 4.0]);
+    save(folder, "y.npy", "4,", &[1.0, 2.0, 3.0, 4.0]);
+    save(folder, "w.npy", "4,", &[1.0, 0.0, 0.5, 2.0]);
+    save(folder, "few.npy", "3,", &[1.0; 3]);
+    save(folder, "below.npy", "4,", &[1.0, -1.0, 1.0, 1.0]);
+    let open = |weights: &str| {
+        let spec = NumpySpec { weights: Some(weights.into()), ..files("y.npy") };
+        spec.open(&|name| folder.join(name), None, None).map_err(|e| e.to_string())
+    };
+    let data = open("w.npy").unwrap();
+    let weights: Vec<f32> = (0..4).map(|i| data.read(i).unwrap().weights[0]).collect();
+    assert_eq!(weights, [1.0, 0.0, 0.5, 2.0]);
+    assert!(open("few.npy").unwrap_err().contains("has 3 weights for 4 samples"));
+    assert!(open("below.npy").unwrap_err().contains("the weight -1 of sample 1"));
 }

@@ -63,8 +63,8 @@ impl Dataset for TableDataset {
         }
         match &self.labels {
             Stored::Classes(c) => row.set_class(c[index])?,
-            Stored::Values { values, .. } => {
-                row.targets()?.copy_from_slice(&values[index..=index]);
+            Stored::Values { values, width } => {
+                row.targets()?.copy_from_slice(&values[index * width..(index + 1) * width]);
             }
             Stored::None => {}
         }

@@ -36,6 +36,7 @@ impl TableSpec {
             header: self.header.or(stream.header),
             columns: if self.header == Some(true) && row { None } else { stream.columns.clone() },
             missing: self.missing_values.clone().unwrap_or_else(|| stream.missing.clone()),
+            label_separator: self.label_separator.or(stream.label_separator),
             encoding: self.encoding.or(stream.encoding),
             decimal: self.decimal.or(stream.decimal),
             thousands: self.thousands.or(stream.thousands),
@@ -71,9 +72,14 @@ impl TableSpec {
         if let Some(label) = &self.label {
             spec.label = Some(names.find("label", label)?);
         }
+        if !self.labels.is_empty() {
+            spec.labels = names.find_all("labels", &self.labels)?;
+        }
+        spec.check(format).map_err(|e| Error::option(format!("{}: {e}", self.path)))?;
         if let Some(features) = &self.features {
             let inputs = names.find_all("features", features)?;
-            if let Some(label) = spec.label.as_ref().filter(|l| inputs.contains(l)) {
+            if let Some(label) = spec.label.iter().chain(&spec.labels).find(|l| inputs.contains(l))
+            {
                 return Err(Error::option(format!(
                     "{}: features has the label's column \"{label}\"; take it out",
                     self.path
@@ -195,6 +201,10 @@ impl TableSpec {
             spec.quote = spec.quote.or_else(|| self.quote.clone());
         }
         spec.encoding = spec.encoding.or(self.encoding);
+        spec.label_separator = spec.label_separator.or(self.label_separator);
+        if spec.labels.is_empty() {
+            spec.labels = all("labels", &self.labels)?;
+        }
         if spec.missing == default.missing {
             spec.missing = self.plain(format).missing;
         }
@@ -238,7 +248,8 @@ impl Names {
         if !matches!(format, Format::Csv | Format::Tsv) {
             return Ok(own);
         }
-        let plain = FormatSpec { label: None, id: None, weight: None, ..plain.clone() };
+        let plain =
+            FormatSpec { label: None, labels: Vec::new(), id: None, weight: None, ..plain.clone() };
         let mut records = Records::open(path, format, quotes(&plain, format))?;
         let mut skip = plain.skip_rows.unwrap_or(0);
         let first = loop {

@@ -13,7 +13,8 @@ use tidemill_table::formats::LABELS;
 use tidemill_table::formats::look::HEAD_BYTES;
 use tidemill_table::{
     BadEvent, Decoded, Decoder, Encoder, Event, Events, Evidence, FeaturesSpec, Format, FormatSpec,
-    Known, Labels, Look, Note, Schema, Understood, Utf16Reader, Value, decoder, json_lines, look,
+    Known, Labels, Look, Note, Schema, Sets, Understood, Utf16Reader, Value, decoder, json_lines,
+    look,
 };
 
 use super::format::{Names, quotes};
@@ -46,6 +47,9 @@ pub(super) fn open(spec: &TableSpec, path: &Path, known: Option<&Known>) -> Resu
     let mut own = FormatSpec { likely_thousands, ..spec.known_format(path).of_file(path) };
     let format = own.format.unwrap_or(Format::Csv);
     let found = Head::read(path, format)?.look(spec, &own)?;
+    if !spec.labels.is_empty() {
+        own.labels = known.labels.as_ref().map(Labels::names).unwrap_or_default();
+    }
     if spec.group.is_some() {
         spec.set_group(&mut own, &Names::read(&found.spec, format, path)?)?;
     }
@@ -296,7 +300,14 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<Fit> {
     let format = spec.format(path);
     let plain = spec.plain(format).of_file(path);
     plain.check(format).map_err(|e| Error::option(format!("{}: {e}", spec.path)))?;
-    let bare = FormatSpec { label: None, id: None, weight: None, time: None, ..plain.clone() };
+    let bare = FormatSpec {
+        label: None,
+        labels: Vec::new(),
+        id: None,
+        weight: None,
+        time: None,
+        ..plain.clone()
+    };
     let head = Head::read(path, format)?;
     let found = head.look(spec, &bare)?;
     let (delimiter, header) = (found.spec.delimiter, found.spec.header);
@@ -329,10 +340,17 @@ fn fit(spec: &TableSpec, path: &Path) -> Result<Fit> {
                  predict a value"
             ));
         }
+        LabelType::Class if !format_spec.labels.is_empty() => {
+            Labels::classes(format_spec.labels.len(), &format_spec.labels)
+        }
         LabelType::Class if spec.class_names.is_empty() => Labels::sorted(classes),
         LabelType::Class => {
             Labels::classes(spec.class_names.len(), &class_names(spec, &format_spec, &schema))
         }
+    };
+    let labels = match format_spec.set_separator() {
+        Some(separator) => labels.into_sets(separator),
+        None => labels,
     };
     let known = Known { labels: Some(labels), ..Known::default() };
     let num_rows = evidence.rows() as usize;
@@ -387,9 +405,10 @@ fn pass(
         let evidence = evidence.get_or_insert_with(|| Evidence::new(features, &schema));
         evidence.add(event);
         match spec.label_type() {
-            LabelType::Class if classes.len() <= MAX_CLASSES => {
-                classes.extend(Labels::name(event.label()));
-            }
+            LabelType::Class if classes.len() <= MAX_CLASSES => match format_spec.set_separator() {
+                Some(by) => classes.extend(Sets::names_in(event.label(), by)),
+                None => classes.extend(Labels::name(event.label())),
+            },
             LabelType::Class => {}
             // One that can be no target is refused with its row.
             LabelType::Value => drop(targets.encode(event.label())),
@@ -420,7 +439,11 @@ fn check_columns(
         ));
     }
     let by_name = schema.label.as_ref().is_some_and(|l| LABELS.contains(&l.as_str()));
-    if format_spec.label.is_none() && !by_name && format != Format::Arff {
+    if format_spec.label.is_none()
+        && format_spec.labels.is_empty()
+        && !by_name
+        && format != Format::Arff
+    {
         return option("which column is the label? Name it: label = \"...\", or -1 for the last");
     }
     Ok(())
@@ -441,7 +464,9 @@ fn own_labels(spec: &TableSpec, known: &Known) -> Result<Option<Labels>> {
     if spec.context.unlabelled {
         return Ok(None);
     }
-    let (Some(labels @ Labels::Classes(_)), Some(schema)) = (&known.labels, &known.schema) else {
+    let (Some(labels @ (Labels::Classes(_) | Labels::Sets(_))), Some(schema)) =
+        (&known.labels, &known.schema)
+    else {
         return Ok(known.labels.clone());
     };
     let (own, names) = (class_names(spec, &spec.plain(Format::Csv), schema), labels.names());
@@ -458,5 +483,9 @@ fn own_labels(spec: &TableSpec, known: &Known) -> Result<Option<Labels>> {
             names.join(", ")
         )));
     }
-    Ok(Some(Labels::classes(own.len(), &own)))
+    let own = Labels::classes(own.len(), &own);
+    Ok(Some(match labels.separator() {
+        Some(separator) => own.into_sets(separator),
+        None => own,
+    }))
 }

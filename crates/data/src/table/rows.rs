@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tidemill_table::{
     BadEvent, Codes, Encoder, Event, Known, Label, Labels, Note, Schema, Understood, Value,
+    no_number,
 };
 
 use super::{BadRows, Missing, TableDataset, TableInputs, TableSpec};
@@ -15,6 +16,9 @@ use crate::{Error, FieldValues, Info, LabelKind, Result};
 /// Reasons kept for people; the count goes on.
 const MAX_REASONS: usize = 20;
 
+/// Classes that are counted where the model does not have them.
+const MAX_CLASSES: usize = 10_000;
+
 /// Columns named in a note.
 const MAX_NAMES: usize = 6;
 
@@ -24,6 +28,8 @@ pub(super) enum Refusal {
     Missing(String),
     /// The row cannot be understood.
     Bad(String),
+    /// The label is of this class, which the model does not have.
+    Unseen(String),
     /// No row can be understood.
     Fatal(String),
 }
@@ -72,6 +78,8 @@ pub(super) struct Rows<'a> {
     odd: BTreeMap<usize, (u64, String, u64)>,
     num_skipped: usize,
     reasons: Vec<String>,
+    /// Rows of classes that the model does not have, and the line of the first of each.
+    unseen: BTreeMap<String, (u64, u64)>,
     notes: Vec<String>,
 }
 
@@ -105,6 +113,7 @@ impl<'a> Rows<'a> {
             odd: BTreeMap::new(),
             num_skipped: 0,
             reasons: Vec::new(),
+            unseen: BTreeMap::new(),
             notes: Vec::new(),
         }
     }
@@ -128,7 +137,8 @@ impl<'a> Rows<'a> {
         let odd = self.encoder.not_numbers(event).next();
         if let (Some((column, value)), Missing::Fail | Missing::Skip) = (odd, self.spec.missing) {
             let (name, value) = (&schema.columns[column], shown(value));
-            let what = format!("column `{name}`: `{value}` is no number and counts as missing");
+            let none = no_number(&value);
+            let what = format!("column `{name}`: `{value}` is {none} and counts as missing");
             return Err(Refusal::Missing(what));
         }
         let missing = missing(event);
@@ -158,6 +168,7 @@ impl<'a> Rows<'a> {
         match label {
             Some(Label::Class(class)) => self.classes.push(class as u32),
             Some(Label::Value(value)) => self.values.push(value),
+            Some(Label::Set(values)) => self.values.extend(values),
             None => {}
         }
         self.groups.iter_mut().for_each(|groups| groups.extend(group));
@@ -190,7 +201,7 @@ impl<'a> Rows<'a> {
             Ok(None) => {
                 let text = Labels::name(value).unwrap_or_default();
                 let text: String = text.chars().take(40).collect();
-                Err(bad(&format!("`{text}` is no known class")))
+                Err(Refusal::Unseen(text))
             }
             Err(error) => Err(bad(&error.reason)),
         }
@@ -204,6 +215,14 @@ impl<'a> Rows<'a> {
     /// Applies the policy for a row that was not taken.
     pub(super) fn refuse(&mut self, path: &Path, line: u64, refusal: Refusal) -> Result<()> {
         let (what, fatal) = match refusal {
+            Refusal::Unseen(class) => {
+                let what = format!("the label `{class}` is no known class");
+                // All of them are counted before they are an error.
+                if self.unseen.len() < MAX_CLASSES || self.unseen.contains_key(&class) {
+                    self.unseen.entry(class).or_insert((0, line)).0 += 1;
+                }
+                (what, false)
+            }
             Refusal::Missing(what) => (what, self.spec.missing == Missing::Fail),
             Refusal::Bad(what) => (what, self.spec.bad_rows == BadRows::Fail),
             Refusal::Fatal(what) => (what, true),
@@ -221,6 +240,9 @@ impl<'a> Rows<'a> {
 
     /// All rows are read.
     pub(super) fn finish(mut self, path: &Path, schema: &Schema) -> Result<Self> {
+        if self.spec.bad_rows == BadRows::Fail && !self.unseen.is_empty() {
+            return Err(self.unseen_classes(path, schema));
+        }
         if self.lines.is_empty() {
             let skipped = match self.reasons.first() {
                 Some(first) => format!("; {} were left out, first: {first}", self.num_skipped),
@@ -245,12 +267,43 @@ impl<'a> Rows<'a> {
         for (&column, (count, value, line)) in &self.odd {
             let name = &schema.columns[column];
             let values = if *count == 1 { "value is" } else { "values are" };
+            let none = no_number(value);
             self.notes.push(format!(
-                "column `{name}`: {count} {values} no number and missing, the first `{value}` in line {line}"
+                "column `{name}`: {count} {values} {none} and missing, the first `{value}` in line {line}"
             ));
         }
         self.codes.shrink_to_fit();
         Ok(self)
+    }
+
+    /// That rows have classes which the model does not have.
+    fn unseen_classes(&self, path: &Path, schema: &Schema) -> Error {
+        let rows: u64 = self.unseen.values().map(|(rows, _)| rows).sum();
+        let few = self.unseen.iter().take(MAX_NAMES).map(|(class, (rows, line))| match rows {
+            1 => format!("`{class}` (line {line})"),
+            rows => format!("`{class}` ({rows} rows, the first in line {line})"),
+        });
+        let mut few: Vec<String> = few.collect();
+        if self.unseen.len() > few.len() {
+            few.push(format!("{} more", self.unseen.len() - few.len()));
+        }
+        let known = self.labels.as_ref().map(Labels::names).unwrap_or_default();
+        let mut known: Vec<&str> = known.iter().map(String::as_str).collect();
+        if known.len() > 2 * MAX_NAMES {
+            known.truncate(2 * MAX_NAMES);
+            known.push("...");
+        }
+        Error::format(
+            path,
+            format!(
+                "label `{}`: {rows} of {} rows have classes that the model does not have: {}; it has {}. Say \
+                 bad_rows = \"skip\" to leave such rows out",
+                schema.label.as_deref().unwrap_or_default(),
+                self.lines.len() + self.num_skipped,
+                few.join(", "),
+                known.join(", ")
+            ),
+        )
     }
 
     /// The dataset that they are.
@@ -264,6 +317,9 @@ impl<'a> Rows<'a> {
         let labels = match self.labels {
             None => Stored::None,
             Some(Labels::Values(_)) => Stored::Values { values: self.values, width: 1 },
+            Some(labels @ Labels::Sets(_)) => {
+                Stored::Values { values: self.values, width: labels.names().len() }
+            }
             Some(_) => Stored::Classes(self.classes),
         };
         let class_names = known.labels.as_ref().map_or_else(Vec::new, Labels::names);

@@ -48,6 +48,14 @@ pub struct TableSpec {
     /// The column of the labels. By default `class`, `target`, `label` or `y`, whichever is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<ColumnName>,
+    /// Where any number of classes is true of a row: the character between their names in the label, such as `;`. By default as
+    /// `stream.label_separator` says, else a label is one class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_separator: Option<char>,
+    /// The columns of the classes, where any number of them is true of a row and each has a column of 1 and 0; in place of `label`. By default
+    /// as `stream.labels` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<ColumnName>,
     /// Whether labels are classes or values. By default what the loss compares with, else classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_type: Option<LabelType>,
@@ -143,6 +151,8 @@ impl TableSpec {
             skip_rows: None,
             quote: None,
             label: None,
+            label_separator: None,
+            labels: Vec::new(),
             label_type: None,
             class_names: Vec::new(),
             features: None,

@@ -23,7 +23,7 @@ pub enum Score {
 
 /// How a score is averaged over classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mean {
+pub(crate) enum Mean {
     /// That of one class.
     Class(usize),
     /// The mean over classes.
@@ -45,6 +45,20 @@ pub struct ClassFigures {
     pub f1: f64,
     /// Samples of the class.
     pub support: u64,
+}
+
+/// Precision, recall or F-beta of a class; a division by zero gives 0.
+pub(super) fn score(score: Score, hits: u64, predicted: u64, support: u64) -> f64 {
+    let ratio = |a: f64, b: f64| if b == 0.0 { 0.0 } else { a / b };
+    let [hits, predicted, support] = [hits, predicted, support].map(|n| n as f64);
+    match score {
+        Score::Precision => ratio(hits, predicted),
+        Score::Recall => ratio(hits, support),
+        Score::FBeta(thousandths) => {
+            let square = (f64::from(thousandths) / 1000.0).powi(2);
+            ratio((1.0 + square) * hits, square * support + predicted)
+        }
+    }
 }
 
 impl Confusion {
@@ -121,25 +135,11 @@ impl Confusion {
         sum
     }
 
-    /// Precision, recall or F-beta of a class; a division by zero gives 0.
-    fn score(&self, score: Score, hits: u64, predicted: u64, support: u64) -> f64 {
-        let ratio = |a: f64, b: f64| if b == 0.0 { 0.0 } else { a / b };
-        let [hits, predicted, support] = [hits, predicted, support].map(|n| n as f64);
-        match score {
-            Score::Precision => ratio(hits, predicted),
-            Score::Recall => ratio(hits, support),
-            Score::FBeta(thousandths) => {
-                let square = (f64::from(thousandths) / 1000.0).powi(2);
-                ratio((1.0 + square) * hits, square * support + predicted)
-            }
-        }
-    }
-
     /// The score of one class, or averaged over the classes that were seen or predicted, as scikit-learn does.
     pub(super) fn averaged(&self, score: Score, mean: Mean) -> f64 {
         let own = |class: usize| {
             let (support, predicted) = (self.support(class), self.predicted(class));
-            (self.score(score, self.count(class, class), predicted, support), support, predicted)
+            (self::score(score, self.count(class, class), predicted, support), support, predicted)
         };
         let classes = (0..self.num_classes).map(own).filter(|(_, s, p)| s + p > 0);
         match mean {
@@ -156,7 +156,7 @@ impl Confusion {
             }
             Mean::Micro => {
                 let hits = (0..self.num_classes).map(|class| self.count(class, class)).sum();
-                self.score(score, hits, self.total(), self.total())
+                self::score(score, hits, self.total(), self.total())
             }
         }
     }

@@ -9,12 +9,14 @@ use tidemill_page::number::{Scale, figure, percent};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Metric {
-    /// Share of correct predictions.
+    /// Share of correct predictions; where any number of classes is true of a sample, each class is one.
     Accuracy,
+    /// Share of samples of which every class is right, where any number of classes is true of a sample.
+    SubsetAccuracy,
     /// Share of samples whose class is among the five highest outputs; any other number works too,
     /// such as `top_3`.
     TopK(usize),
-    /// Precision: mean over the classes, or that of the positive class for yes-or-no tasks.
+    /// Precision: mean over the classes, or that of the positive class for yes or no.
     Precision,
     /// Recall, averaged like precision.
     Recall,
@@ -75,8 +77,9 @@ pub enum Averaged {
 impl Metric {
     /// The names a recipe may use; `top_5` stands for any `top_K`, `absolute_error_p90` for any hundredth, `fbeta_2` for any
     /// beta, and `_macro`, `_micro` or `_weighted` may follow `precision`, `recall`, `f1` and `fbeta_2`.
-    pub const NAMES: [&'static str; 22] = [
+    pub const NAMES: [&'static str; 23] = [
         "accuracy",
+        "subset_accuracy",
         "top_5",
         "precision",
         "recall",
@@ -113,6 +116,7 @@ impl Metric {
     pub fn parse(name: &str) -> Option<Metric> {
         Some(match name {
             "accuracy" => Metric::Accuracy,
+            "subset_accuracy" => Metric::SubsetAccuracy,
             "precision" => Metric::Precision,
             "recall" => Metric::Recall,
             "f1" => Metric::F1,
@@ -173,6 +177,7 @@ impl Metric {
     pub fn name(self) -> String {
         match self {
             Metric::Accuracy => "accuracy".into(),
+            Metric::SubsetAccuracy => "subset_accuracy".into(),
             Metric::TopK(k) => format!("top_{k}"),
             Metric::Precision => "precision".into(),
             Metric::Recall => "recall".into(),
@@ -249,6 +254,7 @@ impl Metric {
     /// Whether the metric has a meaning for `task`.
     pub fn fits(self, task: Task) -> bool {
         match self {
+            Metric::SubsetAccuracy => task == Task::Binary,
             Metric::Accuracy => task.has_classes() && task != Task::Transcript,
             Metric::LabelErrorRate => task == Task::Transcript,
             // A mean over all tokens of a vocabulary says nothing.
@@ -287,6 +293,7 @@ impl Metric {
         match Metric::parse(name) {
             Some(
                 Metric::Accuracy
+                | Metric::SubsetAccuracy
                 | Metric::TopK(_)
                 | Metric::Precision
                 | Metric::Recall

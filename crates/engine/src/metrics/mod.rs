@@ -11,6 +11,7 @@ mod metric;
 mod probabilities;
 mod quantiles;
 mod regression;
+mod sets;
 
 use std::collections::BTreeMap;
 
@@ -23,12 +24,14 @@ pub use classes::{ClassFigures, Confusion, Score};
 pub use custom::CustomMeter;
 pub use drawn::{Calibration, CalibrationBin, Residuals, RocCurve};
 pub use metric::{Averaged, Metric};
+pub use sets::Sets;
 
 pub(crate) use auc::Auc;
-use classes::Mean;
+pub(crate) use classes::Mean;
 use probabilities::Probabilities;
 use quantiles::Quantiles;
 use regression::Regression;
+pub(crate) use sets::{Counts, averaged};
 
 /// Named results, such as `loss` and `accuracy`.
 pub type Figures = BTreeMap<String, f64>;
@@ -51,6 +54,9 @@ pub struct Meter {
     /// Hits of each `TopK`, in the order of `metrics`.
     top: Vec<u64>,
     confusion: Option<Confusion>,
+    /// Where a sample has a yes or no for each of several classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sets: Option<Sets>,
     auc: Option<Auc>,
     regression: Option<Regression>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,8 +81,9 @@ impl Meter {
         let needs = |wanted: &dyn Fn(Metric) -> bool| metrics.iter().any(|&m| wanted(m));
         let confusion = needs(&Metric::is_of_confusion);
         let classes = if task == Task::Binary { 2 } else { num_outputs };
+        let of_sets = task == Task::Binary && num_outputs > 1;
         // The area of yes and no has a summary of its own, as streams have it.
-        let own_area = |m: Metric| m == Metric::Auc && task == Task::Binary;
+        let own_area = |m: Metric| m == Metric::Auc && task == Task::Binary && !of_sets;
         let probabilities = needs(&|m| m.is_of_probabilities() && !own_area(m));
         let curves = needs(&|m| m.is_of_curves() && !own_area(m));
         let errors = if needs(&|m| m.quantile().is_some()) { num_outputs } else { 0 };
@@ -91,9 +98,13 @@ impl Meter {
             labels: [0; 2],
             top: metrics.iter().filter(|m| matches!(m, Metric::TopK(_))).map(|_| 0).collect(),
             confusion: confusion.then(|| Confusion::new(classes)),
+            sets: of_sets.then(|| Sets::new(num_outputs)),
             auc: needs(&own_area).then(Auc::default),
             regression: (!task.has_classes()).then(|| Regression::new(num_outputs)),
-            probabilities: probabilities.then(|| Probabilities::new(classes, curves)),
+            probabilities: probabilities.then(|| match of_sets {
+                true => Probabilities::of_sets(num_outputs, curves),
+                false => Probabilities::new(classes, curves),
+            }),
             errors: vec![Quantiles::default(); errors],
             metrics,
             unit: 1.0,
@@ -107,8 +118,11 @@ impl Meter {
         self
     }
 
-    /// Also counts true against predicted classes, where there are at most 1000.
+    /// Also counts true against predicted classes, where a sample has one and there are at most 1000.
     pub fn with_confusion(mut self) -> Meter {
+        if self.sets.is_some() {
+            return self;
+        }
         let classes = if self.task == Task::Binary { 2 } else { self.num_outputs };
         let wanted = matches!(self.task, Task::Classes | Task::Binary);
         if wanted && classes <= 1000 && self.confusion.is_none() {
@@ -123,8 +137,11 @@ impl Meter {
         let classes = if self.task == Task::Binary { 2 } else { self.num_outputs };
         if matches!(self.task, Task::Classes | Task::Binary) {
             let curves = self.metrics.iter().any(|metric| metric.is_of_curves());
-            self.probabilities =
-                Some(Probabilities::new(classes, curves || classes <= drawn::MOST_CURVES));
+            let few = |classes| curves || classes <= drawn::MOST_CURVES;
+            self.probabilities = Some(match &self.sets {
+                Some(_) => Probabilities::of_sets(self.num_outputs, few(self.num_outputs)),
+                None => Probabilities::new(classes, few(classes)),
+            });
         }
         self
     }
@@ -165,8 +182,12 @@ impl Meter {
                     }
                 }
                 (Task::Binary, truth) => {
+                    let yes = |o| truth.target(o, row.len()) > 0.5;
                     for (o, &logit) in row.iter().enumerate() {
-                        self.add_binary(logit, truth.target(o, row.len()) > 0.5);
+                        self.add_binary(o, logit, yes(o));
+                    }
+                    if let Some(sets) = &mut self.sets {
+                        sets.add(row.iter().enumerate().map(|(o, &logit)| (yes(o), logit > 0.0)));
                     }
                 }
                 (_, truth) => {
@@ -246,7 +267,7 @@ impl Meter {
         }
     }
 
-    fn add_binary(&mut self, logit: f32, truth: bool) {
+    fn add_binary(&mut self, class: usize, logit: f32, truth: bool) {
         self.predictions += 1;
         let predicted = logit > 0.0;
         self.correct += u64::from(predicted == truth);
@@ -257,7 +278,7 @@ impl Meter {
             auc.add(logit, truth);
         }
         if let Some(probabilities) = &mut self.probabilities {
-            probabilities.add_binary(logit, truth);
+            probabilities.add_binary(class, logit, truth);
         }
     }
 
@@ -277,9 +298,14 @@ impl Meter {
             .then(|| self.correct as f64 / self.predictions as f64)
     }
 
-    /// True against predicted classes, where counted.
+    /// True against predicted classes, where counted and a sample has one class.
     pub fn confusion(&self) -> Option<&Confusion> {
-        self.confusion.as_ref()
+        self.confusion.as_ref().filter(|_| self.sets.is_none())
+    }
+
+    /// Yes and no of each class, where a sample has one for each of several.
+    pub fn sets(&self) -> Option<&Sets> {
+        self.sets.as_ref().filter(|_| self.samples > 0)
     }
 
     /// How often predicted classes are right by their probability, where counted.
@@ -300,19 +326,24 @@ impl Meter {
             return figures;
         }
         figures.insert("loss".into(), self.loss());
-        let macro_mean = self.confusion.as_ref().map(|c| match self.task {
-            Task::Binary => c.of_class(1),
-            _ => c.macro_mean(),
-        });
+        let macro_mean = match (&self.sets, &self.confusion) {
+            (Some(sets), _) => Some(sets.macro_mean()),
+            (None, Some(c)) if self.task == Task::Binary => Some(c.of_class(1)),
+            (None, c) => c.as_ref().map(Confusion::macro_mean),
+        };
         let mut top = self.top.iter();
         for &metric in &self.metrics {
             let value = match metric {
                 Metric::Accuracy => self.accuracy(),
+                Metric::SubsetAccuracy => match &self.sets {
+                    Some(sets) => Some(sets.subset_accuracy()),
+                    None => self.accuracy(),
+                },
                 Metric::TopK(_) => top.next().map(|&h| h as f64 / self.predictions as f64),
                 Metric::Precision => macro_mean.map(|m| m.precision),
                 Metric::Recall => macro_mean.map(|m| m.recall),
                 Metric::F1 => macro_mean.map(|m| m.f1),
-                Metric::Auc if self.task == Task::Binary => self.auc.as_ref().and_then(Auc::value),
+                Metric::Auc if self.auc.is_some() => self.auc.as_ref().and_then(Auc::value),
                 Metric::Mae => self.regression.as_ref().map(|r| r.mae() * self.unit),
                 Metric::Mse => self.regression.as_ref().map(|r| r.mse() * self.unit * self.unit),
                 Metric::R2 => self.regression.as_ref().map(Regression::r2),
@@ -332,17 +363,20 @@ impl Meter {
         let (confusion, probabilities) = (self.confusion.as_ref(), self.probabilities.as_ref());
         let regression = self.regression.as_ref();
         match metric {
-            Metric::Averaged(score, how) => confusion.map(|c| {
-                c.averaged(
-                    score,
-                    match how {
-                        Averaged::Usual if self.task == Task::Binary => Mean::Class(1),
-                        Averaged::Usual | Averaged::Macro => Mean::Macro,
-                        Averaged::Micro => Mean::Micro,
-                        Averaged::Weighted => Mean::Weighted,
-                    },
-                )
-            }),
+            Metric::Averaged(score, how) => {
+                let mean = match how {
+                    Averaged::Usual if self.task == Task::Binary && self.sets.is_none() => {
+                        Mean::Class(1)
+                    }
+                    Averaged::Usual | Averaged::Macro => Mean::Macro,
+                    Averaged::Micro => Mean::Micro,
+                    Averaged::Weighted => Mean::Weighted,
+                };
+                match &self.sets {
+                    Some(sets) => Some(sets.averaged(score, mean)),
+                    None => confusion.map(|c| c.averaged(score, mean)),
+                }
+            }
             Metric::BalancedAccuracy => confusion.map(Confusion::balanced_accuracy),
             Metric::CohenKappa => confusion.map(Confusion::kappa),
             Metric::Mcc => confusion.map(Confusion::matthews),
@@ -372,6 +406,9 @@ impl Meter {
         self.labels.iter_mut().zip(other.labels).for_each(|(to, from)| *to += from);
         self.top.iter_mut().zip(&other.top).for_each(|(to, from)| *to += from);
         if let (Some(to), Some(from)) = (&mut self.confusion, &other.confusion) {
+            to.merge(from);
+        }
+        if let (Some(to), Some(from)) = (&mut self.sets, &other.sets) {
             to.merge(from);
         }
         if let (Some(to), Some(from)) = (&mut self.auc, &other.auc) {
@@ -405,6 +442,9 @@ impl Meter {
         self.top.fill(0);
         if let Some(confusion) = &mut self.confusion {
             confusion.reset();
+        }
+        if let Some(sets) = &mut self.sets {
+            sets.reset();
         }
         if let Some(auc) = &mut self.auc {
             auc.reset();

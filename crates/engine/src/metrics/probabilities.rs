@@ -19,7 +19,7 @@ pub(super) struct Probabilities {
     brier: f64,
     /// By the probability of the predicted class: predictions, sum of the probabilities, right ones.
     bins: Vec<(u64, f64, u64)>,
-    /// Of each class against all others; one of the positive class for yes or no.
+    /// Of each class against all others; one of the positive class for yes or no; of sets that of yes and no for each class.
     curves: Vec<Auc>,
 }
 
@@ -33,6 +33,16 @@ impl Probabilities {
             (true, 2) => 1,
             (true, n) => n,
         };
+        Probabilities::with_curves(number, shares)
+    }
+
+    /// The same for a yes or no for each of so many classes.
+    pub(super) fn of_sets(classes: usize, curves: bool) -> Probabilities {
+        let shares = (ALL_SHARES / classes.max(1) as u64).clamp(256, 4096);
+        Probabilities::with_curves(if curves { classes } else { 0 }, shares)
+    }
+
+    fn with_curves(number: usize, shares: u64) -> Probabilities {
         let curves = (0..number).map(|_| Auc::with_shares(shares)).collect();
         Probabilities {
             samples: 0,
@@ -71,14 +81,14 @@ impl Probabilities {
         self.count(own, brier, top, predicted == truth);
     }
 
-    /// Counts the logit of a yes or no.
-    pub(super) fn add_binary(&mut self, logit: f32, truth: bool) {
+    /// Counts the logit of a yes or no, that of class `class` of a set.
+    pub(super) fn add_binary(&mut self, class: usize, logit: f32, truth: bool) {
         let logit_of_truth = f64::from(if truth { logit } else { -logit });
         let p = 1.0 / (1.0 + (-f64::from(logit)).exp());
         let loss = (-logit_of_truth).max(0.0) + (-logit_of_truth.abs()).exp().ln_1p();
         let brier = (p - f64::from(u8::from(truth))).powi(2);
         self.count(loss, brier, p.max(1.0 - p), (logit > 0.0) == truth);
-        if let Some(curve) = self.curves.first_mut() {
+        if let Some(curve) = self.curves.get_mut(class) {
             curve.add(logit, truth);
         }
     }

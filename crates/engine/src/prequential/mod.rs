@@ -17,6 +17,7 @@
 mod classes;
 mod curve;
 mod experts;
+mod sets;
 mod values;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,7 @@ pub use experts::ExpertFigures;
 
 use classes::Classes;
 use experts::Experts;
+use sets::Sets;
 use values::Values;
 
 /// Metrics of a stream. Each event is scored before it is learned from.
@@ -126,21 +128,25 @@ fn second() -> usize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Scores {
     Classes(Classes),
+    /// A yes or no for each of several classes.
+    Sets(Sets),
     Values(Values),
 }
 
 impl Prequential {
     /// Before the first event. `classes` is how many are known, or how many values a prediction
-    /// without classes has; further classes may appear as labels. A binary task has one output.
+    /// without classes has; further classes may appear as labels. A binary task with several outputs has a yes or no for each.
     pub fn new(task: Task, classes: usize, spec: PrequentialSpec) -> Prequential {
         let scores = match task {
             Task::Classes | Task::Tokens => Scores::Classes(Classes::new(classes)),
+            Task::Binary if classes > 1 => Scores::Sets(Sets::new(classes)),
             Task::Binary => Scores::Classes(Classes::new(2)),
             _ => Scores::Values(Values::new(classes)),
         };
-        let names = match task {
-            _ if task.has_classes() => &classes::CURVES[..],
-            _ => &values::CURVES[..],
+        let names = match &scores {
+            Scores::Classes(_) => &classes::CURVES[..],
+            Scores::Sets(_) => &sets::CURVES[..],
+            Scores::Values(_) => &values::CURVES[..],
         };
         Prequential {
             task,
@@ -178,6 +184,13 @@ impl Prequential {
                 let p = outputs.first().copied().unwrap_or(f32::NAN);
                 classes.add_binary(p, yes, window, fading);
                 p.is_finite()
+            }
+            (Scores::Sets(sets), _) => {
+                if matches!(truth, Truth::Unknown) {
+                    return;
+                }
+                sets.add(outputs, |o| truth.target(o, outputs.len()) > 0.5, window, fading);
+                outputs.iter().all(|p| p.is_finite())
             }
             (Scores::Classes(classes), _) => {
                 let one = self.task.class(truth).map(|class| [class as i32]);
@@ -260,6 +273,12 @@ impl Prequential {
                 let off = |(a, b): (&f32, &f32)| f64::from((a - b).abs());
                 outputs.iter().zip(targets).map(off).sum::<f64>() / targets.len().max(1) as f64
             }
+            (Scores::Sets(_), ..) => {
+                let right =
+                    |(o, p): (usize, &f32)| (*p > 0.5) == (truth.target(o, outputs.len()) > 0.5);
+                let count = outputs.iter().enumerate().filter(|(o, p)| right((*o, *p))).count();
+                count as f64 / outputs.len().max(1) as f64
+            }
             (_, Task::Binary, _) => {
                 let yes = truth.target(0, outputs.len()) > 0.5;
                 hit(outputs.first().is_some_and(|p| (*p > 0.5) == yes))
@@ -308,7 +327,9 @@ impl Prequential {
     /// For classes: `accuracy`, `log_loss`, `kappa` (Cohen's), `kappa_m`, `kappa_t`, `macro_f1`
     /// (mean over the classes seen or predicted), `f1` (of the positive class, see [`Prequential::set_positive`], while there are two classes),
     /// `recall.<class>` (of the first hundred classes, where seen), `no_change.accuracy`,
-    /// `prior.accuracy`, `auc` of a binary task and of two outputs. For values: `mae`, `rmse`, `r2`, `no_change.mae`, `mean.mae`; means over
+    /// `prior.accuracy`, `auc` of a binary task and of two outputs. For sets of classes: `accuracy` (of yes and no of all classes),
+    /// `subset_accuracy`, `micro_f1`, `macro_f1` (over all classes, as in scikit-learn), `recall.<class>`, `no_change.accuracy`, and `auc` (the mean
+    /// over at most 32 classes). For values: `mae`, `rmse`, `r2`, `no_change.mae`, `mean.mae`; means over
     /// the outputs. Of these `sliding.…` (no recall),
     /// `fading.accuracy` or `fading.mae`; always `events`, `loss`, `fading.loss`; `non_finite`
     /// where any was; of a mixture `expert.<name>.weight`, and `expert.<name>.accuracy` or `expert.<name>.mae` of what
@@ -326,6 +347,7 @@ impl Prequential {
                 Scores::Classes(classes) => {
                     classes.slow(self.task == Task::Binary, self.positive, &mut figures);
                 }
+                Scores::Sets(sets) => sets.slow(&mut figures),
                 Scores::Values(values) => values.slow(&mut figures),
             }
             if self.non_finite > 0 {
@@ -336,10 +358,8 @@ impl Prequential {
         let mut figures: Figures = named.filter(|(_, v)| v.is_finite()).collect();
         let score = if self.task.has_classes() { "accuracy" } else { "mae" };
         self.experts.append(score, &mut figures);
-        if let Scores::Classes(classes) = &self.scores {
-            for recall in classes.recalls().take_while(|r| r.class < 100) {
-                figures.insert(format!("recall.{}", recall.class), recall.value);
-            }
+        for recall in self.recalls().into_iter().take_while(|r| r.class < 100) {
+            figures.insert(format!("recall.{}", recall.class), recall.value);
         }
         figures
     }
@@ -348,6 +368,7 @@ impl Prequential {
     pub fn recalls(&self) -> Vec<Recall> {
         match &self.scores {
             Scores::Classes(classes) => classes.recalls().collect(),
+            Scores::Sets(sets) => sets.recalls().collect(),
             Scores::Values(_) => Vec::new(),
         }
     }
@@ -357,7 +378,7 @@ impl Prequential {
     pub fn confusion(&self, most: usize) -> Option<Confusion> {
         match &self.scores {
             Scores::Classes(classes) => classes.confusion(most),
-            Scores::Values(_) => None,
+            Scores::Sets(_) | Scores::Values(_) => None,
         }
     }
 
@@ -368,6 +389,7 @@ impl Prequential {
         }
         let (name, [value, sliding, no_change], kappa_t) = match &self.scores {
             Scores::Classes(c) => ("accuracy", c.headline(), Some(c.kappa_t())),
+            Scores::Sets(s) => ("accuracy", s.headline(), None),
             Scores::Values(v) => ("mae", v.headline()?, None),
         };
         let (events, loss) = (self.events, self.loss.get().unwrap_or(0.0));
@@ -384,6 +406,7 @@ impl Prequential {
         let mut figures = Vec::with_capacity(16);
         match &self.scores {
             Scores::Classes(classes) => classes.quick(&mut figures),
+            Scores::Sets(sets) => sets.quick(&mut figures),
             Scores::Values(values) => values.quick(&mut figures),
         }
         figures.extend(self.loss.get().map(|v| ("loss", v)));

@@ -31,7 +31,7 @@ impl Case {
     }
 
     fn empty(&self, fixture: &Fixture) -> Prequential {
-        let width = if self.task == Task::Values { 1 } else { self.classes };
+        let width = if self.task == Task::Classes { self.classes } else { 1 };
         let (window, fading) = (fixture.window, fixture.fading);
         Prequential::new(self.task, width, PrequentialSpec { window, fading, ..Default::default() })
     }
@@ -267,7 +267,11 @@ fn a_smaller_window_is_taken_at_once() {
     for case in &fixture.cases {
         let mut changed = case.empty(&fixture);
         let spec = PrequentialSpec { window: 50, ..changed.spec().clone() };
-        let mut small = Prequential::new(case.task, case.classes.max(1), spec.clone());
+        let mut small = Prequential::new(
+            case.task,
+            if case.task == Task::Classes { case.classes } else { 1 },
+            spec.clone(),
+        );
         for i in 0..800 {
             case.feed(&mut changed, i);
             case.feed(&mut small, i);
@@ -304,5 +308,62 @@ fn the_headline_is_of_the_figures() {
         assert_eq!(line.no_change, figures[&format!("no_change.{}", line.name)]);
         assert_eq!(line.kappa_t, figures.get("kappa_t").copied());
         assert_eq!(line.loss, figures["loss"]);
+    }
+}
+
+/// The cases of sets whose figures scikit-learn gave.
+#[test]
+fn sets_of_classes_have_the_figures_of_scikit_learn() {
+    #[derive(Deserialize)]
+    struct Sets {
+        task: Task,
+        outputs: usize,
+        logits: Vec<f32>,
+        #[serde(default)]
+        values: Vec<f32>,
+        want: Figures,
+    }
+    let all: Vec<Sets> = serde_json::from_str(include_str!("../../fixtures/metrics.json")).unwrap();
+    let sets: Vec<Sets> =
+        all.into_iter().filter(|case| case.task == Task::Binary && case.outputs > 1).collect();
+    assert_eq!(sets.len(), 3);
+    for case in sets {
+        let samples = case.logits.chunks(case.outputs).zip(case.values.chunks(case.outputs));
+        let samples: Vec<_> = samples.collect();
+        let spec = PrequentialSpec { window: 10, ..PrequentialSpec::default() };
+        let mut scores = Prequential::new(Task::Binary, case.outputs, spec.clone());
+        let mut last = Prequential::new(Task::Binary, case.outputs, spec);
+        let feed = |scores: &mut Prequential, range: std::ops::Range<usize>| {
+            for (logits, truth) in &samples[range] {
+                let p: Vec<f32> = logits.iter().map(|&x| 1.0 / (1.0 + (-x).exp())).collect();
+                scores.add(&p, Truth::Values(truth), 0.5, 1.0);
+            }
+        };
+        feed(&mut scores, 0..20);
+        let mut back: Prequential =
+            serde_json::from_str(&serde_json::to_string(&scores).unwrap()).unwrap();
+        feed(&mut scores, 20..samples.len());
+        feed(&mut back, 20..samples.len());
+        let figures = scores.figures();
+        assert_eq!(figures, back.figures());
+        let names = [
+            ("accuracy", "accuracy"),
+            ("subset_accuracy", "subset_accuracy"),
+            ("micro_f1", "f1_micro"),
+            ("macro_f1", "f1_macro"),
+        ];
+        for (name, theirs) in names {
+            assert!((figures[name] - case.want[theirs]).abs() < 1e-12, "{name}: {figures:?}");
+        }
+        assert!((figures["auc"] - case.want["auc"]).abs() < 2e-3, "{figures:?}");
+        // The window has the figures of its events.
+        feed(&mut last, samples.len() - 10..samples.len());
+        let window = last.figures();
+        for name in ["accuracy", "subset_accuracy", "micro_f1", "macro_f1"] {
+            assert_eq!(figures[&format!("sliding.{name}")], window[name], "{name}");
+        }
+        let headline = scores.headline().unwrap();
+        assert_eq!((headline.name, headline.value), ("accuracy", figures["accuracy"]));
+        assert_eq!(headline.no_change, figures["no_change.accuracy"]);
     }
 }

@@ -17,6 +17,8 @@ const PARTS: [&str; 4] = ["start", "end", "offset", "duration"];
 /// Samples a second of samples without a header.
 const SAMPLE_RATE: &str = "sample_rate";
 const SPEAKER: &str = "speaker";
+/// Samples a second that a sound may have, as in files.
+const RATES: std::ops::RangeInclusive<f64> = 1_000.0..=384_000.0;
 /// The name of the number of a correction to be released.
 const RELEASE: &str = "release";
 
@@ -67,6 +69,8 @@ pub(super) struct Reading {
     pub open: String,
     /// Names that mean nothing here.
     pub unused: Vec<String>,
+    /// The last source or correction that was an empty text.
+    empty: Option<String>,
 }
 
 impl Reading {
@@ -96,6 +100,7 @@ impl Reading {
             header: None,
             open: String::new(),
             unused: Vec::new(),
+            empty: None,
         }
     }
 
@@ -109,6 +114,7 @@ impl Reading {
             return Ok(None);
         }
         let mut record = Record::default();
+        self.empty = None;
         match self.format {
             Format::JsonLines => {
                 let read =
@@ -150,7 +156,10 @@ impl Reading {
                 self.source.join(", "),
                 self.correction.join(", ")
             );
-            return Err(BadEvent::new(what));
+            return Err(BadEvent::new(match self.empty.take() {
+                Some(name) => format!("its `{name}` is empty"),
+                None => what,
+            }));
         }
         Ok(Some(record))
     }
@@ -225,6 +234,9 @@ impl Reading {
     }
 
     fn take(&mut self, record: &mut Record, name: &str, text: Text) -> Result<(), BadEvent> {
+        if text.1 && (is_in(&self.source, name) || is_in(&self.correction, name)) {
+            self.empty = Some(name.to_owned());
+        }
         let twice = |what: &str| BadEvent::new(format!("has more than one {what}: `{name}` too"));
         if name.eq_ignore_ascii_case(&self.id) {
             record.id = text.0;
@@ -271,7 +283,17 @@ fn take_of_sound(sound: &mut OfSound, name: &str, text: &Text) -> Result<bool, B
     if name == SPEAKER {
         sound.speaker.clone_from(&text.0);
     } else if name == SAMPLE_RATE {
-        sound.sample_rate = seconds()?;
+        let rate = text.0.as_deref().map(|text| (text, text.parse::<f64>()));
+        sound.sample_rate = match rate {
+            None => None,
+            Some((_, Ok(rate))) if RATES.contains(&rate) && rate.fract() == 0.0 => Some(rate),
+            Some((text, _)) => {
+                let (least, most) = (RATES.start(), RATES.end());
+                return Err(BadEvent::new(format!(
+                    "its {name} is `{text}`, which is no whole number from {least} to {most} (samples a second)"
+                )));
+            }
+        };
     } else if let Some(i) = PARTS.iter().position(|&part| part == name) {
         sound.parts[i] = seconds()?;
     } else {
@@ -297,21 +319,22 @@ fn whole(id: &str) -> Result<String, BadEvent> {
     }
 }
 
-/// A value as text; none where it is missing.
-struct Text(Option<String>);
+/// A value as text; none where it is missing, and whether it is there and empty.
+struct Text(Option<String>, bool);
 
 impl Text {
     fn of(name: &str, value: &serde_json::Value) -> Result<Text, BadEvent> {
         match value {
-            serde_json::Value::Null => Ok(Text(None)),
+            serde_json::Value::Null => Ok(Text(None, false)),
             serde_json::Value::String(text) => Ok(Text::of_cell(text.clone())),
-            serde_json::Value::Number(number) => Ok(Text(Some(number.to_string()))),
+            serde_json::Value::Number(number) => Ok(Text(Some(number.to_string()), false)),
             _ => Err(BadEvent::new(format!("`{name}` is no text"))),
         }
     }
 
     fn of_cell(text: String) -> Text {
-        Text(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
+        let text = text.trim();
+        Text(Some(text.to_owned()).filter(|text| !text.is_empty()), text.is_empty())
     }
 }
 
@@ -360,6 +383,16 @@ mod tests {
         let one = table.read(b"a.wav,one,theo,,,", false).unwrap().unwrap();
         assert_eq!((one.sound.speaker.as_deref(), one.sound.parts), (Some("theo"), [None; 4]));
         assert_eq!(table.unused, ["times"]);
+        for wrong in ["0", "1e12", "8000.5", "-1"] {
+            let sent = format!(r#"{{"id": 1, "audio": "UklGRg", "sample_rate": {wrong}}}"#);
+            let says = json.read(sent.as_bytes(), false).unwrap_err().reason;
+            assert!(
+                says.contains("its sample_rate is") && says.contains("1000 to 384000"),
+                "{says}"
+            );
+        }
+        let empty = json.read(br#"{"id": 1, "text": " "}"#, false).unwrap_err().reason;
+        assert_eq!(empty, "its `text` is empty");
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl Sounds {
             }
         };
         let (samples, odd) = self.samples(reader)?;
+        if let (Some(start), true) = (start, samples.is_empty()) {
+            return Err(BadEvent::new(format!(
+                "its part begins at {start} s, after the end of the sound"
+            )));
+        }
         let speaker = of.speaker.clone().unwrap_or_default();
         Ok((Sound::new(name, speaker, &samples), odd))
     }
@@ -129,6 +134,9 @@ impl Sounds {
         if report.peak > LOUDEST {
             let what = report.warnings().into_iter().next().unwrap_or_default();
             return Err(BadEvent::new(format!("the sound {what}")));
+        }
+        if samples.is_empty() && report.beyond_end > 0 {
+            return Ok((samples, None));
         }
         if self.standard.positions(samples.len()) == 0 {
             return Err(BadEvent::new(format!(

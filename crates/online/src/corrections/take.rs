@@ -191,7 +191,10 @@ impl Driver<'_> {
         let Case { id, source, hypothesis, correction, released } = case;
         let made = self.learner.pair(&source, &correction);
         if made.pair.target.is_empty() {
-            return Ok(Err(BadEvent::new("the correction has nothing that the vocabulary knows")));
+            return Ok(Err(BadEvent::new(format!(
+                "the correction has nothing that the vocabulary has: {}",
+                correction.chars().take(100).collect::<String>()
+            ))));
         }
         let losses = self.learner.losses(&made.pair)?;
         let loss = self.learner.served_loss(losses);
@@ -283,6 +286,13 @@ impl Driver<'_> {
                 return Ok(Err(BadEvent::new(what)));
             }
         };
+        let better = line.id.as_deref().and_then(|id| self.join.corrected_to(id));
+        if let Some(better) = better {
+            let what = self.reading.what();
+            return Ok(Err(BadEvent::expected(format!(
+                "release {number}: another correction of its {what} came after it, and counts: {better}"
+            ))));
+        }
         self.learner.state.released.insert(number);
         if let Some(id) = line.id.as_deref().filter(|id| self.join.waits(id)) {
             self.join.correction_came(id, &line.correction)?;

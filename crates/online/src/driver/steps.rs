@@ -87,7 +87,7 @@ impl StreamDriver<'_> {
         self.input.encode_ahead(&mut ahead, most)?;
         for j in 0..ahead.len() {
             self.model.start(1);
-            match ahead.sample(j, &mut [0.0]) {
+            match ahead.sample(j) {
                 Some(sample) => self.model.take(0, &sample)?,
                 None => self.model.leave_out(0),
             }

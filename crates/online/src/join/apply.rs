@@ -188,7 +188,8 @@ impl Join {
         self.out.0.clear();
         self.scratch.write(&mut self.out);
         let place = Place::Memory(self.out.0.as_slice().into());
-        self.push_ready(id, place, label, target(label, given));
+        let target = target(&label, given);
+        self.push_ready(id, place, label, target);
         Ok(Ok(()))
     }
 
@@ -227,7 +228,8 @@ impl Join {
                 let Some(label) = good!(label) else { return Ok(Ok(())) };
                 if let Some((due, Status::Waiting(place))) = self.store.remove(id) {
                     self.counts.joined += 1;
-                    self.push_ready(id, place, label, target(label, &given));
+                    let target = target(&label, &given);
+                    self.push_ready(id, place, label, target);
                     self.answered(id.into(), due, given)?;
                 }
                 Ok(Ok(()))
@@ -236,7 +238,7 @@ impl Join {
     }
 }
 
-fn target(label: Label, given: &Given) -> Option<f64> {
+fn target(label: &Label, given: &Given) -> Option<f64> {
     match (label, given) {
         (Label::Value(_), Given::Number(n)) => Some(*n),
         _ => None,

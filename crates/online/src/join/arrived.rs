@@ -90,21 +90,25 @@ impl Ready {
         std::mem::replace(&mut self.place, Place::Memory(Box::default()))
     }
 
-    /// What is true of it; a value is put into `value`.
-    pub fn truth<'a>(&self, value: &'a mut [f32; 1]) -> Truth<'a> {
-        truth_of(Some(self.label), value)
+    /// What is true of it.
+    pub fn truth(&self) -> Truth<'_> {
+        truth_of(Some(&self.label))
     }
 
     pub fn write(&self, out: &mut Out) {
         self.place.write(out);
-        match self.label {
+        match &self.label {
             Label::Class(class) => {
                 out.u8(0);
-                out.u64(class as u64);
+                out.u64(*class as u64);
             }
             Label::Value(value) => {
                 out.u8(1);
-                out.f32(value);
+                out.f32(*value);
+            }
+            Label::Set(values) => {
+                out.u8(2);
+                out.floats(values);
             }
         }
         out.u8(u8::from(self.target.is_some()));
@@ -116,7 +120,8 @@ impl Ready {
         let place = Place::read(from)?;
         let label = match from.u8()? {
             0 => Label::Class(from.u64()? as usize),
-            _ => Label::Value(from.f32()?),
+            1 => Label::Value(from.f32()?),
+            _ => Label::Set(from.floats()?),
         };
         let (has, target) = (from.u8()? != 0, from.f64()?);
         Some(Ready { place, label, target: has.then_some(target), learn: from.u8()? != 0 })

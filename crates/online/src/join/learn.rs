@@ -33,8 +33,7 @@ impl Join {
             }
             Arrived { features, .. } => Inputs::Features(features),
         };
-        let mut value = [0.0];
-        let truth = ready.truth(&mut value);
+        let truth = ready.truth();
         let weight = arrived.weight * input.encoding.class_weight(truth);
         let (sample, scale) = (Sample::new(inputs, truth), arrived.scale(ready.target));
         model.take(i, &Sample { weight, scale, scored, ..sample })
@@ -56,7 +55,7 @@ impl Join {
         }
         if *weight > 0.0 {
             let scale = arrived.scale(ready.target);
-            model.score_earlier(logits, ready.truth(&mut [0.0]), *weight, scale);
+            model.score_earlier(logits, ready.truth(), *weight, scale);
         }
         true
     }

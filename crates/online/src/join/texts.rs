@@ -52,6 +52,14 @@ impl Join {
         matches!(self.store.status(id), Some(Status::Waiting(_)))
     }
 
+    /// What a text with this id was corrected to, while its window is open.
+    pub(crate) fn corrected_to(&self, id: &str) -> Option<String> {
+        match self.store.status(id) {
+            Some(Status::Answered(given)) => Some(text_of(given)),
+            _ => None,
+        }
+    }
+
     /// A text came at `at`; `keep` makes what is kept of it until its correction comes.
     pub(crate) fn text_came(
         &mut self,

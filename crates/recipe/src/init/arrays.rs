@@ -6,7 +6,7 @@ use tidemill_engine::data::{Dataset, LabelKind, MemoryDataset, NumpySpec, numpy}
 use tidemill_engine::error::{Error, Result};
 
 use super::text::{argument, plural, quoted};
-use super::{Data, Draft};
+use super::{Data, Draft, free_run, no_table};
 
 /// What samples and labels are called in archives, the names for training before those for
 /// validation.
@@ -98,13 +98,17 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
         }
     };
     let open = |spec: &NumpySpec, like: Option<&[String]>| {
-        Ok::<_, Error>(spec.open(&|name| PathBuf::from(name), like)?)
+        Ok::<_, Error>(spec.open(&|name| PathBuf::from(name), like, None)?)
     };
     let data = open(&train.0, None)?;
     let held_out = validation.as_ref().map(|v| open(&v.0, Some(data.class_names()))).transpose()?;
     // Numbers are standardized, as the columns of a table are.
     let normalize = standardize(&data)?;
-    let source = |keys: &str| format!("{{ numpy = {{ {keys}{normalize} }} }}");
+    let scale = match data.label_kind() {
+        LabelKind::Values { len: 1 } => ", scale_targets = true",
+        _ => "",
+    };
+    let source = |keys: &str| format!("{{ numpy = {{ {keys}{normalize}{scale} }} }}");
     let beside = held_out.as_ref().zip(validation);
     let beside = beside.map(|(data, (_, keys))| Set { data, source: source(&keys) });
     let split = |side: &str| source(&format!("{}{}", train.1, part(side, 0.2)));
@@ -129,9 +133,9 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
         next: vec![
             format!("tidemill train {recipe}"),
             format!("tidemill doctor {recipe}"),
-            format!("tidemill learn {recipe} --from data: --out runs/stream"),
+            format!("tidemill learn {recipe} --from data: --out {}", free_run("stream")),
         ],
-        for_batches: false,
+        one_for_both: no_table(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tidemill_stream::features::Labels;
+use tidemill_stream::features::{Labels, Sets};
 use tidemill_stream::formats::number::mostly_numbers;
 use tidemill_stream::{Event, Schema, Value};
 
@@ -164,6 +164,12 @@ impl Column {
             return None;
         }
         Some(Labels::sorted(self.values.iter().cloned()).names())
+    }
+
+    /// The classes that are in its values, with `separator` between them.
+    pub(super) fn members(&self, separator: char) -> Vec<String> {
+        let sets = self.values.iter().flat_map(|v| Sets::names_in(Value::Text(v), separator));
+        Labels::sorted(sets.collect::<BTreeSet<_>>()).names()
     }
 }
 

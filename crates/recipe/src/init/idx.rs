@@ -7,7 +7,7 @@ use tidemill_engine::error::{Error, Result};
 
 use super::arrays::{FEW, FIFTH, Set, body, part};
 use super::text::{argument, plural, quoted};
-use super::{Data, Draft};
+use super::{Data, Draft, free_run, no_table};
 
 /// Whether a file is called as IDX files are.
 pub(super) fn is_idx(path: &Path) -> bool {
@@ -68,7 +68,7 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
     let next = vec![
         format!("tidemill train {recipe}"),
         format!("tidemill doctor {recipe}"),
-        format!("tidemill learn {recipe} --from data: --out runs/stream"),
+        format!("tidemill learn {recipe} --from data: --out {}", free_run("stream")),
     ];
     let split = validation.is_none() && train.data.len() >= FEW;
     let body = match split {
@@ -77,7 +77,12 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
         }
         false => body(&train.set(""), validation.as_ref().map(|v| v.set("")).as_ref()),
     };
-    Ok(Draft { found: found(&train, validation.as_ref(), split), body, next, for_batches: false })
+    Ok(Draft {
+        found: found(&train, validation.as_ref(), split),
+        body,
+        next,
+        one_for_both: no_table(),
+    })
 }
 
 /// The IDX files that are meant: those of a folder, or those given and, for a single one, its partner

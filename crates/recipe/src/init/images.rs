@@ -9,7 +9,7 @@ use tidemill_engine::error::{Error, Result};
 
 use super::text::{argument, few, plural, quoted};
 use super::tree::Tree;
-use super::{Data, Draft};
+use super::{Data, Draft, free_run, no_table};
 
 /// Images that are decoded to see their sizes and colours.
 const PROBES: usize = 64;
@@ -63,9 +63,13 @@ pub(super) fn draft(data: &Data, out: &Path) -> Result<Draft> {
     if data.path.is_dir() {
         let train = tree.folder(&data.name, tree.split.as_ref().map(|s| s.0.as_str()));
         let from = argument(&train);
-        next.push(format!("tidemill learn {} --from {from} --out runs/stream", argument(&recipe)));
+        next.push(format!(
+            "tidemill learn {} --from {from} --out {}",
+            argument(&recipe),
+            free_run("stream")
+        ));
     }
-    Ok(Draft { found, body: body(data, &tree, &look), next, for_batches: false })
+    Ok(Draft { found, body: body(data, &tree, &look), next, one_for_both: no_table() })
 }
 
 impl Look {

@@ -38,6 +38,8 @@ pub struct Init {
     /// The column of a table that is to be predicted; found by its name, or the last one, if not
     /// given.
     pub label: Option<String>,
+    /// The character between the names of classes in the label, where any number of classes is true of a row of a table.
+    pub label_separator: Option<char>,
     /// Whether the recipe is for training in batches alone. A large table of classes then has more hats and larger layers; it is
     /// said where that changes nothing.
     pub batch: bool,
@@ -62,12 +64,24 @@ struct Draft {
     /// The recipe below its first comment.
     body: String,
     next: Vec<String>,
-    /// Whether it is for training in batches alone.
-    for_batches: bool,
+    /// Why there is no other recipe for training in batches alone; none where it is one, or could be.
+    one_for_both: Option<String>,
 }
 
-/// Said where a recipe for batches alone is asked for, and there is none.
-const ONE_FOR_BOTH: &str = "--batch changes nothing here: it is for tables of 10,000 rows or more, with classes and with other columns than prose.";
+/// Why there is none of other data than tables.
+fn no_table() -> Option<String> {
+    Some("it is for tables, of which a stream needs smaller layers than batches do".to_owned())
+}
+
+/// `runs/NAME`, or with a number the first such folder that is not there.
+fn free_run(name: &str) -> String {
+    let mut numbered = (2..).map(|i| format!("runs/{name}-{i}"));
+    let mut run = format!("runs/{name}");
+    while Path::new(&run).exists() {
+        run = numbered.next().unwrap_or_default();
+    }
+    run
+}
 
 /// Looks at the data and writes a recipe for it.
 ///
@@ -102,8 +116,13 @@ pub fn init(wanted: &Init) -> Result<Drafted> {
         Kind::Table => table::draft(first, wanted, out)?,
     };
     let mut found = draft.found;
-    if wanted.batch && !draft.for_batches {
-        found.push(ONE_FOR_BOTH.to_owned());
+    if let (true, Some(why)) = (wanted.batch, draft.one_for_both) {
+        found.push(format!("--batch changes nothing here: {why}."));
+    }
+    if let (Some(_), Kind::Images | Kind::Idx | Kind::Arrays | Kind::Texts) =
+        (wanted.label_separator, kind(&first.path))
+    {
+        return Err(Error::Usage("--label-separator is for the label of a table".into()));
     }
     let head = text::head(&found, &draft.next);
     let text = format!("{head}\n{}", draft.body);

@@ -11,7 +11,14 @@ fn try_draft(name: &str, content: &str, label: Option<&str>) -> Result<(Drafted,
     std::fs::write(&data, content).unwrap();
     let out = folder.path().join("recipe.toml");
     let label = label.map(str::to_owned);
-    let wanted = Init { data: vec![data], label, batch: false, out: out.clone(), force: false };
+    let wanted = Init {
+        data: vec![data],
+        label,
+        label_separator: None,
+        batch: false,
+        out: out.clone(),
+        force: false,
+    };
     let drafted = init(&wanted)?;
     Ok((drafted, std::fs::read_to_string(out).unwrap()))
 }
@@ -195,8 +202,14 @@ fn a_folder_of_texts() {
         }
     }
     let (data, out) = (folder.path().join("mails"), folder.path().join("recipe.toml"));
-    let wanted =
-        Init { data: vec![data], label: None, batch: false, out: out.clone(), force: false };
+    let wanted = Init {
+        data: vec![data],
+        label: None,
+        label_separator: None,
+        batch: false,
+        out: out.clone(),
+        force: false,
+    };
     let found = init(&wanted).unwrap().found;
     assert!(found[0].contains("20 texts of 2 classes (ham, spam)"), "{found:?}");
     let text = std::fs::read_to_string(out).unwrap();
@@ -216,6 +229,7 @@ fn what_cannot_be_used_is_an_error() {
     let nothing = Init {
         data: vec!["nowhere.csv".into()],
         label: None,
+        label_separator: None,
         batch: false,
         out: "recipe.toml".into(),
         force: false,
@@ -229,8 +243,14 @@ fn a_recipe_is_not_overwritten() {
     let (data, out) = (folder.path().join("a.csv"), folder.path().join("recipe.toml"));
     std::fs::write(&data, rows(30)).unwrap();
     std::fs::write(&out, "mine").unwrap();
-    let mut wanted =
-        Init { data: vec![data], label: None, batch: false, out: out.clone(), force: false };
+    let mut wanted = Init {
+        data: vec![data],
+        label: None,
+        label_separator: None,
+        batch: false,
+        out: out.clone(),
+        force: false,
+    };
     assert!(init(&wanted).unwrap_err().to_string().contains("exists already"));
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "mine");
     wanted.force = true;
@@ -250,7 +270,14 @@ fn a_large_table_has_a_recipe_for_batches_alone() {
         std::fs::write(folder.join("t.csv"), csv).unwrap();
         let out = folder.join("recipe.toml");
         let data = vec![folder.join("t.csv")];
-        let wanted = Init { data, label: None, batch, out: out.clone(), force: false };
+        let wanted = Init {
+            data,
+            label: None,
+            label_separator: None,
+            batch,
+            out: out.clone(),
+            force: false,
+        };
         let found = init(&wanted).unwrap().found.join(" ");
         (found, std::fs::read_to_string(out).unwrap())
     };
@@ -263,6 +290,7 @@ fn a_large_table_has_a_recipe_for_batches_alone() {
     assert!(found.contains("--batch gives it larger layers"), "{found}");
     assert!(text.contains("columns = 2 }") && text.contains("units = 64"), "{text}");
     let (found, _) = of(9_999, true);
-    assert!(found.contains("--batch changes nothing here"), "{found}");
+    let why = "--batch changes nothing here: it is for tables of 10000 rows or more, and this one has 9999.";
+    assert!(found.contains(why), "{found}");
     assert!(!of(9_999, false).0.contains("--batch"));
 }

@@ -7,7 +7,7 @@ use tidemill_engine::error::{Error, Result};
 
 use super::text::{argument, count, few, plural, quoted};
 use super::tree::Tree;
-use super::{Data, Draft};
+use super::{Data, Draft, no_table};
 
 /// Texts that are read to see how long they are.
 const PROBES: usize = 500;
@@ -44,7 +44,12 @@ pub(super) fn draft(data: &Data, out: &Path) -> Result<Draft> {
     found.extend(super::text::empty(&empty));
     let recipe = argument(&out.display().to_string());
     let next = vec![format!("tidemill train {recipe}"), format!("tidemill doctor {recipe}")];
-    Ok(Draft { found, body: body(data, &tree, classes.len(), length), next, for_batches: false })
+    Ok(Draft {
+        found,
+        body: body(data, &tree, classes.len(), length),
+        next,
+        one_for_both: no_table(),
+    })
 }
 
 /// The names of the files below a folder, with `/`; hidden ones are left out.

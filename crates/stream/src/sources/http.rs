@@ -173,7 +173,8 @@ impl Source for HttpSource {
     }
 
     fn notes(&self) -> Vec<String> {
-        self.source.notes()
+        let listens = format!("listens at {}", self.name());
+        std::iter::once(listens).chain(self.source.notes()).collect()
     }
 
     fn health(&self) -> Option<Arc<Health>> {

@@ -5,17 +5,20 @@ use std::collections::{BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::numeric::Running;
+use super::sets::Sets;
 use super::{MAX_KEY_BYTES, MAX_NUMBER, number_key};
 use crate::events::Value;
 use crate::formats::{BadEvent, number, short};
 
 /// A label as the model sees it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Label {
     /// The number of a class.
     Class(usize),
     /// A target, scaled.
     Value(f32),
+    /// Several classes or none: 1 for each class that is true, and 0 for the others.
+    Set(Vec<f32>),
 }
 
 /// The shortest decimal number that is this `f32`: what people and JSON are shown of it.
@@ -34,6 +37,8 @@ pub enum Labels {
     Binary,
     /// Numbers.
     Values(Targets),
+    /// Several classes by name, or none.
+    Sets(Sets),
 }
 
 /// Classes by name, each of them an output of the model. A whole number is the class of that output
@@ -136,9 +141,34 @@ impl Labels {
         Labels::Classes(Classes::from(Saved { capacity: names.len(), texts, given: false }))
     }
 
+    /// The same classes, of which a label has any number with `separator` between them. Other labels stay as they are.
+    #[must_use]
+    pub fn into_sets(self, separator: char) -> Labels {
+        match self {
+            Labels::Classes(classes) => Labels::Sets(Sets::new(classes, separator)),
+            other => other,
+        }
+    }
+
+    /// What is between the classes of a label that has several.
+    pub fn separator(&self) -> Option<char> {
+        match self {
+            Labels::Sets(sets) => Some(sets.separator()),
+            _ => None,
+        }
+    }
+
+    /// The classes, where there are some.
+    fn known(&self) -> Option<&Classes> {
+        match self {
+            Labels::Classes(classes) | Labels::Sets(Sets { classes, .. }) => Some(classes),
+            Labels::Binary | Labels::Values(_) => None,
+        }
+    }
+
     /// Makes room for so many classes, as many as the model tells apart.
     pub fn reserve(&mut self, classes: usize) {
-        if let Labels::Classes(known) = self {
+        if let Labels::Classes(known) | Labels::Sets(Sets { classes: known, .. }) = self {
             known.names.resize(classes.max(known.names.len()), None);
         }
     }
@@ -164,6 +194,7 @@ impl Labels {
     pub fn check(&self, label: Value<'_>) -> Result<(), BadEvent> {
         match self {
             Labels::Classes(classes) => classes.check(label),
+            Labels::Sets(sets) => sets.check(label),
             _ => self.transform(label).map(|_| ()),
         }
     }
@@ -185,6 +216,10 @@ impl Labels {
                     running.learn_one(0, target);
                 }
             }
+            Labels::Sets(sets) => {
+                sets.check(label)?;
+                sets.learn(label)?;
+            }
             Labels::Values(_) | Labels::Binary => {}
         }
         self.transform(label)
@@ -197,13 +232,14 @@ impl Labels {
     pub fn transform(&self, label: Value<'_>) -> Result<Option<Label>, BadEvent> {
         Ok(match self {
             Labels::Classes(classes) => classes.find(label)?.map(Label::Class),
+            Labels::Sets(sets) => sets.transform(label)?.map(Label::Set),
             Labels::Binary => match label {
                 Value::Missing => None,
-                Value::Number(0.0 | -1.0) => Some(Label::Class(0)),
-                Value::Number(1.0) => Some(Label::Class(1)),
+                Value::Number(0.0 | -1.0) | Value::Text("false") => Some(Label::Class(0)),
+                Value::Number(1.0) | Value::Text("true") => Some(Label::Class(1)),
                 other => {
                     return Err(BadEvent::new(format!(
-                        "label {} is none of 0, -1 and 1; name the classes",
+                        "label {} is none of 0, -1, 1, false and true; name the classes",
                         shown(other)
                     )));
                 }
@@ -240,17 +276,14 @@ impl Labels {
 
     /// Whether a label has been seen, or classes were named.
     pub fn is_known(&self) -> bool {
-        match self {
-            Labels::Classes(classes) => !classes.index.is_empty(),
-            _ => true,
-        }
+        self.known().is_none_or(|classes| !classes.index.is_empty())
     }
 
     /// Names of the classes by output; empty for targets, and for classes of which none is known. An
     /// output that no label has taken has its number, or no name where that is the name of another.
     pub fn names(&self) -> Vec<String> {
         match self {
-            Labels::Classes(classes) => classes.names(),
+            Labels::Classes(classes) | Labels::Sets(Sets { classes, .. }) => classes.names(),
             Labels::Binary => vec!["0".to_owned(), "1".to_owned()],
             Labels::Values(_) => Vec::new(),
         }
@@ -259,7 +292,7 @@ impl Labels {
     /// The name of one class, as [`Labels::names`] has it; none where it has none.
     pub fn class_name(&self, class: usize) -> Option<String> {
         match self {
-            Labels::Classes(classes) => classes.name(class),
+            Labels::Classes(classes) | Labels::Sets(Sets { classes, .. }) => classes.name(class),
             Labels::Binary if class < 2 => Some(class.to_string()),
             Labels::Binary | Labels::Values(_) => None,
         }
@@ -297,7 +330,7 @@ impl Labels {
 }
 
 impl Classes {
-    fn find(&self, label: Value<'_>) -> Result<Option<usize>, BadEvent> {
+    pub(super) fn find(&self, label: Value<'_>) -> Result<Option<usize>, BadEvent> {
         Ok(match label {
             Value::Missing => None,
             Value::Text(text) => self.place(text),
@@ -329,7 +362,7 @@ impl Classes {
         own.or_else(|| self.names.iter().position(Option::is_none))
     }
 
-    fn learn(&mut self, label: Value<'_>) {
+    pub(super) fn learn(&mut self, label: Value<'_>) {
         let mut buffer = [0; 32];
         let Some(name) = key(label, &mut buffer) else { return };
         if let Some(class) = self.free(name) {
@@ -363,7 +396,7 @@ impl Classes {
     }
 
     /// Whether it is known or there is room for it.
-    fn check(&self, label: Value<'_>) -> Result<(), BadEvent> {
+    pub(super) fn check(&self, label: Value<'_>) -> Result<(), BadEvent> {
         let mut buffer = [0; 32];
         if self.find(label)?.is_some() {
             return Ok(());
@@ -373,15 +406,27 @@ impl Classes {
             let (name, most) = (short(name.as_bytes()), MAX_KEY_BYTES);
             return Err(BadEvent::new(format!("label `{name}` is longer than {most} bytes")));
         }
-        if self.free(name).is_none() {
-            return Err(BadEvent::new(format!(
-                "unknown class {}: the model has {} classes, all taken ({})",
-                shown(label),
-                self.names.len(),
-                short(self.names().join(", ").as_bytes())
-            )));
-        }
-        Ok(())
+        if self.free(name).is_none() { Err(self.full(label)) } else { Ok(()) }
+    }
+
+    /// That there is no room for a class.
+    pub(super) fn full(&self, label: Value<'_>) -> BadEvent {
+        BadEvent::new(format!(
+            "unknown class {}: the model has {} classes, all taken ({})",
+            shown(label),
+            self.names.len(),
+            short(self.names().join(", ").as_bytes())
+        ))
+    }
+
+    /// How many outputs it has, with a class or without.
+    pub(super) fn capacity(&self) -> usize {
+        self.names.len()
+    }
+
+    /// How many outputs no class has taken.
+    pub(super) fn num_free(&self) -> usize {
+        self.names.iter().filter(|name| name.is_none()).count()
     }
 }
 
@@ -430,6 +475,10 @@ fn target(label: Value<'_>) -> Result<Option<f64>, BadEvent> {
     match label {
         Value::Missing => Ok(None),
         Value::Number(n) if n.abs() <= MAX_NUMBER => Ok(Some(n)),
+        Value::Number(n) if n.is_finite() => {
+            let what = format!("label {n:e} is beyond {MAX_NUMBER:e} (the largest number taken)");
+            Err(BadEvent::new(what))
+        }
         Value::Text(text) => match number::loose(text.as_bytes(), number::Style::default()) {
             Some(n) if n.abs() <= MAX_NUMBER => Ok(Some(n)),
             _ => Err(BadEvent::new(format!("label {} is no finite number", shown(label)))),

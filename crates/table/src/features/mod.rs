@@ -10,7 +10,7 @@
 //! - `distinct`: the different values of a column
 //! - [`hats`]: what is near a number, as inputs of its own
 //! - [`hashed`]: columns to hashed features, which nothing is learned about ([`HashedColumns`])
-//! - [`labels`]: labels to classes or scaled targets ([`Labels`])
+//! - [`labels`]: labels to classes or scaled targets ([`Labels`]); [`sets`]: labels of several classes
 //!
 //! All state is exact: what a checkpoint gives back goes on with the same bits.
 
@@ -26,6 +26,7 @@ pub mod hats;
 mod ids;
 pub mod labels;
 mod numeric;
+pub mod sets;
 pub mod spec;
 
 pub use codes::Codes;
@@ -34,12 +35,24 @@ pub use evidence::Evidence;
 pub use hashed::HashedColumns;
 pub use hats::HATS;
 pub use labels::{Label, Labels, shortest};
+pub use sets::Sets;
 pub use spec::{Categorical, FeaturesSpec, Standardize};
 
 use std::io::Write;
 
+use crate::formats::number;
+
 /// Numbers beyond this are refused: their squares would overflow `f32` within the model.
 pub const MAX_NUMBER: f64 = 1e19;
+
+/// What a value is not that counts as missing in a column of numbers: `no number`, or one that is too large.
+pub fn no_number(value: &str) -> String {
+    let beyond = number::loose(value.as_bytes(), number::Style::default());
+    match beyond.filter(|n| n.is_finite() && n.abs() > MAX_NUMBER) {
+        Some(_) => format!("no number up to {MAX_NUMBER:e}"),
+        None => "no number".to_owned(),
+    }
+}
 
 /// Longer texts are not kept in dictionaries: they count as unknown, so that memory is bounded.
 const MAX_KEY_BYTES: usize = 256;

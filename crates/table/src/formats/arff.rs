@@ -138,7 +138,7 @@ impl Decoder for Arff {
             Some(rest) => row.sparse(rest, &mut draft)?,
             None => row.dense(bytes, &mut draft)?,
         }
-        draft.finish();
+        row::finish(&self.spec, draft);
         Ok(Decoded::Event)
     }
 

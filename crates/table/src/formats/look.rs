@@ -5,17 +5,18 @@
 //! A live stream has no start to look at: its decoder decides by the first record, and what was decided
 //! is part of the schema.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr_iter;
 
+use super::delimiter::{beside_commas, common, count, delimiter};
 use super::groups::{Grouping, grouping};
 use super::row::nearest;
 use super::{
     Decoded, Format, FormatSpec, LABELS, Note, decoder, is_blank, number, short, short_list,
 };
 use crate::events::{Events, Schema, Value};
-use crate::features::Labels;
+use crate::features::{Labels, Sets};
 
 /// Bytes of a file that are looked at: thousands of rows, decoded in a few milliseconds.
 pub const HEAD_BYTES: usize = 1 << 20;
@@ -84,7 +85,7 @@ pub fn look(head: &[u8], is_whole: bool, spec: &FormatSpec, format: Format) -> c
     lines.retain(trim);
     let mut found = Look { spec: spec.clone(), ..Look::default() };
     match format {
-        Format::Csv | Format::Tsv => rows(&lines, format, &mut found),
+        Format::Csv | Format::Tsv => rows(&lines, format, &mut found)?,
         Format::JsonLines => keys(&lines, &mut found)?,
         _ => {}
     }
@@ -125,65 +126,6 @@ pub fn lost_column(
     Ok(decoder.lost_column())
 }
 
-/// The delimiter of rows: of `,`, `;`, tab and `|` the one that cuts all rows into as many fields, and
-/// most of them. A `;` comes before a comma that is only within numbers.
-pub(super) fn delimiter(lines: &[&[u8]], quote: Option<u8>) -> u8 {
-    let score = |&by: &u8| {
-        let counts: Vec<usize> = lines.iter().map(|line| count(line, by, quote)).collect();
-        let most = common(&counts);
-        let same = counts.iter().filter(|n| **n == most).count();
-        // Rows that fit, by their share in tenths.
-        (most > 1).then_some((10 * same / counts.len().max(1), most))
-    };
-    let all: Vec<(u8, (usize, usize))> =
-        [b',', b'\t', b';', b'|'].iter().filter_map(|by| Some((*by, score(by)?))).collect();
-    let Some(&(mut best, (share, _))) =
-        all.iter().max_by_key(|(by, (share, _))| (*share, *by == b','))
-    else {
-        return b',';
-    };
-    // `1,5;2,5`: both cut, but a comma there cuts numbers in two.
-    if best == b','
-        && let Some(&(by, (other, _))) = all.iter().find(|(by, _)| matches!(by, b';' | b'\t'))
-        && other >= share
-        && lines.iter().all(|line| commas_in_numbers(line, by))
-    {
-        best = by;
-    }
-    best
-}
-
-/// Whether all commas of a row are within fields that are numbers, or quoted.
-fn commas_in_numbers(line: &[u8], by: u8) -> bool {
-    let style = number::Style::default();
-    let fields = line.strip_suffix(b"\r").unwrap_or(line).split(|b| *b == by);
-    fields.map(<[u8]>::trim_ascii).all(|field| {
-        memchr(b',', field).is_none()
-            || field.starts_with(b"\"")
-            || number::loose(field, style).is_some()
-    })
-}
-
-/// Fields of a line.
-fn count(line: &[u8], by: u8, quote: Option<u8>) -> usize {
-    let Some(quote) = quote.filter(|quote| memchr(*quote, line).is_some()) else {
-        return memchr_iter(by, line).count() + 1;
-    };
-    let (mut quoted, mut fields) = (false, 1);
-    for &b in line {
-        quoted ^= b == quote;
-        fields += usize::from(b == by && !quoted);
-    }
-    fields
-}
-
-/// The count that most rows have.
-fn common(counts: &[usize]) -> usize {
-    let mut times: HashMap<usize, usize> = HashMap::new();
-    counts.iter().for_each(|n| *times.entry(*n).or_default() += 1);
-    times.into_iter().max_by_key(|(n, times)| (*times, *n)).map_or(1, |(n, _)| n)
-}
-
 /// The places of names that are empty where an index stands: the only one without a name, at the start
 /// or the end; or pandas' own name for it.
 pub(super) fn unnamed(names: &[String]) -> Vec<usize> {
@@ -196,16 +138,20 @@ pub(super) fn unnamed(names: &[String]) -> Vec<usize> {
 }
 
 /// Delimiter, rows before the table, and the header of a file of rows.
-fn rows(lines: &[&[u8]], format: Format, found: &mut Look) {
+fn rows(lines: &[&[u8]], format: Format, found: &mut Look) -> crate::Result<()> {
     let spec = &mut found.spec;
     let few = &lines[..lines.len().min(FEW)];
     if few.is_empty() {
-        return;
+        return Ok(());
     }
     if format == Format::Csv && spec.delimiter.is_none() {
         // A title at the start should not decide it.
         let from = few.len().min(4) - 1;
-        let by = delimiter(&few[from.min(few.len() / 2)..], spec.quote_byte());
+        let rows = &few[from.min(few.len() / 2)..];
+        let by = match spec.decimal {
+            Some(',') => beside_commas(rows, spec)?,
+            _ => delimiter(rows, spec.quote_byte()),
+        };
         if by != b',' {
             spec.delimiter = Some(by as char);
             let shown = if by == b'\t' { "tabs".to_owned() } else { format!("`{}`", by as char) };
@@ -233,6 +179,7 @@ fn rows(lines: &[&[u8]], format: Format, found: &mut Look) {
     if spec.decimal.is_none() && spec.thousands.is_none() {
         groups(lines, by, found);
     }
+    Ok(())
 }
 
 /// What is between groups of three digits.
@@ -360,6 +307,7 @@ fn keys(lines: &[&[u8]], found: &mut Look) -> crate::Result<()> {
     let roles = [&spec.label, &spec.id, &spec.time, &spec.weight];
     let is_role = |name: &str| {
         roles.into_iter().any(|role| role.as_deref() == Some(name))
+            || spec.labels.iter().any(|label| label == name)
             || spec.label.is_none() && super::LABELS.contains(&name)
     };
     let rare: Vec<String> = keys
@@ -375,7 +323,7 @@ fn keys(lines: &[&[u8]], found: &mut Look) -> crate::Result<()> {
             keys.events
         )));
     }
-    if spec.label.is_none() {
+    if spec.label.is_none() && spec.labels.is_empty() {
         let is_there = |name: &&&str| keys.values.iter().any(|(n, _)| n == **name);
         spec.label = LABELS.iter().find(is_there).map(|name| name.to_string());
     }
@@ -387,6 +335,7 @@ fn keys(lines: &[&[u8]], found: &mut Look) -> crate::Result<()> {
             .into_iter()
             .any(|other| other.as_ref() == Some(name))
             || (spec.label.is_none() && LABELS.contains(&name.as_str()))
+            || spec.labels.contains(name)
             || spec.ignore.contains(name)
     };
     let columns = keys.values.iter().filter(|(name, n)| often(*n) && !special(name));
@@ -461,7 +410,10 @@ fn decode(lines: &[&[u8]], spec: &FormatSpec, format: Format) -> crate::Result<S
             Value::Missing => false,
         };
         if is_new && !many {
-            seen.labels.extend(Labels::name(event.label()));
+            match spec.set_separator() {
+                Some(by) => seen.labels.extend(Sets::names_in(event.label(), by)),
+                None => seen.labels.extend(Labels::name(event.label())),
+            }
             many = seen.labels.len() > MOST_LABELS;
         }
     }

@@ -5,7 +5,7 @@
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each (`csv` and `json` list their parts);
 //!   `arrow`: Arrow IPC as JSON lines; [`parquet`]: Parquet files as CSV
-//! - [`mod@look`]: what the start of a file says of how it is written; `groups`: of thousands
+//! - [`mod@look`]: what the start of a file says of how it is written; `delimiter`: between fields; `groups`: of thousands
 //! - `bounds`: how much a record may name; `row`: what CSV and ARFF rows share; `missing`: what stands for no value; [`text`]: encodings;
 //!   `number`, `reader` (JSON), `words`, `hash` (VW): the inner loops; `values`: JSON of other layouts
 //!   as JSON lines
@@ -14,6 +14,7 @@ mod arff;
 mod arrow;
 mod bounds;
 mod csv;
+mod delimiter;
 mod groups;
 pub(crate) mod hash;
 mod json;

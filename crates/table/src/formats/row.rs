@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::bounds::MOST_NOTES;
 use super::spec::LABELS;
-use super::{BadEvent, FormatSpec, Note, short, short_list};
+use super::{BadEvent, FormatSpec, Note, number, short, short_list};
 use crate::events::{Draft, Field, Schema, Value};
 
 /// What a value is used for.
@@ -14,6 +14,8 @@ pub(super) enum Role {
     /// The input column.
     Input(usize),
     Label,
+    /// The column of one class, by its place among them.
+    Member(usize),
     Id,
     Time,
     Weight,
@@ -80,6 +82,13 @@ pub(super) fn schema(
             )));
         }
     }
+    if let Some(name) = spec.labels.iter().find(|name| !has(name)) {
+        return Err(BadEvent::fatal(format!(
+            "{}.labels: no column `{name}`; the columns are {}",
+            spec.section,
+            short_list(&list())
+        )));
+    }
     if let Some(name) = spec.time.as_deref().filter(|name| !has(name)) {
         return Err(BadEvent::fatal(format!(
             "online.labels.time: no column `{name}`; the columns are {}",
@@ -89,6 +98,8 @@ pub(super) fn schema(
     let label = spec
         .label
         .clone()
+        // Stands for all of them: a file that lacks it has no labels.
+        .or_else(|| spec.labels.first().cloned())
         .or_else(|| LABELS.iter().find(|name| has(name)).map(|name| name.to_string()))
         .or_else(|| row.last().map(|f| f.name.clone()));
     for field in &mut row {
@@ -98,6 +109,7 @@ pub(super) fn schema(
         [&label, &spec.id, &spec.time, &spec.weight]
             .into_iter()
             .any(|other| other.as_ref() == Some(name))
+            || spec.labels.contains(name)
             || spec.ignore.contains(name)
     };
     let columns = match &spec.inputs {
@@ -121,6 +133,8 @@ pub(super) fn cells(spec: &FormatSpec, schema: &Schema) -> Vec<Cell> {
             Role::Time
         } else if spec.weight.as_ref() == Some(name) {
             Role::Weight
+        } else if let Some(i) = spec.labels.iter().position(|label| label == name) {
+            Role::Member(i)
         } else if schema.label.as_ref() == Some(name) {
             Role::Label
         } else {
@@ -130,7 +144,10 @@ pub(super) fn cells(spec: &FormatSpec, schema: &Schema) -> Vec<Cell> {
     let texts: HashSet<&String> = schema.texts.iter().collect();
     let cell = |field: &Field| match role(&field.name) {
         // Whether a label is a number is for the labels to say.
-        Role::Label => Cell { role: Role::Label, text: spec.text.contains(&field.name) },
+        Role::Label => {
+            let text = spec.set_separator().is_some() || spec.text.contains(&field.name);
+            Cell { role: Role::Label, text }
+        }
         role => Cell { role, text: field.text || texts.contains(&field.name) },
     };
     schema.row.iter().map(cell).collect()
@@ -194,11 +211,41 @@ pub(super) fn put(draft: &mut Draft<'_>, role: Role, value: Value<'_>) -> Result
         Role::Ignore => {}
         Role::Input(column) => draft.set(column, value),
         Role::Label => draft.label(value),
+        Role::Member(i) => draft.member(i, member(value)?),
         Role::Id => draft.id(value),
         Role::Time => draft.time(value),
         Role::Weight => draft.weight(weight(value)?),
     }
     Ok(())
+}
+
+/// Gives an event its label, where that is in several columns; all its values are read.
+#[inline]
+pub(super) fn finish(spec: &FormatSpec, mut draft: Draft<'_>) {
+    if let (false, Some(separator)) = (spec.labels.is_empty(), spec.set_separator()) {
+        draft.label_of(&spec.labels, separator);
+    }
+    draft.finish();
+}
+
+/// Whether a class is true.
+fn member(value: Value<'_>) -> Result<Option<bool>, BadEvent> {
+    let number = match value {
+        Value::Missing => return Ok(None),
+        Value::Number(n) => Some(n),
+        Value::Text(text) => number::loose(text.as_bytes(), number::Style::default()),
+    };
+    match number {
+        Some(1.0) => Ok(Some(true)),
+        Some(0.0 | -1.0) => Ok(Some(false)),
+        _ => {
+            let found = match value {
+                Value::Text(text) => format!("`{}`", short(text.as_bytes())),
+                _ => number.unwrap_or(f64::NAN).to_string(),
+            };
+            Err(BadEvent::new(format!("{found} is neither 1 nor 0, and labels has its column")))
+        }
+    }
 }
 
 fn weight(value: Value<'_>) -> Result<f32, BadEvent> {

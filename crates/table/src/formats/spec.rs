@@ -66,6 +66,13 @@ pub struct FormatSpec {
     /// Column or key of the label. By default `class`, `target`, `label` or `y`, whichever is
     /// there; if none is, the last column.
     pub label: Option<String>,
+    /// Where any number of classes is true of an event: the character between their names in the label, such as `;`. In JSON the
+    /// label may be an array of names as well. The loss is then `binary_crossentropy`, with an output for each class. None by
+    /// default: a label is one class.
+    pub label_separator: Option<char>,
+    /// The same where each class has a column or key of its own, in place of `label`: their names, which are those of the classes.
+    /// Their values are 1 or 0 (or -1), `true` or `false`; an event without one of them has no label. None by default.
+    pub labels: Vec<String>,
     /// Column or key of the id by which a later label refers to its event. None by default.
     pub id: Option<String>,
     /// Column or key of the time of an event, which is no input; `online.labels.time` of a recipe.
@@ -168,6 +175,8 @@ impl Default for FormatSpec {
             header: None,
             columns: None,
             label: None,
+            label_separator: None,
+            labels: Vec::new(),
             id: None,
             time: None,
             label_records: false,
@@ -223,6 +232,11 @@ impl FormatSpec {
         FormatSpec { delimiter, header, skip_rows, short_rows, decimal, thousands, ..self }
     }
 
+    /// What is between the classes of a label that has any number of them; none where a label is one class or value.
+    pub fn set_separator(&self) -> Option<char> {
+        self.label_separator.or((!self.labels.is_empty()).then_some(';'))
+    }
+
     /// Without the keys that say how a format of another kind is written.
     pub fn for_format(mut self, format: Format) -> FormatSpec {
         let rows = |format| matches!(format, Format::Csv | Format::Tsv);
@@ -274,6 +288,32 @@ impl FormatSpec {
             let keys = [("label", &self.label), ("id", &self.id), ("weight", &self.weight)];
             if let Some((key, _)) = keys.iter().find(|(_, name)| name.is_some()) {
                 return usage(format!("{key}: {format:?} has its own place for it; leave it out"));
+            }
+        }
+        if !self.labels.is_empty() {
+            if let Some(label) = &self.label {
+                return usage(format!(
+                    "labels: the columns that it names take the place of the label `{label}`; leave one out"
+                ));
+            }
+            let by = self.set_separator().unwrap_or(';');
+            if let Some(name) = self.labels.iter().find(|name| name.contains(by)) {
+                return usage(format!(
+                    "labels: {by:?} is between the names of classes in predictions, and `{name}` has it; set \
+                     label_separator to another character"
+                ));
+            }
+        }
+        if let Some(c) = self.label_separator {
+            if matches!(format, Format::Vw | Format::Libsvm) {
+                return usage(format!(
+                    "label_separator: {format:?} has numbers as labels; leave it out"
+                ));
+            }
+            if c.is_alphanumeric() || c.is_control() || matches!(c, '"' | '-' | '_') {
+                return usage(format!(
+                    "label_separator must be one character that is in no name of a class, found {c:?}"
+                ));
             }
         }
         if self.columns.is_some() && !row && !json {

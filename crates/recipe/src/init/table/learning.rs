@@ -54,6 +54,8 @@ pub(super) struct Learning {
     pub(super) knots: Option<usize>,
     /// Whether larger layers are better in batches, which `batch` asks for.
     pub(super) is_large: bool,
+    /// Why there are no larger layers for batches.
+    pub(super) one_for_both: Option<String>,
 }
 
 impl Learning {
@@ -69,7 +71,11 @@ impl Learning {
         let epochs = if linear { 10 } else { epochs(table.columns.rows, 600_000) };
         let mut learning = Learning {
             layers: if linear { String::new() } else { format!("  {}", hidden(UNITS)) },
-            loss: if classes.is_some() { "sparse_categorical_crossentropy" } else { "huber" },
+            loss: match (classes.is_some(), table.spec.label_separator) {
+                (true, None) => "sparse_categorical_crossentropy",
+                (true, Some(_)) => "binary_crossentropy",
+                (false, _) => "huber",
+            },
             optimizer: "# No optimizer: the default needs no tuning.".into(),
             batch_size: 32,
             epochs,
@@ -79,6 +85,7 @@ impl Learning {
             clip: String::new(),
             knots: (!linear).then_some(HATS),
             is_large: false,
+            one_for_both: one_for_both(table, classes.is_some(), linear),
         };
         match classes {
             Some(classes) => {
@@ -86,7 +93,7 @@ impl Learning {
                 match is_wide(table) {
                     true => learning.take_wide(units),
                     false => {
-                        learning.is_large = table.columns.rows >= LARGE && !linear;
+                        learning.is_large = learning.one_for_both.is_none();
                         if batch && learning.is_large {
                             learning.take_large(table.columns.rows);
                         }
@@ -159,6 +166,24 @@ impl Learning {
         self.online = format!("learning_rate = {}\n", rate(0.42));
         self.clip = clip(5);
         self.knots = None;
+    }
+}
+
+/// Why a table has one recipe for batches and streams; none of a large one of classes, which batches learn better with larger layers.
+fn one_for_both(table: &Table, has_classes: bool, linear: bool) -> Option<String> {
+    let rows = table.columns.rows;
+    match () {
+        () if !has_classes => {
+            Some("it is for labels that are classes, and this one is a number".into())
+        }
+        () if linear => {
+            Some("it is for other columns than prose, and this table has no other".into())
+        }
+        () if rows < LARGE => {
+            Some(format!("it is for tables of {LARGE} rows or more, and this one has {rows}"))
+        }
+        () if is_wide(table) => Some("it is for tables of more rows for each column".into()),
+        () => None,
     }
 }
 

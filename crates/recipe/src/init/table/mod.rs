@@ -14,7 +14,7 @@ use self::read::Table;
 use super::arrays::part;
 use super::columns::{Column, Columns};
 use super::text::{argument, quoted};
-use super::{Data, Draft, Init};
+use super::{Data, Draft, Init, free_run};
 use crate::RecipeFile;
 
 pub(super) fn draft(data: &Data, wanted: &Init, out: &Path) -> Result<Draft> {
@@ -25,6 +25,7 @@ pub(super) fn draft(data: &Data, wanted: &Init, out: &Path) -> Result<Draft> {
         delimiter,
         header: read::header(data, format, delimiter, label)?,
         label: label.map(str::to_owned),
+        label_separator: wanted.label_separator,
         ..FormatSpec::default()
     };
     let table = read::table(data, &spec)?;
@@ -95,7 +96,11 @@ fn dense(
     out: &Path,
 ) -> Result<Draft> {
     let columns = &table.columns;
-    let classes = columns.label.classes();
+    let by = table.spec.label_separator;
+    let classes = match by {
+        Some(by) => Some(columns.label.members(by)),
+        None => columns.label.classes(),
+    };
     if columns.label.len() == 0 {
         let label = &columns.label.name;
         return Err(Error::Usage(format!(
@@ -164,7 +169,7 @@ fn dense(
     let (file, from) = (argument(&out.display().to_string()), argument(&data.name));
     let next = vec![
         format!("tidemill learn {file} --from {from}"),
-        format!("tidemill train {file} --out runs/batch"),
+        format!("tidemill train {file} --out {}", free_run("batch")),
         format!("tidemill advise {file} --from {from}"),
     ];
     let mut found = text::found(data, table, classes.as_deref(), ignored);
@@ -173,5 +178,5 @@ fn dense(
             "For training in batches alone, --batch gives it larger layers, which are slow on a stream.".into(),
         );
     }
-    Ok(Draft { found, body, next, for_batches: learning.is_large && batch })
+    Ok(Draft { found, body, next, one_for_both: learning.one_for_both })
 }

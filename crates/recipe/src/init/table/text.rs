@@ -49,14 +49,16 @@ pub(super) fn found(
     )];
     found.push(match classes {
         Some(classes) => format!(
-            "The label is the column `{}`, with {}: {}.",
+            "The label is the column `{}`, with {}{}: {}.",
             label.name,
+            if table.spec.label_separator.is_some() { "any number of " } else { "" },
             plural(classes.len(), "class"),
             few(classes)
         ),
         None => format!("The label is the column `{}`, a number.", label.name),
     });
-    if classes.is_some_and(|classes| *rows >= 20 && 2 * classes.len() > *rows) {
+    let one_each = table.spec.label_separator.is_none();
+    if one_each && classes.is_some_and(|classes| *rows >= 20 && 2 * classes.len() > *rows) {
         found.push(
             "Most rows have a class of their own: if another column is the label, name it with --label."
                 .into(),
@@ -129,6 +131,7 @@ fn format(table: &Table) -> Vec<String> {
 pub(super) fn stream(table: &Table, ignored: &[(String, &str)]) -> String {
     let mut lines = format(table);
     lines.push(format!("label = {}", quoted(&table.columns.label.name)));
+    lines.extend(table.spec.label_separator.map(|c| format!("label_separator = \"{c}\"")));
     let mut text = lines.join("\n") + "\n";
     if !ignored.is_empty() {
         for (name, why) in ignored {
@@ -283,5 +286,10 @@ guard  = {{ spike = 0 }}
     )];
     let (recipe, from) = (argument(&out.display().to_string()), argument(&data.name));
     let next = vec![format!("tidemill learn {recipe} --from {from}")];
-    Draft { found, body, next, for_batches: false }
+    Draft {
+        found,
+        body,
+        next,
+        one_for_both: Some("a hashed linear model has no layers".to_owned()),
+    }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::category::Category;
 use super::super::hats::Hats;
+use super::super::no_number;
 use super::Encoder;
 use super::column::Column;
 use crate::formats::Note;
@@ -130,9 +131,10 @@ impl Encoder {
                     "column `{name}` was taken for numbers and holds texts (`{odd}`{place}): each is a code of \
                      its one input; name the column in text for an input for each text"
                 ),
-                None => format!(
-                    "column `{name}`: `{odd}`{place} and the like are no numbers and are missing"
-                ),
+                None => {
+                    let none = no_number(&odd).replace("number", "numbers");
+                    format!("column `{name}`: `{odd}`{place} and the like are {none} and are missing")
+                }
             };
             Note { text, count: c.texts + c.beyond }
         });

@@ -79,7 +79,7 @@ impl Column {
                 self.beyond += 1;
                 self.odd.get_or_insert_with(|| match value {
                     Value::Text(text) => short(text.as_bytes()),
-                    Value::Number(n) => n.to_string(),
+                    Value::Number(n) => number_key(n, &mut [0; 32]).to_owned(),
                     Value::Missing => String::new(),
                 });
                 (f64::NAN, false)

@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 use super::super::bounds::Names;
-use super::super::{LABELS, look, row};
+use super::super::{LABELS, delimiter, look, row};
 use super::fields::{Fields, wrong_count};
 use super::{Csv, line_of, plain};
 use crate::events::{Field, Schema};
@@ -14,7 +14,7 @@ impl Csv {
     /// names are there more than once.
     pub(super) fn first_row(&mut self, bytes: &[u8]) -> Result<(bool, Vec<String>), BadEvent> {
         if self.schema.is_none() && self.spec.delimiter.is_none() && self.format == Format::Csv {
-            let delimiter = look::delimiter(&[bytes], self.spec.quote_byte());
+            let delimiter = delimiter::delimiter(&[bytes], self.spec.quote_byte());
             self.fields.set_delimiter(&self.spec, delimiter);
         }
         let names = self.fields.split(bytes)?;
@@ -142,7 +142,7 @@ impl Csv {
             return None;
         }
         let alone = || {
-            let by = look::delimiter(&[bytes], self.spec.quote_byte());
+            let by = delimiter::delimiter(&[bytes], self.spec.quote_byte());
             let by = self.spec.delimiter.map_or(by, |c| c as u8);
             memchr(if self.format == Format::Tsv { b'\t' } else { by }, bytes).is_none()
         };

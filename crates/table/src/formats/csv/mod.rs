@@ -137,7 +137,7 @@ impl Csv {
         };
         let mut draft = events.start(schema);
         match self.fields.row(bytes, &self.cells, &mut draft) {
-            Ok(()) if self.shown => draft.finish(),
+            Ok(()) if self.shown => row::finish(&self.spec, draft),
             Ok(()) => {
                 let seen = self.cells.iter().map(|cell| match cell.role {
                     Role::Input(column) => match draft.get(column) {
@@ -148,7 +148,7 @@ impl Csv {
                     _ => Seen::Nothing,
                 });
                 let seen: Vec<Seen> = seen.collect();
-                draft.finish();
+                row::finish(&self.spec, draft);
                 self.show(&seen);
             }
             Err((field, mut bad)) => {

@@ -43,11 +43,13 @@ impl Keys {
         let mut keys = Keys::default();
         let texts: HashSet<&String> = spec.text.iter().chain(&schema.texts).collect();
         let value = |name: &String, role| {
-            let text = texts.contains(name) || role == Role::Id;
+            let set = role == Role::Label && spec.set_separator().is_some();
+            let text = texts.contains(name) || role == Role::Id || set;
             (name.clone(), Use::Value { role, text })
         };
         // The first that names a key has it.
         let labels: Vec<String> = match &schema.label {
+            _ if !spec.labels.is_empty() => Vec::new(),
             Some(label) => vec![label.clone()],
             None => LABELS.map(String::from).to_vec(),
         };
@@ -57,6 +59,7 @@ impl Keys {
             .map(|n| value(n, Role::Id))
             .chain(spec.time.iter().map(|n| value(n, Role::Time)))
             .chain(spec.weight.iter().map(|n| value(n, Role::Weight)))
+            .chain(spec.labels.iter().enumerate().map(|(i, n)| value(n, Role::Member(i))))
             .chain(labels.iter().map(|n| value(n, Role::Label)))
             .chain(schema.vector_key.iter().map(|n| (n.clone(), Use::Vector)))
             .chain(schema.columns.iter().enumerate().map(|(i, n)| value(n, Role::Input(i))));

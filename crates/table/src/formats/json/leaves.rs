@@ -37,7 +37,9 @@ pub(in crate::formats) fn keys(lines: &[&[u8]], spec: &FormatSpec) -> Option<Fou
         // A record with nothing but an id and a label says nothing of inputs.
         let bare = |name: &String| {
             let special = [&spec.label, &spec.id, &spec.time, &spec.weight];
-            special.into_iter().any(|s| s.as_ref() == Some(name)) || LABELS.contains(&name.as_str())
+            special.into_iter().any(|s| s.as_ref() == Some(name))
+                || spec.labels.contains(name)
+                || LABELS.contains(&name.as_str())
         };
         if leaves.iter().all(|(name, _)| bare(name)) {
             leaves.iter().for_each(|(name, _)| {
@@ -51,7 +53,9 @@ pub(in crate::formats) fn keys(lines: &[&[u8]], spec: &FormatSpec) -> Option<Fou
         found.events += 1;
         for (name, leaf) in leaves {
             match leaf {
-                Leaf::Numbers(_) if !spec.ignore.contains(&name) => {
+                Leaf::Numbers(_)
+                    if !spec.ignore.contains(&name) && spec.label.as_ref() != Some(&name) =>
+                {
                     found.vector.get_or_insert(name);
                 }
                 Leaf::Numbers(_) => {}
@@ -166,11 +170,21 @@ pub(super) fn schema(spec: &FormatSpec, leaves: &[(String, Leaf)]) -> Result<Sch
     let label = spec
         .label
         .clone()
+        .or_else(|| spec.labels.first().cloned())
         .or_else(|| LABELS.iter().find(|name| is_value(name)).map(|name| name.to_string()));
     let is_vector = |name: &String| match &spec.vector {
         Some(vector) => vector == name,
-        None => spec.columns.is_none() && spec.inputs.is_none() && !spec.ignore.contains(name),
+        None => {
+            let free = !spec.ignore.contains(name) && spec.label.as_ref() != Some(name);
+            spec.columns.is_none() && spec.inputs.is_none() && free
+        }
     };
+    if spec.label_separator.is_some() && label.is_none() {
+        return Err(BadEvent::fatal(format!(
+            "{}.label_separator is about the label: name its key in label",
+            spec.section
+        )));
+    }
     let vector = leaves.iter().find_map(|(name, leaf)| match leaf {
         Leaf::Numbers(count) if is_vector(name) => Some((name.clone(), *count)),
         _ => None,
@@ -186,6 +200,7 @@ pub(super) fn schema(spec: &FormatSpec, leaves: &[(String, Leaf)]) -> Result<Sch
             .into_iter()
             .any(|other| other.as_ref() == Some(name))
             || (label.is_none() && LABELS.contains(&name.as_str()))
+            || spec.labels.contains(name)
             || spec.ignore.contains(name)
     };
     let mut columns: Vec<String> = match spec.columns.as_ref().or(spec.inputs.as_ref()) {

@@ -258,12 +258,12 @@ impl Json {
             )));
         }
         if self.shown {
-            walk.draft.finish();
+            row::finish(&self.spec, walk.draft);
             return Ok(Decoded::Event);
         }
         let texts = 0..schema.columns.len();
         let texts = texts.map(|i| walk.draft.get(i).is_text()).collect();
-        walk.draft.finish();
+        row::finish(&self.spec, walk.draft);
         self.show(texts);
         Ok(Decoded::Event)
     }

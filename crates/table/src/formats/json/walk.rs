@@ -180,17 +180,52 @@ impl Walk<'_, '_> {
             // As Python writes what JSON has no word for.
             b'N' if self.reader.take_word(b"NaN") => Value::Missing,
             b'I' if self.reader.take_word(b"Infinity") => Value::Text("Infinity"),
+            b'[' if role == Role::Label && self.spec.label_separator.is_some() => {
+                let set = self.set()?;
+                self.draft.label(Value::Text(&set));
+                return Ok(());
+            }
             open @ (b'{' | b'[') => {
                 let what = if open == b'{' { "an object" } else { "an array" };
                 return Err(BadEvent::new(format!("is {what}, expected a number or text")));
             }
             _ => match self.reader.word()? {
-                Some(yes) if text => Value::Text(if yes { "true" } else { "false" }),
+                // As in CSV, `true` and `false` are names of classes.
+                Some(yes) if text || role == Role::Label => {
+                    Value::Text(if yes { "true" } else { "false" })
+                }
                 Some(yes) => Value::Number(f64::from(u8::from(yes))),
                 None => Value::Missing,
             },
         };
         row::put(&mut self.draft, role, value)
+    }
+
+    /// The names in an array, as a text with the separator between them.
+    fn set(&mut self) -> Result<String> {
+        let separator = self.spec.label_separator.unwrap_or(';');
+        let (mut set, mut first) = (String::new(), true);
+        self.reader.take(b'[', "an array: `[`")?;
+        while self.reader.more(b']', first)? {
+            first = false;
+            let name = match self.reader.peek() {
+                b'"' => self.reader.string(self.scratch)?,
+                b'-' | b'0'..=b'9' => self.reader.number_text()?,
+                _ => {
+                    return Err(BadEvent::new("is an array of other things than names of classes"));
+                }
+            };
+            if name.contains(separator) {
+                return Err(BadEvent::new(format!(
+                    "the name `{name}` has {separator:?} in it, which {}.label_separator says is between names; name another \
+                     character there",
+                    self.spec.section
+                )));
+            }
+            set.push_str(name);
+            set.push(separator);
+        }
+        Ok(set)
     }
 
     fn vector(&mut self, at: usize) -> Result<()> {
