@@ -25,8 +25,9 @@ use crate::reduce::{Reduce, ReduceMaxGrad};
 use crate::rotary::Rotate;
 use crate::sequence::{MeanOfSteps, MeanOfStepsGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
+use crate::transducer::{After, Greedy, Joint, JointGrad, TransducerLoss};
 use crate::windows::WindowRows;
-use tidemill_graph::{AttentionShape, Normalization};
+use tidemill_graph::{AttentionShape, Normalization, TransducerShape};
 use tidemill_plan::kernel::{Epilogue, products_apart};
 use tidemill_plan::{KernelSpec, Method, Target};
 
@@ -292,6 +293,12 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
         &KernelSpec::WindowsGrad(shape) => ordered(WindowRows::new(isa, shape, true), 2),
         &KernelSpec::Ctc(shape) => ordered(CtcLoss::new(isa, shape, false), 5),
         &KernelSpec::CtcGrad(shape) => ordered(CtcLoss::new(isa, shape, true), 6),
+        &KernelSpec::TransducerJoint(shape) => ordered(Joint::new(isa, shape), 8),
+        &KernelSpec::TransducerJointGrad(shape) => transducer_grad(isa, shape),
+        &KernelSpec::Transducer(shape) => ordered(TransducerLoss::new(isa, shape, false), 4),
+        &KernelSpec::TransducerGrad(shape) => ordered(TransducerLoss::new(isa, shape, true), 5),
+        &KernelSpec::TransducerGreedy(shape) => ordered(Greedy::new(isa, shape), 6),
+        &KernelSpec::TransducerAfter(shape) => ordered(After(shape), 3),
         KernelSpec::Reduce { reduction, shape, axes } => {
             in_order(Reduce::call(isa, *reduction, shape, axes), 2)
         }
@@ -330,6 +337,30 @@ fn attention_grad(isa: Isa, shape: AttentionShape, within: bool) -> Compiled {
     Compiled {
         phases: vec![phase(kernel, positions), phase(sum, vec![workspace, dbias])],
         method: Method { workspace_len: shape.batch * len, ..Method::default() },
+    }
+}
+
+/// Gradients of kernel and bias are sums of one for each range of samples, in the samples' order.
+fn transducer_grad(isa: Isa, shape: TransducerShape) -> Compiled {
+    let kernel = JointGrad::new(isa, shape);
+    let (count, stride) = (kernel.partials(), kernel.partial_len());
+    let [dkernel, dbias, workspace] = [10, 11, 12].map(Some);
+    let positions = (0..10).map(Some).chain([workspace]).collect();
+    let sum = |offset: usize, len: usize, to: Option<usize>| {
+        let mut sum = phase(ReduceUpdate::new(isa, len, count, stride), vec![workspace, to]);
+        if let Some(partials) = &mut sum.positions[0] {
+            partials.offset = offset;
+        }
+        sum
+    };
+    let len = shape.units * shape.classes;
+    Compiled {
+        phases: vec![
+            phase(kernel, positions),
+            sum(0, len, dkernel),
+            sum(len, shape.classes, dbias),
+        ],
+        method: Method { workspace_len: count * stride, ..Method::default() },
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use tidemill_engine::ctc::{Prefixes, greedy};
 use tidemill_engine::data::Batch;
 use tidemill_engine::fields::{DType, Dim, Field, Signature};
 use tidemill_engine::metrics::{Meter, Metric, Task};
 use tidemill_engine::nn::{LossSpec, Model, OptimizerSpec};
+use tidemill_engine::transcript::{Prefixes, greedy};
 use tidemill_engine::{Engine, EngineSpec};
 
 const VALUES: usize = 6;

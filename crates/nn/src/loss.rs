@@ -8,6 +8,7 @@ use crate::layers::Builder;
 use crate::loss_ops::{
     by_token, focus, mean_but_first, pair, sparse, top_level_input, without_places,
 };
+use crate::transducer;
 use serde::{Deserialize, Serialize};
 use tidemill_fields::{Dim, Field};
 use tidemill_graph::{
@@ -38,6 +39,10 @@ pub enum LossSpec {
     /// the words of a sound: minus the logarithm of the probability of all ways to write the labels into the positions, divided by
     /// their number, as in PyTorch. The first of the model's outputs stands for no label (the blank).
     Ctc {},
+    /// The loss of a recurrent neural network transducer (Graves 2012), whose last layer is a `joiner`: as `ctc`, and each label is written by
+    /// what was read and by the labels before it. Minus the logarithm of the probability of all ways to write the labels, divided by their
+    /// number.
+    Transducer {},
     /// Softmax cross-entropy of logits and one-hot labels, or any distribution over the classes.
     CategoricalCrossentropy {
         /// Share of the target that is spread over all classes; 0 by default.
@@ -140,6 +145,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
             LossSpec::TokenCrossentropy { .. } => "token_crossentropy",
             LossSpec::Ctc {} => "ctc",
+            LossSpec::Transducer {} => "transducer",
             LossSpec::CategoricalCrossentropy { .. } => "categorical_crossentropy",
             LossSpec::SparseCategoricalFocalCrossentropy { .. } => {
                 "sparse_categorical_focal_crossentropy"
@@ -161,6 +167,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
+            | LossSpec::Transducer {}
             | LossSpec::SparseCategoricalFocalCrossentropy { .. } => Targets::ClassIds,
             LossSpec::Custom(loss) => loss.get().targets(),
             _ => Targets::Dense,
@@ -169,7 +176,7 @@ impl LossSpec {
 
     /// Whether labels are a sequence that is not that of the model's positions.
     pub fn has_own_labels(&self) -> bool {
-        matches!(self, LossSpec::Ctc {})
+        matches!(self, LossSpec::Ctc {} | LossSpec::Transducer {})
     }
 
     /// The least and the greatest target that it is defined for; none where it takes all.
@@ -208,6 +215,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
+            | LossSpec::Transducer {}
             | LossSpec::SparseCategoricalFocalCrossentropy { .. }
             | LossSpec::CategoricalCrossentropy { .. } => Link::Softmax,
             LossSpec::BinaryCrossentropy { .. } | LossSpec::BinaryFocalCrossentropy { .. } => {
@@ -272,6 +280,7 @@ impl LossSpec {
                 Some(by_token(graph, logits, mask.is_some(), label_smoothing as f32))
             }
             LossSpec::Ctc {} => Some(without_places(graph, logits, mask, labels)),
+            LossSpec::Transducer {} => Some(transducer::loss(graph, logits, mask, labels)),
             _ => None,
         };
         if let Some(built) = whole {
@@ -359,7 +368,10 @@ impl LossSpec {
                 let losses = graph.apply(Binary::Sub, &[rate, counted])?;
                 return mean_but_first(graph, losses);
             }
-            LossSpec::Custom(_) | LossSpec::TokenCrossentropy { .. } | LossSpec::Ctc {} => {
+            LossSpec::Custom(_)
+            | LossSpec::TokenCrossentropy { .. }
+            | LossSpec::Ctc {}
+            | LossSpec::Transducer {} => {
                 return Err(GraphError::new("is built by itself; please report it"));
             }
         };
@@ -478,6 +490,7 @@ impl LossSpec {
             | LossSpec::MeanAbsoluteError {}
             | LossSpec::Hinge {}
             | LossSpec::Ctc {}
+            | LossSpec::Transducer {}
             | LossSpec::Poisson {} => Ok(()),
         }
     }

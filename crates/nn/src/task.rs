@@ -15,6 +15,9 @@ pub enum Task {
     /// Labels of a sequence without their places in it, such as the words of a sound: what is left of the greatest logits of all positions
     /// once repeats and blanks are left out.
     Transcript,
+    /// The same of a transducer: what is left of the greatest logits of all positions once blanks are left out. The same label at two positions
+    /// in a row is there twice.
+    Transduction,
     /// Yes or no for each output: the logit's sign.
     Binary,
     /// The outputs are the values themselves.
@@ -42,6 +45,7 @@ impl Task {
     pub fn of(loss: &LossSpec) -> Task {
         match (loss.link(), loss.targets()) {
             _ if matches!(loss, LossSpec::TokenCrossentropy { .. }) => Task::Tokens,
+            _ if matches!(loss, LossSpec::Transducer {}) => Task::Transduction,
             _ if loss.has_own_labels() => Task::Transcript,
             (Link::Softmax, _) | (_, Targets::ClassIds) => Task::Classes,
             (Link::Sigmoid, _) => Task::Binary,
@@ -49,6 +53,11 @@ impl Task {
             _ if matches!(loss, LossSpec::Hinge {}) => Task::Binary,
             _ => Task::Values,
         }
+    }
+
+    /// Whether the model writes labels of a sequence, such as what a sound says.
+    pub fn is_transcript(self) -> bool {
+        matches!(self, Task::Transcript | Task::Transduction)
     }
 
     /// Whether labels are classes.
@@ -72,7 +81,7 @@ impl Task {
     pub fn ignorance(self, num_outputs: usize) -> f64 {
         match self {
             Task::Classes | Task::Tokens => (num_outputs.max(2) as f64).ln(),
-            Task::Transcript => 0.0,
+            Task::Transcript | Task::Transduction => 0.0,
             Task::Binary => std::f64::consts::LN_2,
             Task::Values | Task::Counts => 0.0,
         }
@@ -84,7 +93,10 @@ impl Task {
             (Task::Values | Task::Counts, _) => Answer::Values,
             (Task::Binary, [p]) if *p > 0.5 => Answer::Class { class: 1, probability: *p },
             (Task::Binary, [p]) => Answer::Class { class: 0, probability: 1.0 - p },
-            (Task::Binary | Task::Classes | Task::Tokens | Task::Transcript, outputs) => {
+            (
+                Task::Binary | Task::Classes | Task::Tokens | Task::Transcript | Task::Transduction,
+                outputs,
+            ) => {
                 let class = argmax(outputs);
                 let probability = outputs.get(class).copied().unwrap_or(f32::NAN);
                 Answer::Class { class, probability }
@@ -114,7 +126,7 @@ impl Task {
     /// The class that a truth is; the greatest of several values.
     pub fn class(self, truth: Truth<'_>) -> Option<usize> {
         match (truth, self) {
-            (_, Task::Transcript) => None,
+            (_, Task::Transcript | Task::Transduction) => None,
             (Truth::Values(v), Task::Classes | Task::Tokens | Task::Values | Task::Counts) => {
                 Some(argmax(v))
             }
@@ -129,7 +141,7 @@ impl Task {
         match (self, truth) {
             (_, Truth::Unknown) => 0.0,
             // Of how many positions the logits are is known where they are decoded.
-            (Task::Transcript, _) => f64::NAN,
+            (Task::Transcript | Task::Transduction, _) => f64::NAN,
             (Task::Classes | Task::Tokens, Truth::Classes(classes)) => {
                 let width = logits.len() / classes.len().max(1);
                 let rows = classes.iter().zip(logits.chunks(width.max(1)));

@@ -50,6 +50,8 @@ pub struct AudioContext {
     pub positions: usize,
     /// How texts become labels; None where each label is a class.
     pub text: Option<TextContext>,
+    /// Whether the same label twice in a row needs a position between both, as the loss `ctc` does.
+    pub parts_equal: bool,
     /// How samples of training are varied.
     pub augment: Option<AugmentSpec>,
     /// The seed of what is done by chance.
@@ -63,6 +65,7 @@ impl Default for AudioContext {
             stack: 1,
             positions: 2000,
             text: None,
+            parts_equal: true,
             augment: None,
             seed: 0,
         }

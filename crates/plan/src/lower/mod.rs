@@ -22,6 +22,7 @@ pub fn lower(graph: &Graph) -> Schedule {
         norm_grads: Vec::new(),
         attention_grads: Vec::new(),
         copying_grads: Vec::new(),
+        joint_grads: Vec::new(),
         kept: Vec::new(),
         recurrent_grads: Vec::new(),
     };
@@ -67,6 +68,8 @@ struct Lowering<'g> {
     attention_grads: Vec<(Vec<ValueId>, [ValueId; 2])>,
     /// The same of mixtures with a source's tokens.
     copying_grads: Vec<(Vec<ValueId>, [ValueId; 3])>,
+    /// The same of the joint network of a transducer.
+    joint_grads: Vec<(Vec<ValueId>, [ValueId; 4])>,
     /// For the states of a recurrent layer: what was kept of each position.
     kept: Vec<(ValueId, ValueId)>,
     /// For the inputs of a recurrent layer's gradients: those of its inputs and of its products.
