@@ -401,9 +401,11 @@ fn shape_of(
 ) -> Result<Shape> {
     if file.reads_transcripts() {
         let moments = checkpoint.meta.known.frames.clone();
-        let standard = Standard::new(&file.audio_context(false), moments);
+        let context = file.audio_context(false);
+        let standard = Standard::new(&context, moments);
         let standard = Box::new(standard.map_err(|e| checkpoint.misfit(&e))?);
-        return Ok(Shape::Sounds { standard, positions: file.recipe.audio.frames()[0] });
+        let (positions, parts_equal) = (context.positions, context.parts_equal);
+        return Ok(Shape::Sounds { standard, positions, parts_equal });
     }
     Texts::of(engine, tokenizer).map(Shape::Texts).ok_or_else(no_texts)
 }
