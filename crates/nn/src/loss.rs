@@ -42,7 +42,12 @@ pub enum LossSpec {
     /// The loss of a recurrent neural network transducer (Graves 2012), whose last layer is a `joiner`: as `ctc`, and each label is written by
     /// what was read and by the labels before it. Minus the logarithm of the probability of all ways to write the labels, divided by their
     /// number.
-    Transducer {},
+    Transducer {
+        /// How much the loss `ctc` of what the joiner would write by the sounds alone, without labels before, counts beside it (Watanabe et al.
+        /// 2017): positions then say where labels are from the first epochs on. 0 by default.
+        #[serde(default)]
+        ctc: f64,
+    },
     /// Softmax cross-entropy of logits and one-hot labels, or any distribution over the classes.
     CategoricalCrossentropy {
         /// Share of the target that is spread over all classes; 0 by default.
@@ -145,7 +150,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
             LossSpec::TokenCrossentropy { .. } => "token_crossentropy",
             LossSpec::Ctc {} => "ctc",
-            LossSpec::Transducer {} => "transducer",
+            LossSpec::Transducer { .. } => "transducer",
             LossSpec::CategoricalCrossentropy { .. } => "categorical_crossentropy",
             LossSpec::SparseCategoricalFocalCrossentropy { .. } => {
                 "sparse_categorical_focal_crossentropy"
@@ -167,7 +172,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
-            | LossSpec::Transducer {}
+            | LossSpec::Transducer { .. }
             | LossSpec::SparseCategoricalFocalCrossentropy { .. } => Targets::ClassIds,
             LossSpec::Custom(loss) => loss.get().targets(),
             _ => Targets::Dense,
@@ -176,7 +181,7 @@ impl LossSpec {
 
     /// Whether labels are a sequence that is not that of the model's positions.
     pub fn has_own_labels(&self) -> bool {
-        matches!(self, LossSpec::Ctc {} | LossSpec::Transducer {})
+        matches!(self, LossSpec::Ctc {} | LossSpec::Transducer { .. })
     }
 
     /// The least and the greatest target that it is defined for; none where it takes all.
@@ -215,7 +220,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
-            | LossSpec::Transducer {}
+            | LossSpec::Transducer { .. }
             | LossSpec::SparseCategoricalFocalCrossentropy { .. }
             | LossSpec::CategoricalCrossentropy { .. } => Link::Softmax,
             LossSpec::BinaryCrossentropy { .. } | LossSpec::BinaryFocalCrossentropy { .. } => {
@@ -280,7 +285,9 @@ impl LossSpec {
                 Some(by_token(graph, logits, mask.is_some(), label_smoothing as f32))
             }
             LossSpec::Ctc {} => Some(without_places(graph, logits, mask, labels)),
-            LossSpec::Transducer {} => Some(transducer::loss(graph, logits, mask, labels)),
+            LossSpec::Transducer { ctc } => {
+                Some(transducer::loss(graph, logits, mask, labels, ctc as f32))
+            }
             _ => None,
         };
         if let Some(built) = whole {
@@ -371,7 +378,7 @@ impl LossSpec {
             LossSpec::Custom(_)
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
-            | LossSpec::Transducer {} => {
+            | LossSpec::Transducer { .. } => {
                 return Err(GraphError::new("is built by itself; please report it"));
             }
         };
@@ -490,8 +497,10 @@ impl LossSpec {
             | LossSpec::MeanAbsoluteError {}
             | LossSpec::Hinge {}
             | LossSpec::Ctc {}
-            | LossSpec::Transducer {}
             | LossSpec::Poisson {} => Ok(()),
+            LossSpec::Transducer { ctc } => {
+                require(ctc >= 0.0 && ctc.is_finite(), || at("ctc"), "at least 0", ctc)
+            }
         }
     }
 }

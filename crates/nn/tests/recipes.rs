@@ -83,14 +83,14 @@ fn every_recipe_builds_for_every_batch_size() {
     }
 }
 
-/// 40 values of 4 frames, ten digits and the blank. By hand: the dense layers and convolutions of the encoder with its norms, and the joiner's
+/// 40 values of 4 frames; ten digits, four special tokens and the blank. By hand: the dense layers and convolutions of the encoder with its norms, and the joiner's
 /// dense layer, table, kernel and bias.
 #[test]
 fn a_transducer_has_the_parameters_of_its_layers() {
     let Recipe { mut model, .. } = recipe("digits-transducer");
     let spec = model.transducer.as_mut().unwrap();
     spec.encoder.frames = Some([300, 160]);
-    let (units, labels, context) = (192, 11, spec.context);
+    let (units, labels, context) = (192, 15, spec.context);
     model.expand(Some(labels)).unwrap();
     let dense = |inputs: usize, outputs: usize| (inputs + 1) * outputs;
     let block = 2 * units + dense(5 * units, units) + dense(units, units);

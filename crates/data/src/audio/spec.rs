@@ -14,7 +14,7 @@ use crate::text::TextContext;
 use crate::{Error, Result};
 
 /// Sounds (WAV, FLAC, Ogg Vorbis, MP3) with what is said in them: a manifest, or a folder or a tar file of sounds whose names say it. The
-/// model's input is `frames`, whose size follows from the section `audio`. With the loss `ctc` labels are the tokens of a text; otherwise each label is a class.
+/// model's input is `frames`, whose size follows from the section `audio`. With the losses `ctc` and `transducer` labels are the tokens of a text; otherwise each label is a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AudioSpec {
