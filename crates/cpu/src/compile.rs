@@ -27,7 +27,7 @@ use crate::sequence::{MeanOfSteps, MeanOfStepsGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
 use crate::transducer::{After, Greedy, Joint, JointGrad, TransducerLoss};
 use crate::windows::WindowRows;
-use tidemill_graph::{AttentionShape, Normalization, TransducerShape};
+use tidemill_graph::{AttentionShape, Normalization, Transducer, TransducerShape};
 use tidemill_plan::kernel::{Epilogue, products_apart};
 use tidemill_plan::{KernelSpec, Method, Target};
 
@@ -293,12 +293,7 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
         &KernelSpec::WindowsGrad(shape) => ordered(WindowRows::new(isa, shape, true), 2),
         &KernelSpec::Ctc(shape) => ordered(CtcLoss::new(isa, shape, false), 5),
         &KernelSpec::CtcGrad(shape) => ordered(CtcLoss::new(isa, shape, true), 6),
-        &KernelSpec::TransducerJoint(shape) => ordered(Joint::new(isa, shape), 8),
-        &KernelSpec::TransducerJointGrad(shape) => transducer_grad(isa, shape),
-        &KernelSpec::Transducer(shape) => ordered(TransducerLoss::new(isa, shape, false), 4),
-        &KernelSpec::TransducerGrad(shape) => ordered(TransducerLoss::new(isa, shape, true), 5),
-        &KernelSpec::TransducerGreedy(shape) => ordered(Greedy::new(isa, shape), 6),
-        &KernelSpec::TransducerAfter(shape) => ordered(After(shape), 3),
+        &KernelSpec::Transducer(op, shape) => transducer(isa, op, shape),
         KernelSpec::Reduce { reduction, shape, axes } => {
             in_order(Reduce::call(isa, *reduction, shape, axes), 2)
         }
@@ -340,26 +335,26 @@ fn attention_grad(isa: Isa, shape: AttentionShape, within: bool) -> Compiled {
     }
 }
 
-/// Gradients of kernel and bias are sums of one for each range of samples, in the samples' order.
-fn transducer_grad(isa: Isa, shape: TransducerShape) -> Compiled {
-    let kernel = JointGrad::new(isa, shape);
+/// Gradients of a joint network's kernel and bias are sums of one for each range of samples, in the samples' order.
+fn transducer(isa: Isa, op: Transducer, shape: TransducerShape) -> Compiled {
+    let kernel = match op {
+        Transducer::Joint => return ordered(Joint::new(isa, shape), 8),
+        Transducer::JointGrad(_) => JointGrad::new(isa, shape),
+        Transducer::Loss => return ordered(TransducerLoss::new(isa, shape, false), 4),
+        Transducer::LossGrad => return ordered(TransducerLoss::new(isa, shape, true), 5),
+        Transducer::Greedy => return ordered(Greedy::new(isa, shape), 6),
+        Transducer::After => return ordered(After(shape), 3),
+    };
     let (count, stride) = (kernel.partials(), kernel.partial_len());
     let [dkernel, dbias, workspace] = [10, 11, 12].map(Some);
-    let positions = (0..10).map(Some).chain([workspace]).collect();
-    let sum = |offset: usize, len: usize, to: Option<usize>| {
-        let mut sum = phase(ReduceUpdate::new(isa, len, count, stride), vec![workspace, to]);
-        if let Some(partials) = &mut sum.positions[0] {
-            partials.offset = offset;
-        }
-        sum
-    };
     let len = shape.units * shape.classes;
+    let positions = (0..10).map(Some).chain([workspace]).collect();
+    let of_bias = ReduceUpdate::new(isa, shape.classes, count, stride);
+    let mut of_bias = phase(of_bias, vec![workspace, dbias]);
+    of_bias.positions[0] = Some(Position { argument: 12, offset: len });
+    let of_kernel = ReduceUpdate::new(isa, len, count, stride);
     Compiled {
-        phases: vec![
-            phase(kernel, positions),
-            sum(0, len, dkernel),
-            sum(len, shape.classes, dbias),
-        ],
+        phases: vec![phase(kernel, positions), phase(of_kernel, vec![workspace, dkernel]), of_bias],
         method: Method { workspace_len: count * stride, ..Method::default() },
     }
 }

@@ -5,6 +5,7 @@ use crate::custom::{Custom, CustomLoss, check_name, write_loss};
 use crate::error::{ModelError, require};
 use crate::form::name_or_table;
 use crate::layers::Builder;
+use crate::link::Link;
 use crate::loss_ops::{
     by_token, focus, mean_but_first, pair, sparse, top_level_input, without_places,
 };
@@ -12,7 +13,7 @@ use crate::transducer;
 use serde::{Deserialize, Serialize};
 use tidemill_fields::{Dim, Field};
 use tidemill_graph::{
-    Binary, DType, Graph, GraphError, Loss, Op, PairLoss, Sequence, Softmax, TensorId, Unary,
+    Binary, DType, Graph, GraphError, Loss, Op, PairLoss, Sequence, TensorId, Unary,
 };
 
 /// The loss that is minimized. Losses of classes take logits: the model needs no softmax or sigmoid
@@ -43,10 +44,10 @@ pub enum LossSpec {
     /// what was read and by the labels before it. Minus the logarithm of the probability of all ways to write the labels, divided by their
     /// number.
     Transducer {
-        /// How much the loss `ctc` of what the joiner would write by the sounds alone, without labels before, counts beside it (Watanabe et al.
-        /// 2017): positions then say where labels are from the first epochs on. 0 by default.
+        /// How much the same loss counts beside it where the joiner knows no labels before. A joiner that always knows the last label soon
+        /// learns to write nothing until another is heard, and long writes a label that comes twice once. 0 by default.
         #[serde(default)]
-        ctc: f64,
+        without_context: f64,
     },
     /// Softmax cross-entropy of logits and one-hot labels, or any distribution over the classes.
     CategoricalCrossentropy {
@@ -119,19 +120,6 @@ pub enum Targets {
     ClassIds,
     /// Input `targets`, f32 `[batch, outputs]`.
     Dense,
-}
-
-/// How logits become what a user wants to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// Softmax over classes.
-    Softmax,
-    /// Sigmoid of each output.
-    Sigmoid,
-    /// The exponential function of each output.
-    Exponential,
-    /// The outputs are read as they are.
-    Identity,
 }
 
 /// A loss built into a graph.
@@ -285,8 +273,8 @@ impl LossSpec {
                 Some(by_token(graph, logits, mask.is_some(), label_smoothing as f32))
             }
             LossSpec::Ctc {} => Some(without_places(graph, logits, mask, labels)),
-            LossSpec::Transducer { ctc } => {
-                Some(transducer::loss(graph, logits, mask, labels, ctc as f32))
+            LossSpec::Transducer { without_context } => {
+                Some(transducer::loss(graph, logits, mask, labels, without_context as f32))
             }
             _ => None,
         };
@@ -438,41 +426,6 @@ impl LossSpec {
         }
     }
 
-    /// Link function applied to logits: probabilities, or the logits themselves.
-    pub fn probabilities(
-        &self,
-        graph: &mut Graph,
-        logits: TensorId,
-    ) -> Result<TensorId, GraphError> {
-        match self.link() {
-            Link::Softmax => graph.apply(Softmax::Plain, &[logits]),
-            Link::Sigmoid => graph.apply(Op::Unary(Unary::Sigmoid), &[logits]),
-            Link::Exponential => graph.apply(Unary::Exp, &[logits]),
-            Link::Identity => Ok(logits),
-        }
-    }
-
-    /// The inverse: what gives these probabilities.
-    pub(crate) fn logits(&self, graph: &mut Graph, p: TensorId) -> Result<TensorId, GraphError> {
-        let log = |graph: &mut Graph, x: TensorId| graph.apply(Unary::Log, &[x]);
-        match self.link() {
-            Link::Identity => Ok(p),
-            Link::Exponential => log(graph, p),
-            Link::Softmax => {
-                let p = graph.apply(Unary::Clip { low: 1e-30, high: 1.0 }, &[p])?;
-                log(graph, p)
-            }
-            Link::Sigmoid => {
-                // the greatest f32 below 1
-                let clip = Unary::Clip { low: 1e-30, high: 1.0 - f32::EPSILON / 2.0 };
-                let p = graph.apply(clip, &[p])?;
-                let rest = graph.apply(Unary::Affine { scale: -1.0, shift: 1.0 }, &[p])?;
-                let (yes, no) = (log(graph, p)?, log(graph, rest)?);
-                graph.apply(Binary::Sub, &[yes, no])
-            }
-        }
-    }
-
     /// Whether its options make sense.
     pub fn validate(&self) -> Result<(), ModelError> {
         let at = |option: &str| format!("loss.{}.{option}", self.name());
@@ -498,9 +451,12 @@ impl LossSpec {
             | LossSpec::Hinge {}
             | LossSpec::Ctc {}
             | LossSpec::Poisson {} => Ok(()),
-            LossSpec::Transducer { ctc } => {
-                require(ctc >= 0.0 && ctc.is_finite(), || at("ctc"), "at least 0", ctc)
-            }
+            LossSpec::Transducer { without_context: share } => require(
+                share >= 0.0 && share.is_finite(),
+                || at("without_context"),
+                "at least 0",
+                share,
+            ),
         }
     }
 }

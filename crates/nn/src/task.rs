@@ -1,6 +1,7 @@
 //! What a model's outputs mean, and how wrong they are: the one place that knows.
 
-use crate::loss::{Link, LossSpec, Targets};
+use crate::link::Link;
+use crate::loss::{LossSpec, Targets};
 use serde::{Deserialize, Serialize};
 use tidemill_fields::{Truth, argmax};
 
@@ -164,34 +165,6 @@ impl Task {
                 });
                 errors.sum::<f64>() / logits.len() as f64
             }
-        }
-    }
-}
-
-impl Link {
-    /// Logits of one sample as a user reads them: probabilities, or the logits themselves.
-    pub fn probabilities(self, logits: &[f32], out: &mut [f32]) {
-        match self {
-            Link::Softmax => {
-                let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let mut sum = 0.0;
-                for (out, &v) in out.iter_mut().zip(logits) {
-                    *out = (v - most).exp();
-                    sum += *out;
-                }
-                out.iter_mut().for_each(|v| *v /= sum);
-            }
-            Link::Sigmoid => {
-                for (out, &v) in out.iter_mut().zip(logits) {
-                    *out = 1.0 / (1.0 + (-v).exp());
-                }
-            }
-            Link::Exponential => {
-                for (out, &v) in out.iter_mut().zip(logits) {
-                    *out = v.exp();
-                }
-            }
-            Link::Identity => out.copy_from_slice(logits),
         }
     }
 }

@@ -12,8 +12,7 @@ use crate::loss_ops::{by_label, of_labels, top_level_input};
 use crate::model::InputSpec;
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{
-    Binary, Ctc, DType, Embedding, Graph, GraphError, Layout, MatMul, Op, TensorId, Transducer,
-    Unary,
+    Binary, DType, Embedding, Graph, GraphError, Layout, Op, TensorId, Transducer, Unary,
 };
 
 /// A model of the labels of a sequence, for the loss `transducer`: the blocks of `ctc_encoder`, and a `joiner`.
@@ -102,14 +101,14 @@ impl Builder<'_> {
     }
 }
 
-/// The loss of the labels of a transducer, whose joiner gives `logits`: minus the logarithm of the probability of all ways to write them; `ctc`
-/// of the loss of that name is added.
+/// The loss of the labels of a transducer, whose joiner gives `logits`: minus the logarithm of the probability of all ways to write them.
+/// `without_context` of the same without labels before is added.
 pub(crate) fn loss(
     graph: &mut Graph,
     logits: TensorId,
     mask: Option<TensorId>,
     room: Option<usize>,
-    ctc: f32,
+    without_context: f32,
 ) -> Result<BuiltLoss, GraphError> {
     let tensor = graph.tensor(logits);
     let (Some(mask), Op::Transducer(Transducer::Greedy)) = (mask, &tensor.op) else {
@@ -122,35 +121,24 @@ pub(crate) fn loss(
     };
     let [frames, tables, kernel, bias] = [0, 1, 2, 3].map(|i| tensor.inputs[i]);
     let labels = of_labels(graph, mask, room);
+    let loss = |graph: &mut Graph, written: TensorId| {
+        let (lengths, counts) = (labels.lengths, labels.counts);
+        let inputs = [frames, written, kernel, bias, labels.ids, lengths, counts];
+        let log_p = graph.apply(Transducer::Joint, &inputs)?;
+        graph.apply(Transducer::Loss, &[log_p, lengths, counts])
+    };
     let written = written(graph, tables, labels.ids)?;
-    let (lengths, counts) = (labels.lengths, labels.counts);
-    let inputs = [frames, written, kernel, bias, labels.ids, lengths, counts];
-    let log_p = graph.apply(Transducer::Joint, &inputs)?;
-    let mut losses = graph.apply(Transducer::Loss, &[log_p, lengths, counts])?;
-    if ctc > 0.0 {
-        let logits = by_sounds_alone(graph, frames, [kernel, bias])?;
-        let inputs = [logits, labels.ids, lengths, counts];
-        let beside = graph.apply(Ctc::Loss, &inputs)?;
-        let beside = graph.apply(Unary::Affine { scale: ctc, shift: 0.0 }, &[beside])?;
+    let mut losses = loss(graph, written)?;
+    if without_context > 0.0 {
+        let zero = graph.constant(0.0);
+        let nothing = Layout::BroadcastTo(graph.shape(written).to_vec());
+        let nothing = graph.apply(nothing, &[zero])?;
+        let beside = loss(graph, nothing)?;
+        let share = Unary::Affine { scale: without_context, shift: 0.0 };
+        let beside = graph.apply(share, &[beside])?;
         losses = graph.apply(Binary::Add, &[losses, beside])?;
     }
     by_label(graph, losses, &labels)
-}
-
-/// The logits of a joiner for which there are no labels before.
-fn by_sounds_alone(
-    graph: &mut Graph,
-    frames: TensorId,
-    [kernel, bias]: [TensorId; 2],
-) -> Result<TensorId, GraphError> {
-    let shape = graph.shape(frames).to_vec();
-    let (units, outputs) = (shape[2], graph.shape(bias)[0]);
-    let hidden = graph.apply(Unary::Tanh, &[frames])?;
-    let rows = graph.apply(Layout::Reshape(vec![shape[0] * shape[1], units]), &[hidden])?;
-    let product = MatMul { transpose_a: false, transpose_b: false, ragged: false };
-    let logits = graph.apply(product, &[rows, kernel])?;
-    let logits = graph.apply(Binary::Add, &[logits, bias])?;
-    graph.apply(Layout::Reshape(vec![shape[0], shape[1], outputs]), &[logits])
 }
 
 /// What the labels before add to a position, `[batch, labels + 1, units]`: before the first label all are the blank.

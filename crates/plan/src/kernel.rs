@@ -6,7 +6,7 @@
 use crate::eltwise::Program;
 use tidemill_graph::{
     AttentionShape, Cell, ConvShape, CopyShape, CtcShape, Lookup, PoolShape, Product, Rotary,
-    Sequences, TransducerShape, WindowsShape,
+    Sequences, Transducer, TransducerShape, WindowsShape,
 };
 use tidemill_graph::{Normalization, Reduction, Rule, ScanShape, SlotType, WeightDecay};
 
@@ -249,18 +249,9 @@ pub enum KernelSpec {
     Ctc(CtcShape),
     /// `(logits, labels, lengths, label lengths, dloss) -> dlogits`
     CtcGrad(CtcShape),
-    /// `(frames, written, kernel, bias, labels, lengths, label lengths) -> log_p`
-    TransducerJoint(TransducerShape),
-    /// `(frames, written, kernel, bias, labels, lengths, label lengths, dlog_p) -> (dframes, dwritten, dkernel, dbias)`
-    TransducerJointGrad(TransducerShape),
-    /// `(log_p, lengths, label lengths) -> loss`; of units and classes nothing is known here.
-    Transducer(TransducerShape),
-    /// `(log_p, lengths, label lengths, dloss) -> dlog_p`
-    TransducerGrad(TransducerShape),
-    /// `(frames, tables, kernel, bias, before) -> logits`; the shape's `written` is how many labels are before.
-    TransducerGreedy(TransducerShape),
-    /// `(logits, before) -> after`
-    TransducerAfter(TransducerShape),
+    /// The op's inputs `-> y`; of [`Transducer::JointGrad`] `-> (dframes, dwritten, dkernel, dbias)`, whichever it names. The shape's `written` is the
+    /// number of labels before where they are written; a loss has no units and classes.
+    Transducer(Transducer, TransducerShape),
     /// `(x) -> y`
     Windows(WindowsShape),
     /// `(dy) -> dx`
@@ -411,12 +402,7 @@ impl KernelSpec {
             },
             Ctc(_) => "ctc",
             CtcGrad(_) => "ctc grad",
-            TransducerJoint(_) => "transducer joint",
-            TransducerJointGrad(_) => "transducer joint grad",
-            Transducer(_) => "transducer",
-            TransducerGrad(_) => "transducer grad",
-            TransducerGreedy(_) => "transducer greedy",
-            TransducerAfter(_) => "transducer after",
+            Transducer(op, _) => op.kernel_name(),
             Windows(_) => "windows",
             WindowsGrad(_) => "windows grad",
             Reduce { .. } => "reduce",
@@ -468,11 +454,7 @@ impl KernelSpec {
             Recurrent(s, _) | RecurrentGrad(s) => s.products() + 12 * s.batch * s.time * s.width(),
             Ctc(c) => c.batch * c.time * (15 * c.classes + 45 * c.states()),
             CtcGrad(c) => c.batch * c.time * (30 * c.classes + 110 * c.states()),
-            TransducerJoint(t) => t.batch * t.nodes() * t.node_flops(1),
-            TransducerJointGrad(t) => t.batch * t.nodes() * t.node_flops(3),
-            Transducer(t) => 30 * t.batch * t.nodes(),
-            TransducerGrad(t) => 90 * t.batch * t.nodes(),
-            TransducerGreedy(t) => t.batch * t.time * t.node_flops(1),
+            Transducer(op, t) => t.flops(*op),
             Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),
             Optimize { len, .. } => 10 * len,
             OptimizePacked { len, .. } => 60 * len,
@@ -486,7 +468,6 @@ impl KernelSpec {
             | Slice { .. }
             | Pad { .. }
             | Copy { .. }
-            | TransducerAfter(_)
             | ClipScale { .. } => 0,
         };
         count as u64

@@ -1,11 +1,12 @@
 //! Graph to schedule: drops what nothing needs, turns each op into elementwise nodes or a kernel.
 //!
-//! `ops` lowers one op; `batch_norm` and `losses` those that share work with others; `updates` the
+//! `ops` lowers one op; `batch_norm`, `losses` and `transducer` those that share work with others; `updates` the
 //! end of a step.
 
 mod batch_norm;
 mod losses;
 mod ops;
+mod transducer;
 mod updates;
 
 use crate::ir::{Element, Node, Origin, Schedule, Value, ValueId, Work};

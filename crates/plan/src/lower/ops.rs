@@ -6,9 +6,8 @@ use crate::ir::{Element, Origin, ValueId, Work};
 use crate::kernel::{Epilogue, KernelSpec, kept, products_apart};
 use tidemill_graph::{
     Attention, AttentionShape, COPYING_GRADS, Conv, CopyShape, Copying, Ctc, CtcShape, DType,
-    Embedding, Given, Graph, JointInput, Layout, Loss, Op, PairLossGrad, Pool, Recurrent, Reduce,
-    Reduction, RowNorm, ScanShape, Sequence, Sequences, Softmax, Tensor, TensorId, Transducer,
-    TransducerShape, UnaryGrad, Windows,
+    Embedding, Given, Graph, Layout, Loss, Op, PairLossGrad, Pool, Recurrent, Reduce, Reduction,
+    RowNorm, ScanShape, Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad, Windows,
 };
 use tidemill_graph::{ConvShape, Lookup, PoolShape, Product};
 
@@ -116,11 +115,10 @@ impl Lowering<'_> {
                     Ctc::LossGrad => KernelSpec::CtcGrad(shape),
                 }
             }
-            Op::Transducer(Transducer::JointGrad(input)) => {
-                let value = self.joint_grad(*input, &site);
+            Op::Transducer(op) => {
+                let value = self.transducer(*op, &site);
                 return self.finished(id, value);
             }
-            Op::Transducer(op) => transducer(*op, &site),
             Op::Windows(op) => {
                 let shape = op.sizes(site.dims(0), site.out());
                 match op {
@@ -281,21 +279,6 @@ impl Lowering<'_> {
         outputs[wanted]
     }
 
-    /// All gradients of a joint network come from one kernel, as those of attention.
-    fn joint_grad(&mut self, wanted: JointInput, site: &Site<'_>) -> ValueId {
-        let values = site.values();
-        if let Some((_, outputs)) = self.joint_grads.iter().find(|known| known.0 == values) {
-            return outputs[wanted as usize];
-        }
-        let len = |i: usize| site.dims(i).iter().product();
-        let outputs = [0, 1, 2, 3].map(|i| self.computed(site.name(), len(i)));
-        let shape = TransducerShape::new(site.dims(0), site.dims(1), site.dims(2));
-        let work = Work::Kernel(KernelSpec::TransducerJointGrad(shape));
-        self.node(site.name(), work, values.clone(), outputs.to_vec());
-        self.joint_grads.push((values, outputs));
-        outputs[wanted as usize]
-    }
-
     /// The states keep what their gradients need, where there are gradients; those come from one kernel.
     fn recurrent(&mut self, id: TensorId, op: Recurrent, site: &Site<'_>) -> ValueId {
         let (name, values) = (site.name(), site.values());
@@ -436,38 +419,6 @@ fn embedding(op: Embedding, site: &Site<'_>) -> KernelSpec {
         }
         Embedding::BagGrad { rows } => {
             KernelSpec::EmbeddingGrad(lookup([rows, cols], 0, true), None)
-        }
-    }
-}
-
-fn transducer(op: Transducer, site: &Site<'_>) -> KernelSpec {
-    let of_loss = |dims: &[usize]| TransducerShape {
-        batch: dims[0],
-        time: dims[1],
-        written: dims[2],
-        units: 0,
-        classes: 0,
-    };
-    let of_logits = |dims: &[usize], units: usize, known: usize| TransducerShape {
-        batch: dims[0],
-        time: dims[1],
-        written: known,
-        units,
-        classes: dims[2],
-    };
-    match op {
-        Transducer::Joint | Transducer::JointGrad(_) => {
-            let shape = TransducerShape::new(site.dims(0), site.dims(1), site.dims(2));
-            KernelSpec::TransducerJoint(shape)
-        }
-        Transducer::Loss => KernelSpec::Transducer(of_loss(site.dims(0))),
-        Transducer::LossGrad => KernelSpec::TransducerGrad(of_loss(site.dims(0))),
-        Transducer::Greedy => {
-            let (units, known) = (site.dims(0)[2], site.dims(1)[0]);
-            KernelSpec::TransducerGreedy(of_logits(site.out(), units, known))
-        }
-        Transducer::After => {
-            KernelSpec::TransducerAfter(of_logits(site.dims(0), 0, site.dims(1)[1]))
         }
     }
 }

@@ -88,15 +88,38 @@ impl TransducerShape {
         self.time * self.written
     }
 
-    /// Operations of a node with so many products of the kernel's size; transcendental functions count as ten.
-    pub fn node_flops(&self, products: usize) -> usize {
-        2 * products * self.units * self.classes + 12 * self.units + 15 * self.classes
+    /// Floating point operations of an op; transcendental functions count as ten.
+    pub fn flops(&self, op: Transducer) -> usize {
+        let nodes = self.batch * self.nodes();
+        let of_node = |products: usize| {
+            2 * products * self.units * self.classes + 12 * self.units + 15 * self.classes
+        };
+        match op {
+            Transducer::Joint => nodes * of_node(1),
+            Transducer::JointGrad(_) => nodes * of_node(3),
+            Transducer::Loss => 30 * nodes,
+            Transducer::LossGrad => 90 * nodes,
+            Transducer::Greedy => self.batch * self.time * of_node(1),
+            Transducer::After => 0,
+        }
     }
 }
 
 impl Transducer {
     /// The class that stands for no label.
     pub const BLANK: usize = 0;
+
+    /// What its kernel is called; all gradients of the joint network come from one.
+    pub fn kernel_name(self) -> &'static str {
+        match self {
+            Transducer::Joint => "transducer joint",
+            Transducer::JointGrad(_) => "transducer joint grad",
+            Transducer::Loss => "transducer",
+            Transducer::LossGrad => "transducer grad",
+            Transducer::Greedy => "transducer greedy",
+            Transducer::After => "transducer after",
+        }
+    }
 }
 
 const F: Input = Input::FLOAT;
