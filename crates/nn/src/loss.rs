@@ -43,12 +43,7 @@ pub enum LossSpec {
     /// The loss of a recurrent neural network transducer (Graves 2012), whose last layer is a `joiner`: as `ctc`, and each label is written by
     /// what was read and by the labels before it. Minus the logarithm of the probability of all ways to write the labels, divided by their
     /// number.
-    Transducer {
-        /// How much the same loss counts beside it where the joiner knows no labels before. A joiner that always knows the last label soon
-        /// learns to write nothing until another is heard, and long writes a label that comes twice once. 0 by default.
-        #[serde(default)]
-        without_context: f64,
-    },
+    Transducer {},
     /// Softmax cross-entropy of logits and one-hot labels, or any distribution over the classes.
     CategoricalCrossentropy {
         /// Share of the target that is spread over all classes; 0 by default.
@@ -138,7 +133,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
             LossSpec::TokenCrossentropy { .. } => "token_crossentropy",
             LossSpec::Ctc {} => "ctc",
-            LossSpec::Transducer { .. } => "transducer",
+            LossSpec::Transducer {} => "transducer",
             LossSpec::CategoricalCrossentropy { .. } => "categorical_crossentropy",
             LossSpec::SparseCategoricalFocalCrossentropy { .. } => {
                 "sparse_categorical_focal_crossentropy"
@@ -160,7 +155,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
-            | LossSpec::Transducer { .. }
+            | LossSpec::Transducer {}
             | LossSpec::SparseCategoricalFocalCrossentropy { .. } => Targets::ClassIds,
             LossSpec::Custom(loss) => loss.get().targets(),
             _ => Targets::Dense,
@@ -169,7 +164,7 @@ impl LossSpec {
 
     /// Whether labels are a sequence that is not that of the model's positions.
     pub fn has_own_labels(&self) -> bool {
-        matches!(self, LossSpec::Ctc {} | LossSpec::Transducer { .. })
+        matches!(self, LossSpec::Ctc {} | LossSpec::Transducer {})
     }
 
     /// The least and the greatest target that it is defined for; none where it takes all.
@@ -208,7 +203,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
-            | LossSpec::Transducer { .. }
+            | LossSpec::Transducer {}
             | LossSpec::SparseCategoricalFocalCrossentropy { .. }
             | LossSpec::CategoricalCrossentropy { .. } => Link::Softmax,
             LossSpec::BinaryCrossentropy { .. } | LossSpec::BinaryFocalCrossentropy { .. } => {
@@ -273,9 +268,7 @@ impl LossSpec {
                 Some(by_token(graph, logits, mask.is_some(), label_smoothing as f32))
             }
             LossSpec::Ctc {} => Some(without_places(graph, logits, mask, labels)),
-            LossSpec::Transducer { without_context } => {
-                Some(transducer::loss(graph, logits, mask, labels, without_context as f32))
-            }
+            LossSpec::Transducer {} => Some(transducer::loss(graph, logits, mask, labels)),
             _ => None,
         };
         if let Some(built) = whole {
@@ -366,7 +359,7 @@ impl LossSpec {
             LossSpec::Custom(_)
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
-            | LossSpec::Transducer { .. } => {
+            | LossSpec::Transducer {} => {
                 return Err(GraphError::new("is built by itself; please report it"));
             }
         };
@@ -450,13 +443,8 @@ impl LossSpec {
             | LossSpec::MeanAbsoluteError {}
             | LossSpec::Hinge {}
             | LossSpec::Ctc {}
+            | LossSpec::Transducer {}
             | LossSpec::Poisson {} => Ok(()),
-            LossSpec::Transducer { without_context: share } => require(
-                share >= 0.0 && share.is_finite(),
-                || at("without_context"),
-                "at least 0",
-                share,
-            ),
         }
     }
 }

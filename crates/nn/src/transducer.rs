@@ -12,7 +12,7 @@ use crate::loss_ops::{by_label, of_labels, top_level_input};
 use crate::model::InputSpec;
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{
-    Binary, DType, Embedding, Graph, GraphError, Layout, Op, TensorId, Transducer, Unary,
+    Binary, DType, Embedding, Graph, GraphError, Layout, Op, TensorId, Transducer,
 };
 
 /// A model of the labels of a sequence, for the loss `transducer`: the blocks of `ctc_encoder`, and a `joiner`.
@@ -102,13 +102,11 @@ impl Builder<'_> {
 }
 
 /// The loss of the labels of a transducer, whose joiner gives `logits`: minus the logarithm of the probability of all ways to write them.
-/// `without_context` of the same without labels before is added.
 pub(crate) fn loss(
     graph: &mut Graph,
     logits: TensorId,
     mask: Option<TensorId>,
     room: Option<usize>,
-    without_context: f32,
 ) -> Result<BuiltLoss, GraphError> {
     let tensor = graph.tensor(logits);
     let (Some(mask), Op::Transducer(Transducer::Greedy)) = (mask, &tensor.op) else {
@@ -121,23 +119,11 @@ pub(crate) fn loss(
     };
     let [frames, tables, kernel, bias] = [0, 1, 2, 3].map(|i| tensor.inputs[i]);
     let labels = of_labels(graph, mask, room);
-    let loss = |graph: &mut Graph, written: TensorId| {
-        let (lengths, counts) = (labels.lengths, labels.counts);
-        let inputs = [frames, written, kernel, bias, labels.ids, lengths, counts];
-        let log_p = graph.apply(Transducer::Joint, &inputs)?;
-        graph.apply(Transducer::Loss, &[log_p, lengths, counts])
-    };
     let written = written(graph, tables, labels.ids)?;
-    let mut losses = loss(graph, written)?;
-    if without_context > 0.0 {
-        let zero = graph.constant(0.0);
-        let nothing = Layout::BroadcastTo(graph.shape(written).to_vec());
-        let nothing = graph.apply(nothing, &[zero])?;
-        let beside = loss(graph, nothing)?;
-        let share = Unary::Affine { scale: without_context, shift: 0.0 };
-        let beside = graph.apply(share, &[beside])?;
-        losses = graph.apply(Binary::Add, &[losses, beside])?;
-    }
+    let (lengths, counts) = (labels.lengths, labels.counts);
+    let inputs = [frames, written, kernel, bias, labels.ids, lengths, counts];
+    let log_p = graph.apply(Transducer::Joint, &inputs)?;
+    let losses = graph.apply(Transducer::Loss, &[log_p, lengths, counts])?;
     by_label(graph, losses, &labels)
 }
 
