@@ -77,15 +77,19 @@ fn a_transducer_writes_keys_down_while_they_come() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
     write_keys(folder, 1, 480, 60).unwrap();
-    let model = "transducer = { encoder = { units = 64, layers = 3, kernel = 5, dropout = 0.0 } }";
+    let encoder = "{ units = 64, layers = 3, kernel = 5, dropout = 0.0 }";
+    let model = format!("transducer = {{ encoder = {encoder} }}");
     let recipe = RECIPE
-        .replace("ctc_encoder = { units = 64, layers = 3, kernel = 5, dropout = 0.0 }", model)
+        .replace(&format!("ctc_encoder = {encoder}"), &model)
+        .replace("start = 4e-3, warmup_steps = 20 } }", "start = 2e-3 } }, clip_norm = 1.0")
+        .replace("stack    = 2", "stack    = 4")
+        .replace("epochs     = 10", "epochs     = 20")
         .replace("\"ctc\"", "\"transducer\"");
     std::fs::write(folder.join("keys.toml"), recipe).unwrap();
     let trained = summary(folder, &["train", "keys.toml", "--out", "run", "--threads", "2"]);
     let wrong = trained["validation"]["label_error_rate"].as_f64().unwrap();
-    // After so few steps one of two keys that are the same is left out.
-    assert!(wrong < 0.3, "{trained}");
+    // After so few steps one of two keys that are the same is often left out.
+    assert!(wrong < 0.15, "{trained}");
 
     // The same bits for another number of threads, and after a stop in the middle of an epoch.
     let first = ["train", "keys.toml", "--out", "other", "--set", "stop.steps=61"];
@@ -98,7 +102,7 @@ fn a_transducer_writes_keys_down_while_they_come() {
     assert!((found - wrong).abs() < 1e-9, "{measured}");
     let asked = json_lines(&run(folder, &["predict", "run", "--data", "test", "--json"]));
     let right = asked.iter().zip(0..).filter(|(line, i)| line["text"] == keys(1, 1, *i).0).count();
-    assert!(right > 10, "{right} of 60");
+    assert!(right > 20, "{right} of 60");
 
     // The same sound in pieces of any length gives the same lines.
     let mut long = keys(1, 1, 7).1;

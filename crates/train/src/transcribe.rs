@@ -358,13 +358,15 @@ impl Transcription {
         Ok(())
     }
 
-    /// Ends the utterance. What the model has heard stays, so that it knows what comes before the next one; the search starts again.
+    /// Ends the utterance. What the model has heard stays, as context of the next one; the search starts again, and so do, from the next chunk on,
+    /// the labels before that a transducer goes by.
     fn end(&mut self, each: &mut dyn FnMut(&Heard) -> Result<()>) -> Result<()> {
         let heard = self.heard(true);
         if !heard.text.is_empty() {
             each(&heard)?;
         }
         self.search = Search::new(self.task, BEAM);
+        self.chunks.restart_labels();
         self.began = self.now;
         self.last = Heard::default();
         Ok(())
