@@ -71,6 +71,58 @@ fn listen(folder: &Path, arguments: &[&str], bytes: &[u8], piece: usize) -> Outp
     child.wait_with_output().unwrap()
 }
 
+/// A transducer: the same of all that depends on how labels are found.
+#[test]
+fn a_transducer_writes_keys_down_while_they_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    write_keys(folder, 1, 480, 60).unwrap();
+    let encoder = "{ units = 64, layers = 3, kernel = 5, dropout = 0.0 }";
+    let model = format!("transducer = {{ encoder = {encoder} }}");
+    let recipe = RECIPE
+        .replace(&format!("ctc_encoder = {encoder}"), &model)
+        .replace("start = 4e-3, warmup_steps = 20 } }", "start = 2e-3 } }, clip_norm = 1.0")
+        .replace("stack    = 2", "stack    = 4")
+        .replace("epochs     = 10", "epochs     = 20")
+        .replace("\"ctc\"", "\"transducer\"");
+    std::fs::write(folder.join("keys.toml"), recipe).unwrap();
+    let trained = summary(folder, &["train", "keys.toml", "--out", "run", "--threads", "2"]);
+    let wrong = trained["validation"]["label_error_rate"].as_f64().unwrap();
+    // After so few steps one of two keys that are the same is often left out.
+    assert!(wrong < 0.15, "{trained}");
+
+    // The same bits for another number of threads, and after a stop in the middle of an epoch.
+    let first = ["train", "keys.toml", "--out", "other", "--set", "stop.steps=61"];
+    summary(folder, &[&first[..], &["--threads", "1"]].concat());
+    let other = summary(folder, &["train", "keys.toml", "--out", "other", "--resume"]);
+    assert_eq!(trained["state_sha256"], other["state_sha256"]);
+
+    let measured = summary(folder, &["eval", "run"]);
+    let found = measured["figures"]["label_error_rate"].as_f64().unwrap();
+    assert!((found - wrong).abs() < 1e-9, "{measured}");
+    let asked = json_lines(&run(folder, &["predict", "run", "--data", "test", "--json"]));
+    let right = asked.iter().zip(0..).filter(|(line, i)| line["text"] == keys(1, 1, *i).0).count();
+    assert!(right > 20, "{right} of 60");
+
+    // The same sound in pieces of any length gives the same lines.
+    let mut long = keys(1, 1, 7).1;
+    long.resize(long.len() + SAMPLE_RATE as usize, 0.0);
+    long.extend_from_slice(&keys(1, 1, 8).1);
+    let wav = wav_bytes(&long, SAMPLE_RATE).unwrap();
+    std::fs::write(folder.join("long.wav"), &wav).unwrap();
+    let whole = run(folder, &["predict", "run", "--from", "long.wav", "--stream", "--json"]);
+    for piece in [1001, 1 << 20] {
+        let heard = listen(folder, &["--stream", "--json"], &wav, piece);
+        assert_eq!(heard.stdout, whole.stdout, "{piece}");
+    }
+    let lines = json_lines(&whole);
+    assert!(lines.iter().filter(|line| line["final"].is_string()).count() >= 2, "{lines:?}");
+    // What is written does not change.
+    assert!(
+        lines.iter().all(|line| line["partial"] == line["stable"] || line["final"].is_string())
+    );
+}
+
 /// One run for all that is asked of it: training takes seconds.
 #[test]
 fn keys_are_learned_and_written_down_while_they_come() {

@@ -46,3 +46,18 @@ pub(crate) fn chunk_range(
     let size = units.div_ceil(chunks).next_multiple_of(step);
     ((chunk * size).min(units), ((chunk + 1) * size).min(units))
 }
+
+/// Parts of the scratch memory, each of so many floats, aligned.
+pub(crate) fn parts<const N: usize>(scratch: *mut f32, lens: [usize; N]) -> [*mut f32; N] {
+    let mut at = scratch;
+    lens.map(|len| {
+        let part = at;
+        at = at.wrapping_add(len.next_multiple_of(16));
+        part
+    })
+}
+
+/// Bytes of scratch memory with these parts.
+pub(crate) fn bytes(lens: &[usize]) -> usize {
+    4 * lens.iter().map(|len| len.next_multiple_of(16)).sum::<usize>()
+}

@@ -25,8 +25,9 @@ use crate::reduce::{Reduce, ReduceMaxGrad};
 use crate::rotary::Rotate;
 use crate::sequence::{MeanOfSteps, MeanOfStepsGrad};
 use crate::softmax::{Softmax, SoftmaxGrad};
+use crate::transducer::{After, Greedy, Joint, JointGrad, TransducerLoss};
 use crate::windows::WindowRows;
-use tidemill_graph::{AttentionShape, Normalization};
+use tidemill_graph::{AttentionShape, Normalization, Transducer, TransducerShape};
 use tidemill_plan::kernel::{Epilogue, products_apart};
 use tidemill_plan::{KernelSpec, Method, Target};
 
@@ -292,6 +293,7 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
         &KernelSpec::WindowsGrad(shape) => ordered(WindowRows::new(isa, shape, true), 2),
         &KernelSpec::Ctc(shape) => ordered(CtcLoss::new(isa, shape, false), 5),
         &KernelSpec::CtcGrad(shape) => ordered(CtcLoss::new(isa, shape, true), 6),
+        &KernelSpec::Transducer(op, shape) => transducer(isa, op, shape),
         KernelSpec::Reduce { reduction, shape, axes } => {
             in_order(Reduce::call(isa, *reduction, shape, axes), 2)
         }
@@ -330,6 +332,30 @@ fn attention_grad(isa: Isa, shape: AttentionShape, within: bool) -> Compiled {
     Compiled {
         phases: vec![phase(kernel, positions), phase(sum, vec![workspace, dbias])],
         method: Method { workspace_len: shape.batch * len, ..Method::default() },
+    }
+}
+
+/// Gradients of a joint network's kernel and bias are sums of one for each range of samples, in the samples' order.
+fn transducer(isa: Isa, op: Transducer, shape: TransducerShape) -> Compiled {
+    let kernel = match op {
+        Transducer::Joint => return ordered(Joint::new(isa, shape), 8),
+        Transducer::JointGrad(_) => JointGrad::new(isa, shape),
+        Transducer::Loss => return ordered(TransducerLoss::new(isa, shape, false), 4),
+        Transducer::LossGrad => return ordered(TransducerLoss::new(isa, shape, true), 5),
+        Transducer::Greedy => return ordered(Greedy::new(isa, shape), 6),
+        Transducer::After => return ordered(After(shape), 3),
+    };
+    let (count, stride) = (kernel.partials(), kernel.partial_len());
+    let [dkernel, dbias, workspace] = [10, 11, 12].map(Some);
+    let len = shape.units * shape.classes;
+    let positions = (0..10).map(Some).chain([workspace]).collect();
+    let of_bias = ReduceUpdate::new(isa, shape.classes, count, stride);
+    let mut of_bias = phase(of_bias, vec![workspace, dbias]);
+    of_bias.positions[0] = Some(Position { argument: 12, offset: len });
+    let of_kernel = ReduceUpdate::new(isa, len, count, stride);
+    Compiled {
+        phases: vec![phase(kernel, positions), phase(of_kernel, vec![workspace, dkernel]), of_bias],
+        method: Method { workspace_len: count * stride, ..Method::default() },
     }
 }
 

@@ -46,4 +46,5 @@ mod step;
 #[cfg(test)]
 mod testing;
 pub mod threads;
+mod transducer;
 mod windows;

@@ -4,7 +4,7 @@
 //!
 //! - [`engine`]: the model compiled into a training step; `bind` brings batches into its form
 //! - [`beam`]: sequences that a model makes of others, searched for; [`translate`]: as texts
-//! - [`ctc`]: labels of sequences without their places, found and searched for
+//! - [`transcript`]: labels of sequences without their places, found and searched for
 //! - [`training`]: the loop over the steps of batch training, with its callbacks
 //! - [`parallel`]: workers that compute the shards of a batch together; [`group`]: what connects them;
 //!   `tree`: the sum of the shards of a batch
@@ -27,7 +27,6 @@ mod average;
 pub mod beam;
 mod bind;
 pub mod checkpoint;
-pub mod ctc;
 pub mod engine;
 pub mod error;
 pub mod evaluate;
@@ -41,6 +40,7 @@ pub mod report;
 pub mod session;
 pub mod summary;
 pub mod training;
+pub mod transcript;
 pub mod translate;
 mod tree;
 

@@ -1,14 +1,15 @@
-//! Sequences of vectors with labels that have no places in them: learned with the loss `ctc`, and computed as they come.
+//! Sequences of vectors with labels that have no places in them: learned with the losses `ctc` and `transducer`, and
+//! computed as they come.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::sync::Arc;
 
-use tidemill_engine::ctc::{Prefixes, greedy};
 use tidemill_engine::data::Batch;
 use tidemill_engine::fields::{DType, Dim, Field, Signature};
 use tidemill_engine::metrics::{Meter, Metric, Task};
 use tidemill_engine::nn::{LossSpec, Model, OptimizerSpec};
+use tidemill_engine::transcript::{Search, greedy};
 use tidemill_engine::{Engine, EngineSpec};
 
 const VALUES: usize = 6;
@@ -18,13 +19,22 @@ const OUTPUTS: usize = 5;
 
 const MODEL: &str = "ctc_encoder = { units = 16, layers = 2, kernel = 3, dropout = 0.1 }";
 
+const TRANSDUCER: &str =
+    "transducer = { encoder = { units = 16, layers = 2, kernel = 3, dropout = 0.1 }, units = 12 }";
+
 fn engine(model: &str, threads: usize, shards: usize) -> Engine {
     let mut model: Model = toml::from_str(model).unwrap();
+    let frames = Some([LONGEST, VALUES]);
+    let mut loss = LossSpec::Ctc {};
     if let Some(spec) = &mut model.ctc_encoder {
-        spec.frames = Some([LONGEST, VALUES]);
+        spec.frames = frames;
+    }
+    if let Some(spec) = &mut model.transducer {
+        spec.encoder.frames = frames;
+        loss = LossSpec::Transducer {};
     }
     model.expand(Some(OUTPUTS)).unwrap();
-    let spec = EngineSpec::new(model, LossSpec::Ctc {}, OptimizerSpec::adam(0.01));
+    let spec = EngineSpec::new(model, loss, OptimizerSpec::adam(0.01));
     Engine::compile(EngineSpec { batch_size: 8, threads: Some(threads), shards, ..spec }).unwrap()
 }
 
@@ -82,8 +92,8 @@ fn samples(seed: u32, n: usize) -> Vec<(Vec<f32>, Vec<i32>)> {
     (0..n).map(|_| sample(&mut random)).collect()
 }
 
-fn trained(threads: usize, shards: usize, steps: u32) -> Engine {
-    let mut engine = engine(MODEL, threads, shards);
+fn trained(model: &str, threads: usize, shards: usize, steps: u32) -> Engine {
+    let mut engine = engine(model, threads, shards);
     for step in 0..steps {
         engine.train(&batch(&samples(step, 8)), 0.01).unwrap();
     }
@@ -92,39 +102,52 @@ fn trained(threads: usize, shards: usize, steps: u32) -> Engine {
 
 #[test]
 fn labels_are_learned_without_their_places() {
-    let mut engine = trained(1, 1, 150);
-    let test = batch(&samples(10_000, 64));
-    let outputs = engine.evaluate(&test).unwrap();
-    let mut meter = Meter::new(Task::Transcript, OUTPUTS, &[Metric::LabelErrorRate]);
-    meter.add(outputs.losses, outputs.logits, &test);
-    let figures = meter.figures();
-    assert!(figures["label_error_rate"] < 0.05 && figures["loss"] < 0.3, "{figures:?}");
+    for model in [MODEL, TRANSDUCER] {
+        let mut engine = trained(model, 1, 1, 150);
+        let test = batch(&samples(10_000, 64));
+        let task = Task::of(&engine.spec().loss);
+        let outputs = engine.evaluate(&test).unwrap();
+        let mut meter = Meter::new(task, OUTPUTS, &[Metric::LabelErrorRate]);
+        meter.add(outputs.losses, outputs.logits, &test);
+        let figures = meter.figures();
+        assert!(figures["label_error_rate"] < 0.05 && figures["loss"] < 0.3, "{figures:?}");
+    }
 }
 
 #[test]
 fn the_same_bits_for_any_number_of_threads() {
-    let bits = |threads| -> Vec<u32> {
-        trained(threads, 1, 5).flat_state().iter().map(|v| v.to_bits()).collect()
-    };
-    assert_eq!(bits(1), bits(3));
+    for model in [MODEL, TRANSDUCER] {
+        let bits = |threads| -> Vec<u32> {
+            trained(model, threads, 1, 5).flat_state().iter().map(|v| v.to_bits()).collect()
+        };
+        assert_eq!(bits(1), bits(3));
+    }
 }
 
 /// Alone, with others that are longer, and with room for more labels.
 #[test]
 fn other_samples_change_nothing() {
-    let mut engine = trained(1, 1, 20);
-    let all = samples(7, 8);
-    let together = engine.evaluate(&batch(&all)).unwrap().losses.to_vec();
-    for (one, want) in all.iter().zip(together) {
-        let own = engine.evaluate(&batch(std::slice::from_ref(one))).unwrap().losses[0];
-        assert!((own - want).abs() <= 1e-5 * want.abs().max(1.0), "{own} {want}");
+    for model in [MODEL, TRANSDUCER] {
+        let mut engine = trained(model, 1, 1, 20);
+        let all = samples(7, 8);
+        let together = engine.evaluate(&batch(&all)).unwrap().losses.to_vec();
+        for (one, want) in all.iter().zip(together) {
+            let own = engine.evaluate(&batch(std::slice::from_ref(one))).unwrap().losses[0];
+            assert!((own - want).abs() <= 1e-5 * want.abs().max(1.0), "{own} {want}");
+        }
     }
 }
 
 /// What chunks give is what the whole sequence gives, whatever their length.
 #[test]
 fn chunks_give_what_the_whole_gives() {
-    let mut engine = trained(1, 1, 60);
+    chunks_of(MODEL);
+    chunks_of(TRANSDUCER);
+}
+
+fn chunks_of(model: &str) {
+    let mut engine = trained(model, 1, 1, 60);
+    let task = Task::of(&engine.spec().loss);
     let mut random = Random(5);
     for (frames, _) in samples(99, 20) {
         let one = batch(&[(frames.clone(), vec![1])]);
@@ -145,14 +168,18 @@ fn chunks_give_what_the_whole_gives() {
                     assert!((log - (x - sum)).abs() < 1e-4, "{log} {}", x - sum);
                 }
             }
-            let mut search = Prefixes::new(8);
+            let mut search = Search::new(task, 8);
             log.chunks(OUTPUTS).for_each(|row| search.add(row));
+            if task == Task::Transduction {
+                assert_eq!(search.best().0, greedy(task, &log, OUTPUTS));
+            }
             if round == 0 {
                 first = log;
             } else {
                 assert_eq!(first, log);
             }
-            assert_eq!(greedy(&first, OUTPUTS), greedy(&whole[..count * OUTPUTS], OUTPUTS));
+            let want = greedy(task, &whole[..count * OUTPUTS], OUTPUTS);
+            assert_eq!(greedy(task, &first, OUTPUTS), want);
             chunks.restart();
         }
     }
@@ -177,4 +204,19 @@ fn a_sequence_that_is_over_and_layers_that_look_ahead_are_errors() {
         let error = self::engine(&model, 1, 1).check_chunks().unwrap_err().to_string();
         assert!(error.contains(what) && error.contains("have not come yet"), "{error}");
     }
+}
+
+/// A joiner is for its own loss, and that for a joiner.
+#[test]
+fn a_joiner_and_its_loss_go_together() {
+    let input = "input = { frames = { length = 9, values = 2 } }";
+    let compiled = |layers: &str, loss: LossSpec| {
+        let model: Model = toml::from_str(&format!("{input}\nlayers = [{layers}]")).unwrap();
+        let spec = EngineSpec::new(model, loss, OptimizerSpec::adam(0.01));
+        Engine::compile(spec).map(|_| ()).unwrap_err().to_string()
+    };
+    let error = compiled("{ dense = { units = 3 } }", LossSpec::Transducer {});
+    assert!(error.contains("joiner"), "{error}");
+    let error = compiled("{ joiner = { outputs = 3 } }", LossSpec::Ctc {});
+    assert!(error.contains("take the loss transducer"), "{error}");
 }

@@ -15,7 +15,8 @@ use tidemill_graph::{DType, Graph, GraphError, Layout, Softmax, TensorId};
 pub const CONTEXT: &str = "context.";
 
 /// One chunk of `time` positions of `batch` sequences. Inputs as in [`crate::inference_graph`], and `context.<i>` `[batch, before, values]`
-/// for each causal layer: what it read of the last `before` positions, 0 at the start of a sequence. Outputs: `log_probabilities`
+/// for each causal layer: what it read of the last `before` positions, 0 at the start of a sequence; for a joiner `[batch, before]`, the last
+/// labels. Outputs: `log_probabilities`
 /// `[batch, time, labels]`, and `context.<i>` for the next chunk. Positions after the end of a sequence may follow in its last chunk alone.
 ///
 /// # Errors
@@ -32,7 +33,7 @@ pub fn chunk_graph(model: &ModelSpec, extent: &Extent) -> Result<Graph, GraphErr
 fn goes_by_chunks(layer: &LayerSpec) -> bool {
     use LayerSpec::*;
     match layer {
-        Residual(_) | Repeat { .. } => true,
+        Residual(_) | Repeat { .. } | Joiner(_) => true,
         Conv1d(spec) => spec.causal || spec.kernel == 1,
         other => other.is_by_position(),
     }

@@ -55,8 +55,15 @@ fn relu() -> Activation {
 impl CtcEncoderSpec {
     /// The input and the layers that it stands for, with `labels` outputs, that of the blank included.
     pub(crate) fn expand(&self, labels: usize) -> Result<(InputSpec, Vec<LayerSpec>), ModelError> {
+        let (input, mut layers) = self.blocks("ctc_encoder")?;
+        layers.push(DenseSpec::new(labels).into());
+        Ok((input, layers))
+    }
+
+    /// The same without the last layer; `key` is where the numbers are given.
+    pub(crate) fn blocks(&self, key: &str) -> Result<(InputSpec, Vec<LayerSpec>), ModelError> {
         let is_rate = (0.0..1.0).contains(&self.dropout);
-        require(is_rate, || "ctc_encoder.dropout".into(), "from 0 to below 1", self.dropout)?;
+        require(is_rate, || format!("{key}.dropout"), "from 0 to below 1", self.dropout)?;
         let drop = |layers: &mut Vec<LayerSpec>| {
             if self.dropout > 0.0 {
                 layers.push(LayerSpec::Dropout { rate: self.dropout });
@@ -78,7 +85,6 @@ impl CtcEncoderSpec {
         let block = ResidualSpec::new(branch);
         layers.push(LayerSpec::Repeat { times: self.layers, layers: vec![block.into()] });
         layers.push(LayerSpec::LayerNorm { epsilon: EPSILON });
-        layers.push(DenseSpec::new(labels).into());
         let [length, values] = self.frames.unwrap_or(UNKNOWN_FRAMES);
         Ok((InputSpec::Frames { length, values }, layers))
     }

@@ -14,6 +14,7 @@ use crate::initializers::Initializer;
 use crate::joins::{ConcatSpec, ResidualSpec};
 use crate::recurrent::{GruSpec, LstmSpec};
 use crate::time::Conv1dSpec;
+use crate::transducer::JoinerSpec;
 use serde::{Deserialize, Serialize};
 
 /// One layer: `{ dense = { units = 10 } }`.
@@ -82,6 +83,8 @@ pub enum LayerSpec {
     Encode(EncodeSpec),
     /// Mixes what its layers would write with tokens of a source.
     Copy(CopySpec),
+    /// Writes a label or none at each position, by what it reads and by the labels before. For the loss `transducer`.
+    Joiner(JoinerSpec),
     /// Adds a row of a table to each position of a sequence.
     Positions(PositionsSpec),
     /// The pixels of an image, row by row, as the positions of a sequence: what attention reads in a vision transformer.
@@ -150,6 +153,7 @@ impl LayerSpec {
             Lstm(_) => "lstm",
             Encode(_) => "encode",
             Copy(_) => "copy",
+            Joiner(_) => "joiner",
             Positions(_) => "positions",
             ImageToSequence { .. } => "image_to_sequence",
             FirstPosition {} => "first_position",
@@ -256,7 +260,7 @@ layer_from! {
     BatchNorm(BatchNormSpec), Activation(Activation), Embedding(EmbeddingSpec),
     EmbeddingBag(EmbeddingBagSpec), EntityEmbedding(EntityEmbeddingSpec), Residual(ResidualSpec), Conv1d(Conv1dSpec),
     Concat(ConcatSpec), Attention(AttentionSpec), Encode(EncodeSpec), Positions(PositionsSpec), Copy(CopySpec),
-    Gru(GruSpec), Lstm(LstmSpec),
+    Gru(GruSpec), Lstm(LstmSpec), Joiner(JoinerSpec),
 }
 
 fn layer_scale() -> f64 {

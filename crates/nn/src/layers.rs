@@ -194,6 +194,7 @@ impl Builder<'_> {
             Lstm(spec) => self.recurrent(&spec.scanned(), at),
             Encode(spec) => self.encode(spec, at),
             Copy(spec) => self.copying(spec, at),
+            Joiner(spec) => self.joiner(*spec, at),
             Positions(spec) => self.positions(spec, at),
             ImageToSequence { class_token } => self.image_to_sequence(at.x, *class_token),
             FirstPosition {} => self.first_position(at),
@@ -230,6 +231,7 @@ impl Builder<'_> {
             | Lstm(_)
             | Encode(_)
             | Copy(_)
+            | Joiner(_)
             | Positions(_)
             | ImageToSequence { .. }
             | FirstPosition {}

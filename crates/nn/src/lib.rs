@@ -42,6 +42,7 @@ pub mod joins;
 mod last;
 pub mod layer;
 mod layers;
+pub mod link;
 pub mod loss;
 mod loss_ops;
 pub mod memory;
@@ -61,6 +62,7 @@ pub mod task;
 pub mod time;
 mod torchvision;
 pub mod training;
+mod transducer;
 pub mod transformer;
 mod validate;
 pub mod vision;
@@ -86,7 +88,8 @@ pub use initializers::Initializer;
 pub use joins::{BranchSpec, ConcatSpec, ResidualSpec};
 pub use layer::{DenseSpec, LayerSpec};
 pub use layers::Builder;
-pub use loss::{BuiltLoss, Link, LossSpec, Targets};
+pub use link::Link;
+pub use loss::{BuiltLoss, LossSpec, Targets};
 pub use memory::MemorySpec;
 pub use model::{InputSpec, ModelSpec, ModelSpec as Model, TokensSpec};
 pub use optimizer::{DecayKind, OptimizerSpec, SlotsSpec, hyper_values};
@@ -103,5 +106,6 @@ pub use training::{
     EXPERT_WEIGHTS, Extent, TrainingOptions, each_initial, evaluation_graph, evaluation_graph_with,
     expert, inference_graph, initial_state, next_graph, training_graph, training_graph_with,
 };
+pub use transducer::{JoinerSpec, TransducerSpec};
 pub use transformer::{DecoderOnlySpec, EncoderDecoderSpec, Share, UNKNOWN_VOCABULARY};
 pub use vision::{Vision, VisionSpec};

@@ -5,13 +5,15 @@ use crate::custom::{Custom, CustomLoss, check_name, write_loss};
 use crate::error::{ModelError, require};
 use crate::form::name_or_table;
 use crate::layers::Builder;
+use crate::link::Link;
 use crate::loss_ops::{
     by_token, focus, mean_but_first, pair, sparse, top_level_input, without_places,
 };
+use crate::transducer;
 use serde::{Deserialize, Serialize};
 use tidemill_fields::{Dim, Field};
 use tidemill_graph::{
-    Binary, DType, Graph, GraphError, Loss, Op, PairLoss, Sequence, Softmax, TensorId, Unary,
+    Binary, DType, Graph, GraphError, Loss, Op, PairLoss, Sequence, TensorId, Unary,
 };
 
 /// The loss that is minimized. Losses of classes take logits: the model needs no softmax or sigmoid
@@ -38,6 +40,10 @@ pub enum LossSpec {
     /// the words of a sound: minus the logarithm of the probability of all ways to write the labels into the positions, divided by
     /// their number, as in PyTorch. The first of the model's outputs stands for no label (the blank).
     Ctc {},
+    /// The loss of a recurrent neural network transducer (Graves 2012), whose last layer is a `joiner`: as `ctc`, and each label is written by
+    /// what was read and by the labels before it. Minus the logarithm of the probability of all ways to write the labels, divided by their
+    /// number.
+    Transducer {},
     /// Softmax cross-entropy of logits and one-hot labels, or any distribution over the classes.
     CategoricalCrossentropy {
         /// Share of the target that is spread over all classes; 0 by default.
@@ -111,19 +117,6 @@ pub enum Targets {
     Dense,
 }
 
-/// How logits become what a user wants to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// Softmax over classes.
-    Softmax,
-    /// Sigmoid of each output.
-    Sigmoid,
-    /// The exponential function of each output.
-    Exponential,
-    /// The outputs are read as they are.
-    Identity,
-}
-
 /// A loss built into a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuiltLoss {
@@ -140,6 +133,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
             LossSpec::TokenCrossentropy { .. } => "token_crossentropy",
             LossSpec::Ctc {} => "ctc",
+            LossSpec::Transducer {} => "transducer",
             LossSpec::CategoricalCrossentropy { .. } => "categorical_crossentropy",
             LossSpec::SparseCategoricalFocalCrossentropy { .. } => {
                 "sparse_categorical_focal_crossentropy"
@@ -161,6 +155,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
+            | LossSpec::Transducer {}
             | LossSpec::SparseCategoricalFocalCrossentropy { .. } => Targets::ClassIds,
             LossSpec::Custom(loss) => loss.get().targets(),
             _ => Targets::Dense,
@@ -169,7 +164,7 @@ impl LossSpec {
 
     /// Whether labels are a sequence that is not that of the model's positions.
     pub fn has_own_labels(&self) -> bool {
-        matches!(self, LossSpec::Ctc {})
+        matches!(self, LossSpec::Ctc {} | LossSpec::Transducer {})
     }
 
     /// The least and the greatest target that it is defined for; none where it takes all.
@@ -208,6 +203,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
+            | LossSpec::Transducer {}
             | LossSpec::SparseCategoricalFocalCrossentropy { .. }
             | LossSpec::CategoricalCrossentropy { .. } => Link::Softmax,
             LossSpec::BinaryCrossentropy { .. } | LossSpec::BinaryFocalCrossentropy { .. } => {
@@ -272,6 +268,7 @@ impl LossSpec {
                 Some(by_token(graph, logits, mask.is_some(), label_smoothing as f32))
             }
             LossSpec::Ctc {} => Some(without_places(graph, logits, mask, labels)),
+            LossSpec::Transducer {} => Some(transducer::loss(graph, logits, mask, labels)),
             _ => None,
         };
         if let Some(built) = whole {
@@ -359,7 +356,10 @@ impl LossSpec {
                 let losses = graph.apply(Binary::Sub, &[rate, counted])?;
                 return mean_but_first(graph, losses);
             }
-            LossSpec::Custom(_) | LossSpec::TokenCrossentropy { .. } | LossSpec::Ctc {} => {
+            LossSpec::Custom(_)
+            | LossSpec::TokenCrossentropy { .. }
+            | LossSpec::Ctc {}
+            | LossSpec::Transducer {} => {
                 return Err(GraphError::new("is built by itself; please report it"));
             }
         };
@@ -419,41 +419,6 @@ impl LossSpec {
         }
     }
 
-    /// Link function applied to logits: probabilities, or the logits themselves.
-    pub fn probabilities(
-        &self,
-        graph: &mut Graph,
-        logits: TensorId,
-    ) -> Result<TensorId, GraphError> {
-        match self.link() {
-            Link::Softmax => graph.apply(Softmax::Plain, &[logits]),
-            Link::Sigmoid => graph.apply(Op::Unary(Unary::Sigmoid), &[logits]),
-            Link::Exponential => graph.apply(Unary::Exp, &[logits]),
-            Link::Identity => Ok(logits),
-        }
-    }
-
-    /// The inverse: what gives these probabilities.
-    pub(crate) fn logits(&self, graph: &mut Graph, p: TensorId) -> Result<TensorId, GraphError> {
-        let log = |graph: &mut Graph, x: TensorId| graph.apply(Unary::Log, &[x]);
-        match self.link() {
-            Link::Identity => Ok(p),
-            Link::Exponential => log(graph, p),
-            Link::Softmax => {
-                let p = graph.apply(Unary::Clip { low: 1e-30, high: 1.0 }, &[p])?;
-                log(graph, p)
-            }
-            Link::Sigmoid => {
-                // the greatest f32 below 1
-                let clip = Unary::Clip { low: 1e-30, high: 1.0 - f32::EPSILON / 2.0 };
-                let p = graph.apply(clip, &[p])?;
-                let rest = graph.apply(Unary::Affine { scale: -1.0, shift: 1.0 }, &[p])?;
-                let (yes, no) = (log(graph, p)?, log(graph, rest)?);
-                graph.apply(Binary::Sub, &[yes, no])
-            }
-        }
-    }
-
     /// Whether its options make sense.
     pub fn validate(&self) -> Result<(), ModelError> {
         let at = |option: &str| format!("loss.{}.{option}", self.name());
@@ -478,6 +443,7 @@ impl LossSpec {
             | LossSpec::MeanAbsoluteError {}
             | LossSpec::Hinge {}
             | LossSpec::Ctc {}
+            | LossSpec::Transducer {}
             | LossSpec::Poisson {} => Ok(()),
         }
     }

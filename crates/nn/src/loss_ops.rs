@@ -47,24 +47,52 @@ pub(crate) fn without_places(
     labels: Option<usize>,
 ) -> Result<BuiltLoss, GraphError> {
     let shape = graph.shape(logits).to_vec();
-    let (Some(mask), &[batch, time, _]) = (mask, shape.as_slice()) else {
+    let (Some(mask), [_, _, _]) = (mask, shape.as_slice()) else {
         return Err(GraphError::new(format!(
             "takes logits [batch, time, labels] of sequences, but the model gives {shape:?}"
         ))
         .help("keep the positions of a sequence: no pooling, and gru and lstm with return_sequences = true"));
     };
+    let labels = of_labels(graph, mask, labels);
+    let inputs = [logits, labels.ids, labels.lengths, labels.counts];
+    let losses = graph.apply(Ctc::Loss, &inputs)?;
+    by_label(graph, losses, &labels)
+}
+
+/// The inputs of a loss whose labels are a sequence of their own.
+pub(crate) struct OwnLabels {
+    /// i32 `[batch, labels]`
+    pub(crate) ids: TensorId,
+    /// Positions of each sample, i32 `[batch]`.
+    pub(crate) lengths: TensorId,
+    /// Its labels, i32 `[batch]`.
+    pub(crate) counts: TensorId,
+}
+
+/// Those of a model whose positions have this mask, with room for so many labels; for as many as there are positions where none is said.
+pub(crate) fn of_labels(graph: &mut Graph, mask: TensorId, room: Option<usize>) -> OwnLabels {
+    let (batch, time) = (graph.shape(mask)[0], graph.shape(mask)[1]);
     let field = graph.tensor(mask).name.trim_end_matches(".mask").to_owned();
     let lengths = top_level_input(graph, &format!("{field}.lengths"), &[batch], DType::I32);
-    let room = [batch, labels.unwrap_or(time)];
-    let labels = top_level_input(graph, "labels", &room, DType::I32);
-    let label_lengths = top_level_input(graph, "labels.lengths", &[batch], DType::I32);
-    let losses = graph.apply(Ctc::Loss, &[logits, labels, lengths, label_lengths])?;
+    let room = [batch, room.unwrap_or(time)];
+    let ids = top_level_input(graph, "labels", &room, DType::I32);
+    let counts = top_level_input(graph, "labels.lengths", &[batch], DType::I32);
+    OwnLabels { ids, lengths, counts }
+}
+
+/// Each sample's loss divided by the number of its labels.
+pub(crate) fn by_label(
+    graph: &mut Graph,
+    losses: TensorId,
+    labels: &OwnLabels,
+) -> Result<BuiltLoss, GraphError> {
+    let room = graph.shape(labels.ids).to_vec();
     let counted = top_level_input(graph, "labels.mask", &room, DType::F32);
     let axes = Reduce::Axes { reduction: Reduction::Sum, axes: vec![1], keep_dims: false };
     let count = graph.apply(axes, &[counted])?;
     let count = graph.apply(Unary::Clip { low: 1.0, high: f32::MAX }, &[count])?;
     let per_sample = graph.apply(Binary::Div, &[losses, count])?;
-    let weights = top_level_input(graph, "weights", &[batch], DType::F32);
+    let weights = top_level_input(graph, "weights", &room[..1], DType::F32);
     let mean = graph.apply(Loss::WeightedMean, &[per_sample, weights])?;
     Ok(BuiltLoss { per_sample, mean })
 }

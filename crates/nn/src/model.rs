@@ -11,6 +11,7 @@ use crate::hedge::HedgedDepth;
 use crate::images::{BatchNormSpec, Conv2dSpec, PoolSpec};
 use crate::layer::{DenseSpec, LayerSpec};
 use crate::memory::MemorySpec;
+use crate::transducer::TransducerSpec;
 use crate::transformer::{DecoderOnlySpec, EncoderDecoderSpec};
 use crate::vision::VisionSpec;
 use serde::{Deserialize, Serialize};
@@ -191,6 +192,9 @@ pub struct ModelSpec {
     /// A model of the labels of a sequence as it comes, such as the words of a sound, which stands for input and layers; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ctc_encoder: Option<CtcEncoderSpec>,
+    /// The same, where each label also depends on the labels before it; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transducer: Option<TransducerSpec>,
     /// A known model of images, such as `{ name = "resnet50", classes = 1000 }`, which stands for the layers, and for the input where that is
     /// left out; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -275,6 +279,7 @@ impl ModelSpec {
             encoder_decoder: None,
             bag: None,
             ctc_encoder: None,
+            transducer: None,
             vision: None,
             from: None,
             frozen: vec![],

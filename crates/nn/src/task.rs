@@ -1,6 +1,7 @@
 //! What a model's outputs mean, and how wrong they are: the one place that knows.
 
-use crate::loss::{Link, LossSpec, Targets};
+use crate::link::Link;
+use crate::loss::{LossSpec, Targets};
 use serde::{Deserialize, Serialize};
 use tidemill_fields::{Truth, argmax};
 
@@ -15,6 +16,9 @@ pub enum Task {
     /// Labels of a sequence without their places in it, such as the words of a sound: what is left of the greatest logits of all positions
     /// once repeats and blanks are left out.
     Transcript,
+    /// The same of a transducer: what is left of the greatest logits of all positions once blanks are left out. The same label at two positions
+    /// in a row is there twice.
+    Transduction,
     /// Yes or no for each output: the logit's sign.
     Binary,
     /// The outputs are the values themselves.
@@ -42,6 +46,7 @@ impl Task {
     pub fn of(loss: &LossSpec) -> Task {
         match (loss.link(), loss.targets()) {
             _ if matches!(loss, LossSpec::TokenCrossentropy { .. }) => Task::Tokens,
+            _ if matches!(loss, LossSpec::Transducer {}) => Task::Transduction,
             _ if loss.has_own_labels() => Task::Transcript,
             (Link::Softmax, _) | (_, Targets::ClassIds) => Task::Classes,
             (Link::Sigmoid, _) => Task::Binary,
@@ -49,6 +54,11 @@ impl Task {
             _ if matches!(loss, LossSpec::Hinge {}) => Task::Binary,
             _ => Task::Values,
         }
+    }
+
+    /// Whether the model writes labels of a sequence, such as what a sound says.
+    pub fn is_transcript(self) -> bool {
+        matches!(self, Task::Transcript | Task::Transduction)
     }
 
     /// Whether labels are classes.
@@ -72,7 +82,7 @@ impl Task {
     pub fn ignorance(self, num_outputs: usize) -> f64 {
         match self {
             Task::Classes | Task::Tokens => (num_outputs.max(2) as f64).ln(),
-            Task::Transcript => 0.0,
+            Task::Transcript | Task::Transduction => 0.0,
             Task::Binary => std::f64::consts::LN_2,
             Task::Values | Task::Counts => 0.0,
         }
@@ -84,7 +94,10 @@ impl Task {
             (Task::Values | Task::Counts, _) => Answer::Values,
             (Task::Binary, [p]) if *p > 0.5 => Answer::Class { class: 1, probability: *p },
             (Task::Binary, [p]) => Answer::Class { class: 0, probability: 1.0 - p },
-            (Task::Binary | Task::Classes | Task::Tokens | Task::Transcript, outputs) => {
+            (
+                Task::Binary | Task::Classes | Task::Tokens | Task::Transcript | Task::Transduction,
+                outputs,
+            ) => {
                 let class = argmax(outputs);
                 let probability = outputs.get(class).copied().unwrap_or(f32::NAN);
                 Answer::Class { class, probability }
@@ -122,7 +135,7 @@ impl Task {
     /// The class that a truth is; the greatest of several values.
     pub fn class(self, truth: Truth<'_>) -> Option<usize> {
         match (truth, self) {
-            (_, Task::Transcript) => None,
+            (_, Task::Transcript | Task::Transduction) => None,
             (Truth::Values(v), Task::Classes | Task::Tokens | Task::Values | Task::Counts) => {
                 Some(argmax(v))
             }
@@ -137,7 +150,7 @@ impl Task {
         match (self, truth) {
             (_, Truth::Unknown) => 0.0,
             // Of how many positions the logits are is known where they are decoded.
-            (Task::Transcript, _) => f64::NAN,
+            (Task::Transcript | Task::Transduction, _) => f64::NAN,
             (Task::Classes | Task::Tokens, Truth::Classes(classes)) => {
                 let width = logits.len() / classes.len().max(1);
                 let rows = classes.iter().zip(logits.chunks(width.max(1)));
@@ -160,34 +173,6 @@ impl Task {
                 });
                 errors.sum::<f64>() / logits.len() as f64
             }
-        }
-    }
-}
-
-impl Link {
-    /// Logits of one sample as a user reads them: probabilities, or the logits themselves.
-    pub fn probabilities(self, logits: &[f32], out: &mut [f32]) {
-        match self {
-            Link::Softmax => {
-                let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let mut sum = 0.0;
-                for (out, &v) in out.iter_mut().zip(logits) {
-                    *out = (v - most).exp();
-                    sum += *out;
-                }
-                out.iter_mut().for_each(|v| *v /= sum);
-            }
-            Link::Sigmoid => {
-                for (out, &v) in out.iter_mut().zip(logits) {
-                    *out = 1.0 / (1.0 + (-v).exp());
-                }
-            }
-            Link::Exponential => {
-                for (out, &v) in out.iter_mut().zip(logits) {
-                    *out = v.exp();
-                }
-            }
-            Link::Identity => out.copy_from_slice(logits),
         }
     }
 }

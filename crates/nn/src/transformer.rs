@@ -338,12 +338,13 @@ impl EncoderDecoderSpec {
 
 impl ModelSpec {
     /// The keys that stand for input and layers, and whether each is given.
-    pub fn short_forms(&self) -> [(&'static str, bool); 5] {
+    pub fn short_forms(&self) -> [(&'static str, bool); 6] {
         [
             ("decoder_only", self.decoder_only.is_some()),
             ("encoder_decoder", self.encoder_decoder.is_some()),
             ("bag", self.bag.is_some()),
             ("ctc_encoder", self.ctc_encoder.is_some()),
+            ("transducer", self.transducer.is_some()),
             ("vision", self.vision.is_some()),
         ]
     }
@@ -374,6 +375,10 @@ impl ModelSpec {
             return Ok(());
         }
         if let Some(spec) = &self.ctc_encoder {
+            (self.input, self.layers) = spec.expand(vocabulary)?;
+            return Ok(());
+        }
+        if let Some(spec) = &self.transducer {
             (self.input, self.layers) = spec.expand(vocabulary)?;
             return Ok(());
         }

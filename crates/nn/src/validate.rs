@@ -151,6 +151,7 @@ fn one(layer: &LayerSpec, path: &str) -> Result<(), ModelError> {
             positive(o.units.unwrap_or(1), || at("units"))?;
             sequence(&o.layers, &at("layers"))
         }
+        Joiner(o) => o.validate(&at),
         Positions(o) => {
             positive(o.length, || at("length"))?;
             require(o.scale.is_finite(), || at("scale"), "finite", o.scale)?;

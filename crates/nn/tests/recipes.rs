@@ -57,7 +57,7 @@ const RECIPES: [(&str, usize, usize); 23] = [
 const TOKENS: [&str; 4] = ["aeslc", "multi30k", "shakespeare", "shakespeare-small"];
 
 /// Recipes of models whose input depends on the section `audio`.
-const SOUNDS: [&str; 2] = ["digits-streaming", "fsdd"];
+const SOUNDS: [&str; 3] = ["digits-streaming", "digits-transducer", "fsdd"];
 
 /// Recipes of models that are no network.
 const LINEAR: [&str; 1] = ["hashed-logistic"];
@@ -81,6 +81,23 @@ fn every_recipe_builds_for_every_batch_size() {
             inference_graph(&model, &loss, batch).unwrap();
         }
     }
+}
+
+/// 40 values of 4 frames; ten digits, four special tokens and the blank. By hand: the dense layers and convolutions of the encoder with its norms, and the joiner's
+/// dense layer, table, kernel and bias.
+#[test]
+fn a_transducer_has_the_parameters_of_its_layers() {
+    let Recipe { mut model, .. } = recipe("digits-transducer");
+    let spec = model.transducer.as_mut().unwrap();
+    spec.encoder.frames = Some([300, 160]);
+    let (units, labels, context) = (192, 15, spec.context);
+    model.expand(Some(labels)).unwrap();
+    let dense = |inputs: usize, outputs: usize| (inputs + 1) * outputs;
+    let block = 2 * units + dense(5 * units, units) + dense(units, units);
+    let encoder = dense(160, units) + 6 * block + 2 * units;
+    let joiner = dense(units, units) + context * labels * units + dense(units, labels);
+    assert_eq!(model.num_parameters().unwrap(), encoder + joiner);
+    assert_eq!(model.output_shape().unwrap(), [300, labels]);
 }
 
 #[test]

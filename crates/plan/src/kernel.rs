@@ -6,7 +6,7 @@
 use crate::eltwise::Program;
 use tidemill_graph::{
     AttentionShape, Cell, ConvShape, CopyShape, CtcShape, Lookup, PoolShape, Product, Rotary,
-    Sequences, WindowsShape,
+    Sequences, Transducer, TransducerShape, WindowsShape,
 };
 use tidemill_graph::{Normalization, Reduction, Rule, ScanShape, SlotType, WeightDecay};
 
@@ -249,6 +249,9 @@ pub enum KernelSpec {
     Ctc(CtcShape),
     /// `(logits, labels, lengths, label lengths, dloss) -> dlogits`
     CtcGrad(CtcShape),
+    /// The op's inputs `-> y`; of [`Transducer::JointGrad`] `-> (dframes, dwritten, dkernel, dbias)`, whichever it names. The shape's `written` is the
+    /// number of labels before where they are written; a loss has no units and classes.
+    Transducer(Transducer, TransducerShape),
     /// `(x) -> y`
     Windows(WindowsShape),
     /// `(dy) -> dx`
@@ -399,6 +402,7 @@ impl KernelSpec {
             },
             Ctc(_) => "ctc",
             CtcGrad(_) => "ctc grad",
+            Transducer(op, _) => op.kernel_name(),
             Windows(_) => "windows",
             WindowsGrad(_) => "windows grad",
             Reduce { .. } => "reduce",
@@ -450,6 +454,7 @@ impl KernelSpec {
             Recurrent(s, _) | RecurrentGrad(s) => s.products() + 12 * s.batch * s.time * s.width(),
             Ctc(c) => c.batch * c.time * (15 * c.classes + 45 * c.states()),
             CtcGrad(c) => c.batch * c.time * (30 * c.classes + 110 * c.states()),
+            Transducer(op, t) => t.flops(*op),
             Reduce { shape, .. } | ReduceMaxGrad { shape, .. } => shape.iter().product(),
             Optimize { len, .. } => 10 * len,
             OptimizePacked { len, .. } => 60 * len,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use tidemill_engine::data::sound::{AugmentSpec, FbankSpec, FrontEndSpec};
 use tidemill_engine::data::{AudioContext, DataSpec};
 use tidemill_engine::error::Result;
-use tidemill_engine::nn::InputSpec;
+use tidemill_engine::nn::{InputSpec, Task};
 
 use crate::RecipeFile;
 use crate::spec::{Wrong, positive, wrong};
@@ -133,7 +133,7 @@ impl RecipeFile {
                 ("audio.augment.concatenate", &["audio", "augment", "concatenate"]),
             ] {
                 if self.gives(path) {
-                    let what = "has no effect: only texts, with the loss ctc, have more than one label; leave it out";
+                    let what = "has no effect: only texts, with the loss ctc or transducer, have more than one label; leave it out";
                     return Err(self.error_at(key, what));
                 }
             }
@@ -141,6 +141,9 @@ impl RecipeFile {
         let [length, values] = self.recipe.audio.frames();
         if let Some(spec) = &mut self.recipe.model.ctc_encoder {
             spec.frames = Some([length, values]);
+        }
+        if let Some(spec) = &mut self.recipe.model.transducer {
+            spec.encoder.frames = Some([length, values]);
         }
         let input = InputSpec::Frames { length, values };
         if self.recipe.model.is_short() || !self.recipe.model.inputs.is_empty() {
@@ -164,6 +167,7 @@ impl RecipeFile {
             stack: audio.stack,
             positions: audio.frames()[0],
             text: self.reads_transcripts().then(|| self.text_context()),
+            parts_equal: self.recipe.task() == Task::Transcript,
             augment: audio.augment.clone().filter(|_| is_training),
             seed: self.recipe.training.seed,
         }

@@ -100,7 +100,7 @@ impl RecipeFile {
         match &self.recipe.text.tokenizer {
             Some(_) if !self.reads_tokens() => Err(self.error_at(
                 "text.tokenizer",
-                "has no effect: only data of tokens (text, parallel) and of sounds with the loss ctc have a tokenizer",
+                "has no effect: only data of tokens (text, parallel) and of sounds with the loss ctc or transducer have a tokenizer",
             )),
             _ => Ok(()),
         }

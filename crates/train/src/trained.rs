@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_engine::ctc::greedy;
 use tidemill_engine::data::{DataSpec, Dataset, Known, LabelKind, Like, Loader, LoaderOptions};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
 use tidemill_engine::folder::RunFolder;
 use tidemill_engine::metrics::Task;
+use tidemill_engine::transcript::greedy;
 use tidemill_engine::{Average, Averaging};
 use tidemill_recipe::data::open_one;
 use tidemill_recipe::stream::features::Labels;
@@ -299,8 +299,8 @@ impl Trained {
                     (true, Some(&length)) => &row[..length.max(0) as usize * width],
                     _ => row,
                 };
-                if task == Task::Transcript {
-                    let text = tokenizer.as_ref().map(|t| text_of(t, &greedy(row, width)));
+                if task.is_transcript() {
+                    let text = tokenizer.as_ref().map(|t| text_of(t, &greedy(task, row, width)));
                     each(Prediction { source, text, ..Prediction::default() })?;
                     predicted += 1;
                     continue;

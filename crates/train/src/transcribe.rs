@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_engine::Chunks;
-use tidemill_engine::ctc::{Prefixes, greedy};
 use tidemill_engine::data::audio::{Standard, sounds_below};
 use tidemill_engine::data::sound::{AudioError, ReadOptions, Reader};
 use tidemill_engine::data::tokens::Tokenizer;
@@ -15,6 +14,7 @@ use tidemill_engine::data::tokens::score::{Alignment, ErrorRate, ErrorRateScore,
 use tidemill_engine::data::{DataSpec, Dataset, Loader, LoaderOptions, RawSound};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::metrics::Task;
+use tidemill_engine::transcript::{Search, greedy};
 use tidemill_recipe::{EndpointSpec, evaluate_options};
 
 use crate::Trained;
@@ -71,7 +71,8 @@ const WORST: usize = 10;
 pub struct Transcription {
     standard: Standard,
     chunks: Chunks,
-    search: Prefixes,
+    task: Task,
+    search: Search,
     tokenizer: Arc<Tokenizer>,
     endpoint: EndpointSpec,
     /// Seconds of a position.
@@ -164,7 +165,7 @@ impl Trained {
 
     /// Whether the model writes what sounds say.
     pub fn transcribes(&self) -> bool {
-        self.file.recipe.task() == Task::Transcript
+        self.file.recipe.task().is_transcript()
     }
 
     /// What the model writes of the sounds in `data` (the recipe's validation data where none are named), compared with their texts. Sounds are
@@ -181,7 +182,7 @@ impl Trained {
         let set = self.open_spec(&spec)?;
         let batch_size = evaluate_options(&self.file).batch_size;
         let mut loader = Loader::new(set.clone(), LoaderOptions::one_pass(batch_size))?;
-        let labels = self.engine().num_outputs();
+        let (task, labels) = (self.file.recipe.task(), self.engine().num_outputs());
         let Some(tokenizer) = self.file.tokenizer().cloned() else {
             return Err(Error::Usage("the model does not write what sounds say".into()));
         };
@@ -194,7 +195,8 @@ impl Trained {
                 let index = batch.indices[i] as usize;
                 let Some(said) = set.text(index) else { continue };
                 let length = batch.columns[0].lengths[i].max(0) as usize;
-                let found = text_of(&tokenizer, &greedy(&row[..length * labels], labels));
+                let found = greedy(task, &row[..length * labels], labels);
+                let found = text_of(&tokenizer, &found);
                 words.add(&found, said);
                 characters.add(&found, said);
                 sounds += 1;
@@ -231,7 +233,7 @@ impl Trained {
         let (true, Some(tokenizer)) = (self.transcribes(), self.file.tokenizer().cloned()) else {
             return Err(Error::Usage("the model does not write what sounds say".into()));
         };
-        let audio = self.file.recipe.audio.clone();
+        let (task, audio) = (self.file.recipe.task(), self.file.recipe.audio.clone());
         let context = self.file.audio_context(false);
         let standard = Standard::new(&context, self.known().frames.clone()).map_err(Error::Run)?;
         let position = audio.features.shift_ms() * audio.stack as f64;
@@ -242,7 +244,8 @@ impl Trained {
         Ok(Transcription {
             standard,
             chunks,
-            search: Prefixes::new(BEAM),
+            task,
+            search: Search::new(task, BEAM),
             tokenizer,
             endpoint: audio.endpoint,
             position: position / 1000.0,
@@ -355,13 +358,15 @@ impl Transcription {
         Ok(())
     }
 
-    /// Ends the utterance. What the model has heard stays, so that it knows what comes before the next one; the search starts again.
+    /// Ends the utterance. What the model has heard stays, as context of the next one; the search starts again, and so do, from the next chunk on,
+    /// the labels before that a transducer goes by.
     fn end(&mut self, each: &mut dyn FnMut(&Heard) -> Result<()>) -> Result<()> {
         let heard = self.heard(true);
         if !heard.text.is_empty() {
             each(&heard)?;
         }
-        self.search = Prefixes::new(BEAM);
+        self.search = Search::new(self.task, BEAM);
+        self.chunks.restart_labels();
         self.began = self.now;
         self.last = Heard::default();
         Ok(())

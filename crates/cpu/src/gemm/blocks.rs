@@ -171,4 +171,35 @@ impl Blocks {
             unsafe { tiles.get(m, tile.cols, false)(&tile) };
         }
     }
+
+    /// `C = A B`, or `C += A B`, of `rows` rows, with whole rows of `sizes = [n, k]` columns and steps.
+    ///
+    /// # Safety
+    /// A is `[rows, k]`, C `[rows, n]`, B has panels of `[k, n]`.
+    pub unsafe fn product(
+        &self,
+        rows: usize,
+        [n, k]: [usize; 2],
+        a: *const f32,
+        b: Panels,
+        c: *mut f32,
+        accumulate: bool,
+    ) {
+        let none = Coefficients::default();
+        let width = self.panel();
+        let strips = rows.div_ceil(self.strip());
+        // A panel stays in the cache while all rows pass.
+        for j in (0..n).step_by(width) {
+            let panel = Panels { at: b.at.wrapping_add(j / width * b.panel), ..b };
+            for strip in 0..strips {
+                let [from, to] = [strip, strip + 1].map(|i| rows * i / strips);
+                let sizes = [to - from, width.min(n - j), k];
+                // SAFETY: by this function's contract.
+                unsafe {
+                    let (a, c) = (a.add(from * k), c.add(from * n + j));
+                    self.strip_product(false, sizes, (a, k), panel, (c, n), accumulate, &none);
+                }
+            }
+        }
+    }
 }

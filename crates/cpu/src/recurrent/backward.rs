@@ -1,7 +1,8 @@
 //! The gradients of recurrent layers: the positions in the opposite order.
 
 use super::rows::{GradRow, GradRowFn};
-use super::{Common, ROWS, Sample, bytes, clear, parts};
+use super::{Common, ROWS, Sample, clear};
+use crate::call::{bytes, parts};
 use crate::gemm::blocks::Panels;
 use crate::isa::Isa;
 use crate::kernel::Kernel;
@@ -96,7 +97,14 @@ impl RecurrentGrad {
                 }
                 if step > 0 {
                     let sizes = [units, width];
-                    self.common.product(met, sizes, room.products, room.kernel, room.dh, true);
+                    self.common.blocks.product(
+                        met,
+                        sizes,
+                        room.products,
+                        room.kernel,
+                        room.dh,
+                        true,
+                    );
                 }
             }
             for &sample in samples {

@@ -1,7 +1,8 @@
 //! The states of recurrent layers.
 
 use super::rows::{Row, RowFn};
-use super::{Common, PACK_FROM, ROWS, Sample, bytes, clear, parts};
+use super::{Common, PACK_FROM, ROWS, Sample, clear};
+use crate::call::{bytes, parts};
 use crate::gemm::blocks::Panels;
 use crate::isa::Isa;
 use crate::kernel::Kernel;
@@ -71,7 +72,14 @@ impl Recurrent {
                 }
                 if step > 0 {
                     let sizes = [width, units];
-                    self.common.product(left, sizes, room.h, room.kernel, room.product, false);
+                    self.common.blocks.product(
+                        left,
+                        sizes,
+                        room.h,
+                        room.kernel,
+                        room.product,
+                        false,
+                    );
                 }
                 for (i, &sample) in samples[..left].iter().enumerate() {
                     let row = self.common.row(sample, step);

@@ -19,9 +19,8 @@ pub use backward::RecurrentGrad;
 pub use forward::Recurrent;
 
 use crate::call::{chunk_range, chunks_for};
-use crate::gemm::blocks::{Blocks, Panels};
+use crate::gemm::blocks::Blocks;
 use crate::isa::Isa;
-use crate::optimizer::Coefficients;
 use tidemill_graph::ScanShape;
 
 /// Most samples that go through their positions together.
@@ -104,60 +103,6 @@ impl Common {
         let first = sample.index() * self.shape.time;
         first + sample.length()..first + self.shape.time
     }
-
-    /// `C = A B`, or `C += A B`, of `rows` rows, with whole rows of `sizes = [n, k]` columns and steps.
-    ///
-    /// # Safety
-    /// A is `[rows, k]`, C `[rows, n]`, B has panels of `[k, n]`.
-    unsafe fn product(
-        &self,
-        rows: usize,
-        [n, k]: [usize; 2],
-        a: *const f32,
-        b: Panels,
-        c: *mut f32,
-        accumulate: bool,
-    ) {
-        let none = Coefficients::default();
-        let width = self.blocks.panel();
-        let strips = rows.div_ceil(self.blocks.strip());
-        // A panel stays in the cache while all rows pass.
-        for j in (0..n).step_by(width) {
-            let panel = Panels { at: b.at.wrapping_add(j / width * b.panel), ..b };
-            for strip in 0..strips {
-                let [from, to] = [strip, strip + 1].map(|i| rows * i / strips);
-                let sizes = [to - from, width.min(n - j), k];
-                // SAFETY: by this function's contract.
-                unsafe {
-                    let (a, c) = (a.add(from * k), c.add(from * n + j));
-                    self.blocks.strip_product(
-                        false,
-                        sizes,
-                        (a, k),
-                        panel,
-                        (c, n),
-                        accumulate,
-                        &none,
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// Parts of the scratch memory, each of so many floats, aligned.
-fn parts<const N: usize>(scratch: *mut f32, lens: [usize; N]) -> [*mut f32; N] {
-    let mut at = scratch;
-    lens.map(|len| {
-        let part = at;
-        at = at.wrapping_add(len.next_multiple_of(16));
-        part
-    })
-}
-
-/// Bytes of scratch memory with these parts.
-fn bytes(lens: &[usize]) -> usize {
-    4 * lens.iter().map(|len| len.next_multiple_of(16)).sum::<usize>()
 }
 
 /// Fills a row with zeros.

@@ -54,12 +54,12 @@ enum Label {
 }
 
 impl Label {
-    /// The least number of positions for it: of tokens one for each, and one for the blank between equal neighbours.
-    fn positions(&self) -> usize {
+    /// The least number of positions for it: of tokens one for each, and where that is so one between equal neighbours.
+    fn positions(&self, parts_equal: bool) -> usize {
         match self {
             Label::Tokens(labels) => {
-                let equal = labels.windows(2).filter(|pair| pair[0] == pair[1]).count();
-                (labels.len() + equal).max(1)
+                let equal = labels.windows(2).filter(|pair| parts_equal && pair[0] == pair[1]);
+                (labels.len() + equal.count()).max(1)
             }
             Label::Class(_) | Label::Unknown => 1,
         }
@@ -208,7 +208,7 @@ impl AudioDataset {
                 left_out.add(1, describe);
                 continue;
             }
-            if positions < label.positions() {
+            if positions < label.positions(self.context.parts_equal) {
                 left_out.add(2, describe);
                 continue;
             }
@@ -286,7 +286,8 @@ impl AudioDataset {
         let samples = augment.sound(epoch, index, samples);
         let width = standard.width();
         let frames = standard.hidden(&samples, augment, (epoch, index));
-        let fits = (label.positions()..=self.context.positions).contains(&(frames.len() / width));
+        let least = label.positions(self.context.parts_equal);
+        let fits = (least..=self.context.positions).contains(&(frames.len() / width));
         Ok(fits.then(|| (frames.to_vec(), label)))
     }
 

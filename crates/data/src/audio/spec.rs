@@ -14,7 +14,7 @@ use crate::text::TextContext;
 use crate::{Error, Result};
 
 /// Sounds (WAV, FLAC, Ogg Vorbis, MP3) with what is said in them: a manifest, or a folder or a tar file of sounds whose names say it. The
-/// model's input is `frames`, whose size follows from the section `audio`. With the loss `ctc` labels are the tokens of a text; otherwise each label is a class.
+/// model's input is `frames`, whose size follows from the section `audio`. With the losses `ctc` and `transducer` labels are the tokens of a text; otherwise each label is a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AudioSpec {
@@ -50,6 +50,8 @@ pub struct AudioContext {
     pub positions: usize,
     /// How texts become labels; None where each label is a class.
     pub text: Option<TextContext>,
+    /// Whether the same label twice in a row needs a position between both, as the loss `ctc` does.
+    pub parts_equal: bool,
     /// How samples of training are varied.
     pub augment: Option<AugmentSpec>,
     /// The seed of what is done by chance.
@@ -63,6 +65,7 @@ impl Default for AudioContext {
             stack: 1,
             positions: 2000,
             text: None,
+            parts_equal: true,
             augment: None,
             seed: 0,
         }

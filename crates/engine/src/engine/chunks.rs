@@ -20,6 +20,8 @@ pub struct Chunks {
     width: usize,
     /// What each causal layer reads of earlier positions.
     contexts: Vec<Vec<f32>>,
+    /// Which of those are the last labels that a joiner wrote.
+    labels: Vec<usize>,
     /// The chunk, filled up with zeros, and which of its positions are there.
     frames: Vec<f32>,
     mask: Vec<f32>,
@@ -44,6 +46,11 @@ impl Chunks {
         self.contexts.iter_mut().for_each(|context| context.fill(0.0));
         self.is_over = false;
     }
+
+    /// Begins another text of the same sequence: no labels are before those of the next chunk, and what layers read of earlier positions stays.
+    pub fn restart_labels(&mut self) {
+        self.labels.iter().for_each(|&i| self.contexts[i].fill(0.0));
+    }
 }
 
 impl Engine {
@@ -64,11 +71,15 @@ impl Engine {
         let index = self.plan_for(Purpose::Chunk, &Extent { batch: 1, times: vec![positions] })?;
         let Compiled { plan, sources, .. } = &self.compiled[index];
         let inputs = &self.runtime.plan(*plan).inputs;
-        let mut contexts = Vec::new();
+        let (mut contexts, mut labels) = (Vec::new(), Vec::new());
         for (source, slot) in sources.iter().zip(inputs) {
             if let Source::Step(StepInput::Context(i)) = *source {
                 contexts.resize_with(contexts.len().max(i + 1), Vec::new);
                 contexts[i] = vec![0.0; slot.len()];
+                // Of labels there is no row of values.
+                if slot.shape.len() == 2 {
+                    labels.push(i);
+                }
             }
         }
         let width = self.reads.signature.inputs().first().map_or(0, |field| field.inner());
@@ -76,6 +87,7 @@ impl Engine {
             positions,
             width,
             contexts,
+            labels,
             frames: vec![0.0; positions * width],
             mask: vec![0.0; positions],
             length: [0],

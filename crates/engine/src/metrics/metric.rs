@@ -106,7 +106,7 @@ impl Metric {
     /// What is measured where nothing is named.
     pub fn default_for(task: Task) -> Vec<Metric> {
         match task {
-            Task::Transcript => vec![Metric::LabelErrorRate],
+            task if task.is_transcript() => vec![Metric::LabelErrorRate],
             _ if task.has_classes() => vec![Metric::Accuracy],
             _ => vec![Metric::Mae],
         }
@@ -255,8 +255,8 @@ impl Metric {
     pub fn fits(self, task: Task) -> bool {
         match self {
             Metric::SubsetAccuracy => task == Task::Binary,
-            Metric::Accuracy => task.has_classes() && task != Task::Transcript,
-            Metric::LabelErrorRate => task == Task::Transcript,
+            Metric::Accuracy => task.has_classes() && !task.is_transcript(),
+            Metric::LabelErrorRate => task.is_transcript(),
             // A mean over all tokens of a vocabulary says nothing.
             _ if self.is_of_confusion() || self.is_of_probabilities() => {
                 matches!(task, Task::Classes | Task::Binary)

@@ -15,11 +15,11 @@ mod sets;
 
 use std::collections::BTreeMap;
 
+use crate::transcript::{edits, greedy};
 use serde::{Deserialize, Serialize};
 use tidemill_fields::{Batch, Truth};
 pub use tidemill_nn::{Task, argmax};
 
-use crate::ctc::{edits, greedy};
 pub use classes::{ClassFigures, Confusion, Score};
 pub use custom::CustomMeter;
 pub use drawn::{Calibration, CalibrationBin, Residuals, RocCurve};
@@ -160,10 +160,10 @@ impl Meter {
                 continue;
             }
             match (self.task, batch.truth(i)) {
-                (Task::Transcript, Truth::Classes(labels)) => {
+                (task, Truth::Classes(labels)) if task.is_transcript() => {
                     let positions = positions(batch, i).unwrap_or(row.len());
                     let own = (positions * self.num_outputs).min(row.len());
-                    let found = greedy(&row[..own], self.num_outputs);
+                    let found = greedy(task, &row[..own], self.num_outputs);
                     self.labels[0] += labels.len() as u64;
                     self.labels[1] += edits(labels, &found) as u64;
                 }

@@ -28,6 +28,7 @@ mod rotary;
 mod row_norm;
 mod sequence;
 mod softmax;
+mod transducer;
 pub(crate) mod unary;
 mod windows;
 
@@ -52,6 +53,7 @@ pub use rotary::Rotary;
 pub use row_norm::{Normalization, RowNorm};
 pub use sequence::{Sequence, Sequences};
 pub use softmax::Softmax;
+pub use transducer::{JointInput, Transducer, TransducerShape};
 pub use unary::{Saves, Unary, UnaryGrad};
 pub use windows::{Window, Windows, WindowsShape};
 
@@ -164,6 +166,8 @@ families! {
     Recurrent,
     /// Labels without their places in time.
     Ctc,
+    /// Labels written while a sequence is read.
+    Transducer,
     /// Windows over positions.
     Windows,
     /// Elements moved, repeated or left out.

@@ -24,6 +24,7 @@ mod rotary;
 mod row_norm;
 mod sequence;
 mod softmax;
+mod transducer;
 mod unary;
 mod windows;
 
@@ -59,6 +60,7 @@ const BUILDERS: &[Build] = &[
     rotary::build,
     copying::build,
     ctc::build,
+    transducer::build,
     recurrent::build,
     layout::build,
 ];

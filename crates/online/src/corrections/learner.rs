@@ -5,13 +5,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidemill_engine::beam::Beam;
 use tidemill_engine::checkpoint::Checkpoint;
-use tidemill_engine::ctc::Prefixes;
 use tidemill_engine::data::audio::Standard;
 use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::engine::{Engine, EngineSpec, StateTensor};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::{Batch, Truth};
 use tidemill_engine::memory::Budget;
+use tidemill_engine::metrics::Task;
+use tidemill_engine::transcript::Search;
 use tidemill_engine::translate::{Hypothesis, Texts};
 use tidemill_engine::{Average, Averaging, Decoding};
 use tidemill_recipe::online::CorrectionsSpec;
@@ -228,18 +229,14 @@ impl Learner {
         self.fill_one(&pair)?;
         let (labels, beam) = (self.engine.num_outputs(), self.spec.beam);
         self.with_served(|learner| {
+            let mut search = Search::new(Task::of(&learner.engine.spec().loss), beam);
             let outputs = learner.engine.predict(&learner.one)?;
-            let mut search = Prefixes::new(beam);
             for row in outputs.chunks_exact(labels).take(positions) {
                 let log: Vec<f32> = row.iter().map(|p| p.ln()).collect();
                 search.add(&log);
             }
-            let best = search.all().next();
-            let found = best.map(|(labels, score)| {
-                let ids: Vec<i32> = labels.iter().map(|label| label - 1).collect();
-                Hypothesis { text: learner.tokenizer.decode(&ids), score }
-            });
-            Ok(found.unwrap_or_default())
+            let ids: Vec<i32> = search.best().0.iter().map(|label| label - 1).collect();
+            Ok(Hypothesis { text: learner.tokenizer.decode(&ids), score: search.score() })
         })
     }
 
@@ -404,9 +401,11 @@ fn shape_of(
 ) -> Result<Shape> {
     if file.reads_transcripts() {
         let moments = checkpoint.meta.known.frames.clone();
-        let standard = Standard::new(&file.audio_context(false), moments);
+        let context = file.audio_context(false);
+        let standard = Standard::new(&context, moments);
         let standard = Box::new(standard.map_err(|e| checkpoint.misfit(&e))?);
-        return Ok(Shape::Sounds { standard, positions: file.recipe.audio.frames()[0] });
+        let (positions, parts_equal) = (context.positions, context.parts_equal);
+        return Ok(Shape::Sounds { standard, positions, parts_equal });
     }
     Texts::of(engine, tokenizer).map(Shape::Texts).ok_or_else(no_texts)
 }

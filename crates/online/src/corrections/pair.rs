@@ -4,6 +4,7 @@ use tidemill_engine::data::audio::Standard;
 use tidemill_engine::data::tokens::Tokenizer;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::{Batch, Column, DType, FieldError};
+use tidemill_engine::graph::Ctc;
 use tidemill_engine::translate::Texts;
 
 use super::source::Source;
@@ -44,6 +45,8 @@ pub(super) struct Made {
     pub is_cut: bool,
     /// Whether a token of the correction stands for what the vocabulary lacks, or a character has none.
     pub is_unknown: bool,
+    /// Positions that a sound must have at least, so that the correction can be written.
+    pub needs: usize,
 }
 
 /// How pairs become rows.
@@ -54,6 +57,8 @@ pub(super) enum Shape {
     Sounds {
         standard: Box<Standard>,
         positions: usize,
+        /// Whether the same label twice in a row needs a position between both.
+        parts_equal: bool,
     },
 }
 
@@ -85,18 +90,20 @@ impl Shape {
                 source_ids.truncate(texts.source - 1);
                 target.truncate(texts.target - 1);
                 let pair = Pair { source: Read::Tokens(source_ids), target };
-                Made { pair, is_cut, is_unknown }
+                Made { pair, is_cut, is_unknown, needs: 0 }
             }
-            Shape::Sounds { .. } => {
+            Shape::Sounds { parts_equal, .. } => {
+                let needs = if *parts_equal { Ctc::positions(&target) } else { target.len() };
                 let pair = Pair { source: self.frames(source), target };
-                Made { pair, is_cut: false, is_unknown }
+                Made { pair, is_cut: false, is_unknown, needs }
             }
         }
     }
 
     /// What the model reads of a sound.
     pub fn frames(&mut self, source: &Source) -> Read {
-        let (Shape::Sounds { standard, positions }, Source::Sound(sound)) = (self, source) else {
+        let (Shape::Sounds { standard, positions, .. }, Source::Sound(sound)) = (self, source)
+        else {
             return Read::Frames { values: Vec::new(), width: 1 };
         };
         let width = standard.width();

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use tidemill_engine::data::tokens::score::{ErrorRate, Unit};
-use tidemill_engine::graph::Ctc;
 use tidemill_recipe::online::corrections::QuarantineSpec;
 
 use super::pair::{Made, Read};
@@ -163,7 +162,7 @@ fn of_sound(limits: &QuarantineSpec, sound: &Sound, of: Judged<'_>) -> Option<St
         return Some("it has words or characters that the model's vocabulary lacks".into());
     }
     let Read::Frames { values, width } = &made.pair.source else { return None };
-    let (needs, has) = (Ctc::positions(&made.pair.target), values.len() / width);
+    let (needs, has) = (made.needs, values.len() / width);
     (needs > has).then(|| {
         format!("it needs {needs} positions of the sound at least, which has {has}: it is too long for it")
     })
@@ -214,6 +213,7 @@ fn is_same(a: &str, b: &str) -> bool {
 mod tests {
     use super::super::pair::Pair;
     use super::*;
+    use tidemill_engine::graph::Ctc;
 
     fn judged(correction: &str, loss: f64) -> Option<String> {
         let pairs = [
@@ -228,7 +228,7 @@ mod tests {
         let pair = Pair { source: Read::Tokens(vec![]), target: vec![] };
         let of = Judged {
             source: &source,
-            made: &Made { pair, is_cut: false, is_unknown: false },
+            made: &Made { pair, is_cut: false, is_unknown: false, needs: 0 },
             hypothesis: "Ein brauner Hund läuft über einen langen Strand.",
             correction,
             loss,
@@ -272,7 +272,8 @@ mod tests {
             let source = Source::Sound(Sound::new(String::new(), String::new(), samples));
             let frames = Read::Frames { values: vec![0.0; 40], width: 2 };
             let pair = Pair { source: frames, target: target.to_vec() };
-            let made = Made { pair, is_cut: false, is_unknown };
+            let needs = Ctc::positions(target);
+            let made = Made { pair, is_cut: false, is_unknown, needs };
             let mut losses = Losses::default();
             (0..100).for_each(|_| losses.add(0.5));
             let of = Judged { source: &source, made: &made, hypothesis: "nine", correction, loss };

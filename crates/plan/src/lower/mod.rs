@@ -1,11 +1,12 @@
 //! Graph to schedule: drops what nothing needs, turns each op into elementwise nodes or a kernel.
 //!
-//! `ops` lowers one op; `batch_norm` and `losses` those that share work with others; `updates` the
+//! `ops` lowers one op; `batch_norm`, `losses` and `transducer` those that share work with others; `updates` the
 //! end of a step.
 
 mod batch_norm;
 mod losses;
 mod ops;
+mod transducer;
 mod updates;
 
 use crate::ir::{Element, Node, Origin, Schedule, Value, ValueId, Work};
@@ -22,6 +23,7 @@ pub fn lower(graph: &Graph) -> Schedule {
         norm_grads: Vec::new(),
         attention_grads: Vec::new(),
         copying_grads: Vec::new(),
+        joint_grads: Vec::new(),
         kept: Vec::new(),
         recurrent_grads: Vec::new(),
     };
@@ -67,6 +69,8 @@ struct Lowering<'g> {
     attention_grads: Vec<(Vec<ValueId>, [ValueId; 2])>,
     /// The same of mixtures with a source's tokens.
     copying_grads: Vec<(Vec<ValueId>, [ValueId; 3])>,
+    /// The same of the joint network of a transducer.
+    joint_grads: Vec<(Vec<ValueId>, [ValueId; 4])>,
     /// For the states of a recurrent layer: what was kept of each position.
     kept: Vec<(ValueId, ValueId)>,
     /// For the inputs of a recurrent layer's gradients: those of its inputs and of its products.

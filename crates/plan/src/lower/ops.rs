@@ -115,6 +115,10 @@ impl Lowering<'_> {
                     Ctc::LossGrad => KernelSpec::CtcGrad(shape),
                 }
             }
+            Op::Transducer(op) => {
+                let value = self.transducer(*op, &site);
+                return self.finished(id, value);
+            }
             Op::Windows(op) => {
                 let shape = op.sizes(site.dims(0), site.out());
                 match op {

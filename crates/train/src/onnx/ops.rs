@@ -43,6 +43,8 @@ impl Writer<'_> {
                 return self.unary(id, *op, x[0]).map_err(|e| at(e, &tensor.name, &tensor.op));
             }
             Op::UnaryGrad(_) | Op::PairLossGrad(_) | Op::Loss(_) | Op::Ctc(_) => of_training(),
+            // A loop over positions, each of which depends on what was written before.
+            Op::Transducer(_) => Err(GraphError::new("has no ONNX form here")),
             Op::Binary(op) => {
                 return self.binary(id, *op, x).map_err(|e| at(e, &tensor.name, &tensor.op));
             }

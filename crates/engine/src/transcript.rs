@@ -1,17 +1,20 @@
-//! From a position's probabilities to labels, where the loss is `ctc`: the best labels of each position, and a beam search over labels.
+//! From a position's probabilities to labels, where the loss is `ctc` or `transducer`: the best label of each position, and a search over labels.
 
 use tidemill_fields::argmax;
+use tidemill_nn::Task;
 
 /// The output that stands for no label.
 pub const BLANK: usize = tidemill_graph::Ctc::BLANK;
 
-/// The labels of the greatest output of each position, without repeats and blanks: `rows` are `[positions, outputs]`.
-pub fn greedy(rows: &[f32], outputs: usize) -> Vec<i32> {
+/// The labels of the greatest output of each position, without blanks, and where the loss is `ctc` without repeats: `rows` are
+/// `[positions, outputs]`.
+pub fn greedy(task: Task, rows: &[f32], outputs: usize) -> Vec<i32> {
     let mut best = BLANK;
     let mut labels = Vec::new();
     for row in rows.chunks_exact(outputs.max(1)) {
         let own = argmax(row);
-        if own != best && own != BLANK {
+        let is_same = own == best && task != Task::Transduction;
+        if !is_same && own != BLANK {
             labels.push(own as i32);
         }
         best = own;
@@ -32,6 +35,77 @@ pub fn edits<T: PartialEq>(a: &[T], b: &[T]) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// A search over the labels of a sequence, whose positions come one by one.
+#[derive(Clone, Debug)]
+pub enum Search {
+    /// Of a model with the loss `ctc`.
+    Prefixes(Prefixes),
+    /// Of a transducer, which computes a position by what it has written before: that is the only hypothesis.
+    Written(Written),
+}
+
+/// What a transducer has written.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    labels: Vec<i32>,
+    /// For each label, the position at which it was written.
+    at: Vec<u32>,
+    /// Positions so far.
+    time: u32,
+    /// The logarithm of the probability of what was chosen at each of them.
+    score: f64,
+}
+
+impl Search {
+    /// A search at the start of a sequence; where several hypotheses are kept, `width` of them.
+    pub fn new(task: Task, width: usize) -> Search {
+        match task {
+            Task::Transduction => Search::Written(Written::default()),
+            _ => Search::Prefixes(Prefixes::new(width)),
+        }
+    }
+
+    /// Takes the logarithms of the probabilities of a position.
+    pub fn add(&mut self, log_p: &[f32]) {
+        match self {
+            Search::Prefixes(prefixes) => prefixes.add(log_p),
+            Search::Written(written) => {
+                let label = argmax(log_p);
+                if label != BLANK {
+                    written.labels.push(label as i32);
+                    written.at.push(written.time);
+                }
+                written.score += f64::from(log_p[label]);
+                written.time += 1;
+            }
+        }
+    }
+
+    /// The labels of the best hypothesis, each with the position at which it came.
+    pub fn best(&self) -> (&[i32], &[u32]) {
+        match self {
+            Search::Prefixes(prefixes) => prefixes.best(),
+            Search::Written(written) => (&written.labels, &written.at),
+        }
+    }
+
+    /// The labels that will not change.
+    pub fn stable(&self) -> &[i32] {
+        match self {
+            Search::Prefixes(prefixes) => prefixes.stable(),
+            Search::Written(written) => &written.labels,
+        }
+    }
+
+    /// The logarithm of the probability of the best hypothesis.
+    pub fn score(&self) -> f64 {
+        match self {
+            Search::Prefixes(prefixes) => prefixes.all().next().map_or(0.0, |best| best.1),
+            Search::Written(written) => written.score,
+        }
+    }
 }
 
 /// A hypothesis of [`Prefixes`].
@@ -157,8 +231,13 @@ mod tests {
     fn repeats_and_blanks_are_left_out() {
         let one_hot = |class: usize| (0..4).map(move |c| f32::from(u8::from(c == class)));
         let rows: Vec<f32> = [0, 2, 2, 0, 2, 3, 3, 0].into_iter().flat_map(one_hot).collect();
-        assert_eq!(greedy(&rows, 4), [2, 2, 3]);
-        assert_eq!(greedy(&[], 4), [0; 0]);
+        assert_eq!(greedy(Task::Transcript, &rows, 4), [2, 2, 3]);
+        assert_eq!(greedy(Task::Transduction, &rows, 4), [2, 2, 2, 3, 3]);
+        assert_eq!(greedy(Task::Transcript, &[], 4), [0; 0]);
+        let mut search = Search::new(Task::Transduction, 8);
+        rows.chunks(4).for_each(|row| search.add(row));
+        assert_eq!(search.best(), (&[2, 2, 2, 3, 3][..], &[1, 2, 4, 5, 6][..]));
+        assert_eq!((search.stable(), search.score()), (search.best().0, 8.0));
     }
 
     #[test]
