@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use tidemill_engine::engine::Engine;
 use tidemill_engine::nn::UNKNOWN_VOCABULARY;
-use tidemill_recipe::RecipeFile;
-use tidemill_recipe::training_spec;
+use tidemill_engine::page::number::bytes;
+use tidemill_recipe::{OptimizerState, RecipeFile, training_spec};
 use tidemill_train::bench::BenchData;
 use tidemill_train::memory::engine_within;
 
@@ -46,8 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         }
         let memory = engine.explain_memory().map_err(|e| Failure::usage(e.to_string()))?;
         say!("{memory}")?;
-        say!("{}", engine.explain().trim_end())?;
-        return Ok(ExitCode::SUCCESS);
+        return show(&file, &engine);
     }
     // A plan depends on shapes alone. Only the vocabulary of texts is one that their files tell.
     if file.reads_tokens()
@@ -61,6 +60,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     let engine = Engine::compile(training_spec(&file, threads))
         .map_err(|e| Failure::usage(format!("{}: {e}", arguments.recipe.display())))?;
+    show(&file, &engine)
+}
+
+fn show(file: &RecipeFile, engine: &Engine) -> Result {
     say!("{}", engine.explain().trim_end())?;
+    let training = &file.recipe.training;
+    if training.optimizer_state == OptimizerState::Sharded {
+        let kept = |workers: usize| bytes(engine.slot_bytes_of(workers));
+        let most = [2, 4, 8].into_iter().filter(|&workers| workers <= training.shards);
+        let most: Vec<String> = most.map(|n| format!("{} with {n}", kept(n))).collect();
+        say!(
+            "training.optimizer_state: {} of the optimizer's slots; a worker keeps at most {}",
+            kept(1),
+            most.join(", ")
+        )?;
+    }
     Ok(ExitCode::SUCCESS)
 }
