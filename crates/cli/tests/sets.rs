@@ -157,8 +157,19 @@ fn labels_of_sets_come_later_too() {
         lines += &format!("{{\"id\": \"e{i}\", \"tags\": {}}}\n", serde_json::json!(set));
     }
     place.write("later.jsonl", &lines);
+    // The same set once more, in another order, is the same label; another set is not.
+    let [wide, _] = ["e0", "e1"];
+    let mut set: Vec<&str> = sets(1)[0].1.clone();
+    set.reverse();
+    lines += &format!("{{\"id\": \"{wide}\", \"tags\": {}}}\n", serde_json::json!(set));
+    lines += "{\"id\": \"e599\", \"tags\": [\"wide\", \"high\", \"low\", \"wide\"]}\n";
+    lines += "{\"id\": \"e599\", \"tags\": \"low;wide; high\"}\n";
+    place.write("later.jsonl", &lines);
     let summary = place.learned("later.jsonl", &[]);
     assert_eq!(summary["labels"]["joined"], 600);
+    let dead = std::fs::read_to_string(place.path("run/dead-letter.jsonl")).unwrap();
+    assert!(dead.contains("contradictory label `high;low;wide`"), "{dead}");
+    assert_eq!(summary["labels"]["duplicate"], 1, "{summary}");
     assert!(number(&summary, "accuracy") > 0.7, "{summary}");
     let whole = summary["state_sha256"].clone();
     place.learned("later.jsonl", &["--force", "--until-events", "333"]);
@@ -177,6 +188,7 @@ fn what_cannot_be_a_set_is_said() {
         "must be binary_crossentropy",
     );
     refused(ONE, &["--set", "training.class_weight={high=2}"], "has no meaning where any number");
+    refused(ONE, &["--set", "model.layers=[{dense={units=1}}]"], "has one output, for one class");
     refused(&format!("{ONE}labels = [\"a\"]\n"), &[], "take the place of the label `tags`");
     refused("[stream]\nlabels = [\"hi;gh\"]\n", &[], "set label_separator to another character");
     refused("[stream]\nlabels = [\"tall\"]\n", &[], "stream.labels: no column `tall`");
@@ -206,6 +218,42 @@ fn what_cannot_be_a_set_is_said() {
     columns.write("odd.csv", &text);
     let summary = columns.learned("odd.csv", &[]);
     assert_eq!((&summary["bad_events"], &summary["unlabelled"]), (&1.into(), &1.into()));
+}
+
+/// A live source of arrays, with the hats of `init`: no first event says what the columns are like a text would.
+#[test]
+fn a_live_stream_of_sets_is_learned_whole() {
+    let place = place("");
+    let init = ["init", "arrays.jsonl", "--label", "tags", "--label-separator", ";"];
+    run(&place, &[&init[..], &["--out", "new.toml"]].concat());
+    let piped = |out: &str, text: &str| {
+        place.write("piped.jsonl", text);
+        let output = command(&["learn", "new.toml", "--from", "-", "--out", out])
+            .current_dir(place.0.path())
+            .stdin(std::fs::File::open(place.path("piped.jsonl")).unwrap())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let summary = std::fs::read(place.path(out).join("summary.json")).unwrap();
+        serde_json::from_slice::<Value>(&summary).unwrap()
+    };
+    let text = &written(1500)[2];
+    let summary = piped("arrays", text);
+    assert_eq!((&summary["events"], &summary["bad_events"]), (&1500.into(), &0.into()));
+    // The first one has no label.
+    let summary = piped("late", &format!("{{\"a\": 1, \"b\": 2}}\n{text}"));
+    assert_eq!((&summary["steps"], &summary["bad_events"]), (&1500.into(), &0.into()));
+    // Of classes that a trained model does not have, all are named.
+    let train = ["train", "new.toml", "--out", "batch", "--set", "batch.epochs=1"];
+    run(&place, &train);
+    place.write("odd.jsonl", &text.replace("\"low\"", "\"x\""));
+    let eval = command(&["eval", "batch", "--data", "odd.jsonl"]);
+    let mut eval = eval;
+    let said = stderr(&eval.current_dir(place.0.path()).output().unwrap());
+    assert!(
+        said.contains("of 1500 rows have classes that the model does not have: `x` ("),
+        "{said}"
+    );
 }
 
 #[test]

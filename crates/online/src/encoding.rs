@@ -325,6 +325,11 @@ impl Encoding {
         Ok(Ok(Sample { weight, freed, encoder, ..Sample::new(inputs, Truth::Unknown) }))
     }
 
+    /// What is between the classes of a label that has several.
+    pub(crate) fn separator(&self) -> Option<char> {
+        self.fitting.separator()
+    }
+
     /// Whether a label can be taken; nothing is learned from it.
     pub(crate) fn check_label(&self, label: Value<'_>) -> OrBad<()> {
         match &self.known.labels {

@@ -10,7 +10,7 @@ use tidemill_recipe::online::OnlineSpec;
 use tidemill_recipe::online::join::Missing;
 use tidemill_recipe::stream::features::{Encoder, HashedColumns, Labels};
 use tidemill_recipe::stream::{Events, FeaturesSpec, Note, Schema, Value};
-use tidemill_recipe::tables::{check_inputs, wanted_inputs};
+use tidemill_recipe::tables::{check_inputs, wanted_columns};
 
 use crate::error::stream_error;
 use crate::model::{StreamModel, Takes};
@@ -72,13 +72,13 @@ impl Fitting {
         first: Option<&Events>,
         known: bool,
     ) -> std::result::Result<(), String> {
-        let (has, wants) = (schema.columns.len() + schema.vector, wanted_inputs(&self.model));
+        let (has, wants) = (schema.columns.len() + schema.vector, wanted_columns(&self.model));
         if has == 0 && !schema.sparse {
             return Err("the header has no column that could be an input".into());
         }
         let by_columns = !self.is_linear && !self.is_image && !known;
         if by_columns && has > wants && self.model.inputs.is_empty() {
-            return Err(format!("the model has {wants} inputs, and the columns are {has}"));
+            return Err(format!("the model is for {wants} inputs, and the columns are {has}"));
         }
         let Some(first) = first else { return Ok(()) };
         if self.is_linear {
@@ -120,6 +120,11 @@ impl Fitting {
     /// What was said of columns, for the error that they do not fit.
     pub(crate) fn hints<'n>(notes: impl Iterator<Item = &'n Note>) -> String {
         notes.map(|note| format!("; {note}")).collect()
+    }
+
+    /// What is between the classes of a label that has several.
+    pub(crate) fn separator(&self) -> Option<char> {
+        self.sets.as_ref().map(|(separator, _)| *separator)
     }
 
     /// What labels like the ones seen are: of a file, `found` are all of its start.

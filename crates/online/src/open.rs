@@ -15,7 +15,7 @@ use tidemill_recipe::stream::{
     formats::look::{HEAD_BYTES, lost_column},
     head_of, is_files, is_live, look, open as open_source,
 };
-use tidemill_recipe::tables::wanted_inputs;
+use tidemill_recipe::tables::wanted_columns;
 use tidemill_recipe::{DataPaths, RecipeFile};
 
 use crate::answering::Answering;
@@ -165,7 +165,7 @@ fn spec_of(
 ) -> Result<(FormatSpec, Option<Look>)> {
     let mut own = file.stream_format(format)?;
     let wants = matches!(model.takes(), Takes::Fields(_)) && own.image.is_none();
-    own.wants = wants.then(|| wanted_inputs(&file.recipe.model));
+    own.wants = wants.then(|| wanted_columns(&file.recipe.model));
     if let Some(path) = file_of(from) {
         own = own.of_file(path);
     }

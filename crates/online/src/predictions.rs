@@ -7,7 +7,7 @@ use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Truth;
 use tidemill_engine::metrics::Task;
 use tidemill_recipe::stream::Value;
-use tidemill_recipe::stream::features::Labels;
+use tidemill_recipe::stream::features::{Labels, Sets};
 
 use crate::journal::{Journal, JournalMark};
 use crate::model::StreamModel;
@@ -119,7 +119,12 @@ impl Predictions {
         let width = model.num_outputs();
         for event in std::mem::take(&mut self.step) {
             let outputs = model.predicted(event.place);
-            let label = event.class.map_or(event.label, |class| self.name(class, labels));
+            let separator = labels.and_then(Labels::separator);
+            let label = match (event.class, separator) {
+                (Some(class), _) => self.name(class, labels),
+                (None, Some(separator)) => Sets::canonical(&event.label, separator),
+                (None, None) => event.label,
+            };
             let mut line = format!("{},{},{}", event.number, quoted(&event.id), quoted(&label));
             if !self.task.has_classes() {
                 let value =
@@ -127,9 +132,11 @@ impl Predictions {
                 line += &format!(",{}", outputs.iter().map(value).collect::<Vec<_>>().join(" "));
             } else {
                 let name = |class| self.name(class, labels);
-                let separator = labels.and_then(Labels::separator);
                 let class = self.task.class_in_words(outputs, width, separator, name);
-                let (class, probability) = class.unwrap_or((String::new(), 1.0));
+                let (mut class, probability) = class.unwrap_or((String::new(), 1.0));
+                if let Some(separator) = separator {
+                    class = Sets::canonical(&class, separator);
+                }
                 line += &format!(",{},{probability}", quoted(&class));
             }
             self.journal()?.write_text(&line)?;

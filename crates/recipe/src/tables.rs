@@ -4,7 +4,7 @@ use tidemill_engine::data::text::PLACE;
 use tidemill_engine::data::{DataSpec, Encoder, TableInput, TableInputs, TableSpec};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::metrics::Task;
-use tidemill_engine::nn::{InputSpec, ModelSpec, Targets};
+use tidemill_engine::nn::{HatsSpec, InputSpec, ModelSpec, Targets};
 
 use crate::RecipeFile;
 use crate::data::text_ids;
@@ -144,6 +144,13 @@ impl RecipeFile {
             );
             return Err(self.error_at("training.loss", &what));
         }
+        if recipe.model.output_shape().is_ok_and(|shape| shape.iter().product::<usize>() == 1) {
+            let what = format!(
+                "has one output, for one class, {what}: of one class each row is a yes or a no, which is a label of two \
+                 classes; leave the key out"
+            );
+            return Err(self.error_at("model.layers", &what));
+        }
         if recipe.training.class_weight.is_some() {
             return Err(self.error_at(
                 "training.class_weight",
@@ -243,6 +250,12 @@ pub fn wanted_inputs(model: &ModelSpec) -> usize {
     let named = model.named_inputs();
     let numbers = named.iter().filter(|i| is_numbers(i));
     numbers.map(|(_, input)| input.shape().iter().product::<usize>()).sum()
+}
+
+/// The columns of numbers of which an encoder makes the inputs of a model: further inputs of hats have none of their own.
+pub fn wanted_columns(model: &ModelSpec) -> usize {
+    let hats = model.hats.as_ref().map_or(0, HatsSpec::inputs);
+    wanted_inputs(model).saturating_sub(hats)
 }
 
 /// Columns that are rows of embeddings need tables, and tables need such columns.

@@ -195,6 +195,9 @@ impl<'a> Rows<'a> {
         if value == Value::Missing {
             return Err(Refusal::Missing(format!("the label `{name}` is missing")));
         }
+        if let Some(class) = labels.unknown(value) {
+            return Err(Refusal::Unseen(class.chars().take(40).collect()));
+        }
         let bad = |what: &str| Refusal::Bad(format!("label `{name}`: {what}"));
         match labels.transform(value) {
             Ok(Some(label)) => Ok(Some(label)),
@@ -297,7 +300,7 @@ impl<'a> Rows<'a> {
             path,
             format!(
                 "label `{}`: {rows} of {} rows have classes that the model does not have: {}; it has {}. Say \
-                 bad_rows = \"skip\" to leave such rows out",
+                 bad_rows = \"skip\" in a recipe to leave such rows out, or leave them out of the file",
                 schema.label.as_deref().unwrap_or_default(),
                 self.lines.len() + self.num_skipped,
                 few.join(", "),

@@ -64,7 +64,7 @@ impl Join {
             });
         if event.is_bare() || answers {
             let Some(id) = id else { return set_aside("has no inputs and no id".into()) };
-            let Some(given) = Given::of(event.label()) else {
+            let Some(given) = Given::of(event.label(), encoding.separator()) else {
                 return set_aside("has neither inputs nor a label".into());
             };
             if let Some(at) = at {
@@ -92,7 +92,7 @@ impl Join {
         match id {
             Some(id) => self.take_event(encoding, event, id, at),
             // By its number, since something must choose among negatives without ids.
-            None => match Given::of(event.label()) {
+            None => match Given::of(event.label(), encoding.separator()) {
                 Some(given) => self.learn_now(encoding, &counts.events.to_string(), &given),
                 None => Ok(Ok(())),
             },
@@ -118,7 +118,7 @@ impl Join {
             Some(Status::Early(given)) => Some(given.clone()),
             _ => None,
         };
-        let given = Given::of(event.label());
+        let given = Given::of(event.label(), encoding.separator());
         let here = given.is_some();
         let due = at.saturating_add(self.window);
         let Some(label) = given.or_else(|| early.clone()) else {

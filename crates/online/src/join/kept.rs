@@ -1,6 +1,7 @@
 //! What is kept of an id, and its bytes.
 
 use tidemill_recipe::stream::Value;
+use tidemill_recipe::stream::features::Sets;
 
 use super::bytes::{In, Out};
 use super::spill::Spot;
@@ -91,12 +92,15 @@ impl Status {
 }
 
 impl Given {
-    /// `None` where it is missing.
-    pub fn of(label: Value<'_>) -> Option<Given> {
-        match label {
-            Value::Missing => None,
-            Value::Number(n) => Some(Given::Number(n)),
-            Value::Text(text) => Some(Given::Text(text.into())),
+    /// `None` where it is missing. With a `separator` a text is a set of classes, which is kept as it is written in one way.
+    pub fn of(label: Value<'_>, separator: Option<char>) -> Option<Given> {
+        match (label, separator) {
+            (Value::Missing, _) => None,
+            (Value::Number(n), _) => Some(Given::Number(n)),
+            (Value::Text(text), None) => Some(Given::Text(text.into())),
+            (Value::Text(text), Some(separator)) => {
+                Some(Given::Text(Sets::canonical(text, separator).into()))
+            }
         }
     }
 

@@ -150,6 +150,14 @@ impl Labels {
         }
     }
 
+    /// The class in a label with several that is not known.
+    pub fn unknown(&self, label: Value<'_>) -> Option<String> {
+        match self {
+            Labels::Sets(sets) => sets.unknown(label),
+            _ => None,
+        }
+    }
+
     /// What is between the classes of a label that has several.
     pub fn separator(&self) -> Option<char> {
         match self {

@@ -34,6 +34,18 @@ impl Sets {
         }
     }
 
+    /// A set as it is written in one way: each name once, in alphabetical order.
+    pub fn canonical(text: &str, separator: char) -> String {
+        let names: BTreeSet<&str> = members(text, separator).collect();
+        names.into_iter().collect::<Vec<_>>().join(&separator.to_string())
+    }
+
+    /// The first class in a label that is not known.
+    pub(super) fn unknown(&self, label: Value<'_>) -> Option<String> {
+        let mut names = Sets::names_in(label, self.separator).into_iter();
+        names.find(|name| matches!(self.classes.find(Value::Text(name)), Ok(None)))
+    }
+
     /// What is between names.
     pub fn separator(&self) -> char {
         self.separator
