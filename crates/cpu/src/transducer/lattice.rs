@@ -2,9 +2,9 @@
 //!
 //! A diagonal is the nodes of which positions and labels add up to the same number; where a way writes at most one label at a position, the
 //! nodes of a position. Each step of a way leads to the next one, so that a diagonal is one vector operation over its nodes. A way is at one
-//! node of each diagonal. Rows of a diagonal's nodes, by number of labels,
-//! have `MARGIN` values of "never" on both sides. As in the loss `ctc`, each row is relative to its greatest value, the sum of those is kept
-//! in f64, and the probabilities of a diagonal's steps are divided by their own sum.
+//! node of each diagonal. Rows of a diagonal's nodes, by number of labels, have `MARGIN` values of "never" on both sides. As in the loss
+//! `ctc`, each row is relative to its greatest value, the sum of those is kept in f64, and the probabilities of a diagonal's steps are divided
+//! by their own sum.
 
 use super::length;
 use crate::call::{bytes, chunk_range, chunks_for, parts};

@@ -260,6 +260,9 @@ impl Family for Transducer {
                 for (b, log_p) in args.floats(0).chunks(of_sample).enumerate() {
                     let length = within(args.ints(1)[b], time);
                     let labels = within(args.ints(2)[b], written - 1);
+                    if !per_position.has_room(length, labels) {
+                        continue;
+                    }
                     let lattice = Lattice::new(*per_position, log_p, written, [length, labels]);
                     if matches!(self, Transducer::Loss(_)) {
                         out[b] = T::ZERO - lattice.total;

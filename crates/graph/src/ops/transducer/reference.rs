@@ -164,7 +164,7 @@ pub(super) struct Lattice<T> {
     step: usize,
     before: Vec<T>,
     after: Vec<T>,
-    /// The logarithm of the probability of the labels; 0 where they have no room.
+    /// The logarithm of the probability of the labels.
     pub(super) total: T,
 }
 
@@ -208,8 +208,7 @@ impl<T: Real> Lattice<T> {
                 }
             }
         }
-        let has_room = per_position.has_room(length, labels);
-        let total = if has_room { after[0] } else { T::ZERO };
+        let total = after[0];
         Lattice { written, sizes, step, before, after, total }
     }
 
