@@ -126,7 +126,7 @@ fn a_transducer_writes_keys_down_while_they_come() {
         summary(folder, &["learn", "run", "--from", "test.csv", "--out", out, "--threads", threads])
     };
     let learned = learn("learned", "1");
-    assert_eq!(learned["labels"]["joined"], 60, "{learned}");
+    assert_eq!(learned["events"], 60, "{learned}");
     assert!(learned["prequential"]["wer"].as_f64().unwrap() < 0.05, "{learned}");
     assert_eq!(learned["state_sha256"], learn("twice", "2")["state_sha256"]);
     assert_ne!(learned["state_sha256"], trained["state_sha256"]);
