@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tidemill_cpu::isa::Isa;
 use tidemill_cpu::runtime::{Input, Runtime};
-use tidemill_graph::{DType, Graph, Loss, Transducer, gradients};
+use tidemill_graph::{DType, Graph, Loss, PerPosition, Transducer, gradients};
 
 /// Batch, positions, classes, labels, units.
 const SIZES: [[usize; 5]; 3] =
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let weights = graph.input("weights", &[batch], DType::F32);
         let joint = [&floats[..], &[of_labels, lengths, counts]].concat();
         let log_p = graph.apply(Transducer::Joint, &joint)?;
-        let losses = graph.apply(Transducer::Loss, &[log_p, lengths, counts])?;
+        let losses = graph.apply(Transducer::Loss(PerPosition::Any), &[log_p, lengths, counts])?;
         let loss = graph.apply(Loss::WeightedMean, &[losses, weights])?;
         let slopes = gradients(&mut graph, loss, &floats)?;
         graph.output("loss", loss);

@@ -340,8 +340,8 @@ fn transducer(isa: Isa, op: Transducer, shape: TransducerShape) -> Compiled {
     let kernel = match op {
         Transducer::Joint => return ordered(Joint::new(isa, shape), 8),
         Transducer::JointGrad(_) => JointGrad::new(isa, shape),
-        Transducer::Loss => return ordered(TransducerLoss::new(isa, shape, false), 4),
-        Transducer::LossGrad => return ordered(TransducerLoss::new(isa, shape, true), 5),
+        Transducer::Loss(of) => return ordered(TransducerLoss::new(isa, of, shape, false), 4),
+        Transducer::LossGrad(of) => return ordered(TransducerLoss::new(isa, of, shape, true), 5),
         Transducer::Greedy => return ordered(Greedy::new(isa, shape), 6),
         Transducer::After => return ordered(After(shape), 3),
     };

@@ -31,7 +31,7 @@ fn engine(model: &str, threads: usize, shards: usize) -> Engine {
     }
     if let Some(spec) = &mut model.transducer {
         spec.encoder.frames = frames;
-        loss = LossSpec::Transducer {};
+        loss = LossSpec::Transducer { per_position: Default::default() };
     }
     model.expand(Some(OUTPUTS)).unwrap();
     let spec = EngineSpec::new(model, loss, OptimizerSpec::adam(0.01));
@@ -215,7 +215,10 @@ fn a_joiner_and_its_loss_go_together() {
         let spec = EngineSpec::new(model, loss, OptimizerSpec::adam(0.01));
         Engine::compile(spec).map(|_| ()).unwrap_err().to_string()
     };
-    let error = compiled("{ dense = { units = 3 } }", LossSpec::Transducer {});
+    let error = compiled(
+        "{ dense = { units = 3 } }",
+        LossSpec::Transducer { per_position: Default::default() },
+    );
     assert!(error.contains("joiner"), "{error}");
     let error = compiled("{ joiner = { outputs = 3 } }", LossSpec::Ctc {});
     assert!(error.contains("take the loss transducer"), "{error}");

@@ -106,6 +106,6 @@ pub use training::{
     EXPERT_WEIGHTS, Extent, TrainingOptions, each_initial, evaluation_graph, evaluation_graph_with,
     expert, inference_graph, initial_state, next_graph, training_graph, training_graph_with,
 };
-pub use transducer::{JoinerSpec, TransducerSpec};
+pub use transducer::{JoinerSpec, LabelsPerPosition, TransducerSpec};
 pub use transformer::{DecoderOnlySpec, EncoderDecoderSpec, Share, UNKNOWN_VOCABULARY};
 pub use vision::{Vision, VisionSpec};

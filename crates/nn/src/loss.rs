@@ -9,7 +9,7 @@ use crate::link::Link;
 use crate::loss_ops::{
     by_token, focus, mean_but_first, pair, sparse, top_level_input, without_places,
 };
-use crate::transducer;
+use crate::transducer::{self, LabelsPerPosition};
 use serde::{Deserialize, Serialize};
 use tidemill_fields::{Dim, Field};
 use tidemill_graph::{
@@ -43,7 +43,11 @@ pub enum LossSpec {
     /// The loss of a recurrent neural network transducer (Graves 2012), whose last layer is a `joiner`: as `ctc`, and each label is written by
     /// what was read and by the labels before it. Minus the logarithm of the probability of all ways to write the labels, divided by their
     /// number.
-    Transducer {},
+    Transducer {
+        /// How many labels a way writes at a position: `one` at most, by default, as the joiner does; or `any`.
+        #[serde(default)]
+        per_position: LabelsPerPosition,
+    },
     /// Softmax cross-entropy of logits and one-hot labels, or any distribution over the classes.
     CategoricalCrossentropy {
         /// Share of the target that is spread over all classes; 0 by default.
@@ -133,7 +137,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
             LossSpec::TokenCrossentropy { .. } => "token_crossentropy",
             LossSpec::Ctc {} => "ctc",
-            LossSpec::Transducer {} => "transducer",
+            LossSpec::Transducer { .. } => "transducer",
             LossSpec::CategoricalCrossentropy { .. } => "categorical_crossentropy",
             LossSpec::SparseCategoricalFocalCrossentropy { .. } => {
                 "sparse_categorical_focal_crossentropy"
@@ -155,7 +159,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
-            | LossSpec::Transducer {}
+            | LossSpec::Transducer { .. }
             | LossSpec::SparseCategoricalFocalCrossentropy { .. } => Targets::ClassIds,
             LossSpec::Custom(loss) => loss.get().targets(),
             _ => Targets::Dense,
@@ -164,7 +168,7 @@ impl LossSpec {
 
     /// Whether labels are a sequence that is not that of the model's positions.
     pub fn has_own_labels(&self) -> bool {
-        matches!(self, LossSpec::Ctc {} | LossSpec::Transducer {})
+        matches!(self, LossSpec::Ctc {} | LossSpec::Transducer { .. })
     }
 
     /// The least and the greatest target that it is defined for; none where it takes all.
@@ -203,7 +207,7 @@ impl LossSpec {
             LossSpec::SparseCategoricalCrossentropy { .. }
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
-            | LossSpec::Transducer {}
+            | LossSpec::Transducer { .. }
             | LossSpec::SparseCategoricalFocalCrossentropy { .. }
             | LossSpec::CategoricalCrossentropy { .. } => Link::Softmax,
             LossSpec::BinaryCrossentropy { .. } | LossSpec::BinaryFocalCrossentropy { .. } => {
@@ -268,7 +272,9 @@ impl LossSpec {
                 Some(by_token(graph, logits, mask.is_some(), label_smoothing as f32))
             }
             LossSpec::Ctc {} => Some(without_places(graph, logits, mask, labels)),
-            LossSpec::Transducer {} => Some(transducer::loss(graph, logits, mask, labels)),
+            LossSpec::Transducer { per_position } => {
+                Some(transducer::loss(graph, logits, mask, labels, per_position))
+            }
             _ => None,
         };
         if let Some(built) = whole {
@@ -359,7 +365,7 @@ impl LossSpec {
             LossSpec::Custom(_)
             | LossSpec::TokenCrossentropy { .. }
             | LossSpec::Ctc {}
-            | LossSpec::Transducer {} => {
+            | LossSpec::Transducer { .. } => {
                 return Err(GraphError::new("is built by itself; please report it"));
             }
         };
@@ -443,7 +449,7 @@ impl LossSpec {
             | LossSpec::MeanAbsoluteError {}
             | LossSpec::Hinge {}
             | LossSpec::Ctc {}
-            | LossSpec::Transducer {}
+            | LossSpec::Transducer { .. }
             | LossSpec::Poisson {} => Ok(()),
         }
     }

@@ -53,7 +53,7 @@ impl LossSpec {
                 (1.0 - sign * x).max(0.0)
             }),
             LossSpec::Poisson {} => mean(&|x, t| x.exp() - t * x),
-            LossSpec::Ctc {} | LossSpec::Transducer {} | LossSpec::Custom(_) => f64::NAN,
+            LossSpec::Ctc {} | LossSpec::Transducer { .. } | LossSpec::Custom(_) => f64::NAN,
         };
         value as f32
     }

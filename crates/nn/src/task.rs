@@ -46,7 +46,7 @@ impl Task {
     pub fn of(loss: &LossSpec) -> Task {
         match (loss.link(), loss.targets()) {
             _ if matches!(loss, LossSpec::TokenCrossentropy { .. }) => Task::Tokens,
-            _ if matches!(loss, LossSpec::Transducer {}) => Task::Transduction,
+            _ if matches!(loss, LossSpec::Transducer { .. }) => Task::Transduction,
             _ if loss.has_own_labels() => Task::Transcript,
             (Link::Softmax, _) | (_, Targets::ClassIds) => Task::Classes,
             (Link::Sigmoid, _) => Task::Binary,

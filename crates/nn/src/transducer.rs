@@ -12,7 +12,7 @@ use crate::loss_ops::{by_label, of_labels, top_level_input};
 use crate::model::InputSpec;
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{
-    Binary, DType, Embedding, Graph, GraphError, Layout, Op, TensorId, Transducer,
+    Binary, DType, Embedding, Graph, GraphError, Layout, Op, PerPosition, TensorId, Transducer,
 };
 
 /// A model of the labels of a sequence, for the loss `transducer`: the blocks of `ctc_encoder`, and a `joiner`.
@@ -41,6 +41,18 @@ pub struct JoinerSpec {
     /// Labels before that the next one depends on; 2 by default.
     #[serde(default = "two", deserialize_with = "count")]
     pub context: usize,
+}
+
+/// How many labels a way of the loss `transducer` writes at a position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelsPerPosition {
+    /// One at most, as the joiner does (Sak et al. 2017, Tripathi et al. 2019).
+    #[default]
+    One,
+    /// Any number (Graves 2012). After a label, the same position has to give the blank. Where a label comes twice in a row and
+    /// `context` is 1, both are asked of the same values, so that the joiner, which writes what is more probable, leaves the second out.
+    Any,
 }
 
 fn two() -> usize {
@@ -107,6 +119,7 @@ pub(crate) fn loss(
     logits: TensorId,
     mask: Option<TensorId>,
     room: Option<usize>,
+    per_position: LabelsPerPosition,
 ) -> Result<BuiltLoss, GraphError> {
     let tensor = graph.tensor(logits);
     let (Some(mask), Op::Transducer(Transducer::Greedy)) = (mask, &tensor.op) else {
@@ -119,11 +132,15 @@ pub(crate) fn loss(
     };
     let [frames, tables, kernel, bias] = [0, 1, 2, 3].map(|i| tensor.inputs[i]);
     let labels = of_labels(graph, mask, room);
+    let per_position = match per_position {
+        LabelsPerPosition::One => PerPosition::One,
+        LabelsPerPosition::Any => PerPosition::Any,
+    };
     let written = written(graph, tables, labels.ids)?;
     let (lengths, counts) = (labels.lengths, labels.counts);
     let inputs = [frames, written, kernel, bias, labels.ids, lengths, counts];
     let log_p = graph.apply(Transducer::Joint, &inputs)?;
-    let losses = graph.apply(Transducer::Loss, &[log_p, lengths, counts])?;
+    let losses = graph.apply(Transducer::Loss(per_position), &[log_p, lengths, counts])?;
     by_label(graph, losses, &labels)
 }
 

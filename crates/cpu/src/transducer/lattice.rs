@@ -1,9 +1,10 @@
 //! The loss of a lattice of nodes, and its gradient.
 //!
-//! A diagonal is the nodes of which positions and labels add up to the same number: each step of a way leads to the next one, so that a
-//! diagonal is one vector operation over its nodes. A way is at one node of each diagonal. Rows of a diagonal's nodes, by number of labels,
-//! have `MARGIN` values of "never" on both sides. As in the loss `ctc`, each row is relative to its greatest value, the sum of those is kept
-//! in f64, and the probabilities of a diagonal's steps are divided by their own sum.
+//! A diagonal is the nodes of which positions and labels add up to the same number; where a way writes at most one label at a position, the
+//! nodes of a position. Each step of a way leads to the next one, so that a diagonal is one vector operation over its nodes. A way is at one
+//! node of each diagonal. Rows of a diagonal's nodes, by number of labels, have `MARGIN` values of "never" on both sides. As in the loss
+//! `ctc`, each row is relative to its greatest value, the sum of those is kept in f64, and the probabilities of a diagonal's steps are divided
+//! by their own sum.
 
 use super::length;
 use crate::call::{bytes, chunk_range, chunks_for, parts};
@@ -12,7 +13,7 @@ use crate::kernel::Kernel;
 use crate::lanes::Lanes;
 use crate::math;
 use crate::rows::{row_exp, row_max, row_zip};
-use tidemill_graph::TransducerShape;
+use tidemill_graph::{PerPosition, TransducerShape};
 
 /// The logarithm of nothing; finite, so that differences are.
 const NEVER: f32 = -1e30;
@@ -29,6 +30,7 @@ const MARGIN: usize = 16;
 
 /// One sample's operands.
 struct Sample {
+    per_position: PerPosition,
     /// `[time, written, 2]`, of which so many rows and columns are its own.
     log_p: *const f32,
     written: usize,
@@ -48,8 +50,12 @@ struct Sample {
 }
 
 impl Sample {
+    /// Diagonals; the last one is that of the end alone, where a label leads to the next position.
     fn diagonals(&self) -> usize {
-        self.time + self.columns - 1
+        match self.per_position {
+            PerPosition::Any => self.time + self.columns - 1,
+            PerPosition::One => self.time + 1,
+        }
     }
 
     fn row(&self, i: usize) -> *mut f32 {
@@ -58,12 +64,26 @@ impl Sample {
 
     /// The numbers of labels of a diagonal's nodes.
     fn nodes(&self, diagonal: usize) -> std::ops::Range<usize> {
-        (diagonal + 1).saturating_sub(self.time)..self.columns.min(diagonal + 1)
+        let first = match self.per_position {
+            PerPosition::Any => (diagonal + 1).saturating_sub(self.time),
+            PerPosition::One => 0,
+        };
+        first..self.columns.min(diagonal + 1)
     }
 
     /// Where the logarithms of a diagonal's node are.
     fn at(&self, diagonal: usize, u: usize) -> usize {
-        2 * ((diagonal - u) * self.written + u)
+        let t = match self.per_position {
+            PerPosition::Any => diagonal - u,
+            PerPosition::One => diagonal,
+        };
+        2 * (t * self.written + u)
+    }
+
+    /// Where the logarithm of the blank is that ends all ways; there is none where each step leads to the next position.
+    fn end(&self) -> Option<usize> {
+        (self.per_position == PerPosition::Any)
+            .then(|| self.at(self.diagonals() - 1, self.columns - 1))
     }
 
     /// The logarithms of a diagonal's steps; says whether one is none.
@@ -79,8 +99,7 @@ impl Sample {
                 let from = self.log_p.add(self.at(diagonal, u));
                 let (blank, label) = (*from, *from.add(1));
                 is_nan |= blank.is_nan();
-                // The blank of the last position ends a way.
-                if diagonal - u + 1 < self.time {
+                if self.end().is_none() || diagonal - u + 1 < self.time {
                     *self.steps[0].add(u) = blank.max(NEVER);
                 }
                 if u + 1 < self.columns {
@@ -140,7 +159,7 @@ unsafe fn sample<S: Lanes>(x: &Sample) -> f32 {
             }
             scale += join::<S>(x.sums[0], x.sums[1].sub(1), row_of(d + 1), width);
         }
-        let last = *x.log_p.add(x.at(diagonals - 1, x.columns - 1));
+        let last = x.end().map_or(0.0, |at| *x.log_p.add(at));
         let total = scale + f64::from(*row_of(diagonals - 1).add(x.columns - 1)) + f64::from(last);
         if is_nan || last.is_nan() {
             return f32::NAN;
@@ -161,7 +180,9 @@ unsafe fn gradient<S: Lanes>(x: &Sample) {
     let (diagonals, last) = (x.diagonals(), x.columns - 1);
     // SAFETY: by the contract of the kernel below.
     unsafe {
-        *x.dlog_p.add(x.at(diagonals - 1, last)) = -x.dloss;
+        if let Some(at) = x.end() {
+            *x.dlog_p.add(at) = -x.dloss;
+        }
         let (mut next, mut own) = (x.row(0), x.row(1));
         *next.add(last) = 0.0;
         for d in (0..diagonals - 1).rev() {
@@ -197,6 +218,7 @@ unsafe fn gradient<S: Lanes>(x: &Sample) {
 /// The loss, or its gradient. Arguments: `log_p, lengths, label_lengths, loss`, or `log_p, lengths, label_lengths, dloss, dlog_p`. Chunks
 /// are ranges of samples.
 pub struct TransducerLoss {
+    per_position: PerPosition,
     shape: TransducerShape,
     chunks: usize,
     sample: unsafe fn(&Sample) -> f32,
@@ -205,10 +227,15 @@ pub struct TransducerLoss {
 
 impl TransducerLoss {
     /// The loss, or its gradient.
-    pub fn new(isa: Isa, shape: TransducerShape, is_gradient: bool) -> TransducerLoss {
+    pub fn new(
+        isa: Isa,
+        per_position: PerPosition,
+        shape: TransducerShape,
+        is_gradient: bool,
+    ) -> TransducerLoss {
         let ns = if is_gradient { 12.0 } else { 4.0 } * shape.nodes() as f64;
         let chunks = chunks_for(shape.batch, ns);
-        TransducerLoss { shape, chunks, sample: sample_on(isa), is_gradient }
+        TransducerLoss { per_position, shape, chunks, sample: sample_on(isa), is_gradient }
     }
 
     fn stride(&self) -> usize {
@@ -217,7 +244,7 @@ impl TransducerLoss {
 
     /// Floats of steps, sums and rows.
     fn scratch(&self) -> [usize; 5] {
-        let diagonals = self.shape.time + self.shape.written - 1;
+        let diagonals = self.shape.time + self.shape.written;
         let (stride, kept) = (self.stride(), if self.is_gradient { diagonals + 2 } else { 2 });
         [stride, stride, stride, stride, kept * stride]
     }
@@ -245,9 +272,10 @@ impl Kernel for TransducerLoss {
                 if self.is_gradient {
                     fill(to, 2 * time * written, 0.0);
                 }
-                let loss = match own {
-                    0 => 0.0,
-                    own => (self.sample)(&Sample {
+                let loss = match self.per_position.has_room(own, count) {
+                    false => 0.0,
+                    true => (self.sample)(&Sample {
+                        per_position: self.per_position,
                         log_p: args[0].add(at),
                         written,
                         time: own,

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::testing::Case;
-use tidemill_graph::{TensorId, Transducer};
+use tidemill_graph::{PerPosition, TensorId, Transducer};
 
 /// Labels padded with ids that are none: those beyond the length are not read.
 fn given(case: &mut Case, room: [usize; 2], samples: &[(i32, &[i32])]) -> [TensorId; 3] {
@@ -21,18 +21,20 @@ fn given(case: &mut Case, room: [usize; 2], samples: &[(i32, &[i32])]) -> [Tenso
 fn checked([time, room, units, classes]: [usize; 4], samples: &[(i32, &[i32])]) {
     let batch = samples.len();
     let what = format!("{time} {room} {units} {classes}: {samples:?}");
-    let mut case = Case::new();
-    let floats = [
-        case.floats(&[batch, time, units]),
-        case.floats(&[batch, room + 1, units]),
-        case.floats(&[units, classes]),
-        case.floats(&[classes]),
-    ];
-    let [labels, lengths, counts] = given(&mut case, [batch, room], samples);
-    let inputs = [&floats[..], &[labels, lengths, counts]].concat();
-    let log_p = case.apply(Transducer::Joint, &inputs);
-    let losses = case.apply(Transducer::Loss, &[log_p, lengths, counts]);
-    case.check(&what, losses, &floats);
+    for per_position in [PerPosition::Any, PerPosition::One] {
+        let mut case = Case::new();
+        let floats = [
+            case.floats(&[batch, time, units]),
+            case.floats(&[batch, room + 1, units]),
+            case.floats(&[units, classes]),
+            case.floats(&[classes]),
+        ];
+        let [labels, lengths, counts] = given(&mut case, [batch, room], samples);
+        let inputs = [&floats[..], &[labels, lengths, counts]].concat();
+        let log_p = case.apply(Transducer::Joint, &inputs);
+        let losses = case.apply(Transducer::Loss(per_position), &[log_p, lengths, counts]);
+        case.check(&format!("{per_position:?} {what}"), losses, &floats);
+    }
 
     // The joint network alone: all nodes have gradients.
     let mut case = Case::new();
@@ -106,7 +108,8 @@ fn labels_that_are_not_there_give_nan() {
         graph.input("label_lengths", &[4], DType::I32),
     ];
     let log_p = graph.apply(Transducer::Joint, &inputs).unwrap();
-    let y = graph.apply(Transducer::Loss, &[log_p, inputs[5], inputs[6]]).unwrap();
+    let y =
+        graph.apply(Transducer::Loss(PerPosition::Any), &[log_p, inputs[5], inputs[6]]).unwrap();
     graph.output("y", y);
     for isa in crate::isa::Isa::available() {
         let mut runtime = Runtime::new(isa, 1, &graph);

@@ -53,7 +53,7 @@ pub use rotary::Rotary;
 pub use row_norm::{Normalization, RowNorm};
 pub use sequence::{Sequence, Sequences};
 pub use softmax::Softmax;
-pub use transducer::{JointInput, Transducer, TransducerShape};
+pub use transducer::{JointInput, PerPosition, Transducer, TransducerShape};
 pub use unary::{Saves, Unary, UnaryGrad};
 pub use windows::{Window, Windows, WindowsShape};
 

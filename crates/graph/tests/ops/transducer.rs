@@ -6,13 +6,13 @@ use crate::pytorch::Case;
 use crate::typed_shape_of;
 use proptest::prelude::*;
 use tidemill_graph::reference::{Values, evaluate};
-use tidemill_graph::{DType, Graph, TensorId, Transducer};
+use tidemill_graph::{DType, Graph, PerPosition, TensorId, Transducer};
 
 pub fn build(case: &mut Case<'_>, op: &str) -> Option<TensorId> {
     let x = case.x.clone();
     (op == "transducer").then(|| {
         let log_p = case.apply(Transducer::Joint, &x);
-        case.apply(Transducer::Loss, &[log_p, x[5], x[6]])
+        case.apply(Transducer::Loss(PerPosition::Any), &[log_p, x[5], x[6]])
     })
 }
 
@@ -40,14 +40,14 @@ fn shapes() {
 }
 
 /// The loss of one sample of so many positions and labels, by the logarithms `[time, labels + 1, 2]`.
-fn loss(log_p: &[f64], time: usize, labels: usize) -> f64 {
+fn loss(per_position: PerPosition, log_p: &[f64], time: usize, labels: usize) -> f64 {
     let mut graph = Graph::new();
     let inputs = [
         graph.input("log_p", &[1, time, labels + 1, 2], DType::F32),
         graph.input("lengths", &[1], DType::I32),
         graph.input("label_lengths", &[1], DType::I32),
     ];
-    let y = graph.apply(Transducer::Loss, &inputs).unwrap();
+    let y = graph.apply(Transducer::Loss(per_position), &inputs).unwrap();
     let feeds = Values::<f64>::new(&graph)
         .with(inputs[0], log_p.to_vec())
         .with_ints(inputs[1], vec![time as i32])
@@ -56,14 +56,17 @@ fn loss(log_p: &[f64], time: usize, labels: usize) -> f64 {
 }
 
 /// The probability of all ways from a node, one after another.
-fn ways(log_p: &[f64], [time, labels]: [usize; 2], [t, u]: [usize; 2]) -> f64 {
+fn ways(one: bool, log_p: &[f64], [time, labels]: [usize; 2], [t, u]: [usize; 2]) -> f64 {
     if t == time {
         return f64::from(u8::from(u == labels));
     }
     let at = 2 * (t * (labels + 1) + u);
-    let blank = log_p[at].exp() * ways(log_p, [time, labels], [t + 1, u]);
+    let blank = log_p[at].exp() * ways(one, log_p, [time, labels], [t + 1, u]);
     match u < labels {
-        true => blank + log_p[at + 1].exp() * ways(log_p, [time, labels], [t, u + 1]),
+        true => {
+            let to = [t + usize::from(one), u + 1];
+            blank + log_p[at + 1].exp() * ways(one, log_p, [time, labels], to)
+        }
         false => blank,
     }
 }
@@ -75,14 +78,21 @@ proptest! {
     fn by_brute_force(seed: u64, time in 1..7usize, labels in 0..5usize) {
         let mut random = Random::new(seed);
         let log_p: Vec<f64> = random.positive(2 * time * (labels + 1)).iter().map(|x| -x).collect();
-        let want = -ways(&log_p, [time, labels], [0, 0]).ln();
-        prop_assert!((loss(&log_p, time, labels) - want).abs() < 1e-9);
+        for per_position in [PerPosition::Any, PerPosition::One] {
+            let one = per_position == PerPosition::One;
+            let want = match one && labels > time {
+                true => 0.0,
+                false => -ways(one, &log_p, [time, labels], [0, 0]).ln(),
+            };
+            prop_assert!((loss(per_position, &log_p, time, labels) - want).abs() < 1e-9);
+        }
     }
 
     /// Lengths from 0 to the room for positions and labels.
     #[test]
-    fn gradients(seed: u64, batch in 1..4usize, time in 1..5usize, room in 1..4usize, classes in 2..5usize) {
+    fn gradients(seed: u64, one: bool, batch in 1..4usize, time in 1..5usize, room in 1..4usize, classes in 2..5usize) {
         let mut check = Check::new(seed);
+        let per_position = if one { PerPosition::One } else { PerPosition::Any };
         let units = 3;
         let floats = [
             check.variable(&[batch, time, units], Random::odd),
@@ -96,7 +106,7 @@ proptest! {
         let lengths = [check.ints(&[batch], time + 1), check.ints(&[batch], room + 1)];
         let inputs = [&floats[..], &[of_labels], &lengths].concat();
         let log_p = check.apply(Transducer::Joint, &inputs);
-        let y = check.apply(Transducer::Loss, &[log_p, lengths[0], lengths[1]]);
+        let y = check.apply(Transducer::Loss(per_position), &[log_p, lengths[0], lengths[1]]);
         check.run(y);
     }
 

@@ -38,7 +38,7 @@ fn shape(op: Transducer, site: &Site<'_>) -> TransducerShape {
         Transducer::Joint | Transducer::JointGrad(_) => {
             TransducerShape::new(first, site.dims(1), site.dims(2))
         }
-        Transducer::Loss | Transducer::LossGrad => rest(first[2], 0, 0),
+        Transducer::Loss(_) | Transducer::LossGrad(_) => rest(first[2], 0, 0),
         Transducer::Greedy => rest(site.dims(1)[0], first[2], site.out()[2]),
         Transducer::After => rest(site.dims(1)[1], 0, first[2]),
     }

@@ -2,7 +2,8 @@
 //! what was written before.
 //!
 //! A node `(t, u)` is a position `t` of which `u` labels are written. From there either the next label is written, or the blank, which goes
-//! to the next position. `joint(t, u) = tanh(frames[t] + written[u]) kernel + bias` are the logits of both.
+//! to the next position. `joint(t, u) = tanh(frames[t] + written[u]) kernel + bias` are the logits of both. Where a way writes at most one
+//! label at a position, a label goes to the next position too ([`PerPosition`]).
 
 mod reference;
 
@@ -25,16 +26,33 @@ pub enum Transducer {
     /// `(..., dlog_p) ->` the gradient of that input.
     JointGrad(JointInput),
     /// `(log_p[b, t, u + 1, 2], lengths i32[b], label_lengths i32[b]) -> loss[b]`: minus the logarithm of the probability of all ways to
-    /// the end, which is the blank of the last position after the last label. 0 for a sample without positions.
-    Loss,
+    /// write all labels and to go past the last position. 0 for a sample that has none: without positions, or with fewer than labels where
+    /// a way writes one at most.
+    Loss(PerPosition),
     /// `(..., dloss) -> dlog_p`
-    LossGrad,
+    LossGrad(PerPosition),
     /// `(frames[b, t, h], tables[k, v, h], kernel[h, v], bias[v], before[b, k]) -> logits[b, t, v]`: a label or the blank is written at each
     /// position, whichever is the more probable. `written` is the sum of a row of each table, that of the last label, of the one before, and
     /// so on; `before` are those that were written before the first position, the last one first, 0 where there is none.
     Greedy,
     /// `(logits[b, t, v], before[b, k]) -> after[b, k]`: the labels before the next position.
     After,
+}
+
+/// How many labels a way writes at a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PerPosition {
+    /// Any number: a label leads to the node of the same position that has one label more (Graves 2012).
+    Any,
+    /// One at most, as [`Transducer::Greedy`] does: a label leads to the next position (Sak et al. 2017, Tripathi et al. 2019).
+    One,
+}
+
+impl PerPosition {
+    /// Whether so many labels can be written at so many positions.
+    pub fn has_room(self, positions: usize, labels: usize) -> bool {
+        positions > 0 && (self == PerPosition::Any || labels <= positions)
+    }
 }
 
 /// An input of [`Transducer::Joint`] that has a gradient.
@@ -97,8 +115,8 @@ impl TransducerShape {
         match op {
             Transducer::Joint => nodes * of_node(1),
             Transducer::JointGrad(_) => nodes * of_node(3),
-            Transducer::Loss => 30 * nodes,
-            Transducer::LossGrad => 90 * nodes,
+            Transducer::Loss(_) => 30 * nodes,
+            Transducer::LossGrad(_) => 90 * nodes,
             Transducer::Greedy => self.batch * self.time * of_node(1),
             Transducer::After => 0,
         }
@@ -114,8 +132,8 @@ impl Transducer {
         match self {
             Transducer::Joint => "transducer joint",
             Transducer::JointGrad(_) => "transducer joint grad",
-            Transducer::Loss => "transducer",
-            Transducer::LossGrad => "transducer grad",
+            Transducer::Loss(_) => "transducer",
+            Transducer::LossGrad(_) => "transducer grad",
             Transducer::Greedy => "transducer greedy",
             Transducer::After => "transducer after",
         }
@@ -134,8 +152,10 @@ impl Family for Transducer {
             Transducer::JointGrad(JointInput::Written) => "transducer_joint_grad_written",
             Transducer::JointGrad(JointInput::Kernel) => "transducer_joint_grad_kernel",
             Transducer::JointGrad(JointInput::Bias) => "transducer_joint_grad_bias",
-            Transducer::Loss => "transducer",
-            Transducer::LossGrad => "transducer_grad",
+            Transducer::Loss(PerPosition::Any) => "transducer",
+            Transducer::Loss(PerPosition::One) => "transducer_one",
+            Transducer::LossGrad(PerPosition::Any) => "transducer_grad",
+            Transducer::LossGrad(PerPosition::One) => "transducer_one_grad",
             Transducer::Greedy => "transducer_greedy",
             Transducer::After => "transducer_after",
         }
@@ -147,8 +167,8 @@ impl Family for Transducer {
         Inputs::Each(match self {
             Transducer::Joint => &JOINT[..7],
             Transducer::JointGrad(_) => JOINT,
-            Transducer::Loss => &LOSS[..3],
-            Transducer::LossGrad => LOSS,
+            Transducer::Loss(_) => &LOSS[..3],
+            Transducer::LossGrad(_) => LOSS,
             Transducer::Greedy => &[F, F, F, F, F],
             Transducer::After => &[F, F],
         })
@@ -170,12 +190,12 @@ impl Family for Transducer {
                 dims.expect(7, "the gradient", &log_p)?;
                 Ok(dims.of(*input as usize).to_vec())
             }
-            Transducer::Loss | Transducer::LossGrad => {
+            Transducer::Loss(_) | Transducer::LossGrad(_) => {
                 let [batch, _, _, two] = dims.rank(0, "log_p", "batch, time, labels + 1, 2")?;
                 dims.check(two == 2, || format!("log_p has a pair at each node, found {two}"))?;
                 dims.expect(1, "lengths", &[batch])?;
                 dims.expect(2, "lengths of labels", &[batch])?;
-                if *self == Transducer::Loss {
+                if matches!(self, Transducer::Loss(_)) {
                     return Ok(vec![batch]);
                 }
                 dims.expect(3, "the gradient of the loss", &[batch])?;
@@ -212,9 +232,9 @@ impl Family for Transducer {
                 }
                 Ok(())
             }
-            Transducer::Loss => {
+            Transducer::Loss(per_position) => {
                 if back.needs(node, 0) {
-                    let dx = back.apply(Transducer::LossGrad, &inputs)?;
+                    let dx = back.apply(Transducer::LossGrad(*per_position), &inputs)?;
                     back.give(node, 0, dx)?;
                 }
                 Ok(())
@@ -223,7 +243,7 @@ impl Family for Transducer {
                 Err(GraphError::new("what a transducer writes has no gradient")
                     .help("take the loss transducer"))
             }
-            Transducer::JointGrad(_) | Transducer::LossGrad => back.no_second_derivative(node),
+            Transducer::JointGrad(_) | Transducer::LossGrad(_) => back.no_second_derivative(node),
         }
     }
 
@@ -234,14 +254,17 @@ impl Family for Transducer {
             Transducer::JointGrad(input) => {
                 Naive::new(args).gradient(args.floats(7), *input, &mut out)
             }
-            Transducer::Loss | Transducer::LossGrad => {
+            Transducer::Loss(per_position) | Transducer::LossGrad(per_position) => {
                 let [_, time, written, _] = *args.dims(0) else { return Ok(out.into()) };
                 let of_sample = 2 * time * written;
                 for (b, log_p) in args.floats(0).chunks(of_sample).enumerate() {
                     let length = within(args.ints(1)[b], time);
                     let labels = within(args.ints(2)[b], written - 1);
-                    let lattice = Lattice::new(log_p, written, [length, labels]);
-                    if *self == Transducer::Loss {
+                    if !per_position.has_room(length, labels) {
+                        continue;
+                    }
+                    let lattice = Lattice::new(*per_position, log_p, written, [length, labels]);
+                    if matches!(self, Transducer::Loss(_)) {
                         out[b] = T::ZERO - lattice.total;
                     } else {
                         let to = &mut out[b * of_sample..][..of_sample];

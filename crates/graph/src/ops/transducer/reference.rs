@@ -1,7 +1,7 @@
 //! A transducer in plain loops.
 
 use super::super::softmax::log_softmax;
-use super::{JointInput, Transducer, TransducerShape};
+use super::{JointInput, PerPosition, Transducer, TransducerShape};
 use crate::reference::{Args, Real};
 
 pub(super) fn within(length: i32, room: usize) -> usize {
@@ -155,10 +155,13 @@ pub(super) fn greedy<T: Real>(args: &Args<'_, T>, out: &mut [T]) {
     }
 }
 
-/// The reference of the loss: logarithms of the probabilities of the ways up to each node, and from it to the end.
+/// The reference of the loss: logarithms of the probabilities of the ways up to each node, and from it to the end. The nodes beyond the
+/// last position are there too, and that with all labels is the end.
 pub(super) struct Lattice<T> {
     written: usize,
     sizes: [usize; 2],
+    /// How far the node is to which a label leads.
+    step: usize,
     before: Vec<T>,
     after: Vec<T>,
     /// The logarithm of the probability of the labels.
@@ -170,38 +173,43 @@ const NEVER: f32 = -1e30;
 
 impl<T: Real> Lattice<T> {
     /// Of `[positions, labels]` of the room, which has `written` nodes a position.
-    pub(super) fn new(log_p: &[T], written: usize, sizes: [usize; 2]) -> Lattice<T> {
+    pub(super) fn new(
+        per_position: PerPosition,
+        log_p: &[T],
+        written: usize,
+        sizes: [usize; 2],
+    ) -> Lattice<T> {
         let [length, labels] = sizes;
-        let never = T::of(NEVER);
-        let (mut before, mut after) =
-            (vec![never; length * written], vec![never; length * written]);
+        let step = match per_position {
+            PerPosition::Any => 1,
+            PerPosition::One => written + 1,
+        };
+        let nodes = (length + 1) * written;
+        let (mut before, mut after) = (vec![T::of(NEVER); nodes], vec![T::of(NEVER); nodes]);
+        before[0] = T::ZERO;
         for t in 0..length {
             for u in 0..=labels {
                 let at = t * written + u;
-                if at == 0 {
-                    before[0] = T::ZERO;
-                    continue;
+                let blank = before[at] + log_p[2 * at];
+                before[at + written] = add_logs(before[at + written], blank);
+                if u < labels {
+                    let label = before[at] + log_p[2 * at + 1];
+                    before[at + step] = add_logs(before[at + step], label);
                 }
-                let blank =
-                    if t > 0 { before[at - written] + log_p[2 * (at - written)] } else { never };
-                let label = if u > 0 { before[at - 1] + log_p[2 * (at - 1) + 1] } else { never };
-                before[at] = add_logs(blank, label);
             }
         }
+        after[length * written + labels] = T::ZERO;
         for t in (0..length).rev() {
             for u in (0..=labels).rev() {
                 let at = t * written + u;
-                let blank = match (t + 1 == length, u == labels) {
-                    (true, true) => log_p[2 * at],
-                    (true, false) => never,
-                    (false, _) => after[at + written] + log_p[2 * at],
-                };
-                let label = if u < labels { after[at + 1] + log_p[2 * at + 1] } else { never };
-                after[at] = add_logs(blank, label);
+                after[at] = after[at + written] + log_p[2 * at];
+                if u < labels {
+                    after[at] = add_logs(after[at], after[at + step] + log_p[2 * at + 1]);
+                }
             }
         }
-        let total = after.first().copied().unwrap_or(T::ZERO);
-        Lattice { written, sizes, before, after, total }
+        let total = after[0];
+        Lattice { written, sizes, step, before, after, total }
     }
 
     /// The probability that a way takes a step, times `-dloss`.
@@ -210,18 +218,12 @@ impl<T: Real> Lattice<T> {
         for t in 0..length {
             for u in 0..=labels {
                 let at = t * self.written + u;
-                let share = |step: usize, after: T| {
-                    T::ZERO
-                        - dloss
-                            * (self.before[at] + log_p[2 * at + step] + after - self.total).exp()
+                let share = |log_p: T, to: usize| {
+                    T::ZERO - dloss * (self.before[at] + log_p + self.after[to] - self.total).exp()
                 };
-                let is_last = t + 1 == length;
-                if !is_last || u == labels {
-                    out[2 * at] =
-                        share(0, if is_last { T::ZERO } else { self.after[at + self.written] });
-                }
+                out[2 * at] = share(log_p[2 * at], at + self.written);
                 if u < labels {
-                    out[2 * at + 1] = share(1, self.after[at + 1]);
+                    out[2 * at + 1] = share(log_p[2 * at + 1], at + self.step);
                 }
             }
         }
