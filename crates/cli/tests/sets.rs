@@ -158,10 +158,9 @@ fn labels_of_sets_come_later_too() {
     }
     place.write("later.jsonl", &lines);
     // The same set once more, in another order, is the same label; another set is not.
-    let [wide, _] = ["e0", "e1"];
-    let mut set: Vec<&str> = sets(1)[0].1.clone();
+    let mut set = sets(600)[599].1.clone();
     set.reverse();
-    lines += &format!("{{\"id\": \"{wide}\", \"tags\": {}}}\n", serde_json::json!(set));
+    lines += &format!("{{\"id\": \"e599\", \"tags\": {}}}\n", serde_json::json!(set));
     lines += "{\"id\": \"e599\", \"tags\": [\"wide\", \"high\", \"low\", \"wide\"]}\n";
     lines += "{\"id\": \"e599\", \"tags\": \"low;wide; high\"}\n";
     place.write("later.jsonl", &lines);

@@ -77,7 +77,7 @@ fn unknown_keys_are_errors() {
     for text in [
         r#"data = { image_directory = { path = "x", color = "rgb" } }"#,
         r#"data = { image_directory = { path = "x", color_mode = "blue" } }"#,
-        r#"data = { csv = { path = "x", labels = "y" } }"#,
+        r#"data = { csv = { path = "x", label_column = "y" } }"#,
         r#"data = { idx = { image = "x" } }"#,
         r#"data = { parquet = { path = "x" } }"#,
     ] {

@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn the_largest_are_spread_first() {
-        assert_eq!(Part::owners(2, &[1, 10, 4, 4, 2]), [1, 0, 1, 1, 1]);
+        assert_eq!(Part::owners(2, &[1, 10, 4, 4, 2]), [0, 0, 1, 1, 1]);
         assert_eq!(Part::owners(3, &[5, 5]), [0, 1]);
         assert_eq!(Part::owners(1, &[3, 2]), [0, 0]);
         assert!(Part::owners(4, &[]).is_empty());
