@@ -233,9 +233,7 @@ pub(super) fn body(train: &Set<'_>, validation: Option<&Set<'_>>) -> String {
         _ => (1, "mean_squared_error", "one output per target"),
     };
     let metrics = match loss {
-        "binary_crossentropy" => {
-            "metrics   = [\"accuracy\", \"subset_accuracy\", \"f1_micro\"]\n"
-        }
+        "binary_crossentropy" => "metrics   = [\"accuracy\", \"subset_accuracy\", \"f1_micro\"]\n",
         _ => "",
     };
     let (input, layers) = match *train.data.sample_shape() {
