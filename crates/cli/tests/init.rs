@@ -251,7 +251,7 @@ fn arrays_of_numpy() {
     let arrays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/numpy/arrays.npz");
     let place = Place::new();
     let (said, recipe) = place.init(&[text(&arrays)], &[]);
-    assert!(said.contains("5 samples with 3 classes, each 4 x 3 x 1"), "{said}");
+    assert!(said.contains("5 samples of 4 x 3 x 1, with 3 classes"), "{said}");
     assert!(recipe.contains("x = \"x\", y = \"y\""), "{recipe}");
     let printed = place.train();
     assert!(printed.contains("training accuracy"), "{recipe}{printed}");

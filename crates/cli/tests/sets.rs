@@ -274,3 +274,60 @@ fn init_is_told_what_is_between_names() {
     );
     assert!(again.contains("--out runs/batch-2\n"), "{again}");
 }
+
+fn printed(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn init_says_what_is_wrong_with_a_separator() {
+    let place = place(ONE);
+    let init = |data: &str, separator: Option<&str>| {
+        let by = separator.map(|by| ["--label-separator", by]);
+        let more: Vec<&str> = by.iter().flatten().copied().collect();
+        let arguments =
+            [&["init", data, "--label", "tags", "--out", "new.toml", "--force"], &more[..]]
+                .concat();
+        command(&arguments).current_dir(place.0.path()).output().unwrap()
+    };
+    let says = |data: &str, separator| stderr(&init(data, separator));
+    let error = says("arrays.jsonl", None);
+    assert!(error.contains("--label-separator \";\""), "{error}");
+    for wrong in [";;", ""] {
+        let error = says("one.csv", Some(wrong));
+        assert!(error.contains("must be the one character between the names"), "{error}");
+    }
+    let one: String = (0..40).map(|i| format!("{},{}\n", i * 7 % 5, ["", "art"][i % 2])).collect();
+    place.write("single.csv", &format!("a,tags\n{one}"));
+    let error = says("single.csv", Some(";"));
+    assert!(
+        error.contains("between ';' is `art`") && !error.contains("the same in all"),
+        "{error}"
+    );
+    // Another character is between the names, and rows without one are missing.
+    let tags = ["", "art|news", "news", "sport"];
+    let rows: String = (0..80).map(|i| format!("{},{}\n", i * 7 % 5, tags[i % 4])).collect();
+    place.write("bars.csv", &format!("a,tags\n{rows}"));
+    let said = printed(&init("bars.csv", Some(";")));
+    assert!(said.contains("no label has ';' in it"), "{said}");
+    let said = printed(&init("bars.csv", Some("|")));
+    assert!(!said.contains("no label has") && said.contains("20 rows without a label"), "{said}");
+    // With the key that is named, they are rows without a class, in batches and on a stream.
+    assert!(said.contains("missing = [\"NA\", \"?\"]"), "{said}");
+    let recipe = std::fs::read_to_string(place.0.path().join("new.toml")).unwrap();
+    let recipe = recipe.replace("[stream]\n", "[stream]\nmissing = [\"NA\", \"?\"]\n");
+    place.write("new.toml", &recipe);
+    let train = ["train", "new.toml", "--out", "new", "--set", "batch.epochs=1", "--force"];
+    let notes = command(&train).current_dir(place.0.path()).output().unwrap();
+    assert!(notes.status.success() && !stderr(&notes).contains("left out"), "{}", stderr(&notes));
+    let learned = run(&place, &["learn", "new.toml", "--from", "bars.csv", "--out", "stream"]);
+    assert!(!learned.contains("without a label"), "{learned}");
+}
+
+#[test]
+fn a_class_has_one_column() {
+    let place = place("[stream]\nlabels = [\"high\", \"high\"]\n");
+    let learn = ["learn", "recipe.toml", "--from", "columns.csv", "--out", "out"];
+    let output = command(&learn).current_dir(place.0.path()).output().unwrap();
+    assert!(stderr(&output).contains("labels: `high` is there twice"), "{}", stderr(&output));
+}

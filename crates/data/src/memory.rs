@@ -235,6 +235,14 @@ impl MemoryDataset {
         self
     }
 
+    /// The target values of all samples, one after another, as they are learned; empty where labels are classes.
+    pub fn target_values(&self) -> &[f32] {
+        match &self.labels {
+            Labels::Values { values, .. } => values,
+            _ => &[],
+        }
+    }
+
     /// The bytes that the values and labels take.
     pub fn bytes(&self) -> usize {
         let features = match &self.features {

@@ -47,6 +47,31 @@ impl RunData {
     }
 }
 
+impl RecipeFile {
+    /// Arrays for validation have labels as those of training: keys that say otherwise are refused.
+    pub(crate) fn check_arrays(&self) -> Result<()> {
+        let batch = &self.recipe.batch;
+        let (Some(DataSpec::Numpy(train)), Some(DataSpec::Numpy(other))) =
+            (&batch.data, &batch.validation)
+        else {
+            return Ok(());
+        };
+        let differ = [
+            ("scale_targets", train.scale_targets != other.scale_targets),
+            ("labels", train.labels != other.labels),
+        ];
+        for (key, differs) in differ {
+            if differs && self.gives(&["batch", "validation", "numpy", key]) {
+                let what = format!(
+                    "differs from batch.data.numpy.{key}, which holds for validation as well; leave it out here, or set the same there"
+                );
+                return Err(self.error_at(&format!("batch.validation.numpy.{key}"), &what));
+            }
+        }
+        Ok(())
+    }
+}
+
 type Opened = Result<Arc<dyn Dataset>>;
 
 /// Opens the training and the validation data, the latter on a thread of its own, which waits for

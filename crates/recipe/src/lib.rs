@@ -213,6 +213,7 @@ impl RecipeFile {
 
     /// Targets are standardized only where they may be in any units.
     fn check_units(&self) -> Result<()> {
+        self.check_arrays()?;
         let (kind, scaled) = match &self.recipe.batch.data {
             Some(DataSpec::Csv(table)) => ("csv", table.scale_targets),
             Some(DataSpec::Numpy(arrays)) => ("numpy", arrays.scale_targets),

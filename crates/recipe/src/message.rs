@@ -86,6 +86,12 @@ fn quoted(text: &str) -> Option<&str> {
 
 /// `did you mean "x"?`, or all that is known where nothing is near.
 pub(super) fn nearest(name: &str, known: &[&str]) -> String {
+    // A name of another section may have a word more, such as `missing_values` for `missing`.
+    const WHOLE_WORD: usize = 4;
+    let is_start = |k: &&&str| k.len() >= WHOLE_WORD && name.starts_with(&format!("{k}_"));
+    if let Some(start) = known.iter().filter(is_start).max_by_key(|k| k.len()) {
+        return format!("did you mean \"{start}\"?");
+    }
     let best = known
         .iter()
         .map(|k| (strsim::damerau_levenshtein(name, k), *k))

@@ -254,6 +254,10 @@ fn mistakes_from_outside_are_told_by_their_option() {
             "batch.epochs=0",
             "--set batch.epochs=0: batch.epochs must be a positive integer, found 0",
         ),
+        (
+            "stream.missing_values=3",
+            "--set stream.missing_values=3: stream.missing_values is unknown; did you mean \"missing\"?",
+        ),
         ("batch.epoch=3", "--set batch.epoch=3: batch.epoch is unknown; did you mean \"epochs\"?"),
         (
             "layers[1].dense.units=-2",

@@ -199,7 +199,15 @@ impl RecipeFile {
             DataSpec::Documents(documents) => documents.inputs = self.sentence_inputs(),
             DataSpec::ImageDirectory(folder) => folder.augment = self.augment(is_training),
             DataSpec::Idx(idx) => idx.augment = self.augment(is_training),
-            DataSpec::Numpy(arrays) => arrays.augment = self.augment(is_training),
+            DataSpec::Numpy(arrays) => {
+                arrays.augment = self.augment(is_training);
+                // Other data has labels as the training data has them: a model has one meaning of its outputs.
+                if let (false, Some(DataSpec::Numpy(train))) =
+                    (is_training, &self.recipe.batch.data)
+                {
+                    (arrays.scale_targets, arrays.labels) = (train.scale_targets, train.labels);
+                }
+            }
             DataSpec::Audio(sounds) => sounds.context = self.audio_context(is_training),
             _ => {}
         }

@@ -381,3 +381,13 @@ fn numbers_that_are_too_large_are_said_to_be() {
     let error = Labels::values(true).encode(Value::Number(1e30)).unwrap_err();
     assert_eq!(error.reason, "label 1e30 is beyond 1e19 (the largest number taken)");
 }
+
+#[test]
+fn commas_in_numbers_between_bars() {
+    let rows: String =
+        (0..30).map(|i| format!("{},{}|0,5{i}|{}\n", 2000 + i, i * 3, 100 * i)).collect();
+    let head = format!("a|b|y\n{rows}");
+    let found = looked(Format::Csv, json!({}), head.as_bytes());
+    assert_eq!((found.spec.delimiter, found.spec.header), (Some('|'), Some(true)));
+    assert_eq!(found.names, ["a", "b", "y"]);
+}

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tidemill_recipe::init::{Init, init};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::print::say;
 
 #[derive(clap::Args)]
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     label: Option<String>,
     /// Where any number of classes is true of a row: the character between their names in the label, such as ";".
     #[arg(long, value_name = "CHARACTER")]
-    label_separator: Option<char>,
+    label_separator: Option<String>,
     /// For training in batches alone: a large table of classes gets larger layers, which are 1 to 2 points better there, and slow on a
     /// stream.
     #[arg(long)]
@@ -35,10 +35,14 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
     let Arguments { data, label, label_separator, batch, out, force } = arguments;
+    let label_separator = match label_separator {
+        Some(given) => Some(one_character(given)?),
+        None => None,
+    };
     let wanted = Init {
         data: data.clone(),
         label: label.clone(),
-        label_separator: *label_separator,
+        label_separator,
         batch: *batch,
         out: out.clone(),
         force: *force,
@@ -52,4 +56,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         say!("  {command}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The character that is between names.
+fn one_character(given: &str) -> Result<char> {
+    let mut characters = given.chars();
+    match (characters.next(), characters.next()) {
+        (Some(one), None) => Ok(one),
+        _ => Err(Failure::usage(format!(
+            "--label-separator must be the one character between the names of classes, such as \";\", found {given:?}"
+        ))),
+    }
 }

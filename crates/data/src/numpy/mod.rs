@@ -35,11 +35,12 @@ pub struct NumpySpec {
     /// for data to predict on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub y: Option<String>,
-    /// What integers in `y` are. By default they are classes; floats are targets.
+    /// What integers in `y` are. By default they are classes; floats are targets. That of the training data holds for validation too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<NumpyLabels>,
     /// Whether values to be predicted are standardized: minus their mean in the training data, divided by their standard deviation. Errors are in
-    /// the units of the labels all the same, and so are predictions; the loss is that of standardized values. Not by default.
+    /// the units of the labels all the same, and so are predictions; the loss is that of standardized values. That of the training data holds
+    /// for validation too. Not by default.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub scale_targets: bool,
     /// The weights of the samples: an array of the archive or a file, of one number of 0 or more for each. None by default.
@@ -353,6 +354,9 @@ fn weights(place: &Place, array: Array) -> Result<Vec<f32>> {
             let what =
                 format!("has the weight {} of sample {i}; weights are 0 or more", weights[i]);
             Err(place.error(what))
+        }
+        None if weights.iter().all(|w| *w == 0.0) => {
+            Err(place.error("has the weight 0 for each sample, so that none counts".into()))
         }
         None => Ok(weights),
     }

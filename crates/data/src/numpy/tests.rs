@@ -235,6 +235,7 @@ fn samples_have_weights() {
     save(folder, "w.npy", "4,", &[1.0, 0.0, 0.5, 2.0]);
     save(folder, "few.npy", "3,", &[1.0; 3]);
     save(folder, "below.npy", "4,", &[1.0, -1.0, 1.0, 1.0]);
+    save(folder, "none.npy", "4,", &[0.0; 4]);
     let open = |weights: &str| {
         let spec = NumpySpec { weights: Some(weights.into()), ..files("y.npy") };
         spec.open(&|name| folder.join(name), None, None).map_err(|e| e.to_string())
@@ -243,5 +244,6 @@ fn samples_have_weights() {
     let weights: Vec<f32> = (0..4).map(|i| data.read(i).unwrap().weights[0]).collect();
     assert_eq!(weights, [1.0, 0.0, 0.5, 2.0]);
     assert!(open("few.npy").unwrap_err().contains("has 3 weights for 4 samples"));
+    assert!(open("none.npy").unwrap_err().contains("has the weight 0 for each sample"));
     assert!(open("below.npy").unwrap_err().contains("the weight -1 of sample 1"));
 }

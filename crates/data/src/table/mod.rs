@@ -24,4 +24,8 @@ mod tests;
 
 pub use dataset::TableDataset;
 pub use inputs::{TableInput, TableInputs};
+/// What makes an empty field a label without classes, for people: a sentence that begins with "where an".
+pub const EMPTY_SET: &str = "empty field is the set of no classes, list in missing of [stream] what else is missing, such as \
+                             missing = [\"NA\", \"?\"]: it holds for [batch] too, whose table may have missing_values of its own";
+
 pub use spec::{BadRows, ColumnName, LabelType, Missing, TableSpec};

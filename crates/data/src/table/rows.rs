@@ -8,7 +8,7 @@ use tidemill_table::{
     no_number,
 };
 
-use super::{BadRows, Missing, TableDataset, TableInputs, TableSpec};
+use super::{BadRows, EMPTY_SET, Missing, TableDataset, TableInputs, TableSpec};
 use crate::groups::group;
 use crate::memory::Labels as Stored;
 use crate::{Error, FieldValues, Info, LabelKind, Result};
@@ -193,7 +193,16 @@ impl<'a> Rows<'a> {
         let Some(labels) = &self.labels else { return Ok(None) };
         let name = schema.label.as_deref().unwrap_or_default();
         if value == Value::Missing {
-            return Err(Refusal::Missing(format!("the label `{name}` is missing")));
+            let hint = match labels {
+                Labels::Sets(_)
+                    if self.spec.labels.is_empty()
+                        && self.spec.context.stream.labels.is_empty() =>
+                {
+                    format!(" (where an {EMPTY_SET})")
+                }
+                _ => String::new(),
+            };
+            return Err(Refusal::Missing(format!("the label `{name}` is missing{hint}")));
         }
         if let Some(class) = labels.unknown(value) {
             return Err(Refusal::Unseen(class.chars().take(40).collect()));

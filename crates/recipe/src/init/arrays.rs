@@ -172,11 +172,50 @@ fn found(name: &str, train: &Set<'_>, kept: String) -> Vec<String> {
     let shape: Vec<String> = train.data.sample_shape().iter().map(|d| d.to_string()).collect();
     let labels = match (train.data.num_classes(), train.data.label_kind()) {
         (Some(classes), _) => plural(classes, "class"),
+        (None, LabelKind::Values { len }) if is_sets(train.data) => {
+            format!("any number of {}", plural(len, "class"))
+        }
         (None, LabelKind::Values { len }) => plural(len, "target"),
         _ => "no labels".into(),
     };
     let samples = plural(train.data.len(), "sample");
-    vec![format!("Found in {name}: {samples} with {labels}, each {}.", shape.join(" x ")), kept]
+    let shape = match &shape[..] {
+        [one] => plural(one.parse().unwrap_or(0), "number"),
+        several => several.join(" x "),
+    };
+    let mut found = vec![format!("Found in {name}: {samples} of {shape}, with {labels}."), kept];
+    found.extend(labels_note(train.data));
+    found
+}
+
+/// What should be known of the labels: that they may be something else, or that a network does not learn them as they are.
+fn labels_note(data: &MemoryDataset) -> Option<String> {
+    const MANY_CLASSES: usize = 100;
+    const FAR: f32 = 10.0;
+    match (data.label_kind(), data.num_classes()) {
+        (LabelKind::Class { .. }, Some(classes)) if classes >= MANY_CLASSES => Some(format!(
+            "The labels are whole numbers up to {}, which are taken as {classes} classes; where they are amounts to be predicted, \
+             write `labels = \"values\"` into `numpy`, one output and another loss.",
+            classes - 1
+        )),
+        (LabelKind::Values { len: 2.. }, _) => {
+            let most = data.target_values().iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+            (most > FAR).then(|| {
+                format!(
+                    "The targets go up to {most}, and `scale_targets` is for one target: divide them in NumPy, so that they are near 1, \
+                     or nothing is learned."
+                )
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Whether each target is a yes or no for a class.
+fn is_sets(data: &MemoryDataset) -> bool {
+    let values = data.target_values();
+    matches!(data.label_kind(), LabelKind::Values { len: 2.. })
+        && values.iter().all(|v| *v == 0.0 || *v == 1.0)
 }
 
 /// The recipe of a network for these samples.
@@ -187,8 +226,15 @@ pub(super) fn body(train: &Set<'_>, validation: Option<&Set<'_>>) -> String {
             "sparse_categorical_crossentropy",
             "one output per class; the loss takes logits, so no softmax",
         ),
+        (LabelKind::Values { len }, _) if is_sets(train.data) => {
+            (len, "binary_crossentropy", "one output per class, a yes or no; the loss takes logits")
+        }
         (LabelKind::Values { len }, _) => (len, "mean_squared_error", "one output per target"),
         _ => (1, "mean_squared_error", "one output per target"),
+    };
+    let metrics = match loss {
+        "binary_crossentropy" => "metrics   = [\"accuracy\", \"subset_accuracy\", \"f1_micro\"]\n",
+        _ => "",
     };
     let (input, layers) = match *train.data.sample_shape() {
         [height, width, channels] if height.min(width) >= 16 => (
@@ -227,7 +273,7 @@ layers = [
 
 [training]
 loss      = "{loss}"
-optimizer = {{ adam = {{ learning_rate = 1e-3 }} }}
+{metrics}optimizer = {{ adam = {{ learning_rate = 1e-3 }} }}
 seed      = 1
 
 [batch]

@@ -8,7 +8,7 @@ use super::FormatSpec;
 use super::number;
 
 /// The delimiter of rows: of `,`, `;`, tab and `|` the one that cuts all rows into as many fields, and
-/// most of them. A `;` comes before a comma that is only within numbers.
+/// most of them. Any other comes before a comma that is only within numbers.
 pub(super) fn delimiter(lines: &[&[u8]], quote: Option<u8>) -> u8 {
     let score = |&by: &u8| {
         let counts: Vec<usize> = lines.iter().map(|line| count(line, by, quote)).collect();
@@ -26,7 +26,8 @@ pub(super) fn delimiter(lines: &[&[u8]], quote: Option<u8>) -> u8 {
     };
     // `1,5;2,5`: both cut, but a comma there cuts numbers in two.
     if best == b','
-        && let Some(&(by, (other, _))) = all.iter().find(|(by, _)| matches!(by, b';' | b'\t'))
+        && let Some(&(by, (other, _))) =
+            all.iter().find(|(by, _)| matches!(by, b';' | b'\t' | b'|'))
         && other >= share
         && lines.iter().all(|line| commas_in_numbers(line, by))
     {

@@ -296,6 +296,11 @@ impl FormatSpec {
                     "labels: the columns that it names take the place of the label `{label}`; leave one out"
                 ));
             }
+            let mut names = self.labels.clone();
+            names.sort();
+            if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+                return usage(format!("labels: `{}` is there twice", pair[0]));
+            }
             let by = self.set_separator().unwrap_or(';');
             if let Some(name) = self.labels.iter().find(|name| name.contains(by)) {
                 return usage(format!(

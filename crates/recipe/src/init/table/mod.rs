@@ -110,6 +110,14 @@ fn dense(
     }
     if classes.as_ref().is_some_and(|classes| classes.len() < 2) {
         let label = &columns.label.name;
+        if let Some(by) = by {
+            let only = classes.iter().flatten().next().map_or("no class", String::as_str);
+            return Err(Error::Usage(format!(
+                "{}: all that the column `{label}` has between {by:?} is `{only}`, and labels of any number of classes need two or \
+                 more; name another column with --label, or leave --label-separator out",
+                data.name
+            )));
+        }
         return Err(Error::Usage(format!(
             "{}: the column `{label}` is the same in all rows, so that there is nothing to predict; \
              name another with --label",

@@ -63,9 +63,16 @@ pub(super) fn format(data: &Data) -> Result<(Format, Option<char>)> {
             "is Arrow data, which `tidemill init` does not look at; convert some of it to CSV";
         return Err(Error::Usage(format!("{}: {what}", data.name)));
     }
+    if format != Format::Csv {
+        return Ok((format, None));
+    }
     let times = |c: char| line.matches(c).count();
-    let semicolons = format == Format::Csv && times(';') > times(',');
-    Ok((format, semicolons.then_some(';')))
+    if times(';') > times(',') {
+        return Ok((format, Some(';')));
+    }
+    let head = head_of(&data.path.display().to_string(), format).map_err(stream)?;
+    let found = look(&head, head.len() < HEAD_BYTES, &FormatSpec::default(), format);
+    Ok((format, found.map_err(stream)?.spec.delimiter))
 }
 
 /// The first lines of a file, plain or gzipped.

@@ -11,6 +11,7 @@ use super::super::{Data, Draft};
 use super::learning::{LARGE, Learning};
 use super::read::Table;
 use super::{Column, Columns};
+use tidemill_engine::data::table::EMPTY_SET;
 
 /// The most texts of a column that get an input of their own.
 const MOST_TEXTS: usize = 128;
@@ -68,6 +69,17 @@ pub(super) fn found(
         found.push(format!(
             "{} without a label: predicted, not learned from.",
             plural(label.missing, "row")
+        ));
+        if !one_each {
+            found.push(format!("Where an {EMPTY_SET}."));
+        }
+    }
+    if let Some(by) = table.spec.label_separator
+        && !label.values.iter().any(|value| value.contains(by))
+    {
+        found.push(format!(
+            "Note: no label has {by:?} in it, so that no row has several classes; where another character is between them, name it \
+             with --label-separator."
         ));
     }
     if is_split(table) {

@@ -187,6 +187,13 @@ impl Walk<'_, '_> {
             }
             open @ (b'{' | b'[') => {
                 let what = if open == b'{' { "an object" } else { "an array" };
+                if open == b'[' && role == Role::Label {
+                    return Err(BadEvent::new(format!(
+                        "is an array, expected a number or text; where any number of classes is true of an event, set \
+                         {}.label_separator = \";\" (of `tidemill init`, --label-separator \";\")",
+                        self.spec.section
+                    )));
+                }
                 return Err(BadEvent::new(format!("is {what}, expected a number or text")));
             }
             _ => match self.reader.word()? {

@@ -1,0 +1,127 @@
+//! Arrays of NumPy: labels have one meaning in a run, and `init` writes what fits them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{stderr, succeed, text, tidemill};
+
+/// Writes an array of this type (`<f8` or `<i8`).
+fn save(folder: &Path, name: &str, kind: &str, dims: &str, values: &[f64]) {
+    let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({dims}), }}\n");
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.as_bytes());
+    for v in values {
+        file.extend(if kind == "<i8" { (*v as i64).to_le_bytes() } else { v.to_le_bytes() });
+    }
+    std::fs::write(folder.join(name), file).unwrap();
+}
+
+/// 200 samples of two numbers.
+fn samples(folder: &Path) -> Vec<f64> {
+    let x: Vec<f64> = (0..400).map(|i| f64::from(i * 37 % 101) / 50.0 - 1.0).collect();
+    save(folder, "x.npy", "<f8", "200, 2", &x);
+    x
+}
+
+#[test]
+fn targets_of_validation_and_of_other_data_are_scaled_as_those_of_training() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let x = samples(folder);
+    let y: Vec<f64> = x.chunks(2).map(|x| 1e6 + 100.0 * x[0]).collect();
+    save(folder, "y.npy", "<f8", "200,", &y);
+    // Other data, of another mean.
+    let high: Vec<usize> = (0..200).filter(|i| x[2 * i] > 0.0).collect();
+    let of_high = format!("{}, 2", high.len());
+    save(
+        folder,
+        "hx.npy",
+        "<f8",
+        &of_high,
+        &high.iter().flat_map(|i| [x[2 * i], x[2 * i + 1]]).collect::<Vec<_>>(),
+    );
+    save(
+        folder,
+        "hy.npy",
+        "<f8",
+        &format!("{},", high.len()),
+        &high.iter().map(|&i| y[i]).collect::<Vec<_>>(),
+    );
+    let recipe = |data: &str, validation: &str| {
+        let text = format!(
+            "[model]\ninput = {{ features = 2 }}\nlayers = [{{ dense = {{ units = 1 }} }}]\n\
+             [training]\nloss = \"mean_squared_error\"\nmetrics = [\"mae\"]\noptimizer = {{ adam = {{ learning_rate = 0.02 }} }}\n\
+             [batch]\ndata = {{ numpy = {{ x = \"x.npy\", y = \"y.npy\"{data} }} }}\n\
+             validation = {{ numpy = {{ x = \"hx.npy\", y = \"hy.npy\"{validation} }} }}\nbatch_size = 20\nepochs = 60\n"
+        );
+        let path = folder.join("recipe.toml");
+        std::fs::write(&path, text).unwrap();
+        text_of(&path)
+    };
+    let out = text_of(&folder.join("run"));
+    let train = |recipe: &str| tidemill(&["train", recipe, "--out", &out, "--force"]);
+    let mae = |printed: &str| -> f64 {
+        let lower = printed.to_lowercase();
+        let at = lower.rfind("mae").or(lower.rfind("mean absolute error"));
+        let rest = &lower[at.unwrap_or_else(|| panic!("{printed}"))..];
+        let number = rest.split(|c: char| !(c.is_ascii_digit() || ".e-".contains(c)));
+        number.filter_map(|n| n.parse().ok()).next().unwrap_or_else(|| panic!("{printed}"))
+    };
+    let plain = train(&recipe(", scale_targets = true", ""));
+    assert!(plain.status.success(), "{}", stderr(&plain));
+    let (hx, hy) = (text_of(&folder.join("hx.npy")), text_of(&folder.join("hy.npy")));
+    for printed in [succeed(&["eval", &out]), succeed(&["eval", &out, "--data", &hx, &hy])] {
+        assert!(mae(&printed) < 20.0, "{printed}");
+    }
+    // The key that holds for both may be written for both.
+    let both = train(&recipe(", scale_targets = true", ", scale_targets = true"));
+    assert!(both.status.success(), "{}", stderr(&both));
+    for (data, validation, key) in [
+        ("", ", scale_targets = true", "scale_targets"),
+        (", scale_targets = true", ", scale_targets = false", "scale_targets"),
+        ("", ", labels = \"values\"", "labels"),
+    ] {
+        let error = stderr(&train(&recipe(data, validation)));
+        let named = ["validation", "data"].map(|side| format!("batch.{side}.numpy.{key}"));
+        assert!(named.iter().all(|name| error.contains(name)), "{error}");
+    }
+}
+
+fn text_of(path: &Path) -> String {
+    text(path).to_owned()
+}
+
+#[test]
+fn init_says_what_labels_are() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let x = samples(folder);
+    let init = |y: &str| {
+        let paths = ["x.npy", y, "recipe.toml"].map(|name| text_of(&folder.join(name)));
+        let said = succeed(&["init", &paths[0], &paths[1], "--out", &paths[2], "--force"]);
+        (said, std::fs::read_to_string(&paths[2]).unwrap())
+    };
+    let sets: Vec<f64> = x
+        .chunks(2)
+        .flat_map(|x| [x[0] > 0.0, x[1] > 0.3, x[0] > x[1]])
+        .map(|is| f64::from(u8::from(is)))
+        .collect();
+    save(folder, "sets.npy", "<i8", "200, 3", &sets);
+    let (said, recipe) = init("sets.npy");
+    assert!(said.contains("200 samples of 2 numbers, with any number of 3 classes"), "{said}");
+    assert!(
+        recipe.contains("binary_crossentropy") && recipe.contains("subset_accuracy"),
+        "{recipe}"
+    );
+    let (recipe, out) = (text_of(&folder.join("recipe.toml")), text_of(&folder.join("run")));
+    succeed(&["train", &recipe, "--out", &out, "--set", "batch.epochs=1"]);
+    save(folder, "two.npy", "<f8", "200, 2", &x.iter().map(|v| 1e6 + v).collect::<Vec<_>>());
+    let (said, _) = init("two.npy");
+    assert!(said.contains("with 2 targets") && said.contains("divide them in NumPy"), "{said}");
+    save(folder, "many.npy", "<i8", "200,", &(0..200).map(f64::from).collect::<Vec<_>>());
+    let (said, _) = init("many.npy");
+    assert!(said.contains("labels = \"values\""), "{said}");
+}
