@@ -150,22 +150,6 @@ impl Labels {
         }
     }
 
-    /// The class in a label with several that is not known.
-    pub fn unknown(&self, label: Value<'_>) -> Option<String> {
-        match self {
-            Labels::Sets(sets) => sets.unknown(label),
-            _ => None,
-        }
-    }
-
-    /// What is between the classes of a label that has several.
-    pub fn separator(&self) -> Option<char> {
-        match self {
-            Labels::Sets(sets) => Some(sets.separator()),
-            _ => None,
-        }
-    }
-
     /// The classes, where there are some.
     fn known(&self) -> Option<&Classes> {
         match self {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::labels::Classes;
+use super::labels::{Classes, Labels};
 use crate::events::Value;
 use crate::formats::BadEvent;
 
@@ -98,10 +98,28 @@ impl Sets {
     }
 }
 
+impl Labels {
+    /// The class in a label with several that is not known.
+    pub fn unknown(&self, label: Value<'_>) -> Option<String> {
+        match self {
+            Labels::Sets(sets) => sets.unknown(label),
+            _ => None,
+        }
+    }
+
+    /// What is between the classes of a label that has several.
+    pub fn separator(&self) -> Option<char> {
+        match self {
+            Labels::Sets(sets) => Some(sets.separator()),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::labels::{Label, Labels};
+    use super::super::labels::Label;
     use super::*;
 
     fn values(label: Option<Label>) -> Vec<f32> {
