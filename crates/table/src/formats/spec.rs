@@ -71,7 +71,8 @@ pub struct FormatSpec {
     /// default: a label is one class.
     pub label_separator: Option<char>,
     /// The same where each class has a column or key of its own, in place of `label`: their names, which are those of the classes.
-    /// Their values are 1 or 0 (or -1), `true` or `false`; an event without one of them has no label. None by default.
+    /// Their values are 1 or 0 (or -1), `true` or `false`; an event without one of them has no label. `label_separator`
+    /// beside it is what is between the classes in predictions (`;` by default). None by default.
     pub labels: Vec<String>,
     /// Column or key of the id by which a later label refers to its event. None by default.
     pub id: Option<String>,
