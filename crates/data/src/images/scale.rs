@@ -91,6 +91,7 @@ fn algorithm(fit: &Fit) -> ResizeAlg {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use fast_image_resize::pixels::U8x4;
 
