@@ -443,8 +443,8 @@ impl Engine {
         let (arena, state, scratch) = self.runtime.bytes();
         let sums = sums_bytes(self.runtime.slots(), self.shards());
         let (arena, state, scratch) = (arena as u64, state as u64, scratch as u64);
-        let elsewhere = part::elsewhere_bytes(self.whole(), self.slots());
-        Needs { arena, state, scratch, sums, moved: self.moved(), elsewhere }
+        let (moved, elsewhere) = (self.moved(), self.elsewhere());
+        Needs { arena, state, scratch, sums, moved, elsewhere }
     }
 
     /// Bytes of the arena that all plans share.

@@ -43,11 +43,9 @@ pub fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
 pub fn stage_by(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<Staged> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.writing"));
-    if let Err(e) = write(&temporary) {
-        let _ = remove(&temporary);
-        return Err(e);
-    }
-    Ok(Staged { temporary, path: path.to_owned() })
+    let staged = Staged { temporary, path: path.to_owned() };
+    write(&staged.temporary)?;
+    Ok(staged)
 }
 
 impl Staged {

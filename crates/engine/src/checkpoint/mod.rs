@@ -216,10 +216,11 @@ impl Checkpoints {
 
     /// The error of a checkpoint that cannot be written, with what is left.
     fn with_last(&self, error: Error) -> Error {
-        let Ok((Some(last), _)) = self.newest() else { return error };
+        // Not read: there may be no room for it in memory either.
+        let steps = self.steps().unwrap_or_default();
+        let Some(last) = steps.last() else { return error };
         Error::Run(format!(
-            "{error}; the last checkpoint is that of step {}, from which --resume continues",
-            last.meta.step
+            "{error}; the last checkpoint is that of step {last}, from which --resume continues"
         ))
     }
 

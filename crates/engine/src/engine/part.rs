@@ -141,7 +141,12 @@ impl Engine {
     pub fn slot_bytes(&self) -> [u64; 2] {
         let is_slot = |slot: &&Slot| self.place_of_slot(&slot.name).is_some();
         let own = self.slots().iter().filter(is_slot).map(|slot| slot.len() as u64 * 4).sum();
-        [own, elsewhere_bytes(self.whole(), self.slots())]
+        [own, self.elsewhere()]
+    }
+
+    /// Bytes of the slots that other workers keep.
+    pub(super) fn elsewhere(&self) -> u64 {
+        self.parted.as_ref().map_or(0, |parted| elsewhere_bytes(&parted.whole, self.slots()))
     }
 
     /// The most bytes of slots that one of so many workers would keep.
@@ -198,8 +203,7 @@ impl Engine {
     /// The slots that this worker keeps, one after the other.
     pub fn own_slots(&self) -> Vec<f32> {
         let Some(parted) = &self.parted else { return Vec::new() };
-        let own = parted.slots_of(parted.part.number).filter_map(|i| parted.here[i]);
-        own.flat_map(|here| self.runtime.state(here).iter().copied()).collect()
+        self.values_at(parted.slots_of(parted.part.number).filter_map(|i| parted.here[i]))
     }
 
     /// Takes what [`Engine::own_slots`] of another worker gave, for the whole state.
@@ -245,7 +249,7 @@ impl Engine {
     /// The values of the parameters that a worker updates.
     pub(crate) fn updated_by(&self, number: usize) -> Vec<f32> {
         let places = self.parted.as_ref().map_or(Vec::new(), |p| p.parameters_of(number));
-        places.into_iter().flat_map(|i| self.runtime.state(i).iter().copied()).collect()
+        self.values_at(places.into_iter())
     }
 
     /// Takes what [`Engine::updated_by`] of that worker gave.
@@ -258,20 +262,11 @@ impl Engine {
         values: &[f32],
     ) -> Result<(), EngineError> {
         let places = self.parted.as_ref().map_or(Vec::new(), |p| p.parameters_of(number));
-        let wanted: usize = places.iter().map(|&i| self.runtime.state(i).len()).sum();
-        if values.len() != wanted {
-            let found = values.len();
-            return Err(EngineError(format!(
+        let found = values.len();
+        self.set_values_at(&places, values).map_err(|wanted| {
+            EngineError(format!(
                 "worker {number} gave {found} new weights, and it updates {wanted}"
-            )));
-        }
-        let mut rest = values;
-        for i in places {
-            let own = self.runtime.state_mut(i);
-            let (first, others) = rest.split_at(own.len());
-            own.copy_from_slice(first);
-            rest = others;
-        }
-        Ok(())
+            ))
+        })
     }
 }

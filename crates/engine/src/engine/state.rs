@@ -137,7 +137,7 @@ impl Engine {
 
     /// All values of the state, tensor after tensor.
     pub fn flat_state(&self) -> Vec<f32> {
-        (0..self.kept).flat_map(|i| self.runtime.state(i).iter().copied()).collect()
+        self.values_at(0..self.kept)
     }
 
     /// Takes over what [`Engine::flat_state`] of an engine with the same model gave.
@@ -145,15 +145,26 @@ impl Engine {
     /// # Errors
     /// If it has not as many values.
     pub fn set_flat_state(&mut self, values: &[f32]) -> Result<(), EngineError> {
-        let wanted: usize = self.slots().iter().map(|slot| slot.len()).sum();
+        let places: Vec<usize> = (0..self.kept).collect();
+        let found = values.len();
+        self.set_values_at(&places, values).map_err(|wanted| {
+            EngineError(format!("a state of {found} values, and the model has {wanted}"))
+        })
+    }
+
+    /// The values of the tensors at these places, one after the other.
+    pub(super) fn values_at(&self, places: impl Iterator<Item = usize>) -> Vec<f32> {
+        places.flat_map(|i| self.runtime.state(i).iter().copied()).collect()
+    }
+
+    /// Sets the tensors at these places to what [`Engine::values_at`] of such an engine gave; the error is how many values they have.
+    pub(super) fn set_values_at(&mut self, places: &[usize], values: &[f32]) -> Result<(), usize> {
+        let wanted: usize = places.iter().map(|&i| self.runtime.state(i).len()).sum();
         if values.len() != wanted {
-            let found = values.len();
-            return Err(EngineError(format!(
-                "a state of {found} values, and the model has {wanted}"
-            )));
+            return Err(wanted);
         }
         let mut rest = values;
-        for i in 0..self.kept {
+        for &i in places {
             let own = self.runtime.state_mut(i);
             let (first, others) = rest.split_at(own.len());
             own.copy_from_slice(first);

@@ -1,5 +1,6 @@
 //! How workers make the sum of all shards from the sums that each has.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::Workers;
@@ -100,12 +101,9 @@ impl Workers {
         let len = engine.num_sums();
         let at = [engine.step(), self.generation];
         let (rank, others) = (self.group.rank(), self.others());
-        let parts = self.members.iter().map(|&member| (member, self.part_of(len, member)));
-        let parts: Vec<_> = parts.collect();
-        let all = self.reduce(engine, measured, &|worker| {
-            let part = parts.iter().find(|(member, _)| *member == worker);
-            part.map_or(Vec::new(), |(_, part)| vec![part.clone()])
-        })?;
+        let parts: Vec<_> =
+            (0..self.group.size()).map(|worker| vec![self.part_of(len, worker)]).collect();
+        let all = self.reduce(engine, measured, &parts)?;
         let summed = self.part.finish(engine.threads()).to_vec();
         let sum = engine.sums()?.replace(len);
         sum[self.part_of(len, rank)].copy_from_slice(&summed);
@@ -126,7 +124,7 @@ impl Workers {
         let (rank, len, threads) = (self.group.rank(), engine.num_sums(), engine.threads());
         let workers = 0..self.group.size();
         let ranges: Vec<_> = workers.map(|worker| engine.sums_for(worker).to_vec()).collect();
-        let all = self.reduce(engine, measured, &|worker| ranges[worker].clone())?;
+        let all = self.reduce(engine, measured, &ranges)?;
         let summed = self.part.finish(threads);
         let sum = engine.sums()?.replace(len);
         let mut rest = summed;
@@ -144,30 +142,26 @@ impl Workers {
         &mut self,
         engine: &mut Engine,
         measured: &[Meter],
-        ranges: &dyn Fn(usize) -> Vec<Range<usize>>,
+        ranges: &[Vec<Range<usize>>],
     ) -> Result<Vec<Meter>> {
         let threads = engine.threads();
         let at = [engine.step(), self.generation];
         let (rank, others) = (self.group.rank(), self.others());
         let sums = engine.sums()?;
-        let pick = |values: &[f32], worker: usize, to: &mut Vec<f32>| {
-            ranges(worker).into_iter().for_each(|range| to.extend_from_slice(&values[range]));
-        };
         for &other in &others {
-            let mut values = Vec::new();
-            sums.nodes().iter().for_each(|node| pick(&node.values, other, &mut values));
+            let of_node = sums.nodes().iter().map(|node| parts_of(&node.values, &ranges[other]));
+            let values = of_node.collect::<Vec<_>>().concat();
             let text = if other == 0 { to_json(measured)? } else { String::new() };
             let message = Message::new(Kind::Sums, at[0]).number(at[1]).text(text);
             self.group.send(other, message.values(values))?;
         }
-        let own: usize = ranges(rank).iter().map(Range::len).sum();
+        let own: usize = ranges[rank].iter().map(Range::len).sum();
         let mut all = Vec::new();
         self.part.clear();
         for other in self.members.clone() {
             if other == rank {
                 for node in sums.nodes() {
-                    let mut values = Vec::with_capacity(own);
-                    pick(&node.values, rank, &mut values);
+                    let values = parts_of(&node.values, &ranges[rank]);
                     self.part.push(node.level, node.index, &values, threads);
                 }
                 all.extend_from_slice(measured);
@@ -185,6 +179,14 @@ impl Workers {
             }
         }
         Ok(all)
+    }
+}
+
+/// The values in these ranges, one after the other.
+fn parts_of<'v>(values: &'v [f32], ranges: &[Range<usize>]) -> Cow<'v, [f32]> {
+    match ranges {
+        [one] => values[one.clone()].into(),
+        several => several.iter().flat_map(|range| values[range.clone()].iter().copied()).collect(),
     }
 }
 

@@ -67,8 +67,8 @@ pub(super) fn common(counts: &[usize]) -> usize {
     times.into_iter().max_by_key(|(n, times)| (*times, *n)).map_or(1, |(n, _)| n)
 }
 
-/// The delimiter of rows whose numbers have a comma before their decimals. A comma between fields is told from one in a number by
-/// quotes alone.
+/// The delimiter of rows whose numbers have a comma before their decimals. Only quotes show
+/// whether a comma is between fields or in a number.
 pub(super) fn beside_commas(rows: &[&[u8]], spec: &FormatSpec) -> crate::Result<u8> {
     let quote = spec.quote_byte();
     let cuts = |by: u8| {
