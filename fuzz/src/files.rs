@@ -49,7 +49,7 @@ pub(crate) fn numpy(bytes: &[u8]) {
         false => (None, place.clone(), place),
     };
     let spec = NumpySpec { path, x, y: Some(y), ..NumpySpec::default() };
-    if let Ok(data) = spec.open(&|path| PathBuf::from(path), None) {
+    if let Ok(data) = spec.open(&|path| PathBuf::from(path), None, None) {
         read(&data);
     }
 }
