@@ -98,7 +98,7 @@ def learn(program, path, sets):
     with tempfile.TemporaryDirectory() as folder:
         recipe = (ROOT / "recipes/stream.toml").read_text()
         if NO_HATS in sets:
-            recipe = re.sub(r"(?m)^hats .*\n", "", recipe)
+            recipe = re.sub(r"(?m)^(hats|linear) .*\n", "", recipe)
         (pathlib.Path(folder) / "stream.toml").write_text(recipe)
         sets = [part for s in sets if s != NO_HATS for part in ("--set", s)]
         command = [program, "learn", folder + "/stream.toml", "--from", str(path), "--out", folder + "/run", "--json", *sets]

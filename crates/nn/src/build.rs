@@ -5,9 +5,11 @@ use crate::decode::Decode;
 use crate::error::ModelError;
 use crate::frozen;
 use crate::hats::{Expert, between_zeros};
+use crate::hedge::Heads;
 use crate::initializers::{Fans, Initializer};
 use crate::layer::LayerSpec;
 use crate::layers::{At, Builder};
+use crate::linear;
 use crate::model::{InputSpec, ModelSpec};
 use crate::training::Extent;
 use std::rc::Rc;
@@ -52,8 +54,8 @@ pub(crate) struct Built {
     pub(crate) output: TensorId,
     /// The mask `[batch, time]` of the output's positions, where it has time.
     pub(crate) mask: Option<TensorId>,
-    /// Of a model with several outputs: those, that of the whole model last, and their weights.
-    pub(crate) heads: Option<(Vec<TensorId>, TensorId)>,
+    /// Those of a model with several outputs.
+    pub(crate) heads: Option<Heads>,
     /// Further parts of the mixture, whose weights are the last.
     pub(crate) experts: Vec<Rc<dyn Expert>>,
     pub(crate) layers: Vec<LayerSummary>,
@@ -73,6 +75,8 @@ pub(crate) enum Start {
     Moments,
     /// All the same, with the sum 1.
     Even,
+    /// How weights move between parts of a mixture, of which those from one on are linear, and the others exchange a share.
+    Transitions(usize, f32),
     /// Rows of sines and cosines.
     Sinusoidal,
 }
@@ -257,6 +261,7 @@ impl ModelSpec {
                 }
                 Start::Sinusoidal => sinusoids(shape[0], shape[1]),
                 Start::Even => vec![1.0 / shape[0] as f32; shape[0]],
+                Start::Transitions(first, share) => linear::transitions(shape[0], first, share),
                 Start::Moments => {
                     let half = shape[1];
                     (0..2 * half).map(|i| if i < half { 0.0 } else { 1.0 }).collect()

@@ -282,8 +282,7 @@ impl Report {
             OptimizerSpec::Sgd(_) | OptimizerSpec::Adagrad(_) | OptimizerSpec::Ftrl(_) => 1.0,
             _ => 0.05,
         };
-        let first_steps = (0..2000).map(|step| optimizer.schedule().at(step));
-        let highest = first_steps.fold(0.0, f64::max);
+        let highest = optimizer.schedule().highest();
         let path = format!("optimizer.{}.learning_rate", optimizer.name());
         if highest > usual {
             self.warning(

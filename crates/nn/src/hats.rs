@@ -12,9 +12,10 @@
 use crate::build::Start;
 use crate::error::{ModelError, require};
 use crate::form::count;
-use crate::hedge::HedgedDepth;
+use crate::hedge::{Heads, HedgedDepth};
 use crate::initializers::{Fans, Initializer};
 use crate::layers::{At, Builder};
+use crate::linear;
 use crate::loss::LossSpec;
 use crate::model::{InputSpec, ModelSpec};
 use serde::{Deserialize, Serialize};
@@ -122,12 +123,14 @@ impl ModelSpec {
     }
 
     /// The parts of the mixture that a model with hats is, in the order of their weights: the network without hats, the one
-    /// with them, the memory, the last label. None of another model.
+    /// with them, two linear models, the memory, the last label. None of another model.
     pub fn expert_names(&self) -> Vec<&'static str> {
         if !self.hats.is_some_and(|hats| hats.beside) {
             return vec![];
         }
-        let further = [("memory", self.memory.is_some()), ("last", self.last_label)];
+        let [linear, additive] = linear::NAMES.map(|name| (name, self.linear));
+        let memory = ("memory", self.memory.is_some());
+        let further = [linear, additive, memory, ("last", self.last_label)];
         let further = further.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
         ["plain", "hats"].into_iter().chain(further).collect()
     }
@@ -169,7 +172,7 @@ pub(crate) trait Expert: Debug {
 /// What was built of a model with hats.
 pub(crate) struct WithHats {
     pub(crate) output: At,
-    pub(crate) heads: Option<(Vec<TensorId>, TensorId)>,
+    pub(crate) heads: Option<Heads>,
     pub(crate) experts: Vec<Rc<dyn Expert>>,
 }
 
@@ -212,6 +215,9 @@ impl Builder<'_> {
         let heads = vec![plain.x, output.x];
         let outputs = self.last_dim(output.x);
         let mut experts: Vec<Rc<dyn Expert>> = Vec::new();
+        if model.linear {
+            experts.extend(self.linear(&place, outputs)?);
+        }
         if let Some(memory) = &model.memory {
             experts.push(Rc::new(self.memory(memory, &place, hats.columns, outputs)?));
         }
@@ -219,9 +225,16 @@ impl Builder<'_> {
             let batch = self.graph.shape(place.x)[0];
             experts.push(Rc::new(self.last_label(batch, outputs)));
         }
-        let weights = self.graph.state("hats.weights", &[heads.len() + experts.len()]);
+        let parts = heads.len() + experts.len();
+        let weights = self.graph.state("hats.weights", &[parts]);
         self.starts.push((weights, Start::Even));
-        Ok(WithHats { output, heads: Some((heads, weights)), experts })
+        let transitions = model.linear.then(|| {
+            let id = self.graph.state("hats.transitions", &[parts, parts]);
+            self.starts.push((id, Start::Transitions(heads.len(), hats.share as f32)));
+            id
+        });
+        let heads = Some(Heads { outputs: heads, weights, transitions });
+        Ok(WithHats { output, heads, experts })
     }
 
     /// The columns before and after hats, `[batch, features - len]`.

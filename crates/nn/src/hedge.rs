@@ -8,7 +8,9 @@
 use crate::error::{ModelError, require};
 use crate::loss::LossSpec;
 use serde::{Deserialize, Serialize};
-use tidemill_graph::{Binary, Graph, GraphError, Layout, Reduce, Reduction, TensorId, Unary};
+use tidemill_graph::{
+    Binary, Graph, GraphError, Layout, MatMul, Reduce, Reduction, TensorId, Unary,
+};
 
 /// Options of hedged depth (Sahoo et al. 2018).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,17 @@ impl Default for HedgedDepth {
     }
 }
 
+/// Several outputs of a model.
+#[derive(Clone, Debug)]
+pub(crate) struct Heads {
+    /// Each, that of the whole model last but for the parts that [`crate::hats::Expert`] adds.
+    pub(crate) outputs: Vec<TensorId>,
+    /// Their weights, whose sum is 1.
+    pub(crate) weights: TensorId,
+    /// How weights move between them after a step, `[outputs, outputs]`, if not by an even share.
+    pub(crate) transitions: Option<TensorId>,
+}
+
 /// Losses are taken as this at most, so that one event decides nothing for ever.
 const MAX_LOSS: f32 = 10.0;
 
@@ -39,11 +52,11 @@ impl HedgedDepth {
         require((0.0..=1.0).contains(&share), || at("share"), "from 0 to 1", share)
     }
 
-    /// The new weights: `w_k exp(-eta l_k)`, their sum made 1, and the share dealt out.
+    /// The new weights: `w_k exp(-eta l_k)`, their sum made 1, and the share dealt out, or the transitions made.
     pub(crate) fn learned(
         &self,
         graph: &mut Graph,
-        weights: TensorId,
+        heads: &Heads,
         losses: &[TensorId],
     ) -> Result<TensorId, GraphError> {
         let parts: Vec<TensorId> = losses
@@ -58,10 +71,15 @@ impl HedgedDepth {
         ] {
             x = graph.apply(op, &[x])?;
         }
-        x = graph.apply(Binary::Mul, &[x, weights])?;
+        x = graph.apply(Binary::Mul, &[x, heads.weights])?;
         let sum = Reduce::Axes { reduction: Reduction::Sum, axes: vec![0], keep_dims: true };
         let sum = graph.apply(sum, &[x])?;
         x = graph.apply(Binary::Div, &[x, sum])?;
+        if let Some(transitions) = heads.transitions {
+            let row = graph.apply(Layout::Reshape(vec![1, losses.len()]), &[x])?;
+            let row = graph.apply(MatMul::default(), &[row, transitions])?;
+            return graph.apply(Layout::Reshape(vec![losses.len()]), &[row]);
+        }
         let (kept, dealt) = (1.0 - self.share, self.share / losses.len() as f64);
         let deal = Unary::Affine { scale: kept as f32, shift: dealt as f32 };
         graph.apply(deal, &[x])
@@ -72,21 +90,20 @@ impl HedgedDepth {
 pub(crate) fn mixture(
     graph: &mut Graph,
     loss: &LossSpec,
-    weights: TensorId,
-    logits: &[TensorId],
+    heads: &Heads,
 ) -> Result<TensorId, GraphError> {
-    let mut mixed: Option<TensorId> = None;
-    for (k, &head) in logits.iter().enumerate() {
-        let p = loss.probabilities(graph, head)?;
-        let weight = graph.apply(Layout::Slice { start: vec![k], size: vec![1] }, &[weights])?;
-        let part = graph.apply(Binary::Mul, &[p, weight])?;
-        mixed = Some(match mixed {
-            None => part,
-            Some(sum) => graph.apply(Binary::Add, &[sum, part])?,
-        });
-    }
-    let Some(p) = mixed else {
+    let count = heads.outputs.len();
+    let Some(&first) = heads.outputs.first() else {
         return Err(GraphError::new("hedged depth has no outputs"));
     };
-    loss.logits(graph, p)
+    let shape = graph.shape(first).to_vec();
+    // All of them below each other, so that each kernel is there once.
+    let all = graph.apply(Layout::Concat { axis: 0 }, &heads.outputs)?;
+    let all = loss.probabilities(graph, all)?;
+    let rows = Layout::Reshape(vec![count, shape.iter().product()]);
+    let rows = graph.apply(rows, &[all])?;
+    let weights = graph.apply(Layout::Reshape(vec![1, count]), &[heads.weights])?;
+    let mixed = graph.apply(MatMul::default(), &[weights, rows])?;
+    let mixed = graph.apply(Layout::Reshape(shape), &[mixed])?;
+    loss.logits(graph, mixed)
 }

@@ -8,6 +8,7 @@ use crate::custom::CustomLayer;
 use crate::decode::Decode;
 use crate::frozen;
 use crate::hats::Place;
+use crate::hedge::Heads;
 use crate::initializers::{Fans, Initializer};
 use crate::layer::{DenseSpec, LayerSpec};
 use tidemill_graph::{
@@ -159,21 +160,21 @@ impl Builder<'_> {
         &mut self,
         last: &DenseSpec,
         output: TensorId,
-    ) -> Result<(Vec<TensorId>, TensorId), GraphError> {
+    ) -> Result<Heads, GraphError> {
         // The last two are what the last layer reads and gives.
         let before = self.depths.len().saturating_sub(2);
         let layers = vec![LayerSpec::Dense(last.clone())];
-        let mut heads = Vec::new();
+        let mut outputs = Vec::new();
         for (k, x) in self.depths.clone().into_iter().take(before).enumerate() {
             if self.graph.shape(x).len() == 2 {
                 let at = At { x, mask: None };
-                heads.push(self.sequence(&layers, &format!("heads.{k}"), at)?.x);
+                outputs.push(self.sequence(&layers, &format!("heads.{k}"), at)?.x);
             }
         }
-        heads.push(output);
-        let weights = self.graph.state("hedge.weights", &[heads.len()]);
+        outputs.push(output);
+        let weights = self.graph.state("hedge.weights", &[outputs.len()]);
         self.starts.push((weights, Start::Even));
-        Ok((heads, weights))
+        Ok(Heads { outputs, weights, transitions: None })
     }
 
     fn layer(&mut self, layer: &LayerSpec, at: At) -> Result<At, GraphError> {

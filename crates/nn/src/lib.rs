@@ -6,7 +6,7 @@
 //!   how it becomes ops.
 //! - [`build`], `layers`: a whole model's ops, names and start values ([`initializers`]).
 //! - [`custom`]: layers, losses and metrics of other crates, and the [`Builder`] that they build with.
-//! - [`hedge`], [`hats`], [`memory`], `last`: models of several outputs, mixed by how right each was.
+//! - [`hedge`], [`hats`], `linear`, [`memory`], `last`: models of several outputs, mixed by how right each was.
 //! - [`hidden`]: the hidden layers, whose units can be followed one by one.
 //! - [`loss`], [`optimizer`], [`schedule`]: what is minimized, and how.
 //! - [`task`]: what outputs mean, how wrong they are.
@@ -42,7 +42,8 @@ pub mod joins;
 mod last;
 pub mod layer;
 mod layers;
-pub mod link;
+pub mod linear;
+mod link;
 pub mod loss;
 mod loss_ops;
 pub mod memory;

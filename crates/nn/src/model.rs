@@ -218,6 +218,10 @@ pub struct ModelSpec {
     /// Local codes of columns of numbers (hats), for tables and streams; off by default. `init` writes it for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hats: Option<HatsSpec>,
+    /// Whether two linear models are mixed in with `hats`, one of the numbers and an additive one of their hats: for streams,
+    /// where they help in the first thousand events, and wherever the truth is nearly linear. `init` writes it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub linear: bool,
     /// A memory of the last events, whose prediction is mixed with those of the networks with and without hats;
     /// off by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -286,6 +290,7 @@ impl ModelSpec {
             later: vec![],
             hedged_depth: None,
             hats: None,
+            linear: false,
             memory: None,
             last_label: false,
         }

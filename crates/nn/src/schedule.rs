@@ -202,6 +202,11 @@ impl ScheduleSpec {
         self
     }
 
+    /// The highest rate of the first 2,000 steps, which a warm-up may raise.
+    pub fn highest(&self) -> f64 {
+        (0..2000).map(|step| self.at(step)).fold(0.0, f64::max)
+    }
+
     /// The rate that step `step`, counted from 0, uses. A schedule whose `total_steps` is not
     /// known ([`ScheduleSpec::over`]) stays where it starts.
     pub fn at(&self, step: u64) -> f64 {

@@ -2,7 +2,7 @@
 
 use crate::build::{Built, Mode};
 use crate::custom::{Custom, CustomMetric, build_metrics};
-use crate::hedge::mixture;
+use crate::hedge::{Heads, mixture};
 use crate::loss::LossSpec;
 use crate::model::ModelSpec;
 use crate::optimizer::OptimizerSpec;
@@ -98,7 +98,9 @@ pub fn training_graph_with(
     graph.output("logits", logits);
     graph.output("losses", shown.per_sample);
     // What is computed in training is then not what an event is scored by.
-    for (name, head) in model.expert_names().iter().zip(heads.iter().flat_map(|heads| &heads.0)) {
+    for (name, head) in
+        model.expert_names().iter().zip(heads.iter().flat_map(|heads| &heads.outputs))
+    {
         graph.output(&expert(name), *head);
     }
     if !built.asks_mode {
@@ -106,13 +108,13 @@ pub fn training_graph_with(
     }
     build_metrics(metrics, &mut graph, loss, logits, built.mask)?;
     let minimized = match (&heads, model.mixing()) {
-        (Some((heads, weights)), Some(mixing)) => {
+        (Some(heads), Some(mixing)) => {
             let mut losses = Vec::new();
-            for &head in heads {
+            for &head in &heads.outputs {
                 losses.push(loss_of(&mut graph, head)?.mean);
             }
-            let learned = mixing.learned(&mut graph, *weights, &losses)?;
-            graph.assignments.push((*weights, learned));
+            let learned = mixing.learned(&mut graph, heads, &losses)?;
+            graph.assignments.push((heads.weights, learned));
             if !model.expert_names().is_empty() {
                 graph.output(EXPERT_WEIGHTS, learned);
             }
@@ -139,7 +141,6 @@ pub fn training_graph_with(
         Clip::None => None,
         clip => Some(clip),
     };
-    let rule = optimizer.rule();
     // A parameter that the loss does not depend on stays as it is.
     let learned =
         |(parameter, gradient): (TensorId, Option<TensorId>)| Some((parameter, gradient?));
@@ -152,14 +153,14 @@ pub fn training_graph_with(
             let tensor = graph.tensor(parameter);
             (tensor.name.clone(), tensor.shape.clone())
         };
-        let slot_type = optimizer.slots().of(graph.tensor(parameter).len());
+        let len = graph.tensor(parameter).len();
+        let (rule, slot_type, rate) = model.rule_of(optimizer, &name, len);
         let slot = |slot: &str| graph.slot(&format!("{name}.{slot}"), &shape, slot_type);
         let slots = match elsewhere {
             true => Vec::new(),
             false => rule.slot_names().into_iter().map(slot).collect(),
         };
         let decay = optimizer.weight_decay(&name);
-        let rate = optimizer.rate(&name);
         graph.updates.push(Update {
             parameter,
             gradient,
@@ -240,16 +241,13 @@ pub fn expert(name: &str) -> String {
     format!("expert.{name}")
 }
 
-/// Several outputs and their weights.
-type Heads = (Vec<TensorId>, TensorId);
-
 /// The outputs that are mixed.
 fn heads(graph: &mut Graph, loss: &LossSpec, built: &Built) -> Result<Option<Heads>, GraphError> {
-    let Some((mut heads, weights)) = built.heads.clone() else { return Ok(None) };
+    let Some(mut heads) = built.heads.clone() else { return Ok(None) };
     for expert in &built.experts {
-        heads.push(expert.logits(graph, loss)?);
+        heads.outputs.push(expert.logits(graph, loss)?);
     }
-    Ok(Some((heads, weights)))
+    Ok(Some(heads))
 }
 
 /// What a model puts out: its last layer's output, or the mixture of its several outputs.
@@ -261,7 +259,7 @@ fn output(
 ) -> Result<TensorId, GraphError> {
     match heads {
         None => Ok(built.output),
-        Some((heads, weights)) => mixture(graph, loss, *weights, heads),
+        Some(heads) => mixture(graph, loss, heads),
     }
 }
 

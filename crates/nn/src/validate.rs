@@ -40,6 +40,7 @@ impl ModelSpec {
         if let Some(hats) = &self.hats {
             hats.validate(self)?;
         }
+        self.validate_linear()?;
         if let Some(memory) = &self.memory {
             memory.validate(self)?;
         }

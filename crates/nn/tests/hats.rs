@@ -1,7 +1,7 @@
 //! Hats: what a model with them starts as, and how its two outputs are mixed.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use tidemill_graph::Graph;
+use tidemill_graph::{Graph, Rule};
 use tidemill_nn::{
     Activation, BranchSpec, ConcatSpec, DenseSpec, EntityEmbeddingSpec, HATS, HatsSpec,
     HedgedDepth, InitialValue, InputSpec, LossSpec, MemorySpec, Model, ModelSpec, OptimizerSpec,
@@ -175,4 +175,50 @@ fn a_memory_is_mixed_with_networks() {
     assert!(wrong(&none).contains("last_label is mixed with networks"), "{}", wrong(&none));
     let none = ModelSpec { memory: Some(MemorySpec { events: 0 }), ..model };
     assert!(wrong(&none).contains("memory.events must be from 1 to 65536"), "{}", wrong(&none));
+}
+
+#[test]
+fn linear_models_are_mixed_with_networks() {
+    let model = ModelSpec { linear: true, ..with(HatsSpec::new(3)) };
+    model.validate().unwrap();
+    assert_eq!(model.expert_names(), ["plain", "hats", "linear", "additive"]);
+    let values = model.initial_values(1).unwrap();
+    for (name, inputs) in [("linear", 4), ("additive", 4 + 3 * HATS)] {
+        let kernel = value(&values, &format!("{name}.0.dense.kernel"));
+        assert_eq!(kernel.shape, [inputs, 3]);
+        assert!(kernel.values.iter().all(|w| *w == 0.0));
+    }
+    // They are in the summary, and so among the parameters that people are shown.
+    let without = with(HatsSpec::new(3)).num_parameters().unwrap();
+    assert_eq!(model.num_parameters().unwrap(), without + 3 * (4 + 1) + 3 * (4 + 3 * HATS + 1));
+    // All of the weight stays, and none is lost for good.
+    let transitions = value(&values, "hats.transitions");
+    assert_eq!(transitions.shape, [4, 4]);
+    for row in transitions.values.chunks(4) {
+        assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{row:?}");
+    }
+    assert!((transitions.values[1] - 0.005).abs() < 1e-6, "between the networks");
+    assert!(transitions.values[2] < 1e-5 && transitions.values[2] > 0.0, "to a linear model");
+    let none = ModelSpec { linear: true, ..plain() };
+    let wrong = none.validate().unwrap_err().to_string();
+    assert!(wrong.contains("linear is mixed with networks"), "{wrong}");
+}
+
+/// The rule of their own reaches the same rate with any optimizer, and its slots are never packed.
+#[test]
+fn linear_models_are_learned_by_adagrad() {
+    let model = ModelSpec { linear: true, ..with(HatsSpec::new(3)) };
+    let adam = OptimizerSpec::adam(1e-3);
+    for (optimizer, times) in [(OptimizerSpec::online(), 100.0), (adam, 200.0)] {
+        let graph = training_graph(&model, &LOSS, &optimizer, 1).unwrap();
+        for update in &graph.updates {
+            let name = &*graph.tensor(update.parameter).name;
+            if name.starts_with("linear.") || name.starts_with("additive.") {
+                assert!(matches!(update.rule, Rule::Adagrad { .. }), "{name}");
+                assert!((update.rate - times).abs() < 1e-3, "{name}: {}", update.rate);
+            } else {
+                assert_eq!((update.rule, update.rate), (optimizer.rule(), 1.0), "{name}");
+            }
+        }
+    }
 }

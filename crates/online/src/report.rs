@@ -283,6 +283,8 @@ impl StreamReport<'_> {
             let name = match &*expert.name {
                 "plain" => "network without hats",
                 "hats" => "network with hats",
+                "linear" => "linear model",
+                "additive" => "additive model of hats",
                 "memory" => "memory of the last events",
                 "last" => "the last label again",
                 other => other,

@@ -1,6 +1,6 @@
 //! How long a library call takes that predicts and learns one event.
 //!
-//! `online_step --net 8-32-32-2 [--activation tanh] [--defaults [--hats]] [--seconds 1]` prints
+//! `online_step --net 8-32-32-2 [--activation tanh] [--defaults [--hats [--linear]]] [--seconds 1]` prints
 //! `{"microseconds": ...}`, with plain SGD, or with all that a stream has by default (hats are made
 //! beforehand, by the encoder), the median over windows, and beside it the two halves.
 
@@ -29,6 +29,7 @@ fn main() -> tidemill::Result<()> {
     let mut model = Model::features(inputs);
     if hats {
         model = model.hats(HatsSpec::new(columns));
+        model.linear = arguments.iter().any(|a| a == "--linear");
     }
     for &width in &widths[1..widths.len() - 1] {
         model = model.dense(width, activation);

@@ -16,6 +16,7 @@ pub fn jobs() -> Vec<Job> {
     let all = with("memory = { events = 50 }\nlast_label = true\n", "batch_size = 2\n");
     vec![
         job("stream default with hats", with("", ""), LEARN),
+        job("stream default with linear models", with("linear = true\n", ""), LEARN),
         job("stream default with a memory and the last label", all, LEARN),
     ]
 }

@@ -118,7 +118,7 @@ const MODELS: &[(&str, &str, &str)] = &[
     (
         "hats",
         r#"{"input": {"features": 27}, "layers": [{"dense": {"units": 12, "activation": "relu"}}, {"dense": {"units": 9, "activation": "relu"}},
-            {"dense": {"units": 3}}], "hats": {"columns": 2}}"#,
+            {"dense": {"units": 3}}], "hats": {"columns": 2}, "linear": true}"#,
         "sparse_categorical_crossentropy",
     ),
     (

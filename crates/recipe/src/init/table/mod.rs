@@ -154,7 +154,7 @@ fn dense(
     spec.hats = learning.knots.filter(|_| plain.num_numbers() > 0);
     let encoder = Encoder::new(&spec, &table.schema, &table.first).map_err(read::stream)?;
     let hats = match spec.hats {
-        Some(knots) => text::hats(plain.num_numbers(), knots),
+        Some(knots) => text::hats(plain.num_numbers(), knots, batch),
         None => String::new(),
     };
     let tables = encoder.tables();

@@ -203,16 +203,22 @@ pub(super) fn features(table: &Table, learning: &Learning) -> String {
     }
 }
 
-/// The lines of the model for hats.
-pub(super) fn hats(columns: usize, knots: usize) -> String {
+/// The lines of the model for hats; with linear models where it is not for batches alone.
+pub(super) fn hats(columns: usize, knots: usize, batch: bool) -> String {
     let given = match knots {
         HATS => String::new(),
         _ => format!(", knots = {knots}"),
     };
+    let linear = match batch {
+        true => "",
+        false => {
+            "# Linear models beside the networks: ahead of them where little has come yet, or where no curve is to be found.\nlinear = true\n"
+        }
+    };
     format!(
         "# Each column of numbers has {knots} more of these inputs, its hats: they say which values its number is near.
 hats   = {{ columns = {columns}{given} }}
-# On a stream, mixes in what was true of the last events like this one; about twice the time of an event.
+{linear}# On a stream, mixes in what was true of the last events like this one; about twice the time of an event.
 # memory = {{ events = 300 }}
 "
     )

@@ -1,0 +1,124 @@
+//! Two linear models, as parts of a mixture: of the numbers, and of the numbers with their hats.
+//!
+//! Where the truth is linear and noisy, a network with thousands of weights is less close to it than a model with a
+//! few. With hats it is additive, a sum of one curve for each column: often the best there is after some hundred events,
+//! when a network has hardly begun.
+//!
+//! They are learned by Adagrad, whose steps become smaller as gradients add up, so that they approach the best fixed
+//! weights. Where those change, the networks follow. So the weights of the mixture move quickly between the other parts and
+//! hardly at all to and from these: what the linear models cost, where they are worse, is below what can be measured.
+
+use crate::error::ModelError;
+use crate::hats::{Expert, Place};
+use crate::initializers::Initializer;
+use crate::layer::{DenseSpec, LayerSpec};
+use crate::layers::{At, Builder};
+use crate::loss::LossSpec;
+use crate::model::ModelSpec;
+use crate::optimizer::OptimizerSpec;
+use std::rc::Rc;
+use tidemill_graph::{Graph, GraphError, Layout, Rule, SlotType, TensorId};
+
+/// Their names among the parts of the mixture, which begin the names of their parameters.
+pub(crate) const NAMES: [&str; 2] = ["linear", "additive"];
+
+/// Adagrad's rate where the optimizer has its highest; a schedule and `rates` change both.
+const RATE: f64 = 0.2;
+
+/// The share of the total weight that moves to them in a step, and as much from each of them.
+pub(crate) const SHARE: f32 = 1e-5;
+
+/// A linear model in a graph: its output, `[batch, outputs]`.
+#[derive(Clone, Copy, Debug)]
+struct Linear(TensorId);
+
+impl ModelSpec {
+    pub(crate) fn validate_linear(&self) -> Result<(), ModelError> {
+        if self.linear && !self.hats.is_some_and(|hats| hats.beside) {
+            let what =
+                "is mixed with networks with and without hats; set hats, and leave hats.beside on";
+            return Err(ModelError::new("linear", what));
+        }
+        Ok(())
+    }
+
+    /// Whether the parameter is one of theirs.
+    fn is_linear(&self, parameter: &str) -> bool {
+        let first = parameter.split('.').next();
+        self.linear && first.is_some_and(|first| NAMES.contains(&first))
+    }
+
+    /// The rule, the type of its slots and the factor of the rate for a parameter.
+    pub(crate) fn rule_of(
+        &self,
+        optimizer: &OptimizerSpec,
+        parameter: &str,
+        len: usize,
+    ) -> (Rule, SlotType, f32) {
+        if !self.is_linear(parameter) {
+            return (optimizer.rule(), optimizer.slots().of(len), optimizer.rate(parameter));
+        }
+        let rule = Rule::Adagrad { epsilon: 1e-7, initial_accumulator: 1e-4 };
+        let own = match optimizer.schedule().highest() {
+            rate if rate > 0.0 => (RATE / rate) as f32,
+            _ => 1.0,
+        };
+        (rule, SlotType::F32, own * optimizer.rate(parameter))
+    }
+}
+
+impl Builder<'_> {
+    /// Both of them; of what comes before rows of embeddings.
+    pub(crate) fn linear(
+        &mut self,
+        place: &Place,
+        outputs: usize,
+    ) -> Result<Vec<Rc<dyn Expert>>, GraphError> {
+        let ends = [place.start, place.start + place.len];
+        let mut found: Vec<Rc<dyn Expert>> = Vec::new();
+        for (name, inputs) in NAMES.into_iter().zip(ends) {
+            let [batch, all] = [0, 1].map(|axis| self.graph.shape(place.x)[axis]);
+            let x = match inputs == all {
+                true => place.x,
+                false => {
+                    let columns = Layout::Slice { start: vec![0, 0], size: vec![batch, inputs] };
+                    self.graph.apply(columns, &[place.x])?
+                }
+            };
+            let mut dense = DenseSpec::new(outputs);
+            dense.kernel_initializer = Initializer::Zeros;
+            let layer = [LayerSpec::Dense(dense)];
+            let y = self.sequence(&layer, name, At { x, mask: None })?;
+            found.push(Rc::new(Linear(y.x)));
+        }
+        Ok(found)
+    }
+}
+
+impl Expert for Linear {
+    fn logits(&self, _graph: &mut Graph, _loss: &LossSpec) -> Result<TensorId, GraphError> {
+        Ok(self.0)
+    }
+
+    fn learn(&self, _graph: &mut Graph, _loss: &LossSpec) -> Result<(), GraphError> {
+        Ok(())
+    }
+}
+
+/// How weights move between the parts of a mixture after a step, `[parts, parts]`, row by row: each row is what becomes of
+/// the weight of one part. A `share` of it is dealt out evenly, to the parts but these; they are those from `first` on.
+pub(crate) fn transitions(parts: usize, first: usize, share: f32) -> Vec<f32> {
+    let slow = |k: usize| (first..first + NAMES.len()).contains(&k);
+    let others = (parts - NAMES.len()) as f32;
+    let moved = |from: usize, to: usize| match (slow(from), slow(to)) {
+        (false, false) => {
+            let kept = if from == to { 1.0 - share } else { 0.0 };
+            (1.0 - SHARE) * (kept + share / others)
+        }
+        (false, true) => SHARE / NAMES.len() as f32,
+        (true, false) => SHARE / others,
+        (true, true) if from == to => 1.0 - SHARE,
+        (true, true) => 0.0,
+    };
+    (0..parts * parts).map(|k| moved(k / parts, k % parts)).collect()
+}
