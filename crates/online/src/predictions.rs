@@ -121,7 +121,7 @@ impl Predictions {
             let outputs = model.predicted(event.place);
             let separator = labels.and_then(Labels::separator);
             let label = match (event.class, separator) {
-                (Some(class), _) => self.name(class, labels),
+                (Some(class), _) => self.name(class, labels).unwrap_or_else(|| class.to_string()),
                 (None, Some(separator)) => Sets::canonical(&event.label, separator),
                 (None, None) => event.label,
             };
@@ -133,19 +133,25 @@ impl Predictions {
             } else {
                 let name = |class| self.name(class, labels);
                 let class = self.task.class_in_words(outputs, width, separator, name);
-                let (mut class, probability) = class.unwrap_or((String::new(), 1.0));
-                if let Some(separator) = separator {
-                    class = Sets::canonical(&class, separator);
+                match (class, separator) {
+                    (Some((class, probability)), None) => {
+                        line += &format!(",{},{probability}", quoted(&class));
+                    }
+                    (Some((class, probability)), Some(separator)) => {
+                        let class = Sets::canonical(&class, separator);
+                        line += &format!(",{},{probability}", quoted(&class));
+                    }
+                    // No class is known yet.
+                    (None, _) => line += ",,",
                 }
-                line += &format!(",{},{probability}", quoted(&class));
             }
             self.journal()?.write_text(&line)?;
         }
         Ok(())
     }
 
-    fn name(&self, class: usize, labels: Option<&Labels>) -> String {
-        class_name(class, labels, &self.class_names)
+    fn name(&self, class: usize, labels: Option<&Labels>) -> Option<String> {
+        Labels::class_of(labels, class, &self.class_names)
     }
 
     /// The file, once it has a line.
@@ -162,12 +168,6 @@ impl Predictions {
     pub(crate) fn mark(&self) -> JournalMark {
         self.journal.as_ref().map(Journal::mark).unwrap_or_default()
     }
-}
-
-/// The name of a class: of the labels that came, or else of the training `before`.
-pub(crate) fn class_name(class: usize, labels: Option<&Labels>, before: &[String]) -> String {
-    let name = labels.and_then(|labels| labels.class_name(class));
-    name.or_else(|| before.get(class).cloned()).unwrap_or_else(|| class.to_string())
 }
 
 fn text(value: Value<'_>) -> String {

@@ -36,7 +36,7 @@ pub mod sources;
 mod sync;
 
 pub use access::{Access, TlsFiles, Tokens};
-pub use answers::{Answerer, Answers};
+pub use answers::{Answerer, Answers, Awaited};
 pub use content::{Compared, Content};
 pub use error::{Error, Result};
 pub use health::Health;

@@ -125,6 +125,16 @@ impl Trained {
         Ok(Trained { file, class_names, step, checkpoint, averaged, known, engine })
     }
 
+    /// The classes of the model's outputs, the two of one output; none where no label has taken one. Empty for values without
+    /// names.
+    pub fn output_classes(&self) -> Vec<Option<String>> {
+        if !self.file.recipe.task().has_classes() {
+            return self.class_names.iter().cloned().map(Some).collect();
+        }
+        let class = |i| Labels::class_of(self.known.labels.as_ref(), i, &self.class_names);
+        (0..self.engine.num_outputs().max(2)).map(class).collect()
+    }
+
     pub(crate) fn known(&self) -> &Known {
         &self.known
     }
@@ -280,9 +290,14 @@ impl Trained {
         let options = evaluate_options(&self.file);
         let mut predicted = 0_u64;
         let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
+        if self.known.labels.as_ref().is_some_and(|labels| !labels.is_known()) {
+            return Err(Error::Usage(
+                "the run has learned from no label: no class is known".into(),
+            ));
+        }
         let by_position = self.engine.by_position();
         let tokenizer = self.file.tokenizer().cloned();
-        let separator = self.separator();
+        let (separator, classes) = (self.separator(), self.output_classes());
         let mut loader = Loader::new(set.clone(), LoaderOptions::one_pass(options.batch_size))?;
         while let Some(batch) = loader.next_batch()? {
             let outputs = self.engine.predict(batch)?;
@@ -305,8 +320,7 @@ impl Trained {
                     predicted += 1;
                     continue;
                 }
-                let name =
-                    |i: usize| self.class_names.get(i).cloned().unwrap_or_else(|| i.to_string());
+                let name = |i: usize| classes.get(i).cloned().flatten();
                 let (class, probability) = task.class_in_words(row, width, separator, name).unzip();
                 let labels = self.known.labels.as_ref().filter(|_| !task.has_classes());
                 let outputs = Labels::in_units(labels, row);

@@ -281,12 +281,24 @@ impl Labels {
         }
     }
 
-    /// The name of one class, as [`Labels::names`] has it; none where it has none.
+    /// The class of an output; none where no label has taken it.
     pub fn class_name(&self, class: usize) -> Option<String> {
         match self {
-            Labels::Classes(classes) | Labels::Sets(Sets { classes, .. }) => classes.name(class),
+            Labels::Classes(classes) | Labels::Sets(Sets { classes, .. }) => {
+                classes.names.get(class).cloned().flatten()
+            }
             Labels::Binary if class < 2 => Some(class.to_string()),
             Labels::Binary | Labels::Values(_) => None,
+        }
+    }
+
+    /// The class of an output as predictions call it: by the labels that came, or else as `names` have it; none where no label
+    /// has taken it. Of datasets whose classes have no names it is its number.
+    pub fn class_of(labels: Option<&Labels>, class: usize, names: &[String]) -> Option<String> {
+        match (labels, names) {
+            (Some(labels), _) => labels.class_name(class),
+            (None, []) => Some(class.to_string()),
+            (None, names) => names.get(class).cloned(),
         }
     }
 
@@ -378,9 +390,9 @@ impl Classes {
         (0..last).filter_map(|class| self.name(class)).collect()
     }
 
+    /// What people are shown of an output.
     fn name(&self, class: usize) -> Option<String> {
         match self.names.get(class)? {
-            _ if self.index.is_empty() => None,
             Some(name) => Some(name.clone()),
             None if self.index.contains_key(&class.to_string()) => Some(String::new()),
             None => Some(class.to_string()),
@@ -402,13 +414,19 @@ impl Classes {
     }
 
     /// That there is no room for a class.
-    pub(super) fn full(&self, label: Value<'_>) -> BadEvent {
+    fn full(&self, label: Value<'_>) -> BadEvent {
         BadEvent::new(format!(
-            "unknown class {}: the model has {} classes, all taken ({})",
+            "unknown class {}: the model has {} outputs, all taken ({})",
             shown(label),
             self.names.len(),
-            short(self.names().join(", ").as_bytes())
+            self.taken()
         ))
+    }
+
+    /// The classes that are known, for people.
+    pub(super) fn taken(&self) -> String {
+        let names: Vec<&str> = self.names.iter().flatten().map(String::as_str).collect();
+        short(names.join(", ").as_bytes())
     }
 
     /// How many outputs it has, with a class or without.

@@ -85,6 +85,7 @@ impl Walk<'_, '_> {
                     }
                 }
                 Use::Vector => self.vector(at)?,
+                Use::Skipped => self.reader.skip(self.scratch, depth + 1)?,
                 Use::Value { role, text } => {
                     self.value(role, text).map_err(|bad| self.at_key(at, bad))?;
                 }
