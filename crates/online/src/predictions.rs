@@ -35,7 +35,8 @@ struct Event {
     /// Its number, from 1.
     number: u64,
     id: String,
-    label: String,
+    /// None where it is missing.
+    label: Option<String>,
     /// The class of a sample of a dataset, in place of its label.
     class: Option<usize>,
     scale: Scale,
@@ -103,10 +104,11 @@ impl Predictions {
             _ => None,
         };
         let (id, label) = match (given, sample.truth) {
-            (Some((id, label)), _) => (text(id), text(label)),
+            (Some((id, label)), _) => (text(id).unwrap_or_default(), text(label)),
             (None, Truth::Values(values)) => {
                 let unscaled = |v: &f32| scale.value(*v).unwrap_or_default().to_string();
-                (String::new(), values.iter().map(unscaled).collect::<Vec<_>>().join(" "))
+                let values: Vec<String> = values.iter().map(unscaled).collect();
+                (String::new(), Some(values.join(" ")))
             }
             (None, _) => Default::default(),
         };
@@ -122,8 +124,8 @@ impl Predictions {
             let separator = labels.and_then(Labels::separator);
             let label = match (event.class, separator) {
                 (Some(class), _) => self.name(class, labels).unwrap_or_else(|| class.to_string()),
-                (None, Some(separator)) => Sets::canonical(&event.label, separator),
-                (None, None) => event.label,
+                (None, Some(separator)) => event.label.map_or_else(String::new, set(separator)),
+                (None, None) => event.label.unwrap_or_default(),
             };
             let mut line = format!("{},{},{}", event.number, quoted(&event.id), quoted(&label));
             if !self.task.has_classes() {
@@ -133,17 +135,15 @@ impl Predictions {
             } else {
                 let name = |class| self.name(class, labels);
                 let class = self.task.class_in_words(outputs, width, separator, name);
-                match (class, separator) {
-                    (Some((class, probability)), None) => {
-                        line += &format!(",{},{probability}", quoted(&class));
-                    }
-                    (Some((class, probability)), Some(separator)) => {
-                        let class = Sets::canonical(&class, separator);
-                        line += &format!(",{},{probability}", quoted(&class));
-                    }
+                let class = class.map(|(class, probability)| match separator {
+                    Some(separator) => (set(separator)(class), probability),
+                    None => (class, probability),
+                });
+                line += &match class {
+                    Some((class, probability)) => format!(",{},{probability}", quoted(&class)),
                     // No class is known yet.
-                    (None, _) => line += ",,",
-                }
+                    None => ",,".to_owned(),
+                };
             }
             self.journal()?.write_text(&line)?;
         }
@@ -170,11 +170,19 @@ impl Predictions {
     }
 }
 
-fn text(value: Value<'_>) -> String {
+/// A set as it is written: the empty one, which is not a missing label, as the separator alone.
+fn set(separator: char) -> impl Fn(String) -> String {
+    move |text| match Sets::canonical(&text, separator) {
+        empty if empty.is_empty() => separator.to_string(),
+        set => set,
+    }
+}
+
+fn text(value: Value<'_>) -> Option<String> {
     match value {
-        Value::Missing => String::new(),
-        Value::Number(n) => n.to_string(),
-        Value::Text(text) => text.to_owned(),
+        Value::Missing => None,
+        Value::Number(n) => Some(n.to_string()),
+        Value::Text(text) => Some(text.to_owned()),
     }
 }
 

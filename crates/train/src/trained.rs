@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_engine::data::{DataSpec, Dataset, Known, LabelKind, Like, Loader, LoaderOptions};
+use tidemill_engine::data::{
+    DataSpec, Dataset, Known, LabelKind, Like, Loader, LoaderOptions, NumpyLabels,
+};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
 use tidemill_engine::folder::RunFolder;
 use tidemill_engine::metrics::Task;
+use tidemill_engine::nn::Targets;
 use tidemill_engine::transcript::greedy;
 use tidemill_engine::{Average, Averaging};
 use tidemill_recipe::data::open_one;
@@ -386,7 +389,13 @@ impl Trained {
         let (class_names, num_classes) = (&self.class_names[..], self.class_names.len());
         let num_classes = Some(num_classes).filter(|&n| n > 0);
         let tokenizer = self.file.tokenizer();
-        let like = || Some(Like { class_names, num_classes, known, tokenizer });
+        // Labels mean what those of the training data do, however they are stored.
+        let labels = match self.file.recipe.training.loss.targets() {
+            Targets::ClassIds => Some(NumpyLabels::Class),
+            _ if !self.file.recipe.task().has_classes() => Some(NumpyLabels::Values),
+            _ => num_classes.map(|_| NumpyLabels::Class),
+        };
+        let like = || Some(Like { class_names, num_classes, labels, known, tokenizer });
         open_one(&self.file, "batch.validation", spec, &paths, known, like)
     }
 }
