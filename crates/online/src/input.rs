@@ -53,6 +53,9 @@ impl Input {
         let Input { feed, encoding, counts, predictions } = self;
         let came = feed.next(&mut |item| {
             let scale = encoding.scaling();
+            if let Some(predictions) = predictions.as_mut() {
+                predictions.look(encoding.known().labels.as_ref());
+            }
             let given = match &item {
                 Item::Event(event) if predictions.is_some() => Some((event.id(), event.label())),
                 _ => None,

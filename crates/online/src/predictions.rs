@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Truth;
@@ -26,6 +27,8 @@ pub(crate) struct Predictions {
     step: Vec<Event>,
     /// Names of the classes of the training before.
     class_names: Vec<String>,
+    /// How many outputs had a class when that was looked at last, and what was known then.
+    known: (usize, Option<Rc<Labels>>),
 }
 
 /// An event of the step under way.
@@ -40,6 +43,8 @@ struct Event {
     /// The class of a sample of a dataset, in place of its label.
     class: Option<usize>,
     scale: Scale,
+    /// What was known of labels before it.
+    known: Option<Rc<Labels>>,
 }
 
 impl Predictions {
@@ -64,7 +69,8 @@ impl Predictions {
             )
         });
         let (path, step) = (path.to_owned(), Vec::new());
-        let mut predictions = Predictions { path, journal, note, task, step, class_names };
+        let known = (0, None);
+        let mut predictions = Predictions { path, journal, note, task, step, class_names, known };
         if is_there {
             let open = OpenOptions::new().append(true).open(&predictions.path);
             open.map_err(|e| Error::write(&predictions.path, e))?;
@@ -90,6 +96,14 @@ impl Predictions {
         self.step.clear();
     }
 
+    /// What is known of labels before the next event.
+    pub(crate) fn look(&mut self, labels: Option<&Labels>) {
+        let taken = labels.map_or(0, Labels::num_taken);
+        if taken != self.known.0 || labels.is_some() != self.known.1.is_some() {
+            self.known = (taken, labels.cloned().map(Rc::new));
+        }
+    }
+
     /// Event `number` is at `place` of the step. `scale` is how targets were scaled before it.
     pub(crate) fn event(
         &mut self,
@@ -112,15 +126,15 @@ impl Predictions {
             }
             (None, _) => Default::default(),
         };
-        self.step.push(Event { place, number, id, label, class, scale });
+        let known = self.known.1.clone();
+        self.step.push(Event { place, number, id, label, class, scale, known });
     }
 
-    /// The step was taken: writes its lines. Names of classes are those that `labels` has now, which a
-    /// resumed run has as well; an output gets its name with the first label that takes it.
-    pub(crate) fn write(&mut self, model: &dyn StreamModel, labels: Option<&Labels>) -> Result<()> {
+    /// The step was taken: writes its lines. What is predicted are classes that were known before the event.
+    pub(crate) fn write(&mut self, model: &dyn StreamModel) -> Result<()> {
         let width = model.num_outputs();
         for event in std::mem::take(&mut self.step) {
-            let outputs = model.predicted(event.place);
+            let (outputs, labels) = (model.predicted(event.place), event.known.as_deref());
             let separator = labels.and_then(Labels::separator);
             let label = match (event.class, separator) {
                 (Some(class), _) => self.name(class, labels).unwrap_or_else(|| class.to_string()),

@@ -302,6 +302,11 @@ impl Labels {
         }
     }
 
+    /// How many outputs labels have taken; none where labels are no classes.
+    pub fn num_taken(&self) -> usize {
+        self.known().map_or(0, |classes| classes.names.len() - classes.num_free())
+    }
+
     /// A prediction of the model in the units of the labels.
     pub fn unscale(&self, prediction: f32) -> f64 {
         match self.scaling() {

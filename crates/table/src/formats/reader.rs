@@ -204,6 +204,10 @@ impl<'a> Reader<'a> {
             return Ok(f64::from(whole));
         }
         let (number, len) = number::prefix(rest).ok_or_else(|| self.expected("a number"))?;
+        if !number.is_finite() {
+            let written = short(&rest[..len]);
+            return Err(BadEvent::new(format!("the number {written} is too large")));
+        }
         self.at += len;
         Ok(number)
     }
