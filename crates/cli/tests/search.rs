@@ -110,7 +110,8 @@ fn a_search_finds_the_better_rate_and_continues() {
     assert!(stderr(&twice).contains("is given twice"), "{twice:?}");
     // Equal values are one trial; one that fails keeps the others, and is in the status.
     let rates = "training.optimizer.adam.learning_rate=5e-3,0.005,1e39";
-    let other = folder.path().join("other");
+    let apart = tempfile::tempdir().unwrap();
+    let other = apart.path().join("other");
     let failed = tidemill(&["search", text(&recipe), "--out", text(&other), "--over", rates]);
     let said = stderr(&failed);
     assert_eq!(failed.status.code(), Some(1), "{said}");

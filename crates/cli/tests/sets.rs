@@ -214,13 +214,24 @@ fn what_cannot_be_a_set_is_said() {
     );
     assert_eq!(odd.learned("odd.jsonl", &[])["bad_events"], 2);
     let dead = std::fs::read_to_string(odd.path("run/dead-letter.jsonl")).unwrap();
-    assert!(dead.contains("unknown class `x`: the model has 3 classes"), "{dead}");
+    assert!(dead.contains("unknown class `x`: the model has 3 outputs"), "{dead}");
     assert!(dead.contains("which stream.label_separator says is between names"), "{dead}");
     let columns = place(COLUMNS);
     let text = written(300)[1].clone() + "1,1,2,0,0\n1,1,,0,0\n";
     columns.write("odd.csv", &text);
     let summary = columns.learned("odd.csv", &[]);
     assert_eq!((&summary["bad_events"], &summary["unlabelled"]), (&1.into(), &1.into()));
+    // A model that has learned, and events without any label: nothing is learned.
+    run(&columns, &["init", "columns.csv", "--label", "wide", "--out", "batch.toml"]);
+    columns.write("bare.csv", "a,b\n1,1\n1,0.5\n");
+    let more = ["learn", "run", "--from", "bare.csv", "--out", "more"];
+    let output = command(&more).current_dir(columns.0.path()).output().unwrap();
+    let says = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{says}");
+    assert!(
+        says.contains("no column `high`") && says.contains("none of the 2 events has a label"),
+        "{says}"
+    );
 }
 
 /// A live source of arrays, with the hats of `init`: no first event says what the columns are like a text would.
@@ -299,7 +310,7 @@ fn init_says_what_is_wrong_with_a_separator() {
     assert!(error.contains("--label-separator \";\""), "{error}");
     for wrong in [";;", ""] {
         let error = says("one.csv", Some(wrong));
-        assert!(error.contains("must be the one character between the names"), "{error}");
+        assert!(error.contains("must be one character"), "{error}");
     }
     let one: String = (0..40).map(|i| format!("{},{}\n", i * 7 % 5, ["", "art"][i % 2])).collect();
     place.write("single.csv", &format!("a,tags\n{one}"));

@@ -147,6 +147,8 @@ fn a_start_that_fails_leaves_a_folder_that_starts() {
         assert!(place.path("run/dead-letter.jsonl").exists(), "{from}");
         assert_eq!(place.learned("data.csv", &["--resume"])["events"], 41, "{from}");
     }
+    let says = place.refused("http://127.0.0.1", &json, 2);
+    assert!(says.contains("127.0.0.1: has no port; give an address"), "{says}");
     // So it is without a run, and with what an earlier version left of one.
     for left in ["recipe.toml", "checkpoints", "metrics.jsonl"] {
         let _ = std::fs::remove_file(place.path("run").join(left));
