@@ -364,7 +364,8 @@ fn what_is_given_of_a_table_is_taken() {
         "{doctor}"
     );
     let wrong = |data: &str, more: &[&str], says: &str| {
-        let all = [&["init", data, "--out", &place.path("w.toml")], more].concat();
+        let out = place.path("w.toml");
+        let all = [&["init", data, "--out", &out], more].concat();
         let error = stderr(&tidemill(&all));
         assert!(error.contains(says), "{more:?}: {error}");
     };

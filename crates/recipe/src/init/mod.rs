@@ -121,6 +121,12 @@ pub fn init(wanted: &Init) -> Result<Drafted> {
     let Some(first) = data.first() else {
         return Err(Error::Usage("name the data that the recipe is for".into()));
     };
+    if let (Some(option), Kind::Images | Kind::Idx | Kind::Arrays | Kind::Texts) =
+        (wanted.of_tables(), kind(&first.path))
+    {
+        let what = kind(&first.path).name();
+        return Err(Error::Usage(format!("{option} is for tables, and {} is {what}", first.name)));
+    }
     let draft = match kind(&first.path) {
         Kind::Idx => idx::draft(&data, out)?,
         Kind::Arrays => arrays::draft(&data, out)?,
@@ -139,12 +145,6 @@ pub fn init(wanted: &Init) -> Result<Drafted> {
     let mut found = draft.found;
     if let (true, Some(why)) = (wanted.batch, draft.one_for_both) {
         found.push(format!("--batch changes nothing here: {why}."));
-    }
-    if let (Some(option), Kind::Images | Kind::Idx | Kind::Arrays | Kind::Texts) =
-        (wanted.of_tables(), kind(&first.path))
-    {
-        let what = kind(&first.path).name();
-        return Err(Error::Usage(format!("{option} is for tables, and {} is {what}", first.name)));
     }
     let head = text::head(&found, &draft.next);
     let text = format!("{head}\n{}", draft.body);
