@@ -22,8 +22,6 @@ pub(crate) struct Arguments {
     /// Where any number of classes is true of a row: the character between their names in the label, such as ";".
     #[arg(long, value_name = "CHARACTER")]
     label_separator: Option<String>,
-    #[command(flatten)]
-    written: Written,
     /// For training in batches alone: a large table of classes gets larger layers, which are 1 to 2 points better there, and slow on a
     /// stream.
     #[arg(long)]
@@ -34,6 +32,8 @@ pub(crate) struct Arguments {
     /// Replace an existing file.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    written: Written,
 }
 
 /// How a table is written, where a look at it finds something else; keys of the same names in the recipe's `[stream]`.
