@@ -21,6 +21,14 @@ pub(crate) fn flag() -> Arc<AtomicBool> {
     flag
 }
 
+/// Makes of a file that reaches the limit of its size (`ulimit -f`) an error of writing, as of a full disk, in place of
+/// the signal that ends the program without a word.
+pub(crate) fn outlive_limits() {
+    // Without a handler the program still works.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
 /// Names the process whose end ends this one, which it has started.
 pub(crate) const PARENT: &str = "TIDEMILL_PARENT";
 

@@ -87,6 +87,7 @@ fn main() -> ExitCode {
     if let Err(failure) = check_environment() {
         return failure.report();
     }
+    interrupt::outlive_limits();
     let result = match Arguments::parse().command {
         Command::Quickstart(arguments) => commands::quickstart::run(&arguments),
         Command::Init(arguments) => commands::init::run(&arguments),

@@ -94,6 +94,36 @@ fn text_of(path: &Path) -> String {
     text(path).to_owned()
 }
 
+/// Classes that other data has as floats, as scikit-learn writes them, are those of the training data.
+#[test]
+fn labels_of_another_type_are_those_of_training() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let x = samples(folder);
+    let y: Vec<f64> = x.chunks(2).map(|x| if x[0] > 0.0 { 1.0 } else { -1.0 }).collect();
+    save(folder, "y.npy", "<i8", "200,", &y);
+    save(folder, "vy.npy", "<f8", "200,", &y);
+    save(folder, "half.npy", "<f8", "200,", &y.iter().map(|y| y / 2.0).collect::<Vec<_>>());
+    let recipe = folder.join("recipe.toml");
+    let body = "[model]\ninput = { features = 2 }\nlayers = [{ dense = { units = 2 } }]\n[training]\n\
+                loss = \"sparse_categorical_crossentropy\"\noptimizer = { adam = { learning_rate = 0.1 } }\n\
+                [batch]\ndata = { numpy = { x = \"x.npy\", y = \"y.npy\" } }\n\
+                validation = { numpy = { x = \"x.npy\", y = \"vy.npy\" } }\nbatch_size = 20\nepochs = 30\n";
+    std::fs::write(&recipe, body).unwrap();
+    let run = folder.join("run");
+    succeed(&["train", text(&recipe), "--out", text(&run)]);
+    let paths = ["x.npy", "vy.npy", "half.npy"].map(|name| text_of(&folder.join(name)));
+    let figures = succeed(&["eval", text(&run)]);
+    assert_eq!(succeed(&["eval", text(&run), "--data", &paths[0], &paths[1]]), figures);
+    let accuracy = figures.lines().find(|line| line.contains("accuracy")).unwrap();
+    assert!(accuracy.contains("9") || accuracy.contains("100.00 %"), "{figures}");
+    let wrong = tidemill(&["eval", text(&run), "--data", &paths[0], &paths[2]]);
+    assert!(
+        stderr(&wrong).contains("which is no class; those of the training data are"),
+        "{wrong:?}"
+    );
+}
+
 #[test]
 fn init_says_what_labels_are() {
     let place = tempfile::tempdir().unwrap();
@@ -118,6 +148,15 @@ fn init_says_what_labels_are() {
     );
     let (recipe, out) = (text_of(&folder.join("recipe.toml")), text_of(&folder.join("run")));
     succeed(&["train", &recipe, "--out", &out, "--set", "batch.epochs=1"]);
+    // Rows of exactly one 1 are one class each.
+    let one_hot = x.chunks(2).flat_map(|x| if x[0] > 0.0 { [1.0, 0.0] } else { [0.0, 1.0] });
+    save(folder, "one.npy", "<f8", "200, 2", &one_hot.collect::<Vec<_>>());
+    let (said, recipe) = init("one.npy");
+    assert!(said.contains("with 2 classes as one-hot rows"), "{said}");
+    assert!(said.contains("Each row of labels has exactly one 1"), "{said}");
+    assert!(recipe.contains("\"categorical_crossentropy\""), "{recipe}");
+    let (recipe, out) = (text_of(&folder.join("recipe.toml")), text_of(&folder.join("one")));
+    succeed(&["train", &recipe, "--out", &out]);
     save(folder, "two.npy", "<f8", "200, 2", &x.iter().map(|v| 1e6 + v).collect::<Vec<_>>());
     let (said, _) = init("two.npy");
     assert!(said.contains("with 2 targets") && said.contains("divide them in NumPy"), "{said}");

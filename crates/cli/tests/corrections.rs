@@ -178,7 +178,7 @@ fn garbage_waits_until_it_is_released() {
     let dead = place.lines("a/dead-letter.jsonl");
     let last = dead.last().unwrap()["reason"].as_str().unwrap();
     let what =
-        "release 1: another correction of its text came after it, and counts: eins Hund rennt";
+        "release 1: another correction of its text was learned from, and counts: eins Hund rennt";
     assert_eq!(last, what, "{summary}");
     assert_eq!(summary["quarantined"], 1);
     assert_eq!(place.lines("a/corrections.jsonl").last().unwrap()["correction"], "eins Hund rennt");

@@ -215,6 +215,21 @@ fn a_log_that_cannot_be_flushed_ends_the_learner() {
 
 /// Lines of another stream stay where they are; a file that is shorter than its checkpoint says is no reason to
 /// stop.
+/// A file that reaches the limit of its size is a disk that is full, and no silent end.
+#[test]
+fn a_limit_of_file_sizes_is_said() {
+    let place = Place::new(CLASSES);
+    place.write("data.csv", &classes(20_000));
+    let learn =
+        "ulimit -f 64; exec \"$0\" learn recipe.toml --from data.csv --out run --predictions p.csv";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", learn, env!("CARGO_BIN_EXE_tidemill")]).current_dir(place.0.path());
+    let output = shell.output().unwrap();
+    let says = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{says}");
+    assert!(says.contains("cannot be written: File too large"), "{says}");
+}
+
 #[test]
 fn journals_outlive_other_streams_and_power_cuts() {
     let place = Place::new(&format!("{CLASSES}[online]\non_bad = \"continue\"\n"));

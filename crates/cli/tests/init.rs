@@ -338,6 +338,45 @@ fn an_empty_folder_is_a_class_and_is_named() {
     assert!(!output.status.success() && error.contains("no sample of none"), "{error}");
 }
 
+/// How a table is written can be said, and stands in the recipe.
+#[test]
+fn what_is_given_of_a_table_is_taken() {
+    let place = Place::new();
+    let row = |i: usize| format!("{}.{:03}|x {i}|{}\n", 1 + i % 7, i * 37 % 1000, i % 2);
+    let rows: String = (0..60).map(row).collect();
+    let table = place.write("t.csv", &format!("a title\nn|t|y\n{rows}"));
+    let (_, guessed) = place.init(&[&table], &[]);
+    let given = ["--delimiter", "|", "--thousands", ".", "--decimal", ",", "--encoding", "latin1"];
+    let given = [&given[..], &["--header", "true", "--skip-rows", "1", "--label", "y"]].concat();
+    let (_, recipe) = place.init(&[&table], &given);
+    for line in
+        ["delimiter = \"|\"", "thousands = \".\"", "decimal = \",\"", "encoding = \"latin1\""]
+    {
+        assert!(recipe.contains(line), "{line}: {recipe}");
+    }
+    assert!(recipe.contains("header = true\n") && recipe.contains("skip_rows = 1\n"), "{recipe}");
+    assert!(!guessed.contains("skip_rows") && !guessed.contains("encoding"), "{guessed}");
+    // 1.037 is 1037 now.
+    place.train();
+    let doctor = succeed(&["doctor", &place.path("recipe.toml")]);
+    assert!(
+        doctor.contains("1000") || doctor.contains("2037") || doctor.contains("1037"),
+        "{doctor}"
+    );
+    let wrong = |data: &str, more: &[&str], says: &str| {
+        let out = place.path("w.toml");
+        let all = [&["init", data, "--out", &out], more].concat();
+        let error = stderr(&tidemill(&all));
+        assert!(error.contains(says), "{more:?}: {error}");
+    };
+    wrong(&table, &["--decimal", ".."], "--decimal must be one character");
+    let lines = place.write("t.jsonl", "{\"a\": 1, \"y\": 2}\n");
+    wrong(&lines, &["--delimiter", ";"], "has no delimiter; leave it out");
+    let images = place.path("images");
+    std::fs::create_dir(&images).unwrap();
+    wrong(&images, &["--decimal", ","], "--decimal is for tables");
+}
+
 #[test]
 fn what_init_says_is_so() {
     let place = Place::new();

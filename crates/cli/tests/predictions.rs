@@ -66,6 +66,31 @@ fn predictions_name_classes_as_labels_do() {
     assert_eq!(read("p.csv"), live);
 }
 
+/// A model may have more outputs than classes have come.
+#[test]
+fn outputs_without_a_class_are_never_predicted() {
+    let place = Place::new(&CLASSES.replace("units = 2", "units = 4"));
+    let data = classes(200).replace(",1\n", ",yes\n").replace(",0\n", ",no\n");
+    let live = place.piped(&data, &["--set", "stream.format=csv", "--predictions", "p.csv"]);
+    assert!(live.status.success(), "{}", stderr(&live));
+    let predictions = std::fs::read_to_string(place.path("p.csv")).unwrap();
+    let mut said = predictions.lines().skip(1).map(|line| line.split(',').nth(3).unwrap());
+    // What is predicted before the first label has no name.
+    assert_eq!(said.next(), Some(""));
+    assert!(said.all(|class| class == "yes" || class == "no"), "{predictions}");
+    // Labels and weights are not asked for, whatever they hold.
+    let rows = "{\"a\":1,\"b\":1,\"y\":{\"x\":1e400}}\n{\"a\":-1,\"b\":-1,\"y\":[1]}\n";
+    let (run, rows) = (place.path("run"), place.write("rows.jsonl", rows));
+    let csv = succeed(&["predict", text(&run), "--data", text(&rows), "--all"]);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!((lines.len(), lines[0].matches(',').count()), (3, 4), "{csv}");
+    assert!(lines[0].contains("yes") && lines[0].contains("no"), "{csv}");
+    assert!(lines[1].contains(",yes,") && lines[2].contains(",no,"), "{csv}");
+    let json = succeed(&["predict", text(&run), "--data", text(&rows), "--all", "--json"]);
+    let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(first["outputs"].as_object().unwrap().len(), 2, "{first}");
+}
+
 #[test]
 fn counts_are_learned_and_negative_ones_are_bad() {
     let place = Place::new(&VALUES.replace("huber", "poisson"));

@@ -108,6 +108,22 @@ fn a_search_finds_the_better_rate_and_continues() {
         "training.seed=2",
     ]);
     assert!(stderr(&twice).contains("is given twice"), "{twice:?}");
+    // Equal values are one trial; one that fails keeps the others, and is in the status.
+    let rates = "training.optimizer.adam.learning_rate=5e-3,0.005,1e39";
+    let apart = tempfile::tempdir().unwrap();
+    let other = apart.path().join("other");
+    let failed = tidemill(&["search", text(&recipe), "--out", text(&other), "--over", rates]);
+    let said = stderr(&failed);
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("note: 1 of 3 trials have the same values as others"), "{said}");
+    assert!(
+        said.ends_with(&format!(
+            "error: 1 of 2 trials failed; see {}\n",
+            other.join("002.log").display()
+        )),
+        "{said}"
+    );
+    assert!(String::from_utf8_lossy(&failed.stdout).contains("best: "), "{failed:?}");
     // A run that is damaged does not keep the others from being compared.
     let damaged = folder.path().join("damaged");
     std::fs::create_dir(&damaged).unwrap();

@@ -248,6 +248,19 @@ fn faults(folder: &Path) {
     assert_eq!(json_lines(&asked).len(), 1);
     assert!(stderr(&asked).contains("1 sounds cannot be read"), "{}", stderr(&asked));
 
+    // An empty text is learned from as any other, and said.
+    let table = std::fs::read_to_string(folder.join("train.csv")).unwrap();
+    let first = table.lines().nth(1).unwrap().split(',').next().unwrap();
+    std::fs::write(folder.join("gap.csv"), format!("{table}{first},\n")).unwrap();
+    std::fs::write(folder.join("gap.toml"), RECIPE.replace("train.csv", "gap.csv")).unwrap();
+    let said = String::from_utf8(run(folder, &["doctor", "gap.toml"]).stdout).unwrap();
+    assert!(
+        said.contains(&format!(
+            "1 sounds have an empty text, which is what is learned of them: {first}"
+        )),
+        "{said}"
+    );
+
     let wrong = |recipe: &str, what: &str| {
         std::fs::write(folder.join("wrong.toml"), recipe).unwrap();
         let output = command(&["train", "wrong.toml", "--out", "wrong"])

@@ -147,6 +147,8 @@ fn a_start_that_fails_leaves_a_folder_that_starts() {
         assert!(place.path("run/dead-letter.jsonl").exists(), "{from}");
         assert_eq!(place.learned("data.csv", &["--resume"])["events"], 41, "{from}");
     }
+    let says = place.refused("http://127.0.0.1", &json, 2);
+    assert!(says.contains("127.0.0.1: has no port; give an address"), "{says}");
     // So it is without a run, and with what an earlier version left of one.
     for left in ["recipe.toml", "checkpoints", "metrics.jsonl"] {
         let _ = std::fs::remove_file(place.path("run").join(left));
@@ -359,7 +361,7 @@ fn events_are_answered_where_labels_come_later() {
     let from = format!("http://127.0.0.1:{port}");
     let (recipe, run) = (place.path("recipe.toml"), place.path("run"));
     let all =
-        ["learn", text(&recipe), "--from", &from, "--out", text(&run), "--until-events", "41"];
+        ["learn", text(&recipe), "--from", &from, "--out", text(&run), "--until-events", "43"];
     let mut child = command(&all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut sender = Http::new(port);
     sender.waits = true;
@@ -373,7 +375,18 @@ fn events_are_answered_where_labels_come_later() {
         }
         sleep(Duration::from_millis(20));
     };
-    post(&[event(0)]);
+    // Also the first one, who comes before the learner is there; no output has a class then.
+    let answer = post(&[event(0)]);
+    assert_eq!(answer["answers"], serde_json::json!([{"id": "0", "prediction": null}]));
+    post(&[label(0), event(5), label(5)]);
+    // What nobody can use is answered at once, by itself and after others.
+    let asked = Instant::now();
+    for lines in [&["{\"a\":[1]}".to_owned()][..], &[event(6), "{\"id\":7,\"a\":{}}".into()]] {
+        let answer = post(lines);
+        let last = answer["answers"].as_array().unwrap().last().unwrap();
+        assert!(last["set_aside"].as_str().unwrap().contains("key `a`"), "{answer}");
+    }
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     let answer = post(&[event(1), label(1), label(1), "{\"id\":2}".into(), label(3)]);
     let answers = answer["answers"].as_array().unwrap();
     assert_eq!(answers[0]["id"], "1");

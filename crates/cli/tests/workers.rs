@@ -112,6 +112,37 @@ fn a_run_is_the_same_for_any_number_of_workers() {
     }
 }
 
+/// A recipe that `init` writes for a table has hats, whose outputs are mixed by weights that each shard moves.
+#[test]
+fn a_table_is_the_same_for_any_number_of_workers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let row = |i: usize| {
+        let (a, b) = ((i * 37 % 101) as f64 / 10.0, i * 17 % 23);
+        format!("{a},{b},{}\n", ["no", "yes"][usize::from(a * b as f64 > 40.0)])
+    };
+    let table: String = (0..600).map(row).collect();
+    std::fs::write(path("t.csv"), format!("a,b,label\n{table}")).unwrap();
+    let recipe = path("t.toml");
+    succeed(&["init", text(&path("t.csv")), "--batch", "--out", text(&recipe)]);
+    assert!(std::fs::read_to_string(&recipe).unwrap().contains("\nhats "));
+    let train = |out: &str, more: &[&str]| {
+        let run = path(out);
+        let arguments = ["train", text(&recipe), "--out", text(&run)];
+        let same = ["--set", "training.shards=4", "--set", "batch.epochs=8"];
+        succeed(&[&arguments[..], &same, more].concat());
+        run
+    };
+    let one = train("1", &[]);
+    for workers in ["2", "3", "4"] {
+        same(&train(workers, &["--workers", workers, "--threads", "1"]), &one);
+    }
+    // The mixture moves as without shards.
+    let accuracy = |run: &Path| metrics(run).last().unwrap()["val_accuracy"].as_f64().unwrap();
+    let whole = train("whole", &["--set", "training.shards=1"]);
+    assert!(accuracy(&one) > 0.85 && (accuracy(&one) - accuracy(&whole)).abs() < 0.08);
+}
+
 #[test]
 fn a_run_ends_with_the_same_bits_when_workers_are_killed_or_stopped() {
     let folder = tempfile::tempdir().unwrap();

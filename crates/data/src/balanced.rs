@@ -7,7 +7,7 @@ use tidemill_fields::Row;
 use crate::order::Order;
 use crate::random::key;
 use crate::view::View;
-use crate::{Dataset, Error, Result};
+use crate::{Dataset, Error, LabelKind, Result};
 
 /// A dataset of as many samples as another one, in whose epochs each class has the same number of samples, give or take one: those of
 /// rare classes come several times, of frequent ones in each epoch others. Which ones is a pure function of (seed, epoch, index).
@@ -25,6 +25,15 @@ impl Balanced {
     /// # Errors
     /// If samples have no classes.
     pub fn new(data: Arc<dyn Dataset>, seed: u64) -> Result<Balanced> {
+        if let LabelKind::Values { len } = data.label_kind() {
+            let what = match len {
+                1 => "the labels are values, and sampling is balanced by classes",
+                _ => {
+                    "a sample may have any number of classes or values, and sampling is balanced by the one class of each"
+                }
+            };
+            return Err(Error::option(format!("{what}; leave it out")));
+        }
         let mut classes = vec![Vec::new(); data.num_classes().unwrap_or(0)];
         for index in 0..data.len() {
             let class = data.class(index).and_then(|class| classes.get_mut(class as usize));

@@ -82,7 +82,7 @@ pub use images::{ImageDirectorySpec, ImageFolder, ImageShape};
 pub use loader::{Ahead, Loader, LoaderOptions, MAX_THREADS, Shards};
 pub use memory::MemoryDataset;
 pub use normalize::Normalize;
-pub use numpy::NumpySpec;
+pub use numpy::{NumpyLabels, NumpySpec};
 pub use order::Order;
 pub use spec::{DataSpec, InputSpec, Like};
 pub use table::{TableDataset, TableInput, TableInputs, TableSpec};

@@ -28,8 +28,8 @@ use crate::text::{
     DocumentsSpec, ParallelSpec, TaggedSpec, TextContext, TextDirectorySpec, TextFileSpec,
 };
 use crate::{
-    Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, MemoryDataset, NumpySpec, Result,
-    TableInputs, TableSpec,
+    Dataset, Error, IdxSpec, ImageDirectorySpec, ImageFolder, LabelKind, MemoryDataset,
+    NumpyLabels, NumpySpec, Result, TableInputs, TableSpec,
 };
 
 /// The source of the samples.
@@ -88,6 +88,8 @@ pub struct Like<'a> {
     pub class_names: &'a [String],
     /// The number of classes.
     pub num_classes: Option<usize>,
+    /// What numbers are as labels: classes, or values; not known where there are none.
+    pub labels: Option<NumpyLabels>,
     /// What was learned of columns and labels.
     pub known: Option<&'a Known>,
     /// What makes ids of texts.
@@ -100,6 +102,11 @@ impl<'a> Like<'a> {
         Like {
             class_names: data.class_names(),
             num_classes: data.num_classes(),
+            labels: match data.label_kind() {
+                LabelKind::Class { .. } => Some(NumpyLabels::Class),
+                LabelKind::Values { .. } => Some(NumpyLabels::Values),
+                LabelKind::None => None,
+            },
             known: data.known(),
             tokenizer: data.tokenizer(),
         }
@@ -159,7 +166,7 @@ impl DataSpec {
             Self::Numpy(spec) => {
                 let like = like();
                 let known = known.or_else(|| like.and_then(|l| l.known));
-                let data = spec.open(resolve, like.as_ref().map(|l| l.class_names), known)?;
+                let data = spec.open(resolve, like.as_ref(), known)?;
                 let data = with_classes_of(data, like.and_then(|l| l.num_classes))?;
                 let parts = Parts::of(spec.validation_split, spec.subset, spec.seed);
                 parts.side(spec.main_path(), Box::new(data))?

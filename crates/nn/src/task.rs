@@ -108,28 +108,47 @@ impl Task {
     /// The class that the outputs of one sample say, as `name` calls it, and how probable it is; of a
     /// sequence with `width` outputs at each position, their classes with spaces between, and the least of
     /// their probabilities. With a `separator` any number of classes may be true: those that are more probable than not,
-    /// and how probable this set is, each class by itself as the loss takes them. None where there are no classes.
+    /// and how probable this set is, each class by itself as the loss takes them. An output without a name has no class yet
+    /// and is never what is said; the others keep their probabilities. None where there are no classes, or none has a name.
     pub fn class_in_words(
         self,
         outputs: &[f32],
         width: usize,
         separator: Option<char>,
-        name: impl Fn(usize) -> String,
+        name: impl Fn(usize) -> Option<String>,
     ) -> Option<(String, f32)> {
         if let (Task::Binary, Some(separator)) = (self, separator) {
-            let likely = (0..outputs.len()).filter(|&class| outputs[class] > 0.5);
-            let names: Vec<String> = likely.map(name).collect();
-            let probability = outputs.iter().map(|p| p.max(1.0 - p)).product();
-            return Some((names.join(&separator.to_string()), probability));
+            let named = outputs.iter().enumerate().filter_map(|(i, &p)| Some((name(i)?, p)));
+            let (names, of): (Vec<String>, Vec<f32>) = named.unzip();
+            let likely = names.into_iter().zip(&of).filter(|(_, p)| **p > 0.5);
+            let likely: Vec<String> = likely.map(|(name, _)| name).collect();
+            let probability = of.iter().map(|p| p.max(1.0 - p)).product();
+            return (!of.is_empty()).then(|| (likely.join(&separator.to_string()), probability));
         }
         let (mut names, mut least) = (Vec::new(), 1.0_f32);
         for row in outputs.chunks_exact(width.max(1)) {
-            if let Answer::Class { class, probability } = self.answer(row) {
-                names.push(name(class));
-                least = least.min(probability);
-            }
+            let Answer::Class { class, probability } = self.answer(row) else { continue };
+            let (name, probability) = match name(class) {
+                Some(name) => (name, probability),
+                None => self.most_probable(row, &name)?,
+            };
+            names.push(name);
+            least = least.min(probability);
         }
         (!names.is_empty()).then(|| (names.join(" "), least))
+    }
+
+    /// The most probable class of those with a name.
+    fn most_probable(
+        self,
+        row: &[f32],
+        name: &impl Fn(usize) -> Option<String>,
+    ) -> Option<(String, f32)> {
+        let both = [1.0 - row.first()?, row[0]];
+        let row = if self == Task::Binary && row.len() == 1 { &both[..] } else { row };
+        // The first of equal ones, as in `answer`.
+        let named = row.iter().enumerate().rev().filter_map(|(i, &p)| Some((name(i)?, p)));
+        named.max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// The class that a truth is; the greatest of several values.

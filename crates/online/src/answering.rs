@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 use tidemill_engine::metrics::Task;
 use tidemill_engine::nn::{Link, LossSpec};
 use tidemill_recipe::stream::features::Labels;
-use tidemill_recipe::stream::{Answerer, Answers, Position};
+use tidemill_recipe::stream::{Answerer, Position};
 
 use crate::join::Said;
-use crate::predictions::class_name;
 
 /// Answers records through the source that they came from.
 pub(crate) struct Answering {
-    answers: Answerer,
+    answers: Arc<Answerer>,
     task: Task,
     link: Link,
     /// Of the training before.
@@ -22,14 +21,12 @@ pub(crate) struct Answering {
 }
 
 impl Answering {
-    /// From here on the senders of the records after `position` may wait for answers.
-    pub(crate) fn start(
-        answers: Arc<Answers>,
-        position: &Position,
+    /// Answers what a model of this task says, whose classes had these names in the training before.
+    pub(crate) fn new(
+        answers: Arc<Answerer>,
         (task, loss): (Task, &LossSpec),
         class_names: Vec<String>,
     ) -> Answering {
-        let answers = answers.start(position, false);
         Answering { answers, task, link: loss.link(), class_names, outputs: Vec::new() }
     }
 
@@ -37,16 +34,17 @@ impl Answering {
     pub(crate) fn give(&mut self, position: &Position, said: &Said, labels: Option<&Labels>) {
         let answer = match said {
             Said::Nothing => Value::Null,
-            Said::SetAside(reason) => json!({ "set_aside": reason }),
             Said::Label(id, what) => json!({ "id": id, "label": what }),
             Said::Predicted { id, logits, scale } => {
                 let mut answer = json!({ "id": id });
                 self.outputs.resize(logits.len(), 0.0);
                 self.link.probabilities(logits, &mut self.outputs);
-                let name = |class| class_name(class, labels, &self.class_names);
+                let name = |class| Labels::class_of(labels, class, &self.class_names);
                 let separator = labels.and_then(Labels::separator);
                 let found = self.task.class_in_words(&self.outputs, logits.len(), separator, name);
                 match found {
+                    // No class is known yet.
+                    None if self.task.has_classes() => answer["prediction"] = Value::Null,
                     Some((class, probability)) => {
                         answer["prediction"] = match separator {
                             Some(by) => class.split_terminator(by).collect(),

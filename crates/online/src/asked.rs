@@ -96,10 +96,16 @@ impl Asked {
         files: &[PathBuf],
         each: &mut dyn FnMut(AskedEvent) -> Result<()>,
     ) -> Result<()> {
-        let (labels, names) = (self.known.labels.clone(), self.names());
+        let labels = self.known.labels.clone();
         let task = self.model.prequential().task();
-        self.read(files, &mut |source, outputs, _| {
-            let name = |i: usize| names.get(i).cloned().unwrap_or_else(|| i.to_string());
+        if labels.as_ref().is_some_and(|labels| !labels.is_known()) {
+            return Err(Error::Usage(
+                "the run has learned from no label: no class is known".into(),
+            ));
+        }
+        let classes = self.output_classes();
+        self.read(files, true, &mut |source, outputs, _| {
+            let name = |i: usize| classes.get(i).cloned().flatten();
             let (class, probability) =
                 task.class_in_words(outputs, outputs.len(), None, name).unzip();
             let labels = labels.as_ref().filter(|_| class.is_none());
@@ -109,9 +115,13 @@ impl Asked {
         })
     }
 
-    /// The names of the classes, in the order of the model's outputs.
-    pub fn names(&self) -> Vec<String> {
-        self.known.labels.as_ref().map(Labels::names).unwrap_or_default()
+    /// The classes of the model's outputs, the two of one output; none where no label has taken one. Empty for values.
+    pub fn output_classes(&self) -> Vec<Option<String>> {
+        if !self.model.prequential().task().has_classes() {
+            return Vec::new();
+        }
+        let class = |i| Labels::class_of(self.known.labels.as_ref(), i, &[]);
+        (0..self.model.num_outputs().max(2)).map(class).collect()
     }
 
     /// The figures over `files`.
@@ -129,7 +139,7 @@ impl Asked {
         let mut scores = Prequential::new(task, self.model.num_outputs(), spec);
         let labels = self.known.labels.clone();
         let labels = labels.as_ref();
-        self.read(files, &mut |source, outputs, event| {
+        self.read(files, false, &mut |source, outputs, event| {
             let label = labels.map_or(Ok(None), |labels| labels.transform(event.label()));
             let label = label.map_err(|bad| Error::Usage(format!("{source}: {}", bad.reason)))?;
             match (label, Labels::number(event.label())) {
@@ -156,8 +166,8 @@ impl Asked {
         Ok(figures.filter(|(name, _)| wanted.contains(&name.as_str())).collect())
     }
 
-    /// Gives each event with its place and the model's outputs.
-    fn read(&mut self, files: &[PathBuf], each: &mut Each<'_>) -> Result<()> {
+    /// Gives each event with its place and the model's outputs; `unlabelled` says that no label is needed.
+    fn read(&mut self, files: &[PathBuf], unlabelled: bool, each: &mut Each<'_>) -> Result<()> {
         let linear = self.file.recipe.online.linear.as_ref();
         let interactions = linear.map(|l| l.interactions.clone()).unwrap_or_default();
         for path in files {
@@ -171,7 +181,7 @@ impl Asked {
             let options = OpenOptions { format: Some(format), ..OpenOptions::default() };
             let mut source = open(&address, &options).map_err(stream_error)?;
             let mut spec = self.file.stream_format(format)?;
-            spec.unlabelled = true;
+            spec.unlabelled = unlabelled;
             let mut decoder =
                 decoder(&spec, format, self.known.schema.clone()).map_err(stream_error)?;
             let (mut records, mut events) = (Records::default(), Events::default());

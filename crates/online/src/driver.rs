@@ -292,9 +292,8 @@ impl<'a> StreamDriver<'a> {
             batches.write(&len)?;
         }
         self.learn(None)?;
-        let Input { predictions, encoding, .. } = &mut self.input;
-        if let Some(predictions) = predictions {
-            predictions.write(self.model.as_ref(), encoding.known().labels.as_ref())?;
+        if let Some(predictions) = &mut self.input.predictions {
+            predictions.write(self.model.as_ref())?;
         }
         self.lags.learned(self.input.feed.waiting());
         Ok(())

@@ -8,7 +8,7 @@ use tidemill_recipe::stream::Note;
 use crate::ahead::Ahead;
 use crate::encoding::Encoding;
 use crate::feed::{Came, Feed, Item};
-use crate::join::{Join, Said};
+use crate::join::Join;
 use crate::model::StreamModel;
 use crate::predictions::Predictions;
 
@@ -53,6 +53,9 @@ impl Input {
         let Input { feed, encoding, counts, predictions } = self;
         let came = feed.next(&mut |item| {
             let scale = encoding.scaling();
+            if let Some(predictions) = predictions.as_mut() {
+                predictions.look(encoding.known().labels.as_ref());
+            }
             let given = match &item {
                 Item::Event(event) if predictions.is_some() => Some((event.id(), event.label())),
                 _ => None,
@@ -124,7 +127,7 @@ impl Input {
         Ok(())
     }
 
-    /// Takes a record where labels come later than their events.
+    /// Takes a record where labels come later than their events; whether it was set aside.
     ///
     /// # Errors
     /// As [`Input::take`].
@@ -132,19 +135,13 @@ impl Input {
         &mut self,
         join: &mut Join,
         model: &mut dyn StreamModel,
-    ) -> Result<()> {
+    ) -> Result<Came> {
         if self.prepare()? {
             join.guessed = true;
         }
         let Input { feed, encoding, counts, .. } = self;
         feed.next(&mut |item| match item {
-            Item::Event(event) => {
-                let taken = join.take_record(event, encoding, model, counts);
-                if let Ok(Err(bad)) = &taken {
-                    join.say(|_| Said::SetAside(bad.reason.clone()));
-                }
-                taken
-            }
+            Item::Event(event) => join.take_record(event, encoding, model, counts),
             Item::Header(schema) => {
                 encoding.set_schema(schema);
                 Ok(Ok(()))
@@ -152,8 +149,7 @@ impl Input {
             Item::Sample(_) => {
                 Err(Error::Run("a sample of a dataset has no id; please report it".into()))
             }
-        })?;
-        Ok(())
+        })
     }
 
     /// Decides at the first events what their columns and labels are; whether labels were guessed

@@ -10,8 +10,8 @@ use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::data::open_one;
 use tidemill_recipe::online::{OnlineSpec, WhenFull};
 use tidemill_recipe::stream::{
-    Content, Format, FormatSpec, Look, Note, OpenOptions, Policy, Position, QueueOptions, Reader,
-    Rows, Schema, Source, decoder, file_of, format_of,
+    Awaited, Content, Format, FormatSpec, Look, Note, OpenOptions, Policy, Position, QueueOptions,
+    Reader, Rows, Schema, Source, decoder, file_of, format_of,
     formats::look::{HEAD_BYTES, lost_column},
     head_of, is_files, is_live, look, open as open_source,
 };
@@ -78,7 +78,13 @@ pub(crate) fn open(
             found.0
         }
     };
-    let source = open_at(options, folder, format, start.same().map(|s| &s.position), watch)?;
+    // Where events wait for their labels, their senders may wait for predictions.
+    let awaited = match file.recipe.online.labels {
+        Some(_) => Awaited::IfAsked,
+        None => Awaited::Never,
+    };
+    let position = start.same().map(|s| &s.position);
+    let source = open_at((options, awaited), folder, format, position, watch)?;
     let policy = policy(&file.recipe.online, folder);
     if base.known.encoder.is_some() && matches!(format, Format::Vw | Format::Libsvm) {
         let what = format!("= {format:?} has no columns, and the model has learned from columns");
@@ -111,12 +117,14 @@ pub(crate) fn open(
         None => is_files(&options.from).then(Content::default),
     };
     let mut join = open_join(file, folder, start, format)?.map(Box::new);
-    let answering = join.as_mut().zip(answers).map(|(join, answers)| {
+    let answers = answers.map(|answers| Arc::new(answers.start()));
+    let answering = join.as_mut().zip(answers.clone()).map(|(join, answers)| {
         join.said = Some(Said::Nothing);
         let task = (file.recipe.task(), &file.recipe.training.loss);
-        Answering::start(answers, &position, task, base.class_names.clone())
+        Answering::new(answers, task, base.class_names.clone())
     });
-    let feed = Box::new(RecordFeed::new(intake, dead, position, content).skip(&options.skip));
+    let feed = RecordFeed::new(intake, dead, position, content).skip(&options.skip).answer(answers);
+    let feed = Box::new(feed);
     let input = Input::new(feed, encoding, counts);
     Ok(Opened { input, join, answering, format: Some(format) })
 }
@@ -242,9 +250,10 @@ fn data_feed(
     DataFeed::new(data, order, options.rate, position, bad, encoding.scaling())
 }
 
-/// The source at the record after the last one that was learned from, at `position`.
+/// The source at the record after the last one that was learned from, at `position`; whose senders may wait for answers
+/// is said here, since the first ones may come before anyone learns.
 pub(crate) fn open_at(
-    options: &LearnOptions,
+    (options, answers): (&LearnOptions, Awaited),
     folder: &RunFolder,
     format: Format,
     position: Option<&Position>,
@@ -254,6 +263,7 @@ pub(crate) fn open_at(
         log_folder: Some(folder.path().join("log")),
         format: Some(format),
         access: options.access.clone(),
+        answers,
         ..OpenOptions::default()
     };
     let mut source = open_source(&options.from, &open_options).map_err(stream_error)?;

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Truth;
@@ -26,6 +27,8 @@ pub(crate) struct Predictions {
     step: Vec<Event>,
     /// Names of the classes of the training before.
     class_names: Vec<String>,
+    /// How many outputs had a class when that was looked at last, and what was known then.
+    known: (usize, Option<Rc<Labels>>),
 }
 
 /// An event of the step under way.
@@ -35,10 +38,13 @@ struct Event {
     /// Its number, from 1.
     number: u64,
     id: String,
-    label: String,
+    /// None where it is missing.
+    label: Option<String>,
     /// The class of a sample of a dataset, in place of its label.
     class: Option<usize>,
     scale: Scale,
+    /// What was known of labels before it.
+    known: Option<Rc<Labels>>,
 }
 
 impl Predictions {
@@ -63,7 +69,8 @@ impl Predictions {
             )
         });
         let (path, step) = (path.to_owned(), Vec::new());
-        let mut predictions = Predictions { path, journal, note, task, step, class_names };
+        let known = (0, None);
+        let mut predictions = Predictions { path, journal, note, task, step, class_names, known };
         if is_there {
             let open = OpenOptions::new().append(true).open(&predictions.path);
             open.map_err(|e| Error::write(&predictions.path, e))?;
@@ -89,6 +96,14 @@ impl Predictions {
         self.step.clear();
     }
 
+    /// What is known of labels before the next event.
+    pub(crate) fn look(&mut self, labels: Option<&Labels>) {
+        let taken = labels.map_or(0, Labels::num_taken);
+        if taken != self.known.0 || labels.is_some() != self.known.1.is_some() {
+            self.known = (taken, labels.cloned().map(Rc::new));
+        }
+    }
+
     /// Event `number` is at `place` of the step. `scale` is how targets were scaled before it.
     pub(crate) fn event(
         &mut self,
@@ -103,27 +118,28 @@ impl Predictions {
             _ => None,
         };
         let (id, label) = match (given, sample.truth) {
-            (Some((id, label)), _) => (text(id), text(label)),
+            (Some((id, label)), _) => (text(id).unwrap_or_default(), text(label)),
             (None, Truth::Values(values)) => {
                 let unscaled = |v: &f32| scale.value(*v).unwrap_or_default().to_string();
-                (String::new(), values.iter().map(unscaled).collect::<Vec<_>>().join(" "))
+                let values: Vec<String> = values.iter().map(unscaled).collect();
+                (String::new(), Some(values.join(" ")))
             }
             (None, _) => Default::default(),
         };
-        self.step.push(Event { place, number, id, label, class, scale });
+        let known = self.known.1.clone();
+        self.step.push(Event { place, number, id, label, class, scale, known });
     }
 
-    /// The step was taken: writes its lines. Names of classes are those that `labels` has now, which a
-    /// resumed run has as well; an output gets its name with the first label that takes it.
-    pub(crate) fn write(&mut self, model: &dyn StreamModel, labels: Option<&Labels>) -> Result<()> {
+    /// The step was taken: writes its lines. What is predicted are classes that were known before the event.
+    pub(crate) fn write(&mut self, model: &dyn StreamModel) -> Result<()> {
         let width = model.num_outputs();
         for event in std::mem::take(&mut self.step) {
-            let outputs = model.predicted(event.place);
+            let (outputs, labels) = (model.predicted(event.place), event.known.as_deref());
             let separator = labels.and_then(Labels::separator);
             let label = match (event.class, separator) {
-                (Some(class), _) => self.name(class, labels),
-                (None, Some(separator)) => Sets::canonical(&event.label, separator),
-                (None, None) => event.label,
+                (Some(class), _) => self.name(class, labels).unwrap_or_else(|| class.to_string()),
+                (None, Some(separator)) => event.label.map_or_else(String::new, set(separator)),
+                (None, None) => event.label.unwrap_or_default(),
             };
             let mut line = format!("{},{},{}", event.number, quoted(&event.id), quoted(&label));
             if !self.task.has_classes() {
@@ -133,19 +149,23 @@ impl Predictions {
             } else {
                 let name = |class| self.name(class, labels);
                 let class = self.task.class_in_words(outputs, width, separator, name);
-                let (mut class, probability) = class.unwrap_or((String::new(), 1.0));
-                if let Some(separator) = separator {
-                    class = Sets::canonical(&class, separator);
-                }
-                line += &format!(",{},{probability}", quoted(&class));
+                let class = class.map(|(class, probability)| match separator {
+                    Some(separator) => (set(separator)(class), probability),
+                    None => (class, probability),
+                });
+                line += &match class {
+                    Some((class, probability)) => format!(",{},{probability}", quoted(&class)),
+                    // No class is known yet.
+                    None => ",,".to_owned(),
+                };
             }
             self.journal()?.write_text(&line)?;
         }
         Ok(())
     }
 
-    fn name(&self, class: usize, labels: Option<&Labels>) -> String {
-        class_name(class, labels, &self.class_names)
+    fn name(&self, class: usize, labels: Option<&Labels>) -> Option<String> {
+        Labels::class_of(labels, class, &self.class_names)
     }
 
     /// The file, once it has a line.
@@ -164,17 +184,19 @@ impl Predictions {
     }
 }
 
-/// The name of a class: of the labels that came, or else of the training `before`.
-pub(crate) fn class_name(class: usize, labels: Option<&Labels>, before: &[String]) -> String {
-    let name = labels.and_then(|labels| labels.class_name(class));
-    name.or_else(|| before.get(class).cloned()).unwrap_or_else(|| class.to_string())
+/// A set as it is written: the empty one, which is not a missing label, as the separator alone.
+fn set(separator: char) -> impl Fn(String) -> String {
+    move |text| match Sets::canonical(&text, separator) {
+        empty if empty.is_empty() => separator.to_string(),
+        set => set,
+    }
 }
 
-fn text(value: Value<'_>) -> String {
+fn text(value: Value<'_>) -> Option<String> {
     match value {
-        Value::Missing => String::new(),
-        Value::Number(n) => n.to_string(),
-        Value::Text(text) => text.to_owned(),
+        Value::Missing => None,
+        Value::Number(n) => Some(n.to_string()),
+        Value::Text(text) => Some(text.to_owned()),
     }
 }
 

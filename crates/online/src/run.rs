@@ -192,8 +192,8 @@ fn check_predictions(file: &RecipeFile, options: &LearnOptions) -> Result<()> {
     let Some(path) = &options.predictions else { return Ok(()) };
     predictions::check(path, &options.from)?;
     if file.recipe.online.labels.is_some() {
-        let what =
-            "has labels that come later, for which --predictions is not there yet; leave one out";
+        let what = "has labels that come later than what is predicted, and --predictions writes both in one line; leave one \
+                    out (by HTTP, senders that wait are answered with predictions)";
         return Err(file.error_at("online.labels", what));
     }
     Ok(())

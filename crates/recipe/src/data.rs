@@ -7,6 +7,7 @@ use tidemill_engine::data::spec::class_counts;
 use tidemill_engine::data::text::words::TextIds;
 use tidemill_engine::data::{Buckets, DataSpec, Dataset, InputSpec, Known, Like};
 use tidemill_engine::nn::{ModelSpec, TokensSpec};
+use tidemill_stream::features::Labels;
 
 use crate::tables::{check_embeddings, check_inputs};
 use crate::{ClassWeight, DataPaths, RecipeFile};
@@ -167,7 +168,11 @@ pub(crate) fn text_ids(tokens: TokensSpec) -> TextIds {
 }
 
 fn class_names(data: &dyn Dataset) -> Vec<String> {
-    let n = data.num_classes().unwrap_or(0);
+    let Some(n) = data.num_classes() else {
+        // Labels that are sets have names too, and those of values have none.
+        let labels = data.known().and_then(|known| known.labels.as_ref());
+        return labels.map(Labels::names).unwrap_or_default();
+    };
     match data.class_names() {
         names if names.len() == n => names.to_vec(),
         _ => (0..n).map(|i| i.to_string()).collect(),

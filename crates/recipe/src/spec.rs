@@ -353,10 +353,11 @@ impl Recipe {
         if self.training.optimizer_state == OptimizerState::Sharded {
             self.check_sharded()?;
         }
-        if shards > 1 && self.model.mixes_outputs() {
+        if shards > 1 && self.model.remembers() {
             return wrong(
                 KEY,
-                "has no meaning with model.hedged_depth and model.hats.beside, whose weights change with each loss",
+                "cannot be more than 1 with model.memory and model.last_label, which keep a step's samples in their order; \
+                 leave those out",
             );
         }
         Ok(())

@@ -95,6 +95,14 @@ impl Access {
     /// The addresses that `address` stands for, if they may be listened on. `has_tokens`: whether the protocol can carry
     /// a token.
     pub(crate) fn addresses(&self, address: &str, has_tokens: bool) -> Result<Vec<SocketAddr>> {
+        let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        if !matches!(port, Some(Ok(_))) {
+            let what = format!(
+                "{address}: has no port; give an address to listen on with its port, such as \
+                 127.0.0.1:8080"
+            );
+            return Err(Error::Usage(what));
+        }
         let found = address.to_socket_addrs().map_err(|e| Error::io(address, e))?;
         let found: Vec<SocketAddr> = found.collect();
         if found.iter().all(|a| a.ip().is_loopback()) {

@@ -17,17 +17,29 @@ const WAIT: Duration = Duration::from_secs(30);
 /// Answers that are kept.
 const KEPT: usize = 4096;
 
+/// Which senders wait for the answers of a learner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Awaited {
+    /// None: no learner answers, and a record is acknowledged as soon as the log has it.
+    #[default]
+    Never,
+    /// Those who ask to wait.
+    IfAsked,
+    /// All but those who ask not to wait.
+    ByDefault,
+}
+
 /// Answers by the sequence number of their record, as JSON.
 ///
-/// A sender waits only once a learner has said that it answers: before, and for learners that do not, a record is
-/// acknowledged as soon as the log has it.
-#[derive(Debug, Default)]
+/// Who waits is said when the source is opened: the first records may come before the learner takes any, and are
+/// answered like all others.
+#[derive(Debug)]
 pub struct Answers {
     given: Mutex<Given>,
     came: Notify,
-    are_given: AtomicBool,
-    /// Whether senders wait who do not say whether they do.
-    by_default: AtomicBool,
+    by_default: bool,
+    /// Whether no further answer comes.
+    ended: AtomicBool,
 }
 
 /// The newest answers.
@@ -47,26 +59,31 @@ impl Given {
 }
 
 impl Answers {
-    /// From here on senders may wait for an answer to each record after `position`, of a stream of one part; `by_default` also
-    /// those who do not say that they do.
-    pub fn start(self: Arc<Answers>, position: &Position, by_default: bool) -> Answerer {
-        lock(&self.given).passed = sequence(position);
-        self.by_default.store(by_default, Relaxed);
-        self.are_given.store(true, Relaxed);
+    /// Answers for those who wait; nothing where nobody does.
+    pub(crate) fn new(awaited: Awaited) -> Option<Arc<Answers>> {
+        (awaited != Awaited::Never).then(|| {
+            let (given, came) = Default::default();
+            let by_default = awaited == Awaited::ByDefault;
+            Arc::new(Answers { given, came, by_default, ended: AtomicBool::new(false) })
+        })
+    }
+
+    /// The learner's end of it, for a stream of one part.
+    pub fn start(self: Arc<Answers>) -> Answerer {
         Answerer(self)
     }
 
     /// The answers to the records from `first` to `last`, waiting for as long as the sender `prefers`, if it says so; `null`
-    /// stands for one that has not come. Nothing where a learner does not answer, or the sender does not wait.
+    /// stands for one that has not come. Nothing where the sender does not wait, or the learner has ended.
     pub(crate) async fn wait(
         &self,
         first: u64,
         last: u64,
         prefers: Option<Duration>,
     ) -> Option<Vec<String>> {
-        let by_default = self.by_default.load(Relaxed).then_some(WAIT);
+        let by_default = self.by_default.then_some(WAIT);
         let most = prefers.or(by_default).filter(|most| !most.is_zero())?.min(WAIT);
-        if !self.are_given.load(Relaxed) {
+        if self.ended.load(Relaxed) {
             return None;
         }
         let end = Instant::now() + most;
@@ -75,7 +92,7 @@ impl Answers {
             let mut came = pin!(self.came.notified());
             came.as_mut().enable();
             let late = Instant::now() >= end;
-            if let Some(found) = self.look(first, last, late || !self.are_given.load(Relaxed)) {
+            if let Some(found) = self.look(first, last, late || self.ended.load(Relaxed)) {
                 return Some(found);
             }
             let _ = timeout_at(end, came).await;
@@ -111,7 +128,7 @@ impl Answerer {
 
 impl Drop for Answerer {
     fn drop(&mut self) {
-        self.0.are_given.store(false, Relaxed);
+        self.0.ended.store(true, Relaxed);
         self.0.came.notify_waiters();
     }
 }
@@ -144,12 +161,14 @@ mod tests {
 
     #[test]
     fn answers_wait_and_are_waited_for() {
-        let answers = Arc::new(Answers::default());
+        assert!(Answers::new(Awaited::Never).is_none());
+        let answers = Answers::new(Awaited::IfAsked).unwrap();
         let long = Some(Duration::from_secs(60));
-        assert_eq!(wait(&answers, 1, 1, long), None);
-        let answerer = answers.clone().start(&at(0), false);
-        answerer.give(&at(1), "1".into());
+        // Who asks before the learner is there waits for it.
+        let learner = answers.clone();
         let giver = std::thread::spawn(move || {
+            let answerer = learner.start();
+            answerer.give(&at(1), "1".into());
             answerer.give(&at(2), "2".into());
             answerer
         });
@@ -166,8 +185,8 @@ mod tests {
 
     #[test]
     fn answers_that_nobody_takes_are_bounded() {
-        let answers = Arc::new(Answers::default());
-        let answerer = answers.clone().start(&at(0), true);
+        let answers = Answers::new(Awaited::ByDefault).unwrap();
+        let answerer = answers.clone().start();
         (1..=10_000).for_each(|i| answerer.give(&at(i), "0".into()));
         assert_eq!(lock(&answers.given).by_sequence.len(), KEPT);
         assert_eq!(wait(&answers, 1, 1, None).unwrap(), ["null"]);

@@ -36,7 +36,7 @@ pub mod sources;
 mod sync;
 
 pub use access::{Access, TlsFiles, Tokens};
-pub use answers::{Answerer, Answers};
+pub use answers::{Answerer, Answers, Awaited};
 pub use content::{Compared, Content};
 pub use error::{Error, Result};
 pub use health::Health;
@@ -48,8 +48,8 @@ pub use records::{Record, Records};
 pub use rows::Rows;
 pub use source::{Counters, Poll, Source};
 pub use tidemill_table::{
-    BadEvent, Categorical, Decoded, Decoder, Encoder, Event, Events, Feature, FeaturesSpec, Field,
-    Format, FormatSpec, FreedRow, HashedColumns, Label, Labels, Look, Note, Place, Schema,
-    Standardize, Understood, Utf16Reader, Value, arrow_lines, decoder, events, features, formats,
-    look,
+    BadEvent, Categorical, Decoded, Decoder, Encoder, Encoding, Event, Events, Feature,
+    FeaturesSpec, Field, Format, FormatSpec, FreedRow, HashedColumns, Label, Labels, Look, Note,
+    Place, Schema, Standardize, Understood, Utf16Reader, Value, arrow_lines, decoder, events,
+    features, formats, look,
 };

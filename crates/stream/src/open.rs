@@ -10,6 +10,7 @@ use tidemill_table::formats::look::HEAD_BYTES;
 use tidemill_table::{Format, FormatSpec};
 
 use crate::access::Access;
+use crate::answers::Awaited;
 use crate::error::{Error, Result};
 use crate::lines::MAX_RECORD;
 use crate::log::{Log, LogOptions};
@@ -41,6 +42,8 @@ pub struct OpenOptions {
     pub format: Option<Format>,
     /// Whether entries of a Redis stream that a checkpoint covers are removed. False.
     pub trim: bool,
+    /// Who waits for what a learner answers to records. Nobody.
+    pub answers: Awaited,
 }
 
 impl Default for OpenOptions {
@@ -54,6 +57,7 @@ impl Default for OpenOptions {
             log: LogOptions::default(),
             format: None,
             trim: false,
+            answers: Awaited::Never,
         }
     }
 }
@@ -323,6 +327,7 @@ fn http(uri: &str, rest: &str, options: &OpenOptions) -> Result<Box<dyn Source>>
         max_connections: options.max_connections,
         access: options.access.clone(),
         format: options.format,
+        answers: options.answers,
         ..HttpOptions::default()
     };
     let log = Log::open(folder, options.log.clone())?;

@@ -266,7 +266,7 @@ fn classes_come_in_their_order_until_full() {
     assert_eq!(labels.encode(Value::Number(7.0)), class(0));
     assert_eq!(labels.encode(Value::Text("7")), class(0));
     let bad = labels.encode(Value::Text("left")).unwrap_err().reason;
-    assert_eq!(bad, "unknown class `left`: the model has 3 classes, all taken (7, up, -1.5)");
+    assert_eq!(bad, "unknown class `left`: the model has 3 outputs, all taken (7, up, -1.5)");
     assert!(labels.check(Value::Text("left")).is_err());
     assert!(labels.encode(Value::Number(f64::NAN)).is_err());
     let text = serde_json::to_string(&labels).unwrap();

@@ -136,7 +136,10 @@ pub fn examine(file: &RecipeFile, threads: Option<usize>, memory: Option<u64>) -
     };
     findings.sort_by_key(|f| !f.is_error);
     let mut understood = data.train.understood().map(|u| u.lines()).unwrap_or_default();
-    understood.extend(data.train.notes().into_iter().map(|note| format!("note: {note}")));
+    let (notes, others) = (data.train.notes(), data.validation.iter().flat_map(|d| d.notes()));
+    let others = others.filter(|note| !notes.contains(note));
+    let others = others.map(|note| format!("validation data: {note}"));
+    understood.extend(notes.iter().cloned().chain(others).map(|note| format!("note: {note}")));
     Ok(Examined { findings, understood, estimate })
 }
 

@@ -119,8 +119,8 @@ impl Report<'_> {
         if let Some(evaluation) = self.evaluation {
             drawn::write(&mut page, evaluation, self.class_names);
         }
-        if let Some(confusion) = self.evaluation.and_then(|e| e.confusion.as_ref()) {
-            classes::write(&mut page, confusion, self.class_names);
+        if let Some(evaluation) = self.evaluation {
+            classes::write(&mut page, evaluation, self.class_names);
         }
         let validation = self.data.and_then(|data| data.validation.as_ref());
         if let (Some(evaluation), Some(data)) = (self.evaluation, validation) {

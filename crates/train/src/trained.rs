@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_engine::data::{DataSpec, Dataset, Known, LabelKind, Like, Loader, LoaderOptions};
+use tidemill_engine::data::{
+    DataSpec, Dataset, Known, LabelKind, Like, Loader, LoaderOptions, NumpyLabels,
+};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::{Evaluation, evaluate, skipped};
 use tidemill_engine::folder::RunFolder;
 use tidemill_engine::metrics::Task;
+use tidemill_engine::nn::Targets;
 use tidemill_engine::transcript::greedy;
 use tidemill_engine::{Average, Averaging};
 use tidemill_recipe::data::open_one;
@@ -123,6 +126,16 @@ impl Trained {
             _ => meta.class_names,
         };
         Ok(Trained { file, class_names, step, checkpoint, averaged, known, engine })
+    }
+
+    /// The classes of the model's outputs, the two of one output; none where no label has taken one. Empty for values without
+    /// names.
+    pub fn output_classes(&self) -> Vec<Option<String>> {
+        if !self.file.recipe.task().has_classes() {
+            return self.class_names.iter().cloned().map(Some).collect();
+        }
+        let class = |i| Labels::class_of(self.known.labels.as_ref(), i, &self.class_names);
+        (0..self.engine.num_outputs().max(2)).map(class).collect()
     }
 
     pub(crate) fn known(&self) -> &Known {
@@ -280,9 +293,14 @@ impl Trained {
         let options = evaluate_options(&self.file);
         let mut predicted = 0_u64;
         let (task, width) = (self.file.recipe.task(), self.engine.num_outputs());
+        if self.known.labels.as_ref().is_some_and(|labels| !labels.is_known()) {
+            return Err(Error::Usage(
+                "the run has learned from no label: no class is known".into(),
+            ));
+        }
         let by_position = self.engine.by_position();
         let tokenizer = self.file.tokenizer().cloned();
-        let separator = self.separator();
+        let (separator, classes) = (self.separator(), self.output_classes());
         let mut loader = Loader::new(set.clone(), LoaderOptions::one_pass(options.batch_size))?;
         while let Some(batch) = loader.next_batch()? {
             let outputs = self.engine.predict(batch)?;
@@ -305,8 +323,7 @@ impl Trained {
                     predicted += 1;
                     continue;
                 }
-                let name =
-                    |i: usize| self.class_names.get(i).cloned().unwrap_or_else(|| i.to_string());
+                let name = |i: usize| classes.get(i).cloned().flatten();
                 let (class, probability) = task.class_in_words(row, width, separator, name).unzip();
                 let labels = self.known.labels.as_ref().filter(|_| !task.has_classes());
                 let outputs = Labels::in_units(labels, row);
@@ -372,7 +389,13 @@ impl Trained {
         let (class_names, num_classes) = (&self.class_names[..], self.class_names.len());
         let num_classes = Some(num_classes).filter(|&n| n > 0);
         let tokenizer = self.file.tokenizer();
-        let like = || Some(Like { class_names, num_classes, known, tokenizer });
+        // Labels mean what those of the training data do, however they are stored.
+        let labels = match self.file.recipe.training.loss.targets() {
+            Targets::ClassIds => Some(NumpyLabels::Class),
+            _ if !self.file.recipe.task().has_classes() => Some(NumpyLabels::Values),
+            _ => num_classes.map(|_| NumpyLabels::Class),
+        };
+        let like = || Some(Like { class_names, num_classes, labels, known, tokenizer });
         open_one(&self.file, "batch.validation", spec, &paths, known, like)
     }
 }

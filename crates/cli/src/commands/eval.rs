@@ -93,8 +93,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         std::fs::write(path, page).map_err(|e| Error::write(path, e))?;
         tell!("note: the worst sounds are in {}", path.display());
     }
-    let names = &model.class_names;
-    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
+    let classes = model.output_classes();
+    // An output that no label has taken is shown where something was predicted as it, and has no samples.
+    let is_class = |class: usize| classes.get(class).is_none_or(Option::is_some);
+    let name = |class: usize| match classes.get(class) {
+        Some(Some(name)) => name.clone(),
+        Some(None) => "no class".to_owned(),
+        None => class.to_string(),
+    };
     if arguments.json {
         let mut line = json!({
             "step": model.step,
@@ -130,10 +136,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         show_transcripts(found)?;
     }
     if let Some((classes, mean)) = of_classes(&found) {
-        say!("\n{}", per_class(classes, mean, &name).trim_end())?;
+        let classes = classes.into_iter().enumerate().filter(|(class, _)| is_class(*class));
+        say!("\n{}", per_class(classes.collect(), mean, &name).trim_end())?;
     }
     if let Some(confusion) = found.confusion.filter(|c| c.num_classes() <= MOST_COLUMNS) {
-        say!("\n{}", matrix(&confusion, &name).trim_end())?;
+        let shown = |class: &usize| is_class(*class) || confusion.predicted(*class) > 0;
+        let shown: Vec<usize> = (0..confusion.num_classes()).filter(shown).collect();
+        say!("\n{}", matrix(&confusion, &shown, &name).trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -224,7 +233,7 @@ fn of_classes(found: &Evaluation) -> Option<(Vec<ClassFigures>, ClassFigures)> {
 
 /// Precision, recall, F1 and samples of each class, then their mean.
 fn per_class(
-    classes: Vec<ClassFigures>,
+    classes: Vec<(usize, ClassFigures)>,
     mean: ClassFigures,
     name: &dyn Fn(usize) -> String,
 ) -> String {
@@ -234,14 +243,14 @@ fn per_class(
     };
     let mut rows =
         vec![["class", "precision", "recall", "F1", "samples"].map(String::from).to_vec()];
-    rows.extend(classes.into_iter().enumerate().map(|(class, of)| row(name(class), of)));
+    rows.extend(classes.into_iter().map(|(class, of)| row(name(class), of)));
     rows.push(row("mean".into(), mean));
     columns(&rows)
 }
 
 /// How often each class (a row) was predicted as each (a column).
-fn matrix(confusion: &Confusion, name: &dyn Fn(usize) -> String) -> String {
-    let classes = || 0..confusion.num_classes();
+fn matrix(confusion: &Confusion, shown: &[usize], name: &dyn Fn(usize) -> String) -> String {
+    let classes = || shown.iter().copied();
     let mut rows =
         vec![std::iter::once("is \\ predicted".to_owned()).chain(classes().map(name)).collect()];
     rows.extend(classes().map(|truth| {

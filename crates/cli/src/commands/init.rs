@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tidemill_recipe::init::{Init, init};
+use tidemill_recipe::stream::{Encoding, FormatSpec};
 
 use crate::failure::{Failure, Result};
 use crate::print::say;
@@ -31,18 +32,68 @@ pub(crate) struct Arguments {
     /// Replace an existing file.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    written: Written,
+}
+
+/// How a table is written, where a look at it finds something else; keys of the same names in the recipe's `[stream]`.
+#[derive(clap::Args)]
+#[command(next_help_heading = "How a table is written")]
+struct Written {
+    /// The character between fields; "tab" for a tab [default: what cuts all rows alike].
+    #[arg(long, value_name = "CHARACTER")]
+    delimiter: Option<String>,
+    /// The character before the decimals of numbers [default: ., and , where that is not the delimiter].
+    #[arg(long, value_name = "CHARACTER")]
+    decimal: Option<String>,
+    /// The character between groups of three digits [default: what the values show].
+    #[arg(long, value_name = "CHARACTER")]
+    thousands: Option<String>,
+    /// How texts are written [default: UTF-8, and Windows-1252 for what is not].
+    #[arg(long, value_name = "ENCODING", value_parser = ["utf-8", "latin1"])]
+    encoding: Option<String>,
+    /// Whether the first row names the columns [default: the rows show it].
+    #[arg(long, value_name = "true|false")]
+    header: Option<bool>,
+    /// Rows at the start that are no part of the table, such as a title [default: those before the first row that is as long as
+    /// the others].
+    #[arg(long, value_name = "NUMBER")]
+    skip_rows: Option<usize>,
+}
+
+impl Written {
+    fn spec(&self) -> Result<FormatSpec> {
+        let one = |option: &str, given: &Option<String>| {
+            let given = given.as_deref();
+            given.map(|given| one_character(option, given)).transpose()
+        };
+        let encoding = |name: &String| match &**name {
+            "latin1" => Encoding::Latin1,
+            _ => Encoding::Utf8,
+        };
+        Ok(FormatSpec {
+            delimiter: one("--delimiter", &self.delimiter)?,
+            decimal: one("--decimal", &self.decimal)?,
+            thousands: one("--thousands", &self.thousands)?,
+            encoding: self.encoding.as_ref().map(encoding),
+            header: self.header,
+            skip_rows: self.skip_rows,
+            ..FormatSpec::default()
+        })
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
-    let Arguments { data, label, label_separator, batch, out, force } = arguments;
+    let Arguments { data, label, label_separator, written, batch, out, force } = arguments;
     let label_separator = match label_separator {
-        Some(given) => Some(one_character(given)?),
+        Some(given) => Some(one_character("--label-separator", given)?),
         None => None,
     };
     let wanted = Init {
         data: data.clone(),
         label: label.clone(),
         label_separator,
+        written: written.spec()?,
         batch: *batch,
         out: out.clone(),
         force: *force,
@@ -58,13 +109,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The character that is between names.
-fn one_character(given: &str) -> Result<char> {
+/// The character of an option; `tab` is one that is hard to type.
+fn one_character(option: &str, given: &str) -> Result<char> {
     let mut characters = given.chars();
     match (characters.next(), characters.next()) {
         (Some(one), None) => Ok(one),
+        _ if matches!(given, "tab" | "\\t") => Ok('\t'),
         _ => Err(Failure::usage(format!(
-            "--label-separator must be the one character between the names of classes, such as \";\", found {given:?}"
+            "{option} must be one character, such as \";\", found {given:?}"
         ))),
     }
 }

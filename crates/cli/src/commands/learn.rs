@@ -149,7 +149,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     match outcome.ended_by {
         StreamEnd::Interrupt => Ok(ExitCode::from(INTERRUPTED)),
-        _ => learned_something(&outcome.summary, &arguments.from).map(|()| ExitCode::SUCCESS),
+        _ => {
+            learned_something(&outcome.summary, &arguments.from)?;
+            had_labels(&outcome.summary, arguments)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -175,6 +179,21 @@ fn learned_something(summary: &StreamSummary, from: &str) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// A run whose events all came without a label has failed, where none may come later; predictions need none.
+fn had_labels(summary: &StreamSummary, arguments: &Arguments) -> Result<()> {
+    let events = summary.events;
+    let may_come = summary.labels.is_some();
+    if arguments.frozen || may_come || events == 0 || summary.unlabelled < events {
+        return Ok(());
+    }
+    Err(Failure::failed(format!(
+        "{}: none of the {} events has a label; nothing was learned. For predictions alone, use tidemill predict, \
+         or learn with --frozen and --predictions FILE",
+        arguments.from,
+        count(events)
+    )))
 }
 
 /// Whether the run in a folder has learned from a stream last.

@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     let weights = Weights::asked_for(arguments.best, arguments.checkpoint);
     let mut model = Trained::open(&arguments.run, weights, arguments.threads.map(usize::from))?;
-    let names = model.class_names.clone();
+    let names = model.output_classes();
     tell!("note: {}", model.weights_in_words());
     if let Some(source) = &arguments.from {
         let format = arguments.format.as_deref();
@@ -243,7 +243,7 @@ fn linear(arguments: &Arguments) -> Result {
     }
     let mut model = Asked::open(&arguments.run, arguments.checkpoint)?;
     tell!("note: {}", model.weights_in_words());
-    let names = model.names();
+    let names = model.output_classes();
     let mut printer = Printer::new(arguments, &names);
     let result = model.predict(&arguments.data, &mut |event| {
         let AskedEvent { source, class, probability, outputs } = event;
@@ -263,7 +263,7 @@ struct Printer<'a> {
 }
 
 impl<'a> Printer<'a> {
-    fn new(arguments: &'a Arguments, names: &'a [String]) -> Printer<'a> {
+    fn new(arguments: &'a Arguments, names: &'a [Option<String>]) -> Printer<'a> {
         Printer {
             look: Look { names, keep: &arguments.keep, all: arguments.all },
             json: arguments.json,
@@ -305,8 +305,8 @@ impl<'a> Printer<'a> {
 
 /// What is printed of a prediction.
 struct Look<'a> {
-    /// Of the classes.
-    names: &'a [String],
+    /// Of the classes; an output that no label has taken has none, and is not shown.
+    names: &'a [Option<String>],
     /// Of the columns that are passed on.
     keep: &'a [String],
     /// Whether all outputs are.
@@ -314,13 +314,16 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// What the model's outputs are called.
-    fn output_names(&self, prediction: &Prediction) -> Vec<String> {
-        let name = |i: usize| self.names.get(i).cloned().unwrap_or_else(|| format!("output_{i}"));
-        match (&prediction.class, prediction.outputs.len()) {
-            (Some(_), 1) => vec![self.names.get(1).cloned().unwrap_or_else(|| "1".into())],
-            (_, n) => (0..n).map(name).collect(),
-        }
+    /// The model's outputs and what they are called.
+    fn outputs(&self, prediction: &Prediction) -> Vec<(String, f64)> {
+        let outputs = prediction.outputs.iter().enumerate();
+        // One output is the probability of the second class.
+        let is_one = prediction.class.is_some() && prediction.outputs.len() == 1;
+        let name = |i: usize| match self.names.get(if is_one { 1 } else { i }) {
+            Some(name) => name.clone(),
+            None => Some(format!("output_{i}")),
+        };
+        outputs.filter_map(|(i, &value)| Some((name(i)?, value))).collect()
     }
 
     /// Whether all outputs are shown: also where any number of classes may be true, since each has its probability.
@@ -339,7 +342,7 @@ impl Look<'_> {
             fields.extend(["class".to_string(), "probability".to_string()]);
         }
         if self.shows_outputs(prediction) {
-            fields.extend(self.output_names(prediction));
+            fields.extend(self.outputs(prediction).into_iter().map(|(name, _)| name));
         }
         join(&fields)
     }
@@ -355,7 +358,7 @@ impl Look<'_> {
             fields.extend([class.clone(), format!("{:.6}", prediction.probability)]);
         }
         if self.shows_outputs(prediction) {
-            fields.extend(prediction.outputs.iter().map(|v| v.to_string()));
+            fields.extend(self.outputs(prediction).iter().map(|(_, v)| v.to_string()));
         }
         join(&fields)
     }
@@ -382,7 +385,7 @@ impl Look<'_> {
             line.insert("probability".into(), json!(shortest(prediction.probability)));
         }
         if self.shows_outputs(prediction) {
-            let outputs = self.output_names(prediction).into_iter().zip(&prediction.outputs);
+            let outputs = self.outputs(prediction).into_iter();
             let outputs: Map<String, Value> = outputs.map(|(n, v)| (n, json!(v))).collect();
             line.insert("outputs".into(), Value::Object(outputs));
         }

@@ -1,5 +1,6 @@
 //! `tidemill search`
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -61,18 +62,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let over: Vec<Over> =
         arguments.over.iter().map(|o| Over::parse(o)).collect::<std::result::Result<_, _>>()?;
     check_keys(&over)?;
-    let sets = match arguments.random {
-        Some(n) => different(random(&over, n as usize, arguments.seed)),
+    let all = match arguments.random {
+        Some(n) => random(&over, n as usize, arguments.seed),
         None => grid(&over)?,
     };
     // A wrong key or value fails here, not in some trial at night.
     let (mut epochs, mut listed) = (1, Vec::new());
-    for set in &sets {
-        let whole = [&arguments.set[..], set].concat();
+    let (count, mut sets, mut recipes) = (all.len(), Vec::new(), HashSet::new());
+    for set in all {
+        let whole = [&arguments.set[..], &set].concat();
         let file = RecipeFile::read(&arguments.recipe, &whole)?;
         arguments.by.as_ref().map_or(Ok(()), |name| check_figure(name, &file))?;
-        epochs = file.recipe.epochs();
-        listed.push((whole, file.sha256()));
+        // Values may be equal however they are written.
+        if recipes.insert(format!("{:?}", file.recipe)) {
+            epochs = file.recipe.epochs();
+            listed.push((whole, file.sha256()));
+            sets.push(set);
+        }
+    }
+    if sets.len() < count {
+        let same = count - sets.len();
+        tell!("note: {same} of {count} trials have the same values as others, and are left out");
     }
     let name = arguments.recipe.file_stem().unwrap_or_default();
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("searches").join(name));
@@ -103,24 +113,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         trials[..count].sort_by_key(place);
     }
     conclude(arguments, &out, &trials, shown)
-}
-
-/// Sets of values without those that were drawn before.
-fn different(drawn: Vec<Vec<String>>) -> Vec<Vec<String>> {
-    let mut sets: Vec<Vec<String>> = Vec::new();
-    let all = drawn.len();
-    drawn.into_iter().for_each(|set| {
-        if !sets.contains(&set) {
-            sets.push(set)
-        }
-    });
-    if sets.len() < all {
-        tell!(
-            "note: {} of {all} drawn trials are the same as others, and are left out",
-            all - sets.len()
-        );
-    }
-    sets
 }
 
 /// One search at a time uses a folder; the system gives the lock back when the process ends.
@@ -298,18 +290,19 @@ fn conclude(arguments: &Arguments, out: &Path, trials: &[Trial], shown: Vec<RunS
     say!("{}", table(&shown, &metric).trim_end())?;
     say!("page: {}", page.display())?;
     let failed = trials.iter().filter(|trial| trial.failed).count();
-    if failed > 0 {
+    let failures = (failed > 0).then(|| {
         let logs = trials.iter().filter(|trial| trial.failed).map(log_of);
         let mut logs: Vec<String> = logs.map(|log| log.display().to_string()).collect();
         if logs.len() > MOST_LOGS {
             logs.truncate(MOST_LOGS);
             logs.push("...".to_owned());
         }
-        tell!("{failed} of {} trials failed; see {}", trials.len(), logs.join(", "));
-    }
+        format!("{failed} of {} trials failed; see {}", trials.len(), logs.join(", "))
+    });
     let best = shown.first().and_then(|best| trials.iter().find(|t| t.folder == best.path));
     let Some(best) = best else {
-        return Err(Failure::failed("no trial has a result"));
+        let none = "no trial has a result";
+        return Err(Failure::failed(failures.map_or(none.into(), |all| format!("{none}: {all}"))));
     };
     let set: Vec<String> =
         arguments.set.iter().chain(&best.set).map(|s| format!("--set {}", quoted(s))).collect();
@@ -319,7 +312,8 @@ fn conclude(arguments: &Arguments, out: &Path, trials: &[Trial], shown: Vec<RunS
         arguments.recipe.display(),
         set.join(" ")
     )?;
-    Ok(ExitCode::SUCCESS)
+    // The others are compared, and the same command tries those again.
+    failures.map_or(Ok(ExitCode::SUCCESS), |all| Err(Failure::failed(all)))
 }
 
 /// As a shell takes it for one word.

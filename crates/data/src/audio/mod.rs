@@ -212,6 +212,9 @@ impl AudioDataset {
                 left_out.add(2, describe);
                 continue;
             }
+            if label != Label::Unknown && text.trim().is_empty() {
+                left_out.add(4, describe);
+            }
             if let Some(moments) = &mut moments {
                 moments.add(standard.raw(&samples));
             }
@@ -299,7 +302,7 @@ impl AudioDataset {
 
 /// What was left out or is odd, by reason, with examples.
 #[derive(Default)]
-struct LeftOut([(usize, Vec<String>); 4]);
+struct LeftOut([(usize, Vec<String>); 5]);
 
 impl LeftOut {
     fn add(&mut self, reason: usize, example: impl FnOnce() -> String) {
@@ -311,11 +314,12 @@ impl LeftOut {
     }
 
     fn notes(&self) -> impl Iterator<Item = String> + '_ {
-        const WHAT: [&str; 4] = [
+        const WHAT: [&str; 5] = [
             "cannot be read, and are left out",
             "are longer than audio.seconds, and are left out",
             "are too short for their labels, and are left out",
             "are not quite as they should be",
+            "have an empty text, which is what is learned of them",
         ];
         let reasons = self.0.iter().zip(WHAT).filter(|((count, _), _)| *count > 0);
         reasons.map(|((count, examples), what)| {

@@ -16,7 +16,7 @@ use crate::images::split::Parts;
 use crate::images::{Share, Subset};
 use crate::memory::{Features, Labels};
 use crate::source::open;
-use crate::{Augment, Error, MemoryDataset, Normalize, Result};
+use crate::{Augment, Error, Like, MemoryDataset, Normalize, Result};
 use archive::Archive;
 use npy::{Array, Values};
 
@@ -98,8 +98,8 @@ impl NumpySpec {
         }
     }
 
-    /// Reads samples and labels; `resolve` finds a named path. `like` are the classes of the training
-    /// data, if this is other data, and `known` what was learned of its labels. Classes that are texts are numbered as there, or else in
+    /// Reads samples and labels; `resolve` finds a named path. `like` says what labels are in the training
+    /// data, if this is other data, and `known` what was learned of them. Classes that are texts are numbered as there, or else in
     /// the order of the alphabet.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl NumpySpec {
     pub fn open(
         &self,
         resolve: &dyn Fn(&str) -> PathBuf,
-        like: Option<&[String]>,
+        like: Option<&Like<'_>>,
         known: Option<&Known>,
     ) -> Result<MemoryDataset> {
         let (x_place, x) = self.array(&self.x, false, resolve)?;
@@ -237,9 +237,11 @@ impl NumpySpec {
         &self,
         place: &Place,
         y: Array,
-        like: Option<&[String]>,
+        like: Option<&Like<'_>>,
         class_names: &mut Vec<String>,
     ) -> Result<Labels> {
+        let kind = like.and_then(|like| like.labels);
+        let like = like.map(|like| like.class_names);
         let width: usize = y.dims[1..].iter().product();
         let one = || match width {
             1 => Ok(()),
@@ -258,7 +260,8 @@ impl NumpySpec {
             values => values,
         };
         let numbers = |values: Vec<f32>| Labels::Values { values, width };
-        match (values, self.labels.unwrap_or(default)) {
+        // Whoever saved other data may have written the same classes as floats, or values as integers.
+        match (values, self.labels.or(kind).unwrap_or(default)) {
             (Values::U8(v), NumpyLabels::Values) => {
                 Ok(numbers(v.iter().map(|&v| f32::from(v)).collect()))
             }
@@ -285,7 +288,8 @@ impl NumpySpec {
             (Values::Floats(v), NumpyLabels::Class) => {
                 one()?;
                 if let Some(v) = v.iter().find(|v| v.fract() != 0.0) {
-                    return Err(place.error(format!("has the label {v}, which is no class")));
+                    let of = if kind.is_some() { "; those of the training data are" } else { "" };
+                    return Err(place.error(format!("has the label {v}, which is no class{of}")));
                 }
                 numbered(place, v.into_iter().map(|v| v as i64).collect(), like, class_names)
             }

@@ -64,7 +64,7 @@ fn orders_and_types_of_values() {
     assert_eq!((yes.class(0), yes.class(1)), (Some(1), Some(0)));
     let known = spec("x", Some("names")).open(
         &|name| folder().join(name),
-        Some(&["dog".into(), "cat".into(), "ape".into()]),
+        Some(&Like { class_names: &["dog", "cat", "ape"].map(String::from), ..Like::default() }),
         None,
     );
     assert_eq!(known.unwrap().class(0), Some(1), "as in the training data");
@@ -78,8 +78,11 @@ fn what_is_wrong_is_said() {
     assert!(error("single", None).contains("a single value"));
     let error = spec("x", Some("column_major")).open(&|name| folder().join(name), None, None);
     assert!(error.is_ok(), "rows of three targets");
-    let missing =
-        spec("x", Some("names")).open(&|name| folder().join(name), Some(&["cat".into()]), None);
+    let missing = spec("x", Some("names")).open(
+        &|name| folder().join(name),
+        Some(&Like { class_names: &["cat".into()], ..Like::default() }),
+        None,
+    );
     assert!(missing.unwrap_err().to_string().contains("the class \"dog\", which is none of cat"));
 }
 

@@ -9,6 +9,9 @@ use super::compile::options;
 use super::{Compiled, Engine, EngineError};
 use crate::memory::Shares;
 
+/// What the disk under a state in a file is taken to move in a millisecond: 1 GB a second.
+const DISK_BYTES_PER_MS: f64 = 1e6;
+
 impl Engine {
     /// The least time that a training step can take on this machine, in microseconds: each kernel
     /// bound by arithmetic or by memory alone, at rates measured now.
@@ -82,7 +85,13 @@ impl Engine {
         if plan.calls.len() > usual.calls.len() {
             text += &format!(" -> {after:.2} ms");
         }
-        text += if self.is_filed() { " beside the file" } else { "" };
+        if self.is_filed() {
+            // Kernels run while the file is read and written; how fast the disk is, only its user can know.
+            let disk = self.traffic().iter().sum::<u64>() as f64 / DISK_BYTES_PER_MS;
+            text += &format!(
+                " of kernels, or {disk:.2} ms of the file where its disk moves 1 GB/s, whichever is longer,"
+            );
+        }
         text += " if nothing else took time\n";
         Ok(text)
     }

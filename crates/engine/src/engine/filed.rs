@@ -148,11 +148,7 @@ impl Engine {
     pub fn filed_in_words(&self) -> Option<String> {
         let filed = self.runtime.in_file();
         let size = StateFile::layout(self.runtime.slots(), filed).1;
-        let plan = self.training_plan();
-        let window = |window: &tidemill_plan::windows::Window| plan.buffers[window.buffer].len * 4;
-        let read: usize = plan.windows.iter().map(window).sum();
-        let written = plan.windows.iter().filter(|w| w.written.is_some());
-        let written: usize = written.map(window).sum();
+        let [read, written] = self.traffic();
         let folder = self.budget.folder.as_deref().filter(|folder| files::is_in_memory(folder));
         let memory = folder.map_or(String::new(), |folder| {
             let folder = folder.display();
@@ -162,10 +158,19 @@ impl Engine {
             format!(
                 "{} of weights and slots are in a file, of which a step reads {} and writes {}{memory}",
                 bytes(size),
-                bytes(read as u64),
-                bytes(written as u64)
+                bytes(read),
+                bytes(written)
             )
         })
+    }
+
+    /// Bytes that a step reads from the file of the state, and that it writes there.
+    pub(super) fn traffic(&self) -> [u64; 2] {
+        let plan = self.training_plan();
+        let len =
+            |window: &tidemill_plan::windows::Window| plan.buffers[window.buffer].len as u64 * 4;
+        let written = plan.windows.iter().filter(|w| w.written.is_some());
+        [plan.windows.iter().map(len).sum(), written.map(len).sum()]
     }
 
     /// Bytes of the largest tensor that is in a file: a checkpoint has one of them in memory at a time.

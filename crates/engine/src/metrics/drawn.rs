@@ -46,6 +46,8 @@ pub struct RocCurve {
     pub class: usize,
     /// The area under it.
     pub area: f64,
+    /// The mean precision from the greatest score down.
+    pub average_precision: f64,
     /// The share of others that score above a threshold, and that of the class, from the greatest threshold to the least.
     pub points: Vec<(f64, f64)>,
 }

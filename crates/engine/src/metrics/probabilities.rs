@@ -133,7 +133,12 @@ impl Probabilities {
     pub(super) fn roc_curves(&self) -> Vec<RocCurve> {
         let first = usize::from(self.curves.len() == 1);
         let one = |(i, auc): (usize, &Auc)| {
-            Some(RocCurve { class: first + i, area: auc.value()?, points: auc.curve()? })
+            Some(RocCurve {
+                class: first + i,
+                area: auc.value()?,
+                average_precision: auc.average_precision()?,
+                points: auc.curve()?,
+            })
         };
         self.curves.iter().enumerate().filter_map(one).collect()
     }

@@ -13,7 +13,7 @@ use tidemill_engine::summary::Summary;
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::online::JoinSpec;
 use tidemill_recipe::online::join::Missing;
-use tidemill_recipe::stream::{Content, Format, format_of, is_files};
+use tidemill_recipe::stream::{Awaited, Content, Format, format_of, is_files};
 
 use super::driver::{Base, Driver};
 use super::figures::TextScores;
@@ -254,7 +254,8 @@ fn driver<'a>(
         return Err(file.error_at("stream.format", what));
     }
     let position = left.as_ref().map(|left| left.position.clone());
-    let opened = open_at(options, &session.folder, format, position.as_ref(), watch)?;
+    let answers = (options, Awaited::ByDefault);
+    let opened = open_at(answers, &session.folder, format, position.as_ref(), watch)?;
     if opened.answers().is_some() && format != Format::JsonLines {
         let what = "must be \"json_lines\" by HTTP, where each request has records of its own";
         return Err(file.error_at("stream.format", what));
@@ -281,7 +282,7 @@ fn driver<'a>(
     let [log, quarantine, audit] = journals(&folder, marks, &mut dead, watch)?;
     let dead = dead.watch(recent, spec.on_bad, &options.from).tell(opened.health());
     let position = position.unwrap_or_default();
-    let answers = opened.answers().map(|answers| answers.start(&position, true));
+    let answers = opened.answers().map(|answers| answers.start());
     let meta = base_meta(checkpoint, file, state.as_ref());
     let counts = state.as_ref().map(|state| state.counts).unwrap_or_default();
     let here = left.as_ref().map_or(0, |left| left.texts);

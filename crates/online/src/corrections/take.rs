@@ -290,7 +290,7 @@ impl Driver<'_> {
         if let Some(better) = better {
             let what = self.reading.what();
             return Ok(Err(BadEvent::expected(format!(
-                "release {number}: another correction of its {what} came after it, and counts: {better}"
+                "release {number}: another correction of its {what} was learned from, and counts: {better}"
             ))));
         }
         self.learner.state.released.insert(number);

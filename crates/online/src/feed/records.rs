@@ -1,9 +1,13 @@
 //! The records of a source.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tidemill_engine::error::{Error, Result};
-use tidemill_recipe::stream::{BadEvent, Content, Events, Mark, Note, Position, Record, Schema};
+use tidemill_recipe::stream::{
+    Answerer, BadEvent, Content, Events, Mark, Note, Position, Record, Schema,
+};
 
 use super::{Came, DeadLetters, Feed, Item, Recent, Take};
 use crate::intake::{Filled, Intake, RecordKind};
@@ -13,6 +17,13 @@ use crate::journal::Journal;
 pub struct RecordFeed {
     intake: Intake,
     seen: Seen,
+}
+
+/// What a record was that is not bad.
+enum Taken {
+    Event,
+    /// A header, a comment, an empty line.
+    Nothing,
 }
 
 /// What has been taken of the records.
@@ -25,6 +36,8 @@ struct Seen {
     skip: Vec<String>,
     /// Whether records are lines.
     lines: bool,
+    /// Where senders wait for what becomes of their records.
+    answers: Option<Arc<Answerer>>,
 }
 
 impl Seen {
@@ -41,12 +54,34 @@ impl Seen {
         !self.skip.is_empty() && self.skip.contains(&self.number(record))
     }
 
-    fn record(&mut self, record: &Record<'_>) {
+    /// A record was taken, or is bad; `last` says whether nothing else came of it. Whoever takes an event answers its sender;
+    /// all others are answered here.
+    fn record(
+        &mut self,
+        record: &Record<'_>,
+        taken: &std::result::Result<Taken, BadEvent>,
+        last: bool,
+    ) -> Result<()> {
+        if let Err(bad) = taken {
+            self.dead.write_dead_letter(record, bad)?;
+        }
+        if !last {
+            return Ok(());
+        }
         self.position.take(record);
         self.acknowledged = record.acknowledged;
         if let Some(content) = &mut self.content {
             content.take(record);
         }
+        let Some(answers) = &self.answers else { return Ok(()) };
+        match taken {
+            Ok(Taken::Event) => {}
+            Ok(Taken::Nothing) => answers.give(&self.position, "null".into()),
+            Err(bad) => {
+                answers.give(&self.position, json!({ "set_aside": bad.reason }).to_string());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -81,7 +116,14 @@ impl RecordFeed {
         content: Option<Content>,
     ) -> RecordFeed {
         let (skip, lines) = (Vec::new(), intake.is_of_lines());
-        RecordFeed { intake, seen: Seen { dead, position, acknowledged: 0, content, skip, lines } }
+        let seen = Seen { dead, position, acknowledged: 0, content, skip, lines, answers: None };
+        RecordFeed { intake, seen }
+    }
+
+    /// Answers the senders of records that nobody takes.
+    pub(crate) fn answer(mut self, answers: Option<Arc<Answerer>>) -> RecordFeed {
+        self.seen.answers = answers;
+        self
     }
 
     /// Sets these records aside unseen, by their numbers.
@@ -114,12 +156,14 @@ impl Feed for RecordFeed {
             let RecordFeed { intake, seen } = self;
             let more = intake.take(|record, kind, last| {
                 let taken = match kind {
-                    RecordKind::Nothing => Ok(()),
+                    RecordKind::Nothing => Ok(Taken::Nothing),
                     RecordKind::Event(_) if seen.is_skipped(&record) => {
                         came = Some(Came::SetAside);
                         Err(BadEvent::expected("it was skipped, as --skip-record says"))
                     }
-                    RecordKind::Header(schema) => take(Item::Header(schema))?,
+                    RecordKind::Header(schema) => {
+                        take(Item::Header(schema))?.map(|()| Taken::Nothing)
+                    }
                     RecordKind::Bad(bad) => {
                         seen.dead.count_recent(true);
                         Err(bad.clone())
@@ -129,16 +173,10 @@ impl Feed for RecordFeed {
                             take(Item::Event(event)).map_err(|e| at(&seen.number(&record), e))?;
                         came = Some(if taken.is_ok() { Came::Taken } else { Came::SetAside });
                         seen.dead.count_recent(taken.as_ref().is_err_and(|bad| !bad.expected));
-                        taken
+                        taken.map(|()| Taken::Event)
                     }
                 };
-                if let Err(bad) = taken {
-                    seen.dead.write_dead_letter(&record, &bad)?;
-                }
-                if last {
-                    seen.record(&record);
-                }
-                Ok(())
+                seen.record(&record, &taken, last)
             })?;
             match came {
                 Some(came) => return Ok(came),
@@ -159,18 +197,18 @@ impl Feed for RecordFeed {
         let RecordFeed { intake, seen } = self;
         while !intake.next_is_event()
             && intake.take(|record, kind, last| {
-                match kind {
+                let taken = match kind {
                     RecordKind::Bad(bad) => {
                         seen.dead.count_recent(true);
-                        seen.dead.write_dead_letter(&record, bad)?;
+                        Err(bad.clone())
                     }
-                    RecordKind::Header(schema) => header(schema),
-                    RecordKind::Nothing | RecordKind::Event(_) => {}
-                }
-                if last {
-                    seen.record(&record);
-                }
-                Ok(())
+                    RecordKind::Header(schema) => {
+                        header(schema);
+                        Ok(Taken::Nothing)
+                    }
+                    RecordKind::Nothing | RecordKind::Event(_) => Ok(Taken::Nothing),
+                };
+                seen.record(&record, &taken, last)
             })?
         {}
         Ok(())

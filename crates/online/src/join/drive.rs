@@ -4,13 +4,16 @@ use tidemill_engine::error::Result;
 
 use super::Join;
 use crate::driver::StreamDriver;
+use crate::feed::Came;
 
 impl StreamDriver<'_> {
     /// Takes `len` records, and learns from what has its label as soon as that is a whole step.
     pub(crate) fn step_joined(&mut self, join: &mut Join, len: usize) -> Result<()> {
         for _ in 0..len {
-            self.input.take_joined(join, self.model.as_mut())?;
-            if let (Some(answering), Some(said)) = (&mut self.answering, &join.said) {
+            let came = self.input.take_joined(join, self.model.as_mut())?;
+            if let (Some(answering), Some(said), Came::Taken) =
+                (&mut self.answering, &join.said, came)
+            {
                 let labels = self.input.encoding.known().labels.as_ref();
                 answering.give(self.input.feed.position(), said, labels);
             }

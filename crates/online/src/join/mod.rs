@@ -137,8 +137,6 @@ pub(crate) enum Said {
     /// Nothing.
     #[default]
     Nothing,
-    /// The record was set aside for this reason.
-    SetAside(String),
     /// What became of the label with this id.
     Label(String, &'static str),
     /// What the model predicts of an event whose label comes later.

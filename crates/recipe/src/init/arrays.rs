@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tidemill_engine::data::{Dataset, LabelKind, MemoryDataset, NumpySpec, numpy};
+use tidemill_engine::data::{Dataset, LabelKind, Like, MemoryDataset, NumpySpec, numpy};
 use tidemill_engine::error::{Error, Result};
 
 use super::text::{argument, plural, quoted};
@@ -97,11 +97,12 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
             )));
         }
     };
-    let open = |spec: &NumpySpec, like: Option<&[String]>| {
+    let open = |spec: &NumpySpec, like: Option<&Like<'_>>| {
         Ok::<_, Error>(spec.open(&|name| PathBuf::from(name), like, None)?)
     };
     let data = open(&train.0, None)?;
-    let held_out = validation.as_ref().map(|v| open(&v.0, Some(data.class_names()))).transpose()?;
+    let like = Like::of(&data);
+    let held_out = validation.as_ref().map(|v| open(&v.0, Some(&like))).transpose()?;
     // Numbers are standardized, as the columns of a table are.
     let normalize = standardize(&data)?;
     let scale = match data.label_kind() {
@@ -172,6 +173,9 @@ fn found(name: &str, train: &Set<'_>, kept: String) -> Vec<String> {
     let shape: Vec<String> = train.data.sample_shape().iter().map(|d| d.to_string()).collect();
     let labels = match (train.data.num_classes(), train.data.label_kind()) {
         (Some(classes), _) => plural(classes, "class"),
+        (None, LabelKind::Values { len }) if is_one_hot(train.data) => {
+            format!("{} as one-hot rows", plural(len, "class"))
+        }
         (None, LabelKind::Values { len }) if is_sets(train.data) => {
             format!("any number of {}", plural(len, "class"))
         }
@@ -198,6 +202,11 @@ fn labels_note(data: &MemoryDataset) -> Option<String> {
              write `labels = \"values\"` into `numpy`, one output and another loss.",
             classes - 1
         )),
+        (LabelKind::Values { len: 2.. }, _) if is_one_hot(data) => Some(
+            "Each row of labels has exactly one 1: they are taken as one class for each sample. Where several may be true, take the loss \
+             binary_crossentropy."
+                .to_owned(),
+        ),
         (LabelKind::Values { len: 2.. }, _) => {
             let most = data.target_values().iter().fold(0.0_f32, |most, v| most.max(v.abs()));
             (most > FAR).then(|| {
@@ -218,12 +227,24 @@ fn is_sets(data: &MemoryDataset) -> bool {
         && values.iter().all(|v| *v == 0.0 || *v == 1.0)
 }
 
+/// Whether each row of targets says which one class is true.
+fn is_one_hot(data: &MemoryDataset) -> bool {
+    let LabelKind::Values { len } = data.label_kind() else { return false };
+    let ones = |row: &[f32]| row.iter().filter(|v| **v == 1.0).count() == 1;
+    is_sets(data) && data.target_values().chunks(len).all(ones)
+}
+
 /// The recipe of a network for these samples.
 pub(super) fn body(train: &Set<'_>, validation: Option<&Set<'_>>) -> String {
     let (units, loss, note) = match (train.data.label_kind(), train.data.num_classes()) {
         (LabelKind::Class { .. }, Some(classes)) => (
             classes,
             "sparse_categorical_crossentropy",
+            "one output per class; the loss takes logits, so no softmax",
+        ),
+        (LabelKind::Values { len }, _) if is_one_hot(train.data) => (
+            len,
+            "categorical_crossentropy",
             "one output per class; the loss takes logits, so no softmax",
         ),
         (LabelKind::Values { len }, _) if is_sets(train.data) => {

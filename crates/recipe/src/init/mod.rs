@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use tidemill_engine::data::images::is_shards;
 use tidemill_engine::error::{Error, Result};
-use tidemill_stream::Format;
+use tidemill_stream::{Format, FormatSpec};
 
 use crate::{DATA_VARIABLE, RecipeFile};
 
@@ -40,6 +40,9 @@ pub struct Init {
     pub label: Option<String>,
     /// The character between the names of classes in the label, where any number of classes is true of a row of a table.
     pub label_separator: Option<char>,
+    /// How the rows of a table are written, as far as that is given: `delimiter`, `decimal`, `thousands`, `encoding`, `header` and
+    /// `skip_rows`. The rest is found.
+    pub written: FormatSpec,
     /// Whether the recipe is for training in batches alone. A large table of classes then has more hats and larger layers; it is
     /// said where that changes nothing.
     pub batch: bool,
@@ -47,6 +50,24 @@ pub struct Init {
     pub out: PathBuf,
     /// Whether a file that is there may be replaced.
     pub force: bool,
+}
+
+impl Init {
+    /// An option that only a table has.
+    fn of_tables(&self) -> Option<&'static str> {
+        let written = &self.written;
+        let given = [
+            ("--label", self.label.is_some()),
+            ("--label-separator", self.label_separator.is_some()),
+            ("--delimiter", written.delimiter.is_some()),
+            ("--decimal", written.decimal.is_some()),
+            ("--thousands", written.thousands.is_some()),
+            ("--encoding", written.encoding.is_some()),
+            ("--header", written.header.is_some()),
+            ("--skip-rows", written.skip_rows.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
 }
 
 /// A recipe that was written.
@@ -100,6 +121,12 @@ pub fn init(wanted: &Init) -> Result<Drafted> {
     let Some(first) = data.first() else {
         return Err(Error::Usage("name the data that the recipe is for".into()));
     };
+    if let (Some(option), Kind::Images | Kind::Idx | Kind::Arrays | Kind::Texts) =
+        (wanted.of_tables(), kind(&first.path))
+    {
+        let what = kind(&first.path).name();
+        return Err(Error::Usage(format!("{option} is for tables, and {} is {what}", first.name)));
+    }
     let draft = match kind(&first.path) {
         Kind::Idx => idx::draft(&data, out)?,
         Kind::Arrays => arrays::draft(&data, out)?,
@@ -118,11 +145,6 @@ pub fn init(wanted: &Init) -> Result<Drafted> {
     let mut found = draft.found;
     if let (true, Some(why)) = (wanted.batch, draft.one_for_both) {
         found.push(format!("--batch changes nothing here: {why}."));
-    }
-    if let (Some(_), Kind::Images | Kind::Idx | Kind::Arrays | Kind::Texts) =
-        (wanted.label_separator, kind(&first.path))
-    {
-        return Err(Error::Usage("--label-separator is for the label of a table".into()));
     }
     let head = text::head(&found, &draft.next);
     let text = format!("{head}\n{}", draft.body);

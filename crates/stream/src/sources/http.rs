@@ -18,7 +18,7 @@ use std::time::Duration;
 use tidemill_table::Format;
 
 use crate::access::{self, Access};
-use crate::answers::Answers;
+use crate::answers::{Answers, Awaited};
 use crate::error::Result;
 use crate::health::Health;
 use crate::lines::MAX_RECORD;
@@ -59,6 +59,8 @@ pub struct HttpOptions {
     pub access: Access,
     /// What events are checked for before they are acknowledged; nothing where it is not known.
     pub format: Option<Format>,
+    /// Who waits for what a learner answers. Nobody.
+    pub answers: Awaited,
 }
 
 impl Default for HttpOptions {
@@ -75,6 +77,7 @@ impl Default for HttpOptions {
             least_bytes: 10_000,
             access: Access::default(),
             format: None,
+            answers: Awaited::Never,
         }
     }
 }
@@ -88,7 +91,7 @@ impl Default for HttpOptions {
 ///   kind. 413 is for too large a body, 408 for one that comes too slowly, 503 with `Retry-After` for a full log, or one
 ///   whose disk has failed. A request with an
 ///   `Idempotency-Key` that came before is answered as it was then, and its events are not taken
-///   again; 422 where they are other events. Where a learner answers records ([`Answers`]), the response waits for
+///   again; 422 where they are other events. Where a learner answers records ([`Awaited`]), the response waits for
 ///   that where the request prefers it (`Prefer: wait=10`, RFC 7240), or the learner does and the request does not say
 ///   `Prefer: respond-async`; it has `"answers":[...]`, one for each event, `null` for one that took longer.
 /// - `GET /health`: `{"status":"ok","sequence":last}`; 503 and `{"status":"failed","error":cause,...}` once the log takes nothing
@@ -101,7 +104,7 @@ pub struct HttpSource {
     // Before the log: no request comes after this is dropped.
     server: Server,
     source: LogSource,
-    answers: Arc<Answers>,
+    answers: Option<Arc<Answers>>,
     health: Arc<Health>,
     rows: Arc<Rows>,
 }
@@ -119,7 +122,7 @@ impl HttpSource {
         let most = access::connections(options.max_connections);
         let bounds = Bounds { most, head: options.head, idle: options.idle };
         let (bytes, least, time) = (options.max_body, options.least_bytes, options.body);
-        let (source, answers) = (log.source(), Arc::new(Answers::default()));
+        let (source, answers) = (log.source(), Answers::new(options.answers));
         let health = Arc::new(Health::default());
         let rows = Arc::new(Rows::new(log.last()));
         let service = Service {
@@ -186,7 +189,7 @@ impl Source for HttpSource {
     }
 
     fn answers(&self) -> Option<Arc<Answers>> {
-        Some(self.answers.clone())
+        self.answers.clone()
     }
 }
 

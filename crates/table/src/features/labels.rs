@@ -1,5 +1,7 @@
 //! Labels to classes or scaled targets.
 
+mod names;
+
 use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
@@ -242,52 +244,9 @@ impl Labels {
         })
     }
 
-    /// The class of two that binary figures are about: the second one where the order was given, else
-    /// the one whose name comes later (1 after 0, 2 after 1, `yes` after `no`), whichever was seen
-    /// first. None where there are not two.
-    pub fn positive(&self) -> Option<usize> {
-        match self {
-            Labels::Binary => Some(1),
-            Labels::Classes(classes) if classes.names.len() == 2 => {
-                match (classes.given, &classes.names[..]) {
-                    (false, [Some(a), Some(b)]) => {
-                        let ordered = in_order([a.clone(), b.clone()]);
-                        Some(usize::from(ordered[1] == *b))
-                    }
-                    _ => Some(1),
-                }
-            }
-            _ => None,
-        }
-    }
-
-    /// The name of that class.
-    pub fn positive_name(&self) -> Option<String> {
-        self.names().get(self.positive()?).cloned()
-    }
-
     /// Whether a label has been seen, or classes were named.
     pub fn is_known(&self) -> bool {
         self.known().is_none_or(|classes| !classes.index.is_empty())
-    }
-
-    /// Names of the classes by output; empty for targets, and for classes of which none is known. An
-    /// output that no label has taken has its number, or no name where that is the name of another.
-    pub fn names(&self) -> Vec<String> {
-        match self {
-            Labels::Classes(classes) | Labels::Sets(Sets { classes, .. }) => classes.names(),
-            Labels::Binary => vec!["0".to_owned(), "1".to_owned()],
-            Labels::Values(_) => Vec::new(),
-        }
-    }
-
-    /// The name of one class, as [`Labels::names`] has it; none where it has none.
-    pub fn class_name(&self, class: usize) -> Option<String> {
-        match self {
-            Labels::Classes(classes) | Labels::Sets(Sets { classes, .. }) => classes.name(class),
-            Labels::Binary if class < 2 => Some(class.to_string()),
-            Labels::Binary | Labels::Values(_) => None,
-        }
     }
 
     /// A prediction of the model in the units of the labels.
@@ -373,20 +332,6 @@ impl Classes {
         }
     }
 
-    fn names(&self) -> Vec<String> {
-        let last = self.names.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-        (0..last).filter_map(|class| self.name(class)).collect()
-    }
-
-    fn name(&self, class: usize) -> Option<String> {
-        match self.names.get(class)? {
-            _ if self.index.is_empty() => None,
-            Some(name) => Some(name.clone()),
-            None if self.index.contains_key(&class.to_string()) => Some(String::new()),
-            None => Some(class.to_string()),
-        }
-    }
-
     /// Whether it is known or there is room for it.
     pub(super) fn check(&self, label: Value<'_>) -> Result<(), BadEvent> {
         let mut buffer = [0; 32];
@@ -402,13 +347,19 @@ impl Classes {
     }
 
     /// That there is no room for a class.
-    pub(super) fn full(&self, label: Value<'_>) -> BadEvent {
+    fn full(&self, label: Value<'_>) -> BadEvent {
         BadEvent::new(format!(
-            "unknown class {}: the model has {} classes, all taken ({})",
+            "unknown class {}: the model has {} outputs, all taken ({})",
             shown(label),
             self.names.len(),
-            short(self.names().join(", ").as_bytes())
+            self.taken()
         ))
+    }
+
+    /// The classes that are known, for people.
+    pub(super) fn taken(&self) -> String {
+        let names: Vec<&str> = self.names.iter().flatten().map(String::as_str).collect();
+        short(names.join(", ").as_bytes())
     }
 
     /// How many outputs it has, with a class or without.

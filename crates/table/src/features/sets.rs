@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::labels::{Classes, Labels};
 use crate::events::Value;
-use crate::formats::BadEvent;
+use crate::formats::{BadEvent, short};
 
 /// Sets of classes by name, written as a text with a character between the names.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,10 +63,17 @@ impl Sets {
             }
         }
         let free = self.classes.num_free();
-        match new.last() {
-            Some(name) if new.len() > free => Err(self.classes.full(Value::Text(name))),
-            _ => Ok(()),
+        if new.len() <= free {
+            return Ok(());
         }
+        let names: Vec<&str> = new.into_iter().map(String::as_str).collect();
+        let (new, outputs) = (short(names.join(", ").as_bytes()), self.classes.capacity());
+        Err(BadEvent::new(format!(
+            "{} new classes in one label ({new}): of the model's {outputs} outputs {free} {} free, the others are taken ({})",
+            names.len(),
+            if free == 1 { "is" } else { "are" },
+            self.classes.taken()
+        )))
     }
 
     /// Takes over the classes in a label that are new; there is room for them.
@@ -149,7 +156,8 @@ mod tests {
         assert_eq!(values(labels.encode(Value::Text("x|y")).unwrap()), [1.0, 1.0, 0.0]);
         // There is room for one of them.
         let full = labels.encode(Value::Text("z|w|x")).unwrap_err().reason;
-        assert_eq!(full, "unknown class `z`: the model has 3 classes, all taken (x, y)");
+        let says = "2 new classes in one label (w, z): of the model's 3 outputs 1 is free, the others are taken (x, y)";
+        assert_eq!(full, says);
         assert_eq!(labels.names(), ["x", "y"]);
         assert_eq!(values(labels.encode(Value::Text("z|x")).unwrap()), [1.0, 0.0, 1.0]);
         let saved = serde_json::to_string(&labels).unwrap();

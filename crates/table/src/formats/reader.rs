@@ -184,6 +184,21 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn number(&mut self) -> Result<f64> {
         self.peek();
+        let start = self.at;
+        let number = self.any_number()?;
+        match number.is_finite() {
+            true => Ok(number),
+            false => {
+                let written = short(&self.bytes[start..self.at]);
+                Err(BadEvent::new(format!("the number {written} is too large")))
+            }
+        }
+    }
+
+    /// The same, infinite where it is too large.
+    #[inline]
+    fn any_number(&mut self) -> Result<f64> {
+        self.peek();
         let rest = &self.bytes[self.at..];
         let sign = usize::from(rest.first() == Some(&b'-'));
         let mut whole = 0_u32;
@@ -212,7 +227,7 @@ impl<'a> Reader<'a> {
     pub fn number_text(&mut self) -> Result<&'a str> {
         self.peek();
         let start = self.at;
-        self.number()?;
+        self.any_number()?;
         self.utf8(start, self.at)
     }
 
@@ -286,7 +301,7 @@ impl<'a> Reader<'a> {
                 self.string(scratch)?;
             }
             b'-' | b'0'..=b'9' => {
-                self.number()?;
+                self.any_number()?;
             }
             // As Python writes what JSON has no word for.
             b'N' if self.take_word(b"NaN") => {}

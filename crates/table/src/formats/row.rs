@@ -148,6 +148,8 @@ pub(super) fn cells(spec: &FormatSpec, schema: &Schema) -> Vec<Cell> {
             let text = spec.set_separator().is_some() || spec.text.contains(&field.name);
             Cell { role: Role::Label, text }
         }
+        // One that is not needed cannot be bad. The place of the label is for rows that end early.
+        role if spec.skips(role) => Cell { role: Role::Ignore, text: false },
         role => Cell { role, text: field.text || texts.contains(&field.name) },
     };
     schema.row.iter().map(cell).collect()

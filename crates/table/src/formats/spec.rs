@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::number::Style;
+use super::row::Role;
 use crate::error::{Error, Result};
 
 /// The format of one event.
@@ -120,7 +121,8 @@ pub struct FormatSpec {
     /// The columns or keys that are inputs, in this order. Default: all that are nothing else.
     #[serde(skip)]
     pub inputs: Option<Vec<String>>,
-    /// Whether rows of a file without a header may be without the label, one field shorter.
+    /// Whether no label is needed, as for predictions: what labels and weights hold is not read, and rows of a file without a
+    /// header may be without the label, one field shorter.
     #[serde(skip)]
     pub unlabelled: bool,
     /// Whether `text` has all columns of texts that are known, since someone looked at the file first:
@@ -231,6 +233,11 @@ impl FormatSpec {
         let FormatSpec { delimiter, header, skip_rows, short_rows, decimal, thousands, .. } =
             *found;
         FormatSpec { delimiter, header, skip_rows, short_rows, decimal, thousands, ..self }
+    }
+
+    /// Whether what has this role is not needed, whatever it holds.
+    pub(super) fn skips(&self, role: Role) -> bool {
+        self.unlabelled && matches!(role, Role::Label | Role::Member(_) | Role::Weight)
     }
 
     /// What is between the classes of a label that has any number of them; none where a label is one class or value.

@@ -117,7 +117,8 @@ fn of_many_classes_the_worst_come_first() {
         }
     }
     let mut page = String::new();
-    classes::write(&mut page, &confusion, &[]);
+    let evaluation = Evaluation { confusion: Some(confusion), ..Evaluation::default() };
+    classes::write(&mut page, &evaluation, &[]);
     assert!(!page.contains("class=\"matrix\""), "too many for a matrix");
     let rows: Vec<&str> = page.split("<tr><th>").skip(1).collect();
     // A header, 60 classes and the mean; classes that were not seen are left out.

@@ -19,14 +19,14 @@ use crate::RecipeFile;
 
 pub(super) fn draft(data: &Data, wanted: &Init, out: &Path) -> Result<Draft> {
     let label = wanted.label.as_deref();
-    let (format, delimiter) = read::format(data)?;
+    let (format, delimiter) = read::format(data, &wanted.written)?;
+    let written = FormatSpec { format: Some(format), delimiter, ..wanted.written.clone() };
+    written.check(format).map_err(|e| Error::Usage(format!("{}: {e}", data.name)))?;
     let mut spec = FormatSpec {
-        format: Some(format),
-        delimiter,
-        header: read::header(data, format, delimiter, label)?,
+        header: read::header(data, &written, label)?,
         label: label.map(str::to_owned),
         label_separator: wanted.label_separator,
-        ..FormatSpec::default()
+        ..written
     };
     let table = read::table(data, &spec)?;
     if table.schema.sparse {

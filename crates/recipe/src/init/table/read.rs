@@ -36,8 +36,9 @@ pub(super) struct Table {
     pub(super) more: bool,
 }
 
-/// The format by the file's name, else by how it starts; and the delimiter where it is not a comma.
-pub(super) fn format(data: &Data) -> Result<(Format, Option<char>)> {
+/// The format by the file's name, else by how it starts; and the delimiter where it is not a comma. `written` is what is
+/// given of that.
+pub(super) fn format(data: &Data, written: &FormatSpec) -> Result<(Format, Option<char>)> {
     let start = start(&data.path)?;
     let line = start.lines().find(|l| !l.trim().is_empty()).unwrap_or("");
     let by_name = Format::by_name(&data.name);
@@ -48,7 +49,7 @@ pub(super) fn format(data: &Data) -> Result<(Format, Option<char>)> {
         }
         l if l.contains('\t') => Some(Format::Tsv),
         l if l.contains(" |") || l.starts_with('|') => Some(Format::Vw),
-        l if l.contains(',') || l.contains(';') => Some(Format::Csv),
+        l if l.contains(',') || l.contains(';') || written.delimiter.is_some() => Some(Format::Csv),
         _ => None,
     };
     let Some(format) = by_name.or_else(guess) else {
@@ -63,15 +64,15 @@ pub(super) fn format(data: &Data) -> Result<(Format, Option<char>)> {
             "is Arrow data, which `tidemill init` does not look at; convert some of it to CSV";
         return Err(Error::Usage(format!("{}: {what}", data.name)));
     }
-    if format != Format::Csv {
-        return Ok((format, None));
+    if format != Format::Csv || written.delimiter.is_some() {
+        return Ok((format, written.delimiter));
     }
     let times = |c: char| line.matches(c).count();
     if times(';') > times(',') {
         return Ok((format, Some(';')));
     }
     let head = head_of(&data.path.display().to_string(), format).map_err(stream)?;
-    let found = look(&head, head.len() < HEAD_BYTES, &FormatSpec::default(), format);
+    let found = look(&head, head.len() < HEAD_BYTES, written, format);
     Ok((format, found.map_err(stream)?.spec.delimiter))
 }
 
@@ -88,25 +89,19 @@ fn start(path: &Path) -> Result<String> {
 /// decide it rightly, or if the format has no such row.
 pub(super) fn header(
     data: &Data,
-    format: Format,
-    delimiter: Option<char>,
+    written: &FormatSpec,
     label: Option<&str>,
 ) -> Result<Option<bool>> {
+    let format = written.format.unwrap_or(Format::Csv);
     if !matches!(format, Format::Csv | Format::Tsv) {
         return Ok(None);
     }
-    // Where the file itself says it, no look is needed.
-    if let known @ Some(_) = FormatSpec::default().of_file(&data.path).header {
+    // Where the file itself or the user says it, no look is needed.
+    if let known @ Some(_) = written.clone().of_file(&data.path).header {
         return Ok(known);
     }
-    let spec = FormatSpec {
-        format: Some(format),
-        delimiter,
-        header: Some(false),
-        // A first row that is a header must not make texts of its columns.
-        looked: true,
-        ..FormatSpec::default()
-    };
+    // A first row that is a header must not make texts of its columns.
+    let spec = FormatSpec { header: Some(false), looked: true, ..written.clone() };
     let mut decoder = decoder(&spec, format, None).map_err(stream)?;
     let (mut records, mut rows) = (Records::default(), Events::default());
     let mut source =

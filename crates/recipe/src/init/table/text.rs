@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tidemill_engine::nn::HATS;
-use tidemill_stream::Format;
+use tidemill_stream::{Encoding, Format};
 
 use super::super::arrays::FEW;
 use super::super::text::{argument, few, key, list, plural, quoted};
@@ -131,6 +131,14 @@ fn format(table: &Table) -> Vec<String> {
     let (decimal, thousands) = (table.spec.decimal, table.spec.thousands);
     lines.extend(decimal.map(|c| format!("decimal = \"{c}\"")));
     lines.extend(thousands.map(|c| format!("thousands = \"{c}\"")));
+    lines.extend(table.spec.skip_rows.map(|rows| format!("skip_rows = {rows}")));
+    lines.extend(table.spec.encoding.map(|encoding| {
+        let name = match encoding {
+            Encoding::Utf8 => "utf-8",
+            Encoding::Latin1 => "latin1",
+        };
+        format!("encoding = \"{name}\"")
+    }));
     if table.more_keys {
         lines.push("# The keys that are inputs: the first event has not all of them.".to_owned());
         lines.push(format!("columns = {}", list(&table.schema.columns)));

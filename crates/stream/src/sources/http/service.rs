@@ -35,7 +35,7 @@ pub(super) struct Service {
     pub(super) guard: Guard,
     pub(super) allowed: Allowed,
     pub(super) budget: Arc<Budget>,
-    pub(super) answers: Arc<Answers>,
+    pub(super) answers: Option<Arc<Answers>>,
     pub(super) health: Arc<Health>,
     pub(super) rows: Arc<Rows>,
 }
@@ -101,7 +101,9 @@ impl Service {
         };
         let accepted = got.last + 1 - got.first;
         let mut text = format!("{{\"accepted\":{accepted},\"sequence\":{}", got.last);
-        if let Some(answers) = self.answers.wait(got.first, got.last, waits).await {
+        if let Some(answers) = &self.answers
+            && let Some(answers) = answers.wait(got.first, got.last, waits).await
+        {
             text += &format!(",\"answers\":[{}]", answers.join(","));
         }
         Ok((200, text + "}\n"))

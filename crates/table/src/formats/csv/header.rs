@@ -91,8 +91,8 @@ impl Csv {
             // follows it in this file is bad, until the next header.
             let mut names = names;
             row::unique(&mut names, &mut Vec::new());
-            let label =
-                schema.label.as_ref().filter(|l| !self.spec.unlabelled && !names.contains(l));
+            let mut labels = schema.label.iter().chain(&self.spec.labels);
+            let label = labels.find(|l| !self.spec.unlabelled && !names.contains(l));
             if let Some(label) = label {
                 let lost = row::lost_name("column", label, schema, names.iter());
                 let text = format!("the header has {lost}: it is the label, and no row has one");

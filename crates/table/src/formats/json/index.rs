@@ -15,6 +15,8 @@ pub(super) enum Use {
         text: bool,
     },
     Vector,
+    /// Nothing: it is a label, or a weight, where none is needed, whatever it holds.
+    Skipped,
     /// Nothing by itself, but keys within it are used.
     Outer,
 }
@@ -45,7 +47,10 @@ impl Keys {
         let value = |name: &String, role| {
             let set = role == Role::Label && spec.set_separator().is_some();
             let text = texts.contains(name) || role == Role::Id || set;
-            (name.clone(), Use::Value { role, text })
+            match role {
+                _ if spec.skips(role) => (name.clone(), Use::Skipped),
+                role => (name.clone(), Use::Value { role, text }),
+            }
         };
         // The first that names a key has it.
         let labels: Vec<String> = match &schema.label {

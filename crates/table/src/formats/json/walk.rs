@@ -85,6 +85,7 @@ impl Walk<'_, '_> {
                     }
                 }
                 Use::Vector => self.vector(at)?,
+                Use::Skipped => self.reader.skip(self.scratch, depth + 1)?,
                 Use::Value { role, text } => {
                     self.value(role, text).map_err(|bad| self.at_key(at, bad))?;
                 }
@@ -163,6 +164,8 @@ impl Walk<'_, '_> {
                 let value = self.reader.number_text()?;
                 match number::whole(value.as_bytes()) {
                     Some(n) if self.missing.has_number(n) => Value::Missing,
+                    // Too large for a number: an error has it as it is written.
+                    Some(n) if !n.is_finite() => Value::Text(value),
                     // A class of 64 bits is distinguished by its digits.
                     Some(n)
                         if n.abs() < EXACT
