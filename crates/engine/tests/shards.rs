@@ -25,6 +25,12 @@ const NORM: &str = r#"input = { image = { height = 3, width = 2, channels = 1 } 
 layers = [{ conv2d = { filters = 4, kernel = 3, padding = "same" } }, { batch_norm = {} },
     { activation = "relu" }, { flatten = {} }, { dense = { units = 3 } }]"#;
 
+/// Networks and linear models, the last with a rule of their own, mixed by weights that each step moves.
+const MIXED: &str = r#"input = { features = 6 }
+hats = { columns = 1, knots = 3 }
+linear = true
+layers = [{ dense = { units = 9, activation = "relu" } }, { dense = { units = 3 } }]"#;
+
 fn data(shape: &[usize]) -> Arc<dyn Dataset> {
     let x: Vec<f32> = (0..SAMPLES * 6).map(|i| ((i * 7919 % 201) as f32 - 100.0) / 60.0).collect();
     let labels = (0..SAMPLES).map(|i| (x[i * 6] > 0.3) as u32 + (x[i * 6 + 1] > 0.0) as u32);
@@ -131,6 +137,7 @@ fn slots_may_be_kept_by_a_worker_each() {
         (NORM, "{ adam = { learning_rate = 0.01, clip_norm = 0.3 } }"),
         (WIDE, "{ adamw = { learning_rate = 0.01, slots = '8bit' } }"),
         (DENSE, "{ adagrad = { learning_rate = 0.1 } }"),
+        (MIXED, "{ adam = { learning_rate = 0.01 } }"),
     ];
     for (model, optimizer) in jobs {
         let mut alone = engine(model, optimizer, 8, 1);
@@ -168,6 +175,7 @@ fn the_bits_do_not_depend_on_workers_and_threads() {
         (DROPS, "{ adam = { learning_rate = 0.01, global_clip_norm = 0.5 } }"),
         (NORM, "{ sgd = { learning_rate = 0.1, momentum = 0.9, clip_norm = 0.3 } }"),
         (WIDE, "{ adamw = { learning_rate = 0.01, slots = '8bit' } }"),
+        (MIXED, "{ adam = { learning_rate = 0.01 } }"),
     ];
     for (model, optimizer) in jobs {
         // The last batch has 5 samples, so that some shards are empty.

@@ -48,22 +48,29 @@ impl ModelSpec {
         self.linear && first.is_some_and(|first| NAMES.contains(&first))
     }
 
-    /// The rule, the type of its slots and the factor of the rate for a parameter.
-    pub(crate) fn rule_of(
+    /// The rule that moves the parameter of that name: the optimizer's, but for linear models beside networks.
+    pub fn rule_of(&self, optimizer: &OptimizerSpec, parameter: &str) -> Rule {
+        match self.is_linear(parameter) {
+            true => Rule::Adagrad { epsilon: 1e-7, initial_accumulator: 1e-4 },
+            false => optimizer.rule(),
+        }
+    }
+
+    /// The type of the slots of a parameter of so many elements, and the factor of its rate.
+    pub(crate) fn slots_and_rate(
         &self,
         optimizer: &OptimizerSpec,
         parameter: &str,
         len: usize,
-    ) -> (Rule, SlotType, f32) {
+    ) -> (SlotType, f32) {
         if !self.is_linear(parameter) {
-            return (optimizer.rule(), optimizer.slots().of(len), optimizer.rate(parameter));
+            return (optimizer.slots().of(len), optimizer.rate(parameter));
         }
-        let rule = Rule::Adagrad { epsilon: 1e-7, initial_accumulator: 1e-4 };
         let own = match optimizer.schedule().highest() {
             rate if rate > 0.0 => (RATE / rate) as f32,
             _ => 1.0,
         };
-        (rule, SlotType::F32, own * optimizer.rate(parameter))
+        (SlotType::F32, own * optimizer.rate(parameter))
     }
 }
 

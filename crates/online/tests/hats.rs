@@ -144,3 +144,51 @@ fn the_last_label_is_weighed_with_the_networks() {
     assert!(of("expert.last.accuracy") > 0.94 && of("expert.plain.accuracy") < 0.9, "{figures:?}");
     assert!(of("accuracy") > 0.93 && of("expert.last.weight") > 0.5, "{figures:?}");
 }
+
+/// A noisy line, of which a network finds curves that are not there: a linear model is closer, and has the weight.
+#[test]
+fn linear_models_are_weighed_with_the_networks() {
+    let model = |inputs: usize| ModelSpec {
+        linear: true,
+        ..Model::features(inputs * (1 + HATS)).hats(HatsSpec::new(inputs))
+    };
+    let (mut with, mut without) =
+        (learner(model(6), 2), learner(ModelSpec { linear: false, ..model(6) }, 2));
+    let mut random = 11_u64;
+    let mut uniform = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    for _ in 0..6000 {
+        let mut x = [0.0; 6 * (1 + HATS)];
+        let mut sum = 0.0;
+        for (column, weight) in [1.0, -1.0, 0.5, 0.5, -0.25, 0.0].into_iter().enumerate() {
+            x[column] = 3.4 * uniform();
+            x[6 + column * HATS + (uniform() * 8.9 + 4.5) as usize] = 1.0;
+            sum += weight * x[column];
+        }
+        let truth = Truth::Class(usize::from(sum + 2.0 * uniform() > 0.0));
+        with.learn(&x, truth.clone()).unwrap();
+        without.learn(&x, truth).unwrap();
+    }
+    let figures = with.figures();
+    let of = |name: &str| figures[name];
+    assert!(of("expert.linear.accuracy") > of("expert.plain.accuracy"), "{figures:?}");
+    assert!(of("expert.linear.weight") > 0.5, "{figures:?}");
+    assert!(of("accuracy") > without.figures()["accuracy"] + 0.002, "{figures:?}");
+    // The optimizer's slots begin again, also those of the linear models' own rule.
+    let sums = |learner: &Learner| {
+        let state = learner.engine().state();
+        let slot = state.tensors().iter().find(|t| t.name == "linear.0.dense.kernel.accumulator");
+        let StateValues::F32(values) = &slot.unwrap().values else { panic!("not f32") };
+        values.to_vec()
+    };
+    assert!(sums(&with).iter().all(|v| *v > 1.0));
+    let mut engine = with.engine().clone();
+    assert!(engine.weights().all(|(_, name)| !name.ends_with("accumulator")));
+    engine.reset_slots();
+    let index = engine.find_tensor("linear.0.dense.kernel.accumulator").unwrap();
+    assert!(engine.tensor(index).iter().all(|v| *v == 1e-4));
+}

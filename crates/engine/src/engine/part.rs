@@ -131,7 +131,7 @@ impl Engine {
             Some(values) => values.into(),
             None => {
                 let start =
-                    self.place_of_slot(&slot.name).map_or(0.0, |p| self.rule.slot_start_of(p));
+                    self.rule_of_slot(&slot.name).map_or(0.0, |(rule, p)| rule.slot_start_of(p));
                 vec![start; slot.len()].into()
             }
         })
@@ -139,7 +139,7 @@ impl Engine {
 
     /// Bytes of the slots that are kept here, and that other workers keep.
     pub fn slot_bytes(&self) -> [u64; 2] {
-        let is_slot = |slot: &&Slot| self.place_of_slot(&slot.name).is_some();
+        let is_slot = |slot: &&Slot| self.rule_of_slot(&slot.name).is_some();
         let own = self.slots().iter().filter(is_slot).map(|slot| slot.len() as u64 * 4).sum();
         [own, self.elsewhere()]
     }

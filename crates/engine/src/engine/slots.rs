@@ -1,6 +1,7 @@
 //! Single tensors of the state, and the optimizer's slots.
 
 use super::{Engine, StateTensor, StateValues};
+use tidemill_graph::Rule;
 
 impl Engine {
     /// Where a tensor of the state is, by name, for [`Engine::tensor`].
@@ -23,30 +24,36 @@ impl Engine {
             .map(|(i, slot)| (i, slot.name.as_str()))
     }
 
-    /// Which of the rule's slots a tensor of the state is, if it is one.
-    pub(super) fn optimizer_slot(&self, index: usize) -> Option<usize> {
+    /// Which of its rule's slots a tensor of the state is, if it is one.
+    fn optimizer_slot(&self, index: usize) -> Option<(Rule, usize)> {
         let slot = &self.slots()[index];
-        self.place_of_slot(&slot.name).filter(|_| !slot.parameter)
+        self.rule_of_slot(&slot.name).filter(|_| !slot.parameter)
     }
 
-    /// Which of the rule's slots a tensor of this name is, if it is one.
-    pub(super) fn place_of_slot(&self, name: &str) -> Option<usize> {
-        let of = |slot: &str| name.strip_suffix(slot).and_then(|rest| rest.strip_suffix('.'));
-        let is = |of: &str| self.slots().iter().any(|other| other.parameter && other.name == of);
-        self.rule.slot_names().iter().position(|slot| of(slot).is_some_and(is))
+    /// The rule of a parameter, and which of its slots a tensor of this name is, if it is one.
+    pub(super) fn rule_of_slot(&self, name: &str) -> Option<(Rule, usize)> {
+        let (of, slot) = name.rsplit_once('.')?;
+        self.slots().iter().find(|other| other.parameter && other.name == of)?;
+        let rule = self.rule_of(of);
+        let place = rule.slot_names().iter().position(|known| *known == slot)?;
+        Some((rule, place))
+    }
+
+    fn rule_of(&self, parameter: &str) -> Rule {
+        self.spec.model.rule_of(&self.spec.optimizer, parameter)
     }
 
     /// What the optimizer's slots of a parameter are called.
     pub fn names_of_slots(&self, parameter: &str) -> Vec<String> {
-        let names = self.rule.slot_names().into_iter();
+        let names = self.rule_of(parameter).slot_names().into_iter();
         names.map(|slot| format!("{parameter}.{slot}")).collect()
     }
 
     /// Where the optimizer's slots of a parameter are, and what their elements start as.
     pub fn slots_of(&self, parameter: &str) -> Vec<(usize, f32)> {
-        let place = |(i, name): (usize, String)| {
-            Some((self.find_tensor(&name)?, self.rule.slot_start_of(i)))
-        };
+        let rule = self.rule_of(parameter);
+        let place =
+            |(i, name): (usize, String)| Some((self.find_tensor(&name)?, rule.slot_start_of(i)));
         self.names_of_slots(parameter).into_iter().enumerate().filter_map(place).collect()
     }
 
@@ -102,9 +109,8 @@ impl Engine {
 
     /// Resets the optimizer's slots, with their bias corrections; parameters stay.
     pub fn reset_slots(&mut self) {
-        let rule = self.rule;
         for index in 0..self.kept {
-            if let Some(place) = self.optimizer_slot(index) {
+            if let Some((rule, place)) = self.optimizer_slot(index) {
                 self.runtime.state_mut(index).fill(rule.slot_start_of(place));
             }
         }

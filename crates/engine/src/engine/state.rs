@@ -219,7 +219,8 @@ impl Engine {
 
     /// The values of an optimizer's slot that the given state has packed in another way than this model.
     fn repacked(&self, slot: &tidemill_plan::Slot, tensor: &StateTensor) -> Option<Vec<f32>> {
-        let code = self.rule.slot_code(self.place_of_slot(&slot.name)?)?;
+        let (rule, place) = self.rule_of_slot(&slot.name)?;
+        let code = rule.slot_code(place)?;
         let (parameter, _) = slot.name.rsplit_once('.')?;
         let shape = self.tensor_shape(self.find_tensor(parameter)?);
         let len = shape.iter().product();
