@@ -254,12 +254,8 @@ fn faults(folder: &Path) {
     std::fs::write(folder.join("gap.csv"), format!("{table}{first},\n")).unwrap();
     std::fs::write(folder.join("gap.toml"), RECIPE.replace("train.csv", "gap.csv")).unwrap();
     let said = String::from_utf8(run(folder, &["doctor", "gap.toml"]).stdout).unwrap();
-    assert!(
-        said.contains(&format!(
-            "1 sounds have an empty text, which is what is learned of them: {first}"
-        )),
-        "{said}"
-    );
+    let note = said.lines().find(|line| line.contains("1 sounds have an empty text")).unwrap();
+    assert!(note.ends_with(first), "{note}");
 
     let wrong = |recipe: &str, what: &str| {
         std::fs::write(folder.join("wrong.toml"), recipe).unwrap();

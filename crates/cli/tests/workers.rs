@@ -138,7 +138,8 @@ fn a_table_is_the_same_for_any_number_of_workers() {
         same(&train(workers, &["--workers", workers, "--threads", "1"]), &one);
     }
     // The mixture moves as without shards.
-    let accuracy = |run: &Path| metrics(run).last().unwrap()["val_accuracy"].as_f64().unwrap();
+    let accuracy =
+        |run: &Path| metrics(run).last().unwrap()["validation"]["accuracy"].as_f64().unwrap();
     let whole = train("whole", &["--set", "training.shards=1"]);
     assert!(accuracy(&one) > 0.85 && (accuracy(&one) - accuracy(&whole)).abs() < 0.08);
 }
