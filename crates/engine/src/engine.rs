@@ -44,9 +44,9 @@ pub use state::{State, StateTensor};
 pub use values::{Element, StateValues, Stored};
 
 use crate::bind::{Binding, Converted, Given, Reads, Source};
-use crate::memory::{Budget, Needs};
+use crate::memory::{Budget, Needs, RESERVE};
 use part::Parted;
-use shards::{Sharded, sums_bytes};
+use shards::{Sharded, sums_bytes, weight_bytes};
 use shared::Readers;
 
 /// What to compile.
@@ -440,11 +440,25 @@ impl Engine {
 
     /// The bytes that it has taken.
     pub(crate) fn needs(&self) -> Needs {
-        let (arena, state, scratch) = self.runtime.bytes();
-        let sums = sums_bytes(self.runtime.slots(), self.shards());
+        let (arena, state, scratch) = self.runtime.taken();
+        let slots = self.runtime.slots();
+        let (sums, weights) = (sums_bytes(slots, self.shards()), weight_bytes(slots));
         let (arena, state, scratch) = (arena as u64, state as u64, scratch as u64);
         let (moved, elsewhere) = (self.moved(), self.elsewhere());
-        Needs { arena, state, scratch, sums, moved, elsewhere }
+        Needs { arena, state, scratch, sums, weights, moved, elsewhere }
+    }
+
+    /// A run begins: its budget counts so many bytes for what is beside the engine in place of what it had, if there is room
+    /// for them.
+    pub fn begin(&mut self, beside: u64) -> bool {
+        let needs = self.needs();
+        let budget = Budget { beside: beside + RESERVE, ..self.budget.clone() };
+        let fits = budget.check(needs, needs, "").is_ok();
+        if fits {
+            self.budget.beside = beside;
+        }
+        self.budget.begin(needs);
+        fits
     }
 
     /// Bytes of the arena that all plans share.

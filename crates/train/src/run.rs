@@ -12,7 +12,7 @@ use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
 use tidemill_engine::evaluate::{EvaluateOptions, Evaluation, evaluate, skipped, unit};
 use tidemill_engine::folder::{Existing, RunFolder};
-use tidemill_engine::memory::peak_rss_bytes;
+use tidemill_engine::memory::{peak_rss_bytes, return_pieces};
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
@@ -101,6 +101,9 @@ fn train_until_unfrozen(
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Option<Outcome>> {
     file.only_network()?;
+    if options.memory.is_some() {
+        return_pieces();
+    }
     options.workers.check(&file)?;
     let listener = options.workers.listen()?;
     let paths = DataPaths::new(&file.path);

@@ -229,6 +229,11 @@ pub(super) fn sums_bytes(slots: &[Slot], shards: usize) -> u64 {
     (values * 4 * (shards.max(1).ilog2() as usize + 1)) as u64
 }
 
+/// Bytes of the weights among the tensors of a state.
+pub(super) fn weight_bytes(slots: &[Slot]) -> u64 {
+    slots.iter().filter(|slot| slot.parameter).map(|slot| slot.len() as u64 * 4).sum()
+}
+
 fn whole() -> EngineError {
     EngineError("the engine was compiled for whole batches, not for shards of them".into())
 }
