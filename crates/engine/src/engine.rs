@@ -44,6 +44,7 @@ pub use state::{State, StateTensor};
 pub use values::{Element, StateValues, Stored};
 
 use crate::bind::{Binding, Converted, Given, Reads, Source};
+use crate::error::Error;
 use crate::memory::{Budget, Needs, RESERVE};
 use part::Parted;
 use shards::{Sharded, sums_bytes, weight_bytes};
@@ -449,16 +450,19 @@ impl Engine {
     }
 
     /// A run begins: its budget counts so many bytes for what is beside the engine in place of what it had, if there is room
-    /// for them.
-    pub fn begin(&mut self, beside: u64) -> bool {
+    /// for them. Gives whether there is.
+    ///
+    /// # Errors
+    /// If its plans have left too much in memory.
+    pub fn begin(&mut self, beside: u64) -> Result<bool, Error> {
         let needs = self.needs();
         let budget = Budget { beside: beside + RESERVE, ..self.budget.clone() };
         let fits = budget.check(needs, needs, "").is_ok();
         if fits {
             self.budget.beside = beside;
         }
-        self.budget.begin(needs);
-        fits
+        self.budget.begin(needs)?;
+        Ok(fits)
     }
 
     /// Bytes of the arena that all plans share.

@@ -16,7 +16,7 @@ const SLACK: u64 = 4 << 20;
 pub(crate) const RESERVE: u64 = 2 << 20;
 
 /// For the threads that read and write a file of state, and what is written to it before the first step.
-const FILE: u64 = 2 << 20;
+pub(crate) const FILE: u64 = 2 << 20;
 
 /// An arena ends at one.
 const PAGE: u64 = 4 << 10;
@@ -105,11 +105,19 @@ impl Budget {
         resident + if self.limit.is_some() { SLACK } else { 0 }
     }
 
-    /// The same for a run that begins: what it takes from then on is in its other shares.
-    pub(crate) fn begin(&mut self, held: Needs) {
-        if self.limit.is_some() {
-            self.program = Some(self.measured(held));
+    /// A run begins with an engine that has taken `held`: what it takes from then on is in its other shares.
+    ///
+    /// # Errors
+    /// If more was left in memory since the engine's plan was chosen than is kept free for that.
+    pub(crate) fn begin(&mut self, held: Needs) -> Result<()> {
+        let Some(limit) = self.limit else { return Ok(()) };
+        let shares = self.shares(held, held);
+        let above = shares.total().saturating_sub(limit);
+        if above > SLACK {
+            return self.check(held, held, "").map_err(|short| short.why);
         }
+        self.program = Some(shares.program - above);
+        Ok(())
     }
 
     /// Bytes that the arena of an engine should fit into that takes `needs` otherwise.

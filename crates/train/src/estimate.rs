@@ -65,7 +65,7 @@ impl Planned {
         let beside = least_beside(file, data, limit);
         let budget = budget(file, (limit, beside), Path::new("runs"), (1, 0));
         let mut engine = Engine::compile_within(spec, 0.0, budget)?;
-        let reading = reading(file, data, limit, &mut engine);
+        let reading = reading(file, data, limit, &mut engine)?;
         let shares = engine.memory_shares();
         Ok(Planned { engine, reading, shares })
     }

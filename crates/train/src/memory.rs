@@ -47,16 +47,19 @@ fn folder(file: &RecipeFile, out: &Path, workers: usize) -> Option<PathBuf> {
 }
 
 /// How a run reads its data ahead: as the recipe says, if the budget of the engine, which counts the least, has room for that.
+///
+/// # Errors
+/// If the engine has taken more than its budget.
 pub(crate) fn reading(
     file: &RecipeFile,
     data: &RunData,
     limit: Option<u64>,
     engine: &mut Engine,
-) -> Reading {
+) -> Result<Reading> {
     let usual = Reading::usual(file);
-    match limit.is_none() || engine.begin(usual.bytes(file, data)) {
-        true => usual,
-        false => Reading::sparing(file, data),
+    match limit.is_none() || engine.begin(usual.bytes(file, data))? {
+        true => Ok(usual),
+        false => Ok(Reading::sparing(file, data)),
     }
 }
 
@@ -94,7 +97,7 @@ pub fn engine_within(
     let budget = budget(file, (Some(limit), beside), Path::new("runs"), (1, 0));
     let mut engine = Engine::compile_within(spec, 0.0, budget)?;
     if let Ok(data) = &opened {
-        reading(file, data, Some(limit), &mut engine);
+        reading(file, data, Some(limit), &mut engine)?;
     }
     Ok((engine, why))
 }

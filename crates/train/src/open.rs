@@ -114,7 +114,7 @@ pub(crate) fn open(
         std::iter::once(size).chain(rest).collect()
     });
     engine.prepare(doctor::last_batch(file, data.train.len()), &evaluated)?;
-    let reading = memory::reading(file, &data, options.memory, &mut engine);
+    let reading = memory::reading(file, &data, options.memory, &mut engine)?;
     Ok(Start { data, engine, reading, budget })
 }
 

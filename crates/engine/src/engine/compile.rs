@@ -2,7 +2,7 @@
 
 use tidemill_cpu::buffer::spare_memory;
 use tidemill_cpu::isa::Isa;
-use tidemill_cpu::runtime::{Prepared, Runtime, can_file, state_bytes};
+use tidemill_cpu::runtime::{Prepared, Runtime, StateFile, can_file, state_bytes};
 use tidemill_data::{MAX_THREADS, Shards};
 use tidemill_fields::{DType, Field};
 use tidemill_graph::{Graph, GraphError, Rule};
@@ -19,7 +19,7 @@ use super::shards::{Sharded, first_sum, sums_bytes, weight_bytes};
 use super::{Compiled, Engine, EngineError, EngineSpec, Places, Purpose, Readers, error, filed};
 use crate::bind::{Converted, Reads, classes};
 use crate::error::Error;
-use crate::memory::{Budget, Needs, Short, return_pieces};
+use crate::memory::{Budget, FILE, Needs, Short, return_pieces};
 
 impl Engine {
     /// The same within a budget of memory, which is checked before memory is taken: now, and for each
@@ -159,12 +159,14 @@ impl Engine {
 
     /// Compiles what a run needs beside its step at the full batch size: the step for a smaller last
     /// batch of `last` samples, and evaluation on batches of `evaluated` samples. What is wrong with them
-    /// is known then before the first step. Models of sequences compile these when they come.
+    /// is known then before the first step. Models of sequences compile these when they come; where memory has a limit, those for
+    /// the longest come first, so that no other needs more.
     ///
     /// # Errors
     /// If one cannot be compiled or has no room.
     pub fn prepare(&mut self, last: Option<usize>, evaluated: &[usize]) -> Result<(), EngineError> {
-        if self.reads.signature.inputs().iter().any(|f| f.time().is_some()) {
+        let sequences = self.reads.signature.inputs().iter().any(|f| f.time().is_some());
+        if sequences && self.budget.limit.is_none() {
             return Ok(());
         }
         match (self.spec.shards, last) {
@@ -286,11 +288,18 @@ impl First<'_> {
         if let Some(prepared) = self.within(budget, Filed::default()) {
             return Ok((prepared, Vec::new(), 0));
         }
+        let slots = state_slots(self.graph);
         let mut candidates = match budget.folder.is_some() && can_file() {
-            true => filed::candidates(&state_slots(self.graph), rule),
+            true => filed::candidates(&slots, rule),
             false => Vec::new(),
         };
-        if let Some(found) = filed::fewest(&candidates, |filed| self.within(budget, filed)) {
+        let all = StateFile::layout(&slots, Filed { names: &candidates, ahead: 0 }).1;
+        if all * (1 + budget.copies) <= FILE {
+            candidates.clear();
+        }
+        if !candidates.is_empty()
+            && let Some(found) = filed::fewest(&candidates, |filed| self.within(budget, filed))
+        {
             return Ok(found);
         }
         let short = match self.smallest(budget, Filed::default()) {
@@ -300,8 +309,9 @@ impl First<'_> {
         if candidates.is_empty() {
             return Err(short.why);
         }
-        match self.smallest(budget, Filed { names: &candidates, ahead: 0 }) {
-            Ok(prepared) => Ok((prepared, std::mem::take(&mut candidates), 0)),
+        let filed = self.smallest(budget, Filed { names: &candidates, ahead: 0 });
+        match filed {
+            Ok(prepared) => Ok((prepared, candidates, 0)),
             Err(other) if other.need < short.need => Err(other.why),
             Err(_) => Err(short.why),
         }
