@@ -37,7 +37,8 @@ pub struct Budget {
     pub beside: u64,
     /// Bytes that the arena should fit into, whatever is left.
     pub arena: Option<u64>,
-    /// What the program and its data take, once a run begins: from then on it has some of its copies too. Measured where none.
+    /// What the program and its data take, once an engine is compiled: from then on further plans are made, and a run that begins
+    /// has some of its copies. Measured where none.
     pub program: Option<u64>,
     /// Engines beside the first one, each for a worker of this process.
     pub others: u64,
@@ -51,6 +52,8 @@ pub struct Budget {
 pub(crate) struct Needs {
     pub(crate) arena: u64,
     pub(crate) state: u64,
+    /// What a copy of the state has of that.
+    pub(crate) copied: u64,
     pub(crate) scratch: u64,
     /// Sums of shards that wait for others.
     pub(crate) sums: u64,
@@ -85,7 +88,7 @@ impl Budget {
             program,
             beside: self.beside,
             state: engines * needs.state,
-            copies: self.copies * (needs.state + needs.elsewhere)
+            copies: self.copies * (needs.copied + needs.elsewhere)
                 + self.averages * needs.weights
                 + needs.elsewhere
                 + needs.moved,
@@ -105,12 +108,13 @@ impl Budget {
         resident + if self.limit.is_some() { SLACK } else { 0 }
     }
 
-    /// A run begins with an engine that has taken `held`: what it takes from then on is in its other shares.
+    /// An engine that has taken `held` is compiled, or its run begins: what is taken from then on is in its other shares.
     ///
     /// # Errors
     /// If more was left in memory since the engine's plan was chosen than is kept free for that.
     pub(crate) fn begin(&mut self, held: Needs) -> Result<()> {
         let Some(limit) = self.limit else { return Ok(()) };
+        self.program = None;
         let shares = self.shares(held, held);
         let above = shares.total().saturating_sub(limit);
         if above > SLACK {

@@ -113,7 +113,8 @@ pub(crate) fn open(
         let rest = Some(set.len() % size).filter(|&rest| rest > 0);
         std::iter::once(size).chain(rest).collect()
     });
-    engine.prepare(doctor::last_batch(file, data.train.len()), &evaluated)?;
+    let prepared = engine.prepare(doctor::last_batch(file, data.train.len()), &evaluated);
+    prepared.map_err(|e| Error::Usage(e.to_string()))?;
     let reading = memory::reading(file, &data, options.memory, &mut engine)?;
     Ok(Start { data, engine, reading, budget })
 }

@@ -15,7 +15,7 @@ use tidemill_plan::windows::Filed;
 use tidemill_plan::{Options, state_slots};
 
 use super::part::{self, Parted};
-use super::shards::{Sharded, first_sum, sums_bytes, weight_bytes};
+use super::shards::{Sharded, copied_bytes, first_sum, sums_bytes, weight_bytes};
 use super::{Compiled, Engine, EngineError, EngineSpec, Places, Purpose, Readers, error, filed};
 use crate::bind::{Converted, Reads, classes};
 use crate::error::Error;
@@ -104,6 +104,7 @@ impl Engine {
             filed,
         };
         engine.add_prepared(purpose, extent.clone(), prepared)?;
+        engine.budget.begin(engine.needs())?;
         if purpose == Purpose::Shard {
             let update = engine.plan_for(Purpose::Update, &extent)?;
             let plan = engine.compiled[update].plan;
@@ -322,6 +323,7 @@ impl First<'_> {
         let slots = state_slots(self.graph);
         Needs {
             state: state_bytes(self.graph, filed) as u64,
+            copied: copied_bytes(&slots, filed),
             sums: sums_bytes(&slots, self.shards),
             weights: weight_bytes(&slots),
             moved: filed::moved(&slots, filed),
