@@ -83,6 +83,9 @@ pub fn train(
     options: &RunOptions,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
+    if options.memory.is_some() {
+        return_pieces();
+    }
     let (mut options, mut is_first) = (options.clone(), true);
     loop {
         if let Some(outcome) = train_until_unfrozen(file.clone(), &options, is_first, watch)? {
@@ -101,9 +104,6 @@ fn train_until_unfrozen(
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Option<Outcome>> {
     file.only_network()?;
-    if options.memory.is_some() {
-        return_pieces();
-    }
     options.workers.check(&file)?;
     let listener = options.workers.listen()?;
     let paths = DataPaths::new(&file.path);
