@@ -288,6 +288,35 @@ fn memory_that_does_not_suffice_is_told_before_the_start() {
     succeed(&["train", text(&recipe), "--out", text(&run), "--memory", "1GB"]);
 }
 
+/// The number before ` MB` that comes first after a text.
+#[cfg(target_os = "linux")]
+fn megabytes_after(told: &str, before: &str) -> f64 {
+    let rest = &told[told.find(before).unwrap() + before.len()..];
+    rest.trim_start_matches("at least ").split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_least_memory_that_a_refusal_names_suffices_and_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let recipe = recipe(folder.path(), MLP, "[checkpoint]\nevery_steps = 2");
+    let average = "training.average={ epochs = 2 }";
+    let train = |memory: &str| {
+        let out = ["train", text(&recipe), "--out", text(&run), "--force", "--memory", memory];
+        tidemill(&[&out[..], &["--set", average, "--set", "batch.epochs=2"]].concat())
+    };
+    let refused = stderr(&train("8MB"));
+    // Two processes differ by some hundred kilobytes, and the number is rounded.
+    let least = megabytes_after(&refused, "the run needs ") * 1.05 + 0.5;
+    let output = train(&format!("{}B", (least * 1e6) as u64));
+    assert!(output.status.success(), "{refused}\n{}", stderr(&output));
+    let json = std::fs::read_to_string(run.join("summary.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let peak = json["peak_rss_bytes"].as_f64().unwrap();
+    assert!(peak <= least * 1e6, "{peak} of {least} MB");
+}
+
 #[test]
 fn explain_says_what_memory_is_made_of() {
     let folder = tempfile::tempdir().unwrap();

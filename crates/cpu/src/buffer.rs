@@ -2,15 +2,36 @@
 //! where the system grants them: a step sweeps over more memory than a core has translations for.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Large buffers are whole huge pages.
+/// Large buffers are whole huge pages, where memory is not short.
 const HUGE_PAGE: usize = 2 << 20;
+/// Where it is, they are whole pages.
+const PAGE: usize = 4 << 10;
 /// From here on a buffer is large. On small pages, scattered over memory, weights and optimizer state
 /// that would fit the L2 cache meet in some of its sets and push each other out: a matter of luck at
 /// each start that was seen to double the time of a step.
 pub(crate) const LARGE: usize = 256 << 10;
 /// Every buffer starts at least at a cache line.
 const LINE: usize = 64;
+
+/// Whether memory is short.
+static SHORT: AtomicBool = AtomicBool::new(false);
+
+/// From now on no new buffer takes more than its last page: what is left of its last huge page is on small ones.
+pub fn spare_memory() {
+    SHORT.store(true, Relaxed);
+}
+
+/// Bytes that a new buffer of `len` elements takes.
+pub fn bytes_of(len: usize) -> usize {
+    let unit = match len * 4 >= LARGE {
+        false => LINE,
+        true if SHORT.load(Relaxed) => PAGE,
+        true => HUGE_PAGE,
+    };
+    (len * 4).max(1).next_multiple_of(unit)
+}
 
 /// A zeroed buffer of f32.
 pub struct AlignedBuffer {
@@ -29,7 +50,7 @@ impl AlignedBuffer {
     pub fn new(len: usize) -> AlignedBuffer {
         let large = len * 4 >= LARGE;
         let align = if large { HUGE_PAGE } else { LINE };
-        let bytes = (len * 4).max(1).next_multiple_of(align);
+        let bytes = bytes_of(len);
         let layout =
             Layout::from_size_align(bytes, align).expect("sizes stay far below isize::MAX");
         // SAFETY: the layout's size is not zero.
@@ -38,11 +59,16 @@ impl AlignedBuffer {
             handle_alloc_error(layout);
         }
         if large {
-            ask_for_huge_pages(start, bytes);
+            ask_for_huge_pages(start, bytes - bytes % HUGE_PAGE);
         }
         // SAFETY: `bytes` bytes were just allocated.
         unsafe { start.write_bytes(0, bytes) };
         AlignedBuffer { start: start.cast(), layout, len }
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.layout.size()
     }
 
     /// Its elements.
@@ -73,14 +99,27 @@ impl AlignedBuffer {
     }
 }
 
-/// From now on the allocator gives each piece of 4 MiB or more back to the system when it is freed. By itself it stops doing so
-/// after the first one, so that a process which once held a few very long records would look as if it still did.
-pub fn return_large_pieces() {
+/// From now on the allocator gives each piece of so many bytes or more back to the system when it is freed. By itself it stops
+/// doing so after the first one, so that a process which once held a few very long records would look as if it still did.
+pub fn return_pieces(from: usize) {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: sets two numbers of the allocator, which any thread may do at any time.
+    if let Ok(from) = i32::try_from(from) {
+        // SAFETY: sets two numbers of the allocator, which any thread may do at any time.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, from);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, from.saturating_mul(2));
+        }
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    let _ = from;
+}
+
+/// The allocator gives back to the system what of its memory nobody holds.
+pub fn return_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: takes the allocator's own locks, and gives back whole pages that are free.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 8 << 20);
+        libc::malloc_trim(0);
     }
 }
 
@@ -116,5 +155,19 @@ mod tests {
             buffer.as_mut_slice().fill(1.0);
             assert_eq!((buffer.len(), buffer.is_empty()), (len, len == 0));
         }
+        // Of several huge pages, of less than one, and of none.
+        for (len, usual, spared) in
+            [(600_000, 4 << 20, 2_400_256), (LARGE / 4 + 1, 2 << 20, LARGE + PAGE), (17, 128, 128)]
+        {
+            SHORT.store(false, Relaxed);
+            assert_eq!((bytes_of(len), AlignedBuffer::new(len).bytes()), (usual, usual));
+            spare_memory();
+            let mut buffer = AlignedBuffer::new(len);
+            assert_eq!((bytes_of(len), buffer.bytes()), (spared, spared));
+            assert!(buffer.as_slice().iter().all(|&x| x == 0.0));
+            buffer.as_mut_slice().fill(1.0);
+            assert_eq!(buffer.as_mut_ptr() as usize % if len > 17 { HUGE_PAGE } else { LINE }, 0);
+        }
+        return_freed();
     }
 }

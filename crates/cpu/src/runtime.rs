@@ -7,7 +7,7 @@ mod checked;
 mod filed;
 mod shared;
 
-use crate::buffer::{AlignedBuffer, LARGE};
+use crate::buffer::{self, AlignedBuffer, LARGE};
 use crate::compile::CpuTarget;
 use crate::isa::Isa;
 use crate::step::{Program, Run, Step};
@@ -63,7 +63,10 @@ impl Prepared {
 
     /// Bytes that it takes: of the arena, and of each thread's scratch.
     pub fn bytes(&self) -> (usize, usize) {
-        (self.program.plan.arena_bytes, self.program.scratch_len * 4)
+        (
+            buffer::bytes_of(arena_len(&self.program.plan)),
+            buffer::bytes_of(self.program.scratch_len),
+        )
     }
 
     /// The plan.
@@ -79,7 +82,17 @@ const PADDING: usize = 16;
 pub fn state_bytes(graph: &Graph, filed: Filed<'_>) -> usize {
     let slots = state_slots(graph);
     let held = slots.iter().filter(|slot| !filed.has(slot));
-    held.map(|slot| slot.len().next_multiple_of(PADDING) * 4).sum()
+    buffer::bytes_of(held.map(|slot| slot.len().next_multiple_of(PADDING)).sum())
+}
+
+/// Elements of the arena that a plan needs.
+fn arena_len(plan: &Plan) -> usize {
+    let len = plan.arena_reach.div_ceil(4);
+    match plan.windows.is_empty() {
+        true => len,
+        // Large enough to begin at a page, as what is read into it without a copy must.
+        false => len.max(LARGE / 4),
+    }
 }
 
 impl Runtime {
@@ -128,11 +141,7 @@ impl Runtime {
             let threads = pool.threads();
             self.scratch = (0..threads).map(|_| AlignedBuffer::new(step.scratch_len)).collect();
         }
-        let mut arena_len = step.plan.arena_reach.div_ceil(4);
-        if !step.plan.windows.is_empty() {
-            // Large enough to begin at a page, as what is read into it without a copy must.
-            arena_len = arena_len.max(LARGE / 4);
-        }
+        let arena_len = arena_len(&step.plan);
         self.steps.push(step);
         self.states.push(states);
         let new = self.steps.len() - 1;
@@ -370,6 +379,12 @@ impl Runtime {
     pub fn bytes(&self) -> (usize, usize, usize) {
         let scratch: usize = self.scratch.iter().map(|s| s.len() * 4).sum();
         (self.arena.len() * 4, self.state.len() * 4, scratch)
+    }
+
+    /// The same as what they take of the system's memory.
+    pub fn taken(&self) -> (usize, usize, usize) {
+        let scratch = self.scratch.iter().map(AlignedBuffer::bytes).sum();
+        (self.arena.bytes(), self.state.bytes(), scratch)
     }
 
     /// Threads that a step may use.

@@ -5,7 +5,7 @@
 //! - this file: binding a batch to a plan's inputs, and running
 //! - `compile`: the plans, each for a purpose and a size of batches
 //! - `state`: the state as tensors, copied out and taken over; `values`: what they hold
-//! - `filed`: what of the state is in a file and not in memory
+//! - `filed`: what of the state is in a file and not in memory; `budget`: what all of it takes
 //! - `part`: what of it is here, where several workers keep a part each
 //! - `slots`: single tensors of the state, and the optimizer's slots begun again
 //! - `explain`: the plan as text; `check`: what is wrong with a batch
@@ -13,6 +13,7 @@
 //! - `shared`: predicting by several threads at once
 //! - `decode`: texts written token by token
 
+mod budget;
 mod check;
 mod chunks;
 mod compile;
@@ -44,9 +45,9 @@ pub use state::{State, StateTensor};
 pub use values::{Element, StateValues, Stored};
 
 use crate::bind::{Binding, Converted, Given, Reads, Source};
-use crate::memory::{Budget, Needs};
+use crate::memory::Budget;
 use part::Parted;
-use shards::{Sharded, sums_bytes};
+use shards::Sharded;
 use shared::Readers;
 
 /// What to compile.
@@ -436,26 +437,6 @@ impl Engine {
     /// Elements of a sample's inputs, sequences at their longest.
     pub fn sample_len(&self) -> usize {
         self.sample_len
-    }
-
-    /// The bytes that it has taken.
-    pub(crate) fn needs(&self) -> Needs {
-        let (arena, state, scratch) = self.runtime.bytes();
-        let sums = sums_bytes(self.runtime.slots(), self.shards());
-        let (arena, state, scratch) = (arena as u64, state as u64, scratch as u64);
-        let (moved, elsewhere) = (self.moved(), self.elsewhere());
-        Needs { arena, state, scratch, sums, moved, elsewhere }
-    }
-
-    /// Bytes of the arena that all plans share.
-    pub fn arena_bytes(&self) -> usize {
-        self.runtime.bytes().0
-    }
-
-    /// Bytes of the state and of the threads' scratch memory.
-    pub fn state_and_scratch_bytes(&self) -> usize {
-        let (_, state, scratch) = self.runtime.bytes();
-        state + scratch
     }
 
     /// The instruction set that its kernels are compiled for.

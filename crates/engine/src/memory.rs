@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use tidemill_cpu::buffer;
 use tidemill_page::number::bytes;
+use tidemill_plan::windows::Filed;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -11,7 +13,13 @@ use crate::error::{Error, Result};
 const SLACK: u64 = 4 << 20;
 
 /// For what making plans and running them leaves in the allocator, where an arena takes all that is left beside it.
-pub(crate) const RESERVE: u64 = 6 << 20;
+pub(crate) const RESERVE: u64 = 2 << 20;
+
+/// For the threads that read and write a file of state, and what is written to it before the first step.
+pub(crate) const FILE: u64 = 2 << 20;
+
+/// An arena ends at one.
+const PAGE: u64 = 4 << 10;
 
 /// Addresses that a process takes beside its memory: stacks of threads, and arenas of the allocator.
 const ADDRESSES: u64 = 16 << 20;
@@ -23,10 +31,15 @@ pub struct Budget {
     pub limit: Option<u64>,
     /// Copies of the state that exist beside it at most.
     pub copies: u64,
+    /// Copies of the weights alone that exist beside those.
+    pub averages: u64,
     /// Bytes of what is still to come, such as batches that are read ahead and events that wait.
     pub beside: u64,
     /// Bytes that the arena should fit into, whatever is left.
     pub arena: Option<u64>,
+    /// What the program and its data take, once an engine is compiled: from then on further plans are made, and a run that begins
+    /// has some of its copies. Measured where none.
+    pub program: Option<u64>,
     /// Engines beside the first one, each for a worker of this process.
     pub others: u64,
     /// The folder in which a file may have what of the state does not fit; one above it where it is not there yet. All of
@@ -39,9 +52,13 @@ pub struct Budget {
 pub(crate) struct Needs {
     pub(crate) arena: u64,
     pub(crate) state: u64,
+    /// What a copy of the state has of that.
+    pub(crate) copied: u64,
     pub(crate) scratch: u64,
     /// Sums of shards that wait for others.
     pub(crate) sums: u64,
+    /// The weights among the state.
+    pub(crate) weights: u64,
     /// The largest tensor of the state that is in a file, which is in memory while a checkpoint is written.
     pub(crate) moved: u64,
     /// Slots that other workers keep. Worker 0 gathers them for checkpoints.
@@ -55,23 +72,56 @@ impl Needs {
 }
 
 impl Budget {
+    /// The same with what moving state between memory and a file takes, where some of it is in one.
+    pub(crate) fn with_file(&self, filed: Filed<'_>) -> Budget {
+        let more = if filed.names.is_empty() { 0 } else { FILE };
+        Budget { beside: self.beside + more, ..self.clone() }
+    }
+
     /// What a run takes whose engine takes `needs`, of which it may have taken `held` already, and what it may
     /// take, if that is known.
     pub(crate) fn shares(&self, needs: Needs, held: Needs) -> Shares {
-        // What an engine has taken is resident.
-        let resident = rss_bytes().saturating_sub(held.total());
-        let slack = if self.limit.is_some() { SLACK } else { 0 };
+        let program = self.program.unwrap_or_else(|| self.measured(held));
         let engines = self.others + 1;
-        let left = || Some(resident + held.total() + available_bytes()?);
+        let left = || Some(program + held.total() + available_bytes()?);
         Shares {
-            program: resident + slack,
+            program,
             beside: self.beside,
             state: engines * needs.state,
-            copies: self.copies * (needs.state + needs.elsewhere) + needs.elsewhere + needs.moved,
+            copies: self.copies * (needs.copied + needs.elsewhere)
+                + self.averages * needs.weights
+                + needs.elsewhere
+                + needs.moved,
             arena: engines * needs.arena,
             scratch: engines * (needs.scratch + needs.sums),
             limit: self.limit.or_else(left),
         }
+    }
+
+    /// What the program and its data take beside an engine that has taken `held`, with what will come on top of that.
+    fn measured(&self, held: Needs) -> u64 {
+        if self.limit.is_some() {
+            buffer::return_freed();
+        }
+        // What an engine has taken is resident.
+        let resident = rss_bytes().saturating_sub(held.total());
+        resident + if self.limit.is_some() { SLACK } else { 0 }
+    }
+
+    /// An engine that has taken `held` is compiled, or its run begins: what is taken from then on is in its other shares.
+    ///
+    /// # Errors
+    /// If more was left in memory since the engine's plan was chosen than is kept free for that.
+    pub(crate) fn begin(&mut self, held: Needs) -> Result<()> {
+        let Some(limit) = self.limit else { return Ok(()) };
+        self.program = None;
+        let shares = self.shares(held, held);
+        let above = shares.total().saturating_sub(limit);
+        if above > SLACK {
+            return self.check(held, held, "").map_err(|short| short.why);
+        }
+        self.program = Some(shares.program - above);
+        Ok(())
     }
 
     /// Bytes that the arena of an engine should fit into that takes `needs` otherwise.
@@ -82,7 +132,7 @@ impl Budget {
         let left =
             shares.limit.map_or(u64::MAX, |limit| limit.saturating_sub(others) / (self.others + 1));
         // What other plans have taken is there.
-        self.arena.unwrap_or(left).min(left).max(held.arena)
+        self.arena.unwrap_or(u64::MAX).min(left - left % PAGE).max(held.arena)
     }
 
     /// Fails when an engine that takes `needs` does not fit. It may have taken `held` of them already. `least` says
@@ -90,7 +140,7 @@ impl Budget {
     ///
     /// # Errors
     /// Says what the run needs, part by part.
-    pub(crate) fn check(&self, needs: Needs, held: Needs, least: &str) -> Result<()> {
+    pub(crate) fn check(&self, needs: Needs, held: Needs, least: &str) -> Result<(), Short> {
         let shares = self.shares(needs, held);
         let Some(limit) = shares.limit else { return Ok(()) };
         let (need, at_least) = (shares.total(), if least.is_empty() { "" } else { "at least " });
@@ -108,14 +158,15 @@ impl Budget {
             0 => String::new(),
             n => format!(", data that is cached or read ahead {}", bytes(n)),
         };
-        Err(Error::Usage(format!(
+        let why = Error::Usage(format!(
             "{what}{} (program and data {}, arena {}, state and its checkpoint {}{beside}); give it \
              more, or lower batch.batch_size{least}",
             bytes(need),
             bytes(shares.program),
             bytes(shares.arena + shares.scratch),
             bytes(shares.state + shares.copies),
-        )))
+        ));
+        Err(Short { need, why })
     }
 
     /// Fails when the process has taken more than the limit.
@@ -135,6 +186,15 @@ impl Budget {
             bytes(limit)
         )))
     }
+}
+
+/// A run that does not fit.
+#[derive(Debug)]
+pub(crate) struct Short {
+    /// The bytes that it needs.
+    pub(crate) need: u64,
+    /// What it needs, part by part.
+    pub(crate) why: Error,
 }
 
 /// What the memory of a run is made of, in bytes.
@@ -173,12 +233,18 @@ pub fn check_memory(engine: &Engine, limit: Option<u64>, copies: u64, queue: u64
         return Ok(());
     }
     let needs = engine.needs();
-    Budget { limit, copies, beside: queue, ..Budget::default() }.check(needs, needs, "")
+    let budget = Budget { limit, copies, beside: queue, ..Budget::default() };
+    budget.check(needs, needs, "").map_err(|short| short.why)
 }
 
 /// From now on memory that very long records took is given back when they are gone.
 pub fn return_large_pieces() {
-    tidemill_cpu::buffer::return_large_pieces();
+    buffer::return_pieces(4 << 20);
+}
+
+/// From now on all memory is given back soon after it was used, as where a limit is close.
+pub fn return_pieces() {
+    buffer::return_pieces(256 << 10);
 }
 
 /// The most resident memory of this process so far, in bytes.

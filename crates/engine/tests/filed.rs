@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tidemill_engine::checkpoint::{Checkpoints, Meta, state_sha256};
 use tidemill_engine::data::Batch;
 use tidemill_engine::fields::{Field, Signature};
-use tidemill_engine::memory::{Budget, return_large_pieces, rss_bytes};
+use tidemill_engine::memory::{Budget, return_pieces, rss_bytes};
 use tidemill_engine::nn::{LossSpec, Model, OptimizerSpec, Task};
 use tidemill_engine::{Engine, EngineSpec};
 
@@ -74,7 +74,7 @@ fn state_in_a_file_has_the_bits_of_state_in_memory() {
     if std::env::var("TIDEMILL_ARENA").is_ok() {
         return;
     }
-    return_large_pieces();
+    return_pieces();
     let folder = tempfile::tempdir().unwrap();
     let adam = "{ adam = { learning_rate = 1e-3 } }";
     let cases = [

@@ -147,6 +147,9 @@ pub struct Options {
     /// runs some of them twice, so that their values need not be kept. A plan that is still above the limit is
     /// the smallest that was found.
     pub arena_limit: Option<usize>,
+    /// Give up where no plan is found that keeps to the limit: the plan is then the usual one. The smallest takes several
+    /// times as long to find.
+    pub give_up: bool,
     /// Bytes to leave free between the buffers of the arena, and at its ends, so that a kernel which reads or writes beyond a
     /// buffer is found out. They count neither towards the limit nor as bytes of the arena. For tests.
     pub gap: usize,
@@ -160,6 +163,7 @@ impl Default for Options {
             gated: false,
             by_row: false,
             arena_limit: None,
+            give_up: false,
             gap: 0,
         }
     }
@@ -188,7 +192,9 @@ impl Plan {
         // The search sees no windows: what they take on top is found by planning.
         let (mut room, turns) = (limit, if filed.names.is_empty() { 1 } else { 3 });
         for _ in 0..turns {
-            let fitted = recompute(&schedule, &order, &methods, room, options);
+            let Some(fitted) = recompute(&schedule, &order, &methods, room, options) else {
+                break;
+            };
             target.restart();
             let Repeated { schedule, order, repeats } = fitted;
             (plan, _) = Plan::of(graph, &schedule, &order, target, options, filed);

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use tidemill_engine::data::Shards;
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
-use tidemill_engine::memory::{Budget, Shares};
+use tidemill_engine::memory::Shares;
 use tidemill_engine::metrics::Meter;
 use tidemill_engine::page::number::{bytes, count, duration, plural, seconds};
 use tidemill_engine::training::{Callback, Flow, Step, Training};
 use tidemill_recipe::data::RunData;
 use tidemill_recipe::{DataPaths, RecipeFile, training_spec};
 
-use crate::memory::{copies, folder};
+use crate::memory::{budget, least_beside, reading};
 use crate::reading::{Reading, loader};
 use crate::resume::course;
 
@@ -62,10 +62,10 @@ impl Planned {
     ) -> Result<Planned> {
         let mut spec = training_spec(file, threads);
         spec.batch_size = spec.batch_size.min(data.train.len());
-        let (reading, beside) = Reading::within(file, data, limit);
-        let (copies, folder) = (copies(file), folder(file, Path::new("runs"), 1));
-        let budget = Budget { limit, copies, beside, folder, ..Budget::default() };
-        let engine = Engine::compile_within(spec, 0.0, budget)?;
+        let beside = least_beside(file, data, limit);
+        let budget = budget(file, (limit, beside), Path::new("runs"), (1, 0));
+        let mut engine = Engine::compile_within(spec, 0.0, budget)?;
+        let reading = reading(file, data, limit, &mut engine)?;
         let shares = engine.memory_shares();
         Ok(Planned { engine, reading, shares })
     }

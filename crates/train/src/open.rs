@@ -10,7 +10,7 @@ use tidemill_recipe::{DataPaths, OptimizerState, RecipeFile, evaluate_options, t
 
 use crate::batch::Event;
 use crate::doctor;
-use crate::memory::{self, copies};
+use crate::memory;
 use crate::reading::Reading;
 use crate::resume::known;
 use crate::run::RunOptions;
@@ -89,13 +89,9 @@ pub(crate) fn open(
     if let Some(finding) = errors.first() {
         return Err(file.error_at(&finding.key, &finding.message()));
     }
-    let (reading, beside) = Reading::within(file, &data, options.memory);
-    let copies = copies(file);
-    let others = options.workers.local_size() as u64 - 1;
-    let workers = options.workers.size();
-    let folder = options.memory.and_then(|_| memory::folder(file, &options.out, workers));
-    let limit = options.memory;
-    let budget = Budget { limit, copies, beside, others, folder, ..Budget::default() };
+    let beside = memory::least_beside(file, &data, options.memory);
+    let workers = (options.workers.size(), options.workers.local_size() - 1);
+    let budget = memory::budget(file, (options.memory, beside), &options.out, workers);
     spec.batch_size = spec.batch_size.min(data.train.len());
     let mut engine = match engine {
         Some(engine) => engine?,
@@ -117,7 +113,9 @@ pub(crate) fn open(
         let rest = Some(set.len() % size).filter(|&rest| rest > 0);
         std::iter::once(size).chain(rest).collect()
     });
-    engine.prepare(doctor::last_batch(file, data.train.len()), &evaluated)?;
+    let prepared = engine.prepare(doctor::last_batch(file, data.train.len()), &evaluated);
+    prepared.map_err(|e| Error::Usage(e.to_string()))?;
+    let reading = memory::reading(file, &data, options.memory, &mut engine)?;
     Ok(Start { data, engine, reading, budget })
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tidemill_engine::data::{Balanced, Dataset, FillCost, Loader, LoaderOptions, Order, Shards};
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::evaluate::EvaluateOptions;
-use tidemill_engine::memory::rss_bytes;
 use tidemill_recipe::data::{RunData, class_weights};
 use tidemill_recipe::{RecipeFile, evaluate_options};
 
@@ -27,30 +26,33 @@ impl Reading {
         }
     }
 
-    /// As the recipe says; with as little as possible where the memory does not suffice for more.
-    /// Gives also the bytes that caches, batches and decoding take.
-    pub(crate) fn within(file: &RecipeFile, data: &RunData, limit: Option<u64>) -> (Reading, u64) {
-        let recipe = &file.recipe.batch;
-        let usual = Reading { threads: recipe.data_threads, memory_bytes: None };
-        let Some(limit) = limit else { return (usual, 0) };
-        let sets = || std::iter::once(&data.train).chain(&data.validation);
-        let caches: u64 = sets().map(|set| set.bytes_to_come()).sum();
-        let bytes = |reading: &Reading| {
-            let pass = reading.evaluation(file);
-            let shards = Shards::all(file.recipe.training.shards);
-            let train = LoaderOptions { batch_size: recipe.batch_size, shards, ..pass.pass() };
-            let validation = data.validation.as_ref().map(|set| pass.pass().bytes(set.as_ref()));
-            caches + train.bytes(data.train.as_ref()) + validation.unwrap_or(0)
-        };
-        let usually = bytes(&usual);
-        if rss_bytes() + usually <= limit {
-            return (usual, usually);
-        }
-        let decodes = sets().any(|set| set.fill_cost() == FillCost::Decode);
-        let threads = if decodes { recipe.data_threads.or(Some(1)) } else { recipe.data_threads };
-        let least = Reading { threads, memory_bytes: Some(0) };
-        (least, bytes(&least))
+    /// As the recipe says.
+    pub(crate) fn usual(file: &RecipeFile) -> Reading {
+        Reading { threads: file.recipe.batch.data_threads, memory_bytes: None }
     }
+
+    /// With as little memory as possible.
+    pub(crate) fn sparing(file: &RecipeFile, data: &RunData) -> Reading {
+        let given = file.recipe.batch.data_threads;
+        let decodes = sets(data).any(|set| set.fill_cost() == FillCost::Decode);
+        Reading { threads: if decodes { given.or(Some(1)) } else { given }, memory_bytes: Some(0) }
+    }
+
+    /// The bytes that caches, batches and decoding take.
+    pub(crate) fn bytes(&self, file: &RecipeFile, data: &RunData) -> u64 {
+        let recipe = &file.recipe.batch;
+        let caches: u64 = sets(data).map(|set| set.bytes_to_come()).sum();
+        let pass = self.evaluation(file);
+        let shards = Shards::all(file.recipe.training.shards);
+        let train = LoaderOptions { batch_size: recipe.batch_size, shards, ..pass.pass() };
+        let validation = data.validation.as_ref().map(|set| pass.pass().bytes(set.as_ref()));
+        caches + train.bytes(data.train.as_ref()) + validation.unwrap_or(0)
+    }
+}
+
+/// The training data, then the validation data.
+fn sets(data: &RunData) -> impl Iterator<Item = &Arc<dyn Dataset>> {
+    std::iter::once(&data.train).chain(&data.validation)
 }
 
 /// The batches from `position` on: of each batch the shards that are wanted.

@@ -12,7 +12,7 @@ use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
 use tidemill_engine::evaluate::{EvaluateOptions, Evaluation, evaluate, skipped, unit};
 use tidemill_engine::folder::{Existing, RunFolder};
-use tidemill_engine::memory::peak_rss_bytes;
+use tidemill_engine::memory::{peak_rss_bytes, return_pieces};
 use tidemill_engine::metrics::{Figures, Meter};
 use tidemill_engine::session::Session;
 use tidemill_engine::summary::Summary;
@@ -83,6 +83,9 @@ pub fn train(
     options: &RunOptions,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
+    if options.memory.is_some() {
+        return_pieces();
+    }
     let (mut options, mut is_first) = (options.clone(), true);
     loop {
         if let Some(outcome) = train_until_unfrozen(file.clone(), &options, is_first, watch)? {

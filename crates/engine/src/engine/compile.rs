@@ -1,7 +1,8 @@
 //! Compiling: the first plan, and those for further purposes and sizes of batches.
 
+use tidemill_cpu::buffer::spare_memory;
 use tidemill_cpu::isa::Isa;
-use tidemill_cpu::runtime::{Prepared, Runtime, can_file, state_bytes};
+use tidemill_cpu::runtime::{Prepared, Runtime, StateFile, can_file, state_bytes};
 use tidemill_data::{MAX_THREADS, Shards};
 use tidemill_fields::{DType, Field};
 use tidemill_graph::{Graph, GraphError, Rule};
@@ -14,11 +15,11 @@ use tidemill_plan::windows::Filed;
 use tidemill_plan::{Options, state_slots};
 
 use super::part::{self, Parted};
-use super::shards::{Sharded, first_sum, sums_bytes};
+use super::shards::{Sharded, copied_bytes, first_sum, sums_bytes, weight_bytes};
 use super::{Compiled, Engine, EngineError, EngineSpec, Places, Purpose, Readers, error, filed};
 use crate::bind::{Converted, Reads, classes};
 use crate::error::Error;
-use crate::memory::{Budget, Needs, RESERVE, return_large_pieces};
+use crate::memory::{Budget, FILE, Needs, Short, return_pieces};
 
 impl Engine {
     /// The same within a budget of memory, which is checked before memory is taken: now, and for each
@@ -28,6 +29,9 @@ impl Engine {
     /// If the model cannot be compiled, or does not fit.
     pub fn compile_within(spec: EngineSpec, shift: f32, budget: Budget) -> Result<Engine, Error> {
         let start = std::time::Instant::now();
+        if budget.limit.is_some() {
+            return_pieces();
+        }
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let threads = spec.threads.unwrap_or(cores).max(1);
         if threads > MAX_THREADS {
@@ -56,7 +60,6 @@ impl Engine {
         let (prepared, names, ahead) = first.plan(&budget, &rule)?;
         let (mut runtime, filed) = match (&budget.folder, names.is_empty()) {
             (Some(folder), false) => {
-                return_large_pieces();
                 let (file, plain) = filed::create(folder, &state_slots(&graph), names, ahead)?;
                 (Runtime::filed(isa, threads, &graph, file).map_err(error)?, Some(plain))
             }
@@ -101,6 +104,7 @@ impl Engine {
             filed,
         };
         engine.add_prepared(purpose, extent.clone(), prepared)?;
+        engine.budget.begin(engine.needs())?;
         if purpose == Purpose::Shard {
             let update = engine.plan_for(Purpose::Update, &extent)?;
             let plan = engine.compiled[update].plan;
@@ -120,8 +124,8 @@ impl Engine {
         let filed = self.runtime.in_file();
         let prepare = |limit| Prepared::filed(isa, graph, options(purpose, limit), filed);
         let held = self.needs();
-        let prepared = within(&self.budget, self.threads(), (held, held), prepare);
-        self.add_prepared(purpose, extent, prepared.map_err(error)?)
+        let prepared = within(&self.budget, self.threads(), &|| held, held, prepare);
+        self.add_prepared(purpose, extent, prepared.map_err(|short| error(short.why))?)
     }
 
     fn add_prepared(
@@ -156,12 +160,14 @@ impl Engine {
 
     /// Compiles what a run needs beside its step at the full batch size: the step for a smaller last
     /// batch of `last` samples, and evaluation on batches of `evaluated` samples. What is wrong with them
-    /// is known then before the first step. Models of sequences compile these when they come.
+    /// is known then before the first step. Models of sequences compile these when they come; where memory has a limit, those for
+    /// the longest come first, so that no other needs more.
     ///
     /// # Errors
     /// If one cannot be compiled or has no room.
     pub fn prepare(&mut self, last: Option<usize>, evaluated: &[usize]) -> Result<(), EngineError> {
-        if self.reads.signature.inputs().iter().any(|f| f.time().is_some()) {
+        let sequences = self.reads.signature.inputs().iter().any(|f| f.time().is_some());
+        if sequences && self.budget.limit.is_none() {
             return Ok(());
         }
         match (self.spec.shards, last) {
@@ -280,27 +286,76 @@ struct First<'a> {
 impl First<'_> {
     /// The plan within a budget, what of the state has to be in a file for it, and how far ahead that is read.
     fn plan(&self, budget: &Budget, rule: &Rule) -> Result<(Prepared, Vec<String>, usize), Error> {
-        match self.within(budget, Filed::default()) {
-            Err(Error::Usage(_)) if budget.folder.is_some() && can_file() => {
-                let candidates = filed::candidates(&state_slots(self.graph), rule);
-                filed::fewest(&candidates, |filed| self.within(budget, filed))
-            }
-            all_in_memory => all_in_memory.map(|prepared| (prepared, Vec::new(), 0)),
+        if let Some(prepared) = self.within(budget, Filed::default()) {
+            return Ok((prepared, Vec::new(), 0));
+        }
+        let slots = state_slots(self.graph);
+        let mut candidates = match budget.folder.is_some() && can_file() {
+            true => filed::candidates(&slots, rule),
+            false => Vec::new(),
+        };
+        let all = StateFile::layout(&slots, Filed { names: &candidates, ahead: 0 }).1;
+        if all * (1 + budget.copies) <= FILE {
+            candidates.clear();
+        }
+        if !candidates.is_empty()
+            && let Some(found) = filed::fewest(&candidates, |filed| self.within(budget, filed))
+        {
+            return Ok(found);
+        }
+        let short = match self.smallest(budget, Filed::default()) {
+            Ok(prepared) => return Ok((prepared, Vec::new(), 0)),
+            Err(short) => short,
+        };
+        if candidates.is_empty() {
+            return Err(short.why);
+        }
+        let filed = self.smallest(budget, Filed { names: &candidates, ahead: 0 });
+        match filed {
+            Ok(prepared) => Ok((prepared, candidates, 0)),
+            Err(other) if other.need < short.need => Err(other.why),
+            Err(_) => Err(short.why),
         }
     }
 
-    fn within(&self, budget: &Budget, filed: Filed<'_>) -> Result<Prepared, Error> {
+    /// What an engine takes without its plan.
+    fn needs(&self, filed: Filed<'_>) -> Needs {
         let slots = state_slots(self.graph);
-        let sums = sums_bytes(&slots, self.shards);
-        let (state, moved) = (state_bytes(self.graph, filed) as u64, filed::moved(&slots, filed));
-        let needs = Needs { state, sums, moved, elsewhere: self.elsewhere, ..Needs::default() };
-        // What is written to a file is made in memory first.
-        let more = if filed.names.is_empty() { 0 } else { RESERVE };
-        let budget = &Budget { beside: budget.beside + more, ..budget.clone() };
-        budget.check(needs, Needs::default(), "; the values of a step come on top of that")?;
-        let options = |limit| options(self.purpose, limit);
-        let prepare = |limit| Prepared::filed(self.isa, self.graph, options(limit), filed);
-        within(budget, self.threads, (needs, Needs::default()), prepare)
+        Needs {
+            state: state_bytes(self.graph, filed) as u64,
+            copied: copied_bytes(&slots, filed),
+            sums: sums_bytes(&slots, self.shards),
+            weights: weight_bytes(&slots),
+            moved: filed::moved(&slots, filed),
+            elsewhere: self.elsewhere,
+            ..Needs::default()
+        }
+    }
+
+    fn prepare(&self, limit: Option<usize>, filed: Filed<'_>, give_up: bool) -> Prepared {
+        let options = Options { give_up, ..options(self.purpose, limit) };
+        Prepared::filed(self.isa, self.graph, options, filed)
+    }
+
+    /// The plan that fits with these tensors in a file, if there is one.
+    fn within(&self, budget: &Budget, filed: Filed<'_>) -> Option<Prepared> {
+        let (needs, held) = (|| self.needs(filed), Needs::default());
+        let budget = &budget.with_file(filed);
+        if budget.check(needs(), held, "").is_err() {
+            spare_memory();
+            budget.check(needs(), held, "").ok()?;
+        }
+        let prepare = |limit| self.prepare(limit, filed, true);
+        let prepared = within(budget, self.threads, &needs, held, prepare).ok()?;
+        keeps_to_arena(budget, &prepared, held).then_some(prepared)
+    }
+
+    /// The plan in the smallest arena.
+    fn smallest(&self, budget: &Budget, filed: Filed<'_>) -> Result<Prepared, Short> {
+        let prepared = self.prepare(Some(0), filed, false);
+        let needed = with(self.needs(filed), &prepared, self.threads);
+        let budget = budget.with_file(filed);
+        budget.check(needed, Needs::default(), &largest(&prepared)).map(|()| prepared)
     }
 }
 
@@ -333,6 +388,26 @@ pub(super) fn options(purpose: Purpose, arena_limit: Option<usize>) -> Options {
     Options { gated, by_row, arena_limit, ..Options::default() }
 }
 
+/// Whether a plan keeps to what the budget says of the arena alone.
+fn keeps_to_arena(budget: &Budget, prepared: &Prepared, held: Needs) -> bool {
+    let arena = prepared.plan().arena_bytes as u64;
+    budget.arena.is_none_or(|most| arena <= most.max(held.arena))
+}
+
+/// What an engine takes with a plan that takes `needs` otherwise.
+fn with(needs: Needs, prepared: &Prepared, threads: usize) -> Needs {
+    let (arena, scratch) = prepared.bytes();
+    let (arena, scratch) = (arena as u64, (threads * scratch) as u64);
+    Needs { arena: needs.arena.max(arena), scratch: needs.scratch.max(scratch), ..needs }
+}
+
+/// The values of a step that take most where its plan takes most.
+fn largest(prepared: &Prepared) -> String {
+    let tensor = |(name, size): (&str, usize)| format!("{name} {}", bytes(size as u64));
+    let largest: Vec<String> = prepared.plan().largest_at_peak(3).into_iter().map(tensor).collect();
+    format!("; the largest values of a step are {}", largest.join(", "))
+}
+
 /// How often a plan is made for what memory is left then.
 const PLANS: usize = 3;
 
@@ -341,41 +416,37 @@ const PLANS: usize = 3;
 fn within(
     budget: &Budget,
     threads: usize,
-    (needs, held): (Needs, Needs),
+    needs: &dyn Fn() -> Needs,
+    held: Needs,
     prepare: impl Fn(Option<usize>) -> Prepared,
-) -> Result<Prepared, Error> {
-    let with = |prepared: &Prepared| {
-        let (arena, scratch) = prepared.bytes();
-        let (arena, scratch) = (arena as u64, (threads * scratch) as u64);
-        Needs { arena: needs.arena.max(arena), scratch: needs.scratch.max(scratch), ..needs }
-    };
+) -> Result<Prepared, Short> {
+    let with = |prepared: &Prepared| with(needs(), prepared, threads);
     let taken = |needed: &Needs| needed.arena <= held.arena && needed.scratch <= held.scratch;
     let mut prepared = prepare(None);
     let mut needed = with(&prepared);
     if taken(&needed) {
         return Ok(prepared);
     }
-    let allowed =
-        |needed: &Needs| budget.arena.is_none_or(|most| needed.arena <= most.max(held.arena));
-    if allowed(&needed) && budget.check(needed, held, "").is_ok() {
+    let keeps = keeps_to_arena(budget, &prepared, held);
+    let fits = |needed| budget.check(needed, held, "").is_ok();
+    if !fits(needed) {
+        spare_memory();
+        needed = with(&prepared);
+    }
+    if keeps && fits(needed) {
         return Ok(prepared);
     }
-    let mut least = String::new();
     // Planning takes memory too, which may not be given back: what is left may be less afterwards.
     for _ in 0..PLANS {
         let room = budget.room(needed, held);
         prepared = prepare(Some(usize::try_from(room).unwrap_or(usize::MAX)));
         needed = with(&prepared);
-        let tensor = |(name, size): (&str, usize)| format!("{name} {}", bytes(size as u64));
-        let largest: Vec<String> =
-            prepared.plan().largest_at_peak(3).into_iter().map(tensor).collect();
-        least = format!("; the largest values of a step are {}", largest.join(", "));
         if needed.arena > room || needed.arena <= budget.room(needed, held) {
             break;
         }
     }
     if !taken(&needed) {
-        budget.check(needed, held, &least)?;
+        budget.check(needed, held, &largest(&prepared))?;
     }
     Ok(prepared)
 }

@@ -7,7 +7,6 @@ use tidemill_plan::{Plan, Rates};
 
 use super::compile::options;
 use super::{Compiled, Engine, EngineError};
-use crate::memory::Shares;
 
 /// What the disk under a state in a file is taken to move in a millisecond: 1 GB a second.
 const DISK_BYTES_PER_MS: f64 = 1e6;
@@ -23,12 +22,6 @@ impl Engine {
     fn rates(&self) -> Rates {
         let (arena, state, _) = self.runtime.bytes();
         *self.rates.get_or_init(|| measure(self.runtime.isa(), self.threads(), arena + state))
-    }
-
-    /// What the memory of a run is made of.
-    pub fn memory_shares(&self) -> Shares {
-        let needs = self.needs();
-        self.budget.shares(needs, needs)
     }
 
     /// What the memory of a run is made of, what of a step is computed twice to fit into it, and the predicted time of

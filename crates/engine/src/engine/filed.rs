@@ -41,39 +41,22 @@ pub(super) fn candidates(slots: &[Slot], rule: &Rule) -> Vec<String> {
 }
 
 /// What `attempt` makes with as few of the candidates in a file as fit; gives also these, and how far ahead they are read.
-///
-/// # Errors
-/// If all of them are too few.
+/// None where all of them are too few.
 pub(super) fn fewest<T>(
     candidates: &[String],
-    attempt: impl Fn(Filed<'_>) -> Result<T>,
-) -> Result<(T, Vec<String>, usize)> {
-    let mut all = None;
-    let mut why = None;
-    for ahead in AHEAD {
-        match attempt(Filed { names: candidates, ahead }) {
-            Ok(made) => all = Some((made, ahead)),
-            Err(e @ Error::Usage(_)) => why = Some(e),
-            Err(e) => return Err(e),
-        }
-        if all.is_some() {
-            break;
-        }
-    }
-    let Some((mut made, ahead)) = all else {
-        let none = || Error::Usage("nothing of the state can be in a file".into());
-        return Err(why.unwrap_or_else(none));
-    };
+    attempt: impl Fn(Filed<'_>) -> Option<T>,
+) -> Option<(T, Vec<String>, usize)> {
+    let all = |ahead| Some((attempt(Filed { names: candidates, ahead })?, ahead));
+    let (mut made, ahead) = AHEAD.into_iter().find_map(all)?;
     let (mut too_few, mut enough) = (0, candidates.len());
     while enough - too_few > 1 {
         let middle = too_few.midpoint(enough);
         match attempt(Filed { names: &candidates[..middle], ahead }) {
-            Ok(fewer) => (made, enough) = (fewer, middle),
-            Err(Error::Usage(_)) => too_few = middle,
-            Err(e) => return Err(e),
+            Some(fewer) => (made, enough) = (fewer, middle),
+            None => too_few = middle,
         }
     }
-    Ok((made, candidates[..enough].to_vec(), ahead))
+    Some((made, candidates[..enough].to_vec(), ahead))
 }
 
 /// Makes a file for these tensors of a state, as zeros, with room for all of it. It has no name any more when this

@@ -11,6 +11,7 @@ use tidemill_fields::{Batch, Truth};
 use tidemill_graph::hyper;
 use tidemill_nn::{NUM_TOTALS, SUM, TOTALS, Task};
 use tidemill_plan::Slot;
+use tidemill_plan::windows::Filed;
 
 use super::{Engine, EngineError, Purpose, error};
 use crate::tree::{Tree, both};
@@ -227,6 +228,17 @@ impl Engine {
 pub(super) fn sums_bytes(slots: &[Slot], shards: usize) -> u64 {
     let values: usize = slots[first_sum(slots)..].iter().map(Slot::len).sum();
     (values * 4 * (shards.max(1).ilog2() as usize + 1)) as u64
+}
+
+/// Bytes of a copy of a state with these tensors, some of which are in a file: without sums, and what is in memory alone.
+pub(super) fn copied_bytes(slots: &[Slot], filed: Filed<'_>) -> u64 {
+    let copied = slots[..first_sum(slots)].iter().filter(|slot| !filed.has(slot));
+    copied.map(|slot| slot.len() as u64 * 4).sum()
+}
+
+/// Bytes of the weights among the tensors of a state.
+pub(super) fn weight_bytes(slots: &[Slot]) -> u64 {
+    slots.iter().filter(|slot| slot.parameter).map(|slot| slot.len() as u64 * 4).sum()
 }
 
 fn whole() -> EngineError {

@@ -31,14 +31,14 @@ pub(crate) struct Repeated {
 }
 
 /// A schedule that does the same as `schedule`, which runs in the `usual` order by `methods`, in an arena of
-/// `limit` bytes at most, or as few as were found.
+/// `limit` bytes at most, or as few as were found; none where that is more and `options` say to give up.
 pub(crate) fn recompute(
     schedule: &Schedule,
     usual: &[NodeId],
     methods: &[Method],
     limit: usize,
     options: Options,
-) -> Repeated {
+) -> Option<Repeated> {
     let mut orders = vec![(usual.to_vec(), methods.to_vec())];
     // A gate has its place in the usual order.
     let other = frugal(schedule, usual);
@@ -60,17 +60,20 @@ pub(crate) fn recompute(
     searches.sort_by_key(|&(bytes, ..)| bytes);
     for (_, search, start) in &mut searches {
         if let Some(found) = search.fit(start, limit) {
-            return write(schedule.clone(), search.base(), &found);
+            return Some(write(schedule.clone(), search.base(), &found));
         }
+    }
+    if options.give_up {
+        return None;
     }
     let smallest = searches.iter_mut().map(|(_, search, start)| {
         let found = search.smallest(start);
         (search.arena(&found), search.base(), found)
     });
-    match smallest.min_by_key(|&(bytes, ..)| bytes) {
+    Some(match smallest.min_by_key(|&(bytes, ..)| bytes) {
         Some((_, base, found)) => write(schedule.clone(), base, &found),
         None => Repeated { schedule: schedule.clone(), order: usual.to_vec(), repeats: vec![] },
-    }
+    })
 }
 
 /// Puts the copies into the schedule.

@@ -21,7 +21,9 @@ pub(super) struct Tried {
 pub(super) struct Search<'a> {
     base: &'a Base,
     in_place: bool,
-    /// Nodes and copies that may still be looked at.
+    /// Nodes and copies that may be looked at for one limit.
+    most: usize,
+    /// Those that may still be.
     work: usize,
     /// Placements that may still be tried.
     placements: usize,
@@ -51,8 +53,8 @@ const RATED: (usize, usize) = (48, 400);
 /// Rounds in which the limit for bytes alive is lowered since the placement is above that for the arena.
 const ROUNDS: usize = 8;
 
-/// Nodes and copies that are looked at for one limit.
-const WORK: usize = 1_500_000;
+/// Nodes and copies that are looked at for one limit: at most, and for each pair of nodes.
+const WORK: (usize, usize) = (1_500_000, 150);
 
 /// Whether what copies read is kept where that costs less than copying it, as things are, or only where there is room:
 /// in a small arena the one leaves no way on.
@@ -75,7 +77,8 @@ impl<'a> Search<'a> {
         let nodes = base.tasks.len().max(1);
         let placements = 30_000_000 / (nodes * nodes);
         let placements = placements.clamp(PLACEMENTS.0, PLACEMENTS.1);
-        Search { base, in_place, work: WORK, placements, patience: 1.0, fewer: 0 }
+        let most = WORK.0.min(WORK.1 * nodes * nodes);
+        Search { base, in_place, most, work: most, placements, patience: 1.0, fewer: 0 }
     }
 
     /// What it is over.
@@ -106,8 +109,11 @@ impl<'a> Search<'a> {
 
     /// Copies until the arena fits, if that can be found; then as few as can be found.
     pub fn fit(&mut self, start: &Tried, limit: usize) -> Option<Tried> {
+        if limit < self.base.least() {
+            return None;
+        }
         PATIENCE.into_iter().find_map(|patience| {
-            (self.patience, self.work) = (patience, WORK);
+            (self.patience, self.work) = (patience, self.most);
             self.fit_so(start.clone(), limit)
         })
     }
@@ -139,7 +145,7 @@ impl<'a> Search<'a> {
             }
             let middle = low + (high - low) / 2;
             for patience in PATIENCE {
-                (self.patience, self.work) = (patience, WORK / 2);
+                (self.patience, self.work) = (patience, self.most / 2);
                 let tried = self.reach(start.clone(), middle, &mut Vec::new());
                 let bytes = self.arena(&tried);
                 if bytes < high {
@@ -153,7 +159,7 @@ impl<'a> Search<'a> {
                 low = middle;
             }
         }
-        (self.work, self.placements) = (WORK, PLACEMENTS.1);
+        (self.work, self.placements) = (self.most, PLACEMENTS.1);
         self.lighten(best, high)
     }
 
