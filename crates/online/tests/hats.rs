@@ -170,7 +170,7 @@ fn linear_models_are_weighed_with_the_networks() {
             sum += weight * x[column];
         }
         let truth = Truth::Class(usize::from(sum + 2.0 * uniform() > 0.0));
-        with.learn(&x, truth.clone()).unwrap();
+        with.learn(&x, truth).unwrap();
         without.learn(&x, truth).unwrap();
     }
     let figures = with.figures();
