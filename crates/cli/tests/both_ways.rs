@@ -159,6 +159,48 @@ fn a_stream_goes_to_batches() {
     assert!(trained > streamed - 0.01 && trained > 0.94, "{trained} {streamed}");
 }
 
+/// A stream in which all labels are the other way round undoes what was learned: epochs after it are not measured by those
+/// before it, whose weights are not what the run ends with.
+#[test]
+fn a_stream_begins_a_new_search_for_the_best_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for (name, classes) in [("points.csv", ["in", "out"]), ("other.csv", ["out", "in"])] {
+        let mut random = Random(7);
+        let rows = (0..800).map(|_| {
+            let (x, y) = (random.next(), random.next());
+            format!("{x},{y},{}\n", classes[usize::from(x + y > 1.0)])
+        });
+        std::fs::write(path(name), format!("x,y,class\n{}", rows.collect::<String>())).unwrap();
+    }
+    let recipe = path("points.toml");
+    succeed(&["init", text(&path("points.csv")), "--out", text(&recipe)]);
+    let train = |from: &Path, out: &str, epochs: &str| {
+        let (out, epochs) = (path(out), format!("batch.epochs={epochs}"));
+        let more = ["--set", &epochs, "--set", "stop.patience.epochs=3"];
+        let all = ["train", text(from), "--out", text(&out)];
+        let output = tidemill(&[&all[..], &more].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        (stderr(&output), metrics(&out), summary(&out).validation)
+    };
+    let (said, ..) = train(&recipe, "first", "6");
+    assert!(said.contains("restore_best: the run ends with the weights of epoch "), "{said}");
+    let streamed = path("streamed");
+    let other = path("other.csv");
+    succeed(&["learn", text(&path("first")), "--from", text(&other), "--out", text(&streamed)]);
+    // Nothing is left to do, so that no epoch is the best one.
+    let (said, ..) = train(&streamed, "none", "6");
+    assert!(!said.contains("restore_best"), "{said}");
+    let (said, epochs, end) = train(&streamed, "second", "16");
+    let after: Vec<f64> = epochs[6..].iter().map(|e| e["val_loss"].as_f64().unwrap()).collect();
+    assert!(after.len() > 4, "patience counts from the stream on: {after:?}");
+    let best = after.iter().copied().fold(f64::MAX, f64::min);
+    assert!(
+        (end["loss"] - best).abs() < 1e-6 && said.contains("restore_best"),
+        "{end:?} {after:?}"
+    );
+}
+
 /// Values that a stream has scaled are learned from and told in their own units in batches, too.
 #[test]
 fn scaled_targets_keep_their_units() {

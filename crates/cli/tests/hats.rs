@@ -46,7 +46,9 @@ fn init_writes_hats_which_learn_the_same_however_a_run_is_cut() {
     let want = learn(&whole, &["--threads", "1"]);
     let figures = &want[3];
     let of = |name: &str| figures[name].as_f64().unwrap();
-    assert!((of("expert.plain.weight") + of("expert.hats.weight") - 1.0).abs() < 1e-5, "{figures}");
+    let parts = ["plain", "hats", "linear", "additive"];
+    let weights = parts.map(|part| of(&format!("expert.{part}.weight")));
+    assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{figures}");
     assert!(of("accuracy") > 0.8 && of("expert.hats.accuracy") > 0.8, "{figures}");
     let page = std::fs::read_to_string(whole.join("report.html")).unwrap();
     assert!(page.contains("Parts of the mixture") && page.contains("network without hats"));

@@ -56,21 +56,22 @@ impl ModelSpec {
         }
     }
 
-    /// The type of the slots of a parameter of so many elements, and the factor of its rate.
-    pub(crate) fn slots_and_rate(
+    /// The rule of a parameter of so many elements, the type of its slots, and the factor of its rate.
+    pub(crate) fn learned_by(
         &self,
         optimizer: &OptimizerSpec,
         parameter: &str,
         len: usize,
-    ) -> (SlotType, f32) {
+    ) -> (Rule, SlotType, f32) {
+        let rule = self.rule_of(optimizer, parameter);
         if !self.is_linear(parameter) {
-            return (optimizer.slots().of(len), optimizer.rate(parameter));
+            return (rule, optimizer.slots().of(len), optimizer.rate(parameter));
         }
         let own = match optimizer.schedule().highest() {
             rate if rate > 0.0 => (RATE / rate) as f32,
             _ => 1.0,
         };
-        (SlotType::F32, own * optimizer.rate(parameter))
+        (rule, SlotType::F32, own * optimizer.rate(parameter))
     }
 }
 

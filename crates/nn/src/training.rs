@@ -154,8 +154,7 @@ pub fn training_graph_with(
             (tensor.name.clone(), tensor.shape.clone())
         };
         let len = graph.tensor(parameter).len();
-        let rule = model.rule_of(optimizer, &name);
-        let (slot_type, rate) = model.slots_and_rate(optimizer, &name, len);
+        let (rule, slot_type, rate) = model.learned_by(optimizer, &name, len);
         let slot = |slot: &str| graph.slot(&format!("{name}.{slot}"), &shape, slot_type);
         let slots = match elsewhere {
             true => Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tidemill_engine::checkpoint::{
-    Attachment, Checkpoint, Course, EpochFigures, Meta, SpikeState, state_sha256,
+    Attachment, Best, Checkpoint, Course, EpochFigures, Meta, SpikeState, state_sha256,
 };
 use tidemill_engine::data::{Known, Shards};
 use tidemill_engine::engine::Engine;
@@ -31,6 +31,7 @@ use crate::resume::{self, Continued, old_recipe};
 use crate::spikes::Watch;
 use crate::transfer::start;
 use crate::unfreeze;
+use crate::watch::{best, since_stream};
 use crate::workers::{Leader, WorkerGroup};
 
 /// How a recipe is run.
@@ -180,7 +181,7 @@ fn train_until_unfrozen(
     let Driver { at, course, clock, last_validation, mut average, spikes, .. } = driver;
     let wall_seconds = clock.total();
     tell_skipped(&data, watch);
-    let restored = restore_best(&file, stopped_by, &mut session, &mut engine, watch)?;
+    let restored = restore_best(&file, stopped_by, &at, &mut session, &mut engine, watch)?;
     if let (Some(best), Some(how)) = (&restored, averaging) {
         average = Some(Average::restore(&engine, how, best)?);
     }
@@ -428,20 +429,25 @@ fn restore(
 fn restore_best(
     file: &RecipeFile,
     stopped_by: StoppedBy,
+    at: &Position,
     session: &mut Session,
     engine: &mut Engine,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Option<Checkpoint>> {
     let wanted = file.recipe.stop.patience.as_ref().is_some_and(|p| p.restore_best);
+    let epochs = since_stream(&at.history, at.online_steps);
+    let best = file.recipe.best_metric().and_then(|metric| best(epochs, &metric));
+    let Some(Best { epoch, metric, value, step }) = best.filter(|_| wanted) else {
+        return Ok(None);
+    };
     // An interrupted run is not over.
-    if !wanted || matches!(stopped_by, StoppedBy::Interrupt | StoppedBy::Pause) {
+    if matches!(stopped_by, StoppedBy::Interrupt | StoppedBy::Pause) {
         return Ok(None);
     }
     // The best one may be the last one.
     session.writer.wait()?;
-    let best = match session.checkpoints.best_or_newest() {
-        Ok(Some(best)) => best,
-        Ok(None) => return Ok(None),
+    let best = match session.checkpoints.of_step(step) {
+        Ok(best) => best,
         Err(e) => {
             watch(Event::Notice(&format!("{e}: the run ends with its last weights")));
             return Ok(None);
@@ -449,12 +455,9 @@ fn restore_best(
     };
     best.load_into(engine)?;
     session.checkpoints.point_latest(best.meta.step)?;
-    if let Some(b) = &best.meta.best {
-        let (epoch, metric, value) = (b.epoch, &b.metric, b.value);
-        watch(Event::Notice(&format!(
-            "restore_best: the run ends with the weights of epoch {epoch} ({metric} {value:.4})"
-        )));
-    }
+    watch(Event::Notice(&format!(
+        "restore_best: the run ends with the weights of epoch {epoch} ({metric} {value:.4})"
+    )));
     Ok(Some(best))
 }
 

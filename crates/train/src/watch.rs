@@ -25,6 +25,13 @@ fn better(name: &str, value: f64, best: f64, delta: f64) -> bool {
     if greater_is_better(name) { value > best + delta } else { value < best - delta }
 }
 
+/// The epochs since the run last learned from a stream. What was best before is no longer what the weights are
+/// compared with: other data have moved them since.
+pub(crate) fn since_stream(history: &[EpochFigures], online_steps: u64) -> &[EpochFigures] {
+    let before = history.iter().rposition(|epoch| epoch.online_steps != online_steps);
+    &history[before.map_or(0, |last| last + 1)..]
+}
+
 /// The best epoch by a metric; the first of equals.
 pub(crate) fn best(history: &[EpochFigures], metric: &str) -> Option<Best> {
     let mut best: Option<Best> = None;
@@ -120,6 +127,7 @@ mod tests {
         let one = |(i, &v): (usize, &f64)| EpochFigures {
             epoch: i as u64 + 1,
             step: 10 * (i as u64 + 1),
+            online_steps: 0,
             samples: 0,
             learning_rate: 0.1,
             wall_seconds: 0.0,
@@ -127,6 +135,20 @@ mod tests {
             validation: Figures::from([("loss".to_string(), v)]),
         };
         values.iter().enumerate().map(one).collect()
+    }
+
+    #[test]
+    fn a_stream_begins_a_new_search_for_the_best_epoch() {
+        let mut h = history(&[0.5, 0.3, 0.9, 0.8]);
+        assert_eq!(since_stream(&h, 0), &h[..]);
+        for epoch in &mut h[2..] {
+            epoch.online_steps = 7;
+        }
+        assert_eq!(best(since_stream(&h, 7), "validation.loss").unwrap().epoch, 4);
+        let patience = Patience { epochs: 2, ..Patience::default() };
+        assert!(out_of_patience(&h, &patience) && !out_of_patience(since_stream(&h, 7), &patience));
+        // Another stream, and no epoch since.
+        assert_eq!(best(since_stream(&h, 9), "validation.loss"), None);
     }
 
     #[test]

@@ -272,6 +272,7 @@ mod shown {
             let epoch = |n: u64| tidemill_engine::checkpoint::EpochFigures {
                 epoch: n,
                 step: 10 * n,
+                online_steps: 0,
                 samples: 320 * n,
                 learning_rate: 0.1,
                 wall_seconds: n as f64,

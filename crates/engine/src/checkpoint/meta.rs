@@ -76,6 +76,10 @@ pub struct Meta {
     pub has_manifest: bool,
 }
 
+fn is_zero(steps: &u64) -> bool {
+    *steps == 0
+}
+
 fn always<S: serde::Serializer>(_: &bool, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bool(true)
 }
@@ -234,6 +238,9 @@ pub struct EpochFigures {
     pub epoch: u64,
     /// Steps done at its end.
     pub step: u64,
+    /// Those of them that were of a stream.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub online_steps: u64,
     /// Samples learned from at its end.
     pub samples: u64,
     /// Of its last step.

@@ -31,6 +31,7 @@ fn history(epochs: u64) -> Vec<EpochFigures> {
     let one = |e: u64| EpochFigures {
         epoch: e,
         step: e * 10,
+        online_steps: 0,
         samples: e * 320,
         learning_rate: 0.1,
         wall_seconds: e as f64,
