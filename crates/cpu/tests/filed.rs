@@ -130,7 +130,7 @@ fn windows_take_less_than_the_state() {
         let filed = Filed { names: &names, ahead };
         let prepared = Prepared::filed(Isa::detect(), &graph, Options::default(), filed);
         assert!(prepared.plan().windows.iter().all(|w| w.read <= w.first && w.first <= w.last));
-        prepared.bytes().0
+        prepared.plan().arena_reach
     };
     assert!(arena(0) < arena(1) && arena(1) < arena(50));
 }

@@ -42,7 +42,7 @@ const RECIPES: [(&str, usize, usize); 23] = [
     ("elec2", 321, 1),
     ("elec2-logistic", 9, 1),
     ("movielens", 177_121, 1),
-    ("stream", 10_052, 2),
+    ("stream", 10_232, 2),
     ("adult", 355_842, 1),
     ("bikes", 12_936, 1),
     ("covertype", 275_470, 7),

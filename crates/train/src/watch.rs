@@ -145,7 +145,8 @@ mod tests {
             epoch.online_steps = 7;
         }
         assert_eq!(best(since_stream(&h, 7), "validation.loss").unwrap().epoch, 4);
-        let patience = Patience { epochs: 2, ..Patience::default() };
+        let metric = "validation.loss".into();
+        let patience = Patience { metric, epochs: 2, min_delta: 0.0, restore_best: false };
         assert!(out_of_patience(&h, &patience) && !out_of_patience(since_stream(&h, 7), &patience));
         // Another stream, and no epoch since.
         assert_eq!(best(since_stream(&h, 9), "validation.loss"), None);
