@@ -60,12 +60,23 @@ fn numbers_are_written_as_the_recipe_says() {
         read(Format::Csv, spec, "a;y\n1.234;0\n1.234,5;1\n7;1\n").0,
         ["0 | 1234", "1 | 1234.5", "1 | 7"]
     );
+    // What groups digits needs no decimal beside it.
+    for (sign, first, second) in [("'", "940'976.96", "1'000"), ("_", "940_976,96", "1_000")]
+        .into_iter()
+        .chain([(" ", "940 976,96", "1 000"), (".", "940.976,96", "1.000")])
+    {
+        let spec = json!({ "delimiter": ";", "thousands": sign });
+        let (events, ..) = read(Format::Csv, spec, &format!("a;y\n{first};0\n{second};1\n"));
+        assert_eq!(events, ["0 | 940976.96", "1 | 1000"], "{sign}");
+    }
     let refused = |spec| {
         let spec: FormatSpec = serde_json::from_value(spec).unwrap();
         decoder(&spec, Format::Csv, None).err().unwrap().to_string()
     };
     assert!(refused(json!({ "decimal": ";" })).contains("stream.decimal must be \".\" or \",\""));
-    assert!(refused(json!({ "thousands": "." })).contains("stream.thousands must be"));
+    assert!(refused(json!({ "thousands": "x" })).contains("stream.thousands must be"));
+    let both = refused(json!({ "thousands": ".", "decimal": "." }));
+    assert!(both.contains("stream.thousands and decimal are both '.'; leave one out"), "{both}");
     assert!(refused(json!({ "quote": "ab" })).contains("stream.quote must be one"));
 }
 
