@@ -103,6 +103,26 @@ fn a_table_may_begin_with_titles() {
 }
 
 #[test]
+fn titles_may_be_padded_with_delimiters() {
+    let table = "town;size;class\nBonn;2,5;0\nKiel;4,5;1\nBonn;6,5;1\n";
+    for title in ["Report 2024;;\n;;\n", "Report 2024;;\n\"by town\";;\n", ";;\r\nReport;;\r\n"] {
+        let (events, columns, notes) = read(Format::Csv, json!({}), &format!("{title}{table}"));
+        assert_eq!((events[0].as_str(), events.len()), ("0 | 'Bonn' 2.5", 3), "{title}");
+        assert_eq!(columns, ["town", "size"]);
+        assert!(notes.iter().any(|n| n.starts_with("lines before the table")), "{notes:?}");
+    }
+    // Rows with gaps are none: nothing below them looks like names.
+    let gaps = "a;;;\n1;2;3;0\n2;4;6;1\n3;6;9;0\n";
+    assert_eq!(read(Format::Csv, json!({ "header": false }), gaps).0.len(), 4);
+    let gaps = "a;;;\nx;y;z;w\nz;y;x;w\ny;x;z;v\n";
+    assert_eq!(read(Format::Csv, json!({ "header": false }), gaps).0.len(), 4);
+    let gaps = "7;;;\nx;y;z;w\nz;y;x;w\ny;x;z;v\n";
+    assert_eq!(read(Format::Csv, json!({}), gaps).0.len(), 4);
+    let names = "a;b;class\nx;;0\ny;;1\nz;w;1\n";
+    assert_eq!(read(Format::Csv, json!({}), names).0.len(), 3);
+}
+
+#[test]
 fn headers_of_pandas_and_of_numbers() {
     let text = ",a,b,class\n0,1.5,2,0\n1,3.5,4,1\n2,5.5,6,1\n";
     for spec in [json!({}), json!({ "label": "class" })] {
