@@ -114,7 +114,8 @@ pub struct FormatSpec {
     /// the start of a file show.
     pub thousands: Option<char>,
     /// Rows at the start of a file that are not part of the table, such as a title. By default those
-    /// before the first row that has as many fields as the rows after it.
+    /// before the first row that has as many fields as the rows after it, and a title that is padded with
+    /// delimiters, before a row of names.
     pub skip_rows: Option<usize>,
     /// The character around fields that hold delimiters or line ends; `""` for none. By default `"`.
     pub quote: Option<String>,
