@@ -378,6 +378,62 @@ fn what_is_given_of_a_table_is_taken() {
 }
 
 #[test]
+fn what_init_leaves_out_is_named() {
+    let place = Place::new();
+    let row = |i: usize| format!("n{i};{}'{:03}.5;{}.5;{}\n", 1 + i, i * 37 % 1000, i % 9, i % 2);
+    let rows: String = (0..60).map(row).collect();
+    let table = place.write("t.csv", &format!("name;price;size;y\n{rows}"));
+    let (said, recipe) = place.init(&[&table], &[]);
+    let names = "Left out: `name` is different in nearly every row, such as `n0`, `price` is \
+                 different in nearly every row, such as `1'000.5`; where such texts are numbers, \
+                 --decimal and --thousands say";
+    assert!(said.contains(names), "{said}");
+    assert!(recipe.contains("ignore = [\"name\", \"price\"]"), "{recipe}");
+    // That option is enough.
+    let (said, recipe) = place.init(&[&table], &["--thousands", "'"]);
+    assert!(said.contains("2 columns of numbers") && !said.contains("--decimal"), "{said}");
+    assert!(recipe.contains("thousands = \"'\"\nlabel"), "{recipe}");
+    place.train();
+    // So it is with the option that a note names.
+    let rows: String = (0..60).map(|i| format!("{}.{:03};{}\n", i % 9 + 1, i, i % 2)).collect();
+    let table = place.write("points.csv", &format!("price;y\n876;0\n{rows}"));
+    let (said, _) = place.init(&[&table], &[]);
+    assert!(said.contains("set thousands = \".\""), "{said}");
+    let (said, recipe) = place.init(&[&table], &["--thousands", "."]);
+    assert!(said.contains("1 column of numbers") && recipe.contains("thousands = \".\""), "{said}");
+    place.train();
+}
+
+/// A title as spreadsheets write it, in batches and on a stream.
+#[test]
+fn a_padded_title_is_no_header() {
+    let place = Place::new();
+    let rows: String = (0..60).map(|i| format!("{}.5;{};{}\n", i % 7, i % 5, i % 2)).collect();
+    let table = place.write("t.csv", &format!("Report 2024;;\n;;\nsize;age;kind\n{rows}"));
+    let (said, recipe) = place.init(&[&table], &[]);
+    assert!(said.contains("60 rows, 2 columns of numbers"), "{said}");
+    assert!(recipe.contains("label = \"kind\""), "{recipe}");
+    place.train();
+    place.learn(&table, "60");
+}
+
+/// Rows that cannot be read are the cause that an error names.
+#[test]
+fn rows_in_another_encoding_are_named() {
+    let place = Place::new();
+    let table = place.path("latin.csv");
+    let mut bytes = b"name,a,y\nx,1,0\n".to_vec();
+    bytes.extend(b"M\xfcnchen,2,1\n".repeat(30));
+    std::fs::write(&table, bytes).unwrap();
+    let out = place.path("none.toml");
+    let output = tidemill(&["init", &table, "--encoding", "utf-8", "--out", &out]);
+    let error = stderr(&output);
+    assert!(output.status.code() == Some(2), "{error}");
+    assert!(error.contains("30 rows could not be read; line 3: column `name`: `M"), "{error}");
+    assert!(error.contains("is not UTF-8"), "{error}");
+}
+
+#[test]
 fn what_init_says_is_so() {
     let place = Place::new();
     // A table as long as what is looked at has no further rows.

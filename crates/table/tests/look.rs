@@ -60,12 +60,23 @@ fn numbers_are_written_as_the_recipe_says() {
         read(Format::Csv, spec, "a;y\n1.234;0\n1.234,5;1\n7;1\n").0,
         ["0 | 1234", "1 | 1234.5", "1 | 7"]
     );
+    // What groups digits needs no decimal beside it.
+    for (sign, first, second) in [("'", "940'976.96", "1'000"), ("_", "940_976,96", "1_000")]
+        .into_iter()
+        .chain([(" ", "940 976,96", "1 000"), (".", "940.976,96", "1.000")])
+    {
+        let spec = json!({ "delimiter": ";", "thousands": sign });
+        let (events, ..) = read(Format::Csv, spec, &format!("a;y\n{first};0\n{second};1\n"));
+        assert_eq!(events, ["0 | 940976.96", "1 | 1000"], "{sign}");
+    }
     let refused = |spec| {
         let spec: FormatSpec = serde_json::from_value(spec).unwrap();
         decoder(&spec, Format::Csv, None).err().unwrap().to_string()
     };
     assert!(refused(json!({ "decimal": ";" })).contains("stream.decimal must be \".\" or \",\""));
-    assert!(refused(json!({ "thousands": "." })).contains("stream.thousands must be"));
+    assert!(refused(json!({ "thousands": "x" })).contains("stream.thousands must be"));
+    let both = refused(json!({ "thousands": ".", "decimal": "." }));
+    assert!(both.contains("stream.thousands and decimal are both '.'; leave one out"), "{both}");
     assert!(refused(json!({ "quote": "ab" })).contains("stream.quote must be one"));
 }
 
@@ -89,6 +100,26 @@ fn a_table_may_begin_with_titles() {
     assert_eq!(events.len(), 3);
     assert_eq!(bad, ["a line of one field before the header or first row of a table is no row"]);
     assert!(live.notes()[0].to_string().ends_with("`oops` (2 times)"));
+}
+
+#[test]
+fn titles_may_be_padded_with_delimiters() {
+    let table = "town;size;class\nBonn;2,5;0\nKiel;4,5;1\nBonn;6,5;1\n";
+    for title in ["Report 2024;;\n;;\n", "Report 2024;;\n\"by town\";;\n", ";;\r\nReport;;\r\n"] {
+        let (events, columns, notes) = read(Format::Csv, json!({}), &format!("{title}{table}"));
+        assert_eq!((events[0].as_str(), events.len()), ("0 | 'Bonn' 2.5", 3), "{title}");
+        assert_eq!(columns, ["town", "size"]);
+        assert!(notes.iter().any(|n| n.starts_with("lines before the table")), "{notes:?}");
+    }
+    // Rows with gaps are none: nothing below them looks like names.
+    let gaps = "a;;;\n1;2;3;0\n2;4;6;1\n3;6;9;0\n";
+    assert_eq!(read(Format::Csv, json!({ "header": false }), gaps).0.len(), 4);
+    let gaps = "a;;;\nx;y;z;w\nz;y;x;w\ny;x;z;v\n";
+    assert_eq!(read(Format::Csv, json!({ "header": false }), gaps).0.len(), 4);
+    let gaps = "7;;;\nx;y;z;w\nz;y;x;w\ny;x;z;v\n";
+    assert_eq!(read(Format::Csv, json!({}), gaps).0.len(), 4);
+    let names = "a;b;class\nx;;0\ny;;1\nz;w;1\n";
+    assert_eq!(read(Format::Csv, json!({}), names).0.len(), 3);
 }
 
 #[test]

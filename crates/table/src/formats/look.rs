@@ -164,7 +164,14 @@ fn rows(lines: &[&[u8]], format: Format, found: &mut Look) -> crate::Result<()> 
     if spec.skip_rows.is_none() && most > 1 && few.len() > 2 {
         let is_title =
             |(line, &n): (&&[u8], &usize)| is_blank(line) || n != most && (n == 1 || n + 1 < most);
-        let titles = few.iter().zip(&counts).take_while(|row| is_title(*row)).count();
+        let rows = few.iter().zip(&counts);
+        let titles = rows.clone().take_while(|row| is_title(*row)).count();
+        // Spreadsheets write a title with the delimiters of a whole row.
+        let padded = |row: (&&[u8], &usize)| is_title(row) || is_padded(row.0, by, most);
+        let padded = rows.take_while(|row| padded(*row)).count();
+        let named = spec.header != Some(false) && spec.columns.is_none();
+        let names = named && few.get(padded).is_some_and(|row| are_names(row, by, most));
+        let titles = if names { padded } else { titles };
         if titles > 0 && titles <= 20 && titles + 2 <= few.len() {
             spec.skip_rows = Some(titles);
         }
@@ -180,6 +187,24 @@ fn rows(lines: &[&[u8]], format: Format, found: &mut Look) -> crate::Result<()> 
         groups(lines, by, found);
     }
     Ok(())
+}
+
+/// Whether a row of `most` fields has words in the first or the first two of them alone.
+fn is_padded(row: &[u8], by: u8, most: usize) -> bool {
+    let fields: Vec<&[u8]> = row.split(|b| *b == by).collect();
+    let filled = fields.iter().take_while(|field| !is_blank(field)).count();
+    let words = fields[..filled].iter().all(|field| number::plain(field.trim_ascii()).is_none());
+    (1..=2).contains(&filled)
+        && 2 * filled < most
+        && words
+        && fields[filled..].iter().all(|field| is_blank(field))
+}
+
+/// Whether a row can be that of the names below padded titles: nearly all fields are words.
+fn are_names(row: &[u8], by: u8, most: usize) -> bool {
+    let is_word = |field: &[u8]| !is_blank(field) && number::plain(field.trim_ascii()).is_none();
+    let words = row.split(|b| *b == by).filter(|field| is_word(field)).count();
+    words + 1 >= most && words > 1
 }
 
 /// What is between groups of three digits.

@@ -137,7 +137,10 @@ fn separated(bytes: &[u8], style: Style) -> Option<f64> {
     let has = |b: u8| bytes.contains(&b);
     let (decimal, group) = match (style.decimal, style.thousands) {
         (Some(decimal), group) => (decimal, group),
-        (None, Some(group)) => (if group == b',' { b'.' } else { b',' }, Some(group)),
+        (None, Some(group)) => {
+            let points = group == b',' || (group != b'.' && has(b'.'));
+            (if points { b'.' } else { b',' }, Some(group))
+        }
         // Both are there: the later one is before the decimals.
         (None, None) if has(b',') && has(b'.') => {
             let last = bytes.iter().rfind(|b| matches!(b, b',' | b'.')).copied()?;
@@ -198,6 +201,13 @@ mod tests {
             ("-1.234.567,25", none, Some(-1_234_567.25)),
             ("1,234,567.25", none, Some(1_234_567.25)),
             ("1 234", Style { thousands: Some(b' '), ..none }, Some(1234.0)),
+            ("940'976.96", Style { thousands: Some(b'\''), ..none }, Some(940_976.96)),
+            ("940'976,96", Style { thousands: Some(b'\''), ..none }, Some(940_976.96)),
+            ("1_000", Style { thousands: Some(b'_'), ..none }, Some(1000.0)),
+            ("1.234,5", Style { thousands: Some(b'\''), ..none }, None),
+            ("1.234,5", Style { thousands: Some(b'.'), ..none }, Some(1234.5)),
+            ("1.234", Style { thousands: Some(b'.'), ..none }, Some(1234.0)),
+            ("1,234.5", Style { thousands: Some(b','), ..none }, Some(1234.5)),
             ("1.234", none, Some(1.234)),
             ("1.234", Style { decimal: Some(b','), thousands: Some(b'.'), ..none }, Some(1234.0)),
             ("2,5e3", Style { decimal: Some(b','), ..none }, Some(2500.0)),

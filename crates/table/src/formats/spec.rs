@@ -107,14 +107,15 @@ pub struct FormatSpec {
     /// and Windows-1252 for single values that are not UTF-8, which are counted.
     pub encoding: Option<Encoding>,
     /// The character before the decimals, `.` or `,`. By default `.`, and `,` as well where it is not
-    /// the delimiter.
+    /// the delimiter; `,` alone where `thousands` is `.`, and `.` alone where it is `,`.
     pub decimal: Option<char>,
     /// The character between groups of three digits, such as `,`, `.` or a space. By default `,` within
     /// quotes where it is the delimiter too, `.` or `,` in a number that has both, and what the values at
     /// the start of a file show.
     pub thousands: Option<char>,
     /// Rows at the start of a file that are not part of the table, such as a title. By default those
-    /// before the first row that has as many fields as the rows after it.
+    /// before the first row that has as many fields as the rows after it, and a title that is padded with
+    /// delimiters, before a row of names.
     pub skip_rows: Option<usize>,
     /// The character around fields that hold delimiters or line ends; `""` for none. By default `"`.
     pub quote: Option<String>,
@@ -367,16 +368,15 @@ impl FormatSpec {
         if let Some(c) = self.decimal.filter(|c| !matches!(c, '.' | ',')) {
             return usage(format!("decimal must be \".\" or \",\", found {c:?}"));
         }
-        let decimal = self.decimal.unwrap_or('.');
-        if let Some(c) = self.thousands
-            && (!c.is_ascii()
-                || c.is_ascii_alphanumeric()
-                || c == decimal
-                || matches!(c, '-' | '+'))
-        {
-            return usage(format!(
-                "thousands must be one ASCII character that is in no number, found {c:?}"
-            ));
+        if let Some(c) = self.thousands {
+            if !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '-' | '+') {
+                return usage(format!(
+                    "thousands must be one ASCII character that is no letter, digit or sign, found {c:?}"
+                ));
+            }
+            if self.decimal == Some(c) {
+                return usage(format!("thousands and decimal are both {c:?}; leave one out"));
+            }
         }
         if self
             .quote

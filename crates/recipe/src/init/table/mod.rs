@@ -34,43 +34,83 @@ pub(super) fn draft(data: &Data, wanted: &Init, out: &Path) -> Result<Draft> {
     }
     let ignored = ignored(&table.columns);
     if ignored.len() == table.columns.inputs.len() && table.schema.vector == 0 {
-        return Err(nothing_left(data, &table.columns, &ignored));
+        return Err(nothing_left(data, &table, &ignored));
     }
-    spec.ignore = ignored.iter().map(|(name, _)| name.clone()).collect();
+    spec.ignore = ignored.iter().map(|column| column.name.clone()).collect();
     spec.text = texts(&table);
     let plain = spec.ignore.is_empty() && spec.text.is_empty();
     let table = if plain { table } else { read::table(data, &spec)? };
     dense(data, &table, &ignored, wanted.batch, out)
 }
 
+/// A column that says nothing about the label.
+struct LeftOut {
+    name: String,
+    why: &'static str,
+    /// The first text of it, where its texts are the reason.
+    text: Option<String>,
+}
+
+impl LeftOut {
+    /// What it is called, and why it is left out.
+    fn reason(&self) -> String {
+        match &self.text {
+            Some(text) => format!("`{}` {}, such as `{text}`", self.name, self.why),
+            None => format!("`{}` {}", self.name, self.why),
+        }
+    }
+
+    /// Whether its texts may be numbers that are written in another way.
+    fn like_numbers(&self) -> bool {
+        let is_like = |text: &String| {
+            text.contains(|c: char| c.is_ascii_digit()) && !text.contains(char::is_alphabetic)
+        };
+        self.text.as_ref().is_some_and(is_like)
+    }
+}
+
+/// What to do where columns that are left out may be numbers.
+fn if_numbers(ignored: &[LeftOut]) -> Option<&'static str> {
+    ignored.iter().any(LeftOut::like_numbers).then_some(
+        "where such texts are numbers, --decimal and --thousands say how these are written (without signs of currencies or units)",
+    )
+}
+
 /// Columns that say nothing about the label, and why.
-fn ignored(columns: &Columns) -> Vec<(String, &'static str)> {
+fn ignored(columns: &Columns) -> Vec<LeftOut> {
     let why = |column: &Column| match () {
         () if column.len() == 0 => Some("is empty"),
         () if column.is_row_number() => Some("counts the rows"),
         () if column.is_id() => Some("is different in nearly every row"),
         () => None,
     };
-    let left_out = |c: &&Column| why(c).is_some();
+    let is_out = |c: &&Column| why(c).is_some();
     // Of ids alone something may be learned; of nothing, nothing.
-    let all = columns.inputs.iter().filter(left_out).count() == columns.inputs.len();
+    let all = columns.inputs.iter().filter(is_out).count() == columns.inputs.len();
     let left_out = columns.inputs.iter().filter(|c| !(all && c.is_entity()));
-    left_out.filter_map(|c| Some((c.name.clone(), why(c)?))).collect()
+    let left_out = left_out.filter_map(|c| {
+        let text =
+            c.odd.as_ref().filter(|_| c.is_id() && c.is_text()).map(|(text, _)| text.clone());
+        Some(LeftOut { name: c.name.clone(), why: why(c)?, text })
+    });
+    left_out.collect()
 }
 
 /// Says that all columns are left out.
-fn nothing_left(data: &Data, columns: &Columns, ignored: &[(String, &str)]) -> Error {
+fn nothing_left(data: &Data, table: &Table, ignored: &[LeftOut]) -> Error {
     const SHOWN: usize = 5;
-    let mut why: Vec<String> =
-        ignored.iter().take(SHOWN).map(|(name, why)| format!("`{name}` {why}")).collect();
+    let mut why: Vec<String> = ignored.iter().take(SHOWN).map(LeftOut::reason).collect();
     if ignored.len() > SHOWN {
         why.push("...".into());
     }
     let why = if why.is_empty() { "there is no other column".into() } else { why.join(", ") };
+    let numbers = if_numbers(ignored).map_or(String::new(), |what| format!("; {what}"));
     Error::Usage(format!(
         "{}: no column is left to learn the label `{}` from: {why}; name another label with --label, or \
-         add columns to the table",
-        data.name, columns.label.name
+         add columns to the table{numbers}{}",
+        data.name,
+        table.columns.label.name,
+        table.unread()
     ))
 }
 
@@ -91,7 +131,7 @@ fn texts(table: &Table) -> Vec<String> {
 fn dense(
     data: &Data,
     table: &Table,
-    ignored: &[(String, &str)],
+    ignored: &[LeftOut],
     batch: bool,
     out: &Path,
 ) -> Result<Draft> {
@@ -104,8 +144,9 @@ fn dense(
     if columns.label.len() == 0 {
         let label = &columns.label.name;
         return Err(Error::Usage(format!(
-            "{}: no row has a label in the column `{label}`; name the column with --label",
-            data.name
+            "{}: no row has a label in the column `{label}`; name the column with --label{}",
+            data.name,
+            table.unread()
         )));
     }
     if classes.as_ref().is_some_and(|classes| classes.len() < 2) {
@@ -120,8 +161,9 @@ fn dense(
         }
         return Err(Error::Usage(format!(
             "{}: the column `{label}` is the same in all rows, so that there is nothing to predict; \
-             name another with --label",
-            data.name
+             name another with --label{}",
+            data.name,
+            table.unread()
         )));
     }
     let stream = text::stream(table, ignored);

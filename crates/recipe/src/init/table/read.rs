@@ -10,6 +10,7 @@ use tidemill_stream::{
 };
 
 use super::super::Data;
+use super::super::text::plural;
 use super::Columns;
 
 /// Rows that are looked at.
@@ -30,10 +31,24 @@ pub(super) struct Table {
     pub(super) more_keys: bool,
     /// What a user should know of how the file is written.
     pub(super) notes: Vec<String>,
-    /// Rows that could not be read.
+    /// Rows that could not be read, and what is wrong with the first of them.
     pub(super) bad: usize,
+    reason: Option<String>,
     /// Whether there are rows beyond those that were read.
     pub(super) more: bool,
+}
+
+impl Table {
+    /// The rows that could not be read, if there are any: how many, and why the first one.
+    pub(super) fn bad_rows(&self) -> Option<String> {
+        let reason = self.reason.as_ref()?;
+        Some(format!("{} could not be read; {reason}", plural(self.bad, "row")))
+    }
+
+    /// The same behind an error that may follow from it.
+    pub(super) fn unread(&self) -> String {
+        self.bad_rows().map_or(String::new(), |bad| format!(" ({bad})"))
+    }
 }
 
 /// The format by the file's name, else by how it starts; and the delimiter where it is not a comma. `written` is what is
@@ -188,7 +203,8 @@ pub(super) fn table(data: &Data, spec: &FormatSpec) -> Result<Table> {
                 }
                 Err(e) => {
                     bad += 1;
-                    reason.get_or_insert(e.reason);
+                    let line = record.mark.minor;
+                    reason.get_or_insert_with(|| format!("line {line}: {}", e.reason));
                 }
             }
             event.clear();
@@ -211,7 +227,7 @@ pub(super) fn table(data: &Data, spec: &FormatSpec) -> Result<Table> {
     let notes = found.notes.iter().filter(|_| thousands.is_some() || decimal.is_none());
     let notes = notes.map(Note::to_string).filter(|n| !n.starts_with("fields are")).collect();
     let more_keys = format == Format::JsonLines && has_more(&head, &spec, &schema);
-    Ok(Table { spec, schema, first, columns, texts, more_keys, notes, bad, more })
+    Ok(Table { spec, schema, first, columns, texts, more_keys, notes, bad, reason, more })
 }
 
 /// Whether a schema has columns that the first event lacks.

@@ -10,7 +10,7 @@ use super::super::text::{argument, few, key, list, plural, quoted};
 use super::super::{Data, Draft};
 use super::learning::{LARGE, Learning};
 use super::read::Table;
-use super::{Column, Columns};
+use super::{Column, Columns, LeftOut, if_numbers};
 use tidemill_engine::data::table::EMPTY_SET;
 
 /// The most texts of a column that get an input of their own.
@@ -25,11 +25,11 @@ pub(super) fn found(
     data: &Data,
     table: &Table,
     classes: Option<&[String]>,
-    ignored: &[(String, &str)],
+    ignored: &[LeftOut],
 ) -> Vec<String> {
     let Columns { rows, inputs, label } = &table.columns;
     let used: Vec<&Column> =
-        inputs.iter().filter(|c| !ignored.iter().any(|(name, _)| *name == c.name)).collect();
+        inputs.iter().filter(|c| !ignored.iter().any(|out| out.name == c.name)).collect();
     let texts = used.iter().filter(|c| c.is_text()).count();
     let ids = used.iter().filter(|c| c.is_entity()).count();
     let mut parts = Vec::new();
@@ -96,11 +96,26 @@ pub(super) fn found(
             if column.texts == 1 { "is" } else { "are" },
         ));
     }
+    found.extend(left_out(ignored));
     found.extend(table.notes.iter().map(|note| format!("Note: {note}.")));
-    if table.bad > 0 {
-        found.push(format!("{} could not be read.", plural(table.bad, "row")));
+    if let Some(bad) = table.bad_rows() {
+        found.push(format!("{bad}."));
     }
     found
+}
+
+/// The columns that are left out, in a sentence.
+fn left_out(ignored: &[LeftOut]) -> Option<String> {
+    const SHOWN: usize = 10;
+    if ignored.is_empty() {
+        return None;
+    }
+    let mut all: Vec<String> = ignored.iter().take(SHOWN).map(LeftOut::reason).collect();
+    if ignored.len() > SHOWN {
+        all.push(format!("and {} more", ignored.len() - SHOWN));
+    }
+    let numbers = if_numbers(ignored).map_or(String::new(), |what| format!("; {what}"));
+    Some(format!("Left out: {}{numbers}.", all.join(", ")))
 }
 
 /// Whether some rows are kept for validation: of a few rows all are for training.
@@ -148,16 +163,16 @@ fn format(table: &Table) -> Vec<String> {
 }
 
 /// The keys of `[stream]`.
-pub(super) fn stream(table: &Table, ignored: &[(String, &str)]) -> String {
+pub(super) fn stream(table: &Table, ignored: &[LeftOut]) -> String {
     let mut lines = format(table);
     lines.push(format!("label = {}", quoted(&table.columns.label.name)));
     lines.extend(table.spec.label_separator.map(|c| format!("label_separator = \"{c}\"")));
     let mut text = lines.join("\n") + "\n";
     if !ignored.is_empty() {
-        for (name, why) in ignored {
+        for LeftOut { name, why, .. } in ignored {
             text += &format!("# {name} {why}.\n");
         }
-        let names: Vec<String> = ignored.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = ignored.iter().map(|out| out.name.clone()).collect();
         text += &format!("ignore = {}\n", list(&names));
     }
     if !table.spec.text.is_empty() {
