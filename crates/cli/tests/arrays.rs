@@ -164,3 +164,20 @@ fn init_says_what_labels_are() {
     let (said, _) = init("many.npy");
     assert!(said.contains("labels = \"values\""), "{said}");
 }
+    // In no array may a row be of several classes: the one that is measured on is checked too.
+    let mut rows = vec![0.0, 1.0].repeat(200);
+    rows[14] = 1.0;
+    save(folder, "odd.npy", "<i8", "200, 2", &rows);
+    let wrong = format!(
+        "batch.validation={{numpy={{x='{}',y='{}'}}}}",
+        text(&folder.join("x.npy")),
+        text(&folder.join("odd.npy"))
+    );
+    let (x_path, odd) = (text_of(&folder.join("x.npy")), text_of(&folder.join("odd.npy")));
+    for refused in [
+        tidemill(&["train", &recipe, "--out", &out, "--force", "--set", &wrong]),
+        tidemill(&["eval", &out, "--data", &x_path, &odd]),
+    ] {
+        let says = stderr(&refused);
+        assert!(says.contains("targets whose sum is 2") && says.contains('7'), "{says}");
+    }

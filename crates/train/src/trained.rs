@@ -21,6 +21,7 @@ use tidemill_recipe::stream::features::Labels;
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
 use crate::files::check_exist;
+use crate::targets::check_sums;
 use crate::transcribe::text_of;
 
 /// The batch that a model is compiled for which only predicts.
@@ -164,6 +165,9 @@ impl Trained {
         let set = self.open_spec(&spec)?;
         if set.label_kind() == LabelKind::None {
             return Err(Error::Usage(self.without_labels(&spec, set.as_ref())));
+        }
+        if let Some(wrong) = check_sums(&self.file, "data", set.as_ref()) {
+            return Err(Error::Usage(wrong.to_string()));
         }
         let options = evaluate_options(&self.file);
         evaluate(&mut self.engine, &set, &options)
