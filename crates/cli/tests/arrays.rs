@@ -209,7 +209,7 @@ fn init_says_what_labels_are() {
     let (recipe, out) = (text_of(&folder.join("recipe.toml")), text_of(&folder.join("one")));
     succeed(&["train", &recipe, "--out", &out]);
     // In no array may a row be of several classes: the one that is measured on is checked too.
-    let mut rows = vec![0.0, 1.0].repeat(200);
+    let mut rows = [0.0, 1.0].repeat(200);
     rows[14] = 1.0;
     save(folder, "odd.npy", "<i8", "200, 2", &rows);
     let wrong = format!(
