@@ -7,14 +7,18 @@ use std::path::Path;
 
 use common::{stderr, succeed, text, tidemill};
 
-/// Writes an array of this type (`<f8` or `<i8`).
+/// Writes an array of this type (`<f8`, `<i8` or `|u1`).
 fn save(folder: &Path, name: &str, kind: &str, dims: &str, values: &[f64]) {
     let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({dims}), }}\n");
     let mut file = b"\x93NUMPY\x01\x00".to_vec();
     file.extend((header.len() as u16).to_le_bytes());
     file.extend(header.as_bytes());
     for v in values {
-        file.extend(if kind == "<i8" { (*v as i64).to_le_bytes() } else { v.to_le_bytes() });
+        match kind {
+            "|u1" => file.push(*v as u8),
+            "<i8" => file.extend((*v as i64).to_le_bytes()),
+            _ => file.extend(v.to_le_bytes()),
+        }
     }
     std::fs::write(folder.join(name), file).unwrap();
 }
@@ -124,6 +128,53 @@ fn labels_of_another_type_are_those_of_training() {
     );
 }
 
+/// Bytes are multiplied by 1/255, and other types are not: one run has one of them.
+#[test]
+fn samples_of_another_type_than_those_of_training_are_errors() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let x: Vec<f64> = (0..400).map(|i| f64::from(i * 37 % 256)).collect();
+    let y: Vec<f64> = x.chunks(2).map(|x| f64::from(u8::from(x[0] > 128.0))).collect();
+    for (name, kind) in [("u.npy", "|u1"), ("i.npy", "<i8"), ("f.npy", "<f8")] {
+        save(folder, name, kind, "200, 2", &x);
+    }
+    save(folder, "y.npy", "<i8", "200,", &y);
+    let (recipe, run) = (folder.join("recipe.toml"), folder.join("run"));
+    let train = |x: &str, other: &str| {
+        let body = format!(
+            "[model]\ninput = {{ features = 2 }}\nlayers = [{{ dense = {{ units = 2 }} }}]\n[training]\n\
+             loss = \"sparse_categorical_crossentropy\"\noptimizer = {{ adam = {{ learning_rate = 0.1 }} }}\n\
+             [batch]\ndata = {{ numpy = {{ x = \"{x}\", y = \"y.npy\" }} }}\n\
+             validation = {{ numpy = {{ x = \"{other}\", y = \"y.npy\" }} }}\nbatch_size = 20\nepochs = 2\n"
+        );
+        std::fs::write(&recipe, body).unwrap();
+        tidemill(&["train", text(&recipe), "--out", text(&run), "--force"])
+    };
+    for (x, other, of, named) in [
+        ("u.npy", "f.npy", "uint8", "float64"),
+        ("u.npy", "i.npy", "uint8", "int64"),
+        ("f.npy", "u.npy", "float64", "uint8"),
+    ] {
+        let error = stderr(&train(x, other));
+        assert!(error.contains(other) && error.contains("1/255"), "{error}");
+        assert!(error.contains(&format!("of the type {named}")), "{error}");
+        assert!(error.contains(&format!("training data are {of}")), "{error}");
+    }
+    assert!(train("f.npy", "i.npy").status.success());
+    assert!(train("u.npy", "u.npy").status.success());
+    let paths = ["f.npy", "u.npy", "y.npy"].map(|name| text_of(&folder.join(name)));
+    let [floats, bytes, labels] = &paths;
+    for wrong in [
+        tidemill(&["eval", text(&run), "--data", floats, labels]),
+        tidemill(&["predict", text(&run), "--data", floats]),
+    ] {
+        assert!(stderr(&wrong).contains("of the training data are uint8"), "{wrong:?}");
+    }
+    let figures = succeed(&["eval", text(&run)]);
+    assert_eq!(succeed(&["eval", text(&run), "--data", bytes, labels]), figures);
+    succeed(&["predict", text(&run), "--data", bytes]);
+}
+
 #[test]
 fn init_says_what_labels_are() {
     let place = tempfile::tempdir().unwrap();
@@ -157,6 +208,23 @@ fn init_says_what_labels_are() {
     assert!(recipe.contains("\"categorical_crossentropy\""), "{recipe}");
     let (recipe, out) = (text_of(&folder.join("recipe.toml")), text_of(&folder.join("one")));
     succeed(&["train", &recipe, "--out", &out]);
+    // In no array may a row be of several classes: the one that is measured on is checked too.
+    let mut rows = [0.0, 1.0].repeat(200);
+    rows[14] = 1.0;
+    save(folder, "odd.npy", "<i8", "200, 2", &rows);
+    let wrong = format!(
+        "batch.validation={{numpy={{x='{}',y='{}'}}}}",
+        text(&folder.join("x.npy")),
+        text(&folder.join("odd.npy"))
+    );
+    let (x_path, odd) = (text_of(&folder.join("x.npy")), text_of(&folder.join("odd.npy")));
+    for refused in [
+        tidemill(&["train", &recipe, "--out", &out, "--force", "--set", &wrong]),
+        tidemill(&["eval", &out, "--data", &x_path, &odd]),
+    ] {
+        let says = stderr(&refused);
+        assert!(says.contains("targets whose sum is 2") && says.contains('7'), "{says}");
+    }
     save(folder, "two.npy", "<f8", "200, 2", &x.iter().map(|v| 1e6 + v).collect::<Vec<_>>());
     let (said, _) = init("two.npy");
     assert!(said.contains("with 2 targets") && said.contains("divide them in NumPy"), "{said}");

@@ -156,6 +156,26 @@ fn onnx_gives_the_predictions_of_images_as_they_are() {
 }
 
 #[test]
+fn a_file_of_another_kind_is_not_replaced() {
+    let place = Place::new();
+    place.recipe("r.toml", 4, "", "");
+    place.says(&["train", "r.toml", "--out", "run"]);
+    for (option, kind) in [("--onnx", "ONNX"), ("--safetensors", "safetensors")] {
+        let table = place.path("table.csv");
+        std::fs::write(&table, "a,b,class\n1,2,x\n").unwrap();
+        let refused = place.run(&["export", "run", option, "table.csv"]);
+        let says = stderr(&refused);
+        assert!(says.contains("table.csv") && says.contains(&format!("no {kind} file")), "{says}");
+        assert_eq!(std::fs::read_to_string(&table).unwrap(), "a,b,class\n1,2,x\n");
+        // One of its kind is, whatever it is called, and one without content.
+        std::fs::write(&table, "").unwrap();
+        for _ in 0..2 {
+            place.says(&["export", "run", option, "table.csv"]);
+        }
+    }
+}
+
+#[test]
 fn torch_loads_the_weights_and_they_come_back() {
     let place = Place::new();
     place.recipe("r.toml", 4, "", "");

@@ -44,6 +44,14 @@ fn predictions_are_written_beside_learning() {
         assert_eq!(std::fs::read_to_string(place.path("p.csv")).unwrap(), whole);
         let says = place.refused("data.csv", &["--force", "--predictions", "./data.csv"], 2);
         assert!(says.contains("what the events are read from"), "{says}");
+        // Nothing else is replaced either: a table, or the recipe.
+        place.write("other.csv", "a,b\n1,2\n");
+        for file in ["other.csv", "recipe.toml"] {
+            let before = std::fs::read_to_string(place.path(file)).unwrap();
+            let says = place.refused("data.csv", &["--force", "--predictions", file], 2);
+            assert!(says.contains(file) && says.contains("something else"), "{says}");
+            assert_eq!(std::fs::read_to_string(place.path(file)).unwrap(), before);
+        }
     }
 }
 

@@ -57,7 +57,7 @@ pub struct MemoryDataset {
     augment: Option<Augment>,
     /// Empty where all samples weigh the same.
     weights: Vec<f32>,
-    /// How targets were standardized, if they were.
+    /// How targets were standardized, and the type of samples that NumPy saved.
     known: Option<Known>,
     /// The file that samples come from; empty for arrays.
     file: String,
@@ -229,9 +229,9 @@ impl MemoryDataset {
         self
     }
 
-    /// The same, whose targets were standardized as `labels` says.
-    pub(crate) fn with_scaling(mut self, labels: Option<tidemill_table::Labels>) -> Self {
-        self.known = labels.map(|labels| Known { labels: Some(labels), ..Known::default() });
+    /// The same, of which this is known: how targets were standardized, and the type of the samples.
+    pub(crate) fn with_known(mut self, known: Known) -> Self {
+        self.known = Some(known);
         self
     }
 

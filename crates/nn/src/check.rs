@@ -331,7 +331,7 @@ impl Report {
             (Labels::Classes(0 | 1), _) => self.error(
                 "data",
                 "has fewer than 2 classes",
-                "give the folder that holds one sub-folder for each class",
+                "the label of a table needs two different values or more, and a folder one sub-folder for each class",
             ),
             (Labels::Classes(n), Link::Softmax) if outputs < n => {
                 let help = if n == 2 && outputs == 1 {

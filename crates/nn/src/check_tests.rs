@@ -89,6 +89,7 @@ fn outputs_against_labels() {
     assert!(first(3, SPARSE, Labels::Values(3)).ends_with("or labels that are class ids"));
     assert!(first(3, MSE, Labels::Values(2)).contains("set units = 2"));
     assert!(first(3, SPARSE, Labels::Classes(1)).contains("fewer than 2 classes"));
+    assert!(first(3, SPARSE, Labels::Classes(1)).contains("the label of a table"));
 }
 
 #[test]

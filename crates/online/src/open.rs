@@ -64,7 +64,8 @@ pub(crate) fn open(
     let counts = start.same().map_or_else(Counts::default, |s| s.counts);
     if is_data(&options.from) {
         let data = open_data(file, options, base, model)?;
-        encoding.restore(data.known().unwrap_or(&base.known).clone());
+        let known = data.known().map(|known| known.beside(&base.known));
+        encoding.restore(known.unwrap_or_else(|| base.known.clone()));
         folder.make_room()?;
         let feed = Box::new(data_feed(file, options, start, data, &encoding));
         let input = Input::new(feed, encoding, counts);

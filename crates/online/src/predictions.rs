@@ -1,6 +1,7 @@
 //! What was predicted for each event before it was learned from: `learn --predictions FILE`.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -13,6 +14,9 @@ use tidemill_recipe::stream::features::{Labels, Sets};
 use crate::journal::{Journal, JournalMark};
 use crate::model::StreamModel;
 use crate::sample::{Sample, Scale};
+
+/// What the first line begins with.
+const HEADER: &str = "event,id,label,prediction";
 
 /// A file with a line of CSV for each event. Like the other files of a run it is cut at the last
 /// checkpoint when that is resumed, so that each event has one line.
@@ -87,7 +91,7 @@ impl Predictions {
         }
         let mut journal = Journal::open(&self.path, JournalMark::default(), u64::MAX)?;
         let probability = if self.task.has_classes() { ",probability" } else { "" };
-        journal.write_text(&format!("event,id,label,prediction{probability}"))?;
+        journal.write_text(&format!("{HEADER}{probability}"))?;
         Ok(self.journal.insert(journal))
     }
 
@@ -208,10 +212,11 @@ fn quoted(field: &str) -> String {
     }
 }
 
-/// Refuses a file that is what the events come from.
+/// Refuses a file that is what the events come from, and one that holds something else than predictions, such as a table or a
+/// recipe.
 ///
 /// # Errors
-/// If it is.
+/// If it is one of these, or cannot be read.
 pub(crate) fn check(path: &Path, from: &str) -> Result<()> {
     let from = from.trim_start_matches("file:").trim_start_matches("tail:");
     match (path.canonicalize(), Path::new(from).canonicalize()) {
@@ -219,6 +224,27 @@ pub(crate) fn check(path: &Path, from: &str) -> Result<()> {
             "--predictions {}: is what the events are read from; name another file",
             path.display()
         ))),
-        _ => Ok(()),
+        _ => check_replaced(path),
+    }
+}
+
+/// Refuses a file that holds something else than predictions. Pipes and devices are not looked at: reading one takes from it.
+fn check_replaced(path: &Path) -> Result<()> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let read = || {
+        let mut start = Vec::new();
+        File::open(path)?.take(HEADER.len() as u64).read_to_end(&mut start)?;
+        Ok(start)
+    };
+    let start: Vec<u8> = read().map_err(|e| Error::read(path, e))?;
+    match start.is_empty() || start == HEADER.as_bytes() {
+        true => Ok(()),
+        false => Err(Error::Usage(format!(
+            "--predictions {}: exists and holds something else than predictions (its first line is not `{HEADER}`); name another \
+             file, or remove it",
+            path.display()
+        ))),
     }
 }

@@ -21,12 +21,24 @@ pub struct Known {
     /// Mean and standard deviation of each value of a frame, where samples are sounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<FrameMoments>,
+    /// The type of the samples in arrays of NumPy, such as `uint8`, where it decides how they are scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_type: Option<String>,
 }
 
 impl Known {
     /// Whether something was learned by which other samples must be read.
     pub fn is_fitted(&self) -> bool {
         self.encoder.is_some() || self.frames.is_some()
+    }
+
+    /// This, of data, and beside it what a run has learned where the data has nothing but the type of its samples.
+    pub fn beside(&self, run: &Known) -> Known {
+        let of_data = self.is_fitted() || self.schema.is_some() || self.labels.is_some();
+        match of_data {
+            true => self.clone(),
+            false => Known { sample_type: self.sample_type.clone(), ..run.clone() },
+        }
     }
 }
 

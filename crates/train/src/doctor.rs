@@ -9,11 +9,11 @@ use tidemill_engine::data::{Batch, Dataset, FillCost, LabelKind, Loader, LoaderO
 use tidemill_engine::nn::check::{Facts, Labels, Severity, check};
 
 use crate::estimate::{Estimate, Planned};
+use crate::targets::{check_range, check_sums, check_targets};
 use tidemill_engine::data::images::near::{self, Print};
 use tidemill_engine::engine::Engine;
 use tidemill_engine::error::Result;
 use tidemill_engine::evaluate::skipped;
-use tidemill_engine::fields::Truth;
 use tidemill_engine::metrics::Task;
 use tidemill_recipe::data::RunData;
 use tidemill_recipe::{DataPaths, RecipeFile};
@@ -37,7 +37,7 @@ impl Finding {
         Finding { is_error, key: key.to_string(), what, help: help.to_string() }
     }
 
-    fn error(key: &str, what: String, help: &str) -> Finding {
+    pub(crate) fn error(key: &str, what: String, help: &str) -> Finding {
         Finding::new(true, key, what, help)
     }
 
@@ -196,43 +196,6 @@ fn whole_batch(error: &str) -> Finding {
     Finding::error(key, what.to_owned(), help)
 }
 
-/// Whether each label is one that the model has an output for.
-fn check_range(file: &RecipeFile, key: &str, set: &dyn Dataset) -> Option<Finding> {
-    let classes = engine_spec(file, None).classes()?;
-    let index = (0..set.len()).find(|&i| set.class(i).is_some_and(|c| c as usize >= classes))?;
-    let class = set.class(index)?;
-    let what = format!(
-        "{} has the label {class}, and the model's outputs are for the classes 0 to {}",
-        set.describe(index),
-        classes - 1
-    );
-    Some(Finding::error(key, what, "the last layer needs one unit for each class"))
-}
-
-/// Whether each target is one that the loss is defined for; of samples in memory.
-fn check_targets(file: &RecipeFile, key: &str, set: &dyn Dataset) -> Option<Finding> {
-    let loss = &file.recipe.training.loss;
-    let is_values = matches!(set.label_kind(), LabelKind::Values { .. });
-    if !loss.refuses_some() || !is_values || set.fill_cost() == FillCost::Decode {
-        return None;
-    }
-    let mut one = Batch::new(set.info().signature.clone());
-    one.resize(1);
-    for index in 0..set.len() {
-        one.weights[0] = 1.0;
-        set.fill(index, &mut one.row_mut(0)).ok()?;
-        if let Truth::Values(values) = one.truth(0)
-            && let Some((target, help)) =
-                values.iter().find_map(|t| Some((t, loss.refusal(f64::from(*t))?)))
-            && one.weights[0] != 0.0
-        {
-            let what = format!("{} has the target {target}", set.describe(index));
-            return Some(Finding::error(key, what, &help));
-        }
-    }
-    None
-}
-
 /// What the labels alone tell.
 fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -251,7 +214,8 @@ fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
             continue;
         }
         findings.extend(check_range(file, key, set.as_ref()));
-        findings.extend(check_targets(file, key, set.as_ref()));
+        let targets = check_targets(file, key, set.as_ref());
+        findings.extend(targets.or_else(|| check_sums(file, key, set.as_ref())));
         // Where positions have classes, samples have none.
         let by_position = set.info().signature.truth().is_some_and(|f| f.time().is_some());
         let counts = if by_position { Vec::new() } else { class_counts(set.as_ref()) };

@@ -1,6 +1,8 @@
 //! Parts of a run as files for other programs.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,6 +62,24 @@ pub fn write_tokenizer(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
     write_atomic(path, &bytes)
 }
 
+/// Refuses to replace a file of another kind than the one that is written, such as a table; `is_kind` says by the first 9 bytes. One
+/// without content is replaced, and what is no file (a pipe, a device) is not looked at.
+fn check_replaced(path: &Path, kind: &str, is_kind: fn(&[u8]) -> bool) -> Result<()> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(9).read_to_end(&mut start));
+    read.map_err(|e| Error::read(path, e))?;
+    match start.is_empty() || is_kind(&start) {
+        true => Ok(()),
+        false => Err(Error::Usage(format!(
+            "{}: exists and is no {kind} file, so that it is not replaced; name another file, or remove it",
+            path.display()
+        ))),
+    }
+}
+
 /// How a model is written as an ONNX file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OnnxOptions {
@@ -83,8 +103,10 @@ pub struct OnnxFile {
 /// probabilities, or values in the units of the labels. What the run knows of its data is in the file's metadata.
 ///
 /// # Errors
-/// If a layer has no ONNX form, or the file cannot be written.
+/// If a layer has no ONNX form, or the file cannot be written, or is there and no ONNX file.
 pub fn write_onnx(model: &Trained, path: &Path, options: OnnxOptions) -> Result<OnnxFile> {
+    // A `ModelProto` begins with its field 1, the version of the format, a number.
+    check_replaced(path, "ONNX", |start| start[0] == 0x08)?;
     let recipe = &model.file.recipe;
     let weights = model.engine().state().into_tensors().into_iter();
     let weights: HashMap<String, Vec<f32>> = weights
@@ -128,8 +150,10 @@ pub fn write_onnx(model: &Trained, path: &Path, options: OnnxOptions) -> Result<
 /// as PyTorch's `load_state_dict` takes them. Gives how many tensors that are.
 ///
 /// # Errors
-/// If the file cannot be written.
+/// If the file cannot be written, or is there and no safetensors file.
 pub fn write_safetensors(model: &Trained, path: &Path, names: Names) -> Result<usize> {
+    // The length of the header, and the header, a JSON object.
+    check_replaced(path, "safetensors", |start| start.get(8) == Some(&b'{'))?;
     let engine = model.engine();
     let weights: Vec<&str> = engine.weights().map(|(_, name)| name).collect();
     let mut tensors = engine.state().into_tensors();

@@ -5,7 +5,7 @@
 //! In the order in which a run uses them:
 //!
 //! - [`run`]: from the recipe to the summary; `open`: data and model before the first step; [`report`]: the page
-//! - [`doctor`]: what is likely wrong before the first step; [`estimate`]: what the run will take
+//! - [`doctor`]: what is likely wrong before the first step; `targets`: whether the loss takes the targets; [`estimate`]: what the run will take
 //! - [`preview`]: what augmentation makes of training images
 //! - [`batch`]: the loop over the steps; `place`: where it is; `log`: what it writes for other programs;
 //!   `spikes`: losses that rise all at once
@@ -45,6 +45,7 @@ pub mod run;
 pub mod runs;
 pub mod search;
 mod spikes;
+mod targets;
 pub mod trained;
 pub mod transcribe;
 mod transfer;

@@ -381,7 +381,8 @@ fn base_meta(file: &RecipeFile, data: &RunData, resumed: Option<&Checkpoint>) ->
         tokenizer,
         class_names: data.class_names.clone(),
         known: match (data.train.known(), resumed) {
-            (Some(known), _) => known.clone(),
+            (Some(known), Some(checkpoint)) => known.beside(&checkpoint.meta.known),
+            (Some(known), None) => known.clone(),
             (None, Some(checkpoint)) => checkpoint.meta.known.clone(),
             (None, None) => Known::default(),
         },

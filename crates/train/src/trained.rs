@@ -21,6 +21,7 @@ use tidemill_recipe::stream::features::Labels;
 use tidemill_recipe::{DataPaths, RecipeFile, engine_spec, evaluate_options};
 
 use crate::files::check_exist;
+use crate::targets::check_sums;
 use crate::transcribe::text_of;
 
 /// The batch that a model is compiled for which only predicts.
@@ -164,6 +165,9 @@ impl Trained {
         let set = self.open_spec(&spec)?;
         if set.label_kind() == LabelKind::None {
             return Err(Error::Usage(self.without_labels(&spec, set.as_ref())));
+        }
+        if let Some(wrong) = check_sums(&self.file, "data", set.as_ref()) {
+            return Err(Error::Usage(wrong.to_string()));
         }
         let options = evaluate_options(&self.file);
         evaluate(&mut self.engine, &set, &options)
@@ -382,9 +386,11 @@ impl Trained {
 
     pub(crate) fn open_spec(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>> {
         let paths = DataPaths::new(&self.file.path);
-        // Of arrays the scale of the targets is all that is learned.
-        let is_scaled = matches!(spec, DataSpec::Numpy(_)) && self.known.labels.is_some();
-        let known = Some(&self.known).filter(|known| known.is_fitted() || is_scaled);
+        // Of arrays the scale of the targets and the type of the samples are all that is learned.
+        let is_array = matches!(spec, DataSpec::Numpy(_));
+        let of_arrays = |known: &Known| known.labels.is_some() || known.sample_type.is_some();
+        let known =
+            Some(&self.known).filter(|known| known.is_fitted() || (is_array && of_arrays(known)));
         // Classes keep the numbers of the training data, which is not opened.
         let (class_names, num_classes) = (&self.class_names[..], self.class_names.len());
         let num_classes = Some(num_classes).filter(|&n| n > 0);

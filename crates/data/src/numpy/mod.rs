@@ -71,6 +71,9 @@ pub struct NumpySpec {
     pub augment: Option<Augment>,
 }
 
+/// The type of samples that are multiplied by 1/255.
+const BYTES: &str = "uint8";
+
 /// What the labels of an array are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -111,6 +114,7 @@ impl NumpySpec {
         known: Option<&Known>,
     ) -> Result<MemoryDataset> {
         let (x_place, x) = self.array(&self.x, false, resolve)?;
+        let sample_type = self.sample_type(&x_place, &x, known)?;
         let mut shape = x.dims[1..].to_vec();
         match (&shape[..], &x.values) {
             ([], _) => shape.push(1),
@@ -152,14 +156,14 @@ impl NumpySpec {
                 ))),
             }
         };
-        let mut scaling = None;
+        let mut learned = None;
         let labels = match &self.y {
             None => Labels::None,
             Some(name) if self.scale_targets => {
                 let (place, y) = of_samples(name, "labels")?;
                 let known = known.and_then(|known| known.labels.clone());
                 let (targets, labels) = self.scaled(&place, y, known)?;
-                scaling = Some(labels);
+                learned = Some(labels);
                 targets
             }
             Some(name) => {
@@ -178,7 +182,7 @@ impl NumpySpec {
             .map_err(|e| x_place.error(e.to_string()))?
             .with_file(self.main_path().to_owned())
             .with_weights(weights)
-            .with_scaling(scaling);
+            .with_known(Known { labels: learned, sample_type, ..Known::default() });
         if let Some(normalize) = &self.normalize {
             data = data.with_normalize(normalize)?;
         }
@@ -189,6 +193,28 @@ impl NumpySpec {
             data = data.with_class_names(class_names)?;
         }
         Ok(data)
+    }
+
+    /// The type of the samples, by which they are scaled; none where `normalize` says by what. Bytes and other numbers of one run
+    /// would be scaled by different factors.
+    fn sample_type(
+        &self,
+        place: &Place,
+        x: &Array,
+        known: Option<&Known>,
+    ) -> Result<Option<String>> {
+        if self.normalize.as_ref().is_some_and(|normalize| normalize.scale.is_some()) {
+            return Ok(None);
+        }
+        match known.and_then(|known| known.sample_type.as_deref()) {
+            Some(of_run) if (of_run == BYTES) != (x.kind == BYTES) => Err(place.error(format!(
+                "holds samples of the type {}, and those of the training data are {of_run}: {BYTES} is multiplied by 1/255, and other \
+                 types are taken as they are; save both as one type, such as with x.astype('{of_run}') for the same values, or divided by \
+                 255 as float32 in both; or set normalize.scale in both",
+                x.kind
+            ))),
+            _ => Ok(Some(x.kind.clone())),
+        }
     }
 
     /// One target of each sample, standardized by those that are trained on, or as it is `known`.

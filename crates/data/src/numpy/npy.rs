@@ -33,6 +33,18 @@ impl Kind {
             Kind::Text(chars) => 4 * chars,
         }
     }
+
+    /// As NumPy calls it.
+    fn name(self) -> String {
+        match self {
+            Kind::Bool => "bool".into(),
+            Kind::Unsigned(n) => format!("uint{}", 8 * n),
+            Kind::Signed(n) => format!("int{}", 8 * n),
+            Kind::Float(n) => format!("float{}", 8 * n),
+            Kind::Text(n) => format!("U{n}"),
+            Kind::Ascii(n) => format!("S{n}"),
+        }
+    }
 }
 
 /// The values of an array.
@@ -54,6 +66,8 @@ pub(super) enum Values {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Array {
     pub dims: Vec<usize>,
+    /// The type of its values, as NumPy calls it.
+    pub kind: String,
     pub values: Values,
 }
 
@@ -96,7 +110,7 @@ pub(super) fn read(
         }
     }
     dims[0] = kept;
-    Ok(Array { dims, values })
+    Ok(Array { dims, kind: kind.name(), values })
 }
 
 /// The kind of values, whether they are big-endian, whether they are column-major, and the shape.

@@ -71,6 +71,29 @@ fn orders_and_types_of_values() {
 }
 
 #[test]
+fn samples_of_one_run_are_all_bytes_or_none_is() {
+    let open = |x: &str, normalize: Option<Normalize>, known: Option<&Known>| {
+        let spec = NumpySpec { normalize, ..spec(x, None) };
+        spec.open(&|name| folder().join(name), None, known).map_err(|e| e.to_string())
+    };
+    let (bytes, floats) = (open("x", None, None).unwrap(), of("big_endian", None).unwrap());
+    let known = |data: &MemoryDataset| data.known().unwrap().clone();
+    assert_eq!(known(&bytes).sample_type.as_deref(), Some("uint8"));
+    let float = known(&floats).sample_type.unwrap();
+    for (x, known) in [("big_endian", known(&bytes)), ("x", known(&floats))] {
+        let error = open(x, None, Some(&known)).unwrap_err();
+        for part in ["uint8", &float, "1/255", "astype", "normalize.scale", &format!("array {x}")] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let scaled = Normalize { scale: Some(1.0), ..Normalize::default() };
+        assert!(open(x, Some(scaled), Some(&known)).is_ok());
+    }
+    assert!(open("x", None, Some(&known(&bytes))).is_ok());
+    // Floats and integers are both taken as they are.
+    assert!(open("column_major", None, Some(&known(&floats))).is_ok());
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     assert!(error("z", None).contains("has no array z; it has big_endian, column_major"));
     assert!(error("objects", None).contains("Python objects"));

@@ -98,7 +98,11 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
         }
     };
     let open = |spec: &NumpySpec, like: Option<&Like<'_>>| {
-        Ok::<_, Error>(spec.open(&|name| PathBuf::from(name), like, None)?)
+        Ok::<_, Error>(spec.open(
+            &|name| PathBuf::from(name),
+            like,
+            like.and_then(|like| like.known),
+        )?)
     };
     let data = open(&train.0, None)?;
     let like = Like::of(&data);

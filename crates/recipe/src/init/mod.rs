@@ -111,6 +111,13 @@ fn free_run(name: &str) -> String {
 /// file exists and may not be replaced.
 pub fn init(wanted: &Init) -> Result<Drafted> {
     let out = &wanted.out;
+    let is_out = |data: &&PathBuf| matches!((data.canonicalize(), out.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if let Some(data) = wanted.data.iter().find(is_out) {
+        return Err(Error::Usage(format!(
+            "{}: is the data that the recipe is for, which the recipe would replace; name another file with --out",
+            data.display()
+        )));
+    }
     if out.exists() && !wanted.force {
         return Err(Error::Usage(format!(
             "{}: exists already; name another file with --out, or replace it with --force",

@@ -260,6 +260,10 @@ fn a_recipe_is_not_overwritten() {
     wanted.force = true;
     init(&wanted).unwrap();
     assert_ne!(std::fs::read_to_string(&out).unwrap(), "mine");
+    // The data itself is never replaced.
+    wanted.out = wanted.data[0].clone();
+    assert!(init(&wanted).unwrap_err().to_string().contains("is the data"));
+    assert_eq!(std::fs::read_to_string(&wanted.out).unwrap(), rows(30));
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub(crate) fn model(
         let what = format!("the weights take {bytes} bytes, and an ONNX file at most {MOST_BYTES}");
         return Err(GraphError::new(what));
     }
-    let sizes = Sizes::new(model, loss)?;
+    let sizes = Sizes::new(model, loss).map_err(|e| with_key(model, e))?;
     let wanted = if content.logits { "logits" } else { "probabilities" };
     let output = sizes.graph.outputs.iter().find(|(name, _)| name == wanted);
     let Some(&(_, output)) = output else {
@@ -76,6 +76,18 @@ pub(crate) fn model(
     let [nodes, initializers, inputs] = writer.finish(wanted);
     let metadata = content.metadata;
     Ok(wire::model(&Parts { nodes, initializers, inputs, output, metadata }))
+}
+
+/// An error of the whole graph, at the key of the model that reads other events than the one at hand, if it has one.
+fn with_key(model: &ModelSpec, error: GraphError) -> GraphError {
+    let key = match (model.last_label, &model.memory) {
+        (true, _) => "model.last_label",
+        (false, Some(_)) => "model.memory",
+        (false, None) => return error,
+    };
+    let what =
+        format!("{key} depends on the events before the one at hand, which has no ONNX form");
+    GraphError::new(what).help("export a run whose recipe is without it")
 }
 
 /// What an output depends on, in the order of the graph.

@@ -290,3 +290,13 @@ fn what_has_no_form_is_said_with_its_layer() {
     assert!(error.contains("layers.2.residual.layers.0.attention: cross_attention"), "{error}");
     assert!(error.contains("no ONNX form"), "{error}");
 }
+
+#[test]
+fn what_depends_on_a_stream_is_named_by_its_key() {
+    let text = r#"{"input": {"features": 20}, "hats": {"columns": 2}, "last_label": true, "layers": [{"dense": {"units": 2}}]}"#;
+    let model: ModelSpec = serde_json::from_str(text).unwrap();
+    let loss: LossSpec = serde_json::from_value(json!("sparse_categorical_crossentropy")).unwrap();
+    let content = Content { weights: weights(&model), ..Content::default() };
+    let error = super::model(&model, &loss, content).unwrap_err().to_string();
+    assert!(error.contains("model.last_label") && error.contains("no ONNX form"), "{error}");
+}
