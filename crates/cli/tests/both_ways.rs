@@ -192,7 +192,8 @@ fn a_stream_begins_a_new_search_for_the_best_epoch() {
     let (said, ..) = train(&streamed, "none", "6");
     assert!(!said.contains("restore_best"), "{said}");
     let (said, epochs, end) = train(&streamed, "second", "16");
-    let after: Vec<f64> = epochs[6..].iter().map(|e| e["val_loss"].as_f64().unwrap()).collect();
+    let after: Vec<f64> =
+        epochs[6..].iter().map(|e| e["validation"]["loss"].as_f64().unwrap()).collect();
     assert!(after.len() > 4, "patience counts from the stream on: {after:?}");
     let best = after.iter().copied().fold(f64::MAX, f64::min);
     assert!(

@@ -127,6 +127,37 @@ fn texts(table: &Table) -> Vec<String> {
     texts.map(|(_, column)| column.name.clone()).collect()
 }
 
+/// That there is something to predict.
+fn check_label(data: &Data, table: &Table, classes: Option<&[String]>) -> Result<()> {
+    let columns = &table.columns;
+    if columns.label.len() == 0 {
+        let label = &columns.label.name;
+        return Err(Error::Usage(format!(
+            "{}: no row has a label in the column `{label}`; name the column with --label{}",
+            data.name,
+            table.unread()
+        )));
+    }
+    if classes.is_some_and(|classes| classes.len() < 2) {
+        let label = &columns.label.name;
+        if let Some(by) = table.spec.label_separator {
+            let only = classes.iter().copied().flatten().next().map_or("no class", String::as_str);
+            return Err(Error::Usage(format!(
+                "{}: all that the column `{label}` has between {by:?} is `{only}`, and labels of any number of classes need two or \
+                 more; name another column with --label, or leave --label-separator out",
+                data.name
+            )));
+        }
+        return Err(Error::Usage(format!(
+            "{}: the column `{label}` is the same in all rows, so that there is nothing to predict; \
+             name another with --label{}",
+            data.name,
+            table.unread()
+        )));
+    }
+    Ok(())
+}
+
 /// A recipe for events of columns.
 fn dense(
     data: &Data,
@@ -141,31 +172,7 @@ fn dense(
         Some(by) => Some(columns.label.members(by)),
         None => columns.label.classes(),
     };
-    if columns.label.len() == 0 {
-        let label = &columns.label.name;
-        return Err(Error::Usage(format!(
-            "{}: no row has a label in the column `{label}`; name the column with --label{}",
-            data.name,
-            table.unread()
-        )));
-    }
-    if classes.as_ref().is_some_and(|classes| classes.len() < 2) {
-        let label = &columns.label.name;
-        if let Some(by) = by {
-            let only = classes.iter().flatten().next().map_or("no class", String::as_str);
-            return Err(Error::Usage(format!(
-                "{}: all that the column `{label}` has between {by:?} is `{only}`, and labels of any number of classes need two or \
-                 more; name another column with --label, or leave --label-separator out",
-                data.name
-            )));
-        }
-        return Err(Error::Usage(format!(
-            "{}: the column `{label}` is the same in all rows, so that there is nothing to predict; \
-             name another with --label{}",
-            data.name,
-            table.unread()
-        )));
-    }
+    check_label(data, table, classes.as_deref())?;
     let stream = text::stream(table, ignored);
     let skip = if table.bad > 0 { ", bad_rows = \"skip\"" } else { "" };
     let scale = if classes.is_none() { ", scale_targets = true" } else { "" };
