@@ -183,33 +183,31 @@ def case(seed, number, files):
     loss = "token_crossentropy" if tokens else "sparse_categorical_crossentropy"
     name, optimizer_lines = optimizer(draw)
     words, training, rest = [f"batch {batch}", name], "", ""
-    if draw.random() < 0.25:
+
+    def sometimes(share, word):
+        """Whether this case has it; then it is among its words."""
+        has = draw.random() < share
+        words.extend([word] if has else [])
+        return has
+
+    if sometimes(0.25, "average"):
         training += draw.choice(["average = { ema = 0.99 }\n", "average = { epochs = 2 }\n"])
-        words.append("average")
-    if draw.random() < 0.15:
+    if sometimes(0.15, "spikes"):
         training += "spikes = { every = 2 }\n"
-        words.append("spikes")
-    if draw.random() < 0.15:
+    if sometimes(0.15, "shards"):
         training += "shards = 4\n"
         batch = max(batch, 16)
-        words.append("shards")
-    if not tokens and draw.random() < 0.4:
+    if not tokens and sometimes(0.4, "metrics"):
         training += 'metrics = ["accuracy", "f1", "auc"]\n'
-        words.append("metrics")
     validation = ""
-    if draw.random() < 0.6:
+    if sometimes(0.6, "validation"):
         validation = f"validation = {{ {data.replace('SUBSET', 'validation')} }}\n"
-        words.append("validation")
-    if draw.random() < 0.3:
+    if sometimes(0.3, "log"):
         rest += "[log]\nevery_steps = 1\ncsv = true\ntensorboard = true\nhistograms = 1\n"
-        words.append("log")
-    if draw.random() < 0.5:
+    if sometimes(0.5, "no page"):
         rest += "[report]\nhtml = false\n"
-    else:
-        words.append("page")
-    if draw.random() < 0.3:
+    if sometimes(0.3, "checkpoints"):
         rest += "[checkpoint]\nevery_steps = 1\n"
-        words.append("checkpoints")
     batch_keys = further if not further.startswith("[") else ""
     recipe = (f"[model]\n{model}\n[training]\nloss = \"{loss}\"\nseed = {number}\n{optimizer_lines}{training}"
               f"[batch]\ndata = {{ {data.replace('SUBSET', 'training')} }}\n{validation}batch_size = {batch}\n"

@@ -213,8 +213,6 @@ fn a_log_that_cannot_be_flushed_ends_the_learner() {
     assert_eq!(place.summary()["events"], sent as u64 + 1);
 }
 
-/// Lines of another stream stay where they are; a file that is shorter than its checkpoint says is no reason to
-/// stop.
 /// A file that reaches the limit of its size is a disk that is full, and no silent end.
 #[test]
 fn a_limit_of_file_sizes_is_said() {
@@ -230,6 +228,8 @@ fn a_limit_of_file_sizes_is_said() {
     assert!(says.contains("cannot be written: File too large"), "{says}");
 }
 
+/// Lines of another stream stay where they are; a file that is shorter than its checkpoint says is no reason to
+/// stop.
 #[test]
 fn journals_outlive_other_streams_and_power_cuts() {
     let place = Place::new(&format!("{CLASSES}[online]\non_bad = \"continue\"\n"));

@@ -290,8 +290,8 @@ fn memory_that_does_not_suffice_is_told_before_the_start() {
 
 /// The number before ` MB` that comes first after a text.
 #[cfg(target_os = "linux")]
-fn megabytes_after(told: &str, before: &str) -> f64 {
-    let rest = &told[told.find(before).unwrap() + before.len()..];
+fn megabytes_after(message: &str, before: &str) -> f64 {
+    let (_, rest) = message.split_once(before).unwrap();
     rest.trim_start_matches("at least ").split(' ').next().unwrap().parse().unwrap()
 }
 

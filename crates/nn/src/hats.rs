@@ -204,7 +204,8 @@ impl Builder<'_> {
             return Ok(WithHats { output, heads: None, experts: vec![] });
         }
         let inputs = self.inputs.clone();
-        self.inputs[field].1.x = self.without(&place, ids)?;
+        let numbers = self.columns(x, 0, place.start)?;
+        self.inputs[field].1.x = self.without(numbers, &place, ids)?;
         let first = self.inputs[0].1;
         let plain = self.sequence(&model.layers, "layers", first)?;
         // What the layers have named is theirs alone.
@@ -216,10 +217,12 @@ impl Builder<'_> {
         let outputs = self.last_dim(output.x);
         let mut experts: Vec<Rc<dyn Expert>> = Vec::new();
         if model.linear {
-            experts.extend(self.linear(&place, outputs)?);
+            // Rows of embeddings are no numbers.
+            let with_hats = if ids == 0 { x } else { self.columns(x, 0, features - ids)? };
+            experts.extend(self.linear([numbers, with_hats], outputs)?);
         }
         if let Some(memory) = &model.memory {
-            experts.push(Rc::new(self.memory(memory, &place, hats.columns, outputs)?));
+            experts.push(Rc::new(self.memory(memory, numbers, hats.columns, outputs)?));
         }
         if model.last_label {
             let batch = self.graph.shape(place.x)[0];
@@ -237,18 +240,17 @@ impl Builder<'_> {
         Ok(WithHats { output, heads, experts })
     }
 
-    /// The columns before and after hats, `[batch, features - len]`.
-    fn without(&mut self, place: &Place, ids: usize) -> Result<TensorId, GraphError> {
-        let batch = self.graph.shape(place.x)[0];
-        let mut columns = |start: usize, columns: usize| {
-            let op = Layout::Slice { start: vec![0, start], size: vec![batch, columns] };
-            self.graph.apply(op, &[place.x])
-        };
-        let before = columns(0, place.start)?;
+    /// The columns `before` hats, and those after them, `[batch, features - len]`.
+    fn without(
+        &mut self,
+        before: TensorId,
+        place: &Place,
+        ids: usize,
+    ) -> Result<TensorId, GraphError> {
         if ids == 0 {
             return Ok(before);
         }
-        let after = columns(place.start + place.len, ids)?;
+        let after = self.columns(place.x, place.start + place.len, ids)?;
         self.graph.apply(Layout::Concat { axis: 1 }, &[before, after])
     }
 

@@ -6,10 +6,9 @@
 //!
 //! They are learned by Adagrad, whose steps become smaller as gradients add up, so that they approach the best fixed
 //! weights. Where those change, the networks follow. So the weights of the mixture move quickly between the other parts and
-//! hardly at all to and from these: what the linear models cost, where they are worse, is below what can be measured.
+//! hardly at all to and from these, so that they cost little where they are worse.
 
-use crate::error::ModelError;
-use crate::hats::{Expert, Place};
+use crate::hats::Expert;
 use crate::initializers::Initializer;
 use crate::layer::{DenseSpec, LayerSpec};
 use crate::layers::{At, Builder};
@@ -17,7 +16,7 @@ use crate::loss::LossSpec;
 use crate::model::ModelSpec;
 use crate::optimizer::OptimizerSpec;
 use std::rc::Rc;
-use tidemill_graph::{Graph, GraphError, Layout, Rule, SlotType, TensorId};
+use tidemill_graph::{Graph, GraphError, Rule, SlotType, TensorId};
 
 /// Their names among the parts of the mixture, which begin the names of their parameters.
 pub(crate) const NAMES: [&str; 2] = ["linear", "additive"];
@@ -26,22 +25,13 @@ pub(crate) const NAMES: [&str; 2] = ["linear", "additive"];
 const RATE: f64 = 0.2;
 
 /// The share of the total weight that moves to them in a step, and as much from each of them.
-pub(crate) const SHARE: f32 = 1e-5;
+const SHARE: f32 = 1e-5;
 
 /// A linear model in a graph: its output, `[batch, outputs]`.
 #[derive(Clone, Copy, Debug)]
 struct Linear(TensorId);
 
 impl ModelSpec {
-    pub(crate) fn validate_linear(&self) -> Result<(), ModelError> {
-        if self.linear && !self.hats.is_some_and(|hats| hats.beside) {
-            let what =
-                "is mixed with networks with and without hats; set hats, and leave hats.beside on";
-            return Err(ModelError::new("linear", what));
-        }
-        Ok(())
-    }
-
     /// Whether the parameter is one of theirs.
     fn is_linear(&self, parameter: &str) -> bool {
         let first = parameter.split('.').next();
@@ -76,23 +66,14 @@ impl ModelSpec {
 }
 
 impl Builder<'_> {
-    /// Both of them; of what comes before rows of embeddings.
+    /// Both of them, of the inputs before hats and of these with the hats.
     pub(crate) fn linear(
         &mut self,
-        place: &Place,
+        inputs: [TensorId; 2],
         outputs: usize,
     ) -> Result<Vec<Rc<dyn Expert>>, GraphError> {
-        let ends = [place.start, place.start + place.len];
         let mut found: Vec<Rc<dyn Expert>> = Vec::new();
-        for (name, inputs) in NAMES.into_iter().zip(ends) {
-            let [batch, all] = [0, 1].map(|axis| self.graph.shape(place.x)[axis]);
-            let x = match inputs == all {
-                true => place.x,
-                false => {
-                    let columns = Layout::Slice { start: vec![0, 0], size: vec![batch, inputs] };
-                    self.graph.apply(columns, &[place.x])?
-                }
-            };
+        for (name, x) in NAMES.into_iter().zip(inputs) {
             let mut dense = DenseSpec::new(outputs);
             dense.kernel_initializer = Initializer::Zeros;
             let layer = [LayerSpec::Dense(dense)];

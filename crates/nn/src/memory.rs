@@ -18,13 +18,12 @@
 use crate::build::Start;
 use crate::error::{ModelError, require};
 use crate::form::count;
-use crate::hats::{Expert, Place};
+use crate::hats::Expert;
 use crate::initializers::{Fans, Initializer};
 use crate::layers::Builder;
 use crate::link::Link;
 use crate::loss::{LossSpec, Targets};
 use crate::loss_ops::top_level_input;
-use crate::model::ModelSpec;
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{
     Binary, DType, Embedding, Graph, GraphError, Layout, MatMul, Softmax, TensorId, Unary,
@@ -60,15 +59,9 @@ const SCALE: f32 = 10.0;
 const SPREAD: f32 = 0.01;
 
 impl MemorySpec {
-    pub(crate) fn validate(&self, model: &ModelSpec) -> Result<(), ModelError> {
+    pub(crate) fn validate(&self) -> Result<(), ModelError> {
         let fits = (1..=MOST).contains(&self.events);
-        require(fits, || "memory.events".into(), "from 1 to 65536", self.events)?;
-        if !model.hats.is_some_and(|hats| hats.beside) {
-            let what =
-                "is mixed with networks with and without hats; set hats, and leave hats.beside on";
-            return Err(ModelError::new("memory", what));
-        }
-        Ok(())
+        require(fits, || "memory.events".into(), "from 1 to 65536", self.events)
     }
 }
 
@@ -90,16 +83,16 @@ pub(crate) struct Memory {
 }
 
 impl Builder<'_> {
-    /// The memory of what comes before hats.
+    /// The memory of the inputs `x` before hats, which so many columns have.
     pub(crate) fn memory(
         &mut self,
         spec: &MemorySpec,
-        place: &Place,
+        x: TensorId,
         columns: usize,
         outputs: usize,
     ) -> Result<Memory, GraphError> {
         self.graph.enter("memory");
-        let built = self.recall(spec, place, columns, outputs);
+        let built = self.recall(spec, x, columns, outputs);
         self.graph.leave();
         built
     }
@@ -107,13 +100,11 @@ impl Builder<'_> {
     fn recall(
         &mut self,
         spec: &MemorySpec,
-        place: &Place,
+        x: TensorId,
         columns: usize,
         outputs: usize,
     ) -> Result<Memory, GraphError> {
-        let (batch, inputs, events) = (self.graph.shape(place.x)[0], place.start, spec.events);
-        let slice = Layout::Slice { start: vec![0, 0], size: vec![batch, inputs] };
-        let x = self.graph.apply(slice, &[place.x])?;
+        let (inputs, events) = (self.last_dim(x), spec.events);
         let mut kept = |name: &str, shape: [usize; 2], start: Initializer| {
             let id = self.graph.state(name, &shape);
             self.starts.push((id, Start::Drawn(start, Fans::of_kernel(&shape))));

@@ -40,14 +40,19 @@ impl ModelSpec {
         if let Some(hats) = &self.hats {
             hats.validate(self)?;
         }
-        self.validate_linear()?;
         if let Some(memory) = &self.memory {
-            memory.validate(self)?;
+            memory.validate()?;
         }
-        if self.last_label && !self.hats.is_some_and(|hats| hats.beside) {
+        let mixed = [
+            ("linear", self.linear),
+            ("memory", self.memory.is_some()),
+            ("last_label", self.last_label),
+        ];
+        let beside = self.hats.is_some_and(|hats| hats.beside);
+        if let Some((key, _)) = mixed.into_iter().find(|(_, given)| *given && !beside) {
             let what =
                 "is mixed with networks with and without hats; set hats, and leave hats.beside on";
-            return Err(ModelError::new("last_label", what));
+            return Err(ModelError::new(key, what));
         }
         sequence(&self.layers, "layers")
     }

@@ -1,10 +1,10 @@
 //! What was predicted for each event before it was learned from: `learn --predictions FILE`.
 
-use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use tidemill_engine::checkpoint::files::start_of;
 use tidemill_engine::error::{Error, Result};
 use tidemill_engine::fields::Truth;
 use tidemill_engine::metrics::Task;
@@ -228,23 +228,14 @@ pub(crate) fn check(path: &Path, from: &str) -> Result<()> {
     }
 }
 
-/// Refuses a file that holds something else than predictions. Pipes and devices are not looked at: reading one takes from it.
+/// Refuses a file that holds something else than predictions.
 fn check_replaced(path: &Path) -> Result<()> {
-    if !path.is_file() {
-        return Ok(());
-    }
-    let read = || {
-        let mut start = Vec::new();
-        File::open(path)?.take(HEADER.len() as u64).read_to_end(&mut start)?;
-        Ok(start)
-    };
-    let start: Vec<u8> = read().map_err(|e| Error::read(path, e))?;
-    match start.is_empty() || start == HEADER.as_bytes() {
-        true => Ok(()),
-        false => Err(Error::Usage(format!(
+    match start_of(path, HEADER.len())? {
+        Some(start) if start != HEADER.as_bytes() => Err(Error::Usage(format!(
             "--predictions {}: exists and holds something else than predictions (its first line is not `{HEADER}`); name another \
              file, or remove it",
             path.display()
         ))),
+        _ => Ok(()),
     }
 }

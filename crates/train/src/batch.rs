@@ -259,15 +259,10 @@ impl Driver<'_> {
         )));
     }
 
-    /// The epochs that decide about stops, rates and the best weights.
-    fn epochs(&self) -> &[EpochFigures] {
-        watch::since_stream(&self.at.history, self.at.online_steps)
-    }
-
     /// The factor that plateaus so far put on the learning rate.
     fn plateau_factor(&self) -> f64 {
         let plateau = self.recipe.training.plateau.as_ref();
-        plateau.map_or(1.0, |p| watch::plateau_factor(self.epochs(), p))
+        plateau.map_or(1.0, |p| watch::plateau_factor(self.at.epochs(), p))
     }
 
     fn rate(&self, step: u64) -> f64 {
@@ -301,7 +296,7 @@ impl Driver<'_> {
         if self.unfreeze.is_some_and(|n| self.course.epoch(self.at.step) >= n) {
             return Some(StoppedBy::Unfreeze);
         }
-        let history = self.epochs();
+        let history = self.at.epochs();
         if stop.target.as_ref().is_some_and(|t| watch::reached(history, t)) {
             return Some(StoppedBy::Target);
         }
@@ -354,7 +349,7 @@ impl Driver<'_> {
     /// The steps of the best epochs, as many as are kept.
     fn best_steps(&self) -> Vec<u64> {
         let (metric, most) = (self.recipe.best_metric(), self.recipe.checkpoint.keep_best);
-        metric.map_or_else(Vec::new, |m| watch::best_steps(self.epochs(), &m, most))
+        metric.map_or_else(Vec::new, |m| watch::best_steps(self.at.epochs(), &m, most))
     }
 
     fn is_best(&self) -> bool {
@@ -377,7 +372,7 @@ impl Driver<'_> {
             Some((first, others)) => (first.clone(), others.to_vec()),
             None => (training.meter(), Vec::new()),
         };
-        let best = self.recipe.best_metric().and_then(|m| watch::best(self.epochs(), &m));
+        let best = self.recipe.best_metric().and_then(|m| watch::best(self.at.epochs(), &m));
         let meta = Meta {
             step: self.at.total_steps(),
             online_steps: self.at.online_steps,

@@ -1,13 +1,11 @@
 //! Parts of a run as files for other programs.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use tidemill_engine::StateValues;
-use tidemill_engine::checkpoint::files::write_atomic;
+use tidemill_engine::checkpoint::files::{start_of, write_atomic};
 use tidemill_engine::checkpoint::write_tensors;
 use tidemill_engine::data::idx;
 use tidemill_engine::data::memory::Features;
@@ -62,21 +60,14 @@ pub fn write_tokenizer(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
     write_atomic(path, &bytes)
 }
 
-/// Refuses to replace a file of another kind than the one that is written, such as a table; `is_kind` says by the first 9 bytes. One
-/// without content is replaced, and what is no file (a pipe, a device) is not looked at.
+/// Refuses to replace a file of another kind than the one that is written, such as a table; `is_kind` says by the first 9 bytes.
 fn check_replaced(path: &Path, kind: &str, is_kind: fn(&[u8]) -> bool) -> Result<()> {
-    if !path.is_file() {
-        return Ok(());
-    }
-    let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(9).read_to_end(&mut start));
-    read.map_err(|e| Error::read(path, e))?;
-    match start.is_empty() || is_kind(&start) {
-        true => Ok(()),
-        false => Err(Error::Usage(format!(
+    match start_of(path, 9)? {
+        Some(start) if !is_kind(&start) => Err(Error::Usage(format!(
             "{}: exists and is no {kind} file, so that it is not replaced; name another file, or remove it",
             path.display()
         ))),
+        _ => Ok(()),
     }
 }
 

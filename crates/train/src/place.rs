@@ -27,6 +27,14 @@ impl Position {
         self.step + self.online_steps
     }
 
+    /// The epochs that decide about stops, rates and the best weights: those since the run last learned from a stream.
+    /// What was best before is not what its weights are now compared with: other data have moved them since.
+    pub(crate) fn epochs(&self) -> &[EpochFigures] {
+        let is_before = |epoch: &EpochFigures| epoch.online_steps != self.online_steps;
+        let before = self.history.iter().rposition(is_before);
+        &self.history[before.map_or(0, |last| last + 1)..]
+    }
+
     pub(crate) fn advance(&mut self, step: &Step) {
         self.step += 1;
         self.samples += step.samples;

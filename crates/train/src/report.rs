@@ -7,7 +7,7 @@ mod sounds;
 
 use std::path::Path;
 
-use tidemill_engine::checkpoint::EpochFigures;
+use tidemill_engine::checkpoint::{Best, EpochFigures};
 use tidemill_engine::data::DataSpec;
 use tidemill_engine::evaluate::Evaluation;
 use tidemill_engine::metrics::Metric;
@@ -17,8 +17,6 @@ use tidemill_engine::report::Report as Page;
 use tidemill_engine::summary::Summary;
 use tidemill_recipe::RecipeFile;
 use tidemill_recipe::data::RunData;
-
-use crate::watch;
 
 pub use sounds::sounds_page;
 
@@ -32,6 +30,8 @@ pub struct Report<'a> {
     pub summary: &'a Summary,
     /// Its epochs.
     pub history: &'a [EpochFigures],
+    /// The best one whose weights the run still builds on, where the recipe measures one.
+    pub best: Option<Best>,
     /// The last pass over the validation data.
     pub evaluation: Option<&'a Evaluation>,
     /// The data, for thumbnails.
@@ -79,10 +79,8 @@ impl Report<'_> {
 
     /// The best epoch, where the recipe measures one, and what was rolled back.
     fn cards(&self) -> Vec<(String, String, String)> {
-        let metric = self.file.recipe.best_metric();
-        let best = metric.and_then(|metric| watch::best(self.history, &metric));
         let mut cards = Vec::new();
-        if let (Some(best), true) = (best, self.history.len() > 1) {
+        if let (Some(best), true) = (&self.best, self.history.len() > 1) {
             let name = best.metric.rsplit('.').next().unwrap_or(&best.metric);
             let note =
                 format!("{} {}", best.metric.replace('.', " "), Metric::text(name, best.value));

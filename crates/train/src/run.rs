@@ -31,7 +31,7 @@ use crate::resume::{self, Continued, old_recipe};
 use crate::spikes::Watch;
 use crate::transfer::start;
 use crate::unfreeze;
-use crate::watch::{best, since_stream};
+use crate::watch::best;
 use crate::workers::{Leader, WorkerGroup};
 
 /// How a recipe is run.
@@ -363,6 +363,7 @@ fn page(
             run,
             summary,
             history: &at.history,
+            best: file.recipe.best_metric().and_then(|metric| best(at.epochs(), &metric)),
             evaluation: ran.measured.as_ref(),
             data: Some(data),
             class_names: &data.class_names,
@@ -436,8 +437,7 @@ fn restore_best(
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Option<Checkpoint>> {
     let wanted = file.recipe.stop.patience.as_ref().is_some_and(|p| p.restore_best);
-    let epochs = since_stream(&at.history, at.online_steps);
-    let best = file.recipe.best_metric().and_then(|metric| best(epochs, &metric));
+    let best = file.recipe.best_metric().and_then(|metric| best(at.epochs(), &metric));
     let Some(Best { epoch, metric, value, step }) = best.filter(|_| wanted) else {
         return Ok(None);
     };

@@ -25,13 +25,6 @@ fn better(name: &str, value: f64, best: f64, delta: f64) -> bool {
     if greater_is_better(name) { value > best + delta } else { value < best - delta }
 }
 
-/// The epochs since the run last learned from a stream. What was best before is no longer what the weights are
-/// compared with: other data have moved them since.
-pub(crate) fn since_stream(history: &[EpochFigures], online_steps: u64) -> &[EpochFigures] {
-    let before = history.iter().rposition(|epoch| epoch.online_steps != online_steps);
-    &history[before.map_or(0, |last| last + 1)..]
-}
-
 /// The best epoch by a metric; the first of equals.
 pub(crate) fn best(history: &[EpochFigures], metric: &str) -> Option<Best> {
     let mut best: Option<Best> = None;
@@ -122,6 +115,7 @@ pub fn in_words(figures: &Figures) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::place::Position;
 
     fn history(values: &[f64]) -> Vec<EpochFigures> {
         let one = |(i, &v): (usize, &f64)| EpochFigures {
@@ -139,17 +133,23 @@ mod tests {
 
     #[test]
     fn a_stream_begins_a_new_search_for_the_best_epoch() {
+        let (step, samples, data, wall_seconds) = (0, 0, 0, 0.0);
+        let at = |history: &[EpochFigures], online_steps| {
+            let history = history.to_vec();
+            Position { step, online_steps, samples, data, history, wall_seconds }
+        };
         let mut h = history(&[0.5, 0.3, 0.9, 0.8]);
-        assert_eq!(since_stream(&h, 0), &h[..]);
+        assert_eq!(at(&h, 0).epochs(), &h[..]);
         for epoch in &mut h[2..] {
             epoch.online_steps = 7;
         }
-        assert_eq!(best(since_stream(&h, 7), "validation.loss").unwrap().epoch, 4);
+        let after = at(&h, 7);
+        assert_eq!(best(after.epochs(), "validation.loss").unwrap().epoch, 4);
         let metric = "validation.loss".into();
         let patience = Patience { metric, epochs: 2, min_delta: 0.0, restore_best: false };
-        assert!(out_of_patience(&h, &patience) && !out_of_patience(since_stream(&h, 7), &patience));
+        assert!(out_of_patience(&h, &patience) && !out_of_patience(after.epochs(), &patience));
         // Another stream, and no epoch since.
-        assert_eq!(best(since_stream(&h, 9), "validation.loss"), None);
+        assert_eq!(best(at(&h, 9).epochs(), "validation.loss"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Files that are either there as a whole or not at all, also after a power cut.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -19,6 +19,18 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()
     };
     write().map_err(|e| Error::write(path, e))
+}
+
+/// The first `len` bytes of a file that is to be replaced; fewer of a shorter one. None where there is no file or nothing in it, and of
+/// pipes and devices: reading one takes from it.
+pub fn start_of(path: &Path, len: usize) -> Result<Option<Vec<u8>>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(len as u64).read_to_end(&mut start));
+    read.map_err(|e| Error::read(path, e))?;
+    Ok(Some(start).filter(|start| !start.is_empty()))
 }
 
 /// A file that is on disk under another name and waits to replace the one at its path; dropped, it is removed.

@@ -30,7 +30,7 @@ use tidemill_stream::{Format, FormatSpec};
 use crate::{DATA_VARIABLE, RecipeFile};
 
 /// What a recipe is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Init {
     /// The data: a folder or archive of images, a folder of texts, IDX files or a folder of them,
     /// arrays that NumPy saved, or a table.

@@ -11,15 +11,7 @@ fn try_draft(name: &str, content: &str, label: Option<&str>) -> Result<(Drafted,
     std::fs::write(&data, content).unwrap();
     let out = folder.path().join("recipe.toml");
     let label = label.map(str::to_owned);
-    let wanted = Init {
-        data: vec![data],
-        label,
-        label_separator: None,
-        written: FormatSpec::default(),
-        batch: false,
-        out: out.clone(),
-        force: false,
-    };
+    let wanted = Init { data: vec![data], label, out: out.clone(), ..Init::default() };
     let drafted = init(&wanted)?;
     Ok((drafted, std::fs::read_to_string(out).unwrap()))
 }
@@ -203,15 +195,7 @@ fn a_folder_of_texts() {
         }
     }
     let (data, out) = (folder.path().join("mails"), folder.path().join("recipe.toml"));
-    let wanted = Init {
-        data: vec![data],
-        label: None,
-        label_separator: None,
-        written: FormatSpec::default(),
-        batch: false,
-        out: out.clone(),
-        force: false,
-    };
+    let wanted = Init { data: vec![data], out: out.clone(), ..Init::default() };
     let found = init(&wanted).unwrap().found;
     assert!(found[0].contains("20 texts of 2 classes (ham, spam)"), "{found:?}");
     let text = std::fs::read_to_string(out).unwrap();
@@ -228,15 +212,8 @@ fn what_cannot_be_used_is_an_error() {
     says("a.csv", "a,class\n1,x\n2,y\n", Some("b"), "no column `b`");
     says("a.csv", "", None, "has no row");
     says("notes", "hello\n", None, "nor a table");
-    let nothing = Init {
-        data: vec!["nowhere.csv".into()],
-        label: None,
-        label_separator: None,
-        written: FormatSpec::default(),
-        batch: false,
-        out: "recipe.toml".into(),
-        force: false,
-    };
+    let nothing =
+        Init { data: vec!["nowhere.csv".into()], out: "recipe.toml".into(), ..Init::default() };
     assert!(init(&nothing).unwrap_err().to_string().contains("no such file"));
 }
 
@@ -246,15 +223,7 @@ fn a_recipe_is_not_overwritten() {
     let (data, out) = (folder.path().join("a.csv"), folder.path().join("recipe.toml"));
     std::fs::write(&data, rows(30)).unwrap();
     std::fs::write(&out, "mine").unwrap();
-    let mut wanted = Init {
-        data: vec![data],
-        label: None,
-        label_separator: None,
-        written: FormatSpec::default(),
-        batch: false,
-        out: out.clone(),
-        force: false,
-    };
+    let mut wanted = Init { data: vec![data], out: out.clone(), ..Init::default() };
     assert!(init(&wanted).unwrap_err().to_string().contains("exists already"));
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "mine");
     wanted.force = true;
@@ -278,15 +247,7 @@ fn a_large_table_has_a_recipe_for_batches_alone() {
         std::fs::write(folder.join("t.csv"), csv).unwrap();
         let out = folder.join("recipe.toml");
         let data = vec![folder.join("t.csv")];
-        let wanted = Init {
-            data,
-            label: None,
-            label_separator: None,
-            written: FormatSpec::default(),
-            batch,
-            out: out.clone(),
-            force: false,
-        };
+        let wanted = Init { data, batch, out: out.clone(), ..Init::default() };
         let found = init(&wanted).unwrap().found.join(" ");
         (found, std::fs::read_to_string(out).unwrap())
     };

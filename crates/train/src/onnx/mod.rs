@@ -78,15 +78,13 @@ pub(crate) fn model(
     Ok(wire::model(&Parts { nodes, initializers, inputs, output, metadata }))
 }
 
-/// An error of the whole graph, at the key of the model that reads other events than the one at hand, if it has one.
+/// An error of the whole graph, at the key whose label of the event before is the same for all samples of a batch.
 fn with_key(model: &ModelSpec, error: GraphError) -> GraphError {
-    let key = match (model.last_label, &model.memory) {
-        (true, _) => "model.last_label",
-        (false, Some(_)) => "model.memory",
-        (false, None) => return error,
-    };
+    if !model.last_label {
+        return error;
+    }
     let what =
-        format!("{key} depends on the events before the one at hand, which has no ONNX form");
+        "model.last_label depends on the event before the one at hand, which has no ONNX form";
     GraphError::new(what).help("export a run whose recipe is without it")
 }
 

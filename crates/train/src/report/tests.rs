@@ -10,6 +10,7 @@ use std::path::Path;
 use tidemill_engine::metrics::Figures;
 
 use super::*;
+use crate::watch::best;
 use tidemill_engine::evaluate::Mistake;
 use tidemill_engine::metrics::Confusion;
 
@@ -83,6 +84,7 @@ fn page(epochs: u64) -> String {
         run: Path::new("runs/<a>"),
         summary: &summary,
         history: &history,
+        best: file.recipe.best_metric().and_then(|metric| best(&history, &metric)),
         evaluation: Some(&evaluation),
         data: Some(&data),
         class_names: &data.class_names,
