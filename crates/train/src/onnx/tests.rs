@@ -122,6 +122,12 @@ const MODELS: &[(&str, &str, &str)] = &[
         "sparse_categorical_crossentropy",
     ),
     (
+        "memory",
+        r#"{"input": {"features": 27}, "layers": [{"dense": {"units": 12, "activation": "relu"}}, {"dense": {"units": 3}}],
+            "hats": {"columns": 2}, "memory": {"events": 5}}"#,
+        "sparse_categorical_crossentropy",
+    ),
+    (
         "summary",
         r#"{"inputs": {"source": {"tokens": {"length": 7, "vocabulary": 11}}, "target": {"tokens": {"length": 6, "vocabulary": 11}}}, "layers": [
             {"encode": {"input": "source", "name": "memory", "layers": [{"embedding": {"vocabulary": 11, "units": 8}}]}},
