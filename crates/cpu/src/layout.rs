@@ -55,6 +55,9 @@ struct StridedCopy {
     transpose: MatrixFn,
 }
 
+/// Values that are copied without a call.
+const FEW: usize = 4;
+
 /// Row-major strides.
 pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
@@ -160,6 +163,19 @@ impl Kernel for StridedCopy {
 
     unsafe fn run(&self, args: &[*mut f32], chunk: usize, _scratch: *mut f32) {
         if self.units == 0 {
+            return;
+        }
+        if let (Inner::Run { len }, 1, true) = (self.inner, self.chunks, self.outer.is_empty()) {
+            // SAFETY: as below.
+            unsafe {
+                let from = args[self.source].add(self.from_offset).cast_const();
+                let to = args[self.target].add(self.to_offset);
+                if len <= FEW {
+                    (0..len).for_each(|i| *to.add(i) = *from.add(i));
+                } else {
+                    std::ptr::copy_nonoverlapping(from, to, len);
+                }
+            }
             return;
         }
         let (start, end) = chunk_range(self.units, self.chunks, 1, chunk);

@@ -150,6 +150,13 @@ struct Places {
     logits: Option<usize>,
 }
 
+/// Where an output of a kind of step is; see [`Engine::find_output`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputPlace {
+    compiled: usize,
+    index: usize,
+}
+
 /// A compiled model with its state. A clone has the same state, and memory and threads of its own.
 #[derive(Clone)]
 pub struct Engine {
@@ -329,7 +336,24 @@ impl Engine {
 
     /// An output of the step that ran last, by its name in the graph.
     pub fn output(&self, name: &str) -> Option<&[f32]> {
-        self.runtime.output(self.compiled[self.last?].plan, name)
+        self.output_at(self.find_output(name)?)
+    }
+
+    /// Where that is, for [`Engine::output_at`] after steps of the same kind.
+    pub fn find_output(&self, name: &str) -> Option<OutputPlace> {
+        let compiled = self.last?;
+        let index = self.runtime.find_output(self.compiled[compiled].plan, name)?;
+        Some(OutputPlace { compiled, index })
+    }
+
+    /// An output by its place; none if the step that ran last was of another kind.
+    pub fn output_at(&self, place: OutputPlace) -> Option<&[f32]> {
+        let plan = self.compiled.get(place.compiled)?.plan;
+        if self.last == Some(place.compiled) {
+            self.runtime.output_at(plan, place.index)
+        } else {
+            None
+        }
     }
 
     /// The kernels of a training step on `batch` with the mean microseconds that each takes on one

@@ -11,6 +11,7 @@ use crate::optimizer::{
     Splat, Update, UpdateBlock, by_rule, slots_of, update_block, update_vector, zero_is_still,
 };
 use crate::simd::Simd;
+use std::mem::MaybeUninit;
 
 #[inline(always)]
 unsafe fn load<S: Simd>(p: *const f32, len: usize) -> S::V {
@@ -288,13 +289,16 @@ const NARROW: usize = 64;
 #[inline(always)]
 unsafe fn outer_narrow<S: Simd, const RULE: u8>(t: &Tile) {
     const LEN: usize = 256;
-    let mut gradient = [0.0f32; LEN + 16];
-    let most = (LEN / t.cols).min(16);
+    let mut gradient = [MaybeUninit::<f32>::uninit(); LEN + 16];
+    let gradient = gradient.as_mut_ptr().cast::<f32>();
+    // Where all fit at once, looking for rows of zeros takes longer than they do.
+    let runs = zero_is_still(RULE) && t.rows * t.cols > LEN;
+    let most = if runs { (LEN / t.cols).min(16) } else { LEN / t.cols };
     let mut i = 0;
     while i < t.rows {
         // SAFETY: a has `rows` values.
         let run = unsafe {
-            if zero_is_still(RULE) {
+            if runs {
                 i += leading::<S>(t.a.add(i), t.rows - i, t.rows, true);
                 leading::<S>(t.a.add(i), t.rows - i, most, false)
             } else {
@@ -305,21 +309,13 @@ unsafe fn outer_narrow<S: Simd, const RULE: u8>(t: &Tile) {
             break;
         }
         let rows = most.min(run);
-        // SAFETY: rows i..i + rows exist; each writes vectors from places below LEN, less than 16 past
-        // the row's end.
+        // SAFETY: rows i..i + rows exist, of `LEN` values at most, which are all written before they are read.
         unsafe {
-            for r in 0..rows {
-                let x = S::splat(*t.a.add(i + r));
-                let out = gradient.as_mut_ptr().add(r * t.cols);
-                for j in (0..t.cols).step_by(S::LANES) {
-                    let g = load::<S>(t.b.add(j), S::LANES.min(t.cols - j));
-                    S::store(out.add(j), S::mul(x, g));
-                }
-            }
+            outer_values::<S>(t, i, rows, gradient);
             let block = UpdateBlock {
                 rows: 1,
                 cols: rows * t.cols,
-                gradient: gradient.as_ptr(),
+                gradient,
                 gradient_stride: 0,
                 param: t.param.add(i * t.cols),
                 slots: t.slots.map(|slot| slot.wrapping_add(i * t.cols)),
@@ -328,6 +324,31 @@ unsafe fn outer_narrow<S: Simd, const RULE: u8>(t: &Tile) {
             update_block::<S, RULE>(t.coefficients, &block);
         }
         i += rows;
+    }
+}
+
+/// Rows `i..i + rows` of the outer product, one after the other, to `out`, with up to a vector after them.
+#[inline(always)]
+unsafe fn outer_values<S: Simd>(t: &Tile, i: usize, rows: usize, out: *mut f32) {
+    // SAFETY: a has `rows` values from `i`, b `cols`; each row's last vector begins inside it.
+    unsafe {
+        let mut out = out;
+        if t.cols <= S::LANES {
+            let b = load::<S>(t.b, t.cols);
+            for r in i..i + rows {
+                S::store(out, S::mul(S::splat(*t.a.add(r)), b));
+                out = out.add(t.cols);
+            }
+            return;
+        }
+        for r in i..i + rows {
+            let x = S::splat(*t.a.add(r));
+            for j in (0..t.cols).step_by(S::LANES) {
+                let g = load::<S>(t.b.add(j), S::LANES.min(t.cols - j));
+                S::store(out.add(j), S::mul(x, g));
+            }
+            out = out.add(t.cols);
+        }
     }
 }
 

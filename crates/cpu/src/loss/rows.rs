@@ -217,7 +217,7 @@ unsafe fn loss_rows<S: Lanes>(b: Buffers, rows: usize, cols: usize, sparse: bool
             // SAFETY: the arrays have GROUP values, a multiple of LANES; loss has `rows`.
             unsafe {
                 let mut i = 0;
-                while i < GROUP {
+                while i < count {
                     let log = math::log::<S>(S::load(sums.as_ptr().add(i)));
                     let loss = S::sub(
                         S::mul(S::load(totals.as_ptr().add(i)), log),

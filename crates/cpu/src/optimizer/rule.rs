@@ -161,7 +161,9 @@ impl Coefficients {
 /// [`decimal`] for the kernels, which may not allocate: exact for settings with up to seven digits
 /// after the point.
 fn decimal_fast(x: f32) -> f64 {
-    (f64::from(x) * 1e7).round() / 1e7
+    // Added and taken off again, 1.5 * 2^52 leaves whole numbers; without SSE4.1 `round` is a call.
+    const WHOLE: f64 = 6_755_399_441_055_744.0;
+    (f64::from(x) * 1e7 + WHOLE - WHOLE) / 1e7
 }
 
 /// [`Coefficients`] in registers.
@@ -261,7 +263,7 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8, const FLUSH: bool>(
                 let m = flush::<S, FLUSH>(lerp::<S>(s0, g, p[0]));
                 let v = flush::<S, FLUSH>(lerp::<S>(s1, S::mul(g, g), p[1]));
                 // an infinite v (a gradient above 1e19) has direction zero, as with a true division
-                let root = S::sqrt(S::min(S::splat(1e38), v));
+                let root = S::sqrt_quick(S::min(S::splat(1e38), v));
                 (step(S::div_quick(m, S::fma(root, p[2], p[3]))), [m, v, s2])
             }
             code::RMSPROP
@@ -292,11 +294,18 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8, const FLUSH: bool>(
             code::RMSPROP_LAZY => {
                 let v = flush::<S, FLUSH>(lerp::<S>(s0, S::mul(g, g), p[0]));
                 // an infinite v: as for Adam
-                let root = S::sqrt(S::min(S::splat(1e38), v));
+                let root = S::sqrt_quick(S::min(S::splat(1e38), v));
                 let direction = S::div_quick(g, S::fma(root, p[3], p[1]));
                 // below the smallest number: zero, and not NaN, which has to go on
                 let still = S::gt(S::splat(f32::from_bits(1)), S::abs(g));
-                (S::select(still, w, step(direction)), [S::select(still, s0, v), s1, s2])
+                let new = if RULE & code::PLAIN == 0 {
+                    S::select(still, w, step(direction))
+                } else {
+                    // A direction of 0 leaves the parameter as it is; the choice above becomes a masked store, which
+                    // is slow.
+                    step(S::select(still, S::splat(0.0), direction))
+                };
+                (new, [S::select(still, s0, v), s1, s2])
             }
             code::ADAGRAD => {
                 let v = S::fma(g, g, s0);
