@@ -37,6 +37,7 @@ pub mod pooling;
 pub mod rates;
 pub mod recurrent;
 pub mod reduce;
+mod ring;
 mod rotary;
 mod rows;
 pub mod runtime;

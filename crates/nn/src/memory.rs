@@ -12,8 +12,8 @@
 //!
 //! The scales `s_j = exp(5 theta_j) 10 / columns` are learned from the memory's own loss, one for each input: which
 //! inputs tell events apart is found, as the nearest neighbours of all inputs alike are often those of noise. `m`, `m^2`
-//! and `y` are tensors of the state: each step puts its events first and drops as many of the oldest, so that
-//! checkpoints, readers and a return to a good state need nothing of their own.
+//! and `y` are tensors of the state with a column for each event, in which each step replaces the oldest
+//! ([`Ring`]), so that checkpoints, readers and a return to a good state need nothing of their own.
 
 use crate::build::Start;
 use crate::error::{ModelError, require};
@@ -26,7 +26,7 @@ use crate::loss::{LossSpec, Targets};
 use crate::loss_ops::top_level_input;
 use serde::{Deserialize, Serialize};
 use tidemill_graph::{
-    Binary, DType, Embedding, Graph, GraphError, Layout, MatMul, Softmax, TensorId, Unary,
+    Binary, DType, Embedding, Graph, GraphError, Layout, MatMul, Ring, Softmax, TensorId, Unary,
 };
 
 /// A memory of the last events, whose prediction is mixed with those of the networks.
@@ -48,7 +48,7 @@ fn some() -> usize {
     300
 }
 
-/// The most events: the memory is copied in each step.
+/// The most events: a step looks at all of them.
 const MOST: usize = 1 << 16;
 
 /// By how much faster than other parameters the logarithms of scales are learned.
@@ -70,12 +70,14 @@ impl MemorySpec {
 pub(crate) struct Memory {
     /// The events of the step, `[batch, inputs]`.
     x: TensorId,
-    /// `2 m`, `[events, inputs]`.
+    /// `2 m`, `[inputs, events]`.
     twice: TensorId,
-    /// `-m^2`, `[events, inputs]`.
+    /// `-m^2`, `[inputs, events]`.
     squares: TensorId,
-    /// What was true, `[events, outputs]`.
+    /// What was true, `[outputs, events]`.
     truths: TensorId,
+    /// The column of the next event, `[1]`.
+    next: TensorId,
     /// One row for each class, of which its own is 1: `[outputs, outputs]`.
     one_hot: TensorId,
     /// The weighted mean of what was true, `[batch, outputs]`.
@@ -105,15 +107,16 @@ impl Builder<'_> {
         outputs: usize,
     ) -> Result<Memory, GraphError> {
         let (inputs, events) = (self.last_dim(x), spec.events);
-        let mut kept = |name: &str, shape: [usize; 2], start: Initializer| {
-            let id = self.graph.state(name, &shape);
-            self.starts.push((id, Start::Drawn(start, Fans::of_kernel(&shape))));
+        let mut kept = |name: &str, shape: &[usize], start: Initializer| {
+            let id = self.graph.state(name, shape);
+            self.starts.push((id, Start::Drawn(start, Fans::of_kernel(shape))));
             id
         };
-        let twice = kept("twice", [events, inputs], Initializer::Zeros);
-        let squares = kept("squares", [events, inputs], Initializer::Zeros);
-        let truths = kept("truths", [events, outputs], Initializer::Zeros);
-        let one_hot = kept("one_hot", [outputs, outputs], Initializer::Identity { gain: 1.0 });
+        let twice = kept("twice", &[inputs, events], Initializer::Zeros);
+        let squares = kept("squares", &[inputs, events], Initializer::Zeros);
+        let truths = kept("truths", &[outputs, events], Initializer::Zeros);
+        let next = kept("next", &[1], Initializer::Zeros);
+        let one_hot = kept("one_hot", &[outputs, outputs], Initializer::Identity { gain: 1.0 });
         let scale = self.graph.parameter("scale", &[1, inputs]);
         self.starts.push((scale, Start::Drawn(Initializer::Zeros, Fans::of_kernel(&[1, inputs]))));
         let graph = &mut *self.graph;
@@ -121,13 +124,13 @@ impl Builder<'_> {
         let scale = graph.apply(Unary::Affine { scale: FASTER, shift }, &[scale])?;
         let scale = graph.apply(Unary::Exp, &[scale])?;
         let scaled = graph.apply(Binary::Mul, &[x, scale])?;
-        let transposed = MatMul { transpose_b: true, ..MatMul::default() };
-        let near = graph.apply(transposed, &[scaled, twice])?;
-        let far = graph.apply(transposed, &[scale, squares])?;
+        let near = graph.apply(MatMul::default(), &[scaled, twice])?;
+        let far = graph.apply(MatMul::default(), &[scale, squares])?;
         let near = graph.apply(Binary::Add, &[near, far])?;
         let weights = graph.apply(Softmax::Plain, &[near])?;
-        let mean = graph.apply(MatMul::default(), &[weights, truths])?;
-        Ok(Memory { x, twice, squares, truths, one_hot, mean })
+        let transposed = MatMul { transpose_b: true, ..MatMul::default() };
+        let mean = graph.apply(transposed, &[weights, truths])?;
+        Ok(Memory { x, twice, squares, truths, next, one_hot, mean })
     }
 }
 
@@ -157,9 +160,12 @@ impl Expert for Memory {
         let squares = graph.apply(Unary::Square, &[self.x])?;
         let squares = graph.apply(Unary::Neg, &[squares])?;
         for (kept, new) in [(self.twice, twice), (self.squares, squares), (self.truths, truth)] {
-            let pushed = push(graph, kept, new)?;
+            let pushed = graph.apply(Ring::Push, &[kept, new, self.next])?;
             graph.assignments.push((kept, pushed));
         }
+        let len = graph.shape(self.twice)[1];
+        let next = graph.apply(Ring::Next { batch, len }, &[self.next])?;
+        graph.assignments.push((self.next, next));
         Ok(())
     }
 }
@@ -178,17 +184,4 @@ pub(crate) fn truth(
         }
         _ => Ok(top_level_input(graph, "targets", &[batch, outputs], DType::F32)),
     }
-}
-
-/// `kept` with the rows of `new` first, without as many at its end.
-fn push(graph: &mut Graph, kept: TensorId, new: TensorId) -> Result<TensorId, GraphError> {
-    let (rows, more) = (graph.shape(kept).to_vec(), graph.shape(new)[0]);
-    let first = |graph: &mut Graph, x: TensorId, len: usize| {
-        graph.apply(Layout::Slice { start: vec![0, 0], size: vec![len, rows[1]] }, &[x])
-    };
-    if more >= rows[0] {
-        return first(graph, new, rows[0]);
-    }
-    let left = first(graph, kept, rows[0] - more)?;
-    graph.apply(Layout::Concat { axis: 0 }, &[new, left])
 }

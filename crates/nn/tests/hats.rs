@@ -147,8 +147,8 @@ fn a_memory_is_mixed_with_networks() {
     let values = model.initial_values(1).unwrap();
     assert_eq!(value(&values, "hats.weights").values, [0.25; 4]);
     assert_eq!(model.expert_names(), ["plain", "hats", "memory", "last"]);
-    assert_eq!(value(&values, "memory.twice").shape, [5, 4]);
-    assert_eq!(value(&values, "memory.truths").shape, [5, 3]);
+    assert_eq!(value(&values, "memory.twice").shape, [4, 5]);
+    assert_eq!(value(&values, "memory.truths").shape, [3, 5]);
     let losses = [
         (LOSS, 3),
         (LossSpec::BinaryCrossentropy { label_smoothing: 0.0 }, 1),

@@ -113,6 +113,22 @@ pub enum KernelSpec {
         /// Values that each moment is over.
         count: usize,
     },
+    /// `(samples[batch, rows], next[1]) -> ` and the ring `[rows, len]` as state.
+    RingPush {
+        /// Values of a sample.
+        rows: usize,
+        /// Columns of the ring.
+        len: usize,
+        /// Samples of a step.
+        batch: usize,
+    },
+    /// `(next[1]) -> next[1]`
+    RingNext {
+        /// Samples of a step.
+        batch: usize,
+        /// Columns of the ring.
+        len: usize,
+    },
     /// `(x, gamma, beta?) -> y`
     RowNorm {
         /// Which.
@@ -371,6 +387,8 @@ impl KernelSpec {
             NormCoefficients { .. } => "norm coefficients",
             NormGradCoefficients { .. } => "norm grad coefficients",
             UpdateMoments { .. } => "update moments",
+            RingPush { .. } => "ring push",
+            RingNext { .. } => "ring next",
             RowNorm { .. } => "row norm",
             RowNormGradInput { .. } => "row norm dx",
             RowNormGradGamma { .. } => "row norm dgamma",
@@ -462,6 +480,8 @@ impl KernelSpec {
             WindowsGrad(w) => w.batch * w.time[1] * w.window.size * w.width,
             Embedding(_)
             | Windows(_)
+            | RingPush { .. }
+            | RingNext { .. }
             | BroadcastTo { .. }
             | Transpose { .. }
             | Concat { .. }

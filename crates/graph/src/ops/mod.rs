@@ -24,6 +24,7 @@ mod pool;
 mod recurrent;
 mod reduce;
 mod relative;
+mod ring;
 mod rotary;
 mod row_norm;
 mod sequence;
@@ -49,6 +50,7 @@ pub use pool::{Pool, Pool2d, PoolShape};
 pub use recurrent::{Cell, Recurrent, Scan, ScanShape};
 pub use reduce::{Reduce, Reduction};
 pub use relative::Relative;
+pub use ring::Ring;
 pub use rotary::Rotary;
 pub use row_norm::{Normalization, RowNorm};
 pub use sequence::{Sequence, Sequences};
@@ -170,6 +172,8 @@ families! {
     Transducer,
     /// Windows over positions.
     Windows,
+    /// The last samples, kept in the state.
+    Ring,
     /// Elements moved, repeated or left out.
     Layout,
 }

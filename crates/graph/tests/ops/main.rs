@@ -20,6 +20,7 @@ mod pool;
 mod pytorch;
 mod recurrent;
 mod reduce;
+mod ring;
 mod rotary;
 mod row_norm;
 mod sequence;

@@ -11,7 +11,7 @@ mod updates;
 
 use crate::ir::{Element, Node, Origin, Schedule, Value, ValueId, Work};
 use crate::kernel::KernelSpec;
-use tidemill_graph::{BatchNorm, DType, Graph, Op, Role, TensorId};
+use tidemill_graph::{BatchNorm, DType, Graph, Op, Ring, Role, TensorId};
 
 /// Lowers a graph.
 pub fn lower(graph: &Graph) -> Schedule {
@@ -165,6 +165,12 @@ impl Lowering<'_> {
                     let cols = tensor.shape[1];
                     let spec = KernelSpec::UpdateMoments { cols, momentum, count };
                     (spec, vec![self.get(tensor.inputs[1])])
+                }
+                Op::Ring(Ring::Push) if tensor.inputs[0] == state => {
+                    let (rows, len) = (tensor.shape[0], tensor.shape[1]);
+                    let batch = graph.shape(tensor.inputs[1])[0];
+                    let inputs = tensor.inputs[1..].iter().map(|&id| self.get(id)).collect();
+                    (KernelSpec::RingPush { rows, len, batch }, inputs)
                 }
                 _ => (KernelSpec::Copy { len: tensor.len() }, vec![self.get(value)]),
             };

@@ -7,7 +7,7 @@ use crate::kernel::{Epilogue, KernelSpec, kept, products_apart};
 use tidemill_graph::{
     Attention, AttentionShape, COPYING_GRADS, Conv, CopyShape, Copying, Ctc, CtcShape, DType,
     Embedding, Given, Graph, Layout, Loss, Op, PairLossGrad, Pool, Recurrent, Reduce, Reduction,
-    RowNorm, ScanShape, Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad, Windows,
+    Ring, RowNorm, ScanShape, Sequence, Sequences, Softmax, Tensor, TensorId, UnaryGrad, Windows,
 };
 use tidemill_graph::{ConvShape, Lookup, PoolShape, Product};
 
@@ -125,6 +125,11 @@ impl Lowering<'_> {
                     Windows::Gather(_) => KernelSpec::Windows(shape),
                     Windows::Scatter { .. } => KernelSpec::WindowsGrad(shape),
                 }
+            }
+            // Written to the state where assignments are lowered.
+            Op::Ring(Ring::Push) => return,
+            Op::Ring(Ring::Next { batch, len }) => {
+                KernelSpec::RingNext { batch: *batch, len: *len }
             }
             Op::Reduce(Reduce::Axes { reduction, axes, .. }) => {
                 let value = self.reduce(&site, *reduction, axes);

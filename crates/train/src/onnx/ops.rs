@@ -42,7 +42,9 @@ impl Writer<'_> {
             Op::Unary(op) => {
                 return self.unary(id, *op, x[0]).map_err(|e| at(e, &tensor.name, &tensor.op));
             }
-            Op::UnaryGrad(_) | Op::PairLossGrad(_) | Op::Loss(_) | Op::Ctc(_) => of_training(),
+            Op::UnaryGrad(_) | Op::PairLossGrad(_) | Op::Loss(_) | Op::Ctc(_) | Op::Ring(_) => {
+                of_training()
+            }
             // A loop over positions, each of which depends on what was written before.
             Op::Transducer(_) => Err(GraphError::new("has no ONNX form here")),
             Op::Binary(op) => {
