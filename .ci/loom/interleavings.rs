@@ -126,4 +126,9 @@ fn main() {
     explore(1, &[2], true, 3);
     explore(1, &[2, 1], false, 3);
     explore(1, &[1, 2], true, 2);
+    // One after the other: a worker may be late for the first, or early for the second.
+    explore(2, &[1], false, 3);
+    explore(2, &[2], true, 2);
+    explore(2, &[2, 1], false, 2);
+    explore(3, &[1], false, 2);
 }

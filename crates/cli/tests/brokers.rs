@@ -113,6 +113,93 @@ fn killed_behind_http_push_all_that_was_acknowledged_is_learned_once() {
     killed_behind_http("");
 }
 
+/// Records that are no events of two numbers, an id and a label, or that would cost far more than their bytes.
+#[cfg(any(feature = "nats", feature = "redis"))]
+fn poison() -> Vec<String> {
+    let event = |key: &str, value: &str| format!("{{\"a\":1,\"b\":2,\"y\":1,\"{key}\":{value}}}");
+    let keys: Vec<String> = (0..100_000).map(|i| format!("\"k{i}\":1")).collect();
+    let long = format!("\"{}\"", "x".repeat(16_000_000));
+    vec![
+        "{\"hello\":1}".into(),
+        "{\"x\":[1,2,3],\"y\":1}".into(),
+        "{\"a\":1,\"b\":oops}".into(),
+        "{\"a\":1,".into(),
+        "no event".into(),
+        "\u{0}".into(),
+        "[".repeat(1_000_000),
+        "{\"a\":".repeat(1_000_000),
+        format!("{{\"{}\":1,\"y\":1}}", ".".repeat(100_000)),
+        format!("{{{},\"y\":1}}", keys.join(",")),
+        event("id", &long),
+        format!("{{\"a\":{long},\"y\":[1]}}"),
+        // Longer than a record may be.
+        event("note", &format!("\"{}\"", "x".repeat(17 << 20))),
+    ]
+}
+
+/// Nothing that a sender writes to a broker ends its learner, at first, later, or after a kill; nor does it take much memory.
+#[cfg(any(feature = "nats", feature = "redis"))]
+fn attacked(from: &str, mut sender: impl Sender) {
+    const GOOD: usize = 200;
+    let recipe = "[model]\ninput = { features = 2 }\nlayers = [{ dense = { units = 2 } }]\n\
+         [training]\nloss = \"sparse_categorical_crossentropy\"\n[report]\nhtml = false\n\
+         [stream]\nformat = \"json_lines\"\nlabel = \"y\"\nid = \"id\"\n[online]\nlabels = { window = 100 }\n";
+    let folder = tempfile::tempdir().unwrap();
+    let (file, run) = (folder.path().join("recipe.toml"), folder.path().join("run"));
+    std::fs::write(&file, recipe).unwrap();
+    let good =
+        |i: usize| format!("{{\"a\":{},\"b\":{},\"id\":\"e{i}\",\"y\":{}}}", i % 7, i % 5, i % 2);
+    let poison = poison();
+    let (mut bad, mut sent) = (0, 0);
+    for _ in 0..2 {
+        // One by one: a large one is not what delays the others' acknowledgement.
+        for line in &poison {
+            sender.send(std::slice::from_ref(line)).unwrap();
+            sender.send(&[good(sent)]).unwrap();
+            (bad, sent) = (bad + 1, sent + 1);
+        }
+    }
+    let rest: Vec<String> = (sent..GOOD).map(good).collect();
+    sender.send(&rest).unwrap();
+    let learn = ["learn", text(&file), "--from", from, "--out", text(&run), "--resume"];
+    for until in [GOOD / 8, GOOD] {
+        succeed(&[&learn[..], &["--until-events", &until.to_string()]].concat());
+    }
+    let summary = std::fs::read(run.join("summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
+    let found = (&summary["events"], &summary["bad_events"]);
+    assert_eq!(found, (&GOOD.into(), &bad.into()), "{summary}");
+    let peak = summary["peak_rss_bytes"].as_u64().unwrap() >> 20;
+    println!("{bad} bad records of {from}: peak {peak} MiB");
+    assert!(peak < 20 + 17 + 64, "{peak} MiB");
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn nothing_in_nats_ends_a_learner() {
+    if server::skipped("nats-server") {
+        return;
+    }
+    let mut server = Server::new();
+    server.start_nats();
+    let sender = common::senders::Nats::new(server.port);
+    attacked(&format!("nats://127.0.0.1:{}/EVENTS", server.port), sender);
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn nothing_in_redis_ends_a_learner() {
+    if server::skipped("redis-server") {
+        return;
+    }
+    let mut server = Server::new();
+    let (port, folder) = (server.port.to_string(), server.folder.path().display().to_string());
+    let arguments = ["--bind", "127.0.0.1", "--port", &port, "--dir", &folder, "--save", ""];
+    server.start("redis-server", &arguments);
+    let sender = common::senders::Redis::new(server.port);
+    attacked(&format!("redis://127.0.0.1:{}/events", server.port), sender);
+}
+
 /// Kills learners of `from`, the first of them while events come.
 #[cfg(any(feature = "nats", feature = "redis"))]
 fn killed_over(from: &str, sender: impl Sender + 'static) {

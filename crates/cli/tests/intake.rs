@@ -107,7 +107,9 @@ fn labelled(format: &str) -> String {
 fn rows_that_are_none_are_refused() {
     let mut learner = Learner::start(&labelled("csv"), "http");
     assert_eq!(learner.post("", b"a,b,y\n1,2\n").0, 400);
-    assert_eq!(learner.post("", b"a,b,y\n1,2,0\n").0, 200);
+    let (status, answer) = learner.post("", b"a,b,y\n1,2,0\n");
+    // A header is a record and no event.
+    assert!(status == 200 && answer.ends_with("{\"accepted\":1,\"sequence\":2}\n"), "{answer}");
     let start = Instant::now();
     // From when the learner has read the header.
     while learner.post("", b"1\n").0 != 400 {
@@ -141,6 +143,62 @@ fn rows_that_are_none_are_refused() {
     sleep(Duration::from_millis(200));
     let summary = learner.end();
     assert_eq!(summary["events"], 5, "{summary}");
+}
+
+/// So are events of JSON that do not fit what the model takes, from the first one on.
+#[test]
+fn events_that_do_not_fit_are_refused() {
+    let mut learner = Learner::start(&labelled("json_lines"), "http");
+    let start = Instant::now();
+    let mut refused = |learner: &Learner, body: &str, says: &str| loop {
+        let (status, answer) = learner.post("", body.as_bytes());
+        if status == 400 {
+            return assert!(answer.contains(says), "{body}: {answer}");
+        }
+        // Taken while the learner was busy with what said something: then it is a dead letter.
+        assert!(status == 200 && start.elapsed() < LIMIT, "{body}: {answer}");
+        sleep(Duration::from_millis(10));
+    };
+    // Once the learner is there, and not only the port.
+    sleep(Duration::from_millis(300));
+    refused(&learner, "{\"hello\":1}", "event 1: the event has 1 inputs (hello) and the model 2");
+    refused(&learner, "{\"x\":[1,2,3],\"y\":1}", "event 1: ");
+    refused(&learner, "{\"a\":1,\"b\":2,\"c\":3,\"y\":1}", "event 1: the event has 3 inputs");
+    let good = "{\"a\":1,\"b\":2,\"y\":1}";
+    assert_eq!(learner.post("Prefer: wait=5\r\n", good.as_bytes()).0, 200);
+    let last = |learner: &Learner| {
+        // What is taken by now is decoded.
+        let (_, answer) = learner.post("Prefer: wait=5\r\n", good.as_bytes());
+        assert!(answer.contains("Prefer: wait has no effect"), "{answer}");
+        sleep(Duration::from_millis(200));
+    };
+    last(&learner);
+    let all = |learner: &Learner, refused: &mut dyn FnMut(&Learner, &str, &str)| {
+        for (event, says) in [
+            ("{\"hello\":1}", "none of the keys that are inputs is there (a, b)"),
+            ("{\"x\":[1,2,3],\"y\":1}", "none of the keys"),
+            ("{\"a\":[1],\"b\":2,\"y\":1}", "key `a`: is an array"),
+            ("{\"a\":1,\"b\":{\"c\":1},\"y\":1}", "key `b`: is an object"),
+            ("{\"a\":1,\"b\":2,\"y\":[1]}", "key `y`: is an array"),
+        ] {
+            refused(learner, event, &format!("event 1: {says}"));
+            refused(learner, &format!("{good}\n{event}"), "nothing of this request was taken");
+        }
+        // A number that is too large is missing, as in a table, and a key may be missing.
+        for event in ["{\"a\":1e400,\"b\":1,\"y\":0}", "{\"a\":1,\"y\":0}"] {
+            assert_eq!(learner.post("", event.as_bytes()).0, 200, "{event}");
+        }
+    };
+    all(&learner, &mut refused);
+    learner.child.kill().unwrap();
+    learner.child.wait().unwrap();
+    learner.child = Learner::spawn(&learner.place, "http", learner.port, &["--resume"]);
+    learner.wait_until_it_listens();
+    sleep(Duration::from_millis(300));
+    all(&learner, &mut refused);
+    sleep(Duration::from_millis(300));
+    let summary = learner.end();
+    assert_eq!((&summary["events"], &summary["bad_events"]), (&6.into(), &0.into()), "{summary}");
 }
 
 #[test]
@@ -261,6 +319,32 @@ fn long_inputs_at_once_take_bounded_memory() {
     let start = Instant::now();
     while learner.memory("VmRSS:") > base + 24 {
         assert!(start.elapsed() < LIMIT, "{} MiB are kept", learner.memory("VmRSS:"));
+        sleep(Duration::from_millis(50));
+    }
+}
+
+/// Nor is what many shorter ones took kept, by whichever threads it was held.
+#[test]
+fn memory_of_many_senders_goes_back() {
+    let learner = Learner::start(&labelled("json_lines"), "http");
+    assert_eq!(learner.post("", b"{\"a\":0.1,\"b\":0.2,\"y\":1}").0, 200);
+    sleep(Duration::from_millis(200));
+    let base = learner.memory("VmRSS:");
+    let start = "{\"a\":1,\"b\":2,\"y\":1,\"note\":\"";
+    let body = format!("{start}{}\"}}", "x".repeat(MIB));
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                while learner.post("", body.as_bytes()).0 != 200 {
+                    assert!(begin.elapsed() < LIMIT);
+                    sleep(Duration::from_millis(50));
+                }
+            });
+        }
+    });
+    while learner.memory("VmRSS:") > base + 24 {
+        assert!(begin.elapsed() < LIMIT, "{} MiB are kept", learner.memory("VmRSS:") - base);
         sleep(Duration::from_millis(50));
     }
 }

@@ -312,12 +312,15 @@ fn worker(shared: &Shared, thread: usize) {
         let mut spins = 0;
         let epoch = loop {
             let epoch = shared.epoch.load(Ordering::SeqCst);
-            if epoch != seen {
+            // A job can be seen before its number is: one that was worked on is not entered again.
+            if epoch.wrapping_sub(seen) as i32 > 0 {
                 break epoch;
             }
             spins += 1;
             if spins < SPINS_BETWEEN_STEPS {
                 std::hint::spin_loop();
+            } else if epoch != seen {
+                std::thread::yield_now();
             } else {
                 shared.sleeping.fetch_add(1, Ordering::SeqCst);
                 atomic_wait::wait(&shared.epoch, seen);

@@ -237,12 +237,7 @@ pub fn check_memory(engine: &Engine, limit: Option<u64>, copies: u64, queue: u64
     budget.check(needs, needs, "").map_err(|short| short.why)
 }
 
-/// From now on memory that very long records took is given back when they are gone.
-pub fn return_large_pieces() {
-    buffer::return_pieces(4 << 20);
-}
-
-/// From now on all memory is given back soon after it was used, as where a limit is close.
+/// From now on all memory is given back soon after it was used, as where a limit is close, or senders may take some.
 pub fn return_pieces() {
     buffer::return_pieces(256 << 10);
 }

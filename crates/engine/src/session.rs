@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, Checkpoints, Writer};
+use crate::checkpoint::{Checkpoint, Checkpoints, Writer, leftovers};
 use crate::error::{Error, Result};
 use crate::folder::{Existing, Lock, RunFolder, restore};
 
@@ -46,6 +46,8 @@ impl Session {
         let checkpoints = folder.checkpoints(keep).stored(stored);
         let mut resumed = None;
         if existing == Existing::Resume {
+            // Of results, and of checkpoints.
+            leftovers::remove_unfinished(folder.path())?;
             checkpoints.clean()?;
             let (found, damaged) = newest(&checkpoints, out)?;
             if let Some(found) = &found {

@@ -30,13 +30,21 @@ impl Answering {
         Answering { answers, task, link: loss.link(), class_names, outputs: Vec::new() }
     }
 
+    /// Whether a sender waits now.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.answers.is_awaited()
+    }
+
     /// The record that ends at `position` was taken.
     pub(crate) fn give(&mut self, position: &Position, said: &Said, labels: Option<&Labels>) {
         let answer = match said {
             Said::Nothing => Value::Null,
             Said::Label(id, what) => json!({ "id": id, "label": what }),
             Said::Predicted { id, logits, scale } => {
-                let mut answer = json!({ "id": id });
+                let mut answer = json!({});
+                if let Some(id) = id {
+                    answer["id"] = json!(id);
+                }
                 self.outputs.resize(logits.len(), 0.0);
                 self.link.probabilities(logits, &mut self.outputs);
                 let name = |class| Labels::class_of(labels, class, &self.class_names);

@@ -21,7 +21,7 @@ use tidemill_recipe::stream::{
 
 use tidemill_engine::error::{Error, Result};
 
-pub(crate) use decoding::{Decoding, Fits};
+pub(crate) use decoding::Decoding;
 use work::{MOST_BYTES, Work};
 
 /// Decoded blocks that may wait; more of them would only take memory.

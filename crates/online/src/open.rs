@@ -10,8 +10,8 @@ use tidemill_engine::folder::RunFolder;
 use tidemill_recipe::data::open_one;
 use tidemill_recipe::online::{OnlineSpec, WhenFull};
 use tidemill_recipe::stream::{
-    Awaited, Content, Format, FormatSpec, Look, Note, OpenOptions, Policy, Position, QueueOptions,
-    Reader, Rows, Schema, Source, decoder, file_of, format_of,
+    Awaited, Content, Fits, Format, FormatSpec, Look, Note, OpenOptions, Policy, Position,
+    QueueOptions, Reader, Rows, Schema, Source, decoder, file_of, format_of,
     formats::look::{HEAD_BYTES, lost_column},
     head_of, is_files, is_live, look, open as open_source,
 };
@@ -23,7 +23,7 @@ use crate::encoding::Encoding;
 use crate::error::stream_error;
 use crate::feed::{DataFeed, DeadLetters, Feed, RecordFeed};
 use crate::input::{Counts, Input};
-use crate::intake::{Decoding, Fits, Intake};
+use crate::intake::{Decoding, Intake};
 use crate::join::{Join, Said};
 use crate::journal::JournalMark;
 use crate::model::{StreamModel, Takes};
@@ -96,12 +96,14 @@ pub(crate) fn open(
     let known = base.known.schema.clone();
     let answers = source.answers();
     let (health, rows) = (source.health(), source.rows());
-    if let Some(rows) = &rows {
-        rows.expect(&spec, format, known.clone(), start.same().map(|s| &s.position));
-    }
     encoding.restore(base.known.clone());
+    let fits = fits_of(&encoding);
+    if let Some(rows) = &rows {
+        let position = start.same().map(|s| &s.position);
+        rows.expect(&spec, format, known.clone(), position, fits.clone());
+    }
     let reader = Reader::spawn(source, queue_of(file, policy)).map_err(stream_error)?;
-    let intake = open_intake((&options.from, reader, rows), format, &spec, known, &encoding)?;
+    let intake = open_intake((&options.from, reader, rows), format, &spec, known, fits)?;
     encoding.set_format(spec, look);
     // Those of another stream that the run has learned from stay before those of this one.
     let mark = start.own().map(|s| s.dead_letters).unwrap_or_default();
@@ -155,7 +157,7 @@ pub fn open_to_read(
         let source = open_source(from, &options).map_err(stream_error)?;
         let (spec, look) = spec_of(file, from, format, None, model)?;
         let reader = Reader::spawn(source, queue_of(file, Policy::Block)).map_err(stream_error)?;
-        let intake = open_intake((from, reader, None), format, &spec, None, &encoding)?;
+        let intake = open_intake((from, reader, None), format, &spec, None, fits_of(&encoding))?;
         encoding.set_format(spec, look);
         let dead = DeadLetters::open(folder, JournalMark::default(), 0, dead_bytes)?;
         Box::new(RecordFeed::new(intake, dead, Position::default(), None))
@@ -286,20 +288,24 @@ pub(crate) fn open_at(
     Ok(source)
 }
 
+/// Which first event a live stream may have; nothing where it is known what events are.
+fn fits_of(encoding: &Encoding) -> Option<Arc<Fits>> {
+    let (fitting, known) = (encoding.fitting().clone(), encoding.known());
+    let (columns, labels) = (known.encoder.is_some(), known.labels.is_some());
+    let fits: Arc<Fits> = Arc::new(move |schema, first| fitting.check(schema, first, columns));
+    (!(columns && labels)).then_some(fits)
+}
+
 /// The records of a source, decoded ahead.
 fn open_intake(
     (from, reader, rows): (&str, Reader, Option<Arc<Rows>>),
     format: Format,
     spec: &FormatSpec,
     schema: Option<Schema>,
-    encoding: &Encoding,
+    fits: Option<Arc<Fits>>,
 ) -> Result<Intake> {
     let (spec, live) = (FormatSpec { live: is_live(from), ..spec.clone() }, is_live(from));
     let make = move |schema| decoder(&spec, format, schema).map_err(stream_error);
-    let (fitting, known) = (encoding.fitting().clone(), encoding.known());
-    let (columns, labels) = (known.encoder.is_some(), known.labels.is_some());
-    let fits: Box<Fits> = Box::new(move |schema, first| fitting.check(schema, first, columns));
-    let fits = (!(columns && labels)).then_some(fits);
     let decoding = Decoding::new(Box::new(make), schema, live, fits)?;
     Intake::new(reader, decoding, from == "-" || is_files(from), rows)
 }

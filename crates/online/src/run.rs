@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use tidemill_engine::data::DataSpec;
 use tidemill_engine::error::Result;
 use tidemill_engine::folder::{Existing, RunFolder};
-use tidemill_engine::memory::return_large_pieces;
+use tidemill_engine::memory::return_pieces;
 use tidemill_engine::prequential::Prequential;
 use tidemill_engine::session::Session;
 use tidemill_recipe::stream::Access;
@@ -96,7 +96,7 @@ pub fn learn(
     options: &LearnOptions,
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<LearnOutcome> {
-    return_large_pieces();
+    return_pieces();
     if crate::corrections::fits(&file) {
         return crate::corrections::learn(file, options, watch);
     }

@@ -286,3 +286,54 @@ fn a_freed_row_is_nobody_s() {
         }
     }
 }
+
+/// Where labels may come later and come at once, nothing is learned differently: not by a challenger whose row of a user was
+/// freed, and not of columns that move.
+#[test]
+fn labels_that_come_at_once_change_nothing() {
+    let net = NET.replace(
+        "layers = [{ dense = { units = 2 } }]",
+        "layers = [{ entity_embedding = { vocabulary = [6], units = 4 } }, { dense = { units = 2 } }]",
+    );
+    // The labels turn, so that a challenger starts; then a user goes, whose row another one gets, and a column moves.
+    let event = |i: usize| {
+        let user = match i {
+            0..2200 => i % 5,
+            2200..2600 => 1 + i % 4,
+            _ => 9,
+        };
+        let a = ((i * 7919) % 1000) as f32 / 500.0 - 1.0 + if i < 2300 { 0.0 } else { 10.0 };
+        let label = (user % 2 == 1) ^ (i >= 1500);
+        format!("{{\"id\":\"e{i}\",\"u\":\"u{user}\",\"a\":{a},\"y\":{}}}", u8::from(label))
+    };
+    let events: Vec<String> = (0..2700).map(event).collect();
+    let runs = ["", "[online.labels]\nwindow = 100\n"].map(|labels| {
+        let recipe = format!(
+            "{net}[stream]\nformat = \"json_lines\"\nlabel = \"y\"\nid = \"id\"\n[online]\nclasses = [\"0\", \"1\"]\n\
+             features = {{ categorical = {{ u = {{ embedding = {{ capacity = 5, expiry = 100 }} }} }} }}\n\
+             [online.drift]\nfeatures = true\n\
+             action = [{{ challenger = {{ events = 5000, alpha = 1e-12, rate = 0.3 }} }}]\n{labels}"
+        );
+        let live = Live { folder: tempfile::tempdir().unwrap(), recipe };
+        live.send(&events);
+        let (outcome, _) = live.learn();
+        let (_, mut tensors) = newest(&live.path("run"));
+        tensors.retain(|t| !t.name.starts_with("labels/"));
+        (outcome.summary.events, outcome.summary.drift.unwrap(), tensors)
+    });
+    let [now, later] = runs;
+    assert_eq!((now.0, now.1), (later.0, later.1));
+    assert!(now.1.challengers >= 1 && now.1.moves >= 1, "{:?}", now.1);
+    let named = |tensors: &[StateTensor]| -> Vec<String> {
+        tensors.iter().map(|t| t.name.clone()).collect()
+    };
+    assert!(
+        named(&now.2).iter().any(|name| name.starts_with("challenger/")),
+        "{:?}",
+        named(&now.2)
+    );
+    assert_eq!(named(&now.2), named(&later.2));
+    for (a, b) in now.2.iter().zip(&later.2) {
+        assert!(a.values.bytes().unwrap() == b.values.bytes().unwrap(), "{}", a.name);
+    }
+}

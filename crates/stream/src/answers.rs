@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct Answers {
     given: Mutex<Given>,
     came: Notify,
     by_default: bool,
+    /// Senders that wait now.
+    waiting: AtomicUsize,
     /// Whether no further answer comes.
     ended: AtomicBool,
 }
@@ -62,9 +64,9 @@ impl Answers {
     /// Answers for those who wait; nothing where nobody does.
     pub(crate) fn new(awaited: Awaited) -> Option<Arc<Answers>> {
         (awaited != Awaited::Never).then(|| {
-            let (given, came) = Default::default();
+            let (given, came, waiting) = Default::default();
             let by_default = awaited == Awaited::ByDefault;
-            Arc::new(Answers { given, came, by_default, ended: AtomicBool::new(false) })
+            Arc::new(Answers { given, came, by_default, waiting, ended: AtomicBool::new(false) })
         })
     }
 
@@ -73,30 +75,12 @@ impl Answers {
         Answerer(self)
     }
 
-    /// The answers to the records from `first` to `last`, waiting for as long as the sender `prefers`, if it says so; `null`
-    /// stands for one that has not come. Nothing where the sender does not wait, or the learner has ended.
-    pub(crate) async fn wait(
-        &self,
-        first: u64,
-        last: u64,
-        prefers: Option<Duration>,
-    ) -> Option<Vec<String>> {
+    /// A sender that waits for as long as it `prefers`, if it says so, for records that it is about to append.
+    pub(crate) fn awaited(&self, prefers: Option<Duration>) -> Waiting<'_> {
         let by_default = self.by_default.then_some(WAIT);
-        let most = prefers.or(by_default).filter(|most| !most.is_zero())?.min(WAIT);
-        if self.ended.load(Relaxed) {
-            return None;
-        }
-        let end = Instant::now() + most;
-        loop {
-            // Before the look, so that no answer comes unseen between the two.
-            let mut came = pin!(self.came.notified());
-            came.as_mut().enable();
-            let late = Instant::now() >= end;
-            if let Some(found) = self.look(first, last, late || self.ended.load(Relaxed)) {
-                return Some(found);
-            }
-            let _ = timeout_at(end, came).await;
-        }
+        let most = prefers.or(by_default).filter(|most| !most.is_zero()).map(|most| most.min(WAIT));
+        self.waiting.fetch_add(usize::from(most.is_some()), SeqCst);
+        Waiting { answers: self, most }
     }
 
     /// The answers once all are there; what is there with `now`.
@@ -107,11 +91,51 @@ impl Answers {
     }
 }
 
+/// A sender that may wait.
+pub(crate) struct Waiting<'a> {
+    answers: &'a Answers,
+    /// For so long; nothing if it does not.
+    most: Option<Duration>,
+}
+
+impl Waiting<'_> {
+    /// The answers to the records from `first` to `last`; `null` stands for one that has not come. Nothing where the sender
+    /// does not wait, or the learner has ended.
+    pub(crate) async fn wait(&self, first: u64, last: u64) -> Option<Vec<String>> {
+        let (answers, most) = (self.answers, self.most?);
+        if answers.ended.load(Relaxed) {
+            return None;
+        }
+        let end = Instant::now() + most;
+        loop {
+            // Before the look, so that no answer comes unseen between the two.
+            let mut came = pin!(answers.came.notified());
+            came.as_mut().enable();
+            let late = Instant::now() >= end;
+            if let Some(found) = answers.look(first, last, late || answers.ended.load(Relaxed)) {
+                return Some(found);
+            }
+            let _ = timeout_at(end, came).await;
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.answers.waiting.fetch_sub(usize::from(self.most.is_some()), SeqCst);
+    }
+}
+
 /// The learner's end of it. Once it is dropped, nobody waits for answers that do not come any more.
 #[derive(Debug)]
 pub struct Answerer(Arc<Answers>);
 
 impl Answerer {
+    /// Whether anyone waits now: what only answers need can be left out where nobody does.
+    pub fn is_awaited(&self) -> bool {
+        self.0.waiting.load(SeqCst) > 0
+    }
+
     /// The answer to the record that ends at `position`, as JSON; the newest ones are kept for senders that ask again.
     pub fn give(&self, position: &Position, json: String) {
         let sequence = sequence(position);
@@ -150,7 +174,8 @@ mod tests {
         prefers: Option<Duration>,
     ) -> Option<Vec<String>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        runtime.unwrap().block_on(answers.wait(first, last, prefers))
+        let waiting = answers.awaited(prefers);
+        runtime.unwrap().block_on(waiting.wait(first, last))
     }
 
     fn at(sequence: u64) -> Position {

@@ -11,7 +11,7 @@
 //! - [`open()`]: a source from an address; [`sources`] are those for files and sockets
 //! - [`log`]: events kept on disk from when their sender is told so until they are learned
 //! - [`health`]: what a learner says of the records, for whoever asks the source
-//! - [`rows`]: what a learner knows of rows, so that a source can refuse what is none
+//! - [`rows`]: what a learner has understood of records, so that a source can refuse what does not fit
 //! - [`queue`]: a thread that reads a source ahead of the learner, in bounded memory
 //!
 //! What records hold is for `tidemill-table` to say; its items are re-exported here.
@@ -45,7 +45,7 @@ pub use open::{OpenOptions, file_of, format_of, head_of, identity, is_files, is_
 pub use position::{Mark, Position};
 pub use queue::{Next, Policy, QueueOptions, Reader};
 pub use records::{Record, Records};
-pub use rows::Rows;
+pub use rows::{Fits, Rows};
 pub use source::{Counters, Poll, Source};
 pub use tidemill_table::{
     BadEvent, Categorical, Decoded, Decoder, Encoder, Encoding, Event, Events, Feature,

@@ -186,6 +186,12 @@ impl Log {
         self.inner.append(Some((keys::hash(key), crc.finalize())), records)
     }
 
+    /// Whether records came with this key before, see [`Log::append_once`].
+    pub(crate) fn has_key(&self, key: &[u8]) -> bool {
+        let state = lock(&self.inner.state);
+        state.keys.as_ref().is_some_and(|keys| keys.get(&keys::hash(key)).is_some())
+    }
+
     /// A source of the records from the first on; wakes up as records are acknowledged.
     pub fn source(&self) -> LogSource {
         LogSource::new(self.inner.clone())

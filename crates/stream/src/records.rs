@@ -8,7 +8,7 @@ use crate::position::Mark;
 pub(crate) const BEGINNING: usize = 4096;
 
 /// What held one very long record and more memory than this does not keep it.
-pub(crate) const MOST_KEPT: usize = 4 << 20;
+pub(crate) const MOST_KEPT: usize = 1 << 20;
 
 /// A block of records, in the order of the stream.
 #[derive(Clone, Debug, Default)]

@@ -283,3 +283,16 @@ fn speed_of_the_log() {
         println!("  read: {:.1} M records/s", total / start.elapsed().as_secs_f64() / 1e6);
     }
 }
+
+/// What is written to a file that has no name any more is not kept, and not acknowledged.
+#[test]
+fn a_log_that_is_removed_acknowledges_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path().join("log"), LogOptions::default()).unwrap();
+    log.append([&b"one"[..]]).unwrap();
+    std::fs::remove_dir_all(folder.path().join("log")).unwrap();
+    let error = log.append([&b"two"[..]]).unwrap_err().to_string();
+    assert!(error.contains("the file was removed"), "{error}");
+    assert!(log.failure().is_some_and(|why| why.contains("removed")));
+    assert!(log.append([&b"three"[..]]).is_err());
+}

@@ -53,7 +53,7 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Removes what killed writers have left: as much as a checkpoint each.
-pub(super) fn remove_unfinished(folder: &Path) -> Result<()> {
+pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
     let names = names(folder)?;
     names.iter().filter(|n| is_unfinished(n)).try_for_each(|n| files::remove(&folder.join(n)))
 }

@@ -1,11 +1,10 @@
 //! A decoder, and which event may say what events consist of.
 
-use tidemill_recipe::stream::{BadEvent, Decoded, Decoder, Events, Note, Schema};
+use std::sync::Arc;
+
+use tidemill_recipe::stream::{BadEvent, Decoded, Decoder, Events, Fits, Note, Schema};
 
 use tidemill_engine::error::Result;
-
-/// Whether events of a schema fit what is learned: asked with a header alone, then with the first event.
-pub(crate) type Fits = dyn Fn(&Schema, Option<&Events>) -> std::result::Result<(), String> + Send;
 
 /// Makes a decoder that knows a schema, or none.
 pub(crate) type Make = dyn Fn(Option<Schema>) -> Result<Box<dyn Decoder>> + Send;
@@ -18,7 +17,7 @@ pub(crate) struct Decoding {
     decoder: Box<dyn Decoder>,
     make: Box<Make>,
     /// Asked until an event fits, where the source is live.
-    fits: Option<Box<Fits>>,
+    fits: Option<Arc<Fits>>,
     /// What the header has said that counts, until an event has come.
     header: Option<Schema>,
     live: bool,
@@ -33,7 +32,7 @@ impl Decoding {
         make: Box<Make>,
         schema: Option<Schema>,
         live: bool,
-        fits: Option<Box<Fits>>,
+        fits: Option<Arc<Fits>>,
     ) -> Result<Decoding> {
         let decoder = make(schema.clone())?;
         Ok(Decoding { decoder, make, fits: fits.filter(|_| live), header: schema, live })

@@ -99,7 +99,7 @@ impl Join {
         }
     }
 
-    /// Notes what is said to whoever sent the record, where someone asks.
+    /// Notes what is said to whoever sent the record, where someone may ask.
     pub(crate) fn say(&mut self, what: impl FnOnce(&Join) -> Said) {
         if self.said.is_some() {
             self.said = Some(what(self));
@@ -122,11 +122,6 @@ impl Join {
         let here = given.is_some();
         let due = at.saturating_add(self.window);
         let Some(label) = given.or_else(|| early.clone()) else {
-            self.say(|join| {
-                let Arrived { logits, mean, deviation, .. } = &join.scratch;
-                let scale = Scale { mean: *mean, deviation: *deviation, target: 0.0 };
-                Said::Predicted { id: id.to_owned(), logits: logits.clone(), scale }
-            });
             self.keep_waiting(id, due)?;
             return Ok(Ok(()));
         };
@@ -175,6 +170,18 @@ impl Join {
         let here = event.label() != Value::Missing;
         if (!here && id.is_some()) || self.spec.shift() != 0.0 {
             model.predict_logits(inputs, logits)?;
+        }
+        // An answer must not change how the event is scored later.
+        let mut said = Vec::new();
+        if self.said.is_some() && !logits.is_empty() {
+            said.clone_from(logits);
+        } else if self.said.is_some() && self.awaited {
+            model.predict_logits(inputs, &mut said)?;
+        }
+        if !said.is_empty() {
+            let scale = Scale { target: 0.0, ..scaling };
+            let id = id.map(str::to_owned);
+            self.said = Some(Said::Predicted { id, logits: said, scale });
         }
         self.scratch.weight = weight;
         self.scratch.steps = self.steps;

@@ -3,6 +3,7 @@
 use tidemill_engine::error::Result;
 
 use super::Join;
+use crate::answering::Answering;
 use crate::driver::StreamDriver;
 use crate::feed::Came;
 
@@ -10,6 +11,7 @@ impl StreamDriver<'_> {
     /// Takes `len` records, and learns from what has its label as soon as that is a whole step.
     pub(crate) fn step_joined(&mut self, join: &mut Join, len: usize) -> Result<()> {
         for _ in 0..len {
+            join.awaited = self.answering.as_ref().is_some_and(Answering::is_awaited);
             let came = self.input.take_joined(join, self.model.as_mut())?;
             if let (Some(answering), Some(said), Came::Taken) =
                 (&mut self.answering, &join.said, came)

@@ -139,8 +139,8 @@ pub(crate) enum Said {
     Nothing,
     /// What became of the label with this id.
     Label(String, &'static str),
-    /// What the model predicts of an event whose label comes later.
-    Predicted { id: String, logits: Vec<f32>, scale: Scale },
+    /// What the model predicts of an event before its label is seen, by its id if it has one.
+    Predicted { id: Option<String>, logits: Vec<f32>, scale: Scale },
 }
 
 /// All that waits.
@@ -167,8 +167,10 @@ pub(crate) struct Join {
     out: Out,
     /// An event of named inputs that is given to the model.
     one: Batch,
-    /// Kept only where someone asks for it.
+    /// Kept only where someone may ask for it.
     pub(crate) said: Option<Said>,
+    /// Whether someone waits for it now: then an event is predicted also where nothing else needs that.
+    pub(crate) awaited: bool,
 }
 
 impl Join {
@@ -194,6 +196,7 @@ impl Join {
             out: Out::default(),
             one: Batch::default(),
             said: None,
+            awaited: false,
         })
     }
 

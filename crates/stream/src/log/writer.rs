@@ -32,7 +32,7 @@ pub(crate) struct State {
     /// Of the last segment.
     salt: u32,
     /// The keys that requests came with; opened when the first one comes.
-    keys: Option<Keys>,
+    pub(super) keys: Option<Keys>,
     /// Where it is noted what senders were told, if that is only what is on disk.
     told: Option<Told>,
     /// The sequence number of the next record.
@@ -433,7 +433,7 @@ impl Inner {
             state.flushing = true;
             let (written, file) = (state.next - 1, state.file.clone());
             drop(state);
-            let flushed = file.sync_data();
+            let flushed = file.sync_data().and_then(|()| is_there(&file));
             state = lock(&self.state);
             state.flushing = false;
             state.counters.flushes += 1;
@@ -453,6 +453,14 @@ impl Inner {
             Err(Error::Full { .. }) => Ok(()), // That is for the next append to tell.
             done => done,
         }
+    }
+}
+
+/// Whether a file has a name: what is written to one that was removed is gone when the process is.
+fn is_there(file: &File) -> io::Result<()> {
+    match std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) {
+        0 => Err(io::Error::other("the file was removed")),
+        _ => Ok(()),
     }
 }
 

@@ -86,9 +86,9 @@ impl Default for HttpOptions {
 ///
 /// - `POST /events`: with the content type `application/json` the body is one event, several, or an
 ///   array of them; with any other each line is one. It may be gzipped. Answers
-///   `{"accepted":n,"sequence":last}` once the log has them. Where the format is known, a body with
-///   an event that cannot be read is refused as a whole: 400 says which, 415 that it is of another
-///   kind. 413 is for too large a body, 408 for one that comes too slowly, 503 with `Retry-After` for a full log, or one
+///   `{"accepted":n,"sequence":last}` once the log has them: so many events, headers and comments not counted. A body with
+///   an event that cannot be read, or that does not fit what the learner has understood of the stream ([`Rows`]), is
+///   refused as a whole: 400 says which, 415 that it is of another kind. 413 is for too large a body, 408 for one that comes too slowly, 503 with `Retry-After` for a full log, or one
 ///   whose disk has failed. A request with an
 ///   `Idempotency-Key` that came before is answered as it was then, and its events are not taken
 ///   again; 422 where they are other events. Where a learner answers records ([`Awaited`]), the response waits for
@@ -134,6 +134,7 @@ impl HttpSource {
             answers: answers.clone(),
             health: health.clone(),
             rows: rows.clone(),
+            busy: Arc::default(),
         };
         let server = Server::start(address, &addresses, Connections::new(bounds), service, tls)?;
         Ok(HttpSource { server, source, answers, health, rows })

@@ -9,8 +9,13 @@ use crate::position::{Mark, Position};
 use crate::records::Records;
 use crate::source::{Counters, Poll, Source};
 
-/// Entries that are asked for at once.
+/// Entries that are asked for at once, at most and at first.
 const COUNT: usize = 512;
+const FIRST_COUNT: usize = 16;
+
+/// As many are asked for as take about so many bytes by the size of those before: the server does not say how long they are,
+/// and all of an answer is in memory.
+const ANSWER: usize = 1 << 20;
 
 /// A server that cannot be reached for so long is an error.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,6 +44,10 @@ pub struct RedisSource {
     /// How many entries had ever been added up to that one, at most; none before it is known.
     passed: Option<u64>,
     first: bool,
+    /// Entries that are asked for next.
+    count: usize,
+    /// Bytes of the entries of the last answer, also of those that are too long.
+    answered: usize,
     trim: bool,
     max_record: usize,
     text: Vec<u8>,
@@ -66,6 +75,8 @@ impl RedisSource {
             last: Mark::default(),
             passed: None,
             first: true,
+            count: FIRST_COUNT,
+            answered: 0,
             trim,
             max_record,
             text: Vec::new(),
@@ -115,7 +126,7 @@ impl RedisSource {
         }
         let mut both = redis::pipe();
         both.atomic().cmd("XRANGE").arg(&self.key).arg(&last).arg(&last);
-        both.cmd("XREAD").arg("COUNT").arg(COUNT).arg("STREAMS").arg(&self.key).arg(&last);
+        both.cmd("XREAD").arg("COUNT").arg(self.count).arg("STREAMS").arg(&self.key).arg(&last);
         let answer = self.connection().and_then(|connection| both.query(connection));
         if answer.is_err() {
             self.connection = None;
@@ -193,6 +204,7 @@ impl RedisSource {
             }
         };
         self.last = id;
+        self.answered += record.len();
         if record.len() > self.max_record {
             self.counters.too_long += 1;
             records.push_too_long(record, id, id.major * 1000);
@@ -323,13 +335,16 @@ impl Source for RedisSource {
                             more of them (MAXLEN), and start again with --from-start";
                 return Err(Error::gone(&self.name, format!("entry {}", id(self.last)), what));
             }
+            self.answered = 0;
             for entry in entries {
                 if self.take(entry, records).is_none() {
                     return Err(Error::io(&self.name, format!("no stream entry: {entry:?}")));
                 }
             }
             self.passed = self.passed.map(|passed| passed + read);
-            if entries.len() < COUNT {
+            let (asked, each) = (self.count, self.answered / entries.len().max(1));
+            self.count = (ANSWER / each.max(1)).clamp(1, (4 * asked).min(COUNT));
+            if entries.len() < asked {
                 break;
             }
             block = Duration::ZERO;

@@ -44,7 +44,8 @@ impl Server {
     pub fn start_nats(&mut self) {
         let folder = self.folder.path();
         let config = format!(
-            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", max_file_store: 256MB }}\n",
+            "listen: \"127.0.0.1:{}\"\nmax_payload: 32MB\n\
+             jetstream {{ store_dir: \"{}\", max_file_store: 256MB }}\n",
             self.port,
             folder.display()
         );

@@ -183,15 +183,20 @@ impl<'a> Reader<'a> {
     /// A number.
     #[inline]
     pub fn number(&mut self) -> Result<f64> {
+        self.number_or_text()?.map_err(|written| {
+            BadEvent::new(format!("the number {} is too large", short(written.as_bytes())))
+        })
+    }
+
+    /// A number, or how it is written where it is too large.
+    #[inline]
+    pub fn number_or_text(&mut self) -> Result<std::result::Result<f64, &'a str>> {
         self.peek();
         let start = self.at;
         let number = self.any_number()?;
         match number.is_finite() {
-            true => Ok(number),
-            false => {
-                let written = short(&self.bytes[start..self.at]);
-                Err(BadEvent::new(format!("the number {written} is too large")))
-            }
+            true => Ok(Ok(number)),
+            false => Ok(Err(self.utf8(start, self.at)?)),
         }
     }
 

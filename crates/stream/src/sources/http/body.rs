@@ -5,7 +5,7 @@ use std::io::{Cursor, Read};
 use flate2::bufread::MultiGzDecoder;
 use memchr::{memchr, memchr_iter};
 use tidemill_table::formats::{check_json, json_lines};
-use tidemill_table::{Events, Format, FormatSpec, decoder};
+use tidemill_table::{Decoded, Events, Format, FormatSpec, decoder};
 
 use super::budget::Held;
 use super::receive::{too_large, too_many};
@@ -102,11 +102,13 @@ pub(super) fn refused(status: u16, i: usize, what: &str) -> Refused {
     (status, format!("event {}: {what}; nothing of this request was taken", i + 1))
 }
 
-/// Refuses events that can be none, whatever the recipe says; then none of the body is taken.
+/// Refuses events that can be none, whatever the recipe says; then none of the body is taken. Gives the numbers of those that
+/// are no events, as far as that shows. `known` says that events of JSON are checked by what is known of them.
 pub(super) fn check<'a>(
     events: impl Iterator<Item = &'a [u8]>,
     format: Option<Format>,
-) -> Result<(), Refused> {
+    known: bool,
+) -> Result<Vec<usize>, Refused> {
     // Each record of these formats is read by itself.
     let mut lines = match format {
         Some(format @ (Format::Vw | Format::Libsvm)) => {
@@ -114,14 +116,22 @@ pub(super) fn check<'a>(
         }
         _ => None,
     };
-    let mut decoded = Events::default();
+    let (mut decoded, mut others) = (Events::default(), Vec::new());
     for (i, event) in events.enumerate() {
         let refused = |status, what: &str| Err(refused(status, i, what));
         let checked = match (format, &mut lines) {
+            (Some(Format::JsonLines), _) if known => match std::str::from_utf8(event) {
+                Ok(_) => Ok(()),
+                Err(_) => return refused(400, "it is not UTF-8"),
+            },
             (Some(Format::JsonLines), _) => check_json(event),
             (_, Some(lines)) => {
                 decoded.clear();
-                lines.decode(event, false, &mut decoded).map(|_| ())
+                lines.decode(event, false, &mut decoded).map(|decoded| {
+                    if decoded != Decoded::Event {
+                        others.push(i);
+                    }
+                })
             }
             // Rows mean what the columns say, which senders may have named in an earlier request. But this is no row.
             (Some(format), None) if event.starts_with(b"{") && check_json(event).is_ok() => {
@@ -136,5 +146,5 @@ pub(super) fn check<'a>(
             return refused(400, &bad.reason.to_string());
         }
     }
-    Ok(())
+    Ok(others)
 }

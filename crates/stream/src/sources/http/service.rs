@@ -1,6 +1,7 @@
 //! What each request is answered.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -38,7 +39,12 @@ pub(super) struct Service {
     pub(super) answers: Option<Arc<Answers>>,
     pub(super) health: Arc<Health>,
     pub(super) rows: Arc<Rows>,
+    /// Requests whose bodies are there and that are not in the log yet.
+    pub(super) busy: Arc<AtomicUsize>,
 }
+
+/// Bodies up to this length may be taken to the log by the thread that reads requests.
+const SHORT: usize = 4 << 10;
 
 /// A status with its JSON.
 type Answer = (u16, String);
@@ -92,21 +98,44 @@ impl Service {
         let body = receive(request.into_body(), self.allowed, &mut held).await?;
         ticket.enter(Phase::Busy);
         let waits = head.waits;
-        let (log, rows) = (self.log.clone(), self.rows.clone());
-        let take = Take { log, rows, format: self.format, most: self.allowed.bytes };
-        let taken = tokio::task::spawn_blocking(move || take.append(body, &head, &mut held));
-        let got = match taken.await {
-            Ok(got) => got?,
-            Err(_) => return Err((500, "the request could not be taken; this is a bug".into())),
-        };
-        let accepted = got.last + 1 - got.first;
-        let mut text = format!("{{\"accepted\":{accepted},\"sequence\":{}", got.last);
-        if let Some(answers) = &self.answers
-            && let Some(answers) = answers.wait(got.first, got.last, waits).await
-        {
-            text += &format!(",\"answers\":[{}]", answers.join(","));
+        // Before the learner can see the events.
+        let awaited = self.answers.as_ref().map(|answers| answers.awaited(waits));
+        let taken = self.append(body, head, held).await?;
+        let (first, last, others) = (taken.got.first, taken.got.last, taken.others);
+        let accepted = last + 1 - first - others.len() as u64;
+        let mut text = format!("{{\"accepted\":{accepted},\"sequence\":{last}");
+        match &awaited {
+            Some(awaited) => {
+                if let Some(mut answers) = awaited.wait(first, last).await {
+                    others.iter().rev().for_each(|i| drop(answers.remove(*i)));
+                    text += &format!(",\"answers\":[{}]", answers.join(","));
+                }
+            }
+            None if waits.is_some_and(|waits| !waits.is_zero()) => text += NO_ANSWERS,
+            None => {}
         }
         Ok((200, text + "}\n"))
+    }
+
+    /// Takes a body to the log: at once if it is short and no other request waits, since that takes less time than to hand it
+    /// to another thread and back; else on a thread that may wait for the disk, so that several share a flush.
+    async fn append(&self, body: Vec<u8>, head: Head, mut held: Held) -> Result<Taken, Refused> {
+        let busy = Busy::new(&self.busy);
+        let (log, rows) = (self.log.clone(), self.rows.clone());
+        let take = Take { log, rows, format: self.format, most: self.allowed.bytes };
+        if body.len() <= SHORT && head.content_encoding.is_empty() {
+            // Requests that are there already are counted meanwhile.
+            tokio::task::yield_now().await;
+            if busy.is_alone() {
+                return take.append(body, &head, &mut held);
+            }
+        }
+        let taken = tokio::task::spawn_blocking(move || take.append(body, &head, &mut held)).await;
+        drop(busy);
+        match taken {
+            Ok(taken) => taken,
+            Err(_) => Err((500, "the request could not be taken; this is a bug".into())),
+        }
     }
 
     /// Whether events are taken. Those without a token, where one is needed, get to know no more than that.
@@ -168,16 +197,48 @@ impl Head {
     }
 }
 
-/// How long a request prefers to wait: `wait=10`, `respond-async`. Nothing where it says neither.
+/// How long a request prefers to wait: `wait=10`, `wait` for as long as there is, `respond-async`. Nothing where it says neither.
 fn waits(prefer: &str) -> Option<Duration> {
     prefer.split([',', ';']).find_map(|part| match part.trim().split_once('=') {
         Some(("wait", seconds)) => seconds.trim().parse().ok().map(Duration::from_secs),
         None if part.trim() == "respond-async" => Some(Duration::ZERO),
+        None if part.trim() == "wait" => Some(Duration::MAX),
         _ => None,
     })
 }
 
-/// What takes a body to the log, on a thread that may wait for the disk.
+/// Said to those who ask for answers that nobody gives.
+const NO_ANSWERS: &str = ",\"note\":\"Prefer: wait has no effect: events are answered where the recipe has \
+                          online.labels, and texts by models that make texts\"";
+
+/// A request among those that are taken to the log.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl<'a> Busy<'a> {
+    fn new(all: &'a AtomicUsize) -> Busy<'a> {
+        all.fetch_add(1, Relaxed);
+        Busy(all)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.0.load(Relaxed) == 1
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What became of a body.
+struct Taken {
+    got: Sequences,
+    /// Numbers of the records in it that are no events.
+    others: Vec<usize>,
+}
+
+/// What takes a body to the log.
 struct Take {
     log: Log,
     rows: Arc<Rows>,
@@ -186,7 +247,20 @@ struct Take {
 }
 
 impl Take {
-    fn append(&self, body: Vec<u8>, head: &Head, held: &mut Held) -> Result<Sequences, Refused> {
+    /// Whether the events of a body say what those after them consist of, and the numbers of its records that are no events.
+    fn check(&self, body: &[u8], one: bool) -> Result<(bool, Vec<usize>), Refused> {
+        let known = self.rows.check(body::events(body, one), self.log.last() == 0);
+        // What is of another kind is said to be that, whatever rows it lacks.
+        let is_known = matches!(known, Ok(Some(_)));
+        let others = body::check(body::events(body, one), self.format, is_known)?;
+        match known {
+            Ok(Some(known)) => Ok((known.says, known.others)),
+            Ok(None) => Ok((false, others)),
+            Err((i, bad)) => Err(body::refused(400, i, &bad.to_string())),
+        }
+    }
+
+    fn append(&self, body: Vec<u8>, head: &Head, held: &mut Held) -> Result<Taken, Refused> {
         let Take { log, rows, format, most } = self;
         let body = body::decoded(body, &head.content_encoding, *most, held)?;
         // JSON is laid out again.
@@ -195,10 +269,14 @@ impl Take {
         }
         let body = body::laid_out(body, &head.content_type, *format)?;
         let one = format.is_none() && head.content_type == "application/json";
-        body::check(body::events(&body, one), *format)?;
-        let is_first = log.last() == 0;
-        let checked = rows.check(body::events(&body, one), is_first);
-        let says = checked.map_err(|(i, bad)| body::refused(400, i, &bad.to_string()))?.says;
+        let (says, others) = match self.check(&body, one) {
+            Ok(checked) => checked,
+            // It was taken when it came first, and what is known of the stream has changed since.
+            Err(_) if head.idempotency_key.as_ref().is_some_and(|key| log.has_key(key)) => {
+                Default::default()
+            }
+            Err(refused) => return Err(refused),
+        };
         let events = body::events(&body, one);
         let appended = match &head.idempotency_key {
             Some(key) => log.append_once(key, events),
@@ -210,7 +288,7 @@ impl Take {
                 if says {
                     rows.said(got.last);
                 }
-                Ok(got)
+                Ok(Taken { got, others })
             }
             Err(Error::Full { .. }) => {
                 Err((503, "the log is full until the learner has caught up".into()))

@@ -19,6 +19,9 @@ use crate::records::Records;
 /// Messages are handed over in blocks of about this many bytes.
 const BLOCK: usize = 64 << 10;
 
+/// Messages that the server may send ahead: all of them are in memory, and each may have a MiB (or what `max_payload` says).
+const AHEAD: i64 = 64;
+
 /// A server that cannot be reached for so long is an error.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -118,7 +121,8 @@ impl Receiver {
             last => DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
         };
         let filter_subject = self.subject.clone();
-        let config = OrderedConfig { deliver_policy, filter_subject, ..OrderedConfig::default() };
+        let ahead = OrderedConfig { max_batch: AHEAD, ..OrderedConfig::default() };
+        let config = OrderedConfig { deliver_policy, filter_subject, ..ahead };
         let consumer = self.stream.create_consumer(config).await;
         let consumer = consumer.map_err(|e| Error::io(&self.name, e))?;
         consumer.messages().await.map_err(|e| Error::io(&self.name, e))

@@ -176,6 +176,14 @@ impl Walk<'_, '_> {
                     _ => Value::Text(value),
                 }
             }
+            b'-' | b'0'..=b'9' if matches!(role, Role::Input(_)) => {
+                match self.reader.number_or_text()? {
+                    Ok(number) if self.missing.has_number(number) => Value::Missing,
+                    Ok(number) => Value::Number(number),
+                    // As in a table: counted with how it is written, and missing.
+                    Err(written) => Value::Text(written),
+                }
+            }
             b'-' | b'0'..=b'9' => {
                 let number = self.reader.number()?;
                 if self.missing.has_number(number) { Value::Missing } else { Value::Number(number) }
