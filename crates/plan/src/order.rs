@@ -1,6 +1,6 @@
 //! The order in which nodes run.
 
-use crate::ir::{NodeId, Origin, Schedule};
+use crate::ir::{NodeId, Origin, Schedule, ValueId};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -31,14 +31,19 @@ fn edges(schedule: &Schedule) -> (Vec<usize>, Vec<Vec<NodeId>>) {
 
 /// A topological order of the live nodes. A node that updates state runs after every other reader
 /// of that state (the gradient through a layer reads the weights from before the update), and
-/// among the ready nodes updates go first, since they free gradients, then the oldest.
-pub fn order(schedule: &Schedule) -> Vec<NodeId> {
+/// among the ready nodes updates go first, since they free gradients, then the oldest. If it is `gated`, what the gate's
+/// values are made of comes before all of them: nothing of the state may have changed there.
+pub fn order(schedule: &Schedule, gated: bool) -> Vec<NodeId> {
     let (mut waits, next) = edges(schedule);
-    let rank = |id: NodeId| Reverse((schedule.nodes[id].state.is_empty(), id));
+    let judged = if gated { behind(schedule, &schedule.gate) } else { vec![] };
+    let rank = |id: NodeId| {
+        let later = gated && !judged[id];
+        Reverse((later, schedule.nodes[id].state.is_empty(), id))
+    };
     let mut ready: BinaryHeap<_> =
         schedule.live().filter(|(id, _)| waits[*id] == 0).map(|(id, _)| rank(id)).collect();
     let mut order = Vec::new();
-    while let Some(Reverse((_, id))) = ready.pop() {
+    while let Some(Reverse((.., id))) = ready.pop() {
         order.push(id);
         for &n in &next[id] {
             waits[n] -= 1;
@@ -49,6 +54,21 @@ pub fn order(schedule: &Schedule) -> Vec<NodeId> {
     }
     assert_eq!(order.len(), schedule.live().count(), "fusion made a cycle; please report it");
     order
+}
+
+/// Which nodes some values are made by, or made of.
+fn behind(schedule: &Schedule, values: &[ValueId]) -> Vec<bool> {
+    let producers = schedule.producers();
+    let mut found = vec![false; schedule.nodes.len()];
+    let mut stack = values.to_vec();
+    while let Some(value) = stack.pop() {
+        if let Some(node) = producers[value]
+            && !std::mem::replace(&mut found[node], true)
+        {
+            stack.extend(&schedule.nodes[node].inputs);
+        }
+    }
+    found
 }
 
 /// A topological order of the live nodes that looks at memory: of the nodes that are ready, one that frees more

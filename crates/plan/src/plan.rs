@@ -95,8 +95,8 @@ pub struct Plan {
     /// Readable after the run: (name, buffer).
     pub outputs: Vec<(String, usize)>,
     /// For gated plans: how many calls give the outputs of the graph's gate, all before the first that
-    /// changes the state; none if there is no such place, since batch norm keeps its statistics on
-    /// the way forward, or if the graph names no gate, or some of the state is in a file.
+    /// changes the state; none with batch norm, which computes otherwise in a training step, if the graph names no gate, or
+    /// if some of the state is in a file.
     pub gate: Option<usize>,
     /// Bytes of the arena, without the gaps.
     pub arena_bytes: usize,
@@ -184,7 +184,7 @@ impl Plan {
     ) -> Plan {
         let mut schedule = lower(graph);
         fuse(&mut schedule, options.fuse);
-        let order = order(&schedule);
+        let order = order(&schedule, options.gated);
         let (mut plan, methods) = Plan::of(graph, &schedule, &order, target, options, filed);
         let Some(limit) = options.arena_limit.filter(|&limit| plan.arena_bytes > limit) else {
             return plan;
@@ -345,6 +345,10 @@ fn gate(buffers: &[Buffer], calls: &[Call], decisive: &[Option<usize>]) -> Optio
     let writes =
         |call: &Call, what: &dyn Fn(&usize) -> bool| call.args[call.num_inputs..].iter().any(what);
     let is_state = |b: &usize| matches!(buffers[*b].place, Place::State(_));
+    // A step that keeps statistics of its batch computes with them too, and not with those of an evaluation.
+    if calls.iter().any(|call| matches!(call.spec, KernelSpec::UpdateMoments { .. })) {
+        return None;
+    }
     let after = calls.iter().rposition(|call| writes(call, &judged))? + 1;
     (!calls[..after].iter().any(|call| writes(call, &is_state))).then_some(after)
 }

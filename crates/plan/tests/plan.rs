@@ -3,7 +3,7 @@
 
 mod training;
 
-use tidemill_graph::{Binary, DType, Graph, Loss, MatMul, TensorId};
+use tidemill_graph::{Binary, DType, Graph, Loss, MatMul, TensorId, Unary};
 use tidemill_plan::{KernelSpec, Method, Options, Place, Plan, Target};
 use training::updates;
 
@@ -59,6 +59,11 @@ fn the_gate_is_after_the_outputs_that_decide() {
     let (mut graph, logits, losses) = dense();
     assert_eq!(Plan::new(&graph, &mut Asked::default(), gated).gate, None);
     graph.gate = vec![logits, losses];
+    // What a step keeps of its inputs could be written at once, and waits too.
+    let x = graph.find("x").unwrap();
+    let kept = graph.state("kept", &graph.shape(x).to_vec());
+    let twice = graph.apply(Unary::Affine { scale: 2.0, shift: 0.0 }, &[x]).unwrap();
+    graph.assignments.push((kept, twice));
     assert_eq!(Plan::new(&graph, &mut Asked::default(), Options::default()).gate, None);
     let plan = Plan::new(&graph, &mut Asked::default(), gated);
     let gate = plan.gate.unwrap();
