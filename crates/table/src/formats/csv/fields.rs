@@ -7,6 +7,7 @@ use super::super::missing::Missing;
 use super::super::number::{self, EXACT, Style};
 use super::super::row::{self, Cell, Role};
 use super::super::spec::Encoding;
+use super::super::units::Units;
 use crate::events::{Draft, Value};
 use crate::formats::{BadEvent, FormatSpec, short, text};
 
@@ -16,6 +17,7 @@ pub(super) struct Fields {
     quote: Option<u8>,
     pub(super) missing: Missing,
     style: Style,
+    units: Units,
     encoding: Option<Encoding>,
     /// A quoted field without its doubled quotes.
     unquoted: Vec<u8>,
@@ -34,6 +36,7 @@ impl Fields {
             quote: spec.quote_byte(),
             missing: Missing::new(&spec.missing),
             style: spec.style(delimiter),
+            units: Units::new(&spec.units),
             encoding: spec.encoding,
             unquoted: Vec::new(),
             converted: String::new(),
@@ -114,7 +117,8 @@ impl Fields {
         }
         let number = match cell.text {
             true => None,
-            false => number_of(value, cell.role, self.style),
+            false => number_of(value, cell.role, self.style)
+                .or_else(|| self.units.number(value, self.style)),
         };
         let value = if self.missing.has(value) || number.is_some_and(|n| self.missing.has_number(n))
         {

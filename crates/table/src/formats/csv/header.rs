@@ -63,6 +63,7 @@ impl Csv {
             self.spec.delimiter.is_none() && self.fields.delimiter != plain(self.format)
         });
         (schema.decimal, schema.thousands) = (self.spec.decimal, self.spec.thousands);
+        schema.units.clone_from(&self.spec.units);
         notes.extend(like_labels(&schema));
         self.notes.extend(notes);
         self.set_schema(schema);
