@@ -142,6 +142,8 @@ pub(crate) struct StreamBase {
     pub(crate) format: Option<tidemill_recipe::stream::Format>,
     /// Steps that were taken in batches, which come before in the count of steps.
     pub(crate) batch_steps: u64,
+    /// Where the file of predictions stands as long as none is written.
+    pub(crate) predictions: JournalMark,
     /// The fields of a checkpoint that stay the same; its samples are those of before this stream.
     pub(crate) meta: Meta,
 }
@@ -433,7 +435,7 @@ impl<'a> StreamDriver<'a> {
                 .input
                 .predictions
                 .as_ref()
-                .map_or_else(Default::default, Predictions::mark),
+                .map_or(self.stream.predictions, Predictions::mark),
             recent: self.input.feed.recent(),
             content: self.input.feed.content(),
             audit: self.audit.mark(),

@@ -14,6 +14,7 @@ use tidemill_recipe::stream::Access;
 use tidemill_recipe::{ClassWeight, OptimizerState, RecipeFile};
 
 use crate::driver::{Parts, StreamBase, StreamDriver, StreamEnd, StreamProgress, Until};
+use crate::journal::JournalMark;
 use crate::model::build;
 use crate::open::{Opened, open};
 use crate::predictions::{self, Predictions};
@@ -134,10 +135,17 @@ pub fn learn(
     let folder = session.folder.clone();
     let Opened { mut input, join, answering, format } =
         open(&file, options, &folder, &base, &start, model.as_ref(), watch)?;
+    let (mark, events) =
+        start.same().map_or((JournalMark::default(), 0), |s| (s.predictions, s.counts.events));
+    if options.predictions.is_none() && mark.bytes > 0 {
+        watch(LearnEvent::Notice(
+            "the predictions of the events before were written to a file, and those from here on are not: --predictions FILE with \
+             that file continues it",
+        ));
+    }
     if let Some(path) = &options.predictions {
-        let mark = start.same().map(|s| s.predictions).unwrap_or_default();
         let (task, names) = (file.recipe.task(), base.class_names.clone());
-        let mut predictions = Predictions::open(path, mark, task, names)?;
+        let mut predictions = Predictions::open(path, (mark, events), task, names)?;
         if let Some(note) = predictions.take_note() {
             watch(LearnEvent::Notice(&note));
         }
@@ -150,7 +158,13 @@ pub fn learn(
     let batch_steps = base.step - base.online_steps;
     let learned = start.same().map_or(0, |s| s.counts.events - s.counts.unlabelled);
     base.samples -= learned.min(base.samples);
-    let stream = StreamBase { source: start.source.clone(), format, batch_steps, meta: base };
+    let stream = StreamBase {
+        source: start.source.clone(),
+        format,
+        batch_steps,
+        predictions: mark,
+        meta: base,
+    };
     // Of a run that was killed before its first checkpoint as well.
     let replays = existing == Existing::Resume && (start.same().is_some() || start.is_new());
     let audit = start.own().map(|s| s.audit).unwrap_or_default();
