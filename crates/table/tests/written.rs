@@ -116,3 +116,12 @@ fn one_character_has_one_meaning() {
     let error = decoder(&spec, Format::Csv, None).err().unwrap().to_string();
     assert!(error.contains("units: \"5\" is none"), "{error}");
 }
+
+#[test]
+fn rows_of_r_have_names() {
+    let text = "\"a\"\t\"city\"\t\"y\"\n\"1\"\t2.5\t\"Ulm\"\t0\n\"2\"\t3.5\t\"Graz\"\t1\n\"3\"\t4\t\"Ulm\"\t0\n";
+    let (events, columns, notes) = read(Format::Tsv, json!({}), text);
+    assert_eq!(columns, ["a", "city"]);
+    assert_eq!(events, ["0 | 2.5 'Ulm'", "1 | 3.5 'Graz'", "0 | 4 'Ulm'"]);
+    assert!(notes[0].starts_with("the first column has no name and is no input"), "{notes:?}");
+}

@@ -195,6 +195,17 @@ fn rows(lines: &[&[u8]], format: Format, found: &mut Look) -> crate::Result<()> 
     }
     let short = counts.iter().filter(|n| **n < most).count();
     spec.short_rows = short * 20 >= counts.len() && most > 2;
+    let from = spec.skip_rows.unwrap_or(0).min(few.len());
+    if let [first, others @ ..] = &counts[from..]
+        && first + 1 == most
+        && others.len() > 1
+        && others.iter().all(|n| *n == most)
+        && spec.columns.is_none()
+        && spec.header != Some(false)
+        && are_names(few[from], by, *first)
+    {
+        (spec.row_names, spec.header, spec.short_rows) = (true, Some(true), false);
+    }
     if spec.header.is_none() && spec.columns.is_none() {
         let rows = &few[spec.skip_rows.unwrap_or(0).min(few.len())..];
         let blank = rows.iter().take_while(|row| is_blank(row)).count();

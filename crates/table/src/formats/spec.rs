@@ -138,6 +138,9 @@ pub struct FormatSpec {
     /// which many rows do, and between tabs.
     #[serde(skip)]
     pub short_rows: bool,
+    /// Whether rows begin with a name of their own, which the header has no field for, as R writes them.
+    #[serde(skip)]
+    pub row_names: bool,
     /// Whether `label` and `inputs` were given by place, so that a name that is there twice is meant.
     #[serde(skip)]
     pub by_place: bool,
@@ -207,6 +210,7 @@ impl Default for FormatSpec {
             unlabelled: false,
             looked: false,
             short_rows: false,
+            row_names: false,
             by_place: false,
             wants: None,
             live: false,
@@ -239,8 +243,9 @@ impl FormatSpec {
     pub fn written_as(self, found: &FormatSpec) -> FormatSpec {
         let FormatSpec { delimiter, header, skip_rows, short_rows, decimal, thousands, .. } =
             *found;
-        let units = found.units.clone();
-        FormatSpec { delimiter, header, skip_rows, short_rows, decimal, thousands, units, ..self }
+        let (row_names, units) = (found.row_names, found.units.clone());
+        let own = FormatSpec { delimiter, header, skip_rows, decimal, thousands, ..self };
+        FormatSpec { short_rows, row_names, units, ..own }
     }
 
     /// Whether what has this role is not needed, whatever it holds.

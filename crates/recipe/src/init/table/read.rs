@@ -70,7 +70,7 @@ pub(super) fn format(data: &Data, written: &FormatSpec) -> Result<(Format, Optio
     let Some(format) = by_name.or_else(guess) else {
         return Err(Error::Usage(format!(
             "{}: is neither a folder of images or texts, nor an archive of images, nor IDX data, nor \
-             a table (CSV, TSV, JSON lines, ARFF, VW text, libsvm)",
+             a table (CSV, TSV, JSON lines, ARFF, VW text, libsvm); if it is a table, --delimiter says what is between its fields",
             data.name
         )));
     };

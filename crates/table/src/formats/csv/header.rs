@@ -17,7 +17,10 @@ impl Csv {
             let delimiter = delimiter::delimiter(&[bytes], self.spec.quote_byte());
             self.fields.set_delimiter(&self.spec, delimiter);
         }
-        let names = self.fields.split(bytes)?;
+        let mut names = self.fields.split(bytes)?;
+        if self.spec.row_names {
+            names.insert(0, String::new());
+        }
         if self.schema.is_some() {
             return self.next_file(names).map(|header| (header, Vec::new()));
         }
