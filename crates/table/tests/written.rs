@@ -124,4 +124,7 @@ fn rows_of_r_have_names() {
     assert_eq!(columns, ["a", "city"]);
     assert_eq!(events, ["0 | 2.5 'Ulm'", "1 | 3.5 'Graz'", "0 | 4 'Ulm'"]);
     assert!(notes[0].starts_with("the first column has no name and is no input"), "{notes:?}");
+    // A delimiter in a field is no name of a row.
+    let rows = "a,city,y\n2.5,'Ulm, AT',0\n3.5,'Graz, AT',1\n4.5,'Ulm, AT',0\n";
+    assert!(looked(Format::Csv, json!({}), rows.as_bytes()).events.is_empty());
 }

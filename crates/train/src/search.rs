@@ -271,6 +271,17 @@ mod tests {
     }
 
     #[test]
+    fn a_search_with_equal_trials_is_refused_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let line =
+            |i: usize| format!("{{\"trial\":{i},\"set\":[\"a=1\"],\"recipe_sha256\":\"x\"}}\n");
+        std::fs::write(folder.path().join("trials.jsonl"), line(1) + &line(2)).unwrap();
+        let error =
+            list(folder.path(), &[(vec!["a=1".into()], "x".into())]).unwrap_err().to_string();
+        assert!(error.contains("trials of the same values") && error.contains("--out"), "{error}");
+    }
+
+    #[test]
     fn grids_have_all_combinations() {
         let over = [Over::parse("a=1,2").unwrap(), Over::parse("b=x,y").unwrap()];
         let all = grid(&over).unwrap();

@@ -41,27 +41,19 @@ impl Bits for Vec<f64> {
     }
 }
 
-/// The keys whose values are saved so.
-const KEYS: [&str; 10] = [
-    "most",
-    "counts",
-    "means",
-    "inverses",
-    "squares",
-    "first",
-    "second",
-    "clip",
-    "vector_scale",
-    "vector_offset",
-];
+/// The keys whose values are saved so: of the statistics of columns, and elsewhere.
+const RUNNING: [&str; 5] = ["most", "counts", "means", "inverses", "squares"];
+const OTHERS: [&str; 5] = ["first", "second", "clip", "vector_scale", "vector_offset"];
 
 /// What was saved with numbers in place of their bits, for people and other programs; one that is not finite is null.
 pub(super) fn readable(saved: Value) -> Value {
     match saved {
         Value::Object(map) => {
+            let is_running = RUNNING.iter().all(|key| map.contains_key(*key));
+            let is_bits =
+                |key: &str| OTHERS.contains(&key) || (is_running && RUNNING.contains(&key));
             let each = |(key, value): (String, Value)| {
-                let value =
-                    if KEYS.contains(&key.as_str()) { numbers(value) } else { readable(value) };
+                let value = if is_bits(&key) { numbers(value) } else { readable(value) };
                 (key, value)
             };
             Value::Object(map.into_iter().map(each).collect())

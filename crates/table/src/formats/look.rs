@@ -203,6 +203,7 @@ fn rows(lines: &[&[u8]], format: Format, found: &mut Look) -> crate::Result<()> 
         && spec.columns.is_none()
         && spec.header != Some(false)
         && are_names(few[from], by, *first)
+        && are_row_names(&few[from + 1..], by)
     {
         (spec.row_names, spec.header, spec.short_rows) = (true, Some(true), false);
     }
@@ -233,6 +234,19 @@ fn are_names(row: &[u8], by: u8, most: usize) -> bool {
     let is_word = |field: &[u8]| !is_blank(field) && number::plain(field.trim_ascii()).is_none();
     let words = row.split(|b| *b == by).filter(|field| is_word(field)).count();
     words + 1 >= most && words > 1
+}
+
+/// Whether rows begin with names of their own, as R writes them: texts or whole numbers, each of them once.
+fn are_row_names(rows: &[&[u8]], by: u8) -> bool {
+    let first = |row: &&'_ [u8]| {
+        let field = row.split(|b| *b == by).next().unwrap_or_default().trim_ascii();
+        let field = field.strip_prefix(b"\"").unwrap_or(field);
+        field.strip_suffix(b"\"").unwrap_or(field).to_vec()
+    };
+    let names: HashSet<Vec<u8>> = rows.iter().map(first).collect();
+    let is_whole = |name: &Vec<u8>| name.iter().all(u8::is_ascii_digit);
+    let is_text = |name: &Vec<u8>| number::whole(name).is_none();
+    names.len() == rows.len() && (names.iter().all(is_whole) || names.iter().all(is_text))
 }
 
 /// What is between groups of three digits.

@@ -43,7 +43,9 @@ pub(super) fn draft(data: &Data, wanted: &Init, out: &Path) -> Result<Draft> {
     spec.ignore = ignored.iter().map(|column| column.name.clone()).collect();
     spec.text = texts(&table);
     let plain = spec.ignore.is_empty() && spec.text.is_empty();
-    let table = if plain { table } else { read::table(data, &spec)? };
+    // What is text or left out by now was a question at first, of which the notes are.
+    let notes = table.notes.clone();
+    let table = if plain { table } else { Table { notes, ..read::table(data, &spec)? } };
     dense(data, &table, &ignored, wanted.batch, out)
 }
 
