@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{ImageDirectorySpec, LabelSource};
-use crate::tree::{Found, Tree, entries, number_classes};
+use crate::tree::{Found, Others, Tree, entries, number_classes};
 use crate::{Error, Result};
 
 /// Names of images, packed: 60,000 separate strings would take three times the memory.
@@ -53,6 +53,8 @@ pub(super) struct Listing {
     pub(super) loose: usize,
     /// Links to folders that were not followed.
     pub(super) links: usize,
+    /// Files in folders of classes that are no images.
+    pub(super) others: Others,
 }
 
 /// Whether a file name ends like an image's.
@@ -106,6 +108,10 @@ impl Listing {
         found.files.iter().for_each(|name| self.names.push(name));
         self.classes.resize(self.names.len(), class);
         self.links += found.links;
+        if self.others.count == 0 {
+            self.others.first = found.others.first;
+        }
+        self.others.count += found.others.count;
         Ok(())
     }
 }
@@ -213,6 +219,19 @@ mod tests {
     }
 
     #[cfg(unix)]
+    #[test]
+    fn files_that_are_no_images_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        for name in ["1.png", "t.tiff", "Thumbs.db", ".hidden"] {
+            fs::write(dir.path().join("a").join(name), b"").unwrap();
+        }
+        fs::write(dir.path().join("readme.txt"), b"").unwrap();
+        let listing = list(dir.path(), &ImageDirectorySpec::default(), &[]).unwrap();
+        assert_eq!((listing.names.len(), listing.others.count), (1, 2));
+        assert_eq!(listing.others.first, "a/Thumbs.db");
+    }
+
     #[test]
     fn links_are_followed_on_demand() {
         let dir = tree(&["a/1.jpg"]);
