@@ -128,3 +128,16 @@ fn rows_of_r_have_names() {
     let rows = "a,city,y\n2.5,'Ulm, AT',0\n3.5,'Graz, AT',1\n4.5,'Ulm, AT',0\n";
     assert!(looked(Format::Csv, json!({}), rows.as_bytes()).events.is_empty());
 }
+
+#[test]
+fn rows_with_another_delimiter_say_so() {
+    let mut known = made(Format::Csv, json!({ "delimiter": ";" }), None);
+    lines(&mut *known, "a;b;y\n1;2;0");
+    let (_, bad) = lines(&mut *known, "1,2,0");
+    assert!(
+        bad[0].contains(
+            "fields are separated by `,` here, and by `;` where the columns were learned"
+        ),
+        "{bad:?}"
+    );
+}

@@ -7,7 +7,7 @@ mod text;
 use std::path::Path;
 
 use tidemill_engine::error::{Error, Result};
-use tidemill_stream::{Encoder, FormatSpec};
+use tidemill_stream::{Encoder, Format, FormatSpec};
 
 use self::learning::Learning;
 use self::read::Table;
@@ -76,9 +76,11 @@ impl LeftOut {
 }
 
 /// What to do where columns that are left out may be numbers.
-fn if_numbers(ignored: &[LeftOut]) -> Option<&'static str> {
-    ignored.iter().any(LeftOut::like_numbers).then_some(
-        "where such texts are numbers, --decimal and --thousands say how these are written (without signs of currencies or units)",
+fn if_numbers(ignored: &[LeftOut], table: &Table) -> Option<&'static str> {
+    let of_rows = matches!(table.spec.format, Some(Format::Csv | Format::Tsv));
+    let mut ignored = ignored.iter().filter(|_| of_rows);
+    ignored.any(LeftOut::like_numbers).then_some(
+        "where such texts are numbers, --decimal and --thousands say how these are written, and --units what is beside them",
     )
 }
 
@@ -119,7 +121,7 @@ fn nothing_left(data: &Data, table: &Table, ignored: &[LeftOut]) -> Error {
         true => format!("there is no other column{delimiter}"),
         false => why.join(", "),
     };
-    let numbers = if_numbers(ignored).map_or(String::new(), |what| format!("; {what}"));
+    let numbers = if_numbers(ignored, table).map_or(String::new(), |what| format!("; {what}"));
     Error::Usage(format!(
         "{}: no column is left to learn the label `{}` from: {why}; name another label with --label, or \
          add columns to the table{numbers}{}",

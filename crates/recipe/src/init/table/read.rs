@@ -33,7 +33,7 @@ pub(super) struct Table {
     pub(super) notes: Vec<String>,
     /// Rows that could not be read, and what is wrong with the first of them.
     pub(super) bad: usize,
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// Whether there are rows beyond those that were read.
     pub(super) more: bool,
 }

@@ -103,7 +103,7 @@ pub(super) fn found(
             if column.texts == 1 { "is" } else { "are" },
         ));
     }
-    found.extend(left_out(ignored));
+    found.extend(left_out(ignored, table));
     found.extend(table.notes.iter().map(|note| format!("Note: {note}.")));
     if let Some(bad) = table.bad_rows() {
         found.push(format!("{bad}."));
@@ -112,7 +112,7 @@ pub(super) fn found(
 }
 
 /// The columns that are left out, in a sentence.
-fn left_out(ignored: &[LeftOut]) -> Option<String> {
+fn left_out(ignored: &[LeftOut], table: &Table) -> Option<String> {
     const SHOWN: usize = 10;
     if ignored.is_empty() {
         return None;
@@ -121,7 +121,7 @@ fn left_out(ignored: &[LeftOut]) -> Option<String> {
     if ignored.len() > SHOWN {
         all.push(format!("and {} more", ignored.len() - SHOWN));
     }
-    let numbers = if_numbers(ignored).map_or(String::new(), |what| format!("; {what}"));
+    let numbers = if_numbers(ignored, table).map_or(String::new(), |what| format!("; {what}"));
     Some(format!("Left out: {}{numbers}.", all.join(", ")))
 }
 
