@@ -209,7 +209,7 @@ pub fn list(folder: &Path, sets: &[(Vec<String>, String)]) -> Result<()> {
         let there: Option<Vec<Listed>> =
             text.lines().map(|line| serde_json::from_str(line).ok()).collect();
         let same = |there: &Vec<Listed>| all.starts_with(there) || there.starts_with(&all);
-        if there.as_ref().is_some_and(has_equals) {
+        if there.as_deref().is_some_and(has_equals) {
             return Err(Error::Usage(format!(
                 "{}: holds a search that was begun with trials of the same values, which are left out now, so that their numbers are \
                  others; name another folder with --out to search again",
@@ -233,8 +233,7 @@ pub fn list(folder: &Path, sets: &[(Vec<String>, String)]) -> Result<()> {
 }
 
 /// Whether two trials are the same.
-#[allow(clippy::ptr_arg)]
-fn has_equals(trials: &Vec<Listed>) -> bool {
+fn has_equals(trials: &[Listed]) -> bool {
     let equal = |(i, trial): (usize, &Listed)| {
         trials[..i].iter().any(|other| other.recipe_sha256 == trial.recipe_sha256)
     };
