@@ -34,7 +34,7 @@ fn numbers_with_signs_and_spaces_are_numbers() {
             table("a,b,y", ",", |i| format!("\"${},{:03}.50\"", i % 9 + 1, amount(i) % 1000)),
             "`$` is no part",
         ),
-        ("shares.csv", table("a,b,y", ",", |i| format!("{}.5%", i)), "`%` is no part"),
+        ("shares.csv", table("a,b,y", ",", |i| format!("{}.5%", i * 7 % 50)), "`%` is no part"),
         ("euros.csv", table("a;b;y", ";", |i| format!("{},5 €", amount(i))), "`€` is no part"),
         (
             "spaces.csv",

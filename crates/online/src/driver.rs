@@ -414,6 +414,7 @@ impl<'a> StreamDriver<'a> {
         self.wait()?;
         let start = Instant::now();
         let position = self.input.feed.position().clone();
+        let dead_letters = self.input.feed.dead_letters().map(|dead| dead.mark());
         let state = StreamState {
             source: self.stream.source.clone(),
             position: position.clone(),
@@ -425,12 +426,7 @@ impl<'a> StreamDriver<'a> {
             input_length: self.model.input_length(),
             drift: self.model.drift_state(),
             counts: self.input.counts(),
-            dead_letters: self
-                .input
-                .feed
-                .dead_letters()
-                .map(|dead| dead.mark())
-                .unwrap_or_default(),
+            dead_letters: dead_letters.unwrap_or_default(),
             predictions: self
                 .input
                 .predictions

@@ -6,7 +6,8 @@
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each (`csv` and `json` list their parts);
 //!   `arrow`: Arrow IPC as JSON lines; [`parquet`]: Parquet files as CSV
 //! - [`mod@look`]: what the start of a file says of how it is written; `delimiter`: between fields; `groups`: of thousands;
-//!   `doubts`: columns of text that may be numbers; `units`: signs beside numbers
+//!   `doubts`: columns of text that may be numbers; `units`: signs beside numbers; `titles`: what stands
+//!   around rows
 //! - `bounds`: how much a record may name; `row`: what CSV and ARFF rows share; `missing`: what stands for no value; [`text`]: encodings;
 //!   `number`, `reader` (JSON), `words`, `hash` (VW): the inner loops; `values`: JSON of other layouts
 //!   as JSON lines
@@ -29,6 +30,7 @@ mod reader;
 pub(crate) mod row;
 pub mod spec;
 pub mod text;
+mod titles;
 mod units;
 mod values;
 mod vw;
