@@ -59,14 +59,18 @@ pub(super) fn is_numpy(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "npz" || end == "npy")
 }
 
-pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
+/// Arrays of samples and labels, and the keys by which a recipe names them.
+type Side = (NumpySpec, String);
+
+/// The arrays for training, and those for validation where an archive has them.
+fn sides(given: &[Data]) -> Result<(Side, Option<Side>)> {
     let named = |data: &Data, x: &str, y: &str| {
         let path = Some(data.path.display().to_string());
         let spec = NumpySpec { path, x: x.into(), y: Some(y.into()), ..NumpySpec::default() };
         let (name, x, y) = (quoted(&data.name), quoted(x), quoted(y));
         (spec, format!("path = {name}, x = {x}, y = {y}"))
     };
-    let (train, validation) = match given {
+    match given {
         [archive] if archive.path.extension().is_some_and(|end| end == "npz") => {
             let arrays = numpy::arrays(&archive.path)?;
             let has = |name: &str| arrays.iter().any(|a| a == name);
@@ -83,7 +87,7 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
                     quoted(&archive.name)
                 ))
             })?;
-            (train, find(&VALIDATION))
+            Ok((train, find(&VALIDATION)))
         }
         [x, y] => {
             let spec = NumpySpec {
@@ -92,15 +96,17 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
                 ..NumpySpec::default()
             };
             let (x, y) = (quoted(&x.name), quoted(&y.name));
-            ((spec, format!("x = {x}, y = {y}")), None)
+            Ok(((spec, format!("x = {x}, y = {y}")), None))
         }
-        _ => {
-            return Err(Error::Usage(format!(
-                "{}: name an .npz archive, or two .npy files, of samples and of labels",
-                given[0].name
-            )));
-        }
-    };
+        _ => Err(Error::Usage(format!(
+            "{}: name an .npz archive, or two .npy files, of samples and of labels",
+            given[0].name
+        ))),
+    }
+}
+
+pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
+    let (mut train, mut validation) = sides(given)?;
     let open = |spec: &NumpySpec, like: Option<&Like<'_>>| {
         Ok::<_, Error>(spec.open(
             &|name| PathBuf::from(name),
@@ -108,7 +114,6 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
             like.and_then(|like| like.known),
         )?)
     };
-    let (mut train, mut validation) = (train, validation);
     let mut data = open(&train.0, None)?;
     // As those of tables: NumPy's arrays have one type, so that classes are floats beside columns that are.
     let whole = whole_numbers(&data);
