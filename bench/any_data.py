@@ -15,6 +15,7 @@ import io
 import json
 import pathlib
 import random
+import re
 import subprocess
 import sys
 import tarfile
@@ -164,7 +165,8 @@ def table(program, data, folder, name, file, label, header):
     seen = trained["samples"] // trained["epochs"]
     labelled = whole.take(i for i in range(rows) if i not in held_out).labelled()
     # A recipe may keep rows for validation; both models then learn from as many.
-    kept = len(labelled) // 5 if "validation_split" in recipe.read_text() else 0
+    share = re.search(r"validation_split = ([0-9.]+)", recipe.read_text())
+    kept = int(len(labelled) * float(share[1])) if share else 0
     if seen != len(labelled) - kept:
         raise Failed(f"train: {seen} of {len(labelled)} rows, {kept} of them for validation")
     labelled = labelled.shuffled().take(range(seen))

@@ -72,7 +72,7 @@ enum Command {
     Compare(commands::compare::Arguments),
     /// Recommend batch or online learning, from measurements on your data.
     Advise(commands::advise::Arguments),
-    /// Write a run's tokenizer to a file for other programs.
+    /// Write a run's model, weights or tokenizer to a file for other programs.
     Export(commands::export::Arguments),
     /// Generate sample data.
     #[command(subcommand)]

@@ -228,6 +228,17 @@ fn init_says_what_labels_are() {
     save(folder, "two.npy", "<f8", "200, 2", &x.iter().map(|v| 1e6 + v).collect::<Vec<_>>());
     let (said, _) = init("two.npy");
     assert!(said.contains("with 2 targets") && said.contains("divide them in NumPy"), "{said}");
+    // Classes are floats where all arrays are.
+    let few: Vec<f64> = x.chunks(2).map(|x| f64::from(u8::from(x[0] > 0.0))).collect();
+    save(folder, "few.npy", "<f8", "200,", &few);
+    let (said, recipe) = init("few.npy");
+    assert!(said.contains("with 2 classes") && said.contains("whole numbers as floats"), "{said}");
+    assert!(recipe.contains("labels = \"class\"") && recipe.contains("sparse_cat"), "{recipe}");
+    let (recipe, out) = (text_of(&folder.join("recipe.toml")), text_of(&folder.join("few")));
+    succeed(&["train", &recipe, "--out", &out, "--set", "batch.epochs=1"]);
+    let other = wrong.replace("odd.npy", "one.npy");
+    let says = stderr(&tidemill(&["train", &recipe, "--out", &out, "--force", "--set", &other]));
+    assert!(says.contains("rows of 2 labels, where the number of a class is expected"), "{says}");
     save(folder, "many.npy", "<i8", "200,", &(0..200).map(f64::from).collect::<Vec<_>>());
     let (said, _) = init("many.npy");
     assert!(said.contains("labels = \"values\""), "{said}");

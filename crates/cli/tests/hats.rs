@@ -28,6 +28,30 @@ fn outcome(run: &Path) -> [serde_json::Value; 4] {
     ["state_sha256", "events", "bad_events", "prequential"].map(|key| summary[key].clone())
 }
 
+/// A part of the model that has changed is named by its key, not by its tensors.
+#[test]
+fn a_changed_part_of_the_model_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = events(folder.path(), 200);
+    let (recipe, out) = (folder.path().join("recipe.toml"), folder.path().join("run"));
+    succeed(&["init", text(&events), "--out", text(&recipe)]);
+    let learn = ["learn", text(&recipe), "--from", text(&events), "--out", text(&out)];
+    succeed(&[&learn[..], &["--until-events", "100"]].concat());
+    for (key, value) in [
+        ("model.last_label", "true"),
+        ("model.memory.events", "5"),
+        ("model.memory", "{}"),
+        ("model.hats.knots", "5"),
+        ("model.layers[0].dense.units", "8"),
+    ] {
+        let set = format!("{key}={value}");
+        let output = tidemill(&[&learn[..], &["--resume", "--set", &set]].concat());
+        let says = stderr(&output);
+        let named = says.contains(&format!("{} has changed", key.trim_start_matches("model.")));
+        assert!(!output.status.success() && named, "{set}: {says}");
+    }
+}
+
 #[test]
 fn init_writes_hats_which_learn_the_same_however_a_run_is_cut() {
     let folder = tempfile::tempdir().unwrap();

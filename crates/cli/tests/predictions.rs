@@ -55,6 +55,39 @@ fn predictions_are_written_beside_learning() {
     }
 }
 
+/// Events that are learned from without the option are said, and no line of those before is lost.
+#[test]
+fn a_gap_in_predictions_is_said() {
+    let place = Place::new(CLASSES);
+    place.write("data.csv", &classes(300));
+    let lines = || std::fs::read_to_string(place.path("p.csv")).unwrap().lines().count();
+    place.learned("data.csv", &["--predictions", "p.csv", "--until-events", "100"]);
+    let without = stderr(&place.learn("data.csv", &["--resume", "--until-events", "200"]));
+    assert!(without.contains("those from here on are not: --predictions FILE"), "{without}");
+    assert_eq!(lines(), 101);
+    let with =
+        place.learn("data.csv", &["--resume", "--predictions", "p.csv", "--until-events", "250"]);
+    let said = stderr(&with);
+    assert!(said.contains("p.csv: has no line of 100 of the 200 events before"), "{said}");
+    assert_eq!(lines(), 151);
+    // A file that begins later.
+    place.learned("data.csv", &["--force", "--until-events", "100"]);
+    let said = stderr(&place.learn("data.csv", &["--resume", "--predictions", "new.csv"]));
+    assert!(said.contains("new.csv: begins with event 101, since those before"), "{said}");
+}
+
+#[test]
+fn the_best_epoch_of_a_stream_is_said_to_be_none() {
+    let place = Place::new(CLASSES);
+    place.write("data.csv", &classes(100));
+    place.learned("data.csv", &[]);
+    let run = |best: &[&str]| {
+        let all = [&["predict", "run", "--data", "data.csv"], best].concat();
+        stderr(&command(&all).current_dir(place.0.path()).output().unwrap())
+    };
+    assert!(run(&["--best"]).contains("the run has no best epoch") && !run(&[]).contains("best"));
+}
+
 #[test]
 fn predictions_name_classes_as_labels_do() {
     let place = Place::new(LINEAR);

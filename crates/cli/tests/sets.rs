@@ -167,11 +167,13 @@ fn labels_of_sets_come_later_too() {
     lines += &format!("{{\"id\": \"e599\", \"tags\": {}}}\n", serde_json::json!(set));
     lines += "{\"id\": \"e599\", \"tags\": [\"wide\", \"high\", \"low\", \"wide\"]}\n";
     lines += "{\"id\": \"e599\", \"tags\": \"low;wide; high\"}\n";
+    lines += "{\"id\": \"e599\", \"tags\": []}\n";
     place.write("later.jsonl", &lines);
     let summary = place.learned("later.jsonl", &[]);
     assert_eq!(summary["labels"]["joined"], 600);
     let dead = std::fs::read_to_string(place.path("run/dead-letter.jsonl")).unwrap();
     assert!(dead.contains("contradictory label `high;low;wide`"), "{dead}");
+    assert!(dead.contains("contradictory label no class: "), "{dead}");
     assert_eq!(summary["labels"]["duplicate"], 1, "{summary}");
     assert!(number(&summary, "accuracy") > 0.7, "{summary}");
     let whole = summary["state_sha256"].clone();
@@ -292,6 +294,22 @@ fn init_is_told_what_is_between_names() {
 
 fn printed(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The same where each class has a column.
+#[test]
+fn init_is_told_which_columns_are_classes() {
+    let place = place("");
+    let init = ["init", "columns.csv", "--labels", "high,low,wide", "--out", "new.toml"];
+    let found = run(&place, &init);
+    assert!(found.contains("any number of 3 classes: high, low, wide"), "{found}");
+    assert!(found.contains("2 columns of numbers"), "{found}");
+    run(&place, &["train", "new.toml", "--out", "runs/batch", "--set", "batch.epochs=2"]);
+    run(&place, &["learn", "new.toml", "--from", "columns.csv", "--out", "run"]);
+    assert!(number(&place.summary(), "accuracy") > 0.9, "{}", place.summary());
+    let wrong = ["init", "columns.csv", "--labels", "high,lo", "--out", "w.toml"];
+    let error = stderr(&command(&wrong).current_dir(place.0.path()).output().unwrap());
+    assert!(error.contains("lo"), "{error}");
 }
 
 #[test]

@@ -84,6 +84,10 @@ fn a_trained_tokenizer_is_exported_and_taken_over() {
     assert!(said.contains("t.txt: the name of a tokenizer's file ends in .json"), "{said}");
     let said = fail(folder, &["export", "nothing", "--tokenizer", "t.json"]);
     assert!(said.contains("nothing: "), "{said}");
+    write("mine.json", "{\"a\": 1}");
+    let said = fail(folder, &["export", "a", "--tokenizer", "mine.json"]);
+    assert!(said.contains("mine.json: exists and is no tokenizer"), "{said}");
+    assert_eq!(bytes("mine.json"), b"{\"a\": 1}");
     write("bad.model", "\n\x05hello");
     let said = fail(folder, &["export", "bad.model", "--tokenizer", "t.json"]);
     assert!(said.contains("bad.model") && said.contains("not a model of SentencePiece"), "{said}");

@@ -76,3 +76,30 @@ fn a_class_weight_is_the_weight_of_its_events() {
     let (heavy, _) = learned(folder.path(), WEIGHED, &events(|_| 100.0));
     assert_ne!(light, heavy);
 }
+
+/// The same in batches, at a batch of one too, and for a label of one output.
+#[test]
+fn classes_weigh_in_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let [recipe, data, run] = ["r.toml", "d.csv", "run"].map(|name| folder.path().join(name));
+    std::fs::write(&data, events(|_| 1.0)).unwrap();
+    let trained = |model: &str, weights: &str, size: usize| {
+        let batch = format!(
+            "[batch]\ndata = {{ csv = {{ path = \"d.csv\" }} }}\nbatch_size = {size}\nepochs = 1\n"
+        );
+        let sgd = "optimizer = { sgd = { learning_rate = 0.01 } }\n";
+        std::fs::write(&recipe, format!("{model}{sgd}{weights}{batch}{IGNORED}")).unwrap();
+        let out = tidemill(&["train", text(&recipe), "--out", text(&run), "--force"]);
+        assert!(out.status.success(), "{}", stderr(&out));
+        let summary = std::fs::read_to_string(run.join("summary.json")).unwrap();
+        let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+        summary["state_sha256"].as_str().unwrap().to_owned()
+    };
+    let binary = MODEL.replace("units = 2", "units = 1").replace("sparse_categorical", "binary");
+    for (model, size) in [(MODEL, 1), (MODEL, 32), (&*binary, 1), (&*binary, 32)] {
+        let plain = trained(model, "", size);
+        for weights in ["class_weight = { cat = 100.0 }\n", "class_weight = \"balanced\"\n"] {
+            assert_ne!(trained(model, weights, size), plain, "{weights} {size}");
+        }
+    }
+}

@@ -22,6 +22,25 @@ pub(crate) struct Found {
     pub(crate) files: Vec<String>,
     /// Links to folders that were not followed.
     pub(crate) links: usize,
+    /// Files that are not looked for.
+    pub(crate) others: Others,
+}
+
+/// Visible files that are not looked for: how many, and the first of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Others {
+    pub(crate) count: usize,
+    pub(crate) first: String,
+}
+
+impl Others {
+    /// Counts a file.
+    pub(crate) fn add(&mut self, path: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.count == 1 {
+            self.first = path();
+        }
+    }
 }
 
 impl Tree<'_> {
@@ -34,7 +53,7 @@ impl Tree<'_> {
     /// If a folder cannot be read, or a link leads to a folder that it is in.
     pub(crate) fn list(&self, dir: &Path, prefix: &str, found: &mut Found) -> Result<()> {
         let mut folders = Vec::new();
-        self.gather(dir, prefix, &mut Vec::new(), &mut folders, &mut found.links)?;
+        self.gather(dir, prefix, &mut Vec::new(), &mut folders, found)?;
         folders.sort_unstable_by(|a, b| a.0.trim_end_matches('/').cmp(b.0.trim_end_matches('/')));
         for (folder, names) in folders {
             found.files.extend(names.iter().map(|name| format!("{folder}{name}")));
@@ -50,7 +69,7 @@ impl Tree<'_> {
         prefix: &str,
         above: &mut Vec<PathBuf>,
         folders: &mut Vec<(String, Vec<String>)>,
-        links: &mut usize,
+        found: &mut Found,
     ) -> Result<()> {
         if self.follow_links {
             let real = dir.canonicalize().map_err(|e| Error::read(dir, e))?;
@@ -64,13 +83,15 @@ impl Tree<'_> {
         }
         let mut files = Vec::new();
         for (name, is_dir) in entries(dir)? {
-            if !is_dir {
-                files.extend((self.wanted)(&name).then_some(name));
+            if !is_dir && (self.wanted)(&name) {
+                files.push(name);
+            } else if !is_dir {
+                found.others.add(|| format!("{prefix}{name}"));
             } else if self.follow_links || !dir.join(&name).is_symlink() {
                 let inside = format!("{prefix}{name}/");
-                self.gather(&dir.join(&name), &inside, above, folders, links)?;
+                self.gather(&dir.join(&name), &inside, above, folders, found)?;
             } else {
-                *links += 1;
+                found.links += 1;
             }
         }
         above.pop();

@@ -373,7 +373,10 @@ impl Report {
                 "loss",
                 format!("{} takes class ids, but labels are {n} numbers a sample", loss.name()),
                 match n {
-                    1 => "use mean_squared_error, or declare the label column a category",
+                    1 => {
+                        "use mean_squared_error for amounts; for classes that are saved as floats, labels = \"class\" in `numpy`, or save \
+                         them as integers"
+                    }
                     _ => "use categorical_crossentropy, or labels that are class ids",
                 },
             ),

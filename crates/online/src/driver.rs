@@ -142,6 +142,8 @@ pub(crate) struct StreamBase {
     pub(crate) format: Option<tidemill_recipe::stream::Format>,
     /// Steps that were taken in batches, which come before in the count of steps.
     pub(crate) batch_steps: u64,
+    /// Where the file of predictions stands as long as none is written.
+    pub(crate) predictions: JournalMark,
     /// The fields of a checkpoint that stay the same; its samples are those of before this stream.
     pub(crate) meta: Meta,
 }
@@ -412,6 +414,7 @@ impl<'a> StreamDriver<'a> {
         self.wait()?;
         let start = Instant::now();
         let position = self.input.feed.position().clone();
+        let dead_letters = self.input.feed.dead_letters().map(|dead| dead.mark());
         let state = StreamState {
             source: self.stream.source.clone(),
             position: position.clone(),
@@ -423,17 +426,12 @@ impl<'a> StreamDriver<'a> {
             input_length: self.model.input_length(),
             drift: self.model.drift_state(),
             counts: self.input.counts(),
-            dead_letters: self
-                .input
-                .feed
-                .dead_letters()
-                .map(|dead| dead.mark())
-                .unwrap_or_default(),
+            dead_letters: dead_letters.unwrap_or_default(),
             predictions: self
                 .input
                 .predictions
                 .as_ref()
-                .map_or_else(Default::default, Predictions::mark),
+                .map_or(self.stream.predictions, Predictions::mark),
             recent: self.input.feed.recent(),
             content: self.input.feed.content(),
             audit: self.audit.mark(),

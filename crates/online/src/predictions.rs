@@ -52,26 +52,36 @@ struct Event {
 }
 
 impl Predictions {
-    /// Continues at `mark`; a file that is not there is begun. One that is there stays as it is until the
+    /// Continues at `mark`, after so many events; a file that is not there is begun. One that is there stays as it is until the
     /// first line is written: a start that fails costs nobody a file.
     ///
     /// # Errors
     /// If the file cannot be written, or is not as long as it was.
     pub(crate) fn open(
         path: &Path,
-        mark: JournalMark,
+        (mark, events): (JournalMark, u64),
         task: Task,
         class_names: Vec<String>,
     ) -> Result<Predictions> {
         let is_there = path.exists();
         let is_open = mark.bytes > 0 && is_there;
         let journal = is_open.then(|| Journal::open(path, mark, u64::MAX)).transpose()?;
-        let note = (mark.bytes > 0 && !is_there).then(|| {
-            let path = path.display();
-            format!(
-                "{path}: is not there, and had the events before the checkpoint: it begins again"
-            )
-        });
+        let shown = path.display();
+        // But for the header, a line is an event.
+        let lacks = events.saturating_sub(if is_open { mark.lines.saturating_sub(1) } else { 0 });
+        let note = match () {
+            () if mark.bytes > 0 && !is_there => Some(format!(
+                "{shown}: is not there, and had the events before the checkpoint: it begins again"
+            )),
+            () if lacks == 0 => None,
+            () if is_open => Some(format!(
+                "{shown}: has no line of {lacks} of the {events} events before, which were learned from without --predictions"
+            )),
+            () => Some(format!(
+                "{shown}: begins with event {}, since those before were learned from without --predictions",
+                events + 1
+            )),
+        };
         let (path, step) = (path.to_owned(), Vec::new());
         let known = (0, None);
         let mut predictions = Predictions { path, journal, note, task, step, class_names, known };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use tidemill_engine::checkpoint::Meta;
 use tidemill_engine::data::DataSpec;
 use tidemill_engine::error::Result;
 use tidemill_engine::folder::{Existing, RunFolder};
@@ -14,6 +15,8 @@ use tidemill_recipe::stream::Access;
 use tidemill_recipe::{ClassWeight, OptimizerState, RecipeFile};
 
 use crate::driver::{Parts, StreamBase, StreamDriver, StreamEnd, StreamProgress, Until};
+use crate::input::Input;
+use crate::journal::JournalMark;
 use crate::model::build;
 use crate::open::{Opened, open};
 use crate::predictions::{self, Predictions};
@@ -134,14 +137,8 @@ pub fn learn(
     let folder = session.folder.clone();
     let Opened { mut input, join, answering, format } =
         open(&file, options, &folder, &base, &start, model.as_ref(), watch)?;
-    if let Some(path) = &options.predictions {
-        let mark = start.same().map(|s| s.predictions).unwrap_or_default();
-        let (task, names) = (file.recipe.task(), base.class_names.clone());
-        let mut predictions = Predictions::open(path, mark, task, names)?;
-        if let Some(note) = predictions.take_note() {
-            watch(LearnEvent::Notice(&note));
-        }
-        input.predictions = Some(predictions);
+    let predictions = open_predictions(&file, options, (&start, &base), &mut input, watch)?;
+    if input.predictions.is_some() {
         model.keep_predictions();
     }
     file.absolute_paths();
@@ -150,7 +147,8 @@ pub fn learn(
     let batch_steps = base.step - base.online_steps;
     let learned = start.same().map_or(0, |s| s.counts.events - s.counts.unlabelled);
     base.samples -= learned.min(base.samples);
-    let stream = StreamBase { source: start.source.clone(), format, batch_steps, meta: base };
+    let stream =
+        StreamBase { source: start.source.clone(), format, batch_steps, predictions, meta: base };
     // Of a run that was killed before its first checkpoint as well.
     let replays = existing == Existing::Resume && (start.same().is_some() || start.is_new());
     let audit = start.own().map(|s| s.audit).unwrap_or_default();
@@ -185,6 +183,33 @@ pub fn learn(
         watch(LearnEvent::Notice(&text));
     }
     Ok(LearnOutcome { summary, ended_by, prequential, folder })
+}
+
+/// Opens the file of predictions where it is asked for, and gives where it stands as long as none is written.
+fn open_predictions(
+    file: &RecipeFile,
+    options: &LearnOptions,
+    (start, base): (&Start, &Meta),
+    input: &mut Input,
+    watch: &mut dyn FnMut(LearnEvent<'_>),
+) -> Result<JournalMark> {
+    let before = start.same().map(|s| (s.predictions, s.counts.events)).unwrap_or_default();
+    let Some(path) = &options.predictions else {
+        if before.0.bytes > 0 {
+            watch(LearnEvent::Notice(
+                "the predictions of the events before were written to a file, and those from here on are not: --predictions FILE \
+                 with that file continues it",
+            ));
+        }
+        return Ok(before.0);
+    };
+    let (task, names) = (file.recipe.task(), base.class_names.clone());
+    let mut predictions = Predictions::open(path, before, task, names)?;
+    if let Some(note) = predictions.take_note() {
+        watch(LearnEvent::Notice(&note));
+    }
+    input.predictions = Some(predictions);
+    Ok(before.0)
 }
 
 /// Whether predictions can be written where they are asked for.

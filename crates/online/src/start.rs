@@ -32,6 +32,8 @@ pub(crate) struct Start {
     is_own: bool,
     /// Whether the stream continues where the checkpoint was written.
     continues: bool,
+    /// The recipe of the run that the checkpoint is one of.
+    old_recipe: Option<String>,
 }
 
 impl Start {
@@ -69,8 +71,10 @@ impl Start {
             }
             None => false,
         };
-        let start = Start { source, checkpoint, state, is_own, continues };
         let folder = if is_own { Some(&options.out) } else { options.model.as_ref() };
+        let old_recipe =
+            folder.and_then(|folder| std::fs::read_to_string(folder.join("recipe.toml")).ok());
+        let start = Start { source, checkpoint, state, is_own, continues, old_recipe };
         if let (Some(folder), Some(_)) = (folder, &start.checkpoint) {
             // One of another version may have keys that are not known here.
             if let Ok(old) = RecipeFile::read(&folder.join("recipe.toml"), &[]) {
@@ -139,7 +143,7 @@ impl Start {
         watch: &mut dyn FnMut(LearnEvent<'_>),
     ) -> Result<()> {
         if let Some(checkpoint) = &self.checkpoint {
-            model.load(checkpoint)?;
+            model.load(checkpoint).map_err(|e| file.of_misfit(e, self.old_recipe.as_deref()))?;
         }
         if frozen {
             model.freeze();

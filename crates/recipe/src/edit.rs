@@ -226,7 +226,9 @@ fn values(item: &Item) -> BTreeMap<String, String> {
 }
 
 fn collect(item: &Item, key: &str, all: &mut BTreeMap<String, String>) {
-    if let Some(table) = item.as_table_like() {
+    if item.as_inline_table().is_some_and(InlineTable::is_empty) {
+        all.insert(key.to_owned(), "{}".to_owned());
+    } else if let Some(table) = item.as_table_like() {
         for (name, child) in table.iter() {
             let key = if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
             collect(child, &key, all);

@@ -368,6 +368,27 @@ impl RecipeFile {
             .collect()
     }
 
+    /// The error of a checkpoint that belongs to another model, with the first key in which this recipe differs from `old`, that of
+    /// the run; any other error stays as it is.
+    pub fn of_misfit(&self, error: Error, old: Option<&str>) -> Error {
+        let is_misfit = matches!(&error, Error::Checkpoint { what, .. } if what.starts_with(tidemill_engine::checkpoint::MISFIT));
+        let mut keys =
+            old.filter(|_| is_misfit).map(|old| self.differences(old)).unwrap_or_default();
+        keys.retain(|key| key.starts_with("model.") || key.starts_with("training.optimizer."));
+        let [key, others @ ..] = &keys[..] else { return error };
+        let others = match others.len() {
+            0 => String::new(),
+            _ => {
+                format!(" (and {})", others.iter().take(5).cloned().collect::<Vec<_>>().join(", "))
+            }
+        };
+        let what = format!(
+            "has changed{others} since the run's checkpoint was written, whose weights do not fit what it says now: leave it as it was, \
+             or start a new run with --out"
+        );
+        self.error_at(key, &what)
+    }
+
     /// The fingerprint of all that decides the weights after a given number of steps.
     pub fn sha256(&self) -> String {
         let r = &self.recipe;

@@ -19,7 +19,11 @@ const OTHERS: [(&[u8], &str, &str); 6] = [
     (&[0xfd, b'7', b'z', b'X', b'Z', 0], "compressed with xz", "xz -dc"),
     (b"BZh", "compressed with bzip2", "bzip2 -dc"),
     (&[0x04, 0x22, 0x4d, 0x18], "compressed with lz4", "lz4 -dc"),
-    (b"PK\x03\x04", "a zip archive (or a spreadsheet, which is one)", "unzip -p"),
+    (
+        b"PK\x03\x04",
+        "a zip archive or a spreadsheet",
+        "unzip (of a spreadsheet, save the sheet as CSV)",
+    ),
     (b"SQLite f", "an SQLite database", "sqlite3"),
 ];
 

@@ -37,6 +37,9 @@ pub struct Schema {
     /// See `decimal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thousands: Option<char>,
+    /// What stands beside numbers and is no part of them, where the file showed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub units: Vec<String>,
 }
 
 /// One position of a row.

@@ -419,3 +419,27 @@ fn words_are_rows_of_one_table() {
     assert_eq!(encoder.names()[1..3], ["text word 1", "text word 2"]);
     assert_eq!(saved(&encoder).tables(), encoder.tables());
 }
+
+#[test]
+fn what_is_saved_can_be_read_by_people() {
+    let data = events("a,kind,y\n1,x,0\n2.5,y,1\n4,x,0\n");
+    let spec = FeaturesSpec { hats: Some(5), ..FeaturesSpec::default() };
+    let mut encoder = Encoder::new(&spec, &data.1, &data.0).unwrap();
+    for i in 0..3 {
+        encode(&mut encoder, &data.0, i).unwrap();
+    }
+    let readable = encoder.readable();
+    assert_eq!(readable["clip"], 3.0);
+    assert_eq!(readable["running"]["means"][0], 2.5);
+    assert_eq!(readable["running"]["counts"][0], 3.0);
+    assert_eq!(readable["numbers"][0]["name"], "a");
+    fn no_bits(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::Number(n) => n.as_u64().is_none_or(|n| n < 1 << 50),
+            serde_json::Value::Array(all) => all.iter().all(no_bits),
+            serde_json::Value::Object(all) => all.values().all(no_bits),
+            _ => true,
+        }
+    }
+    assert!(no_bits(&readable), "{readable}");
+}

@@ -196,6 +196,15 @@ fn whole_batch(error: &str) -> Finding {
     Finding::error(key, what.to_owned(), help)
 }
 
+fn kind_in_words(kind: LabelKind) -> String {
+    match kind {
+        LabelKind::Class { .. } => "the number of a class".to_owned(),
+        LabelKind::Values { len: 1 } => "a number".to_owned(),
+        LabelKind::Values { len } => format!("rows of {len} numbers, such as one-hot rows"),
+        LabelKind::None => "none".to_owned(),
+    }
+}
+
 /// What the labels alone tell.
 fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -209,8 +218,16 @@ fn check_labels(file: &RecipeFile, data: &RunData) -> Vec<Finding> {
         }
         let truth = |set: &Arc<dyn Dataset>| set.info().signature.truth().cloned();
         if truth(set) != truth(&data.train) {
-            let what = "has labels of another kind than batch.data".to_string();
-            findings.push(Finding::error(key, what, "give both the same options"));
+            let (own, other) =
+                (kind_in_words(set.label_kind()), kind_in_words(data.train.label_kind()));
+            let what = format!(
+                "has labels of another kind than batch.data: {own}, and batch.data {other}"
+            );
+            findings.push(Finding::error(
+                key,
+                what,
+                "give both the same options, or save both alike",
+            ));
             continue;
         }
         findings.extend(check_range(file, key, set.as_ref()));

@@ -43,7 +43,7 @@ pub fn tokenizer_of(path: &Path) -> Result<Arc<Tokenizer>> {
 /// SentencePiece reads it. The file is replaced at once.
 ///
 /// # Errors
-/// If the name is another, SentencePiece has no such tokenizer, or the file cannot be written.
+/// If the name is another, SentencePiece has no such tokenizer, or the file cannot be written, or is there and no tokenizer.
 pub fn write_tokenizer(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
     let usage = |what: String| Error::Usage(format!("{}: {what}", path.display()));
     let bytes = match path.extension().and_then(|e| e.to_str()) {
@@ -57,6 +57,9 @@ pub fn write_tokenizer(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
             ));
         }
     };
+    if path.exists() && read_tokenizer(path).is_err() {
+        return Err(usage("exists and is no tokenizer, so that it is not replaced; name another file, or remove it".into()));
+    }
     write_atomic(path, &bytes)
 }
 
@@ -197,7 +200,7 @@ fn metadata(model: &Trained) -> Result<Vec<(String, String)>> {
         metadata.push(("tidemill.schema".into(), json(schema)?));
     }
     if let Some(encoder) = &known.encoder {
-        metadata.push(("tidemill.columns".into(), json(encoder)?));
+        metadata.push(("tidemill.columns".into(), json(&encoder.readable())?));
     }
     if let Some(frames) = &known.frames {
         metadata.push(("tidemill.frames".into(), json(frames)?));

@@ -408,7 +408,7 @@ fn restore(
 ) -> Result<(Position, Course, Vec<Meter>)> {
     let Continued { at, course, same_epoch } =
         resume::resume(file, old_recipe, checkpoint, data, notice)?;
-    checkpoint.load_into(engine)?;
+    checkpoint.load_into(engine).map_err(|e| file.of_misfit(e, old_recipe))?;
     // A run that has only learned from a stream has measured no batch.
     let running = match same_epoch && at.step > 0 {
         false => vec![empty_meter(file, engine, data)],

@@ -209,6 +209,13 @@ pub fn list(folder: &Path, sets: &[(Vec<String>, String)]) -> Result<()> {
         let there: Option<Vec<Listed>> =
             text.lines().map(|line| serde_json::from_str(line).ok()).collect();
         let same = |there: &Vec<Listed>| all.starts_with(there) || there.starts_with(&all);
+        if there.as_deref().is_some_and(has_equals) {
+            return Err(Error::Usage(format!(
+                "{}: holds a search that was begun with trials of the same values, which are left out now, so that their numbers are \
+                 others; name another folder with --out to search again",
+                folder.display()
+            )));
+        }
         if !there.as_ref().is_some_and(same) {
             return Err(Error::Usage(format!(
                 "{}: holds a search over other values, or of a recipe that has changed; name another folder with --out",
@@ -223,6 +230,14 @@ pub fn list(folder: &Path, sets: &[(Vec<String>, String)]) -> Result<()> {
     let lines: std::result::Result<String, _> = all.iter().map(line).collect();
     let text = lines.map_err(|e| Error::Run(format!("the trials cannot be written: {e}")))?;
     files::write_atomic(&path, text.as_bytes())
+}
+
+/// Whether two trials are the same.
+fn has_equals(trials: &[Listed]) -> bool {
+    let equal = |(i, trial): (usize, &Listed)| {
+        trials[..i].iter().any(|other| other.recipe_sha256 == trial.recipe_sha256)
+    };
+    trials.iter().enumerate().any(equal)
 }
 
 #[cfg(test)]
@@ -252,6 +267,17 @@ mod tests {
             let error = Over::parse(text).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         }
+    }
+
+    #[test]
+    fn a_search_with_equal_trials_is_refused_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let line =
+            |i: usize| format!("{{\"trial\":{i},\"set\":[\"a=1\"],\"recipe_sha256\":\"x\"}}\n");
+        std::fs::write(folder.path().join("trials.jsonl"), line(1) + &line(2)).unwrap();
+        let error =
+            list(folder.path(), &[(vec!["a=1".into()], "x".into())]).unwrap_err().to_string();
+        assert!(error.contains("trials of the same values") && error.contains("--out"), "{error}");
     }
 
     #[test]

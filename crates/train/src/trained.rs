@@ -62,6 +62,8 @@ pub struct Trained {
     pub checkpoint: PathBuf,
     /// Whether the weights are averages over the steps.
     averaged: bool,
+    /// Whether those of the best epoch were asked for, and there is none.
+    lacks_best: bool,
     /// What was learned of columns and labels, of a table or a stream.
     known: Known,
     engine: Engine,
@@ -98,6 +100,7 @@ impl Trained {
             Weights::Best => checkpoints.best_or_newest()?,
             Weights::Step(step) => Some(checkpoints.of_step(step)?),
         };
+        let lacks_best = matches!(weights, Weights::Best) && !checkpoints.has_best();
         let Some(checkpoint) = found else {
             return Err(Error::Usage(format!(
                 "{}: has no checkpoint; train it first",
@@ -126,7 +129,7 @@ impl Trained {
             Some(names) if !names.is_empty() => names,
             _ => meta.class_names,
         };
-        Ok(Trained { file, class_names, step, checkpoint, averaged, known, engine })
+        Ok(Trained { file, class_names, step, checkpoint, averaged, lacks_best, known, engine })
     }
 
     /// The classes of the model's outputs, the two of one output; none where no label has taken one. Empty for values without
@@ -155,7 +158,13 @@ impl Trained {
     pub fn weights_in_words(&self) -> String {
         let what = if self.averaged { "the average kept up to" } else { "those of" };
         let (step, path) = (self.step, self.checkpoint.display());
-        format!("the weights are {what} step {step} ({path})")
+        let best = match self.lacks_best {
+            true => {
+                "; the run has no best epoch, which only batches with validation data have, so that --best names its newest weights"
+            }
+            false => "",
+        };
+        format!("the weights are {what} step {step} ({path}){best}")
     }
 
     /// Measures the model on `data`, or on the recipe's validation data. Files take the place of

@@ -16,9 +16,13 @@ pub(crate) struct Arguments {
     /// lines, ARFF, VW text, libsvm), plain or gzipped.
     #[arg(required = true, num_args = 1..)]
     data: Vec<PathBuf>,
-    /// The column of a table to predict [default: class, target, label or y, else the last column].
-    #[arg(long, value_name = "COLUMN")]
+    /// The column of a table to predict: its name, or its place (0 is the first, -1 the last) [default: class, target, label or y,
+    /// else the last column].
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     label: Option<String>,
+    /// Where any number of classes is true of a row and each has a column of 0 and 1: the names of these columns, with commas.
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', conflicts_with = "label")]
+    labels: Vec<String>,
     /// Where any number of classes is true of a row: the character between their names in the label, such as ";".
     #[arg(long, value_name = "CHARACTER")]
     label_separator: Option<String>,
@@ -59,6 +63,13 @@ struct Written {
     /// the others].
     #[arg(long, value_name = "NUMBER")]
     skip_rows: Option<usize>,
+    /// The character around fields that hold delimiters; "" for none [default: "].
+    #[arg(long, value_name = "CHARACTER")]
+    quote: Option<String>,
+    /// Signs and units beside numbers that are no part of them, with commas, such as "$,kg" [default: signs like $ and % that all
+    /// values of a column have].
+    #[arg(long, value_name = "UNIT,...", value_delimiter = ',')]
+    units: Vec<String>,
 }
 
 impl Written {
@@ -78,13 +89,15 @@ impl Written {
             encoding: self.encoding.as_ref().map(encoding),
             header: self.header,
             skip_rows: self.skip_rows,
+            quote: self.quote.clone(),
+            units: self.units.clone(),
             ..FormatSpec::default()
         })
     }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result {
-    let Arguments { data, label, label_separator, written, batch, out, force } = arguments;
+    let Arguments { data, label, labels, label_separator, written, batch, out, force } = arguments;
     let label_separator = match label_separator {
         Some(given) => Some(one_character("--label-separator", given)?),
         None => None,
@@ -92,6 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let wanted = Init {
         data: data.clone(),
         label: label.clone(),
+        labels: labels.clone(),
         label_separator,
         written: written.spec()?,
         batch: *batch,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::listing::{Listing, is_image};
 use super::{ImageDirectorySpec, LabelSource};
 use crate::source::{open, open_file, read_error, read_within};
-use crate::tree::{in_order, number_classes};
+use crate::tree::{Others, in_order, number_classes};
 use crate::{Error, Result};
 
 /// A larger file is no image.
@@ -117,6 +117,7 @@ struct Members {
     members: BTreeMap<String, (u64, u32)>,
     links: Vec<(String, String)>,
     classes: BTreeSet<String>,
+    others: Others,
 }
 
 impl Members {
@@ -138,7 +139,11 @@ impl Members {
                 Some((class, _)) => self.classes.insert(class.to_owned()),
                 None => kind.is_dir() && self.classes.insert(name.to_owned()),
             };
-            if kind.is_dir() || !is_image(name.rsplit('/').next().unwrap_or(name)) {
+            let file = name.rsplit('/').next().unwrap_or(name);
+            if kind.is_dir() || !is_image(file) {
+                if kind.is_file() && name.contains('/') && !file.starts_with('.') {
+                    self.others.add(|| name.to_owned());
+                }
                 continue;
             }
             let name = name.to_owned();
@@ -220,7 +225,7 @@ pub(super) fn list(
         let mut archive = tar::Archive::new(open_file(path)?);
         found.gather(path, root, archive.entries_with_seek().map_err(broken)?)?;
     }
-    let Members { mut bytes, mut members, links, classes, .. } = found;
+    let Members { mut bytes, mut members, links, classes, others, .. } = found;
     bytes.shrink_to_fit();
     for (name, target) in links {
         let Some(&span) = below(root, &target).and_then(|target| members.get(target)) else {
@@ -232,7 +237,8 @@ pub(super) fn list(
         members.insert(name, span);
     }
     let classes: Vec<String> = classes.into_iter().filter(|class| !class.is_empty()).collect();
-    let (listing, spans) = classify(members, classes, path, root, spec, like)?;
+    let (mut listing, spans) = classify(members, classes, path, root, spec, like)?;
+    listing.others = others;
     let path = path.to_owned();
     let store = match gzipped {
         true => Store::Memory { path, bytes, spans },

@@ -416,6 +416,14 @@ impl Dataset for ImageFolder {
         if loose > 0 {
             notes.push(format!("{loose} images that are in no folder of a class are left out"));
         }
+        let others = &self.listing.others;
+        if others.count > 0 {
+            let (files, are) = if others.count == 1 { ("file", "is") } else { ("files", "are") };
+            notes.push(format!(
+                "{} {files} in folders of classes {are} left out, such as {}: read are .jpg, .jpeg, .png, .bmp, .gif and .webp",
+                others.count, others.first
+            ));
+        }
         if links > 0 {
             notes.push(format!(
                 "{links} links to folders are not followed; follow_links = true follows them"

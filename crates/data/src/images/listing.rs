@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{ImageDirectorySpec, LabelSource};
-use crate::tree::{Found, Tree, entries, number_classes};
+use crate::tree::{Found, Others, Tree, entries, number_classes};
 use crate::{Error, Result};
 
 /// Names of images, packed: 60,000 separate strings would take three times the memory.
@@ -53,6 +53,8 @@ pub(super) struct Listing {
     pub(super) loose: usize,
     /// Links to folders that were not followed.
     pub(super) links: usize,
+    /// Files in folders of classes that are no images.
+    pub(super) others: Others,
 }
 
 /// Whether a file name ends like an image's.
@@ -106,6 +108,10 @@ impl Listing {
         found.files.iter().for_each(|name| self.names.push(name));
         self.classes.resize(self.names.len(), class);
         self.links += found.links;
+        if self.others.count == 0 {
+            self.others.first = found.others.first;
+        }
+        self.others.count += found.others.count;
         Ok(())
     }
 }
@@ -210,6 +216,14 @@ mod tests {
         assert!(text.contains("cannot be read"), "{text}");
         let text = list(tree(&["a/n.txt"]).path(), &spec, &[]).unwrap_err().to_string();
         assert!(text.contains("no images in its sub-folders"), "{text}");
+    }
+
+    #[test]
+    fn files_that_are_no_images_are_counted() {
+        let dir = tree(&["a/1.png", "a/t.tiff", "a/Thumbs.db", "a/.hidden", "readme.txt"]);
+        let listing = list(dir.path(), &ImageDirectorySpec::new("d"), &[]).unwrap();
+        assert_eq!((listing.names.len(), listing.others.count), (1, 2));
+        assert_eq!(listing.others.first, "a/Thumbs.db");
     }
 
     #[cfg(unix)]

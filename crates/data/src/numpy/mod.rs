@@ -269,9 +269,13 @@ impl NumpySpec {
         let kind = like.and_then(|like| like.labels);
         let like = like.map(|like| like.class_names);
         let width: usize = y.dims[1..].iter().product();
-        let one = || match width {
+        let one = || {
+            match width {
             1 => Ok(()),
-            _ => Err(place.error(format!("has {width} class labels for each sample, expected 1"))),
+            _ => Err(place.error(format!(
+                "has rows of {width} labels, where the number of a class is expected; save one-hot rows with .argmax(axis=1)"
+            ))),
+        }
         };
         // Rows of integers are one-hot rows.
         let default = match y.values {
@@ -296,7 +300,11 @@ impl NumpySpec {
             }
             (Values::Floats(v), NumpyLabels::Values) => match v.iter().position(|v| !v.is_finite())
             {
-                Some(at) => Err(place.error(format!("has {} as label {}", v[at], at / width))),
+                Some(at) => Err(place.error(format!(
+                    "has {} as label {}; leave samples without a label out, such as with x[np.isfinite(y)]",
+                    v[at],
+                    at / width
+                ))),
                 None => Ok(numbers(v)),
             },
             (Values::Doubles(_), _) => Err(place.error("is of 64 bits; please report it".into())),

@@ -300,6 +300,14 @@ impl<'a> Rows<'a> {
             few.push(format!("{} more", self.unseen.len() - few.len()));
         }
         let known = self.labels.as_ref().map(Labels::names).unwrap_or_default();
+        let renamed = match self.unseen.len() <= known.len() {
+            true => {
+                "If these are classes of the model under other names, give the file's names in the order of the model's classes as \
+                     class_names where a recipe names the file; if not, "
+            }
+            false => "",
+        };
+        let say = if renamed.is_empty() { "Say" } else { "say" };
         let mut known: Vec<&str> = known.iter().map(String::as_str).collect();
         if known.len() > 2 * MAX_NAMES {
             known.truncate(2 * MAX_NAMES);
@@ -308,8 +316,8 @@ impl<'a> Rows<'a> {
         Error::format(
             path,
             format!(
-                "label `{}`: {rows} of {} rows have classes that the model does not have: {}; it has {}. Say \
-                 bad_rows = \"skip\" in a recipe to leave such rows out, or leave them out of the file",
+                "label `{}`: {rows} of {} rows have classes that the model does not have: {}; it has {}. {renamed}{say} \
+                 bad_rows = \"skip\" there to leave such rows out, or leave them out of the file",
                 schema.label.as_deref().unwrap_or_default(),
                 self.lines.len() + self.num_skipped,
                 few.join(", "),

@@ -64,6 +64,9 @@ pub struct Checkpoint {
     pub tensors: Vec<StateTensor>,
 }
 
+/// How the error of a checkpoint that is one of another model begins.
+pub const MISFIT: &str = "belongs to another model";
+
 /// What divides the name of a group of tensors from a tensor's own: `good/layers.0.dense.bias`. The
 /// tensors of the model itself are in no group.
 const GROUP: char = '/';
@@ -133,7 +136,7 @@ impl Checkpoint {
 
     /// The error of a checkpoint that is one of another model; `what` says in what it differs.
     pub fn misfit(&self, what: &str) -> Error {
-        self.unusable(format_args!("belongs to another model: {what}"))
+        self.unusable(format_args!("{MISFIT}: {what}"))
     }
 }
 
@@ -248,6 +251,11 @@ impl Checkpoints {
     /// If it is damaged or cannot be read: the weights of another one are not what was asked for.
     pub fn best_or_newest(&self) -> Result<Option<Checkpoint>> {
         self.pointed_or_newest("best")
+    }
+
+    /// Whether an epoch of the run was its best one.
+    pub fn has_best(&self) -> bool {
+        self.folder.join("best").exists()
     }
 
     /// The checkpoint that `latest` points to; the newest where there is no such pointer: what a user of

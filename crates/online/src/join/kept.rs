@@ -147,6 +147,8 @@ impl std::fmt::Display for Given {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Given::Number(n) => write!(f, "{n}"),
+            // Only a set can have none.
+            Given::Text(text) if text.is_empty() => write!(f, "no class"),
             Given::Text(text) => {
                 write!(f, "`{}`", text.chars().take(40).collect::<String>().escape_debug())
             }

@@ -1,10 +1,14 @@
 //! A recipe for arrays of samples: those that NumPy saved, and what all arrays have in common.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use tidemill_engine::data::{Dataset, LabelKind, Like, MemoryDataset, NumpySpec, numpy};
+use tidemill_engine::data::{
+    Dataset, LabelKind, Like, MemoryDataset, NumpyLabels, NumpySpec, numpy,
+};
 use tidemill_engine::error::{Error, Result};
 
+use super::columns::FEW_CLASSES;
 use super::text::{argument, plural, quoted};
 use super::{Data, Draft, free_run, no_table};
 
@@ -55,14 +59,18 @@ pub(super) fn is_numpy(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "npz" || end == "npy")
 }
 
-pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
+/// Arrays of samples and labels, and the keys by which a recipe names them.
+type Side = (NumpySpec, String);
+
+/// The arrays for training, and those for validation where an archive has them.
+fn sides(given: &[Data]) -> Result<(Side, Option<Side>)> {
     let named = |data: &Data, x: &str, y: &str| {
         let path = Some(data.path.display().to_string());
         let spec = NumpySpec { path, x: x.into(), y: Some(y.into()), ..NumpySpec::default() };
         let (name, x, y) = (quoted(&data.name), quoted(x), quoted(y));
         (spec, format!("path = {name}, x = {x}, y = {y}"))
     };
-    let (train, validation) = match given {
+    match given {
         [archive] if archive.path.extension().is_some_and(|end| end == "npz") => {
             let arrays = numpy::arrays(&archive.path)?;
             let has = |name: &str| arrays.iter().any(|a| a == name);
@@ -79,7 +87,7 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
                     quoted(&archive.name)
                 ))
             })?;
-            (train, find(&VALIDATION))
+            Ok((train, find(&VALIDATION)))
         }
         [x, y] => {
             let spec = NumpySpec {
@@ -88,15 +96,17 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
                 ..NumpySpec::default()
             };
             let (x, y) = (quoted(&x.name), quoted(&y.name));
-            ((spec, format!("x = {x}, y = {y}")), None)
+            Ok(((spec, format!("x = {x}, y = {y}")), None))
         }
-        _ => {
-            return Err(Error::Usage(format!(
-                "{}: name an .npz archive, or two .npy files, of samples and of labels",
-                given[0].name
-            )));
-        }
-    };
+        _ => Err(Error::Usage(format!(
+            "{}: name an .npz archive, or two .npy files, of samples and of labels",
+            given[0].name
+        ))),
+    }
+}
+
+pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
+    let (mut train, mut validation) = sides(given)?;
     let open = |spec: &NumpySpec, like: Option<&Like<'_>>| {
         Ok::<_, Error>(spec.open(
             &|name| PathBuf::from(name),
@@ -104,7 +114,16 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
             like.and_then(|like| like.known),
         )?)
     };
-    let data = open(&train.0, None)?;
+    let mut data = open(&train.0, None)?;
+    // As those of tables: NumPy's arrays have one type, so that classes are floats beside columns that are.
+    let whole = whole_numbers(&data);
+    if whole.is_some() {
+        for (spec, keys) in [Some(&mut train), validation.as_mut()].into_iter().flatten() {
+            spec.labels = Some(NumpyLabels::Class);
+            keys.push_str(", labels = \"class\"");
+        }
+        data = open(&train.0, None)?;
+    }
     let like = Like::of(&data);
     let held_out = validation.as_ref().map(|v| open(&v.0, Some(&like))).transpose()?;
     // Numbers are standardized, as the columns of a table are.
@@ -132,8 +151,15 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
         }
     };
     let recipe = argument(&out.display().to_string());
+    let mut found = found(&given[0].name, &set, kept);
+    found.extend(whole.map(|n| {
+        format!(
+            "The labels are {n} different whole numbers as floats, which are taken as classes; where they are amounts to be predicted, \
+             write `labels = \"values\"` into `numpy`, one output and another loss."
+        )
+    }));
     Ok(Draft {
-        found: found(&given[0].name, &set, kept),
+        found,
         body: body(&set, beside.as_ref()),
         next: vec![
             format!("tidemill train {recipe}"),
@@ -142,6 +168,15 @@ pub(super) fn draft(given: &[Data], out: &Path) -> Result<Draft> {
         ],
         one_for_both: no_table(),
     })
+}
+
+/// How many different targets there are, where each sample has one and they are few whole numbers.
+fn whole_numbers(data: &MemoryDataset) -> Option<usize> {
+    let values = data.target_values();
+    let is_one = matches!(data.label_kind(), LabelKind::Values { len: 1 });
+    let whole = is_one && values.iter().all(|v| v.fract() == 0.0 && v.abs() < 1e6);
+    let different: BTreeSet<i64> = values.iter().filter(|_| whole).map(|v| *v as i64).collect();
+    (2..=FEW_CLASSES).contains(&different.len()).then_some(different.len())
 }
 
 /// `, normalize = ...` by the means and deviations of the features; nothing for images, and where there

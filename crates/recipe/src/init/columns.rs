@@ -9,6 +9,9 @@ use tidemill_stream::{Event, Schema, Value};
 /// Different values are counted up to this number.
 const MANY: usize = 20_000;
 
+/// So many different whole numbers are more likely classes than values.
+pub(super) const FEW_CLASSES: usize = 20;
+
 /// What was seen of one column.
 #[derive(Default)]
 pub(super) struct Column {
@@ -158,9 +161,8 @@ impl Column {
 
     /// What the labels are: classes, or values of which any number may be a new one.
     pub(super) fn classes(&self) -> Option<Vec<String>> {
-        const FEW: usize = 20;
         let n = self.distinct()?;
-        if !self.is_text() && (n > FEW || !self.whole) {
+        if !self.is_text() && (n > FEW_CLASSES || !self.whole) {
             return None;
         }
         Some(Labels::sorted(self.values.iter().cloned()).names())

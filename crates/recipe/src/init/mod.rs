@@ -35,13 +35,15 @@ pub struct Init {
     /// The data: a folder or archive of images, a folder of texts, IDX files or a folder of them,
     /// arrays that NumPy saved, or a table.
     pub data: Vec<PathBuf>,
-    /// The column of a table that is to be predicted; found by its name, or the last one, if not
-    /// given.
+    /// The column of a table that is to be predicted, by its name or its place (0 is the first, -1 the last); found by its name,
+    /// or the last one, if not given.
     pub label: Option<String>,
+    /// The columns of the classes, where any number of them is true of a row and each has a column of 0 and 1; in place of `label`.
+    pub labels: Vec<String>,
     /// The character between the names of classes in the label, where any number of classes is true of a row of a table.
     pub label_separator: Option<char>,
-    /// How the rows of a table are written, as far as that is given: `delimiter`, `decimal`, `thousands`, `encoding`, `header` and
-    /// `skip_rows`. The rest is found.
+    /// How the rows of a table are written, as far as that is given: `delimiter`, `decimal`, `thousands`, `encoding`, `header`,
+    /// `skip_rows`, `quote` and `units`. The rest is found.
     pub written: FormatSpec,
     /// Whether the recipe is for training in batches alone. A large table of classes then has more hats and larger layers; it is
     /// said where that changes nothing.
@@ -58,6 +60,7 @@ impl Init {
         let written = &self.written;
         let given = [
             ("--label", self.label.is_some()),
+            ("--labels", !self.labels.is_empty()),
             ("--label-separator", self.label_separator.is_some()),
             ("--delimiter", written.delimiter.is_some()),
             ("--decimal", written.decimal.is_some()),
@@ -65,6 +68,8 @@ impl Init {
             ("--encoding", written.encoding.is_some()),
             ("--header", written.header.is_some()),
             ("--skip-rows", written.skip_rows.is_some()),
+            ("--quote", written.quote.is_some()),
+            ("--units", !written.units.is_empty()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
     }

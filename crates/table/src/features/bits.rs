@@ -1,5 +1,7 @@
 //! Floats saved as their bits, so that every text format gives them back exactly.
 
+use serde_json::{Number, Value};
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What can be saved by its bits.
@@ -36,6 +38,39 @@ impl Bits for Vec<f64> {
     }
     fn of(raw: Vec<u64>) -> Vec<f64> {
         raw.into_iter().map(f64::from_bits).collect()
+    }
+}
+
+/// The keys whose values are saved so: of the statistics of columns, and elsewhere.
+const RUNNING: [&str; 5] = ["most", "counts", "means", "inverses", "squares"];
+const OTHERS: [&str; 5] = ["first", "second", "clip", "vector_scale", "vector_offset"];
+
+/// What was saved with numbers in place of their bits, for people and other programs; one that is not finite is null.
+pub(super) fn readable(saved: Value) -> Value {
+    match saved {
+        Value::Object(map) => {
+            let is_running = RUNNING.iter().all(|key| map.contains_key(*key));
+            let is_bits =
+                |key: &str| OTHERS.contains(&key) || (is_running && RUNNING.contains(&key));
+            let each = |(key, value): (String, Value)| {
+                let value = if is_bits(&key) { numbers(value) } else { readable(value) };
+                (key, value)
+            };
+            Value::Object(map.into_iter().map(each).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(readable).collect()),
+        other => other,
+    }
+}
+
+fn numbers(value: Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.into_iter().map(numbers).collect()),
+        Value::Number(bits) => bits
+            .as_u64()
+            .and_then(|bits| Number::from_f64(f64::from_bits(bits)))
+            .map_or(Value::Null, Value::Number),
+        other => readable(other),
     }
 }
 

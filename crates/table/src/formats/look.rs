@@ -10,8 +10,10 @@ use std::collections::{BTreeSet, HashSet};
 use memchr::memchr_iter;
 
 use super::delimiter::{beside_commas, common, count, delimiter};
+use super::doubts::{Doubts, settle};
 use super::groups::{Grouping, grouping};
 use super::row::nearest;
+use super::titles::{are_names, are_row_names, is_padded};
 use super::{
     Decoded, Format, FormatSpec, LABELS, Note, decoder, is_blank, number, short, short_list,
 };
@@ -83,6 +85,17 @@ pub fn look(head: &[u8], is_whole: bool, spec: &FormatSpec, format: Format) -> c
     }
     let trim = |l: &&'_ [u8]| !l.strip_suffix(b"\r").unwrap_or(l).is_empty();
     lines.retain(trim);
+    let of_rows = matches!(format, Format::Csv | Format::Tsv);
+    if let [only] = lines[..]
+        && of_rows
+        && memchr_iter(b'\r', only).take(2).count() == 2
+    {
+        return Err(crate::Error::Usage(
+            "the lines end with carriage returns alone, as old programs for the Macintosh write them; convert the file, such as \
+             with: tr '\\r' '\\n' < FILE > NEW"
+                .into(),
+        ));
+    }
     let mut found = Look { spec: spec.clone(), ..Look::default() };
     match format {
         Format::Csv | Format::Tsv => rows(&lines, format, &mut found)?,
@@ -91,7 +104,12 @@ pub fn look(head: &[u8], is_whole: bool, spec: &FormatSpec, format: Format) -> c
     }
     // All events show which columns are texts, not the first.
     found.spec.looked = true;
-    let seen = decode(&lines, &found.spec, format)?;
+    let mut seen = decode(&lines, &found.spec, format)?;
+    let before = (found.spec.thousands, found.spec.units.len());
+    found.notes.extend(settle(&seen.inputs(), &seen.label, &mut found.spec, of_rows));
+    if before != (found.spec.thousands, found.spec.units.len()) {
+        seen = decode(&lines, &found.spec, format)?;
+    }
     let texts = seen.texts(&found.spec);
     let again = !texts.is_empty();
     found.spec.text.extend(texts);
@@ -178,6 +196,18 @@ fn rows(lines: &[&[u8]], format: Format, found: &mut Look) -> crate::Result<()> 
     }
     let short = counts.iter().filter(|n| **n < most).count();
     spec.short_rows = short * 20 >= counts.len() && most > 2;
+    let from = spec.skip_rows.unwrap_or(0).min(few.len());
+    if let [first, others @ ..] = &counts[from..]
+        && first + 1 == most
+        && others.len() > 1
+        && others.iter().all(|n| *n == most)
+        && spec.columns.is_none()
+        && spec.header != Some(false)
+        && are_names(few[from], by, *first)
+        && are_row_names(&few[from + 1..], by)
+    {
+        (spec.row_names, spec.header, spec.short_rows) = (true, Some(true), false);
+    }
     if spec.header.is_none() && spec.columns.is_none() {
         let rows = &few[spec.skip_rows.unwrap_or(0).min(few.len())..];
         let blank = rows.iter().take_while(|row| is_blank(row)).count();
@@ -187,24 +217,6 @@ fn rows(lines: &[&[u8]], format: Format, found: &mut Look) -> crate::Result<()> 
         groups(lines, by, found);
     }
     Ok(())
-}
-
-/// Whether a row of `most` fields has words in the first or the first two of them alone.
-fn is_padded(row: &[u8], by: u8, most: usize) -> bool {
-    let fields: Vec<&[u8]> = row.split(|b| *b == by).collect();
-    let filled = fields.iter().take_while(|field| !is_blank(field)).count();
-    let words = fields[..filled].iter().all(|field| number::plain(field.trim_ascii()).is_none());
-    (1..=2).contains(&filled)
-        && 2 * filled < most
-        && words
-        && fields[filled..].iter().all(|field| is_blank(field))
-}
-
-/// Whether a row can be that of the names below padded titles: nearly all fields are words.
-fn are_names(row: &[u8], by: u8, most: usize) -> bool {
-    let is_word = |field: &[u8]| !is_blank(field) && number::plain(field.trim_ascii()).is_none();
-    let words = row.split(|b| *b == by).filter(|field| is_word(field)).count();
-    words + 1 >= most && words > 1
 }
 
 /// What is between groups of three digits.
@@ -384,6 +396,7 @@ struct Seen {
     columns: Vec<Tally>,
     /// The columns of rows, those that are no inputs too.
     names: Vec<String>,
+    label: Doubts,
     labels: BTreeSet<String>,
     events: Events,
     notes: Vec<Note>,
@@ -391,17 +404,21 @@ struct Seen {
 
 #[derive(Default)]
 struct Tally {
-    name: String,
-    numbers: u64,
-    texts: u64,
-    /// Digits with a zero before them, and whether all values have one length.
-    zeros: u64,
+    doubts: Doubts,
+    /// The lengths of its texts, up to two of them.
     lengths: BTreeSet<usize>,
+}
+
+impl Tally {
+    fn of(name: &str) -> Tally {
+        Tally { doubts: Doubts::of(name), ..Tally::default() }
+    }
 }
 
 fn decode(lines: &[&[u8]], spec: &FormatSpec, format: Format) -> crate::Result<Seen> {
     let mut decoder = decoder(spec, format, None)?;
     let mut seen = Seen::default();
+    let style = spec.style(spec.delimiter.map_or(b',', |c| c as u8));
     let (mut many, mut numbers) = (false, HashSet::new());
     for (i, line) in lines.iter().enumerate() {
         match decoder.decode(line, i == 0, &mut seen.events) {
@@ -412,22 +429,26 @@ fn decode(lines: &[&[u8]], spec: &FormatSpec, format: Format) -> crate::Result<S
         }
         let Some(schema) = decoder.schema() else { continue };
         if seen.columns.len() != schema.columns.len() {
-            let named = |name: &String| Tally { name: name.clone(), ..Tally::default() };
-            seen.columns = schema.columns.iter().map(named).collect();
+            seen.columns = schema.columns.iter().map(|name| Tally::of(name)).collect();
+            seen.label = Doubts::of(schema.label.as_deref().unwrap_or_default());
         }
         let event = seen.events.get(seen.events.len() - 1);
         for (i, tally) in seen.columns.iter_mut().enumerate() {
             match event.value(i) {
-                Value::Number(_) => tally.numbers += 1,
+                Value::Number(_) => tally.doubts.numbers += 1,
                 value @ Value::Text(text) if value.is_text() => {
-                    tally.texts += 1;
-                    tally.zeros += u64::from(number::leading_zero(text.as_bytes()));
+                    tally.doubts.add_text(text, style);
                     if tally.lengths.len() < 2 {
                         tally.lengths.insert(text.len());
                     }
                 }
                 _ => {}
             }
+        }
+        match event.label() {
+            Value::Number(_) => seen.label.numbers += 1,
+            value @ Value::Text(text) if value.is_text() => seen.label.add_text(text, style),
+            _ => {}
         }
         let is_new = match event.label() {
             Value::Number(n) => numbers.len() <= MOST_LABELS && numbers.insert(n.to_bits()),
@@ -456,12 +477,16 @@ impl Seen {
     /// that begin with zeros.
     fn texts(&self, spec: &FormatSpec) -> Vec<String> {
         let is_text = |t: &&Tally| {
-            let codes = t.zeros > 0 && t.zeros == t.texts && t.lengths.len() == 1 && {
+            let Doubts { zeros, texts, ref name, .. } = t.doubts;
+            let codes = zeros > 0 && zeros == texts && t.lengths.len() == 1 && {
                 t.lengths.first().is_some_and(|len| *len > 2)
             };
-            let mostly = !number::mostly_numbers(t.numbers, t.texts);
-            (codes || mostly) && !spec.text.contains(&t.name)
+            (codes || t.doubts.is_text()) && !spec.text.contains(name)
         };
-        self.columns.iter().filter(is_text).map(|t| t.name.clone()).collect()
+        self.columns.iter().filter(is_text).map(|t| t.doubts.name.clone()).collect()
+    }
+
+    fn inputs(&self) -> Vec<&Doubts> {
+        self.columns.iter().map(|t| &t.doubts).collect()
     }
 }

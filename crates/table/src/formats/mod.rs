@@ -5,7 +5,9 @@
 //! - [`spec`]: what a recipe says about a stream's format ([`FormatSpec`])
 //! - `csv`, `json`, `vw`, `libsvm`, `arff`: one decoder each (`csv` and `json` list their parts);
 //!   `arrow`: Arrow IPC as JSON lines; [`parquet`]: Parquet files as CSV
-//! - [`mod@look`]: what the start of a file says of how it is written; `delimiter`: between fields; `groups`: of thousands
+//! - [`mod@look`]: what the start of a file says of how it is written; `delimiter`: between fields; `groups`: of thousands;
+//!   `doubts`: columns of text that may be numbers; `units`: signs beside numbers; `titles`: what stands
+//!   around rows
 //! - `bounds`: how much a record may name; `row`: what CSV and ARFF rows share; `missing`: what stands for no value; [`text`]: encodings;
 //!   `number`, `reader` (JSON), `words`, `hash` (VW): the inner loops; `values`: JSON of other layouts
 //!   as JSON lines
@@ -15,6 +17,7 @@ mod arrow;
 mod bounds;
 mod csv;
 mod delimiter;
+mod doubts;
 mod groups;
 pub(crate) mod hash;
 mod json;
@@ -27,6 +30,8 @@ mod reader;
 pub(crate) mod row;
 pub mod spec;
 pub mod text;
+mod titles;
+mod units;
 mod values;
 mod vw;
 mod words;

@@ -19,7 +19,7 @@ pub fn mostly_numbers(numbers: u64, texts: u64) -> bool {
 pub(crate) struct Style {
     /// `,` where a comma stands before the decimals, `.` where nothing else may.
     pub decimal: Option<u8>,
-    /// What is between groups of three digits.
+    /// What is between groups of three digits; a space stands for [`hard_space`]s too.
     pub thousands: Option<u8>,
     /// Whether a comma is the delimiter, so that a single comma within a (quoted) number groups digits.
     pub commas_group: bool,
@@ -129,10 +129,55 @@ pub(crate) fn quoted(bytes: &[u8]) -> Option<f64> {
     plain(bytes).or_else(|| truth(bytes))
 }
 
+/// The length of a space at the start that no line is broken at, as French and other programs have it between groups of
+/// digits: U+00A0, in Windows-1252 too, U+2009 and U+202F.
+pub(super) fn hard_space(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [0xc2, 0xa0, ..] => Some(2),
+        [0xe2, 0x80, 0x89 | 0xaf, ..] => Some(3),
+        [0xa0, ..] => Some(1),
+        _ => None,
+    }
+}
+
+/// What is behind a minus at the start, `-` or U+2212.
+pub(super) fn minus(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.strip_prefix(b"-").or_else(|| bytes.strip_prefix("\u{2212}".as_bytes()))
+}
+
+/// A number with hard spaces as spaces, which then group digits if nothing else does, and a plain minus. None where it has neither.
+fn in_ascii(bytes: &[u8], style: Style) -> Option<(Vec<u8>, Style)> {
+    if bytes.is_ascii() {
+        return None;
+    }
+    let (mut style, mut out) = (style, Vec::with_capacity(bytes.len()));
+    let mut rest = bytes;
+    if let Some(size) = minus(rest) {
+        out.push(b'-');
+        rest = size;
+    }
+    while let Some(&first) = rest.first() {
+        if let Some(len) = hard_space(rest) {
+            style.thousands.get_or_insert(b' ');
+            out.push(b' ');
+            rest = &rest[len..];
+        } else if first.is_ascii() {
+            out.push(first);
+            rest = &rest[1..];
+        } else {
+            return None;
+        }
+    }
+    Some((out, style))
+}
+
 /// A number with separators: `2,5`, `1,234`, `1.234,5`, `1,234.5`, `1 234`.
 fn separated(bytes: &[u8], style: Style) -> Option<f64> {
     if bytes.len() > 40 || !bytes.last()?.is_ascii_digit() {
         return None;
+    }
+    if let Some((plain, style)) = in_ascii(bytes, style) {
+        return loose(&plain, style);
     }
     let has = |b: u8| bytes.contains(&b);
     let (decimal, group) = match (style.decimal, style.thousands) {
@@ -208,6 +253,15 @@ mod tests {
             ("1.234,5", Style { thousands: Some(b'.'), ..none }, Some(1234.5)),
             ("1.234", Style { thousands: Some(b'.'), ..none }, Some(1234.0)),
             ("1,234.5", Style { thousands: Some(b','), ..none }, Some(1234.5)),
+            ("1 234", none, None),
+            ("1\u{a0}234", Style { thousands: Some(b' '), ..none }, Some(1234.0)),
+            ("1\u{202f}234\u{202f}567,25", none, Some(1_234_567.25)),
+            ("1\u{a0}234.5", commas, Some(1234.5)),
+            ("1\u{a0}23", none, None),
+            ("1\u{a0}234", Style { thousands: Some(b'.'), ..none }, None),
+            ("\u{2212}2.5", none, Some(-2.5)),
+            ("\u{2212}\u{2212}2", none, None),
+            ("caf\u{e9} 5", none, None),
             ("1.234", none, Some(1.234)),
             ("1.234", Style { decimal: Some(b','), thousands: Some(b'.'), ..none }, Some(1234.0)),
             ("2,5e3", Style { decimal: Some(b','), ..none }, Some(2500.0)),
@@ -223,6 +277,7 @@ mod tests {
         ] {
             assert_eq!(loose(text.as_bytes(), style), want, "{text} {style:?}");
         }
+        assert_eq!(loose(b"1\xa0234", none), Some(1234.0), "Windows-1252");
         assert_eq!(plain(b"02134"), None);
         assert_eq!(plain(b"0"), Some(0.0));
         assert_eq!(plain(b"0.5"), Some(0.5));

@@ -101,7 +101,8 @@ pub struct FormatSpec {
     /// Columns or keys that are text even if they look like numbers, such as ids and postal codes.
     pub text: Vec<String>,
     /// Texts and numbers that stand for a missing value, such as `"-999"`. By default those of pandas
-    /// (an empty field, `NA`, `N/A`, `#N/A`, `NaN`, `null`, `None` and their like), `?`, and `\N` (PostgreSQL).
+    /// (an empty field, `NA`, `N/A`, `#N/A`, `NaN`, `null`, `None` and their like), `?`, `\N` (PostgreSQL), and the errors of
+    /// Excel (`#DIV/0!`, `#VALUE!` and their like).
     pub missing: Vec<String>,
     /// How texts are written. By default UTF-8, UTF-16 where a file begins with its byte order mark,
     /// and Windows-1252 for single values that are not UTF-8, which are counted.
@@ -113,6 +114,9 @@ pub struct FormatSpec {
     /// quotes where it is the delimiter too, `.` or `,` in a number that has both, and what the values at
     /// the start of a file show.
     pub thousands: Option<char>,
+    /// Signs of currencies, of per cent and of units that stand before or behind numbers and are no part of them, such as
+    /// `["$", "%", "kg"]`. By default a sign like `$` or `%` that all values of a column have at the start of a file.
+    pub units: Vec<String>,
     /// Rows at the start of a file that are not part of the table, such as a title. By default those
     /// before the first row that has as many fields as the rows after it, and a title that is padded with
     /// delimiters, before a row of names.
@@ -134,6 +138,9 @@ pub struct FormatSpec {
     /// which many rows do, and between tabs.
     #[serde(skip)]
     pub short_rows: bool,
+    /// Whether rows begin with a name of their own, which the header has no field for, as R writes them.
+    #[serde(skip)]
+    pub row_names: bool,
     /// Whether `label` and `inputs` were given by place, so that a name that is there twice is meant.
     #[serde(skip)]
     pub by_place: bool,
@@ -165,10 +172,11 @@ pub enum Encoding {
     Latin1,
 }
 
-/// What stands for a missing value where nothing is said: the list of pandas, `?` and PostgreSQL's `\N`.
-pub const MISSING: [&str; 21] = [
-    "", "?", "\\N", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
-    "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+/// What stands for a missing value where nothing is said: the list of pandas, `?`, PostgreSQL's `\N`, and the errors of Excel.
+pub const MISSING: [&str; 27] = [
+    "", "?", "\\N", "#N/A", "#N/A N/A", "#NA", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!",
+    "#VALUE!", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
 ];
 
 impl Default for FormatSpec {
@@ -195,12 +203,14 @@ impl Default for FormatSpec {
             encoding: None,
             decimal: None,
             thousands: None,
+            units: Vec::new(),
             skip_rows: None,
             quote: None,
             inputs: None,
             unlabelled: false,
             looked: false,
             short_rows: false,
+            row_names: false,
             by_place: false,
             wants: None,
             live: false,
@@ -233,7 +243,9 @@ impl FormatSpec {
     pub fn written_as(self, found: &FormatSpec) -> FormatSpec {
         let FormatSpec { delimiter, header, skip_rows, short_rows, decimal, thousands, .. } =
             *found;
-        FormatSpec { delimiter, header, skip_rows, short_rows, decimal, thousands, ..self }
+        let (row_names, units) = (found.row_names, found.units.clone());
+        let own = FormatSpec { delimiter, header, skip_rows, decimal, thousands, ..self };
+        FormatSpec { short_rows, row_names, units, ..own }
     }
 
     /// Whether what has this role is not needed, whatever it holds.
@@ -252,7 +264,7 @@ impl FormatSpec {
         if self.format.is_some_and(|own| rows(own) != rows(format)) {
             (self.delimiter, self.header, self.columns) = (None, None, None);
             (self.vector, self.image) = (None, None);
-            (self.decimal, self.thousands) = (None, None);
+            (self.decimal, self.thousands, self.units) = (None, None, Vec::new());
             (self.skip_rows, self.quote) = (None, None);
         }
         self
@@ -359,6 +371,7 @@ impl FormatSpec {
         let given = [
             ("decimal", self.decimal.is_some()),
             ("thousands", self.thousands.is_some()),
+            ("units", !self.units.is_empty()),
             ("skip_rows", self.skip_rows.is_some()),
             ("quote", self.quote.is_some()),
         ];
@@ -368,7 +381,23 @@ impl FormatSpec {
         if let Some(c) = self.decimal.filter(|c| !matches!(c, '.' | ',')) {
             return usage(format!("decimal must be \".\" or \",\", found {c:?}"));
         }
+        let is_unit = |unit: &String| {
+            !unit.is_empty()
+                && unit.len() <= 16
+                && !unit.contains(|c: char| c.is_ascii_digit() || "+-.,\"".contains(c))
+        };
+        if let Some(unit) = self.units.iter().find(|unit| !is_unit(unit)) {
+            return usage(format!(
+                "units: {unit:?} is none; name what stands before or behind numbers, such as \"$\" or \"kg\", without digits, points and signs"
+            ));
+        }
         if let Some(c) = self.thousands {
+            if self.delimiter == Some(c) && c != ',' {
+                return usage(format!(
+                    "thousands and delimiter are both {c:?}, and one character cannot be between fields and between digits; leave \
+                     one out"
+                ));
+            }
             if !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '-' | '+') {
                 return usage(format!(
                     "thousands must be one ASCII character that is no letter, digit or sign, found {c:?}"

@@ -22,6 +22,15 @@ pub(super) fn windows(bytes: &[u8], out: &mut String) {
     }));
 }
 
+/// A text in Windows-1252, where that has all of its characters.
+pub(super) fn to_windows(text: &str) -> Option<Vec<u8>> {
+    let byte = |c: char| match u8::try_from(u32::from(c)) {
+        Ok(byte) if !(0x80..0xa0).contains(&byte) => Some(byte),
+        _ => WINDOWS.iter().position(|w| *w == c).map(|at| 0x80 + at as u8),
+    };
+    text.chars().map(byte).collect()
+}
+
 /// The text of a value; what is not UTF-8 is Windows-1252, put into `scratch` and counted, unless
 /// the recipe says that all is UTF-8.
 pub(super) fn value<'a>(

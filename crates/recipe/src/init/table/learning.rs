@@ -71,7 +71,7 @@ impl Learning {
         let epochs = if linear { 10 } else { epochs(table.columns.rows, 600_000) };
         let mut learning = Learning {
             layers: if linear { String::new() } else { format!("  {}", hidden(UNITS)) },
-            loss: match (classes.is_some(), table.spec.label_separator) {
+            loss: match (classes.is_some(), table.spec.set_separator()) {
                 (true, None) => "sparse_categorical_crossentropy",
                 (true, Some(_)) => "binary_crossentropy",
                 (false, _) => "huber",
@@ -103,7 +103,8 @@ impl Learning {
                     }
                 }
                 // Numbers from 0 are known already.
-                if classes.iter().enumerate().any(|(i, c)| *c != i.to_string()) {
+                let numbered = classes.iter().enumerate().all(|(i, c)| *c == i.to_string());
+                if !numbered && table.spec.labels.is_empty() {
                     learning.online += &format!("classes = {}\n", list(classes));
                 }
             }

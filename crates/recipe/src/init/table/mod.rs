@@ -7,7 +7,7 @@ mod text;
 use std::path::Path;
 
 use tidemill_engine::error::{Error, Result};
-use tidemill_stream::{Encoder, FormatSpec};
+use tidemill_stream::{Encoder, Format, FormatSpec};
 
 use self::learning::Learning;
 use self::read::Table;
@@ -18,16 +18,20 @@ use super::{Data, Draft, Init, free_run};
 use crate::RecipeFile;
 
 pub(super) fn draft(data: &Data, wanted: &Init, out: &Path) -> Result<Draft> {
-    let label = wanted.label.as_deref();
     let (format, delimiter) = read::format(data, &wanted.written)?;
     let written = FormatSpec { format: Some(format), delimiter, ..wanted.written.clone() };
     written.check(format).map_err(|e| Error::Usage(format!("{}: {e}", data.name)))?;
+    let label =
+        wanted.label.as_deref().map(|given| read::label(data, &written, given)).transpose()?;
+    let named = label.as_ref().or(wanted.labels.first());
     let mut spec = FormatSpec {
-        header: read::header(data, &written, label)?,
-        label: label.map(str::to_owned),
+        header: read::header(data, &written, named.map(String::as_str))?,
+        label,
+        labels: wanted.labels.clone(),
         label_separator: wanted.label_separator,
         ..written
     };
+    spec.check(format).map_err(|e| Error::Usage(format!("{}: {e}", data.name)))?;
     let table = read::table(data, &spec)?;
     if table.schema.sparse {
         return Ok(text::sparse(data, &table, out));
@@ -39,7 +43,9 @@ pub(super) fn draft(data: &Data, wanted: &Init, out: &Path) -> Result<Draft> {
     spec.ignore = ignored.iter().map(|column| column.name.clone()).collect();
     spec.text = texts(&table);
     let plain = spec.ignore.is_empty() && spec.text.is_empty();
-    let table = if plain { table } else { read::table(data, &spec)? };
+    // What is text or left out by now was a question at first, of which the notes are.
+    let notes = table.notes.clone();
+    let table = if plain { table } else { Table { notes, ..read::table(data, &spec)? } };
     dense(data, &table, &ignored, wanted.batch, out)
 }
 
@@ -70,9 +76,11 @@ impl LeftOut {
 }
 
 /// What to do where columns that are left out may be numbers.
-fn if_numbers(ignored: &[LeftOut]) -> Option<&'static str> {
-    ignored.iter().any(LeftOut::like_numbers).then_some(
-        "where such texts are numbers, --decimal and --thousands say how these are written (without signs of currencies or units)",
+fn if_numbers(ignored: &[LeftOut], table: &Table) -> Option<&'static str> {
+    let of_rows = matches!(table.spec.format, Some(Format::Csv | Format::Tsv));
+    let mut ignored = ignored.iter().filter(|_| of_rows);
+    ignored.any(LeftOut::like_numbers).then_some(
+        "where such texts are numbers, --decimal and --thousands say how these are written, and --units what is beside them",
     )
 }
 
@@ -103,8 +111,17 @@ fn nothing_left(data: &Data, table: &Table, ignored: &[LeftOut]) -> Error {
     if ignored.len() > SHOWN {
         why.push("...".into());
     }
-    let why = if why.is_empty() { "there is no other column".into() } else { why.join(", ") };
-    let numbers = if_numbers(ignored).map_or(String::new(), |what| format!("; {what}"));
+    let delimiter = match table.spec.delimiter {
+        None => {
+            "; if fields are separated by another character than a comma, name it with --delimiter"
+        }
+        Some(_) => "",
+    };
+    let why = match why.is_empty() {
+        true => format!("there is no other column{delimiter}"),
+        false => why.join(", "),
+    };
+    let numbers = if_numbers(ignored, table).map_or(String::new(), |what| format!("; {what}"));
     Error::Usage(format!(
         "{}: no column is left to learn the label `{}` from: {why}; name another label with --label, or \
          add columns to the table{numbers}{}",
@@ -140,7 +157,7 @@ fn check_label(data: &Data, table: &Table, classes: Option<&[String]>) -> Result
     }
     if classes.is_some_and(|classes| classes.len() < 2) {
         let label = &columns.label.name;
-        if let Some(by) = table.spec.label_separator {
+        if let Some(by) = table.spec.set_separator() {
             let only = classes.iter().copied().flatten().next().map_or("no class", String::as_str);
             return Err(Error::Usage(format!(
                 "{}: all that the column `{label}` has between {by:?} is `{only}`, and labels of any number of classes need two or \
@@ -167,10 +184,10 @@ fn dense(
     out: &Path,
 ) -> Result<Draft> {
     let columns = &table.columns;
-    let by = table.spec.label_separator;
-    let classes = match by {
-        Some(by) => Some(columns.label.members(by)),
-        None => columns.label.classes(),
+    let classes = match (table.spec.set_separator(), &table.spec.labels[..]) {
+        (Some(by), []) => Some(columns.label.members(by)),
+        (_, labels @ [_, ..]) => Some(labels.to_vec()),
+        (None, []) => columns.label.classes(),
     };
     check_label(data, table, classes.as_deref())?;
     let stream = text::stream(table, ignored);

@@ -33,7 +33,7 @@ pub(super) struct Table {
     pub(super) notes: Vec<String>,
     /// Rows that could not be read, and what is wrong with the first of them.
     pub(super) bad: usize,
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// Whether there are rows beyond those that were read.
     pub(super) more: bool,
 }
@@ -70,7 +70,7 @@ pub(super) fn format(data: &Data, written: &FormatSpec) -> Result<(Format, Optio
     let Some(format) = by_name.or_else(guess) else {
         return Err(Error::Usage(format!(
             "{}: is neither a folder of images or texts, nor an archive of images, nor IDX data, nor \
-             a table (CSV, TSV, JSON lines, ARFF, VW text, libsvm)",
+             a table (CSV, TSV, JSON lines, ARFF, VW text, libsvm); if it is a table, --delimiter says what is between its fields",
             data.name
         )));
     };
@@ -98,6 +98,29 @@ fn start(path: &Path) -> Result<String> {
     source.poll(&mut records, 1 << 16, Duration::from_secs(1)).map_err(stream)?;
     let lines = records.iter().take(100).map(|record| String::from_utf8_lossy(record.bytes));
     Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The name of the column that `--label` names: by its place, where no column is called so.
+pub(super) fn label(data: &Data, written: &FormatSpec, given: &str) -> Result<String> {
+    let format = written.format.unwrap_or(Format::Csv);
+    let Ok(place) = given.parse::<isize>() else { return Ok(given.to_owned()) };
+    let head = head_of(&data.path.display().to_string(), format).map_err(stream)?;
+    let found = look(&head, head.len() < HEAD_BYTES, written, format).map_err(stream)?;
+    let names = found.names;
+    if !found.rows || names.iter().any(|name| name == given) {
+        return Ok(given.to_owned());
+    }
+    let count = names.len() as isize;
+    let index = if place < 0 { place + count } else { place };
+    match usize::try_from(index).ok().and_then(|i| names.get(i)) {
+        Some(name) => Ok(name.clone()),
+        None => Err(Error::Usage(format!(
+            "{}: --label {given}: there is no such column; its {} are 0 to {}, or -1 for the last",
+            data.name,
+            plural(names.len(), "column"),
+            count - 1
+        ))),
+    }
 }
 
 /// Whether the first row names the columns, where it has to be said: `None` if the row's own looks
@@ -221,11 +244,12 @@ pub(super) fn table(data: &Data, spec: &FormatSpec) -> Result<Table> {
     if !found.events.is_empty() && found.events.width() == first.width() {
         first = found.events;
     }
-    let (decimal, thousands) = (looked.decimal, looked.thousands);
-    let spec = FormatSpec { decimal, thousands, ..spec.clone() };
+    let (decimal, thousands, units) = (looked.decimal, looked.thousands, looked.units);
+    let spec = FormatSpec { decimal, thousands, units, ..spec.clone() };
+    let own = decoder.notes();
+    let notes = found.notes.iter().chain(&own).map(Note::to_string);
     // That of the delimiter is in the recipe.
-    let notes = found.notes.iter().filter(|_| thousands.is_some() || decimal.is_none());
-    let notes = notes.map(Note::to_string).filter(|n| !n.starts_with("fields are")).collect();
+    let notes = notes.filter(|n| !n.starts_with("fields are")).collect();
     let more_keys = format == Format::JsonLines && has_more(&head, &spec, &schema);
     Ok(Table { spec, schema, first, columns, texts, more_keys, notes, bad, reason, more })
 }

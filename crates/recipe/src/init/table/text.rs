@@ -49,6 +49,13 @@ pub(super) fn found(
         parts.join(", ")
     )];
     found.push(match classes {
+        Some(classes) if !table.spec.labels.is_empty() => {
+            format!(
+                "The labels are columns of 0 and 1, any number of {}: {}.",
+                plural(classes.len(), "class"),
+                few(classes)
+            )
+        }
         Some(classes) => format!(
             "The label is the column `{}`, with {}{}: {}.",
             label.name,
@@ -58,7 +65,7 @@ pub(super) fn found(
         ),
         None => format!("The label is the column `{}`, a number.", label.name),
     });
-    let one_each = table.spec.label_separator.is_none();
+    let one_each = table.spec.set_separator().is_none();
     if one_each && classes.is_some_and(|classes| *rows >= 20 && 2 * classes.len() > *rows) {
         found.push(
             "Most rows have a class of their own: if another column is the label, name it with --label."
@@ -70,7 +77,7 @@ pub(super) fn found(
             "{} without a label: predicted, not learned from.",
             plural(label.missing, "row")
         ));
-        if !one_each {
+        if table.spec.label_separator.is_some() {
             found.push(format!("Where an {EMPTY_SET}."));
         }
     }
@@ -96,7 +103,7 @@ pub(super) fn found(
             if column.texts == 1 { "is" } else { "are" },
         ));
     }
-    found.extend(left_out(ignored));
+    found.extend(left_out(ignored, table));
     found.extend(table.notes.iter().map(|note| format!("Note: {note}.")));
     if let Some(bad) = table.bad_rows() {
         found.push(format!("{bad}."));
@@ -105,7 +112,7 @@ pub(super) fn found(
 }
 
 /// The columns that are left out, in a sentence.
-fn left_out(ignored: &[LeftOut]) -> Option<String> {
+fn left_out(ignored: &[LeftOut], table: &Table) -> Option<String> {
     const SHOWN: usize = 10;
     if ignored.is_empty() {
         return None;
@@ -114,7 +121,7 @@ fn left_out(ignored: &[LeftOut]) -> Option<String> {
     if ignored.len() > SHOWN {
         all.push(format!("and {} more", ignored.len() - SHOWN));
     }
-    let numbers = if_numbers(ignored).map_or(String::new(), |what| format!("; {what}"));
+    let numbers = if_numbers(ignored, table).map_or(String::new(), |what| format!("; {what}"));
     Some(format!("Left out: {}{numbers}.", all.join(", ")))
 }
 
@@ -146,6 +153,10 @@ fn format(table: &Table) -> Vec<String> {
     let (decimal, thousands) = (table.spec.decimal, table.spec.thousands);
     lines.extend(decimal.map(|c| format!("decimal = \"{c}\"")));
     lines.extend(thousands.map(|c| format!("thousands = \"{c}\"")));
+    if !table.spec.units.is_empty() {
+        lines.push(format!("units = {}", list(&table.spec.units)));
+    }
+    lines.extend(table.spec.quote.iter().map(|quote| format!("quote = {}", quoted(quote))));
     lines.extend(table.spec.skip_rows.map(|rows| format!("skip_rows = {rows}")));
     lines.extend(table.spec.encoding.map(|encoding| {
         let name = match encoding {
@@ -165,7 +176,10 @@ fn format(table: &Table) -> Vec<String> {
 /// The keys of `[stream]`.
 pub(super) fn stream(table: &Table, ignored: &[LeftOut]) -> String {
     let mut lines = format(table);
-    lines.push(format!("label = {}", quoted(&table.columns.label.name)));
+    lines.push(match &table.spec.labels[..] {
+        [] => format!("label = {}", quoted(&table.columns.label.name)),
+        labels => format!("labels = {}", list(labels)),
+    });
     lines.extend(table.spec.label_separator.map(|c| format!("label_separator = \"{c}\"")));
     let mut text = lines.join("\n") + "\n";
     if !ignored.is_empty() {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::bits;
 use super::super::category::Category;
 use super::super::hats::Hats;
 use super::super::no_number;
@@ -57,6 +58,11 @@ impl Encoder {
     /// where one is missing.
     pub fn numbers(&self) -> (impl Iterator<Item = &str>, &[f64]) {
         (self.numbers.iter().map(|column| column.name.as_str()), &self.values)
+    }
+
+    /// What was learned of the columns, as it is saved but for numbers in decimals in place of their bits.
+    pub fn readable(&self) -> serde_json::Value {
+        serde_json::to_value(self).map_or(serde_json::Value::Null, bits::readable)
     }
 
     /// What each column is, in the order of the schema.

@@ -3,10 +3,12 @@
 use memchr::memchr;
 
 use super::super::bounds::{MOST_NAMES, too_many};
+use super::super::delimiter::count;
 use super::super::missing::Missing;
 use super::super::number::{self, EXACT, Style};
 use super::super::row::{self, Cell, Role};
 use super::super::spec::Encoding;
+use super::super::units::Units;
 use crate::events::{Draft, Value};
 use crate::formats::{BadEvent, FormatSpec, short, text};
 
@@ -16,6 +18,7 @@ pub(super) struct Fields {
     quote: Option<u8>,
     pub(super) missing: Missing,
     style: Style,
+    units: Units,
     encoding: Option<Encoding>,
     /// A quoted field without its doubled quotes.
     unquoted: Vec<u8>,
@@ -34,6 +37,7 @@ impl Fields {
             quote: spec.quote_byte(),
             missing: Missing::new(&spec.missing),
             style: spec.style(delimiter),
+            units: Units::new(&spec.units),
             encoding: spec.encoding,
             unquoted: Vec::new(),
             converted: String::new(),
@@ -82,7 +86,11 @@ impl Fields {
                         self.short += 1;
                         return Ok(());
                     }
-                    return Err((cells.len(), BadEvent::new(wrong_count(i + 1, cells.len()))));
+                    let mut what = wrong_count(i + 1, cells.len());
+                    what.extend(
+                        (i == 0).then(|| self.other_delimiter(bytes, cells.len())).flatten(),
+                    );
+                    return Err((cells.len(), BadEvent::new(what)));
                 }
                 return Ok(());
             }
@@ -94,6 +102,22 @@ impl Fields {
         }
         let rest = self.split(&bytes[at..]).map_err(|bad| (cells.len(), bad))?.len();
         Err((cells.len(), BadEvent::new(wrong_count(cells.len() + rest, cells.len()))))
+    }
+
+    /// What to say of a row without the delimiter, if another one cuts it into as many fields as are expected.
+    fn other_delimiter(&self, bytes: &[u8], expected: usize) -> Option<String> {
+        let shown =
+            |by: u8| if by == b'\t' { "tabs".to_owned() } else { format!("`{}`", char::from(by)) };
+        let others = [b',', b';', b'\t', b'|'].into_iter();
+        let other = others
+            .filter(|by| *by != self.delimiter)
+            .find(|by| count(bytes, *by, self.quote) == expected)?;
+        Some(format!(
+            ": fields are separated by {} here, and by {} where the columns were learned; write the file in the same way, or give its \
+             delimiter in a recipe",
+            shown(other),
+            shown(self.delimiter)
+        ))
     }
 
     /// The field at `at` that is no plain number; gives its end.
@@ -114,7 +138,8 @@ impl Fields {
         }
         let number = match cell.text {
             true => None,
-            false => number_of(value, cell.role, self.style),
+            false => number_of(value, cell.role, self.style)
+                .or_else(|| self.units.number(value, self.style)),
         };
         let value = if self.missing.has(value) || number.is_some_and(|n| self.missing.has_number(n))
         {

@@ -17,7 +17,10 @@ impl Csv {
             let delimiter = delimiter::delimiter(&[bytes], self.spec.quote_byte());
             self.fields.set_delimiter(&self.spec, delimiter);
         }
-        let names = self.fields.split(bytes)?;
+        let mut names = self.fields.split(bytes)?;
+        if self.spec.row_names {
+            names.insert(0, String::new());
+        }
         if self.schema.is_some() {
             return self.next_file(names).map(|header| (header, Vec::new()));
         }
@@ -63,6 +66,7 @@ impl Csv {
             self.spec.delimiter.is_none() && self.fields.delimiter != plain(self.format)
         });
         (schema.decimal, schema.thousands) = (self.spec.decimal, self.spec.thousands);
+        schema.units.clone_from(&self.spec.units);
         notes.extend(like_labels(&schema));
         self.notes.extend(notes);
         self.set_schema(schema);

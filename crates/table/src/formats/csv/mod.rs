@@ -82,6 +82,9 @@ impl Csv {
         if let (Some(known), None, None) = (&schema, spec.decimal, spec.thousands) {
             (spec.decimal, spec.thousands) = (known.decimal, known.thousands);
         }
+        if let (Some(known), true) = (&schema, spec.units.is_empty()) {
+            spec.units.clone_from(&known.units);
+        }
         let cells = schema.as_ref().map_or_else(Vec::new, |s| row::cells(&spec, s));
         let header = schema.as_ref().map_or_else(Vec::new, |s| line_of(s, delimiter));
         Csv {
