@@ -161,7 +161,7 @@ fn a_memory_is_mixed_with_networks() {
         let model = model.dense(units, Activation::Linear);
         for batch in [1, 3, 8] {
             let graph = training_graph(&model, &loss, &OptimizerSpec::sgd(0.1), batch).unwrap();
-            assert_eq!(graph.assignments.len(), 5, "the weights and what is kept");
+            assert_eq!(graph.assignments.len(), 6, "the weights and what is kept");
             let updated = graph.updates.iter().map(|u| &*graph.tensor(u.parameter).name);
             let own =
                 updated.filter(|name| name.starts_with("memory.") || name.starts_with("last."));

@@ -263,7 +263,7 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8, const FLUSH: bool>(
                 let m = flush::<S, FLUSH>(lerp::<S>(s0, g, p[0]));
                 let v = flush::<S, FLUSH>(lerp::<S>(s1, S::mul(g, g), p[1]));
                 // an infinite v (a gradient above 1e19) has direction zero, as with a true division
-                let root = S::sqrt_quick(S::min(S::splat(1e38), v));
+                let root = S::sqrt(S::min(S::splat(1e38), v));
                 (step(S::div_quick(m, S::fma(root, p[2], p[3]))), [m, v, s2])
             }
             code::RMSPROP
@@ -294,7 +294,7 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8, const FLUSH: bool>(
             code::RMSPROP_LAZY => {
                 let v = flush::<S, FLUSH>(lerp::<S>(s0, S::mul(g, g), p[0]));
                 // an infinite v: as for Adam
-                let root = S::sqrt_quick(S::min(S::splat(1e38), v));
+                let root = S::sqrt(S::min(S::splat(1e38), v));
                 let direction = S::div_quick(g, S::fma(root, p[3], p[1]));
                 // below the smallest number: zero, and not NaN, which has to go on
                 let still = S::gt(S::splat(f32::from_bits(1)), S::abs(g));

@@ -75,18 +75,6 @@ impl Simd for Avx512 {
         unsafe { _mm512_sqrt_ps(a) }
     }
     #[inline(always)]
-    unsafe fn sqrt_quick(a: __m512) -> __m512 {
-        // one Newton step from 14 bits; where the reciprocal would be infinite, zero
-        unsafe {
-            let some = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(a, _mm512_set1_ps(1e-37));
-            let y = _mm512_rsqrt14_ps(a);
-            let root = _mm512_maskz_mul_ps(some, a, y);
-            let rest = _mm512_fnmadd_ps(root, root, a);
-            let half = _mm512_mul_ps(y, _mm512_set1_ps(0.5));
-            _mm512_maskz_fmadd_ps(some, rest, half, root)
-        }
-    }
-    #[inline(always)]
     unsafe fn div_quick(a: __m512, b: __m512) -> __m512 {
         // one Newton step from 14 bits
         unsafe {

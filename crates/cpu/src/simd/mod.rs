@@ -68,13 +68,6 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// Square root.
     unsafe fn sqrt(a: Self::V) -> Self::V;
-    /// Square root to one unit in the last place, for `1e-37..1e38`; below that 0 or the root. NaN stays NaN.
-    /// Faster than `sqrt` where that waits for the divider.
-    #[inline(always)]
-    unsafe fn sqrt_quick(a: Self::V) -> Self::V {
-        // SAFETY: the instruction set is there.
-        unsafe { Self::sqrt(a) }
-    }
     /// `a / b` to one unit in the last place, for `|b|` in `1e-37..1e37`; faster than `div` next to
     /// a square root, which takes the same divider.
     #[inline(always)]

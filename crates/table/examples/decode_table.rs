@@ -1,6 +1,6 @@
 //! What decoding one event and making inputs of it cost, by format, over a million events of real
 //! data:
-//! `cargo run --release -p tidemill-table --example decode`
+//! `cargo run --release -p tidemill-table --example decode_table`
 //!
 //! Elec2 (8 numbers) in all formats; KDD-99 as CSV; MNIST (784 numbers) as
 //! JSON lines. The data are
