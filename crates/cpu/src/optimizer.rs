@@ -13,7 +13,7 @@ mod tests;
 
 pub use norm::{ClipScale, SquaredNorm};
 pub use packed::OptimizePacked;
-pub(crate) use rule::{Coefficients, Splat, code_of, slots_of, update_vector, zero_is_still};
+pub(crate) use rule::{Coefficients, Splat, code, code_of, slots_of, update_vector, zero_is_still};
 pub use rule::{bias_corrections, reference_update};
 pub use tidemill_plan::kernel::FusedUpdate as Update;
 
@@ -40,7 +40,7 @@ pub(crate) type UpdateFn = unsafe fn(&Coefficients, &UpdateBlock);
 /// # Safety
 /// All arrays have `rows` rows of `cols` elements at their strides.
 #[inline(always)]
-pub(crate) unsafe fn update_block<S: Simd, const RULE: u8>(c: &Coefficients, b: &UpdateBlock) {
+unsafe fn update_block<S: Simd, const RULE: u8>(c: &Coefficients, b: &UpdateBlock) {
     // SAFETY: the caller's.
     unsafe {
         if c.flush && slots_of(RULE) > 0 {
@@ -105,13 +105,12 @@ macro_rules! by_rule {
         by_rule!(@ $update, $entry; 0 1 2 3 4 5 6 7 8 9 10 11 12 16 17 18 19 20 21 22 23 24 25 26 27 28)
     };
     (@ $update:expr, $entry:ident; $($code:literal)*) => {
-        match $crate::optimizer::code_of($update) {
+        match code_of($update) {
             $($code => $entry!($code),)*
             code => unreachable!("no rule has code {code}"),
         }
     };
 }
-pub(crate) use by_rule;
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]

@@ -1,5 +1,5 @@
 //! A dataset of a user whose `fill` panics beside a step, on whichever thread: the panic or an error comes to the caller, and
-//! the network goes on. Without a line of unsafe code here.
+//! the network stays usable. Without a line of unsafe code here.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -100,7 +100,7 @@ fn a_panic_in_a_dataset_comes_to_its_user() {
         let mut used = network();
         for round in 0..8 {
             until_it_panics(&mut used, round % 2 == 1, round % 4 >= 2);
-            // The network goes on as if nothing had been.
+            // The network works as before.
             let fit = Fit { batch_size: BATCH, ..Fit::default() };
             used.fit(Bad::new(false, false), fit).unwrap();
         }

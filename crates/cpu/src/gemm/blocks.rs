@@ -159,6 +159,7 @@ impl Blocks {
             param: std::ptr::null_mut(),
             slots: [std::ptr::null_mut(); 3],
             coefficients,
+            update: None,
         };
         for j in (0..n).step_by(width) {
             tile.cols = width.min(n - j);

@@ -253,7 +253,7 @@ impl Gemm {
                     self.run_strip(o, &part, num_steps, &level);
                 }
                 if let (Some(update), true) = (self.update, level.block + 1 == level.blocks) {
-                    self.update_strip(update, o, rows, wide, &level);
+                    self.update_strip(update.run, o, rows, wide, &level);
                 }
             }
         }
@@ -415,6 +415,7 @@ impl Gemm {
             param: args[args::PARAM],
             slots: [args[args::SLOT0], args[args::SLOT0 + 1], args[args::SLOT0 + 2]],
             coefficients,
+            update: self.update,
         }
     }
 
@@ -466,6 +467,7 @@ impl Gemm {
             param: o.param.wrapping_add(at),
             slots: o.slots.map(|slot| slot.wrapping_add(at)),
             coefficients: o.coefficients,
+            update: self.update,
         }
     }
 }

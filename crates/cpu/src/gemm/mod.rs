@@ -5,7 +5,8 @@
 //! - `loops`: the loops around the tiles.
 //! - `tile`: the register tiles, where the time goes.
 //! - `pack`: copies of operands into panels, for B transposed and for large operands.
-//! - `thin`: products that are bound by memory: vectors times matrices, outer products.
+//! - `thin`: products that are bound by memory: vectors times matrices.
+//! - `outer`: products of two vectors, which update a parameter.
 //! - `zeros`: steps that a tile can leave out because A is zero there.
 //! - `split`: few samples times many weights, cut along the reduction.
 //! - `ragged`: rows that are positions of samples with lengths: no time is spent on padding.
@@ -18,6 +19,7 @@
 pub(crate) mod blocks;
 mod grid;
 mod loops;
+mod outer;
 mod pack;
 mod ragged;
 pub mod split;
@@ -29,12 +31,12 @@ mod zeros;
 
 use crate::isa::Isa;
 use crate::kernel::Kernel;
-use crate::optimizer::{Coefficients, Update, UpdateFn, update_fn};
+use crate::optimizer::{Coefficients, Update, code_of, update_fn, zero_is_still};
 use grid::Grid;
 use loops::Operands;
 use pack::PackFn;
 use std::ops::Range;
-use tile::{Finish, MAX_VECTORS, TileFn, Tiles};
+use tile::{Finish, MAX_VECTORS, TileFn, Tiles, Updates};
 use zeros::{HalvesFn, ZerosFn};
 
 /// Positions of a product's arguments. Those that the epilogue does not use may be null.
@@ -186,7 +188,7 @@ pub struct Gemm {
     pack_b: Option<PackFn>,
     finish: Finish,
     /// Updates a parameter with a strip's sums.
-    update: Option<UpdateFn>,
+    update: Option<Updates>,
     /// Lists the steps of a tile where A is not zero.
     zeros: ZerosFn,
     /// The same of the two halves of a strip, where that is one look.
@@ -219,7 +221,7 @@ impl Gemm {
             Some(update) => {
                 let alone = Epilogue { update: None, ..*e } == Epilogue::default();
                 (d.k == 1 && columns && !d.transpose_b && alone)
-                    .then(|| thin::outer_on(isa, update))
+                    .then(|| outer::outer_on(isa, update))
             }
             None if d.m == 1 && steps && !d.by_row => {
                 Some(if d.transpose_b { thin::dots_on(isa) } else { thin::row_on(isa) })
@@ -249,7 +251,10 @@ impl Gemm {
             pack_b: Gemm::packer(isa, desc, &blocking),
             thin: None,
             finish: Finish::new(&desc.epilogue),
-            update: desc.epilogue.update.map(|update| update_fn(isa, &update)),
+            update: desc.epilogue.update.map(|update| Updates {
+                run: update_fn(isa, &update),
+                still: zero_is_still(code_of(&update)),
+            }),
             zeros: if desc.transpose_a { zeros::columns_on(isa) } else { zeros::rows_on(isa) },
             zeros_of_halves: desc.transpose_a.then(|| zeros::column_halves_on(isa)),
         }

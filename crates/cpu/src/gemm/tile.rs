@@ -6,7 +6,7 @@
 
 use super::{Activation, Epilogue};
 use crate::isa::Isa;
-use crate::optimizer::Coefficients;
+use crate::optimizer::{Coefficients, UpdateFn};
 use crate::simd::Simd;
 
 /// What happens to finished sums.
@@ -68,6 +68,17 @@ pub(super) struct Tile<'a> {
     pub param: *mut f32,
     pub slots: [*mut f32; 3],
     pub coefficients: &'a Coefficients,
+    /// The rule as a function.
+    pub update: Option<Updates>,
+}
+
+/// An optimizer's rule.
+#[derive(Clone, Copy)]
+pub(super) struct Updates {
+    /// Updates a block by its gradient.
+    pub run: UpdateFn,
+    /// Whether a gradient of exactly zero leaves the parameter and its slots as they are.
+    pub still: bool,
 }
 
 pub(super) type TileFn = unsafe fn(&Tile);

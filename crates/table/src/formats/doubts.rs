@@ -7,7 +7,7 @@ use super::number::{Style, leading_zero, loose, mostly_numbers};
 use super::units::unit_of;
 use super::{FormatSpec, Note, short};
 
-/// Different units of a column that are told apart.
+/// Different units of a column that are counted.
 const MOST_UNITS: usize = 3;
 /// Rows that are too few to say anything of a column.
 const FEW: u64 = 5;
