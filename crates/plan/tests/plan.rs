@@ -61,7 +61,8 @@ fn the_gate_is_after_the_outputs_that_decide() {
     graph.gate = vec![logits, losses];
     // What a step keeps of its inputs could be written at once, and waits too.
     let x = graph.find("x").unwrap();
-    let kept = graph.state("kept", graph.shape(x));
+    let shape = graph.shape(x).to_vec();
+    let kept = graph.state("kept", &shape);
     let twice = graph.apply(Unary::Affine { scale: 2.0, shift: 0.0 }, &[x]).unwrap();
     graph.assignments.push((kept, twice));
     assert_eq!(Plan::new(&graph, &mut Asked::default(), Options::default()).gate, None);
