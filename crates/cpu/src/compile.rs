@@ -249,8 +249,8 @@ pub fn compile(isa: Isa, spec: &KernelSpec, by_row: bool) -> Compiled {
             let positions = vec![Some(1), Some(0), Some(1)];
             single(UpdateMoments::new(cols, momentum, count), positions)
         }
-        &KernelSpec::RingPush { rows, len, batch } => ordered(RingPush { rows, len, batch }, 3),
-        &KernelSpec::RingNext { batch, len } => ordered(RingNext { batch, len }, 2),
+        &KernelSpec::RingPush([batch, rows, len]) => ordered(RingPush { rows, len, batch }, 3),
+        &KernelSpec::RingNext(batch, len) => ordered(RingNext { batch, len }, 2),
         &KernelSpec::RowNorm { kind, rows, cols, epsilon } => {
             let inputs = if kind == Normalization::Layer { 3 } else { 2 };
             ordered(RowNorm::new(isa, kind, rows, cols, epsilon), inputs + 1)

@@ -113,22 +113,10 @@ pub enum KernelSpec {
         /// Values that each moment is over.
         count: usize,
     },
-    /// `(samples[batch, rows], next[1]) -> ` and the ring `[rows, len]` as state.
-    RingPush {
-        /// Values of a sample.
-        rows: usize,
-        /// Columns of the ring.
-        len: usize,
-        /// Samples of a step.
-        batch: usize,
-    },
-    /// `(next[1]) -> next[1]`
-    RingNext {
-        /// Samples of a step.
-        batch: usize,
-        /// Columns of the ring.
-        len: usize,
-    },
+    /// `(samples[batch, rows], next[1]) -> ` and the ring `[rows, len]` as state; with `[batch, rows, len]`.
+    RingPush([usize; 3]),
+    /// `(next[1]) -> (next + batch) mod len`; with `batch` and `len`.
+    RingNext(usize, usize),
     /// `(x, gamma, beta?) -> y`
     RowNorm {
         /// Which.
@@ -387,8 +375,8 @@ impl KernelSpec {
             NormCoefficients { .. } => "norm coefficients",
             NormGradCoefficients { .. } => "norm grad coefficients",
             UpdateMoments { .. } => "update moments",
-            RingPush { .. } => "ring push",
-            RingNext { .. } => "ring next",
+            RingPush(_) => "ring push",
+            RingNext(..) => "ring next",
             RowNorm { .. } => "row norm",
             RowNormGradInput { .. } => "row norm dx",
             RowNormGradGamma { .. } => "row norm dgamma",
@@ -480,8 +468,8 @@ impl KernelSpec {
             WindowsGrad(w) => w.batch * w.time[1] * w.window.size * w.width,
             Embedding(_)
             | Windows(_)
-            | RingPush { .. }
-            | RingNext { .. }
+            | RingPush(_)
+            | RingNext(..)
             | BroadcastTo { .. }
             | Transpose { .. }
             | Concat { .. }

@@ -292,20 +292,8 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8, const FLUSH: bool>(
                 }
             }
             code::RMSPROP_LAZY => {
-                let v = flush::<S, FLUSH>(lerp::<S>(s0, S::mul(g, g), p[0]));
-                // an infinite v: as for Adam
-                let root = S::sqrt(S::min(S::splat(1e38), v));
-                let direction = S::div_quick(g, S::fma(root, p[3], p[1]));
-                // below the smallest number: zero, and not NaN, which has to go on
-                let still = S::gt(S::splat(f32::from_bits(1)), S::abs(g));
-                let new = if RULE & code::PLAIN == 0 {
-                    S::select(still, w, step(direction))
-                } else {
-                    // A direction of 0 leaves the parameter as it is; the choice above becomes a masked store, which
-                    // is slow.
-                    step(S::select(still, S::splat(0.0), direction))
-                };
-                (new, [S::select(still, s0, v), s1, s2])
+                let (new, v) = lazy_rmsprop::<S, RULE, FLUSH>(k, g, w, w_kept, s0);
+                (new, [v, s1, s2])
             }
             code::ADAGRAD => {
                 let v = S::fma(g, g, s0);
@@ -336,6 +324,36 @@ pub(crate) unsafe fn update_vector<S: Simd, const RULE: u8, const FLUSH: bool>(
                 (S::div(S::sub(clipped, z), q), [n, z, s2])
             }
         }
+    }
+}
+
+/// RMSprop for a vector of parameters `w`, which decay has made `w_kept`: new ones and their averages. Those without a gradient
+/// stay as they are, with their averages `s0`.
+#[inline(always)]
+unsafe fn lazy_rmsprop<S: Simd, const RULE: u8, const FLUSH: bool>(
+    k: &Splat<S>,
+    g: S::V,
+    w: S::V,
+    w_kept: S::V,
+    s0: S::V,
+) -> (S::V, S::V) {
+    // SAFETY: as for all of `Simd`.
+    unsafe {
+        let p = &k.p;
+        let step = |direction: S::V| S::fma(k.minus_rate, direction, w_kept);
+        let v = flush::<S, FLUSH>(lerp::<S>(s0, S::mul(g, g), p[0]));
+        // an infinite v: as for Adam
+        let root = S::sqrt(S::min(S::splat(1e38), v));
+        let direction = S::div_quick(g, S::fma(root, p[3], p[1]));
+        // below the smallest number: zero, and not NaN, which must stay NaN
+        let still = S::gt(S::splat(f32::from_bits(1)), S::abs(g));
+        let new = if RULE & code::PLAIN == 0 {
+            S::select(still, w, step(direction))
+        } else {
+            // A direction of 0 leaves the parameter as it is; the choice above becomes a masked store, which is slow.
+            step(S::select(still, S::splat(0.0), direction))
+        };
+        (new, S::select(still, s0, v))
     }
 }
 

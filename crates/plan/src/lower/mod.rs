@@ -170,7 +170,7 @@ impl Lowering<'_> {
                     let (rows, len) = (tensor.shape[0], tensor.shape[1]);
                     let batch = graph.shape(tensor.inputs[1])[0];
                     let inputs = tensor.inputs[1..].iter().map(|&id| self.get(id)).collect();
-                    (KernelSpec::RingPush { rows, len, batch }, inputs)
+                    (KernelSpec::RingPush([batch, rows, len]), inputs)
                 }
                 _ => (KernelSpec::Copy { len: tensor.len() }, vec![self.get(value)]),
             };

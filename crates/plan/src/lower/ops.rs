@@ -128,9 +128,7 @@ impl Lowering<'_> {
             }
             // Written to the state where assignments are lowered.
             Op::Ring(Ring::Push) => return,
-            Op::Ring(Ring::Next { batch, len }) => {
-                KernelSpec::RingNext { batch: *batch, len: *len }
-            }
+            Op::Ring(Ring::Next { batch, len }) => KernelSpec::RingNext(*batch, *len),
             Op::Reduce(Reduce::Axes { reduction, axes, .. }) => {
                 let value = self.reduce(&site, *reduction, axes);
                 return self.finished(id, value);
