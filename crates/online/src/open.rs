@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidemill_engine::checkpoint::Meta;
 use tidemill_engine::data::{DataSpec, Dataset, ImageDirectorySpec, Known, Order};
 use tidemill_engine::error::{Error, Result};
-use tidemill_engine::folder::RunFolder;
+use tidemill_engine::folder::{Existing, RunFolder};
 use tidemill_recipe::data::open_one;
 use tidemill_recipe::online::{OnlineSpec, WhenFull};
 use tidemill_recipe::stream::{
@@ -262,6 +262,13 @@ pub(crate) fn open_at(
     position: Option<&Position>,
     watch: &mut dyn FnMut(LearnEvent<'_>),
 ) -> Result<Box<dyn Source>> {
+    let is_http = options.from.starts_with("http");
+    if is_http
+        && options.existing == Existing::Replace
+        && let Some(kept) = kept_log(folder)
+    {
+        watch(LearnEvent::Notice(&kept));
+    }
     let open_options = OpenOptions {
         log_folder: Some(folder.path().join("log")),
         format: Some(format),
@@ -286,6 +293,21 @@ pub(crate) fn open_at(
         }
     }
     Ok(source)
+}
+
+/// What is said where a run is replaced whose log has events: they were acknowledged, and stay.
+fn kept_log(folder: &RunFolder) -> Option<String> {
+    let log = folder.path().join("log");
+    let len =
+        |entry: std::io::Result<std::fs::DirEntry>| entry.ok()?.metadata().ok().map(|m| m.len());
+    let bytes: u64 = std::fs::read_dir(&log).ok()?.filter_map(len).sum();
+    (bytes > 0).then(|| {
+        format!(
+            "{}: has events that were acknowledged by the run that --force replaces; they stay, and are learned from first (to leave \
+             them out, delete that folder before the start)",
+            log.display()
+        )
+    })
 }
 
 /// Which first event a live stream may have; nothing where it is known what events are.

@@ -44,6 +44,11 @@ fn signs_beside_numbers_are_found() {
         "{notes:?}"
     );
     assert_eq!(rows(json!({}), &["68.7 %", "5%"]).0[..2], ["0 | 68.7", "1 | 5"]);
+    let (events, notes) = rows(json!({}), &["70%", "0.94"]);
+    assert!(
+        events[0] == "0 | '70%'" && notes[0].contains("some of its values are in per cent"),
+        "{notes:?}"
+    );
     let (events, _) = rows(json!({ "decimal": "," }), &["68,7\u{a0}€", "5 €"]);
     assert_eq!(events[..2], ["0 | 68.7", "1 | 5"]);
     // What may be something else is a text, unless the recipe says so.
@@ -140,4 +145,22 @@ fn rows_with_another_delimiter_say_so() {
         ),
         "{bad:?}"
     );
+}
+
+#[test]
+fn a_header_in_another_order_counts_for_what_follows() {
+    let text = "a,b,y\n1,2,0\nb,a,y\n3,4,1\ny,b,a\n1,6,5\n";
+    let mut file = made(Format::Csv, json!({ "label": "y" }), None);
+    let (events, bad) = lines(&mut *file, text);
+    assert!(bad.is_empty(), "{bad:?}");
+    assert_eq!(all(&events), ["0 | 1 2", "1 | 4 3", "1 | 5 6"]);
+    // Of several senders whose rows come between each other's it would not be known which rows it is of.
+    let spec: FormatSpec = serde_json::from_value(json!({ "label": "y" })).unwrap();
+    let mut live = decoder(&FormatSpec { live: true, ..spec }, Format::Csv, None).unwrap();
+    let (events, bad) = lines(&mut *live, "a,b,y\n1,2,0\nb,a,y\n2,1,0\n");
+    assert!(
+        bad[0].contains("in another order (b,a,y) than the rows of this stream (a,b,y)"),
+        "{bad:?}"
+    );
+    assert_eq!(all(&events), ["0 | 1 2", "0 | 2 1"]);
 }

@@ -141,6 +141,14 @@ fn classes_beyond_2_to_the_53_are_told_apart() {
     assert!(text.contains(classes), "{text}");
 }
 
+/// Else a stray label of a stream would take the output of one of them.
+#[test]
+fn classes_that_count_from_0_are_named_too() {
+    let rows = (0..40).map(|i| format!("{}.5,{}\n", i * 7 % 11, i % 2));
+    let text = drafted_text(&("a,y\n".to_owned() + &rows.collect::<String>()));
+    assert!(text.contains("classes = [\"0\", \"1\"]"), "{text}");
+}
+
 #[test]
 fn keys_of_rows_are_left_out() {
     let mut csv = String::from("filmId,title,genre\n");

@@ -70,9 +70,19 @@ impl Doubts {
         let (unit, (count, is_sign)) = self.units.first_key_value()?;
         let numbers = self.numbers + self.spaced + count;
         let enough = self.units.len() == 1
+            && !self.is_share_or_not()
             && *count >= FEW
             && mostly_numbers(numbers, self.texts - count - self.spaced);
         enough.then_some((unit, *is_sign))
+    }
+
+    /// Whether some of its values are in per cent and others, which may be in hundredths, are not.
+    fn is_share_or_not(&self) -> bool {
+        let unit = self.units.first_key_value().filter(|_| self.units.len() == 1);
+        let share = |(unit, (count, _)): (&String, &(u64, bool))| {
+            matches!(unit.as_str(), "%" | "‰") && *count >= FEW && 10 * self.numbers > *count
+        };
+        unit.is_some_and(share)
     }
 
     /// Whether its values are numbers but for spaces between digits.
@@ -130,6 +140,13 @@ pub(super) fn settle(
                 };
                 notes.push(Note::once(format!(
                     "column `{name}` is text, such as `{sample}`; if these are numbers, {to_do}"
+                )));
+            }
+            None if column.is_share_or_not() => {
+                taken.push(name);
+                notes.push(Note::once(format!(
+                    "column `{name}` is text, as some of its values are in per cent, such as `{sample}`, and others are not, so that as numbers \
+                     they would not compare"
                 )));
             }
             None if column.units.len() > 1

@@ -102,9 +102,8 @@ impl Learning {
                         );
                     }
                 }
-                // Numbers from 0 are known already.
-                let numbered = classes.iter().enumerate().all(|(i, c)| *c == i.to_string());
-                if !numbered && table.spec.labels.is_empty() {
+                // Numbers from 0 too: a label of a stream that is none of them must not take an output.
+                if table.spec.labels.is_empty() {
                     learning.online += &format!("classes = {}\n", list(classes));
                 }
             }

@@ -79,6 +79,38 @@ impl Csv {
         self.schema = Some(schema);
     }
 
+    /// Whether a row within a file is the header with the columns in another order, as where files of several programs
+    /// are one stream.
+    pub(super) fn is_reordered(&self, bytes: &[u8]) -> bool {
+        // Most rows that are as long differ in this.
+        let sum = |line: &[u8]| line.iter().map(|&b| u64::from(b)).sum::<u64>();
+        if bytes.len() != self.header.len() || sum(bytes) != sum(&self.header) {
+            return false;
+        }
+        let sorted = |line: &[u8]| {
+            let mut names: Vec<Vec<u8>> =
+                line.split(|b| *b == self.fields.delimiter).map(<[u8]>::to_vec).collect();
+            names.sort_unstable();
+            names
+        };
+        sorted(bytes) == sorted(&self.header)
+    }
+
+    /// What comes of such a row: it counts for the rows after it, unless others send theirs between them.
+    pub(super) fn reordered(&mut self, bytes: &[u8]) -> Result<Decoded, BadEvent> {
+        if self.spec.live {
+            return Err(BadEvent::new(format!(
+                "the header has the columns in another order ({}) than the rows of this stream ({}): write them in the same order, \
+                 or send events as JSON",
+                short(bytes),
+                short(&self.header)
+            )));
+        }
+        let names = self.fields.split(bytes)?;
+        self.next_file(names)?;
+        Ok(Decoded::Header)
+    }
+
     /// The first row of another file of the same columns.
     fn next_file(&mut self, names: Vec<String>) -> Result<bool, BadEvent> {
         let Some(schema) = &mut self.schema else { return Ok(false) };
