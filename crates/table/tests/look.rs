@@ -3,31 +3,9 @@
 
 mod common;
 
-use common::{all, line, lines, made};
+use common::{all, line, lines, looked, made, read};
 use serde_json::json;
-use tidemill_table::{
-    Events, Format, FormatSpec, Label, Labels, Look, Value, decoder, look, no_number,
-};
-
-fn looked(format: Format, spec: serde_json::Value, text: &[u8]) -> Look {
-    let spec: FormatSpec = serde_json::from_value(spec).unwrap();
-    look(text, true, &spec, format).unwrap()
-}
-
-/// The events of a file that was looked at, the columns, and the notes of both.
-fn read(
-    format: Format,
-    spec: serde_json::Value,
-    text: &str,
-) -> (Vec<String>, Vec<String>, Vec<String>) {
-    let found = looked(format, spec, text.as_bytes());
-    let mut decoder = decoder(&found.spec, format, None).unwrap();
-    let (events, bad) = lines(&mut *decoder, text);
-    assert!(bad.is_empty(), "{bad:?}");
-    assert_eq!(all(&events), all(&found.events));
-    let notes = found.notes.iter().chain(&decoder.notes()).map(|n| n.to_string()).collect();
-    (all(&events), decoder.schema().unwrap().columns.clone(), notes)
-}
+use tidemill_table::{Events, Format, FormatSpec, Label, Labels, Value, decoder, look, no_number};
 
 #[test]
 fn the_delimiter_is_found() {

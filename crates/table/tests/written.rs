@@ -3,29 +3,9 @@
 
 mod common;
 
-use common::{all, line, lines, made};
+use common::{all, line, lines, looked, made, read};
 use serde_json::json;
-use tidemill_table::{Events, Format, FormatSpec, Look, decoder, look};
-
-fn looked(format: Format, spec: serde_json::Value, text: &[u8]) -> Look {
-    let spec: FormatSpec = serde_json::from_value(spec).unwrap();
-    look(text, true, &spec, format).unwrap()
-}
-
-/// The events of a file that was looked at, the columns, and the notes of both.
-fn read(
-    format: Format,
-    spec: serde_json::Value,
-    text: &str,
-) -> (Vec<String>, Vec<String>, Vec<String>) {
-    let found = looked(format, spec, text.as_bytes());
-    let mut decoder = decoder(&found.spec, format, None).unwrap();
-    let (events, bad) = lines(&mut *decoder, text);
-    assert!(bad.is_empty(), "{bad:?}");
-    assert_eq!(all(&events), all(&found.events));
-    let notes = found.notes.iter().chain(&decoder.notes()).map(|n| n.to_string()).collect();
-    (all(&events), decoder.schema().unwrap().columns.clone(), notes)
-}
+use tidemill_table::{Events, Format, FormatSpec, decoder, look};
 
 /// The events of rows of two columns, `a` and a label, and the notes.
 fn rows(spec: serde_json::Value, values: &[&str]) -> (Vec<String>, Vec<String>) {
@@ -154,6 +134,10 @@ fn a_header_in_another_order_counts_for_what_follows() {
     let (events, bad) = lines(&mut *file, text);
     assert!(bad.is_empty(), "{bad:?}");
     assert_eq!(all(&events), ["0 | 1 2", "1 | 4 3", "1 | 5 6"]);
+    // Under a header of numbers it is a row.
+    let mut numbers = made(Format::Csv, json!({}), None);
+    let (events, bad) = lines(&mut *numbers, "0,1,2\n1,0,2\n2,1,0\n");
+    assert_eq!((all(&events), bad), (vec!["2 | 1 0".to_owned(), "0 | 2 1".to_owned()], vec![]));
     // Of several senders whose rows come between each other's it would not be known which rows it is of.
     let spec: FormatSpec = serde_json::from_value(json!({ "label": "y" })).unwrap();
     let mut live = decoder(&FormatSpec { live: true, ..spec }, Format::Csv, None).unwrap();

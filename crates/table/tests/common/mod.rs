@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tidemill_table::{
-    BadEvent, Decoded, Decoder, Encoder, Event, Events, FeaturesSpec, Format, FormatSpec, Schema,
-    Value, decoder,
+    BadEvent, Decoded, Decoder, Encoder, Event, Events, FeaturesSpec, Format, FormatSpec, Look,
+    Schema, Value, decoder, look,
 };
 
 /// A decoder with the keys of `toml`-like JSON.
@@ -57,6 +57,27 @@ pub fn shown(event: Event<'_>) -> String {
 /// All events as text.
 pub fn all(events: &Events) -> Vec<String> {
     (0..events.len()).map(|i| shown(events.get(i))).collect()
+}
+
+/// What the start of a file says, which is all of it.
+pub fn looked(format: Format, spec: serde_json::Value, text: &[u8]) -> Look {
+    let spec: FormatSpec = serde_json::from_value(spec).unwrap();
+    look(text, true, &spec, format).unwrap()
+}
+
+/// The events of a file that was looked at, the columns, and the notes of both.
+pub fn read(
+    format: Format,
+    spec: serde_json::Value,
+    text: &str,
+) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let found = looked(format, spec, text.as_bytes());
+    let mut decoder = decoder(&found.spec, format, None).unwrap();
+    let (events, bad) = lines(&mut *decoder, text);
+    assert!(bad.is_empty(), "{bad:?}");
+    assert_eq!(all(&events), all(&found.events));
+    let notes = found.notes.iter().chain(&decoder.notes()).map(|n| n.to_string()).collect();
+    (all(&events), decoder.schema().unwrap().columns.clone(), notes)
 }
 
 /// A gzipped file of the real datasets; says so where it is absent.

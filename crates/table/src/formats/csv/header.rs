@@ -79,34 +79,35 @@ impl Csv {
         self.schema = Some(schema);
     }
 
-    /// Whether a row within a file is the header with the columns in another order, as where files of several programs
-    /// are one stream.
-    pub(super) fn is_reordered(&self, bytes: &[u8]) -> bool {
+    /// The names in a row within a file that is the header with the columns in another order, as where files of several
+    /// programs are one stream.
+    pub(super) fn reordered(&mut self, bytes: &[u8]) -> Option<Vec<String>> {
         // Most rows that are as long differ in this.
         let sum = |line: &[u8]| line.iter().map(|&b| u64::from(b)).sum::<u64>();
-        if bytes.len() != self.header.len() || sum(bytes) != sum(&self.header) {
-            return false;
+        let alike = bytes.len() == self.header.len() && sum(bytes) == sum(&self.header);
+        if !alike || self.spec.header == Some(false) {
+            return None;
         }
-        let sorted = |line: &[u8]| {
-            let mut names: Vec<Vec<u8>> =
-                line.split(|b| *b == self.fields.delimiter).map(<[u8]>::to_vec).collect();
-            names.sort_unstable();
-            names
-        };
-        sorted(bytes) == sorted(&self.header)
+        let names = self.fields.split(bytes).ok()?;
+        let mut known: Vec<&String> = self.schema.as_ref()?.row.iter().map(|f| &f.name).collect();
+        let mut found: Vec<&String> = names.iter().collect();
+        known.sort_unstable();
+        found.sort_unstable();
+        // Under a header of numbers it is a row.
+        let is_header = found == known && !names.iter().any(|n| is_value(n, &self.fields));
+        is_header.then_some(names)
     }
 
-    /// What comes of such a row: it counts for the rows after it, unless others send theirs between them.
-    pub(super) fn reordered(&mut self, bytes: &[u8]) -> Result<Decoded, BadEvent> {
+    /// Takes such a row: it counts for the rows after it, unless others send theirs between them.
+    pub(super) fn take_reordered(&mut self, names: Vec<String>) -> Result<Decoded, BadEvent> {
         if self.spec.live {
             return Err(BadEvent::new(format!(
                 "the header has the columns in another order ({}) than the rows of this stream ({}): write them in the same order, \
                  or send events as JSON",
-                short(bytes),
+                short(names.join(",").as_bytes()),
                 short(&self.header)
             )));
         }
-        let names = self.fields.split(bytes)?;
         self.next_file(names)?;
         Ok(Decoded::Header)
     }

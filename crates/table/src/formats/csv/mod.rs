@@ -133,8 +133,8 @@ impl Csv {
             }
         } else if bytes == self.header {
             return Ok(Decoded::Nothing);
-        } else if self.is_reordered(bytes) {
-            return self.reordered(bytes);
+        } else if let Some(names) = self.reordered(bytes) {
+            return self.take_reordered(names);
         }
         let Some(schema) = self.schema.as_ref().filter(|s| !s.row.is_empty()) else {
             let lacks = self.lacks.as_deref();
