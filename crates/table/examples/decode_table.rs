@@ -7,20 +7,20 @@
 //! looked for in `$TIDEMILL_DATA`, by default `../shared/data`.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 use std::cell::Cell;
 use std::fmt::Write;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use flate2::read::GzDecoder;
 use tidemill_table::{Encoder, Events, FeaturesSpec, Format, FormatSpec, Labels, decoder};
 
 /// Records per block, about as many as a busy source gives at once.
 const BLOCK: usize = 512;
 
 fn main() {
-    let Some(csv) = unpacked("electricity/elec2_8.csv.gz") else { return };
+    let Some(csv) = common::real("electricity/elec2_8.csv.gz") else { return };
     let csv = String::from_utf8(csv).unwrap();
     let names: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
     let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|l| l.split(',').collect()).collect();
@@ -49,12 +49,12 @@ fn main() {
     measure("vw, 8 features", Format::Vw, vw.collect(), events);
     measure("libsvm, 8 features", Format::Libsvm, libsvm.collect(), events);
     measure("arff, 8 numbers", Format::Arff, arff.collect(), events);
-    if let Some(bytes) = unpacked("kddcup99/corrected.gz") {
+    if let Some(bytes) = common::real("kddcup99/corrected.gz") {
         let text = String::from_utf8(bytes).unwrap();
         let lines = text.lines().take(100_000).map(String::from);
         measure("csv, 38 numbers, 4 texts", Format::Csv, lines.collect(), events / 2);
     }
-    if let Some(pixels) = unpacked("mnist/t10k-images-idx3-ubyte.gz") {
+    if let Some(pixels) = common::real("mnist/t10k-images-idx3-ubyte.gz") {
         let images: Vec<&[u8]> = pixels[16..].chunks(784).take(1000).collect();
         let line = |numbers: Vec<String>| format!("{{\"y\": 3, \"x\": [{}]}}", numbers.join(", "));
         let bytes = images.iter().map(|i| line(i.iter().map(u8::to_string).collect()));
@@ -112,19 +112,4 @@ fn timed(total_ns: &Cell<f64>, work: impl FnOnce()) {
     let start = Instant::now();
     work();
     total_ns.set(total_ns.get() + start.elapsed().as_nanos() as f64);
-}
-
-fn unpacked(name: &str) -> Option<Vec<u8>> {
-    let root = std::env::var_os("TIDEMILL_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
-    let path = root.join(name);
-    let Ok(file) = std::fs::File::open(&path) else {
-        eprintln!("SKIPPED: {} is absent; set TIDEMILL_DATA", path.display());
-        return None;
-    };
-    let mut bytes = Vec::new();
-    GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
-    Some(bytes)
 }

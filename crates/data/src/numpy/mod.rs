@@ -269,13 +269,12 @@ impl NumpySpec {
         let kind = like.and_then(|like| like.labels);
         let like = like.map(|like| like.class_names);
         let width: usize = y.dims[1..].iter().product();
-        let one = || {
-            match width {
+        let one = || match width {
             1 => Ok(()),
             _ => Err(place.error(format!(
-                "has rows of {width} labels, where the number of a class is expected; save one-hot rows with .argmax(axis=1)"
+                "has rows of {width} labels, where the number of a class is expected; save one-hot \
+                 rows with .argmax(axis=1)"
             ))),
-        }
         };
         // Rows of integers are one-hot rows.
         let default = match y.values {
